@@ -1,0 +1,265 @@
+"""The values that travel between rooms; shapes and dtypes are written here once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kitbox.errors import KitboxError, more
+
+Strings = NDArray[np.str_]
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+# float32 rows of a few thousand dimensions are of unit length to about 1e-6.
+UNIT_TOLERANCE = 1e-3
+
+
+def strings(values: Sequence[str] | Strings) -> Strings:
+    """Return values as a one-dimensional numpy array of str, also where there are none."""
+    return np.asarray(values, dtype=np.str_).reshape(-1)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images in a fixed order: `image_ids (n,)`, `paths (n,)`, `labels (n,)` or None.
+
+    `boxes (n, 4)` are x0, y0, x1, y1 in pixels after EXIF rotation, NaN where an image has none,
+    or None where no image has one. `digests (n,)` are the sha256 of the files, or empty strings
+    before the files were read.
+    """
+
+    image_ids: Strings
+    paths: tuple[Path, ...]
+    labels: Strings | None = None
+    boxes: Floats | None = None
+    digests: Strings | None = None
+
+    def __post_init__(self) -> None:
+        for name, values in (
+            ("paths", self.paths),
+            ("labels", self.labels),
+            ("boxes", self.boxes),
+            ("digests", self.digests),
+        ):
+            if values is not None and len(values) != len(self.image_ids):
+                raise KitboxError(f"{len(self.image_ids)} image ids but {len(values)} {name}")
+        unique, counts = np.unique(self.image_ids, return_counts=True)
+        repeated = unique[counts > 1]
+        if len(repeated):
+            raise KitboxError(
+                f"image id '{repeated[0]}' occurs {counts.max()} times{more(len(repeated) - 1)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def take(self, rows: Integers | NDArray[np.bool_]) -> "ImageSet":
+        """Return the images of the given rows (indices or a mask), in that order."""
+        indices = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        return ImageSet(
+            self.image_ids[indices],
+            tuple(self.paths[i] for i in indices),
+            None if self.labels is None else self.labels[indices],
+            None if self.boxes is None else self.boxes[indices],
+            None if self.digests is None else self.digests[indices],
+        )
+
+    def with_labels(self, labels: Strings | None) -> "ImageSet":
+        """Return the same images under other labels."""
+        return ImageSet(self.image_ids, self.paths, labels, self.boxes, self.digests)
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """A split of the labelled images that imitates the real test.
+
+    `train` is what networks may learn from; `query` is asked about, and `gallery` searched.
+    Labels of queries are what a scorer would know; individuals that `train` does not show carry
+    `unknown_label` in `query_answers (q,)`, and their own label in `query.labels`.
+    """
+
+    train: ImageSet
+    query: ImageSet
+    gallery: ImageSet
+    query_answers: Strings
+
+    def __post_init__(self) -> None:
+        both = np.intersect1d(self.train.image_ids, self.query.image_ids)
+        if len(both):
+            raise KitboxError(f"image '{both[0]}' is on both sides of the holdout")
+        if len(self.query_answers) != len(self.query):
+            raise KitboxError(f"{len(self.query)} queries but {len(self.query_answers)} answers")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights on disk: of which plugin, which settings, which bytes."""
+
+    path: Path
+    plugin: str
+    fingerprint: str
+    digest: str
+    epoch: int
+    on: str
+
+    def __post_init__(self) -> None:
+        if not self.path.is_file():
+            raise KitboxError(f"there is no checkpoint {self.path}; run 'kitbox train {self.plugin}'")
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Unit rows `vectors (n, d) float32` of the images `image_ids (n,)`."""
+
+    image_ids: Strings
+    vectors: Floats
+
+    def __post_init__(self) -> None:
+        if self.vectors.ndim != 2 or len(self.vectors) != len(self.image_ids):
+            raise KitboxError(
+                f"{len(self.image_ids)} image ids but vectors of shape {self.vectors.shape}"
+            )
+        if self.vectors.dtype != np.float32:
+            raise KitboxError(f"embeddings are float32, not {self.vectors.dtype}")
+        lengths = np.linalg.norm(self.vectors, axis=1)
+        bad = np.flatnonzero(~(np.abs(lengths - 1) < UNIT_TOLERANCE))
+        if len(bad):
+            raise KitboxError(
+                f"the embedding of image '{self.image_ids[bad[0]]}' has length "
+                f"{lengths[bad[0]]:.4g}, not 1{more(len(bad) - 1)}; did the training diverge?"
+            )
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def dim(self) -> int:
+        """The number of dimensions d."""
+        return int(self.vectors.shape[1])
+
+    def of(self, image_ids: Strings) -> "Embeddings":
+        """Return the rows of the given images, in their order.
+
+        Raises KitboxError for an image that has no row.
+        """
+        order = np.argsort(self.image_ids, kind="stable")
+        ordered = self.image_ids[order]
+        places = np.minimum(np.searchsorted(ordered, image_ids), max(len(ordered) - 1, 0))
+        missing = (
+            np.flatnonzero(ordered[places] != image_ids)
+            if len(ordered)
+            else np.arange(len(image_ids))
+        )
+        if len(missing):
+            raise KitboxError(
+                f"no embedding of image '{image_ids[missing[0]]}'{more(len(missing) - 1)}; "
+                "these embeddings were made of another image set"
+            )
+        return Embeddings(strings(image_ids), self.vectors[order[places]])
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The k nearest gallery images of each query, best first.
+
+    `query_ids (q,)`, `gallery_ids (q, k)`, `similarity (q, k) float32`. A row with fewer than k
+    neighbours ends in empty ids of similarity -inf.
+    """
+
+    query_ids: Strings
+    gallery_ids: Strings
+    similarity: Floats
+
+    def __post_init__(self) -> None:
+        if self.gallery_ids.shape != self.similarity.shape:
+            raise KitboxError(
+                f"{self.gallery_ids.shape} neighbours but {self.similarity.shape} similarities"
+            )
+        if (self.similarity[:, 1:] > self.similarity[:, :-1]).any():
+            raise KitboxError("similarity rises along a row of neighbours")
+        own = (self.gallery_ids == self.query_ids[:, None]).any(axis=1)
+        if own.any():
+            raise KitboxError(f"query '{self.query_ids[own][0]}' finds itself")
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Answers to each query, best first: image ids or labels.
+
+    `query_ids (q,)`, `answers (q, k)`, `similarity (q, k) float32`; a row that has fewer than k
+    answers ends in empty strings.
+    """
+
+    query_ids: Strings
+    answers: Strings
+    similarity: Floats
+
+    def __post_init__(self) -> None:
+        if self.answers.shape != self.similarity.shape or len(self.answers) != len(self.query_ids):
+            raise KitboxError(
+                f"{len(self.query_ids)} queries, answers {self.answers.shape}, "
+                f"similarities {self.similarity.shape}"
+            )
+        ordered = np.sort(self.answers, axis=1)
+        repeated = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != "")).any(axis=1)
+        if repeated.any():
+            raise KitboxError(f"an answer to query '{self.query_ids[repeated][0]}' is repeated")
+
+    @property
+    def k(self) -> int:
+        """The number of answers in a row."""
+        return int(self.answers.shape[1])
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric's mean over queries, in [0, 1], with a 95 % bootstrap interval over queries."""
+
+    value: float
+    low: float
+    high: float
+    queries: int
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.value <= 1.0:
+            raise KitboxError(f"a score of {self.value} is not in [0, 1]")
+
+    def as_json(self) -> dict[str, float | int]:
+        """Return the fields, rounded to six digits."""
+        return {
+            "value": round(self.value, 6),
+            "low": round(self.low, 6),
+            "high": round(self.high, 6),
+            "queries": self.queries,
+        }
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Metric name → Score, the competition's own metric first."""
+
+    by_metric: dict[str, Score] = field(default_factory=dict)
+
+    @property
+    def main(self) -> Score:
+        """The competition's own metric."""
+        return next(iter(self.by_metric.values()))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return metric → {value, low, high, queries}."""
+        return {name: score.as_json() for name, score in self.by_metric.items()}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage has come: `done` of `total` `unit`s of the work called `stage`."""
+
+    stage: str
+    done: int
+    total: int
+    unit: str = "images"
+    note: str = ""

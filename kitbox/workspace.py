@@ -1,0 +1,79 @@
+"""The folder a competitor works in, and where everything lies in it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from kitbox.errors import KitboxError
+
+SETTINGS = "kitbox.toml"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths of one workspace; `made` holds all that can be made again and is never committed."""
+
+    root: Path
+
+    @property
+    def settings(self) -> Path:
+        """The competition: `kitbox.toml`."""
+        return self.root / SETTINGS
+
+    @property
+    def plugins(self) -> Path:
+        """The folder of plugin files."""
+        return self.root / "plugins"
+
+    @property
+    def submissions(self) -> Path:
+        """The folder with a folder for each submission."""
+        return self.root / "submissions"
+
+    @property
+    def holdout(self) -> Path:
+        """The written-down split: one row for each labelled image."""
+        return self.root / "holdout.csv"
+
+    @property
+    def made(self) -> Path:
+        """The folder of everything that can be made again."""
+        return self.root / ".kitbox"
+
+    @property
+    def runs(self) -> Path:
+        """Training runs: checkpoints, journals, curves."""
+        return self.made / "runs"
+
+    @property
+    def embeddings(self) -> Path:
+        """The embedding cache."""
+        return self.made / "embeddings"
+
+    @property
+    def image_index(self) -> Path:
+        """What is known of every image file that was read once."""
+        return self.made / "images.sqlite"
+
+
+def find(start: Path | None = None) -> Workspace:
+    """Return the workspace named by `start` or KITBOX_WORKSPACE, else the nearest parent's.
+
+    Raises KitboxError where there is no `kitbox.toml`.
+    """
+    named = start or (Path(os.environ["KITBOX_WORKSPACE"]) if "KITBOX_WORKSPACE" in os.environ else None)
+    if named is not None:
+        if not (named / SETTINGS).is_file():
+            raise KitboxError(
+                f"{named} is not a workspace: it has no {SETTINGS}; "
+                f"make one with 'kitbox init {named} --preset NAME --data DIR'"
+            )
+        return Workspace(named.resolve())
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / SETTINGS).is_file():
+            return Workspace(folder)
+    raise KitboxError(
+        f"no workspace: neither {here} nor a folder above it has a {SETTINGS}; "
+        "make one with 'kitbox init --preset NAME --data DIR', or name one with --workspace"
+    )
