@@ -1,7 +1,7 @@
 """The errors that a user can fix."""
 
-from difflib import get_close_matches
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class KitboxError(Exception):

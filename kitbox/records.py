@@ -108,7 +108,9 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         if not self.path.is_file():
-            raise KitboxError(f"there is no checkpoint {self.path}; run 'kitbox train {self.plugin}'")
+            raise KitboxError(
+                f"there is no checkpoint {self.path}; run 'kitbox train {self.plugin}'"
+            )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ class Workspace:
     """Paths of one workspace; `made` holds all that can be made again and is never committed."""
 
     root: Path
+    made_name: str = ".kitbox"
 
     @property
     def settings(self) -> Path:
@@ -38,7 +39,7 @@ class Workspace:
     @property
     def made(self) -> Path:
         """The folder of everything that can be made again."""
-        return self.root / ".kitbox"
+        return self.root / self.made_name
 
     @property
     def runs(self) -> Path:
@@ -51,6 +52,11 @@ class Workspace:
         return self.made / "embeddings"
 
     @property
+    def weights(self) -> Path:
+        """The folder of backbone weights: KITBOX_WEIGHTS, else `weights`."""
+        return Path(os.environ.get("KITBOX_WEIGHTS", self.root / "weights"))
+
+    @property
     def image_index(self) -> Path:
         """What is known of every image file that was read once."""
         return self.made / "images.sqlite"
@@ -61,7 +67,8 @@ def find(start: Path | None = None) -> Workspace:
 
     Raises KitboxError where there is no `kitbox.toml`.
     """
-    named = start or (Path(os.environ["KITBOX_WORKSPACE"]) if "KITBOX_WORKSPACE" in os.environ else None)
+    given = os.environ.get("KITBOX_WORKSPACE")
+    named = start or (Path(given) if given else None)
     if named is not None:
         if not (named / SETTINGS).is_file():
             raise KitboxError(

@@ -1,0 +1,80 @@
+"""The console script: finds the command, and turns a user's mistake into one sentence."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from kitbox.cli import competition, demo, plugins, results, training
+from kitbox.errors import KitboxError
+
+app = typer.Typer(
+    name="kitbox",
+    help="From photographs to a leaderboard: which of these pictures show the same individual?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data = typer.Typer(help="What is asked: images, lists and the holdout.", no_args_is_help=True)
+submission = typer.Typer(help="Lists for the leaderboard.", no_args_is_help=True)
+
+app.command("demo")(demo.demo)
+app.command("init")(competition.init)
+app.command("competitions")(competition.competitions)
+app.add_typer(plugins.app, name="plugins")
+app.add_typer(data, name="data")
+data.command("holdout")(competition.holdout)
+app.command("train")(training.train)
+app.command("embed")(training.embed)
+app.command("score")(results.score)
+app.command("ensemble")(results.ensemble)
+app.add_typer(submission, name="submission")
+submission.command("lint")(results.lint)
+app.command("reproduce")(results.reproduce)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import kitbox
+
+        typer.echo(f"kitbox {kitbox.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    workspace: Annotated[
+        str | None, typer.Option("--workspace", help="The workspace's folder.", metavar="DIR")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    del version
+    if workspace is not None:
+        os.environ["KITBOX_WORKSPACE"] = workspace
+    if debug:
+        os.environ["KITBOX_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run kitbox: 0 done, 1 a mistake that a user can mend, 2 wrong usage, 130 Ctrl-C."""
+    try:
+        app()
+    except KitboxError as error:
+        if os.environ.get("KITBOX_DEBUG"):
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of a pipe left, as 'head' does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if os.environ.get("KITBOX_DEBUG"):
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        typer.echo(f"error: {error.strerror or error}{where}", err=True)
+        sys.exit(1)

@@ -1,0 +1,5 @@
+"""The demo command."""
+
+
+def demo() -> None:
+    """Run a whole competition."""

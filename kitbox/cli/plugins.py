@@ -1,0 +1,157 @@
+"""Commands about plugins: list, new, check."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kitbox.cli.terminal import JsonOption, WorkspaceOption
+
+if TYPE_CHECKING:
+    from kitbox.plugin.discovery import NamedPlugin
+    from kitbox.workspace import Workspace
+
+app = typer.Typer(help="The plugins found, and what they cost.", invoke_without_command=True)
+
+
+@app.callback()
+def plugins(
+    context: typer.Context, as_json: JsonOption = False, workspace: WorkspaceOption = None
+) -> None:
+    """Show every plugin: settings, cost, fingerprint, and whether it is trained.
+
+    Example: kitbox plugins
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from kitbox.cli.terminal import emit, say, table
+    from kitbox.plugin import discovery
+
+    place = _workspace(workspace)
+    found, mistakes = discovery.load_all(place)
+    rows = [_row(named, place) for named in found]
+    if as_json:
+        emit(rows)
+    else:
+        table(
+            ("plugin", "size", "losses", "epochs", "pseudo", "parameters", "multiply-adds",
+             "checkpoint", "dim", "fingerprint", "trained", "from"),
+            [_cells(row) for row in rows],
+        )  # fmt: skip
+    for mistake in mistakes:
+        say(f"error: {mistake}")
+    if mistakes:
+        raise typer.Exit(1)
+
+
+@app.command("new")
+def new(
+    name: str,
+    source: Annotated[
+        str, typer.Option("--from", help="The plugin to begin with.", metavar="OTHER")
+    ] = "tf_efficientnet_lite0_160x320",
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Write a plugin file to edit.
+
+    Example: kitbox plugins new resnet34_480 --from resnet34_620
+    """
+    from kitbox import workspace as workspaces
+    from kitbox.cli.terminal import say
+    from kitbox.errors import KitboxError
+    from kitbox.files import write_text
+    from kitbox.plugin import discovery
+
+    place = workspaces.find(workspace)
+    original = discovery.files(place).get(source)
+    if original is None:
+        discovery.load(source, place)  # says what there is
+        raise KitboxError(f"{source} is shipped by another package; copy its file yourself")
+    path = place.plugins / f"{name}.py"
+    if path.exists():
+        raise KitboxError(f"{path} exists already; edit it, or choose another name")
+    if not name.replace(".", "_").isidentifier() and not name.replace("-", "_").isidentifier():
+        raise KitboxError(f"'{name}' is no name for a plugin; use letters, digits and _")
+    write_text(path, original[0].read_text(encoding="utf-8"))
+    say(f"wrote {path}, a copy of {source}: edit it, then 'kitbox train {name}'")
+
+
+@app.command("check")
+def check(workspace: WorkspaceOption = None) -> None:
+    """Load all plugins, refuse copies and misleading names, build each network without weights.
+
+    Example: kitbox plugins check
+    """
+    from kitbox.cli.terminal import say
+    from kitbox.errors import KitboxError
+    from kitbox.network.cost import cost
+    from kitbox.plugin import discovery
+
+    found, mistakes = discovery.load_all(_workspace(workspace))
+    for named in found:
+        problem = discovery.stem_problem(named)
+        if problem is not None:
+            mistakes.append(KitboxError(problem))
+        try:
+            cost(named.plugin)
+        except KitboxError as error:
+            mistakes.append(KitboxError(f"{named.name}: {error}"))
+    for mistake in mistakes:
+        say(f"error: {mistake}")
+    if mistakes:
+        raise typer.Exit(1)
+    say(f"{len(found)} plugins are sound")
+
+
+def _workspace(folder: Path | None) -> "Workspace | None":
+    """Return the workspace, or None where none is named and none is near: shipped plugins show."""
+    import os
+
+    from kitbox import workspace
+    from kitbox.errors import KitboxError
+
+    try:
+        return workspace.find(folder)
+    except KitboxError:
+        if folder is not None or "KITBOX_WORKSPACE" in os.environ:
+            raise
+        return None
+
+
+def _row(named: "NamedPlugin", place: "Workspace | None") -> dict[str, Any]:
+    from kitbox.network.cost import cost
+    from kitbox.training import runs
+
+    plugin, price = named.plugin, cost(named.plugin)
+    return {
+        "name": named.name,
+        "source": named.source,
+        "backbone": plugin.backbone,
+        "image_size": list(plugin.height_width),
+        "losses": [loss.kind for loss in plugin.losses],
+        "epochs": plugin.epochs,
+        "pseudo_labels": plugin.pseudo_labels,
+        "parameters": price.parameters,
+        "multiply_adds": price.multiply_adds,
+        "checkpoint_bytes": price.checkpoint_bytes,
+        "embedding_dim": price.embedding_dim,
+        "fingerprint": plugin.fingerprint,
+        "trained_on": [] if place is None else runs.trained_on(place, named),
+    }
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        row["name"],
+        "×".join(str(side) for side in row["image_size"]),
+        "+".join(row["losses"]) or "none",
+        str(row["epochs"]),
+        "yes" if row["pseudo_labels"] else "no",
+        f"{row['parameters'] / 1e6:.1f} M",
+        f"{row['multiply_adds'] / 1e9:.2f} G",
+        f"{row['checkpoint_bytes'] / 1e6:.0f} MB",
+        str(row["embedding_dim"]),
+        row["fingerprint"][:8],
+        ", ".join(row["trained_on"]) or "no",
+        row["source"],
+    )

@@ -1,0 +1,193 @@
+"""What every command shares: the workspace, progress, tables, JSON."""
+
+import json
+import sys
+import time
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kitbox.competition.settings import Competition
+    from kitbox.images.collection import Collection
+    from kitbox.records import Scores
+    from kitbox.workspace import Workspace
+
+Result = TypeVar("Result")
+# seconds between two lines of progress where there is no terminal to redraw
+_QUIET = 10.0
+
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace", help="The workspace; default: the nearest kitbox.toml.", metavar="DIR"
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, 32, bf16 or 16.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", help="Processes that read images.", min=0)
+]
+CheckpointOption = Annotated[
+    str, typer.Option("--checkpoint", help="last, or best on the holdout.", metavar="last|best")
+]
+
+
+def console() -> "Console":
+    """Return the console for people: stderr, so that stdout is for figures and JSON."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Print a line for people."""
+    typer.echo(text, err=True)
+
+
+def emit(value: Any) -> None:
+    """Print one JSON document on stdout."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout; whole in a pipe."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for place, header in enumerate(headers):
+        drawn.add_column(header, justify="left" if place == 0 else "right", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))  # names are shown, not read as markup
+    width = None if sys.stdout.isatty() else 240
+    Console(highlight=False, width=width).print(drawn)
+
+
+def score_table(scores: "Scores") -> None:
+    """Print scores with their intervals."""
+    table(
+        ("metric", "score", "95 % interval", "queries"),
+        [
+            (name, f"{s.value:.4f}", f"{s.low:.4f} – {s.high:.4f}", str(s.queries))
+            for name, s in scores.by_metric.items()
+        ],
+    )
+
+
+def follow(stage: Generator[Any, None, Result]) -> Result:
+    """Run a stage to its end, draw its progress, and return its result."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    screen = console()
+    if not screen.is_terminal:
+        return _follow_in_lines(stage)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Bars(*columns, console=screen, transient=True) as bars:
+        task, shown = None, ""
+        while True:
+            try:
+                report = next(stage)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            title, done, total, note, line = _drawn(report)
+            if line is not None:
+                bars.console.print(line, markup=False)
+                continue
+            if task is None or title != shown:
+                if task is not None:
+                    bars.remove_task(task)
+                task, shown = bars.add_task(title, total=total, note=note), title
+            bars.update(task, completed=done, total=total, note=note)
+
+
+def _follow_in_lines(stage: Generator[Any, None, Result]) -> Result:
+    last = time.monotonic()
+    while True:
+        try:
+            report = next(stage)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        title, done, total, note, line = _drawn(report)
+        if line is not None:
+            say(line)
+        elif time.monotonic() - last >= _QUIET:
+            say(f"{title} {done}/{total} {note}".rstrip())
+        else:
+            continue
+        last = time.monotonic()
+
+
+def _drawn(report: Any) -> tuple[str, int, int, str, str | None]:
+    """Return a report as (title, done, total, note) of a bar, or as a line that stays."""
+    match type(report).__name__:
+        case "Step":
+            note = (
+                f"loss {report.loss:.3f}  rate {report.learning_rate:.2e}  "
+                f"{report.images_per_second:.0f} images/s  {duration(report.seconds_left)} left"
+            )
+            title = f"epoch {report.epoch}/{report.epochs}"
+            return title, report.step, report.steps, note, None
+        case "Begun":
+            again = f", going on after epoch {report.epoch}" if report.epoch else ""
+            line = (
+                f"{report.plugin}: {report.images} images of {report.labels} labels on "
+                f"{report.device} in {report.precision}, weights {Path(report.weights).name}{again}"
+            )
+            return "", 0, 0, "", line
+        case "EpochDone":
+            line = (
+                f"epoch {report.epoch}: loss {report.loss:.4f}, "
+                f"{report.images_per_second:.0f} images/s, {duration(report.seconds)}"
+            )
+            return "", 0, 0, "", line
+        case "Scored":
+            scores = "  ".join(f"{n} {s.value:.4f}" for n, s in report.scores.by_metric.items())
+            when = "before training (frozen backbone)" if report.epoch == 0 else "holdout"
+            return "", 0, 0, "", f"{when}: {scores}{'  (best)' if report.best else ''}"
+        case "Drawn":
+            return "draw photographs", report.done, report.total, "", None
+        case _:
+            return report.stage, report.done, report.total, report.note, None
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as '43 s', '12 min' or '3.4 h'."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def opened(folder: Path | None) -> "tuple[Workspace, Competition]":
+    """Return the workspace and its competition."""
+    from kitbox import workspace
+    from kitbox.competition import settings
+
+    found = workspace.find(folder)
+    return found, settings.read(found)
+
+
+def collected(workspace: "Workspace", competition: "Competition") -> "Collection":
+    """Return the images of a competition, and tell what was left out."""
+    from kitbox.images.collection import collect
+
+    collection = follow(collect(workspace, competition))
+    for fault in collection.faults[:3]:
+        say(f"left out: {fault}")
+    if len(collection.faults) > 3:
+        say(f"left out: {len(collection.faults) - 3} more")
+    return collection

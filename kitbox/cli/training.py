@@ -1,0 +1,138 @@
+"""Commands that run networks: train, embed."""
+
+from typing import Annotated
+
+import typer
+
+from kitbox.cli.terminal import (
+    CheckpointOption,
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    WorkersOption,
+    WorkspaceOption,
+)
+
+
+def train(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Plugins to train.")],
+    on: Annotated[
+        str, typer.Option("--on", help="holdout, or all: refit on every labelled image.")
+    ] = "holdout",
+    seed: Annotated[int | None, typer.Option("--seed", help="Instead of the plugin's.")] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="FILE, hub or none, for the backbone.")
+    ] = None,
+    device: DeviceOption = "auto",
+    devices: Annotated[int, typer.Option("--devices", min=1, help="Processes, a device each.")] = 1,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines.")] = 1,
+    precision: PrecisionOption = "auto",
+    workers: WorkersOption = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what was trained before.")] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Train plugins; an interrupted training goes on from its last finished epoch.
+
+    Example: kitbox train tf_efficientnet_lite0_160x320 mobilenetv2_100_160x320
+    """
+    from kitbox.cli.terminal import collected, emit, follow, opened, say
+    from kitbox.errors import KitboxError
+    from kitbox.plugin import discovery
+    from kitbox.training import runner
+
+    if on not in ("holdout", "all"):
+        raise KitboxError(f"--on {on} is not holdout or all")
+    place, competition = opened(workspace)
+    plugins = [discovery.load(name, place) for name in names]
+    collection = collected(place, competition)
+    options = runner.Options(
+        on=on,
+        weights=weights,
+        seed=seed,
+        device=device,
+        devices=devices,
+        nodes=nodes,
+        precision=precision,
+        workers=workers,
+        fresh=fresh,
+    )
+    done = []
+    for named in plugins:
+        checkpoint = follow(runner.train(named, collection, competition, place, options))
+        say(f"{named.name}: trained on {on}, {checkpoint.path}")
+        done.append(
+            {
+                "name": named.name,
+                "fingerprint": checkpoint.fingerprint,
+                "checkpoint": checkpoint.digest,
+                "path": str(checkpoint.path),
+                "epoch": checkpoint.epoch,
+                "on": on,
+            }
+        )
+    if as_json:
+        emit(done)
+
+
+def embed(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Trained plugins.")],
+    checkpoint: CheckpointOption = "last",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Fill the embedding cache for labelled and test images.
+
+    Example: kitbox embed tf_efficientnet_lite0_160x320
+    """
+    import time
+
+    from kitbox.cli.terminal import collected, emit, follow, opened, say
+    from kitbox.embedding import embedder
+    from kitbox.ensemble import members
+    from kitbox.plugin import discovery
+
+    place, competition = opened(workspace)
+    plugins = [discovery.load(name, place) for name in names]
+    collection = collected(place, competition)
+    options = embedder.Options(device=device, precision=precision, workers=workers)
+    done = []
+    for group, sets in (
+        (members.for_holdout, [collection.labelled]),
+        (members.for_submission, [collection.labelled, collection.test]),
+    ):
+        for member in group(place, plugins, None, collection, checkpoint):
+            for images in sets:
+                if images is None:
+                    continue
+                began = time.perf_counter()
+                embeddings = follow(
+                    embedder.embed(
+                        member.named,
+                        member.checkpoint,
+                        images,
+                        place,
+                        blank=collection.blank,
+                        options=options,
+                    )
+                )
+                seconds = time.perf_counter() - began
+                done.append(
+                    {
+                        "name": member.named.name,
+                        "checkpoint": member.checkpoint.digest,
+                        "trained_on": member.checkpoint.on,
+                        "images": len(embeddings),
+                        "dim": embeddings.dim,
+                        "seconds": round(seconds, 3),
+                    }
+                )
+                say(
+                    f"{member.named.name} (trained on {member.checkpoint.on}): "
+                    f"{len(embeddings)} images × {embeddings.dim} in {seconds:.1f} s"
+                )
+    if as_json:
+        emit(done)

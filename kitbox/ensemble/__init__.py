@@ -1,0 +1,1 @@
+"""Several embeddings into one."""

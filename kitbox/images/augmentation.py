@@ -1,0 +1,135 @@
+"""Augmentations of training images; the one module that knows albumentations."""
+
+import os
+from typing import Any
+
+from kitbox.images.reading import Pixels
+
+# albumentations looks for a newer release whenever it is imported.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+
+class Augmentation:
+    """A named list of random changes to an image, repeatable by seed."""
+
+    def __init__(self, name: str, height_width: tuple[int, int]) -> None:
+        """Build the list `name` ("none", "light", "gdsc2020") for images of one size."""
+        self._compose = _LISTS[name](height_width) if name != "none" else None
+
+    def __call__(self, pixels: Pixels, seed: int) -> Pixels:
+        """Return the pixels (h, w, 3) uint8, changed as this seed says."""
+        if self._compose is None:
+            return pixels
+        self._compose.set_random_seed(seed)
+        changed: Pixels = self._compose(image=pixels)["image"]
+        return changed
+
+
+def _light(height_width: tuple[int, int]) -> Any:
+    """Return small changes of pose and light that no fluke is mistaken for another by.
+
+    No mirror image: a mirrored fluke is another individual.
+    """
+    import albumentations as alb
+    import cv2
+
+    height, width = height_width
+    return alb.Compose(
+        [
+            alb.Affine(
+                scale=(0.85, 1.15),
+                translate_percent=(-0.06, 0.06),
+                rotate=(-12, 12),
+                shear=(-8, 8),
+                keep_ratio=False,
+                border_mode=cv2.BORDER_REPLICATE,
+                p=0.9,
+            ),
+            alb.RandomBrightnessContrast(0.25, 0.25, p=0.6),
+            alb.ToGray(p=0.25),
+            alb.OneOf([alb.GaussianBlur((3, 5)), alb.MotionBlur((3, 5))], p=0.1),
+            alb.CoarseDropout(
+                num_holes_range=(1, 2),
+                hole_height_range=(max(height // 8, 1), max(height // 3, 2)),
+                hole_width_range=(max(width // 16, 1), max(width // 6, 2)),
+                p=0.3,
+            ),
+        ]
+    )
+
+
+def _gdsc2020(height_width: tuple[int, int]) -> Any:
+    """Return the list of the GDSC 2020 third place, on today's names.
+
+    Its imgaug transforms became Sharpen, Emboss, Perspective and Affine, Cutout became
+    CoarseDropout. In a OneOf the members' `p` are weights. Its even blur limit of 10 is 9 here.
+    """
+    import albumentations as alb
+    import cv2
+
+    height, width = height_width
+    hole = max(height // 5, 1), max(width // 5, 1)
+    level = 1 / 255  # the solution's noise is given in grey levels
+    return alb.Compose(
+        [
+            alb.OneOf(
+                [
+                    alb.RandomRain(p=0.1),
+                    alb.GaussNoise(
+                        std_range=(10**0.5 * level, 50**0.5 * level),  # variance 10 to 50
+                        mean_range=(15 * level, 15 * level),
+                        p=0.5,
+                    ),
+                    alb.GaussianBlur(blur_limit=(3, 9), p=0.4),
+                    alb.MotionBlur(blur_limit=(3, 7), p=0.2),
+                ],
+                p=0.5,
+            ),
+            alb.OneOf(
+                [
+                    alb.RGBShift((-10, 10), (-10, 10), (-10, 10), p=1.0),
+                    alb.RandomBrightnessContrast(0.3, 0.1, p=1.0),
+                    alb.HueSaturationValue(20, 30, 20, p=1.0),
+                ],
+                p=0.6,
+            ),
+            alb.OneOf(
+                [
+                    alb.CLAHE(clip_limit=(1, 2), p=0.5),
+                    alb.Sharpen(alpha=(0.2, 0.5), lightness=(0.5, 1.0), p=0.5),
+                    alb.Emboss(alpha=(0.2, 0.5), strength=(0.2, 0.7), p=0.5),
+                ],
+                p=0.5,
+            ),
+            alb.OneOf(
+                [
+                    alb.Perspective(scale=(0.05, 0.1), p=0.3),
+                    alb.ElasticTransform(alpha=1, sigma=50, p=0.1),
+                ],
+                p=0.5,
+            ),
+            alb.OneOf(
+                [
+                    alb.Rotate((-25, 25), border_mode=cv2.BORDER_REFLECT_101, p=0.6),
+                    alb.Affine(
+                        scale=0.9,
+                        translate_px=15,
+                        rotate=25,
+                        shear=0.2,
+                        border_mode=cv2.BORDER_REFLECT_101,
+                        p=0.5,
+                    ),
+                ],
+                p=1.0,
+            ),
+            alb.CoarseDropout(
+                num_holes_range=(1, 1),
+                hole_height_range=(hole[0], hole[0]),
+                hole_width_range=(hole[1], hole[1]),
+                p=0.2,
+            ),
+        ]
+    )
+
+
+_LISTS = {"light": _light, "gdsc2020": _gdsc2020}

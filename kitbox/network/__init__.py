@@ -1,0 +1,1 @@
+"""Backbone, pooling, neck and loss heads as torch modules; weights; inference."""

@@ -1,0 +1,132 @@
+"""Builds backbones of timm and pretrainedmodels, and says how they want their pixels."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from kitbox.errors import KitboxError, did_you_mean
+
+CLASSIC = "pretrainedmodels/"
+
+
+@dataclass(frozen=True)
+class PixelForm:
+    """How a backbone wants its pixels: mean and std of RGB in [0, 1], resampling, channel order."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    blue_first: bool = False
+    scale: float = 1.0  # the largest pixel value: 1, or 255 for some classic networks
+
+
+def build(name: str, *, pretrained: bool = False) -> tuple[nn.Module, int, PixelForm]:
+    """Return a network from pixels (n, 3, h, w) to a map (n, c, h', w'), c, and its PixelForm.
+
+    `pretrained` downloads the weights from the library's hub. Raises KitboxError for a name that
+    the library does not know, and for a hub that cannot be reached.
+    """
+    return _classic(name, pretrained) if name.startswith(CLASSIC) else _timm(name, pretrained)
+
+
+def pixel_form(name: str) -> PixelForm:
+    """Return how a backbone wants its pixels, without building it."""
+    if name.startswith(CLASSIC):
+        return _classic_form(_classic_settings(name))
+    return _timm_form(_timm_cfg(name))
+
+
+def _timm(name: str, pretrained: bool) -> tuple[nn.Module, int, PixelForm]:
+    import timm
+
+    form = _timm_form(_timm_cfg(name))
+    try:
+        model = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
+    except Exception as error:
+        if not pretrained:
+            raise
+        raise KitboxError(
+            f"cannot download the weights of {name} ({type(error).__name__}); "
+            "give a file with --weights FILE, or train from random weights with --weights none"
+        ) from error
+    return model, int(model.num_features), form
+
+
+def _timm_cfg(name: str) -> Any:
+    import timm
+
+    if not timm.is_model(name.partition(".")[0]):
+        raise KitboxError(f"timm has no backbone {name}{did_you_mean(name, timm.list_models())}")
+    cfg = timm.models.get_pretrained_cfg(name)
+    if cfg is None:
+        raise KitboxError(f"timm says nothing of how {name} wants its pixels")
+    return cfg
+
+
+def _timm_form(cfg: Any) -> PixelForm:
+    return PixelForm(tuple(cfg.mean), tuple(cfg.std), cfg.interpolation)
+
+
+def _classic(name: str, pretrained: bool) -> tuple[nn.Module, int, PixelForm]:
+    import pretrainedmodels
+
+    settings = _classic_settings(name)
+    short = name.removeprefix(CLASSIC)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it calls torchvision by names that are out of date
+            model = pretrainedmodels.__dict__[short](
+                num_classes=1000, pretrained="imagenet" if pretrained else None
+            )
+    except OSError as error:
+        raise KitboxError(
+            f"cannot download the weights of {name}; "
+            "give a file with --weights FILE, or train from random weights with --weights none"
+        ) from error
+    channels = int(model.last_linear.in_features)
+    return _Features(model), channels, _classic_form(settings)
+
+
+class _Features(nn.Module):
+    """A classic network up to its last map."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        model.last_linear = nn.Identity()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        maps: Tensor = self.model.features(pixels)  # type: ignore[operator]
+        return maps
+
+
+def _classic_settings(name: str) -> dict[str, Any]:
+    import pretrainedmodels
+
+    short = name.removeprefix(CLASSIC)
+    known = pretrainedmodels.pretrained_settings
+    if short not in known:
+        raise KitboxError(f"pretrainedmodels has no backbone {short}{did_you_mean(short, known)}")
+    settings: dict[str, Any] = next(iter(known[short].values()))
+    return settings
+
+
+def _classic_form(settings: dict[str, Any]) -> PixelForm:
+    return PixelForm(
+        tuple(settings["mean"]),
+        tuple(settings["std"]),
+        "bilinear",
+        blue_first=settings["input_space"] == "BGR",
+        scale=float(max(settings["input_range"])),
+    )
+
+
+def check_maps(maps: Tensor, name: str, channels: int) -> None:
+    """Refuse a backbone whose last stage is not a map (n, c, h, w), such as a plain ViT."""
+    if maps.ndim != 4 or maps.shape[1] != channels:
+        raise KitboxError(
+            f"backbone {name} ends in {tuple(maps.shape)}, not in a map (n, {channels}, h, w); "
+            "choose a convolutional backbone"
+        )

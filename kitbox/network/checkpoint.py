@@ -1,0 +1,97 @@
+"""Weights on disk: one safetensors file with everything needed to use or judge them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from kitbox.errors import KitboxError
+from kitbox.files import canonical_json, digest_of_file, whole_file
+from kitbox.network.heads import TrainedNetwork
+from kitbox.network.network import Network
+from kitbox.plugin.discovery import NamedPlugin
+from kitbox.plugin.settings import Plugin
+from kitbox.records import Checkpoint
+
+# safetensors keeps its metadata unordered, so all of it goes under one key: same content, same
+# bytes.
+_KEY = "kitbox"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a checkpoint says of itself: settings, label map (row → label), epoch and data."""
+
+    plugin: str
+    settings: dict[str, Any]
+    fingerprint: str
+    labels: tuple[str, ...]
+    epoch: int
+    on: str
+    data: str
+    weights: str
+
+
+def save(path: Path, trained: TrainedNetwork, origin: Origin) -> Checkpoint:
+    """Write network and heads with their origin, whole or not at all."""
+    tensors = {
+        name.replace("_orig_mod.", ""): tensor.detach().cpu().contiguous()
+        for name, tensor in trained.state_dict().items()
+    }
+    with whole_file(path) as beside:
+        save_file(tensors, beside, metadata={_KEY: canonical_json(vars(origin))})
+    return of(path)
+
+
+def of(path: Path) -> Checkpoint:
+    """Return the checkpoint that a file holds.
+
+    Raises KitboxError for a file that is not there or that kitbox did not write.
+    """
+    origin = read_origin(path)
+    return Checkpoint(
+        path, origin.plugin, origin.fingerprint, digest_of_file(path), origin.epoch, origin.on
+    )
+
+
+def read_origin(path: Path) -> Origin:
+    """Return what a checkpoint says of itself, without reading its tensors."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        given = json.loads(metadata[_KEY])
+    except FileNotFoundError as error:
+        raise KitboxError(f"there is no checkpoint {path}") from error
+    except (SafetensorError, KeyError, OSError, json.JSONDecodeError) as error:
+        raise KitboxError(f"{path} is not a checkpoint of kitbox, or is damaged") from error
+    return Origin(**(given | {"labels": tuple(given["labels"])}))
+
+
+def network_of(checkpoint: Checkpoint, named: NamedPlugin | None = None) -> Network:
+    """Return the network of a checkpoint, in eval mode on the CPU.
+
+    Raises KitboxError where the checkpoint is of another plugin than `named`, or its bytes are
+    not those that were recorded.
+    """
+    origin = read_origin(checkpoint.path)
+    if named is not None and origin.fingerprint != named.plugin.fingerprint:
+        raise KitboxError(
+            f"checkpoint {checkpoint.path} is of plugin {origin.plugin} with other settings than "
+            f"{named.name} has now; run 'kitbox train {named.name}'"
+        )
+    if digest_of_file(checkpoint.path) != checkpoint.digest:
+        raise KitboxError(f"the bytes of checkpoint {checkpoint.path} have changed; train it again")
+    plugin = Plugin.model_validate(origin.settings)
+    network = Network(plugin)
+    with safe_open(checkpoint.path, framework="pt") as file:
+        state = {
+            name.removeprefix("network."): file.get_tensor(name)
+            for name in file.keys()  # noqa: SIM118  not a dict
+            if name.startswith("network.")
+        }
+    network.load_state_dict(state)
+    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

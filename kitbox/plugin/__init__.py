@@ -1,0 +1,1 @@
+"""What a plugin file may say, and how plugin files are found."""

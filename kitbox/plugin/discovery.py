@@ -1,0 +1,139 @@
+"""Finds plugin files in the workspace, in kitbox itself and in other packages."""
+
+import importlib.metadata
+import importlib.util
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from kitbox.errors import KitboxError, did_you_mean
+from kitbox.plugin.settings import Plugin
+from kitbox.value import explain
+from kitbox.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class NamedPlugin:
+    """A plugin with its name, its file and where it came from."""
+
+    name: str
+    plugin: Plugin
+    path: Path | None
+    source: str  # "workspace", "kitbox" or the package that ships it
+
+
+def shipped_folder() -> Path:
+    """Return the folder of the plugins that kitbox ships: in a wheel, or in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "shipped"
+    return installed if installed.is_dir() else package.parent / "plugins"
+
+
+def files(workspace: Workspace | None) -> dict[str, tuple[Path, str]]:
+    """Return name → (plugin file, source); the workspace's file hides a shipped one."""
+    found: dict[str, tuple[Path, str]] = {}
+    folders = [(shipped_folder(), "kitbox")]
+    if workspace is not None:
+        folders.append((workspace.plugins, "workspace"))
+    for folder, source in folders:
+        for path in sorted(folder.glob("[!_.]*.py")):
+            found[path.stem] = (path, source)
+    return found
+
+
+def names(workspace: Workspace | None) -> list[str]:
+    """Return the names of all plugins, sorted."""
+    return sorted({*files(workspace), *(point.name for point in _points())})
+
+
+def load(name: str, workspace: Workspace | None) -> NamedPlugin:
+    """Return the plugin of that name.
+
+    Raises KitboxError for an unknown name, a file that does not load, and settings that equal
+    another plugin's.
+    """
+    named = _load_alone(name, workspace)
+    for other in names(workspace):
+        if other == name:
+            continue
+        try:
+            twin = _load_alone(other, workspace)
+        except KitboxError:
+            continue  # another file's mistake is that file's; 'kitbox plugins check' names it
+        if twin.plugin == named.plugin:
+            raise KitboxError(
+                f"plugins {name} and {other} have equal settings; "
+                f"was one copied from the other and not edited?"
+            )
+    return named
+
+
+def load_all(workspace: Workspace | None) -> tuple[list[NamedPlugin], list[KitboxError]]:
+    """Return every plugin that loads, by name, and the mistakes of those that do not."""
+    plugins, mistakes = [], []
+    for name in names(workspace):
+        try:
+            plugins.append(load(name, workspace))
+        except KitboxError as error:
+            mistakes.append(error)
+    return plugins, mistakes
+
+
+def read(path: Path) -> Plugin:
+    """Return the `plugin` of a plugin file.
+
+    Raises KitboxError with file and line for what is wrong in it.
+    """
+    shown = f"{path.parent.name}/{path.name}"
+    spec = importlib.util.spec_from_file_location(f"kitbox_plugin_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise KitboxError(f"{shown} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise KitboxError(f"{shown} line {error.lineno}: {error.msg}") from error
+    except ValidationError as error:
+        raise KitboxError(f"{shown}: {explain(error)}") from error
+    except Exception as error:  # whatever a person's file may raise, its line is what helps
+        line = traceback.extract_tb(error.__traceback__)[-1].lineno
+        raise KitboxError(f"{shown} line {line}: {type(error).__name__}: {error}") from error
+    plugin = getattr(module, "plugin", None)
+    if not isinstance(plugin, Plugin):
+        raise KitboxError(f"{shown} sets no plugin; end it with 'plugin = Plugin(...)'")
+    return plugin
+
+
+def stem_problem(named: NamedPlugin) -> str | None:
+    """Return how a plugin's name departs from <backbone>_<pixels>[_...], or None."""
+    wanted = f"{named.plugin.backbone.rpartition('/')[2]}_{named.plugin.pixels}"
+    if named.name == wanted or named.name.startswith(f"{wanted}_"):
+        return None
+    return f"plugin {named.name} should be named {wanted} or {wanted}_<what differs>"
+
+
+def _load_alone(name: str, workspace: Workspace | None) -> NamedPlugin:
+    found = files(workspace)
+    if name in found:
+        path, source = found[name]
+        return NamedPlugin(name, read(path), path, source)
+    for point in _points():
+        if point.name == name:
+            plugin = point.load()
+            package = point.dist.name if point.dist else point.value
+            if not isinstance(plugin, Plugin):
+                raise KitboxError(f"entry point {name} of package {package} is no Plugin")
+            return NamedPlugin(name, plugin, None, package)
+    known = names(workspace)
+    raise KitboxError(
+        f"no plugin named {name}{did_you_mean(name, known)}"
+        + ("" if did_you_mean(name, known) else f"; there are {', '.join(known)}")
+    )
+
+
+def _points() -> list[importlib.metadata.EntryPoint]:
+    return sorted(
+        importlib.metadata.entry_points(group="kitbox.plugins"), key=lambda point: point.name
+    )

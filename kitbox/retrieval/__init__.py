@@ -1,0 +1,1 @@
+"""Nearest neighbours, and answers made of them."""

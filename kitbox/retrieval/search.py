@@ -1,0 +1,64 @@
+"""Finds the nearest gallery images of each query, exactly."""
+
+import faiss
+import numpy as np
+
+from kitbox.errors import KitboxError
+from kitbox.records import Embeddings, Floats, Integers, Neighbours, Strings
+
+# Queries are searched in blocks, so that faiss's buffers stay below 100 MB for any gallery.
+_BLOCK = 4096
+
+
+def nearest(query: Embeddings, gallery: Embeddings, k: int) -> Neighbours:
+    """Return the k gallery images of highest cosine for each query, never the query itself.
+
+    Exact inner products by faiss, on a GPU where this faiss has one. Equal similarities are
+    ordered by image id, so that the same embeddings give the same list in any gallery order.
+    Rows with fewer than k neighbours end in '' and -inf.
+
+    Raises KitboxError for embeddings of different dimensions and for an empty gallery.
+    """
+    if query.dim != gallery.dim:
+        raise KitboxError(f"queries have {query.dim} dimensions, the gallery {gallery.dim}")
+    if not len(gallery):
+        raise KitboxError("the gallery is empty")
+    # Rows in the order of ids: a stable sort by similarity then breaks ties by id.
+    order = np.argsort(gallery.image_ids, kind="stable")
+    ids, vectors = gallery.image_ids[order], np.ascontiguousarray(gallery.vectors[order])
+    own = _rows_of(query.image_ids, ids)
+    wanted = min(k + 1, len(ids))  # one more, for the query itself
+    neighbours = np.full((len(query), k), "", dtype=ids.dtype)
+    similarity = np.full((len(query), k), -np.inf, dtype=np.float32)
+    for start in range(0, len(query), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        found, places = _knn(query.vectors[rows], vectors, wanted)
+        found = np.where(places == own[rows, None], -np.inf, found)  # itself goes last
+        by_id = np.argsort(places, axis=1, kind="stable")
+        found, places = _along(found, by_id), _along(places, by_id)
+        by_similarity = np.argsort(-found, axis=1, kind="stable")[:, :k]
+        found, places = _along(found, by_similarity), _along(places, by_similarity)
+        width = found.shape[1]
+        similarity[rows, :width] = found
+        neighbours[rows, :width] = np.where(np.isneginf(found), "", ids[places])
+    return Neighbours(query.image_ids, neighbours, similarity)
+
+
+def _knn(query: Floats, gallery: Floats, k: int) -> tuple[Floats, Integers]:
+    """Return inner products (q, k), best first, and gallery rows (q, k)."""
+    query = np.ascontiguousarray(query)
+    if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus():
+        return faiss.knn_gpu(  # type: ignore[no-any-return]
+            faiss.StandardGpuResources(), query, gallery, k, metric=faiss.METRIC_INNER_PRODUCT
+        )
+    return faiss.knn(query, gallery, k, metric=faiss.METRIC_INNER_PRODUCT)  # type: ignore[no-any-return]
+
+
+def _rows_of(wanted: Strings, ordered: Strings) -> Integers:
+    """Return the row of each wanted id among ordered ids, or -1."""
+    places = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    return np.where(ordered[places] == wanted, places, -1).astype(np.int64)
+
+
+def _along(values: np.ndarray, order: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    return np.take_along_axis(values, order, axis=1)

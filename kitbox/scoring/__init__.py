@@ -1,0 +1,1 @@
+"""Metrics, their intervals, and the local score of a competition."""

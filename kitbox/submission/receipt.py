@@ -1,0 +1,179 @@
+"""The receipt of a submission: what it was made of, and how it scored."""
+
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import kitbox
+from kitbox.competition.settings import Competition
+from kitbox.ensemble.assembly import Member
+from kitbox.errors import KitboxError
+from kitbox.files import digest_of, read_json, write_json, write_text
+from kitbox.images.collection import Collection
+from kitbox.network.checkpoint import read_origin
+from kitbox.records import ImageSet
+from kitbox.submission.making import Locally, Made, Recipe
+from kitbox.training.runs import data_digest
+from kitbox.workspace import Workspace
+
+# Packages whose release may move a vector or a score.
+PACKAGES = (
+    "albumentations",
+    "faiss-cpu",
+    "lightning-fabric",
+    "numpy",
+    "pillow",
+    "pytorch-metric-learning",
+    "scikit-learn",
+    "timm",
+    "torch",
+)
+_LONGEST_NAME = 80
+
+
+@dataclass(frozen=True)
+class Package:
+    """A submission on disk."""
+
+    folder: Path
+
+    @property
+    def csv(self) -> Path:
+        """The leaderboard's file."""
+        return self.folder / "submission.csv"
+
+    @property
+    def receipt(self) -> Path:
+        """What it was made of."""
+        return self.folder / "receipt.json"
+
+
+def build(
+    made: Made,
+    locally: Locally,
+    members: Sequence[Member],
+    scored: Sequence[Member],
+    recipe: Recipe,
+    collection: Collection,
+    competition: Competition,
+    workspace: Workspace,
+    *,
+    precision: str,
+    note: str = "",
+) -> dict[str, Any]:
+    """Return the receipt of a made submission.
+
+    `members` made the CSV; `scored` are the same plugins with networks that have not seen the
+    holdout.
+    """
+    plugins = []
+    for member, local, dim in zip(members, scored, made.dims, strict=True):
+        origin = read_origin(member.checkpoint.path)
+        plugins.append(
+            member.as_json(dim)
+            | {
+                "settings": origin.settings,
+                "trained_on": member.checkpoint.on,
+                "epoch": member.checkpoint.epoch,
+                "weights": origin.weights,
+                "scored_checkpoint": local.checkpoint.digest,
+            }
+        )
+    return {
+        "kitbox": kitbox.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "note": note,
+        "competition": settings_of(competition),
+        "plugins": plugins,
+        "dim": sum(made.dims),
+        "whiten": recipe.whiten,
+        "top_k": recipe.top_k or competition.task.k,
+        "threshold": locally.score.threshold,
+        "queries": made.queries,
+        "gallery": made.gallery,
+        "scores": locally.score.scores.as_json(),
+        "data": data_of(collection),
+        "csv": {
+            "file": "submission.csv",
+            "sha256": sha256(made.text.encode()).hexdigest(),
+            "rows": made.text.count("\n"),
+        },
+        "precision": precision,
+        "versions": versions(),
+        "git": git_state(workspace.root),
+    }
+
+
+def save(workspace: Workspace, receipt: dict[str, Any], text: str) -> Package:
+    """Write CSV and receipt as `submissions/<date>_<names>_<hash>/`; return the package.
+
+    The same list made again on the same day is the same folder.
+    """
+    names = "+".join(plugin["name"] for plugin in receipt["plugins"])[:_LONGEST_NAME]
+    name = f"{receipt['created'][:10]}_{names}_{receipt['csv']['sha256'][:8]}"
+    package = Package(workspace.submissions / name)
+    write_text(package.csv, text)
+    write_json(package.receipt, receipt)
+    return package
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the receipt in a file, or in the folder of a submission."""
+    file = path / "receipt.json" if path.is_dir() else path
+    receipt = read_json(file)
+    missing = {"plugins", "csv", "data", "scores", "competition"} - set(receipt)
+    if missing:
+        raise KitboxError(f"{file} is no receipt: it lacks {', '.join(sorted(missing))}")
+    return receipt  # type: ignore[no-any-return]
+
+
+def settings_of(competition: Competition) -> dict[str, Any]:
+    """Return the competition's settings without the place of the data on this machine."""
+    settings = competition.model_dump(mode="json")
+    del settings["images"]["root"]
+    return settings
+
+
+def data_of(collection: Collection) -> dict[str, Any]:
+    """Return digests of what was searched and asked: ids, labels, boxes and bytes."""
+    test = collection.test
+    return {
+        "labelled": data_digest(collection.labelled),
+        "test": None if test is None else _test_digest(test),
+        "holdout": digest_of(sorted(collection.holdout.query.image_ids.tolist())),
+        "left_out": sorted({fault.image_id for fault in collection.faults if fault.image_id}),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the releases of Python and of the packages that may move a score."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Return commit and whether files differ from it, or None outside a repository."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "changed": changed}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(  # noqa: S603
+        ["git", "-C", str(folder), *arguments],  # noqa: S607
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+
+
+def _test_digest(test: ImageSet) -> str:
+    return data_digest(test.with_labels(test.image_ids))

@@ -1,0 +1,156 @@
+"""Makes a submission again from its receipt, and says what is equal and what differs."""
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from kitbox.competition.settings import Competition
+from kitbox.embedding import embedder
+from kitbox.ensemble.assembly import Member
+from kitbox.errors import KitboxError
+from kitbox.files import digest_of_file
+from kitbox.images.collection import Collection
+from kitbox.network import checkpoint as checkpoints
+from kitbox.plugin.discovery import NamedPlugin
+from kitbox.plugin.settings import Plugin
+from kitbox.records import Checkpoint
+from kitbox.submission import making, receipt
+from kitbox.training import runner
+from kitbox.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One thing of a receipt beside the same thing made again."""
+
+    what: str
+    recorded: str
+    again: str
+
+    @property
+    def equal(self) -> bool:
+        """Whether both are the same."""
+        return self.recorded == self.again
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """All comparisons, and the CSV made again."""
+
+    comparisons: tuple[Comparison, ...]
+    text: str
+
+    @property
+    def same_list(self) -> bool:
+        """Whether the CSV has the recorded bytes."""
+        return next(c.equal for c in self.comparisons if c.what == "submission.csv")
+
+
+def reproduce(
+    path: Path,
+    collection: Collection,
+    competition: Competition,
+    workspace: Workspace,
+    *,
+    retrain: bool,
+    device: str = "auto",
+) -> Generator[runner.Report, None, Reproduced]:
+    """Make the submission of a receipt again and compare; yields reports.
+
+    Networks come from the recorded checkpoints, or with `retrain` from the recorded settings.
+    Nothing is taken from the embedding cache.
+
+    Raises KitboxError for a receipt whose checkpoints are not here.
+    """
+    recorded = receipt.read(path)
+    options = embedder.Options(device=device, precision=recorded["precision"], reuse=False)
+    members, scored = [], []
+    for entry in recorded["plugins"]:
+        named = _plugin(entry)
+        for group, key in ((members, "checkpoint"), (scored, "scored_checkpoint")):
+            if retrain:
+                on = entry["trained_on"] if key == "checkpoint" else "holdout"
+                made = yield from _retrained(
+                    named, on, collection, competition, workspace, recorded["precision"], device
+                )
+            else:
+                made = _recorded(workspace, named, entry[key])
+            group.append(Member(named, made, entry["weight"]))
+    recipe = making.Recipe(whiten=recorded["whiten"], top_k=recorded["top_k"])
+    locally = yield from making.score(scored, recipe, collection, competition, workspace, options)
+    threshold = locally.score.threshold
+    again = yield from making.make(
+        members, recipe, threshold, collection, competition, workspace, options
+    )
+    comparisons = [
+        *_compare("competition", recorded["competition"], receipt.settings_of(competition)),
+        *_compare("data", recorded["data"], receipt.data_of(collection)),
+        *_compare("version", recorded["versions"], receipt.versions()),
+        *_checkpoint_comparisons(recorded, members),
+        *_compare("score", _values(recorded["scores"]), _values(locally.score.scores.as_json())),
+        Comparison(
+            "submission.csv", recorded["csv"]["sha256"], sha256(again.text.encode()).hexdigest()
+        ),
+    ]
+    return Reproduced(tuple(comparisons), again.text)
+
+
+def rows_that_differ(text: str, other: str) -> int:
+    """Return how many lines of two lists differ."""
+    ours, theirs = text.splitlines(), other.splitlines()
+    differing = sum(a != b for a, b in zip(ours, theirs, strict=False))
+    return differing + abs(len(ours) - len(theirs))
+
+
+def _plugin(entry: dict[str, Any]) -> NamedPlugin:
+    plugin = Plugin.model_validate(entry["settings"])
+    return NamedPlugin(entry["name"], plugin, None, "receipt")
+
+
+def _recorded(workspace: Workspace, named: NamedPlugin, digest: str) -> Checkpoint:
+    for file in sorted((workspace.runs / named.name).glob("*/*.safetensors")):
+        if digest_of_file(file) == digest:
+            return checkpoints.of(file)
+    raise KitboxError(
+        f"the checkpoint {digest[:12]} of {named.name} is not in {workspace.runs / named.name}; "
+        "copy it there, or train it again with --retrain"
+    )
+
+
+def _retrained(
+    named: NamedPlugin,
+    on: str,
+    collection: Collection,
+    competition: Competition,
+    workspace: Workspace,
+    precision: str,
+    device: str,
+) -> Generator[runner.Report, None, Checkpoint]:
+    """Train in a place of its own, so that the recorded checkpoint stays what it is."""
+    apart = replace(workspace, made_name=".kitbox/reproduced")
+    options = runner.Options(on=on, precision=precision, device=device)
+    return (yield from runner.train(named, collection, competition, apart, options))
+
+
+def _compare(what: str, recorded: Any, again: Any) -> list[Comparison]:
+    """Return a comparison of each leaf of two nested values."""
+    if isinstance(recorded, dict) and isinstance(again, dict):
+        return [
+            comparison
+            for key in sorted({*recorded, *again})
+            for comparison in _compare(f"{what} {key}", recorded.get(key), again.get(key))
+        ]
+    return [Comparison(what, str(recorded), str(again))]
+
+
+def _checkpoint_comparisons(recorded: dict[str, Any], members: list[Member]) -> list[Comparison]:
+    return [
+        Comparison(f"checkpoint {entry['name']}", entry["checkpoint"], member.checkpoint.digest)
+        for entry, member in zip(recorded["plugins"], members, strict=True)
+    ]
+
+
+def _values(scores: dict[str, Any]) -> dict[str, Any]:
+    return {name: score["value"] for name, score in scores.items()}

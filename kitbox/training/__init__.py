@@ -1,0 +1,1 @@
+"""The common runner, and what it steps through."""

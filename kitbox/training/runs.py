@@ -1,0 +1,171 @@
+"""Training runs on disk: a folder for each set of causes, its journal and its checkpoints."""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kitbox.errors import KitboxError
+from kitbox.files import digest_of, read_json, write_json, write_text
+from kitbox.network import checkpoint as checkpoints
+from kitbox.plugin.discovery import NamedPlugin
+from kitbox.records import Checkpoint, ImageSet
+from kitbox.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Causes:
+    """All that decides what a run learns."""
+
+    plugin: str
+    fingerprint: str
+    data: str  # images, labels and boxes it learns from
+    weights: str  # where the backbone starts
+    on: str  # "holdout" or "all"
+
+    @property
+    def key(self) -> str:
+        """Twelve hex digits that name the run."""
+        return digest_of(asdict(self))[:12]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one run."""
+
+    folder: Path
+
+    @property
+    def causes(self) -> Path:
+        """What the run was made of."""
+        return self.folder / "run.json"
+
+    @property
+    def journal(self) -> Path:
+        """One JSON object a line: epochs, scores, the end."""
+        return self.folder / "journal.jsonl"
+
+    @property
+    def state(self) -> Path:
+        """All that the next epoch needs; gone when the run has ended."""
+        return self.folder / "state.pt"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint after the last epoch."""
+        return self.folder / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the best holdout score."""
+        return self.folder / "best.safetensors"
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return any(entry["event"] == "finished" for entry in self.entries())
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return the journal; a last line that was cut off is left out."""
+        if not self.journal.exists():
+            return []
+        entries = []
+        for line in self.journal.read_text(encoding="utf-8").splitlines():
+            try:
+                entries.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return entries
+
+    def note(self, event: str, **values: Any) -> None:
+        """Add a line to the journal."""
+        with self.journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"event": event, **values}) + "\n")
+
+    def forget_after(self, epoch: int) -> None:
+        """Take back what the journal says of epochs that have to be done again."""
+        kept = [entry for entry in self.entries() if entry.get("epoch", 0) <= epoch]
+        write_text(self.journal, "".join(json.dumps(entry) + "\n" for entry in kept))
+
+
+def open_run(workspace: Workspace, causes: Causes, *, fresh: bool) -> Run:
+    """Return the run of these causes, begun or new; `fresh` removes what was begun."""
+    run = Run(workspace.runs / causes.plugin / causes.key)
+    if fresh and run.folder.exists():
+        shutil.rmtree(run.folder)
+    if not run.causes.exists():
+        write_json(run.causes, asdict(causes))
+    return run
+
+
+@contextmanager
+def locked(run: Run) -> Iterator[None]:
+    """Keep other processes from training the same run meanwhile."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with (run.folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise KitboxError(f"another process is training {run.folder.parent.name}") from error
+        yield
+
+
+def data_digest(images: ImageSet) -> str:
+    """Return the digest of what a network may learn from images: pixels, labels, boxes."""
+    assert images.labels is not None and images.digests is not None  # noqa: S101, PT018
+    boxes = [None] * len(images) if images.boxes is None else _boxes(images)
+    rows = zip(images.image_ids, images.labels, images.digests, boxes, strict=True)
+    return digest_of([[str(i), str(label), str(digest), box] for i, label, digest, box in rows])
+
+
+def find(
+    workspace: Workspace, named: NamedPlugin, *, on: str, data: str, which: str = "last"
+) -> Checkpoint:
+    """Return the last (or best) checkpoint of a plugin's newest finished run on this data.
+
+    Raises KitboxError that says what is missing, and how a run that is there differs.
+    """
+    found = [Run(path.parent) for path in (workspace.runs / named.name).glob("*/run.json")]
+    causes = {run.folder: Causes(**read_json(run.causes)) for run in found}
+    same = [run for run in found if causes[run.folder].fingerprint == named.plugin.fingerprint]
+    fitting = [
+        run for run in same if causes[run.folder].on == on and causes[run.folder].data == data
+    ]
+    finished = [run for run in fitting if run.finished]
+    command = f"run 'kitbox train {named.name}{' --on all' if on == 'all' else ''}'"
+    if finished:
+        newest = max(finished, key=lambda run: run.journal.stat().st_mtime_ns)
+        path = newest.best if which == "best" and newest.best.exists() else newest.last
+        return checkpoints.of(path)
+    if fitting:
+        raise KitboxError(f"the training of {named.name} is not finished; {command} to go on")
+    if any(causes[run.folder].on == on for run in same):
+        raise KitboxError(
+            f"{named.name} was trained on other images, labels or boxes than there are now; {command}"
+        )
+    if found and not same:
+        raise KitboxError(
+            f"{named.name} was trained with other settings than it has now; {command}"
+        )
+    raise KitboxError(f"{named.name} is not trained on {on}; {command}")
+
+
+def _boxes(images: ImageSet) -> list[list[float] | None]:
+    assert images.boxes is not None  # noqa: S101  the caller looked
+    return [None if np.isnan(box).any() else [float(x) for x in box] for box in images.boxes]
+
+
+def trained_on(workspace: Workspace, named: NamedPlugin) -> list[str]:
+    """Return on what ("holdout", "all") the plugin with its present settings was trained."""
+    done = set()
+    for path in (workspace.runs / named.name).glob("*/run.json"):
+        causes = Causes(**read_json(path))
+        if causes.fingerprint == named.plugin.fingerprint and Run(path.parent).finished:
+            done.add(causes.on)
+    return sorted(done)

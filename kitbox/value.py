@@ -1,0 +1,45 @@
+"""A frozen, checked value of settings whose mistakes are explained in one sentence."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from kitbox.errors import did_you_mean, more
+
+
+class Value(BaseModel):
+    """Settings that are checked when made, cannot change, and name a misspelt setting."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_settings(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            for name in given:
+                if name not in cls.model_fields:
+                    near = did_you_mean(str(name), cls.model_fields)
+                    raise ValueError(f"'{name}' is not a setting of {cls.__name__}{near}")
+        return given
+
+
+def explain(error: ValidationError) -> str:
+    """Return the first mistake of a validation as one sentence, with the count of the others."""
+    mistakes = error.errors()
+    first = mistakes[0]
+    message = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    # pydantic names the members of a union in the location; a user knows only the setting.
+    where = ".".join(str(part) for part in first["loc"] if not _is_type_name(part))
+    given = first["input"]
+    if first["type"] == "missing":
+        message = f"{where} is missing"
+    elif where and first["type"] != "value_error":
+        value = "" if isinstance(given, dict) else f" = {given!r}"
+        message = f"{where}{value} {message}"
+    return message + more(len(mistakes) - 1)
+
+
+def _is_type_name(part: int | str) -> bool:
+    return isinstance(part, str) and (
+        part[:1].isupper() or "[" in part or "int" in part or part == "str"
+    )
