@@ -1,5 +1,112 @@
-"""The demo command."""
+"""The demo: a whole competition in minutes, on images that kitbox draws itself."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kitbox.cli.terminal import DeviceOption, JsonOption, PrecisionOption
+
+PLUGINS = ("tf_efficientnet_lite0_96x192_demo", "resnet10t_64x128_demo")
 
 
-def demo() -> None:
-    """Run a whole competition."""
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", metavar="DIR", help="Where to play.")] = Path(
+        "kitbox-demo"
+    ),
+    individuals: Annotated[int, typer.Option("--individuals", min=4, help="Whales to draw.")] = 60,
+    photographs: Annotated[
+        int, typer.Option("--photographs", min=12, help="Photographs to draw.")
+    ] = 900,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Draws other whales.")] = 0,
+    draw_only: Annotated[
+        bool, typer.Option("--draw-only", help="Draw the competition, train nothing.")
+    ] = False,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Play a whole competition: draw it, train two plugins, submit their ensemble, score it.
+
+    The same command goes on where it was stopped. Example: kitbox demo --folder whales
+    """
+    import time
+
+    from kitbox import workspace as workspaces
+    from kitbox.cli.terminal import collected, duration, emit, follow, opened, say, score_table
+    from kitbox.competition import preset
+    from kitbox.drawing import competition as drawing
+    from kitbox.embedding import embedder
+    from kitbox.ensemble import members
+    from kitbox.network import inference
+    from kitbox.plugin import discovery
+    from kitbox.submission import making, receipt, truth
+    from kitbox.training import runner
+
+    began = time.monotonic()
+    place = workspaces.Workspace(folder)
+    if not place.settings.exists():
+        say(f"drawing {photographs} photographs of {individuals} whales in {folder / 'data'}")
+        drawn = follow(
+            drawing.draw(
+                folder / "data", individuals=individuals, photographs=photographs, seed=seed
+            )
+        )
+        say(f"{len(drawn.broken)} files are broken on purpose: kitbox.toml says to drop them")
+        preset.init(place, "humpback", folder / "data", broken="drop")
+    place, competition = opened(folder)
+    collection = collected(place, competition)
+    if draw_only:
+        say(f"next: cd {folder} && kitbox plugins")
+        return
+    plugins = [discovery.load(name, place) for name in PLUGINS]
+    options = runner.Options(device=device, precision=precision)
+    for named in plugins:
+        follow(runner.train(named, collection, competition, place, options))
+    running = embedder.Options(device=device, precision=precision)
+    report = {}
+    recipe = making.Recipe()
+    for named in plugins:
+        alone = members.for_holdout(place, [named], None, collection)
+        report[named.name] = follow(
+            making.score(alone, recipe, collection, competition, place, running)
+        ).score.scores
+    chosen = members.for_holdout(place, plugins, None, collection)
+    locally = follow(making.score(chosen, recipe, collection, competition, place, running))
+    report["ensemble"] = locally.score.scores
+    made = follow(
+        making.make(
+            chosen, recipe, locally.score.threshold, collection, competition, place, running
+        )
+    )
+    written = receipt.build(
+        made, locally, chosen, chosen, recipe, collection, competition, place,
+        precision=inference.resolve_precision(precision, inference.resolve_device(device)),
+        note="kitbox demo",
+    )  # fmt: skip
+    package = receipt.save(place, written, made.text)
+    assert collection.test is not None  # noqa: S101  a drawn competition has a test
+    final = truth.score_file(
+        package.csv, folder / "truth.csv", competition, collection.labelled, collection.test
+    )
+    if as_json:
+        emit(
+            {
+                "submission": str(package.folder),
+                "scores": {name: scores.as_json() for name, scores in report.items()},
+                "truth": final.as_json(),
+                "seconds": round(time.monotonic() - began, 1),
+            }
+        )
+        return
+    for name, scores in report.items():
+        say(f"\n{name}, on the local holdout")
+        score_table(scores)
+    say("\nthe submission, scored against the truth that the demo kept")
+    score_table(final)
+    say(f"\nsubmission: {package.csv}  ({duration(time.monotonic() - began)} in all)")
+    say("what to try next:")
+    say(f"  cd {folder}")
+    say(f"  kitbox ensemble {' '.join(PLUGINS)} --weights 2,1 --whiten 128")
+    say(f"  kitbox plugins new my_first_plugin --from {PLUGINS[0]}")
+    say(f"  kitbox reproduce submissions/{package.folder.name}")

@@ -31,8 +31,8 @@ def split(labelled: ImageSet, competition: Competition) -> Holdout:
     wanted = round(shape.share * len(known))
     query = np.zeros(len(labelled), dtype=np.bool_)
     rows_of: dict[str, list[int]] = {}
-    for row in known:
-        rows_of.setdefault(str(labelled.labels[row]), []).append(int(row))
+    for known_row in known:
+        rows_of.setdefault(str(labelled.labels[known_row]), []).append(int(known_row))
     left = {label: len(rows) for label, rows in rows_of.items()}
 
     room = round(shape.unknown_share * wanted)

@@ -46,7 +46,7 @@ def read(competition: Competition) -> Listed:
     labelled = _labelled(images, faults)
     if not labelled:
         raise KitboxError(_nothing(images, faults))
-    test = _test(images, faults) if images.test_folder else None
+    test = _test(images) if images.test_folder else None
     if faults and images.broken == "stop":
         raise KitboxError(stop_message(faults))
     boxes = _boxes(images)
@@ -80,7 +80,8 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, list[str]]
             missing = [name for name in columns if name not in header]
             if missing:
                 raise KitboxError(
-                    f"{path} line 1: no column '{missing[0]}' among {', '.join(header) or 'nothing'}; "
+                    f"{path} line 1: no column '{missing[0]}' among "
+                    f"{', '.join(header) or 'nothing'}; "
                     "correct the header, or the column's name in kitbox.toml"
                 )
             places = [header.index(name) for name in columns]
@@ -140,7 +141,7 @@ def _by_folder(folder: Path) -> list[tuple[str, Path, str]]:
     ]
 
 
-def _test(images: Images, faults: list[Fault]) -> list[tuple[str, Path, str]]:
+def _test(images: Images) -> list[tuple[str, Path, str]]:
     assert images.test_folder is not None  # noqa: S101  narrowed by the caller
     folder = images.root / images.test_folder
     if images.test_list is None:

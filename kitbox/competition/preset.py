@@ -13,7 +13,7 @@ from kitbox.files import write_text
 from kitbox.workspace import SETTINGS, Workspace
 
 ABOUT = {
-    "humpback": "Kaggle humpback whale identification (2018, 2019): five labels a photograph, MAP@5",
+    "humpback": "Kaggle humpback whales (2018, 2019): five labels a photograph, MAP@5",
     "gdsc2020": "Global Data Science Challenge 2020: the 20 most similar photographs, no header",
     "folder": "your own photographs, a folder for each individual: the 20 most similar photographs",
 }

@@ -90,14 +90,14 @@ def _lit(rng: np.random.Generator, brightness: Field, day: sea.Weather, stance: 
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     middle = 2 * stance.seen(np.zeros((1, 2)))[0, 0] / width - 1
     side = np.clip((x - np.float32(middle)) / np.float32(0.04), -1, 1)
-    across, down, fold = rng.normal(0, 0.15, 3).astype(np.float32)
+    across, down, fold = rng.normal(0, 0.12, 3).astype(np.float32)
     light = np.exp(across * x + fold * side) * np.exp(down * y)
     # pigment stands out less in haze and against the light
     strength, contrast = rng.uniform(0.7, 1.15), rng.uniform(0.65, 1.0)
     lit = (brightness * np.float32(contrast * strength) + np.float32(0.02 * strength)) * light
     patchy = noise.rough(rng, height // 4, width // 4, 3, 6, 2)  # a quarter: it is smooth
     veil = layer.enlarged(np.clip(1 + np.float32(0.8) * patchy, 0, None), height, width)
-    warm = np.array((rng.uniform(0.85, 1.1), 1.0, rng.uniform(0.9, 1.1)), np.float32)
+    warm = np.array((rng.uniform(0.9, 1.05), 1.0, rng.uniform(0.95, 1.1)), np.float32)
     mirrored = np.float32(rng.uniform(0, 0.16)) * (day.sky + day.water) / 2
     return layer.mixed((lit, veil), (warm, mirrored))
 
@@ -116,9 +116,9 @@ def _drops(rng: np.random.Generator, picture: Field) -> None:
 def _camera(rng: np.random.Generator, picture: Field, height: int, width: int) -> Pixels:
     """Exposure, colour cast or grey, blur, size and grain."""
     channels = np.diag(rng.uniform(0.94, 1.06, 3))
-    if rng.random() < 0.35:
+    if rng.random() < 0.25:
         channels = np.array([(0.11, 0.59, 0.30)]) @ channels  # the luma of blue, green, red
-    exposure, curve = np.exp(rng.normal(0.2, 0.15)), rng.uniform(0.8, 1.2)  # curve: flat to hard
+    exposure, curve = np.exp(rng.normal(0.15, 0.12)), rng.uniform(0.8, 1.2)  # curve: flat to hard
     fog = rng.uniform(0, 0.1) if rng.random() < 0.3 else 0
     film = np.clip(np.linspace(0, 1, 256) * exposure, 0, 1) ** curve * (1 - fog) + fog
     light = np.clip(cv2.transform(picture, channels * 255), 0, 255).astype(np.uint8)
@@ -132,9 +132,9 @@ def _blurred(rng: np.random.Generator, pixels: Pixels) -> Pixels:
     """Out of focus, moved, or sharp."""
     kind, strength = rng.random(), rng.uniform(0.001, 0.005) * pixels.shape[1]
     blurred: Pixels = pixels
-    if kind < 0.3:
+    if kind < 0.2:
         blurred = cv2.GaussianBlur(pixels, (0, 0), max(strength, 0.5))
-    elif kind < 0.5:
+    elif kind < 0.35:
         reach = max(3, round(2 * strength))
         angle = rng.uniform(0, np.pi)
         kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
@@ -170,5 +170,5 @@ def frame(rng: np.random.Generator, long_side: int) -> tuple[int, int]:
     """Draw the height and width of a photograph; widths are log-uniform, so most are small."""
     smallest = max(long_side / 5, min(long_side, 300))  # 600 px of the default 3,000
     width = np.exp(rng.uniform(np.log(smallest), np.log(long_side)))
-    height = min(width * rng.uniform(0.36, 0.56), 0.4 * long_side)
+    height = min(width * rng.uniform(0.38, 0.52), 0.4 * long_side)
     return round(height), round(width)

@@ -88,12 +88,12 @@ def pose(rng: np.random.Generator, shape: Outline, height: int, width: int) -> P
     turned = _turn(rng)
     corners = _through(turned, bend.done(shape.points))
     notch, stock = _through(turned, bend.done(np.array([(0, shape.notch), (0, STOCK_END)])))[:, 1]
-    water = notch + rng.uniform(0.12, 0.75) * (stock - notch)
+    water = notch + rng.uniform(0.2, 0.7) * (stock - notch)
     dry = corners[corners[:, 1] < water]
     (left, top), (right, _) = dry.min(0), dry.max(0)
     # wide pictures of a high fluke are filled by its height: 92 % leaves air above and below
     size = min(
-        rng.triangular(0.42, 0.94, 0.95) * width / (right - left), 0.92 * height / (water - top)
+        (0.42 + 0.53 * rng.random() ** 0.4) * width / (right - left), 0.92 * height / (water - top)
     )
     air, sides = height - size * (water - top), width - size * (right - left)
     moved = np.array(
@@ -107,15 +107,15 @@ def pose(rng: np.random.Generator, shape: Outline, height: int, width: int) -> P
 
 
 def _bend(rng: np.random.Generator) -> Bend:
-    yaw = np.clip(rng.normal(0, 0.28), -0.7, 0.7)  # radians
+    yaw = np.clip(rng.normal(0, 0.22), -0.7, 0.7)  # radians
     near = 0.35 * np.sin(yaw)  # raised halves turn one to the camera and one away
-    lift = rng.triangular(-0.05, 0.25, 0.45)
+    lift = rng.triangular(0, 0.22, 0.45)
     lean = rng.normal(0, 0.05)
     return Bend(
         spread=(float(np.cos(yaw) + near), float(np.cos(yaw) - near)),
         lift=(float(lift + lean), float(lift - lean)),
         curl=(float(rng.uniform(0, 0.3)), float(rng.uniform(0, 0.3))),
-        height=float(rng.triangular(0.45, 0.95, 1.1)),
+        height=float(rng.triangular(0.5, 1.0, 1.1)),
         twist=float(np.clip(rng.normal(0, 0.1), -0.3, 0.3)),
         flutter=(float(rng.normal(0, 0.02)), float(rng.uniform(0, 6.28))),
     )
@@ -123,7 +123,7 @@ def _bend(rng: np.random.Generator) -> Bend:
 
 def _turn(rng: np.random.Generator) -> Points:
     """Roll and perspective, with y turned downwards."""
-    roll = rng.normal(0, 0.09)  # radians: 5 degrees
+    roll = rng.normal(0, 0.07)  # radians: 4 degrees
     cos, sin = np.cos(roll), np.sin(roll)
     rotation = np.array([(cos, -sin, 0), (sin, cos, 0), (0, 0, 1)])
     tilt = np.array([(1, 0, 0), (rng.normal(0, 0.06), 1, 0), (*rng.normal(0, 0.06, 2), 1)])

@@ -10,8 +10,8 @@ from kitbox.drawing.noise import Field
 
 # blue, green, red of water, from tropical blue over grey to a dark evening
 WATERS = np.array(
-    [(0.50, 0.30, 0.14), (0.50, 0.40, 0.28), (0.58, 0.52, 0.44), (0.40, 0.33, 0.27),
-     (0.60, 0.46, 0.28), (0.44, 0.36, 0.26)],
+    [(0.52, 0.34, 0.18), (0.50, 0.40, 0.28), (0.56, 0.49, 0.40), (0.44, 0.37, 0.30),
+     (0.58, 0.45, 0.28), (0.46, 0.38, 0.27)],
     np.float32,
 )  # fmt: skip
 TILE = 512  # pixels of a patch of waves, which is repeated
@@ -32,9 +32,9 @@ class Weather:
 
 def weather(rng: np.random.Generator) -> Weather:
     """Draw a day at sea."""
-    water = WATERS[rng.integers(len(WATERS))] * rng.uniform(0.8, 1.25)
+    water = WATERS[rng.integers(len(WATERS))] * rng.uniform(0.85, 1.2)
     water = water + rng.normal(0, 0.02, 3)
-    horizon = rng.uniform(0.02, 0.3) if rng.random() < 0.25 else -rng.uniform(0.1, 1.5)
+    horizon = rng.uniform(0.02, 0.3) if rng.random() < 0.15 else -rng.uniform(0.1, 1.5)
     return Weather(
         water=np.clip(water, 0.05, 0.95).astype(np.float32),
         sky=np.float32(rng.uniform(0.6, 1)) * np.array((1.0, 0.95, 0.88), np.float32),

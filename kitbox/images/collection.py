@@ -8,7 +8,7 @@ import numpy as np
 from kitbox.competition import holdout as holdouts
 from kitbox.competition import lists
 from kitbox.competition.settings import Competition
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, more
 from kitbox.images import index
 from kitbox.records import Holdout, ImageSet, Progress
 from kitbox.workspace import Workspace
@@ -39,7 +39,8 @@ def collect(
     """
     listed = lists.read(competition)
     labelled, unreadable = yield from index.inspect(listed.labelled, workspace)
-    test, blank = None, {}
+    test: ImageSet | None = None
+    blank: dict[str, str] = {}
     if listed.test is not None:
         test, blank = yield from index.inspect(listed.test, workspace)
     problems = [
@@ -48,7 +49,7 @@ def collect(
     ]
     if problems and competition.images.broken == "stop":
         raise KitboxError(
-            f"{problems[0].what}{lists.more(len(problems) - 1)}; "
+            f"{problems[0].what}{more(len(problems) - 1)}; "
             'or set broken = "drop" in kitbox.toml to go on without'
         )
     labelled = labelled.take(~np.isin(labelled.image_ids, list(unreadable)))

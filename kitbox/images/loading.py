@@ -84,7 +84,7 @@ def load(
 
 
 def default_workers(device: str) -> int:
-    """Return how many processes read images: all cores beside a GPU, else one beside the network."""
+    """Return how many processes read images: all cores beside a GPU, else one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(cores or 1, 16) if device != "cpu" else 1
 

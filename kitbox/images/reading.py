@@ -48,12 +48,12 @@ def read(
         upright_size = _upright_size(image)
         region = _widened(box, margin, upright_size) if box else (0.0, 0.0, *upright_size)
         if image.format == "JPEG":
-            _decode_reduced(image, region, upright_size, (width, height))
+            _decode_reduced(image, region, (width, height))
         pixels = _rgb(_decoded(path, image))
     scale_x, scale_y = pixels.width / upright_size[0], pixels.height / upright_size[1]
     x0, y0, x1, y1 = region
     part = (x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y)
-    return np.asarray(pixels.resize((width, height), RESAMPLING[interpolation], box=part))
+    return np.array(pixels.resize((width, height), RESAMPLING[interpolation], box=part))
 
 
 def check(path: Path) -> tuple[int, int]:
@@ -125,9 +125,7 @@ def _widened(box: Box, margin: float, size: tuple[int, int]) -> Box:
     return cut if cut[0] + 1 <= cut[2] and cut[1] + 1 <= cut[3] else (0.0, 0.0, *size)
 
 
-def _decode_reduced(
-    image: Image.Image, region: Box, upright_size: tuple[int, int], wanted: tuple[int, int]
-) -> None:
+def _decode_reduced(image: Image.Image, region: Box, wanted: tuple[int, int]) -> None:
     """Ask the JPEG decoder for the smallest scale that keeps KEEP times the wanted pixels."""
     shrink = min((region[2] - region[0]) / wanted[0], (region[3] - region[1]) / wanted[1]) / KEEP
     if shrink >= 2:

@@ -94,4 +94,4 @@ def network_of(checkpoint: Checkpoint, named: NamedPlugin | None = None) -> Netw
             if name.startswith("network.")
         }
     network.load_state_dict(state)
-    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return network.eval().to(memory_format=torch.channels_last)

@@ -56,6 +56,7 @@ class ArcFaceHead(nn.Module):
         )
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of embeddings (n, d) with label rows (n,)."""
         value: Tensor = self.loss(embeddings, labels)
         return value
 
@@ -69,6 +70,7 @@ class CrossEntropyHead(nn.Module):
         self.loss = nn.CrossEntropyLoss(label_smoothing=loss.label_smoothing)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of embeddings (n, d) with label rows (n,)."""
         value: Tensor = self.loss(self.classifier(embeddings), labels)
         return value
 
@@ -86,6 +88,7 @@ class TripletHead(nn.Module):
         self.loss = TripletMarginLoss(margin=0.0 if soft else loss.margin, smooth_loss=soft)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of embeddings (n, d) with label rows (n,)."""
         value: Tensor = self.loss(embeddings, labels, self.miner(embeddings, labels))
         return value
 

@@ -48,10 +48,10 @@ def _knn(query: Floats, gallery: Floats, k: int) -> tuple[Floats, Integers]:
     """Return inner products (q, k), best first, and gallery rows (q, k)."""
     query = np.ascontiguousarray(query)
     if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus():
-        return faiss.knn_gpu(  # type: ignore[no-any-return]
+        return faiss.knn_gpu(
             faiss.StandardGpuResources(), query, gallery, k, metric=faiss.METRIC_INNER_PRODUCT
         )
-    return faiss.knn(query, gallery, k, metric=faiss.METRIC_INNER_PRODUCT)  # type: ignore[no-any-return]
+    return faiss.knn(query, gallery, k, metric=faiss.METRIC_INNER_PRODUCT)
 
 
 def _rows_of(wanted: Strings, ordered: Strings) -> Integers:
@@ -60,5 +60,5 @@ def _rows_of(wanted: Strings, ordered: Strings) -> Integers:
     return np.where(ordered[places] == wanted, places, -1).astype(np.int64)
 
 
-def _along(values: np.ndarray, order: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _along(values: np.ndarray, order: np.ndarray) -> np.ndarray:
     return np.take_along_axis(values, order, axis=1)

@@ -15,7 +15,7 @@ def recall_at_k(relevant: Hits, k: int) -> PerQuery:
     `relevant (q, ≥k)` marks the relevant answers, best first. This is CMC@k, which the field
     calls recall@k; it is not the share of relevant images that were found.
     """
-    return relevant[:, :k].any(axis=1).astype(np.float64)
+    return np.asarray(relevant[:, :k].any(axis=1), dtype=np.float64)
 
 
 def average_precision_at_k(relevant: Hits, relevant_total: Integers, k: int) -> PerQuery:

@@ -1,4 +1,4 @@
-"""Makes a submission: the ensemble over train and test images, ranked, in the competition's form."""
+"""Makes a submission: the ensemble over all images, ranked, in the competition's form."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass

@@ -66,7 +66,8 @@ def reproduce(
     """
     recorded = receipt.read(path)
     options = embedder.Options(device=device, precision=recorded["precision"], reuse=False)
-    members, scored = [], []
+    members: list[Member] = []
+    scored: list[Member] = []
     for entry in recorded["plugins"]:
         named = _plugin(entry)
         for group, key in ((members, "checkpoint"), (scored, "scored_checkpoint")):

@@ -31,6 +31,8 @@ from kitbox.training.samplers import EpochBatches
 from kitbox.training.schedule import Schedule
 from kitbox.workspace import Workspace
 
+# Names of precisions in lightning-fabric.
+_PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 # Images in a batch when nothing is learnt.
 _INFERENCE_BATCH = 64
 
@@ -290,7 +292,8 @@ class _Trainer:
         if isinstance(self.source, Path):
             weights.load(network.backbone, self.source)
         trained = TrainedNetwork(network, plugin, len(self.label_map))
-        return trained.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        trained.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return trained
 
     def _loader(self, images: ImageSet, batches: Any, *, augmentation: str | None = None) -> Any:
         plugin = self.plugin
@@ -435,7 +438,7 @@ def _fabric(device: str, precision: str, options: Options) -> Any:
         devices=options.devices,
         num_nodes=options.nodes,
         strategy="ddp" if several else "auto",
-        precision={"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[precision],  # type: ignore[arg-type]
+        precision=_PRECISIONS[precision],
     )
 
 
@@ -468,7 +471,7 @@ def _optimizer(plugin: Plugin, trained: TrainedNetwork) -> Optimizer:
 def _tensorboard(folder: Path) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(folder / "tensorboard")  # type: ignore[no-untyped-call]
+    return SummaryWriter(folder / "tensorboard")
 
 
 def _write_scalars(writer: Any, report: EpochDone) -> None:

@@ -147,7 +147,7 @@ def find(
         raise KitboxError(f"the training of {named.name} is not finished; {command} to go on")
     if any(causes[run.folder].on == on for run in same):
         raise KitboxError(
-            f"{named.name} was trained on other images, labels or boxes than there are now; {command}"
+            f"{named.name} was trained on other images, labels or boxes than are here; {command}"
         )
     if found and not same:
         raise KitboxError(
