@@ -1,7 +1,7 @@
 """Commands about what is asked: init, competitions, data holdout."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,20 +13,20 @@ def init(
     data: Annotated[Path, typer.Option("--data", help="The folder of images and lists.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The new workspace.")] = Path(),
     broken: Annotated[
-        str, typer.Option("--broken", help="stop at unreadable images, or drop them.")
+        Literal["stop", "drop"],
+        typer.Option("--broken", help="What to do with unreadable images and faulty rows."),
     ] = "stop",
 ) -> None:
     """Make a workspace for a known competition.
 
-    Example: kitbox init whales --preset humpback --data ~/data/humpback
+    \b
+    Example:
+      kitbox init whales --preset humpback --data ~/data/humpback
     """
     from kitbox.cli.terminal import say
     from kitbox.competition import preset as presets
-    from kitbox.errors import KitboxError
     from kitbox.workspace import Workspace
 
-    if broken not in ("stop", "drop"):
-        raise KitboxError(f"--broken {broken} is not stop or drop")
     workspace = Workspace(folder)
     competition = presets.init(workspace, preset, data, broken=broken)
     say(f"wrote {workspace.settings}: {competition.metric} over {competition.task.gallery}")
@@ -36,7 +36,9 @@ def init(
 def competitions(as_json: JsonOption = False) -> None:
     """Show the presets: form, metric, k, gallery.
 
-    Example: kitbox competitions
+    \b
+    Example:
+      kitbox competitions
     """
     from kitbox.cli.terminal import emit, table
     from kitbox.competition import preset as presets
@@ -54,7 +56,9 @@ def competitions(as_json: JsonOption = False) -> None:
 def holdout(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
     """Show the split that local scores use, and write it to holdout.csv.
 
-    Example: kitbox data holdout
+    \b
+    Example:
+      kitbox data holdout
     """
     import numpy as np
 

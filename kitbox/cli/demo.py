@@ -28,8 +28,13 @@ def demo(
 ) -> None:
     """Play a whole competition: draw it, train two plugins, submit their ensemble, score it.
 
-    The same command goes on where it was stopped. Example: kitbox demo --folder whales
+    The same command goes on where it was stopped.
+
+    \b
+    Example:
+      kitbox demo --folder whales
     """
+    import os
     import time
 
     from kitbox import workspace as workspaces
@@ -44,6 +49,7 @@ def demo(
     from kitbox.training import runner
 
     began = time.monotonic()
+    os.environ.pop("KITBOX_DATA", None)  # the demo brings its own
     place = workspaces.Workspace(folder)
     if not place.settings.exists():
         say(f"drawing {photographs} photographs of {individuals} whales in {folder / 'data'}")
@@ -108,5 +114,5 @@ def demo(
     say("what to try next:")
     say(f"  cd {folder}")
     say(f"  kitbox ensemble {' '.join(PLUGINS)} --weights 2,1 --whiten 128")
-    say(f"  kitbox plugins new my_first_plugin --from {PLUGINS[0]}")
+    say(f"  kitbox plugins new tf_efficientnet_lite0_128x256 --from {PLUGINS[0]}")
     say(f"  kitbox reproduce submissions/{package.folder.name}")

@@ -1,5 +1,6 @@
 """Commands about plugins: list, new, check."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from kitbox.plugin.discovery import NamedPlugin
     from kitbox.workspace import Workspace
 
-app = typer.Typer(help="The plugins found, and what they cost.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 
 
 @app.callback()
@@ -20,9 +21,13 @@ def plugins(
 ) -> None:
     """Show every plugin: settings, cost, fingerprint, and whether it is trained.
 
-    Example: kitbox plugins
+    \b
+    Example:
+      kitbox plugins
     """
     if context.invoked_subcommand is not None:
+        if workspace is not None:
+            os.environ["KITBOX_WORKSPACE"] = str(workspace)
         return
     from kitbox.cli.terminal import emit, say, table
     from kitbox.plugin import discovery
@@ -46,7 +51,7 @@ def plugins(
 
 @app.command("new")
 def new(
-    name: str,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Backbone, pixels, what differs.")],
     source: Annotated[
         str, typer.Option("--from", help="The plugin to begin with.", metavar="OTHER")
     ] = "tf_efficientnet_lite0_160x320",
@@ -54,7 +59,9 @@ def new(
 ) -> None:
     """Write a plugin file to edit.
 
-    Example: kitbox plugins new resnet34_480 --from resnet34_620
+    \b
+    Example:
+      kitbox plugins new resnet34_480 --from resnet34_620
     """
     from kitbox import workspace as workspaces
     from kitbox.cli.terminal import say
@@ -80,7 +87,9 @@ def new(
 def check(workspace: WorkspaceOption = None) -> None:
     """Load all plugins, refuse copies and misleading names, build each network without weights.
 
-    Example: kitbox plugins check
+    \b
+    Example:
+      kitbox plugins check
     """
     from kitbox.cli.terminal import say
     from kitbox.errors import KitboxError
@@ -105,8 +114,6 @@ def check(workspace: WorkspaceOption = None) -> None:
 
 def _workspace(folder: Path | None) -> "Workspace | None":
     """Return the workspace, or None where none is named and none is near: shipped plugins show."""
-    import os
-
     from kitbox import workspace
     from kitbox.errors import KitboxError
 

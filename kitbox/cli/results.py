@@ -44,7 +44,9 @@ def score(
 ) -> None:
     """Score a plugin or an ensemble on the local holdout, with 95 % intervals.
 
-    Example: kitbox score resnet34_620 densenet121_480 --weights 2,1
+    \b
+    Example:
+      kitbox score resnet34_620 densenet121_480 --weights 2,1
     """
     from kitbox.cli.terminal import collected, emit, follow, opened, score_table
     from kitbox.embedding import embedder
@@ -56,7 +58,7 @@ def score(
     place, competition = opened(workspace)
     plugins = _loaded(names, place)
     collection = collected(place, competition)
-    chosen = members.for_holdout(place, plugins, _numbers(weights), collection, _which(checkpoint))
+    chosen = members.for_holdout(place, plugins, _numbers(weights), collection, checkpoint)
     found = follow(
         making.score(
             chosen,
@@ -108,7 +110,9 @@ def ensemble(
 ) -> None:
     """Join plugins into meta-embeddings, search, score locally; with --submit package the CSV.
 
-    Example: kitbox ensemble resnet34_620 densenet121_480 --submit
+    \b
+    Example:
+      kitbox ensemble resnet34_620 densenet121_480 --submit
     """
     from kitbox.cli.terminal import collected, emit, follow, opened, say, score_table
     from kitbox.embedding import embedder
@@ -121,8 +125,8 @@ def ensemble(
     collection = collected(place, competition)
     options = embedder.Options(device=device, precision=precision, workers=workers)
     recipe = making.Recipe(whiten=whiten, top_k=top_k)
-    which, numbers = _which(checkpoint), _numbers(weights)
-    scored = members.for_holdout(place, plugins, numbers, collection, which)
+    numbers = _numbers(weights)
+    scored = members.for_holdout(place, plugins, numbers, collection, checkpoint)
     locally = follow(making.score(scored, recipe, collection, competition, place, options))
     report: dict[str, Any] = {
         "submission": None,
@@ -137,7 +141,7 @@ def ensemble(
         "scores": locally.score.scores.as_json(),
     }
     if submit:
-        chosen = members.for_submission(place, plugins, numbers, collection, which)
+        chosen = members.for_submission(place, plugins, numbers, collection, checkpoint)
         for member in chosen:
             if member.checkpoint.on != "all":
                 say(
@@ -184,7 +188,9 @@ def lint(
 ) -> None:
     """Say whether the leaderboard would take a file; exit 1 if not.
 
-    Example: kitbox submission lint submissions/2026-01-31_a+b_1f2e3d4c/submission.csv
+    \b
+    Example:
+      kitbox submission lint submissions/2026-01-31_a+b_1f2e3d4c/submission.csv
     """
     from kitbox.cli.terminal import emit, opened, say
     from kitbox.competition import lists
@@ -213,7 +219,11 @@ def reproduce(
 ) -> None:
     """Make a submission again from its receipt, and say what is equal and what differs.
 
-    Exit 1 if the list differs. Example: kitbox reproduce submissions/2026-01-31_a+b_1f2e3d4c
+    Exit 1 if the list differs.
+
+    \b
+    Example:
+      kitbox reproduce submissions/2026-01-31_a+b_1f2e3d4c
     """
     from kitbox.cli.terminal import collected, emit, follow, opened, say, table
     from kitbox.submission import reproduction
@@ -260,11 +270,3 @@ def _numbers(text: str | None) -> list[float] | None:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise KitboxError(f"--weights {text} is not numbers with commas, as 2,1") from error
-
-
-def _which(checkpoint: str) -> str:
-    from kitbox.errors import KitboxError
-
-    if checkpoint not in ("last", "best"):
-        raise KitboxError(f"--checkpoint {checkpoint} is not last or best")
-    return checkpoint

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -28,13 +28,18 @@ WorkspaceOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, 32, bf16 or 16.")]
+DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where networks run.")
+]
+PrecisionOption = Annotated[
+    Literal["auto", "32", "bf16", "16"],
+    typer.Option("--precision", help="Of networks; auto: bf16 where the device has it."),
+]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", help="Processes that read images.", min=0)
 ]
 CheckpointOption = Annotated[
-    str, typer.Option("--checkpoint", help="last, or best on the holdout.", metavar="last|best")
+    Literal["last", "best"], typer.Option("--checkpoint", help="best: on the holdout.")
 ]
 
 

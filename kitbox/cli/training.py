@@ -1,6 +1,6 @@
 """Commands that run networks: train, embed."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,11 +17,13 @@ from kitbox.cli.terminal import (
 def train(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Plugins to train.")],
     on: Annotated[
-        str, typer.Option("--on", help="holdout, or all: refit on every labelled image.")
+        Literal["holdout", "all"],
+        typer.Option("--on", help="all: refit on every labelled image."),
     ] = "holdout",
     seed: Annotated[int | None, typer.Option("--seed", help="Instead of the plugin's.")] = None,
     weights: Annotated[
-        str | None, typer.Option("--weights", help="FILE, hub or none, for the backbone.")
+        str | None,
+        typer.Option("--weights", help="FILE, hub, file, package:NAME or none, for the backbone."),
     ] = None,
     device: DeviceOption = "auto",
     devices: Annotated[int, typer.Option("--devices", min=1, help="Processes, a device each.")] = 1,
@@ -34,15 +36,14 @@ def train(
 ) -> None:
     """Train plugins; an interrupted training goes on from its last finished epoch.
 
-    Example: kitbox train tf_efficientnet_lite0_160x320 mobilenetv2_100_160x320
+    \b
+    Example:
+      kitbox train tf_efficientnet_lite0_160x320 mobilenetv2_100_160x320
     """
     from kitbox.cli.terminal import collected, emit, follow, opened, say
-    from kitbox.errors import KitboxError
     from kitbox.plugin import discovery
     from kitbox.training import runner
 
-    if on not in ("holdout", "all"):
-        raise KitboxError(f"--on {on} is not holdout or all")
     place, competition = opened(workspace)
     plugins = [discovery.load(name, place) for name in names]
     collection = collected(place, competition)
@@ -59,6 +60,8 @@ def train(
     )
     done = []
     for named in plugins:
+        if named.plugin.pseudo_labels:
+            say(f"{named.name} takes pseudo-labels; there are none, so it learns from labels alone")
         checkpoint = follow(runner.train(named, collection, competition, place, options))
         say(f"{named.name}: trained on {on}, {checkpoint.path}")
         done.append(
@@ -86,7 +89,9 @@ def embed(
 ) -> None:
     """Fill the embedding cache for labelled and test images.
 
-    Example: kitbox embed tf_efficientnet_lite0_160x320
+    \b
+    Example:
+      kitbox embed tf_efficientnet_lite0_160x320
     """
     import time
 

@@ -41,7 +41,10 @@ def init(workspace: Workspace, name: str, data: Path, *, broken: str = "stop") -
     workspace.submissions.mkdir(exist_ok=True)
     ignored = workspace.root / ".gitignore"
     if not ignored.exists():
-        write_text(ignored, "# what kitbox can make again\n.kitbox/\nsubmissions/*/*.csv\n")
+        write_text(
+            ignored,
+            "# what kitbox can make again\n.kitbox/\nholdout.csv\nsubmissions/*/*.csv\nweights/\n",
+        )
     write_text(workspace.root / SETTINGS, text)
     return read_settings(workspace)
 

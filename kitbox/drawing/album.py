@@ -5,10 +5,10 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from kitbox.drawing.photograph import Box, encoded, frame, near_duplicate, photograph
+from kitbox.drawing.camera import encoded, frame
+from kitbox.drawing.photograph import Box, near_duplicate, photograph
 from kitbox.drawing.roster import Sighting
 from kitbox.drawing.whale import Whale, whale
 
@@ -27,9 +27,6 @@ def albums(sightings: list[Sighting]) -> Iterator[list[Sighting]]:
         yield from (whole[at : at + PAGES] for at in range(0, len(whole), PAGES))
 
 
-cv2.setNumThreads(1)
-
-
 def draw_album(
     folder: Path, album: list[Sighting], seed: int, long_side: int
 ) -> list[tuple[Sighting, Box | None]]:
@@ -44,7 +41,7 @@ def _draw(folder: Path, subject: Whale, page: Sighting, seed: int, long_side: in
     picture = photograph(moment, subject, *frame(moment, long_side))
     if page.kind == "near-duplicate":
         picture = near_duplicate(own, picture)
-    data = encoded(picture, int(own.integers(60, 96)))
+    data = encoded(picture.pixels, int(own.integers(60, 96)))
     broken = {"truncated": data[: len(data) // 2], "empty": b"", "web page": WEB_PAGE}
     path = folder / ("test" if page.test else "train") / page.image_id
     path.write_bytes(broken.get(page.kind, data))

@@ -1,4 +1,4 @@
-"""Pictures laid over one another, (height, width, 3) of blue, green and red from 0 to 1."""
+"""Pictures laid over one another: (height, width, 3) of blue, green and red, light from 0 to 1."""
 
 import cv2
 import numpy as np
@@ -7,14 +7,14 @@ from kitbox.drawing.noise import Field
 
 
 def over(below: Field, above: Field, opacity: Field) -> Field:
-    """Lay a picture, or one color (3,), over another; `opacity` (height, width) is from 0 to 1."""
+    """Lay a picture, or one colour (3,), over another; opacity (height, width) is from 0 to 1."""
     both: Field = cv2.blendLinear(below, np.broadcast_to(above, below.shape), 1 - opacity, opacity)
     return both
 
 
-def mixed(lights: tuple[Field, ...], colors: tuple[Field, ...]) -> Field:
-    """Add up lights (height, width), each in its color (3,)."""
-    picture: Field = cv2.transform(cv2.merge(lights), np.stack(colors, 1))
+def mixed(lights: tuple[Field, ...], colours: tuple[Field, ...]) -> Field:
+    """Add up lights (height, width), each in its colour (3,)."""
+    picture: Field = cv2.transform(cv2.merge(lights), np.stack(colours, 1))
     return picture
 
 

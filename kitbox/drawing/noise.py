@@ -27,4 +27,5 @@ def rough(
 
 def step(field: Field, softness: float) -> Field:
     """Turn a field into an opacity from 0 to 1: one half at 0, over a ramp of width `softness`."""
-    return np.clip(field / np.float32(softness) + np.float32(0.5), 0, 1)
+    opacity: Field = np.clip(field / np.float32(softness) + np.float32(0.5), 0, 1)
+    return opacity

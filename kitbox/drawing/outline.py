@@ -62,7 +62,7 @@ def _trailing_edge(rng: np.random.Generator, own: Points) -> Points:
 
 
 def _nick(rng: np.random.Generator, along: Points) -> Points:
-    """A bite out of the edge: sharp or round, leaning to one side."""
+    """Bite a piece out of the edge: sharp or round, leaning to one side."""
     place = rng.uniform(0.08, 0.93)
     width = rng.uniform(0.012, 0.05)
     depth = rng.uniform(0.6, 1.8) * width
@@ -95,4 +95,5 @@ def _bezier(along: Points, *controls: tuple[float, float]) -> Points:
     """Points (n, 2) of the cubic curve through the first and the last of four controls."""
     rest = 1 - along
     weights = np.stack([rest**3, 3 * rest**2 * along, 3 * rest * along**2, along**3], axis=1)
-    return weights @ np.array(controls)
+    curve: Points = weights @ np.array(controls)
+    return curve

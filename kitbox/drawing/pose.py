@@ -69,7 +69,8 @@ class Pose:
         """Find for every pixel the pixel of the skin that is seen there."""
         rows, columns = -(-height // GRID) + 2, -(-width // GRID) + 2
         x, y = np.meshgrid(*((np.arange(n) - 0.5) * GRID - 0.5 for n in (columns, rows)))
-        plane = _through(np.linalg.inv(self.homography), np.stack([x.ravel(), y.ravel()], 1))
+        backwards = np.linalg.inv(self.homography).astype(np.float64)
+        plane = _through(backwards, np.stack([x.ravel(), y.ravel()], 1))
         flat = np.stack(self.bend.undone(plane[:, 0], plane[:, 1]), 1)
         coarse = whale.in_pixels(flat).astype(np.float32).reshape(rows, columns, 2)
         fine: Field = cv2.resize(coarse, (columns * GRID, rows * GRID))
@@ -127,7 +128,8 @@ def _turn(rng: np.random.Generator) -> Points:
     cos, sin = np.cos(roll), np.sin(roll)
     rotation = np.array([(cos, -sin, 0), (sin, cos, 0), (0, 0, 1)])
     tilt = np.array([(1, 0, 0), (rng.normal(0, 0.06), 1, 0), (*rng.normal(0, 0.06, 2), 1)])
-    return rotation @ tilt @ np.diag((1.0, -1.0, 1.0))
+    turned: Points = rotation @ tilt @ np.diag((1.0, -1.0, 1.0))
+    return turned
 
 
 def _through(homography: Points, points: Points) -> Points:

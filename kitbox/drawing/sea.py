@@ -1,4 +1,4 @@
-"""The sea around a fluke: waves, glare, sometimes a horizon; none of it tells individuals apart."""
+"""The sea around a fluke: waves, foam, sometimes a horizon; none of it tells individuals apart."""
 
 from dataclasses import dataclass
 
@@ -8,92 +8,104 @@ import numpy as np
 from kitbox.drawing import layer, noise
 from kitbox.drawing.noise import Field
 
-# blue, green, red of water, from tropical blue over grey to a dark evening
+# blue, green and red: two blues, a greenish and a light grey, and two dull evenings
 WATERS = np.array(
-    [(0.52, 0.34, 0.18), (0.50, 0.40, 0.28), (0.56, 0.49, 0.40), (0.44, 0.37, 0.30),
-     (0.58, 0.45, 0.28), (0.46, 0.38, 0.27)],
+    [
+        (0.52, 0.34, 0.18),
+        (0.58, 0.45, 0.28),
+        (0.50, 0.40, 0.28),
+        (0.56, 0.49, 0.40),
+        (0.44, 0.37, 0.30),
+        (0.46, 0.38, 0.27),
+    ],
     np.float32,
-)  # fmt: skip
-TILE = 512  # pixels of a patch of waves, which is repeated
+)
+SKY = np.array((1.0, 0.95, 0.88), np.float32)
 FOAM = np.array((0.93, 0.91, 0.88), np.float32)
+WHITE = np.ones(3, np.float32)
+PATCH = 512  # pixels of a square of waves, which is repeated
 
 
 @dataclass(frozen=True)
 class Weather:
-    """What light and water are on the day of a photograph."""
+    """What light and water are like on the day of a photograph."""
 
     water: Field  # blue, green, red
     sky: Field
-    waves: float  # contrast
-    glare: float
-    horizon: float  # height of the horizon in shares of the picture; negative: out of it
-    tilt: float  # slope of the horizon
+    waves: float  # contrast in shares of the water's light
+    glare: float  # light of the brightest crests
+    horizon: float  # height in shares of the picture from the top; below 0, out of the picture
+    tilt: float  # fall of the horizon from left to right in shares of the picture's height
 
 
 def weather(rng: np.random.Generator) -> Weather:
-    """Draw a day at sea."""
-    water = WATERS[rng.integers(len(WATERS))] * rng.uniform(0.85, 1.2)
-    water = water + rng.normal(0, 0.02, 3)
-    horizon = rng.uniform(0.02, 0.3) if rng.random() < 0.15 else -rng.uniform(0.1, 1.5)
+    """Draw a day at sea; one in seven photographs shows the horizon, one in three has glare."""
+    water = WATERS[rng.integers(len(WATERS))] * rng.uniform(0.85, 1.2) + rng.normal(0, 0.02, 3)
+    shown, dazzling = rng.random() < 0.15, rng.random() < 0.3
     return Weather(
         water=np.clip(water, 0.05, 0.95).astype(np.float32),
-        sky=np.float32(rng.uniform(0.6, 1)) * np.array((1.0, 0.95, 0.88), np.float32),
-        waves=float(rng.uniform(0.1, 0.35)),
-        glare=float(rng.uniform(0.3, 1) if rng.random() < 0.3 else 0),
-        horizon=float(horizon),
-        tilt=float(rng.normal(0, 0.05)),
+        sky=np.float32(rng.uniform(0.6, 1)) * SKY,
+        waves=rng.uniform(0.1, 0.35),
+        glare=rng.uniform(0.4, 1.5) if dazzling else 0.0,
+        horizon=rng.uniform(0.02, 0.3) if shown else rng.uniform(-1.5, -0.1),
+        tilt=rng.normal(0, 0.05),
     )
 
 
 def sea(rng: np.random.Generator, day: Weather, height: int, width: int) -> Field:
-    """Draw water up to the horizon, (height, width, 3) of blue, green and red from 0 to 1."""
-    waves = _seen_from_a_boat(rng, day, height, width)
-    glints = np.clip(waves - 0.9, 0, None) * np.float32(1.5 * day.glare)  # only crests glint
-    shine = np.float32(day.waves) * waves
-    shine += np.float32(0.25) * noise.smooth(rng, height, width, 2, 3) * np.float32(day.waves)
-    picture = layer.mixed((1 + shine, glints), (day.water, np.ones(3, np.float32)))
-    x = np.linspace(-0.5, 0.5, width, dtype=np.float32)
-    y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
-    above = noise.step((np.float32(day.horizon) + np.float32(day.tilt) * x - y), 0.015)
-    haze = np.float32(0.4) * np.exp(-np.abs(y - np.float32(max(day.horizon, 0))) * 5)
-    haze = haze * np.float32(day.horizon > 0)
-    return layer.over(picture, day.sky, np.maximum(above, haze))
+    """Draw water up to the horizon and the sky above it, (height, width, 3)."""
+    waves = _waves(rng, day, height, width)
+    glints = np.clip(waves - 0.9, 0, None) * np.float32(day.glare)  # 0.9: only crests glint
+    swell = np.float32(0.25) * noise.smooth(rng, height, width, 2, 3)
+    water = layer.mixed((1 + np.float32(day.waves) * (waves + swell), glints), (day.water, WHITE))
+    below = _below_horizon(day, height, width)
+    air = noise.step(-below, 0.015)
+    if day.horizon > 0:
+        air = np.maximum(air, np.float32(0.4) * np.exp(-5 * np.abs(below)))  # haze far out
+    return layer.over(water, day.sky, air)
 
 
-def foam(rng: np.random.Generator, depth: Field, width: int) -> Field:
-    """Draw the opacity of white water; `depth` is 0 at the surface, below 0 in the air, in shares
-    of the picture's height.
+def foam(rng: np.random.Generator, depth: Field) -> Field:
+    """Draw the opacity of white water, (height, width) from 0 to 1.
+
+    `depth` is 0 at the surface and negative in the air, in shares of the picture's height.
     """
-    height = depth.shape[0]
+    height, width = depth.shape
     along = np.arange(width, dtype=np.float32) / width
     reach = np.full(width, rng.uniform(0.01, 0.05), np.float32)  # a line along the water
     for _ in range(rng.poisson(1.2)):  # splashes, some of them over a good part of the fluke
         middle, spread = rng.uniform(0.05, 0.95), rng.uniform(0.03, 0.15)
         reach += rng.triangular(0.02, 0.05, 0.35) * np.exp(-(((along - middle) / spread) ** 2))
-    above = 1 - np.maximum(-depth, 0) / reach - 2 * np.maximum(depth, 0) / (reach + 0.04)
+    near = 1 - np.maximum(-depth, 0) / reach - 2 * np.maximum(depth, 0) / (reach + 0.04)
     froth = noise.rough(rng, height, width, 8, 14, 5)
-    amount = rng.uniform(-1.2, 0.2)
-    cover = noise.step((froth + 1.5 * above + np.float32(amount) - 1).astype(np.float32), 1.6)
-    spray = noise.rough(rng, height, width, 30, 60, 2)  # white water is never all white
-    return cover * np.clip(np.float32(0.75) + np.float32(0.25) * spray, 0, 1)
+    amount = np.float32(rng.uniform(-2.2, -0.8))
+    cover = noise.step(froth + np.float32(1.5) * near + amount, 1.6)
+    bubbles = noise.rough(rng, height, width, 30, 60, 2)  # white water is never all white
+    opacity: Field = cover * np.clip(np.float32(0.75) + np.float32(0.25) * bubbles, 0, 1)
+    return opacity
 
 
-def _seen_from_a_boat(rng: np.random.Generator, day: Weather, height: int, width: int) -> Field:
+def _below_horizon(day: Weather, height: int, width: int) -> Field:
+    """How far each pixel is below the horizon, in shares of the picture's height."""
+    x = np.linspace(-0.5, 0.5, width, dtype=np.float32)
+    y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
+    return y - np.float32(day.horizon) - np.float32(day.tilt) * x
+
+
+def _waves(rng: np.random.Generator, day: Weather, height: int, width: int) -> Field:
     """Lay a repeated patch of waves out to the horizon."""
-    patch = noise.rough(rng, TILE, TILE, int(rng.integers(24, 60)), int(rng.integers(8, 24)), 4)
-    patch = np.float32(0.8) - np.abs(patch)  # ridges, as waves have
-    patch = np.concatenate([patch, patch[::-1]])  # mirrored, so that rows meet without a seam
+    patch = noise.rough(rng, PATCH, PATCH, int(rng.integers(24, 60)), int(rng.integers(8, 24)), 4)
+    patch = np.maximum(np.float32(0.8) - np.abs(patch), -1)  # sharp crests, shallow troughs
+    patch = np.concatenate([patch, patch[::-1]])  # mirrored, so that patches meet without a seam
     patch = np.concatenate([patch, patch[:, ::-1]], axis=1)
-    top, steep = day.horizon * height, rng.uniform(0.5, 1.2)
-    x, y = np.meshgrid(
-        np.arange(width, dtype=np.float32) - width / 2, np.arange(height, dtype=np.float32)
-    )
-    # a point at the bottom of the picture is one unit away; one at the horizon without end
-    y += np.float32(day.tilt) * x * np.float32(-1)
-    away = np.float32(height - top) / np.maximum(y - np.float32(top), np.float32(3))
-    zoom = np.float32(TILE / width * steep)
-    far = away * np.float32((height - top) * zoom * 2.5)
+    # the bottom of the picture is one unit away, the horizon infinitely far
+    away = np.float32(1 - day.horizon) / np.maximum(_below_horizon(day, height, width), 0.01)
+    away = away.astype(np.float32)
+    zoom = np.float32(PATCH / width * rng.uniform(0.5, 1.2))
+    x = np.arange(width, dtype=np.float32) - np.float32(width / 2)
+    y = np.float32(2.5 * height * (1 - day.horizon)) * away  # 2.5: seen from low above the water
     waves: Field = cv2.remap(
-        patch, x * away * zoom, far, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+        patch, x * away * zoom, y * zoom, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
     )
-    return waves / np.maximum(away, 1) ** np.float32(0.7)  # far waves blur into each other
+    waves /= np.maximum(away, 1) ** np.float32(0.7)  # far waves blur into each other
+    return waves

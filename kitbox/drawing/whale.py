@@ -4,17 +4,15 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from kitbox.drawing import noise
+from kitbox.drawing.camera import Pixels
 from kitbox.drawing.noise import Field
 from kitbox.drawing.outline import STOCK_END, Outline, Points, outline
 
-Pixels = NDArray[np.uint8]
-
 SPAN = 470  # pixels of the skin in half a span: 1,024 wide with a margin at the tips
 WIDTH, HEIGHT = 1024, 640
-CENTER = (WIDTH / 2, HEIGHT + STOCK_END * SPAN - 8)  # of x = 0, y = 0, in pixels from the top left
+CENTRE = (WIDTH / 2, HEIGHT + STOCK_END * SPAN - 8)  # of x = 0, y = 0, in pixels from the top left
 
 BLACK, WHITE = 0.07, 0.80  # brightness of wet skin and of pigment
 SUBPIXEL = 4  # bits behind the point in cv2's polygons
@@ -39,7 +37,7 @@ def whale(rng: np.random.Generator) -> Whale:
 
 def in_pixels(points: Points) -> Points:
     """Move points (n, 2) from half spans to pixels of the skin."""
-    return points * (SPAN, -SPAN) + CENTER
+    return points * (SPAN, -SPAN) + CENTRE
 
 
 def _mask(shape: Outline) -> Pixels:
@@ -50,34 +48,55 @@ def _mask(shape: Outline) -> Pixels:
 
 
 def _pigmented(rng: np.random.Generator, mask: Pixels) -> Field:
-    """White areas on black skin: a common plan, patches of the individual, half of them mirrored."""
-    x = (np.arange(WIDTH, dtype=np.float32) - CENTER[0]) / SPAN
-    y = (CENTER[1] - np.arange(HEIGHT, dtype=np.float32)[:, None]) / SPAN
-    out = np.abs(x)
-    # the plan: white in the middle of each half, nearer to the leading edge, black in the center
-    middle, reach = rng.uniform(0.3, 0.9), rng.uniform(0.2, 0.5)
-    plan = 1 - ((out - middle) / reach) ** 2 - ((y + 0.1 - 0.1 * out) / 0.35) ** 2
-    rows = int(rng.integers(3, 9))  # few: large patches
-    patches = noise.rough(rng, HEIGHT, WIDTH, rows, 2 * rows, 3)
-    common = noise.rough(rng, HEIGHT, WIDTH, rows, 2 * rows, 3)
-    patches = 0.75 * patches + 0.65 * (common + common[:, ::-1]) / 2**0.5
+    """White areas on black skin, from a nearly black fluke to a nearly white one."""
     grain = noise.rough(rng, HEIGHT, WIDTH, 60, 100, 2)
-    amount = rng.normal(-0.3, 0.9)  # from nearly black to nearly white
-    margin = cv2.distanceTransform(mask, cv2.DIST_L2, 3) / np.float32(SPAN)
-    edge = rng.uniform(0.02, 0.06)  # the black rim along the edges
-    rim = np.clip(1 - margin / edge, 0, 1) * 2 + np.clip(-0.45 - y, 0, None) * 20  # and the stock
-    field = np.float32(amount) + plan + 0.9 * patches + 0.22 * grain - rim
-    white = noise.step(field.astype(np.float32), rng.uniform(0.25, 1.2))
-    shade = WHITE + 0.06 * noise.smooth(rng, HEIGHT, WIDTH, 12, 20)
-    skin: Field = BLACK + white * (shade - BLACK) + 0.012 * grain
+    amount = np.float32(rng.normal(-0.5, 0.9))
+    field = amount + _plan(rng) + _patches(rng) + np.float32(0.22) * grain - _rim(rng, mask)
+    white = noise.step(field, rng.uniform(0.25, 1.2))  # sharp or fading
+    shade = WHITE + np.float32(0.06) * noise.smooth(rng, HEIGHT, WIDTH, 12, 20)
+    skin: Field = BLACK + white * (shade - BLACK) + np.float32(0.012) * grain
     return skin
+
+
+def _plan(rng: np.random.Generator) -> Field:
+    """Draw what flukes have in common: white on the blades, black in the middle and the stock."""
+    x, y = _flat()
+    out = np.abs(x)
+    middle, reach = rng.uniform(0.3, 0.9), rng.uniform(0.2, 0.5)
+    blade = 1 - ((out - middle) / reach) ** 2 - ((y + 0.1 - 0.1 * out) / 0.35) ** 2
+    plan: Field = blade - 20 * np.clip(-0.45 - y, 0, None)  # the stock begins at -0.45
+    return plan
+
+
+def _patches(rng: np.random.Generator) -> Field:
+    """Patches of the individual, about half of them mirrored from blade to blade."""
+    rows = int(rng.integers(3, 9))  # three large ones or eight small ones from top to bottom
+    size = HEIGHT // 4, WIDTH // 4, rows, 2 * rows, 3
+    own, shared = noise.rough(rng, *size), noise.rough(rng, *size)
+    both = 0.67 * own + 0.41 * (shared + shared[:, ::-1])
+    patches: Field = cv2.resize(both, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    return patches
+
+
+def _rim(rng: np.random.Generator, mask: Pixels) -> Field:
+    """Black along the edges, 2 to 6 % of half a span wide."""
+    inwards = cv2.distanceTransform(mask, cv2.DIST_L2, 3) / np.float32(SPAN)
+    rim: Field = 2 * np.clip(1 - inwards / rng.uniform(0.02, 0.06), 0, None)
+    return rim
+
+
+def _flat() -> tuple[Field, Field]:
+    """Return the coordinates of every pixel in half spans, (width,) and (height, 1)."""
+    x = np.arange(WIDTH, dtype=np.float32) - np.float32(CENTRE[0])
+    y = np.float32(CENTRE[1]) - np.arange(HEIGHT, dtype=np.float32)
+    return x / np.float32(SPAN), y[:, None] / np.float32(SPAN)
 
 
 def _scarred(rng: np.random.Generator, skin: Field) -> Field:
     """Scars are light on black skin and dark on white skin."""
     marks = np.zeros((HEIGHT, WIDTH), np.uint8)
     for _ in range(rng.integers(3, 14)):
-        _line(rng, marks, rng.uniform(0.05, 0.3), rng.integers(1, 4))
+        _line(rng, marks, rng.uniform(0.05, 0.3), int(rng.integers(1, 3)))
     for _ in range(rng.integers(0, 4)):
         _rake(rng, marks)
     for _ in range(rng.integers(2, 12)):
@@ -101,9 +120,7 @@ def _line(rng: np.random.Generator, marks: Pixels, length: float, thickness: int
     aside = ahead[::-1] * (-1, 1)
     points = start + along * reach * ahead + along * (1 - along) * 4 * bow * aside
     tone = int(rng.integers(110, 255))
-    cv2.polylines(
-        marks, [np.rint(points).astype(np.int32)], False, tone, int(thickness), cv2.LINE_AA
-    )
+    cv2.polylines(marks, [np.rint(points).astype(np.int32)], False, tone, thickness, cv2.LINE_AA)
 
 
 def _rake(rng: np.random.Generator, marks: Pixels) -> None:
@@ -121,7 +138,7 @@ def _rake(rng: np.random.Generator, marks: Pixels) -> None:
 
 def _ring(rng: np.random.Generator, marks: Pixels) -> None:
     radius = int(rng.integers(4, 14))
-    cv2.circle(marks, _place(rng), radius, int(rng.integers(120, 255)), 2, cv2.LINE_AA)
+    cv2.circle(marks, _place(rng), radius, int(rng.integers(70, 200)), 2, cv2.LINE_AA)
 
 
 def _barnacles(rng: np.random.Generator, marks: Pixels) -> None:

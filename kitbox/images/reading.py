@@ -1,6 +1,8 @@
 """Reads one image file into pixels: upright, RGB, cropped and squashed to a size."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -44,12 +46,12 @@ def read(
     Raises UnreadableImageError that names the file and what is wrong.
     """
     height, width = height_width
-    with opened(path) as image:
+    with opened(path) as image, _naming(path):
         upright_size = _upright_size(image)
         region = _widened(box, margin, upright_size) if box else (0.0, 0.0, *upright_size)
         if image.format == "JPEG":
             _decode_reduced(image, region, (width, height))
-        pixels = _rgb(_decoded(path, image))
+        pixels = _rgb(_upright(image))
     scale_x, scale_y = pixels.width / upright_size[0], pixels.height / upright_size[1]
     x0, y0, x1, y1 = region
     part = (x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y)
@@ -61,11 +63,11 @@ def check(path: Path) -> tuple[int, int]:
 
     Raises UnreadableImageError that names the file and what is wrong.
     """
-    with opened(path) as image:
+    with opened(path) as image, _naming(path):
         size = _upright_size(image)
         if image.format == "JPEG":
             image.draft("RGB", (1, 1))  # all bytes are read, an eighth of the pixels made
-        _rgb(_decoded(path, image))
+        _rgb(_upright(image))
     return size
 
 
@@ -90,12 +92,18 @@ def opened(path: Path) -> Image.Image:
     return image
 
 
-def _decoded(path: Path, image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    return ImageOps.exif_transpose(image)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn whatever Pillow raises of a damaged file into a sentence that names it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd EXIF; the pixels are fine
-            image.load()
-            return ImageOps.exif_transpose(image)
+            yield
     except (OSError, ValueError, SyntaxError, IndexError, MemoryError) as error:
         what = "is truncated" if "truncated" in str(error) else f"cannot be decoded ({error})"
         raise UnreadableImageError(f"image {path} {what}; replace or remove it") from error

@@ -34,6 +34,8 @@ class Origin:
     on: str
     data: str
     weights: str
+    seed: int
+    precision: str
 
 
 def save(path: Path, trained: TrainedNetwork, origin: Origin) -> Checkpoint:

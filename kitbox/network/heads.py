@@ -23,6 +23,7 @@ class TrainedNetwork(nn.Module):
         )
         self.weights = tuple(loss.weight for loss in plugin.losses)
         self.names = tuple(loss.kind for loss in plugin.losses)
+        self.takes_dropout = tuple(loss.takes_dropout for loss in plugin.losses)
 
     def forward(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum of the losses, and each loss by name, in float32.
@@ -34,10 +35,13 @@ class TrainedNetwork(nn.Module):
         total = embeddings.new_zeros(())
         # angles need float32: bfloat16 has 3 digits, and arccos is steep at 1
         with torch.autocast(embeddings.device.type, enabled=False):
-            for name, weight, head in zip(self.names, self.weights, self.heads, strict=True):
-                given = embeddings if name == "Triplet" else self.dropout(embeddings)
-                terms[name] = head(given, labels)
-                total = total + weight * terms[name]
+            for name, weight, head, dropped in zip(
+                self.names, self.weights, self.heads, self.takes_dropout, strict=True
+            ):
+                given = self.dropout(embeddings) if dropped else embeddings
+                value = head(given, labels)
+                terms[name] = terms.get(name, 0) + value
+                total = total + weight * value
         return total, terms
 
 

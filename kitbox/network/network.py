@@ -41,13 +41,12 @@ class Network(nn.Module):
         """Return what the backbone alone gives, (n, c) float32: the frozen baseline."""
         maps = self.backbone(self._normalised(pixels))
         backbone.check_maps(maps, self.backbone_name, self.channels)
-        with torch.autocast(maps.device.type, enabled=False):
-            maps = maps.float()
-            if self.gem_power is None:
-                return cast(Tensor, maps.mean((2, 3)))
-            # Radenović et al., TPAMI 2019: the power mean; 1e-6 keeps the root's gradient finite
-            power = self.gem_power
-            return cast(Tensor, maps.clamp(min=1e-6).pow(power).mean((2, 3)).pow(1 / power))
+        maps = maps.float()  # autocast takes no precision away from means and powers
+        if self.gem_power is None:
+            return cast(Tensor, maps.mean((2, 3)))
+        # Radenović et al., TPAMI 2019: the power mean; 1e-6 keeps the root's gradient finite
+        power = self.gem_power
+        return cast(Tensor, maps.clamp(min=1e-6).pow(power).mean((2, 3)).pow(1 / power))
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         """Return (n, 3, h, w) floats; NHWC bytes seen as NCHW are channels_last already."""

@@ -55,9 +55,12 @@ def load(name: str, workspace: Workspace | None) -> NamedPlugin:
     another plugin's.
     """
     named = _load_alone(name, workspace)
+    own = {n for n, (_, source) in files(workspace).items() if source == "workspace"}
     for other in names(workspace):
         if other == name:
             continue
+        if named.source != "workspace" and other in own:
+            continue  # an unedited copy in the workspace is the copy's mistake
         try:
             twin = _load_alone(other, workspace)
         except KitboxError:

@@ -1,13 +1,15 @@
 """The vocabulary of a plugin: one model and its training, as a value."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from kitbox.files import digest_of
 from kitbox.value import Value
 
+# A loss says what it needs: `needs_pairs`, several images of a label in a batch; `takes_dropout`,
+# the embedding after dropout rather than the one that is searched with.
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
@@ -23,10 +25,8 @@ class ArcFace(Value):
     scale: Positive = 30.0
     weight: Positive = 1.0
 
-    @property
-    def needs_pairs(self) -> bool:
-        """Whether a batch must hold several images of a label."""
-        return False
+    needs_pairs: ClassVar[bool] = False
+    takes_dropout: ClassVar[bool] = True
 
 
 class CrossEntropy(Value):
@@ -36,10 +36,8 @@ class CrossEntropy(Value):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     weight: Positive = 1.0
 
-    @property
-    def needs_pairs(self) -> bool:
-        """Whether a batch must hold several images of a label."""
-        return False
+    needs_pairs: ClassVar[bool] = False
+    takes_dropout: ClassVar[bool] = True
 
 
 class Triplet(Value):
@@ -54,10 +52,8 @@ class Triplet(Value):
     mining: Literal["batch_hard"] = "batch_hard"
     weight: Positive = 1.0
 
-    @property
-    def needs_pairs(self) -> bool:
-        """Whether a batch must hold several images of a label."""
-        return True
+    needs_pairs: ClassVar[bool] = True
+    takes_dropout: ClassVar[bool] = False
 
 
 class Shuffled(Value):

@@ -82,6 +82,9 @@ def build(
                 "trained_on": member.checkpoint.on,
                 "epoch": member.checkpoint.epoch,
                 "weights": origin.weights,
+                "seed": origin.seed,
+                "precision": origin.precision,
+                "which": member.checkpoint.path.stem,
                 "scored_checkpoint": local.checkpoint.digest,
             }
         )

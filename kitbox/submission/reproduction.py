@@ -70,15 +70,19 @@ def reproduce(
     scored: list[Member] = []
     for entry in recorded["plugins"]:
         named = _plugin(entry)
-        for group, key in ((members, "checkpoint"), (scored, "scored_checkpoint")):
-            if retrain:
-                on = entry["trained_on"] if key == "checkpoint" else "holdout"
-                made = yield from _retrained(
-                    named, on, collection, competition, workspace, recorded["precision"], device
+        made: dict[str, Checkpoint] = {}
+        for on, digest in (
+            ("holdout", entry["scored_checkpoint"]),
+            (entry["trained_on"], entry["checkpoint"]),
+        ):
+            if not retrain:
+                made[on] = _recorded(workspace, named, digest)
+            elif on not in made:
+                made[on] = yield from _retrained(
+                    named, entry, on, collection, competition, workspace, device
                 )
-            else:
-                made = _recorded(workspace, named, entry[key])
-            group.append(Member(named, made, entry["weight"]))
+        scored.append(Member(named, made["holdout"], entry["weight"]))
+        members.append(Member(named, made[entry["trained_on"]], entry["weight"]))
     recipe = making.Recipe(whiten=recorded["whiten"], top_k=recorded["top_k"])
     locally = yield from making.score(scored, recipe, collection, competition, workspace, options)
     threshold = locally.score.threshold
@@ -122,17 +126,26 @@ def _recorded(workspace: Workspace, named: NamedPlugin, digest: str) -> Checkpoi
 
 def _retrained(
     named: NamedPlugin,
+    entry: dict[str, Any],
     on: str,
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
-    precision: str,
     device: str,
 ) -> Generator[runner.Report, None, Checkpoint]:
-    """Train in a place of its own, so that the recorded checkpoint stays what it is."""
+    """Train anew in a place of its own, so that the recorded checkpoint stays what it is."""
     apart = replace(workspace, made_name=".kitbox/reproduced")
-    options = runner.Options(on=on, precision=precision, device=device)
-    return (yield from runner.train(named, collection, competition, apart, options))
+    options = runner.Options(
+        on=on,
+        weights=entry["weights"] if entry["weights"] in ("hub", "none") else None,
+        seed=entry["seed"],
+        precision=entry["precision"],
+        device=device,
+        fresh=True,
+    )
+    last = yield from runner.train(named, collection, competition, apart, options)
+    best = last.path.with_stem("best")
+    return checkpoints.of(best) if entry["which"] == "best" and best.exists() else last
 
 
 def _compare(what: str, recorded: Any, again: Any) -> list[Comparison]:
@@ -148,8 +161,18 @@ def _compare(what: str, recorded: Any, again: Any) -> list[Comparison]:
 
 def _checkpoint_comparisons(recorded: dict[str, Any], members: list[Member]) -> list[Comparison]:
     return [
-        Comparison(f"checkpoint {entry['name']}", entry["checkpoint"], member.checkpoint.digest)
+        comparison
         for entry, member in zip(recorded["plugins"], members, strict=True)
+        for comparison in (
+            Comparison(
+                f"backbone weights {entry['name']}",
+                entry["weights"],
+                checkpoints.read_origin(member.checkpoint.path).weights,
+            ),
+            Comparison(
+                f"checkpoint {entry['name']}", entry["checkpoint"], member.checkpoint.digest
+            ),
+        )
     ]
 
 

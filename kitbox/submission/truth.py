@@ -58,7 +58,7 @@ def read(path: Path, competition: Competition) -> Ranking:
     return Ranking(strings([row[0] for row in rows]), answers, similarity)
 
 
-def _rows(image_ids: np.ndarray, images: ImageSet) -> np.ndarray:  # type: ignore[type-arg]
+def _rows(image_ids: np.ndarray, images: ImageSet) -> np.ndarray:
     place = {image_id: row for row, image_id in enumerate(images.image_ids)}
     return np.array([place[image_id] for image_id in image_ids], dtype=np.int64)
 

@@ -18,7 +18,7 @@ from kitbox.files import digest_of_file, whole_file
 from kitbox.images import loading
 from kitbox.images.collection import Collection
 from kitbox.network import checkpoint as checkpoints
-from kitbox.network import inference, weights
+from kitbox.network import depthwise, inference, weights
 from kitbox.network.checkpoint import Origin
 from kitbox.network.heads import TrainedNetwork
 from kitbox.network.network import Network
@@ -120,20 +120,36 @@ def train(
     that is no longer a number.
     """
     plugin = named.plugin
-    if options.seed is not None:
-        plugin = plugin.model_copy(update={"seed": options.seed})
+    device = inference.resolve_device(options.device)
+    precision = inference.resolve_precision(options.precision, device)
+    seed = plugin.seed if options.seed is None else options.seed
     images = _learnable(collection, competition, plugin, options.on)
     source = _weights_source(plugin, options.weights, workspace)
     side = collection.labelled if options.on == "all" else collection.holdout.train
     causes = runs.Causes(
-        named.name, plugin.fingerprint, runs.data_digest(side), _digest(source), options.on
+        named.name,
+        plugin.fingerprint,
+        runs.data_digest(side),
+        _digest(source),
+        options.on,
+        seed,
+        precision,
     )
     run = runs.open_run(workspace, causes, fresh=options.fresh)
     if run.finished:
         return checkpoints.of(run.last)
     with runs.locked(run):
         trainer = _Trainer(
-            named.name, plugin, images, collection, competition, causes, run, source, options
+            named.name,
+            plugin,
+            images,
+            collection,
+            competition,
+            causes,
+            run,
+            source,
+            device,
+            options,
         )
         return (yield from trainer.run_all())
 
@@ -150,14 +166,14 @@ class _Trainer:
     causes: runs.Causes
     run: runs.Run
     source: str | Path
+    device: str
     options: Options
     fabric: Any = field(init=False)
     best: float = field(init=False, default=-1.0)
 
     def __post_init__(self) -> None:
         assert self.images.labels is not None  # noqa: S101  learnable images have labels
-        self.device = inference.resolve_device(self.options.device)
-        self.precision = inference.resolve_precision(self.options.precision, self.device)
+        self.precision, self.seed = self.causes.precision, self.causes.seed
         self.label_map, rows = np.unique(self.images.labels, return_inverse=True)
         self.label_rows: Integers = rows.astype(np.int64)
 
@@ -166,7 +182,7 @@ class _Trainer:
         plugin = self.plugin
         self.fabric = _fabric(self.device, self.precision, self.options)
         self.fabric.launch()
-        _seed_everything(plugin.seed)
+        _seed_everything(self.seed)
         trained = self._build()
         optimizer = _optimizer(plugin, trained)
         done = self._restore(trained, optimizer)
@@ -204,6 +220,7 @@ class _Trainer:
             self.images.image_ids,
             self.label_rows,
             plugin,
+            self.seed,
             rank=self.fabric.global_rank,
             world=self.fabric.world_size,
         )
@@ -219,7 +236,7 @@ class _Trainer:
         writer = _tensorboard(self.run.folder) if self._first else None
         for epoch in range(done + 1, plugin.epochs + 1):
             batches.epoch = epoch
-            torch.manual_seed(loading.seed_of(plugin.seed, epoch, "torch"))
+            torch.manual_seed(loading.seed_of(self.seed, epoch, "torch"))
             report = yield from self._epoch(module, wrapped, schedule, loader, epoch, steps)
             yield report
             if self._first:
@@ -291,6 +308,8 @@ class _Trainer:
         network = Network(plugin, pretrained=self.source == "hub")
         if isinstance(self.source, Path):
             weights.load(network.backbone, self.source)
+        if self.device == "cpu" and self.precision == "bf16":
+            depthwise.quicken(network.backbone)
         trained = TrainedNetwork(network, plugin, len(self.label_map))
         trained.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return trained
@@ -364,6 +383,8 @@ class _Trainer:
             self.options.on,
             self.causes.data,
             self.causes.weights,
+            self.seed,
+            self.precision,
         )
         if self._first:
             checkpoints.save(path, trained, origin)

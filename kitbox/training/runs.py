@@ -28,6 +28,8 @@ class Causes:
     data: str  # images, labels and boxes it learns from
     weights: str  # where the backbone starts
     on: str  # "holdout" or "all"
+    seed: int
+    precision: str
 
     @property
     def key(self) -> str:

@@ -68,10 +68,17 @@ class EpochBatches:
     """
 
     def __init__(
-        self, image_ids: Strings, labels: Integers, plugin: Plugin, *, rank: int = 0, world: int = 1
+        self,
+        image_ids: Strings,
+        labels: Integers,
+        plugin: Plugin,
+        seed: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         """Sample `labels (n,)`, rows of the label map, as the plugin's sampler says."""
-        self.epoch = 0
+        self.epoch, self._seed = 0, seed
         self._image_ids, self._labels, self._plugin = image_ids, labels, plugin
         self._rank, self._world = rank, world
 
@@ -83,7 +90,7 @@ class EpochBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         plugin = self._plugin
-        generator = np.random.default_rng([plugin.seed, self.epoch])
+        generator = np.random.default_rng([self._seed, self.epoch])
         if isinstance(plugin.sampler, PK):
             batches = pk(
                 self._labels, plugin.batch_size, plugin.sampler.images_per_label, generator
@@ -92,7 +99,7 @@ class EpochBatches:
             batches = shuffled(len(self._labels), plugin.batch_size, generator)
         for batch in batches:
             yield [
-                (int(row), seed_of(plugin.seed, self.epoch * 4096 + copy, self._image_ids[row]))
+                (int(row), seed_of(self._seed, self.epoch * 4096 + copy, self._image_ids[row]))
                 for copy, row in list(enumerate(batch))[self._rank :: self._world]
             ]
 

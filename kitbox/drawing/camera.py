@@ -1,0 +1,83 @@
+"""What the camera adds: the frame, the exposure, blur and grain, and the JPEG file."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kitbox.drawing.noise import Field
+
+Pixels = NDArray[np.uint8]
+
+SMALLEST = 300  # pixels of width that any photograph has, where long_side allows
+TILE = 128  # pixels of a square of grain, which is repeated
+LUMA = np.array([(0.11, 0.59, 0.30)])  # of blue, green and red (ITU-R BT.601)
+
+
+def frame(rng: np.random.Generator, long_side: int) -> tuple[int, int]:
+    """Draw height and width in pixels; widths are log-uniform, so most are far below `long_side`.
+
+    By default, from 600 x 230 or 600 x 310 to 3,000 x 1,200.
+    """
+    smallest = max(long_side / 5, min(long_side, SMALLEST))
+    width = np.exp(rng.uniform(np.log(smallest), np.log(long_side)))
+    height = min(width * rng.uniform(0.38, 0.52), 0.4 * long_side)
+    return round(height), round(width)
+
+
+def developed(rng: np.random.Generator, picture: Field, height: int, width: int) -> Pixels:
+    """Turn light from 0 to 1 into pixels: colour cast or grey, exposure, blur, grain, size."""
+    channels = np.diag(rng.uniform(0.94, 1.06, 3))
+    if rng.random() < 0.25:  # a quarter of old catalogues is grey
+        channels = LUMA @ channels
+    light = np.clip(cv2.transform(picture, channels * 255), 0, 255).astype(np.uint8)
+    pixels = _grainy(rng, _blurred(rng, cv2.LUT(light, _film(rng))))
+    pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    coloured: Pixels = pixels if pixels.ndim > 2 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+    return coloured
+
+
+def encoded(pixels: Pixels, quality: int) -> bytes:
+    """Return a JPEG file of pixels (height, width, 3) in the order blue, green, red."""
+    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return bytes(data)
+
+
+def _film(rng: np.random.Generator) -> Pixels:
+    """Answer each of 256 steps of light: exposure, a flat or hard gamma, sometimes fog."""
+    exposure, gamma = np.exp(rng.normal(0.15, 0.12)), rng.uniform(0.8, 1.2)
+    fog = rng.uniform(0, 0.1) if rng.random() < 0.3 else 0.0
+    answer = np.clip(np.linspace(0, 1, 256) * exposure, 0, 1) ** gamma
+    steps: Pixels = np.rint((answer * (1 - fog) + fog) * 255).astype(np.uint8)
+    return steps
+
+
+def _blurred(rng: np.random.Generator, pixels: Pixels) -> Pixels:
+    """Out of focus (one in five), moved (one in seven) or sharp."""
+    kind, strength = rng.random(), rng.uniform(0.001, 0.005) * pixels.shape[1]
+    blurred: Pixels = pixels
+    if kind < 0.2:
+        blurred = cv2.GaussianBlur(pixels, (0, 0), max(strength, 0.5))
+    elif kind < 0.35:
+        blurred = cv2.filter2D(pixels, -1, _movement(rng, max(3, round(2 * strength))))
+    return blurred
+
+
+def _movement(rng: np.random.Generator, reach: int) -> Field:
+    """Draw a kernel that smears by `reach` pixels to both sides."""
+    angle = rng.uniform(0, np.pi)
+    ahead = np.array([np.cos(angle), np.sin(angle)]) * reach
+    start, end = (tuple(np.rint(reach + sign * ahead).astype(int).tolist()) for sign in (-1, 1))
+    kernel: Field = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
+    cv2.line(kernel, start, end, 1.0)
+    kernel /= kernel.sum()
+    return kernel
+
+
+def _grainy(rng: np.random.Generator, pixels: Pixels) -> Pixels:
+    """Add one tile of grain over and over: nobody sees the repeat, and it is quick."""
+    height, width = pixels.shape[:2]
+    tile = rng.normal(0, rng.uniform(0.5, 8), (TILE, TILE)).astype(np.int16)
+    grain = cv2.repeat(tile, -(-height // TILE), -(-width // TILE))[:height, :width]
+    channels = pixels.size // grain.size
+    grainy: Pixels = cv2.add(pixels, cv2.merge([grain] * channels), dtype=cv2.CV_8U)
+    return grainy

@@ -1,0 +1,77 @@
+"""Toy geometry: embeddings are points on the unit circle, named by their angle in degrees."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kitbox.competition.settings import Competition
+from kitbox.records import Embeddings, ImageSet, Ranking, strings
+
+
+def placed(angle_of: Mapping[str, float]) -> Embeddings:
+    """Return points of the given names at the given angles; their cosine is cos(a − b)."""
+    radians = np.radians(list(angle_of.values()))
+    vectors = np.stack([np.cos(radians), np.sin(radians)], axis=1)
+    return Embeddings(strings(list(angle_of)), vectors.reshape(-1, 2).astype(np.float32))
+
+
+def at_angles(*angles: float, prefix: str = "") -> Embeddings:
+    """Return points named by their angle: `at_angles(0, 90)` holds '0' and '90'."""
+    return placed({f"{prefix}{angle:g}": angle for angle in angles})
+
+
+def cosine(a: float, b: float) -> float:
+    """Return the cosine of the angle between two points."""
+    return math.cos(math.radians(a - b))
+
+
+def image_set(label_of: Mapping[str, str]) -> ImageSet:
+    """Return labelled images; their files need not exist."""
+    return ImageSet(
+        strings(list(label_of)),
+        tuple(Path(name) for name in label_of),
+        strings(list(label_of.values())),
+    )
+
+
+def ranking(rows: Mapping[str, Sequence[tuple[str, float]]]) -> Ranking:
+    """Return a ranking from query → (answer, similarity), best first; k is the longest row."""
+    k = max(len(row) for row in rows.values())
+    padded = [[*row, *[("", -math.inf)] * (k - len(row))] for row in rows.values()]
+    return Ranking(
+        strings(list(rows)),
+        strings([answer for row in padded for answer, _ in row]).reshape(len(rows), k),
+        np.array([[similarity for _, similarity in row] for row in padded], dtype=np.float32),
+    )
+
+
+def competition(
+    *,
+    gallery: str = "train",
+    answers: str = "labels",
+    k: int = 5,
+    unknown_label: str | None = "new_whale",
+    root: Path = Path(),
+    images: Mapping[str, Any] | None = None,
+    form: Mapping[str, Any] | None = None,
+    holdout: Mapping[str, Any] | None = None,
+) -> Competition:
+    """Return a competition that asks for five labels a photograph, but for what is given."""
+    return Competition.model_validate(
+        {
+            "name": "toy",
+            "images": {
+                "root": root,
+                "train_folder": "train",
+                "test_folder": "test",
+                "unknown_label": unknown_label,
+                **(images or {}),
+            },
+            "task": {"gallery": gallery, "answers": answers, "k": k},
+            "submission": {"header": ("Image", "Id"), "layout": "joined", **(form or {})},
+            "holdout": holdout or {},
+        }
+    )

@@ -1,0 +1,182 @@
+"""The terminal: one sentence and exit 1 for a mistake, nothing heavy on the way to --help."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from kitbox.cli.app import app, main
+from tests.photographs import competition_on_disk, write_plugin
+
+HEAVY = ("torch", "timm", "faiss", "albumentations", "pandas", "matplotlib", "sklearn", "cv2")
+
+
+def run(arguments: list[str], capsys, monkeypatch) -> tuple[int, str, str]:
+    """Run kitbox in this process as the console script would; return code, stdout, stderr."""
+    monkeypatch.setattr(sys, "argv", ["kitbox", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    captured = capsys.readouterr()
+    return int(caught.value.code or 0), captured.out, captured.err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; sys.argv = ['kitbox', *sys.argv[1:]]\n"
+        "import atexit\n"
+        f"atexit.register(lambda: print('HEAVY', sorted(set({HEAVY}) & set(sys.modules))))\n"
+        "from kitbox.cli.app import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "HEAVY []" in done.stdout
+
+
+def test_importing_kitbox_imports_nothing_heavy() -> None:
+    code = f"import sys, kitbox; print(sorted(set({HEAVY}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_command_outside_a_workspace_says_how_to_make_one(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(["train", "resnet34_620"], capsys, monkeypatch)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: no workspace: neither")
+    assert "kitbox init --preset NAME --data DIR" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "resnet34_62"], "no plugin named resnet34_62; did you mean resnet34_620?"),
+        (["train", "mine"], "mine.py: 'epoch' is not a setting of Plugin; did you mean epochs?"),
+        (["score", "fine"], "fine is not trained on holdout; run 'kitbox train fine'"),
+        (["ensemble", "fine", "fine"], "fine is not trained on holdout"),
+        (["train", "fine", "--weights", "nowhere.pth"], "there is no file of weights nowhere.pth"),
+        (["submission", "lint", "none.csv"], "cannot read none.csv: No such file or directory"),
+        (["reproduce", "none.json"], "there is no file none.json"),
+        (["init", "there", "--preset", "humpbak", "--data", "."], "did you mean humpback?"),
+        (["plugins", "new", "fine"], "fine.py exists already"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_its_fix(
+    tmp_path: Path, capsys, monkeypatch, arguments: list[str], message: str
+) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    write_plugin(workspace, "fine")
+    (workspace.plugins / "mine.py").write_text(
+        "from kitbox import Plugin\nplugin = Plugin(backbone='resnet18', image_size=32, epoch=3)\n"
+    )
+    monkeypatch.chdir(workspace.root)
+    code, out, err = run(arguments, capsys, monkeypatch)
+    assert code == 1
+    assert out == ""
+    assert message in err
+    assert len([line for line in err.splitlines() if line.startswith("error:")]) == 1
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train"], "Missing argument"),
+        (["train", "fine", "--device", "tpu"], "'tpu' is not one of"),
+        (["train", "fine", "--on", "test"], "'test' is not one of"),
+        (["score", "fine", "--checkpoint", "first"], "'first' is not one of"),
+    ],
+)
+def test_wrong_usage_exits_with_2(capsys, monkeypatch, arguments, message: str) -> None:
+    code, _, err = run(arguments, capsys, monkeypatch)
+    assert code == 2
+    assert message in err
+
+
+def test_debug_lets_the_traceback_through(tmp_path, monkeypatch) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kitbox", "--debug", "train", "x"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_broken_image_stops_a_run_and_can_be_dropped(tmp_path, capsys, monkeypatch) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    write_plugin(workspace, "fine", epochs=1)
+    (tmp_path / "data" / "train" / "2_1.png").write_bytes(b"")
+    monkeypatch.chdir(workspace.root)
+    code, _, err = run(["train", "fine", "--device", "cpu"], capsys, monkeypatch)
+    assert code == 1
+    assert "2_1.png is empty; replace or remove it" in err
+    assert not workspace.runs.exists()
+    text = workspace.settings.read_text()
+    workspace.settings.write_text(text.replace('broken = "stop"', 'broken = "drop"'))
+    result = CliRunner().invoke(app, ["data", "holdout", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["labelled images"] == 23
+    assert "left out: unreadable: image" in result.stderr
+
+
+def test_plugins_are_listed_with_their_cost(tmp_path, monkeypatch) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    write_plugin(workspace, "fine")
+    monkeypatch.chdir(workspace.root)
+    result = CliRunner().invoke(app, ["plugins", "--json"])
+    assert result.exit_code == 0, result.output
+    rows = {row["name"]: row for row in json.loads(result.stdout)}
+    assert rows["resnet34_620"]["parameters"] == pytest.approx(21.4e6, rel=0.01)
+    assert rows["resnet34_620"]["multiply_adds"] == pytest.approx(28.5e9, rel=0.05)
+    assert rows["fine"]["source"] == "workspace"
+    assert rows["fine"]["trained_on"] == []
+    shown = CliRunner().invoke(app, ["plugins"])
+    assert "densenet121_480" in shown.stdout
+
+
+def test_a_new_plugin_is_a_copy_that_must_be_edited(tmp_path, capsys, monkeypatch) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    monkeypatch.chdir(workspace.root)
+    result = CliRunner().invoke(app, ["plugins", "new", "mine", "--from", "resnet34_620"])
+    assert result.exit_code == 0, result.output
+    code, _, err = run(["train", "mine"], capsys, monkeypatch)
+    assert code == 1
+    assert "plugins mine and resnet34_620 have equal settings; was one copied" in err
+    code, _, err = run(["plugins", "check"], capsys, monkeypatch)
+    assert code == 1
+    assert "have equal settings" in err
+
+
+def test_ctrl_c_keeps_what_is_finished_and_exits_with_130(tmp_path) -> None:
+    import signal
+
+    workspace, _ = competition_on_disk(tmp_path)
+    write_plugin(workspace, "fine", epochs=500)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kitbox", "train", "fine", "--device", "cpu", "--workers", "1"],
+        cwd=workspace.root,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if line.startswith("epoch 2"):
+            process.send_signal(signal.SIGINT)
+            break
+    rest = process.stderr.read()
+    assert process.wait(timeout=60) == 130, "".join(seen) + rest
+    assert "Traceback" not in rest
+    assert list(workspace.runs.glob("fine/*/state.pt"))

@@ -1,0 +1,225 @@
+from pathlib import Path
+
+import pytest
+
+from kitbox.competition import preset, settings
+from kitbox.errors import KitboxError
+from kitbox.workspace import Workspace
+
+
+def data(folder: Path, *folders: str, **lists: str) -> Path:
+    for name in folders:
+        (folder / name).mkdir(parents=True)
+    for name, text in lists.items():
+        (folder / f"{name}.csv").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def sea(tmp_path: Path) -> Path:
+    folder = tmp_path / "sea"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "work")
+
+
+def test_humpback_asks_for_five_labels(sea: Path, new: Workspace) -> None:
+    data(sea, "train", "test", train="Image,Id\na.jpg,new_whale\n", sample_submission="Image,Id\n")
+    made = preset.init(new, "humpback", sea)
+    assert (made.name, made.metric, made.task.gallery) == ("humpback", "label_map_at_5", "train")
+    assert (made.submission.header, made.submission.layout) == (("Image", "Id"), "joined")
+    assert made.images.root == sea.resolve()
+    assert (made.images.train_list, made.images.image_column, made.images.label_column) == (
+        "train.csv",
+        "Image",
+        "Id",
+    )
+    assert made.images.test_list == made.submission.sample == "sample_submission.csv"
+    assert (made.images.unknown_label, made.images.boxes) == ("new_whale", None)
+
+
+def test_gdsc2020_asks_for_twenty_images_and_has_no_header(sea: Path, new: Workspace) -> None:
+    data(sea, "train", "test", boxes="image,x0,y0,x1,y1\n")
+    made = preset.init(new, "gdsc2020", sea)
+    assert (made.name, made.metric, made.task.gallery) == ("gdsc2020", "map_at_20", "train+test")
+    assert (made.submission.header, made.submission.layout) == ((), "columns")
+    assert (made.images.train_list, made.images.boxes) == (None, "boxes.csv")
+    assert made.images.unknown_label == "-1"
+
+
+@pytest.mark.parametrize(
+    ("folders", "train_folder", "test_folder"),
+    [
+        (("train/Ahab", "test"), "train", "test"),
+        (("train/Ahab",), "train", None),
+        (("Ahab", "Boo"), ".", None),
+    ],
+)
+def test_ones_own_photographs_need_folders_only(
+    sea: Path, new: Workspace, folders: tuple[str, ...], train_folder: str, test_folder: str | None
+) -> None:
+    made = preset.init(new, "folder", data(sea, *folders))
+    assert (made.images.train_folder, made.images.test_folder) == (train_folder, test_folder)
+    assert (made.metric, made.images.train_list) == ("map_at_20", None)
+
+
+@pytest.mark.parametrize("image", preset.IMAGE_COLUMNS)
+@pytest.mark.parametrize("label", preset.LABEL_COLUMNS)
+def test_known_headers_of_lists_are_understood(
+    sea: Path, new: Workspace, image: str, label: str
+) -> None:
+    data(sea, "train", "test", train=f"\ufeff{label},{image},extra\r\nAhab,a.jpg,1\r\n")
+    made = preset.init(new, "gdsc2020", sea)
+    assert (made.images.image_column, made.images.label_column) == (image, label)
+    assert made.images.train_list == "train.csv"
+
+
+@pytest.mark.parametrize(
+    ("labels", "unknown"),
+    [
+        (("Ahab", "new_whale"), "new_whale"),
+        (("new_individual", "Ahab"), "new_individual"),
+        (("-1", "3"), "-1"),
+        (("Ahab", "Boo"), "-1"),
+    ],
+)
+def test_the_label_of_unknown_individuals_is_found_in_the_list(
+    sea: Path, new: Workspace, labels: tuple[str, ...], unknown: str
+) -> None:
+    rows = "".join(f"{i}.jpg,{label}\n" for i, label in enumerate(labels))
+    data(sea, "train", "test", train="Image,Id\n" + rows)
+    assert preset.init(new, "gdsc2020", sea).images.unknown_label == unknown
+
+
+@pytest.mark.parametrize(
+    ("name", "folders", "lists", "message"),
+    [
+        (
+            "humback",
+            (),
+            {},
+            "no preset named humback; did you mean humpback?; there are humpback, gdsc2020, folder",
+        ),
+        ("humpback", ("train", "test"), {}, "{sea} has no train.csv, which the preset humpback "),
+        ("humpback", ("test",), {"train": "Image,Id\n"}, "{sea} has no folder train, which the "),
+        ("humpback", ("train",), {"train": "Image,Id\n"}, "{sea} has no folder test, which the "),
+        ("gdsc2020", ("train",), {}, "{sea} has no folder test, which the preset gdsc2020 needs"),
+        (
+            "humpback",
+            ("train", "test"),
+            {"train": "photo,Id\n"},
+            "{sea}/train.csv line 1: no image column among photo, Id; name the columns Image,Id",
+        ),
+        (
+            "humpback",
+            ("train", "test"),
+            {"train": "Image,whale\n"},
+            "{sea}/train.csv line 1: no label column among Image, whale; name the columns Image,Id",
+        ),
+        (
+            "humpback",
+            ("train", "test"),
+            {"train": ""},
+            "{sea}/train.csv line 1: no image column among nothing; name the columns Image,Id",
+        ),
+    ],
+)
+def test_what_a_preset_lacks_is_named_and_nothing_is_written(
+    sea: Path,
+    new: Workspace,
+    name: str,
+    folders: tuple[str, ...],
+    lists: dict[str, str],
+    message: str,
+) -> None:
+    data(sea, *folders, **lists)
+    with pytest.raises(KitboxError) as caught:
+        preset.init(new, name, sea)
+    assert str(caught.value).startswith(message.format(sea=sea))
+    assert not new.root.exists()
+
+
+def test_a_list_that_is_not_utf_8_is_one_sentence(sea: Path, new: Workspace) -> None:
+    data(sea, "train", "test")
+    (sea / "train.csv").write_bytes(b"Image,Id\na.jpg,T\xe4ht\xe4in\n")
+    with pytest.raises(KitboxError, match=r"train\.csv is not UTF-8 at byte 16"):
+        preset.init(new, "humpback", sea)
+
+
+def test_a_missing_data_folder_is_named(tmp_path: Path, new: Workspace) -> None:
+    with pytest.raises(KitboxError) as caught:
+        preset.init(new, "folder", tmp_path / "nowhere")
+    assert str(caught.value) == f"the data folder {tmp_path / 'nowhere'} does not exist"
+
+
+def test_a_workspace_is_never_overwritten(sea: Path, new: Workspace) -> None:
+    data(sea, "Ahab")
+    preset.init(new, "folder", sea)
+    before = new.settings.read_text()
+    with pytest.raises(KitboxError) as caught:
+        preset.init(new, "gdsc2020", sea)
+    assert str(caught.value) == f"{new.settings} exists already; edit it, or remove it first"
+    assert new.settings.read_text() == before
+
+
+def test_a_workspace_commits_receipts_and_ignores_what_can_be_made_again(
+    sea: Path, new: Workspace
+) -> None:
+    preset.init(new, "folder", data(sea, "Ahab"))
+    assert (new.root / ".gitignore").read_text().splitlines()[1:] == [
+        ".kitbox/",
+        "submissions/*/*.csv",
+    ]
+    assert sorted(entry.name for entry in new.root.iterdir() if entry.is_dir()) == [
+        "plugins",
+        "submissions",
+    ]
+
+
+def test_a_gitignore_that_is_there_stays(sea: Path, new: Workspace) -> None:
+    new.root.mkdir()
+    (new.root / ".gitignore").write_text("mine\n")
+    preset.init(new, "folder", data(sea, "Ahab"))
+    assert (new.root / ".gitignore").read_text() == "mine\n"
+
+
+def test_data_inside_the_workspace_is_named_relative_to_it(new: Workspace) -> None:
+    preset.init(new, "folder", data(new.root / "data", "Ahab"))
+    assert 'root = "data"' in new.settings.read_text()
+
+
+@pytest.mark.parametrize("name", ["it's", 'a "quoted" name', "back\\slash", "é", "a#b"])
+def test_any_folder_name_survives_the_settings(tmp_path: Path, new: Workspace, name: str) -> None:
+    folder = data(tmp_path / name, "Ahab")
+    assert preset.init(new, "folder", folder).images.root == folder.resolve()
+    assert settings.read(new).images.root == folder.resolve()
+
+
+@pytest.mark.parametrize("broken", ["stop", "drop"])
+def test_what_to_do_with_broken_images_is_asked_once(
+    sea: Path, new: Workspace, broken: str
+) -> None:
+    preset.init(new, "folder", data(sea, "Ahab"), broken=broken)
+    assert settings.read(new).images.broken == broken
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "form"),
+    [
+        ("humpback", "label_map_at_5", "Image,Id; joined"),
+        ("gdsc2020", "map_at_20", "no header; columns"),
+        ("folder", "map_at_20", "query,neighbours; joined"),
+    ],
+)
+def test_a_summary_says_what_is_asked(name: str, metric: str, form: str) -> None:
+    summary = preset.summary(name)
+    assert (summary["preset"], summary["metric"], summary["form"]) == (name, metric, form)
+
+
+def test_every_template_is_a_preset() -> None:
+    folder = Path(preset.__file__).parent / "presets"
+    assert {path.stem for path in folder.glob("*.toml")} == set(preset.ABOUT)

@@ -1,0 +1,119 @@
+"""Embeddings: computed once, and again when any of their causes changes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kitbox.embedding import cache, embedder
+from kitbox.errors import KitboxError
+from kitbox.images import index
+from kitbox.images.collection import collect
+from kitbox.records import ImageSet
+from kitbox.training import runner
+from tests.photographs import competition_on_disk, finish, named, picture, tiny
+
+OPTIONS = embedder.Options(device="cpu", precision="32", workers=0)
+
+
+class Place:
+    def __init__(self, root: Path) -> None:
+        self.workspace, self.competition = competition_on_disk(root)
+        _, self.collection = finish(collect(self.workspace, self.competition))
+        self.images = self.collection.labelled
+        self.plugin = tiny(epochs=0, losses=[])
+        self.checkpoint = self.trained(self.plugin)
+
+    def trained(self, plugin):
+        options = runner.Options(device="cpu", precision="32", workers=0)
+        stage = runner.train(
+            named(plugin), self.collection, self.competition, self.workspace, options
+        )
+        return finish(stage)[1]
+
+    def embed(self, images: ImageSet | None = None, plugin=None, checkpoint=None, **options):
+        stage = embedder.embed(
+            named(plugin or self.plugin),
+            checkpoint or self.checkpoint,
+            self.images if images is None else images,
+            self.workspace,
+            options=replace(OPTIONS, **options),
+        )
+        reports, embeddings = finish(stage)
+        return bool(reports), embeddings
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_a_second_run_computes_nothing_and_gives_the_same_vectors(place: Place) -> None:
+    computed, first = place.embed()
+    again, second = place.embed()
+    assert (computed, again) == (True, False)
+    assert (first.vectors == second.vectors).all()
+    assert (second.image_ids == place.images.image_ids).all()
+    files = {path.name for path in next(place.workspace.embeddings.iterdir()).iterdir()}
+    assert files == {"vectors.npy", "image_ids.json", "manifest.json"}
+
+
+def test_another_weight_image_box_or_size_is_computed_anew(place: Place) -> None:
+    _, first = place.embed()
+    other_seed = tiny(epochs=0, losses=[], seed=5)
+    computed, vectors = place.embed(plugin=other_seed, checkpoint=place.trained(other_seed))
+    assert computed
+    assert not np.allclose(first.vectors, vectors.vectors)
+    larger = tiny(epochs=0, losses=[], image_size=48)
+    assert place.embed(plugin=larger, checkpoint=place.trained(larger))[0]
+    assert place.embed(precision="bf16")[0]
+    boxes = np.full((len(place.images), 4), np.nan, dtype=np.float32)
+    boxes[3] = (5, 5, 60, 40)
+    computed, cropped = place.embed(replace(place.images, boxes=boxes))
+    assert computed
+    changed = (cropped.vectors != first.vectors).any(axis=1)
+    assert changed.tolist() == [row == 3 for row in range(len(changed))]
+    picture(place.images.paths[0], 77, 77)
+    _, (seen, _) = finish(index.inspect(place.images, place.workspace))
+    assert place.embed(seen)[0]
+    assert not place.embed()[0]  # the first ones are still there
+
+
+def test_a_crop_that_the_plugin_ignores_changes_nothing(place: Place) -> None:
+    whole = tiny(epochs=0, losses=[], crop=False)
+    checkpoint = place.trained(whole)
+    assert place.embed(plugin=whole, checkpoint=checkpoint)[0]
+    boxes = np.tile(np.float32([1, 1, 50, 40]), (len(place.images), 1))
+    boxed = replace(place.images, boxes=boxes)
+    assert not place.embed(boxed, plugin=whole, checkpoint=checkpoint)[0]
+
+
+def test_another_plugins_checkpoint_is_refused(place: Place) -> None:
+    with pytest.raises(KitboxError, match="with other settings than tiny has now"):
+        place.embed(plugin=tiny(epochs=0, losses=[], dropout=0.4))
+
+
+def test_a_half_written_entry_is_never_there(place: Place, monkeypatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache.np, "save", full)
+    with pytest.raises(KitboxError, match="No space left on device"):
+        place.embed()
+    assert list(place.workspace.embeddings.iterdir()) == []
+
+
+def test_a_damaged_entry_is_named(place: Place) -> None:
+    place.embed()
+    entry = next(place.workspace.embeddings.iterdir())
+    (entry / "vectors.npy").write_bytes(b"short")
+    with pytest.raises(KitboxError, match="are damaged; remove that folder"):
+        place.embed()
+
+
+def test_without_reuse_everything_is_computed_and_nothing_kept(place: Place) -> None:
+    place.embed()
+    computed, _ = place.embed(reuse=False)
+    assert computed
+    assert len(list(place.workspace.embeddings.iterdir())) == 1

@@ -1,0 +1,94 @@
+"""A small competition of plain pictures on disk, and tiny plugins to run on it."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from kitbox.competition import preset
+from kitbox.competition.settings import Competition
+from kitbox.plugin.discovery import NamedPlugin
+from kitbox.plugin.settings import Plugin
+from kitbox.workspace import Workspace
+
+TINY = "test_efficientnet.r160_in1k"
+
+
+def picture(path: Path, identity: int, number: int, size: tuple[int, int] = (96, 64)) -> Path:
+    """Save a picture whose bands of colour tell the identity, with noise of its own."""
+    generator = np.random.default_rng([identity, number])
+    bands = np.random.default_rng(identity).integers(0, 255, size=(4, 3, 3))
+    coarse = bands + generator.normal(0, 12, size=bands.shape)
+    image = Image.fromarray(np.clip(coarse, 0, 255).astype(np.uint8)).resize(size)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+    return path
+
+
+def competition_on_disk(
+    root: Path,
+    *,
+    individuals: int = 6,
+    each: int = 4,
+    tests: int = 8,
+    preset_name: str = "humpback",
+) -> tuple[Workspace, Competition]:
+    """Write images, lists and a workspace; individual i has photographs i_0.png, i_1.png, …"""
+    data = root / "data"
+    rows = ["Image,Id"]
+    for identity in range(individuals):
+        for number in range(each):
+            name = f"{identity}_{number}.png"
+            picture(data / "train" / name, identity, number)
+            rows.append(f"{name},w_{identity}")
+    (data / "train.csv").write_text("\n".join(rows) + "\n")
+    sample = ["Image,Id"]
+    for number in range(tests):
+        name = f"t_{number}.png"
+        picture(data / "test" / name, number % (individuals + 1), 100 + number)
+        sample.append(f"{name},new_whale w_0 w_1 w_2 w_3")
+    (data / "sample_submission.csv").write_text("\n".join(sample) + "\n")
+    workspace = Workspace(root / "workspace")
+    return workspace, preset.init(workspace, preset_name, data)
+
+
+def tiny(**settings: object) -> Plugin:
+    """Return a plugin that trains in a second."""
+    given = {
+        "backbone": TINY,
+        "image_size": 32,
+        "weights": "none",
+        "embedding_dim": 16,
+        "epochs": 2,
+        "batch_size": 8,
+        "augmentation": "none",
+        "warmup_epochs": 1,
+        "score_every": 1,
+    } | settings
+    return Plugin.model_validate(given)
+
+
+def named(plugin: Plugin, name: str = "tiny") -> NamedPlugin:
+    """Return a plugin under a name."""
+    return NamedPlugin(name, plugin, None, "test")
+
+
+def write_plugin(workspace: Workspace, name: str, **settings: object) -> Path:
+    """Write a tiny plugin's file into a workspace."""
+    values = tiny(**settings).model_dump(mode="json", exclude_defaults=True)
+    lines = [f"    {key}={value!r}," for key, value in values.items() if key != "losses"]
+    text = "from kitbox import Plugin\n\nplugin = Plugin(\n" + "\n".join(lines) + "\n)\n"
+    path = workspace.plugins / f"{name}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def finish(stage):  # type: ignore[no-untyped-def]
+    """Run a stage to its end; return its reports and its result."""
+    reports = []
+    while True:
+        try:
+            reports.append(next(stage))
+        except StopIteration as end:
+            return reports, end.value

@@ -1,0 +1,106 @@
+"""From drawn photographs to a leaderboard CSV and back from its receipt, by the command line."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from kitbox.cli.app import app
+from kitbox.drawing import competition as drawing
+from kitbox.workspace import Workspace
+from tests.photographs import finish, write_plugin
+
+NAMES = ("one", "two")
+RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
+
+
+def kitbox(*arguments: str, code: int = 0):
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == code, result.output + str(result.exception)
+    return result
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("drawn")
+    finish(drawing.draw(root / "data", individuals=8, photographs=60, seed=1, long_side=400))
+    return root
+
+
+@pytest.fixture
+def workspace(drawn: Path, tmp_path: Path, request, monkeypatch) -> Workspace:
+    preset = getattr(request, "param", "humpback")
+    arguments = ["--preset", preset, "--data", str(drawn / "data"), "--broken", "drop"]
+    kitbox("init", str(tmp_path / "w"), *arguments)
+    place = Workspace(tmp_path / "w")
+    write_plugin(place, "one", epochs=2)
+    write_plugin(place, "two", epochs=1, image_size=(24, 48), pooling="gem")
+    monkeypatch.chdir(place.root)
+    return place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workspace", ["humpback", "gdsc2020"], indirect=True)
+def test_two_plugins_become_a_linted_submission_that_reproduces(workspace: Workspace) -> None:
+    kitbox("train", *NAMES, *RUN)
+    kitbox("embed", *NAMES, *RUN)
+    alone = [json.loads(kitbox("score", name, *RUN, "--json").stdout) for name in NAMES]
+    assert [entry["dim"] for entry in alone] == [16, 16]
+    ensemble = ["ensemble", *NAMES, "--weights", "2,1", *RUN, "--json"]
+    local = json.loads(kitbox(*ensemble).stdout)
+    assert local["submission"] is None
+    report = json.loads(kitbox(*ensemble, "--submit", "--note", "first").stdout)
+    assert report["scores"] == local["scores"]
+    assert report["dim"] == 32
+    assert [plugin["weight"] for plugin in report["plugins"]] == [2.0, 1.0]
+    rows = list(csv.reader(Path(report["csv"]).read_text(encoding="utf-8").splitlines()))
+    header = 1 if report["top_k"] == 5 else 0
+    assert len(rows) - header == report["queries"]
+    if report["top_k"] == 20:
+        assert {len(row) for row in rows} == {21}
+        assert not any(row[0] in row[1:] for row in rows)
+    else:
+        assert rows[0] == ["Image", "Id"]
+        assert {len(set(row[1].split(" "))) for row in rows[1:]} == {5}
+    assert "nothing to complain about" in kitbox("submission", "lint", report["csv"]).stderr
+    before = Path(report["csv"]).read_bytes()
+    again = json.loads(kitbox(*ensemble, "--submit").stdout)
+    assert Path(again["csv"]).read_bytes() == before
+    receipt = json.loads((Path(report["submission"]) / "receipt.json").read_text())
+    assert receipt["scores"] == report["scores"]
+    assert {plugin["trained_on"] for plugin in receipt["plugins"]} == {"holdout"}
+    made_again = kitbox("reproduce", report["submission"])
+    assert "the list is the same, byte for byte" in made_again.stderr
+    retrained = kitbox("reproduce", report["submission"], "--retrain", "--device", "cpu")
+    assert "the list is the same, byte for byte" in retrained.stderr
+
+
+@pytest.mark.slow
+def test_whitening_refitting_and_missing_checkpoints(workspace: Workspace) -> None:
+    kitbox("train", "one", *RUN)
+    kitbox("train", "one", "--on", "all", *RUN)
+    report = json.loads(
+        kitbox("ensemble", "one", "--whiten", "8", "--submit", *RUN, "--json").stdout
+    )
+    assert report["dim"] == 8
+    receipt = json.loads((Path(report["submission"]) / "receipt.json").read_text())
+    plugin = receipt["plugins"][0]
+    assert plugin["trained_on"] == "all"
+    assert plugin["checkpoint"] != plugin["scored_checkpoint"]
+    shutil.rmtree(workspace.runs)
+    failed = CliRunner().invoke(app, ["reproduce", report["submission"]])
+    assert "train it again with --retrain" in str(failed.exception)
+
+
+def test_a_receipt_tells_what_has_changed(workspace: Workspace) -> None:
+    kitbox("train", "one", *RUN)
+    report = json.loads(kitbox("ensemble", "one", "--submit", *RUN, "--json").stdout)
+    text = workspace.settings.read_text()
+    workspace.settings.write_text(text.replace("seed = 0", "seed = 1"))
+    changed = kitbox("reproduce", report["submission"])
+    assert "competition holdout seed" in changed.stdout
+    assert "data holdout" in changed.stdout
+    assert "the list is the same" in changed.stderr or "differs" in changed.stderr

@@ -1,0 +1,213 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kitbox.errors import KitboxError, did_you_mean, more
+from kitbox.records import (
+    Checkpoint,
+    Embeddings,
+    Holdout,
+    ImageSet,
+    Neighbours,
+    Ranking,
+    Score,
+    Scores,
+    strings,
+)
+from tests.circle import at_angles, image_set, placed
+
+THREE = ImageSet(
+    strings(["a", "b", "c"]),
+    (Path("a.jpg"), Path("b.jpg"), Path("c.jpg")),
+    strings(["Ahab", "Boo", "Cleo"]),
+    np.arange(12, dtype=np.float32).reshape(3, 4),
+    strings(["0a", "0b", "0c"]),
+)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (["a", "b", "a"], "image id 'a' occurs 2 times"),
+        (["a", "b", "a", "b", "b"], "image id 'a' occurs 2 times; 1 more like it"),
+    ],
+)
+def test_a_repeated_image_id_is_named_and_counted(ids: list[str], message: str) -> None:
+    with pytest.raises(KitboxError) as caught:
+        ImageSet(strings(ids), tuple(map(Path, ids)))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"paths": (Path("a"),)}, "2 image ids but 1 paths"),
+        ({"labels": strings(["x", "y", "z"])}, "2 image ids but 3 labels"),
+        ({"boxes": np.zeros((1, 4), np.float32)}, "2 image ids but 1 boxes"),
+        ({"digests": strings([])}, "2 image ids but 0 digests"),
+    ],
+)
+def test_an_image_set_has_one_of_everything_for_each_image(
+    changed: dict[str, object], message: str
+) -> None:
+    fields = {"image_ids": strings(["a", "b"]), "paths": (Path("a"), Path("b")), **changed}
+    with pytest.raises(KitboxError) as caught:
+        ImageSet(**fields)  # type: ignore[arg-type]
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("rows", [np.array([2, 0]), np.array([True, False, True])])
+def test_taken_images_keep_everything_that_belongs_to_them(rows: np.ndarray) -> None:
+    taken = THREE.take(rows)
+    order = [2, 0] if rows.dtype != np.bool_ else [0, 2]
+    assert taken.image_ids.tolist() == [THREE.image_ids[i] for i in order]
+    assert taken.paths == tuple(THREE.paths[i] for i in order)
+    assert taken.labels is not None
+    assert taken.labels.tolist() == [THREE.labels[i] for i in order]  # type: ignore[index]
+    assert taken.boxes is not None
+    assert taken.boxes[:, 0].tolist() == [4.0 * i for i in order]
+    assert taken.digests is not None
+    assert taken.digests.tolist() == [f"0{'abc'[i]}" for i in order]
+
+
+def test_taking_no_image_leaves_an_empty_image_set() -> None:
+    assert len(THREE.take(np.zeros(3, dtype=np.bool_))) == 0
+
+
+def test_images_under_other_labels_keep_their_boxes_and_digests() -> None:
+    renamed = THREE.with_labels(None)
+    assert renamed.labels is None
+    assert renamed.boxes is THREE.boxes
+    assert renamed.digests is THREE.digests
+
+
+def test_an_image_on_both_sides_of_a_holdout_is_refused() -> None:
+    train, query = image_set({"a": "Ahab", "b": "Boo"}), image_set({"b": "Boo"})
+    with pytest.raises(KitboxError, match=r"^image 'b' is on both sides of the holdout$"):
+        Holdout(train, query, train, strings(["Boo"]))
+
+
+def test_a_holdout_has_an_answer_for_each_query() -> None:
+    train, query = image_set({"a": "Ahab"}), image_set({"b": "Boo", "c": "Boo"})
+    with pytest.raises(KitboxError, match=r"^2 queries but 1 answers$"):
+        Holdout(train, query, train, strings(["Boo"]))
+
+
+def test_a_missing_checkpoint_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    with pytest.raises(KitboxError) as caught:
+        Checkpoint(path, "resnet34_620", "f", "d", 3, "holdout")
+    assert str(caught.value) == f"there is no checkpoint {path}; run 'kitbox train resnet34_620'"
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        (np.ones((1, 1), np.float32), "2 image ids but vectors of shape (1, 1)"),
+        (np.ones(2, np.float32), "2 image ids but vectors of shape (2,)"),
+        (np.ones((2, 1), np.float64), "embeddings are float32, not float64"),
+        (
+            np.array([[1], [2]], np.float32),
+            "the embedding of image 'b' has length 2, not 1; did the training diverge?",
+        ),
+        (
+            np.array([[np.nan], [0]], np.float32),
+            "the embedding of image 'a' has length nan, not 1; 1 more like it; "
+            "did the training diverge?",
+        ),
+        (
+            np.array([[1], [np.inf]], np.float32),
+            "the embedding of image 'b' has length inf, not 1; did the training diverge?",
+        ),
+    ],
+)
+def test_embeddings_are_finite_unit_rows_of_float32(vectors: np.ndarray, message: str) -> None:
+    with pytest.raises(KitboxError) as caught:
+        Embeddings(strings(["a", "b"]), vectors)
+    assert str(caught.value) == message
+
+
+@given(st.lists(st.integers(0, 359), min_size=1, max_size=20, unique=True), st.randoms())
+def test_embeddings_of_some_images_are_their_rows_in_their_order(
+    angles: list[int], random: object
+) -> None:
+    wanted = random.sample(angles, random.randint(0, len(angles)))  # type: ignore[attr-defined]
+    found = at_angles(*angles).of(strings([str(angle) for angle in wanted]))
+    assert found.image_ids.tolist() == [str(angle) for angle in wanted]
+    np.testing.assert_array_equal(found.vectors, at_angles(*wanted).vectors)
+
+
+@pytest.mark.parametrize("there", [{}, {"a": 10.0}, {"a": 10.0, "whale": 20.0}])
+def test_an_image_without_embedding_is_named(there: dict[str, float]) -> None:
+    embeddings = placed(there)
+    with pytest.raises(KitboxError) as caught:
+        embeddings.of(strings(["orca", "zebra"]))
+    assert str(caught.value) == (
+        "no embedding of image 'orca'; 1 more like it; "
+        "these embeddings were made of another image set"
+    )
+
+
+def test_a_neighbour_more_similar_than_the_one_before_it_is_refused() -> None:
+    with pytest.raises(KitboxError, match=r"^similarity rises along a row of neighbours$"):
+        Neighbours(strings(["q"]), np.array([["a", "b"]]), np.array([[0.1, 0.2]], np.float32))
+
+
+def test_a_query_among_its_own_neighbours_is_refused() -> None:
+    with pytest.raises(KitboxError, match=r"^query 'r' finds itself$"):
+        Neighbours(
+            strings(["q", "r"]),
+            np.array([["a", "b"], ["a", "r"]]),
+            np.array([[0.2, 0.1], [0.2, 0.1]], np.float32),
+        )
+
+
+def test_neighbours_may_end_in_empty_places() -> None:
+    similarity = np.array([[0.5, -np.inf, -np.inf]], np.float32)
+    neighbours = Neighbours(strings(["q"]), np.array([["a", "", ""]]), similarity)
+    assert neighbours.gallery_ids.tolist() == [["a", "", ""]]
+
+
+def test_a_repeated_answer_is_refused_and_repeated_empty_places_are_not() -> None:
+    similarity = np.array([[0.3, 0.2, 0.1]], np.float32)
+    assert Ranking(strings(["q"]), np.array([["a", "", ""]]), similarity).k == 3
+    with pytest.raises(KitboxError, match=r"^an answer to query 'q' is repeated$"):
+        Ranking(strings(["q"]), np.array([["a", "b", "a"]]), similarity)
+
+
+def test_a_ranking_has_a_similarity_for_each_answer() -> None:
+    with pytest.raises(KitboxError) as caught:
+        Ranking(strings(["q"]), np.array([["a", "b"]]), np.zeros((1, 3), np.float32))
+    assert str(caught.value) == "1 queries, answers (1, 2), similarities (1, 3)"
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_a_score_outside_0_to_1_is_refused(value: float) -> None:
+    with pytest.raises(KitboxError, match=rf"^a score of {value} is not in \[0, 1\]$"):
+        Score(value, 0.0, 1.0, 3)
+
+
+def test_scores_are_written_with_six_digits_and_the_main_one_first() -> None:
+    scores = Scores({"map_at_5": Score(1 / 3, 0.25, 0.5, 9), "recall_at_1": Score(0.5, 0, 1, 9)})
+    assert scores.main.value == 1 / 3
+    assert list(scores.as_json()) == ["map_at_5", "recall_at_1"]
+    assert scores.as_json()["map_at_5"] == {
+        "value": 0.333333,
+        "low": 0.25,
+        "high": 0.5,
+        "queries": 9,
+    }
+
+
+def test_a_near_word_is_suggested_and_a_far_one_is_not() -> None:
+    assert did_you_mean("margn", ["scale", "margin"]) == "; did you mean margin?"
+    assert did_you_mean("xyz", ["scale", "margin"]) == ""
+
+
+@pytest.mark.parametrize(("count", "text"), [(-1, ""), (0, ""), (3, "; 3 more like it")])
+def test_what_one_sentence_has_no_room_for_is_counted(count: int, text: str) -> None:
+    assert more(count) == text

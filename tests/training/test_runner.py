@@ -1,0 +1,184 @@
+"""The runner: learns, resumes exactly, refuses what it cannot learn from."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from kitbox.competition.settings import Competition
+from kitbox.errors import KitboxError
+from kitbox.files import digest_of_file
+from kitbox.images.collection import Collection, collect
+from kitbox.network.checkpoint import read_origin
+from kitbox.plugin.settings import PK, CrossEntropy, Plugin, Triplet
+from kitbox.training import runner, runs
+from kitbox.training.runner import Begun, EpochDone, Options, Scored, Step
+from kitbox.workspace import Workspace
+from tests.photographs import competition_on_disk, finish, named, tiny, write_plugin
+
+OPTIONS = Options(device="cpu", precision="32", workers=0)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> tuple[Workspace, Competition, Collection]:
+    workspace, competition = competition_on_disk(tmp_path)
+    _, collection = finish(collect(workspace, competition))
+    return workspace, competition, collection
+
+
+def train(place, plugin: Plugin, options: Options = OPTIONS):
+    workspace, competition, collection = place
+    return runner.train(named(plugin), collection, competition, workspace, options)
+
+
+def test_a_training_reports_scores_keeps_a_journal_and_learns(place) -> None:
+    plugin = tiny(epochs=4, learning_rate=3e-3, losses=[CrossEntropy()])
+    reports, checkpoint = finish(train(place, plugin))
+    assert isinstance(reports[0], Begun)
+    losses = [report.loss for report in reports if isinstance(report, EpochDone)]
+    assert losses[-1] < losses[0]
+    scored = [report.epoch for report in reports if isinstance(report, Scored)]
+    assert scored == [0, 1, 2, 3, 4]
+    steps = [report for report in reports if isinstance(report, Step)]
+    assert [step.step for step in steps[:2]] == [1, 2]
+    run = runs.Run(checkpoint.path.parent)
+    events = [entry["event"] for entry in run.entries()]
+    assert events == ["score", *["epoch", "score"] * 4, "finished"]
+    assert run.best.exists()
+    assert not run.state.exists()
+    assert list((run.folder / "tensorboard").glob("events*"))
+    origin = read_origin(checkpoint.path)
+    assert origin.labels == tuple(sorted(origin.labels))
+    assert len(origin.labels) >= 4
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+@pytest.mark.parametrize("sampler", ["Shuffled", "PK"])
+def test_a_stopped_training_goes_on_to_the_same_weights(
+    tmp_path: Path, sampler: str, stop_after: int
+) -> None:
+    pk = {"sampler": PK(images_per_label=2), "losses": [Triplet(), CrossEntropy()]}
+    plugin = tiny(epochs=3, dropout=0.3, augmentation="light", **(pk if sampler == "PK" else {}))
+    digests = []
+    for stopped in (False, True):
+        root = tmp_path / str(stopped)
+        workspace, competition = competition_on_disk(root)
+        _, collection = finish(collect(workspace, competition))
+        place = (workspace, competition, collection)
+        if stopped:
+            stage = train(place, plugin)
+            for report in stage:
+                # killed in the middle of the next epoch
+                if isinstance(report, Step) and (report.epoch, report.step) == (stop_after + 1, 2):
+                    break
+            stage.close()
+        reports, checkpoint = finish(train(place, plugin))
+        begun = next(report for report in reports if isinstance(report, Begun))
+        assert begun.epoch == (stop_after if stopped else 0)
+        digests.append(digest_of_file(checkpoint.path))
+        epochs = [
+            entry["epoch"]
+            for entry in runs.Run(checkpoint.path.parent).entries()
+            if entry["event"] == "epoch"
+        ]
+        assert epochs == [1, 2, 3]
+    assert digests[0] == digests[1]
+
+
+def test_a_finished_training_is_not_done_again_unless_asked_fresh(place) -> None:
+    _, first = finish(train(place, tiny()))
+    reports, again = finish(train(place, tiny()))
+    assert reports == []
+    assert again == first
+    reports, fresh = finish(train(place, tiny(), Options(**(vars(OPTIONS) | {"fresh": True}))))
+    assert any(isinstance(report, EpochDone) for report in reports)
+    assert fresh.digest == first.digest
+
+
+def test_changed_settings_and_changed_images_make_a_run_of_their_own(place) -> None:
+    workspace, _, collection = place
+    _, first = finish(train(place, tiny()))
+    _, other = finish(train(place, tiny(dropout=0.1)))
+    assert first.path.parent != other.path.parent
+    data = runs.data_digest(collection.holdout.train)
+    assert runs.find(workspace, named(tiny()), on="holdout", data=data) == first
+    for plugin, asked, message in (
+        (tiny(dropout=0.7), {"on": "holdout", "data": data}, "trained with other settings"),
+        (tiny(), {"on": "holdout", "data": "x"}, "trained on other images, labels or boxes"),
+        (
+            tiny(),
+            {"on": "all", "data": data},
+            "not trained on all; run 'kitbox train tiny --on all",
+        ),
+    ):
+        with pytest.raises(KitboxError, match=message):
+            runs.find(workspace, named(plugin), **asked)
+
+
+def test_a_plugin_without_epochs_is_the_frozen_backbone(place) -> None:
+    plugin = tiny(epochs=0, losses=[], embedding_dim=None, neck="none")
+    reports, checkpoint = finish(train(place, plugin))
+    assert checkpoint.epoch == 0
+    assert not any(isinstance(report, Step) for report in reports)
+
+
+def test_refitting_on_all_uses_every_labelled_image_and_no_score(place) -> None:
+    reports, checkpoint = finish(train(place, tiny(), Options(**(vars(OPTIONS) | {"on": "all"}))))
+    assert next(r for r in reports if isinstance(r, Begun)).images == 24
+    assert not any(isinstance(report, Scored) for report in reports)
+    assert checkpoint.on == "all"
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(place) -> None:
+    plugin = tiny(
+        optimizer="sgd", learning_rate=1e30, epochs=3, warmup_epochs=0, gradient_clip=None
+    )
+    with pytest.raises(KitboxError, match=r"the loss of tiny became (nan|inf) at epoch .* lower"):
+        finish(train(place, plugin))
+
+
+def test_too_few_photographs_of_each_label_are_refused(place) -> None:
+    with pytest.raises(KitboxError, match="0 labels have 50 or more images to learn from"):
+        finish(train(place, tiny(min_images_per_label=50)))
+
+
+def test_a_second_process_does_not_train_the_same_run(place) -> None:
+    stage = train(place, tiny())
+    for report in stage:
+        if isinstance(report, Step):
+            break
+    with pytest.raises(KitboxError, match="another process is training tiny"):
+        finish(train(place, tiny()))
+    stage.close()
+
+
+def test_bfloat16_trains_on_the_cpu(place) -> None:
+    options = Options(device="cpu", precision="bf16", workers=0)
+    reports, _ = finish(train(place, tiny(epochs=1), options))
+    assert next(r for r in reports if isinstance(r, Begun)).precision == "bf16"
+    assert any(isinstance(report, EpochDone) for report in reports)
+
+
+@pytest.mark.slow
+def test_two_gloo_processes_share_every_batch(tmp_path: Path) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    write_plugin(workspace, "test_efficientnet_32", epochs=2, augmentation="light")
+    command = [sys.executable, "-m", "kitbox", "train", "test_efficientnet_32", "--device", "cpu"]
+    done = subprocess.run(
+        [*command, "--devices", "2", "--precision", "32", "--workers", "0", "--json"],
+        cwd=workspace.root,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found[0]["epoch"] == 2
+    entries = runs.Run(Path(found[0]["path"]).parent).entries()
+    assert [entry["event"] for entry in entries].count("epoch") == 2
+    assert torch.isfinite(torch.tensor([e["loss"] for e in entries if e["event"] == "epoch"])).all()
