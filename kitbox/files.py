@@ -79,6 +79,16 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8", newline="\n")
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes, whole or not at all.
+
+    Savers of other libraries report a full disk each in its own way; given the bytes, the system
+    says it in one.
+    """
+    with whole_file(path) as beside:
+        beside.write_bytes(data)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON with sorted keys, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

@@ -1,11 +1,14 @@
 """The demo: a whole competition in minutes, on images that kitbox draws itself."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kitbox.cli.terminal import DeviceOption, JsonOption, PrecisionOption
+
+if TYPE_CHECKING:
+    from kitbox.workspace import Workspace
 
 PLUGINS = ("tf_efficientnet_lite0_96x192_demo", "resnet10t_64x128_demo")
 
@@ -39,8 +42,6 @@ def demo(
 
     from kitbox import workspace as workspaces
     from kitbox.cli.terminal import collected, duration, emit, follow, opened, say, score_table
-    from kitbox.competition import preset
-    from kitbox.drawing import competition as drawing
     from kitbox.embedding import embedder
     from kitbox.ensemble import members
     from kitbox.network import inference
@@ -52,14 +53,7 @@ def demo(
     os.environ.pop("KITBOX_DATA", None)  # the demo brings its own
     place = workspaces.Workspace(folder)
     if not place.settings.exists():
-        say(f"drawing {photographs} photographs of {individuals} whales in {folder / 'data'}")
-        drawn = follow(
-            drawing.draw(
-                folder / "data", individuals=individuals, photographs=photographs, seed=seed
-            )
-        )
-        say(f"{len(drawn.broken)} files are broken on purpose: kitbox.toml says to drop them")
-        preset.init(place, "humpback", folder / "data", broken="drop")
+        _draw(place, individuals, photographs, seed)
     place, competition = opened(folder)
     collection = collected(place, competition)
     if draw_only:
@@ -116,3 +110,27 @@ def demo(
     say(f"  kitbox ensemble {' '.join(PLUGINS)} --weights 2,1 --whiten 128")
     say(f"  kitbox plugins new tf_efficientnet_lite0_128x256 --from {PLUGINS[0]}")
     say(f"  kitbox reproduce submissions/{package.folder.name}")
+
+
+def _draw(place: "Workspace", individuals: int, photographs: int, seed: int) -> None:
+    """Draw the competition aside and move it in when it is whole; then write its workspace."""
+    import shutil
+
+    from kitbox.cli.terminal import follow, say
+    from kitbox.competition import preset
+    from kitbox.drawing import competition as drawing
+    from kitbox.errors import KitboxError
+
+    data, truth = place.root / "data", place.root / "truth.csv"
+    if place.root.is_dir() and any(path.name != ".kitbox" for path in place.root.iterdir()):
+        raise KitboxError(f"{place.root} is not empty and no workspace; choose another --folder")
+    aside = place.made / "drawing"
+    shutil.rmtree(aside, ignore_errors=True)  # of a drawing that was stopped
+    say(f"drawing {photographs} photographs of {individuals} whales in {data}")
+    drawn = follow(
+        drawing.draw(aside / "data", individuals=individuals, photographs=photographs, seed=seed)
+    )
+    drawn.truth.rename(truth)
+    drawn.folder.rename(data)
+    say(f"{len(drawn.broken)} files are broken on purpose; kitbox.toml says to drop such files")
+    preset.init(place, "humpback", data, broken="drop")

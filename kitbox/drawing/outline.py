@@ -30,7 +30,7 @@ def outline(rng: np.random.Generator) -> Outline:
     notch_width = rng.uniform(0.02, 0.06)
     halves = []
     for side in (-1, 1):
-        # a tenth of the proportions is the side's own: no fluke is quite symmetric
+        # a little of the proportions is the side's own: no fluke is quite symmetric
         own = proportions + 0.3 * rng.normal(0, 1, proportions.size)
         upper = _trailing_edge(rng, own)
         upper[:, 1] -= notch * np.exp(-((upper[:, 0] / notch_width) ** 2))

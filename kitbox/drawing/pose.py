@@ -42,10 +42,10 @@ class Bend:
         """Bend flat points (n, 2); the inverse of `undone`."""
         seen = np.linspace(-1.2, 1.2, 1201)  # the tips are at 1, give or take the foreshortening
         flat, _ = self.undone(seen, np.zeros_like(seen))
-        x = np.interp(points[:, 0], flat, seen)
+        x, y = points.T
         lift = np.where(x < 0, *self.lift)
-        flat_x = points[:, 0]
-        return np.stack([x, points[:, 1] * self._height(flat_x) + self._raised(flat_x, lift)], 1)
+        risen = y * self._height(x) + self._raised(x, lift)
+        return np.stack([np.interp(x, flat, seen), risen], 1)
 
     def _raised(self, flat: Points, lift: Points) -> Points:
         height, phase = self.flutter
@@ -93,9 +93,8 @@ def pose(rng: np.random.Generator, shape: Outline, height: int, width: int) -> P
     dry = corners[corners[:, 1] < water]
     (left, top), (right, _) = dry.min(0), dry.max(0)
     # wide pictures of a high fluke are filled by its height: 92 % leaves air above and below
-    size = min(
-        (0.42 + 0.53 * rng.random() ** 0.4) * width / (right - left), 0.92 * height / (water - top)
-    )
+    share = 0.42 + 0.53 * rng.random() ** 0.4  # most pictures are cropped close to the fluke
+    size = min(share * width / (right - left), 0.92 * height / (water - top))
     air, sides = height - size * (water - top), width - size * (right - left)
     moved = np.array(
         [
@@ -123,7 +122,7 @@ def _bend(rng: np.random.Generator) -> Bend:
 
 
 def _turn(rng: np.random.Generator) -> Points:
-    """Roll and perspective, with y turned downwards."""
+    """Draw roll and perspective, with y turned downwards."""
     roll = rng.normal(0, 0.07)  # radians: 4 degrees
     cos, sin = np.cos(roll), np.sin(roll)
     rotation = np.array([(cos, -sin, 0), (sin, cos, 0), (0, 0, 1)])

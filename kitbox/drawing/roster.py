@@ -3,7 +3,6 @@
 A plan without pixels, so that a drawing can be checked, split and repeated.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,7 +78,7 @@ def roster(seed: int, individuals: int, photographs: int) -> list[Sighting]:
 
 
 def _counts(rng: np.random.Generator, individuals: int, total: int) -> Counts:
-    """Readable train photographs of each individual: many are seen once, a few very often."""
+    """Count the train photographs of each individual: many are seen once, a few very often."""
     counts = np.ones(individuals, np.int64)
     spare = total - individuals
     often = min(individuals - round(SINGLETON_SHARE * individuals), spare)
@@ -91,11 +90,11 @@ def _counts(rng: np.random.Generator, individuals: int, total: int) -> Counts:
 
 
 def _strangers(first: int, total: int) -> Counts:
-    """Individuals from `first` on, each repeated as often as it is photographed."""
+    """Repeat individuals from `first` on, each as often as it is photographed."""
     pattern = np.resize(STRANGER_PHOTOGRAPHS, total)
     return np.repeat(np.arange(first, first + total), pattern)[:total]
 
 
-def _unique(rng: np.random.Generator, below: int, total: int) -> Iterable[int]:
+def _unique(rng: np.random.Generator, below: int, total: int) -> list[int]:
     numbers: list[int] = rng.choice(below, total, replace=False).tolist()
     return numbers

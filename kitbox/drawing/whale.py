@@ -48,7 +48,7 @@ def _mask(shape: Outline) -> Pixels:
 
 
 def _pigmented(rng: np.random.Generator, mask: Pixels) -> Field:
-    """White areas on black skin, from a nearly black fluke to a nearly white one."""
+    """Draw white areas on black skin, on a nearly black fluke up to a nearly white one."""
     grain = noise.rough(rng, HEIGHT, WIDTH, 60, 100, 2)
     amount = np.float32(rng.normal(-0.5, 0.9))
     field = amount + _plan(rng) + _patches(rng) + np.float32(0.22) * grain - _rim(rng, mask)
@@ -69,7 +69,7 @@ def _plan(rng: np.random.Generator) -> Field:
 
 
 def _patches(rng: np.random.Generator) -> Field:
-    """Patches of the individual, about half of them mirrored from blade to blade."""
+    """Draw patches of the individual, about half of them mirrored from blade to blade."""
     rows = int(rng.integers(3, 9))  # three large ones or eight small ones from top to bottom
     size = HEIGHT // 4, WIDTH // 4, rows, 2 * rows, 3
     own, shared = noise.rough(rng, *size), noise.rough(rng, *size)
@@ -79,7 +79,7 @@ def _patches(rng: np.random.Generator) -> Field:
 
 
 def _rim(rng: np.random.Generator, mask: Pixels) -> Field:
-    """Black along the edges, 2 to 6 % of half a span wide."""
+    """Draw black along the edges, 2 to 6 % of half a span wide."""
     inwards = cv2.distanceTransform(mask, cv2.DIST_L2, 3) / np.float32(SPAN)
     rim: Field = 2 * np.clip(1 - inwards / rng.uniform(0.02, 0.06), 0, None)
     return rim
@@ -93,7 +93,7 @@ def _flat() -> tuple[Field, Field]:
 
 
 def _scarred(rng: np.random.Generator, skin: Field) -> Field:
-    """Scars are light on black skin and dark on white skin."""
+    """Draw scars, light on black skin and dark on white skin."""
     marks = np.zeros((HEIGHT, WIDTH), np.uint8)
     for _ in range(rng.integers(3, 14)):
         _line(rng, marks, rng.uniform(0.05, 0.3), int(rng.integers(1, 3)))
@@ -102,10 +102,12 @@ def _scarred(rng: np.random.Generator, skin: Field) -> Field:
     for _ in range(rng.integers(2, 12)):
         _ring(rng, marks)
     for _ in range(rng.integers(10, 60)):
-        cv2.circle(marks, _place(rng), int(rng.integers(1, 4)), int(rng.integers(80, 255)), -1)
+        cv2.circle(
+            marks, _place(rng), int(rng.integers(1, 4)), int(rng.integers(80, 255)), cv2.FILLED
+        )
     _barnacles(rng, marks)
     strength = marks.astype(np.float32) / 255
-    target = np.where(skin > 0.4, 0.12, 0.7).astype(np.float32)  # 0.4: halfway to white
+    target = np.where(skin > (BLACK + WHITE) / 2, 0.12, 0.7).astype(np.float32)
     scarred: Field = skin + strength * (target - skin)
     return scarred
 
@@ -124,7 +126,7 @@ def _line(rng: np.random.Generator, marks: Pixels, length: float, thickness: int
 
 
 def _rake(rng: np.random.Generator, marks: Pixels) -> None:
-    """Parallel lines that teeth have left."""
+    """Draw parallel lines, as teeth leave them."""
     start = np.array(_place(rng))
     angle, gap = rng.uniform(0, np.pi), rng.uniform(7, 14)
     ahead = np.array([np.cos(angle), np.sin(angle)]) * rng.uniform(0.08, 0.25) * SPAN
@@ -142,12 +144,12 @@ def _ring(rng: np.random.Generator, marks: Pixels) -> None:
 
 
 def _barnacles(rng: np.random.Generator, marks: Pixels) -> None:
-    """Specks crowd at the tips."""
+    """Crowd specks at the tips."""
     for side in (-1, 1):
         for _ in range(rng.integers(5, 40)):
             x = side * (1 - abs(rng.normal(0, 0.06)))
             at = in_pixels(np.array([(x, rng.normal(0.03, 0.07))]))[0]
-            cv2.circle(marks, (int(at[0]), int(at[1])), int(rng.integers(1, 5)), 220, -1)
+            cv2.circle(marks, (int(at[0]), int(at[1])), int(rng.integers(1, 5)), 220, cv2.FILLED)
 
 
 def _place(rng: np.random.Generator) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """Remembers of every image file its digest and whether it decodes, so that each is read once."""
 
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def inspect(
     remembered. All cores read; yields Progress.
     """
     stamps = [_stamp(path) for path in images.paths]
-    with _open(workspace.image_index) as database:
+    with _naming(workspace.image_index), _open(workspace.image_index) as database:
         known = _remembered(database, stamps)
         fresh = [i for i, stamp in enumerate(stamps) if stamp not in known]
         read = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(
@@ -81,17 +82,25 @@ def _read(path: Path) -> Known:
     return Known(digest_of_file(path), problem)
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
     try:
-        database = sqlite3.connect(path, timeout=60)
+        yield
+    except sqlite3.OperationalError as error:  # a full disk, a folder that may not be written
+        raise KitboxError(f"cannot write {path}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise KitboxError(f"{path} is damaged ({error}); remove it") from error
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path, timeout=60)) as database:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute(
             "CREATE TABLE IF NOT EXISTS files (stamp TEXT PRIMARY KEY, digest TEXT, problem TEXT)"
         )
-    except sqlite3.DatabaseError as error:
-        raise KitboxError(f"{path} is damaged ({error}); remove it") from error
-    return database
+        yield database
 
 
 def _remembered(database: sqlite3.Connection, stamps: list[str]) -> dict[str, Known]:

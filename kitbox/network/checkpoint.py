@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 
 from kitbox.errors import KitboxError
-from kitbox.files import canonical_json, digest_of_file, whole_file
+from kitbox.files import canonical_json, digest_of_file, write_bytes
 from kitbox.network.heads import TrainedNetwork
 from kitbox.network.network import Network
 from kitbox.plugin.discovery import NamedPlugin
@@ -44,8 +44,7 @@ def save(path: Path, trained: TrainedNetwork, origin: Origin) -> Checkpoint:
         name.replace("_orig_mod.", ""): tensor.detach().cpu().contiguous()
         for name, tensor in trained.state_dict().items()
     }
-    with whole_file(path) as beside:
-        save_file(tensors, beside, metadata={_KEY: canonical_json(vars(origin))})
+    write_bytes(path, to_bytes(tensors, metadata={_KEY: canonical_json(vars(origin))}))
     return of(path)
 
 

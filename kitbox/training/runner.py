@@ -1,5 +1,6 @@
 """The common runner: trains any plugin, scores it on the holdout, and goes on where it stopped."""
 
+import io
 import random
 import time
 from collections.abc import Generator
@@ -14,7 +15,7 @@ from torch.optim import Optimizer
 
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
-from kitbox.files import digest_of_file, whole_file
+from kitbox.files import digest_of_file, write_bytes
 from kitbox.images import loading
 from kitbox.images.collection import Collection
 from kitbox.network import checkpoint as checkpoints
@@ -392,14 +393,15 @@ class _Trainer:
         return checkpoints.of(path)
 
     def _save_state(self, trained: TrainedNetwork, optimizer: Optimizer, epoch: int) -> None:
-        with whole_file(self.run.state) as beside:
-            state = {
-                "trained": trained.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "epoch": epoch,
-                "best": self.best,
-            }
-            torch.save(state, beside)
+        state = {
+            "trained": trained.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "epoch": epoch,
+            "best": self.best,
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_bytes(self.run.state, buffer.getvalue())
 
     def _restore(self, trained: TrainedNetwork, optimizer: Optimizer) -> int:
         """Load the state of the last finished epoch, if there is one; return that epoch."""
@@ -469,6 +471,8 @@ def _seed_everything(seed: int) -> None:
     np.random.seed(seed % 2**32)  # noqa: NPY002  libraries may draw from it
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # every new tensor would be filled with NaN first: a fifth of a step on a CPU, for no number
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _optimizer(plugin: Plugin, trained: TrainedNetwork) -> Optimizer:

@@ -127,13 +127,20 @@ def test_no_query_has_no_neighbours() -> None:
     assert found.gallery_ids.shape == found.similarity.shape == (0, 3)
 
 
-def test_many_queries_are_answered_in_their_order() -> None:
-    # more than one block of 4096
-    query = Embeddings(
-        strings([f"q{i}" for i in range(5000)]), np.resize(at_angles(0, 90, 180).vectors, (5000, 2))
+def test_many_queries_are_answered_in_their_order_and_find_not_themselves() -> None:
+    # more than one block of 4096, and the last query is in the gallery
+    vectors = np.resize(at_angles(0, 90, 180).vectors, (5000, 2))
+    query = Embeddings(strings([f"q{i}" for i in range(5000)]), vectors)
+    images = [at_angles(1, 91, 181), query.of(strings(["q4999"]))]
+    gallery = Embeddings(
+        np.concatenate([image.image_ids for image in images]),
+        np.concatenate([image.vectors for image in images]),
     )
-    found = nearest(query, at_angles(1, 91, 181), 1)
-    assert found.gallery_ids[:, 0].tolist() == np.resize(["1", "91", "181"], 5000).tolist()
+    found = nearest(query, gallery, 1)
+    # the queries at 90 degrees have a double in q4999, which itself has to look further
+    wanted = np.resize(["1", "q4999", "181"], 5000)
+    wanted[4999] = "91"
+    assert found.gallery_ids[:, 0].tolist() == wanted.tolist()
 
 
 def test_embeddings_of_two_networks_are_not_compared() -> None:

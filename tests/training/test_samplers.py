@@ -78,6 +78,26 @@ def test_pk_covers_everything_with_distinct_labels_in_full_batches(
         assert set(counts.values()) == {images_per_label}
 
 
+def test_a_label_meets_itself_in_other_groups_in_each_epoch() -> None:
+    labels = np.repeat(np.arange(4), 8)
+    groups = {
+        frozenset(batch[labels[batch] == 0].tolist())
+        for seed in range(10)
+        for batch in pk(labels, 16, 4, drawn(seed))
+    }
+    # two groups of four in each of ten epochs, out of 70 that there are
+    assert len(groups) > 10
+
+
+def test_a_label_that_is_not_in_every_batch_is_spread_over_the_epoch() -> None:
+    # one label in four of six batches, beside 20 labels with one image each
+    labels = np.array([0] * 16 + list(range(1, 21)))
+    batches = [pk(labels, 16, 4, drawn(seed)) for seed in range(20)]
+    gaps = [[i for i, batch in enumerate(epoch) if 0 not in labels[batch]] for epoch in batches]
+    assert {len(epoch) for epoch in batches} == {6}
+    assert any(gap[0] > 0 and gap[1] - gap[0] > 1 and gap[1] < 5 for gap in gaps if len(gap) == 2)
+
+
 def test_a_label_with_photographs_enough_repeats_none_in_a_batch() -> None:
     labels = np.repeat(np.arange(10), 8)
     for batch in pk(labels, 32, 4, drawn()):

@@ -1,0 +1,77 @@
+"""Whole commands: --help against importing typer, and a cached ensemble against faiss alone.
+
+    python benchmarks/commands.py --workspace DIR PLUGIN PLUGIN
+
+The workspace's plugins are trained and embedded. Prints the median of several runs.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+KITBOX = [sys.executable, "-m", "kitbox"]
+
+
+def seconds(command: list[str], rounds: int, folder: Path) -> float:
+    taken = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("plugins", nargs="+")
+    given = parser.parse_args()
+    place = given.workspace.resolve()
+    ours = seconds([*KITBOX, "--help"], 9, place)
+    typer = seconds([sys.executable, "-c", "import typer"], 9, place)
+    print(f"kitbox --help {ours:.3f} s, import typer {typer:.3f} s: {ours / typer:.2f} times")
+    ensemble = seconds([*KITBOX, "ensemble", *given.plugins, "--submit"], 3, place)
+    knn = subprocess.run(
+        [sys.executable, "-c", KNN, str(place), *given.plugins],
+        check=True, capture_output=True, text=True,
+    ).stdout.strip()  # fmt: skip
+    torch = seconds([sys.executable, "-c", "import torch, faiss"], 3, place)
+    print(
+        f"cached ensemble --submit {ensemble:.2f} s, of which importing torch and faiss {torch:.2f} s"
+    )
+    print(f"its two faiss.knn alone: {knn}")
+
+
+KNN = """
+import sys, time
+from pathlib import Path
+import faiss, numpy as np
+from kitbox.cli.terminal import collected, follow, opened
+from kitbox.embedding import embedder
+from kitbox.ensemble import members
+from kitbox.ensemble.assembly import assemble
+from kitbox.plugin import discovery
+place, competition = opened(Path(sys.argv[1]))
+collection = collected(place, competition)
+plugins = [discovery.load(name, place) for name in sys.argv[2:]]
+parts = []
+for group, sets in ((members.for_holdout, [collection.labelled]),
+                    (members.for_submission, [collection.labelled, collection.test])):
+    found = follow(assemble(group(place, plugins, None, collection), sets, sets[0].image_ids,
+                            collection, place, whiten=None, options=embedder.Options()))
+    query = (collection.holdout.query if len(sets) == 1 else collection.test).image_ids
+    q = found.embeddings.of(query).vectors
+    g = found.embeddings.vectors
+    began = time.perf_counter()
+    faiss.knn(np.ascontiguousarray(q), np.ascontiguousarray(g), 21,
+              metric=faiss.METRIC_INNER_PRODUCT)
+    parts.append(f"{len(q)} x {len(g)} x {g.shape[1]} {time.perf_counter() - began:.3f} s")
+print("; ".join(parts))
+"""
+
+
+if __name__ == "__main__":
+    main()

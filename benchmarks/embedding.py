@@ -1,0 +1,124 @@
+"""Embedding from image files: kitbox against a plain fp32 timm loop with a DataLoader.
+
+    python benchmarks/embedding.py --images DIR --weights FILE
+
+Both read the same files in the same run, in alternation. Prints images per second of each, their
+ratio, and the cosine between the two vectors of each image.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the console script does
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from kitbox.embedding import embedder
+from kitbox.images import index
+from kitbox.network import checkpoint as checkpoints
+from kitbox.network import weights
+from kitbox.network.checkpoint import Origin
+from kitbox.network.heads import TrainedNetwork
+from kitbox.network.network import Network
+from kitbox.plugin.discovery import NamedPlugin
+from kitbox.plugin.settings import Plugin
+from kitbox.records import ImageSet, strings
+from kitbox.workspace import Workspace
+
+
+class PlainFiles(Dataset):
+    """Image files, decoded whole, resized and normalised one by one, as most scripts do it."""
+
+    def __init__(self, paths: list[Path], size: tuple[int, int], cfg: dict) -> None:
+        self.paths, self.size = paths, size
+        self.mean = torch.tensor(cfg["mean"]).view(3, 1, 1)
+        self.std = torch.tensor(cfg["std"]).view(3, 1, 1)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        image = Image.open(self.paths[row]).convert("RGB")
+        image = image.resize((self.size[1], self.size[0]), Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+        return (pixels - self.mean) / self.std
+
+
+def plain(paths: list[Path], size: tuple[int, int], model: torch.nn.Module) -> np.ndarray:
+    loader = DataLoader(PlainFiles(paths, size, model.pretrained_cfg), 32, num_workers=2)
+    with torch.no_grad():
+        found = [torch.nn.functional.normalize(model(batch)) for batch in loader]
+    return torch.cat(found).numpy()
+
+
+def kitbox(images: ImageSet, named: NamedPlugin, kept: object, place: Workspace) -> np.ndarray:
+    stage = embedder.embed(named, kept, images, place, options=embedder.Options(reuse=False))
+    while True:
+        try:
+            next(stage)
+        except StopIteration as end:
+            return end.value.vectors
+
+
+def timed(run: Callable[[], np.ndarray], count: int) -> tuple[np.ndarray, float]:
+    began = time.perf_counter()
+    vectors = run()
+    return vectors, count / (time.perf_counter() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0")
+    parser.add_argument("--size", type=int, nargs=2, default=(160, 320))
+    parser.add_argument("--count", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    size = tuple(given.size)
+    paths = sorted(given.images.glob("*.jpg"))[: given.count]
+    plugin = Plugin(
+        backbone=given.backbone, image_size=size, embedding_dim=None, neck="none", epochs=0,
+        losses=(), warmup_epochs=0, crop=False,
+    )  # fmt: skip
+    named = NamedPlugin("frozen", plugin, None, "benchmark")
+    network = Network(plugin)
+    weights.load(network.backbone, given.weights)
+    model = timm.create_model(given.backbone, num_classes=0).eval()
+    weights.load(model, given.weights)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Workspace(Path(folder))
+        settings = plugin.model_dump(mode="json")
+        origin = Origin("frozen", settings, plugin.fingerprint, (), 0, "all", "", "", 0, "32")
+        kept = checkpoints.save(
+            place.root / "w.safetensors", TrainedNetwork(network, plugin, 0), origin
+        )
+        stage = index.inspect(ImageSet(strings([p.name for p in paths]), tuple(paths)), place)
+        while True:
+            try:
+                next(stage)
+            except StopIteration as end:
+                images = end.value[0]
+                break
+        speeds: list[tuple[float, float]] = []
+        for _ in range(given.rounds):
+            ours, our_speed = timed(lambda: kitbox(images, named, kept, place), len(paths))
+            theirs, their_speed = timed(lambda: plain(paths, size, model), len(paths))
+            speeds.append((our_speed, their_speed))
+            print(f"kitbox {our_speed:.1f}, plain {their_speed:.1f} images/s", flush=True)
+    cosine = (ours * theirs).sum(axis=1)
+    ratios = sorted(a / b for a, b in speeds)
+    print(f"ratio: median {ratios[len(ratios) // 2]:.2f}, {ratios[0]:.2f} to {ratios[-1]:.2f}")
+    print(f"cosine: mean {cosine.mean():.5f}, least {cosine.min():.5f}")
+
+
+if __name__ == "__main__":
+    main()
