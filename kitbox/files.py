@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,12 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Whatever goes wrong, `path` keeps its old content and no partial file stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    beside = Path(name)
+    beside: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        beside = Path(name)
         yield beside
         _sync(beside)
         beside.chmod(0o644)
@@ -47,8 +48,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise KitboxError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        with suppress(FileNotFoundError):
-            beside.unlink()
+        if beside is not None:
+            beside.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -58,19 +59,36 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Where `path` came to exist meanwhile, made by another process from the same causes, that one
     stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    beside: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         yield beside
         for file in beside.iterdir():
             _sync(file)
         beside.chmod(0o755)
-        if not path.exists():
+        try:
             beside.rename(path)
+        except OSError:
+            if not path.is_dir():  # else another process was first
+                raise
     except OSError as error:
         raise KitboxError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        if beside is not None:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def read_text(path: Path) -> str:
+    """Return a UTF-8 file without its byte-order mark; line ends stay what they are.
+
+    Raises KitboxError that names the first byte that is not UTF-8.
+    """
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise KitboxError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
 
 
 def write_text(path: Path, text: str) -> None:

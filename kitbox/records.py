@@ -51,7 +51,8 @@ class ImageSet:
         repeated = unique[counts > 1]
         if len(repeated):
             raise KitboxError(
-                f"image id '{repeated[0]}' occurs {counts.max()} times{more(len(repeated) - 1)}"
+                f"image id '{repeated[0]}' occurs {counts[counts > 1][0]} times"
+                f"{more(len(repeated) - 1)}"
             )
 
     def __len__(self) -> int:

@@ -36,10 +36,14 @@ def explain(error: ValidationError) -> str:
     elif where and first["type"] != "value_error":
         value = "" if isinstance(given, dict) else f" = {given!r}"
         message = f"{where}{value} {message}"
-    return message + more(len(mistakes) - 1)
+    places = {tuple(part for part in m["loc"] if not _is_type_name(part)) for m in mistakes}
+    return message + more(len(places) - 1)
 
 
 def _is_type_name(part: int | str) -> bool:
     return isinstance(part, str) and (
-        part[:1].isupper() or "[" in part or "int" in part or part == "str"
+        part[:1].isupper()
+        or "[" in part
+        or part.startswith("constrained-")
+        or part in ("int", "str", "float", "bool")
     )

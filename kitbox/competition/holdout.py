@@ -50,7 +50,8 @@ def split(labelled: ImageSet, competition: Competition) -> Holdout:
         if query.sum() < wanted and left[label] > 1:
             query[row] = True
             left[label] -= 1
-    if len(held_out) == query.sum() or query.sum() < 2:
+    asked_labels = set(labelled.labels[query].tolist())
+    if asked_labels <= held_out or query.sum() < 2:
         raise KitboxError(
             f"a holdout needs individuals with two photographs; {len(known)} labelled images of "
             f"{len(rows_of)} individuals leave nothing to ask about"

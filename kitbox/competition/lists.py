@@ -1,6 +1,7 @@
 """Reads the lists of a competition: labelled images, test images, boxes."""
 
 import csv
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 
 from kitbox.competition.settings import Competition, Images
 from kitbox.errors import KitboxError, more
+from kitbox.files import read_text
 from kitbox.records import Floats, ImageSet, strings
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
@@ -74,24 +76,22 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, list[str]]
     Raises KitboxError for a missing file, a missing column, and bytes that are not UTF-8.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            missing = [name for name in columns if name not in header]
-            if missing:
-                raise KitboxError(
-                    f"{path} line 1: no column '{missing[0]}' among "
-                    f"{', '.join(header) or 'nothing'}; "
-                    "correct the header, or the column's name in kitbox.toml"
-                )
-            places = [header.index(name) for name in columns]
-            for row in reader:
-                if row:
-                    yield reader.line_num, [row[i] if i < len(row) else "" for i in places]
+        text = read_text(path)
     except FileNotFoundError as error:
         raise KitboxError(f"there is no list {path}; correct its name in kitbox.toml") from error
-    except UnicodeDecodeError as error:
-        raise KitboxError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        missing = [name for name in columns if name not in header]
+        if missing:
+            raise KitboxError(
+                f"{path} line 1: no column '{missing[0]}' among {', '.join(header) or 'nothing'}; "
+                "correct the header, or the column's name in kitbox.toml"
+            )
+        places = [header.index(name) for name in columns]
+        for row in reader:
+            if row:
+                yield reader.line_num, [row[i] if i < len(row) else "" for i in places]
     except csv.Error as error:
         raise KitboxError(f"{path} line {reader.line_num}: {error}") from error
 
@@ -194,7 +194,7 @@ def _boxes(images: Images) -> dict[str, tuple[float, float, float, float]]:
             raise KitboxError(
                 f"{images.boxes} line {line}: box {','.join(corners)} is not four numbers"
             ) from error
-        if not (x0 < x1 and y0 < y1):
+        if not (-np.inf < x0 < x1 < np.inf and -np.inf < y0 < y1 < np.inf):
             raise KitboxError(
                 f"{images.boxes} line {line}: box {','.join(corners)} is empty; "
                 "the columns are x0,y0,x1,y1 with x0 < x1 and y0 < y1"

@@ -9,7 +9,7 @@ from pathlib import Path
 from kitbox.competition.settings import Competition
 from kitbox.competition.settings import read as read_settings
 from kitbox.errors import KitboxError, did_you_mean
-from kitbox.files import write_text
+from kitbox.files import read_text, write_text
 from kitbox.workspace import SETTINGS, Workspace
 
 ABOUT = {
@@ -97,9 +97,8 @@ def _fill(name: str, data: Path, broken: str, workspace: Workspace) -> str:
     for line in template.read_text(encoding="utf-8").splitlines():
         for key, there in present.items():
             line = line.replace("{" + key + "?}", "" if there else "# ")
-        for key, value in values.items():
-            line = line.replace("{" + key + "}", value)
-        lines.append(line)
+        # one pass, so that a folder that is itself called {broken} stays as it is
+        lines.append(re.sub(r"\{([a-z_]+)\}", lambda found: values[found[1]], line))
     return "\n".join(lines) + "\n"
 
 
@@ -111,8 +110,7 @@ def _toml_text(data: Path, workspace: Workspace) -> str:
 
 
 def _columns(path: Path) -> tuple[str, str]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = next(csv.reader(file), [])
+    header = next(csv.reader(read_text(path).splitlines()), [])
     image = next((name for name in IMAGE_COLUMNS if name in header), None)
     label = next((name for name in LABEL_COLUMNS if name in header), None)
     if image is None or label is None:
@@ -126,6 +124,5 @@ def _columns(path: Path) -> tuple[str, str]:
 
 def _unknown_label(path: Path, label_column: str) -> str:
     """Return the label by which this list says that it does not know the individual."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        labels = {row.get(label_column) for row in csv.DictReader(file)}
+    labels = {row.get(label_column) for row in csv.DictReader(read_text(path).splitlines())}
     return next((label for label in ("new_whale", "new_individual", "-1") if label in labels), "-1")

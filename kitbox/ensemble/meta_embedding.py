@@ -49,10 +49,11 @@ def whiten(embeddings: Embeddings, gallery_ids: Strings, dim: int) -> Embeddings
     Raises KitboxError where the gallery or the embedding has fewer than `dim` dimensions.
     """
     gallery = embeddings.of(gallery_ids).vectors
-    if not 2 <= dim <= min(gallery.shape):
+    most = min(gallery.shape[0] - 1, gallery.shape[1])
+    if not 2 <= dim <= most:
         raise KitboxError(
             f"--whiten {dim}: a gallery of {gallery.shape[0]} images in {gallery.shape[1]} "
-            f"dimensions can be whitened to 2 to {min(gallery.shape)} dimensions"
+            f"dimensions can be whitened to 2 to {most} dimensions"
         )
     pca = PCA(dim, whiten=True, svd_solver="full").fit(gallery.astype(np.float64))
     whitened = pca.transform(embeddings.vectors.astype(np.float64))

@@ -1,8 +1,8 @@
 """Finds plugin files in the workspace, in kitbox itself and in other packages."""
 
 import importlib.metadata
-import importlib.util
 import traceback
+import types
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,19 +90,22 @@ def read(path: Path) -> Plugin:
     Raises KitboxError with file and line for what is wrong in it.
     """
     shown = f"{path.parent.name}/{path.name}"
-    spec = importlib.util.spec_from_file_location(f"kitbox_plugin_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise KitboxError(f"{shown} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
+    module = types.ModuleType(f"kitbox_plugin_{path.stem}")
+    module.__file__ = str(path)
     try:
-        spec.loader.exec_module(module)
+        # compiled here: the import system may take an old .pyc for a file edited this second
+        code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+        exec(code, module.__dict__)  # noqa: S102  a plugin is a Python file of the user's own
     except SyntaxError as error:
-        raise KitboxError(f"{shown} line {error.lineno}: {error.msg}") from error
+        where = f" line {error.lineno}" if error.lineno else ""
+        raise KitboxError(f"{shown}{where}: {error.msg}") from error
     except ValidationError as error:
         raise KitboxError(f"{shown}: {explain(error)}") from error
     except Exception as error:  # whatever a person's file may raise, its line is what helps
-        line = traceback.extract_tb(error.__traceback__)[-1].lineno
-        raise KitboxError(f"{shown} line {line}: {type(error).__name__}: {error}") from error
+        frames = traceback.extract_tb(error.__traceback__)
+        line = max((f.lineno or 0 for f in frames if f.filename == str(path)), default=0)
+        where = f" line {line}" if line else ""
+        raise KitboxError(f"{shown}{where}: {type(error).__name__}: {error}") from error
     plugin = getattr(module, "plugin", None)
     if not isinstance(plugin, Plugin):
         raise KitboxError(f"{shown} sets no plugin; end it with 'plugin = Plugin(...)'")
@@ -124,15 +127,20 @@ def _load_alone(name: str, workspace: Workspace | None) -> NamedPlugin:
         return NamedPlugin(name, read(path), path, source)
     for point in _points():
         if point.name == name:
-            plugin = point.load()
             package = point.dist.name if point.dist else point.value
+            try:
+                plugin = point.load()
+            except Exception as error:  # another package's code may raise anything
+                raise KitboxError(
+                    f"entry point {name} of package {package} does not load: {error}"
+                ) from error
             if not isinstance(plugin, Plugin):
                 raise KitboxError(f"entry point {name} of package {package} is no Plugin")
             return NamedPlugin(name, plugin, None, package)
     known = names(workspace)
     raise KitboxError(
         f"no plugin named {name}{did_you_mean(name, known)}"
-        + ("" if did_you_mean(name, known) else f"; there are {', '.join(known)}")
+        + ("" if did_you_mean(name, known) else f"; there are {', '.join(known) or 'none'}")
     )
 
 

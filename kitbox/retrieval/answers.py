@@ -35,7 +35,8 @@ def labels(
         ranking = _distinct(
             neighbours, dict(zip(gallery.image_ids, gallery_labels, strict=True)), k
         )
-        if look == len(gallery) or (ranking.answers != "").sum(axis=1).min() >= wanted:
+        found = (ranking.answers != "").sum(axis=1)
+        if look == len(gallery) or (found >= wanted).all():
             return ranking
         look *= 2
 
@@ -45,12 +46,11 @@ def with_unknown(ranking: Ranking, unknown_label: str, threshold: float) -> Rank
 
     Where all k answers reach the threshold, the unknown is not among them.
     """
-    above = (ranking.similarity >= threshold) & (ranking.answers != "")
+    above = ranking.similarity >= threshold
     place = above.sum(axis=1)[:, None]
     column = np.arange(ranking.k)[None, :]
     source = np.where(column > place, column - 1, column)
-    width = max(ranking.answers.dtype.itemsize // 4, len(unknown_label), 1)
-    answers = np.take_along_axis(ranking.answers, source, axis=1).astype(f"<U{width}")
+    answers = np.take_along_axis(ranking.answers, source, axis=1)
     similarity = np.take_along_axis(ranking.similarity, source, axis=1)
     return Ranking(
         ranking.query_ids,

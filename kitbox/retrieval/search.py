@@ -27,13 +27,11 @@ def nearest(query: Embeddings, gallery: Embeddings, k: int) -> Neighbours:
     order = np.argsort(gallery.image_ids, kind="stable")
     ids, vectors = gallery.image_ids[order], np.ascontiguousarray(gallery.vectors[order])
     own = _rows_of(query.image_ids, ids)
-    wanted = min(k + 1, len(ids))  # one more, for the query itself
     neighbours = np.full((len(query), k), "", dtype=ids.dtype)
     similarity = np.full((len(query), k), -np.inf, dtype=np.float32)
     for start in range(0, len(query), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        found, places = _knn(query.vectors[rows], vectors, wanted)
-        found = np.where(places == own[rows, None], -np.inf, found)  # itself goes last
+        found, places = _past_ties(query.vectors[rows], vectors, own[rows], k)
         by_id = np.argsort(places, axis=1, kind="stable")
         found, places = _along(found, by_id), _along(places, by_id)
         by_similarity = np.argsort(-found, axis=1, kind="stable")[:, :k]
@@ -42,6 +40,26 @@ def nearest(query: Embeddings, gallery: Embeddings, k: int) -> Neighbours:
         similarity[rows, :width] = found
         neighbours[rows, :width] = np.where(np.isneginf(found), "", ids[places])
     return Neighbours(query.image_ids, neighbours, similarity)
+
+
+def _past_ties(query: Floats, gallery: Floats, own: Integers, k: int) -> tuple[Floats, Integers]:
+    """Return similarities and rows of at least the k nearest, and of all that tie with the k-th.
+
+    Which of several equals faiss gives is its own affair, so all of them are asked for. A query's
+    own row has similarity -inf.
+    """
+    look = k + 2  # itself, and one more to see a tie by
+    while True:
+        look = min(look, len(gallery))
+        found, places = _knn(query, gallery, look)
+        found = np.where(places == own[:, None], -np.inf, found).astype(np.float32)
+        if look == len(gallery):
+            return found, places
+        ranked = -np.sort(-found, axis=1)
+        least = np.where(np.isfinite(ranked[:, -1]), ranked[:, -1], ranked[:, -2])
+        if (least < ranked[:, k - 1]).all():
+            return found, places
+        look *= 2
 
 
 def _knn(query: Floats, gallery: Floats, k: int) -> tuple[Floats, Integers]:

@@ -34,11 +34,12 @@ def evaluate(embeddings: Embeddings, holdout: Holdout, competition: Competition)
     task, unknown = competition.task, competition.images.unknown_label
     query = embeddings.of(holdout.query.image_ids)
     gallery = embeddings.of(holdout.gallery.image_ids)
-    by_image = _image_metrics(query, gallery, holdout, unknown, task.k)
+    ranks = {_IMAGE_K, task.k} if task.answers == "images" else {_IMAGE_K}
+    by_image = _image_metrics(query, gallery, holdout, unknown, sorted(ranks))
     threshold = None
     own: dict[str, PerQuery] = {}
     if task.answers == "labels":
-        ranking = answers.labels(query, gallery, holdout.gallery, task.k, unknown)
+        ranking = answers.labels(query, gallery, holdout.train, task.k, unknown)
         if unknown is not None:
             threshold = best_threshold(ranking, holdout.query_answers, unknown, task.k)
             ranking = answers.with_unknown(ranking, unknown, threshold)
@@ -56,7 +57,8 @@ def best_threshold(ranking: Ranking, truth: Strings, unknown_label: str, k: int)
     Of thresholds that score the same, the middle one.
     """
     finite = ranking.similarity[np.isfinite(ranking.similarity)]
-    candidates = np.quantile(finite, np.linspace(0, 1, _THRESHOLDS))
+    quantiles = np.quantile(finite, np.linspace(0, 1, _THRESHOLDS))
+    candidates = np.append(quantiles, finite.max() + 1)  # the last calls everyone unknown
     hits = ranking.answers == truth[:, None]
     rank = np.where(hits.any(axis=1), hits.argmax(axis=1), k)  # from 0; k: not among them
     is_unknown = truth == unknown_label
@@ -70,15 +72,19 @@ def best_threshold(ranking: Ranking, truth: Strings, unknown_label: str, k: int)
 
 
 def _image_metrics(
-    query: Embeddings, gallery: Embeddings, holdout: Holdout, unknown: str | None, k: int
+    query: Embeddings,
+    gallery: Embeddings,
+    holdout: Holdout,
+    unknown: str | None,
+    ranks: list[int],
 ) -> dict[str, PerQuery]:
     """Return image metrics of the queries whose individual occurs elsewhere in the gallery."""
-    k = max(k, _IMAGE_K)
-    neighbours = search.nearest(query, gallery, k)
+    neighbours = search.nearest(query, gallery, max(ranks))
     relevant, total = relevance(neighbours.gallery_ids, holdout.query, holdout.gallery, unknown)
     relevant, total = relevant[total > 0], total[total > 0]
-    values = {f"map_at_{k}": metrics.average_precision_at_k(relevant, total, k)}
-    return values | {f"recall_at_{n}": metrics.recall_at_k(relevant, n) for n in (1, 5, k)}
+    values = {f"map_at_{n}": metrics.average_precision_at_k(relevant, total, n) for n in ranks}
+    recalls = sorted({1, 5, *ranks})
+    return values | {f"recall_at_{n}": metrics.recall_at_k(relevant, n) for n in recalls}
 
 
 def relevance(

@@ -39,5 +39,5 @@ def label_average_precision_at_k(ranking: Ranking, truth: Strings, k: int) -> Pe
     The mean is the MAP@k of Kaggle's humpback competitions: one label is true, so the average
     precision is the reciprocal rank. `truth (q,)`; an unknown individual is a label like others.
     """
-    hits = ranking.answers[:, :k] == truth[:, None]
+    hits = (ranking.answers[:, :k] == truth[:, None]) & (truth != "")[:, None]
     return np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1), 0.0)

@@ -42,10 +42,15 @@ def lint(
         raise KitboxError("this competition has no test images; set images.test_folder")
     findings = list(_bytes_findings(data))
     try:
-        written = data.removeprefix(_BOM).decode("utf-8")
+        written = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        return [*findings, Finding(1, f"not UTF-8 at byte {error.start}; save it as UTF-8")]
-    lines = [(i, row) for i, row in enumerate(csv.reader(io.StringIO(written)), 1) if row]
+        line = data[: error.start].count(b"\n") + 1
+        return [*findings, Finding(line, f"not UTF-8 at byte {error.start}; save it as UTF-8")]
+    reader = csv.reader(io.StringIO(written))
+    try:
+        lines = [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        return [*findings, Finding(max(reader.line_num, 1), str(error))]
     header = list(competition.submission.header)
     if header:
         given = lines[0][1] if lines else []

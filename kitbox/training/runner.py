@@ -4,6 +4,7 @@ import io
 import random
 import time
 from collections.abc import Generator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,10 +137,16 @@ def train(
         seed,
         precision,
     )
-    run = runs.open_run(workspace, causes, fresh=options.fresh)
-    if run.finished:
+    run = runs.Run(workspace.runs / causes.plugin / causes.key)
+    if run.finished and not options.fresh:
         return checkpoints.of(run.last)
-    with runs.locked(run):
+    fabric = _fabric(device, precision, options)
+    fabric.launch()
+    # of several processes the first owns the folder; the others read what it has prepared
+    with runs.locked(run) if fabric.is_global_zero else nullcontext():
+        if fabric.is_global_zero:
+            runs.begin(run, causes, fresh=options.fresh)
+        fabric.barrier()
         trainer = _Trainer(
             named.name,
             plugin,
@@ -149,8 +156,8 @@ def train(
             causes,
             run,
             source,
-            device,
             options,
+            fabric,
         )
         return (yield from trainer.run_all())
 
@@ -167,22 +174,20 @@ class _Trainer:
     causes: runs.Causes
     run: runs.Run
     source: str | Path
-    device: str
     options: Options
-    fabric: Any = field(init=False)
+    fabric: Any
     best: float = field(init=False, default=-1.0)
 
     def __post_init__(self) -> None:
         assert self.images.labels is not None  # noqa: S101  learnable images have labels
         self.precision, self.seed = self.causes.precision, self.causes.seed
+        self.device: str = self.fabric.device.type
         self.label_map, rows = np.unique(self.images.labels, return_inverse=True)
         self.label_rows: Integers = rows.astype(np.int64)
 
     def run_all(self) -> Generator[Report, None, Checkpoint]:
         """Do every epoch that is not done, and return the last checkpoint."""
         plugin = self.plugin
-        self.fabric = _fabric(self.device, self.precision, self.options)
-        self.fabric.launch()
         _seed_everything(self.seed)
         trained = self._build()
         optimizer = _optimizer(plugin, trained)
@@ -406,7 +411,8 @@ class _Trainer:
     def _restore(self, trained: TrainedNetwork, optimizer: Optimizer) -> int:
         """Load the state of the last finished epoch, if there is one; return that epoch."""
         if not self.run.state.exists():
-            self.run.forget_after(-1)
+            if self._first:
+                self.run.forget_after(-1)
             return 0
         state = torch.load(self.run.state, map_location="cpu", weights_only=True)
         trained.load_state_dict(state["trained"])

@@ -96,14 +96,14 @@ class Run:
         write_text(self.journal, "".join(json.dumps(entry) + "\n" for entry in kept))
 
 
-def open_run(workspace: Workspace, causes: Causes, *, fresh: bool) -> Run:
-    """Return the run of these causes, begun or new; `fresh` removes what was begun."""
-    run = Run(workspace.runs / causes.plugin / causes.key)
-    if fresh and run.folder.exists():
-        shutil.rmtree(run.folder)
+def begin(run: Run, causes: Causes, *, fresh: bool) -> None:
+    """Write down what a run is made of; `fresh` forgets what was done of it."""
+    if fresh:
+        for path in (run.state, run.journal, run.best, run.last):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(run.folder / "tensorboard", ignore_errors=True)
     if not run.causes.exists():
         write_json(run.causes, asdict(causes))
-    return run
 
 
 @contextmanager
