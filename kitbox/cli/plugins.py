@@ -54,7 +54,7 @@ def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Backbone, pixels, what differs.")],
     source: Annotated[
         str, typer.Option("--from", help="The plugin to begin with.", metavar="OTHER")
-    ] = "tf_efficientnet_lite0_160x320",
+    ] = "tf_efficientnet_lite0_96x192",
     workspace: WorkspaceOption = None,
 ) -> None:
     """Write a plugin file to edit.

@@ -1,6 +1,7 @@
 """What every command shares: the workspace, progress, tables, JSON."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Generator, Sequence
@@ -43,6 +44,11 @@ CheckpointOption = Annotated[
 ]
 
 
+def is_first() -> bool:
+    """Return whether this process speaks: of several that train together, the first does."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+
+
 def console() -> "Console":
     """Return the console for people: stderr, so that stdout is for figures and JSON."""
     from rich.console import Console
@@ -52,12 +58,14 @@ def console() -> "Console":
 
 def say(text: str) -> None:
     """Print a line for people."""
-    typer.echo(text, err=True)
+    if is_first():
+        typer.echo(text, err=True)
 
 
 def emit(value: Any) -> None:
     """Print one JSON document on stdout."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    if is_first():
+        typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -93,7 +101,7 @@ def follow(stage: Generator[Any, None, Result]) -> Result:
     from rich.progress import Progress as Bars
 
     screen = console()
-    if not screen.is_terminal:
+    if not (screen.is_terminal and is_first()):
         return _follow_in_lines(stage)
     columns = (
         TextColumn("{task.description}"),

@@ -38,7 +38,7 @@ def train(
 
     \b
     Example:
-      kitbox train tf_efficientnet_lite0_160x320 mobilenetv2_100_160x320
+      kitbox train tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
     """
     from kitbox.cli.terminal import collected, emit, follow, opened, say
     from kitbox.plugin import discovery
@@ -91,7 +91,7 @@ def embed(
 
     \b
     Example:
-      kitbox embed tf_efficientnet_lite0_160x320
+      kitbox embed tf_efficientnet_lite0_96x192
     """
     import time
 

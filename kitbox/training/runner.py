@@ -206,12 +206,12 @@ class _Trainer:
             yield from self._score(trained, 0)
         if plugin.epochs:
             yield from self._epochs(trained, optimizer, done)
-        checkpoint = self._save(trained, self.run.last, plugin.epochs)
         if self._first:
+            self._save(trained, self.run.last, plugin.epochs)
             self.run.note("finished", epoch=plugin.epochs)
             self.run.state.unlink(missing_ok=True)
         self.fabric.barrier()
-        return checkpoint
+        return checkpoints.of(self.run.last)
 
     @property
     def _first(self) -> bool:
@@ -379,7 +379,7 @@ class _Trainer:
             yield Scored(epoch, found.scores, better)
         self.fabric.barrier()
 
-    def _save(self, trained: TrainedNetwork, path: Path, epoch: int) -> Checkpoint:
+    def _save(self, trained: TrainedNetwork, path: Path, epoch: int) -> None:
         origin = Origin(
             self.name,
             self.plugin.model_dump(mode="json"),
@@ -392,10 +392,7 @@ class _Trainer:
             self.seed,
             self.precision,
         )
-        if self._first:
-            checkpoints.save(path, trained, origin)
-        self.fabric.barrier()
-        return checkpoints.of(path)
+        checkpoints.save(path, trained, origin)
 
     def _save_state(self, trained: TrainedNetwork, optimizer: Optimizer, epoch: int) -> None:
         state = {

@@ -65,7 +65,7 @@ def test_a_command_outside_a_workspace_says_how_to_make_one(tmp_path, capsys, mo
         (["submission", "lint", "none.csv"], "cannot read none.csv: No such file or directory"),
         (["reproduce", "none.json"], "there is no file none.json"),
         (["init", "there", "--preset", "humpbak", "--data", "."], "did you mean humpback?"),
-        (["plugins", "new", "fine"], "fine.py exists already"),
+        (["plugins", "new", "fine", "--from", "resnet34_620"], "fine.py exists already"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_fix(
@@ -177,6 +177,7 @@ def test_ctrl_c_keeps_what_is_finished_and_exits_with_130(tmp_path) -> None:
             process.send_signal(signal.SIGINT)
             break
     rest = process.stderr.read()
+    process.stderr.close()
     assert process.wait(timeout=60) == 130, "".join(seen) + rest
     assert "Traceback" not in rest
     assert list(workspace.runs.glob("fine/*/state.pt"))

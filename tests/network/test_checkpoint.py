@@ -17,7 +17,9 @@ from tests.photographs import named, tiny
 
 def origin_of(plugin: Plugin) -> Origin:
     settings = plugin.model_dump(mode="json")
-    return Origin("tiny", settings, plugin.fingerprint, ("a", "b"), 2, "holdout", "d", "none")
+    return Origin(
+        "tiny", settings, plugin.fingerprint, ("a", "b"), 2, "holdout", "d", "none", 0, "32"
+    )
 
 
 def saved(path: Path, plugin: Plugin) -> tuple[TrainedNetwork, checkpoint.Checkpoint]:

@@ -1,0 +1,25 @@
+"""EfficientNet-Lite0 at 96x192 px: a first network for flukes that a CPU trains in minutes.
+
+Flukes are twice as wide as high, so the image is. No mirror images: a mirrored fluke is another
+individual. Put ImageNet weights into weights/tf_efficientnet_lite0.safetensors, or say
+--weights hub where the network reaches a hub.
+"""
+
+from kitbox import ArcFace, Plugin
+
+plugin = Plugin(
+    backbone="tf_efficientnet_lite0",
+    image_size=(96, 192),
+    weights="file",
+    pooling="gem",
+    embedding_dim=512,
+    dropout=0.2,
+    losses=(ArcFace(margin=0.3, scale=24.0),),
+    augmentation="light",
+    epochs=12,
+    batch_size=32,
+    learning_rate=1e-3,
+    head_learning_rate=1e-2,  # neck and heads start from random weights
+    weight_decay=1e-2,
+    score_every=4,
+)
