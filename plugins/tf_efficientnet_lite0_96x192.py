@@ -16,10 +16,10 @@ plugin = Plugin(
     dropout=0.2,
     losses=(ArcFace(margin=0.3, scale=24.0),),
     augmentation="light",
-    epochs=12,
+    epochs=10,
     batch_size=32,
     learning_rate=1e-3,
     head_learning_rate=1e-2,  # neck and heads start from random weights
     weight_decay=1e-2,
-    score_every=4,
+    score_every=5,
 )

@@ -13,10 +13,11 @@ plugin = Plugin(
     embedding_dim=256,
     losses=(ArcFace(margin=0.3, scale=24.0),),
     augmentation="light",
-    epochs=10,
+    epochs=4,
     batch_size=16,
     learning_rate=1e-3,
     head_learning_rate=1e-2,
     weight_decay=1e-2,
     warmup_epochs=1,
+    score_every=4,
 )

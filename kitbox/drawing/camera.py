@@ -29,7 +29,7 @@ def developed(rng: np.random.Generator, picture: Field, height: int, width: int)
     channels = np.diag(rng.uniform(0.94, 1.06, 3))
     if rng.random() < 0.25:  # a quarter of old catalogues is grey
         channels = LUMA @ channels
-    light = np.clip(cv2.transform(picture, channels * 255), 0, 255).astype(np.uint8)
+    light = cv2.convertScaleAbs(cv2.transform(picture, channels), alpha=255)  # 1 and more is 255
     pixels = _grainy(rng, _blurred(rng, cv2.LUT(light, _film(rng))))
     pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
     coloured: Pixels = pixels if pixels.ndim > 2 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)

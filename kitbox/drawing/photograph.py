@@ -35,10 +35,12 @@ def photograph(rng: np.random.Generator, subject: Whale, height: int, width: int
     brightness, opacity = _projected(subject, stance, *size)
     depth = _depth(rng, stance, *size)
     dry = opacity * noise.step(-depth * size[0], WET_EDGE)
-    picture = layer.enlarged(sea.sea(rng, day, *soft), *size)
-    picture = layer.over(picture, _lit(rng, brightness, day, stance), dry)
-    white_water = layer.enlarged(sea.foam(rng, depth[::2, ::2]), *size)
-    picture = layer.over(picture, sea.FOAM, white_water)
+    white_water = sea.foam(rng, depth[::2, ::2])
+    water = layer.over(sea.sea(rng, day, *soft), sea.FOAM, white_water)
+    # foam is laid under the fluke and the fluke shines through: one pass over all pixels, not two
+    shown = dry * (1 - layer.enlarged(white_water, *size))
+    skin = _lit(rng, brightness, day, stance)
+    picture = layer.over(layer.enlarged(water, *size), skin, shown)
     _sprinkle(rng, picture)
     return Photograph(developed(rng, picture, height, width), _box(dry, height, width))
 

@@ -23,7 +23,7 @@ WATERS = np.array(
 SKY = np.array((1.0, 0.95, 0.88), np.float32)
 FOAM = np.array((0.93, 0.91, 0.88), np.float32)
 WHITE = np.ones(3, np.float32)
-PATCH = 512  # pixels of a square of waves, which is repeated
+PATCH = 384  # pixels of a square of waves, which is repeated
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _below_horizon(day: Weather, height: int, width: int) -> Field:
 
 def _waves(rng: np.random.Generator, day: Weather, height: int, width: int) -> Field:
     """Lay a repeated patch of waves out to the horizon."""
-    patch = noise.rough(rng, PATCH, PATCH, int(rng.integers(24, 60)), int(rng.integers(8, 24)), 4)
+    patch = noise.rough(rng, PATCH, PATCH, int(rng.integers(20, 45)), int(rng.integers(6, 18)), 3)
     patch = np.maximum(np.float32(0.8) - np.abs(patch), -1)  # sharp crests, shallow troughs
     patch = np.concatenate([patch, patch[::-1]])  # mirrored, so that patches meet without a seam
     patch = np.concatenate([patch, patch[:, ::-1]], axis=1)
