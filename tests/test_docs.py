@@ -29,7 +29,7 @@ MARKED = {
 }
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`kitbox ([^`]+)`")
-EXAMPLE = re.compile(r"Example: kitbox (.*)")
+EXAMPLE = re.compile(r"Example:\s+kitbox (.*)")
 
 
 def blocks(page: Path, *languages: str) -> list[str]:

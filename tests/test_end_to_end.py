@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from kitbox.cli.app import app
+from kitbox.competition import lists, settings
 from kitbox.drawing import competition as drawing
+from kitbox.submission import truth
 from kitbox.workspace import Workspace
 from tests.photographs import finish, write_plugin
 
@@ -44,7 +46,9 @@ def workspace(drawn: Path, tmp_path: Path, request, monkeypatch) -> Workspace:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workspace", ["humpback", "gdsc2020"], indirect=True)
-def test_two_plugins_become_a_linted_submission_that_reproduces(workspace: Workspace) -> None:
+def test_two_plugins_become_a_linted_submission_that_reproduces(
+    workspace: Workspace, drawn: Path
+) -> None:
     kitbox("train", *NAMES, *RUN)
     kitbox("embed", *NAMES, *RUN)
     alone = [json.loads(kitbox("score", name, *RUN, "--json").stdout) for name in NAMES]
@@ -66,6 +70,13 @@ def test_two_plugins_become_a_linted_submission_that_reproduces(workspace: Works
         assert rows[0] == ["Image", "Id"]
         assert {len(set(row[1].split(" "))) for row in rows[1:]} == {5}
     assert "nothing to complain about" in kitbox("submission", "lint", report["csv"]).stderr
+    competition = settings.read(workspace)
+    listed = lists.read(competition)
+    final = truth.score_file(
+        Path(report["csv"]), drawn / "truth.csv", competition, listed.labelled, listed.test
+    )
+    assert final.main.queries > 5
+    assert final.main.value > 0
     before = Path(report["csv"]).read_bytes()
     again = json.loads(kitbox(*ensemble, "--submit").stdout)
     assert Path(again["csv"]).read_bytes() == before
@@ -104,3 +115,21 @@ def test_a_receipt_tells_what_has_changed(workspace: Workspace) -> None:
     assert "competition holdout seed" in changed.stdout
     assert "data holdout" in changed.stdout
     assert "the list is the same" in changed.stderr or "differs" in changed.stderr
+
+
+def test_the_demo_draws_its_competition_once_and_refuses_a_strangers_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    arguments = ["demo", "--folder", str(folder), "--individuals", "6", "--photographs", "40"]
+    first = kitbox(*arguments, "--draw-only")
+    assert "drawing 40 photographs of 6 whales" in first.stderr
+    assert "left out: unreadable" in first.stderr
+    before = (folder / "data" / "train.csv").read_bytes()
+    again = kitbox(*arguments, "--draw-only")
+    assert "drawing" not in again.stderr
+    assert (folder / "data" / "train.csv").read_bytes() == before
+    assert not (folder / "data" / "truth.csv").exists()
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "letter.txt").touch()
+    refused = CliRunner().invoke(app, ["demo", "--folder", str(taken)])
+    assert "is not empty and no workspace" in str(refused.exception)

@@ -1,6 +1,7 @@
 """The common runner: trains any plugin, scores it on the holdout, and goes on where it stopped."""
 
 import io
+import logging
 import random
 import time
 from collections.abc import Generator
@@ -458,6 +459,7 @@ def _digest(source: str | Path) -> str:
 def _fabric(device: str, precision: str, options: Options) -> Any:
     from lightning_fabric import Fabric
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells the precision
     several = options.devices * options.nodes > 1
     return Fabric(
         accelerator=device,
