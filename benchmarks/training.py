@@ -26,7 +26,7 @@ from kitbox.competition import preset
 from kitbox.images.collection import collect
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.settings import ArcFace, Plugin
-from kitbox.training import runner
+from kitbox.training import reports, runner
 from kitbox.workspace import Workspace
 
 WARM_UP, STEPS = 4, 20
@@ -69,10 +69,10 @@ def plain(images, plugin: Plugin) -> float:
 
 def kitbox(plugin: Plugin, collection, competition, place: Workspace) -> float:
     named = NamedPlugin("benchmark", plugin, None, "benchmark")
-    options = runner.Options(on="all", fresh=True)
+    options = reports.Options(on="all", fresh=True)
     stage = runner.train(named, collection, competition, place, options)
     for report in stage:
-        if isinstance(report, runner.Step):
+        if isinstance(report, reports.Step):
             if report.step == WARM_UP:
                 began = time.perf_counter()
             if report.step == WARM_UP + STEPS:

@@ -47,7 +47,7 @@ def demo(
     from kitbox.network import inference
     from kitbox.plugin import discovery
     from kitbox.submission import making, receipt, truth
-    from kitbox.training import runner
+    from kitbox.training import reports, runner
 
     began = time.monotonic()
     os.environ.pop("KITBOX_DATA", None)  # the demo brings its own
@@ -60,7 +60,7 @@ def demo(
         say(f"next: cd {folder} && kitbox plugins")
         return
     plugins = [discovery.load(name, place) for name in PLUGINS]
-    options = runner.Options(device=device, precision=precision)
+    options = reports.Options(device=device, precision=precision)
     for named in plugins:
         follow(runner.train(named, collection, competition, place, options))
     running = embedder.Options(device=device, precision=precision)

@@ -42,12 +42,12 @@ def train(
     """
     from kitbox.cli.terminal import collected, emit, follow, opened, say
     from kitbox.plugin import discovery
-    from kitbox.training import runner
+    from kitbox.training import reports, runner
 
     place, competition = opened(workspace)
     plugins = [discovery.load(name, place) for name in names]
     collection = collected(place, competition)
-    options = runner.Options(
+    options = reports.Options(
         on=on,
         weights=weights,
         seed=seed,

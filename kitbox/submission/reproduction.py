@@ -17,7 +17,7 @@ from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.settings import Plugin
 from kitbox.records import Checkpoint
 from kitbox.submission import making, receipt
-from kitbox.training import runner
+from kitbox.training import reports, runner
 from kitbox.workspace import Workspace
 
 
@@ -56,7 +56,7 @@ def reproduce(
     *,
     retrain: bool,
     device: str = "auto",
-) -> Generator[runner.Report, None, Reproduced]:
+) -> Generator[reports.Report, None, Reproduced]:
     """Make the submission of a receipt again and compare; yields reports.
 
     Networks come from the recorded checkpoints, or with `retrain` from the recorded settings.
@@ -132,10 +132,10 @@ def _retrained(
     competition: Competition,
     workspace: Workspace,
     device: str,
-) -> Generator[runner.Report, None, Checkpoint]:
+) -> Generator[reports.Report, None, Checkpoint]:
     """Train anew in a place of its own, so that the recorded checkpoint stays what it is."""
     apart = replace(workspace, made_name=".kitbox/reproduced")
-    options = runner.Options(
+    options = reports.Options(
         on=on,
         weights=entry["weights"] if entry["weights"] in ("hub", "none") else None,
         seed=entry["seed"],

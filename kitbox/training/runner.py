@@ -1,8 +1,6 @@
 """The common runner: trains any plugin, scores it on the holdout, and goes on where it stopped."""
 
 import io
-import logging
-import random
 import time
 from collections.abc import Generator
 from contextlib import nullcontext
@@ -17,7 +15,7 @@ from torch.optim import Optimizer
 
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
-from kitbox.files import digest_of_file, write_bytes
+from kitbox.files import write_bytes
 from kitbox.images import loading
 from kitbox.images.collection import Collection
 from kitbox.network import checkpoint as checkpoints
@@ -27,84 +25,16 @@ from kitbox.network.heads import TrainedNetwork
 from kitbox.network.network import Network
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.settings import Plugin
-from kitbox.records import Checkpoint, Embeddings, ImageSet, Integers, Progress, Scores
+from kitbox.records import Checkpoint, Embeddings, ImageSet, Integers, Progress
 from kitbox.scoring import local
-from kitbox.training import runs
+from kitbox.training import preparation, runs
+from kitbox.training.reports import Begun, EpochDone, Options, Report, Scored, Step
 from kitbox.training.samplers import EpochBatches
 from kitbox.training.schedule import Schedule
 from kitbox.workspace import Workspace
 
-# Names of precisions in lightning-fabric.
-_PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 # Images in a batch when nothing is learnt.
 _INFERENCE_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a training may be told beside the plugin."""
-
-    on: str = "holdout"
-    weights: str | None = None
-    seed: int | None = None
-    device: str = "auto"
-    devices: int = 1
-    nodes: int = 1
-    precision: str = "auto"
-    workers: int | None = None
-    fresh: bool = False
-
-
-@dataclass(frozen=True)
-class Begun:
-    """What is about to be learnt; `epoch` epochs of it are done already."""
-
-    plugin: str
-    images: int
-    labels: int
-    device: str
-    precision: str
-    epoch: int
-    weights: str
-    folder: Path
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of the optimiser."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    learning_rate: float
-    images_per_second: float
-    seconds_left: float
-
-
-@dataclass(frozen=True)
-class EpochDone:
-    """The means of one epoch."""
-
-    epoch: int
-    loss: float
-    losses: dict[str, float]
-    learning_rate: float
-    images_per_second: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Scored:
-    """The holdout score after an epoch; epoch 0 is the backbone as it came, without its neck."""
-
-    epoch: int
-    scores: Scores
-    best: bool
-
-
-Report = Begun | Step | EpochDone | Scored | Progress
 
 
 def train(
@@ -126,14 +56,14 @@ def train(
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device)
     seed = plugin.seed if options.seed is None else options.seed
-    images = _learnable(collection, competition, plugin, options.on)
-    source = _weights_source(plugin, options.weights, workspace)
+    images = preparation.learnable(collection, competition, plugin, options.on)
+    source = preparation.weights_source(plugin, options.weights, workspace)
     side = collection.labelled if options.on == "all" else collection.holdout.train
     causes = runs.Causes(
         named.name,
         plugin.fingerprint,
         runs.data_digest(side),
-        _digest(source),
+        preparation.source_digest(source),
         options.on,
         seed,
         precision,
@@ -141,7 +71,7 @@ def train(
     run = runs.Run(workspace.runs / causes.plugin / causes.key)
     if run.finished and not options.fresh:
         return checkpoints.of(run.last)
-    fabric = _fabric(device, precision, options)
+    fabric = preparation.fabric(device, precision, options)
     fabric.launch()
     # of several processes the first owns the folder; the others read what it has prepared
     with runs.locked(run) if fabric.is_global_zero else nullcontext():
@@ -189,9 +119,9 @@ class _Trainer:
     def run_all(self) -> Generator[Report, None, Checkpoint]:
         """Do every epoch that is not done, and return the last checkpoint."""
         plugin = self.plugin
-        _seed_everything(self.seed)
+        preparation.seed_everything(self.seed)
         trained = self._build()
-        optimizer = _optimizer(plugin, trained)
+        optimizer = preparation.optimizer(plugin, trained)
         done = self._restore(trained, optimizer)
         yield Begun(
             self.name,
@@ -419,83 +349,6 @@ class _Trainer:
         if self._first:
             self.run.forget_after(state["epoch"])
         return int(state["epoch"])
-
-
-def _learnable(
-    collection: Collection, competition: Competition, plugin: Plugin, on: str
-) -> ImageSet:
-    """Return the images that a plugin learns from: known labels with enough photographs."""
-    images = collection.labelled if on == "all" else collection.holdout.train
-    assert images.labels is not None  # noqa: S101  labelled images
-    ignored = [competition.images.unknown_label or "", *plugin.ignored_labels]
-    names, counts = np.unique(images.labels, return_counts=True)
-    kept = names[(counts >= plugin.min_images_per_label) & ~np.isin(names, ignored)]
-    if len(kept) < 2 and plugin.epochs:
-        raise KitboxError(
-            f"{len(kept)} labels have {plugin.min_images_per_label} or more images to learn from; "
-            "lower min_images_per_label"
-        )
-    return images.take(np.isin(images.labels, kept))
-
-
-def _weights_source(plugin: Plugin, given: str | None, workspace: Workspace) -> str | Path:
-    """Return "hub", "none", or the file in which the backbone's weights are."""
-    asked = given or plugin.weights
-    if asked in ("hub", "none"):
-        return asked
-    if asked == "file":
-        return weights.in_folder(workspace.weights, plugin.backbone)
-    if asked.startswith("package:"):
-        return weights.in_package(asked.removeprefix("package:"))
-    return Path(asked)
-
-
-def _digest(source: str | Path) -> str:
-    if isinstance(source, Path) and not source.is_file():
-        raise KitboxError(f"there is no file of weights {source}")
-    return digest_of_file(source) if isinstance(source, Path) else source
-
-
-def _fabric(device: str, precision: str, options: Options) -> Any:
-    from lightning_fabric import Fabric
-
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells the precision
-    several = options.devices * options.nodes > 1
-    return Fabric(
-        accelerator=device,
-        devices=options.devices,
-        num_nodes=options.nodes,
-        strategy="ddp" if several else "auto",
-        precision=_PRECISIONS[precision],
-    )
-
-
-def _seed_everything(seed: int) -> None:
-    """Seed python, numpy and torch; images and batches carry seeds of their own."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  libraries may draw from it
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # every new tensor would be filled with NaN first: a fifth of a step on a CPU, for no number
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def _optimizer(plugin: Plugin, trained: TrainedNetwork) -> Optimizer:
-    """Return the optimiser; what does not come with weights (neck, heads) has its own rate."""
-    new = [*trained.network.neck.parameters(), *trained.heads.parameters()]
-    groups = [
-        {"params": list(trained.network.backbone.parameters()), "lr": plugin.learning_rate},
-        {"params": new, "lr": plugin.head_learning_rate or plugin.learning_rate},
-    ]
-    groups = [group for group in groups if group["params"]]
-    decay = plugin.weight_decay
-    match plugin.optimizer:
-        case "adam":
-            return torch.optim.Adam(groups, weight_decay=decay)
-        case "adamw":
-            return torch.optim.AdamW(groups, weight_decay=decay)
-        case "sgd":
-            return torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=decay)
 
 
 def _tensorboard(folder: Path) -> Any:

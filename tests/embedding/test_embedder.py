@@ -11,7 +11,7 @@ from kitbox.errors import KitboxError
 from kitbox.images import index
 from kitbox.images.collection import collect
 from kitbox.records import ImageSet
-from kitbox.training import runner
+from kitbox.training import reports, runner
 from tests.photographs import competition_on_disk, finish, named, picture, tiny
 
 OPTIONS = embedder.Options(device="cpu", precision="32", workers=0)
@@ -26,7 +26,7 @@ class Place:
         self.checkpoint = self.trained(self.plugin)
 
     def trained(self, plugin):
-        options = runner.Options(device="cpu", precision="32", workers=0)
+        options = reports.Options(device="cpu", precision="32", workers=0)
         stage = runner.train(
             named(plugin), self.collection, self.competition, self.workspace, options
         )

@@ -8,7 +8,7 @@ from kitbox.network import inference
 from kitbox.network.heads import TrainedNetwork
 from kitbox.network.network import Network
 from kitbox.plugin import discovery
-from kitbox.training.runner import _optimizer
+from kitbox.training import preparation
 from kitbox.training.samplers import EpochBatches
 from tests.photographs import TINY
 
@@ -31,7 +31,7 @@ def test_a_plugin_takes_a_step_and_gives_unit_rows(name: str) -> None:
     loss, terms = trained(pixels, torch.from_numpy(labels)[rows])
     assert set(terms) == {loss.kind for loss in plugin.losses}
     loss.backward()
-    _optimizer(plugin, trained).step()
+    preparation.optimizer(plugin, trained).step()
     moved = [bool((a != b).any()) for a, b in zip(before, trained.parameters(), strict=True)]
     assert all(moved)
     batches = [(pixels, torch.arange(len(rows)))]

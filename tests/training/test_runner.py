@@ -16,7 +16,7 @@ from kitbox.images.collection import Collection, collect
 from kitbox.network.checkpoint import read_origin
 from kitbox.plugin.settings import PK, CrossEntropy, Plugin, Triplet
 from kitbox.training import runner, runs
-from kitbox.training.runner import Begun, EpochDone, Options, Scored, Step
+from kitbox.training.reports import Begun, EpochDone, Options, Scored, Step
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, finish, named, tiny, write_plugin
 

@@ -1,0 +1,73 @@
+"""What a training may be told, and what it tells while it runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kitbox.records import Progress, Scores
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a training may be told beside the plugin."""
+
+    on: str = "holdout"
+    weights: str | None = None
+    seed: int | None = None
+    device: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    precision: str = "auto"
+    workers: int | None = None
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What is about to be learnt; `epoch` epochs of it are done already."""
+
+    plugin: str
+    images: int
+    labels: int
+    device: str
+    precision: str
+    epoch: int
+    weights: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the optimiser."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    images_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """The means of one epoch."""
+
+    epoch: int
+    loss: float
+    losses: dict[str, float]
+    learning_rate: float
+    images_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The holdout score after an epoch; epoch 0 is the backbone as it came, without its neck."""
+
+    epoch: int
+    scores: Scores
+    best: bool
+
+
+Report = Begun | Step | EpochDone | Scored | Progress
