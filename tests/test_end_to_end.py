@@ -13,7 +13,7 @@ from kitbox.competition import lists, settings
 from kitbox.drawing import competition as drawing
 from kitbox.submission import truth
 from kitbox.workspace import Workspace
-from tests.photographs import finish, write_plugin
+from tests.photographs import finish, picture, write_plugin
 
 NAMES = ("one", "two")
 RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
@@ -134,3 +134,25 @@ def test_the_demo_draws_its_competition_once_and_refuses_a_strangers_folder(tmp_
     (taken / "letter.txt").touch()
     refused = CliRunner().invoke(app, ["demo", "--folder", str(taken)])
     assert "is not empty and no workspace" in str(refused.exception)
+
+
+def test_folders_of_identities_go_through_the_chain(tmp_path: Path, monkeypatch) -> None:
+    for identity in range(5):
+        for number in range(4):
+            picture(
+                tmp_path / "data" / "train" / f"seal {identity}" / f"{number}.png", identity, number
+            )
+        picture(tmp_path / "data" / "test" / f"t{identity}.png", identity, 50)
+    kitbox("init", str(tmp_path / "w"), "--preset", "folder", "--data", str(tmp_path / "data"))
+    place = Workspace(tmp_path / "w")
+    write_plugin(place, "one", epochs=1)
+    settings_text = place.settings.read_text().replace("k = 20", "k = 3")
+    place.settings.write_text(settings_text.replace('layout = "joined"', 'layout = "columns"'))
+    monkeypatch.chdir(place.root)
+    kitbox("train", "one", *RUN)
+    report = json.loads(kitbox("ensemble", "one", "--submit", *RUN, "--json").stdout)
+    rows = list(csv.reader(Path(report["csv"]).read_text(encoding="utf-8").splitlines()))
+    assert [row[0] for row in rows[1:]] == [f"t{identity}.png" for identity in range(5)]
+    assert {len(row) for row in rows[1:]} == {4}
+    assert all(answer.startswith("seal ") for row in rows[1:] for answer in row[1:])
+    assert "map_at_3" in report["scores"]

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Strings
@@ -55,6 +54,8 @@ def whiten(embeddings: Embeddings, gallery_ids: Strings, dim: int) -> Embeddings
             f"--whiten {dim}: a gallery of {gallery.shape[0]} images in {gallery.shape[1]} "
             f"dimensions can be whitened to 2 to {most} dimensions"
         )
+    from sklearn.decomposition import PCA  # takes a second to load
+
     pca = PCA(dim, whiten=True, svd_solver="full").fit(gallery.astype(np.float64))
     whitened = pca.transform(embeddings.vectors.astype(np.float64))
     whitened /= np.linalg.norm(whitened, axis=1, keepdims=True)

@@ -80,6 +80,7 @@ def load(
         pin_memory=pinned,
         worker_init_fn=_start_worker if workers else None,
         prefetch_factor=4 if workers else None,
+        persistent_workers=workers > 0,  # each loads albumentations once, not once an epoch
     )
 
 

@@ -13,6 +13,7 @@ from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.images.collection import Collection
 from kitbox.network import checkpoint as checkpoints
+from kitbox.plugin import discovery
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.settings import Plugin
 from kitbox.records import Checkpoint
@@ -59,7 +60,8 @@ def reproduce(
 ) -> Generator[reports.Report, None, Reproduced]:
     """Make the submission of a receipt again and compare; yields reports.
 
-    Networks come from the recorded checkpoints, or with `retrain` from the recorded settings.
+    Networks come from the recorded checkpoints, or with `retrain` from the recorded settings; a
+    plugin file that has changed since is told.
     Nothing is taken from the embedding cache.
 
     Raises KitboxError for a receipt whose checkpoints are not here.
@@ -93,6 +95,7 @@ def reproduce(
         *_compare("competition", recorded["competition"], receipt.settings_of(competition)),
         *_compare("data", recorded["data"], receipt.data_of(collection)),
         *_compare("version", recorded["versions"], receipt.versions()),
+        *_plugin_comparisons(recorded, workspace),
         *_checkpoint_comparisons(recorded, members),
         *_compare("score", _values(recorded["scores"]), _values(locally.score.scores.as_json())),
         Comparison(
@@ -157,6 +160,18 @@ def _compare(what: str, recorded: Any, again: Any) -> list[Comparison]:
             for comparison in _compare(f"{what} {key}", recorded.get(key), again.get(key))
         ]
     return [Comparison(what, str(recorded), str(again))]
+
+
+def _plugin_comparisons(recorded: dict[str, Any], workspace: Workspace) -> list[Comparison]:
+    """Hold each recorded plugin against the file that has its name today."""
+    found = []
+    for entry in recorded["plugins"]:
+        try:
+            today = discovery.load(entry["name"], workspace).plugin.fingerprint
+        except KitboxError as error:
+            today = str(error)
+        found.append(Comparison(f"plugin {entry['name']}", entry["fingerprint"], today))
+    return found
 
 
 def _checkpoint_comparisons(recorded: dict[str, Any], members: list[Member]) -> list[Comparison]:
