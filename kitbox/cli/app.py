@@ -1,7 +1,9 @@
 """The console script: finds the command, and turns a user's mistake into one sentence."""
 
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -60,11 +62,18 @@ def _options(
         os.environ["KITBOX_DEBUG"] = "1"
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Stop at Ctrl-C, without the complaints of readers that were only half started."""
+    sys.unraisablehook = lambda _: None
+    signal.default_int_handler(number, frame)
+
+
 def main() -> None:
     """Run kitbox: 0 done, 1 a mistake that a user can mend, 2 wrong usage, 130 Ctrl-C."""
     # Torch's threads wait for each other by spinning; where a core is taken by anyone else, a
     # reader of images for one, that wait costs up to seven times the work.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except KitboxError as error:
