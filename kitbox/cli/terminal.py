@@ -34,7 +34,7 @@ DeviceOption = Annotated[
 ]
 PrecisionOption = Annotated[
     Literal["auto", "32", "bf16", "16"],
-    typer.Option("--precision", help="Of networks; auto: bf16 where the device has it."),
+    typer.Option("--precision", help="Of networks; auto: half where the device has it."),
 ]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", help="Processes that read images.", min=0)

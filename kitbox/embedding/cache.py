@@ -12,7 +12,7 @@ from kitbox.records import Embeddings, strings
 from kitbox.workspace import Workspace
 
 # Counts up when the way from a file to a vector changes: reading, resampling, normalising.
-RECIPE = 1
+RECIPE = 2
 
 
 def key_of(causes: dict[str, Any]) -> str:

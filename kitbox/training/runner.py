@@ -54,7 +54,7 @@ def train(
     """
     plugin = named.plugin
     device = inference.resolve_device(options.device)
-    precision = inference.resolve_precision(options.precision, device)
+    precision = inference.resolve_precision(options.precision, device, training=True)
     seed = plugin.seed if options.seed is None else options.seed
     images = preparation.learnable(collection, competition, plugin, options.on)
     source = preparation.weights_source(plugin, options.weights, workspace)

@@ -83,7 +83,10 @@ def test_vectors_have_unit_length_and_the_mode_is_left_as_it_was() -> None:
     [
         (lambda: inference.resolve_device("gpu"), "--device gpu is not auto, cpu or cuda"),
         (lambda: inference.resolve_precision("8", "cpu"), "--precision 8 is not auto, 32"),
-        (lambda: inference.resolve_precision("16", "cpu"), "--precision 16 needs a GPU"),
+        (
+            lambda: inference.resolve_precision("16", "cpu", training=True),
+            "--precision 16: this CPU cannot; say 32",
+        ),
     ],
 )
 def test_devices_and_precisions_that_are_not_here_are_refused(call, message: str) -> None:
