@@ -44,7 +44,7 @@ def _timm(name: str, pretrained: bool) -> tuple[nn.Module, int, PixelForm]:
     form = _timm_form(_timm_cfg(name))
     try:
         model = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
-    except Exception as error:
+    except Exception as error:  # hubs fail in many ways; --debug shows which, 'from error' keeps it
         if not pretrained:
             raise
         raise KitboxError(
