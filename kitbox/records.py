@@ -1,7 +1,7 @@
 """The values that travel between rooms; shapes and dtypes are written here once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ class ImageSet:
     """Images in a fixed order: `image_ids (n,)`, `paths (n,)`, `labels (n,)` or None.
 
     `boxes (n, 4)` are x0, y0, x1, y1 in pixels after EXIF rotation, NaN where an image has none,
-    or None where no image has one. `digests (n,)` are the sha256 of the files, or empty strings
-    before the files were read.
+    or None where no image has one. `digests (n,)` are the sha256 of the files, None before the
+    files were read. `groups (n,)` are species or data sets; `encounters (n,)` name the meeting at
+    which an image was taken, '' where that is not known; `times (n,) float64` are seconds since
+    1970, NaN where not known.
     """
 
     image_ids: Strings
@@ -37,14 +39,13 @@ class ImageSet:
     labels: Strings | None = None
     boxes: Floats | None = None
     digests: Strings | None = None
+    groups: Strings | None = None
+    encounters: Strings | None = None
+    times: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        for name, values in (
-            ("paths", self.paths),
-            ("labels", self.labels),
-            ("boxes", self.boxes),
-            ("digests", self.digests),
-        ):
+        for name in ("paths", *_COLUMNS):
+            values = getattr(self, name)
             if values is not None and len(values) != len(self.image_ids):
                 raise KitboxError(f"{len(self.image_ids)} image ids but {len(values)} {name}")
         unique, counts = np.unique(self.image_ids, return_counts=True)
@@ -61,17 +62,81 @@ class ImageSet:
     def take(self, rows: Integers | NDArray[np.bool_]) -> "ImageSet":
         """Return the images of the given rows (indices or a mask), in that order."""
         indices = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        columns = {name: getattr(self, name) for name in _COLUMNS}
         return ImageSet(
             self.image_ids[indices],
             tuple(self.paths[i] for i in indices),
-            None if self.labels is None else self.labels[indices],
-            None if self.boxes is None else self.boxes[indices],
-            None if self.digests is None else self.digests[indices],
+            **{name: None if of is None else of[indices] for name, of in columns.items()},
         )
+
+    def of(self, image_ids: Strings) -> "ImageSet":
+        """Return the images of the given ids, in their order; raises KitboxError for a stranger."""
+        rows = rows_of(image_ids, self.image_ids)
+        missing = image_ids[rows < 0]
+        if len(missing):
+            raise KitboxError(f"there is no image '{missing[0]}'{more(len(missing) - 1)}")
+        return self.take(rows)
 
     def with_labels(self, labels: Strings | None) -> "ImageSet":
         """Return the same images under other labels."""
-        return ImageSet(self.image_ids, self.paths, labels, self.boxes, self.digests)
+        return replace(self, labels=labels)
+
+    def together_with(self, other: "ImageSet") -> "ImageSet":
+        """Return these images and then the others; what one side lacks is empty there."""
+        parts = (self, other)
+        joined = {
+            name: None
+            if all(getattr(part, name) is None for part in parts)
+            else np.concatenate([_filled(part, name) for part in parts])
+            for name in _COLUMNS
+        }
+        ids = np.concatenate([self.image_ids, other.image_ids])
+        return ImageSet(ids, self.paths + other.paths, **joined)
+
+
+# What an image set may say of each image beside its id and its file.
+_COLUMNS = ("labels", "boxes", "digests", "groups", "encounters", "times")
+
+
+def _filled(images: ImageSet, name: str) -> NDArray[Any]:
+    values = getattr(images, name)
+    if values is not None:
+        return values  # type: ignore[no-any-return]
+    if name in ("boxes", "times"):
+        shape = (len(images), 4) if name == "boxes" else (len(images),)
+        return np.full(shape, np.nan, dtype=np.float32 if name == "boxes" else np.float64)
+    return np.full(len(images), "", dtype=np.str_)
+
+
+def rows_of(wanted: Strings, image_ids: Strings) -> Integers:
+    """Return the row of each wanted id, -1 where there is none."""
+    if not len(image_ids):
+        return np.full(len(wanted), -1, dtype=np.int64)
+    order = np.argsort(image_ids, kind="stable")
+    ordered = image_ids[order]
+    places = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    return np.where(ordered[places] == wanted, order[places], -1).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Search:
+    """Queries that are asked of one gallery.
+
+    `query_ids (q,)` as answers name them, `query_images (q,)` their image ids, `gallery_images
+    (g,)`. A query that is in its own gallery is not found there. `name` is the scenario or the
+    group that the search is restricted to, '' for the only one.
+    """
+
+    name: str
+    query_ids: Strings
+    query_images: Strings
+    gallery_images: Strings
+
+    def __post_init__(self) -> None:
+        if len(self.query_ids) != len(self.query_images):
+            raise KitboxError(
+                f"{len(self.query_ids)} query ids but {len(self.query_images)} query images"
+            )
 
 
 @dataclass(frozen=True)
@@ -149,20 +214,14 @@ class Embeddings:
 
         Raises KitboxError for an image that has no row.
         """
-        order = np.argsort(self.image_ids, kind="stable")
-        ordered = self.image_ids[order]
-        places = np.minimum(np.searchsorted(ordered, image_ids), max(len(ordered) - 1, 0))
-        missing = (
-            np.flatnonzero(ordered[places] != image_ids)
-            if len(ordered)
-            else np.arange(len(image_ids))
-        )
+        rows = rows_of(image_ids, self.image_ids)
+        missing = image_ids[rows < 0]
         if len(missing):
             raise KitboxError(
-                f"no embedding of image '{image_ids[missing[0]]}'{more(len(missing) - 1)}; "
+                f"no embedding of image '{missing[0]}'{more(len(missing) - 1)}; "
                 "these embeddings were made of another image set"
             )
-        return Embeddings(strings(image_ids), self.vectors[order[places]])
+        return Embeddings(strings(image_ids), self.vectors[rows])
 
 
 @dataclass(frozen=True)
@@ -220,7 +279,10 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Score:
-    """A metric's mean over queries, in [0, 1], with a 95 % bootstrap interval over queries."""
+    """A metric with a 95 % interval over individuals.
+
+    In [0, 1], but that the adjusted Rand index is below 0 where chance would do better.
+    """
 
     value: float
     low: float
@@ -228,8 +290,8 @@ class Score:
     queries: int
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.value <= 1.0:
-            raise KitboxError(f"a score of {self.value} is not in [0, 1]")
+        if not -1.0 <= self.value <= 1.0:
+            raise KitboxError(f"a score of {self.value} is not in [-1, 1]")
 
     def as_json(self) -> dict[str, float | int]:
         """Return the fields, rounded to six digits."""

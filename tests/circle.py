@@ -28,12 +28,13 @@ def cosine(a: float, b: float) -> float:
     return math.cos(math.radians(a - b))
 
 
-def image_set(label_of: Mapping[str, str]) -> ImageSet:
-    """Return labelled images; their files need not exist."""
+def image_set(label_of: Mapping[str, str], group_of: Mapping[str, str] | None = None) -> ImageSet:
+    """Return labelled images, of groups where these are given; their files need not exist."""
     return ImageSet(
         strings(list(label_of)),
         tuple(Path(name) for name in label_of),
         strings(list(label_of.values())),
+        groups=None if group_of is None else strings([group_of[name] for name in label_of]),
     )
 
 
@@ -58,8 +59,15 @@ def competition(
     images: Mapping[str, Any] | None = None,
     form: Mapping[str, Any] | None = None,
     holdout: Mapping[str, Any] | None = None,
+    task: Mapping[str, Any] | None = None,
+    threshold: Mapping[str, Any] | None = None,
 ) -> Competition:
-    """Return a competition that asks for five labels a photograph, but for what is given."""
+    """Return a competition that asks for five labels a photograph, but for what is given.
+
+    Where something is done by group there is a column of groups, and GAP has its layout.
+    """
+    by_group = (task or {}).get("within_group") or (threshold or {}).get("by_group")
+    scored = (task or {}).get("metric") == "gap"
     return Competition.model_validate(
         {
             "name": "toy",
@@ -68,10 +76,16 @@ def competition(
                 "train_folder": "train",
                 "test_folder": "test",
                 "unknown_label": unknown_label,
+                "group_column": "species" if by_group else None,
                 **(images or {}),
             },
-            "task": {"gallery": gallery, "answers": answers, "k": k},
-            "submission": {"header": ("Image", "Id"), "layout": "joined", **(form or {})},
+            "task": {"gallery": gallery, "answers": answers, "k": k, **(task or {})},
+            "threshold": threshold or {},
+            "submission": {
+                "header": ("Image", "Id"),
+                "layout": "scored" if scored else "joined",
+                **(form or {}),
+            },
             "holdout": holdout or {},
         }
     )

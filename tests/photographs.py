@@ -31,9 +31,13 @@ def competition_on_disk(
     individuals: int = 6,
     each: int = 4,
     tests: int = 8,
+    strangers: int = 1,
     preset_name: str = "humpback",
 ) -> tuple[Workspace, Competition]:
-    """Write images, lists and a workspace; individual i has photographs i_0.png, i_1.png, …"""
+    """Write images, lists and a workspace; individual i has photographs i_0.png, i_1.png, …
+
+    Test photographs show the individuals and so many strangers by turns.
+    """
     data = root / "data"
     rows = ["Image,Id"]
     for identity in range(individuals):
@@ -45,7 +49,7 @@ def competition_on_disk(
     sample = ["Image,Id"]
     for number in range(tests):
         name = f"t_{number}.png"
-        picture(data / "test" / name, number % (individuals + 1), 100 + number)
+        picture(data / "test" / name, number % (individuals + strangers), 100 + number)
         sample.append(f"{name},new_whale w_0 w_1 w_2 w_3")
     (data / "sample_submission.csv").write_text("\n".join(sample) + "\n")
     workspace = Workspace(root / "workspace")

@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from kitbox.cli.app import app
-from kitbox.competition import lists, settings
+from kitbox.competition import settings
 from kitbox.drawing import competition as drawing
-from kitbox.submission import truth
+from kitbox.drawing import forms
 from kitbox.workspace import Workspace
 from tests.photographs import finish, picture, write_plugin
 
@@ -28,7 +28,10 @@ def kitbox(*arguments: str, code: int = 0):
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("drawn")
-    finish(drawing.draw(root / "data", individuals=8, photographs=60, seed=1, long_side=400))
+    _, made = finish(
+        drawing.draw(root / "data", individuals=8, photographs=60, seed=1, long_side=400)
+    )
+    forms.arrange(made.folder, made.truth, "humpback")
     return root
 
 
@@ -70,13 +73,11 @@ def test_two_plugins_become_a_linted_submission_that_reproduces(
         assert rows[0] == ["Image", "Id"]
         assert {len(set(row[1].split(" "))) for row in rows[1:]} == {5}
     assert "nothing to complain about" in kitbox("submission", "lint", report["csv"]).stderr
-    competition = settings.read(workspace)
-    listed = lists.read(competition)
-    final = truth.score_file(
-        Path(report["csv"]), drawn / "truth.csv", competition, listed.labelled, listed.test
-    )
-    assert final.main.queries > 5
-    assert final.main.value > 0
+    mark = ["submission", "mark", report["csv"], str(drawn / "truth.csv"), "--json"]
+    final = json.loads(kitbox(*mark).stdout)
+    main = final[settings.read(workspace).metric]
+    assert main["queries"] > 5
+    assert main["value"] > 0
     before = Path(report["csv"]).read_bytes()
     again = json.loads(kitbox(*ensemble, "--submit").stdout)
     assert Path(again["csv"]).read_bytes() == before
@@ -109,6 +110,8 @@ def test_whitening_refitting_and_missing_checkpoints(workspace: Workspace) -> No
 def test_a_receipt_tells_what_has_changed(workspace: Workspace) -> None:
     kitbox("train", "one", *RUN)
     report = json.loads(kitbox("ensemble", "one", "--submit", *RUN, "--json").stdout)
+    receipt = json.loads((Path(report["submission"]) / "receipt.json").read_text())
+    assert receipt["metric"] == settings.read(workspace).metric
     text = workspace.settings.read_text()
     workspace.settings.write_text(text.replace("seed = 0", "seed = 1"))
     # another holdout has another best threshold for the unknown, so the list is another

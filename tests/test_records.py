@@ -16,6 +16,8 @@ from kitbox.records import (
     Ranking,
     Score,
     Scores,
+    Search,
+    rows_of,
     strings,
 )
 from tests.circle import at_angles, image_set, placed
@@ -26,6 +28,9 @@ THREE = ImageSet(
     strings(["Ahab", "Boo", "Cleo"]),
     np.arange(12, dtype=np.float32).reshape(3, 4),
     strings(["0a", "0b", "0c"]),
+    strings(["Lynx", "Lynx", "Turtle"]),
+    strings(["north", "", "south"]),
+    np.array([0.0, np.nan, 60.0]),
 )
 
 
@@ -49,6 +54,9 @@ def test_a_repeated_image_id_is_named_and_counted(ids: list[str], message: str) 
         ({"labels": strings(["x", "y", "z"])}, "2 image ids but 3 labels"),
         ({"boxes": np.zeros((1, 4), np.float32)}, "2 image ids but 1 boxes"),
         ({"digests": strings([])}, "2 image ids but 0 digests"),
+        ({"groups": strings(["x"])}, "2 image ids but 1 groups"),
+        ({"encounters": strings(["x"])}, "2 image ids but 1 encounters"),
+        ({"times": np.zeros(3)}, "2 image ids but 3 times"),
     ],
 )
 def test_an_image_set_has_one_of_everything_for_each_image(
@@ -72,6 +80,8 @@ def test_taken_images_keep_everything_that_belongs_to_them(rows: np.ndarray) -> 
     assert taken.boxes[:, 0].tolist() == [4.0 * i for i in order]
     assert taken.digests is not None
     assert taken.digests.tolist() == [f"0{'abc'[i]}" for i in order]
+    for name in ("groups", "encounters", "times"):
+        np.testing.assert_array_equal(getattr(taken, name), getattr(THREE, name)[order])
 
 
 def test_taking_no_image_leaves_an_empty_image_set() -> None:
@@ -81,8 +91,69 @@ def test_taking_no_image_leaves_an_empty_image_set() -> None:
 def test_images_under_other_labels_keep_their_boxes_and_digests() -> None:
     renamed = THREE.with_labels(None)
     assert renamed.labels is None
-    assert renamed.boxes is THREE.boxes
-    assert renamed.digests is THREE.digests
+    for name in ("image_ids", "paths", "boxes", "digests", "groups", "encounters", "times"):
+        assert getattr(renamed, name) is getattr(THREE, name)
+
+
+def test_images_are_found_by_their_ids_in_the_order_asked_for() -> None:
+    found = THREE.of(strings(["c", "a"]))
+    assert found.image_ids.tolist() == ["c", "a"]
+    assert found.labels is not None
+    assert found.labels.tolist() == ["Cleo", "Ahab"]
+
+
+def test_a_stranger_among_images_is_named_and_counted() -> None:
+    with pytest.raises(KitboxError) as caught:
+        THREE.of(strings(["c", "x", "y"]))
+    assert str(caught.value) == "there is no image 'x'; 1 more like it"
+
+
+def test_images_together_have_what_either_side_has_and_gaps_where_one_has_not() -> None:
+    bare = ImageSet(strings(["a_longer_name"]), (Path("d.jpg"),))
+    for joined, known, gap in (
+        (THREE.together_with(bare), slice(0, 3), 3),
+        (bare.together_with(THREE), slice(1, 4), 0),
+    ):
+        assert sorted(joined.image_ids.tolist()) == ["a", "a_longer_name", "b", "c"]
+        assert joined.paths[gap] == Path("d.jpg")
+        for name in ("labels", "digests", "groups", "encounters"):
+            column = getattr(joined, name)
+            assert column[known].tolist() == getattr(THREE, name).tolist()
+            assert column[gap] == ""
+        assert joined.boxes is not None
+        assert joined.boxes.dtype == np.float32
+        np.testing.assert_array_equal(joined.boxes[known], THREE.boxes)
+        assert np.isnan(joined.boxes[gap]).all()
+        assert joined.times is not None
+        np.testing.assert_array_equal(joined.times[known], THREE.times)
+        assert np.isnan(joined.times[gap])
+
+
+def test_what_neither_side_has_images_together_have_not() -> None:
+    a, b = (ImageSet(strings([name]), (Path(name),)) for name in "ab")
+    joined = a.together_with(b)
+    assert joined.image_ids.tolist() == ["a", "b"]
+    assert [joined.labels, joined.boxes, joined.groups, joined.times] == [None] * 4
+
+
+def test_an_image_on_both_sides_is_not_joined() -> None:
+    with pytest.raises(KitboxError, match=r"^image id 'b' occurs 2 times$"):
+        THREE.together_with(THREE.take(np.array([1])))
+
+
+NAMES = st.text("abc", max_size=3)
+
+
+@given(st.lists(NAMES, max_size=20), st.lists(NAMES, unique=True, max_size=20))
+def test_rows_are_those_of_looking_through_all_ids(wanted: list[str], there: list[str]) -> None:
+    found = rows_of(strings(wanted), strings(there))
+    assert found.tolist() == [there.index(name) if name in there else -1 for name in wanted]
+    assert found.dtype == np.int64
+
+
+def test_a_search_has_an_image_for_each_query() -> None:
+    with pytest.raises(KitboxError, match=r"^2 query ids but 1 query images$"):
+        Search("", strings(["q", "r"]), strings(["a"]), strings(["b", "c"]))
 
 
 def test_an_image_on_both_sides_of_a_holdout_is_refused() -> None:
@@ -185,9 +256,9 @@ def test_a_ranking_has_a_similarity_for_each_answer() -> None:
     assert str(caught.value) == "1 queries, answers (1, 2), similarities (1, 3)"
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
-def test_a_score_outside_0_to_1_is_refused(value: float) -> None:
-    with pytest.raises(KitboxError, match=rf"^a score of {value} is not in \[0, 1\]$"):
+@pytest.mark.parametrize("value", [-1.1, 1.1, math.nan])
+def test_a_score_outside_minus_1_to_1_is_refused(value: float) -> None:
+    with pytest.raises(KitboxError, match=rf"^a score of {value} is not in \[-1, 1\]$"):
         Score(value, 0.0, 1.0, 3)
 
 

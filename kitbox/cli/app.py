@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from kitbox.cli import competition, demo, plugins, results, training
+from kitbox.cli import (
+    competition,
+    demo,
+    ensemble,
+    holdout,
+    leaderboard,
+    plugins,
+    results,
+    submissions,
+    training,
+)
 from kitbox.errors import KitboxError
 
 app = typer.Typer(
@@ -27,14 +37,18 @@ app.command("init")(competition.init)
 app.command("competitions")(competition.competitions)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(data, name="data")
-data.command("holdout")(competition.holdout)
+data.command("holdout")(holdout.holdout)
 app.command("train")(training.train)
 app.command("embed")(training.embed)
 app.command("score")(results.score)
-app.command("ensemble")(results.ensemble)
+app.command("compare")(results.compare)
+app.command("ensemble")(ensemble.ensemble)
 app.add_typer(submission, name="submission")
-submission.command("lint")(results.lint)
-app.command("reproduce")(results.reproduce)
+submission.command("lint")(submissions.lint)
+submission.command("mark")(submissions.mark)
+submission.command("upload")(leaderboard.upload)
+app.add_typer(leaderboard.app, name="leaderboard")
+app.command("reproduce")(submissions.reproduce)
 
 
 def _version(asked: bool) -> None:

@@ -1,11 +1,11 @@
-"""Commands about what is asked: init, competitions, data holdout."""
+"""Commands about what is asked: init, competitions."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from kitbox.cli.terminal import JsonOption, WorkspaceOption
+from kitbox.cli.terminal import JsonOption
 
 
 def init(
@@ -16,20 +16,46 @@ def init(
         Literal["stop", "drop"],
         typer.Option("--broken", help="What to do with unreadable images and faulty rows."),
     ] = "stop",
+    train_list: Annotated[
+        str | None, typer.Option("--train-list", help="Your list of labelled images.")
+    ] = None,
+    test_list: Annotated[
+        str | None, typer.Option("--test-list", help="Your list of images to identify.")
+    ] = None,
+    image_column: Annotated[
+        str | None, typer.Option("--image-column", help="The column of file names in it.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option("--label-column", help="The column of individuals in it.")
+    ] = None,
 ) -> None:
-    """Make a workspace for a known competition.
+    """Make a workspace for a known competition, or for photographs of your own.
 
     \b
-    Example:
+    Examples:
       kitbox init whales --preset humpback --data ~/data/humpback
+      kitbox init seals --preset csv --data ~/seals --train-list seals.csv --label-column name
     """
     from kitbox.cli.terminal import say
     from kitbox.competition import preset as presets
     from kitbox.workspace import Workspace
 
+    given = {
+        "train_list": train_list,
+        "test_list": test_list,
+        "image_column": image_column,
+        "label_column": label_column,
+    }
+    columns = {name: value for name, value in given.items() if value is not None}
     workspace = Workspace(folder)
-    competition = presets.init(workspace, preset, data, broken=broken)
+    competition = presets.init(workspace, preset, data, broken=broken, columns=columns)
     say(f"wrote {workspace.settings}: {competition.metric} over {competition.task.gallery}")
+    images = competition.images
+    if images.train_list is not None:
+        say(
+            f"{images.train_list}: images in column '{images.image_column}', "
+            f"individuals in column '{images.label_column}'"
+        )
     say("next: 'kitbox plugins' shows what can be trained; 'kitbox data holdout' the local test")
 
 
@@ -43,7 +69,7 @@ def competitions(as_json: JsonOption = False) -> None:
     from kitbox.cli.terminal import emit, table
     from kitbox.competition import preset as presets
 
-    rows = [presets.summary(name) for name in presets.ABOUT]
+    rows = [presets.summary(name) for name in presets.names()]
     if as_json:
         emit(rows)
         return
@@ -51,33 +77,3 @@ def competitions(as_json: JsonOption = False) -> None:
         ("preset", "answers", "k", "gallery", "metric", "form", "about"),
         [tuple(str(value) for value in row.values()) for row in rows],
     )
-
-
-def holdout(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
-    """Show the split that local scores use, and write it to holdout.csv.
-
-    \b
-    Example:
-      kitbox data holdout
-    """
-    import numpy as np
-
-    from kitbox.cli.terminal import collected, emit, opened, say, table
-
-    place, competition = opened(workspace)
-    collection = collected(place, competition)
-    split, unknown = collection.holdout, competition.images.unknown_label or ""
-    figures = {
-        "labelled images": len(collection.labelled),
-        "train images": len(split.train),
-        "train labels": len(set(np.asarray(split.train.labels).tolist()) - {unknown}),
-        "queries": len(split.query),
-        "gallery images": len(split.gallery),
-        "share of unknown queries": round(float((split.query_answers == unknown).mean()), 4),
-        "test images": 0 if collection.test is None else len(collection.test),
-    }
-    if as_json:
-        emit(figures)
-    else:
-        table(("", ""), [(name, str(value)) for name, value in figures.items()])
-    say(f"written to {place.holdout}")

@@ -21,6 +21,9 @@ def demo(
     photographs: Annotated[
         int, typer.Option("--photographs", min=12, help="Photographs to draw.")
     ] = 900,
+    preset: Annotated[
+        str, typer.Option("--preset", help="The competition to play; see 'kitbox competitions'.")
+    ] = "humpback",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Draws other whales.")] = 0,
     draw_only: Annotated[
         bool, typer.Option("--draw-only", help="Draw the competition, train nothing.")
@@ -44,17 +47,23 @@ def demo(
     from kitbox.cli.terminal import collected, duration, emit, follow, opened, say, score_table
     from kitbox.embedding import embedder
     from kitbox.ensemble import members
+    from kitbox.errors import KitboxError
     from kitbox.network import inference
     from kitbox.plugin import discovery
-    from kitbox.submission import making, receipt, truth
+    from kitbox.submission import making, marking, receipt
     from kitbox.training import reports, runner
 
     began = time.monotonic()
     os.environ.pop("KITBOX_DATA", None)  # the demo brings its own
     place = workspaces.Workspace(folder)
     if not place.settings.exists():
-        _draw(place, individuals, photographs, seed)
+        _draw(place, preset, individuals, photographs, seed)
     place, competition = opened(folder)
+    if competition.name != preset:
+        raise KitboxError(
+            f"{folder} plays {competition.name}; give --preset {competition.name}, "
+            "or choose another --folder"
+        )
     collection = collected(place, competition)
     if draw_only:
         say(f"next: cd {folder} && kitbox plugins")
@@ -76,7 +85,7 @@ def demo(
     report["ensemble"] = locally.score.scores
     made = follow(
         making.make(
-            chosen, recipe, locally.score.threshold, collection, competition, place, running
+            chosen, recipe, locally.score.thresholds, collection, competition, place, running
         )
     )
     written = receipt.build(
@@ -85,10 +94,7 @@ def demo(
         note="kitbox demo",
     )  # fmt: skip
     package = receipt.save(place, written, made.text)
-    assert collection.test is not None  # noqa: S101  a drawn competition has a test
-    final = truth.score_file(
-        package.csv, folder / "truth.csv", competition, collection.labelled, collection.test
-    )
+    final = marking.mark(package.csv, folder / "truth.csv", competition, collection)
     if as_json:
         emit(
             {
@@ -112,15 +118,18 @@ def demo(
     say(f"  kitbox reproduce submissions/{package.folder.name}")
 
 
-def _draw(place: "Workspace", individuals: int, photographs: int, seed: int) -> None:
+def _draw(place: "Workspace", preset: str, individuals: int, photographs: int, seed: int) -> None:
     """Draw the competition aside and move it in when it is whole; then write its workspace."""
     import shutil
 
     from kitbox.cli.terminal import follow, say
-    from kitbox.competition import preset
+    from kitbox.competition import preset as presets
     from kitbox.drawing import competition as drawing
-    from kitbox.errors import KitboxError
+    from kitbox.drawing import forms
+    from kitbox.errors import KitboxError, did_you_mean
 
+    if preset not in forms.FORMS:
+        raise KitboxError(f"no preset named {preset}{did_you_mean(preset, forms.FORMS)}")
     data, truth = place.root / "data", place.root / "truth.csv"
     if place.root.is_dir() and any(path.name != ".kitbox" for path in place.root.iterdir()):
         raise KitboxError(f"{place.root} is not empty and no workspace; choose another --folder")
@@ -130,7 +139,9 @@ def _draw(place: "Workspace", individuals: int, photographs: int, seed: int) -> 
     drawn = follow(
         drawing.draw(aside / "data", individuals=individuals, photographs=photographs, seed=seed)
     )
+    forms.arrange(drawn.folder, drawn.truth, preset)
     drawn.truth.rename(truth)
     drawn.folder.rename(data)
     say(f"{len(drawn.broken)} files are broken on purpose; kitbox.toml says to drop such files")
-    preset.init(place, "humpback", data, broken="drop")
+    columns = {"train_list": "labels.csv", "test_list": "queries.csv"} if preset == "csv" else {}
+    presets.init(place, preset, data, broken="drop", columns=columns)

@@ -39,6 +39,9 @@ PrecisionOption = Annotated[
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", help="Processes that read images.", min=0)
 ]
+FoldOption = Annotated[
+    str, typer.Option("--fold", help="One of holdout.folds, or all.", metavar="K")
+]
 CheckpointOption = Annotated[
     Literal["last", "best"], typer.Option("--checkpoint", help="best: on the holdout.")
 ]
@@ -194,11 +197,25 @@ def opened(folder: Path | None) -> "tuple[Workspace, Competition]":
     return found, settings.read(found)
 
 
-def collected(workspace: "Workspace", competition: "Competition") -> "Collection":
+def folds_of(text: str, competition: "Competition") -> list[int]:
+    """Return the folds that --fold asks for."""
+    from kitbox.errors import KitboxError
+
+    folds = competition.holdout.folds
+    if text == "all":
+        return list(range(1, folds + 1))
+    if not text.isdigit() or not 1 <= int(text) <= folds:
+        raise KitboxError(
+            f"--fold {text}: kitbox.toml has holdout.folds = {folds}; give 1 to {folds}, or all"
+        )
+    return [int(text)]
+
+
+def collected(workspace: "Workspace", competition: "Competition", fold: int = 1) -> "Collection":
     """Return the images of a competition, and tell what was left out."""
     from kitbox.images.collection import collect
 
-    collection = follow(collect(workspace, competition))
+    collection = follow(collect(workspace, competition, fold))
     for fault in collection.faults[:3]:
         say(f"left out: {fault}")
     if len(collection.faults) > 3:

@@ -7,6 +7,7 @@ import typer
 from kitbox.cli.terminal import (
     CheckpointOption,
     DeviceOption,
+    FoldOption,
     JsonOption,
     PrecisionOption,
     WorkersOption,
@@ -20,6 +21,7 @@ def train(
         Literal["holdout", "all"],
         typer.Option("--on", help="all: refit on every labelled image."),
     ] = "holdout",
+    fold: FoldOption = "1",
     seed: Annotated[int | None, typer.Option("--seed", help="Instead of the plugin's.")] = None,
     weights: Annotated[
         str | None,
@@ -40,13 +42,17 @@ def train(
     Example:
       kitbox train tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
     """
-    from kitbox.cli.terminal import collected, emit, follow, opened, say
+    from itertools import product
+
+    from kitbox.cli.terminal import collected, emit, folds_of, follow, opened, say
+    from kitbox.errors import KitboxError
     from kitbox.plugin import discovery
     from kitbox.training import reports, runner
 
     place, competition = opened(workspace)
     plugins = [discovery.load(name, place) for name in names]
-    collection = collected(place, competition)
+    if on == "all" and fold != "1":
+        raise KitboxError("--on all learns from every label; it has no --fold")
     options = reports.Options(
         on=on,
         weights=weights,
@@ -59,7 +65,8 @@ def train(
         fresh=fresh,
     )
     done = []
-    for named in plugins:
+    for number, named in product(folds_of(fold, competition), plugins):
+        collection = collected(place, competition, number)
         if named.plugin.pseudo_labels:
             say(f"{named.name} takes pseudo-labels; there are none, so it learns from labels alone")
         checkpoint = follow(runner.train(named, collection, competition, place, options))
@@ -72,6 +79,7 @@ def train(
                 "path": str(checkpoint.path),
                 "epoch": checkpoint.epoch,
                 "on": on,
+                "fold": number if on == "holdout" else None,
             }
         )
     if as_json:
@@ -80,6 +88,7 @@ def train(
 
 def embed(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Trained plugins.")],
+    fold: FoldOption = "1",
     checkpoint: CheckpointOption = "last",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -95,49 +104,50 @@ def embed(
     """
     import time
 
-    from kitbox.cli.terminal import collected, emit, follow, opened, say
+    from kitbox.cli.terminal import collected, emit, folds_of, follow, opened, say
     from kitbox.embedding import embedder
     from kitbox.ensemble import members
     from kitbox.plugin import discovery
 
     place, competition = opened(workspace)
     plugins = [discovery.load(name, place) for name in names]
-    collection = collected(place, competition)
     options = embedder.Options(device=device, precision=precision, workers=workers)
+    jobs = []
+    for number in folds_of(fold, competition):
+        collection = collected(place, competition, number)
+        own = members.for_holdout(place, plugins, None, collection, checkpoint, fold=number)
+        jobs += [(member, collection.labelled, collection) for member in own]
+        if number == 1:  # the fold whose networks answer for the leaderboard
+            final = members.for_submission(place, plugins, None, collection, checkpoint)
+            sets = (collection.labelled, collection.test, collection.index)
+            jobs += [(member, images, collection) for member in final for images in sets if images]
     done = []
-    for group, sets in (
-        (members.for_holdout, [collection.labelled]),
-        (members.for_submission, [collection.labelled, collection.test]),
-    ):
-        for member in group(place, plugins, None, collection, checkpoint):
-            for images in sets:
-                if images is None:
-                    continue
-                began = time.perf_counter()
-                embeddings = follow(
-                    embedder.embed(
-                        member.named,
-                        member.checkpoint,
-                        images,
-                        place,
-                        blank=collection.blank,
-                        options=options,
-                    )
-                )
-                seconds = time.perf_counter() - began
-                done.append(
-                    {
-                        "name": member.named.name,
-                        "checkpoint": member.checkpoint.digest,
-                        "trained_on": member.checkpoint.on,
-                        "images": len(embeddings),
-                        "dim": embeddings.dim,
-                        "seconds": round(seconds, 3),
-                    }
-                )
-                say(
-                    f"{member.named.name} (trained on {member.checkpoint.on}): "
-                    f"{len(embeddings)} images × {embeddings.dim} in {seconds:.1f} s"
-                )
+    for member, images, collection in jobs:
+        began = time.perf_counter()
+        embeddings = follow(
+            embedder.embed(
+                member.named,
+                member.checkpoint,
+                images,
+                place,
+                blank=collection.blank,
+                options=options,
+            )
+        )
+        seconds = time.perf_counter() - began
+        done.append(
+            {
+                "name": member.named.name,
+                "checkpoint": member.checkpoint.digest,
+                "trained_on": member.checkpoint.on,
+                "images": len(embeddings),
+                "dim": embeddings.dim,
+                "seconds": round(seconds, 3),
+            }
+        )
+        say(
+            f"{member.named.name} (trained on {member.checkpoint.on}): "
+            f"{len(embeddings)} images × {embeddings.dim} in {seconds:.1f} s"
+        )
     if as_json:
         emit(done)

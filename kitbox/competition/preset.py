@@ -1,42 +1,71 @@
-"""Known competitions: a template of `kitbox.toml` for each, filled in from a data folder."""
+"""Known competitions: a template of `kitbox.toml` for each, filled in from a data folder.
 
-import csv
+A template is a file in `presets/`: `<root>` and other names in angle brackets are filled in, and a
+line that begins with `<?boxes.csv>` is commented out where the data has no such file or folder, one
+with `<?--test-list>` where no such list is named.
+"""
+
 import re
 import tomllib
+from collections.abc import Callable
 from importlib.resources import files
+from itertools import islice, product
 from pathlib import Path
 
+from kitbox.competition import tables
 from kitbox.competition.settings import Competition
 from kitbox.competition.settings import read as read_settings
 from kitbox.errors import KitboxError, did_you_mean
-from kitbox.files import read_text, write_text
+from kitbox.files import write_text
 from kitbox.workspace import SETTINGS, Workspace
 
-ABOUT = {
-    "humpback": "Kaggle humpback whales (2018, 2019): five labels a photograph, MAP@5",
-    "gdsc2020": "Global Data Science Challenge 2020: the 20 most similar photographs, no header",
-    "folder": "your own photographs, a folder for each individual: the 20 most similar photographs",
-}
-# Headers that the published lists of such competitions use.
-IMAGE_COLUMNS = ("Image", "image", "filename", "file_name", "full_path", "path", "image_id")
-LABEL_COLUMNS = ("Id", "id", "identity", "individual_id", "folder", "label", "whale_id")
+# Headers that the published lists of such competitions use; the telling ones come first, for an
+# "id" beside a name is a row's number.
+IMAGE_COLUMNS = ("Image", "image", "filename", "file_name", "full_path", "path", "image_id", "file")
+LABEL_COLUMNS = (
+    *("individual_id", "individual", "identity", "whale_id", "whale"),
+    *("name", "label", "who", "folder", "Id", "id"),
+)
+UNKNOWN_LABELS = ("new_whale", "new_individual", "-1")
+_CONDITION = re.compile(r"^<\?([^>]+)>")
+_GAP = re.compile(r"<((?!root>)[a-z_]+)>")
 
 
-def init(workspace: Workspace, name: str, data: Path, *, broken: str = "stop") -> Competition:
+def names() -> list[str]:
+    """Return the names of the presets."""
+    presets = files("kitbox.competition") / "presets"
+    found = [file.name for file in presets.iterdir()]
+    return sorted(name.removesuffix(".toml") for name in found if name.endswith(".toml"))
+
+
+def init(
+    workspace: Workspace,
+    name: str,
+    data: Path,
+    *,
+    broken: str = "stop",
+    columns: dict[str, str] | None = None,
+) -> Competition:
     """Write a workspace for a known competition, and return the competition.
 
-    Raises KitboxError for an unknown preset, a folder that is a workspace already, and data that
-    lacks what the preset needs.
+    `columns` names lists and columns that the data itself does not tell: train_list, test_list,
+    image_column, label_column.
+
+    Raises KitboxError for an unknown preset, a name that the preset has no place for, a folder
+    that is a workspace already, and data that lacks what the preset needs.
     """
-    if name not in ABOUT:
-        raise KitboxError(
-            f"no preset named {name}{did_you_mean(name, ABOUT)}; there are {', '.join(ABOUT)}"
-        )
+    if name not in names():
+        known = ", ".join(names())
+        raise KitboxError(f"no preset named {name}{did_you_mean(name, names())}; there are {known}")
     if workspace.settings.exists():
         raise KitboxError(f"{workspace.settings} exists already; edit it, or remove it first")
     if not data.is_dir():
         raise KitboxError(f"the data folder {data} does not exist")
-    text = _fill(name, data, broken, workspace)
+    given = columns or {}
+    _refuse_unplaced(given, name)
+    text = _fill(_template(name), data, lambda key: _value(key, name, data, broken, given), given)
+    _refuse_missing(name, data, tomllib.loads(text.replace("<root>", "")))
+    text = text.replace("<root>", _toml_text(data, workspace))
     workspace.plugins.mkdir(parents=True, exist_ok=True)
     workspace.submissions.mkdir(exist_ok=True)
     ignored = workspace.root / ".gitignore"
@@ -51,9 +80,9 @@ def init(workspace: Workspace, name: str, data: Path, *, broken: str = "stop") -
 
 def summary(name: str) -> dict[str, str | int]:
     """Return what a preset asks, read from its template."""
-    template = (files("kitbox.competition") / "presets" / f"{name}.toml").read_text("utf-8")
-    given = tomllib.loads(re.sub(r"\{[a-z]+\?\}", "", template).replace("{broken}", "stop"))
-    competition = Competition.model_validate(given)
+    lines = [_CONDITION.sub("", line) for line in _template(name).splitlines()]
+    text = "\n".join(lines).replace("<broken>", "stop")
+    competition = Competition.model_validate(tomllib.loads(text))
     form = competition.submission
     header = ",".join(form.header) or "no header"
     return {
@@ -63,66 +92,151 @@ def summary(name: str) -> dict[str, str | int]:
         "gallery": competition.task.gallery,
         "metric": competition.metric,
         "form": f"{header}; {form.layout}",
-        "about": ABOUT[name],
+        "about": competition.about,
     }
 
 
-def _fill(name: str, data: Path, broken: str, workspace: Workspace) -> str:
-    listed = (data / "train.csv").is_file()
-    if name == "humpback" and not listed:
-        raise KitboxError(f"{data} has no train.csv, which the preset humpback needs")
-    in_folders = name == "folder" and not (data / "train").is_dir()
-    if not in_folders and not (data / "train").is_dir():
-        raise KitboxError(f"{data} has no folder train, which the preset {name} needs")
-    if name != "folder" and not (data / "test").is_dir():
-        raise KitboxError(f"{data} has no folder test, which the preset {name} needs")
-    image_column, label_column = _columns(data / "train.csv") if listed else ("", "")
-    present = {
-        "sample": (data / "sample_submission.csv").is_file(),
-        "boxes": (data / "boxes.csv").is_file(),
-        "test": (data / "test").is_dir() and not in_folders,
-        "list": listed,
-    }
-    values = {
-        "about": ABOUT[name],
-        "root": _toml_text(data, workspace),
-        "image_column": image_column,
-        "label_column": label_column,
-        "unknown_label": _unknown_label(data / "train.csv", label_column) if listed else "-1",
-        "train_folder": "." if in_folders else "train",
-        "broken": broken,
-    }
+def _template(name: str) -> str:
+    return (files("kitbox.competition") / "presets" / f"{name}.toml").read_text("utf-8")
+
+
+def _fill(template: str, data: Path, value: Callable[[str], str], given: dict[str, str]) -> str:
+    """Return the template with every name but <root> filled in, absent lines commented out."""
     lines = []
-    template = files("kitbox.competition") / "presets" / f"{name}.toml"
-    for line in template.read_text(encoding="utf-8").splitlines():
-        for key, there in present.items():
-            line = line.replace("{" + key + "?}", "" if there else "# ")
-        # one pass, so that a folder that is itself called {broken} stays as it is
-        lines.append(re.sub(r"\{([a-z_]+)\}", lambda found: values[found[1]], line))
+    for line in template.splitlines():
+        wanted = _CONDITION.match(line)
+        text = _CONDITION.sub("", line)
+        if wanted and not _there(wanted[1], data, given):
+            lines.append("# " + _GAP.sub(lambda gap: _told(gap, value), text))
+        else:
+            lines.append(_GAP.sub(lambda gap: value(gap[1]), text))
     return "\n".join(lines) + "\n"
+
+
+def _told(gap: re.Match[str], value: Callable[[str], str]) -> str:
+    """Return what fills a gap in an absent line, or the gap where the data cannot tell."""
+    try:
+        return value(gap[1])
+    except KitboxError:
+        return gap[0]
+
+
+def _there(condition: str, data: Path, given: dict[str, str]) -> bool:
+    if condition.startswith("--"):
+        return condition.removeprefix("--").replace("-", "_") in given
+    return (data / condition).exists()
+
+
+def _value(key: str, name: str, data: Path, broken: str, given: dict[str, str]) -> str:
+    """Return what a name in a template stands for."""
+    train = given.get("train_list", "train.csv")
+    match key:
+        case "broken":
+            return broken
+        case "train_folder":
+            return "train" if (data / "train").is_dir() else "."
+        case "train_list" if key not in given:
+            raise KitboxError(f"preset {name} needs the name of your list; give --train-list FILE")
+        case "train_list" | "test_list":
+            return _escaped(given.get(key, "test.csv"))
+        case "image_column" | "label_column":
+            return _escaped(_column(data, train, key, given, name))
+        case "images":
+            column = _column(data, train, "image_column", given, name)
+            return _escaped(_folder_of_images(data, train, column))
+        case _:
+            return _unknown_label(data, train, given, name)
+
+
+def _refuse_unplaced(given: dict[str, str], name: str) -> None:
+    """Raise KitboxError for a list or a column that a preset does not ask for."""
+    template = _template(name)
+    for key in given:
+        if f"<{key}>" not in template:
+            option = f"--{key.replace('_', '-')}"
+            raise KitboxError(f"preset {name} knows its lists and takes no {option}; leave it out")
+
+
+def _refuse_missing(name: str, data: Path, settings: dict[str, dict[str, str]]) -> None:
+    """Raise KitboxError for the first file or folder that the filled-in settings miss."""
+    images = settings["images"]
+    for key, value in images.items():
+        listed = key.endswith("_list") or key == "boxes"
+        if listed and not (data / value).is_file():
+            raise KitboxError(f"{data} has no {value}, which the preset {name} needs")
+        if key.endswith("_folder") and not (data / value).is_dir():
+            raise KitboxError(f"{data} has no folder {value}, which the preset {name} needs")
+    scenarios = settings["task"].get("scenarios")
+    if scenarios is not None and not (data / scenarios).is_file():
+        raise KitboxError(f"{data} has no {scenarios}, which the preset {name} needs")
 
 
 def _toml_text(data: Path, workspace: Workspace) -> str:
     """Return the data folder as TOML text: relative inside the workspace, else absolute."""
     root, inside = data.resolve(), workspace.root.resolve()
-    text = root.relative_to(inside).as_posix() if root.is_relative_to(inside) else str(root)
+    return _escaped(
+        root.relative_to(inside).as_posix() if root.is_relative_to(inside) else str(root)
+    )
+
+
+def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _columns(path: Path) -> tuple[str, str]:
-    header = next(csv.reader(read_text(path).splitlines()), [])
-    image = next((name for name in IMAGE_COLUMNS if name in header), None)
-    label = next((name for name in LABEL_COLUMNS if name in header), None)
-    if image is None or label is None:
-        missing = "image" if image is None else "label"
+def _column(data: Path, train: str, key: str, given: dict[str, str], name: str) -> str:
+    """Return the column of images or of labels that is given, or the first of the usual ones."""
+    path, kind = data / train, key.removesuffix("_column")
+    if not path.is_file():
+        raise KitboxError(f"{data} has no {train}, which the preset {name} needs")
+    header = tables.header(path)
+    usual = IMAGE_COLUMNS if kind == "image" else LABEL_COLUMNS
+    found = next((column for column in usual if column in header), None)
+    shown = ", ".join(header) or "nothing"
+    if key in given and given[key] not in header:
         raise KitboxError(
-            f"{path} line 1: no {missing} column among {', '.join(header) or 'nothing'}; "
-            f"name the columns {IMAGE_COLUMNS[0]},{LABEL_COLUMNS[0]}"
+            f"{path} line 1: no column '{given[key]}' among {shown}"
+            f"{did_you_mean(given[key], header)}; correct --{kind}-column"
         )
-    return image, label
+    if key not in given and found is None:
+        raise KitboxError(
+            f"{path} line 1: no {kind} column among {shown}; "
+            f"name it {usual[0]}, or give --{kind}-column NAME"
+        )
+    column = given.get(key) or str(found)
+    if kind == "label" and key not in given:
+        _refuse_labels_of_one_image(path, column)
+    return column
 
 
-def _unknown_label(path: Path, label_column: str) -> str:
-    """Return the label by which this list says that it does not know the individual."""
-    labels = {row.get(label_column) for row in csv.DictReader(read_text(path).splitlines())}
-    return next((label for label in ("new_whale", "new_individual", "-1") if label in labels), "-1")
+def _refuse_labels_of_one_image(path: Path, column: str) -> None:
+    """Raise KitboxError for a guessed column in which no value repeats: it numbers the rows."""
+    labels = [label for _, (label,) in tables.rows(path, (column,)) if label.strip()]
+    if 1 < len(labels) == len(set(labels)):
+        raise KitboxError(
+            f"{path}: in column '{column}' no individual has a second image; "
+            "name the column of individuals with --label-column"
+        )
+
+
+def _folder_of_images(data: Path, train: str, column: str) -> str:
+    """Return the folder, "." or one below the data's, in which the list's first images are."""
+    folders = (data, *sorted(data.glob("*/")))
+    # some of the first may be missing; where all are, the names are not understood
+    first = [name for _, (name,) in islice(tables.rows(data / train, (column,)), 20) if name]
+    for name, folder in product(first, folders):
+        if (folder / name).is_file():
+            return folder.relative_to(data).as_posix()
+    raise KitboxError(
+        f"{data / train} line 2: there is no '{''.join(first[:1])}' in {data} or a folder in it; "
+        "name the images' paths from the data folder, or their column with --image-column"
+    )
+
+
+def _unknown_label(data: Path, train: str, given: dict[str, str], name: str) -> str:
+    """Return the label by which this data says that it does not know the individual."""
+    if (data / train).is_file():
+        column = _column(data, train, "label_column", given, name)
+        labels = {label.strip() for _, (label,) in tables.rows(data / train, (column,))}
+    else:
+        labels = {path.name for path in (data / "train").glob("*/")}
+    return next((label for label in UNKNOWN_LABELS if label in labels), "-1")

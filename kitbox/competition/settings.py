@@ -7,55 +7,209 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from kitbox.competition import fit
 from kitbox.errors import KitboxError
 from kitbox.value import Value, explain
 from kitbox.workspace import Workspace
+
+Answers = Literal["images", "labels", "label", "matches", "clusters"]
+Metric = Literal["map", "label_map", "gap", "baks_baus", "row_f1", "ari"]
+
+# The metric that answers of a kind are usually scored by comes first.
+METRICS: dict[str, tuple[Metric, ...]] = {
+    "images": ("map",),
+    "labels": ("label_map",),
+    "label": ("baks_baus", "gap"),
+    "matches": ("row_f1",),
+    "clusters": ("ari",),
+}
 
 
 class Images(Value):
     """Where images and lists are; all paths are relative to `root`.
 
     With `train_list` labels come from its columns; without, from the folders in `train_folder`.
-    `broken` says what to do with unreadable images and faulty rows: "stop", or "drop" them from
-    the labelled images and answer for an unreadable test image as for a blank one.
+    The file of a listed image is the image's id, or what `train_file` and `test_file` make of its
+    row: "{chain}/{image}", "{id[0]}/{id[1]}/{id[2]}/{id}.*" (".*": whatever image suffix is there).
+    A file that no list names is called by its name, with `bare_ids` without suffix. One list of
+    all images has a `split_column`, whose value is `train_split` for labelled images.
+    `index_folder` is a gallery that is neither train nor test. `group_column` is a species or a
+    data set, with misspelt values mended by `group_names`; `encounter_column` or `time_column`
+    tell which images were taken together. `broken` says what to do with unreadable images and
+    faulty rows: "stop", or "drop" them from the labelled images and answer for an unreadable test
+    image as for a blank one.
     """
 
     root: Path
     train_folder: str
     train_list: str | None = None
+    train_file: str | None = None
     image_column: str = "Image"
     label_column: str = "Id"
+    group_column: str | None = None
+    group_names: dict[str, str] = Field(default_factory=dict)
+    encounter_column: str | None = None
+    time_column: str | None = None
+    split_column: str | None = None
+    train_split: str = "train"
+    test_split: str = "test"
     test_folder: str | None = None
     test_list: str | None = None
+    test_file: str | None = None
+    index_folder: str | None = None
+    bare_ids: bool = False
     boxes: str | None = None
     unknown_label: str | None = None
     broken: Literal["stop", "drop"] = "stop"
 
 
 class Task(Value):
-    """What is asked of each query: its `k` best `answers`, found in `gallery`.
+    """What is asked of each query, and where its answers are searched.
 
-    Answers are gallery images, or distinct labels of gallery images.
+    `answers` are the `k` most similar "images" of the gallery; `k` distinct "labels", best first;
+    one "label" or the unknown label; at most `k` "matches" above a threshold; or "clusters" of the
+    test images. `metric` is the leaderboard's: map (mAP@k over images), label_map (MAP@k over
+    labels), gap, baks_baus, row_f1, ari.
+
+    A label is as similar as its best image; "mean" and "sum" take its `label_images` best images,
+    "centre" the mean of its images without outliers. `within_group` searches only images of the
+    query's group, `scenarios` names a list of query and gallery files. `with_itself` counts the
+    query among its own matches. A list may name at `least` so many answers: by default all `k`
+    images or labels, one match or cluster, and no label where there is a confidence.
     """
 
-    gallery: Literal["train", "test", "train+test"]
-    answers: Literal["images", "labels"]
-    k: int = Field(ge=1, le=1000)
+    gallery: Literal["train", "test", "train+test", "index"]
+    answers: Answers
+    k: int = Field(default=1, ge=1, le=1000)
+    metric: Metric | None = None
+    label_similarity: Literal["best", "mean", "sum", "centre"] = "best"
+    label_images: int = Field(default=3, ge=1, le=1000)
+    within_group: bool = False
+    scenarios: str | None = None
+    with_itself: bool = False
+    least: int | None = Field(default=None, ge=0, le=1000)
+
+    @model_validator(mode="after")
+    def _has_k(self) -> "Task":
+        if self.answers in ("images", "labels", "matches") and "k" not in self.model_fields_set:
+            raise ValueError("task.k is missing")
+        if self.with_itself and self.k < 2:
+            raise ValueError("with_itself needs k = 2 or more, itself and a match")
+        if self.with_itself and self.answers != "matches":
+            raise ValueError("with_itself needs answers = 'matches'")
+        if self.least is not None and self.least > self.k:
+            raise ValueError(f"task.least = {self.least} is more than task.k = {self.k}")
+        if self.metric is not None and self.metric not in METRICS[self.answers]:
+            known = " or ".join(METRICS[self.answers])
+            raise ValueError(f"answers = '{self.answers}' are scored by {known}, not {self.metric}")
+        return self
+
+    @property
+    def scored_by(self) -> Metric:
+        """The metric of the leaderboard, or else the usual one of such answers."""
+        return self.metric or METRICS[self.answers][0]
+
+    @property
+    def sums(self) -> bool:
+        """Whether similarities are sums of cosines, so that they may lie beyond -1 and 1."""
+        return self.answers in ("labels", "label") and self.label_similarity == "sum"
+
+    @property
+    def fewest(self) -> int:
+        """The least number of answers that a list may name."""
+        if self.least is not None:
+            return self.least
+        if self.answers in ("images", "labels"):
+            return self.k
+        return 0 if self.metric == "gap" else 1
+
+
+class Threshold(Value):
+    """The similarity below which an answer is no answer: unknown, no match, another cluster.
+
+    "best" on the holdout, "fixed" at `similarity`, or such that a `share` of the queries has an
+    unknown as first answer (or no match beside itself, or a cluster of its own). `by_group`: one
+    for each group.
+    """
+
+    rule: Literal["best", "fixed", "share"] = "best"
+    similarity: float | None = None
+    share: float | None = Field(default=None, ge=0, le=1)
+    by_group: bool = False
+
+    def asked_for(self, text: str, *, sums: bool = False) -> "Threshold":
+        """Return the threshold that a person asks for: best, a similarity as 0.35, or 16.5%.
+
+        `sums` says that similarities are sums of cosines, and may lie beyond -1 and 1.
+        """
+        if text == "best":
+            given: dict[str, object] = {"rule": "best"}
+        else:
+            try:
+                value = float(text.removesuffix("%"))
+            except ValueError as error:
+                raise KitboxError(
+                    f"threshold {text} is not best, a similarity as 0.35, or a share as 16.5%"
+                ) from error
+            share = text.endswith("%")
+            if not share and not sums and abs(value) > 1:
+                raise KitboxError(
+                    f"threshold {text} is no similarity, which lies between -1 and 1; "
+                    f"write {text}% for a share"
+                )
+            given = {"rule": "share" if share else "fixed"}
+            given |= {"share": value / 100} if share else {"similarity": value}
+        try:
+            return Threshold.model_validate({**given, "by_group": self.by_group})
+        except ValidationError as error:
+            raise KitboxError(f"threshold {text}: {explain(error)}") from error
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Threshold":
+        if self.rule == "fixed" and self.similarity is None:
+            raise ValueError("rule = 'fixed' needs a similarity")
+        if self.rule == "share" and self.share is None:
+            raise ValueError("rule = 'share' needs a share")
+        return self
 
 
 class Form(Value):
-    """The CSV: its header (empty: none), and answers joined by blanks or in a column each."""
+    """The CSV: its header (empty: none) and how a query's answers stand in it.
+
+    "joined" by blanks in one column; in "columns" of their own; "long", a row an answer with its
+    score in [0, 1]; "scored", the answer and its score in one column. A file above `largest_mb` is
+    refused. `kaggle` is the competition's name on kaggle.com, as in its address; where a list
+    goes is no part of how it was made, so receipts leave it out.
+    """
 
     header: tuple[str, ...] = ()
-    layout: Literal["joined", "columns"]
+    layout: Literal["joined", "columns", "long", "scored"]
     sample: str | None = None
+    largest_mb: float = Field(default=100.0, gt=0)
+    kaggle: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]+$", exclude=True)
 
 
 class HoldoutShape(Value):
-    """How the local holdout imitates the test: shares of images, and the seed of the split."""
+    """How the local holdout imitates the test.
+
+    `share` of the images of known individuals are asked about, or each of them once in one of
+    `folds`. `unknown_share` of the queries show an individual who is held out whole: 0 is a closed
+    set, 1 asks about strangers only. Individuals are asked about in proportion to their
+    photographs to the power `frequency_power`: 1 draws photographs, 0 individuals. With
+    `distractors` the training side is searched too where the real gallery is the test or an index:
+    a gallery of queries alone is so small that every score looks good.
+
+    Near-duplicates (perceptual hashes that differ in at most `near_duplicate_bits`), and images of
+    one individual from one encounter or within `encounter_minutes` never straddle the split.
+    """
 
     share: float = Field(default=0.2, gt=0, lt=1)
-    unknown_share: float = Field(default=0.0, ge=0, lt=1)
+    unknown_share: float = Field(default=0.0, ge=0, le=1)
+    frequency_power: float = Field(default=1.0, ge=0, le=2)
+    distractors: bool = False
+    folds: int = Field(default=1, ge=1, le=20)
+    near_duplicate_bits: int = Field(default=6, ge=0, le=11)
+    encounter_minutes: float | None = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0)
 
 
@@ -63,24 +217,33 @@ class Competition(Value):
     """One competition: its images, its task, its form and its holdout."""
 
     name: str
+    about: str = ""
     images: Images
     task: Task
+    threshold: Threshold = Threshold()
     submission: Form
     holdout: HoldoutShape
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Competition":
-        if self.task.gallery != "train" and self.images.test_folder is None:
-            raise ValueError(f"gallery = '{self.task.gallery}' needs images.test_folder")
-        if self.task.answers == "labels" and self.task.gallery == "test":
-            raise ValueError("answers = 'labels' needs labelled images in the gallery")
+        wrong = fit.misfit(self)
+        if wrong is not None:
+            raise ValueError(wrong)
         return self
 
     @property
     def metric(self) -> str:
         """The name of the competition's own score."""
-        kind = "label_map" if self.task.answers == "labels" else "map"
-        return f"{kind}_at_{self.task.k}"
+        name = self.task.scored_by
+        return f"{name}_at_{self.task.k}" if name in ("map", "label_map") else name
+
+    @property
+    def decides(self) -> bool:
+        """Whether answers depend on a threshold."""
+        task = self.task
+        if task.answers in ("labels", "label"):
+            return self.images.unknown_label is not None and task.metric != "gap"
+        return task.answers in ("matches", "clusters")
 
 
 def read(workspace: Workspace) -> Competition:

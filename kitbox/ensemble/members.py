@@ -17,11 +17,17 @@ def for_holdout(
     weights: Sequence[float] | None,
     collection: Collection,
     which: str = "last",
+    *,
+    fold: int = 1,
 ) -> list[Member]:
-    """Return members whose networks have not seen the holdout: for local scores."""
+    """Return members whose networks have not seen the holdout: for local scores.
+
+    `fold` is that of the collection's holdout.
+    """
     data = runs.data_digest(collection.holdout.train)
     checkpoints = [
-        runs.find(workspace, named, on="holdout", data=data, which=which) for named in plugins
+        runs.find(workspace, named, on="holdout", data=data, which=which, fold=fold)
+        for named in plugins
     ]
     return _members(plugins, checkpoints, weights)
 

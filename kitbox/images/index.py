@@ -1,51 +1,83 @@
-"""Remembers of every image file its digest and whether it decodes, so that each is read once."""
+"""Remembers of every image file its digest, its looks and what is wrong: each is read once."""
 
 import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from joblib import Parallel, delayed
+from numpy.typing import NDArray
 
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.images import reading
-from kitbox.records import ImageSet, Progress, strings
+from kitbox.images.reading import Glance
+from kitbox.records import ImageSet, Integers, Progress, strings
 from kitbox.workspace import Workspace
 
 # sqlite takes at most this many values in a statement on old builds
 _CHUNK = 500
+# Of the table, and of what a glance makes of a file; another version's table is made anew.
+_VERSION = 2
+# How a file looks that cannot be decoded.
+_NOTHING = Glance(bytes(8), bytes(256), None)
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of one file: its sha256 and the reason why it cannot be decoded, or ''."""
+    """What is known of a file: sha256, why it cannot be decoded or '', how it looks."""
 
     digest: str
     problem: str
+    glance: Glance
 
 
-def inspect(
-    images: ImageSet, workspace: Workspace
-) -> Generator[Progress, None, tuple[ImageSet, dict[str, str]]]:
-    """Return the images with their digests, and image id → problem of the unreadable ones.
+@dataclass(frozen=True)
+class Looks:
+    """How images look: `hashes (n, 8) uint8`, `thumbnails (n, 256) uint8`, each row an image."""
 
-    A file is read again when its size, its modification or its change time differ from those
-    remembered. All cores read; yields Progress.
+    hashes: NDArray[np.uint8]
+    thumbnails: NDArray[np.uint8]
+
+    def take(self, rows: Integers | NDArray[np.bool_]) -> "Looks":
+        """Return the looks of the given rows (indices or a mask), in that order."""
+        return Looks(self.hashes[rows], self.thumbnails[rows])
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """Images with their digests and times, image id → problem of the unreadable, and the looks."""
+
+    images: ImageSet
+    problems: dict[str, str]
+    looks: Looks
+
+
+def inspect(images: ImageSet, workspace: Workspace) -> Generator[Progress, None, Inspected]:
+    """Return what is known of images after every new file was read.
+
+    Where the list tells no time, the camera's is taken. A file is read again when its size, its
+    modification or its change time differ from those remembered. All cores read; yields Progress.
     """
     stamps = [_stamp(path) for path in images.paths]
     with _naming(workspace.image_index), _open(workspace.image_index) as database:
         known = _remembered(database, stamps)
-        fresh = [i for i, stamp in enumerate(stamps) if stamp not in known]
+        # two images may be one file
+        fresh = {
+            stamp: path
+            for stamp, path in zip(stamps, images.paths, strict=True)
+            if stamp not in known
+        }
         read = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(
-            delayed(_read)(images.paths[i]) for i in fresh
+            delayed(_read)(path) for path in fresh.values()
         )
-        for done, (i, found) in enumerate(zip(fresh, read, strict=True), 1):
-            known[stamps[i]] = found
+        for done, (stamp, entry) in enumerate(zip(fresh, read, strict=True), 1):
+            known[stamp] = entry
             database.execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?)",
-                (stamps[i], found.digest, found.problem),
+                "INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?, ?)",
+                (stamp, entry.digest, entry.problem, *astuple(entry.glance)),
             )
             if done % _CHUNK == 0:
                 database.commit()
@@ -57,11 +89,22 @@ def inspect(
         for image_id, entry in zip(images.image_ids, found, strict=True)
         if entry.problem
     }
+    taken = np.array([_or_nan(entry.glance.taken) for entry in found], dtype=np.float64)
+    times = taken if images.times is None else np.where(np.isnan(images.times), taken, images.times)
     digests = strings([entry.digest for entry in found])
-    return (
-        ImageSet(images.image_ids, images.paths, images.labels, images.boxes, digests),
-        problems,
+    looks = Looks(
+        _bytes([entry.glance.hash for entry in found], 8),
+        _bytes([entry.glance.thumbnail for entry in found], 256),
     )
+    return Inspected(replace(images, digests=digests, times=times), problems, looks)
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _bytes(rows: list[bytes], width: int) -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(-1, width)
 
 
 def _stamp(path: Path) -> str:
@@ -75,11 +118,10 @@ def _stamp(path: Path) -> str:
 
 def _read(path: Path) -> Known:
     try:
-        reading.check(path)
-        problem = ""
+        found, problem = reading.glance(path), ""
     except reading.UnreadableImageError as error:
-        problem = str(error)
-    return Known(digest_of_file(path), problem)
+        found, problem = _NOTHING, str(error)
+    return Known(digest_of_file(path), problem, found)
 
 
 @contextmanager
@@ -97,8 +139,13 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path, timeout=60)) as database:
         database.execute("PRAGMA journal_mode=WAL")
+        [(version,)] = database.execute("PRAGMA user_version")
+        if version != _VERSION:
+            database.execute("DROP TABLE IF EXISTS looks")
+            database.execute(f"PRAGMA user_version = {_VERSION}")
         database.execute(
-            "CREATE TABLE IF NOT EXISTS files (stamp TEXT PRIMARY KEY, digest TEXT, problem TEXT)"
+            "CREATE TABLE IF NOT EXISTS looks (stamp TEXT PRIMARY KEY, digest TEXT, problem TEXT, "
+            "hash BLOB, thumbnail BLOB, taken REAL)"
         )
         yield database
 
@@ -109,8 +156,8 @@ def _remembered(database: sqlite3.Connection, stamps: list[str]) -> dict[str, Kn
         part = stamps[start : start + _CHUNK]
         marks = ",".join("?" * len(part))
         rows = database.execute(
-            f"SELECT stamp, digest, problem FROM files WHERE stamp IN ({marks})",  # noqa: S608
+            f"SELECT * FROM looks WHERE stamp IN ({marks})",  # noqa: S608
             part,
         )
-        known |= {stamp: Known(digest, problem) for stamp, digest, problem in rows}
+        known |= {stamp: Known(digest, why, Glance(*look)) for stamp, digest, why, *look in rows}
     return known

@@ -3,11 +3,13 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from kitbox.errors import KitboxError
 
@@ -26,6 +28,10 @@ RESAMPLING = {
 }
 # A JPEG's orientation of 5 to 8 swaps width and height.
 _EXIF_ORIENTATION = 0x0112
+_EXIF_TAKEN = 0x9003  # DateTimeOriginal
+# Pixels per side: of a thumbnail, and of the least that a perceptual hash is made of.
+_THUMBNAIL = 16
+_HASHED = 64
 
 
 class UnreadableImageError(KitboxError):
@@ -58,24 +64,50 @@ def read(
     return np.array(pixels.resize((width, height), RESAMPLING[interpolation], box=part))
 
 
-def check(path: Path) -> tuple[int, int]:
-    """Return (width, height) of an upright image after decoding the whole file.
+@dataclass(frozen=True)
+class Glance:
+    """What one look at a file tells: how it looks, so that copies are found, and when it was taken.
+
+    `hash` is a perceptual hash of 64 bits (8 bytes), `thumbnail` the grey image of 16 x 16 pixels
+    (256 bytes), `taken` seconds since 1970 by the camera's clock, or None.
+    """
+
+    hash: bytes
+    thumbnail: bytes
+    taken: float | None
+
+
+def glance(path: Path) -> Glance:
+    """Return a look at an image after decoding the whole file.
 
     Raises UnreadableImageError that names the file and what is wrong.
     """
+    import imagehash  # loads scipy
+
     with opened(path) as image, _naming(path):
-        size = _upright_size(image)
+        taken = _taken(image)
         if image.format == "JPEG":
-            image.draft("RGB", (1, 1))  # all bytes are read, an eighth of the pixels made
-        _rgb(_upright(image))
-    return size
+            image.draft("RGB", (_HASHED, _HASHED))  # all bytes are read, few pixels made
+        grey = _rgb(_upright(image)).convert("L")
+        small = grey.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
+        bits = imagehash.phash(grey).hash
+    return Glance(np.packbits(bits.ravel()).tobytes(), small.tobytes(), taken)
+
+
+def _taken(image: Image.Image) -> float | None:
+    text = str(image.getexif().get_ifd(ExifTags.IFD.Exif).get(_EXIF_TAKEN, ""))
+    try:
+        moment = datetime.strptime(text.strip("\0 "), "%Y:%m:%d %H:%M:%S")
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC).timestamp()  # of the camera; its zone is not written
 
 
 def opened(path: Path) -> Image.Image:
     """Return an image with its header read and no pixel decoded."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # of odd EXIF and of many pixels, counted below
             image = Image.open(path)
     except FileNotFoundError as error:
         raise UnreadableImageError(f"there is no image {path}") from error

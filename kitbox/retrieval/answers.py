@@ -1,53 +1,78 @@
-"""Turns neighbours into answers: images, or distinct labels with a place for the unknown."""
+"""Turns similarities into answers: images, distinct labels, matches, and the unknown."""
+
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kitbox.records import Embeddings, ImageSet, Neighbours, Ranking, strings
+from kitbox.errors import KitboxError
+from kitbox.records import Embeddings, Floats, Integers, Ranking, Strings, rows_of
 from kitbox.retrieval.search import nearest
 
-# Neighbours looked at for five distinct labels; doubled for as long as a row has too few.
-_FIRST_LOOK = 64
+Similarity = Literal["best", "mean", "sum", "centre"]
+
+# Similarities held at a time: 64 MB of float32.
+_HELD = 16_000_000
+# Of the images of a label, this share lies outside its centre: the farthest, and at most these.
+_TRIMMED = 0.25
 
 
-def images(neighbours: Neighbours) -> Ranking:
-    """Return the neighbours themselves as answers."""
-    return Ranking(neighbours.query_ids, neighbours.gallery_ids, neighbours.similarity)
+def images(query: Embeddings, gallery: Embeddings, k: int) -> Ranking:
+    """Return the k most similar gallery images of each query."""
+    found = nearest(query, gallery, k)
+    return Ranking(found.query_ids, found.gallery_ids, found.similarity)
 
 
 def labels(
-    query: Embeddings, gallery: Embeddings, known: ImageSet, k: int, unknown_label: str | None
+    query: Embeddings,
+    gallery: Embeddings,
+    gallery_labels: Strings,
+    k: int,
+    similarity: Similarity = "best",
+    images: int = 1,
 ) -> Ranking:
-    """Return the k nearest distinct labels of each query, each at its best image's similarity.
+    """Return the k most similar labels of each query; `gallery_labels (g,)` name the gallery.
 
-    `known` gives the labels of gallery images; images labelled `unknown_label` or without a label
-    answer nothing. Rows have fewer than k answers only where the gallery has fewer labels.
+    A label is as similar as its "best" image, as the "mean" or the "sum" of its best `images`
+    images (of all, where it has fewer), or as its "centre": the mean of its images without the
+    farthest quarter. A query that is in the gallery does not count for its own label. Equal
+    similarities are ordered by label. Rows have fewer than k answers only where the gallery has
+    fewer labels. The maximum is what the happywhale winner took, the centre what several humpback
+    winners did.
     """
-    assert known.labels is not None  # noqa: S101  the caller's labelled images
-    named = known.labels != (unknown_label or "")
-    gallery = gallery.of(np.intersect1d(gallery.image_ids, known.image_ids[named]))
-    order = np.argsort(known.image_ids)
-    gallery_labels = known.labels[order][np.searchsorted(known.image_ids[order], gallery.image_ids)]
-    wanted = min(k, len(np.unique(gallery_labels)))
-    look = _FIRST_LOOK
-    while True:
-        look = min(look, len(gallery))
-        neighbours = nearest(query, gallery, look)
-        ranking = _distinct(
-            neighbours, dict(zip(gallery.image_ids, gallery_labels, strict=True)), k
-        )
-        found = (ranking.answers != "").sum(axis=1)
-        if look == len(gallery) or (found >= wanted).all():
-            return ranking
-        look *= 2
+    if query.dim != gallery.dim:
+        raise KitboxError(f"queries have {query.dim} dimensions, the gallery {gallery.dim}")
+    by_label = np.lexsort((gallery.image_ids, gallery_labels))
+    names, starts = np.unique(gallery_labels[by_label], return_index=True)
+    vectors = gallery.vectors[by_label]
+    centres = _centres(vectors, starts) if similarity == "centre" else None
+    own = rows_of(query.image_ids, gallery.image_ids[by_label])
+    answers = np.full((len(query), k), "", dtype=names.dtype)
+    found = np.full((len(query), k), -np.inf, dtype=np.float32)
+    width, step = min(k, len(names)), max(_HELD // max(len(vectors), 1), 1)
+    for start in range(0, len(query) if width else 0, step):
+        rows = slice(start, start + step)
+        asked = (query.vectors[rows], own[rows], vectors, starts)
+        if centres is None:
+            of_label = _to_images(*asked, images, similarity)
+        else:
+            of_label = _to_centres(*asked, centres)
+        best = _first(of_label, width)
+        found[rows, :width] = np.take_along_axis(of_label, best, axis=1)
+        answers[rows, :width] = np.where(np.isneginf(found[rows, :width]), "", names[best])
+    return Ranking(query.image_ids, answers, found)
 
 
-def with_unknown(ranking: Ranking, unknown_label: str, threshold: float) -> Ranking:
+def with_unknown(
+    ranking: Ranking, unknown_label: str, threshold: float | NDArray[np.float64]
+) -> Ranking:
     """Return the ranking with `unknown_label` put before the first answer below `threshold`.
 
-    Where all k answers reach the threshold, the unknown is not among them.
+    One threshold, or one for each query. Where all k answers reach it, the unknown is not among
+    them.
     """
-    above = ranking.similarity >= threshold
-    place = above.sum(axis=1)[:, None]
+    limit = np.broadcast_to(np.asarray(threshold, dtype=np.float64), len(ranking.query_ids))
+    place = (ranking.similarity >= limit[:, None]).sum(axis=1)[:, None]
     column = np.arange(ranking.k)[None, :]
     source = np.where(column > place, column - 1, column)
     answers = np.take_along_axis(ranking.answers, source, axis=1)
@@ -55,29 +80,120 @@ def with_unknown(ranking: Ranking, unknown_label: str, threshold: float) -> Rank
     return Ranking(
         ranking.query_ids,
         np.where(column == place, unknown_label, answers),
-        np.where(column == place, np.float32(threshold), similarity).astype(np.float32),
+        np.where(column == place, limit[:, None], similarity).astype(np.float32),
     )
 
 
-def _distinct(neighbours: Neighbours, label_of: dict[str, str], k: int) -> Ranking:
-    """Keep the first neighbour of each label, and of those the first k."""
-    queries, look = neighbours.gallery_ids.shape
-    names, codes = np.unique(
-        strings([label_of.get(str(name), "") for name in neighbours.gallery_ids.ravel()]),
-        return_inverse=True,
+def above(ranking: Ranking, threshold: float | NDArray[np.float64], least: int) -> Ranking:
+    """Return the answers that reach the threshold, but always the first `least`.
+
+    Rows end in '' and -inf after their last answer.
+    """
+    limit = np.broadcast_to(np.asarray(threshold, dtype=np.float64), len(ranking.query_ids))
+    kept = (ranking.similarity >= limit[:, None]) | (np.arange(ranking.k) < least)
+    kept &= ranking.answers != ""
+    return Ranking(
+        ranking.query_ids,
+        np.where(kept, ranking.answers, ""),
+        np.where(kept, ranking.similarity, -np.inf).astype(np.float32),
     )
-    # The first place of each (query, label): np.unique returns first occurrences.
-    keys = np.repeat(np.arange(queries), look) * len(names) + codes.ravel()
-    _, places = np.unique(keys, return_index=True)
-    first = np.zeros(queries * look, dtype=np.bool_)
-    first[places] = True
-    first &= (names != "")[codes.ravel()]
-    first = first.reshape(queries, look)
-    rank = np.cumsum(first, axis=1) - 1
-    rows, columns = np.nonzero(first & (rank < k))
-    answers = np.full((queries, k), "", dtype=names.dtype)
-    similarity = np.full((queries, k), -np.inf, dtype=np.float32)
-    target = rank[rows, columns]
-    answers[rows, target] = names[codes.reshape(queries, look)[rows, columns]]
-    similarity[rows, target] = neighbours.similarity[rows, columns]
-    return Ranking(neighbours.query_ids, answers, similarity)
+
+
+def with_itself(ranking: Ranking, images: Strings) -> Ranking:
+    """Return the ranking with each query's own image first, and the last answer left out.
+
+    `images (q,)` are the queries' image ids, which are not always how queries are called.
+    """
+    others, similarity = ranking.answers[:, :-1], ranking.similarity[:, :-1]
+    itself = np.ones((len(images), 1), dtype=np.float32)
+    return Ranking(
+        ranking.query_ids,
+        np.concatenate([images[:, None], others], axis=1),
+        np.concatenate([itself, np.minimum(similarity, 1)], axis=1),
+    )
+
+
+def _to_images(
+    queries: Floats,
+    own: Integers,
+    vectors: Floats,
+    starts: Integers,
+    images: int,
+    similarity: Similarity,
+) -> Floats:
+    """Return the similarity (q, labels) to the best images of each label; -inf for none.
+
+    `starts` is where each label begins in `vectors`, `own (q,)` the row of the query itself or -1.
+    """
+    each = queries @ vectors.T
+    hidden = np.flatnonzero(own >= 0)
+    each[hidden, own[hidden]] = -np.inf
+    if similarity == "best":
+        found: Floats = np.maximum.reduceat(each, starts, axis=1)
+        return found
+    return _of_several(each, starts, images, mean=similarity == "mean")
+
+
+def _of_several(each: Floats, starts: Integers, images: int, *, mean: bool) -> Floats:
+    """Return the sum or mean (q, labels) of the best `images` similarities of each label."""
+    sizes = np.diff(starts, append=each.shape[1])
+    found = np.empty((len(each), len(starts)), dtype=np.float32)
+    for size in np.unique(sizes).tolist():  # labels of one size stand in one block
+        alike = np.flatnonzero(sizes == size)
+        best = each[:, starts[alike][:, None] + np.arange(size)]
+        if size > images:
+            best = np.partition(best, size - images, axis=2)[:, :, -images:]
+        there = best > -np.inf
+        count = there.sum(axis=2)
+        # in float64 the order of the terms does not show, so that equals stay equal
+        total = np.where(there, best, 0).sum(axis=2, dtype=np.float64)
+        total /= np.maximum(count, 1) if mean else 1
+        found[:, alike] = np.where(count > 0, total, -np.inf)
+    return found
+
+
+def _to_centres(
+    queries: Floats, own: Integers, vectors: Floats, starts: Integers, centres: Floats
+) -> Floats:
+    """Return the similarity (q, labels) to each label's centre, a query's own without itself."""
+    found: Floats = queries @ centres.T
+    for row in np.flatnonzero(own >= 0):
+        label = int(np.searchsorted(starts, own[row], side="right")) - 1
+        of_label = np.arange(*np.append(starts, len(vectors))[label : label + 2])
+        others = vectors[of_label[of_label != own[row]]]
+        centre = _centres(others, np.zeros(min(len(others), 1), dtype=np.int64))
+        found[row, label] = queries[row] @ centre[0] if len(others) else -np.inf
+    return found
+
+
+def _first(values: Floats, k: int) -> Integers:
+    """Return the columns (q, k) of the largest values, best first; of equals the first."""
+    if k == values.shape[1]:
+        return np.argsort(-values, axis=1, kind="stable")
+    least = np.partition(values, values.shape[1] - k, axis=1)[:, -k][:, None]
+    chosen = values >= least
+    tied = np.flatnonzero(chosen.sum(axis=1) > k)
+    for row in tied:  # more than k reach the k-th value: the first of those that equal it stay
+        equal = np.flatnonzero(values[row] == least[row])
+        chosen[row, equal[k - (values[row] > least[row]).sum() :]] = False
+    columns = np.nonzero(chosen)[1].reshape(len(values), k)
+    order = np.argsort(-np.take_along_axis(values, columns, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1)
+
+
+def _centres(vectors: Floats, starts: Integers) -> Floats:
+    """Return the unit centre of each label: the mean of its rows without the farthest quarter."""
+    sizes = np.diff(starts, append=len(vectors))
+    label_of = np.repeat(np.arange(len(starts)), sizes)
+    means = _unit(np.add.reduceat(vectors, starts, axis=0))
+    near = np.einsum("nd,nd->n", vectors, means[label_of])
+    by_label = np.lexsort((-near, label_of))
+    place = np.arange(len(vectors)) - np.repeat(starts, sizes)
+    kept = np.zeros(len(vectors), dtype=np.bool_)
+    kept[by_label] = place < np.repeat(sizes - np.floor(_TRIMMED * sizes).astype(int), sizes)
+    return _unit(np.add.reduceat(np.where(kept[:, None], vectors, 0), starts, axis=0))
+
+
+def _unit(rows: Floats) -> Floats:
+    unit: Floats = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return unit

@@ -4,7 +4,7 @@ import faiss
 import numpy as np
 
 from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, Floats, Integers, Neighbours, Strings
+from kitbox.records import Embeddings, Floats, Integers, Neighbours, rows_of
 
 # Queries are searched in blocks, so that faiss's buffers stay below 100 MB for any gallery.
 _BLOCK = 4096
@@ -26,7 +26,7 @@ def nearest(query: Embeddings, gallery: Embeddings, k: int) -> Neighbours:
     # Rows in the order of ids: a stable sort by similarity then breaks ties by id.
     order = np.argsort(gallery.image_ids, kind="stable")
     ids, vectors = gallery.image_ids[order], np.ascontiguousarray(gallery.vectors[order])
-    own = _rows_of(query.image_ids, ids)
+    own = rows_of(query.image_ids, ids)
     neighbours = np.full((len(query), k), "", dtype=ids.dtype)
     similarity = np.full((len(query), k), -np.inf, dtype=np.float32)
     for start in range(0, len(query), _BLOCK):
@@ -70,12 +70,6 @@ def _knn(query: Floats, gallery: Floats, k: int) -> tuple[Floats, Integers]:
             faiss.StandardGpuResources(), query, gallery, k, metric=faiss.METRIC_INNER_PRODUCT
         )
     return faiss.knn(query, gallery, k, metric=faiss.METRIC_INNER_PRODUCT)
-
-
-def _rows_of(wanted: Strings, ordered: Strings) -> Integers:
-    """Return the row of each wanted id among ordered ids, or -1."""
-    places = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
-    return np.where(ordered[places] == wanted, places, -1).astype(np.int64)
 
 
 def _along(values: np.ndarray, order: np.ndarray) -> np.ndarray:

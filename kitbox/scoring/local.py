@@ -1,109 +1,175 @@
 """The local score: the competition's own task, asked of the holdout."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
-from kitbox.records import Embeddings, Holdout, ImageSet, Ranking, Scores, Strings
-from kitbox.retrieval import answers, search
-from kitbox.scoring import metrics
+from kitbox.records import Embeddings, Holdout, Ranking, Scores, Search, Strings, strings
+from kitbox.retrieval import ranking as rankings
+from kitbox.scoring import metrics, thresholds, truth
 from kitbox.scoring.bootstrap import score
-from kitbox.scoring.metrics import PerQuery
+from kitbox.scoring.outcomes import Mean, Outcome
+from kitbox.scoring.truth import Truth
 
 # Ranks at which image retrieval is reported beside the competition's own metric.
 _IMAGE_K = 20
-# Thresholds tried for the unknown individual: quantiles of the similarities that occur.
-_THRESHOLDS = 401
+# Names of answers held for R-precision: 4 million of 20 letters are 320 MB.
+_MOST_ANSWERS = 4_000_000
 
 
 @dataclass(frozen=True)
 class LocalScore:
-    """Scores on the holdout, and the similarity below which an individual is called unknown."""
+    """Scores on the holdout with the outcomes behind them, and the thresholds for real answers.
+
+    `outcomes` are by metric, the competition's own first. `thresholds` are group → similarity,
+    empty where answers need none; by the rule "share" they are those of the holdout, and the test
+    makes its own. `evidence` says how they were found and what they do to the holdout.
+    `individuals` are query id → individual, '' for nobody in particular.
+    """
 
     scores: Scores
-    threshold: float | None
+    outcomes: dict[str, Outcome]
+    thresholds: dict[str, float]
+    evidence: dict[str, Any]
+    individuals: dict[str, str]
 
 
-def evaluate(embeddings: Embeddings, holdout: Holdout, competition: Competition) -> LocalScore:
+def evaluate(
+    embeddings: Embeddings,
+    holdout: Holdout,
+    competition: Competition,
+    *,
+    test_has_groups: bool = True,
+) -> LocalScore:
     """Score embeddings on the holdout by the competition's metric, and by image retrieval.
 
-    The competition's metric comes first. Image retrieval counts the queries whose individual is
-    elsewhere in the gallery. The threshold for unknown individuals is the best on the holdout.
+    The competition's metric comes first. Where a threshold is fitted on the holdout, each query
+    is scored by one that was fitted without it; the thresholds returned are fitted on all. Only
+    clusters, which queries make together, are scored at the cut that is best for them. Where the
+    test's list has no groups (`test_has_groups` false), a query finds the threshold of its group
+    as a test image does: by the group of its first answer.
+    Image retrieval counts the queries whose individual is elsewhere in their gallery.
     """
-    task, unknown = competition.task, competition.images.unknown_label
-    query = embeddings.of(holdout.query.image_ids)
-    gallery = embeddings.of(holdout.gallery.image_ids)
-    ranks = {_IMAGE_K, task.k} if task.answers == "images" else {_IMAGE_K}
-    by_image = _image_metrics(query, gallery, holdout, unknown, sorted(ranks))
-    threshold = None
-    own: dict[str, PerQuery] = {}
-    if task.answers == "labels":
-        ranking = answers.labels(query, gallery, holdout.train, task.k, unknown)
-        if unknown is not None:
-            threshold = best_threshold(ranking, holdout.query_answers, unknown, task.k)
-            ranking = answers.with_unknown(ranking, unknown, threshold)
-        truth = holdout.query_answers
-        own[competition.metric] = metrics.label_average_precision_at_k(ranking, truth, task.k)
-    values = own | by_image
-    first = competition.metric
-    names = [first, *(name for name in values if name != first)]
-    return LocalScore(Scores({name: score(values[name]) for name in names}), threshold)
+    searches = protocol.searches(holdout.query, holdout.gallery, competition)
+    known = truth.of_holdout(holdout, searches, competition)
+    if competition.task.answers == "clusters":
+        ranking, found, evidence = _clustered(embeddings, searches, known, competition)
+    else:
+        ranking = rankings.rank(embeddings, searches, holdout.train, competition)
+        groups = known.groups
+        if competition.threshold.by_group and len(searches) == 1 and not test_has_groups:
+            groups = thresholds.groups_of_answers(ranking, holdout.train)
+        ranking, found, evidence = _decided(ranking, known, groups, competition)
+    own = truth.outcome(ranking, known, competition)
+    outcomes = {competition.metric: own} | truth.further(ranking, known, competition)
+    if found:
+        evidence["score"] = round(own.value, 6)
+    for name, outcome in _by_image(embeddings, searches, known, competition).items():
+        outcomes.setdefault(name, outcome)
+    individuals = known.individual_of
+    scores = Scores({name: score(outcome, individuals) for name, outcome in outcomes.items()})
+    return LocalScore(scores, outcomes, found, evidence, individuals)
 
 
-def best_threshold(ranking: Ranking, truth: Strings, unknown_label: str, k: int) -> float:
-    """Return the similarity that scores best as threshold for the unknown, by MAP@k over labels.
+def _decided(
+    ranking: Ranking, known: Truth, groups: Strings, competition: Competition
+) -> tuple[Ranking, dict[str, float], dict[str, Any]]:
+    if not competition.decides:
+        return ranking, {}, {}
+    names = thresholds.groups_of(groups, competition)
+    rule = competition.threshold
+    match rule.rule:
+        case "best":
+            found = thresholds.best(ranking, known, competition, groups)
+            limits = thresholds.cross_fitted(ranking, known, competition, groups)
+        case "share":
+            assert rule.share is not None  # noqa: S101  checked with the settings
+            found = thresholds.by_share(ranking, groups, rule.share, competition)
+            limits = rankings.of_groups(found, names)
+        case "fixed":
+            assert rule.similarity is not None  # noqa: S101  checked with the settings
+            found = {"": rule.similarity}
+            limits = rankings.of_groups(found, names)
+    decided = rankings.decide(ranking, limits, competition)
+    plain = rankings.decide(ranking, rankings.of_groups(found, names), competition)
+    evidence = _evidence(competition, found, known) | {
+        "score_on_the_same_queries": round(truth.outcome(plain, known, competition).value, 6)
+    }
+    return decided, found, evidence | _shares(decided, known, competition)
 
-    Of thresholds that score the same, the middle one.
+
+def _clustered(
+    embeddings: Embeddings,
+    searches: tuple[Search, ...],
+    known: Truth,
+    competition: Competition,
+) -> tuple[Ranking, dict[str, float], dict[str, Any]]:
+    trees = rankings.trees(embeddings, searches)
+    rule = competition.threshold
+    match rule.rule:
+        case "best":
+            found = thresholds.best_cut(trees, searches, known, competition)
+        case "share":
+            assert rule.share is not None  # noqa: S101  checked with the settings
+            found = thresholds.cut_by_share(trees, rule.share, by_group=rule.by_group)
+        case "fixed":
+            assert rule.similarity is not None  # noqa: S101  checked with the settings
+            found = {"": rule.similarity}
+    ranking = rankings.cut(trees, searches, found)
+    clusters = len(np.unique(ranking.answers[:, 0]))
+    evidence = {"clusters": clusters, "individuals": len(set(known.identity.tolist()) - {""})}
+    if rule.rule == "best":
+        evidence["fitted_on_the_same_queries"] = True
+    return ranking, found, _evidence(competition, found, known) | evidence
+
+
+def _evidence(competition: Competition, found: dict[str, float], known: Truth) -> dict[str, Any]:
+    return {
+        "rule": competition.threshold.rule,
+        "thresholds": {name: round(value, 6) for name, value in found.items()},
+        "queries": len(known.query_ids),
+    }
+
+
+def _shares(decided: Ranking, known: Truth, competition: Competition) -> dict[str, float]:
+    """Return the shares of queries that are unknown, and that were answered so.
+
+    Of matches, the share of queries that have as few as the competition allows.
     """
-    finite = ranking.similarity[np.isfinite(ranking.similarity)]
-    quantiles = np.quantile(finite, np.linspace(0, 1, _THRESHOLDS))
-    candidates = np.append(quantiles, finite.max() + 1)  # the last calls everyone unknown
-    hits = ranking.answers == truth[:, None]
-    rank = np.where(hits.any(axis=1), hits.argmax(axis=1), k)  # from 0; k: not among them
-    is_unknown = truth == unknown_label
-    scores = np.empty(len(candidates))
-    for i, threshold in enumerate(candidates):
-        place = (ranking.similarity >= threshold).sum(axis=1)
-        final = np.where(is_unknown, place, rank + (place <= rank))
-        scores[i] = np.where(final < k, 1.0 / (final + 1), 0.0).mean()
-    best = np.flatnonzero(scores == scores.max())
-    return float(candidates[best[len(best) // 2]])
+    if competition.task.answers == "matches":
+        fewest = max(competition.task.fewest, int(competition.task.with_itself))
+        alone = (decided.answers != "").sum(axis=1) <= fewest
+        return {"with_fewest_matches": round(float(alone.mean()), 4)}
+    unknown = competition.images.unknown_label
+    return {
+        "unknown": round(float((known.expected == unknown).mean()), 4),
+        "answered_unknown": round(float((decided.answers[:, 0] == unknown).mean()), 4),
+    }
 
 
-def _image_metrics(
-    query: Embeddings,
-    gallery: Embeddings,
-    holdout: Holdout,
-    unknown: str | None,
-    ranks: list[int],
-) -> dict[str, PerQuery]:
+def _by_image(
+    embeddings: Embeddings, searches: tuple[Search, ...], known: Truth, competition: Competition
+) -> dict[str, Outcome]:
     """Return image metrics of the queries whose individual occurs elsewhere in the gallery."""
-    neighbours = search.nearest(query, gallery, max(ranks))
-    relevant, total = relevance(neighbours.gallery_ids, holdout.query, holdout.gallery, unknown)
-    relevant, total = relevant[total > 0], total[total > 0]
-    values = {f"map_at_{n}": metrics.average_precision_at_k(relevant, total, n) for n in ranks}
+    task = competition.task
+    ranks = {_IMAGE_K, task.k} if task.answers == "images" else {_IMAGE_K}
+    relevant = known.relevant - (1 if task.with_itself else 0)
+    asked = np.flatnonzero(relevant > 0)
+    if not len(asked):
+        return {}
+    most = int(relevant.max())
+    whole = most <= _MOST_ANSWERS // len(known.query_ids)  # R-precision looks at that many
+    ranking = rankings.images(embeddings, searches, max(most if whole else 1, *ranks))
+    hits, relevant = truth.relevance(ranking, known)[asked], relevant[asked]
+    ids: Strings = strings(known.query_ids[asked])
     recalls = sorted({1, 5, *ranks})
-    return values | {f"recall_at_{n}": metrics.recall_at_k(relevant, n) for n in recalls}
-
-
-def relevance(
-    answer_ids: Strings, query: ImageSet, gallery: ImageSet, unknown: str | None
-) -> tuple[metrics.Hits, np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """Return which answers (q, k) show the query's individual, and how many of the gallery do.
-
-    An image of unknown label matches nothing, a query never itself.
-    """
-    assert query.labels is not None and gallery.labels is not None  # noqa: S101, PT018
-    label_of = dict(zip(gallery.image_ids, gallery.labels, strict=True))
-    nobody = {"", unknown or ""}
-    found = np.array(
-        [[label_of.get(answer, "") for answer in row] for row in answer_ids], dtype=np.str_
-    ).reshape(answer_ids.shape)
-    known = ~np.isin(query.labels, list(nobody))
-    relevant = (found == query.labels[:, None]) & known[:, None]
-    names, counts = np.unique(gallery.labels, return_counts=True)
-    count_of = dict(zip(names, counts, strict=True))
-    itself = np.isin(query.image_ids, gallery.image_ids)
-    total = np.array([count_of.get(label, 0) for label in query.labels], dtype=np.int64) - itself
-    return relevant, np.where(known, total, 0)
+    values = {
+        f"map_at_{n}": metrics.average_precision_at_k(hits, relevant, n) for n in sorted(ranks)
+    }
+    values |= {f"recall_at_{n}": metrics.recall_at_k(hits, n) for n in recalls}
+    if whole:
+        values["r_precision"] = metrics.r_precision(hits, relevant)
+    return {name: Mean(ids, value) for name, value in values.items()}

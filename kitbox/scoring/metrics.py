@@ -1,4 +1,4 @@
-"""Retrieval metrics, per query, so that means and intervals are taken over queries."""
+"""Metrics: of each query alone where a mean is taken over queries, else of all of them at once."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,13 +7,18 @@ from kitbox.records import Integers, Ranking, Strings
 
 Hits = NDArray[np.bool_]
 PerQuery = NDArray[np.float64]
+Numbers = NDArray[np.float64]
+
+# Entropies and numbers of pairs this close, as shares, are equal but for rounding.
+_ROUNDING = 1e-12
 
 
 def recall_at_k(relevant: Hits, k: int) -> PerQuery:
     """Return for each query 1 if any of its first k answers is relevant, else 0.
 
-    `relevant (q, ≥k)` marks the relevant answers, best first. This is CMC@k, which the field
-    calls recall@k; it is not the share of relevant images that were found.
+    `relevant (q, w)` marks the relevant answers, best first; places beyond w are not relevant.
+    This is CMC@k, which the field calls recall@k; it is not the share of relevant images that
+    were found.
     """
     return np.asarray(relevant[:, :k].any(axis=1), dtype=np.float64)
 
@@ -21,10 +26,11 @@ def recall_at_k(relevant: Hits, k: int) -> PerQuery:
 def average_precision_at_k(relevant: Hits, relevant_total: Integers, k: int) -> PerQuery:
     """Return each query's average precision at k, divided by min(k, relevant_total).
 
-    `relevant (q, ≥k)` marks the relevant answers, best first; `relevant_total (q,)` counts the
-    relevant images of the whole gallery and is at least 1. One hit at rank 1 of three relevant
-    images, k = 5: (1/1) / min(5, 3) = 0.333. Kaggle's and the landmark challenges' denominator;
-    other libraries divide by the hits found (1.0 here) or by all relevant images.
+    `relevant (q, w)` marks the relevant answers, best first; places beyond w are not relevant;
+    `relevant_total (q,)` counts the relevant images of the whole gallery and is at least 1. One
+    hit at rank 1 of three relevant images, k = 5: (1/1) / min(5, 3) = 0.333. Kaggle's and the
+    landmark challenges' denominator; other libraries divide by the hits found (1.0 here), by all
+    relevant images, or by k. The order of the answers decides, whatever their similarities.
     """
     hits = relevant[:, :k].astype(np.float64)
     ranks = np.arange(1, hits.shape[1] + 1)
@@ -41,3 +47,85 @@ def label_average_precision_at_k(ranking: Ranking, truth: Strings, k: int) -> Pe
     """
     hits = (ranking.answers[:, :k] == truth[:, None]) & (truth != "")[:, None]
     return np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1), 0.0)
+
+
+def r_precision(relevant: Hits, relevant_total: Integers) -> PerQuery:
+    """Return the share of relevant answers among each query's first R, R = relevant_total.
+
+    `relevant (q, w)`, `relevant_total (q,)` at least 1. The divisor stays R where w is smaller:
+    places that were not answered are not relevant. Source: Manning, Raghavan and Schütze,
+    Introduction to Information Retrieval, 8.4; in metric learning Musgrave et al. (2020).
+    """
+    among_first = np.arange(relevant.shape[1]) < relevant_total[:, None]
+    found: PerQuery = (relevant & among_first).sum(axis=1) / relevant_total
+    return found
+
+
+def row_f1(answers: Strings, relevant: Hits, relevant_total: Integers) -> PerQuery:
+    """Return each query's 2|A ∩ B| / (|A| + |B|), A its answers and B its relevant images.
+
+    `answers (q, w)` without repeats, '' where there is none; `relevant (q, w)` marks those in B;
+    `relevant_total (q,)` is |B|. The query's own image is in B where the competition wants it
+    among the answers (Shopee product matching). Nothing answered where nothing is relevant is 1.
+    """
+    answered = answers != ""
+    both = (relevant & answered).sum(axis=1)
+    sizes = answered.sum(axis=1) + relevant_total
+    return np.where(sizes > 0, 2.0 * both / np.maximum(sizes, 1), 1.0)
+
+
+def gap(
+    confidence: Numbers, correct: Hits, answerable: Hits, weights: Numbers | None = None
+) -> Numbers:
+    """Return the global average precision GAP = 1/M Σᵢ P(i)·rel(i), one number per weighting.
+
+    The answers of all queries, one each, stand in one list, confidence falling; P(i) is the
+    precision of the first i, rel(i) whether answer i is correct, M the number of `answerable`
+    queries. A query whose confidence is -inf gave no answer; an answer to a query that is not
+    answerable is false. Of equal confidences the earlier query comes first. All are (n,).
+    `weights (..., n)` counts a query as so many copies of one confidence, precision taken after
+    the last of them; the result has shape (...), NaN where nothing is answerable.
+    Source: Perronnin, Liu and Renders (2009), the metric of Google Landmark Recognition.
+    """
+    weights = np.ones(len(confidence)) if weights is None else weights
+    order = np.argsort(-confidence, kind="stable")
+    order = order[confidence[order] > -np.inf]
+    right = (correct & answerable)[order]
+    drawn = weights[..., order]
+    hits = drawn[..., right]
+    answered = np.cumsum(drawn, axis=-1)[..., right]
+    # nothing was drawn yet: no hit either, so that any divisor will do
+    precision = np.cumsum(hits, axis=-1) / np.where(answered > 0, answered, 1.0)
+    return quotient((hits * precision).sum(axis=-1), weights @ answerable.astype(np.float64))
+
+
+def beyond_chance(both: Numbers, clusters: Numbers, identities: Numbers, pairs: Numbers) -> Numbers:
+    """Return the adjusted Rand index from numbers of pairs: in one cell, cluster, identity; all.
+
+    (both − E) / (½ (clusters + identities) − E), E = clusters · identities / pairs: 1 if equal, 0
+    on average by chance, at least −0.5. Partitions that leave nothing to chance (one part, or
+    parts of one) and are equal score 1. Source: Hubert and Arabie (1985); AnimalCLEF 2026 takes
+    the mean over data sets.
+    """
+    expected = clusters * identities / np.where(pairs > 0, pairs, 1.0)
+    room = (clusters + identities) / 2 - expected
+    trivial = room <= _ROUNDING * (clusters + identities)
+    return np.where(trivial, 1.0, (both - expected) / np.where(trivial, 1.0, room))
+
+
+def shared_information(both: Numbers, clusters: Numbers, identities: Numbers) -> Numbers:
+    """Return the normalised mutual information from the entropies of cells, clusters, identities.
+
+    2 I / (H(clusters) + H(identities)), in [0, 1]: the arithmetic mean of the entropies
+    normalises, as in scikit-learn; other libraries take the geometric mean. Partitions of one part
+    each, which have no entropy, score 1.
+    """
+    entropy = clusters + identities
+    trivial = entropy <= _ROUNDING
+    found = 2 * (entropy - both) / np.where(trivial, 1.0, entropy)
+    return np.where(trivial, 1.0, np.where(found < _ROUNDING, 0.0, np.minimum(found, 1.0)))
+
+
+def quotient(part: Numbers, whole: Numbers) -> Numbers:
+    """Return part / whole, NaN where whole is 0."""
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), np.nan)

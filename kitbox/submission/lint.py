@@ -1,134 +1,235 @@
-"""Says whether the leaderboard would take a file: by line, with the fix."""
+"""Says whether the leaderboard would take a file: by line and column, with the fix."""
 
-import csv
-import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
+from kitbox.competition import protocol
+from kitbox.competition.lists import Listed
 from kitbox.competition.settings import Competition
-from kitbox.errors import KitboxError, did_you_mean, more
-from kitbox.records import ImageSet
+from kitbox.errors import KitboxError
+from kitbox.records import ImageSet, Search
+from kitbox.submission import expected, findings, form, rows
+from kitbox.submission.expected import Expected
+from kitbox.submission.findings import Finding, Suggestions
+from kitbox.submission.rows import Field, Row
 
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One reason why a leaderboard would refuse a file or count it wrong."""
-
-    line: int
-    what: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.what}"
-
-
 def lint_file(
-    path: Path, competition: Competition, labelled: ImageSet, test: ImageSet | None
+    path: Path,
+    competition: Competition,
+    listed: Listed,
+    earlier: Mapping[str, str] | None = None,
 ) -> list[Finding]:
-    """Return what is wrong with a file; raises KitboxError where it cannot be read at all."""
+    """Return what is wrong with a file; raises KitboxError where it cannot be read at all.
+
+    `earlier` names the submissions that were sent before, by the sha256 of their bytes.
+    """
     try:
-        return lint(path.read_bytes(), competition, labelled, test)
+        data = path.read_bytes()
     except OSError as error:
         raise KitboxError(f"cannot read {path}: {error.strerror}") from error
+    labelled, test = listed.labelled, listed.test
+    searches = () if test is None else protocol.of_test(test, labelled, listed.index, competition)
+    found = lint(data, competition, labelled, test, searches)
+    same = (earlier or {}).get(sha256(data).hexdigest())
+    if same is not None:
+        what = f"these bytes were sent before, as {same}, and would score the same; send another "
+        found = [Finding(1, 1, what + "list, or upload with --again"), *found]
+    return found
 
 
 def lint(
-    data: bytes, competition: Competition, labelled: ImageSet, test: ImageSet | None
+    data: bytes,
+    competition: Competition,
+    labelled: ImageSet,
+    test: ImageSet | None,
+    searches: tuple[Search, ...],
 ) -> list[Finding]:
     """Return what is wrong with the bytes of a submission, in the order of lines."""
     if test is None:
         raise KitboxError("this competition has no test images; set images.test_folder")
-    findings = list(_bytes_findings(data))
+    found = list(_of_bytes(data, competition))
     try:
         written = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        return [*findings, Finding(line, f"not UTF-8 at byte {error.start}; save it as UTF-8")]
-    reader = csv.reader(io.StringIO(written))
-    try:
-        lines = [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        return [*findings, Finding(max(reader.line_num, 1), str(error))]
-    header = list(competition.submission.header)
-    if header:
-        given = lines[0][1] if lines else []
-        if given != header:
-            findings.append(Finding(1, f"the header is {','.join(given)}, not {','.join(header)}"))
-        lines = lines[1:] if given and given[0] not in set(test.image_ids.tolist()) else lines
-    findings += _rows_findings(lines, competition, labelled, test)
-    return sorted(findings, key=lambda finding: finding.line)
+        what = f"not UTF-8 at byte {error.start}; save it as UTF-8"
+        return [*found, Finding(*_place(data, error.start), what)]
+    asked = expected.of(competition, labelled, test, searches)
+    given = rows.rows(written)
+    header = competition.submission.header
+    first = next(given, None) if header else None
+    names = () if first is None else tuple(field.text for field in first.fields)
+    if names != header:
+        what = f"the header is {','.join(names) or 'missing'}, not {','.join(header)}; "
+        found.append(Finding(1, 1, what + "write it on line 1"))
+    if first is not None and names[0] in asked.place:  # no header, but a query
+        given = chain([first], given)
+    if competition.submission.layout == "long":
+        found += _of_long(given, asked)
+    else:
+        found += _of_wide(given, competition.submission.layout, asked)
+    return sorted(found, key=lambda finding: (finding.line, finding.column))
 
 
-def _bytes_findings(data: bytes) -> Iterator[Finding]:
+def _of_bytes(data: bytes, competition: Competition) -> Iterator[Finding]:
     if data.startswith(_BOM):
-        yield Finding(1, "the file begins with a byte-order mark; save it as UTF-8 without one")
-    if b"\r" in data:
-        line = data[: data.index(b"\r")].count(b"\n") + 1
-        yield Finding(line, "lines end in CRLF; save it with bare line feeds")
+        what = "the file begins with a byte-order mark; save it as UTF-8 without one"
+        yield Finding(1, 1, what)
+    at = data.find(b"\r")
+    if at >= 0:
+        ends = "CRLF" if data[at + 1 : at + 2] == b"\n" else "a carriage return alone"
+        yield Finding(*_place(data, at), f"lines end in {ends}; save it with bare line feeds")
+    at = data.find(b"\0")
+    if at >= 0:
+        yield Finding(*_place(data, at), "a null byte; write the file anew as plain text")
+    largest = competition.submission.largest_mb
+    if len(data) > largest * 1e6:
+        what = (
+            f"the file has {len(data) / 1e6:.1f} MB, more than submission.largest_mb = "
+            f"{largest:g}; name fewer answers, or raise it if the leaderboard takes more"
+        )
+        yield Finding(1, 1, what)
 
 
-def _rows_findings(
-    lines: list[tuple[int, list[str]]],
-    competition: Competition,
-    labelled: ImageSet,
-    test: ImageSet,
-) -> Iterator[Finding]:
-    expected = [str(image_id) for image_id in test.image_ids]
-    place = {image_id: i for i, image_id in enumerate(expected)}
-    allowed = _allowed(competition, labelled, test)
-    seen: dict[str, int] = {}
-    for line, row in lines:
-        query = row[0]
-        if query not in place:
-            yield Finding(line, f"'{query}' is not a test image{did_you_mean(query, expected)}")
-        elif query in seen:
-            yield Finding(line, f"query '{query}' is on line {seen[query]} already; remove one row")
+def _place(data: bytes, at: int) -> tuple[int, int]:
+    """Return line and column, in bytes and from 1, of a place in a file."""
+    return data.count(b"\n", 0, at) + 1, at - data.rfind(b"\n", 0, at)
+
+
+def _of_wide(given: Iterator[Row], layout: str, asked: Expected) -> Iterator[Finding]:
+    """Find faults of forms with one row a query."""
+    suggestions, seen, before, line = Suggestions(), dict[str, int](), -1, 1
+    confidences: list[tuple[int, Field]] = []
+    for line, fields in given:
+        query = fields[0]
+        if query.text not in asked.place:
+            yield findings.of_stranger(query, line, asked, suggestions)
+            continue
+        if query.text in seen:
+            what = f"query '{query.text}' is on line {seen[query.text]} already; remove one row"
+            yield Finding(line, query.column, what)
         else:
-            if place[query] != len(seen):
-                yield Finding(
-                    line, f"query '{query}' should be row {place[query] + 1} of the queries"
-                )
-            seen[query] = line
-        yield from _answer_findings(line, row, competition, allowed)
-    missing = [image_id for image_id in expected if image_id not in seen]
-    if missing:
-        last = lines[-1][0] if lines else 1
-        yield Finding(last, f"query '{missing[0]}' is missing{more(len(missing) - 1)}")
+            yield from findings.of_order(query, line, before, asked)
+            seen[query.text], before = line, asked.place[query.text]
+        if layout != "columns" and len(fields) != 2:
+            yield Finding(line, 1, _columns(len(fields), 2))
+        else:
+            yield from _of_row(line, fields, layout, asked, suggestions)
+            if layout == "scored":
+                confidences += [(line, field) for field in rows.words(fields[1])[1::2]]
+    yield from _of_equals(confidences)
+    yield from findings.of_missing(seen, line, asked)
 
 
-def _answer_findings(
-    line: int, row: list[str], competition: Competition, allowed: set[str]
+def _of_row(
+    line: int, fields: tuple[Field, ...], layout: str, asked: Expected, suggestions: Suggestions
 ) -> Iterator[Finding]:
-    task, form = competition.task, competition.submission
-    query, answers = row[0], row[1:]
-    if form.layout == "joined":
-        if len(row) != 2:
-            yield Finding(line, f"{len(row)} columns, not 2")
-            return
-        answers = row[1].split(" ")
-    wanted = min(task.k, len(allowed) - (query in allowed))
-    if len(answers) != wanted:
-        yield Finding(line, f"{len(answers)} answers, not {wanted}")
-    repeated = next((a for i, a in enumerate(answers) if a in answers[:i]), None)
-    if repeated is not None:
-        yield Finding(line, f"answer '{repeated}' is repeated")
-    unknown = next((answer for answer in answers if answer not in allowed), None)
-    if unknown is not None:
-        kind = "a label" if task.answers == "labels" else "an image of the gallery"
-        shown = f"answer '{unknown}' is not {kind}" if unknown.strip() else "an answer is empty"
-        yield Finding(line, shown + did_you_mean(unknown, allowed if len(allowed) < 5000 else ()))
-    if query in answers:
-        yield Finding(line, f"query '{query}' is among its own answers")
+    """Find faults of a query's answers; of several of a kind the first."""
+    query = fields[0].text
+    answers = fields[1:] if layout == "columns" else rows.words(fields[1])
+    column = fields[1].column if len(fields) > 1 else 1
+    if layout == "scored":
+        yield from _of_confidences(line, answers)
+        answers = answers[0::2]
+    yield from findings.of_count(query, answers, line, column, asked)
+    seen: set[str] = set()
+    repeated = wrong = False
+    for answer in answers:
+        if answer.text in seen and not repeated:
+            what = f"answer '{answer.text}' is repeated; name another"
+            yield Finding(line, answer.column, what)
+            repeated = True
+        seen.add(answer.text)
+        if not wrong and not asked.fits(answer.text, query):
+            yield findings.of_answer(query, answer, line, asked, suggestions)
+            wrong = True
+    yield from findings.of_itself(query, answers, line, column, asked)
 
 
-def _allowed(competition: Competition, labelled: ImageSet, test: ImageSet) -> set[str]:
-    if competition.task.answers == "labels":
-        assert labelled.labels is not None  # noqa: S101  labelled images
-        labels = set(labelled.labels.tolist())
-        unknown = competition.images.unknown_label
-        return labels | {unknown} if unknown else labels
-    train_ids, test_ids = set(labelled.image_ids.tolist()), set(test.image_ids.tolist())
-    gallery = competition.task.gallery
-    return {"train": train_ids, "test": test_ids, "train+test": train_ids | test_ids}[gallery]
+def _of_confidences(line: int, given: tuple[Field, ...]) -> Iterator[Finding]:
+    if len(given) % 2:
+        what = "a label stands without its confidence; write 'label confidence'"
+        yield Finding(line, given[-1].column, what)
+    for text, column in given[1::2]:
+        if form.number(text) is None:
+            yield Finding(line, column, f"'{text}' is not a confidence; write a number")
+
+
+def _of_equals(confidences: list[tuple[int, Field]]) -> Iterator[Finding]:
+    """Find that all confidences of a list, each with its line, are the same number."""
+    if len(confidences) > 1 and len({form.number(field.text) for _, field in confidences}) == 1:
+        line, (text, column) = confidences[0]
+        what = f"all answers have the confidence {text}, which orders none; "
+        yield Finding(line, column, what + "let confidences fall with how sure an answer is")
+
+
+def _of_long(given: Iterator[Row], asked: Expected) -> Iterator[Finding]:
+    """Find faults of the form with one row an answer."""
+    suggestions, before, last, line = Suggestions(), -1, "", 1
+    by_query: dict[str, list[Row]] = {}
+    for line, fields in given:
+        query, row = fields[0], Row(line, fields)
+        if len(fields) != 3:
+            yield Finding(line, 1, _columns(len(fields), 3))
+        elif query.text not in asked.place:
+            yield findings.of_stranger(query, line, asked, suggestions)
+        elif query.text not in by_query:
+            yield from findings.of_order(query, line, before, asked)
+            by_query[query.text], before = [row], asked.place[query.text]
+        else:
+            if query.text != last:
+                what = f"rows of query '{query.text}' are apart; put them one after another"
+                yield Finding(line, query.column, what)
+            by_query[query.text].append(row)
+        last = query.text if query.text in by_query else last
+    for name, own in by_query.items():
+        yield from _of_answers(name, own, asked, suggestions)
+        yield from _of_scores(name, own)
+    yield from findings.of_missing(by_query, line, asked)
+
+
+def _of_answers(
+    query: str, own: list[Row], asked: Expected, suggestions: Suggestions
+) -> Iterator[Finding]:
+    """Find faults of the answers in a query's rows."""
+    answers = [row.fields[1] for row in own]
+    yield from findings.of_count(query, answers, own[0].line, answers[0].column, asked)
+    seen: dict[str, int] = {}
+    for (line, _), answer in zip(own, answers, strict=True):
+        if answer.text in seen:
+            what = f"answer '{answer.text}' is on line {seen[answer.text]} already; name another"
+            yield Finding(line, answer.column, what)
+        elif not asked.fits(answer.text, query):
+            yield findings.of_answer(query, answer, line, asked, suggestions)
+        seen[answer.text] = line
+    yield from findings.of_itself(query, answers, own[0].line, answers[0].column, asked)
+
+
+def _of_scores(query: str, own: list[Row]) -> Iterator[Finding]:
+    """Find faults of the scores in a query's rows."""
+    values = set()
+    for line, (_, _, (text, column)) in own:
+        value = form.number(text)
+        values.add(value)
+        if value is None:
+            yield Finding(line, column, f"'{text}' is not a score; write a number from 0 to 1")
+        elif not 0 <= value <= 1:
+            what = f"score {text} is out of range; scores are from 0 to 1"
+            yield Finding(line, column, what)
+    if len(own) > 1 and len(values) == 1:
+        text, column = own[0].fields[2]
+        what = f"all answers of '{query}' have the score {text}, which orders none; "
+        yield Finding(own[0].line, column, what + "let scores fall along the answers")
+
+
+def _columns(count: int, wanted: int) -> str:
+    """Return what to say of a row with too few or too many columns."""
+    noun = "column" if count == 1 else "columns"
+    advice = (
+        "put quotes around a name that has a comma" if count > wanted else "add what is missing"
+    )
+    return f"{count} {noun}, not {wanted}; {advice}"

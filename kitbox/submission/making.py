@@ -2,17 +2,19 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
 from kitbox.embedding import embedder
 from kitbox.ensemble.assembly import Assembled, Member, assemble
 from kitbox.errors import KitboxError
 from kitbox.images.collection import Collection
-from kitbox.records import Embeddings, Progress, Ranking
-from kitbox.retrieval import answers, search
-from kitbox.scoring import local
+from kitbox.records import Embeddings, Progress, Ranking, Scores, Strings, rows_of
+from kitbox.retrieval import ranking as rankings
+from kitbox.scoring import bootstrap, local, outcomes, thresholds
 from kitbox.scoring.local import LocalScore
 from kitbox.submission import form, lint
 from kitbox.workspace import Workspace
@@ -36,10 +38,11 @@ class Locally:
 
 @dataclass(frozen=True)
 class Made:
-    """The text of a submission, and the sizes behind it."""
+    """The text of a submission, the thresholds that cut it, and the sizes behind it."""
 
     text: str
     ranking: Ranking
+    thresholds: dict[str, float]
     queries: int
     gallery: int
     dims: tuple[int, ...]
@@ -64,13 +67,49 @@ def score(
         whiten=recipe.whiten,
         options=options,
     )
-    return Locally(local.evaluate(assembled.embeddings, holdout, competition), assembled.dims)
+    found = local.evaluate(
+        assembled.embeddings, holdout, competition, test_has_groups=collection.test_has_groups
+    )
+    return Locally(found, assembled.dims)
+
+
+def pooled(folds: Sequence[Locally]) -> Locally:
+    """Return the score over the queries of several folds; thresholds are the mean of theirs."""
+    if len(folds) == 1:
+        return folds[0]
+    scores = [fold.score for fold in folds]
+    shared = [name for name in scores[0].outcomes if all(name in s.outcomes for s in scores)]
+    joined = {name: outcomes.pooled([s.outcomes[name] for s in scores]) for name in shared}
+    fitted = {
+        group: float(np.mean([s.thresholds[group] for s in scores if group in s.thresholds]))
+        for group in sorted({group for s in scores for group in s.thresholds})
+    }
+    evidence: dict[str, Any] = {}
+    if fitted:
+        evidence = {"rule": scores[0].evidence["rule"], "folds": [s.evidence for s in scores]}
+    individuals = {query: who for s in scores for query, who in s.individuals.items()}
+    by_metric = {name: bootstrap.score(o, individuals) for name, o in joined.items()}
+    found = LocalScore(Scores(by_metric), joined, fitted, evidence, individuals)
+    return Locally(found, folds[0].dims)
+
+
+def refuse_top_k(recipe: Recipe, competition: Competition) -> None:
+    """Raise KitboxError where a recipe makes more or fewer answers than a list may name."""
+    task, top_k = competition.task, recipe.top_k
+    if top_k in (None, task.k):
+        return
+    single = task.answers in ("label", "clusters")
+    least, most = (1, 1) if single else (task.fewest, task.k)
+    if single or not least <= top_k <= most:
+        span = f"{most}" if least == most else f"{least} to {most}"
+        noun = "answer" if most == 1 else "answers"
+        raise KitboxError(f"--top-k {top_k}: a list names {span} {noun} a query; leave it out")
 
 
 def make(
     members: Sequence[Member],
     recipe: Recipe,
-    threshold: float | None,
+    fitted: dict[str, float],
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
@@ -78,49 +117,68 @@ def make(
 ) -> Generator[Progress, None, Made]:
     """Return the submission of an ensemble; it takes the path of the local score, on test images.
 
-    Raises KitboxError where there is no test, and where its own lint finds something.
+    `fitted` are the thresholds that the holdout gave. Raises KitboxError where there is no test,
+    for a number of answers that no list may have, and where its own lint finds something.
     """
-    test, labelled, task = collection.test, collection.labelled, competition.task
+    test, labelled = collection.test, collection.labelled
     if test is None:
         raise KitboxError("this competition has no test images; set images.test_folder")
-    gallery_ids = {
-        "train": labelled.image_ids,
-        "test": test.image_ids,
-        "train+test": np.concatenate([labelled.image_ids, test.image_ids]),
-    }[task.gallery]
+    refuse_top_k(recipe, competition)
+    image_sets = [labelled, test, *([] if collection.index is None else [collection.index])]
+    gallery = protocol.gallery_of(test, labelled, collection.index, competition)
     assembled: Assembled = yield from assemble(
         members,
-        [labelled, test],
-        gallery_ids,
+        image_sets,
+        gallery.image_ids,
         collection,
         workspace,
         whiten=recipe.whiten,
         options=options,
     )
-    query, gallery = assembled.embeddings.of(test.image_ids), assembled.embeddings.of(gallery_ids)
-    ranking = rank(query, gallery, recipe, threshold, collection, competition)
+    ranking, used = _answered(assembled.embeddings, recipe, fitted, collection, competition)
+    ranking = rankings.in_order(ranking, protocol.query_ids(collection.searches, test))
     text = form.text(ranking, competition)
-    if recipe.top_k in (None, task.k):
-        findings = lint.lint(text.encode(), competition, labelled, test)
-        if findings:
-            raise KitboxError(f"the submission would be refused: {findings[0]}")
-    return Made(text, ranking, len(query), len(gallery), assembled.dims)
+    findings = lint.lint(text.encode(), competition, labelled, test, collection.searches)
+    if findings:
+        raise KitboxError(f"the submission would be refused: {findings[0]}")
+    queries, searched = len(ranking.query_ids), len(gallery)
+    return Made(text, ranking, used, queries, searched, assembled.dims)
 
 
-def rank(
-    query: Embeddings,
-    gallery: Embeddings,
+def _answered(
+    embeddings: Embeddings,
     recipe: Recipe,
-    threshold: float | None,
+    fitted: dict[str, float],
     collection: Collection,
     competition: Competition,
-) -> Ranking:
-    """Return the answers of queries as the competition asks for them."""
-    task, unknown = competition.task, competition.images.unknown_label
-    k = recipe.top_k or task.k
-    if task.answers == "images":
-        return answers.images(search.nearest(query, gallery, k))
-    ranking = answers.labels(query, gallery, collection.labelled, k, unknown)
-    if unknown is None or threshold is None:
-        return ranking
-    return answers.with_unknown(ranking, unknown, threshold)
+) -> tuple[Ranking, dict[str, float]]:
+    """Return the answers of the leaderboard's queries, and the thresholds that cut them."""
+    searches, rule = collection.searches, competition.threshold
+    if competition.task.answers == "clusters":
+        trees = rankings.trees(embeddings, searches)
+        used = fitted
+        if rule.rule == "share" and rule.share is not None:
+            used = thresholds.cut_by_share(trees, rule.share, by_group=rule.by_group)
+        return rankings.cut(trees, searches, used), used
+    ranking = rankings.rank(embeddings, searches, collection.labelled, competition, recipe.top_k)
+    if not competition.decides:
+        return ranking, {}
+    groups = np.concatenate([np.full(len(s.query_ids), s.name) for s in searches])
+    if competition.threshold.by_group and len(searches) == 1:
+        groups = _groups_of_test(ranking, collection)
+    used = fitted
+    if rule.rule == "share" and rule.share is not None:
+        used = thresholds.by_share(ranking, groups, rule.share, competition)
+    limits = rankings.of_groups(used, thresholds.groups_of(groups, competition))
+    return rankings.decide(ranking, limits, competition), used
+
+
+def _groups_of_test(ranking: Ranking, collection: Collection) -> Strings:
+    """Return the group of each query: of its list, else of its first answer, as on the holdout."""
+    test, labelled = collection.test, collection.labelled
+    assert test is not None  # noqa: S101  the caller's test images
+    if test.groups is not None:
+        [search] = collection.searches
+        return test.groups[rows_of(search.query_images, test.image_ids)]
+    # a test list rarely tells the species; that of the first answer stands for it
+    return thresholds.groups_of_answers(ranking, labelled)

@@ -18,6 +18,7 @@ from kitbox.files import digest_of, read_json, write_json, write_text
 from kitbox.images.collection import Collection
 from kitbox.network.checkpoint import read_origin
 from kitbox.records import ImageSet
+from kitbox.submission import ledger
 from kitbox.submission.making import Locally, Made, Recipe
 from kitbox.training.runs import data_digest
 from kitbox.workspace import Workspace
@@ -26,11 +27,13 @@ from kitbox.workspace import Workspace
 PACKAGES = (
     "albumentations",
     "faiss-cpu",
+    "imagehash",
     "lightning-fabric",
     "numpy",
     "pillow",
     "pytorch-metric-learning",
     "scikit-learn",
+    "scipy",
     "timm",
     "torch",
 )
@@ -97,9 +100,11 @@ def build(
         "dim": sum(made.dims),
         "whiten": recipe.whiten,
         "top_k": recipe.top_k or competition.task.k,
-        "threshold": locally.score.threshold,
+        "thresholds": made.thresholds,
+        "threshold_evidence": locally.score.evidence,
         "queries": made.queries,
         "gallery": made.gallery,
+        "metric": competition.metric,
         "scores": locally.score.scores.as_json(),
         "data": data_of(collection),
         "csv": {
@@ -123,6 +128,7 @@ def save(workspace: Workspace, receipt: dict[str, Any], text: str) -> Package:
     package = Package(workspace.submissions / name)
     write_text(package.csv, text)
     write_json(package.receipt, receipt)
+    ledger.made(workspace, receipt, package.folder)
     return package
 
 
@@ -148,7 +154,8 @@ def data_of(collection: Collection) -> dict[str, Any]:
     test = collection.test
     return {
         "labelled": data_digest(collection.labelled),
-        "test": None if test is None else _test_digest(test),
+        "test": None if test is None else _unlabelled_digest(test),
+        "index": None if collection.index is None else _unlabelled_digest(collection.index),
         "holdout": digest_of(sorted(collection.holdout.query.image_ids.tolist())),
         "left_out": sorted({fault.image_id for fault in collection.faults if fault.image_id}),
     }
@@ -178,5 +185,5 @@ def _git(folder: Path, *arguments: str) -> str:
     ).stdout.strip()
 
 
-def _test_digest(test: ImageSet) -> str:
-    return data_digest(test.with_labels(test.image_ids))
+def _unlabelled_digest(images: ImageSet) -> str:
+    return data_digest(images.with_labels(images.image_ids))

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from kitbox.competition.settings import Competition
+from kitbox.competition.settings import Competition, Threshold
 from kitbox.embedding import embedder
 from kitbox.ensemble.assembly import Member
 from kitbox.errors import KitboxError
@@ -38,10 +38,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Reproduced:
-    """All comparisons, and the CSV made again."""
+    """All comparisons, the CSV made again, and what a person should know beside them."""
 
     comparisons: tuple[Comparison, ...]
     text: str
+    told: tuple[str, ...] = ()
 
     @property
     def same_list(self) -> bool:
@@ -60,9 +61,9 @@ def reproduce(
 ) -> Generator[reports.Report, None, Reproduced]:
     """Make the submission of a receipt again and compare; yields reports.
 
-    Networks come from the recorded checkpoints, or with `retrain` from the recorded settings; a
-    plugin file that has changed since is told.
-    Nothing is taken from the embedding cache.
+    Networks come from the recorded checkpoints, or with `retrain` from the recorded settings, and
+    the rule of thresholds from the receipt; a plugin file or a kitbox.toml that has changed since
+    is told. Nothing is taken from the embedding cache.
 
     Raises KitboxError for a receipt whose checkpoints are not here.
     """
@@ -86,23 +87,23 @@ def reproduce(
         scored.append(Member(named, made["holdout"], entry["weight"]))
         members.append(Member(named, made[entry["trained_on"]], entry["weight"]))
     recipe = making.Recipe(whiten=recorded["whiten"], top_k=recorded["top_k"])
-    locally = yield from making.score(scored, recipe, collection, competition, workspace, options)
-    threshold = locally.score.threshold
-    again = yield from making.make(
-        members, recipe, threshold, collection, competition, workspace, options
-    )
+    asked = _with_threshold(competition, recorded)
+    locally = yield from making.score(scored, recipe, collection, asked, workspace, options)
+    fitted = locally.score.thresholds
+    again = yield from making.make(members, recipe, fitted, collection, asked, workspace, options)
     comparisons = [
-        *_compare("competition", recorded["competition"], receipt.settings_of(competition)),
+        *_compare("competition", recorded["competition"], receipt.settings_of(asked)),
         *_compare("data", recorded["data"], receipt.data_of(collection)),
         *_compare("version", recorded["versions"], receipt.versions()),
         *_plugin_comparisons(recorded, workspace),
         *_checkpoint_comparisons(recorded, members),
+        *_compare("threshold", recorded.get("thresholds", {}), again.thresholds),
         *_compare("score", _values(recorded["scores"]), _values(locally.score.scores.as_json())),
         Comparison(
             "submission.csv", recorded["csv"]["sha256"], sha256(again.text.encode()).hexdigest()
         ),
     ]
-    return Reproduced(tuple(comparisons), again.text)
+    return Reproduced(tuple(comparisons), again.text, _of_threshold(competition, asked))
 
 
 def rows_that_differ(text: str, other: str) -> int:
@@ -110,6 +111,27 @@ def rows_that_differ(text: str, other: str) -> int:
     ours, theirs = text.splitlines(), other.splitlines()
     differing = sum(a != b for a, b in zip(ours, theirs, strict=False))
     return differing + abs(len(ours) - len(theirs))
+
+
+def _with_threshold(competition: Competition, recorded: dict[str, Any]) -> Competition:
+    """Return the competition with the rule of the receipt, which --threshold may have set."""
+    rule = recorded["competition"].get("threshold")
+    if rule is None:
+        return competition
+    return competition.model_copy(update={"threshold": Threshold.model_validate(rule)})
+
+
+def _of_threshold(competition: Competition, asked: Competition) -> tuple[str, ...]:
+    """Tell where the rule of kitbox.toml is not the receipt's, which was applied."""
+    if asked.threshold == competition.threshold:
+        return ()
+    applied, today = _shown(asked.threshold), _shown(competition.threshold)
+    return (f"the receipt's threshold was applied ({applied}); kitbox.toml has another ({today})",)
+
+
+def _shown(threshold: Threshold) -> str:
+    values = {"rule": threshold.rule} | threshold.model_dump(exclude_defaults=True)
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _plugin(entry: dict[str, Any]) -> NamedPlugin:
@@ -157,7 +179,7 @@ def _compare(what: str, recorded: Any, again: Any) -> list[Comparison]:
         return [
             comparison
             for key in sorted({*recorded, *again})
-            for comparison in _compare(f"{what} {key}", recorded.get(key), again.get(key))
+            for comparison in _compare(f"{what} {key}".rstrip(), recorded.get(key), again.get(key))
         ]
     return [Comparison(what, str(recorded), str(again))]
 

@@ -301,7 +301,12 @@ class _Trainer:
                 done = min(len(parts) * _INFERENCE_BATCH, len(images))
                 yield Progress("embed holdout", done, len(images))
             embeddings = Embeddings(images.image_ids, np.concatenate(parts))
-            found = local.evaluate(embeddings, self.collection.holdout, self.competition)
+            found = local.evaluate(
+                embeddings,
+                self.collection.holdout,
+                self.competition,
+                test_has_groups=self.collection.test_has_groups,
+            )
             better = epoch > 0 and found.scores.main.value > self.best
             if better:
                 self.best = found.scores.main.value

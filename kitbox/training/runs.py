@@ -127,11 +127,18 @@ def data_digest(images: ImageSet) -> str:
 
 
 def find(
-    workspace: Workspace, named: NamedPlugin, *, on: str, data: str, which: str = "last"
+    workspace: Workspace,
+    named: NamedPlugin,
+    *,
+    on: str,
+    data: str,
+    which: str = "last",
+    fold: int = 1,
 ) -> Checkpoint:
     """Return the last (or best) checkpoint of a plugin's newest finished run on this data.
 
-    Raises KitboxError that says what is missing, and how a run that is there differs.
+    Raises KitboxError that says what is missing, how a run that is there differs, and the command
+    that trains it on the `fold`, whose data this is.
     """
     found = [Run(path.parent) for path in (workspace.runs / named.name).glob("*/run.json")]
     causes = {run.folder: Causes(**read_json(run.causes)) for run in found}
@@ -140,7 +147,8 @@ def find(
         run for run in same if causes[run.folder].on == on and causes[run.folder].data == data
     ]
     finished = [run for run in fitting if run.finished]
-    command = f"run 'kitbox train {named.name}{' --on all' if on == 'all' else ''}'"
+    option = " --on all" if on == "all" else f" --fold {fold}" if fold > 1 else ""
+    command = f"run 'kitbox train {named.name}{option}'"
     if finished:
         newest = max(finished, key=lambda run: run.journal.stat().st_mtime_ns)
         path = newest.best if which == "best" and newest.best.exists() else newest.last

@@ -125,7 +125,7 @@ def test_a_broken_image_stops_a_run_and_can_be_dropped(tmp_path, capsys, monkeyp
     workspace.settings.write_text(text.replace('broken = "stop"', 'broken = "drop"'))
     result = CliRunner().invoke(app, ["data", "holdout", "--json"])
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["labelled images"] == 23
+    assert json.loads(result.stdout)["training images"]["test"] == 23
     assert "left out: unreadable: image" in result.stderr
 
 

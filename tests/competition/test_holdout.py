@@ -1,3 +1,4 @@
+import csv
 import dataclasses
 import random
 from collections import Counter
@@ -8,10 +9,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kitbox.competition import holdout
-from kitbox.competition.settings import Competition
+from kitbox.competition import folds, holdout
+from kitbox.competition.settings import Competition, HoldoutShape
 from kitbox.errors import KitboxError
-from kitbox.records import Holdout, ImageSet
+from kitbox.records import Holdout, ImageSet, strings
 from kitbox.workspace import Workspace
 from tests.circle import competition, image_set
 
@@ -205,25 +206,324 @@ def test_some_query_has_a_match_among_the_training_images(
     assert set(labels(split.query)) & set(labels(split.train))
 
 
+def photographs(*who: str, unit: str | None = None) -> tuple[ImageSet, np.ndarray | None]:
+    """Return images of individuals, numbered in order, and units of one letter each."""
+    images = image_set({f"{i}.jpg": name for i, name in enumerate(who)})
+    return images, None if unit is None else np.array([ord(letter) for letter in unit])
+
+
+@st.composite
+def united(draw: st.DrawFn) -> tuple[ImageSet, np.ndarray]:
+    """Draw images and units that bind some of them to others, mostly of the same individual."""
+    images = draw(SETS)
+    bonds = draw(st.lists(st.sampled_from("000123"), min_size=len(images), max_size=len(images)))
+    units = np.arange(len(images))
+    for row, bond in enumerate(bonds):
+        if row >= int(bond) > 0:
+            units[units == units[row]] = units[row - int(bond)]
+    return images, units
+
+
+FOLDED = st.fixed_dictionaries(
+    {
+        "share": st.floats(0.1, 0.9),
+        "unknown_share": st.sampled_from([0.0, 0.2, 0.5, 1.0]),
+        "frequency_power": st.sampled_from([0.0, 0.5, 1.0, 2.0]),
+        "folds": st.integers(1, 4),
+        "seed": st.integers(0, 100),
+    }
+)
+
+
+def drawn(given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]) -> folds.Folds:
+    return folds.draw(given[0], HoldoutShape(**shape), "new_whale", given[1])
+
+
+def bound(images: ImageSet, units: np.ndarray) -> np.ndarray:
+    """Say of each image whether its unit shows two individuals."""
+    names = np.array(labels(images))
+    return np.array([len(set(names[units == unit])) > 1 for unit in units])
+
+
+@given(united(), FOLDED)
+def test_a_unit_never_straddles_the_split(
+    given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]
+) -> None:
+    asked = drawn(given, shape).asked
+    for unit in np.unique(given[1]):
+        assert len(set(asked[given[1] == unit].tolist())) == 1
+
+
+@given(united(), FOLDED)
+def test_a_picture_under_two_labels_stays_in_training(
+    given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]
+) -> None:
+    assert not drawn(given, shape).asked[bound(*given)].any()
+
+
+@given(united(), FOLDED)
+def test_a_known_query_keeps_a_photograph_of_another_unit_in_training(
+    given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]
+) -> None:
+    (images, units), found = given, drawn(given, shape)
+    names = np.array(labels(images))
+    for fold, strangers in enumerate(found.strangers, 1):
+        left = found.asked != fold
+        for row in np.flatnonzero(found.asked == fold):
+            others = left & (names == names[row]) & (units != units[row])
+            assert others.any() == (names[row] not in strangers)
+            assert not (strangers & set(names[left])), "held out with all photographs"
+
+
+@given(united(), FOLDED)
+def test_folds_ask_about_every_photograph_that_can_be_asked_about(
+    given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]
+) -> None:
+    assume(shape["folds"] > 1 and shape["unknown_share"] < 1)
+    (images, units), found = given, drawn(given, shape)
+    names = np.array(labels(images))
+    strangers = set().union(*found.strangers)
+    for row, name in enumerate(names):
+        several = len(set(units[names == name])) > 1
+        askable = name != "new_whale" and not bound(images, units)[row]
+        assert (found.asked[row] > 0) == (askable and (several or name in strangers))
+
+
+@given(united(), FOLDED)
+def test_no_fold_asks_about_more_than_its_share(
+    given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]
+) -> None:
+    found = drawn(given, shape)
+    share = shape["share"] if shape["folds"] == 1 else 1 / shape["folds"]
+    wanted = round(share * found.images)
+    for fold, strangers in enumerate(found.strangers, 1):
+        asked = np.array(labels(given[0]))[found.asked == fold]
+        assert np.isin(asked, list(strangers)).sum() <= round(shape["unknown_share"] * wanted)
+        if shape["folds"] == 1:
+            assert len(asked) <= wanted
+
+
+@given(united(), FOLDED, st.randoms(use_true_random=False))
+def test_folds_do_not_depend_on_the_order_of_rows(
+    given: tuple[ImageSet, np.ndarray], shape: dict[str, Any], shuffle: random.Random
+) -> None:
+    (images, units), found = given, drawn(given, shape)
+    order = np.array(shuffle.sample(range(len(images)), len(images)))
+    again = drawn((images.take(order), 1000 - units[order]), shape)
+    assert again.asked.tolist() == found.asked[order].tolist()
+    assert again.strangers == found.strangers
+
+
+def test_folds_ask_about_different_photographs_and_about_as_many_each() -> None:
+    images = photographed(*[4] * 30)
+    asked_in = [holdout.split(images, asked(folds=5), fold=fold) for fold in range(1, 6)]
+    names = [name for split in asked_in for name in split.query.image_ids.tolist()]
+    assert sorted(names) == sorted(images.image_ids.tolist())
+    assert [len(split.query) for split in asked_in] == [24] * 5
+
+
+def test_folds_leave_no_remainder() -> None:
+    # ten images in three folds
+    found = folds.draw(photographed(5, 5), HoldoutShape(folds=3), None)
+    assert sorted(np.bincount(found.asked).tolist()) == [0, 3, 3, 4]
+
+
+def test_every_fold_has_its_own_unknown_individuals() -> None:
+    images, shape = photographed(*[3] * 100), {"folds": 4, "unknown_share": 0.2}
+    splits = [holdout.split(images, asked(**shape), fold=fold) for fold in range(1, 5)]
+    strangers = [set(labels(split.query)) - set(labels(split.train)) for split in splits]
+    assert len(set().union(*strangers)) == sum(len(names) for names in strangers)
+    for split in splits:  # 75 queries, a fifth of them in threes
+        assert Counter(split.query_answers.tolist())["new_whale"] == 15
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_group_has_its_share_of_unknown_individuals(count: int) -> None:
+    # 60 lynxes of four photographs, 20 turtles of three, one salamander of two
+    labelled = photographed(*[4] * 60, *[3] * 20, 2)
+    groups = np.repeat(["lynx", "turtle", "salamander"], [240, 60, 2])
+    for seed in range(5):
+        shape = HoldoutShape(share=1 / 3, unknown_share=0.5, folds=count, seed=seed)
+        found = folds.draw(
+            dataclasses.replace(labelled, groups=strings(groups)), shape, None, by_group=True
+        )
+        for fold, strangers in enumerate(found.strangers, 1):
+            names = np.array(labels(labelled))
+            strange = (found.asked == fold) & np.isin(names, list(strangers))
+            assert strange[groups == "lynx"].sum() == 40
+            assert strange[groups == "turtle"].sum() == 9
+            assert not strange[groups == "salamander"].any()
+
+
+def test_groups_that_are_searched_together_share_the_unknown_individuals() -> None:
+    labelled = photographed(*[4] * 60, *[3] * 20)
+    grouped = dataclasses.replace(labelled, groups=strings(["lynx"] * 240 + ["turtle"] * 60))
+    shape = HoldoutShape(unknown_share=0.5)
+    assert folds.draw(grouped, shape, None).strangers == folds.draw(labelled, shape, None).strangers
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 10])
+@pytest.mark.parametrize("unknown_share", [0.1, 0.27, 0.5])
+def test_individuals_who_were_photographed_once_do_not_raise_the_unknown_share(
+    number: int, unknown_share: float
+) -> None:
+    # only as strangers can they be asked about, so that folds are smaller than 1 / folds
+    images = photographed(*[4] * 320, *[1] * 300)
+    shape = HoldoutShape(folds=number, unknown_share=unknown_share)
+    found = folds.draw(images, shape, None)
+    for fold, strangers in enumerate(found.strangers, 1):
+        queries = np.array(labels(images))[found.asked == fold]
+        strange = np.isin(queries, list(strangers)).sum()
+        assert strange / len(queries) == pytest.approx(unknown_share, abs=2 / len(queries))
+
+
+@pytest.mark.parametrize("fold", [0, 3])
+def test_a_fold_that_is_none_is_refused(fold: int) -> None:
+    with pytest.raises(KitboxError) as caught:
+        holdout.split(photographed(*[3] * 10), asked(folds=2), fold=fold)
+    assert str(caught.value) == f"there is no fold {fold}: kitbox.toml has holdout.folds = 2"
+
+
+def test_a_unit_that_is_too_large_is_left_in_training() -> None:
+    # four of ten images are wanted; the unit of a's five does not fit, and b gives what it can
+    images, units = photographs(*"aaaaaaabbb", unit="xxxxxyzuvw")
+    for seed in range(20):
+        found = folds.draw(images, HoldoutShape(share=0.4, seed=seed), None, units)
+        assert not found.asked[:5].any()
+        assert 3 <= found.asked.sum() <= 4
+
+
+def test_an_individual_with_a_picture_under_two_labels_is_not_held_out() -> None:
+    # the last picture of a is also a picture of b
+    images, units = photographs(*"aabbccdd", unit="stxxyzuv")
+    units[1], units[2] = ord("x"), ord("x")
+    for seed in range(20):
+        shape = HoldoutShape(share=0.5, unknown_share=1.0, seed=seed)
+        assert set(folds.draw(images, shape, None, units).strangers[0]) <= {"c", "d"}
+
+
+def test_strangers_only_leave_no_individual_on_both_sides() -> None:
+    images = photographed(*[1, 2, 3, 4] * 20, unknown=9)
+    split = holdout.split(images, asked("test", share=0.3, unknown_share=1.0))
+    assert not set(labels(split.query)) & set(labels(split.train))
+    assert set(split.query_answers.tolist()) == {"new_whale"}
+    assert len(split.query) == 60
+    assert split.gallery.image_ids.tolist() == split.query.image_ids.tolist()
+
+
+def test_strangers_who_were_photographed_once_find_nobody() -> None:
+    with pytest.raises(KitboxError, match="a holdout needs individuals with two photographs"):
+        holdout.split(photographed(*[1] * 20), asked("test", unknown_share=1.0))
+
+
+def test_an_index_is_played_by_the_queries() -> None:
+    given = competition(
+        gallery="index",
+        answers="images",
+        images={"index_folder": "index"},
+        holdout={"unknown_share": 1.0},
+    )
+    split = holdout.split(photographed(*[3] * 20), given)
+    assert split.gallery.image_ids.tolist() == split.query.image_ids.tolist()
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.0])
+def test_individuals_come_in_proportion_to_a_power_of_their_photographs(power: float) -> None:
+    # of 2, 4 and 8 photographs, one is drawn; Efraimidis and Spirakis, 2006
+    images, draws = photographed(2, 4, 8), 1500
+    first: Counter[str] = Counter()
+    for seed in range(draws):
+        shape = HoldoutShape(share=1 / 14, frequency_power=power, seed=seed)
+        [row] = np.flatnonzero(folds.draw(images, shape, None).asked)
+        first[labels(images)[row]] += 1
+    weights = np.array([2, 4, 8]) ** power
+    for who, wanted in zip(("w0", "w1", "w2"), weights / weights.sum(), strict=True):
+        deviation = np.sqrt(wanted * (1 - wanted) / draws)
+        assert abs(first[who] / draws - wanted) < 4 * deviation
+
+
+def test_rare_individuals_are_asked_about_where_photographs_do_not_count() -> None:
+    images = photographed(*[40] * 3, *[2] * 60)
+    rare = {f"w{who}" for who in range(3, 63)}
+    shares = [
+        np.isin(
+            labels(holdout.split(images, asked(frequency_power=power)).query), list(rare)
+        ).mean()
+        for power in (0.0, 1.0, 2.0)
+    ]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] > 0.85  # 60 of 63 individuals
+    assert 0.3 < shares[1] < 0.6  # 120 of 240 photographs
+    assert shares[2] < 0.1
+
+
+def write(images: ImageSet, given: Competition, workspace: Workspace) -> str:
+    found = folds.draw(images, given.holdout, given.images.unknown_label)
+    holdout.write(found, images, given, workspace)
+    return workspace.holdout.read_text()
+
+
 def test_a_split_is_written_down_for_people(workspace: Workspace) -> None:
-    train = image_set({"c.jpg": "Boo", "b.jpg": "Ahab"})
-    query = image_set({"z.jpg": "Boo", "a.jpg": "Cleo, the old"})
-    split = Holdout(train, query, train, np.array(["Boo", "new_whale"]))
-    holdout.write(split, workspace)
+    images = image_set(
+        {"c.jpg": "Boo", "b.jpg": "Ahab", "z.jpg": "Boo", "a.jpg": "Cleo, the old", "d.jpg": "Boo"}
+    )
+    given = asked()
+    found = folds.Folds(np.array([0, 0, 1, 1, 0]), (frozenset({"Cleo, the old"}),), 5, 3)
+    holdout.write(found, images, given, workspace)
     assert workspace.holdout.read_text() == (
         "image,side,label,answer\n"
         'a.jpg,query,"Cleo, the old",new_whale\n'
         "z.jpg,query,Boo,Boo\n"
         "b.jpg,train,Ahab,Ahab\n"
         "c.jpg,train,Boo,Boo\n"
+        "d.jpg,train,Boo,Boo\n"
     )
 
 
+def test_of_several_folds_it_is_written_down_which_asks_about_an_image(
+    workspace: Workspace,
+) -> None:
+    images = image_set({"c.jpg": "Boo", "b.jpg": "Boo", "a.jpg": "Cleo", "d.jpg": "Ahab"})
+    found = folds.Folds(np.array([2, 1, 2, 0]), (frozenset(), frozenset({"Cleo"})), 4, 3)
+    holdout.write(found, images, asked(folds=2), workspace)
+    assert workspace.holdout.read_text() == (
+        "image,side,label,answer,fold\n"
+        "b.jpg,query,Boo,Boo,1\n"
+        "a.jpg,query,Cleo,new_whale,2\n"
+        "c.jpg,query,Boo,Boo,2\n"
+        "d.jpg,train,Ahab,Ahab,\n"
+    )
+
+
+@pytest.mark.parametrize("shape", [{}, {"folds": 3, "unknown_share": 0.3}])
+def test_what_is_written_down_is_what_is_asked(workspace: Workspace, shape: dict[str, Any]) -> None:
+    images, given = photographed(*[3] * 30, unknown=5), asked(**shape)
+    rows = list(csv.DictReader(write(images, given, workspace).splitlines()))
+    assert len(rows) == len(images)
+    for fold in range(1, given.holdout.folds + 1):
+        written = {
+            row["image"]: f"query: {row['answer']}"
+            for row in rows
+            if row["side"] == "query" and row.get("fold", "1") == str(fold)
+        }
+        found = sides(holdout.split(images, given, fold=fold))
+        assert written == {name: side for name, side in found.items() if side != "train"}
+
+
 def test_an_unchanged_split_is_not_written_again(workspace: Workspace) -> None:
-    split = holdout.split(photographed(*[3] * 10), asked())
-    holdout.write(split, workspace)
+    write(photographed(*[3] * 10), asked(), workspace)
     written = workspace.holdout.stat().st_ino
-    holdout.write(split, workspace)
+    write(photographed(*[3] * 10), asked(), workspace)
     assert workspace.holdout.stat().st_ino == written
-    holdout.write(holdout.split(photographed(*[3] * 11), asked()), workspace)
-    assert workspace.holdout.read_text().count("\n") == 34
+    assert write(photographed(*[3] * 11), asked(), workspace).count("\n") == 34
+
+
+@pytest.mark.parametrize("gallery", ["test", "train"])
+def test_distractors_are_searched_beside_the_queries(gallery: str) -> None:
+    images = photographed(3, 3, 3, 3, unknown=2)
+    shape = {"share": 0.5, "unknown_share": 0.5}
+    alone = holdout.split(images, asked(gallery, **shape))
+    beside = holdout.split(images, asked(gallery, **shape, distractors=True))
+    assert sides(beside) == sides(alone)
+    assert set(beside.gallery.image_ids) == set(images.image_ids)
+    assert len(alone.gallery) < len(images)

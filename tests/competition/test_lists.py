@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,15 @@ def test_how_a_list_was_saved_does_not_matter(data: Path, train: bytes) -> None:
             "image 'd.jpg' is not in train; correct the row or remove it",
         ),
         ("Image,Id\n", "{data}/train.csv names no usable image"),
+        (
+            "Image,Id\na.jpg,Ahab\nb.jpg,Smith, John\n",
+            "{data}/train.csv line 3: 3 cells in 2 columns, ' John' is too many; "
+            'put a value with a comma into quotes, as "Smith, John"',
+        ),
+        (
+            "Image;Id\na.jpg;Ahab\n",
+            "{data}/train.csv line 1: the separator is ';' and must be ','; save it with commas",
+        ),
     ],
     ids=[
         "missing column",
@@ -100,6 +110,8 @@ def test_how_a_list_was_saved_does_not_matter(data: Path, train: bytes) -> None:
         "open quote",
         "no image there",
         "no row",
+        "a name with a comma",
+        "semicolons",
     ],
 )
 @pytest.mark.parametrize("broken", ["stop", "drop"])
@@ -109,6 +121,12 @@ def test_a_list_that_cannot_be_used_stops_the_run(
     with pytest.raises(KitboxError) as caught:
         lists.read(asked(data, train, broken=broken))
     assert str(caught.value) == message.format(data=data)
+
+
+def test_empty_cells_at_the_end_of_a_row_do_no_harm(data: Path) -> None:
+    listed = lists.read(asked(data, "Image,Id\na.jpg,Ahab,, \nb.jpg,Boo,\n")).labelled
+    assert listed.labels is not None
+    assert listed.labels.tolist() == ["Ahab", "Boo"]
 
 
 @pytest.mark.parametrize("broken", ["stop", "drop"])
@@ -229,7 +247,7 @@ def test_test_images_inside_the_folder_of_folders_are_no_individual(tmp_path: Pa
     [
         (
             {"train_folder": "trian"},
-            "there is no folder {data}/trian; correct images.train_folder",
+            "there is no folder {data}/trian; correct images.train_folder; did you mean train?",
         ),
         (
             {"train_folder": "test"},
@@ -290,7 +308,9 @@ def test_a_query_that_cannot_be_answered_is_never_left_out(
 def test_a_missing_test_folder_is_named(data: Path) -> None:
     with pytest.raises(KitboxError) as caught:
         lists.read(asked(data, ONE, test_folder="tset"))
-    assert str(caught.value) == f"there is no folder {data}/tset; correct images.test_folder"
+    assert str(caught.value) == (
+        f"there is no folder {data}/tset; correct images.test_folder; did you mean test?"
+    )
 
 
 @pytest.mark.parametrize("more", ["", "; 1 more like it"])
@@ -319,8 +339,8 @@ def test_boxes_belong_to_images_by_name(data: Path) -> None:
 @pytest.mark.parametrize(
     ("box", "message"),
     [
-        ("1,2,3", "boxes.csv line 2: box 1,2,3, is not four numbers"),
-        ("1,2,3,x", "boxes.csv line 2: box 1,2,3,x is not four numbers"),
+        ("1,2,3", "boxes.csv line 2: box 1,2,3, is not four numbers; correct the row"),
+        ("1,2,3,x", "boxes.csv line 2: box 1,2,3,x is not four numbers; correct the row"),
         (
             "3,2,1,4",
             "boxes.csv line 2: box 3,2,1,4 is empty; "
@@ -340,3 +360,264 @@ def test_a_box_that_is_none_is_refused(data: Path, box: str, message: str) -> No
     with pytest.raises(KitboxError) as caught:
         lists.read(asked(data, ONE, boxes="boxes.csv"))
     assert str(caught.value).startswith(message)
+
+
+def test_boxes_that_name_no_image_are_refused(data: Path) -> None:
+    (data / "boxes.csv").write_text("image,x0,y0,x1,y1\ntrain/a.jpg,1,2,3,4\n")
+    with pytest.raises(KitboxError) as caught:
+        lists.read(asked(data, ONE, boxes="boxes.csv"))
+    assert str(caught.value) == (
+        "boxes.csv has no box of any image: it names 'train/a.jpg', "
+        "where images are called as 'a.jpg'; correct its names"
+    )
+
+
+def test_a_misspelt_column_gets_a_suggestion(data: Path) -> None:
+    with pytest.raises(KitboxError) as caught:
+        lists.read(asked(data, ONE, image_column="Imge"))
+    assert str(caught.value) == (
+        f"{data}/train.csv line 1: no column 'Imge' among Image, Id; did you mean Image?; "
+        "correct the header, or the column's name in kitbox.toml"
+    )
+
+
+def test_a_folder_in_the_place_of_a_list_is_no_list(data: Path) -> None:
+    with pytest.raises(KitboxError, match=r"there is no list .*/test; correct its name in"):
+        lists.read(asked(data, train_list="test"))
+
+
+@pytest.mark.parametrize("broken", ["stop", "drop"])
+def test_a_list_of_images_in_a_folder_that_is_not_there_is_named(data: Path, broken: str) -> None:
+    with pytest.raises(KitboxError) as caught:
+        lists.read(asked(data, ONE, train_folder="trains", broken=broken))
+    assert str(caught.value) == (
+        f"there is no folder {data}/trains; correct images.train_folder; did you mean train?"
+    )
+
+
+def test_a_column_may_be_called_anything(data: Path) -> None:
+    header = "image.file:name[0]"
+    listed = lists.read(asked(data, f"{header},Id\na.jpg,Ahab\n", image_column=header))
+    assert pairs(listed) == [("a.jpg", "Ahab")]
+
+
+def test_a_row_without_an_image_is_faulty(data: Path) -> None:
+    with pytest.raises(KitboxError) as caught:
+        lists.read(asked(data, "Image,Id\na.jpg,Ahab\n,Boo\n"))
+    assert str(caught.value) == (
+        "train.csv line 3: the column 'Image' is empty; fill it in or remove the row" + GO_ON
+    )
+
+
+def test_a_file_name_is_made_of_the_columns_of_its_row(data: Path) -> None:
+    photographs(data / "train", "3/e.jpg", "4/f.png")
+    listed = lists.read(
+        asked(
+            data,
+            "Image,chain,Id\ng,3,Ahab\nf,4,Boo\n",
+            train_file="{chain}/{Image}.*",
+            broken="drop",
+        )
+    )
+    assert pairs(listed) == [("f", "Boo")]
+    assert listed.labelled.paths == (data / "train/4/f.png",)
+    assert [str(fault) for fault in listed.faults] == [
+        "train.csv line 2: image '3/g.*' is not in train; correct the row or remove it"
+    ]
+
+
+def test_a_file_template_needs_its_columns(data: Path) -> None:
+    with pytest.raises(KitboxError, match=r"train\.csv line 1: no column 'chain' among Image, Id;"):
+        lists.read(asked(data, ONE, train_file="{chain}/{Image}"))
+
+
+def test_many_ids_may_share_a_file(data: Path) -> None:
+    rows = "Image,file,Id\np1,a.jpg,Ahab\np2,a.jpg,Boo\n"
+    listed = lists.read(asked(data, rows, train_file="{file}"))
+    assert listed.labelled.paths == (data / "train/a.jpg",) * 2
+
+
+def test_one_list_of_all_images_has_a_column_that_parts_them(data: Path) -> None:
+    rows = "Image,Id,split\nb.jpg,Boo,database\ny.jpg,,query\na.jpg,Ahab,database\nx.jpg,,query\n"
+    photographs(data, "all/a.jpg", "all/b.jpg", "all/x.jpg", "all/y.jpg")
+    given = {"split_column": "split", "train_split": "database", "test_split": "query"}
+    listed = lists.read(asked(data, rows, train_folder="all", **given))
+    assert pairs(listed) == [("b.jpg", "Boo"), ("a.jpg", "Ahab")]
+    assert listed.test is not None
+    assert listed.test.image_ids.tolist() == ["y.jpg", "x.jpg"]
+    assert listed.test.paths == (data / "all/y.jpg", data / "all/x.jpg")
+
+
+@pytest.mark.parametrize("setting", ["train_split", "test_split"])
+def test_a_split_that_no_row_has_is_named(data: Path, setting: str) -> None:
+    rows = "Image,Id,split\na.jpg,Ahab,train\nb.jpg,,test\n"
+    with pytest.raises(KitboxError) as caught:
+        lists.read(asked(data, rows, split_column="split", **{setting: "database"}))
+    assert str(caught.value) == (
+        f"{data}/train.csv has no row where split is 'database'; correct images.{setting}"
+    )
+
+
+def test_a_list_of_queries_of_its_own_has_no_split(data: Path) -> None:
+    (data / "queries.csv").write_text("Image\nx.jpg\n")
+    rows = "Image,Id,split\na.jpg,Ahab,train\nb.jpg,Boo,none\n"
+    listed = lists.read(
+        asked(data, rows, split_column="split", test_list="queries.csv", test_folder="test")
+    )
+    assert pairs(listed) == [("a.jpg", "Ahab")]
+    assert listed.test is not None
+    assert listed.test.image_ids.tolist() == ["x.jpg"]
+
+
+def test_groups_are_mended(data: Path) -> None:
+    rows = "Image,Id,species\na.jpg,Ahab,kiler_whale\nb.jpg,Boo,killer_whale\nc.jpg,Cleo,beluga\n"
+    given = {"group_column": "species", "group_names": {"kiler_whale": "killer_whale"}}
+    found = lists.read(asked(data, rows, **given)).labelled.groups
+    assert found is not None
+    assert found.tolist() == ["killer_whale", "killer_whale", "beluga"]
+
+
+def test_a_list_that_does_not_tell_the_species_has_no_groups(data: Path) -> None:
+    (data / "sample.csv").write_text("Image,Id\nx.jpg,A\n")
+    rows = "Image,Id,species\na.jpg,Ahab,beluga\n"
+    given = {"group_column": "species", "test_folder": "test", "test_list": "sample.csv"}
+    listed = lists.read(asked(data, rows, **given))
+    assert listed.test is not None
+    assert listed.test.groups is None
+
+
+def test_times_of_several_kinds_are_seconds(data: Path) -> None:
+    rows = (
+        "Image,Id,met,at\n"
+        "a.jpg,Ahab,e1,1970-01-02\n"
+        "b.jpg,Boo,,1970-01-01 00:01:00\n"
+        "c.jpg,Cleo,e1,\n"
+    )
+    found = lists.read(asked(data, rows, encounter_column="met", time_column="at")).labelled
+    assert found.encounters is not None
+    assert found.encounters.tolist() == ["e1", "", "e1"]
+    np.testing.assert_array_equal(found.times, [86400, 60, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2020-06-01T05:00:00Z", datetime(2020, 6, 1, 5, tzinfo=UTC)),
+        ("2020-06-01T05:00:00+02:00", datetime(2020, 6, 1, 3, tzinfo=UTC)),
+        (" 2020-06-01 ", datetime(2020, 6, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_time_without_a_zone_is_taken_as_utc(data: Path, text: str, moment: datetime) -> None:
+    found = lists.read(asked(data, f"Image,Id,at\na.jpg,Ahab,{text}\n", time_column="at"))
+    assert found.labelled.times is not None
+    assert found.labelled.times.tolist() == [moment.timestamp()]
+
+
+def test_a_column_of_times_that_holds_none_is_refused(data: Path) -> None:
+    with pytest.raises(KitboxError) as caught:
+        lists.read(
+            asked(data, "Image,Id,at\na.jpg,Ahab,\nb.jpg,Boo,31/05/2022\n", time_column="at")
+        )
+    assert str(caught.value) == (
+        "images.time_column = 'at': '31/05/2022' is neither a date as 2022-05-31 "
+        "nor a time as 2022-05-31 14:05; correct the column"
+    )
+
+
+def sampled(data: Path, sample: str | None, **form: Any) -> Competition:
+    given = asked(data, ONE, test_folder="test").model_dump()
+    if sample is not None:
+        (data / "sample.csv").write_text(sample)
+        given["submission"] |= {"sample": "sample.csv", **form}
+    return Competition.model_validate(given)
+
+
+def test_queries_stand_in_the_order_of_the_sample_submission(data: Path) -> None:
+    test = lists.read(sampled(data, "Image,Id\ny.jpg,A\nx.jpg,A\n")).test
+    assert test is not None
+    assert test.image_ids.tolist() == ["y.jpg", "x.jpg"]
+    assert test.paths == (data / "test/y.jpg", data / "test/x.jpg")
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        (
+            "Image,Id\ny.jpg,A\n",
+            "{data}/sample.csv has no row for test image 'x.jpg'; get the whole file",
+        ),
+        (
+            "Image,Id\nx.jpg,A\nw.jpg,A\ny.jpg,A\nz.jpg,A\n",
+            "{data}/sample.csv asks for 'w.jpg', which is not a test image; 1 more like it; "
+            "get all test images, or correct submission.sample",
+        ),
+        (
+            "image,Id\nx.jpg,A\n",
+            "{data}/sample.csv line 1: no column 'Image' among image, Id; did you mean image?; "
+            "correct the header, or the column's name in kitbox.toml",
+        ),
+    ],
+)
+def test_a_sample_submission_of_other_images_is_refused(
+    data: Path, sample: str, message: str
+) -> None:
+    with pytest.raises(KitboxError) as caught:
+        lists.read(sampled(data, sample))
+    assert str(caught.value) == message.format(data=data)
+
+
+@pytest.mark.parametrize(
+    "form", [{"layout": "long", "header": ("query", "image", "score")}, {"header": ()}]
+)
+def test_a_sample_of_rows_of_answers_tells_no_order(data: Path, form: dict[str, Any]) -> None:
+    test = lists.read(sampled(data, "query,image,score\nz,a.jpg,0\n", **form)).test
+    assert test is not None
+    assert test.image_ids.tolist() == ["x.jpg", "y.jpg"]
+
+
+def indexed(data: Path, **images: Any) -> Competition:
+    given = asked(data, ONE, test_folder="test", index_folder="index", **images).model_dump()
+    given["task"] = {"gallery": "index", "answers": "images", "k": 3}
+    return Competition.model_validate(given)
+
+
+def test_an_index_is_a_gallery_without_labels(data: Path) -> None:
+    photographs(data / "index", "0/1/0123.jpg", "f/f/ffff.jpg")
+    found = lists.read(indexed(data, bare_ids=True)).index
+    assert found is not None
+    assert found.image_ids.tolist() == ["0123", "ffff"]
+    assert found.labels is None
+
+
+@pytest.mark.parametrize(("name", "side"), [("a.jpg", "training images"), ("x.jpg", "test images")])
+def test_an_index_shares_no_name_with_other_images(data: Path, name: str, side: str) -> None:
+    photographs(data / "index", "0/" + name)
+    with pytest.raises(KitboxError) as caught:
+        lists.read(indexed(data))
+    assert str(caught.value) == (
+        f"image '{name}' is in the {side} and in the index; rename it in one of them"
+    )
+
+
+def test_two_files_of_one_name_are_refused_where_no_list_tells_them_apart(data: Path) -> None:
+    photographs(data / "test", "deep/x.jpg")
+    with pytest.raises(KitboxError) as caught:
+        lists.read(asked(data, ONE, test_folder="test"))
+    assert str(caught.value) == (
+        f"{data}/test/x.jpg and {data}/test/deep/x.jpg have the same name; rename one of them"
+    )
+
+
+def test_an_individual_may_be_called_test(tmp_path: Path) -> None:
+    photographs(tmp_path, "train/Ahab/1.jpg", "train/test/2.jpg", "test/x.jpg")
+    listed = lists.read(asked(tmp_path, test_folder="test"))
+    assert pairs(listed) == [("Ahab/1.jpg", "Ahab"), ("test/2.jpg", "test")]
+
+
+def test_scenarios_without_test_images_ask_about_labelled_ones(data: Path) -> None:
+    given = asked(data, ONE).model_dump()
+    given["task"] |= {"answers": "images", "gallery": "test", "scenarios": "scenarios.csv"}
+    listed = lists.read(Competition.model_validate(given))
+    assert listed.test is not None
+    assert listed.test.image_ids.tolist() == ["a.jpg"]
+    assert listed.test.labels is None

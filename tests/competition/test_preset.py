@@ -72,10 +72,30 @@ def test_ones_own_photographs_need_folders_only(
 def test_known_headers_of_lists_are_understood(
     sea: Path, new: Workspace, image: str, label: str
 ) -> None:
-    data(sea, "train", "test", train=f"\ufeff{label},{image},extra\r\nAhab,a.jpg,1\r\n")
+    data(
+        sea,
+        "train",
+        "test",
+        train=f"\ufeff{label},{image},extra\r\nAhab,a.jpg,1\r\nAhab,b.jpg,2\r\n",
+    )
     made = preset.init(new, "gdsc2020", sea)
     assert (made.images.image_column, made.images.label_column) == (image, label)
     assert made.images.train_list == "train.csv"
+
+
+@pytest.mark.parametrize("better", ["whale", "name", "individual", "whale_id", "identity"])
+@pytest.mark.parametrize("number", ["Id", "id"])
+def test_the_number_of_a_row_is_not_taken_for_its_individual(
+    sea: Path, new: Workspace, number: str, better: str
+) -> None:
+    data(sea, "train", "test", train=f"{number},Image,{better}\n1,a.jpg,Ahab\n2,b.jpg,Ahab\n")
+    assert preset.init(new, "gdsc2020", sea).images.label_column == better
+
+
+def test_a_column_that_is_named_may_show_everybody_once(sea: Path, new: Workspace) -> None:
+    data(sea, "train", "test", train="Image,Id\na.jpg,1\nb.jpg,2\n")
+    made = preset.init(new, "gdsc2020", sea, columns={"label_column": "Id"})
+    assert made.images.label_column == "Id"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +110,7 @@ def test_known_headers_of_lists_are_understood(
 def test_the_label_of_unknown_individuals_is_found_in_the_list(
     sea: Path, new: Workspace, labels: tuple[str, ...], unknown: str
 ) -> None:
-    rows = "".join(f"{i}.jpg,{label}\n" for i, label in enumerate(labels))
+    rows = "".join(f"{i}.jpg,{label}\n" for i, label in enumerate([*labels, "Ahab", "Ahab"]))
     data(sea, "train", "test", train="Image,Id\n" + rows)
     assert preset.init(new, "gdsc2020", sea).images.unknown_label == unknown
 
@@ -102,7 +122,7 @@ def test_the_label_of_unknown_individuals_is_found_in_the_list(
             "humback",
             (),
             {},
-            "no preset named humback; did you mean humpback?; there are humpback, gdsc2020, folder",
+            "no preset named humback; did you mean humpback?; there are animalclef-2025, ",
         ),
         ("humpback", ("train", "test"), {}, "{sea} has no train.csv, which the preset humpback "),
         ("humpback", ("test",), {"train": "Image,Id\n"}, "{sea} has no folder train, which the "),
@@ -112,19 +132,35 @@ def test_the_label_of_unknown_individuals_is_found_in_the_list(
             "humpback",
             ("train", "test"),
             {"train": "photo,Id\n"},
-            "{sea}/train.csv line 1: no image column among photo, Id; name the columns Image,Id",
+            "{sea}/train.csv line 1: no image column among photo, Id; "
+            "name it Image, or give --image-column NAME",
         ),
         (
             "humpback",
             ("train", "test"),
-            {"train": "Image,whale\n"},
-            "{sea}/train.csv line 1: no label column among Image, whale; name the columns Image,Id",
+            {"train": "Image,animal\n"},
+            "{sea}/train.csv line 1: no label column among Image, animal; "
+            "name it individual_id, or give --label-column NAME",
         ),
         (
             "humpback",
             ("train", "test"),
             {"train": ""},
-            "{sea}/train.csv line 1: no image column among nothing; name the columns Image,Id",
+            "{sea}/train.csv line 1: no image column among nothing; "
+            "name it Image, or give --image-column NAME",
+        ),
+        (
+            "humpback",
+            ("train", "test"),
+            {"train": "id;filename;whale\n1;a.jpg;Ahab\n"},
+            "{sea}/train.csv line 1: the separator is ';' and must be ','; save it with commas",
+        ),
+        (
+            "humpback",
+            ("train", "test"),
+            {"train": "Image,Id\na.jpg,1\nb.jpg,2\n"},
+            "{sea}/train.csv: in column 'Id' no individual has a second image; "
+            "name the column of individuals with --label-column",
         ),
     ],
 )
@@ -212,6 +248,13 @@ def test_what_to_do_with_broken_images_is_asked_once(
         ("humpback", "label_map_at_5", "Image,Id; joined"),
         ("gdsc2020", "map_at_20", "no header; columns"),
         ("folder", "map_at_20", "query,neighbours; joined"),
+        ("whale-do", "map_at_20", "query_id,database_image_id,score; long"),
+        ("happywhale", "label_map_at_5", "image,predictions; joined"),
+        ("landmark-recognition", "gap", "id,landmarks; scored"),
+        ("landmark-retrieval", "map_at_100", "id,images; joined"),
+        ("shopee", "row_f1", "posting_id,matches; joined"),
+        ("animalclef-2025", "baks_baus", "image_id,identity; joined"),
+        ("animalclef-2026", "ari", "image_id,cluster; joined"),
     ],
 )
 def test_a_summary_says_what_is_asked(name: str, metric: str, form: str) -> None:
@@ -221,4 +264,154 @@ def test_a_summary_says_what_is_asked(name: str, metric: str, form: str) -> None
 
 def test_every_template_is_a_preset() -> None:
     folder = Path(preset.__file__).parent / "presets"
-    assert {path.stem for path in folder.glob("*.toml")} == set(preset.ABOUT)
+    assert sorted(path.stem for path in folder.iterdir()) == preset.names()
+
+
+OWN = {"train_list": "whales.csv"}
+
+
+def own(sea: Path, text: str = "file,who\na.jpg,Ahab\n", folder: str = "photos") -> Path:
+    (sea / folder).mkdir(parents=True, exist_ok=True)
+    (sea / folder / "a.jpg").touch()
+    return data(sea, whales=text)
+
+
+@pytest.mark.parametrize("folder", ["photos", "."])
+def test_the_folder_of_ones_own_photographs_is_found(
+    sea: Path, new: Workspace, folder: str
+) -> None:
+    made = preset.init(new, "csv", own(sea, folder=folder), columns=OWN).images
+    assert (made.train_folder, made.test_folder, made.test_list) == (folder, None, None)
+    assert (made.train_list, made.image_column, made.label_column) == ("whales.csv", "file", "who")
+
+
+def test_lines_that_are_commented_out_have_no_gaps_to_fill(sea: Path, new: Workspace) -> None:
+    preset.init(new, "csv", own(sea), columns=OWN)
+    lines = new.settings.read_text().splitlines()
+    assert '# test_folder = "photos"' in lines
+    assert any(line.startswith('# test_list = "test.csv" ') for line in lines)
+    assert not any("<" in line for line in lines)
+
+
+def test_a_list_that_is_not_there_leaves_its_columns_open(sea: Path, new: Workspace) -> None:
+    preset.init(new, "gdsc2020", data(sea, "train", "test"))
+    assert '# label_column = "<label_column>"' in new.settings.read_text().splitlines()
+
+
+def test_paths_in_a_list_may_name_folders_themselves(sea: Path, new: Workspace) -> None:
+    own(sea, "path,who\nphotos/a.jpg,Ahab\n")
+    assert preset.init(new, "csv", sea, columns=OWN).images.train_folder == "."
+
+
+def test_a_first_photograph_that_is_missing_does_not_hide_the_folder(
+    sea: Path, new: Workspace
+) -> None:
+    own(sea, "file,who\ngone.jpg,Ahab\na.jpg,Ahab\n")
+    assert preset.init(new, "csv", sea, columns=OWN).images.train_folder == "photos"
+
+
+def test_ones_own_columns_and_queries_can_be_named(sea: Path, new: Workspace) -> None:
+    own(sea, 'seen,"a ""q"" picture",whale\n2020,a.jpg,Ahab\n')
+    data(sea, asked='"a ""q"" picture"\na.jpg\n')
+    columns = {"image_column": 'a "q" picture', "label_column": "whale", "test_list": "asked.csv"}
+    made = preset.init(new, "csv", sea, columns=OWN | columns).images
+    assert (made.image_column, made.label_column) == ('a "q" picture', "whale")
+    assert (made.test_list, made.test_folder) == ("asked.csv", "photos")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "columns", "message"),
+    [
+        ("csv", "", {}, "preset csv needs the name of your list; give --train-list FILE"),
+        (
+            "csv",
+            "file,who\n",
+            {"train_list": "whale.csv"},
+            "{sea} has no whale.csv, which the preset csv needs",
+        ),
+        (
+            "csv",
+            "file,who\na.jpg,Ahab\n",
+            OWN | {"test_list": "asked.csv"},
+            "{sea} has no asked.csv, which the preset csv needs",
+        ),
+        (
+            "csv",
+            "file,who\na.jpg,Ahab\n",
+            OWN | {"label_column": "whom"},
+            "{sea}/whales.csv line 1: no column 'whom' among file, who; did you mean who?; "
+            "correct --label-column",
+        ),
+        (
+            "csv",
+            "photo,who\na.jpg,Ahab\n",
+            OWN,
+            "{sea}/whales.csv line 1: no image column among photo, who; "
+            "name it Image, or give --image-column NAME",
+        ),
+        (
+            "csv",
+            "file,who\nb.jpg,Ahab\n",
+            OWN,
+            "{sea}/whales.csv line 2: there is no 'b.jpg' in {sea} or a folder in it; "
+            "name the images' paths from the data folder, or their column with --image-column",
+        ),
+        (
+            "csv",
+            "file,who\n",
+            OWN,
+            "{sea}/whales.csv line 2: there is no '' in {sea} or a folder in it; ",
+        ),
+        (
+            "happywhale",
+            "",
+            {"image_column": "photo"},
+            "preset happywhale knows its lists and takes no --image-column; leave it out",
+        ),
+        (
+            "folder",
+            "",
+            {"test_list": "asked.csv"},
+            "preset folder knows its lists and takes no --test-list; leave it out",
+        ),
+    ],
+)
+def test_a_mistake_in_what_is_named_is_one_sentence(
+    sea: Path,
+    new: Workspace,
+    name: str,
+    text: str,
+    columns: dict[str, str],
+    message: str,
+) -> None:
+    own(sea, text)
+    with pytest.raises(KitboxError) as caught:
+        preset.init(new, name, sea, columns=columns)
+    assert str(caught.value).startswith(message.format(sea=sea))
+    assert not new.root.exists()
+
+
+def test_whale_do_needs_its_scenarios(sea: Path, new: Workspace) -> None:
+    with pytest.raises(KitboxError) as caught:
+        preset.init(new, "whale-do", data(sea, metadata="image_id,path,whale_id\n"))
+    assert str(caught.value) == (
+        f"{sea} has no query_scenarios.csv, which the preset whale-do needs"
+    )
+
+
+def test_only_a_label_can_say_that_nobody_is_known(sea: Path, new: Workspace) -> None:
+    # -1 stands in another column, and a row ends in empty cells
+    data(
+        sea,
+        "train",
+        "test",
+        train="Image,Id,age\na.jpg,Ahab,-1\nb.jpg,new_whale ,3,,\nc.jpg,Ahab\n",
+    )
+    assert preset.init(new, "gdsc2020", sea).images.unknown_label == "new_whale"
+
+
+@pytest.mark.parametrize("name", preset.names())
+def test_a_preset_says_what_it_is_in_one_line(name: str) -> None:
+    summary = preset.summary(name)
+    assert summary["preset"] == name
+    assert 20 < len(str(summary["about"])) <= 100

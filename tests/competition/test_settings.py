@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from kitbox.competition import settings
-from kitbox.competition.settings import Competition, HoldoutShape, Images
+from kitbox.competition.settings import Competition, HoldoutShape, Images, Threshold
 from kitbox.errors import KitboxError
 from kitbox.value import explain
 from kitbox.workspace import Workspace
@@ -71,7 +71,11 @@ def test_a_byte_order_mark_does_no_harm(workspace: Workspace) -> None:
         ("k = 5", "k = 1001", "task.k = 1001 should be less than or equal to 1000"),
         ("k = 5\n", "", "task.k is missing"),
         ("k = 5", "K = 5", "'K' is not a setting of Task"),
-        ('"joined"', '"join"', "submission.layout = 'join' should be 'joined' or 'columns'"),
+        (
+            '"joined"',
+            '"join"',
+            "submission.layout = 'join' should be 'joined', 'columns', 'long' or 'scored'",
+        ),
         (
             "test_folder",
             "test_foldr",
@@ -128,6 +132,9 @@ def test_settings_that_are_not_utf_8_are_named(workspace: Workspace) -> None:
     [
         ({"answers": "labels", "k": 5}, "label_map_at_5"),
         ({"answers": "images", "k": 20}, "map_at_20"),
+        ({"answers": "label"}, "baks_baus"),
+        ({"answers": "matches"}, "row_f1"),
+        ({"answers": "clusters"}, "ari"),
     ],
 )
 def test_a_metric_is_named_after_what_is_asked(task: dict[str, Any], metric: str) -> None:
@@ -142,6 +149,183 @@ def test_a_competition_without_test_images_can_search_train_only() -> None:
     with pytest.raises(ValidationError) as caught:
         Competition.model_validate(given)
     assert explain(caught.value) == "gallery = 'test' needs images.test_folder"
+
+
+def changed(**parts: dict[str, Any]) -> Competition:
+    """Return a competition with settings of some parts replaced."""
+    given = competition().model_dump()
+    for part, values in parts.items():
+        given[part] = given.get(part, {}) | values
+    return Competition.model_validate(given)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            {"task": {"gallery": "index", "answers": "images"}},
+            "gallery = 'index' needs images.index_folder",
+        ),
+        (
+            {"task": {"gallery": "test", "answers": "label"}},
+            "answers = 'label' needs labelled images in the gallery",
+        ),
+        (
+            {"holdout": {"unknown_share": 1.0}},
+            "answers = 'labels' needs queries of known individuals",
+        ),
+        (
+            {"task": {"metric": "map"}},
+            "answers = 'labels' are scored by label_map, not map",
+        ),
+        (
+            {"task": {"answers": "label", "metric": "ari"}},
+            "answers = 'label' are scored by baks_baus or gap, not ari",
+        ),
+        ({"submission": {"layout": "long"}}, "layout = 'long' needs a header of three columns"),
+        (
+            {"task": {"answers": "images", "with_itself": True}},
+            "with_itself needs answers = 'matches'",
+        ),
+        ({"task": {"least": 6}}, "task.least = 6 is more than task.k = 5"),
+        (
+            {"submission": {"header": ["Image", "Id", "score"]}},
+            "layout = 'joined' needs a header of two columns, or none",
+        ),
+        (
+            {"task": {"answers": "label"}, "submission": {"layout": "scored", "header": ["Id"]}},
+            "layout = 'scored' needs a header of two columns, or none",
+        ),
+        ({"submission": {"layout": "scored"}}, "layout = 'scored' needs answers = 'label'"),
+        (
+            {"task": {"answers": "label", "metric": "gap"}},
+            "metric = 'gap' needs layout = 'scored', which has the confidences",
+        ),
+        (
+            {"task": {"answers": "label"}, "images": {"unknown_label": None}},
+            "metric = 'baks_baus' needs images.unknown_label",
+        ),
+        (
+            {"images": {"unknown_label": ""}},
+            "images.unknown_label is empty; name the label, or leave the line out",
+        ),
+        ({"task": {"within_group": True}}, "task.within_group needs images.group_column"),
+        ({"threshold": {"by_group": True}}, "threshold.by_group needs images.group_column"),
+        (
+            {"task": {"answers": "images"}, "threshold": {"rule": "share", "share": 0.2}},
+            "[threshold] decides nothing about such answers; leave it out",
+        ),
+        (
+            {"images": {"unknown_label": None}, "threshold": {"rule": "fixed", "similarity": 0.2}},
+            "[threshold] decides nothing about such answers; leave it out",
+        ),
+        (
+            {"threshold": {"rule": "fixed", "similarity": 16.5}},
+            "threshold.similarity = 16.5 is not between -1 and 1; "
+            "a share of 16.5% is rule = 'share' with share = 0.165",
+        ),
+        ({"threshold": {"rule": "fixed"}}, "rule = 'fixed' needs a similarity"),
+        ({"threshold": {"rule": "share"}}, "rule = 'share' needs a share"),
+        (
+            {"threshold": {"rule": "share", "share": 1.1}},
+            "threshold.share = 1.1 should be less than or equal to 1",
+        ),
+        (
+            {"holdout": {"near_duplicate_bits": 12}},
+            "holdout.near_duplicate_bits = 12 should be less than or equal to 11",
+        ),
+        (
+            {"holdout": {"folds": 0}},
+            "holdout.folds = 0 should be greater than or equal to 1",
+        ),
+        (
+            {"submission": {"kaggle": "https://kaggle.com/c/x"}},
+            "submission.kaggle = 'https://kaggle.com/c/x' String should match pattern "
+            "'^[A-Za-z0-9-]+$'",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(
+    parts: dict[str, dict[str, Any]], message: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        changed(**parts)
+    assert explain(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("parts", "decides"),
+    [
+        ({}, True),
+        ({"images": {"unknown_label": None}}, False),
+        ({"task": {"answers": "label"}}, True),
+        (
+            {
+                "task": {"answers": "label", "metric": "gap"},
+                "submission": {"layout": "scored"},
+            },
+            False,
+        ),
+        ({"task": {"answers": "images"}}, False),
+        ({"task": {"answers": "matches"}, "images": {"unknown_label": None}}, True),
+        ({"task": {"answers": "clusters"}, "images": {"unknown_label": None}}, True),
+    ],
+)
+def test_where_an_answer_may_be_none_there_is_a_threshold(
+    parts: dict[str, dict[str, Any]], decides: bool
+) -> None:
+    assert changed(**parts).decides == decides
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("best", {"rule": "best"}),
+        ("0.35", {"rule": "fixed", "similarity": 0.35}),
+        ("-0.1", {"rule": "fixed", "similarity": -0.1}),
+        ("16.5%", {"rule": "share", "share": 0.165}),
+        ("100%", {"rule": "share", "share": 1.0}),
+    ],
+)
+@pytest.mark.parametrize("by_group", [True, False])
+def test_a_threshold_can_be_asked_for(text: str, wanted: dict[str, Any], by_group: bool) -> None:
+    given = Threshold(rule="fixed", similarity=0.9, by_group=by_group)
+    assert given.asked_for(text) == Threshold(**wanted, by_group=by_group)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("high", "threshold high is not best, a similarity as 0.35, or a share as 16.5%"),
+        ("%", "threshold % is not best, a similarity as 0.35, or a share as 16.5%"),
+        ("120%", "threshold 120%: share = 1.2 should be less than or equal to 1"),
+        ("nan", "threshold nan: similarity = nan should be a finite number"),
+        (
+            "16.5",
+            "threshold 16.5 is no similarity, which lies between -1 and 1; write 16.5% for a share",
+        ),
+    ],
+)
+def test_a_threshold_that_is_none_is_refused(text: str, message: str) -> None:
+    with pytest.raises(KitboxError) as caught:
+        Threshold().asked_for(text)
+    assert str(caught.value) == message
+
+
+def test_a_sum_of_similarities_may_be_any_number() -> None:
+    sums, best = {"label_similarity": "sum"}, {"label_similarity": "best"}
+    fixed = Threshold(rule="fixed", similarity=2.5)
+    assert Threshold().asked_for("2.5", sums=changed(task=sums).task.sums) == fixed
+    assert changed(task=sums, threshold=fixed.model_dump()).threshold == fixed
+    assert not changed(task=best).task.sums
+
+
+def test_a_default_threshold_does_no_harm_where_nothing_is_decided() -> None:
+    assert changed(task={"answers": "images"}, threshold={"rule": "best"}).decides is False
+
+
+def test_where_a_list_goes_is_no_part_of_what_made_it() -> None:
+    assert "kaggle" not in changed(submission={"kaggle": "x"}).submission.model_dump()
 
 
 def test_a_run_stops_at_broken_images_unless_told_otherwise() -> None:

@@ -75,8 +75,8 @@ def test_another_weight_image_box_or_size_is_computed_anew(place: Place) -> None
     changed = (cropped.vectors != first.vectors).any(axis=1)
     assert changed.tolist() == [row == 3 for row in range(len(changed))]
     picture(place.images.paths[0], 77, 77)
-    _, (seen, _) = finish(index.inspect(place.images, place.workspace))
-    assert place.embed(seen)[0]
+    _, seen = finish(index.inspect(place.images, place.workspace))
+    assert place.embed(seen.images)[0]
     assert not place.embed()[0]  # the first ones are still there
 
 

@@ -2,11 +2,12 @@
 
 import struct
 import zlib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from kitbox.images import reading
 from kitbox.images.reading import UnreadableImageError
@@ -41,7 +42,6 @@ def test_an_exif_rotation_is_applied_and_boxes_are_of_the_upright_image(tmp_path
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by 90 degrees clockwise: red ends up above blue
     halves().save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    assert reading.check(tmp_path / "turned.jpg") == (40, 80)
     whole = reading.read(tmp_path / "turned.jpg", (40, 20))
     assert is_red(whole[4, 10])
     assert is_blue(whole[35, 10])
@@ -129,6 +129,66 @@ def test_a_damaged_file_is_named_with_what_is_wrong(
     tmp_path: Path, damage, name: str, message: str
 ) -> None:
     damage(tmp_path / name)
-    for read in (reading.check, lambda path: reading.read(path, (16, 16))):
+    for read in (reading.glance, lambda path: reading.read(path, (16, 16))):
         with pytest.raises(UnreadableImageError, match=message):
             read(tmp_path / name)
+
+
+def thumbnail(path: Path) -> np.ndarray:
+    grey = np.frombuffer(reading.glance(path).thumbnail, dtype=np.uint8)
+    return grey.reshape(16, 16).astype(int)
+
+
+def test_a_thumbnail_is_the_grey_picture_squashed_to_sixteen_pixels(tmp_path: Path) -> None:
+    halves().save(tmp_path / "a.png")
+    found = thumbnail(tmp_path / "a.png")
+    red, blue = round(0.299 * 250), round(0.114 * 250)  # their grey by ITU-R 601
+    assert np.abs(found[:, :8] - red).max() <= 1
+    assert np.abs(found[:, 8:] - blue).max() <= 1
+
+
+def test_a_glance_is_of_the_upright_picture(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    halves((320, 160)).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    ImageOps.exif_transpose(Image.open(tmp_path / "turned.jpg")).save(tmp_path / "upright.png")
+    upright = thumbnail(tmp_path / "upright.png")
+    assert np.abs(thumbnail(tmp_path / "turned.jpg") - upright).max() <= 6
+    assert upright[0, 0] > upright[15, 0]
+
+
+def test_a_hash_has_64_bits(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 1, 1)
+    assert len(reading.glance(tmp_path / "a.png").hash) == 8
+
+
+def taken(path: Path, text: str | bytes | None) -> float | None:
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    if text is not None:
+        exif.get_ifd(0x8769)[0x9003] = text
+    halves().save(path, exif=exif)
+    return reading.glance(path).taken
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_the_camera_tells_when_a_picture_was_taken(tmp_path: Path, suffix: str) -> None:
+    moment = datetime(2019, 5, 6, 7, 8, 9, tzinfo=UTC).timestamp()
+    assert taken(tmp_path / f"a.{suffix}", "2019:05:06 07:08:09") == moment
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "0000:00:00 00:00:00", "yesterday", "    :  :     :  :"]
+)
+def test_a_camera_without_a_clock_tells_nothing(tmp_path: Path, text: str | None) -> None:
+    assert taken(tmp_path / "a.jpg", text) is None
+
+
+def test_odd_exif_does_no_harm_and_says_nothing(tmp_path: Path) -> None:
+    taken(tmp_path / "a.jpg", "2019:05:06 07:08:09")
+    data = bytearray((tmp_path / "a.jpg").read_bytes())
+    at = data.index(b"Exif\0\0") + 6
+    data[at + 8 : at + 10] = b"\xff\xff"  # more entries than there are bytes
+    (tmp_path / "a.jpg").write_bytes(bytes(data))
+    assert reading.glance(tmp_path / "a.jpg").hash  # warnings are errors here
+    assert reading.read(tmp_path / "a.jpg", (16, 16)).shape == (16, 16, 3)

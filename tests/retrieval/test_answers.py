@@ -3,67 +3,128 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Ranking, strings
 from kitbox.retrieval import answers
 from kitbox.retrieval.search import nearest
-from tests.circle import at_angles, cosine, image_set, placed, ranking
+from tests.circle import at_angles, cosine, placed, ranking
 
 
-def distinct(
-    query: Embeddings, gallery: Embeddings, label_of: Mapping[str, str], k: int
-) -> list[list[tuple[str, float]]]:
-    """The slow oracle: walk over all neighbours and take each label once."""
-    rows = []
-    for own, vector in zip(query.image_ids.tolist(), query.vectors, strict=True):
-        best: dict[str, float] = {}
-        for name, other in zip(gallery.image_ids.tolist(), gallery.vectors, strict=True):
-            if name != own and label_of.get(name, "") not in ("", "new_whale"):
-                label = label_of[name]
-                best[label] = max(best.get(label, -2.0), float(vector @ other))
-        rows.append(sorted(best.items(), key=lambda item: -item[1])[:k])
-    return rows
+def labels(
+    query: Embeddings, gallery: Embeddings, label_of: Mapping[str, str], k: int, *how: object
+) -> Ranking:
+    of_gallery = strings([label_of[name] for name in gallery.image_ids.tolist()])
+    return answers.labels(query, gallery, of_gallery, k, *how)  # type: ignore[arg-type]
 
 
 def rows(found: Ranking) -> list[list[str]]:
     return [[str(answer) for answer in row if answer] for row in found.answers]
 
 
+def slow_centre(vectors: list[np.ndarray]) -> np.ndarray:
+    middle = np.mean(vectors, axis=0) / np.linalg.norm(np.mean(vectors, axis=0))
+    near = sorted(vectors, key=lambda vector: -float(vector @ middle))
+    kept = np.mean(near[: len(near) - len(near) // 4], axis=0)
+    return np.asarray(kept / np.linalg.norm(kept))
+
+
+def slow_similarity(query: np.ndarray, images: list[np.ndarray], how: str, n: int) -> float:
+    if how == "centre":
+        return float(query @ slow_centre(images))
+    nearest_first = sorted((float(query @ image) for image in images), reverse=True)[:n]
+    of = {"best": nearest_first[0], "sum": sum(nearest_first)}
+    return (of | {"mean": sum(nearest_first) / len(nearest_first)})[how]
+
+
+def distinct(
+    query: Embeddings, gallery: Embeddings, label_of: Mapping[str, str], k: int, how: str, n: int
+) -> list[list[tuple[str, float]]]:
+    """The slow oracle: take each label's other images together, and sort the labels."""
+    found = []
+    for own, vector in zip(query.image_ids.tolist(), query.vectors.astype(float), strict=True):
+        images: dict[str, list[np.ndarray]] = {}
+        for name, other in zip(gallery.image_ids.tolist(), gallery.vectors, strict=True):
+            if name != own:
+                images.setdefault(label_of[name], []).append(other.astype(float))
+        near = {
+            label: slow_similarity(vector, of_label, how, n) for label, of_label in images.items()
+        }
+        found.append(sorted(near.items(), key=lambda item: (-item[1], item[0]))[:k])
+    return found
+
+
 def test_image_answers_are_the_neighbours() -> None:
-    neighbours = nearest(at_angles(10, prefix="q"), at_angles(0, 90), 3)
-    found = answers.images(neighbours)
+    query, gallery = at_angles(10, prefix="q"), at_angles(0, 90)
+    found, neighbours = answers.images(query, gallery, 3), nearest(query, gallery, 3)
+    assert found.query_ids.tolist() == ["q10"]
     assert found.answers.tolist() == [["0", "90", ""]]
     assert found.similarity.tolist() == neighbours.similarity.tolist()
 
 
-def test_each_label_answers_once_at_its_nearest_image() -> None:
-    known = image_set({"0": "Ahab", "5": "Ahab", "30": "Boo", "60": "Ahab", "90": "Cleo"})
-    found = answers.labels(at_angles(4, prefix="q"), at_angles(0, 5, 30, 60, 90), known, 3, None)
-    assert found.answers.tolist() == [["Ahab", "Boo", "Cleo"]]
-    np.testing.assert_allclose(
-        found.similarity, [[cosine(4, 5), cosine(4, 30), cosine(4, 90)]], atol=1e-6
+KNOWN = {"0": "Ahab", "5": "Ahab", "30": "Boo", "60": "Ahab", "90": "Cleo"}
+
+
+@pytest.mark.parametrize(
+    ("how", "images", "similarity"),
+    [
+        ("best", 3, [("Ahab", cosine(4, 5)), ("Boo", cosine(4, 30)), ("Cleo", cosine(4, 90))]),
+        (
+            "mean",
+            2,
+            [
+                ("Ahab", (cosine(4, 5) + cosine(4, 0)) / 2),
+                ("Boo", cosine(4, 30)),
+                ("Cleo", cosine(4, 90)),
+            ],
+        ),
+        (
+            "mean",
+            9,
+            [
+                ("Boo", cosine(4, 30)),
+                ("Ahab", (cosine(4, 5) + cosine(4, 0) + cosine(4, 60)) / 3),
+                ("Cleo", cosine(4, 90)),
+            ],
+        ),
+        (
+            "sum",
+            9,
+            [
+                ("Ahab", cosine(4, 5) + cosine(4, 0) + cosine(4, 60)),
+                ("Boo", cosine(4, 30)),
+                ("Cleo", cosine(4, 90)),
+            ],
+        ),
+    ],
+)
+def test_each_label_answers_once_as_near_as_its_images_are(
+    how: str, images: int, similarity: list[tuple[str, float]]
+) -> None:
+    found = labels(at_angles(4, prefix="q"), at_angles(0, 5, 30, 60, 90), KNOWN, 3, how, images)
+    assert found.answers.tolist() == [[label for label, _ in similarity]]
+    np.testing.assert_allclose(found.similarity, [[s for _, s in similarity]], atol=1e-6)
+    assert found.similarity.dtype == np.float32
+
+
+def test_one_outlier_of_four_does_not_move_a_centre() -> None:
+    # 10, 20 and 30 degrees remain, their centre is at 20; a mean of all would be at 36
+    query, gallery = at_angles(20, 36, prefix="q"), at_angles(10, 20, 30, 100)
+    found = labels(query, gallery, dict.fromkeys(["10", "20", "30", "100"], "Ahab"), 1, "centre")
+    np.testing.assert_allclose(found.similarity[:, 0], [1, cosine(20, 36)], atol=1e-6)
+
+
+def test_of_three_images_none_is_an_outlier() -> None:
+    found = labels(
+        at_angles(40, prefix="q"),
+        at_angles(10, 40, 70),
+        dict.fromkeys(["10", "40", "70"], "Ahab"),
+        1,
+        "centre",
     )
-
-
-def test_images_of_nobody_answer_nothing() -> None:
-    known = image_set({"0": "new_whale", "30": "Boo"})
-    query, gallery = at_angles(1, prefix="q"), at_angles(0, 30, 20)  # 20 has no label
-    assert rows(answers.labels(query, gallery, known, 5, "new_whale")) == [["Boo"]]
-    assert rows(answers.labels(query, gallery, known, 5, None)) == [["new_whale", "Boo"]]
-
-
-def test_images_with_an_empty_label_answer_nothing() -> None:
-    known = image_set({"0": "", "30": "Boo"})
-    found = answers.labels(at_angles(1, prefix="q"), at_angles(0, 30), known, 5, None)
-    assert rows(found) == [["Boo"]]
-
-
-def test_labels_of_images_outside_the_gallery_answer_nothing() -> None:
-    known = image_set({"0": "Ahab", "30": "Boo"})
-    found = answers.labels(at_angles(1, prefix="q"), at_angles(30), known, 5, None)
-    assert rows(found) == [["Boo"]]
+    np.testing.assert_allclose(found.similarity, [[1]], atol=1e-6)
 
 
 @pytest.mark.parametrize("crowd", [63, 64, 65, 127, 128, 129, 300])
@@ -71,62 +132,112 @@ def test_distinct_labels_are_found_behind_a_crowd_of_one(crowd: int) -> None:
     # one label fills the first places; four others stand behind it
     angle_of = {f"a{i:03}": i / 100 for i in range(crowd)} | {f"z{i}": 90 + i for i in range(4)}
     label_of = {name: name[0] if name[0] == "a" else name for name in angle_of}
-    found = answers.labels(placed({"q": 0}), placed(angle_of), image_set(label_of), 5, None)
+    found = labels(placed({"q": 0}), placed(angle_of), label_of, 5)
     assert rows(found) == [["a", "z0", "z1", "z2", "z3"]]
 
 
 def test_a_crowd_before_one_query_does_not_change_another() -> None:
     angle_of = {f"a{i:03}": i / 100 for i in range(100)} | {f"z{i}": 90 + i for i in range(4)}
     label_of = {name: name[0] if name[0] == "a" else name for name in angle_of}
-    found = answers.labels(
-        placed({"q": 0, "r": 80}), placed(angle_of), image_set(label_of), 3, None
-    )
+    found = labels(placed({"q": 0, "r": 80}), placed(angle_of), label_of, 3)
     assert rows(found) == [["a", "z0", "z1"], ["z0", "z1", "z2"]]
 
 
-# Gallery at whole degrees, queries 0.3 beside them: no two labels are equally near.
+# Points of a grid, moved so that no two labels are equally near; some queries are in the gallery.
+def moved(angle: int) -> float:
+    return angle + angle**2 / 1e4
+
+
+@pytest.mark.parametrize("how", ["best", "mean", "sum", "centre"])
+@settings(max_examples=60)
 @given(
-    st.dictionaries(
-        st.integers(0, 359), st.sampled_from(["A", "B", "C", "D", "new_whale"]), max_size=100
-    ),
-    st.lists(st.integers(0, 359), min_size=1, max_size=25, unique=True),
-    st.integers(1, 6),
+    label_at=st.dictionaries(st.integers(0, 179), st.sampled_from("ABCD"), min_size=1, max_size=40),
+    angles=st.lists(st.integers(0, 179), min_size=1, max_size=20, unique=True),
+    k=st.integers(1, 6),
+    images=st.integers(1, 12),
 )
-def test_labels_equal_those_of_walking_over_all_neighbours(
-    label_at: dict[int, str], angles: list[int], k: int
+def test_labels_equal_those_of_walking_over_all_images(
+    how: str, label_at: dict[int, str], angles: list[int], k: int, images: int
 ) -> None:
-    label_of = {str(angle): label for angle, label in label_at.items()} | {"42.5": "E"}
-    gallery = at_angles(*map(float, label_of))
-    query = at_angles(*(angle + 0.3 for angle in angles))
-    found = answers.labels(query, gallery, image_set(label_of), k, "new_whale")
-    wanted = distinct(query, gallery, label_of, k)
-    assert rows(found) == [[label for label, _ in row] for row in wanted]
-    for given_row, wanted_row in zip(found.similarity, wanted, strict=True):
+    label_of = {f"{moved(angle):g}": label for angle, label in label_at.items()}
+    gallery = placed({f"{moved(angle):g}": moved(angle) for angle in label_at})
+    query = placed({f"{moved(angle):g}": moved(angle) for angle in angles})
+    found = labels(query, gallery, label_of, k, how, images)
+    wanted = distinct(query, gallery, label_of, k, how, images)
+    assert found.answers.shape == (len(query), k)
+    for row, wanted_row in enumerate(wanted):
         padded = [value for _, value in wanted_row] + [-math.inf] * (k - len(wanted_row))
-        np.testing.assert_allclose(given_row, padded, atol=1e-6)
+        np.testing.assert_allclose(found.similarity[row], padded, atol=3e-6)
+        # labels that are equally near but for rounding may change places
+        near = dict(distinct(query, gallery, label_of, 9, how, images)[row])
+        own = [near[label] for label in rows(found)[row]]
+        np.testing.assert_allclose(own, [value for _, value in wanted_row], atol=3e-6)
 
 
-def test_a_query_in_the_gallery_does_not_answer_itself() -> None:
-    known = image_set({"0": "Ahab", "20": "Boo", "60": "Ahab"})
+@pytest.mark.parametrize("how", ["best", "mean", "sum", "centre"])
+@settings(max_examples=30)
+@given(shuffle=st.permutations(range(12)), held=st.sampled_from([1, 30, 12 * 5]))
+def test_labels_do_not_depend_on_the_order_of_the_gallery_or_on_how_much_is_held(
+    how: str, shuffle: list[int], held: int
+) -> None:
+    gallery, query = at_angles(*range(0, 360, 30)), at_angles(*range(3, 360, 45), prefix="q")
+    label_of = {name: "ABC"[i % 3] for i, name in enumerate(gallery.image_ids.tolist())}
+    wanted = labels(query, gallery, label_of, 2, how, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, "_HELD", held)
+        found = labels(query, gallery.of(gallery.image_ids[shuffle]), label_of, 2, how, 2)
+    np.testing.assert_allclose(found.similarity, wanted.similarity, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["best", "mean", "sum", "centre"])
+def test_a_query_in_the_gallery_does_not_answer_itself(how: str) -> None:
+    label_of = {"0": "Ahab", "20": "Boo", "60": "Ahab"}
     everything = at_angles(0, 20, 60)
-    found = answers.labels(everything, everything, known, 2, None)
+    found = labels(everything, everything, label_of, 2, how, 2)
     assert rows(found) == [["Boo", "Ahab"], ["Ahab"], ["Boo", "Ahab"]]
+    # Ahab at 0 is known to it by the one photograph at 60 degrees, whose mean and sum it is
+    np.testing.assert_allclose(found.similarity[0], [cosine(0, 20), cosine(0, 60)], atol=1e-6)
+    assert found.similarity[1, 1] == -math.inf
 
 
-def test_equally_near_labels_come_by_the_id_of_their_image() -> None:
-    known = image_set({"b": "Ahab", "a": "Zoe", "c": "Boo"})
+def test_equally_near_labels_come_by_name() -> None:
+    label_of = {"b": "Ahab", "a": "Zoe", "c": "Boo"}
     for order in (["a", "b", "c"], ["c", "b", "a"]):
         gallery = placed(dict.fromkeys(order, 30.0))
-        assert rows(answers.labels(placed({"q": 0}), gallery, known, 3, None)) == [
-            ["Zoe", "Ahab", "Boo"]
-        ]
+        for how in ("best", "mean", "sum", "centre"):
+            for k in (1, 2, 3):
+                found = labels(placed({"q": 0}), gallery, label_of, k, how, 2)
+                assert rows(found) == [["Ahab", "Boo", "Zoe"][:k]]
 
 
-@pytest.mark.parametrize("gallery", [10, 100])
-def test_no_query_has_no_answers(gallery: int) -> None:
-    known = {str(angle): f"w{angle % 3}" for angle in range(gallery)}
-    found = answers.labels(at_angles(), at_angles(*range(gallery)), image_set(known), 5, None)
-    assert found.answers.shape == (0, 5)
+@settings(max_examples=60)
+@given(
+    st.lists(st.sampled_from([0, 60, 90, 180]), min_size=1, max_size=30),
+    st.integers(1, 8),
+)
+def test_many_equally_near_labels_come_by_name(angles: list[int], k: int) -> None:
+    # every image is a label of its own; its cosine is one of four numbers
+    gallery = placed({f"{i:02}": angle for i, angle in enumerate(angles)})
+    found = labels(placed({"q": 0}), gallery, {f"{i:02}": f"w{i:02}" for i in range(30)}, k)
+    order = sorted(range(len(angles)), key=lambda i: (angles[i], i))
+    assert rows(found) == [[f"w{i:02}" for i in order[:k]]]
+
+
+@pytest.mark.parametrize("how", ["best", "mean", "sum", "centre"])
+@pytest.mark.parametrize("gallery", [0, 2, 100])
+def test_no_query_has_no_answers_and_no_gallery_gives_none(how: str, gallery: int) -> None:
+    label_of = {str(angle): f"w{angle % 3}" for angle in range(gallery)}
+    searched = at_angles(*range(gallery))
+    assert labels(at_angles(), searched, label_of, 5, how).answers.shape == (0, 5)
+    found = labels(at_angles(7, prefix="q"), searched, label_of, 5, how)
+    assert len(rows(found)[0]) == min(gallery, 3)
+    assert np.isneginf(found.similarity[0, min(gallery, 3) :]).all()
+
+
+def test_labels_of_two_networks_are_not_compared() -> None:
+    other = Embeddings(strings(["a"]), np.array([[1, 0, 0]], np.float32))
+    with pytest.raises(KitboxError, match=r"^queries have 2 dimensions, the gallery 3$"):
+        labels(at_angles(0), other, {"a": "Ahab"}, 1)
 
 
 ROW = {"q": [("Ahab", 0.9), ("Boo", 0.6), ("Cleo", 0.3)]}
@@ -188,3 +299,52 @@ def test_a_long_name_of_the_unknown_is_kept_whole() -> None:
     assert answers.with_unknown(short, "new_individual", 0.9).answers.tolist() == [
         ["new_individual"]
     ]
+
+
+def test_each_query_may_have_a_threshold_of_its_own() -> None:
+    both = ranking({"q": [("A", 0.9), ("B", 0.5)], "r": [("A", 0.9), ("B", 0.5)]})
+    found = answers.with_unknown(both, "new_whale", np.array([0.95, 0.7]))
+    assert found.answers.tolist() == [["new_whale", "A"], ["A", "new_whale"]]
+    kept = answers.above(both, np.array([0.95, 0.7]), 0)
+    assert kept.answers.tolist() == [["", ""], ["A", ""]]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "least", "wanted"),
+    [
+        (0.5, 0, ["a", "b", ""]),
+        (0.6, 0, ["a", "", ""]),
+        (0.95, 0, ["", "", ""]),
+        (0.95, 1, ["a", "", ""]),
+        (0.95, 2, ["a", "b", ""]),
+        (0.95, 9, ["a", "b", ""]),
+        (-1.0, 0, ["a", "b", ""]),
+    ],
+)
+def test_matches_end_at_the_threshold_but_not_before_the_least(
+    threshold: float, least: int, wanted: list[str]
+) -> None:
+    row = Ranking(
+        strings(["q"]), np.array([["a", "b", ""]]), np.array([[0.9, 0.5, -math.inf]], np.float32)
+    )
+    found = answers.above(row, threshold, least)
+    assert found.answers.tolist() == [wanted]
+    assert np.isneginf(found.similarity).tolist() == [[name == "" for name in wanted]]
+    assert found.similarity.dtype == np.float32
+
+
+def test_a_query_stands_first_among_its_own_matches_by_the_name_of_its_image() -> None:
+    row = ranking({"question-1": [("a", 0.9), ("b", 0.5)], "question-2": [("a", 0.7)]})
+    found = answers.with_itself(row, strings(["q", "a_long_name.jpg"]))
+    assert found.query_ids.tolist() == ["question-1", "question-2"]
+    assert found.answers.tolist() == [["q", "a"], ["a_long_name.jpg", "a"]]
+    assert found.similarity.tolist() == [[1, pytest.approx(0.9)], [1, pytest.approx(0.7)]]
+    assert found.similarity.dtype == np.float32
+
+
+def test_a_double_is_no_more_similar_than_the_query_itself() -> None:
+    # cosines of float32 may be a little above 1
+    row = ranking({"q": [("double", 1.0000001), ("b", 0.5)]})
+    found = answers.with_itself(row, strings(["q"]))
+    assert found.answers.tolist() == [["q", "double"]]
+    assert found.similarity.tolist() == [[1, 1]]

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from sklearn.metrics import average_precision_score
 
 from kitbox.records import strings
 from kitbox.scoring import metrics
@@ -46,6 +48,43 @@ def test_average_precision_is_divided_by_what_k_answers_can_reach() -> None:
     assert found == pytest.approx((1 + 2 / 3) / 3)  # min(k, relevant): Kaggle's
     assert found != pytest.approx((1 + 2 / 3) / 2)  # hits found: as some libraries do
     assert found != pytest.approx((1 + 2 / 3) / 4)  # all relevant images: as ranx and trec_eval do
+
+
+def test_one_relevant_image_found_first_is_perfect_at_any_k() -> None:
+    # dividing by k itself would make it 0.01
+    hits = np.arange(100)[None] == 0
+    assert metrics.average_precision_at_k(hits, np.array([1]), 100).tolist() == [1.0]
+
+
+def test_a_missing_query_scores_zero_and_is_not_skipped() -> None:
+    answered = ranking({"q": [("Ahab", 0.5)], "r": []})
+    by_label = metrics.label_average_precision_at_k(answered, strings(["Ahab", "Boo"]), 5)
+    hits, total = answered.answers == "Ahab", np.array([1, 1])
+    for found in (
+        by_label,
+        metrics.average_precision_at_k(hits, total, 5),
+        metrics.recall_at_k(hits, 5),
+        metrics.r_precision(hits, total),
+        metrics.row_f1(answered.answers, hits, total),
+    ):
+        assert found.tolist() == [1.0, 0.0]  # the mean of those there are would be 1.0
+
+
+def test_where_all_similarities_are_tied_the_order_decides() -> None:
+    answered = ranking({"q": [("Ahab", 0.5), ("Boo", 0.5)]})
+    first, second = strings(["Ahab"]), strings(["Boo"])
+    # averaging over the ties would give 3/4 to both, or 1/2
+    assert metrics.label_average_precision_at_k(answered, first, 5).tolist() == [1.0]
+    assert metrics.label_average_precision_at_k(answered, second, 5).tolist() == [0.5]
+    hits = np.array([[True, False]])
+    assert metrics.average_precision_at_k(hits, np.array([1]), 5).tolist() == [1.0]
+
+
+def test_a_row_shorter_than_k_is_judged_by_what_it_has() -> None:
+    # two of four relevant images, and nothing in places 3 to 5: (1 + 1) / min(5, 4)
+    hits = np.array([[True, True]])
+    assert metrics.average_precision_at_k(hits, np.array([4]), 5).tolist() == [0.5]
+    assert metrics.recall_at_k(hits[:, :0], 5).tolist() == [0.0]
 
 
 def test_recall_is_not_the_share_of_relevant_images() -> None:
@@ -118,3 +157,115 @@ def test_label_precision_equals_the_reciprocal_rank(
         for row, truth in zip(answers, truths, strict=True)
     ]
     assert found.tolist() == wanted
+
+
+@given(HITS, st.data())
+def test_r_precision_counts_the_first_r_answers(hits: np.ndarray, data: st.DataObject) -> None:
+    total = np.array([data.draw(st.integers(1, 15)) for _ in hits], dtype=np.int64)
+    wanted = [sum(row[:n]) / n for row, n in zip(hits.tolist(), total.tolist(), strict=True)]
+    assert metrics.r_precision(hits, total).tolist() == wanted
+
+
+def test_r_precision_divides_by_r_where_fewer_were_answered() -> None:
+    hits = np.array([[True, True, False]])
+    assert metrics.r_precision(hits, np.array([5])).tolist() == [2 / 5]
+    assert metrics.r_precision(hits, np.array([2])).tolist() == [1.0]
+
+
+def slow_f1(answers: set[str], relevant: set[str]) -> float:
+    return 2 * len(answers & relevant) / (len(answers) + len(relevant))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sets(st.sampled_from("abcdef")), st.sets(st.sampled_from("abcdefgh"), min_size=1)
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_row_f1_compares_two_sets(rows: list[tuple[set[str], set[str]]]) -> None:
+    answers = np.array([(sorted(given) + [""] * 6)[:6] for given, _ in rows])
+    relevant = np.array(
+        [[answer in true for answer in row] for row, (_, true) in zip(answers, rows, strict=True)]
+    )
+    found = metrics.row_f1(answers, relevant, np.array([len(true) for _, true in rows]))
+    assert found.tolist() == [slow_f1(*row) for row in rows]
+
+
+def test_row_f1_with_the_query_itself_among_the_answers() -> None:
+    # itself, one of its two twins and a stranger: 2 · 2 / (3 + 3)
+    answers = np.array([["me", "twin", "stranger", ""]])
+    relevant = np.array([[True, True, False, False]])
+    assert metrics.row_f1(answers, relevant, np.array([3])).tolist() == [4 / 6]
+
+
+def test_an_empty_place_is_no_answer_even_where_it_is_marked_relevant() -> None:
+    answers, relevant = np.array([["a", ""]]), np.array([[True, True]])
+    assert metrics.row_f1(answers, relevant, np.array([1])).tolist() == [1.0]
+
+
+def test_row_f1_of_nothing_where_nothing_is_relevant_is_one() -> None:
+    answers, relevant = np.array([["", ""], ["a", ""]]), np.zeros((2, 2), np.bool_)
+    assert metrics.row_f1(answers, relevant, np.array([0, 0])).tolist() == [1.0, 0.0]
+
+
+def slow_gap(confidence: list[float], correct: list[bool], answerable: list[bool]) -> float:
+    answered = [i for i in range(len(confidence)) if confidence[i] > -math.inf]
+    answered.sort(key=lambda i: -confidence[i])  # a stable sort: the earlier of equals first
+    hits = [correct[i] and answerable[i] for i in answered]
+    return sum(sum(hits[: i + 1]) / (i + 1) for i in range(len(hits)) if hits[i]) / sum(answerable)
+
+
+ANSWERS = st.lists(
+    st.tuples(
+        st.sampled_from([-math.inf, 0.0, 0.25, 0.5, 0.75, 1.0]), st.booleans(), st.booleans()
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+@given(ANSWERS)
+def test_gap_equals_the_sum_over_one_list(answers: list[tuple[float, bool, bool]]) -> None:
+    confidence, correct, answerable = (np.array(column) for column in zip(*answers, strict=True))
+    found = metrics.gap(confidence, correct, answerable)
+    if not answerable.any():
+        assert np.isnan(found)
+        return
+    wanted = slow_gap(confidence.tolist(), correct.tolist(), answerable.tolist())
+    assert float(found) == pytest.approx(wanted)
+    assert 0 <= found <= 1
+
+
+@given(
+    st.permutations(range(12)),
+    arrays.arrays(np.bool_, 12),
+    arrays.arrays(np.int64, 12, elements=st.integers(0, 3)),
+)
+def test_gap_of_distinct_confidences_is_the_average_precision_of_one_list(
+    places: list[int], correct: np.ndarray, drawn: np.ndarray
+) -> None:
+    correct[0], drawn[0] = True, 1
+    confidence, weights = np.array(places, np.float64), drawn.astype(np.float64)
+    everyone = np.ones(12, np.bool_)
+    wanted = average_precision_score(correct, confidence, sample_weight=weights)
+    # scikit-learn divides by the correct answers, GAP by the queries that have one
+    wanted *= (weights * correct).sum() / weights.sum()
+    assert float(metrics.gap(confidence, correct, everyone, weights)) == pytest.approx(wanted)
+
+
+def test_gap_by_hand() -> None:
+    # falling confidence: right, wrong, a distractor, right; the fifth gave no answer.
+    confidence = np.array([0.9, 0.8, 0.7, 0.6, -np.inf])
+    correct = np.array([True, False, True, True, True])
+    answerable = np.array([True, True, False, True, True])
+    found = metrics.gap(confidence, correct, answerable)
+    assert float(found) == pytest.approx((1 / 1 + 2 / 4) / 4)
+
+
+def test_of_equally_confident_answers_the_earlier_query_comes_first() -> None:
+    tied, everyone = np.zeros(2), np.ones(2, np.bool_)
+    assert metrics.gap(tied, np.array([True, False]), everyone) == 1 / 2
+    assert metrics.gap(tied, np.array([False, True]), everyone) == 1 / 4

@@ -1,12 +1,18 @@
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kitbox.competition import protocol
+from kitbox.competition.lists import Listed
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
-from kitbox.records import ImageSet
+from kitbox.records import ImageSet, Search, strings
 from kitbox.submission import form, lint
+from kitbox.submission.findings import Finding
 from tests.circle import competition, image_set, ranking
 
 TRAIN = image_set({"a.jpg": "Ahab", "b.jpg": "Boo", "c.jpg": "Cleo", "d.jpg": "Ahab"})
@@ -17,234 +23,705 @@ LABELS = competition(k=3)
 IMAGES = competition(
     answers="images", k=2, gallery="train+test", form={"header": (), "layout": "columns"}
 )
+# The two nearest images, a row each, scored.
+LONG = competition(
+    answers="images", k=2, form={"header": ("query", "image", "score"), "layout": "long"}
+)
+# Up to three matches among the test images, the query itself and one more at least.
+MATCHES = competition(
+    answers="matches", k=3, gallery="test", task={"with_itself": True, "least": 2}
+)
+CLUSTERS = competition(answers="clusters", gallery="test")
+# One landmark and its confidence, or nothing.
+SCORED = competition(
+    answers="label", k=1, unknown_label=None, task={"metric": "gap"}, form={"layout": "scored"}
+)
 GOOD = "Image,Id\nx.jpg,Ahab Boo Cleo\ny.jpg,Boo new_whale Ahab\nz.jpg,Cleo Boo Ahab\n"
 GOOD_IMAGES = "x.jpg,a.jpg,y.jpg\ny.jpg,x.jpg,b.jpg\nz.jpg,a.jpg,b.jpg\n"
+GOOD_LONG = (
+    "query,image,score\nx.jpg,a.jpg,0.9\nx.jpg,b.jpg,0.8\n"
+    "y.jpg,b.jpg,1\ny.jpg,c.jpg,0\nz.jpg,d.jpg,0.4\nz.jpg,a.jpg,0.3\n"
+)
+GOOD_MATCHES = "Image,Id\nx.jpg,x.jpg y.jpg\ny.jpg,y.jpg x.jpg z.jpg\nz.jpg,y.jpg z.jpg\n"
+GOOD_CLUSTERS = "Image,Id\nx.jpg,cluster_0\ny.jpg,cluster_1\nz.jpg,cluster_0\n"
+GOOD_SCORED = "Image,Id\nx.jpg,Ahab 0.5\ny.jpg,\nz.jpg,Boo -1e-3\n"
+GOODS = {
+    "labels": (GOOD, LABELS),
+    "images": (GOOD_IMAGES, IMAGES),
+    "long": (GOOD_LONG, LONG),
+    "matches": (GOOD_MATCHES, MATCHES),
+    "clusters": (GOOD_CLUSTERS, CLUSTERS),
+    "scored": (GOOD_SCORED, SCORED),
+}
 
 
 def found(
-    text: str | bytes, asked: Competition = LABELS, train: ImageSet = TRAIN, test: ImageSet = TEST
+    text: str | bytes,
+    asked: Competition = LABELS,
+    train: ImageSet = TRAIN,
+    test: ImageSet = TEST,
+    searches: tuple[Search, ...] | None = None,
 ) -> list[str]:
     data = text if isinstance(text, bytes) else text.encode()
-    return [str(finding) for finding in lint.lint(data, asked, train, test)]
+    if searches is None:
+        searches = protocol.of_test(test, train, None, asked)
+    return [str(finding) for finding in lint.lint(data, asked, train, test, searches)]
 
 
-@pytest.mark.parametrize(("text", "asked"), [(GOOD, LABELS), (GOOD_IMAGES, IMAGES)])
-def test_a_good_list_has_no_findings(text: str, asked: Competition) -> None:
-    assert found(text, asked) == []
+def changed(kind: str, old: str, new: str) -> list[str]:
+    """Return the findings of a good list in which something is put for something else, once."""
+    text, asked = GOODS[kind]
+    assert old in text
+    return found(text.replace(old, new, 1), asked)
+
+
+@pytest.mark.parametrize("kind", GOODS)
+def test_a_good_list_has_no_findings(kind: str) -> None:
+    assert found(*GOODS[kind]) == []
 
 
 @pytest.mark.parametrize(
     ("old", "new", "findings"),
     [
-        ("Image,Id", "Image,Label", ["line 1: the header is Image,Label, not Image,Id"]),
-        ("Image,Id\n", "", ["line 1: the header is x.jpg,Ahab Boo Cleo, not Image,Id"]),
+        (
+            "Image,Id",
+            "Image,Label",
+            ["line 1, column 1: the header is Image,Label, not Image,Id; write it on line 1"],
+        ),
+        (
+            "Image,Id\n",
+            "",
+            [
+                "line 1, column 1: the header is x.jpg,Ahab Boo Cleo, not Image,Id; "
+                "write it on line 1"
+            ],
+        ),
         (
             "z.jpg,",
             "w.jpg,",
             [
-                "line 4: 'w.jpg' is not a test image; did you mean z.jpg?",
-                "line 4: query 'z.jpg' is missing",
+                "line 4, column 1: 'w.jpg' is not a query; did you mean z.jpg?",
+                "line 4, column 1: query 'z.jpg' is missing; add its row",
+            ],
+        ),
+        (
+            "z.jpg,",
+            "somebody,",
+            [
+                "line 4, column 1: 'somebody' is not a query; remove its row",
+                "line 4, column 1: query 'z.jpg' is missing; add its row",
+            ],
+        ),
+        (
+            "z.jpg,",
+            " z.jpg,",
+            [
+                "line 4, column 1: ' z.jpg' is not a query; remove the blanks around it",
+                "line 4, column 1: query 'z.jpg' is missing; add its row",
             ],
         ),
         (
             "y.jpg,Boo new_whale Ahab\nz.jpg,Cleo Boo Ahab\n",
             "",
-            ["line 2: query 'y.jpg' is missing; 1 more like it"],
+            ["line 2, column 1: query 'y.jpg' is missing; add its row; 1 more like it"],
         ),
         (
             "z.jpg,",
             "y.jpg,",
             [
-                "line 4: query 'y.jpg' is on line 3 already; remove one row",
-                "line 4: query 'z.jpg' is missing",
+                "line 4, column 1: query 'y.jpg' is on line 3 already; remove one row",
+                "line 4, column 1: query 'z.jpg' is missing; add its row",
             ],
         ),
-        ("Ahab Boo Cleo", "Ahab Boo", ["line 2: 2 answers, not 3"]),
-        ("Ahab Boo Cleo", "Ahab Boo Cleo new_whale", ["line 2: 4 answers, not 3"]),
-        ("new_whale Ahab", "Boo Ahab", ["line 3: answer 'Boo' is repeated"]),
+        ("Ahab Boo Cleo", "Ahab Boo", ["line 2, column 7: 2 answers, not 3; name more"]),
+        (
+            "Ahab Boo Cleo",
+            "Ahab Boo Cleo new_whale",
+            ["line 2, column 7: 4 answers, not 3; leave the last ones out"],
+        ),
+        (
+            "new_whale Ahab",
+            "Boo Ahab",
+            ["line 3, column 11: answer 'Boo' is repeated; name another"],
+        ),
         (
             "new_whale Ahab",
             "new_wale Ahab",
-            ["line 3: answer 'new_wale' is not a label; did you mean new_whale?"],
+            ["line 3, column 11: answer 'new_wale' is not a label; did you mean new_whale?"],
         ),
-        ("Cleo Boo Ahab", "Cleo  Ahab", ["line 4: an answer is empty"]),
-        ("Cleo Boo Ahab", "Cleo,Boo,Ahab", ["line 4: 4 columns, not 2"]),
-        ("z.jpg,Cleo Boo Ahab", "z.jpg", ["line 4: 1 columns, not 2"]),
         (
-            "x.jpg,Ahab Boo Cleo",
-            "x.jpg,",
-            ["line 2: 1 answers, not 3", "line 2: an answer is empty"],
+            "new_whale Ahab",
+            "x.jpg Ahab",
+            ["line 3, column 11: answer 'x.jpg' is not a label; name one that is"],
         ),
+        (
+            "Cleo Boo Ahab",
+            "Cleo  Ahab",
+            ["line 4, column 12: an answer is empty; name one, and put one blank between answers"],
+        ),
+        (
+            "Cleo Boo Ahab",
+            "Cleo Boo\tAhab",
+            [
+                "line 4, column 7: 2 answers, not 3; name more",
+                "line 4, column 12: answer 'Boo\tAhab' is not a label; did you mean Ahab?",
+            ],
+        ),
+        (
+            "Cleo Boo Ahab",
+            "Cleo,Boo,Ahab",
+            ["line 4, column 1: 4 columns, not 2; put quotes around a name that has a comma"],
+        ),
+        (
+            "z.jpg,Cleo Boo Ahab",
+            "z.jpg",
+            ["line 4, column 1: 1 column, not 2; add what is missing"],
+        ),
+        ("x.jpg,Ahab Boo Cleo", "x.jpg,", ["line 2, column 7: 0 answers, not 3; name more"]),
         ("y.jpg", "\ny.jpg", []),
+        ("Boo new_whale Ahab", '"Boo new_whale Ahab"', []),
+        (
+            "Boo new_whale Ahab",
+            '"Boo new_whale Ahab',
+            ["line 3, column 7: answer '\"Boo' is not a label; did you mean Boo?"],
+        ),
     ],
     ids=[
         "another header",
         "no header",
-        "no test image",
+        "almost a query",
+        "no query",
+        "a query with a blank",
         "missing queries",
         "repeated query",
         "too few answers",
         "too many answers",
         "repeated answer",
+        "almost an answer",
         "unknown answer",
         "empty answer",
+        "a tab for a blank",
         "columns instead of blanks",
         "one column",
         "no answer",
         "blank line",
+        "quoted answers",
+        "an open quote",
     ],
 )
 def test_a_faulty_list_of_labels_is_told_by_line(old: str, new: str, findings: list[str]) -> None:
-    assert old in GOOD
-    assert found(GOOD.replace(old, new, 1)) == findings
+    assert changed("labels", old, new) == findings
 
 
 @pytest.mark.parametrize(
     ("old", "new", "findings"),
     [
-        ("x.jpg,a.jpg,y.jpg", "x.jpg,a.jpg", ["line 1: 1 answers, not 2"]),
-        ("x.jpg,a.jpg,y.jpg", "x.jpg,a.jpg,b.jpg,c.jpg", ["line 1: 3 answers, not 2"]),
+        (
+            "x.jpg,a.jpg,y.jpg",
+            "x.jpg,a.jpg",
+            ["line 1, column 7: 1 answer, not 2; name more"],
+        ),
+        ("x.jpg,a.jpg,y.jpg", "x.jpg", ["line 1, column 1: 0 answers, not 2; name more"]),
+        (
+            "x.jpg,a.jpg,y.jpg",
+            "x.jpg,a.jpg,b.jpg,c.jpg",
+            ["line 1, column 7: 3 answers, not 2; leave the last ones out"],
+        ),
         (
             "y.jpg,x.jpg,b.jpg",
-            "y.jpg,y.jpg,b.jpg",
-            ["line 2: query 'y.jpg' is among its own answers"],
+            "y.jpg,b.jpg,y.jpg",
+            ["line 2, column 13: query 'y.jpg' is among its own answers; leave it out"],
         ),
-        ("z.jpg,a.jpg,b.jpg", "z.jpg,a.jpg,a.jpg", ["line 3: answer 'a.jpg' is repeated"]),
+        (
+            "z.jpg,a.jpg,b.jpg",
+            "z.jpg,a.jpg,a.jpg",
+            ["line 3, column 13: answer 'a.jpg' is repeated; name another"],
+        ),
         (
             "z.jpg,a.jpg,b.jpg",
             "z.jpg,a.jpg,whale",
-            ["line 3: answer 'whale' is not an image of the gallery"],
+            ["line 3, column 13: answer 'whale' is not an image of the gallery; name one that is"],
         ),
-        ("z.jpg,a.jpg,b.jpg", "z.jpg,a.jpg,", ["line 3: an answer is empty"]),
+        (
+            "z.jpg,a.jpg,b.jpg",
+            "z.jpg, a.jpg,b.jpg",
+            ["line 3, column 7: answer ' a.jpg' has blanks around it; remove them"],
+        ),
+        (
+            "z.jpg,a.jpg,b.jpg",
+            "z.jpg,a.jpg,",
+            ["line 3, column 13: an answer is empty; name one, and put one blank between answers"],
+        ),
         (
             "x.jpg,a",
             "query,neighbours\nx.jpg,a",
-            [
-                "line 1: 'query' is not a test image",
-                "line 1: 1 answers, not 2",
-                "line 1: answer 'neighbours' is not an image of the gallery",
-            ],
+            ["line 1, column 1: 'query' is not a query; remove its row"],
         ),
     ],
     ids=[
         "too few answers",
+        "no answer",
         "too many answers",
         "itself",
         "repeated answer",
         "unknown answer",
+        "an answer with a blank",
         "empty answer",
         "unwanted header",
     ],
 )
 def test_a_faulty_list_of_images_is_told_by_line(old: str, new: str, findings: list[str]) -> None:
-    assert old in GOOD_IMAGES
-    assert found(GOOD_IMAGES.replace(old, new, 1), IMAGES) == findings
+    assert changed("images", old, new) == findings
 
 
-def test_queries_in_another_order_are_told_with_their_place() -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "findings"),
+    [
+        (
+            "a.jpg,0.9",
+            "a.jpg,1.5",
+            ["line 2, column 13: score 1.5 is out of range; scores are from 0 to 1"],
+        ),
+        (
+            "a.jpg,0.9",
+            "a.jpg,-0.1",
+            ["line 2, column 13: score -0.1 is out of range; scores are from 0 to 1"],
+        ),
+        (
+            "a.jpg,0.9",
+            "a.jpg,nan",
+            ["line 2, column 13: 'nan' is not a score; write a number from 0 to 1"],
+        ),
+        (
+            "a.jpg,0.9",
+            "a.jpg,0.80",
+            [
+                "line 2, column 13: all answers of 'x.jpg' have the score 0.80, which orders none; "
+                "let scores fall along the answers"
+            ],
+        ),
+        (
+            "x.jpg,b.jpg,0.8\n",
+            "",
+            ["line 2, column 7: 1 answer, not 2; name more"],
+        ),
+        (
+            "y.jpg,b.jpg,1\n",
+            "x.jpg,c.jpg,0.7\ny.jpg,b.jpg,1\n",
+            ["line 2, column 7: 3 answers, not 2; leave the last ones out"],
+        ),
+        (
+            "x.jpg,b.jpg",
+            "x.jpg,a.jpg",
+            ["line 3, column 7: answer 'a.jpg' is on line 2 already; name another"],
+        ),
+        (
+            "x.jpg,b.jpg",
+            "x.jpg,e.jpg",
+            [
+                "line 3, column 7: answer 'e.jpg' is not an image of the gallery; "
+                "did you mean d.jpg?"
+            ],
+        ),
+        (
+            "x.jpg,b.jpg",
+            "x.jpg,x.jpg",
+            ["line 3, column 7: query 'x.jpg' is among its own answers; leave it out"],
+        ),
+        (
+            "x.jpg,b.jpg,0.8",
+            "x.jpg,b.jpg",
+            [
+                "line 2, column 7: 1 answer, not 2; name more",
+                "line 3, column 1: 2 columns, not 3; add what is missing",
+            ],
+        ),
+        (
+            "y.jpg,b.jpg,1\ny.jpg,c.jpg,0\n",
+            "",
+            ["line 5, column 1: query 'y.jpg' is missing; add its row"],
+        ),
+        (
+            "y.jpg,b.jpg,1\n",
+            "y.jpg,b.jpg,1\nwhale,b.jpg,1\n",
+            ["line 5, column 1: 'whale' is not a query; remove its row"],
+        ),
+        (
+            "y.jpg,b.jpg,1\ny.jpg,c.jpg,0\nz.jpg,d.jpg,0.4\n",
+            "y.jpg,b.jpg,1\nz.jpg,d.jpg,0.4\ny.jpg,c.jpg,0\n",
+            [
+                "line 6, column 1: rows of query 'y.jpg' are apart; put them one after another",
+                "line 7, column 1: rows of query 'z.jpg' are apart; put them one after another",
+            ],
+        ),
+        (
+            "y.jpg,b.jpg,1\ny.jpg,c.jpg,0\nz.jpg,d.jpg,0.4\nz.jpg,a.jpg,0.3\n",
+            "z.jpg,d.jpg,0.4\nz.jpg,a.jpg,0.3\ny.jpg,b.jpg,1\ny.jpg,c.jpg,0\n",
+            [
+                "line 6, column 1: query 'y.jpg' should be number 2 of the queries; "
+                "sort the rows as the list of queries has them"
+            ],
+        ),
+    ],
+    ids=[
+        "above 1",
+        "below 0",
+        "no number",
+        "all tied",
+        "too few answers",
+        "too many answers",
+        "repeated answer",
+        "unknown answer",
+        "itself",
+        "two columns",
+        "missing query",
+        "no query",
+        "rows apart",
+        "another order",
+    ],
+)
+def test_a_faulty_long_list_is_told_by_line(old: str, new: str, findings: list[str]) -> None:
+    assert changed("long", old, new) == findings
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "findings"),
+    [
+        (
+            "matches",
+            "y.jpg z.jpg\n",
+            "y.jpg x.jpg\n",
+            ["line 4, column 7: query 'z.jpg' is not among its own matches; put it first"],
+        ),
+        (
+            "matches",
+            "x.jpg y.jpg\n",
+            "\n",
+            [
+                "line 2, column 7: 0 answers, not 1 to 3; name more",
+                "line 2, column 7: query 'x.jpg' is not among its own matches; put it first",
+            ],
+        ),
+        (
+            "matches",
+            "x.jpg y.jpg\n",
+            "x.jpg a.jpg\n",
+            [
+                "line 2, column 13: answer 'a.jpg' is not an image of the gallery; "
+                "did you mean z.jpg?"
+            ],
+        ),
+        (
+            "clusters",
+            "cluster_1",
+            "cluster 1",
+            ["line 3, column 7: 2 answers, not 1; leave the last ones out"],
+        ),
+        ("clusters", "cluster_1", "", ["line 3, column 7: 0 answers, not 1; name more"]),
+        (
+            "scored",
+            "Ahab 0.5",
+            "Ahab",
+            ["line 2, column 7: a label stands without its confidence; write 'label confidence'"],
+        ),
+        (
+            "scored",
+            "Ahab 0.5",
+            "Ahab high",
+            ["line 2, column 12: 'high' is not a confidence; write a number"],
+        ),
+        (
+            "scored",
+            "Ahab 0.5",
+            "Ahab 0.5 Boo 0.4",
+            ["line 2, column 7: 2 answers, not 0 to 1; leave the last ones out"],
+        ),
+        (
+            "scored",
+            "Boo -1e-3",
+            "Bo 0.1",
+            ["line 4, column 7: answer 'Bo' is not a label; did you mean Boo?"],
+        ),
+    ],
+)
+def test_faults_of_other_answers_are_told(
+    kind: str, old: str, new: str, findings: list[str]
+) -> None:
+    assert changed(kind, old, new) == findings
+
+
+def test_a_query_that_stands_after_a_later_one_is_told_with_its_place() -> None:
     lines = GOOD.splitlines(keepends=True)
     assert found("".join([lines[0], lines[2], lines[1], lines[3]])) == [
-        "line 2: query 'y.jpg' should be row 2 of the queries",
-        "line 3: query 'x.jpg' should be row 1 of the queries",
+        "line 3, column 1: query 'x.jpg' should be number 1 of the queries; "
+        "sort the rows as the list of queries has them"
+    ]
+
+
+def test_a_missing_row_puts_no_other_out_of_order() -> None:
+    assert changed("labels", "x.jpg,Ahab Boo Cleo\n", "") == [
+        "line 3, column 1: query 'x.jpg' is missing; add its row"
+    ]
+
+
+def test_a_query_that_matches_nothing_but_itself_is_no_fault() -> None:
+    assert changed("matches", "x.jpg y.jpg\n", "x.jpg\n") == []
+
+
+def test_confidences_that_order_no_landmarks_are_told() -> None:
+    text = "Image,Id\nx.jpg,Ahab 0.5\ny.jpg,\nz.jpg,Boo 0.50\n"
+    assert found(text, SCORED) == [
+        "line 2, column 12: all answers have the confidence 0.5, which orders none; "
+        "let confidences fall with how sure an answer is"
+    ]
+
+
+@pytest.mark.parametrize("z", ["", "Boo 0.4"])
+def test_one_confidence_and_several_are_no_fault(z: str) -> None:
+    assert found(f"Image,Id\nx.jpg,Ahab 0.5\ny.jpg,\nz.jpg,{z}\n", SCORED) == []
+
+
+@pytest.mark.parametrize("kind", ["labels", "clusters", "scored", "long"])
+@pytest.mark.parametrize(
+    ("damage", "finding"),
+    [
+        (
+            lambda data: b"\xef\xbb\xbf" + data,
+            "line 1, column 1: the file begins with a byte-order mark; "
+            "save it as UTF-8 without one",
+        ),
+        (
+            lambda data: data.replace(b"\n", b"\r\n"),
+            "line 1, column {end}: lines end in CRLF; save it with bare line feeds",
+        ),
+        (
+            lambda data: data.replace(b"\n", b"\r"),
+            "line 1, column {end}: lines end in a carriage return alone; "
+            "save it with bare line feeds",
+        ),
+    ],
+    ids=["byte-order mark", "CRLF", "CR"],
+)
+def test_how_a_list_was_saved_matters_to_a_leaderboard(kind: str, damage, finding: str) -> None:
+    text, asked = GOODS[kind]
+    end = text.index("\n") + 1
+    assert found(damage(text.encode()), asked) == [finding.format(end=end)]
+
+
+def test_one_line_that_ends_in_crlf_is_told_by_its_place() -> None:
+    assert changed("labels", "Cleo\n", "Cleo\r\n") == [
+        "line 2, column 20: lines end in CRLF; save it with bare line feeds"
     ]
 
 
 @pytest.mark.parametrize(
-    ("data", "findings"),
+    ("data", "finding"),
     [
         (
-            b"\xef\xbb\xbf" + GOOD.encode(),
-            ["line 1: the file begins with a byte-order mark; save it as UTF-8 without one"],
-        ),
-        (
-            GOOD.replace("\n", "\r\n").encode(),
-            ["line 1: lines end in CRLF; save it with bare line feeds"],
-        ),
-        (
-            GOOD.replace("Cleo\n", "Cleo\r\n").encode(),
-            ["line 2: lines end in CRLF; save it with bare line feeds"],
-        ),
-        (
             GOOD.replace("Boo new", "B\xf6 new").encode("latin-1"),
-            ["line 3: not UTF-8 at byte 36; save it as UTF-8"],
+            "line 3, column 8: not UTF-8 at byte 36; save it as UTF-8",
+        ),
+        (
+            GOOD.encode("utf-16"),
+            "line 1, column 1: not UTF-8 at byte 0; save it as UTF-8",
         ),
     ],
-    ids=["byte-order mark", "CRLF", "one CRLF", "not UTF-8"],
+    ids=["latin-1", "utf-16"],
 )
-def test_how_a_list_was_saved_matters_to_a_leaderboard(data: bytes, findings: list[str]) -> None:
-    assert found(data) == findings
+def test_a_list_that_is_not_utf_8_is_told_by_the_byte(data: bytes, finding: str) -> None:
+    assert found(data)[-1] == finding
 
 
-def test_a_list_with_the_line_ends_of_old_macs_is_told() -> None:
-    assert "line 1: " in found(GOOD.replace("\n", "\r"))[0]
+@pytest.mark.parametrize(("kind", "column"), [("labels", 10), ("clusters", 12)])
+def test_a_null_byte_is_told_also_where_any_word_may_stand(kind: str, column: int) -> None:
+    text, asked = GOODS[kind]
+    place = text.index("\n") + column  # of the second line
+    told = found(text[:place] + "\0" + text[place:], asked)
+    assert f"line 2, column {column}: a null byte; write the file anew as plain text" in told
 
 
-def test_a_null_byte_is_told() -> None:
-    assert found(GOOD.replace("Ahab Boo Cleo", "Ahab Boo Cl\0o"))[0].startswith("line 2: ")
+def test_a_file_that_is_too_large_is_told_with_what_allows_it() -> None:
+    small = competition(k=3, form={"largest_mb": 0.00005})
+    assert found(GOOD, small) == [
+        "line 1, column 1: the file has 0.0 MB, more than submission.largest_mb = 5e-05; "
+        "name fewer answers, or raise it if the leaderboard takes more"
+    ]
 
 
 def test_an_answer_over_several_lines_does_not_shift_what_follows() -> None:
     told = found(GOOD.replace("Ahab Boo Cleo", '"Ahab Boo Cl\neo"').replace("Boo new_", "Boo Boo_"))
-    assert told[-1].startswith("line 4: answer 'Boo_whale' is not a label")
+    assert told[-1].startswith("line 4, column 11: answer 'Boo_whale' is not a label")
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n"])
 def test_an_empty_file_is_told(data: bytes) -> None:
     assert found(data) == [
-        "line 1: the header is , not Image,Id",
-        "line 1: query 'x.jpg' is missing; 2 more like it",
+        "line 1, column 1: the header is missing, not Image,Id; write it on line 1",
+        "line 1, column 1: query 'x.jpg' is missing; add its row; 2 more like it",
     ]
 
 
 def test_a_header_only_is_told() -> None:
-    assert found("Image,Id\n") == ["line 1: query 'x.jpg' is missing; 2 more like it"]
+    assert found("Image,Id\n") == [
+        "line 1, column 1: query 'x.jpg' is missing; add its row; 2 more like it"
+    ]
 
 
 @pytest.mark.parametrize(
     ("asked", "row", "wanted"),
     [
         # three labels and the unknown
-        (competition(k=5), "x.jpg,Ahab Boo", 4),
-        (competition(k=5, unknown_label=None), "x.jpg,Ahab Boo", 3),
-        (competition(answers="images", k=5), "x.jpg,a.jpg b.jpg", 4),
+        (competition(k=5), "x.jpg,Ahab Boo", "4"),
+        (competition(k=5, unknown_label=None), "x.jpg,Ahab Boo", "3"),
+        (competition(answers="images", k=5), "x.jpg,a.jpg b.jpg", "4"),
         # the three test images but for the query itself
-        (competition(answers="images", k=5, gallery="test"), "x.jpg,y.jpg", 2),
-        (competition(answers="images", k=9, gallery="train+test"), "x.jpg,y.jpg b.jpg", 6),
+        (competition(answers="images", k=5, gallery="test"), "x.jpg,y.jpg", "2"),
+        (competition(answers="images", k=9, gallery="train+test"), "x.jpg,y.jpg b.jpg", "6"),
+        (
+            competition(answers="matches", k=9, gallery="test", task={"least": 2}),
+            "x.jpg,y.jpg",
+            "2",
+        ),
     ],
 )
 def test_where_the_gallery_has_fewer_answers_than_k_all_are_asked_for(
-    asked: Competition, row: str, wanted: int
+    asked: Competition, row: str, wanted: str
 ) -> None:
-    assert f"line 2: {row.count(' ') + 1} answers, not {wanted}" in found(
+    count = row.count(" ") + 1
+    noun = "answer" if count == 1 else "answers"
+    assert f"line 2, column 7: {count} {noun}, not {wanted}; name more" in found(
         f"Image,Id\n{row}\n", asked
     )
 
 
 def test_the_unknown_is_an_answer_only_where_the_competition_has_one() -> None:
     assert found(GOOD, competition(k=3, unknown_label=None)) == [
-        "line 3: answer 'new_whale' is not a label"
+        "line 3, column 11: answer 'new_whale' is not a label; name one that is"
     ]
 
 
-def test_findings_stand_in_the_order_of_lines() -> None:
-    told = found("Image,Label\nx.jpg,Ahab\ny.jpg,Boo\nz.jpg,Cleo\n")
-    lines = [int(line.split(":")[0].removeprefix("line ")) for line in told]
-    assert lines == sorted(lines) == [1, 2, 3, 4]
+def test_a_label_with_a_blank_is_told_where_blanks_separate_answers() -> None:
+    named = image_set({"a.jpg": "Ahab", "b.jpg": "Old Boo", "c.jpg": "Cleo"})
+    assert found(GOOD.replace("Ahab Boo", "Ahab Old Boo"), LABELS, named)[:2] == [
+        "line 2, column 7: 4 answers, not 3; leave the last ones out",
+        "line 2, column 12: answer 'Old' is not a label; "
+        "'Old Boo' has a blank, which separates answers: rename it",
+    ]
+
+
+def test_a_label_with_a_comma_is_no_fault_in_quotes_and_one_without() -> None:
+    named = image_set({"a.jpg": "Ahab", "b.jpg": "Boo,Jr", "c.jpg": "Cleo"})
+    quoted = GOOD.replace("Ahab Boo Cleo", '"Ahab Boo,Jr Cleo"').replace("y.jpg,Boo", "y.jpg,Cleo")
+    quoted = quoted.replace("Cleo Boo Ahab", "Cleo new_whale Ahab")
+    assert found(quoted, LABELS, named) == []
+    assert found(quoted.replace('"', ""), LABELS, named) == [
+        "line 2, column 1: 3 columns, not 2; put quotes around a name that has a comma"
+    ]
+
+
+def groups(images: ImageSet, of: Mapping[str, str]) -> ImageSet:
+    """Return images with the group that the first letter of their id has."""
+    return replace(images, groups=strings([of[str(name)[0]] for name in images.image_ids]))
+
+
+GROUP_OF = {"a": "lynx", "b": "lynx", "c": "turtle", "d": "turtle", "x": "lynx"}
+
+
+def test_answers_come_from_the_gallery_of_the_querys_group() -> None:
+    train, test = groups(TRAIN, GROUP_OF), groups(TEST, GROUP_OF | {"y": "turtle", "z": "lynx"})
+    asked = competition(answers="images", k=2, task={"within_group": True})
+    good = "Image,Id\nx.jpg,a.jpg b.jpg\ny.jpg,c.jpg d.jpg\nz.jpg,b.jpg a.jpg\n"
+    assert found(good, asked, train, test) == []
+    assert found(good.replace("d.jpg", "a.jpg"), asked, train, test) == [
+        "line 3, column 13: answer 'a.jpg' is not an image of the gallery; did you mean d.jpg?"
+    ]
+
+
+def test_a_group_without_a_labelled_image_is_all_unknown() -> None:
+    train, test = groups(TRAIN, GROUP_OF), groups(TEST, {"x": "lynx", "y": "frog", "z": "frog"})
+    asked = competition(answers="label", k=1, task={"within_group": True})
+    good = "Image,Id\nx.jpg,Ahab\ny.jpg,new_whale\nz.jpg,new_whale\n"
+    assert found(good, asked, train, test) == []
+    assert found(good.replace("y.jpg,new_whale", "y.jpg,Boo"), asked, train, test) == [
+        "line 3, column 7: answer 'Boo' is not a label; name one that is"
+    ]
+
+
+def test_queries_of_scenarios_have_names_and_databases_of_their_own() -> None:
+    searches = (
+        Search("s1", strings(["s1-x"]), strings(["x.jpg"]), strings(["a.jpg", "b.jpg", "x.jpg"])),
+        Search(
+            "s2",
+            strings(["s2-x", "s2-y"]),
+            strings(["x.jpg", "y.jpg"]),
+            strings(["y.jpg", "z.jpg"]),
+        ),
+    )
+    good = (
+        "query,image,score\ns1-x,a.jpg,1\ns1-x,b.jpg,0\ns2-x,z.jpg,0.6\ns2-x,y.jpg,0.5\n"
+        "s2-y,z.jpg,0.1\n"
+    )
+    assert found(good, LONG, searches=searches) == []
+    assert found(good.replace("b.jpg", "x.jpg"), LONG, searches=searches) == [
+        "line 3, column 6: query 's1-x' is among its own answers; leave it out"
+    ]
+    assert found(good.replace("s2-x,z.jpg", "s2-x,a.jpg"), LONG, searches=searches) == [
+        "line 4, column 6: answer 'a.jpg' is not an image of the gallery; did you mean z.jpg?"
+    ]
+
+
+def test_findings_stand_in_the_order_of_lines_and_columns() -> None:
+    text = "Image,Label\nx.jpg,Ahab\ny.jpg,Ahab Bo Ahab\nz.jpg,Cleo\n"
+    places = [(finding.line, finding.column) for finding in lint_of(text)]
+    assert places == sorted(places)
+    assert [line for line, _ in places] == [1, 2, 3, 3, 4]
+
+
+def lint_of(text: str) -> list[Finding]:
+    return lint.lint(
+        text.encode(), LABELS, TRAIN, TEST, protocol.of_test(TEST, TRAIN, None, LABELS)
+    )
+
+
+def test_only_the_first_strangers_are_looked_up_in_a_list_full_of_them() -> None:
+    test = image_set({f"x{n:03}.jpg": "" for n in range(200)}).with_labels(None)
+    told = found("Image,Id\n" + "".join(f"y{n:03}.jpg,a\n" for n in range(200)), LABELS, test=test)
+    assert told[0] == "line 2, column 1: 'y000.jpg' is not a query; did you mean x000.jpg?"
+    # the last finding is of the queries that are missing
+    assert told[-2] == "line 201, column 1: 'y199.jpg' is not a query; remove its row"
 
 
 def test_without_test_images_there_is_nothing_to_hand_in() -> None:
     with pytest.raises(KitboxError) as caught:
-        lint.lint(b"", LABELS, TRAIN, None)
+        lint.lint(b"", LABELS, TRAIN, None, ())
     assert str(caught.value) == "this competition has no test images; set images.test_folder"
+
+
+LISTED = Listed(TRAIN, TEST, None, ())
 
 
 def test_a_file_is_read_and_a_missing_one_named(tmp_path: Path) -> None:
     path = tmp_path / "submission.csv"
     with pytest.raises(KitboxError) as caught:
-        lint.lint_file(path, LABELS, TRAIN, TEST)
+        lint.lint_file(path, LABELS, LISTED)
     assert str(caught.value) == f"cannot read {path}: No such file or directory"
     path.write_text(GOOD.replace("Ahab Boo Cleo", "Ahab"))
-    assert [finding.line for finding in lint.lint_file(path, LABELS, TRAIN, TEST)] == [2]
+    assert [finding.line for finding in lint.lint_file(path, LABELS, LISTED)] == [2]
+
+
+def test_the_bytes_of_an_earlier_submission_are_told_before_all_else(tmp_path: Path) -> None:
+    path = tmp_path / "submission.csv"
+    for text, others in ((GOOD, 0), (GOOD.replace("Ahab Boo Cleo", "Ahab"), 1)):
+        path.write_text(text)
+        earlier = {sha256(text.encode()).hexdigest(): "2026-01-31_a_1234"}
+        told = [str(finding) for finding in lint.lint_file(path, LABELS, LISTED, earlier)]
+        assert told[0] == (
+            "line 1, column 1: these bytes were sent before, as 2026-01-31_a_1234, and would "
+            "score the same; send another list, or upload with --again"
+        )
+        assert len(told) == 1 + others
+        path.write_text(text + "\n")
+        assert len(lint.lint_file(path, LABELS, LISTED, earlier)) == others
 
 
 @pytest.mark.parametrize(
@@ -252,10 +729,22 @@ def test_a_file_is_read_and_a_missing_one_named(tmp_path: Path) -> None:
     [
         (LABELS, ["Ahab", "new_whale", "Cleo"]),
         (IMAGES, ["a.jpg", "b.jpg"]),
+        (LONG, ["a.jpg", "b.jpg"]),
+        (CLUSTERS, ["cluster_lynx_0"]),
+        (SCORED, ["Ahab"]),
         (competition(k=3, form={"layout": "columns"}), ["Ahab", "Boo", "Cleo"]),
         (competition(k=3, form={"header": ()}), ["Ahab", "Boo", "Cleo"]),
     ],
 )
 def test_what_kitbox_writes_it_accepts(asked: Any, answers: list[str]) -> None:
-    rows = {query: [(answer, 0.5) for answer in answers] for query in TEST.image_ids.tolist()}
+    sure = zip(TEST.image_ids.tolist(), (0.5, 0.6, 0.7), strict=True)
+    rows = {query: [(answer, similarity) for answer in answers] for query, similarity in sure}
     assert found(form.text(ranking(rows), asked), asked) == []
+
+
+def test_a_competition_may_take_fewer_answers_than_k() -> None:
+    asked = competition(answers="images", k=2, gallery="test", task={"least": 1})
+    header = "Image,Id\n"
+    assert found(header + "x.jpg,y.jpg\ny.jpg,x.jpg z.jpg\nz.jpg,x.jpg\n", asked) == []
+    [told] = found(header + "x.jpg,\ny.jpg,x.jpg z.jpg\nz.jpg,x.jpg\n", asked)
+    assert told == "line 2, column 7: 0 answers, not 1 to 2; name more"

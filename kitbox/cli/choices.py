@@ -1,0 +1,85 @@
+"""What commands about scores let a person choose: plugins, weights, whitening, the threshold."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from kitbox.competition.settings import Competition
+    from kitbox.plugin.discovery import NamedPlugin
+    from kitbox.scoring.local import LocalScore
+    from kitbox.workspace import Workspace
+
+NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", help="Trained plugins.")]
+WeightsOption = Annotated[
+    str | None, typer.Option("--weights", help="A weight for each plugin, as 2,1.", metavar="W,W")
+]
+WhitenOption = Annotated[
+    int | None,
+    typer.Option("--whiten", help="PCA-whiten each plugin's block to DIM.", metavar="DIM", min=2),
+]
+ThresholdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--threshold",
+        help="Where answers end: best, a similarity as 0.35, or a share unknown as 16.5%.",
+        metavar="T",
+    ),
+]
+
+
+def loaded(names: list[str], place: "Workspace") -> "list[NamedPlugin]":
+    """Return the plugins of these names."""
+    from kitbox.plugin import discovery
+
+    return [discovery.load(name, place) for name in names]
+
+
+def numbers(text: str | None) -> list[float] | None:
+    """Return the weights that --weights names."""
+    from kitbox.errors import KitboxError
+
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise KitboxError(f"--weights {text} is not numbers with commas, as 2,1") from error
+
+
+def with_threshold(competition: "Competition", text: str | None) -> "Competition":
+    """Return the competition with the threshold that --threshold asks for."""
+    from kitbox.errors import KitboxError
+
+    if text is None:
+        return competition
+    if not competition.decides:
+        raise KitboxError(
+            f"the answers of {competition.name} have no threshold; leave --threshold out"
+        )
+    asked = competition.threshold.asked_for(text, sums=competition.task.sums)
+    return competition.model_copy(update={"threshold": asked})
+
+
+def tell_threshold(found: "LocalScore") -> None:
+    """Print the thresholds that a local score was taken with, and what they do."""
+    from kitbox.cli.terminal import say
+
+    for group, value in found.thresholds.items():
+        of = f" of {group}" if group else ""
+        say(f"threshold{of}: similarity {value:.4f} ({found.evidence['rule']})")
+    evidence = found.evidence
+    if "score_on_the_same_queries" in evidence and evidence["rule"] == "best":
+        say(
+            "each query was scored by a threshold fitted without it; fitted on the same queries "
+            f"it would look like {evidence['score_on_the_same_queries']:.4f}"
+        )
+    if "answered_unknown" in evidence:
+        say(
+            f"{evidence['unknown']:.1%} of the queries are unknown, "
+            f"{evidence['answered_unknown']:.1%} were answered so"
+        )
+    if any(e.get("fitted_on_the_same_queries") for e in evidence.get("folds", [evidence])):
+        say("the clusters were scored at the cut that is best for the same queries: it flatters")
+    if "clusters" in evidence:
+        say(f"{evidence['clusters']} clusters of {evidence['individuals']} individuals")

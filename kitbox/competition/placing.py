@@ -1,0 +1,107 @@
+"""Finds the file of a listed image, and the images of a folder that has no list."""
+
+import re
+import string
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kitbox.errors import KitboxError, did_you_mean
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+# At the end of a template: whatever image suffix is there.
+_ANY = ".*"
+# A column, or one of its letters; attributes and keys would reach into python.
+_FIELD = re.compile(r"([^.\[\]]+)(\[\d+\])?")
+
+
+def fields(template: str | None, setting: str) -> list[str]:
+    """Return the columns that a template of file names takes its parts from.
+
+    Raises KitboxError for a template that is none.
+    """
+    try:
+        parts = [
+            (name, spec)
+            for _, name, spec, _ in string.Formatter().parse(template or "")
+            if name is not None
+        ]
+    except ValueError as error:
+        raise KitboxError(f"images.{setting} = '{template}': {error}; correct it") from error
+    columns = []
+    for name, spec in parts:
+        found = _FIELD.fullmatch(name)
+        if found is None or "{" in (spec or ""):
+            raise KitboxError(
+                f"images.{setting} = '{template}': '{{{name}}}' is not a column as {{image}}, "
+                "or a letter of one as {image[0]}"
+            )
+        columns.append(found[1])
+    return columns
+
+
+@dataclass
+class Folder:
+    """A folder that a list names images of; `shown` is what kitbox.toml calls it.
+
+    Raises KitboxError where there is no such folder.
+    """
+
+    path: Path
+    shown: str
+    setting: str
+    _stems: dict[Path, dict[str, list[str]]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        require(self.path, self.setting)
+
+    def file_of(
+        self, template: str | None, image_id: str, row: dict[str, str]
+    ) -> tuple[Path | None, str]:
+        """Return the file that an image's id, or a template, names, or what is wrong with it."""
+        try:
+            name = image_id if template is None else template.format_map(row)
+        except (LookupError, ValueError) as error:
+            return None, f"image '{image_id}' has no name after '{template}' ({error}); correct it"
+        path = Path(name.removesuffix(_ANY))
+        if path.is_absolute() or ".." in path.parts:
+            return None, f"image '{name}' leaves the folder {self.shown}; correct the name"
+        if name.endswith(_ANY):
+            found = self._stems_in(path.parent).get(path.name, [])
+            if len(found) > 1:
+                return None, f"image '{name}' is {' and '.join(found)}; remove one of them"
+            path = path.with_name(found[0]) if found else path
+        if not (self.path / path).is_file():
+            return None, f"image '{name}' is not in {self.shown}; correct the row or remove it"
+        return self.path / path, ""
+
+    def _stems_in(self, inside: Path) -> dict[str, list[str]]:
+        """Return name without suffix → names of a folder's images; the folder is listed once."""
+        if inside not in self._stems:
+            stems: dict[str, list[str]] = {}
+            place = self.path / inside
+            for file in sorted(place.iterdir()) if place.is_dir() else []:
+                if file.suffix.lower() in IMAGE_SUFFIXES:
+                    stems.setdefault(file.stem, []).append(file.name)
+            self._stems[inside] = stems
+        return self._stems[inside]
+
+
+def require(folder: Path, setting: str) -> None:
+    """Raise KitboxError where a setting names a folder that is not there."""
+    if not folder.is_dir():
+        beside = [path.name for path in folder.parent.glob("*/")] if folder.parent.is_dir() else []
+        raise KitboxError(
+            f"there is no folder {folder}; correct images.{setting}"
+            f"{did_you_mean(folder.name, beside)}"
+        )
+
+
+def in_folder(folder: Path) -> list[Path]:
+    """Return the image files of a folder and its subfolders, in the order of their names."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
+    )

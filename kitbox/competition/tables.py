@@ -1,0 +1,74 @@
+"""Reads the rows of a CSV by the names of its columns."""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from kitbox.errors import KitboxError, did_you_mean
+from kitbox.files import read_text
+
+
+def header(path: Path) -> list[str]:
+    """Return the names of a CSV's columns; raises KitboxError as `table` does."""
+    _, names = next(_lines(path), (1, []))
+    _refuse_separator(path, names)
+    return names
+
+
+def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, values of `columns`) of a CSV; raises KitboxError as `table` does."""
+    for line, row in table(path, columns):
+        yield line, [row[name] for name in columns]
+
+
+def table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, column → value) of a CSV which has at least `columns`.
+
+    A byte-order mark, CRLF, blank lines and empty cells at the end of a row do no harm, and a short
+    row ends in empty values. Raises KitboxError for a missing file, a missing column, another
+    separator, a row with more cells than columns, and bytes that are not UTF-8.
+    """
+    lines = _lines(path)
+    _, names = next(lines, (1, []))
+    missing = [name for name in columns if name not in names]
+    if missing:
+        _refuse_separator(path, names)
+        raise KitboxError(
+            f"{path} line 1: no column '{missing[0]}' among {', '.join(names) or 'nothing'}"
+            f"{did_you_mean(missing[0], names)}; "
+            "correct the header, or the column's name in kitbox.toml"
+        )
+    for line, row in lines:
+        surplus = next((cell for cell in row[len(names) :] if cell.strip()), None)
+        if surplus is not None:
+            raise KitboxError(
+                f"{path} line {line}: {len(row)} cells in {len(names)} columns, '{surplus}' is too "
+                'many; put a value with a comma into quotes, as "Smith, John"'
+            )
+        if row:
+            padded = [*row, *[""] * (len(names) - len(row))]
+            yield line, dict(zip(names, padded, strict=False))
+
+
+def _refuse_separator(path: Path, names: list[str]) -> None:
+    """Raise KitboxError for a header that other separators than commas leave in one piece."""
+    for separator, shown in ((";", "';'"), ("\t", "a tab")):
+        if len(names) == 1 and separator in names[0]:
+            raise KitboxError(
+                f"{path} line 1: the separator is {shown} and must be ','; save it with commas"
+            )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, cells) of every line, the header's first."""
+    try:
+        text = read_text(path)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise KitboxError(f"there is no list {path}; correct its name in kitbox.toml") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise KitboxError(f"{path} line {reader.line_num}: {error}") from error

@@ -1,0 +1,152 @@
+"""The terminal's side of the leaderboard: tables, sentences, JSON, and a real Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from kitbox.cli.app import app
+from kitbox.submission import ledger
+from kitbox.workspace import Workspace
+from tests.kaggle_server import TOKEN, environment, lead_to, running
+from tests.submission.packaged import GOOD, OTHER, competition_for_kaggle, package
+
+THIRD = GOOD.replace("new_whale w_1 w_0", "new_whale w_0 w_1")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    workspace, _ = competition_for_kaggle(tmp_path)
+    monkeypatch.chdir(workspace.root)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return workspace
+
+
+def run(*arguments: str, code: int = 0) -> Any:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == code, result.output
+    return result
+
+
+def mistake(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == 1
+    return str(result.exception)
+
+
+def test_an_empty_leaderboard_says_how_a_submission_is_made(place: Workspace) -> None:
+    assert run("leaderboard").stderr == (
+        "no submission yet; 'kitbox ensemble NAME... --submit' makes one\n"
+    )
+    assert json.loads(run("leaderboard", "--json").stdout)["submissions"] == []
+
+
+def test_a_score_by_hand_stands_in_the_table(place: Workspace) -> None:
+    name = package(place, local=0.5, note="two small networks")
+    assert run("leaderboard", "record", name[:12], "1450", "--private", "1449.5").stderr == (
+        f"{name}: 1450, private 1449.5\n"
+    )
+    shown = run("leaderboard")
+    (row,) = [line for line in shown.stdout.splitlines() if name in line]
+    for cell in ("two small networks", "0.5000 (0.4000 – 0.6000)", "1450", "1449.5", "by hand"):
+        assert cell in row
+    assert "1 of at least 3 submissions have a local and a leaderboard score" in shown.stderr
+
+
+def test_from_three_pairs_on_the_agreement_is_told(place: Workspace) -> None:
+    for day, (text, local, public) in enumerate(
+        [(GOOD, 0.5, "0.4"), (OTHER, 0.6, "0.5"), (THIRD, 0.7, "0.6")], start=1
+    ):
+        name = package(place, text, day=f"2026-01-0{day}", local=local)
+        run("leaderboard", "record", name, public)
+    assert "3 submissions with both scores: Spearman 1.00" in run("leaderboard").stderr
+    given = json.loads(run("leaderboard", "--json").stdout)
+    assert given["metric"] == "label_map_at_5"
+    assert given["pairs"] == 3
+    assert given["agreement"]["spearman"] == pytest.approx(1.0)
+    assert given["agreement"]["offset"] == pytest.approx(-0.1)
+    assert [row["public"] for row in given["submissions"]] == [0.4, 0.5, 0.6]
+    assert given["submissions"][0]["local"]["low"] == 0.4
+
+
+def test_a_record_as_json_is_one_document(place: Workspace) -> None:
+    name = package(place)
+    given = json.loads(run("leaderboard", "record", name, "-1.5", "--json").stdout)
+    assert (given["submission"], given["public"], given["source"]) == (name, -1.5, "by hand")
+
+
+def test_a_score_must_be_a_number(place: Workspace) -> None:
+    name = package(place)
+    assert mistake("leaderboard", "record", name, "nan") == (
+        "a score of nan is no number; give what the leaderboard shows"
+    )
+    assert run("leaderboard", "record", name, "high", code=2)
+    assert ledger.read(place).entries[-1].what == "made"
+
+
+def test_an_unknown_submission_gets_a_suggestion(place: Workspace) -> None:
+    name = package(place)
+    wrong = name[:-1] + "x"
+    for command in (["leaderboard", "record", wrong, "1"], ["submission", "upload", wrong]):
+        assert mistake(*command) == f"no submission named {wrong}; did you mean {name}?"
+
+
+def test_a_damaged_line_is_named(place: Workspace) -> None:
+    package(place)
+    with ledger.path_of(place).open("a") as file:
+        file.write('{"what": "se')
+    shown = run("leaderboard")
+    assert f"{ledger.path_of(place)} line 2 is damaged and left out" in shown.stderr
+    assert json.loads(run("leaderboard", "--json").stdout)["damaged_lines"] == [2]
+
+
+def test_an_upload_is_shown_and_recorded(place: Workspace, monkeypatch) -> None:
+    name = package(place)
+    with running() as service:
+        lead_to(service.port, monkeypatch)
+        shown = run("submission", "upload", name[:10], "--message", "hello")
+        given = run("submission", "upload", name, "--again", "--no-wait", "--json")
+    assert service.submissions[1]["description"].startswith("hello [kitbox ")
+    assert shown.stdout == ""
+    assert shown.stderr.endswith(f"{name}: public 0.81234\n")
+    assert json.loads(given.stdout)["sending"]["ref"] == 40_000_001
+    assert "the same command without --no-wait fetches its score" in given.stderr
+    assert "0.81234" in run("leaderboard").stdout
+
+
+def test_an_upload_that_never_ended_is_shown_as_unknown(place: Workspace) -> None:
+    name = package(place)
+    ledger.append(place, "sending", name, sha256="11", description="")
+    (row,) = [line for line in run("leaderboard").stdout.splitlines() if name in line]
+    assert row.endswith("unknown")
+
+
+def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(place: Workspace) -> None:
+    name = package(place)
+    command = [sys.executable, "-m", "kitbox", "submission", "upload", name]
+    with running() as service:
+        service.polls_until_scored = 10_000
+        outside = os.environ | environment(service.port) | {"KAGGLE_API_TOKEN": TOKEN}
+        process = subprocess.Popen(command, env=outside, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("waiting for the score"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+        process.stderr.close()
+        assert process.wait(timeout=30) == 130, rest
+        assert "Traceback" not in rest
+        service.polls_until_scored = 0
+        done = subprocess.run(
+            command, env=outside, capture_output=True, text=True, timeout=30, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert f"{name}: public 0.81234" in done.stderr
+    assert service.attempts() == 1

@@ -1,0 +1,117 @@
+"""Placing: a template names the file of an image, and none outside its folder."""
+
+from pathlib import Path
+
+import pytest
+
+from kitbox.competition import placing
+from kitbox.errors import KitboxError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> placing.Folder:
+    for name in ("train/a/b/c/abc.jpg", "train/3/x.png", "train/twice.jpg", "train/twice.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "outside.jpg").touch()
+    return placing.Folder(tmp_path / "train", "train", "train_folder")
+
+
+@pytest.mark.parametrize(
+    ("template", "row", "found"),
+    [
+        ("{id[0]}/{id[1]}/{id[2]}/{id}.*", {"id": "abc"}, "a/b/c/abc.jpg"),
+        ("{chain}/{id}", {"id": "x.png", "chain": "3"}, "3/x.png"),
+        ("{chain}/{id}.*", {"id": "x", "chain": "3"}, "3/x.png"),
+        ("3/{id:x<1}.png", {"id": ""}, "3/x.png"),
+        ("a/b/c/abc.jpg", {"id": "whatever"}, "a/b/c/abc.jpg"),
+        (None, {"id": "3/x.png"}, "3/x.png"),
+    ],
+)
+def test_a_template_names_a_file(
+    folder: placing.Folder, template: str | None, row: dict[str, str], found: str
+) -> None:
+    assert folder.file_of(template, row["id"], row) == (folder.path / found, "")
+
+
+@pytest.mark.parametrize(
+    ("template", "image_id", "wrong"),
+    [
+        (
+            "{id[0]}/{id[1]}/{id[2]}/{id}.*",
+            "ab",
+            "image 'ab' has no name after '{id[0]}/{id[1]}/{id[2]}/{id}.*' "
+            "(string index out of range); correct it",
+        ),
+        (
+            "{id:d}",
+            "ab",
+            "image 'ab' has no name after '{id:d}' "
+            "(Unknown format code 'd' for object of type 'str'); correct it",
+        ),
+        ("{id}.*", "abc", "image 'abc.*' is not in train; correct the row or remove it"),
+        ("{id}", "../outside.jpg", "image '../outside.jpg' leaves the folder train; "),
+        ("../{id}", "outside.jpg", "image '../outside.jpg' leaves the folder train; "),
+        ("{id}.*", "../outside", "image '../outside.*' leaves the folder train; correct the name"),
+        ("3/../../{id}", "outside.jpg", "image '3/../../outside.jpg' leaves the folder train; "),
+        ("/{id}", "etc/hostname", "image '/etc/hostname' leaves the folder train; "),
+        ("{id}.*", "twice", "image 'twice.*' is twice.jpg and twice.png; remove one of them"),
+        ("{id}.*", "", "image '.*' is not in train; correct the row or remove it"),
+        ("{id}", "3", "image '3' is not in train; correct the row or remove it"),
+    ],
+)
+def test_a_name_that_is_none_is_told(
+    folder: placing.Folder, template: str, image_id: str, wrong: str
+) -> None:
+    file, fault = folder.file_of(template, image_id, {"id": image_id})
+    assert file is None
+    assert fault.startswith(wrong)
+
+
+def test_a_template_takes_its_parts_from_columns() -> None:
+    assert placing.fields("{chain}/{id[0]}/{photo id}.*", "train_file") == [
+        "chain",
+        "id",
+        "photo id",
+    ]
+    assert placing.fields(None, "train_file") == []
+
+
+@pytest.mark.parametrize(
+    ("template", "part"),
+    [
+        ("{id.__class__}", "id.__class__"),
+        ("{id[0].__class__}", "id[0].__class__"),
+        ("{id[__class__]}", "id[__class__]"),
+        ("{id[-1]}", "id[-1]"),
+        ("{id[0][1]}", "id[0][1]"),
+        ("{}", ""),
+        ("{[0]}", "[0]"),
+        ("{id:{width}}", "id"),
+    ],
+)
+def test_a_part_that_is_no_column_is_refused(template: str, part: str) -> None:
+    with pytest.raises(KitboxError) as caught:
+        placing.fields(template, "train_file")
+    assert str(caught.value) == (
+        f"images.train_file = '{template}': '{{{part}}}' is not a column as {{image}}, "
+        "or a letter of one as {image[0]}"
+    )
+
+
+def test_an_open_brace_is_refused() -> None:
+    with pytest.raises(KitboxError) as caught:
+        placing.fields("{id", "test_file")
+    assert str(caught.value) == (
+        "images.test_file = '{id': expected '}' before end of string; correct it"
+    )
+
+
+def test_a_missing_folder_gets_a_suggestion(tmp_path: Path) -> None:
+    (tmp_path / "train_images").mkdir()
+    with pytest.raises(KitboxError) as caught:
+        placing.Folder(tmp_path / "train_image", "train_image", "train_folder")
+    assert str(caught.value) == (
+        f"there is no folder {tmp_path}/train_image; correct images.train_folder; "
+        "did you mean train_images?"
+    )

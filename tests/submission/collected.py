@@ -1,0 +1,46 @@
+"""A collection of images that need not exist, asked of points on the circle."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from kitbox.competition import protocol
+from kitbox.competition.settings import Competition
+from kitbox.images.collection import Collection
+from kitbox.images.index import Looks
+from kitbox.records import Holdout, ImageSet, Search
+from tests.circle import image_set
+
+
+def unlabelled(*names: str) -> ImageSet:
+    """Return images of which nobody says whom they show."""
+    return image_set(dict.fromkeys(names, "")).with_labels(None)
+
+
+def collection(
+    competition: Competition,
+    labelled: Mapping[str, str] | ImageSet,
+    test: ImageSet | None,
+    index: ImageSet | None = None,
+    searches: tuple[Search, ...] | None = None,
+) -> Collection:
+    """Return a collection whose first labelled image is the holdout's only query."""
+    known = labelled if isinstance(labelled, ImageSet) else image_set(labelled)
+    first = np.arange(len(known)) == 0
+    train, query = known.take(~first), known.take(first)
+    assert query.labels is not None
+    if searches is None:
+        searches = () if test is None else protocol.of_test(test, known, index, competition)
+    looks = Looks(np.zeros((len(known), 8), np.uint8), np.zeros((len(known), 256), np.uint8))
+    return Collection(
+        known,
+        test,
+        index,
+        searches,
+        np.arange(len(known)),
+        looks,
+        None,
+        Holdout(train, query, train, query.labels),
+        frozenset(),
+        (),
+    )

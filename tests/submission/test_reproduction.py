@@ -1,0 +1,112 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kitbox.errors import KitboxError
+from kitbox.submission import receipt, reproduction
+from kitbox.submission.reproduction import Comparison, Reproduced
+from tests.circle import competition
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "count"),
+    [("", "", 0), ("a\nb\n", "a\nb\n", 0), ("a\nb\n", "a\nc\n", 1), ("a\n", "b\nc\nd\n", 3)],
+)
+def test_rows_that_differ_and_rows_too_many_are_counted(text: str, other: str, count: int) -> None:
+    assert reproduction.rows_that_differ(text, other) == count
+    assert reproduction.rows_that_differ(other, text) == count
+
+
+def test_the_list_is_the_same_where_its_digest_is() -> None:
+    score = Comparison("score map", "0.5", "0.4")
+    assert not score.equal
+    for again, same in (("12", True), ("34", False)):
+        listed = Comparison("submission.csv", "12", again)
+        assert Reproduced((score, listed), "").same_list is same
+
+
+@pytest.mark.parametrize(
+    ("threshold", "told"),
+    [
+        ({"rule": "best"}, ()),
+        (
+            {"rule": "share", "share": 0.165},
+            (
+                "the receipt's threshold was applied (rule share, share 0.165); "
+                "kitbox.toml has another (rule best)",
+            ),
+        ),
+        (
+            {"rule": "fixed", "similarity": 0.35, "by_group": True},
+            (
+                "the receipt's threshold was applied (rule fixed, similarity 0.35, by_group True); "
+                "kitbox.toml has another (rule best)",
+            ),
+        ),
+    ],
+)
+def test_the_threshold_of_the_receipt_is_applied_and_another_told_apart(
+    threshold: dict[str, Any], told: tuple[str, ...]
+) -> None:
+    recorded = {"competition": receipt.settings_of(competition(threshold=threshold))}
+    # the toy competition has groups where a threshold is by group
+    here = competition(images={"group_column": "species"} if "by_group" in threshold else None)
+    asked = reproduction._with_threshold(here, recorded)
+    assert receipt.settings_of(asked)["threshold"] == recorded["competition"]["threshold"]
+    assert reproduction._of_threshold(here, asked) == told
+
+
+LEAVES = st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from(["", "x"])
+NESTED = st.recursive(
+    LEAVES, lambda inner: st.dictionaries(st.sampled_from("abc"), inner), max_leaves=6
+)
+
+
+@given(NESTED, NESTED)
+def test_two_values_are_equal_where_every_comparison_of_them_is(ours: Any, theirs: Any) -> None:
+    found = reproduction._compare("x", ours, theirs)
+    assert all(comparison.equal for comparison in found) == (shown(ours) == shown(theirs))
+    assert all(comparison.equal for comparison in reproduction._compare("x", ours, ours))
+
+
+def shown(value: Any) -> Any:
+    """Return a value as its leaves are shown; what is missing is shown as None."""
+    if isinstance(value, dict):
+        return {key: shown(of) for key, of in value.items() if of is not None}
+    return str(value)
+
+
+def test_a_difference_is_named_by_the_way_to_it() -> None:
+    recorded = {"": {"b": 1}, "c": 2}
+    found = reproduction._compare("score", recorded, {"": {"b": 3}, "c": 2})
+    assert [(c.what, c.recorded, c.again, c.equal) for c in found] == [
+        ("score b", "1", "3", False),
+        ("score c", "2", "2", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "is no receipt: it lacks competition, csv, data, plugins, scores"),
+        ('{"plugins": [], "csv": {}, "data": {}, "scores": {}}', "it lacks competition"),
+        ("{", "is not readable JSON"),
+    ],
+)
+def test_what_is_no_receipt_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "receipt.json").write_text(text)
+    for path in (tmp_path, tmp_path / "receipt.json"):
+        with pytest.raises(KitboxError) as caught:
+            receipt.read(path)
+        assert str(caught.value).startswith(str(tmp_path / "receipt.json"))
+        assert message in str(caught.value)
+
+
+def test_a_receipt_is_read_from_its_folder_too(tmp_path: Path) -> None:
+    value = {"plugins": [], "csv": {}, "data": {}, "scores": {}, "competition": {}}
+    (tmp_path / "receipt.json").write_text(json.dumps(value))
+    assert receipt.read(tmp_path) == receipt.read(tmp_path / "receipt.json") == value
