@@ -1,16 +1,22 @@
 """Files that are never half there, and the digests that name their content."""
 
+import csv
+import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kitbox.errors import KitboxError
+
+# A spreadsheet takes a cell that begins so for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def canonical_json(value: Any) -> str:
@@ -79,6 +85,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(beside, ignore_errors=True)
 
 
+@contextmanager
+def locked(folder: Path, taken: str) -> Iterator[None]:
+    """Keep other processes out of a folder meanwhile; KitboxError says `taken` where one is in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise KitboxError(taken) from error
+        yield
+
+
 def read_text(path: Path) -> str:
     """Return a UTF-8 file without its byte-order mark; line ends stay what they are.
 
@@ -95,6 +113,24 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with bare line feeds, whole or not at all."""
     with whole_file(path) as beside:
         beside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write rows as a CSV for people, whole or not at all.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it, which shows it
+    as text.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        table.writerow(
+            [
+                f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+                for cell in row
+            ]
+        )
+    write_text(path, text.getvalue())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -120,6 +156,33 @@ def read_json(path: Path) -> Any:
         raise KitboxError(f"there is no file {path}") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise KitboxError(f"{path} is not readable JSON: {error}") from error
+
+
+def write_line(file: int, line: bytes) -> None:
+    """Append a line to an open file after whatever the last writer left, durably.
+
+    Raises OSError where it cannot be written; the file is then what it was.
+    """
+    size = os.fstat(file).st_size
+    # a crash or an editor may have left a line without its end: this one shall not be torn with it
+    if size and os.pread(file, 1, size - 1) != b"\n":
+        line = b"\n" + line
+    try:
+        while line:
+            line = line[os.write(file, line) :]
+        os.fsync(file)
+    except OSError:
+        os.ftruncate(file, size)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the name of a new file as durable as its bytes."""
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _sync(path: Path) -> None:

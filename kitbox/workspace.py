@@ -37,6 +37,16 @@ class Workspace:
         return self.root / "holdout.csv"
 
     @property
+    def decisions(self) -> Path:
+        """What people decided of images and identities; see `competition.decisions`."""
+        return self.root / "decisions.csv"
+
+    @property
+    def boxes(self) -> Path:
+        """Boxes that were imported or predicted: image,x0,y0,x1,y1,confidence,source."""
+        return self.root / "boxes.csv"
+
+    @property
     def made(self) -> Path:
         """The folder of everything that can be made again."""
         return self.root / self.made_name
@@ -50,6 +60,26 @@ class Workspace:
     def embeddings(self) -> Path:
         """The embedding cache."""
         return self.made / "embeddings"
+
+    @property
+    def prepared(self) -> Path:
+        """Images that were decoded, cropped and shrunk once."""
+        return self.made / "prepared"
+
+    @property
+    def detectors(self) -> Path:
+        """Trained detectors of boxes."""
+        return self.made / "detectors"
+
+    @property
+    def reports(self) -> Path:
+        """Pages and tables for people."""
+        return self.made / "reports"
+
+    @property
+    def thumbnails(self) -> Path:
+        """Small pictures of images for pages."""
+        return self.made / "thumbnails.sqlite"
 
     @property
     def weights(self) -> Path:

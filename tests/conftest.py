@@ -1,11 +1,18 @@
 """How random cases are drawn, and the folders that tests of several rooms need."""
 
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from kitbox.workspace import Workspace
+
+CHROMIUM = os.environ.get("KITBOX_CHROMIUM") or shutil.which("chromium")
+CHROMEDRIVER = os.environ.get("KITBOX_CHROMEDRIVER") or shutil.which("chromedriver")
 
 # The same cases in every run, so that a red build means the change and not the draw.
 # `pytest --hypothesis-profile=search` looks further.
@@ -25,3 +32,38 @@ def workspace(tmp_path: Path) -> Workspace:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("KITBOX_WORKSPACE", "KITBOX_DATA", "KITBOX_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def _chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    if CHROMIUM is None or CHROMEDRIVER is None:
+        pytest.skip("needs chromium and chromedriver, as Debian packages them")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",  # which a container's root cannot have
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--window-size=1280,900",
+        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(CHROMEDRIVER)
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def browser(_chromium: Any) -> Iterator[Any]:
+    """Return a real browser without a head, on an empty page and with nothing stored."""
+    _chromium.get_log("browser")  # what an earlier test left
+    yield _chromium
+    _chromium.get("about:blank")
+    _chromium.delete_all_cookies()

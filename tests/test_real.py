@@ -9,12 +9,15 @@ from typer.testing import CliRunner
 
 from kitbox.cli.app import app
 from kitbox.competition import lists, preset
+from kitbox.competition.settings import Competition
+from kitbox.images import duplicates, integrity
 from kitbox.images.collection import collect
 from kitbox.workspace import Workspace
 from tests.photographs import finish
 
 SHARED = Path(os.environ.get("KITBOX_SHARED", Path(__file__).parents[2] / "shared"))
 HUMPBACK = SHARED / "data" / "humpback"
+SPERMWHALE = SHARED / "data" / "spermwhale"
 DIRTY = SHARED / "data" / "humpback-dirty"
 WEIGHTS = SHARED / "weights"
 
@@ -61,14 +64,18 @@ def test_a_frozen_backbone_finds_whales_and_its_list_passes_lint(
     assert runner.invoke(app, ["submission", "lint", report["csv"]]).exit_code == 0
 
 
-def test_dirty_rows_and_files_are_all_left_out_by_name(tmp_path: Path) -> None:
+def dirty(tmp_path: Path) -> tuple[Workspace, Competition]:
     data = tmp_path / "data"
     data.mkdir()
     for name in ("train", "train.csv"):
         (data / name).symlink_to(DIRTY / name)
     (data / "test").mkdir()
     workspace = Workspace(tmp_path / "w")
-    competition = preset.init(workspace, "humpback", data, broken="drop")
+    return workspace, preset.init(workspace, "humpback", data, broken="drop")
+
+
+def test_dirty_rows_and_files_are_all_left_out_by_name(tmp_path: Path) -> None:
+    workspace, competition = dirty(tmp_path)
     _, collection = finish(collect(workspace, competition))
     told = " ".join(str(fault) for fault in collection.faults)
     for part in (
@@ -85,3 +92,102 @@ def test_dirty_rows_and_files_are_all_left_out_by_name(tmp_path: Path) -> None:
         assert part in told, part
     assert "émoji 🐋, <b>.jpg" in collection.labelled.image_ids
     assert lists.read(competition).faults
+
+
+# All that is wrong with the dirty photographs: kind → lines of train.csv.
+PLANTED = {
+    "unreadable": [22],  # a web page
+    "truncated": [64],
+    "empty": [7],
+    "bomb": [31],
+    "missing": [68],
+    "outside": [46],
+    "no-label": [27],
+    "two-labels": [32],
+    "repeated": [17, 50],
+    "blank-in-name": [43],
+    "wrong-suffix": [76],
+    "cmyk": [52],
+    "alpha": [69],
+    "rotated": [25],
+    "tiny": [73],
+    "blank": [13, 51],  # white and black
+    "copy": [38, 45, 56, 65, 77],
+    "copy-conflict": [11, 30],
+    "near-copy": [62, 69],
+    "odd-name": [3],
+    "byte-order-mark": [1],
+    "crlf": [1],
+}
+
+
+def test_every_planted_defect_is_named_and_no_clean_photograph(tmp_path: Path) -> None:
+    _, checked = finish(integrity.check(*dirty(tmp_path)))
+    found: dict[str, list[int]] = {}
+    for finding in checked.findings:
+        listed, _, line = finding.where.partition(" line ")
+        if line:
+            assert listed == "train.csv"
+            found.setdefault(finding.kind, []).append(int(line))
+        else:
+            assert finding.where == "train/not in the list.jpg"
+            assert finding.kind == "unlisted"
+            assert finding.what.endswith("has the same bytes as image '69b334006.jpg'")
+    assert found == PLANTED
+
+
+def test_few_of_the_real_photographs_are_odd_and_truly_so(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w")
+    competition = preset.init(workspace, "humpback", HUMPBACK)
+    _, checked = finish(integrity.check(workspace, competition))
+    named: dict[str, set[str]] = {}
+    for finding in checked.findings:
+        named.setdefault(finding.kind, set()).add(finding.image_id.removesuffix(".jpg"))
+    assert checked.images == 3394
+    assert named["blurred"] == {"3bc79c78e", "245741a4a"}  # out of focus, smeared
+    assert named["bright"] == {"6e28af577", "ef66bb05c", "3d266de87"}  # faded scans
+    assert named["near-copy"] == {"750371c04"}  # one photograph at two contrasts
+    assert len(named["odd-aspect"]) == 12  # flukes 6 to 8 times as wide as high
+    assert set(named) == {"blurred", "bright", "near-copy", "odd-aspect", "crlf"}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "boxes"), [("humpback", HUMPBACK, 581), ("folder", SPERMWHALE, 440)]
+)
+def test_hand_drawn_boxes_are_read_as_they_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: Path, boxes: int
+) -> None:
+    workspace = Workspace(tmp_path / "w")
+    preset.init(workspace, name, data)
+    monkeypatch.chdir(workspace.root)
+    arguments = ["data", "boxes", "import", str(data / "boxes.csv"), "--json"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["boxes"], found["remarks"]) == (boxes, [])
+    assert sum(of["with_box"] for of in found["images"].values()) == boxes
+
+
+def test_planted_copies_are_found_and_nothing_else(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("train", "train.csv"):
+        (data / name).symlink_to(DIRTY / name)
+    (data / "test").mkdir()
+    workspace = Workspace(tmp_path / "w")
+    competition = preset.init(workspace, "humpback", data, broken="drop")
+    _, collection = finish(collect(workspace, competition))
+    _, pool = finish(duplicates.pool(workspace, competition, collection))
+    copies, near = duplicates.of_bytes(pool), duplicates.of_looks(pool, 6)
+    groups = duplicates.groups(pool, {"copies": copies, "near-duplicates": near})
+    assert {(group.kind, *sorted(group.images)) for group in groups} == {
+        ("copies", "1155989fb.jpg", "conflict.jpg"),
+        ("copies", "69b334006.jpg", "émoji 🐋, <b>.jpg"),
+        ("copies", "775c2ddae.jpg", "exact_copy.jpg"),
+        *(("copies", f"near{n}a.jpg", f"near{n}b.jpg") for n in range(3)),
+        ("near-duplicates", "35a9471b0.jpg", "near_copy.jpg"),
+        ("near-duplicates", "768d79982.jpg", "rgba.png"),
+    }
+    assert [group.images for group in groups if group.conflict] == [
+        ("1155989fb.jpg", "conflict.jpg")
+    ]

@@ -9,12 +9,19 @@ from typing import Annotated
 import typer
 
 from kitbox.cli import (
+    boxes,
+    check,
     competition,
     demo,
+    detection,
+    duplicates,
     ensemble,
     holdout,
     leaderboard,
+    look,
     plugins,
+    preparing,
+    report,
     results,
     submissions,
     training,
@@ -37,7 +44,12 @@ app.command("init")(competition.init)
 app.command("competitions")(competition.competitions)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(data, name="data")
+data.command("check")(check.check)
+data.add_typer(boxes.app, name="boxes")
+data.command("duplicates")(duplicates.duplicates)
+boxes.app.command("detect")(detection.detect)
 data.command("holdout")(holdout.holdout)
+data.command("prepare")(preparing.prepare)
 app.command("train")(training.train)
 app.command("embed")(training.embed)
 app.command("score")(results.score)
@@ -48,6 +60,8 @@ submission.command("lint")(submissions.lint)
 submission.command("mark")(submissions.mark)
 submission.command("upload")(leaderboard.upload)
 app.add_typer(leaderboard.app, name="leaderboard")
+app.command("report")(report.report)
+app.command("look")(look.look)
 app.command("reproduce")(submissions.reproduce)
 
 

@@ -64,22 +64,7 @@ def with_threshold(competition: "Competition", text: str | None) -> "Competition
 def tell_threshold(found: "LocalScore") -> None:
     """Print the thresholds that a local score was taken with, and what they do."""
     from kitbox.cli.terminal import say
+    from kitbox.scoring import telling
 
-    for group, value in found.thresholds.items():
-        of = f" of {group}" if group else ""
-        say(f"threshold{of}: similarity {value:.4f} ({found.evidence['rule']})")
-    evidence = found.evidence
-    if "score_on_the_same_queries" in evidence and evidence["rule"] == "best":
-        say(
-            "each query was scored by a threshold fitted without it; fitted on the same queries "
-            f"it would look like {evidence['score_on_the_same_queries']:.4f}"
-        )
-    if "answered_unknown" in evidence:
-        say(
-            f"{evidence['unknown']:.1%} of the queries are unknown, "
-            f"{evidence['answered_unknown']:.1%} were answered so"
-        )
-    if any(e.get("fitted_on_the_same_queries") for e in evidence.get("folds", [evidence])):
-        say("the clusters were scored at the cut that is best for the same queries: it flatters")
-    if "clusters" in evidence:
-        say(f"{evidence['clusters']} clusters of {evidence['individuals']} individuals")
+    for sentence in telling.threshold(found):
+        say(sentence)

@@ -56,6 +56,11 @@ def init(
             f"{images.train_list}: images in column '{images.image_column}', "
             f"individuals in column '{images.label_column}'"
         )
+    if images.boxes is None and (data / "boxes.csv").is_file():
+        say(
+            f"{data / 'boxes.csv'} has no columns image,x0,y0,x1,y1; "
+            "'kitbox data boxes import' reads other forms"
+        )
     say("next: 'kitbox plugins' shows what can be trained; 'kitbox data holdout' the local test")
 
 

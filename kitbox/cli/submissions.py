@@ -23,13 +23,14 @@ def lint(
       kitbox submission lint submissions/2026-01-31_a+b_1f2e3d4c/submission.csv
     """
     from kitbox.cli.terminal import emit, opened, say
-    from kitbox.competition import lists
+    from kitbox.competition import decision_file, lists
     from kitbox.submission import lint as linting
     from kitbox.submission import standing
 
     place, competition = opened(workspace)
     earlier = standing.sent(place)
-    findings = linting.lint_file(file, competition, lists.read(competition), earlier)
+    listed = lists.read(competition, decided=decision_file.read(place.decisions))
+    findings = linting.lint_file(file, competition, listed, earlier)
     if as_json:
         emit([vars(finding) for finding in findings])
     for finding in findings[:_SHOWN]:

@@ -71,8 +71,10 @@ def emit(value: Any) -> None:
         typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout; whole in a pipe."""
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)
+) -> None:
+    """Print a table on stdout; whole in a pipe. Columns of text are named by `left`."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -80,7 +82,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for place, header in enumerate(headers):
-        drawn.add_column(header, justify="left" if place == 0 else "right", overflow="fold")
+        drawn.add_column(header, justify="left" if place in left else "right", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))  # names are shown, not read as markup
     width = None if sys.stdout.isatty() else 240
@@ -162,7 +164,8 @@ def _drawn(report: Any) -> tuple[str, int, int, str, str | None]:
             again = f", going on after epoch {report.epoch}" if report.epoch else ""
             line = (
                 f"{report.plugin}: {report.images} images of {report.labels} labels on "
-                f"{report.device} in {report.precision}, weights {Path(report.weights).name}{again}"
+                f"{report.device} in {report.precision}, weights {Path(report.weights).name}"
+                f"{again}; images {report.source}"
             )
             return "", 0, 0, "", line
         case "EpochDone":
@@ -213,11 +216,19 @@ def folds_of(text: str, competition: "Competition") -> list[int]:
 
 def collected(workspace: "Workspace", competition: "Competition", fold: int = 1) -> "Collection":
     """Return the images of a competition, and tell what was left out."""
+    from kitbox.errors import more
     from kitbox.images.collection import collect
 
     collection = follow(collect(workspace, competition, fold))
     for fault in collection.faults[:3]:
-        say(f"left out: {fault}")
+        done = "left out" if fault.action == "drop" else "mended"
+        say(f"{'answered as grey' if fault.image_id in collection.blank else done}: {fault}")
     if len(collection.faults) > 3:
-        say(f"left out: {len(collection.faults) - 3} more")
+        say(f"{len(collection.faults) - 3} more like it; 'kitbox data check' lists them")
+    if collection.decided.effective:
+        rows = f"{len(collection.decided.effective)} rows of {workspace.decisions.name}"
+        new = sorted(collection.new_labels)
+        # a typing error makes one too
+        also = f"; new individual '{new[0]}'{more(len(new) - 1)}" if new else ""
+        say(f"decided: {rows}{also}")
     return collection

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,6 +34,7 @@ def draw(
     units: Integers | None = None,
     *,
     by_group: bool = False,
+    never: Collection[str] = (),
 ) -> Folds:
     """Return the folds of labelled images.
 
@@ -44,10 +46,11 @@ def draw(
     group its part of the individuals held out, as large as its part of the photographs.
 
     Images of one unit (`units (n,)`: near-duplicates, encounters) are asked about in one fold; a
-    unit of two individuals never is. The draw depends on the seed, the image ids, the labels and
-    the units only, not on their order, and a new image moves few others.
+    unit of two individuals never is, nor one with an image of `never`. The draw depends on the
+    seed, the image ids, the labels and the units only, not on their order, and a new image moves
+    few others.
     """
-    folds = _Draw(labelled, shape, unknown or "", units, by_group)
+    folds = _Draw(labelled, shape, unknown or "", units, by_group, never)
     folds.hold_out_individuals()
     folds.hold_out_photographs()
     strangers = tuple(frozenset(names) for names in folds.strangers)
@@ -63,6 +66,7 @@ class _Draw:
     unknown: str
     units: Integers | None
     by_group: bool
+    never: Collection[str]
     asked: Integers = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,6 +88,8 @@ class _Draw:
             for unit, rows in self.of_unit.items()
             if len(rows) > 1 and len({str(labels[row]) for row in rows}) > 1
         }
+        kept = np.flatnonzero(np.isin(self.labelled.image_ids, list(self.never)))
+        self.bound |= {self.unit[row] for row in kept.tolist()}
         folds = self.shape.folds
         share = self.shape.share if folds == 1 else 1 / folds
         self.wanted = round(share * len(self.known))

@@ -65,6 +65,12 @@ def of_fold(drawn: Folds, labelled: ImageSet, competition: Competition, fold: in
     return Holdout(train, asked, gallery, answers)
 
 
+def unasked(labelled: ImageSet) -> Holdout:
+    """Return the holdout of images of nobody known: nothing can be asked of them."""
+    none = labelled.take(np.zeros(len(labelled), dtype=np.bool_))
+    return Holdout(labelled, none, labelled, strings([]))
+
+
 def write(drawn: Folds, labelled: ImageSet, competition: Competition, workspace: Workspace) -> None:
     """Write the split down as `holdout.csv`: image, side, label and what a scorer would expect.
 

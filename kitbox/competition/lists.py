@@ -1,174 +1,132 @@
 """Reads the lists of a competition: labelled images, test images, a gallery."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-from kitbox.competition import boxes, entries, placing, tables
+from kitbox.competition import boxes, entries, listing, placing, tables
 from kitbox.competition.boxes import Corners
+from kitbox.competition.decisions import Decisions
 from kitbox.competition.entries import Entry
+from kitbox.competition.faults import Course, Fault
 from kitbox.competition.settings import Competition, Images
 from kitbox.errors import KitboxError, more
 from kitbox.records import ImageSet, strings
 
 
 @dataclass(frozen=True)
-class Fault:
-    """A faulty row or file: where it stands, what is wrong and what a person can do."""
-
-    where: str
-    what: str
-    image_id: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
-
-
-@dataclass(frozen=True)
 class Listed:
-    """What the lists name: labelled images, test images, a gallery, and what was left out."""
+    """What the lists name: labelled images, test images, a gallery, and what was left out.
+
+    `settled` are images that no file shows and that a decision leaves out.
+    """
 
     labelled: ImageSet
     test: ImageSet | None
     index: ImageSet | None
     faults: tuple[Fault, ...]
+    settled: frozenset[str] = frozenset()
 
 
-def read(competition: Competition) -> Listed:
+@dataclass(frozen=True)
+class Survey:
+    """What the lists name as far as they can be read, all their faults, and the images' places.
+
+    `places` tell of each image its list and line, or its file where no list names it; `named` are
+    the files of all rows, those with a fault too, and `settled` is that of `Listed`.
+    """
+
+    labelled: ImageSet | None
+    test: ImageSet | None
+    index: ImageSet | None
+    faults: tuple[Fault, ...]
+    places: dict[str, str]
+    named: frozenset[Path]
+    settled: frozenset[str]
+
+    @property
+    def sets(self) -> tuple[ImageSet | None, ImageSet | None, ImageSet | None]:
+        """Labelled, test and gallery's images."""
+        return self.labelled, self.test, self.index
+
+
+def read(
+    competition: Competition, drawn: Path | None = None, decided: Decisions | None = None
+) -> Listed:
     """Return the labelled, the test and the gallery's images.
 
-    They stand in the order of the lists, test images in that of the sample submission. Raises
-    KitboxError for the first faulty row where `images.broken` is "stop"; otherwise faulty rows are
-    left out and returned as faults.
+    They stand in the order of the lists, test images in that of the sample submission. `drawn` is
+    the workspace's list of boxes, which need not be there. Rows are as the lists have them, but an
+    image with no label or with two comes in where it is `decided` whom it shows or that it goes,
+    for `obeying.apply` to obey. Raises KitboxError for the first faulty row where `images.broken`
+    is "stop"; otherwise faulty rows are left out and returned as faults.
     """
-    images = competition.images
-    faults: list[Fault] = []
-    labelled = _labelled(images, faults)
-    if not labelled:
-        raise KitboxError(_nothing(images, faults))
-    test, shown = _test(images), images.index_folder
+    course = Course(competition, decided=decided or Decisions())
+    found = _all(course, drawn)
+    assert found.labelled is not None  # noqa: S101  else the course has stopped
+    return Listed(found.labelled, found.test, found.index, tuple(course.faults), found.settled)
+
+
+def survey(
+    competition: Competition, drawn: Path | None = None, decided: Decisions | None = None
+) -> Survey:
+    """Return what the lists name and all their faults, none of which stops this reading."""
+    return _all(Course(competition, patient=True, decided=decided or Decisions()), drawn)
+
+
+def _all(course: Course, drawn: Path | None) -> Survey:
+    competition, images = course.competition, course.competition.images
+    labelled = course.tried(partial(listing.labelled, images, course))
+    test = course.tried(partial(listing.test, images, course))
+    index = course.tried(partial(listing.index, images))
+    course.halt()
+    corners = course.tried(partial(boxes.read, images, drawn)) or {}
     # scenarios without test images are examples that the organisers made of labelled images
     examples = test is None and competition.task.scenarios is not None
-    index = None if shown is None else _unlisted(images, shown, "index_folder")
-    if faults and images.broken == "stop":
-        raise KitboxError(stop_message(faults))
-    corners = boxes.read(images)
-    tested, searched = (
-        None if part is None else entries.image_set(part, images, corners)
-        for part in (labelled if examples else test, index)
+    parts = {
+        "training images": (labelled, True),
+        "test images": (labelled if examples else test, False),
+        "index": (index, False),
+    }
+    sets = {
+        name: None
+        if part is None
+        else course.tried(partial(entries.image_set, part, images, corners, labels=labels))
+        for name, (part, labels) in parts.items()
+    }
+    course.tried(partial(_refuse_shared, sets, examples))
+    course.tried(partial(_refuse_strange_boxes, sets, images.boxes or str(drawn), corners))
+    if course.patient:
+        _note_strange_boxes(sets, drawn, course)
+    asked = sets["test images"]
+    sorted_test = course.tried(partial(_as_sample, asked, competition))
+    by_list = ((None, index), (listing.test_list(images), test), (images.train_list, labelled))
+    return Survey(
+        sets["training images"],
+        asked if sorted_test is None else sorted_test,
+        sets["index"],
+        tuple(course.faults),
+        _places(images, by_list) if course.patient else {},
+        frozenset(course.named),
+        frozenset(course.settled),
     )
-    labelled_set = entries.image_set(labelled, images, corners, labels=True)
-    listed = Listed(labelled_set, tested, searched, tuple(faults))
-    _refuse_shared(listed, examples)
-    _refuse_strange_boxes(listed, images, corners)
-    return replace(listed, test=_as_sample(listed.test, competition))
 
 
-def stop_message(faults: list[Fault]) -> str:
-    """Return the sentence that stops a run at faulty rows or files."""
-    kept = 'set broken = "drop" in kitbox.toml to go on without'
-    return f"{faults[0]}{more(len(faults) - 1)}; mend it, or {kept}"
-
-
-def _labelled(images: Images, faults: list[Fault]) -> list[Entry]:
-    if images.train_list is None:
-        return _by_folder(images)
-    folder = placing.Folder(images.root / images.train_folder, images.train_folder, "train_folder")
-    template = images.train_file
-    columns = (images.label_column, *placing.fields(template, "train_file"), *entries.told(images))
-    found: dict[str, Entry] = {}
-    conflicting: set[str] = set()
-    for line, row in _rows(images, images.train_list, images.train_split, columns):
-        image_id, label = row[images.image_column], row[images.label_column]
-        where = f"{images.train_list} line {line}"
-        if label != label.strip():
-            what = f"label '{label}' has a blank at its end; read as '{label.strip()}'"
-            faults.append(Fault(where, what))
-            label = label.strip()
-        file, fault = folder.file_of(template, image_id, row)
-        if not image_id:
-            fault = f"the column '{images.image_column}' is empty; fill it in or remove the row"
-        elif not label:
-            fault = fault or f"image '{image_id}' has an empty label; fill it in or remove the row"
-        if fault or file is None:
-            faults.append(Fault(where, fault, image_id))
-        elif image_id in found:
-            first = found[image_id]
-            conflict = "" if first.label == label else f" as '{first.label}', here as '{label}'"
-            what = f"image '{image_id}' is on line {first.line} already{conflict}; remove one row"
-            faults.append(Fault(where, what, image_id if conflict else ""))
-            if conflict:
-                conflicting.add(image_id)
-        else:
-            found[image_id] = Entry(line, image_id, file, label, entries.told_by(row, images))
-    return [image for image in found.values() if image.image_id not in conflicting]
-
-
-def _by_folder(images: Images) -> list[Entry]:
-    folder = images.root / images.train_folder
-    placing.require(folder, "train_folder")
-    # the folder of all folders may hold those of other images; they are no individuals
-    others = {images.root / name for name in (images.test_folder, images.index_folder) if name}
-    return [
-        Entry(0, file.relative_to(folder).as_posix(), file, label.name)
-        for label in sorted(folder.iterdir())
-        if label.is_dir() and not label.name.startswith(".") and label not in others
-        for file in placing.in_folder(label)
-    ]
-
-
-def _test(images: Images) -> list[Entry] | None:
-    listed = images.test_list or (images.train_list if images.split_column else None)
-    shown = images.test_folder or (images.train_folder if listed else None)
-    if shown is None:
-        return None
-    if listed is None:
-        return _unlisted(images, shown, "test_folder")
-    folder = placing.Folder(images.root / shown, shown, "test_folder")
-    template = images.test_file
-    found: dict[str, Entry] = {}
-    columns = tuple(placing.fields(template, "test_file"))
-    for line, row in _rows(images, listed, images.test_split, columns):
-        image_id = row[images.image_column]
-        file, fault = folder.file_of(template, image_id, row)
-        if not image_id:
-            fault = f"the column '{images.image_column}' is empty; fill it in or remove the row"
-        elif image_id in found:
-            fault = f"image '{image_id}' is listed twice; remove one row"
-        if fault or file is None:
-            # A query that cannot be answered is never left out: the leaderboard would miss it.
-            raise KitboxError(f"{listed} line {line}: {fault}")
-        found[image_id] = Entry(line, image_id, file, told=entries.told_by(row, images))
-    if not found and images.split_column is not None and listed == images.train_list:
-        raise KitboxError(f"{images.root / listed} {_no_row(images, 'test_split')}")
-    return list(found.values())
-
-
-def _rows(
-    images: Images, listed: str, split: str, columns: tuple[str, ...]
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a list; of the list of all images, those of one split."""
-    parted = images.split_column if listed == images.train_list else None
-    wanted = (images.image_column, *columns, *([parted] if parted else []))
-    for line, row in tables.table(images.root / listed, wanted):
-        if parted is None or row[parted] == split:
-            yield line, row
-
-
-def _unlisted(images: Images, shown: str, setting: str) -> list[Entry]:
-    placing.require(images.root / shown, setting)
-    found = []
-    seen: dict[str, Path] = {}
-    for file in placing.in_folder(images.root / shown):
-        name = file.stem if images.bare_ids else file.name
-        if name in seen:
-            raise KitboxError(f"{file} and {seen[name]} have the same name; rename one of them")
-        seen[name] = file
-        found.append(Entry(0, name, file))
-    return found
+def _places(
+    images: Images, parts: Iterable[tuple[str | None, list[Entry] | None]]
+) -> dict[str, str]:
+    """Return image id → its line in its list, or its file where a folder names it."""
+    return {
+        entry.image_id: f"{listed} line {entry.line}"
+        if entry.line
+        else placing.shown(entry.path, images.root)
+        for listed, part in parts
+        for entry in part or ()
+    }
 
 
 def _as_sample(test: ImageSet | None, competition: Competition) -> ImageSet | None:
@@ -191,15 +149,10 @@ def _as_sample(test: ImageSet | None, competition: Competition) -> ImageSet | No
     return test.of(strings(list(listed)))
 
 
-def _refuse_shared(listed: Listed, examples: bool) -> None:
+def _refuse_shared(sets: dict[str, ImageSet | None], examples: bool) -> None:
     """Raise KitboxError for a name that two images have; examples are labelled images again."""
-    named = {
-        "training images": listed.labelled,
-        "test images": None if examples else listed.test,
-        "index": listed.index,
-    }
-    for (name, one), (other_name, other) in combinations(named.items(), 2):
-        if one is None or other is None:
+    for (name, one), (other_name, other) in combinations(sets.items(), 2):
+        if one is None or other is None or (examples and "test images" in (name, other_name)):
             continue
         both = np.intersect1d(one.image_ids, other.image_ids)
         if len(both):
@@ -209,24 +162,26 @@ def _refuse_shared(listed: Listed, examples: bool) -> None:
             )
 
 
-def _refuse_strange_boxes(listed: Listed, images: Images, corners: dict[str, Corners]) -> None:
-    sets = [part for part in (listed.labelled, listed.test, listed.index) if part is not None]
-    if corners and not any(part.boxes is not None for part in sets):
+def _refuse_strange_boxes(
+    sets: dict[str, ImageSet | None], shown: str, corners: dict[str, Corners]
+) -> None:
+    parts = [part for part in sets.values() if part is not None]
+    if parts and corners and not any(part.boxes is not None for part in parts):
         raise KitboxError(
-            f"{images.boxes} has no box of any image: it names '{next(iter(corners))}', "
-            f"where images are called as '{listed.labelled.image_ids[0]}'; correct its names"
+            f"{shown} has no box of any image: it names '{next(iter(corners))}', "
+            f"where images are called as '{parts[0].image_ids[0]}'; correct its names"
         )
 
 
-def _nothing(images: Images, faults: list[Fault]) -> str:
-    where = images.root / (images.train_list or images.train_folder)
-    if images.split_column is not None and images.train_list is not None and not faults:
-        return f"{where} {_no_row(images, 'train_split')}"
-    return f"{where} names no usable image" + (f": {faults[0]}" if faults else "")
-
-
-def _no_row(images: Images, setting: str) -> str:
-    return (
-        f"has no row where {images.split_column} is '{getattr(images, setting)}'; "
-        f"correct images.{setting}"
-    )
+def _note_strange_boxes(
+    sets: dict[str, ImageSet | None], drawn: Path | None, course: Course
+) -> None:
+    """Note every row of boxes whose image no list names, once the lists could be read."""
+    if any(fault.kind == "list" for fault in course.faults):
+        return
+    known = {fault.image_id for fault in course.faults}  # named, by a row that is at fault
+    known.update(*(part.image_ids.tolist() for part in sets.values() if part is not None))
+    for where, name in boxes.named(course.competition.images, drawn):
+        if name not in known:
+            what = f"the box of '{name}' is of no image; correct the name or remove the row"
+            course.faults.append(Fault(where, what, name, "box"))

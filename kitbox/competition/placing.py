@@ -39,6 +39,15 @@ def fields(template: str | None, setting: str) -> list[str]:
     return columns
 
 
+@dataclass(frozen=True)
+class Placed:
+    """The file of an image; or the kind of finding, one of `rules.KINDS`, and what is wrong."""
+
+    file: Path | None
+    kind: str = ""
+    what: str = ""
+
+
 @dataclass
 class Folder:
     """A folder that a list names images of; `shown` is what kitbox.toml calls it.
@@ -50,29 +59,68 @@ class Folder:
     shown: str
     setting: str
     _stems: dict[Path, dict[str, list[str]]] = field(default_factory=dict, init=False)
+    _cases: dict[Path, dict[str, str]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         require(self.path, self.setting)
 
-    def file_of(
-        self, template: str | None, image_id: str, row: dict[str, str]
-    ) -> tuple[Path | None, str]:
-        """Return the file that an image's id, or a template, names, or what is wrong with it."""
+    def file_of(self, template: str | None, image_id: str, row: dict[str, str]) -> "Placed":
+        """Return the file that an image's id, or a template, names, or what is wrong with it.
+
+        Where only blanks around the name are wrong, both.
+        """
+        placed = self._named(template, image_id, row)
+        if placed.kind != "missing":
+            return placed
+        bare = {column: value.strip() for column, value in row.items()}
+        without = self._named(template, image_id.strip(), bare)
+        if bare == row or without.file is None:
+            return placed
+        read_as = without.file.relative_to(self.path).as_posix()
+        what = f"image '{image_id}' has blanks around its name; read as '{read_as}'"
+        return Placed(without.file, "blank-in-name", what)
+
+    def _named(self, template: str | None, image_id: str, row: dict[str, str]) -> "Placed":
         try:
             name = image_id if template is None else template.format_map(row)
         except (LookupError, ValueError) as error:
-            return None, f"image '{image_id}' has no name after '{template}' ({error}); correct it"
+            what = f"image '{image_id}' has no name after '{template}' ({error}); correct it"
+            return Placed(None, "missing", what)
         path = Path(name.removesuffix(_ANY))
         if path.is_absolute() or ".." in path.parts:
-            return None, f"image '{name}' leaves the folder {self.shown}; correct the name"
+            what = f"image '{name}' leaves the folder {self.shown}; correct the name"
+            return Placed(None, "outside", what)
+        try:
+            return self._there(name, path)
+        except OSError as error:  # a name that is too long, a folder that may not be looked into
+            what = f"image '{name}' is not in {self.shown} ({error.strerror}); correct the row"
+            return Placed(None, "missing", f"{what} or remove it")
+
+    def _there(self, name: str, path: Path) -> "Placed":
+        """Return the file of a name that stays in the folder, or why there is none."""
         if name.endswith(_ANY):
             found = self._stems_in(path.parent).get(path.name, [])
             if len(found) > 1:
-                return None, f"image '{name}' is {' and '.join(found)}; remove one of them"
+                what = f"image '{name}' is {' and '.join(found)}; remove one of them"
+                return Placed(None, "missing", what)
             path = path.with_name(found[0]) if found else path
-        if not (self.path / path).is_file():
-            return None, f"image '{name}' is not in {self.shown}; correct the row or remove it"
-        return self.path / path, ""
+        if (self.path / path).is_file():
+            return Placed(self.path / path)
+        other = self._other_case(path)
+        if other is not None:
+            what = f"image '{name}' is not in {self.shown}, but '{other}' is; rename one of them"
+            return Placed(None, "case", what)
+        what = f"image '{name}' is not in {self.shown}; correct the row or remove it"
+        return Placed(None, "missing", what)
+
+    def _other_case(self, path: Path) -> str | None:
+        """Return the name of a file that only small and capital letters tell from this."""
+        inside = self.path / path.parent
+        if inside not in self._cases:
+            files = sorted(inside.iterdir()) if inside.is_dir() else []
+            names = [file.name for file in files if file.is_file()]
+            self._cases[inside] = {name.casefold(): name for name in names}
+        return self._cases[inside].get(path.name.casefold()) if path.name else None
 
     def _stems_in(self, inside: Path) -> dict[str, list[str]]:
         """Return name without suffix → names of a folder's images; the folder is listed once."""
@@ -94,6 +142,11 @@ def require(folder: Path, setting: str) -> None:
             f"there is no folder {folder}; correct images.{setting}"
             f"{did_you_mean(folder.name, beside)}"
         )
+
+
+def shown(path: Path, root: Path) -> str:
+    """Return a file's path from the data folder, in which most files are."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def in_folder(folder: Path) -> list[Path]:

@@ -1,32 +1,24 @@
 """Known competitions: a template of `kitbox.toml` for each, filled in from a data folder.
 
 A template is a file in `presets/`: `<root>` and other names in angle brackets are filled in, and a
-line that begins with `<?boxes.csv>` is commented out where the data has no such file or folder, one
-with `<?--test-list>` where no such list is named.
+line that begins with `<?boxes.csv>` is commented out where the data has no such file or folder (of
+boxes: none whose columns kitbox names so), one with `<?--test-list>` where no such list is named,
+and one with `<?unlabelled>` where no folder tells individuals apart.
 """
 
 import re
 import tomllib
 from collections.abc import Callable
 from importlib.resources import files
-from itertools import islice, product
 from pathlib import Path
 
-from kitbox.competition import tables
+from kitbox.competition import boxes, layout
 from kitbox.competition.settings import Competition
 from kitbox.competition.settings import read as read_settings
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.files import write_text
 from kitbox.workspace import SETTINGS, Workspace
 
-# Headers that the published lists of such competitions use; the telling ones come first, for an
-# "id" beside a name is a row's number.
-IMAGE_COLUMNS = ("Image", "image", "filename", "file_name", "full_path", "path", "image_id", "file")
-LABEL_COLUMNS = (
-    *("individual_id", "individual", "identity", "whale_id", "whale"),
-    *("name", "label", "who", "folder", "Id", "id"),
-)
-UNKNOWN_LABELS = ("new_whale", "new_individual", "-1")
 _CONDITION = re.compile(r"^<\?([^>]+)>")
 _GAP = re.compile(r"<((?!root>)[a-z_]+)>")
 
@@ -124,6 +116,10 @@ def _told(gap: re.Match[str], value: Callable[[str], str]) -> str:
 def _there(condition: str, data: Path, given: dict[str, str]) -> bool:
     if condition.startswith("--"):
         return condition.removeprefix("--").replace("-", "_") in given
+    if condition == "unlabelled":
+        return layout.is_flat(data / layout.train_folder(data))
+    if condition == "boxes.csv":
+        return boxes.is_list(data / condition)
     return (data / condition).exists()
 
 
@@ -134,18 +130,18 @@ def _value(key: str, name: str, data: Path, broken: str, given: dict[str, str]) 
         case "broken":
             return broken
         case "train_folder":
-            return "train" if (data / "train").is_dir() else "."
+            return layout.train_folder(data)
         case "train_list" if key not in given:
             raise KitboxError(f"preset {name} needs the name of your list; give --train-list FILE")
         case "train_list" | "test_list":
             return _escaped(given.get(key, "test.csv"))
         case "image_column" | "label_column":
-            return _escaped(_column(data, train, key, given, name))
+            return _escaped(layout.column_of(data, train, key, given, name))
         case "images":
-            column = _column(data, train, "image_column", given, name)
-            return _escaped(_folder_of_images(data, train, column))
+            column = layout.column_of(data, train, "image_column", given, name)
+            return _escaped(layout.folder_of_images(data, train, column))
         case _:
-            return _unknown_label(data, train, given, name)
+            return layout.unknown_label(data, train, given, name)
 
 
 def _refuse_unplaced(given: dict[str, str], name: str) -> None:
@@ -181,62 +177,3 @@ def _toml_text(data: Path, workspace: Workspace) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def _column(data: Path, train: str, key: str, given: dict[str, str], name: str) -> str:
-    """Return the column of images or of labels that is given, or the first of the usual ones."""
-    path, kind = data / train, key.removesuffix("_column")
-    if not path.is_file():
-        raise KitboxError(f"{data} has no {train}, which the preset {name} needs")
-    header = tables.header(path)
-    usual = IMAGE_COLUMNS if kind == "image" else LABEL_COLUMNS
-    found = next((column for column in usual if column in header), None)
-    shown = ", ".join(header) or "nothing"
-    if key in given and given[key] not in header:
-        raise KitboxError(
-            f"{path} line 1: no column '{given[key]}' among {shown}"
-            f"{did_you_mean(given[key], header)}; correct --{kind}-column"
-        )
-    if key not in given and found is None:
-        raise KitboxError(
-            f"{path} line 1: no {kind} column among {shown}; "
-            f"name it {usual[0]}, or give --{kind}-column NAME"
-        )
-    column = given.get(key) or str(found)
-    if kind == "label" and key not in given:
-        _refuse_labels_of_one_image(path, column)
-    return column
-
-
-def _refuse_labels_of_one_image(path: Path, column: str) -> None:
-    """Raise KitboxError for a guessed column in which no value repeats: it numbers the rows."""
-    labels = [label for _, (label,) in tables.rows(path, (column,)) if label.strip()]
-    if 1 < len(labels) == len(set(labels)):
-        raise KitboxError(
-            f"{path}: in column '{column}' no individual has a second image; "
-            "name the column of individuals with --label-column"
-        )
-
-
-def _folder_of_images(data: Path, train: str, column: str) -> str:
-    """Return the folder, "." or one below the data's, in which the list's first images are."""
-    folders = (data, *sorted(data.glob("*/")))
-    # some of the first may be missing; where all are, the names are not understood
-    first = [name for _, (name,) in islice(tables.rows(data / train, (column,)), 20) if name]
-    for name, folder in product(first, folders):
-        if (folder / name).is_file():
-            return folder.relative_to(data).as_posix()
-    raise KitboxError(
-        f"{data / train} line 2: there is no '{''.join(first[:1])}' in {data} or a folder in it; "
-        "name the images' paths from the data folder, or their column with --image-column"
-    )
-
-
-def _unknown_label(data: Path, train: str, given: dict[str, str], name: str) -> str:
-    """Return the label by which this data says that it does not know the individual."""
-    if (data / train).is_file():
-        column = _column(data, train, "label_column", given, name)
-        labels = {label.strip() for _, (label,) in tables.rows(data / train, (column,))}
-    else:
-        labels = {path.name for path in (data / "train").glob("*/")}
-    return next((label for label in UNKNOWN_LABELS if label in labels), "-1")

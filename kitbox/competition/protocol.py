@@ -35,6 +35,11 @@ def searches(query: ImageSet, gallery: ImageSet, competition: Competition) -> tu
     return tuple(found)
 
 
+def groups_of(images: ImageSet, competition: Competition) -> Strings | None:
+    """Return the groups (n,) beyond which nobody is searched, None where there are no such."""
+    return images.groups if competition.task.within_group else None
+
+
 def of_test(
     test: ImageSet, labelled: ImageSet, index: ImageSet | None, competition: Competition
 ) -> tuple[Search, ...]:

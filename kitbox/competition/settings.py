@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 
 from kitbox.competition import fit
+from kitbox.competition.rules import Check
 from kitbox.errors import KitboxError
 from kitbox.value import Value, explain
 from kitbox.workspace import Workspace
@@ -28,16 +29,18 @@ METRICS: dict[str, tuple[Metric, ...]] = {
 class Images(Value):
     """Where images and lists are; all paths are relative to `root`.
 
-    With `train_list` labels come from its columns; without, from the folders in `train_folder`.
+    With `train_list` labels come from its columns; without, from the folders in `train_folder`, or
+    where its images are `unlabelled` from nowhere: they can be checked and looked at, not learnt.
     The file of a listed image is the image's id, or what `train_file` and `test_file` make of its
     row: "{chain}/{image}", "{id[0]}/{id[1]}/{id[2]}/{id}.*" (".*": whatever image suffix is there).
     A file that no list names is called by its name, with `bare_ids` without suffix. One list of
     all images has a `split_column`, whose value is `train_split` for labelled images.
     `index_folder` is a gallery that is neither train nor test. `group_column` is a species or a
     data set, with misspelt values mended by `group_names`; `encounter_column` or `time_column`
-    tell which images were taken together. `broken` says what to do with unreadable images and
-    faulty rows: "stop", or "drop" them from the labelled images and answer for an unreadable test
-    image as for a blank one.
+    tell which images were taken together. Of several boxes of an image the "best" (most confident,
+    then first), the "largest" or the "union" of them counts by `several_boxes`. `broken` says what
+    to do with unreadable images and faulty rows: "stop", or "drop" them from the labelled images
+    and answer for an unreadable test image as for a blank one.
     """
 
     root: Path
@@ -58,7 +61,9 @@ class Images(Value):
     test_file: str | None = None
     index_folder: str | None = None
     bare_ids: bool = False
+    unlabelled: bool = False
     boxes: str | None = None
+    several_boxes: Literal["best", "largest", "union"] = "best"
     unknown_label: str | None = None
     broken: Literal["stop", "drop"] = "stop"
 
@@ -214,11 +219,15 @@ class HoldoutShape(Value):
 
 
 class Competition(Value):
-    """One competition: its images, its task, its form and its holdout."""
+    """One competition: its images, its task, its form and its holdout.
+
+    `check` says what is done about odd images; receipts tell what was left out by it.
+    """
 
     name: str
     about: str = ""
     images: Images
+    check: Check = Field(default=Check(), exclude=True)
     task: Task
     threshold: Threshold = Threshold()
     submission: Form

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kitbox.errors import KitboxError, did_you_mean
@@ -22,12 +22,15 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, list[str]]
         yield line, [row[name] for name in columns]
 
 
-def table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+def table(
+    path: Path, columns: tuple[str, ...], left_out: Callable[[int, str], None] | None = None
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, column → value) of a CSV which has at least `columns`.
 
     A byte-order mark, CRLF, blank lines and empty cells at the end of a row do no harm, and a short
     row ends in empty values. Raises KitboxError for a missing file, a missing column, another
-    separator, a row with more cells than columns, and bytes that are not UTF-8.
+    separator, a row with more cells than columns, and bytes that are not UTF-8. Where `left_out`
+    is given it is told of such rows instead, by line and what is wrong, and they are left out.
     """
     lines = _lines(path)
     _, names = next(lines, (1, []))
@@ -42,13 +45,21 @@ def table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
     for line, row in lines:
         surplus = next((cell for cell in row[len(names) :] if cell.strip()), None)
         if surplus is not None:
-            raise KitboxError(
-                f"{path} line {line}: {len(row)} cells in {len(names)} columns, '{surplus}' is too "
-                'many; put a value with a comma into quotes, as "Smith, John"'
+            what = (
+                f"{len(row)} cells in {len(names)} columns, '{surplus}' is too many; "
+                'put a value with a comma into quotes, as "Smith, John"'
             )
-        if row:
+            if left_out is None:
+                raise KitboxError(f"{path} line {line}: {what}")
+            left_out(line, what)
+        elif row:
             padded = [*row, *[""] * (len(names) - len(row))]
             yield line, dict(zip(names, padded, strict=False))
+
+
+def cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, cells) of every line of a CSV that may have no header."""
+    return _lines(path)
 
 
 def _refuse_separator(path: Path, names: list[str]) -> None:

@@ -96,12 +96,13 @@ def embed(
         interpolation=network.pixel_form.interpolation,
         crop_margin=plugin.crop_margin if plugin.crop else None,
         blank=blank,
+        workspace=workspace,
     )
     rows = np.arange(len(images))
     batches = [
         [int(row) for row in batch] for batch in np.split(rows, range(_BATCH, len(rows), _BATCH))
     ]
-    workers = loading.default_workers(device) if options.workers is None else options.workers
+    workers = loading.workers(view, device, options.workers)
     loader = loading.load(view, batches, workers=workers, pinned=device == "cuda")
     vectors = np.empty((len(images), network.embedding_dim), dtype=np.float32)
     done = 0
@@ -110,7 +111,7 @@ def embed(
     ):
         vectors[places] = found
         done += len(places)
-        yield Progress(f"embed {named.name}", done, len(images))
+        yield Progress(f"embed {named.name}", done, len(images), note=view.source)
     embeddings = Embeddings(images.image_ids, vectors)
     if options.reuse:
         cache.save(workspace, key, embeddings, causes)

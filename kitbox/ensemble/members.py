@@ -51,6 +51,28 @@ def for_submission(
     return _members(plugins, checkpoints, weights)
 
 
+def for_looking(
+    workspace: Workspace, plugins: Sequence[NamedPlugin], collection: Collection
+) -> tuple[list[Member], list[str]]:
+    """Return members that show which images are alike and are not scored by it, and the older ones.
+
+    Those of the holdout; where a decision has changed the images since, the newest ones before it,
+    whose names come second, so that going through suspects asks for no training at every step.
+    """
+    checkpoints, behind = [], []
+    for named in plugins:
+        try:
+            [member] = for_holdout(workspace, [named], None, collection)
+            checkpoints.append(member.checkpoint)
+        except runs.OtherImagesError:
+            older = runs.newest(workspace, named, on="holdout")
+            if older is None:
+                raise
+            checkpoints.append(older)
+            behind.append(named.name)
+    return _members(plugins, checkpoints, None), behind
+
+
 def _members(
     plugins: Sequence[NamedPlugin],
     checkpoints: Sequence[Checkpoint],

@@ -3,7 +3,10 @@
 import os
 from typing import Any
 
+import numpy as np
+
 from kitbox.images.reading import Pixels
+from kitbox.records import Floats
 
 # albumentations looks for a newer release whenever it is imported.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -133,3 +136,36 @@ def _gdsc2020(height_width: tuple[int, int]) -> Any:
 
 
 _LISTS = {"light": _light, "gdsc2020": _gdsc2020}
+
+
+class BoxAugmentation:
+    """Random changes of pose and light under which boxes go along, repeatable by seed."""
+
+    def __init__(self) -> None:
+        """Build the list: mirrored, nearer or further, shifted, in another light."""
+        import albumentations as alb
+        import cv2
+
+        self._compose = alb.Compose(
+            [
+                alb.HorizontalFlip(p=0.5),  # a mirrored fluke is still a fluke
+                alb.Affine(
+                    scale=(0.7, 1.3),
+                    translate_percent=(-0.15, 0.15),
+                    keep_ratio=False,
+                    border_mode=cv2.BORDER_REPLICATE,  # a mirrored border would show more flukes
+                    p=0.9,
+                ),
+                alb.RandomBrightnessContrast(0.3, 0.3, p=0.6),
+                alb.HueSaturationValue(10, 30, 15, p=0.4),
+                alb.ToGray(p=0.15),
+            ],
+            # a box of which a third is left in the image is one still
+            bbox_params=alb.BboxParams("pascal_voc", ["rows"], min_visibility=0.33, clip=True),
+        )
+
+    def __call__(self, pixels: Pixels, boxes: Floats, seed: int) -> tuple[Pixels, Floats]:
+        """Return pixels (h, w, 3) uint8 and those of the boxes (m, 4) that are still in sight."""
+        self._compose.set_random_seed(seed)
+        changed = self._compose(image=pixels, bboxes=boxes, rows=np.arange(len(boxes)))
+        return changed["image"], np.asarray(changed["bboxes"], dtype=np.float32).reshape(-1, 4)

@@ -1,9 +1,10 @@
 """Remembers of every image file its digest, its looks and what is wrong: each is read once."""
 
+import hashlib
 import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
-from kitbox.images import reading
+from kitbox.images import facts, opening, reading
+from kitbox.images.facts import Facts
+from kitbox.images.opening import UnreadableImageError
 from kitbox.images.reading import Glance
 from kitbox.records import ImageSet, Integers, Progress, strings
 from kitbox.workspace import Workspace
@@ -20,18 +23,36 @@ from kitbox.workspace import Workspace
 # sqlite takes at most this many values in a statement on old builds
 _CHUNK = 500
 # Of the table, and of what a glance makes of a file; another version's table is made anew.
-_VERSION = 2
+_VERSION = 4
 # How a file looks that cannot be decoded.
-_NOTHING = Glance(bytes(8), bytes(256), None)
+_NOTHING = Glance(bytes(8), bytes(256), None, Facts())
+# Larger files are read twice, for the digest and for the pixels, and never held in memory.
+_LARGEST_HELD = 64 << 20
+_COLUMNS = ("stamp", "digest", "problem", "kind", "hash", "thumbnail", "taken", *Facts._fields)
+_INSERT = f"INSERT OR REPLACE INTO looks VALUES ({','.join('?' * len(_COLUMNS))})"  # noqa: S608
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a file: sha256, why it cannot be decoded or '', how it looks."""
+    """What is known of a file: its sha256, why it cannot be decoded, and its looks.
+
+    `problem` and `kind`, that of the problem, are '' where it can be decoded. What the system does
+    not let us read has a `digest` that no file has, and is not `lasting`.
+    """
 
     digest: str
     problem: str
+    kind: str
     glance: Glance
+    lasting: bool = True
+
+    def as_row(self) -> tuple[object, ...]:
+        """Return the values that the index keeps, but for the stamp."""
+        seen = self.glance
+        return (
+            *(self.digest, self.problem, self.kind),
+            *(seen.hash, seen.thumbnail, seen.taken, *seen.facts),
+        )
 
 
 @dataclass(frozen=True)
@@ -48,11 +69,16 @@ class Looks:
 
 @dataclass(frozen=True)
 class Inspected:
-    """Images with their digests and times, image id → problem of the unreadable, and the looks."""
+    """Images with their digests and times, image id → problem of the unreadable, and the looks.
+
+    `kinds` tells of those what kind of problem it is; `facts (n,)` are columns named as in Facts.
+    """
 
     images: ImageSet
     problems: dict[str, str]
     looks: Looks
+    kinds: dict[str, str]
+    facts: facts.Table
 
 
 def inspect(images: ImageSet, workspace: Workspace) -> Generator[Progress, None, Inspected]:
@@ -75,17 +101,18 @@ def inspect(images: ImageSet, workspace: Workspace) -> Generator[Progress, None,
         )
         for done, (stamp, entry) in enumerate(zip(fresh, read, strict=True), 1):
             known[stamp] = entry
-            database.execute(
-                "INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?, ?)",
-                (stamp, entry.digest, entry.problem, *astuple(entry.glance)),
-            )
+            if entry.lasting:  # else it may go well the next time
+                database.execute(_INSERT, (stamp, *entry.as_row()))
             if done % _CHUNK == 0:
                 database.commit()
             yield Progress("check images", done, len(fresh))
         database.commit()
-    found = [known[stamp] for stamp in stamps]
-    problems = {
-        str(image_id): entry.problem
+    return _inspected(images, [known[stamp] for stamp in stamps])
+
+
+def _inspected(images: ImageSet, found: list[Known]) -> Inspected:
+    wrong = {
+        str(image_id): entry
         for image_id, entry in zip(images.image_ids, found, strict=True)
         if entry.problem
     }
@@ -96,7 +123,13 @@ def inspect(images: ImageSet, workspace: Workspace) -> Generator[Progress, None,
         _bytes([entry.glance.hash for entry in found], 8),
         _bytes([entry.glance.thumbnail for entry in found], 256),
     )
-    return Inspected(replace(images, digests=digests, times=times), problems, looks)
+    return Inspected(
+        replace(images, digests=digests, times=times),
+        {image_id: entry.problem for image_id, entry in wrong.items()},
+        looks,
+        {image_id: entry.kind for image_id, entry in wrong.items()},
+        facts.table([entry.glance.facts for entry in found]),
+    )
 
 
 def _or_nan(value: float | None) -> float:
@@ -113,15 +146,23 @@ def _stamp(path: Path) -> str:
         status = path.stat()
     except FileNotFoundError as error:
         raise KitboxError(f"there is no image {path}") from error
+    except OSError:
+        return f"{path}|"  # which is never remembered
     return f"{path}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
 
 
 def _read(path: Path) -> Known:
     try:
-        found, problem = reading.glance(path), ""
-    except reading.UnreadableImageError as error:
-        found, problem = _NOTHING, str(error)
-    return Known(digest_of_file(path), problem, found)
+        data = path.read_bytes() if path.stat().st_size <= _LARGEST_HELD else None
+        digest = digest_of_file(path) if data is None else hashlib.sha256(data).hexdigest()
+    except OSError as error:  # a bad sector, a right that is lacking, a server that is gone
+        problem = opening.unread(path, error)
+        nobody = hashlib.sha256(str(problem).encode()).hexdigest()
+        return Known(nobody, str(problem), problem.kind, _NOTHING, lasting=False)
+    try:
+        return Known(digest, "", "", reading.glance(path, data))
+    except UnreadableImageError as error:
+        return Known(digest, str(error), error.kind, _NOTHING)
 
 
 @contextmanager
@@ -143,10 +184,8 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
         if version != _VERSION:
             database.execute("DROP TABLE IF EXISTS looks")
             database.execute(f"PRAGMA user_version = {_VERSION}")
-        database.execute(
-            "CREATE TABLE IF NOT EXISTS looks (stamp TEXT PRIMARY KEY, digest TEXT, problem TEXT, "
-            "hash BLOB, thumbnail BLOB, taken REAL)"
-        )
+        rest = ", ".join(_COLUMNS[1:])
+        database.execute(f"CREATE TABLE IF NOT EXISTS looks (stamp TEXT PRIMARY KEY, {rest})")
         yield database
 
 
@@ -159,5 +198,6 @@ def _remembered(database: sqlite3.Connection, stamps: list[str]) -> dict[str, Kn
             f"SELECT * FROM looks WHERE stamp IN ({marks})",  # noqa: S608
             part,
         )
-        known |= {stamp: Known(digest, why, Glance(*look)) for stamp, digest, why, *look in rows}
+        for stamp, digest, why, kind, bits, thumbnail, taken, *rest in rows:
+            known[stamp] = Known(digest, why, kind, Glance(bits, thumbnail, taken, Facts(*rest)))
     return known

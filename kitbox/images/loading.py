@@ -1,25 +1,30 @@
 """Reads images in batches, ahead of the network, in worker processes."""
 
 import hashlib
+import math
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from kitbox.images import reading
+from kitbox.images import reading, store
 from kitbox.images.augmentation import Augmentation
-from kitbox.images.reading import Box, Pixels
+from kitbox.images.reading import Pixels
+from kitbox.images.store import Way
 from kitbox.records import ImageSet
+from kitbox.workspace import Workspace
 
 
 class View(Dataset[tuple[Pixels, int]]):
     """What a network sees of each image of a set: (pixels (h, w, 3) uint8, row).
 
     An item is asked for as a row, or as (row, seed) where it is to be augmented. Unreadable
-    images that were let through (`blank`) are grey.
+    images that were let through (`blank`) are grey. Pixels come from the prepared store where it
+    has them, else from the files: they are the same.
     """
 
     def __init__(
@@ -31,39 +36,74 @@ class View(Dataset[tuple[Pixels, int]]):
         crop_margin: float | None,
         augmentation: str = "none",
         blank: frozenset[str] = frozenset(),
+        workspace: Workspace | None = None,
     ) -> None:
-        """Take the images as they are, or cropped to their boxes with a margin."""
-        self.paths: Sequence[Path] = images.paths
-        self.image_ids = images.image_ids
-        self.boxes = images.boxes if crop_margin is not None else None
-        self.margin = crop_margin or 0.0
-        self.height_width = height_width
-        self.interpolation = interpolation
+        """Take the images as they are, or cropped to their boxes with a margin.
+
+        `workspace` is where prepared images are looked for.
+        """
+        self.images = images
+        self.way = Way(height_width, interpolation, crop_margin)
         self.augmentation_name = augmentation
         self.blank = blank
+        self.prepared = None if workspace is None else store.find(workspace, images, self.way)
+        self._ready = 0
+        if self.prepared is not None:
+            grey = np.isin(images.image_ids, list(blank))
+            self._ready = int(((self.prepared.rows >= 0) | grey).sum())
         self._augmentation: Augmentation | None = None
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.images)
+
+    @property
+    def source(self) -> str:
+        """Where the pixels come from, in words."""
+        if not self._ready:
+            return "from their files"
+        return "all prepared" if self._ready == len(self) else f"{self._ready} prepared"
+
+    @property
+    def only_copies(self) -> bool:
+        """Whether an item costs no more than a copy: all are prepared, and none is augmented."""
+        return self._ready == len(self) and self.augmentation_name == "none"
 
     def __getitem__(self, item: int | tuple[int, int]) -> tuple[Pixels, int]:
         row, seed = item if isinstance(item, tuple) else (item, None)
-        if str(self.image_ids[row]) in self.blank:
-            return np.full((*self.height_width, 3), 128, dtype=np.uint8), row
-        pixels = reading.read(
-            self.paths[row], self.height_width, self._box(row), self.margin, self.interpolation
-        )
-        if seed is not None:
-            if self._augmentation is None:  # built in the worker: albumentations is slow to load
-                self._augmentation = Augmentation(self.augmentation_name, self.height_width)
-            pixels = self._augmentation(pixels, seed)
+        pixels = np.empty((*self.way.height_width, 3), dtype=np.uint8)
+        self._fill(pixels, row, seed)
         return pixels, row
 
-    def _box(self, row: int) -> Box | None:
-        if self.boxes is None or np.isnan(self.boxes[row]).any():
-            return None
-        x0, y0, x1, y1 = (float(corner) for corner in self.boxes[row])
-        return x0, y0, x1, y1
+    def __getitems__(self, items: Sequence[int | tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """Return a batch, as `load` gives it; prepared images are copied once, into it."""
+        batch = _empty((len(items), *self.way.height_width, 3))
+        rows = []
+        for pixels, item in zip(batch.numpy(), items, strict=True):
+            row, seed = item if isinstance(item, tuple) else (item, None)
+            self._fill(pixels, row, seed)
+            rows.append(row)
+        return batch, torch.tensor(rows, dtype=torch.int64)
+
+    def _fill(self, pixels: Pixels, row: int, seed: int | None) -> None:
+        if str(self.images.image_ids[row]) in self.blank:
+            pixels[:] = 128
+            return
+        if self.prepared is None or not self.prepared.read_into(pixels, row):
+            cut = self.way.cut(self.images, row)
+            pixels[:] = reading.read_cuts(self.images.paths[row], [cut])[0]
+        if seed is not None:
+            if self._augmentation is None:  # built in the worker: albumentations is slow to load
+                self._augmentation = Augmentation(self.augmentation_name, self.way.height_width)
+            pixels[:] = self._augmentation(pixels, seed)
+
+
+def _empty(shape: tuple[int, ...]) -> Tensor:
+    """Return unfilled bytes: in a worker, such as reach the other process without a copy."""
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    # as torch's own collation does; share_memory_() would copy what is not filled yet
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
 
 
 def load(
@@ -76,16 +116,29 @@ def load(
     return DataLoader(
         view,
         batch_sampler=batches,  # type: ignore[arg-type]
+        collate_fn=_as_it_is,
         num_workers=workers,
         pin_memory=pinned,
-        worker_init_fn=_start_worker if workers else None,
+        worker_init_fn=start_worker if workers else None,
         prefetch_factor=4 if workers else None,
         persistent_workers=workers > 0,  # each loads albumentations once, not once an epoch
     )
 
 
-def default_workers(device: str) -> int:
-    """Return how many processes read images: all cores beside a GPU, else one."""
+def workers(view: View, device: str, asked: int | None = None) -> int:
+    """Return how many processes read a view: as asked, else the usual.
+
+    Beside a CPU none where a read is a copy: it costs less than handing over what was copied.
+    """
+    if asked is None and device == "cpu" and view.only_copies:
+        return 0
+    return usual_workers(device, asked)
+
+
+def usual_workers(device: str, asked: int | None = None) -> int:
+    """Return how many processes read images: as asked, all cores beside a GPU, else one."""
+    if asked is not None:
+        return asked
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(cores or 1, 16) if device != "cpu" else 1
 
@@ -96,7 +149,12 @@ def seed_of(seed: int, epoch: int, image_id: str) -> int:
     return int.from_bytes(digest[:4], "big")
 
 
-def _start_worker(worker: int) -> None:
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def start_worker(worker: int) -> None:
+    """Keep a process that reads images to one core."""
     import cv2
 
     del worker

@@ -1,7 +1,6 @@
 """Reads one image file into pixels: upright, RGB, cropped and squashed to a size."""
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 
-from kitbox.errors import KitboxError
+from kitbox.images import facts
+from kitbox.images.facts import EXIF_ORIENTATION, Facts
+from kitbox.images.opening import naming, opened
 
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
-# 30000 x 30000 decodes to 2.7 GB; no camera makes more than about 200 million pixels.
-MAX_PIXELS = 250_000_000
+# Counts up when the pixels that a file gives change: reading, orienting, cropping, resampling.
+RECIPE = 1
 # A JPEG may be decoded at 1/2, 1/4 or 1/8 as long as what is kept has this many times the
 # pixels per side that are asked for; less shows in the embedding.
 KEEP = 2.0
@@ -26,16 +27,20 @@ RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-# A JPEG's orientation of 5 to 8 swaps width and height.
-_EXIF_ORIENTATION = 0x0112
 _EXIF_TAKEN = 0x9003  # DateTimeOriginal
 # Pixels per side: of a thumbnail, and of the least that a perceptual hash is made of.
 _THUMBNAIL = 16
 _HASHED = 64
 
 
-class UnreadableImageError(KitboxError):
-    """An image file that cannot be decoded."""
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What is asked of an image: all of it, or its box with a margin, at (height, width) pixels."""
+
+    height_width: tuple[int, int]
+    box: Box | None = None
+    margin: float = 0.0
+    interpolation: str = "bicubic"
 
 
 def read(
@@ -51,17 +56,73 @@ def read(
     its width or height and cut at the image's edges. A large JPEG is decoded at reduced scale.
     Raises UnreadableImageError that names the file and what is wrong.
     """
-    height, width = height_width
-    with opened(path) as image, _naming(path):
-        upright_size = _upright_size(image)
-        region = _widened(box, margin, upright_size) if box else (0.0, 0.0, *upright_size)
-        if image.format == "JPEG":
-            _decode_reduced(image, region, (width, height))
-        pixels = _rgb(_upright(image))
-    scale_x, scale_y = pixels.width / upright_size[0], pixels.height / upright_size[1]
+    return read_cuts(path, [Cut(height_width, box, margin, interpolation)])[0]
+
+
+def read_cuts(path: Path, cuts: Sequence[Cut], data: bytes | None = None) -> list[Pixels]:
+    """Return the pixels of several cuts of one image, each as `read` gives it.
+
+    The file is decoded once for each scale that they need. `data` are its bytes, where they have
+    been read. Raises UnreadableImageError that names the file and what is wrong.
+    """
+    found: dict[int, Pixels] = {}
+    while len(found) < len(cuts):  # an opened JPEG is decoded at one scale only
+        left = [place for place in range(len(cuts)) if place not in found]
+        with opened(path, data) as image, naming(path):
+            size = _upright_size(image)
+            regions = [_region(cut, size) for cut in cuts]
+            scales = [
+                _scale(image, region, cut.height_width)
+                for region, cut in zip(regions, cuts, strict=True)
+            ]
+            scale = scales[left[0]]
+            if scale > 1:
+                image.draft("RGB", (-(-image.width // scale), -(-image.height // scale)))
+            pixels = _rgb(_upright(image))
+        for place in left:
+            if scales[place] == scale:
+                found[place] = _resized(pixels, size, regions[place], cuts[place])
+    return [found[place] for place in range(len(cuts))]
+
+
+def _region(cut: Cut, size: tuple[int, int]) -> Box:
+    return _widened(cut.box, cut.margin, size) if cut.box else (0.0, 0.0, *size)
+
+
+def _resized(pixels: Image.Image, size: tuple[int, int], region: Box, cut: Cut) -> Pixels:
+    """Return a region, in pixels of the undecoded image of this size, at the size of the cut."""
+    height, width = cut.height_width
+    scale_x, scale_y = pixels.width / size[0], pixels.height / size[1]
     x0, y0, x1, y1 = region
     part = (x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y)
-    return np.array(pixels.resize((width, height), RESAMPLING[interpolation], box=part))
+    return np.array(pixels.resize((width, height), RESAMPLING[cut.interpolation], box=part))
+
+
+@contextmanager
+def memory_kept(megabytes: int) -> Iterator[None]:
+    """Let Pillow reuse so much memory meanwhile, instead of asking the system for every image.
+
+    Threads that decode wait for each other there: a sixth of the time of large photographs.
+    """
+    pillow = Image.core  # type: ignore[attr-defined]
+    before = pillow.get_blocks_max()
+    pillow.set_blocks_max(megabytes * 2**20 // pillow.get_block_size())
+    try:
+        yield
+    finally:
+        pillow.set_blocks_max(before)
+        pillow.clear_cache()
+
+
+def regarded(
+    path: Path, box: Box | None = None, margin: float = 0.0
+) -> tuple[tuple[int, int], Box]:
+    """Return width and height of the upright image, and the part of it that `read` takes.
+
+    Only the header is read. Raises UnreadableImageError that names the file and what is wrong.
+    """
+    size = upright_size(path)
+    return size, _widened(box, margin, size) if box else (0.0, 0.0, *size)
 
 
 @dataclass(frozen=True)
@@ -69,29 +130,47 @@ class Glance:
     """What one look at a file tells: how it looks, so that copies are found, and when it was taken.
 
     `hash` is a perceptual hash of 64 bits (8 bytes), `thumbnail` the grey image of 16 x 16 pixels
-    (256 bytes), `taken` seconds since 1970 by the camera's clock, or None.
+    (256 bytes), `taken` seconds since 1970 by the camera's clock, or None; `facts` are for people.
     """
 
     hash: bytes
     thumbnail: bytes
     taken: float | None
+    facts: Facts
 
 
-def glance(path: Path) -> Glance:
-    """Return a look at an image after decoding the whole file.
+def glance(path: Path, data: bytes | None = None) -> Glance:
+    """Return a look at an image after decoding the whole file, or its bytes where these are given.
 
     Raises UnreadableImageError that names the file and what is wrong.
     """
     import imagehash  # loads scipy
 
-    with opened(path) as image, _naming(path):
+    with opened(path, data) as image, naming(path):
+        known = facts.of_header(image, path.stat().st_size if data is None else len(data))
         taken = _taken(image)
-        if image.format == "JPEG":
-            image.draft("RGB", (_HASHED, _HASHED))  # all bytes are read, few pixels made
+        shrink = _draft(image)  # all bytes are read, few pixels made
         grey = _rgb(_upright(image)).convert("L")
+        known = facts.with_quality(known, grey)
+        grey = grey.reduce(shrink) if shrink > 1 else grey
         small = grey.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
         bits = imagehash.phash(grey).hash
-    return Glance(np.packbits(bits.ravel()).tobytes(), small.tobytes(), taken)
+    return Glance(np.packbits(bits.ravel()).tobytes(), small.tobytes(), taken, known)
+
+
+def _draft(image: Image.Image) -> int:
+    """Ask the JPEG decoder for what sharpness is measured on; return how far a hash may shrink it.
+
+    A hash of few pixels, averaged as the decoder does it, is the same and quickly made.
+    """
+    if image.format != "JPEG":
+        return 1
+    shortest, longest = min(image.size), max(image.size)
+    hashed = next(factor for factor in (8, 4, 2, 1) if shortest >= factor * _HASHED or factor == 1)
+    kept = next(factor for factor in (8, 4, 2, 1) if longest >= factor * facts.SIDE or factor == 1)
+    factor = min(hashed, kept)
+    image.draft("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    return hashed // factor
 
 
 def _taken(image: Image.Image) -> float | None:
@@ -103,42 +182,16 @@ def _taken(image: Image.Image) -> float | None:
     return moment.replace(tzinfo=UTC).timestamp()  # of the camera; its zone is not written
 
 
-def opened(path: Path) -> Image.Image:
-    """Return an image with its header read and no pixel decoded."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd EXIF and of many pixels, counted below
-            image = Image.open(path)
-    except FileNotFoundError as error:
-        raise UnreadableImageError(f"there is no image {path}") from error
-    except Image.DecompressionBombError as error:
-        raise UnreadableImageError(f"image {path} is too large: {error}") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        what = "is empty" if path.stat().st_size == 0 else "is not an image"
-        raise UnreadableImageError(f"image {path} {what}; replace or remove it") from error
-    if image.width * image.height > MAX_PIXELS:
-        raise UnreadableImageError(
-            f"image {path} has {image.width}x{image.height} pixels, "
-            f"more than {MAX_PIXELS:,}; shrink it"
-        )
-    return image
+def upright_size(path: Path) -> tuple[int, int]:
+    """Return the width and height of the upright image, from the header alone."""
+    with opened(path) as image, naming(path):
+        return _upright_size(image)
 
 
 def _upright(image: Image.Image) -> Image.Image:
     image.load()
-    return ImageOps.exif_transpose(image)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Turn whatever Pillow raises of a damaged file into a sentence that names it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd EXIF; the pixels are fine
-            yield
-    except (OSError, ValueError, SyntaxError, IndexError, MemoryError) as error:
-        what = "is truncated" if "truncated" in str(error) else f"cannot be decoded ({error})"
-        raise UnreadableImageError(f"image {path} {what}; replace or remove it") from error
+    ImageOps.exif_transpose(image, in_place=True)  # else it copies what is upright already
+    return image
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -153,7 +206,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
-    swapped = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    swapped = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
     return (image.height, image.width) if swapped else (image.width, image.height)
 
 
@@ -165,9 +218,10 @@ def _widened(box: Box, margin: float, size: tuple[int, int]) -> Box:
     return cut if cut[0] + 1 <= cut[2] and cut[1] + 1 <= cut[3] else (0.0, 0.0, *size)
 
 
-def _decode_reduced(image: Image.Image, region: Box, wanted: tuple[int, int]) -> None:
-    """Ask the JPEG decoder for the smallest scale that keeps KEEP times the wanted pixels."""
-    shrink = min((region[2] - region[0]) / wanted[0], (region[3] - region[1]) / wanted[1]) / KEEP
-    if shrink >= 2:
-        factor = next(factor for factor in (8, 4, 2) if factor <= shrink)
-        image.draft("RGB", (-(-image.width // factor), -(-image.height // factor)))
+def _scale(image: Image.Image, region: Box, height_width: tuple[int, int]) -> int:
+    """Return the n of the smallest scale 1/n of a JPEG that keeps KEEP times the wanted pixels."""
+    if image.format != "JPEG":
+        return 1
+    height, width = height_width
+    shrink = min((region[2] - region[0]) / width, (region[3] - region[1]) / height) / KEEP
+    return next(factor for factor in (8, 4, 2, 1) if factor <= max(shrink, 1))

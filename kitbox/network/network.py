@@ -2,10 +2,10 @@
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from kitbox.network import backbone
+from kitbox.network.normalisation import Normalisation
 from kitbox.plugin.settings import Plugin
 
 
@@ -26,11 +26,7 @@ class Network(nn.Module):
         )
         norm = nn.BatchNorm1d(self.embedding_dim) if plugin.neck == "batchnorm" else nn.Identity()
         self.neck = nn.Sequential(projection, norm)
-        # uint8 · gain + offset = (pixel · scale / 255 − mean) / std
-        form = self.pixel_form
-        mean, std = torch.tensor(form.mean), torch.tensor(form.std)
-        self.register_buffer("gain", (form.scale / 255 / std).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("offset", (-mean / std).view(1, 3, 1, 1), persistent=False)
+        self.normalised = Normalisation(self.pixel_form)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return embeddings (n, d) of pixels (n, h, w, 3)."""
@@ -39,7 +35,7 @@ class Network(nn.Module):
 
     def pooled(self, pixels: Tensor) -> Tensor:
         """Return what the backbone alone gives, (n, c) float32: the frozen baseline."""
-        maps = self.backbone(self._normalised(pixels))
+        maps = self.backbone(self.normalised(pixels))
         backbone.check_maps(maps, self.backbone_name, self.channels)
         maps = maps.float()  # autocast takes no precision away from means and powers
         if self.gem_power is None:
@@ -47,10 +43,3 @@ class Network(nn.Module):
         # Radenović et al., TPAMI 2019: the power mean; 1e-6 keeps the root's gradient finite
         power = self.gem_power
         return cast(Tensor, maps.clamp(min=1e-6).pow(power).mean((2, 3)).pow(1 / power))
-
-    def _normalised(self, pixels: Tensor) -> Tensor:
-        """Return (n, 3, h, w) floats; NHWC bytes seen as NCHW are channels_last already."""
-        if self.pixel_form.blue_first:
-            pixels = pixels.flip(3)
-        gain, offset = cast(Tensor, self.gain), cast(Tensor, self.offset)
-        return torch.addcmul(offset, pixels.permute(0, 3, 1, 2).float(), gain)

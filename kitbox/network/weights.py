@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kitbox.errors import KitboxError
+from kitbox.files import digest_of_file
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 State = dict[str, Tensor]
@@ -63,6 +64,37 @@ def load(backbone: nn.Module, path: Path) -> int:
         )
     backbone.load_state_dict({name: given[name] for name in wanted})
     return len(wanted)
+
+
+def source(asked: str, backbone: str, folder: Path) -> Path | str:
+    """Return "hub", "none", or the file in which a backbone's weights are.
+
+    `asked` is one of these two, "file" for one in `folder` named after the backbone,
+    "package:NAME" for one that an installed package carries, or a path.
+    """
+    if asked in ("hub", "none"):
+        return asked
+    if asked == "file":
+        return in_folder(folder, backbone)
+    if asked.startswith("package:"):
+        return in_package(asked.removeprefix("package:"))
+    return Path(asked)
+
+
+def near_or_hub(backbone: str, folder: Path) -> str:
+    """Return "file" where the folder has a backbone's weights, else "hub"."""
+    try:
+        in_folder(folder, backbone)
+    except KitboxError:
+        return "hub"
+    return "file"
+
+
+def source_digest(source: Path | str) -> str:
+    """Return what names the starting weights: the file's sha256, or "hub" or "none"."""
+    if isinstance(source, Path) and not source.is_file():
+        raise KitboxError(f"there is no file of weights {source}")
+    return digest_of_file(source) if isinstance(source, Path) else source
 
 
 def in_folder(folder: Path, backbone: str) -> Path:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kitbox.competition.settings import Competition
+from kitbox.errors import KitboxError
 from kitbox.images import likeness
 from kitbox.images.collection import Collection
 from kitbox.records import Integers
@@ -26,7 +27,14 @@ class Figure:
 
 
 def counts(collection: Collection, competition: Competition) -> list[Figure]:
-    """Return sizes, shares and near-duplicates of the holdout, and of the test where known."""
+    """Return sizes, shares and near-duplicates of the holdout, and of the test where known.
+
+    Raises KitboxError where nobody is known, so that nothing can be asked.
+    """
+    if not len(collection.holdout.query):
+        raise KitboxError(
+            "no labelled image shows a known individual; there is nothing to ask about"
+        )
     split, labelled, test = collection.holdout, collection.labelled, collection.test
     bits = competition.holdout.near_duplicate_bits
     assert split.query.labels is not None  # noqa: S101  a holdout is made of labelled images

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
@@ -37,6 +38,23 @@ class LocalScore:
     individuals: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Answered:
+    """The holdout's queries with the answers that are scored, and what a scorer knows of them.
+
+    `ranking` holds the answers after the threshold, `plain` those before it (of clusters the
+    nearest image), and `limits (q,)` the threshold of each query, NaN where there is none.
+    """
+
+    searches: tuple[Search, ...]
+    known: Truth
+    ranking: Ranking
+    plain: Ranking
+    limits: NDArray[np.float64]
+    thresholds: dict[str, float]
+    evidence: dict[str, Any]
+
+
 def evaluate(
     embeddings: Embeddings,
     holdout: Holdout,
@@ -53,32 +71,51 @@ def evaluate(
     as a test image does: by the group of its first answer.
     Image retrieval counts the queries whose individual is elsewhere in their gallery.
     """
+    found = answered(embeddings, holdout, competition, test_has_groups=test_has_groups)
+    return of_answers(found, embeddings, competition)
+
+
+def of_answers(found: Answered, embeddings: Embeddings, competition: Competition) -> LocalScore:
+    """Return the scores of answers, and of image retrieval by the embeddings behind them."""
+    known, evidence = found.known, dict(found.evidence)
+    own = truth.outcome(found.ranking, known, competition)
+    outcomes = {competition.metric: own} | truth.further(found.ranking, known, competition)
+    if found.thresholds:
+        evidence["score"] = round(own.value, 6)
+    for name, outcome in _by_image(embeddings, found.searches, known, competition).items():
+        outcomes.setdefault(name, outcome)
+    individuals = known.individual_of
+    scores = Scores({name: score(outcome, individuals) for name, outcome in outcomes.items()})
+    return LocalScore(scores, outcomes, found.thresholds, evidence, individuals)
+
+
+def answered(
+    embeddings: Embeddings,
+    holdout: Holdout,
+    competition: Competition,
+    *,
+    test_has_groups: bool = True,
+) -> Answered:
+    """Return the answers to the holdout's queries as `evaluate` scores them."""
     searches = protocol.searches(holdout.query, holdout.gallery, competition)
     known = truth.of_holdout(holdout, searches, competition)
     if competition.task.answers == "clusters":
         ranking, found, evidence = _clustered(embeddings, searches, known, competition)
-    else:
-        ranking = rankings.rank(embeddings, searches, holdout.train, competition)
-        groups = known.groups
-        if competition.threshold.by_group and len(searches) == 1 and not test_has_groups:
-            groups = thresholds.groups_of_answers(ranking, holdout.train)
-        ranking, found, evidence = _decided(ranking, known, groups, competition)
-    own = truth.outcome(ranking, known, competition)
-    outcomes = {competition.metric: own} | truth.further(ranking, known, competition)
-    if found:
-        evidence["score"] = round(own.value, 6)
-    for name, outcome in _by_image(embeddings, searches, known, competition).items():
-        outcomes.setdefault(name, outcome)
-    individuals = known.individual_of
-    scores = Scores({name: score(outcome, individuals) for name, outcome in outcomes.items()})
-    return LocalScore(scores, outcomes, found, evidence, individuals)
+        plain, limits = rankings.images(embeddings, searches, 1), np.full(len(known.images), np.nan)
+        return Answered(searches, known, ranking, plain, limits, found, evidence)
+    plain = rankings.rank(embeddings, searches, holdout.train, competition)
+    groups = known.groups
+    if competition.threshold.by_group and len(searches) == 1 and not test_has_groups:
+        groups = thresholds.groups_of_answers(plain, holdout.train)
+    decided, limits, found, evidence = _decided(plain, known, groups, competition)
+    return Answered(searches, known, decided, plain, limits, found, evidence)
 
 
 def _decided(
     ranking: Ranking, known: Truth, groups: Strings, competition: Competition
-) -> tuple[Ranking, dict[str, float], dict[str, Any]]:
+) -> tuple[Ranking, NDArray[np.float64], dict[str, float], dict[str, Any]]:
     if not competition.decides:
-        return ranking, {}, {}
+        return ranking, np.full(len(ranking.query_ids), np.nan), {}, {}
     names = thresholds.groups_of(groups, competition)
     rule = competition.threshold
     match rule.rule:
@@ -98,7 +135,7 @@ def _decided(
     evidence = _evidence(competition, found, known) | {
         "score_on_the_same_queries": round(truth.outcome(plain, known, competition).value, 6)
     }
-    return decided, found, evidence | _shares(decided, known, competition)
+    return decided, limits, found, evidence | _shares(decided, known, competition)
 
 
 def _clustered(

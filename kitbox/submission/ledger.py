@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
-from kitbox.files import read_json
+from kitbox.files import read_json, sync_folder, write_line
 from kitbox.workspace import Workspace
 
 What = Literal["made", "sending", "sent", "refused", "failed", "scored"]
@@ -92,8 +92,8 @@ def append(workspace: Workspace, what: What, submission: str, **facts: Any) -> E
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, fcntl.LOCK_EX) as file:
-            _write_line(file, line.encode())
-        _sync_folder(path.parent)
+            write_line(file, line.encode())
+        sync_folder(path.parent)
     except OSError as error:
         raise KitboxError(f"cannot write {path}: {error.strerror or error}") from error
     return entry
@@ -175,30 +175,6 @@ def _opened(path: Path, flags: int, lock: int) -> Iterator[int]:
     try:
         fcntl.flock(file, lock)
         yield file
-    finally:
-        os.close(file)
-
-
-def _write_line(file: int, line: bytes) -> None:
-    """Append a line after whatever the last writer left; undo it if the disk is full."""
-    size = os.fstat(file).st_size
-    # a crash may have left a line without its end: this one shall not be torn with it
-    if size and os.pread(file, 1, size - 1) != b"\n":
-        line = b"\n" + line
-    try:
-        while line:
-            line = line[os.write(file, line) :]
-        os.fsync(file)
-    except OSError:
-        os.ftruncate(file, size)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the name of a new file as durable as its bytes."""
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
     finally:
         os.close(file)
 

@@ -160,7 +160,7 @@ def _answered(
         if rule.rule == "share" and rule.share is not None:
             used = thresholds.cut_by_share(trees, rule.share, by_group=rule.by_group)
         return rankings.cut(trees, searches, used), used
-    ranking = rankings.rank(embeddings, searches, collection.labelled, competition, recipe.top_k)
+    ranking = rankings.rank(embeddings, searches, collection.answerable, competition, recipe.top_k)
     if not competition.decides:
         return ranking, {}
     groups = np.concatenate([np.full(len(s.query_ids), s.name) for s in searches])

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
-from kitbox.competition import lists
+from kitbox.competition import decision_file, lists
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
 from kitbox.submission import lint
@@ -46,7 +46,8 @@ def checked_file(
             f"{file} is not the list that its receipt describes; package it again with "
             "'kitbox ensemble --submit'"
         )
-    findings = lint.lint_file(file, competition, lists.read(competition))
+    listed = lists.read(competition, decided=decision_file.read(workspace.decisions))
+    findings = lint.lint_file(file, competition, listed)
     if findings:
         raise KitboxError(
             f"{file} {findings[0]}{more(len(findings) - 1, 'more')}; mend the plugins or settings "

@@ -150,14 +150,21 @@ def settings_of(competition: Competition) -> dict[str, Any]:
 
 
 def data_of(collection: Collection) -> dict[str, Any]:
-    """Return digests of what was searched and asked: ids, labels, boxes and bytes."""
-    test = collection.test
+    """Return digests of what was searched and asked: ids, labels, boxes and bytes.
+
+    And of the decisions that made it what it is, None where nothing was decided.
+    """
+    test, decided = collection.test, collection.decided
+    out = [fault for fault in collection.faults if fault.action == "drop"]
     return {
         "labelled": data_digest(collection.labelled),
         "test": None if test is None else _unlabelled_digest(test),
         "index": None if collection.index is None else _unlabelled_digest(collection.index),
         "holdout": digest_of(sorted(collection.holdout.query.image_ids.tolist())),
-        "left_out": sorted({fault.image_id for fault in collection.faults if fault.image_id}),
+        "left_out": sorted({fault.image_id for fault in out if fault.image_id} | collection.blank),
+        "decisions": {"rows": len(decided.effective), "sha256": decided.digest}
+        if decided.effective
+        else None,
     }
 
 

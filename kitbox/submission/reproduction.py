@@ -92,7 +92,7 @@ def reproduce(
     fitted = locally.score.thresholds
     again = yield from making.make(members, recipe, fitted, collection, asked, workspace, options)
     comparisons = [
-        *_compare("competition", recorded["competition"], receipt.settings_of(asked)),
+        *_compare("competition", recorded["competition"], _settings(asked, recorded)),
         *_compare("data", recorded["data"], receipt.data_of(collection)),
         *_compare("version", recorded["versions"], receipt.versions()),
         *_plugin_comparisons(recorded, workspace),
@@ -119,6 +119,27 @@ def _with_threshold(competition: Competition, recorded: dict[str, Any]) -> Compe
     if rule is None:
         return competition
     return competition.model_copy(update={"threshold": Threshold.model_validate(rule)})
+
+
+def _settings(asked: Competition, recorded: dict[str, Any]) -> Any:
+    """Return the settings of today without those that are newer than the receipt and not set.
+
+    By its default a newer setting does what was done before there was one.
+    """
+    set_now = asked.model_dump(mode="json", exclude_defaults=True)
+    return _without_news(receipt.settings_of(asked), recorded["competition"], set_now)
+
+
+def _without_news(now: Any, then: Any, set_now: Any) -> Any:
+    """Return values of today without those that are neither of then nor set."""
+    if not isinstance(now, dict) or not isinstance(then, dict):
+        return now
+    known = set_now if isinstance(set_now, dict) else {}
+    return {
+        key: _without_news(value, then.get(key), known.get(key))
+        for key, value in now.items()
+        if key in then or key in known
+    }
 
 
 def _of_threshold(competition: Competition, asked: Competition) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ from torch.optim import Optimizer
 
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
-from kitbox.files import digest_of_file
 from kitbox.images.collection import Collection
 from kitbox.network import weights
 from kitbox.network.heads import TrainedNetwork
@@ -33,6 +32,11 @@ def learnable(
     ignored = [competition.images.unknown_label or "", *plugin.ignored_labels]
     names, counts = np.unique(images.labels, return_counts=True)
     kept = names[(counts >= plugin.min_images_per_label) & ~np.isin(names, ignored)]
+    known = names[names != (competition.images.unknown_label or "")]
+    if not len(known) and plugin.epochs:
+        raise KitboxError(
+            "no labelled image shows a known individual; there is nothing to learn from"
+        )
     if len(kept) < 2 and plugin.epochs:
         raise KitboxError(
             f"{len(kept)} labels have {plugin.min_images_per_label} or more images to learn from; "
@@ -43,21 +47,7 @@ def learnable(
 
 def weights_source(plugin: Plugin, given: str | None, workspace: Workspace) -> str | Path:
     """Return "hub", "none", or the file in which the backbone's weights are."""
-    asked = given or plugin.weights
-    if asked in ("hub", "none"):
-        return asked
-    if asked == "file":
-        return weights.in_folder(workspace.weights, plugin.backbone)
-    if asked.startswith("package:"):
-        return weights.in_package(asked.removeprefix("package:"))
-    return Path(asked)
-
-
-def source_digest(source: str | Path) -> str:
-    """Return what names the starting weights: the file's sha256, or "hub" or "none"."""
-    if isinstance(source, Path) and not source.is_file():
-        raise KitboxError(f"there is no file of weights {source}")
-    return digest_of_file(source) if isinstance(source, Path) else source
+    return weights.source(given or plugin.weights, plugin.backbone, workspace.weights)
 
 
 def fabric(device: str, precision: str, options: Options) -> Any:

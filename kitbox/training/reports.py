@@ -23,7 +23,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Begun:
-    """What is about to be learnt; `epoch` epochs of it are done already."""
+    """What is about to be learnt; `epoch` epochs of it are done already.
+
+    `source` is where the pixels of the images come from, in words.
+    """
 
     plugin: str
     images: int
@@ -33,6 +36,7 @@ class Begun:
     epoch: int
     weights: str
     folder: Path
+    source: str
 
 
 @dataclass(frozen=True)

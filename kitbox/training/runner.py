@@ -63,7 +63,7 @@ def train(
         named.name,
         plugin.fingerprint,
         runs.data_digest(side),
-        preparation.source_digest(source),
+        weights.source_digest(source),
         options.on,
         seed,
         precision,
@@ -89,6 +89,7 @@ def train(
             source,
             options,
             fabric,
+            workspace,
         )
         return (yield from trainer.run_all())
 
@@ -107,6 +108,7 @@ class _Trainer:
     source: str | Path
     options: Options
     fabric: Any
+    workspace: Workspace
     best: float = field(init=False, default=-1.0)
 
     def __post_init__(self) -> None:
@@ -132,6 +134,7 @@ class _Trainer:
             done,
             str(self.source),
             self.run.folder,
+            self._view(self.images).source,
         )
         if not done and self.options.on == "holdout":
             yield from self._score(trained, 0)
@@ -169,7 +172,7 @@ class _Trainer:
             final=plugin.final_learning_rate / plugin.learning_rate,
             done=done * steps,
         )
-        loader = self._loader(self.images, batches, augmentation=plugin.augmentation)
+        loader = self._loader(self._view(self.images, plugin.augmentation), batches)
         writer = _tensorboard(self.run.folder) if self._first else None
         for epoch in range(done + 1, plugin.epochs + 1):
             batches.epoch = epoch
@@ -251,22 +254,20 @@ class _Trainer:
         trained.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return trained
 
-    def _loader(self, images: ImageSet, batches: Any, *, augmentation: str | None = None) -> Any:
+    def _view(self, images: ImageSet, augmentation: str = "none") -> loading.View:
         plugin = self.plugin
-        workers = self.options.workers
-        view = loading.View(
+        return loading.View(
             images,
             plugin.height_width,
             interpolation=self._interpolation,
             crop_margin=plugin.crop_margin if plugin.crop else None,
-            augmentation=augmentation or "none",
+            augmentation=augmentation,
+            workspace=self.workspace,
         )
-        return loading.load(
-            view,
-            batches,
-            workers=loading.default_workers(self.device) if workers is None else workers,
-            pinned=self.device == "cuda",
-        )
+
+    def _loader(self, view: loading.View, batches: Any) -> Any:
+        workers = loading.workers(view, self.device, self.options.workers)
+        return loading.load(view, batches, workers=workers, pinned=self.device == "cuda")
 
     @property
     def _interpolation(self) -> str:
@@ -288,7 +289,9 @@ class _Trainer:
             images = images.take(needed)
             rows = np.arange(len(images))
             batches = np.split(rows, range(_INFERENCE_BATCH, len(rows), _INFERENCE_BATCH))
-            loader = self._loader(images, [[int(row) for row in batch] for batch in batches])
+            loader = self._loader(
+                self._view(images), [[int(row) for row in batch] for batch in batches]
+            )
             parts = []
             for vectors, _ in inference.unit_vectors(
                 trained.network,

@@ -1,22 +1,25 @@
 """Training runs on disk: a folder for each set of causes, its journal and its checkpoints."""
 
-import fcntl
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kitbox import files
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, read_json, write_json, write_text
 from kitbox.network import checkpoint as checkpoints
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, ImageSet
 from kitbox.workspace import Workspace
+
+
+class OtherImagesError(KitboxError):
+    """A plugin was trained, but on other images, labels or boxes than are here now."""
 
 
 @dataclass(frozen=True)
@@ -106,16 +109,9 @@ def begin(run: Run, causes: Causes, *, fresh: bool) -> None:
         write_json(run.causes, asdict(causes))
 
 
-@contextmanager
-def locked(run: Run) -> Iterator[None]:
+def locked(run: Run) -> AbstractContextManager[None]:
     """Keep other processes from training the same run meanwhile."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with (run.folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise KitboxError(f"another process is training {run.folder.parent.name}") from error
-        yield
+    return files.locked(run.folder, f"another process is training {run.folder.parent.name}")
 
 
 def data_digest(images: ImageSet) -> str:
@@ -138,7 +134,7 @@ def find(
     """Return the last (or best) checkpoint of a plugin's newest finished run on this data.
 
     Raises KitboxError that says what is missing, how a run that is there differs, and the command
-    that trains it on the `fold`, whose data this is.
+    that trains it on the `fold`, whose data this is; OtherImagesError where only the data differs.
     """
     found = [Run(path.parent) for path in (workspace.runs / named.name).glob("*/run.json")]
     causes = {run.folder: Causes(**read_json(run.causes)) for run in found}
@@ -150,20 +146,53 @@ def find(
     option = " --on all" if on == "all" else f" --fold {fold}" if fold > 1 else ""
     command = f"run 'kitbox train {named.name}{option}'"
     if finished:
-        newest = max(finished, key=lambda run: run.journal.stat().st_mtime_ns)
-        path = newest.best if which == "best" and newest.best.exists() else newest.last
-        return checkpoints.of(path)
+        run = max(finished, key=_end)
+        return checkpoints.of(run.best if which == "best" and run.best.exists() else run.last)
     if fitting:
         raise KitboxError(f"the training of {named.name} is not finished; {command} to go on")
-    if any(causes[run.folder].on == on for run in same):
-        raise KitboxError(
-            f"{named.name} was trained on other images, labels or boxes than are here; {command}"
+    others = [run for run in same if causes[run.folder].on == on]
+    if others:
+        raise OtherImagesError(
+            f"{named.name} was trained on other images, labels or boxes than are here"
+            f"{_since(workspace, others)}; {command}"
         )
     if found and not same:
         raise KitboxError(
             f"{named.name} was trained with other settings than it has now; {command}"
         )
     raise KitboxError(f"{named.name} is not trained on {on}; {command}")
+
+
+def newest(workspace: Workspace, named: NamedPlugin, on: str) -> Checkpoint | None:
+    """Return the last checkpoint of a plugin's newest finished run, whatever images it learnt."""
+    runs = [Run(path.parent) for path in (workspace.runs / named.name).glob("*/run.json")]
+    done = [
+        run
+        for run in runs
+        if run.finished
+        and (causes := Causes(**read_json(run.causes))).on == on
+        and causes.fingerprint == named.plugin.fingerprint
+    ]
+    if not done:
+        return None
+    return checkpoints.of(max(done, key=_end).last)
+
+
+def _end(run: Run) -> int:
+    """Return when a run ended, in nanoseconds, or began where its journal is gone."""
+    return (run.journal if run.journal.exists() else run.causes).stat().st_mtime_ns
+
+
+def decided_since(workspace: Workspace, trained: list[Run]) -> bool:
+    """Return whether decisions.csv has changed after the last of some runs."""
+    path = workspace.decisions
+    return path.is_file() and path.stat().st_mtime_ns >= max(map(_end, trained))
+
+
+def _since(workspace: Workspace, trained: list[Run]) -> str:
+    if not decided_since(workspace, trained):
+        return ""
+    return f": {workspace.decisions.name} has changed since"
 
 
 def _boxes(images: ImageSet) -> list[list[float] | None]:

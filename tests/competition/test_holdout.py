@@ -261,6 +261,25 @@ def test_a_picture_under_two_labels_stays_in_training(
     assert not drawn(given, shape).asked[bound(*given)].any()
 
 
+@given(united(), FOLDED, st.lists(st.integers(0, 200), min_size=1, max_size=20))
+def test_an_image_that_is_never_to_be_asked_about_stays_in_training_with_its_unit(
+    given: tuple[ImageSet, np.ndarray], shape: dict[str, Any], rows: list[int]
+) -> None:
+    images, units = given
+    kept = np.unique(np.array(rows) % len(images))
+    never = images.image_ids[kept].tolist()
+    found = folds.draw(images, HoldoutShape(**shape), "new_whale", units, never=never)
+    assert not found.asked[np.isin(units, units[kept])].any()
+    shown = {labels(images)[row] for row in kept}
+    assert not shown & set().union(*found.strangers), "its individual is no stranger"
+
+
+def test_an_image_that_is_never_asked_about_still_counts_for_its_individual() -> None:
+    images = photographed(2)
+    found = folds.draw(images, HoldoutShape(share=0.5), None, never=["0-1.jpg"])
+    assert found.asked.tolist() == [1, 0]
+
+
 @given(united(), FOLDED)
 def test_a_known_query_keeps_a_photograph_of_another_unit_in_training(
     given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kitbox.competition import lists
+from kitbox.competition import lists, obeying
+from kitbox.competition.decisions import Decision, Decisions
+from kitbox.competition.rules import Check
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from tests.circle import competition
@@ -204,6 +206,73 @@ def test_a_faulty_row_is_left_out_and_told_where_that_is_wished(
     assert [str(found) for found in listed.faults] == [fault]
 
 
+BLANK = "image 'b.jpg ' has blanks around its name; read as 'b.jpg'"
+
+
+def test_a_name_with_a_blank_behind_is_read_as_the_file_without(data: Path) -> None:
+    rows = "Image,Id\na.jpg,Ahab\nb.jpg ,Boo\n"
+    with pytest.raises(KitboxError) as caught:
+        lists.read(asked(data, rows))
+    assert str(caught.value) == f"train.csv line 3: {BLANK}{GO_ON}"
+    listed = lists.read(asked(data, rows, broken="drop"))
+    assert pairs(listed) == [("a.jpg", "Ahab"), ("b.jpg", "Boo")]
+    assert [str(fault) for fault in listed.faults] == [f"train.csv line 3: {BLANK}"]
+
+
+def test_a_query_keeps_the_blank_in_its_name(data: Path) -> None:
+    (data / "sample.csv").write_text("Image,Id\ny.jpg ,\nx.jpg,\n")
+    given = {"test_folder": "test", "test_list": "sample.csv", "broken": "drop"}
+    test = lists.read(asked(data, ONE, **given)).test
+    assert test is not None
+    assert test.image_ids.tolist() == ["y.jpg ", "x.jpg"]
+    assert test.paths[0] == data / "test" / "y.jpg"
+
+
+def test_a_name_in_other_letters_is_told_with_the_file_that_is_there(data: Path) -> None:
+    with pytest.raises(KitboxError) as caught:
+        lists.read(asked(data, "Image,Id\na.jpg,Ahab\nB.JPG,Boo\n"))
+    what = "image 'B.JPG' is not in train, but 'b.jpg' is; rename one of them"
+    assert str(caught.value) == f"train.csv line 3: {what}{GO_ON}"
+
+
+def test_a_rule_of_ones_own_goes_before_what_is_broken(data: Path) -> None:
+    given = asked(data, "Image,Id\na.jpg,Ahab\na.jpg,Ahab\nb.jpg,\n")
+    kept = lists.read(with_rules(given, keep=["repeated"], drop=["no-label"]))
+    assert [fault.action for fault in kept.faults] == ["repair", "drop"]
+    dropping = asked(data, "Image,Id\na.jpg,Ahab\nb.jpg,\n", broken="drop")
+    with pytest.raises(KitboxError, match=r"or take 'no-label' out of check.stop in kitbox.toml"):
+        lists.read(with_rules(dropping, stop=["no-label"]))
+
+
+def with_rules(given: Competition, **check: list[str]) -> Competition:
+    return given.model_copy(update={"check": Check.model_validate(check)})
+
+
+def test_a_survey_finds_all_that_a_reading_would_stop_at(data: Path) -> None:
+    (data / "sample.csv").write_text('Image\nx.jpg\nz.jpg\nx.jpg\n""\n')
+    rows = "Image,Id\na.jpg,Ahab\nd.jpg,Dora\nb.jpg,Smith, John\nc.jpg,Cleo\n"
+    given = {"test_folder": "test", "test_list": "sample.csv", "index_folder": "idx"}
+    survey = lists.survey(asked(data, rows, **given))
+    assert survey.labelled is not None
+    assert survey.test is not None
+    assert survey.labelled.image_ids.tolist() == ["a.jpg", "c.jpg"]
+    assert survey.test.image_ids.tolist() == ["x.jpg"]
+    assert [(fault.kind, fault.where, fault.action) for fault in survey.faults] == [
+        ("missing", "train.csv line 3", "stop"),
+        ("list", "train.csv line 4", "stop"),
+        ("missing", "sample.csv line 3", "stop"),
+        ("asked-twice", "sample.csv line 4", "stop"),
+        ("no-name", "sample.csv line 5", "stop"),
+        ("list", "kitbox.toml", "stop"),
+    ]
+    assert "there is no folder" in survey.faults[-1].what
+    assert survey.places == {
+        "a.jpg": "train.csv line 2",
+        "c.jpg": "train.csv line 5",
+        "x.jpg": "sample.csv line 2",
+    }
+
+
 def test_the_first_faulty_row_is_shown_and_the_others_are_counted(data: Path) -> None:
     with pytest.raises(KitboxError) as caught:
         lists.read(asked(data, "Image,Id\na.jpg,Ahab\nd.jpg,D\nb.jpg,\nc.jpg,Cleo\n"))
@@ -322,6 +391,18 @@ def test_a_name_in_training_and_test_is_refused(data: Path, more: str) -> None:
         f"image 'a.jpg' is in the training images and in the test images{more}; "
         "rename it in one of them"
     )
+
+
+@pytest.mark.parametrize("unknown", ["new_whale", None])
+def test_photographs_that_nobody_has_labelled_are_listed(data: Path, unknown: str | None) -> None:
+    photographs(data / "train", "may/d.jpg")
+    given = {"unlabelled": True, "unknown_label": unknown, "train_folder": "."}
+    listed = lists.read(asked(data, test_folder="test", **given))
+    label = unknown or ""
+    names = ["train/a.jpg", "train/b.jpg", "train/c.jpg", "train/may/d.jpg"]
+    assert pairs(listed) == [(name, label) for name in names]
+    assert listed.test is not None
+    assert listed.test.image_ids.tolist() == ["x.jpg", "y.jpg"]
 
 
 def test_boxes_belong_to_images_by_name(data: Path) -> None:
@@ -621,3 +702,54 @@ def test_scenarios_without_test_images_ask_about_labelled_ones(data: Path) -> No
     assert listed.test is not None
     assert listed.test.image_ids.tolist() == ["a.jpg"]
     assert listed.test.labels is None
+
+
+FAULTY = "Image,Id\na.jpg,Ahab\na.jpg,Boo\nb.jpg,\nc.jpg,Cleo\nz.jpg,Cleo\n"
+
+
+def settled(data: Path, *rows: tuple[str, ...], broken: str = "stop") -> lists.Listed:
+    """Return what is left of faulty rows where these decisions settle them."""
+    decided = Decisions(tuple(Decision(*row) for row in rows), lines=tuple(range(2, len(rows) + 2)))
+    given = asked(data, FAULTY, broken=broken)
+    return obeying.apply(lists.read(given, decided=decided), decided)
+
+
+@pytest.mark.parametrize("broken", ["stop", "drop"])
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (
+            [("label", "a.jpg", "Boo"), ("label", "b.jpg", "Dory"), ("drop", "z.jpg")],
+            [("a.jpg", "Boo"), ("b.jpg", "Dory"), ("c.jpg", "Cleo")],
+        ),
+        (
+            [("wrong", "a.jpg"), ("drop", "b.jpg"), ("wrong", "z.jpg"), ("train", "z.jpg")],
+            [("c.jpg", "Cleo")],
+        ),
+    ],
+)
+def test_a_decision_settles_faults_of_an_image_s_rows(
+    data: Path, rows: list[tuple[str, ...]], expected: list[tuple[str, str]], broken: str
+) -> None:
+    found = settled(data, *rows, broken=broken)
+    assert pairs(found) == expected
+    assert found.faults == ()
+
+
+def test_the_decided_one_of_two_labels_is_no_new_individual_s(data: Path) -> None:
+    decided = Decisions((Decision("label", "a.jpg", "Boo"),))
+    found = lists.read(asked(data, FAULTY, broken="drop"), decided=decided)
+    assert pairs(found) == [("a.jpg", "Boo"), ("c.jpg", "Cleo")]
+    assert [fault.image_id for fault in found.faults] == ["b.jpg", "z.jpg"]
+
+
+def test_an_image_without_a_file_shows_nobody(data: Path) -> None:
+    with pytest.raises(KitboxError) as caught:
+        settled(data, ("label", "z.jpg", "Cleo"), broken="drop")
+    assert "line 2: 'z.jpg' is no labelled image; see train.csv line 6: " in str(caught.value)
+
+
+def test_what_is_decided_is_no_finding_either(data: Path) -> None:
+    decided = Decisions((Decision("label", "a.jpg", "Boo"), Decision("drop", "z.jpg")))
+    found = lists.survey(asked(data, FAULTY), decided=decided)
+    assert [fault.image_id for fault in found.faults] == ["b.jpg"]

@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> placing.Folder:
 def test_a_template_names_a_file(
     folder: placing.Folder, template: str | None, row: dict[str, str], found: str
 ) -> None:
-    assert folder.file_of(template, row["id"], row) == (folder.path / found, "")
+    assert folder.file_of(template, row["id"], row) == placing.Placed(folder.path / found)
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,34 @@ def test_a_template_names_a_file(
 def test_a_name_that_is_none_is_told(
     folder: placing.Folder, template: str, image_id: str, wrong: str
 ) -> None:
-    file, fault = folder.file_of(template, image_id, {"id": image_id})
-    assert file is None
-    assert fault.startswith(wrong)
+    placed = folder.file_of(template, image_id, {"id": image_id})
+    assert placed.file is None
+    assert placed.kind == ("outside" if "leaves" in wrong else "missing")
+    assert placed.what.startswith(wrong)
+
+
+@pytest.mark.parametrize("template", ["{id}", "{id}.*", "{id}/x.png", "{id}/x.*"])
+def test_a_name_that_no_file_can_have_is_missing(folder: placing.Folder, template: str) -> None:
+    placed = folder.file_of(template, "a" * 300, {"id": "a" * 300})
+    assert (placed.file, placed.kind) == (None, "missing")
+    assert placed.what.endswith("; correct the row or remove it")
+
+
+def test_a_name_in_other_letters_is_told_and_not_read(folder: placing.Folder) -> None:
+    placed = folder.file_of("{id}", "3/X.PNG", {"id": "3/X.PNG"})
+    what = "image '3/X.PNG' is not in train, but 'x.png' is; rename one of them"
+    assert placed == placing.Placed(None, "case", what)
+
+
+@pytest.mark.parametrize(
+    ("template", "image_id"), [(None, "3/x.png "), ("3/{id}.png", " x"), ("3/{id}.*", "x\t")]
+)
+def test_blanks_around_a_name_are_told_where_the_file_without_is_there(
+    folder: placing.Folder, template: str | None, image_id: str
+) -> None:
+    placed = folder.file_of(template, image_id, {"id": image_id})
+    what = f"image '{image_id}' has blanks around its name; read as '3/x.png'"
+    assert placed == placing.Placed(folder.path / "3" / "x.png", "blank-in-name", what)
 
 
 def test_a_template_takes_its_parts_from_columns() -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from kitbox.competition import preset, settings
+from kitbox.competition import layout, preset, settings
 from kitbox.errors import KitboxError
 from kitbox.workspace import Workspace
 
@@ -67,8 +67,43 @@ def test_ones_own_photographs_need_folders_only(
     assert (made.metric, made.images.train_list) == ("map_at_20", None)
 
 
-@pytest.mark.parametrize("image", preset.IMAGE_COLUMNS)
-@pytest.mark.parametrize("label", preset.LABEL_COLUMNS)
+@pytest.mark.parametrize(
+    ("photographs", "train_folder", "unlabelled"),
+    [
+        (("a.jpg",), ".", True),
+        (("images/a.jpg",), "images", True),
+        (("train/a.jpg",), "train", True),
+        (("Ahab/a.jpg", "Boo/b.jpg"), ".", False),
+        (("train/Ahab/a.jpg",), "train", False),
+        (("2005/may/a.jpg",), ".", False),
+        (("a.jpg", "test/t.jpg"), ".", True),
+        (("images/a.jpg", "test/t.jpg"), "images", True),
+        (("a.jpg", "Ahab/a.jpg"), ".", True),
+        (("a.jpg", "Ahab/a.jpg", "Boo/b.jpg", "test/t.jpg"), ".", False),
+    ],
+)
+def test_photographs_without_folders_of_individuals_are_unlabelled(
+    sea: Path, new: Workspace, photographs: tuple[str, ...], train_folder: str, unlabelled: bool
+) -> None:
+    for name in photographs:
+        (sea / name).parent.mkdir(parents=True, exist_ok=True)
+        (sea / name).touch()
+    made = preset.init(new, "folder", sea).images
+    assert (made.train_folder, made.unlabelled) == (train_folder, unlabelled)
+
+
+@pytest.mark.parametrize(
+    ("header", "taken"), [("image,x0,y0,x1,y1", True), ("image,cx,cy,w,h", False), ("a;b", False)]
+)
+def test_boxes_are_taken_where_their_columns_are_understood(
+    sea: Path, new: Workspace, header: str, taken: bool
+) -> None:
+    made = preset.init(new, "folder", data(sea, "Ahab", "Boo", boxes=f"{header}\n")).images
+    assert made.boxes == ("boxes.csv" if taken else None)
+
+
+@pytest.mark.parametrize("image", layout.IMAGE_COLUMNS)
+@pytest.mark.parametrize("label", layout.LABEL_COLUMNS)
 def test_known_headers_of_lists_are_understood(
     sea: Path, new: Workspace, image: str, label: str
 ) -> None:

@@ -1,5 +1,6 @@
 """Embeddings: computed once, and again when any of their causes changes."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 
 from kitbox.embedding import cache, embedder
 from kitbox.errors import KitboxError
-from kitbox.images import index
+from kitbox.images import index, preparing
 from kitbox.images.collection import collect
+from kitbox.images.store import Way
+from kitbox.network.backbone import pixel_form
 from kitbox.records import ImageSet
 from kitbox.training import reports, runner
 from tests.photographs import competition_on_disk, finish, named, picture, tiny
@@ -117,3 +120,18 @@ def test_without_reuse_everything_is_computed_and_nothing_kept(place: Place) -> 
     computed, _ = place.embed(reuse=False)
     assert computed
     assert len(list(place.workspace.embeddings.iterdir())) == 1
+
+
+def test_prepared_images_give_the_same_embeddings_under_the_same_key(place: Place) -> None:
+    _, direct = place.embed()
+    [key] = [folder.name for folder in place.workspace.embeddings.iterdir()]
+    way = Way.of(place.plugin, pixel_form(place.plugin.backbone).interpolation)
+    finish(preparing.fill(preparing.plan(place.workspace, [place.images], [way]), place.workspace))
+    assert not place.embed()[0]
+    shutil.rmtree(place.workspace.embeddings / key)
+    for path in place.images.paths:
+        path.unlink()  # the store alone is read
+    computed, prepared = place.embed()
+    assert computed
+    assert (prepared.vectors == direct.vectors).all()
+    assert [folder.name for folder in place.workspace.embeddings.iterdir()] == [key]

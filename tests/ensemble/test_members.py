@@ -1,11 +1,18 @@
+import os
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
+from kitbox.competition import decision_file
+from kitbox.competition.decisions import Decision
 from kitbox.ensemble import members
 from kitbox.errors import KitboxError
 from kitbox.files import write_json
+from kitbox.network import checkpoint as checkpoints
+from kitbox.plugin.settings import Plugin
 from kitbox.records import strings
+from kitbox.training import runs
 from kitbox.training.runs import Causes
 from kitbox.workspace import Workspace
 from tests.circle import competition, image_set
@@ -27,3 +34,59 @@ def test_a_network_of_another_fold_is_told_with_the_fold_to_train(
         "tiny was trained on other images, labels or boxes than are here; "
         f"run 'kitbox train tiny{asked}'"
     )
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_decisions_since_the_training_are_the_likely_reason(
+    workspace: Workspace, later: bool
+) -> None:
+    run = workspace.runs / "tiny" / "one" / "run.json"
+    write_json(run, asdict(Causes("tiny", tiny().fingerprint, "other", "none", "holdout", 0, "32")))
+    decision_file.add(workspace.decisions, Decision("drop", "c"))
+    trained = workspace.decisions.stat().st_mtime + (-5 if later else 5)
+    os.utime(run, (trained, trained))
+    labelled = replace(image_set({"a": "Ahab", "b": "Boo"}), digests=strings(["1", "2"]))
+    with pytest.raises(KitboxError) as caught:
+        members.for_holdout(
+            workspace, [named(tiny())], None, collection(competition(), labelled, None)
+        )
+    why = ": decisions.csv has changed since" if later else ""
+    assert str(caught.value) == (
+        f"tiny was trained on other images, labels or boxes than are here{why}; "
+        "run 'kitbox train tiny'"
+    )
+
+
+def a_run(workspace: Workspace, name: str, plugin: Plugin, **given: str) -> Path:
+    """Lay down a finished run of a plugin on other images."""
+    folder = workspace.runs / name / "one"
+    causes = {"data": "other", "on": "holdout", **given}
+    value = Causes(name, plugin.fingerprint, weights="none", seed=0, precision="32", **causes)
+    write_json(folder / "run.json", asdict(value))
+    (folder / "journal.jsonl").write_text('{"event": "finished"}\n')
+    return folder / "last.safetensors"
+
+
+def test_an_older_network_serves_to_look_and_is_named(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = a_run(workspace, "tiny", tiny())
+    monkeypatch.setattr(checkpoints, "of", lambda path: path)
+    labelled = replace(image_set({"a": "Ahab", "b": "Boo"}), digests=strings(["1", "2"]))
+    images = collection(competition(), labelled, None)
+    [member], behind = members.for_looking(workspace, [named(tiny())], images)
+    assert (member.checkpoint, behind) == (older, ["tiny"])
+    here = runs.data_digest(images.holdout.train)
+    a_run(workspace, "tiny", tiny(), data=here)
+    assert members.for_looking(workspace, [named(tiny())], images)[1] == []
+
+
+def test_no_older_network_hides_that_a_training_is_unfinished(workspace: Workspace) -> None:
+    labelled = replace(image_set({"a": "Ahab", "b": "Boo"}), digests=strings(["1", "2"]))
+    images = collection(competition(), labelled, None)
+    run = a_run(workspace, "tiny", tiny(), data=runs.data_digest(images.holdout.train)).parent
+    run.rename(run.with_name("two"))
+    (run.with_name("two") / "journal.jsonl").unlink()
+    a_run(workspace, "tiny", tiny())
+    with pytest.raises(KitboxError, match="the training of tiny is not finished"):
+        members.for_looking(workspace, [named(tiny())], images)

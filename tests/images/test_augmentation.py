@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kitbox.images import loading, reading
-from kitbox.images.augmentation import Augmentation
+from kitbox.images.augmentation import Augmentation, BoxAugmentation
 from kitbox.records import ImageSet, strings
 from tests.photographs import picture
 
@@ -57,3 +57,29 @@ def test_a_let_through_unreadable_image_is_grey(tmp_path: Path) -> None:
         blank=frozenset({"broken.jpg"}),
     )
     assert (view[0][0] == 128).all()
+
+
+def test_boxes_go_along_with_what_they_show() -> None:
+    augmentation = BoxAugmentation()
+    for seed in range(20):
+        pixels = np.zeros((64, 96, 3), dtype=np.uint8)
+        pixels[20:40, 30:70] = 200
+        box = np.array([[30, 20, 70, 40]], dtype=np.float32)
+        changed, boxes = augmentation(pixels, box, seed)
+        again, same = augmentation(pixels, box, seed)
+        assert (changed == again).all()
+        assert (boxes == same).all()
+        if not len(boxes):
+            continue
+        grey = changed.mean(axis=2)
+        rows, columns = np.nonzero(grey > (grey.min() + grey.max()) / 2)
+        seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        np.testing.assert_allclose(boxes[0], seen, atol=2)
+
+
+def test_a_box_that_leaves_the_image_is_gone() -> None:
+    augmentation = BoxAugmentation()
+    pixels = np.zeros((64, 96, 3), dtype=np.uint8)
+    corner = np.array([[0, 0, 4, 4]], dtype=np.float32)
+    counts = {len(augmentation(pixels, corner, seed)[1]) for seed in range(40)}
+    assert counts == {0, 1}

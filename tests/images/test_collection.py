@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from kitbox.competition import decision_file
+from kitbox.competition.decisions import Decision
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.images.collection import Collection, collect
@@ -94,3 +96,51 @@ def test_where_that_is_wished_it_is_left_out_and_a_query_is_answered_as_blank(
     assert len(found.test) == 8
     assert found.blank == {"t_0.png"}
     assert [fault.image_id for fault in found.faults] == ["0_0.png", "t_0.png"]
+
+
+def test_what_people_decided_is_obeyed(made: tuple[Workspace, Competition]) -> None:
+    workspace, competition = made
+    asked = with_settings(competition, holdout={"share": 0.9, "unknown_share": 0})
+    queries = collected(workspace, asked).holdout.query.image_ids.tolist()
+    for row in (
+        Decision("merge", "w_1", "w_0"),
+        Decision("drop", "2_0.png"),
+        Decision("label", "2_1.png", "w_9"),
+        Decision("train", queries[0]),
+        Decision("box", "t_0.png", "1 2 30 40"),
+    ):
+        decision_file.add(workspace.decisions, row)
+    found = collected(workspace, asked)
+    assert found.labelled.labels is not None
+    assert found.test is not None
+    assert found.test.boxes is not None
+    assert len(found.labelled) == len(found.units) == 23
+    assert (found.labelled.labels == "w_0").sum() == 8
+    assert set(found.labelled.labels) == {"w_0", "w_2", "w_3", "w_4", "w_5", "w_9"}
+    assert queries[0] in found.holdout.train.image_ids
+    assert found.test.boxes[0].tolist() == [1, 2, 30, 40]
+    assert [row.kind for row in found.decided.rows] == ["merge", "drop", "label", "train", "box"]
+    assert found.new_labels == {"w_9"}
+    assert found.answerable.labels is not None
+    assert set(found.answerable.labels) == set(found.labelled.labels) - {"w_9"} | {""}
+    rows = {row["image"]: row for row in csv.DictReader(workspace.holdout.read_text().splitlines())}
+    assert rows["1_0.png"]["label"] == "w_0"
+    assert rows[queries[0]]["side"] == "train"
+
+
+def test_a_dropped_image_need_not_be_readable(made: tuple[Workspace, Competition]) -> None:
+    workspace, competition = made
+    (competition.images.root / "train" / "0_0.png").write_bytes(b"")
+    decision_file.add(workspace.decisions, Decision("drop", "0_0.png"))
+    assert len(collected(workspace, competition).labelled) == 23
+
+
+def test_a_decision_about_nothing_is_named(made: tuple[Workspace, Competition]) -> None:
+    workspace, competition = made
+    decision_file.add(workspace.decisions, Decision("drop", "t_0.png"))
+    with pytest.raises(KitboxError) as caught:
+        collected(workspace, competition)
+    assert str(caught.value) == (
+        f"{workspace.decisions} line 2: 't_0.png' is no labelled image but a test image; "
+        "correct or remove the row"
+    )

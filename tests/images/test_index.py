@@ -115,3 +115,30 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(KitboxError) as caught:
         finish(index.inspect(given, Workspace(tmp_path)))
     assert str(caught.value) == f"there is no image {tmp_path / 'a.jpg'}"
+
+
+def test_a_file_that_the_system_does_not_give_is_unreadable_and_tried_again(tmp_path: Path) -> None:
+    given = images(tmp_path)
+    for path in given.paths[1:]:
+        path.unlink()
+        path.symlink_to("/proc/self/mem")  # its first byte cannot be read, as of a bad sector
+    workspace = Workspace(tmp_path)
+    for count in (3, 2):
+        reports, known = finish(index.inspect(given, workspace))
+        assert len(reports) == count
+        assert known.problems == {
+            f"{i}.png": f"image {given.paths[i]} cannot be read (Input/output error); "
+            "replace or remove it"
+            for i in (1, 2)
+        }
+    assert known.kinds == {"1.png": "unreadable", "2.png": "unreadable"}
+    assert len(set(known.images.digests.tolist())) == 3  # they are no copies
+    given.paths[1].unlink()
+    picture(given.paths[1], 1, 0)
+    assert list(finish(index.inspect(given, workspace))[1].problems) == ["2.png"]
+
+
+def test_a_name_that_is_too_long_for_a_file_is_unreadable(tmp_path: Path) -> None:
+    given = ImageSet(strings(["a"]), (tmp_path / ("a" * 300),))
+    [problem] = finish(index.inspect(given, Workspace(tmp_path)))[1].problems.values()
+    assert problem.endswith("cannot be read (File name too long); replace or remove it")

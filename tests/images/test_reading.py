@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from kitbox.images import reading
-from kitbox.images.reading import UnreadableImageError
+from kitbox.images.opening import UnreadableImageError
 from tests.photographs import picture
 
 
@@ -120,7 +120,12 @@ def bomb(path: Path) -> None:
     [
         (truncated, "a.jpg", "a.jpg is truncated; replace or remove it"),
         (lambda path: path.write_bytes(b""), "a.jpg", "a.jpg is empty; replace or remove it"),
-        (lambda path: path.write_text("<html>"), "a.jpg", "a.jpg is not an image; replace"),
+        (lambda path: path.write_text("words"), "a.jpg", "a.jpg is not an image; replace"),
+        (
+            lambda path: path.write_text("\ufeff\n<!DOCTYPE html><html>404</html>"),
+            "a.jpg",
+            "a.jpg is not an image but a web page; replace",
+        ),
         (bomb, "a.png", "a.png is too large"),
         (lambda path: path.unlink(missing_ok=True), "a.jpg", "there is no image"),
     ],
@@ -132,6 +137,86 @@ def test_a_damaged_file_is_named_with_what_is_wrong(
     for read in (reading.glance, lambda path: reading.read(path, (16, 16))):
         with pytest.raises(UnreadableImageError, match=message):
             read(tmp_path / name)
+
+
+EPS = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n"
+
+
+def no_program(*command: object, **_: object) -> None:
+    raise AssertionError(f"started {command}")
+
+
+def test_no_file_starts_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jpg").write_text(EPS)
+    monkeypatch.setattr("subprocess.Popen", no_program)
+    for read in (reading.glance, reading.upright_size, lambda path: reading.read(path, (16, 16))):
+        with pytest.raises(UnreadableImageError) as caught:
+            read(tmp_path / "a.jpg")
+        assert str(caught.value) == (
+            f"image {tmp_path / 'a.jpg'} is a file of the form EPS, which is not read; "
+            "save it as PNG, or remove it"
+        )
+
+
+def test_the_form_of_a_telephone_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(UnreadableImageError, match="is a file of the form HEIF, which is not read"):
+        reading.upright_size(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "MPO", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000"])
+def test_what_a_photograph_may_be_is_read_under_any_name(tmp_path: Path, form: str) -> None:
+    halves().save(tmp_path / "a.jpg", format=form)
+    assert is_red(reading.read(tmp_path / "a.jpg", (16, 16))[8, 2])
+
+
+def without_width(path: Path) -> None:
+    """A TIFF whose header does not tell its width."""
+    halves().save(path, format="TIFF")
+    data = bytearray(path.read_bytes())
+    entries = struct.unpack("<I", data[4:8])[0] + 2
+    assert struct.unpack("<H", data[entries : entries + 2]) == (256,)
+    data[entries] = 255
+    data[entries + 1] = 255
+    path.write_bytes(bytes(data))
+
+
+def unknown_pixels(path: Path) -> None:
+    """A DDS of a pixel format that Pillow does not know."""
+    path.write_bytes(b"DDS " + struct.pack("<31I", 124, 0, 8, 8, *[0] * 27) + bytes(99))
+
+
+@pytest.mark.parametrize("damage", [without_width, unknown_pixels])
+def test_whatever_a_decoder_stumbles_at_the_file_is_named(tmp_path: Path, damage) -> None:
+    damage(tmp_path / "a.jpg")
+    for read in (reading.glance, reading.upright_size, lambda path: reading.read(path, (16, 16))):
+        with pytest.raises(UnreadableImageError, match=r"a\.jpg .*; (replace|save)"):
+            read(tmp_path / "a.jpg")
+
+
+def test_whatever_a_later_frame_raises_the_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(*_: object) -> None:
+        raise NotImplementedError("Unknown compression")
+
+    halves().save(tmp_path / "a.png")
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", stumble)
+    with pytest.raises(UnreadableImageError) as caught:
+        reading.read(tmp_path / "a.png", (16, 16))
+    assert str(caught.value) == (
+        f"image {tmp_path / 'a.png'} cannot be decoded (Unknown compression); replace or remove it"
+    )
+
+
+def test_a_file_that_the_system_does_not_give_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.symlink_to("/proc/self/mem")  # its first byte cannot be read, as of a bad sector
+    with pytest.raises(UnreadableImageError) as caught:
+        reading.upright_size(path)
+    assert str(caught.value) == (
+        f"image {path} cannot be read (Input/output error); replace or remove it"
+    )
 
 
 def thumbnail(path: Path) -> np.ndarray:

@@ -101,3 +101,12 @@ def test_a_folder_gives_a_backbones_file_with_or_without_its_tag(tmp_path: Path)
         weights.in_folder(tmp_path, "a_b.tag")
     (tmp_path / "a_b.pth").touch()
     assert weights.in_folder(tmp_path, "a_b.tag").name == "a_b.pth"
+
+
+def test_a_folder_with_the_weights_is_nearer_than_the_hub(tmp_path: Path) -> None:
+    assert weights.near_or_hub("resnet18", tmp_path) == "hub"
+    (tmp_path / "resnet18.pth").touch()
+    assert weights.near_or_hub("resnet18", tmp_path) == "file"
+    assert weights.source("file", "resnet18", tmp_path) == tmp_path / "resnet18.pth"
+    assert weights.source("hub", "resnet18", tmp_path) == "hub"
+    assert weights.source("mine.pth", "resnet18", tmp_path) == Path("mine.pth")

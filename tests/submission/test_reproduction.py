@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.submission import receipt, reproduction
 from kitbox.submission.reproduction import Comparison, Reproduced
@@ -58,6 +59,24 @@ def test_the_threshold_of_the_receipt_is_applied_and_another_told_apart(
     asked = reproduction._with_threshold(here, recorded)
     assert receipt.settings_of(asked)["threshold"] == recorded["competition"]["threshold"]
     assert reproduction._of_threshold(here, asked) == told
+
+
+def test_a_setting_that_is_newer_than_the_receipt_differs_where_it_is_set() -> None:
+    def differing(today: Competition) -> list[str]:
+        again = reproduction._settings(today, recorded)
+        found = reproduction._compare("competition", recorded["competition"], again)
+        return [comparison.what for comparison in found if not comparison.equal]
+
+    then = receipt.settings_of(competition())
+    for newer in ("several_boxes", "unlabelled"):
+        del then["images"][newer]
+    del then["threshold"]
+    recorded = {"competition": then}
+    assert differing(competition()) == []
+    today = competition(images={"several_boxes": "union"})
+    assert differing(today) == ["competition images several_boxes"]
+    then["images"]["several_boxes"] = "union"
+    assert differing(competition()) == ["competition images several_boxes"]
 
 
 LEAVES = st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from(["", "x"])

@@ -4,15 +4,20 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
+from kitbox.images import preparing
 from kitbox.images.collection import Collection, collect
+from kitbox.images.store import Way
+from kitbox.network.backbone import pixel_form
 from kitbox.network.checkpoint import read_origin
 from kitbox.plugin.settings import PK, CrossEntropy, Plugin, Triplet
 from kitbox.training import runner, runs
@@ -87,6 +92,35 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
         ]
         assert epochs == [1, 2, 3]
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_training_goes_on_from_prepared_images_to_the_same_weights(
+    tmp_path: Path, workers: int
+) -> None:
+    plugin = tiny(epochs=2, augmentation="light", score_every=2)
+    options = Options(device="cpu", precision="32", workers=workers)
+    runs_of = {}
+    for when in ("never", "before", "between"):
+        workspace, competition = competition_on_disk(tmp_path / when)
+        _, collection = finish(collect(workspace, competition))
+        place = (workspace, competition, collection)
+        if when == "between":
+            stage = train(place, plugin, options)
+            next(report for report in stage if isinstance(report, Step) and report.epoch == 2)
+            stage.close()
+        if when != "never":
+            way = Way.of(plugin, pixel_form(plugin.backbone).interpolation)
+            plan = preparing.plan(workspace, [collection.labelled], [way])
+            finish(preparing.fill(plan, workspace))
+            for path in collection.labelled.paths:
+                path.unlink()
+        reports, checkpoint = finish(train(place, plugin, options))
+        begun = next(report for report in reports if isinstance(report, Begun))
+        assert begun.epoch == (1 if when == "between" else 0)
+        assert begun.source == ("from their files" if when == "never" else "all prepared")
+        runs_of[when] = (checkpoint.path.parent.name, checkpoint.digest)
+    assert runs_of["never"] == runs_of["before"] == runs_of["between"]
 
 
 def test_a_finished_training_is_not_done_again_unless_asked_fresh(place) -> None:
@@ -182,3 +216,15 @@ def test_two_gloo_processes_share_every_batch(tmp_path: Path) -> None:
     entries = runs.Run(Path(found[0]["path"]).parent).entries()
     assert [entry["event"] for entry in entries].count("epoch") == 2
     assert torch.isfinite(torch.tensor([e["loss"] for e in entries if e["event"] == "epoch"])).all()
+
+
+def test_photographs_that_nobody_has_labelled_are_refused(place) -> None:
+    workspace, competition, collection = place
+    train_images = collection.holdout.train
+    nobody = train_images.with_labels(np.full(len(train_images), "new_whale"))
+    holdout = replace(collection.holdout, train=nobody)
+    with pytest.raises(KitboxError) as caught:
+        finish(train((workspace, competition, replace(collection, holdout=holdout)), tiny()))
+    assert str(caught.value) == (
+        "no labelled image shows a known individual; there is nothing to learn from"
+    )

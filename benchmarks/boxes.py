@@ -1,0 +1,145 @@
+"""How well a detector finds what people boxed, after learning from a few hundred boxes.
+
+    python benchmarks/boxes.py --images humpback/train humpback/test --boxes humpback/boxes.csv \\
+        --weights WEIGHTS [--learn 300] [--sheets DIR]
+
+Copies and near-duplicates are on one side. Prints average precision with 95 % intervals over the
+held-out images, seconds of learning, images per second of finding (reading the files included),
+and how many stay whole at several thresholds. With --sheets it draws held-out images with both
+boxes (drawn: orange, found: blue), evenly chosen and the worst.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the console script does
+
+import numpy as np
+import torch
+import torchvision
+
+from kitbox.cli.terminal import follow
+from kitbox.competition import placing
+from kitbox.competition.boxes import Box
+from kitbox.competition.lists import Listed
+from kitbox.competition.settings import HoldoutShape
+from kitbox.detection import boxed, detectors, finding
+from kitbox.detection.boxed import Boxed
+from kitbox.detection.finding import Found
+from kitbox.detection.recipe import Recipe
+from kitbox.images import box_sheet, index
+from kitbox.images import boxes as importing
+from kitbox.network import weights
+from kitbox.records import ImageSet, strings
+from kitbox.scoring import boxes as scoring
+from kitbox.workspace import Workspace
+
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+def drawn_boxes(folders: list[Path], file: Path, place: Workspace) -> Boxed:
+    """Return the images of the folders that have a box in a file of any known form."""
+    paths = [path for folder in folders for path in placing.in_folder(folder)]
+    images = ImageSet(strings([path.name for path in paths]), tuple(paths))
+    listed = Listed(images, None, None, ())
+    found = follow(importing.understand(file, listed, source=file.name, broken="drop"))
+    of_image: dict[str, list[Box]] = {}
+    for box in found.boxes:
+        of_image.setdefault(box.image_id, []).append(box)
+    kept = images.take(np.isin(images.image_ids, list(of_image)))
+    seen = follow(index.inspect(kept, place))
+    return boxed.of(seen.images, {i: [box.corners for box in each] for i, each in of_image.items()})
+
+
+def at_thresholds(test: Boxed, found: list[Found]) -> list[dict[str, float]]:
+    """Return, at each threshold, how many images stay whole and how many crops are right."""
+    rows = []
+    for threshold in THRESHOLDS:
+        cropped = [
+            (each.best(threshold), true) for each, true in zip(found, test.boxes, strict=True)
+        ]
+        iou = [scoring.iou(true, box[None]).max() for box, true in cropped if box is not None]
+        rows.append(
+            {
+                "threshold": threshold,
+                "whole": 1 - len(iou) / len(found),
+                "right at IoU .5": float(np.mean(np.array(iou) >= 0.5)) if iou else float("nan"),
+                "mean IoU of boxes": float(np.mean(iou)) if iou else float("nan"),
+            }
+        )
+    return rows
+
+
+def draw_sheets(test: Boxed, found: list[Found], folder: Path, name: str) -> None:
+    """Draw 24 of the held-out images evenly chosen, and the 24 whose best box agrees least."""
+    ids, paths = test.images.image_ids.tolist(), test.images.paths
+    shown = {
+        image_id: [
+            *(Box(image_id, tuple(box.tolist())) for box in true),
+            *finding.above(strings([image_id]), [each], 0.2)[:2],
+        ]
+        for image_id, true, each in zip(ids, test.boxes, found, strict=True)
+    }
+    agreed = [
+        scoring.iou(true, scoring.crop(each, 0.2)[None]).max()
+        for true, each in zip(test.boxes, found, strict=True)
+    ]
+    worst = [ids[row] for row in np.argsort(agreed)[:24]]
+    places = dict(zip(ids, paths, strict=True))
+    box_sheet.draw(shown, places, folder / f"{name}.png")
+    box_sheet.draw({i: shown[i] for i in worst}, places, folder / f"{name}-worst.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=Path, nargs="+", required=True)
+    parser.add_argument("--boxes", type=Path, required=True)
+    parser.add_argument("--weights", default="file", help="a file, or a folder of files")
+    parser.add_argument("--learn", type=int, default=300)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--sheets", type=Path)
+    parser.add_argument("--keep", type=Path, help="a folder in which detectors stay")
+    for name, field in Recipe.model_fields.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=field.annotation, default=None)
+    given = parser.parse_args()
+    settings = {n: getattr(given, n) for n in Recipe.model_fields if getattr(given, n) is not None}
+    recipe = Recipe.model_validate(settings)
+    asked = Path(given.weights)
+    source = weights.in_folder(asked, recipe.backbone) if asked.is_dir() else asked
+    options = detectors.Options(device=given.device)
+    print(
+        f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
+        f"{torch.get_num_threads()} threads, GPU {torch.cuda.is_available()}, "
+        f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        place = Workspace(given.keep or Path(folder))
+        drawn = drawn_boxes(given.images, given.boxes, place)
+        units = follow(boxed.units(drawn, HoldoutShape(), place))
+        learnt, held = boxed.part(units, 1 - given.learn / len(drawn), recipe.seed)
+        stage = detectors.train(drawn.take(learnt), recipe, source, place, options)
+        trained = follow(stage)
+        test = drawn.take(held)
+        sought = follow(detectors.find(trained, test.images, options))
+        scores = scoring.score(test.boxes, sought.found, 0.4, units[held]).by_metric
+        figures = {
+            "recipe": recipe.model_dump(),
+            "height_width": trained.height_width,
+            "learnt": len(learnt),
+            "held_out": len(held),
+            "seconds": round(trained.seconds),
+            "images_per_second": sought.images_per_second,
+            "scores": {name: score.as_json() for name, score in scores.items()},
+            "thresholds": at_thresholds(test, sought.found),
+        }
+        print(json.dumps(figures, indent=1))
+        if given.sheets is not None:
+            draw_sheets(test, sought.found, given.sheets, given.boxes.parent.name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Check and likeness of many small images: seconds and peak memory, each in a process of its own.
+
+    python benchmarks/check.py [--count 100000] [--folder DIR] [--json]
+
+The images are drawn once, 160 x 120 pixels of blocks and noise, one in a hundred a copy of another
+and one in a hundred saved again; what is in the folder already stays. "second" is with every file
+known. Memory is the peak of the process and its children.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SIZE = (160, 120)
+
+
+def draw(folder: Path, count: int) -> None:
+    """Draw `count` photographs of a quarter as many individuals, and their list."""
+    train = folder / "train"
+    train.mkdir(parents=True, exist_ok=True)
+    (folder / "test").mkdir(exist_ok=True)
+    rows = ["Image,Id"]
+    for number in range(count):
+        path = train / f"{number:06d}.jpg"
+        rows.append(f"{path.name},w_{number // 4}")
+        if path.exists():
+            continue
+        before = train / f"{number - 1:06d}.jpg"
+        if number % 100 == 1:
+            path.write_bytes(before.read_bytes())
+        elif number % 100 == 2:
+            Image.open(before).save(path, quality=80)
+        else:
+            picture(number).save(path, quality=90)
+    (folder / "train.csv").write_text("\n".join(rows) + "\n")
+
+
+def picture(number: int) -> Image.Image:
+    generator = np.random.default_rng(number)
+    blocks = generator.integers(20, 235, (6, 8, 3)).astype(np.uint8)
+    coarse = np.asarray(Image.fromarray(blocks).resize(SIZE, Image.Resampling.NEAREST))
+    noisy = coarse + generator.normal(0, 5, (SIZE[1], SIZE[0], 1))
+    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+
+
+def measured(name: str, code: str, place: Path) -> dict[str, object]:
+    """Run one stage in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", SETUP + code + REPORT, str(place)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return {"what": name, **json.loads(done.stdout.splitlines()[-1])}
+
+
+SETUP = """
+import json, resource, sys, time
+from pathlib import Path
+from kitbox import workspace
+from kitbox.competition import lists, settings
+from kitbox.images import index, integrity, likeness
+from kitbox.images.collection import collect
+
+def finish(stage):
+    while True:
+        try:
+            next(stage)
+        except StopIteration as end:
+            return end.value
+
+place = workspace.find(Path(sys.argv[1]))
+competition = settings.read(place)
+began = time.perf_counter()
+"""
+CHECK = "found = len(finish(integrity.check(place, competition)).findings)"
+COLLECT = "found = len(finish(collect(place, competition)).labelled)"
+LIKENESS = """
+seen = finish(index.inspect(lists.read(competition).labelled, place))
+began = time.perf_counter()
+found = len(likeness.near_duplicates(seen.looks, competition.holdout.near_duplicate_bits))
+"""
+REPORT = """
+seconds = time.perf_counter() - began
+peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+print(json.dumps({"seconds": round(seconds, 2), "peak_mb": round(peak / 1024), "found": found}))
+"""  # noqa: E501
+
+
+def main() -> None:
+    from kitbox.competition import preset
+    from kitbox.workspace import Workspace
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--folder", type=Path, help="Where images are drawn, or are.")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as fresh:
+        folder = given.folder or Path(fresh) / "data"
+        draw(folder, given.count)
+        place = Path(fresh) / "workspace"
+        preset.init(Workspace(place), "humpback", folder)
+        rows = [
+            measured(name, code, place)
+            for name, code in (
+                ("check, first", CHECK),
+                ("check, second", CHECK),
+                ("near-duplicates alone", LIKENESS),
+                ("collect, second", COLLECT),
+            )
+        ]
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    if given.json:
+        print(json.dumps({"machine": machine, "images": given.count, "rows": rows}, indent=2))
+        return
+    print(f"{given.count} images of {SIZE[0]} x {SIZE[1]} pixels; {machine}")
+    print(f"{'':24}{'seconds':>9}{'peak MB':>9}{'found':>8}")
+    for row in rows:
+        name, seconds, peak, found = row.values()
+        print(f"{name:24}{seconds:9}{peak:9}{found:8}")
+
+
+if __name__ == "__main__":
+    main()

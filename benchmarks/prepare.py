@@ -1,0 +1,281 @@
+"""How fast are large photographs read, from their files and prepared?
+
+    python benchmarks/prepare.py [--count 200] [--rounds 5] [--json]
+
+Draws photographs of 3000x1200 pixels. Then, side by side in one run and on one core: the loader on
+the files, without and with augmentation; the loader on prepared images, with the system's cache
+emptied of them and without; and what OpenCV, Pillow and torchvision need to decode and shrink.
+Last, preparing against an epoch of the loader on the files, each with all cores. A reader's time
+is that of its processor, so that a busy machine slows none; but for the first epoch it is the
+clock's, and with all cores both are told.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+import joblib
+import numpy as np
+import PIL
+import torch
+import torchvision
+from PIL import Image
+from torchvision.transforms.v2.functional import resize
+
+import kitbox
+from kitbox.drawing.photograph import photograph
+from kitbox.drawing.whale import whale
+from kitbox.files import digest_of_file
+from kitbox.images import loading, preparing
+from kitbox.images.store import Way
+from kitbox.records import ImageSet, strings
+from kitbox.workspace import Workspace
+
+HEIGHT, WIDTH = 1200, 3000
+SIZES = ((160, 320), (480, 480), (620, 620))
+BATCH = 32
+SHARE = 20  # images that each reader reads in a round
+CORES = len(os.sched_getaffinity(0))
+
+
+def draw(folder: Path, number: int) -> Path:
+    """Draw a photograph of one of twenty whales, with the noise of a camera's sensor."""
+    rng = np.random.default_rng([7, number])
+    subject = whale(np.random.default_rng([8, number % 20]))
+    pixels = photograph(rng, subject, HEIGHT, WIDTH).pixels
+    noisy = pixels + rng.normal(0, 4, pixels.shape)
+    path = folder / f"{number:04d}.jpg"
+    cv2.imwrite(str(path), np.clip(noisy, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return path
+
+
+def finish(stage):
+    while True:
+        try:
+            next(stage)
+        except StopIteration as end:
+            return end.value
+
+
+def prepare(place: Workspace, images: ImageSet, ways: list[Way]) -> None:
+    assert finish(preparing.fill(preparing.plan(place, [images], ways), place)) == []
+
+
+def view(images: ImageSet, size, augmentation: str, place: Workspace | None) -> loading.View:
+    return loading.View(
+        images,
+        size,
+        interpolation="bicubic",
+        crop_margin=None,
+        augmentation=augmentation,
+        workspace=place,
+    )
+
+
+def items(rows: list[int], augmentation: str) -> list[list]:
+    asked = rows if augmentation == "none" else [(row, row) for row in rows]
+    return [asked[at : at + BATCH] for at in range(0, len(asked), BATCH)]
+
+
+def loaded(seen: loading.View, rows: list[int]) -> int:
+    loader = loading.load(seen, items(rows, seen.augmentation_name), workers=0)
+    return sum(len(places) for _, places in loader)
+
+
+def shrink(size) -> int:
+    """Return the n of the scale 1/n that kitbox decodes at."""
+    return max(n for n in (1, 2, 4, 8) if n <= min(HEIGHT / size[0], WIDTH / size[1]) / 2 or n == 1)
+
+
+def opencv(path: Path, size, flag: int) -> None:
+    pixels = cv2.cvtColor(cv2.imread(str(path), flag), cv2.COLOR_BGR2RGB)
+    cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+
+
+def pillow(path: Path, size, scale: int) -> None:
+    with Image.open(path) as image:
+        if scale > 1:
+            image.draft("RGB", (WIDTH // scale, HEIGHT // scale))
+        np.array(image.resize((size[1], size[0]), Image.Resampling.BICUBIC))
+
+
+def vision(path: Path, size) -> None:
+    pixels = torchvision.io.decode_jpeg(torchvision.io.read_file(str(path)))
+    resize(pixels, list(size), antialias=True)
+
+
+def forget(place: Workspace) -> None:
+    """Drop the prepared pixels from the system's cache."""
+    for path in place.prepared.glob("*/pixels-*"):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def readers(images: ImageSet, size, place: Workspace) -> dict[str, Callable[[list[int]], object]]:
+    """Return what reads the images of some rows, by name."""
+    reduced = {1: 1, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
+               8: cv2.IMREAD_REDUCED_COLOR_8}[shrink(size)]  # fmt: skip
+
+    def each(read: Callable[[Path], None]) -> Callable[[list[int]], object]:
+        return lambda rows: [read(images.paths[row]) for row in rows]
+
+    def ours(augmentation: str, where: Workspace | None) -> Callable[[list[int]], object]:
+        return partial(loaded, view(images, size, augmentation, where))
+
+    return {
+        "loader, files": ours("none", None),
+        "loader, files, light": ours("light", None),
+        "loader, prepared, first epoch": ours("none", place),
+        "loader, prepared": ours("none", place),
+        "loader, prepared, light": ours("light", place),
+        "OpenCV, whole": each(partial(opencv, size=size, flag=cv2.IMREAD_COLOR)),
+        f"OpenCV, 1/{shrink(size)}": each(partial(opencv, size=size, flag=reduced)),
+        "Pillow, whole": each(partial(pillow, size=size, scale=1)),
+        f"Pillow, 1/{shrink(size)}": each(partial(pillow, size=size, scale=shrink(size))),
+        "torchvision": each(partial(vision, size=size)),
+    }
+
+
+def speeds(images: ImageSet, size, place: Workspace, rounds: int) -> dict[str, list[float]]:
+    """Return images per second of each reader in each round, on one core."""
+    chosen = readers(images, size, place)
+    found: dict[str, list[float]] = {name: [] for name in chosen}
+    for turn in range(rounds + 1):
+        order = np.random.default_rng(turn).permutation(len(images))[:SHARE].tolist()
+        for name, read in chosen.items():
+            if name == "loader, prepared, first epoch":
+                forget(place)
+            rows = order
+            if "prepared" in name and "first" not in name:
+                rows = order * 10  # enough of them to be timed
+                loaded(view(images, size, "none", place), order)
+            # work of others on the same cores is not counted, but waiting for the disk is
+            clock = time.perf_counter if "first" in name else time.process_time
+            began = clock()
+            read(rows)
+            seconds = clock() - began
+            if turn:  # the first round loads libraries
+                found[name].append(len(rows) / seconds)
+    return found
+
+
+def epoch(images: ImageSet, size, augmentation: str) -> None:
+    asked = items(list(range(len(images))), augmentation)
+    loader = loading.load(view(images, size, augmentation, None), asked, workers=CORES)
+    assert sum(len(places) for _, places in loader) == len(images)
+    loader._iterator._shutdown_workers()  # their time counts when they have ended
+
+
+def spent_by(work: Callable[[], object]) -> tuple[float, float]:
+    """Return the seconds by the clock, and those of all its processors, of work in a child."""
+    began = time.perf_counter()
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(0)
+    _, status, usage = os.wait4(child, 0)
+    assert status == 0
+    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime
+
+
+def epochs(images: ImageSet, size, folder: Path, rounds: int) -> dict[str, list[float]]:
+    """Return seconds with all cores: of preparing, and of epochs of the loader on the files."""
+    found: dict[str, list[float]] = {}
+    for turn in range(rounds):
+        place = Workspace(folder / f"{size[0]}_{turn}")
+        works = {
+            "preparing": partial(prepare, place, images, [Way(size, "bicubic", None)]),
+            "an epoch of files": partial(epoch, images, size, "none"),
+            "the same, light": partial(epoch, images, size, "light"),
+        }
+        for name, work in works.items():
+            clock, processors = spent_by(work)
+            found.setdefault(name, []).append(clock)
+            found.setdefault(f"{name}: of processor", []).append(processors)
+    return found
+
+
+def memory(images: ImageSet, folder: Path) -> tuple[float, float]:
+    """Return the peak memory of a process before and after preparing for all sizes, in MB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    prepare(Workspace(folder), images, [Way(size, "bicubic", None) for size in SIZES])
+    return before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):8.1f}  ({min(values):.1f} to {max(values):.1f})"
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    named = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", type=Path, help="for the photographs; default: a temporary one")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    machine = (
+        f"{processor()}, {CORES} cores; kitbox {kitbox.__version__}, Pillow {PIL.__version__}, "
+        f"OpenCV {cv2.__version__}, torch {torch.__version__}, "
+        f"torchvision {torchvision.__version__}"
+    )
+    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+        folder = Path(name)
+        joblib.Parallel(n_jobs=-1)(joblib.delayed(draw)(folder, n) for n in range(given.count))
+        paths = tuple(sorted(folder.glob("*.jpg")))
+        sizes = [path.stat().st_size / 1e3 for path in paths]
+        images = ImageSet(
+            strings([path.name for path in paths]),
+            paths,
+            digests=strings([digest_of_file(path) for path in paths]),
+        )
+        place = Workspace(folder / "store")
+        prepare(place, images, [Way(size, "bicubic", None) for size in SIZES])
+        read = {size: speeds(images, size, place, given.rounds) for size in SIZES}
+        spent = {size: epochs(images, size, folder, given.rounds) for size in SIZES}
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
+            before, after = other.submit(memory, images, folder / "memory").result()
+    if given.json:
+        figures = {
+            "machine": machine,
+            "images": given.count,
+            "images_per_second_and_core": {f"{h}x{w}": read[h, w] for h, w in SIZES},
+            "seconds_with_all_cores": {f"{h}x{w}": spent[h, w] for h, w in SIZES},
+            "peak_memory_mb": {"imports": before, "preparing": after},
+        }
+        print(json.dumps(figures, indent=2))
+        return
+    print(machine)
+    print(f"{given.count} photographs of {WIDTH}x{HEIGHT}, {min(sizes):.0f} to {max(sizes):.0f} kB")
+    for size in SIZES:
+        print(f"\n{size[0]}x{size[1]}: images per second on one core, median (least to most)")
+        direct = statistics.median(read[size]["loader, files"])
+        for reader, values in read[size].items():
+            ratio = statistics.median(values) / direct
+            print(f"  {reader:32s} {spread(values):32s} × {ratio:.1f}")
+        print(f"{size[0]}x{size[1]}: seconds for {given.count} images with {CORES} cores")
+        for work, values in spent[size].items():
+            print(f"  {work:32s} {spread(values)}")
+    print(f"\npeak memory: {before:.0f} MB after the imports, {after:.0f} MB after preparing")
+
+
+if __name__ == "__main__":
+    main()

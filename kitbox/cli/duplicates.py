@@ -1,0 +1,191 @@
+"""The command about pictures that are there twice, and labels that are probably wrong."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kitbox.cli.terminal import (
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    WorkersOption,
+    WorkspaceOption,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kitbox.embedding.embedder import Options
+    from kitbox.images.collection import Collection
+    from kitbox.images.duplicates import Group, Pool
+    from kitbox.images.likeness import Pairs
+    from kitbox.records import Embeddings
+    from kitbox.retrieval.suspects import Suspect
+    from kitbox.workspace import Workspace
+
+
+def duplicates(
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="More plugins after --by.")
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option("--by", help="Trained plugins that judge likeness.", metavar="NAME..."),
+    ] = None,
+    drop_copies: Annotated[
+        bool, typer.Option("--drop-copies", help="Decide to drop all but the first of copies.")
+    ] = False,
+    show: Annotated[int, typer.Option("--show", help="Rows of each table.", min=0)] = 10,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Find copies, near-duplicates, leaks, and labels that are probably wrong.
+
+    With --by trained networks find neighbours that are more alike than strangers get, look-alikes
+    of two labels, and labels in two clusters. Tables with rows for decisions.csv go to
+    .kitbox/reports; --drop-copies writes such rows itself, for labelled images of equal bytes and
+    one label.
+
+    \b
+    Example:
+      kitbox data duplicates --by tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
+    """
+    from kitbox.cli.terminal import collected, emit, follow, opened, say
+    from kitbox.competition import decision_file, protocol
+    from kitbox.embedding import embedder
+    from kitbox.images import duplicates as finding
+    from kitbox.report import duplicates as tables
+    from kitbox.report import lookalikes
+    from kitbox.retrieval import strangers, suspects
+
+    place, competition = opened(workspace)
+    collection = collected(place, competition)
+    pool = follow(finding.pool(place, competition, collection))
+    unknown, fine = competition.images.unknown_label, collection.decided.fine
+    links: dict[finding.Kind, Pairs] = {
+        "copies": finding.of_bytes(pool),
+        "near-duplicates": finding.of_looks(pool, competition.holdout.near_duplicate_bits),
+    }
+    names, judged, limit = [*(by or []), *(more or [])], None, None
+    if names:
+        options = embedder.Options(device=device, precision=precision, workers=workers)
+        embeddings = _embedded(names, pool, collection, place, options)
+        known = embeddings.of(collection.labelled.image_ids)
+        labels = collection.labelled.labels
+        assert labels is not None  # noqa: S101  labelled images
+        groups = protocol.groups_of(collection.labelled, competition)
+        near = strangers.nearest(known, labels, unknown, groups)
+        limit = near.limit
+        links["neighbours"] = strangers.pairs_above(
+            embeddings, limit, protocol.groups_of(pool.images, competition)
+        )
+        judged = suspects.find(known, labels, unknown, fine, near, groups)
+    found = finding.groups(pool, links, fine)
+    images_of = Counter(pool.labels[pool.sides != "left out"].tolist())
+    paths = tables.save(place, found, judged, images_of, unknown)
+    stage = lookalikes.write(found, judged, pool, unknown, place, place.reports / "duplicates.html")
+    paths.append(follow(stage).path)
+    dropped = finding.drops(pool, fine) if drop_copies else []
+    decision_file.add(place.decisions, *dropped)
+    if as_json:
+        figures = {"images": len(pool.images), "by": names, "limit": limit}
+        written = {"dropped": [tables.row(of) for of in dropped], "files": [str(p) for p in paths]}
+        emit(figures | tables.as_json(found, judged, images_of, unknown) | written)
+    else:
+        _show(found, judged, images_of, unknown, show)
+    if limit is not None:
+        say(f"neighbours: above {limit:.3f}, which one stranger's image in all would reach")
+    elif not as_json:
+        say("'kitbox data duplicates --by NAME' looks at the pictures, by a trained plugin")
+    if drop_copies:
+        say(f"added {len(dropped)} drop decisions to {place.decisions}")
+    for path in paths:
+        say(f"written to {path}")
+
+
+def _embedded(
+    names: list[str], pool: "Pool", collection: "Collection", place: "Workspace", options: "Options"
+) -> "Embeddings":
+    from kitbox.cli.choices import loaded
+    from kitbox.cli.terminal import follow, say
+    from kitbox.ensemble import assembly, members
+
+    found, behind = members.for_looking(place, loaded(names, place), collection)
+    if behind:
+        say(f"trained on images, labels or boxes as they were before: {', '.join(behind)}")
+    assembled = follow(
+        assembly.assemble(
+            found,
+            pool.parts,
+            collection.labelled.image_ids,
+            collection,
+            place,
+            whiten=None,
+            options=options,
+        )
+    )
+    return assembled.embeddings.of(pool.images.image_ids)
+
+
+def _show(
+    groups: "Sequence[Group]",
+    judged: "Sequence[Suspect] | None",
+    images_of: Counter[str],
+    unknown: str | None,
+    most: int,
+) -> None:
+    """Print what was counted, the most urgent groups, and the most suspicious labels."""
+    from kitbox.cli.terminal import table
+    from kitbox.report import duplicates as tables
+
+    counted = tables.counts(groups, judged or ())
+    table(("found", "groups"), [(name, str(count)) for name, count in counted.items()])
+    urgent = tables.by_urgency(groups)[:most]
+    if urgent:
+        rows = [
+            (
+                group.kind,
+                _some(group.images),
+                _some(tuple(dict.fromkeys(filter(None, group.labels)))),
+                _some(tuple(dict.fromkeys(group.sides))),
+                _rows([tables.row(decision) for decision in tables.advice(group, unknown)]),
+            )
+            for group in urgent
+        ]
+        table(("most urgent", "images", "labels", "sides", "a decision might be"), rows)
+    if judged and most:
+        rows_of_suspects = [
+            (
+                suspect.kind,
+                _some(suspect.images),
+                _some(suspect.labels),
+                f"{suspect.similarity:.3f}",
+                f"{suspect.evidence:.3f}",
+                _rows([tables.row(of) for of in tables.advice_of(suspect, images_of)]),
+            )
+            for suspect in judged[:most]
+        ]
+        table(
+            (
+                "most suspicious",
+                "images",
+                "labels",
+                "similarity",
+                "evidence",
+                "a decision might be",
+            ),
+            rows_of_suspects,
+        )
+
+
+def _some(names: tuple[str, ...]) -> str:
+    """Return names for a cell: the first three, and how many more."""
+    return " ".join(names[:3]) + (f" +{len(names) - 3}" if len(names) > 3 else "")
+
+
+def _rows(rows: list[str]) -> str:
+    return "" if not rows else rows[0] + (f" +{len(rows) - 1}" if len(rows) > 1 else "")

@@ -1,0 +1,182 @@
+"""What people decided of images and individuals, which every later step obeys.
+
+decisions.csv has the columns decision, subject, value and note; a row is one of
+
+- `merge,LABEL,LABEL`: the first is the same individual as the second, whose name stays
+- `drop,IMAGE`: leave it out of the labelled images and of an index; a test image cannot be dropped
+- `wrong,IMAGE`: its label is not to be trusted; it leaves the labelled images
+- `label,IMAGE,LABEL`: it shows this individual; a new name makes a new one
+- `train,IMAGE`: the holdout never asks about it
+- `box,IMAGE,x0 y0 x1 y1`: it is cropped to this box, in pixels of the upright image
+- `fine,IMAGE,IMAGE` or `fine,LABEL`: looked at and as it should be; no longer a suspect
+
+Of drop, wrong and label the last row of an image counts, else the last of a kind and a subject.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from kitbox.competition.boxes import Corners
+from kitbox.errors import KitboxError, did_you_mean
+from kitbox.files import digest_of
+
+# What the value of each kind is; '' where it has none.
+_VALUES = {
+    "merge": "the label of the same individual",
+    "drop": "",
+    "wrong": "",
+    "label": "the label of the individual",
+    "train": "",
+    "box": "the corners as 'x0 y0 x1 y1'",
+    "fine": "the other image, or nothing for a label",
+}
+# Kinds that say whom an image shows: the last row of any of them counts.
+_WHOM = ("drop", "wrong", "label")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One row: what is decided of which image or label.
+
+    Raises KitboxError for a kind that is none, and for a value that does not fit its kind.
+    """
+
+    kind: str
+    subject: str
+    value: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in _VALUES:
+            near = did_you_mean(self.kind, _VALUES)
+            raise KitboxError(
+                f"'{self.kind}' is no decision{near or '; there are ' + ', '.join(_VALUES)}"
+            )
+        if not self.subject:
+            raise KitboxError(f"{self.kind} names no image or label; fill in the column 'subject'")
+        wanted = _VALUES[self.kind]
+        if self.value and not wanted:
+            raise KitboxError(
+                f"{self.kind} takes no value, here '{self.value}'; write remarks into 'note'"
+            )
+        if wanted and not self.value and self.kind != "fine":
+            raise KitboxError(f"{self.kind} of '{self.subject}' needs a value: {wanted}")
+        if self.kind in ("merge", "fine") and self.value == self.subject:
+            raise KitboxError(f"{self.kind} names '{self.subject}' twice; remove the row")
+        if self.kind == "box":
+            _corners(self.value)
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """All rows in their order, and what follows from them; `lines` tell where each one stands."""
+
+    rows: tuple[Decision, ...] = ()
+    path: Path = Path("decisions.csv")
+    lines: tuple[int, ...] = ()
+
+    @property
+    def dropped(self) -> frozenset[str]:
+        """Images that are left out of labelled and index images."""
+        return frozenset(row.subject for row in self._whom if row.kind == "drop")
+
+    @property
+    def wrong(self) -> frozenset[str]:
+        """Images that leave the labelled images because their label is not to be trusted."""
+        return frozenset(row.subject for row in self._whom if row.kind == "wrong")
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Images that are dropped or wrong."""
+        return self.dropped | self.wrong
+
+    @property
+    def settled(self) -> frozenset[str]:
+        """Images of which it is decided whom they show, or that nobody learns from them."""
+        return frozenset(row.subject for row in self._whom)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Image id → the label of whom it shows, before labels are merged."""
+        return {row.subject: row.value for row in self._whom if row.kind == "label"}
+
+    @cached_property
+    def merged(self) -> dict[str, str]:
+        """Label → the label that stays, through all merges; only labels that change.
+
+        Of merges in a circle the last one names all.
+        """
+        name: dict[str, str] = {}
+        for row in self.last("merge"):
+            one, other = (name.get(label, label) for label in (row.subject, row.value))
+            stays = row.value if one == other else other
+            same = {label for label, now in name.items() if now in (one, other)}
+            name |= dict.fromkeys(same | {row.subject, row.value}, stays)
+        return {label: stays for label, stays in name.items() if label != stays}
+
+    @property
+    def training(self) -> frozenset[str]:
+        """Images that the holdout never asks about."""
+        return frozenset(row.subject for row in self.last("train"))
+
+    @property
+    def boxes(self) -> dict[str, Corners]:
+        """Image id → (x0, y0, x1, y1) in pixels of the upright image."""
+        return {row.subject: _corners(row.value) for row in self.last("box")}
+
+    @cached_property
+    def fine(self) -> frozenset[frozenset[str]]:
+        """Pairs of images, and single labels, that were looked at and are as they should be."""
+        found = (frozenset({row.subject, row.value} - {""}) for row in self.rows_of("fine"))
+        return frozenset(found)
+
+    @property
+    def effective(self) -> tuple[Decision, ...]:
+        """The rows that change what is learnt, asked or searched."""
+        return tuple(row for row in self.rows if row.kind != "fine")
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the effective rows without their notes."""
+        return digest_of([[row.kind, row.subject, row.value] for row in self.effective])
+
+    def only(self, kind: str) -> "Decisions":
+        """Return the decisions of one kind alone."""
+        kept = [
+            (row, line) for row, line in zip(self.rows, self.lines, strict=True) if row.kind == kind
+        ]
+        rows, lines = (tuple(row for row, _ in kept), tuple(line for _, line in kept))
+        return Decisions(rows, self.path, lines)
+
+    def rows_of(self, kind: str) -> Iterator[Decision]:
+        """Yield all rows of a kind."""
+        return (row for row in self.rows if row.kind == kind)
+
+    def last(self, kind: str) -> list[Decision]:
+        """Return the last row of each subject of a kind, in the order of those rows."""
+        return _last(self.rows_of(kind))
+
+    @cached_property
+    def _whom(self) -> list[Decision]:
+        return _last(row for row in self.rows if row.kind in _WHOM)
+
+
+def _last(rows: Iterator[Decision]) -> list[Decision]:
+    found: dict[str, Decision] = {}
+    for row in rows:
+        found.pop(row.subject, None)
+        found[row.subject] = row
+    return list(found.values())
+
+
+def _corners(text: str) -> Corners:
+    try:
+        x0, y0, x1, y1 = (float(corner) for corner in text.split())
+    except ValueError as error:
+        raise KitboxError(f"box '{text}' is not four numbers; write 'x0 y0 x1 y1'") from error
+    if not (-math.inf < x0 < x1 < math.inf and -math.inf < y0 < y1 < math.inf):
+        raise KitboxError(f"box '{text}' is empty; write 'x0 y0 x1 y1' with x0 < x1 and y0 < y1")
+    return x0, y0, x1, y1

@@ -1,0 +1,1 @@
+"""Boxes: a detector that learns from a few and predicts the rest."""

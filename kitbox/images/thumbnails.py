@@ -1,0 +1,181 @@
+"""Small pictures of images for pages: each made once, by all cores, and kept by what it shows."""
+
+import io
+import sqlite3
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+from PIL import Image
+
+from kitbox.errors import KitboxError
+from kitbox.files import digest_of
+from kitbox.images import reading
+from kitbox.images.opening import UnreadableImageError
+from kitbox.images.reading import Box
+from kitbox.records import ImageSet, Integers, Progress, Strings
+from kitbox.workspace import Workspace
+
+# Counts up when the way from a file to a picture changes.
+_RECIPE = 1
+# WebP at 60 shows no blocks at this size and takes half of what JPEG does.
+_QUALITY = 60
+# sqlite takes at most this many values in a statement on old builds
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """The pictures of some images, in their order; they are read from disk when asked for.
+
+    `sizes (n, 2)` are width and height of the upright originals, 0 where one cannot be read.
+    `regions (n, 4)` are the parts shown, in pixels of the upright original. `lengths (n,)` are the
+    pictures' bytes.
+    """
+
+    path: Path
+    image_ids: Strings
+    keys: tuple[str, ...]
+    sizes: Integers
+    regions: np.ndarray[tuple[int, int], np.dtype[np.float32]]
+    lengths: Integers
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def read(self, rows: Sequence[int]) -> list[bytes]:
+        """Return the WebP bytes of some rows, b"" where an image could not be read."""
+        with _open(self.path) as database:
+            found: dict[str, bytes] = {}
+            for part in _parts([self.keys[row] for row in rows]):
+                marks = ",".join("?" * len(part))
+                found |= dict(
+                    database.execute(
+                        f"SELECT key, picture FROM thumbnails WHERE key IN ({marks})",  # noqa: S608
+                        part,
+                    )
+                )
+        return [found.get(self.keys[row], b"") for row in rows]
+
+
+@dataclass(frozen=True)
+class _Made:
+    """One picture: WebP bytes, the original's width and height, the part shown."""
+
+    picture: bytes
+    width: int
+    height: int
+    region: Box
+
+
+# How an image looks that cannot be read.
+_NOTHING = _Made(b"", 0, 0, (0.0, 0.0, 0.0, 0.0))
+
+
+def make(
+    images: ImageSet, workspace: Workspace, *, side: int, crop_margin: float | None = None
+) -> Generator[Progress, None, Thumbnails]:
+    """Return pictures that fit into `side` x `side` pixels, those that are new made by all cores.
+
+    With a `crop_margin` an image that has a box shows the box with that margin, as a network that
+    crops sees it; else the whole image. Shape is kept, nothing is squashed or padded. Yields
+    Progress.
+    """
+    boxes = _boxes(images, crop_margin)
+    keys = _keys(images, boxes, side, crop_margin or 0.0)
+    path = workspace.thumbnails
+    with _open(path) as database:
+        fresh = {key: row for row, key in enumerate(keys)}
+        for key in _remembered(database, keys):
+            fresh.pop(key)
+        drawn = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(
+            delayed(_draw)(images.paths[row], side, boxes[row], crop_margin or 0.0)
+            for row in fresh.values()
+        )
+        for done, (key, made) in enumerate(zip(fresh, drawn, strict=True), 1):
+            database.execute(
+                "INSERT OR REPLACE INTO thumbnails VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (key, made.picture, made.width, made.height, *made.region),
+            )
+            if done % _CHUNK == 0:
+                database.commit()
+            yield Progress("make thumbnails", done, len(fresh))
+        database.commit()
+        known = _remembered(database, keys)
+    facts = np.array([known[key] for key in keys], dtype=np.float64).reshape(-1, 7)
+    return Thumbnails(
+        path,
+        images.image_ids,
+        tuple(keys),
+        facts[:, :2].astype(np.int64),
+        facts[:, 2:6].astype(np.float32),
+        facts[:, 6].astype(np.int64),
+    )
+
+
+def _draw(path: Path, side: int, box: Box | None, margin: float) -> _Made:
+    """Return the picture of one file; a file that cannot be read has none."""
+    try:
+        (width, height), region = reading.regarded(path, box, margin)
+        across, down = region[2] - region[0], region[3] - region[1]
+        scale = min(side / max(across, down), 1.0)  # a tiny image is not blown up
+        size = max(round(down * scale), 1), max(round(across * scale), 1)
+        pixels = reading.read(path, size, box, margin, "lanczos")
+    except UnreadableImageError:
+        return _NOTHING
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "WEBP", quality=_QUALITY, method=4)
+    return _Made(data.getvalue(), width, height, region)
+
+
+def _boxes(images: ImageSet, crop_margin: float | None) -> list[Box | None]:
+    if images.boxes is None or crop_margin is None:
+        return [None] * len(images)
+    return [None if np.isnan(box).any() else tuple(box.tolist()) for box in images.boxes]
+
+
+def _keys(images: ImageSet, boxes: list[Box | None], side: int, margin: float) -> list[str]:
+    assert images.digests is not None  # noqa: S101  images of a collection are inspected
+    return [
+        digest_of([_RECIPE, side, str(digest), box, margin if box else 0.0])
+        for digest, box in zip(images.digests, boxes, strict=True)
+    ]
+
+
+def _remembered(database: sqlite3.Connection, keys: list[str]) -> dict[str, tuple[float, ...]]:
+    """Return key → width, height, region and length of the pictures that are there."""
+    known: dict[str, tuple[float, ...]] = {}
+    for part in _parts(sorted(set(keys))):
+        marks = ",".join("?" * len(part))
+        rows = database.execute(
+            "SELECT key, width, height, x0, y0, x1, y1, length(picture) FROM thumbnails "  # noqa: S608
+            f"WHERE key IN ({marks})",
+            part,
+        )
+        known |= {key: tuple(facts) for key, *facts in rows}
+    return known
+
+
+def _parts(keys: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(keys), _CHUNK):
+        yield keys[start : start + _CHUNK]
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=60)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS thumbnails (key TEXT PRIMARY KEY, picture BLOB, "
+                "width INTEGER, height INTEGER, x0 REAL, y0 REAL, x1 REAL, y1 REAL)"
+            )
+            yield database
+    except sqlite3.OperationalError as error:  # a full disk, a folder that may not be written
+        raise KitboxError(f"cannot write {path}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise KitboxError(f"{path} is damaged ({error}); remove it") from error

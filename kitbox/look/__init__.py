@@ -1,0 +1,1 @@
+"""A local page to walk through images and to decide."""

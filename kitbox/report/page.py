@@ -1,0 +1,160 @@
+"""Writes a page: one file that needs nothing else, or with a folder beside it where it is large."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import kitbox
+from kitbox.errors import KitboxError
+from kitbox.files import write_bytes
+from kitbox.report.pictures import NO_PICTURES, PER_PACK, Pictures
+
+# A browser opens this in a second, and a mail takes it.
+LARGEST = 15_000_000
+# No name in a script may end the script, or begin a comment in it.
+_UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page is made of: a template with its values, packs of data, pictures, scripts.
+
+    `values` has at least title, kind, heading, about and sections.
+    """
+
+    template: str
+    values: Mapping[str, Any]
+    data: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Pictures = NO_PICTURES
+    scripts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Written:
+    """A page on disk: its file, the bytes of the file, and the number of files beside it."""
+
+    path: Path
+    bytes: int
+    beside: int
+
+
+def write(page: Page, path: Path) -> Written:
+    """Write a page as `path`; what would make it larger than 15 MB goes to a folder beside it.
+
+    The folder is named after the page: `results.html` has `results_files`.
+    """
+    data = {name: json_text(value) for name, value in page.data.items()}
+    # what the rest of a page takes is small beside a hundredth of the limit
+    room = LARGEST - LARGEST // 100 - sum(_length(text) for text in data.values())
+    if page.pictures.bytes <= room:
+        packs = data | {name: json_text(value) for name, value in page.pictures.packs()}
+        html = _html(page, packs, "")
+        if len(html) <= LARGEST:
+            _clear(_folder(path), set())
+            write_bytes(path, html)
+            return Written(path, len(html), 0)
+    return _beside(page, data, path)
+
+
+def json_text(value: Any) -> str:
+    """Return JSON that may stand in a script block of a page, whatever names it holds."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character, escape in _UNSAFE.items():
+        text = text.replace(character, escape)
+    return text
+
+
+def _beside(page: Page, data: dict[str, str], path: Path) -> Written:
+    """Write a page whose pictures, and data as far as it must be, are files in a folder."""
+    folder, written = _folder(path), set()
+    inline: dict[str, str] = {}
+    room = LARGEST // 3  # a browser reads this at once, the rest as it is looked at
+    for name, text in data.items():
+        if _length(text) <= room:
+            inline[name], room = text, room - _length(text)
+        else:
+            written.add(_write_pack(folder, name, text))
+    for name, value in page.pictures.packs():
+        written.add(_write_pack(folder, name, json_text(value)))
+    html = _html(page, inline, folder.name)
+    if len(html) > LARGEST:
+        raise KitboxError(f"{path} would have {len(html):,} bytes; name fewer plugins or images")
+    _clear(folder, written)
+    write_bytes(path, html)
+    return Written(path, len(html), len(written))
+
+
+def _write_pack(folder: Path, name: str, text: str) -> str:
+    file = folder / f"{name}.js"
+    call = f"kitbox.take({json_text(name)},{text});\n"
+    write_bytes(file, call.encode("utf-8", "replace"))
+    return file.name
+
+
+def _folder(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_files")
+
+
+def _clear(folder: Path, kept: set[str]) -> None:
+    """Remove the packs of an earlier page of the same name."""
+    for file in folder.glob("*.js"):
+        if file.name not in kept:
+            file.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _html(page: Page, packs: Mapping[str, str], folder: str) -> bytes:
+    # a script runs only with this on it; no name in the data can know it beforehand
+    nonce = hashlib.sha256("".join(packs.values()).encode("utf-8", "replace")).hexdigest()[:32]
+    text = (
+        _environment()
+        .get_template(page.template)
+        .render(
+            **page.values,
+            packs=[(name, Markup(text)) for name, text in packs.items()],  # noqa: S704  escaped
+            scripts=("page.js", *page.scripts),
+            folder=folder,
+            nonce=nonce,
+            per_pack=PER_PACK,
+            version=kitbox.__version__,
+            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        )
+    )
+    return text.encode("utf-8", "replace")  # a file's name may be no text at all
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("kitbox.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.globals["source"] = _source
+    return environment
+
+
+def _source(name: str) -> Markup:
+    """Return a style sheet or a script of this package."""
+    text = (files("kitbox.report") / "templates" / name).read_text("utf-8")
+    return Markup(text)  # noqa: S704  our own
+
+
+def _length(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
+
+
+def sections(*found: tuple[str, str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (anchor, name) of the sections that have something to show."""
+    return ((anchor, name) for anchor, name, there in found if there)

@@ -1,0 +1,22 @@
+"use strict";
+// Search among cards that stand in the page already.
+(() => {
+  const form = document.querySelector(".find"), count = document.querySelector(".count");
+  const cards = [...document.querySelectorAll(".pair")].map((card) => [card, card.textContent.toLowerCase()
+    + [...card.querySelectorAll("img")].map((image) => image.alt.toLowerCase()).join("\n")]);
+  function find() {
+    const text = document.getElementById("text").value.trim().toLowerCase();
+    const kind = document.getElementById("kind").value;
+    let shown = 0;
+    for (const [card, words] of cards) {
+      card.hidden = !(words.includes(text) && (kind === "" || card.dataset.kind === kind));
+      shown += !card.hidden;
+    }
+    count.textContent = shown === cards.length ? `${shown} cards` : `${shown} of ${cards.length} cards`;
+  }
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("input", find);
+  form.addEventListener("reset", () => setTimeout(find));
+  find();
+  document.body.dataset.ready = "yes";
+})();

@@ -1,0 +1,254 @@
+"""`kitbox data boxes import`, and that all sides are cropped alike."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from kitbox.cli.app import app
+from kitbox.competition import decision_file, settings
+from kitbox.competition.decisions import Decision
+from kitbox.embedding import embedder
+from kitbox.images.collection import Collection, collect
+from kitbox.images.loading import View
+from kitbox.training import reports, runner
+from kitbox.workspace import Workspace
+from tests.photographs import competition_on_disk, finish, named, tiny
+
+
+def kitbox(*arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    found, _ = competition_on_disk(tmp_path)
+    monkeypatch.chdir(found.root)
+    return found
+
+
+def drawn(place: Workspace, *rows: str) -> str:
+    path = place.root / "drawn.csv"
+    path.write_text("\n".join(["image,x,y,w,h", *rows]) + "\n")
+    return str(path)
+
+
+def collected(place: Workspace) -> Collection:
+    found: Collection = finish(collect(place, settings.read(place)))[1]
+    return found
+
+
+def test_boxes_are_read_counted_and_written(place: Workspace) -> None:
+    file = drawn(place, "0_0,60,30,90,62", "t_1,48,32,90,50", "t_1,50,40,90,60", "z,1,1,2,2")
+    shown = kitbox("data", "boxes", "import", file, "--sheet")
+    said = shown.stderr.splitlines()
+    assert said[0] == (
+        f"{file}: two corners, though the columns are called x,y,w,h, in pixels "
+        "(form gdsc, columns x,y,w,h)"
+    )
+    assert said[1] == (
+        "it could have several forms; boxes that lie inside their images: 0 as xywh, 3 as gdsc"
+    )
+    assert said[2] == ("names no image here: drawn.csv line 5: no image, or more than one, is 'z'")
+    assert said[3] == f"written to {place.boxes}: 3 boxes of 'drawn.csv'"
+    assert said[4] == f"look at {place.reports / 'boxes.png'}"
+    with Image.open(place.reports / "boxes.png") as sheet:
+        assert sheet.format == "PNG"
+    rows = [line.split() for line in shown.stdout.splitlines()]
+    assert ["labelled", "24", "1"] in rows
+    assert ["test", "8", "1"] in rows
+    found = collected(place)
+    assert found.labelled.boxes is not None
+    assert found.test is not None
+    assert found.test.boxes is not None
+    assert found.labelled.boxes[0].tolist() == [60, 30, 90, 62]
+    assert found.test.boxes[1].tolist() == [48, 32, 90, 50]
+
+
+def test_figures_are_one_document(place: Workspace) -> None:
+    file = drawn(place, "0_0,60,30,90,62", "0_1,60,30,130,62", "0_2,0,0,96,64", "z,1,1,2,2")
+    found = json.loads(kitbox("data", "boxes", "import", file, "--form", "xyxy", "--json").stdout)
+    remarks = found.pop("remarks")
+    assert found == {
+        "form": "xyxy",
+        "relative": False,
+        "inside": {"xyxy": 2},
+        "source": "drawn.csv",
+        "boxes": 3,
+        "images": {
+            "labelled": {"images": 24, "with_box": 3},
+            "test": {"images": 8, "with_box": 0},
+        },
+        "cut": 1,
+        "whole": 1,
+        "repeated": 0,
+        "refused": 0,
+        "unmatched": 1,
+        "guessed": 0,
+        "written": str(place.boxes),
+        "sheet": None,
+    }
+    assert remarks[0] == {
+        "kind": "cut",
+        "where": "drawn.csv line 3",
+        "image_id": "0_1.png",
+        "what": "box 60,30,130,62 reaches 34 pixels out of image '0_1.png', which has 96x64 pixels",
+    }
+
+
+def test_what_people_decided_counts_more(place: Workspace) -> None:
+    decision_file.add(place.decisions, Decision("drop", "0_0.png"))
+    decision_file.add(place.decisions, Decision("box", "0_1.png", "5 5 50 50"))
+    file = drawn(place, "0_0,1,2,30,40", "0_1,1,2,30,40")
+    shown = kitbox("data", "boxes", "import", file, "--form", "xyxy", "--json")
+    assert json.loads(shown.stdout)["images"]["labelled"] == {"images": 23, "with_box": 1}
+    boxes = collected(place).labelled.boxes
+    assert boxes is not None
+    assert boxes[0].tolist() == [5, 5, 50, 50]
+
+
+def test_boxes_of_a_source_are_read_again_and_others_stay(place: Workspace) -> None:
+    arguments = ("data", "boxes", "import", drawn(place, "0_0,1,2,30,40"), "--form", "xyxy")
+    kitbox(*arguments, "--source", "me")
+    kitbox(*arguments)
+    shown = kitbox(*arguments)
+    assert "1 boxes of 'drawn.csv', in place of 1" in shown.stderr
+    assert place.boxes.read_text().splitlines()[1:] == [
+        "0_0.png,1,2,30,40,,me",
+        "0_0.png,1,2,30,40,,drawn.csv",
+    ]
+
+
+def test_a_box_that_is_none_stops_before_anything_is_written(place: Workspace) -> None:
+    file = drawn(place, "0_0,1,2,30,40", "0_1,1,2,30,40", "0_2,9,9,3,3")
+    arguments = ("data", "boxes", "import", file, "--form", "gdsc")
+    assert "drawn.csv line 4: box 9,9,3,3 is empty, read as gdsc; correct the row; mend it" in str(
+        kitbox(*arguments, code=1).exception
+    )
+    assert not place.boxes.exists()
+    text = place.settings.read_text().replace('broken = "stop"', 'broken = "drop"')
+    place.settings.write_text(text)
+    assert "left out: drawn.csv line 4: box 9,9,3,3 is empty" in kitbox(*arguments).stderr
+
+
+def test_labels_of_two_folders_of_one_name_stay_beside_each_other(place: Workspace) -> None:
+    for side, image in (("train", "0_0"), ("test", "t_1")):
+        folder = place.root / "y" / side / "labels"
+        folder.mkdir(parents=True)
+        (folder / f"{image}.txt").write_text("0 .5 .5 .5 .5\n")
+        kitbox("data", "boxes", "import", str(folder))
+    assert place.boxes.read_text().splitlines()[1:] == [
+        "0_0.png,24,16,72,48,,y/train/labels",
+        "t_1.png,24,16,72,48,,y/test/labels",
+    ]
+
+
+def test_a_list_from_elsewhere_is_called_by_its_folder_too(place: Workspace) -> None:
+    elsewhere = place.root.parent / "labels" / "drawn.csv"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text("image,x0,y0,x1,y1\n0_0,1,2,30,40\n")
+    shown = kitbox("data", "boxes", "import", str(elsewhere))
+    assert "1 boxes of 'labels/drawn.csv'" in shown.stderr
+
+
+def test_boxes_are_never_replaced_by_none(place: Workspace) -> None:
+    text = place.settings.read_text().replace('broken = "stop"', 'broken = "drop"')
+    place.settings.write_text(text)
+    kitbox("data", "boxes", "import", drawn(place, "0_0,1,2,30,40"), "--form", "xyxy")
+    before = place.boxes.read_text()
+    file = drawn(place, "0_0,1,2,3,4")
+    assert str(kitbox("data", "boxes", "import", file, "--form", "xyxy", code=1).exception) == (
+        f"{file} has no box that can be used: drawn.csv line 2: box 1,2,3,4 of image "
+        "'0_0.png', which has 96x64 pixels, has 2x2 in it; correct or remove it"
+    )
+    assert place.boxes.read_text() == before
+
+
+def test_nobody_else_may_speak_for_the_detector(place: Workspace) -> None:
+    arguments = ("data", "boxes", "import", drawn(place, "0_0,1,2,3,4"), "--source", "detector")
+    assert str(kitbox(*arguments, code=1).exception) == (
+        "'detector' marks predicted boxes; name your source with --source NAME"
+    )
+
+
+def test_more_than_three_remarks_of_a_kind_are_counted(place: Workspace) -> None:
+    rows = [f"z{number},1,2,30,40" for number in range(5)]
+    file = drawn(place, "0_0,1,2,30,40", *rows)
+    shown = kitbox("data", "boxes", "import", file, "--form", "xyxy").stderr
+    assert "names no image here: 2 more; --json lists all" in shown
+
+
+def test_images_of_one_folder_can_be_meant(place: Workspace) -> None:
+    data = settings.read(place).images.root
+    arguments = ("data", "boxes", "import", drawn(place, "0_0,1,2,30,40", "t_1,1,2,30,40"))
+    shown = kitbox(*arguments, "--form", "xyxy", "--images", str(data / "test"), "--json")
+    assert json.loads(shown.stdout)["unmatched"] == 1
+    assert place.boxes.read_text().splitlines()[1:] == ["t_1.png,1,2,30,40,,drawn.csv"]
+
+
+def test_train_and_test_are_cropped_alike(place: Workspace) -> None:
+    """Put one fluke into a training and a test photograph of different seas."""
+    data = settings.read(place).images.root
+    fluke = Image.open(data / "train" / "3_0.png").resize((60, 40))
+    for name, sea in (("train/0_0.png", (0, 0, 90)), ("test/t_0.png", (90, 200, 90))):
+        image = Image.new("RGB", (96, 64), sea)
+        image.paste(fluke, (20, 15))  # wider than the box: filters look over its edge
+        image.save(data / name)
+    file = drawn(place, "0_0,30,25,40,20", "t_0,30,25,40,20")
+    kitbox("data", "boxes", "import", file, "--form", "xywh")
+    found = collected(place)
+    assert found.test is not None
+    plugin = tiny(epochs=0, losses=[], crop_margin=0.0)
+    views = [
+        View(images, (32, 32), interpolation="bicubic", crop_margin=0.0)
+        for images in (found.labelled, found.test)
+    ]
+    np.testing.assert_array_equal(views[0][0][0], views[1][0][0])
+    options = reports.Options(device="cpu", precision="32", workers=0)
+    competition = settings.read(place)
+    _, checkpoint = finish(runner.train(named(plugin), found, competition, place, options))
+
+    def embedded(images):  # type: ignore[no-untyped-def]
+        stage = embedder.embed(
+            named(plugin),
+            checkpoint,
+            images,
+            place,
+            options=embedder.Options(device="cpu", precision="32", workers=0),
+        )
+        return finish(stage)[1].vectors[0]
+
+    np.testing.assert_allclose(embedded(found.labelled), embedded(found.test), atol=1e-6)
+    whole = replace(found.test, boxes=None)
+    assert not np.allclose(embedded(found.labelled), embedded(whole), atol=1e-3)
+    causes = [
+        embedder.causes_of(named(plugin), checkpoint, images, frozenset(), "32")
+        for images in (found.test, whole)
+    ]
+    assert causes[0]["images"] != causes[1]["images"]
+
+
+def test_photographs_that_nobody_has_labelled_can_have_boxes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "sea"
+    for number in range(3):
+        (data / "photos").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (80, 40), (number, 0, 0)).save(data / "photos" / f"IMG ({number}).JPG")
+    (data / "boxes.csv").write_text("image,cx,cy,w,h\nIMG (1).JPG,.5,.5,.5,.5\n")
+    made = kitbox("init", str(tmp_path / "w"), "--preset", "folder", "--data", str(data))
+    assert f"{data / 'boxes.csv'} has no columns image,x0,y0,x1,y1; 'kitbox data b" in made.stderr
+    monkeypatch.chdir(tmp_path / "w")
+    kitbox("data", "boxes", "import", str(data / "boxes.csv"))
+    found = collected(Workspace(tmp_path / "w"))
+    assert found.labelled.boxes is not None
+    assert found.labelled.boxes[1].tolist() == [20, 10, 60, 30]
+    assert len(found.holdout.query) == 0
+    result = kitbox("data", "holdout", code=1)
+    assert "no labelled image shows a known individual" in str(result.exception)

@@ -1,0 +1,131 @@
+"""kitbox data duplicates, and what becomes of a decision in the commands after it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from kitbox.cli.app import app
+from kitbox.competition import decision_file
+from kitbox.competition.decisions import Decision
+from kitbox.images import loading
+from kitbox.workspace import Workspace
+from tests.photographs import competition_on_disk, write_plugin
+
+RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
+
+
+def kitbox(*arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    found, competition = competition_on_disk(tmp_path, individuals=8)
+    root = competition.images.root
+    for name, of in (
+        ("train/0_1.png", "train/0_0.png"),  # of one individual
+        ("train/2_0.png", "train/1_0.png"),  # of two
+        ("test/t_3.png", "train/3_0.png"),
+        ("test/t_4.png", "test/t_5.png"),
+    ):
+        (root / name).write_bytes((root / of).read_bytes())
+    write_plugin(found, "plain", epochs=0)
+    write_plugin(found, "other", epochs=0, image_size=24)
+    monkeypatch.chdir(found.root)
+    return found
+
+
+def test_copies_conflicts_and_leaks_are_told(place: Workspace) -> None:
+    told = json.loads(kitbox("data", "duplicates", "--json").stdout)
+    assert (told["images"], told["by"], told["suspects"]) == (40, [], None)
+    assert told["counts"]["copies"] == 4
+    assert told["counts"]["label conflicts"] == 1
+    groups = {tuple(group["images"]): group for group in told["groups"]}
+    assert groups["0_0.png", "0_1.png"]["decisions"] == ["drop,0_1.png"]
+    assert groups["1_0.png", "2_0.png"]["conflict"]
+    assert groups["3_0.png", "t_3.png"]["leaks"] == ["train/test"]
+    shown = kitbox("data", "duplicates")
+    assert "label,2_0.png,w_1" in shown.stdout
+    assert "'kitbox data duplicates --by NAME' looks at the pictures" in shown.stderr
+    assert f"written to {place.reports / 'duplicates.csv'}" in shown.stderr
+    assert not place.decisions.exists()
+
+
+def test_copies_are_dropped_once_and_the_others_left_to_people(place: Workspace) -> None:
+    shown = kitbox("data", "duplicates", "--drop-copies")
+    assert f"added 1 drop decisions to {place.decisions}" in shown.stderr
+    expected = (Decision("drop", "0_1.png", note="copy of 0_0.png"),)
+    assert decision_file.read(place.decisions).rows == expected
+    again = json.loads(kitbox("data", "duplicates", "--drop-copies", "--json").stdout)
+    assert again["dropped"] == []
+    assert (again["counts"]["copies"], again["counts"]["decided"]) == (3, 1)
+    decision_file.add(place.decisions, Decision("fine", "1_0.png", "2_0.png"))
+    fine = json.loads(kitbox("data", "duplicates", "--json").stdout)
+    assert (fine["counts"]["label conflicts"], fine["counts"]["decided"]) == (0, 2)
+
+
+def test_networks_find_neighbours_and_suspects_and_still_do_after_a_decision(
+    place: Workspace,
+) -> None:
+    kitbox("train", "plain", "other", *RUN)
+    asked = ("data", "duplicates", "--by", "plain", "other", *RUN)
+    told = json.loads(kitbox(*asked, "--json").stdout)
+    assert told["by"] == ["plain", "other"]
+    assert -1 < told["limit"] < 1.1
+    pairs = [set(suspect["images"]) for suspect in told["suspects"] if suspect["kind"] == "mutual"]
+    assert {"1_0.png", "2_0.png"} in pairs  # one picture
+    assert [Path(file).name for file in told["files"]] == [
+        "duplicates.csv",
+        "suspects.csv",
+        "duplicates.html",
+    ]
+    shown = kitbox(*asked)
+    assert "which one stranger's image in all would reach" in shown.stderr
+    assert "most suspicious" in shown.stdout
+    before = sorted(place.embeddings.iterdir())
+    decision_file.add(place.decisions, Decision("fine", "2_0.png", "1_0.png"))
+    decision_file.add(place.decisions, Decision("drop", "5_0.png"))
+    later = json.loads(kitbox(*asked, "--json").stdout)
+    assert {"1_0.png", "2_0.png"} not in [set(s["images"]) for s in later["suspects"]]
+    assert not any("5_0.png" in suspect["images"] for suspect in later["suspects"])
+    assert sorted(place.embeddings.iterdir()) == before, "nothing was embedded again"
+
+
+def test_a_network_that_is_not_trained_can_judge_nothing(place: Workspace) -> None:
+    result = kitbox("data", "duplicates", "--by", "plain", *RUN, code=1)
+    assert "plain is not trained on holdout; run 'kitbox train plain'" in str(result.exception)
+
+
+def test_a_decision_asks_for_training_and_its_receipt_tells_it(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # reproduce has no --workers, and readers that end within a busy test process may say so late
+    monkeypatch.setattr(loading, "usual_workers", lambda *_: 0)
+    kitbox("train", "plain", *RUN)
+    made = json.loads(kitbox("ensemble", "plain", "--submit", *RUN, "--json").stdout)
+    receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
+    assert receipt["data"]["decisions"] is None
+    decision_file.add(place.decisions, Decision("label", "4_0.png", "w_new"))
+    decision_file.add(place.decisions, Decision("merge", "w_7", "w_6"))
+    result = kitbox("score", "plain", *RUN, code=1)
+    assert str(result.exception) == (
+        "plain was trained on other images, labels or boxes than are here: decisions.csv has "
+        "changed since; run 'kitbox train plain'"
+    )
+    kitbox("train", "plain", *RUN)
+    scored = kitbox("score", "plain", *RUN)
+    assert "decided: 2 rows of decisions.csv; new individual 'w_new'\n" in scored.stderr
+    again = json.loads(kitbox("ensemble", "plain", "--submit", *RUN, "--json").stdout)
+    receipt = json.loads((Path(again["submission"]) / "receipt.json").read_text())
+    assert receipt["data"]["decisions"]["rows"] == 2
+    answers = Path(again["csv"]).read_text()
+    assert "w_6" in answers
+    assert "w_7" not in answers
+    assert "w_new" not in answers, "no leaderboard knows a label that people made up"
+    kitbox("submission", "lint", again["csv"])
+    changed = kitbox("reproduce", made["submission"], code=1)
+    assert "data decisions" in changed.stdout

@@ -1,0 +1,330 @@
+"""Decisions: what people write down is read, kept, obeyed, and taken back."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kitbox.competition import decision_file, obeying
+from kitbox.competition.decisions import Decision, Decisions
+from kitbox.competition.lists import Fault, Listed
+from kitbox.errors import KitboxError
+from kitbox.records import ImageSet
+from tests.circle import image_set
+
+HEADER = "decision,subject,value,note\n"
+
+
+def written(path: Path, *rows: str) -> Path:
+    path.write_text(HEADER + "".join(row + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "decisions.csv"
+
+
+def of(*rows: tuple[str, ...]) -> Decisions:
+    return Decisions(tuple(Decision(*row) for row in rows), lines=tuple(range(2, len(rows) + 2)))
+
+
+def listed(faults: tuple[Fault, ...] = ()) -> Listed:
+    labelled = image_set({"a1": "Ahab", "a2": "Ahab", "b1": "Boo", "b2": "Boo", "n": "new_whale"})
+    test, index = (image_set(dict.fromkeys(names, "")) for names in ("xy", "ij"))
+    return Listed(labelled, test.with_labels(None), index.with_labels(None), faults)
+
+
+def labels(images: ImageSet) -> dict[str, str]:
+    assert images.labels is not None
+    return dict(zip(images.image_ids.tolist(), images.labels.tolist(), strict=True))
+
+
+def test_where_nothing_was_decided_everything_stays(path: Path) -> None:
+    assert decision_file.read(path) == Decisions((), path)
+    path.write_text("\n \n")
+    assert decision_file.read(path).rows == ()
+    before = listed()
+    assert obeying.apply(before, decision_file.read(path)) is before
+
+
+def test_every_kind_is_read_and_obeyed(path: Path) -> None:
+    written(
+        path,
+        "merge,Boo,Ahab,same nick",
+        "drop,i",
+        "wrong,a2,",
+        "label,n,Cleo,,",
+        "train,a1",
+        "box,x,1 2 3.5 4",
+        "fine,a1,b1",
+        "fine,Ahab",
+    )
+    decided = decision_file.read(path)
+    assert decided.lines == tuple(range(2, 10))
+    assert decided.rows[0] == Decision("merge", "Boo", "Ahab", "same nick")
+    assert decided.fine == {frozenset({"a1", "b1"}), frozenset({"Ahab"})}
+    assert decided.training == {"a1"}
+    found = obeying.apply(listed(), decided)
+    assert labels(found.labelled) == {"a1": "Ahab", "b1": "Ahab", "b2": "Ahab", "n": "Cleo"}
+    assert found.index is not None
+    assert found.index.image_ids.tolist() == ["j"]
+    assert found.test is not None
+    assert found.test.boxes is not None
+    np.testing.assert_equal(found.test.boxes, [[1, 2, 3.5, 4], [np.nan] * 4])
+    assert found.labelled.boxes is None
+
+
+def test_a_box_takes_the_place_of_the_list_s() -> None:
+    before = listed()
+    boxed = ImageSet(
+        before.labelled.image_ids,
+        before.labelled.paths,
+        before.labelled.labels,
+        np.arange(20, dtype=np.float32).reshape(5, 4),
+    )
+    decided = of(("box", "a2", "1 1 9 9"), ("box", "a2", "2 2 5 5"))
+    found = obeying.apply(Listed(boxed, None, None, ()), decided).labelled.boxes
+    assert found is not None
+    assert found[:2].tolist() == [[0, 1, 2, 3], [2, 2, 5, 5]]
+    assert boxed.boxes is not None
+    assert boxed.boxes[1].tolist() == [4, 5, 6, 7]
+
+
+def test_of_what_is_said_of_whom_an_image_shows_the_last_counts() -> None:
+    decided = of(
+        ("drop", "a1"), ("label", "a1", "Boo"), ("label", "b1", "Ahab"), ("wrong", "b1"),
+        ("wrong", "b2"), ("drop", "b2"), ("train", "b2"),
+    )  # fmt: skip
+    assert decided.labels == {"a1": "Boo"}
+    assert (decided.wrong, decided.dropped) == ({"b1"}, {"b2"})
+    found = obeying.apply(listed(), decided)
+    assert labels(found.labelled) == {"a1": "Boo", "a2": "Ahab", "n": "new_whale"}
+
+
+@pytest.mark.parametrize(
+    ("merges", "merged"),
+    [
+        (["AB"], {"A": "B"}),
+        (["AB", "BC"], {"A": "C", "B": "C"}),
+        (["BC", "AB"], {"A": "C", "B": "C"}),
+        (["AB", "AC"], {"A": "C"}),  # a correction
+        (["AB", "BA"], {"B": "A"}),
+        (["AB", "BC", "CA"], {"B": "A", "C": "A"}),
+        (["AC", "BC", "CD"], {"A": "D", "B": "D", "C": "D"}),
+        (["AB", "CD", "BD"], {"A": "D", "B": "D", "C": "D"}),
+    ],
+)
+def test_merges_are_followed_to_the_name_that_stays(
+    merges: list[str], merged: dict[str, str]
+) -> None:
+    assert of(*(("merge", *pair) for pair in merges)).merged == merged
+
+
+@given(st.lists(st.tuples(st.sampled_from("ABCDEF"), st.sampled_from("ABCDEF")), max_size=8))
+def test_merged_labels_are_those_that_chains_connect(pairs: list[tuple[str, str]]) -> None:
+    rows = [(one, other) for one, other in pairs if one != other]
+    merged = of(*(("merge", *row) for row in rows)).merged
+    last = dict(rows)  # one row a subject
+
+    def reach(label: str) -> set[str]:  # the oracle: walk along rows, both ways, until no news
+        seen, news = set(), {label}
+        while news:
+            seen |= news
+            news = {b for a, b in [*last.items(), *((b, a) for a, b in last.items())] if a in seen}
+            news -= seen
+        return seen
+
+    for label in "ABCDEF":
+        group = reach(label)
+        assert {merged.get(other, other) for other in group} == {merged.get(label, label)}
+        assert merged.get(label, label) in group
+        ends = group - set(last)
+        assert merged.get(label, label) in (ends or group)
+
+
+def test_a_label_decided_and_then_merged_is_both() -> None:
+    found = obeying.apply(listed(), of(("label", "n", "Cleo"), ("merge", "Cleo", "Boo")))
+    assert labels(found.labelled)["n"] == "Boo"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("merg,a,b", "line 2: 'merg' is no decision; did you mean merge?"),
+        ("unite,a,b", "'unite' is no decision; there are merge, drop, wrong, label, train, box, f"),
+        ("drop,,", "line 2: drop names no image or label; fill in the column 'subject'"),
+        ("drop,a,blurred", "drop takes no value, here 'blurred'; write remarks into 'note'"),
+        ("merge,a,", "merge of 'a' needs a value: the label of the same individual"),
+        ("merge,a,a", "merge names 'a' twice; remove the row"),
+        ("box,a,1 2 3", "box '1 2 3' is not four numbers; write 'x0 y0 x1 y1'"),
+        ("box,a,1 2 1 4", "box '1 2 1 4' is empty; write 'x0 y0 x1 y1' with x0 < x1 and y0 < y1"),
+        ("box,a,1 2 nan 4", "box '1 2 nan 4' is empty"),
+        ("drop,a,,b,c", "line 2: 5 cells in 4 columns, 'c' is too many"),
+    ],
+)
+def test_a_row_that_decides_nothing_is_named(path: Path, row: str, message: str) -> None:
+    written(path, row)
+    with pytest.raises(KitboxError) as caught:
+        decision_file.read(path)
+    assert str(caught.value).startswith(f"{path} line 2: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("drop", "a22"), "'a22' is no labelled image; did you mean a2?"),
+        (("drop", "x"), "'x' is no labelled image but a test image; correct or remove the row"),
+        (("wrong", "i"), "'i' is no labelled image"),
+        (("label", "bad", "Boo"), "'bad' is no labelled image; see l: faulty"),
+        (("train", "y"), "'y' is no labelled image but a test image; correct or remove the row"),
+        (("merge", "Boo", "Ahap"), "'Ahap' is no label of an individual; did you mean Ahab?"),
+        (("merge", "new_whale", "Ahab"), "'new_whale' is no label of an individual"),
+        (("box", "z", "1 2 3 4"), "'z' is no image"),
+        (("fine", "a1", "zz"), "'zz' is no image or label"),
+    ],
+)
+def test_what_no_list_knows_is_named(row: tuple[str, ...], message: str) -> None:
+    decided = Decisions((Decision("drop", "a1"), Decision(*row)), Path("d.csv"), (2, 7))
+    with pytest.raises(KitboxError) as caught:
+        obeying.apply(listed((Fault("l", "faulty", "bad"),)), decided, "new_whale")
+    assert str(caught.value).startswith("d.csv line 7: ")
+    assert message in str(caught.value)
+
+
+def test_an_image_that_was_left_out_already_may_be_dropped() -> None:
+    decided = of(("drop", "bad"), ("wrong", "bad"))
+    found = obeying.apply(listed((Fault("l", "faulty", "bad"),)), decided)
+    assert len(found.labelled) == 5
+
+
+def test_something_must_be_left() -> None:
+    everything = of(*(("drop", name) for name in ("a1", "a2", "b1", "b2", "n")))
+    with pytest.raises(KitboxError, match="leaves no labelled image; take back some decisions"):
+        obeying.apply(listed(), everything)
+
+
+def test_what_is_added_stands_under_a_header(path: Path) -> None:
+    first = Decision("drop", "émoji 🐋, <b>.jpg", note='a "copy"')
+    decision_file.add(path, first)
+    assert path.read_text() == HEADER + 'drop,"émoji 🐋, <b>.jpg",,"a ""copy"""\n'
+    decision_file.add(path, Decision("merge", "A", "B"))
+    assert decision_file.read(path).rows == (first, Decision("merge", "A", "B"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", HEADER + "drop,a,,why\n"),
+        ("\n", HEADER + "drop,a,,why\n"),
+        (HEADER, HEADER + "drop,a,,why\n"),
+        (HEADER + "drop,b", HEADER + "drop,b\ndrop,a,,why\n"),
+        ("decision,subject,value,note\r\ndrop,b\r\n", None),
+        ("\ufeffdecision,subject,value\n", "\ufeffdecision,subject,value\ndrop,a,\n"),
+        ("by,value,subject,decision\nme,,b,drop\n", None),
+    ],
+)
+def test_rows_of_ones_own_stay(path: Path, before: str, after: str | None) -> None:
+    path.write_bytes(before.encode())
+    earlier = decision_file.read(path).rows
+    decision_file.add(path, Decision("drop", "a", note="why"))
+    text = path.read_bytes().decode()
+    assert text.startswith(before.strip(" \n"))
+    assert text == after or after is None
+    assert [row.subject for row in decision_file.read(path).rows] == [
+        *(row.subject for row in earlier),
+        "a",
+    ]
+
+
+def test_nothing_is_added_to_what_is_no_list_of_decisions(path: Path) -> None:
+    path.write_text("image;label\n")
+    with pytest.raises(KitboxError, match="line 1: the separator is ';'"):
+        decision_file.add(path, Decision("drop", "a"))
+    assert path.read_text() == "image;label\n"
+
+
+def test_the_last_equal_row_is_taken_back(path: Path) -> None:
+    one, other = Decision("drop", "a", note="two\nlines"), Decision("drop", "a")
+    for row in (one, other, one, other):
+        decision_file.add(path, row)
+    path.write_text(path.read_text() + "\nwrong,b")
+    assert decision_file.take_back(path, one)
+    assert decision_file.read(path).rows == (one, other, other, Decision("wrong", "b"))
+    assert not decision_file.take_back(path, Decision("drop", "c"))
+    for row in (Decision("wrong", "b"), other, one, other):
+        assert decision_file.take_back(path, row)
+    assert path.read_text() == HEADER + "\n"
+
+
+def test_a_row_with_a_cell_of_ones_own_is_taken_back_whole(path: Path) -> None:
+    path.write_text('decision,subject,value,by\ndrop,a,,me\n\ndrop,b,,"two\nlines"\nwrong,c,,x\n')
+    assert decision_file.take_back(path, Decision("drop", "b"))
+    assert path.read_text() == "decision,subject,value,by\ndrop,a,,me\n\nwrong,c,,x\n"
+    assert decision_file.take_back(path, Decision("wrong", "c"))
+    assert path.read_text() == "decision,subject,value,by\ndrop,a,,me\n\n"
+
+
+def test_several_are_added_together(path: Path) -> None:
+    decision_file.add(path)
+    assert not path.exists()
+    rows = (Decision("drop", "a"), Decision("merge", "A", "B", "why"))
+    decision_file.add(path, *rows)
+    assert decision_file.read(path).rows == rows
+
+
+def test_blanks_around_names_are_none_of_theirs(path: Path) -> None:
+    written(path, " label , a1 , Boo ,note ")
+    assert decision_file.read(path).rows == (Decision("label", "a1", "Boo", "note "),)
+
+
+def test_from_nothing_nothing_is_taken_back(path: Path) -> None:
+    assert not decision_file.take_back(path, Decision("drop", "a"))
+    assert not path.exists()
+
+
+def test_many_may_decide_at_once(path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from kitbox.competition import decision_file as d\n"
+        "from kitbox.competition.decisions import Decision\n"
+        "for n in range(20):\n"
+        "    row = Decision('drop', sys.argv[2] + str(n))\n"
+        "    d.add(Path(sys.argv[1]), row)\n"
+        "    if n % 2: assert d.take_back(Path(sys.argv[1]), row)\n"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", program, str(path), who]) for who in ("a", "b", "c")
+    ]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    rows = decision_file.read(path).rows
+    expected = sorted(f"{who}{n}" for who in "abc" for n in range(0, 20, 2))
+    assert sorted(row.subject for row in rows) == expected
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "decisions.csv").mkdir()
+    with pytest.raises(KitboxError, match=r"cannot write .*decisions\.csv: Is a directory"):
+        decision_file.add(tmp_path / "decisions.csv", Decision("drop", "a"))
+
+
+def test_the_digest_is_of_what_matters() -> None:
+    one = of(("drop", "a", "", "blurred"), ("fine", "a", "b"))
+    assert one.digest == of(("drop", "a", "", "dark")).digest
+    assert one.digest != of(("wrong", "a")).digest
+    assert one.effective == (Decision("drop", "a", "", "blurred"),)
+
+
+def test_taking_back_keeps_a_link_and_its_mode(tmp_path: Path) -> None:
+    shared, path = tmp_path / "shared.csv", tmp_path / "decisions.csv"
+    decision_file.add(shared, Decision("drop", "a"), Decision("drop", "b"))
+    shared.chmod(0o660)
+    path.symlink_to(shared)
+    assert decision_file.take_back(path, Decision("drop", "a"))
+    assert path.is_symlink()
+    assert [row.subject for row in decision_file.read(shared).rows] == ["b"]
+    assert shared.stat().st_mode & 0o777 == 0o660

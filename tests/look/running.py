@@ -1,0 +1,57 @@
+"""The server as a person starts it: a process of its own, reached at the address it prints."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Running:
+    """A server's process and the address to open."""
+
+    process: subprocess.Popen[str]
+    address: str
+
+    def stop(self, number: int = signal.SIGINT) -> tuple[int, str]:
+        """End it by a signal; return its exit status and what it said since it was reached."""
+        self.process.send_signal(number)
+        assert self.process.stderr is not None
+        rest = self.process.stderr.read()
+        return self.process.wait(timeout=30), rest
+
+
+@contextmanager
+def looking(workspace: Path, *arguments: str, browser: Path | None = None) -> Iterator[Running]:
+    """Start 'kitbox look' in a workspace, wait until it answers, and end it."""
+    screen = {} if browser is None else {"DISPLAY": ":0", "BROWSER": str(browser)}
+    shown = () if browser else ("--no-browser",)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kitbox", "look", *shown, *arguments],
+        cwd=workspace,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | screen,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if found := re.search(r"http://\S+", line):
+                break
+        else:
+            raise AssertionError("".join(said))
+        yield Running(process, found.group())
+    finally:
+        process.kill()
+        process.wait(timeout=30)
+        if process.stderr is not None:
+            process.stderr.close()

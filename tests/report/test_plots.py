@@ -1,0 +1,75 @@
+"""Plots: readable on light and dark, told in words, and safe beside each other in a page."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from kitbox.report import plots
+from kitbox.report.plots import Plot
+
+HOSTILE = "</svg><script>$x$ & $y$"
+
+
+def histogram(title: str = "Sizes", name: str = "a", **given: object) -> Plot:
+    values = np.array([1.0, 2.0, 2.0, 5.0])
+    bins = np.linspace(0, 6, 7)
+    return plots.histogram(
+        title, "What it shows.", [(name, values), ("b", values)], label="pixels", bins=bins, **given
+    )
+
+
+def test_a_plot_takes_the_colours_of_the_page() -> None:
+    svg = histogram(mark=3.0).svg
+    assert "var(--accent)" in svg
+    assert "var(--second)" in svg
+    literal = {colour for colour in re.findall(r"#[0-9a-f]{6}", svg) if colour != "#000000"}
+    assert not literal
+
+
+def test_a_plot_says_what_it_shows_when_it_is_read_out() -> None:
+    root = ElementTree.fromstring(histogram().svg)  # noqa: S314  our own
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == "Sizes. What it shows."
+    texts = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "pixels" in texts
+
+
+def test_a_plot_fills_its_place_and_brings_no_style_of_its_own() -> None:
+    svg = histogram().svg
+    assert "<style" not in svg
+    assert "<metadata" not in svg
+    assert not re.search(r"<svg[^>]* (width|height)=", svg)
+    assert "viewBox" in svg
+
+
+def test_names_in_plots_are_names() -> None:
+    found = histogram(title=HOSTILE, name=HOSTILE)
+    assert "<script" not in found.svg
+    assert ElementTree.fromstring(found.svg).get("aria-label", "").startswith(HOSTILE)  # noqa: S314
+    assert found.legend == (HOSTILE, "b")
+    labels = (HOSTILE, "$y$")
+    drawn = plots.lines("t", "c", [("one", [0, 1], [0, 1])], labels=labels)
+    texts = [node.text for node in ElementTree.fromstring(drawn.svg).iter()]  # noqa: S314
+    assert HOSTILE in texts
+    assert "$y$" in texts
+
+
+def test_two_plots_share_no_id() -> None:
+    ids = [re.findall(r' id="([^"]+)"', histogram(title=title).svg) for title in ("one", "two")]
+    assert not set(ids[0]) & set(ids[1])
+    assert all(len(set(of)) == len(of) for of in ids)
+
+
+def test_the_same_plot_is_the_same_bytes() -> None:
+    assert histogram() == histogram()
+
+
+@pytest.mark.parametrize("values", [[3.0], [3.0, 3.0], [0.1, 1e5]])
+def test_odd_values_are_drawn(values: list[float]) -> None:
+    bins = np.geomspace(0.9 * min(values), 1.1 * max(values), 20)
+    found = plots.histogram(
+        "t", "c", [("a", np.array(values))], label="x", bins=bins, ticks=[1, 10], shares=False
+    )
+    assert found.legend == ()
