@@ -1,35 +1,74 @@
 """kitbox: from photographs of individuals to a leaderboard."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kitbox.plugin.settings import (
-        PK as PK,
+    from kitbox.plugin.losses import (
+        ArcFace,
+        BinaryCrossEntropy,
+        Contrastive,
+        CosFace,
+        CrossEntropy,
+        Focal,
+        Margin,
+        MultiSimilarity,
+        PowerMargin,
+        Ramp,
+        RarityMargin,
+        Triplet,
     )
-    from kitbox.plugin.settings import (
-        ArcFace as ArcFace,
+    from kitbox.plugin.phases import (
+        Cosine,
+        Ema,
+        Multistep,
+        Restarts,
+        Stage,
+        Swa,
     )
-    from kitbox.plugin.settings import (
-        CrossEntropy as CrossEntropy,
+    from kitbox.plugin.sampling import (
+        PK,
+        Balanced,
+        Divide,
+        Hardness,
+        Shuffled,
     )
-    from kitbox.plugin.settings import (
-        Plugin as Plugin,
-    )
-    from kitbox.plugin.settings import (
-        Shuffled as Shuffled,
-    )
-    from kitbox.plugin.settings import (
-        Triplet as Triplet,
-    )
+    from kitbox.plugin.settings import Plugin
 
 __version__ = "0.1.0"
-__all__ = ["PK", "ArcFace", "CrossEntropy", "Plugin", "Shuffled", "Triplet", "__version__"]
+__all__ = [
+    "PK",
+    "ArcFace",
+    "Balanced",
+    "BinaryCrossEntropy",
+    "Contrastive",
+    "CosFace",
+    "Cosine",
+    "CrossEntropy",
+    "Divide",
+    "Ema",
+    "Focal",
+    "Hardness",
+    "Margin",
+    "MultiSimilarity",
+    "Multistep",
+    "Plugin",
+    "PowerMargin",
+    "Ramp",
+    "RarityMargin",
+    "Restarts",
+    "Shuffled",
+    "Stage",
+    "Swa",
+    "Triplet",
+    "__version__",
+]
+_MODULES = ("losses", "phases", "sampling", "settings")
 
 
 def __getattr__(name: str) -> Any:
     """Load the plugin vocabulary when it is first asked for, so that --help stays quick."""
     if name in __all__:
-        from kitbox.plugin import settings
-
-        return getattr(settings, name)
+        modules = [import_module(f"kitbox.plugin.{module}") for module in _MODULES]
+        return next(getattr(module, name) for module in modules if hasattr(module, name))
     raise AttributeError(f"module 'kitbox' has no attribute '{name}'")

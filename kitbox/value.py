@@ -1,16 +1,37 @@
 """A frozen, checked value of settings whose mistakes are explained in one sentence."""
 
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from kitbox.errors import did_you_mean, more
 
 
 class Value(BaseModel):
-    """Settings that are checked when made, cannot change, and name a misspelt setting."""
+    """Settings that are checked when made, cannot change, and name a misspelt setting.
+
+    The settings named by `later` came after others had been published: at their defaults they are
+    not written, so that what was named by a digest of its settings keeps its name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        left_out = {
+            name
+            for name in self.later
+            if getattr(self, name) == type(self).model_fields[name].get_default()
+        }
+        return {name: value for name, value in write(self).items() if name not in left_out}
 
     @model_validator(mode="before")
     @classmethod

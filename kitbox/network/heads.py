@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from kitbox.network.network import Network
-from kitbox.plugin.settings import ArcFace, CrossEntropy, Loss, Plugin, Triplet
+from kitbox.plugin.losses import ArcFace, CrossEntropy, Loss, Triplet
+from kitbox.plugin.settings import Plugin
 
 
 class TrainedNetwork(nn.Module):

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from kitbox.images.loading import seed_of
-from kitbox.plugin.settings import PK, Plugin
+from kitbox.plugin.sampling import PK
+from kitbox.plugin.settings import Plugin
 from kitbox.records import Integers, Strings
 
 Batch = list[tuple[int, int]]

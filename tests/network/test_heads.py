@@ -8,7 +8,7 @@ from torch import nn
 
 from kitbox.network.heads import ArcFaceHead, CrossEntropyHead, TrainedNetwork, TripletHead
 from kitbox.network.network import Network
-from kitbox.plugin.settings import PK, ArcFace, CrossEntropy, Triplet
+from kitbox import PK, ArcFace, CrossEntropy, Triplet
 from tests.photographs import tiny
 
 

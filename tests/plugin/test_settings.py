@@ -6,7 +6,10 @@ from pydantic import ValidationError
 
 import kitbox
 from kitbox.plugin import discovery
-from kitbox.plugin.settings import PK, ArcFace, CrossEntropy, Loss, Plugin, Shuffled, Triplet
+from kitbox.plugin.losses import ArcFace, CrossEntropy, Loss, Triplet
+from kitbox.plugin.phases import Ema, Multistep, Stage
+from kitbox.plugin.sampling import PK, Divide, Shuffled
+from kitbox.plugin.settings import Plugin
 from kitbox.value import explain
 
 SMALL: dict[str, Any] = {"backbone": "resnet10t", "image_size": 64, "epochs": 4}
@@ -25,9 +28,22 @@ ANOTHER = {
     "weights": "none",
     "pooling": "gem",
     "gem_power": 4.0,
+    "pooled_maps": (2, 3),
     "embedding_dim": None,
     "neck": "none",
     "dropout": 0.1,
+    "drop_path": 0.1,
+    "frozen_batchnorm": True,
+    "embedding_mixup": 0.2,
+    "divide": Divide(),
+    "unknown_share": 0.25,
+    "box_choice": "random",
+    "flip_identities": True,
+    "stages": (Stage(epochs=1, frozen_backbone=True), Stage(epochs=3)),
+    "accumulate": 2,
+    "layer_decay": 0.8,
+    "schedule": Multistep(milestones=(2,)),
+    "averaging": Ema(),
     "losses": (ArcFace(margin=0.4),),
     "sampler": PK(),
     "augmentation": "none",
@@ -99,7 +115,7 @@ def test_equal_settings_written_differently_have_one_fingerprint(
 
 
 def test_settings_survive_the_way_through_json() -> None:
-    plugin = Plugin(**{**SMALL, **ANOTHER})
+    plugin = Plugin(**{**SMALL, **ANOTHER, "epochs": 4, "embedding_dim": 128})
     again = Plugin.model_validate_json(plugin.model_dump_json())
     assert again == plugin
     assert again.fingerprint == plugin.fingerprint
@@ -140,7 +156,7 @@ def test_settings_survive_the_way_through_json() -> None:
             "weights = 'imagenet' String should match pattern "
             "'^(hub|file|none|package:[a-z0-9_]+)$'",
         ),
-        ({"pooling": "max"}, "pooling = 'max' should be 'average' or 'gem'"),
+        ({"pooling": "max"}, "pooling = 'max' should be 'average', 'gem' or 'gem_learned'"),
         ({"bacth_size": 16}, "'bacth_size' is not a setting of Plugin; did you mean batch_size?"),
     ],
 )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from kitbox import PK, CrossEntropy, Plugin, Triplet
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
@@ -19,7 +20,6 @@ from kitbox.images.collection import Collection, collect
 from kitbox.images.store import Way
 from kitbox.network.backbone import pixel_form
 from kitbox.network.checkpoint import read_origin
-from kitbox.plugin.settings import PK, CrossEntropy, Plugin, Triplet
 from kitbox.training import runner, runs
 from kitbox.training.reports import Begun, EpochDone, Options, Scored, Step
 from kitbox.workspace import Workspace

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.plugin.settings import PK, Plugin, Shuffled
+from kitbox import PK, Plugin, Shuffled
 from kitbox.records import strings
 from kitbox.training.samplers import EpochBatches, pk, pk_batches, shuffled
 
