@@ -51,8 +51,9 @@ class Sampled:
         taken = self._taken[fewest(self._plugin, epoch)]
         return count_batches(self._labels[taken], self._plugin.sampler, self._known_share)
 
-    def needs(self, epoch: int) -> None:
-        """Ask for no vectors."""
+    def needs(self, epoch: int) -> str | None:  # noqa: ARG002
+        """Return None: no vectors."""
+        return None
 
     def plan(self, epoch: int, vectors: Floats | None) -> list[Batch]:  # noqa: ARG002
         """Return the batches of an epoch: the same for a seed and an epoch, whatever was before."""

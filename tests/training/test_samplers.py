@@ -1,6 +1,7 @@
 from collections import Counter
 from hashlib import sha256
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def drawn(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def plugin(sampler: Sampler, batch_size: int = 32, seed: int = 0, **others: object) -> Plugin:
+def plugin(sampler: Sampler, batch_size: int = 32, seed: int = 0, **others: Any) -> Plugin:
     given = {"sampler": sampler, "batch_size": batch_size, "seed": seed, "epochs": 3, **others}
     return Plugin.model_validate({"backbone": "resnet10t", "image_size": 32, **given})
 
@@ -239,7 +240,7 @@ def test_every_image_has_its_turn_over_several_epochs() -> None:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("others", [{}, {"unknown_share": 0.3}, {"flip_identities": True}])
-def test_an_epoch_is_as_long_as_it_says(sampler: Sampler, others: dict[str, object]) -> None:
+def test_an_epoch_is_as_long_as_it_says(sampler: Sampler, others: dict[str, Any]) -> None:
     for labels in (MIXED, MIXED[:5], LONG_TAILED):
         planner = sampled(np.append(labels, UNKNOWN), plugin(sampler, 16, **others))
         assert len(planner.plan(1, None)) == planner.steps(1)
