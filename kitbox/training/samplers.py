@@ -1,16 +1,14 @@
 """Which images make up each batch of an epoch."""
 
-from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kitbox.errors import KitboxError
-from kitbox.images.loading import seed_of
 from kitbox.plugin.sampling import PK, Balanced, Hardness, Sampler, Shuffled
 from kitbox.plugin.settings import Plugin
-from kitbox.records import Floats, Integers, Strings
+from kitbox.records import Floats, Integers
 from kitbox.training.batches import UNKNOWN, Batch
 
 
@@ -232,50 +230,6 @@ def pk_random(
         )
         for _ in range(_pk_random_batches(labels, batch_size, images_per_label))
     ]
-
-
-class EpochBatches:
-    """The batches of the current `epoch`, each a list of (row, augmentation seed).
-
-    The same on every machine and for any number of workers; of several processes each takes its
-    share of every batch.
-    """
-
-    def __init__(
-        self,
-        image_ids: Strings,
-        labels: Integers,
-        plugin: Plugin,
-        seed: int,
-        *,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        """Sample `labels (n,)`, rows of the label map, as the plugin's sampler says."""
-        self.epoch, self._seed = 0, seed
-        self._image_ids, self._labels, self._plugin = image_ids, labels, plugin
-        self._rank, self._world = rank, world
-
-    def __len__(self) -> int:
-        sampler, size = self._plugin.sampler, self._plugin.batch_size
-        if isinstance(sampler, PK):
-            return pk_batches(self._labels, size, sampler.images_per_label)
-        return max(len(self._labels) // size, 1)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        plugin = self._plugin
-        generator = np.random.default_rng([self._seed, self.epoch])
-        if isinstance(plugin.sampler, PK):
-            batches = pk(
-                self._labels, plugin.batch_size, plugin.sampler.images_per_label, generator
-            )
-        else:
-            batches = shuffled(len(self._labels), plugin.batch_size, generator)
-        for batch in batches:
-            yield [
-                (int(row), seed_of(self._seed, self.epoch * 4096 + copy, self._image_ids[row]))
-                for copy, row in list(enumerate(batch))[self._rank :: self._world]
-            ]
 
 
 def _groups(rows: Integers, size: int, generator: np.random.Generator) -> list[Integers]:

@@ -12,10 +12,8 @@ from scipy.stats import chisquare
 from kitbox import PK, Balanced, Hardness, Plugin, Shuffled, Stage, Triplet
 from kitbox.errors import KitboxError
 from kitbox.plugin.sampling import Sampler
-from kitbox.records import strings
 from kitbox.training.batches import UNKNOWN, Batch
 from kitbox.training.samplers import (
-    EpochBatches,
     Sampled,
     balanced,
     draw,
@@ -441,43 +439,3 @@ def test_a_sequence_of_triplets_is_not_drawn_by_chance() -> None:
     asked = plugin(Hardness(), 30, losses=(Triplet(mining="sequence"),))
     with pytest.raises(TypeError, match="Hardness is a sequence of triplets"):
         draw(MIXED, asked.sampler, 30, drawn())
-
-
-def epochs_of(labels: np.ndarray, asked: Plugin, *, rank: int = 0, world: int = 1) -> EpochBatches:
-    ids = strings([f"{row}.jpg" for row in range(len(labels))])
-    return EpochBatches(ids, labels, asked, asked.seed, rank=rank, world=world)
-
-
-@pytest.mark.parametrize("world", [2, 3, 4])
-@pytest.mark.parametrize("sampler", [PK(images_per_label=4), Shuffled()])
-def test_several_processes_share_each_batch(sampler: PK | Shuffled, world: int) -> None:
-    alone = list(epochs_of(MIXED, plugin(sampler)))
-    shares = [
-        list(epochs_of(MIXED, plugin(sampler), rank=rank, world=world)) for rank in range(world)
-    ]
-    assert {len(share) for share in shares} == {len(alone)}
-    for place, batch in enumerate(alone):
-        parts = [share[place] for share in shares]
-        assert sorted(chain(*parts)) == sorted(batch)
-        assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-def test_an_image_is_augmented_anew_in_each_epoch_and_each_time_it_is_repeated() -> None:
-    # one photograph of each individual: PK repeats it four times in its batch
-    batches = epochs_of(np.arange(8), plugin(PK(images_per_label=4), 32))
-    seeds: list[tuple[int, int]] = []
-    for batches.epoch in range(3):
-        seeds += chain(*batches)
-    assert len(seeds) == len(set(seeds)) == 3 * 32
-
-
-def test_augmentation_belongs_to_the_image_and_not_to_its_row() -> None:
-    labels = np.zeros(32, dtype=np.int64)
-    ids = strings([f"{row}.jpg" for row in range(32)])
-    others = strings([f"other-{row}.jpg" for row in range(32)])
-    asked = plugin(Shuffled())
-    (one,), (two,) = (
-        list(EpochBatches(names, labels, asked, asked.seed)) for names in (ids, others)
-    )
-    assert [row for row, _ in one] == [row for row, _ in two]
-    assert not {seed for _, seed in one} & {seed for _, seed in two}
