@@ -60,15 +60,15 @@ class Averaged:
 
     @property
     def _decay(self) -> float:
-        """The share of the average that stays when the next weights join it; the first replace it.
+        """The share of the average that stays when the next weights join it.
 
-        A mean of n weights is a decay of n / (n + 1). That of an exponential average begins low,
-        as TensorFlow's does: it reaches .998 after 4,500 steps, and before that averages over the
-        last ninth of all steps, so that a short training is not held back by where it began.
+        The first weights are copied. That of an exponential average begins low, as TensorFlow's
+        does: it reaches .998 after 4,500 steps, and until then averages over the last ninth of all
+        steps, so that a short training is not held back by where it began.
         """
         count = self._count
         if isinstance(self._averaging, Swa):
-            return count / (count + 1)
+            return count / (count + 1)  # the mean of count + 1 weights
         return min(self._averaging.decay, (1 + count) / (10 + count))
 
     def _follow(self, averages: Tensors, trained: Tensors, _: Tensor | int) -> None:
