@@ -25,7 +25,7 @@ def test_a_plugin_takes_a_step_and_gives_unit_rows(name: str) -> None:
     batch = next(iter(EpochBatches(ids, labels, plugin, plugin.seed)))
     rows = torch.tensor([row for row, _ in batch])
     torch.manual_seed(0)
-    trained = TrainedNetwork(Network(plugin), plugin, 6).train()
+    trained = TrainedNetwork(Network(plugin), plugin, np.bincount(labels)).train()
     pixels = torch.randint(0, 256, (len(rows), 32, 32, 3), dtype=torch.uint8)
     before = [parameter.detach().clone() for parameter in trained.parameters()]
     loss, terms = trained(pixels, torch.from_numpy(labels)[rows])
