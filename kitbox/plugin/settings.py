@@ -137,14 +137,12 @@ class Plugin(Value):
                 return f"batch_size = {size} is not a multiple of 3; Hardness gives triplets"
             if self.divide or self.unknown_share or self.flip_identities:
                 return "a Hardness sampler goes with no divide, unknown_share or flip_identities"
-        if self.divide and (self.unknown_share or self.flip_identities):
-            return "divide goes with no unknown_share or flip_identities"
         if any(sequenced) and not isinstance(sampler, Hardness):
             return "Triplet(mining='sequence') needs triplets; say sampler=Hardness()"
         if self.divide and self._misses_images():
             return (
-                "divide deals out every image: it goes with Shuffled or PK(coverage='full'), and "
-                "with no unknown_share, flip_identities or min_images_per_label of a stage"
+                "divide goes with no unknown_share, flip_identities or min_images_per_label of a "
+                "stage; and with Shuffled or PK(coverage='full'), which show every image"
             )
         pairs = [loss.kind for loss in self.losses if loss.needs_pairs]
         if pairs and not sampler.gives_pairs:

@@ -203,8 +203,8 @@ def test_dividing_goes_with_every_image_in_every_pass(settings: dict[str, Any]) 
     with pytest.raises(ValidationError) as caught:
         Plugin(**{**SMALL, "divide": Divide(), **settings})
     assert explain(caught.value) == (
-        "divide deals out every image: it goes with Shuffled or PK(coverage='full'), and with no "
-        "unknown_share, flip_identities or min_images_per_label of a stage"
+        "divide goes with no unknown_share, flip_identities or min_images_per_label of a stage; "
+        "and with Shuffled or PK(coverage='full'), which show every image"
     )
 
 

@@ -2,6 +2,7 @@ import json
 from collections import Counter
 from itertools import permutations, product
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -106,6 +107,12 @@ def test_points_that_lie_together_are_a_cluster() -> None:
 def test_a_clustering_is_the_same_for_the_same_seed() -> None:
     vectors = scattered(300)
     np.testing.assert_array_equal(cluster(vectors, 8, 5), cluster(vectors, 8, 5))
+
+
+def test_a_clustering_leaves_the_number_of_threads_as_it_was() -> None:
+    before = faiss.omp_get_max_threads()
+    cluster(scattered(30), 2, 0)
+    assert faiss.omp_get_max_threads() == before
 
 
 @pytest.mark.parametrize("distinct", [1, 2, 3])
