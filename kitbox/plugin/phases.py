@@ -10,6 +10,11 @@ from kitbox.value import Value
 Side = Annotated[int, Field(ge=16, le=4096)]
 
 
+def side_lengths(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width) of an image size, which may be one side."""
+    return (size, size) if isinstance(size, int) else size
+
+
 class Cosine(Value):
     """After the warm-up half a cosine, from the peak rate down to the final one."""
 

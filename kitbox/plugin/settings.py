@@ -21,6 +21,7 @@ from kitbox.plugin.phases import (
     Side,
     Stage,
     Swa,
+    side_lengths,
 )
 from kitbox.plugin.sampling import PK, Divide, Hardness, Sampler, Shuffled
 from kitbox.value import Value
@@ -136,7 +137,9 @@ class Plugin(Value):
                 return f"batch_size = {size} is not a multiple of 3; Hardness gives triplets"
             if self.divide or self.unknown_share or self.flip_identities:
                 return "a Hardness sampler goes with no divide, unknown_share or flip_identities"
-        elif any(sequenced):
+        if self.divide and (self.unknown_share or self.flip_identities):
+            return "divide goes with no unknown_share or flip_identities"
+        if any(sequenced) and not isinstance(sampler, Hardness):
             return "Triplet(mining='sequence') needs triplets; say sampler=Hardness()"
         pairs = [loss.kind for loss in self.losses if loss.needs_pairs]
         if pairs and not sampler.gives_pairs:
@@ -181,8 +184,7 @@ class Plugin(Value):
     @property
     def height_width(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        size = self.image_size
-        return (size, size) if isinstance(size, int) else size
+        return side_lengths(self.image_size)
 
     @property
     def pixels(self) -> str:
