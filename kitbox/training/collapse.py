@@ -3,10 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from scipy.spatial.distance import pdist
-
 from kitbox.plugin.losses import Contrastive, Loss, Margin, Triplet
-from kitbox.records import Floats
 
 # A loss within 5 % of where it stands in a collapse, for three epochs: one or two may be chance.
 _NEAR = 0.05
@@ -15,11 +12,6 @@ _EPOCHS = 3
 # is within 3 degrees of each other (0.05), tells no individuals apart.
 _FALLEN = 0.2
 _TOGETHER = 0.05
-
-
-def spread(embeddings: Floats) -> float:
-    """Return the mean Euclidean distance between the embeddings (n, d) of a batch, n ≥ 2."""
-    return float(pdist(embeddings).mean())
 
 
 class Monitor:
@@ -44,11 +36,11 @@ class Monitor:
         """Return what to say after an epoch, once for each collapse, or None.
 
         `terms` are the mean losses of the epoch by kind, without their weights; `spread` is the
-        mean distance between embeddings of a batch.
+        mean Euclidean distance between the embeddings of a batch.
         """
         self._most = max(self._most, spread)
         near = spread < max(_FALLEN * self._most, _TOGETHER)
-        fallen = [kind for kind, at in self._collapsed_at.items() if near and _is(terms[kind], at)]
+        fallen = [kind for kind, at in self._collapsed_at.items() if near and _stands(terms[kind], at)]
         self._epochs = self._epochs + 1 if fallen else 0
         self._said = self._said and bool(fallen)
         if self._epochs < _EPOCHS or self._said:
@@ -77,6 +69,6 @@ def collapsed_at(loss: Triplet | Margin | Contrastive) -> float | None:
             return None
 
 
-def _is(value: float, collapsed_at: float | None) -> bool:
+def _stands(value: float, collapsed_at: float | None) -> bool:
     """Return whether a loss stands where it does in a collapse; 0 where no pair is left to mine."""
     return collapsed_at is None or value == 0 or abs(value - collapsed_at) <= _NEAR * collapsed_at

@@ -2,12 +2,11 @@
 
 import math
 
-import numpy as np
 import pytest
 
 from kitbox import ArcFace, Contrastive, Margin, Triplet
 from kitbox.plugin.losses import Loss
-from kitbox.training.collapse import Monitor, collapsed_at, spread
+from kitbox.training.collapse import Monitor, collapsed_at
 
 
 def told(losses: tuple[Loss, ...], epochs: list[tuple[float, float]]) -> list[str | None]:
@@ -16,13 +15,6 @@ def told(losses: tuple[Loss, ...], epochs: list[tuple[float, float]]) -> list[st
     return [
         monitor.warning({loss.kind: value for loss in losses}, apart) for value, apart in epochs
     ]
-
-
-def test_spread_is_the_mean_distance_of_a_batch() -> None:
-    square = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], dtype=np.float32)
-    # of six pairs four are a side apart, √2, and two a diagonal, 2
-    assert spread(square) == pytest.approx((4 * math.sqrt(2) + 2 * 2) / 6)
-    assert spread(np.ones((5, 3), dtype=np.float32)) == 0
 
 
 COLLAPSED = [(0.4, 1.1), (0.28, 0.5), (0.207, 0.04), (0.201, 0.01), (0.2, 0.008), (0.2, 0.008)]
