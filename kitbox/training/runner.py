@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.optim import Optimizer
 
@@ -285,7 +286,9 @@ class _Trainer:
         if training.device == "cpu" and training.precision == "bf16":
             depthwise.quicken(network.backbone)
         learnt = training.lessons
-        trained = TrainedNetwork(network, plugin, learnt.counts)
+        # a mirrored image is of an individual of its own, behind all others
+        copies = 2 if plugin.flip_identities else 1
+        trained = TrainedNetwork(network, plugin, np.tile(learnt.counts, copies))
         notes: tuple[str, ...] = ()
         if training.start.init_from is not None:
             notes = transfer.load(trained, learnt.label_map, training.start.init_from)
