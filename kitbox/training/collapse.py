@@ -40,7 +40,9 @@ class Monitor:
         """
         self._most = max(self._most, spread)
         near = spread < max(_FALLEN * self._most, _TOGETHER)
-        fallen = [kind for kind, at in self._collapsed_at.items() if near and _stands(terms[kind], at)]
+        fallen = [
+            kind for kind, at in self._collapsed_at.items() if near and _stands(terms[kind], at)
+        ]
         self._epochs = self._epochs + 1 if fallen else 0
         self._said = self._said and bool(fallen)
         if self._epochs < _EPOCHS or self._said:

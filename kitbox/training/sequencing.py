@@ -11,6 +11,7 @@ from kitbox.plugin.settings import Plugin
 from kitbox.records import Floats, Integers
 from kitbox.training.batches import UNKNOWN, Batch
 from kitbox.training.hardness import hardness
+from kitbox.training.samplers import fewest
 
 # Similarities that are in memory at a time: 32 MB in float32, and about as much again to choose.
 _CELLS = 2**23
@@ -78,7 +79,7 @@ class Sequenced:
 
     def steps(self, epoch: int) -> int:
         """Return how many batches an epoch will have: enough for all anchors of all passes."""
-        anchors = len(np.unique(self._labels[self._images >= max(self._fewest(epoch), 2)]))
+        anchors = len(np.unique(self._labels[self._images >= max(fewest(self._plugin, epoch), 2)]))
         if not anchors:
             raise _no_pairs()
         return -(-anchors * self._sampler.passes // self._third)
@@ -135,16 +136,8 @@ class Sequenced:
 
     def _rows(self, epoch: int) -> Integers:
         """Return the images that are there in an epoch: labels with too few sit out."""
-        there = (self._labels == UNKNOWN) | (self._images >= self._fewest(epoch))
+        there = (self._labels == UNKNOWN) | (self._images >= fewest(self._plugin, epoch))
         return np.flatnonzero(there)
-
-    def _fewest(self, epoch: int) -> int:
-        """Return how many images a label needs in an epoch, by the plugin's stages."""
-        for stage in self._plugin.stages:
-            if epoch <= stage.epochs:
-                return stage.min_images_per_label or self._plugin.min_images_per_label
-            epoch -= stage.epochs
-        return self._plugin.min_images_per_label
 
 
 def _pairs(
