@@ -53,7 +53,8 @@ def cluster(vectors: Floats, count: int, seed: int) -> Integers:
 def match(old: Integers, new: Integers, count: int) -> Integers:
     """Return `new (n,)` with its clusters renumbered so that most images keep their number of old.
 
-    A Hungarian assignment on how many images each pair of clusters shares.
+    A Hungarian assignment on how many images each pair of clusters shares; the source took its
+    inverse.
     """
     shared = np.zeros((count, count), dtype=np.int64)  # rows are new clusters, columns old ones
     np.add.at(shared, (new, old), 1)
