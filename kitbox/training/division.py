@@ -219,7 +219,7 @@ def in_proportion(sizes: list[int]) -> list[tuple[int, int]]:
 def _one_thread() -> Iterator[None]:
     """Let faiss have one thread: sums in one order, and no more slowly where cores are shared.
 
-    So few means are not worth more; threads that wait for each other took six times as long.
+    So few means are not worth more; threads that wait for each other took several times as long.
     """
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
