@@ -25,7 +25,7 @@ def fit(
     """Return what tells the probabilities of labels, fitted on labelled images; yields Progress.
 
     `labelled` are the images that may be learnt from: PCA to `dims` (2048, or as many as there
-    are), whitened, and the layers see no others. Networks have learnt these images too, so that
+    are) and the layers see no others. Networks have learnt these images too, so that
     they lie nearer together than new ones do; other networks' embeddings of them, from other
     folds, lie in spaces of their own and cannot take their place. Images of the unknown label
     or of none are left out. After Sanakoyeu, Pleskov and Shakhray (2019).
@@ -44,9 +44,15 @@ def fit(
             f"at most {most}"
         )
     names, codes = np.unique(labels, return_inverse=True)
-    pca = PCA(dims or min(DIMS, most), whiten=True, random_state=0).fit(vectors)
-    inputs = np.ascontiguousarray(pca.transform(vectors), dtype=np.float32)
-    layers = yield from classifier.fit(inputs, codes.astype(np.int64), device=device)
+    pca = PCA(dims or min(DIMS, most), random_state=0).fit(vectors)
+    # one scale for all directions: what varies little between photographs stays little
+    scale = np.sqrt(pca.n_components_ / pca.explained_variance_.sum())
+
+    def inputs(rows: Floats) -> Floats:
+        return np.asarray(pca.transform(rows) * scale, dtype=np.float32)
+
+    yield Progress("fit the classifier", 0, 1, "classifiers")
+    layers = classifier.fit(inputs(vectors), codes.astype(np.int64), device=device)
 
     def tell(query_images: Strings, known: ImageSet) -> Told:
         assert known.labels is not None  # noqa: S101  taken from labelled images
@@ -55,7 +61,7 @@ def fit(
 
         def blocks() -> Iterator[tuple[slice, Floats]]:
             if len(found) and len(query_images):
-                asked = pca.transform(embeddings.of(query_images).vectors).astype(np.float32)
+                asked = inputs(embeddings.of(query_images).vectors)
                 yield slice(None), layers.probabilities(asked)[:, columns]
 
         return found, blocks()
