@@ -99,6 +99,7 @@ def build(
         "plugins": plugins,
         "dim": sum(made.dims),
         "whiten": recipe.whiten,
+        "way": recipe.way.as_json(),
         "top_k": recipe.top_k or competition.task.k,
         "thresholds": made.thresholds,
         "threshold_evidence": locally.score.evidence,

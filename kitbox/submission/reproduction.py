@@ -9,6 +9,7 @@ from typing import Any
 from kitbox.competition.settings import Competition, Threshold
 from kitbox.embedding import embedder
 from kitbox.ensemble.assembly import Member
+from kitbox.ensemble.ways import Way
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.images.collection import Collection
@@ -86,11 +87,14 @@ def reproduce(
                 )
         scored.append(Member(named, made["holdout"], entry["weight"]))
         members.append(Member(named, made[entry["trained_on"]], entry["weight"]))
-    recipe = making.Recipe(whiten=recorded["whiten"], top_k=recorded["top_k"])
+    way = Way(**recorded.get("way", {}))  # older receipts know one way only
+    recipe = making.Recipe(whiten=recorded["whiten"], top_k=recorded["top_k"], way=way)
     asked = _with_threshold(competition, recorded)
     locally = yield from making.score(scored, recipe, collection, asked, workspace, options)
     fitted = locally.score.thresholds
-    again = yield from making.make(members, recipe, fitted, collection, asked, workspace, options)
+    again = yield from making.make(
+        members, recipe, fitted, collection, asked, workspace, options, locally.judge
+    )
     comparisons = [
         *_compare("competition", recorded["competition"], _settings(asked, recorded)),
         *_compare("data", recorded["data"], receipt.data_of(collection)),
