@@ -1,0 +1,273 @@
+"""Makes pseudo-labels: networks say whom test images show, and the holdout how often it is so."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kitbox.competition.pseudo_labels import PseudoLabel, holdout_digest
+from kitbox.competition.settings import Competition
+from kitbox.embedding import embedder
+from kitbox.ensemble.assembly import Member, assemble
+from kitbox.ensemble.guesses import Guesses, Rule, Shares, chosen
+from kitbox.errors import KitboxError
+from kitbox.images.collection import Collection
+from kitbox.network import checkpoint as checkpoints
+from kitbox.network import classifier
+from kitbox.network.classifier import Classifier
+from kitbox.records import ImageSet, Progress, Ranking, Score, Strings, strings
+from kitbox.retrieval import answers
+from kitbox.scoring import bootstrap, calibration
+from kitbox.scoring.outcomes import Mean
+from kitbox.training.pseudo_labels import free_images
+from kitbox.workspace import Workspace
+
+By = Literal["classifier", "similarity"]
+
+# Probabilities held at a time: 64 MB of float64.
+_HELD = 8_000_000
+
+
+@dataclass(frozen=True)
+class Made:
+    """Pseudo-labels of some of the `asked` test images, and how the same rule does on the holdout.
+
+    `precision` is the share of labels that are right, None where the rule gives none; `coverage`
+    the share of queries that get one.
+    """
+
+    rows: tuple[PseudoLabel, ...]
+    asked: int
+    by: By
+    precision: Score | None
+    coverage: Score
+
+    @property
+    def expected(self) -> float | None:
+        """The share of labels that are right, if confidences are what they say."""
+        return float(np.mean([row.confidence for row in self.rows])) if self.rows else None
+
+    @property
+    def of_label(self) -> dict[str, int]:
+        """Label → how many images it was given to."""
+        names, counts = np.unique(strings([row.label for row in self.rows]), return_counts=True)
+        return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Networks that label test images, those that the holdout asks, and how they are used.
+
+    `on` is what the first had learnt from; the second have never seen the holdout.
+    """
+
+    members: Sequence[Member]
+    scored: Sequence[Member]
+    on: str
+    by: By
+    rule: Rule
+
+
+def way_of(members: Sequence[Member]) -> By:
+    """Return "classifier" where every member has one, else "similarity"."""
+    every = all(classifier.of(member.checkpoint) is not None for member in members)
+    return "classifier" if every else "similarity"
+
+
+def make(
+    maker: Maker,
+    collection: Collection,
+    competition: Competition,
+    workspace: Workspace,
+    options: embedder.Options,
+) -> Generator[Progress, None, Made]:
+    """Return pseudo-labels of test images; yields Progress.
+
+    Raises KitboxError where there is no test, and where a member has not the classifier asked for.
+    """
+    test, holdout = collection.test, collection.holdout
+    if test is None:
+        raise KitboxError("this competition has no test images; set images.test_folder")
+    test = test.take(free_images(collection, competition.holdout.near_duplicate_bits))
+    unknown, rule = competition.images.unknown_label, maker.rule
+    where = (collection, workspace, options)
+    if maker.by == "classifier":
+        asked = yield from by_classifier(maker.scored, holdout.query, *where)
+        guesses = yield from by_classifier(maker.members, test, *where)
+    else:
+        asked, curve = yield from _calibrated(maker.scored, unknown, *where)
+        gallery = collection.labelled if maker.on == "all" else holdout.train
+        ranking = yield from _alike(maker.members, test, gallery, *where)
+        guesses = _guesses(ranking, curve.of(ranking.similarity))
+    precision, coverage = _measured(asked, collection, rule, unknown)
+    rows = _rows(guesses, maker, collection, unknown)
+    return Made(rows, len(test), maker.by, precision, coverage)
+
+
+def by_classifier(
+    members: Sequence[Member],
+    images: ImageSet,
+    collection: Collection,
+    workspace: Workspace,
+    options: embedder.Options,
+) -> Generator[Progress, None, Guesses]:
+    """Return the guesses of the members' classifiers, the weighted mean of their probabilities.
+
+    Labels are matched by name; one that a member does not know has its probability 0.
+    """
+    parts = []
+    for member in members:
+        own = classifier.of(member.checkpoint)
+        if own is None:
+            raise KitboxError(
+                f"{member.named.name} has learnt no classifier of the labels; use --by similarity"
+            )
+        vectors = yield from embedder.embed(
+            member.named,
+            member.checkpoint,
+            images,
+            workspace,
+            blank=collection.blank,
+            options=options,
+            form="homogeneous" if own.homogeneous else "plain",
+        )
+        parts.append((own, vectors.vectors))
+    weights = np.array([member.weight for member in members], dtype=np.float64)
+    return _of_probabilities(images.image_ids, parts, weights / weights.sum())
+
+
+def round_of(members: Sequence[Member]) -> int:
+    """Return the round of labels that these networks make: one more than they learnt from."""
+    origins = (checkpoints.read_origin(member.checkpoint.path) for member in members)
+    return 1 + max(int(getattr(origin, "pseudo_round", 0)) for origin in origins)
+
+
+def _of_probabilities(
+    image_ids: Strings,
+    parts: Sequence[tuple[Classifier, NDArray[np.float32]]],
+    weights: NDArray[np.float64],
+) -> Guesses:
+    """Return the two likeliest labels of each image, by classifiers over vectors (n, d)."""
+    names = np.unique(np.concatenate([own.labels for own, _ in parts]))
+    columns = [np.searchsorted(names, own.labels) for own, _ in parts]
+    first = np.zeros(len(image_ids), dtype=np.int64)
+    best = np.zeros((len(image_ids), 2), dtype=np.float64)
+    step = max(_HELD // len(names), 1)
+    for start in range(0, len(image_ids), step):
+        rows = slice(start, start + step)
+        mean = np.zeros((len(image_ids[rows]), len(names)), dtype=np.float64)
+        for (own, vectors), places, weight in zip(parts, columns, weights, strict=True):
+            mean[:, places] += weight * own.probabilities(vectors[rows])
+        first[rows] = mean.argmax(axis=1)
+        width = min(2, len(names))
+        best[rows, :width] = -np.sort(-np.partition(mean, -width, axis=1)[:, -width:], axis=1)
+    return Guesses(image_ids, names[first], best[:, 0], best[:, 1])
+
+
+def _alike(
+    members: Sequence[Member],
+    images: ImageSet,
+    gallery: ImageSet,
+    collection: Collection,
+    workspace: Workspace,
+    options: embedder.Options,
+) -> Generator[Progress, None, Ranking]:
+    """Return the two most similar labels of images, the unknown label among them."""
+    assert gallery.labels is not None  # noqa: S101  labelled images
+    # whole lists, as other commands embed them: then they are in the cache
+    lists = [collection.labelled, *([] if collection.test is None else [collection.test])]
+    assembled = yield from assemble(
+        members, lists, gallery.image_ids, collection, workspace, whiten=None, options=options
+    )
+    query, known = (assembled.embeddings.of(part.image_ids) for part in (images, gallery))
+    return answers.labels(query, known, gallery.labels, 2)
+
+
+def _calibrated(
+    members: Sequence[Member],
+    unknown: str | None,
+    collection: Collection,
+    workspace: Workspace,
+    options: embedder.Options,
+) -> Generator[Progress, None, tuple[Guesses, calibration.Calibration]]:
+    """Return guesses of the holdout's queries, out of fold, and the curve fitted on all of them."""
+    holdout = collection.holdout
+    assert holdout.query.labels is not None  # noqa: S101  taken from labelled images
+    ranking = yield from _alike(
+        members, holdout.query, holdout.train, collection, workspace, options
+    )
+    # where the unknown is nearest no label is given, and there is nothing to be right about
+    named = ranking.answers[:, 0] != (unknown or "")
+    hidden = np.where(named[:, None], ranking.similarity, -np.inf).astype(np.float32)
+    right = ranking.answers[:, 0] == holdout.query_answers
+    individuals = _individuals(collection, unknown)
+    confidence = calibration.out_of_fold(hidden, right, individuals)
+    answered = np.isfinite(hidden[:, 0])
+    return _guesses(ranking, confidence), calibration.fit(hidden[answered, 0], right[answered])
+
+
+def _guesses(ranking: Ranking, probabilities: Shares) -> Guesses:
+    first, second = probabilities.T
+    return Guesses(ranking.query_ids, ranking.answers[:, 0], first, second)
+
+
+def _measured(
+    guesses: Guesses, collection: Collection, rule: Rule, unknown: str | None
+) -> tuple[Score | None, Score]:
+    """Return how many of the holdout's queries that get a label get theirs, and how many get one.
+
+    Both with a 95 % interval over individuals.
+    """
+    ids = guesses.image_ids
+    taken = chosen(guesses, rule, unknown)
+    right = (guesses.labels == collection.holdout.query_answers).astype(np.float64)
+    of_query = dict(zip(ids.tolist(), _individuals(collection, unknown).tolist(), strict=True))
+    coverage = bootstrap.score(Mean(ids, taken.astype(np.float64)), of_query)
+    if not taken.any():
+        return None, coverage
+    precision = bootstrap.score(Mean(ids[taken], right[taken]), of_query)
+    individuals = len({of_query[query] for query in ids[taken].tolist()})
+    return _widened(precision, individuals), coverage
+
+
+def _widened(score: Score, individuals: int) -> Score:
+    """Return a share of 0 or 1 with the interval that so many individuals allow.
+
+    Resamples of equal values are equal, which proves nothing (Clopper and Pearson, 1934).
+    """
+    bound = 0.025 ** (1 / individuals)  # of 95 % half is left on this side
+    if score.value == 1:
+        return replace(score, low=bound)
+    return replace(score, high=1 - bound) if score.value == 0 else score
+
+
+def _individuals(collection: Collection, unknown: str | None) -> Strings:
+    """Return whom each query shows; one of nobody in particular is alone under its own name."""
+    query = collection.holdout.query
+    assert query.labels is not None  # noqa: S101  taken from labelled images
+    return np.where(np.isin(query.labels, ["", unknown or ""]), query.image_ids, query.labels)
+
+
+def _rows(
+    guesses: Guesses, maker: Maker, collection: Collection, unknown: str | None
+) -> tuple[PseudoLabel, ...]:
+    made_by = "+".join(member.named.name for member in maker.members)
+    asked = collection.holdout.query.image_ids
+    apart = holdout_digest(asked) if maker.on == "holdout" else ""
+    number = round_of(maker.members)
+    gap = guesses.gap
+    return tuple(
+        PseudoLabel(
+            str(guesses.image_ids[row]),
+            str(guesses.labels[row]),
+            round(float(guesses.confidence[row]), 6),
+            round(float(gap[row]), 6),
+            number,
+            made_by,
+            maker.on,
+            apart,
+        )
+        for row in np.flatnonzero(chosen(guesses, maker.rule, unknown)).tolist()
+    )
