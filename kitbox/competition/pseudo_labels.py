@@ -62,10 +62,11 @@ class PseudoLabel:
         return (*told, self.round, self.made_by, self.on, self.holdout)
 
 
-def read(path: Path) -> tuple[PseudoLabel, ...]:
+def read(path: Path, unknown: str | None = None) -> tuple[PseudoLabel, ...]:
     """Return the rows of a file; a missing or an empty one has none.
 
-    Raises KitboxError that names file and line of a faulty row, and of an image's second row.
+    Raises KitboxError that names file and line of a faulty row, of an image's second row, and of
+    one that gives the `unknown` label, which is that of no individual.
     """
     if not path.is_file() or not read_text(path).strip():
         return ()
@@ -78,6 +79,10 @@ def read(path: Path) -> tuple[PseudoLabel, ...]:
             found = _row(cells, line)
         except KitboxError as error:
             raise KitboxError(f"{path} line {line}: {error}") from error
+        if found.label == unknown:
+            raise KitboxError(
+                f"{path} line {line}: '{unknown}' is no individual; name one, or remove the row"
+            )
         if found.image_id in rows:
             first = rows[found.image_id].line
             raise KitboxError(

@@ -41,6 +41,8 @@ class Made:
     rows: tuple[PseudoLabel, ...]
     asked: int
     by: By
+    on: str
+    round: int
     precision: Score | None
     coverage: Score
 
@@ -102,8 +104,9 @@ def make(
         ranking = yield from _alike(maker.members, test, gallery, *where)
         guesses = _guesses(ranking, curve.of(ranking.similarity))
     precision, coverage = _measured(asked, collection, rule, unknown)
-    rows = _rows(guesses, maker, collection, unknown)
-    return Made(rows, len(test), maker.by, precision, coverage)
+    number = round_of(maker.members)
+    rows = _rows(guesses, maker, number, collection, unknown)
+    return Made(rows, len(test), maker.by, maker.on, number, precision, coverage)
 
 
 def by_classifier(
@@ -251,12 +254,11 @@ def _individuals(collection: Collection, unknown: str | None) -> Strings:
 
 
 def _rows(
-    guesses: Guesses, maker: Maker, collection: Collection, unknown: str | None
+    guesses: Guesses, maker: Maker, number: int, collection: Collection, unknown: str | None
 ) -> tuple[PseudoLabel, ...]:
     made_by = "+".join(member.named.name for member in maker.members)
     asked = collection.holdout.query.image_ids
     apart = holdout_digest(asked) if maker.on == "holdout" else ""
-    number = round_of(maker.members)
     gap = guesses.gap
     return tuple(
         PseudoLabel(
