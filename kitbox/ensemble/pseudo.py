@@ -92,25 +92,27 @@ def make(
     test, holdout = collection.test, collection.holdout
     if test is None:
         raise KitboxError("this competition has no test images; set images.test_folder")
-    test = test.take(free_images(collection, competition.holdout.near_duplicate_bits))
+    free = test.image_ids[free_images(collection, competition.holdout.near_duplicate_bits)]
     unknown, rule = competition.images.unknown_label, maker.rule
     where = (collection, workspace, options)
     if maker.by == "classifier":
-        asked = yield from by_classifier(maker.scored, holdout.query, *where)
-        guesses = yield from by_classifier(maker.members, test, *where)
+        queries = holdout.query.image_ids
+        asked = yield from by_classifier(maker.scored, queries, collection.labelled, *where)
+        guesses = yield from by_classifier(maker.members, free, test, *where)
     else:
         asked, curve = yield from _calibrated(maker.scored, unknown, *where)
         gallery = collection.labelled if maker.on == "all" else holdout.train
-        ranking = yield from _alike(maker.members, test, gallery, *where)
+        ranking = yield from _alike(maker.members, free, gallery, *where)
         guesses = _guesses(ranking, curve.of(ranking.similarity))
     precision, coverage = _measured(asked, collection, rule, unknown)
     number = round_of(maker.members)
     rows = _rows(guesses, maker, number, collection, unknown)
-    return Made(rows, len(test), maker.by, maker.on, number, precision, coverage)
+    return Made(rows, len(free), maker.by, maker.on, number, precision, coverage)
 
 
 def by_classifier(
     members: Sequence[Member],
+    asked: Strings,
     images: ImageSet,
     collection: Collection,
     workspace: Workspace,
@@ -118,7 +120,8 @@ def by_classifier(
 ) -> Generator[Progress, None, Guesses]:
     """Return the guesses of the members' classifiers, the weighted mean of their probabilities.
 
-    Labels are matched by name; one that a member does not know has its probability 0.
+    Of the images those with the ids `asked (n,)`. Labels are matched by name; to a member that does
+    not know one it has the probability 0.
     """
     parts = []
     for member in members:
@@ -127,18 +130,19 @@ def by_classifier(
             raise KitboxError(
                 f"{member.named.name} has learnt no classifier of the labels; use --by similarity"
             )
-        vectors = yield from embedder.embed(
+        # plain embeddings of the whole list are in the cache: other commands need them too
+        found = yield from embedder.embed(
             member.named,
             member.checkpoint,
-            images,
+            images.of(asked) if own.homogeneous else images,
             workspace,
             blank=collection.blank,
             options=options,
             form="homogeneous" if own.homogeneous else "plain",
         )
-        parts.append((own, vectors.vectors))
+        parts.append((own, found.of(asked).vectors))
     weights = np.array([member.weight for member in members], dtype=np.float64)
-    return _of_probabilities(images.image_ids, parts, weights / weights.sum())
+    return _of_probabilities(asked, parts, weights / weights.sum())
 
 
 def round_of(members: Sequence[Member]) -> int:
@@ -171,7 +175,7 @@ def _of_probabilities(
 
 def _alike(
     members: Sequence[Member],
-    images: ImageSet,
+    asked: Strings,
     gallery: ImageSet,
     collection: Collection,
     workspace: Workspace,
@@ -184,7 +188,7 @@ def _alike(
     assembled = yield from assemble(
         members, lists, gallery.image_ids, collection, workspace, whiten=None, options=options
     )
-    query, known = (assembled.embeddings.of(part.image_ids) for part in (images, gallery))
+    query, known = (assembled.embeddings.of(ids) for ids in (asked, gallery.image_ids))
     return answers.labels(query, known, gallery.labels, 2)
 
 
@@ -199,7 +203,7 @@ def _calibrated(
     holdout = collection.holdout
     assert holdout.query.labels is not None  # noqa: S101  taken from labelled images
     ranking = yield from _alike(
-        members, holdout.query, holdout.train, collection, workspace, options
+        members, holdout.query.image_ids, holdout.train, collection, workspace, options
     )
     # where the unknown is nearest no label is given, and there is nothing to be right about
     named = ranking.answers[:, 0] != (unknown or "")
