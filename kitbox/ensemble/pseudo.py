@@ -17,7 +17,7 @@ from kitbox.images.collection import Collection
 from kitbox.network import checkpoint as checkpoints
 from kitbox.network import classifier
 from kitbox.network.classifier import Classifier
-from kitbox.records import ImageSet, Progress, Ranking, Score, Strings, strings
+from kitbox.records import Holdout, ImageSet, Progress, Ranking, Score, Strings, strings
 from kitbox.retrieval import answers
 from kitbox.scoring import bootstrap, calibration
 from kitbox.scoring.outcomes import Mean
@@ -104,7 +104,7 @@ def make(
         gallery = collection.labelled if maker.on == "all" else holdout.train
         ranking = yield from _alike(maker.members, free, gallery, *where)
         guesses = _guesses(ranking, curve.of(ranking.similarity))
-    precision, coverage = _measured(asked, collection, rule, unknown)
+    precision, coverage = measured(asked, collection.holdout, rule, unknown)
     number = round_of(maker.members)
     rows = _rows(guesses, maker, number, collection, unknown)
     return Made(rows, len(free), maker.by, maker.on, number, precision, coverage)
@@ -142,7 +142,7 @@ def by_classifier(
         )
         parts.append((own, found.of(asked).vectors))
     weights = np.array([member.weight for member in members], dtype=np.float64)
-    return _of_probabilities(asked, parts, weights / weights.sum())
+    return mixed(asked, parts, weights / weights.sum())
 
 
 def round_of(members: Sequence[Member]) -> int:
@@ -151,12 +151,15 @@ def round_of(members: Sequence[Member]) -> int:
     return 1 + max(int(getattr(origin, "pseudo_round", 0)) for origin in origins)
 
 
-def _of_probabilities(
+def mixed(
     image_ids: Strings,
     parts: Sequence[tuple[Classifier, NDArray[np.float32]]],
     weights: NDArray[np.float64],
 ) -> Guesses:
-    """Return the two likeliest labels of each image, by classifiers over vectors (n, d)."""
+    """Return the likeliest labels of images by classifiers, each over vectors (n, d) of its own.
+
+    `weights` add up to 1; of equally likely labels the first by name is taken.
+    """
     names = np.unique(np.concatenate([own.labels for own, _ in parts]))
     columns = [np.searchsorted(names, own.labels) for own, _ in parts]
     first = np.zeros(len(image_ids), dtype=np.int64)
@@ -209,7 +212,7 @@ def _calibrated(
     named = ranking.answers[:, 0] != (unknown or "")
     hidden = np.where(named[:, None], ranking.similarity, -np.inf).astype(np.float32)
     right = ranking.answers[:, 0] == holdout.query_answers
-    individuals = _individuals(collection, unknown)
+    individuals = _individuals(holdout, unknown)
     confidence = calibration.out_of_fold(hidden, right, individuals)
     answered = np.isfinite(hidden[:, 0])
     return _guesses(ranking, confidence), calibration.fit(hidden[answered, 0], right[answered])
@@ -220,17 +223,17 @@ def _guesses(ranking: Ranking, probabilities: Shares) -> Guesses:
     return Guesses(ranking.query_ids, ranking.answers[:, 0], first, second)
 
 
-def _measured(
-    guesses: Guesses, collection: Collection, rule: Rule, unknown: str | None
+def measured(
+    guesses: Guesses, holdout: Holdout, rule: Rule, unknown: str | None
 ) -> tuple[Score | None, Score]:
     """Return how many of the holdout's queries that get a label get theirs, and how many get one.
 
-    Both with a 95 % interval over individuals.
+    The first is None where none gets one. Both with a 95 % interval over individuals.
     """
     ids = guesses.image_ids
     taken = chosen(guesses, rule, unknown)
-    right = (guesses.labels == collection.holdout.query_answers).astype(np.float64)
-    of_query = dict(zip(ids.tolist(), _individuals(collection, unknown).tolist(), strict=True))
+    right = (guesses.labels == holdout.query_answers).astype(np.float64)
+    of_query = dict(zip(ids.tolist(), _individuals(holdout, unknown).tolist(), strict=True))
     coverage = bootstrap.score(Mean(ids, taken.astype(np.float64)), of_query)
     if not taken.any():
         return None, coverage
@@ -250,9 +253,9 @@ def _widened(score: Score, individuals: int) -> Score:
     return replace(score, high=1 - bound) if score.value == 0 else score
 
 
-def _individuals(collection: Collection, unknown: str | None) -> Strings:
+def _individuals(holdout: Holdout, unknown: str | None) -> Strings:
     """Return whom each query shows; one of nobody in particular is alone under its own name."""
-    query = collection.holdout.query
+    query = holdout.query
     assert query.labels is not None  # noqa: S101  taken from labelled images
     return np.where(np.isin(query.labels, ["", unknown or ""]), query.image_ids, query.labels)
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from kitbox import PK, ArcFace, CrossEntropy, Triplet
 from kitbox.network.heads import ArcFaceHead, CrossEntropyHead, TrainedNetwork, TripletHead
 from kitbox.network.network import Network
-from kitbox import PK, ArcFace, CrossEntropy, Triplet
 from tests.photographs import tiny
 
 

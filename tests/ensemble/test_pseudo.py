@@ -1,0 +1,124 @@
+"""Pseudo-labels: several classifiers into one guess, and how right such labels are."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kitbox.ensemble import pseudo
+from kitbox.ensemble.guesses import Guesses, Rule
+from kitbox.network.classifier import Classifier
+from kitbox.records import Holdout, strings
+from tests.circle import image_set
+
+
+def knowing(*labels: str) -> Classifier:
+    """Return a classifier whose probabilities are softmaxes of the vectors themselves."""
+    directions = np.eye(len(labels), dtype=np.float32)[:, None]
+    return Classifier(strings(labels), directions, None, 1.0)
+
+
+def logits(*rows: tuple[float, ...]) -> np.ndarray:
+    """Return vectors whose softmax gives these probabilities."""
+    return np.log(np.array(rows, dtype=np.float32))
+
+
+def test_labels_of_several_classifiers_meet_by_name() -> None:
+    parts = [
+        (knowing("Ahab", "Boo"), logits((0.8, 0.2), (0.4, 0.6))),
+        (knowing("Boo", "Ahab"), logits((0.1, 0.9), (0.9, 0.1))),
+    ]
+    found = pseudo.mixed(strings(["t1", "t2"]), parts, np.array([0.5, 0.5]))
+    assert found.labels.tolist() == ["Ahab", "Boo"]
+    assert found.confidence.tolist() == pytest.approx([0.85, 0.75])
+    assert found.gap.tolist() == pytest.approx([0.7, 0.5])
+
+
+def test_a_label_that_a_classifier_does_not_know_is_unlikely_to_it() -> None:
+    parts = [
+        (knowing("Ahab", "Cid"), logits((0.1, 0.9))),
+        (knowing("Ahab", "Boo"), logits((0.6, 0.4))),
+    ]
+    found = pseudo.mixed(strings(["t1"]), parts, np.array([0.25, 0.75]))
+    # Ahab .25 · .1 + .75 · .6, Boo .75 · .4, Cid .25 · .9
+    assert found.labels.tolist() == ["Ahab"]
+    assert (found.confidence[0], found.second[0]) == pytest.approx((0.475, 0.3))
+
+
+def test_one_label_alone_has_no_second() -> None:
+    found = pseudo.mixed(strings(["t1"]), [(knowing("Ahab"), logits((1.0,)))], np.array([1.0]))
+    assert (found.confidence[0], found.second[0]) == pytest.approx((1, 0))
+
+
+def test_parts_of_the_images_are_taken_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    rows = generator.dirichlet([1, 1, 1], size=7).astype(np.float32)
+    parts = [(knowing("Ahab", "Boo", "Cid"), np.log(rows))]
+    ids = strings([f"t{row}" for row in range(7)])
+    monkeypatch.setattr(pseudo, "_HELD", 6)  # two images at a time
+    found = pseudo.mixed(ids, parts, np.array([1.0]))
+    assert found.labels.tolist() == [("Ahab", "Boo", "Cid")[row] for row in rows.argmax(axis=1)]
+    np.testing.assert_allclose(found.confidence, rows.max(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(found.second, np.sort(rows, axis=1)[:, -2], rtol=1e-5)
+
+
+def asked(*rows: tuple[str, str]) -> Holdout:
+    """Return a holdout from (individual, answer that a scorer expects) of each query."""
+    query = image_set({f"q{number}": label for number, (label, _) in enumerate(rows)})
+    nothing = query.take(np.zeros(len(query), dtype=np.bool_))
+    return Holdout(nothing, query, nothing, strings([answer for _, answer in rows]))
+
+
+def guessed(*rows: tuple[str, float]) -> Guesses:
+    labels, confidence = zip(*rows, strict=True)
+    ids = strings([f"q{number}" for number in range(len(rows))])
+    return Guesses(ids, strings(labels), np.array(confidence), np.zeros(len(rows)))
+
+
+def test_precision_and_coverage_by_hand() -> None:
+    holdout = asked(("Ahab", "Ahab"), ("Boo", "Boo"), ("Zoe", "new_whale"), ("Ahab", "Ahab"))
+    found = guessed(("Ahab", 0.95), ("Cid", 0.8), ("Boo", 0.97), ("Ahab", 0.92))
+    precision, coverage = pseudo.measured(found, holdout, Rule(), "new_whale")
+    assert precision is not None
+    assert (precision.value, precision.queries) == (pytest.approx(2 / 3), 3)
+    assert (coverage.value, coverage.queries) == (3 / 4, 4)
+    # a stranger alone has another answer than its own: 0 of 1 right is possible, as is 2 of 2
+    assert (precision.low, precision.high) == (0, 1)
+
+
+def test_a_rule_that_labels_nothing_has_no_precision() -> None:
+    precision, coverage = pseudo.measured(
+        guessed(("Ahab", 0.5)), asked(("Ahab", "Ahab")), Rule(), None
+    )
+    assert (precision, coverage.value) == (None, 0)
+
+
+def test_labels_that_are_all_right_are_not_sure_to_be_right() -> None:
+    """Of 3 individuals all right: a share of .292 right gives that in 2.5 % of cases."""
+    names = ("Ahab", "Boo", "Cid", "Cid")
+    precision, _ = pseudo.measured(
+        guessed(*((name, 0.95) for name in names)), asked(*((n, n) for n in names)), Rule(), None
+    )
+    assert precision is not None
+    assert precision.low**3 == pytest.approx(0.025)
+    assert (precision.value, precision.high) == (1, 1)
+
+
+labels = st.sampled_from(["Ahab", "Boo", "new_whale"])
+
+
+@given(st.lists(st.tuples(labels, labels, st.integers(0, 10)), min_size=1, max_size=20))
+def test_precision_equals_a_slow_one(rows: list[tuple[str, str, int]]) -> None:
+    rule = Rule(threshold=0.5, per_label=2)
+    found = guessed(*((label, tenths / 10) for _, label, tenths in rows))
+    precision, coverage = pseudo.measured(
+        found, asked(*((true, true) for true, _, _ in rows)), rule, "new_whale"
+    )
+    taken = []
+    for label in ("Ahab", "Boo"):
+        sure = [(-n, f"q{i}", true) for i, (true, mine, n) in enumerate(rows) if mine == label]
+        taken += [true == label for n, _, true in sorted(sure)[:2] if -n > 5]
+    assert coverage.value == pytest.approx(len(taken) / len(rows))
+    if taken:
+        assert precision is not None
+        assert precision.value == pytest.approx(sum(taken) / len(taken))
