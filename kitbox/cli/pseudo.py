@@ -100,6 +100,8 @@ def pseudo(
         )  # fmt: skip
         rows, report = made.rows, _as_json(made)
         _tell(made)
+        if not as_json:
+            _show(made)
     pseudo_labels.write(place.pseudo_labels, rows)
     if as_json:
         told = {"threshold": threshold, "gap": gap, "per_label": rule.per_label}
@@ -181,19 +183,25 @@ def _as_json(made: "Made") -> dict[str, Any]:
 
 
 def _tell(made: "Made") -> None:
-    """Print how many images get a label, and how right such labels are."""
-    from kitbox.cli.terminal import say, table
+    """Say how many images get a label, and how sure networks are of them."""
+    from kitbox.cli.terminal import say
 
     say(f"round {made.round}, by {made.by}, networks that learnt from {made.on}")
     sure = "" if made.expected is None else f", {made.expected:.1%} of them right if taken at word"
     say(f"{len(made.rows)} of {made.asked} test images get a label{sure}")
     if made.rows:
         say(_histogram(list(made.of_label.values())))
+    if made.precision is None:
+        say("no query of the holdout gets a label by this rule; how right they are is not known")
+
+
+def _show(made: "Made") -> None:
+    """Print how right such labels are on the holdout, and how many queries get one."""
+    from kitbox.cli.terminal import table
+
     measured = [("coverage", made.coverage)]
     if made.precision is not None:
         measured.insert(0, ("precision", made.precision))
-    else:
-        say("no query of the holdout gets a label by this rule; how right they are is not known")
     table(
         ("on the holdout", "share", "95 % interval", "queries"),
         [

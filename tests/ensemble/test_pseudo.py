@@ -82,7 +82,7 @@ def test_precision_and_coverage_by_hand() -> None:
     assert precision is not None
     assert (precision.value, precision.queries) == (pytest.approx(2 / 3), 3)
     assert (coverage.value, coverage.queries) == (3 / 4, 4)
-    # a stranger alone has another answer than its own: 0 of 1 right is possible, as is 2 of 2
+    # a resample may hold Ahab alone, who is right twice, or Zoe alone, who never is
     assert (precision.low, precision.high) == (0, 1)
 
 
