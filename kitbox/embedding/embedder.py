@@ -71,7 +71,7 @@ def _ready(checkpoint: Checkpoint, named: NamedPlugin, device: str, form: Form) 
     network = checkpoints.network_of(checkpoint, named)
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(1, 3, *named.plugin.height_width, generator=generator)
-    network.backbone, _ = folding.folded(network.backbone, example)
+    network.backbone, _ = folding.folded(network.backbone, example, network.stages.maps)
     if form == "homogeneous":
         network.register_forward_hook(_with_one)
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
