@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from kitbox.competition.pseudo_labels import PseudoLabel
     from kitbox.competition.settings import Competition
     from kitbox.embedding.embedder import Options
+    from kitbox.ensemble.classified import By
     from kitbox.ensemble.guesses import Rule
-    from kitbox.ensemble.pseudo import By, Made
+    from kitbox.ensemble.pseudo import Made
     from kitbox.images.collection import Collection
     from kitbox.workspace import Workspace
 
@@ -125,7 +126,8 @@ def _made(
 ) -> "Made":
     from kitbox.cli.terminal import follow, say
     from kitbox.ensemble import members
-    from kitbox.ensemble.pseudo import Maker, make, way_of
+    from kitbox.ensemble.classified import way_of
+    from kitbox.ensemble.pseudo import Maker, make
 
     plugins = loaded(names, place)
     scored = members.for_holdout(place, plugins, weights, collection, checkpoint, fold=fold)

@@ -12,7 +12,7 @@ from kitbox.network.checkpoint import Origin
 from kitbox.network.classifier import Classifier
 from kitbox.network.heads import TrainedNetwork
 from kitbox.network.network import Network
-from kitbox.plugin.losses import ArcFace, CrossEntropy, Triplet
+from kitbox.plugin.losses import ArcFace, CosFace, CrossEntropy, Focal, Loss, Triplet
 from kitbox.plugin.sampling import PK
 from kitbox.plugin.settings import Plugin
 from kitbox.records import Checkpoint, strings
@@ -23,11 +23,7 @@ LABELS = ("Ahab", "Boo", "Cid")
 
 def saved(path: Path, plugin: Plugin, epoch: int = 2) -> tuple[TrainedNetwork, Checkpoint]:
     torch.manual_seed(0)
-    # how many images a label has is no matter here; heads ask for it or for the number of labels
-    counts: object = len(LABELS)
-    if "label_counts" in TrainedNetwork.__init__.__annotations__:
-        counts = np.ones(len(LABELS), dtype=np.int64)
-    trained = TrainedNetwork(Network(plugin), plugin, counts)  # type: ignore[arg-type]
+    trained = TrainedNetwork(Network(plugin), plugin, np.ones(len(LABELS), dtype=np.int64))
     settings = plugin.model_dump(mode="json")
     origin = Origin(
         "tiny", settings, plugin.fingerprint, LABELS, epoch, "holdout", "d", "none", 0, "32"
@@ -70,18 +66,18 @@ def test_the_best_of_several_centers_counts() -> None:
     assert found[0].tolist() == pytest.approx([np.e**2 / (np.e**2 + 1), 1 / (np.e**2 + 1)])
 
 
-def test_centers_stand_in_the_file_label_by_label(tmp_path: Path) -> None:
-    plugin = tiny(losses=[ArcFace(centers=2)])
-    trained, _ = saved(tmp_path, tiny(losses=[ArcFace()]))
-    weight = torch.arange(16 * 6, dtype=torch.float32).reshape(16, 6)
-    trained.heads[0].loss.W = torch.nn.Parameter(weight)  # type: ignore[union-attr]
-    origin = Origin(
-        "tiny", plugin.model_dump(mode="json"), "", LABELS, 2, "holdout", "d", "none", 0, "32"
-    )
-    own = classifier.of(checkpoint.save(tmp_path / "two.safetensors", trained, origin))
+@pytest.mark.parametrize("loss", [ArcFace(centers=2, scale=4.0), CosFace(scale=4.0)], ids=repr)
+def test_the_head_itself_says_the_same_without_its_margin(tmp_path: Path, loss: Loss) -> None:
+    trained, kept = saved(tmp_path, tiny(losses=[Focal(), loss], dropout=0.5))
+    own = classifier._read(kept, 1, loss, strings(LABELS))
     assert own is not None
-    expected = normalize(weight.T, dim=1).reshape(3, 2, 16).numpy()
-    np.testing.assert_allclose(own.directions, expected, atol=1e-6)
+    with torch.inference_mode():
+        expected = trained.heads[1].loss.get_logits(EMBEDDINGS).softmax(dim=1)  # type: ignore[union-attr,operator]
+    unit = normalize(EMBEDDINGS).numpy()
+    np.testing.assert_allclose(own.probabilities(unit), expected.numpy(), atol=1e-6)
+    first = classifier.of(kept)
+    assert first is not None
+    assert first.homogeneous  # the linear one goes before that of angles
 
 
 def test_outputs_beyond_the_labels_take_their_share_and_answer_nothing() -> None:
