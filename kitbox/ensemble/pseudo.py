@@ -73,12 +73,15 @@ def make(
 ) -> Generator[Progress, None, Made]:
     """Return pseudo-labels of test images; yields Progress.
 
-    Raises KitboxError where there is no test, and where a member has not the classifier asked for.
+    Raises KitboxError where no test image can be labelled, and where a member has not the
+    classifier asked for.
     """
     test, holdout = collection.test, collection.holdout
     if test is None:
         raise KitboxError("this competition has no test images; set images.test_folder")
     free = test.image_ids[free_images(collection, competition.holdout.near_duplicate_bits)]
+    if not len(free):
+        raise KitboxError("every test image is a labelled one again; there is nobody to label")
     unknown, rule = competition.images.unknown_label, maker.rule
     where = (collection, workspace, options)
     if maker.by == "classifier":
