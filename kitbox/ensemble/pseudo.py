@@ -102,7 +102,7 @@ def make(
 def round_of(members: Sequence[Member]) -> int:
     """Return the round of labels that these networks make: one more than they learnt from."""
     origins = (checkpoints.read_origin(member.checkpoint.path) for member in members)
-    return 1 + max(int(getattr(origin, "pseudo_round", 0)) for origin in origins)
+    return 1 + max(origin.pseudo_round for origin in origins)
 
 
 def _alike(

@@ -67,6 +67,7 @@ def train(
         plugin.seed if options.seed is None else options.seed,
         precision,
         learnt.boxes_digest,
+        learnt.pseudo_digest,
     )
     run = runs.Run(workspace.runs / causes.plugin / causes.key)
     if run.finished and not options.fresh:
@@ -151,7 +152,7 @@ class _Trainer:
             str(training.start),
             training.run.folder,
             judging.view(training, learnt.images).source,
-            notes,
+            (*notes, *learnt.notes),
         )
 
     def _epochs(self, state: State, done: int) -> Generator[Report, None, None]:
@@ -322,6 +323,9 @@ class _Trainer:
             causes.weights,
             causes.seed,
             causes.precision,
+            causes.pseudo,
+            training.lessons.pseudo_round,
+            training.start.plugin,
         )
         checkpoints.save(path, trained, origin)
 
