@@ -15,8 +15,9 @@ def parameter_groups(trained: TrainedNetwork, plugin: Plugin) -> list[Group]:
     """Return an optimiser's groups, each with `params`, `lr` and `weight_decay`.
 
     First the backbone, then neck and heads with the heads' rate, then learned powers and the
-    boundaries of margin losses, which do not decay. With `layer_decay` the backbone has a group for each layer, the last one first: the
-    first group's rate is always the plugin's. What is frozen is in its group all the same.
+    boundaries of margin losses, which do not decay. With `layer_decay` the backbone has a group
+    for each layer, the last one first: the first group's rate is always the plugin's. What is
+    frozen is in its group all the same.
 
     Raises KitboxError for a backbone whose layers are not known.
     """
