@@ -105,7 +105,9 @@ def _ways(plugins: "list[NamedPlugin]") -> "list[Way]":
     from kitbox.network.backbone import pixel_form
 
     return [
-        Way.of(named.plugin, pixel_form(named.plugin.backbone).interpolation) for named in plugins
+        way
+        for named in plugins
+        for way in Way.of_stages(named.plugin, pixel_form(named.plugin.backbone).interpolation)
     ]
 
 

@@ -167,13 +167,16 @@ def _drawn(report: Any) -> tuple[str, int, int, str, str | None]:
                 f"{report.device} in {report.precision}, weights {Path(report.weights).name}"
                 f"{again}; images {report.source}"
             )
-            return "", 0, 0, "", line
+            return "", 0, 0, "", "\n".join((line, *report.notes))
         case "EpochDone":
             line = (
                 f"epoch {report.epoch}: loss {report.loss:.4f}, "
                 f"{report.images_per_second:.0f} images/s, {duration(report.seconds)}"
+                + "".join(f", {name} {value:.3f}" for name, value in report.told.items())
             )
             return "", 0, 0, "", line
+        case "Warned":
+            return "", 0, 0, "", f"warning: {report.text}"
         case "Scored":
             scores = "  ".join(f"{n} {s.value:.4f}" for n, s in report.scores.by_metric.items())
             when = "before training (frozen backbone)" if report.epoch == 0 else "holdout"

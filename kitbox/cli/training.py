@@ -27,6 +27,14 @@ def train(
         str | None,
         typer.Option("--weights", help="FILE, hub, file, package:NAME or none, for the backbone."),
     ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            "--init-from",
+            metavar="NAME",
+            help="Go on from a trained plugin, FOLDER/NAME of another workspace, or a checkpoint.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     devices: Annotated[int, typer.Option("--devices", min=1, help="Processes, a device each.")] = 1,
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines.")] = 1,
@@ -51,11 +59,14 @@ def train(
 
     place, competition = opened(workspace)
     plugins = [discovery.load(name, place) for name in names]
+    if weights is not None and init_from is not None:
+        raise KitboxError("--weights and --init-from both say where to start; give one of them")
     if on == "all" and fold != "1":
         raise KitboxError("--on all learns from every label; it has no --fold")
     options = reports.Options(
         on=on,
         weights=weights,
+        init_from=init_from,
         seed=seed,
         device=device,
         devices=devices,
@@ -67,8 +78,6 @@ def train(
     done = []
     for number, named in product(folds_of(fold, competition), plugins):
         collection = collected(place, competition, number)
-        if named.plugin.pseudo_labels:
-            say(f"{named.name} takes pseudo-labels; there are none, so it learns from labels alone")
         checkpoint = follow(runner.train(named, collection, competition, place, options))
         say(f"{named.name}: trained on {on}, {checkpoint.path}")
         done.append(

@@ -3,8 +3,9 @@
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,18 +14,29 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from kitbox.images import reading, store
 from kitbox.images.augmentation import Augmentation
-from kitbox.images.reading import Pixels
+from kitbox.images.reading import Box, Pixels
 from kitbox.images.store import Way
 from kitbox.records import ImageSet
 from kitbox.workspace import Workspace
 
 
+class Item(NamedTuple):
+    """An image that is asked for: its row, the seed of what chance decides, whether mirrored.
+
+    Without a seed nothing is left to chance: it is not augmented.
+    """
+
+    row: int
+    seed: int | None = None
+    flipped: bool = False
+
+
 class View(Dataset[tuple[Pixels, int]]):
     """What a network sees of each image of a set: (pixels (h, w, 3) uint8, row).
 
-    An item is asked for as a row, or as (row, seed) where it is to be augmented. Unreadable
-    images that were let through (`blank`) are grey. Pixels come from the prepared store where it
-    has them, else from the files: they are the same.
+    An item is asked for as a row, or as an `Item`. Unreadable images that were let through
+    (`blank`) are grey. Pixels come from the prepared store where it has them, else from the
+    files: they are the same.
     """
 
     def __init__(
@@ -37,15 +49,18 @@ class View(Dataset[tuple[Pixels, int]]):
         augmentation: str = "none",
         blank: frozenset[str] = frozenset(),
         workspace: Workspace | None = None,
+        any_of: Mapping[str, Sequence[Box]] | None = None,
     ) -> None:
         """Take the images as they are, or cropped to their boxes with a margin.
 
-        `workspace` is where prepared images are looked for.
+        `workspace` is where prepared images are looked for. Of an image in `any_of` an item with a
+        seed is cropped to any one of these boxes.
         """
         self.images = images
         self.way = Way(height_width, interpolation, crop_margin)
         self.augmentation_name = augmentation
         self.blank = blank
+        self._any_of = any_of or {}
         self.prepared = None if workspace is None else store.find(workspace, images, self.way)
         self._ready = 0
         if self.prepared is not None:
@@ -68,33 +83,42 @@ class View(Dataset[tuple[Pixels, int]]):
         """Whether an item costs no more than a copy: all are prepared, and none is augmented."""
         return self._ready == len(self) and self.augmentation_name == "none"
 
-    def __getitem__(self, item: int | tuple[int, int]) -> tuple[Pixels, int]:
-        row, seed = item if isinstance(item, tuple) else (item, None)
+    def __getitem__(self, item: int | Item) -> tuple[Pixels, int]:
         pixels = np.empty((*self.way.height_width, 3), dtype=np.uint8)
-        self._fill(pixels, row, seed)
-        return pixels, row
+        return pixels, self._fill(pixels, item)
 
-    def __getitems__(self, items: Sequence[int | tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    def __getitems__(self, items: Sequence[int | Item]) -> tuple[Tensor, Tensor]:
         """Return a batch, as `load` gives it; prepared images are copied once, into it."""
         batch = _empty((len(items), *self.way.height_width, 3))
-        rows = []
-        for pixels, item in zip(batch.numpy(), items, strict=True):
-            row, seed = item if isinstance(item, tuple) else (item, None)
-            self._fill(pixels, row, seed)
-            rows.append(row)
+        rows = [self._fill(pixels, item) for pixels, item in zip(batch.numpy(), items, strict=True)]
         return batch, torch.tensor(rows, dtype=torch.int64)
 
-    def _fill(self, pixels: Pixels, row: int, seed: int | None) -> None:
+    def _fill(self, pixels: Pixels, item: int | Item) -> int:
+        """Fill pixels (h, w, 3) with an item; return its row."""
+        row, seed, flipped = Item(*item) if isinstance(item, tuple) else Item(item)
         if str(self.images.image_ids[row]) in self.blank:
             pixels[:] = 128
-            return
-        if self.prepared is None or not self.prepared.read_into(pixels, row):
-            cut = self.way.cut(self.images, row)
-            pixels[:] = reading.read_cuts(self.images.paths[row], [cut])[0]
+            return row
+        self._read(pixels, row, seed)
+        if flipped:
+            pixels[:] = pixels[:, ::-1].copy()
         if seed is not None:
             if self._augmentation is None:  # built in the worker: albumentations is slow to load
                 self._augmentation = Augmentation(self.augmentation_name, self.way.height_width)
             pixels[:] = self._augmentation(pixels, seed)
+        return row
+
+    def _read(self, pixels: Pixels, row: int, seed: int | None) -> None:
+        cut = self.way.cut(self.images, row)
+        boxes = self._any_of.get(str(self.images.image_ids[row])) if cut.box else None
+        if boxes and seed is not None:
+            chosen = boxes[int(np.random.default_rng([seed, 1]).integers(len(boxes)))]
+            if chosen != cut.box:  # not the one that is prepared
+                cut = replace(cut, box=chosen)
+                pixels[:] = reading.read_cuts(self.images.paths[row], [cut])[0]
+                return
+        if self.prepared is None or not self.prepared.read_into(pixels, row):
+            pixels[:] = reading.read_cuts(self.images.paths[row], [cut])[0]
 
 
 def _empty(shape: tuple[int, ...]) -> Tensor:
@@ -111,7 +135,7 @@ def load(
 ) -> DataLoader[Any]:
     """Return a loader of (pixels (n, h, w, 3) uint8, rows (n,) int64) tensors, batch by batch.
 
-    `batches` yields the items of each batch: rows, or (row, seed) pairs.
+    `batches` yields the items of each batch: rows, or `Item`s.
     """
     return DataLoader(
         view,

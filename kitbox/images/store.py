@@ -3,7 +3,7 @@
 import hashlib
 import os
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from kitbox.errors import KitboxError
 from kitbox.files import digest_of
 from kitbox.images import reading
 from kitbox.images.reading import Box, Cut, Pixels
+from kitbox.plugin.phases import side_lengths
 from kitbox.plugin.settings import Plugin
 from kitbox.records import ImageSet, Integers
 from kitbox.workspace import Workspace
@@ -37,6 +38,13 @@ class Way:
         """Return how a plugin sees images, given its backbone's interpolation."""
         margin = plugin.crop_margin if plugin.crop else None
         return cls(plugin.height_width, interpolation, margin)
+
+    @classmethod
+    def of_stages(cls, plugin: Plugin, interpolation: str) -> "list[Way]":
+        """Return how a plugin sees images in any stage of its training, its own way first."""
+        own = cls.of(plugin, interpolation)
+        sizes = [side_lengths(stage.image_size) for stage in plugin.stages if stage.image_size]
+        return list(dict.fromkeys([own, *(replace(own, height_width=size) for size in sizes)]))
 
     def cut(self, images: ImageSet, row: int) -> Cut:
         """Return what is asked of the image of a row."""

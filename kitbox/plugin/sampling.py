@@ -2,12 +2,12 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kitbox.plugin.losses import Positive
 from kitbox.value import Value
 
-Curve = Literal["logistic", "exponential", "linear", "sine", "tanh", "logarithmic"]
+Curve = Literal["logistic", "exponential", "linear", "sine", "tanh", "logarithmic", "constant"]
 
 
 class Shuffled(Value):
@@ -53,12 +53,13 @@ class Hardness(Value):
     of them. A batch is batch_size / 3 anchors, then their positives, then their negatives. The
     negative is the nearest image that is at least d_max − (d_max − d_min)·hardness away, by
     embeddings of the network as it is at the epoch's begin ("current"), or before it learnt
-    anything ("frozen"). Hardness rises up to `threshold` in each of `cycles` over the training.
+    anything ("frozen"). Hardness rises up to `threshold` in each of `cycles` over the training;
+    a "constant" curve is at it throughout: 0 the furthest negatives, 1 the nearest.
     """
 
     kind: Literal["Hardness"] = "Hardness"
     curve: Curve = "logistic"
-    threshold: float = Field(default=0.85, gt=0, le=1)
+    threshold: float = Field(default=0.85, ge=0, le=1)
     growth: Positive = 3.0
     cycles: int = Field(default=1, ge=1)
     mined_on: Literal["current", "frozen"] = "current"
@@ -80,6 +81,14 @@ class Divide(Value):
     every: int = Field(default=2, ge=1)
     whole_from: int | None = Field(default=None, ge=2)
     undivided_from: int | None = Field(default=None, ge=2)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Divide":
+        if self.whole_from and self.undivided_from and self.whole_from > self.undivided_from:
+            raise ValueError(
+                f"whole_from = {self.whole_from} is after undivided_from = {self.undivided_from}"
+            )
+        return self
 
 
 Sampler = Annotated[Shuffled | Balanced | PK | Hardness, Field(discriminator="kind")]

@@ -120,8 +120,12 @@ def lines(
     labels: tuple[str, str],
     steps: bool = False,
     unit: bool = False,
+    marks: Sequence[float] = (),
 ) -> Plot:
-    """Return lines of (name, x, y); `unit` makes the vertical axis run from 0 to 1."""
+    """Return lines of (name, x, y); `unit` makes the vertical axis run from 0 to 1.
+
+    `marks` draws a vertical line at each of these x.
+    """
 
     def paint(axes: Any) -> None:
         for number, (_, x, y) in enumerate(series):
@@ -135,6 +139,8 @@ def lines(
                 marker="o" if len(x) < 40 and not steps else None,
                 markersize=3,
             )
+        for mark in marks:
+            axes.axvline(mark, color=INK, linewidth=1.2)
         if unit:
             axes.set_ylim(0, 1.02)
         axes.set_xlabel(labels[0])

@@ -185,8 +185,10 @@ def _retrained(
 ) -> Generator[reports.Report, None, Checkpoint]:
     """Train anew in a place of its own, so that the recorded checkpoint stays what it is."""
     apart = replace(workspace, made_name=".kitbox/reproduced")
+    begun = "init_from" in entry
     options = reports.Options(
         on=on,
+        init_from=str(_begun_from(workspace, named, entry["weights"])) if begun else None,
         weights=entry["weights"] if entry["weights"] in ("hub", "none") else None,
         seed=entry["seed"],
         precision=entry["precision"],
@@ -196,6 +198,17 @@ def _retrained(
     last = yield from runner.train(named, collection, competition, apart, options)
     best = last.path.with_stem("best")
     return checkpoints.of(best) if entry["which"] == "best" and best.exists() else last
+
+
+def _begun_from(workspace: Workspace, named: NamedPlugin, digest: str) -> Path:
+    """Return the checkpoint that a network went on from, in any run of the workspace."""
+    for file in sorted(workspace.runs.glob("*/*/*.safetensors")):
+        if digest_of_file(file) == digest:
+            return file
+    raise KitboxError(
+        f"{named.name} went on from the checkpoint {digest[:12]}, which is not in "
+        f"{workspace.runs}; copy it there"
+    )
 
 
 def _compare(what: str, recorded: Any, again: Any) -> list[Comparison]:
@@ -230,6 +243,11 @@ def _checkpoint_comparisons(recorded: dict[str, Any], members: list[Member]) -> 
                 f"backbone weights {entry['name']}",
                 entry["weights"],
                 checkpoints.read_origin(member.checkpoint.path).weights,
+            ),
+            Comparison(
+                f"pseudo-labels {entry['name']}",
+                str(entry.get("pseudo_labels")),
+                str(checkpoints.read_origin(member.checkpoint.path).pseudo),
             ),
             Comparison(
                 f"checkpoint {entry['name']}", entry["checkpoint"], member.checkpoint.digest

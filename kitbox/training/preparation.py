@@ -2,6 +2,9 @@
 
 import logging
 import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,57 +13,125 @@ import torch
 from torch.optim import Optimizer
 
 from kitbox.competition.settings import Competition
-from kitbox.errors import KitboxError
+from kitbox.images import loading
 from kitbox.images.collection import Collection
-from kitbox.network import weights
+from kitbox.images.reading import Box
+from kitbox.network import rates, weights
+from kitbox.network.backbone import pixel_form
+from kitbox.network.checkpoint import read_origin
 from kitbox.network.heads import TrainedNetwork
 from kitbox.plugin.settings import Plugin
 from kitbox.records import ImageSet
+from kitbox.training.lessons import Lessons
 from kitbox.training.reports import Options
+from kitbox.training.runs import Causes, Run
 from kitbox.workspace import Workspace
 
 # Names of precisions in lightning-fabric.
 _PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
-def learnable(
-    collection: Collection, competition: Competition, plugin: Plugin, on: str
-) -> ImageSet:
-    """Return the images that a plugin learns from: known labels with enough photographs."""
-    images = collection.labelled if on == "all" else collection.holdout.train
-    assert images.labels is not None  # noqa: S101  labelled images
-    ignored = [competition.images.unknown_label or "", *plugin.ignored_labels]
-    names, counts = np.unique(images.labels, return_counts=True)
-    kept = names[(counts >= plugin.min_images_per_label) & ~np.isin(names, ignored)]
-    known = names[names != (competition.images.unknown_label or "")]
-    if not len(known) and plugin.epochs:
-        raise KitboxError(
-            "no labelled image shows a known individual; there is nothing to learn from"
+@dataclass(frozen=True)
+class Start:
+    """Where the weights come from: the backbone's `source`, and a checkpoint that goes over it."""
+
+    source: str | Path
+    init_from: Path | None = None
+
+    @property
+    def digest(self) -> str:
+        """What names the weights among the causes of a run."""
+        own = weights.source_digest(self.source) if self.init_from is None else ""
+        return own or weights.source_digest(self.init_from or "none")
+
+    @property
+    def plugin(self) -> str | None:
+        """The plugin of the checkpoint that it goes on from."""
+        return None if self.init_from is None else read_origin(self.init_from).plugin
+
+    def __str__(self) -> str:
+        return str(self.init_from or self.source)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training: its plugin, what it learns from, where it is written, and on what it runs."""
+
+    name: str
+    plugin: Plugin
+    lessons: Lessons
+    collection: Collection
+    competition: Competition
+    workspace: Workspace
+    options: Options
+    causes: Causes
+    start: Start
+    run: Run
+    fabric: Any
+
+    @property
+    def precision(self) -> str:
+        """The precision of its arithmetic: "32", "bf16" or "16"."""
+        return self.causes.precision
+
+    @property
+    def seed(self) -> int:
+        """What its chances follow from."""
+        return self.causes.seed
+
+    @property
+    def device(self) -> str:
+        """The kind of its device: "cpu" or "cuda"."""
+        return str(self.fabric.device.type)
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the first of its processes, which alone writes."""
+        return bool(self.fabric.is_global_zero)
+
+    @cached_property
+    def _interpolation(self) -> str:
+        return pixel_form(self.plugin.backbone).interpolation
+
+    def view(
+        self,
+        images: ImageSet,
+        height_width: tuple[int, int],
+        augmentation: str = "none",
+        any_of: Mapping[str, tuple[Box, ...]] | None = None,
+    ) -> loading.View:
+        """Return what the network sees of images at a size."""
+        return loading.View(
+            images,
+            height_width,
+            interpolation=self._interpolation,
+            crop_margin=self.plugin.crop_margin if self.plugin.crop else None,
+            augmentation=augmentation,
+            blank=self.collection.blank,
+            workspace=self.workspace,
+            any_of=any_of,
         )
-    if len(kept) < 2 and plugin.epochs:
-        raise KitboxError(
-            f"{len(kept)} labels have {plugin.min_images_per_label} or more images to learn from; "
-            "lower min_images_per_label"
-        )
-    return images.take(np.isin(images.labels, kept))
+
+    def loader(self, view: loading.View, batches: Iterable[Any]) -> Any:
+        """Return a loader of the batches of a view."""
+        workers = loading.workers(view, self.device, self.options.workers)
+        return loading.load(view, batches, workers=workers, pinned=self.device == "cuda")
 
 
-def weights_source(plugin: Plugin, given: str | None, workspace: Workspace) -> str | Path:
-    """Return "hub", "none", or the file in which the backbone's weights are."""
-    return weights.source(given or plugin.weights, plugin.backbone, workspace.weights)
-
-
-def fabric(device: str, precision: str, options: Options) -> Any:
+def fabric(device: str, precision: str, options: Options, plugin: Plugin) -> Any:
     """Return lightning-fabric over the asked devices; it is not launched yet."""
     from lightning_fabric import Fabric
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells the precision
     several = options.devices * options.nodes > 1
+    # a backbone that is frozen for some epochs has no gradients there
+    partly = any(stage.frozen_backbone for stage in plugin.stages)
+    strategy = "ddp_find_unused_parameters_true" if partly else "ddp"
     return Fabric(
         accelerator=device,
         devices=options.devices,
         num_nodes=options.nodes,
-        strategy="ddp" if several else "auto",
+        strategy=strategy if several else "auto",
         precision=_PRECISIONS[precision],
     )
 
@@ -77,12 +148,7 @@ def seed_everything(seed: int) -> None:
 
 def optimizer(plugin: Plugin, trained: TrainedNetwork) -> Optimizer:
     """Return the optimiser; what does not come with weights (neck, heads) has its own rate."""
-    new = [*trained.network.neck.parameters(), *trained.heads.parameters()]
-    groups = [
-        {"params": list(trained.network.backbone.parameters()), "lr": plugin.learning_rate},
-        {"params": new, "lr": plugin.head_learning_rate or plugin.learning_rate},
-    ]
-    groups = [group for group in groups if group["params"]]
+    groups = [group for group in rates.parameter_groups(trained, plugin) if group["params"]]
     decay = plugin.weight_decay
     match plugin.optimizer:
         case "adam":

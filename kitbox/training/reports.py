@@ -1,6 +1,6 @@
 """What a training may be told, and what it tells while it runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kitbox.records import Progress, Scores
@@ -12,6 +12,7 @@ class Options:
 
     on: str = "holdout"
     weights: str | None = None
+    init_from: str | None = None
     seed: int | None = None
     device: str = "auto"
     devices: int = 1
@@ -25,7 +26,8 @@ class Options:
 class Begun:
     """What is about to be learnt; `epoch` epochs of it are done already.
 
-    `source` is where the pixels of the images come from, in words.
+    `source` is where the pixels of the images come from, in words, and `notes` are sentences on
+    what else it starts from.
     """
 
     plugin: str
@@ -37,6 +39,7 @@ class Begun:
     weights: str
     folder: Path
     source: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Step:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """The means of one epoch."""
+    """The means of one epoch, and what else there is to tell of it by name."""
 
     epoch: int
     loss: float
@@ -63,6 +66,15 @@ class EpochDone:
     learning_rate: float
     images_per_second: float
     seconds: float
+    told: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Warned:
+    """What looks wrong after an epoch, in a sentence."""
+
+    epoch: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -74,4 +86,4 @@ class Scored:
     best: bool
 
 
-Report = Begun | Step | EpochDone | Scored | Progress
+Report = Begun | Step | EpochDone | Warned | Scored | Progress

@@ -1,21 +1,15 @@
 """The common runner: trains any plugin, scores it on the holdout, and goes on where it stopped."""
 
-import io
-import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.optim import Optimizer
 
 from kitbox.competition.settings import Competition
-from kitbox.errors import KitboxError
-from kitbox.files import write_bytes
 from kitbox.images import loading
 from kitbox.images.collection import Collection
 from kitbox.network import checkpoint as checkpoints
@@ -24,17 +18,22 @@ from kitbox.network.checkpoint import Origin
 from kitbox.network.heads import TrainedNetwork
 from kitbox.network.network import Network
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.plugin.settings import Plugin
-from kitbox.records import Checkpoint, Embeddings, ImageSet, Integers, Progress
-from kitbox.scoring import local
-from kitbox.training import preparation, runs
-from kitbox.training.reports import Begun, EpochDone, Options, Report, Scored, Step
-from kitbox.training.samplers import EpochBatches
+from kitbox.records import Checkpoint, Floats
+from kitbox.training import averaging, judging, lessons, preparation, runs, stages, transfer
+from kitbox.training.averaging import Averaged
+from kitbox.training.batches import Batch
+from kitbox.training.collapse import Monitor
+from kitbox.training.planning import Asked, planner
+from kitbox.training.preparation import Start, Training
+from kitbox.training.reports import Begun, EpochDone, Options, Report, Scored, Warned
 from kitbox.training.schedule import Schedule
+from kitbox.training.stages import Phase
+from kitbox.training.state import State
+from kitbox.training.steps import Stepper
 from kitbox.workspace import Workspace
 
-# Images in a batch when nothing is learnt.
-_INFERENCE_BATCH = 64
+# Batches from which averaged weights get the statistics of their batch normalisation.
+_REFRESHING = 50
 
 
 def train(
@@ -55,308 +54,280 @@ def train(
     plugin = named.plugin
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device, training=True)
-    seed = plugin.seed if options.seed is None else options.seed
-    images = preparation.learnable(collection, competition, plugin, options.on)
-    source = preparation.weights_source(plugin, options.weights, workspace)
+    learnt = lessons.gather(collection, competition, plugin, options.on, workspace)
     side = collection.labelled if options.on == "all" else collection.holdout.train
+    data = runs.data_digest(side)
+    start = _start(named, workspace, options, data)
     causes = runs.Causes(
         named.name,
         plugin.fingerprint,
-        runs.data_digest(side),
-        weights.source_digest(source),
+        data,
+        start.digest,
         options.on,
-        seed,
+        plugin.seed if options.seed is None else options.seed,
         precision,
+        learnt.boxes_digest,
+        learnt.pseudo_digest,
     )
     run = runs.Run(workspace.runs / causes.plugin / causes.key)
     if run.finished and not options.fresh:
         return checkpoints.of(run.last)
-    fabric = preparation.fabric(device, precision, options)
+    fabric = preparation.fabric(device, precision, options, plugin)
     fabric.launch()
     # of several processes the first owns the folder; the others read what it has prepared
     with runs.locked(run) if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
             runs.begin(run, causes, fresh=options.fresh)
         fabric.barrier()
-        trainer = _Trainer(
+        training = Training(
             named.name,
             plugin,
-            images,
+            learnt,
             collection,
             competition,
-            causes,
-            run,
-            source,
-            options,
-            fabric,
             workspace,
+            options,
+            causes,
+            start,
+            run,
+            fabric,
         )
-        return (yield from trainer.run_all())
+        return (yield from _Trainer(training).run_all())
+
+
+def _start(named: NamedPlugin, workspace: Workspace, options: Options, data: str) -> Start:
+    """Return where the weights come from; those of another training need no backbone's beside."""
+    if options.init_from is not None:
+        path = transfer.find(options.init_from, workspace, options.on, data)
+        return Start("none", path)
+    plugin = named.plugin
+    return Start(
+        weights.source(options.weights or plugin.weights, plugin.backbone, workspace.weights)
+    )
 
 
 @dataclass
 class _Trainer:
     """One training while it runs."""
 
-    name: str
-    plugin: Plugin
-    images: ImageSet
-    collection: Collection
-    competition: Competition
-    causes: runs.Causes
-    run: runs.Run
-    source: str | Path
-    options: Options
-    fabric: Any
-    workspace: Workspace
-    best: float = field(init=False, default=-1.0)
-
-    def __post_init__(self) -> None:
-        assert self.images.labels is not None  # noqa: S101  learnable images have labels
-        self.precision, self.seed = self.causes.precision, self.causes.seed
-        self.device: str = self.fabric.device.type
-        self.label_map, rows = np.unique(self.images.labels, return_inverse=True)
-        self.label_rows: Integers = rows.astype(np.int64)
+    training: Training
 
     def run_all(self) -> Generator[Report, None, Checkpoint]:
         """Do every epoch that is not done, and return the last checkpoint."""
-        plugin = self.plugin
-        preparation.seed_everything(self.seed)
-        trained = self._build()
-        optimizer = preparation.optimizer(plugin, trained)
-        done = self._restore(trained, optimizer)
-        yield Begun(
-            self.name,
-            len(self.images),
-            len(self.label_map),
-            self.device,
-            self.precision,
-            done,
-            str(self.source),
-            self.run.folder,
-            self._view(self.images).source,
+        training, run = self.training, self.training.run
+        plugin = training.plugin
+        preparation.seed_everything(training.seed)
+        trained, notes = self._build()
+        state = State(
+            trained,
+            preparation.optimizer(plugin, trained),
+            None if plugin.averaging is None else Averaged(trained, plugin.averaging),
+            planner(plugin, training.lessons.label_rows, training.seed),
         )
-        if not done and self.options.on == "holdout":
-            yield from self._score(trained, 0)
+        done = state.restore(run)
+        if training.first:
+            run.forget_after(done or -1)
+        yield self._begun(done, notes)
+        if not done and training.options.on == "holdout":
+            yield from self._score(trained, state, 0)
         if plugin.epochs:
-            yield from self._epochs(trained, optimizer, done)
-        if self._first:
-            self._save(trained, self.run.last, plugin.epochs)
-            self.run.note("finished", epoch=plugin.epochs)
-            self.run.state.unlink(missing_ok=True)
-        self.fabric.barrier()
-        return checkpoints.of(self.run.last)
+            yield from self._epochs(state, done)
+        elif training.first:
+            self._save(trained, run.last, 0)
+        if training.first:
+            run.note("finished", epoch=plugin.epochs)
+            run.state.unlink(missing_ok=True)
+        training.fabric.barrier()
+        return checkpoints.of(run.last)
 
-    @property
-    def _first(self) -> bool:
-        return bool(self.fabric.is_global_zero)
+    def _begun(self, done: int, notes: tuple[str, ...]) -> Begun:
+        training, learnt = self.training, self.training.lessons
+        return Begun(
+            training.name,
+            len(learnt.images),
+            len(learnt.label_map),
+            training.device,
+            training.precision,
+            done,
+            str(training.start),
+            training.run.folder,
+            judging.view(training, learnt.images).source,
+            (*notes, *learnt.notes),
+        )
 
-    def _epochs(
-        self, trained: TrainedNetwork, optimizer: Optimizer, done: int
-    ) -> Generator[Report, None, None]:
-        plugin = self.plugin
-        module, wrapped = self.fabric.setup(trained, optimizer)
-        batches = EpochBatches(
-            self.images.image_ids,
-            self.label_rows,
-            plugin,
-            self.seed,
-            rank=self.fabric.global_rank,
-            world=self.fabric.world_size,
+    def _epochs(self, state: State, done: int) -> Generator[Report, None, None]:
+        training, plugin, fabric = self.training, self.training.plugin, self.training.fabric
+        module, optimizer = fabric.setup(state.trained, state.optimizer)
+        batches = [state.planner.steps(epoch) for epoch in range(1, plugin.epochs + 1)]
+        steps = [-(-count // plugin.accumulate) for count in batches]
+        schedule = Schedule(state.optimizer, plugin, steps, done=sum(steps[:done]))
+        stepper = Stepper(training, state, module, optimizer, schedule, batches)
+        asked = Asked(
+            training.lessons.images.image_ids,
+            training.seed,
+            fabric.global_rank,
+            fabric.world_size,
         )
-        steps = len(batches)
-        schedule = Schedule(
-            optimizer,
-            total=plugin.epochs * steps,
-            warmup=round(plugin.warmup_epochs * steps),
-            final=plugin.final_learning_rate / plugin.learning_rate,
-            done=done * steps,
-        )
-        loader = self._loader(self._view(self.images, plugin.augmentation), batches)
-        writer = _tensorboard(self.run.folder) if self._first else None
-        for epoch in range(done + 1, plugin.epochs + 1):
-            batches.epoch = epoch
-            torch.manual_seed(loading.seed_of(self.seed, epoch, "torch"))
-            report = yield from self._epoch(module, wrapped, schedule, loader, epoch, steps)
-            yield report
-            if self._first:
-                self.run.note("epoch", **vars(report))
-                _write_scalars(writer, report)
-            if self.options.on == "holdout" and (
-                epoch % plugin.score_every == 0 or epoch == plugin.epochs
-            ):
-                for scored in self._score(trained, epoch):
-                    yield scored
-                    if isinstance(scored, Scored) and writer is not None:
-                        for metric, score in scored.scores.by_metric.items():
-                            writer.add_scalar(f"holdout/{metric}", score.value, epoch)
-            if self._first:
-                self._save_state(trained, optimizer, epoch)
-            self.fabric.barrier()
+        writer = _tensorboard(training.run.folder) if training.first else None
+        monitor = self._monitor()
+        for phase in stages.phases(plugin):
+            if phase.last_epoch <= done:
+                continue
+            self._freeze(state, phase)
+            loader = self._loader(phase, asked)
+            for epoch in range(max(phase.first_epoch, done + 1), phase.last_epoch + 1):
+                asked.batches = yield from self._planned(state, epoch)
+                asked.epoch = epoch
+                torch.manual_seed(loading.seed_of(training.seed, epoch, "torch"))
+                report = yield from stepper.run(epoch, asked, loader)
+                yield from self._tell(report, state, monitor, writer)
+                yield from self._judge(state, asked, writer)
+                if training.first:
+                    state.save(training.run, epoch)
+                fabric.barrier()
         if writer is not None:
             writer.close()
 
-    def _epoch(
-        self,
-        module: nn.Module,
-        optimizer: Any,
-        schedule: Schedule,
-        loader: Any,
-        epoch: int,
-        steps: int,
-    ) -> Generator[Report, None, EpochDone]:
-        plugin = self.plugin
-        module.train()
-        began, seen = time.perf_counter(), 0
-        sums: dict[str, float] = {}
-        total = 0.0
-        learning_rate = 0.0
-        for step, (pixels, rows) in enumerate(loader, 1):
-            labels = torch.from_numpy(self.label_rows)[rows]
-            loss, terms = module(
-                pixels.to(self.fabric.device, non_blocking=True), labels.to(self.fabric.device)
-            )
-            value = float(loss.detach())
-            if not np.isfinite(value):
-                raise KitboxError(
-                    f"the loss of {self.name} became {value} at epoch {epoch}, step {step}; lower "
-                    "learning_rate or gradient_clip, or train with --precision 32"
-                )
-            optimizer.zero_grad(set_to_none=True)
-            self.fabric.backward(loss)
-            if plugin.gradient_clip is not None:
-                self.fabric.clip_gradients(
-                    module, optimizer, max_norm=plugin.gradient_clip, error_if_nonfinite=False
-                )
-            learning_rate = optimizer.param_groups[0]["lr"]
-            optimizer.step()
-            schedule.step()
-            total += value
-            for name, term in terms.items():
-                sums[name] = sums.get(name, 0.0) + float(term.detach())
-            seen += len(rows) * self.fabric.world_size
-            speed = seen / (time.perf_counter() - began)
-            left = (plugin.epochs - epoch + 1) * steps - step
-            seconds_left = left * (seen / step) / speed
-            yield Step(epoch, plugin.epochs, step, steps, value, learning_rate, speed, seconds_left)
-        seconds = time.perf_counter() - began
-        means = {name: value / steps for name, value in sums.items()}
-        return EpochDone(epoch, total / steps, means, learning_rate, seen / seconds, seconds)
+    def _freeze(self, state: State, phase: Phase) -> None:
+        """Freeze the backbone in a phase that says so, else let it learn."""
+        state.trained.network.freeze_backbone(phase.frozen_backbone)
+        if state.averaged is not None and state.averaged.model is not None:
+            state.averaged.model.network.freeze_backbone(phase.frozen_backbone)
 
-    def _build(self) -> TrainedNetwork:
-        plugin = self.plugin
-        network = Network(plugin, pretrained=self.source == "hub")
-        if isinstance(self.source, Path):
-            weights.load(network.backbone, self.source)
-        if self.device == "cpu" and self.precision == "bf16":
-            depthwise.quicken(network.backbone)
-        trained = TrainedNetwork(network, plugin, len(self.label_map))
-        trained.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return trained
-
-    def _view(self, images: ImageSet, augmentation: str = "none") -> loading.View:
-        plugin = self.plugin
-        return loading.View(
-            images,
-            plugin.height_width,
-            interpolation=self._interpolation,
-            crop_margin=plugin.crop_margin if plugin.crop else None,
-            augmentation=augmentation,
-            workspace=self.workspace,
+    def _loader(self, phase: Phase, asked: Any) -> Any:
+        training, learnt = self.training, self.training.lessons
+        view = training.view(
+            learnt.images, phase.image_size, training.plugin.augmentation, learnt.any_of
         )
+        return training.loader(view, asked)
 
-    def _loader(self, view: loading.View, batches: Any) -> Any:
-        workers = loading.workers(view, self.device, self.options.workers)
-        return loading.load(view, batches, workers=workers, pinned=self.device == "cuda")
+    def _planned(self, state: State, epoch: int) -> Generator[Report, None, Sequence[Batch]]:
+        """Return the batches of an epoch; the first process makes the vectors they need."""
+        training = self.training
+        needed = state.planner.needs(epoch)
+        vectors: Floats | None = None
+        if needed is not None:
+            if training.first:
+                # the backbone as it came is built again, since a training may have gone on
+                source = self._build()[0] if needed == "frozen" else state.trained
+                vectors = yield from judging.vectors(
+                    training,
+                    source.network,
+                    training.lessons.images,
+                    "embed training images",
+                    pooled=needed != "embedding",
+                )
+            vectors = training.fabric.broadcast(vectors)
+        return state.planner.plan(epoch, vectors)
 
-    @property
-    def _interpolation(self) -> str:
-        from kitbox.network.backbone import pixel_form
+    def _monitor(self) -> Monitor:
+        """Return what watches for a collapse, told of the epochs that are done."""
+        monitor = Monitor(self.training.plugin.losses)
+        for entry in self.training.run.entries():
+            if entry["event"] == "epoch" and "spread" in entry.get("told", {}):
+                monitor.warning(entry["losses"], entry["told"]["spread"])
+        return monitor
 
-        return pixel_form(self.plugin.backbone).interpolation
+    def _tell(
+        self, report: EpochDone, state: State, monitor: Monitor, writer: Any
+    ) -> Generator[Report, None, None]:
+        """Report an epoch, and what looks wrong in it, and write both down."""
+        report = replace(report, told=report.told | state.planner.told())
+        spread = report.told.get("spread")
+        text = None if spread is None else monitor.warning(report.losses, spread)
+        yield report
+        if self.training.first:
+            self.training.run.note("epoch", **vars(report))
+            _write_scalars(writer, report)
+        if text is not None:
+            yield Warned(report.epoch, text)
+            if self.training.first:
+                self.training.run.note("warning", epoch=report.epoch, text=text)
 
-    def _score(self, trained: TrainedNetwork, epoch: int) -> Generator[Report, None, None]:
-        """Score the holdout by the search that everything else uses; the first process does it."""
-        if self._first:
-            images = self.collection.labelled
-            needed = np.isin(
-                images.image_ids,
-                np.union1d(
-                    self.collection.holdout.query.image_ids,
-                    self.collection.holdout.gallery.image_ids,
-                ),
-            )
-            images = images.take(needed)
-            rows = np.arange(len(images))
-            batches = np.split(rows, range(_INFERENCE_BATCH, len(rows), _INFERENCE_BATCH))
-            loader = self._loader(
-                self._view(images), [[int(row) for row in batch] for batch in batches]
-            )
-            parts = []
-            for vectors, _ in inference.unit_vectors(
-                trained.network,
-                loader,
-                device=self.device,
-                precision=self.precision,
-                frozen=epoch == 0,
-            ):
-                parts.append(vectors)
-                done = min(len(parts) * _INFERENCE_BATCH, len(images))
-                yield Progress("embed holdout", done, len(images))
-            embeddings = Embeddings(images.image_ids, np.concatenate(parts))
-            found = local.evaluate(
-                embeddings,
-                self.collection.holdout,
-                self.competition,
-                test_has_groups=self.collection.test_has_groups,
-            )
-            better = epoch > 0 and found.scores.main.value > self.best
+    def _judge(self, state: State, asked: Asked, writer: Any) -> Generator[Report, None, None]:
+        """Score the network where its time has come, and save it after the last epoch."""
+        training, plugin, epoch = self.training, self.training.plugin, asked.epoch
+        ends = epoch == plugin.epochs
+        scores = training.options.on == "holdout" and (epoch % plugin.score_every == 0 or ends)
+        if state.averaged is not None:
+            state.averaged.after_epoch(state.trained, epoch)
+        if not (scores or ends):
+            return
+        judged = self._averaged(state, asked) if training.first else state.trained
+        if scores:
+            for scored in self._score(judged, state, epoch):
+                yield scored
+                if isinstance(scored, Scored) and writer is not None:
+                    for metric, score in scored.scores.by_metric.items():
+                        writer.add_scalar(f"holdout/{metric}", score.value, epoch)
+        if ends and training.first:
+            self._save(judged, training.run.last, epoch)
+
+    def _averaged(self, state: State, asked: Asked) -> TrainedNetwork:
+        """Return the network with averaged weights and statistics that belong to them."""
+        model = None if state.averaged is None else state.averaged.model
+        if model is None:
+            return state.trained
+        training = self.training
+        items = Asked(training.lessons.images.image_ids, training.seed, 0, 1)
+        items.batches, items.epoch = asked.batches[:_REFRESHING], asked.epoch
+        loader = self._loader(stages.at(training.plugin, asked.epoch), items)
+        pixels = (pixels for pixels, _ in loader)
+        averaging.refresh(model.network, pixels, training.device, training.precision)
+        return model
+
+    def _build(self) -> tuple[TrainedNetwork, tuple[str, ...]]:
+        """Return the network with its first weights, and what there is to say of them."""
+        training, plugin = self.training, self.training.plugin
+        source = training.start.source
+        network = Network(plugin, pretrained=source == "hub")
+        if isinstance(source, Path):
+            weights.load(network.backbone, source)
+        if training.device == "cpu" and training.precision == "bf16":
+            depthwise.quicken(network.backbone)
+        learnt = training.lessons
+        # a mirrored image is of an individual of its own, behind all others
+        copies = 2 if plugin.flip_identities else 1
+        trained = TrainedNetwork(network, plugin, np.tile(learnt.counts, copies))
+        notes: tuple[str, ...] = ()
+        if training.start.init_from is not None:
+            notes = transfer.load(trained, learnt.label_map, training.start.init_from)
+        trained.to(training.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return trained, notes
+
+    def _score(
+        self, trained: TrainedNetwork, state: State, epoch: int
+    ) -> Generator[Report, None, None]:
+        """Score the holdout in the first process; keep a network that is the best so far."""
+        training = self.training
+        if training.first:
+            scores = yield from judging.score(training, trained.network, frozen=epoch == 0)
+            better = epoch > 0 and scores.main.value > state.best
             if better:
-                self.best = found.scores.main.value
-                self._save(trained, self.run.best, epoch)
-            self.run.note("score", epoch=epoch, best=better, scores=found.scores.as_json())
-            yield Scored(epoch, found.scores, better)
-        self.fabric.barrier()
+                state.best = scores.main.value
+                self._save(trained, training.run.best, epoch)
+            training.run.note("score", epoch=epoch, best=better, scores=scores.as_json())
+            yield Scored(epoch, scores, better)
+        training.fabric.barrier()
 
     def _save(self, trained: TrainedNetwork, path: Path, epoch: int) -> None:
+        training, causes = self.training, self.training.causes
         origin = Origin(
-            self.name,
-            self.plugin.model_dump(mode="json"),
-            self.plugin.fingerprint,
-            tuple(str(label) for label in self.label_map),
+            training.name,
+            training.plugin.model_dump(mode="json"),
+            training.plugin.fingerprint,
+            tuple(str(label) for label in training.lessons.label_map),
             epoch,
-            self.options.on,
-            self.causes.data,
-            self.causes.weights,
-            self.seed,
-            self.precision,
+            causes.on,
+            causes.data,
+            causes.weights,
+            causes.seed,
+            causes.precision,
+            causes.pseudo,
+            training.lessons.pseudo_round,
+            training.start.plugin,
         )
         checkpoints.save(path, trained, origin)
-
-    def _save_state(self, trained: TrainedNetwork, optimizer: Optimizer, epoch: int) -> None:
-        state = {
-            "trained": trained.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "epoch": epoch,
-            "best": self.best,
-        }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_bytes(self.run.state, buffer.getvalue())
-
-    def _restore(self, trained: TrainedNetwork, optimizer: Optimizer) -> int:
-        """Load the state of the last finished epoch, if there is one; return that epoch."""
-        if not self.run.state.exists():
-            if self._first:
-                self.run.forget_after(-1)
-            return 0
-        state = torch.load(self.run.state, map_location="cpu", weights_only=True)
-        trained.load_state_dict(state["trained"])
-        optimizer.load_state_dict(state["optimizer"])
-        self.best = state["best"]
-        if self._first:
-            self.run.forget_after(state["epoch"])
-        return int(state["epoch"])
 
 
 def _tensorboard(folder: Path) -> Any:
@@ -369,5 +340,5 @@ def _write_scalars(writer: Any, report: EpochDone) -> None:
     writer.add_scalar("train/loss", report.loss, report.epoch)
     writer.add_scalar("train/learning_rate", report.learning_rate, report.epoch)
     writer.add_scalar("train/images_per_second", report.images_per_second, report.epoch)
-    for name, value in report.losses.items():
+    for name, value in (report.losses | report.told).items():
         writer.add_scalar(f"train/{name}", value, report.epoch)

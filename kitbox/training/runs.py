@@ -33,11 +33,13 @@ class Causes:
     on: str  # "holdout" or "all"
     seed: int
     precision: str
+    boxes: str | None = None  # among which a plugin chooses
+    pseudo: str | None = None  # pseudo-labels
 
     @property
     def key(self) -> str:
-        """Twelve hex digits that name the run."""
-        return digest_of(asdict(self))[:12]
+        """Twelve hex digits that name the run; causes that it has not got name nothing."""
+        return digest_of({name: of for name, of in asdict(self).items() if of is not None})[:12]
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,144 @@
 """Which images make up each batch of an epoch."""
 
-from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kitbox.images.loading import seed_of
-from kitbox.plugin.sampling import PK
+from kitbox.errors import KitboxError
+from kitbox.plugin.sampling import PK, Balanced, Hardness, Sampler, Shuffled
 from kitbox.plugin.settings import Plugin
-from kitbox.records import Integers, Strings
+from kitbox.records import Floats, Integers
+from kitbox.training.batches import UNKNOWN, Batch
 
-Batch = list[tuple[int, int]]
+
+class Sampled:
+    """Plans the epochs of a plugin with a Shuffled, Balanced or PK sampler, each by itself.
+
+    Of every batch the `unknown_share` are unknown images, in turn; PK rounds what is left down to
+    whole labels. With `flip_identities` an image is there twice: as it is, and flipped as another
+    individual. Labels with fewer images than the epoch's stage asks for are left out.
+    """
+
+    def __init__(
+        self, labels: Integers, plugin: Plugin, seed: int, mirrored: Integers | None = None
+    ) -> None:
+        """Take images of `labels (n,)`, UNKNOWN for what shows no known individual.
+
+        `mirrored (n,)` are their labels when flipped; None counts on from the largest of `labels`.
+
+        Raises KitboxError where a batch cannot have its unknown images or a stage has one label.
+        """
+        self._plugin, self._seed = plugin, seed
+        self._unknown = np.flatnonzero(labels == UNKNOWN)
+        self._known_share, self._unknown_share = _shares(plugin, len(self._unknown))
+        self._rows = np.flatnonzero(labels != UNKNOWN)
+        self._labels = labels[self._rows]
+        self._flipped = None
+        if plugin.flip_identities:
+            if mirrored is None:
+                mirrored = labels + labels.max(initial=UNKNOWN) + 1
+            self._flipped = np.arange(2 * len(self._rows)) >= len(self._rows)
+            self._labels = np.concatenate([self._labels, mirrored[self._rows]])
+            self._rows = np.tile(self._rows, 2)
+        self._taken = self._by_fewest()
+        self._told: dict[str, float] = {}
+
+    def steps(self, epoch: int) -> int:
+        """Return how many batches an epoch has."""
+        taken = self._taken[fewest(self._plugin, epoch)]
+        return count_batches(self._labels[taken], self._plugin.sampler, self._known_share)
+
+    def needs(self, epoch: int) -> str | None:  # noqa: ARG002
+        """Return None: no vectors."""
+        return None
+
+    def plan(self, epoch: int, vectors: Floats | None) -> list[Batch]:  # noqa: ARG002
+        """Return the batches of an epoch: the same for a seed and an epoch, whatever was before."""
+        generator = np.random.default_rng([self._seed, epoch])
+        taken = self._taken[fewest(self._plugin, epoch)]
+        labels = self._labels[taken]
+        if len(self._taken) > 1:
+            self._told = {"labels": float(len(np.unique(labels)))}
+        drawn = draw(labels, self._plugin.sampler, self._known_share, generator)
+        unknown = _in_turn(self._unknown, self._unknown_share * len(drawn), generator)
+        return [
+            self._batch(taken[places], strangers, generator)
+            for places, strangers in zip(drawn, np.split(unknown, len(drawn)), strict=True)
+        ]
+
+    def told(self) -> dict[str, float]:
+        """Return how many labels were in the last epoch, where stages differ in that."""
+        return self._told
+
+    def state(self) -> dict[str, object]:
+        """Return nothing: no epoch needs another."""
+        return {}
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Take back nothing."""
+
+    def _by_fewest(self) -> dict[int, Integers]:
+        """Return which of the known images are learnt, by the number that a label must have."""
+        _, which, counts = np.unique(self._labels, return_inverse=True, return_counts=True)
+        taken = {}
+        for epoch in range(1, max(self._plugin.epochs, 1) + 1):
+            least = fewest(self._plugin, epoch)
+            enough = int((counts >= least).sum())
+            if enough < 2:
+                raise KitboxError(
+                    f"epoch {epoch} has {enough} of {len(counts)} labels to learn, those with "
+                    f"{least} or more images; lower min_images_per_label"
+                )
+            if least not in taken:
+                taken[least] = np.flatnonzero(counts[which] >= least)
+        return taken
+
+    def _batch(self, places: Integers, unknown: Integers, generator: np.random.Generator) -> Batch:
+        """Return known images at `places`, and then the unknown ones, flipped by chance."""
+        rows = np.concatenate([self._rows[places], unknown])
+        labels = np.concatenate([self._labels[places], np.full(len(unknown), UNKNOWN)])
+        if self._flipped is None:
+            return Batch(rows, labels)
+        by_chance = generator.random(len(unknown)) < 0.5
+        return Batch(rows, labels, np.concatenate([self._flipped[places], by_chance]))
+
+
+def fewest(plugin: Plugin, epoch: int) -> int:
+    """Return how many images a label must have to be learnt in an epoch, counted from 1."""
+    least = plugin.min_images_per_label
+    for stage in plugin.stages:
+        least = stage.min_images_per_label or plugin.min_images_per_label
+        if epoch <= stage.epochs:
+            break
+        epoch -= stage.epochs
+    return least
+
+
+def draw(
+    labels: Integers, sampler: Sampler, batch_size: int, generator: np.random.Generator
+) -> list[Integers]:
+    """Return the batches of an epoch as places in `labels (n,)`, none of which is UNKNOWN."""
+    match sampler:
+        case PK(coverage="full"):
+            return pk(labels, batch_size, sampler.images_per_label, generator)
+        case PK():
+            return pk_random(labels, batch_size, sampler.images_per_label, generator)
+        case Balanced():
+            return balanced(labels, batch_size, sampler.power, generator)
+        case Shuffled():
+            return shuffled(len(labels), batch_size, generator)
+        case Hardness():
+            raise TypeError("Hardness is a sequence of triplets, which needs embeddings")
+
+
+def count_batches(labels: Integers, sampler: Sampler, batch_size: int) -> int:
+    """Return how many batches `draw` gives."""
+    if not isinstance(sampler, PK):
+        return max(len(labels) // batch_size, 1)
+    if sampler.coverage == "full":
+        return pk_batches(labels, batch_size, sampler.images_per_label)
+    return _pk_random_batches(labels, batch_size, sampler.images_per_label)
 
 
 def shuffled(count: int, batch_size: int, generator: np.random.Generator) -> list[Integers]:
@@ -23,6 +152,27 @@ def shuffled(count: int, batch_size: int, generator: np.random.Generator) -> lis
     return np.split(order, range(batch_size, len(order), batch_size))
 
 
+def balanced(
+    labels: Integers, batch_size: int, power: float, generator: np.random.Generator
+) -> list[Integers]:
+    """Return as many batches as `shuffled`, of images drawn as often as n^−power says.
+
+    n is how many images the image's label has. A label that is due x times in the epoch comes ⌊x⌋
+    or ⌈x⌉ times, and none of its images again before all the others came.
+    """
+    rows_of = _rows_of_labels(labels)
+    size = min(batch_size, len(labels))
+    due = np.array([len(rows) for rows in rows_of]) ** (1.0 - power)
+    due *= len(labels) // size * size / due.sum()
+    times = _whole(due, generator)
+    order = generator.permutation(
+        np.concatenate(
+            [_in_turn(rows, count, generator) for rows, count in zip(rows_of, times, strict=True)]
+        )
+    )
+    return np.split(order, range(size, len(order), size))
+
+
 def pk(
     labels: Integers, batch_size: int, images_per_label: int, generator: np.random.Generator
 ) -> list[Integers]:
@@ -33,7 +183,7 @@ def pk(
     gets two of them. Batches that are short of a group take one of any other label. The idea of
     full coverage is the GDSC 2020 solution's; there labels were covered, images were not.
     """
-    rows_of = [np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)]
+    rows_of = _rows_of_labels(labels)
     per_batch = min(batch_size // images_per_label, len(rows_of))
     groups = [
         (label, group)
@@ -45,10 +195,10 @@ def pk(
     for place in range(count):
         dealt = groups[place::count]
         present = {label for label, _ in dealt}
-        others = [label for label in generator.permutation(len(rows_of)) if label not in present]
+        others = (label for label in generator.permutation(len(rows_of)) if label not in present)
         dealt += [
             (label, _groups(rows_of[label], images_per_label, generator)[0])
-            for label in others[: per_batch - len(dealt)]
+            for label in islice(others, per_batch - len(dealt))
         ]
         batches.append(np.concatenate([group for _, group in dealt]))
     return [batches[i] for i in generator.permutation(count)]
@@ -56,53 +206,30 @@ def pk(
 
 def pk_batches(labels: Integers, batch_size: int, images_per_label: int) -> int:
     """Return how many batches an epoch of `pk` has: enough for all groups and the largest label."""
-    groups = -(-np.bincount(labels) // images_per_label)
+    _, counts = np.unique(labels, return_counts=True)
+    groups = -(-counts // images_per_label)
     per_batch = min(batch_size // images_per_label, len(groups))
     return int(max(-(-groups.sum() // per_batch), groups.max()))
 
 
-class EpochBatches:
-    """The batches of the current `epoch`, each a list of (row, augmentation seed).
+def pk_random(
+    labels: Integers, batch_size: int, images_per_label: int, generator: np.random.Generator
+) -> list[Integers]:
+    """Return batches of P distinct labels × K images by chance, as many images as there are.
 
-    The same on every machine and for any number of workers; of several processes each takes its
-    share of every batch.
+    A label with fewer than K images repeats them.
     """
-
-    def __init__(
-        self,
-        image_ids: Strings,
-        labels: Integers,
-        plugin: Plugin,
-        seed: int,
-        *,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        """Sample `labels (n,)`, rows of the label map, as the plugin's sampler says."""
-        self.epoch, self._seed = 0, seed
-        self._image_ids, self._labels, self._plugin = image_ids, labels, plugin
-        self._rank, self._world = rank, world
-
-    def __len__(self) -> int:
-        sampler, size = self._plugin.sampler, self._plugin.batch_size
-        if isinstance(sampler, PK):
-            return pk_batches(self._labels, size, sampler.images_per_label)
-        return max(len(self._labels) // size, 1)
-
-    def __iter__(self) -> Iterator[Batch]:
-        plugin = self._plugin
-        generator = np.random.default_rng([self._seed, self.epoch])
-        if isinstance(plugin.sampler, PK):
-            batches = pk(
-                self._labels, plugin.batch_size, plugin.sampler.images_per_label, generator
-            )
-        else:
-            batches = shuffled(len(self._labels), plugin.batch_size, generator)
-        for batch in batches:
-            yield [
-                (int(row), seed_of(self._seed, self.epoch * 4096 + copy, self._image_ids[row]))
-                for copy, row in list(enumerate(batch))[self._rank :: self._world]
+    rows_of = _rows_of_labels(labels)
+    per_batch = min(batch_size // images_per_label, len(rows_of))
+    return [
+        np.concatenate(
+            [
+                _in_turn(rows_of[label], images_per_label, generator)
+                for label in generator.choice(len(rows_of), per_batch, replace=False)
             ]
+        )
+        for _ in range(_pk_random_batches(labels, batch_size, images_per_label))
+    ]
 
 
 def _groups(rows: Integers, size: int, generator: np.random.Generator) -> list[Integers]:
@@ -113,3 +240,54 @@ def _groups(rows: Integers, size: int, generator: np.random.Generator) -> list[I
         whole = np.tile(generator.permutation(rows), -(-short // len(rows)))
         order = np.concatenate([order, whole[:short]])
     return np.split(order, range(size, len(order), size))
+
+
+def _rows_of_labels(labels: Integers) -> list[Integers]:
+    """Return the rows of each label that occurs, both rising."""
+    _, counts = np.unique(labels, return_counts=True)
+    return np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
+
+
+def _pk_random_batches(labels: Integers, batch_size: int, images_per_label: int) -> int:
+    per_batch = min(batch_size // images_per_label, len(np.unique(labels)))
+    return -(-len(labels) // (per_batch * images_per_label))
+
+
+def _in_turn(rows: Integers, count: int, generator: np.random.Generator) -> Integers:
+    """Return `count` rows by chance, none of them again before all the others came."""
+    rounds = -(-count // len(rows)) if count else 0
+    order = [generator.permutation(rows) for _ in range(rounds)]
+    return np.concatenate([rows[:0], *order])[:count]
+
+
+def _whole(due: NDArray[np.float64], generator: np.random.Generator) -> Integers:
+    """Round numbers up or down by chance, to the same sum and the same means.
+
+    Systematic sampling: the numbers are laid end to end in random order, and each is the count of
+    a comb's teeth, one apart, that it covers.
+    """
+    order = generator.permutation(len(due))
+    ends = np.floor(np.cumsum(due[order]) + generator.random()).astype(np.int64)
+    ends[-1] = round(due.sum())  # rounding errors must not lose one
+    whole = np.empty_like(ends)
+    whole[order] = np.diff(ends, prepend=0)
+    return whole
+
+
+def _shares(plugin: Plugin, unknown_total: int) -> tuple[int, int]:
+    """Return how many known and how many unknown images a batch has."""
+    sampler, size = plugin.sampler, plugin.batch_size
+    unknown = round(plugin.unknown_share * size)
+    group = sampler.images_per_label if isinstance(sampler, PK) else 1
+    known = (size - unknown) // group * group
+    where = f"unknown_share = {plugin.unknown_share} of batch_size = {size}"
+    if plugin.unknown_share and not unknown_total:
+        raise KitboxError(
+            f"unknown_share = {plugin.unknown_share}, but there are no images of unknown "
+            "individuals to learn from; set it to 0"
+        )
+    if plugin.unknown_share and not unknown:
+        raise KitboxError(f"{where} is less than half an image; raise either")
+    if known < 2 * group:
+        raise KitboxError(f"{where} leaves no room for two known individuals; lower unknown_share")
+    return known, unknown

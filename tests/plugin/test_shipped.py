@@ -9,7 +9,7 @@ from kitbox.network.heads import TrainedNetwork
 from kitbox.network.network import Network
 from kitbox.plugin import discovery
 from kitbox.training import preparation
-from kitbox.training.samplers import EpochBatches
+from kitbox.training.planning import planner
 from tests.photographs import TINY
 
 NAMES = discovery.names(None)
@@ -17,24 +17,24 @@ NAMES = discovery.names(None)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_plugin_takes_a_step_and_gives_unit_rows(name: str) -> None:
-    plugin = discovery.load(name, None).plugin.model_copy(
-        update={"backbone": TINY, "image_size": 32, "batch_size": 8}
-    )
+    plugin = discovery.load(name, None).plugin
+    shrunk = {"backbone": TINY, "image_size": 32, "batch_size": 12, "pooled_maps": ()}
+    plugin = plugin.model_copy(update=shrunk)
     labels = np.repeat(np.arange(6), 4)
-    ids = np.array([f"{i}.jpg" for i in range(len(labels))])
-    batch = next(iter(EpochBatches(ids, labels, plugin, plugin.seed)))
-    rows = torch.tensor([row for row, _ in batch])
+    plan = planner(plugin, labels, plugin.seed)
+    vectors = np.eye(len(labels), dtype=np.float32)
+    batch = plan.plan(1, vectors if plan.needs(1) else None)[0]
     torch.manual_seed(0)
-    trained = TrainedNetwork(Network(plugin), plugin, 6).train()
-    pixels = torch.randint(0, 256, (len(rows), 32, 32, 3), dtype=torch.uint8)
+    trained = TrainedNetwork(Network(plugin), plugin, np.bincount(labels)).train()
+    pixels = torch.randint(0, 256, (len(batch), 32, 32, 3), dtype=torch.uint8)
     before = [parameter.detach().clone() for parameter in trained.parameters()]
-    loss, terms = trained(pixels, torch.from_numpy(labels)[rows])
-    assert set(terms) == {loss.kind for loss in plugin.losses}
+    loss, terms = trained(pixels, torch.from_numpy(batch.labels), batch.learner)
+    assert {loss.kind for loss in plugin.losses} <= set(terms)
     loss.backward()
     preparation.optimizer(plugin, trained).step()
     moved = [bool((a != b).any()) for a, b in zip(before, trained.parameters(), strict=True)]
     assert all(moved)
-    batches = [(pixels, torch.arange(len(rows)))]
+    batches = [(pixels, torch.arange(len(batch)))]
     vectors, _ = next(
         inference.unit_vectors(trained.network, batches, device="cpu", precision="32")
     )

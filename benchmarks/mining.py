@@ -1,0 +1,52 @@
+"""How long does an epoch's mining of triplets by hardness take?
+
+    python benchmarks/mining.py [--images 25000] [--dim 512] [--individuals 5000] [--times 5]
+
+Random unit vectors; each individual that has two photographs is an anchor once, against all other
+photographs. Prints seconds, the median and the spread of some runs, and the peak of memory.
+"""
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import time
+
+import numpy as np
+
+import kitbox
+from kitbox.training.sequencing import mine
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=25_000)
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--individuals", type=int, default=5_000)
+    parser.add_argument("--times", type=int, default=5)
+    given = parser.parse_args()
+    generator = np.random.default_rng(0)
+    vectors = generator.standard_normal((given.images, given.dim), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels = generator.integers(given.individuals, size=given.images)
+    anchors = int((np.bincount(labels) > 1).sum())
+    asked = np.linspace(0, 1, anchors)
+    print(
+        f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
+        f"numpy {np.__version__}, kitbox {kitbox.__version__}"
+    )
+    seconds = []
+    for _ in range(given.times):
+        began = time.perf_counter()
+        mine(vectors, labels, asked, generator)
+        seconds.append(time.perf_counter() - began)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(
+        f"{anchors} anchors among {given.images} x {given.dim}: {statistics.median(seconds):.2f} s "
+        f"[{min(seconds):.2f}, {max(seconds):.2f}], {peak:.2f} GiB in all"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Tells when a training on pairs or triplets has collapsed: all embeddings in one place."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from kitbox.plugin.losses import Contrastive, Loss, Margin, Triplet
+
+# A loss within 5 % of where it stands in a collapse, for three epochs: one or two may be chance.
+_NEAR = 0.05
+_EPOCHS = 3
+# Embeddings of different individuals are about √2 apart. What lost four fifths of its spread, or
+# is within 3 degrees of each other (0.05), tells no individuals apart.
+_FALLEN = 0.2
+_TOGETHER = 0.05
+
+
+class Monitor:
+    """Follows the losses that compare embeddings with each other, epoch by epoch.
+
+    What it says follows from what it was told: to go on with a training, tell it the epochs that
+    were done once more.
+    """
+
+    def __init__(self, losses: Sequence[Loss]) -> None:
+        """Follow those of a plugin's losses that can collapse."""
+        self._collapsed_at: dict[str, float | None] = {}
+        for loss in losses:
+            if isinstance(loss, Triplet | Margin | Contrastive):
+                before = self._collapsed_at.get(loss.kind, 0.0)
+                own = collapsed_at(loss)
+                both = None if before is None or own is None else before + own
+                self._collapsed_at[loss.kind] = both
+        self._most, self._epochs, self._said = 0.0, 0, False
+
+    def warning(self, terms: Mapping[str, float], spread: float) -> str | None:
+        """Return what to say after an epoch, once for each collapse, or None.
+
+        `terms` are the mean losses of the epoch by kind, without their weights; `spread` is the
+        mean Euclidean distance between the embeddings of a batch.
+        """
+        self._most = max(self._most, spread)
+        near = spread < max(_FALLEN * self._most, _TOGETHER)
+        fallen = [
+            kind for kind, at in self._collapsed_at.items() if near and _stands(terms[kind], at)
+        ]
+        self._epochs = self._epochs + 1 if fallen else 0
+        self._said = self._said and bool(fallen)
+        if self._epochs < _EPOCHS or self._said:
+            return None
+        self._said = True
+        stands = ", ".join(f"{kind} stands at {terms[kind]:.3g}" for kind in fallen)
+        return (
+            f"the embeddings have collapsed: {stands} for {_EPOCHS} epochs, and a batch's "
+            f"embeddings are {spread:.2g} apart, {self._most:.2g} at most so far; lower "
+            "learning_rate, or begin with easier negatives"
+        )
+
+
+def collapsed_at(loss: Triplet | Margin | Contrastive) -> float | None:
+    """Return the value of a loss whose embeddings are all the same, None where that varies.
+
+    A triplet loss is then its margin, or ln 2 where it is soft; a contrastive one what its
+    negatives lack. A margin loss depends on what β is by then, and on which negatives are left.
+    """
+    match loss:
+        case Triplet():
+            return math.log(2) if loss.margin == "soft" else loss.margin
+        case Contrastive():
+            return loss.negative_margin
+        case Margin():
+            return None
+
+
+def _stands(value: float, collapsed_at: float | None) -> bool:
+    """Return whether a loss stands where it does in a collapse; 0 where no pair is left to mine."""
+    return collapsed_at is None or value == 0 or abs(value - collapsed_at) <= _NEAR * collapsed_at

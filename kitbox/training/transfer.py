@@ -1,0 +1,108 @@
+"""Starts a training from the checkpoint of another one, and says what was taken of it."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from kitbox import workspace as workspaces
+from kitbox.errors import KitboxError
+from kitbox.network import checkpoint as checkpoints
+from kitbox.network.checkpoint import Origin
+from kitbox.network.heads import TrainedNetwork
+from kitbox.plugin import discovery
+from kitbox.records import Strings
+from kitbox.training import runs
+from kitbox.workspace import Workspace
+
+
+def find(given: str, workspace: Workspace, on: str, data: str) -> Path:
+    """Return the checkpoint that `given` names: a file, a plugin, or FOLDER/NAME elsewhere.
+
+    Of a plugin it is the last of its newest finished run, on the same side if there is one.
+    Raises KitboxError for a plugin that is not trained, and for a network of this workspace that
+    has seen images of the holdout that `data`, the digest of the training images, leaves out.
+    """
+    if Path(given).is_file():
+        path = Path(given).resolve()
+        inside = path.is_relative_to(workspace.runs.resolve())
+    else:
+        folder, _, name = given.rpartition("/")
+        place = workspaces.find(Path(folder)) if folder else workspace
+        named = discovery.load(name, place)
+        newest = runs.newest(place, named, on) or runs.newest(place, named, _other(on))
+        if newest is None:
+            where = f" in {folder}" if folder else ""
+            raise KitboxError(
+                f"--init-from {given}: {name} is not trained{where}; run 'kitbox train {name}' "
+                "there, or give a checkpoint file"
+            )
+        path, inside = newest.path, place.root == workspace.root
+    origin = checkpoints.read_origin(path)
+    if inside and on == "holdout" and origin.data != data:
+        raise KitboxError(
+            f"--init-from {given}: that network learnt from other images of this competition than "
+            "this training may, so it may have seen the holdout; name one trained on the same "
+            "fold, or train with --on all"
+        )
+    return path
+
+
+def _other(on: str) -> str:
+    return "holdout" if on == "all" else "all"
+
+
+def load(trained: TrainedNetwork, label_map: Strings, path: Path) -> tuple[str, ...]:
+    """Load a checkpoint into a network as far as it fits; return sentences on what was taken.
+
+    The backbone is taken whole. A neck of another shape, and heads of other labels or losses, stay
+    new. Raises KitboxError for a checkpoint of another backbone.
+    """
+    origin = checkpoints.read_origin(path)
+    backbone = origin.settings["backbone"]
+    if backbone != trained.network.backbone_name:
+        raise KitboxError(
+            f"--init-from: {path} has the backbone {backbone}, the plugin "
+            f"{trained.network.backbone_name}; name a network of the same backbone"
+        )
+    given, wanted = load_file(path), trained.state_dict()
+    same_labels = origin.labels == tuple(str(label) for label in label_map)
+    taken: dict[str, torch.Tensor] = {}
+    new: dict[str, list[str]] = {"neck": [], "heads": []}
+    for name, tensor in wanted.items():
+        head = name.startswith("heads.")
+        fits = name in given and given[name].shape == tensor.shape and (same_labels or not head)
+        if fits:
+            taken[name] = given[name]
+        elif name.startswith("network.backbone."):
+            raise KitboxError(f"--init-from: {path} does not fit {backbone} at {name}")
+        else:
+            new["heads" if head else "neck"].append(name)
+    trained.load_state_dict(wanted | taken)
+    return tuple(_sentences(path, origin, label_map, len(taken), len(wanted), new))
+
+
+def _sentences(
+    path: Path,
+    origin: Origin,
+    label_map: Strings,
+    taken: int,
+    wanted: int,
+    new: dict[str, list[str]],
+) -> list[str]:
+    said = [f"starts from {origin.plugin} ({path}): {taken} of {wanted} tensors"]
+    if new["neck"]:
+        said.append(f"its neck does not fit and is new: {', '.join(new['neck'])}")
+    shared = len(set(origin.labels) & {str(label) for label in label_map})
+    if new["heads"]:
+        said.append(
+            f"the heads are new: {shared} of {len(label_map)} labels are its own"
+            if origin.labels != tuple(label_map.tolist())
+            else f"the heads are new: it has none that fit {', '.join(new['heads'])}"
+        )
+    if shared and origin.on == "all":
+        said.append(
+            f"it learnt from all images of {shared} labels that are here too: where these are the "
+            "same photographs, the local score is too good"
+        )
+    return said

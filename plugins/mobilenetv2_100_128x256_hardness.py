@@ -1,0 +1,25 @@
+"""MobileNetV2 at 128x256 px on triplets whose negatives become harder, in two cycles.
+
+After Sigmoid-Triplet-Sequencer; docs/recipes/hardness.md says what was done there. An epoch of 16
+triplets a step and one pass over the individuals costs, with its mining, about what one of
+mobilenetv2_100_128x256 does. Weights as there.
+"""
+
+from kitbox import Hardness, Plugin, Triplet
+
+plugin = Plugin(
+    backbone="mobilenetv2_100",
+    image_size=(128, 256),
+    weights="file",
+    pooling="gem",
+    embedding_dim=512,
+    losses=(Triplet(margin=0.2, mining="sequence"),),
+    sampler=Hardness(curve="logistic", cycles=2),
+    augmentation="light",
+    epochs=10,
+    batch_size=48,
+    learning_rate=1e-3,
+    head_learning_rate=1e-2,  # the neck starts from random weights
+    weight_decay=1e-2,
+    score_every=5,
+)
