@@ -10,6 +10,9 @@ from typer.testing import CliRunner, Result
 
 from kitbox.cli.app import app
 from kitbox.ensemble.ways import Way
+from kitbox.records import Scores
+from kitbox.scoring import telling
+from kitbox.scoring.local import LocalScore
 from kitbox.training import classifier
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, write_plugin
@@ -81,6 +84,16 @@ def test_a_learned_new_label_is_told_with_what_it_is_worth(place: Workspace) -> 
     assert "are told from known ones with an area under the ROC curve of " in shown
     evidence = told(place, "score", "plain", "--new-label", "learned")["threshold"]["new_label"]
     assert evidence["auc"]["queries"] == evidence["auc_of_similarity"]["queries"]
+
+
+def test_folds_tell_each_what_its_learned_new_label_is_worth() -> None:
+    area = {"value": 0.75, "low": 0.5, "high": 1.0, "queries": 9}
+    fold = {"rule": "fixed", "new_label": {"auc": area, "auc_of_similarity": area}}
+    evidence = {"rule": "fixed", "folds": [fold, fold]}
+    told_of = telling.threshold(LocalScore(Scores(), {}, {"": 0.5}, evidence, {}))
+    assert told_of[0] == "threshold: chance 0.5000 (fixed)"
+    assert told_of[1] == told_of[2]
+    assert told_of[1].endswith("by the first similarity alone of 0.750 [0.500, 1.000]")
 
 
 @pytest.mark.parametrize(
