@@ -24,6 +24,7 @@ from kitbox.cli import (
     report,
     results,
     submissions,
+    sweep,
     training,
 )
 from kitbox.errors import KitboxError
@@ -51,6 +52,7 @@ boxes.app.command("detect")(detection.detect)
 data.command("holdout")(holdout.holdout)
 data.command("prepare")(preparing.prepare)
 app.command("train")(training.train)
+app.command("sweep")(sweep.sweep)
 app.command("embed")(training.embed)
 app.command("score")(results.score)
 app.command("compare")(results.compare)
