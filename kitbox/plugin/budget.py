@@ -32,7 +32,9 @@ class Budget:
         if self.minutes is not None:
             minutes = as_name(float(self.minutes))
             return f"Budget: as many epochs as fit into {minutes} minutes, by a few timed steps"
-        return "Budget: its own epochs" if self.epochs is None else f"Budget: {self.epochs} epochs"
+        if self.epochs is None:
+            return "Budget: its own epochs"
+        return f"Budget: {self.epochs} epoch{'s' if self.epochs > 1 else ''}"
 
 
 def lasting(plugin: Plugin, epochs: int) -> Plugin:

@@ -50,7 +50,10 @@ def axis(base: Plugin, setting: str, text: str) -> list[Any]:
     parts = wording.several(text)
     if not all(parts):
         raise KitboxError(f"{setting} = '{text}' names nothing at one of its commas")
-    return [getattr(base, setting) if part == OWN else read(part) for part in parts]
+    own = getattr(base, setting)
+    values = [own if part == OWN else read(part) for part in parts]
+    # 64 and 64x64 are one size, and a plugin of either is the same
+    return [own if setting == "image_size" and _is_size(base, of) else of for of in values]
 
 
 def combine(
@@ -190,6 +193,10 @@ def _name(base: NamedPlugin, plugin: Plugin, differs: Mapping[str, Any], budget:
 
 def _stem(plugin: Plugin) -> str:
     return f"{plugin.backbone.rpartition('/')[2]}_{plugin.pixels}"
+
+
+def _is_size(plugin: Plugin, size: Any) -> bool:
+    return plugin.height_width in (size, (size, size))
 
 
 def _other_name(one: Derived) -> str:

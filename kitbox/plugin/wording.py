@@ -44,7 +44,8 @@ def value(text: str) -> Any:
     that a value does not take.
     """
     if size := _SIZE.fullmatch(text):
-        return int(size[1]), int(size[2])
+        height, width = int(size[1]), int(size[2])
+        return height if height == width else (height, width)
     try:
         return _value(ast.parse(text, mode="eval").body, text)
     except (SyntaxError, ValueError):  # 'package:NAME', for one
