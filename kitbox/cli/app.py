@@ -21,6 +21,7 @@ from kitbox.cli import (
     look,
     plugins,
     preparing,
+    pseudo,
     report,
     results,
     submissions,
@@ -54,6 +55,7 @@ data.command("prepare")(preparing.prepare)
 app.command("train")(training.train)
 app.command("sweep")(sweep.sweep)
 app.command("embed")(training.embed)
+app.command("pseudo")(pseudo.pseudo)
 app.command("score")(results.score)
 app.command("compare")(results.compare)
 app.command("ensemble")(ensemble.ensemble)

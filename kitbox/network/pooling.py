@@ -1,5 +1,6 @@
 """From maps to one vector: the mean or the power mean over the places of each map."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -46,11 +47,9 @@ def power_mean(maps: Tensor, power: float | Tensor) -> Tensor:
     maps = maps.clamp(min=_LEAST)
     if isinstance(power, float) and power <= _PLAIN_POWER:
         return maps.pow(power).mean((2, 3)).pow(1 / power)
-    # In units of the largest value no power runs out of float32. The mean does not depend on the
-    # unit, so that its gradient needs no part of it either.
-    unit = maps.detach().amax((2, 3), keepdim=True)
-    mean = (maps / unit).pow(power).mean((2, 3)).pow(1 / power)
-    return mean * unit.flatten(1)
+    # The same by logarithms, where no power runs out of float32.
+    places = maps.shape[2] * maps.shape[3]
+    return ((torch.logsumexp(power * maps.log(), (2, 3)) - math.log(places)) / power).exp()
 
 
 def _at_least_one(power: Tensor) -> Tensor:

@@ -14,9 +14,10 @@ Group = dict[str, Any]
 def parameter_groups(trained: TrainedNetwork, plugin: Plugin) -> list[Group]:
     """Return an optimiser's groups, each with `params`, `lr` and `weight_decay`.
 
-    First the backbone, then neck and heads with the heads' rate, then learned powers, which do not
-    decay. With `layer_decay` the backbone has a group for each layer, the last one first: the
-    first group's rate is always the plugin's. What is frozen is in its group all the same.
+    First the backbone, then neck and heads with the heads' rate, then learned powers and the
+    boundaries of margin losses, which do not decay. With `layer_decay` the backbone has a group
+    for each layer, the last one first: the first group's rate is always the plugin's. What is
+    frozen is in its group all the same.
 
     Raises KitboxError for a backbone whose layers are not known.
     """
@@ -26,10 +27,13 @@ def parameter_groups(trained: TrainedNetwork, plugin: Plugin) -> list[Group]:
         {"params": parameters, "lr": plugin.learning_rate * scale, "weight_decay": decay}
         for parameters, scale in _layers(trained, plugin)
     ]
-    new = [*network.neck.parameters(), *trained.heads.parameters()]
+    heads = dict(trained.heads.named_parameters())
+    betas = [parameter for name, parameter in heads.items() if name.endswith(".beta")]
+    others = [parameter for name, parameter in heads.items() if not name.endswith(".beta")]
+    new = [*network.neck.parameters(), *others]
     groups.append({"params": new, "lr": head_rate, "weight_decay": decay})
-    powers = list(network.pooling.parameters())
-    groups.append({"params": powers, "lr": head_rate, "weight_decay": 0.0})
+    kept = [*network.pooling.parameters(), *betas]
+    groups.append({"params": kept, "lr": head_rate, "weight_decay": 0.0})
     return [group for group in groups if group["params"]]
 
 

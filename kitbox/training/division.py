@@ -53,7 +53,8 @@ def cluster(vectors: Floats, count: int, seed: int) -> Integers:
 def match(old: Integers, new: Integers, count: int) -> Integers:
     """Return `new (n,)` with its clusters renumbered so that most images keep their number of old.
 
-    A Hungarian assignment on how many images each pair of clusters shares.
+    A Hungarian assignment on how many images each pair of clusters shares; the source took its
+    inverse.
     """
     shared = np.zeros((count, count), dtype=np.int64)  # rows are new clusters, columns old ones
     np.add.at(shared, (new, old), 1)
@@ -218,7 +219,7 @@ def in_proportion(sizes: list[int]) -> list[tuple[int, int]]:
 def _one_thread() -> Iterator[None]:
     """Let faiss have one thread: sums in one order, and no more slowly where cores are shared.
 
-    So few means are not worth more; threads that wait for each other took six times as long.
+    So few means are not worth more; threads that wait for each other took several times as long.
     """
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)

@@ -22,9 +22,10 @@ from kitbox.records import Checkpoint, Floats
 from kitbox.training import averaging, judging, lessons, preparation, runs, stages, transfer
 from kitbox.training.averaging import Averaged
 from kitbox.training.batches import Batch
+from kitbox.training.collapse import Monitor
 from kitbox.training.planning import Asked, planner
 from kitbox.training.preparation import Start, Training
-from kitbox.training.reports import Begun, EpochDone, Options, Report, Scored
+from kitbox.training.reports import Begun, EpochDone, Options, Report, Scored, Warned
 from kitbox.training.schedule import Schedule
 from kitbox.training.stages import Phase
 from kitbox.training.state import State
@@ -66,6 +67,7 @@ def train(
         plugin.seed if options.seed is None else options.seed,
         precision,
         learnt.boxes_digest,
+        learnt.pseudo_digest,
     )
     run = runs.Run(workspace.runs / causes.plugin / causes.key)
     if run.finished and not options.fresh:
@@ -150,7 +152,7 @@ class _Trainer:
             str(training.start),
             training.run.folder,
             judging.view(training, learnt.images).source,
-            notes,
+            (*notes, *learnt.notes),
         )
 
     def _epochs(self, state: State, done: int) -> Generator[Report, None, None]:
@@ -167,6 +169,7 @@ class _Trainer:
             fabric.world_size,
         )
         writer = _tensorboard(training.run.folder) if training.first else None
+        monitor = self._monitor()
         for phase in stages.phases(plugin):
             if phase.last_epoch <= done:
                 continue
@@ -177,7 +180,7 @@ class _Trainer:
                 asked.epoch = epoch
                 torch.manual_seed(loading.seed_of(training.seed, epoch, "torch"))
                 report = yield from stepper.run(epoch, asked, loader)
-                yield from self._tell(report, state, writer)
+                yield from self._tell(report, state, monitor, writer)
                 yield from self._judge(state, asked, writer)
                 if training.first:
                     state.save(training.run, epoch)
@@ -217,13 +220,29 @@ class _Trainer:
             vectors = training.fabric.broadcast(vectors)
         return state.planner.plan(epoch, vectors)
 
-    def _tell(self, report: EpochDone, state: State, writer: Any) -> Generator[Report, None, None]:
-        """Report an epoch, and write it down."""
+    def _monitor(self) -> Monitor:
+        """Return what watches for a collapse, told of the epochs that are done."""
+        monitor = Monitor(self.training.plugin.losses)
+        for entry in self.training.run.entries():
+            if entry["event"] == "epoch" and "spread" in entry.get("told", {}):
+                monitor.warning(entry["losses"], entry["told"]["spread"])
+        return monitor
+
+    def _tell(
+        self, report: EpochDone, state: State, monitor: Monitor, writer: Any
+    ) -> Generator[Report, None, None]:
+        """Report an epoch, and what looks wrong in it, and write both down."""
         report = replace(report, told=report.told | state.planner.told())
+        spread = report.told.get("spread")
+        text = None if spread is None else monitor.warning(report.losses, spread)
         yield report
         if self.training.first:
             self.training.run.note("epoch", **vars(report))
             _write_scalars(writer, report)
+        if text is not None:
+            yield Warned(report.epoch, text)
+            if self.training.first:
+                self.training.run.note("warning", epoch=report.epoch, text=text)
 
     def _judge(self, state: State, asked: Asked, writer: Any) -> Generator[Report, None, None]:
         """Score the network where its time has come, and save it after the last epoch."""
@@ -304,6 +323,9 @@ class _Trainer:
             causes.weights,
             causes.seed,
             causes.precision,
+            causes.pseudo,
+            training.lessons.pseudo_round,
+            training.start.plugin,
         )
         checkpoints.save(path, trained, origin)
 
