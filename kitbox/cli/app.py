@@ -25,6 +25,7 @@ from kitbox.cli import (
     report,
     results,
     submissions,
+    sweep,
     training,
 )
 from kitbox.errors import KitboxError
@@ -52,6 +53,7 @@ boxes.app.command("detect")(detection.detect)
 data.command("holdout")(holdout.holdout)
 data.command("prepare")(preparing.prepare)
 app.command("train")(training.train)
+app.command("sweep")(sweep.sweep)
 app.command("embed")(training.embed)
 app.command("pseudo")(pseudo.pseudo)
 app.command("score")(results.score)
