@@ -99,7 +99,9 @@ def main() -> None:
         settings = plugin.model_dump(mode="json")
         origin = Origin("frozen", settings, plugin.fingerprint, (), 0, "all", "", "", 0, "32")
         kept = checkpoints.save(
-            place.root / "w.safetensors", TrainedNetwork(network, plugin, 0), origin
+            place.root / "w.safetensors",
+            TrainedNetwork(network, plugin, np.zeros(0, np.int64)),
+            origin,
         )
         stage = index.inspect(ImageSet(strings([p.name for p in paths]), tuple(paths)), place)
         while True:

@@ -47,6 +47,11 @@ class Workspace:
         return self.root / "boxes.csv"
 
     @property
+    def pseudo_labels(self) -> Path:
+        """Whom networks take test images to show; see `competition.pseudo_labels`."""
+        return self.root / "pseudo.csv"
+
+    @property
     def made(self) -> Path:
         """The folder of everything that can be made again."""
         return self.root / self.made_name

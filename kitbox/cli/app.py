@@ -21,9 +21,11 @@ from kitbox.cli import (
     look,
     plugins,
     preparing,
+    pseudo,
     report,
     results,
     submissions,
+    sweep,
     training,
 )
 from kitbox.errors import KitboxError
@@ -51,7 +53,9 @@ boxes.app.command("detect")(detection.detect)
 data.command("holdout")(holdout.holdout)
 data.command("prepare")(preparing.prepare)
 app.command("train")(training.train)
+app.command("sweep")(sweep.sweep)
 app.command("embed")(training.embed)
+app.command("pseudo")(pseudo.pseudo)
 app.command("score")(results.score)
 app.command("compare")(results.compare)
 app.command("ensemble")(ensemble.ensemble)

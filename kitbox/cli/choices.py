@@ -1,11 +1,12 @@
 """What commands about scores let a person choose: plugins, weights, whitening, the threshold."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
+    from kitbox.ensemble.ways import Way
     from kitbox.plugin.discovery import NamedPlugin
     from kitbox.scoring.local import LocalScore
     from kitbox.workspace import Workspace
@@ -26,6 +27,28 @@ ThresholdOption = Annotated[
         metavar="T",
     ),
 ]
+CombineOption = Annotated[
+    Literal["embeddings", "labels", "classifier"],
+    typer.Option(
+        "--combine",
+        help="Join embeddings, average the members' similarities of labels, or fit a classifier.",
+    ),
+]
+DimsOption = Annotated[
+    int | None,
+    typer.Option("--dims", help="Of the classifier's PCA; default: 2048.", metavar="DIM", min=2),
+]
+NewLabelOption = Annotated[
+    Literal["threshold", "learned"],
+    typer.Option("--new-label", help="What finds unknown individuals; learned: on the holdout."),
+]
+
+
+def way_of(combine: str, dims: int | None, new_label: str) -> "Way":
+    """Return the way in which members answer together."""
+    from kitbox.ensemble.ways import Way
+
+    return Way(combine, dims, new_label)  # type: ignore[arg-type]
 
 
 def loaded(names: list[str], place: "Workspace") -> "list[NamedPlugin]":

@@ -5,13 +5,17 @@ from typing import Annotated, Any
 import typer
 
 from kitbox.cli.choices import (
+    CombineOption,
+    DimsOption,
     NamesArgument,
+    NewLabelOption,
     ThresholdOption,
     WeightsOption,
     WhitenOption,
     loaded,
     numbers,
     tell_threshold,
+    way_of,
     with_threshold,
 )
 from kitbox.cli.terminal import (
@@ -31,6 +35,9 @@ def ensemble(
         int | None, typer.Option("--top-k", help="Answers a query; default: what is asked.", min=1)
     ] = None,
     whiten: WhitenOption = None,
+    combine: CombineOption = "embeddings",
+    dims: DimsOption = None,
+    new_label: NewLabelOption = "threshold",
     threshold: ThresholdOption = None,
     submit: Annotated[
         bool, typer.Option("--submit", help="Package the leaderboard's CSV.")
@@ -60,7 +67,8 @@ def ensemble(
     plugins = loaded(names, place)
     collection = collected(place, competition)
     options = embedder.Options(device=device, precision=precision, workers=workers)
-    recipe = making.Recipe(whiten=whiten, top_k=top_k)
+    way = way_of(combine, dims, new_label)
+    recipe = making.Recipe(whiten=whiten, top_k=top_k, way=way)
     if submit:
         making.refuse_top_k(recipe, competition)
     counted = numbers(weights)
@@ -75,6 +83,7 @@ def ensemble(
         "queries": len(collection.holdout.query),
         "gallery": len(collection.holdout.gallery),
         "whiten": whiten,
+        "way": way.as_json(),
         "threshold": locally.score.evidence or None,
         "scores": locally.score.scores.as_json(),
     }
@@ -88,9 +97,10 @@ def ensemble(
                 )
         made = follow(
             making.make(
-                chosen, recipe, locally.score.thresholds, collection, competition, place, options
+                chosen, recipe, locally.score.thresholds, collection, competition, place, options,
+                locally.judge,
             )
-        )
+        )  # fmt: skip
         resolved = inference.resolve_precision(precision, inference.resolve_device(device))
         written = receipt.build(
             made, locally, chosen, scored, recipe, collection, competition, place,

@@ -5,13 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kitbox.cli.choices import (
+    CombineOption,
+    DimsOption,
     NamesArgument,
+    NewLabelOption,
     ThresholdOption,
     WeightsOption,
     WhitenOption,
     loaded,
     numbers,
     tell_threshold,
+    way_of,
     with_threshold,
 )
 from kitbox.cli.terminal import (
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from kitbox.embedding.embedder import Options
     from kitbox.ensemble.assembly import Member
     from kitbox.scoring.local import LocalScore
-    from kitbox.submission.making import Locally
+    from kitbox.submission.making import Locally, Recipe
     from kitbox.workspace import Workspace
 
 
@@ -37,6 +41,9 @@ def score(
     names: NamesArgument,
     weights: WeightsOption = None,
     whiten: WhitenOption = None,
+    combine: CombineOption = "embeddings",
+    dims: DimsOption = None,
+    new_label: NewLabelOption = "threshold",
     threshold: ThresholdOption = None,
     metric: Annotated[
         str | None, typer.Option("--metric", help="Show this metric alone.", metavar="M")
@@ -59,11 +66,13 @@ def score(
     """
     from kitbox.cli.terminal import emit, opened, score_table
     from kitbox.embedding import embedder
+    from kitbox.submission import making
 
     place, competition = opened(workspace)
     competition = with_threshold(competition, threshold)
     options = embedder.Options(device=device, precision=precision, workers=workers)
-    chosen, found = _scored(place, competition, names, weights, whiten, fold, checkpoint, options)
+    recipe = making.Recipe(whiten=whiten, way=way_of(combine, dims, new_label))
+    chosen, found = _scored(place, competition, names, weights, recipe, fold, checkpoint, options)
     scores = _only(metric, found.score)
     if as_json:
         emit(
@@ -71,6 +80,7 @@ def score(
                 "plugins": [m.as_json(d) for m, d in zip(chosen, found.dims, strict=True)],
                 "dim": sum(found.dims),
                 "whiten": whiten,
+                "way": recipe.way.as_json(),
                 "threshold": found.score.evidence or None,
                 "scores": scores.as_json(),
             }
@@ -87,6 +97,9 @@ def compare(
         str | None, typer.Option("--metric", help="Instead of the competition's.", metavar="M")
     ] = None,
     whiten: WhitenOption = None,
+    combine: CombineOption = "embeddings",
+    dims: DimsOption = None,
+    new_label: NewLabelOption = "threshold",
     threshold: ThresholdOption = None,
     changed: Annotated[int, typer.Option("--changed", help="Queries to list each way.", min=0)] = 5,
     fold: FoldOption = "1",
@@ -106,14 +119,16 @@ def compare(
     from kitbox.cli.terminal import emit, opened, say, table
     from kitbox.embedding import embedder
     from kitbox.scoring import comparison
+    from kitbox.submission import making
 
     place, competition = opened(workspace)
     competition = with_threshold(competition, threshold)
     options = embedder.Options(device=device, precision=precision, workers=workers)
+    recipe = making.Recipe(whiten=whiten, way=way_of(combine, dims, new_label))
     outcomes = []
     for names in (a, b):
         _, found = _scored(
-            place, competition, names.split("+"), None, whiten, fold, checkpoint, options
+            place, competition, names.split("+"), None, recipe, fold, checkpoint, options
         )
         name = next(iter(_only(metric, found.score).by_metric))
         outcomes.append(found.score.outcomes[name])
@@ -141,7 +156,7 @@ def _scored(
     competition: "Competition",
     names: list[str],
     weights: str | None,
-    whiten: int | None,
+    recipe: "Recipe",
     fold: str,
     checkpoint: str,
     options: "Options",
@@ -152,7 +167,7 @@ def _scored(
     from kitbox.submission import making
 
     plugins = loaded(names, place)
-    recipe, found = making.Recipe(whiten=whiten), []
+    found = []
     for number in folds_of(fold, competition):
         collection = collected(place, competition, number)
         chosen = members.for_holdout(

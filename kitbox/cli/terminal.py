@@ -175,6 +175,8 @@ def _drawn(report: Any) -> tuple[str, int, int, str, str | None]:
                 + "".join(f", {name} {value:.3f}" for name, value in report.told.items())
             )
             return "", 0, 0, "", line
+        case "Said":
+            return "", 0, 0, "", report.text
         case "Warned":
             return "", 0, 0, "", f"warning: {report.text}"
         case "Scored":

@@ -78,8 +78,6 @@ def train(
     done = []
     for number, named in product(folds_of(fold, competition), plugins):
         collection = collected(place, competition, number)
-        if named.plugin.pseudo_labels:
-            say(f"{named.name} takes pseudo-labels; there are none, so it learns from labels alone")
         checkpoint = follow(runner.train(named, collection, competition, place, options))
         say(f"{named.name}: trained on {on}, {checkpoint.path}")
         done.append(

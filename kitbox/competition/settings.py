@@ -77,7 +77,8 @@ class Task(Value):
     labels), gap, baks_baus, row_f1, ari.
 
     A label is as similar as its best image; "mean" and "sum" take its `label_images` best images,
-    "centre" the mean of its images without outliers. `within_group` searches only images of the
+    "centre" the mean of its images without outliers; "closeness" falls with the mean distance to
+    all its images. `within_group` searches only images of the
     query's group, `scenarios` names a list of query and gallery files. `with_itself` counts the
     query among its own matches. A list may name at `least` so many answers: by default all `k`
     images or labels, one match or cluster, and no label where there is a confidence.
@@ -87,7 +88,7 @@ class Task(Value):
     answers: Answers
     k: int = Field(default=1, ge=1, le=1000)
     metric: Metric | None = None
-    label_similarity: Literal["best", "mean", "sum", "centre"] = "best"
+    label_similarity: Literal["best", "mean", "sum", "centre", "closeness"] = "best"
     label_images: int = Field(default=3, ge=1, le=1000)
     within_group: bool = False
     scenarios: str | None = None

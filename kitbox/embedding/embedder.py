@@ -2,10 +2,11 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from kitbox.embedding import cache
 from kitbox.files import digest_of
@@ -18,6 +19,9 @@ from kitbox.records import Checkpoint, Embeddings, ImageSet, Progress
 from kitbox.workspace import Workspace
 
 _BATCH = 64
+# "plain" are embeddings x; "homogeneous" are (x, 1), which keep the length of x when they are made
+# to be of unit length: a linear classifier needs it.
+Form = Literal["plain", "homogeneous"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ def causes_of(
     images: ImageSet,
     blank: frozenset[str],
     precision: str,
+    form: Form = "plain",
 ) -> dict[str, Any]:
     """Return everything that decides the embeddings of images: the key of the cache.
 
@@ -56,18 +61,26 @@ def causes_of(
         "checkpoint": checkpoint.digest,
         "images": digest_of(rows),
         "blank": sorted(blank & set(images.image_ids.tolist())),
-        "view": "plain",
+        "view": form,
         "precision": precision,
     }
 
 
-def _ready(checkpoint: Checkpoint, named: NamedPlugin, device: str) -> Network:
-    """Return the network of a checkpoint on its device, in the form that runs fastest."""
+def _ready(checkpoint: Checkpoint, named: NamedPlugin, device: str, form: Form) -> Network:
+    """Return the network of a checkpoint on its device, as it runs fastest."""
     network = checkpoints.network_of(checkpoint, named)
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(1, 3, *named.plugin.height_width, generator=generator)
-    network.backbone, _ = folding.folded(network.backbone, example)
+    network.backbone, _ = folding.folded(network.backbone, example, network.stages.maps)
+    if form == "homogeneous":
+        network.register_forward_hook(_with_one)
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _with_one(module: nn.Module, given: tuple[Tensor, ...], embeddings: Tensor) -> Tensor:
+    """Return embeddings (n, d) with a column of ones."""
+    del module, given
+    return torch.cat([embeddings.float(), embeddings.new_ones(len(embeddings), 1).float()], dim=1)
 
 
 def embed(
@@ -78,18 +91,20 @@ def embed(
     *,
     blank: frozenset[str] = frozenset(),
     options: Options = Options(),
+    form: Form = "plain",
 ) -> Generator[Progress, None, Embeddings]:
     """Return the unit embeddings of images, in their order; yields Progress where it computes.
 
+    Of `form` "homogeneous" they have one dimension more: (x, 1) made to be of unit length.
     Raises KitboxError where the checkpoint is not this plugin's.
     """
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device)
-    causes = causes_of(named, checkpoint, images, blank, precision)
+    causes = causes_of(named, checkpoint, images, blank, precision, form)
     key = cache.key_of(causes)
     if options.reuse and (cached := cache.load(workspace, key)) is not None:
         return cached
-    network, plugin = _ready(checkpoint, named, device), named.plugin
+    network, plugin = _ready(checkpoint, named, device, form), named.plugin
     view = loading.View(
         images,
         plugin.height_width,
@@ -104,7 +119,8 @@ def embed(
     ]
     workers = loading.workers(view, device, options.workers)
     loader = loading.load(view, batches, workers=workers, pinned=device == "cuda")
-    vectors = np.empty((len(images), network.embedding_dim), dtype=np.float32)
+    dim = network.embedding_dim + (form == "homogeneous")
+    vectors = np.empty((len(images), dim), dtype=np.float32)
     done = 0
     for found, places in inference.unit_vectors(
         network, loader, device=device, precision=precision

@@ -36,10 +36,15 @@ class Member:
 
 @dataclass(frozen=True)
 class Assembled:
-    """Meta-embeddings of some images, and the dimensions of each member's block."""
+    """Meta-embeddings of some images, and each member's block: its dimensions, itself, its weight.
+
+    Blocks are of the same images in the same order.
+    """
 
     embeddings: Embeddings
     dims: tuple[int, ...]
+    blocks: tuple[Embeddings, ...] = ()
+    weights: tuple[float, ...] = ()
 
 
 def assemble(
@@ -78,5 +83,6 @@ def assemble(
         blocks.append(
             meta_embedding.whiten(block, gallery_ids, min(whiten, block.dim)) if whiten else block
         )
-    joined = meta_embedding.concatenate(blocks, [member.weight for member in members])
-    return Assembled(joined, tuple(block.dim for block in blocks))
+    weights = tuple(member.weight for member in members)
+    joined = meta_embedding.concatenate(blocks, weights)
+    return Assembled(joined, tuple(block.dim for block in blocks), tuple(blocks), weights)

@@ -64,11 +64,18 @@ def near_duplicates(looks: Looks, bits: int) -> Pairs:
 
 def across(images: ImageSet, looks: Looks, asked: NDArray[np.bool_], bits: int) -> int:
     """Return how many asked images have a copy or a near-duplicate among the others."""
-    return _across(images.digests, looks, asked, bits)
+    return int(_across(images.digests, looks, asked, bits).sum())
 
 
 def between(images: ImageSet, looks: Looks, others: ImageSet, other_looks: Looks, bits: int) -> int:
     """Return how many of the others have a copy or a near-duplicate among the images."""
+    return int(repeated(images, looks, others, other_looks, bits).sum())
+
+
+def repeated(
+    images: ImageSet, looks: Looks, others: ImageSet, other_looks: Looks, bits: int
+) -> NDArray[np.bool_]:
+    """Return which of the others (o,) are a copy or a near-duplicate of one of the images."""
     both = Looks(
         np.concatenate([looks.hashes, other_looks.hashes]),
         np.concatenate([looks.thumbnails, other_looks.thumbnails]),
@@ -78,7 +85,10 @@ def between(images: ImageSet, looks: Looks, others: ImageSet, other_looks: Looks
     return _across(np.concatenate([images.digests, others.digests]), both, asked, bits)
 
 
-def _across(digests: Strings | None, looks: Looks, asked: NDArray[np.bool_], bits: int) -> int:
+def _across(
+    digests: Strings | None, looks: Looks, asked: NDArray[np.bool_], bits: int
+) -> NDArray[np.bool_]:
+    """Return which of the asked images (a,) have a copy or a near-duplicate among the others."""
     first, codes = _files(digests)
     left = np.zeros(len(first), dtype=np.bool_)
     left[codes[~asked]] = True
@@ -86,7 +96,7 @@ def _across(digests: Strings | None, looks: Looks, asked: NDArray[np.bool_], bit
     leaks = left.copy()
     for one, other in (pairs.T, pairs.T[::-1]):
         leaks[one[left[other]]] = True
-    return int(leaks[codes[asked]].sum())
+    return leaks[codes[asked]]
 
 
 def _files(digests: Strings | None) -> tuple[Integers, Integers]:

@@ -22,13 +22,21 @@ class PixelForm:
     scale: float = 1.0  # the largest pixel value: 1, or 255 for some classic networks
 
 
-def build(name: str, *, pretrained: bool = False) -> tuple[nn.Module, int, PixelForm]:
+def build(
+    name: str, *, pretrained: bool = False, drop_path: float = 0.0
+) -> tuple[nn.Module, int, PixelForm]:
     """Return a network from pixels (n, 3, h, w) to a map (n, c, h', w'), c, and its PixelForm.
 
-    `pretrained` downloads the weights from the library's hub. Raises KitboxError for a name that
-    the library does not know, and for a hub that cannot be reached.
+    `pretrained` downloads the weights from the library's hub. `drop_path` is the rate at which the
+    last of its residual blocks is left out in training (Huang et al., ECCV 2016); earlier ones are
+    left out less often. Raises KitboxError for a name that the library does not know, for a hub
+    that cannot be reached, and for a network whose blocks cannot be left out.
     """
-    return _classic(name, pretrained) if name.startswith(CLASSIC) else _timm(name, pretrained)
+    if not name.startswith(CLASSIC):
+        return _timm(name, pretrained, drop_path)
+    if drop_path:
+        raise _never_drops(name)
+    return _classic(name, pretrained)
 
 
 def pixel_form(name: str) -> PixelForm:
@@ -38,20 +46,32 @@ def pixel_form(name: str) -> PixelForm:
     return _timm_form(_timm_cfg(name))
 
 
-def _timm(name: str, pretrained: bool) -> tuple[nn.Module, int, PixelForm]:
+def _timm(name: str, pretrained: bool, drop_path: float) -> tuple[nn.Module, int, PixelForm]:
     import timm
 
     form = _timm_form(_timm_cfg(name))
+    # not given where it is not asked for: some networks do not know it
+    dropping = {"drop_path_rate": drop_path} if drop_path else {}
     try:
-        model = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
+        model = timm.create_model(
+            name, pretrained=pretrained, num_classes=0, global_pool="", **dropping
+        )
     except Exception as error:  # hubs fail in many ways; --debug shows which, 'from error' keeps it
+        if isinstance(error, TypeError) and "drop_path_rate" in str(error):
+            raise _never_drops(name) from error
         if not pretrained:
             raise
         raise KitboxError(
             f"cannot download the weights of {name} ({type(error).__name__}); "
             "give a file with --weights FILE, or train from random weights with --weights none"
         ) from error
+    if drop_path and not any(isinstance(m, timm.layers.DropPath) for m in model.modules()):
+        raise _never_drops(name)
     return model, int(model.num_features), form
+
+
+def _never_drops(name: str) -> KitboxError:
+    return KitboxError(f"backbone {name} has no stochastic depth; leave drop_path out")
 
 
 def _timm_cfg(name: str) -> Any:

@@ -24,7 +24,11 @@ _KEY = "kitbox"
 
 @dataclass(frozen=True)
 class Origin:
-    """What a checkpoint says of itself: settings, label map (row → label), epoch and data."""
+    """What a checkpoint says of itself: settings, label map (row → label), epoch and data.
+
+    `weights` are the backbone's, or those of a checkpoint of the plugin `init_from`; `pseudo` are
+    the pseudo-labels that it learnt from, of a `pseudo_round`.
+    """
 
     plugin: str
     settings: dict[str, Any]
@@ -36,6 +40,9 @@ class Origin:
     weights: str
     seed: int
     precision: str
+    pseudo: str | None = None
+    pseudo_round: int = 0
+    init_from: str | None = None
 
 
 def save(path: Path, trained: TrainedNetwork, origin: Origin) -> Checkpoint:
@@ -44,7 +51,10 @@ def save(path: Path, trained: TrainedNetwork, origin: Origin) -> Checkpoint:
         name.replace("_orig_mod.", ""): tensor.detach().cpu().contiguous()
         for name, tensor in trained.state_dict().items()
     }
-    write_bytes(path, to_bytes(tensors, metadata={_KEY: canonical_json(vars(origin))}))
+    # what it does not come from is not said, so that older checkpoints made again are the same
+    said = {name: value for name, value in vars(origin).items() if value not in (None, 0)}
+    said |= {"epoch": origin.epoch, "seed": origin.seed}
+    write_bytes(path, to_bytes(tensors, metadata={_KEY: canonical_json(said)}))
     return of(path)
 
 

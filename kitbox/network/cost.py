@@ -16,7 +16,8 @@ _BYTES = 4  # a checkpoint keeps float32
 class Cost:
     """Parameters, multiply-adds of one image, bytes of the network's checkpoint, dimensions.
 
-    Loss heads are left out: their size depends on the number of labels.
+    Loss heads are left out: their size depends on the number of labels. Layers above the last of
+    `pooled_maps` never run and are not counted, but are kept in a checkpoint.
     """
 
     parameters: int
@@ -34,8 +35,9 @@ def cost(plugin: Plugin) -> Cost:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(pixels)
     state = network.state_dict().values()
+    unused = {f"backbone.{name}" for name in network.stages.unused}
     return Cost(
-        sum(parameter.numel() for parameter in network.parameters()),
+        sum(p.numel() for name, p in network.named_parameters() if name not in unused),
         counter.get_total_flops() // 2,  # a multiply-add is two operations
         _BYTES * sum(tensor.numel() for tensor in state),
         network.embedding_dim,

@@ -1,6 +1,7 @@
 """Folds batch normalisation into the convolution before it: fewer passes, fewer roundings."""
 
 import copy
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -8,19 +9,25 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 Module = TypeVar("Module", bound=nn.Module)
+Run = Callable[[nn.Module, Tensor], Sequence[Tensor]]
 # A folded network may differ from the original by rounding alone.
 _TOLERANCE = 1e-3
 
 
-def folded(module: Module, example: Tensor) -> tuple[Module, int]:
+def _forward(module: nn.Module, example: Tensor) -> Sequence[Tensor]:
+    return (module(example),)
+
+
+def folded(module: Module, example: Tensor, run: Run = _forward) -> tuple[Module, int]:
     """Return a copy with every batch norm folded that follows a convolution, and how many were.
 
     For inference alone: the module must be in eval mode. The pairs are found by running it on
     `example` and seeing which norm is handed the very tensor that a convolution gave. A module
-    that would compute something else when folded comes back as it is, with 0.
+    that would compute something else when folded comes back as it is, with 0. `run` says how the
+    module is run and which maps are used, where that is not its forward.
     """
     result = copy.deepcopy(module)
-    pairs, before = _pairs(result, example)
+    pairs, before = _pairs(result, example, run)
     names = {child: name for name, child in result.named_modules()}
     for conv, norm in pairs:
         conv.weight, conv.bias = fuse_conv_bn_weights(
@@ -37,14 +44,18 @@ def folded(module: Module, example: Tensor) -> tuple[Module, int]:
         rest = [getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part)]
         setattr(result.get_submodule(parent), name, nn.Sequential(*rest))
     with torch.inference_mode():
-        after = result(example)
-    if torch.allclose(before, after, rtol=_TOLERANCE, atol=_TOLERANCE * float(before.std())):
-        return result, len(pairs)
-    return module, 0
+        after = run(result, example)
+    same = all(
+        torch.allclose(a, b, rtol=_TOLERANCE, atol=_TOLERANCE * float(a.std()))
+        for a, b in zip(before, after, strict=True)
+    )
+    return (result, len(pairs)) if same else (module, 0)
 
 
-def _pairs(module: nn.Module, example: Tensor) -> tuple[list[tuple[nn.Conv2d, Any]], Tensor]:
-    """Return (convolution, norm) pairs in the order of running, and the module's output."""
+def _pairs(
+    module: nn.Module, example: Tensor, run: Run
+) -> tuple[list[tuple[nn.Conv2d, Any]], Sequence[Tensor]]:
+    """Return (convolution, norm) pairs in the order of running, and the module's maps."""
     given_by: dict[int, nn.Conv2d] = {}
     kept: list[Tensor] = []  # so that no tensor's id is given to another one
     pairs: list[tuple[nn.Conv2d, Any]] = []
@@ -61,7 +72,7 @@ def _pairs(module: nn.Module, example: Tensor) -> tuple[list[tuple[nn.Conv2d, An
     handles = [child.register_forward_hook(seen) for child in module.modules()]
     try:
         with torch.inference_mode():
-            output = module(example)
+            maps = run(module, example)
     finally:
         for handle in handles:
             handle.remove()
@@ -72,4 +83,4 @@ def _pairs(module: nn.Module, example: Tensor) -> tuple[list[tuple[nn.Conv2d, An
         for conv, norm in pairs
         if runs[conv] == runs[norm] == 1 and convs.count(conv) == 1
     ]
-    return once, output
+    return once, maps

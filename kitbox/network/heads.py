@@ -1,110 +1,135 @@
-"""Loss heads: each loss of a plugin as a torch module with its own weights."""
+"""A network with the loss heads of its plugin: pixels and labels in, losses out."""
 
-import math
-from typing import assert_never
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from kitbox.network.margins import Margins
 from kitbox.network.network import Network
-from kitbox.plugin.losses import ArcFace, CrossEntropy, Loss, Triplet
+from kitbox.plugin.losses import Contrastive, Loss, Margin, MultiSimilarity, Triplet
 from kitbox.plugin.settings import Plugin
+from kitbox.records import Integers
 
 
 class TrainedNetwork(nn.Module):
-    """A network with its loss heads: pixels and label rows in, loss terms out."""
+    """A network with its loss heads: pixels and label rows in, loss terms out.
 
-    def __init__(self, network: Network, plugin: Plugin, label_count: int) -> None:
-        """Put a head for each loss of the plugin behind the network."""
+    `heads` are those of the whole embedding, one for each loss, then those of each slice of it in
+    a divided training. `last_embeddings (n, d)` are of unit length, from the last forward.
+    """
+
+    def __init__(self, network: Network, plugin: Plugin, label_counts: Integers) -> None:
+        """Put a head for each loss behind the network, given each label's training images (L,)."""
         super().__init__()
         self.network = network
         self.dropout = nn.Dropout(plugin.dropout)
+        self.losses = plugin.losses
+        self.label_count = len(label_counts)
+        self.mixup = plugin.embedding_mixup
+        self.learners = plugin.divide.learners if plugin.divide else 0
+        whole = network.embedding_dim
+        widths = [whole] + [whole // self.learners for _ in range(self.learners)]
         self.heads = nn.ModuleList(
-            _build(loss, network.embedding_dim, label_count) for loss in plugin.losses
+            _build(loss, width, label_counts) for width in widths for loss in plugin.losses
         )
-        self.weights = tuple(loss.weight for loss in plugin.losses)
-        self.names = tuple(loss.kind for loss in plugin.losses)
-        self.takes_dropout = tuple(loss.takes_dropout for loss in plugin.losses)
+        self.last_embeddings = torch.empty(0, whole)
 
-    def forward(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def set_epoch(self, epoch: float) -> None:
+        """Tell the margins that grow how many epochs are done, with the fraction of this one."""
+        for module in self.heads.modules():
+            if isinstance(module, Margins):
+                module.epoch = epoch
+
+    def forward(
+        self, pixels: Tensor, labels: Tensor, learner: int | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum of the losses, and each loss by name, in float32.
 
-        `labels (n,)` are rows of the label map.
+        `labels (n,)` are rows of the label map, negative for an unknown. `learner` is the slice
+        of the embedding that the losses see, None for all of it.
         """
         embeddings = self.network(pixels).float()
+        with torch.no_grad():
+            self.last_embeddings = functional.normalize(embeddings)
+        seen = self._slice_of(embeddings, learner)
         terms: dict[str, Tensor] = {}
-        total = embeddings.new_zeros(())
         # angles need float32: bfloat16 has 3 digits, and arccos is steep at 1
         with torch.autocast(embeddings.device.type, enabled=False):
-            for name, weight, head, dropped in zip(
-                self.names, self.weights, self.heads, self.takes_dropout, strict=True
-            ):
-                given = self.dropout(embeddings) if dropped else embeddings
-                value = head(given, labels)
-                terms[name] = terms.get(name, 0) + value
-                total = total + weight * value
+            total = self._idle(learner, embeddings)
+            for loss, head in zip(self.losses, self._heads_of(learner), strict=True):
+                given = self.dropout(seen) if loss.takes_dropout else seen
+                value = self._value(loss, head, given, labels)
+                terms[loss.kind] = terms.get(loss.kind, 0) + value
+                total = total + loss.weight * value
         return total, terms
 
+    def _slice_of(self, embeddings: Tensor, learner: int | None) -> Tensor:
+        if learner is None:
+            return embeddings
+        width = embeddings.shape[1] // self.learners
+        return embeddings[:, learner * width : (learner + 1) * width]
 
-class ArcFaceHead(nn.Module):
-    """pytorch-metric-learning's ArcFace; radians here, degrees there."""
+    def _heads_of(self, learner: int | None) -> Sequence[nn.Module]:
+        first = 0 if learner is None else (learner + 1) * len(self.losses)
+        return [self.heads[first + place] for place in range(len(self.losses))]
 
-    def __init__(self, loss: ArcFace, embedding_dim: int, label_count: int) -> None:
-        super().__init__()
-        from pytorch_metric_learning.losses import ArcFaceLoss
+    def _idle(self, learner: int | None, embeddings: Tensor) -> Tensor:
+        """Return a zero of the weights that this batch may not come by."""
+        at_work = self._heads_of(learner)
+        sure = {head for loss, head in zip(self.losses, at_work, strict=True) if loss.classifies}
+        return _zero(embeddings, [head for head in self.heads if head not in sure])
 
-        self.loss = ArcFaceLoss(
-            num_classes=label_count,
-            embedding_size=embedding_dim,
-            margin=math.degrees(loss.margin),
-            scale=loss.scale,
-        )
+    def _value(self, loss: Loss, head: nn.Module, embeddings: Tensor, labels: Tensor) -> Tensor:
+        if not loss.classifies:
+            return cast(Tensor, head(embeddings, self._apart(labels)))
+        if not loss.takes_unknown:
+            known = labels >= 0
+            embeddings, labels = embeddings[known], labels[known]
+            if not len(labels):
+                return _zero(embeddings, [head])
+        if self.mixup and self.training:
+            return _mixed(head, embeddings, labels, self.mixup)
+        return cast(Tensor, head(embeddings, labels))
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of embeddings (n, d) with label rows (n,)."""
-        value: Tensor = self.loss(embeddings, labels)
-        return value
-
-
-class CrossEntropyHead(nn.Module):
-    """A linear classifier and its cross-entropy."""
-
-    def __init__(self, loss: CrossEntropy, embedding_dim: int, label_count: int) -> None:
-        super().__init__()
-        self.classifier = nn.Linear(embedding_dim, label_count)
-        self.loss = nn.CrossEntropyLoss(label_smoothing=loss.label_smoothing)
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of embeddings (n, d) with label rows (n,)."""
-        value: Tensor = self.loss(self.classifier(embeddings), labels)
-        return value
-
-
-class TripletHead(nn.Module):
-    """pytorch-metric-learning's triplet loss over batch-hard triplets of unit embeddings."""
-
-    def __init__(self, loss: Triplet) -> None:
-        super().__init__()
-        from pytorch_metric_learning.losses import TripletMarginLoss
-        from pytorch_metric_learning.miners import BatchHardMiner
-
-        soft = loss.margin == "soft"
-        self.miner = BatchHardMiner()
-        self.loss = TripletMarginLoss(margin=0.0 if soft else loss.margin, smooth_loss=soft)
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of embeddings (n, d) with label rows (n,)."""
-        value: Tensor = self.loss(embeddings, labels, self.miner(embeddings, labels))
-        return value
+    def _apart(self, labels: Tensor) -> Tensor:
+        """Return labels in which each unknown is of an individual of its own."""
+        others = self.label_count + torch.arange(len(labels), device=labels.device)
+        return torch.where(labels < 0, others, labels)
 
 
-def _build(loss: Loss, embedding_dim: int, label_count: int) -> nn.Module:
+def _mixed(head: nn.Module, embeddings: Tensor, labels: Tensor, alpha: float) -> Tensor:
+    """Return the loss of embeddings mixed in pairs, for the labels of both.
+
+    That is mixup (Zhang et al., ICLR 2018) of embeddings in place of pixels.
+    """
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    other = torch.randperm(len(labels)).to(labels.device)
+    mixed = share * embeddings + (1 - share) * embeddings[other]
+    value: Tensor = share * head(mixed, labels) + (1 - share) * head(mixed, labels[other])
+    return value
+
+
+def _zero(embeddings: Tensor, heads: Iterable[nn.Module]) -> Tensor:
+    """Return 0 with a gradient of 0 for embeddings and heads.
+
+    Processes that average their gradients wait for one of each weight.
+    """
+    zero = embeddings.sum() * 0
+    for head in heads:
+        for weights in head.parameters():
+            zero = zero + weights.sum() * 0
+    return zero
+
+
+def _build(loss: Loss, embedding_dim: int, label_counts: Integers) -> nn.Module:
+    # pytorch-metric-learning takes a second to import, which embedding need not wait for
+    from kitbox.network import classifying, pairs
+
     match loss:
-        case ArcFace():
-            return ArcFaceHead(loss, embedding_dim, label_count)
-        case CrossEntropy():
-            return CrossEntropyHead(loss, embedding_dim, label_count)
-        case Triplet():
-            return TripletHead(loss)
+        case Triplet() | Margin() | Contrastive() | MultiSimilarity():
+            return pairs.build(loss, len(label_counts))
         case _:
-            assert_never(loss)
+            return classifying.build(loss, embedding_dim, label_counts)

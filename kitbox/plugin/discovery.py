@@ -73,6 +73,19 @@ def load(name: str, workspace: Workspace | None) -> NamedPlugin:
     return named
 
 
+def equal(plugin: Plugin, workspace: Workspace | None) -> NamedPlugin | None:
+    """Return a plugin that has these settings, the workspace's own first; None if none has."""
+    found = files(workspace)
+    for name in sorted(names(workspace), key=lambda name: found.get(name, ("", ""))[1] == "kitbox"):
+        try:
+            named = _load_alone(name, workspace)
+        except KitboxError:
+            continue  # another file's mistake is that file's
+        if named.plugin == plugin:
+            return named
+    return None
+
+
 def load_all(workspace: Workspace | None) -> tuple[list[NamedPlugin], list[KitboxError]]:
     """Return every plugin that loads, by name, and the mistakes of those that do not."""
     plugins, mistakes = [], []

@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kitbox.value import Value
 
@@ -14,7 +14,8 @@ Radians = Annotated[float, Field(ge=0, lt=math.pi / 2)]
 
 # A loss says what it needs: `needs_pairs`, several images of a label in a batch; `takes_dropout`,
 # the embedding after dropout rather than the one that is searched with. One that `classifies`
-# has outputs for every label: what is not of any (an unknown) is left out of it, or none of them.
+# has outputs for every label: what is not of any (an unknown) is left out of it, or none of them
+# where it `takes_unknown`. To the others an unknown is an individual of its own.
 
 
 class _Loss(Value):
@@ -25,6 +26,7 @@ class _Loss(Value):
     needs_pairs: ClassVar[bool] = False
     takes_dropout: ClassVar[bool] = False
     classifies: ClassVar[bool] = False
+    takes_unknown: ClassVar[bool] = False
 
 
 class PowerMargin(Value):
@@ -35,11 +37,17 @@ class PowerMargin(Value):
     power: float = Field(default=-0.36, lt=0)
     constant: NotNegative = 0.05
 
+    @property
+    def largest(self) -> float:
+        """The margin of a label with one image."""
+        return self.coefficient + self.constant
+
 
 class RarityMargin(Value):
     """A margin from `least`, of the label with most images, to `most`, of the one with fewest.
 
-    In between as n^(-1/4) lies, after min-max scaling (Landmark Recognition 2020, 3rd).
+    In between as n^power lies, after min-max scaling (Landmark Recognition 2020, 3rd). Labels with
+    equally many images all have `least`.
     """
 
     kind: Literal["RarityMargin"] = "RarityMargin"
@@ -47,15 +55,33 @@ class RarityMargin(Value):
     most: Positive = 0.5
     power: float = Field(default=-0.25, lt=0)
 
+    @model_validator(mode="after")
+    def _rising(self) -> "RarityMargin":
+        if self.least > self.most:
+            raise ValueError(f"least = {self.least} is above most = {self.most}")
+        return self
+
+    @property
+    def largest(self) -> float:
+        """The margin of the label with fewest images."""
+        return self.most
+
 
 class Ramp(Value):
-    """Margins begin at `start` and reach their own linearly after `epochs`."""
+    """Margins begin at `start`, all of them, and reach their own linearly after `epochs`."""
 
     start: NotNegative = 0.0
     epochs: Positive = 5.0
 
 
 PerLabel = Annotated[PowerMargin | RarityMargin, Field(discriminator="kind")]
+
+
+def _check_margins(margin: float | PerLabel, ramp: Ramp | None, limit: float) -> None:
+    largest = margin if isinstance(margin, float) else margin.largest
+    for name, value in {"margin": largest, "start of a ramp": ramp.start if ramp else 0.0}.items():
+        if value >= limit:
+            raise ValueError(f"a {name} of {value:g} is not below {limit:.4g}")
 
 
 class ArcFace(_Loss):
@@ -75,6 +101,11 @@ class ArcFace(_Loss):
     takes_dropout: ClassVar[bool] = True
     classifies: ClassVar[bool] = True
 
+    @model_validator(mode="after")
+    def _below_a_right_angle(self) -> "ArcFace":
+        _check_margins(self.margin, self.ramp, math.pi / 2)
+        return self
+
 
 class CosFace(_Loss):
     """Additive cosine margin (Wang et al., CVPR 2018): cross-entropy over scale·(cos θ − margin).
@@ -89,6 +120,11 @@ class CosFace(_Loss):
 
     takes_dropout: ClassVar[bool] = True
     classifies: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _below_the_widest_difference(self) -> "CosFace":
+        _check_margins(self.margin, self.ramp, 2.0)
+        return self
 
 
 class CrossEntropy(_Loss):
@@ -117,8 +153,9 @@ class Focal(_Loss):
 class BinaryCrossEntropy(_Loss):
     """Binary cross-entropy over the labels of a linear classifier, on the hardest outputs only.
 
-    Of each image the output of its own label counts, and the share `hardest` of the others with
-    the largest logits (humpback 2019, 1st and 2nd). An unknown is none of the labels.
+    Of each image the output of its own label counts, and as much as that the mean over the share
+    `hardest` of the others, those with the largest logits (humpback 2019, 1st and 2nd). An unknown
+    is none of the labels.
     """
 
     kind: Literal["BinaryCrossEntropy"] = "BinaryCrossEntropy"
@@ -126,6 +163,7 @@ class BinaryCrossEntropy(_Loss):
 
     takes_dropout: ClassVar[bool] = True
     classifies: ClassVar[bool] = True
+    takes_unknown: ClassVar[bool] = True
 
 
 class Triplet(_Loss):
@@ -134,10 +172,10 @@ class Triplet(_Loss):
     `mining` says which triplets of a batch count. "batch_hard": of each anchor the furthest
     positive and the nearest negative (Hermans et al., 2017). "semi_hard": of each positive pair
     the nearest negative that is further than the positive (Schroff et al., CVPR 2015).
-    "distance_weighted": negatives drawn against the density of distances on a sphere (Wu et al.,
-    ICCV 2017). "easy_positive": the nearest positive with its semi-hard negative (Xuan et al.,
-    WACV 2020). "random": a positive and a negative by chance for each anchor. "sequence": those
-    that a `Hardness` sampler has put together.
+    "distance_weighted": of each positive pair a negative drawn against the density of distances on
+    a sphere (Wu et al., ICCV 2017). "easy_positive": the nearest positive with its semi-hard
+    negative (Xuan et al., WACV 2020). "random": a positive and a negative by chance for each
+    anchor. "sequence": those that a `Hardness` sampler has put together.
     """
 
     kind: Literal["Triplet"] = "Triplet"
@@ -155,7 +193,8 @@ class Margin(_Loss):
     Pairs of a label are drawn nearer than beta − margin, others pushed further than beta +
     margin, over the pairs that are not yet there. `learn_beta`: one for "all", or one "per_label",
     with the heads' learning rate. `mining`: negatives are "distance_weighted", or the "closest"
-    that are at least 0.5 away, as many as an anchor has positives (divide and conquer, 2019).
+    that are at least 0.5 away, as many as an anchor has positives (divide and conquer, 2019);
+    where fewer are that far, the furthest of the others.
     """
 
     kind: Literal["Margin"] = "Margin"

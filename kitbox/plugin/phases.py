@@ -22,7 +22,10 @@ class Cosine(Value):
 
 
 class Multistep(Value):
-    """After the warm-up the peak rate, times `factor` after each of the epochs `milestones`."""
+    """After the warm-up the peak rate, times `factor` after each of the epochs `milestones`.
+
+    Epochs count from 1; the rate falls no lower than the final one.
+    """
 
     kind: Literal["Multistep"] = "Multistep"
     milestones: tuple[int, ...] = Field(min_length=1)
@@ -36,7 +39,10 @@ class Multistep(Value):
 
 
 class Restarts(Value):
-    """After the warm-up `cycles` half cosines of equal length, each from the peak rate again."""
+    """After the warm-up `cycles` half cosines of equal length (Loshchilov & Hutter, ICLR 2017).
+
+    Each falls from the peak rate to the final one; the first begins with the warm-up's last step.
+    """
 
     kind: Literal["Restarts"] = "Restarts"
     cycles: int = Field(default=2, ge=2)
@@ -49,8 +55,9 @@ class Stage(Value):
     """Some epochs in which a training differs from what the plugin says.
 
     `image_size` is another one, `frozen_backbone` leaves the backbone as it is (its batch
-    normalisation too), `rate` multiplies the learning rates, `min_images_per_label` is another one
-    (a curriculum from the individuals with most photographs to all).
+    normalisation too), `rate` multiplies the rates that the plugin's schedule gives these epochs,
+    `min_images_per_label` is another one (a curriculum from the individuals with most photographs
+    to all).
     """
 
     epochs: int = Field(ge=1)
@@ -61,7 +68,11 @@ class Stage(Value):
 
 
 class Ema(Value):
-    """Weights that follow the trained ones: decay·followed + (1 − decay)·trained at each step."""
+    """Weights that follow the trained ones: decay·followed + (1 − decay)·trained at each step.
+
+    After t steps the decay is (1 + t) / (10 + t) as long as that is less (as in TensorFlow), so
+    that they do not hang on the first ones.
+    """
 
     kind: Literal["Ema"] = "Ema"
     decay: float = Field(default=0.998, gt=0, lt=1)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kitbox.plugin.losses import Positive
 from kitbox.value import Value
@@ -81,6 +81,14 @@ class Divide(Value):
     every: int = Field(default=2, ge=1)
     whole_from: int | None = Field(default=None, ge=2)
     undivided_from: int | None = Field(default=None, ge=2)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Divide":
+        if self.whole_from and self.undivided_from and self.whole_from > self.undivided_from:
+            raise ValueError(
+                f"whole_from = {self.whole_from} is after undivided_from = {self.undivided_from}"
+            )
+        return self
 
 
 Sampler = Annotated[Shuffled | Balanced | PK | Hardness, Field(discriminator="kind")]

@@ -137,16 +137,30 @@ class Plugin(Value):
                 return f"batch_size = {size} is not a multiple of 3; Hardness gives triplets"
             if self.divide or self.unknown_share or self.flip_identities:
                 return "a Hardness sampler goes with no divide, unknown_share or flip_identities"
-        if self.divide and (self.unknown_share or self.flip_identities):
-            return "divide goes with no unknown_share or flip_identities"
         if any(sequenced) and not isinstance(sampler, Hardness):
             return "Triplet(mining='sequence') needs triplets; say sampler=Hardness()"
+        if self.divide and self._misses_images():
+            return (
+                "divide goes with no unknown_share, flip_identities or min_images_per_label of a "
+                "stage; and with Shuffled or PK(coverage='full'), which show every image"
+            )
         pairs = [loss.kind for loss in self.losses if loss.needs_pairs]
         if pairs and not sampler.gives_pairs:
             return f"a {pairs[0]} loss needs several images of a label; say sampler=PK()"
         if self.embedding_mixup and not any(loss.classifies for loss in self.losses):
             return "embedding_mixup is for losses that classify; there is none"
         return None
+
+    def _misses_images(self) -> bool:
+        """Return whether an epoch is of other images than the known ones, each at least once."""
+        sampler = self.sampler
+        return bool(
+            self.unknown_share
+            or self.flip_identities
+            or any(stage.min_images_per_label for stage in self.stages)
+            or not isinstance(sampler, Shuffled | PK)
+            or (isinstance(sampler, PK) and sampler.coverage != "full")
+        )
 
     def _course_mistake(self) -> str | None:
         """Return what is wrong with the epochs and rates."""

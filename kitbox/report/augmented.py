@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from kitbox.images.loading import View, seed_of
+from kitbox.images.loading import Item, View, seed_of
 from kitbox.images.reading import Pixels
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import ImageSet
@@ -69,7 +69,7 @@ def _strip(view: View, row: int, seed: int) -> Strip:
     seeds = [seed_of(seed, epoch, image_id) for epoch in range(1, _TIMES + 1)]
     shown = [(_text(view[row][0]), f"{image_id}, unchanged")]
     shown += [
-        (_text(view[row, changed][0]), f"{image_id}, as in epoch {epoch}")
+        (_text(view[Item(row, changed)][0]), f"{image_id}, as in epoch {epoch}")
         for epoch, changed in enumerate(seeds, 1)
     ]
     return Strip(image_id, tuple(shown))

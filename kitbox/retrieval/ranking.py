@@ -1,6 +1,6 @@
 """Ranks the answers of every search of a competition, and decides where they end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +9,12 @@ from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
 from kitbox.records import Embeddings, ImageSet, Ranking, Search, Strings, rows_of, strings
 from kitbox.retrieval import answers, clusters
+from kitbox.retrieval.answers import Told
 
 # Group (or scenario) → the similarity below which an answer is no answer; '' for all groups.
 Thresholds = Mapping[str, float]
+# Tells how similar query images are to the labels of gallery images.
+Teller = Callable[[Strings, ImageSet], Told]
 
 
 def rank(
@@ -34,7 +37,47 @@ def rank(
             return found
         own = np.concatenate([search.query_images for search in searches])
         return answers.with_itself(found, own)
-    return _joined([_labels(embeddings, s, labelled, competition, width) for s in searches])
+    return labels(by_cosine(embeddings, competition), searches, labelled, competition, width)
+
+
+def labels(
+    tell: Teller,
+    searches: Sequence[Search],
+    labelled: ImageSet,
+    competition: Competition,
+    k: int,
+) -> Ranking:
+    """Return the best labels of each query of all searches, as something tells their similarity.
+
+    Asked are labels of `labelled` images that are in the search's gallery, the unknown label and
+    '' left out.
+    """
+    parts = []
+    for search in searches:
+        told = tell(search.query_images, known_in(search, labelled, competition))
+        parts.append(answers.first(search.query_ids, told, k))
+    return _joined(parts)
+
+
+def by_cosine(embeddings: Embeddings, competition: Competition) -> Teller:
+    """Return what tells the similarity of labels as the competition's task measures it."""
+    task = competition.task
+
+    def tell(query_images: Strings, known: ImageSet) -> Told:
+        assert known.labels is not None  # noqa: S101  taken from labelled images
+        query, gallery = embeddings.of(query_images), embeddings.of(known.image_ids)
+        how = (task.label_similarity, task.label_images)
+        return answers.similarities(query, gallery, known.labels, *how)
+
+    return tell
+
+
+def known_in(search: Search, labelled: ImageSet, competition: Competition) -> ImageSet:
+    """Return the images of known individuals in a search's gallery."""
+    assert labelled.labels is not None  # noqa: S101  the caller's labelled images
+    nobody = ["", competition.images.unknown_label or ""]
+    named = labelled.take(~np.isin(labelled.labels, nobody))
+    return named.take(np.isin(named.image_ids, search.gallery_images))
 
 
 def images(embeddings: Embeddings, searches: Sequence[Search], k: int) -> Ranking:
@@ -119,22 +162,6 @@ def _images(embeddings: Embeddings, search: Search, k: int) -> Ranking:
     query, gallery = (embeddings.of(i) for i in (search.query_images, search.gallery_images))
     found = answers.images(query, gallery, k)
     return Ranking(ids, found.answers, found.similarity)
-
-
-def _labels(
-    embeddings: Embeddings, search: Search, labelled: ImageSet, competition: Competition, k: int
-) -> Ranking:
-    assert labelled.labels is not None  # noqa: S101  the caller's labelled images
-    task = competition.task
-    nobody = ["", competition.images.unknown_label or ""]
-    named = labelled.take(~np.isin(labelled.labels, nobody))
-    known = named.take(np.isin(named.image_ids, search.gallery_images))
-    assert known.labels is not None  # noqa: S101  taken from labelled images
-    query, gallery = embeddings.of(search.query_images), embeddings.of(known.image_ids)
-    found = answers.labels(
-        query, gallery, known.labels, k, task.label_similarity, task.label_images
-    )
-    return Ranking(search.query_ids, found.answers, found.similarity)
 
 
 def _joined(parts: Sequence[Ranking]) -> Ranking:

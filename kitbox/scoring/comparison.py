@@ -51,10 +51,15 @@ class Difference:
     after: PerQuery | None = None
 
     @property
+    def shown(self) -> bool:
+        """Whether it is more than noise: the interval is clear of 0, and p, if any, is small."""
+        return not self.low <= 0 <= self.high and (self.p is None or self.p < LEVEL)
+
+    @property
     def sentence(self) -> str:
         """Say which system is better and by how much, or that no difference is shown."""
         apart, unlikely = not self.low <= 0 <= self.high, self.p is not None and self.p < LEVEL
-        if apart and (unlikely or self.p is None):
+        if self.shown:
             return f"{self._better()}{self._chance()}"
         a, b = self.names
         shown = f"{b} - {a} is {_bracketed(self.value, self.low, self.high)}{self._chance()}"

@@ -61,6 +61,7 @@ def evaluate(
     competition: Competition,
     *,
     test_has_groups: bool = True,
+    ranking: Ranking | None = None,
 ) -> LocalScore:
     """Score embeddings on the holdout by the competition's metric, and by image retrieval.
 
@@ -70,8 +71,12 @@ def evaluate(
     test's list has no groups (`test_has_groups` false), a query finds the threshold of its group
     as a test image does: by the group of its first answer.
     Image retrieval counts the queries whose individual is elsewhere in their gallery.
+    Where labels are ranked by something else than the embeddings, `ranking` has the answers before
+    any threshold, in the order of the competition's searches.
     """
-    found = answered(embeddings, holdout, competition, test_has_groups=test_has_groups)
+    found = answered(
+        embeddings, holdout, competition, test_has_groups=test_has_groups, ranking=ranking
+    )
     return of_answers(found, embeddings, competition)
 
 
@@ -95,15 +100,16 @@ def answered(
     competition: Competition,
     *,
     test_has_groups: bool = True,
+    ranking: Ranking | None = None,
 ) -> Answered:
     """Return the answers to the holdout's queries as `evaluate` scores them."""
     searches = protocol.searches(holdout.query, holdout.gallery, competition)
     known = truth.of_holdout(holdout, searches, competition)
     if competition.task.answers == "clusters":
-        ranking, found, evidence = _clustered(embeddings, searches, known, competition)
+        cut, found, evidence = _clustered(embeddings, searches, known, competition)
         plain, limits = rankings.images(embeddings, searches, 1), np.full(len(known.images), np.nan)
-        return Answered(searches, known, ranking, plain, limits, found, evidence)
-    plain = rankings.rank(embeddings, searches, holdout.train, competition)
+        return Answered(searches, known, cut, plain, limits, found, evidence)
+    plain = ranking or rankings.rank(embeddings, searches, holdout.train, competition)
     groups = known.groups
     if competition.threshold.by_group and len(searches) == 1 and not test_has_groups:
         groups = thresholds.groups_of_answers(plain, holdout.train)

@@ -22,7 +22,7 @@ _BEYOND = 0.1
 # Scores this close are equal: the same queries, summed in another order.
 _ROUNDING = 1e-10
 # Parts of the queries, of which each is scored by a threshold that the others gave.
-_PARTS = 5
+PARTS = 5
 
 
 def groups_of(groups: Strings, competition: Competition) -> Strings:
@@ -68,9 +68,9 @@ def cross_fitted(
     are those of the truth where none are given.
     """
     groups = truth.groups if groups is None else groups
-    part = np.array([_part_of(str(name)) for name in truth.individuals])
+    part = parts_of(truth.individuals)
     limits = np.empty(len(part), dtype=np.float64)
-    for number in range(_PARTS):
+    for number in range(PARTS):
         scored, fitted = np.flatnonzero(part == number), np.flatnonzero(part != number)
         if not len(fitted):
             fitted = scored
@@ -79,6 +79,11 @@ def cross_fitted(
         found = best(_rows(ranking, fitted), truth.take(fitted), competition, groups[fitted])
         limits[scored] = of_groups(found, groups_of(groups[scored], competition))
     return limits
+
+
+def parts_of(individuals: Strings) -> Integers:
+    """Return the part (n,) of each query, 0 to 4: queries of an individual are in one."""
+    return np.array([_part_of(str(name)) for name in individuals], dtype=np.int64)
 
 
 def by_share(
@@ -264,4 +269,4 @@ def _rows(ranking: Ranking, rows: Integers) -> Ranking:
 
 
 def _part_of(name: str) -> int:
-    return hashlib.sha256(f"threshold:{name}".encode()).digest()[0] % _PARTS
+    return hashlib.sha256(f"threshold:{name}".encode()).digest()[0] % PARTS

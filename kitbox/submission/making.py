@@ -1,7 +1,7 @@
 """Makes a submission: the ensemble over all images, ranked, in the competition's form."""
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,15 @@ import numpy as np
 from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
 from kitbox.embedding import embedder
+from kitbox.ensemble import new_label, ways
 from kitbox.ensemble.assembly import Assembled, Member, assemble
+from kitbox.ensemble.new_label import Judge
+from kitbox.ensemble.ways import Way
 from kitbox.errors import KitboxError
 from kitbox.images.collection import Collection
-from kitbox.records import Embeddings, Progress, Ranking, Scores, Strings, rows_of
+from kitbox.records import Progress, Ranking, Scores, Strings, rows_of
 from kitbox.retrieval import ranking as rankings
-from kitbox.scoring import bootstrap, local, outcomes, thresholds
+from kitbox.scoring import bootstrap, local, outcomes, thresholds, truth
 from kitbox.scoring.local import LocalScore
 from kitbox.submission import form, lint
 from kitbox.workspace import Workspace
@@ -26,14 +29,16 @@ class Recipe:
 
     whiten: int | None = None
     top_k: int | None = None  # None: the competition's k
+    way: Way = field(default_factory=Way)
 
 
 @dataclass(frozen=True)
 class Locally:
-    """A local score, and the dimensions of each member's block."""
+    """A local score, the dimensions of each member's block, and what judges new labels if any."""
 
     score: LocalScore
     dims: tuple[int, ...]
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,12 @@ def score(
     workspace: Workspace,
     options: embedder.Options,
 ) -> Generator[Progress, None, Locally]:
-    """Return the local score of an ensemble whose members have not seen the holdout."""
+    """Return the local score of an ensemble whose members have not seen the holdout.
+
+    A classifier learns from the holdout's training side alone, and what judges new labels from
+    the other queries. Raises KitboxError for a recipe that the competition has no use for.
+    """
+    recipe.way.check(competition)
     holdout = collection.holdout
     assembled: Assembled = yield from assemble(
         members,
@@ -67,10 +77,28 @@ def score(
         whiten=recipe.whiten,
         options=options,
     )
+    ranking = judged = None
+    if recipe.way != Way():
+        searches = protocol.searches(holdout.query, holdout.gallery, competition)
+        ranking = yield from ways.rank(
+            assembled, recipe.way, searches, holdout.train, competition, device=options.device
+        )
+        if recipe.way.new_label == "learned":
+            known = truth.of_holdout(holdout, searches, competition)
+            features = new_label.features(assembled.blocks, searches, holdout.train, competition)
+            judged = new_label.judged(ranking, features, known, competition)
+            ranking, competition = judged.ranking, new_label.deciding(competition)
     found = local.evaluate(
-        assembled.embeddings, holdout, competition, test_has_groups=collection.test_has_groups
+        assembled.embeddings,
+        holdout,
+        competition,
+        test_has_groups=collection.test_has_groups,
+        ranking=ranking,
     )
-    return Locally(found, assembled.dims)
+    if judged is None:
+        return Locally(found, assembled.dims)
+    evidence = found.evidence | {"new_label": judged.evidence}
+    return Locally(replace(found, evidence=evidence), assembled.dims, judged.judge)
 
 
 def pooled(folds: Sequence[Locally]) -> Locally:
@@ -114,10 +142,12 @@ def make(
     competition: Competition,
     workspace: Workspace,
     options: embedder.Options,
+    judge: Judge | None = None,
 ) -> Generator[Progress, None, Made]:
     """Return the submission of an ensemble; it takes the path of the local score, on test images.
 
-    `fitted` are the thresholds that the holdout gave. Raises KitboxError where there is no test,
+    `fitted` are the thresholds that the holdout gave, `judge` what it taught of new labels. A
+    classifier learns from all labelled images. Raises KitboxError where there is no test,
     for a number of answers that no list may have, and where its own lint finds something.
     """
     test, labelled = collection.test, collection.labelled
@@ -135,7 +165,9 @@ def make(
         whiten=recipe.whiten,
         options=options,
     )
-    ranking, used = _answered(assembled.embeddings, recipe, fitted, collection, competition)
+    ranking, used = yield from _answered(
+        assembled, recipe, fitted, judge, collection, competition, options.device
+    )
     ranking = rankings.in_order(ranking, protocol.query_ids(collection.searches, test))
     text = form.text(ranking, competition)
     findings = lint.lint(text.encode(), competition, labelled, test, collection.searches)
@@ -146,21 +178,29 @@ def make(
 
 
 def _answered(
-    embeddings: Embeddings,
+    assembled: Assembled,
     recipe: Recipe,
     fitted: dict[str, float],
+    judge: Judge | None,
     collection: Collection,
     competition: Competition,
-) -> tuple[Ranking, dict[str, float]]:
+    device: str,
+) -> Generator[Progress, None, tuple[Ranking, dict[str, float]]]:
     """Return the answers of the leaderboard's queries, and the thresholds that cut them."""
     searches, rule = collection.searches, competition.threshold
     if competition.task.answers == "clusters":
-        trees = rankings.trees(embeddings, searches)
+        trees = rankings.trees(assembled.embeddings, searches)
         used = fitted
         if rule.rule == "share" and rule.share is not None:
             used = thresholds.cut_by_share(trees, rule.share, by_group=rule.by_group)
         return rankings.cut(trees, searches, used), used
-    ranking = rankings.rank(embeddings, searches, collection.answerable, competition, recipe.top_k)
+    labelled = collection.answerable
+    ranking = yield from ways.rank(
+        assembled, recipe.way, searches, labelled, competition, recipe.top_k, device=device
+    )
+    if judge is not None:
+        features = new_label.features(assembled.blocks, searches, labelled, competition)
+        ranking = judge.chances(ranking, judge.unknown(features))
     if not competition.decides:
         return ranking, {}
     groups = np.concatenate([np.full(len(s.query_ids), s.name) for s in searches])

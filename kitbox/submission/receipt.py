@@ -16,7 +16,7 @@ from kitbox.ensemble.assembly import Member
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, read_json, write_json, write_text
 from kitbox.images.collection import Collection
-from kitbox.network.checkpoint import read_origin
+from kitbox.network.checkpoint import Origin, read_origin
 from kitbox.records import ImageSet
 from kitbox.submission import ledger
 from kitbox.submission.making import Locally, Made, Recipe
@@ -57,6 +57,16 @@ class Package:
         return self.folder / "receipt.json"
 
 
+def _learnt_from(origin: Origin) -> dict[str, Any]:
+    """Return what a network learnt from beside labels and ImageNet, as far as it did."""
+    found: dict[str, Any] = {}
+    if origin.pseudo is not None:
+        found |= {"pseudo_labels": origin.pseudo, "pseudo_round": origin.pseudo_round}
+    if origin.init_from is not None:
+        found["init_from"] = origin.init_from
+    return found
+
+
 def build(
     made: Made,
     locally: Locally,
@@ -90,6 +100,7 @@ def build(
                 "which": member.checkpoint.path.stem,
                 "scored_checkpoint": local.checkpoint.digest,
             }
+            | _learnt_from(origin)
         )
     return {
         "kitbox": kitbox.__version__,
@@ -99,6 +110,7 @@ def build(
         "plugins": plugins,
         "dim": sum(made.dims),
         "whiten": recipe.whiten,
+        "way": recipe.way.as_json(),
         "top_k": recipe.top_k or competition.task.k,
         "thresholds": made.thresholds,
         "threshold_evidence": locally.score.evidence,

@@ -9,6 +9,7 @@ from typing import Any
 from kitbox.competition.settings import Competition, Threshold
 from kitbox.embedding import embedder
 from kitbox.ensemble.assembly import Member
+from kitbox.ensemble.ways import Way
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.images.collection import Collection
@@ -86,11 +87,14 @@ def reproduce(
                 )
         scored.append(Member(named, made["holdout"], entry["weight"]))
         members.append(Member(named, made[entry["trained_on"]], entry["weight"]))
-    recipe = making.Recipe(whiten=recorded["whiten"], top_k=recorded["top_k"])
+    way = Way(**recorded.get("way", {}))  # older receipts know one way only
+    recipe = making.Recipe(whiten=recorded["whiten"], top_k=recorded["top_k"], way=way)
     asked = _with_threshold(competition, recorded)
     locally = yield from making.score(scored, recipe, collection, asked, workspace, options)
     fitted = locally.score.thresholds
-    again = yield from making.make(members, recipe, fitted, collection, asked, workspace, options)
+    again = yield from making.make(
+        members, recipe, fitted, collection, asked, workspace, options, locally.judge
+    )
     comparisons = [
         *_compare("competition", recorded["competition"], _settings(asked, recorded)),
         *_compare("data", recorded["data"], receipt.data_of(collection)),
@@ -181,8 +185,10 @@ def _retrained(
 ) -> Generator[reports.Report, None, Checkpoint]:
     """Train anew in a place of its own, so that the recorded checkpoint stays what it is."""
     apart = replace(workspace, made_name=".kitbox/reproduced")
+    begun = "init_from" in entry
     options = reports.Options(
         on=on,
+        init_from=str(_begun_from(workspace, named, entry["weights"])) if begun else None,
         weights=entry["weights"] if entry["weights"] in ("hub", "none") else None,
         seed=entry["seed"],
         precision=entry["precision"],
@@ -192,6 +198,17 @@ def _retrained(
     last = yield from runner.train(named, collection, competition, apart, options)
     best = last.path.with_stem("best")
     return checkpoints.of(best) if entry["which"] == "best" and best.exists() else last
+
+
+def _begun_from(workspace: Workspace, named: NamedPlugin, digest: str) -> Path:
+    """Return the checkpoint that a network went on from, in any run of the workspace."""
+    for file in sorted(workspace.runs.glob("*/*/*.safetensors")):
+        if digest_of_file(file) == digest:
+            return file
+    raise KitboxError(
+        f"{named.name} went on from the checkpoint {digest[:12]}, which is not in "
+        f"{workspace.runs}; copy it there"
+    )
 
 
 def _compare(what: str, recorded: Any, again: Any) -> list[Comparison]:
@@ -226,6 +243,11 @@ def _checkpoint_comparisons(recorded: dict[str, Any], members: list[Member]) -> 
                 f"backbone weights {entry['name']}",
                 entry["weights"],
                 checkpoints.read_origin(member.checkpoint.path).weights,
+            ),
+            Comparison(
+                f"pseudo-labels {entry['name']}",
+                str(entry.get("pseudo_labels")),
+                str(checkpoints.read_origin(member.checkpoint.path).pseudo),
             ),
             Comparison(
                 f"checkpoint {entry['name']}", entry["checkpoint"], member.checkpoint.digest

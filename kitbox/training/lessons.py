@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kitbox.competition import boxes as box_lists
+from kitbox.competition import pseudo_labels as pseudo_files
+from kitbox.competition.pseudo_labels import PseudoLabel
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of
@@ -15,6 +17,7 @@ from kitbox.images.reading import Box
 from kitbox.plugin.settings import Plugin
 from kitbox.records import ImageSet, Integers, Strings
 from kitbox.training.batches import UNKNOWN
+from kitbox.training.pseudo_labels import joined, used
 from kitbox.workspace import Workspace
 
 
@@ -23,12 +26,14 @@ class Lessons:
     """Images to learn from; `label_rows (n,)` are rows of `label_map (L,)`, UNKNOWN for none.
 
     `any_of` are the boxes of an image that has several, where a plugin chooses among them.
+    `pseudo` are the pseudo-labels of images at the end, None where the plugin takes none.
     """
 
     images: ImageSet
     label_map: Strings
     label_rows: Integers
     any_of: Mapping[str, tuple[Box, ...]] = field(default_factory=dict)
+    pseudo: tuple[PseudoLabel, ...] | None = None
 
     @property
     def counts(self) -> Integers:
@@ -42,6 +47,26 @@ class Lessons:
         chosen = {image: [list(box) for box in boxes] for image, boxes in self.any_of.items()}
         return digest_of(chosen) if chosen else None
 
+    @property
+    def pseudo_digest(self) -> str | None:
+        """What names the pseudo-labels, None where there are none."""
+        return pseudo_files.digest(self.pseudo) if self.pseudo else None
+
+    @property
+    def pseudo_round(self) -> int:
+        """The round of the pseudo-labels, 0 where there are none."""
+        return max((row.round for row in self.pseudo or ()), default=0)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is to say of them beside their number."""
+        if self.pseudo is None:
+            return ()
+        if not self.pseudo:
+            return ("there are no pseudo-labels for it; it learns from labels alone",)
+        many = f"{len(self.pseudo)} of its images are test images with pseudo-labels"
+        return (f"{many} of round {self.pseudo_round}",)
+
 
 def gather(
     collection: Collection,
@@ -52,8 +77,9 @@ def gather(
 ) -> Lessons:
     """Return what a plugin learns from: known labels with enough photographs.
 
-    A plugin with an `unknown_share` gets the images of unknown individuals too. Raises KitboxError
-    where nothing is left to learn from.
+    A plugin with an `unknown_share` gets the images of unknown individuals too, one that takes
+    pseudo-labels the test images that have them. Raises KitboxError where nothing is left to learn
+    from, and for pseudo-labels that must not be learnt from.
     """
     images = collection.labelled if on == "all" else collection.holdout.train
     assert images.labels is not None  # noqa: S101  labelled images
@@ -63,12 +89,18 @@ def gather(
     if plugin.unknown_share and unknown:
         wanted |= images.labels == unknown
     images = images.take(wanted)
+    pseudo = None
+    if plugin.pseudo_labels:
+        listed = pseudo_files.read(workspace.pseudo_labels, competition.images.unknown_label)
+        bits = competition.holdout.near_duplicate_bits
+        pseudo = used(images, collection, listed, on, bits)
+        images = joined(images, collection, listed, on, bits)
     assert images.labels is not None  # noqa: S101  as before
     rows = np.searchsorted(kept, images.labels)
     known = images.labels != unknown
     rows = np.where(known, np.minimum(rows, max(len(kept) - 1, 0)), UNKNOWN).astype(np.int64)
     several = _several(images, competition, workspace) if plugin.box_choice == "random" else {}
-    return Lessons(images, kept, rows, several)
+    return Lessons(images, kept, rows, several, pseudo)
 
 
 def _enough(labels: Strings, plugin: Plugin, unknown: str) -> Strings:

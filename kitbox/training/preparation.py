@@ -18,6 +18,7 @@ from kitbox.images.collection import Collection
 from kitbox.images.reading import Box
 from kitbox.network import rates, weights
 from kitbox.network.backbone import pixel_form
+from kitbox.network.checkpoint import read_origin
 from kitbox.network.heads import TrainedNetwork
 from kitbox.plugin.settings import Plugin
 from kitbox.records import ImageSet
@@ -42,6 +43,11 @@ class Start:
         """What names the weights among the causes of a run."""
         own = weights.source_digest(self.source) if self.init_from is None else ""
         return own or weights.source_digest(self.init_from or "none")
+
+    @property
+    def plugin(self) -> str | None:
+        """The plugin of the checkpoint that it goes on from."""
+        return None if self.init_from is None else read_origin(self.init_from).plugin
 
     def __str__(self) -> str:
         return str(self.init_from or self.source)

@@ -1,18 +1,15 @@
 """The common runner: trains any plugin, scores it on the holdout, and goes on where it stopped."""
 
-import io
 from collections.abc import Generator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.optim import Optimizer
 
 from kitbox.competition.settings import Competition
-from kitbox.files import write_bytes
 from kitbox.images import loading
 from kitbox.images.collection import Collection
 from kitbox.network import checkpoint as checkpoints
@@ -24,12 +21,14 @@ from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, Floats
 from kitbox.training import averaging, judging, lessons, preparation, runs, stages, transfer
 from kitbox.training.averaging import Averaged
-from kitbox.training.batches import Batch, Planner
+from kitbox.training.batches import Batch
+from kitbox.training.collapse import Monitor
 from kitbox.training.planning import Asked, planner
 from kitbox.training.preparation import Start, Training
-from kitbox.training.reports import Begun, EpochDone, Options, Report, Scored
+from kitbox.training.reports import Begun, EpochDone, Options, Report, Scored, Warned
 from kitbox.training.schedule import Schedule
 from kitbox.training.stages import Phase
+from kitbox.training.state import State
 from kitbox.training.steps import Stepper
 from kitbox.workspace import Workspace
 
@@ -68,6 +67,7 @@ def train(
         plugin.seed if options.seed is None else options.seed,
         precision,
         learnt.boxes_digest,
+        learnt.pseudo_digest,
     )
     run = runs.Run(workspace.runs / causes.plugin / causes.key)
     if run.finished and not options.fresh:
@@ -111,12 +111,6 @@ class _Trainer:
     """One training while it runs."""
 
     training: Training
-    best: float = -1.0
-    planner: Planner = field(init=False)
-
-    def __post_init__(self) -> None:
-        training = self.training
-        self.planner = planner(training.plugin, training.lessons.label_rows, training.seed)
 
     def run_all(self) -> Generator[Report, None, Checkpoint]:
         """Do every epoch that is not done, and return the last checkpoint."""
@@ -124,14 +118,20 @@ class _Trainer:
         plugin = training.plugin
         preparation.seed_everything(training.seed)
         trained, notes = self._build()
-        optimizer = preparation.optimizer(plugin, trained)
-        averaged = None if plugin.averaging is None else Averaged(trained, plugin.averaging)
-        done = self._restore(trained, optimizer, averaged)
+        state = State(
+            trained,
+            preparation.optimizer(plugin, trained),
+            None if plugin.averaging is None else Averaged(trained, plugin.averaging),
+            planner(plugin, training.lessons.label_rows, training.seed),
+        )
+        done = state.restore(run)
+        if training.first:
+            run.forget_after(done or -1)
         yield self._begun(done, notes)
         if not done and training.options.on == "holdout":
-            yield from self._score(trained.network, 0)
+            yield from self._score(trained, state, 0)
         if plugin.epochs:
-            yield from self._epochs(trained, optimizer, averaged, done)
+            yield from self._epochs(state, done)
         elif training.first:
             self._save(trained, run.last, 0)
         if training.first:
@@ -152,26 +152,16 @@ class _Trainer:
             str(training.start),
             training.run.folder,
             judging.view(training, learnt.images).source,
-            notes,
+            (*notes, *learnt.notes),
         )
 
-    def _epochs(
-        self,
-        trained: TrainedNetwork,
-        optimizer: Optimizer,
-        averaged: Averaged | None,
-        done: int,
-    ) -> Generator[Report, None, None]:
+    def _epochs(self, state: State, done: int) -> Generator[Report, None, None]:
         training, plugin, fabric = self.training, self.training.plugin, self.training.fabric
-        module, wrapped = fabric.setup(trained, optimizer)
-        steps = [self.planner.steps(epoch) for epoch in range(1, plugin.epochs + 1)]
-        schedule = Schedule(
-            optimizer,
-            plugin,
-            [-(-count // plugin.accumulate) for count in steps],
-            done=sum(-(-count // plugin.accumulate) for count in steps[:done]),
-        )
-        stepper = Stepper(training, trained, module, wrapped, schedule, steps, averaged)
+        module, optimizer = fabric.setup(state.trained, state.optimizer)
+        batches = [state.planner.steps(epoch) for epoch in range(1, plugin.epochs + 1)]
+        steps = [-(-count // plugin.accumulate) for count in batches]
+        schedule = Schedule(state.optimizer, plugin, steps, done=sum(steps[:done]))
+        stepper = Stepper(training, state, module, optimizer, schedule, batches)
         asked = Asked(
             training.lessons.images.image_ids,
             training.seed,
@@ -179,23 +169,30 @@ class _Trainer:
             fabric.world_size,
         )
         writer = _tensorboard(training.run.folder) if training.first else None
+        monitor = self._monitor()
         for phase in stages.phases(plugin):
-            if phase.last <= done:
+            if phase.last_epoch <= done:
                 continue
-            trained.network.freeze_backbone(phase.frozen_backbone)
+            self._freeze(state, phase)
             loader = self._loader(phase, asked)
-            for epoch in range(max(phase.first, done + 1), phase.last + 1):
-                asked.batches = yield from self._planned(trained.network, epoch)
+            for epoch in range(max(phase.first_epoch, done + 1), phase.last_epoch + 1):
+                asked.batches = yield from self._planned(state, epoch)
                 asked.epoch = epoch
                 torch.manual_seed(loading.seed_of(training.seed, epoch, "torch"))
-                report = yield from stepper.run(epoch, asked.batches, asked, loader)
-                yield from self._tell(report, writer)
-                yield from self._judge(trained, averaged, epoch, asked, writer)
+                report = yield from stepper.run(epoch, asked, loader)
+                yield from self._tell(report, state, monitor, writer)
+                yield from self._judge(state, asked, writer)
                 if training.first:
-                    self._save_state(trained, optimizer, averaged, epoch)
+                    state.save(training.run, epoch)
                 fabric.barrier()
         if writer is not None:
             writer.close()
+
+    def _freeze(self, state: State, phase: Phase) -> None:
+        """Freeze the backbone in a phase that says so, else let it learn."""
+        state.trained.network.freeze_backbone(phase.frozen_backbone)
+        if state.averaged is not None and state.averaged.model is not None:
+            state.averaged.model.network.freeze_backbone(phase.frozen_backbone)
 
     def _loader(self, phase: Phase, asked: Any) -> Any:
         training, learnt = self.training, self.training.lessons
@@ -204,77 +201,80 @@ class _Trainer:
         )
         return training.loader(view, asked)
 
-    def _planned(self, network: Network, epoch: int) -> Generator[Report, None, Sequence[Batch]]:
+    def _planned(self, state: State, epoch: int) -> Generator[Report, None, Sequence[Batch]]:
         """Return the batches of an epoch; the first process makes the vectors they need."""
         training = self.training
-        needed = self.planner.needs(epoch)
+        needed = state.planner.needs(epoch)
         vectors: Floats | None = None
         if needed is not None:
             if training.first:
                 # the backbone as it came is built again, since a training may have gone on
-                asked = self._build()[0].network if needed == "frozen" else network
+                source = self._build()[0] if needed == "frozen" else state.trained
                 vectors = yield from judging.vectors(
                     training,
-                    asked,
+                    source.network,
                     training.lessons.images,
                     "embed training images",
                     pooled=needed != "embedding",
                 )
             vectors = training.fabric.broadcast(vectors)
-        return self.planner.plan(epoch, vectors)
+        return state.planner.plan(epoch, vectors)
 
-    def _tell(self, report: EpochDone, writer: Any) -> Generator[Report, None, None]:
-        """Report an epoch, and write it down."""
-        report = replace(report, told=report.told | self.planner.told())
+    def _monitor(self) -> Monitor:
+        """Return what watches for a collapse, told of the epochs that are done."""
+        monitor = Monitor(self.training.plugin.losses)
+        for entry in self.training.run.entries():
+            if entry["event"] == "epoch" and "spread" in entry.get("told", {}):
+                monitor.warning(entry["losses"], entry["told"]["spread"])
+        return monitor
+
+    def _tell(
+        self, report: EpochDone, state: State, monitor: Monitor, writer: Any
+    ) -> Generator[Report, None, None]:
+        """Report an epoch, and what looks wrong in it, and write both down."""
+        report = replace(report, told=report.told | state.planner.told())
+        spread = report.told.get("spread")
+        text = None if spread is None else monitor.warning(report.losses, spread)
         yield report
         if self.training.first:
             self.training.run.note("epoch", **vars(report))
             _write_scalars(writer, report)
+        if text is not None:
+            yield Warned(report.epoch, text)
+            if self.training.first:
+                self.training.run.note("warning", epoch=report.epoch, text=text)
 
-    def _judge(
-        self,
-        trained: TrainedNetwork,
-        averaged: Averaged | None,
-        epoch: int,
-        asked: Asked,
-        writer: Any,
-    ) -> Generator[Report, None, None]:
+    def _judge(self, state: State, asked: Asked, writer: Any) -> Generator[Report, None, None]:
         """Score the network where its time has come, and save it after the last epoch."""
-        training, plugin = self.training, self.training.plugin
+        training, plugin, epoch = self.training, self.training.plugin, asked.epoch
         ends = epoch == plugin.epochs
         scores = training.options.on == "holdout" and (epoch % plugin.score_every == 0 or ends)
-        if averaged is not None:
-            averaged.after_epoch(trained, epoch)
+        if state.averaged is not None:
+            state.averaged.after_epoch(state.trained, epoch)
         if not (scores or ends):
             return
-        if training.first:
-            trained = self._averaged(trained, averaged, asked)
+        judged = self._averaged(state, asked) if training.first else state.trained
         if scores:
-            for scored in self._score(trained.network, epoch, trained):
+            for scored in self._score(judged, state, epoch):
                 yield scored
                 if isinstance(scored, Scored) and writer is not None:
                     for metric, score in scored.scores.by_metric.items():
                         writer.add_scalar(f"holdout/{metric}", score.value, epoch)
         if ends and training.first:
-            self._save(trained, training.run.last, epoch)
+            self._save(judged, training.run.last, epoch)
 
-    def _averaged(
-        self, trained: TrainedNetwork, averaged: Averaged | None, asked: Asked
-    ) -> TrainedNetwork:
+    def _averaged(self, state: State, asked: Asked) -> TrainedNetwork:
         """Return the network with averaged weights and statistics that belong to them."""
-        if averaged is None or averaged.model is None:
-            return trained
+        model = None if state.averaged is None else state.averaged.model
+        if model is None:
+            return state.trained
         training = self.training
         items = Asked(training.lessons.images.image_ids, training.seed, 0, 1)
         items.batches, items.epoch = asked.batches[:_REFRESHING], asked.epoch
-        phase = stages.at(training.plugin, asked.epoch)
-        averaging.refresh(
-            averaged.model.network,
-            (pixels for pixels, _ in self._loader(phase, items)),
-            training.device,
-            training.precision,
-        )
-        return averaged.model
+        loader = self._loader(stages.at(training.plugin, asked.epoch), items)
+        pixels = (pixels for pixels, _ in loader)
+        averaging.refresh(model.network, pixels, training.device, training.precision)
+        return model
 
     def _build(self) -> tuple[TrainedNetwork, tuple[str, ...]]:
         """Return the network with its first weights, and what there is to say of them."""
@@ -296,15 +296,15 @@ class _Trainer:
         return trained, notes
 
     def _score(
-        self, network: Network, epoch: int, trained: TrainedNetwork | None = None
+        self, trained: TrainedNetwork, state: State, epoch: int
     ) -> Generator[Report, None, None]:
         """Score the holdout in the first process; keep a network that is the best so far."""
         training = self.training
         if training.first:
-            scores = yield from judging.score(training, network, frozen=epoch == 0)
-            better = trained is not None and scores.main.value > self.best
-            if better and trained is not None:
-                self.best = scores.main.value
+            scores = yield from judging.score(training, trained.network, frozen=epoch == 0)
+            better = epoch > 0 and scores.main.value > state.best
+            if better:
+                state.best = scores.main.value
                 self._save(trained, training.run.best, epoch)
             training.run.note("score", epoch=epoch, best=better, scores=scores.as_json())
             yield Scored(epoch, scores, better)
@@ -323,47 +323,11 @@ class _Trainer:
             causes.weights,
             causes.seed,
             causes.precision,
+            causes.pseudo,
+            training.lessons.pseudo_round,
+            training.start.plugin,
         )
         checkpoints.save(path, trained, origin)
-
-    def _save_state(
-        self,
-        trained: TrainedNetwork,
-        optimizer: Optimizer,
-        averaged: Averaged | None,
-        epoch: int,
-    ) -> None:
-        state = {
-            "trained": trained.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "averaged": None if averaged is None else averaged.state_dict(),
-            "planner": self.planner.state(),
-            "epoch": epoch,
-            "best": self.best,
-        }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_bytes(self.training.run.state, buffer.getvalue())
-
-    def _restore(
-        self, trained: TrainedNetwork, optimizer: Optimizer, averaged: Averaged | None
-    ) -> int:
-        """Load the state of the last finished epoch, if there is one; return that epoch."""
-        run = self.training.run
-        if not run.state.exists():
-            if self.training.first:
-                run.forget_after(-1)
-            return 0
-        state = torch.load(run.state, map_location="cpu", weights_only=True)
-        trained.load_state_dict(state["trained"])
-        optimizer.load_state_dict(state["optimizer"])
-        if averaged is not None:
-            averaged.load_state_dict(state["averaged"])
-        self.planner.restore(state.get("planner", {}))
-        self.best = state["best"]
-        if self.training.first:
-            run.forget_after(state["epoch"])
-        return int(state["epoch"])
 
 
 def _tensorboard(folder: Path) -> Any:

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from kitbox.errors import KitboxError
-from kitbox.network.heads import TrainedNetwork
-from kitbox.training.averaging import Averaged
-from kitbox.training.batches import Batch
 from kitbox.training.planning import Asked
 from kitbox.training.preparation import Training
 from kitbox.training.reports import EpochDone, Step
 from kitbox.training.schedule import Schedule
+from kitbox.training.state import State
 
 # A GPU is asked for the loss after so many steps: asking waits for all that it has still to do.
 _ASKED = 10
@@ -41,30 +39,27 @@ class Sums:
 class Stepper:
     """Steps through the batches of an epoch.
 
-    `module` is the network as fabric wraps it, `steps` are the batches of every epoch.
+    `module` and `optimizer` are as fabric wraps them, `steps` are the batches of every epoch.
     """
 
     training: Training
-    trained: TrainedNetwork
+    state: State
     module: nn.Module
     optimizer: Any
     schedule: Schedule
     steps: Sequence[int]
-    averaged: Averaged | None = None
 
-    def run(
-        self, epoch: int, batches: Sequence[Batch], asked: Asked, loader: Any
-    ) -> Generator[Step, None, EpochDone]:
+    def run(self, epoch: int, asked: Asked, loader: Any) -> Generator[Step, None, EpochDone]:
         """Learn from each batch once; yield a Step for each and return the epoch's means.
 
         Raises KitboxError for a loss that is no number.
         """
-        plugin, fabric = self.training.plugin, self.training.fabric
+        plugin, fabric, batches = self.training.plugin, self.training.fabric, asked.batches
         self.module.train()
         began, seen, rate, value = time.perf_counter(), 0, 0.0, 0.0
         sums = Sums()
         for step, (batch, (pixels, _)) in enumerate(zip(batches, loader, strict=True), 1):
-            self.trained.set_epoch(epoch - 1 + (step - 1) / len(batches))
+            self.state.trained.set_epoch(epoch - 1 + (step - 1) / len(batches))
             last = step % plugin.accumulate == 0 or step == len(batches)
             with fabric.no_backward_sync(self.module, enabled=not last):
                 loss, terms = self.module(
@@ -110,8 +105,8 @@ class Stepper:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
-        if self.averaged is not None:
-            self.averaged.after_step(self.trained)
+        if self.state.averaged is not None:
+            self.state.averaged.after_step(self.state.trained)
 
     @property
     def _pairs(self) -> bool:
@@ -121,7 +116,7 @@ class Stepper:
         """Return the mean distance of two unit embeddings of the last batch."""
         if not self._pairs:
             return 0.0
-        return nn.functional.pdist(self.trained.last_embeddings).mean()
+        return nn.functional.pdist(self.state.trained.last_embeddings).mean()
 
     def _check(self, value: float, epoch: int, step: int) -> None:
         if value - value != 0:  # NaN and infinity alike

@@ -135,3 +135,24 @@ def test_prepared_images_give_the_same_embeddings_under_the_same_key(place: Plac
     assert computed
     assert (prepared.vectors == direct.vectors).all()
     assert [folder.name for folder in place.workspace.embeddings.iterdir()] == [key]
+
+
+def test_homogeneous_embeddings_keep_their_length(place: Place) -> None:
+    """(x, 1) of unit length gives x back, and is kept beside x of unit length."""
+    _, plain = place.embed()
+    stage = embedder.embed(
+        named(place.plugin),
+        place.checkpoint,
+        place.images,
+        place.workspace,
+        options=OPTIONS,
+        form="homogeneous",
+    )
+    reports, found = finish(stage)
+    assert reports
+    assert found.dim == plain.dim + 1
+    whole = found.vectors[:, :-1] / found.vectors[:, -1:]
+    lengths = np.linalg.norm(whole, axis=1)
+    assert not np.allclose(lengths, 1, atol=0.1)
+    np.testing.assert_allclose(whole / lengths[:, None], plain.vectors, atol=1e-5)
+    assert not place.embed()[0]

@@ -24,7 +24,7 @@ def origin_of(plugin: Plugin) -> Origin:
 
 def saved(path: Path, plugin: Plugin) -> tuple[TrainedNetwork, checkpoint.Checkpoint]:
     torch.manual_seed(0)
-    trained = TrainedNetwork(Network(plugin), plugin, 2)
+    trained = TrainedNetwork(Network(plugin), plugin, np.array([3, 1]))
     return trained, checkpoint.save(path, trained, origin_of(plugin))
 
 

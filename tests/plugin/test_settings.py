@@ -8,7 +8,7 @@ import kitbox
 from kitbox.plugin import discovery
 from kitbox.plugin.losses import ArcFace, CrossEntropy, Loss, Triplet
 from kitbox.plugin.phases import Ema, Multistep, Stage
-from kitbox.plugin.sampling import PK, Divide, Shuffled
+from kitbox.plugin.sampling import PK, Balanced, Divide, Shuffled
 from kitbox.plugin.settings import Plugin
 from kitbox.value import explain
 
@@ -115,7 +115,8 @@ def test_equal_settings_written_differently_have_one_fingerprint(
 
 
 def test_settings_survive_the_way_through_json() -> None:
-    plugin = Plugin(**{**SMALL, **ANOTHER, "epochs": 4, "embedding_dim": 128})
+    alone = {"unknown_share": 0.0, "flip_identities": False}  # these go with no divide
+    plugin = Plugin(**{**SMALL, **ANOTHER, **alone, "epochs": 4, "embedding_dim": 128})
     again = Plugin.model_validate_json(plugin.model_dump_json())
     assert again == plugin
     assert again.fingerprint == plugin.fingerprint
@@ -186,6 +187,32 @@ def test_an_arcface_that_cannot_work_is_refused(settings: dict[str, Any], messag
     with pytest.raises(ValidationError) as caught:
         ArcFace(**settings)
     assert explain(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sampler": PK(coverage="random")},
+        {"sampler": Balanced()},
+        {"unknown_share": 0.25},
+        {"flip_identities": True},
+        {"stages": (Stage(epochs=2, min_images_per_label=3), Stage(epochs=2))},
+    ],
+)
+def test_dividing_goes_with_every_image_in_every_pass(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Plugin(**{**SMALL, "divide": Divide(), **settings})
+    assert explain(caught.value) == (
+        "divide goes with no unknown_share, flip_identities or min_images_per_label of a stage; "
+        "and with Shuffled or PK(coverage='full'), which show every image"
+    )
+
+
+def test_all_images_come_after_the_whole_embedding() -> None:
+    assert Divide(whole_from=5, undivided_from=5)
+    with pytest.raises(ValidationError) as caught:
+        Divide(whole_from=6, undivided_from=5)
+    assert explain(caught.value) == "whole_from = 6 is after undivided_from = 5"
 
 
 @pytest.mark.parametrize("margin", [-1, "hard"])

@@ -4,16 +4,16 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from kitbox.training.division import Divided
-from kitbox.training.sequencing import Sequenced
 
 from kitbox import PK, Divide, Hardness, Plugin, Shuffled, Triplet
 from kitbox.images.loading import Item
 from kitbox.plugin.sampling import Sampler
 from kitbox.records import Strings, strings
 from kitbox.training.batches import Batch
+from kitbox.training.division import Divided
 from kitbox.training.planning import Asked, planner
 from kitbox.training.samplers import Sampled
+from kitbox.training.sequencing import Sequenced
 from tests.photographs import tiny
 
 # 30 individuals with one to seven photographs.

@@ -1,14 +1,31 @@
+"""Learning rates: by hand, by the description's own formulas, and as they always were."""
+
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitbox.training.schedule import Schedule, factor
+from kitbox.plugin.phases import Cosine, Multistep, Restarts, Stage
+from kitbox.plugin.settings import Plugin
+from kitbox.training.schedule import Schedule, factor, warmup_steps
+from tests.photographs import tiny
 
 PEAK = 3e-4
+
+
+def plugin(epochs: int, warmup: float = 0, final: float = 0.0, **settings: Any) -> Plugin:
+    """Return a plugin whose final rate is a share of PEAK."""
+    return tiny(
+        epochs=epochs,
+        warmup_epochs=warmup,
+        learning_rate=PEAK,
+        final_learning_rate=PEAK * final,
+        **settings,
+    )
 
 
 def optimizer(*rates: float) -> torch.optim.Optimizer:
@@ -16,16 +33,19 @@ def optimizer(*rates: float) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=1.0)
 
 
-def curve(
-    total: int, warmup: int, final: float, *rates: float, done: int = 0
-) -> Iterator[list[float]]:
-    """Yield the groups' rates at the steps `done` to `total` − 1."""
-    stepped = optimizer(*(rates or (PEAK,)))
-    schedule = Schedule(stepped, total=total, warmup=warmup, final=final, done=done)
-    for _ in range(done, total):
+def curve(plugin: Plugin, steps: Sequence[int], *rates: float, done: int = 0) -> Iterator[Any]:
+    """Yield the groups' rates at the steps from `done` to the last."""
+    stepped = optimizer(*(rates or (plugin.learning_rate,)))
+    schedule = Schedule(stepped, plugin, steps, done)
+    for _ in range(done, sum(steps)):
         yield [group["lr"] for group in stepped.param_groups]
         stepped.step()
         schedule.step()
+
+
+def rates(plugin: Plugin, steps: Sequence[int]) -> list[float]:
+    """Return the rate at every step."""
+    return [rate for (rate,) in curve(plugin, steps)]
 
 
 def closed_form(step: int, total: int, warmup: int, final: float) -> float:
@@ -35,6 +55,46 @@ def closed_form(step: int, total: int, warmup: int, final: float) -> float:
     begin = max(warmup - 1, 0)
     angle = math.pi * (step - begin) / (total - 1 - begin) if total > 1 else 0.0
     return PEAK * (final + (1 - final) * (0.5 + 0.5 * math.cos(angle)))
+
+
+# Written down before there were stages and other schedules.
+AS_ALWAYS = [
+    (
+        {"epochs": 2, "warmup_epochs": 0.5, "learning_rate": 2.5e-4, "final_learning_rate": 5e-5},
+        5,
+        [
+            0.000125,
+            0.00025,
+            0.00024238795325112866,
+            0.00022071067811865475,
+            0.000188268343236509,
+            0.00015000000000000001,
+            0.00011173165676349104,
+            7.928932188134526e-05,
+            5.7612046748871325e-05,
+            5e-05,
+        ],
+    ),
+    (
+        {"epochs": 2, "warmup_epochs": 0, "learning_rate": 1e-3, "final_learning_rate": 1e-4},
+        3,
+        [
+            0.001,
+            0.0009140576474687263,
+            0.0006890576474687264,
+            0.0004109423525312738,
+            0.00018594235253127373,
+            0.0001,
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "steps", "wanted"), AS_ALWAYS)
+def test_rates_are_to_the_last_digit_what_they_always_were(
+    settings: dict[str, Any], steps: int, wanted: list[float]
+) -> None:
+    assert rates(tiny(**settings), [steps] * 2) == wanted
 
 
 SHAPES = [
@@ -52,72 +112,146 @@ SHAPES = [
 
 @pytest.mark.parametrize(("total", "warmup", "final"), SHAPES)
 def test_every_step_has_the_rate_of_the_closed_form(total: int, warmup: int, final: float) -> None:
-    rates = [rate for (rate,) in curve(total, warmup, final)]
     wanted = [closed_form(step, total, warmup, final) for step in range(total)]
-    assert rates == pytest.approx(wanted, rel=1e-9, abs=0)
+    assert rates(plugin(total, warmup, final), [1] * total) == pytest.approx(wanted, rel=1e-9)
 
 
-@given(st.integers(1, 60), st.floats(0, 1), st.floats(0, 1))
-def test_every_curve_is_the_closed_form(total: int, share: float, final: float) -> None:
-    warmup = int(share * total)
-    rates = [rate for (rate,) in curve(total, warmup, final)]
-    wanted = [PEAK * factor(step, total, warmup, final) for step in range(total)]
-    assert rates == pytest.approx(wanted, rel=1e-9, abs=1e-18)
-    assert wanted == pytest.approx(
-        [closed_form(step, total, warmup, final) for step in range(total)], rel=1e-9, abs=1e-18
-    )
+@settings(max_examples=50)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.floats(0, 1), st.floats(0, 1))
+def test_every_cosine_is_the_closed_form_for_epochs_of_any_length(
+    steps: list[int], share: float, final: float
+) -> None:
+    cosine = plugin(len(steps), share * len(steps), final)
+    warmup = warmup_steps(cosine, steps)
+    wanted = [closed_form(step, sum(steps), warmup, final) for step in range(sum(steps))]
+    assert rates(cosine, steps) == pytest.approx(wanted, rel=1e-9, abs=1e-15)
+
+
+SCHEDULES = [Cosine(), Multistep(milestones=(1, 2)), Restarts(cycles=3)]
+
+
+@settings(max_examples=50)
+@given(
+    st.sampled_from(SCHEDULES),
+    st.lists(st.integers(1, 7), min_size=3, max_size=6),
+    st.sampled_from([0.0, 0.5, 1.0, 2.5]),
+    st.sampled_from([0.0, 0.2, 1.0]),
+    st.sampled_from([0.1, 1.0]),
+    st.data(),
+)
+def test_every_schedule_resumes_anywhere_to_the_closed_form(
+    schedule: Any,
+    steps: list[int],
+    warmup: float,
+    final: float,
+    rate: float,
+    data: st.DataObject,
+) -> None:
+    parts = (Stage(epochs=1, rate=rate), Stage(epochs=len(steps) - 1))
+    staged = plugin(len(steps), warmup, final, schedule=schedule, stages=parts)
+    whole = [PEAK * factor(staged, steps, step) for step in range(sum(steps))]
+    assert rates(staged, steps) == pytest.approx(whole, rel=1e-9)
+    assert whole[0] > 0
+    assert max(whole) <= PEAK
+    done = data.draw(st.integers(0, sum(steps)))
+    unbroken = list(curve(staged, steps, PEAK, 10 * PEAK))
+    assert list(curve(staged, steps, PEAK, 10 * PEAK, done=done)) == unbroken[done:]
 
 
 def test_a_warm_up_begins_above_zero_and_ends_exactly_at_the_peak() -> None:
-    rates = [rate for (rate,) in curve(100, 10, 0.2)]
-    assert rates[0] == pytest.approx(PEAK / 10, rel=1e-12)
-    assert rates[9] == PEAK
-    assert max(rates) == PEAK
-    assert rates[:10] == sorted(rates[:10])
-    assert rates[9:] == sorted(rates[9:], reverse=True)
+    found = rates(plugin(10, 1, 0.2), [10] * 10)
+    assert found[0] == pytest.approx(PEAK / 10, rel=1e-12)
+    assert found[9] == PEAK
+    assert max(found) == PEAK
+    assert found[:10] == sorted(found[:10])
+    assert found[9:] == sorted(found[9:], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps"),
+    [(0, 0), (0.5, 2), (1, 4), (1.5, 4 + 1), (2, 4 + 2), (2.1, 4 + 2 + 1), (3, 4 + 2 + 6)],
+)
+def test_a_warm_up_counts_the_steps_of_its_own_epochs(epochs: float, steps: int) -> None:
+    assert warmup_steps(plugin(3, epochs), [4, 2, 6]) == steps
 
 
 @pytest.mark.parametrize("final", [0.0, 0.2, 1 / 3, 1.0])
-@pytest.mark.parametrize("warmup", [0, 1, 10])
-def test_the_last_step_has_exactly_the_final_rate(warmup: int, final: float) -> None:
-    (last,) = list(curve(100, warmup, final))[-1]
-    assert last == PEAK * final
+@pytest.mark.parametrize("warmup", [0, 1, 3])
+@pytest.mark.parametrize("schedule", [Cosine(), Restarts(cycles=3)])
+def test_the_last_step_of_cosines_has_exactly_the_final_rate(
+    schedule: Any, warmup: int, final: float
+) -> None:
+    falling = plugin(10, warmup, schedule=schedule).model_copy(
+        update={"learning_rate": 1.0, "final_learning_rate": final}
+    )
+    assert rates(falling, [10] * 10)[-1] == final
 
 
-def test_without_warm_up_the_first_step_is_the_peak() -> None:
-    assert next(curve(100, 0, 0.2)) == [PEAK]
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_without_warm_up_the_first_step_is_the_peak(schedule: Any) -> None:
+    assert next(curve(plugin(10, 0, 0.2, schedule=schedule), [10] * 10)) == [PEAK]
 
 
-@pytest.mark.parametrize("done", [0, 1, 8, 9, 10, 11, 30, 59])
-@pytest.mark.parametrize("warmup", [0, 1, 10])
-def test_a_resumed_curve_is_the_one_that_was_left(warmup: int, done: int) -> None:
-    whole = list(curve(60, warmup, 0.2, PEAK, 10 * PEAK))
-    assert list(curve(60, warmup, 0.2, PEAK, 10 * PEAK, done=done)) == whole[done:]
+def test_steps_are_multiplied_after_each_milestone_epoch() -> None:
+    stepped = plugin(5, 1, schedule=Multistep(milestones=(2, 4), factor=0.5))
+    found = rates(stepped, [2, 1, 3, 2, 1])
+    half, quarter = PEAK / 2, PEAK / 4
+    assert found == [half, PEAK, PEAK, half, half, half, half, half, quarter]
+
+
+def test_steps_fall_no_lower_than_the_final_rate() -> None:
+    stepped = plugin(3, 0, 0.2, schedule=Multistep(milestones=(1, 2), factor=0.1))
+    assert rates(stepped, [1, 1, 1]) == pytest.approx([PEAK, 0.2 * PEAK, 0.2 * PEAK])
+
+
+def test_each_restart_falls_from_the_peak_to_the_final_rate() -> None:
+    # the warm-up ends at the peak, step 1; cosines of 3 steps have the cosine of 90° between
+    found = rates(plugin(7, 2, 0.2, schedule=Restarts(cycles=2)), [1] * 7)
+    assert found == pytest.approx([PEAK * x for x in (0.5, 1.0, 0.6, 0.2, 1.0, 0.6, 0.2)])
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 60), st.integers(2, 70))
+def test_restarts_share_the_steps_as_evenly_as_they_go(total: int, cycles: int) -> None:
+    found = rates(plugin(total, 0, 0.5, schedule=Restarts(cycles=cycles)), [1] * total)
+    begins = [step for step in range(total) if found[step] == PEAK]
+    lengths = [after - begin for begin, after in zip(begins, [*begins[1:], total], strict=True)]
+    assert len(begins) == min(cycles, total)
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_a_stage_multiplies_the_rates_of_its_epochs_warm_up_or_not() -> None:
+    parts = (Stage(epochs=1, rate=0.5), Stage(epochs=1, rate=0.1), Stage(epochs=2))
+    plain, staged = (rates(plugin(4, 1.5, 0.2, stages=each), [2, 3, 2, 1]) for each in ((), parts))
+    multiplied = [0.5] * 2 + [0.1] * 3 + [1.0] * 3
+    assert staged == pytest.approx([a * b for a, b in zip(plain, multiplied, strict=True)])
 
 
 def test_a_schedule_resumes_over_rates_that_were_saved_half_way() -> None:
-    whole = [rate for (rate,) in curve(60, 10, 0.2)]
+    parts = (Stage(epochs=3, rate=0.5), Stage(epochs=3))
+    staged, steps = plugin(6, 1, 0.2, stages=parts), [10] * 6
     stepped = optimizer(PEAK)
-    schedule = Schedule(stepped, total=60, warmup=10, final=0.2)
-    for _ in range(30):
+    schedule = Schedule(stepped, staged, steps)
+    for _ in range(25):
         stepped.step()
         schedule.step()
     restored = optimizer(PEAK)
     restored.load_state_dict(stepped.state_dict())
-    Schedule(restored, total=60, warmup=10, final=0.2, done=30)
-    assert restored.param_groups[0]["lr"] == whole[30]
+    Schedule(restored, staged, steps, done=25)
+    assert restored.param_groups[0]["lr"] == rates(staged, steps)[25]
 
 
-@pytest.mark.parametrize("warmup", [0, 10])
+@pytest.mark.parametrize("warmup", [0, 2])
 def test_groups_keep_the_ratio_of_their_rates(warmup: int) -> None:
-    for backbone, head in curve(60, warmup, 0.2, PEAK, 10 * PEAK):
+    for backbone, head in curve(plugin(6, warmup, 0.2), [10] * 6, PEAK, 10 * PEAK):
         assert head == pytest.approx(10 * backbone, rel=1e-12)
 
 
-def test_rates_after_the_last_step_stay_at_the_final_rate() -> None:
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_rates_after_the_last_step_stay_at_the_final_rate(schedule: Any) -> None:
     stepped = optimizer(PEAK)
-    schedule = Schedule(stepped, total=20, warmup=5, final=0.2)
+    after = Schedule(stepped, plugin(4, 1, 0.2, schedule=schedule), [5] * 4)
     for _ in range(30):
         stepped.step()
-        schedule.step()
+        after.step()
     assert stepped.param_groups[0]["lr"] == pytest.approx(PEAK * 0.2)

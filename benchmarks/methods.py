@@ -1,0 +1,287 @@
+"""What is each method worth on real photographs, at equal budget?
+
+    python benchmarks/methods.py WORKSPACE [METHOD...] [--images 6400] [--write docs/methods.md]
+
+WORKSPACE is one that 'kitbox init --preset gdsc2020' made for labelled photographs of individuals,
+with boxes in its boxes.csv. Every method trains EfficientNet-Lite0 from the same ImageNet weights
+on the holdout's training side, with so many epochs that it sees about as many images as any other.
+Each is scored as images (mAP@20, recall@1) and as labels (MAP@5) on one holdout, with 95 %
+intervals over its individuals. A run that is there is not done again, so the script can be stopped.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kitbox import (
+    PK,
+    ArcFace,
+    CrossEntropy,
+    Divide,
+    Ema,
+    Hardness,
+    Margin,
+    Plugin,
+    PowerMargin,
+    Triplet,
+)
+from kitbox.cli.terminal import follow
+from kitbox.competition import pseudo_labels, settings
+from kitbox.competition.settings import Task, Threshold
+from kitbox.embedding import embedder
+from kitbox.ensemble.assembly import Member
+from kitbox.ensemble.guesses import Rule
+from kitbox.ensemble.pseudo import Maker, make
+from kitbox.images.collection import collect
+from kitbox.plugin.discovery import NamedPlugin
+from kitbox.records import Checkpoint, Scores
+from kitbox.scoring import local
+from kitbox.training import lessons, reports, runner, runs
+from kitbox.training.planning import planner
+from kitbox.workspace import Workspace
+
+BASE: dict[str, Any] = {
+    "backbone": "tf_efficientnet_lite0",
+    "image_size": (64, 128),
+    "weights": "file",
+    "pooling": "gem",
+    "embedding_dim": 512,
+    "dropout": 0.2,
+    "augmentation": "light",
+    "batch_size": 32,
+    "learning_rate": 1e-3,
+    "head_learning_rate": 1e-2,
+    "weight_decay": 1e-2,
+    "warmup_epochs": 0.5,
+    "score_every": 1000,
+}
+# test images of whom a calibrated similarity says with so much confidence whom they show
+PSEUDO = Rule(0.6, 0.0, None)
+ARCFACE = ArcFace(margin=0.3, scale=24.0)
+# what pairs are compared in has no classifier that learns ten times as fast
+PAIRS: dict[str, Any] = {"sampler": PK(images_per_label=4), "head_learning_rate": 1e-3}
+
+
+def triplet(mining: str) -> dict[str, Any]:
+    return {"losses": (Triplet(mining=mining),), **PAIRS}
+
+
+def sequence(cycles: int, curve: str = "logistic") -> dict[str, Any]:
+    return {
+        "losses": (Triplet(mining="sequence"),),
+        "head_learning_rate": 1e-3,
+        "sampler": Hardness(curve=curve, cycles=cycles),
+        "batch_size": 33,
+    }
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table: settings that differ from BASE, and what stands beside it."""
+
+    about: str
+    settings: dict[str, Any]
+    beside: str = ""  # the method that it is to be compared with
+    init_from: str = ""  # a method that has half of the images, before this one has the other half
+    share: float = 1.0
+    pseudo: bool = False
+
+
+METHODS: dict[str, Method] = {
+    "frozen": Method(
+        "the backbone as it came", {"losses": (), "embedding_dim": None, "neck": "none"}
+    ),
+    "cross-entropy": Method("CrossEntropy", {"losses": (CrossEntropy(),)}),
+    "triplet, random": Method("Triplet, random triplets", triplet("random")),
+    "triplet, hard": Method("Triplet, batch-hard", triplet("batch_hard")),
+    "triplet, semi-hard": Method("Triplet, semi-hard", triplet("semi_hard")),
+    "triplet, distance-weighted": Method("Triplet", triplet("distance_weighted")),
+    "triplet, easy positive": Method("Triplet, easy positive", triplet("easy_positive")),
+    "triplet, sigmoid hardness": Method("Hardness(logistic), 1 cycle", sequence(1)),
+    "triplet, cyclic hardness": Method("Hardness(logistic), 4 cycles", sequence(4)),
+    "margin": Method("Margin, distance-weighted", {"losses": (Margin(),), **PAIRS}),
+    "margin, closest": Method(
+        "Margin with the mining of divide and conquer",
+        {"losses": (Margin(mining="closest"),), **PAIRS},
+    ),
+    "divide and conquer": Method(
+        "the same, 4 slices, clustered every 2 epochs",
+        {"losses": (Margin(mining="closest"),), **PAIRS, "divide": Divide(learners=4, every=2)},
+        "margin, closest",
+    ),
+    "ArcFace": Method("ArcFace(.3, 24)", {"losses": (ARCFACE,)}),
+    "ArcFace + cross-entropy": Method(
+        "as GDSC 2020", {"losses": (ARCFACE, CrossEntropy())}, "ArcFace"
+    ),
+    "sub-centre, per-class margin": Method(
+        "2 centres, margin .27·n^-.36 + .05",
+        {"losses": (ArcFace(margin=PowerMargin(), scale=24.0, centers=2),)},
+        "ArcFace",
+    ),
+    "ArcFace without boxes": Method(
+        "whole pictures", {"losses": (ARCFACE,), "crop": False}, "ArcFace"
+    ),
+    "ArcFace, heavy augmentation": Method(
+        "augmentation gdsc2020", {"losses": (ARCFACE,), "augmentation": "gdsc2020"}, "ArcFace"
+    ),
+    "ArcFace without singletons": Method(
+        "min_images_per_label=2", {"losses": (ARCFACE,), "min_images_per_label": 2}, "ArcFace"
+    ),
+    "ArcFace, flip identities": Method(
+        "mirrored images are others", {"losses": (ARCFACE,), "flip_identities": True}, "ArcFace"
+    ),
+    "ArcFace, EMA": Method(
+        "decay .99", {"losses": (ARCFACE,), "averaging": Ema(decay=0.99)}, "ArcFace"
+    ),
+    "half triplet": Method("(the first half of the next)", triplet("batch_hard"), share=0.5),
+    "ArcFace after triplet": Method(
+        "transfer: half of the images with Triplet, half with ArcFace from there",
+        {"losses": (ARCFACE,)},
+        "ArcFace",
+        init_from="half triplet",
+        share=0.5,
+    ),
+    "ArcFace, pseudo-labels": Method(
+        "with test images that ArcFace named", {"losses": (ARCFACE,)}, "ArcFace", pseudo=True
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a method reached."""
+
+    name: str
+    epochs: int
+    images: int
+    seconds: float
+    scores: dict[str, tuple[float, float, float]]
+    notes: list[str] = field(default_factory=list)
+
+
+class Measuring:
+    """A workspace in which methods are trained at one budget of images."""
+
+    def __init__(self, folder: Path, images: int) -> None:
+        self.place = Workspace(folder.resolve())
+        self.competition = settings.read(self.place)
+        self.collection = follow(collect(self.place, self.competition))
+        self.images = images
+        task = Task(gallery="train", answers="labels", k=5)
+        self.as_labels = self.competition.model_copy(
+            update={"task": task, "threshold": Threshold()}
+        )
+
+    def plugin(self, method: Method) -> tuple[Plugin, int]:
+        """Return a method's plugin with the epochs of its budget, and the images it will see."""
+        given = BASE | method.settings
+        if not given["losses"]:
+            return Plugin(**given | {"epochs": 0, "warmup_epochs": 0}), 0
+        one = Plugin(**given | {"epochs": 1})
+        learnt = lessons.gather(self.collection, self.competition, one, "holdout", self.place)
+        steps = planner(one, learnt.label_rows, 0).steps(1)
+        seen = steps * one.batch_size
+        epochs = max(round(method.share * self.images / seen), 1)
+        return Plugin(**given | {"epochs": epochs, "pseudo_labels": method.pseudo}), epochs * seen
+
+    def trained(self, name: str) -> tuple[NamedPlugin, Checkpoint, int]:
+        """Train a method, or return what was trained."""
+        method = METHODS[name]
+        plugin, seen = self.plugin(method)
+        named = NamedPlugin("method_" + _slug(name), plugin, None, "benchmark")
+        options = reports.Options(on="holdout")
+        if method.init_from:
+            path = self.trained(method.init_from)[1].path
+            options = reports.Options(on="holdout", init_from=str(path))
+        if method.pseudo:
+            self.pseudo_label("ArcFace")
+        training = runner.train(named, self.collection, self.competition, self.place, options)
+        return named, follow(training), seen
+
+    def pseudo_label(self, name: str) -> None:
+        """Label test images by a trained method, in the workspace's pseudo.csv."""
+        named, checkpoint, _ = self.trained(name)
+        members = [Member(named, checkpoint, 1.0)]
+        maker = Maker(members, members, "holdout", "similarity", PSEUDO)
+        making = make(maker, self.collection, self.competition, self.place, embedder.Options())
+        made = follow(making)
+        pseudo_labels.write(self.place.pseudo_labels, made.rows)
+        print(f"{len(made.rows)} pseudo-labels; precision on the holdout: {made.precision}")
+
+    def row(self, name: str) -> Row:
+        """Train and score a method."""
+        named, checkpoint, seen = self.trained(name)
+        method = METHODS[name]
+        entries = runs.Run(checkpoint.path.parent).entries()
+        seconds = sum(entry["seconds"] for entry in entries if entry["event"] == "epoch")
+        notes = [entry["text"] for entry in entries if entry["event"] == "warning"]
+        if method.init_from:
+            before = self.row(method.init_from)
+            seconds, seen = seconds + before.seconds, seen + before.images
+        embeddings = follow(embedder.embed(named, checkpoint, self.collection.labelled, self.place))
+        found: dict[str, tuple[float, float, float]] = {}
+        for competition, metrics in (
+            (self.competition, ("map_at_20", "recall_at_1")),
+            (self.as_labels, ("label_map_at_5",)),
+        ):
+            scores = local.evaluate(embeddings, self.collection.holdout, competition).scores
+            found |= {metric: _interval(scores, metric) for metric in metrics}
+        return Row(name, named.plugin.epochs, seen, seconds, found, notes)
+
+
+def _interval(scores: Scores, metric: str) -> tuple[float, float, float]:
+    score = scores.by_metric[metric]
+    return score.value, score.low, score.high
+
+
+def _slug(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in name.lower())
+
+
+def table(rows: list[Row]) -> str:
+    """Return the rows as a table in Markdown."""
+    lines = [
+        "| method | | mAP@20 | recall@1 | MAP@5 | epochs | images | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in row.scores.values()]
+        lines.append(
+            f"| {row.name} | {METHODS[row.name].about} | {' | '.join(cells)} | {row.epochs} "
+            f"| {row.images} | {row.seconds:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("workspace", type=Path)
+    parser.add_argument("methods", nargs="*", help="default: all")
+    parser.add_argument("--images", type=int, default=6400, help="that each method sees")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", type=Path, help="replace the table in this page")
+    given = parser.parse_args()
+    measuring = Measuring(given.workspace, given.images)
+    rows = []
+    for name in given.methods or [name for name in METHODS if name != "half triplet"]:
+        began = time.perf_counter()
+        rows.append(measuring.row(name))
+        print(table(rows[-1:]).splitlines()[-1], f"{time.perf_counter() - began:.0f} s", flush=True)
+    if given.json:
+        print(json.dumps([vars(row) for row in rows], indent=2))
+    else:
+        print("\n" + table(rows))
+    if given.write:
+        begin, end = "<!-- table -->\n", "\n<!-- end of table -->"
+        text = given.write.read_text(encoding="utf-8")
+        before, rest = text.split(begin)
+        given.write.write_text(
+            before + begin + table(rows) + end + rest.split(end)[1], encoding="utf-8"
+        )
+
+
+if __name__ == "__main__":
+    main()

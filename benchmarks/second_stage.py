@@ -1,0 +1,88 @@
+"""What the later stages of the humpback top-10 ensemble add to a plain meta-embedding.
+
+    python benchmarks/second_stage.py --workspace DIR PLUGIN PLUGIN [...] [--fold 1]
+
+Every way is scored on the holdout's queries; each line says how far it is from the first, paired
+query by query, with a 95 % interval over individuals.
+"""
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from kitbox.cli.terminal import collected, follow, opened
+from kitbox.embedding import embedder
+from kitbox.ensemble import members
+from kitbox.ensemble.ways import Way
+from kitbox.plugin import discovery
+from kitbox.scoring import comparison
+from kitbox.submission import making
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A line of the table: how labels are measured, and the way of the ensemble."""
+
+    name: str
+    similarity: str = "best"
+    way: Way = Way()  # noqa: RUF009  a frozen value
+    whiten: int | None = None
+
+
+TRIED = (
+    Tried("meta-embedding, nearest image of a label"),
+    Tried("meta-embedding, closeness", "closeness"),
+    Tried("labels, nearest image", way=Way("labels")),
+    Tried("labels, closeness", "closeness", way=Way("labels")),
+    Tried("classifier", way=Way("classifier")),
+    Tried("classifier, 256 dimensions", way=Way("classifier", 256)),
+    Tried("meta-embedding, learned new label", way=Way(new_label="learned")),
+    Tried("labels, learned new label", way=Way("labels", new_label="learned")),
+    Tried("classifier, learned new label", way=Way("classifier", new_label="learned")),
+    Tried("meta-embedding, whitened to 256", whiten=256),
+    Tried("the same, learned new label", way=Way(new_label="learned"), whiten=256),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--fold", type=int, default=1)
+    parser.add_argument("plugins", nargs="+")
+    given = parser.parse_args()
+    place, competition = opened(given.workspace)
+    collection = collected(place, competition, given.fold)
+    plugins = [discovery.load(name, place) for name in given.plugins]
+    chosen = members.for_holdout(place, plugins, None, collection, fold=given.fold)
+    print(f"| way | {competition.metric} | minus the first | unknown told from known | seconds |")
+    print("|---|---|---|---|---|")
+    plain = None
+    for tried in TRIED:
+        task = competition.task.model_copy(update={"label_similarity": tried.similarity})
+        asked = competition.model_copy(update={"task": task})
+        recipe = making.Recipe(whiten=tried.whiten, way=tried.way)
+        begun = time.perf_counter()
+        found = follow(
+            making.score(chosen, recipe, collection, asked, place, embedder.Options(workers=0))
+        ).score
+        seconds = time.perf_counter() - begun
+        own = found.outcomes[competition.metric]
+        plain = plain or own
+        apart = comparison.compare(plain, own, found.individuals)
+        main_score, learned = found.scores.main, found.evidence.get("new_label")
+        area = "" if learned is None else bracketed(**learned["auc"])
+        if learned is not None:
+            area += f", by similarity {bracketed(**learned['auc_of_similarity'])}"
+        print(
+            f"| {tried.name} | {bracketed(main_score.value, main_score.low, main_score.high)} "
+            f"| {bracketed(apart.value, apart.low, apart.high)} | {area} | {seconds:.1f} |"
+        )
+
+
+def bracketed(value: float, low: float, high: float, **_: object) -> str:
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""The command that gives test images labels to learn from: pseudo."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from kitbox.cli.choices import WeightsOption, loaded, numbers
+from kitbox.cli.terminal import (
+    CheckpointOption,
+    DeviceOption,
+    FoldOption,
+    JsonOption,
+    PrecisionOption,
+    WorkersOption,
+    WorkspaceOption,
+)
+
+if TYPE_CHECKING:
+    from kitbox.competition.pseudo_labels import PseudoLabel
+    from kitbox.competition.settings import Competition
+    from kitbox.embedding.embedder import Options
+    from kitbox.ensemble.classified import By
+    from kitbox.ensemble.guesses import Rule
+    from kitbox.ensemble.pseudo import Made
+    from kitbox.images.collection import Collection
+    from kitbox.workspace import Workspace
+
+# Labels by how many images they were given to; the last span has no end.
+_SPANS = ((1, 1), (2, 3), (4, 10), (11, None))
+
+
+def pseudo(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Trained plugins.")
+    ] = None,
+    threshold: Annotated[
+        float,
+        typer.Option("--threshold", help="Labels must be likelier.", metavar="P", min=0, max=1),
+    ] = 0.9,
+    gap: Annotated[
+        float,
+        typer.Option("--gap", help="Least lead over the next label.", metavar="P", min=0, max=1),
+    ] = 0.0,
+    per_label: Annotated[
+        int, typer.Option("--per-label", help="Most images of a label; 0: all of them.", min=0)
+    ] = 10,
+    by: Annotated[
+        Literal["auto", "classifier", "similarity"],
+        typer.Option("--by", help="auto: classifiers, where every plugin has learnt one."),
+    ] = "auto",
+    on: Annotated[
+        Literal["holdout", "all"] | None,
+        typer.Option("--on", help="What the plugins have learnt from; default: holdout."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--import", help="Take the rows of FILE: folder,full_path,proba."),
+    ] = None,
+    weights: WeightsOption = None,
+    fold: FoldOption = "1",
+    checkpoint: CheckpointOption = "last",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Give test images the labels that plugins are sure of, in pseudo.csv, to learn from next.
+
+    Plugins with pseudo_labels = True take them. The same rule is asked of the holdout first, whose
+    answers are known. Labels made --on all serve trainings --on all alone: they know the holdout;
+    so do those of an imported list, unless --on holdout says otherwise.
+
+    \b
+    Examples:
+      kitbox pseudo resnet34_620 densenet121_480 --threshold 0.95
+      kitbox pseudo --import bootstrapped_data.csv
+    """
+    from kitbox.cli.terminal import collected, emit, folds_of, opened, say
+    from kitbox.competition import pseudo_labels
+    from kitbox.embedding import embedder
+    from kitbox.ensemble.guesses import Rule
+    from kitbox.errors import KitboxError
+
+    place, competition = opened(workspace)
+    if fold == "all":
+        raise KitboxError("--fold all: pseudo.csv holds the labels of one fold; name it")
+    if bool(names) == (file is not None):
+        raise KitboxError("name trained plugins, or a list with --import FILE")
+    collection = collected(place, competition, folds_of(fold, competition)[0])
+    rule = Rule(threshold, gap, per_label or None)
+    rows: tuple[PseudoLabel, ...]
+    if file is not None:
+        rows, report = _imported(file, rule, on or "all", competition, collection)
+    else:
+        options = embedder.Options(device=device, precision=precision, workers=workers)
+        made = _made(
+            names or [], rule, by, on or "holdout", numbers(weights), int(fold), checkpoint,
+            place, competition, collection, options,
+        )  # fmt: skip
+        rows, report = made.rows, _as_json(made)
+        _tell(made)
+        if not as_json:
+            _show(made)
+    pseudo_labels.write(place.pseudo_labels, rows)
+    if as_json:
+        told = {"threshold": threshold, "gap": gap, "per_label": rule.per_label}
+        emit(report | told | {"file": str(place.pseudo_labels)})
+    told_rows = "row" if len(rows) == 1 else "rows"
+    say(f"written to {place.pseudo_labels}: {len(rows)} {told_rows}")
+
+
+def _made(
+    names: list[str],
+    rule: "Rule",
+    by: 'By | Literal["auto"]',
+    on: str,
+    weights: list[float] | None,
+    fold: int,
+    checkpoint: str,
+    place: "Workspace",
+    competition: "Competition",
+    collection: "Collection",
+    options: "Options",
+) -> "Made":
+    from kitbox.cli.terminal import follow, say
+    from kitbox.ensemble import members
+    from kitbox.ensemble.classified import way_of
+    from kitbox.ensemble.pseudo import Maker, make
+
+    plugins = loaded(names, place)
+    scored = members.for_holdout(place, plugins, weights, collection, checkpoint, fold=fold)
+    chosen = scored
+    if on == "all":
+        chosen = members.for_submission(place, plugins, weights, collection, checkpoint)
+        for member in chosen:
+            if member.checkpoint.on != "all":
+                say(
+                    f"{member.named.name} learnt without the holdout; "
+                    f"'kitbox train {member.named.name} --on all' refits it on every label"
+                )
+    way = way_of([*chosen, *scored]) if by == "auto" else by
+    maker = Maker(chosen, scored, on, way, rule)
+    return follow(make(maker, collection, competition, place, options))
+
+
+def _imported(
+    file: Path, rule: "Rule", on: str, competition: "Competition", collection: "Collection"
+) -> "tuple[tuple[PseudoLabel, ...], dict[str, Any]]":
+    """Return the rows of a list of others, and tell what in it means nothing here."""
+    from kitbox.cli.terminal import say
+    from kitbox.ensemble import pseudo_lists
+    from kitbox.errors import more
+
+    taken = pseudo_lists.take(file, collection, competition, rule, on)
+    for what, found in (("test image", taken.no_test_images), ("label", taken.no_labels)):
+        if found:
+            say(f"left out: '{found[0]}' is no {what}{more(len(found) - 1)}")
+    if on == "all":
+        say("taken to be made by networks that know every label; if not, say --on holdout")
+    return taken.rows, {
+        "by": "import",
+        "on": on,
+        "round": 1,
+        "images": taken.asked,
+        "labelled": len(taken.rows),
+        "no_test_images": list(taken.no_test_images),
+        "no_labels": list(taken.no_labels),
+    }
+
+
+def _as_json(made: "Made") -> dict[str, Any]:
+    return {
+        "by": made.by,
+        "on": made.on,
+        "round": made.round,
+        "images": made.asked,
+        "labelled": len(made.rows),
+        "labels": len(made.of_label),
+        "expected": None if made.expected is None else round(made.expected, 6),
+        "precision": None if made.precision is None else made.precision.as_json(),
+        "coverage": made.coverage.as_json(),
+    }
+
+
+def _tell(made: "Made") -> None:
+    """Say how many images get a label, and how sure networks are of them."""
+    from kitbox.cli.terminal import say
+
+    say(f"round {made.round}, by {made.by}, networks that learnt from {made.on}")
+    sure = "" if made.expected is None else f", {made.expected:.1%} of them right if taken at word"
+    say(f"{len(made.rows)} of {made.asked} test images get a label{sure}")
+    if made.rows:
+        say(_histogram(list(made.of_label.values())))
+    if made.precision is None:
+        say("no query of the holdout gets a label by this rule; how right they are is not known")
+
+
+def _show(made: "Made") -> None:
+    """Print how right such labels are on the holdout, and how many queries get one."""
+    from kitbox.cli.terminal import table
+
+    measured = [("coverage", made.coverage)]
+    if made.precision is not None:
+        measured.insert(0, ("precision", made.precision))
+    table(
+        ("on the holdout", "share", "95 % interval", "queries"),
+        [
+            (name, f"{s.value:.4f}", f"{s.low:.4f} – {s.high:.4f}", str(s.queries))
+            for name, s in measured
+        ],
+    )
+
+
+def _histogram(counts: list[int]) -> str:
+    """Return in words how many labels have how many images."""
+    parts = []
+    for least, most in _SPANS:
+        of_span = sum(least <= count <= (most or count) for count in counts)
+        span = str(least) if least == most else f"{least} to {most}" if most else f"{least} or more"
+        if of_span:
+            parts.append(f"{of_span} with {span}")
+    noun = "label" if len(counts) == 1 else "labels"
+    return f"{len(counts)} {noun}: {', '.join(parts)}"

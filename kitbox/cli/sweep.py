@@ -1,0 +1,247 @@
+"""The command that finds out what of a plugin is worth its cost: sweep."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kitbox.cli.terminal import (
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    WorkersOption,
+    WorkspaceOption,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kitbox.plugin.budget import Budget
+    from kitbox.plugin.derived import Derived
+    from kitbox.plugin.discovery import NamedPlugin
+    from kitbox.training.sweep import Tried
+
+# Beside the competition's metric, where there are queries for them.
+_ALSO = ("recall_at_1", "map_at_20")
+
+
+def sweep(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin to vary.")],
+    image_size: Annotated[
+        str | None, typer.Option("--image-size", help="As 96x192,160x320.", metavar="S,S")
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", help="Backbones with commas.", metavar="B,B")
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            "--loss", help="As ArcFace,Triplet(mining=semi_hard),ArcFace+CrossEntropy.", metavar="L"
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Any setting, as learning_rate=1e-3,3e-4; again for others.",
+            metavar="K=V",
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="The same for all.", min=1)] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", help="As many epochs as fit, by a few timed steps.", min=0.01),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each.", min=1)] = 1,
+    fold: Annotated[str, typer.Option("--fold", help="One of holdout.folds.", metavar="K")] = "1",
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="For every backbone, as 'kitbox train' has it.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plugins and their cost; write nothing.")
+    ] = False,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Write variants of a plugin, train them under one budget, and compare scores and costs.
+
+    The word base stands for the plugin's own value. What was trained before is not trained again.
+
+    \b
+    Example:
+      kitbox sweep tf_efficientnet_lite0_96x192 --image-size base,160x320 --epochs 3
+    """
+    from kitbox.cli.terminal import collected, emit, folds_of, follow, opened, say
+    from kitbox.errors import KitboxError
+    from kitbox.plugin import derived, discovery
+    from kitbox.plugin.budget import Budget
+    from kitbox.report import sweeps
+    from kitbox.training.reports import Options
+    from kitbox.training.sweep import Sweep, seed_spread
+
+    if epochs is not None and minutes is not None:
+        raise KitboxError("--epochs and --minutes are both budgets; give one of them")
+    place, competition = opened(workspace)
+    base = discovery.load(name, place)
+    named = {"image_size": image_size, "backbone": backbone, "losses": loss}
+    axes = _axes(base, named, settings or [], epochs, minutes, seeds)
+    budget = Budget(epochs, minutes)
+    variants = derived.combine(base, axes, budget, seeds)
+    if dry_run:
+        _preview(variants, budget, as_json=as_json)
+        return
+    folds = folds_of(fold, competition)
+    if len(folds) > 1:
+        raise KitboxError("a sweep is about one fold; name it with --fold")
+    collection = collected(place, competition, folds[0])
+    options = Options(weights=weights, device=device, precision=precision, workers=workers)
+    tried = follow(Sweep(budget, collection, competition, place, options).run(variants))
+    path = place.reports / "sweep.csv"
+    sweeps.write(path, tried)
+    spread = seed_spread(tried)
+    if as_json:
+        emit(
+            {
+                "base": name,
+                "epochs": epochs,
+                "minutes": minutes,
+                "fold": folds[0],
+                "seed_spread": spread,
+                "csv": str(path),
+                "plugins": [sweeps.figures(each) for each in tried],
+            }
+        )
+    else:
+        _show(tried)
+    if spread is not None:
+        say(f"seeds alone move the score by up to {spread:.4f}")
+    say(f"written to {path}")
+    if any(each.problem is not None for each in tried):
+        raise typer.Exit(1)
+
+
+def _axes(
+    base: "NamedPlugin",
+    named: dict[str, str | None],
+    settings: list[str],
+    epochs: int | None,
+    minutes: float | None,
+    seeds: int,
+) -> dict[str, list[Any]]:
+    """Return setting → values, in the order of the options."""
+    from kitbox.errors import KitboxError
+    from kitbox.plugin import derived
+
+    asked = [(setting, text) for setting, text in named.items() if text is not None]
+    for given in settings:
+        setting, equals, text = given.partition("=")
+        if not equals:
+            raise KitboxError(f"--set {given} has no value; say it as learning_rate=1e-3,3e-4")
+        asked.append((setting.strip(), text))
+    elsewhere = {"epochs": epochs or minutes, "seed": seeds > 1}
+    axes: dict[str, list[Any]] = {}
+    for setting, text in asked:
+        if setting in axes or elsewhere.get(setting):
+            raise KitboxError(f"{setting} is asked for twice; give all its values at one place")
+        axes[setting] = derived.axis(base.plugin, setting, text)
+    if not axes and seeds == 1:
+        raise KitboxError(
+            "a sweep varies something; give --image-size, --backbone, --loss or --set"
+        )
+    return axes
+
+
+def _preview(variants: "Sequence[Derived]", budget: "Budget", *, as_json: bool) -> None:
+    """Print what would be written, with its cost."""
+    from kitbox.cli.terminal import emit, say, table
+    from kitbox.errors import KitboxError
+    from kitbox.network.cost import cost
+
+    rows: list[dict[str, Any]] = []
+    problems = []
+    for one in variants:
+        try:
+            price = cost(one.plugin)
+        except KitboxError as error:
+            problems.append(f"{one.name}: {error}")
+            continue
+        rows.append(
+            {
+                "name": one.name,
+                "differs": list(one.differs),
+                "notes": list(one.notes),
+                "epochs": None if budget.minutes is not None else one.plugin.epochs,
+                "parameters": price.parameters,
+                "multiply_adds": price.multiply_adds,
+            }
+        )
+    if as_json:
+        emit(rows)
+    else:
+        table(
+            ("plugin", "what differs", "epochs", "parameters", "multiply-adds"),
+            [
+                (
+                    row["name"],
+                    ", ".join(row["differs"]),
+                    "as fit" if row["epochs"] is None else str(row["epochs"]),
+                    f"{row['parameters'] / 1e6:.1f} M",
+                    f"{row['multiply_adds'] / 1e9:.2f} G",
+                )
+                for row in rows
+            ],
+            left=(0, 1),
+        )
+    for note in dict.fromkeys(note for one in variants for note in one.notes):
+        say(note)
+    for problem in problems:
+        say(f"error: {problem}")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _show(tried: "Sequence[Tried]") -> None:
+    """Print the table, the best first."""
+    from kitbox.cli.terminal import duration, say, table
+
+    scored = [each for each in tried if each.score is not None]
+    if scored:
+        by_metric = scored[0].score.scores.by_metric if scored[0].score else {}
+        metrics = [next(iter(by_metric)), *(m for m in _ALSO if m in list(by_metric)[1:])]
+        rows = []
+        for each in scored:
+            assert each.score is not None and each.price is not None  # noqa: S101, PT018
+            scores = [each.score.scores.by_metric[metric] for metric in metrics]
+            speed = each.images_per_second
+            rows.append(
+                (
+                    each.name,
+                    ", ".join(each.differs),
+                    *(f"{s.value:.4f} [{s.low:.3f}, {s.high:.3f}]" for s in scores),
+                    _against_best(each),
+                    f"{each.price.parameters / 1e6:.1f} M",
+                    f"{each.price.multiply_adds / 1e9:.2f} G",
+                    duration(each.training_seconds or 0.0),
+                    "" if speed is None else f"{speed:.0f}",
+                    f"{each.embedding_seconds:.1f} s",
+                )
+            )
+        table(
+            (
+                "plugin", "what differs", *metrics, "against the best", "parameters",
+                "multiply-adds", "trained", "images/s", "1,000 embedded",
+            ),
+            rows,
+            left=(0, 1, 2 + len(metrics)),
+        )  # fmt: skip
+    for each in tried:
+        if each.problem is not None:
+            say(f"error: {each.name}: {each.problem}")
+
+
+def _against_best(each: "Tried") -> str:
+    if each.difference is None:
+        return "the best"
+    return "worse" if each.difference.shown else "no difference shown"

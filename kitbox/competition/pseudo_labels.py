@@ -1,0 +1,153 @@
+"""Pseudo-labels: whom networks take test images to show, kept in pseudo.csv.
+
+A row has the columns
+
+- `image`, `label`: a test image, and whom it is taken to show
+- `confidence`, `gap`: the probability of the label, and by how much it exceeds the next one's
+- `round`: 1 of networks that learnt from labels alone, 2 of networks that learnt from round 1, …
+- `from`: the networks, or the list it was imported from
+- `on`: what those had learnt from, "holdout" (its training side) or "all" labels
+- `holdout`: of "holdout" the digest of the queries that they had not seen, else empty
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from kitbox.competition import tables
+from kitbox.errors import KitboxError
+from kitbox.files import digest_of, read_text, write_text
+from kitbox.records import Strings
+
+_COLUMNS = ("image", "label", "confidence", "gap", "round", "from", "on", "holdout")
+# The list of the GDSC 2020 solution: a file, the folder of its individual, a probability.
+_GDSC = ("full_path", "folder", "proba")
+
+
+@dataclass(frozen=True)
+class PseudoLabel:
+    """A row of pseudo.csv, and the `line` on which it stands; `gap` is None where nobody knows it.
+
+    Raises KitboxError for a value that its column cannot have.
+    """
+
+    image_id: str
+    label: str
+    confidence: float
+    gap: float | None
+    round: int
+    made_by: str
+    on: str
+    holdout: str = ""
+    line: int = field(default=0, compare=False)
+
+    def __post_init__(self) -> None:
+        if not (self.image_id and self.label):
+            raise KitboxError("a pseudo-label needs an image and a label; fill in or remove it")
+        for name, value in (("confidence", self.confidence), ("gap", self.gap or 0.0)):
+            if not 0 <= value <= 1:
+                raise KitboxError(f"{name} = {value} is not between 0 and 1; correct it")
+        if self.round < 1:
+            raise KitboxError(f"round = {self.round} is below 1; correct it")
+        if self.on not in ("holdout", "all"):
+            raise KitboxError(f"on = '{self.on}' is neither holdout nor all; correct it")
+
+    @property
+    def cells(self) -> tuple[object, ...]:
+        """What the file says of it, in the order of the columns."""
+        gap = "" if self.gap is None else f"{self.gap:.6f}"
+        told = (self.image_id, self.label, f"{self.confidence:.6f}", gap)
+        return (*told, self.round, self.made_by, self.on, self.holdout)
+
+
+def read(path: Path, unknown: str | None = None) -> tuple[PseudoLabel, ...]:
+    """Return the rows of a file; a missing or an empty one has none.
+
+    Raises KitboxError that names file and line of a faulty row, of an image's second row, and of
+    one that gives the `unknown` label, which is that of no individual.
+    """
+    if not path.is_file() or not read_text(path).strip():
+        return ()
+    rows: dict[str, PseudoLabel] = {}
+    for line, row in tables.table(path, _COLUMNS):
+        cells = {name: row[name].strip() for name in _COLUMNS}
+        if not any(cells.values()):
+            continue
+        try:
+            found = _row(cells, line)
+        except KitboxError as error:
+            raise KitboxError(f"{path} line {line}: {error}") from error
+        if found.label == unknown:
+            raise KitboxError(
+                f"{path} line {line}: '{unknown}' is no individual; name one, or remove the row"
+            )
+        if found.image_id in rows:
+            first = rows[found.image_id].line
+            raise KitboxError(
+                f"{path} line {line}: image '{found.image_id}' stands in line {first} already; "
+                "remove one of the two"
+            )
+        rows[found.image_id] = found
+    return tuple(rows.values())
+
+
+def write(path: Path, rows: Sequence[PseudoLabel]) -> None:
+    """Write rows, whole or not at all, in the order of their images."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows(row.cells for row in sorted(rows, key=lambda row: row.image_id))
+    write_text(path, text.getvalue())
+
+
+def digest(rows: Sequence[PseudoLabel]) -> str:
+    """Return the sha256 of what is learnt from rows: which images are taken for whom."""
+    return digest_of(sorted([row.image_id, row.label] for row in rows))
+
+
+def holdout_digest(query_ids: Strings) -> str:
+    """Return twelve hex digits that name a holdout by the images it asks about."""
+    return digest_of(sorted(query_ids.tolist()))[:12]
+
+
+def read_gdsc(path: Path) -> Iterator[tuple[int, str, str, float]]:
+    """Yield (line, file, label, probability) of a list as the GDSC 2020 solution keeps it.
+
+    Raises KitboxError for a missing column, and for a probability that is none.
+    """
+    for line, (file, label, text) in tables.rows(path, _GDSC):
+        probability = _number(text, "proba", f"{path} line {line}: ")
+        if not 0 <= probability <= 1:
+            raise KitboxError(f"{path} line {line}: proba = {text} is not between 0 and 1")
+        yield line, file.strip(), label.strip(), probability
+
+
+def renamed(row: PseudoLabel, label: str) -> PseudoLabel:
+    """Return a row under the label that stays of those that are one individual."""
+    return row if row.label == label else replace(row, label=label)
+
+
+def _row(cells: dict[str, str], line: int) -> PseudoLabel:
+    number = cells["round"]
+    if not number.isdigit():
+        raise KitboxError(f"round = '{number}' is no whole number; correct it")
+    return PseudoLabel(
+        cells["image"],
+        cells["label"],
+        _number(cells["confidence"], "confidence"),
+        _number(cells["gap"], "gap") if cells["gap"] else None,
+        int(number),
+        cells["from"],
+        cells["on"],
+        cells["holdout"],
+        line,
+    )
+
+
+def _number(text: str, name: str, where: str = "") -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise KitboxError(f"{where}{name} = '{text}' is no number; correct it") from error

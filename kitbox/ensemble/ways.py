@@ -1,0 +1,90 @@
+"""The ways in which an ensemble answers: one embedding, many opinions, or a classifier."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from kitbox.competition.settings import Competition
+from kitbox.ensemble import fusion
+from kitbox.ensemble.assembly import Assembled
+from kitbox.errors import KitboxError
+from kitbox.network import inference
+from kitbox.records import ImageSet, Progress, Ranking, Search
+from kitbox.retrieval import ranking as rankings
+
+Combine = Literal["embeddings", "labels", "classifier"]
+NewLabel = Literal["threshold", "learned"]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How members answer together, and what puts the unknown label among their answers.
+
+    "embeddings" are joined and searched; "labels" are ranked by the mean of the members'
+    similarities; a "classifier" of the joined embeddings, cut down to `dims`, ranks them by
+    probability. The unknown label stands below a "threshold", or where a "learned" chance puts it.
+    """
+
+    combine: Combine = "embeddings"
+    dims: int | None = None
+    new_label: NewLabel = "threshold"
+
+    def check(self, competition: Competition) -> None:
+        """Raise KitboxError for a way that does not fit itself or the competition."""
+        labels = competition.task.answers in ("labels", "label")
+        if self.combine != "embeddings" and not labels:
+            raise KitboxError(
+                f"--combine {self.combine} ranks labels; {competition.name} asks for "
+                f"{competition.task.answers}, so leave it out"
+            )
+        if self.dims is not None and self.combine != "classifier":
+            raise KitboxError(f"--dims {self.dims} is the classifier's; add --combine classifier")
+        if self.new_label != "learned":
+            return
+        if not (labels and competition.decides):
+            raise KitboxError(
+                f"--new-label learned: {competition.name} answers no query with an unknown label; "
+                "leave it out"
+            )
+        if competition.threshold.rule == "fixed":
+            raise KitboxError(
+                "--new-label learned judges by chances, not at a fixed similarity; "
+                "add --threshold best, or a share as --threshold 16.5%"
+            )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what a receipt says of the way."""
+        return asdict(self)
+
+
+def rank(
+    assembled: Assembled,
+    way: Way,
+    searches: Sequence[Search],
+    labelled: ImageSet,
+    competition: Competition,
+    k: int | None = None,
+    *,
+    device: str = "auto",
+) -> Generator[Progress, None, Ranking]:
+    """Return the best answers of each query, not yet cut at a threshold; yields Progress.
+
+    Labels are those of `labelled`, which is also what a classifier learns from.
+    """
+    width = k or competition.task.k
+    match way.combine:
+        case "embeddings":
+            return rankings.rank(assembled.embeddings, searches, labelled, competition, width)
+        case "labels":
+            tell = fusion.mean(assembled.blocks, assembled.weights, competition)
+        case "classifier":
+            from kitbox.ensemble import classifier  # torch
+
+            tell = yield from classifier.fit(
+                assembled.embeddings,
+                labelled,
+                competition,
+                way.dims,
+                inference.resolve_device(device),
+            )
+    return rankings.labels(tell, searches, labelled, competition, width)

@@ -1,0 +1,130 @@
+"""Averages of a network's weights over its training, and batch norms that fit them."""
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from kitbox.network import inference
+from kitbox.network.heads import TrainedNetwork
+from kitbox.network.inference import Precision
+from kitbox.network.network import Network
+from kitbox.plugin.phases import Ema, Swa
+
+Tensors = list[Tensor] | tuple[Tensor, ...]
+
+
+class Averaged:
+    """A second network whose weights are an average of the trained one's.
+
+    It is told of every step of the optimiser and of every epoch, and takes the plain network, not
+    one wrapped for several processes: these all hold the same weights, and so the same average.
+    Buffers of floats are averaged too, those of integers copied.
+    """
+
+    def __init__(self, trained: TrainedNetwork, averaging: Ema | Swa) -> None:
+        """Make room for the average, as large as the network, beside it on its device."""
+        self._averaging = averaging
+        self._average = AveragedModel(trained, multi_avg_fn=self._follow, use_buffers=True)
+        self._average.requires_grad_(False)
+
+    @property
+    def model(self) -> TrainedNetwork | None:
+        """The network with averaged weights; None as long as nothing has been averaged."""
+        return cast(TrainedNetwork, self._average.module) if self._count else None
+
+    def after_step(self, trained: TrainedNetwork) -> None:
+        """Follow a step of the optimiser."""
+        if isinstance(self._averaging, Ema):
+            self._average.update_parameters(trained)
+
+    def after_epoch(self, trained: TrainedNetwork, epoch: int) -> None:
+        """Follow an epoch, counted from 1."""
+        if isinstance(self._averaging, Swa) and epoch >= self._averaging.from_epoch:
+            self._average.update_parameters(trained)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what a training that goes on needs: the average and how many it is of."""
+        return cast(dict[str, Tensor], self._average.state_dict())
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take back what `state_dict` returned."""
+        self._average.load_state_dict(state)
+
+    @property
+    def _count(self) -> int:
+        return int(self._average.n_averaged)
+
+    @property
+    def _decay(self) -> float:
+        """The share of the average that stays when the next weights join it.
+
+        The first weights are copied. That of an exponential average begins low, as TensorFlow's
+        does: it reaches .998 after 4,500 steps, and until then averages over the last ninth of all
+        steps, so that a short training is not held back by where it began.
+        """
+        count = self._count
+        if isinstance(self._averaging, Swa):
+            return count / (count + 1)  # the mean of count + 1 weights
+        return min(self._averaging.decay, (1 + count) / (10 + count))
+
+    def _follow(self, averages: Tensors, trained: Tensors, _: Tensor | int) -> None:
+        """Move averages of one device and dtype towards trained tensors, all of them at once."""
+        if averages[0].is_floating_point():
+            follow = get_ema_multi_avg_fn(self._decay)  # type: ignore[no-untyped-call]
+            follow(averages, trained, 0)
+        else:
+            for average, current in zip(averages, trained, strict=True):
+                average.copy_(current)
+
+
+def refresh(network: Network, batches: Iterable[Tensor], device: str, precision: Precision) -> int:
+    """Give batch norms the statistics of these pixels (n, h, w, 3); return how many norms it did.
+
+    Averaged weights give other maps than those that were averaged (Izmailov et al., UAI 2018).
+    Means and variances are those of the batches, each counting the same; a batch of one image has
+    no variance and is left out. Whatever else chance decides in training is as in inference.
+    Norms that stay frozen in training keep what they have, as do all where there are no batches.
+    """
+    was_training = network.training
+    norms = _learning(network.train())
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.training, norm.momentum = True, None  # None is a cumulative mean
+    try:
+        if norms:
+            _see(network, norms, batches, device, precision)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        network.train(was_training)
+    return len(norms)
+
+
+def _learning(network: nn.Module) -> list[Any]:
+    """Return the batch norms of a network in training whose statistics follow the images."""
+    return [
+        module
+        for module in network.modules()
+        if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
+    ]
+
+
+@torch.no_grad()
+def _see(
+    network: Network,
+    norms: list[Any],
+    batches: Iterable[Tensor],
+    device: str,
+    precision: Precision,
+) -> None:
+    for seen, pixels in enumerate(batch for batch in batches if len(batch) > 1):
+        if not seen:
+            for norm in norms:
+                norm.reset_running_stats()
+        with inference.autocast(device, precision):
+            network(pixels.to(device, non_blocking=True))

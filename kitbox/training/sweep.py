@@ -1,0 +1,245 @@
+"""Trains variants of a plugin under one budget, and compares what they score and cost."""
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from kitbox.competition.settings import Competition
+from kitbox.embedding import embedder
+from kitbox.errors import KitboxError
+from kitbox.images.collection import Collection
+from kitbox.network.cost import Cost, cost
+from kitbox.plugin import derived
+from kitbox.plugin.budget import Budget
+from kitbox.plugin.derived import Derived
+from kitbox.plugin.discovery import NamedPlugin
+from kitbox.plugin.settings import Plugin
+from kitbox.records import Checkpoint, Embeddings, Progress
+from kitbox.scoring import comparison, local
+from kitbox.scoring.comparison import Difference
+from kitbox.scoring.local import LocalScore
+from kitbox.training import probing, runner, runs
+from kitbox.training.reports import Options, Report
+from kitbox.workspace import Workspace
+
+# Images that are embedded for the clock alone, where the cache has them all.
+_FEW = 256
+
+
+@dataclass(frozen=True)
+class Said:
+    """A line for people."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a variant scores and costs, or the `problem` for which it has no score.
+
+    `embedding_seconds` are per 1,000 images, `difference` is that of the best variant to this one
+    on the same queries.
+    """
+
+    name: str
+    plugin: Plugin
+    differs: tuple[str, ...]
+    problem: str | None = None
+    price: Cost | None = None
+    score: LocalScore | None = None
+    training_seconds: float | None = None
+    images_per_second: float | None = None
+    embedding_seconds: float | None = None
+    difference: Difference | None = None
+
+    @property
+    def value(self) -> float:
+        """The competition's metric; a variant without a score is below all others."""
+        return -np.inf if self.score is None else self.score.scores.main.value
+
+    @property
+    def whatever_seed(self) -> str:
+        """What its variants of other seeds have in common with it."""
+        return self.plugin.model_copy(update={"seed": 0}).fingerprint
+
+
+@dataclass
+class Sweep:
+    """The trainings of variants, on one fold, with the same options."""
+
+    budget: Budget
+    collection: Collection
+    competition: Competition
+    workspace: Workspace
+    options: Options
+
+    def run(self, variants: Sequence[Derived]) -> Generator[Report | Said, None, tuple[Tried, ...]]:
+        """Write, train and score every variant; return them, the best first.
+
+        One that cannot be trained is told with its reason, and does not stop the others. What was
+        trained before is taken as it is.
+        """
+        done: list[Tried] = []
+        epochs: dict[str, int] = {}  # by settings but for the seed: seeds train equally long
+        for number, one in enumerate(variants, 1):
+            yield Said(f"{number}/{len(variants)} {one.name}: {', '.join(one.differs) or 'as is'}")
+            tried = Tried(one.name, one.plugin, one.differs)
+            try:
+                named = yield from self._settled(one, epochs)
+                tried = replace(tried, name=named.name, plugin=named.plugin)
+                tried = yield from self._tried(tried, named)
+            except KitboxError as error:
+                tried = replace(tried, problem=str(error))
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                tried = replace(
+                    tried, problem="does not fit into memory; lower batch_size or image_size"
+                )
+            if tried.problem is not None:
+                yield Said(f"{tried.name} failed: {tried.problem}")
+            done.append(tried)
+        return ranked(done)
+
+    def _settled(
+        self, one: Derived, epochs: dict[str, int]
+    ) -> Generator[Report | Said, None, NamedPlugin]:
+        """Return the plugin of a variant; its file is written where there is none."""
+        seedless = one.plugin.model_copy(update={"seed": 0}).fingerprint
+        cost(one.plugin)  # refuses a backbone that does not exist before a file names it
+        found = derived.existing(one, self.budget, self.workspace)
+        if found is None and self.budget.minutes is not None:
+            if seedless not in epochs:
+                epochs[seedless] = yield from self._fitting(one, self.budget.minutes)
+            one = derived.settled(one, epochs[seedless])
+            found = derived.existing(one, Budget(), self.workspace)
+        if found is None:
+            for note in one.notes:
+                yield Said(note)
+            found = derived.write(one, self.budget, self.workspace)
+            yield Said(f"wrote {found.path}")
+        epochs.setdefault(seedless, found.plugin.epochs)
+        return found
+
+    def _fitting(self, one: Derived, minutes: float) -> Generator[Report | Said, None, int]:
+        """Return how many epochs of a variant fit into some minutes, one at least."""
+        named = NamedPlugin(one.name, one.plugin, None, "workspace")
+        seconds = yield from probing.epoch_seconds(
+            named, self.collection, self.competition, self.workspace, self.options
+        )
+        epochs = max(1, int(minutes * 60 / seconds))
+        yield Said(
+            f"an epoch of {one.name} takes {seconds:.1f} s by a few steps: "
+            f"{epochs} in {minutes:g} minutes"
+        )
+        return epochs
+
+    def _tried(self, tried: Tried, named: NamedPlugin) -> Generator[Report | Said, None, Tried]:
+        tried = replace(tried, price=cost(named.plugin))
+        checkpoint = yield from runner.train(
+            named, self.collection, self.competition, self.workspace, self.options
+        )
+        seconds, speed = pace(runs.Run(checkpoint.path.parent))
+        embeddings, embedding = yield from self._embedded(named, checkpoint)
+        score = local.evaluate(
+            embeddings,
+            self.collection.holdout,
+            self.competition,
+            test_has_groups=self.collection.test_has_groups,
+        )
+        return replace(
+            tried,
+            score=score,
+            training_seconds=seconds,
+            images_per_second=speed,
+            embedding_seconds=embedding,
+        )
+
+    def _embedded(
+        self, named: NamedPlugin, checkpoint: Checkpoint
+    ) -> Generator[Progress, None, tuple[Embeddings, float]]:
+        """Return the embeddings of labelled images, and the seconds of 1,000."""
+        images, blank = self.collection.labelled, self.collection.blank
+        asked = self.options
+        options = embedder.Options(asked.device, asked.precision, asked.workers)
+        stage = embedder.embed(
+            named, checkpoint, images, self.workspace, blank=blank, options=options
+        )
+        embeddings, seconds = yield from _timed(stage)
+        if seconds is None:
+            few = images.take(np.arange(min(len(images), _FEW)))
+            anew = replace(options, reuse=False)
+            stage = embedder.embed(
+                named, checkpoint, few, self.workspace, blank=blank, options=anew
+            )
+            _, seconds = yield from _timed(stage)
+        assert seconds is not None  # noqa: S101  nothing was reused
+        return embeddings, seconds
+
+
+def ranked(tried: Sequence[Tried]) -> tuple[Tried, ...]:
+    """Return variants, the best first, each with its difference to that one."""
+    order = sorted(tried, key=lambda each: -each.value)
+    best = order[0]
+    if best.score is None:
+        return tuple(order)
+    return tuple(
+        each
+        if each is best or each.score is None
+        else replace(each, difference=_difference(best, each))
+        for each in order
+    )
+
+
+def seed_spread(tried: Sequence[Tried]) -> float | None:
+    """Return by how much variants that differ by their seed alone differ at most in score."""
+    values: dict[str, list[float]] = {}
+    for each in tried:
+        if each.score is not None:
+            values.setdefault(each.whatever_seed, []).append(each.value)
+    spreads = [max(group) - min(group) for group in values.values() if len(group) > 1]
+    return max(spreads, default=None)
+
+
+def pace(run: runs.Run) -> tuple[float, float | None]:
+    """Return the seconds of all epochs of a run, and images a second; None without an epoch."""
+    epochs = [entry for entry in run.entries() if entry["event"] == "epoch"]
+    seconds = sum(entry["seconds"] for entry in epochs)
+    images = sum(entry["images_per_second"] * entry["seconds"] for entry in epochs)
+    return seconds, images / seconds if seconds else None
+
+
+def _difference(best: Tried, other: Tried) -> Difference:
+    assert best.score is not None and other.score is not None  # noqa: S101, PT018
+    metric = next(iter(best.score.outcomes))
+    return comparison.compare(
+        best.score.outcomes[metric],
+        other.score.outcomes[metric],
+        best.score.individuals,
+        (best.name, other.name),
+    )
+
+
+def _timed(
+    stage: Generator[Progress, None, Embeddings],
+) -> Generator[Progress, None, tuple[Embeddings, float | None]]:
+    """Return embeddings and the seconds of 1,000 images, None where none was computed.
+
+    The clock runs from the first batch to the last: before it the network is built.
+    """
+    began, marks = time.perf_counter(), []
+    while True:
+        try:
+            report = next(stage)
+        except StopIteration as end:
+            embeddings: Embeddings = end.value
+            break
+        marks.append((time.perf_counter(), report.done))
+        yield report
+    if not marks:
+        return embeddings, None
+    since, before = marks[0] if len(marks) > 1 else (began, 0)
+    until, after = marks[-1]
+    return embeddings, (until - since) / (after - before) * 1000

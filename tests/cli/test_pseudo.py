@@ -1,0 +1,158 @@
+"""Pseudo-labels by the command line, from two kinds of classifiers and by similarity."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from kitbox.cli.app import app
+from kitbox.workspace import Workspace
+from tests.photographs import competition_on_disk, write_plugin
+
+RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
+
+
+def invoke(place: Workspace, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["--workspace", str(place.root), *arguments])
+
+
+def kitbox(place: Workspace, *arguments: str) -> Result:
+    result = invoke(place, *arguments)
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return result
+
+
+def told(place: Workspace, *arguments: str) -> Any:
+    return json.loads(kitbox(place, "pseudo", *arguments, *RUN, "--json").stdout)
+
+
+def refused(place: Workspace, *arguments: str) -> str:
+    result = invoke(place, "pseudo", *arguments)
+    assert result.exit_code == 1
+    return str(result.exception)
+
+
+def rows_of(place: Workspace) -> list[dict[str, str]]:
+    return list(csv.DictReader(place.pseudo_labels.read_text().splitlines()))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Return a workspace with a linear classifier, one of angles, and a network of no loss.
+
+    The test photograph t_0.png is a copy of a labelled one.
+    """
+    root = tmp_path_factory.mktemp("pseudo")
+    with pytest.MonkeyPatch.context() as outside:
+        outside.setenv("KITBOX_WORKSPACE", "")  # --workspace sets it: undone after this
+        place, competition = competition_on_disk(root, individuals=8, tests=9)
+        # photographs of an individual are alike here, too much to be two
+        text = place.settings.read_text()
+        place.settings.write_text(text.replace("seed = 0", "seed = 0\nnear_duplicate_bits = 0"))
+        data = competition.images.root
+        shutil.copy(data / "train" / "0_0.png", data / "test" / "t_0.png")
+        learning = {"epochs": 8, "learning_rate": 1e-2, "score_every": 8}
+        write_plugin(place, "angles", **learning)
+        linear = write_plugin(place, "linear", **learning)
+        text = linear.read_text().replace("Plugin\n", "CrossEntropy, Plugin\n", 1)
+        losses = "Plugin(\n    losses=(CrossEntropy(),),"
+        linear.write_text(text.replace("Plugin(", losses))
+        write_plugin(place, "plain", epochs=0)
+        kitbox(place, "train", "angles", "linear", "plain", *RUN)
+    return place
+
+
+@pytest.fixture
+def place(trained: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("KITBOX_WORKSPACE", "")
+    trained.pseudo_labels.unlink(missing_ok=True)
+    return trained
+
+
+def test_classifiers_label_test_photographs_and_say_how_right_they_are(place: Workspace) -> None:
+    found = told(place, "linear", "angles", "--threshold", "0.05", "--per-label", "0")
+    rows = rows_of(place)
+    assert (found["by"], found["on"], found["round"]) == ("classifier", "holdout", 1)
+    assert (found["images"], found["labelled"]) == (8, len(rows))
+    assert 0 < len(rows) <= 8
+    assert "t_0.png" not in {row["image"] for row in rows}
+    assert {row["from"] for row in rows} == {"linear+angles"}
+    assert {row["on"] for row in rows} == {"holdout"}
+    assert {len(row["holdout"]) for row in rows} == {12}
+    assert found["labels"] == len({row["label"] for row in rows})
+    sure = [float(row["confidence"]) for row in rows]
+    assert found["expected"] == pytest.approx(sum(sure) / len(sure), abs=1e-6)
+    assert min(sure) > 0.05
+    assert found["precision"]["low"] <= found["precision"]["value"] <= found["precision"]["high"]
+    assert found["file"] == str(place.pseudo_labels)
+
+
+def test_plain_colours_are_told_apart_by_a_classifier_that_has_learnt_them(
+    place: Workspace,
+) -> None:
+    """Test photograph i shows individual i, and t_8.png a stranger."""
+    kitbox(place, "pseudo", "linear", "--threshold", "0.3", *RUN)
+    own = {row["image"]: row["label"] for row in rows_of(place)}
+    right = [label == f"w_{image[2]}" for image, label in own.items()]
+    assert sum(right) >= 0.5 * len(right) > 0
+
+
+def test_without_classifier_similarity_is_calibrated_on_the_holdout(place: Workspace) -> None:
+    found = told(place, "linear", "plain", "--threshold", "0.2", "--per-label", "1")
+    assert found["by"] == "similarity"
+    labels = [row["label"] for row in rows_of(place)]
+    assert len(labels) == len(set(labels)) == found["labelled"] > 0
+    asked = told(place, "linear", "--by", "similarity", "--threshold", "0.999")
+    assert (asked["labelled"], asked["expected"], asked["precision"]) == (0, None, None)
+    assert rows_of(place) == []
+
+
+def test_what_is_written_can_be_read_by_people(place: Workspace) -> None:
+    result = kitbox(place, "pseudo", "linear", "angles", "--threshold", "0.05", *RUN)
+    said = result.stderr.splitlines()
+    assert "round 1, by classifier, networks that learnt from holdout" in said
+    assert any(" of 8 test images get a label, " in line for line in said)
+    assert said[-1].startswith(f"written to {place.pseudo_labels}: ")
+    assert "precision" in result.stdout
+    assert "coverage" in result.stdout
+
+
+def test_labels_of_others_are_imported(place: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "bootstrapped_data.csv"
+    path.write_text("folder,full_path,proba\nw_1,x/t_1.png,0.95\nw_2,x/t_2.png,0.5\nw_0,t_0,0.99\n")
+    found = told(place, "--import", str(path))
+    assert (found["by"], found["on"], found["images"], found["labelled"]) == ("import", "all", 3, 1)
+    assert rows_of(place) == [
+        {
+            "image": "t_1.png",
+            "label": "w_1",
+            "confidence": "0.950000",
+            "gap": "",
+            "round": "1",
+            "from": "import bootstrapped_data.csv",
+            "on": "all",
+            "holdout": "",
+        }
+    ]
+
+
+def test_what_cannot_be_is_refused(place: Workspace) -> None:
+    both = "name trained plugins, or a list with --import FILE"
+    assert refused(place) == both
+    assert refused(place, "linear", "--import", "a.csv") == both
+    assert refused(place, "plain", "--by", "classifier", *RUN) == (
+        "plain has learnt no classifier of the labels; use --by similarity"
+    )
+    assert refused(place, "linear", "--fold", "all").startswith("--fold all: pseudo.csv holds")
+    assert "no plugin named linnear" in refused(place, "linnear")
+    assert not place.pseudo_labels.exists()
+
+
+def test_networks_that_know_all_labels_are_told_apart(place: Workspace) -> None:
+    result = kitbox(place, "pseudo", "linear", "--on", "all", "--threshold", "0.05", *RUN)
+    assert "linear learnt without the holdout" in result.stderr
+    assert {(row["on"], row["holdout"]) for row in rows_of(place)} == {("all", "")}

@@ -1,0 +1,110 @@
+"""Sweeps by the command line: one table, one CSV, nothing trained twice."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from kitbox.cli.app import app
+from kitbox.workspace import Workspace
+from tests.photographs import competition_on_disk, write_plugin
+
+RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
+STEM = "test_efficientnet.r160_in1k"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("KITBOX_WORKSPACE", "")  # --workspace sets it: undone after this
+    workspace, _ = competition_on_disk(tmp_path, individuals=4, tests=2)
+    write_plugin(workspace, "tiny")
+    return workspace
+
+
+def sweep(place: Workspace, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["--workspace", str(place.root), "sweep", *arguments])
+
+
+def refused(place: Workspace, *arguments: str) -> str:
+    result = sweep(place, *arguments)
+    assert result.exit_code == 1
+    return str(result.exception)
+
+
+def test_a_sweep_ends_in_one_table_and_a_csv(place: Workspace) -> None:
+    asked = ("tiny", "--image-size", "base,48", "--loss", "base,Triplet", "--epochs", "1", *RUN)
+    done = sweep(place, *asked)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert "Triplet takes the sampler PK() instead of Shuffled()" in done.stderr
+    table = done.stdout.splitlines()
+    assert table[0].split()[:4] == ["plugin", "what", "differs", "label_map_at_5"]
+    assert sum("the best" in line for line in table) == 2  # the heading, and the first row
+    assert f"written to {place.reports / 'sweep.csv'}" in done.stderr
+    with (place.reports / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    names = {f"{STEM}_{n}_tiny{loss}_epochs_1" for n in (32, 48) for loss in ("", "_triplet")}
+    assert {row["name"] for row in rows} == names
+    scores = [float(row["label_map_at_5"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert rows[0]["beyond_noise"] == ""
+    assert all(row["problem"] == "" and int(row["parameters"]) > 0 for row in rows)
+    again = sweep(place, *asked, "--json")
+    assert "epoch 1" not in again.stderr
+    told = json.loads(again.stdout)
+    assert (told["base"], told["epochs"], told["fold"]) == ("tiny", 1, 1)
+    assert [each["name"] for each in told["plugins"]] == [row["name"] for row in rows]
+    assert told["plugins"][1]["against_best"]["names"][0] == rows[0]["name"]
+
+
+def test_a_dry_run_writes_nothing(place: Workspace) -> None:
+    asked = ("tiny", "--image-size", "32,48", "--minutes", "10", "--dry-run")
+    done = sweep(place, *asked)
+    assert done.exit_code == 0
+    assert f"{STEM}_48_tiny_minutes_10" in done.stdout
+    assert "as fit" in done.stdout
+    [small, large] = json.loads(sweep(place, *asked, "--json").stdout)
+    assert small["parameters"] == large["parameters"]
+    assert small["multiply_adds"] < large["multiply_adds"]
+    assert [path.name for path in place.plugins.iterdir()] == ["tiny.py"]
+    assert not place.made.exists()
+    wrong = sweep(place, "tiny", "--backbone", "base,resnet10tt", "--dry-run")
+    assert wrong.exit_code == 1
+    assert "error: resnet10tt_32_tiny: timm has no backbone resnet10tt" in wrong.stderr
+
+
+def test_a_variant_that_fails_is_told_and_ends_with_1(place: Workspace) -> None:
+    done = sweep(place, "tiny", "--set", "weights=none,file", "--epochs", "1", "--seeds", "2", *RUN)
+    assert done.exit_code == 1
+    assert "error: " in done.stderr
+    assert f"there is no file {STEM}.safetensors" in done.stderr
+    assert "seeds alone move the score by up to" in done.stderr
+    assert f"{STEM}_32_tiny_seed_1_epochs_1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "a sweep varies something; give --image-size, --backbone, --loss or --set"),
+        (
+            ("--epochs", "2", "--minutes", "1"),
+            "--epochs and --minutes are both budgets; give one of them",
+        ),
+        (("--set", "dropout"), "--set dropout has no value; say it as learning_rate=1e-3,3e-4"),
+        (("--set", "dropot=1"), "'dropot' is not a setting of Plugin; did you mean dropout?"),
+        (
+            ("--image-size", "48", "--set", "image_size=96"),
+            "image_size is asked for twice; give all its values at one place",
+        ),
+        (
+            ("--epochs", "2", "--set", "epochs=1,2"),
+            "epochs is asked for twice; give all its values at one place",
+        ),
+        (("--loss", "Tripel"), "'Tripel' is no loss; did you mean Triplet?"),
+    ],
+)
+def test_what_cannot_be_swept_is_one_sentence(
+    place: Workspace, arguments: tuple[str, ...], message: str
+) -> None:
+    assert refused(place, "tiny", *arguments) == message

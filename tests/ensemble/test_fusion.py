@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kitbox.ensemble import fusion, meta_embedding
+from kitbox.records import Search, strings
+from kitbox.retrieval import ranking as rankings
+from kitbox.retrieval.answers import closeness
+from tests.circle import competition, cosine, image_set, placed
+
+# Two members that see the same four images at angles of their own.
+LABELS = {"a": "Ahab", "b": "Ahab", "c": "Boo", "d": "Cleo"}
+ONE = placed({"a": 0, "b": 40, "c": 60, "d": 180, "q": 10})
+OTHER = placed({"a": 90, "b": 0, "c": 20, "d": 180, "q": 5})
+SEARCH = Search("", strings(["q"]), strings(["q"]), strings(list(LABELS)))
+
+
+def ranked(how: str, weights: tuple[float, ...] = (1, 1), images: int = 9):  # type: ignore[no-untyped-def]
+    asked = competition(task={"label_similarity": how, "label_images": images})
+    tell = fusion.mean([ONE, OTHER], weights, asked)
+    return rankings.labels(tell, [SEARCH], image_set(LABELS), asked, 3)
+
+
+def test_each_member_says_by_its_own_best_image_how_similar_a_label_is() -> None:
+    found = ranked("best")
+    # the one is nearest to a, the other to b; no single image is near to both
+    assert found.answers[0].tolist() == ["Ahab", "Boo", "Cleo"]
+    assert found.similarity[0, 0] == pytest.approx((cosine(10, 0) + cosine(5, 0)) / 2, abs=1e-6)
+
+
+def test_closeness_is_averaged_and_not_the_distance() -> None:
+    asked = competition(task={"label_similarity": "closeness"})
+    alone = [
+        rankings.rank(member, [SEARCH], image_set(LABELS), asked, 3) for member in (ONE, OTHER)
+    ]
+    told = [
+        dict(zip(of.answers[0].tolist(), of.similarity[0].tolist(), strict=True)) for of in alone
+    ]
+    chord = 2 * np.sin(np.radians([50, 15]) / 2)  # Boo's one image, of either member
+    assert [of["Boo"] for of in told] == pytest.approx(closeness(chord).tolist(), abs=1e-6)
+    found = ranked("closeness", (3, 1))
+    for label, similarity in zip(found.answers[0].tolist(), found.similarity[0], strict=True):
+        assert similarity == pytest.approx((3 * told[0][label] + told[1][label]) / 4, abs=1e-6)
+
+
+@given(st.tuples(st.floats(0.1, 9), st.floats(0.1, 9)))
+def test_the_mean_of_all_cosines_is_that_of_the_meta_embedding(
+    weights: tuple[float, float],
+) -> None:
+    asked = competition(task={"label_similarity": "mean", "label_images": 9})
+    joined = meta_embedding.concatenate([ONE, OTHER], weights)
+    early = rankings.rank(joined, [SEARCH], image_set(LABELS), asked, 3)
+    late = ranked("mean", weights)
+    np.testing.assert_allclose(late.similarity, early.similarity, atol=1e-6)
+
+
+def test_one_member_alone_answers_as_its_embedding_does() -> None:
+    asked = competition()
+    early = rankings.rank(ONE, [SEARCH], image_set(LABELS), asked, 3)
+    tell = fusion.mean([ONE], [2.0], asked)
+    late = rankings.labels(tell, [SEARCH], image_set(LABELS), asked, 3)
+    assert late.answers.tolist() == early.answers.tolist()
+    assert late.similarity.tolist() == early.similarity.tolist()

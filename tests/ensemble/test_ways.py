@@ -1,0 +1,48 @@
+import pytest
+
+from kitbox.ensemble.ways import Way
+from kitbox.errors import KitboxError
+from tests.circle import competition
+
+IMAGES = competition(answers="images")
+
+
+@pytest.mark.parametrize(
+    ("way", "asked", "message"),
+    [
+        (
+            Way("labels"),
+            IMAGES,
+            "--combine labels ranks labels; toy asks for images, so leave it out",
+        ),
+        (Way("classifier"), IMAGES, "--combine classifier ranks labels; toy asks for images, "),
+        (Way(dims=8), competition(), "--dims 8 is the classifier's; add --combine classifier"),
+        (
+            Way(new_label="learned"),
+            competition(unknown_label=None),
+            "--new-label learned: toy answers no query with an unknown label; leave it out",
+        ),
+        (Way(new_label="learned"), IMAGES, "--new-label learned: toy answers no query with "),
+        (
+            Way(new_label="learned"),
+            competition(threshold={"rule": "fixed", "similarity": 0.4}),
+            "--new-label learned judges by chances, not at a fixed similarity; "
+            "add --threshold best, or a share as --threshold 16.5%",
+        ),
+    ],
+)
+def test_a_way_that_does_not_fit_the_competition_is_refused(way, asked, message: str) -> None:
+    with pytest.raises(KitboxError) as caught:
+        way.check(asked)
+    assert str(caught.value).startswith(message)
+
+
+def test_ways_that_fit_pass() -> None:
+    Way().check(IMAGES)
+    Way("classifier", 8, "learned").check(competition())
+    Way("labels").check(competition(unknown_label=None))
+
+
+def test_a_way_is_the_same_again_from_what_a_receipt_says() -> None:
+    way = Way("classifier", 8, "learned")
+    assert Way(**way.as_json()) == way

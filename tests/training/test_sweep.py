@@ -1,0 +1,194 @@
+"""Sweeps: resumed, ranked by what they score, not stopped by a variant that fails."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kitbox.images.collection import collect
+from kitbox.plugin import derived, discovery
+from kitbox.plugin.budget import Budget
+from kitbox.plugin.phases import Multistep, Stage
+from kitbox.records import Embeddings, Progress, Scores, strings
+from kitbox.scoring import bootstrap
+from kitbox.scoring.local import LocalScore
+from kitbox.scoring.outcomes import Mean
+from kitbox.training import probing, runs, sweep
+from kitbox.training.reports import Begun, EpochDone, Options, Step
+from kitbox.training.sweep import Said, Sweep, Tried
+from tests.photographs import competition_on_disk, finish, named, tiny, write_plugin
+
+OPTIONS = Options(device="cpu", precision="32", workers=0)
+STEM = "test_efficientnet.r160_in1k"
+
+
+@pytest.fixture
+def place(tmp_path: Path):
+    workspace, competition = competition_on_disk(tmp_path)
+    _, collection = finish(collect(workspace, competition))
+    write_plugin(workspace, "tiny")
+    return workspace, competition, collection
+
+
+def sweeping(place, budget: Budget = Budget(epochs=1), seeds: int = 1, **texts: str):  # noqa: B008
+    workspace, competition, collection = place
+    base = discovery.load("tiny", workspace)
+    axes = {name: derived.axis(base.plugin, name, text) for name, text in texts.items()}
+    variants = derived.combine(base, axes, budget, seeds)
+    return Sweep(budget, collection, competition, workspace, OPTIONS).run(variants)
+
+
+def of_kind(reports: list[Any], kind: type) -> list[Any]:
+    return [report for report in reports if isinstance(report, kind)]
+
+
+def test_variants_are_trained_scored_and_priced(place) -> None:
+    reports, tried = finish(sweeping(place, image_size="32,48"))
+    assert {each.name for each in tried} == {f"{STEM}_{n}_tiny_epochs_1" for n in (32, 48)}
+    assert len(of_kind(reports, EpochDone)) == 2
+    small, large = sorted(tried, key=lambda each: each.name)
+    assert small.price.multiply_adds < large.price.multiply_adds
+    for each in tried:
+        assert each.problem is None
+        assert each.plugin.epochs == 1
+        assert min(each.training_seconds, each.images_per_second, each.embedding_seconds) > 0
+    assert tried[0].difference is None
+    assert tried[1].difference.names == (tried[0].name, tried[1].name)
+
+
+def test_a_stopped_sweep_goes_on_and_trains_nothing_twice(place) -> None:
+    stage = sweeping(place, image_size="32,48")
+    begun = 0
+    for report in stage:
+        begun += isinstance(report, Begun)
+        if begun == 2 and isinstance(report, Step):
+            break
+    stage.close()
+    reports, tried = finish(sweeping(place, image_size="32,48"))
+    assert [report.plugin for report in of_kind(reports, Begun)] == [f"{STEM}_48_tiny_epochs_1"]
+    again, same = finish(sweeping(place, image_size="32,48"))
+    assert not of_kind(again, Begun)
+    assert not any("wrote" in said.text for said in of_kind(again, Said))
+    assert [each.name for each in same] == [each.name for each in tried]
+    assert [each.training_seconds for each in same] == [each.training_seconds for each in tried]
+    # nothing was embedded by the way: some images are, for the clock
+    assert all(each.embedding_seconds > 0 for each in same)
+
+
+def test_the_base_is_tried_without_a_file_of_its_own(place) -> None:
+    workspace = place[0]
+    _, tried = finish(sweeping(place, Budget(), dropout="base,0.2"))
+    assert {each.name for each in tried} == {"tiny", f"{STEM}_32_tiny_dropout_0.2"}
+    assert len(list(workspace.plugins.glob("*.py"))) == 2
+
+
+def test_a_variant_that_fails_does_not_stop_the_others(place) -> None:
+    workspace = place[0]
+    reports, tried = finish(sweeping(place, backbone="resnet10tt,base", weights="base,file"))
+    problems = {each.name: each.problem for each in tried if each.problem is not None}
+    assert problems.pop(f"{STEM}_32_tiny_weights_file_epochs_1").startswith("there is no file")
+    assert set(problems) == {
+        "resnet10tt_32_tiny_epochs_1",
+        "resnet10tt_32_tiny_weights_file_epochs_1",
+    }
+    assert set(problems.values()) == {"timm has no backbone resnet10tt; did you mean resnet10t?"}
+    assert tried[0].name == f"{STEM}_32_tiny_epochs_1"
+    assert not list(workspace.plugins.glob("resnet*"))
+    assert sum("failed" in said.text for said in of_kind(reports, Said)) == 3
+
+
+def test_minutes_become_epochs_that_seeds_share_and_a_second_sweep_keeps(place) -> None:
+    budget = Budget(minutes=0.02)
+    reports, tried = finish(sweeping(place, budget, seeds=2, dropout="0.1"))
+    assert len({each.plugin.epochs for each in tried}) == 1
+    assert sum("by a few steps" in said.text for said in of_kind(reports, Said)) == 1
+    again, same = finish(sweeping(place, budget, seeds=2, dropout="0.1"))
+    assert not of_kind(again, Begun)
+    assert [each.plugin for each in same] == [each.plugin for each in tried]
+
+
+@pytest.mark.parametrize("batch_size", [2, 8])
+def test_an_epoch_is_timed_by_a_training_that_leaves_nothing(place, batch_size: int) -> None:
+    workspace, competition, collection = place
+    stages = [Stage(epochs=1, frozen_backbone=True), Stage(epochs=3, image_size=48)]
+    plugin = tiny(
+        epochs=4, batch_size=batch_size, stages=stages, schedule=Multistep(milestones=(1, 3))
+    )
+    reports, seconds = finish(
+        probing.epoch_seconds(named(plugin), collection, competition, workspace, OPTIONS)
+    )
+    assert 0 < seconds < 60
+    assert all(isinstance(report, Progress) for report in reports)
+    assert bool(reports) == (batch_size == 2)  # of few steps the second epoch is timed
+    assert not list(workspace.runs.iterdir())
+
+
+def test_the_pace_is_that_of_all_epochs(tmp_path: Path) -> None:
+    run = runs.Run(tmp_path)
+    assert sweep.pace(run) == (0, None)
+    run.note("score", epoch=0)
+    run.note("epoch", epoch=1, seconds=1.0, images_per_second=100.0)
+    run.note("epoch", epoch=2, seconds=3.0, images_per_second=20.0)
+    assert sweep.pace(run) == (4.0, 40.0)
+
+
+def scored(name: str, hits: list[int], **settings: Any) -> Tried:
+    """Return a variant that answers these queries right (1) or wrong (0)."""
+    ids = strings([f"q{row}" for row in range(len(hits))])
+    outcome = Mean(ids, np.array(hits, dtype=np.float64))
+    individuals = dict.fromkeys(ids.tolist(), "")
+    scores = Scores({"recall_at_1": bootstrap.score(outcome, individuals)})
+    found = LocalScore(scores, {"recall_at_1": outcome}, {}, {}, individuals)
+    return Tried(name, tiny(**settings), (), score=found)
+
+
+def test_the_best_comes_first_and_noise_is_told_from_worse() -> None:
+    best, near, far = [1] * 38 + [0, 0], [1] * 37 + [0] * 3, [1] * 10 + [0] * 30
+    failed = Tried("failed", tiny(), (), problem="no weights")
+    tried = [failed, scored("far", far), scored("near", near), scored("best", best)]
+    order = sweep.ranked(tried)
+    assert [each.name for each in order] == ["best", "near", "far", "failed"]
+    assert [each.difference and each.difference.shown for each in order] == [
+        None,
+        False,
+        True,
+        None,
+    ]
+    assert order[2].difference.value == pytest.approx(-28 / 40)
+
+
+def test_where_all_fail_there_is_no_difference() -> None:
+    failed = Tried("failed", tiny(), (), problem="no weights")
+    assert sweep.ranked([failed]) == (failed,)
+
+
+def test_the_spread_of_seeds_is_the_largest_of_any_settings() -> None:
+    one = [scored(f"a{seed}", [1] * (5 + seed) + [0] * (5 - seed), seed=seed) for seed in (0, 1)]
+    two = [
+        scored(f"b{seed}", [1] * (5 + 3 * seed) + [0] * (5 - 3 * seed), seed=seed, dropout=0.1)
+        for seed in (0, 1)
+    ]
+    assert sweep.seed_spread([*one, *two]) == pytest.approx(0.3)
+    assert sweep.seed_spread([one[0], two[1]]) is None
+    assert sweep.seed_spread([replace(one[0], score=None), one[1]]) is None
+
+
+def test_the_clock_of_embedding_begins_with_the_first_batch(monkeypatch) -> None:
+    times = iter([0.0, 50.0, 52.0, 53.0])
+    monkeypatch.setattr(sweep.time, "perf_counter", lambda: next(times))
+    made = Embeddings(strings(["a"]), np.array([[1, 0]], dtype=np.float32))
+
+    def embed(*done: int):
+        for each in done:
+            yield Progress("embed", each, 300)
+        return made
+
+    _, (found, seconds) = finish(sweep._timed(embed(64, 128, 164)))
+    assert found is made
+    assert seconds == pytest.approx((53 - 50) / (164 - 64) * 1000)
+    times = iter([0.0, 5.0])
+    assert finish(sweep._timed(embed(50)))[1][1] == pytest.approx(100)
+    times = iter([0.0])
+    assert finish(sweep._timed(embed()))[1][1] is None
