@@ -1,6 +1,6 @@
 """What is each method worth on real photographs, at equal budget?
 
-    python benchmarks/methods.py WORKSPACE [METHOD...] [--images 9600] [--write docs/methods.md]
+    python benchmarks/methods.py WORKSPACE [METHOD...] [--images 6400] [--write docs/methods.md]
 
 WORKSPACE is one that 'kitbox init --preset gdsc2020' made for labelled photographs of individuals,
 with boxes in its boxes.csv. Every method trains EfficientNet-Lite0 from the same ImageNet weights
@@ -45,7 +45,7 @@ from kitbox.workspace import Workspace
 
 BASE: dict[str, Any] = {
     "backbone": "tf_efficientnet_lite0",
-    "image_size": (80, 160),
+    "image_size": (64, 128),
     "weights": "file",
     "pooling": "gem",
     "embedding_dim": 512,
@@ -91,7 +91,9 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "frozen": Method("the backbone as it came", {"losses": ()}),
+    "frozen": Method(
+        "the backbone as it came", {"losses": (), "embedding_dim": None, "neck": "none"}
+    ),
     "cross-entropy": Method("CrossEntropy", {"losses": (CrossEntropy(),)}),
     "triplet, random": Method("Triplet, random triplets", triplet("random")),
     "triplet, hard": Method("Triplet, batch-hard", triplet("batch_hard")),
@@ -258,7 +260,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workspace", type=Path)
     parser.add_argument("methods", nargs="*", help="default: all")
-    parser.add_argument("--images", type=int, default=9600, help="that each method sees")
+    parser.add_argument("--images", type=int, default=6400, help="that each method sees")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--write", type=Path, help="replace the table in this page")
     given = parser.parse_args()

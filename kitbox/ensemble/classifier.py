@@ -24,11 +24,11 @@ def fit(
 ) -> Generator[Progress, None, Teller]:
     """Return what tells the probabilities of labels, fitted on labelled images; yields Progress.
 
-    `labelled` are the images that may be learnt from: PCA to `dims` (2048, or as many as there
-    are) and the layers see no others. Networks have learnt these images too, so that
-    they lie nearer together than new ones do; other networks' embeddings of them, from other
-    folds, lie in spaces of their own and cannot take their place. Images of the unknown label
-    or of none are left out. After Sanakoyeu, Pleskov and Shakhray (2019).
+    `labelled` are the images that may be learnt from; PCA to `dims` (2048, or as many as there
+    are) and the layers see no others. Networks have learnt these images too, so that they lie
+    nearer together than new ones do; embeddings from outside a fold lie in spaces of their own and
+    cannot take their place. Images of the unknown label or of none are left out. After Sanakoyeu,
+    Pleskov and Shakhray (2019).
 
     Raises KitboxError for more dimensions than there are.
     """

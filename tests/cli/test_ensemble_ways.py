@@ -1,0 +1,115 @@
+"""An ensemble by each of its ways, by the command line: scored, submitted and made again."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from kitbox.cli.app import app
+from kitbox.ensemble.ways import Way
+from kitbox.records import Scores
+from kitbox.scoring import telling
+from kitbox.scoring.local import LocalScore
+from kitbox.training import classifier
+from kitbox.workspace import Workspace
+from tests.photographs import competition_on_disk, write_plugin
+
+RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
+WAYS = (
+    ("--combine", "labels"),
+    ("--combine", "classifier", "--dims", "8"),
+    ("--new-label", "learned"),
+    ("--combine", "classifier", "--new-label", "learned", "--threshold", "30%"),
+)
+
+
+def invoke(place: Workspace, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["--workspace", str(place.root), *arguments])
+
+
+def kitbox(place: Workspace, *arguments: str) -> Result:
+    result = invoke(place, *arguments)
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return result
+
+
+def told(place: Workspace, *arguments: str) -> Any:
+    return json.loads(kitbox(place, *arguments, *RUN, "--json").stdout)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Return a workspace of two plugins that know nothing, asked about many strangers."""
+    root = tmp_path_factory.mktemp("ways")
+    with pytest.MonkeyPatch.context() as outside:
+        outside.setenv("KITBOX_WORKSPACE", "")  # --workspace sets it: undone after this
+        place, _ = competition_on_disk(root, individuals=24, each=4, tests=9)
+        text = place.settings.read_text()
+        text = text.replace("share = 0.2 ", "share = 0.5 ")
+        place.settings.write_text(text.replace("unknown_share = 0.27", "unknown_share = 0.5"))
+        write_plugin(place, "plain", epochs=0)
+        write_plugin(place, "large", epochs=0, image_size=48)
+        told(place, "train", "plain", "large")
+    return place
+
+
+@pytest.fixture
+def place(scene: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("KITBOX_WORKSPACE", str(scene.root))  # undone after the test
+    monkeypatch.setattr(classifier, "STEPS", 30)
+    return scene
+
+
+@pytest.mark.parametrize("way", WAYS, ids=" ".join)
+def test_what_is_submitted_by_any_way_is_made_again_from_its_receipt(
+    place: Workspace, way: tuple[str, ...]
+) -> None:
+    made = told(place, "ensemble", "plain", "large", *way, "--submit")
+    written = json.loads((Path(made["submission"]) / "receipt.json").read_text())
+    assert made["way"] == written["way"]
+    assert made["way"] != asdict(Way())
+    alone = told(place, "score", "plain", "large", *way)
+    assert (alone["scores"], alone["way"]) == (made["scores"], made["way"])
+    again = kitbox(place, "reproduce", made["submission"], "--device", "cpu", "--json")
+    differing = [c for c in json.loads(again.stdout) if not c["equal"]]
+    assert differing == []
+
+
+def test_a_learned_new_label_is_told_with_what_it_is_worth(place: Workspace) -> None:
+    shown = kitbox(place, "score", "plain", "large", "--new-label", "learned", *RUN).stderr
+    assert "threshold: chance 0.5000 (fixed)" in shown
+    assert "are told from known ones with an area under the ROC curve of " in shown
+    evidence = told(place, "score", "plain", "--new-label", "learned")["threshold"]["new_label"]
+    assert evidence["auc"]["queries"] == evidence["auc_of_similarity"]["queries"]
+
+
+def test_folds_tell_each_what_its_learned_new_label_is_worth() -> None:
+    area = {"value": 0.75, "low": 0.5, "high": 1.0, "queries": 9}
+    fold = {"rule": "fixed", "new_label": {"auc": area, "auc_of_similarity": area}}
+    evidence = {"rule": "fixed", "folds": [fold, fold]}
+    told_of = telling.threshold(LocalScore(Scores(), {}, {"": 0.5}, evidence, {}))
+    assert told_of[0] == "threshold: chance 0.5000 (fixed)"
+    assert told_of[1] == told_of[2]
+    assert told_of[1].endswith("by the first similarity alone of 0.750 [0.500, 1.000]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("score", "plain", "--dims", "8"), "--dims 8 is the classifier's; "),
+        (
+            ("compare", "plain", "large", "--new-label", "learned", "--threshold", "0.5"),
+            "--new-label learned judges by chances, not at a fixed similarity; ",
+        ),
+        (("ensemble", "plain", "--combine", "classifier", "--dims", "99"), "--dims 99: "),
+    ],
+)
+def test_a_way_that_cannot_be_gone_is_one_sentence(
+    place: Workspace, arguments: tuple[str, ...], message: str
+) -> None:
+    result = invoke(place, *arguments, *RUN)
+    assert result.exit_code == 1
+    assert str(result.exception).startswith(message)
