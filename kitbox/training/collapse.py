@@ -5,20 +5,22 @@ from collections.abc import Mapping, Sequence
 
 from kitbox.plugin.losses import Contrastive, Loss, Margin, Triplet
 
-# A loss within 5 % of where it stands in a collapse, for three epochs: one or two may be chance.
-_NEAR = 0.05
+# A loss within a tenth of where it stands in a collapse, for three epochs: one or two may be
+# chance.
+_NEAR = 0.1
 _EPOCHS = 3
-# Embeddings of different individuals are about √2 apart. What lost four fifths of its spread, or
-# is within 3 degrees of each other (0.05), tells no individuals apart.
-_FALLEN = 0.2
+# Embeddings of different individuals are about √2 apart. What lost two thirds of its spread while
+# the loss stands still, or is within 3 degrees of each other (0.05), tells no individuals apart.
+_FALLEN = 1 / 3
 _TOGETHER = 0.05
 
 
 class Monitor:
     """Follows the losses that compare embeddings with each other, epoch by epoch.
 
-    What it says follows from what it was told: to go on with a training, tell it the epochs that
-    were done once more.
+    A neck with batch normalisation spreads every batch that is learnt from: behind one a collapse
+    is not seen. What is said follows from what was told: to go on with a training, tell the epochs
+    that were done once more.
     """
 
     def __init__(self, losses: Sequence[Loss]) -> None:
