@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from kitbox.cli.app import app
@@ -37,6 +38,7 @@ EASIER: dict[str, dict[str, str]] = {
     "kitbox pseudo": {"--threshold": "0"},
     "kitbox data boxes detect": {
         "--backbone": TINY, "--weights": "none", "--image-size": "64", "--epochs": "1",
+        "--threshold": "0",
     },
 }  # fmt: skip
 
@@ -67,10 +69,11 @@ def shrunk(plugin: Plugin) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with every shipped plugin, shrunk."""
+    """Return a folder with the shipped plugins that recipes train, shrunk."""
     folder = tmp_path_factory.mktemp("shelf")
+    typed = " ".join(block for page in RECIPES.glob("*.md") for block in blocks(page, "bash"))
     for path in discovery.shipped_folder().glob("*.py"):
-        if path.stem.endswith("_demo"):
+        if path.stem not in typed.split():
             continue
         settings = shrunk(discovery.read(path))
         text = f"from kitbox import Plugin\n\nplugin = Plugin.model_validate({settings!r})\n"
@@ -103,12 +106,11 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def label_as_yolo(folder: Path, data: Path, row: dict[str, str]) -> None:
     """Write a box as the labelling program of the GDSC solution did: shares of the image."""
-    from PIL import Image
-
     found = next(iter(data.glob(f"*/{row['image']}")), None)
     if found is None:
         return
-    width, height = Image.open(found).size
+    with Image.open(found) as image:
+        width, height = image.size
     x0, y0, x1, y1 = (float(row[key]) for key in ("x0", "y0", "x1", "y1"))
     numbers = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
     target = (folder / row["image"]).with_suffix(".txt")
