@@ -1,5 +1,6 @@
 """The common runner: trains any plugin, scores it on the holdout, and goes on where it stopped."""
 
+import time
 from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -106,6 +107,14 @@ def _start(named: NamedPlugin, workspace: Workspace, options: Options, data: str
     )
 
 
+@dataclass(frozen=True)
+class Planned:
+    """The batches of an epoch, and what there is to tell of them by name."""
+
+    batches: Sequence[Batch]
+    told: dict[str, float]
+
+
 @dataclass
 class _Trainer:
     """One training while it runs."""
@@ -176,11 +185,15 @@ class _Trainer:
             self._freeze(state, phase)
             loader = self._loader(phase, asked)
             for epoch in range(max(phase.first_epoch, done + 1), phase.last_epoch + 1):
-                asked.batches = yield from self._planned(state, epoch)
-                asked.epoch = epoch
+                began = time.perf_counter()
+                planned = yield from self._planned(state, epoch)
+                asked.batches, asked.epoch = planned.batches, epoch
+                planning = time.perf_counter() - began
                 torch.manual_seed(loading.seed_of(training.seed, epoch, "torch"))
                 report = yield from stepper.run(epoch, asked, loader)
-                yield from self._tell(report, state, monitor, writer)
+                told = report.told | planned.told
+                report = replace(report, seconds=report.seconds + planning, told=told)
+                yield from self._tell(report, monitor, writer)
                 yield from self._judge(state, asked, writer)
                 if training.first:
                     state.save(training.run, epoch)
@@ -201,8 +214,8 @@ class _Trainer:
         )
         return training.loader(view, asked)
 
-    def _planned(self, state: State, epoch: int) -> Generator[Report, None, Sequence[Batch]]:
-        """Return the batches of an epoch; the first process makes the vectors they need."""
+    def _planned(self, state: State, epoch: int) -> Generator[Report, None, Planned]:
+        """Plan the batches of an epoch; the first process makes the vectors they need."""
         training = self.training
         needed = state.planner.needs(epoch)
         vectors: Floats | None = None
@@ -218,7 +231,12 @@ class _Trainer:
                     pooled=needed != "embedding",
                 )
             vectors = training.fabric.broadcast(vectors)
-        return state.planner.plan(epoch, vectors)
+        batches = state.planner.plan(epoch, vectors)
+        told = state.planner.told()
+        if vectors is not None and needed == "embedding":
+            # a batch-norm neck spreads every batch, but not what is embedded with it
+            told = told | {"spread": judging.spread(vectors)}
+        return Planned(batches, told)
 
     def _monitor(self) -> Monitor:
         """Return what watches for a collapse, told of the epochs that are done."""
@@ -229,10 +247,9 @@ class _Trainer:
         return monitor
 
     def _tell(
-        self, report: EpochDone, state: State, monitor: Monitor, writer: Any
+        self, report: EpochDone, monitor: Monitor, writer: Any
     ) -> Generator[Report, None, None]:
         """Report an epoch, and what looks wrong in it, and write both down."""
-        report = replace(report, told=report.told | state.planner.told())
         spread = report.told.get("spread")
         text = None if spread is None else monitor.warning(report.losses, spread)
         yield report
