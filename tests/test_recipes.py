@@ -6,10 +6,12 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from joblib import parallel_config
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -67,6 +69,13 @@ def shrunk(plugin: Plugin) -> dict[str, Any]:
     return plugin.model_copy(update=settings).model_dump(mode="json")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _without_other_processes() -> Iterator[None]:
+    """Let threads draw: processes that are kept would stay in the folder of their first work."""
+    with parallel_config(backend="threading"):
+        yield
+
+
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the shipped plugins that recipes train, shrunk."""
@@ -86,7 +95,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with what recipes begin with: humpback/, gdsc/ and labels in flukes/."""
     root = tmp_path_factory.mktemp("recipes")
     _, made = finish(
-        drawing.draw(root / "humpback", individuals=30, photographs=400, seed=1, long_side=200)
+        drawing.draw(root / "humpback", individuals=60, photographs=480, seed=1, long_side=200)
     )
     for name in made.broken:  # what a competitor would leave out after 'kitbox data check'
         next(made.folder.glob(f"*/{name}")).unlink()
