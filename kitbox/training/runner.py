@@ -116,7 +116,6 @@ class _Trainer:
         """Do every epoch that is not done, and return the last checkpoint."""
         training, run = self.training, self.training.run
         plugin = training.plugin
-        preparation.seed_everything(training.seed)
         trained, notes = self._build()
         state = State(
             trained,
@@ -277,8 +276,12 @@ class _Trainer:
         return model
 
     def _build(self) -> tuple[TrainedNetwork, tuple[str, ...]]:
-        """Return the network with its first weights, and what there is to say of them."""
+        """Return the network with its first weights, and what there is to say of them.
+
+        They are the same each time, whatever was learnt and drawn before.
+        """
         training, plugin = self.training, self.training.plugin
+        preparation.seed_everything(training.seed)
         source = training.start.source
         network = Network(plugin, pretrained=source == "hub")
         if isinstance(source, Path):
