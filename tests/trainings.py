@@ -1,4 +1,4 @@
-"""A small competition with all that a plugin may learn from, and trainings of tiny plugins on it."""
+"""A small competition with all that a plugin may learn from, and trainings on it."""
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -49,7 +49,7 @@ def place_of(root: Path, *, individuals: int = 8, each: int = 4) -> Place:
     text = workspace.settings.read_text()
     workspace.settings.write_text(text.replace("seed = 0", "seed = 0\nnear_duplicate_bits = 0"))
     names = sorted(path.name for path in (data / "train").iterdir())
-    write_boxes(workspace, {name: ((0, 0, 60, 40), (10, 10, 96, 64)) for name in names})
+    write_boxes(workspace, dict.fromkeys(names, ((0, 0, 60, 40), (10, 10, 96, 64))))
     return opened(workspace)
 
 
