@@ -1,6 +1,7 @@
 """A small competition with all that a plugin may learn from, and trainings on it."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from kitbox.images.collection import Collection, collect
 from kitbox.images.loading import View
 from kitbox.network import checkpoint as checkpoints
 from kitbox.network import inference
+from kitbox.network.heads import TrainedNetwork
 from kitbox.plugin.settings import Plugin
 from kitbox.records import Checkpoint, Floats, ImageSet
 from kitbox.training import runner, runs
-from kitbox.training.reports import Options, Step
+from kitbox.training.reports import Begun, Options, Step
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, finish, named
 
@@ -116,3 +118,37 @@ def embedded(checkpoint: Checkpoint, images: ImageSet) -> Floats:
     batch = view.__getitems__(range(len(images)))
     found = inference.unit_vectors(network, [batch], device="cpu", precision="32")
     return np.concatenate([vectors for vectors, _ in found])
+
+
+def begun(place: Place, plugin: Plugin, **options: object) -> Begun:
+    """Return what a training says before it learns, and let it learn nothing."""
+    stage = train(place, plugin, **options)
+    report = next(stage)
+    stage.close()
+    assert isinstance(report, Begun)
+    return report
+
+
+@dataclass
+class Seen:
+    """What networks were given to learn from, step by step."""
+
+    pixels: list[torch.Tensor]
+    labels: list[torch.Tensor]
+
+
+@contextmanager
+def watched() -> Iterator[Seen]:
+    """Note what networks are given to learn from meanwhile."""
+    seen = Seen([], [])
+
+    def note(module: torch.nn.Module, given: tuple[Any, ...]) -> None:
+        if isinstance(module, TrainedNetwork):
+            seen.pixels.append(given[0].clone())
+            seen.labels.append(given[1].clone())
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(note)
+    try:
+        yield seen
+    finally:
+        hook.remove()
