@@ -33,10 +33,10 @@ def find(given: str, workspace: Workspace, on: str, data: str) -> Path:
         named = discovery.load(name, place)
         newest = runs.newest(place, named, on) or runs.newest(place, named, _other(on))
         if newest is None:
-            where = f" in {folder}" if folder else ""
+            where, there = (f" in {folder}", " there") if folder else ("", "")
             raise KitboxError(
-                f"--init-from {given}: {name} is not trained{where}; run 'kitbox train {name}' "
-                "there, or give a checkpoint file"
+                f"--init-from {given}: {name} is not trained{where}; "
+                f"run 'kitbox train {name}'{there}, or give a checkpoint file"
             )
         path, inside = newest.path, place.root == workspace.root
     origin = checkpoints.read_origin(path)
