@@ -83,7 +83,8 @@ class TrainedNetwork(nn.Module):
             return cast(Tensor, head(embeddings, self._apart(labels)))
         if not loss.takes_unknown:
             known = labels >= 0
-            embeddings, labels = embeddings[known], labels[known]
+            if not known.all():
+                embeddings, labels = embeddings[known], labels[known]
             if not len(labels):
                 return _zero(embeddings, [head])
         if self.mixup and self.training:
