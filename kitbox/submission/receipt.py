@@ -16,8 +16,8 @@ from kitbox.ensemble.assembly import Member
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, read_json, write_json, write_text
 from kitbox.images.collection import Collection
-from kitbox.network.checkpoint import Origin, read_origin
-from kitbox.records import ImageSet
+from kitbox.network.checkpoint import read_origin
+from kitbox.records import Checkpoint, ImageSet
 from kitbox.submission import ledger
 from kitbox.submission.making import Locally, Made, Recipe
 from kitbox.training.runs import data_digest
@@ -57,19 +57,41 @@ class Package:
         return self.folder / "receipt.json"
 
 
-def _learnt_from(origin: Origin, scored: Origin) -> dict[str, Any]:
-    """Return what a network learnt from beside labels and ImageNet, as far as it did.
+def _came(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what a network was trained from and how, None where there was nothing of a kind."""
+    origin = read_origin(checkpoint.path)
+    return {
+        "weights": origin.weights,
+        "seed": origin.seed,
+        "precision": origin.precision,
+        "which": checkpoint.path.stem,
+        "init_from": origin.init_from,
+        "pseudo_labels": origin.pseudo,
+        "pseudo_round": origin.pseudo_round or None,
+    }
 
-    The one that is `scored` in its place may have gone on from other weights.
+
+def _came_of(member: Checkpoint, scored: Checkpoint) -> dict[str, Any]:
+    """Return what a network came from, and what else the one did that is `scored` in its place."""
+    own, local = _came(member), _came(scored)
+    said = {name: value for name, value in own.items() if value is not None}
+    others = {f"scored_{name}": value for name, value in local.items() if value != own[name]}
+    return said | others
+
+
+def side(entry: dict[str, Any], on: str) -> dict[str, Any]:
+    """Return the entry of a plugin as it is of its network on one side, "holdout" or "all".
+
+    Where the submission's network has seen the holdout, another one was scored.
     """
-    found: dict[str, Any] = {}
-    if origin.pseudo is not None:
-        found |= {"pseudo_labels": origin.pseudo, "pseudo_round": origin.pseudo_round}
-    if origin.init_from is not None:
-        found["init_from"] = origin.init_from
-        if scored.weights != origin.weights:
-            found["scored_weights"] = scored.weights
-    return found
+    if on == entry["trained_on"]:
+        return entry
+    prefix = "scored_"
+    return entry | {
+        name.removeprefix(prefix): value
+        for name, value in entry.items()
+        if name.startswith(prefix)
+    }
 
 
 def build(
@@ -92,20 +114,15 @@ def build(
     """
     plugins = []
     for member, local, dim in zip(members, scored, made.dims, strict=True):
-        origin = read_origin(member.checkpoint.path)
         plugins.append(
             member.as_json(dim)
             | {
-                "settings": origin.settings,
+                "settings": read_origin(member.checkpoint.path).settings,
                 "trained_on": member.checkpoint.on,
                 "epoch": member.checkpoint.epoch,
-                "weights": origin.weights,
-                "seed": origin.seed,
-                "precision": origin.precision,
-                "which": member.checkpoint.path.stem,
                 "scored_checkpoint": local.checkpoint.digest,
             }
-            | _learnt_from(origin, read_origin(local.checkpoint.path))
+            | _came_of(member.checkpoint, local.checkpoint)
         )
     return {
         "kitbox": kitbox.__version__,

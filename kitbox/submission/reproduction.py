@@ -75,16 +75,14 @@ def reproduce(
     for entry in recorded["plugins"]:
         named = _plugin(entry)
         made: dict[str, Checkpoint] = {}
-        for on, digest in (
-            ("holdout", entry["scored_checkpoint"]),
-            (entry["trained_on"], entry["checkpoint"]),
-        ):
-            if not retrain:
-                made[on] = _recorded(workspace, named, digest)
-            elif on not in made:
+        for on in dict.fromkeys(("holdout", entry["trained_on"])):
+            side = receipt.side(entry, on)
+            if retrain:
                 made[on] = yield from _retrained(
-                    named, entry, on, collection, competition, workspace, device
+                    named, side, on, collection, competition, workspace, device
                 )
+            else:
+                made[on] = _recorded(workspace, named, side["checkpoint"])
         scored.append(Member(named, made["holdout"], entry["weight"]))
         members.append(Member(named, made[entry["trained_on"]], entry["weight"]))
     way = Way(**recorded.get("way", {}))  # older receipts know one way only
@@ -101,6 +99,7 @@ def reproduce(
         *_compare("version", recorded["versions"], receipt.versions()),
         *_plugin_comparisons(recorded, workspace),
         *_checkpoint_comparisons(recorded, members),
+        *_checkpoint_comparisons(recorded, scored, "scored "),
         *_compare("threshold", recorded.get("thresholds", {}), again.thresholds),
         *_compare("score", _values(recorded["scores"]), _values(locally.score.scores.as_json())),
         Comparison(
@@ -185,10 +184,9 @@ def _retrained(
 ) -> Generator[reports.Report, None, Checkpoint]:
     """Train anew in a place of its own, so that the recorded checkpoint stays what it is."""
     apart = replace(workspace, made_name=".kitbox/reproduced")
-    own = on == entry["trained_on"]
-    given = entry["weights"] if own else entry.get("scored_weights", entry["weights"])
+    given = entry["weights"]
     plain = given in ("hub", "none")
-    begun = "init_from" in entry and not plain
+    begun = entry.get("init_from") is not None and not plain
     options = reports.Options(
         on=on,
         init_from=str(_begun_from(workspace, named, given)) if begun else None,
@@ -237,26 +235,23 @@ def _plugin_comparisons(recorded: dict[str, Any], workspace: Workspace) -> list[
     return found
 
 
-def _checkpoint_comparisons(recorded: dict[str, Any], members: list[Member]) -> list[Comparison]:
-    return [
-        comparison
-        for entry, member in zip(recorded["plugins"], members, strict=True)
-        for comparison in (
-            Comparison(
-                f"backbone weights {entry['name']}",
-                entry["weights"],
-                checkpoints.read_origin(member.checkpoint.path).weights,
-            ),
-            Comparison(
-                f"pseudo-labels {entry['name']}",
-                str(entry.get("pseudo_labels")),
-                str(checkpoints.read_origin(member.checkpoint.path).pseudo),
-            ),
-            Comparison(
-                f"checkpoint {entry['name']}", entry["checkpoint"], member.checkpoint.digest
-            ),
-        )
-    ]
+def _checkpoint_comparisons(
+    recorded: dict[str, Any], members: list[Member], prefix: str = ""
+) -> list[Comparison]:
+    """Hold the networks made again against those of one side of a receipt."""
+    found = []
+    for entry, member in zip(recorded["plugins"], members, strict=True):
+        if prefix and entry["trained_on"] == "holdout":
+            continue  # the same network serves both sides
+        side = receipt.side(entry, member.checkpoint.on)
+        origin = checkpoints.read_origin(member.checkpoint.path)
+        for what, then, now in (
+            ("backbone weights", side["weights"], origin.weights),
+            ("pseudo-labels", side.get("pseudo_labels"), origin.pseudo),
+            ("checkpoint", side["checkpoint"], member.checkpoint.digest),
+        ):
+            found.append(Comparison(f"{prefix}{what} {entry['name']}", str(then), str(now)))
+    return found
 
 
 def _values(scores: dict[str, Any]) -> dict[str, Any]:

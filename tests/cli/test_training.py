@@ -71,6 +71,21 @@ def test_a_network_that_goes_on_from_another_reproduces_with_its_receipt(place: 
     )
 
 
+def test_each_side_of_a_receipt_is_made_again_from_where_it_came(place: Workspace) -> None:
+    """The network that is scored may have gone on from another one, or have had another seed."""
+    told(place, "train", "first")
+    told(place, "train", "second", "--init-from", "first", "--seed", "3")
+    told(place, "train", "second", "--on", "all")
+    made = told(place, "ensemble", "second", "--submit")
+    receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
+    (entry,) = receipt["plugins"]
+    assert "init_from" not in entry
+    assert (entry["scored_init_from"], entry["scored_seed"]) == ("first", 3)
+    result = kitbox(place, "reproduce", made["submission"], "--retrain", "--device", "cpu")
+    assert "the list is the same, byte for byte" in result.stderr
+    assert "differs" not in result.stdout
+
+
 def trained_on_both(place: Workspace) -> list[dict[str, str]]:
     """Return what is said of the first plugin's networks, which are there already."""
     return told(place, "train", "first") + told(place, "train", "first", "--on", "all")
