@@ -1,6 +1,7 @@
 """Weights on disk: one safetensors file with everything needed to use or judge them."""
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ class Origin:
     """What a checkpoint says of itself: settings, label map (row → label), epoch and data.
 
     `weights` are the backbone's, or those of a checkpoint of the plugin `init_from`; `pseudo` are
-    the pseudo-labels that it learnt from, of a `pseudo_round`.
+    the pseudo-labels that it learnt from, of a `pseudo_round`; `earlier` are the labels that the
+    networks before it had learnt, by the digest of their data.
     """
 
     plugin: str
@@ -43,6 +45,26 @@ class Origin:
     pseudo: str | None = None
     pseudo_round: int = 0
     init_from: str | None = None
+    earlier: dict[str, list[str]] | None = None
+
+    @property
+    def learnt(self) -> dict[str, list[str]]:
+        """The labels that it and the networks before it learnt, by the digest of their data."""
+        before = self.earlier or {}
+        return before | {self.data: sorted({*before.get(self.data, ()), *self.labels})}
+
+    @property
+    def may_have_seen_holdout(self) -> bool:
+        """Whether one before it learnt its labels from images that it was not to learn from."""
+        return self.on == "holdout" and bool(elsewhere(self.earlier or {}, self.data, self.labels))
+
+
+def elsewhere(
+    learnt: Mapping[str, Collection[str]], data: str, labels: Collection[str]
+) -> set[str]:
+    """Return those of some labels that were learnt from other images than `data` names."""
+    others = (known for of, known in learnt.items() if of != data)
+    return set(labels).intersection(label for known in others for label in known)
 
 
 def save(path: Path, trained: TrainedNetwork, origin: Origin) -> Checkpoint:

@@ -79,6 +79,12 @@ def _came_of(member: Checkpoint, scored: Checkpoint) -> dict[str, Any]:
     return said | others
 
 
+def _doubted(scored: Checkpoint) -> dict[str, Any]:
+    """Return that the local score may be too good, where it may."""
+    doubted = read_origin(scored.path).may_have_seen_holdout
+    return {"may_have_seen_holdout": True} if doubted else {}
+
+
 def side(entry: dict[str, Any], on: str) -> dict[str, Any]:
     """Return the entry of a plugin as it is of its network on one side, "holdout" or "all".
 
@@ -123,6 +129,7 @@ def build(
                 "scored_checkpoint": local.checkpoint.digest,
             }
             | _came_of(member.checkpoint, local.checkpoint)
+            | _doubted(local.checkpoint)
         )
     return {
         "kitbox": kitbox.__version__,

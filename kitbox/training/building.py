@@ -29,6 +29,6 @@ def build(training: Training) -> tuple[TrainedNetwork, tuple[str, ...]]:
     trained = TrainedNetwork(network, plugin, np.tile(learnt.counts, copies))
     notes: tuple[str, ...] = ()
     if start.init_from is not None:
-        notes = transfer.load(trained, plugin, learnt.label_map, start.init_from)
+        notes = transfer.load(trained, plugin, learnt.label_map, start.init_from, training.causes)
     trained.to(training.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return trained, notes

@@ -76,6 +76,7 @@ class Keeper:
             causes.pseudo,
             training.lessons.pseudo_round,
             training.start.plugin,
+            training.start.learnt,
         )
         checkpoints.save(path, judged, origin)
 

@@ -49,6 +49,11 @@ class Start:
         """The plugin of the checkpoint that it goes on from."""
         return None if self.init_from is None else read_origin(self.init_from).plugin
 
+    @property
+    def learnt(self) -> dict[str, list[str]] | None:
+        """The labels that this and those before it learnt, by the digest of their data."""
+        return None if self.init_from is None else read_origin(self.init_from).learnt
+
     def __str__(self) -> str:
         return str(self.init_from or self.source)
 

@@ -55,12 +55,16 @@ def _other(on: str) -> str:
 
 
 def load(
-    trained: TrainedNetwork, plugin: Plugin, label_map: Strings, path: Path
+    trained: TrainedNetwork,
+    plugin: Plugin,
+    label_map: Strings,
+    path: Path,
+    causes: runs.Causes,
 ) -> tuple[str, ...]:
     """Load a checkpoint into a plugin's network as far as it fits; return what to say of that.
 
     The backbone is taken whole. A neck of another shape, and heads of other labels or losses, stay
-    new. Raises KitboxError for a checkpoint of another backbone.
+    new. Of a training that is scored it is said where the network may have seen the holdout. Raises KitboxError for a checkpoint of another backbone.
     """
     origin = checkpoints.read_origin(path)
     backbone = origin.settings["backbone"]
@@ -85,7 +89,8 @@ def load(
         else:
             new["heads" if head else "neck"].append(name)
     trained.load_state_dict(wanted | taken)
-    return tuple(_sentences(path, origin, label_map, len(taken), len(wanted), new))
+    said = _sentences(path, origin, label_map, len(taken), len(wanted), new)
+    return (*said, *_warning(origin, label_map, causes))
 
 
 def _loss_of(name: str, losses: list[str]) -> str | None:
@@ -104,16 +109,24 @@ def _sentences(
     said = [f"starts from {origin.plugin} ({path}): {taken} of {wanted} tensors"]
     if new["neck"]:
         said.append(f"new, since it has none that fit: {', '.join(new['neck'])}")
-    shared = len(set(origin.labels) & {str(label) for label in label_map})
     if new["heads"]:
+        shared = len(set(origin.labels) & {str(label) for label in label_map})
         said.append(
             f"the heads are new: {shared} of {len(label_map)} labels are its own"
             if origin.labels != tuple(str(label) for label in label_map)
             else f"the heads are new: it has none that fit {', '.join(new['heads'])}"
         )
-    if shared and origin.on == "all":
-        said.append(
-            f"it learnt from all images of {shared} labels that are here too: where these are the "
-            "same photographs, the local score is too good"
-        )
     return said
+
+
+def _warning(origin: Origin, label_map: Strings, causes: runs.Causes) -> list[str]:
+    """Say where a network, or one before it, learnt labels of this holdout from other images."""
+    labels = [str(label) for label in label_map]
+    shared = checkpoints.elsewhere(origin.learnt, causes.data, labels)
+    if causes.on != "holdout" or not shared:
+        return []
+    return [
+        f"WARNING: it may have seen the holdout: {len(shared)} of {len(labels)} labels were "
+        "learnt before from other images; where these are the same photographs, the local score "
+        "is too good"
+    ]

@@ -86,6 +86,19 @@ def test_each_side_of_a_receipt_is_made_again_from_where_it_came(place: Workspac
     assert "differs" not in result.stdout
 
 
+def test_a_receipt_says_that_the_scored_network_may_have_seen_the_holdout(
+    place: Workspace, tmp_path: Path
+) -> None:
+    other, _ = competition_on_disk(tmp_path / "other", each=5)
+    write_plugin(other, "first", epochs=1)
+    told(other, "train", "first", "--on", "all")
+    trained = kitbox(place, "train", "second", "--init-from", f"{other.root}/first", *RUN)
+    assert "WARNING: it may have seen the holdout" in trained.stderr
+    made = told(place, "ensemble", "second", "--submit")
+    receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
+    assert receipt["plugins"][0]["may_have_seen_holdout"] is True
+
+
 def trained_on_both(place: Workspace) -> list[dict[str, str]]:
     """Return what is said of the first plugin's networks, which are there already."""
     return told(place, "train", "first") + told(place, "train", "first", "--on", "all")

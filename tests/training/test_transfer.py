@@ -11,9 +11,13 @@ from kitbox.errors import KitboxError
 from kitbox.network.checkpoint import read_origin
 from kitbox.records import Checkpoint
 from tests.photographs import finish, tiny, write_plugin
-from tests.trainings import Place, begun, place_of, stop, tensors_of, train
+from tests.trainings import Place, begun, opened, place_of, stop, tensors_of, train
 
 FIRST = tiny(epochs=1)
+DOUBT = (
+    "WARNING: it may have seen the holdout: 7 of 7 labels were learnt before from other images; "
+    "where these are the same photographs, the local score is too good"
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +37,14 @@ def first(place: Place) -> Checkpoint:
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Return another competition, with more individuals."""
     return place_of(tmp_path_factory.mktemp("elsewhere"), individuals=10, each=3)
+
+
+def other_labels(root: Path) -> Place:
+    """Return another competition, none of whose individuals has a name of this one's."""
+    made = place_of(root)
+    listed = made.competition.images.root / "train.csv"
+    listed.write_text(listed.read_text().replace("w_", "other_"))
+    return opened(made.workspace)
 
 
 def begins_with(
@@ -140,8 +152,37 @@ def test_a_network_that_goes_on_elsewhere_from_all_images_is_told(
     write_plugin(other.workspace, "first", epochs=1)
     finish(train(other, FIRST, "first", on="all"))
     notes = begun(place, tiny(epochs=2), init_from=f"{other.workspace.root}/first").notes
-    assert notes[-1].startswith("it learnt from all images of ")
-    assert notes[-1].endswith("same photographs, the local score is too good")
+    assert notes[-1] == DOUBT
+    refit = begun(place, tiny(epochs=2), init_from=f"{other.workspace.root}/first", on="all").notes
+    assert not any("WARNING" in note for note in refit)
+
+
+def test_a_network_that_learnt_the_holdout_before_is_told_and_remembered(
+    tmp_path: Path, place: Place
+) -> None:
+    """The same competition beside this one, in other folds; then at second hand, over a third."""
+    beside, third = place_of(tmp_path / "beside", each=5), other_labels(tmp_path / "third")
+    write_plugin(beside.workspace, "first", epochs=1)
+    write_plugin(third.workspace, "first", epochs=1)
+    _, source = finish(train(beside, FIRST, "first"))
+    reports, middle = finish(train(third, FIRST, "first", init_from=str(source.path)))
+    assert not any("WARNING" in note for note in reports[0].notes)
+    assert not read_origin(middle.path).may_have_seen_holdout
+    for given in (source, middle):
+        reports, child = finish(train(place, FIRST, "child", init_from=str(given.path)))
+        assert reports[0].notes[-1] == DOUBT
+        assert read_origin(child.path).may_have_seen_holdout
+    reports, grandchild = finish(train(place, FIRST, "grandchild", init_from=str(child.path)))
+    assert reports[0].notes[-1] == DOUBT
+    assert read_origin(grandchild.path).may_have_seen_holdout
+
+
+def test_a_network_of_the_same_images_elsewhere_has_not_seen_the_holdout(
+    tmp_path: Path, place: Place, first: Checkpoint
+) -> None:
+    copied = tmp_path / "copied.safetensors"
+    copied.write_bytes(first.path.read_bytes())
+    assert len(begun(place, tiny(epochs=2), init_from=str(copied)).notes) == 1
 
 
 def test_the_weights_are_a_cause_of_the_run_which_goes_on_after_a_stop(
