@@ -14,12 +14,13 @@ import kitbox
 from kitbox.competition.settings import Competition
 from kitbox.ensemble.assembly import Member
 from kitbox.errors import KitboxError
-from kitbox.files import digest_of, read_json, write_json, write_text
+from kitbox.files import digest_of, read_json, write_bytes, write_json, write_text
 from kitbox.images.collection import Collection
 from kitbox.network.checkpoint import read_origin
 from kitbox.records import Checkpoint, ImageSet
 from kitbox.submission import ledger
 from kitbox.submission.making import Locally, Made, Recipe
+from kitbox.training import runs
 from kitbox.training.runs import data_digest
 from kitbox.workspace import Workspace
 
@@ -55,6 +56,10 @@ class Package:
     def receipt(self) -> Path:
         """What it was made of."""
         return self.folder / "receipt.json"
+
+    def pseudo_labels(self, digest: str) -> Path:
+        """Rows of pseudo.csv that its networks learnt from."""
+        return self.folder / f"pseudo_{digest[:12]}.csv"
 
 
 def _came(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -159,6 +164,15 @@ def build(
     }
 
 
+def _keep_pseudo_labels(workspace: Workspace, receipt: dict[str, Any], package: Package) -> None:
+    """Copy what the networks learnt from beside the labels, which runs keep only for a time."""
+    for entry in receipt["plugins"]:
+        for digest in {entry.get("pseudo_labels"), entry.get("scored_pseudo_labels")} - {None}:
+            kept = runs.pseudo_labels_of(workspace, entry["name"], digest)
+            if kept is not None:
+                write_bytes(package.pseudo_labels(digest), kept.read_bytes())
+
+
 def save(workspace: Workspace, receipt: dict[str, Any], text: str) -> Package:
     """Write CSV and receipt as `submissions/<date>_<names>_<hash>/`; return the package.
 
@@ -169,6 +183,7 @@ def save(workspace: Workspace, receipt: dict[str, Any], text: str) -> Package:
     package = Package(workspace.submissions / name)
     write_text(package.csv, text)
     write_json(package.receipt, receipt)
+    _keep_pseudo_labels(workspace, receipt, package)
     ledger.made(workspace, receipt, package.folder)
     return package
 

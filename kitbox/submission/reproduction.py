@@ -19,7 +19,7 @@ from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.settings import Plugin
 from kitbox.records import Checkpoint
 from kitbox.submission import making, receipt
-from kitbox.training import reports, runner
+from kitbox.training import reports, runner, runs
 from kitbox.workspace import Workspace
 
 
@@ -69,6 +69,7 @@ def reproduce(
     Raises KitboxError for a receipt whose checkpoints are not here.
     """
     recorded = receipt.read(path)
+    folder = path if path.is_dir() else path.parent
     options = embedder.Options(device=device, precision=recorded["precision"], reuse=False)
     members: list[Member] = []
     scored: list[Member] = []
@@ -79,7 +80,7 @@ def reproduce(
             side = receipt.side(entry, on)
             if retrain:
                 made[on] = yield from _retrained(
-                    named, side, on, collection, competition, workspace, device
+                    named, side, on, collection, competition, workspace, device, folder
                 )
             else:
                 made[on] = _recorded(workspace, named, side["checkpoint"])
@@ -181,6 +182,7 @@ def _retrained(
     competition: Competition,
     workspace: Workspace,
     device: str,
+    folder: Path,
 ) -> Generator[reports.Report, None, Checkpoint]:
     """Train anew in a place of its own, so that the recorded checkpoint stays what it is."""
     apart = replace(workspace, made_name=".kitbox/reproduced")
@@ -190,6 +192,7 @@ def _retrained(
     options = reports.Options(
         on=on,
         init_from=str(_begun_from(workspace, named, given)) if begun else None,
+        pseudo=_learnt_beside(workspace, named, entry.get("pseudo_labels"), folder),
         weights=given if plain else None,
         seed=entry["seed"],
         precision=entry["precision"],
@@ -199,6 +202,22 @@ def _retrained(
     last = yield from runner.train(named, collection, competition, apart, options)
     best = last.path.with_stem("best")
     return checkpoints.of(best) if entry["which"] == "best" and best.exists() else last
+
+
+def _learnt_beside(
+    workspace: Workspace, named: NamedPlugin, digest: str | None, folder: Path
+) -> Path:
+    """Return the pseudo-labels that a network learnt from: beside its receipt, or in its run."""
+    beside = receipt.Package(folder).pseudo_labels(digest or "none")
+    kept = None if digest is None else runs.pseudo_labels_of(workspace, named.name, digest)
+    if digest is None or beside.is_file():
+        return beside  # where there were none there is no file
+    if kept is None:
+        raise KitboxError(
+            f"{named.name} learnt from pseudo-labels that are neither {beside} nor in "
+            f"{workspace.runs / named.name}; copy them to the former"
+        )
+    return kept
 
 
 def _begun_from(workspace: Workspace, named: NamedPlugin, digest: str) -> Path:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -74,11 +75,12 @@ def gather(
     plugin: Plugin,
     on: str,
     workspace: Workspace,
+    pseudo_file: Path | None = None,
 ) -> Lessons:
     """Return what a plugin learns from: known labels with enough photographs.
 
     A plugin with an `unknown_share` gets the images of unknown individuals too, one that takes
-    pseudo-labels the test images that have them. Raises KitboxError where nothing is left to learn
+    pseudo-labels the test images that have them, in `pseudo_file` or the workspace's. Raises KitboxError where nothing is left to learn
     from, and for pseudo-labels that must not be learnt from.
     """
     images = collection.labelled if on == "all" else collection.holdout.train
@@ -91,7 +93,9 @@ def gather(
     images = images.take(wanted)
     pseudo = None
     if plugin.pseudo_labels:
-        listed = pseudo_files.read(workspace.pseudo_labels, competition.images.unknown_label)
+        listed = pseudo_files.read(
+            pseudo_file or workspace.pseudo_labels, competition.images.unknown_label
+        )
         bits = competition.holdout.near_duplicate_bits
         pseudo = used(images, collection, listed, on, bits)
         images = joined(images, collection, listed, on, bits)

@@ -8,11 +8,15 @@ from kitbox.records import Progress, Scores
 
 @dataclass(frozen=True)
 class Options:
-    """What a training may be told beside the plugin."""
+    """What a training may be told beside the plugin.
+
+    `pseudo` is the file of pseudo-labels, by default the workspace's.
+    """
 
     on: str = "holdout"
     weights: str | None = None
     init_from: str | None = None
+    pseudo: Path | None = None
     seed: int | None = None
     device: str = "auto"
     devices: int = 1

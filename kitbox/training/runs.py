@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from kitbox import files
+from kitbox.competition import pseudo_labels
+from kitbox.competition.pseudo_labels import PseudoLabel
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, read_json, write_json, write_text
 from kitbox.network import checkpoint as checkpoints
@@ -52,6 +55,11 @@ class Run:
     def causes(self) -> Path:
         """What the run was made of."""
         return self.folder / "run.json"
+
+    @property
+    def pseudo_labels(self) -> Path:
+        """The pseudo-labels that it learns from, as pseudo.csv has them, if there are any."""
+        return self.folder / "pseudo.csv"
 
     @property
     def journal(self) -> Path:
@@ -101,14 +109,16 @@ class Run:
         write_text(self.journal, "".join(json.dumps(entry) + "\n" for entry in kept))
 
 
-def begin(run: Run, causes: Causes, *, fresh: bool) -> None:
-    """Write down what a run is made of; `fresh` forgets what was done of it."""
+def begin(run: Run, causes: Causes, pseudo: Sequence[PseudoLabel] = (), *, fresh: bool) -> None:
+    """Write down what a run is made of, of the pseudo-labels all; `fresh` forgets what was done."""
     if fresh:
         for path in (run.state, run.journal, run.best, run.last):
             path.unlink(missing_ok=True)
         shutil.rmtree(run.folder / "tensorboard", ignore_errors=True)
     if not run.causes.exists():
         write_json(run.causes, asdict(causes))
+    if pseudo:
+        pseudo_labels.write(run.pseudo_labels, pseudo)
 
 
 def locked(run: Run) -> AbstractContextManager[None]:
@@ -122,6 +132,15 @@ def data_digest(images: ImageSet) -> str:
     boxes = [None] * len(images) if images.boxes is None else _boxes(images)
     rows = zip(images.image_ids, images.labels, images.digests, boxes, strict=True)
     return digest_of([[str(i), str(label), str(digest), box] for i, label, digest, box in rows])
+
+
+def pseudo_labels_of(workspace: Workspace, plugin: str, digest: str) -> Path | None:
+    """Return the pseudo-labels of a digest as a run of a plugin has kept them, None if none has."""
+    for path in sorted((workspace.runs / plugin).glob("*/run.json")):
+        kept = Run(path.parent).pseudo_labels
+        if kept.is_file() and Causes(**read_json(path)).pseudo == digest:
+            return kept
+    return None
 
 
 def find(

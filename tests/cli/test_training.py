@@ -1,6 +1,7 @@
 """Training by the command line: from another network to its receipt, and what is told."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ from typer.testing import CliRunner, Result
 
 from kitbox.cli import terminal
 from kitbox.cli.app import app
+from kitbox.competition import settings
+from kitbox.images.collection import collect
 from kitbox.network.checkpoint import read_origin
 from kitbox.training.reports import Warned
 from kitbox.workspace import Workspace
-from tests.photographs import competition_on_disk, write_plugin
+from tests.photographs import competition_on_disk, finish, write_plugin
+from tests.trainings import Place, write_pseudo_labels
 
 RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
 
@@ -97,6 +101,37 @@ def test_a_receipt_says_that_the_scored_network_may_have_seen_the_holdout(
     made = told(place, "ensemble", "second", "--submit")
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     assert receipt["plugins"][0]["may_have_seen_holdout"] is True
+
+
+def test_a_network_with_pseudo_labels_is_made_again_whatever_pseudo_csv_says_now(
+    place: Workspace,
+) -> None:
+    write_plugin(place, "taking", epochs=1, pseudo_labels=True)
+    competition = settings.read(place)
+    _, collection = finish(collect(place, competition))
+    there = Place(place, competition, collection)
+    # the scored network learnt from none, the other one from two
+    told(place, "train", "taking")
+    write_pseudo_labels(there, {"t_0.png": "w_0", "t_1.png": "w_1"}, round_=2)
+    told(place, "train", "taking", "--on", "all")
+    made = told(place, "ensemble", "taking", "--submit")
+    folder = Path(made["submission"])
+    (entry,) = json.loads((folder / "receipt.json").read_text())["plugins"]
+    assert entry["pseudo_round"] == 2
+    assert (entry["scored_pseudo_labels"], entry["scored_pseudo_round"]) == (None, None)
+    write_pseudo_labels(there, {"t_0.png": "w_2"})  # of the next round
+    for run in place.runs.glob("taking/*"):
+        shutil.rmtree(run)
+    again = ("reproduce", str(folder), "--retrain", "--device", "cpu")
+    result = kitbox(place, *again)
+    assert "the list is the same, byte for byte" in result.stderr
+    assert "differs" not in result.stdout
+    kept = folder / f"pseudo_{entry['pseudo_labels'][:12]}.csv"
+    kept.unlink()
+    assert str(invoke(place, *again).exception) == (
+        f"taking learnt from pseudo-labels that are neither {kept} nor in "
+        f"{place.runs / 'taking'}; copy them to the former"
+    )
 
 
 def trained_on_both(place: Workspace) -> list[dict[str, str]]:

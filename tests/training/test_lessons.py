@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kitbox import BinaryCrossEntropy, Plugin, Stage
+from kitbox.competition import pseudo_labels
 from kitbox.errors import KitboxError
 from kitbox.network.checkpoint import read_origin
 from kitbox.training import lessons
@@ -18,6 +19,7 @@ from tests.trainings import (
     begun,
     opened,
     place_of,
+    run_of,
     tensors_of,
     train,
     watched,
@@ -135,6 +137,7 @@ def test_pseudo_labels_are_a_cause_of_the_run_and_stand_in_its_checkpoint(place:
     origin = read_origin(checkpoint.path)
     assert origin.pseudo == learnt(place, plugin).pseudo_digest
     assert origin.pseudo_round == 3
+    assert pseudo_labels.read(run_of(checkpoint).pseudo_labels) == learnt(place, plugin).pseudo
 
 
 def test_pseudo_labels_of_networks_that_saw_the_holdout_are_refused(place: Place) -> None:
