@@ -58,7 +58,7 @@ def ensemble(
     """
     from kitbox.cli.terminal import collected, emit, follow, opened, say, score_table
     from kitbox.embedding import embedder
-    from kitbox.ensemble import members
+    from kitbox.ensemble import doubts, members
     from kitbox.network import inference
     from kitbox.submission import making, receipt
 
@@ -73,6 +73,8 @@ def ensemble(
         making.refuse_top_k(recipe, competition)
     counted = numbers(weights)
     scored = members.for_holdout(place, plugins, counted, collection, checkpoint)
+    for line in doubts.told(scored):
+        say(line)
     locally = follow(making.score(scored, recipe, collection, competition, place, options))
     report: dict[str, Any] = {
         "submission": None,
@@ -89,6 +91,8 @@ def ensemble(
     }
     if submit:
         chosen = members.for_submission(place, plugins, counted, collection, checkpoint)
+        for line in doubts.told([member for member in chosen if member not in scored]):
+            say(line)
         for member in chosen:
             if member.checkpoint.on != "all":
                 say(

@@ -162,8 +162,8 @@ def _scored(
     options: "Options",
 ) -> "tuple[list[Member], Locally]":
     """Return the members and the local score of some plugins, on one fold or over all."""
-    from kitbox.cli.terminal import collected, folds_of, follow
-    from kitbox.ensemble import members
+    from kitbox.cli.terminal import collected, folds_of, follow, say
+    from kitbox.ensemble import doubts, members
     from kitbox.submission import making
 
     plugins = loaded(names, place)
@@ -173,6 +173,8 @@ def _scored(
         chosen = members.for_holdout(
             place, plugins, numbers(weights), collection, checkpoint, fold=number
         )
+        for line in doubts.told(chosen):
+            say(line)
         stage = making.score(chosen, recipe, collection, competition, place, options)
         found.append(follow(stage))
     return chosen, making.pooled(found)

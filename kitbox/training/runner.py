@@ -74,7 +74,7 @@ def train(
     )
     run = runs.Run(workspace.runs / causes.plugin / causes.key)
     if run.finished and not options.fresh:
-        return checkpoints.of(run.last)
+        return runs.take(run)
     fabric = preparation.fabric(device, precision, options, plugin)
     fabric.launch()
     # of several processes the first owns the folder; the others read what it has prepared

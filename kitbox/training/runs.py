@@ -45,6 +45,12 @@ class Causes:
         return digest_of({name: of for name, of in asdict(self).items() if of is not None})[:12]
 
 
+    def fits(self, other: "Causes") -> bool:
+        """Whether two runs have the same settings and images."""
+        named = (other.fingerprint, other.on, other.data)
+        return (self.fingerprint, self.on, self.data) == named
+
+
 @dataclass(frozen=True)
 class Run:
     """The folder of one run."""
@@ -121,6 +127,15 @@ def begin(run: Run, causes: Causes, pseudo: Sequence[PseudoLabel] = (), *, fresh
         pseudo_labels.write(run.pseudo_labels, pseudo)
 
 
+def causes_of(run: Run) -> Causes:
+    """Return what a run was made of."""
+    return Causes(**_said(run))
+
+
+def _said(run: Run) -> dict[str, Any]:
+    return dict(read_json(run.causes))
+
+
 def locked(run: Run) -> AbstractContextManager[None]:
     """Keep other processes from training the same run meanwhile."""
     return files.locked(run.folder, f"another process is training {run.folder.parent.name}")
@@ -137,9 +152,9 @@ def data_digest(images: ImageSet) -> str:
 def pseudo_labels_of(workspace: Workspace, plugin: str, digest: str) -> Path | None:
     """Return the pseudo-labels of a digest as a run of a plugin has kept them, None if none has."""
     for path in sorted((workspace.runs / plugin).glob("*/run.json")):
-        kept = Run(path.parent).pseudo_labels
-        if kept.is_file() and Causes(**read_json(path)).pseudo == digest:
-            return kept
+        run = Run(path.parent)
+        if run.pseudo_labels.is_file() and causes_of(run).pseudo == digest:
+            return run.pseudo_labels
     return None
 
 
@@ -158,7 +173,7 @@ def find(
     that trains it on the `fold`, whose data this is; OtherImagesError where only the data differs.
     """
     found = [Run(path.parent) for path in (workspace.runs / named.name).glob("*/run.json")]
-    causes = {run.folder: Causes(**read_json(run.causes)) for run in found}
+    causes = {run.folder: causes_of(run) for run in found}
     same = [run for run in found if causes[run.folder].fingerprint == named.plugin.fingerprint]
     fitting = [
         run for run in same if causes[run.folder].on == on and causes[run.folder].data == data
@@ -184,6 +199,35 @@ def find(
     raise KitboxError(f"{named.name} is not trained on {on}; {command}")
 
 
+def take(run: Run) -> Checkpoint:
+    """Return the last checkpoint of a finished run, which is its plugin's newest from now on."""
+    run.journal.touch()
+    return checkpoints.of(run.last)
+
+
+def choice(checkpoint: Checkpoint) -> str | None:
+    """Return a sentence on which of several finished runs a checkpoint is of; None if of the one.
+
+    They have the same settings and images, but began with other weights or had other pseudo-labels.
+    """
+    own = Run(checkpoint.path.parent)
+    if not own.causes.exists():
+        return None
+    causes = causes_of(own)
+    found = [Run(path.parent) for path in own.folder.parent.glob("*/run.json")]
+    alike = [of for run in found if (of := causes_of(run)).fits(causes) and run.finished]
+    if len({(of.weights, of.pseudo) for of in alike}) < 2:
+        return None
+    origin = checkpoints.read_origin(checkpoint.path)
+    began = origin.init_from or causes.weights[:12]  # where it is no name it is a digest
+    learnt = f"with pseudo-labels of round {origin.pseudo_round}"
+    return (
+        f"{causes.plugin}: of {len(alike)} finished trainings that differ in where they began or "
+        f"in pseudo-labels the newest is taken: from {began}, "
+        f"{learnt if causes.pseudo else 'without pseudo-labels'}"
+    )
+
+
 def newest(workspace: Workspace, named: NamedPlugin, on: str) -> Checkpoint | None:
     """Return the last checkpoint of a plugin's newest finished run, whatever images it learnt."""
     runs = [Run(path.parent) for path in (workspace.runs / named.name).glob("*/run.json")]
@@ -191,7 +235,7 @@ def newest(workspace: Workspace, named: NamedPlugin, on: str) -> Checkpoint | No
         run
         for run in runs
         if run.finished
-        and (causes := Causes(**read_json(run.causes))).on == on
+        and (causes := causes_of(run)).on == on
         and causes.fingerprint == named.plugin.fingerprint
     ]
     if not done:
@@ -225,7 +269,8 @@ def trained_on(workspace: Workspace, named: NamedPlugin) -> list[str]:
     """Return on what ("holdout", "all") the plugin with its present settings was trained."""
     done = set()
     for path in (workspace.runs / named.name).glob("*/run.json"):
-        causes = Causes(**read_json(path))
-        if causes.fingerprint == named.plugin.fingerprint and Run(path.parent).finished:
+        run = Run(path.parent)
+        causes = causes_of(run)
+        if causes.fingerprint == named.plugin.fingerprint and run.finished:
             done.add(causes.on)
     return sorted(done)

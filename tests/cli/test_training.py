@@ -101,6 +101,8 @@ def test_a_receipt_says_that_the_scored_network_may_have_seen_the_holdout(
     made = told(place, "ensemble", "second", "--submit")
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     assert receipt["plugins"][0]["may_have_seen_holdout"] is True
+    warning = "WARNING: second may have seen the holdout elsewhere; its local score may be too good"
+    assert warning in kitbox(place, "score", "second", *RUN).stderr.splitlines()
 
 
 def test_a_network_with_pseudo_labels_is_made_again_whatever_pseudo_csv_says_now(
@@ -137,6 +139,26 @@ def test_a_network_with_pseudo_labels_is_made_again_whatever_pseudo_csv_says_now
 def trained_on_both(place: Workspace) -> list[dict[str, str]]:
     """Return what is said of the first plugin's networks, which are there already."""
     return told(place, "train", "first") + told(place, "train", "first", "--on", "all")
+
+
+def test_the_training_that_was_asked_for_last_is_the_one_that_is_scored(place: Workspace) -> None:
+    told(place, "train", "first")
+    [plain] = told(place, "train", "second")
+    scored = kitbox(place, "score", "second", *RUN)
+    assert "finished trainings" not in scored.stderr
+    [gone_on] = told(place, "train", "second", "--init-from", "first")
+    assert plain["checkpoint"] != gone_on["checkpoint"]
+    for train, one, came in (
+        ((), plain, "from none"),
+        (("--init-from", "first"), gone_on, "from first"),
+    ):
+        assert told(place, "train", "second", *train) == [one]
+        scored = kitbox(place, "score", "second", *RUN, "--json")
+        assert json.loads(scored.stdout)["plugins"][0]["checkpoint"] == one["checkpoint"]
+        assert scored.stderr.splitlines()[0] == (
+            "second: of 2 finished trainings that differ in where they began or in pseudo-labels "
+            f"the newest is taken: {came}, without pseudo-labels"
+        )
 
 
 def test_two_places_to_start_from_are_refused(place: Workspace) -> None:
