@@ -99,9 +99,7 @@ def side(entry: dict[str, Any], on: str) -> dict[str, Any]:
         return entry
     prefix = "scored_"
     return entry | {
-        name.removeprefix(prefix): value
-        for name, value in entry.items()
-        if name.startswith(prefix)
+        name.removeprefix(prefix): value for name, value in entry.items() if name.startswith(prefix)
     }
 
 

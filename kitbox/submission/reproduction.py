@@ -221,14 +221,14 @@ def _learnt_beside(
 
 
 def _begun_from(workspace: Workspace, named: NamedPlugin, digest: str) -> Path:
-    """Return the checkpoint that a network went on from, in any run of the workspace."""
-    for file in sorted(workspace.runs.glob("*/*/*.safetensors")):
-        if digest_of_file(file) == digest:
-            return file
-    raise KitboxError(
-        f"{named.name} went on from the checkpoint {digest[:12]}, which is not in "
-        f"{workspace.runs}; copy it there"
-    )
+    """Return the checkpoint that a network went on from."""
+    found = runs.begun_from(workspace, named.name, digest)
+    if found is None:
+        raise KitboxError(
+            f"{named.name} went on from the checkpoint {digest[:12]}, which is neither in "
+            f"{workspace.runs} nor where it was; copy it to {workspace.weights}"
+        )
+    return found
 
 
 def _compare(what: str, recorded: Any, again: Any) -> list[Comparison]:

@@ -55,9 +55,7 @@ def train(
     plugin = named.plugin
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device, training=True)
-    learnt = lessons.gather(
-        collection, competition, plugin, options.on, workspace, options.pseudo
-    )
+    learnt = lessons.gather(collection, competition, plugin, options.on, workspace, options.pseudo)
     side = collection.labelled if options.on == "all" else collection.holdout.train
     data = runs.data_digest(side)
     start = _start(named, workspace, options, data)
@@ -80,7 +78,7 @@ def train(
     # of several processes the first owns the folder; the others read what it has prepared
     with runs.locked(run) if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
-            runs.begin(run, causes, learnt.pseudo or (), fresh=options.fresh)
+            runs.begin(run, causes, learnt.pseudo or (), start.init_from, fresh=options.fresh)
         fabric.barrier()
         training = Training(
             named.name,

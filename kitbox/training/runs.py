@@ -14,11 +14,16 @@ from kitbox import files
 from kitbox.competition import pseudo_labels
 from kitbox.competition.pseudo_labels import PseudoLabel
 from kitbox.errors import KitboxError
-from kitbox.files import digest_of, read_json, write_json, write_text
+from kitbox.files import digest_of, digest_of_file, read_json, write_json, write_text
 from kitbox.network import checkpoint as checkpoints
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, ImageSet
 from kitbox.workspace import Workspace
+
+
+# In run.json beside the causes: where the checkpoint lay that a run went on from. What it learns
+# follows from the bytes alone.
+_PLACE = "begun_from"
 
 
 class OtherImagesError(KitboxError):
@@ -43,7 +48,6 @@ class Causes:
     def key(self) -> str:
         """Twelve hex digits that name the run; causes that it has not got name nothing."""
         return digest_of({name: of for name, of in asdict(self).items() if of is not None})[:12]
-
 
     def fits(self, other: "Causes") -> bool:
         """Whether two runs have the same settings and images."""
@@ -115,25 +119,48 @@ class Run:
         write_text(self.journal, "".join(json.dumps(entry) + "\n" for entry in kept))
 
 
-def begin(run: Run, causes: Causes, pseudo: Sequence[PseudoLabel] = (), *, fresh: bool) -> None:
-    """Write down what a run is made of, of the pseudo-labels all; `fresh` forgets what was done."""
+def begin(
+    run: Run,
+    causes: Causes,
+    pseudo: Sequence[PseudoLabel] = (),
+    begun_from: Path | None = None,
+    *,
+    fresh: bool,
+) -> None:
+    """Write down what a run is made of; `fresh` forgets what was done of it.
+
+    Of pseudo-labels all are kept, of a checkpoint that it goes on from the place.
+    """
     if fresh:
         for path in (run.state, run.journal, run.best, run.last):
             path.unlink(missing_ok=True)
         shutil.rmtree(run.folder / "tensorboard", ignore_errors=True)
-    if not run.causes.exists():
-        write_json(run.causes, asdict(causes))
+    if begun_from is not None or not run.causes.exists():
+        place = {} if begun_from is None else {_PLACE: str(begun_from)}
+        write_json(run.causes, asdict(causes) | place)
     if pseudo:
         pseudo_labels.write(run.pseudo_labels, pseudo)
 
 
 def causes_of(run: Run) -> Causes:
     """Return what a run was made of."""
-    return Causes(**_said(run))
+    said = read_json(run.causes)
+    said.pop(_PLACE, None)
+    return Causes(**said)
 
 
-def _said(run: Run) -> dict[str, Any]:
-    return dict(read_json(run.causes))
+def begun_from(workspace: Workspace, plugin: str, digest: str) -> Path | None:
+    """Return the checkpoint of a digest from which a plugin's run went on, None if it is lost.
+
+    It is looked for in all runs of the workspace, where it lay when it was named, and among the
+    backbones' weights.
+    """
+    here = sorted(workspace.runs.glob("*/*/*.safetensors"))
+    said = [read_json(path) for path in sorted((workspace.runs / plugin).glob("*/run.json"))]
+    named = [Path(run[_PLACE]) for run in said if run["weights"] == digest and _PLACE in run]
+    places = (*here, *named, *sorted(workspace.weights.glob("*.safetensors")))
+    found = (file for file in places if file.is_file() and digest_of_file(file) == digest)
+    return next(found, None)
 
 
 def locked(run: Run) -> AbstractContextManager[None]:

@@ -71,7 +71,7 @@ def test_a_network_that_goes_on_from_another_reproduces_with_its_receipt(place: 
         file.unlink()
     result = invoke(place, *again)
     assert str(result.exception).startswith(
-        f"second went on from the checkpoint {digests['holdout'][:12]}, which is not in "
+        f"second went on from the checkpoint {digests['holdout'][:12]}, which is neither in "
     )
 
 
@@ -91,7 +91,7 @@ def test_each_side_of_a_receipt_is_made_again_from_where_it_came(place: Workspac
 
 
 def test_a_receipt_says_that_the_scored_network_may_have_seen_the_holdout(
-    place: Workspace, tmp_path: Path
+    place: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other, _ = competition_on_disk(tmp_path / "other", each=5)
     write_plugin(other, "first", epochs=1)
@@ -101,6 +101,14 @@ def test_a_receipt_says_that_the_scored_network_may_have_seen_the_holdout(
     made = told(place, "ensemble", "second", "--submit")
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     assert receipt["plugins"][0]["may_have_seen_holdout"] is True
+    result = kitbox(place, "reproduce", made["submission"], "--retrain", "--device", "cpu")
+    assert "the list is the same, byte for byte" in result.stderr
+    assert "differs" not in result.stdout
+    (source,) = other.runs.glob("first/*/last.safetensors")
+    monkeypatch.setenv("KITBOX_WEIGHTS", str(tmp_path / "weights"))
+    place.weights.mkdir()
+    source.rename(place.weights / "moved.safetensors")
+    kitbox(place, "reproduce", made["submission"], "--retrain", "--device", "cpu")
     warning = "WARNING: second may have seen the holdout elsewhere; its local score may be too good"
     assert warning in kitbox(place, "score", "second", *RUN).stderr.splitlines()
 
