@@ -64,7 +64,8 @@ def init(
     if not ignored.exists():
         write_text(
             ignored,
-            "# what kitbox can make again\n.kitbox/\nholdout.csv\nsubmissions/*/*.csv\n!submissions/*/pseudo_*.csv\nweights/\n",
+            "# what kitbox can make again\n.kitbox/\nholdout.csv\n"
+            "submissions/*/*.csv\n!submissions/*/pseudo_*.csv\nweights/\n",
         )
     write_text(workspace.root / SETTINGS, text)
     return read_settings(workspace)

@@ -20,7 +20,7 @@ from kitbox.network.checkpoint import read_origin
 from kitbox.records import Checkpoint, ImageSet
 from kitbox.submission import ledger
 from kitbox.submission.making import Locally, Made, Recipe
-from kitbox.training import runs
+from kitbox.training import lineage
 from kitbox.training.runs import data_digest
 from kitbox.workspace import Workspace
 
@@ -166,7 +166,7 @@ def _keep_pseudo_labels(workspace: Workspace, receipt: dict[str, Any], package: 
     """Copy what the networks learnt from beside the labels, which runs keep only for a time."""
     for entry in receipt["plugins"]:
         for digest in {entry.get("pseudo_labels"), entry.get("scored_pseudo_labels")} - {None}:
-            kept = runs.pseudo_labels_of(workspace, entry["name"], digest)
+            kept = lineage.pseudo_labels_of(workspace, entry["name"], digest)
             if kept is not None:
                 write_bytes(package.pseudo_labels(digest), kept.read_bytes())
 

@@ -80,8 +80,9 @@ def gather(
     """Return what a plugin learns from: known labels with enough photographs.
 
     A plugin with an `unknown_share` gets the images of unknown individuals too, one that takes
-    pseudo-labels the test images that have them, in `pseudo_file` or the workspace's. Raises KitboxError where nothing is left to learn
-    from, and for pseudo-labels that must not be learnt from.
+    pseudo-labels the test images that have them in `pseudo_file`, by default the workspace's.
+    Raises KitboxError where nothing is left to learn from, and for pseudo-labels that must not be
+    learnt from.
     """
     images = collection.labelled if on == "all" else collection.holdout.train
     assert images.labels is not None  # noqa: S101  labelled images

@@ -14,7 +14,7 @@ from kitbox import files
 from kitbox.competition import pseudo_labels
 from kitbox.competition.pseudo_labels import PseudoLabel
 from kitbox.errors import KitboxError
-from kitbox.files import digest_of, digest_of_file, read_json, write_json, write_text
+from kitbox.files import digest_of, read_json, write_json, write_text
 from kitbox.network import checkpoint as checkpoints
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, ImageSet
@@ -23,7 +23,7 @@ from kitbox.workspace import Workspace
 
 # In run.json beside the causes: where the checkpoint lay that a run went on from. What it learns
 # follows from the bytes alone.
-_PLACE = "begun_from"
+PLACE = "begun_from"
 
 
 class OtherImagesError(KitboxError):
@@ -136,7 +136,7 @@ def begin(
             path.unlink(missing_ok=True)
         shutil.rmtree(run.folder / "tensorboard", ignore_errors=True)
     if begun_from is not None or not run.causes.exists():
-        place = {} if begun_from is None else {_PLACE: str(begun_from)}
+        place = {} if begun_from is None else {PLACE: str(begun_from)}
         write_json(run.causes, asdict(causes) | place)
     if pseudo:
         pseudo_labels.write(run.pseudo_labels, pseudo)
@@ -145,22 +145,8 @@ def begin(
 def causes_of(run: Run) -> Causes:
     """Return what a run was made of."""
     said = read_json(run.causes)
-    said.pop(_PLACE, None)
+    said.pop(PLACE, None)
     return Causes(**said)
-
-
-def begun_from(workspace: Workspace, plugin: str, digest: str) -> Path | None:
-    """Return the checkpoint of a digest from which a plugin's run went on, None if it is lost.
-
-    It is looked for in all runs of the workspace, where it lay when it was named, and among the
-    backbones' weights.
-    """
-    here = sorted(workspace.runs.glob("*/*/*.safetensors"))
-    said = [read_json(path) for path in sorted((workspace.runs / plugin).glob("*/run.json"))]
-    named = [Path(run[_PLACE]) for run in said if run["weights"] == digest and _PLACE in run]
-    places = (*here, *named, *sorted(workspace.weights.glob("*.safetensors")))
-    found = (file for file in places if file.is_file() and digest_of_file(file) == digest)
-    return next(found, None)
 
 
 def locked(run: Run) -> AbstractContextManager[None]:
@@ -174,15 +160,6 @@ def data_digest(images: ImageSet) -> str:
     boxes = [None] * len(images) if images.boxes is None else _boxes(images)
     rows = zip(images.image_ids, images.labels, images.digests, boxes, strict=True)
     return digest_of([[str(i), str(label), str(digest), box] for i, label, digest, box in rows])
-
-
-def pseudo_labels_of(workspace: Workspace, plugin: str, digest: str) -> Path | None:
-    """Return the pseudo-labels of a digest as a run of a plugin has kept them, None if none has."""
-    for path in sorted((workspace.runs / plugin).glob("*/run.json")):
-        run = Run(path.parent)
-        if run.pseudo_labels.is_file() and causes_of(run).pseudo == digest:
-            return run.pseudo_labels
-    return None
 
 
 def find(
@@ -230,29 +207,6 @@ def take(run: Run) -> Checkpoint:
     """Return the last checkpoint of a finished run, which is its plugin's newest from now on."""
     run.journal.touch()
     return checkpoints.of(run.last)
-
-
-def choice(checkpoint: Checkpoint) -> str | None:
-    """Return a sentence on which of several finished runs a checkpoint is of; None if of the one.
-
-    They have the same settings and images, but began with other weights or had other pseudo-labels.
-    """
-    own = Run(checkpoint.path.parent)
-    if not own.causes.exists():
-        return None
-    causes = causes_of(own)
-    found = [Run(path.parent) for path in own.folder.parent.glob("*/run.json")]
-    alike = [of for run in found if (of := causes_of(run)).fits(causes) and run.finished]
-    if len({(of.weights, of.pseudo) for of in alike}) < 2:
-        return None
-    origin = checkpoints.read_origin(checkpoint.path)
-    began = origin.init_from or causes.weights[:12]  # where it is no name it is a digest
-    learnt = f"with pseudo-labels of round {origin.pseudo_round}"
-    return (
-        f"{causes.plugin}: of {len(alike)} finished trainings that differ in where they began or "
-        f"in pseudo-labels the newest is taken: from {began}, "
-        f"{learnt if causes.pseudo else 'without pseudo-labels'}"
-    )
 
 
 def newest(workspace: Workspace, named: NamedPlugin, on: str) -> Checkpoint | None:

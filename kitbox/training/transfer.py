@@ -1,5 +1,6 @@
 """Starts a training from the checkpoint of another one, and says what was taken of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -64,7 +65,8 @@ def load(
     """Load a checkpoint into a plugin's network as far as it fits; return what to say of that.
 
     The backbone is taken whole. A neck of another shape, and heads of other labels or losses, stay
-    new. Of a training that is scored it is said where the network may have seen the holdout. Raises KitboxError for a checkpoint of another backbone.
+    new. Of a training that is scored it is said where the network may have seen the holdout.
+    Raises KitboxError for a checkpoint of another backbone.
     """
     origin = checkpoints.read_origin(path)
     backbone = origin.settings["backbone"]
@@ -93,7 +95,7 @@ def load(
     return (*said, *_warning(origin, label_map, causes))
 
 
-def _loss_of(name: str, losses: list[str]) -> str | None:
+def _loss_of(name: str, losses: Sequence[str]) -> str | None:
     """Return the loss whose head a tensor is of: heads come loss by loss, slice by slice."""
     return losses[int(name.split(".")[1]) % len(losses)] if losses else None
 
