@@ -20,7 +20,6 @@ from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, ImageSet
 from kitbox.workspace import Workspace
 
-
 # In run.json beside the causes: where the checkpoint lay that a run went on from. What it learns
 # follows from the bytes alone.
 PLACE = "begun_from"
