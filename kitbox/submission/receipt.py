@@ -57,13 +57,18 @@ class Package:
         return self.folder / "receipt.json"
 
 
-def _learnt_from(origin: Origin) -> dict[str, Any]:
-    """Return what a network learnt from beside labels and ImageNet, as far as it did."""
+def _learnt_from(origin: Origin, scored: Origin) -> dict[str, Any]:
+    """Return what a network learnt from beside labels and ImageNet, as far as it did.
+
+    The one that is `scored` in its place may have gone on from other weights.
+    """
     found: dict[str, Any] = {}
     if origin.pseudo is not None:
         found |= {"pseudo_labels": origin.pseudo, "pseudo_round": origin.pseudo_round}
     if origin.init_from is not None:
         found["init_from"] = origin.init_from
+        if scored.weights != origin.weights:
+            found["scored_weights"] = scored.weights
     return found
 
 
@@ -100,7 +105,7 @@ def build(
                 "which": member.checkpoint.path.stem,
                 "scored_checkpoint": local.checkpoint.digest,
             }
-            | _learnt_from(origin)
+            | _learnt_from(origin, read_origin(local.checkpoint.path))
         )
     return {
         "kitbox": kitbox.__version__,

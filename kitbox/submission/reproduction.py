@@ -185,11 +185,14 @@ def _retrained(
 ) -> Generator[reports.Report, None, Checkpoint]:
     """Train anew in a place of its own, so that the recorded checkpoint stays what it is."""
     apart = replace(workspace, made_name=".kitbox/reproduced")
-    begun = "init_from" in entry
+    own = on == entry["trained_on"]
+    given = entry["weights"] if own else entry.get("scored_weights", entry["weights"])
+    plain = given in ("hub", "none")
+    begun = "init_from" in entry and not plain
     options = reports.Options(
         on=on,
-        init_from=str(_begun_from(workspace, named, entry["weights"])) if begun else None,
-        weights=entry["weights"] if entry["weights"] in ("hub", "none") else None,
+        init_from=str(_begun_from(workspace, named, given)) if begun else None,
+        weights=given if plain else None,
         seed=entry["seed"],
         precision=entry["precision"],
         device=device,

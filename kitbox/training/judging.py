@@ -13,8 +13,6 @@ from kitbox.training.preparation import Training
 
 # Images in a batch when nothing is learnt.
 _BATCH = 64
-# Vectors that the mean of distances is of: it is known to 1 % then.
-_SPREAD = 512
 
 
 def view(training: Training, images: ImageSet) -> loading.View:
@@ -43,13 +41,6 @@ def vectors(
         parts.append(found)
         yield Progress(title, min(len(parts) * _BATCH, len(images)), len(images))
     return np.concatenate(parts)
-
-
-def spread(vectors: Floats) -> float:
-    """Return the mean Euclidean distance between unit vectors (n, d), of 512 of them at most."""
-    some = vectors[:: max(len(vectors) // _SPREAD, 1)][:_SPREAD]
-    distances = np.sqrt(np.maximum(2 - 2 * some @ some.T, 0))
-    return float(distances[np.triu_indices(len(some), 1)].mean())
 
 
 def score(

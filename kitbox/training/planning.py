@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from kitbox.errors import KitboxError
 from kitbox.images.loading import Item, seed_of
-from kitbox.plugin.sampling import Hardness
+from kitbox.plugin.sampling import PK, Hardness
 from kitbox.plugin.settings import Plugin
 from kitbox.records import Integers, Strings
 from kitbox.training.batches import Batch, Planner
@@ -25,6 +26,31 @@ def planner(plugin: Plugin, labels: Integers, seed: int) -> Planner:
     return Divided(labels, plugin, seed, sampled) if plugin.divide else sampled
 
 
+def together(plugin: Plugin, world: int) -> int:
+    """Return how many neighbours in a batch stay in one of `world` processes, each with a share.
+
+    A process learns from the pairs of its own share alone. Mostly every image in turn goes to the
+    next process; the images of a label stay together where each had less than two of them.
+    Raises KitboxError where a share has no whole triplets, or none of two labels.
+    """
+    sampler, size = plugin.sampler, plugin.batch_size
+    if isinstance(sampler, Hardness) and size // 3 % world:
+        raise KitboxError(
+            f"batch_size = {size} is {size // 3} triplets, which {world} processes cannot share "
+            f"equally; make it a multiple of {3 * world}, or change --devices"
+        )
+    pairs = any(loss.needs_pairs for loss in plugin.losses)
+    if not (isinstance(sampler, PK) and pairs and sampler.images_per_label < 2 * world):
+        return 1
+    labels = size // sampler.images_per_label
+    if labels < 2 * world:
+        raise KitboxError(
+            f"batch_size = {size} is {labels} labels, of which {world} processes cannot have two "
+            f"each; make it {2 * world * sampler.images_per_label} or more, or lower --devices"
+        )
+    return sampler.images_per_label
+
+
 class Asked:
     """What a loader is asked for in an epoch, batch by batch; `batches` change with the epoch.
 
@@ -32,12 +58,14 @@ class Asked:
     share of every batch.
     """
 
-    def __init__(self, image_ids: Strings, seed: int, rank: int, world: int) -> None:
+    def __init__(
+        self, image_ids: Strings, seed: int, rank: int = 0, world: int = 1, together: int = 1
+    ) -> None:
         """Ask for images of these ids, with seeds that follow from `seed`."""
         self.batches: Sequence[Batch] = ()
         self.epoch = 0
         self._image_ids, self._seed = image_ids, seed
-        self._share = slice(rank, None, world)
+        self._rank, self._world, self._together = rank, world, together
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -47,7 +75,7 @@ class Asked:
             flipped = np.zeros(len(batch), bool) if batch.flipped is None else batch.flipped
             yield [
                 Item(int(batch.rows[place]), self._seed_of(place, batch), bool(flipped[place]))
-                for place in range(len(batch))[self._share]
+                for place in self._places(batch).tolist()
             ]
 
     def _seed_of(self, place: int, batch: Batch) -> int:
@@ -56,4 +84,9 @@ class Asked:
 
     def labels(self, batch: Batch) -> Integers:
         """Return the labels of this process's share of a batch."""
-        return batch.labels[self._share]
+        return batch.labels[self._places(batch)]
+
+    def _places(self, batch: Batch) -> Integers:
+        """Return the places of a batch that are this process's."""
+        owner = np.arange(len(batch)) // self._together % self._world
+        return np.flatnonzero(owner == self._rank)

@@ -117,6 +117,13 @@ class Training:
         workers = loading.workers(view, self.device, self.options.workers)
         return loading.load(view, batches, workers=workers, pinned=self.device == "cuda")
 
+    def lesson_loader(self, height_width: tuple[int, int], batches: Iterable[Any]) -> Any:
+        """Return a loader of images as they are learnt from at a size, augmented."""
+        learnt = self.lessons
+        augmentation = self.plugin.augmentation
+        view = self.view(learnt.images, height_width, augmentation, learnt.any_of)
+        return self.loader(view, batches)
+
 
 def fabric(device: str, precision: str, options: Options, plugin: Plugin) -> Any:
     """Return lightning-fabric over the asked devices; it is not launched yet."""

@@ -4,37 +4,37 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from kitbox.competition.settings import Competition
 from kitbox.images import loading
 from kitbox.images.collection import Collection
 from kitbox.network import checkpoint as checkpoints
-from kitbox.network import depthwise, inference, weights
-from kitbox.network.checkpoint import Origin
-from kitbox.network.heads import TrainedNetwork
-from kitbox.network.network import Network
+from kitbox.network import inference, weights
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, Floats
-from kitbox.training import averaging, judging, lessons, preparation, runs, stages, transfer
+from kitbox.training import (
+    building,
+    judging,
+    lessons,
+    planning,
+    preparation,
+    runs,
+    stages,
+    transfer,
+)
 from kitbox.training.averaging import Averaged
 from kitbox.training.batches import Batch
-from kitbox.training.collapse import Monitor
-from kitbox.training.planning import Asked, planner
+from kitbox.training.keeping import Keeper
+from kitbox.training.planning import Asked
 from kitbox.training.preparation import Start, Training
-from kitbox.training.reports import Begun, EpochDone, Options, Report, Scored, Warned
+from kitbox.training.reports import Begun, Options, Report
 from kitbox.training.schedule import Schedule
-from kitbox.training.stages import Phase
 from kitbox.training.state import State
 from kitbox.training.steps import Stepper
+from kitbox.training.telling import Teller
 from kitbox.workspace import Workspace
-
-# Batches from which averaged weights get the statistics of their batch normalisation.
-_REFRESHING = 50
 
 
 def train(
@@ -107,14 +107,6 @@ def _start(named: NamedPlugin, workspace: Workspace, options: Options, data: str
     )
 
 
-@dataclass(frozen=True)
-class Planned:
-    """The batches of an epoch, and what there is to tell of them by name."""
-
-    batches: Sequence[Batch]
-    told: dict[str, float]
-
-
 @dataclass
 class _Trainer:
     """One training while it runs."""
@@ -125,24 +117,24 @@ class _Trainer:
         """Do every epoch that is not done, and return the last checkpoint."""
         training, run = self.training, self.training.run
         plugin = training.plugin
-        preparation.seed_everything(training.seed)
-        trained, notes = self._build()
+        trained, notes = building.build(training)
         state = State(
             trained,
             preparation.optimizer(plugin, trained),
             None if plugin.averaging is None else Averaged(trained, plugin.averaging),
-            planner(plugin, training.lessons.label_rows, training.seed),
+            planning.planner(plugin, training.lessons.label_rows, training.seed),
         )
         done = state.restore(run)
         if training.first:
             run.forget_after(done or -1)
         yield self._begun(done, notes)
+        keeper = Keeper(training, state)
         if not done and training.options.on == "holdout":
-            yield from self._score(trained, state, 0)
+            yield from keeper.score(trained, 0)
         if plugin.epochs:
-            yield from self._epochs(state, done)
-        elif training.first:
-            self._save(trained, run.last, 0)
+            yield from self._epochs(state, keeper, done)
+        else:
+            keeper.save(trained, run.last, 0)
         if training.first:
             run.note("finished", epoch=plugin.epochs)
             run.state.unlink(missing_ok=True)
@@ -164,65 +156,59 @@ class _Trainer:
             (*notes, *learnt.notes),
         )
 
-    def _epochs(self, state: State, done: int) -> Generator[Report, None, None]:
+    def _epochs(self, state: State, keeper: Keeper, done: int) -> Generator[Report, None, None]:
         training, plugin, fabric = self.training, self.training.plugin, self.training.fabric
-        module, optimizer = fabric.setup(state.trained, state.optimizer)
+        stepper = self._stepper(state, done)
+        asked = self._asked()
+        teller = Teller(training)
+        for phase in stages.phases(plugin):
+            if phase.last_epoch <= done:
+                continue
+            state.trained.network.freeze_backbone(phase.frozen_backbone)
+            loader = training.lesson_loader(phase.image_size, asked)
+            for epoch in range(max(phase.first_epoch, done + 1), phase.last_epoch + 1):
+                began = time.perf_counter()
+                asked.batches = yield from self._planned(state, epoch)
+                asked.epoch = epoch
+                planning = time.perf_counter() - began
+                torch.manual_seed(loading.seed_of(training.seed, epoch, "torch"))
+                report = yield from stepper.run(epoch, asked, loader)
+                report = replace(report, seconds=report.seconds + planning)
+                yield from teller.epoch(report, state.planner.told())
+                yield from teller.scores(keeper.after_epoch(asked))
+                if training.first:
+                    state.save(training.run, epoch)
+                fabric.barrier()
+        teller.close()
+
+    def _stepper(self, state: State, done: int) -> Stepper:
+        """Return what takes the steps of all epochs, of which some are done."""
+        training, plugin = self.training, self.training.plugin
+        module, optimizer = training.fabric.setup(state.trained, state.optimizer)
         batches = [state.planner.steps(epoch) for epoch in range(1, plugin.epochs + 1)]
         steps = [-(-count // plugin.accumulate) for count in batches]
         schedule = Schedule(state.optimizer, plugin, steps, done=sum(steps[:done]))
-        stepper = Stepper(training, state, module, optimizer, schedule, batches)
-        asked = Asked(
+        return Stepper(training, state, module, optimizer, schedule, batches)
+
+    def _asked(self) -> Asked:
+        training, fabric = self.training, self.training.fabric
+        return Asked(
             training.lessons.images.image_ids,
             training.seed,
             fabric.global_rank,
             fabric.world_size,
+            planning.together(training.plugin, fabric.world_size),
         )
-        writer = _tensorboard(training.run.folder) if training.first else None
-        monitor = self._monitor()
-        for phase in stages.phases(plugin):
-            if phase.last_epoch <= done:
-                continue
-            self._freeze(state, phase)
-            loader = self._loader(phase, asked)
-            for epoch in range(max(phase.first_epoch, done + 1), phase.last_epoch + 1):
-                began = time.perf_counter()
-                planned = yield from self._planned(state, epoch)
-                asked.batches, asked.epoch = planned.batches, epoch
-                planning = time.perf_counter() - began
-                torch.manual_seed(loading.seed_of(training.seed, epoch, "torch"))
-                report = yield from stepper.run(epoch, asked, loader)
-                told = report.told | planned.told
-                report = replace(report, seconds=report.seconds + planning, told=told)
-                yield from self._tell(report, monitor, writer)
-                yield from self._judge(state, asked, writer)
-                if training.first:
-                    state.save(training.run, epoch)
-                fabric.barrier()
-        if writer is not None:
-            writer.close()
 
-    def _freeze(self, state: State, phase: Phase) -> None:
-        """Freeze the backbone in a phase that says so, else let it learn."""
-        state.trained.network.freeze_backbone(phase.frozen_backbone)
-        if state.averaged is not None and state.averaged.model is not None:
-            state.averaged.model.network.freeze_backbone(phase.frozen_backbone)
-
-    def _loader(self, phase: Phase, asked: Any) -> Any:
-        training, learnt = self.training, self.training.lessons
-        view = training.view(
-            learnt.images, phase.image_size, training.plugin.augmentation, learnt.any_of
-        )
-        return training.loader(view, asked)
-
-    def _planned(self, state: State, epoch: int) -> Generator[Report, None, Planned]:
-        """Plan the batches of an epoch; the first process makes the vectors they need."""
+    def _planned(self, state: State, epoch: int) -> Generator[Report, None, Sequence[Batch]]:
+        """Return the batches of an epoch; the first process makes the vectors they need."""
         training = self.training
         needed = state.planner.needs(epoch)
         vectors: Floats | None = None
         if needed is not None:
             if training.first:
                 # the backbone as it came is built again, since a training may have gone on
-                source = self._build()[0] if needed == "frozen" else state.trained
+                source = building.build(training)[0] if needed == "frozen" else state.trained
                 vectors = yield from judging.vectors(
                     training,
                     source.network,
@@ -231,131 +217,4 @@ class _Trainer:
                     pooled=needed != "embedding",
                 )
             vectors = training.fabric.broadcast(vectors)
-        batches = state.planner.plan(epoch, vectors)
-        told = state.planner.told()
-        if vectors is not None and needed == "embedding":
-            # a batch-norm neck spreads every batch, but not what is embedded with it
-            told = told | {"spread": judging.spread(vectors)}
-        return Planned(batches, told)
-
-    def _monitor(self) -> Monitor:
-        """Return what watches for a collapse, told of the epochs that are done."""
-        monitor = Monitor(self.training.plugin.losses)
-        for entry in self.training.run.entries():
-            if entry["event"] == "epoch" and "spread" in entry.get("told", {}):
-                monitor.warning(entry["losses"], entry["told"]["spread"])
-        return monitor
-
-    def _tell(
-        self, report: EpochDone, monitor: Monitor, writer: Any
-    ) -> Generator[Report, None, None]:
-        """Report an epoch, and what looks wrong in it, and write both down."""
-        spread = report.told.get("spread")
-        text = None if spread is None else monitor.warning(report.losses, spread)
-        yield report
-        if self.training.first:
-            self.training.run.note("epoch", **vars(report))
-            _write_scalars(writer, report)
-        if text is not None:
-            yield Warned(report.epoch, text)
-            if self.training.first:
-                self.training.run.note("warning", epoch=report.epoch, text=text)
-
-    def _judge(self, state: State, asked: Asked, writer: Any) -> Generator[Report, None, None]:
-        """Score the network where its time has come, and save it after the last epoch."""
-        training, plugin, epoch = self.training, self.training.plugin, asked.epoch
-        ends = epoch == plugin.epochs
-        scores = training.options.on == "holdout" and (epoch % plugin.score_every == 0 or ends)
-        if state.averaged is not None:
-            state.averaged.after_epoch(state.trained, epoch)
-        if not (scores or ends):
-            return
-        judged = self._averaged(state, asked) if training.first else state.trained
-        if scores:
-            for scored in self._score(judged, state, epoch):
-                yield scored
-                if isinstance(scored, Scored) and writer is not None:
-                    for metric, score in scored.scores.by_metric.items():
-                        writer.add_scalar(f"holdout/{metric}", score.value, epoch)
-        if ends and training.first:
-            self._save(judged, training.run.last, epoch)
-
-    def _averaged(self, state: State, asked: Asked) -> TrainedNetwork:
-        """Return the network with averaged weights and statistics that belong to them."""
-        model = None if state.averaged is None else state.averaged.model
-        if model is None:
-            return state.trained
-        training = self.training
-        items = Asked(training.lessons.images.image_ids, training.seed, 0, 1)
-        items.batches, items.epoch = asked.batches[:_REFRESHING], asked.epoch
-        loader = self._loader(stages.at(training.plugin, asked.epoch), items)
-        pixels = (pixels for pixels, _ in loader)
-        averaging.refresh(model.network, pixels, training.device, training.precision)
-        return model
-
-    def _build(self) -> tuple[TrainedNetwork, tuple[str, ...]]:
-        """Return the network with its first weights, and what there is to say of them."""
-        training, plugin = self.training, self.training.plugin
-        source = training.start.source
-        network = Network(plugin, pretrained=source == "hub")
-        if isinstance(source, Path):
-            weights.load(network.backbone, source)
-        if training.device == "cpu" and training.precision == "bf16":
-            depthwise.quicken(network.backbone)
-        learnt = training.lessons
-        # a mirrored image is of an individual of its own, behind all others
-        copies = 2 if plugin.flip_identities else 1
-        trained = TrainedNetwork(network, plugin, np.tile(learnt.counts, copies))
-        notes: tuple[str, ...] = ()
-        if training.start.init_from is not None:
-            notes = transfer.load(trained, learnt.label_map, training.start.init_from)
-        trained.to(training.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return trained, notes
-
-    def _score(
-        self, trained: TrainedNetwork, state: State, epoch: int
-    ) -> Generator[Report, None, None]:
-        """Score the holdout in the first process; keep a network that is the best so far."""
-        training = self.training
-        if training.first:
-            scores = yield from judging.score(training, trained.network, frozen=epoch == 0)
-            better = epoch > 0 and scores.main.value > state.best
-            if better:
-                state.best = scores.main.value
-                self._save(trained, training.run.best, epoch)
-            training.run.note("score", epoch=epoch, best=better, scores=scores.as_json())
-            yield Scored(epoch, scores, better)
-        training.fabric.barrier()
-
-    def _save(self, trained: TrainedNetwork, path: Path, epoch: int) -> None:
-        training, causes = self.training, self.training.causes
-        origin = Origin(
-            training.name,
-            training.plugin.model_dump(mode="json"),
-            training.plugin.fingerprint,
-            tuple(str(label) for label in training.lessons.label_map),
-            epoch,
-            causes.on,
-            causes.data,
-            causes.weights,
-            causes.seed,
-            causes.precision,
-            causes.pseudo,
-            training.lessons.pseudo_round,
-            training.start.plugin,
-        )
-        checkpoints.save(path, trained, origin)
-
-
-def _tensorboard(folder: Path) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(folder / "tensorboard")
-
-
-def _write_scalars(writer: Any, report: EpochDone) -> None:
-    writer.add_scalar("train/loss", report.loss, report.epoch)
-    writer.add_scalar("train/learning_rate", report.learning_rate, report.epoch)
-    writer.add_scalar("train/images_per_second", report.images_per_second, report.epoch)
-    for name, value in (report.losses | report.told).items():
-        writer.add_scalar(f"train/{name}", value, report.epoch)
+        return state.planner.plan(epoch, vectors)

@@ -11,6 +11,7 @@ from kitbox.network import checkpoint as checkpoints
 from kitbox.network.checkpoint import Origin
 from kitbox.network.heads import TrainedNetwork
 from kitbox.plugin import discovery
+from kitbox.plugin.settings import Plugin
 from kitbox.records import Strings
 from kitbox.training import runs
 from kitbox.workspace import Workspace
@@ -32,10 +33,10 @@ def find(given: str, workspace: Workspace, on: str, data: str) -> Path:
         named = discovery.load(name, place)
         newest = runs.newest(place, named, on) or runs.newest(place, named, _other(on))
         if newest is None:
-            where = f" in {folder}" if folder else ""
+            where, there = (f" in {folder}", " there") if folder else ("", "")
             raise KitboxError(
-                f"--init-from {given}: {name} is not trained{where}; run 'kitbox train {name}' "
-                "there, or give a checkpoint file"
+                f"--init-from {given}: {name} is not trained{where}; "
+                f"run 'kitbox train {name}'{there}, or give a checkpoint file"
             )
         path, inside = newest.path, place.root == workspace.root
     origin = checkpoints.read_origin(path)
@@ -52,27 +53,31 @@ def _other(on: str) -> str:
     return "holdout" if on == "all" else "all"
 
 
-def load(trained: TrainedNetwork, label_map: Strings, path: Path) -> tuple[str, ...]:
-    """Load a checkpoint into a network as far as it fits; return sentences on what was taken.
+def load(
+    trained: TrainedNetwork, plugin: Plugin, label_map: Strings, path: Path
+) -> tuple[str, ...]:
+    """Load a checkpoint into a plugin's network as far as it fits; return what to say of that.
 
     The backbone is taken whole. A neck of another shape, and heads of other labels or losses, stay
     new. Raises KitboxError for a checkpoint of another backbone.
     """
     origin = checkpoints.read_origin(path)
     backbone = origin.settings["backbone"]
-    if backbone != trained.network.backbone_name:
+    if backbone != plugin.backbone:
         raise KitboxError(
             f"--init-from: {path} has the backbone {backbone}, the plugin "
-            f"{trained.network.backbone_name}; name a network of the same backbone"
+            f"{plugin.backbone}; name a network of the same backbone"
         )
     given, wanted = load_file(path), trained.state_dict()
     same_labels = origin.labels == tuple(str(label) for label in label_map)
+    theirs = [loss["kind"] for loss in origin.settings["losses"]]
+    ours = [loss.kind for loss in plugin.losses]
     taken: dict[str, torch.Tensor] = {}
     new: dict[str, list[str]] = {"neck": [], "heads": []}
     for name, tensor in wanted.items():
         head = name.startswith("heads.")
-        fits = name in given and given[name].shape == tensor.shape and (same_labels or not head)
-        if fits:
+        fits = name in given and given[name].shape == tensor.shape
+        if fits and (not head or (same_labels and _loss_of(name, theirs) == _loss_of(name, ours))):
             taken[name] = given[name]
         elif name.startswith("network.backbone."):
             raise KitboxError(f"--init-from: {path} does not fit {backbone} at {name}")
@@ -80,6 +85,11 @@ def load(trained: TrainedNetwork, label_map: Strings, path: Path) -> tuple[str, 
             new["heads" if head else "neck"].append(name)
     trained.load_state_dict(wanted | taken)
     return tuple(_sentences(path, origin, label_map, len(taken), len(wanted), new))
+
+
+def _loss_of(name: str, losses: list[str]) -> str | None:
+    """Return the loss whose head a tensor is of: heads come loss by loss, slice by slice."""
+    return losses[int(name.split(".")[1]) % len(losses)] if losses else None
 
 
 def _sentences(
@@ -92,12 +102,12 @@ def _sentences(
 ) -> list[str]:
     said = [f"starts from {origin.plugin} ({path}): {taken} of {wanted} tensors"]
     if new["neck"]:
-        said.append(f"its neck does not fit and is new: {', '.join(new['neck'])}")
+        said.append(f"new, since it has none that fit: {', '.join(new['neck'])}")
     shared = len(set(origin.labels) & {str(label) for label in label_map})
     if new["heads"]:
         said.append(
             f"the heads are new: {shared} of {len(label_map)} labels are its own"
-            if origin.labels != tuple(label_map.tolist())
+            if origin.labels != tuple(str(label) for label in label_map)
             else f"the heads are new: it has none that fit {', '.join(new['heads'])}"
         )
     if shared and origin.on == "all":

@@ -57,6 +57,7 @@ def test_the_gdsc_2020_plugins_have_the_settings_of_the_solution() -> None:
     for plugin in (first, second):
         assert (plugin.learning_rate, plugin.final_learning_rate) == (2.5e-4, 5e-5)
         assert (plugin.embedding_dim, plugin.weight_decay) == (256, 1e-3)
+        assert plugin.gradient_clip is None
         assert [loss.kind for loss in plugin.losses] == ["ArcFace", "CrossEntropy"]
         assert (plugin.losses[0].margin, plugin.losses[0].scale) == (0.5, 30.0)
 

@@ -153,6 +153,34 @@ def test_changed_settings_and_changed_images_make_a_run_of_their_own(place) -> N
             runs.find(workspace, named(plugin), **asked)
 
 
+def test_a_run_keeps_its_name_where_there_are_new_causes_that_it_has_not_got(place) -> None:
+    workspace, _, collection = place
+    causes = runs.Causes("a", "b", "c", "d", "holdout", 0, "32")
+    assert causes.key == "f9af3c086597"  # as it was before boxes and pseudo-labels were causes
+    assert len({causes.key, *(replace(causes, **{n: "x"}).key for n in ("boxes", "pseudo"))}) == 3
+    _, checkpoint = finish(train(place, tiny(epochs=1)))
+    file = runs.Run(checkpoint.path.parent).causes
+    older = json.loads(file.read_text())
+    assert (older.pop("boxes"), older.pop("pseudo")) == (None, None)
+    file.write_text(json.dumps(older))
+    data = runs.data_digest(collection.holdout.train)
+    assert runs.find(workspace, named(tiny(epochs=1)), on="holdout", data=data) == checkpoint
+    reports, again = finish(train(place, tiny(epochs=1)))
+    assert (reports, again) == ([], checkpoint)
+
+
+def test_a_checkpoint_of_a_plain_plugin_says_no_more_than_it_used_to(place) -> None:
+    from safetensors import safe_open
+
+    _, checkpoint = finish(train(place, tiny(epochs=1)))
+    with safe_open(checkpoint.path, framework="pt") as file:
+        said = json.loads(file.metadata()["kitbox"])
+    assert sorted(said) == [
+        *("data", "epoch", "fingerprint", "labels", "on", "plugin", "precision", "seed"),
+        *("settings", "weights"),
+    ]
+
+
 def test_a_plugin_without_epochs_is_the_frozen_backbone(place) -> None:
     plugin = tiny(epochs=0, losses=[], embedding_dim=None, neck="none")
     reports, checkpoint = finish(train(place, plugin))

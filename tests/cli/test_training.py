@@ -1,0 +1,97 @@
+"""Training by the command line: from another network to its receipt, and what is told."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from kitbox.cli import terminal
+from kitbox.cli.app import app
+from kitbox.network.checkpoint import read_origin
+from kitbox.training.reports import Warned
+from kitbox.workspace import Workspace
+from tests.photographs import competition_on_disk, write_plugin
+
+RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
+
+
+def invoke(place: Workspace, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["--workspace", str(place.root), *arguments])
+
+
+def kitbox(place: Workspace, *arguments: str) -> Result:
+    result = invoke(place, *arguments)
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return result
+
+
+def told(place: Workspace, *arguments: str) -> Any:
+    return json.loads(kitbox(place, *arguments, *RUN, "--json").stdout)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("KITBOX_WORKSPACE", "")  # --workspace sets it: undone after the test
+    made, _ = competition_on_disk(tmp_path)
+    write_plugin(made, "first", epochs=1)
+    write_plugin(made, "second", epochs=1, image_size=48)
+    return made
+
+
+def test_a_network_that_goes_on_from_another_reproduces_with_its_receipt(place: Workspace) -> None:
+    """Refitted on all images it goes on from a network of all images, and so it is made again."""
+    told(place, "train", "first")
+    told(place, "train", "first", "--on", "all")
+    trained = kitbox(place, "train", "second", "--init-from", "first", *RUN)
+    assert "starts from first (" in trained.stderr
+    told(place, "train", "second", "--on", "all", "--init-from", "first")
+    made = told(place, "ensemble", "second", "--submit")
+    receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
+    (entry,) = receipt["plugins"]
+    sources = {
+        origin.on: checkpoint
+        for checkpoint in place.runs.glob("first/*/last.safetensors")
+        if (origin := read_origin(checkpoint))
+    }
+    assert (entry["init_from"], entry["trained_on"]) == ("first", "all")
+    digests = {checkpoint["on"]: checkpoint["checkpoint"] for checkpoint in trained_on_both(place)}
+    assert entry["weights"] == digests["all"]
+    assert entry["scored_weights"] == digests["holdout"]
+    again = ("reproduce", made["submission"], "--retrain", "--device", "cpu")
+    result = kitbox(place, *again)
+    assert "the list is the same, byte for byte" in result.stderr
+    assert "differs" not in result.stdout
+    for file in sources["holdout"].parent.glob("*.safetensors"):
+        file.unlink()
+    result = invoke(place, *again)
+    assert str(result.exception).startswith(
+        f"second went on from the checkpoint {digests['holdout'][:12]}, which is not in "
+    )
+
+
+def trained_on_both(place: Workspace) -> list[dict[str, str]]:
+    """Return what is said of the first plugin's networks, which are there already."""
+    return told(place, "train", "first") + told(place, "train", "first", "--on", "all")
+
+
+def test_two_places_to_start_from_are_refused(place: Workspace) -> None:
+    result = invoke(place, "train", "second", "--init-from", "first", "--weights", "none")
+    assert str(result.exception) == (
+        "--weights and --init-from both say where to start; give one of them"
+    )
+    result = invoke(place, "train", "second", "--init-from", "first", *RUN)
+    assert str(result.exception) == (
+        "--init-from first: first is not trained; run 'kitbox train first', or give a checkpoint "
+        "file"
+    )
+
+
+def test_a_warning_stays_in_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    def stage():  # type: ignore[no-untyped-def]
+        yield Warned(3, "the embeddings have collapsed")
+        return 1
+
+    assert terminal.follow(stage()) == 1
+    assert capsys.readouterr().err == "warning: the embeddings have collapsed\n"

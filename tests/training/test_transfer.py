@@ -1,0 +1,155 @@
+"""A training that goes on from another one: what is taken, what stays new, what is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from kitbox import ArcFace, CosFace, CrossEntropy, PowerMargin
+from kitbox.errors import KitboxError
+from kitbox.network.checkpoint import read_origin
+from kitbox.records import Checkpoint
+from tests.photographs import finish, tiny, write_plugin
+from tests.trainings import Place, begun, place_of, stop, tensors_of, train
+
+FIRST = tiny(epochs=1)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    made = place_of(tmp_path_factory.mktemp("here"))
+    write_plugin(made.workspace, "first", epochs=1)
+    return made
+
+
+@pytest.fixture(scope="module")
+def first(place: Place) -> Checkpoint:
+    """Return a trained network."""
+    return finish(train(place, FIRST, "first"))[1]
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Return another competition, with more individuals."""
+    return place_of(tmp_path_factory.mktemp("elsewhere"), individuals=10, each=3)
+
+
+def begins_with(
+    place: Place, init_from: str | Path, **settings: object
+) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    """Return the weights that a plugin begins with, and what is said of them."""
+    plugin = tiny(**(settings | {"epochs": 0}))
+    reports, checkpoint = finish(train(place, plugin, init_from=str(init_from), fresh=True))
+    return tensors_of(checkpoint), reports[0].notes
+
+
+def test_a_trained_plugin_gives_all_its_weights_to_one_of_the_same_labels(
+    place: Place, first: Checkpoint
+) -> None:
+    weights, notes = begins_with(place, "first")
+    given = tensors_of(first)
+    assert weights.keys() == given.keys()
+    assert all(torch.equal(weights[name], given[name]) for name in given)
+    assert notes == (f"starts from first ({first.path}): {len(given)} of {len(given)} tensors",)
+
+
+@pytest.mark.parametrize("given", ["folder", "file"])
+def test_a_network_of_another_competition_leaves_the_heads_new(
+    place: Place, first: Checkpoint, elsewhere: Place, given: str
+) -> None:
+    name = f"{place.workspace.root}/first" if given == "folder" else str(first.path)
+    weights, notes = begins_with(elsewhere, name)
+    source = tensors_of(first)
+    taken = [key for key in source if not key.startswith("heads.")]
+    assert all(torch.equal(weights[key], source[key]) for key in taken)
+    own = len(read_origin(first.path).labels)
+    here = begun(elsewhere, tiny(epochs=2)).labels
+    assert weights["heads.0.loss.W"].shape[1] == here > own
+    assert notes[0].endswith(f": {len(taken)} of {len(source)} tensors")
+    assert notes[1] == f"the heads are new: {own} of {here} labels are its own"
+
+
+def test_a_neck_of_another_size_is_new_and_told(place: Place, first: Checkpoint) -> None:
+    _, notes = begins_with(place, "first", embedding_dim=8)
+    assert notes[1].startswith("new, since it has none that fit: network.neck.0.weight, ")
+    assert notes[2] == "the heads are new: it has none that fit heads.0.loss.W"
+
+
+@pytest.mark.parametrize("losses", [[CosFace()], [CrossEntropy()], [CrossEntropy(), ArcFace()]])
+def test_heads_of_other_losses_are_new_and_told(place: Place, first: Checkpoint, losses) -> None:
+    weights, notes = begins_with(place, "first", losses=losses)
+    source = tensors_of(first)
+    heads = [name for name in weights if name.startswith("heads.")]
+    assert not any(name in source and torch.equal(weights[name], source[name]) for name in heads)
+    told, _, named = notes[1].partition("it has none that fit ")
+    assert told == "the heads are new: "
+    assert sorted(named.split(", ")) == sorted(heads)
+
+
+def test_margins_are_the_plugins_own(place: Place, first: Checkpoint) -> None:
+    weights, notes = begins_with(place, "first", losses=[ArcFace(margin=PowerMargin(), scale=20)])
+    source = tensors_of(first)
+    assert torch.equal(weights["heads.0.loss.W"], source["heads.0.loss.W"])
+    assert len(notes) == 1
+
+
+def test_another_backbone_is_refused(place: Place, first: Checkpoint) -> None:
+    other = tiny(backbone="test_resnet.r160_in1k")
+    with pytest.raises(KitboxError) as caught:
+        begun(place, other, init_from="first")
+    assert str(caught.value) == (
+        f"--init-from: {first.path} has the backbone {FIRST.backbone}, the plugin "
+        "test_resnet.r160_in1k; name a network of the same backbone"
+    )
+
+
+def test_what_is_not_trained_is_refused(place: Place, elsewhere: Place) -> None:
+    write_plugin(elsewhere.workspace, "untrained", epochs=1)
+    with pytest.raises(KitboxError) as caught:
+        begun(place, FIRST, init_from=f"{elsewhere.workspace.root}/untrained")
+    assert str(caught.value) == (
+        f"--init-from {elsewhere.workspace.root}/untrained: untrained is not trained in "
+        f"{elsewhere.workspace.root}; run 'kitbox train untrained' there, or give a checkpoint file"
+    )
+    with pytest.raises(KitboxError, match="no plugin named fist; did you mean first"):
+        begun(place, FIRST, init_from="fist")
+
+
+def test_a_network_that_saw_the_holdout_is_refused(tmp_path: Path) -> None:
+    place = place_of(tmp_path)
+    write_plugin(place.workspace, "first", epochs=1)
+    _, everything = finish(train(place, FIRST, "first", on="all"))
+    for given in ("first", str(everything.path)):
+        with pytest.raises(KitboxError, match="so it may have seen the holdout; name one trained"):
+            begun(place, tiny(epochs=2), init_from=given)
+    # beside it one that has not seen it is taken, by name
+    _, unseen = finish(train(place, FIRST, "first"))
+    assert f"({unseen.path})" in begun(place, tiny(epochs=2), init_from="first").notes[0]
+    refit = begun(place, tiny(epochs=2), init_from="first", on="all")
+    assert f"({everything.path})" in refit.notes[0]
+
+
+def test_a_network_that_goes_on_elsewhere_from_all_images_is_told(
+    tmp_path: Path, place: Place
+) -> None:
+    other = place_of(tmp_path)
+    write_plugin(other.workspace, "first", epochs=1)
+    finish(train(other, FIRST, "first", on="all"))
+    notes = begun(place, tiny(epochs=2), init_from=f"{other.workspace.root}/first").notes
+    assert notes[-1].startswith("it learnt from all images of ")
+    assert notes[-1].endswith("same photographs, the local score is too good")
+
+
+def test_the_weights_are_a_cause_of_the_run_which_goes_on_after_a_stop(
+    place: Place, first: Checkpoint
+) -> None:
+    plugin = tiny(epochs=2, score_every=2)
+    _, other = finish(train(place, FIRST, "other", seed=7))
+    new = begun(place, plugin).folder
+    assert len({new, *(begun(place, plugin, init_from=str(c.path)).folder for c in (first, other))})
+    _, whole = finish(train(place, plugin, init_from="first"))
+    stop(place, plugin, 2, init_from="first", fresh=True)
+    _, again = finish(train(place, plugin, init_from="first"))
+    assert again.digest == whole.digest
+    origin = read_origin(again.path)
+    assert (origin.init_from, origin.weights) == ("first", first.digest)

@@ -1,0 +1,154 @@
+"""A small competition with all that a plugin may learn from, and trainings on it."""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kitbox.competition import pseudo_labels, settings
+from kitbox.competition.pseudo_labels import PseudoLabel, holdout_digest
+from kitbox.competition.settings import Competition
+from kitbox.images.collection import Collection, collect
+from kitbox.images.loading import View
+from kitbox.network import checkpoint as checkpoints
+from kitbox.network import inference
+from kitbox.network.heads import TrainedNetwork
+from kitbox.plugin.settings import Plugin
+from kitbox.records import Checkpoint, Floats, ImageSet
+from kitbox.training import runner, runs
+from kitbox.training.reports import Begun, Options, Step
+from kitbox.workspace import Workspace
+from tests.photographs import competition_on_disk, finish, named
+
+OPTIONS = Options(device="cpu", precision="32", workers=0)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A workspace, what is asked in it, and its images."""
+
+    workspace: Workspace
+    competition: Competition
+    collection: Collection
+
+    @property
+    def learnt(self) -> ImageSet:
+        """The images of the training side."""
+        return self.collection.holdout.train
+
+
+def place_of(root: Path, *, individuals: int = 8, each: int = 4) -> Place:
+    """Make a competition: the last individual is unknown, and each photograph has two boxes."""
+    workspace, competition = competition_on_disk(root, individuals=individuals, each=each)
+    data = competition.images.root
+    listed = (data / "train.csv").read_text()
+    (data / "train.csv").write_text(listed.replace(f"w_{individuals - 1}\n", "new_whale\n"))
+    # photographs of an individual are alike here, too much to be two
+    text = workspace.settings.read_text()
+    workspace.settings.write_text(text.replace("seed = 0", "seed = 0\nnear_duplicate_bits = 0"))
+    names = sorted(path.name for path in (data / "train").iterdir())
+    write_boxes(workspace, dict.fromkeys(names, ((0, 0, 60, 40), (10, 10, 96, 64))))
+    return opened(workspace)
+
+
+def opened(workspace: Workspace) -> Place:
+    """Read a competition anew."""
+    competition = settings.read(workspace)
+    _, collection = finish(collect(workspace, competition))
+    return Place(workspace, competition, collection)
+
+
+def write_boxes(workspace: Workspace, boxes: dict[str, tuple[tuple[int, ...], ...]]) -> None:
+    """Write the boxes of images, the first of each the most confident."""
+    rows = ["image,x0,y0,x1,y1,confidence,source"]
+    for name, several in boxes.items():
+        for place, box in enumerate(several):
+            rows.append(f"{name},{','.join(map(str, box))},{0.9 - place / 10},detector")
+    workspace.boxes.write_text("\n".join(rows) + "\n")
+
+
+def write_pseudo_labels(place: Place, label_of: dict[str, str], round_: int = 1) -> None:
+    """Write pseudo-labels of networks that have not seen the holdout."""
+    unseen = holdout_digest(place.collection.holdout.query.image_ids)
+    rows = [
+        PseudoLabel(name, label, 0.9, None, round_, "other", "holdout", unseen)
+        for name, label in label_of.items()
+    ]
+    pseudo_labels.write(place.workspace.pseudo_labels, rows)
+
+
+def train(
+    place: Place, plugin: Plugin, name: str = "tiny", **options: object
+) -> Generator[Any, None, Checkpoint]:
+    """Train a plugin on the CPU."""
+    given = replace(OPTIONS, **options)  # type: ignore[arg-type]
+    return runner.train(
+        named(plugin, name), place.collection, place.competition, place.workspace, given
+    )
+
+
+def stop(place: Place, plugin: Plugin, epoch: int, **options: object) -> None:
+    """Train a plugin until it is killed in the midst of an epoch."""
+    stage = train(place, plugin, **options)
+    next(report for report in stage if isinstance(report, Step) and report.epoch == epoch)
+    stage.close()
+
+
+def run_of(checkpoint: Checkpoint) -> runs.Run:
+    """Return the run that has written a checkpoint."""
+    return runs.Run(checkpoint.path.parent)
+
+
+def tensors_of(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """Return what a checkpoint holds."""
+    from safetensors.torch import load_file
+
+    return load_file(checkpoint.path)
+
+
+def embedded(checkpoint: Checkpoint, images: ImageSet) -> Floats:
+    """Return what the network of a checkpoint gives for images, as it is on disk."""
+    network = checkpoints.network_of(checkpoint)
+    plugin = Plugin.model_validate(checkpoints.read_origin(checkpoint.path).settings)
+    view = View(images, plugin.height_width, interpolation="bicubic", crop_margin=0.05)
+    batch = view.__getitems__(range(len(images)))
+    found = inference.unit_vectors(network, [batch], device="cpu", precision="32")
+    return np.concatenate([vectors for vectors, _ in found])
+
+
+def begun(place: Place, plugin: Plugin, **options: object) -> Begun:
+    """Return what a training says before it learns, and let it learn nothing."""
+    stage = train(place, plugin, **options)
+    report = next(stage)
+    stage.close()
+    assert isinstance(report, Begun)
+    return report
+
+
+@dataclass
+class Seen:
+    """What networks were given to learn from, step by step."""
+
+    pixels: list[torch.Tensor]
+    labels: list[torch.Tensor]
+
+
+@contextmanager
+def watched() -> Iterator[Seen]:
+    """Note what networks are given to learn from meanwhile."""
+    seen = Seen([], [])
+
+    def note(module: torch.nn.Module, given: tuple[Any, ...]) -> None:
+        if isinstance(module, TrainedNetwork):
+            seen.pixels.append(given[0].clone())
+            seen.labels.append(given[1].clone())
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(note)
+    try:
+        yield seen
+    finally:
+        hook.remove()
