@@ -170,10 +170,10 @@ class _Trainer:
                 began = time.perf_counter()
                 asked.batches = yield from self._planned(state, epoch)
                 asked.epoch = epoch
-                planning = time.perf_counter() - began
+                planned_in = time.perf_counter() - began
                 torch.manual_seed(loading.seed_of(training.seed, epoch, "torch"))
                 report = yield from stepper.run(epoch, asked, loader)
-                report = replace(report, seconds=report.seconds + planning)
+                report = replace(report, seconds=report.seconds + planned_in)
                 yield from teller.epoch(report, state.planner.told())
                 yield from teller.scores(keeper.after_epoch(asked))
                 if training.first:
