@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from kitbox import PK, CrossEntropy, Divide, Ema, Hardness, Margin, Plugin, Stage, Triplet
 from kitbox.competition.settings import Competition
@@ -24,6 +26,7 @@ from kitbox.training import runner, runs
 from kitbox.training.reports import Begun, EpochDone, Options, Scored, Step
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, finish, named, tiny
+from tests.trainings import write_method
 
 OPTIONS = Options(device="cpu", precision="32", workers=0)
 
@@ -248,11 +251,7 @@ SHARED: dict[str, dict[str, object]] = {
 
 def train_in_two(workspace: Workspace, name: str, plugin: Plugin) -> Any:
     """Train a plugin in two processes by the command line; return the process."""
-    given = ", ".join(f"{key}={getattr(plugin, key)!r}" for key in sorted(plugin.model_fields_set))
-    values = "Divide, Ema, Plugin, Stage, ArcFace, CrossEntropy, Hardness, Margin, PK, Triplet"
-    workspace.plugins.mkdir(exist_ok=True)
-    file = workspace.plugins / f"{name}.py"
-    file.write_text(f"from kitbox import {values}\n\nplugin = Plugin({given})\n")
+    write_method(workspace, name, plugin)
     command = [sys.executable, "-m", "kitbox", "train", name, "--device", "cpu", "--devices", "2"]
     return subprocess.run(
         [*command, "--precision", "32", "--workers", "0", "--json"],
@@ -285,6 +284,30 @@ def test_two_gloo_processes_share_every_batch(tmp_path: Path, method: str) -> No
         runner.train(named(plugin, "shared"), collection, competition, workspace, OPTIONS)
     )
     assert (reports, again.path) == ([], run.last)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    """Also in the stage after one in which the backbone was frozen: its gradients are shared."""
+    plugin = tiny(
+        epochs=3,
+        stages=[Stage(epochs=1, frozen_backbone=True), Stage(epochs=2)],
+        losses=[CrossEntropy()],
+        accumulate=2,
+        neck="none",
+        frozen_batchnorm=True,
+        optimizer="sgd",
+        learning_rate=0.02,
+    )
+    workspace, competition = competition_on_disk(tmp_path)
+    done = train_in_two(workspace, "shared", plugin)
+    assert done.returncode == 0, done.stderr
+    two = load_file(json.loads(done.stdout)[0]["path"])
+    _, collection = finish(collect(workspace, competition))
+    alone = runner.train(named(plugin, "alone"), collection, competition, workspace, OPTIONS)
+    _, checkpoint = finish(alone)
+    for name, tensor in load_file(checkpoint.path).items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_batches_that_processes_cannot_share_are_refused_before_anything(place) -> None:
