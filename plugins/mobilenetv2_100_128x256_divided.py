@@ -12,7 +12,6 @@ plugin = Plugin(
     weights="file",
     pooling="gem",
     embedding_dim=512,
-    dropout=0.2,
     losses=(Margin(margin=0.2, beta=1.2, mining="closest"),),
     sampler=PK(images_per_label=2),  # most flukes have one or two photographs; 4 would repeat them
     divide=Divide(learners=4, every=2, whole_from=5, undivided_from=10),

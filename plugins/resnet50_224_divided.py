@@ -1,7 +1,8 @@
 """ResNet-50 at 224 px by divide and conquer: the settings of Sanakoyeu et al., CVPR 2019.
 
 Eight learners share 128 dimensions. Of their program rather than their paper: it counts epochs
-from 0, learns the whole embedding from its 80th on, and all images together from its 190th.
+from 0, learns the whole embedding from its 80th on, and all images together from its 190th. It
+has a dropout of .01 before the projection, crops by chance and mirrors images; "light" does not.
 """
 
 from kitbox import PK, Divide, Margin, Plugin
@@ -11,7 +12,6 @@ plugin = Plugin(
     image_size=224,
     embedding_dim=128,
     neck="none",
-    dropout=0.01,
     frozen_batchnorm=True,
     losses=(Margin(margin=0.2, beta=1.2, learn_beta="no", mining="closest"),),
     sampler=PK(images_per_label=4),

@@ -9,6 +9,7 @@ from typing import Any, assert_never
 
 import torch
 from pytorch_metric_learning.losses import CosFaceLoss, SubCenterArcFaceLoss
+from pytorch_metric_learning.utils.common_functions import TorchInitWrapper
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -49,6 +50,8 @@ class AngularHead(nn.Module):
             "num_classes": len(label_counts),
             "embedding_size": embedding_dim,
             "scale": loss.scale,
+            # theirs begins at norms of 20, which an optimiser of small steps hardly ever turns
+            "weight_init_func": TorchInitWrapper(nn.init.xavier_uniform_),
         }
         self.loss = (
             _ArcFaceLoss(sub_centers=loss.centers, **settings)

@@ -5,7 +5,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from kitbox.network.margins import Margins
 from kitbox.network.network import Network
@@ -18,7 +17,7 @@ class TrainedNetwork(nn.Module):
     """A network with its loss heads: pixels and label rows in, loss terms out.
 
     `heads` are those of the whole embedding, one for each loss, then those of each slice of it in
-    a divided training. `last_embeddings (n, d)` are of unit length, from the last forward.
+    a divided training.
     """
 
     def __init__(self, network: Network, plugin: Plugin, label_counts: Integers) -> None:
@@ -35,7 +34,6 @@ class TrainedNetwork(nn.Module):
         self.heads = nn.ModuleList(
             _build(loss, width, label_counts) for width in widths for loss in plugin.losses
         )
-        self.last_embeddings = torch.empty(0, whole)
 
     def set_epoch(self, epoch: float) -> None:
         """Tell the margins that grow how many epochs are done, with the fraction of this one."""
@@ -52,8 +50,6 @@ class TrainedNetwork(nn.Module):
         of the embedding that the losses see, None for all of it.
         """
         embeddings = self.network(pixels).float()
-        with torch.no_grad():
-            self.last_embeddings = functional.normalize(embeddings)
         seen = self._slice_of(embeddings, learner)
         terms: dict[str, Tensor] = {}
         # angles need float32: bfloat16 has 3 digits, and arccos is steep at 1

@@ -1,5 +1,6 @@
 """One torch module from pixels to embeddings: backbone, pooling, neck."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -12,7 +13,9 @@ from kitbox.plugin.settings import Plugin
 class Network(nn.Module):
     """From pixels (n, h, w, 3) uint8 to embeddings (n, d) float32, not yet of unit length.
 
-    With `divide` an embedding is a slice for each learner, each of unit length.
+    With `divide` an embedding is a slice for each learner, each of unit length. `last_projected
+    (n, d)` are those of the last forward before the neck's normalisation, which spreads every
+    batch, collapsed or not.
     """
 
     def __init__(self, plugin: Plugin, *, pretrained: bool = False) -> None:
@@ -36,11 +39,15 @@ class Network(nn.Module):
         )
         self.normalised = Normalisation(self.pixel_form)
         self.frozen_batchnorm = plugin.frozen_batchnorm
+        self.last_projected = torch.empty(0, self.embedding_dim)
         self.freeze_backbone(False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return embeddings (n, d) of pixels (n, h, w, 3)."""
-        embeddings: Tensor = self.neck(self.pooled(pixels))
+        projection, norm = self.neck
+        projected = projection(self.pooled(pixels))
+        self.last_projected = projected.detach()
+        embeddings: Tensor = norm(projected)
         if self.learners == 1:
             return embeddings
         slices = embeddings.float().reshape(len(embeddings), self.learners, -1)

@@ -33,8 +33,8 @@ class PowerMargin(Value):
     """A margin coefficient·n^power + constant of a label with n images (happywhale 2022, 1st)."""
 
     kind: Literal["PowerMargin"] = "PowerMargin"
-    coefficient: Positive = 0.27
-    power: float = Field(default=-0.36, lt=0)
+    coefficient: Positive = 0.27126
+    power: float = Field(default=-0.364399, lt=0)
     constant: NotNegative = 0.05
 
     @property
@@ -207,9 +207,11 @@ class Margin(_Loss):
 
 
 class Contrastive(_Loss):
-    """Contrastive loss (Hadsell et al., CVPR 2006) on unit embeddings, Euclidean.
+    """Contrastive loss on unit embeddings, Euclidean, in the linear form.
 
-    Pairs of a label are drawn within `positive_margin`, others pushed beyond `negative_margin`.
+    Pairs of a label are drawn within `positive_margin`, others pushed beyond `negative_margin`; of
+    each kind the mean is over those that are not there yet. (Hadsell et al., CVPR 2006, have
+    squares, and one mean over all pairs.)
     """
 
     kind: Literal["Contrastive"] = "Contrastive"

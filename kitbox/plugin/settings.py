@@ -17,6 +17,7 @@ from kitbox.plugin.phases import (
     Averaging,
     Cosine,
     Multistep,
+    Restarts,
     Schedule,
     Side,
     Stage,
@@ -39,11 +40,12 @@ class Plugin(Value):
     concatenated, counted from 0; () is the last one alone. Learning rates are per step of the
     whole batch; `final_learning_rate` is reached at the last step, and the heads' rate falls in
     the same proportion; `layer_decay` multiplies the backbone's rate once for each layer below its
-    last. A step takes the gradients of `accumulate` batches. `drop_path` is the rate of stochastic
-    depth. With `flip_identities` a mirrored image is of another individual, which is learnt too.
-    `box_choice` "random" takes any of the boxes of an image each time it is learnt from.
-    `unknown_share` of a batch are images without a known label. `embedding_mixup` is the alpha of
-    the beta distribution by which pairs of embeddings are mixed for losses that classify.
+    last. `dropout` is of embeddings for losses that classify; pairs are compared as they are
+    searched. A step takes the gradients of `accumulate` batches. `drop_path` is the rate of
+    stochastic depth. With `flip_identities` a mirrored image is of another individual, which is
+    learnt too. `box_choice` "random" takes any of the boxes of an image each time it is learnt
+    from. `unknown_share` of a batch are images without a known label. `embedding_mixup` is the
+    alpha of the beta distribution by which pairs of embeddings are mixed for losses that classify.
     """
 
     backbone: str = Field(min_length=1)
@@ -171,6 +173,8 @@ class Plugin(Value):
             )
         if self.epochs and self.warmup_epochs > self.epochs:
             return f"warmup_epochs = {self.warmup_epochs} exceeds epochs = {self.epochs}"
+        if isinstance(self.schedule, Restarts) and self.schedule.cycles > self.epochs:
+            return f"cycles = {self.schedule.cycles} exceeds epochs = {self.epochs}"
         staged = sum(stage.epochs for stage in self.stages)
         if self.stages and staged != self.epochs:
             return f"stages have {staged} epochs in all, but epochs = {self.epochs}"

@@ -5,20 +5,22 @@ from collections.abc import Mapping, Sequence
 
 from kitbox.plugin.losses import Contrastive, Loss, Margin, Triplet
 
-# A loss within 5 % of where it stands in a collapse, for three epochs: one or two may be chance.
-_NEAR = 0.05
+# A loss within a tenth of where it stands in a collapse, for three epochs: one or two may be
+# chance.
+_NEAR = 0.1
 _EPOCHS = 3
-# Embeddings of different individuals are about √2 apart. What lost four fifths of its spread, or
-# is within 3 degrees of each other (0.05), tells no individuals apart.
-_FALLEN = 0.2
+# Embeddings of different individuals are about √2 apart. What lost two thirds of its spread while
+# the loss stands still, or is within 3 degrees of each other (0.05), tells no individuals apart.
+_FALLEN = 1 / 3
 _TOGETHER = 0.05
 
 
 class Monitor:
     """Follows the losses that compare embeddings with each other, epoch by epoch.
 
-    What it says follows from what it was told: to go on with a training, tell it the epochs that
-    were done once more.
+    The spread it is told is to be of what comes before a neck's batch normalisation, which would
+    spread every batch. What is said follows from what was told: to go on with a training, tell the
+    epochs that were done once more.
     """
 
     def __init__(self, losses: Sequence[Loss]) -> None:
@@ -36,7 +38,7 @@ class Monitor:
         """Return what to say after an epoch, once for each collapse, or None.
 
         `terms` are the mean losses of the epoch by kind, without their weights; `spread` is the
-        mean Euclidean distance between the embeddings of a batch.
+        mean Euclidean distance between the projections of a batch, at unit length.
         """
         self._most = max(self._most, spread)
         near = spread < max(_FALLEN * self._most, _TOGETHER)

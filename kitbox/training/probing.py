@@ -8,12 +8,13 @@ from pathlib import Path
 
 from kitbox.competition.settings import Competition
 from kitbox.images.collection import Collection
-from kitbox.plugin.budget import with_settings
+from kitbox.plugin.budget import lasting, with_settings
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.plugin.phases import Cosine, Stage
+from kitbox.plugin.phases import Cosine, Ema, Stage
 from kitbox.plugin.settings import Plugin
 from kitbox.records import Progress
-from kitbox.training import runner
+from kitbox.training import lessons, runner
+from kitbox.training.planning import planner
 from kitbox.training.reports import Begun, EpochDone, Options, Step
 from kitbox.workspace import Workspace
 
@@ -29,20 +30,24 @@ def epoch_seconds(
     workspace: Workspace,
     options: Options,
 ) -> Generator[Progress, None, float]:
-    """Return the seconds of an epoch's steps, the mean over its stages; yields Progress.
+    """Return the seconds of an epoch's steps, the mean over all epochs; yields Progress.
 
-    They are steps of a real training, which is thrown away. Where an epoch has few of them, the
-    second epoch is timed. Raises KitboxError as a training does.
+    They are steps of a real training, which is thrown away: of one on all labelled images, since
+    that scores nothing. Where its epoch has few, the second epoch is timed. Raises KitboxError as
+    a training does.
     """
-    # a training on all labelled images scores nothing: these are all that the probe may see
-    seen = replace(collection, labelled=collection.holdout.train)
-    plugin, total = named.plugin, 0.0
-    for stage in plugin.stages or (Stage(epochs=max(plugin.epochs, 1)),):
+    plugin = named.plugin if named.plugin.epochs else lasting(named.plugin, 1)
+    learnt = lessons.gather(collection, competition, plugin, options.on, workspace)
+    planned = planner(plugin, learnt.label_rows, plugin.seed)
+    total, done = 0.0, 0
+    for stage in plugin.stages or (Stage(epochs=plugin.epochs),):
         probe = NamedPlugin(f"probe_{named.name}", _short(plugin, stage), None, named.source)
         asked = replace(options, on="all", fresh=True)
-        seconds = yield from _timed(probe, seen, competition, workspace, asked)
-        total += seconds * stage.epochs
-    return total / max(plugin.epochs, 1)
+        seconds = yield from _step_seconds(probe, collection, competition, workspace, asked)
+        epochs = range(done + 1, done + stage.epochs + 1)
+        total += seconds * sum(planned.steps(epoch) for epoch in epochs)
+        done += stage.epochs
+    return total / plugin.epochs
 
 
 def _short(plugin: Plugin, stage: Stage) -> Plugin:
@@ -52,12 +57,13 @@ def _short(plugin: Plugin, stage: Stage) -> Plugin:
         "stages": (stage.model_copy(update={"epochs": 2}),),
         "warmup_epochs": 0.0,
         "schedule": Cosine(),
-        "averaging": None,
+        # the mean after each epoch takes no time of a step
+        "averaging": plugin.averaging if isinstance(plugin.averaging, Ema) else None,
     }
     return with_settings(plugin, course)
 
 
-def _timed(
+def _step_seconds(
     probe: NamedPlugin,
     collection: Collection,
     competition: Competition,
@@ -66,21 +72,25 @@ def _timed(
 ) -> Generator[Progress, None, float]:
     stage = runner.train(probe, collection, competition, workspace, options)
     folder: Path | None = None
-    (begin, end), began = _TIMED["cpu"], 0.0
+    (begin, end), began, count = _TIMED["cpu"], 0.0, 1
     title = f"time {probe.name.removeprefix('probe_')}"
     try:
         for report in stage:
             match report:
                 case Begun():
                     folder, (begin, end) = report.folder, _TIMED[report.device]
-                case Step(epoch=1, step=step, steps=steps) if steps > end:
+                case Progress():
+                    yield report
+                case Step(epoch=1, step=step, steps=count):
+                    if count <= end:
+                        continue
                     yield Progress(title, min(step, end), end, "steps")
                     if step == begin:
                         began = time.perf_counter()
                     if step == end:
-                        return (time.perf_counter() - began) / (end - begin) * steps
+                        return (time.perf_counter() - began) / (end - begin)
                 case EpochDone(epoch=2, seconds=seconds):
-                    return seconds
+                    return seconds / count
     finally:
         stage.close()
         if folder is not None:

@@ -1,8 +1,9 @@
 """The common runner: trains any plugin, scores it on the holdout, and goes on where it stopped."""
 
+import time
 from collections.abc import Generator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -167,10 +168,13 @@ class _Trainer:
             state.trained.network.freeze_backbone(phase.frozen_backbone)
             loader = training.lesson_loader(phase.image_size, asked)
             for epoch in range(max(phase.first_epoch, done + 1), phase.last_epoch + 1):
+                began = time.perf_counter()
                 asked.batches = yield from self._planned(state, epoch)
                 asked.epoch = epoch
+                planned_in = time.perf_counter() - began
                 torch.manual_seed(loading.seed_of(training.seed, epoch, "torch"))
                 report = yield from stepper.run(epoch, asked, loader)
+                report = replace(report, seconds=report.seconds + planned_in)
                 yield from teller.epoch(report, state.planner.told())
                 yield from teller.scores(keeper.after_epoch(asked))
                 if training.first:

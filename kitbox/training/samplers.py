@@ -286,6 +286,13 @@ def _shares(plugin: Plugin, unknown_total: int) -> tuple[int, int]:
             f"unknown_share = {plugin.unknown_share}, but there are no images of unknown "
             "individuals to learn from; set it to 0"
         )
+    if plugin.unknown_share and not any(
+        loss.needs_pairs or loss.takes_unknown for loss in plugin.losses
+    ):
+        raise KitboxError(
+            f"unknown_share = {plugin.unknown_share}, but {plugin.losses[0].kind} leaves unknown "
+            "images out; add a BinaryCrossEntropy or a loss on pairs"
+        )
     if plugin.unknown_share and not unknown:
         raise KitboxError(f"{where} is less than half an image; raise either")
     if known < 2 * group:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kitbox.plugin.phases import Side, Stage
+from kitbox.plugin.phases import Stage, side_lengths
 from kitbox.plugin.settings import Plugin
 
 
@@ -48,12 +48,8 @@ def _phase(plugin: Plugin, stage: Stage, first: int, last: int) -> Phase:
     return Phase(
         first,
         last,
-        _height_width(stage.image_size) or plugin.height_width,
+        side_lengths(stage.image_size or plugin.image_size),
         stage.frozen_backbone,
         stage.rate,
         stage.min_images_per_label or plugin.min_images_per_label,
     )
-
-
-def _height_width(size: Side | tuple[Side, Side] | None) -> tuple[int, int] | None:
-    return (size, size) if isinstance(size, int) else size

@@ -113,10 +113,11 @@ class Stepper:
         return any(loss.needs_pairs for loss in self.training.plugin.losses)
 
     def _spread(self) -> Tensor | float:
-        """Return the mean distance of two unit embeddings of the last batch."""
+        """Return the mean distance of two projections of the last batch, at unit length."""
         if not self._pairs:
             return 0.0
-        return nn.functional.pdist(self.state.trained.last_embeddings).mean()
+        projected = self.state.trained.network.last_projected.float()
+        return nn.functional.pdist(nn.functional.normalize(projected)).mean()
 
     def _check(self, value: float, epoch: int, step: int) -> None:
         if value - value != 0:  # NaN and infinity alike

@@ -94,7 +94,7 @@ def test_loss_and_gradients_are_finite_in_bfloat16(loss) -> None:
         assert network.network(torch.empty(0)).dtype == torch.bfloat16
         value, terms = losses(network, LABELS)
     value.backward()
-    assert value.dtype == network.last_embeddings.dtype == torch.float32
+    assert value.dtype == torch.float32
     assert torch.isfinite(value)
     assert list(terms) == [loss.kind]
     gradients = [weights.grad for weights in network.parameters()]
@@ -139,15 +139,6 @@ def test_margins_grow_as_epochs_pass() -> None:
         network.set_epoch(epoch)
         values.append(losses(network, LABELS)[0].item())
     assert values[0] < values[1] < values[2] == values[3]
-
-
-def test_the_last_embeddings_are_kept_at_unit_length_and_without_their_history() -> None:
-    network = trained(plugin_of(CrossEntropy()), 3 * scattered(), 1, 4, 9)
-    losses(network, LABELS)
-    kept = network.last_embeddings
-    torch.testing.assert_close(kept, nn.functional.normalize(scattered()))
-    assert not kept.requires_grad
-    assert "last_embeddings" not in network.state_dict()
 
 
 CLASSIFYING = [ArcFace(), CosFace(), CrossEntropy(), Focal()]

@@ -98,3 +98,14 @@ def test_quickened_gradients_come_in_the_dtype_of_the_weights_under_bfloat16() -
         loss = model(torch.rand(4, 3, 64, 64)).float().logsumexp(1).sum()
     loss.backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
+
+
+def test_what_was_projected_last_is_kept_before_the_norm_and_without_its_history() -> None:
+    torch.manual_seed(0)
+    network = Network(tiny(neck="batchnorm", embedding_dim=8)).train()
+    pixels = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
+    network(pixels)
+    kept = network.last_projected
+    torch.testing.assert_close(kept, network.neck[0](network.pooled(pixels)).detach())
+    assert not kept.requires_grad
+    assert "last_projected" not in network.state_dict()

@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from kitbox import PK, Balanced, Hardness, Plugin, Shuffled, Stage, Triplet
+from kitbox import (
+    PK,
+    ArcFace,
+    Balanced,
+    BinaryCrossEntropy,
+    Hardness,
+    Plugin,
+    Shuffled,
+    Stage,
+    Triplet,
+)
 from kitbox.errors import KitboxError
 from kitbox.plugin.sampling import Sampler
 from kitbox.training.batches import UNKNOWN, Batch
@@ -41,6 +51,7 @@ def drawn(seed: int = 0) -> np.random.Generator:
 
 def plugin(sampler: Sampler, batch_size: int = 32, seed: int = 0, **others: Any) -> Plugin:
     given = {"sampler": sampler, "batch_size": batch_size, "seed": seed, "epochs": 3, **others}
+    given = {"losses": (BinaryCrossEntropy(),), **given}
     return Plugin.model_validate({"backbone": "resnet10t", "image_size": 32, **given})
 
 
@@ -433,6 +444,11 @@ def test_a_stage_with_one_label_left_is_refused() -> None:
     )
     with pytest.raises(KitboxError, match="epoch 1 has 0 of 0 labels to learn"):
         sampled(np.full(9, UNKNOWN), plugin(Shuffled(), flip_identities=True))
+
+
+def test_unknown_images_that_no_loss_looks_at_are_refused() -> None:
+    with pytest.raises(KitboxError, match="but ArcFace leaves unknown images out; add a Binary"):
+        sampled(WITH_UNKNOWN, plugin(Shuffled(), unknown_share=0.5, losses=(ArcFace(),)))
 
 
 def test_a_sequence_of_triplets_is_not_drawn_by_chance() -> None:

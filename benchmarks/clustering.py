@@ -1,0 +1,75 @@
+"""How long does it take to cluster, match and plan an epoch of divide and conquer?
+
+    python benchmarks/clustering.py [--images 25000] [--dim 512] [--individuals 5000] [--times 5]
+
+Unit vectors around a centre for each individual, whose photographs are a long tail. Each time the
+vectors have moved a little, as a network's do. Prints seconds, the median and the spread, of an
+epoch that clusters anew and of one that does not, and the share of images that kept their cluster.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import time
+
+import faiss
+import numpy as np
+
+import kitbox
+from kitbox import PK, Divide, Margin, Plugin
+from kitbox.training.planning import planner
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=25_000)
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--individuals", type=int, default=5_000)
+    parser.add_argument("--times", type=int, default=5)
+    given = parser.parse_args()
+    generator = np.random.default_rng(0)
+    often = 1 / np.arange(1, given.individuals + 1) ** 0.7
+    more = generator.choice(
+        given.individuals, given.images - given.individuals, p=often / often.sum()
+    )
+    labels = np.concatenate([np.arange(given.individuals), more])
+    centres = generator.standard_normal((given.individuals, given.dim), dtype=np.float32)
+    vectors = centres[labels]
+    plugin = Plugin(
+        backbone="resnet50",
+        image_size=224,
+        embedding_dim=128,
+        losses=(Margin(mining="closest"),),
+        sampler=PK(images_per_label=4),
+        batch_size=80,
+        epochs=2 * given.times,
+        divide=Divide(learners=8, every=2),
+    )
+    divided = planner(plugin, labels, 0)
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    moved = []
+    for epoch in range(1, plugin.epochs + 1):
+        noise = generator.standard_normal(vectors.shape, dtype=np.float32)
+        vectors = vectors + 0.1 * noise
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        anew = divided.needs(epoch) is not None
+        began = time.perf_counter()
+        batches = divided.plan(epoch, unit if anew else None)
+        seconds[anew].append(time.perf_counter() - began)
+        moved += divided.told().values()
+    print(
+        f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
+        f"faiss {faiss.__version__}, kitbox {kitbox.__version__}"
+    )
+    print(f"{given.images} x {given.dim}, 8 clusters, {len(batches)} batches in an epoch")
+    for anew, spent in seconds.items():
+        print(
+            f"{'clustered anew' if anew else 'with the same clusters'}: "
+            f"{statistics.median(spent):.2f} s [{min(spent):.2f}, {max(spent):.2f}]"
+        )
+    print(f"images that moved to another cluster: {statistics.mean(moved):.0%}")
+
+
+if __name__ == "__main__":
+    main()

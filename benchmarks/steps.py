@@ -1,0 +1,147 @@
+"""What does a method cost in each step, beside the bare loss at the same batch?
+
+    python benchmarks/steps.py [--backbone mobilenetv2_100] [--size 128 256] [--rounds 12]
+
+A whole step on 32 random images and 1,500 labels: forward, losses, backward, clipping, optimiser,
+averages. Each method alternates with the bare loss that it adds to, and the ratio of their medians
+is printed; times are of the processor. Mining and clustering before an epoch are in mining.py and
+clustering.py.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+
+import kitbox
+from kitbox import (
+    PK,
+    ArcFace,
+    Contrastive,
+    CosFace,
+    CrossEntropy,
+    Divide,
+    Ema,
+    Focal,
+    Hardness,
+    Margin,
+    MultiSimilarity,
+    Plugin,
+    PowerMargin,
+    Triplet,
+)
+from kitbox.network.heads import TrainedNetwork
+from kitbox.network.network import Network
+from kitbox.training.averaging import Averaged
+from kitbox.training.preparation import optimizer
+
+LABELS = 1500
+CLASSIFIED = {"losses": (ArcFace(),)}
+PAIRED = {"losses": (Triplet(),), "sampler": PK()}
+MARGIN = {"losses": (Margin(mining="closest"),), "sampler": PK()}
+# method: its settings, and those of the bare loss
+METHODS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "CosFace": ({"losses": (CosFace(),)}, CLASSIFIED),
+    "ArcFace + CrossEntropy": ({"losses": (ArcFace(), CrossEntropy())}, CLASSIFIED),
+    "ArcFace, 3 centres, PowerMargin": (
+        {"losses": (ArcFace(centers=3, margin=PowerMargin()),)},
+        CLASSIFIED,
+    ),
+    "Focal": ({"losses": (Focal(),)}, {"losses": (CrossEntropy(),)}),
+    "semi-hard": (PAIRED | {"losses": (Triplet(mining="semi_hard"),)}, PAIRED),
+    "distance-weighted": (PAIRED | {"losses": (Triplet(mining="distance_weighted"),)}, PAIRED),
+    "easy positive": (PAIRED | {"losses": (Triplet(mining="easy_positive"),)}, PAIRED),
+    "hardness": (
+        {
+            "losses": (Triplet(mining="sequence"),),
+            "sampler": Hardness(),
+            "batch_size": 33,
+        },
+        PAIRED,
+    ),
+    "Contrastive": (PAIRED | {"losses": (Contrastive(),)}, PAIRED),
+    "MultiSimilarity": (PAIRED | {"losses": (MultiSimilarity(),)}, PAIRED),
+    "Margin, a beta of each label": (
+        PAIRED | {"losses": (Margin(mining="closest", learn_beta="per_label"),)},
+        MARGIN,
+    ),
+    "divide and conquer, 8 slices": (MARGIN | {"divide": Divide()}, MARGIN),
+    "mixup of embeddings": (CLASSIFIED | {"embedding_mixup": 0.2}, CLASSIFIED),
+    "GeM, learned": (CLASSIFIED | {"pooling": "gem_learned"}, CLASSIFIED),
+    "two stages' maps": (CLASSIFIED | {"pooled_maps": (3, 4)}, CLASSIFIED),
+    "LayerNorm neck": (CLASSIFIED | {"neck": "layernorm"}, CLASSIFIED),
+    "frozen batch norms": (CLASSIFIED | {"frozen_batchnorm": True}, CLASSIFIED),
+    "EMA": (CLASSIFIED | {"averaging": Ema()}, CLASSIFIED),
+}
+
+
+def stepper(plugin: Plugin) -> Callable[[], float]:
+    """Return what takes a step and gives the seconds of the processor for 32 images."""
+    torch.manual_seed(0)
+    trained = TrainedNetwork(Network(plugin), plugin, np.full(LABELS, 4))
+    trained.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    averaged = None if plugin.averaging is None else Averaged(trained, plugin.averaging)
+    rate = optimizer(plugin, trained)
+    height, width = plugin.height_width
+    size = plugin.batch_size
+    pixels = torch.randint(0, 256, (size, height, width, 3), dtype=torch.uint8)
+    thirds = isinstance(plugin.sampler, Hardness)
+    labels = torch.arange(size // 3).tile(3) if thirds else torch.arange(size) // 4
+    labels = (
+        torch.where(torch.arange(size) < size // 3 * 2, labels, labels + 50) if thirds else labels
+    )
+
+    def step() -> float:
+        began = time.process_time()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, _ = trained(pixels, labels, 0 if plugin.divide else None)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), 5.0)
+        rate.step()
+        rate.zero_grad(set_to_none=True)
+        if averaged is not None:
+            averaged.after_step(trained)
+        return (time.process_time() - began) * 32 / size
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="mobilenetv2_100")
+    parser.add_argument("--size", type=int, nargs=2, default=(128, 256))
+    parser.add_argument("--rounds", type=int, default=12)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    print(
+        f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
+        f"one thread, torch {torch.__version__}, timm {timm.__version__}, "
+        f"kitbox {kitbox.__version__}; {given.backbone}, 32 images of {given.size}"
+    )
+    for name, (settings, bare) in METHODS.items():
+        common = {
+            "backbone": given.backbone,
+            "image_size": tuple(given.size),
+            "embedding_dim": 512,
+            "epochs": 1,
+        }
+        steps = [stepper(Plugin(**common | chosen)) for chosen in (settings, bare)]
+        seconds: list[list[float]] = [[], []]
+        for turn in range(given.rounds + 2):
+            for place, step in enumerate(steps):
+                spent = step()
+                if turn >= 2:  # the first ones find memory and kernels
+                    seconds[place].append(spent)
+        one, other = (statistics.median(spent) for spent in seconds)
+        print(f"{name:34s} {one * 1e3:6.0f} ms, bare {other * 1e3:6.0f} ms: × {one / other:.2f}")
+
+
+if __name__ == "__main__":
+    main()
