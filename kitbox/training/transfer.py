@@ -1,5 +1,6 @@
 """Starts a training from the checkpoint of another one, and says what was taken of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -87,7 +88,7 @@ def load(
     return tuple(_sentences(path, origin, label_map, len(taken), len(wanted), new))
 
 
-def _loss_of(name: str, losses: list[str]) -> str | None:
+def _loss_of(name: str, losses: Sequence[str]) -> str | None:
     """Return the loss whose head a tensor is of: heads come loss by loss, slice by slice."""
     return losses[int(name.split(".")[1]) % len(losses)] if losses else None
 

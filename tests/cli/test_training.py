@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from kitbox import PK, Divide, Ema, Margin
 from kitbox.cli import terminal
 from kitbox.cli.app import app
 from kitbox.network.checkpoint import read_origin
 from kitbox.training.reports import Warned
 from kitbox.workspace import Workspace
-from tests.photographs import competition_on_disk, write_plugin
+from tests.photographs import competition_on_disk, tiny, write_plugin
+from tests.trainings import opened, write_method, write_pseudo_labels
 
 RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
 
@@ -74,6 +76,38 @@ def test_a_network_that_goes_on_from_another_reproduces_with_its_receipt(place: 
 def trained_on_both(place: Workspace) -> list[dict[str, str]]:
     """Return what is said of the first plugin's networks, which are there already."""
     return told(place, "train", "first") + told(place, "train", "first", "--on", "all")
+
+
+def test_networks_of_other_methods_are_scored_together(place: Workspace) -> None:
+    pairs = {"losses": [Margin()], "sampler": PK(images_per_label=2)}
+    write_method(place, "divided", tiny(epochs=1, divide=Divide(learners=2), **pairs))
+    write_method(place, "mirrored", tiny(epochs=1, flip_identities=True, averaging=Ema()))
+    trained = told(place, "train", "divided", "mirrored")
+    assert [entry["epoch"] for entry in trained] == [1, 1]
+    for names in (["divided"], ["mirrored"], ["divided", "mirrored"]):
+        scores = told(place, "score" if len(names) == 1 else "ensemble", *names)["scores"]
+        assert 0 < scores["label_map_at_5"]["value"] <= 1
+
+
+def test_a_receipt_names_the_pseudo_labels_and_others_are_seen(place: Workspace) -> None:
+    text = place.settings.read_text()
+    # photographs of an individual are alike here, too much to be two
+    place.settings.write_text(text.replace("seed = 0", "seed = 0\nnear_duplicate_bits = 0"))
+    write_method(place, "more", tiny(epochs=1, pseudo_labels=True))
+    write_pseudo_labels(opened(place), {"t_0.png": "w_0", "t_1.png": "w_1"}, round_=2)
+    told(place, "train", "more")
+    made = told(place, "ensemble", "more", "--submit")
+    receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
+    (entry,) = receipt["plugins"]
+    assert entry["pseudo_round"] == 2
+    again = ("reproduce", made["submission"], "--retrain", "--device", "cpu", "--json")
+    compared = {entry["what"]: entry for entry in json.loads(kitbox(place, *again).stdout)}
+    assert all(entry["equal"] for entry in compared.values())
+    assert compared["pseudo-labels more"]["recorded"] == entry["pseudo_labels"]
+    write_pseudo_labels(opened(place), {"t_0.png": "w_1"})
+    compared = {entry["what"]: entry for entry in json.loads(invoke(place, *again).stdout)}
+    assert not compared["pseudo-labels more"]["equal"]
+    assert not compared["checkpoint more"]["equal"]
 
 
 def test_two_places_to_start_from_are_refused(place: Workspace) -> None:
