@@ -253,7 +253,7 @@ def main() -> None:
         spent = {size: epochs(images, size, folder, given.rounds) for size in SIZES}
         ways = [Way(size, "bicubic", None) for size in SIZES]
         together = [
-            spent_by(partial(prepare, Workspace(folder / f"all_{turn}"), images, ways))[0]
+            spent_by(partial(prepare, Workspace(folder / f"all_{turn}"), images, ways))[1]
             for turn in range(given.rounds)
         ]
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
@@ -264,7 +264,7 @@ def main() -> None:
             "images": given.count,
             "images_per_second_and_core": {f"{h}x{w}": read[h, w] for h, w in SIZES},
             "seconds_with_all_cores": {f"{h}x{w}": spent[h, w] for h, w in SIZES},
-            "seconds_for_all_sizes": together,
+            "processor_seconds_for_all_sizes": together,
             "peak_memory_mb": {"imports": before, "preparing": after},
         }
         print(json.dumps(figures, indent=2))
@@ -280,8 +280,8 @@ def main() -> None:
         print(f"{size[0]}x{size[1]}: seconds for {given.count} images with {CORES} cores")
         for work, values in spent[size].items():
             print(f"  {work:32s} {spread(values)}")
-    each = [statistics.median(spent[size]["an epoch of files"]) for size in SIZES]
-    print(f"\npreparing all {len(SIZES)} sizes together: {spread(together)} s", end="")
+    each = [statistics.median(spent[size]["an epoch of files: of processor"]) for size in SIZES]
+    print(f"\npreparing all {len(SIZES)} sizes together: {spread(together)} s of processor", end="")
     print(f" × {statistics.median(together) / sum(each):.2f} of an epoch of files of each")
     print(f"peak memory: {before:.0f} MB after the imports, {after:.0f} MB after preparing")
 

@@ -1,6 +1,6 @@
 """DenseNet-121 at 480 px without pseudo-labels: the second half of the GDSC 2020 third place.
 
-With it the solution went from 1434 to 1450 points.
+Alone it scored 1450 points, the first 1434.
 """
 
 from kitbox import ArcFace, CrossEntropy, Plugin

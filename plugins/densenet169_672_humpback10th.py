@@ -1,7 +1,8 @@
 """DenseNet-169 at 448, then 672 px by divide and conquer: of the tenth of Kaggle's humpbacks, 2019.
 
 The team's account gives sizes, batch and the fall of the rate after 100 epochs. Slices, clusters
-and pairs are those of resnet50_224_divided, by one of them; dimensions, peak rate and epochs are ours.
+and pairs are those of resnet50_224_divided, by one of them; dimensions, peak rate and epochs are
+ours.
 """
 
 from kitbox import PK, Divide, Margin, Multistep, Plugin, Stage

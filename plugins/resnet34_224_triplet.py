@@ -22,4 +22,5 @@ plugin = Plugin(
     final_learning_rate=1e-6,
     weight_decay=1e-3,
     warmup_epochs=2,
+    gradient_clip=None,
 )

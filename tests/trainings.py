@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import kitbox
 from kitbox.competition import pseudo_labels, settings
 from kitbox.competition.pseudo_labels import PseudoLabel, holdout_digest
 from kitbox.competition.settings import Competition
@@ -79,6 +80,16 @@ def write_pseudo_labels(place: Place, label_of: dict[str, str], round_: int = 1)
         for name, label in label_of.items()
     ]
     pseudo_labels.write(place.workspace.pseudo_labels, rows)
+
+
+def write_method(workspace: Workspace, name: str, plugin: Plugin) -> Path:
+    """Write any plugin's file into a workspace."""
+    given = ", ".join(f"{key}={getattr(plugin, key)!r}" for key in sorted(plugin.model_fields_set))
+    words = ", ".join(kitbox.__all__)
+    path = workspace.plugins / f"{name}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"from kitbox import {words}\n\nplugin = Plugin({given})\n")
+    return path
 
 
 def train(

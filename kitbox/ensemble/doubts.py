@@ -16,7 +16,7 @@ def told(members: Sequence[Member]) -> list[str]:
             said.append(choice)
         if read_origin(member.checkpoint.path).may_have_seen_holdout:
             said.append(
-                f"WARNING: {member.named.name} may have seen the holdout elsewhere; its local "
+                f"warning: {member.named.name} may have seen the holdout elsewhere; its local "
                 "score may be too good"
             )
     return list(dict.fromkeys(said))

@@ -24,7 +24,6 @@ class Network(nn.Module):
         Raises KitboxError for a backbone that cannot be as the plugin says.
         """
         super().__init__()
-        self.backbone_name = plugin.backbone
         self.backbone, channels, self.pixel_form = backbone.build(
             plugin.backbone, pretrained=pretrained, drop_path=plugin.drop_path
         )

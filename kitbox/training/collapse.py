@@ -18,9 +18,9 @@ _TOGETHER = 0.05
 class Monitor:
     """Follows the losses that compare embeddings with each other, epoch by epoch.
 
-    A neck with batch normalisation spreads every batch that is learnt from: behind one a collapse
-    is not seen. What is said follows from what was told: to go on with a training, tell the epochs
-    that were done once more.
+    The spread it is told is to be of what comes before a neck's batch normalisation, which would
+    spread every batch. What is said follows from what was told: to go on with a training, tell the
+    epochs that were done once more.
     """
 
     def __init__(self, losses: Sequence[Loss]) -> None:
@@ -38,7 +38,7 @@ class Monitor:
         """Return what to say after an epoch, once for each collapse, or None.
 
         `terms` are the mean losses of the epoch by kind, without their weights; `spread` is the
-        mean Euclidean distance between the embeddings of a batch.
+        mean Euclidean distance between the projections of a batch, at unit length.
         """
         self._most = max(self._most, spread)
         near = spread < max(_FALLEN * self._most, _TOGETHER)

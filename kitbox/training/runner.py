@@ -49,12 +49,13 @@ def train(
     A run is named by all its causes. The same command goes on after the last finished epoch, to
     the same weights as without a stop; a finished run is returned as it is.
 
-    Raises KitboxError for weights that do not fit, images that leave nothing to learn, and a loss
-    that is no longer a number.
+    Raises KitboxError for weights that do not fit, images that leave nothing to learn, batches that
+    processes cannot share, and a loss that is no longer a number.
     """
     plugin = named.plugin
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device, training=True)
+    planning.together(plugin, options.devices * options.nodes)  # refuses what cannot be shared
     learnt = lessons.gather(collection, competition, plugin, options.on, workspace, options.pseudo)
     side = collection.labelled if options.on == "all" else collection.holdout.train
     data = runs.data_digest(side)

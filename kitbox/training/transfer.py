@@ -128,7 +128,7 @@ def _warning(origin: Origin, label_map: Strings, causes: runs.Causes) -> list[st
     if causes.on != "holdout" or not shared:
         return []
     return [
-        f"WARNING: it may have seen the holdout: {len(shared)} of {len(labels)} labels were "
+        f"warning: it may have seen the holdout: {len(shared)} of {len(labels)} labels were "
         "learnt before from other images; where these are the same photographs, the local score "
         "is too good"
     ]

@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from kitbox import PK, Divide, Ema, Margin
 from kitbox.cli import terminal
 from kitbox.cli.app import app
-from kitbox.competition import settings
-from kitbox.images.collection import collect
 from kitbox.network.checkpoint import read_origin
 from kitbox.training.reports import Warned
 from kitbox.workspace import Workspace
-from tests.photographs import competition_on_disk, finish, write_plugin
-from tests.trainings import Place, write_pseudo_labels
+from tests.photographs import competition_on_disk, tiny, write_plugin
+from tests.trainings import opened, write_method, write_pseudo_labels
 
 RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
 
@@ -97,7 +96,7 @@ def test_a_receipt_says_that_the_scored_network_may_have_seen_the_holdout(
     write_plugin(other, "first", epochs=1)
     told(other, "train", "first", "--on", "all")
     trained = kitbox(place, "train", "second", "--init-from", f"{other.root}/first", *RUN)
-    assert "WARNING: it may have seen the holdout" in trained.stderr
+    assert "warning: it may have seen the holdout" in trained.stderr
     made = told(place, "ensemble", "second", "--submit")
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     assert receipt["plugins"][0]["may_have_seen_holdout"] is True
@@ -109,7 +108,7 @@ def test_a_receipt_says_that_the_scored_network_may_have_seen_the_holdout(
     place.weights.mkdir()
     source.rename(place.weights / "moved.safetensors")
     kitbox(place, "reproduce", made["submission"], "--retrain", "--device", "cpu")
-    warning = "WARNING: second may have seen the holdout elsewhere; its local score may be too good"
+    warning = "warning: second may have seen the holdout elsewhere; its local score may be too good"
     assert warning in kitbox(place, "score", "second", *RUN).stderr.splitlines()
 
 
@@ -117,9 +116,7 @@ def test_a_network_with_pseudo_labels_is_made_again_whatever_pseudo_csv_says_now
     place: Workspace,
 ) -> None:
     write_plugin(place, "taking", epochs=1, pseudo_labels=True)
-    competition = settings.read(place)
-    _, collection = finish(collect(place, competition))
-    there = Place(place, competition, collection)
+    there = opened(place)
     # the scored network learnt from none, the other one from two
     told(place, "train", "taking")
     write_pseudo_labels(there, {"t_0.png": "w_0", "t_1.png": "w_1"}, round_=2)
@@ -167,6 +164,40 @@ def test_the_training_that_was_asked_for_last_is_the_one_that_is_scored(place: W
             "second: of 2 finished trainings that differ in where they began or in pseudo-labels "
             f"the newest is taken: {came}, without pseudo-labels"
         )
+
+
+def test_networks_of_other_methods_are_scored_together(place: Workspace) -> None:
+    pairs = {"losses": [Margin()], "sampler": PK(images_per_label=2)}
+    write_method(place, "divided", tiny(epochs=1, divide=Divide(learners=2), **pairs))
+    write_method(place, "mirrored", tiny(epochs=1, flip_identities=True, averaging=Ema()))
+    trained = told(place, "train", "divided", "mirrored")
+    assert [entry["epoch"] for entry in trained] == [1, 1]
+    for names in (["divided"], ["mirrored"], ["divided", "mirrored"]):
+        scores = told(place, "score" if len(names) == 1 else "ensemble", *names)["scores"]
+        assert 0 < scores["label_map_at_5"]["value"] <= 1
+
+
+def test_a_receipt_names_the_pseudo_labels_and_others_are_seen(place: Workspace) -> None:
+    text = place.settings.read_text()
+    # photographs of an individual are alike here, too much to be two
+    place.settings.write_text(text.replace("seed = 0", "seed = 0\nnear_duplicate_bits = 0"))
+    write_method(place, "more", tiny(epochs=1, pseudo_labels=True))
+    write_pseudo_labels(opened(place), {"t_0.png": "w_0", "t_1.png": "w_1"}, round_=2)
+    told(place, "train", "more")
+    made = told(place, "ensemble", "more", "--submit")
+    receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
+    (entry,) = receipt["plugins"]
+    assert entry["pseudo_round"] == 2
+    again = ("reproduce", made["submission"], "--retrain", "--device", "cpu", "--json")
+    compared = {entry["what"]: entry for entry in json.loads(kitbox(place, *again).stdout)}
+    assert all(entry["equal"] for entry in compared.values())
+    assert compared["pseudo-labels more"]["recorded"] == entry["pseudo_labels"]
+    write_pseudo_labels(opened(place), {"t_0.png": "w_1"})
+    kept = Path(made["submission"]) / f"pseudo_{entry['pseudo_labels'][:12]}.csv"
+    kept.write_text(place.pseudo_labels.read_text())
+    compared = {entry["what"]: entry for entry in json.loads(invoke(place, *again).stdout)}
+    assert not compared["pseudo-labels more"]["equal"]
+    assert not compared["checkpoint more"]["equal"]
 
 
 def test_two_places_to_start_from_are_refused(place: Workspace) -> None:

@@ -69,7 +69,7 @@ def test_the_networks_that_gdsc_2020_began_with_have_the_defaults_of_its_program
     assert second == first.model_copy(update={"backbone": "densenet121"})
     assert (first.height_width, first.embedding_dim, first.epochs) == ((224, 224), 256, 80)
     assert (first.learning_rate, first.final_learning_rate) == (2e-4, 1e-6)
-    assert (first.weight_decay, first.warmup_epochs) == (1e-3, 2)
+    assert (first.weight_decay, first.warmup_epochs, first.gradient_clip) == (1e-3, 2, None)
     assert (first.losses[0].kind, first.losses[0].margin) == ("Triplet", "soft")
     assert first.losses[0].mining == "batch_hard"
     assert first.sampler == PK(images_per_label=4)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from kitbox import PK, Divide, Hardness, Plugin, Shuffled, Triplet
+from kitbox.errors import KitboxError
 from kitbox.images.loading import Item
 from kitbox.plugin.sampling import Sampler
 from kitbox.records import Strings, strings
 from kitbox.training.batches import Batch
 from kitbox.training.division import Divided
-from kitbox.training.planning import Asked, planner
+from kitbox.training.planning import Asked, planner, together
 from kitbox.training.samplers import Sampled
 from kitbox.training.sequencing import Sequenced
 from tests.photographs import tiny
@@ -75,3 +76,58 @@ def test_each_plugin_has_its_planner() -> None:
     assert kind(tiny(**pairs, divide=Divide(learners=2))) is Divided
     hard = tiny(losses=[Triplet(mining="sequence")], sampler=Hardness(), batch_size=6)
     assert kind(hard) is Sequenced
+
+
+SEQUENCED = {"losses": [Triplet(mining="sequence")], "sampler": Hardness()}
+
+
+def shared(plugin: Plugin, labels: np.ndarray, world: int) -> list[list[list[int]]]:
+    """Return the labels of each process's share of the batches of an epoch."""
+    ids = strings([str(row) for row in range(len(labels))])
+    batches = planner(plugin, labels, 0).plan(1, np.eye(len(labels), dtype=np.float32))
+    shares = []
+    for rank in range(world):
+        asked = Asked(ids, 0, rank, world, together(plugin, world))
+        shares.append([asked.labels(batch).tolist() for batch in batches])
+    return shares
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_each_process_gets_whole_triplets(world: int) -> None:
+    plugin = tiny(**SEQUENCED, batch_size=12)
+    shares = shared(plugin, MIXED, world)
+    for share in shares:
+        for labels in share:
+            anchors, positives, negatives = np.array(labels).reshape(3, -1)
+            assert (anchors == positives).all()
+            assert (anchors != negatives).all()
+    whole = shared(plugin, MIXED, 1)[0]
+    for place, batch in enumerate(whole):
+        assert sorted(chain(*(share[place] for share in shares))) == sorted(batch)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_each_process_gets_pairs_where_a_loss_needs_them(world: int) -> None:
+    plugin = tiny(losses=[Triplet()], sampler=PK(images_per_label=2), batch_size=12)
+    for share in shared(plugin, MIXED, world):
+        for labels in share:
+            assert set(np.unique(labels, return_counts=True)[1]) == {2}
+            assert len(set(labels)) == 6 / world
+
+
+def test_what_processes_cannot_share_is_refused() -> None:
+    with pytest.raises(KitboxError) as caught:
+        together(tiny(**SEQUENCED, batch_size=12), 3)
+    assert str(caught.value) == (
+        "batch_size = 12 is 4 triplets, which 3 processes cannot share equally; "
+        "make it a multiple of 9, or change --devices"
+    )
+    pairs = tiny(losses=[Triplet()], sampler=PK(images_per_label=2), batch_size=8)
+    assert together(pairs, 2) == 2
+    with pytest.raises(KitboxError) as caught:
+        together(pairs, 3)
+    assert str(caught.value) == (
+        "batch_size = 8 is 4 labels, of which 3 processes cannot have two each; "
+        "make it 12 or more, or lower --devices"
+    )
+    assert together(tiny(sampler=PK(images_per_label=2)), 4) == 1

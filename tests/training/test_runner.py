@@ -6,12 +6,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from kitbox import PK, CrossEntropy, Plugin, Triplet
+from kitbox import PK, CrossEntropy, Divide, Ema, Hardness, Margin, Plugin, Stage, Triplet
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
@@ -23,7 +25,8 @@ from kitbox.network.checkpoint import read_origin
 from kitbox.training import runner, runs
 from kitbox.training.reports import Begun, EpochDone, Options, Scored, Step
 from kitbox.workspace import Workspace
-from tests.photographs import competition_on_disk, finish, named, tiny, write_plugin
+from tests.photographs import competition_on_disk, finish, named, tiny
+from tests.trainings import write_method
 
 OPTIONS = Options(device="cpu", precision="32", workers=0)
 
@@ -225,25 +228,93 @@ def test_bfloat16_trains_on_the_cpu(place) -> None:
     assert any(isinstance(report, EpochDone) for report in reports)
 
 
-@pytest.mark.slow
-def test_two_gloo_processes_share_every_batch(tmp_path: Path) -> None:
-    workspace, _ = competition_on_disk(tmp_path)
-    write_plugin(workspace, "test_efficientnet_32", epochs=2, augmentation="light")
-    command = [sys.executable, "-m", "kitbox", "train", "test_efficientnet_32", "--device", "cpu"]
-    done = subprocess.run(
-        [*command, "--devices", "2", "--precision", "32", "--workers", "0", "--json"],
+SHARED: dict[str, dict[str, object]] = {
+    "plain": {"augmentation": "light"},
+    "divided": {
+        "losses": [Margin(learn_beta="per_label"), CrossEntropy()],
+        "sampler": PK(images_per_label=2),
+        "divide": Divide(learners=2, every=1, undivided_from=2),
+    },
+    "frozen first": {
+        "stages": [Stage(epochs=1, frozen_backbone=True), Stage(epochs=1)],
+        "averaging": Ema(),
+        "accumulate": 2,
+    },
+    "sequenced": {
+        "losses": [Triplet(mining="sequence")],
+        "sampler": Hardness(mined_on="frozen"),
+        "batch_size": 6,
+        "epochs": 3,
+    },
+}
+
+
+def train_in_two(workspace: Workspace, name: str, plugin: Plugin) -> Any:
+    """Train a plugin in two processes by the command line; return the process."""
+    write_method(workspace, name, plugin)
+    command = [sys.executable, "-m", "kitbox", "train", name, "--device", "cpu", "--devices", "2"]
+    return subprocess.run(
+        [*command, "--precision", "32", "--workers", "0", "--json"],
         cwd=workspace.root,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", SHARED)
+def test_two_gloo_processes_share_every_batch(tmp_path: Path, method: str) -> None:
+    workspace, competition = competition_on_disk(tmp_path)
+    plugin = tiny(**({"epochs": 2} | SHARED[method]))
+    done = train_in_two(workspace, "shared", plugin)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found[0]["epoch"] == 2
-    entries = runs.Run(Path(found[0]["path"]).parent).entries()
-    assert [entry["event"] for entry in entries].count("epoch") == 2
-    assert torch.isfinite(torch.tensor([e["loss"] for e in entries if e["event"] == "epoch"])).all()
+    assert found[0]["epoch"] == plugin.epochs
+    run = runs.Run(Path(found[0]["path"]).parent)
+    entries = run.entries()
+    losses = [entry["loss"] for entry in entries if entry["event"] == "epoch"]
+    assert len(losses) == plugin.epochs
+    assert np.isfinite(losses).all()
+    assert len(losses) == [entry["event"] for entry in entries].count("score") - 1
+    # gone on with alone from there, nothing is left to do
+    _, collection = finish(collect(workspace, competition))
+    reports, again = finish(
+        runner.train(named(plugin, "shared"), collection, competition, workspace, OPTIONS)
+    )
+    assert (reports, again.path) == ([], run.last)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    """Also in the stage after one in which the backbone was frozen: its gradients are shared."""
+    plugin = tiny(
+        epochs=3,
+        stages=[Stage(epochs=1, frozen_backbone=True), Stage(epochs=2)],
+        losses=[CrossEntropy()],
+        accumulate=2,
+        neck="none",
+        frozen_batchnorm=True,
+        optimizer="sgd",
+        learning_rate=0.02,
+    )
+    workspace, competition = competition_on_disk(tmp_path)
+    done = train_in_two(workspace, "shared", plugin)
+    assert done.returncode == 0, done.stderr
+    two = load_file(json.loads(done.stdout)[0]["path"])
+    _, collection = finish(collect(workspace, competition))
+    alone = runner.train(named(plugin, "alone"), collection, competition, workspace, OPTIONS)
+    _, checkpoint = finish(alone)
+    for name, tensor in load_file(checkpoint.path).items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_batches_that_processes_cannot_share_are_refused_before_anything(place) -> None:
+    plugin = tiny(losses=[Triplet(mining="sequence")], sampler=Hardness(), batch_size=9)
+    with pytest.raises(KitboxError, match="9 is 3 triplets, which 2 processes cannot share"):
+        finish(train(place, plugin, replace(OPTIONS, devices=2)))
+    assert not place[0].runs.exists()
 
 
 def test_photographs_that_nobody_has_labelled_are_refused(place) -> None:

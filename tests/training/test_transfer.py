@@ -15,7 +15,7 @@ from tests.trainings import Place, begun, opened, place_of, stop, tensors_of, tr
 
 FIRST = tiny(epochs=1)
 DOUBT = (
-    "WARNING: it may have seen the holdout: 7 of 7 labels were learnt before from other images; "
+    "warning: it may have seen the holdout: 7 of 7 labels were learnt before from other images; "
     "where these are the same photographs, the local score is too good"
 )
 
@@ -154,7 +154,7 @@ def test_a_network_that_goes_on_elsewhere_from_all_images_is_told(
     notes = begun(place, tiny(epochs=2), init_from=f"{other.workspace.root}/first").notes
     assert notes[-1] == DOUBT
     refit = begun(place, tiny(epochs=2), init_from=f"{other.workspace.root}/first", on="all").notes
-    assert not any("WARNING" in note for note in refit)
+    assert not any("warning" in note for note in refit)
 
 
 def test_a_network_that_learnt_the_holdout_before_is_told_and_remembered(
@@ -166,7 +166,7 @@ def test_a_network_that_learnt_the_holdout_before_is_told_and_remembered(
     write_plugin(third.workspace, "first", epochs=1)
     _, source = finish(train(beside, FIRST, "first"))
     reports, middle = finish(train(third, FIRST, "first", init_from=str(source.path)))
-    assert not any("WARNING" in note for note in reports[0].notes)
+    assert not any("warning" in note for note in reports[0].notes)
     assert not read_origin(middle.path).may_have_seen_holdout
     for given in (source, middle):
         reports, child = finish(train(place, FIRST, "child", init_from=str(given.path)))
