@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kitbox.competition.pseudo_labels import PseudoLabel
     from kitbox.competition.settings import Competition
     from kitbox.embedding.embedder import Options
-    from kitbox.ensemble.classified import By
+    from kitbox.ensemble.class_probabilities import By
     from kitbox.ensemble.guesses import Rule
     from kitbox.ensemble.pseudo import Made
     from kitbox.images.collection import Collection
@@ -126,7 +126,7 @@ def _made(
 ) -> "Made":
     from kitbox.cli.terminal import follow, say
     from kitbox.ensemble import members
-    from kitbox.ensemble.classified import way_of
+    from kitbox.ensemble.class_probabilities import way_of
     from kitbox.ensemble.pseudo import Maker, make
 
     plugins = loaded(names, place)

@@ -13,7 +13,7 @@ from kitbox.ensemble.ways import Way
 from kitbox.records import Scores
 from kitbox.scoring import telling
 from kitbox.scoring.local import LocalScore
-from kitbox.training import classifier
+from kitbox.training import dense
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, write_plugin
 
@@ -59,7 +59,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture
 def place(scene: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("KITBOX_WORKSPACE", str(scene.root))  # undone after the test
-    monkeypatch.setattr(classifier, "STEPS", 30)
+    monkeypatch.setattr(dense, "STEPS", 30)
     return scene
 
 
