@@ -29,7 +29,8 @@ class Member:
     def __post_init__(self) -> None:
         if not 0 < self.weight < np.inf:
             raise KitboxError(
-                f"the weight of {self.named.name} is {self.weight:g}; give it a finite number above 0"
+                f"the weight of {self.named.name} is {self.weight:g}; "
+                "give it a finite number above 0"
             )
 
     def as_json(self, dim: int) -> dict[str, Any]:

@@ -89,10 +89,19 @@ def _refuse_leaks(collection: Collection, rows: Sequence[PseudoLabel]) -> None:
     for row in rows:
         if row.on == "holdout" and row.holdout == here:
             continue
-        seen = "all labels" if row.on == "all" else "another holdout's"
+        if row.on == "holdout" and not row.holdout:
+            raise KitboxError(
+                f"pseudo.csv line {row.line}: on = 'holdout' with an empty column holdout; write "
+                f"{here} there where its label owes nothing to the holdout's answers, else on = all"
+            )
+        seen = (
+            "all labels, among them"
+            if row.on == "all"
+            else "another holdout's training side, among it"
+        )
         names = "NAME..." if row.made_by.startswith("import ") else row.made_by.replace("+", " ")
         raise KitboxError(
-            f"pseudo.csv line {row.line}: made by networks that learnt from {seen}, among them "
+            f"pseudo.csv line {row.line}: made by networks that learnt from {seen} "
             "answers of the holdout that this training is scored on; "
             f"make others with 'kitbox pseudo {names} --on holdout'"
         )

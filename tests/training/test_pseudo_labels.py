@@ -66,8 +66,24 @@ def test_labels_by_networks_that_know_the_holdout_are_refused_for_it(scene: Coll
         "'kitbox pseudo one two --on holdout'"
     )
     other = replace(row(scene, "t1", "Boo"), holdout="0123456789ab", made_by="import some.csv")
-    with pytest.raises(KitboxError, match=r"learnt from another holdout's, .* 'kitbox pseudo NAME"):
+    with pytest.raises(KitboxError) as caught:
         joined(scene.holdout.train, scene, [other], "holdout")
+    assert str(caught.value) == (
+        "pseudo.csv line 2: made by networks that learnt from another holdout's training side, "
+        "among it answers of the holdout that this training is scored on; make others with "
+        "'kitbox pseudo NAME... --on holdout'"
+    )
+
+
+def test_a_row_by_hand_is_told_what_to_write(scene: Collection) -> None:
+    added = replace(row(scene, "t1", "Boo"), holdout="")
+    here = holdout_digest(scene.holdout.query.image_ids)
+    with pytest.raises(KitboxError) as caught:
+        joined(scene.holdout.train, scene, [added], "holdout")
+    assert str(caught.value) == (
+        "pseudo.csv line 2: on = 'holdout' with an empty column holdout; write "
+        f"{here} there where its label owes nothing to the holdout's answers, else on = all"
+    )
 
 
 def test_a_training_on_all_takes_labels_of_either(scene: Collection) -> None:
