@@ -86,9 +86,25 @@ def test_a_learned_new_label_is_told_with_what_it_is_worth(place: Workspace) -> 
     assert evidence["auc"]["queries"] == evidence["auc_of_similarity"]["queries"]
 
 
+def test_a_threshold_on_probabilities_is_called_so(place: Workspace) -> None:
+    shown = kitbox(place, "score", "plain", "--combine", "classifier", "--dims", "8", *RUN).stderr
+    assert "threshold: probability 0." in shown
+    settings = place.settings.read_text()
+    closer = settings.replace("[task]", '[task]\nlabel_similarity = "closeness"')
+    try:
+        place.settings.write_text(closer)
+        assert "threshold: closeness 0." in kitbox(place, "score", "plain", *RUN).stderr
+    finally:
+        place.settings.write_text(settings)
+
+
 def test_folds_tell_each_what_its_learned_new_label_is_worth() -> None:
     area = {"value": 0.75, "low": 0.5, "high": 1.0, "queries": 9}
-    fold = {"rule": "fixed", "new_label": {"auc": area, "auc_of_similarity": area}}
+    fold = {
+        "rule": "fixed",
+        "scale": "chance",
+        "new_label": {"auc": area, "auc_of_similarity": area},
+    }
     evidence = {"rule": "fixed", "folds": [fold, fold]}
     told_of = telling.threshold(LocalScore(Scores(), {}, {"": 0.5}, evidence, {}))
     assert told_of[0] == "threshold: chance 0.5000 (fixed)"
