@@ -94,7 +94,7 @@ def gather(
         listed = pseudo_files.read(workspace.pseudo_labels, competition.images.unknown_label)
         bits = competition.holdout.near_duplicate_bits
         pseudo = used(images, collection, listed, on, bits)
-        images = joined(images, collection, listed, on, bits)
+        images = joined(images, collection, pseudo)
     assert images.labels is not None  # noqa: S101  as before
     rows = np.searchsorted(kept, images.labels)
     known = images.labels != unknown

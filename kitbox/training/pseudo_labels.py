@@ -15,19 +15,12 @@ from kitbox.records import ImageSet, strings
 _BITS: int = HoldoutShape().near_duplicate_bits
 
 
-def joined(
-    images: ImageSet,
-    collection: Collection,
-    rows: Sequence[PseudoLabel],
-    on: str,
-    bits: int = _BITS,
-) -> ImageSet:
-    """Return the images with the test images that `used` rows name, under the rows' labels."""
-    kept = used(images, collection, rows, on, bits)
-    if not kept or collection.test is None:
+def joined(images: ImageSet, collection: Collection, rows: Sequence[PseudoLabel]) -> ImageSet:
+    """Return the images with the test images that rows name, as `used` returns these."""
+    if not rows or collection.test is None:
         return images
-    taken = collection.test.of(strings([row.image_id for row in kept]))
-    return images.together_with(taken.with_labels(strings([row.label for row in kept])))
+    taken = collection.test.of(strings([row.image_id for row in rows]))
+    return images.together_with(taken.with_labels(strings([row.label for row in rows])))
 
 
 def used(

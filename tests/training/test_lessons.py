@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from kitbox import BinaryCrossEntropy, Plugin, Stage
 from kitbox.errors import KitboxError
+from kitbox.images.collection import Collection
 from kitbox.network.checkpoint import read_origin
-from kitbox.training import lessons
+from kitbox.training import lessons, pseudo_labels
 from kitbox.training.batches import UNKNOWN
 from kitbox.training.lessons import Lessons
+from kitbox.training.pseudo_labels import free_images
 from tests.photographs import finish, tiny
 from tests.trainings import (
     Place,
@@ -120,6 +123,21 @@ def test_only_a_plugin_that_says_so_learns_from_pseudo_labels(place: Place) -> N
     holdout = place.collection.holdout
     asked = {*holdout.query.image_ids, *holdout.gallery.image_ids}
     assert not asked & {"t_0.png", "t_1.png"}
+
+
+def test_copies_of_labelled_images_are_looked_for_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pseudo_labels(place, {"t_0.png": "w_0"})
+    searches = []
+
+    def search(collection: Collection, bits: int) -> NDArray[np.bool_]:
+        searches.append(bits)
+        return free_images(collection, bits)
+
+    monkeypatch.setattr(pseudo_labels, "free_images", search)
+    assert learnt(place, tiny(pseudo_labels=True)).pseudo
+    assert len(searches) == 1
 
 
 def test_pseudo_labels_are_a_cause_of_the_run_and_stand_in_its_checkpoint(place: Place) -> None:
