@@ -16,6 +16,7 @@ from kitbox.images.collection import Collection
 from kitbox.images.reading import Box
 from kitbox.plugin.settings import Plugin
 from kitbox.records import ImageSet, Integers, Strings
+from kitbox.training import stages
 from kitbox.training.batches import UNKNOWN
 from kitbox.training.pseudo_labels import joined, used
 from kitbox.workspace import Workspace
@@ -105,7 +106,7 @@ def gather(
 
 def _enough(labels: Strings, plugin: Plugin, unknown: str) -> Strings:
     """Return the labels to learn, sorted: those with enough images in any of the stages."""
-    fewest = [stage.min_images_per_label or plugin.min_images_per_label for stage in plugin.stages]
+    fewest = [phase.min_images_per_label for phase in stages.phases(plugin)]
     least = min(fewest, default=plugin.min_images_per_label)
     names, counts = np.unique(labels, return_counts=True)
     kept: Strings = names[(counts >= least) & ~np.isin(names, [unknown, *plugin.ignored_labels])]
