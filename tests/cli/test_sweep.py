@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,12 @@ def test_a_sweep_ends_in_one_table_and_a_csv(place: Workspace) -> None:
     assert done.exit_code == 0, done.output + repr(done.exception)
     assert "Triplet takes the sampler PK() instead of Shuffled()" in done.stderr
     table = done.stdout.splitlines()
-    assert table[0].split()[:4] == ["plugin", "what", "differs", "label_map_at_5"]
+    told = ("label_map_at_5", "against the best", "parameters", "multiply-adds", "trained")
+    headings = ["plugin", "what differs", *told, "1,000 embedded"]
+    assert re.split(r"  +", table[0].strip()) == headings
     assert sum("the best" in line for line in table) == 2  # the heading, and the first row
-    assert f"written to {place.reports / 'sweep.csv'}" in done.stderr
-    with (place.reports / "sweep.csv").open() as file:
+    assert f"written to {place.reports / 'sweep_tiny.csv'}" in done.stderr
+    with (place.reports / "sweep_tiny.csv").open() as file:
         rows = list(csv.DictReader(file))
     names = {f"{STEM}_{n}_tiny{loss}_epochs_1" for n in (32, 48) for loss in ("", "_triplet")}
     assert {row["name"] for row in rows} == names
