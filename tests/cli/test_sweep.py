@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from kitbox.cli.app import app
+from kitbox.cli.sweep import _giga
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, write_plugin
 
@@ -59,6 +60,11 @@ def test_a_sweep_ends_in_one_table_and_a_csv(place: Workspace) -> None:
     assert (told["base"], told["epochs"], told["fold"]) == ("tiny", 1, 1)
     assert [each["name"] for each in told["plugins"]] == [row["name"] for row in rows]
     assert told["plugins"][1]["against_best"]["names"][0] == rows[0]["name"]
+
+
+def test_multiply_adds_have_two_digits_that_count() -> None:
+    given = (12_345_678, 376_000_000, 11_900_000_000, 123_000_000_000)
+    assert [_giga(each) for each in given] == ["0.012 G", "0.38 G", "12 G", "120 G"]
 
 
 def test_a_dry_run_writes_nothing(place: Workspace) -> None:
