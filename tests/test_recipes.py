@@ -21,7 +21,7 @@ from kitbox.drawing import forms
 from kitbox.plugin import discovery
 from kitbox.plugin.phases import Multistep, Swa
 from kitbox.plugin.settings import Plugin
-from kitbox.training import classifier
+from kitbox.training import dense
 from tests.photographs import TINY, finish
 from tests.test_docs import ROOT, blocks, reached
 
@@ -134,7 +134,7 @@ def place(drawn: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         if path.is_dir():
             (tmp_path / path.name).symlink_to(path)
     monkeypatch.setattr(discovery, "shipped_folder", lambda: shelf)
-    monkeypatch.setattr(classifier, "STEPS", 30)
+    monkeypatch.setattr(dense, "STEPS", 30)
     monkeypatch.setitem(drawing.draw.__kwdefaults__, "long_side", 200)
     monkeypatch.chdir(tmp_path)
     return tmp_path

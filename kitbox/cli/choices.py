@@ -80,7 +80,7 @@ def with_threshold(competition: "Competition", text: str | None) -> "Competition
         raise KitboxError(
             f"the answers of {competition.name} have no threshold; leave --threshold out"
         )
-    asked = competition.threshold.asked_for(text, sums=competition.task.sums)
+    asked = competition.threshold.asked_for(text, competition.task.similarities)
     return competition.model_copy(update={"threshold": asked})
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kitbox.competition.pseudo_labels import PseudoLabel
     from kitbox.competition.settings import Competition
     from kitbox.embedding.embedder import Options
-    from kitbox.ensemble.classified import By
+    from kitbox.ensemble.class_probabilities import By
     from kitbox.ensemble.guesses import Rule
     from kitbox.ensemble.pseudo import Made
     from kitbox.images.collection import Collection
@@ -77,7 +77,7 @@ def pseudo(
       kitbox pseudo resnet34_620 densenet121_480 --threshold 0.95
       kitbox pseudo --import bootstrapped_data.csv
     """
-    from kitbox.cli.terminal import collected, emit, folds_of, opened, say
+    from kitbox.cli.terminal import collected, emit, folds_of, opened
     from kitbox.competition import pseudo_labels
     from kitbox.embedding import embedder
     from kitbox.ensemble.guesses import Rule
@@ -88,6 +88,10 @@ def pseudo(
         raise KitboxError("--fold all: pseudo.csv holds the labels of one fold; name it")
     if bool(names) == (file is not None):
         raise KitboxError("name trained plugins, or a list with --import FILE")
+    ignored = {"--by": by != "auto", "--weights": weights, "--checkpoint": checkpoint != "last"}
+    given = next((option for option, said in ignored.items() if said), None)
+    if file is not None and given is not None:
+        raise KitboxError(f"{given} is about networks, and --import asks none; leave it out")
     collection = collected(place, competition, folds_of(fold, competition)[0])
     rule = Rule(threshold, gap, per_label or None)
     rows: tuple[PseudoLabel, ...]
@@ -103,12 +107,14 @@ def pseudo(
         _tell(made)
         if not as_json:
             _show(made)
-    pseudo_labels.write(place.pseudo_labels, rows)
+    written, kept = place.pseudo_labels if rows else None, None
+    if written is not None:
+        kept = pseudo_labels.write(written, rows)
     if as_json:
         told = {"threshold": threshold, "gap": gap, "per_label": rule.per_label}
-        emit(report | told | {"file": str(place.pseudo_labels)})
-    told_rows = "row" if len(rows) == 1 else "rows"
-    say(f"written to {place.pseudo_labels}: {len(rows)} {told_rows}")
+        places = {"file": written and str(written), "kept": kept and str(kept)}
+        emit(report | told | places)
+    _tell_written(place.pseudo_labels, len(rows), kept)
 
 
 def _made(
@@ -126,7 +132,7 @@ def _made(
 ) -> "Made":
     from kitbox.cli.terminal import follow, say
     from kitbox.ensemble import members
-    from kitbox.ensemble.classified import way_of
+    from kitbox.ensemble.class_probabilities import way_of
     from kitbox.ensemble.pseudo import Maker, make
 
     plugins = loaded(names, place)
@@ -211,6 +217,18 @@ def _show(made: "Made") -> None:
             for name, s in measured
         ],
     )
+
+
+def _tell_written(path: Path, rows: int, kept: Path | None) -> None:
+    """Say what pseudo.csv holds now, and where that is which it held before."""
+    from kitbox.cli.terminal import say
+
+    if not rows:
+        say("no row to write" + (f"; {path} stays as it is" if path.exists() else ""))
+        return
+    if kept is not None:
+        say(f"what was there is kept in {kept}")
+    say(f"written to {path}: {rows} {'row' if rows == 1 else 'rows'}")
 
 
 def _histogram(counts: list[int]) -> str:

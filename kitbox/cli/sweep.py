@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from kitbox.plugin.discovery import NamedPlugin
     from kitbox.training.sweep import Tried
 
-# Beside the competition's metric, where there are queries for them.
-_ALSO = ("recall_at_1", "map_at_20")
-
 
 def sweep(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin to vary.")],
@@ -98,7 +95,7 @@ def sweep(
     collection = collected(place, competition, folds[0])
     options = Options(weights=weights, device=device, precision=precision, workers=workers)
     tried = follow(Sweep(budget, collection, competition, place, options).run(variants))
-    path = place.reports / "sweep.csv"
+    path = place.reports / f"sweep_{name}.csv"
     sweeps.write(path, tried)
     spread = seed_spread(tried)
     if as_json:
@@ -188,7 +185,7 @@ def _preview(variants: "Sequence[Derived]", budget: "Budget", *, as_json: bool) 
                     ", ".join(row["differs"]),
                     "as fit" if row["epochs"] is None else str(row["epochs"]),
                     f"{row['parameters'] / 1e6:.1f} M",
-                    f"{row['multiply_adds'] / 1e9:.2f} G",
+                    _giga(row["multiply_adds"]),
                 )
                 for row in rows
             ],
@@ -203,38 +200,35 @@ def _preview(variants: "Sequence[Derived]", budget: "Budget", *, as_json: bool) 
 
 
 def _show(tried: "Sequence[Tried]") -> None:
-    """Print the table, the best first."""
+    """Print the table, the best first; the CSV has all figures."""
     from kitbox.cli.terminal import duration, say, table
 
     scored = [each for each in tried if each.score is not None]
     if scored:
-        by_metric = scored[0].score.scores.by_metric if scored[0].score else {}
-        metrics = [next(iter(by_metric)), *(m for m in _ALSO if m in list(by_metric)[1:])]
+        metric = next(iter(scored[0].score.scores.by_metric)) if scored[0].score else ""
         rows = []
         for each in scored:
             assert each.score is not None and each.price is not None  # noqa: S101, PT018
-            scores = [each.score.scores.by_metric[metric] for metric in metrics]
-            speed = each.images_per_second
+            main, seconds = each.score.scores.main, each.embedding_seconds
             rows.append(
                 (
                     each.name,
                     ", ".join(each.differs),
-                    *(f"{s.value:.4f} [{s.low:.3f}, {s.high:.3f}]" for s in scores),
+                    f"{main.value:.4f} [{main.low:.3f}, {main.high:.3f}]",
                     _against_best(each),
                     f"{each.price.parameters / 1e6:.1f} M",
-                    f"{each.price.multiply_adds / 1e9:.2f} G",
+                    _giga(each.price.multiply_adds),
                     duration(each.training_seconds or 0.0),
-                    "" if speed is None else f"{speed:.0f}",
-                    f"{each.embedding_seconds:.1f} s",
+                    "" if seconds is None else f"{seconds:.1f} s",
                 )
             )
         table(
             (
-                "plugin", "what differs", *metrics, "against the best", "parameters",
-                "multiply-adds", "trained", "images/s", "1,000 embedded",
+                "plugin", "what differs", metric, "against the best", "parameters",
+                "multiply-adds", "trained", "1,000 embedded",
             ),
             rows,
-            left=(0, 1, 2 + len(metrics)),
+            left=(0, 1, 3),
         )  # fmt: skip
     for each in tried:
         if each.problem is not None:
@@ -245,3 +239,8 @@ def _against_best(each: "Tried") -> str:
     if each.difference is None:
         return "the best"
     return "worse" if each.difference.shown else "no difference shown"
+
+
+def _giga(operations: float) -> str:
+    """Return operations in thousands of millions, with two digits that count."""
+    return f"{float(f'{operations / 1e9:.2g}'):g} G"

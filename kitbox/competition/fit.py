@@ -56,11 +56,19 @@ def _form(competition: "Competition") -> Iterator[str]:
 
 
 def _threshold(competition: "Competition") -> Iterator[str]:
-    threshold = competition.threshold
+    threshold, task = competition.threshold, competition.task
     if not competition.decides and threshold != type(threshold)():
         yield "[threshold] decides nothing about such answers; leave it out"
     similarity = threshold.similarity
-    if similarity is not None and abs(similarity) > 1 and not competition.task.sums:
+    low, high = task.similarities
+    if similarity is None or low <= similarity <= high:
+        return
+    if low > -1:
+        yield (
+            f"threshold.similarity = {similarity:g} is not between {low:g} and {high:g}, where "
+            f"label_similarity = '{task.label_similarity}' lies; correct it"
+        )
+    else:
         yield (
             f"threshold.similarity = {similarity:g} is not between -1 and 1; "
             f"a share of {similarity:g}% is rule = 'share' with share = {similarity / 100:g}"

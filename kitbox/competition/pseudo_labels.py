@@ -12,13 +12,14 @@ A row has the columns
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kitbox.competition import tables
-from kitbox.errors import KitboxError
-from kitbox.files import digest_of, read_text, write_text
+from kitbox.errors import KitboxError, did_you_mean
+from kitbox.files import digest_of, read_text, write_bytes, write_text
 from kitbox.records import Strings
 
 _COLUMNS = ("image", "label", "confidence", "gap", "round", "from", "on", "holdout")
@@ -71,7 +72,7 @@ def read(path: Path, unknown: str | None = None) -> tuple[PseudoLabel, ...]:
     if not path.is_file() or not read_text(path).strip():
         return ()
     rows: dict[str, PseudoLabel] = {}
-    for line, row in tables.table(path, _COLUMNS):
+    for line, row in _table(path, _COLUMNS):
         cells = {name: row[name].strip() for name in _COLUMNS}
         if not any(cells.values()):
             continue
@@ -93,13 +94,29 @@ def read(path: Path, unknown: str | None = None) -> tuple[PseudoLabel, ...]:
     return tuple(rows.values())
 
 
-def write(path: Path, rows: Sequence[PseudoLabel]) -> None:
-    """Write rows, whole or not at all, in the order of their images."""
+def write(path: Path, rows: Sequence[PseudoLabel]) -> Path | None:
+    """Write rows, whole or not at all, in the order of their images.
+
+    What was there and is not the same is kept: people may have edited it, and networks learnt from
+    it. Return where: beside it, under the first number that is free, as pseudo.1.csv.
+    """
+    text = _text(rows)
+    before = path.read_bytes() if path.is_file() else b""
+    kept = None
+    if before not in (b"", text.encode(), _text(()).encode()):
+        beside = (path.with_suffix(f".{number}{path.suffix}") for number in itertools.count(1))
+        kept = next(each for each in beside if not each.exists())
+        write_bytes(kept, before)
+    write_text(path, text)
+    return kept
+
+
+def _text(rows: Sequence[PseudoLabel]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     writer.writerows(row.cells for row in sorted(rows, key=lambda row: row.image_id))
-    write_text(path, text.getvalue())
+    return text.getvalue()
 
 
 def digest(rows: Sequence[PseudoLabel]) -> str:
@@ -115,9 +132,10 @@ def holdout_digest(query_ids: Strings) -> str:
 def read_gdsc(path: Path) -> Iterator[tuple[int, str, str, float]]:
     """Yield (line, file, label, probability) of a list as the GDSC 2020 solution keeps it.
 
-    Raises KitboxError for a missing column, and for a probability that is none.
+    Raises KitboxError for a missing file or column, and for a probability that is none.
     """
-    for line, (file, label, text) in tables.rows(path, _GDSC):
+    for line, row in _table(path, _GDSC):
+        file, label, text = (row[name] for name in _GDSC)
         probability = _number(text, "proba", f"{path} line {line}: ")
         if not 0 <= probability <= 1:
             raise KitboxError(f"{path} line {line}: proba = {text} is not between 0 and 1")
@@ -129,9 +147,23 @@ def renamed(row: PseudoLabel, label: str) -> PseudoLabel:
     return row if row.label == label else replace(row, label=label)
 
 
+def _table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a list whose name and columns kitbox.toml says nothing about."""
+    if not path.is_file():
+        raise KitboxError(f"there is no list {path}; correct its name")
+    names = tables.header(path)
+    missing = next((name for name in columns if name not in names), None)
+    if missing is not None:
+        raise KitboxError(
+            f"{path} line 1: no column '{missing}' among {', '.join(names) or 'nothing'}"
+            f"{did_you_mean(missing, names) or '; correct the header'}"
+        )
+    yield from tables.table(path, columns)
+
+
 def _row(cells: dict[str, str], line: int) -> PseudoLabel:
     number = cells["round"]
-    if not number.isdigit():
+    if not number.isdecimal():
         raise KitboxError(f"round = '{number}' is no whole number; correct it")
     return PseudoLabel(
         cells["image"],

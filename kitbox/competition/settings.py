@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,9 @@ from kitbox.workspace import Workspace
 
 Answers = Literal["images", "labels", "label", "matches", "clusters"]
 Metric = Literal["map", "label_map", "gap", "baks_baus", "row_f1", "ari"]
+
+# Of opposite points (d = 2), rounded down; see `retrieval.answers.closeness`.
+_LEAST_CLOSENESS = 0.574
 
 # The metric that answers of a kind are usually scored by comes first.
 METRICS: dict[str, tuple[Metric, ...]] = {
@@ -116,9 +120,18 @@ class Task(Value):
         return self.metric or METRICS[self.answers][0]
 
     @property
-    def sums(self) -> bool:
-        """Whether similarities are sums of cosines, so that they may lie beyond -1 and 1."""
-        return self.answers in ("labels", "label") and self.label_similarity == "sum"
+    def similarities(self) -> tuple[float, float]:
+        """Between which numbers the similarities of answers lie: those of cosines, as a rule."""
+        if self.scale == "closeness":
+            return _LEAST_CLOSENESS, 1.0
+        sums = self.answers in ("labels", "label") and self.label_similarity == "sum"
+        return (-inf, inf) if sums else (-1.0, 1.0)
+
+    @property
+    def scale(self) -> str:
+        """What the similarities of answers are called."""
+        close = self.answers in ("labels", "label") and self.label_similarity == "closeness"
+        return "closeness" if close else "similarity"
 
     @property
     def fewest(self) -> int:
@@ -143,11 +156,12 @@ class Threshold(Value):
     share: float | None = Field(default=None, ge=0, le=1)
     by_group: bool = False
 
-    def asked_for(self, text: str, *, sums: bool = False) -> "Threshold":
+    def asked_for(self, text: str, between: tuple[float, float] = (-1.0, 1.0)) -> "Threshold":
         """Return the threshold that a person asks for: best, a similarity as 0.35, or 16.5%.
 
-        `sums` says that similarities are sums of cosines, and may lie beyond -1 and 1.
+        Similarities lie `between` two numbers.
         """
+        low, high = between
         if text == "best":
             given: dict[str, object] = {"rule": "best"}
         else:
@@ -158,10 +172,11 @@ class Threshold(Value):
                     f"threshold {text} is not best, a similarity as 0.35, or a share as 16.5%"
                 ) from error
             share = text.endswith("%")
-            if not share and not sums and abs(value) > 1:
+            if not share and (value < low or value > high):
+                advice = f"write {text}% for a share" if abs(value) > 1 else "correct it"
                 raise KitboxError(
-                    f"threshold {text} is no similarity, which lies between -1 and 1; "
-                    f"write {text}% for a share"
+                    f"threshold {text} is no similarity, which lies between {low:g} and {high:g}; "
+                    f"{advice}"
                 )
             given = {"rule": "share" if share else "fixed"}
             given |= {"share": value / 100} if share else {"similarity": value}

@@ -17,11 +17,21 @@ from kitbox.workspace import Workspace
 
 @dataclass(frozen=True)
 class Member:
-    """A plugin of an ensemble: its checkpoint for this purpose, and its weight."""
+    """A plugin of an ensemble: its checkpoint for this purpose, and its weight.
+
+    Raises KitboxError for a weight that is none: not above 0, or not finite.
+    """
 
     named: NamedPlugin
     checkpoint: Checkpoint
     weight: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < np.inf:
+            raise KitboxError(
+                f"the weight of {self.named.name} is {self.weight:g}; "
+                "give it a finite number above 0"
+            )
 
     def as_json(self, dim: int) -> dict[str, Any]:
         """Return what a receipt says of a member."""

@@ -9,7 +9,7 @@ from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Floats, ImageSet, Progress, Strings
 from kitbox.retrieval.answers import Told
 from kitbox.retrieval.ranking import Teller
-from kitbox.training import classifier
+from kitbox.training import dense
 
 # What 29 networks were cut down to by the tenth of Kaggle's humpback whales.
 DIMS = 2048
@@ -52,7 +52,7 @@ def fit(
         return np.asarray(pca.transform(rows) * scale, dtype=np.float32)
 
     yield Progress("fit the classifier", 0, 1, "classifiers")
-    layers = classifier.fit(inputs(vectors), codes.astype(np.int64), device=device)
+    layers = dense.fit(inputs(vectors), codes.astype(np.int64), device=device)
 
     def tell(query_images: Strings, known: ImageSet) -> Told:
         assert known.labels is not None  # noqa: S101  taken from labelled images

@@ -9,7 +9,7 @@ from kitbox.competition.pseudo_labels import PseudoLabel, holdout_digest
 from kitbox.competition.settings import Competition
 from kitbox.embedding import embedder
 from kitbox.ensemble.assembly import Member, assemble
-from kitbox.ensemble.classified import By, by_classifier
+from kitbox.ensemble.class_probabilities import By, by_classifier
 from kitbox.ensemble.guesses import Guesses, Rule, Shares, chosen
 from kitbox.errors import KitboxError
 from kitbox.images.collection import Collection

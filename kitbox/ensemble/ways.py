@@ -39,6 +39,12 @@ class Way:
             )
         if self.dims is not None and self.combine != "classifier":
             raise KitboxError(f"--dims {self.dims} is the classifier's; add --combine classifier")
+        fixed = competition.decides and competition.threshold.rule == "fixed"
+        if self.combine == "classifier" and fixed:
+            raise KitboxError(
+                "--combine classifier ranks by probability, not by similarity; "
+                "add --threshold best, or a share as --threshold 16.5%"
+            )
         if self.new_label != "learned":
             return
         if not (labels and competition.decides):
@@ -46,11 +52,24 @@ class Way:
                 f"--new-label learned: {competition.name} answers no query with an unknown label; "
                 "leave it out"
             )
-        if competition.threshold.rule == "fixed":
+        if fixed:
             raise KitboxError(
                 "--new-label learned judges by chances, not at a fixed similarity; "
                 "add --threshold best, or a share as --threshold 16.5%"
             )
+
+        if competition.task.scored_by == "baks_baus" and competition.threshold.rule != "share":
+            raise KitboxError(
+                "--new-label learned cuts at a chance of one half, which is best for the mean of "
+                "1 / rank and not for baks_baus; add a share as --threshold 16.5%"
+            )
+
+    @property
+    def scale(self) -> str | None:
+        """What answers are cut by, None where that is the task's similarity."""
+        if self.new_label == "learned":
+            return "chance"
+        return "probability" if self.combine == "classifier" else None
 
     def as_json(self) -> dict[str, Any]:
         """Return what a receipt says of the way."""

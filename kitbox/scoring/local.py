@@ -170,7 +170,8 @@ def _clustered(
 
 
 def _evidence(competition: Competition, found: dict[str, float], known: Truth) -> dict[str, Any]:
-    return {
+    scale = competition.task.scale
+    return ({} if scale == "similarity" else {"scale": scale}) | {
         "rule": competition.threshold.rule,
         "thresholds": {name: round(value, 6) for name, value in found.items()},
         "queries": len(known.query_ids),

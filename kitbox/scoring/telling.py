@@ -9,7 +9,7 @@ def threshold(found: LocalScore) -> list[str]:
     """Return sentences, without capital and full stop, about the thresholds and what they do."""
     evidence = found.evidence
     folds = evidence.get("folds", [evidence])
-    scale = "chance" if any("new_label" in e for e in folds) else "similarity"
+    scale = folds[0].get("scale", "similarity")
     told = [
         f"threshold{f' of {group}' if group else ''}: {scale} {value:.4f} ({evidence['rule']})"
         for group, value in found.thresholds.items()

@@ -95,10 +95,13 @@ def score(
         test_has_groups=collection.test_has_groups,
         ranking=ranking,
     )
-    if judged is None:
-        return Locally(found, assembled.dims)
-    evidence = found.evidence | {"new_label": judged.evidence}
-    return Locally(replace(found, evidence=evidence), assembled.dims, judged.judge)
+    evidence = dict(found.evidence)
+    if evidence and recipe.way.scale is not None:
+        evidence["scale"] = recipe.way.scale
+    if judged is not None:
+        evidence["new_label"] = judged.evidence
+    judge = None if judged is None else judged.judge
+    return Locally(replace(found, evidence=evidence), assembled.dims, judge)
 
 
 def pooled(folds: Sequence[Locally]) -> Locally:

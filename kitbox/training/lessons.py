@@ -17,6 +17,7 @@ from kitbox.images.collection import Collection
 from kitbox.images.reading import Box
 from kitbox.plugin.settings import Plugin
 from kitbox.records import ImageSet, Integers, Strings
+from kitbox.training import stages
 from kitbox.training.batches import UNKNOWN
 from kitbox.training.pseudo_labels import joined, used
 from kitbox.workspace import Workspace
@@ -99,7 +100,7 @@ def gather(
         )
         bits = competition.holdout.near_duplicate_bits
         pseudo = used(images, collection, listed, on, bits)
-        images = joined(images, collection, listed, on, bits)
+        images = joined(images, collection, pseudo)
     assert images.labels is not None  # noqa: S101  as before
     rows = np.searchsorted(kept, images.labels)
     known = images.labels != unknown
@@ -110,7 +111,7 @@ def gather(
 
 def _enough(labels: Strings, plugin: Plugin, unknown: str) -> Strings:
     """Return the labels to learn, sorted: those with enough images in any of the stages."""
-    fewest = [stage.min_images_per_label or plugin.min_images_per_label for stage in plugin.stages]
+    fewest = [phase.min_images_per_label for phase in stages.phases(plugin)]
     least = min(fewest, default=plugin.min_images_per_label)
     names, counts = np.unique(labels, return_counts=True)
     kept: Strings = names[(counts >= least) & ~np.isin(names, [unknown, *plugin.ignored_labels])]

@@ -160,7 +160,7 @@ def seed_everything(seed: int) -> None:
 
 def optimizer(plugin: Plugin, trained: TrainedNetwork) -> Optimizer:
     """Return the optimiser; what does not come with weights (neck, heads) has its own rate."""
-    groups = [group for group in rates.parameter_groups(trained, plugin) if group["params"]]
+    groups = rates.parameter_groups(trained, plugin)
     decay = plugin.weight_decay
     match plugin.optimizer:
         case "adam":

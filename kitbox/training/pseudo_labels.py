@@ -15,19 +15,12 @@ from kitbox.records import ImageSet, strings
 _BITS: int = HoldoutShape().near_duplicate_bits
 
 
-def joined(
-    images: ImageSet,
-    collection: Collection,
-    rows: Sequence[PseudoLabel],
-    on: str,
-    bits: int = _BITS,
-) -> ImageSet:
-    """Return the images with the test images that `used` rows name, under the rows' labels."""
-    kept = used(images, collection, rows, on, bits)
-    if not kept or collection.test is None:
+def joined(images: ImageSet, collection: Collection, rows: Sequence[PseudoLabel]) -> ImageSet:
+    """Return the images with the test images that rows name, as `used` returns these."""
+    if not rows or collection.test is None:
         return images
-    taken = collection.test.of(strings([row.image_id for row in kept]))
-    return images.together_with(taken.with_labels(strings([row.label for row in kept])))
+    taken = collection.test.of(strings([row.image_id for row in rows]))
+    return images.together_with(taken.with_labels(strings([row.label for row in rows])))
 
 
 def used(
@@ -89,10 +82,19 @@ def _refuse_leaks(collection: Collection, rows: Sequence[PseudoLabel]) -> None:
     for row in rows:
         if row.on == "holdout" and row.holdout == here:
             continue
-        seen = "all labels" if row.on == "all" else "another holdout's"
+        if row.on == "holdout" and not row.holdout:
+            raise KitboxError(
+                f"pseudo.csv line {row.line}: on = 'holdout' with an empty column holdout; write "
+                f"{here} there where its label owes nothing to the holdout's answers, else on = all"
+            )
+        seen = (
+            "all labels, among them"
+            if row.on == "all"
+            else "another holdout's training side, among it"
+        )
         names = "NAME..." if row.made_by.startswith("import ") else row.made_by.replace("+", " ")
         raise KitboxError(
-            f"pseudo.csv line {row.line}: made by networks that learnt from {seen}, among them "
+            f"pseudo.csv line {row.line}: made by networks that learnt from {seen} "
             "answers of the holdout that this training is scored on; "
             f"make others with 'kitbox pseudo {names} --on holdout'"
         )

@@ -9,6 +9,7 @@ from kitbox.errors import KitboxError
 from kitbox.plugin.sampling import PK, Balanced, Hardness, Sampler, Shuffled
 from kitbox.plugin.settings import Plugin
 from kitbox.records import Floats, Integers
+from kitbox.training import stages
 from kitbox.training.batches import UNKNOWN, Batch
 
 
@@ -46,7 +47,7 @@ class Sampled:
 
     def steps(self, epoch: int) -> int:
         """Return how many batches an epoch has."""
-        taken = self._taken[fewest(self._plugin, epoch)]
+        taken = self._taken[stages.at(self._plugin, epoch).min_images_per_label]
         return count_batches(self._labels[taken], self._plugin.sampler, self._known_share)
 
     def needs(self, epoch: int) -> str | None:  # noqa: ARG002
@@ -56,7 +57,7 @@ class Sampled:
     def plan(self, epoch: int, vectors: Floats | None) -> list[Batch]:  # noqa: ARG002
         """Return the batches of an epoch: the same for a seed and an epoch, whatever was before."""
         generator = np.random.default_rng([self._seed, epoch])
-        taken = self._taken[fewest(self._plugin, epoch)]
+        taken = self._taken[stages.at(self._plugin, epoch).min_images_per_label]
         labels = self._labels[taken]
         if len(self._taken) > 1:
             self._told = {"labels": float(len(np.unique(labels)))}
@@ -82,16 +83,15 @@ class Sampled:
         """Return which of the known images are learnt, by the number that a label must have."""
         _, which, counts = np.unique(self._labels, return_inverse=True, return_counts=True)
         taken = {}
-        for epoch in range(1, max(self._plugin.epochs, 1) + 1):
-            least = fewest(self._plugin, epoch)
+        for phase in stages.phases(self._plugin):
+            least = phase.min_images_per_label
             enough = int((counts >= least).sum())
             if enough < 2:
                 raise KitboxError(
-                    f"epoch {epoch} has {enough} of {len(counts)} labels to learn, those with "
-                    f"{least} or more images; lower min_images_per_label"
+                    f"epoch {phase.first_epoch} has {enough} of {len(counts)} labels to learn, "
+                    f"those with {least} or more images; lower min_images_per_label"
                 )
-            if least not in taken:
-                taken[least] = np.flatnonzero(counts[which] >= least)
+            taken[least] = np.flatnonzero(counts[which] >= least)
         return taken
 
     def _batch(self, places: Integers, unknown: Integers, generator: np.random.Generator) -> Batch:
@@ -102,17 +102,6 @@ class Sampled:
             return Batch(rows, labels)
         by_chance = generator.random(len(unknown)) < 0.5
         return Batch(rows, labels, np.concatenate([self._flipped[places], by_chance]))
-
-
-def fewest(plugin: Plugin, epoch: int) -> int:
-    """Return how many images a label must have to be learnt in an epoch, counted from 1."""
-    least = plugin.min_images_per_label
-    for stage in plugin.stages:
-        least = stage.min_images_per_label or plugin.min_images_per_label
-        if epoch <= stage.epochs:
-            break
-        epoch -= stage.epochs
-    return least
 
 
 def draw(

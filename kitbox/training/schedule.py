@@ -38,7 +38,7 @@ def factor(plugin: Plugin, steps: Sequence[int], step: int) -> float:
     """
     warmup = warmup_steps(plugin, steps)
     share = (step + 1) / warmup if step < warmup else _falling(plugin, steps, step)
-    return share * _stage_rate(plugin, steps, step)
+    return share * _stage_rates(plugin)[_epoch(steps, step) - 1]
 
 
 def _falling(plugin: Plugin, steps: Sequence[int], step: int) -> float:
@@ -57,8 +57,12 @@ def _falling(plugin: Plugin, steps: Sequence[int], step: int) -> float:
             assert_never(plugin.schedule)
 
 
-def _stage_rate(plugin: Plugin, steps: Sequence[int], step: int) -> float:
-    return stages.at(plugin, _epoch(steps, step)).rate
+def _stage_rates(plugin: Plugin) -> list[float]:
+    """Return by what the stages multiply the learning rates in each epoch."""
+    found = []
+    for phase in stages.phases(plugin):
+        found += [phase.rate] * (phase.last_epoch - phase.first_epoch + 1)
+    return found
 
 
 def _epoch(steps: Sequence[int], step: int) -> int:
@@ -96,6 +100,7 @@ class Schedule:
         """
         self._optimizer, self._plugin, self._steps = optimizer, plugin, tuple(steps)
         self._warmup = warmup_steps(plugin, steps)
+        self._stage_rates = _stage_rates(plugin)
         self._step = done
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"])
@@ -124,8 +129,9 @@ class Schedule:
         )
 
     def _obey_stage(self) -> None:
+        rate = self._stage_rates[_epoch(self._steps, self._step) - 1]
         for group in self._optimizer.param_groups:
-            group["lr"] *= _stage_rate(self._plugin, self._steps, self._step)
+            group["lr"] *= rate
 
 
 def _advance(scheduler: Any) -> None:

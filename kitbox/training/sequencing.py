@@ -9,9 +9,9 @@ from kitbox.errors import KitboxError
 from kitbox.plugin.sampling import Hardness
 from kitbox.plugin.settings import Plugin
 from kitbox.records import Floats, Integers
+from kitbox.training import stages
 from kitbox.training.batches import UNKNOWN, Batch
 from kitbox.training.hardness import hardness
-from kitbox.training.samplers import fewest
 
 # Similarities that are in memory at a time: 32 MB in float32, and about as much again to choose.
 _CELLS = 2**23
@@ -79,7 +79,8 @@ class Sequenced:
 
     def steps(self, epoch: int) -> int:
         """Return how many batches an epoch will have: enough for all anchors of all passes."""
-        anchors = len(np.unique(self._labels[self._images >= max(fewest(self._plugin, epoch), 2)]))
+        least = max(self._fewest(epoch), 2)
+        anchors = len(np.unique(self._labels[self._images >= least]))
         if not anchors:
             raise _no_pairs()
         return -(-anchors * self._sampler.passes // self._third)
@@ -136,8 +137,12 @@ class Sequenced:
 
     def _rows(self, epoch: int) -> Integers:
         """Return the images that are there in an epoch: labels with too few sit out."""
-        there = (self._labels == UNKNOWN) | (self._images >= fewest(self._plugin, epoch))
+        there = (self._labels == UNKNOWN) | (self._images >= self._fewest(epoch))
         return np.flatnonzero(there)
+
+    def _fewest(self, epoch: int) -> int:
+        """Return how many images a label must have to be learnt in an epoch."""
+        return stages.at(self._plugin, epoch).min_images_per_label
 
 
 def _pairs(

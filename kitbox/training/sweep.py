@@ -40,8 +40,8 @@ class Said:
 class Tried:
     """What a variant scores and costs, or the `problem` for which it has no score.
 
-    `embedding_seconds` are per 1,000 images, `difference` is that of the best variant to this one
-    on the same queries.
+    `embedding_seconds` are per 1,000 images, None where they are too few to tell; `difference` is
+    that of the best variant to this one on the same queries.
     """
 
     name: str
@@ -159,8 +159,8 @@ class Sweep:
 
     def _embedded(
         self, named: NamedPlugin, checkpoint: Checkpoint
-    ) -> Generator[Progress, None, tuple[Embeddings, float]]:
-        """Return the embeddings of labelled images, and the seconds of 1,000."""
+    ) -> Generator[Progress, None, tuple[Embeddings, float | None]]:
+        """Return the embeddings of labelled images, and the seconds of 1,000 if known."""
         images, blank = self.collection.labelled, self.collection.blank
         asked = self.options
         options = embedder.Options(asked.device, asked.precision, asked.workers)
@@ -175,7 +175,6 @@ class Sweep:
                 named, checkpoint, few, self.workspace, blank=blank, options=anew
             )
             _, seconds = yield from _timed(stage)
-        assert seconds is not None  # noqa: S101  nothing was reused
         return embeddings, seconds
 
 
@@ -225,11 +224,12 @@ def _difference(best: Tried, other: Tried) -> Difference:
 def _timed(
     stage: Generator[Progress, None, Embeddings],
 ) -> Generator[Progress, None, tuple[Embeddings, float | None]]:
-    """Return embeddings and the seconds of 1,000 images, None where none was computed.
+    """Return embeddings and the seconds of 1,000 images, None below two computed batches.
 
-    The clock runs from the first batch to the last: before it the network is built.
+    The clock runs from the end of the first batch to that of the last: before it the network is
+    built.
     """
-    began, marks = time.perf_counter(), []
+    marks = []
     while True:
         try:
             report = next(stage)
@@ -238,8 +238,7 @@ def _timed(
             break
         marks.append((time.perf_counter(), report.done))
         yield report
-    if not marks:
+    if len(marks) < 2:
         return embeddings, None
-    since, before = marks[0] if len(marks) > 1 else (began, 0)
-    until, after = marks[-1]
+    (since, before), (until, after) = marks[0], marks[-1]
     return embeddings, (until - since) / (after - before) * 1000

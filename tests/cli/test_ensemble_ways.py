@@ -13,7 +13,7 @@ from kitbox.ensemble.ways import Way
 from kitbox.records import Scores
 from kitbox.scoring import telling
 from kitbox.scoring.local import LocalScore
-from kitbox.training import classifier
+from kitbox.training import dense
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, write_plugin
 
@@ -59,7 +59,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture
 def place(scene: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("KITBOX_WORKSPACE", str(scene.root))  # undone after the test
-    monkeypatch.setattr(classifier, "STEPS", 30)
+    monkeypatch.setattr(dense, "STEPS", 30)
     return scene
 
 
@@ -86,9 +86,25 @@ def test_a_learned_new_label_is_told_with_what_it_is_worth(place: Workspace) -> 
     assert evidence["auc"]["queries"] == evidence["auc_of_similarity"]["queries"]
 
 
+def test_a_threshold_on_probabilities_is_called_so(place: Workspace) -> None:
+    shown = kitbox(place, "score", "plain", "--combine", "classifier", "--dims", "8", *RUN).stderr
+    assert "threshold: probability 0." in shown
+    settings = place.settings.read_text()
+    closer = settings.replace("[task]", '[task]\nlabel_similarity = "closeness"')
+    try:
+        place.settings.write_text(closer)
+        assert "threshold: closeness 0." in kitbox(place, "score", "plain", *RUN).stderr
+    finally:
+        place.settings.write_text(settings)
+
+
 def test_folds_tell_each_what_its_learned_new_label_is_worth() -> None:
     area = {"value": 0.75, "low": 0.5, "high": 1.0, "queries": 9}
-    fold = {"rule": "fixed", "new_label": {"auc": area, "auc_of_similarity": area}}
+    fold = {
+        "rule": "fixed",
+        "scale": "chance",
+        "new_label": {"auc": area, "auc_of_similarity": area},
+    }
     evidence = {"rule": "fixed", "folds": [fold, fold]}
     told_of = telling.threshold(LocalScore(Scores(), {}, {"": 0.5}, evidence, {}))
     assert told_of[0] == "threshold: chance 0.5000 (fixed)"

@@ -69,7 +69,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture
 def place(trained: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("KITBOX_WORKSPACE", "")
-    trained.pseudo_labels.unlink(missing_ok=True)
+    for path in trained.root.glob("pseudo*.csv"):
+        path.unlink()
     return trained
 
 
@@ -108,7 +109,8 @@ def test_without_classifier_similarity_is_calibrated_on_the_holdout(place: Works
     assert len(labels) == len(set(labels)) == found["labelled"] > 0
     asked = told(place, "linear", "--by", "similarity", "--threshold", "0.999")
     assert (asked["labelled"], asked["expected"], asked["precision"]) == (0, None, None)
-    assert rows_of(place) == []
+    assert (asked["file"], asked["kept"]) == (None, None)
+    assert len(rows_of(place)) == found["labelled"]
 
 
 def test_what_is_written_can_be_read_by_people(place: Workspace) -> None:
@@ -140,6 +142,51 @@ def test_labels_of_others_are_imported(place: Workspace, tmp_path: Path) -> None
     ]
 
 
+def test_rows_that_were_there_are_kept_beside_the_new_ones(
+    place: Workspace, tmp_path: Path
+) -> None:
+    sure = tmp_path / "sure.csv"
+    sure.write_text("folder,full_path,proba\nw_1,t_1,0.95\nw_2,t_2,0.92\n")
+    asked = ("pseudo", "--import", str(sure))
+    assert "kept" not in kitbox(place, *asked).stderr
+    first = place.pseudo_labels.read_text()
+    assert "kept" not in kitbox(place, *asked).stderr  # the same again replaces nothing
+    mine = first.replace("w_2", "w_3")
+    place.pseudo_labels.write_text(mine)
+    said = kitbox(place, *asked).stderr.splitlines()
+    assert said[-2:] == [
+        f"what was there is kept in {place.root / 'pseudo.1.csv'}",
+        f"written to {place.pseudo_labels}: 2 rows",
+    ]
+    assert (place.root / "pseudo.1.csv").read_text() == mine
+    place.pseudo_labels.write_text("edited, and wrong\n")
+    assert "what was there is kept in" in kitbox(place, *asked).stderr
+    assert (place.root / "pseudo.2.csv").read_text() == "edited, and wrong\n"
+    assert place.pseudo_labels.read_text() == first
+    nothing = kitbox(place, *asked, "--threshold", "0.99").stderr.splitlines()[-1]
+    assert nothing == f"no row to write; {place.pseudo_labels} stays as it is"
+    place.pseudo_labels.unlink()
+    nothing = kitbox(place, *asked, "--threshold", "0.99").stderr.splitlines()[-1]
+    assert nothing == "no row to write"
+    assert not place.pseudo_labels.exists()
+
+
+def test_what_says_nothing_about_a_list_is_refused_beside_it(place: Workspace) -> None:
+    for option, value in (("--by", "similarity"), ("--weights", "2"), ("--checkpoint", "best")):
+        assert refused(place, "--import", "a.csv", option, value) == (
+            f"{option} is about networks, and --import asks none; leave it out"
+        )
+
+
+def test_a_list_that_is_not_there_is_named(place: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "no.csv"
+    assert refused(place, "--import", str(path)) == f"there is no list {path}; correct its name"
+    path.write_text("folder,full_path\nw_1,t_1\n")
+    assert refused(place, "--import", str(path)) == (
+        f"{path} line 1: no column 'proba' among folder, full_path; correct the header"
+    )
+
+
 def test_what_cannot_be_is_refused(place: Workspace) -> None:
     both = "name trained plugins, or a list with --import FILE"
     assert refused(place) == both
@@ -149,6 +196,9 @@ def test_what_cannot_be_is_refused(place: Workspace) -> None:
     )
     assert refused(place, "linear", "--fold", "all").startswith("--fold all: pseudo.csv holds")
     assert "no plugin named linnear" in refused(place, "linnear")
+    assert refused(place, "linear", "plain", "--weights", "1,-1", *RUN).startswith(
+        "the weight of plain is -1; "
+    )
     assert not place.pseudo_labels.exists()
 
 

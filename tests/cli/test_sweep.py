@@ -2,12 +2,14 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from kitbox.cli.app import app
+from kitbox.cli.sweep import _giga
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, write_plugin
 
@@ -39,10 +41,12 @@ def test_a_sweep_ends_in_one_table_and_a_csv(place: Workspace) -> None:
     assert done.exit_code == 0, done.output + repr(done.exception)
     assert "Triplet takes the sampler PK() instead of Shuffled()" in done.stderr
     table = done.stdout.splitlines()
-    assert table[0].split()[:4] == ["plugin", "what", "differs", "label_map_at_5"]
+    told = ("label_map_at_5", "against the best", "parameters", "multiply-adds", "trained")
+    headings = ["plugin", "what differs", *told, "1,000 embedded"]
+    assert re.split(r"  +", table[0].strip()) == headings
     assert sum("the best" in line for line in table) == 2  # the heading, and the first row
-    assert f"written to {place.reports / 'sweep.csv'}" in done.stderr
-    with (place.reports / "sweep.csv").open() as file:
+    assert f"written to {place.reports / 'sweep_tiny.csv'}" in done.stderr
+    with (place.reports / "sweep_tiny.csv").open() as file:
         rows = list(csv.DictReader(file))
     names = {f"{STEM}_{n}_tiny{loss}_epochs_1" for n in (32, 48) for loss in ("", "_triplet")}
     assert {row["name"] for row in rows} == names
@@ -56,6 +60,11 @@ def test_a_sweep_ends_in_one_table_and_a_csv(place: Workspace) -> None:
     assert (told["base"], told["epochs"], told["fold"]) == ("tiny", 1, 1)
     assert [each["name"] for each in told["plugins"]] == [row["name"] for row in rows]
     assert told["plugins"][1]["against_best"]["names"][0] == rows[0]["name"]
+
+
+def test_multiply_adds_have_two_digits_that_count() -> None:
+    given = (12_345_678, 376_000_000, 11_900_000_000, 123_000_000_000)
+    assert [_giga(each) for each in given] == ["0.012 G", "0.38 G", "12 G", "120 G"]
 
 
 def test_a_dry_run_writes_nothing(place: Workspace) -> None:

@@ -48,6 +48,7 @@ def test_a_missing_or_empty_file_holds_none(tmp_path: Path, content: str | None)
         ("t1,Ahab,nan,0,1,a,all,", "line 2: confidence = nan is not between 0 and 1"),
         ("t1,Ahab,0.9,-1,1,a,all,", "line 2: gap = -1.0 is not between 0 and 1"),
         ("t1,Ahab,0.9,0,first,a,all,", "line 2: round = 'first' is no whole number"),
+        ("t1,Ahab,0.9,0,²,a,all,", "line 2: round = '²' is no whole number"),
         ("t1,Ahab,0.9,0,0,a,all,", "line 2: round = 0 is below 1"),
         ("t1,Ahab,0.9,0,1,a,test,", "line 2: on = 'test' is neither holdout nor all"),
         ("t1,new_whale,0.9,0,1,a,all,", "line 2: 'new_whale' is no individual; name one"),
@@ -58,6 +59,14 @@ def test_a_faulty_row_is_named_by_its_line(tmp_path: Path, line: str, message: s
     with pytest.raises(KitboxError) as caught:
         pseudo_labels.read(path, "new_whale")
     assert str(caught.value).startswith(f"{path} {message}")
+
+
+def test_a_missing_column_is_not_looked_for_in_the_settings(tmp_path: Path) -> None:
+    path = tmp_path / "pseudo.csv"
+    path.write_text("image,label,confidence,gap,rond,from,on,holdout\n")
+    with pytest.raises(KitboxError) as caught:
+        pseudo_labels.read(path)
+    assert str(caught.value).endswith("; did you mean rond?")
 
 
 def test_an_image_with_two_rows_is_refused(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from kitbox.competition import settings
 from kitbox.competition.settings import Competition, HoldoutShape, Images, Threshold
 from kitbox.errors import KitboxError
+from kitbox.retrieval.answers import closeness
 from kitbox.value import explain
 from kitbox.workspace import Workspace
 from tests.circle import competition
@@ -224,6 +226,14 @@ def changed(**parts: dict[str, Any]) -> Competition:
             "threshold.similarity = 16.5 is not between -1 and 1; "
             "a share of 16.5% is rule = 'share' with share = 0.165",
         ),
+        (
+            {
+                "task": {"label_similarity": "closeness"},
+                "threshold": {"rule": "fixed", "similarity": 0.35},
+            },
+            "threshold.similarity = 0.35 is not between 0.574 and 1, where "
+            "label_similarity = 'closeness' lies; correct it",
+        ),
         ({"threshold": {"rule": "fixed"}}, "rule = 'fixed' needs a similarity"),
         ({"threshold": {"rule": "share"}}, "rule = 'share' needs a share"),
         (
@@ -315,9 +325,22 @@ def test_a_threshold_that_is_none_is_refused(text: str, message: str) -> None:
 def test_a_sum_of_similarities_may_be_any_number() -> None:
     sums, best = {"label_similarity": "sum"}, {"label_similarity": "best"}
     fixed = Threshold(rule="fixed", similarity=2.5)
-    assert Threshold().asked_for("2.5", sums=changed(task=sums).task.sums) == fixed
+    assert Threshold().asked_for("2.5", changed(task=sums).task.similarities) == fixed
     assert changed(task=sums, threshold=fixed.model_dump()).threshold == fixed
-    assert not changed(task=best).task.sums
+    assert changed(task=best).task.similarities == (-1, 1)
+
+
+def test_no_closeness_is_as_low_as_cosines_are() -> None:
+    task = changed(task={"label_similarity": "closeness"}).task
+    low = float(closeness(np.array(2.0)))  # of opposite points
+    assert task.similarities == (pytest.approx(low, abs=5e-4), 1)
+    assert task.similarities[0] <= low
+    assert Threshold().asked_for("0.7", task.similarities).similarity == 0.7
+    with pytest.raises(KitboxError) as caught:
+        Threshold().asked_for("0.35", task.similarities)
+    assert str(caught.value) == (
+        "threshold 0.35 is no similarity, which lies between 0.574 and 1; correct it"
+    )
 
 
 def test_a_default_threshold_does_no_harm_where_nothing_is_decided() -> None:

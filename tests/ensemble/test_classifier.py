@@ -5,7 +5,7 @@ from kitbox.ensemble import classifier
 from kitbox.errors import KitboxError
 from kitbox.records import Search, strings
 from kitbox.retrieval import ranking as rankings
-from kitbox.training import classifier as layers
+from kitbox.training import dense
 from tests.circle import competition, image_set, placed
 from tests.photographs import finish
 
@@ -22,7 +22,7 @@ POINTS = placed({image: angle for image, (_, angle) in (KNOWN | STRANGE).items()
 
 @pytest.fixture(autouse=True)
 def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "STEPS", 40)
+    monkeypatch.setattr(dense, "STEPS", 40)
 
 
 def told(gallery: list[str], queries: tuple[str, ...] = ("q",), dims: int | None = None):  # type: ignore[no-untyped-def]

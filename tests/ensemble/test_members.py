@@ -90,3 +90,16 @@ def test_no_older_network_hides_that_a_training_is_unfinished(workspace: Workspa
     a_run(workspace, "tiny", tiny())
     with pytest.raises(KitboxError, match="the training of tiny is not finished"):
         members.for_looking(workspace, [named(tiny())], images)
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf"])
+def test_a_weight_that_is_none_is_refused_whatever_the_member_is_for(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, weight: str
+) -> None:
+    monkeypatch.setattr(checkpoints, "of", lambda path: path)
+    labelled = replace(image_set({"a": "Ahab", "b": "Boo"}), digests=strings(["1", "2"]))
+    images = collection(competition(), labelled, None)
+    a_run(workspace, "tiny", tiny(), data=runs.data_digest(images.holdout.train))
+    with pytest.raises(KitboxError) as caught:
+        members.for_holdout(workspace, [named(tiny())], [float(weight)], images)
+    assert str(caught.value) == f"the weight of tiny is {weight}; give it a finite number above 0"

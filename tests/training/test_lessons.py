@@ -5,14 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from kitbox import BinaryCrossEntropy, Plugin, Stage
-from kitbox.competition import pseudo_labels
+from kitbox.competition import pseudo_labels as pseudo_files
 from kitbox.errors import KitboxError
+from kitbox.images.collection import Collection
 from kitbox.network.checkpoint import read_origin
-from kitbox.training import lessons
+from kitbox.training import lessons, pseudo_labels
 from kitbox.training.batches import UNKNOWN
 from kitbox.training.lessons import Lessons
+from kitbox.training.pseudo_labels import free_images
 from tests.photographs import finish, tiny
 from tests.trainings import (
     Place,
@@ -121,6 +124,21 @@ def test_only_a_plugin_that_says_so_learns_from_pseudo_labels(place: Place) -> N
     assert found.notes == ("2 of its images are test images with pseudo-labels of round 2",)
 
 
+def test_copies_of_labelled_images_are_looked_for_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pseudo_labels(place, {"t_0.png": "w_0"})
+    searches = []
+
+    def search(collection: Collection, bits: int) -> NDArray[np.bool_]:
+        searches.append(bits)
+        return free_images(collection, bits)
+
+    monkeypatch.setattr(pseudo_labels, "free_images", search)
+    assert learnt(place, tiny(pseudo_labels=True)).pseudo
+    assert len(searches) == 1
+
+
 def test_pseudo_labels_are_a_cause_of_the_run_and_stand_in_its_checkpoint(place: Place) -> None:
     plugin = tiny(epochs=1, pseudo_labels=True)
     without = begun(place, plugin)
@@ -134,7 +152,7 @@ def test_pseudo_labels_are_a_cause_of_the_run_and_stand_in_its_checkpoint(place:
     origin = read_origin(checkpoint.path)
     assert origin.pseudo == learnt(place, plugin).pseudo_digest
     assert origin.pseudo_round == 3
-    assert pseudo_labels.read(run_of(checkpoint).pseudo_labels) == learnt(place, plugin).pseudo
+    assert pseudo_files.read(run_of(checkpoint).pseudo_labels) == learnt(place, plugin).pseudo
 
 
 def test_pseudo_labels_of_networks_that_saw_the_holdout_are_refused(place: Place) -> None:

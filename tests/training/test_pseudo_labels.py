@@ -45,7 +45,7 @@ def row(scene: Collection, image: str, label: str, on: str = "holdout", line: in
 
 def test_test_images_come_behind_the_labelled_ones_with_all_they_have(scene: Collection) -> None:
     images = scene.holdout.train
-    found = joined(images, scene, [row(scene, "t3", "Boo"), row(scene, "t1", "Ahab")], "holdout")
+    found = joined(images, scene, [row(scene, "t3", "Boo"), row(scene, "t1", "Ahab")])
     assert found.image_ids.tolist() == ["a", "b", "c", "t3", "t1"]
     assert found.labels is not None
     assert found.labels.tolist()[3:] == ["Boo", "Ahab"]
@@ -54,20 +54,36 @@ def test_test_images_come_behind_the_labelled_ones_with_all_they_have(scene: Col
     assert found.boxes is not None
     assert found.boxes[4].tolist() == [0, 0, 5, 5]
     assert np.isnan(found.boxes[:4]).all()
-    assert joined(images, scene, [], "holdout") is images
+    assert joined(images, scene, []) is images
 
 
 def test_labels_by_networks_that_know_the_holdout_are_refused_for_it(scene: Collection) -> None:
     with pytest.raises(KitboxError) as caught:
-        joined(scene.holdout.train, scene, [row(scene, "t1", "Boo", "all", 5)], "holdout")
+        used(scene.holdout.train, scene, [row(scene, "t1", "Boo", "all", 5)], "holdout")
     assert str(caught.value) == (
         "pseudo.csv line 5: made by networks that learnt from all labels, among them answers of "
         "the holdout that this training is scored on; make others with "
         "'kitbox pseudo one two --on holdout'"
     )
     other = replace(row(scene, "t1", "Boo"), holdout="0123456789ab", made_by="import some.csv")
-    with pytest.raises(KitboxError, match=r"learnt from another holdout's, .* 'kitbox pseudo NAME"):
-        joined(scene.holdout.train, scene, [other], "holdout")
+    with pytest.raises(KitboxError) as caught:
+        used(scene.holdout.train, scene, [other], "holdout")
+    assert str(caught.value) == (
+        "pseudo.csv line 2: made by networks that learnt from another holdout's training side, "
+        "among it answers of the holdout that this training is scored on; make others with "
+        "'kitbox pseudo NAME... --on holdout'"
+    )
+
+
+def test_a_row_by_hand_is_told_what_to_write(scene: Collection) -> None:
+    added = replace(row(scene, "t1", "Boo"), holdout="")
+    here = holdout_digest(scene.holdout.query.image_ids)
+    with pytest.raises(KitboxError) as caught:
+        used(scene.holdout.train, scene, [added], "holdout")
+    assert str(caught.value) == (
+        "pseudo.csv line 2: on = 'holdout' with an empty column holdout; write "
+        f"{here} there where its label owes nothing to the holdout's answers, else on = all"
+    )
 
 
 def test_a_training_on_all_takes_labels_of_either(scene: Collection) -> None:

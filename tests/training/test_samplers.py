@@ -27,7 +27,6 @@ from kitbox.training.samplers import (
     Sampled,
     balanced,
     draw,
-    fewest,
     pk,
     pk_batches,
     pk_random,
@@ -241,8 +240,8 @@ def test_the_batches_of_published_plugins_stay_as_they_were(
 
 
 def test_every_image_has_its_turn_over_several_epochs() -> None:
-    planner = sampled(np.arange(47) % 2, plugin(Shuffled(), 32))
-    assert {row for epoch in range(10) for row in rows_of(planner.plan(epoch, None))} == {
+    planner = sampled(np.arange(47) % 2, plugin(Shuffled(), 32, epochs=10))
+    assert {row for epoch in range(1, 11) for row in rows_of(planner.plan(epoch, None))} == {
         *range(47)
     }
 
@@ -385,8 +384,8 @@ def test_flipped_images_may_be_given_labels() -> None:
 
 
 def test_unknown_images_are_flipped_by_chance_and_stay_unknown() -> None:
-    asked = plugin(Shuffled(), unknown_share=0.5, flip_identities=True)
-    batches = [batch for epoch in range(20) for batch in planned(WITH_UNKNOWN, asked, epoch)]
+    asked = plugin(Shuffled(), unknown_share=0.5, flip_identities=True, epochs=20)
+    batches = [batch for epoch in range(1, 21) for batch in planned(WITH_UNKNOWN, asked, epoch)]
     flipped = [
         batch.flipped[batch.labels == UNKNOWN] for batch in batches if batch.flipped is not None
     ]
@@ -399,13 +398,6 @@ CURRICULUM = (
     Stage(epochs=1),
     Stage(epochs=3, min_images_per_label=1),
 )
-
-
-def test_stages_ask_for_fewer_images_of_a_label_in_turn() -> None:
-    asked = plugin(Shuffled(), epochs=6, stages=CURRICULUM, min_images_per_label=2)
-    assert [fewest(asked, epoch) for epoch in range(1, 7)] == [5, 5, 2, 1, 1, 1]
-    assert fewest(plugin(Shuffled(), min_images_per_label=3), 2) == 3
-    assert fewest(plugin(Shuffled()), 2) == 1
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

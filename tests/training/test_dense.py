@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from kitbox.training import classifier
+from kitbox.training import dense
 
 # Three classes at 0, 120 and 240 degrees, with a little noise.
 GENERATOR = np.random.default_rng(0)
@@ -10,44 +10,44 @@ ANGLES = np.radians(120 * CLASSES + GENERATOR.normal(0, 10, size=60))
 VECTORS = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1).astype(np.float32)
 
 
-def loss(dense: classifier.Dense) -> float:
-    chances = dense.probabilities(VECTORS)[np.arange(60), CLASSES]
+def loss(fitted: dense.Dense) -> float:
+    chances = fitted.probabilities(VECTORS)[np.arange(60), CLASSES]
     return float(-np.log(chances).mean())
 
 
 def test_steps_lower_the_loss_until_classes_are_told_apart(monkeypatch) -> None:
     losses = []
     for steps in (1, 10, 60):
-        monkeypatch.setattr(classifier, "STEPS", steps)
-        losses.append(loss(classifier.fit(VECTORS, CLASSES)))
+        monkeypatch.setattr(dense, "STEPS", steps)
+        losses.append(loss(dense.fit(VECTORS, CLASSES)))
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < 0.1
     assert losses[0] < np.log(3) + 0.2
 
 
 def test_probabilities_are_of_all_classes_and_add_up_to_one(monkeypatch) -> None:
-    monkeypatch.setattr(classifier, "STEPS", 2)
-    monkeypatch.setattr(classifier, "_ROWS", 7)
-    found = classifier.fit(VECTORS, CLASSES).probabilities(VECTORS)
+    monkeypatch.setattr(dense, "STEPS", 2)
+    monkeypatch.setattr(dense, "_ROWS", 7)
+    found = dense.fit(VECTORS, CLASSES).probabilities(VECTORS)
     assert found.shape == (60, 3)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
 
 
 def test_the_same_vectors_give_the_same_layers_and_the_callers_draw_goes_on(monkeypatch) -> None:
-    monkeypatch.setattr(classifier, "STEPS", 5)
+    monkeypatch.setattr(dense, "STEPS", 5)
     torch.manual_seed(3)
-    first = classifier.fit(VECTORS, CLASSES).probabilities(VECTORS)
+    first = dense.fit(VECTORS, CLASSES).probabilities(VECTORS)
     drawn = torch.rand(2).tolist()
-    again = classifier.fit(VECTORS, CLASSES).probabilities(VECTORS)
+    again = dense.fit(VECTORS, CLASSES).probabilities(VECTORS)
     assert (first == again).all()
     torch.manual_seed(3)
     assert torch.rand(2).tolist() == drawn
 
 
 def test_every_vector_comes_once_before_any_comes_again(monkeypatch) -> None:
-    monkeypatch.setattr(classifier, "STEPS", 16)
-    batches = [rows.tolist() for rows in classifier._batches(33)]
+    monkeypatch.setattr(dense, "STEPS", 16)
+    batches = [rows.tolist() for rows in dense._batches(33)]
     assert {len(rows) for rows in batches} == {3}
     # 11 batches of three are one pass; five more begin the next
     first, then = (np.concatenate(part) for part in (batches[:11], batches[11:]))
@@ -56,5 +56,5 @@ def test_every_vector_comes_once_before_any_comes_again(monkeypatch) -> None:
 
 
 def test_no_batch_is_larger_than_a_step_can_take(monkeypatch) -> None:
-    monkeypatch.setattr(classifier, "STEPS", 3)
-    assert [len(rows) for rows in classifier._batches(20_000)] == [512] * 3
+    monkeypatch.setattr(dense, "STEPS", 3)
+    assert [len(rows) for rows in dense._batches(20_000)] == [512] * 3
