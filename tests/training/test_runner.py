@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -235,7 +236,7 @@ SHARED: dict[str, dict[str, object]] = {
         "sampler": PK(images_per_label=2),
         "divide": Divide(learners=2, every=1, undivided_from=2),
     },
-    "frozen first": {
+    "frozen_first": {
         "stages": [Stage(epochs=1, frozen_backbone=True), Stage(epochs=1)],
         "averaging": Ema(),
         "accumulate": 2,
@@ -249,12 +250,13 @@ SHARED: dict[str, dict[str, object]] = {
 }
 
 
-def train_in_two(workspace: Workspace, name: str, plugin: Plugin) -> Any:
-    """Train a plugin in two processes by the command line; return the process."""
-    write_method(workspace, name, plugin)
-    command = [sys.executable, "-m", "kitbox", "train", name, "--device", "cpu", "--devices", "2"]
+def train_in_two(workspace: Workspace, plugins: Mapping[str, Plugin]) -> Any:
+    """Train plugins in two processes by the command line; return the process."""
+    for name, plugin in plugins.items():
+        write_method(workspace, name, plugin)
+    command = [sys.executable, "-m", "kitbox", "train", *plugins, "--device", "cpu"]
     return subprocess.run(
-        [*command, "--precision", "32", "--workers", "0", "--json"],
+        [*command, "--devices", "2", "--precision", "32", "--workers", "0", "--json"],
         cwd=workspace.root,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -264,26 +266,25 @@ def train_in_two(workspace: Workspace, name: str, plugin: Plugin) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", SHARED)
-def test_two_gloo_processes_share_every_batch(tmp_path: Path, method: str) -> None:
+def test_two_gloo_processes_share_every_batch(tmp_path: Path) -> None:
     workspace, competition = competition_on_disk(tmp_path)
-    plugin = tiny(**({"epochs": 2} | SHARED[method]))
-    done = train_in_two(workspace, "shared", plugin)
+    plugins = {f"shared_{name}": tiny(**({"epochs": 2} | given)) for name, given in SHARED.items()}
+    done = train_in_two(workspace, plugins)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found[0]["epoch"] == plugin.epochs
-    run = runs.Run(Path(found[0]["path"]).parent)
-    entries = run.entries()
-    losses = [entry["loss"] for entry in entries if entry["event"] == "epoch"]
-    assert len(losses) == plugin.epochs
-    assert np.isfinite(losses).all()
-    assert len(losses) == [entry["event"] for entry in entries].count("score") - 1
-    # gone on with alone from there, nothing is left to do
     _, collection = finish(collect(workspace, competition))
-    reports, again = finish(
-        runner.train(named(plugin, "shared"), collection, competition, workspace, OPTIONS)
-    )
-    assert (reports, again.path) == ([], run.last)
+    for (name, plugin), found in zip(plugins.items(), json.loads(done.stdout), strict=True):
+        assert (found["name"], found["epoch"]) == (name, plugin.epochs)
+        run = runs.Run(Path(found["path"]).parent)
+        entries = run.entries()
+        losses = [entry["loss"] for entry in entries if entry["event"] == "epoch"]
+        assert len(losses) == plugin.epochs
+        assert np.isfinite(losses).all()
+        assert len(losses) == [entry["event"] for entry in entries].count("score") - 1
+        # gone on with alone from there, nothing is left to do
+        reports, again = finish(
+            runner.train(named(plugin, name), collection, competition, workspace, OPTIONS)
+        )
+        assert (reports, again.path) == ([], run.last)
 
 
 @pytest.mark.slow
@@ -300,7 +301,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
         learning_rate=0.02,
     )
     workspace, competition = competition_on_disk(tmp_path)
-    done = train_in_two(workspace, "shared", plugin)
+    done = train_in_two(workspace, {"shared": plugin})
     assert done.returncode == 0, done.stderr
     two = load_file(json.loads(done.stdout)[0]["path"])
     _, collection = finish(collect(workspace, competition))
