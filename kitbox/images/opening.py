@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -31,12 +32,27 @@ class UnreadableImageError(KitboxError):
         self.kind = kind
 
 
-def opened(path: Path, data: bytes | None = None) -> Image.Image:
-    """Return an image, of its bytes where they are given, with no pixel decoded."""
+@contextmanager
+def opened(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
+    """Give an image, of its bytes where they are given, with no pixel decoded.
+
+    Raises UnreadableImageError. The file is closed with it, whatever is raised: Pillow would leave
+    one open whose first byte cannot be read.
+    """
+    try:
+        source = path.open("rb") if data is None else BytesIO(data)
+    except OSError as error:
+        raise unread(path, error) from error
+    with source, _recognised(path, source) as image:
+        yield image
+
+
+def _recognised(path: Path, source: IO[bytes]) -> Image.Image:
+    """Return the image that an open file holds."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd EXIF and of many pixels, counted below
-            image = Image.open(path if data is None else BytesIO(data), formats=_FORMS)
+            image = Image.open(source, formats=_FORMS)
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # where Pillow itself refuses
         sentence = f"image {path} is too large: it has more than {most:,} pixels; shrink it"

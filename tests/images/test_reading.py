@@ -1,5 +1,6 @@
 """Reading: odd files are read right or refused by name."""
 
+import os
 import struct
 import zlib
 from datetime import UTC, datetime
@@ -217,6 +218,19 @@ def test_a_file_that_the_system_does_not_give_is_named(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"image {path} cannot be read (Input/output error); replace or remove it"
     )
+
+
+def test_a_file_that_is_refused_is_not_left_open(tmp_path: Path) -> None:
+    refused = {"sector": "cannot be read", "text": "is not an image", "cut": "is truncated"}
+    (tmp_path / "sector").symlink_to("/proc/self/mem")
+    (tmp_path / "text").write_text("no image", encoding="utf-8")
+    halves().save(tmp_path / "whole.png")
+    (tmp_path / "cut").write_bytes((tmp_path / "whole.png").read_bytes()[:-60])
+    before = os.listdir("/proc/self/fd")
+    for name, why in refused.items():
+        with pytest.raises(UnreadableImageError, match=why):
+            reading.read(tmp_path / name, (16, 16))
+        assert os.listdir("/proc/self/fd") == before
 
 
 def thumbnail(path: Path) -> np.ndarray:
