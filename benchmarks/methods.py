@@ -6,7 +6,8 @@ WORKSPACE is one that 'kitbox init --preset gdsc2020' made for labelled photogra
 with boxes in its boxes.csv. Every method trains EfficientNet-Lite0 from the same ImageNet weights
 on the holdout's training side, with so many epochs that it sees about as many images as any other.
 Each is scored as images (mAP@20, recall@1) and as labels (MAP@5) on one holdout, with 95 %
-intervals over its individuals. A run that is there is not done again, so the script can be stopped.
+intervals over its individuals; beside some stands the paired difference from another method. A run
+that is there is not done again, so the script can be stopped.
 """
 
 import argparse
@@ -37,8 +38,10 @@ from kitbox.ensemble.guesses import Rule
 from kitbox.ensemble.pseudo import Maker, make
 from kitbox.images.collection import collect
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.records import Checkpoint, Scores
-from kitbox.scoring import local
+from kitbox.records import Checkpoint
+from kitbox.scoring import comparison, local
+from kitbox.scoring.comparison import Difference
+from kitbox.scoring.local import LocalScore
 from kitbox.training import lessons, reports, runner, runs
 from kitbox.training.planning import planner
 from kitbox.workspace import Workspace
@@ -97,12 +100,20 @@ METHODS: dict[str, Method] = {
     ),
     "cross-entropy": Method("CrossEntropy", {"losses": (CrossEntropy(),)}),
     "triplet, random": Method("Triplet, random triplets", triplet("random")),
-    "triplet, hard": Method("Triplet, batch-hard", triplet("batch_hard")),
-    "triplet, semi-hard": Method("Triplet, semi-hard", triplet("semi_hard")),
-    "triplet, distance-weighted": Method("Triplet", triplet("distance_weighted")),
-    "triplet, easy positive": Method("Triplet, easy positive", triplet("easy_positive")),
-    "triplet, sigmoid hardness": Method("Hardness(logistic), 1 cycle", sequence(1)),
-    "triplet, cyclic hardness": Method("Hardness(logistic), 4 cycles", sequence(4)),
+    "triplet, hard": Method("Triplet, batch-hard", triplet("batch_hard"), "triplet, random"),
+    "triplet, semi-hard": Method("Triplet, semi-hard", triplet("semi_hard"), "triplet, random"),
+    "triplet, distance-weighted": Method(
+        "Triplet", triplet("distance_weighted"), "triplet, random"
+    ),
+    "triplet, easy positive": Method(
+        "Triplet, easy positive", triplet("easy_positive"), "triplet, random"
+    ),
+    "triplet, sigmoid hardness": Method(
+        "Hardness(logistic), 1 cycle", sequence(1), "triplet, random"
+    ),
+    "triplet, cyclic hardness": Method(
+        "Hardness(logistic), 4 cycles", sequence(4), "triplet, sigmoid hardness"
+    ),
     "margin": Method("Margin, distance-weighted", {"losses": (Margin(),), **PAIRS}),
     "margin, closest": Method(
         "Margin with the mining of divide and conquer",
@@ -160,7 +171,12 @@ class Row:
     images: int
     seconds: float
     scores: dict[str, tuple[float, float, float]]
+    against: Difference | None  # in mAP@20, from the method that it stands beside
     notes: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        against = None if self.against is None else self.against.as_json()
+        return vars(self) | {"against": against}
 
 
 class Measuring:
@@ -171,6 +187,8 @@ class Measuring:
         self.competition = settings.read(self.place)
         self.collection = follow(collect(self.place, self.competition))
         self.images = images
+        self._trained: dict[str, tuple[NamedPlugin, Checkpoint, int]] = {}
+        self._scored: dict[str, tuple[LocalScore, LocalScore]] = {}
         task = Task(gallery="train", answers="labels", k=5)
         self.as_labels = self.competition.model_copy(
             update={"task": task, "threshold": Threshold()}
@@ -189,7 +207,12 @@ class Measuring:
         return Plugin(**given | {"epochs": epochs, "pseudo_labels": method.pseudo}), epochs * seen
 
     def trained(self, name: str) -> tuple[NamedPlugin, Checkpoint, int]:
-        """Train a method, or return what was trained."""
+        """Train a method, or return what was trained; and how many images it sees."""
+        if name not in self._trained:
+            self._trained[name] = self._train(name)
+        return self._trained[name]
+
+    def _train(self, name: str) -> tuple[NamedPlugin, Checkpoint, int]:
         method = METHODS[name]
         plugin, seen = self.plugin(method)
         named = NamedPlugin("method_" + _slug(name), plugin, None, "benchmark")
@@ -222,20 +245,35 @@ class Measuring:
         if method.init_from:
             before = self.row(method.init_from)
             seconds, seen = seconds + before.seconds, seen + before.images
-        embeddings = follow(embedder.embed(named, checkpoint, self.collection.labelled, self.place))
-        found: dict[str, tuple[float, float, float]] = {}
-        for competition, metrics in (
-            (self.competition, ("map_at_20", "recall_at_1")),
-            (self.as_labels, ("label_map_at_5",)),
+        as_images, as_labels = self.scored(name)
+        found = {}
+        for of, metric in (
+            (as_images, "map_at_20"),
+            (as_images, "recall_at_1"),
+            (as_labels, "label_map_at_5"),
         ):
-            scores = local.evaluate(embeddings, self.collection.holdout, competition).scores
-            found |= {metric: _interval(scores, metric) for metric in metrics}
-        return Row(name, named.plugin.epochs, seen, seconds, found, notes)
+            score = of.scores.by_metric[metric]
+            found[metric] = score.value, score.low, score.high
+        against = None
+        if method.beside:
+            other = self.scored(method.beside)[0]
+            against = comparison.compare(
+                other.outcomes["map_at_20"], as_images.outcomes["map_at_20"], as_images.individuals
+            )
+        return Row(name, named.plugin.epochs, seen, seconds, found, against, notes)
 
-
-def _interval(scores: Scores, metric: str) -> tuple[float, float, float]:
-    score = scores.by_metric[metric]
-    return score.value, score.low, score.high
+    def scored(self, name: str) -> tuple[LocalScore, LocalScore]:
+        """Return a method's score on the holdout as images, and as labels."""
+        if name not in self._scored:
+            named, checkpoint, _ = self.trained(name)
+            images = self.collection.labelled
+            embeddings = follow(embedder.embed(named, checkpoint, images, self.place))
+            as_images, as_labels = (
+                local.evaluate(embeddings, self.collection.holdout, competition)
+                for competition in (self.competition, self.as_labels)
+            )
+            self._scored[name] = as_images, as_labels
+        return self._scored[name]
 
 
 def _slug(name: str) -> str:
@@ -245,16 +283,23 @@ def _slug(name: str) -> str:
 def table(rows: list[Row]) -> str:
     """Return the rows as a table in Markdown."""
     lines = [
-        "| method | | mAP@20 | recall@1 | MAP@5 | epochs | images | seconds |",
-        "|---|---|---|---|---|---|---|---|",
+        "| method | | mAP@20 | recall@1 | MAP@5 | epochs | images | seconds | mAP@20 beside |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         cells = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in row.scores.values()]
         lines.append(
             f"| {row.name} | {METHODS[row.name].about} | {' | '.join(cells)} | {row.epochs} "
-            f"| {row.images} | {row.seconds:.0f} |"
+            f"| {row.images} | {row.seconds:.0f} | {_beside(row)} |"
         )
     return "\n".join(lines)
+
+
+def _beside(row: Row) -> str:
+    found = row.against
+    if found is None:
+        return ""
+    return f"{METHODS[row.name].beside}: {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 def main() -> None:
@@ -272,7 +317,7 @@ def main() -> None:
         rows.append(measuring.row(name))
         print(table(rows[-1:]).splitlines()[-1], f"{time.perf_counter() - began:.0f} s", flush=True)
     if given.json:
-        print(json.dumps([vars(row) for row in rows], indent=2))
+        print(json.dumps([row.as_json() for row in rows], indent=2))
     else:
         print("\n" + table(rows))
     if given.write:
