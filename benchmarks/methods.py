@@ -69,15 +69,15 @@ ARCFACE = ArcFace(margin=0.3, scale=24.0)
 PAIRS: dict[str, Any] = {"sampler": PK(images_per_label=2), "head_learning_rate": 1e-3}
 
 
-def triplet(mining: str) -> dict[str, Any]:
-    return {"losses": (Triplet(mining=mining),), **PAIRS}
+def pairs(loss: Triplet | Margin) -> dict[str, Any]:
+    return {"losses": (loss,), **PAIRS}
 
 
-def sequence(cycles: int, curve: str = "logistic") -> dict[str, Any]:
+def sequence(cycles: int) -> dict[str, Any]:
     return {
         "losses": (Triplet(mining="sequence"),),
         "head_learning_rate": 1e-3,
-        "sampler": Hardness(curve=curve, cycles=cycles),
+        "sampler": Hardness(cycles=cycles),
         "batch_size": 33,
     }
 
@@ -99,14 +99,18 @@ METHODS: dict[str, Method] = {
         "the backbone as it came", {"losses": (), "embedding_dim": None, "neck": "none"}
     ),
     "cross-entropy": Method("CrossEntropy", {"losses": (CrossEntropy(),)}),
-    "triplet, random": Method("Triplet, random triplets", triplet("random")),
-    "triplet, hard": Method("Triplet, batch-hard", triplet("batch_hard"), "triplet, random"),
-    "triplet, semi-hard": Method("Triplet, semi-hard", triplet("semi_hard"), "triplet, random"),
+    "triplet, random": Method("Triplet, random triplets", pairs(Triplet(mining="random"))),
+    "triplet, hard": Method(
+        "Triplet, batch-hard", pairs(Triplet(mining="batch_hard")), "triplet, random"
+    ),
+    "triplet, semi-hard": Method(
+        "Triplet, semi-hard", pairs(Triplet(mining="semi_hard")), "triplet, random"
+    ),
     "triplet, distance-weighted": Method(
-        "Triplet", triplet("distance_weighted"), "triplet, random"
+        "Triplet", pairs(Triplet(mining="distance_weighted")), "triplet, random"
     ),
     "triplet, easy positive": Method(
-        "Triplet, easy positive", triplet("easy_positive"), "triplet, random"
+        "Triplet, easy positive", pairs(Triplet(mining="easy_positive")), "triplet, random"
     ),
     "triplet, sigmoid hardness": Method(
         "Hardness(logistic), 1 cycle", sequence(1), "triplet, random"
@@ -114,14 +118,14 @@ METHODS: dict[str, Method] = {
     "triplet, cyclic hardness": Method(
         "Hardness(logistic), 4 cycles", sequence(4), "triplet, sigmoid hardness"
     ),
-    "margin": Method("Margin, distance-weighted", {"losses": (Margin(),), **PAIRS}),
+    "margin": Method("Margin, distance-weighted", pairs(Margin())),
     "margin, closest": Method(
         "Margin with the mining of divide and conquer",
-        {"losses": (Margin(mining="closest"),), **PAIRS},
+        pairs(Margin(mining="closest")),
     ),
     "divide and conquer": Method(
         "the same, 4 slices, clustered every 2 epochs",
-        {"losses": (Margin(mining="closest"),), **PAIRS, "divide": Divide(learners=4, every=2)},
+        pairs(Margin(mining="closest")) | {"divide": Divide(learners=4, every=2)},
         "margin, closest",
     ),
     "ArcFace": Method("ArcFace(.3, 24)", {"losses": (ARCFACE,)}),
@@ -148,7 +152,9 @@ METHODS: dict[str, Method] = {
     "ArcFace, EMA": Method(
         "decay .99", {"losses": (ARCFACE,), "averaging": Ema(decay=0.99)}, "ArcFace"
     ),
-    "half triplet": Method("(the first half of the next)", triplet("batch_hard"), share=0.5),
+    "half triplet": Method(
+        "(the first half of the next)", pairs(Triplet(mining="batch_hard")), share=0.5
+    ),
     "ArcFace after triplet": Method(
         "transfer: half of the images with Triplet, half with ArcFace from there",
         {"losses": (ARCFACE,)},
