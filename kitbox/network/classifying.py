@@ -76,6 +76,10 @@ class _ArcFaceLoss(SubCenterArcFaceLoss):  # type: ignore[misc]  # of an untyped
         self.margin = self.margins(labels)
         return super().compute_loss(embeddings, labels, *others)
 
+    def get_cosine(self, embeddings: Tensor) -> Tensor:
+        of_centers = _cosines(embeddings, self.W)
+        return of_centers.view(-1, self.num_classes, self.sub_centers).amax(dim=2)
+
     def get_angles(self, cosines: Tensor) -> Tensor:
         return torch.acos(cosines.clamp(-_LARGEST_COSINE, _LARGEST_COSINE))
 
@@ -98,6 +102,20 @@ class _CosFaceLoss(CosFaceLoss):  # type: ignore[misc]  # of an untyped package
     def compute_loss(self, embeddings: Tensor, labels: Tensor, *others: object) -> object:
         self.margin = self.margins(labels)
         return super().compute_loss(embeddings, labels, *others)
+
+    def get_cosine(self, embeddings: Tensor) -> Tensor:
+        return _cosines(embeddings, self.W)
+
+
+def _cosines(embeddings: Tensor, directions: Tensor) -> Tensor:
+    """Return the cosines (n, L) of embeddings (n, d) and directions (d, L) of any length.
+
+    The products are divided, not the directions as in theirs: these are many more numbers, which
+    would be written anew in each step, forward and backward.
+    """
+    lengths = torch.linalg.vector_norm(directions, dim=0).clamp(min=1e-12)
+    cosines: Tensor = functional.normalize(embeddings) @ directions / lengths
+    return cosines
 
 
 class CrossEntropyHead(nn.Module):

@@ -1,12 +1,14 @@
 """Heads that classify: each equals its definition, worked out with angles or written out slowly."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pytorch_metric_learning.losses import CosFaceLoss, SubCenterArcFaceLoss
 from torch import nn
 
 from kitbox import ArcFace, BinaryCrossEntropy, CosFace, CrossEntropy, Focal, PowerMargin, Ramp
@@ -63,6 +65,37 @@ def test_cosface_takes_the_margin_of_each_label_from_the_own_cosine() -> None:
     second = surprise([4 * near, 4 * (far - 0.2)], 1)
     found = head(points(30, 30), torch.tensor([0, 1]))
     torch.testing.assert_close(found, torch.tensor((first + second) / 2))
+
+
+@pytest.mark.parametrize(
+    ("loss", "theirs"),
+    [
+        (ArcFace(margin=0.3, scale=8.0, centers=3), SubCenterArcFaceLoss),
+        (CosFace(margin=0.3, scale=8.0), CosFaceLoss),
+    ],
+)
+def test_the_lengths_of_embeddings_and_directions_count_as_little_as_in_theirs(
+    loss, theirs
+) -> None:
+    torch.manual_seed(0)
+    head = classifying.build(loss, 6, np.full(5, 4))
+    with torch.no_grad():
+        head.loss.W *= torch.logspace(-3, 3, head.loss.W.shape[1])
+    embeddings, labels = (
+        torch.randn(16, 6) * torch.logspace(-2, 2, 16)[:, None],
+        torch.arange(16) % 5,
+    )
+    found, expected = [], []
+    for cosines, kept in (
+        (head.loss.get_cosine, found),
+        (partial(theirs.get_cosine, head.loss), expected),
+    ):
+        head.loss.get_cosine = cosines
+        given = embeddings.clone().requires_grad_()
+        value = head(given, labels)
+        kept += [value.detach(), *torch.autograd.grad(value, [given, head.loss.W])]
+    for ours, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, other, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 2, 3])
