@@ -73,11 +73,11 @@ def pairs(loss: Triplet | Margin) -> dict[str, Any]:
     return {"losses": (loss,), **PAIRS}
 
 
-def sequence(cycles: int) -> dict[str, Any]:
+def sequence(hardness: Hardness) -> dict[str, Any]:
     return {
         "losses": (Triplet(mining="sequence"),),
         "head_learning_rate": 1e-3,
-        "sampler": Hardness(cycles=cycles),
+        "sampler": hardness,
         "batch_size": 33,
     }
 
@@ -112,11 +112,21 @@ METHODS: dict[str, Method] = {
     "triplet, easy positive": Method(
         "Triplet, easy positive", pairs(Triplet(mining="easy_positive")), "triplet, random"
     ),
+    "triplet, easiest negatives": Method(
+        "Hardness(constant 0)",
+        sequence(Hardness(curve="constant", threshold=0.0)),
+        "triplet, sigmoid hardness",
+    ),
+    "triplet, hardest negatives": Method(
+        "Hardness(constant 1)",
+        sequence(Hardness(curve="constant", threshold=1.0)),
+        "triplet, sigmoid hardness",
+    ),
     "triplet, sigmoid hardness": Method(
-        "Hardness(logistic), 1 cycle", sequence(1), "triplet, random"
+        "Hardness(logistic), 1 cycle", sequence(Hardness(cycles=1)), "triplet, random"
     ),
     "triplet, cyclic hardness": Method(
-        "Hardness(logistic), 4 cycles", sequence(4), "triplet, sigmoid hardness"
+        "Hardness(logistic), 4 cycles", sequence(Hardness(cycles=4)), "triplet, sigmoid hardness"
     ),
     "margin": Method("Margin, distance-weighted", pairs(Margin())),
     "margin, closest": Method(
