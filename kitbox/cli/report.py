@@ -5,11 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kitbox.cli.choices import (
+    CombineOption,
+    DimsOption,
+    NewLabelOption,
     ThresholdOption,
     WeightsOption,
     WhitenOption,
     loaded,
     numbers,
+    way_of,
     with_threshold,
 )
 from kitbox.cli.terminal import (
@@ -43,6 +47,9 @@ def report(
     ] = None,
     weights: WeightsOption = None,
     whiten: WhitenOption = None,
+    combine: CombineOption = "embeddings",
+    dims: DimsOption = None,
+    new_label: NewLabelOption = "threshold",
     threshold: ThresholdOption = None,
     fold: FoldOption = "1",
     checkpoint: CheckpointOption = "last",
@@ -71,14 +78,19 @@ def report(
         if by:
             raise KitboxError("--by shows the data; leave it out, or the names before it")
         from kitbox.report import asked
+        from kitbox.submission import making
 
-        wanted = asked.of_names(names, place, numbers(weights), whiten, threshold, checkpoint)
+        recipe = making.Recipe(whiten=whiten, way=way_of(combine, dims, new_label))
+        wanted = asked.of_names(names, place, numbers(weights), recipe, threshold, checkpoint)
         written, scores = _results(wanted, place, competition, fold, options)
     else:
         _refuse(
             {
                 "--weights": weights,
                 "--whiten": whiten,
+                "--combine": None if combine == "embeddings" else combine,
+                "--dims": dims,
+                "--new-label": None if new_label == "threshold" else new_label,
                 "--threshold": threshold,
                 "--fold": None if fold == "1" else fold,
                 "--checkpoint": None if checkpoint == "last" else checkpoint,
@@ -114,7 +126,7 @@ def _results(
     chosen = members.for_holdout(
         place, wanted.plugins, wanted.weights, collection, wanted.checkpoint, fold=folds[0]
     )
-    found = follow(results.evaluate(chosen, wanted.whiten, collection, competition, place, options))
+    found = follow(results.evaluate(chosen, wanted.recipe, collection, competition, place, options))
     part = "" if folds[0] == 1 else f"_fold{folds[0]}"
     path = place.reports / f"results_{wanted.name}{part}.html"
     stage = results.write(

@@ -11,11 +11,17 @@ from kitbox.plugin import discovery
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.settings import Plugin
 from kitbox.submission import receipt
+from kitbox.submission.making import Recipe
 from kitbox.submission.standing import resolve, standings
 from kitbox.workspace import Workspace
 
 # A file's name may have 255 bytes; names of many plugins are cut.
 _LONGEST = 80
+_WAYS: dict[str, list[str]] = {
+    "embeddings": [],
+    "labels": ["Labels are ranked by the mean of the members' similarities."],
+    "classifier": ["Labels are ranked by a classifier of the joined embeddings."],
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Asked:
     name: str
     plugins: tuple[NamedPlugin, ...]
     weights: tuple[float, ...] | None
-    whiten: int | None
+    recipe: Recipe
     threshold: str | None
     checkpoint: str
     recorded: dict[str, Any] | None = None
@@ -33,8 +39,11 @@ class Asked:
     def told(self, members: Sequence[Member], fold: int) -> list[str]:
         """Return what a reader should know of where the page comes from."""
         told = [] if fold == 1 else [f"Fold {fold} of the holdout."]
-        if self.whiten is not None:
-            told.append(f"Each member is whitened to {self.whiten} dimensions.")
+        if self.recipe.whiten is not None:
+            told.append(f"Each member is whitened to {self.recipe.whiten} dimensions.")
+        told += _WAYS[self.recipe.way.combine]
+        if self.recipe.way.new_label == "learned":
+            told.append("Unknown individuals are told by a judge fitted to other queries.")
         if self.checkpoint == "best":
             told.append("By the checkpoints that were best on this very holdout, which flatters.")
         if self.recorded is None:
@@ -51,13 +60,14 @@ def of_names(
     names: Sequence[str],
     workspace: Workspace,
     weights: Sequence[float] | None,
-    whiten: int | None,
+    recipe: Recipe,
     threshold: str | None,
     checkpoint: str,
 ) -> Asked:
     """Return what is asked for: plugins of these names, or the submission that one word names.
 
-    Raises KitboxError for names that are neither, and for weights beside a submission.
+    Raises KitboxError for names that are neither, and for what a submission's
+    receipt says already.
     """
     try:
         plugins = tuple(discovery.load(name, workspace) for name in names)
@@ -69,20 +79,22 @@ def of_names(
             ) from error
         if found is None:
             raise
-        if weights is not None or whiten is not None or threshold is not None:
+        if weights is not None or recipe != Recipe() or threshold is not None:
             raise KitboxError(
-                f"{found.name} has its weights, whitening and threshold in its receipt; "
+                f"{found.name} has its weights, whitening, way and threshold in its receipt; "
                 "leave the options out"
             ) from None
         return found
-    name = "+".join(names)
+    name, way = "+".join(names), recipe.way
     marked = [f"w{':'.join(f'{w:g}' for w in weights)}"] if weights else []
-    marked += [f"whiten{whiten}"] if whiten else []
+    marked += [f"whiten{recipe.whiten}"] if recipe.whiten else []
+    marked += [f"{way.combine}{way.dims or ''}"] if way.combine != "embeddings" else []
+    marked += [way.new_label] if way.new_label != "threshold" else []
     marked += [f"threshold{threshold}"] if threshold else []
     marked += [checkpoint] if checkpoint != "last" else []
     given = None if weights is None else tuple(weights)
     shown = file_name("_".join([name, *marked]))
-    return Asked(shown, plugins, given, whiten, threshold, checkpoint)
+    return Asked(shown, plugins, given, recipe, threshold, checkpoint)
 
 
 def file_name(name: str) -> str:
@@ -111,7 +123,7 @@ def _submission(names: Sequence[str], workspace: Workspace) -> Asked | None:
             for e in entries
         ),
         tuple(float(entry["weight"]) for entry in entries),
-        recorded["whiten"],
+        receipt.recipe_of(recorded),
         _threshold(recorded),
         "best" if any(entry["which"] == "best" for entry in entries) else "last",
         recorded,

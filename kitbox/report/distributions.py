@@ -33,15 +33,18 @@ def threshold_told(score: LocalScore) -> str:
     return " ".join(f"{told[0].upper()}{told[1:]}." for told in telling.threshold(score))
 
 
-def plots_of(queries: Queries, score: LocalScore) -> list[Plot]:
-    """Return the histogram of the first answers' similarity, and precision against recall."""
-    found = [similarity(queries, score)]
+def plots_of(queries: Queries, score: LocalScore, scale: str) -> list[Plot]:
+    """Return the histogram of the first answers' similarity, and precision against recall.
+
+    `scale` is what answers are ranked by: similarity, closeness, probability or chance.
+    """
+    found = [similarity(queries, score, scale)]
     curve = precision_recall(queries)
     if curve is not None:
         precision, recall = curve
         area = average_precision(precision, recall)
         caption = (
-            "As the similarity that an answer must reach falls: the share of the answers given "
+            f"As the {scale} that an answer must reach falls: the share of the answers given "
             "that are right, against the share of the queries of known individuals that are "
             f"answered rightly. Area {area:.3f}; recall ends at {recall[-1]:.3f}."
         )
@@ -51,8 +54,8 @@ def plots_of(queries: Queries, score: LocalScore) -> list[Plot]:
     return found
 
 
-def similarity(queries: Queries, score: LocalScore) -> Plot:
-    """Return histograms of the first answer's similarity, of known and of unknown individuals."""
+def similarity(queries: Queries, score: LocalScore, scale: str) -> Plot:
+    """Return histograms of how similar the first answers are, of known and unknown individuals."""
     finite = np.isfinite(queries.first)
     known, unknown = (queries.first[finite & side] for side in (queries.known, ~queries.known))
     mark = next(iter(score.thresholds.values())) if len(score.thresholds) == 1 else None
@@ -66,10 +69,10 @@ def similarity(queries: Queries, score: LocalScore) -> Plot:
     ]
     where = "" if mark is None else f" The line is the threshold, {mark:.3f}."
     return plots.histogram(
-        "Similarity of the first answer",
+        f"{scale.capitalize()} of the first answer",
         f"Queries of {'; of '.join(parts)}.{where}",
         [("known to the gallery", known), ("unknown to it", unknown)],
-        label="similarity",
+        label=scale,
         bins=bins.astype(np.float64),
         mark=mark,
     )

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
 from kitbox.embedding import embedder
-from kitbox.ensemble.assembly import Member, assemble
+from kitbox.ensemble.assembly import Member
 from kitbox.images.collection import Collection
 from kitbox.records import Embeddings, ImageSet, Integers, Progress, Strings, strings
 from kitbox.report import (
@@ -30,8 +30,9 @@ from kitbox.report.members import Alone
 from kitbox.report.page import Page, Written
 from kitbox.report.queries import Queries
 from kitbox.retrieval import suspects
-from kitbox.scoring import local
 from kitbox.scoring.local import LocalScore
+from kitbox.submission import making
+from kitbox.submission.making import Recipe
 from kitbox.workspace import Workspace
 
 # Confused pairs and suspects that are shown with pictures, and rows of the table of individuals.
@@ -48,11 +49,12 @@ class Results:
     queries: Queries
     alone: tuple[Alone, ...]
     embeddings: Embeddings
+    scale: str
 
 
 def evaluate(
     chosen: Sequence[Member],
-    whiten: int | None,
+    recipe: Recipe,
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
@@ -61,25 +63,10 @@ def evaluate(
     """Return what members that have not seen the holdout answer on it, together and alone."""
 
     def answers(of: Sequence[Member]) -> Generator[Progress, None, Results]:
-        gallery = collection.holdout.gallery.image_ids
-        made = yield from assemble(
-            of,
-            [collection.labelled],
-            gallery,
-            collection,
-            workspace,
-            whiten=whiten,
-            options=options,
-        )
-        found = local.answered(
-            made.embeddings,
-            collection.holdout,
-            competition,
-            test_has_groups=collection.test_has_groups,
-        )
-        score = local.of_answers(found, made.embeddings, competition)
-        asked = queries.of(found, score, made.embeddings, competition)
-        return Results(score, asked, (), made.embeddings)
+        made = yield from making.answered(of, recipe, collection, competition, workspace, options)
+        score = made.score()
+        asked = queries.of(made.found, score, made.embeddings, made.competition)
+        return Results(score, asked, (), made.embeddings, made.scale)
 
     together = yield from answers(chosen)
     alone = []
@@ -87,7 +74,7 @@ def evaluate(
         yield Progress("score members", number, len(chosen), "members")
         one = yield from answers([member])
         alone.append(Alone(member.named.name, member.weight, one.score, one.queries.value))
-    return Results(together.score, together.queries, tuple(alone), together.embeddings)
+    return replace(together, alone=tuple(alone))
 
 
 def write(
@@ -123,7 +110,7 @@ def write(
             ("queries", "Queries", True),
             ("pairs", "Pairs", values["pairs"]),
             ("identities", "Individuals", True),
-            ("similarities", "Similarity", True),
+            ("similarities", found.scale.capitalize(), True),
             ("map", "Map", True),
             ("members", "Members", values["members"]),
             ("training", "Training", curve),
@@ -198,7 +185,8 @@ def _values(found: Results, number: dict[str, int], competition: Competition) ->
         f"{asked.metric} of an individual's queries; 'taken for' is who most often came first "
         "instead.",
         "identity_heads": ("individual", "in gallery", "queries", "right", "score", "taken for"),
-        "similarity_plots": distributions.plots_of(asked, score),
+        "similarity_plots": distributions.plots_of(asked, score, found.scale),
+        "scale": found.scale,
         "map_told": f"{on_map:,} of {len(found.embeddings):,} labelled photographs, laid out by "
         "t-SNE so that what the ensemble finds alike lies together; queries have a coloured edge.",
         "members": [one.name for one in found.alone],

@@ -11,14 +11,14 @@ from kitbox.competition.settings import Competition
 from kitbox.embedding import embedder
 from kitbox.ensemble import new_label, ways
 from kitbox.ensemble.assembly import Assembled, Member, assemble
-from kitbox.ensemble.new_label import Judge
+from kitbox.ensemble.new_label import Judge, Judged
 from kitbox.ensemble.ways import Way
 from kitbox.errors import KitboxError
 from kitbox.images.collection import Collection
-from kitbox.records import Progress, Ranking, Scores, Strings, rows_of
+from kitbox.records import Embeddings, Progress, Ranking, Scores, Strings, rows_of
 from kitbox.retrieval import ranking as rankings
 from kitbox.scoring import bootstrap, local, outcomes, thresholds, truth
-from kitbox.scoring.local import LocalScore
+from kitbox.scoring.local import Answered, LocalScore
 from kitbox.submission import form, lint
 from kitbox.workspace import Workspace
 
@@ -30,6 +30,36 @@ class Recipe:
     whiten: int | None = None
     top_k: int | None = None  # None: the competition's k
     way: Way = field(default_factory=Way)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What an ensemble answers on the holdout, and what a scorer needs of it.
+
+    `competition` is the one that decides: where new labels are judged, at a chance.
+    """
+
+    found: Answered
+    embeddings: Embeddings
+    dims: tuple[int, ...]
+    competition: Competition
+    way: Way
+    judged: Judged | None = None
+
+    @property
+    def scale(self) -> str:
+        """What answers are ranked and cut by."""
+        return self.way.scale or self.competition.task.scale
+
+    def score(self) -> LocalScore:
+        """Return the local score, with how new labels were judged among its evidence."""
+        scored = local.of_answers(self.found, self.embeddings, self.competition)
+        evidence = dict(scored.evidence)
+        if evidence and self.way.scale is not None:
+            evidence["scale"] = self.way.scale
+        if self.judged is not None:
+            evidence["new_label"] = self.judged.evidence
+        return replace(scored, evidence=evidence)
 
 
 @dataclass(frozen=True)
@@ -53,15 +83,15 @@ class Made:
     dims: tuple[int, ...]
 
 
-def score(
+def answered(
     members: Sequence[Member],
     recipe: Recipe,
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
     options: embedder.Options,
-) -> Generator[Progress, None, Locally]:
-    """Return the local score of an ensemble whose members have not seen the holdout.
+) -> Generator[Progress, None, Answers]:
+    """Return what an ensemble answers on the holdout, which its members have not seen.
 
     A classifier learns from the holdout's training side alone, and what judges new labels from
     the other queries. Raises KitboxError for a recipe that the competition has no use for.
@@ -88,20 +118,27 @@ def score(
             features = new_label.features(assembled.blocks, searches, holdout.train, competition)
             judged = new_label.judged(ranking, features, known, competition)
             ranking, competition = judged.ranking, new_label.deciding(competition)
-    found = local.evaluate(
+    found = local.answered(
         assembled.embeddings,
         holdout,
         competition,
         test_has_groups=collection.test_has_groups,
         ranking=ranking,
     )
-    evidence = dict(found.evidence)
-    if evidence and recipe.way.scale is not None:
-        evidence["scale"] = recipe.way.scale
-    if judged is not None:
-        evidence["new_label"] = judged.evidence
-    judge = None if judged is None else judged.judge
-    return Locally(replace(found, evidence=evidence), assembled.dims, judge)
+    return Answers(found, assembled.embeddings, assembled.dims, competition, recipe.way, judged)
+
+
+def score(
+    members: Sequence[Member],
+    recipe: Recipe,
+    collection: Collection,
+    competition: Competition,
+    workspace: Workspace,
+    options: embedder.Options,
+) -> Generator[Progress, None, Locally]:
+    """Return the local score of an ensemble whose members have not seen the holdout."""
+    made = yield from answered(members, recipe, collection, competition, workspace, options)
+    return Locally(made.score(), made.dims, None if made.judged is None else made.judged.judge)
 
 
 def pooled(folds: Sequence[Locally]) -> Locally:

@@ -13,6 +13,7 @@ from typing import Any
 import kitbox
 from kitbox.competition.settings import Competition
 from kitbox.ensemble.assembly import Member
+from kitbox.ensemble.ways import Way
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, read_json, write_bytes, write_json, write_text
 from kitbox.images.collection import Collection
@@ -160,6 +161,12 @@ def build(
         "versions": versions(),
         "git": git_state(workspace.root),
     }
+
+
+def recipe_of(recorded: dict[str, Any]) -> Recipe:
+    """Return how a receipt's members became answers."""
+    way = Way(**recorded.get("way", {}))  # older receipts know one way only
+    return Recipe(whiten=recorded["whiten"], top_k=recorded["top_k"], way=way)
 
 
 def _keep_pseudo_labels(workspace: Workspace, receipt: dict[str, Any], package: Package) -> None:

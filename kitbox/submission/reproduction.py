@@ -9,7 +9,6 @@ from typing import Any
 from kitbox.competition.settings import Competition, Threshold
 from kitbox.embedding import embedder
 from kitbox.ensemble.assembly import Member
-from kitbox.ensemble.ways import Way
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.images.collection import Collection
@@ -86,8 +85,7 @@ def reproduce(
                 made[on] = _recorded(workspace, named, side["checkpoint"])
         scored.append(Member(named, made["holdout"], entry["weight"]))
         members.append(Member(named, made[entry["trained_on"]], entry["weight"]))
-    way = Way(**recorded.get("way", {}))  # older receipts know one way only
-    recipe = making.Recipe(whiten=recorded["whiten"], top_k=recorded["top_k"], way=way)
+    recipe = receipt.recipe_of(recorded)
     asked = _with_threshold(competition, recorded)
     locally = yield from making.score(scored, recipe, collection, asked, workspace, options)
     fitted = locally.score.thresholds

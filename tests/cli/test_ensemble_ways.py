@@ -16,6 +16,7 @@ from kitbox.scoring.local import LocalScore
 from kitbox.training import dense
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, write_plugin
+from tests.report.pages import Parsed, parsed
 
 RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
 WAYS = (
@@ -24,6 +25,12 @@ WAYS = (
     ("--new-label", "learned"),
     ("--combine", "classifier", "--new-label", "learned", "--threshold", "30%"),
 )
+
+WORDS = {
+    "labels": "Labels are ranked by the mean of the members' similarities.",
+    "classifier": "Labels are ranked by a classifier of the joined embeddings.",
+    "learned": "Unknown individuals are told by a judge fitted to other queries.",
+}
 
 
 def invoke(place: Workspace, *arguments: str) -> Result:
@@ -38,6 +45,12 @@ def kitbox(place: Workspace, *arguments: str) -> Result:
 
 def told(place: Workspace, *arguments: str) -> Any:
     return json.loads(kitbox(place, *arguments, *RUN, "--json").stdout)
+
+
+def reported(place: Workspace, *arguments: str) -> tuple[Any, Parsed]:
+    """Return what a report prints as JSON, and the page."""
+    found = told(place, "report", *arguments)
+    return found, parsed(Path(found["page"]))
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +89,17 @@ def test_what_is_submitted_by_any_way_is_made_again_from_its_receipt(
     again = kitbox(place, "reproduce", made["submission"], "--device", "cpu", "--json")
     differing = [c for c in json.loads(again.stdout) if not c["equal"]]
     assert differing == []
+    shown, page = reported(place, Path(made["submission"]).name)
+    assert shown["scores"] == made["scores"]
+    asked, other = reported(place, "plain", "large", *way)
+    assert asked["scores"] == made["scores"]
+    scale = made["threshold"].get("scale", "similarity").capitalize()
+    for one in (page, other):
+        assert f"{scale} of the first answer" in one.text
+        assert WORDS[way[1]] in one.text
+        queries = one.pack("queries")["queries"]
+        mean = sum(queries["value"]) / len(queries["value"]) / 10_000
+        assert mean == pytest.approx(made["scores"]["label_map_at_5"]["value"], abs=1e-4)
 
 
 def test_a_learned_new_label_is_told_with_what_it_is_worth(place: Workspace) -> None:

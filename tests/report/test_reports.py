@@ -130,7 +130,14 @@ def test_names_that_are_nothing_are_refused(place: Workspace) -> None:
     )
     assert refused(place, "plane", "plain") == "no plugin named plane; did you mean plain?"
     assert refused(place, "plain", "--fold", "2").startswith("--fold 2: kitbox.toml has")
-    for option, value in (("--whiten", "8"), ("--fold", "2"), ("--checkpoint", "best")):
+    for option, value in (
+        ("--whiten", "8"),
+        ("--combine", "labels"),
+        ("--dims", "8"),
+        ("--new-label", "learned"),
+        ("--fold", "2"),
+        ("--checkpoint", "best"),
+    ):
         assert refused(place, option, value) == (
             f"{option} is about plugins; name them, or leave it out"
         )
