@@ -125,6 +125,11 @@ METHODS: dict[str, Method] = {
     "triplet, sigmoid hardness": Method(
         "Hardness(logistic), 1 cycle", sequence(Hardness(cycles=1)), "triplet, random"
     ),
+    "triplet, sigmoid hardness, frozen": Method(
+        "the same, negatives by the backbone as it came, as the source",
+        sequence(Hardness(cycles=1, mined_on="frozen")),
+        "triplet, sigmoid hardness",
+    ),
     "triplet, cyclic hardness": Method(
         "Hardness(logistic), 4 cycles", sequence(Hardness(cycles=4)), "triplet, sigmoid hardness"
     ),
