@@ -217,7 +217,7 @@ class Measuring:
 
     def plugin(self, method: Method) -> tuple[Plugin, int]:
         """Return a method's plugin with the epochs of its budget, and the images it will see."""
-        given = BASE | method.settings
+        given = BASE | method.settings | {"pseudo_labels": method.pseudo}
         if not given["losses"]:
             return Plugin(**given | {"epochs": 0, "warmup_epochs": 0}), 0
         one = Plugin(**given | {"epochs": 1})
@@ -225,7 +225,7 @@ class Measuring:
         steps = planner(one, learnt.label_rows, 0).steps(1)
         seen = steps * one.batch_size
         epochs = max(round(method.share * self.images / seen), 1)
-        return Plugin(**given | {"epochs": epochs, "pseudo_labels": method.pseudo}), epochs * seen
+        return Plugin(**given | {"epochs": epochs}), epochs * seen
 
     def trained(self, name: str) -> tuple[NamedPlugin, Checkpoint, int]:
         """Train a method, or return what was trained; and how many images it sees."""
@@ -235,14 +235,14 @@ class Measuring:
 
     def _train(self, name: str) -> tuple[NamedPlugin, Checkpoint, int]:
         method = METHODS[name]
+        if method.pseudo:
+            self.pseudo_label("ArcFace")
         plugin, seen = self.plugin(method)
         named = NamedPlugin("method_" + _slug(name), plugin, None, "benchmark")
         options = reports.Options(on="holdout")
         if method.init_from:
             path = self.trained(method.init_from)[1].path
             options = reports.Options(on="holdout", init_from=str(path))
-        if method.pseudo:
-            self.pseudo_label("ArcFace")
         training = runner.train(named, self.collection, self.competition, self.place, options)
         return named, follow(training), seen
 
