@@ -138,8 +138,15 @@ METHODS: dict[str, Method] = {
         "Margin with the mining of divide and conquer",
         pairs(Margin(mining="closest")),
     ),
+    # whole and undivided at the source's shares of the epochs, .4 and .95
     "divide and conquer": Method(
-        "the same, 4 slices, clustered every 2 epochs",
+        "4 slices, clustered every 2 epochs; whole from the 4th, all images in the 7th",
+        pairs(Margin(mining="closest"))
+        | {"divide": Divide(learners=4, every=2, whole_from=4, undivided_from=7)},
+        "margin, closest",
+    ),
+    "divide and conquer, slices alone": Method(
+        "the same, in slices to the end",
         pairs(Margin(mining="closest")) | {"divide": Divide(learners=4, every=2)},
         "margin, closest",
     ),
