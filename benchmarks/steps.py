@@ -1,11 +1,11 @@
 """What does a method cost in each step, beside the bare loss at the same batch?
 
-    python benchmarks/steps.py [--backbone mobilenetv2_100] [--size 128 256] [--rounds 12]
+    python benchmarks/steps.py [METHOD...] [--backbone mobilenetv2_100] [--size 128 256]
+        [--labels 1500] [--rounds 12]
 
-A whole step on 32 random images and 1,500 labels: forward, losses, backward, clipping, optimiser,
-averages. Each method alternates with the bare loss that it adds to, and the ratio of their medians
-is printed; times are of the processor. Mining and clustering before an epoch are in mining.py and
-clustering.py.
+A whole step on 32 random images: forward, losses, backward, clipping, optimiser, averages. Each
+method alternates with the bare loss that it adds to, and the ratio of their medians is printed;
+times are of the processor. What comes before an epoch is in mining.py and clustering.py.
 """
 
 import argparse
@@ -42,7 +42,6 @@ from kitbox.network.network import Network
 from kitbox.training.averaging import Averaged
 from kitbox.training.preparation import optimizer
 
-LABELS = 1500
 CLASSIFIED = {"losses": (ArcFace(),)}
 PAIRED = {"losses": (Triplet(),), "sampler": PK()}
 MARGIN = {"losses": (Margin(mining="closest"),), "sampler": PK()}
@@ -82,11 +81,11 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def stepper(plugin: Plugin) -> Callable[[], float]:
+def stepper(plugin: Plugin, label_count: int) -> Callable[[], float]:
     """Return what takes a step and gives the seconds of the processor for 32 images."""
     torch.manual_seed(0)
-    trained = TrainedNetwork(Network(plugin), plugin, np.full(LABELS, 4))
-    trained.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    trained = TrainedNetwork(Network(plugin), plugin, np.full(label_count, 4))
+    trained.to(memory_format=torch.channels_last).train()
     averaged = None if plugin.averaging is None else Averaged(trained, plugin.averaging)
     rate = optimizer(plugin, trained)
     height, width = plugin.height_width
@@ -115,24 +114,28 @@ def stepper(plugin: Plugin) -> Callable[[], float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("methods", nargs="*", help="default: all")
     parser.add_argument("--backbone", default="mobilenetv2_100")
     parser.add_argument("--size", type=int, nargs=2, default=(128, 256))
+    parser.add_argument("--labels", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=12)
     given = parser.parse_args()
     torch.set_num_threads(1)
     print(
         f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
         f"one thread, torch {torch.__version__}, timm {timm.__version__}, "
-        f"kitbox {kitbox.__version__}; {given.backbone}, 32 images of {given.size}"
+        f"kitbox {kitbox.__version__}; {given.backbone}, 32 images of {given.size}, "
+        f"{given.labels:,} labels"
     )
-    for name, (settings, bare) in METHODS.items():
+    for name in given.methods or METHODS:
+        settings, bare = METHODS[name]
         common = {
             "backbone": given.backbone,
             "image_size": tuple(given.size),
             "embedding_dim": 512,
             "epochs": 1,
         }
-        steps = [stepper(Plugin(**common | chosen)) for chosen in (settings, bare)]
+        steps = [stepper(Plugin(**common | chosen), given.labels) for chosen in (settings, bare)]
         seconds: list[list[float]] = [[], []]
         for turn in range(given.rounds + 2):
             for place, step in enumerate(steps):
