@@ -62,19 +62,27 @@ def evaluate(
 ) -> Generator[Progress, None, Results]:
     """Return what members that have not seen the holdout answer on it, together and alone."""
 
-    def answers(of: Sequence[Member]) -> Generator[Progress, None, Results]:
+    def answers(
+        of: Sequence[Member], recipe: Recipe
+    ) -> Generator[Progress, None, tuple[Results, tuple[int, ...]]]:
         made = yield from making.answered(of, recipe, collection, competition, workspace, options)
         score = made.score()
         asked = queries.of(made.found, score, made.embeddings, made.competition)
-        return Results(score, asked, (), made.embeddings, made.scale)
+        return Results(score, asked, (), made.embeddings, made.scale), made.dims
 
-    together = yield from answers(chosen)
+    together, dims = yield from answers(chosen, recipe)
     alone = []
     for number, member in enumerate(chosen if len(chosen) > 1 else ()):
         yield Progress("score members", number, len(chosen), "members")
-        one = yield from answers([member])
+        one, _ = yield from answers([member], _alone(recipe, dims[number]))
         alone.append(Alone(member.named.name, member.weight, one.score, one.queries.value))
     return replace(together, alone=tuple(alone))
+
+
+def _alone(recipe: Recipe, dim: int) -> Recipe:
+    """Return the recipe for one member, which may have fewer dimensions than a PCA is to leave."""
+    way = recipe.way
+    return replace(recipe, way=replace(way, dims=way.dims and min(way.dims, dim)))
 
 
 def write(

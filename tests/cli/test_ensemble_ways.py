@@ -65,7 +65,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         place.settings.write_text(text.replace("unknown_share = 0.27", "unknown_share = 0.5"))
         write_plugin(place, "plain", epochs=0)
         write_plugin(place, "large", epochs=0, image_size=48)
-        told(place, "train", "plain", "large")
+        write_plugin(place, "narrow", epochs=0, embedding_dim=6)
+        told(place, "train", "plain", "large", "narrow")
     return place
 
 
@@ -100,6 +101,17 @@ def test_what_is_submitted_by_any_way_is_made_again_from_its_receipt(
         queries = one.pack("queries")["queries"]
         mean = sum(queries["value"]) / len(queries["value"]) / 10_000
         assert mean == pytest.approx(made["scores"]["label_map_at_5"]["value"], abs=1e-4)
+
+
+def test_a_member_may_have_fewer_dimensions_than_the_classifier_of_all(place: Workspace) -> None:
+    way = ("--combine", "classifier", "--dims", "12")
+    _, page = reported(place, "plain", "narrow", *way)
+    members = page.pack("queries")["members"]
+    assert [one["name"] for one in members] == ["plain", "narrow"]
+    alone = told(place, "score", "narrow", *way[:2], "--dims", "6")["scores"]["label_map_at_5"]
+    assert sum(members[1]["value"]) / len(members[1]["value"]) / 10_000 == pytest.approx(
+        alone["value"], abs=1e-4
+    )
 
 
 def test_a_learned_new_label_is_told_with_what_it_is_worth(place: Workspace) -> None:
