@@ -6,19 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from kitbox.cli.app import app
 from kitbox.ensemble.ways import Way
 from kitbox.records import Scores
 from kitbox.scoring import telling
 from kitbox.scoring.local import LocalScore
 from kitbox.training import dense
 from kitbox.workspace import Workspace
+from tests.commands import RUN, invoke, kitbox, told
 from tests.photographs import competition_on_disk, write_plugin
 from tests.report.pages import Parsed, parsed
 
-RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
 WAYS = (
     ("--combine", "labels"),
     ("--combine", "classifier", "--dims", "8"),
@@ -31,20 +29,6 @@ WORDS = {
     "classifier": "Labels are ranked by a classifier of the joined embeddings.",
     "learned": "Unknown individuals are told by a judge fitted to other queries.",
 }
-
-
-def invoke(place: Workspace, *arguments: str) -> Result:
-    return CliRunner().invoke(app, ["--workspace", str(place.root), *arguments])
-
-
-def kitbox(place: Workspace, *arguments: str) -> Result:
-    result = invoke(place, *arguments)
-    assert result.exit_code == 0, result.output + repr(result.exception)
-    return result
-
-
-def told(place: Workspace, *arguments: str) -> Any:
-    return json.loads(kitbox(place, *arguments, *RUN, "--json").stdout)
 
 
 def reported(place: Workspace, *arguments: str) -> tuple[Any, Parsed]:

@@ -1,39 +1,24 @@
 """Pseudo-labels by the command line, from two kinds of classifiers and by similarity."""
 
 import csv
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from kitbox.cli.app import app
 from kitbox.workspace import Workspace
+from tests import commands
+from tests.commands import RUN, kitbox
 from tests.photographs import competition_on_disk, write_plugin
-
-RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
-
-
-def invoke(place: Workspace, *arguments: str) -> Result:
-    return CliRunner().invoke(app, ["--workspace", str(place.root), *arguments])
-
-
-def kitbox(place: Workspace, *arguments: str) -> Result:
-    result = invoke(place, *arguments)
-    assert result.exit_code == 0, result.output + repr(result.exception)
-    return result
 
 
 def told(place: Workspace, *arguments: str) -> Any:
-    return json.loads(kitbox(place, "pseudo", *arguments, *RUN, "--json").stdout)
+    return commands.told(place, "pseudo", *arguments)
 
 
 def refused(place: Workspace, *arguments: str) -> str:
-    result = invoke(place, "pseudo", *arguments)
-    assert result.exit_code == 1
-    return str(result.exception)
+    return commands.refused(place, "pseudo", *arguments)
 
 
 def rows_of(place: Workspace) -> list[dict[str, str]]:

@@ -3,40 +3,15 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from kitbox.cli.app import app
 from kitbox.cli.choices import tell_threshold
 from kitbox.records import Scores
 from kitbox.scoring.local import LocalScore
 from kitbox.workspace import Workspace
+from tests.commands import RUN, invoke, kitbox, refused, told
 from tests.photographs import competition_on_disk, write_plugin
-
-RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
-
-
-def invoke(place: Workspace, *arguments: str) -> Result:
-    return CliRunner().invoke(app, ["--workspace", str(place.root), *arguments])
-
-
-def kitbox(place: Workspace, *arguments: str) -> Result:
-    result = invoke(place, *arguments)
-    assert result.exit_code == 0, result.output + repr(result.exception)
-    return result
-
-
-def told(place: Workspace, *arguments: str) -> Any:
-    """Return the JSON document that a command prints."""
-    return json.loads(kitbox(place, *arguments, *RUN, "--json").stdout)
-
-
-def refused(place: Workspace, *arguments: str) -> str:
-    result = invoke(place, *arguments)
-    assert result.exit_code == 1
-    return str(result.exception)
 
 
 @pytest.fixture(scope="module")

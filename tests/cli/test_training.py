@@ -3,35 +3,17 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from kitbox import PK, Divide, Ema, Margin
 from kitbox.cli import terminal
-from kitbox.cli.app import app
 from kitbox.network.checkpoint import read_origin
 from kitbox.training.reports import Warned
 from kitbox.workspace import Workspace
+from tests.commands import RUN, invoke, kitbox, told
 from tests.photographs import competition_on_disk, tiny, write_plugin
 from tests.trainings import opened, write_method, write_pseudo_labels
-
-RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
-
-
-def invoke(place: Workspace, *arguments: str) -> Result:
-    return CliRunner().invoke(app, ["--workspace", str(place.root), *arguments])
-
-
-def kitbox(place: Workspace, *arguments: str) -> Result:
-    result = invoke(place, *arguments)
-    assert result.exit_code == 0, result.output + repr(result.exception)
-    return result
-
-
-def told(place: Workspace, *arguments: str) -> Any:
-    return json.loads(kitbox(place, *arguments, *RUN, "--json").stdout)
 
 
 @pytest.fixture
