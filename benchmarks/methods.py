@@ -130,6 +130,16 @@ METHODS: dict[str, Method] = {
         sequence(Hardness(cycles=1, mined_on="frozen")),
         "triplet, sigmoid hardness",
     ),
+    "triplet, sigmoid hardness, no neck": Method(
+        "the same as sigmoid, neck none",
+        sequence(Hardness(cycles=1)) | {"neck": "none"},
+        "triplet, sigmoid hardness",
+    ),
+    "triplet, sigmoid hardness, slow": Method(
+        "the same, backbone at a fifth of the rate",
+        sequence(Hardness(cycles=1)) | {"neck": "none", "learning_rate": 2e-4},
+        "triplet, sigmoid hardness",
+    ),
     "triplet, cyclic hardness": Method(
         "Hardness(logistic), 4 cycles", sequence(Hardness(cycles=4)), "triplet, sigmoid hardness"
     ),
