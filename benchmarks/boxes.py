@@ -16,43 +16,51 @@ import platform
 import tempfile
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the console script does
-
 import numpy as np
 import torch
 import torchvision
 
+from kitbox.boxes import (
+    average_precision,
+    box_import,
+    contact_sheet,
+    detections,
+    detector_data,
+    detector_training,
+)
+from kitbox.boxes.detections import Found
+from kitbox.boxes.detector import Recipe
+from kitbox.boxes.detector_data import Boxed
 from kitbox.cli.terminal import follow
-from kitbox.competition import placing
+from kitbox.competition import image_files
 from kitbox.competition.boxes import Box
 from kitbox.competition.lists import Listed
 from kitbox.competition.settings import HoldoutShape
-from kitbox.detection import boxed, detectors, finding
-from kitbox.detection.boxed import Boxed
-from kitbox.detection.finding import Found
-from kitbox.detection.recipe import Recipe
-from kitbox.images import box_sheet, index
-from kitbox.images import boxes as importing
-from kitbox.network import weights
+from kitbox.images import file_index
+from kitbox.network import pretrained_weights
 from kitbox.records import ImageSet, strings
-from kitbox.scoring import boxes as scoring
 from kitbox.workspace import Workspace
+
+os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the console script does
+
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 def drawn_boxes(folders: list[Path], file: Path, place: Workspace) -> Boxed:
     """Return the images of the folders that have a box in a file of any known form."""
-    paths = [path for folder in folders for path in placing.in_folder(folder)]
+    paths = [path for folder in folders for path in image_files.in_folder(folder)]
     images = ImageSet(strings([path.name for path in paths]), tuple(paths))
     listed = Listed(images, None, None, ())
-    found = follow(importing.understand(file, listed, source=file.name, broken="drop"))
+    found = follow(box_import.understand(file, listed, source=file.name, broken="drop"))
     of_image: dict[str, list[Box]] = {}
     for box in found.boxes:
         of_image.setdefault(box.image_id, []).append(box)
     kept = images.take(np.isin(images.image_ids, list(of_image)))
-    seen = follow(index.inspect(kept, place))
-    return boxed.of(seen.images, {i: [box.corners for box in each] for i, each in of_image.items()})
+    seen = follow(file_index.inspect(kept, place))
+    return detector_data.of(
+        seen.images, {i: [box.corners for box in each] for i, each in of_image.items()}
+    )
 
 
 def at_thresholds(test: Boxed, found: list[Found]) -> list[dict[str, float]]:
@@ -62,7 +70,9 @@ def at_thresholds(test: Boxed, found: list[Found]) -> list[dict[str, float]]:
         cropped = [
             (each.best(threshold), true) for each, true in zip(found, test.boxes, strict=True)
         ]
-        iou = [scoring.iou(true, box[None]).max() for box, true in cropped if box is not None]
+        iou = [
+            average_precision.iou(true, box[None]).max() for box, true in cropped if box is not None
+        ]
         rows.append(
             {
                 "threshold": threshold,
@@ -80,18 +90,18 @@ def draw_sheets(test: Boxed, found: list[Found], folder: Path, name: str) -> Non
     shown = {
         image_id: [
             *(Box(image_id, tuple(box.tolist())) for box in true),
-            *finding.above(strings([image_id]), [each], 0.2)[:2],
+            *detections.above(strings([image_id]), [each], 0.2)[:2],
         ]
         for image_id, true, each in zip(ids, test.boxes, found, strict=True)
     }
     agreed = [
-        scoring.iou(true, scoring.crop(each, 0.2)[None]).max()
+        average_precision.iou(true, average_precision.crop(each, 0.2)[None]).max()
         for true, each in zip(test.boxes, found, strict=True)
     ]
     worst = [ids[row] for row in np.argsort(agreed)[:24]]
     places = dict(zip(ids, paths, strict=True))
-    box_sheet.draw(shown, places, folder / f"{name}.png")
-    box_sheet.draw({i: shown[i] for i in worst}, places, folder / f"{name}-worst.png")
+    contact_sheet.draw(shown, places, folder / f"{name}.png")
+    contact_sheet.draw({i: shown[i] for i in worst}, places, folder / f"{name}-worst.png")
 
 
 def main() -> None:
@@ -109,8 +119,8 @@ def main() -> None:
     settings = {n: getattr(given, n) for n in Recipe.model_fields if getattr(given, n) is not None}
     recipe = Recipe.model_validate(settings)
     asked = Path(given.weights)
-    source = weights.in_folder(asked, recipe.backbone) if asked.is_dir() else asked
-    options = detectors.Options(device=given.device)
+    source = pretrained_weights.in_folder(asked, recipe.backbone) if asked.is_dir() else asked
+    options = detector_training.Options(device=given.device)
     print(
         f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
         f"{torch.get_num_threads()} threads, GPU {torch.cuda.is_available()}, "
@@ -119,13 +129,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Workspace(given.keep or Path(folder))
         drawn = drawn_boxes(given.images, given.boxes, place)
-        units = follow(boxed.units(drawn, HoldoutShape(), place))
-        learnt, held = boxed.part(units, 1 - given.learn / len(drawn), recipe.seed)
-        stage = detectors.train(drawn.take(learnt), recipe, source, place, options)
+        units = follow(detector_data.units(drawn, HoldoutShape(), place))
+        learnt, held = detector_data.part(units, 1 - given.learn / len(drawn), recipe.seed)
+        stage = detector_training.train(drawn.take(learnt), recipe, source, place, options)
         trained = follow(stage)
         test = drawn.take(held)
-        sought = follow(detectors.find(trained, test.images, options))
-        scores = scoring.score(test.boxes, sought.found, 0.4, units[held]).by_metric
+        sought = follow(detector_training.find(trained, test.images, options))
+        scores = average_precision.score(test.boxes, sought.found, 0.4, units[held]).by_metric
         figures = {
             "recipe": recipe.model_dump(),
             "height_width": trained.height_width,

@@ -94,7 +94,7 @@ print(json.dumps({"seconds": round(seconds, 2), "peak_mb": round(peak / 1024), "
 
 
 def main() -> None:
-    from kitbox.competition import preset
+    from kitbox.competition import presets
     from kitbox.workspace import Workspace
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -106,7 +106,7 @@ def main() -> None:
         folder = given.folder or Path(fresh) / "data"
         draw(folder, given.count)
         place = Path(fresh) / "workspace"
-        preset.init(Workspace(place), "humpback", folder)
+        presets.init(Workspace(place), "humpback", folder)
         rows = [
             measured(name, code, place)
             for name, code in (

@@ -18,7 +18,7 @@ import numpy as np
 
 import kitbox
 from kitbox import PK, Divide, Margin, Plugin
-from kitbox.training.planning import planner
+from kitbox.samplers.planner import planner
 
 
 def main() -> None:

@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the console script does
-
 import numpy as np
 import timm
 import torch
@@ -22,16 +20,17 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from kitbox.embedding import embedder
-from kitbox.images import index
-from kitbox.network import checkpoint as checkpoints
-from kitbox.network import weights
+from kitbox.images import file_index
+from kitbox.network import checkpoint, pretrained_weights
 from kitbox.network.checkpoint import Origin
-from kitbox.network.heads import TrainedNetwork
 from kitbox.network.network import Network
+from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.plugin.settings import Plugin
+from kitbox.plugin.plugin import Plugin
 from kitbox.records import ImageSet, strings
 from kitbox.workspace import Workspace
+
+os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the console script does
 
 
 class PlainFiles(Dataset):
@@ -91,19 +90,19 @@ def main() -> None:
     )  # fmt: skip
     named = NamedPlugin("frozen", plugin, None, "benchmark")
     network = Network(plugin)
-    weights.load(network.backbone, given.weights)
+    pretrained_weights.load(network.backbone, given.weights)
     model = timm.create_model(given.backbone, num_classes=0).eval()
-    weights.load(model, given.weights)
+    pretrained_weights.load(model, given.weights)
     with tempfile.TemporaryDirectory() as folder:
         place = Workspace(Path(folder))
         settings = plugin.model_dump(mode="json")
         origin = Origin("frozen", settings, plugin.fingerprint, (), 0, "all", "", "", 0, "32")
-        kept = checkpoints.save(
+        kept = checkpoint.save(
             place.root / "w.safetensors",
             TrainedNetwork(network, plugin, np.zeros(0, np.int64)),
             origin,
         )
-        stage = index.inspect(ImageSet(strings([p.name for p in paths]), tuple(paths)), place)
+        stage = file_index.inspect(ImageSet(strings([p.name for p in paths]), tuple(paths)), place)
         while True:
             try:
                 next(stage)

@@ -16,8 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from kitbox import Hardness, Plugin, Triplet
-from kitbox.training.hardness import hardness
-from kitbox.training.sequencing import Sequenced
+from kitbox.samplers.hardness_sequencing import Sequenced, hardness
 
 THRESHOLD, GROWTH, EPOCHS = 0.85, 3.0, 10
 CURVES = {

@@ -32,18 +32,18 @@ from kitbox import (
 from kitbox.cli.terminal import follow
 from kitbox.competition import pseudo_labels, settings
 from kitbox.competition.settings import Task, Threshold
+from kitbox.dataset.collection import collect
 from kitbox.embedding import embedder
-from kitbox.ensemble.assembly import Member
-from kitbox.ensemble.guesses import Rule
-from kitbox.ensemble.pseudo import Maker, make
-from kitbox.images.collection import collect
+from kitbox.ensemble.class_probabilities import Rule
+from kitbox.ensemble.members import Member
+from kitbox.ensemble.pseudo_labelling import Maker, make
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint
-from kitbox.scoring import comparison, local
+from kitbox.samplers.planner import planner
+from kitbox.scoring import comparison, local_score
 from kitbox.scoring.comparison import Difference
-from kitbox.scoring.local import LocalScore
-from kitbox.training import lessons, reports, runner, runs
-from kitbox.training.planning import planner
+from kitbox.scoring.local_score import LocalScore
+from kitbox.training import context, runs, trainer, training_set
 from kitbox.workspace import Workspace
 
 BASE: dict[str, Any] = {
@@ -238,7 +238,7 @@ class Measuring:
         if not given["losses"]:
             return Plugin(**given | {"epochs": 0, "warmup_epochs": 0}), 0
         one = Plugin(**given | {"epochs": 1})
-        learnt = lessons.gather(self.collection, self.competition, one, "holdout", self.place)
+        learnt = training_set.gather(self.collection, self.competition, one, "holdout", self.place)
         steps = planner(one, learnt.label_rows, 0).steps(1)
         seen = steps * one.batch_size
         epochs = max(round(method.share * self.images / seen), 1)
@@ -256,11 +256,11 @@ class Measuring:
             self.pseudo_label("ArcFace")
         plugin, seen = self.plugin(method)
         named = NamedPlugin("method_" + _slug(name), plugin, None, "benchmark")
-        options = reports.Options(on="holdout")
+        options = context.Options(on="holdout")
         if method.init_from:
             path = self.trained(method.init_from)[1].path
-            options = reports.Options(on="holdout", init_from=str(path))
-        training = runner.train(named, self.collection, self.competition, self.place, options)
+            options = context.Options(on="holdout", init_from=str(path))
+        training = trainer.train(named, self.collection, self.competition, self.place, options)
         return named, follow(training), seen
 
     def pseudo_label(self, name: str) -> None:
@@ -307,7 +307,7 @@ class Measuring:
             images = self.collection.labelled
             embeddings = follow(embedder.embed(named, checkpoint, images, self.place))
             as_images, as_labels = (
-                local.evaluate(embeddings, self.collection.holdout, competition)
+                local_score.evaluate(embeddings, self.collection.holdout, competition)
                 for competition in (self.competition, self.as_labels)
             )
             self._scored[name] = as_images, as_labels

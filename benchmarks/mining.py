@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 import kitbox
-from kitbox.training.sequencing import mine
+from kitbox.samplers.hardness_sequencing import mine
 
 
 def main() -> None:

@@ -34,12 +34,13 @@ from PIL import Image
 from torchvision.transforms.v2.functional import resize
 
 import kitbox
-from kitbox.drawing.photograph import photograph
-from kitbox.drawing.whale import whale
 from kitbox.files import digest_of_file
-from kitbox.images import loading, preparing
-from kitbox.images.store import Way
+from kitbox.images import pixel_cache
+from kitbox.images.loader import View, load
+from kitbox.images.pixel_cache import Way
 from kitbox.records import ImageSet, strings
+from kitbox.synthetic.fluke import whale
+from kitbox.synthetic.scene import photograph
 from kitbox.workspace import Workspace
 
 HEIGHT, WIDTH = 1200, 3000
@@ -69,11 +70,11 @@ def finish(stage):
 
 
 def prepare(place: Workspace, images: ImageSet, ways: list[Way]) -> None:
-    assert finish(preparing.fill(preparing.plan(place, [images], ways), place)) == []
+    assert finish(pixel_cache.fill(pixel_cache.plan(place, [images], ways), place)) == []
 
 
-def view(images: ImageSet, size, augmentation: str, place: Workspace | None) -> loading.View:
-    return loading.View(
+def view(images: ImageSet, size, augmentation: str, place: Workspace | None) -> View:
+    return View(
         images,
         size,
         interpolation="bicubic",
@@ -88,8 +89,8 @@ def items(rows: list[int], augmentation: str) -> list[list]:
     return [asked[at : at + BATCH] for at in range(0, len(asked), BATCH)]
 
 
-def loaded(seen: loading.View, rows: list[int]) -> int:
-    loader = loading.load(seen, items(rows, seen.augmentation_name), workers=0)
+def loaded(seen: View, rows: list[int]) -> int:
+    loader = load(seen, items(rows, seen.augmentation_name), workers=0)
     return sum(len(places) for _, places in loader)
 
 
@@ -172,7 +173,7 @@ def speeds(images: ImageSet, size, place: Workspace, rounds: int) -> dict[str, l
 
 def epoch(images: ImageSet, size, augmentation: str) -> None:
     asked = items(list(range(len(images))), augmentation)
-    loader = loading.load(view(images, size, augmentation, None), asked, workers=CORES)
+    loader = load(view(images, size, augmentation, None), asked, workers=CORES)
     assert sum(len(places) for _, places in loader) == len(images)
     loader._iterator._shutdown_workers()  # their time counts when they have ended
 

@@ -15,9 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kitbox.competition import preset as presets
-from kitbox.drawing import competition as drawing
-from kitbox.drawing import forms
+from kitbox.competition import presets
+from kitbox.synthetic import layouts, roster
 
 PLUGIN = """from kitbox import ArcFace, Plugin
 
@@ -54,7 +53,7 @@ def play(name: str, drawn: Path, folder: Path, epochs: int) -> str:
     place = folder / name
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(drawn, place)
-    forms.arrange(place / "data", place / "truth.csv", name)
+    layouts.arrange(place / "data", place / "truth.csv", name)
     columns = {"train_list": "labels.csv", "test_list": "queries.csv"} if name == "csv" else {}
     initial = ["--preset", name, "--data", str(place / "data"), "--broken", "drop"]
     for key, value in columns.items():
@@ -91,7 +90,7 @@ def main() -> None:
     drawn = given.folder / "drawn"
     if not drawn.exists():
         sizes = {"individuals": given.individuals, "photographs": given.photographs}
-        for _ in drawing.draw(drawn / "data", **sizes, long_side=given.long_side):
+        for _ in roster.draw(drawn / "data", **sizes, long_side=given.long_side):
             pass
     print("| preset | form | metric | queries | lines | lint | local | truth | time |", flush=True)
     print("|---|---|---|---|---|---|---|---|---|", flush=True)

@@ -35,8 +35,8 @@ def run(kind: str, queries: int, gallery: int, dim: int) -> str:
     from kitbox.competition import protocol
     from kitbox.competition.settings import Competition
     from kitbox.records import Embeddings, ImageSet, strings
-    from kitbox.retrieval import ranking as rankings
-    from kitbox.submission import form, lint
+    from kitbox.retrieval.ranking import decide, rank
+    from kitbox.submission import csv_format, lint
 
     generator = np.random.default_rng(0)
 
@@ -71,11 +71,11 @@ def run(kind: str, queries: int, gallery: int, dim: int) -> str:
     searches = protocol.searches(test, known, competition)
     del asked, searched
     began = time.perf_counter()
-    ranking = rankings.rank(everyone, searches, known, competition)
+    ranking = rank(everyone, searches, known, competition)
     ranked = time.perf_counter()
     if competition.decides:
-        ranking = rankings.decide(ranking, np.full(queries, 0.1), competition)
-    text = form.text(ranking, competition)
+        ranking = decide(ranking, np.full(queries, 0.1), competition)
+    text = csv_format.text(ranking, competition)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "submission.csv").write_text(text)
     written = time.perf_counter()

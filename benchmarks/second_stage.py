@@ -13,11 +13,10 @@ from pathlib import Path
 
 from kitbox.cli.terminal import collected, follow, opened
 from kitbox.embedding import embedder
-from kitbox.ensemble import members
-from kitbox.ensemble.ways import Way
+from kitbox.ensemble import answers, members
+from kitbox.ensemble.fusion import Way
 from kitbox.plugin import discovery
 from kitbox.scoring import comparison
-from kitbox.submission import making
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,10 @@ def main() -> None:
     for tried in TRIED:
         task = competition.task.model_copy(update={"label_similarity": tried.similarity})
         asked = competition.model_copy(update={"task": task})
-        recipe = making.Recipe(whiten=tried.whiten, way=tried.way)
+        recipe = answers.Recipe(whiten=tried.whiten, way=tried.way)
         begun = time.perf_counter()
         found = follow(
-            making.score(chosen, recipe, collection, asked, place, embedder.Options(workers=0))
+            answers.score(chosen, recipe, collection, asked, place, embedder.Options(workers=0))
         ).score
         seconds = time.perf_counter() - begun
         own = found.outcomes[competition.metric]

@@ -37,10 +37,9 @@ from kitbox import (
     PowerMargin,
     Triplet,
 )
-from kitbox.network.heads import TrainedNetwork
 from kitbox.network.network import Network
-from kitbox.training.averaging import Averaged
-from kitbox.training.preparation import optimizer
+from kitbox.network.trained_network import TrainedNetwork
+from kitbox.training.optimizer import Averaged, optimizer
 
 CLASSIFIED = {"losses": (ArcFace(),)}
 PAIRED = {"losses": (Triplet(),), "sampler": PK()}

@@ -12,8 +12,6 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the console script does
-
 import albumentations as alb
 import numpy as np
 import timm
@@ -22,12 +20,15 @@ from PIL import Image
 from pytorch_metric_learning.losses import ArcFaceLoss
 from torch.utils.data import DataLoader, Dataset
 
-from kitbox.competition import preset
-from kitbox.images.collection import collect
+from kitbox.competition import presets
+from kitbox.dataset.collection import collect
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.plugin.settings import ArcFace, Plugin
-from kitbox.training import reports, runner
+from kitbox.plugin.plugin import ArcFace, Plugin
+from kitbox.training import context, events, trainer
 from kitbox.workspace import Workspace
+
+os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the console script does
+
 
 WARM_UP, STEPS = 4, 20
 
@@ -69,10 +70,10 @@ def plain(images, plugin: Plugin) -> float:
 
 def kitbox(plugin: Plugin, collection, competition, place: Workspace) -> float:
     named = NamedPlugin("benchmark", plugin, None, "benchmark")
-    options = reports.Options(on="all", fresh=True)
-    stage = runner.train(named, collection, competition, place, options)
+    options = context.Options(on="all", fresh=True)
+    stage = trainer.train(named, collection, competition, place, options)
     for report in stage:
-        if isinstance(report, reports.Step):
+        if isinstance(report, events.Step):
             if report.step == WARM_UP:
                 began = time.perf_counter()
             if report.step == WARM_UP + STEPS:
@@ -95,7 +96,7 @@ def main() -> None:
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         place = Workspace(Path(folder))
-        competition = preset.init(place, "humpback", given.data)
+        competition = presets.init(place, "humpback", given.data)
         stage = collect(place, competition)
         while True:
             try:

@@ -16,17 +16,16 @@ from typing import Any
 import numpy as np
 
 from kitbox.cli.terminal import follow, opened
-from kitbox.competition import holdout as holdouts
-from kitbox.competition import protocol
+from kitbox.competition import holdout, protocol
 from kitbox.competition.settings import Competition
+from kitbox.dataset.collection import collect
 from kitbox.embedding import embedder
 from kitbox.ensemble import members
-from kitbox.ensemble.assembly import assemble
-from kitbox.images.collection import collect
+from kitbox.ensemble.meta_embedding import assemble
 from kitbox.plugin import discovery
 from kitbox.records import Embeddings, Holdout
-from kitbox.retrieval import ranking as rankings
-from kitbox.scoring import thresholds, truth
+from kitbox.retrieval.ranking import decide, of_groups, rank
+from kitbox.scoring import ground_truth, thresholds
 
 HIDDEN_SHARE = 0.27  # of the images of known individuals, as in the humpback data
 HOLDOUTS: dict[str, dict[str, Any]] = {
@@ -52,17 +51,17 @@ def scored(
 ) -> tuple[float, dict[str, float]]:
     """Return the competition's metric and the thresholds; without given ones they are fitted."""
     searches = protocol.searches(split.query, split.gallery, competition)
-    known = truth.of_holdout(split, searches, competition)
-    ranking = rankings.rank(embeddings, searches, split.train, competition)
+    known = ground_truth.of_holdout(split, searches, competition)
+    ranking = rank(embeddings, searches, split.train, competition)
     if competition.decides:
         if fitted is None:
             fitted = thresholds.best(ranking, known, competition)
             limits = thresholds.cross_fitted(ranking, known, competition)
         else:
             names = thresholds.groups_of(known.groups, competition)
-            limits = rankings.of_groups(fitted, names)
-        ranking = rankings.decide(ranking, limits, competition)
-    return truth.outcome(ranking, known, competition).value, fitted or {}
+            limits = of_groups(fitted, names)
+        ranking = decide(ranking, limits, competition)
+    return ground_truth.outcome(ranking, known, competition).value, fitted or {}
 
 
 def main() -> None:
@@ -87,7 +86,7 @@ def main() -> None:
     differences: dict[str, list[float]] = {name: [] for name in HOLDOUTS}
     hidden_scores = []
     for world in range(given.worlds):
-        hidden = holdouts.split(
+        hidden = holdout.split(
             labelled,
             shaped(
                 competition, share=HIDDEN_SHARE, frequency_power=given.drawn_by, seed=1000 + world
@@ -96,7 +95,7 @@ def main() -> None:
         )
         rest = np.isin(labelled.image_ids, hidden.train.image_ids)
         for name, shape in HOLDOUTS.items():
-            local = holdouts.split(
+            local = holdout.split(
                 hidden.train, shaped(competition, seed=world, **shape), units[rest]
             )
             value, fitted = scored(embeddings, local, competition)

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
         RarityMargin,
         Triplet,
     )
-    from kitbox.plugin.phases import (
+    from kitbox.plugin.plugin import Plugin
+    from kitbox.plugin.samplers import (
+        PK,
+        Balanced,
+        Divide,
+        Hardness,
+        Shuffled,
+    )
+    from kitbox.plugin.schedules import (
         Cosine,
         Ema,
         Multistep,
@@ -26,14 +34,6 @@ if TYPE_CHECKING:
         Stage,
         Swa,
     )
-    from kitbox.plugin.sampling import (
-        PK,
-        Balanced,
-        Divide,
-        Hardness,
-        Shuffled,
-    )
-    from kitbox.plugin.settings import Plugin
 
 __version__ = "0.1.0"
 __all__ = [
@@ -63,7 +63,7 @@ __all__ = [
     "Triplet",
     "__version__",
 ]
-_MODULES = ("losses", "phases", "sampling", "settings")
+_MODULES = ("losses", "schedules", "samplers", "plugin")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,14 +1,12 @@
 """Files that are never half there, and the digests that name their content."""
 
-import csv
 import fcntl
 import hashlib
-import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,24 +111,6 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with bare line feeds, whole or not at all."""
     with whole_file(path) as beside:
         beside.write_text(text, encoding="utf-8", newline="\n")
-
-
-def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
-    """Write rows as a CSV for people, whole or not at all.
-
-    A text that a spreadsheet would take for a formula gets an apostrophe before it, which shows it
-    as text.
-    """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    for row in rows:
-        table.writerow(
-            [
-                f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
-                for cell in row
-            ]
-        )
-    write_text(path, text.getvalue())
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -38,7 +38,7 @@ def image_set(label_of: Mapping[str, str], group_of: Mapping[str, str] | None = 
     )
 
 
-def ranking(rows: Mapping[str, Sequence[tuple[str, float]]]) -> Ranking:
+def ranking_of(rows: Mapping[str, Sequence[tuple[str, float]]]) -> Ranking:
     """Return a ranking from query → (answer, similarity), best first; k is the longest row."""
     k = max(len(row) for row in rows.values())
     padded = [[*row, *[("", -math.inf)] * (k - len(row))] for row in rows.values()]

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kitbox.competition import preset
+from kitbox.competition import presets
 from kitbox.competition.settings import Competition
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.plugin.settings import Plugin
+from kitbox.plugin.plugin import Plugin
 from kitbox.workspace import Workspace
 
 TINY = "test_efficientnet.r160_in1k"
@@ -53,7 +53,7 @@ def competition_on_disk(
         sample.append(f"{name},new_whale w_0 w_1 w_2 w_3")
     (data / "sample_submission.csv").write_text("\n".join(sample) + "\n")
     workspace = Workspace(root / "workspace")
-    return workspace, preset.init(workspace, preset_name, data)
+    return workspace, presets.init(workspace, preset_name, data)
 
 
 def tiny(**settings: object) -> Plugin:

@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 
 from kitbox.cli.app import app
 from kitbox.competition import settings
-from kitbox.drawing import competition as drawing
-from kitbox.drawing import forms
+from kitbox.synthetic import layouts, roster
 from kitbox.workspace import Workspace
 from tests.photographs import finish, picture, write_plugin
 
@@ -29,9 +28,9 @@ def kitbox(*arguments: str, code: int = 0):
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("drawn")
     _, made = finish(
-        drawing.draw(root / "data", individuals=8, photographs=60, seed=1, long_side=400)
+        roster.draw(root / "data", individuals=8, photographs=60, seed=1, long_side=400)
     )
-    forms.arrange(made.folder, made.truth, "humpback")
+    layouts.arrange(made.folder, made.truth, "humpback")
     return root
 
 

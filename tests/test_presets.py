@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from kitbox.cli.app import app
-from kitbox.competition import preset, settings
-from kitbox.drawing import forms
-from kitbox.submission import form
+from kitbox.competition import presets, settings
+from kitbox.submission import csv_format
+from kitbox.synthetic import layouts
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, write_plugin
 
@@ -42,16 +42,16 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_preset_has_a_form_to_be_played_in() -> None:
-    assert sorted(forms.FORMS) == preset.names()
+    assert sorted(layouts.FORMS) == presets.names()
 
 
-@pytest.mark.parametrize("name", sorted(forms.FORMS))
+@pytest.mark.parametrize("name", sorted(layouts.FORMS))
 def test_a_preset_leads_from_init_to_a_list_that_is_linted_and_marked(
     name: str, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(drawn, tmp_path, dirs_exist_ok=True)
     data, truth = tmp_path / "data", tmp_path / "truth.csv"
-    forms.arrange(data, truth, name)
+    layouts.arrange(data, truth, name)
     lists = ["--train-list", "labels.csv", "--test-list", "queries.csv"] if name == "csv" else []
     kitbox("init", str(tmp_path / "w"), "--preset", name, "--data", str(data), *lists)
     place = Workspace(tmp_path / "w")
@@ -67,5 +67,5 @@ def test_a_preset_leads_from_init_to_a_list_that_is_linted_and_marked(
     marked = json.loads(kitbox("submission", "mark", report["csv"], str(truth), "--json").stdout)
     assert next(iter(marked)) == competition.metric
     assert marked[competition.metric]["queries"] > 5
-    read = form.read(Path(report["csv"]).read_text(encoding="utf-8"), competition)
+    read = csv_format.read(Path(report["csv"]).read_text(encoding="utf-8"), competition)
     assert len(read.query_ids) == report["queries"]

@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from kitbox.cli.app import app
-from kitbox.competition import lists, preset
+from kitbox.competition import lists, presets
 from kitbox.competition.settings import Competition
-from kitbox.images import duplicates, integrity
-from kitbox.images.collection import collect
+from kitbox.dataset import data_check, duplicates
+from kitbox.dataset.collection import collect
 from kitbox.workspace import Workspace
 from tests.photographs import finish
 
@@ -32,7 +32,7 @@ pytestmark = [
 
 def test_the_holdout_imitates_the_real_test(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "w")
-    competition = preset.init(workspace, "humpback", HUMPBACK)
+    competition = presets.init(workspace, "humpback", HUMPBACK)
     _, collection = finish(collect(workspace, competition))
     assert (len(collection.labelled), len(collection.test)) == (2503, 891)
     split = collection.holdout
@@ -44,7 +44,7 @@ def test_a_frozen_backbone_finds_whales_and_its_list_passes_lint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = Workspace(tmp_path / "w")
-    preset.init(workspace, "gdsc2020", HUMPBACK)
+    presets.init(workspace, "gdsc2020", HUMPBACK)
     (workspace.plugins / "frozen.py").write_text(
         "from kitbox import Plugin\n\n"
         "plugin = Plugin(backbone='mobilenetv2_100', image_size=(64, 128), weights='file',\n"
@@ -71,7 +71,7 @@ def dirty(tmp_path: Path) -> tuple[Workspace, Competition]:
         (data / name).symlink_to(DIRTY / name)
     (data / "test").mkdir()
     workspace = Workspace(tmp_path / "w")
-    return workspace, preset.init(workspace, "humpback", data, broken="drop")
+    return workspace, presets.init(workspace, "humpback", data, broken="drop")
 
 
 def test_dirty_rows_and_files_are_all_left_out_by_name(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ PLANTED = {
 
 
 def test_every_planted_defect_is_named_and_no_clean_photograph(tmp_path: Path) -> None:
-    _, checked = finish(integrity.check(*dirty(tmp_path)))
+    _, checked = finish(data_check.check(*dirty(tmp_path)))
     found: dict[str, list[int]] = {}
     for finding in checked.findings:
         listed, _, line = finding.where.partition(" line ")
@@ -138,8 +138,8 @@ def test_every_planted_defect_is_named_and_no_clean_photograph(tmp_path: Path) -
 
 def test_few_of_the_real_photographs_are_odd_and_truly_so(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "w")
-    competition = preset.init(workspace, "humpback", HUMPBACK)
-    _, checked = finish(integrity.check(workspace, competition))
+    competition = presets.init(workspace, "humpback", HUMPBACK)
+    _, checked = finish(data_check.check(workspace, competition))
     named: dict[str, set[str]] = {}
     for finding in checked.findings:
         named.setdefault(finding.kind, set()).add(finding.image_id.removesuffix(".jpg"))
@@ -158,7 +158,7 @@ def test_hand_drawn_boxes_are_read_as_they_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: Path, boxes: int
 ) -> None:
     workspace = Workspace(tmp_path / "w")
-    preset.init(workspace, name, data)
+    presets.init(workspace, name, data)
     monkeypatch.chdir(workspace.root)
     arguments = ["data", "boxes", "import", str(data / "boxes.csv"), "--json"]
     result = CliRunner().invoke(app, arguments)
@@ -175,7 +175,7 @@ def test_planted_copies_are_found_and_nothing_else(tmp_path: Path) -> None:
         (data / name).symlink_to(DIRTY / name)
     (data / "test").mkdir()
     workspace = Workspace(tmp_path / "w")
-    competition = preset.init(workspace, "humpback", data, broken="drop")
+    competition = presets.init(workspace, "humpback", data, broken="drop")
     _, collection = finish(collect(workspace, competition))
     _, pool = finish(duplicates.pool(workspace, competition, collection))
     copies, near = duplicates.of_bytes(pool), duplicates.of_looks(pool, 6)

@@ -16,12 +16,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from kitbox.cli.app import app
-from kitbox.drawing import competition as drawing
-from kitbox.drawing import forms
+from kitbox.ensemble import dense_classifier
 from kitbox.plugin import discovery
-from kitbox.plugin.phases import Multistep, Swa
-from kitbox.plugin.settings import Plugin
-from kitbox.training import dense
+from kitbox.plugin.plugin import Plugin
+from kitbox.plugin.schedules import Multistep, Swa
+from kitbox.synthetic import layouts, roster
 from tests.photographs import TINY, finish
 from tests.test_docs import ROOT, blocks, reached
 
@@ -95,7 +94,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with what recipes begin with: humpback/, gdsc/ and labels in flukes/."""
     root = tmp_path_factory.mktemp("recipes")
     _, made = finish(
-        drawing.draw(root / "humpback", individuals=40, photographs=280, seed=1, long_side=200)
+        roster.draw(root / "humpback", individuals=40, photographs=280, seed=1, long_side=200)
     )
     for name in made.broken:  # what a competitor would leave out after 'kitbox data check'
         next(made.folder.glob(f"*/{name}")).unlink()
@@ -104,7 +103,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept = [row for row in rows if row.split(",")[0] not in made.broken]
     lists.write_text("".join(kept), encoding="utf-8")
     gdsc = shutil.copytree(made.folder, root / "gdsc")
-    forms.arrange(gdsc, made.truth, "gdsc2020")
+    layouts.arrange(gdsc, made.truth, "gdsc2020")
     (root / "flukes").mkdir()
     with (gdsc / "boxes.csv").open(encoding="utf-8") as file:
         for row in list(csv.DictReader(file))[:60]:
@@ -134,8 +133,8 @@ def place(drawn: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         if path.is_dir():
             (tmp_path / path.name).symlink_to(path)
     monkeypatch.setattr(discovery, "shipped_folder", lambda: shelf)
-    monkeypatch.setattr(dense, "STEPS", 30)
-    monkeypatch.setitem(drawing.draw.__kwdefaults__, "long_side", 200)
+    monkeypatch.setattr(dense_classifier, "STEPS", 30)
+    monkeypatch.setitem(roster.draw.__kwdefaults__, "long_side", 200)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

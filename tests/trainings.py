@@ -13,15 +13,16 @@ import kitbox
 from kitbox.competition import pseudo_labels, settings
 from kitbox.competition.pseudo_labels import PseudoLabel, holdout_digest
 from kitbox.competition.settings import Competition
-from kitbox.images.collection import Collection, collect
-from kitbox.images.loading import View
-from kitbox.network import checkpoint as checkpoints
+from kitbox.dataset.collection import Collection, collect
+from kitbox.images.loader import View
 from kitbox.network import inference
-from kitbox.network.heads import TrainedNetwork
-from kitbox.plugin.settings import Plugin
+from kitbox.network.checkpoint import network_of, read_origin
+from kitbox.network.trained_network import TrainedNetwork
+from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint, Floats, ImageSet
-from kitbox.training import runner, runs
-from kitbox.training.reports import Begun, Options, Step
+from kitbox.training import runs, trainer
+from kitbox.training.context import Options
+from kitbox.training.events import Begun, Step
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, finish, named
 
@@ -97,7 +98,7 @@ def train(
 ) -> Generator[Any, None, Checkpoint]:
     """Train a plugin on the CPU."""
     given = replace(OPTIONS, **options)  # type: ignore[arg-type]
-    return runner.train(
+    return trainer.train(
         named(plugin, name), place.collection, place.competition, place.workspace, given
     )
 
@@ -123,8 +124,8 @@ def tensors_of(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
 
 def embedded(checkpoint: Checkpoint, images: ImageSet) -> Floats:
     """Return what the network of a checkpoint gives for images, as it is on disk."""
-    network = checkpoints.network_of(checkpoint)
-    plugin = Plugin.model_validate(checkpoints.read_origin(checkpoint.path).settings)
+    network = network_of(checkpoint)
+    plugin = Plugin.model_validate(read_origin(checkpoint.path).settings)
     view = View(images, plugin.height_width, interpolation="bicubic", crop_margin=0.05)
     batch = view.__getitems__(range(len(images)))
     found = inference.unit_vectors(network, [batch], device="cpu", precision="32")

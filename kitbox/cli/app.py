@@ -8,26 +8,11 @@ from typing import Annotated
 
 import typer
 
-from kitbox.cli import (
-    boxes,
-    check,
-    competition,
-    demo,
-    detection,
-    duplicates,
-    ensemble,
-    holdout,
-    leaderboard,
-    look,
-    plugins,
-    preparing,
-    pseudo,
-    report,
-    results,
-    submissions,
-    sweep,
-    training,
-)
+from kitbox.cli import boxes, duplicates, init, plugins, pseudo, report, score, sweep, train
+from kitbox.cli import data as data_module
+from kitbox.cli import submission as submission_module
+from kitbox.cli.data import prepare
+from kitbox.cli.submission import lint, mark, reproduce
 from kitbox.errors import KitboxError
 
 app = typer.Typer(
@@ -41,32 +26,32 @@ app = typer.Typer(
 data = typer.Typer(help="What is asked: images, lists and the holdout.", no_args_is_help=True)
 submission = typer.Typer(help="Lists for the leaderboard.", no_args_is_help=True)
 
-app.command("demo")(demo.demo)
-app.command("init")(competition.init)
-app.command("competitions")(competition.competitions)
+app.command("demo")(init.demo)
+app.command("init")(init.init)
+app.command("competitions")(init.competitions)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(data, name="data")
-data.command("check")(check.check)
+data.command("check")(data_module.check)
 data.add_typer(boxes.app, name="boxes")
 data.command("duplicates")(duplicates.duplicates)
-boxes.app.command("detect")(detection.detect)
-data.command("holdout")(holdout.holdout)
-data.command("prepare")(preparing.prepare)
-app.command("train")(training.train)
+boxes.app.command("detect")(boxes.detect)
+data.command("holdout")(data_module.holdout)
+data.command("prepare")(prepare)
+app.command("train")(train.train)
 app.command("sweep")(sweep.sweep)
-app.command("embed")(training.embed)
+app.command("embed")(train.embed)
 app.command("pseudo")(pseudo.pseudo)
-app.command("score")(results.score)
-app.command("compare")(results.compare)
-app.command("ensemble")(ensemble.ensemble)
+app.command("score")(score.score)
+app.command("compare")(score.compare)
+app.command("ensemble")(score.ensemble)
 app.add_typer(submission, name="submission")
-submission.command("lint")(submissions.lint)
-submission.command("mark")(submissions.mark)
-submission.command("upload")(leaderboard.upload)
-app.add_typer(leaderboard.app, name="leaderboard")
+submission.command("lint")(lint)
+submission.command("mark")(mark)
+submission.command("upload")(submission_module.upload)
+app.add_typer(submission_module.app, name="leaderboard")
 app.command("report")(report.report)
-app.command("look")(look.look)
-app.command("reproduce")(submissions.reproduce)
+app.command("look")(report.look)
+app.command("reproduce")(reproduce)
 
 
 def _version(asked: bool) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kitbox.cli.terminal import (
+from kitbox.cli.options import (
     DeviceOption,
     JsonOption,
     PrecisionOption,
@@ -16,12 +16,12 @@ from kitbox.cli.terminal import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kitbox.dataset.collection import Collection
+    from kitbox.dataset.duplicates import Group, Pool
+    from kitbox.dataset.label_errors import Suspect
+    from kitbox.dataset.near_duplicates import Pairs
     from kitbox.embedding.embedder import Options
-    from kitbox.images.collection import Collection
-    from kitbox.images.duplicates import Group, Pool
-    from kitbox.images.likeness import Pairs
     from kitbox.records import Embeddings
-    from kitbox.retrieval.suspects import Suspect
     from kitbox.workspace import Workspace
 
 
@@ -55,20 +55,21 @@ def duplicates(
       kitbox data duplicates --by tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
     """
     from kitbox.cli.terminal import collected, emit, follow, opened, say
-    from kitbox.competition import decision_file, protocol
+    from kitbox.competition import decisions, protocol
+    from kitbox.dataset import duplicates as duplicates_module
+    from kitbox.dataset import label_errors
     from kitbox.embedding import embedder
-    from kitbox.images import duplicates as finding
-    from kitbox.report import duplicates as tables
-    from kitbox.report import lookalikes
-    from kitbox.retrieval import strangers, suspects
+    from kitbox.report import duplicates_page
 
     place, competition = opened(workspace)
     collection = collected(place, competition)
-    pool = follow(finding.pool(place, competition, collection))
+    pool = follow(duplicates_module.pool(place, competition, collection))
     unknown, fine = competition.images.unknown_label, collection.decided.fine
-    links: dict[finding.Kind, Pairs] = {
-        "copies": finding.of_bytes(pool),
-        "near-duplicates": finding.of_looks(pool, competition.holdout.near_duplicate_bits),
+    links: dict[duplicates_module.Kind, Pairs] = {
+        "copies": duplicates_module.of_bytes(pool),
+        "near-duplicates": duplicates_module.of_looks(
+            pool, competition.holdout.near_duplicate_bits
+        ),
     }
     names, judged, limit = [*(by or []), *(more or [])], None, None
     if names:
@@ -78,23 +79,28 @@ def duplicates(
         labels = collection.labelled.labels
         assert labels is not None  # noqa: S101  labelled images
         groups = protocol.groups_of(collection.labelled, competition)
-        near = strangers.nearest(known, labels, unknown, groups)
+        near = label_errors.nearest(known, labels, unknown, groups)
         limit = near.limit
-        links["neighbours"] = strangers.pairs_above(
+        links["neighbours"] = label_errors.pairs_above(
             embeddings, limit, protocol.groups_of(pool.images, competition)
         )
-        judged = suspects.find(known, labels, unknown, fine, near, groups)
-    found = finding.groups(pool, links, fine)
+        judged = label_errors.find(known, labels, unknown, fine, near, groups)
+    found = duplicates_module.groups(pool, links, fine)
     images_of = Counter(pool.labels[pool.sides != "left out"].tolist())
-    paths = tables.save(place, found, judged, images_of, unknown)
-    stage = lookalikes.write(found, judged, pool, unknown, place, place.reports / "duplicates.html")
+    paths = duplicates_page.save(place, found, judged, images_of, unknown)
+    stage = duplicates_page.write(
+        found, judged, pool, unknown, place, place.reports / "duplicates.html"
+    )
     paths.append(follow(stage).path)
-    dropped = finding.drops(pool, fine) if drop_copies else []
-    decision_file.add(place.decisions, *dropped)
+    dropped = duplicates_module.drops(pool, fine) if drop_copies else []
+    decisions.add(place.decisions, *dropped)
     if as_json:
         figures = {"images": len(pool.images), "by": names, "limit": limit}
-        written = {"dropped": [tables.row(of) for of in dropped], "files": [str(p) for p in paths]}
-        emit(figures | tables.as_json(found, judged, images_of, unknown) | written)
+        written = {
+            "dropped": [duplicates_page.decision_row(of) for of in dropped],
+            "files": [str(p) for p in paths],
+        }
+        emit(figures | duplicates_page.as_json(found, judged, images_of, unknown) | written)
     else:
         _show(found, judged, images_of, unknown, show)
     if limit is not None:
@@ -110,15 +116,15 @@ def duplicates(
 def _embedded(
     names: list[str], pool: "Pool", collection: "Collection", place: "Workspace", options: "Options"
 ) -> "Embeddings":
-    from kitbox.cli.choices import loaded
+    from kitbox.cli.options import loaded
     from kitbox.cli.terminal import follow, say
-    from kitbox.ensemble import assembly, members
+    from kitbox.ensemble import members, meta_embedding
 
     found, behind = members.for_looking(place, loaded(names, place), collection)
     if behind:
         say(f"trained on images, labels or boxes as they were before: {', '.join(behind)}")
     assembled = follow(
-        assembly.assemble(
+        meta_embedding.assemble(
             found,
             pool.parts,
             collection.labelled.image_ids,
@@ -140,11 +146,11 @@ def _show(
 ) -> None:
     """Print what was counted, the most urgent groups, and the most suspicious labels."""
     from kitbox.cli.terminal import table
-    from kitbox.report import duplicates as tables
+    from kitbox.report import duplicates_page
 
-    counted = tables.counts(groups, judged or ())
+    counted = duplicates_page.counts(groups, judged or ())
     table(("found", "groups"), [(name, str(count)) for name, count in counted.items()])
-    urgent = tables.by_urgency(groups)[:most]
+    urgent = duplicates_page.by_urgency(groups)[:most]
     if urgent:
         rows = [
             (
@@ -152,7 +158,12 @@ def _show(
                 _some(group.images),
                 _some(tuple(dict.fromkeys(filter(None, group.labels)))),
                 _some(tuple(dict.fromkeys(group.sides))),
-                _rows([tables.row(decision) for decision in tables.advice(group, unknown)]),
+                _rows(
+                    [
+                        duplicates_page.decision_row(decision)
+                        for decision in duplicates_page.advice(group, unknown)
+                    ]
+                ),
             )
             for group in urgent
         ]
@@ -165,7 +176,12 @@ def _show(
                 _some(suspect.labels),
                 f"{suspect.similarity:.3f}",
                 f"{suspect.evidence:.3f}",
-                _rows([tables.row(of) for of in tables.advice_of(suspect, images_of)]),
+                _rows(
+                    [
+                        duplicates_page.decision_row(of)
+                        for of in duplicates_page.advice_of(suspect, images_of)
+                    ]
+                ),
             )
             for suspect in judged[:most]
         ]

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kitbox.cli.terminal import JsonOption, WorkspaceOption
+from kitbox.cli.options import JsonOption, WorkspaceOption
 
 if TYPE_CHECKING:
     from kitbox.plugin.discovery import NamedPlugin
     from kitbox.workspace import Workspace
+
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -63,13 +64,13 @@ def new(
     Example:
       kitbox plugins new resnet34_480 --from resnet34_620
     """
-    from kitbox import workspace as workspaces
     from kitbox.cli.terminal import say
     from kitbox.errors import KitboxError
     from kitbox.files import write_text
     from kitbox.plugin import discovery
+    from kitbox.workspace import find
 
-    place = workspaces.find(workspace)
+    place = find(workspace)
     original = discovery.files(place).get(source)
     if original is None:
         discovery.load(source, place)  # says what there is
@@ -93,7 +94,7 @@ def check(workspace: WorkspaceOption = None) -> None:
     """
     from kitbox.cli.terminal import say
     from kitbox.errors import KitboxError
-    from kitbox.network.cost import cost
+    from kitbox.network.network import cost
     from kitbox.plugin import discovery
 
     found, mistakes = discovery.load_all(_workspace(workspace))
@@ -126,7 +127,7 @@ def _workspace(folder: Path | None) -> "Workspace | None":
 
 
 def _row(named: "NamedPlugin", place: "Workspace | None") -> dict[str, Any]:
-    from kitbox.network.cost import cost
+    from kitbox.network.network import cost
     from kitbox.training import runs
 
     plugin, price = named.plugin, cost(named.plugin)

@@ -5,26 +5,28 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from kitbox.cli.choices import WeightsOption, loaded, numbers
-from kitbox.cli.terminal import (
+from kitbox.cli.options import (
     CheckpointOption,
     DeviceOption,
     FoldOption,
     JsonOption,
     PrecisionOption,
+    WeightsOption,
     WorkersOption,
     WorkspaceOption,
+    loaded,
+    numbers,
 )
 
 if TYPE_CHECKING:
     from kitbox.competition.pseudo_labels import PseudoLabel
     from kitbox.competition.settings import Competition
+    from kitbox.dataset.collection import Collection
     from kitbox.embedding.embedder import Options
-    from kitbox.ensemble.class_probabilities import By
-    from kitbox.ensemble.guesses import Rule
-    from kitbox.ensemble.pseudo import Made
-    from kitbox.images.collection import Collection
+    from kitbox.ensemble.class_probabilities import By, Rule
+    from kitbox.ensemble.pseudo_labelling import Made
     from kitbox.workspace import Workspace
+
 
 # Labels by how many images they were given to; the last span has no end.
 _SPANS = ((1, 1), (2, 3), (4, 10), (11, None))
@@ -80,7 +82,7 @@ def pseudo(
     from kitbox.cli.terminal import collected, emit, folds_of, opened
     from kitbox.competition import pseudo_labels
     from kitbox.embedding import embedder
-    from kitbox.ensemble.guesses import Rule
+    from kitbox.ensemble.class_probabilities import Rule
     from kitbox.errors import KitboxError
 
     place, competition = opened(workspace)
@@ -133,7 +135,7 @@ def _made(
     from kitbox.cli.terminal import follow, say
     from kitbox.ensemble import members
     from kitbox.ensemble.class_probabilities import way_of
-    from kitbox.ensemble.pseudo import Maker, make
+    from kitbox.ensemble.pseudo_labelling import Maker, make
 
     plugins = loaded(names, place)
     scored = members.for_holdout(place, plugins, weights, collection, checkpoint, fold=fold)
@@ -156,10 +158,10 @@ def _imported(
 ) -> "tuple[tuple[PseudoLabel, ...], dict[str, Any]]":
     """Return the rows of a list of others, and tell what in it means nothing here."""
     from kitbox.cli.terminal import say
-    from kitbox.ensemble import pseudo_lists
+    from kitbox.ensemble import pseudo_labelling
     from kitbox.errors import more
 
-    taken = pseudo_lists.take(file, collection, competition, rule, on)
+    taken = pseudo_labelling.take(file, collection, competition, rule, on)
     for what, found in (("test image", taken.no_test_images), ("label", taken.no_labels)):
         if found:
             say(f"left out: '{found[0]}' is no {what}{more(len(found) - 1)}")

@@ -4,33 +4,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kitbox.cli.choices import (
+from kitbox.cli.options import (
+    CheckpointOption,
     CombineOption,
+    DeviceOption,
     DimsOption,
+    FoldOption,
+    JsonOption,
     NewLabelOption,
+    PrecisionOption,
     ThresholdOption,
     WeightsOption,
     WhitenOption,
+    WorkersOption,
+    WorkspaceOption,
     loaded,
     numbers,
     way_of,
     with_threshold,
 )
-from kitbox.cli.terminal import (
-    CheckpointOption,
-    DeviceOption,
-    FoldOption,
-    JsonOption,
-    PrecisionOption,
-    WorkersOption,
-    WorkspaceOption,
-)
 
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
     from kitbox.embedding.embedder import Options
-    from kitbox.report.asked import Asked
+    from kitbox.look.session import Desk
+    from kitbox.records import Embeddings
     from kitbox.report.page import Written
+    from kitbox.report.results_page import Asked
     from kitbox.workspace import Workspace
 
 
@@ -70,18 +70,20 @@ def report(
     """
     from kitbox.cli.terminal import emit, opened, say
     from kitbox.embedding import embedder
+    from kitbox.ensemble import answers
     from kitbox.errors import KitboxError
+    from kitbox.report import results_page
 
     place, competition = opened(workspace)
     options = embedder.Options(device=device, precision=precision, workers=workers)
     if names:
         if by:
             raise KitboxError("--by shows the data; leave it out, or the names before it")
-        from kitbox.report import asked
-        from kitbox.submission import making
 
-        recipe = making.Recipe(whiten=whiten, way=way_of(combine, dims, new_label))
-        wanted = asked.of_names(names, place, numbers(weights), recipe, threshold, checkpoint)
+        recipe = answers.Recipe(whiten=whiten, way=way_of(combine, dims, new_label))
+        wanted = results_page.of_names(
+            names, place, numbers(weights), recipe, threshold, checkpoint
+        )
         written, scores = _results(wanted, place, competition, fold, options)
     else:
         _refuse(
@@ -116,7 +118,7 @@ def _results(
     from kitbox.cli.terminal import collected, folds_of, follow
     from kitbox.ensemble import members
     from kitbox.errors import KitboxError
-    from kitbox.report import results
+    from kitbox.report import results_page
 
     folds = folds_of(fold, competition)
     if len(folds) > 1:
@@ -126,10 +128,12 @@ def _results(
     chosen = members.for_holdout(
         place, wanted.plugins, wanted.weights, collection, wanted.checkpoint, fold=folds[0]
     )
-    found = follow(results.evaluate(chosen, wanted.recipe, collection, competition, place, options))
+    found = follow(
+        results_page.evaluate(chosen, wanted.recipe, collection, competition, place, options)
+    )
     part = "" if folds[0] == 1 else f"_fold{folds[0]}"
     path = place.reports / f"results_{wanted.name}{part}.html"
-    stage = results.write(
+    stage = results_page.write(
         found, chosen, collection, competition, place, path, about=wanted.told(chosen, folds[0])
     )
     return follow(stage), found.score.scores.as_json()
@@ -146,8 +150,103 @@ def _refuse(options: dict[str, Any]) -> None:
 
 def _data(by: list[str], place: "Workspace", competition: "Competition") -> "Written":
     from kitbox.cli.terminal import collected, follow
-    from kitbox.report import dataset
+    from kitbox.report import data_page
 
     collection = collected(place, competition)
     path = place.reports / "data.html"
-    return follow(dataset.write(collection, competition, place, path, loaded(by, place)))
+    return follow(data_page.write(collection, competition, place, path, loaded(by, place)))
+
+
+def look(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME...]", help="Trained plugins to compare by.", show_default=False
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", help="Default: 8017, or the next free one.", min=0, max=65535),
+    ] = None,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
+    ] = True,
+    whiten: WhitenOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    workers: WorkersOption = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Open a local page to look at photographs, duplicates and suspect labels, and to decide.
+
+    Decisions go to decisions.csv at once. Without plugins, pictures are compared by their
+    perceptual hash, which finds copies but no individuals.
+
+    \b
+    Example:
+      kitbox look tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
+    """
+    from contextlib import nullcontext
+
+    from kitbox.cli.terminal import follow, opened, say
+    from kitbox.look import cases, photographs
+    from kitbox.look import server as server_module
+    from kitbox.look.server import bound, server_of
+    from kitbox.look.session import Desk
+
+    if not names:
+        _refuse_idle(whiten, device, precision, workers)
+    place, competition = opened(workspace)
+    with bound(port) as listening:
+        desk = Desk(place, follow(photographs.gather(place, competition)))
+        seen = None
+        if names:
+            seen = _embedded(names, desk, place, whiten, device, precision, workers)
+            say(f"comparing {len(seen)} images")  # each with each: a minute for 30,000
+        bits = competition.holdout.near_duplicate_bits
+        laid = cases.lay(competition.name, desk, bits, tuple(names or ()), seen)
+        server, address = server_of(laid, listening)
+        say(f"looking at {len(desk.photographs.images)} images: {address}")
+        say(f"decisions go to {place.decisions}; Ctrl-C ends")
+        with server_module.browser(address, place.made) if browser else nullcontext():
+            server.serve_forever()  # until Ctrl-C
+    say(f"done; {len(desk.standing.decided.rows)} decisions in {place.decisions}")
+
+
+def _embedded(
+    names: list[str],
+    desk: "Desk",
+    place: "Workspace",
+    whiten: int | None,
+    device: str,
+    precision: str,
+    workers: int | None,
+) -> "Embeddings":
+    from kitbox.cli.options import loaded
+    from kitbox.cli.terminal import follow, say
+    from kitbox.embedding.embedder import Options
+    from kitbox.look import photographs
+
+    options = Options(device=device, precision=precision, workers=workers)
+    plugins = loaded(names, place)
+    if older := photographs.behind(plugins, place):
+        say(f"trained before {place.decisions.name} changed: {', '.join(older)}")
+    stage = photographs.embed(plugins, desk.photographs, place, whiten=whiten, options=options)
+    return follow(stage)
+
+
+def _refuse_idle(whiten: int | None, device: str, precision: str, workers: int | None) -> None:
+    """Raise KitboxError for an option that means nothing without a network."""
+    from kitbox.errors import KitboxError
+
+    given = {
+        "--whiten": whiten is not None,
+        "--device": device != "auto",
+        "--precision": precision != "auto",
+        "--workers": workers is not None,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise KitboxError(
+                f"{option} is for comparing by plugins; give one, as 'kitbox look NAME {option} …'"
+            )

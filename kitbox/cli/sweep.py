@@ -1,23 +1,26 @@
 """The command that finds out what of a plugin is worth its cost: sweep."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kitbox.cli.terminal import (
+from kitbox.cli.options import (
     DeviceOption,
     JsonOption,
     PrecisionOption,
     WorkersOption,
     WorkspaceOption,
 )
+from kitbox.tables import write_table
+from kitbox.training.sweep import Tried
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kitbox.plugin.budget import Budget
-    from kitbox.plugin.derived import Derived
     from kitbox.plugin.discovery import NamedPlugin
+    from kitbox.plugin.variants import Budget, Derived
     from kitbox.training.sweep import Tried
 
 
@@ -72,10 +75,9 @@ def sweep(
     """
     from kitbox.cli.terminal import collected, emit, folds_of, follow, opened, say
     from kitbox.errors import KitboxError
-    from kitbox.plugin import derived, discovery
-    from kitbox.plugin.budget import Budget
-    from kitbox.report import sweeps
-    from kitbox.training.reports import Options
+    from kitbox.plugin import discovery
+    from kitbox.plugin.variants import Budget, combine
+    from kitbox.training.context import Options
     from kitbox.training.sweep import Sweep, seed_spread
 
     if epochs is not None and minutes is not None:
@@ -85,7 +87,7 @@ def sweep(
     named = {"image_size": image_size, "backbone": backbone, "losses": loss}
     axes = _axes(base, named, settings or [], epochs, minutes, seeds)
     budget = Budget(epochs, minutes)
-    variants = derived.combine(base, axes, budget, seeds)
+    variants = combine(base, axes, budget, seeds)
     if dry_run:
         _preview(variants, budget, as_json=as_json)
         return
@@ -96,7 +98,7 @@ def sweep(
     options = Options(weights=weights, device=device, precision=precision, workers=workers)
     tried = follow(Sweep(budget, collection, competition, place, options).run(variants))
     path = place.reports / f"sweep_{name}.csv"
-    sweeps.write(path, tried)
+    write(path, tried)
     spread = seed_spread(tried)
     if as_json:
         emit(
@@ -107,7 +109,7 @@ def sweep(
                 "fold": folds[0],
                 "seed_spread": spread,
                 "csv": str(path),
-                "plugins": [sweeps.figures(each) for each in tried],
+                "plugins": [figures(each) for each in tried],
             }
         )
     else:
@@ -129,7 +131,7 @@ def _axes(
 ) -> dict[str, list[Any]]:
     """Return setting → values, in the order of the options."""
     from kitbox.errors import KitboxError
-    from kitbox.plugin import derived
+    from kitbox.plugin import variants
 
     asked = [(setting, text) for setting, text in named.items() if text is not None]
     for given in settings:
@@ -142,7 +144,7 @@ def _axes(
     for setting, text in asked:
         if setting in axes or elsewhere.get(setting):
             raise KitboxError(f"{setting} is asked for twice; give all its values at one place")
-        axes[setting] = derived.axis(base.plugin, setting, text)
+        axes[setting] = variants.axis(base.plugin, setting, text)
     if not axes and seeds == 1:
         raise KitboxError(
             "a sweep varies something; give --image-size, --backbone, --loss or --set"
@@ -154,7 +156,7 @@ def _preview(variants: "Sequence[Derived]", budget: "Budget", *, as_json: bool) 
     """Print what would be written, with its cost."""
     from kitbox.cli.terminal import emit, say, table
     from kitbox.errors import KitboxError
-    from kitbox.network.cost import cost
+    from kitbox.network.network import cost
 
     rows: list[dict[str, Any]] = []
     problems = []
@@ -244,3 +246,45 @@ def _against_best(each: "Tried") -> str:
 def _giga(operations: float) -> str:
     """Return operations in thousands of millions, with two digits that count."""
     return f"{float(f'{operations / 1e9:.2g}'):g} G"
+
+
+def figures(each: Tried) -> dict[str, Any]:
+    """Return all that is known of a variant, as plain values."""
+    price, score, difference = each.price, each.score, each.difference
+    return {
+        "name": each.name,
+        "differs": list(each.differs),
+        "problem": each.problem,
+        "epochs": each.plugin.epochs,
+        "fingerprint": each.plugin.fingerprint,
+        "scores": None if score is None else score.scores.as_json(),
+        "against_best": None if difference is None else difference.as_json(),
+        "beyond_noise": None if difference is None else difference.shown,
+        "parameters": None if price is None else price.parameters,
+        "multiply_adds": None if price is None else price.multiply_adds,
+        "training_seconds": _rounded(each.training_seconds),
+        "images_per_second": _rounded(each.images_per_second),
+        "embedding_seconds_per_1000": _rounded(each.embedding_seconds),
+    }
+
+
+def write(path: Path, tried: Sequence[Tried]) -> None:
+    """Write a table with a row for each variant, and with every metric."""
+    rows: list[dict[str, Any]] = []
+    for each in tried:
+        row = figures(each)
+        scores, against = row.pop("scores") or {}, row.pop("against_best") or {}
+        row["differs"] = ", ".join(row["differs"])
+        for metric, score in scores.items():
+            row |= {metric: score["value"], f"{metric}_low": score["low"]}
+            row[f"{metric}_high"] = score["high"]
+        row |= {f"{key}_to_best": against[key] for key in ("difference", "low", "high", "p")
+                if key in against}  # fmt: skip
+        rows.append(row)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    table = [["" if row.get(column) is None else row[column] for column in columns] for row in rows]
+    write_table(path, [columns, *table])
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

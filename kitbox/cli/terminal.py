@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -14,37 +14,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from kitbox.competition.settings import Competition
-    from kitbox.images.collection import Collection
+    from kitbox.dataset.collection import Collection
     from kitbox.records import Scores
     from kitbox.workspace import Workspace
+
 
 Result = TypeVar("Result")
 # seconds between two lines of progress where there is no terminal to redraw
 _QUIET = 10.0
-
-WorkspaceOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--workspace", help="The workspace; default: the nearest kitbox.toml.", metavar="DIR"
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-DeviceOption = Annotated[
-    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where networks run.")
-]
-PrecisionOption = Annotated[
-    Literal["auto", "32", "bf16", "16"],
-    typer.Option("--precision", help="Of networks; auto: half where the device has it."),
-]
-WorkersOption = Annotated[
-    int | None, typer.Option("--workers", help="Processes that read images.", min=0)
-]
-FoldOption = Annotated[
-    str, typer.Option("--fold", help="One of holdout.folds, or all.", metavar="K")
-]
-CheckpointOption = Annotated[
-    Literal["last", "best"], typer.Option("--checkpoint", help="best: on the holdout.")
-]
 
 
 def is_first() -> bool:
@@ -221,8 +198,8 @@ def folds_of(text: str, competition: "Competition") -> list[int]:
 
 def collected(workspace: "Workspace", competition: "Competition", fold: int = 1) -> "Collection":
     """Return the images of a competition, and tell what was left out."""
+    from kitbox.dataset.collection import collect
     from kitbox.errors import more
-    from kitbox.images.collection import collect
 
     collection = follow(collect(workspace, competition, fold))
     for fault in collection.faults[:3]:

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from kitbox.competition import rules
+from kitbox.competition import check_rules
+from kitbox.competition.check_rules import Action, Side
 from kitbox.competition.decisions import Decisions
-from kitbox.competition.rules import Action, Side
 from kitbox.errors import KitboxError, more
 
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
+
 
 Result = TypeVar("Result")
 _DROP = 'set broken = "drop" in kitbox.toml to go on without'
@@ -56,7 +57,7 @@ class Course:
         """Note a fault; raise KitboxError where it is of a row that a query needs."""
         does = self.action(kind, side)
         fault = Fault(where, what, image_id, kind, does)
-        needed = side == "test" and rules.KINDS[kind].kept is None
+        needed = side == "test" and check_rules.KINDS[kind].kept is None
         if needed and does == "stop" and not self.patient:
             # A query that cannot be answered is never left out: the leaderboard would miss it.
             raise KitboxError(str(fault))
@@ -72,7 +73,9 @@ class Course:
 
     def action(self, kind: str, side: Side) -> Action:
         """Return what is done about a kind of finding."""
-        return rules.action(kind, side, self.competition.check, self.competition.images.broken)
+        return check_rules.action(
+            kind, side, self.competition.check, self.competition.images.broken
+        )
 
     def name(self, file: Path) -> None:
         """Note, in a patient reading, that a row names a file."""

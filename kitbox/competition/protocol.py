@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from kitbox.competition import tables
+from kitbox import tables
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
 from kitbox.records import ImageSet, Search, Strings, rows_of, strings

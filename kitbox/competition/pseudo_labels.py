@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kitbox.competition import tables
+from kitbox import tables
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.files import digest_of, read_text, write_bytes, write_text
 from kitbox.records import Strings

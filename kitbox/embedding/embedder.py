@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from kitbox.embedding import cache
 from kitbox.files import digest_of
-from kitbox.images import loading
-from kitbox.network import checkpoint as checkpoints
-from kitbox.network import folding, inference
+from kitbox.images import loader as loader_module
+from kitbox.network import acceleration, inference
+from kitbox.network.checkpoint import network_of
 from kitbox.network.network import Network
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, Embeddings, ImageSet, Progress
@@ -68,10 +68,10 @@ def causes_of(
 
 def _ready(checkpoint: Checkpoint, named: NamedPlugin, device: str, form: Form) -> Network:
     """Return the network of a checkpoint on its device, as it runs fastest."""
-    network = checkpoints.network_of(checkpoint, named)
+    network = network_of(checkpoint, named)
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(1, 3, *named.plugin.height_width, generator=generator)
-    network.backbone, _ = folding.folded(network.backbone, example, network.stages.maps)
+    network.backbone, _ = acceleration.folded(network.backbone, example, network.stages.maps)
     if form == "homogeneous":
         network.register_forward_hook(_with_one)
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
@@ -105,7 +105,7 @@ def embed(
     if options.reuse and (cached := cache.load(workspace, key)) is not None:
         return cached
     network, plugin = _ready(checkpoint, named, device, form), named.plugin
-    view = loading.View(
+    view = loader_module.View(
         images,
         plugin.height_width,
         interpolation=network.pixel_form.interpolation,
@@ -117,8 +117,8 @@ def embed(
     batches = [
         [int(row) for row in batch] for batch in np.split(rows, range(_BATCH, len(rows), _BATCH))
     ]
-    workers = loading.workers(view, device, options.workers)
-    loader = loading.load(view, batches, workers=workers, pinned=device == "cuda")
+    workers = loader_module.workers(view, device, options.workers)
+    loader = loader_module.load(view, batches, workers=workers, pinned=device == "cuda")
     dim = network.embedding_dim + (form == "homogeneous")
     vectors = np.empty((len(images), dim), dtype=np.float32)
     done = 0

@@ -1,20 +1,144 @@
 """Asks the classifiers that networks have learnt whom images show, and joins their answers."""
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 
+from kitbox.dataset.collection import Collection
 from kitbox.embedding import embedder
-from kitbox.ensemble.assembly import Member
-from kitbox.ensemble.guesses import Guesses
+from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
-from kitbox.images.collection import Collection
-from kitbox.network import classifier
-from kitbox.network.classifier import Classifier
-from kitbox.records import Floats, ImageSet, Progress, Strings
+from kitbox.network.checkpoint import read_origin
+from kitbox.plugin.losses import ArcFace, CosFace, CrossEntropy, Focal, Loss
+from kitbox.plugin.plugin import Plugin
+from kitbox.records import Checkpoint, Floats, ImageSet, Progress, Strings, strings
 from kitbox.workspace import Workspace
+
+Shares = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """The likeliest label (n,) of each image, '' for none, its probability and the next one's."""
+
+    image_ids: Strings
+    labels: Strings
+    confidence: Shares
+    second: Shares
+
+    @property
+    def gap(self) -> Shares:
+        """By how much the likeliest label leads (n,)."""
+        return self.confidence - self.second
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A guess counts above `threshold`, with a lead of at least `gap`.
+
+    Of a label the `per_label` most confident images count; None: all of them.
+    """
+
+    threshold: float = 0.9
+    gap: float = 0.0
+    per_label: int | None = 10
+
+
+def chosen(guesses: Guesses, rule: Rule, unknown: str | None) -> NDArray[np.bool_]:
+    """Return which guesses (n,) count; one for nobody or for the unknown label never does.
+
+    Of equally confident images of a label those that come first by id are taken.
+    """
+    sure = (guesses.confidence > rule.threshold) & (guesses.gap >= rule.gap)
+    sure &= ~np.isin(guesses.labels, ["", unknown or ""])
+    if rule.per_label is None:
+        return sure
+    rows = np.flatnonzero(sure)
+    order = rows[
+        np.lexsort((guesses.image_ids[rows], -guesses.confidence[rows], guesses.labels[rows]))
+    ]
+    _, starts, sizes = np.unique(guesses.labels[order], return_index=True, return_counts=True)
+    place = np.arange(len(order)) - np.repeat(starts, sizes)
+    kept = np.zeros(len(sure), dtype=np.bool_)
+    kept[order[place < rule.per_label]] = True
+    return kept
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Outputs over `labels (l,)`: `directions (outputs, centers, d)`, `biases (outputs,)`.
+
+    Without biases an output is the best cosine to its directions, times `scale`. Outputs beyond
+    the labels are of individuals that nobody asks for: those that mirrored images show.
+    """
+
+    labels: Strings
+    directions: Floats
+    biases: Floats | None
+    scale: float
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether it wants (x, 1) of each embedding x, made to be of unit length."""
+        return self.biases is not None
+
+    def probabilities(self, vectors: Floats) -> Floats:
+        """Return the softmax (n, l) over all outputs for unit rows (n, d), or (n, d + 1)."""
+        outputs, centers, dim = self.directions.shape
+        flat = self.directions.reshape(-1, dim)
+        if self.biases is None:
+            cosines = (vectors @ flat.T).reshape(len(vectors), outputs, centers).max(axis=2)
+            logits = self.scale * cosines
+        else:
+            logits = (vectors[:, :-1] @ flat.T) / vectors[:, -1:] + self.biases
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares: Floats = (powers / powers.sum(axis=1, keepdims=True))[:, : len(self.labels)]
+        return shares
+
+
+def of(checkpoint: Checkpoint) -> Classifier | None:
+    """Return the classifier of a trained checkpoint, or None where it has none over its labels.
+
+    A linear one (CrossEntropy, Focal) goes before one of angles (ArcFace, CosFace, without their
+    margins), whose softmax says little of how sure it is.
+    """
+    origin = read_origin(checkpoint.path)
+    plugin = Plugin.model_validate(origin.settings)
+    if not (origin.epoch and origin.labels) or plugin.divide is not None:
+        return None
+    labels = strings(origin.labels)
+    for kinds in ((CrossEntropy, Focal), (ArcFace, CosFace)):
+        for place, loss in enumerate(plugin.losses):
+            if isinstance(loss, kinds):
+                found = _read(checkpoint, place, loss, labels)
+                if found is not None:
+                    return found
+    return None
+
+
+def _read(checkpoint: Checkpoint, place: int, loss: Loss, labels: Strings) -> Classifier | None:
+    """Return the classifier in the tensors of the head of a loss, None where they are not there."""
+    head = f"heads.{place}."
+    with safe_open(checkpoint.path, framework="numpy") as file:
+        names = set(file.keys())
+        if isinstance(loss, ArcFace | CosFace):
+            if f"{head}loss.W" not in names:
+                return None
+            rows = file.get_tensor(f"{head}loss.W").T
+            rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+            centers = loss.centers if isinstance(loss, ArcFace) else 1
+            shaped = rows.reshape(-1, centers, rows.shape[1]).astype(np.float32)
+            return Classifier(labels, shaped, None, loss.scale)
+        if f"{head}classifier.weight" not in names:
+            return None
+        weight = file.get_tensor(f"{head}classifier.weight").astype(np.float32)
+        bias = file.get_tensor(f"{head}classifier.bias").astype(np.float32)
+        return Classifier(labels, weight[:, None], bias, 1.0)
+
 
 By = Literal["classifier", "similarity"]
 
@@ -24,7 +148,7 @@ _HELD = 8_000_000
 
 def way_of(members: Sequence[Member]) -> By:
     """Return "classifier" where every member has one, else "similarity"."""
-    every = all(classifier.of(member.checkpoint) is not None for member in members)
+    every = all(of(member.checkpoint) is not None for member in members)
     return "classifier" if every else "similarity"
 
 
@@ -43,7 +167,7 @@ def by_classifier(
     """
     parts = []
     for member in members:
-        own = classifier.of(member.checkpoint)
+        own = of(member.checkpoint)
         if own is None:
             raise KitboxError(
                 f"{member.named.name} has learnt no classifier of the labels; use --by similarity"

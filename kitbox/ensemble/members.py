@@ -1,14 +1,47 @@
 """The members of an ensemble: plugins with the checkpoints that a purpose calls for."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from kitbox.ensemble.assembly import Member
+import numpy as np
+
+from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError
-from kitbox.images.collection import Collection
+from kitbox.network.checkpoint import read_origin
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint
 from kitbox.training import runs
 from kitbox.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Member:
+    """A plugin of an ensemble: its checkpoint for this purpose, and its weight.
+
+    Raises KitboxError for a weight that is none: not above 0, or not finite.
+    """
+
+    named: NamedPlugin
+    checkpoint: Checkpoint
+    weight: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < np.inf:
+            raise KitboxError(
+                f"the weight of {self.named.name} is {self.weight:g}; "
+                "give it a finite number above 0"
+            )
+
+    def as_json(self, dim: int) -> dict[str, Any]:
+        """Return what a receipt says of a member."""
+        return {
+            "name": self.named.name,
+            "fingerprint": self.named.plugin.fingerprint,
+            "checkpoint": self.checkpoint.digest,
+            "weight": self.weight,
+            "dim": dim,
+        }
 
 
 def for_holdout(
@@ -88,3 +121,18 @@ def _members(
         Member(named, checkpoint, weight)
         for named, checkpoint, weight in zip(plugins, checkpoints, given, strict=True)
     ]
+
+
+def told(members: Sequence[Member]) -> list[str]:
+    """Return sentences on which of several trainings are taken, and on local scores to doubt."""
+    said = []
+    for member in members:
+        choice = runs.choice(member.checkpoint)
+        if choice is not None:
+            said.append(choice)
+        if read_origin(member.checkpoint.path).may_have_seen_holdout:
+            said.append(
+                f"warning: {member.named.name} may have seen the holdout elsewhere; its local "
+                "score may be too good"
+            )
+    return list(dict.fromkeys(said))

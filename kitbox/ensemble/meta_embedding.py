@@ -1,11 +1,16 @@
 """Meta-embeddings: weighted concatenation of embeddings, each whitened first where asked."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from kitbox.dataset.collection import Collection
+from kitbox.embedding import embedder
+from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, Strings
+from kitbox.records import Embeddings, ImageSet, Progress, Strings
+from kitbox.workspace import Workspace
 
 
 def concatenate(blocks: Sequence[Embeddings], weights: Sequence[float]) -> Embeddings:
@@ -37,7 +42,7 @@ def concatenate(blocks: Sequence[Embeddings], weights: Sequence[float]) -> Embed
     return Embeddings(image_ids, joined)
 
 
-def whiten(embeddings: Embeddings, gallery_ids: Strings, dim: int) -> Embeddings:
+def pca_whiten(embeddings: Embeddings, gallery_ids: Strings, dim: int) -> Embeddings:
     """Return embeddings PCA-whitened to `dim` dimensions, fitted on gallery images without labels.
 
     Each direction gets variance 1 over the gallery, so that what all photographs share stops
@@ -58,3 +63,55 @@ def whiten(embeddings: Embeddings, gallery_ids: Strings, dim: int) -> Embeddings
     whitened = pca.transform(embeddings.vectors.astype(np.float64))
     whitened /= np.linalg.norm(whitened, axis=1, keepdims=True)
     return Embeddings(embeddings.image_ids, whitened.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """Meta-embeddings of some images, and each member's block: its dimensions, itself, its weight.
+
+    Blocks are of the same images in the same order.
+    """
+
+    embeddings: Embeddings
+    dims: tuple[int, ...]
+    blocks: tuple[Embeddings, ...] = ()
+    weights: tuple[float, ...] = ()
+
+
+def assemble(
+    members: Sequence[Member],
+    image_sets: Sequence[ImageSet],
+    gallery_ids: Strings,
+    collection: Collection,
+    workspace: Workspace,
+    *,
+    whiten: int | None,
+    options: embedder.Options,
+) -> Generator[Progress, None, Assembled]:
+    """Return the meta-embeddings of all images of `image_sets`; yields Progress.
+
+    With `whiten` each member's block is PCA-whitened on the gallery first.
+    """
+    if not members:
+        raise KitboxError("an ensemble needs a plugin")
+    blocks = []
+    for member in members:
+        parts = []
+        for images in image_sets:
+            part = yield from embedder.embed(
+                member.named,
+                member.checkpoint,
+                images,
+                workspace,
+                blank=collection.blank,
+                options=options,
+            )
+            parts.append(part)
+        block = Embeddings(
+            np.concatenate([part.image_ids for part in parts]),
+            np.concatenate([part.vectors for part in parts]),
+        )
+        blocks.append(pca_whiten(block, gallery_ids, min(whiten, block.dim)) if whiten else block)
+    weights = tuple(member.weight for member in members)
+    joined = concatenate(blocks, weights)
+    return Assembled(joined, tuple(block.dim for block in blocks), tuple(blocks), weights)

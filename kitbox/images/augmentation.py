@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kitbox.images.reading import Pixels
+from kitbox.images.preprocessing import Pixels
 from kitbox.records import Floats
 
 # albumentations looks for a newer release whenever it is imported.

@@ -13,9 +13,8 @@ from PIL import Image
 
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of
-from kitbox.images import reading
-from kitbox.images.opening import UnreadableImageError
-from kitbox.images.reading import Box
+from kitbox.images import preprocessing
+from kitbox.images.preprocessing import Box, UnreadableImageError
 from kitbox.records import ImageSet, Integers, Progress, Strings
 from kitbox.workspace import Workspace
 
@@ -119,11 +118,11 @@ def make(
 def _draw(path: Path, side: int, box: Box | None, margin: float) -> _Made:
     """Return the picture of one file; a file that cannot be read has none."""
     try:
-        (width, height), region = reading.regarded(path, box, margin)
+        (width, height), region = preprocessing.regarded(path, box, margin)
         across, down = region[2] - region[0], region[3] - region[1]
         scale = min(side / max(across, down), 1.0)  # a tiny image is not blown up
         size = max(round(down * scale), 1), max(round(across * scale), 1)
-        pixels = reading.read(path, size, box, margin, "lanczos")
+        pixels = preprocessing.read(path, size, box, margin, "lanczos")
     except UnreadableImageError:
         return _NOTHING
     data = io.BytesIO()

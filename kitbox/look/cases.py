@@ -6,13 +6,15 @@ from itertools import combinations
 
 import numpy as np
 
-from kitbox.images import duplicates as doubles
-from kitbox.images.likeness import Pairs
-from kitbox.look.standing import Standing
+from kitbox.dataset import duplicates as duplicates_module
+from kitbox.dataset import label_errors
+from kitbox.dataset.label_errors import Nearest
+from kitbox.dataset.near_duplicates import Pairs
+from kitbox.errors import KitboxError
+from kitbox.look import photographs
+from kitbox.look.photographs import Photographs, Pictures
+from kitbox.look.session import Desk, Standing
 from kitbox.records import Embeddings, Strings, strings
-from kitbox.retrieval import strangers
-from kitbox.retrieval import suspects as suspicion
-from kitbox.retrieval.strangers import Nearest
 
 # Of a group of hundreds the first ones are shown; the others are reached by their label.
 _MOST_IMAGES = 24
@@ -62,10 +64,10 @@ def compared(embeddings: Embeddings, standing: Standing) -> Nearest:
     """Return what is nearest to each labelled image that is still in; takes n² time."""
     used, labels = _used(embeddings, standing)
     seen = standing.photographs
-    return strangers.nearest(used, labels, seen.unknown, seen.groups(used.image_ids))
+    return label_errors.nearest(used, labels, seen.unknown, seen.groups(used.image_ids))
 
 
-def suspects(embeddings: Embeddings, near: Nearest, standing: Standing) -> list[Case]:
+def suspect_cases(embeddings: Embeddings, near: Nearest, standing: Standing) -> list[Case]:
     """Return labels that look wrong by embeddings, the most suspicious first; settled ones not.
 
     `near` is what `compared` returned.
@@ -73,7 +75,7 @@ def suspects(embeddings: Embeddings, near: Nearest, standing: Standing) -> list[
     part, labels = _used(embeddings, standing)
     seen, fine = standing.photographs, standing.decided.fine
     groups = seen.groups(part.image_ids)
-    suspected = suspicion.find(part, labels, seen.unknown, fine, near, groups=groups)
+    suspected = label_errors.find(part, labels, seen.unknown, fine, near, groups=groups)
     found = [_case(suspect, standing) for suspect in suspected]
     return [case for case in found if not case.is_settled(standing)]
 
@@ -85,7 +87,7 @@ def _used(embeddings: Embeddings, standing: Standing) -> tuple[Embeddings, Strin
     return embeddings.of(left), strings([standing.label(image_id) for image_id in left.tolist()])
 
 
-def _case(suspect: suspicion.Suspect, standing: Standing) -> Case:
+def _case(suspect: label_errors.Suspect, standing: Standing) -> Case:
     images, first, pairs = suspect.images, 0, [suspect.images[:2]]
     if suspect.kind == "split":
         most = _MOST_IMAGES // 2
@@ -102,7 +104,7 @@ def _case(suspect: suspicion.Suspect, standing: Standing) -> Case:
     )
 
 
-def duplicates(
+def duplicate_cases(
     standing: Standing, bits: int, embeddings: Embeddings | None = None, limit: float = 1.0
 ) -> list[Case]:
     """Return groups of images that show one picture and are not settled; label conflicts first.
@@ -112,20 +114,20 @@ def duplicates(
     near-duplicates may differ.
     """
     pool = _pool(standing)
-    links: dict[doubles.Kind, Pairs] = {
-        "copies": doubles.of_bytes(pool),
-        "near-duplicates": doubles.of_looks(pool, bits),
+    links: dict[duplicates_module.Kind, Pairs] = {
+        "copies": duplicates_module.of_bytes(pool),
+        "near-duplicates": duplicates_module.of_looks(pool, bits),
     }
     if embeddings is not None:
         ids = pool.images.image_ids
-        links["neighbours"] = strangers.pairs_above(
+        links["neighbours"] = label_errors.pairs_above(
             embeddings.of(ids), limit, standing.photographs.groups(ids)
         )
     linked: dict[tuple[bool, str], list[tuple[str, str]]] = {}
-    for kind, rows in doubles.telling(links, len(pool.images)).items():
+    for kind, rows in duplicates_module.telling(links, len(pool.images)).items():
         for one, other in pool.images.image_ids[rows].tolist():
             linked.setdefault((kind == "neighbours", one), []).append((one, other))
-    groups = doubles.groups(pool, links, standing.decided.fine)
+    groups = duplicates_module.groups(pool, links, standing.decided.fine)
     found = []
     for group in sorted(groups, key=_urgency):
         shown = tuple(standing.left(group.images)[:_MOST_IMAGES])
@@ -138,7 +140,7 @@ def duplicates(
     return [case for case in found if not case.is_settled(standing)]
 
 
-def _pool(standing: Standing) -> doubles.Pool:
+def _pool(standing: Standing) -> duplicates_module.Pool:
     """Return all readable images as they are labelled now, with the side that each is on."""
     photographs = standing.photographs
     rows = np.flatnonzero(np.isin(photographs.images.image_ids, photographs.readable))
@@ -146,7 +148,9 @@ def _pool(standing: Standing) -> doubles.Pool:
     ids = images.image_ids.tolist()
     labels = strings([standing.label(image_id) for image_id in ids])
     sides = strings([_side(image_id, standing) for image_id in ids])
-    return doubles.Pool(images.with_labels(labels), photographs.looks.take(rows), sides, ())
+    return duplicates_module.Pool(
+        images.with_labels(labels), photographs.looks.take(rows), sides, ()
+    )
 
 
 def _side(image_id: str, standing: Standing) -> str:
@@ -158,9 +162,9 @@ def _side(image_id: str, standing: Standing) -> str:
     return "query" if image_id in standing.photographs.asked else "train"
 
 
-def _urgency(group: doubles.Group) -> tuple[bool, bool, int]:
+def _urgency(group: duplicates_module.Group) -> tuple[bool, bool, int]:
     """Return a key that sorts by urgency: conflicts, leaks, and the surest kind."""
-    return not group.conflict, not group.leaks, doubles.KINDS.index(group.kind)
+    return not group.conflict, not group.leaks, duplicates_module.KINDS.index(group.kind)
 
 
 def _given(images: Iterable[str], standing: Standing) -> dict[str, str]:
@@ -169,3 +173,47 @@ def _given(images: Iterable[str], standing: Standing) -> dict[str, str]:
 
 def _labels(images: Iterable[str], standing: Standing) -> tuple[str, ...]:
     return tuple(dict.fromkeys(label for i in images if (label := standing.label(i))))
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a person looks at: of which competition, compared `by` which plugins (none: by hash)."""
+
+    name: str
+    by: tuple[str, ...]
+    embeddings: Embeddings
+    suspects: list[Case]
+    duplicates: list[Case]
+    desk: Desk
+    pictures: Pictures = field(default_factory=Pictures)
+
+    @property
+    def photographs(self) -> Photographs:
+        """All photographs."""
+        return self.desk.photographs
+
+    def cases(self, what: str) -> list[Case]:
+        """Return the suspects or the duplicates; raises KitboxError for what is neither."""
+        if what not in ("suspects", "duplicates"):
+            raise KitboxError(f"there are no cases '{what}'; ask for suspects or duplicates")
+        return self.suspects if what == "suspects" else self.duplicates
+
+
+def lay(
+    name: str, desk: Desk, bits: int, by: tuple[str, ...] = (), seen: Embeddings | None = None
+) -> Table:
+    """Return the table of a competition, with what is not yet decided.
+
+    `seen` are the embeddings by the plugins `by`; without them perceptual hashes are compared, by
+    which no individual is known, so that there are no suspects. Hashes of near-duplicates differ
+    in at most `bits`.
+    """
+    standing = desk.standing
+    if seen is None:
+        seen, suspects = photographs.by_hash(desk.photographs), []
+        duplicates = duplicate_cases(standing, bits)
+    else:
+        near = compared(seen, standing)
+        suspects = suspect_cases(seen, near, standing)
+        duplicates = duplicate_cases(standing, bits, seen, near.limit)
+    return Table(name, by, seen, suspects, duplicates, desk)

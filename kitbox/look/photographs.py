@@ -1,16 +1,29 @@
 """All photographs that the lists name, to be looked at whatever was decided of them."""
 
-from collections.abc import Generator
+import io
+from collections import OrderedDict
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from threading import Lock
 
 import numpy as np
+from PIL import Image
 
-from kitbox.competition import decision_file, lists, tables
+from kitbox import tables
+from kitbox.competition import decisions, lists
 from kitbox.competition.settings import Competition
-from kitbox.images import index
-from kitbox.images.index import Inspected, Looks
-from kitbox.records import ImageSet, Progress, Strings, strings
+from kitbox.embedding import embedder
+from kitbox.ensemble import meta_embedding
+from kitbox.errors import KitboxError
+from kitbox.images import file_index, preprocessing
+from kitbox.images.file_index import Inspected, Looks
+from kitbox.plugin.discovery import NamedPlugin
+from kitbox.records import Checkpoint, Embeddings, ImageSet, Progress, Strings, strings
+from kitbox.retrieval import knn
+from kitbox.training import runs
+from kitbox.training.runs import Run
 from kitbox.workspace import Workspace
 
 SIDES = ("labelled", "test", "index")
@@ -82,7 +95,7 @@ def gather(
     Decisions are not obeyed here: what was dropped has to be seen to be taken back. An image with
     no label or with two is shown where they settle it.
     """
-    decided = decision_file.read(workspace.decisions)
+    decided = decisions.read(workspace.decisions)
     kept = competition.images.model_copy(update={"broken": "drop"})
     listed = lists.read(competition.model_copy(update={"images": kept}), workspace.boxes, decided)
     parts = {SIDES[0]: listed.labelled}
@@ -92,7 +105,7 @@ def gather(
     found: dict[str, Inspected] = {}
     for side, part in parts.items():
         if len(part):
-            found[side] = yield from index.inspect(part, workspace)
+            found[side] = yield from file_index.inspect(part, workspace)
     images, *rest = (inspected.images for inspected in found.values())
     for part in rest:
         images = images.together_with(part)
@@ -116,3 +129,143 @@ def _asked(workspace: Workspace) -> frozenset[str]:
         return frozenset()
     rows = tables.rows(workspace.holdout, ("image", "side"))
     return frozenset(image_id for _, (image_id, side) in rows if side == "query")
+
+
+def by_hash(photographs: Photographs) -> Embeddings:
+    """Return the bits of perceptual hashes as vectors: their cosine is 1 − (bits that differ) / 32.
+
+    Unreadable images have none.
+    """
+    shown = np.isin(photographs.images.image_ids, photographs.readable)
+    bits = np.unpackbits(photographs.looks.hashes[shown], axis=1)
+    vectors = (bits.astype(np.float32) * 2 - 1) / np.sqrt(np.float32(bits.shape[1]))
+    return Embeddings(photographs.readable, vectors)
+
+
+def nearest(embeddings: Embeddings, image_id: str, k: int) -> list[tuple[str, float]]:
+    """Return the k images most similar to one, with their similarity, best first."""
+    asked = strings([image_id])
+    if not np.isin(asked, embeddings.image_ids).all():
+        return []  # it cannot be read
+    found = knn.nearest(embeddings.of(asked), embeddings, k)
+    pairs = zip(found.gallery_ids[0].tolist(), found.similarity[0].tolist(), strict=True)
+    return [(other, similarity) for other, similarity in pairs if other]
+
+
+def similarity(embeddings: Embeddings, images: Sequence[str]) -> float | None:
+    """Return the least similarity of any two of these images, None where one has no embedding."""
+    asked = strings(list(images))
+    if len(asked) < 2 or not np.isin(asked, embeddings.image_ids).all():
+        return None
+    vectors = embeddings.of(asked).vectors
+    return float((vectors @ vectors.T).min())
+
+
+def embed(
+    plugins: Sequence[NamedPlugin],
+    photographs: Photographs,
+    workspace: Workspace,
+    *,
+    whiten: int | None,
+    options: embedder.Options,
+) -> Generator[Progress, None, Embeddings]:
+    """Return the meta-embeddings of all readable images, through the cache; yields Progress.
+
+    Boxes and labels decided since a training change nothing here: people look by the newest
+    finished run of each plugin, whatever it learnt from.
+    """
+    found = [_newest(workspace, named) for named in plugins]
+    sides = [images for side in SIDES if len(images := photographs.part(side))]
+    blocks = []
+    for named, checkpoint in zip(plugins, found, strict=True):
+        parts = []
+        for images in sides:
+            part = yield from embedder.embed(named, checkpoint, images, workspace, options=options)
+            parts.append(part)
+        block = Embeddings(
+            strings(np.concatenate([part.image_ids for part in parts])),
+            np.concatenate([part.vectors for part in parts]),
+        )
+        if whiten:
+            block = meta_embedding.pca_whiten(block, block.image_ids, min(whiten, block.dim))
+        blocks.append(block)
+    return meta_embedding.concatenate(blocks, [1.0] * len(blocks))
+
+
+def behind(plugins: Sequence[NamedPlugin], workspace: Workspace) -> list[str]:
+    """Return the plugins whose newest network was trained before decisions.csv changed."""
+    return [
+        named.name
+        for named in plugins
+        if runs.decided_since(workspace, [Run(_newest(workspace, named).path.parent)])
+    ]
+
+
+def _newest(workspace: Workspace, named: NamedPlugin) -> Checkpoint:
+    """Return the newest checkpoint that has not seen the holdout, or else one that has.
+
+    A network that has not learnt a wrong label finds it more easily.
+    """
+    found = (runs.newest(workspace, named, on) for on in ("holdout", "all"))
+    newest = next((checkpoint for checkpoint in found if checkpoint is not None), None)
+    if newest is None:
+        raise KitboxError(f"{named.name} is not trained; run 'kitbox train {named.name}'")
+    return newest
+
+
+# Longest sides that a page may ask for: a grid, a strip, a pair, and zoomed in.
+SIZES = (200, 480, 1200, 2800)
+# JPEGs in memory: a few thousand of a grid, or a hundred of the largest.
+_MOST_BYTES = 100_000_000
+_QUALITY = 88
+
+
+class Pictures:
+    """Makes pictures and remembers the last ones; several threads may ask at once."""
+
+    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+        """Remember pictures of at most so many bytes together."""
+        self._most = most_bytes
+        self._kept: OrderedDict[tuple[Path, int, int], bytes] = OrderedDict()
+        self._bytes = 0
+        self._lock = Lock()
+
+    def jpeg(self, path: Path, longest: int) -> bytes:
+        """Return an image as a JPEG whose longest side is at most `longest` pixels.
+
+        Raises UnreadableImageError that names the file and what is wrong.
+        """
+        key = (path, longest, _changed(path))
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = _encoded(path, longest)
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = made
+                self._bytes += len(made)
+            while self._bytes > self._most and len(self._kept) > 1:
+                self._bytes -= len(self._kept.popitem(last=False)[1])
+        return made
+
+    @property
+    def held(self) -> int:
+        """How many bytes of pictures are in memory."""
+        return self._bytes
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0  # reading it will say what is wrong
+
+
+def _encoded(path: Path, longest: int) -> bytes:
+    width, height = preprocessing.upright_size(path)
+    scale = min(1.0, longest / max(width, height))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    file = io.BytesIO()
+    Image.fromarray(preprocessing.read(path, size)).save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue()

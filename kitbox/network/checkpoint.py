@@ -12,10 +12,10 @@ from safetensors.torch import save as to_bytes
 
 from kitbox.errors import KitboxError
 from kitbox.files import canonical_json, digest_of_file, write_bytes
-from kitbox.network.heads import TrainedNetwork
 from kitbox.network.network import Network
+from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.plugin.settings import Plugin
+from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint
 
 # safetensors keeps its metadata unordered, so all of it goes under one key: same content, same

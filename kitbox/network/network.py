@@ -1,13 +1,88 @@
 """One torch module from pixels to embeddings: backbone, pooling, neck."""
 
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.flop_counter import FlopCounterMode
 
-from kitbox.network import backbone, stages
-from kitbox.network.normalisation import Normalisation
-from kitbox.network.pooling import Pooling
-from kitbox.plugin.settings import Plugin
+from kitbox.network import backbone
+from kitbox.network.backbone import PixelForm
+from kitbox.plugin.plugin import Plugin
+
+
+class Normalisation(nn.Module):
+    """From pixels (n, h, w, 3) uint8 to (n, 3, h, w) float32; keeps nothing in a checkpoint."""
+
+    def __init__(self, form: PixelForm) -> None:
+        """Take mean, standard deviation, scale and channel order from a backbone's form."""
+        super().__init__()
+        self.blue_first = form.blue_first
+        # uint8 · gain + offset = (pixel · scale / 255 − mean) / std
+        mean, std = torch.tensor(form.mean), torch.tensor(form.std)
+        self.register_buffer("gain", (form.scale / 255 / std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("offset", (-mean / std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the normalised pixels; NHWC bytes seen as NCHW are channels_last already."""
+        if self.blue_first:
+            pixels = pixels.flip(3)
+        gain, offset = cast(Tensor, self.gain), cast(Tensor, self.offset)
+        return torch.addcmul(offset, pixels.permute(0, 3, 1, 2).float(), gain)
+
+
+# Keeps the gradient of a root finite where a channel says nothing.
+_LEAST = 1e-6
+# Up to here _LEAST to that power is still a normal number of float32.
+_PLAIN_POWER = 6.0
+
+
+class Pooling(nn.Module):
+    """From maps (n, c_i, h_i, w_i) to their pooled channels side by side, (n, Σc_i) float32."""
+
+    def __init__(self, plugin: Plugin, maps: int) -> None:
+        """Pool as the plugin says; learned powers are a parameter, one for each map."""
+        super().__init__()
+        self.power = plugin.gem_power if plugin.pooling == "gem" else None
+        if plugin.pooling == "gem_learned":
+            self.powers: nn.Parameter | None = nn.Parameter(torch.full((maps,), plugin.gem_power))
+        else:
+            self.register_parameter("powers", None)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Return the pooled maps; autocast takes no precision away from means and powers."""
+        pooled = [self._pooled(each.float(), place) for place, each in enumerate(maps)]
+        return pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)
+
+    def _pooled(self, maps: Tensor, place: int) -> Tensor:
+        if self.powers is not None:
+            return power_mean(maps, _at_least_one(self.powers[place]))
+        if self.power is None:
+            return maps.mean((2, 3))
+        return power_mean(maps, self.power)
+
+
+def power_mean(maps: Tensor, power: float | Tensor) -> Tensor:
+    """Return the power mean of each channel of maps (n, c, h, w) float32, what is below 0 as 0.
+
+    Generalised-mean pooling (Radenović et al., TPAMI 2019).
+    """
+    maps = maps.clamp(min=_LEAST)
+    if isinstance(power, float) and power <= _PLAIN_POWER:
+        return maps.pow(power).mean((2, 3)).pow(1 / power)
+    # The same by logarithms, where no power runs out of float32.
+    places = maps.shape[2] * maps.shape[3]
+    return ((torch.logsumexp(power * maps.log(), (2, 3)) - math.log(places)) / power).exp()
+
+
+def _at_least_one(power: Tensor) -> Tensor:
+    """Return a power that is 1 or more; its gradient passes, so that one below can rise again."""
+    return power + (power.clamp(min=1) - power).detach()
 
 
 class Network(nn.Module):
@@ -27,7 +102,7 @@ class Network(nn.Module):
         self.backbone, channels, self.pixel_form = backbone.build(
             plugin.backbone, pretrained=pretrained, drop_path=plugin.drop_path
         )
-        self.stages = stages.of(self.backbone, plugin.backbone, plugin.pooled_maps, channels)
+        self.stages = backbone.of(self.backbone, plugin.backbone, plugin.pooled_maps, channels)
         learning = {name for name, p in self.backbone.named_parameters() if p.requires_grad}
         self.learning = frozenset(learning) - self.stages.unused
         self.pooling = Pooling(plugin, len(self.stages.channels))
@@ -96,3 +171,38 @@ def _norm(plugin: Plugin, embedding_dim: int) -> nn.Module:
             return nn.LayerNorm(embedding_dim)
         case "none":
             return nn.Identity()
+
+
+_BYTES = 4  # a checkpoint keeps float32
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters, multiply-adds of one image, bytes of the network's checkpoint, dimensions.
+
+    Loss heads are left out: their size depends on the number of labels. Layers above the last of
+    `pooled_maps` never run and are not counted, but are kept in a checkpoint.
+    """
+
+    parameters: int
+    multiply_adds: int
+    checkpoint_bytes: int
+    embedding_dim: int
+
+
+def cost(plugin: Plugin) -> Cost:
+    """Return what a plugin costs; its network is built without memory for its weights."""
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = Network(plugin).eval()
+        pixels = torch.zeros((1, *plugin.height_width, 3), dtype=torch.uint8)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(pixels)
+    state = network.state_dict().values()
+    unused = {f"backbone.{name}" for name in network.stages.unused}
+    return Cost(
+        sum(p.numel() for name, p in network.named_parameters() if name not in unused),
+        counter.get_total_flops() // 2,  # a multiply-add is two operations
+        _BYTES * sum(tensor.numel() for tensor in state),
+        network.embedding_dim,
+    )

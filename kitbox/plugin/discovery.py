@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from kitbox.errors import KitboxError, did_you_mean
-from kitbox.plugin.settings import Plugin
+from kitbox.plugin.plugin import Plugin
 from kitbox.value import explain
 from kitbox.workspace import Workspace
 

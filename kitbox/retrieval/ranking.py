@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
 from kitbox.records import Embeddings, ImageSet, Ranking, Search, Strings, rows_of, strings
-from kitbox.retrieval import answers, clusters
-from kitbox.retrieval.answers import Told
+from kitbox.retrieval import clusters, label_similarity
+from kitbox.retrieval.label_similarity import Told
 
 # Group (or scenario) → the similarity below which an answer is no answer; '' for all groups.
 Thresholds = Mapping[str, float]
@@ -36,7 +36,7 @@ def rank(
         if not competition.task.with_itself:
             return found
         own = np.concatenate([search.query_images for search in searches])
-        return answers.with_itself(found, own)
+        return label_similarity.with_itself(found, own)
     return labels(by_cosine(embeddings, competition), searches, labelled, competition, width)
 
 
@@ -55,7 +55,7 @@ def labels(
     parts = []
     for search in searches:
         told = tell(search.query_images, known_in(search, labelled, competition))
-        parts.append(answers.first(search.query_ids, told, k))
+        parts.append(label_similarity.first(search.query_ids, told, k))
     return _joined(parts)
 
 
@@ -67,7 +67,7 @@ def by_cosine(embeddings: Embeddings, competition: Competition) -> Teller:
         assert known.labels is not None  # noqa: S101  taken from labelled images
         query, gallery = embeddings.of(query_images), embeddings.of(known.image_ids)
         how = (task.label_similarity, task.label_images)
-        return answers.similarities(query, gallery, known.labels, *how)
+        return label_similarity.similarities(query, gallery, known.labels, *how)
 
     return tell
 
@@ -99,9 +99,9 @@ def decide(ranking: Ranking, limits: NDArray[np.float64], competition: Competiti
         return ranking
     task, unknown = competition.task, competition.images.unknown_label
     if task.answers == "matches":
-        return answers.above(ranking, limits, task.fewest)
+        return label_similarity.above(ranking, limits, task.fewest)
     assert unknown is not None  # noqa: S101  a competition that decides labels has one
-    return answers.with_unknown(ranking, unknown, limits)
+    return label_similarity.with_unknown(ranking, unknown, limits)
 
 
 def of_groups(thresholds: Thresholds, names: Strings) -> NDArray[np.float64]:
@@ -160,7 +160,7 @@ def _images(embeddings: Embeddings, search: Search, k: int) -> Ranking:
         nothing = np.full((len(ids), k), -np.inf, dtype=np.float32)
         return Ranking(ids, np.full((len(ids), k), "", dtype=np.str_), nothing)
     query, gallery = (embeddings.of(i) for i in (search.query_images, search.gallery_images))
-    found = answers.images(query, gallery, k)
+    found = label_similarity.images(query, gallery, k)
     return Ranking(ids, found.answers, found.similarity)
 
 

@@ -10,12 +10,52 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kitbox.errors import KitboxError
-from kitbox.records import Strings
+from kitbox.records import Integers, Strings
 from kitbox.scoring import metrics
 from kitbox.scoring.metrics import Hits, Numbers, PerQuery, quotient
-from kitbox.scoring.parts import Parts, codes, indicator
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Disjoint parts of the queries, each within one group.
+
+    `order (n,)` brings the queries of a part together, `starts (p,)` is where each begins, and
+    `of_group (p, g)` is 1 where a part lies in a group.
+    """
+
+    order: Integers
+    starts: Integers
+    of_group: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, numbers: Integers, of_group: NDArray[np.float64]) -> "Parts":
+        """Return the parts of numbered queries (n,), whose groups `of_group (n, g)` marks."""
+        order = np.argsort(numbers, kind="stable")
+        starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+        return cls(order, starts, of_group[order[starts]])
+
+    def sums(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sum (r, p) of each part under each row of `weights (r, n)`."""
+        return np.add.reduceat(weights[:, self.order], self.starts, axis=1)
+
+
+def codes(*columns: NDArray[Any]) -> Integers:
+    """Return numbers from 0 that rows share which agree in all columns, in the columns' order."""
+    found = np.zeros(len(columns[0]), dtype=np.int64)
+    for column in columns:
+        values, numbers = np.unique(column, return_inverse=True)
+        found = np.unique(found * len(values) + numbers, return_inverse=True)[1]
+    return found
+
+
+def indicator(groups: Integers, *, even: bool = False) -> NDArray[np.float64]:
+    """Return (n, g), 1 where a row lies in a group; `even` rounds g up to whole pairs."""
+    width = int(groups.max(initial=0)) + 1
+    width += even and width % 2
+    return np.asarray(groups[:, None] == np.arange(width), dtype=np.float64)
 
 
 class Outcome(Protocol):
@@ -272,3 +312,25 @@ def _check_lengths(query_ids: Strings, **columns: np.ndarray[Any, Any]) -> None:
     for name, column in columns.items():
         if len(column) != len(query_ids):
             raise KitboxError(f"{len(query_ids)} queries but {len(column)} of {name}")
+
+
+@dataclass(frozen=True)
+class Separation(Outcome):
+    """The chance that a marked query has a higher number than one that is not; a tie is half.
+
+    `numbers` and `marked` are (n,).
+    """
+
+    query_ids: Strings
+    numbers: Numbers
+    marked: Hits
+
+    def over(self, weights: Numbers) -> Numbers:
+        """Return the area (r,), NaN where all or none of what was drawn is marked."""
+        order = np.argsort(self.numbers, kind="stable")
+        _, starts = np.unique(self.numbers[order], return_index=True)
+        drawn, marked = weights[:, order], self.marked[order]
+        high = np.add.reduceat(drawn * marked, starts, axis=1)
+        low = np.add.reduceat(drawn * ~marked, starts, axis=1)
+        below = np.cumsum(low, axis=1) - low / 2
+        return quotient((high * below).sum(axis=1), high.sum(axis=1) * low.sum(axis=1))

@@ -13,7 +13,7 @@ from kitbox.records import ImageSet, Integers, Ranking, Search, Strings, strings
 from kitbox.retrieval.clusters import Tree
 from kitbox.retrieval.ranking import of_groups
 from kitbox.scoring import metrics
-from kitbox.scoring.truth import Truth, relevance
+from kitbox.scoring.ground_truth import Truth, relevance
 
 Curve = NDArray[np.float64]
 

@@ -6,15 +6,187 @@ steps failed: asking for a place, putting the bytes there, handing them in. Only
 attempt that the competition counts.
 """
 
+import json
 import math
+import os
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from kitbox.errors import KitboxError
-from kitbox.submission import credentials
-from kitbox.submission.trouble import KaggleError, one_line, telling
+from kitbox.files import read_json
+
+TOKENS = "https://www.kaggle.com/settings/api"
+_NONE = (
+    f"no Kaggle credentials: make a token at {TOKENS} and put it in the environment variable "
+    "KAGGLE_API_TOKEN or in the file ~/.kaggle/access_token; an older ~/.kaggle/kaggle.json "
+    "will do too"
+)
+
+
+def find(patience: float) -> dict[str, str]:
+    """Return what a client signs in with; raises KitboxError that says where a token goes."""
+    from kagglesdk import KaggleClient, KaggleCredentials, get_access_token_from_env
+
+    token, _ = get_access_token_from_env()
+    if token:
+        return {"api_token": token}
+    user, key = os.environ.get("KAGGLE_USERNAME"), os.environ.get("KAGGLE_KEY")
+    if not (user and key):
+        user, key = _legacy()
+    if user and key:
+        return {"username": user, "password": key}
+    with KaggleClient() as client:  # after 'kaggle auth login'
+        limit(client, patience)
+        login = KaggleCredentials.load(client)
+        token = login.get_access_token() if login else None
+    if not token:
+        raise KitboxError(_NONE)
+    return {"api_token": token}
+
+
+def limit(client: Any, patience: float) -> None:
+    """Give the calls of an opened client a time limit in seconds; by itself it has none."""
+    session = getattr(client.http_client(), "_session", None)
+    if session is not None:
+        session.send = partial(session.send, timeout=patience)
+
+
+def _legacy() -> tuple[str | None, str | None]:
+    """Return user and key of kaggle.json."""
+    given, settings = os.environ.get("KAGGLE_CONFIG_DIR"), os.environ.get("XDG_CONFIG_HOME")
+    folders = [Path(given)] if given else [Path.home() / ".kaggle"]
+    if not given:
+        folders.append((Path(settings) if settings else Path.home() / ".config") / "kaggle")
+    file = next((f / "kaggle.json" for f in folders if (f / "kaggle.json").is_file()), None)
+    if file is None:
+        return None, None
+    found = read_json(file)
+    if not (isinstance(found, dict) and found.get("username") and found.get("key")):
+        raise KitboxError(f"{file} has no username and key; make a new one at {TOKENS}")
+    return str(found["username"]), str(found["key"])
+
+
+_LONGEST_REASON = 200
+_LATER = "check the network, or try again later"
+
+
+class KaggleError(KitboxError):
+    """A call to Kaggle that failed: what happened, and what to do.
+
+    `refused` where Kaggle said no; else nobody knows whether the call was carried out. `status` is
+    that of HTTP, 0 without an answer; `retry_after` the seconds that Kaggle asks to wait.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        fix: str,
+        *,
+        refused: bool = False,
+        status: int = 0,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(f"{what}; {fix}")
+        self.what, self.fix = what, fix
+        self.refused, self.status, self.retry_after = refused, status, retry_after
+
+
+@contextmanager
+def telling(doing: str, slug: str, patience: float) -> Iterator[None]:
+    """Turn every way in which a call fails into a KaggleError."""
+    import requests
+
+    senseless = (requests.RequestException, ValueError, KeyError, TypeError, AttributeError)
+    try:
+        yield
+    except requests.HTTPError as error:
+        raise _answered(error, doing, slug) from error
+    except requests.Timeout as error:
+        raise KaggleError(
+            f"Kaggle did not answer within {patience:g} s while {doing}", _LATER
+        ) from error
+    except requests.ConnectionError as error:
+        raise KaggleError(f"{_unconnected(error)} while {doing}", _LATER) from error
+    except senseless as error:
+        raise KaggleError(
+            f"Kaggle's answer while {doing} makes no sense ({_reason(error)})",
+            "try again later, or 'pip install -U kaggle' if it stays so",
+        ) from error
+
+
+def one_line(text: str) -> str:
+    """Return a text of Kaggle's, short and without line breaks."""
+    return " ".join(text.split())[:_LONGEST_REASON]
+
+
+def _answered(error: Any, doing: str, slug: str) -> KaggleError:
+    """Return the trouble behind an HTTP status."""
+    status = int(error.response.status_code)
+    wait = _seconds(error.response.headers.get("Retry-After"))
+    page = f"https://www.kaggle.com/competitions/{slug}"
+    what, fix = {
+        401: ("Kaggle does not accept the credentials", f"make a new token at {TOKENS}"),
+        403: ("Kaggle forbids it", f"accept the rules at {page}/rules with this account"),
+        404: (
+            f"Kaggle knows no competition {slug}, or it is closed",
+            "correct submission.kaggle in kitbox.toml, the last part of its address",
+        ),
+        429: (
+            "Kaggle was asked too often",
+            f"try again in {'a while' if wait is None else f'{math.ceil(wait)} s'}",
+        ),
+    }.get(status, ("Kaggle refuses", f"mend what it names, or see {page}"))
+    if status >= 500:
+        what, fix = "Kaggle itself failed", "try again later"
+    return KaggleError(
+        f"{what} ({status} while {doing}: {_reason(error)})",
+        fix,
+        # 408: a proxy on the way gave up on what Kaggle may still do
+        refused=400 <= status < 500 and status != 408,
+        status=status,
+        retry_after=wait,
+    )
+
+
+def _unconnected(error: Exception) -> str:
+    # the exception's own text names objects in memory, and the signed address of an upload
+    text = str(error)
+    if "NameResolution" in text:
+        return "the address of Kaggle cannot be found"
+    if "refused" in text or "unreachable" in text:
+        return "Kaggle cannot be reached (connection refused)"
+    return "the connection to Kaggle was cut"
+
+
+def _seconds(header: str | None) -> float | None:
+    """Return a Retry-After, a number of seconds or a date, in seconds; of nonsense None."""
+    if not header:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return "it is not JSON"
+    if isinstance(error, KeyError):
+        return f"unknown {error}"
+    # the address of an upload is signed: whoever reads it may write there
+    return one_line(re.sub(r" for url: \S+", "", str(error))) or type(error).__name__
+
 
 _PAGE, _PAGES = 100, 20  # of the list of submissions
 
@@ -51,7 +223,7 @@ class Kaggle:
         _installed()
         self.slug, self.patience = slug, patience
         with self._telling("signing in"):
-            self._signed = credentials.find(patience)
+            self._signed = find(patience)
 
     @property
     def page(self) -> str:
@@ -153,7 +325,7 @@ class Kaggle:
         from kagglesdk import KaggleClient
 
         with self._telling(doing), KaggleClient(**self._signed) as client:
-            credentials.limit(client, self.patience)
+            limit(client, self.patience)
             yield client.competitions.competition_api_client
 
     def _telling(self, doing: str) -> AbstractContextManager[None]:

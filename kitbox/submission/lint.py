@@ -1,19 +1,201 @@
 """Says whether the leaderboard would take a file: by line and column, with the fix."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+
 from kitbox.competition import protocol
 from kitbox.competition.lists import Listed
 from kitbox.competition.settings import Competition
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, did_you_mean, more
 from kitbox.records import ImageSet, Search
-from kitbox.submission import expected, findings, form, rows
-from kitbox.submission.expected import Expected
-from kitbox.submission.findings import Finding, Suggestions
-from kitbox.submission.rows import Field, Row
+from kitbox.submission import csv_format
+from kitbox.submission.csv_format import Field, Row
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The queries in their order (query → row), and what may answer them.
+
+    `kind` of answer is "label", "image" or "cluster". `allowed` are the answers of each search,
+    `search_of` the search of each query, `image_of` its image.
+    """
+
+    kind: str
+    place: dict[str, int]
+    image_of: dict[str, str]
+    search_of: dict[str, int]
+    allowed: tuple[frozenset[str], ...]
+    least: int
+    most: int
+    with_itself: bool
+
+    def answers(self, query: str) -> Collection[str]:
+        """Return what may answer a query."""
+        return self.allowed[self.search_of[query]]
+
+    def own(self, query: str) -> str | None:
+        """Return the answer that is the query itself, or None where answers are no images."""
+        return self.image_of[query] if self.kind == "image" else None
+
+    def fits(self, answer: str, query: str) -> bool:
+        """Return whether an answer may stand in a query's row; any word names a cluster."""
+        if self.kind == "cluster":
+            return bool(answer.strip())
+        if answer not in self.allowed[self.search_of[query]]:
+            return False
+        return self.with_itself or self.kind == "label" or answer != self.image_of[query]
+
+    def counts(self, query: str) -> tuple[int, int]:
+        """Return the least and the largest number of answers of a query."""
+        if self.kind == "cluster":
+            return 1, 1
+        known = self.answers(query)
+        there = len(known) - (self.own(query) in known and not self.with_itself)
+        return min(self.least, there), min(self.most, there)
+
+
+def of(
+    competition: Competition, labelled: ImageSet, test: ImageSet, searches: tuple[Search, ...]
+) -> Expected:
+    """Return what a competition expects of a submission."""
+    task = competition.task
+    # kitbox names task.least matches, but a query that names itself alone is no fault of a list
+    least = min(task.fewest, 1) if task.answers == "matches" and task.with_itself else task.fewest
+    query_ids = protocol.query_ids(searches, test)
+    image_of: dict[str, str] = {}
+    search_of: dict[str, int] = {}
+    for number, search in enumerate(searches):
+        pairs = zip(search.query_ids.tolist(), search.query_images.tolist(), strict=True)
+        for query_id, image in pairs:
+            image_of[query_id], search_of[query_id] = image, number
+    if task.answers in ("labels", "label"):
+        kind, allowed = "label", [_labels(search, labelled, competition) for search in searches]
+    else:
+        kind = "cluster" if task.answers == "clusters" else "image"
+        allowed = [frozenset(search.gallery_images.tolist()) for search in searches]
+    return Expected(
+        kind,
+        {query: row for row, query in enumerate(query_ids.tolist())},
+        image_of,
+        search_of,
+        tuple(allowed),
+        least,
+        task.k,
+        task.with_itself,
+    )
+
+
+def _labels(search: Search, labelled: ImageSet, competition: Competition) -> frozenset[str]:
+    assert labelled.labels is not None  # noqa: S101  labelled images
+    unknown = competition.images.unknown_label
+    found = set(labelled.labels[np.isin(labelled.image_ids, search.gallery_images)].tolist())
+    if unknown and competition.decides:
+        return frozenset(found | {unknown})
+    return frozenset(found - {unknown})
+
+
+# Words nearer than this many are looked for, and so often: each search takes milliseconds.
+_MOST_COMPARED = 5000
+_MOST_SEARCHES = 50
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One reason why a leaderboard would refuse a file or count it wrong, and what to do."""
+
+    line: int
+    column: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}, column {self.column}: {self.what}"
+
+
+@dataclass
+class Suggestions:
+    """Finds the known words nearest to unknown ones, of the first few that are asked about."""
+
+    left: int = _MOST_SEARCHES
+
+    def near(self, word: str, known: Collection[str]) -> str:
+        """Return '; did you mean X?', or '' where none is near or too many are asked about."""
+        if not self.left or len(known) >= _MOST_COMPARED:
+            return ""
+        self.left -= 1
+        begun = next((name for name in sorted(known) if name.startswith(f"{word} ")), None)
+        if begun is not None and word:
+            return f"; '{begun}' has a blank, which separates answers: rename it"
+        return did_you_mean(word, known)
+
+
+def of_stranger(query: Field, line: int, asked: Expected, suggestions: Suggestions) -> Finding:
+    """Return what is wrong with a row whose query is none."""
+    if query.text.strip() in asked.place:
+        advice = "; remove the blanks around it"
+    else:
+        advice = suggestions.near(query.text, asked.place) or "; remove its row"
+    return Finding(line, query.column, f"'{query.text}' is not a query{advice}")
+
+
+def of_order(query: Field, line: int, before: int, asked: Expected) -> Iterator[Finding]:
+    """Find that a query comes earlier in its list than the one `before` it in the file."""
+    place = asked.place[query.text]
+    if place < before:
+        what = f"query '{query.text}' should be number {place + 1} of the queries; "
+        yield Finding(line, query.column, what + "sort the rows as the list of queries has them")
+
+
+def of_missing(seen: Mapping[str, object], last: int, asked: Expected) -> Iterator[Finding]:
+    """Find that queries have no row; `last` is the last line."""
+    missing = [query for query in asked.place if query not in seen]
+    if missing:
+        what = f"query '{missing[0]}' is missing; add its row{more(len(missing) - 1)}"
+        yield Finding(last, 1, what)
+
+
+def of_count(
+    query: str, given: Sequence[Field], line: int, column: int, asked: Expected
+) -> Iterator[Finding]:
+    """Find that a query has too few or too many answers."""
+    least, most = asked.counts(query)
+    if least <= len(given) <= most:
+        return
+    wanted = f"{most}" if least == most else f"{least} to {most}"
+    advice = "name more" if len(given) < least else "leave the last ones out"
+    noun = "answer" if len(given) == 1 else "answers"
+    yield Finding(line, column, f"{len(given)} {noun}, not {wanted}; {advice}")
+
+
+def of_answer(
+    query: str, answer: Field, line: int, asked: Expected, suggestions: Suggestions
+) -> Finding:
+    """Return what is wrong with an answer that may not stand in a query's row."""
+    if answer.text == asked.own(query):
+        what = f"query '{query}' is among its own answers; leave it out"
+    elif not answer.text.strip():
+        what = "an answer is empty; name one, and put one blank between answers"
+    elif answer.text != answer.text.strip():
+        what = f"answer '{answer.text}' has blanks around it; remove them"
+    else:
+        kind = "a label" if asked.kind == "label" else "an image of the gallery"
+        advice = suggestions.near(answer.text, asked.answers(query)) or "; name one that is"
+        what = f"answer '{answer.text}' is not {kind}{advice}"
+    return Finding(line, answer.column, what)
+
+
+def of_itself(
+    query: str, given: Sequence[Field], line: int, column: int, asked: Expected
+) -> Iterator[Finding]:
+    """Find that a query is missing among its own matches, where it counts as one."""
+    if asked.with_itself and asked.own(query) not in {field.text for field in given}:
+        what = f"query '{query}' is not among its own matches; put it first"
+        yield Finding(line, column, what)
+
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -58,8 +240,8 @@ def lint(
     except UnicodeDecodeError as error:
         what = f"not UTF-8 at byte {error.start}; save it as UTF-8"
         return [*found, Finding(*_place(data, error.start), what)]
-    asked = expected.of(competition, labelled, test, searches)
-    given = rows.rows(written)
+    asked = of(competition, labelled, test, searches)
+    given = csv_format.rows(written)
     header = competition.submission.header
     first = next(given, None) if header else None
     names = () if first is None else tuple(field.text for field in first.fields)
@@ -107,22 +289,22 @@ def _of_wide(given: Iterator[Row], layout: str, asked: Expected) -> Iterator[Fin
     for line, fields in given:
         query = fields[0]
         if query.text not in asked.place:
-            yield findings.of_stranger(query, line, asked, suggestions)
+            yield of_stranger(query, line, asked, suggestions)
             continue
         if query.text in seen:
             what = f"query '{query.text}' is on line {seen[query.text]} already; remove one row"
             yield Finding(line, query.column, what)
         else:
-            yield from findings.of_order(query, line, before, asked)
+            yield from of_order(query, line, before, asked)
             seen[query.text], before = line, asked.place[query.text]
         if layout != "columns" and len(fields) != 2:
             yield Finding(line, 1, _columns(len(fields), 2))
         else:
             yield from _of_row(line, fields, layout, asked, suggestions)
             if layout == "scored":
-                confidences += [(line, field) for field in rows.words(fields[1])[1::2]]
+                confidences += [(line, field) for field in csv_format.words(fields[1])[1::2]]
     yield from _of_equals(confidences)
-    yield from findings.of_missing(seen, line, asked)
+    yield from of_missing(seen, line, asked)
 
 
 def _of_row(
@@ -130,12 +312,12 @@ def _of_row(
 ) -> Iterator[Finding]:
     """Find faults of a query's answers; of several of a kind the first."""
     query = fields[0].text
-    answers = fields[1:] if layout == "columns" else rows.words(fields[1])
+    answers = fields[1:] if layout == "columns" else csv_format.words(fields[1])
     column = fields[1].column if len(fields) > 1 else 1
     if layout == "scored":
         yield from _of_confidences(line, answers)
         answers = answers[0::2]
-    yield from findings.of_count(query, answers, line, column, asked)
+    yield from of_count(query, answers, line, column, asked)
     seen: set[str] = set()
     repeated = wrong = False
     for answer in answers:
@@ -145,9 +327,9 @@ def _of_row(
             repeated = True
         seen.add(answer.text)
         if not wrong and not asked.fits(answer.text, query):
-            yield findings.of_answer(query, answer, line, asked, suggestions)
+            yield of_answer(query, answer, line, asked, suggestions)
             wrong = True
-    yield from findings.of_itself(query, answers, line, column, asked)
+    yield from of_itself(query, answers, line, column, asked)
 
 
 def _of_confidences(line: int, given: tuple[Field, ...]) -> Iterator[Finding]:
@@ -155,13 +337,16 @@ def _of_confidences(line: int, given: tuple[Field, ...]) -> Iterator[Finding]:
         what = "a label stands without its confidence; write 'label confidence'"
         yield Finding(line, given[-1].column, what)
     for text, column in given[1::2]:
-        if form.number(text) is None:
+        if csv_format.number(text) is None:
             yield Finding(line, column, f"'{text}' is not a confidence; write a number")
 
 
 def _of_equals(confidences: list[tuple[int, Field]]) -> Iterator[Finding]:
     """Find that all confidences of a list, each with its line, are the same number."""
-    if len(confidences) > 1 and len({form.number(field.text) for _, field in confidences}) == 1:
+    if (
+        len(confidences) > 1
+        and len({csv_format.number(field.text) for _, field in confidences}) == 1
+    ):
         line, (text, column) = confidences[0]
         what = f"all answers have the confidence {text}, which orders none; "
         yield Finding(line, column, what + "let confidences fall with how sure an answer is")
@@ -176,9 +361,9 @@ def _of_long(given: Iterator[Row], asked: Expected) -> Iterator[Finding]:
         if len(fields) != 3:
             yield Finding(line, 1, _columns(len(fields), 3))
         elif query.text not in asked.place:
-            yield findings.of_stranger(query, line, asked, suggestions)
+            yield of_stranger(query, line, asked, suggestions)
         elif query.text not in by_query:
-            yield from findings.of_order(query, line, before, asked)
+            yield from of_order(query, line, before, asked)
             by_query[query.text], before = [row], asked.place[query.text]
         else:
             if query.text != last:
@@ -189,7 +374,7 @@ def _of_long(given: Iterator[Row], asked: Expected) -> Iterator[Finding]:
     for name, own in by_query.items():
         yield from _of_answers(name, own, asked, suggestions)
         yield from _of_scores(name, own)
-    yield from findings.of_missing(by_query, line, asked)
+    yield from of_missing(by_query, line, asked)
 
 
 def _of_answers(
@@ -197,23 +382,23 @@ def _of_answers(
 ) -> Iterator[Finding]:
     """Find faults of the answers in a query's rows."""
     answers = [row.fields[1] for row in own]
-    yield from findings.of_count(query, answers, own[0].line, answers[0].column, asked)
+    yield from of_count(query, answers, own[0].line, answers[0].column, asked)
     seen: dict[str, int] = {}
     for (line, _), answer in zip(own, answers, strict=True):
         if answer.text in seen:
             what = f"answer '{answer.text}' is on line {seen[answer.text]} already; name another"
             yield Finding(line, answer.column, what)
         elif not asked.fits(answer.text, query):
-            yield findings.of_answer(query, answer, line, asked, suggestions)
+            yield of_answer(query, answer, line, asked, suggestions)
         seen[answer.text] = line
-    yield from findings.of_itself(query, answers, own[0].line, answers[0].column, asked)
+    yield from of_itself(query, answers, own[0].line, answers[0].column, asked)
 
 
 def _of_scores(query: str, own: list[Row]) -> Iterator[Finding]:
     """Find faults of the scores in a query's rows."""
     values = set()
     for line, (_, _, (text, column)) in own:
-        value = form.number(text)
+        value = csv_format.number(text)
         values.add(value)
         if value is None:
             yield Finding(line, column, f"'{text}' is not a score; write a number from 0 to 1")

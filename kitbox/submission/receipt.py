@@ -12,16 +12,17 @@ from typing import Any
 
 import kitbox
 from kitbox.competition.settings import Competition
-from kitbox.ensemble.assembly import Member
-from kitbox.ensemble.ways import Way
+from kitbox.dataset.collection import Collection
+from kitbox.ensemble.answers import Locally, Recipe
+from kitbox.ensemble.fusion import Way
+from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, read_json, write_bytes, write_json, write_text
-from kitbox.images.collection import Collection
 from kitbox.network.checkpoint import read_origin
 from kitbox.records import Checkpoint, ImageSet
 from kitbox.submission import ledger
-from kitbox.submission.making import Locally, Made, Recipe
-from kitbox.training import lineage
+from kitbox.submission.submission import Made
+from kitbox.training import runs
 from kitbox.training.runs import data_digest
 from kitbox.workspace import Workspace
 
@@ -173,7 +174,7 @@ def _keep_pseudo_labels(workspace: Workspace, receipt: dict[str, Any], package: 
     """Copy what the networks learnt from beside the labels, which runs keep only for a time."""
     for entry in receipt["plugins"]:
         for digest in {entry.get("pseudo_labels"), entry.get("scored_pseudo_labels")} - {None}:
-            kept = lineage.pseudo_labels_of(workspace, entry["name"], digest)
+            kept = runs.pseudo_labels_of(workspace, entry["name"], digest)
             if kept is not None:
                 write_bytes(package.pseudo_labels(digest), kept.read_bytes())
 

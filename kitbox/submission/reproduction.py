@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from kitbox.competition.settings import Competition, Threshold
+from kitbox.dataset.collection import Collection
 from kitbox.embedding import embedder
-from kitbox.ensemble.assembly import Member
+from kitbox.ensemble import answers
+from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
-from kitbox.images.collection import Collection
-from kitbox.network import checkpoint as checkpoints
+from kitbox.network import checkpoint
 from kitbox.plugin import discovery
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.plugin.settings import Plugin
+from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint
-from kitbox.submission import making, receipt
-from kitbox.training import lineage, reports, runner
+from kitbox.submission import receipt, submission
+from kitbox.training import context, events, runs, trainer
 from kitbox.workspace import Workspace
 
 
@@ -58,7 +59,7 @@ def reproduce(
     *,
     retrain: bool,
     device: str = "auto",
-) -> Generator[reports.Report, None, Reproduced]:
+) -> Generator[events.Report, None, Reproduced]:
     """Make the submission of a receipt again and compare; yields reports.
 
     Networks come from the recorded checkpoints, or with `retrain` from the recorded settings, and
@@ -87,9 +88,9 @@ def reproduce(
         members.append(Member(named, made[entry["trained_on"]], entry["weight"]))
     recipe = receipt.recipe_of(recorded)
     asked = _with_threshold(competition, recorded)
-    locally = yield from making.score(scored, recipe, collection, asked, workspace, options)
+    locally = yield from answers.score(scored, recipe, collection, asked, workspace, options)
     fitted = locally.score.thresholds
-    again = yield from making.make(
+    again = yield from submission.make(
         members, recipe, fitted, collection, asked, workspace, options, locally.judge
     )
     comparisons = [
@@ -165,7 +166,7 @@ def _plugin(entry: dict[str, Any]) -> NamedPlugin:
 def _recorded(workspace: Workspace, named: NamedPlugin, digest: str) -> Checkpoint:
     for file in sorted((workspace.runs / named.name).glob("*/*.safetensors")):
         if digest_of_file(file) == digest:
-            return checkpoints.of(file)
+            return checkpoint.of(file)
     raise KitboxError(
         f"the checkpoint {digest[:12]} of {named.name} is not in {workspace.runs / named.name}; "
         "copy it there, or train it again with --retrain"
@@ -181,13 +182,13 @@ def _retrained(
     workspace: Workspace,
     device: str,
     folder: Path,
-) -> Generator[reports.Report, None, Checkpoint]:
+) -> Generator[events.Report, None, Checkpoint]:
     """Train anew in a place of its own, so that the recorded checkpoint stays what it is."""
     apart = replace(workspace, made_name=".kitbox/reproduced")
     given = entry["weights"]
     plain = given in ("hub", "none")
     begun = entry.get("init_from") is not None and not plain
-    options = reports.Options(
+    options = context.Options(
         on=on,
         init_from=str(_begun_from(workspace, named, given)) if begun else None,
         pseudo=_learnt_beside(workspace, named, entry.get("pseudo_labels"), folder),
@@ -197,9 +198,9 @@ def _retrained(
         device=device,
         fresh=True,
     )
-    last = yield from runner.train(named, collection, competition, apart, options)
+    last = yield from trainer.train(named, collection, competition, apart, options)
     best = last.path.with_stem("best")
-    return checkpoints.of(best) if entry["which"] == "best" and best.exists() else last
+    return checkpoint.of(best) if entry["which"] == "best" and best.exists() else last
 
 
 def _learnt_beside(
@@ -207,7 +208,7 @@ def _learnt_beside(
 ) -> Path:
     """Return the pseudo-labels that a network learnt from: beside its receipt, or in its run."""
     beside = receipt.Package(folder).pseudo_labels(digest or "none")
-    kept = None if digest is None else lineage.pseudo_labels_of(workspace, named.name, digest)
+    kept = None if digest is None else runs.pseudo_labels_of(workspace, named.name, digest)
     if digest is None or beside.is_file():
         return beside  # where there were none there is no file
     if kept is None:
@@ -220,7 +221,7 @@ def _learnt_beside(
 
 def _begun_from(workspace: Workspace, named: NamedPlugin, digest: str) -> Path:
     """Return the checkpoint that a network went on from."""
-    found = lineage.begun_from(workspace, named.name, digest)
+    found = runs.begun_from(workspace, named.name, digest)
     if found is None:
         raise KitboxError(
             f"{named.name} went on from the checkpoint {digest[:12]}, which is neither in "
@@ -261,7 +262,7 @@ def _checkpoint_comparisons(
         if prefix and entry["trained_on"] == "holdout":
             continue  # the same network serves both sides
         side = receipt.side(entry, member.checkpoint.on)
-        origin = checkpoints.read_origin(member.checkpoint.path)
+        origin = checkpoint.read_origin(member.checkpoint.path)
         for what, then, now in (
             ("backbone weights", side["weights"], origin.weights),
             ("pseudo-labels", side.get("pseudo_labels"), origin.pseudo),

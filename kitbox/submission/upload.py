@@ -7,20 +7,182 @@ what it does not show after ten minutes never arrived. Only `again` sends twice.
 """
 
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
+from kitbox.competition import decisions, lists
 from kitbox.competition.settings import Competition
-from kitbox.errors import KitboxError
-from kitbox.submission import ledger, preflight, waiting
-from kitbox.submission.kaggle import Kaggle, Submission
-from kitbox.submission.standing import Sending, Standing, resolve, standings
-from kitbox.submission.trouble import KaggleError, one_line
-from kitbox.submission.waiting import Pace
+from kitbox.errors import KitboxError, more
+from kitbox.submission import ledger, lint
+from kitbox.submission.kaggle import Kaggle, KaggleError, Submission, one_line
+from kitbox.submission.leaderboard import Sending, Standing, resolve, standings
 from kitbox.workspace import Workspace
+
+_AGAIN = "--again sends the same bytes once more"
+
+
+def refuse_repeats(standing: Standing, known: Iterable[Standing], *, again: bool = False) -> None:
+    """Raise KitboxError where Kaggle has seen these bytes, or may have, under whatever id.
+
+    `again` lets pass what is known to be there, not what may be on its way under another id.
+    """
+    for other in known:
+        for sending in other.sendings:
+            if sending.sha256 == standing.sha256:
+                _refuse_repeat(sending, other, standing, again=again)
+    if standing.source == "by hand" and not again:
+        raise KitboxError(
+            f"{standing.submission} has a leaderboard score that was recorded by hand; {_AGAIN}"
+        )
+
+
+def checked_file(
+    workspace: Workspace, competition: Competition, standing: Standing
+) -> tuple[Path, bytes]:
+    """Return the CSV and its bytes: those of the receipt, which the leaderboard takes."""
+    file = workspace.submissions / standing.submission / "submission.csv"
+    if not file.is_file():
+        raise KitboxError(
+            f"there is no {file}; 'kitbox reproduce {file.parent}' makes the list again"
+        )
+    data = file.read_bytes()
+    if sha256(data).hexdigest() != standing.sha256:
+        raise KitboxError(
+            f"{file} is not the list that its receipt describes; package it again with "
+            "'kitbox ensemble --submit'"
+        )
+    listed = lists.read(competition, decided=decisions.read(workspace.decisions))
+    findings = lint.lint_file(file, competition, listed)
+    if findings:
+        raise KitboxError(
+            f"{file} {findings[0]}{more(len(findings) - 1, 'more')}; mend the plugins or settings "
+            "that made it and package it again"
+        )
+    return file, data
+
+
+def attempts(kaggle: Kaggle) -> str:
+    """Return how many attempts are left, in words; raise KitboxError where there is none."""
+    allowance = kaggle.allowance()
+    if allowance.left > 0:
+        return f"attempts left: {allowance.left}"
+    if allowance.by_total:
+        raise KitboxError(
+            f"all {allowance.total} attempts of {kaggle.slug} are used up; nothing was sent"
+        )
+    # all zero is what Kaggle says to a team that has not sent anything yet
+    if allowance.today or allowance.total:
+        raise KitboxError(
+            f"no attempt is left today, after {allowance.today}; nothing was sent; run this again "
+            f"in {until_midnight(datetime.now(UTC))}, when Kaggle's day ends"
+        )
+    return "the first attempt"
+
+
+def until_midnight(now: datetime) -> str:
+    """Return the time until 00:00 UTC as '3 h 20 min', rounded up to minutes."""
+    tomorrow = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    minutes = -int((now - tomorrow).total_seconds() // 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def minute(at: str) -> str:
+    """Return a time of the ledger to the minute, for people."""
+    return at[:16].replace("T", " ")
+
+
+def _refuse_repeat(sending: Sending, other: Standing, standing: Standing, *, again: bool) -> None:
+    mine = other.submission == standing.submission
+    whose = standing.submission if mine else f"the same list, as {other.submission},"
+    if sending.outcome == "open" and not mine:
+        raise KitboxError(
+            f"{whose} may be at Kaggle already; 'kitbox submission upload {other.submission}' "
+            "finds out"
+        )
+    if sending.ref is None or again:
+        return
+    came = ""
+    if sending.outcome == "refused":
+        came = f" and could not be scored ({sending.why})"
+    elif sending.outcome == "scored" and other.public is not None:
+        came = f" and scored {other.public:g}"
+    raise KitboxError(f"{whose} was sent on {minute(sending.at)} as {sending.ref}{came}; {_AGAIN}")
+
+
+def utc_now() -> datetime:
+    """Return the time of day, as the ledger writes it."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long to wait, in seconds, and by which clock.
+
+    Pauses between two looks at the score grow by half from `first` to `longest`. A sending whose
+    outcome is unknown is looked for after each of `looks`: Kaggle's list may lag behind. Only
+    `given_up` after it began is it taken not to have arrived. `clock` measures pauses, `now` tells
+    the time that the ledger writes.
+    """
+
+    timeout: float = 900.0
+    first: float = 2.0
+    longest: float = 60.0
+    looks: tuple[float, ...] = (0.0, 5.0, 15.0)
+    given_up: float = 600.0
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = utc_now
+
+
+def settled(kaggle: Kaggle, ref: int, pace: Pace) -> Generator[str, None, Submission]:
+    """Return a submission that is scored, or that could not be; yield lines for people.
+
+    Failures that may pass are waited out. Raises KitboxError when the time is over, and where
+    Kaggle does not accept this account.
+    """
+    end, pause, told = pace.clock() + pace.timeout, pace.first, False
+    while True:
+        found = _asked(kaggle, ref)
+        if isinstance(found, Submission) and found.status != "pending":
+            return found
+        left, next_look = end - pace.clock(), pause
+        if isinstance(found, KaggleError):
+            next_look = max(pause, found.retry_after or 0.0)
+        if left <= 0 or next_look > left > pause:  # Kaggle wants no question before the end
+            because = f" ({found.what})" if isinstance(found, KaggleError) else ""
+            raise KitboxError(
+                f"no score of {ref} within {pace.timeout:g} s{because}; nothing is lost: the same "
+                "command goes on waiting"
+            )
+        if isinstance(found, KaggleError):
+            yield f"{found.what}; asking again in {min(next_look, left):.0f} s"
+        elif not told:
+            told = True
+            yield f"waiting for the score of {ref}; Ctrl-C loses nothing, the same command goes on"
+        pace.sleep(min(next_look, left))
+        pause = min(pause * 1.5, pace.longest)
+
+
+def _asked(kaggle: Kaggle, ref: int) -> Submission | KaggleError:
+    """Return what Kaggle says; a failure that may pass is an answer too.
+
+    One of them is 404, what a submission may be for a moment after it was made.
+    """
+    try:
+        return kaggle.submission(ref)
+    except KaggleError as trouble:
+        if trouble.status in (401, 403):
+            raise KitboxError(
+                f"{trouble.what}; the list is sent, as {ref}, only its score is not here; "
+                f"{trouble.fix}, then run the same command again"
+            ) from trouble
+        return trouble
+
 
 Said = Generator[str, None, int]
 _UNKNOWN = "whether the list arrived is not known yet"
@@ -69,7 +231,7 @@ def upload(
         errand = _Errand(workspace, kaggle, known[name], known, pace or Pace())
         ref = yield from _bring(errand, competition, message, again=again)
     if wait:
-        found = yield from waiting.settled(kaggle, ref, errand.pace)
+        found = yield from settled(kaggle, ref, errand.pace)
         _write_down(errand, found)
     return standings(workspace)[name]
 
@@ -93,10 +255,10 @@ def _bring(errand: _Errand, competition: Competition, message: str, *, again: bo
         if found is not None:
             return (yield from _adopt(errand, found))
     elif last is not None and last.outcome == "sent" and last.ref is not None and not again:
-        yield f"{standing.submission} was sent on {preflight.minute(last.at)} as {last.ref}"
+        yield f"{standing.submission} was sent on {minute(last.at)} as {last.ref}"
         return last.ref
-    preflight.refuse_repeats(standing, errand.known.values(), again=again)
-    file, data = preflight.checked_file(errand.workspace, competition, standing)
+    refuse_repeats(standing, errand.known.values(), again=again)
+    file, data = checked_file(errand.workspace, competition, standing)
     with _nothing_sent():
         errand.kaggle.check()
         found = None if again else _find(errand, standing.sha256)
@@ -104,14 +266,14 @@ def _bring(errand: _Errand, competition: Competition, message: str, *, again: bo
         _note_sending(errand, found.description)
         return (yield from _adopt(errand, found))
     with _nothing_sent():
-        left = preflight.attempts(errand.kaggle)
+        left = attempts(errand.kaggle)
     yield left
     return (yield from _send(errand, file, data, description_of(standing, message)))
 
 
 def _resolve_open(errand: _Errand, last: Sending) -> Generator[str, None, Submission | None]:
     """Find out about a sending whose outcome is not written: where it is, or that it never came."""
-    yield f"the sending of {preflight.minute(last.at)} has no outcome; looking for it at Kaggle"
+    yield f"the sending of {minute(last.at)} has no outcome; looking for it at Kaggle"
     try:
         found = _look(errand, last.sha256)
     except KaggleError as trouble:

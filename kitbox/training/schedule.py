@@ -11,9 +11,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from warmup_scheduler import GradualWarmupScheduler
 
-from kitbox.plugin.phases import Cosine, Multistep, Restarts
-from kitbox.plugin.settings import Plugin
-from kitbox.training import stages
+from kitbox.plugin import curriculum
+from kitbox.plugin.plugin import Plugin
+from kitbox.plugin.schedules import Cosine, Multistep, Restarts
 
 
 def warmup_steps(plugin: Plugin, steps: Sequence[int]) -> int:
@@ -60,7 +60,7 @@ def _falling(plugin: Plugin, steps: Sequence[int], step: int) -> float:
 def _stage_rates(plugin: Plugin) -> list[float]:
     """Return by what the stages multiply the learning rates in each epoch."""
     found = []
-    for phase in stages.phases(plugin):
+    for phase in curriculum.phases(plugin):
         found += [phase.rate] * (phase.last_epoch - phase.first_epoch + 1)
     return found
 

@@ -1,29 +1,113 @@
 """Trains variants of a plugin under one budget, and compares what they score and cost."""
 
+import shutil
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from kitbox.competition.settings import Competition
+from kitbox.dataset.collection import Collection
 from kitbox.embedding import embedder
 from kitbox.errors import KitboxError
-from kitbox.images.collection import Collection
-from kitbox.network.cost import Cost, cost
-from kitbox.plugin import derived
-from kitbox.plugin.budget import Budget
-from kitbox.plugin.derived import Derived
+from kitbox.network.network import Cost, cost
+from kitbox.plugin import variants
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.plugin.settings import Plugin
+from kitbox.plugin.plugin import Plugin
+from kitbox.plugin.schedules import Cosine, Ema, Stage
+from kitbox.plugin.variants import Budget, Derived, lasting, with_settings
 from kitbox.records import Checkpoint, Embeddings, Progress
-from kitbox.scoring import comparison, local
+from kitbox.samplers.planner import planner
+from kitbox.scoring import comparison, local_score
 from kitbox.scoring.comparison import Difference
-from kitbox.scoring.local import LocalScore
-from kitbox.training import probing, runner, runs
-from kitbox.training.reports import Options, Report
+from kitbox.scoring.local_score import LocalScore
+from kitbox.training import runs, trainer, training_set
+from kitbox.training.context import Options
+from kitbox.training.events import Begun, EpochDone, Report, Step
 from kitbox.workspace import Workspace
+
+# The steps between which the clock runs. The first ones load libraries and choose kernels; a GPU
+# is waited for at every tenth alone.
+_TIMED = {"cpu": (2, 6), "cuda": (10, 30)}
+
+
+def epoch_seconds(
+    named: NamedPlugin,
+    collection: Collection,
+    competition: Competition,
+    workspace: Workspace,
+    options: Options,
+) -> Generator[Progress, None, float]:
+    """Return the seconds of an epoch's steps, the mean over all epochs; yields Progress.
+
+    They are steps of a real training, which is thrown away: of one on all labelled images, since
+    that scores nothing. Where its epoch has few, the second epoch is timed. Raises KitboxError as
+    a training does.
+    """
+    plugin = named.plugin if named.plugin.epochs else lasting(named.plugin, 1)
+    learnt = training_set.gather(collection, competition, plugin, options.on, workspace)
+    planned = planner(plugin, learnt.label_rows, plugin.seed)
+    total, done = 0.0, 0
+    for stage in plugin.stages or (Stage(epochs=plugin.epochs),):
+        probe = NamedPlugin(f"probe_{named.name}", _short(plugin, stage), None, named.source)
+        asked = replace(options, on="all", fresh=True)
+        seconds = yield from _step_seconds(probe, collection, competition, workspace, asked)
+        epochs = range(done + 1, done + stage.epochs + 1)
+        total += seconds * sum(planned.steps(epoch) for epoch in epochs)
+        done += stage.epochs
+    return total / plugin.epochs
+
+
+def _short(plugin: Plugin, stage: Stage) -> Plugin:
+    """Return a plugin of two epochs that costs for each what the plugin does in a stage."""
+    course = {
+        "epochs": 2,
+        "stages": (stage.model_copy(update={"epochs": 2}),),
+        "warmup_epochs": 0.0,
+        "schedule": Cosine(),
+        # the mean after each epoch takes no time of a step
+        "averaging": plugin.averaging if isinstance(plugin.averaging, Ema) else None,
+    }
+    return with_settings(plugin, course)
+
+
+def _step_seconds(
+    probe: NamedPlugin,
+    collection: Collection,
+    competition: Competition,
+    workspace: Workspace,
+    options: Options,
+) -> Generator[Progress, None, float]:
+    stage = trainer.train(probe, collection, competition, workspace, options)
+    folder: Path | None = None
+    (begin, end), began, count = _TIMED["cpu"], 0.0, 1
+    title = f"time {probe.name.removeprefix('probe_')}"
+    try:
+        for report in stage:
+            match report:
+                case Begun():
+                    folder, (begin, end) = report.folder, _TIMED[report.device]
+                case Progress():
+                    yield report
+                case Step(epoch=1, step=step, steps=count):
+                    if count <= end:
+                        continue
+                    yield Progress(title, min(step, end), end, "steps")
+                    if step == begin:
+                        began = time.perf_counter()
+                    if step == end:
+                        return (time.perf_counter() - began) / (end - begin)
+                case EpochDone(epoch=2, seconds=seconds):
+                    return seconds / count
+    finally:
+        stage.close()
+        if folder is not None:
+            shutil.rmtree(folder.parent, ignore_errors=True)
+    raise AssertionError("two epochs ended without a report")
+
 
 # Images that are embedded for the clock alone, where the cache has them all.
 _FEW = 256
@@ -109,16 +193,16 @@ class Sweep:
         """Return the plugin of a variant; its file is written where there is none."""
         seedless = one.plugin.model_copy(update={"seed": 0}).fingerprint
         cost(one.plugin)  # refuses a backbone that does not exist before a file names it
-        found = derived.existing(one, self.budget, self.workspace)
+        found = variants.existing(one, self.budget, self.workspace)
         if found is None and self.budget.minutes is not None:
             if seedless not in epochs:
                 epochs[seedless] = yield from self._fitting(one, self.budget.minutes)
-            one = derived.settled(one, epochs[seedless])
-            found = derived.existing(one, Budget(), self.workspace)
+            one = variants.settled(one, epochs[seedless])
+            found = variants.existing(one, Budget(), self.workspace)
         if found is None:
             for note in one.notes:
                 yield Said(note)
-            found = derived.write(one, self.budget, self.workspace)
+            found = variants.write(one, self.budget, self.workspace)
             yield Said(f"wrote {found.path}")
         epochs.setdefault(seedless, found.plugin.epochs)
         return found
@@ -126,7 +210,7 @@ class Sweep:
     def _fitting(self, one: Derived, minutes: float) -> Generator[Report | Said, None, int]:
         """Return how many epochs of a variant fit into some minutes, one at least."""
         named = NamedPlugin(one.name, one.plugin, None, "workspace")
-        seconds = yield from probing.epoch_seconds(
+        seconds = yield from epoch_seconds(
             named, self.collection, self.competition, self.workspace, self.options
         )
         epochs = max(1, int(minutes * 60 / seconds))
@@ -138,12 +222,12 @@ class Sweep:
 
     def _tried(self, tried: Tried, named: NamedPlugin) -> Generator[Report | Said, None, Tried]:
         tried = replace(tried, price=cost(named.plugin))
-        checkpoint = yield from runner.train(
+        checkpoint = yield from trainer.train(
             named, self.collection, self.competition, self.workspace, self.options
         )
         seconds, speed = pace(runs.Run(checkpoint.path.parent))
         embeddings, embedding = yield from self._embedded(named, checkpoint)
-        score = local.evaluate(
+        score = local_score.evaluate(
             embeddings,
             self.collection.holdout,
             self.competition,

@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from kitbox import workspace as workspaces
+from kitbox import workspace as workspace_module
 from kitbox.errors import KitboxError
-from kitbox.network import checkpoint as checkpoints
+from kitbox.network import checkpoint
 from kitbox.network.checkpoint import Origin
-from kitbox.network.heads import TrainedNetwork
+from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import discovery
-from kitbox.plugin.settings import Plugin
+from kitbox.plugin.plugin import Plugin
 from kitbox.records import Strings
 from kitbox.training import runs
 from kitbox.workspace import Workspace
@@ -31,7 +31,7 @@ def find(given: str, workspace: Workspace, on: str, data: str) -> Path:
         inside = path.is_relative_to(Workspace(workspace.root).made.resolve())
     else:
         folder, _, name = given.rpartition("/")
-        place = workspaces.find(Path(folder)) if folder else workspace
+        place = workspace_module.find(Path(folder)) if folder else workspace
         named = discovery.load(name, place)
         newest = runs.newest(place, named, on) or runs.newest(place, named, _other(on))
         if newest is None:
@@ -41,7 +41,7 @@ def find(given: str, workspace: Workspace, on: str, data: str) -> Path:
                 f"run 'kitbox train {name}'{there}, or give a checkpoint file"
             )
         path, inside = newest.path, place.root == workspace.root
-    origin = checkpoints.read_origin(path)
+    origin = checkpoint.read_origin(path)
     if inside and on == "holdout" and origin.data != data:
         raise KitboxError(
             f"--init-from {given}: that network learnt from other images of this competition than "
@@ -68,7 +68,7 @@ def load(
     new. Of a training that is scored it is said where the network may have seen the holdout.
     Raises KitboxError for a checkpoint of another backbone.
     """
-    origin = checkpoints.read_origin(path)
+    origin = checkpoint.read_origin(path)
     backbone = origin.settings["backbone"]
     if backbone != plugin.backbone:
         raise KitboxError(
@@ -124,7 +124,7 @@ def _sentences(
 def _warning(origin: Origin, label_map: Strings, causes: runs.Causes) -> list[str]:
     """Say where a network, or one before it, learnt labels of this holdout from other images."""
     labels = [str(label) for label in label_map]
-    shared = checkpoints.elsewhere(origin.learnt, causes.data, labels)
+    shared = checkpoint.elsewhere(origin.learnt, causes.data, labels)
     if causes.on != "holdout" or not shared:
         return []
     return [

@@ -10,12 +10,12 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from kitbox.cli.app import app
-from kitbox.competition import decision_file, settings
+from kitbox.competition import decisions, settings
 from kitbox.competition.decisions import Decision
+from kitbox.dataset.collection import Collection, collect
 from kitbox.embedding import embedder
-from kitbox.images.collection import Collection, collect
-from kitbox.images.loading import View
-from kitbox.training import reports, runner
+from kitbox.images.loader import View
+from kitbox.training import context, trainer
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, finish, named, tiny
 
@@ -103,8 +103,8 @@ def test_figures_are_one_document(place: Workspace) -> None:
 
 
 def test_what_people_decided_counts_more(place: Workspace) -> None:
-    decision_file.add(place.decisions, Decision("drop", "0_0.png"))
-    decision_file.add(place.decisions, Decision("box", "0_1.png", "5 5 50 50"))
+    decisions.add(place.decisions, Decision("drop", "0_0.png"))
+    decisions.add(place.decisions, Decision("box", "0_1.png", "5 5 50 50"))
     file = drawn(place, "0_0,1,2,30,40", "0_1,1,2,30,40")
     shown = kitbox("data", "boxes", "import", file, "--form", "xyxy", "--json")
     assert json.loads(shown.stdout)["images"]["labelled"] == {"images": 23, "with_box": 1}
@@ -210,9 +210,9 @@ def test_train_and_test_are_cropped_alike(place: Workspace) -> None:
         for images in (found.labelled, found.test)
     ]
     np.testing.assert_array_equal(views[0][0][0], views[1][0][0])
-    options = reports.Options(device="cpu", precision="32", workers=0)
+    options = context.Options(device="cpu", precision="32", workers=0)
     competition = settings.read(place)
-    _, checkpoint = finish(runner.train(named(plugin), found, competition, place, options))
+    _, checkpoint = finish(trainer.train(named(plugin), found, competition, place, options))
 
     def embedded(images):  # type: ignore[no-untyped-def]
         stage = embedder.embed(

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from kitbox.cli import detection
+from kitbox.boxes.detector import Recipe
+from kitbox.cli import boxes as boxes_module
 from kitbox.cli.app import app
-from kitbox.competition import boxes, decision_file
-from kitbox.competition.boxes import Box
+from kitbox.competition import decisions
+from kitbox.competition.boxes import Box, of_file, replace
 from kitbox.competition.decisions import Decision
-from kitbox.detection.recipe import Recipe
 from kitbox.workspace import Workspace
 from tests.photographs import TINY, competition_on_disk
 
@@ -40,13 +40,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         left, top = generator.integers(0, 40, 2)
         corners = (float(left), float(top), float(left + 40), float(top + 20))
         rows.append(Box(name, corners, source="me"))
-    boxes.replace(found.boxes, "me", rows)
+    replace(found.boxes, "me", rows)
     monkeypatch.chdir(found.root)
     return found
 
 
 def detected(place: Workspace) -> list[Box]:
-    return [box for box in boxes.of_file(place.boxes, "") if not box.drawn]
+    return [box for box in of_file(place.boxes, "") if not box.drawn]
 
 
 def test_every_image_without_a_drawn_box_is_searched(place: Workspace) -> None:
@@ -117,21 +117,21 @@ def test_a_few_boxes_are_too_few(place: Workspace) -> None:
 
 def test_a_detector_does_not_learn_from_what_detectors_found(place: Workspace) -> None:
     guess = Box("5_0.png", (1.0, 1.0, 50.0, 50.0), 0.9, "another detector")
-    boxes.replace(place.boxes, "another detector", [guess])
+    replace(place.boxes, "another detector", [guess])
     figures = json.loads(detect("--held-out", "0", "--json").stdout)
     assert (figures["learnt"], figures["images"]) == (22, 10)
 
 
 def test_a_box_that_was_decided_is_learnt_and_not_found_again(place: Workspace) -> None:
-    decision_file.add(place.decisions, Decision("box", "5_0.png", "1 1 50 50"))
-    decision_file.add(place.decisions, Decision("box", "0_0.png", "2 2 40 40"))
+    decisions.add(place.decisions, Decision("box", "5_0.png", "1 1 50 50"))
+    decisions.add(place.decisions, Decision("box", "0_0.png", "2 2 40 40"))
     figures = json.loads(detect("--held-out", "0", "--threshold", "0", "--json").stdout)
     assert (figures["learnt"], figures["images"]) == (23, 9)
     assert "5_0.png" not in {box.image_id for box in detected(place)}
 
 
 def test_what_is_not_said_is_as_in_the_recipe() -> None:
-    defaults = {n: p.default for n, p in signature(detection.detect).parameters.items()}
+    defaults = {n: p.default for n, p in signature(boxes_module.detect).parameters.items()}
     recipe = Recipe().model_dump()
     assert {n: defaults[n] for n in ("backbone", "image_size", "epochs", "seed")} == {
         n: recipe[n] for n in ("backbone", "image_size", "epochs", "seed")

@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from kitbox.cli.app import app
-from kitbox.competition import decision_file
+from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision
-from kitbox.images import loading
+from kitbox.images import loader
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, write_plugin
 
@@ -59,11 +59,11 @@ def test_copies_are_dropped_once_and_the_others_left_to_people(place: Workspace)
     shown = kitbox("data", "duplicates", "--drop-copies")
     assert f"added 1 drop decisions to {place.decisions}" in shown.stderr
     expected = (Decision("drop", "0_1.png", note="copy of 0_0.png"),)
-    assert decision_file.read(place.decisions).rows == expected
+    assert decisions.read(place.decisions).rows == expected
     again = json.loads(kitbox("data", "duplicates", "--drop-copies", "--json").stdout)
     assert again["dropped"] == []
     assert (again["counts"]["copies"], again["counts"]["decided"]) == (3, 1)
-    decision_file.add(place.decisions, Decision("fine", "1_0.png", "2_0.png"))
+    decisions.add(place.decisions, Decision("fine", "1_0.png", "2_0.png"))
     fine = json.loads(kitbox("data", "duplicates", "--json").stdout)
     assert (fine["counts"]["label conflicts"], fine["counts"]["decided"]) == (0, 2)
 
@@ -87,8 +87,8 @@ def test_networks_find_neighbours_and_suspects_and_still_do_after_a_decision(
     assert "which one stranger's image in all would reach" in shown.stderr
     assert "most suspicious" in shown.stdout
     before = sorted(place.embeddings.iterdir())
-    decision_file.add(place.decisions, Decision("fine", "2_0.png", "1_0.png"))
-    decision_file.add(place.decisions, Decision("drop", "5_0.png"))
+    decisions.add(place.decisions, Decision("fine", "2_0.png", "1_0.png"))
+    decisions.add(place.decisions, Decision("drop", "5_0.png"))
     later = json.loads(kitbox(*asked, "--json").stdout)
     assert {"1_0.png", "2_0.png"} not in [set(s["images"]) for s in later["suspects"]]
     assert not any("5_0.png" in suspect["images"] for suspect in later["suspects"])
@@ -104,13 +104,13 @@ def test_a_decision_asks_for_training_and_its_receipt_tells_it(
     place: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # reproduce has no --workers, and readers that end within a busy test process may say so late
-    monkeypatch.setattr(loading, "usual_workers", lambda *_: 0)
+    monkeypatch.setattr(loader, "usual_workers", lambda *_: 0)
     kitbox("train", "plain", *RUN)
     made = json.loads(kitbox("ensemble", "plain", "--submit", *RUN, "--json").stdout)
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     assert receipt["data"]["decisions"] is None
-    decision_file.add(place.decisions, Decision("label", "4_0.png", "w_new"))
-    decision_file.add(place.decisions, Decision("merge", "w_7", "w_6"))
+    decisions.add(place.decisions, Decision("label", "4_0.png", "w_new"))
+    decisions.add(place.decisions, Decision("merge", "w_7", "w_6"))
     result = kitbox("score", "plain", *RUN, code=1)
     assert str(result.exception) == (
         "plain was trained on other images, labels or boxes than are here: decisions.csv has "

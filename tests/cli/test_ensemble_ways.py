@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from kitbox.ensemble.ways import Way
+from kitbox.ensemble import dense_classifier
+from kitbox.ensemble.fusion import Way
 from kitbox.records import Scores
-from kitbox.scoring import telling
-from kitbox.scoring.local import LocalScore
-from kitbox.training import dense
+from kitbox.scoring import local_score
+from kitbox.scoring.local_score import LocalScore
 from kitbox.workspace import Workspace
 from tests.commands import RUN, invoke, kitbox, told
 from tests.photographs import competition_on_disk, write_plugin
@@ -57,7 +57,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture
 def place(scene: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("KITBOX_WORKSPACE", str(scene.root))  # undone after the test
-    monkeypatch.setattr(dense, "STEPS", 30)
+    monkeypatch.setattr(dense_classifier, "STEPS", 30)
     return scene
 
 
@@ -126,7 +126,7 @@ def test_folds_tell_each_what_its_learned_new_label_is_worth() -> None:
         "new_label": {"auc": area, "auc_of_similarity": area},
     }
     evidence = {"rule": "fixed", "folds": [fold, fold]}
-    told_of = telling.threshold(LocalScore(Scores(), {}, {"": 0.5}, evidence, {}))
+    told_of = local_score.threshold(LocalScore(Scores(), {}, {"": 0.5}, evidence, {}))
     assert told_of[0] == "threshold: chance 0.5000 (fixed)"
     assert told_of[1] == told_of[2]
     assert told_of[1].endswith("by the first similarity alone of 0.750 [0.500, 1.000]")

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kitbox.competition import lists, obeying
+from kitbox.competition import lists
+from kitbox.competition.check_rules import Check
 from kitbox.competition.decisions import Decision, Decisions
-from kitbox.competition.rules import Check
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from tests.circle import competition
@@ -711,7 +711,7 @@ def settled(data: Path, *rows: tuple[str, ...], broken: str = "stop") -> lists.L
     """Return what is left of faulty rows where these decisions settle them."""
     decided = Decisions(tuple(Decision(*row) for row in rows), lines=tuple(range(2, len(rows) + 2)))
     given = asked(data, FAULTY, broken=broken)
-    return obeying.apply(lists.read(given, decided=decided), decided)
+    return lists.apply(lists.read(given, decided=decided), decided)
 
 
 @pytest.mark.parametrize("broken", ["stop", "drop"])

@@ -1,321 +1,452 @@
-"""Presets: each reads the files of its competition, drawn tiny, as a reader of the lists would."""
-
-import csv
-import shutil
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from kitbox.competition import lists, preset, protocol
-from kitbox.competition.lists import Listed
-from kitbox.competition.settings import Competition
-from kitbox.drawing.forms import FORMS, arrange
-from kitbox.records import ImageSet
+from kitbox.competition import presets, settings
+from kitbox.errors import KitboxError
 from kitbox.workspace import Workspace
-from tests.photographs import competition_on_disk
-
-INDIVIDUALS = 10
-OWN = {"train_list": "labels.csv", "test_list": "queries.csv"}  # of the form csv
-Row = dict[str, str]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Competition]]:
-    """Draw one competition, lay it out in every form, and make a workspace for each preset."""
-    root = tmp_path_factory.mktemp("drawn")
-    competition_on_disk(root, individuals=INDIVIDUALS, tests=2 * INDIVIDUALS + 2)
-    rows = ["Image,Id,individual"]
-    for number in range(2 * INDIVIDUALS + 2):
-        who = number % (INDIVIDUALS + 1)
-        label = f"w_{who}" if who < INDIVIDUALS else "new_whale"
-        rows.append(f"t_{number}.png,{label},w_{who}")
-    (root / "truth.csv").write_text("\n".join(rows) + "\n")
-    places = {}
-    for form in FORMS:
-        place = tmp_path_factory.mktemp(form)
-        shutil.copytree(root / "data", place / "data")
-        shutil.copy(root / "truth.csv", place)
-        arrange(place / "data", place / "truth.csv", form)
-        given = OWN if form == "csv" else {}
-        made = preset.init(Workspace(place / "work"), form, place / "data", columns=given)
-        places[form] = (place / "data", made)
-    return places
+def data(folder: Path, *folders: str, **lists: str) -> Path:
+    for name in folders:
+        (folder / name).mkdir(parents=True)
+    for name, text in lists.items():
+        (folder / f"{name}.csv").write_text(text, encoding="utf-8")
+    return folder
 
 
-def rows(path: Path) -> list[Row]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+@pytest.fixture
+def sea(tmp_path: Path) -> Path:
+    folder = tmp_path / "sea"
+    folder.mkdir()
+    return folder
 
 
-def suffixed(data: Path, folder: str, image_id: str) -> Path:
-    """Return the file of a landmark: in folders of its first three digits."""
-    [found] = (data / folder / image_id[0] / image_id[1] / image_id[2]).glob(f"{image_id}.*")
-    return found
+@pytest.fixture
+def new(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "work")
 
 
-def folders(data: Path) -> list[tuple[str, str, Path]]:
-    """Return images whose folder is their label."""
-    files = sorted(file for file in data.glob("*/*.png") if file.parent.name != "test")
-    return [(f"{file.parent.name}/{file.name}", file.parent.name, file) for file in files]
-
-
-def listed_in(
-    name: str, image: str, label: str, file: Callable[[Path, Row], Path]
-) -> Callable[[Path], list[tuple[str, str, Path]]]:
-    return lambda data: [(row[image], row[label], file(data, row)) for row in rows(data / name)]
-
-
-def clef(split: str) -> Callable[[Path], list[tuple[str, str, Path]]]:
-    return lambda data: [
-        (row["image_id"], row["identity"], data / row["path"])
-        for row in rows(data / "metadata.csv")
-        if row["split"] == split
-    ]
-
-
-def landmarks(data: Path) -> list[tuple[str, str, Path]]:
-    return [
-        (row["id"], row["landmark_id"], suffixed(data, "train", row["id"]))
-        for row in rows(data / "train.csv")
-    ]
-
-
-# preset → (image id, label, file) of every labelled image, in the order of its list
-LABELLED: dict[str, Callable[[Path], list[tuple[str, str, Path]]]] = {
-    "humpback": listed_in("train.csv", "Image", "Id", lambda d, r: d / "train" / r["Image"]),
-    "gdsc2020": lambda data: folders(data / "train"),
-    "folder": folders,
-    "csv": listed_in("labels.csv", "file", "who", lambda d, r: d / "photos" / r["file"]),
-    "whale-do": listed_in("metadata.csv", "image_id", "whale_id", lambda d, r: d / r["path"]),
-    "happywhale": listed_in(
-        "train.csv", "image", "individual_id", lambda d, r: d / "train_images" / r["image"]
-    ),
-    "hotel-id-2021": listed_in(
+def test_humpback_asks_for_five_labels(sea: Path, new: Workspace) -> None:
+    data(sea, "train", "test", train="Image,Id\na.jpg,new_whale\n", sample_submission="Image,Id\n")
+    made = presets.init(new, "humpback", sea)
+    assert (made.name, made.metric, made.task.gallery) == ("humpback", "label_map_at_5", "train")
+    assert (made.submission.header, made.submission.layout) == (("Image", "Id"), "joined")
+    assert made.images.root == sea.resolve()
+    assert (made.images.train_list, made.images.image_column, made.images.label_column) == (
         "train.csv",
-        "image",
-        "hotel_id",
-        lambda d, r: d / "train_images" / r["chain"] / r["image"],
-    ),
-    "hotel-id-2022": lambda data: folders(data / "train_images"),
-    "landmark-retrieval": landmarks,
-    "landmark-recognition": landmarks,
-    "shopee": listed_in(
-        "train.csv", "posting_id", "label_group", lambda d, r: d / "train_images" / r["image"]
-    ),
-    "animalclef-2025": clef("database"),
-    "animalclef-2026": clef("train"),
-}
+        "Image",
+        "Id",
+    )
+    assert made.images.test_list == made.submission.sample == "sample_submission.csv"
+    assert (made.images.unknown_label, made.images.boxes) == ("new_whale", None)
 
 
-def sampled(column: str, file: Callable[[Path, str], Path]) -> Callable[[Path], list[Path]]:
-    return lambda data: [file(data, row[column]) for row in rows(data / "sample_submission.csv")]
-
-
-# preset → the files of the queries, in the order that the submission has them
-ASKED: dict[str, Callable[[Path], list[Path]]] = {
-    "humpback": sampled("Image", lambda data, name: data / "test" / name),
-    "gdsc2020": lambda data: sorted((data / "test").iterdir()),
-    "folder": lambda data: sorted((data / "test").iterdir()),
-    "csv": lambda data: [data / "photos" / row["file"] for row in rows(data / "queries.csv")],
-    "whale-do": lambda data: [data / row["path"] for row in rows(data / "test_metadata.csv")],
-    "happywhale": sampled("image", lambda data, name: data / "test_images" / name),
-    "hotel-id-2021": sampled("image", lambda data, name: data / "test_images" / name),
-    "hotel-id-2022": sampled("image_id", lambda data, name: data / "test_images" / name),
-    "landmark-retrieval": sampled("id", lambda data, name: suffixed(data, "test", name)),
-    "landmark-recognition": sampled("id", lambda data, name: suffixed(data, "test", name)),
-    "shopee": lambda data: [
-        data
-        / "test_images"
-        / {row["posting_id"]: row for row in rows(data / "test.csv")}[name]["image"]
-        for name in [row["posting_id"] for row in rows(data / "sample_submission.csv")]
-    ],
-    "animalclef-2025": sampled("image_id", lambda data, name: by_id(data, name)),
-    "animalclef-2026": sampled("image_id", lambda data, name: by_id(data, name)),
-}
-
-
-def by_id(data: Path, image_id: str) -> Path:
-    return {row["image_id"]: data / row["path"] for row in rows(data / "metadata.csv")}[image_id]
-
-
-def read(made: dict[str, tuple[Path, Competition]], name: str) -> tuple[Path, Competition, Listed]:
-    data, competition = made[name]
-    return data, competition, lists.read(competition)
-
-
-every_preset = pytest.mark.parametrize("name", preset.names())
-
-
-def test_every_preset_has_a_drawn_form() -> None:
-    assert preset.names() == sorted(FORMS) == sorted(LABELLED) == sorted(ASKED)
-
-
-@every_preset
-def test_a_preset_reads_the_labelled_images(
-    made: dict[str, tuple[Path, Competition]], name: str
-) -> None:
-    data, _, listed = read(made, name)
-    found = listed.labelled
-    assert found.labels is not None
-    told = list(zip(found.image_ids.tolist(), found.labels.tolist(), found.paths, strict=True))
-    assert told == LABELLED[name](data.resolve())
-    assert len(told) > INDIVIDUALS
-    assert listed.faults == ()
-
-
-@every_preset
-def test_a_preset_asks_about_the_test_images_in_the_order_of_the_submission(
-    made: dict[str, tuple[Path, Competition]], name: str
-) -> None:
-    data, competition, listed = read(made, name)
-    assert listed.test is not None
-    assert list(listed.test.paths) == ASKED[name](data.resolve())
-    found = protocol.of_test(listed.test, listed.labelled, listed.index, competition)
-    if competition.submission.sample is not None:
-        first = [next(iter(row.values())) for row in rows(data / "sample_submission.csv")]
-        assert protocol.query_ids(found, listed.test).tolist() == first
-
-
-@every_preset
-def test_every_query_of_a_preset_has_a_gallery(
-    made: dict[str, tuple[Path, Competition]], name: str
-) -> None:
-    _, competition, listed = read(made, name)
-    assert listed.test is not None
-    found = protocol.of_test(listed.test, listed.labelled, listed.index, competition)
-    assert all(len(search.gallery_images) > 1 for search in found)
-    sets = {"train": listed.labelled, "test": listed.test, "index": listed.index}
-    if competition.task.scenarios is None and not competition.task.within_group:
-        searched = [sets[part] for part in competition.task.gallery.split("+")]
-        ids = [image for part in searched if part is not None for image in part.image_ids.tolist()]
-        assert found[0].gallery_images.tolist() == ids
-
-
-@every_preset
-def test_a_summary_tells_what_a_preset_asks(
-    made: dict[str, tuple[Path, Competition]], name: str
-) -> None:
-    summary, competition = preset.summary(name), made[name][1]
-    assert summary["metric"] == competition.metric
-    assert (summary["answers"], summary["k"]) == (competition.task.answers, competition.task.k)
-    assert summary["gallery"] == competition.task.gallery
-    assert summary["about"] == competition.about
-
-
-def groups(images: ImageSet | None) -> list[str]:
-    assert images is not None
-    assert images.groups is not None
-    return [str(group) for group in images.groups]
-
-
-def test_happywhale_has_its_species_mended(made: dict[str, tuple[Path, Competition]]) -> None:
-    data, _, listed = read(made, "happywhale")
-    slips = {"kiler_whale": "killer_whale", "bottlenose_dolpin": "bottlenose_dolphin"}
-    told = [row["species"] for row in rows(data / "train.csv")]
-    assert set(told) & set(slips)
-    assert groups(listed.labelled) == [slips.get(species, species) for species in told]
-    assert listed.test is not None
-    assert listed.test.groups is None
-
-
-@pytest.mark.parametrize("name", ["animalclef-2025", "animalclef-2026"])
-def test_animalclef_searches_each_data_set_by_itself(
-    made: dict[str, tuple[Path, Competition]], name: str
-) -> None:
-    data, competition, listed = read(made, name)
-    dataset = {row["image_id"]: row["dataset"] for row in rows(data / "metadata.csv")}
-    assert listed.test is not None
-    for images in (listed.labelled, listed.test):
-        assert groups(images) == [dataset[image] for image in images.image_ids.tolist()]
-    for search in protocol.of_test(listed.test, listed.labelled, None, competition):
-        both = [*search.query_ids.tolist(), *search.gallery_images.tolist()]
-        assert {dataset[image] for image in both} == {search.name}
+def test_gdsc2020_asks_for_twenty_images_and_has_no_header(sea: Path, new: Workspace) -> None:
+    data(sea, "train", "test", boxes="image,x0,y0,x1,y1\n")
+    made = presets.init(new, "gdsc2020", sea)
+    assert (made.name, made.metric, made.task.gallery) == ("gdsc2020", "map_at_20", "train+test")
+    assert (made.submission.header, made.submission.layout) == ((), "columns")
+    assert (made.images.train_list, made.images.boxes) == (None, "boxes.csv")
+    assert made.images.unknown_label == "-1"
 
 
 @pytest.mark.parametrize(
-    ("name", "column"), [("animalclef-2025", "date"), ("whale-do", "timestamp")]
+    ("folders", "train_folder", "test_folder"),
+    [
+        (("train/Ahab", "test"), "train", "test"),
+        (("train/Ahab",), "train", None),
+        (("Ahab", "Boo"), ".", None),
+    ],
 )
-def test_times_are_read(made: dict[str, tuple[Path, Competition]], name: str, column: str) -> None:
-    data, _, listed = read(made, name)
-    told = {
-        row["image_id"]: datetime.fromisoformat(row[column]).replace(tzinfo=UTC).timestamp()
-        for row in rows(data / "metadata.csv")
-    }
-    assert listed.labelled.times is not None
-    assert listed.labelled.times.tolist() == [told[i] for i in listed.labelled.image_ids.tolist()]
-
-
-def test_whale_do_tells_encounters_of_labelled_images_only(
-    made: dict[str, tuple[Path, Competition]],
+def test_ones_own_photographs_need_folders_only(
+    sea: Path, new: Workspace, folders: tuple[str, ...], train_folder: str, test_folder: str | None
 ) -> None:
-    data, _, listed = read(made, "whale-do")
-    assert listed.labelled.encounters is not None
-    assert listed.labelled.encounters.tolist() == [
-        row["encounter_id"] for row in rows(data / "metadata.csv")
+    made = presets.init(new, "folder", data(sea, *folders))
+    assert (made.images.train_folder, made.images.test_folder) == (train_folder, test_folder)
+    assert (made.metric, made.images.train_list) == ("map_at_20", None)
+
+
+@pytest.mark.parametrize(
+    ("photographs", "train_folder", "unlabelled"),
+    [
+        (("a.jpg",), ".", True),
+        (("images/a.jpg",), "images", True),
+        (("train/a.jpg",), "train", True),
+        (("Ahab/a.jpg", "Boo/b.jpg"), ".", False),
+        (("train/Ahab/a.jpg",), "train", False),
+        (("2005/may/a.jpg",), ".", False),
+        (("a.jpg", "test/t.jpg"), ".", True),
+        (("images/a.jpg", "test/t.jpg"), "images", True),
+        (("a.jpg", "Ahab/a.jpg"), ".", True),
+        (("a.jpg", "Ahab/a.jpg", "Boo/b.jpg", "test/t.jpg"), ".", False),
+    ],
+)
+def test_photographs_without_folders_of_individuals_are_unlabelled(
+    sea: Path, new: Workspace, photographs: tuple[str, ...], train_folder: str, unlabelled: bool
+) -> None:
+    for name in photographs:
+        (sea / name).parent.mkdir(parents=True, exist_ok=True)
+        (sea / name).touch()
+    made = presets.init(new, "folder", sea).images
+    assert (made.train_folder, made.unlabelled) == (train_folder, unlabelled)
+
+
+@pytest.mark.parametrize(
+    ("header", "taken"), [("image,x0,y0,x1,y1", True), ("image,cx,cy,w,h", False), ("a;b", False)]
+)
+def test_boxes_are_taken_where_their_columns_are_understood(
+    sea: Path, new: Workspace, header: str, taken: bool
+) -> None:
+    made = presets.init(new, "folder", data(sea, "Ahab", "Boo", boxes=f"{header}\n")).images
+    assert made.boxes == ("boxes.csv" if taken else None)
+
+
+@pytest.mark.parametrize("image", presets.IMAGE_COLUMNS)
+@pytest.mark.parametrize("label", presets.LABEL_COLUMNS)
+def test_known_headers_of_lists_are_understood(
+    sea: Path, new: Workspace, image: str, label: str
+) -> None:
+    data(
+        sea,
+        "train",
+        "test",
+        train=f"\ufeff{label},{image},extra\r\nAhab,a.jpg,1\r\nAhab,b.jpg,2\r\n",
+    )
+    made = presets.init(new, "gdsc2020", sea)
+    assert (made.images.image_column, made.images.label_column) == (image, label)
+    assert made.images.train_list == "train.csv"
+
+
+@pytest.mark.parametrize("better", ["whale", "name", "individual", "whale_id", "identity"])
+@pytest.mark.parametrize("number", ["Id", "id"])
+def test_the_number_of_a_row_is_not_taken_for_its_individual(
+    sea: Path, new: Workspace, number: str, better: str
+) -> None:
+    data(sea, "train", "test", train=f"{number},Image,{better}\n1,a.jpg,Ahab\n2,b.jpg,Ahab\n")
+    assert presets.init(new, "gdsc2020", sea).images.label_column == better
+
+
+def test_a_column_that_is_named_may_show_everybody_once(sea: Path, new: Workspace) -> None:
+    data(sea, "train", "test", train="Image,Id\na.jpg,1\nb.jpg,2\n")
+    made = presets.init(new, "gdsc2020", sea, columns={"label_column": "Id"})
+    assert made.images.label_column == "Id"
+
+
+@pytest.mark.parametrize(
+    ("labels", "unknown"),
+    [
+        (("Ahab", "new_whale"), "new_whale"),
+        (("new_individual", "Ahab"), "new_individual"),
+        (("-1", "3"), "-1"),
+        (("Ahab", "Boo"), "-1"),
+    ],
+)
+def test_the_label_of_unknown_individuals_is_found_in_the_list(
+    sea: Path, new: Workspace, labels: tuple[str, ...], unknown: str
+) -> None:
+    rows = "".join(f"{i}.jpg,{label}\n" for i, label in enumerate([*labels, "Ahab", "Ahab"]))
+    data(sea, "train", "test", train="Image,Id\n" + rows)
+    assert presets.init(new, "gdsc2020", sea).images.unknown_label == unknown
+
+
+@pytest.mark.parametrize(
+    ("name", "folders", "lists", "message"),
+    [
+        (
+            "humback",
+            (),
+            {},
+            "no preset named humback; did you mean humpback?; there are animalclef-2025, ",
+        ),
+        ("humpback", ("train", "test"), {}, "{sea} has no train.csv, which the preset humpback "),
+        ("humpback", ("test",), {"train": "Image,Id\n"}, "{sea} has no folder train, which the "),
+        ("humpback", ("train",), {"train": "Image,Id\n"}, "{sea} has no folder test, which the "),
+        ("gdsc2020", ("train",), {}, "{sea} has no folder test, which the preset gdsc2020 needs"),
+        (
+            "humpback",
+            ("train", "test"),
+            {"train": "photo,Id\n"},
+            "{sea}/train.csv line 1: no image column among photo, Id; "
+            "name it Image, or give --image-column NAME",
+        ),
+        (
+            "humpback",
+            ("train", "test"),
+            {"train": "Image,animal\n"},
+            "{sea}/train.csv line 1: no label column among Image, animal; "
+            "name it individual_id, or give --label-column NAME",
+        ),
+        (
+            "humpback",
+            ("train", "test"),
+            {"train": ""},
+            "{sea}/train.csv line 1: no image column among nothing; "
+            "name it Image, or give --image-column NAME",
+        ),
+        (
+            "humpback",
+            ("train", "test"),
+            {"train": "id;filename;whale\n1;a.jpg;Ahab\n"},
+            "{sea}/train.csv line 1: the separator is ';' and must be ','; save it with commas",
+        ),
+        (
+            "humpback",
+            ("train", "test"),
+            {"train": "Image,Id\na.jpg,1\nb.jpg,2\n"},
+            "{sea}/train.csv: in column 'Id' no individual has a second image; "
+            "name the column of individuals with --label-column",
+        ),
+    ],
+)
+def test_what_a_preset_lacks_is_named_and_nothing_is_written(
+    sea: Path,
+    new: Workspace,
+    name: str,
+    folders: tuple[str, ...],
+    lists: dict[str, str],
+    message: str,
+) -> None:
+    data(sea, *folders, **lists)
+    with pytest.raises(KitboxError) as caught:
+        presets.init(new, name, sea)
+    assert str(caught.value).startswith(message.format(sea=sea))
+    assert not new.root.exists()
+
+
+def test_a_list_that_is_not_utf_8_is_one_sentence(sea: Path, new: Workspace) -> None:
+    data(sea, "train", "test")
+    (sea / "train.csv").write_bytes(b"Image,Id\na.jpg,T\xe4ht\xe4in\n")
+    with pytest.raises(KitboxError, match=r"train\.csv is not UTF-8 at byte 16"):
+        presets.init(new, "humpback", sea)
+
+
+def test_a_missing_data_folder_is_named(tmp_path: Path, new: Workspace) -> None:
+    with pytest.raises(KitboxError) as caught:
+        presets.init(new, "folder", tmp_path / "nowhere")
+    assert str(caught.value) == f"the data folder {tmp_path / 'nowhere'} does not exist"
+
+
+def test_a_workspace_is_never_overwritten(sea: Path, new: Workspace) -> None:
+    data(sea, "Ahab")
+    presets.init(new, "folder", sea)
+    before = new.settings.read_text()
+    with pytest.raises(KitboxError) as caught:
+        presets.init(new, "gdsc2020", sea)
+    assert str(caught.value) == f"{new.settings} exists already; edit it, or remove it first"
+    assert new.settings.read_text() == before
+
+
+def test_a_workspace_commits_receipts_and_ignores_what_can_be_made_again(
+    sea: Path, new: Workspace
+) -> None:
+    presets.init(new, "folder", data(sea, "Ahab"))
+    ignored = (new.root / ".gitignore").read_text().splitlines()
+    assert {".kitbox/", "submissions/*/*.csv"} <= set(ignored)
+    assert not {"submissions/", "plugins/", "kitbox.toml"} & set(ignored)
+    assert sorted(entry.name for entry in new.root.iterdir() if entry.is_dir()) == [
+        "plugins",
+        "submissions",
     ]
-    assert listed.test is not None
-    assert listed.test.encounters is None
 
 
-def test_whale_do_asks_each_scenario_of_its_database(
-    made: dict[str, tuple[Path, Competition]],
+def test_a_gitignore_that_is_there_stays(sea: Path, new: Workspace) -> None:
+    new.root.mkdir()
+    (new.root / ".gitignore").write_text("mine\n")
+    presets.init(new, "folder", data(sea, "Ahab"))
+    assert (new.root / ".gitignore").read_text() == "mine\n"
+
+
+def test_data_inside_the_workspace_is_named_relative_to_it(new: Workspace) -> None:
+    presets.init(new, "folder", data(new.root / "data", "Ahab"))
+    assert 'root = "data"' in new.settings.read_text()
+
+
+@pytest.mark.parametrize("name", ["it's", 'a "quoted" name', "back\\slash", "é", "a#b"])
+def test_any_folder_name_survives_the_settings(tmp_path: Path, new: Workspace, name: str) -> None:
+    folder = data(tmp_path / name, "Ahab")
+    assert presets.init(new, "folder", folder).images.root == folder.resolve()
+    assert settings.read(new).images.root == folder.resolve()
+
+
+@pytest.mark.parametrize("broken", ["stop", "drop"])
+def test_what_to_do_with_broken_images_is_asked_once(
+    sea: Path, new: Workspace, broken: str
 ) -> None:
-    data, competition, listed = read(made, "whale-do")
-    assert listed.test is not None
-    found = protocol.of_test(listed.test, listed.labelled, None, competition)
-    for search, row in zip(found, rows(data / "query_scenarios.csv"), strict=True):
-        queries, database = rows(data / row["queries_path"]), rows(data / row["database_path"])
-        assert search.name == row["scenario_id"]
-        assert search.query_ids.tolist() == [query["query_id"] for query in queries]
-        assert search.query_images.tolist() == [query["query_image_id"] for query in queries]
-        assert search.gallery_images.tolist() == [one["database_image_id"] for one in database]
+    presets.init(new, "folder", data(sea, "Ahab"), broken=broken)
+    assert settings.read(new).images.broken == broken
 
 
-def test_whale_do_without_test_images_asks_about_labelled_ones(
-    made: dict[str, tuple[Path, Competition]], tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "metric", "form"),
+    [
+        ("humpback", "label_map_at_5", "Image,Id; joined"),
+        ("gdsc2020", "map_at_20", "no header; columns"),
+        ("folder", "map_at_20", "query,neighbours; joined"),
+        ("whale-do", "map_at_20", "query_id,database_image_id,score; long"),
+        ("happywhale", "label_map_at_5", "image,predictions; joined"),
+        ("landmark-recognition", "gap", "id,landmarks; scored"),
+        ("landmark-retrieval", "map_at_100", "id,images; joined"),
+        ("shopee", "row_f1", "posting_id,matches; joined"),
+        ("animalclef-2025", "baks_baus", "image_id,identity; joined"),
+        ("animalclef-2026", "ari", "image_id,cluster; joined"),
+    ],
+)
+def test_a_summary_says_what_is_asked(name: str, metric: str, form: str) -> None:
+    summary = presets.summary(name)
+    assert (summary["preset"], summary["metric"], summary["form"]) == (name, metric, form)
+
+
+def test_every_template_is_a_preset() -> None:
+    folder = Path(presets.__file__).parent / "presets"
+    assert sorted(path.stem for path in folder.iterdir()) == presets.names()
+
+
+OWN = {"train_list": "whales.csv"}
+
+
+def own(sea: Path, text: str = "file,who\na.jpg,Ahab\n", folder: str = "photos") -> Path:
+    (sea / folder).mkdir(parents=True, exist_ok=True)
+    (sea / folder / "a.jpg").touch()
+    return data(sea, whales=text)
+
+
+@pytest.mark.parametrize("folder", ["photos", "."])
+def test_the_folder_of_ones_own_photographs_is_found(
+    sea: Path, new: Workspace, folder: str
 ) -> None:
-    source, _ = made["whale-do"]
-    data = tmp_path / "data"
-    shutil.copytree(source, data)
-    ids = [row["image_id"] for row in rows(data / "metadata.csv")]
-    for name, text in {
-        "test_metadata.csv": "",
-        "query_scenarios.csv": "scenario_id,queries_path,database_path\n"
-        "one,/organisers/data/queries/one.csv,/organisers/data/databases/one.csv\n",
-        "queries/one.csv": f"query_id,query_image_id\none-q,{ids[0]}\n",
-        "databases/one.csv": "\n".join(["database_image_id", *ids]) + "\n",
-    }.items():
-        (data / name).write_text(text)
-    (data / "test_metadata.csv").unlink()
-    competition = preset.init(Workspace(tmp_path / "work"), "whale-do", data)
-    listed = lists.read(competition)
-    assert listed.test is not None
-    assert listed.test.image_ids.tolist() == ids
-    [search] = protocol.of_test(listed.test, listed.labelled, None, competition)
-    assert (search.query_ids.tolist(), search.gallery_images.tolist()) == (["one-q"], ids)
+    made = presets.init(new, "csv", own(sea, folder=folder), columns=OWN).images
+    assert (made.train_folder, made.test_folder, made.test_list) == (folder, None, None)
+    assert (made.train_list, made.image_column, made.label_column) == ("whales.csv", "file", "who")
 
 
-def test_an_index_of_landmarks_is_called_by_names_without_suffix(
-    made: dict[str, tuple[Path, Competition]],
+def test_lines_that_are_commented_out_have_no_gaps_to_fill(sea: Path, new: Workspace) -> None:
+    presets.init(new, "csv", own(sea), columns=OWN)
+    lines = new.settings.read_text().splitlines()
+    assert '# test_folder = "photos"' in lines
+    assert any(line.startswith('# test_list = "test.csv" ') for line in lines)
+    assert not any("<" in line for line in lines)
+
+
+def test_a_list_that_is_not_there_leaves_its_columns_open(sea: Path, new: Workspace) -> None:
+    presets.init(new, "gdsc2020", data(sea, "train", "test"))
+    assert '# label_column = "<label_column>"' in new.settings.read_text().splitlines()
+
+
+def test_paths_in_a_list_may_name_folders_themselves(sea: Path, new: Workspace) -> None:
+    own(sea, "path,who\nphotos/a.jpg,Ahab\n")
+    assert presets.init(new, "csv", sea, columns=OWN).images.train_folder == "."
+
+
+def test_a_first_photograph_that_is_missing_does_not_hide_the_folder(
+    sea: Path, new: Workspace
 ) -> None:
-    data, _, listed = read(made, "landmark-retrieval")
-    assert listed.index is not None
-    files = sorted(path for path in (data / "index").rglob("*.png"))
-    assert listed.index.image_ids.tolist() == [file.stem for file in files]
-    assert listed.index.labels is None
+    own(sea, "file,who\ngone.jpg,Ahab\na.jpg,Ahab\n")
+    assert presets.init(new, "csv", sea, columns=OWN).images.train_folder == "photos"
 
 
-def test_boxes_are_read_where_there_are_some(
-    made: dict[str, tuple[Path, Competition]], tmp_path: Path
+def test_ones_own_columns_and_queries_can_be_named(sea: Path, new: Workspace) -> None:
+    own(sea, 'seen,"a ""q"" picture",whale\n2020,a.jpg,Ahab\n')
+    data(sea, asked='"a ""q"" picture"\na.jpg\n')
+    columns = {"image_column": 'a "q" picture', "label_column": "whale", "test_list": "asked.csv"}
+    made = presets.init(new, "csv", sea, columns=OWN | columns).images
+    assert (made.image_column, made.label_column) == ('a "q" picture', "whale")
+    assert (made.test_list, made.test_folder) == ("asked.csv", "photos")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "columns", "message"),
+    [
+        ("csv", "", {}, "preset csv needs the name of your list; give --train-list FILE"),
+        (
+            "csv",
+            "file,who\n",
+            {"train_list": "whale.csv"},
+            "{sea} has no whale.csv, which the preset csv needs",
+        ),
+        (
+            "csv",
+            "file,who\na.jpg,Ahab\n",
+            OWN | {"test_list": "asked.csv"},
+            "{sea} has no asked.csv, which the preset csv needs",
+        ),
+        (
+            "csv",
+            "file,who\na.jpg,Ahab\n",
+            OWN | {"label_column": "whom"},
+            "{sea}/whales.csv line 1: no column 'whom' among file, who; did you mean who?; "
+            "correct --label-column",
+        ),
+        (
+            "csv",
+            "photo,who\na.jpg,Ahab\n",
+            OWN,
+            "{sea}/whales.csv line 1: no image column among photo, who; "
+            "name it Image, or give --image-column NAME",
+        ),
+        (
+            "csv",
+            "file,who\nb.jpg,Ahab\n",
+            OWN,
+            "{sea}/whales.csv line 2: there is no 'b.jpg' in {sea} or a folder in it; "
+            "name the images' paths from the data folder, or their column with --image-column",
+        ),
+        (
+            "csv",
+            "file,who\n",
+            OWN,
+            "{sea}/whales.csv line 2: there is no '' in {sea} or a folder in it; ",
+        ),
+        (
+            "happywhale",
+            "",
+            {"image_column": "photo"},
+            "preset happywhale knows its lists and takes no --image-column; leave it out",
+        ),
+        (
+            "folder",
+            "",
+            {"test_list": "asked.csv"},
+            "preset folder knows its lists and takes no --test-list; leave it out",
+        ),
+    ],
+)
+def test_a_mistake_in_what_is_named_is_one_sentence(
+    sea: Path,
+    new: Workspace,
+    name: str,
+    text: str,
+    columns: dict[str, str],
+    message: str,
 ) -> None:
-    source, _ = made["happywhale"]
-    shutil.copytree(source, tmp_path / "data")
-    image = rows(source / "train.csv")[0]["image"]
-    (tmp_path / "data/boxes.csv").write_text(f"image,x0,y0,x1,y1\n{image},1,2,30,40\n")
-    listed = lists.read(preset.init(Workspace(tmp_path / "w"), "happywhale", tmp_path / "data"))
-    assert listed.labelled.boxes is not None
-    assert listed.labelled.boxes[0].tolist() == [1, 2, 30, 40]
-    assert listed.test is not None
-    assert listed.test.boxes is None
+    own(sea, text)
+    with pytest.raises(KitboxError) as caught:
+        presets.init(new, name, sea, columns=columns)
+    assert str(caught.value).startswith(message.format(sea=sea))
+    assert not new.root.exists()
+
+
+def test_whale_do_needs_its_scenarios(sea: Path, new: Workspace) -> None:
+    with pytest.raises(KitboxError) as caught:
+        presets.init(new, "whale-do", data(sea, metadata="image_id,path,whale_id\n"))
+    assert str(caught.value) == (
+        f"{sea} has no query_scenarios.csv, which the preset whale-do needs"
+    )
+
+
+def test_only_a_label_can_say_that_nobody_is_known(sea: Path, new: Workspace) -> None:
+    # -1 stands in another column, and a row ends in empty cells
+    data(
+        sea,
+        "train",
+        "test",
+        train="Image,Id,age\na.jpg,Ahab,-1\nb.jpg,new_whale ,3,,\nc.jpg,Ahab\n",
+    )
+    assert presets.init(new, "gdsc2020", sea).images.unknown_label == "new_whale"
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_a_preset_says_what_it_is_in_one_line(name: str) -> None:
+    summary = presets.summary(name)
+    assert summary["preset"] == name
+    assert 20 < len(str(summary["about"])) <= 100

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from kitbox.competition import settings
 from kitbox.competition.settings import Competition, HoldoutShape, Images, Threshold
 from kitbox.errors import KitboxError
-from kitbox.retrieval.answers import closeness
+from kitbox.retrieval.label_similarity import closeness
 from kitbox.value import explain
 from kitbox.workspace import Workspace
 from tests.circle import competition

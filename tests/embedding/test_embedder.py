@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kitbox.dataset.collection import collect
 from kitbox.embedding import cache, embedder
 from kitbox.errors import KitboxError
-from kitbox.images import index, preparing
-from kitbox.images.collection import collect
-from kitbox.images.store import Way
+from kitbox.images import file_index, pixel_cache
+from kitbox.images.pixel_cache import Way
 from kitbox.network.backbone import pixel_form
 from kitbox.records import ImageSet
-from kitbox.training import reports, runner
+from kitbox.training import context, trainer
 from tests.photographs import competition_on_disk, finish, named, picture, tiny
 
 OPTIONS = embedder.Options(device="cpu", precision="32", workers=0)
@@ -29,8 +29,8 @@ class Place:
         self.checkpoint = self.trained(self.plugin)
 
     def trained(self, plugin):
-        options = reports.Options(device="cpu", precision="32", workers=0)
-        stage = runner.train(
+        options = context.Options(device="cpu", precision="32", workers=0)
+        stage = trainer.train(
             named(plugin), self.collection, self.competition, self.workspace, options
         )
         return finish(stage)[1]
@@ -78,7 +78,7 @@ def test_another_weight_image_box_or_size_is_computed_anew(place: Place) -> None
     changed = (cropped.vectors != first.vectors).any(axis=1)
     assert changed.tolist() == [row == 3 for row in range(len(changed))]
     picture(place.images.paths[0], 77, 77)
-    _, seen = finish(index.inspect(place.images, place.workspace))
+    _, seen = finish(file_index.inspect(place.images, place.workspace))
     assert place.embed(seen.images)[0]
     assert not place.embed()[0]  # the first ones are still there
 
@@ -126,7 +126,9 @@ def test_prepared_images_give_the_same_embeddings_under_the_same_key(place: Plac
     _, direct = place.embed()
     [key] = [folder.name for folder in place.workspace.embeddings.iterdir()]
     way = Way.of(place.plugin, pixel_form(place.plugin.backbone).interpolation)
-    finish(preparing.fill(preparing.plan(place.workspace, [place.images], [way]), place.workspace))
+    finish(
+        pixel_cache.fill(pixel_cache.plan(place.workspace, [place.images], [way]), place.workspace)
+    )
     assert not place.embed()[0]
     shutil.rmtree(place.workspace.embeddings / key)
     for path in place.images.paths:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kitbox.ensemble import class_probabilities
-from kitbox.network.classifier import Classifier
+from kitbox.ensemble.class_probabilities import Classifier
 from kitbox.records import strings
 
 

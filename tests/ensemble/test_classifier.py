@@ -1,70 +1,102 @@
+"""The classifier of a checkpoint gives the probabilities that its head was trained to give."""
+
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+from torch.nn.functional import normalize
 
-from kitbox.ensemble import classifier
-from kitbox.errors import KitboxError
-from kitbox.records import Search, strings
-from kitbox.retrieval import ranking as rankings
-from kitbox.training import dense
-from tests.circle import competition, image_set, placed
-from tests.photographs import finish
+from kitbox.ensemble import class_probabilities
+from kitbox.ensemble.class_probabilities import Classifier
+from kitbox.network import checkpoint
+from kitbox.network.checkpoint import Origin
+from kitbox.network.network import Network
+from kitbox.network.trained_network import TrainedNetwork
+from kitbox.plugin.losses import ArcFace, CosFace, CrossEntropy, Focal, Loss, Triplet
+from kitbox.plugin.plugin import Plugin
+from kitbox.plugin.samplers import PK
+from kitbox.records import Checkpoint, strings
+from tests.photographs import tiny
 
-# Ahab at 0, Boo at 120, Cleo at 240 degrees; images of the unknown label in between.
-KNOWN = {
-    f"{name}{number}": (name, angle + 4 * number)
-    for name, angle in (("Ahab", 0), ("Boo", 120), ("Cleo", 240))
-    for number in range(6)
-}
-STRANGE = {f"x{number}": ("new_whale", 60 + 120 * number) for number in range(3)}
-LABELS = {image: name for image, (name, _) in (KNOWN | STRANGE).items()}
-POINTS = placed({image: angle for image, (_, angle) in (KNOWN | STRANGE).items()} | {"q": 125})
+LABELS = ("Ahab", "Boo", "Cid")
 
 
-@pytest.fixture(autouse=True)
-def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dense, "STEPS", 40)
+def saved(path: Path, plugin: Plugin, epoch: int = 2) -> tuple[TrainedNetwork, Checkpoint]:
+    torch.manual_seed(0)
+    trained = TrainedNetwork(Network(plugin), plugin, np.ones(len(LABELS), dtype=np.int64))
+    settings = plugin.model_dump(mode="json")
+    origin = Origin(
+        "tiny", settings, plugin.fingerprint, LABELS, epoch, "holdout", "d", "none", 0, "32"
+    )
+    return trained, checkpoint.save(path / "last.safetensors", trained, origin)
 
 
-def told(gallery: list[str], queries: tuple[str, ...] = ("q",), dims: int | None = None):  # type: ignore[no-untyped-def]
-    asked = competition()
-    reports, tell = finish(classifier.fit(POINTS, image_set(LABELS), asked, dims, "cpu"))
-    assert [report.stage for report in reports] == ["fit the classifier"]
-    search = Search("", strings(list(queries)), strings(list(queries)), strings(gallery))
-    return rankings.labels(tell, [search], image_set(LABELS), asked, 5)
+EMBEDDINGS = torch.randn(5, 16, generator=torch.Generator().manual_seed(1)) * 3
 
 
-def test_labels_are_ranked_by_their_probability_and_the_unknown_is_none_of_them() -> None:
-    found = told(list(LABELS))
-    assert found.answers[0, 0] == "Boo"
-    assert set(found.answers[0, 1:3].tolist()) == {"Ahab", "Cleo"}
-    assert found.answers[0, 3:].tolist() == ["", ""]
-    assert found.similarity[0, :3].sum() == pytest.approx(1, abs=1e-6)
-    assert found.similarity[0, 0] > 0.5
+def test_a_linear_classifier_is_given_the_length_of_embeddings(tmp_path: Path) -> None:
+    trained, kept = saved(tmp_path, tiny(losses=[ArcFace(), CrossEntropy()]))
+    own = class_probabilities.of(kept)
+    assert own is not None
+    assert own.homogeneous
+    assert own.labels.tolist() == list(LABELS)
+    with torch.inference_mode():
+        expected = trained.heads[1].classifier(EMBEDDINGS).softmax(dim=1)  # type: ignore[union-attr,operator]
+    with_one = normalize(torch.cat([EMBEDDINGS, torch.ones(5, 1)], dim=1)).numpy()
+    np.testing.assert_allclose(own.probabilities(with_one), expected.numpy(), atol=1e-6)
 
 
-def test_only_labels_of_the_searched_gallery_answer() -> None:
-    found = told([image for image in KNOWN if image.startswith(("Ahab", "Cleo"))])
-    assert set(found.answers[0, :2].tolist()) == {"Ahab", "Cleo"}
-    assert found.similarity[0, 0] < 0.5
+def test_a_classifier_of_angles_is_asked_without_its_margin(tmp_path: Path) -> None:
+    trained, kept = saved(tmp_path, tiny(losses=[ArcFace(scale=4.0)]))
+    own = class_probabilities.of(kept)
+    assert own is not None
+    assert not own.homogeneous
+    weight = normalize(trained.state_dict()["heads.0.loss.W"], dim=0)
+    expected = (4 * normalize(EMBEDDINGS) @ weight).softmax(dim=1)
+    unit = normalize(EMBEDDINGS).numpy()
+    np.testing.assert_allclose(own.probabilities(unit), expected.numpy(), atol=1e-6)
 
 
-def test_a_gallery_of_nobody_answers_nothing() -> None:
-    assert told(list(STRANGE)).answers.tolist() == [[""] * 5]
+def test_the_best_of_several_centers_counts() -> None:
+    points = {angle: (np.cos(np.radians(angle)), np.sin(np.radians(angle))) for angle in (0, 90)}
+    directions = np.array([[points[0], points[90]], [points[0], points[0]]], dtype=np.float32)
+    own = Classifier(strings(["Ahab", "Boo"]), directions, None, 2.0)
+    found = own.probabilities(np.array([points[90]], dtype=np.float32))
+    # logits are 2·cos 0° = 2 and 2·cos 90° = 0
+    assert found[0].tolist() == pytest.approx([np.e**2 / (np.e**2 + 1), 1 / (np.e**2 + 1)])
 
 
-def test_images_that_are_not_given_to_learn_from_change_nothing() -> None:
-    moved = placed(dict.fromkeys(LABELS, 0) | {"q": 125})
-    vectors = np.where((POINTS.image_ids == "q")[:, None], -moved.vectors, POINTS.vectors)
-    other = type(POINTS)(POINTS.image_ids, vectors)
-    asked, learnt = competition(), image_set(LABELS)
-    tells = [finish(classifier.fit(e, learnt, asked, None, "cpu"))[1] for e in (POINTS, other)]
-    queries = strings(["Ahab0", "Boo3"])
-    searched = image_set({image: LABELS[image] for image in KNOWN})
-    first, again = (next(tell(queries, searched)[1])[1] for tell in tells)
-    assert (first == again).all()
+@pytest.mark.parametrize("loss", [ArcFace(centers=2, scale=4.0), CosFace(scale=4.0)], ids=repr)
+def test_the_head_itself_says_the_same_without_its_margin(tmp_path: Path, loss: Loss) -> None:
+    trained, kept = saved(tmp_path, tiny(losses=[Focal(), loss], dropout=0.5))
+    own = class_probabilities._read(kept, 1, loss, strings(LABELS))
+    assert own is not None
+    with torch.inference_mode():
+        expected = trained.heads[1].loss.get_logits(EMBEDDINGS).softmax(dim=1)  # type: ignore[union-attr,operator]
+    unit = normalize(EMBEDDINGS).numpy()
+    np.testing.assert_allclose(own.probabilities(unit), expected.numpy(), atol=1e-6)
+    first = class_probabilities.of(kept)
+    assert first is not None
+    assert first.homogeneous  # the linear one goes before that of angles
 
 
-def test_more_dimensions_than_there_are_is_refused() -> None:
-    with pytest.raises(KitboxError) as caught:
-        told(list(LABELS), dims=3)
-    assert str(caught.value) == "--dims 3: 18 images in 2 dimensions have at most 2"
+def test_outputs_beyond_the_labels_take_their_share_and_answer_nothing() -> None:
+    directions = np.eye(4, dtype=np.float32)[:, None]
+    own = Classifier(strings(["Ahab", "Boo"]), directions, None, 1.0)
+    found = own.probabilities(np.array([[0, 0, 1, 0]], dtype=np.float32))
+    assert found[0].tolist() == pytest.approx([1 / (np.e + 3)] * 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "epoch"),
+    [
+        ({"losses": [Triplet()], "sampler": PK(images_per_label=2)}, 2),
+        ({"losses": [ArcFace()]}, 0),
+    ],
+)
+def test_a_network_that_learnt_no_classifier_has_none(
+    tmp_path: Path, settings: dict[str, object], epoch: int
+) -> None:
+    _, kept = saved(tmp_path, tiny(**settings), epoch)
+    assert class_probabilities.of(kept) is None

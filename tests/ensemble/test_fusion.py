@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from kitbox.ensemble import fusion, meta_embedding
 from kitbox.records import Search, strings
-from kitbox.retrieval import ranking as rankings
-from kitbox.retrieval.answers import closeness
+from kitbox.retrieval import ranking
+from kitbox.retrieval.label_similarity import closeness
 from tests.circle import competition, cosine, image_set, placed
 
 # Two members that see the same four images at angles of their own.
@@ -19,7 +19,7 @@ SEARCH = Search("", strings(["q"]), strings(["q"]), strings(list(LABELS)))
 def ranked(how: str, weights: tuple[float, ...] = (1, 1), images: int = 9):  # type: ignore[no-untyped-def]
     asked = competition(task={"label_similarity": how, "label_images": images})
     tell = fusion.mean([ONE, OTHER], weights, asked)
-    return rankings.labels(tell, [SEARCH], image_set(LABELS), asked, 3)
+    return ranking.labels(tell, [SEARCH], image_set(LABELS), asked, 3)
 
 
 def test_each_member_says_by_its_own_best_image_how_similar_a_label_is() -> None:
@@ -31,9 +31,7 @@ def test_each_member_says_by_its_own_best_image_how_similar_a_label_is() -> None
 
 def test_closeness_is_averaged_and_not_the_distance() -> None:
     asked = competition(task={"label_similarity": "closeness"})
-    alone = [
-        rankings.rank(member, [SEARCH], image_set(LABELS), asked, 3) for member in (ONE, OTHER)
-    ]
+    alone = [ranking.rank(member, [SEARCH], image_set(LABELS), asked, 3) for member in (ONE, OTHER)]
     told = [
         dict(zip(of.answers[0].tolist(), of.similarity[0].tolist(), strict=True)) for of in alone
     ]
@@ -50,15 +48,15 @@ def test_the_mean_of_all_cosines_is_that_of_the_meta_embedding(
 ) -> None:
     asked = competition(task={"label_similarity": "mean", "label_images": 9})
     joined = meta_embedding.concatenate([ONE, OTHER], weights)
-    early = rankings.rank(joined, [SEARCH], image_set(LABELS), asked, 3)
+    early = ranking.rank(joined, [SEARCH], image_set(LABELS), asked, 3)
     late = ranked("mean", weights)
     np.testing.assert_allclose(late.similarity, early.similarity, atol=1e-6)
 
 
 def test_one_member_alone_answers_as_its_embedding_does() -> None:
     asked = competition()
-    early = rankings.rank(ONE, [SEARCH], image_set(LABELS), asked, 3)
+    early = ranking.rank(ONE, [SEARCH], image_set(LABELS), asked, 3)
     tell = fusion.mean([ONE], [2.0], asked)
-    late = rankings.labels(tell, [SEARCH], image_set(LABELS), asked, 3)
+    late = ranking.labels(tell, [SEARCH], image_set(LABELS), asked, 3)
     assert late.answers.tolist() == early.answers.tolist()
     assert late.similarity.tolist() == early.similarity.tolist()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.ensemble.guesses import Guesses, Rule, chosen
+from kitbox.ensemble.class_probabilities import Guesses, Rule, chosen
 from kitbox.records import strings
 
 

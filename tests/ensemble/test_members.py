@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from kitbox.competition import decision_file
+from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision
 from kitbox.ensemble import members
 from kitbox.errors import KitboxError
 from kitbox.files import write_json
-from kitbox.network import checkpoint as checkpoints
-from kitbox.plugin.settings import Plugin
+from kitbox.network import checkpoint
+from kitbox.plugin.plugin import Plugin
 from kitbox.records import strings
 from kitbox.training import runs
 from kitbox.training.runs import Causes
@@ -42,7 +42,7 @@ def test_decisions_since_the_training_are_the_likely_reason(
 ) -> None:
     run = workspace.runs / "tiny" / "one" / "run.json"
     write_json(run, asdict(Causes("tiny", tiny().fingerprint, "other", "none", "holdout", 0, "32")))
-    decision_file.add(workspace.decisions, Decision("drop", "c"))
+    decisions.add(workspace.decisions, Decision("drop", "c"))
     trained = workspace.decisions.stat().st_mtime + (-5 if later else 5)
     os.utime(run, (trained, trained))
     labelled = replace(image_set({"a": "Ahab", "b": "Boo"}), digests=strings(["1", "2"]))
@@ -71,7 +71,7 @@ def test_an_older_network_serves_to_look_and_is_named(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     older = a_run(workspace, "tiny", tiny())
-    monkeypatch.setattr(checkpoints, "of", lambda path: path)
+    monkeypatch.setattr(checkpoint, "of", lambda path: path)
     labelled = replace(image_set({"a": "Ahab", "b": "Boo"}), digests=strings(["1", "2"]))
     images = collection(competition(), labelled, None)
     [member], behind = members.for_looking(workspace, [named(tiny())], images)
@@ -96,7 +96,7 @@ def test_no_older_network_hides_that_a_training_is_unfinished(workspace: Workspa
 def test_a_weight_that_is_none_is_refused_whatever_the_member_is_for(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, weight: str
 ) -> None:
-    monkeypatch.setattr(checkpoints, "of", lambda path: path)
+    monkeypatch.setattr(checkpoint, "of", lambda path: path)
     labelled = replace(image_set({"a": "Ahab", "b": "Boo"}), digests=strings(["1", "2"]))
     images = collection(competition(), labelled, None)
     a_run(workspace, "tiny", tiny(), data=runs.data_digest(images.holdout.train))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.ensemble.meta_embedding import concatenate, whiten
+from kitbox.ensemble.meta_embedding import concatenate, pca_whiten
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Floats, strings
 from tests.circle import at_angles, cosine, placed
@@ -113,7 +113,7 @@ def test_whitening_gives_each_direction_variance_one_over_the_gallery(dim: int) 
     np.testing.assert_allclose(np.cov(white[:40].T), np.eye(dim), atol=1e-5)
     np.testing.assert_allclose(white[:40].mean(axis=0), 0, atol=1e-5)
     white /= np.linalg.norm(white, axis=1, keepdims=True)
-    found = whiten(everything, gallery.image_ids, dim)
+    found = pca_whiten(everything, gallery.image_ids, dim)
     # cosines, because a direction may point either way
     np.testing.assert_allclose(cosines(found), white @ white.T, atol=1e-4)
     np.testing.assert_array_equal(found.image_ids, everything.image_ids)
@@ -126,15 +126,15 @@ def test_whitening_is_fitted_on_the_gallery_only() -> None:
     def whitened(asked: Embeddings) -> Floats:
         ids = np.concatenate([asked.image_ids, gallery.image_ids])
         both = Embeddings(ids, np.concatenate([asked.vectors, gallery.vectors]))
-        return whiten(both, gallery.image_ids, 4).of(gallery.image_ids).vectors
+        return pca_whiten(both, gallery.image_ids, 4).of(gallery.image_ids).vectors
 
     np.testing.assert_allclose(whitened(queries), whitened(others), atol=1e-6)
 
 
 def test_whitening_does_not_depend_on_the_order_of_the_gallery() -> None:
     embeddings = rows(40, 8, 1)
-    once = whiten(embeddings, embeddings.image_ids, 4)
-    again = whiten(embeddings, embeddings.image_ids[::-1], 4)
+    once = pca_whiten(embeddings, embeddings.image_ids, 4)
+    again = pca_whiten(embeddings, embeddings.image_ids[::-1], 4)
     np.testing.assert_allclose(cosines(once), cosines(again), atol=1e-4)
 
 
@@ -154,7 +154,7 @@ def test_dimensions_that_the_gallery_does_not_have_are_refused(
 ) -> None:
     embeddings = rows(images, dim, seed=0)
     with pytest.raises(KitboxError) as caught:
-        whiten(embeddings, embeddings.image_ids, asked)
+        pca_whiten(embeddings, embeddings.image_ids, asked)
     assert str(caught.value) == (
         f"--whiten {asked}: a gallery of {images} images in {dim} dimensions "
         f"can be whitened to 2 to {most} dimensions"
@@ -163,4 +163,4 @@ def test_dimensions_that_the_gallery_does_not_have_are_refused(
 
 def test_whitening_of_another_image_set_is_refused() -> None:
     with pytest.raises(KitboxError, match=r"^no embedding of image 'z'; "):
-        whiten(rows(10, 4, 0), strings(["z"]), 2)
+        pca_whiten(rows(10, 4, 0), strings(["z"]), 2)

@@ -1,6 +1,6 @@
 import pytest
 
-from kitbox.ensemble.ways import Way
+from kitbox.ensemble.fusion import Way
 from kitbox.errors import KitboxError
 from tests.circle import competition
 

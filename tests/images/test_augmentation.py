@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kitbox.images import loading, reading
+from kitbox.images import loader, preprocessing
 from kitbox.images.augmentation import Augmentation, BoxAugmentation
 from kitbox.records import ImageSet, strings
 from tests.photographs import picture
@@ -13,7 +13,7 @@ from tests.photographs import picture
 
 @pytest.mark.parametrize("name", ["light", "gdsc2020"])
 def test_the_seed_alone_decides_what_an_image_becomes(tmp_path: Path, name: str) -> None:
-    pixels = reading.read(picture(tmp_path / "a.png", 1, 1), (48, 64))
+    pixels = preprocessing.read(picture(tmp_path / "a.png", 1, 1), (48, 64))
     augmentation = Augmentation(name, (48, 64))
     first = [augmentation(pixels, seed) for seed in range(12)]
     again = [Augmentation(name, (48, 64))(pixels, seed) for seed in range(12)]
@@ -23,7 +23,7 @@ def test_the_seed_alone_decides_what_an_image_becomes(tmp_path: Path, name: str)
 
 
 def test_no_augmentation_leaves_the_pixels_alone(tmp_path: Path) -> None:
-    pixels = reading.read(picture(tmp_path / "a.png", 1, 1), (48, 64))
+    pixels = preprocessing.read(picture(tmp_path / "a.png", 1, 1), (48, 64))
     assert Augmentation("none", (48, 64))(pixels, 3) is pixels
 
 
@@ -31,17 +31,17 @@ def test_no_augmentation_leaves_the_pixels_alone(tmp_path: Path) -> None:
 def test_batches_are_the_same_for_any_number_of_workers(tmp_path: Path, workers: int) -> None:
     paths = tuple(picture(tmp_path / f"{i}.png", i, 0) for i in range(4))
     images = ImageSet(strings([path.name for path in paths]), paths)
-    view = loading.View(
+    view = loader.View(
         images, (32, 32), interpolation="bicubic", crop_margin=None, augmentation="light"
     )
     batches = [[(0, 7), (1, 8)], [(2, 9), (3, 10)]]
     augmentation = Augmentation("light", (32, 32))
     for batch, (pixels, rows) in zip(
-        batches, loading.load(view, batches, workers=workers), strict=True
+        batches, loader.load(view, batches, workers=workers), strict=True
     ):
         assert rows.tolist() == [row for row, _ in batch]
         for (row, seed), seen in zip(batch, pixels.numpy(), strict=True):
-            expected = augmentation(reading.read(paths[row], (32, 32)), seed)
+            expected = augmentation(preprocessing.read(paths[row], (32, 32)), seed)
             assert (seen == expected).all()
 
 
@@ -49,7 +49,7 @@ def test_a_let_through_unreadable_image_is_grey(tmp_path: Path) -> None:
     path = tmp_path / "broken.jpg"
     path.write_text("no image")
     images = ImageSet(strings(["broken.jpg"]), (path,))
-    view = loading.View(
+    view = loader.View(
         images,
         (16, 16),
         interpolation="bicubic",

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from kitbox.look import cases, serving
-from kitbox.look.desk import Desk
-from kitbox.look.table import Table
+from kitbox.look import cases
+from kitbox.look.cases import Table
+from kitbox.look.server import bound, server_of
+from kitbox.look.session import Desk
 from kitbox.workspace import Workspace
 from tests.look.tables import Browser, laid, seals
 from tests.look.walking import Walk
@@ -49,8 +50,8 @@ def walk(tmp_path: Path, browser: Any) -> Iterator[Walk]:
     suspect = cases.Case("mutual", both, ("w_3", "w_4"), 0.9, (both,))
     split = cases.Case("split", tuple(f"0_{n}.png" for n in range(4)), ("w_0",), 0.2, (), 2)
     table = replace(laid(workspace, competition), by=("tiny",), suspects=[suspect, split])
-    with serving.bound(0) as listening:
-        server, address = serving.server_of(table, listening)
+    with bound(0) as listening:
+        server, address = server_of(table, listening)
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
         browser.get(address)

@@ -8,11 +8,11 @@ from werkzeug.test import TestResponse
 
 from kitbox.competition import settings
 from kitbox.competition.settings import Competition
-from kitbox.look import pages, photographs, table
-from kitbox.look.desk import Desk
-from kitbox.look.guard import Guard
+from kitbox.look import cases, photographs, routes
+from kitbox.look.cases import Table
 from kitbox.look.photographs import Photographs
-from kitbox.look.table import Table
+from kitbox.look.routes import Guard
+from kitbox.look.session import Desk
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, finish, picture
 
@@ -50,7 +50,7 @@ def gathered(workspace: Workspace, competition: Competition) -> Photographs:
 
 def laid(workspace: Workspace, competition: Competition) -> Table:
     """Return the table of a competition, compared by perceptual hashes."""
-    return table.lay(competition.name, Desk(workspace, gathered(workspace, competition)), 6)
+    return cases.lay(competition.name, Desk(workspace, gathered(workspace, competition)), 6)
 
 
 class Browser:
@@ -58,7 +58,7 @@ class Browser:
 
     def __init__(self, shown: Table) -> None:
         self.guard = Guard(PORT)
-        self.app = pages.app(shown, self.guard)
+        self.app = routes.app(shown, self.guard)
         self.client: FlaskClient = self.app.test_client()
         self.own = {"Host": f"127.0.0.1:{PORT}", "Sec-Fetch-Site": "same-origin"}
         opened = self.client.get(

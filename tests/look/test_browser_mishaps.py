@@ -117,13 +117,13 @@ def test_the_page_is_opened_through_a_file_and_can_be_reloaded(
 ) -> None:
     import webbrowser
 
-    from kitbox.look import opening
+    from kitbox.look import server
 
     opened: list[str] = []
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(webbrowser, "open", opened.append)
     walk.driver.delete_all_cookies()
-    with opening.browser(walk.address, tmp_path):
+    with server.browser(walk.address, tmp_path):
         [uri] = walk.wait(lambda: opened)
         walk.driver.get(uri)
         walk.wait(lambda: walk.all(".cards .card"), "the first case")

@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 
 from kitbox.competition.decisions import Decision
-from kitbox.look import cases, neighbours
-from kitbox.look.cases import Case
-from kitbox.look.table import Table, lay
+from kitbox.dataset import label_errors
+from kitbox.look import cases, photographs
+from kitbox.look.cases import Case, Table, lay
 from kitbox.records import Embeddings, strings
-from kitbox.retrieval import strangers
 from tests.look.tables import EVIL, NASTY
 
 
 def found(table: Table) -> list[Case]:
-    return cases.duplicates(table.desk.standing, 6)
+    return cases.duplicate_cases(table.desk.standing, 6)
 
 
 def of(table: Table, *images: str) -> Case:
@@ -101,19 +100,19 @@ def on_a_circle(table: Table, angles: dict[str, float]) -> Embeddings:
 
 def suspects_of(table: Table, angles: dict[str, float]) -> list[Case]:
     embeddings, standing = on_a_circle(table, angles), table.desk.standing
-    return cases.suspects(embeddings, cases.compared(embeddings, standing), standing)
+    return cases.suspect_cases(embeddings, cases.compared(embeddings, standing), standing)
 
 
 def test_images_are_compared_once_for_suspects_and_duplicates(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compare, seen = strangers.nearest, []
+    compare, seen = label_errors.nearest, []
 
-    def counted(*given: Any) -> strangers.Nearest:
+    def counted(*given: Any) -> label_errors.Nearest:
         seen.append(given)
         return compare(*given)
 
-    monkeypatch.setattr(strangers, "nearest", counted)
+    monkeypatch.setattr(label_errors, "nearest", counted)
     lay(table.name, table.desk, 6, ("tiny",), on_a_circle(table, {"0_1.png": 0.0}))
     assert len(seen) == 1
 
@@ -186,7 +185,7 @@ def test_pictures_that_a_network_finds_alike_are_duplicates_too(table: Table) ->
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     embeddings = Embeddings(strings(ids), vectors.astype(np.float32))
     limit = cases.compared(embeddings, table.desk.standing).limit
-    groups = cases.duplicates(table.desk.standing, 6, embeddings, limit)
+    groups = cases.duplicate_cases(table.desk.standing, 6, embeddings, limit)
     [case] = [case for case in groups if "t_3.png" in case.images]
     assert case.kind == "neighbours"
     assert {"4_2.png", "t_3.png"} <= set(case.images)
@@ -194,17 +193,17 @@ def test_pictures_that_a_network_finds_alike_are_duplicates_too(table: Table) ->
 
 
 def test_equal_pictures_have_equal_hashes_and_bits_count(table: Table) -> None:
-    embeddings = neighbours.by_hash(table.photographs)
+    embeddings = photographs.by_hash(table.photographs)
     assert "broken.png" not in embeddings.image_ids
-    (first, similarity), *_ = neighbours.nearest(embeddings, "copy.png", 3)
+    (first, similarity), *_ = photographs.nearest(embeddings, "copy.png", 3)
     assert (first, similarity) == ("0_0.png", pytest.approx(1))
     hashes = table.photographs.looks.hashes
     rows = [table.photographs.rows[i] for i in ("0_0.png", "3_0.png")]
     bits = int(np.unpackbits(hashes[rows[0]] ^ hashes[rows[1]]).sum())
-    found = neighbours.similarity(embeddings, ("0_0.png", "3_0.png"))
+    found = photographs.similarity(embeddings, ("0_0.png", "3_0.png"))
     assert found == pytest.approx(1 - bits / 32, abs=1e-6)
-    assert neighbours.nearest(embeddings, "broken.png", 3) == []
-    assert neighbours.similarity(embeddings, ("0_0.png", "broken.png")) is None
+    assert photographs.nearest(embeddings, "broken.png", 3) == []
+    assert photographs.similarity(embeddings, ("0_0.png", "broken.png")) is None
 
 
 def test_a_pair_is_what_a_person_puts_side_by_side(table: Table) -> None:

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kitbox.competition import decision_file, decisions, lists, obeying
-from kitbox.competition import settings as competitions
+from kitbox.competition import decisions, lists
 from kitbox.competition.decisions import Decision
 from kitbox.competition.lists import Listed
+from kitbox.competition.settings import read
 from kitbox.errors import KitboxError
-from kitbox.look.desk import Desk
-from kitbox.look.table import Table
+from kitbox.look.cases import Table
+from kitbox.look.session import Desk
 from kitbox.workspace import Workspace
 from tests.look.tables import gathered
 from tests.photographs import competition_on_disk, picture
@@ -22,7 +22,7 @@ from tests.photographs import competition_on_disk, picture
 
 @pytest.fixture
 def listed(desk: Desk) -> Listed:
-    competition = competitions.read(Workspace(desk.path.parent))
+    competition = read(Workspace(desk.path.parent))
     return lists.read(competition)
 
 
@@ -151,7 +151,7 @@ def test_a_name_that_others_speak_of_is_not_taken_back(
 ) -> None:
     typo = Decision("label", "0_0.png", "typo")
     desk.decide([typo])
-    decision_file.add(desk.path, speaks)  # by another process: undo would take back the label
+    decisions.add(desk.path, speaks)  # by another process: undo would take back the label
     for back in (lambda: desk.take_back(typo), desk.undo):
         with pytest.raises(KitboxError) as caught:
             back()
@@ -188,7 +188,7 @@ ACTS = st.one_of(
 
 def refusal(listed: Listed, decided: decisions.Decisions) -> str:
     try:
-        obeying.apply(listed, decided, "new_whale")
+        lists.apply(listed, decided, "new_whale")
     except KitboxError as error:
         return str(error)
     return ""
@@ -211,5 +211,5 @@ def test_what_the_desk_accepts_every_later_step_obeys(
                 desk.take_back(found[act % len(found)] if found else Decision("drop", "none"))
             else:
                 desk.undo()
-    decided = decision_file.read(desk.path)
+    decided = decisions.read(desk.path)
     assert refusal(listed, decided) == ""

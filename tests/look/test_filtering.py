@@ -6,14 +6,14 @@ import pytest
 
 from kitbox.competition.decisions import Decision
 from kitbox.errors import KitboxError
-from kitbox.look import filtering
-from kitbox.look.filtering import Wish
-from kitbox.look.table import Table
+from kitbox.look import payloads
+from kitbox.look.cases import Table
+from kitbox.look.payloads import Wish
 from tests.look.tables import EVIL, NASTY
 
 
 def shown(table: Table, **wish: Any) -> list[str]:
-    return filtering.find(Wish(**wish), table.desk.standing)
+    return payloads.find(Wish(**wish), table.desk.standing)
 
 
 def test_everything_is_shown_as_listed_the_unreadable_too(table: Table) -> None:
@@ -72,16 +72,16 @@ def test_individuals_stand_together_and_nobody_comes_last(table: Table) -> None:
 
 
 def test_pages_show_every_image_once(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filtering, "PAGE", 7)
+    monkeypatch.setattr(payloads, "PAGE", 7)
     standing, seen = table.desk.standing, []
-    pages = filtering.page(Wish(), standing)["pages"]
+    pages = payloads.page(Wish(), standing)["pages"]
     for number in range(1, pages + 1):
-        part = filtering.page(Wish(page=number), standing)["images"]
+        part = payloads.page(Wish(page=number), standing)["images"]
         assert len(part) <= 7
         seen += [image["id"] for image in part]
     assert seen == shown(table)
-    assert filtering.page(Wish(page=pages + 5), standing)["page"] == pages
-    assert filtering.page(Wish(words="nothing"), standing)["pages"] == 1
+    assert payloads.page(Wish(page=pages + 5), standing)["page"] == pages
+    assert payloads.page(Wish(words="nothing"), standing)["pages"] == 1
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from http.cookies import SimpleCookie
 
 import pytest
 
-from kitbox.look.guard import Guard
-from kitbox.look.table import Table
+from kitbox.look.cases import Table
+from kitbox.look.routes import Guard
 from tests.look.tables import PORT, Browser
 
 DROP = {"decisions": [{"kind": "drop", "subject": "0_0.png", "value": ""}]}

@@ -5,11 +5,11 @@ from dataclasses import asdict
 
 import pytest
 
-from kitbox.competition import decision_file
+from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision
 from kitbox.files import write_json
-from kitbox.look import networks
-from kitbox.network import checkpoint as checkpoints
+from kitbox.look import photographs
+from kitbox.network import checkpoint
 from kitbox.records import Checkpoint
 from kitbox.training.runs import Causes
 from kitbox.workspace import Workspace
@@ -21,16 +21,16 @@ def test_networks_from_before_the_last_decision_are_named(
 ) -> None:
     plugin = tiny()
     monkeypatch.setattr(
-        checkpoints, "of", lambda path: Checkpoint(path, "tiny", "", "", epoch=1, on="holdout")
+        checkpoint, "of", lambda path: Checkpoint(path, "tiny", "", "", epoch=1, on="holdout")
     )
     causes = Causes("tiny", plugin.fingerprint, "data", "none", "holdout", 0, "32")
     run = workspace.runs / "tiny" / "one"
     write_json(run / "run.json", asdict(causes))
     (run / "last.safetensors").touch()
     (run / "journal.jsonl").write_text('{"event": "finished"}\n')
-    assert networks.behind([named(plugin)], workspace) == []
-    decision_file.add(workspace.decisions, Decision("drop", "a"))
+    assert photographs.behind([named(plugin)], workspace) == []
+    decisions.add(workspace.decisions, Decision("drop", "a"))
     decided = workspace.decisions.stat().st_mtime
     for trained, behind in ((decided - 5, ["tiny"]), (decided + 5, [])):
         os.utime(run / "journal.jsonl", (trained, trained))
-        assert networks.behind([named(plugin)], workspace) == behind
+        assert photographs.behind([named(plugin)], workspace) == behind

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from kitbox.competition import decision_file, lists, preset
+from kitbox.competition import decisions, lists, presets
 from kitbox.competition.decisions import Decision
 from kitbox.competition.lists import Listed
-from kitbox.look import cases, neighbours
-from kitbox.look.desk import Desk
-from kitbox.look.table import Table
+from kitbox.look import cases, photographs
+from kitbox.look.cases import Table
+from kitbox.look.session import Desk
 from kitbox.workspace import Workspace
 from tests.look.tables import NASTY, gathered, seals
 from tests.photographs import competition_on_disk
@@ -34,7 +34,7 @@ def test_images_keep_their_side_their_label_and_their_problem(table: Table) -> N
 
 def test_what_was_dropped_is_still_there_to_be_taken_back(tmp_path: Path) -> None:
     workspace, competition = seals(tmp_path)
-    decision_file.add(workspace.decisions, Decision("drop", "0_0.png"))
+    decisions.add(workspace.decisions, Decision("drop", "0_0.png"))
     seen = gathered(workspace, competition)
     standing = Desk(workspace, seen).standing
     assert "0_0.png" in seen.readable
@@ -94,13 +94,13 @@ def test_dirty_photographs_can_be_looked_at(tmp_path: Path) -> None:
     for name in ("train", "train.csv"):
         (data / name).symlink_to(DIRTY / name)
     workspace = Workspace(tmp_path / "w")
-    seen = gathered(workspace, preset.init(workspace, "humpback", data))
+    seen = gathered(workspace, presets.init(workspace, "humpback", data))
     assert len(seen.problems) == 4
     assert "émoji 🐋, <b>.jpg" in seen.readable
     standing = Desk(workspace, seen).standing
-    found = [set(case.images) for case in cases.duplicates(standing, 6)]
+    found = [set(case.images) for case in cases.duplicate_cases(standing, 6)]
     assert found[0] == {"1155989fb.jpg", "conflict.jpg"}
     for pair in ({"775c2ddae.jpg", "exact_copy.jpg"}, {"768d79982.jpg", "rgba.png"}):
         assert pair in found
-    embeddings = neighbours.by_hash(seen)
-    assert neighbours.nearest(embeddings, "near_copy.jpg", 1)[0][1] > 0.9
+    embeddings = photographs.by_hash(seen)
+    assert photographs.nearest(embeddings, "near_copy.jpg", 1)[0][1] > 0.9

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kitbox.images import reading
-from kitbox.images.opening import UnreadableImageError
-from kitbox.look.pictures import SIZES, Pictures
+from kitbox.images import preprocessing
+from kitbox.images.preprocessing import UnreadableImageError
+from kitbox.look.photographs import SIZES, Pictures
 from tests.photographs import picture
 
 
@@ -36,7 +36,7 @@ def test_a_picture_taken_on_its_side_is_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (90, 60), "red").save(tmp_path / "a.jpg", exif=exif)
-    assert reading.upright_size(tmp_path / "a.jpg") == (60, 90)
+    assert preprocessing.upright_size(tmp_path / "a.jpg") == (60, 90)
     assert shape(Pictures().jpeg(tmp_path / "a.jpg", 200)) == (60, 90)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from kitbox.competition import decision_file
-from kitbox.look.table import Table
+from kitbox.competition import decisions
+from kitbox.look.cases import Table
 
 ESCAPE, ENTER = "\ue00c", "\ue007"
 LEFT, RIGHT, DOWN = "\ue012", "\ue014", "\ue015"
@@ -58,7 +58,7 @@ class Walk:
             ActionChains(self.driver).send_keys(key).perform()
 
     def rows(self) -> list[tuple[str, str, str]]:
-        read = decision_file.read(self.table.desk.path)
+        read = decisions.read(self.table.desk.path)
         return [(row.kind, row.subject, row.value) for row in read.rows]
 
     def decided(self, *expected: tuple[str, str, str]) -> None:

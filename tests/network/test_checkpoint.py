@@ -9,9 +9,9 @@ import torch
 from kitbox.errors import KitboxError
 from kitbox.network import checkpoint, inference
 from kitbox.network.checkpoint import Origin
-from kitbox.network.heads import TrainedNetwork
 from kitbox.network.network import Network
-from kitbox.plugin.settings import Plugin
+from kitbox.network.trained_network import TrainedNetwork
+from kitbox.plugin.plugin import Plugin
 from tests.photographs import named, tiny
 
 

@@ -6,9 +6,8 @@ import torch
 from torch import nn
 
 from kitbox.errors import KitboxError
-from kitbox.network import depthwise
-from kitbox.network.cost import cost
-from kitbox.network.network import Network
+from kitbox.network import acceleration
+from kitbox.network.network import Network, cost
 from tests.photographs import TINY, tiny
 
 
@@ -81,7 +80,7 @@ def test_quickened_depthwise_gradients_are_the_same(name: str) -> None:
     plain = timm.create_model(name, num_classes=4)
     quick = timm.create_model(name, num_classes=4)
     quick.load_state_dict(plain.state_dict())
-    assert depthwise.quicken(quick) >= 16
+    assert acceleration.quicken(quick) >= 16
     assert list(quick.state_dict()) == list(plain.state_dict())
     images = torch.rand(4, 3, 64, 64)
     for model in (plain, quick):
@@ -93,7 +92,7 @@ def test_quickened_depthwise_gradients_are_the_same(name: str) -> None:
 def test_quickened_gradients_come_in_the_dtype_of_the_weights_under_bfloat16() -> None:
     torch.manual_seed(0)
     model = timm.create_model("mobilenetv2_100", num_classes=4)
-    depthwise.quicken(model)
+    acceleration.quicken(model)
     with torch.autocast("cpu", torch.bfloat16):
         loss = model(torch.rand(4, 3, 64, 64)).float().logsumexp(1).sum()
     loss.backward()

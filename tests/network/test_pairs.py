@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from kitbox import Contrastive, Margin, MultiSimilarity, Triplet
-from kitbox.network import pairs
+from kitbox.network import loss_heads
 from tests.network.toy import points
 
 ANGLES, LABELS = [0.0, 50.0, 20.0, 170.0, 200.0, 140.0], [0, 0, 1, 1, 2, 2]
@@ -19,7 +19,7 @@ def chord(one: float, other: float) -> float:
 
 def found(loss, angles=ANGLES, labels=LABELS) -> torch.Tensor:
     torch.manual_seed(0)
-    return pairs.build(loss, 3)(points(*angles), torch.tensor(labels))
+    return loss_heads.build_pair_loss(loss, 3)(points(*angles), torch.tensor(labels))
 
 
 def close(value: torch.Tensor, expected: float) -> None:
@@ -66,7 +66,7 @@ def test_margin_loss_draws_pairs_within_and_pushes_others_beyond_its_boundary() 
 @pytest.mark.parametrize("learnt", ["all", "per_label"])
 def test_a_learnt_boundary_moves_out_where_only_positives_are_too_near_it(learnt: str) -> None:
     # positives 60° apart are at 1, past 1.1 − 0.2; the negative is far beyond 1.1 + 0.2
-    head = pairs.build(Margin(beta=1.1, learn_beta=learnt, mining="closest"), 3)
+    head = loss_heads.build_pair_loss(Margin(beta=1.1, learn_beta=learnt, mining="closest"), 3)
     head(points(0, 60, 210), torch.tensor([1, 1, 2])).backward()
     expected = [-1.0] if learnt == "all" else [0.0, -1.0, 0.0]
     torch.testing.assert_close(head.loss.beta.grad, torch.tensor(expected))
@@ -74,7 +74,7 @@ def test_a_learnt_boundary_moves_out_where_only_positives_are_too_near_it(learnt
 
 
 def test_a_fixed_boundary_is_no_weight() -> None:
-    assert not list(pairs.build(Margin(), 3).parameters())
+    assert not list(loss_heads.build_pair_loss(Margin(), 3).parameters())
 
 
 def test_contrastive_draws_pairs_together_and_pushes_others_apart() -> None:
@@ -113,7 +113,7 @@ PAIR_LOSSES = [
 @pytest.mark.parametrize("loss", PAIR_LOSSES, ids=repr)
 def test_a_batch_with_nothing_to_learn_is_a_zero_with_a_gradient(loss) -> None:
     given = points(0, 90, 180, 270).requires_grad_()
-    value = pairs.build(loss, 4)(given, torch.tensor([0, 1, 2, 3]))
+    value = loss_heads.build_pair_loss(loss, 4)(given, torch.tensor([0, 1, 2, 3]))
     value.backward()
     assert value == 0
     assert not given.grad.any()
@@ -123,7 +123,7 @@ def test_a_batch_with_nothing_to_learn_is_a_zero_with_a_gradient(loss) -> None:
 @pytest.mark.parametrize("each", [2, 20])  # above 25 rows distances are computed in another way
 def test_gradients_are_finite_where_all_embeddings_have_fallen_together(loss, each: int) -> None:
     given = points(*[30.0] * 2 * each).requires_grad_()
-    value = pairs.build(loss, 2)(given, torch.arange(2).repeat_interleave(each))
+    value = loss_heads.build_pair_loss(loss, 2)(given, torch.arange(2).repeat_interleave(each))
     value.backward()
     assert torch.isfinite(value)
     assert torch.isfinite(given.grad).all()

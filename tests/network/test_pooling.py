@@ -6,8 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitbox.network.network import Network
-from kitbox.network.pooling import Pooling, power_mean
+from kitbox.network.network import Network, Pooling, power_mean
 from tests.photographs import tiny
 
 # one picture, one channel

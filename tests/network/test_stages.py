@@ -8,11 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 from kitbox.errors import KitboxError
-from kitbox.network import weights
-from kitbox.network.cost import cost
-from kitbox.network.folding import folded
-from kitbox.network.network import Network
-from tests.network.test_folding import shaken
+from kitbox.network import pretrained_weights
+from kitbox.network.acceleration import folded
+from kitbox.network.network import Network, cost
+from tests.network.test_acceleration import shaken
 from tests.photographs import tiny
 
 
@@ -92,7 +91,7 @@ def test_a_file_of_the_whole_backbone_fits_one_whose_stages_are_pooled(tmp_path:
     state = timm.create_model("test_efficientnet", num_classes=5).state_dict()
     save_file(state, tmp_path / "w.safetensors")
     staged = network(2, 3)
-    assert weights.load(staged.backbone, tmp_path / "w.safetensors") == len(state) - 2
+    assert pretrained_weights.load(staged.backbone, tmp_path / "w.safetensors") == len(state) - 2
     assert torch.equal(staged.backbone.state_dict()["conv_stem.weight"], state["conv_stem.weight"])
 
 

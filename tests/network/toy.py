@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from kitbox.network.heads import TrainedNetwork
-from kitbox.plugin.settings import Plugin
+from kitbox.network.trained_network import TrainedNetwork
+from kitbox.plugin.plugin import Plugin
 
 
 def points(*angles: float) -> torch.Tensor:

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitbox.errors import KitboxError
-from kitbox.plugin.budget import Budget, lasting
 from kitbox.plugin.losses import ArcFace, Ramp
-from kitbox.plugin.phases import Multistep, Stage, Swa
-from kitbox.plugin.sampling import Divide
-from kitbox.plugin.settings import Plugin
+from kitbox.plugin.plugin import Plugin
+from kitbox.plugin.samplers import Divide
+from kitbox.plugin.schedules import Multistep, Stage, Swa
+from kitbox.plugin.variants import Budget, lasting
 
 
 def plugin(**settings: Any) -> Plugin:

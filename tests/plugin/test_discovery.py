@@ -6,7 +6,7 @@ import pytest
 
 from kitbox.errors import KitboxError
 from kitbox.plugin import discovery
-from kitbox.plugin.settings import Plugin
+from kitbox.plugin.plugin import Plugin
 from kitbox.workspace import Workspace
 
 GOOD = """\

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from kitbox.network import inference
-from kitbox.network.heads import TrainedNetwork
 from kitbox.network.network import Network
+from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import discovery
-from kitbox.plugin.phases import Multistep
-from kitbox.plugin.sampling import PK
-from kitbox.training import preparation
-from kitbox.training.batches import UNKNOWN
-from kitbox.training.planning import planner
+from kitbox.plugin.samplers import PK
+from kitbox.plugin.schedules import Multistep
+from kitbox.samplers.batch_samplers import UNKNOWN
+from kitbox.samplers.planner import planner
+from kitbox.training import optimizer
 from tests.photographs import TINY
 
 NAMES = discovery.names(None)
@@ -36,7 +36,7 @@ def test_a_plugin_takes_a_step_and_gives_unit_rows(name: str) -> None:
     loss, terms = trained(pixels, torch.from_numpy(batch.labels), batch.learner)
     assert {loss.kind for loss in plugin.losses} <= set(terms)
     loss.backward()
-    preparation.optimizer(plugin, trained).step()
+    optimizer.optimizer(plugin, trained).step()
     moved = [bool((a != b).any()) for a, b in zip(before, trained.parameters(), strict=True)]
     assert all(moved)
     batches = [(pixels, torch.arange(len(batch)))]

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from kitbox.competition import decision_file
+from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision
-from kitbox.images.duplicates import Group, Kind
-from kitbox.report import duplicates
-from kitbox.retrieval.suspects import Suspect
+from kitbox.dataset.duplicates import Group, Kind
+from kitbox.dataset.label_errors import Suspect
+from kitbox.report import duplicates_page
 from kitbox.workspace import Workspace
 
 MUTUAL = Suspect("mutual", ("b.jpg", "a.jpg"), ("Boo", "Ahab"), 0.75, 0.25)
@@ -39,7 +39,7 @@ def test_open_groups_are_counted_and_decided_ones_apart() -> None:
         group("AA", "tq", "neighbours"),
         group("AB", still_open=False),
     ]
-    assert duplicates.counts(groups, [MUTUAL, SPLIT]) == {
+    assert duplicates_page.counts(groups, [MUTUAL, SPLIT]) == {
         "copies": 1,
         "near-duplicates": 1,
         "neighbours": 2,
@@ -60,7 +60,7 @@ def test_conflicts_come_first_and_then_leaks() -> None:
         group("AB", kind="neighbours"),
     )
     given = [near, plain, group("AB", still_open=False), leak, conflict]
-    assert duplicates.by_urgency(given) == [conflict, leak, plain, near]
+    assert duplicates_page.by_urgency(given) == [conflict, leak, plain, near]
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_conflicts_come_first_and_then_leaks() -> None:
     ],
 )
 def test_a_row_is_offered_for_each_group(given: Group, expected: list[str]) -> None:
-    rows = duplicates.advice(given, "new_whale")
-    assert [duplicates.row(decision) for decision in rows] == expected
+    rows = duplicates_page.advice(given, "new_whale")
+    assert [duplicates_page.decision_row(decision) for decision in rows] == expected
 
 
 @pytest.mark.parametrize(
@@ -94,26 +94,26 @@ def test_a_row_is_offered_for_each_group(given: Group, expected: list[str]) -> N
 def test_look_alikes_are_merged_where_one_has_no_other_image(
     images_of: dict[str, int], expected: list[str]
 ) -> None:
-    rows = duplicates.advice_of(MUTUAL, Counter(images_of))
-    assert [duplicates.row(decision) for decision in rows] == expected
+    rows = duplicates_page.advice_of(MUTUAL, Counter(images_of))
+    assert [duplicates_page.decision_row(decision) for decision in rows] == expected
 
 
 def test_the_lesser_side_gets_a_label_of_its_own() -> None:
-    assert duplicates.advice_of(SPLIT, Counter()) == [
+    assert duplicates_page.advice_of(SPLIT, Counter()) == [
         Decision("label", "e, f.jpg", "Cleo_2"),
         Decision("label", "g.jpg", "Cleo_2"),
     ]
 
 
 def test_a_label_of_its_own_is_nobody_else_s() -> None:
-    rows = duplicates.advice_of(SPLIT, Counter(["Cleo", "Cleo_2", "Cleo_3"]))
+    rows = duplicates_page.advice_of(SPLIT, Counter(["Cleo", "Cleo_2", "Cleo_3"]))
     assert [row.value for row in rows] == ["Cleo_4", "Cleo_4"]
 
 
 def test_names_that_a_spreadsheet_would_calculate_are_written_as_text(workspace: Workspace) -> None:
     odd = Suspect("mutual", ("=b.jpg", "a.jpg"), ("+B", "Ahab"), -0.25, 0.25)
     groups = [replace(group("AA"), images=("=cmd().jpg", "b"))]
-    paths = duplicates.save(workspace, groups, [odd], Counter(), None)
+    paths = duplicates_page.save(workspace, groups, [odd], Counter(), None)
     assert paths[0].read_text().splitlines()[1].startswith("1,copies,'=cmd().jpg,")
     assert "'=b.jpg" in paths[1].read_text()
     assert ",-0.25,0.25," in paths[1].read_text()
@@ -122,7 +122,7 @@ def test_names_that_a_spreadsheet_would_calculate_are_written_as_text(workspace:
 def test_offered_rows_can_be_pasted_into_decisions(workspace: Workspace) -> None:
     groups = [group("AB", kind="near-duplicates"), group("AA", "t-", still_open=False)]
     counted = Counter({"Ahab": 2, "Boo": 2})
-    paths = duplicates.save(workspace, groups, [MUTUAL, SPLIT], counted, None)
+    paths = duplicates_page.save(workspace, groups, [MUTUAL, SPLIT], counted, None)
     assert [path.name for path in paths] == ["duplicates.csv", "suspects.csv"]
     assert all(path.parent == workspace.reports for path in paths)
     with paths[0].open() as file:
@@ -140,15 +140,15 @@ def test_offered_rows_can_be_pasted_into_decisions(workspace: Workspace) -> None
     pasted = [row["decision"] for row in (*images, *suspects) if row["decision"]]
     pasted += [row["fine"] for row in suspects]
     workspace.decisions.write_text("\n".join(["decision,subject,value,note", *pasted]))
-    assert decision_file.read(workspace.decisions).rows == (
+    assert decisions.read(workspace.decisions).rows == (
         Decision("label", "1", "A"),
         Decision("label", "b.jpg", "Ahab"),
-        *duplicates.advice_of(SPLIT, counted),
+        *duplicates_page.advice_of(SPLIT, counted),
         Decision("fine", "b.jpg", "a.jpg"),
         Decision("fine", "Cleo"),
     )
 
 
 def test_without_networks_there_is_no_table_of_suspects(workspace: Workspace) -> None:
-    [path] = duplicates.save(workspace, [], None, Counter(), None)
+    [path] = duplicates_page.save(workspace, [], None, Counter(), None)
     assert path.read_text() == "group,kind,image,side,label,conflict,leaks,open,decision\n"

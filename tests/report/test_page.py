@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitbox.images.thumbnails import Thumbnails
-from kitbox.report import page, pictures
-from kitbox.report.page import Page
-from kitbox.report.pictures import PER_PACK, Pictures
+from kitbox.report import page
+from kitbox.report.page import PER_PACK, Page, Pictures
 from tests.report.pages import parsed
 
 VALUES = {
@@ -126,7 +125,7 @@ def test_an_earlier_folder_of_the_same_page_goes(
 
 @pytest.mark.parametrize(("count", "side"), [(10, 256), (2500, 192), (9000, 112), (30_000, 144)])
 def test_pictures_are_as_large_as_the_page_allows(count: int, side: int) -> None:
-    assert pictures.side_for(count) == side
+    assert page.side_for(count) == side
 
 
 def test_the_length_of_packs_is_known_before_they_are_made(tmp_path: Path) -> None:

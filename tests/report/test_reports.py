@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from kitbox.cli.app import app
 from kitbox.errors import KitboxError
-from kitbox.report import asked, page
+from kitbox.report import page, results_page
 from kitbox.workspace import Workspace
 from tests.report.pages import Parsed, parsed
 from tests.report.scene import IMAGE, LABEL, RUN, build, kitbox
@@ -212,7 +212,7 @@ def test_a_large_page_is_split(place: Workspace, monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_pages_are_named_after_what_they_show(name: str, file: str) -> None:
-    found = asked.file_name(name)
+    found = results_page.file_name(name)
     assert found[:80] == file[:80]
     assert len(found) <= 89
     assert "/" not in found

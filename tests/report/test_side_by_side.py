@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kitbox.dataset.duplicates import Group, Pool
+from kitbox.dataset.label_errors import Suspect
 from kitbox.files import digest_of_file
-from kitbox.images.duplicates import Group, Pool
-from kitbox.images.index import Looks
+from kitbox.images.file_index import Looks
 from kitbox.records import ImageSet, strings
-from kitbox.report import findings, lookalikes
-from kitbox.retrieval.suspects import Suspect
+from kitbox.report import check_page, duplicates_page
 from kitbox.workspace import Workspace
 from tests.photographs import finish, picture
 from tests.report.pages import Parsed, parsed
@@ -37,7 +37,7 @@ def shown(
     nothing = np.zeros((len(images), 8), dtype=np.uint8)
     pool = Pool(images, Looks(nothing, nothing), sides, (images,))
     path = workspace.reports / "duplicates.html"
-    stage = lookalikes.write(groups, suspects, pool, "new_whale", workspace, path)
+    stage = duplicates_page.write(groups, suspects, pool, "new_whale", workspace, path)
     return parsed(finish(stage)[1].path)
 
 
@@ -124,7 +124,7 @@ def test_findings_are_counted_and_shown_with_their_pictures(
         Found("bom", "train.csv", "", "begins with a mark", "repair"),
     ]
     path = workspace.reports / "check.html"
-    stage = findings.write(given, [images, unread], workspace, path, checked=13)
+    stage = check_page.write(given, [images, unread], workspace, path, checked=13)
     found = parsed(finish(stage)[1].path)
     assert "4 findings in 13 images and their lists" in found.text
     rows = found.pack("findings")
@@ -138,15 +138,15 @@ def test_findings_are_counted_and_shown_with_their_pictures(
 
 
 def test_nothing_wrong_is_told_as_such(workspace: Workspace) -> None:
-    stage = findings.write([], [], workspace, workspace.reports / "check.html", checked=5)
+    stage = check_page.write([], [], workspace, workspace.reports / "check.html", checked=5)
     found = parsed(finish(stage)[1].path)
     assert "Nothing is wrong in 5 images and their lists." in found.text
 
 
 def test_a_table_that_is_not_there_or_is_damaged_tells_no_findings(tmp_path: Path) -> None:
     table = tmp_path / "check.csv"
-    assert findings.recorded(table) == []
+    assert check_page.recorded(table) == []
     table.write_bytes(b"\xff\xfe")
-    assert findings.recorded(table) == []
+    assert check_page.recorded(table) == []
     table.write_text("colour\nred\n")
-    assert findings.recorded(table) == []
+    assert check_page.recorded(table) == []

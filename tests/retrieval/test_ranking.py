@@ -5,8 +5,8 @@ import pytest
 
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Ranking, Search, strings
-from kitbox.retrieval import ranking as rankings
-from tests.circle import at_angles, competition, cosine, image_set, ranking
+from kitbox.retrieval import ranking
+from tests.circle import at_angles, competition, cosine, image_set, ranking_of
 
 
 def search(query: dict[str, str] | list[str], gallery: list[str], name: str = "") -> Search:
@@ -26,7 +26,7 @@ CIRCLE = at_angles(*range(0, 360, 10))
 def rank(*searches: Search, k: int = 3, **asked: object) -> Ranking:
     labelled = image_set(asked.pop("labelled", {}))  # type: ignore[arg-type]
     settings = competition(k=k, **asked)  # type: ignore[arg-type]
-    return rankings.rank(CIRCLE, searches, labelled, settings)
+    return ranking.rank(CIRCLE, searches, labelled, settings)
 
 
 def test_images_of_nobody_answer_nothing() -> None:
@@ -82,21 +82,21 @@ def test_a_query_among_its_own_matches_is_called_as_its_image() -> None:
 
 def test_a_wider_ranking_may_be_asked_for() -> None:
     asked, settings = search(["10"], ["0", "90"]), competition(answers="images", k=1)
-    found = rankings.rank(CIRCLE, [asked], image_set({}), settings, k=2)
+    found = ranking.rank(CIRCLE, [asked], image_set({}), settings, k=2)
     assert rows(found) == [["0", "90"]]
 
 
 def test_a_group_without_gallery_has_no_answer_and_is_called_unknown() -> None:
     empty, full = search(["10"], [], "Lynx"), search(["30"], ["0"], "Turtle")
     asked = competition(answers="label", k=1)
-    found = rankings.rank(CIRCLE, [empty, full], image_set({"0": "Ahab"}), asked)
+    found = ranking.rank(CIRCLE, [empty, full], image_set({"0": "Ahab"}), asked)
     assert found.similarity[0].tolist() == [-math.inf]
-    decided = rankings.decide(found, np.array([-0.5, -0.5]), asked)
+    decided = ranking.decide(found, np.array([-0.5, -0.5]), asked)
     assert decided.answers.tolist() == [["new_whale"], ["Ahab"]]
 
 
 def test_images_of_a_search_without_gallery_are_none() -> None:
-    found = rankings.images(CIRCLE, [search(["10"], [], "a"), search(["30"], ["0"], "b")], 2)
+    found = ranking.images(CIRCLE, [search(["10"], [], "a"), search(["30"], ["0"], "b")], 2)
     assert found.answers.tolist() == [["", ""], ["0", ""]]
     assert np.isneginf(found.similarity[0]).all()
 
@@ -123,30 +123,30 @@ LIMITS = np.array([0.7, 0.5])
     ],
 )
 def test_answers_end_as_their_kind_wants(asked: dict[str, object], wanted: list[list[str]]) -> None:
-    found = rankings.decide(ranking(ROWS), LIMITS, competition(k=2, **asked))  # type: ignore[arg-type]
+    found = ranking.decide(ranking_of(ROWS), LIMITS, competition(k=2, **asked))  # type: ignore[arg-type]
     assert found.answers.tolist() == wanted
 
 
 def test_a_group_without_threshold_takes_that_of_all_groups_or_the_median() -> None:
     names = strings(["Turtle", "Lynx", "Newt", "Lynx"])
-    found = rankings.of_groups({"Lynx": 0.5, "Turtle": 0.25, "": 0.125}, names)
+    found = ranking.of_groups({"Lynx": 0.5, "Turtle": 0.25, "": 0.125}, names)
     assert found.tolist() == [0.25, 0.5, 0.125, 0.5]
-    found = rankings.of_groups({"Lynx": 0.5, "Turtle": 0.25}, names)
+    found = ranking.of_groups({"Lynx": 0.5, "Turtle": 0.25}, names)
     assert found.tolist() == [0.25, 0.5, 0.375, 0.5]
-    assert rankings.of_groups({"": 0.5}, strings([])).shape == (0,)
+    assert ranking.of_groups({"": 0.5}, strings([])).shape == (0,)
 
 
 def test_no_threshold_at_all_is_refused() -> None:
     message = r"^there is no threshold; set threshold\.rule in kitbox\.toml$"
     with pytest.raises(KitboxError, match=message):
-        rankings.of_groups({}, strings(["Lynx"]))
+        ranking.of_groups({}, strings(["Lynx"]))
 
 
 def test_clusters_are_named_by_their_group_and_number() -> None:
     lynx = search(["0", "10", "90"], [], "Lynx")
     turtle = search({"a": "200", "b": "0", "c": "210"}, [], "Turtle")
-    trees = rankings.trees(CIRCLE, [lynx, turtle])
-    found = rankings.cut(trees, [lynx, turtle], {"": 0.9})
+    trees = ranking.trees(CIRCLE, [lynx, turtle])
+    found = ranking.cut(trees, [lynx, turtle], {"": 0.9})
     assert dict(zip(found.query_ids.tolist(), found.answers[:, 0].tolist(), strict=True)) == {
         "0": "cluster_Lynx_0", "10": "cluster_Lynx_0", "90": "cluster_Lynx_1",
         "a": "cluster_Turtle_0", "b": "cluster_Turtle_1", "c": "cluster_Turtle_0",
@@ -156,7 +156,7 @@ def test_clusters_are_named_by_their_group_and_number() -> None:
 
 def test_each_group_may_be_cut_elsewhere() -> None:
     both = [search(["0", "10"], [], "Lynx"), search(["90", "100"], [], "Turtle")]
-    found = rankings.cut(rankings.trees(CIRCLE, both), both, {"Lynx": 0.999, "Turtle": 0.9})
+    found = ranking.cut(ranking.trees(CIRCLE, both), both, {"Lynx": 0.999, "Turtle": 0.9})
     assert found.answers[:, 0].tolist() == [
         "cluster_Lynx_0", "cluster_Lynx_1", "cluster_Turtle_0", "cluster_Turtle_0",
     ]  # fmt: skip
@@ -164,12 +164,12 @@ def test_each_group_may_be_cut_elsewhere() -> None:
 
 def test_clusters_of_one_search_have_no_group_in_their_name() -> None:
     alone = search(["0"], [])
-    found = rankings.cut(rankings.trees(CIRCLE, [alone]), [alone], {"": 0.5})
+    found = ranking.cut(ranking.trees(CIRCLE, [alone]), [alone], {"": 0.5})
     assert found.answers.tolist() == [["cluster_0"]]
 
 
 def test_rows_are_put_into_the_order_of_the_queries() -> None:
-    found = rankings.in_order(ranking(ROWS), strings(["r", "q"]))
+    found = ranking.in_order(ranking_of(ROWS), strings(["r", "q"]))
     assert found.query_ids.tolist() == ["r", "q"]
     assert found.answers.tolist() == [["Cleo", "Dora"], ["Ahab", "Boo"]]
 
@@ -177,10 +177,10 @@ def test_rows_are_put_into_the_order_of_the_queries() -> None:
 def test_a_query_that_was_not_ranked_is_named() -> None:
     message = r"^query 's' was not ranked; 1 more like it$"
     with pytest.raises(KitboxError, match=message):
-        rankings.in_order(ranking(ROWS), strings(["q", "s", "t"]))
+        ranking.in_order(ranking_of(ROWS), strings(["q", "s", "t"]))
 
 
 def test_embeddings_of_other_images_are_refused() -> None:
     others: Embeddings = at_angles(10)
     with pytest.raises(KitboxError, match=r"^no embedding of image '0'; these embeddings were"):
-        rankings.images(others, [search(["10"], ["0"])], 1)
+        ranking.images(others, [search(["10"], ["0"])], 1)

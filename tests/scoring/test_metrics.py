@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 
 from kitbox.records import strings
 from kitbox.scoring import metrics
-from tests.circle import ranking
+from tests.circle import ranking_of
 
 
 def slow_average_precision(relevant: Sequence[bool], total: int, k: int) -> float:
@@ -57,7 +57,7 @@ def test_one_relevant_image_found_first_is_perfect_at_any_k() -> None:
 
 
 def test_a_missing_query_scores_zero_and_is_not_skipped() -> None:
-    answered = ranking({"q": [("Ahab", 0.5)], "r": []})
+    answered = ranking_of({"q": [("Ahab", 0.5)], "r": []})
     by_label = metrics.label_average_precision_at_k(answered, strings(["Ahab", "Boo"]), 5)
     hits, total = answered.answers == "Ahab", np.array([1, 1])
     for found in (
@@ -71,7 +71,7 @@ def test_a_missing_query_scores_zero_and_is_not_skipped() -> None:
 
 
 def test_where_all_similarities_are_tied_the_order_decides() -> None:
-    answered = ranking({"q": [("Ahab", 0.5), ("Boo", 0.5)]})
+    answered = ranking_of({"q": [("Ahab", 0.5), ("Boo", 0.5)]})
     first, second = strings(["Ahab"]), strings(["Boo"])
     # averaging over the ties would give 3/4 to both, or 1/2
     assert metrics.label_average_precision_at_k(answered, first, 5).tolist() == [1.0]
@@ -130,13 +130,13 @@ def test_answers_beyond_k_count_nothing() -> None:
 )
 def test_a_label_counts_by_its_rank(truth: str, k: int, value: float) -> None:
     names = ["Ahab", "Boo", "new_whale", "Cleo"]
-    answered = ranking({"q": [(name, 0.5) for name in names]})
+    answered = ranking_of({"q": [(name, 0.5) for name in names]})
     found = metrics.label_average_precision_at_k(answered, strings([truth]), k)
     assert found.tolist() == [value]
 
 
 def test_an_empty_place_is_no_answer_whatever_the_truth() -> None:
-    answered = ranking({"q": [("Ahab", 0.5)], "r": [("Ahab", 0.5), ("Boo", 0.4)]})
+    answered = ranking_of({"q": [("Ahab", 0.5)], "r": [("Ahab", 0.5), ("Boo", 0.4)]})
     found = metrics.label_average_precision_at_k(answered, strings(["", ""]), 5)
     assert found.tolist() == [0.0, 0.0]
 
@@ -150,7 +150,7 @@ def test_label_precision_equals_the_reciprocal_rank(
     answers: list[list[str]], truths: list[str], k: int
 ) -> None:
     truths = truths[: len(answers)]
-    answered = ranking({f"q{i}": [(a, 0.5) for a in row] for i, row in enumerate(answers)})
+    answered = ranking_of({f"q{i}": [(a, 0.5) for a in row] for i, row in enumerate(answers)})
     found = metrics.label_average_precision_at_k(answered, strings(truths), k)
     wanted = [
         1 / (row.index(truth) + 1) if truth in row[:k] else 0.0

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from kitbox.records import strings
-from kitbox.scoring.separation import Separation
+from kitbox.scoring.outcomes import Separation
 
 
 def separation(numbers: list[float], marked: list[bool]) -> Separation:

@@ -9,12 +9,12 @@ from sklearn.metrics import adjusted_rand_score
 
 from kitbox.competition.settings import Competition
 from kitbox.records import Embeddings, Ranking, Search, strings
-from kitbox.retrieval import ranking as rankings
-from kitbox.retrieval.answers import with_itself
+from kitbox.retrieval import ranking
 from kitbox.retrieval.clusters import Tree, tree
+from kitbox.retrieval.label_similarity import with_itself
 from kitbox.scoring import thresholds
-from kitbox.scoring.truth import Truth, outcome
-from tests.circle import at_angles, competition, placed, ranking
+from kitbox.scoring.ground_truth import Truth, outcome
+from tests.circle import at_angles, competition, placed, ranking_of
 
 UNKNOWN = "new_whale"
 KNOWN = ["A", "B", "C"]
@@ -36,7 +36,7 @@ def answered(rows: Sequence[Row]) -> Ranking:
         f"q{i}": list(zip(names, [n / 64 for n in sorted(numbers, reverse=True)], strict=False))
         for i, (_, _, names, numbers) in enumerate(rows)
     }
-    wide = ranking(found | {"": [("A", 1.0), ("B", 1.0), ("C", 1.0)]})
+    wide = ranking_of(found | {"": [("A", 1.0), ("B", 1.0), ("C", 1.0)]})
     every = np.arange(len(rows))
     return Ranking(wide.query_ids[every], wide.answers[every], wide.similarity[every])
 
@@ -59,7 +59,7 @@ def truth_of(rows: Sequence[Row], label_of: dict[str, str] | None = None) -> Tru
 
 
 def reached(found: Ranking, known: Truth, asked: Competition, limit: float) -> float:
-    decided = rankings.decide(found, np.full(len(known.query_ids), limit), asked)
+    decided = ranking.decide(found, np.full(len(known.query_ids), limit), asked)
     return outcome(decided, known, asked).value
 
 
@@ -133,7 +133,7 @@ def test_thresholds_between_any_two_similarities_are_tried() -> None:
 
 
 def test_a_holdout_of_unknown_individuals_is_all_called_unknown() -> None:
-    found = ranking({"q0": [("A", 0.9), ("B", 0.5)], "q1": [("A", 0.7), ("B", 0.2)]})
+    found = ranking_of({"q0": [("A", 0.9), ("B", 0.5)], "q1": [("A", 0.7), ("B", 0.2)]})
     known = truth_of([("X", "", [], []), ("X", "", [], [])])
     limit = thresholds.best(found, known, competition(k=2))[""]
     assert limit > 0.9
@@ -141,7 +141,7 @@ def test_a_holdout_of_unknown_individuals_is_all_called_unknown() -> None:
 
 
 def test_a_holdout_of_known_individuals_calls_none_unknown() -> None:
-    found = ranking({"q0": [("A", 0.75), ("B", 0.5)], "q1": [("A", 0.75), ("B", 0.25)]})
+    found = ranking_of({"q0": [("A", 0.75), ("B", 0.5)], "q1": [("A", 0.75), ("B", 0.25)]})
     known = truth_of([("A", "", [], []), ("B", "", [], [])])
     limit = thresholds.best(found, known, competition(k=2))[""]
     assert limit < 0.25
@@ -150,7 +150,7 @@ def test_a_holdout_of_known_individuals_calls_none_unknown() -> None:
 
 def test_of_equally_good_thresholds_the_middle_one_is_taken() -> None:
     # known at 0.8, unknown at 0.2: whatever lies between is right
-    found = ranking({"q0": [("A", 0.8)], "q1": [("A", 0.2)]})
+    found = ranking_of({"q0": [("A", 0.8)], "q1": [("A", 0.2)]})
     known = truth_of([("A", "", [], []), ("X", "", [], [])])
     limit = thresholds.best(found, known, competition(k=1))[""]
     assert limit == pytest.approx(0.5)
@@ -213,7 +213,7 @@ def test_a_share_is_met_as_nearly_as_equal_similarities_allow(
     found, asked = answered(rows), competition(k=1)
     limit = thresholds.by_share(found, truth_of(rows).groups, share, asked)[""]
     called = (
-        rankings.decide(found, np.full(len(rows), limit), asked).answers[:, 0] == UNKNOWN
+        ranking.decide(found, np.full(len(rows), limit), asked).answers[:, 0] == UNKNOWN
     ).sum()
     possible = [sum(n / 64 < t for n in numbers) for t in [-2.0, *(n / 64 for n in numbers), 2.0]]
     best = min(abs(count - share * len(numbers)) for count in possible)
@@ -248,13 +248,13 @@ def test_a_share_may_be_met_in_each_group() -> None:
 
 
 def test_queries_that_have_themselves_alone_have_no_share() -> None:
-    found = ranking({"q0": [("q0", 1.0)], "q1": [("q1", 1.0)]})
+    found = ranking_of({"q0": [("q0", 1.0)], "q1": [("q1", 1.0)]})
     asked = competition(answers="matches", k=2, task={"with_itself": True})
     assert thresholds.by_share(found, strings(["", ""]), 0.5, asked) == {"": 0.0}
 
 
 def test_a_share_of_matches_counts_those_beside_the_query_itself() -> None:
-    found = ranking({"q0": [("q0", 1.0), ("a", 0.5)], "q1": [("q1", 1.0), ("a", 0.25)]})
+    found = ranking_of({"q0": [("q0", 1.0), ("a", 0.5)], "q1": [("q1", 1.0), ("a", 0.25)]})
     asked = competition(answers="matches", k=2, task={"with_itself": True, "least": 0})
     limit = thresholds.by_share(found, strings(["", ""]), 0.5, asked)[""]
     assert limit == 0.375
@@ -304,11 +304,11 @@ def test_the_best_cut_agrees_as_well_as_any(
 ) -> None:
     searches, known = clustered(images, within_group=within_group)
     asked = competition(answers="clusters", gallery="test")
-    trees = rankings.trees(moved(images), searches)
+    trees = ranking.trees(moved(images), searches)
     levels = np.concatenate([one.similarities for one in trees.values()])
 
     def mean_agreement(limit: float) -> float:
-        return outcome(rankings.cut(trees, searches, {"": limit}), known, asked).value
+        return outcome(ranking.cut(trees, searches, {"": limit}), known, asked).value
 
     found = thresholds.best_cut(trees, searches, known, asked)
     assert list(found) == [""]
@@ -325,7 +325,7 @@ def test_the_best_cut_of_a_group_is_the_best_for_its_images(
 ) -> None:
     searches, known = clustered(images, within_group=True)
     asked = competition(answers="clusters", gallery="test", threshold={"by_group": True})
-    trees = rankings.trees(moved(images), searches)
+    trees = ranking.trees(moved(images), searches)
     found = thresholds.best_cut(trees, searches, known, asked)
     assert set(found) == {search.name for search in searches}
     for name, limit in found.items():
@@ -341,7 +341,7 @@ def test_a_cut_by_share_leaves_as_many_alone_as_nearly_as_pairs_allow(
     images: dict[int, tuple[str, str]], share: float
 ) -> None:
     searches, _ = clustered(images, within_group=True)
-    trees = rankings.trees(moved(images), searches)
+    trees = ranking.trees(moved(images), searches)
 
     def alone(limit: float) -> int:
         return sum(int((np.bincount(one.cut(limit)) == 1).sum()) for one in trees.values())

@@ -6,8 +6,8 @@ import numpy as np
 
 from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
-from kitbox.images.collection import Collection
-from kitbox.images.index import Looks
+from kitbox.dataset.collection import Collection
+from kitbox.images.file_index import Looks
 from kitbox.records import Holdout, ImageSet, Search
 from tests.circle import image_set
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from kitbox.errors import KitboxError
 from kitbox.submission import ledger
-from kitbox.submission import receipt as receipts
+from kitbox.submission.leaderboard import Standing, fold, resolve, standings
 from kitbox.submission.ledger import Entry
-from kitbox.submission.standing import Standing, fold, resolve, standings
+from kitbox.submission.receipt import settings_of
 from kitbox.workspace import Workspace
 from tests.circle import competition
 from tests.submission.packaged import GOOD, package, receipt_of
@@ -153,7 +153,7 @@ def test_a_package_without_its_line_is_known_from_its_receipt(workspace: Workspa
     [
         ({"metric": "row_f1"}, "row_f1"),
         # older receipts do not name it, but the settings that it follows from
-        ({"competition": receipts.settings_of(competition(k=5))}, "label_map_at_5"),
+        ({"competition": settings_of(competition(k=5))}, "label_map_at_5"),
         ({}, "a_score"),
     ],
     ids=["named", "of the settings", "the first"],

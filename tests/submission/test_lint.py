@@ -11,9 +11,9 @@ from kitbox.competition.lists import Listed
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.records import ImageSet, Search, strings
-from kitbox.submission import form, lint
-from kitbox.submission.findings import Finding
-from tests.circle import competition, image_set, ranking
+from kitbox.submission import csv_format, lint
+from kitbox.submission.lint import Finding
+from tests.circle import competition, image_set, ranking_of
 
 TRAIN = image_set({"a.jpg": "Ahab", "b.jpg": "Boo", "c.jpg": "Cleo", "d.jpg": "Ahab"})
 TEST = image_set({"x.jpg": "", "y.jpg": "", "z.jpg": ""}).with_labels(None)
@@ -739,7 +739,7 @@ def test_the_bytes_of_an_earlier_submission_are_told_before_all_else(tmp_path: P
 def test_what_kitbox_writes_it_accepts(asked: Any, answers: list[str]) -> None:
     sure = zip(TEST.image_ids.tolist(), (0.5, 0.6, 0.7), strict=True)
     rows = {query: [(answer, similarity) for answer in answers] for query, similarity in sure}
-    assert found(form.text(ranking(rows), asked), asked) == []
+    assert found(csv_format.text(ranking_of(rows), asked), asked) == []
 
 
 def test_a_competition_may_take_fewer_answers_than_k() -> None:

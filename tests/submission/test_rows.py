@@ -4,7 +4,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.submission.rows import Field, Row, rows, words
+from kitbox.submission.csv_format import Field, Row, rows, words
 
 # Quotes, separators and line feeds, so that they meet often.
 LETTERS = st.text('a"b, \n', max_size=8)

@@ -15,11 +15,10 @@ import pytest
 from kitbox.competition import settings
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
-from kitbox.submission import ledger, preflight
+from kitbox.submission import ledger
 from kitbox.submission.kaggle import Kaggle
-from kitbox.submission.standing import Standing, standings
-from kitbox.submission.upload import description_of, upload
-from kitbox.submission.waiting import Pace
+from kitbox.submission.leaderboard import Standing, standings
+from kitbox.submission.upload import Pace, description_of, until_midnight, upload
 from kitbox.workspace import Workspace
 from tests.kaggle_server import KEY, SLUG, TOKEN, USER, Fault, Service, lead_to, running
 from tests.photographs import finish
@@ -353,7 +352,7 @@ def test_a_team_that_never_sent_anything_may_send(scene: Scene) -> None:
     ],
 )
 def test_kaggles_day_ends_at_midnight_utc(now: datetime, left: str) -> None:
-    assert preflight.until_midnight(now) == left
+    assert until_midnight(now) == left
 
 
 def csv_of(scene: Scene) -> Path:

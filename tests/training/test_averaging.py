@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from kitbox.network.network import Network
-from kitbox.plugin.phases import Ema, Swa
-from kitbox.training.averaging import Averaged, refresh
+from kitbox.plugin.schedules import Ema, Swa
+from kitbox.training.optimizer import Averaged, refresh
 from tests.photographs import tiny
 
 Weights = st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=30)

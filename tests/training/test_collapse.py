@@ -6,7 +6,7 @@ import pytest
 
 from kitbox import ArcFace, Contrastive, Margin, Triplet
 from kitbox.plugin.losses import Loss
-from kitbox.training.collapse import Monitor, collapsed_at
+from kitbox.training.monitor import Monitor, collapsed_at
 
 
 def told(losses: tuple[Loss, ...], epochs: list[tuple[float, float]]) -> list[str | None]:

@@ -27,17 +27,9 @@ from kitbox import (
     Triplet,
 )
 from kitbox.records import Checkpoint
-from kitbox.training.reports import Begun, EpochDone
+from kitbox.training.events import Begun, EpochDone
 from tests.photographs import finish, tiny
-from tests.trainings import (
-    Place,
-    embedded,
-    place_of,
-    run_of,
-    stop,
-    train,
-    write_pseudo_labels,
-)
+from tests.trainings import Place, embedded, place_of, run_of, stop, train, write_pseudo_labels
 
 PAIRS = {"sampler": PK(images_per_label=2)}
 SEQUENCE = {"losses": [Triplet(mining="sequence")], "batch_size": 6}

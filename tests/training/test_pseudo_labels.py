@@ -7,11 +7,11 @@ import pytest
 
 from kitbox.competition.decisions import Decision, Decisions
 from kitbox.competition.pseudo_labels import PseudoLabel, holdout_digest
+from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError
-from kitbox.images.collection import Collection
-from kitbox.images.index import Looks
+from kitbox.images.file_index import Looks
 from kitbox.records import ImageSet, strings
-from kitbox.training.pseudo_labels import free_images, joined, used
+from kitbox.training.training_set import free_images, joined, used
 from tests.circle import competition, image_set
 from tests.submission.collected import collection, unlabelled
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitbox.plugin.phases import Cosine, Multistep, Restarts, Stage
-from kitbox.plugin.settings import Plugin
+from kitbox.plugin.plugin import Plugin
+from kitbox.plugin.schedules import Cosine, Multistep, Restarts, Stage
 from kitbox.training.schedule import Schedule, factor, warmup_steps
 from tests.photographs import tiny
 

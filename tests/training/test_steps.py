@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kitbox import PK, Ema, Hardness, Stage, Swa, Triplet
-from kitbox.training.reports import EpochDone, Scored, Warned
+from kitbox.training.events import EpochDone, Scored, Warned
 from tests.photographs import finish, tiny
 from tests.trainings import Place, embedded, place_of, run_of, stop, tensors_of, train, watched
 

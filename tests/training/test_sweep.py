@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kitbox.dataset.collection import collect
 from kitbox.embedding import embedder
-from kitbox.images.collection import collect
-from kitbox.plugin import derived, discovery
-from kitbox.plugin.budget import Budget
-from kitbox.plugin.phases import Multistep, Stage
+from kitbox.plugin import discovery
+from kitbox.plugin.schedules import Multistep, Stage
+from kitbox.plugin.variants import Budget, axis, combine
 from kitbox.records import Embeddings, Progress, Scores, strings
 from kitbox.scoring import bootstrap
-from kitbox.scoring.local import LocalScore
+from kitbox.scoring.local_score import LocalScore
 from kitbox.scoring.outcomes import Mean
-from kitbox.training import probing, runs, sweep
-from kitbox.training.reports import Begun, EpochDone, Options, Step
+from kitbox.training import runs, sweep
+from kitbox.training.context import Options
+from kitbox.training.events import Begun, EpochDone, Step
 from kitbox.training.sweep import Said, Sweep, Tried
 from tests.photographs import competition_on_disk, finish, named, tiny, write_plugin
 
@@ -37,8 +38,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def sweeping(place, budget: Budget = Budget(epochs=1), seeds: int = 1, **texts: str):  # noqa: B008
     workspace, competition, collection = place
     base = discovery.load("tiny", workspace)
-    axes = {name: derived.axis(base.plugin, name, text) for name, text in texts.items()}
-    variants = derived.combine(base, axes, budget, seeds)
+    axes = {name: axis(base.plugin, name, text) for name, text in texts.items()}
+    variants = combine(base, axes, budget, seeds)
     return Sweep(budget, collection, competition, workspace, OPTIONS).run(variants)
 
 
@@ -119,7 +120,7 @@ def test_an_epoch_is_timed_by_a_training_that_leaves_nothing(place, batch_size: 
         epochs=4, batch_size=batch_size, stages=stages, schedule=Multistep(milestones=(1, 3))
     )
     reports, seconds = finish(
-        probing.epoch_seconds(named(plugin), collection, competition, workspace, OPTIONS)
+        sweep.epoch_seconds(named(plugin), collection, competition, workspace, OPTIONS)
     )
     assert 0 < seconds < 60
     assert all(isinstance(report, Progress) for report in reports)

@@ -1,0 +1,194 @@
+"""The detector as a torch module: FCOS over a feature pyramid of one of timm's backbones."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.fcos import FCOS, FCOSHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import FeaturePyramidNetwork
+
+from kitbox.errors import KitboxError
+from kitbox.network import backbone, pretrained_weights
+from kitbox.network.network import Normalisation
+from kitbox.value import Value
+
+# Maps of a backbone are finest at a stride of 8 px and coarsest at 32.
+STRIDES = (8, 16, 32)
+
+
+class Recipe(Value):
+    """One detector: its backbone, what it sees, how it learns.
+
+    Images are squashed to one size, whose longer side is `image_size` pixels and whose shape is
+    that of the median image; a box keeps its place and its IoU with others under that.
+    """
+
+    backbone: str = Field(default="mobilenetv2_100", min_length=1)
+    image_size: int = Field(default=384, ge=32, le=2048)
+    epochs: int = Field(default=16, ge=1, le=1000)
+    batch_size: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    channels: int = Field(default=96, ge=32, multiple_of=32)  # of the pyramid and its heads
+    convolutions: int = Field(default=2, ge=0)  # of each head before its answer
+    finest: Literal[8, 16] = 16  # stride of the finest map in pixels
+    seed: int = Field(default=0, ge=0)
+
+    def height_width(self, shape: float) -> tuple[int, int]:
+        """Return (height, width) in pixels for images of a shape, width / height.
+
+        Both are multiples of the coarsest stride, so that every map has whole cells.
+        """
+        step = STRIDES[-1]
+        long = max(round(self.image_size / step), 1) * step
+        short = max(round(self.image_size * min(shape, 1 / shape) / step), 1) * step
+        return (short, long) if shape >= 1 else (long, short)
+
+
+# Stages up to this stride stay as they came: edges and colours of ImageNet serve any photograph,
+# and their gradients are the dearest part of a step.
+_KEPT_STRIDE = 4
+# Boxes of an image below this confidence are not even told.
+_LEAST = 0.05
+# Two boxes whose IoU is more than this are one; around a small fluke there are several above .35.
+_SAME = 0.35
+# Boxes told of an image at most.
+_MOST = 5
+# The heads start from boxes of this half-side, in strides. Torchvision's start from empty boxes,
+# half of whose sides get no gradient through their ReLU.
+_FIRST_HALF_SIDE = 3.0
+
+
+class Pyramid(nn.Module):
+    """Maps of a backbone at several strides, each with what the coarser ones know."""
+
+    def __init__(self, recipe: Recipe, *, pretrained: bool = False) -> None:
+        """Build the pyramid of a recipe; `pretrained` downloads the backbone's weights.
+
+        Raises KitboxError for a backbone that has no maps at the strides.
+        """
+        super().__init__()
+        self.backbone, _, self.pixel_form = backbone.build(recipe.backbone, pretrained=pretrained)
+        stages = _stages(self.backbone, recipe.backbone)
+        wanted = [stride for stride in STRIDES if stride >= recipe.finest]
+        self.indices = [max(i for i, s in enumerate(stages) if s["reduction"] == n) for n in wanted]
+        channels = [stages[i]["num_chs"] for i in self.indices]
+        self.merge = FeaturePyramidNetwork(channels, recipe.channels)
+        self.normalised = Normalisation(self.pixel_form)
+        self.strides = tuple(wanted)
+        self.out_channels = recipe.channels
+        _keep(self.backbone, stages)
+
+    def forward(self, pixels: Tensor) -> "OrderedDict[str, Tensor]":
+        """Return the maps of pixels (n, h, w, 3) uint8, finest first."""
+        maps = self.backbone.forward_intermediates(  # type: ignore[operator]
+            self.normalised(pixels), indices=self.indices, stop_early=True, intermediates_only=True
+        )
+        named = OrderedDict((str(stride), m) for stride, m in zip(self.strides, maps, strict=True))
+        merged: OrderedDict[str, Tensor] = self.merge(named)
+        return merged
+
+    def train(self, mode: bool = True) -> "Pyramid":
+        """Switch modes, but for batch norms: a batch of a few images says too little of means."""
+        super().train(mode)
+        for module in self.backbone.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+
+class Detector(nn.Module):
+    """From pixels to boxes in pixels of the input, with confidences."""
+
+    def __init__(self, recipe: Recipe, *, pretrained: bool = False) -> None:
+        """Build the detector of a recipe; only the backbone can come with weights."""
+        super().__init__()
+        pyramid = Pyramid(recipe, pretrained=pretrained)
+        head = FCOSHead(recipe.channels, 1, 1, num_convs=recipe.convolutions)
+        nn.init.constant_(head.regression_head.bbox_reg.bias, _FIRST_HALF_SIDE)
+        # a point at each cell; the size tells which sides are a level's to find
+        points = AnchorGenerator(
+            tuple((stride,) for stride in pyramid.strides), ((1.0,),) * len(pyramid.strides)
+        )
+        self.fcos = FCOS(
+            pyramid,
+            num_classes=1,
+            anchor_generator=points,
+            head=head,
+            score_thresh=_LEAST,
+            nms_thresh=_SAME,
+            detections_per_img=_MOST,
+        )
+
+    @property
+    def pyramid(self) -> Pyramid:
+        """The backbone with its merged maps."""
+        pyramid: Pyramid = self.fcos.backbone
+        return pyramid
+
+    def load_weights(self, path: Path) -> None:
+        """Start the backbone from a file; raises KitboxError for one that does not fit."""
+        pretrained_weights.load(self.pyramid.backbone, path)
+
+    def forward(self, pixels: Tensor) -> dict[str, Any]:
+        """Return what the heads say of pixels (n, h, w, 3) uint8, in float32, level by level."""
+        maps = list(self.pyramid(pixels).values())
+        outputs = {name: output.float() for name, output in self.fcos.head(maps).items()}
+        height_width = (pixels.shape[1], pixels.shape[2])
+        shapes = [height_width] * len(pixels)
+        # the generator looks at sizes alone
+        points = self.fcos.anchor_generator(ImageList(pixels.permute(0, 3, 1, 2), shapes), maps)
+        points = [point.float() for point in points]
+        counts = [m.shape[2] * m.shape[3] for m in maps]
+        return {"outputs": outputs, "points": points, "counts": counts, "shapes": shapes}
+
+    def losses(self, said: dict[str, Any], boxes: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return the loss of each head, given the true boxes (m, 4) of each image.
+
+        Focal loss of what is an object, GIoU loss of its box, cross-entropy of its centredness
+        (Tian et al., ICCV 2019), each summed and divided by the count of cells on objects.
+        """
+        targets = [
+            {"boxes": each, "labels": torch.zeros(len(each), dtype=torch.int64, device=each.device)}
+            for each in boxes
+        ]
+        losses: dict[str, Tensor] = self.fcos.compute_loss(
+            targets, said["outputs"], said["points"], said["counts"]
+        )
+        return losses
+
+    def boxes(self, said: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
+        """Return boxes (m, 4) and confidences (m,) of each image, most confident first."""
+        outputs = {
+            name: list(each.split(said["counts"], dim=1)) for name, each in said["outputs"].items()
+        }
+        points = [list(each.split(said["counts"])) for each in said["points"]]
+        found = self.fcos.postprocess_detections(outputs, points, said["shapes"])
+        return [(each["boxes"], each["scores"]) for each in found]
+
+
+def _stages(network: nn.Module, name: str) -> list[dict[str, Any]]:
+    given = getattr(network, "feature_info", None) or []
+    stages = list(given) if hasattr(network, "forward_intermediates") else []
+    strides = {stage["reduction"] for stage in stages}
+    if not strides.issuperset(STRIDES):
+        raise KitboxError(
+            f"backbone {name} has no maps at strides of 8, 16 and 32 pixels; choose another, "
+            "such as mobilenetv2_100"
+        )
+    return stages
+
+
+def _keep(network: nn.Module, stages: list[dict[str, Any]]) -> None:
+    """Take the first stages, up to the kept stride, out of what learns."""
+    kept = [stage["module"] for stage in stages if stage["reduction"] <= _KEPT_STRIDE]
+    names = [name for name, _ in network.named_parameters()]
+    last = max(i for i, name in enumerate(names) if name.startswith(tuple(f"{k}." for k in kept)))
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name in names[last + 1 :])

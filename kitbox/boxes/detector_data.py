@@ -1,0 +1,209 @@
+"""Images with the boxes that people drew, and how they are parted into learnt and held out."""
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from kitbox.competition.boxes import Corners
+from kitbox.competition.settings import HoldoutShape
+from kitbox.dataset import near_duplicates
+from kitbox.errors import KitboxError
+from kitbox.images import file_index, preprocessing
+from kitbox.images.augmentation import BoxAugmentation
+from kitbox.images.loader import seed_of, start_worker
+from kitbox.images.preprocessing import Pixels
+from kitbox.records import Floats, ImageSet, Integers, Progress
+from kitbox.workspace import Workspace
+
+# With fewer, nothing that is held out says anything.
+_FEWEST = 20
+
+
+@dataclass(frozen=True)
+class Boxed:
+    """Images, the width and height (n, 2) of each upright, and the boxes (m, 4) of each in pixels.
+
+    Every image has a box or more.
+    """
+
+    images: ImageSet
+    sizes: Integers
+    boxes: tuple[Floats, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.images) == len(self.sizes) == len(self.boxes):
+            raise KitboxError(
+                f"{len(self.images)} images, {len(self.sizes)} sizes and {len(self.boxes)} boxes"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, rows: Integers) -> "Boxed":
+        """Return the images of the given rows, in that order."""
+        boxes = tuple(self.boxes[row] for row in rows)
+        return Boxed(self.images.take(rows), self.sizes[rows], boxes)
+
+    @property
+    def shape(self) -> float:
+        """Width / height of the median image."""
+        return float(np.median(self.sizes[:, 0] / self.sizes[:, 1]))
+
+
+def of(images: ImageSet, boxes_of: Mapping[str, Sequence[Corners]]) -> Boxed:
+    """Return those of the images that have a box, by image id, in the images' order."""
+    rows = np.flatnonzero([image_id in boxes_of for image_id in images.image_ids.tolist()])
+    kept = images.take(rows)
+    sizes = [preprocessing.upright_size(path) for path in kept.paths]
+    boxes = [np.array(boxes_of[i], dtype=np.float32) for i in kept.image_ids.tolist()]
+    return Boxed(kept, np.array(sizes, dtype=np.int64).reshape(-1, 2), tuple(boxes))
+
+
+def inside(drawn: Boxed) -> tuple[Boxed, int]:
+    """Return the boxes clipped to their images, and how many that changed.
+
+    A box that becomes empty is left out, and an image without another.
+    """
+    boxes, changed = [], 0
+    for size, each in zip(drawn.sizes, drawn.boxes, strict=True):
+        clipped = np.clip(each, 0, np.tile(size, 2)).astype(np.float32)
+        changed += int((clipped != each).any(axis=1).sum())
+        boxes.append(clipped[(clipped[:, :2] < clipped[:, 2:]).all(axis=1)])
+    rows = np.flatnonzero([len(each) > 0 for each in boxes])
+    return Boxed(drawn.images, drawn.sizes, tuple(boxes)).take(rows), changed
+
+
+def units(
+    boxed: Boxed, shape: HoldoutShape, workspace: Workspace
+) -> Generator[Progress, None, Integers]:
+    """Return the number (n,) of the unit of each image; copies and near-duplicates are together.
+
+    So are images of one individual from one encounter, where that is known.
+    """
+    seen = yield from file_index.inspect(boxed.images, workspace)
+    # minutes would chain the unlabelled into one
+    near = shape.model_copy(update={"encounter_minutes": None})
+    return near_duplicates.units(seen.images, seen.looks, near)
+
+
+def part(units: Integers, share: float, seed: int) -> tuple[Integers, Integers]:
+    """Return the rows to learn from and those held out, each in order.
+
+    Units (n,) are drawn whole as long as no more than this share of the images is held out, or the
+    smallest where none is as small; all are learnt from where the share is 0. Raises KitboxError
+    where nothing would be left to learn from.
+    """
+    order = np.random.default_rng(seed).permutation(int(units.max(initial=-1)) + 1)
+    counts = np.bincount(units, minlength=len(order))
+    left, drawn = round(share * len(units)), list[int]()
+    for unit in order.tolist():
+        if counts[unit] <= left:
+            drawn.append(unit)
+            left -= int(counts[unit])
+    if left and not drawn:
+        drawn = [int(counts.argmin())]
+    held = np.isin(units, drawn)
+    if len(units) and held.all():
+        raise KitboxError(
+            f"the {len(units)} images with a drawn box are held out together, as one place or one "
+            "picture; draw boxes in others, or measure nothing with --held-out 0"
+        )
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def require(boxed: Boxed) -> None:
+    """Raise KitboxError where the drawn boxes are too few to learn from."""
+    if len(boxed) < _FEWEST:
+        raise KitboxError(
+            f"{len(boxed)} images have a drawn box, and a detector needs {_FEWEST} or more; draw "
+            "some with 'kitbox look', or read them with 'kitbox data boxes import FILE'"
+        )
+
+
+Item = tuple[Pixels, Floats, int]
+
+
+class Examples(Dataset[Item]):
+    """Boxed images as (pixels (h, w, 3) uint8, boxes (m, 4) in those pixels, row).
+
+    An item is asked for as (row, seed), and augmented as the seed says.
+    """
+
+    def __init__(self, boxed: Boxed, height_width: tuple[int, int], interpolation: str) -> None:
+        """Take the images at one size."""
+        self.paths = boxed.images.paths
+        self.height_width, self.interpolation = height_width, interpolation
+        scale = np.array([height_width[1], height_width[0]]) / boxed.sizes
+        self.boxes = [
+            (boxes * np.tile(each, 2)).astype(np.float32)
+            for boxes, each in zip(boxed.boxes, scale, strict=True)
+        ]
+        self._augmentation: BoxAugmentation | None = None
+
+    def __getitem__(self, item: tuple[int, int]) -> Item:
+        row, seed = item
+        pixels = preprocessing.read(
+            self.paths[row], self.height_width, interpolation=self.interpolation
+        )
+        if self._augmentation is None:  # built in the worker: albumentations is slow to load
+            self._augmentation = BoxAugmentation()
+        return *self._augmentation(pixels, self.boxes[row], seed), row
+
+
+class Sights(Dataset[tuple[Pixels, tuple[int, int], int]]):
+    """Images as (pixels (h, w, 3) uint8, (width, height) of the file, row)."""
+
+    def __init__(
+        self, paths: Sequence[Path], height_width: tuple[int, int], interpolation: str
+    ) -> None:
+        """Take the images at one size."""
+        self.paths, self.height_width, self.interpolation = paths, height_width, interpolation
+
+    def __getitem__(self, row: int) -> tuple[Pixels, tuple[int, int], int]:
+        path = self.paths[row]
+        pixels = preprocessing.read(path, self.height_width, interpolation=self.interpolation)
+        return pixels, preprocessing.upright_size(path), row
+
+
+class EpochBatches:
+    """The batches of the current `epoch`: every image once, each as (row, augmentation seed)."""
+
+    def __init__(self, boxed: Boxed, batch_size: int, seed: int) -> None:
+        """Deal the images out in random order, the same for any number of workers."""
+        self.epoch, self._seed, self._size = 0, seed, batch_size
+        self._image_ids = boxed.images.image_ids
+
+    def __len__(self) -> int:
+        return -(-len(self._image_ids) // self._size)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.random.default_rng([self._seed, self.epoch]).permutation(len(self._image_ids))
+        for rows in np.array_split(order, len(self)):  # even batches: none of a single image
+            yield [
+                (int(row), seed_of(self._seed, self.epoch, str(self._image_ids[row])))
+                for row in rows
+            ]
+
+
+def loader(dataset: Dataset[Any], batches: Any, *, workers: int) -> DataLoader[Any]:
+    """Return a loader of batches: pixels (n, h, w, 3) uint8, then lists of what else there is."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=_together,
+        worker_init_fn=start_worker if workers else None,
+        prefetch_factor=4 if workers else None,
+        persistent_workers=workers > 0,
+    )
+
+
+def _together(items: list[tuple[Any, ...]]) -> tuple[Tensor, list[Any], list[int]]:
+    pixels, told, rows = zip(*items, strict=True)
+    return torch.from_numpy(np.stack(pixels)), list(told), list(rows)

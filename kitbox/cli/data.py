@@ -1,0 +1,339 @@
+"""The command that says what is wrong with images and lists."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kitbox.cli.options import (
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    WorkersOption,
+    WorkspaceOption,
+)
+
+if TYPE_CHECKING:
+    from kitbox.competition.settings import Competition
+    from kitbox.dataset.collection import Collection
+    from kitbox.dataset.data_check import Checked, Finding
+    from kitbox.embedding.embedder import Options
+    from kitbox.images.pixel_cache import Way
+    from kitbox.plugin.discovery import NamedPlugin
+    from kitbox.records import ImageSet
+    from kitbox.scoring.holdout_realism import Resemblance
+    from kitbox.workspace import Workspace
+
+
+# What kitbox does, as a person reads it.
+
+
+def check(
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="List every finding of this kind.", metavar="K")
+    ] = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Say what is wrong with the images and lists, by file and line, and what kitbox does about it.
+
+    Reads every list and every image, and changes none. The rules are [check] and images.broken in
+    kitbox.toml: check.drop leaves images of some kinds out, check.stop refuses them, check.keep
+    goes on.
+
+    \b
+    Example:
+      kitbox data check --kind blurred
+    """
+    from kitbox.cli.terminal import emit, follow, opened, say
+    from kitbox.dataset import data_check
+    from kitbox.report import check_page
+
+    _refuse_unknown(kind)
+    place, competition = opened(workspace)
+    found = follow(data_check.check(place, competition))
+    path = place.reports / "check.csv"
+    data_check.write(found.findings, path)
+    stage = check_page.write(
+        found.findings, found.image_sets, place, path.with_suffix(".html"), checked=found.images
+    )
+    page = follow(stage).path
+    shown = [finding for finding in found.findings if kind in (None, finding.kind)]
+    if as_json:
+        emit(
+            {
+                "images": found.images,
+                "counts": Counter(finding.kind for finding in found.findings),
+                "findings": [vars(finding) for finding in shown],
+                "csv": str(path),
+                "page": str(page),
+            }
+        )
+        return
+    if kind is None:
+        _summary(found)
+    else:
+        _all(shown)
+    say(f"{found.images} images read, {len(found.findings)} findings; written to {path}")
+    say(f"with pictures: {page}")
+    stopping = sum(finding.action == "stop" for finding in found.findings)
+    if stopping:
+        say(
+            f'{stopping} of them stop every run; mend them, or set broken = "drop" in kitbox.toml '
+            "where it helps"
+        )
+
+
+def _refuse_unknown(kind: str | None) -> None:
+    """Raise KitboxError for a word that is no kind of finding, before anything is read."""
+    from kitbox.competition.check_rules import KINDS
+    from kitbox.errors import KitboxError, did_you_mean
+
+    if kind is not None and kind not in KINDS:
+        near = did_you_mean(kind, KINDS)
+        raise KitboxError(f"--kind {kind}: no such kind{near}; there are {', '.join(KINDS)}")
+
+
+def _summary(found: "Checked") -> None:
+    """Print a row for each kind of finding."""
+    from kitbox.cli.terminal import table
+    from kitbox.competition.check_rules import KINDS
+    from kitbox.report import check_page
+
+    rows = []
+    for kind, part in found.of_kind().items():
+        example = f"{part[0].where}: {part[0].what}"
+        rows.append((kind, str(len(part)), example, check_page.done(part), KINDS[kind].advice))
+    if rows:
+        table(("kind", "count", "first", "kitbox", "you can"), rows, left=(0, 2, 3, 4))
+
+
+def _all(part: "list[Finding]") -> None:
+    """Print a row for each finding of one kind."""
+    from kitbox.cli.terminal import table
+    from kitbox.report import check_page
+
+    rows = [(f.where, f.what, check_page.does(f)) for f in part]
+    table(("where", "what", "kitbox"), rows, left=(0, 1, 2))
+
+
+def holdout(
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by", help="A plugin trained on the holdout: do queries look like the test?"
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Show the split that local scores use, and how far it resembles the real test.
+
+    Writes it to holdout.csv. With --by a network that has seen neither judges queries and test
+    images: whether a classifier can tell them apart, and how many of the test are unknown.
+
+    \b
+    Example:
+      kitbox data holdout --by tf_efficientnet_lite0_96x192
+    """
+    from kitbox.cli.terminal import collected, emit, opened, say, table
+    from kitbox.embedding import embedder
+    from kitbox.scoring import holdout_realism
+
+    place, competition = opened(workspace)
+    collection = collected(place, competition)
+    figures = holdout_realism.counts(collection, competition)
+    seen = None
+    if by is not None:
+        options = embedder.Options(device=device, precision=precision, workers=workers)
+        seen = _judged(by, collection, competition, place, options)
+        figures += holdout_realism.judgements(seen)
+    if as_json:
+        emitted: dict[str, Any] = {
+            figure.name: {"holdout": figure.holdout, "test": figure.test} for figure in figures
+        }
+        if seen is not None:
+            emitted["separability"] = seen.separability.as_json()
+            if seen.unknown_share is not None:
+                emitted["unknown share, estimated"] = seen.unknown_share.as_json()
+        emit(emitted)
+    else:
+        rows = [(f.name, _shown(f.holdout), _shown(f.test)) for f in figures]
+        table(("", "holdout", "test"), rows)
+    if seen is not None:
+        found = seen.separability
+        interval = f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+        say(f"area under the ROC curve {interval}: {seen.sentence}")
+        for sentence in holdout_realism.advice(seen, competition):
+            say(sentence)
+    elif collection.test is not None:
+        say("'kitbox data holdout --by NAME' looks at the pictures, by a trained plugin")
+    say(f"written to {place.holdout}")
+
+
+def _judged(
+    by: str,
+    collection: "Collection",
+    competition: "Competition",
+    place: "Workspace",
+    options: "Options",
+) -> "Resemblance":
+    import numpy as np
+
+    from kitbox.cli.terminal import follow
+    from kitbox.embedding import embedder
+    from kitbox.ensemble import members
+    from kitbox.errors import KitboxError
+    from kitbox.plugin import discovery
+    from kitbox.records import Embeddings
+    from kitbox.scoring import holdout_realism
+
+    if collection.test is None:
+        raise KitboxError("this competition has no test images; set images.test_folder")
+    [member] = members.for_holdout(place, [discovery.load(by, place)], None, collection)
+    parts = [
+        follow(
+            embedder.embed(
+                member.named,
+                member.checkpoint,
+                images,
+                place,
+                blank=collection.blank,
+                options=options,
+            )
+        )
+        for images in (collection.labelled, collection.test)
+    ]
+    # scenarios may ask about labelled images; each is there once
+    ids, rows = np.unique(np.concatenate([part.image_ids for part in parts]), return_index=True)
+    both = Embeddings(ids, np.concatenate([part.vectors for part in parts])[rows])
+    return holdout_realism.resemble(both, collection.holdout, collection.test, competition)
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def prepare(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME...]",
+            help="Plugins to prepare for; default: the workspace's own and those trained in it.",
+        ),
+    ] = None,
+    drop: Annotated[
+        bool,
+        typer.Option("--drop", help="Prepare nothing; remove what these plugins do not read."),
+    ] = False,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Decode, crop and shrink every image once; training and embedding then read the results.
+
+    No pixel changes by it, and no score. What is there already stays; new images are added.
+
+    \b
+    Example:
+      kitbox data prepare tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
+    """
+    import time
+
+    from kitbox.cli.terminal import collected, duration, emit, follow, opened, say
+    from kitbox.images import pixel_cache
+
+    place, competition = opened(workspace)
+    plugins = _chosen(names or [], place)
+    ways = _ways(plugins)
+    if drop:
+        _drop(place, ways, as_json=as_json)
+        return
+    planned = pixel_cache.plan(place, _readable(collected(place, competition)), ways)
+    free = pixel_cache.check_room(place, planned)
+    many = "" if len(plugins) == 1 else "s"
+    say(
+        f"{len(planned.jobs)} of {planned.files} files to decode for {len(plugins)} plugin{many}; "
+        f"takes {pixel_cache.gigabytes(planned.bytes)} of {pixel_cache.gigabytes(free)} free"
+    )
+    began = time.perf_counter()
+    problems = follow(pixel_cache.fill(planned, place))
+    seconds = time.perf_counter() - began
+    for problem in problems:
+        say(f"left out: {problem}")
+    stores = [
+        {"folder": str(store.folder), "images": len(store.keys()), "bytes": store.bytes_on_disk()}
+        for store in planned.stores
+    ]
+    for store in stores:
+        size = pixel_cache.gigabytes(int(str(store["bytes"])))
+        say(f"{store['folder']}: {store['images']} images, {size}")
+    done = len(planned.jobs) - len(problems)
+    say(f"prepared {done} files in {duration(seconds)}")
+    if as_json:
+        emit(
+            {
+                "plugins": [named.name for named in plugins],
+                "files": planned.files,
+                "prepared": done,
+                "left_out": [str(problem) for problem in problems],
+                "seconds": round(seconds, 3),
+                "stores": stores,
+            }
+        )
+
+
+def _chosen(names: list[str], place: "Workspace") -> "list[NamedPlugin]":
+    """Return the named plugins, or the workspace's own and those trained in it."""
+    from kitbox.errors import KitboxError
+    from kitbox.plugin import discovery
+
+    if not names:
+        own = {name for name, (_, of) in discovery.files(place).items() if of == "workspace"}
+        names = [
+            name for name in discovery.names(place) if name in own or (place.runs / name).is_dir()
+        ]
+    if not names:
+        raise KitboxError(
+            f"{place.plugins} has no plugin and none was trained here; name the plugins to "
+            "prepare for, as 'kitbox plugins' lists them"
+        )
+    return [discovery.load(name, place) for name in names]
+
+
+def _ways(plugins: "list[NamedPlugin]") -> "list[Way]":
+    from kitbox.images.pixel_cache import Way
+    from kitbox.network.backbone import pixel_form
+
+    return [
+        way
+        for named in plugins
+        for way in Way.of_stages(named.plugin, pixel_form(named.plugin.backbone).interpolation)
+    ]
+
+
+def _readable(collection: "Collection") -> "list[ImageSet]":
+    """Return all sets of images, without those that are answered for as grey ones."""
+    import numpy as np
+
+    found = (collection.labelled, collection.test, collection.index)
+    return [
+        images.take(~np.isin(images.image_ids, list(collection.blank)))
+        for images in found
+        if images is not None
+    ]
+
+
+def _drop(place: "Workspace", ways: "list[Way]", *, as_json: bool) -> None:
+    from kitbox.cli.terminal import emit, say
+    from kitbox.images import pixel_cache
+
+    dropped = pixel_cache.drop(place, ways)
+    for folder, size in dropped:
+        say(f"removed {folder}, {pixel_cache.gigabytes(size)}")
+    if not dropped:
+        say("nothing to remove")
+    if as_json:
+        emit([{"folder": str(folder), "bytes": size} for folder, size in dropped])

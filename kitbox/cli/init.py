@@ -1,0 +1,223 @@
+"""Commands about what is asked: init, competitions."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from kitbox.cli.options import DeviceOption, JsonOption, PrecisionOption
+
+if TYPE_CHECKING:
+    from kitbox.workspace import Workspace
+
+
+def init(
+    preset: Annotated[str, typer.Option("--preset", help="See 'kitbox competitions'.")],
+    data: Annotated[Path, typer.Option("--data", help="The folder of images and lists.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The new workspace.")] = Path(),
+    broken: Annotated[
+        Literal["stop", "drop"],
+        typer.Option("--broken", help="What to do with unreadable images and faulty rows."),
+    ] = "stop",
+    train_list: Annotated[
+        str | None, typer.Option("--train-list", help="Your list of labelled images.")
+    ] = None,
+    test_list: Annotated[
+        str | None, typer.Option("--test-list", help="Your list of images to identify.")
+    ] = None,
+    image_column: Annotated[
+        str | None, typer.Option("--image-column", help="The column of file names in it.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option("--label-column", help="The column of individuals in it.")
+    ] = None,
+) -> None:
+    """Make a workspace for a known competition, or for photographs of your own.
+
+    \b
+    Examples:
+      kitbox init whales --preset humpback --data ~/data/humpback
+      kitbox init seals --preset csv --data ~/seals --train-list seals.csv --label-column name
+    """
+    from kitbox.cli.terminal import say
+    from kitbox.competition import presets
+    from kitbox.workspace import Workspace
+
+    given = {
+        "train_list": train_list,
+        "test_list": test_list,
+        "image_column": image_column,
+        "label_column": label_column,
+    }
+    columns = {name: value for name, value in given.items() if value is not None}
+    workspace = Workspace(folder)
+    competition = presets.init(workspace, preset, data, broken=broken, columns=columns)
+    say(f"wrote {workspace.settings}: {competition.metric} over {competition.task.gallery}")
+    images = competition.images
+    if images.train_list is not None:
+        say(
+            f"{images.train_list}: images in column '{images.image_column}', "
+            f"individuals in column '{images.label_column}'"
+        )
+    if images.boxes is None and (data / "boxes.csv").is_file():
+        say(
+            f"{data / 'boxes.csv'} has no columns image,x0,y0,x1,y1; "
+            "'kitbox data boxes import' reads other forms"
+        )
+    say("next: 'kitbox plugins' shows what can be trained; 'kitbox data holdout' the local test")
+
+
+def competitions(as_json: JsonOption = False) -> None:
+    """Show the presets: form, metric, k, gallery.
+
+    \b
+    Example:
+      kitbox competitions
+    """
+    from kitbox.cli.terminal import emit, table
+    from kitbox.competition import presets
+
+    rows = [presets.summary(name) for name in presets.names()]
+    if as_json:
+        emit(rows)
+        return
+    table(
+        ("preset", "answers", "k", "gallery", "metric", "form", "about"),
+        [tuple(str(value) for value in row.values()) for row in rows],
+    )
+
+
+PLUGINS = ("tf_efficientnet_lite0_96x192_demo", "resnet10t_64x128_demo")
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", metavar="DIR", help="Where to play.")] = Path(
+        "kitbox-demo"
+    ),
+    individuals: Annotated[int, typer.Option("--individuals", min=4, help="Whales to draw.")] = 60,
+    photographs: Annotated[
+        int, typer.Option("--photographs", min=12, help="Photographs to draw.")
+    ] = 900,
+    preset: Annotated[
+        str, typer.Option("--preset", help="The competition to play; see 'kitbox competitions'.")
+    ] = "humpback",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Draws other whales.")] = 0,
+    draw_only: Annotated[
+        bool, typer.Option("--draw-only", help="Draw the competition, train nothing.")
+    ] = False,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Play a whole competition: draw it, train two plugins, submit their ensemble, score it.
+
+    The same command goes on where it was stopped.
+
+    \b
+    Example:
+      kitbox demo --folder whales
+    """
+    import os
+    import time
+
+    from kitbox import workspace
+    from kitbox.cli.terminal import collected, duration, emit, follow, opened, say, score_table
+    from kitbox.embedding import embedder
+    from kitbox.ensemble import answers, members
+    from kitbox.errors import KitboxError
+    from kitbox.network import inference
+    from kitbox.plugin import discovery
+    from kitbox.submission import mark, receipt, submission
+    from kitbox.training import context, trainer
+
+    began = time.monotonic()
+    os.environ.pop("KITBOX_DATA", None)  # the demo brings its own
+    place = workspace.Workspace(folder)
+    if not place.settings.exists():
+        _draw(place, preset, individuals, photographs, seed)
+    place, competition = opened(folder)
+    if competition.name != preset:
+        raise KitboxError(
+            f"{folder} plays {competition.name}; give --preset {competition.name}, "
+            "or choose another --folder"
+        )
+    collection = collected(place, competition)
+    if draw_only:
+        say(f"next: cd {folder} && kitbox plugins")
+        return
+    plugins = [discovery.load(name, place) for name in PLUGINS]
+    options = context.Options(device=device, precision=precision)
+    for named in plugins:
+        follow(trainer.train(named, collection, competition, place, options))
+    running = embedder.Options(device=device, precision=precision)
+    report = {}
+    recipe = answers.Recipe()
+    for named in plugins:
+        alone = members.for_holdout(place, [named], None, collection)
+        report[named.name] = follow(
+            answers.score(alone, recipe, collection, competition, place, running)
+        ).score.scores
+    chosen = members.for_holdout(place, plugins, None, collection)
+    locally = follow(answers.score(chosen, recipe, collection, competition, place, running))
+    report["ensemble"] = locally.score.scores
+    made = follow(
+        submission.make(
+            chosen, recipe, locally.score.thresholds, collection, competition, place, running
+        )
+    )
+    written = receipt.build(
+        made, locally, chosen, chosen, recipe, collection, competition, place,
+        precision=inference.resolve_precision(precision, inference.resolve_device(device)),
+        note="kitbox demo",
+    )  # fmt: skip
+    package = receipt.save(place, written, made.text)
+    final = mark.mark(package.csv, folder / "truth.csv", competition, collection)
+    if as_json:
+        emit(
+            {
+                "submission": str(package.folder),
+                "scores": {name: scores.as_json() for name, scores in report.items()},
+                "truth": final.as_json(),
+                "seconds": round(time.monotonic() - began, 1),
+            }
+        )
+        return
+    for name, scores in report.items():
+        say(f"\n{name}, on the local holdout")
+        score_table(scores)
+    say("\nthe submission, scored against the truth that the demo kept")
+    score_table(final)
+    say(f"\nsubmission: {package.csv}  ({duration(time.monotonic() - began)} in all)")
+    say("what to try next:")
+    say(f"  cd {folder}")
+    say(f"  kitbox ensemble {' '.join(PLUGINS)} --weights 2,1 --whiten 128")
+    say(f"  kitbox plugins new tf_efficientnet_lite0_128x256 --from {PLUGINS[0]}")
+    say(f"  kitbox reproduce submissions/{package.folder.name}")
+
+
+def _draw(place: "Workspace", preset: str, individuals: int, photographs: int, seed: int) -> None:
+    """Draw the competition aside and move it in when it is whole; then write its workspace."""
+    import shutil
+
+    from kitbox.cli.terminal import follow, say
+    from kitbox.competition import presets
+    from kitbox.errors import KitboxError, did_you_mean
+    from kitbox.synthetic import layouts, roster
+
+    if preset not in layouts.FORMS:
+        raise KitboxError(f"no preset named {preset}{did_you_mean(preset, layouts.FORMS)}")
+    data, truth = place.root / "data", place.root / "truth.csv"
+    if place.root.is_dir() and any(path.name != ".kitbox" for path in place.root.iterdir()):
+        raise KitboxError(f"{place.root} is not empty and no workspace; choose another --folder")
+    aside = place.made / "drawing"
+    shutil.rmtree(aside, ignore_errors=True)  # of a drawing that was stopped
+    say(f"drawing {photographs} photographs of {individuals} whales in {data}")
+    drawn = follow(
+        roster.draw(aside / "data", individuals=individuals, photographs=photographs, seed=seed)
+    )
+    layouts.arrange(drawn.folder, drawn.truth, preset)
+    drawn.truth.rename(truth)
+    drawn.folder.rename(data)
+    say(f"{len(drawn.broken)} files are broken on purpose; kitbox.toml says to drop such files")
+    columns = {"train_list": "labels.csv", "test_list": "queries.csv"} if preset == "csv" else {}
+    presets.init(place, preset, data, broken="drop", columns=columns)

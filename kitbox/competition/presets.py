@@ -1,0 +1,287 @@
+"""Known competitions: a template of `kitbox.toml` for each, filled in from a data folder.
+
+A template is a file in `presets/`: `<root>` and other names in angle brackets are filled in, and a
+line that begins with `<?boxes.csv>` is commented out where the data has no such file or folder (of
+boxes: none whose columns kitbox names so), one with `<?--test-list>` where no such list is named,
+and one with `<?unlabelled>` where no folder tells individuals apart.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable
+from importlib.resources import files
+from itertools import islice, product
+from pathlib import Path
+
+from kitbox import tables
+from kitbox.competition import boxes, image_files
+from kitbox.competition.settings import Competition
+from kitbox.competition.settings import read as read_settings
+from kitbox.errors import KitboxError, did_you_mean
+from kitbox.files import write_text
+from kitbox.workspace import SETTINGS, Workspace
+
+# Headers that the published lists of such competitions use; the telling ones come first, for an
+# "id" beside a name is a row's number.
+IMAGE_COLUMNS = ("Image", "image", "filename", "file_name", "full_path", "path", "image_id", "file")
+LABEL_COLUMNS = (
+    *("individual_id", "individual", "identity", "whale_id", "whale"),
+    *("name", "label", "who", "folder", "Id", "id"),
+)
+UNKNOWN_LABELS = ("new_whale", "new_individual", "-1")
+
+
+def train_folder(data: Path) -> str:
+    """Return the folder of the individuals' folders, or of photographs that nobody has labelled."""
+    if (data / "train").is_dir():
+        return "train"
+    only, *others = _folders(data) or [data]
+    alone = not others and not _has_photographs(data) and is_flat(only)
+    return only.name if alone else "."
+
+
+def is_flat(folder: Path) -> bool:
+    """Return whether a folder has photographs in it, and no folders that tell individuals apart."""
+    # one folder alone is no individual whom others could be told from
+    return len(_folders(folder)) < 2 and _has_photographs(folder)
+
+
+def _has_photographs(folder: Path) -> bool:
+    """Return whether photographs lie in a folder itself."""
+    return any(file.parent == folder for file in image_files.in_folder(folder))
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder that may be of individuals: those to identify are not."""
+    return [
+        path
+        for path in sorted(folder.glob("*/"))
+        if not path.name.startswith(".") and path.name != "test"
+    ]
+
+
+def column_of(data: Path, train: str, key: str, given: dict[str, str], name: str) -> str:
+    """Return the column of images or of labels that is given, or the first of the usual ones."""
+    path, kind = data / train, key.removesuffix("_column")
+    if not path.is_file():
+        raise KitboxError(f"{data} has no {train}, which the preset {name} needs")
+    header = tables.header(path)
+    usual = IMAGE_COLUMNS if kind == "image" else LABEL_COLUMNS
+    found = next((column for column in usual if column in header), None)
+    shown = ", ".join(header) or "nothing"
+    if key in given and given[key] not in header:
+        raise KitboxError(
+            f"{path} line 1: no column '{given[key]}' among {shown}"
+            f"{did_you_mean(given[key], header)}; correct --{kind}-column"
+        )
+    if key not in given and found is None:
+        raise KitboxError(
+            f"{path} line 1: no {kind} column among {shown}; "
+            f"name it {usual[0]}, or give --{kind}-column NAME"
+        )
+    column = given.get(key) or str(found)
+    if kind == "label" and key not in given:
+        _refuse_labels_of_one_image(path, column)
+    return column
+
+
+def _refuse_labels_of_one_image(path: Path, column: str) -> None:
+    """Raise KitboxError for a guessed column in which no value repeats: it numbers the rows."""
+    labels = [label for _, (label,) in tables.rows(path, (column,)) if label.strip()]
+    if 1 < len(labels) == len(set(labels)):
+        raise KitboxError(
+            f"{path}: in column '{column}' no individual has a second image; "
+            "name the column of individuals with --label-column"
+        )
+
+
+def folder_of_images(data: Path, train: str, column: str) -> str:
+    """Return the folder, "." or one below the data's, in which the list's first images are."""
+    folders = (data, *sorted(data.glob("*/")))
+    # some of the first may be missing; where all are, the names are not understood
+    first = [name for _, (name,) in islice(tables.rows(data / train, (column,)), 20) if name]
+    for name, folder in product(first, folders):
+        if _is_file(folder / name):
+            return folder.relative_to(data).as_posix()
+    raise KitboxError(
+        f"{data / train} line 2: there is no '{''.join(first[:1])}' in {data} or a folder in it; "
+        "name the images' paths from the data folder, or their column with --image-column"
+    )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a cell of another column may be too long for a name
+        return False
+
+
+def unknown_label(data: Path, train: str, given: dict[str, str], name: str) -> str:
+    """Return the label by which this data says that it does not know the individual."""
+    if (data / train).is_file():
+        column = column_of(data, train, "label_column", given, name)
+        labels = {label.strip() for _, (label,) in tables.rows(data / train, (column,))}
+    else:
+        labels = {path.name for path in (data / "train").glob("*/")}
+    return next((label for label in UNKNOWN_LABELS if label in labels), "-1")
+
+
+_CONDITION = re.compile(r"^<\?([^>]+)>")
+_GAP = re.compile(r"<((?!root>)[a-z_]+)>")
+
+
+def names() -> list[str]:
+    """Return the names of the presets."""
+    presets = files("kitbox.competition") / "presets"
+    found = [file.name for file in presets.iterdir()]
+    return sorted(name.removesuffix(".toml") for name in found if name.endswith(".toml"))
+
+
+def init(
+    workspace: Workspace,
+    name: str,
+    data: Path,
+    *,
+    broken: str = "stop",
+    columns: dict[str, str] | None = None,
+) -> Competition:
+    """Write a workspace for a known competition, and return the competition.
+
+    `columns` names lists and columns that the data itself does not tell: train_list, test_list,
+    image_column, label_column.
+
+    Raises KitboxError for an unknown preset, a name that the preset has no place for, a folder
+    that is a workspace already, and data that lacks what the preset needs.
+    """
+    if name not in names():
+        known = ", ".join(names())
+        raise KitboxError(f"no preset named {name}{did_you_mean(name, names())}; there are {known}")
+    if workspace.settings.exists():
+        raise KitboxError(f"{workspace.settings} exists already; edit it, or remove it first")
+    if not data.is_dir():
+        raise KitboxError(f"the data folder {data} does not exist")
+    given = columns or {}
+    _refuse_unplaced(given, name)
+    text = _fill(_template(name), data, lambda key: _value(key, name, data, broken, given), given)
+    _refuse_missing(name, data, tomllib.loads(text.replace("<root>", "")))
+    text = text.replace("<root>", _toml_text(data, workspace))
+    workspace.plugins.mkdir(parents=True, exist_ok=True)
+    workspace.submissions.mkdir(exist_ok=True)
+    ignored = workspace.root / ".gitignore"
+    if not ignored.exists():
+        write_text(
+            ignored,
+            "# what kitbox can make again\n.kitbox/\nholdout.csv\n"
+            "submissions/*/*.csv\n!submissions/*/pseudo_*.csv\nweights/\n",
+        )
+    write_text(workspace.root / SETTINGS, text)
+    return read_settings(workspace)
+
+
+def summary(name: str) -> dict[str, str | int]:
+    """Return what a preset asks, read from its template."""
+    lines = [_CONDITION.sub("", line) for line in _template(name).splitlines()]
+    text = "\n".join(lines).replace("<broken>", "stop")
+    competition = Competition.model_validate(tomllib.loads(text))
+    form = competition.submission
+    header = ",".join(form.header) or "no header"
+    return {
+        "preset": name,
+        "answers": competition.task.answers,
+        "k": competition.task.k,
+        "gallery": competition.task.gallery,
+        "metric": competition.metric,
+        "form": f"{header}; {form.layout}",
+        "about": competition.about,
+    }
+
+
+def _template(name: str) -> str:
+    return (files("kitbox.competition") / "presets" / f"{name}.toml").read_text("utf-8")
+
+
+def _fill(template: str, data: Path, value: Callable[[str], str], given: dict[str, str]) -> str:
+    """Return the template with every name but <root> filled in, absent lines commented out."""
+    lines = []
+    for line in template.splitlines():
+        wanted = _CONDITION.match(line)
+        text = _CONDITION.sub("", line)
+        if wanted and not _there(wanted[1], data, given):
+            lines.append("# " + _GAP.sub(lambda gap: _told(gap, value), text))
+        else:
+            lines.append(_GAP.sub(lambda gap: value(gap[1]), text))
+    return "\n".join(lines) + "\n"
+
+
+def _told(gap: re.Match[str], value: Callable[[str], str]) -> str:
+    """Return what fills a gap in an absent line, or the gap where the data cannot tell."""
+    try:
+        return value(gap[1])
+    except KitboxError:
+        return gap[0]
+
+
+def _there(condition: str, data: Path, given: dict[str, str]) -> bool:
+    if condition.startswith("--"):
+        return condition.removeprefix("--").replace("-", "_") in given
+    if condition == "unlabelled":
+        return is_flat(data / train_folder(data))
+    if condition == "boxes.csv":
+        return boxes.is_list(data / condition)
+    return (data / condition).exists()
+
+
+def _value(key: str, name: str, data: Path, broken: str, given: dict[str, str]) -> str:
+    """Return what a name in a template stands for."""
+    train = given.get("train_list", "train.csv")
+    match key:
+        case "broken":
+            return broken
+        case "train_folder":
+            return train_folder(data)
+        case "train_list" if key not in given:
+            raise KitboxError(f"preset {name} needs the name of your list; give --train-list FILE")
+        case "train_list" | "test_list":
+            return _escaped(given.get(key, "test.csv"))
+        case "image_column" | "label_column":
+            return _escaped(column_of(data, train, key, given, name))
+        case "images":
+            column = column_of(data, train, "image_column", given, name)
+            return _escaped(folder_of_images(data, train, column))
+        case _:
+            return unknown_label(data, train, given, name)
+
+
+def _refuse_unplaced(given: dict[str, str], name: str) -> None:
+    """Raise KitboxError for a list or a column that a preset does not ask for."""
+    template = _template(name)
+    for key in given:
+        if f"<{key}>" not in template:
+            option = f"--{key.replace('_', '-')}"
+            raise KitboxError(f"preset {name} knows its lists and takes no {option}; leave it out")
+
+
+def _refuse_missing(name: str, data: Path, settings: dict[str, dict[str, str]]) -> None:
+    """Raise KitboxError for the first file or folder that the filled-in settings miss."""
+    images = settings["images"]
+    for key, value in images.items():
+        listed = key.endswith("_list") or key == "boxes"
+        if listed and not (data / value).is_file():
+            raise KitboxError(f"{data} has no {value}, which the preset {name} needs")
+        if key.endswith("_folder") and not (data / value).is_dir():
+            raise KitboxError(f"{data} has no folder {value}, which the preset {name} needs")
+    scenarios = settings["task"].get("scenarios")
+    if scenarios is not None and not (data / scenarios).is_file():
+        raise KitboxError(f"{data} has no {scenarios}, which the preset {name} needs")
+
+
+def _toml_text(data: Path, workspace: Workspace) -> str:
+    """Return the data folder as TOML text: relative inside the workspace, else absolute."""
+    root, inside = data.resolve(), workspace.root.resolve()
+    return _escaped(
+        root.relative_to(inside).as_posix() if root.is_relative_to(inside) else str(root)
+    )
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')

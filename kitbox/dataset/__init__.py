@@ -1,0 +1,1 @@
+"""Checks of a collection: findings, duplicates, and labels that are probably wrong."""

@@ -1,0 +1,143 @@
+"""The usable images of a competition: listed, readable, and split for the local score."""
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kitbox.competition import decisions, lists, protocol
+from kitbox.competition.check_rules import Side
+from kitbox.competition.decisions import Decisions
+from kitbox.competition.faults import Fault, nothing_left, way_on
+from kitbox.competition.holdout import draw, of_fold, unasked, write
+from kitbox.competition.settings import Competition
+from kitbox.dataset import data_check, near_duplicates
+from kitbox.dataset.data_check import Finding
+from kitbox.errors import KitboxError, more
+from kitbox.images import file_index
+from kitbox.images.file_index import Inspected, Looks
+from kitbox.records import Holdout, ImageSet, Integers, Progress, Search
+from kitbox.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Collection:
+    """All images of a competition.
+
+    `index` is a gallery that is neither train nor test. `searches` are the leaderboard's.
+    `units (n,)` tell which labelled images belong together; `looks` and `test_looks` are how
+    labelled and test images look. `blank` are unreadable test images, which are answered for as
+    grey ones; `faults` are the rows and files left out or mended. Both are empty where kitbox.toml
+    says broken = "stop" and [check] nothing else. `decided` is what people decided of all this,
+    obeyed already; `new_labels` are individuals of whom only decisions speak.
+    """
+
+    labelled: ImageSet
+    test: ImageSet | None
+    index: ImageSet | None
+    searches: tuple[Search, ...]
+    units: Integers
+    looks: Looks
+    test_looks: Looks | None
+    holdout: Holdout
+    blank: frozenset[str]
+    faults: tuple[Fault, ...]
+    decided: Decisions = field(default_factory=Decisions)
+    new_labels: frozenset[str] = frozenset()
+
+    @property
+    def test_has_groups(self) -> bool:
+        """Whether a list tells the group of each test image, or there is no test."""
+        return self.test is None or self.test.groups is not None
+
+    @property
+    def answerable(self) -> ImageSet:
+        """The labelled images; labels that no leaderboard knows, since only we do, are empty."""
+        labels = self.labelled.labels
+        assert labels is not None  # noqa: S101  labelled images
+        new = np.isin(labels, list(self.new_labels))
+        return self.labelled.with_labels(np.where(new, "", labels)) if new.any() else self.labelled
+
+
+def collect(
+    workspace: Workspace, competition: Competition, fold: int = 1
+) -> Generator[Progress, None, Collection]:
+    """Read the lists, read every new file once, and split off the holdout; yields Progress.
+
+    What decisions.csv says is obeyed. Raises KitboxError for a decision about what no list names,
+    for the first faulty row or unreadable image, unless kitbox.toml says broken = "drop", and for
+    what its [check] says to stop at.
+    """
+    decided = decisions.read(workspace.decisions)
+    unknown = competition.images.unknown_label
+    found = lists.read(competition, workspace.boxes, decided)
+    listed = lists.apply(found, decided, unknown)
+    assert found.labelled.labels is not None and listed.labelled.labels is not None  # noqa: S101, PT018
+    new_labels = np.setdiff1d(listed.labelled.labels, found.labelled.labels)
+    seen = yield from file_index.inspect(listed.labelled, workspace)
+    tested = (
+        None if listed.test is None else (yield from file_index.inspect(listed.test, workspace))
+    )
+    shown = (
+        None if listed.index is None else (yield from file_index.inspect(listed.index, workspace))
+    )
+    findings = _decisive(seen, tested, shown, competition)
+    labelled, looks = _kept(seen, "labelled", findings)
+    test = None if tested is None else tested.images
+    gallery = None if shown is None else _kept(shown, "index", findings)[0]
+    units = near_duplicates.units(labelled, looks, competition.holdout)
+    drawn = draw(
+        labelled,
+        competition.holdout,
+        unknown,
+        units,
+        by_group=competition.task.within_group,
+        never=decided.training,
+    )
+    # photographs that nobody has labelled can still be checked, boxed and looked at
+    if drawn.individuals:
+        holdout = of_fold(drawn, labelled, competition, fold)
+    else:
+        holdout = unasked(labelled)
+    write(drawn, labelled, competition, workspace)
+    searches = () if test is None else protocol.of_test(test, labelled, gallery, competition)
+    return Collection(
+        labelled,
+        test,
+        gallery,
+        searches,
+        units,
+        looks,
+        None if tested is None else tested.looks,
+        holdout,
+        frozenset(() if tested is None else tested.problems),
+        (*listed.faults, *map(data_check.as_fault, findings)),
+        decided,
+        frozenset(new_labels.tolist()),
+    )
+
+
+def _decisive(
+    seen: Inspected, tested: Inspected | None, shown: Inspected | None, competition: Competition
+) -> list[Finding]:
+    """Return why images are left out or answered for as grey; raises KitboxError as `collect`."""
+    findings = data_check.of_images(seen, "labelled", competition, decisive=True)
+    if tested is not None:
+        findings += data_check.of_images(tested, "test", competition, decisive=True)
+    if shown is not None:
+        findings += data_check.of_images(shown, "index", competition, decisive=True)
+    stopping = [finding for finding in findings if finding.action == "stop"]
+    if stopping:
+        first = stopping[0]
+        on = way_on(first.kind, competition)
+        raise KitboxError(f"{first.what}{more(len(stopping) - 1)}; or {on}")
+    return findings
+
+
+def _kept(seen: Inspected, side: Side, findings: list[Finding]) -> tuple[ImageSet, Looks]:
+    ids = seen.images.image_ids
+    dropped = {finding.image_id: finding.what for finding in findings if finding.action == "drop"}
+    if (what := nothing_left(ids.tolist(), side, dropped)) is not None:
+        raise KitboxError(what)
+    kept = ~np.isin(ids, list(dropped))
+    return seen.images.take(kept), seen.looks.take(kept)

@@ -1,0 +1,147 @@
+"""Split."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from kitbox.competition import protocol
+from kitbox.competition.settings import Competition
+from kitbox.dataset.collection import Collection
+from kitbox.embedding import embedder
+from kitbox.ensemble import fusion, open_set
+from kitbox.ensemble.fusion import Way
+from kitbox.ensemble.members import Member
+from kitbox.ensemble.meta_embedding import Assembled, assemble
+from kitbox.ensemble.open_set import Judge, Judged
+from kitbox.records import Embeddings, Progress, Scores
+from kitbox.scoring import bootstrap, ground_truth, local_score, outcomes
+from kitbox.scoring.local_score import Answered, LocalScore
+from kitbox.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How embeddings become answers, beside the members."""
+
+    whiten: int | None = None
+    top_k: int | None = None  # None: the competition's k
+    way: Way = field(default_factory=Way)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What an ensemble answers on the holdout, and what a scorer needs of it.
+
+    `competition` is the one that decides: where new labels are judged, at a chance.
+    """
+
+    found: Answered
+    embeddings: Embeddings
+    dims: tuple[int, ...]
+    competition: Competition
+    way: Way
+    judged: Judged | None = None
+
+    @property
+    def scale(self) -> str:
+        """What answers are ranked and cut by."""
+        return self.way.scale or self.competition.task.scale
+
+    def score(self) -> LocalScore:
+        """Return the local score, with how new labels were judged among its evidence."""
+        scored = local_score.of_answers(self.found, self.embeddings, self.competition)
+        evidence = dict(scored.evidence)
+        if evidence and self.way.scale is not None:
+            evidence["scale"] = self.way.scale
+        if self.judged is not None:
+            evidence["new_label"] = self.judged.evidence
+        return replace(scored, evidence=evidence)
+
+
+@dataclass(frozen=True)
+class Locally:
+    """A local score, the dimensions of each member's block, and what judges new labels if any."""
+
+    score: LocalScore
+    dims: tuple[int, ...]
+    judge: Judge | None = None
+
+
+def answered(
+    members: Sequence[Member],
+    recipe: Recipe,
+    collection: Collection,
+    competition: Competition,
+    workspace: Workspace,
+    options: embedder.Options,
+) -> Generator[Progress, None, Answers]:
+    """Return what an ensemble answers on the holdout, which its members have not seen.
+
+    A classifier learns from the holdout's training side alone, and what judges new labels from
+    the other queries. Raises KitboxError for a recipe that the competition has no use for.
+    """
+    recipe.way.check(competition)
+    holdout = collection.holdout
+    assembled: Assembled = yield from assemble(
+        members,
+        [collection.labelled],
+        holdout.gallery.image_ids,
+        collection,
+        workspace,
+        whiten=recipe.whiten,
+        options=options,
+    )
+    ranking = judged = None
+    if recipe.way != Way():
+        searches = protocol.searches(holdout.query, holdout.gallery, competition)
+        ranking = yield from fusion.rank(
+            assembled, recipe.way, searches, holdout.train, competition, device=options.device
+        )
+        if recipe.way.new_label == "learned":
+            known = ground_truth.of_holdout(holdout, searches, competition)
+            features = open_set.features(assembled.blocks, searches, holdout.train, competition)
+            judged = open_set.judged(ranking, features, known, competition)
+            ranking, competition = judged.ranking, open_set.deciding(competition)
+    found = local_score.answered(
+        assembled.embeddings,
+        holdout,
+        competition,
+        test_has_groups=collection.test_has_groups,
+        ranking=ranking,
+    )
+    return Answers(found, assembled.embeddings, assembled.dims, competition, recipe.way, judged)
+
+
+def score(
+    members: Sequence[Member],
+    recipe: Recipe,
+    collection: Collection,
+    competition: Competition,
+    workspace: Workspace,
+    options: embedder.Options,
+) -> Generator[Progress, None, Locally]:
+    """Return the local score of an ensemble whose members have not seen the holdout."""
+    made = yield from answered(members, recipe, collection, competition, workspace, options)
+    return Locally(made.score(), made.dims, None if made.judged is None else made.judged.judge)
+
+
+def pooled(folds: Sequence[Locally]) -> Locally:
+    """Return the score over the queries of several folds; thresholds are the mean of theirs."""
+    if len(folds) == 1:
+        return folds[0]
+    scores = [fold.score for fold in folds]
+    shared = [name for name in scores[0].outcomes if all(name in s.outcomes for s in scores)]
+    joined = {name: outcomes.pooled([s.outcomes[name] for s in scores]) for name in shared}
+    fitted = {
+        group: float(np.mean([s.thresholds[group] for s in scores if group in s.thresholds]))
+        for group in sorted({group for s in scores for group in s.thresholds})
+    }
+    evidence: dict[str, Any] = {}
+    if fitted:
+        evidence = {"rule": scores[0].evidence["rule"], "folds": [s.evidence for s in scores]}
+    individuals = {query: who for s in scores for query, who in s.individuals.items()}
+    by_metric = {name: bootstrap.score(o, individuals) for name, o in joined.items()}
+    found = LocalScore(Scores(by_metric), joined, fitted, evidence, individuals)
+    return Locally(found, folds[0].dims)

@@ -1,0 +1,167 @@
+"""Folds batch normalisation into the convolution before it: fewer passes, fewer roundings."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+from timm.layers import Conv2dSame, pad_same
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+Module = TypeVar("Module", bound=nn.Module)
+Run = Callable[[nn.Module, Tensor], Sequence[Tensor]]
+# A folded network may differ from the original by rounding alone.
+_TOLERANCE = 1e-3
+
+
+def _forward(module: nn.Module, example: Tensor) -> Sequence[Tensor]:
+    return (module(example),)
+
+
+def folded(module: Module, example: Tensor, run: Run = _forward) -> tuple[Module, int]:
+    """Return a copy with every batch norm folded that follows a convolution, and how many were.
+
+    For inference alone: the module must be in eval mode. The pairs are found by running it on
+    `example` and seeing which norm is handed the very tensor that a convolution gave. A module
+    that would compute something else when folded comes back as it is, with 0. `run` says how the
+    module is run and which maps are used, where that is not its forward.
+    """
+    result = copy.deepcopy(module)
+    pairs, before = _pairs(result, example, run)
+    names = {child: name for name, child in result.named_modules()}
+    for conv, norm in pairs:
+        conv.weight, conv.bias = fuse_conv_bn_weights(
+            conv.weight,
+            conv.bias,
+            cast(Tensor, norm.running_mean),
+            cast(Tensor, norm.running_var),
+            norm.eps,
+            norm.weight,
+            norm.bias,
+        )
+        parent, _, name = names[norm].rpartition(".")
+        # timm's norms carry their activation
+        rest = [getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part)]
+        setattr(result.get_submodule(parent), name, nn.Sequential(*rest))
+    with torch.inference_mode():
+        after = run(result, example)
+    same = all(
+        torch.allclose(a, b, rtol=_TOLERANCE, atol=_TOLERANCE * float(a.std()))
+        for a, b in zip(before, after, strict=True)
+    )
+    return (result, len(pairs)) if same else (module, 0)
+
+
+def _pairs(
+    module: nn.Module, example: Tensor, run: Run
+) -> tuple[list[tuple[nn.Conv2d, Any]], Sequence[Tensor]]:
+    """Return (convolution, norm) pairs in the order of running, and the module's maps."""
+    given_by: dict[int, nn.Conv2d] = {}
+    kept: list[Tensor] = []  # so that no tensor's id is given to another one
+    pairs: list[tuple[nn.Conv2d, Any]] = []
+    runs: dict[nn.Module, int] = {}
+
+    def seen(child: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        runs[child] = runs.get(child, 0) + 1
+        if isinstance(child, nn.Conv2d):
+            given_by[id(output)] = child
+            kept.append(output)
+        elif isinstance(child, nn.BatchNorm2d) and id(inputs[0]) in given_by:
+            pairs.append((given_by[id(inputs[0])], child))
+
+    handles = [child.register_forward_hook(seen) for child in module.modules()]
+    try:
+        with torch.inference_mode():
+            maps = run(module, example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    # a layer that runs twice, or whose result two norms take, has no single norm to fold
+    convs = [conv for conv, _ in pairs]
+    once = [
+        (conv, norm)
+        for conv, norm in pairs
+        if runs[conv] == runs[norm] == 1 and convs.count(conv) == 1
+    ]
+    return once, maps
+
+
+Pair = tuple[int, int]
+
+
+def quicken(module: nn.Module) -> int:
+    """Let every depthwise convolution compute its gradients in float32; return how many there are.
+
+    The forward pass stays in the dtype of autocast. Measured on a CPU with AMX: the gradient of a
+    strided 5x5 depthwise convolution by its input takes 65 ms in bfloat16 and 2.4 ms in float32,
+    by its weights 40 and 10 ms. Parameters and their names stay as they are.
+    """
+    found = [child for child in module.modules() if type(child) in (nn.Conv2d, Conv2dSame)]
+    depthwise = [
+        conv
+        for conv in cast(list[nn.Conv2d], found)
+        if 1 < conv.groups == conv.in_channels == conv.out_channels
+        and conv.bias is None
+        and conv.padding_mode == "zeros"
+        and not isinstance(conv.padding, str)
+    ]
+    for conv in depthwise:
+        same = isinstance(conv, Conv2dSame)
+        conv.__class__ = _DepthwiseSame if same else _Depthwise  # the same tensors and names
+    return len(depthwise)
+
+
+class _Depthwise(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch's name
+        return _convolve(self, input, cast(Pair, self.padding))
+
+
+class _DepthwiseSame(Conv2dSame):  # type: ignore[misc]
+    def forward(self, x: Tensor) -> Tensor:
+        padded = pad_same(x, self.kernel_size, self.stride, self.dilation)
+        return _convolve(self, padded, (0, 0))
+
+
+def _convolve(conv: nn.Conv2d, pixels: Tensor, padding: Pair) -> Tensor:
+    result: Tensor = _Float32Gradients.apply(
+        pixels, conv.weight, conv.stride, padding, conv.dilation
+    )
+    return result
+
+
+class _Float32Gradients(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, pixels: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
+    ) -> Tensor:
+        ctx.save_for_backward(pixels, weight)
+        ctx.geometry = (stride, padding, dilation)
+        return torch.nn.functional.conv2d(
+            pixels, weight, None, stride, padding, dilation, weight.shape[0]
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        pixels, weight = ctx.saved_tensors
+        stride, padding, dilation = ctx.geometry
+        by_pixels, by_weight, _ = torch.ops.aten.convolution_backward(
+            gradients[0].float(),
+            pixels.float(),
+            weight.float(),
+            None,
+            stride,
+            padding,
+            dilation,
+            False,
+            (0, 0),
+            weight.shape[0],
+            (ctx.needs_input_grad[0], ctx.needs_input_grad[1], False),
+        )
+        return (
+            None if by_pixels is None else by_pixels.to(pixels.dtype),
+            None if by_weight is None else by_weight.to(weight.dtype),
+            None,
+            None,
+            None,
+        )

@@ -1,0 +1,153 @@
+"""Settings as text: reads them as people type them, spells them as a plugin file and a name do."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from kitbox.errors import KitboxError, did_you_mean
+from kitbox.plugin import losses, samplers, schedules
+from kitbox.value import Value, explain
+
+# What a plugin file may import beside Plugin, by name.
+VOCABULARY: dict[str, type[Value]] = {
+    name: found
+    for module in (losses, schedules, samplers)
+    for name, found in vars(module).items()
+    if isinstance(found, type) and issubclass(found, Value) and found is not Value
+    if not name.startswith("_")
+}
+LOSSES = {name for name, found in VOCABULARY.items() if hasattr(found, "needs_pairs")}
+_SIZE = re.compile(r"(\d+)x(\d+)")
+
+
+def several(text: str) -> list[str]:
+    """Return the parts between the commas of a text; a comma within brackets parts nothing."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
+
+
+def value(text: str) -> Any:
+    """Return the setting that a text says: 0.1, 96x192, gem, Triplet, PK(coverage=random), None.
+
+    A bare word that names no value of the vocabulary is itself. Raises KitboxError for settings
+    that a value does not take.
+    """
+    if size := _SIZE.fullmatch(text):
+        height, width = int(size[1]), int(size[2])
+        return height if height == width else (height, width)
+    try:
+        return _value(ast.parse(text, mode="eval").body, text)
+    except (SyntaxError, ValueError):  # 'package:NAME', for one
+        return text
+
+
+def losses_of(text: str) -> tuple[Any, ...]:
+    """Return the losses that a text says: Triplet(mining=semi_hard), or several as A+B.
+
+    Raises KitboxError for what is no loss.
+    """
+    found = []
+    for part in _summands(text):
+        loss = value(part)
+        if not isinstance(loss, Value) or type(loss).__name__ not in LOSSES:
+            word = part.partition("(")[0]
+            near = did_you_mean(word, LOSSES)
+            raise KitboxError(
+                f"'{part}' is no loss" + (near or f"; there are {', '.join(sorted(LOSSES))}")
+            )
+        found.append(loss)
+    return tuple(found)
+
+
+def spelt(setting: Any) -> str:
+    """Return a setting as a plugin file writes it; of a value what is not its default."""
+    if isinstance(setting, BaseModel):
+        inside = ", ".join(f"{name}={spelt(of)}" for name, of in told(setting))
+        return f"{type(setting).__name__}({inside})"
+    if isinstance(setting, tuple):
+        return f"({', '.join(map(spelt, setting))}{',' if len(setting) == 1 else ''})"
+    return json.dumps(setting, ensure_ascii=False) if isinstance(setting, str) else repr(setting)
+
+
+def as_name(setting: Any) -> str:
+    """Return a setting as a part of a plugin's name: letters, digits, points and _."""
+    match setting:
+        case Value():
+            words = [type(setting).__name__.lower()]
+            for name, of in told(setting):
+                # a word says itself what it is about, a number does not
+                words += [as_name(of)] if isinstance(of, str | Value) else [name, as_name(of)]
+            return "_".join(words)
+        case tuple():
+            return "_".join(map(as_name, setting)) or "none"
+        case float():
+            return f"{Decimal(repr(setting)).normalize():f}".replace("-", "minus_")
+        case _:
+            return re.sub(r"[^0-9A-Za-z.]+", "_", str(setting)).lower()
+
+
+def told(setting: BaseModel) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a value that are not at their defaults, in their order."""
+    for name, field in type(setting).model_fields.items():
+        given = getattr(setting, name)
+        if name != "kind" and (field.is_required() or given != field.get_default()):
+            yield name, given
+
+
+def named_in(setting: Any) -> set[str]:
+    """Return the names of the vocabulary that the spelling of a setting uses."""
+    if isinstance(setting, BaseModel):
+        inner = [name for _, of in told(setting) for name in named_in(of)]
+        return {type(setting).__name__, *inner}
+    return (
+        {name for of in setting for name in named_in(of)} if isinstance(setting, tuple) else set()
+    )
+
+
+def _summands(text: str) -> list[str]:
+    """Return the parts between the + of a text; one within brackets parts nothing."""
+    depth, parts = 0, [""]
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "+" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
+
+
+def _value(node: ast.expr, text: str) -> Any:
+    match node:
+        case ast.Name(id=name):
+            return _made(name, {}) if name in VOCABULARY else name
+        case ast.Call(func=ast.Name(id=name), args=[], keywords=given):
+            return _made(name, {each.arg or "**": _value(each.value, text) for each in given})
+        case ast.Call(func=ast.Name(id=name)):
+            raise KitboxError(f"'{text}': say the settings of {name} by name, as margin=0.3")
+        case ast.Tuple(elts=parts) | ast.List(elts=parts):
+            return tuple(_value(part, text) for part in parts)
+        case _:
+            try:
+                return ast.literal_eval(node)
+            except ValueError:
+                return ast.get_source_segment(text, node) or text
+
+
+def _made(name: str, settings: dict[str, Any]) -> Value:
+    if name not in VOCABULARY:
+        raise KitboxError(f"no value is named {name}{did_you_mean(name, VOCABULARY)}")
+    try:
+        return VOCABULARY[name](**settings)
+    except ValidationError as error:
+        raise KitboxError(f"{name}: {explain(error)}") from error

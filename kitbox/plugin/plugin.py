@@ -1,0 +1,209 @@
+"""The vocabulary of a plugin: one model and its training, as a value."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from kitbox.files import digest_of
+from kitbox.plugin.losses import ArcFace, Loss, NotNegative, Positive, Share, Triplet
+from kitbox.plugin.samplers import PK, Divide, Hardness, Sampler, Shuffled
+from kitbox.plugin.schedules import (
+    Averaging,
+    Cosine,
+    Multistep,
+    Restarts,
+    Schedule,
+    Side,
+    Stage,
+    Swa,
+    side_lengths,
+)
+from kitbox.value import Value
+
+UnknownShare = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Plugin(Value):
+    """One model: its network, what it learns from, and how.
+
+    `image_size` is (height, width) in pixels, or one side; images are squashed to it.
+    `weights` says where the backbone starts: "hub" (timm downloads them), "file" (a file named
+    after the backbone in the workspace's weights folder), "package:NAME" (carried by an installed
+    package), or "none". `pooled_maps` are the backbone's stages whose maps are pooled and
+    concatenated, counted from 0; () is the last one alone. Learning rates are per step of the
+    whole batch; `final_learning_rate` is reached at the last step, and the heads' rate falls in
+    the same proportion; `layer_decay` multiplies the backbone's rate once for each layer below its
+    last. `dropout` is of embeddings for losses that classify; pairs are compared as they are
+    searched. A step takes the gradients of `accumulate` batches. `drop_path` is the rate of
+    stochastic depth. With `flip_identities` a mirrored image is of another individual, which is
+    learnt too. `box_choice` "random" takes any of the boxes of an image each time it is learnt
+    from. `unknown_share` of a batch are images without a known label. `embedding_mixup` is the
+    alpha of the beta distribution by which pairs of embeddings are mixed for losses that classify.
+    """
+
+    backbone: str = Field(min_length=1)
+    image_size: Side | tuple[Side, Side]
+    weights: str = Field(default="hub", pattern=r"^(hub|file|none|package:[a-z0-9_]+)$")
+    pooling: Literal["average", "gem", "gem_learned"] = "average"
+    gem_power: Positive = 3.0
+    pooled_maps: tuple[int, ...] = ()
+    embedding_dim: int | None = Field(default=256, ge=2)
+    neck: Literal["none", "batchnorm", "layernorm"] = "batchnorm"
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
+    frozen_batchnorm: bool = False
+
+    losses: tuple[Loss, ...] = (ArcFace(),)
+    embedding_mixup: NotNegative = 0.0
+    divide: Divide | None = None
+    sampler: Sampler = Shuffled()
+    unknown_share: UnknownShare = 0.0
+    augmentation: Literal["none", "light", "gdsc2020"] = "light"
+    crop: bool = True
+    crop_margin: NotNegative = 0.05
+    box_choice: Literal["one", "random"] = "one"
+    flip_identities: bool = False
+    min_images_per_label: int = Field(default=1, ge=1)
+    ignored_labels: tuple[str, ...] = ()
+    pseudo_labels: bool = False
+
+    epochs: int = Field(ge=0)
+    stages: tuple[Stage, ...] = ()
+    batch_size: int = Field(default=32, ge=2)
+    accumulate: int = Field(default=1, ge=1)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    learning_rate: Positive = 3e-4
+    head_learning_rate: Positive | None = None
+    layer_decay: Share = 1.0
+    final_learning_rate: NotNegative = 0.0
+    schedule: Schedule = Cosine()
+    weight_decay: NotNegative = 1e-3
+    warmup_epochs: NotNegative = 1.0
+    gradient_clip: Positive | None = 5.0
+    averaging: Averaging | None = None
+    score_every: int = Field(default=5, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+    later: ClassVar[frozenset[str]] = frozenset(
+        {
+            "pooled_maps",
+            "drop_path",
+            "frozen_batchnorm",
+            "embedding_mixup",
+            "divide",
+            "unknown_share",
+            "box_choice",
+            "flip_identities",
+            "stages",
+            "accumulate",
+            "layer_decay",
+            "schedule",
+            "averaging",
+        }
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Plugin":
+        for mistake in (self._batch_mistake(), self._course_mistake(), self._network_mistake()):
+            if mistake:
+                raise ValueError(mistake)
+        return self
+
+    def _batch_mistake(self) -> str | None:
+        """Return what losses, sampler and batch size lack of each other."""
+        sampler, size = self.sampler, self.batch_size
+        if not self.losses and self.epochs:
+            return f"losses is empty but epochs = {self.epochs}; name a loss"
+        if isinstance(sampler, PK):
+            if size % sampler.images_per_label:
+                return (
+                    f"batch_size = {size} is not a multiple of "
+                    f"images_per_label = {sampler.images_per_label}"
+                )
+            if size == sampler.images_per_label:
+                return "a PK batch needs two labels; raise batch_size"
+        sequenced = [
+            isinstance(loss, Triplet) and loss.mining == "sequence" for loss in self.losses
+        ]
+        if isinstance(sampler, Hardness):
+            if not all(sequenced):
+                return "a Hardness sampler gives triplets; say losses=(Triplet(mining='sequence'),)"
+            if size % 3:
+                return f"batch_size = {size} is not a multiple of 3; Hardness gives triplets"
+            if self.divide or self.unknown_share or self.flip_identities:
+                return "a Hardness sampler goes with no divide, unknown_share or flip_identities"
+        if any(sequenced) and not isinstance(sampler, Hardness):
+            return "Triplet(mining='sequence') needs triplets; say sampler=Hardness()"
+        if self.divide and self._misses_images():
+            return (
+                "divide goes with no unknown_share, flip_identities or min_images_per_label of a "
+                "stage; and with Shuffled or PK(coverage='full'), which show every image"
+            )
+        pairs = [loss.kind for loss in self.losses if loss.needs_pairs]
+        if pairs and not sampler.gives_pairs:
+            return f"a {pairs[0]} loss needs several images of a label; say sampler=PK()"
+        if self.embedding_mixup and not any(loss.classifies for loss in self.losses):
+            return "embedding_mixup is for losses that classify; there is none"
+        return None
+
+    def _misses_images(self) -> bool:
+        """Return whether an epoch is of other images than the known ones, each at least once."""
+        sampler = self.sampler
+        return bool(
+            self.unknown_share
+            or self.flip_identities
+            or any(stage.min_images_per_label for stage in self.stages)
+            or not isinstance(sampler, Shuffled | PK)
+            or (isinstance(sampler, PK) and sampler.coverage != "full")
+        )
+
+    def _course_mistake(self) -> str | None:
+        """Return what is wrong with the epochs and rates."""
+        if self.final_learning_rate > self.learning_rate:
+            return (
+                f"final_learning_rate = {self.final_learning_rate} is above "
+                f"learning_rate = {self.learning_rate}"
+            )
+        if self.epochs and self.warmup_epochs > self.epochs:
+            return f"warmup_epochs = {self.warmup_epochs} exceeds epochs = {self.epochs}"
+        if isinstance(self.schedule, Restarts) and self.schedule.cycles > self.epochs:
+            return f"cycles = {self.schedule.cycles} exceeds epochs = {self.epochs}"
+        staged = sum(stage.epochs for stage in self.stages)
+        if self.stages and staged != self.epochs:
+            return f"stages have {staged} epochs in all, but epochs = {self.epochs}"
+        if isinstance(self.averaging, Swa) and self.averaging.from_epoch > self.epochs:
+            return (
+                f"averaging begins at epoch {self.averaging.from_epoch}, but epochs = {self.epochs}"
+            )
+        if isinstance(self.schedule, Multistep) and self.schedule.milestones[-1] >= self.epochs:
+            return f"milestones = {self.schedule.milestones} reach the last epoch, {self.epochs}"
+        return None
+
+    def _network_mistake(self) -> str | None:
+        """Return what is wrong with the network."""
+        if self.divide and (self.embedding_dim or 1) % self.divide.learners:
+            return (
+                f"embedding_dim = {self.embedding_dim} does not divide into "
+                f"{self.divide.learners} slices"
+            )
+        if any(place < 0 for place in self.pooled_maps) or list(self.pooled_maps) != sorted(
+            {*self.pooled_maps}
+        ):
+            return f"pooled_maps = {self.pooled_maps} are not rising stages, counted from 0"
+        return None
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return side_lengths(self.image_size)
+
+    @property
+    def pixels(self) -> str:
+        """The image size as a plugin's name writes it: '620' or '160x320'."""
+        height, width = self.height_width
+        return str(height) if height == width else f"{height}x{width}"
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of all settings, as 64 hex digits."""
+        return digest_of(self.model_dump(mode="json"))

@@ -1,0 +1,336 @@
+"""Plugins made of another one by changing settings: every combination, each with its name."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from pydantic import ValidationError
+
+from kitbox.errors import KitboxError, did_you_mean
+from kitbox.files import write_text
+from kitbox.plugin import discovery, notation
+from kitbox.plugin.discovery import NamedPlugin
+from kitbox.plugin.notation import as_name
+from kitbox.plugin.plugin import Plugin
+from kitbox.plugin.samplers import PK, Hardness, Shuffled
+from kitbox.plugin.schedules import Multistep, Stage, Swa
+from kitbox.value import explain
+from kitbox.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long each plugin trains: `epochs`, or as many as fit into `minutes`; or its own."""
+
+    epochs: int | None = None
+    minutes: float | None = None
+
+    @property
+    def part(self) -> str | None:
+        """What a plugin's name says of it."""
+        if self.minutes is not None:
+            return f"minutes_{as_name(float(self.minutes))}"
+        return None if self.epochs is None else f"epochs_{self.epochs}"
+
+    @property
+    def sentence(self) -> str:
+        """What a plugin's docstring says of it."""
+        if self.minutes is not None:
+            minutes = as_name(float(self.minutes))
+            return f"Budget: as many epochs as fit into {minutes} minutes, by a few timed steps"
+        if self.epochs is None:
+            return "Budget: its own epochs"
+        return f"Budget: {self.epochs} epoch{'s' if self.epochs > 1 else ''}"
+
+
+def lasting(plugin: Plugin, epochs: int) -> Plugin:
+    """Return a plugin whose course is drawn out, or pressed together, to so many epochs.
+
+    Whatever counts in epochs keeps its share: warm-up, stages, milestones, averaging, ramps of
+    margins, the last phases of divide and conquer. Raises KitboxError where it has no room.
+    """
+    if epochs == plugin.epochs:
+        return plugin
+    share = epochs / plugin.epochs if plugin.epochs else 1.0
+    changes: dict[str, Any] = {
+        "epochs": epochs,
+        "warmup_epochs": min(round(plugin.warmup_epochs * share, 4), epochs),
+        "losses": tuple(_ramped(loss, share) for loss in plugin.losses),
+    }
+    if plugin.stages:
+        changes["stages"] = _stages(plugin.stages, epochs)
+    if isinstance(plugin.schedule, Multistep):
+        changes["schedule"] = _multistep(plugin.schedule, share, epochs)
+    if isinstance(plugin.averaging, Swa):
+        begin = max(1, round(plugin.averaging.from_epoch * share))
+        changes["averaging"] = plugin.averaging.model_copy(update={"from_epoch": begin})
+    if plugin.divide is not None:
+        late = {
+            name: max(2, round(at * share))
+            for name in ("whole_from", "undivided_from")
+            if (at := getattr(plugin.divide, name)) is not None
+        }
+        changes["divide"] = plugin.divide.model_copy(update=late)
+    return with_settings(plugin, changes)
+
+
+def with_settings(plugin: Plugin, changes: dict[str, Any]) -> Plugin:
+    """Return a plugin with other settings, checked; raises KitboxError that explains a mistake."""
+    settings = {name: getattr(plugin, name) for name in Plugin.model_fields}
+    try:
+        return Plugin.model_validate(settings | changes)
+    except ValidationError as error:
+        raise KitboxError(explain(error)) from error
+
+
+def _ramped(loss: Any, share: float) -> Any:
+    ramp = getattr(loss, "ramp", None)
+    if ramp is None:
+        return loss
+    return loss.model_copy(
+        update={"ramp": ramp.model_copy(update={"epochs": round(ramp.epochs * share, 4)})}
+    )
+
+
+def _stages(stages: tuple[Stage, ...], epochs: int) -> tuple[Stage, ...]:
+    """Return stages of so many epochs in all, each with its share and at least one."""
+    if epochs < len(stages):
+        raise KitboxError(
+            f"{len(stages)} stages do not fit into {epochs} epochs; give it {len(stages)} or more"
+        )
+    total = sum(stage.epochs for stage in stages)
+    ends: list[int] = []
+    done = 0
+    for number, stage in enumerate(stages, 1):
+        done += stage.epochs
+        room = epochs - (len(stages) - number)  # an epoch for each that is to come
+        ends.append(max((ends[-1] if ends else 0) + 1, min(room, round(done * epochs / total))))
+    return tuple(
+        stage.model_copy(update={"epochs": end - begin})
+        for stage, begin, end in zip(stages, [0, *ends], ends, strict=False)
+    )
+
+
+def _multistep(schedule: Multistep, share: float, epochs: int) -> Multistep:
+    milestones = tuple(max(1, round(at * share)) for at in schedule.milestones)
+    if len({*milestones}) < len(milestones) or milestones[-1] >= epochs:
+        raise KitboxError(
+            f"milestones = {schedule.milestones} do not fit into {epochs} epochs; "
+            "give it more, or another schedule"
+        )
+    return schedule.model_copy(update={"milestones": milestones})
+
+
+# A word for the value that the plugin itself has.
+OWN = "base"
+# A line of a plugin file.
+_COLUMNS = 100
+# Settings whose text is not read as any other's.
+_READERS: dict[str, Callable[[str], Any]] = {
+    "losses": notation.losses_of,
+    "backbone": str,
+    "weights": str,
+}
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A plugin made of the plugin `base`: how it differs, in words, and what else was changed."""
+
+    name: str
+    plugin: Plugin
+    base: str
+    differs: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def axis(base: Plugin, setting: str, text: str) -> list[Any]:
+    """Return the values of a setting that a text with commas names; `base` is the plugin's own.
+
+    Raises KitboxError for an unknown setting, and for a value that does not stand alone.
+    """
+    if setting not in Plugin.model_fields:
+        near = did_you_mean(setting, Plugin.model_fields)
+        raise KitboxError(f"'{setting}' is not a setting of Plugin{near}")
+    read = _READERS.get(setting, notation.value)
+    parts = notation.several(text)
+    if not all(parts):
+        raise KitboxError(f"{setting} = '{text}' names nothing at one of its commas")
+    own = getattr(base, setting)
+    values = [own if part == OWN else read(part) for part in parts]
+    # 64 and 64x64 are one size, and a plugin of either is the same
+    return [own if setting == "image_size" and _is_size(base, of) else of for of in values]
+
+
+def combine(
+    base: NamedPlugin, axes: Mapping[str, Sequence[Any]], budget: Budget, seeds: int = 1
+) -> list[Derived]:
+    """Return the plugin of every combination of values, each once, under the budget.
+
+    A budget in minutes leaves the epochs as they are. Raises KitboxError for a combination that is
+    no plugin.
+    """
+    found: dict[str, Derived] = {}
+    for values in product(*axes.values()):
+        changes = dict(zip(axes, values, strict=True))
+        for number in range(seeds):
+            seed = {"seed": base.plugin.seed + number} if seeds > 1 else {}
+            one = _derive(base, changes | seed, budget)
+            found.setdefault(one.plugin.fingerprint, one)
+    return list(found.values())
+
+
+def settled(one: Derived, epochs: int) -> Derived:
+    """Return a derived plugin with so many epochs; raises KitboxError where its course has none."""
+    return replace(one, plugin=lasting(one.plugin, epochs))
+
+
+def existing(one: Derived, budget: Budget, workspace: Workspace) -> NamedPlugin | None:
+    """Return the plugin that has these settings already, None where there is none.
+
+    With a budget in minutes, the one of that name whose epochs have been settled before.
+    """
+    if budget.minutes is None:
+        return discovery.equal(one.plugin, workspace)
+    for name in (one.name, _other_name(one)):
+        path = workspace.plugins / f"{name}.py"
+        if path.is_file():
+            named = NamedPlugin(name, discovery.read(path), path, "workspace")
+            if settled(one, named.plugin.epochs).plugin == named.plugin:
+                return named
+    return None
+
+
+def write(one: Derived, budget: Budget, workspace: Workspace) -> NamedPlugin:
+    """Write a plugin's file into the workspace, and return it under the name that it got.
+
+    Where another plugin has its name, the base is named too. Raises KitboxError where that name
+    is taken as well.
+    """
+    taken = discovery.names(workspace)
+    name = one.name if one.name not in taken else _other_name(one)
+    path = workspace.plugins / f"{name}.py"
+    if name in taken:
+        raise KitboxError(
+            f"plugins {one.name} and {name} exist and have other settings; rename or remove one"
+        )
+    write_text(path, source(one, budget))
+    return NamedPlugin(name, one.plugin, path, "workspace")
+
+
+def source(one: Derived, budget: Budget) -> str:
+    """Return the text of a plugin's file: what it comes from, and all that is no default."""
+    settings = dict(notation.told(one.plugin))
+    names = {name for of in settings.values() for name in notation.named_in(of)} | {"Plugin"}
+    lines = [f'"""{_filled(one, budget)}"""', ""]
+    lines += [f"from kitbox import {', '.join(sorted(names, key=_import_order))}", ""]
+    lines += ["plugin = Plugin("]
+    for name, of in settings.items():
+        line = f"    {name}={notation.spelt(of)},"
+        if isinstance(of, tuple) and len(line) > _COLUMNS:
+            lines += [
+                f"    {name}=(",
+                *(f"        {notation.spelt(each)}," for each in of),
+                "    ),",
+            ]
+        else:
+            lines.append(line)
+    return "\n".join([*lines, ")", ""])
+
+
+def fitting(plugin: Plugin, changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the changes with the sampler that their losses need, and sentences that say so."""
+    losses = changes.get("losses", plugin.losses)
+    sampler = changes.get("sampler", plugin.sampler)
+    if "sampler" in changes or not losses:
+        return dict(changes), []
+    kinds = "+".join(loss.kind for loss in losses)
+    sequenced = any(getattr(loss, "mining", None) == "sequence" for loss in losses)
+    pairs = any(loss.needs_pairs for loss in losses)
+    if sequenced == isinstance(sampler, Hardness) and (sampler.gives_pairs or not pairs):
+        return dict(changes), []
+    needed = Hardness() if sequenced else PK() if pairs else Shuffled()
+    note = (
+        f"{kinds} takes the sampler {notation.spelt(needed)} instead of {notation.spelt(sampler)}"
+    )
+    return {**changes, "sampler": needed}, [note]
+
+
+def _derive(base: NamedPlugin, asked: Mapping[str, Any], budget: Budget) -> Derived:
+    changes, notes = fitting(base.plugin, asked)
+    backbone = changes.get("backbone", base.plugin.backbone)
+    weights = base.plugin.weights
+    if backbone != base.plugin.backbone and "weights" not in changes and "package:" in weights:
+        changes["weights"] = "file"
+        notes.append(f"{backbone} takes weights from a file, since {weights} is another backbone's")
+    try:
+        plugin = with_settings(base.plugin, changes)
+        differs = _differing(base.plugin, plugin, asked)
+        if budget.epochs is not None:
+            plugin = lasting(plugin, budget.epochs)
+    except KitboxError as error:
+        said = ", ".join(_said(name, of) for name, of in asked.items())
+        raise KitboxError(f"{base.name} with {said or 'this budget'}: {error}") from error
+    words = [_said(name, of) for name, of in differs.items()]
+    if plugin.epochs != base.plugin.epochs and "epochs" not in differs:
+        words.append(f"epochs {plugin.epochs}")
+    name = _name(base, plugin, differs, budget)
+    return Derived(name, plugin, base.name, tuple(words), tuple(notes))
+
+
+def _differing(base: Plugin, plugin: Plugin, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings asked for that are not the base's; of seeds each tells its own."""
+    given = {name: getattr(plugin, name) for name in asked}
+    return {name: of for name, of in given.items() if name == "seed" or of != getattr(base, name)}
+
+
+def _name(base: NamedPlugin, plugin: Plugin, differs: Mapping[str, Any], budget: Budget) -> str:
+    """Return <backbone>_<pixels>, what the base has after these, and what else differs."""
+    own = _stem(base.plugin)
+    suffix = base.name.removeprefix(own).strip("_") if base.name.startswith(own) else base.name
+    parts = [_stem(plugin), suffix]
+    for name, of in differs.items():
+        if name in ("backbone", "image_size"):
+            continue
+        alone = name == "losses" or type(of).__name__ in notation.VOCABULARY
+        parts.append(notation.as_name(of) if alone else f"{name}_{notation.as_name(of)}")
+    if budget.minutes is not None or plugin.epochs != base.plugin.epochs:
+        parts.append("" if "epochs" in differs else budget.part or "")
+    return "_".join(part for part in parts if part)
+
+
+def _stem(plugin: Plugin) -> str:
+    return f"{plugin.backbone.rpartition('/')[2]}_{plugin.pixels}"
+
+
+def _is_size(plugin: Plugin, size: Any) -> bool:
+    return plugin.height_width in (size, (size, size))
+
+
+def _other_name(one: Derived) -> str:
+    return f"{one.name}_like_{one.base}"
+
+
+def _said(name: str, of: Any) -> str:
+    """Return a setting in words: 'image_size 96x192', 'Triplet(mining="semi_hard")'."""
+    if name == "image_size" and isinstance(of, tuple):
+        return f"{name} {of[0]}x{of[1]}"
+    if name == "losses":
+        return "+".join(map(notation.spelt, of)) or "no losses"
+    return f"{name} {of if isinstance(of, str) else notation.spelt(of)}"
+
+
+def _filled(one: Derived, budget: Budget) -> str:
+    """Return the docstring: what a plugin comes from, in lines that fit."""
+    from textwrap import fill
+
+    first = f"A variant of {one.base}."
+    changed = "; ".join(one.differs) or "nothing but the budget"
+    rest = f"Changed: {changed}. {'. '.join([*one.notes, budget.sentence])}."
+    return f"{first}\n\n{fill(rest, _COLUMNS, break_long_words=False)}\n".replace('"""', "'''")
+
+
+def _import_order(name: str) -> tuple[bool, str]:
+    """Put names as an import sorter does: constants first."""
+    return not name.isupper(), name

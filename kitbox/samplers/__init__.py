@@ -1,0 +1,1 @@
+"""Batches: which images a network learns from together, and in what order."""

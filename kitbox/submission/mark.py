@@ -1,0 +1,98 @@
+"""Marks a written list by labels that were kept apart from the competitor."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kitbox import tables
+from kitbox.competition import protocol
+from kitbox.competition.settings import Competition
+from kitbox.dataset.collection import Collection
+from kitbox.errors import KitboxError, more
+from kitbox.files import read_text
+from kitbox.records import ImageSet, Ranking, Scores, Search, Strings, strings
+from kitbox.scoring import ground_truth, metrics
+from kitbox.scoring.bootstrap import score
+from kitbox.scoring.outcomes import Mean, Outcome
+from kitbox.submission import csv_format
+
+COLUMNS = ("image", "label", "individual")
+
+
+def mark(path: Path, key: Path, competition: Competition, collection: Collection) -> Scores:
+    """Return the competition's metric of a submission, by the true labels of the test images.
+
+    `key` is a CSV of image, label, individual: of every test image, and of every image of an
+    index, the label that a scorer expects and who is shown. A query without a row scores 0.
+    Raises KitboxError for a list that is not of the competition's form or answers what is not
+    asked, and for a key with gaps.
+    """
+    test = collection.test
+    if test is None:
+        raise KitboxError("this competition has no test images; set images.test_folder")
+    for file in (path, key):
+        if not file.is_file():
+            raise KitboxError(f"there is no file {file}")
+    known = {row[0]: row[1:] for _, row in tables.rows(key, COLUMNS)}
+    unknown = competition.images.unknown_label
+    query, expected = _labelled(test, known, key, unknown)
+    index = collection.index
+    if index is not None:
+        index, _ = _labelled(index, known, key, unknown)
+    gallery = protocol.gallery_of(query, collection.labelled, index, competition)
+    facts = ground_truth.build(collection.searches, query, expected, gallery, competition)
+    ranking = _read(path, competition, facts.query_ids)
+    if competition.task.answers in ("images", "matches"):
+        ranking = _in_gallery(ranking, collection.searches)
+    own = ground_truth.outcome(ranking, facts, competition)
+    outcomes: dict[str, Outcome] = {competition.metric: own}
+    outcomes |= ground_truth.further(ranking, facts, competition)
+    if competition.task.answers == "images":
+        asked = np.flatnonzero(facts.relevant > 0)
+        hits = ground_truth.relevance(ranking, facts)[asked]
+        outcomes["recall_at_1"] = Mean(facts.query_ids[asked], metrics.recall_at_k(hits, 1))
+    return Scores({name: score(outcome, facts.individual_of) for name, outcome in outcomes.items()})
+
+
+def _in_gallery(ranking: Ranking, searches: tuple[Search, ...]) -> Ranking:
+    """Return the ranking without the answers that are not in the query's own gallery.
+
+    They keep their rank, at which they are a miss.
+    """
+    galleries = [frozenset(search.gallery_images.tolist()) for search in searches]
+    gallery_of = {
+        query: gallery
+        for search, gallery in zip(searches, galleries, strict=True)
+        for query in search.query_ids.tolist()
+    }
+    rows = zip(ranking.query_ids.tolist(), ranking.answers.tolist(), strict=True)
+    there = [[answer in gallery_of[query] for answer in answers] for query, answers in rows]
+    answers = np.where(np.array(there, dtype=np.bool_), ranking.answers, "")
+    return Ranking(ranking.query_ids, answers, ranking.similarity)
+
+
+def _read(path: Path, competition: Competition, query_ids: Strings) -> Ranking:
+    """Return a row for each query, of a list that has no others."""
+    try:
+        given = csv_format.read(read_text(path), competition)
+        strangers = given.query_ids[~np.isin(given.query_ids, query_ids)].tolist()
+        if strangers:
+            raise KitboxError(f"'{strangers[0]}' is not a query{more(len(strangers) - 1)}")
+        return csv_format.of_queries(given, query_ids)
+    except KitboxError as error:
+        raise KitboxError(
+            f"{path}: {error}; 'kitbox submission lint {path}' tells all that is wrong"
+        ) from error
+
+
+def _labelled(
+    images: ImageSet, known: dict[str, list[str]], key: Path, unknown: str | None
+) -> tuple[ImageSet, Strings]:
+    """Return images under the labels of who they show, and what a scorer expects of each."""
+    missing = [image for image in images.image_ids.tolist() if image not in known]
+    if missing:
+        raise KitboxError(f"{key} has no row of image '{missing[0]}'{more(len(missing) - 1)}")
+    rows = [known[image] for image in images.image_ids.tolist()]
+    # the unknown are told apart by their own names, the others are called as the lists call them
+    names = [who if label in ("", unknown) else label for label, who in rows]
+    return images.with_labels(strings(names)), strings([label for label, _ in rows])

@@ -1,0 +1,137 @@
+"""Makes a submission: the ensemble over all images, ranked, in the competition's form."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kitbox.competition import protocol
+from kitbox.competition.settings import Competition
+from kitbox.dataset.collection import Collection
+from kitbox.embedding import embedder
+from kitbox.ensemble import fusion, open_set
+from kitbox.ensemble.answers import Recipe
+from kitbox.ensemble.members import Member
+from kitbox.ensemble.meta_embedding import Assembled, assemble
+from kitbox.ensemble.open_set import Judge
+from kitbox.errors import KitboxError
+from kitbox.records import Progress, Ranking, Strings, rows_of
+from kitbox.retrieval import ranking as ranking_module
+from kitbox.scoring import thresholds
+from kitbox.submission import csv_format, lint
+from kitbox.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Made:
+    """The text of a submission, the thresholds that cut it, and the sizes behind it."""
+
+    text: str
+    ranking: Ranking
+    thresholds: dict[str, float]
+    queries: int
+    gallery: int
+    dims: tuple[int, ...]
+
+
+def refuse_top_k(recipe: Recipe, competition: Competition) -> None:
+    """Raise KitboxError where a recipe makes more or fewer answers than a list may name."""
+    task, top_k = competition.task, recipe.top_k
+    if top_k in (None, task.k):
+        return
+    single = task.answers in ("label", "clusters")
+    least, most = (1, 1) if single else (task.fewest, task.k)
+    if single or not least <= top_k <= most:
+        span = f"{most}" if least == most else f"{least} to {most}"
+        noun = "answer" if most == 1 else "answers"
+        raise KitboxError(f"--top-k {top_k}: a list names {span} {noun} a query; leave it out")
+
+
+def make(
+    members: Sequence[Member],
+    recipe: Recipe,
+    fitted: dict[str, float],
+    collection: Collection,
+    competition: Competition,
+    workspace: Workspace,
+    options: embedder.Options,
+    judge: Judge | None = None,
+) -> Generator[Progress, None, Made]:
+    """Return the submission of an ensemble; it takes the path of the local score, on test images.
+
+    `fitted` are the thresholds that the holdout gave, `judge` what it taught of new labels. A
+    classifier learns from all labelled images. Raises KitboxError where there is no test,
+    for a number of answers that no list may have, and where its own lint finds something.
+    """
+    test, labelled = collection.test, collection.labelled
+    if test is None:
+        raise KitboxError("this competition has no test images; set images.test_folder")
+    refuse_top_k(recipe, competition)
+    image_sets = [labelled, test, *([] if collection.index is None else [collection.index])]
+    gallery = protocol.gallery_of(test, labelled, collection.index, competition)
+    assembled: Assembled = yield from assemble(
+        members,
+        image_sets,
+        gallery.image_ids,
+        collection,
+        workspace,
+        whiten=recipe.whiten,
+        options=options,
+    )
+    ranking, used = yield from _answered(
+        assembled, recipe, fitted, judge, collection, competition, options.device
+    )
+    ranking = ranking_module.in_order(ranking, protocol.query_ids(collection.searches, test))
+    text = csv_format.text(ranking, competition)
+    findings = lint.lint(text.encode(), competition, labelled, test, collection.searches)
+    if findings:
+        raise KitboxError(f"the submission would be refused: {findings[0]}")
+    queries, searched = len(ranking.query_ids), len(gallery)
+    return Made(text, ranking, used, queries, searched, assembled.dims)
+
+
+def _answered(
+    assembled: Assembled,
+    recipe: Recipe,
+    fitted: dict[str, float],
+    judge: Judge | None,
+    collection: Collection,
+    competition: Competition,
+    device: str,
+) -> Generator[Progress, None, tuple[Ranking, dict[str, float]]]:
+    """Return the answers of the leaderboard's queries, and the thresholds that cut them."""
+    searches, rule = collection.searches, competition.threshold
+    if competition.task.answers == "clusters":
+        trees = ranking_module.trees(assembled.embeddings, searches)
+        used = fitted
+        if rule.rule == "share" and rule.share is not None:
+            used = thresholds.cut_by_share(trees, rule.share, by_group=rule.by_group)
+        return ranking_module.cut(trees, searches, used), used
+    labelled = collection.answerable
+    ranking = yield from fusion.rank(
+        assembled, recipe.way, searches, labelled, competition, recipe.top_k, device=device
+    )
+    if judge is not None:
+        features = open_set.features(assembled.blocks, searches, labelled, competition)
+        ranking = judge.chances(ranking, judge.unknown(features))
+    if not competition.decides:
+        return ranking, {}
+    groups = np.concatenate([np.full(len(s.query_ids), s.name) for s in searches])
+    if competition.threshold.by_group and len(searches) == 1:
+        groups = _groups_of_test(ranking, collection)
+    used = fitted
+    if rule.rule == "share" and rule.share is not None:
+        used = thresholds.by_share(ranking, groups, rule.share, competition)
+    limits = ranking_module.of_groups(used, thresholds.groups_of(groups, competition))
+    return ranking_module.decide(ranking, limits, competition), used
+
+
+def _groups_of_test(ranking: Ranking, collection: Collection) -> Strings:
+    """Return the group of each query: of its list, else of its first answer, as on the holdout."""
+    test, labelled = collection.test, collection.labelled
+    assert test is not None  # noqa: S101  the caller's test images
+    if test.groups is not None:
+        [search] = collection.searches
+        return test.groups[rows_of(search.query_images, test.image_ids)]
+    # a test list rarely tells the species; that of the first answer stands for it
+    return thresholds.groups_of_answers(ranking, labelled)

@@ -1,0 +1,152 @@
+"""Average precision of boxes, worked out by hand and against a slow one."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kitbox.boxes import average_precision as average_precision_module
+from kitbox.boxes.detections import Found
+from kitbox.errors import KitboxError
+from kitbox.records import Floats
+from tests.boxes.scenes import found
+
+BOX, SHIFTED, ELSEWHERE = (0, 0, 10, 10), (2, 0, 12, 10), (50, 50, 60, 60)  # IoU 2/3, 0
+
+
+def drawn(*corners: tuple[int, int, int, int]) -> Floats:
+    return np.array(corners, dtype=np.float32).reshape(-1, 4)
+
+
+def average_precision(
+    truth: Sequence[Floats], seen: Sequence[Found], threshold: float = 0.5
+) -> float:
+    matches = average_precision_module.match(truth, seen, (threshold,))
+    return float(matches.average_precision(np.ones((1, len(truth))))[0, 0])
+
+
+def test_right_wrong_right_of_two_boxes_is_five_sixths() -> None:
+    seen = [found((0.9, BOX), (0.8, ELSEWHERE)), found((0.7, BOX))]
+    truth = [drawn(BOX), drawn(BOX)]
+    assert average_precision(truth, seen) == pytest.approx(1 / 2 * 1 + 1 / 2 * 2 / 3)
+    # read at 101 recalls, as COCO does: 51 of them need precision 1, 50 have 2/3
+    assert average_precision(truth, seen) != pytest.approx((51 + 50 * 2 / 3) / 101)
+
+
+def test_a_wrong_box_below_all_right_ones_costs_nothing() -> None:
+    assert average_precision([drawn(BOX)], [found((0.9, BOX), (0.1, ELSEWHERE))]) == 1.0
+
+
+def test_the_precision_that_counts_is_the_best_at_this_recall_or_more() -> None:
+    # wrong, right, right: the precision at the first right box is 1/2, later 2/3
+    seen = [found((0.9, ELSEWHERE), (0.8, BOX)), found((0.7, BOX))]
+    assert average_precision([drawn(BOX), drawn(BOX)], seen) == pytest.approx(2 / 3)
+
+
+def test_a_second_box_on_the_same_object_is_wrong() -> None:
+    seen = [found((0.9, BOX), (0.8, SHIFTED)), found((0.7, BOX))]
+    assert average_precision([drawn(BOX), drawn(BOX)], seen) == pytest.approx(1 / 2 + 1 / 3)
+
+
+def test_a_found_box_takes_the_nearest_drawn_box_that_is_free() -> None:
+    truth = [drawn(BOX, SHIFTED)]
+    assert average_precision(truth, [found((0.9, BOX), (0.8, BOX))], 0.6) == 1.0
+    assert average_precision(truth, [found((0.9, BOX), (0.8, BOX))], 0.7) == 0.5
+
+
+def test_nothing_found_is_zero() -> None:
+    assert average_precision([drawn(BOX)], [found()]) == 0.0
+
+
+def slow_average_precision(truth: Sequence[Floats], seen: Sequence[Found], at: float) -> float:
+    listed = sorted(
+        ((-c, row, n) for row, each in enumerate(seen) for n, c in enumerate(each.confidences))
+    )
+    free = [list(map(tuple, each.tolist())) for each in truth]
+    right = []
+    for _, row, n in listed:
+        box = seen[row].boxes[n].tolist()
+        best = max(free[row], key=lambda other: slow_iou(box, other), default=None)
+        right.append(best is not None and slow_iou(box, best) >= at)
+        if right[-1]:
+            free[row].remove(best)
+    precision = [sum(right[: n + 1]) / (n + 1) for n in range(len(right))]
+    total = sum(map(len, truth))
+    return sum(max(precision[n:]) for n in range(len(right)) if right[n]) / total
+
+
+def slow_iou(one: Sequence[float], other: Sequence[float]) -> float:
+    wide = max(min(one[2], other[2]) - max(one[0], other[0]), 0)
+    high = max(min(one[3], other[3]) - max(one[1], other[1]), 0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return wide * high / (sum(areas) - wide * high)
+
+
+CORNER = st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(4, 7), st.integers(4, 7))
+# confidences that differ: of equal ones the order would decide
+CONFIDENCE = st.lists(st.integers(1, 999), unique=True, min_size=8, max_size=8)
+IMAGES = st.lists(
+    st.tuples(st.lists(CORNER, min_size=1, max_size=3), st.lists(CORNER, max_size=2)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(IMAGES, CONFIDENCE, st.sampled_from([0.5, 0.75]))
+def test_average_precision_equals_the_slow_one(
+    images: list[tuple[list, list]], confidence: list[int], at: float
+) -> None:
+    left = iter(confidence)
+    truth = [drawn(*true) for true, _ in images]
+    seen = [
+        found(*sorted([(next(left) / 1000, box) for box in each], reverse=True))
+        for _, each in images
+    ]
+    wanted = slow_average_precision(truth, seen, at)
+    assert average_precision(truth, seen, at) == pytest.approx(wanted)
+
+
+def test_an_image_drawn_twice_counts_as_two_images() -> None:
+    truth = [drawn(BOX), drawn(BOX, ELSEWHERE), drawn(BOX)]
+    seen = [found((0.9, BOX)), found((0.8, BOX), (0.7, SHIFTED)), found((0.6, ELSEWHERE))]
+    weights = np.array([[2.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 1.0]])
+    values = average_precision_module.match(truth, seen, (0.5,)).average_precision(weights)[:, 0]
+    twice = [truth[0], truth[0], truth[1]], [seen[0], seen[0], seen[1]]
+    assert values[0] == pytest.approx(average_precision(*twice))
+    assert values[1] == pytest.approx(average_precision(truth, seen))
+    assert values[2] == 0.0
+
+
+def test_a_score_tells_ap_and_what_images_are_cropped_to() -> None:
+    truth = [drawn(BOX), drawn((0, 0, 100, 50))]
+    seen = [found((0.9, SHIFTED)), found((0.3, BOX))]
+    scores = average_precision_module.score(truth, seen, 0.4, np.array([0, 1])).by_metric
+    assert list(scores) == ["ap50", "ap", "crop_iou"]
+    assert scores["ap50"].value == pytest.approx(1 / 2)
+    # right at .5, .55, .6 and .65, of ten thresholds
+    assert scores["ap"].value == pytest.approx(4 / 10 / 2)
+    # the second image stays whole, and its drawn box is half of it
+    assert scores["crop_iou"].value == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert all(score.low <= score.value <= score.high for score in scores.values())
+    assert {score.queries for score in scores.values()} == {2}
+
+
+@pytest.mark.parametrize("several", ["best", "largest", "union"])
+def test_what_is_cropped_to_follows_the_rule_of_several_boxes(several: str) -> None:
+    large, all_ = (0, 0, 55, 55), (0, 0, 60, 60)
+    seen = [found((0.9, ELSEWHERE), (0.8, large), (0.1, (0, 0, 90, 90)))]
+    wanted = {"best": ELSEWHERE, "largest": large, "union": all_}
+    for rule, box in wanted.items():
+        score = average_precision_module.score([drawn(box)], seen, 0.4, np.array([0]), several)
+        assert (score.by_metric["crop_iou"].value == pytest.approx(1.0)) == (rule == several)
+    both = average_precision_module.score(
+        [drawn(ELSEWHERE, large)], seen, 0.4, np.array([0]), several
+    )
+    assert both.by_metric["crop_iou"].value == pytest.approx(1.0)
+
+
+def test_without_held_out_boxes_there_is_no_score() -> None:
+    with pytest.raises(KitboxError, match="no image with a box is held out; raise --held-out"):
+        average_precision_module.score([], [], 0.5, np.array([], dtype=np.int64))

@@ -1,0 +1,143 @@
+"""Forms of boxes: what other programs write, and the corners that it means."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kitbox.boxes import box_formats
+from kitbox.errors import KitboxError
+
+
+def source(path: Path, text: str, name: str = "drawn.csv") -> box_formats.Source:
+    (path / name).write_text(text, encoding="utf-8")
+    return box_formats.read(path / name)
+
+
+@pytest.mark.parametrize(
+    ("header", "forms"),
+    [
+        ("image,x0,y0,x1,y1", ("xyxy",)),
+        ("filename,width,height,class,xmin,ymin,xmax,ymax", ("xyxy",)),
+        ("Image,Left,Top,Right,Bottom", ("xyxy",)),
+        ("image,cx,cy,w,h", ("yolo",)),
+        ("image,x_center,y_center,width,height", ("yolo",)),
+        ("new_path,x,y,w,h", ("xywh", "gdsc", "yolo")),
+        ("file,left,top,width,height", ("xywh", "gdsc", "yolo")),
+    ],
+)
+def test_a_header_tells_the_forms(tmp_path: Path, header: str, forms: tuple[str, ...]) -> None:
+    columns = header.count(",")
+    numbers = ",".join(str(number) for number in range(columns))
+    found = source(tmp_path, f"{header}\na.jpg,{numbers}\n")
+    assert found.forms == forms
+    [row] = found.rows
+    assert (row.name, row.where) == ("a.jpg", "drawn.csv line 2")
+    assert row.numbers == tuple(range(columns - 4, columns))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.jpg,10 20 30 25 12 40\nb.jpg,1 2 3 4\n",
+        "a.jpg,10,20,30,25,12,40\nb.jpg,1,2,3,4\n",
+        "a.jpg 10 20 30 25 12 40\nb.jpg 1 2 3 4\n",
+        "Image,points\na.jpg,10 20 30 25 12 40\nb.jpg,1 2 3 4\n",
+        'Image,outline\na.jpg,"[(10, 20), (30, 25), (12, 40)]"\nb.jpg,"(1, 2), (3, 4)"\n',
+        "\ufeffa.jpg,10 20 30 25 12 40\r\n\r\nb.jpg,1 2 3 4\r\n",
+    ],
+)
+def test_outlines_are_read_however_they_are_parted(tmp_path: Path, text: str) -> None:
+    found = source(tmp_path, text)
+    assert found.forms == ("points",)
+    assert [(row.name, row.numbers) for row in found.rows] == [
+        ("a.jpg", (10, 20, 30, 25, 12, 40)),
+        ("b.jpg", (1, 2, 3, 4)),
+    ]
+    assert box_formats.corners(found.rows[0].numbers, "points", (1, 1)) == (10, 20, 30, 40)
+
+
+@pytest.mark.parametrize("text", ["a.jpg,1,2,3,4\n", "image,bbox\na.jpg,[1. 2. 3. 4.]\n"])
+def test_four_numbers_without_names_may_mean_anything(tmp_path: Path, text: str) -> None:
+    found = source(tmp_path, text)
+    assert found.forms == ("xyxy", "xywh", "yolo")
+    assert found.rows[0].numbers == (1, 2, 3, 4)
+
+
+def test_a_folder_of_labels_has_a_file_an_image(tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "classes.txt").write_text("fluke\n")
+    (folder / "a.b.txt").write_text("0 0.5 0.5 0.2 0.1\n0 0.1 0.2 0.3 0.4 0.75\n")
+    (folder / "deep" / "c.txt").write_text("\n0 0.5 0.5 0.2\n")
+    found = box_formats.read(folder)
+    assert (found.forms, found.relative) == (("yolo",), True)
+    assert [(row.where, row.name, row.numbers, row.confidence) for row in found.rows] == [
+        ("labels/a.b.txt line 1", "a.b", (0.5, 0.5, 0.2, 0.1), None),
+        ("labels/a.b.txt line 2", "a.b", (0.1, 0.2, 0.3, 0.4), 0.75),
+        ("labels/deep/c.txt line 2", "deep/c", (), None),
+    ]
+
+
+def test_numbers_are_shares_where_most_are_small(tmp_path: Path) -> None:
+    header = "image,cx,cy,w,h\n"
+    assert source(tmp_path, header + "a,.5,.5,1.02,.2\nb,.5,.5,.1,.1\nc,500,1,2,3\n").relative
+    assert not source(tmp_path, header + "a,50,50,10,20\nb,60,60,10,10\nc,.5,.5,1,1\n").relative
+
+
+def test_what_is_no_number_is_kept_for_the_message(tmp_path: Path) -> None:
+    found = source(tmp_path, "image,x0,y0,x1,y1,conf\na,1,2,x,4,0.5\nb,1,2,3,,\nc,1,2,3,4,0.9\n")
+    assert [row.text for row in found.rows] == ["1,2,x,4", "1,2,3,", "1,2,3,4"]
+    assert [len(row.numbers) for row in found.rows] == [0, 3, 4]
+    assert [row.confidence for row in found.rows] == [0.5, None, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "{path} is empty; get the whole file"),
+        ("\n\n", "{path} is empty; get the whole file"),
+        ("image,x,y,w,h\n", "{path} has a header and no box; get the whole file"),
+        (
+            "image,a,b\nx,1,2\n",
+            "{path} line 1: no column of four numbers, as x0,y0,x1,y1 or x,y,w,h "
+            "among image, a, b; name them so",
+        ),
+        (
+            "who,x,y,w,h\nx,1,2,3,4\n",
+            "{path} line 1: no column of images among who, x, y, w, h; name them so",
+        ),
+        (
+            "image;x;y;w;h\nx;1;2;3;4\n",
+            "{path} line 1: the separator is ';' and must be ','; save it with commas",
+        ),
+    ],
+)
+def test_a_list_of_no_boxes_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(KitboxError) as caught:
+        source(tmp_path, text)
+    assert str(caught.value) == message.format(path=tmp_path / "drawn.csv")
+
+
+def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(KitboxError) as caught:
+        box_formats.read(tmp_path / "drawn.csv")
+    assert str(caught.value) == f"there is no list of boxes {tmp_path / 'drawn.csv'}"
+    with pytest.raises(KitboxError, match=r"has no labels; a file NAME.txt has 'class cx cy w h'"):
+        box_formats.read(tmp_path)
+
+
+@given(*(st.integers(0, 100) for _ in range(4)))
+def test_all_forms_of_a_box_mean_the_same_corners(x: int, y: int, wide: int, high: int) -> None:
+    expected = (x, y, x + wide, y + high)
+    for form, numbers in {
+        "xyxy": expected,
+        "gdsc": expected,
+        "xywh": (x, y, wide, high),
+        "yolo": (x + wide / 2, y + high / 2, wide, high),
+        "points": (x + wide, y, x, y + high),
+    }.items():
+        assert box_formats.corners(numbers, form, (1, 1)) == expected
+        shares = tuple(n / side for n, side in zip(numbers, (200, 400) * 2, strict=True))
+        assert box_formats.corners(shares, form, (200, 400)) == pytest.approx(expected)

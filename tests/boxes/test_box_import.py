@@ -1,0 +1,251 @@
+"""Boxes of other programs: which form they have, and what is wrong with them."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from kitbox.boxes import box_import
+from kitbox.boxes.box_formats import FormName
+from kitbox.boxes.box_import import Imported
+from kitbox.competition.lists import Listed
+from kitbox.errors import KitboxError
+from kitbox.records import ImageSet, strings
+from tests.photographs import finish
+
+GO_ON = '; mend it, or set broken = "drop" in kitbox.toml to go on without'
+SIDE = (100, 60)
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Listed:
+    """Return ten images of 100 x 60 pixels, called 0.jpg and so on."""
+    folder = tmp_path_factory.mktemp("photographs")
+    files = [folder / f"{number}.jpg" for number in range(10)]
+    for file in files:
+        Image.new("RGB", SIDE, (0, 80, 120)).save(file)
+    return Listed(ImageSet(strings([f.name for f in files]), tuple(files)), None, None, ())
+
+
+def understood(listed: Listed, file: Path, **given: Any) -> Imported:
+    options = {"source": "me", "broken": "drop", **given}
+    found: Imported = finish(box_import.understand(file, listed, **options))[1]
+    return found
+
+
+def drawn(folder: Path, *rows: str, header: str = "image,x0,y0,x1,y1") -> Path:
+    (folder / "drawn.csv").write_text("\n".join([header, *rows]) + "\n")
+    return folder / "drawn.csv"
+
+
+def test_boxes_are_taken_as_pixels_of_the_image(tmp_path: Path, photographs: Listed) -> None:
+    found = understood(photographs, drawn(tmp_path, "1,10,20,30,40", "/me/2.jpg,1,2,33.5,44"))
+    assert [(box.image_id, box.corners, box.source) for box in found.boxes] == [
+        ("1.jpg", (10, 20, 30, 40), "me"),
+        ("2.jpg", (1, 2, 33.5, 44), "me"),
+    ]
+    assert (found.form, found.relative, found.remarks) == ("xyxy", False, ())
+
+
+def test_shares_are_of_the_upright_image(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by a quarter, so 40 wide and 80 high
+    Image.new("RGB", (80, 40)).save(tmp_path / "turned.jpg", exif=exif)
+    listed = Listed(ImageSet(strings(["turned.jpg"]), (tmp_path / "turned.jpg",)), None, None, ())
+    file = drawn(tmp_path, "turned,.5,.5,.5,.25", header="image,cx,cy,w,h")
+    assert understood(listed, file).boxes[0].corners == (10, 30, 30, 50)
+
+
+@pytest.mark.parametrize(
+    ("rows", "form", "inside"),
+    [
+        ([f"{n},60,30,{90 + n},50" for n in range(10)], "gdsc", {"xywh": 0, "gdsc": 10}),
+        ([f"{n},60,30,{20 + n},25" for n in range(10)], "xywh", {"xywh": 10, "gdsc": 0}),
+    ],
+)
+def test_sizes_and_second_corners_are_told_apart_by_the_images(
+    tmp_path: Path, photographs: Listed, rows: list[str], form: str, inside: dict[str, int]
+) -> None:
+    found = understood(photographs, drawn(tmp_path, *rows, header="new_path,x,y,w,h"))
+    assert (found.form, found.inside, len(found.boxes)) == (form, inside, 10)
+
+
+def test_what_could_be_either_is_not_guessed(tmp_path: Path, photographs: Listed) -> None:
+    file = drawn(tmp_path, "1,10,10,40,30", "2,9,9,50,30", header="image,x,y,w,h")
+    with pytest.raises(KitboxError) as caught:
+        understood(photographs, file)
+    assert str(caught.value) == (
+        f"{file}: of 2 boxes 2 as xywh and 2 as gdsc lie inside their images; "
+        "say which it is with --form xywh or --form gdsc"
+    )
+    forms: tuple[FormName, ...] = ("xywh", "gdsc")
+    corners = [understood(photographs, file, form=form).boxes[0].corners for form in forms]
+    assert corners == [(10, 10, 50, 40), (10, 10, 40, 30)]
+
+
+def test_one_faulty_row_of_many_decides_no_form(tmp_path: Path, photographs: Listed) -> None:
+    rows = [f"{n % 10},10,10,{20 + n % 50},30" for n in range(99)] + ["1,60,30,90,50"]
+    file = drawn(tmp_path, *rows, header="image,x,y,w,h")
+    with pytest.raises(KitboxError, match="of 100 boxes 100 as gdsc and 99 as xywh lie inside"):
+        understood(photographs, file)
+
+
+def test_boxes_of_larger_images_are_refused_together(tmp_path: Path, photographs: Listed) -> None:
+    file = drawn(tmp_path, *(f"{n},30,{180 + n},300,350" for n in range(10)))
+    with pytest.raises(KitboxError) as caught:
+        understood(photographs, file)
+    assert str(caught.value) == (
+        f"{file}: read as two corners x0,y0,x1,y1, 0 of 10 boxes lie inside their images; "
+        "give another --form, or boxes drawn on images of this size"
+    )
+
+
+FINE = [f"{number},10,10,60,40" for number in range(7)]
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "what"),
+    [
+        ("9,20,30,x,40", "refused", "box 20,30,x,40 is not four numbers; correct the row"),
+        ("9,30,20,10,40", "refused", "box 30,20,10,40 is empty, read as xyxy; correct the row"),
+        (
+            "9,110,5,130,40",
+            "refused",
+            "box 110,5,130,40 lies outside of image '9.jpg', which has 100x60 pixels; correct it",
+        ),
+        (
+            "9,98,5,130,40",
+            "refused",
+            "box 98,5,130,40 of image '9.jpg', which has 100x60 pixels, has 2x35 in it; "
+            "correct or remove it",
+        ),
+        (
+            "9,80,5,130,40",
+            "cut",
+            "box 80,5,130,40 reaches 30 pixels out of image '9.jpg', which has 100x60 pixels",
+        ),
+        (
+            "9,0,0,100,60",
+            "whole",
+            "box 0,0,100,60 is all of image '9.jpg', which has 100x60 pixels",
+        ),
+        ("1,10,10,60,40", "repeated", "the box 10,10,60,40 is that of drawn.csv line 3"),
+        ("77.jpg,1,1,9,9", "unmatched", "no image, or more than one, is '77.jpg'"),
+    ],
+)
+def test_odd_boxes_are_named_by_line(
+    tmp_path: Path, photographs: Listed, row: str, kind: str, what: str
+) -> None:
+    found = understood(photographs, drawn(tmp_path, *FINE, row))
+    assert [(remark.kind, str(remark)) for remark in found.remarks] == [
+        (kind, f"drawn.csv line 9: {what}")
+    ]
+    assert len(found.boxes) == 7 + (kind in ("cut", "whole"))
+
+
+def test_a_box_over_the_edge_is_cut_there(tmp_path: Path, photographs: Listed) -> None:
+    found = understood(photographs, drawn(tmp_path, *FINE, "9,-0.4,20,130,60.9"))
+    assert found.boxes[-1].corners == (0, 20, 100, 60)
+
+
+def test_a_box_that_is_none_stops_unless_told_to_go_on(tmp_path: Path, photographs: Listed) -> None:
+    file = drawn(tmp_path, *FINE, "9,1,2,3", "8,1,2,3")
+    with pytest.raises(KitboxError) as caught:
+        understood(photographs, file, broken="stop")
+    assert str(caught.value) == (
+        f"drawn.csv line 9: box 1,2,3, is not four numbers; correct the row; 1 more like it{GO_ON}"
+    )
+
+
+def test_a_box_of_an_unreadable_image_is_refused(tmp_path: Path, photographs: Listed) -> None:
+    (tmp_path / "page.jpg").write_text("<html>")
+    shutil.copy(photographs.labelled.paths[0], tmp_path / "good.jpg")
+    names = ["page.jpg", "good.jpg"]
+    listed = Listed(
+        ImageSet(strings(names), tuple(tmp_path / name for name in names)), None, None, ()
+    )
+    found = understood(listed, drawn(tmp_path, "page,1,2,30,40", "good,1,2,30,40"))
+    [remark] = found.remarks
+    assert str(remark) == (
+        f"drawn.csv line 2: image {tmp_path / 'page.jpg'} is not an image but a web page; "
+        "replace or remove it"
+    )
+    assert [box.image_id for box in found.boxes] == ["good.jpg"]
+
+
+def test_a_detected_box_keeps_its_confidence(tmp_path: Path, photographs: Listed) -> None:
+    header = "image,x0,y0,x1,y1,score"
+    rows = ("1,1,2,30,40,0.75", "1,1,2,30,50,", "2,1,2,30,40,87")
+    found = understood(photographs, drawn(tmp_path, *rows, header=header))
+    assert [(box.confidence, box.drawn) for box in found.boxes] == [(0.75, False), (None, True)]
+    [remark] = found.remarks
+    assert "has confidence 87, which is not between 0 and 1" in remark.what
+
+
+def test_a_list_of_other_images_is_refused(tmp_path: Path, photographs: Listed) -> None:
+    file = drawn(tmp_path, "whale,1,2,3,4")
+    with pytest.raises(KitboxError) as caught:
+        understood(photographs, file)
+    assert str(caught.value) == (
+        f"{file} has no box of any image: it names 'whale', "
+        "where images are called as '0.jpg'; correct its names"
+    )
+
+
+@pytest.mark.parametrize("header", ["image,x0,y0,x1,y1", "image,x,y,w,h"])
+def test_a_box_without_four_numbers_is_told_where_it_is_the_only_one(
+    tmp_path: Path, photographs: Listed, header: str
+) -> None:
+    file = drawn(tmp_path, "1,nan,0,10,10", header=header)
+    with pytest.raises(KitboxError) as caught:
+        understood(photographs, file, broken="stop")
+    assert str(caught.value) == (
+        f"drawn.csv line 2: box nan,0,10,10 is not four numbers; correct the row{GO_ON}"
+    )
+
+
+def test_a_folder_without_a_listed_image_is_named(tmp_path: Path, photographs: Listed) -> None:
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(KitboxError) as caught:
+        understood(photographs, drawn(tmp_path, *FINE), inside=nowhere)
+    assert str(caught.value) == f"no listed image lies in {nowhere}; correct --images"
+
+
+coordinates = st.integers(-20, 130)
+
+
+@given(st.lists(st.tuples(coordinates, coordinates, coordinates, coordinates), max_size=5))
+def test_every_row_is_taken_or_remarked_on(
+    tmp_path_factory: pytest.TempPathFactory,
+    photographs: Listed,
+    rows: list[tuple[int, int, int, int]],
+) -> None:
+    lines = [*FINE, *(f"8,{x0},{y0},{x1},{y1}" for x0, y0, x1, y1 in rows)]
+    found = understood(photographs, drawn(tmp_path_factory.mktemp("b"), *lines))
+    left_out = len(found.of_kind("refused")) + len(found.of_kind("repeated"))
+    assert len(found.boxes) + left_out == len(lines)
+    for x0, y0, x1, y1 in (box.corners for box in found.boxes):
+        assert 0 <= x0 < x1 <= SIDE[0]
+        assert 0 <= y0 < y1 <= SIDE[1]
+        # what is left of a row is what of it lies in the image
+        assert any(
+            (x0, y0, x1, y1) == (max(a, 0), max(b, 0), min(c, SIDE[0]), min(d, SIDE[1]))
+            for a, b, c, d in [*rows, (10, 10, 60, 40)]
+        )
+
+
+def test_a_frame_is_not_taken_for_an_image_and_another_suffix_is_told(
+    tmp_path: Path, photographs: Listed
+) -> None:
+    rows = ("1,1,2,30,40", "1.0001,1,2,40,40", "1.png,3,4,50,50", "2.png,1,2,30,40")
+    found = understood(photographs, drawn(tmp_path, *rows, "2.png,1,2,50,40"))
+    assert [(remark.kind, str(remark)) for remark in found.remarks] == [
+        ("unmatched", "drawn.csv line 3: no image, or more than one, is '1.0001'"),
+        ("guessed", "drawn.csv line 4: '1.png' is taken for image '1.jpg', as '1' is"),
+        ("guessed", "drawn.csv line 5: '2.png' is taken for image '2.jpg', whose file is 2.jpg"),
+    ]
+    assert len(found.boxes) == 4

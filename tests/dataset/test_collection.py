@@ -1,0 +1,146 @@
+"""Collection: what is listed is read, kept together, split and written down."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kitbox.competition import decisions
+from kitbox.competition.decisions import Decision
+from kitbox.competition.settings import Competition
+from kitbox.dataset.collection import Collection, collect
+from kitbox.errors import KitboxError
+from kitbox.workspace import Workspace
+from tests.photographs import competition_on_disk, finish
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tuple[Workspace, Competition]:
+    return competition_on_disk(tmp_path)
+
+
+def with_settings(competition: Competition, **parts: dict[str, Any]) -> Competition:
+    given = competition.model_dump()
+    for part, values in parts.items():
+        given[part] |= values
+    return Competition.model_validate(given)
+
+
+def collected(workspace: Workspace, competition: Competition, fold: int = 1) -> Collection:
+    found: Collection = finish(collect(workspace, competition, fold))[1]
+    return found
+
+
+def test_what_is_listed_is_collected(made: tuple[Workspace, Competition]) -> None:
+    found = collected(*made)
+    assert found.test is not None
+    assert found.test_looks is not None
+    assert (len(found.labelled), len(found.test), found.index) == (24, 8, None)
+    assert len(found.units) == len(found.looks.hashes) == 24
+    assert len(found.test_looks.hashes) == 8
+    assert found.labelled.digests is not None
+    [search] = found.searches
+    assert search.query_ids.tolist() == found.test.image_ids.tolist()
+    assert (found.blank, found.faults) == (frozenset(), ())
+
+
+def test_copies_stay_on_one_side(made: tuple[Workspace, Competition]) -> None:
+    workspace, competition = made
+    train = competition.images.root / "train"
+    for number in range(1, 4):  # the second individual has two pictures, of four names
+        (train / f"1_{number}.png").write_bytes((train / f"1_{number % 2}.png").read_bytes())
+    for seed in range(5):
+        asked = with_settings(competition, holdout={"share": 0.5, "unknown_share": 0, "seed": seed})
+        query = collected(workspace, asked).holdout.query.image_ids.tolist()
+        for pair in ({"1_0.png", "1_2.png"}, {"1_1.png", "1_3.png"}):
+            assert len(pair & set(query)) in (0, 2)
+
+
+@pytest.mark.parametrize("fold", [1, 3])
+def test_all_folds_are_written_down_whichever_is_asked(
+    made: tuple[Workspace, Competition], fold: int
+) -> None:
+    workspace, competition = made
+    asked = with_settings(competition, holdout={"folds": 3, "unknown_share": 0})
+    found = collected(workspace, asked, fold)
+    rows = list(csv.DictReader(workspace.holdout.read_text().splitlines()))
+    assert {row["fold"] for row in rows} == {"1", "2", "3"}
+    assert sorted(found.holdout.query.image_ids.tolist()) == sorted(
+        row["image"] for row in rows if row["fold"] == str(fold)
+    )
+
+
+def test_an_unreadable_image_stops_the_run(made: tuple[Workspace, Competition]) -> None:
+    workspace, competition = made
+    (competition.images.root / "train" / "0_0.png").write_bytes(b"")
+    (competition.images.root / "test" / "t_0.png").write_text("no image")
+    with pytest.raises(KitboxError) as caught:
+        collected(workspace, competition)
+    assert str(caught.value) == (
+        f"image {competition.images.root / 'train' / '0_0.png'} is empty; replace or remove it; "
+        '1 more like it; or set broken = "drop" in kitbox.toml to go on without'
+    )
+
+
+def test_where_that_is_wished_it_is_left_out_and_a_query_is_answered_as_blank(
+    made: tuple[Workspace, Competition],
+) -> None:
+    workspace, competition = made
+    (competition.images.root / "train" / "0_0.png").write_bytes(b"")
+    (competition.images.root / "test" / "t_0.png").write_text("no image")
+    found = collected(workspace, with_settings(competition, images={"broken": "drop"}))
+    assert found.test is not None
+    assert len(found.labelled) == len(found.looks.hashes) == 23
+    assert "0_0.png" not in found.labelled.image_ids
+    assert len(found.test) == 8
+    assert found.blank == {"t_0.png"}
+    assert [fault.image_id for fault in found.faults] == ["0_0.png", "t_0.png"]
+
+
+def test_what_people_decided_is_obeyed(made: tuple[Workspace, Competition]) -> None:
+    workspace, competition = made
+    asked = with_settings(competition, holdout={"share": 0.9, "unknown_share": 0})
+    queries = collected(workspace, asked).holdout.query.image_ids.tolist()
+    for row in (
+        Decision("merge", "w_1", "w_0"),
+        Decision("drop", "2_0.png"),
+        Decision("label", "2_1.png", "w_9"),
+        Decision("train", queries[0]),
+        Decision("box", "t_0.png", "1 2 30 40"),
+    ):
+        decisions.add(workspace.decisions, row)
+    found = collected(workspace, asked)
+    assert found.labelled.labels is not None
+    assert found.test is not None
+    assert found.test.boxes is not None
+    assert len(found.labelled) == len(found.units) == 23
+    assert (found.labelled.labels == "w_0").sum() == 8
+    assert set(found.labelled.labels) == {"w_0", "w_2", "w_3", "w_4", "w_5", "w_9"}
+    assert queries[0] in found.holdout.train.image_ids
+    assert found.test.boxes[0].tolist() == [1, 2, 30, 40]
+    assert [row.kind for row in found.decided.rows] == ["merge", "drop", "label", "train", "box"]
+    assert found.new_labels == {"w_9"}
+    assert found.answerable.labels is not None
+    assert set(found.answerable.labels) == set(found.labelled.labels) - {"w_9"} | {""}
+    rows = {row["image"]: row for row in csv.DictReader(workspace.holdout.read_text().splitlines())}
+    assert rows["1_0.png"]["label"] == "w_0"
+    assert rows[queries[0]]["side"] == "train"
+
+
+def test_a_dropped_image_need_not_be_readable(made: tuple[Workspace, Competition]) -> None:
+    workspace, competition = made
+    (competition.images.root / "train" / "0_0.png").write_bytes(b"")
+    decisions.add(workspace.decisions, Decision("drop", "0_0.png"))
+    assert len(collected(workspace, competition).labelled) == 23
+
+
+def test_a_decision_about_nothing_is_named(made: tuple[Workspace, Competition]) -> None:
+    workspace, competition = made
+    decisions.add(workspace.decisions, Decision("drop", "t_0.png"))
+    with pytest.raises(KitboxError) as caught:
+        collected(workspace, competition)
+    assert str(caught.value) == (
+        f"{workspace.decisions} line 2: 't_0.png' is no labelled image but a test image; "
+        "correct or remove the row"
+    )

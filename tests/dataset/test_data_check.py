@@ -1,0 +1,371 @@
+"""Integrity: everything that is wrong is found by kind and place, and done as it is said."""
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from kitbox.competition.check_rules import KINDS
+from kitbox.competition.settings import Competition
+from kitbox.dataset import data_check
+from kitbox.dataset.collection import collect
+from kitbox.dataset.data_check import Checked, Finding
+from kitbox.errors import KitboxError
+from kitbox.workspace import Workspace
+from tests import dirty
+from tests.photographs import finish
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Workspace, dict[str, str]]:
+    root = tmp_path_factory.mktemp("dirty")
+    workspace, _, odd = dirty.everything(root)
+    return root, workspace, odd
+
+
+def checked(workspace: Workspace, competition: Competition) -> Checked:
+    found: Checked = finish(data_check.check(workspace, competition))[1]
+    return found
+
+
+def test_everything_odd_is_found_once_and_nothing_else(
+    place: tuple[Path, Workspace, dict[str, str]],
+) -> None:
+    root, workspace, odd = place
+    found = checked(workspace, dirty.asked(root))
+    expected = Counter((kind, image) for image, kind in odd.items())
+    expected += Counter(dirty.ROWS.values())
+    expected += Counter(
+        {
+            ("unlisted", "loose.png"): 1,
+            ("names-alike", "clean_3.PNG"): 1,
+            ("odd-name", "<b>.png"): 1,
+            ("tiny", "tiny_asked.png"): 1,
+            ("empty", "broken_asked.png"): 1,
+            ("leak", "leak.png"): 1,
+        }
+    )
+    assert Counter((f.kind, f.image_id) for f in found.findings) == expected
+    assert set(KINDS) - {f.kind for f in found.findings} == {
+        # each has a test of its own
+        *("list", "asked-twice", "near-conflict", "box", "byte-order-mark", "crlf"),
+    }
+
+
+def test_each_finding_names_its_list_and_line_or_its_file(
+    place: tuple[Path, Workspace, dict[str, str]],
+) -> None:
+    root, workspace, _ = place
+    rows = ["", *(root / "data" / "train.csv").read_text().splitlines()]
+    for found in checked(workspace, dirty.asked(root)).findings:
+        listed, _, line = found.where.partition(" line ")
+        if line:
+            assert listed == "train.csv"
+            assert found.image_id in rows[int(line)]
+        else:
+            assert (root / "data" / found.where).is_file()
+        assert str(root) not in found.what
+
+
+RULES = sorted(kind for kind, known in KINDS.items() if known.choices)
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> dict[str, object]:
+    given: dict[str, object] = {"broken": draw(st.sampled_from(["drop", "drop", "stop"]))}
+    ruled: dict[str, list[str]] = {}
+    for kind in draw(st.lists(st.sampled_from(RULES), unique=True, max_size=8)):
+        choices = [one for one in KINDS[kind].choices if one != "stop"] or ["stop"]
+        ruled.setdefault(draw(st.sampled_from(choices)), []).append(kind)
+    for kind in draw(st.lists(st.sampled_from(RULES), max_size=1)):
+        if not any(kind in part for part in ruled.values()):
+            ruled.setdefault("stop", []).append(kind)
+    return {**given, **ruled}
+
+
+@given(rules())
+def test_what_a_check_says_is_what_a_collection_does(
+    place: tuple[Path, Workspace, dict[str, str]], asked: dict[str, object]
+) -> None:
+    root, workspace, _ = place
+    competition = dirty.asked(root, **asked)
+    found = checked(workspace, competition).findings
+    if any(finding.action == "stop" for finding in found):
+        with pytest.raises(KitboxError):
+            finish(collect(workspace, competition))
+        return
+    collection = finish(collect(workspace, competition))[1]
+    dropped = {finding.image_id for finding in found if finding.action == "drop"}
+    listed = {
+        row["Image"].strip()
+        for row in csv.DictReader((root / "data" / "train.csv").read_text().splitlines())
+    }
+    assert listed - set(collection.labelled.image_ids.tolist()) == dropped & listed
+    tests = {"asked.png", "tiny_asked.png", "broken_asked.png", "leak.png"}
+    assert set(collection.test.image_ids.tolist()) == tests
+    assert collection.blank == {"broken_asked.png"}
+
+
+def test_a_kind_to_stop_at_stops_with_the_way_on(
+    place: tuple[Path, Workspace, dict[str, str]],
+) -> None:
+    root, workspace, _ = place
+    competition = dirty.asked(root, stop=["blurred"])
+    with pytest.raises(KitboxError) as caught:
+        finish(collect(workspace, competition))
+    assert str(caught.value).startswith("image blurred.png is blurred: sharpness 0.")
+    assert str(caught.value).endswith("; or take 'blurred' out of check.stop in kitbox.toml")
+
+
+def test_originals_are_never_changed(tmp_path: Path) -> None:
+    workspace, competition, _ = dirty.everything(tmp_path)
+    data = tmp_path / "data"
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in data.rglob("*")}
+    checked(workspace, competition)
+    assert before == {
+        path: (path.stat().st_mtime_ns, path.stat().st_size) for path in data.rglob("*")
+    }
+
+
+def test_a_file_is_read_by_the_first_check_only(tmp_path: Path) -> None:
+    workspace, competition, _ = dirty.everything(tmp_path)
+    reports, first = finish(data_check.check(workspace, competition))
+    assert len(reports) == first.images
+    again, second = finish(data_check.check(workspace, competition))
+    assert (again, second) == ([], first)
+
+
+def test_a_list_that_cannot_be_read_is_a_finding_and_its_images_are_read(tmp_path: Path) -> None:
+    workspace, competition, odd = dirty.everything(tmp_path)
+    (tmp_path / "data" / "train.csv").write_text("Picture,Id\na.png,Ahab\n")
+    found = checked(workspace, competition).findings
+    [listed] = [finding for finding in found if finding.kind == "list"]
+    assert (listed.where, listed.action) == ("train.csv line 1", "stop")
+    assert listed.what.startswith("no column 'Image' among Picture, Id")
+    told = {(finding.kind, Path(finding.image_id).name) for finding in found}
+    assert {(kind, image) for image, kind in odd.items() if kind in ("blank", "bomb")} <= told
+    assert "unlisted" not in {finding.kind for finding in found}
+
+
+def test_every_row_with_too_many_cells_is_a_finding_and_the_rest_is_read(tmp_path: Path) -> None:
+    dirty.save(tmp_path / "data" / "train" / "a.png", dirty.scene(1))
+    (tmp_path / "data" / "test").mkdir()
+    rows = ["a.png,Ahab", "b.png,Smith, John", "c.png,Doe, Jane"]
+    found = checked(*dirty.on_disk(tmp_path, rows)).findings
+    assert [(f.kind, f.where, f.action) for f in found] == [
+        ("list", "train.csv line 3", "stop"),
+        ("list", "train.csv line 4", "stop"),
+    ]
+
+
+def test_a_box_beyond_the_upright_image_is_found(tmp_path: Path) -> None:
+    train = tmp_path / "data" / "train"
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        dirty.save(train / name, dirty.scene(ord(name[0])), exif=dirty.turned(), quality=95)
+    (tmp_path / "data" / "test").mkdir()
+    corners = "a.jpg,0,0,100,160\nb.jpg,0,0,160,100\n"
+    (tmp_path / "data" / "boxes.csv").write_text("image,x0,y0,x1,y1\n" + corners)
+    workspace, competition = dirty.on_disk(tmp_path, ["a.jpg,Ahab", "b.jpg,Ahab", "c.jpg,Ahab"])
+    images = competition.images.model_copy(update={"boxes": "boxes.csv"})
+    found = checked(workspace, competition.model_copy(update={"images": images})).findings
+    [box] = [finding for finding in found if finding.kind == "box"]
+    assert box == Finding(
+        "box",
+        "train.csv line 3",
+        "b.jpg",
+        "the box 0 0 160 100 of image 'b.jpg' reaches beyond its 100 x 160 pixels; cut there",
+        "repair",
+    )
+
+
+def test_a_row_of_boxes_that_names_no_image_is_found_in_either_list(tmp_path: Path) -> None:
+    dirty.save(tmp_path / "data" / "train" / "a.jpg", dirty.scene(1), quality=95)
+    (tmp_path / "data" / "test").mkdir()
+    header = "image,x0,y0,x1,y1\n"
+    rows = "a.jpg,0,0,9,9\nnobody.jpg,0,0,9,9\ngone.jpg,0,0,9,9\n"
+    (tmp_path / "data" / "boxes.csv").write_text(header + rows)
+    workspace, competition = dirty.on_disk(tmp_path, ["a.jpg,Ahab", "gone.jpg,Ahab"])
+    rows = "a.jpg,1,1,9,9\r\nA.jpg,1,1,9,9\r\n"
+    workspace.boxes.write_bytes(("\ufeff" + header + rows).encode())
+    images = competition.images.model_copy(update={"boxes": "boxes.csv"})
+    found = checked(workspace, competition.model_copy(update={"images": images})).findings
+    advice = "is of no image; correct the name or remove the row"
+    assert [(f.kind, f.where, f.image_id, f.what) for f in found] == [
+        ("missing", "train.csv line 3", "gone.jpg", found[0].what),
+        ("box", "boxes.csv line 3", "nobody.jpg", f"the box of 'nobody.jpg' {advice}"),
+        ("box", f"{workspace.boxes} line 3", "A.jpg", f"the box of 'A.jpg' {advice}"),
+        *(
+            (kind, f"{workspace.boxes} line 1", "", f"the list {what}")
+            for kind, what in (
+                ("byte-order-mark", "begins with a byte-order mark"),
+                ("crlf", "ends its lines in CRLF"),
+            )
+        ),
+    ]
+
+
+def emptied(root: Path, index: tuple[str, ...]) -> tuple[Workspace, Competition]:
+    """Return a competition of one labelled image, one query and an index of blank pictures."""
+    dirty.save(root / "data" / "train" / "a.png", dirty.scene(1))
+    dirty.save(root / "data" / "train" / "b.png", dirty.scene(2))
+    dirty.save(root / "data" / "test" / "t.png", dirty.scene(90))
+    (root / "data" / "index").mkdir()
+    for number, name in enumerate(index):
+        grey = Image.new("RGB", (160, 100), (90 + number, 90, 90))
+        dirty.save(root / "data" / "index" / name, grey)
+    workspace, found = dirty.on_disk(root, ["a.png,Ahab", "b.png,Ahab"], drop=["blank", "cmyk"])
+    images = found.images.model_copy(update={"index_folder": "index"})
+    return workspace, found.model_copy(update={"images": images})
+
+
+@pytest.mark.parametrize(
+    ("index", "what"),
+    [
+        ((), "no image is in the index; add some, or take decisions back that drop them"),
+        (
+            ("i.png", "j.png", "k.png"),
+            "no usable image is left in the index: image i.png shows nothing but one colour; "
+            "2 more like it",
+        ),
+    ],
+)
+def test_an_index_of_which_nothing_is_left_stops_a_run_and_is_found(
+    tmp_path: Path, index: tuple[str, ...], what: str
+) -> None:
+    workspace, competition = emptied(tmp_path, index)
+    # what else is left out is not to blame
+    dirty.save(tmp_path / "data" / "train" / "b.png", Image.new("RGB", (160, 100)))
+    with pytest.raises(KitboxError) as caught:
+        finish(collect(workspace, competition))
+    assert str(caught.value) == what
+    [found] = [f for f in checked(workspace, competition).findings if f.kind == "list"]
+    assert found == Finding("list", "kitbox.toml", "", what, "stop")
+
+
+def test_an_index_that_people_emptied_stops_a_run_and_is_found(tmp_path: Path) -> None:
+    workspace, competition = emptied(tmp_path, ("i.png",))
+    workspace.decisions.write_text("decision,subject,value,note\ndrop,i.png,,\n")
+    with pytest.raises(KitboxError, match="no image is in the index; add some, or take decisions"):
+        finish(collect(workspace, competition))
+    assert [f.action for f in checked(workspace, competition).findings] == ["stop"]
+
+
+def test_labelled_images_of_which_nothing_is_left_stop_a_run_and_are_found(tmp_path: Path) -> None:
+    dirty.save(tmp_path / "data" / "train" / "a.png", Image.new("RGB", (160, 100)))
+    dirty.save(tmp_path / "data" / "test" / "t.png", dirty.scene(90))
+    workspace, competition = dirty.on_disk(tmp_path, ["a.png,Ahab"], drop=["blank"])
+    what = "no usable image is left among the labelled images: image a.png shows nothing but black"
+    with pytest.raises(KitboxError) as caught:
+        finish(collect(workspace, competition))
+    assert str(caught.value) == what
+    assert [f.what for f in checked(workspace, competition).findings if f.kind == "list"] == [what]
+
+
+def test_a_file_that_the_system_does_not_give_is_found_and_left_out(tmp_path: Path) -> None:
+    train = tmp_path / "data" / "train"
+    for number, name in enumerate(dirty.CLEAN):
+        dirty.save(train / name, dirty.scene(number))
+    (train / "b.png").symlink_to("/proc/self/mem")  # as a file on a bad sector
+    dirty.save(tmp_path / "data" / "test" / "t.png", dirty.scene(90))
+    long = "c" * 300
+    names = [*dirty.CLEAN, "b.png", long]
+    place = dirty.on_disk(tmp_path, [f"{name},Ahab" for name in names])
+    assert [(f.kind, f.what, f.action) for f in checked(*place).findings] == [
+        (
+            "unreadable",
+            "image train/b.png cannot be read (Input/output error); replace or remove it",
+            "drop",
+        ),
+        (
+            "missing",
+            f"image '{long}' is not in train (File name too long); correct the row or remove it",
+            "drop",
+        ),
+    ]
+    assert finish(collect(*place))[1].labelled.image_ids.tolist() == dirty.CLEAN
+
+
+def test_pictures_alike_under_two_labels_are_at_odds(tmp_path: Path) -> None:
+    train = tmp_path / "data" / "train"
+    dirty.save(train / "a.png", dirty.scene(1))
+    dirty.save(train / "b.jpg", dirty.scene(1), quality=90)
+    (tmp_path / "data" / "test").mkdir()
+    [found] = checked(*dirty.on_disk(tmp_path, ["a.png,Ahab", "b.jpg,Boo"])).findings
+    assert found == Finding(
+        "near-conflict",
+        "train.csv line 3",
+        "b.jpg",
+        "image 'b.jpg' of 'Boo' looks like image 'a.png' of 'Ahab' (train.csv line 2)",
+        "keep",
+    )
+
+
+def test_what_people_decided_is_obeyed(tmp_path: Path) -> None:
+    train = tmp_path / "data" / "train"
+    for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
+        dirty.save(train / name, dirty.scene(seed))
+    (tmp_path / "data" / "test").mkdir()
+    place = dirty.on_disk(tmp_path, ["a.png,Ahab", "b.png,Boo", "c.png,Cleo"])
+    assert [found.kind for found in checked(*place).findings] == ["copy-conflict"] * 2
+    place[0].decisions.write_text("decision,subject,value,note\nmerge,Boo,Ahab,\n")
+    assert [found.kind for found in checked(*place).findings] == ["copy"]
+    place[0].decisions.write_text("decision,subject,value,note\ndrop,b.png,,\n")
+    assert checked(*place).findings == ()
+    place[0].decisions.write_text("decision,subject,value,note\ndrop,z.png,,\n")
+    [wrong, *_] = checked(*place).findings
+    assert (wrong.kind, wrong.where) == ("list", f"{place[0].decisions} line 2")
+    assert wrong.what.startswith("'z.png' is no labelled image")
+
+
+def test_a_name_that_a_spreadsheet_would_calculate_is_written_as_text(tmp_path: Path) -> None:
+    names = ["=1+1.jpg", "+1.jpg", "-1.jpg", "@a.jpg", "plain, 'quoted'.jpg"]
+    findings = tuple(Finding("odd-name", name, name, f"image {name}", "keep") for name in names)
+    data_check.write(findings, tmp_path / "reports" / "check.csv")
+    rows = list(csv.DictReader((tmp_path / "reports" / "check.csv").read_text().splitlines()))
+    assert [row["image"] for row in rows] == [*(f"'{name}" for name in names[:4]), names[4]]
+    assert [row["where"] for row in rows] == [row["image"] for row in rows]
+
+
+def test_without_anything_wrong_nothing_is_found(tmp_path: Path) -> None:
+    train = tmp_path / "data" / "train"
+    for number, name in enumerate(dirty.CLEAN):
+        dirty.save(train / name, dirty.scene(number))
+    dirty.save(tmp_path / "data" / "test" / "t.png", dirty.scene(90))
+    found = checked(*dirty.on_disk(tmp_path, [f"{name},Ahab" for name in dirty.CLEAN]))
+    assert found == Checked((), len(dirty.CLEAN) + 1)
+
+
+def test_the_kind_that_stops_a_run_is_shown_first() -> None:
+    def finding(kind: str, action: str) -> Finding:
+        return Finding(kind, "", "", "", action)  # type: ignore[arg-type]
+
+    found = Checked(
+        (finding("tiny", "keep"), finding("missing", "drop"), finding("no-label", "stop")), 3
+    )
+    assert list(found.of_kind()) == ["no-label", "missing", "tiny"]
+
+
+def test_conflicts_are_those_of_a_slow_count(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    train = tmp_path / "data" / "train"
+    contents = [dirty.scene(number) for number in range(5)]
+    rows, of = [], {}
+    for number in range(24):
+        name, content = f"{number}.png", int(generator.integers(5))
+        dirty.save(train / name, contents[content])
+        label = "AB"[int(generator.integers(4) == 0)]
+        rows.append(f"{name},{label}")
+        of[name] = (content, label)
+    (tmp_path / "data" / "test").mkdir()
+    found = checked(*dirty.on_disk(tmp_path, rows)).findings
+    slow = {
+        name
+        for name, (content, label) in of.items()
+        if any(other == content and its != label for other, its in of.values())
+    }
+    assert {f.image_id for f in found if f.kind == "copy-conflict"} == slow

@@ -1,0 +1,144 @@
+"""The index: every file is read once, and again when it changes."""
+
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kitbox.errors import KitboxError
+from kitbox.images import file_index
+from kitbox.records import ImageSet, strings
+from kitbox.workspace import Workspace
+from tests.photographs import finish, picture
+
+
+def images(root: Path, count: int = 3) -> ImageSet:
+    paths = tuple(picture(root / f"{i}.png", i, 0) for i in range(count))
+    return ImageSet(strings([path.name for path in paths]), paths)
+
+
+def test_a_file_is_read_once_and_again_after_a_change(tmp_path: Path) -> None:
+    workspace, given = Workspace(tmp_path), images(tmp_path)
+    first, known = finish(file_index.inspect(given, workspace))
+    assert [report.done for report in first] == [1, 2, 3]
+    assert known.problems == {}
+    again, same = finish(file_index.inspect(given, workspace))
+    assert again == []
+    assert (same.images.digests == known.images.digests).all()
+    assert (same.looks.hashes == known.looks.hashes).all()
+    assert (same.looks.thumbnails == known.looks.thumbnails).all()
+    picture(given.paths[1], 9, 9)
+    changed, other = finish(file_index.inspect(given, workspace))
+    assert len(changed) == 1
+    assert (other.images.digests != known.images.digests).tolist() == [False, True, False]
+
+
+def test_two_images_of_one_file_are_one_reading(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png", 1, 1)
+    given = ImageSet(strings(["posting 1", "posting 2"]), (path, path))
+    reports, known = finish(file_index.inspect(given, Workspace(tmp_path)))
+    assert [(report.done, report.total) for report in reports] == [(1, 1)]
+    assert known.images.digests[0] == known.images.digests[1]
+    assert known.looks.hashes.shape == (2, 8)
+
+
+def test_changed_bytes_are_seen_under_an_old_size_and_time(tmp_path: Path) -> None:
+    workspace, given = Workspace(tmp_path), images(tmp_path)
+    _, known = finish(file_index.inspect(given, workspace))
+    path = given.paths[0]
+    status, data = path.stat(), bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(bytes(data))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    _, other = finish(file_index.inspect(given, workspace))
+    assert other.images.digests[0] != known.images.digests[0]
+
+
+def test_an_unreadable_file_is_reported_by_image_id_and_looks_like_nothing(tmp_path: Path) -> None:
+    given = images(tmp_path)
+    given.paths[2].write_text("no image")
+    _, known = finish(file_index.inspect(given, Workspace(tmp_path)))
+    assert list(known.problems) == ["2.png"]
+    assert "is not an image" in known.problems["2.png"]
+    assert not known.looks.thumbnails[2].any()
+    assert np.isnan(known.images.times[2])
+
+
+def test_the_camera_tells_the_time_where_the_list_does_not(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = "1970:01:01 01:00:00"
+    paths = tuple(tmp_path / f"{i}.jpg" for i in range(3))
+    for path in paths[:2]:
+        Image.new("RGB", (20, 20)).save(path, exif=exif)
+    Image.new("RGB", (20, 20)).save(paths[2])
+    given = ImageSet(strings(["0", "1", "2"]), paths, times=np.array([5.0, np.nan, np.nan]))
+    _, known = finish(file_index.inspect(given, Workspace(tmp_path)))
+    np.testing.assert_array_equal(known.images.times, [5, 3600, np.nan])
+    _, known = finish(file_index.inspect(replace(given, times=None), Workspace(tmp_path)))
+    np.testing.assert_array_equal(known.images.times, [3600, 3600, np.nan])
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "CREATE TABLE files (stamp TEXT PRIMARY KEY, digest TEXT, problem TEXT)",
+        "CREATE TABLE looks (stamp TEXT PRIMARY KEY, digest TEXT)",
+        "CREATE TABLE looks (a, b, c, d, e, f, g)",
+    ],
+)
+def test_an_index_of_another_version_is_made_anew(tmp_path: Path, schema: str) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.made.mkdir()
+    with closing(sqlite3.connect(workspace.image_index)) as database:
+        database.execute(schema)
+        database.commit()
+    reports, known = finish(file_index.inspect(images(tmp_path), workspace))
+    assert (len(reports), known.problems) == (3, {})
+    assert finish(file_index.inspect(images(tmp_path), workspace))[1].problems == {}
+
+
+def test_a_damaged_index_is_named(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.made.mkdir()
+    workspace.image_index.write_text("this is no database, but it is long enough" * 20)
+    with pytest.raises(KitboxError, match=r"images.sqlite is damaged .*; remove it"):
+        finish(file_index.inspect(images(tmp_path), workspace))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    given = ImageSet(strings(["a"]), (tmp_path / "a.jpg",))
+    with pytest.raises(KitboxError) as caught:
+        finish(file_index.inspect(given, Workspace(tmp_path)))
+    assert str(caught.value) == f"there is no image {tmp_path / 'a.jpg'}"
+
+
+def test_a_file_that_the_system_does_not_give_is_unreadable_and_tried_again(tmp_path: Path) -> None:
+    given = images(tmp_path)
+    for path in given.paths[1:]:
+        path.unlink()
+        path.symlink_to("/proc/self/mem")  # its first byte cannot be read, as of a bad sector
+    workspace = Workspace(tmp_path)
+    for count in (3, 2):
+        reports, known = finish(file_index.inspect(given, workspace))
+        assert len(reports) == count
+        assert known.problems == {
+            f"{i}.png": f"image {given.paths[i]} cannot be read (Input/output error); "
+            "replace or remove it"
+            for i in (1, 2)
+        }
+    assert known.kinds == {"1.png": "unreadable", "2.png": "unreadable"}
+    assert len(set(known.images.digests.tolist())) == 3  # they are no copies
+    given.paths[1].unlink()
+    picture(given.paths[1], 1, 0)
+    assert list(finish(file_index.inspect(given, workspace))[1].problems) == ["2.png"]
+
+
+def test_a_name_that_is_too_long_for_a_file_is_unreadable(tmp_path: Path) -> None:
+    given = ImageSet(strings(["a"]), (tmp_path / ("a" * 300),))
+    [problem] = finish(file_index.inspect(given, Workspace(tmp_path)))[1].problems.values()
+    assert problem.endswith("cannot be read (File name too long); replace or remove it")

@@ -1,0 +1,459 @@
+"""The prepared store: the very pixels of the files, whatever was killed, changed or added."""
+
+import hashlib
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from kitbox.errors import KitboxError
+from kitbox.files import digest_of_file
+from kitbox.images import pixel_cache, preprocessing
+from kitbox.images.loader import View, load, workers
+from kitbox.images.pixel_cache import Prepared, Store, Way
+from kitbox.records import ImageSet, strings
+from kitbox.workspace import Workspace
+from tests.photographs import finish, picture, tiny
+
+WAY = Way((24, 40), "bicubic", None)
+CROPPED = replace(WAY, margin=0.1)
+
+
+def images_of(*paths: Path, boxes: list | None = None) -> ImageSet:
+    return ImageSet(
+        strings([f"{number}" for number in range(len(paths))]),
+        paths,
+        boxes=None if boxes is None else np.array(boxes, dtype=np.float32),
+        digests=strings([digest_of_file(path) for path in paths]),
+    )
+
+
+def drawn(folder: Path, count: int = 5) -> ImageSet:
+    return images_of(*(picture(folder / f"{i}.png", i, 0) for i in range(count)))
+
+
+def prepare(place: Workspace, images: ImageSet, *ways: Way) -> int:
+    """Prepare and return how many files were decoded."""
+    planned = pixel_cache.plan(place, [images], ways or [WAY])
+    _, problems = finish(pixel_cache.fill(planned, place))
+    assert problems == []
+    return len(planned.jobs)
+
+
+def seen(place: Workspace | None, images: ImageSet, way: Way = WAY) -> np.ndarray:
+    return np.stack([pixels for pixels, _ in rows(view_of(place, images, way))])
+
+
+def rows(view: View) -> list:
+    return [view[row] for row in range(len(view))]
+
+
+def view_of(place: Workspace | None, images: ImageSet, way: Way = WAY) -> View:
+    return View(
+        images,
+        way.height_width,
+        interpolation=way.interpolation,
+        crop_margin=way.margin,
+        workspace=place,
+    )
+
+
+def shards(place: Workspace) -> list[Path]:
+    return sorted(place.prepared.glob("*/pixels-*"))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "workspace")
+
+
+def test_prepared_images_are_read_without_their_files(place: Workspace, tmp_path: Path) -> None:
+    images = drawn(tmp_path)
+    direct = seen(None, images)
+    assert prepare(place, images) == 5
+    for path in images.paths:
+        path.unlink()
+    assert (seen(place, images) == direct).all()
+
+
+FILES = {"JPEG": ("RGB", "L", "CMYK"), "PNG": ("RGB", "L", "LA", "RGBA", "P", "1", "I;16")}
+sides = st.integers(1, 700)
+fractions = st.floats(-0.2, 1.2)
+
+
+@st.composite
+def files(draw: st.DrawFn) -> tuple[Image.Image, str, int]:
+    kind = draw(st.sampled_from(sorted(FILES)))
+    mode = draw(st.sampled_from(FILES[kind]))
+    width, height = draw(sides), draw(sides)
+    values = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = Image.fromarray(values)
+    if mode == "I;16":
+        image = Image.fromarray(values[..., 0].astype(np.uint16) * 257)
+    return image if mode == "I;16" else image.convert(mode), kind, draw(st.integers(1, 8))
+
+
+@st.composite
+def ways(draw: st.DrawFn) -> Way:
+    size = (draw(st.integers(16, 90)), draw(st.integers(16, 90)))
+    margin = draw(st.sampled_from([None, 0.0, 0.05, 0.5]))
+    return Way(size, draw(st.sampled_from(sorted(preprocessing.RESAMPLING))), margin)
+
+
+@given(files(), st.lists(ways(), min_size=1, max_size=4), st.tuples(*[fractions] * 4))
+@settings(max_examples=40)
+def test_every_pixel_is_that_of_reading_the_file(
+    file: tuple[Image.Image, str, int], chosen: list[Way], part: tuple[float, ...]
+) -> None:
+    image, kind, orientation = file
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "image"
+        image.save(path, format=kind, exif=exif)
+        x0, y0, x1, y1 = part
+        box = (x0 * image.width, y0 * image.height, x1 * image.width, y1 * image.height)
+        images = images_of(path, path, boxes=[box, [np.nan] * 4])
+        place = Workspace(Path(folder) / "workspace")
+        prepare(place, images, *chosen)
+        for way in chosen:
+            prepared = pixel_cache.find(place, images, way)
+            assert prepared is not None
+            for row, corners in enumerate((tuple(map(float, images.boxes[0])), None)):
+                pixels = np.empty((*way.height_width, 3), dtype=np.uint8)
+                assert prepared.read_into(pixels, row)
+                cropped = (corners, way.margin) if way.margin is not None else (None, 0.0)
+                direct = preprocessing.read(path, way.height_width, *cropped, way.interpolation)
+                assert (pixels == direct).all()
+
+
+def test_a_large_jpeg_is_decoded_once_for_each_scale(tmp_path: Path, monkeypatch) -> None:
+    picture(tmp_path / "large.jpg", 1, 1, size=(1600, 800))
+    asked = [preprocessing.Cut((height, 2 * height)) for height in (40, 45, 180, 400)]
+    direct = [preprocessing.read(tmp_path / "large.jpg", cut.height_width) for cut in asked]
+    opened, count = preprocessing.opened, []
+    monkeypatch.setattr(preprocessing, "opened", lambda *given: count.append(1) or opened(*given))
+    found = preprocessing.read_cuts(tmp_path / "large.jpg", asked)
+    assert all((a == b).all() for a, b in zip(found, direct, strict=True))
+    assert len(count) == 3  # 1/8 for 40 and 45, 1/2 for 180, all of it for 400
+
+
+def test_the_recipe_counts_up_when_the_pixels_of_a_file_change(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 3, 1)
+    made = hashlib.sha256()
+    for way in (WAY, Way((90, 30), "bilinear", 0.2), Way((64, 64), "lanczos", 0.0)):
+        for box in (None, (10.0, 5.0, 60.5, 50.25), (500.0, 500.0, 600.0, 600.0)):
+            cut = preprocessing.Cut(way.height_width, box, way.margin or 0.0, way.interpolation)
+            made.update(preprocessing.read_cuts(tmp_path / "a.png", [cut])[0].tobytes())
+    # Another digest here means other pixels: stores made before would be read for them. Count
+    # reading.RECIPE and embedding.cache.RECIPE up with it.
+    assert (preprocessing.RECIPE, made.hexdigest()[:16]) == (1, "c69d7a09e7fee3a3")
+
+
+def test_copies_of_a_file_are_one_row(place: Workspace, tmp_path: Path) -> None:
+    images = drawn(tmp_path, 2)
+    (tmp_path / "copy.png").write_bytes(images.paths[1].read_bytes())
+    images = images_of(*images.paths, tmp_path / "copy.png")
+    assert prepare(place, images) == 2
+    assert len(Store.of(place, WAY).keys()) == 2
+    assert (seen(place, images)[2] == seen(None, images)[1]).all()
+
+
+def test_a_changed_file_box_or_margin_is_another_row(place: Workspace, tmp_path: Path) -> None:
+    images = drawn(tmp_path, 3)
+    boxes = np.array([[10, 5, 60, 50], [np.nan] * 4, [0, 0, 40, 40]], dtype=np.float32)
+    boxed = replace(images, boxes=boxes)
+    assert prepare(place, images, WAY, CROPPED) == 3
+    assert len(Store.of(place, WAY).keys()) == 3  # without boxes, a margin changes nothing
+    assert prepare(place, boxed, WAY, CROPPED) == 2
+    assert prepare(place, boxed, replace(WAY, margin=0.2)) == 2
+    moved = replace(images, boxes=boxes + 1)
+    assert prepare(place, moved, CROPPED) == 2
+    assert prepare(place, boxed, WAY, CROPPED) == 0
+    picture(images.paths[1], 9, 9)
+    changed = replace(images_of(*images.paths), boxes=boxes)
+    assert view_of(place, changed).source == "2 prepared"
+    assert (seen(place, changed) == seen(None, changed)).all()
+    for given_images, way in ((boxed, CROPPED), (moved, CROPPED), (images, WAY)):
+        unchanged = given_images.take(np.array([0, 2]))
+        assert view_of(place, unchanged, way).source == "all prepared"
+        assert (seen(place, unchanged, way) == seen(None, unchanged, way)).all()
+
+
+def test_new_images_are_added_behind_the_others(place: Workspace, tmp_path: Path) -> None:
+    images = drawn(tmp_path, 7)
+    first = images.take(np.arange(4))
+    assert prepare(place, first) == 4
+    before = shards(place)[0].read_bytes()
+    assert prepare(place, images) == 3
+    assert shards(place)[0].read_bytes().startswith(before)
+    assert (seen(place, images) == seen(None, images)).all()
+
+
+def test_pixels_are_spread_over_shards(place: Workspace, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(pixel_cache, "SHARD", 2 * 24 * 40 * 3 + 5)
+    images = drawn(tmp_path, 5)
+    prepare(place, images)
+    assert [path.stat().st_size // (24 * 40 * 3) for path in shards(place)] == [2, 2, 1]
+    assert (seen(place, images) == seen(None, images)).all()
+    shards(place)[1].unlink()
+    with pytest.raises(KitboxError, match=r"are damaged; remove that folder and run"):
+        pixel_cache.find(place, images, WAY)
+
+
+def test_another_decoder_has_another_store(place: Workspace, tmp_path: Path, monkeypatch) -> None:
+    images = drawn(tmp_path)
+    prepare(place, images)
+    monkeypatch.setattr("PIL.__version__", "99.0")
+    assert view_of(place, images).source == "from their files"
+    assert prepare(place, images) == 5
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from kitbox.images import preparing, store
+from kitbox.workspace import Workspace
+from tests.images.test_store import WAY, images_of
+preparing._COMMIT = 3
+place = Workspace(Path(sys.argv[1]))
+planned = preparing.plan(place, [images_of(*map(Path, sys.argv[2:]))], [WAY])
+for step in preparing.fill(planned, place):
+    print(step.done, flush=True)
+    time.sleep(0.01)
+"""
+
+
+def test_what_was_committed_before_a_kill_stays_and_is_whole(
+    place: Workspace, tmp_path: Path
+) -> None:
+    images = drawn(tmp_path, 30)
+    command = [sys.executable, "-c", KILLED, str(place.root), *map(str, images.paths)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while int(process.stdout.readline()) < 11:
+            pass
+        os.kill(process.pid, signal.SIGKILL)
+    kept = len(Store.of(place, WAY).keys())
+    assert 9 <= kept < 30
+    assert view_of(place, images).source == f"{kept} prepared"
+    assert (seen(place, images) == seen(None, images)).all()
+    assert prepare(place, images) == 30 - kept
+    assert view_of(place, images).source == "all prepared"
+    assert (seen(place, images) == seen(None, images)).all()
+
+
+@pytest.mark.parametrize("cut", range(1, pixel_cache.KEY))
+def test_a_key_that_was_cut_off_does_not_count(place: Workspace, tmp_path: Path, cut: int) -> None:
+    images = drawn(tmp_path, 3)
+    prepare(place, images)
+    with Store.of(place, WAY).keys_file.open("r+b") as file:
+        file.truncate(2 * pixel_cache.KEY + cut)
+    assert view_of(place, images).source == "2 prepared"
+    assert prepare(place, images) == 1
+    assert Store.of(place, WAY).keys_file.stat().st_size == 3 * pixel_cache.KEY
+    assert (seen(place, images) == seen(None, images)).all()
+
+
+def test_a_stopped_preparation_keeps_what_is_done_and_writes_nothing_more(
+    place: Workspace, tmp_path: Path
+) -> None:
+    images = drawn(tmp_path, 40)
+    stage = pixel_cache.fill(pixel_cache.plan(place, [images], [WAY]), place)
+    next(stage)
+    stage.close()
+    assert len(Store.of(place, WAY).keys()) == 1
+    sizes = [path.stat() for path in shards(place)]
+    time.sleep(0.1)
+    assert [path.stat() for path in shards(place)] == sizes
+    assert prepare(place, images) == 39
+    assert (seen(place, images) == seen(None, images)).all()
+
+
+def test_a_second_process_is_told_to_wait(place: Workspace, tmp_path: Path) -> None:
+    images = drawn(tmp_path, 1)
+    with (
+        pixel_cache.locked(place),
+        pytest.raises(KitboxError, match=r"another process is preparing images in .*; wait for it"),
+    ):
+        prepare(place, images)
+    assert prepare(place, images) == 1
+
+
+def test_a_disk_that_is_too_small_is_refused_with_numbers(
+    place: Workspace, tmp_path: Path, monkeypatch
+) -> None:
+    planned = pixel_cache.plan(place, [drawn(tmp_path, 3)], [Way((620, 620), "bicubic", None)])
+    assert planned.bytes == 3 * (620 * 620 * 3 + pixel_cache.KEY)
+    assert pixel_cache.check_room(place, planned) > 0
+    usage = pixel_cache.shutil.disk_usage(tmp_path)._replace(free=503 * 10**6)
+    monkeypatch.setattr(pixel_cache.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(
+        KitboxError, match=r"takes 0.00 GB and 0.50 GB are to stay free, but .* has 0.50 GB; name"
+    ):
+        pixel_cache.check_room(place, planned)
+    assert pixel_cache.check_room(place, replace(planned, jobs=())) == 503 * 10**6
+
+
+def test_a_file_that_breaks_or_changes_meanwhile_is_told_and_tried_again(
+    place: Workspace, tmp_path: Path
+) -> None:
+    images = drawn(tmp_path, 5)
+    planned = pixel_cache.plan(place, [images], [WAY])
+    whole = [images.paths[row].read_bytes() for row in (1, 3, 4)]
+    picture(images.paths[1], 8, 8)
+    images.paths[3].unlink()
+    images.paths[4].write_bytes(b"")
+    _, problems = finish(pixel_cache.fill(planned, place))
+    told = [str(problem).replace(f"{tmp_path}/", "") for problem in problems]
+    assert told == [
+        "image 1.png was changed while it was prepared",
+        "there is no image 3.png",
+        "image 4.png was changed while it was prepared",
+    ]
+    for row, data in zip((1, 3, 4), whole, strict=True):
+        images.paths[row].write_bytes(data)
+    assert view_of(place, images).source == "2 prepared"
+    assert prepare(place, images) == 3
+    assert (seen(place, images) == seen(None, images)).all()
+
+
+def test_an_unreadable_file_is_left_out(place: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_text("no image")
+    images = images_of(picture(tmp_path / "0.png", 1, 1), tmp_path / "broken.jpg")
+    _, problems = finish(pixel_cache.fill(pixel_cache.plan(place, [images], [WAY]), place))
+    assert [str(problem).rpartition("/")[2] for problem in problems] == [
+        "broken.jpg is not an image; replace or remove it"
+    ]
+    assert view_of(place, images).source == "1 prepared"
+
+
+def test_what_no_plugin_reads_is_dropped(place: Workspace, tmp_path: Path) -> None:
+    images = drawn(tmp_path, 2)
+    large = Way.of(tiny(image_size=48), "bicubic")
+    prepare(place, images, WAY, large)
+    [(folder, size)] = pixel_cache.drop(place, [large])
+    assert (folder.name.split("-")[0], size) == ("24x40", 2 * (24 * 40 * 3 + pixel_cache.KEY))
+    assert pixel_cache.find(place, images, WAY) is None
+    assert view_of(place, images, large).source == "all prepared"
+    assert pixel_cache.drop(place, [large]) == []
+
+
+def test_a_store_that_is_dropped_or_cut_under_a_reader_is_named(
+    place: Workspace, tmp_path: Path
+) -> None:
+    images = drawn(tmp_path, 2)
+    prepare(place, images)
+    early, late = (pixel_cache.find(place, images, WAY) for _ in range(2))
+    pixels = np.empty((24, 40, 3), dtype=np.uint8)
+    assert early is not None
+    assert late is not None
+    assert early.read_into(pixels, 0)
+    with shards(place)[0].open("r+b") as file:
+        file.truncate(24 * 40 * 3 + 7)
+    with pytest.raises(KitboxError, match="are damaged"):
+        early.read_into(pixels, 1)
+    pixel_cache.drop(place, [])
+    with pytest.raises(KitboxError, match="are damaged"):
+        late.read_into(pixels, 0)
+
+
+def test_images_that_were_not_inspected_are_read_from_their_files(
+    place: Workspace, tmp_path: Path
+) -> None:
+    images = drawn(tmp_path, 2)
+    prepare(place, images)
+    assert view_of(place, replace(images, digests=None)).source == "from their files"
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_of_either_kind_read_the_store(
+    place: Workspace, tmp_path: Path, start: str
+) -> None:
+    images = drawn(tmp_path, 6)
+    prepare(place, images)
+    direct = seen(None, images)
+    view = view_of(place, images)
+    assert (view[0][0] == direct[0]).all()  # its files are open when the workers start
+    for path in images.paths:
+        path.unlink()
+    loader = load(view, [[0, 1, 2], [5, 4, 3]], workers=2)
+    loader.multiprocessing_context = multiprocessing.get_context(start)
+    batches = [(pixels.numpy().copy(), rows.tolist()) for pixels, rows in loader]
+    assert [order for _, order in batches] == [[0, 1, 2], [5, 4, 3]]
+    for pixels, order in batches:
+        assert (pixels == direct[order]).all()
+
+
+def test_a_pickled_reader_opens_its_files_itself(place: Workspace, tmp_path: Path) -> None:
+    images = drawn(tmp_path, 1)
+    prepare(place, images)
+    prepared = pixel_cache.find(place, images, WAY)
+    assert prepared is not None
+    pixels, again = np.zeros((2, 24, 40, 3), dtype=np.uint8)
+    prepared.read_into(pixels, 0)
+    copy: Prepared = pickle.loads(pickle.dumps(prepared))  # noqa: S301  our own bytes
+    assert copy._files == {}
+    copy.read_into(again, 0)
+    assert (pixels == again).all()
+
+
+@pytest.mark.parametrize("augmentation", ["light", "gdsc2020"])
+def test_an_augmentation_changes_a_batch_and_not_the_store(
+    place: Workspace, tmp_path: Path, augmentation: str
+) -> None:
+    images = drawn(tmp_path, 4)
+    prepare(place, images)
+    before = shards(place)[0].read_bytes()
+    items = [(row, 10 * row + turn) for turn in range(4) for row in range(4)]
+    found = []
+    for where in (None, place):
+        view = View(
+            images,
+            WAY.height_width,
+            interpolation=WAY.interpolation,
+            crop_margin=None,
+            augmentation=augmentation,
+            workspace=where,
+        )
+        [(pixels, _)] = load(view, [items], workers=0)
+        found.append(pixels.numpy())
+    assert (found[0] == found[1]).all()
+    assert shards(place)[0].read_bytes() == before
+
+
+def test_processes_read_where_there_is_more_to_do_than_to_copy(
+    place: Workspace, tmp_path: Path
+) -> None:
+    images = drawn(tmp_path, 2)
+    direct = view_of(place, images)
+    assert workers(direct, "cpu") == 1
+    prepare(place, images.take(np.array([0])))
+    assert workers(view_of(place, images), "cpu") == 1
+    prepare(place, images)
+    assert workers(view_of(place, images), "cpu") == 0
+    assert workers(view_of(place, images), "cuda") >= 1
+    assert workers(view_of(place, images), "cpu", 3) == 3
+    grey = replace(images, digests=strings(["?", images.digests[1]]))
+    blank = View(
+        grey,
+        WAY.height_width,
+        interpolation=WAY.interpolation,
+        crop_margin=None,
+        blank=frozenset({"0"}),
+        workspace=place,
+    )
+    assert blank.source == "all prepared"
+    assert (blank[0][0] == 128).all()

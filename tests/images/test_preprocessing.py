@@ -1,0 +1,301 @@
+"""Reading: odd files are read right or refused by name."""
+
+import os
+import struct
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from kitbox.images import preprocessing
+from kitbox.images.preprocessing import UnreadableImageError
+from tests.photographs import picture
+
+
+def halves(size: tuple[int, int] = (80, 40)) -> Image.Image:
+    """Left half red, right half blue."""
+    image = Image.new("RGB", size, (250, 0, 0))
+    image.paste((0, 0, 250), (size[0] // 2, 0, *size))
+    return image
+
+
+def is_red(pixel: np.ndarray) -> bool:
+    return bool(pixel[0] > 180 and pixel[2] < 70)
+
+
+def is_blue(pixel: np.ndarray) -> bool:
+    return bool(pixel[2] > 180 and pixel[0] < 70)
+
+
+def test_an_image_is_squashed_to_height_and_width(tmp_path: Path) -> None:
+    halves().save(tmp_path / "a.png")
+    pixels = preprocessing.read(tmp_path / "a.png", (16, 24))
+    assert pixels.shape == (16, 24, 3)
+    assert pixels.dtype == np.uint8
+    assert is_red(pixels[8, 2])
+    assert is_blue(pixels[8, 21])
+
+
+def test_an_exif_rotation_is_applied_and_boxes_are_of_the_upright_image(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90 degrees clockwise: red ends up above blue
+    halves().save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    whole = preprocessing.read(tmp_path / "turned.jpg", (40, 20))
+    assert is_red(whole[4, 10])
+    assert is_blue(whole[35, 10])
+    upper = preprocessing.read(tmp_path / "turned.jpg", (16, 16), box=(0, 0, 40, 36))
+    assert is_red(upper[14, 8])
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "1"])
+def test_every_colour_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    suffix = "tif" if mode == "CMYK" else "png"
+    halves().convert(mode).save(tmp_path / f"a.{suffix}")
+    assert preprocessing.read(tmp_path / f"a.{suffix}", (16, 16)).shape == (16, 16, 3)
+
+
+def test_a_cmyk_jpeg_keeps_its_colours(tmp_path: Path) -> None:
+    halves().convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    pixels = preprocessing.read(tmp_path / "a.jpg", (16, 16))
+    assert is_red(pixels[8, 2])
+    assert is_blue(pixels[8, 13])
+
+
+def test_sixteen_bits_keep_their_upper_byte(tmp_path: Path) -> None:
+    values = np.full((20, 20), 200 * 257, dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    assert np.abs(preprocessing.read(tmp_path / "a.png", (16, 16)).astype(int) - 200).max() <= 1
+
+
+def test_png_bytes_under_a_jpg_name_are_read(tmp_path: Path) -> None:
+    halves().save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    assert is_red(preprocessing.read(tmp_path / "a.jpg", (16, 16))[8, 2])
+
+
+def test_a_box_outside_the_image_means_the_whole_image(tmp_path: Path) -> None:
+    halves().save(tmp_path / "a.png")
+    whole = preprocessing.read(tmp_path / "a.png", (16, 16))
+    outside = preprocessing.read(tmp_path / "a.png", (16, 16), box=(500, 500, 600, 600))
+    assert (whole == outside).all()
+
+
+def test_a_margin_widens_the_box_and_stops_at_the_edge(tmp_path: Path) -> None:
+    halves().save(tmp_path / "a.png")
+    box = (42, 10, 78, 30)  # blue alone
+    assert is_blue(preprocessing.read(tmp_path / "a.png", (16, 16), box=box)[8, 0])
+    assert is_red(preprocessing.read(tmp_path / "a.png", (16, 16), box=box, margin=1.0)[8, 0])
+
+
+def test_a_large_jpeg_decoded_at_reduced_scale_looks_the_same(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(0, 255, (30, 75, 3), dtype=np.uint8)
+    large = Image.fromarray(coarse).resize((3000, 1200), Image.Resampling.BICUBIC)
+    large.save(tmp_path / "large.jpg", quality=92)
+    large.save(tmp_path / "large.png")
+    reduced = preprocessing.read(tmp_path / "large.jpg", (96, 192)).astype(int)
+    full = preprocessing.read(tmp_path / "large.png", (96, 192)).astype(int)
+    assert np.abs(reduced - full).mean() < 1.5
+
+
+def truncated(path: Path) -> None:
+    picture(path, 1, 1, size=(400, 300))
+    path.write_bytes(path.read_bytes()[:-400])
+
+
+def bomb(path: Path) -> None:
+    """A PNG header of 30000 x 30000 pixels."""
+    header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    data = struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    rows = b"IDAT" + zlib.compress(bytes(1000))
+    data += struct.pack(">I", len(rows) - 4) + rows + struct.pack(">I", zlib.crc32(rows))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+
+
+@pytest.mark.parametrize(
+    ("damage", "name", "message"),
+    [
+        (truncated, "a.jpg", "a.jpg is truncated; replace or remove it"),
+        (lambda path: path.write_bytes(b""), "a.jpg", "a.jpg is empty; replace or remove it"),
+        (lambda path: path.write_text("words"), "a.jpg", "a.jpg is not an image; replace"),
+        (
+            lambda path: path.write_text("\ufeff\n<!DOCTYPE html><html>404</html>"),
+            "a.jpg",
+            "a.jpg is not an image but a web page; replace",
+        ),
+        (bomb, "a.png", "a.png is too large"),
+        (lambda path: path.unlink(missing_ok=True), "a.jpg", "there is no image"),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_is_wrong(
+    tmp_path: Path, damage, name: str, message: str
+) -> None:
+    damage(tmp_path / name)
+    for read in (preprocessing.glance, lambda path: preprocessing.read(path, (16, 16))):
+        with pytest.raises(UnreadableImageError, match=message):
+            read(tmp_path / name)
+
+
+EPS = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n"
+
+
+def no_program(*command: object, **_: object) -> None:
+    raise AssertionError(f"started {command}")
+
+
+def test_no_file_starts_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jpg").write_text(EPS)
+    monkeypatch.setattr("subprocess.Popen", no_program)
+    for read in (
+        preprocessing.glance,
+        preprocessing.upright_size,
+        lambda path: preprocessing.read(path, (16, 16)),
+    ):
+        with pytest.raises(UnreadableImageError) as caught:
+            read(tmp_path / "a.jpg")
+        assert str(caught.value) == (
+            f"image {tmp_path / 'a.jpg'} is a file of the form EPS, which is not read; "
+            "save it as PNG, or remove it"
+        )
+
+
+def test_the_form_of_a_telephone_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(UnreadableImageError, match="is a file of the form HEIF, which is not read"):
+        preprocessing.upright_size(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "MPO", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000"])
+def test_what_a_photograph_may_be_is_read_under_any_name(tmp_path: Path, form: str) -> None:
+    halves().save(tmp_path / "a.jpg", format=form)
+    assert is_red(preprocessing.read(tmp_path / "a.jpg", (16, 16))[8, 2])
+
+
+def without_width(path: Path) -> None:
+    """A TIFF whose header does not tell its width."""
+    halves().save(path, format="TIFF")
+    data = bytearray(path.read_bytes())
+    entries = struct.unpack("<I", data[4:8])[0] + 2
+    assert struct.unpack("<H", data[entries : entries + 2]) == (256,)
+    data[entries] = 255
+    data[entries + 1] = 255
+    path.write_bytes(bytes(data))
+
+
+def unknown_pixels(path: Path) -> None:
+    """A DDS of a pixel format that Pillow does not know."""
+    path.write_bytes(b"DDS " + struct.pack("<31I", 124, 0, 8, 8, *[0] * 27) + bytes(99))
+
+
+@pytest.mark.parametrize("damage", [without_width, unknown_pixels])
+def test_whatever_a_decoder_stumbles_at_the_file_is_named(tmp_path: Path, damage) -> None:
+    damage(tmp_path / "a.jpg")
+    for read in (
+        preprocessing.glance,
+        preprocessing.upright_size,
+        lambda path: preprocessing.read(path, (16, 16)),
+    ):
+        with pytest.raises(UnreadableImageError, match=r"a\.jpg .*; (replace|save)"):
+            read(tmp_path / "a.jpg")
+
+
+def test_whatever_a_later_frame_raises_the_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(*_: object) -> None:
+        raise NotImplementedError("Unknown compression")
+
+    halves().save(tmp_path / "a.png")
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", stumble)
+    with pytest.raises(UnreadableImageError) as caught:
+        preprocessing.read(tmp_path / "a.png", (16, 16))
+    assert str(caught.value) == (
+        f"image {tmp_path / 'a.png'} cannot be decoded (Unknown compression); replace or remove it"
+    )
+
+
+def test_a_file_that_the_system_does_not_give_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.symlink_to("/proc/self/mem")  # its first byte cannot be read, as of a bad sector
+    with pytest.raises(UnreadableImageError) as caught:
+        preprocessing.upright_size(path)
+    assert str(caught.value) == (
+        f"image {path} cannot be read (Input/output error); replace or remove it"
+    )
+
+
+def test_a_file_that_is_refused_is_not_left_open(tmp_path: Path) -> None:
+    refused = {"sector": "cannot be read", "text": "is not an image", "cut": "is truncated"}
+    (tmp_path / "sector").symlink_to("/proc/self/mem")
+    (tmp_path / "text").write_text("no image", encoding="utf-8")
+    halves().save(tmp_path / "whole.png")
+    (tmp_path / "cut").write_bytes((tmp_path / "whole.png").read_bytes()[:-60])
+    before = os.listdir("/proc/self/fd")
+    for name, why in refused.items():
+        with pytest.raises(UnreadableImageError, match=why):
+            preprocessing.read(tmp_path / name, (16, 16))
+        assert os.listdir("/proc/self/fd") == before
+
+
+def thumbnail(path: Path) -> np.ndarray:
+    grey = np.frombuffer(preprocessing.glance(path).thumbnail, dtype=np.uint8)
+    return grey.reshape(16, 16).astype(int)
+
+
+def test_a_thumbnail_is_the_grey_picture_squashed_to_sixteen_pixels(tmp_path: Path) -> None:
+    halves().save(tmp_path / "a.png")
+    found = thumbnail(tmp_path / "a.png")
+    red, blue = round(0.299 * 250), round(0.114 * 250)  # their grey by ITU-R 601
+    assert np.abs(found[:, :8] - red).max() <= 1
+    assert np.abs(found[:, 8:] - blue).max() <= 1
+
+
+def test_a_glance_is_of_the_upright_picture(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    halves((320, 160)).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    ImageOps.exif_transpose(Image.open(tmp_path / "turned.jpg")).save(tmp_path / "upright.png")
+    upright = thumbnail(tmp_path / "upright.png")
+    assert np.abs(thumbnail(tmp_path / "turned.jpg") - upright).max() <= 6
+    assert upright[0, 0] > upright[15, 0]
+
+
+def test_a_hash_has_64_bits(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 1, 1)
+    assert len(preprocessing.glance(tmp_path / "a.png").hash) == 8
+
+
+def taken(path: Path, text: str | bytes | None) -> float | None:
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    if text is not None:
+        exif.get_ifd(0x8769)[0x9003] = text
+    halves().save(path, exif=exif)
+    return preprocessing.glance(path).taken
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_the_camera_tells_when_a_picture_was_taken(tmp_path: Path, suffix: str) -> None:
+    moment = datetime(2019, 5, 6, 7, 8, 9, tzinfo=UTC).timestamp()
+    assert taken(tmp_path / f"a.{suffix}", "2019:05:06 07:08:09") == moment
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "0000:00:00 00:00:00", "yesterday", "    :  :     :  :"]
+)
+def test_a_camera_without_a_clock_tells_nothing(tmp_path: Path, text: str | None) -> None:
+    assert taken(tmp_path / "a.jpg", text) is None
+
+
+def test_odd_exif_does_no_harm_and_says_nothing(tmp_path: Path) -> None:
+    taken(tmp_path / "a.jpg", "2019:05:06 07:08:09")
+    data = bytearray((tmp_path / "a.jpg").read_bytes())
+    at = data.index(b"Exif\0\0") + 6
+    data[at + 8 : at + 10] = b"\xff\xff"  # more entries than there are bytes
+    (tmp_path / "a.jpg").write_bytes(bytes(data))
+    assert preprocessing.glance(tmp_path / "a.jpg").hash  # warnings are errors here
+    assert preprocessing.read(tmp_path / "a.jpg", (16, 16)).shape == (16, 16, 3)

@@ -1,0 +1,203 @@
+"""Serving: a free port of this computer alone, a quiet end, and nothing lost in a crash."""
+
+import json
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+from http.cookiejar import CookieJar
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from typer.testing import CliRunner
+
+from kitbox.cli.app import app
+from kitbox.competition import decisions
+from kitbox.errors import KitboxError
+from kitbox.look import server
+from tests.look.running import looking
+from tests.photographs import competition_on_disk, write_plugin
+
+
+def test_a_free_port_is_found_beside_those_that_are_taken() -> None:
+    with server.bound(0) as one:
+        port = one.getsockname()[1]
+        assert one.getsockname()[0] == "127.0.0.1"
+        with pytest.raises(KitboxError) as caught:
+            server.bound(port)
+    assert str(caught.value) == (
+        f"port {port} cannot be had on 127.0.0.1; give another one with --port N"
+    )
+
+
+def test_without_a_wish_the_next_free_port_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with server.bound(0) as taken:
+        monkeypatch.setattr(server, "PORT", taken.getsockname()[1])
+        with server.bound(None) as found:
+            assert server.PORT < found.getsockname()[1] < server.PORT + 20
+
+
+def test_where_no_port_is_free_a_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with server.bound(0) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(server, "PORT", port)
+        monkeypatch.setattr(server, "_TRIED", 1)
+        with pytest.raises(KitboxError, match=f"ports {port} to {port} cannot be had"):
+            server.bound(None)
+
+
+class Person:
+    """Someone who opened the address, and decides by it."""
+
+    def __init__(self, address: str) -> None:
+        self.origin = "{0.scheme}://{0.netloc}".format(urlsplit(address))
+        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        with self.opener.open(address, timeout=30) as answer:
+            html = answer.read().decode()
+        self.token = html.split('name="kitbox-token" content="')[1].split('"')[0]
+
+    def get(self, path: str) -> Any:
+        with self.opener.open(f"{self.origin}{path}", timeout=30) as answer:
+            return json.load(answer)
+
+    def decide(self, kind: str, subject: str, value: str = "") -> None:
+        row = {"kind": kind, "subject": subject, "value": value}
+        request = urllib.request.Request(  # noqa: S310  of this computer
+            f"{self.origin}/api/decide",
+            json.dumps({"decisions": [row]}).encode(),
+            {
+                "Content-Type": "application/json",
+                "Origin": self.origin,
+                "X-Kitbox-Token": self.token,
+            },
+        )
+        with self.opener.open(request, timeout=30) as answer:
+            assert answer.status == 200
+
+
+def test_ctrl_c_ends_quietly_with_what_was_decided(tmp_path: Path) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    with looking(workspace.root, "--port", "0") as server:
+        Person(server.address).decide("drop", "0_0.png")
+        status, said = server.stop(signal.SIGINT)
+    assert status == 0
+    assert said.splitlines() == [
+        f"decisions go to {workspace.decisions}; Ctrl-C ends",
+        f"done; 1 decisions in {workspace.decisions}",
+    ]
+
+
+def test_a_killed_server_has_lost_no_decision(tmp_path: Path) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    for number in range(2):
+        with looking(workspace.root, "--port", "0") as server:
+            person = Person(server.address)
+            person.decide("merge", f"w_{number + 1}", "w_0")
+            person.decide("drop", f"5_{number}.png")
+            assert server.stop(signal.SIGKILL)[0] == -signal.SIGKILL
+        assert len(decisions.read(workspace.decisions).rows) == 2 * (number + 1)
+    result = CliRunner().invoke(
+        app, ["data", "holdout", "--json", "--workspace", str(workspace.root)]
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["training images"]["test"] == 24 - 2
+    assert json.loads(result.stdout)["training individuals"]["test"] == 6 - 2
+
+
+def test_nobody_else_of_the_network_reaches_the_server(tmp_path: Path) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    with looking(workspace.root, "--port", "0") as server:
+        port = urlsplit(server.address).port
+        for own in {entry[4][0] for entry in socket.getaddrinfo(socket.gethostname(), port)}:
+            if own.startswith("127."):
+                continue
+            with pytest.raises(OSError), socket.create_connection((own, port), timeout=2):  # noqa: PT011
+                pass
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10)
+        assert caught.value.code == 403
+        caught.value.close()
+
+
+@pytest.mark.parametrize("port", ["80", "1023"])
+def test_a_port_of_the_system_is_refused(port: str, tmp_path: Path) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    arguments = ["look", "--port", port, "--workspace", str(workspace.root)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert str(result.exception) == (
+        f"port {port} is kept for the system; give one from 1024 on, or 0 for any free one"
+    )
+
+
+@pytest.mark.parametrize(
+    "option", [("--whiten", "4"), ("--device", "cpu"), ("--precision", "32"), ("--workers", "0")]
+)
+def test_an_option_of_networks_without_a_plugin_is_refused(
+    option: tuple[str, str], tmp_path: Path
+) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    result = CliRunner().invoke(app, ["look", *option, "--workspace", str(workspace.root)])
+    assert str(result.exception) == (
+        f"{option[0]} is for comparing by plugins; give one, as 'kitbox look NAME {option[0]} …'"
+    )
+
+
+def test_no_command_line_shows_the_key(tmp_path: Path) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    told, script = tmp_path / "told", tmp_path / "browser.sh"
+    script.write_text(f'#!/bin/sh\necho "$@" > {told}.part && mv {told}.part {told}\n')
+    script.chmod(0o755)
+    with looking(workspace.root, "--port", "0", browser=script) as server:
+        while not told.exists():
+            time.sleep(0.05)
+        uri = told.read_text().strip()
+        assert uri.startswith("file://")
+        door = Path(urlsplit(uri).path)
+        assert door.stat().st_mode & 0o777 == 0o600
+        assert f'url={server.address}"' in door.read_text()
+        assert server.stop()[0] == 0
+    assert not door.exists()
+
+
+def test_a_taken_port_is_a_mistake_with_its_fix(tmp_path: Path) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    with server.bound(0) as taken:
+        port = str(taken.getsockname()[1])
+        arguments = ["look", "--port", port, "--workspace", str(workspace.root)]
+        result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert str(result.exception) == (
+        f"port {port} cannot be had on 127.0.0.1; give another one with --port N"
+    )
+
+
+def test_photographs_are_compared_by_a_trained_plugin_also_after_decisions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    write_plugin(workspace, "plain", epochs=0)
+    monkeypatch.chdir(workspace.root)
+    run = ("--device", "cpu", "--precision", "32", "--workers", "0")
+    trained = CliRunner().invoke(app, ["train", "plain", *run])
+    assert trained.exit_code == 0, trained.output
+    for label in ("w_1", "w_2"):  # a decision asks for training again, but not to look
+        with looking(workspace.root, "plain", "--port", "0", *run) as server:
+            person = Person(server.address)
+            assert person.get("/api/overview")["by"] == ["plain"]
+            near = person.get("/api/image?id=0_0.png")["nearest"]
+            assert len(near) == 12
+            assert near[0]["similarity"] <= 1
+            person.decide("merge", label, "w_0")
+            assert server.stop()[0] == 0
+
+
+def test_a_plugin_that_is_not_trained_says_how_to_train_it(tmp_path: Path) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    write_plugin(workspace, "fine")
+    arguments = ["look", "fine", "--port", "0", "--workspace", str(workspace.root)]
+    result = CliRunner().invoke(app, arguments)
+    assert str(result.exception) == "fine is not trained; run 'kitbox train fine'"

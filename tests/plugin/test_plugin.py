@@ -1,0 +1,255 @@
+import math
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+import kitbox
+from kitbox.plugin import discovery
+from kitbox.plugin.losses import ArcFace, CrossEntropy, Loss, Triplet
+from kitbox.plugin.plugin import Plugin
+from kitbox.plugin.samplers import PK, Balanced, Divide, Shuffled
+from kitbox.plugin.schedules import Ema, Multistep, Stage
+from kitbox.value import explain
+
+SMALL: dict[str, Any] = {"backbone": "resnet10t", "image_size": 64, "epochs": 4}
+
+# A plugin of every default: these change only where "Scores may move" says so.
+DEFAULTS = "cc9a45671ddc2724ecbe69ff092697ba544cb5546f7d801c652a0c438232fa60"
+SHIPPED = {
+    "resnet34_620": "8e8df9626ddabc3adfd309861a449729e37346c2b0c1f21b25ac84e05b9c11d2",
+    "densenet121_480": "1eeb7c15c9896d32ea25b2c722dc2c434b43a28f72b94ce401b008058a665b70",
+}
+
+# For each setting a value that is neither SMALL's nor the default.
+ANOTHER = {
+    "backbone": "resnet18",
+    "image_size": (64, 128),
+    "weights": "none",
+    "pooling": "gem",
+    "gem_power": 4.0,
+    "pooled_maps": (2, 3),
+    "embedding_dim": None,
+    "neck": "none",
+    "dropout": 0.1,
+    "drop_path": 0.1,
+    "frozen_batchnorm": True,
+    "embedding_mixup": 0.2,
+    "divide": Divide(),
+    "unknown_share": 0.25,
+    "box_choice": "random",
+    "flip_identities": True,
+    "stages": (Stage(epochs=1, frozen_backbone=True), Stage(epochs=3)),
+    "accumulate": 2,
+    "layer_decay": 0.8,
+    "schedule": Multistep(milestones=(2,)),
+    "averaging": Ema(),
+    "losses": (ArcFace(margin=0.4),),
+    "sampler": PK(),
+    "augmentation": "none",
+    "crop": False,
+    "crop_margin": 0.1,
+    "min_images_per_label": 2,
+    "ignored_labels": ("boat",),
+    "pseudo_labels": True,
+    "epochs": 5,
+    "batch_size": 16,
+    "optimizer": "sgd",
+    "learning_rate": 1e-3,
+    "head_learning_rate": 1e-2,
+    "final_learning_rate": 1e-5,
+    "weight_decay": 0.0,
+    "warmup_epochs": 2.0,
+    "gradient_clip": None,
+    "score_every": 1,
+    "seed": 1,
+}
+
+
+@pytest.mark.parametrize(("name", "fingerprint"), SHIPPED.items())
+def test_a_published_plugin_keeps_its_fingerprint(name: str, fingerprint: str) -> None:
+    assert discovery.load(name, None).plugin.fingerprint == fingerprint
+
+
+def test_the_defaults_keep_their_meaning() -> None:
+    plugin = Plugin(backbone="resnet34", image_size=64, epochs=1, warmup_epochs=0)
+    assert plugin.fingerprint == DEFAULTS
+
+
+def test_every_setting_is_listed_here() -> None:
+    assert set(ANOTHER) == set(Plugin.model_fields)
+
+
+@pytest.mark.parametrize("name", ANOTHER)
+def test_every_setting_is_part_of_the_fingerprint(name: str) -> None:
+    assert Plugin(**{**SMALL, name: ANOTHER[name]}).fingerprint != Plugin(**SMALL).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("loss", "other"),
+    [
+        (ArcFace(), ArcFace(scale=31)),
+        (ArcFace(), ArcFace(weight=2)),
+        (ArcFace(), CrossEntropy()),
+        (CrossEntropy(), CrossEntropy(label_smoothing=0.1)),
+    ],
+)
+def test_every_setting_of_a_loss_is_part_of_the_fingerprint(loss: Loss, other: Loss) -> None:
+    one, two = (Plugin(**SMALL, losses=(each,)).fingerprint for each in (loss, other))
+    assert one != two
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ({"losses": [ArcFace()]}, {"losses": (ArcFace(),)}),
+        ({"losses": [{"kind": "ArcFace"}]}, {"losses": (ArcFace(),)}),
+        ({"weight_decay": 0}, {"weight_decay": 0.0}),
+        ({"sampler": Shuffled()}, {}),
+    ],
+)
+def test_equal_settings_written_differently_have_one_fingerprint(
+    one: dict[str, Any], two: dict[str, Any]
+) -> None:
+    assert Plugin(**SMALL, **one).fingerprint == Plugin(**SMALL, **two).fingerprint
+
+
+def test_settings_survive_the_way_through_json() -> None:
+    alone = {"unknown_share": 0.0, "flip_identities": False}  # these go with no divide
+    plugin = Plugin(**{**SMALL, **ANOTHER, **alone, "epochs": 4, "embedding_dim": 128})
+    again = Plugin.model_validate_json(plugin.model_dump_json())
+    assert again == plugin
+    assert again.fingerprint == plugin.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"losses": ()}, "losses is empty but epochs = 4; name a loss"),
+        (
+            {"losses": (Triplet(),)},
+            "a Triplet loss needs several images of a label; say sampler=PK()",
+        ),
+        (
+            {"losses": (ArcFace(), Triplet())},
+            "a Triplet loss needs several images of a label; say sampler=PK()",
+        ),
+        (
+            {"sampler": PK(images_per_label=3), "batch_size": 32},
+            "batch_size = 32 is not a multiple of images_per_label = 3",
+        ),
+        (
+            {"sampler": PK(images_per_label=8), "batch_size": 8},
+            "a PK batch needs two labels; raise batch_size",
+        ),
+        (
+            {"learning_rate": 1e-3, "final_learning_rate": 2e-3},
+            "final_learning_rate = 0.002 is above learning_rate = 0.001",
+        ),
+        ({"warmup_epochs": 5}, "warmup_epochs = 5.0 exceeds epochs = 4"),
+        ({"image_size": 5}, "image_size = 5 should be greater than or equal to 16"),
+        ({"image_size": 8192}, "image_size = 8192 should be less than or equal to 4096"),
+        ({"batch_size": 1}, "batch_size = 1 should be greater than or equal to 2"),
+        ({"dropout": 1}, "dropout = 1 should be less than 1"),
+        ({"learning_rate": 0}, "learning_rate = 0 should be greater than 0"),
+        (
+            {"weights": "imagenet"},
+            "weights = 'imagenet' String should match pattern "
+            "'^(hub|file|none|package:[a-z0-9_]+)$'",
+        ),
+        ({"pooling": "max"}, "pooling = 'max' should be 'average', 'gem' or 'gem_learned'"),
+        ({"bacth_size": 16}, "'bacth_size' is not a setting of Plugin; did you mean batch_size?"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Plugin(**{**SMALL, **settings})
+    assert explain(caught.value) == message
+
+
+@pytest.mark.parametrize("name", ["backbone", "image_size", "epochs"])
+def test_what_has_no_sensible_default_must_be_said(name: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Plugin(**{key: value for key, value in SMALL.items() if key != name})
+    assert explain(caught.value) == f"{name} is missing"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"margin": math.pi / 2}, f"margin = {math.pi / 2} should be less than {math.pi / 2}"),
+        ({"margin": -0.1}, "margin = -0.1 should be greater than or equal to 0"),
+        ({"scale": 0}, "scale = 0 should be greater than 0"),
+        ({"margn": 0.5}, "'margn' is not a setting of ArcFace; did you mean margin?"),
+    ],
+)
+def test_an_arcface_that_cannot_work_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        ArcFace(**settings)
+    assert explain(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sampler": PK(coverage="random")},
+        {"sampler": Balanced()},
+        {"unknown_share": 0.25},
+        {"flip_identities": True},
+        {"stages": (Stage(epochs=2, min_images_per_label=3), Stage(epochs=2))},
+    ],
+)
+def test_dividing_goes_with_every_image_in_every_pass(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Plugin(**{**SMALL, "divide": Divide(), **settings})
+    assert explain(caught.value) == (
+        "divide goes with no unknown_share, flip_identities or min_images_per_label of a stage; "
+        "and with Shuffled or PK(coverage='full'), which show every image"
+    )
+
+
+def test_all_images_come_after_the_whole_embedding() -> None:
+    assert Divide(whole_from=5, undivided_from=5)
+    with pytest.raises(ValidationError) as caught:
+        Divide(whole_from=6, undivided_from=5)
+    assert explain(caught.value) == "whole_from = 6 is after undivided_from = 5"
+
+
+@pytest.mark.parametrize("margin", [-1, "hard"])
+def test_a_margin_of_a_triplet_is_a_distance_or_soft(margin: Any) -> None:
+    assert Triplet(margin="soft").margin == "soft"
+    with pytest.raises(ValidationError) as caught:
+        Triplet(margin=margin)
+    assert explain(caught.value).startswith(f"margin = {margin!r} should be ")
+
+
+def test_weights_without_training_need_no_loss_and_no_warm_up() -> None:
+    plugin = Plugin(backbone="resnet10t", image_size=64, epochs=0, losses=())
+    assert plugin.losses == ()
+
+
+@pytest.mark.parametrize(
+    ("loss", "needs"), [(ArcFace(), False), (CrossEntropy(), False), (Triplet(), True)]
+)
+def test_a_loss_says_whether_it_needs_pairs(loss: Loss, needs: bool) -> None:
+    assert loss.needs_pairs is needs
+
+
+@pytest.mark.parametrize(
+    ("size", "height_width", "pixels"),
+    [
+        (620, (620, 620), "620"),
+        ((160, 320), (160, 320), "160x320"),
+        ((64, 64), (64, 64), "64"),
+    ],
+)
+def test_an_image_size_is_height_and_width(size: Any, height_width: Any, pixels: str) -> None:
+    plugin = Plugin(**{**SMALL, "image_size": size})
+    assert (plugin.height_width, plugin.pixels) == (height_width, pixels)
+
+
+def test_the_vocabulary_is_what_kitbox_exports() -> None:
+    assert kitbox.Plugin is Plugin
+    assert all(getattr(kitbox, name) is not None for name in kitbox.__all__)
+    with pytest.raises(AttributeError, match="module 'kitbox' has no attribute 'SubCenterArcFace'"):
+        kitbox.SubCenterArcFace  # noqa: B018

@@ -1,0 +1,84 @@
+"""Training curves, from a journal to plots."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kitbox.report import training_curves
+from kitbox.report.training_curves import Curve
+
+SCORES = {"map_at_20": {"value": 0.25}}
+WARNING = "the embeddings have collapsed"
+
+
+def curve_of(folder: Path, *entries: dict[str, Any]) -> Curve:
+    """Return the curve of a run 'flukes' with this journal."""
+    lines = [json.dumps(entry) + "\n" for entry in entries]
+    (folder / "journal.jsonl").write_text("".join(lines))
+    member = SimpleNamespace(
+        named=SimpleNamespace(name="flukes"),
+        checkpoint=SimpleNamespace(path=folder / "last.safetensors"),
+    )
+    return training_curves.of(member)
+
+
+def epoch(number: int, **values: Any) -> dict[str, Any]:
+    return {"event": "epoch", "epoch": number, "loss": 0.5 / number, **values}
+
+
+@pytest.fixture
+def sequenced(tmp_path: Path) -> Curve:
+    return curve_of(
+        tmp_path,
+        {"event": "score", "epoch": 0, "scores": SCORES},
+        epoch(1, told={"hardness": 0.1, "achieved": 0.09, "spread": 1.2}),
+        epoch(2, told={"hardness": 0.8, "achieved": 0.7, "spread": 0.02}),
+        {"event": "warning", "epoch": 2, "text": WARNING},
+        {"event": "score", "epoch": 2, "scores": SCORES},
+        {"event": "finished", "epoch": 2},
+    )
+
+
+def test_a_curve_is_what_the_journal_tells(sequenced: Curve) -> None:
+    assert sequenced == Curve(
+        "flukes",
+        losses=((1, 0.5), (2, 0.25)),
+        scores=((0, 0.25), (2, 0.25)),
+        metric="map_at_20",
+        hardness=((1, 0.1), (2, 0.8)),
+        achieved=((1, 0.09), (2, 0.7)),
+        spread=((1, 1.2), (2, 0.02)),
+        warnings=((2, WARNING),),
+    )
+
+
+def test_hardness_asked_and_achieved_are_on_one_axis(sequenced: Curve) -> None:
+    plot = next(p for p in training_curves.draw([sequenced]) if p.title == "Hardness, flukes")
+    assert plot.legend == ("asked", "achieved")
+    assert "Asked: 0.80 at most." in plot.caption
+
+
+def test_a_warning_is_marked_where_loss_and_spread_are_drawn(sequenced: Curve) -> None:
+    marked = {plot.title: plot for plot in training_curves.draw([sequenced])}
+    assert list(marked) == ["Loss", "Holdout score (map_at_20)", "Hardness, flukes", "Spread"]
+    for title in ("Loss", "Spread"):
+        assert f"Vertical line: flukes, epoch 2: {WARNING}." in marked[title].caption
+    assert "flukes 1.2 → 0.02" in marked["Spread"].caption
+
+
+def test_a_mark_is_a_line_more() -> None:
+    series = [("one", [0.0, 1.0], [0.0, 1.0])]
+    plain, marked = (
+        training_curves.plots.lines("t", "c", series, labels=("x", "y"), marks=marks)
+        for marks in ([], [1])
+    )
+    assert marked.svg.count("var(--ink)") > plain.svg.count("var(--ink)")
+
+
+def test_journals_of_runs_without_a_sequence_have_the_plots_they_had(tmp_path: Path) -> None:
+    curve = curve_of(tmp_path, epoch(1), {"event": "score", "epoch": 1, "scores": SCORES})
+    assert [plot.title for plot in training_curves.draw([curve])] == ["Loss"]
+    assert training_curves.draw([curve_of(tmp_path, {"event": "finished", "epoch": 0})]) == []

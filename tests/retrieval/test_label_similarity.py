@@ -1,0 +1,367 @@
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kitbox.errors import KitboxError
+from kitbox.records import Embeddings, Ranking, strings
+from kitbox.retrieval import label_similarity
+from kitbox.retrieval.knn import nearest
+from tests.circle import at_angles, cosine, placed, ranking_of
+
+
+def labels(
+    query: Embeddings, gallery: Embeddings, label_of: Mapping[str, str], k: int, *how: object
+) -> Ranking:
+    of_gallery = strings([label_of[name] for name in gallery.image_ids.tolist()])
+    return label_similarity.labels(query, gallery, of_gallery, k, *how)  # type: ignore[arg-type]
+
+
+def rows(found: Ranking) -> list[list[str]]:
+    return [[str(answer) for answer in row if answer] for row in found.answers]
+
+
+def slow_centre(vectors: list[np.ndarray]) -> np.ndarray:
+    middle = np.mean(vectors, axis=0) / np.linalg.norm(np.mean(vectors, axis=0))
+    near = sorted(vectors, key=lambda vector: -float(vector @ middle))
+    kept = np.mean(near[: len(near) - len(near) // 4], axis=0)
+    return np.asarray(kept / np.linalg.norm(kept))
+
+
+def slow_similarity(query: np.ndarray, images: list[np.ndarray], how: str, n: int) -> float:
+    if how == "centre":
+        return float(query @ slow_centre(images))
+    if how == "closeness":
+        distances = [float(np.linalg.norm(query - image)) for image in images]
+        return 1 / (1 + math.log(1 + math.log(1 + sum(distances) / len(distances))))
+    nearest_first = sorted((float(query @ image) for image in images), reverse=True)[:n]
+    of = {"best": nearest_first[0], "sum": sum(nearest_first)}
+    return (of | {"mean": sum(nearest_first) / len(nearest_first)})[how]
+
+
+def distinct(
+    query: Embeddings, gallery: Embeddings, label_of: Mapping[str, str], k: int, how: str, n: int
+) -> list[list[tuple[str, float]]]:
+    """The slow oracle: take each label's other images together, and sort the labels."""
+    found = []
+    for own, vector in zip(query.image_ids.tolist(), query.vectors.astype(float), strict=True):
+        images: dict[str, list[np.ndarray]] = {}
+        for name, other in zip(gallery.image_ids.tolist(), gallery.vectors, strict=True):
+            if name != own:
+                images.setdefault(label_of[name], []).append(other.astype(float))
+        near = {
+            label: slow_similarity(vector, of_label, how, n) for label, of_label in images.items()
+        }
+        found.append(sorted(near.items(), key=lambda item: (-item[1], item[0]))[:k])
+    return found
+
+
+def test_image_answers_are_the_neighbours() -> None:
+    query, gallery = at_angles(10, prefix="q"), at_angles(0, 90)
+    found, neighbours = label_similarity.images(query, gallery, 3), nearest(query, gallery, 3)
+    assert found.query_ids.tolist() == ["q10"]
+    assert found.answers.tolist() == [["0", "90", ""]]
+    assert found.similarity.tolist() == neighbours.similarity.tolist()
+
+
+KNOWN = {"0": "Ahab", "5": "Ahab", "30": "Boo", "60": "Ahab", "90": "Cleo"}
+
+
+@pytest.mark.parametrize(
+    ("how", "images", "similarity"),
+    [
+        ("best", 3, [("Ahab", cosine(4, 5)), ("Boo", cosine(4, 30)), ("Cleo", cosine(4, 90))]),
+        (
+            "mean",
+            2,
+            [
+                ("Ahab", (cosine(4, 5) + cosine(4, 0)) / 2),
+                ("Boo", cosine(4, 30)),
+                ("Cleo", cosine(4, 90)),
+            ],
+        ),
+        (
+            "mean",
+            9,
+            [
+                ("Boo", cosine(4, 30)),
+                ("Ahab", (cosine(4, 5) + cosine(4, 0) + cosine(4, 60)) / 3),
+                ("Cleo", cosine(4, 90)),
+            ],
+        ),
+        (
+            "sum",
+            9,
+            [
+                ("Ahab", cosine(4, 5) + cosine(4, 0) + cosine(4, 60)),
+                ("Boo", cosine(4, 30)),
+                ("Cleo", cosine(4, 90)),
+            ],
+        ),
+    ],
+)
+def test_each_label_answers_once_as_near_as_its_images_are(
+    how: str, images: int, similarity: list[tuple[str, float]]
+) -> None:
+    found = labels(at_angles(4, prefix="q"), at_angles(0, 5, 30, 60, 90), KNOWN, 3, how, images)
+    assert found.answers.tolist() == [[label for label, _ in similarity]]
+    np.testing.assert_allclose(found.similarity, [[s for _, s in similarity]], atol=1e-6)
+    assert found.similarity.dtype == np.float32
+
+
+def test_one_outlier_of_four_does_not_move_a_centre() -> None:
+    # 10, 20 and 30 degrees remain, their centre is at 20; a mean of all would be at 36
+    query, gallery = at_angles(20, 36, prefix="q"), at_angles(10, 20, 30, 100)
+    found = labels(query, gallery, dict.fromkeys(["10", "20", "30", "100"], "Ahab"), 1, "centre")
+    np.testing.assert_allclose(found.similarity[:, 0], [1, cosine(20, 36)], atol=1e-6)
+
+
+def test_of_three_images_none_is_an_outlier() -> None:
+    found = labels(
+        at_angles(40, prefix="q"),
+        at_angles(10, 40, 70),
+        dict.fromkeys(["10", "40", "70"], "Ahab"),
+        1,
+        "centre",
+    )
+    np.testing.assert_allclose(found.similarity, [[1]], atol=1e-6)
+
+
+@pytest.mark.parametrize("crowd", [63, 64, 65, 127, 128, 129, 300])
+def test_distinct_labels_are_found_behind_a_crowd_of_one(crowd: int) -> None:
+    # one label fills the first places; four others stand behind it
+    angle_of = {f"a{i:03}": i / 100 for i in range(crowd)} | {f"z{i}": 90 + i for i in range(4)}
+    label_of = {name: name[0] if name[0] == "a" else name for name in angle_of}
+    found = labels(placed({"q": 0}), placed(angle_of), label_of, 5)
+    assert rows(found) == [["a", "z0", "z1", "z2", "z3"]]
+
+
+def test_a_crowd_before_one_query_does_not_change_another() -> None:
+    angle_of = {f"a{i:03}": i / 100 for i in range(100)} | {f"z{i}": 90 + i for i in range(4)}
+    label_of = {name: name[0] if name[0] == "a" else name for name in angle_of}
+    found = labels(placed({"q": 0, "r": 80}), placed(angle_of), label_of, 3)
+    assert rows(found) == [["a", "z0", "z1"], ["z0", "z1", "z2"]]
+
+
+# Points of a grid, moved so that no two labels are equally near; some queries are in the gallery.
+def moved(angle: int) -> float:
+    return angle + angle**2 / 1e4
+
+
+@pytest.mark.parametrize("how", ["best", "mean", "sum", "centre", "closeness"])
+@settings(max_examples=60)
+@given(
+    label_at=st.dictionaries(st.integers(0, 179), st.sampled_from("ABCD"), min_size=1, max_size=40),
+    angles=st.lists(st.integers(0, 179), min_size=1, max_size=20, unique=True),
+    k=st.integers(1, 6),
+    images=st.integers(1, 12),
+)
+def test_labels_equal_those_of_walking_over_all_images(
+    how: str, label_at: dict[int, str], angles: list[int], k: int, images: int
+) -> None:
+    label_of = {f"{moved(angle):g}": label for angle, label in label_at.items()}
+    gallery = placed({f"{moved(angle):g}": moved(angle) for angle in label_at})
+    query = placed({f"{moved(angle):g}": moved(angle) for angle in angles})
+    found = labels(query, gallery, label_of, k, how, images)
+    wanted = distinct(query, gallery, label_of, k, how, images)
+    # a distance is the root of what float32 leaves of 1 − cos
+    close = 2e-5 if how == "closeness" else 3e-6
+    assert found.answers.shape == (len(query), k)
+    for row, wanted_row in enumerate(wanted):
+        padded = [value for _, value in wanted_row] + [-math.inf] * (k - len(wanted_row))
+        np.testing.assert_allclose(found.similarity[row], padded, atol=close)
+        # labels that are equally near but for rounding may change places
+        near = dict(distinct(query, gallery, label_of, 9, how, images)[row])
+        own = [near[label] for label in rows(found)[row]]
+        np.testing.assert_allclose(own, [value for _, value in wanted_row], atol=close)
+
+
+@pytest.mark.parametrize("how", ["best", "mean", "sum", "centre", "closeness"])
+@settings(max_examples=30)
+@given(shuffle=st.permutations(range(12)), held=st.sampled_from([1, 30, 12 * 5]))
+def test_labels_do_not_depend_on_the_order_of_the_gallery_or_on_how_much_is_held(
+    how: str, shuffle: list[int], held: int
+) -> None:
+    gallery, query = at_angles(*range(0, 360, 30)), at_angles(*range(3, 360, 45), prefix="q")
+    label_of = {name: "ABC"[i % 3] for i, name in enumerate(gallery.image_ids.tolist())}
+    wanted = labels(query, gallery, label_of, 2, how, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(label_similarity, "_HELD", held)
+        found = labels(query, gallery.of(gallery.image_ids[shuffle]), label_of, 2, how, 2)
+    np.testing.assert_allclose(found.similarity, wanted.similarity, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["best", "mean", "sum", "centre", "closeness"])
+def test_a_query_in_the_gallery_does_not_answer_itself(how: str) -> None:
+    label_of = {"0": "Ahab", "20": "Boo", "60": "Ahab"}
+    everything = at_angles(0, 20, 60)
+    found = labels(everything, everything, label_of, 2, how, 2)
+    assert rows(found) == [["Boo", "Ahab"], ["Ahab"], ["Boo", "Ahab"]]
+    # Ahab at 0 is known to it by the one photograph at 60 degrees, whose mean and sum it is
+    wanted = np.array([cosine(0, 20), cosine(0, 60)])
+    if how == "closeness":
+        wanted = label_similarity.closeness(np.sqrt(2 - 2 * wanted))
+    np.testing.assert_allclose(found.similarity[0], wanted, atol=1e-6)
+    assert found.similarity[1, 1] == -math.inf
+
+
+def test_closeness_falls_from_one_with_the_distance() -> None:
+    found = label_similarity.closeness(np.array([0, math.e - 1, 2]))
+    # log(1 + d) is 0, 1 and log 3
+    by_hand = [1, 1 / (1 + math.log(2)), 1 / (1 + math.log(1 + math.log(3)))]
+    np.testing.assert_allclose(found, by_hand)
+
+
+def test_equally_near_labels_come_by_name() -> None:
+    label_of = {"b": "Ahab", "a": "Zoe", "c": "Boo"}
+    for order in (["a", "b", "c"], ["c", "b", "a"]):
+        gallery = placed(dict.fromkeys(order, 30.0))
+        for how in ("best", "mean", "sum", "centre", "closeness"):
+            for k in (1, 2, 3):
+                found = labels(placed({"q": 0}), gallery, label_of, k, how, 2)
+                assert rows(found) == [["Ahab", "Boo", "Zoe"][:k]]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.sampled_from([0, 60, 90, 180]), min_size=1, max_size=30),
+    st.integers(1, 8),
+)
+def test_many_equally_near_labels_come_by_name(angles: list[int], k: int) -> None:
+    # every image is a label of its own; its cosine is one of four numbers
+    gallery = placed({f"{i:02}": angle for i, angle in enumerate(angles)})
+    found = labels(placed({"q": 0}), gallery, {f"{i:02}": f"w{i:02}" for i in range(30)}, k)
+    order = sorted(range(len(angles)), key=lambda i: (angles[i], i))
+    assert rows(found) == [[f"w{i:02}" for i in order[:k]]]
+
+
+@pytest.mark.parametrize("how", ["best", "mean", "sum", "centre", "closeness"])
+@pytest.mark.parametrize("gallery", [0, 2, 100])
+def test_no_query_has_no_answers_and_no_gallery_gives_none(how: str, gallery: int) -> None:
+    label_of = {str(angle): f"w{angle % 3}" for angle in range(gallery)}
+    searched = at_angles(*range(gallery))
+    assert labels(at_angles(), searched, label_of, 5, how).answers.shape == (0, 5)
+    found = labels(at_angles(7, prefix="q"), searched, label_of, 5, how)
+    assert len(rows(found)[0]) == min(gallery, 3)
+    assert np.isneginf(found.similarity[0, min(gallery, 3) :]).all()
+
+
+def test_labels_of_two_networks_are_not_compared() -> None:
+    other = Embeddings(strings(["a"]), np.array([[1, 0, 0]], np.float32))
+    with pytest.raises(KitboxError, match=r"^queries have 2 dimensions, the gallery 3$"):
+        labels(at_angles(0), other, {"a": "Ahab"}, 1)
+
+
+ROW = {"q": [("Ahab", 0.9), ("Boo", 0.6), ("Cleo", 0.3)]}
+
+
+@pytest.mark.parametrize(
+    ("threshold", "wanted", "similarity"),
+    [
+        (0.95, ["new_whale", "Ahab", "Boo"], [0.95, 0.9, 0.6]),
+        (0.7, ["Ahab", "new_whale", "Boo"], [0.9, 0.7, 0.6]),
+        (0.6, ["Ahab", "Boo", "new_whale"], [0.9, 0.6, 0.6]),
+        (0.5, ["Ahab", "Boo", "new_whale"], [0.9, 0.6, 0.5]),
+        (0.3, ["Ahab", "Boo", "Cleo"], [0.9, 0.6, 0.3]),
+        (-1.0, ["Ahab", "Boo", "Cleo"], [0.9, 0.6, 0.3]),
+    ],
+)
+def test_the_unknown_stands_before_the_first_answer_below_the_threshold(
+    threshold: float, wanted: list[str], similarity: list[float]
+) -> None:
+    # 0.6 and 0.3 as float32, which is what similarities are
+    found = label_similarity.with_unknown(
+        ranking_of(ROW), "new_whale", float(np.float32(threshold))
+    )
+    assert found.answers.tolist() == [wanted]
+    np.testing.assert_allclose(found.similarity, [similarity], atol=1e-7)
+    assert found.similarity.dtype == np.float32
+
+
+def test_where_answers_end_the_unknown_is_the_last() -> None:
+    rows_ = {"q": [("A", 0.9), ("B", 0.6), ("C", 0.3)], "r": [("A", 0.9)]}
+    found = label_similarity.with_unknown(ranking_of(rows_), "new_whale", 0.1)
+    assert found.answers.tolist() == [["A", "B", "C"], ["A", "new_whale", ""]]
+    assert found.similarity[1].tolist() == pytest.approx([0.9, 0.1, -math.inf])
+
+
+def place_unknown(row: Sequence[tuple[str, float]], threshold: float) -> list[str]:
+    above = [answer for answer, similarity in row if similarity >= threshold]
+    below = [answer for answer, similarity in row if similarity < threshold]
+    return [*above, "new_whale", *below][: len(row)]
+
+
+@given(
+    st.lists(st.lists(st.integers(-50, 50), min_size=4, max_size=4), min_size=1, max_size=10),
+    st.integers(-60, 60),
+)
+def test_the_unknown_is_placed_as_by_hand(values: list[list[int]], threshold: int) -> None:
+    given_rows = {
+        f"q{i}": [
+            (f"w{j}", value / 64) for j, value in enumerate(sorted(row, reverse=True))
+        ]  # 64ths are exact in float32
+        for i, row in enumerate(values)
+    }
+    found = label_similarity.with_unknown(ranking_of(given_rows), "new_whale", threshold / 64)
+    assert found.answers.tolist() == [
+        place_unknown(row, threshold / 64) for row in given_rows.values()
+    ]
+
+
+def test_a_long_name_of_the_unknown_is_kept_whole() -> None:
+    short = Ranking(strings(["q"]), np.array([["A"]]), np.array([[0.5]], np.float32))
+    assert label_similarity.with_unknown(short, "new_individual", 0.9).answers.tolist() == [
+        ["new_individual"]
+    ]
+
+
+def test_each_query_may_have_a_threshold_of_its_own() -> None:
+    both = ranking_of({"q": [("A", 0.9), ("B", 0.5)], "r": [("A", 0.9), ("B", 0.5)]})
+    found = label_similarity.with_unknown(both, "new_whale", np.array([0.95, 0.7]))
+    assert found.answers.tolist() == [["new_whale", "A"], ["A", "new_whale"]]
+    kept = label_similarity.above(both, np.array([0.95, 0.7]), 0)
+    assert kept.answers.tolist() == [["", ""], ["A", ""]]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "least", "wanted"),
+    [
+        (0.5, 0, ["a", "b", ""]),
+        (0.6, 0, ["a", "", ""]),
+        (0.95, 0, ["", "", ""]),
+        (0.95, 1, ["a", "", ""]),
+        (0.95, 2, ["a", "b", ""]),
+        (0.95, 9, ["a", "b", ""]),
+        (-1.0, 0, ["a", "b", ""]),
+    ],
+)
+def test_matches_end_at_the_threshold_but_not_before_the_least(
+    threshold: float, least: int, wanted: list[str]
+) -> None:
+    row = Ranking(
+        strings(["q"]), np.array([["a", "b", ""]]), np.array([[0.9, 0.5, -math.inf]], np.float32)
+    )
+    found = label_similarity.above(row, threshold, least)
+    assert found.answers.tolist() == [wanted]
+    assert np.isneginf(found.similarity).tolist() == [[name == "" for name in wanted]]
+    assert found.similarity.dtype == np.float32
+
+
+def test_a_query_stands_first_among_its_own_matches_by_the_name_of_its_image() -> None:
+    row = ranking_of({"question-1": [("a", 0.9), ("b", 0.5)], "question-2": [("a", 0.7)]})
+    found = label_similarity.with_itself(row, strings(["q", "a_long_name.jpg"]))
+    assert found.query_ids.tolist() == ["question-1", "question-2"]
+    assert found.answers.tolist() == [["q", "a"], ["a_long_name.jpg", "a"]]
+    assert found.similarity.tolist() == [[1, pytest.approx(0.9)], [1, pytest.approx(0.7)]]
+    assert found.similarity.dtype == np.float32
+
+
+def test_a_double_is_no_more_similar_than_the_query_itself() -> None:
+    # cosines of float32 may be a little above 1
+    row = ranking_of({"q": [("double", 1.0000001), ("b", 0.5)]})
+    found = label_similarity.with_itself(row, strings(["q"]))
+    assert found.answers.tolist() == [["q", "double"]]
+    assert found.similarity.tolist() == [[1, 1]]

@@ -1,0 +1,261 @@
+"""Mining by hardness, against points on the circle and a slow oracle; and the planned epochs."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from kitbox import Hardness, Plugin, Stage, Triplet
+from kitbox.errors import KitboxError
+from kitbox.samplers.batch_samplers import UNKNOWN
+from kitbox.samplers.hardness_sequencing import Sequenced, Triplets, hardness, mine
+
+
+def circle(*angles: float) -> np.ndarray:
+    radians = np.radians(angles)
+    return np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
+
+
+def drawn(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def mined(angles: list[float], labels: list[int], asked: list[float], seed: int = 0) -> Triplets:
+    return mine(circle(*angles), np.array(labels), np.array(asked), drawn(seed))
+
+
+def plugin(batch_size: int = 6, epochs: int = 3, stages: tuple[Stage, ...] = (), **how) -> Plugin:
+    return Plugin(
+        backbone="resnet10t",
+        image_size=32,
+        epochs=epochs,
+        batch_size=batch_size,
+        stages=stages,
+        losses=(Triplet(mining="sequence"),),
+        sampler=Hardness(**how),
+    )
+
+
+# Two photographs of one whale at 0°, one each of others at 20°, 60°, 120° and 180°.
+ANGLES, LABELS = [0.0, 0.0, 20.0, 60.0, 120.0, 180.0], [0, 0, 1, 2, 3, UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    ("asked", "negative"),
+    [
+        (0.0, 180),
+        # chords: 20° .347, 60° 1, 120° 1.732, 180° 2. Half of them: 2 − 1.653/2 = 1.174
+        (0.5, 120),
+        (0.7, 60),  # at least .843
+        (0.6, 120),  # at least 1.008
+        (0.99, 60),  # at least .364
+        (1.0, 20),
+    ],
+)
+def test_the_negative_is_the_nearest_that_is_far_enough(asked: float, negative: int) -> None:
+    found = mined(ANGLES, LABELS, [asked])
+    assert ANGLES[found.negatives[0]] == negative
+    chord = 2 * np.sin(np.radians(negative) / 2)
+    nearest = 2 * np.sin(np.radians(10))
+    assert found.achieved[0] == pytest.approx((2 - chord) / (2 - nearest), abs=1e-5)
+
+
+def test_an_anchor_and_its_positive_are_two_images_of_a_label() -> None:
+    pairs = [mined(ANGLES, LABELS, [0.0], seed) for seed in range(20)]
+    assert {(int(p.anchors[0]), int(p.positives[0])) for p in pairs} == {(0, 1), (1, 0)}
+
+
+def test_any_two_images_of_a_label_may_be_a_pair() -> None:
+    pairs = [mined([0, 5, 10, 90], [3, 3, 3, 1], [0.5], seed) for seed in range(100)]
+    assert len({(int(p.anchors[0]), int(p.positives[0])) for p in pairs}) == 6
+
+
+def test_a_negative_in_the_very_place_of_the_anchor_can_be_found() -> None:
+    found = mined([37.3, 80, 37.3, 200], [0, 0, 1, 1], [1.0, 1.0])
+    by_anchor = dict(zip(found.anchors.tolist(), found.negatives.tolist(), strict=True))
+    assert all(by_anchor.get(row, other) == other for row, other in [(0, 2), (2, 0)])
+
+
+def test_where_all_negatives_are_as_far_what_is_asked_is_met() -> None:
+    found = mined([0, 0, 90], [0, 0, 1], [0.3])
+    assert found.achieved[0] == pytest.approx(0.3)
+
+
+def test_negatives_are_found_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, asked = np.repeat(np.arange(9), 3), np.linspace(0, 1, 9)
+    vectors = circle(*np.arange(27) * 13.0)
+    whole = mine(vectors, labels, asked, drawn())
+    monkeypatch.setattr("kitbox.samplers.hardness_sequencing._CELLS", 54)  # two anchors at a time
+    parts = mine(vectors, labels, asked, drawn())
+    assert parts.negatives.tolist() == whole.negatives.tolist()
+    assert parts.achieved.tolist() == whole.achieved.tolist()
+
+
+LISTS = st.lists(
+    st.tuples(st.integers(0, 3590), st.integers(UNKNOWN, 5)), min_size=3, max_size=24
+).filter(
+    lambda images: (
+        max(Counter(label for _, label in images if label >= 0).values(), default=0) > 1
+        and len({label for _, label in images}) > 1
+    )
+)
+
+
+@given(LISTS, st.lists(st.floats(0, 1), min_size=1, max_size=12), st.integers(0, 99))
+def test_mining_is_as_slow_mining(
+    images: list[tuple[int, int]], asked: list[float], seed: int
+) -> None:
+    vectors = circle(*(angle / 10 for angle, _ in images))
+    labels = np.array([label for _, label in images])
+    found = mine(vectors, labels, np.array(asked), drawn(seed))
+    wide = vectors.astype(np.float64)
+    for anchor, positive, negative, achieved, share in zip(
+        found.anchors, found.positives, found.negatives, found.achieved, asked, strict=True
+    ):
+        assert labels[anchor] == labels[positive] >= 0
+        assert anchor != positive
+        others = [row for row in range(len(labels)) if labels[row] != labels[anchor]]
+        far = {row: float(np.linalg.norm(wide[row] - wide[anchor])) for row in others}
+        wanted = max(min(far.values()), max(far.values()) * (1 - share) + min(far.values()) * share)
+        if 0 < share < 1:  # in float32 who is just at the boundary may be on either side of it
+            assume(all(abs(distance - wanted) > 1e-3 for distance in far.values()))
+        slow = min(distance for distance in far.values() if distance > wanted - 1e-6)
+        assert negative in far
+        assert far[negative] == pytest.approx(slow, abs=1e-3)
+        width = max(far.values()) - min(far.values())
+        if width > 0.1:
+            assert achieved == pytest.approx((max(far.values()) - slow) / width, abs=0.01)
+
+
+@given(
+    st.lists(st.integers(1, 5), min_size=3, max_size=20).filter(lambda n: max(n) > 1),
+    st.integers(1, 3),
+    st.sampled_from([3, 6, 12, 30]),
+    st.integers(0, 9),
+)
+def test_every_label_with_two_images_is_an_anchor_once_a_pass(
+    times: list[int], passes: int, batch_size: int, seed: int
+) -> None:
+    labels = np.array([*np.repeat(np.arange(len(times)), times), UNKNOWN, UNKNOWN])
+    asked = plugin(batch_size, passes=passes)
+    planner = Sequenced(labels, asked, seed)
+    vectors = circle(*drawn(seed).uniform(0, 360, len(labels)))
+    batches = planner.plan(2, vectors)
+    anchors_of = {label for label, count in enumerate(times) if count > 1}
+    third = batch_size // 3
+    assert len(batches) == planner.steps(2) == -(-len(anchors_of) * passes // third)
+    sequence = np.concatenate([batch.labels[:third] for batch in batches]).tolist()
+    for first in range(0, passes * len(anchors_of), len(anchors_of)):
+        assert sorted(sequence[first : first + len(anchors_of)]) == sorted(anchors_of)
+    for batch in batches:
+        assert len(batch) == batch_size
+        assert batch.labels.tolist() == labels[batch.rows].tolist()
+        anchors, positives, negatives = np.split(batch.rows, 3)
+        assert (labels[anchors] == labels[positives]).all()
+        assert (anchors != positives).all()
+        assert (labels[anchors] != labels[negatives]).all()
+
+
+def test_hardness_rises_step_by_step_over_the_whole_training() -> None:
+    labels = np.repeat(np.arange(8), 2)
+    vectors = circle(*np.arange(16) * 22.5)
+    planner = Sequenced(labels, plugin(batch_size=6, epochs=4, curve="linear", threshold=1.0), 0)
+    told = []
+    for epoch in range(1, 5):
+        assert len(planner.plan(epoch, vectors)) == 4
+        told.append(planner.told()["hardness"])
+    # 16 steps in all; the first epoch asks 0, 1/16, 2/16, 3/16
+    assert told == pytest.approx([1.5 / 16, 5.5 / 16, 9.5 / 16, 13.5 / 16])
+
+
+def test_later_batches_of_a_training_have_nearer_negatives() -> None:
+    labels = np.repeat(np.arange(40), 2)
+    vectors = circle(*drawn().uniform(0, 360, 80))
+    planner = Sequenced(labels, plugin(batch_size=30, epochs=5), 0)
+    batches = [batch for epoch in range(1, 6) for batch in planner.plan(epoch, vectors)]
+    far = []
+    for batch in batches:
+        anchors, _, negatives = np.split(vectors[batch.rows], 3)
+        far.append(np.linalg.norm(anchors - negatives, axis=1).mean())
+    assert far[0] > 1.95
+    assert far[-1] < 0.6
+    assert (np.diff(far) < 0).all()
+
+
+def test_what_an_epoch_achieved_is_told_beside_what_was_asked() -> None:
+    labels = np.repeat(np.arange(30), 3)
+    vectors = circle(*drawn().uniform(0, 360, 90))
+    planner = Sequenced(labels, plugin(30, curve="constant", threshold=0.5), 0)
+    assert planner.told() == {}
+    planner.plan(1, vectors)
+    assert planner.told() == {"hardness": 0.5, "achieved": pytest.approx(0.5, abs=0.05)}
+    assert planner.told()["achieved"] <= 0.5
+
+
+def test_an_epoch_is_the_same_after_a_resume() -> None:
+    labels = np.repeat(np.arange(10), 3)
+    vectors = circle(*drawn().uniform(0, 360, 30))
+    through, resumed = (Sequenced(labels, plugin(), 7) for _ in range(2))
+    through.plan(1, vectors)
+    resumed.restore(through.state())
+    for one, other in zip(through.plan(2, vectors), resumed.plan(2, vectors), strict=True):
+        assert one.rows.tolist() == other.rows.tolist()
+    first, second = (through.plan(epoch, vectors)[0].rows.tolist() for epoch in (1, 2))
+    assert first != second
+
+
+def test_vectors_of_the_present_network_are_needed_in_every_epoch() -> None:
+    planner = Sequenced(np.array([0, 0, 1, 1]), plugin(), 0)
+    planner.plan(1, circle(0, 10, 90, 100))
+    assert [planner.needs(epoch) for epoch in (1, 2, 3)] == ["embedding"] * 3
+
+
+def test_frozen_vectors_are_needed_once_in_a_process() -> None:
+    planner = Sequenced(np.array([0, 0, 1, 1]), plugin(mined_on="frozen"), 0)
+    assert planner.needs(2) == "frozen"
+    first = planner.plan(2, circle(0, 10, 90, 100))
+    assert planner.needs(3) is None
+    again = planner.plan(2, None)
+    assert [b.rows.tolist() for b in first] == [b.rows.tolist() for b in again]
+
+
+def test_a_curriculum_leaves_out_individuals_with_few_photographs() -> None:
+    labels = np.array([0] * 4 + [1] * 3 + [2] * 2 + [3] + [UNKNOWN])
+    stages = (Stage(epochs=1, min_images_per_label=3), Stage(epochs=2))
+    planner = Sequenced(labels, plugin(3, stages=stages), 0)
+    vectors = circle(*drawn().uniform(0, 360, 11))
+    assert [planner.steps(epoch) for epoch in (1, 2, 3)] == [2, 3, 3]
+    seen = {int(label) for batch in planner.plan(1, vectors) for label in batch.labels}
+    assert seen <= {0, 1, UNKNOWN}
+    assert {int(batch.labels[0]) for batch in planner.plan(2, vectors)} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], [UNKNOWN, UNKNOWN, 0]])
+def test_without_two_photographs_of_anybody_there_are_no_triplets(labels: list[int]) -> None:
+    with pytest.raises(KitboxError, match="needs an individual with two photographs and one of an"):
+        Sequenced(np.array(labels), plugin(), 0)
+
+
+def test_without_another_individual_there_are_no_triplets() -> None:
+    planner = Sequenced(np.array([0, 0, 0]), plugin(), 0)
+    with pytest.raises(KitboxError, match="two photographs and one of another to learn from"):
+        planner.plan(1, circle(0, 10, 20))
+
+
+def test_a_short_training_cannot_have_many_cycles() -> None:
+    labels = np.repeat(np.arange(4), 2)  # 2 steps an epoch, 6 in all
+    Sequenced(labels, plugin(cycles=3), 0)
+    with pytest.raises(KitboxError, match="training of 6 steps; set cycles to 3 or less"):
+        Sequenced(labels, plugin(cycles=4), 0)
+
+
+def test_the_steps_of_a_training_ask_what_the_curve_says() -> None:
+    labels = np.repeat(np.arange(4), 2)
+    planner = Sequenced(labels, plugin(batch_size=12, epochs=6, cycles=2), 0)
+    vectors = circle(*np.arange(8) * 45.0)
+    for epoch in range(1, 7):
+        planner.plan(epoch, vectors)
+        asked = hardness(epoch - 1, 6, 2, 0.85, 3.0, "logistic")
+        assert planner.told()["hardness"] == pytest.approx(asked)

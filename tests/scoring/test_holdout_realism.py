@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+
+from kitbox.errors import KitboxError
+from kitbox.records import Embeddings, Holdout, ImageSet, Score, strings
+from kitbox.scoring import holdout_realism
+from kitbox.scoring.holdout_realism import Resemblance, resemble
+from tests.circle import competition, image_set, placed
+
+UNKNOWN = "new_whale"
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holdout_realism, "_RESAMPLES", 40)  # each takes a fit
+
+
+def angles(prefix: str, count: int, strange: float, rng: np.random.Generator) -> dict[str, float]:
+    """Return photographs of twelve individuals, 30 degrees apart, strangers half-way between.
+
+    The strangers come first.
+    """
+    who, unknown = rng.integers(12, size=count), np.arange(count) < round(strange * count)
+    places = 30.0 * who + 15 * unknown + rng.normal(0, 3, size=count)
+    return {f"{prefix}{i}": float(place) for i, place in enumerate(places)}
+
+
+def world(
+    seed: int, queries: int, tests: int, *, strange: float
+) -> tuple[Embeddings, Holdout, ImageSet]:
+    """Return a holdout of which a third are strangers, and a test with another share of them.
+
+    Half of the twelve individuals have one training photograph, the others three.
+    """
+    rng = np.random.default_rng(seed)
+    shown = [w for w in range(12) for _ in range(1 + 2 * (w > 5))]
+    train = {f"t{i}": 30.0 * w + rng.normal(0, 1) for i, w in enumerate(shown)}
+    label_of = {name: f"w{w}" for name, w in zip(train, shown, strict=True)}
+    query, test = angles("q", queries, 1 / 3, rng), angles("x", tests, strange, rng)
+    unknown = np.arange(queries) < round(queries / 3)
+    answers = [UNKNOWN if own else f"w{round(a / 30) % 12}"
+               for a, own in zip(query.values(), unknown, strict=True)]  # fmt: skip
+    asked = image_set({name: f"who is {name}" for name in query})
+    split = Holdout(image_set(label_of), asked, image_set(label_of), strings(answers))
+    return placed(train | query | test), split, image_set(dict.fromkeys(test, ""))
+
+
+def test_a_test_like_the_holdout_is_found_alike() -> None:
+    embeddings, split, test = world(0, 200, 150, strange=1 / 3)
+    found = resemble(embeddings, split, test, competition())
+    assert found.separability.low < 0.5 < found.separability.high
+    assert found.separability.value < holdout_realism._ALIKE
+    assert found.sentence.endswith("they are alike")
+    assert found.holdout_unknown_share == 67 / 200
+    assert found.unknown_share is not None
+    assert found.unknown_share.low <= 1 / 3 <= found.unknown_share.high
+    assert found.photographs == pytest.approx(found.holdout_photographs, abs=0.4)
+
+
+@pytest.mark.parametrize("strange", [0.0, 0.1, 0.6, 1.0])
+def test_the_share_of_strangers_in_the_test_is_estimated(strange: float) -> None:
+    embeddings, split, test = world(1, 200, 150, strange=strange)
+    found = resemble(embeddings, split, test, competition())
+    assert found.unknown_share is not None
+    assert found.unknown_share.value == pytest.approx(strange, abs=0.08)
+    assert found.unknown_share.low <= found.unknown_share.value <= found.unknown_share.high
+    assert found.unknown_share.queries == 150
+
+
+def lifted(embeddings: Embeddings, test: ImageSet, height: float) -> Embeddings:
+    """Return embeddings of three dimensions, those of the test above the others."""
+    tested = np.isin(embeddings.image_ids, test.image_ids)
+    vectors = np.column_stack([embeddings.vectors, np.where(tested, height, 0)])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Embeddings(embeddings.image_ids, vectors.astype(np.float32))
+
+
+def test_a_test_from_another_camera_is_told_apart() -> None:
+    embeddings, split, test = world(2, 60, 60, strange=1 / 3)
+    found = resemble(lifted(embeddings, test, 0.5), split, test, competition())
+    assert found.separability.low == pytest.approx(1.0)
+    assert "they differ in more than who is shown" in found.sentence
+
+
+def test_individuals_with_more_photographs_are_seen_in_both() -> None:
+    train = {f"t{w}.{i}": 60.0 * w for w in range(2) for i in range(1 + 4 * w)}
+    query = {f"q{i}": 1.0 for i in range(10)}  # near the one with one photograph
+    test = {f"x{i}": 59.0 for i in range(10)}  # near the one with five
+    label_of = {name: f"w{name[1]}" for name in train}
+    asked = image_set(dict.fromkeys(query, "w0"))
+    split = Holdout(image_set(label_of), asked, asked, strings(["w0"] * 10))
+    found = resemble(
+        placed(train | query | test), split, image_set(dict.fromkeys(test, "")), competition()
+    )
+    assert (found.holdout_photographs, found.photographs) == (1.0, 5.0)
+
+
+def test_without_strangers_in_the_holdout_their_share_is_not_estimated() -> None:
+    embeddings, split, test = world(3, 30, 30, strange=0.5)
+    assert split.query.labels is not None
+    closed = Holdout(split.train, split.query, split.gallery, split.query.labels)
+    found = resemble(embeddings, closed, test, competition())
+    assert found.unknown_share is None
+    assert found.holdout_unknown_share == 0
+
+
+def test_training_images_of_nobody_are_nobodys_photographs() -> None:
+    embeddings, split, test = world(4, 30, 30, strange=0.5)
+    train = split.train.together_with(image_set({"n0": UNKNOWN, "n1": ""}))
+    everyone = placed({"n0": 15.0, "n1": 15.0})
+    both = Embeddings(
+        np.concatenate([embeddings.image_ids, everyone.image_ids]),
+        np.concatenate([embeddings.vectors, everyone.vectors]),
+    )
+    more = Holdout(train, split.query, split.gallery, split.query_answers)
+    assert resemble(both, more, test, competition()) == resemble(
+        embeddings, split, test, competition()
+    )
+
+
+@pytest.mark.parametrize(("queries", "tests"), [(9, 30), (30, 9)])
+def test_too_few_images_of_either_side_are_refused(queries: int, tests: int) -> None:
+    embeddings, split, test = world(5, queries, tests, strange=0.5)
+    with pytest.raises(KitboxError) as caught:
+        resemble(embeddings, split, test, competition())
+    assert str(caught.value) == f"{queries} queries and {tests} test images are too few"
+
+
+def test_few_queries_beside_many_test_images_are_never_left_out_of_an_interval() -> None:
+    # of 200 images 10 are queries: drawn from all at once, some draws would hold hardly any
+    embeddings, split, test = world(6, 10, 190, strange=1 / 3)
+    found = resemble(embeddings, split, test, competition())
+    assert found.separability.low < found.separability.value < found.separability.high
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (0.5, "a classifier cannot tell the queries from the test images: they are alike"),
+        (0.6, "a classifier tells some queries from test images: they differ a little"),
+        (
+            0.75,
+            "a classifier tells queries from test images: they differ in more than who is shown; "
+            "look for other cameras, years or places, and split by them with encounters or groups",
+        ),
+    ],
+)
+def test_a_sentence_says_how_far_they_differ(value: float, sentence: str) -> None:
+    found = Resemblance(Score(value, value, value, 100), None, 0.0, 1.0, 1.0)
+    assert found.sentence == sentence
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+def test_the_share_is_the_one_that_agrees_with_the_chances_it_makes(share: float) -> None:
+    # Exact chances under a prior of one half: likelihood ratios of two normal distributions.
+    rng = np.random.default_rng(7)
+    place = np.concatenate([rng.normal(2, 1, round(20_000 * share)),
+                            rng.normal(0, 1, round(20_000 * (1 - share)))])  # fmt: skip
+    chance = 1 / (1 + np.exp(-(2 * place - 2)))
+    assert holdout_realism._settled(chance, 0.5) == pytest.approx(share, abs=0.02)

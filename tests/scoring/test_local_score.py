@@ -1,0 +1,339 @@
+import math
+
+import numpy as np
+import pytest
+
+from kitbox.competition.settings import Competition
+from kitbox.errors import KitboxError
+from kitbox.records import Embeddings, Holdout, strings
+from kitbox.scoring import local_score
+from kitbox.scoring.outcomes import Balanced, Clustering, GlobalPrecision, Mean
+from tests.circle import at_angles, competition, cosine, image_set, placed
+
+UNKNOWN = "new_whale"
+
+
+def holdout(
+    train: dict[str, str],
+    query: dict[str, str],
+    answers: list[str],
+    gallery: str = "train",
+    groups: dict[str, str] | None = None,
+) -> Holdout:
+    searched = {"train": train, "test": query, "train+test": train | query}[gallery]
+    sides = (image_set(images, groups) for images in (train, query, searched))
+    return Holdout(*sides, strings(answers))
+
+
+def values(found: local_score.LocalScore) -> dict[str, float]:
+    return {name: score.value for name, score in found.scores.by_metric.items()}
+
+
+# Two queries of known individuals and one of an individual that nobody has seen.
+TRAIN = {"0": "Ahab", "20": "Ahab", "90": "Boo", "120": "Cleo"}
+QUERY = {"3": "Ahab", "110": "Boo", "260": "Dora"}
+ANSWERS = ["Ahab", "Boo", UNKNOWN]
+
+
+def test_labels_are_scored_with_the_unknown_in_its_place() -> None:
+    split = holdout(TRAIN, QUERY, ANSWERS)
+    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, competition())
+    # 3 finds Ahab first; 110 finds Cleo first and then Boo; 260 is 100 degrees from the nearest
+    assert found.scores.main.value == pytest.approx((1 + 1 / 2 + 1) / 3)
+    assert found.scores.main.queries == 3
+    assert math.cos(math.radians(100)) < found.thresholds[""] <= math.cos(math.radians(20))
+
+
+def test_image_metrics_count_queries_that_have_a_match_only() -> None:
+    split = holdout(TRAIN, QUERY, ANSWERS)
+    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, competition())
+    assert list(values(found)) == [
+        "label_map_at_5",
+        "map_at_20",
+        "recall_at_1",
+        "recall_at_5",
+        "recall_at_20",
+        "r_precision",
+    ]
+    # 3: both Ahabs come first: 1. 110: Cleo, then Boo, the only one: 1/2. 260 has no match.
+    assert values(found)["map_at_20"] == pytest.approx((1 + 1 / 2) / 2)
+    assert values(found)["recall_at_1"] == 0.5
+    assert values(found)["recall_at_5"] == 1.0
+    # 3 has two Ahabs in the first two, 110 has no Boo in the first
+    assert values(found)["r_precision"] == 0.5
+    assert found.scores.by_metric["map_at_20"].queries == 2
+
+
+def test_where_images_are_asked_for_there_is_no_threshold() -> None:
+    split = holdout(TRAIN, QUERY, ANSWERS)
+    asked = competition(answers="images", k=20)
+    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, asked)
+    assert (found.thresholds, found.evidence) == ({}, {})
+    assert next(iter(values(found))) == "map_at_20"
+    assert found.scores.main.value == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("k", [1, 5, 20, 30])
+def test_the_competitions_own_metric_comes_first(k: int) -> None:
+    split = holdout(TRAIN, QUERY, ANSWERS)
+    embeddings = at_angles(*map(int, {**TRAIN, **QUERY}))
+    for kind in ("images", "labels"):
+        asked = competition(answers=kind, k=k)
+        found = local_score.evaluate(embeddings, split, asked)
+        assert next(iter(found.scores.by_metric)) == asked.metric
+
+
+def test_a_competition_without_unknown_individuals_has_no_threshold() -> None:
+    split = holdout(TRAIN, {"3": "Ahab", "110": "Boo"}, ["Ahab", "Boo"])
+    asked = competition(unknown_label=None)
+    found = local_score.evaluate(at_angles(*map(int, TRAIN), 3, 110), split, asked)
+    assert (found.thresholds, found.evidence) == ({}, {})
+    assert found.scores.main.value == pytest.approx(0.75)
+
+
+def test_without_a_name_for_the_unknown_a_held_out_individual_scores_nothing() -> None:
+    # Of three labels asked for, five places: the empty ones are no answer.
+    split = holdout(TRAIN, QUERY, ["Ahab", "Boo", ""])
+    asked = competition(unknown_label=None)
+    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, asked)
+    assert found.scores.main.value == pytest.approx((1 + 1 / 2 + 0) / 3)
+
+
+def test_queries_in_the_gallery_find_each_other_and_never_themselves() -> None:
+    query = {"200": "Dora", "210": "Dora", "3": "Ahab"}
+    split = holdout(TRAIN, query, [UNKNOWN, UNKNOWN, "Ahab"], "train+test")
+    asked = competition(gallery="train+test", answers="images", k=20)
+    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **query})), split, asked)
+    assert found.scores.main.value == pytest.approx(1.0)
+    assert found.scores.main.queries == 3
+
+
+def test_labels_of_queries_answer_no_query() -> None:
+    # On the leaderboard test images have no labels, so that only training images can answer;
+    # the two Doras, unknown to training, must not answer for each other here either.
+    query = {"200": "Dora", "210": "Dora", "15": "Ahab"}
+    split = holdout({"0": "Ahab"}, query, [UNKNOWN, UNKNOWN, "Ahab"], "train+test")
+    asked = competition(gallery="train+test", k=1)
+    found = local_score.evaluate(at_angles(0, 200, 210, 15), split, asked)
+    # the Doras are 150 degrees and more from Ahab, 15 is at 15 degrees: all three are right
+    assert found.scores.main.value == 1.0
+
+
+def test_embeddings_of_other_images_are_refused() -> None:
+    split = holdout(TRAIN, QUERY, ANSWERS)
+    with pytest.raises(KitboxError, match=r"^no embedding of image '260'; these embeddings were"):
+        local_score.evaluate(at_angles(*map(int, TRAIN), 3, 110), split, competition())
+
+
+def test_a_holdout_without_any_match_is_refused() -> None:
+    split = holdout({"0": "Ahab"}, {"90": "Boo"}, [UNKNOWN])
+    message = r"^no query of the holdout has a match in the gallery; nothing to score$"
+    with pytest.raises(KitboxError, match=message):
+        local_score.evaluate(at_angles(0, 90), split, competition(answers="images"))
+
+
+def test_where_nobody_is_in_the_gallery_the_unknown_are_scored_and_no_images() -> None:
+    split = holdout({"0": "Ahab"}, {"90": "Boo"}, [UNKNOWN])
+    found = local_score.evaluate(at_angles(0, 90), split, competition())
+    assert values(found) == {"label_map_at_5": 1.0}
+
+
+def test_a_perfect_network_scores_one() -> None:
+    rng = np.random.default_rng(0)
+    who = rng.integers(0, 12, size=120)
+    names = [f"i{i}" for i in range(120)]
+    embeddings: Embeddings = placed(
+        {name: 30.0 * w + rng.uniform(-5, 5) for name, w in zip(names, who, strict=True)}
+    )
+    label_of = {name: f"w{w}" for name, w in zip(names, who, strict=True)}
+    train, query = dict(list(label_of.items())[:90]), dict(list(label_of.items())[90:])
+    split = holdout(train, query, list(query.values()))
+    asked: Competition = competition()
+    assert set(values(local_score.evaluate(embeddings, split, asked)).values()) == {1.0}
+
+
+def evidence_of(found: local_score.LocalScore, *names: str) -> list[object]:
+    return [found.evidence[name] for name in names]
+
+
+def test_each_query_is_scored_by_a_threshold_that_others_gave() -> None:
+    # Ten strangers, each with its own similarity to Ahab, and ten Ahabs above them all.
+    train = {"0": "Ahab"}
+    strangers = {str(30 + 5 * i): f"x{i}" for i in range(10)}
+    query = strangers | {f"{i / 10:g}": "Ahab" for i in range(1, 11)}
+    answers = [UNKNOWN] * 10 + ["Ahab"] * 10
+    embeddings = at_angles(*map(float, {**train, **query}))
+    found = local_score.evaluate(embeddings, holdout(train, query, answers), competition(k=1))
+    assert values(found)["label_map_at_1"] == 1.0
+    assert cosine(0, 30) < found.thresholds[""] < cosine(0, 1)
+    assert evidence_of(found, "rule", "queries", "score", "score_on_the_same_queries") == [
+        "best", 20, 1.0, 1.0,
+    ]  # fmt: skip
+    assert evidence_of(found, "unknown", "answered_unknown") == [0.5, 0.5]
+    assert found.evidence["thresholds"] == {"": round(found.thresholds[""], 6)}
+
+
+def test_a_threshold_fitted_on_the_query_itself_is_not_its_score() -> None:
+    # The one stranger is nearly as near as the others: a threshold must have seen it to tell.
+    train, query = {"0": "Ahab", "180": "Boo"}, {"5": "Ahab", "175": "Boo", "20": "x"}
+    split = holdout(train, query, ["Ahab", "Boo", UNKNOWN])
+    found = local_score.evaluate(at_angles(0, 180, 5, 175, 20), split, competition(k=1))
+    assert found.evidence["score_on_the_same_queries"] == 1.0
+    assert found.scores.main.value == pytest.approx(2 / 3)
+    assert found.evidence["score"] == pytest.approx(2 / 3, abs=1e-6)
+
+
+def test_a_fixed_threshold_is_taken_as_it_is() -> None:
+    asked = competition(k=1, threshold={"rule": "fixed", "similarity": 0.5})
+    split = holdout(TRAIN, QUERY, ANSWERS)
+    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, asked)
+    assert found.thresholds == {"": 0.5}
+    assert found.evidence["rule"] == "fixed"
+    assert found.scores.main.value == pytest.approx(2 / 3)
+
+
+def test_a_share_of_the_queries_is_called_unknown() -> None:
+    asked = competition(k=1, threshold={"rule": "share", "share": 1 / 3})
+    split = holdout(TRAIN, QUERY, ANSWERS)
+    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, asked)
+    # 110 is 10 degrees from Cleo, 260 is 100 degrees from the nearest
+    assert found.thresholds[""] == pytest.approx((cosine(260, 0) + cosine(110, 120)) / 2, abs=1e-6)
+    assert found.evidence["answered_unknown"] == round(1 / 3, 4)
+
+
+GROUPS = {"0": "Lynx", "20": "Lynx", "90": "Turtle", "120": "Turtle", "3": "Lynx",
+          "110": "Turtle", "260": "Turtle"}  # fmt: skip
+
+
+def test_one_label_a_query_is_scored_by_balanced_accuracies_in_each_group() -> None:
+    asked = competition(
+        answers="label",
+        k=1,
+        task={"within_group": True},
+        threshold={"rule": "fixed", "similarity": 0.5},
+    )
+    split = holdout(TRAIN, QUERY, ANSWERS, groups=GROUPS)
+    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, asked)
+    assert list(values(found))[:3] == ["baks_baus", "baks", "baus"]
+    # Lynx: Ahab is right. Turtle: Boo is called Cleo, 260 unknown: √(0 · 1)
+    assert values(found)["baks_baus"] == 0.5
+    assert (values(found)["baks"], values(found)["baus"]) == (0.5, 1.0)
+    assert isinstance(found.outcomes["baks_baus"], Balanced)
+
+
+def test_each_group_may_have_its_own_threshold() -> None:
+    asked = competition(
+        answers="label", k=1, task={"within_group": True}, threshold={"by_group": True}
+    )
+    found = local_score.evaluate(
+        at_angles(*map(int, {**TRAIN, **QUERY})),
+        holdout(TRAIN, QUERY, ANSWERS, groups=GROUPS),
+        asked,
+    )
+    assert set(found.thresholds) == {"Lynx", "Turtle"}
+
+
+def test_a_group_that_training_does_not_show_is_scored_too() -> None:
+    asked = competition(answers="label", k=1, task={"within_group": True})
+    train = {"0": "Ahab", "20": "Ahab"}
+    split = holdout(train, {"3": "Ahab", "110": "Dora"}, ["Ahab", UNKNOWN], groups=GROUPS)
+    found = local_score.evaluate(at_angles(0, 20, 3, 110), split, asked)
+    assert found.scores.main.value == 1.0
+    assert found.scores.by_metric["recall_at_1"].queries == 1
+
+
+def test_a_label_with_its_confidence_is_scored_over_the_list_of_all() -> None:
+    asked = competition(answers="label", k=1, unknown_label=None, task={"metric": "gap"})
+    split = holdout(TRAIN, QUERY, ["Ahab", "Boo", ""])
+    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, asked)
+    assert isinstance(found.outcomes["gap"], GlobalPrecision)
+    # 3 is right and first; 110 is wrong, 260 a distractor: (1/1) / 2
+    assert values(found)["gap"] == 0.5
+    assert (found.thresholds, found.evidence) == ({}, {})
+
+
+def test_matches_are_scored_by_f1_and_images_without_the_query_itself() -> None:
+    asked = competition(
+        gallery="test",
+        answers="matches",
+        k=3,
+        unknown_label=None,
+        task={"with_itself": True, "least": 2},
+        threshold={"rule": "fixed", "similarity": cosine(0, 15)},
+    )
+    query = {"0": "Ahab", "10": "Ahab", "90": "Boo", "100": "Boo", "95": "Cleo"}
+    split = holdout({"300": "x"}, query, list(query.values()), "test")
+    found = local_score.evaluate(at_angles(300, *map(int, query)), split, asked)
+    # Ahabs are right; Boos have Cleo too: 2 · 2 / (3 + 2); Cleo has both: 2 · 1 / (3 + 1)
+    assert values(found)["row_f1"] == pytest.approx((1 + 1 + 0.8 + 0.8 + 0.5) / 5)
+    # without itself: Boos find Cleo before each other, Cleo has nobody to find
+    assert values(found)["recall_at_1"] == 0.5
+    assert found.scores.by_metric["recall_at_1"].queries == 4
+    assert found.evidence["with_fewest_matches"] == 0.4
+    assert isinstance(found.outcomes["row_f1"], Mean)
+
+
+@pytest.mark.parametrize("rule", ["best", "fixed", "share"])
+def test_clusters_are_scored_by_the_agreement_of_pairs(rule: str) -> None:
+    asked = competition(
+        gallery="test",
+        answers="clusters",
+        task={"within_group": True},
+        unknown_label=None,
+        threshold={"rule": rule, "similarity": 0.9, "share": 0.5},
+    )
+    query = {"0": "Ahab", "10": "Ahab", "90": "Boo", "200": "Dora", "210": "Dora", "300": "Emma"}
+    groups = {name: "Lynx" if int(name) < 100 else "Turtle" for name in query} | {"150": "Lynx"}
+    split = holdout({"150": "x"}, query, list(query.values()), "test", groups)
+    found = local_score.evaluate(at_angles(150, *map(int, query)), split, asked)
+    assert list(values(found))[:2] == ["ari", "nmi"]
+    assert isinstance(found.outcomes["ari"], Clustering)
+    assert list(found.thresholds) == [""]
+    assert evidence_of(found, "rule", "individuals") == [rule, 4]
+    # the queries make the clusters together, so that none can be left out of the fit
+    assert found.evidence.get("fitted_on_the_same_queries", False) == (rule == "best")
+    # a third of the images of each group is alone; half of them cannot be
+    assert (values(found)["ari"], found.evidence["clusters"]) == (1.0, 4)
+    assert found.evidence["score"] == 1.0
+
+
+def test_r_precision_is_left_out_where_it_would_look_at_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    split, embeddings = holdout(TRAIN, QUERY, ANSWERS), at_angles(*map(int, {**TRAIN, **QUERY}))
+    whole = values(local_score.evaluate(embeddings, split, competition()))
+    monkeypatch.setattr(local_score, "_MOST_ANSWERS", 5)  # three queries, two Ahabs
+    assert values(local_score.evaluate(embeddings, split, competition())) == {
+        name: value for name, value in whole.items() if name != "r_precision"
+    }
+
+
+def test_photographs_of_one_individual_widen_the_interval_together() -> None:
+    # forty photographs of Ahab are found, forty of Boo are not: two individuals, not eighty
+    train = {"0": "Ahab", "180": "Boo"}
+    query = {f"{i / 10:g}": "Ahab" if i % 2 else "Boo" for i in range(1, 81)}
+    split = holdout(train, query, list(query.values()))
+    asked = competition(unknown_label=None, k=1)
+    found = local_score.evaluate(at_angles(*map(float, {**train, **query})), split, asked)
+    assert (found.individuals["0.1"], found.individuals["0.2"]) == ("Ahab", "Boo")
+    main = found.scores.main
+    assert (main.low, main.value, main.high) == (0.0, 0.5, 1.0)
+
+
+@pytest.mark.parametrize("rule", ["best", "share"])
+def test_where_the_test_tells_no_groups_that_of_the_first_answer_finds_the_threshold(
+    rule: str,
+) -> None:
+    # the stranger is a turtle, but nearest to a lynx
+    train, query = {"0": "Ahab", "180": "Boo"}, {"5": "Ahab", "60": "Dora"}
+    groups = {"0": "Lynx", "180": "Turtle", "5": "Lynx", "60": "Turtle"}
+    asked = competition(
+        answers="label", k=1, threshold={"by_group": True, "rule": rule, "share": 0.5}
+    )
+    split = holdout(train, query, ["Ahab", UNKNOWN], groups=groups)
+    embeddings = at_angles(0, 180, 5, 60)
+    told = local_score.evaluate(embeddings, split, asked)
+    assert set(told.thresholds) == {"Lynx", "Turtle"}
+    untold = local_score.evaluate(embeddings, split, asked, test_has_groups=False)
+    assert set(untold.thresholds) == {"Lynx"}
+    assert cosine(0, 60) < untold.thresholds["Lynx"] < cosine(0, 5)

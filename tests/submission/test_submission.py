@@ -1,0 +1,249 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kitbox.competition.settings import Competition
+from kitbox.dataset.collection import Collection
+from kitbox.embedding.embedder import Options
+from kitbox.ensemble import answers
+from kitbox.ensemble.answers import Locally, Recipe
+from kitbox.ensemble.meta_embedding import Assembled
+from kitbox.errors import KitboxError
+from kitbox.records import ImageSet, Search, strings
+from kitbox.scoring import bootstrap
+from kitbox.scoring.local_score import LocalScore
+from kitbox.scoring.outcomes import Mean
+from kitbox.submission import submission
+from kitbox.submission.submission import Made
+from tests.circle import competition, cosine, image_set, placed
+from tests.photographs import finish
+from tests.submission.collected import collection, unlabelled
+
+# Ahab is at 0 degrees, Boo at 90; queries come nearer to one or the other.
+TRAIN = {"a": "Ahab", "b": "Boo"}
+POINTS = placed({"a": 0, "b": 90, "x": 10, "y": 60, "z": 36})
+
+
+def make(
+    monkeypatch: pytest.MonkeyPatch,
+    workspace,
+    asked: Competition,
+    images: Collection,
+    fitted: dict[str, float] | None = None,
+    top_k: int | None = None,
+) -> Made:
+    """Make a submission of points, as if a network had put them there."""
+
+    def assemble(_members: Any, sets: list[ImageSet], *_: Any, **__: Any):
+        yield from ()
+        return Assembled(POINTS.of(np.concatenate([part.image_ids for part in sets])), (2,))
+
+    monkeypatch.setattr(submission, "assemble", assemble)
+    recipe, options = Recipe(top_k=top_k), Options(device="cpu")
+    _, made = finish(submission.make([], recipe, fitted or {}, images, asked, workspace, options))
+    return made
+
+
+def lines(made: Made) -> list[str]:
+    return made.text.splitlines()[1:]
+
+
+def test_the_unknown_comes_below_the_threshold_of_the_holdout(monkeypatch, workspace) -> None:
+    asked = competition(k=3)
+    images = collection(asked, TRAIN, unlabelled("x", "y", "z"))
+    made = make(monkeypatch, workspace, asked, images, fitted={"": cosine(0, 33)})
+    assert lines(made) == ["x,Ahab new_whale Boo", "y,Boo new_whale Ahab", "z,new_whale Ahab Boo"]
+    assert (made.thresholds, made.queries, made.gallery) == ({"": cosine(0, 33)}, 3, 2)
+
+
+def test_a_share_is_met_on_the_test_whatever_the_holdout_gave(monkeypatch, workspace) -> None:
+    asked = competition(answers="label", k=1, threshold={"rule": "share", "share": 1 / 3})
+    images = collection(asked, TRAIN, unlabelled("x", "y", "z"))
+    made = make(monkeypatch, workspace, asked, images, fitted={"": 99.0})
+    assert lines(made) == ["x,Ahab", "y,Boo", "z,new_whale"]
+    assert cosine(0, 36) < made.thresholds[""] < cosine(60, 90)
+
+
+def test_rows_stand_in_the_order_of_the_test_whatever_their_groups(monkeypatch, workspace) -> None:
+    asked = competition(answers="label", k=1, task={"within_group": True})
+    train = replace(image_set(TRAIN), groups=strings(["lynx", "turtle"]))
+    test = replace(unlabelled("x", "y", "z"), groups=strings(["turtle", "lynx", "turtle"]))
+    made = make(monkeypatch, workspace, asked, collection(asked, train, test), fitted={"": -1.0})
+    assert lines(made) == ["x,Boo", "y,Ahab", "z,Boo"]
+
+
+def test_each_group_has_its_threshold_and_that_of_the_first_answer_where_no_list_tells(
+    monkeypatch, workspace
+) -> None:
+    asked = competition(answers="label", k=1, threshold={"by_group": True})
+    train = replace(image_set(TRAIN), groups=strings(["lynx", "turtle"]))
+    fitted = {"lynx": cosine(0, 20), "turtle": cosine(0, 40)}
+    told = replace(unlabelled("x", "y", "z"), groups=strings(["turtle", "lynx", "turtle"]))
+    made = make(monkeypatch, workspace, asked, collection(asked, train, told), fitted=fitted)
+    assert lines(made) == ["x,Ahab", "y,new_whale", "z,Ahab"]
+    untold = collection(asked, train, unlabelled("x", "y", "z"))
+    made = make(monkeypatch, workspace, asked, untold, fitted=fitted)
+    assert lines(made) == ["x,Ahab", "y,Boo", "z,new_whale"]
+
+
+def test_groups_are_found_by_image_where_queries_have_names_of_their_own(
+    monkeypatch, workspace
+) -> None:
+    asked = competition(answers="label", k=1, threshold={"by_group": True})
+    train = replace(image_set(TRAIN), groups=strings(["lynx", "turtle"]))
+    test = replace(unlabelled("x", "y", "z"), groups=strings(["lynx", "turtle", "turtle"]))
+    one = Search("", strings(["q1", "q2"]), strings(["z", "x"]), strings(["a", "b"]))
+    images = collection(asked, train, test, searches=(one,))
+    fitted = {"lynx": cosine(0, 5), "turtle": cosine(0, 40)}
+    made = make(monkeypatch, workspace, asked, images, fitted=fitted)
+    assert lines(made) == ["q1,Ahab", "q2,new_whale"]
+
+
+def test_thresholds_by_group_need_groups(monkeypatch, workspace) -> None:
+    asked = competition(answers="label", k=1, threshold={"by_group": True})
+    images = collection(asked, TRAIN, unlabelled("x"))
+    with pytest.raises(KitboxError) as caught:
+        make(monkeypatch, workspace, asked, images, fitted={"": 0.0})
+    assert str(caught.value) == "threshold.by_group needs images.group_column"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "fitted"),
+    [({}, {"": cosine(0, 20)}), ({"rule": "share", "share": 1.0}, {"": -1.0})],
+    ids=["of the holdout", "by share"],
+)
+def test_clusters_are_cut_at_the_threshold(monkeypatch, workspace, threshold, fitted) -> None:
+    asked = competition(answers="clusters", gallery="test", threshold=threshold)
+    images = collection(asked, TRAIN, unlabelled("x", "y", "z"))
+    made = make(monkeypatch, workspace, asked, images, fitted=fitted)
+    assert lines(made) == ["x,cluster_0", "y,cluster_1", "z,cluster_2"]
+
+
+def test_fewer_answers_may_be_had_where_a_list_may_name_fewer(monkeypatch, workspace) -> None:
+    asked = competition(
+        answers="images", k=3, gallery="train+test", unknown_label=None, task={"least": 1}
+    )
+    images = collection(asked, TRAIN, unlabelled("x", "y", "z"))
+    assert lines(make(monkeypatch, workspace, asked, images))[0] == "x,a z y"
+    made = make(monkeypatch, workspace, asked, images, top_k=1)
+    assert lines(made) == ["x,a", "y,z", "z,y"]
+
+
+def test_the_query_alone_may_be_had_where_it_is_its_own_match(monkeypatch, workspace) -> None:
+    asked = competition(
+        answers="matches",
+        k=3,
+        gallery="test",
+        task={"with_itself": True},
+        threshold={"rule": "share", "share": 0.5},
+    )
+    images = collection(asked, TRAIN, unlabelled("x", "y", "z"))
+    assert lines(make(monkeypatch, workspace, asked, images, top_k=1)) == ["x,x", "y,y", "z,z"]
+
+
+@pytest.mark.parametrize(
+    ("task", "top_k", "message"),
+    [
+        ({"k": 2}, 3, "--top-k 3: a list names 2 answers a query; leave it out"),
+        ({"k": 2}, 1, "--top-k 1: a list names 2 answers a query; leave it out"),
+        (
+            {"answers": "images", "k": 3, "task": {"least": 2}},
+            1,
+            "--top-k 1: a list names 2 to 3 answers a query; leave it out",
+        ),
+        (
+            {"answers": "matches", "k": 3, "task": {"with_itself": True, "least": 2}},
+            1,
+            "--top-k 1: a list names 2 to 3 answers a query; leave it out",
+        ),
+        (
+            {"answers": "label", "k": 1},
+            2,
+            "--top-k 2: a list names 1 answer a query; leave it out",
+        ),
+        (
+            {"answers": "clusters", "gallery": "test", "k": 1},
+            2,
+            "--top-k 2: a list names 1 answer a query; leave it out",
+        ),
+    ],
+)
+def test_answers_in_a_number_that_no_list_may_have_are_refused(
+    monkeypatch, workspace, task: dict[str, Any], top_k: int, message: str
+) -> None:
+    asked = competition(**task)
+    images = collection(asked, TRAIN, unlabelled("x", "y", "z"))
+    with pytest.raises(KitboxError) as caught:
+        make(monkeypatch, workspace, asked, images, fitted={"": 0.0}, top_k=top_k)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("top_k", [None, 1])
+def test_fewer_answers_are_linted_too(monkeypatch, workspace, top_k: int | None) -> None:
+    asked = competition(k=2, task={"least": 1}, form={"largest_mb": 1e-6})
+    images = collection(asked, TRAIN, unlabelled("x", "y"))
+    with pytest.raises(KitboxError, match="the submission would be refused: line 1, column 1: "):
+        make(monkeypatch, workspace, asked, images, fitted={"": 0.0}, top_k=top_k)
+
+
+def test_a_list_that_would_be_refused_is_not_made(monkeypatch, workspace) -> None:
+    asked = competition(k=2, form={"largest_mb": 1e-6})
+    images = collection(asked, TRAIN, unlabelled("x", "y"))
+    with pytest.raises(KitboxError) as caught:
+        make(monkeypatch, workspace, asked, images, fitted={"": 0.0})
+    assert str(caught.value).startswith(
+        "the submission would be refused: line 1, column 1: the file has 0.0 MB, more than "
+    )
+
+
+def test_without_test_images_there_is_nothing_to_make(monkeypatch, workspace) -> None:
+    images = collection(competition(), TRAIN, None)
+    with pytest.raises(KitboxError, match=r"has no test images; set images\.test_folder"):
+        make(monkeypatch, workspace, competition(), images)
+
+
+def locally(values: dict[str, list[float]], threshold: float | None = None) -> Locally:
+    """Return the score of a fold whose queries went like this by each metric."""
+    outcomes = {
+        name: Mean(strings([f"{name}{i}" for i in range(len(given))]), np.array(given))
+        for name, given in values.items()
+    }
+    scores = submission.Scores({name: bootstrap.score(o, {}) for name, o in outcomes.items()})
+    fitted = {} if threshold is None else {"": threshold}
+    evidence = {} if threshold is None else {"rule": "best", "queries": 2}
+    return Locally(LocalScore(scores, outcomes, fitted, evidence, {}), (2,))
+
+
+def test_folds_are_pooled_query_by_query() -> None:
+    folds = [locally({"map": [1.0], "own": [0.5]}), locally({"map": [0.0, 0.5]})]
+    pooled = answers.pooled(folds)
+    assert list(pooled.score.scores.by_metric) == ["map"]  # the other has no query in one fold
+    assert pooled.score.scores.main.value == pytest.approx(0.5)
+    assert pooled.score.scores.main.queries == 3
+    assert (pooled.score.thresholds, pooled.score.evidence, pooled.dims) == ({}, {}, (2,))
+
+
+def test_thresholds_of_folds_are_averaged_and_their_evidence_kept() -> None:
+    folds = [locally({"map": [1.0]}, 0.2), locally({"map": [0.0]}, 0.4)]
+    pooled = answers.pooled(folds).score
+    assert pooled.thresholds == {"": pytest.approx(0.3)}
+    assert pooled.evidence == {"rule": "best", "folds": [{"rule": "best", "queries": 2}] * 2}
+
+
+def test_the_interval_over_folds_is_over_the_individuals_of_all() -> None:
+    folds = [locally({"map": [1.0, 0.0]}), locally({"map": [0.5, 0.0]})]
+    for fold, who in zip(folds, ("Ahab", "Boo"), strict=True):
+        ids = fold.score.outcomes["map"].query_ids
+        fold.score.outcomes["map"] = Mean(strings([f"{who}{i}" for i in ids]), np.array([1.0, 0.0]))
+        fold.score.individuals.update({f"{who}{i}": "Cleo" for i in ids})
+    pooled = answers.pooled(folds).score
+    assert set(pooled.individuals.values()) == {"Cleo"}
+    # one individual in both folds leaves nothing to draw; four queries would give [0, 1]
+    assert (pooled.scores.main.low, pooled.scores.main.high) == (0.5, 0.5)
+
+
+def test_a_single_fold_stays_what_it_is() -> None:
+    fold = locally({"map": [1.0]}, 0.2)
+    assert answers.pooled([fold]) is fold

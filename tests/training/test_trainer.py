@@ -1,0 +1,331 @@
+"""The runner: learns, resumes exactly, refuses what it cannot learn from."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kitbox import PK, CrossEntropy, Divide, Ema, Hardness, Margin, Plugin, Stage, Triplet
+from kitbox.competition.settings import Competition
+from kitbox.dataset.collection import Collection, collect
+from kitbox.errors import KitboxError
+from kitbox.files import digest_of_file
+from kitbox.images import pixel_cache
+from kitbox.images.pixel_cache import Way
+from kitbox.network.backbone import pixel_form
+from kitbox.network.checkpoint import read_origin
+from kitbox.training import runs, trainer
+from kitbox.training.context import Options
+from kitbox.training.events import Begun, EpochDone, Scored, Step
+from kitbox.workspace import Workspace
+from tests.photographs import competition_on_disk, finish, named, tiny
+from tests.trainings import write_method
+
+OPTIONS = Options(device="cpu", precision="32", workers=0)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> tuple[Workspace, Competition, Collection]:
+    workspace, competition = competition_on_disk(tmp_path)
+    _, collection = finish(collect(workspace, competition))
+    return workspace, competition, collection
+
+
+def train(place, plugin: Plugin, options: Options = OPTIONS):
+    workspace, competition, collection = place
+    return trainer.train(named(plugin), collection, competition, workspace, options)
+
+
+def test_a_training_reports_scores_keeps_a_journal_and_learns(place) -> None:
+    plugin = tiny(epochs=4, learning_rate=3e-3, losses=[CrossEntropy()])
+    reports, checkpoint = finish(train(place, plugin))
+    assert isinstance(reports[0], Begun)
+    losses = [report.loss for report in reports if isinstance(report, EpochDone)]
+    assert losses[-1] < losses[0]
+    scored = [report.epoch for report in reports if isinstance(report, Scored)]
+    assert scored == [0, 1, 2, 3, 4]
+    steps = [report for report in reports if isinstance(report, Step)]
+    assert [step.step for step in steps[:2]] == [1, 2]
+    run = runs.Run(checkpoint.path.parent)
+    events = [entry["event"] for entry in run.entries()]
+    assert events == ["score", *["epoch", "score"] * 4, "finished"]
+    assert run.best.exists()
+    assert not run.state.exists()
+    assert list((run.folder / "tensorboard").glob("events*"))
+    origin = read_origin(checkpoint.path)
+    assert origin.labels == tuple(sorted(origin.labels))
+    assert len(origin.labels) >= 4
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+@pytest.mark.parametrize("sampler", ["Shuffled", "PK"])
+def test_a_stopped_training_goes_on_to_the_same_weights(
+    tmp_path: Path, sampler: str, stop_after: int
+) -> None:
+    pk = {"sampler": PK(images_per_label=2), "losses": [Triplet(), CrossEntropy()]}
+    plugin = tiny(epochs=3, dropout=0.3, augmentation="light", **(pk if sampler == "PK" else {}))
+    digests = []
+    for stopped in (False, True):
+        root = tmp_path / str(stopped)
+        workspace, competition = competition_on_disk(root)
+        _, collection = finish(collect(workspace, competition))
+        place = (workspace, competition, collection)
+        if stopped:
+            stage = train(place, plugin)
+            for report in stage:
+                # killed in the middle of the next epoch
+                if isinstance(report, Step) and (report.epoch, report.step) == (stop_after + 1, 2):
+                    break
+            stage.close()
+        reports, checkpoint = finish(train(place, plugin))
+        begun = next(report for report in reports if isinstance(report, Begun))
+        assert begun.epoch == (stop_after if stopped else 0)
+        digests.append(digest_of_file(checkpoint.path))
+        epochs = [
+            entry["epoch"]
+            for entry in runs.Run(checkpoint.path.parent).entries()
+            if entry["event"] == "epoch"
+        ]
+        assert epochs == [1, 2, 3]
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_training_goes_on_from_prepared_images_to_the_same_weights(
+    tmp_path: Path, workers: int
+) -> None:
+    plugin = tiny(epochs=2, augmentation="light", score_every=2)
+    options = Options(device="cpu", precision="32", workers=workers)
+    runs_of = {}
+    for when in ("never", "before", "between"):
+        workspace, competition = competition_on_disk(tmp_path / when)
+        _, collection = finish(collect(workspace, competition))
+        place = (workspace, competition, collection)
+        if when == "between":
+            stage = train(place, plugin, options)
+            next(report for report in stage if isinstance(report, Step) and report.epoch == 2)
+            stage.close()
+        if when != "never":
+            way = Way.of(plugin, pixel_form(plugin.backbone).interpolation)
+            plan = pixel_cache.plan(workspace, [collection.labelled], [way])
+            finish(pixel_cache.fill(plan, workspace))
+            for path in collection.labelled.paths:
+                path.unlink()
+        reports, checkpoint = finish(train(place, plugin, options))
+        begun = next(report for report in reports if isinstance(report, Begun))
+        assert begun.epoch == (1 if when == "between" else 0)
+        assert begun.source == ("from their files" if when == "never" else "all prepared")
+        runs_of[when] = (checkpoint.path.parent.name, checkpoint.digest)
+    assert runs_of["never"] == runs_of["before"] == runs_of["between"]
+
+
+def test_a_finished_training_is_not_done_again_unless_asked_fresh(place) -> None:
+    _, first = finish(train(place, tiny()))
+    reports, again = finish(train(place, tiny()))
+    assert reports == []
+    assert again == first
+    reports, fresh = finish(train(place, tiny(), Options(**(vars(OPTIONS) | {"fresh": True}))))
+    assert any(isinstance(report, EpochDone) for report in reports)
+    assert fresh.digest == first.digest
+
+
+def test_changed_settings_and_changed_images_make_a_run_of_their_own(place) -> None:
+    workspace, _, collection = place
+    _, first = finish(train(place, tiny()))
+    _, other = finish(train(place, tiny(dropout=0.1)))
+    assert first.path.parent != other.path.parent
+    data = runs.data_digest(collection.holdout.train)
+    assert runs.find(workspace, named(tiny()), on="holdout", data=data) == first
+    for plugin, asked, message in (
+        (tiny(dropout=0.7), {"on": "holdout", "data": data}, "trained with other settings"),
+        (tiny(), {"on": "holdout", "data": "x"}, "trained on other images, labels or boxes"),
+        (
+            tiny(),
+            {"on": "all", "data": data},
+            "not trained on all; run 'kitbox train tiny --on all",
+        ),
+    ):
+        with pytest.raises(KitboxError, match=message):
+            runs.find(workspace, named(plugin), **asked)
+
+
+def test_a_run_keeps_its_name_where_there_are_new_causes_that_it_has_not_got(place) -> None:
+    workspace, _, collection = place
+    causes = runs.Causes("a", "b", "c", "d", "holdout", 0, "32")
+    assert causes.key == "f9af3c086597"  # as it was before boxes and pseudo-labels were causes
+    assert len({causes.key, *(replace(causes, **{n: "x"}).key for n in ("boxes", "pseudo"))}) == 3
+    _, checkpoint = finish(train(place, tiny(epochs=1)))
+    file = runs.Run(checkpoint.path.parent).causes
+    older = json.loads(file.read_text())
+    assert (older.pop("boxes"), older.pop("pseudo")) == (None, None)
+    file.write_text(json.dumps(older))
+    data = runs.data_digest(collection.holdout.train)
+    assert runs.find(workspace, named(tiny(epochs=1)), on="holdout", data=data) == checkpoint
+    reports, again = finish(train(place, tiny(epochs=1)))
+    assert (reports, again) == ([], checkpoint)
+
+
+def test_a_checkpoint_of_a_plain_plugin_says_no_more_than_it_used_to(place) -> None:
+    from safetensors import safe_open
+
+    _, checkpoint = finish(train(place, tiny(epochs=1)))
+    with safe_open(checkpoint.path, framework="pt") as file:
+        said = json.loads(file.metadata()["kitbox"])
+    assert sorted(said) == [
+        *("data", "epoch", "fingerprint", "labels", "on", "plugin", "precision", "seed"),
+        *("settings", "weights"),
+    ]
+
+
+def test_a_plugin_without_epochs_is_the_frozen_backbone(place) -> None:
+    plugin = tiny(epochs=0, losses=[], embedding_dim=None, neck="none")
+    reports, checkpoint = finish(train(place, plugin))
+    assert checkpoint.epoch == 0
+    assert not any(isinstance(report, Step) for report in reports)
+
+
+def test_refitting_on_all_uses_every_labelled_image_and_no_score(place) -> None:
+    reports, checkpoint = finish(train(place, tiny(), Options(**(vars(OPTIONS) | {"on": "all"}))))
+    assert next(r for r in reports if isinstance(r, Begun)).images == 24
+    assert not any(isinstance(report, Scored) for report in reports)
+    assert checkpoint.on == "all"
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(place) -> None:
+    plugin = tiny(
+        optimizer="sgd", learning_rate=1e30, epochs=3, warmup_epochs=0, gradient_clip=None
+    )
+    with pytest.raises(KitboxError, match=r"the loss of tiny became (nan|inf) at epoch .* lower"):
+        finish(train(place, plugin))
+
+
+def test_too_few_photographs_of_each_label_are_refused(place) -> None:
+    with pytest.raises(KitboxError, match="0 labels have 50 or more images to learn from"):
+        finish(train(place, tiny(min_images_per_label=50)))
+
+
+def test_a_second_process_does_not_train_the_same_run(place) -> None:
+    stage = train(place, tiny())
+    for report in stage:
+        if isinstance(report, Step):
+            break
+    with pytest.raises(KitboxError, match="another process is training tiny"):
+        finish(train(place, tiny()))
+    stage.close()
+
+
+def test_bfloat16_trains_on_the_cpu(place) -> None:
+    options = Options(device="cpu", precision="bf16", workers=0)
+    reports, _ = finish(train(place, tiny(epochs=1), options))
+    assert next(r for r in reports if isinstance(r, Begun)).precision == "bf16"
+    assert any(isinstance(report, EpochDone) for report in reports)
+
+
+SHARED: dict[str, dict[str, object]] = {
+    "plain": {"augmentation": "light"},
+    "divided": {
+        "losses": [Margin(learn_beta="per_label"), CrossEntropy()],
+        "sampler": PK(images_per_label=2),
+        "divide": Divide(learners=2, every=1, undivided_from=2),
+    },
+    "frozen_first": {
+        "stages": [Stage(epochs=1, frozen_backbone=True), Stage(epochs=1)],
+        "averaging": Ema(),
+        "accumulate": 2,
+    },
+    "sequenced": {
+        "losses": [Triplet(mining="sequence")],
+        "sampler": Hardness(mined_on="frozen"),
+        "batch_size": 6,
+        "epochs": 3,
+    },
+}
+
+
+def train_in_two(workspace: Workspace, plugins: Mapping[str, Plugin]) -> Any:
+    """Train plugins in two processes by the command line; return the process."""
+    for name, plugin in plugins.items():
+        write_method(workspace, name, plugin)
+    command = [sys.executable, "-m", "kitbox", "train", *plugins, "--device", "cpu"]
+    return subprocess.run(
+        [*command, "--devices", "2", "--precision", "32", "--workers", "0", "--json"],
+        cwd=workspace.root,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.mark.slow
+def test_two_gloo_processes_share_every_batch(tmp_path: Path) -> None:
+    workspace, competition = competition_on_disk(tmp_path)
+    plugins = {f"shared_{name}": tiny(**({"epochs": 2} | given)) for name, given in SHARED.items()}
+    done = train_in_two(workspace, plugins)
+    assert done.returncode == 0, done.stderr
+    _, collection = finish(collect(workspace, competition))
+    for (name, plugin), found in zip(plugins.items(), json.loads(done.stdout), strict=True):
+        assert (found["name"], found["epoch"]) == (name, plugin.epochs)
+        run = runs.Run(Path(found["path"]).parent)
+        entries = run.entries()
+        losses = [entry["loss"] for entry in entries if entry["event"] == "epoch"]
+        assert len(losses) == plugin.epochs
+        assert np.isfinite(losses).all()
+        assert len(losses) == [entry["event"] for entry in entries].count("score") - 1
+        # gone on with alone from there, nothing is left to do
+        reports, again = finish(
+            trainer.train(named(plugin, name), collection, competition, workspace, OPTIONS)
+        )
+        assert (reports, again.path) == ([], run.last)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    """Also in the stage after one in which the backbone was frozen: its gradients are shared."""
+    plugin = tiny(
+        epochs=3,
+        stages=[Stage(epochs=1, frozen_backbone=True), Stage(epochs=2)],
+        losses=[CrossEntropy()],
+        accumulate=2,
+        neck="none",
+        frozen_batchnorm=True,
+        optimizer="sgd",
+        learning_rate=0.02,
+    )
+    workspace, competition = competition_on_disk(tmp_path)
+    done = train_in_two(workspace, {"shared": plugin})
+    assert done.returncode == 0, done.stderr
+    two = load_file(json.loads(done.stdout)[0]["path"])
+    _, collection = finish(collect(workspace, competition))
+    alone = trainer.train(named(plugin, "alone"), collection, competition, workspace, OPTIONS)
+    _, checkpoint = finish(alone)
+    for name, tensor in load_file(checkpoint.path).items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_batches_that_processes_cannot_share_are_refused_before_anything(place) -> None:
+    plugin = tiny(losses=[Triplet(mining="sequence")], sampler=Hardness(), batch_size=9)
+    with pytest.raises(KitboxError, match="9 is 3 triplets, which 2 processes cannot share"):
+        finish(train(place, plugin, replace(OPTIONS, devices=2)))
+    assert not place[0].runs.exists()
+
+
+def test_photographs_that_nobody_has_labelled_are_refused(place) -> None:
+    workspace, competition, collection = place
+    train_images = collection.holdout.train
+    nobody = train_images.with_labels(np.full(len(train_images), "new_whale"))
+    holdout = replace(collection.holdout, train=nobody)
+    with pytest.raises(KitboxError) as caught:
+        finish(train((workspace, competition, replace(collection, holdout=holdout)), tiny()))
+    assert str(caught.value) == (
+        "no labelled image shows a known individual; there is nothing to learn from"
+    )
