@@ -55,7 +55,7 @@ def read(images: Images, file: Path | None = None) -> dict[str, Corners]:
 def counted(images: Images, file: Path | None = None) -> dict[str, tuple[Box, ...]]:
     """Return image id → all boxes that count of the image, the most confident first.
 
-    `boxes.box_import` names a list of the data, `file` is the workspace's. Drawn boxes hide detected
+    `images.boxes` names a list of the data, `file` is the workspace's. Drawn boxes hide detected
     ones, and those of `file` hide those of the data; where several sources drew an image, the last
     of them counts. Raises KitboxError for a missing list of the data and for a box that is none.
     """
