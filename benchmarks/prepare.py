@@ -36,8 +36,8 @@ from torchvision.transforms.v2.functional import resize
 import kitbox
 from kitbox.files import digest_of_file
 from kitbox.images import pixel_cache
-from kitbox.images.loader import View, load
-from kitbox.images.pixel_cache import Way
+from kitbox.images.loader import ImageDataset, build_loader
+from kitbox.images.pixel_cache import InputSpec
 from kitbox.records import ImageSet, strings
 from kitbox.synthetic.fluke import whale
 from kitbox.synthetic.scene import photograph
@@ -69,12 +69,12 @@ def finish(stage):
             return end.value
 
 
-def prepare(place: Workspace, images: ImageSet, ways: list[Way]) -> None:
+def prepare(place: Workspace, images: ImageSet, ways: list[InputSpec]) -> None:
     assert finish(pixel_cache.fill(pixel_cache.plan(place, [images], ways), place)) == []
 
 
-def view(images: ImageSet, size, augmentation: str, place: Workspace | None) -> View:
-    return View(
+def view(images: ImageSet, size, augmentation: str, place: Workspace | None) -> ImageDataset:
+    return ImageDataset(
         images,
         size,
         interpolation="bicubic",
@@ -89,8 +89,8 @@ def items(rows: list[int], augmentation: str) -> list[list]:
     return [asked[at : at + BATCH] for at in range(0, len(asked), BATCH)]
 
 
-def loaded(seen: View, rows: list[int]) -> int:
-    loader = load(seen, items(rows, seen.augmentation_name), workers=0)
+def loaded(seen: ImageDataset, rows: list[int]) -> int:
+    loader = build_loader(seen, items(rows, seen.augmentation_name), workers=0)
     return sum(len(places) for _, places in loader)
 
 
@@ -173,7 +173,7 @@ def speeds(images: ImageSet, size, place: Workspace, rounds: int) -> dict[str, l
 
 def epoch(images: ImageSet, size, augmentation: str) -> None:
     asked = items(list(range(len(images))), augmentation)
-    loader = load(view(images, size, augmentation, None), asked, workers=CORES)
+    loader = build_loader(view(images, size, augmentation, None), asked, workers=CORES)
     assert sum(len(places) for _, places in loader) == len(images)
     loader._iterator._shutdown_workers()  # their time counts when they have ended
 
@@ -196,7 +196,7 @@ def epochs(images: ImageSet, size, folder: Path, rounds: int) -> dict[str, list[
     for turn in range(rounds):
         place = Workspace(folder / f"{size[0]}_{turn}")
         works = {
-            "preparing": partial(prepare, place, images, [Way(size, "bicubic", None)]),
+            "preparing": partial(prepare, place, images, [InputSpec(size, "bicubic", None)]),
             "an epoch of files": partial(epoch, images, size, "none"),
             "the same, light": partial(epoch, images, size, "light"),
         }
@@ -210,7 +210,7 @@ def epochs(images: ImageSet, size, folder: Path, rounds: int) -> dict[str, list[
 def memory(images: ImageSet, folder: Path) -> tuple[float, float]:
     """Return the peak memory of a process before and after preparing for all sizes, in MB."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    prepare(Workspace(folder), images, [Way(size, "bicubic", None) for size in SIZES])
+    prepare(Workspace(folder), images, [InputSpec(size, "bicubic", None) for size in SIZES])
     return before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
@@ -249,10 +249,10 @@ def main() -> None:
             digests=strings([digest_of_file(path) for path in paths]),
         )
         place = Workspace(folder / "store")
-        prepare(place, images, [Way(size, "bicubic", None) for size in SIZES])
+        prepare(place, images, [InputSpec(size, "bicubic", None) for size in SIZES])
         read = {size: speeds(images, size, place, given.rounds) for size in SIZES}
         spent = {size: epochs(images, size, folder, given.rounds) for size in SIZES}
-        ways = [Way(size, "bicubic", None) for size in SIZES]
+        ways = [InputSpec(size, "bicubic", None) for size in SIZES]
         together = [
             spent_by(partial(prepare, Workspace(folder / f"all_{turn}"), images, ways))[1]
             for turn in range(given.rounds)

@@ -34,7 +34,7 @@ def digest_of_file(path: Path) -> str:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Give a path to write beside `path`; on success it is fsynced and renamed to `path`.
 
     Whatever goes wrong, `path` keeps its old content and no partial file stays.
@@ -57,7 +57,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a folder to fill beside `path`; on success it is renamed to `path`.
 
     Where `path` came to exist meanwhile, made by another process from the same causes, that one
@@ -84,7 +84,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(folder: Path, taken: str) -> Iterator[None]:
+def lock(folder: Path, taken: str) -> Iterator[None]:
     """Keep other processes out of a folder meanwhile; KitboxError says `taken` where one is in."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
@@ -109,7 +109,7 @@ def read_text(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with bare line feeds, whole or not at all."""
-    with whole_file(path) as beside:
+    with atomic_file(path) as beside:
         beside.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -119,7 +119,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     Savers of other libraries report a full disk each in its own way; given the bytes, the system
     says it in one.
     """
-    with whole_file(path) as beside:
+    with atomic_file(path) as beside:
         beside.write_bytes(data)
 
 
@@ -138,7 +138,7 @@ def read_json(path: Path) -> Any:
         raise KitboxError(f"{path} is not readable JSON: {error}") from error
 
 
-def write_line(file: int, line: bytes) -> None:
+def append_line(file: int, line: bytes) -> None:
     """Append a line to an open file after whatever the last writer left, durably.
 
     Raises OSError where it cannot be written; the file is then what it was.

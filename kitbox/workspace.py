@@ -97,7 +97,7 @@ class Workspace:
         return self.made / "images.sqlite"
 
 
-def find(start: Path | None = None) -> Workspace:
+def find_workspace(start: Path | None = None) -> Workspace:
     """Return the workspace named by `start` or KITBOX_WORKSPACE, else the nearest parent's.
 
     Raises KitboxError where there is no `kitbox.toml`.

@@ -36,7 +36,7 @@ def test_a_value_without_canonical_text_has_no_digest() -> None:
 
 def test_a_file_appears_whole_with_its_folders(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "a" / "curve.csv"
-    with files.whole_file(path) as beside:
+    with files.atomic_file(path) as beside:
         beside.write_text("half")
         assert not path.exists()
         beside.write_text("whole")
@@ -46,7 +46,7 @@ def test_a_file_appears_whole_with_its_folders(tmp_path: Path) -> None:
 
 
 def write_half(path: Path, failure: BaseException) -> NoReturn:
-    with files.whole_file(path) as beside:
+    with files.atomic_file(path) as beside:
         beside.write_text("half")
         raise failure
 
@@ -123,13 +123,13 @@ def test_a_full_disk_leaves_no_half_folder(
 ) -> None:
     path = tmp_path / "embeddings"
     fail(monkeypatch)
-    with pytest.raises(KitboxError) as caught, files.whole_folder(path) as beside:
+    with pytest.raises(KitboxError) as caught, files.atomic_folder(path) as beside:
         (beside / "vectors.npy").write_bytes(b"1")
     assert str(caught.value) == f"cannot write {path}: No space left on device"
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("write", [files.whole_file, files.whole_folder])
+@pytest.mark.parametrize("write", [files.atomic_file, files.atomic_folder])
 def test_a_path_below_a_file_is_one_sentence(tmp_path: Path, write: Callable[..., Any]) -> None:
     (tmp_path / "runs").write_text("I am a file")
     path = tmp_path / "runs" / "a"
@@ -140,7 +140,7 @@ def test_a_path_below_a_file_is_one_sentence(tmp_path: Path, write: Callable[...
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:
     path = tmp_path / "cache" / "key"
-    with files.whole_folder(path) as beside:
+    with files.atomic_folder(path) as beside:
         (beside / "a").write_text("1")
         assert not path.exists()
         (beside / "b").write_text("2")
@@ -150,7 +150,7 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
 
 
 def fill_half(path: Path) -> NoReturn:
-    with files.whole_folder(path) as beside:
+    with files.atomic_folder(path) as beside:
         (beside / "a").write_text("half")
         raise KeyboardInterrupt
 
@@ -163,7 +163,7 @@ def test_an_interrupted_folder_is_never_seen(tmp_path: Path) -> None:
 
 def test_a_folder_that_another_process_made_meanwhile_stays(tmp_path: Path) -> None:
     path = tmp_path / "key"
-    with files.whole_folder(path) as beside:
+    with files.atomic_folder(path) as beside:
         (beside / "a").write_text("ours")
         path.mkdir()
         (path / "a").write_text("theirs")
@@ -182,7 +182,7 @@ def test_a_folder_made_in_the_last_moment_by_another_process_stays(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", too_late)
-    with files.whole_folder(path) as beside:
+    with files.atomic_folder(path) as beside:
         (beside / "a").write_text("ours")
     assert (path / "a").read_text() == "theirs"
     assert [entry.name for entry in tmp_path.iterdir()] == ["key"]

@@ -177,9 +177,9 @@ def test_planted_copies_are_found_and_nothing_else(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "w")
     competition = presets.init(workspace, "humpback", data, broken="drop")
     _, collection = finish(collect(workspace, competition))
-    _, pool = finish(duplicates.pool(workspace, competition, collection))
-    copies, near = duplicates.of_bytes(pool), duplicates.of_looks(pool, 6)
-    groups = duplicates.groups(pool, {"copies": copies, "near-duplicates": near})
+    _, pool = finish(duplicates.gather_pool(workspace, competition, collection))
+    copies, near = duplicates.copy_pairs(pool), duplicates.near_duplicate_pairs(pool, 6)
+    groups = duplicates.group_images(pool, {"copies": copies, "near-duplicates": near})
     assert {(group.kind, *sorted(group.images)) for group in groups} == {
         ("copies", "1155989fb.jpg", "conflict.jpg"),
         ("copies", "69b334006.jpg", "émoji 🐋, <b>.jpg"),

@@ -14,7 +14,7 @@ from kitbox.competition import pseudo_labels, settings
 from kitbox.competition.pseudo_labels import PseudoLabel, holdout_digest
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection, collect
-from kitbox.images.loader import View
+from kitbox.images.loader import ImageDataset
 from kitbox.network import inference
 from kitbox.network.checkpoint import network_of, read_origin
 from kitbox.network.trained_network import TrainedNetwork
@@ -126,7 +126,7 @@ def embedded(checkpoint: Checkpoint, images: ImageSet) -> Floats:
     """Return what the network of a checkpoint gives for images, as it is on disk."""
     network = network_of(checkpoint)
     plugin = Plugin.model_validate(read_origin(checkpoint.path).settings)
-    view = View(images, plugin.height_width, interpolation="bicubic", crop_margin=0.05)
+    view = ImageDataset(images, plugin.height_width, interpolation="bicubic", crop_margin=0.05)
     batch = view.__getitems__(range(len(images)))
     found = inference.unit_vectors(network, [batch], device="cpu", precision="32")
     return np.concatenate([vectors for vectors, _ in found])

@@ -14,7 +14,7 @@ from kitbox.boxes.detector import Detector
 from kitbox.boxes.detector_data import Boxed
 from kitbox.competition.boxes import Box
 from kitbox.files import write_text
-from kitbox.images.loader import usual_workers
+from kitbox.images.loader import default_worker_count
 from kitbox.network import inference
 from kitbox.records import Floats, Strings
 
@@ -71,7 +71,7 @@ def find(
     loader = detector_data.loader(
         detector_data.Sights(paths, height_width, form.interpolation),
         batches if len(rows) else [],
-        workers=usual_workers(device, workers),
+        workers=default_worker_count(device, workers),
     )
     for pixels, sizes, at in loader:
         with torch.inference_mode():

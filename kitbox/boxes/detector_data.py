@@ -16,7 +16,7 @@ from kitbox.dataset import near_duplicates
 from kitbox.errors import KitboxError
 from kitbox.images import file_index, preprocessing
 from kitbox.images.augmentation import BoxAugmentation
-from kitbox.images.loader import seed_of, start_worker
+from kitbox.images.loader import augmentation_seed, start_worker
 from kitbox.images.preprocessing import Pixels
 from kitbox.records import Floats, ImageSet, Integers, Progress
 from kitbox.workspace import Workspace
@@ -89,7 +89,7 @@ def units(
     seen = yield from file_index.inspect(boxed.images, workspace)
     # minutes would chain the unlabelled into one
     near = shape.model_copy(update={"encounter_minutes": None})
-    return near_duplicates.units(seen.images, seen.looks, near)
+    return near_duplicates.split_units(seen.images, seen.looks, near)
 
 
 def part(units: Integers, share: float, seed: int) -> tuple[Integers, Integers]:
@@ -186,7 +186,7 @@ class EpochBatches:
         order = np.random.default_rng([self._seed, self.epoch]).permutation(len(self._image_ids))
         for rows in np.array_split(order, len(self)):  # even batches: none of a single image
             yield [
-                (int(row), seed_of(self._seed, self.epoch, str(self._image_ids[row])))
+                (int(row), augmentation_seed(self._seed, self.epoch, str(self._image_ids[row])))
                 for row in rows
             ]
 

@@ -157,7 +157,7 @@ def remember(path: Path, found: dict[str, Found]) -> None:
 
 def locked(kept: Kept) -> AbstractContextManager[None]:
     """Keep other processes from the same detector meanwhile."""
-    return files.locked(
+    return files.lock(
         kept.folder, f"another process is at work on the detector {kept.folder}; wait for its end"
     )
 

@@ -20,7 +20,7 @@ from kitbox.boxes.detector_data import Boxed
 from kitbox.boxes.detector_store import Causes, Kept, damaged
 from kitbox.errors import KitboxError
 from kitbox.files import write_bytes
-from kitbox.images.loader import usual_workers
+from kitbox.images.loader import default_worker_count
 from kitbox.network import acceleration, inference, pretrained_weights
 from kitbox.records import Floats, ImageSet, Progress
 from kitbox.workspace import Workspace
@@ -55,7 +55,7 @@ def learn(
     loader = detector_data.loader(
         detector_data.Examples(boxed, recipe.height_width(boxed.shape), form.interpolation),
         batches,
-        workers=usual_workers(device, workers),
+        workers=default_worker_count(device, workers),
     )
     began, spent = time.perf_counter(), before
     for epoch in range(done + 1, recipe.epochs + 1):

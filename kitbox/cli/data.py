@@ -16,9 +16,9 @@ from kitbox.cli.options import (
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
     from kitbox.dataset.collection import Collection
-    from kitbox.dataset.data_check import Checked, Finding
+    from kitbox.dataset.data_check import DataCheck, DataFinding
     from kitbox.embedding.embedder import Options
-    from kitbox.images.pixel_cache import Way
+    from kitbox.images.pixel_cache import InputSpec
     from kitbox.plugin.discovery import NamedPlugin
     from kitbox.records import ImageSet
     from kitbox.scoring.holdout_realism import Resemblance
@@ -94,7 +94,7 @@ def _refuse_unknown(kind: str | None) -> None:
         raise KitboxError(f"--kind {kind}: no such kind{near}; there are {', '.join(KINDS)}")
 
 
-def _summary(found: "Checked") -> None:
+def _summary(found: "DataCheck") -> None:
     """Print a row for each kind of finding."""
     from kitbox.cli.terminal import table
     from kitbox.competition.check_rules import KINDS
@@ -108,7 +108,7 @@ def _summary(found: "Checked") -> None:
         table(("kind", "count", "first", "kitbox", "you can"), rows, left=(0, 2, 3, 4))
 
 
-def _all(part: "list[Finding]") -> None:
+def _all(part: "list[DataFinding]") -> None:
     """Print a row for each finding of one kind."""
     from kitbox.cli.terminal import table
     from kitbox.report import check_page
@@ -252,11 +252,12 @@ def prepare(
         _drop(place, ways, as_json=as_json)
         return
     planned = pixel_cache.plan(place, _readable(collected(place, competition)), ways)
-    free = pixel_cache.check_room(place, planned)
+    free = pixel_cache.check_disk_space(place, planned)
     many = "" if len(plugins) == 1 else "s"
     say(
         f"{len(planned.jobs)} of {planned.files} files to decode for {len(plugins)} plugin{many}; "
-        f"takes {pixel_cache.gigabytes(planned.bytes)} of {pixel_cache.gigabytes(free)} free"
+        f"takes {pixel_cache.gigabytes(planned.bytes)} "
+        f"of {pixel_cache.gigabytes(free)} free"
     )
     began = time.perf_counter()
     problems = follow(pixel_cache.fill(planned, place))
@@ -303,14 +304,16 @@ def _chosen(names: list[str], place: "Workspace") -> "list[NamedPlugin]":
     return [discovery.load(name, place) for name in names]
 
 
-def _ways(plugins: "list[NamedPlugin]") -> "list[Way]":
-    from kitbox.images.pixel_cache import Way
+def _ways(plugins: "list[NamedPlugin]") -> "list[InputSpec]":
+    from kitbox.images.pixel_cache import InputSpec
     from kitbox.network.backbone import pixel_form
 
     return [
         way
         for named in plugins
-        for way in Way.of_stages(named.plugin, pixel_form(named.plugin.backbone).interpolation)
+        for way in InputSpec.of_stages(
+            named.plugin, pixel_form(named.plugin.backbone).interpolation
+        )
     ]
 
 
@@ -326,11 +329,11 @@ def _readable(collection: "Collection") -> "list[ImageSet]":
     ]
 
 
-def _drop(place: "Workspace", ways: "list[Way]", *, as_json: bool) -> None:
+def _drop(place: "Workspace", ways: "list[InputSpec]", *, as_json: bool) -> None:
     from kitbox.cli.terminal import emit, say
     from kitbox.images import pixel_cache
 
-    dropped = pixel_cache.drop(place, ways)
+    dropped = pixel_cache.remove_unused(place, ways)
     for folder, size in dropped:
         say(f"removed {folder}, {pixel_cache.gigabytes(size)}")
     if not dropped:

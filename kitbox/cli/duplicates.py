@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kitbox.dataset.collection import Collection
-    from kitbox.dataset.duplicates import Group, Pool
-    from kitbox.dataset.label_errors import Suspect
+    from kitbox.dataset.duplicates import DuplicateGroup, ImagePool
+    from kitbox.dataset.label_errors import LabelSuspect
     from kitbox.dataset.near_duplicates import Pairs
     from kitbox.embedding.embedder import Options
     from kitbox.records import Embeddings
@@ -56,20 +56,25 @@ def duplicates(
     """
     from kitbox.cli.terminal import collected, emit, follow, opened, say
     from kitbox.competition import decisions, protocol
-    from kitbox.dataset import duplicates as duplicates_module
     from kitbox.dataset import label_errors
+    from kitbox.dataset.duplicates import (
+        LinkKind,
+        copy_pairs,
+        drop_decisions,
+        gather_pool,
+        group_images,
+        near_duplicate_pairs,
+    )
     from kitbox.embedding import embedder
     from kitbox.report import duplicates_page
 
     place, competition = opened(workspace)
     collection = collected(place, competition)
-    pool = follow(duplicates_module.pool(place, competition, collection))
+    pool = follow(gather_pool(place, competition, collection))
     unknown, fine = competition.images.unknown_label, collection.decided.fine
-    links: dict[duplicates_module.Kind, Pairs] = {
-        "copies": duplicates_module.of_bytes(pool),
-        "near-duplicates": duplicates_module.of_looks(
-            pool, competition.holdout.near_duplicate_bits
-        ),
+    links: dict[LinkKind, Pairs] = {
+        "copies": copy_pairs(pool),
+        "near-duplicates": near_duplicate_pairs(pool, competition.holdout.near_duplicate_bits),
     }
     names, judged, limit = [*(by or []), *(more or [])], None, None
     if names:
@@ -81,18 +86,18 @@ def duplicates(
         groups = protocol.groups_of(collection.labelled, competition)
         near = label_errors.nearest(known, labels, unknown, groups)
         limit = near.limit
-        links["neighbours"] = label_errors.pairs_above(
+        links["neighbours"] = label_errors.similar_pairs(
             embeddings, limit, protocol.groups_of(pool.images, competition)
         )
-        judged = label_errors.find(known, labels, unknown, fine, near, groups)
-    found = duplicates_module.groups(pool, links, fine)
+        judged = label_errors.find_suspects(known, labels, unknown, fine, near, groups)
+    found = group_images(pool, links, fine)
     images_of = Counter(pool.labels[pool.sides != "left out"].tolist())
     paths = duplicates_page.save(place, found, judged, images_of, unknown)
     stage = duplicates_page.write(
         found, judged, pool, unknown, place, place.reports / "duplicates.html"
     )
     paths.append(follow(stage).path)
-    dropped = duplicates_module.drops(pool, fine) if drop_copies else []
+    dropped = drop_decisions(pool, fine) if drop_copies else []
     decisions.add(place.decisions, *dropped)
     if as_json:
         figures = {"images": len(pool.images), "by": names, "limit": limit}
@@ -114,7 +119,11 @@ def duplicates(
 
 
 def _embedded(
-    names: list[str], pool: "Pool", collection: "Collection", place: "Workspace", options: "Options"
+    names: list[str],
+    pool: "ImagePool",
+    collection: "Collection",
+    place: "Workspace",
+    options: "Options",
 ) -> "Embeddings":
     from kitbox.cli.options import loaded
     from kitbox.cli.terminal import follow, say
@@ -138,8 +147,8 @@ def _embedded(
 
 
 def _show(
-    groups: "Sequence[Group]",
-    judged: "Sequence[Suspect] | None",
+    groups: "Sequence[DuplicateGroup]",
+    judged: "Sequence[LabelSuspect] | None",
     images_of: Counter[str],
     unknown: str | None,
     most: int,

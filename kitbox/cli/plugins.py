@@ -68,9 +68,9 @@ def new(
     from kitbox.errors import KitboxError
     from kitbox.files import write_text
     from kitbox.plugin import discovery
-    from kitbox.workspace import find
+    from kitbox.workspace import find_workspace
 
-    place = find(workspace)
+    place = find_workspace(workspace)
     original = discovery.files(place).get(source)
     if original is None:
         discovery.load(source, place)  # says what there is
@@ -115,11 +115,11 @@ def check(workspace: WorkspaceOption = None) -> None:
 
 def _workspace(folder: Path | None) -> "Workspace | None":
     """Return the workspace, or None where none is named and none is near: shipped plugins show."""
-    from kitbox import workspace
     from kitbox.errors import KitboxError
+    from kitbox.workspace import find_workspace
 
     try:
-        return workspace.find(folder)
+        return find_workspace(folder)
     except KitboxError:
         if folder is not None or "KITBOX_WORKSPACE" in os.environ:
             raise

@@ -292,6 +292,6 @@ def _cells(standing: "Standing", metric: str) -> tuple[str, ...]:
 
 
 def _workspace(folder: Path | None) -> "Workspace":
-    from kitbox import workspace
+    from kitbox.workspace import find_workspace
 
-    return workspace.find(folder)
+    return find_workspace(folder)

@@ -175,10 +175,10 @@ def duration(seconds: float) -> str:
 
 def opened(folder: Path | None) -> "tuple[Workspace, Competition]":
     """Return the workspace and its competition."""
-    from kitbox import workspace
     from kitbox.competition import settings
+    from kitbox.workspace import find_workspace
 
-    found = workspace.find(folder)
+    found = find_workspace(folder)
     return found, settings.read(found)
 
 

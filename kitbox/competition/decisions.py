@@ -27,7 +27,7 @@ from pathlib import Path
 from kitbox import tables
 from kitbox.competition.boxes import Corners
 from kitbox.errors import KitboxError, did_you_mean
-from kitbox.files import digest_of, read_text, sync_folder, write_line, write_text
+from kitbox.files import append_line, digest_of, read_text, sync_folder, write_text
 
 # What the value of each kind is; '' where it has none.
 _VALUES = {
@@ -228,7 +228,7 @@ def add(path: Path, *decisions: Decision) -> None:
             next(tables.table(path, COLUMNS[:3]), None)  # the columns are there
             names = tables.header(path)
         rows = [_row([_cells(decision).get(name, "") for name in names]) for decision in decisions]
-        write_line(file, "".join([*([_row(COLUMNS)] if new else []), *rows]).encode())
+        append_line(file, "".join([*([_row(COLUMNS)] if new else []), *rows]).encode())
         sync_folder(path.parent)
 
 

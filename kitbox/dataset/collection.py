@@ -12,10 +12,10 @@ from kitbox.competition.faults import Fault, nothing_left, way_on
 from kitbox.competition.holdout import draw, of_fold, unasked, write
 from kitbox.competition.settings import Competition
 from kitbox.dataset import data_check, near_duplicates
-from kitbox.dataset.data_check import Finding
+from kitbox.dataset.data_check import DataFinding
 from kitbox.errors import KitboxError, more
 from kitbox.images import file_index
-from kitbox.images.file_index import Inspected, Looks
+from kitbox.images.file_index import Inspection, Signatures
 from kitbox.records import Holdout, ImageSet, Integers, Progress, Search
 from kitbox.workspace import Workspace
 
@@ -37,8 +37,8 @@ class Collection:
     index: ImageSet | None
     searches: tuple[Search, ...]
     units: Integers
-    looks: Looks
-    test_looks: Looks | None
+    looks: Signatures
+    test_looks: Signatures | None
     holdout: Holdout
     blank: frozenset[str]
     faults: tuple[Fault, ...]
@@ -85,7 +85,7 @@ def collect(
     labelled, looks = _kept(seen, "labelled", findings)
     test = None if tested is None else tested.images
     gallery = None if shown is None else _kept(shown, "index", findings)[0]
-    units = near_duplicates.units(labelled, looks, competition.holdout)
+    units = near_duplicates.split_units(labelled, looks, competition.holdout)
     drawn = draw(
         labelled,
         competition.holdout,
@@ -111,21 +111,21 @@ def collect(
         None if tested is None else tested.looks,
         holdout,
         frozenset(() if tested is None else tested.problems),
-        (*listed.faults, *map(data_check.as_fault, findings)),
+        (*listed.faults, *map(data_check.as_fault_of_list, findings)),
         decided,
         frozenset(new_labels.tolist()),
     )
 
 
 def _decisive(
-    seen: Inspected, tested: Inspected | None, shown: Inspected | None, competition: Competition
-) -> list[Finding]:
+    seen: Inspection, tested: Inspection | None, shown: Inspection | None, competition: Competition
+) -> list[DataFinding]:
     """Return why images are left out or answered for as grey; raises KitboxError as `collect`."""
-    findings = data_check.of_images(seen, "labelled", competition, decisive=True)
+    findings = data_check.image_findings(seen, "labelled", competition, decisive=True)
     if tested is not None:
-        findings += data_check.of_images(tested, "test", competition, decisive=True)
+        findings += data_check.image_findings(tested, "test", competition, decisive=True)
     if shown is not None:
-        findings += data_check.of_images(shown, "index", competition, decisive=True)
+        findings += data_check.image_findings(shown, "index", competition, decisive=True)
     stopping = [finding for finding in findings if finding.action == "stop"]
     if stopping:
         first = stopping[0]
@@ -134,7 +134,7 @@ def _decisive(
     return findings
 
 
-def _kept(seen: Inspected, side: Side, findings: list[Finding]) -> tuple[ImageSet, Looks]:
+def _kept(seen: Inspection, side: Side, findings: list[DataFinding]) -> tuple[ImageSet, Signatures]:
     ids = seen.images.image_ids
     dropped = {finding.image_id: finding.what for finding in findings if finding.action == "drop"}
     if (what := nothing_left(ids.tolist(), side, dropped)) is not None:

@@ -17,7 +17,7 @@ from kitbox.competition.lists import Listed, Survey
 from kitbox.competition.settings import Competition
 from kitbox.dataset import image_checks, near_duplicates
 from kitbox.images import file_index
-from kitbox.images.file_index import Inspected, Looks
+from kitbox.images.file_index import Inspection, Signatures
 from kitbox.records import ImageSet, Progress, Strings, strings
 from kitbox.tables import write_table
 from kitbox.workspace import Workspace
@@ -30,7 +30,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9._/-]+")
 _ODD_CATEGORIES = {"Cc", "Cf", "Co", "Cn", "Cs", "So", "Sk", "Zl", "Zp"}
 
 
-def of_lists(competition: Competition, drawn: Path | None = None) -> Iterator[Fault]:
+def list_format_findings(competition: Competition, drawn: Path | None = None) -> Iterator[Fault]:
     """Find byte-order marks and CRLF in the lists that kitbox reads; `drawn` is of boxes."""
     images, course = competition.images, Course(competition)
     listed = (images.train_list, images.test_list, images.boxes, competition.submission.sample)
@@ -49,7 +49,7 @@ def of_lists(competition: Competition, drawn: Path | None = None) -> Iterator[Fa
                 yield Fault(f"{name} line 1", f"the list {what}", "", kind, does)
 
 
-def of_names(
+def name_findings(
     sets: Iterable[ImageSet | None], competition: Competition, places: dict[str, str]
 ) -> Iterator[Fault]:
     """Find names with odd characters, and names that only small and capital letters tell apart."""
@@ -93,7 +93,7 @@ def _odd_characters(name: str, *, blanks: bool) -> list[str]:
     return found
 
 
-def unlisted(survey: Survey, competition: Competition) -> list[Path]:
+def unlisted_files(survey: Survey, competition: Competition) -> list[Path]:
     """Return the images in the folders that no row names.
 
     A folder whose list cannot be read is left out: all its images would be named.
@@ -113,7 +113,7 @@ def unlisted(survey: Survey, competition: Competition) -> list[Path]:
     return list(found)
 
 
-def left_out_images(survey: Survey, competition: Competition) -> list[Path]:
+def excluded_files(survey: Survey, competition: Competition) -> list[Path]:
     """Return the images that kitbox leaves out for their row, or for a list that it cannot read."""
     images = competition.images
     used = {path for part in survey.sets if part is not None for path in part.paths}
@@ -129,7 +129,7 @@ _HEADER = ("kind", "where", "image", "what", "action")
 
 
 @dataclass(frozen=True)
-class Finding:
+class DataFinding:
     """Something wrong: of which kind of `rules.KINDS`, where, and what kitbox does about it.
 
     `where` names a list and its line, or a file. `action` is what `collection.collect` does:
@@ -145,27 +145,27 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Checked:
+class DataCheck:
     """All findings, in the order of `rules.KINDS`, then of the images; how many files were read.
 
     `image_sets` are the images of every side and the files that no list names.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[DataFinding, ...]
     images: int
     image_sets: tuple[ImageSet, ...] = field(default=(), compare=False, repr=False)
 
-    def of_kind(self) -> dict[str, list[Finding]]:
+    def of_kind(self) -> dict[str, list[DataFinding]]:
         """Return kind → its findings, those that stop a run first, then those that lose images."""
         order = ("stop", "drop", "repair", "keep")
-        found: dict[str, list[Finding]] = {}
+        found: dict[str, list[DataFinding]] = {}
         for finding in self.findings:
             found.setdefault(finding.kind, []).append(finding)
         worst = {kind: min(order.index(f.action) for f in part) for kind, part in found.items()}
         return {kind: found[kind] for kind in sorted(found, key=worst.__getitem__)}
 
 
-def check(workspace: Workspace, competition: Competition) -> Generator[Progress, None, Checked]:
+def check(workspace: Workspace, competition: Competition) -> Generator[Progress, None, DataCheck]:
     """Read every list and every image to the end and return what is wrong; yields Progress.
 
     What decisions.csv says is obeyed: what it drops is not looked at. Originals are never changed.
@@ -179,13 +179,13 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
     faults = (
         *survey.faults,
         *course.faults,
-        *of_lists(competition, workspace.boxes),
-        *of_names(named, competition, places),
+        *list_format_findings(competition, workspace.boxes),
+        *name_findings(named, competition, places),
     )
-    findings = [Finding(f.kind, f.where, f.image_id, f.what, f.action) for f in faults]
-    unread = _of_files(left_out_images(survey, competition), root)
+    findings = [DataFinding(f.kind, f.where, f.image_id, f.what, f.action) for f in faults]
+    unread = _of_files(excluded_files(survey, competition), root)
     sides: tuple[Side, ...] = ("labelled", "test", "index", "unlisted")
-    read: dict[Side, Inspected] = {}
+    read: dict[Side, Inspection] = {}
     taken: set[Path] = set()
     for side, images in zip(sides, (*named, unread), strict=True):
         if images is not None:
@@ -193,11 +193,11 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
             new = np.array([path not in taken for path in images.paths], dtype=np.bool_)
             taken |= set(images.paths)
             read[side] = yield from file_index.inspect(images.take(new), workspace)
-            findings += of_images(read[side], side, competition, places)
+            findings += image_findings(read[side], side, competition, places)
             dropped = {found.image_id: found.what for found in findings if found.action == "drop"}
             if (what := nothing_left(images.image_ids.tolist(), side, dropped)) is not None:
-                findings.append(Finding("list", "kitbox.toml", "", what, "stop"))
-    files = _of_files(unlisted(survey, competition), root)
+                findings.append(DataFinding("list", "kitbox.toml", "", what, "stop"))
+    files = _of_files(unlisted_files(survey, competition), root)
     loose = yield from file_index.inspect(files, workspace)
     findings += _unlisted(loose, read)
     image_sets = *(seen.images for seen in read.values()), loose.images
@@ -209,17 +209,17 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
         replace(found, where=_short(found.where, root), what=_short(found.what, root))
         for found in findings
     ]
-    return Checked(tuple(plain), len(taken) + len(files), image_sets)
+    return DataCheck(tuple(plain), len(taken) + len(files), image_sets)
 
 
-def of_images(
-    seen: Inspected,
+def image_findings(
+    seen: Inspection,
     side: Side,
     competition: Competition,
     places: dict[str, str] | None = None,
     *,
     decisive: bool = False,
-) -> list[Finding]:
+) -> list[DataFinding]:
     """Return what is wrong with the images of one side, kind by kind in the order of the images.
 
     `places` tell the list and line of an image. With `decisive` only what is left out, answered for
@@ -227,7 +227,7 @@ def of_images(
     """
     root, course = competition.images.root, Course(competition)
     found = []
-    for judgement in image_checks.judgements(seen, competition.check):
+    for judgement in image_checks.checks(seen, competition.check):
         does = course.action(judgement.kind, side)
         if (
             decisive
@@ -239,17 +239,19 @@ def of_images(
             image_id = str(seen.images.image_ids[row])
             file = image_files.shown(seen.images.paths[row], root)
             where = (places or {}).get(image_id, file)
-            found.append(Finding(judgement.kind, where, image_id, judgement.sentence(row), does))
+            found.append(
+                DataFinding(judgement.kind, where, image_id, judgement.sentence(row), does)
+            )
     return found
 
 
-def as_fault(finding: Finding) -> Fault:
+def as_fault_of_list(finding: DataFinding) -> Fault:
     """Return a finding as a fault of a collection."""
     where = "unreadable" if finding.kind in image_checks.UNREADABLE else finding.kind
     return Fault(where, finding.what, finding.image_id, finding.kind, finding.action)
 
 
-def write(findings: tuple[Finding, ...], path: Path) -> None:
+def write(findings: tuple[DataFinding, ...], path: Path) -> None:
     """Write findings to a CSV that a spreadsheet reads as text and never as formulas."""
     rows = [(of.kind, of.where, of.image_id, of.what, of.action) for of in findings]
     write_table(path, [_HEADER, *rows])
@@ -276,7 +278,7 @@ def _short(text: str, root: Path) -> str:
     return text.replace(f"{root}/", "")
 
 
-def _unlisted(loose: Inspected, read: dict[Side, Inspected]) -> Iterator[Finding]:
+def _unlisted(loose: Inspection, read: dict[Side, Inspection]) -> Iterator[DataFinding]:
     """Find images that no list names, and say which of them are copies of one that is named."""
     copied: dict[str, str] = {}
     for seen in read.values():
@@ -290,12 +292,12 @@ def _unlisted(loose: Inspected, read: dict[Side, Inspected]) -> Iterator[Finding
         also = f"; it has the same bytes as image '{other}'" if other is not None else ""
         also = f"; {loose.problems[file]}" if file in loose.problems else also
         name = loose.images.paths[row].name
-        yield Finding("unlisted", file, name, f"no row names {file}{also}", "drop")
+        yield DataFinding("unlisted", file, name, f"no row names {file}{also}", "drop")
 
 
 def _alike(
-    read: dict[Side, Inspected], competition: Competition, places: dict[str, str]
-) -> Iterator[Finding]:
+    read: dict[Side, Inspection], competition: Competition, places: dict[str, str]
+) -> Iterator[DataFinding]:
     """Find images that look like an earlier one, and copies of images of another side."""
     if not read:
         return
@@ -321,14 +323,14 @@ def _alike(
         where, beside = (places[str(ids[row])] for row in (other, one))
         what = f"{named[0]} looks like {named[1]} ({beside})"
         does = course.action(kind, "labelled")
-        yield Finding(kind, where, str(ids[other]), what, does)
+        yield DataFinding(kind, where, str(ids[other]), what, does)
 
 
 def _labels(images: ImageSet) -> Strings:
     return strings([""] * len(images)) if images.labels is None else images.labels
 
 
-def _pairs(read: dict[Side, Inspected], sides: Strings, bits: int) -> Iterator[tuple[int, int]]:
+def _pairs(read: dict[Side, Inspection], sides: Strings, bits: int) -> Iterator[tuple[int, int]]:
     """Yield (earlier row, later row) of all sides' images that look alike or cross sides as copies.
 
     Copies of one side are findings of their own.
@@ -336,7 +338,7 @@ def _pairs(read: dict[Side, Inspected], sides: Strings, bits: int) -> Iterator[t
     parts = list(read.values())
     readable = np.flatnonzero(np.concatenate([seen.facts["width"] > 0 for seen in parts]))
     digests = np.concatenate([seen.images.digests for seen in parts])[readable]
-    looks = Looks(
+    looks = Signatures(
         np.concatenate([seen.looks.hashes for seen in parts]),
         np.concatenate([seen.looks.thumbnails for seen in parts]),
     )
@@ -345,5 +347,5 @@ def _pairs(read: dict[Side, Inspected], sides: Strings, bits: int) -> Iterator[t
         if sides[one] != sides[other]:
             yield int(one), int(other)
     files = readable[np.sort(first)]
-    for one, other in files[near_duplicates.near_duplicates(looks.take(files), bits)]:
+    for one, other in files[near_duplicates.similar_pairs(looks.take(files), bits)]:
         yield int(one), int(other)

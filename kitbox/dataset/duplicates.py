@@ -17,18 +17,18 @@ from kitbox.dataset import near_duplicates
 from kitbox.dataset.collection import Collection
 from kitbox.dataset.near_duplicates import Pairs
 from kitbox.images import file_index
-from kitbox.images.file_index import Looks
+from kitbox.images.file_index import Signatures
 from kitbox.records import ImageSet, Progress, Strings, rows_of, strings
 from kitbox.workspace import Workspace
 
 # From the surest to the least sure; a group is called by its least sure link. Neighbours make
 # groups of their own, as nothing can be dropped for likeness alone.
-Kind = Literal["copies", "near-duplicates", "neighbours"]
-KINDS: tuple[Kind, ...] = ("copies", "near-duplicates", "neighbours")
+LinkKind = Literal["copies", "near-duplicates", "neighbours"]
+LINK_KINDS: tuple[LinkKind, ...] = ("copies", "near-duplicates", "neighbours")
 
 
 @dataclass(frozen=True)
-class Pool:
+class ImagePool:
     """Every readable image of a competition, also those that decisions leave out.
 
     `images` have labels as decided, '' where there is none. `sides (n,)` are "train" and "query"
@@ -37,7 +37,7 @@ class Pool:
     """
 
     images: ImageSet
-    looks: Looks
+    looks: Signatures
     sides: Strings
     parts: tuple[ImageSet, ...]
 
@@ -49,14 +49,14 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Group:
+class DuplicateGroup:
     """Images that belong together, with the label ('' where none) and the side of each.
 
     `open` says that there is something left to decide: two of its images are in use and no row of
     decisions.csv finds them fine.
     """
 
-    kind: Kind
+    kind: LinkKind
     images: tuple[str, ...]
     labels: tuple[str, ...]
     sides: tuple[str, ...]
@@ -80,9 +80,9 @@ class Group:
         return tuple(found)
 
 
-def pool(
+def gather_pool(
     workspace: Workspace, competition: Competition, collection: Collection
-) -> Generator[Progress, None, Pool]:
+) -> Generator[Progress, None, ImagePool]:
     """Return every readable image of a competition; yields Progress.
 
     Boxes are those decided, so that embeddings of these images serve through all other decisions.
@@ -92,7 +92,7 @@ def pool(
     assert listed.labelled.labels is not None  # noqa: S101  labelled images
     parts: list[ImageSet] = []
     images: list[ImageSet] = []
-    looks: list[Looks] = []
+    looks: list[Signatures] = []
     sides: list[Strings] = []
     for part, found in (
         ("labelled", listed.labelled),
@@ -112,14 +112,14 @@ def pool(
     joined = images[0]
     for other in images[1:]:
         joined = joined.together_with(other)
-    every = Looks(
+    every = Signatures(
         np.concatenate([of.hashes for of in looks]), np.concatenate([of.thumbnails for of in looks])
     )
     named = _as_decided(joined, collection)
-    return Pool(named, every, np.concatenate(sides), tuple(parts))
+    return ImagePool(named, every, np.concatenate(sides), tuple(parts))
 
 
-def of_bytes(pool: Pool) -> Pairs:
+def copy_pairs(pool: ImagePool) -> Pairs:
     """Return for each file that repeats an earlier one the pair (p, 2) of first and copy."""
     assert pool.images.digests is not None  # noqa: S101  inspected images have digests
     _, first, code = np.unique(pool.images.digests, return_index=True, return_inverse=True)
@@ -127,16 +127,16 @@ def of_bytes(pool: Pool) -> Pairs:
     return pairs[pairs[:, 0] < pairs[:, 1]].astype(np.int64)
 
 
-def of_looks(pool: Pool, bits: int) -> Pairs:
+def near_duplicate_pairs(pool: ImagePool, bits: int) -> Pairs:
     """Return pairs (p, 2) of near-duplicates of different bytes; see `likeness`."""
     assert pool.images.digests is not None  # noqa: S101  inspected images have digests
     _, first = np.unique(pool.images.digests, return_index=True)
     first = np.sort(first)
-    pairs: Pairs = first[near_duplicates.near_duplicates(pool.looks.take(first), bits)]
+    pairs: Pairs = first[near_duplicates.similar_pairs(pool.looks.take(first), bits)]
     return pairs
 
 
-def telling(links: Mapping[Kind, Pairs], count: int) -> dict[Kind, Pairs]:
+def informative_links(links: Mapping[LinkKind, Pairs], count: int) -> dict[LinkKind, Pairs]:
     """Return links of `count` images without neighbours that surer links connect already."""
     number = _connected(_together(links[kind] for kind in links if kind != "neighbours"), count)
     return {
@@ -145,17 +145,17 @@ def telling(links: Mapping[Kind, Pairs], count: int) -> dict[Kind, Pairs]:
     }
 
 
-def groups(
-    pool: Pool, links: Mapping[Kind, Pairs], fine: Container[frozenset[str]] = ()
-) -> list[Group]:
+def group_images(
+    pool: ImagePool, links: Mapping[LinkKind, Pairs], fine: Container[frozenset[str]] = ()
+) -> list[DuplicateGroup]:
     """Return the groups that links (kind → pairs of rows) make, in the order of the images.
 
     Neighbours change no group of copies and near-duplicates: where they are more than that, they
     are a group as well, which may have some of the same images. A link is decided where one of its
     images is left out, or where `fine` has the pair.
     """
-    told = telling(links, len(pool.images))
-    found: list[tuple[int, Group]] = []
+    told = informative_links(links, len(pool.images))
+    found: list[tuple[int, DuplicateGroup]] = []
     for sure in (True, False):
         part = {kind: of for kind, of in told.items() if (kind != "neighbours") == sure}
         found.extend(_groups(pool, part, fine))
@@ -163,11 +163,13 @@ def groups(
 
 
 def _groups(
-    pool: Pool, links: Mapping[Kind, Pairs], fine: Container[frozenset[str]]
-) -> Iterator[tuple[int, Group]]:
+    pool: ImagePool, links: Mapping[LinkKind, Pairs], fine: Container[frozenset[str]]
+) -> Iterator[tuple[int, DuplicateGroup]]:
     """Yield the groups that links connect, each with the row of its first image."""
     count, pairs = len(pool.images), _together(links.values())
-    kinds = np.repeat([KINDS.index(kind) for kind in links], [len(of) for of in links.values()])
+    kinds = np.repeat(
+        [LINK_KINDS.index(kind) for kind in links], [len(of) for of in links.values()]
+    )
     number = _connected(pairs, count)
     kind_of: NDArray[np.int64] = np.zeros(count, dtype=np.int64)
     np.maximum.at(kind_of, number[pairs[:, 0]], kinds.astype(np.int64))
@@ -177,8 +179,8 @@ def _groups(
         if len(rows) > 1:
             yield (
                 int(rows[0]),
-                Group(
-                    KINDS[kind_of[number[rows[0]]]],
+                DuplicateGroup(
+                    LINK_KINDS[kind_of[number[rows[0]]]],
                     tuple(pool.images.image_ids[rows].tolist()),
                     tuple(pool.labels[rows].tolist()),
                     tuple(pool.sides[rows].tolist()),
@@ -198,7 +200,7 @@ def _connected(pairs: Pairs, count: int) -> NDArray[np.int32]:
     return number
 
 
-def drops(pool: Pool, fine: Container[frozenset[str]] = ()) -> list[Decision]:
+def drop_decisions(pool: ImagePool, fine: Container[frozenset[str]] = ()) -> list[Decision]:
     """Return decisions that drop all but the first labelled image of equal bytes and one label.
 
     A picture under two labels is left to people, and so is a pair found fine.
@@ -243,7 +245,7 @@ def _as_decided(images: ImageSet, collection: Collection) -> ImageSet:
     return replace(images, labels=strings(labels))
 
 
-def _undecided(pool: Pool, pairs: Pairs, fine: Container[frozenset[str]]) -> NDArray[np.bool_]:
+def _undecided(pool: ImagePool, pairs: Pairs, fine: Container[frozenset[str]]) -> NDArray[np.bool_]:
     used: NDArray[np.bool_] = (pool.sides[pairs] != "left out").all(axis=1)
     named = pool.images.image_ids[pairs].tolist()
     used &= np.array([frozenset(pair) not in fine for pair in named], dtype=np.bool_)

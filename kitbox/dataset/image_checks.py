@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kitbox.competition.check_rules import Check
-from kitbox.images.file_index import Inspected
+from kitbox.images.file_index import Inspection
 from kitbox.records import Integers
 
 Mask = NDArray[np.bool_]
@@ -40,7 +40,7 @@ _PIXEL = 1.0
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ImageCheck:
     """A kind of finding: which rows (n,) it is true of, and what to say of one of them."""
 
     kind: str
@@ -48,21 +48,21 @@ class Judgement:
     sentence: Callable[[int], str]
 
 
-def judgements(seen: Inspected, check: Check) -> Iterator[Judgement]:
+def checks(seen: Inspection, check: Check) -> Iterator[ImageCheck]:
     """Yield what images are judged by, each as a kind of `rules.KINDS`."""
     ids = seen.images.image_ids
     kinds = np.array([seen.kinds.get(str(image_id), "") for image_id in ids], dtype=np.str_)
     for kind in UNREADABLE:
-        yield Judgement(
+        yield ImageCheck(
             kind, partial(np.equal, kinds, kind), lambda row: seen.problems[str(ids[row])]
         )
     for kind, rows in _masks(seen, check).items():
-        yield Judgement(kind, rows, partial(_sentence, kind, seen))
+        yield ImageCheck(kind, rows, partial(_sentence, kind, seen))
     yield from _copies(seen)
-    yield Judgement("box", lambda: _outside(seen), lambda row: _box_sentence(seen, row))
+    yield ImageCheck("box", lambda: _outside(seen), lambda row: _box_sentence(seen, row))
 
 
-def _masks(seen: Inspected, check: Check) -> dict[str, Callable[[], Mask]]:
+def _masks(seen: Inspection, check: Check) -> dict[str, Callable[[], Mask]]:
     facts = seen.facts
     readable = facts["width"] > 0
     shortest = np.minimum(facts["width"], facts["height"])
@@ -88,14 +88,14 @@ def _masks(seen: Inspected, check: Check) -> dict[str, Callable[[], Mask]]:
     }
 
 
-def _misnamed(seen: Inspected) -> Mask:
+def _misnamed(seen: Inspection) -> Mask:
     wanted = [_FORMATS.get(path.suffix.lower(), "") for path in seen.images.paths]
     expected = np.array(wanted, dtype=np.str_)
     misnamed: Mask = (expected != "") & (expected != seen.facts["format"])
     return misnamed
 
 
-def _sentence(kind: str, seen: Inspected, row: int) -> str:
+def _sentence(kind: str, seen: Inspection, row: int) -> str:
     """Return what is odd about the file of an image."""
     name, facts = seen.images.paths[row].name, seen.facts[row]
     width, height = int(facts["width"]), int(facts["height"])
@@ -135,7 +135,7 @@ def _colour(facts: np.void) -> str:
     return "white" if facts["low"] > _WHITE else "one colour"
 
 
-def _copies(seen: Inspected) -> Iterator[Judgement]:
+def _copies(seen: Inspection) -> Iterator[ImageCheck]:
     """Yield who has the bytes of an image of this side: all but the first, or all of two labels."""
     labels = seen.images.labels
 
@@ -159,11 +159,11 @@ def _copies(seen: Inspected) -> Iterator[Judgement]:
         one, other = (f"{_named(seen, at)} of '{labels[at]}'" for at in (row, of))
         return f"{one} has the same bytes as {other}"
 
-    yield Judgement("copy", copies, copy)
-    yield Judgement("copy-conflict", lambda: files()[3], conflict)
+    yield ImageCheck("copy", copies, copy)
+    yield ImageCheck("copy-conflict", lambda: files()[3], conflict)
 
 
-def _by_bytes(seen: Inspected) -> tuple[Integers, Integers, Mask, Mask]:
+def _by_bytes(seen: Inspection) -> tuple[Integers, Integers, Mask, Mask]:
     """Return the first image (d,) of each distinct file, and of each image (n,) which file it is.
 
     And whether other images are that file, and whether they are so under another label.
@@ -179,11 +179,11 @@ def _by_bytes(seen: Inspected) -> tuple[Integers, Integers, Mask, Mask]:
     return first.astype(np.int64), codes.astype(np.int64), alike, odds
 
 
-def _named(seen: Inspected, row: int) -> str:
+def _named(seen: Inspection, row: int) -> str:
     return f"image '{seen.images.image_ids[row]}'"
 
 
-def _outside(seen: Inspected) -> Mask:
+def _outside(seen: Inspection) -> Mask:
     """Return where a box reaches beyond the upright image."""
     boxes, facts = seen.images.boxes, seen.facts
     if boxes is None:
@@ -194,7 +194,7 @@ def _outside(seen: Inspected) -> Mask:
     return np.asarray((facts["width"] > 0) & beyond)  # a box that is not there is beyond nothing
 
 
-def _box_sentence(seen: Inspected, row: int) -> str:
+def _box_sentence(seen: Inspection, row: int) -> str:
     assert seen.images.boxes is not None  # noqa: S101  a box is outside
     box = " ".join(f"{corner:g}" for corner in seen.images.boxes[row])
     facts = seen.facts[row]

@@ -20,7 +20,7 @@ _TAIL = 0.9
 
 
 @dataclass(frozen=True)
-class Nearest:
+class NearestImages:
     """What is nearest to each image of a known individual.
 
     `rows (n,)` are the images' rows; `own (n,)` and `other (n,)` the similarity to the nearest
@@ -57,7 +57,7 @@ class Nearest:
 
 def nearest(
     embeddings: Embeddings, labels: Strings, unknown: str | None, groups: Strings | None = None
-) -> Nearest:
+) -> NearestImages:
     """Return the nearest images of the own and of another individual, exactly.
 
     Images of the label `unknown`, or of none, are left out: they may show anybody. Of other
@@ -89,10 +89,10 @@ def nearest(
         place[start:stop] = cosines.argmax(axis=1)
         other[start:stop] = cosines[here, place[start:stop]]
     place[np.isneginf(other)] = -1
-    return Nearest(rows, own, other, place)
+    return NearestImages(rows, own, other, place)
 
 
-def pairs_above(
+def similar_pairs(
     embeddings: Embeddings, limit: float, groups: Strings | None = None
 ) -> NDArray[np.int64]:
     """Return pairs of rows (p, 2) more similar than a limit, the lesser first, in order.
@@ -139,7 +139,7 @@ _MOST_OF_ONE = 2000
 
 
 @dataclass(frozen=True)
-class Suspect:
+class LabelSuspect:
     """Images that may bear wrong labels.
 
     "mutual": two images that are each other's nearest, under two `labels`; the first of them is
@@ -162,14 +162,14 @@ class Suspect:
         return frozenset(self.images if self.kind == "mutual" else self.labels)
 
 
-def find(
+def find_suspects(
     embeddings: Embeddings,
     labels: Strings,
     unknown: str | None,
     fine: Collection[frozenset[str]] = (),
-    near: Nearest | None = None,
+    near: NearestImages | None = None,
     groups: Strings | None = None,
-) -> list[Suspect]:
+) -> list[LabelSuspect]:
     """Return candidates for wrong labels, most suspicious first.
 
     `labels (n,)` are those of the embeddings' rows; images of the label `unknown` and of none are
@@ -186,7 +186,7 @@ def find(
     return sorted(found, key=lambda suspect: (-suspect.evidence, suspect.images))
 
 
-def _mutual(near: Nearest, image_ids: Strings, labels: Strings) -> Iterator[Suspect]:
+def _mutual(near: NearestImages, image_ids: Strings, labels: Strings) -> Iterator[LabelSuspect]:
     """Yield pairs of two individuals that are each other's nearest of all images.
 
     The evidence is by how much they are nearer than either is to its own individual, or to a
@@ -203,7 +203,7 @@ def _mutual(near: Nearest, image_ids: Strings, labels: Strings) -> Iterator[Susp
             odd_first = [one, two] if near.own[one] <= near.own[two] else [two, one]
             rows = near.rows[odd_first]
             similarity = float(near.other[one])
-            yield Suspect(
+            yield LabelSuspect(
                 "mutual",
                 tuple(image_ids[rows].tolist()),
                 tuple(labels[rows].tolist()),
@@ -213,8 +213,8 @@ def _mutual(near: Nearest, image_ids: Strings, labels: Strings) -> Iterator[Susp
 
 
 def _split(
-    near: Nearest, embeddings: Embeddings, labels: Strings, groups: Strings | None
-) -> Iterator[Suspect]:
+    near: NearestImages, embeddings: Embeddings, labels: Strings, groups: Strings | None
+) -> Iterator[LabelSuspect]:
     """Yield individuals of two sides that are further apart than either is wide.
 
     The sides are the last two clusters under average linkage. The evidence is the gap between the
@@ -233,7 +233,7 @@ def _split(
         looser = min(_join(own, side) for side in sides)
         gap = looser - float(across.max())
         if gap > 0:
-            yield Suspect(
+            yield LabelSuspect(
                 "split",
                 tuple(own.image_ids[np.concatenate(sides)].tolist()),
                 (name,),
@@ -244,7 +244,7 @@ def _split(
 
 
 def _individuals(
-    near: Nearest, labels: Strings, groups: Strings | None
+    near: NearestImages, labels: Strings, groups: Strings | None
 ) -> Iterator[tuple[str, Integers]]:
     """Yield each individual and its rows, those of each group apart."""
     names, starts = np.unique(labels[near.rows], return_index=True)  # they are in order

@@ -7,7 +7,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from kitbox.competition.settings import HoldoutShape
-from kitbox.images.file_index import Looks
+from kitbox.images.file_index import Signatures
 from kitbox.records import ImageSet, Integers, Strings
 
 Pairs = NDArray[np.int64]
@@ -22,7 +22,7 @@ _PARTS, _PART_BITS = 4, 16
 _CHUNK = 50_000
 
 
-def units(images: ImageSet, looks: Looks, shape: HoldoutShape) -> Integers:
+def split_units(images: ImageSet, looks: Signatures, shape: HoldoutShape) -> Integers:
     """Return for each image the number of the unit (n,) that a split must not part.
 
     Together are files of equal bytes, near-duplicates, and images of one label from one encounter
@@ -30,7 +30,7 @@ def units(images: ImageSet, looks: Looks, shape: HoldoutShape) -> Integers:
     """
     first, codes = _files(images.digests)
     rows = np.arange(len(images))
-    alike = near_duplicates(looks.take(first), shape.near_duplicate_bits)
+    alike = similar_pairs(looks.take(first), shape.near_duplicate_bits)
     pairs = [np.stack([rows, first[codes]], axis=1), first[alike]]
     if images.encounters is not None:
         pairs.append(_met(images))
@@ -41,7 +41,7 @@ def units(images: ImageSet, looks: Looks, shape: HoldoutShape) -> Integers:
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
-def near_duplicates(looks: Looks, bits: int) -> Pairs:
+def similar_pairs(looks: Signatures, bits: int) -> Pairs:
     """Return pairs (p, 2) of images whose hashes differ in at most `bits` and whose pixels agree.
 
     The first of a pair is the lesser row. With 0 bits none: equal hashes of different bytes are
@@ -62,21 +62,23 @@ def near_duplicates(looks: Looks, bits: int) -> Pairs:
     return alike
 
 
-def across(images: ImageSet, looks: Looks, asked: NDArray[np.bool_], bits: int) -> int:
+def count_leaks(images: ImageSet, looks: Signatures, asked: NDArray[np.bool_], bits: int) -> int:
     """Return how many asked images have a copy or a near-duplicate among the others."""
     return int(_across(images.digests, looks, asked, bits).sum())
 
 
-def between(images: ImageSet, looks: Looks, others: ImageSet, other_looks: Looks, bits: int) -> int:
+def count_repeated(
+    images: ImageSet, looks: Signatures, others: ImageSet, other_looks: Signatures, bits: int
+) -> int:
     """Return how many of the others have a copy or a near-duplicate among the images."""
-    return int(repeated(images, looks, others, other_looks, bits).sum())
+    return int(repeated_images(images, looks, others, other_looks, bits).sum())
 
 
-def repeated(
-    images: ImageSet, looks: Looks, others: ImageSet, other_looks: Looks, bits: int
+def repeated_images(
+    images: ImageSet, looks: Signatures, others: ImageSet, other_looks: Signatures, bits: int
 ) -> NDArray[np.bool_]:
     """Return which of the others (o,) are a copy or a near-duplicate of one of the images."""
-    both = Looks(
+    both = Signatures(
         np.concatenate([looks.hashes, other_looks.hashes]),
         np.concatenate([looks.thumbnails, other_looks.thumbnails]),
     )
@@ -86,13 +88,13 @@ def repeated(
 
 
 def _across(
-    digests: Strings | None, looks: Looks, asked: NDArray[np.bool_], bits: int
+    digests: Strings | None, looks: Signatures, asked: NDArray[np.bool_], bits: int
 ) -> NDArray[np.bool_]:
     """Return which of the asked images (a,) have a copy or a near-duplicate among the others."""
     first, codes = _files(digests)
     left = np.zeros(len(first), dtype=np.bool_)
     left[codes[~asked]] = True
-    pairs = near_duplicates(looks.take(first), bits)
+    pairs = similar_pairs(looks.take(first), bits)
     leaks = left.copy()
     for one, other in (pairs.T, pairs.T[::-1]):
         leaks[one[left[other]]] = True

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kitbox.errors import KitboxError
-from kitbox.files import digest_of, digest_of_file, read_json, whole_folder
+from kitbox.files import atomic_folder, digest_of, digest_of_file, read_json
 from kitbox.records import Embeddings, strings
 from kitbox.workspace import Workspace
 
@@ -42,7 +42,7 @@ def load(workspace: Workspace, key: str) -> Embeddings | None:
 def save(workspace: Workspace, key: str, embeddings: Embeddings, causes: dict[str, Any]) -> Path:
     """Keep embeddings under their key; return the folder."""
     folder = workspace.embeddings / key
-    with whole_folder(folder) as beside:
+    with atomic_folder(folder) as beside:
         np.save(beside / "vectors.npy", embeddings.vectors, allow_pickle=False)
         (beside / "image_ids.json").write_text(json.dumps(embeddings.image_ids.tolist()))
         manifest = {

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kitbox.embedding import cache
 from kitbox.files import digest_of
-from kitbox.images import loader as loader_module
+from kitbox.images.loader import ImageDataset, build_loader, worker_count
 from kitbox.network import acceleration, inference
 from kitbox.network.checkpoint import network_of
 from kitbox.network.network import Network
@@ -105,7 +105,7 @@ def embed(
     if options.reuse and (cached := cache.load(workspace, key)) is not None:
         return cached
     network, plugin = _ready(checkpoint, named, device, form), named.plugin
-    view = loader_module.View(
+    view = ImageDataset(
         images,
         plugin.height_width,
         interpolation=network.pixel_form.interpolation,
@@ -117,8 +117,8 @@ def embed(
     batches = [
         [int(row) for row in batch] for batch in np.split(rows, range(_BATCH, len(rows), _BATCH))
     ]
-    workers = loader_module.workers(view, device, options.workers)
-    loader = loader_module.load(view, batches, workers=workers, pinned=device == "cuda")
+    workers = worker_count(view, device, options.workers)
+    loader = build_loader(view, batches, workers=workers, pinned=device == "cuda")
     dim = network.embedding_dim + (form == "homogeneous")
     vectors = np.empty((len(images), dim), dtype=np.float32)
     done = 0

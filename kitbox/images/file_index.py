@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.images import image_stats, preprocessing
-from kitbox.images.image_stats import Facts
-from kitbox.images.preprocessing import Glance, UnreadableImageError
+from kitbox.images.image_stats import ImageStats
+from kitbox.images.preprocessing import ImageSummary, UnreadableImageError
 from kitbox.records import ImageSet, Integers, Progress, strings
 from kitbox.workspace import Workspace
 
@@ -24,15 +24,15 @@ _CHUNK = 500
 # Of the table, and of what a glance makes of a file; another version's table is made anew.
 _VERSION = 4
 # How a file looks that cannot be decoded.
-_NOTHING = Glance(bytes(8), bytes(256), None, Facts())
+_NOTHING = ImageSummary(bytes(8), bytes(256), None, ImageStats())
 # Larger files are read twice, for the digest and for the pixels, and never held in memory.
 _LARGEST_HELD = 64 << 20
-_COLUMNS = ("stamp", "digest", "problem", "kind", "hash", "thumbnail", "taken", *Facts._fields)
+_COLUMNS = ("stamp", "digest", "problem", "kind", "hash", "thumbnail", "taken", *ImageStats._fields)
 _INSERT = f"INSERT OR REPLACE INTO looks VALUES ({','.join('?' * len(_COLUMNS))})"  # noqa: S608
 
 
 @dataclass(frozen=True)
-class Known:
+class _FileRecord:
     """What is known of a file: its sha256, why it cannot be decoded, and its looks.
 
     `problem` and `kind`, that of the problem, are '' where it can be decoded. What the system does
@@ -42,7 +42,7 @@ class Known:
     digest: str
     problem: str
     kind: str
-    glance: Glance
+    glance: ImageSummary
     lasting: bool = True
 
     def as_row(self) -> tuple[object, ...]:
@@ -55,19 +55,19 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Looks:
+class Signatures:
     """How images look: `hashes (n, 8) uint8`, `thumbnails (n, 256) uint8`, each row an image."""
 
     hashes: NDArray[np.uint8]
     thumbnails: NDArray[np.uint8]
 
-    def take(self, rows: Integers | NDArray[np.bool_]) -> "Looks":
+    def take(self, rows: Integers | NDArray[np.bool_]) -> "Signatures":
         """Return the looks of the given rows (indices or a mask), in that order."""
-        return Looks(self.hashes[rows], self.thumbnails[rows])
+        return Signatures(self.hashes[rows], self.thumbnails[rows])
 
 
 @dataclass(frozen=True)
-class Inspected:
+class Inspection:
     """Images with their digests and times, image id → problem of the unreadable, and the looks.
 
     `kinds` tells of those what kind of problem it is; `facts (n,)` are columns named as in Facts.
@@ -75,12 +75,12 @@ class Inspected:
 
     images: ImageSet
     problems: dict[str, str]
-    looks: Looks
+    looks: Signatures
     kinds: dict[str, str]
-    facts: image_stats.Table
+    facts: image_stats.StatsTable
 
 
-def inspect(images: ImageSet, workspace: Workspace) -> Generator[Progress, None, Inspected]:
+def inspect(images: ImageSet, workspace: Workspace) -> Generator[Progress, None, Inspection]:
     """Return what is known of images after every new file was read.
 
     Where the list tells no time, the camera's is taken. A file is read again when its size, its
@@ -109,7 +109,7 @@ def inspect(images: ImageSet, workspace: Workspace) -> Generator[Progress, None,
     return _inspected(images, [known[stamp] for stamp in stamps])
 
 
-def _inspected(images: ImageSet, found: list[Known]) -> Inspected:
+def _inspected(images: ImageSet, found: list[_FileRecord]) -> Inspection:
     wrong = {
         str(image_id): entry
         for image_id, entry in zip(images.image_ids, found, strict=True)
@@ -118,16 +118,16 @@ def _inspected(images: ImageSet, found: list[Known]) -> Inspected:
     taken = np.array([_or_nan(entry.glance.taken) for entry in found], dtype=np.float64)
     times = taken if images.times is None else np.where(np.isnan(images.times), taken, images.times)
     digests = strings([entry.digest for entry in found])
-    looks = Looks(
+    looks = Signatures(
         _bytes([entry.glance.hash for entry in found], 8),
         _bytes([entry.glance.thumbnail for entry in found], 256),
     )
-    return Inspected(
+    return Inspection(
         replace(images, digests=digests, times=times),
         {image_id: entry.problem for image_id, entry in wrong.items()},
         looks,
         {image_id: entry.kind for image_id, entry in wrong.items()},
-        image_stats.table([entry.glance.facts for entry in found]),
+        image_stats.stats_table([entry.glance.facts for entry in found]),
     )
 
 
@@ -150,18 +150,18 @@ def _stamp(path: Path) -> str:
     return f"{path}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
 
 
-def _read(path: Path) -> Known:
+def _read(path: Path) -> _FileRecord:
     try:
         data = path.read_bytes() if path.stat().st_size <= _LARGEST_HELD else None
         digest = digest_of_file(path) if data is None else hashlib.sha256(data).hexdigest()
     except OSError as error:  # a bad sector, a right that is lacking, a server that is gone
-        problem = preprocessing.unread(path, error)
+        problem = preprocessing.read_error(path, error)
         nobody = hashlib.sha256(str(problem).encode()).hexdigest()
-        return Known(nobody, str(problem), problem.kind, _NOTHING, lasting=False)
+        return _FileRecord(nobody, str(problem), problem.kind, _NOTHING, lasting=False)
     try:
-        return Known(digest, "", "", preprocessing.glance(path, data))
+        return _FileRecord(digest, "", "", preprocessing.summarise(path, data))
     except UnreadableImageError as error:
-        return Known(digest, str(error), error.kind, _NOTHING)
+        return _FileRecord(digest, str(error), error.kind, _NOTHING)
 
 
 @contextmanager
@@ -188,8 +188,8 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
         yield database
 
 
-def _remembered(database: sqlite3.Connection, stamps: list[str]) -> dict[str, Known]:
-    known: dict[str, Known] = {}
+def _remembered(database: sqlite3.Connection, stamps: list[str]) -> dict[str, _FileRecord]:
+    known: dict[str, _FileRecord] = {}
     for start in range(0, len(stamps), _CHUNK):
         part = stamps[start : start + _CHUNK]
         marks = ",".join("?" * len(part))
@@ -198,5 +198,7 @@ def _remembered(database: sqlite3.Connection, stamps: list[str]) -> dict[str, Kn
             part,
         )
         for stamp, digest, why, kind, bits, thumbnail, taken, *rest in rows:
-            known[stamp] = Known(digest, why, kind, Glance(bits, thumbnail, taken, Facts(*rest)))
+            known[stamp] = _FileRecord(
+                digest, why, kind, ImageSummary(bits, thumbnail, taken, ImageStats(*rest))
+            )
     return known

@@ -17,7 +17,7 @@ _STEEPEST = 0.995
 _LEAST_EDGE = 8
 
 
-class Facts(NamedTuple):
+class ImageStats(NamedTuple):
     """What one look at a file tells; all is 0 or empty where it cannot be decoded.
 
     `width` and `height` are those of the upright image. `low` and `high` are the grey levels that
@@ -48,15 +48,15 @@ DTYPE = np.dtype(
         *(("low", "i2"), ("high", "i2"), ("contrast", "f4"), ("sharpness", "f4")),
     ]
 )
-Table = NDArray[np.void]
+StatsTable = NDArray[np.void]
 
 
-def table(rows: list[Facts]) -> Table:
+def stats_table(rows: list[ImageStats]) -> StatsTable:
     """Return the facts of n images as columns (n,), by the names of Facts."""
     return np.array([tuple(row) for row in rows], dtype=DTYPE)
 
 
-def of_header(image: Image.Image, length: int) -> Facts:
+def read_header(image: Image.Image, length: int) -> ImageStats:
     """Return what an opened image tells before it is decoded; `length` are the file's bytes."""
     # the packing that the decoder is asked for: Pillow makes 8 bits of 16-bit colours
     packed = str([tile[3] for tile in getattr(image, "tile", ())])
@@ -65,7 +65,7 @@ def of_header(image: Image.Image, length: int) -> Facts:
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     orientation = _orientation(image)  # decodes a PNG, so it comes last
     width, height = image.size if orientation < 5 else image.size[::-1]
-    return Facts(
+    return ImageStats(
         format="JPEG" if image.format == "MPO" else str(image.format),
         mode=image.mode,
         bits=32 if image.mode == "F" else 16 if deep else 8,
@@ -83,7 +83,7 @@ def _orientation(image: Image.Image) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def with_quality(known: Facts, grey: Image.Image) -> Facts:
+def measure_quality(known: ImageStats, grey: Image.Image) -> ImageStats:
     """Return facts and how bright and sharp the grey picture of 8 bits is."""
     shrink = SIDE / max(grey.size)
     if shrink < 1:

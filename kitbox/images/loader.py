@@ -14,13 +14,13 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from kitbox.images import pixel_cache, preprocessing
 from kitbox.images.augmentation import Augmentation
-from kitbox.images.pixel_cache import Way
+from kitbox.images.pixel_cache import InputSpec
 from kitbox.images.preprocessing import Box, Pixels
 from kitbox.records import ImageSet
 from kitbox.workspace import Workspace
 
 
-class Item(NamedTuple):
+class BatchItem(NamedTuple):
     """An image that is asked for: its row, the seed of what chance decides, whether mirrored.
 
     Without a seed nothing is left to chance: it is not augmented.
@@ -31,10 +31,10 @@ class Item(NamedTuple):
     flipped: bool = False
 
 
-class View(Dataset[tuple[Pixels, int]]):
+class ImageDataset(Dataset[tuple[Pixels, int]]):
     """What a network sees of each image of a set: (pixels (h, w, 3) uint8, row).
 
-    An item is asked for as a row, or as an `Item`. Unreadable images that were let through
+    An item is asked for as a row, or as an `BatchItem`. Unreadable images that were let through
     (`blank`) are grey. Pixels come from the prepared store where it has them, else from the
     files: they are the same.
     """
@@ -57,7 +57,7 @@ class View(Dataset[tuple[Pixels, int]]):
         seed is cropped to any one of these boxes.
         """
         self.images = images
-        self.way = Way(height_width, interpolation, crop_margin)
+        self.way = InputSpec(height_width, interpolation, crop_margin)
         self.augmentation_name = augmentation
         self.blank = blank
         self._any_of = any_of or {}
@@ -83,19 +83,19 @@ class View(Dataset[tuple[Pixels, int]]):
         """Whether an item costs no more than a copy: all are prepared, and none is augmented."""
         return self._ready == len(self) and self.augmentation_name == "none"
 
-    def __getitem__(self, item: int | Item) -> tuple[Pixels, int]:
+    def __getitem__(self, item: int | BatchItem) -> tuple[Pixels, int]:
         pixels = np.empty((*self.way.height_width, 3), dtype=np.uint8)
         return pixels, self._fill(pixels, item)
 
-    def __getitems__(self, items: Sequence[int | Item]) -> tuple[Tensor, Tensor]:
-        """Return a batch, as `load` gives it; prepared images are copied once, into it."""
+    def __getitems__(self, items: Sequence[int | BatchItem]) -> tuple[Tensor, Tensor]:
+        """Return a batch, as `build_loader` gives it; prepared images are copied once, into it."""
         batch = _empty((len(items), *self.way.height_width, 3))
         rows = [self._fill(pixels, item) for pixels, item in zip(batch.numpy(), items, strict=True)]
         return batch, torch.tensor(rows, dtype=torch.int64)
 
-    def _fill(self, pixels: Pixels, item: int | Item) -> int:
+    def _fill(self, pixels: Pixels, item: int | BatchItem) -> int:
         """Fill pixels (h, w, 3) with an item; return its row."""
-        row, seed, flipped = Item(*item) if isinstance(item, tuple) else Item(item)
+        row, seed, flipped = BatchItem(*item) if isinstance(item, tuple) else BatchItem(item)
         if str(self.images.image_ids[row]) in self.blank:
             pixels[:] = 128
             return row
@@ -115,10 +115,10 @@ class View(Dataset[tuple[Pixels, int]]):
             chosen = boxes[int(np.random.default_rng([seed, 1]).integers(len(boxes)))]
             if chosen != cut.box:  # not the one that is prepared
                 cut = replace(cut, box=chosen)
-                pixels[:] = preprocessing.read_cuts(self.images.paths[row], [cut])[0]
+                pixels[:] = preprocessing.read_crops(self.images.paths[row], [cut])[0]
                 return
         if self.prepared is None or not self.prepared.read_into(pixels, row):
-            pixels[:] = preprocessing.read_cuts(self.images.paths[row], [cut])[0]
+            pixels[:] = preprocessing.read_crops(self.images.paths[row], [cut])[0]
 
 
 def _empty(shape: tuple[int, ...]) -> Tensor:
@@ -130,12 +130,12 @@ def _empty(shape: tuple[int, ...]) -> Tensor:
     return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
 
 
-def load(
-    view: View, batches: Iterable[Sequence[Any]], *, workers: int, pinned: bool = False
+def build_loader(
+    view: ImageDataset, batches: Iterable[Sequence[Any]], *, workers: int, pinned: bool = False
 ) -> DataLoader[Any]:
     """Return a loader of (pixels (n, h, w, 3) uint8, rows (n,) int64) tensors, batch by batch.
 
-    `batches` yields the items of each batch: rows, or `Item`s.
+    `batches` yields the items of each batch: rows, or `BatchItem`s.
     """
     return DataLoader(
         view,
@@ -149,17 +149,17 @@ def load(
     )
 
 
-def workers(view: View, device: str, asked: int | None = None) -> int:
+def worker_count(view: ImageDataset, device: str, asked: int | None = None) -> int:
     """Return how many processes read a view: as asked, else the usual.
 
     Beside a CPU none where a read is a copy: it costs less than handing over what was copied.
     """
     if asked is None and device == "cpu" and view.only_copies:
         return 0
-    return usual_workers(device, asked)
+    return default_worker_count(device, asked)
 
 
-def usual_workers(device: str, asked: int | None = None) -> int:
+def default_worker_count(device: str, asked: int | None = None) -> int:
     """Return how many processes read images: as asked, all cores beside a GPU, else one."""
     if asked is not None:
         return asked
@@ -167,7 +167,7 @@ def usual_workers(device: str, asked: int | None = None) -> int:
     return min(cores or 1, 16) if device != "cpu" else 1
 
 
-def seed_of(seed: int, epoch: int, image_id: str) -> int:
+def augmentation_seed(seed: int, epoch: int, image_id: str) -> int:
     """Return the augmentation seed of an image in an epoch: the same for any number of workers."""
     digest = hashlib.sha256(f"{seed}:{epoch}:{image_id}".encode()).digest()
     return int.from_bytes(digest[:4], "big")

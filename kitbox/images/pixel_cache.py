@@ -20,20 +20,20 @@ from kitbox import files
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of
 from kitbox.images import preprocessing
-from kitbox.images.preprocessing import Box, Cut, Pixels, UnreadableImageError
+from kitbox.images.preprocessing import Box, Crop, Pixels, UnreadableImageError
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.schedules import side_lengths
 from kitbox.records import ImageSet, Integers, Progress
 from kitbox.workspace import Workspace
 
 # Bytes of a shard, which holds whole images: large enough to be few, small enough to be copied.
-SHARD = 2**30
+SHARD_BYTES = 2**30
 # Bytes of a key: by chance two in 10^12 images would have the same one in 10^15 stores.
-KEY = 16
+KEY_BYTES = 16
 
 
 @dataclass(frozen=True)
-class Way:
+class InputSpec:
     """How a network sees images: their (height, width), and the crop's margin or None for none."""
 
     height_width: tuple[int, int]
@@ -41,30 +41,32 @@ class Way:
     margin: float | None
 
     @classmethod
-    def of(cls, plugin: Plugin, interpolation: str) -> "Way":
+    def of(cls, plugin: Plugin, interpolation: str) -> "InputSpec":
         """Return how a plugin sees images, given its backbone's interpolation."""
         margin = plugin.crop_margin if plugin.crop else None
         return cls(plugin.height_width, interpolation, margin)
 
     @classmethod
-    def of_stages(cls, plugin: Plugin, interpolation: str) -> "list[Way]":
+    def of_stages(cls, plugin: Plugin, interpolation: str) -> "list[InputSpec]":
         """Return how a plugin sees images in any stage of its training, its own way first."""
         own = cls.of(plugin, interpolation)
         sizes = [side_lengths(stage.image_size) for stage in plugin.stages if stage.image_size]
         return list(dict.fromkeys([own, *(replace(own, height_width=size) for size in sizes)]))
 
-    def cut(self, images: ImageSet, row: int) -> Cut:
+    def cut(self, images: ImageSet, row: int) -> Crop:
         """Return what is asked of the image of a row."""
         box = box_of(images, row) if self.margin is not None else None
         margin = 0.0 if box is None or self.margin is None else self.margin
-        return Cut(self.height_width, box, margin, self.interpolation)
+        return Crop(self.height_width, box, margin, self.interpolation)
 
     def keys(self, images: ImageSet) -> list[bytes]:
         """Return what names the pixels of each image: its bytes, and its box and margin if any."""
         assert images.digests is not None  # noqa: S101  images of a collection are inspected
         cuts = (self.cut(images, row) for row in range(len(images)))
         return [
-            hashlib.blake2b(f"{digest}|{cut.box}|{cut.margin}".encode(), digest_size=KEY).digest()
+            hashlib.blake2b(
+                f"{digest}|{cut.box}|{cut.margin}".encode(), digest_size=KEY_BYTES
+            ).digest()
             for digest, cut in zip(images.digests, cuts, strict=True)
         ]
 
@@ -78,10 +80,10 @@ def box_of(images: ImageSet, row: int) -> Box | None:
 
 
 @dataclass(frozen=True)
-class Store:
+class PixelCache:
     """The folder of all pixels of one size and interpolation, made by one decoder.
 
-    Row i is `KEY` bytes of the file `keys` and h·w·3 bytes of a shard. Its pixels are on disk
+    Row i is `KEY_BYTES` bytes of the file `keys` and h·w·3 bytes of a shard. Its pixels are on disk
     before its key is, so that a row with a key is whole whatever was killed.
     """
 
@@ -89,7 +91,7 @@ class Store:
     height_width: tuple[int, int]
 
     @classmethod
-    def of(cls, workspace: Workspace, way: Way) -> "Store":
+    def of(cls, workspace: Workspace, way: InputSpec) -> "PixelCache":
         """Return the store for a way of seeing; it need not exist yet."""
         height, width = way.height_width
         name = f"{height}x{width}-{way.interpolation}-{digest_of(_maker())[:8]}"
@@ -103,7 +105,7 @@ class Store:
     @property
     def shard_rows(self) -> int:
         """Images in a whole shard."""
-        return max(SHARD // self.row_bytes, 1)
+        return max(SHARD_BYTES // self.row_bytes, 1)
 
     @property
     def keys_file(self) -> Path:
@@ -121,11 +123,11 @@ class Store:
         Raises KitboxError where a shard is shorter than its rows.
         """
         data = self.keys_file.read_bytes() if self.keys_file.exists() else b""
-        keys = [data[at : at + KEY] for at in range(0, len(data) - KEY + 1, KEY)]
+        keys = [data[at : at + KEY_BYTES] for at in range(0, len(data) - KEY_BYTES + 1, KEY_BYTES)]
         for last in {*range(self.shard_rows - 1, len(keys), self.shard_rows), len(keys) - 1} - {-1}:
             shard, start = self.place(last)
             if not shard.exists() or shard.stat().st_size < start + self.row_bytes:
-                raise damaged(self.folder)
+                raise damaged_error(self.folder)
         return keys
 
     def bytes_on_disk(self) -> int:
@@ -133,7 +135,7 @@ class Store:
         return sum(path.stat().st_size for path in self.folder.iterdir())
 
 
-def damaged(folder: Path) -> KitboxError:
+def damaged_error(folder: Path) -> KitboxError:
     """Return the error of a store whose files are shorter than they were."""
     return KitboxError(
         f"the prepared images {folder} are damaged; "
@@ -142,13 +144,13 @@ def damaged(folder: Path) -> KitboxError:
 
 
 @dataclass(eq=False)
-class Prepared:
+class CachedImages:
     """Where the images of a set lie in a store: `rows (n,)`, −1 for an image that it lacks.
 
     Files are opened by the process that reads them.
     """
 
-    store: Store
+    store: PixelCache
     rows: Integers
     _files: dict[Path, int] = field(default_factory=dict, repr=False)
 
@@ -164,7 +166,7 @@ class Prepared:
         # read and not mapped: as fast, the one copy goes to where the batch is, a process does
         # not seem to own what the system caches, and a cut file is an error instead of a signal
         if os.preadv(self._file(shard), [pixels.data], start) != self.store.row_bytes:
-            raise damaged(self.store.folder)
+            raise damaged_error(self.store.folder)
         return True
 
     def _file(self, path: Path) -> int:
@@ -172,7 +174,7 @@ class Prepared:
             try:
                 self._files[path] = os.open(path, os.O_RDONLY)
             except FileNotFoundError as error:
-                raise damaged(self.store.folder) from error
+                raise damaged_error(self.store.folder) from error
             weakref.finalize(self, os.close, self._files[path])
         return self._files[path]
 
@@ -180,22 +182,27 @@ class Prepared:
         return vars(self) | {"_files": {}}
 
 
-def find(workspace: Workspace, images: ImageSet, way: Way) -> Prepared | None:
+def find(workspace: Workspace, images: ImageSet, way: InputSpec) -> CachedImages | None:
     """Return where images lie in the store of a way of seeing, or None where it has none of them.
 
     Raises KitboxError for a damaged store.
     """
-    store = Store.of(workspace, way)
+    store = PixelCache.of(workspace, way)
     if images.digests is None or not store.keys_file.exists():
         return None
     known = {key: row for row, key in enumerate(store.keys())}
     rows = np.array([known.get(key, -1) for key in way.keys(images)], dtype=np.int64)
-    return Prepared(store, rows) if (rows >= 0).any() else None
+    return CachedImages(store, rows) if (rows >= 0).any() else None
 
 
 def _maker() -> list[object]:
     """Return what decides the pixels beside the way: this code, Pillow, its JPEG decoder."""
-    return [preprocessing.RECIPE, PIL.__version__, features.version("libjpeg_turbo"), SHARD]
+    return [
+        preprocessing.RECIPE_VERSION,
+        PIL.__version__,
+        features.version("libjpeg_turbo"),
+        SHARD_BYTES,
+    ]
 
 
 # Rows get their keys after so many images; a killed run does at most these again.
@@ -205,57 +212,57 @@ _KEPT = 64
 # Of the disk is left free, for runs and embeddings.
 _LEFT_FREE = 500 * 10**6
 # The key of a row that stays empty, because its file was not readable after all.
-_EMPTY = bytes(KEY)
+_EMPTY = bytes(KEY_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class DecodeJob:
     """An image that stores lack: its file and digest, and each store, cut and key."""
 
     path: Path
     digest: str
-    wanted: tuple[tuple[Store, Cut, bytes], ...]
+    wanted: tuple[tuple[PixelCache, Crop, bytes], ...]
 
 
 @dataclass(frozen=True)
-class Plan:
+class CachePlan:
     """What there is to do: `files` distinct files are asked for, and `jobs` are not there yet."""
 
     files: int
-    stores: tuple[Store, ...]
-    jobs: tuple[Job, ...]
+    stores: tuple[PixelCache, ...]
+    jobs: tuple[DecodeJob, ...]
 
     @property
     def bytes(self) -> int:
         """The disk that the jobs take."""
-        return sum(store.row_bytes + KEY for job in self.jobs for store, _, _ in job.wanted)
+        return sum(store.row_bytes + KEY_BYTES for job in self.jobs for store, _, _ in job.wanted)
 
 
-def plan(workspace: Workspace, sets: Sequence[ImageSet], ways: Sequence[Way]) -> Plan:
+def plan(workspace: Workspace, sets: Sequence[ImageSet], ways: Sequence[InputSpec]) -> CachePlan:
     """Return what the stores lack so that these sets can be seen in these ways.
 
     Copies of a file are one. Raises KitboxError for a damaged store.
     """
-    stores = tuple(dict.fromkeys(Store.of(workspace, way) for way in ways))
+    stores = tuple(dict.fromkeys(PixelCache.of(workspace, way) for way in ways))
     there = {store: set(store.keys()) for store in stores}
     files: dict[str, Path] = {}
-    wanted: dict[str, list[tuple[Store, Cut, bytes]]] = {}
+    wanted: dict[str, list[tuple[PixelCache, Crop, bytes]]] = {}
     for images in sets:
         assert images.digests is not None  # noqa: S101  images of a collection are inspected
         digests = images.digests.tolist()
         files |= dict(zip(digests, images.paths, strict=True))
         for way in dict.fromkeys(ways):
-            store = Store.of(workspace, way)
+            store = PixelCache.of(workspace, way)
             for row, key in enumerate(way.keys(images)):
                 if key not in there[store]:
                     there[store].add(key)
                     entry = (store, way.cut(images, row), key)
                     wanted.setdefault(digests[row], []).append(entry)
-    jobs = (Job(files[digest], digest, tuple(entries)) for digest, entries in wanted.items())
-    return Plan(len(files), stores, tuple(jobs))
+    jobs = (DecodeJob(files[digest], digest, tuple(entries)) for digest, entries in wanted.items())
+    return CachePlan(len(files), stores, tuple(jobs))
 
 
-def check_room(workspace: Workspace, planned: Plan) -> int:
+def check_disk_space(workspace: Workspace, planned: CachePlan) -> int:
     """Return the bytes that are free; raises KitboxError where the plan does not fit."""
     workspace.prepared.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(workspace.prepared).free
@@ -274,7 +281,7 @@ def gigabytes(count: int) -> str:
 
 
 def fill(
-    planned: Plan, workspace: Workspace
+    planned: CachePlan, workspace: Workspace
 ) -> Generator[Progress, None, list[UnreadableImageError]]:
     """Do the jobs of a plan, return what was not readable; yields Progress.
 
@@ -283,8 +290,8 @@ def fill(
     """
     problems = []
     stopped = threading.Event()
-    kept = preprocessing.memory_kept(_KEPT * cpu_count())
-    with locked(workspace), _naming(workspace.prepared), kept, ExitStack() as stack:
+    kept = preprocessing.reuse_memory(_KEPT * cpu_count())
+    with lock(workspace), _naming(workspace.prepared), kept, ExitStack() as stack:
         writers = {store: stack.enter_context(closing(_Writer(store))) for store in planned.stores}
         done = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(
             delayed(_make)(job, [(writers[of], writers[of].next_row()) for of, _, _ in job.wanted])
@@ -312,7 +319,7 @@ class _Writer:
     `keys` are those of the rows to commit next.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: PixelCache) -> None:
         self.keys: list[bytes] = []
         self._store = store
         self._committed = self._given = len(store.keys())
@@ -351,7 +358,7 @@ class _Writer:
         for path in {self._store.place(row)[0] for row in range(first, last + 1)}:
             os.fsync(self._shards[path])
         with self._store.keys_file.open("r+b" if first else "wb") as file:
-            file.seek(first * KEY)  # over what a killed run has left of a key
+            file.seek(first * KEY_BYTES)  # over what a killed run has left of a key
             file.write(b"".join(self.keys))
             file.flush()
             os.fsync(file.fileno())
@@ -369,7 +376,7 @@ def _commit(writers: Iterable[_Writer]) -> None:
         writer.commit()
 
 
-def _make(job: Job, rows: list[tuple[_Writer, int]]) -> UnreadableImageError | None:
+def _make(job: DecodeJob, rows: list[tuple[_Writer, int]]) -> UnreadableImageError | None:
     """Write the pixels of one image to its rows; return why it cannot be read, or None."""
     try:
         made = _pixels(job)
@@ -380,32 +387,32 @@ def _make(job: Job, rows: list[tuple[_Writer, int]]) -> UnreadableImageError | N
     return None
 
 
-def _pixels(job: Job) -> list[Pixels]:
+def _pixels(job: DecodeJob) -> list[Pixels]:
     """Return the cuts of an image, made of the very bytes that its key names."""
     try:
         data = job.path.read_bytes()
     except OSError as error:
-        raise preprocessing.unread(job.path, error) from error
+        raise preprocessing.read_error(job.path, error) from error
     if hashlib.sha256(data).hexdigest() != job.digest:
         raise UnreadableImageError(f"image {job.path} was changed while it was prepared")
-    return preprocessing.read_cuts(job.path, [cut for _, cut, _ in job.wanted], data)
+    return preprocessing.read_crops(job.path, [cut for _, cut, _ in job.wanted], data)
 
 
-def drop(workspace: Workspace, kept: Sequence[Way]) -> list[tuple[Path, int]]:
+def remove_unused(workspace: Workspace, kept: Sequence[InputSpec]) -> list[tuple[Path, int]]:
     """Remove the stores that none of these ways reads; return their folders and sizes in bytes."""
-    keep = {Store.of(workspace, way).folder for way in kept}
+    keep = {PixelCache.of(workspace, way).folder for way in kept}
     dropped = []
-    with locked(workspace):
+    with lock(workspace):
         for folder in sorted(workspace.prepared.iterdir()):
             if folder.is_dir() and folder not in keep:
-                dropped.append((folder, Store(folder, (0, 0)).bytes_on_disk()))
+                dropped.append((folder, PixelCache(folder, (0, 0)).bytes_on_disk()))
                 shutil.rmtree(folder)
     return dropped
 
 
-def locked(workspace: Workspace) -> AbstractContextManager[None]:
+def lock(workspace: Workspace) -> AbstractContextManager[None]:
     """Keep other processes from changing the prepared images of this workspace meanwhile."""
-    return files.locked(
+    return files.lock(
         workspace.prepared,
         f"another process is preparing images in {workspace.prepared}; wait for it",
     )

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from kitbox.errors import KitboxError
 from kitbox.images import image_stats
-from kitbox.images.image_stats import EXIF_ORIENTATION, Facts
+from kitbox.images.image_stats import EXIF_ORIENTATION, ImageStats
 
 # 30000 x 30000 decodes to 2.7 GB; no camera makes more than about 200 million pixels.
 MAX_PIXELS = 250_000_000
@@ -39,7 +39,7 @@ class UnreadableImageError(KitboxError):
 
 
 @contextmanager
-def opened(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
+def open_image(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
     """Give an image, of its bytes where they are given, with no pixel decoded.
 
     Raises UnreadableImageError. The file is closed with it, whatever is raised: Pillow would leave
@@ -48,7 +48,7 @@ def opened(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
     try:
         source = path.open("rb") if data is None else BytesIO(data)
     except OSError as error:
-        raise unread(path, error) from error
+        raise read_error(path, error) from error
     with source, _recognised(path, source) as image:
         yield image
 
@@ -75,7 +75,7 @@ def _recognised(path: Path, source: IO[bytes]) -> Image.Image:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def _naming_file(path: Path) -> Iterator[None]:
     """Turn whatever Pillow raises of a damaged file into a sentence that names it.
 
     Each form of it has errors of its own, and none says which.
@@ -88,7 +88,7 @@ def naming(path: Path) -> Iterator[None]:
         raise _damaged(path, error) from error
 
 
-def unread(path: Path, error: OSError) -> UnreadableImageError:
+def read_error(path: Path, error: OSError) -> UnreadableImageError:
     """Return what is wrong with a file whose bytes the system does not give."""
     if isinstance(error, FileNotFoundError):
         return UnreadableImageError(f"there is no image {path}")
@@ -102,7 +102,7 @@ def _no_image(path: Path, error: Exception) -> UnreadableImageError:
         with path.open("rb") as file:
             begins = file.read(_BEGINNING)
     except OSError as refusal:
-        return unread(path, refusal)
+        return read_error(path, refusal)
     if not begins:
         return UnreadableImageError(f"image {path} is empty; replace or remove it", "empty")
     other = _other_form(begins)
@@ -129,7 +129,7 @@ def _other_form(begins: bytes) -> str | None:
 def _damaged(path: Path, error: Exception) -> UnreadableImageError:
     """Return what is wrong with a file at which a decoder stumbled."""
     if isinstance(error, OSError) and error.errno is not None:
-        return unread(path, error)
+        return read_error(path, error)
     cut = "truncated" in str(error).lower()
     what = "is truncated" if cut else f"cannot be decoded ({error})"
     sentence = f"image {path} {what}; replace or remove it"
@@ -140,11 +140,11 @@ Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
 # Counts up when the pixels that a file gives change: reading, orienting, cropping, resampling.
-RECIPE = 1
+RECIPE_VERSION = 1
 # A JPEG may be decoded at 1/2, 1/4 or 1/8 as long as what is kept has this many times the
 # pixels per side that are asked for; less shows in the embedding.
-KEEP = 2.0
-RESAMPLING = {
+_OVERSAMPLING = 2.0
+INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
@@ -156,7 +156,7 @@ _HASHED = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Crop:
     """What is asked of an image: all of it, or its box with a margin, at (height, width) pixels."""
 
     height_width: tuple[int, int]
@@ -178,10 +178,10 @@ def read(
     its width or height and cut at the image's edges. A large JPEG is decoded at reduced scale.
     Raises UnreadableImageError that names the file and what is wrong.
     """
-    return read_cuts(path, [Cut(height_width, box, margin, interpolation)])[0]
+    return read_crops(path, [Crop(height_width, box, margin, interpolation)])[0]
 
 
-def read_cuts(path: Path, cuts: Sequence[Cut], data: bytes | None = None) -> list[Pixels]:
+def read_crops(path: Path, cuts: Sequence[Crop], data: bytes | None = None) -> list[Pixels]:
     """Return the pixels of several cuts of one image, each as `read` gives it.
 
     The file is decoded once for each scale that they need. `data` are its bytes, where they have
@@ -190,7 +190,7 @@ def read_cuts(path: Path, cuts: Sequence[Cut], data: bytes | None = None) -> lis
     found: dict[int, Pixels] = {}
     while len(found) < len(cuts):  # an opened JPEG is decoded at one scale only
         left = [place for place in range(len(cuts)) if place not in found]
-        with opened(path, data) as image, naming(path):
+        with open_image(path, data) as image, _naming_file(path):
             size = _upright_size(image)
             regions = [_region(cut, size) for cut in cuts]
             scales = [
@@ -207,21 +207,21 @@ def read_cuts(path: Path, cuts: Sequence[Cut], data: bytes | None = None) -> lis
     return [found[place] for place in range(len(cuts))]
 
 
-def _region(cut: Cut, size: tuple[int, int]) -> Box:
+def _region(cut: Crop, size: tuple[int, int]) -> Box:
     return _widened(cut.box, cut.margin, size) if cut.box else (0.0, 0.0, *size)
 
 
-def _resized(pixels: Image.Image, size: tuple[int, int], region: Box, cut: Cut) -> Pixels:
+def _resized(pixels: Image.Image, size: tuple[int, int], region: Box, cut: Crop) -> Pixels:
     """Return a region, in pixels of the undecoded image of this size, at the size of the cut."""
     height, width = cut.height_width
     scale_x, scale_y = pixels.width / size[0], pixels.height / size[1]
     x0, y0, x1, y1 = region
     part = (x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y)
-    return np.array(pixels.resize((width, height), RESAMPLING[cut.interpolation], box=part))
+    return np.array(pixels.resize((width, height), INTERPOLATIONS[cut.interpolation], box=part))
 
 
 @contextmanager
-def memory_kept(megabytes: int) -> Iterator[None]:
+def reuse_memory(megabytes: int) -> Iterator[None]:
     """Let Pillow reuse so much memory meanwhile, instead of asking the system for every image.
 
     Threads that decode wait for each other there: a sixth of the time of large photographs.
@@ -236,7 +236,7 @@ def memory_kept(megabytes: int) -> Iterator[None]:
         pillow.clear_cache()
 
 
-def regarded(
+def size_and_region(
     path: Path, box: Box | None = None, margin: float = 0.0
 ) -> tuple[tuple[int, int], Box]:
     """Return width and height of the upright image, and the part of it that `read` takes.
@@ -248,7 +248,7 @@ def regarded(
 
 
 @dataclass(frozen=True)
-class Glance:
+class ImageSummary:
     """What one look at a file tells: how it looks, so that copies are found, and when it was taken.
 
     `hash` is a perceptual hash of 64 bits (8 bytes), `thumbnail` the grey image of 16 x 16 pixels
@@ -258,26 +258,26 @@ class Glance:
     hash: bytes
     thumbnail: bytes
     taken: float | None
-    facts: Facts
+    facts: ImageStats
 
 
-def glance(path: Path, data: bytes | None = None) -> Glance:
+def summarise(path: Path, data: bytes | None = None) -> ImageSummary:
     """Return a look at an image after decoding the whole file, or its bytes where these are given.
 
     Raises UnreadableImageError that names the file and what is wrong.
     """
     import imagehash  # loads scipy
 
-    with opened(path, data) as image, naming(path):
-        known = image_stats.of_header(image, path.stat().st_size if data is None else len(data))
+    with open_image(path, data) as image, _naming_file(path):
+        known = image_stats.read_header(image, path.stat().st_size if data is None else len(data))
         taken = _taken(image)
         shrink = _draft(image)  # all bytes are read, few pixels made
         grey = _rgb(_upright(image)).convert("L")
-        known = image_stats.with_quality(known, grey)
+        known = image_stats.measure_quality(known, grey)
         grey = grey.reduce(shrink) if shrink > 1 else grey
         small = grey.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
         bits = imagehash.phash(grey).hash
-    return Glance(np.packbits(bits.ravel()).tobytes(), small.tobytes(), taken, known)
+    return ImageSummary(np.packbits(bits.ravel()).tobytes(), small.tobytes(), taken, known)
 
 
 def _draft(image: Image.Image) -> int:
@@ -308,7 +308,7 @@ def _taken(image: Image.Image) -> float | None:
 
 def upright_size(path: Path) -> tuple[int, int]:
     """Return the width and height of the upright image, from the header alone."""
-    with opened(path) as image, naming(path):
+    with open_image(path) as image, _naming_file(path):
         return _upright_size(image)
 
 
@@ -347,5 +347,5 @@ def _scale(image: Image.Image, region: Box, height_width: tuple[int, int]) -> in
     if image.format != "JPEG":
         return 1
     height, width = height_width
-    shrink = min((region[2] - region[0]) / width, (region[3] - region[1]) / height) / KEEP
+    shrink = min((region[2] - region[0]) / width, (region[3] - region[1]) / height) / _OVERSAMPLING
     return next(factor for factor in (8, 4, 2, 1) if factor <= max(shrink, 1))

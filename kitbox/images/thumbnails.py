@@ -118,7 +118,7 @@ def make(
 def _draw(path: Path, side: int, box: Box | None, margin: float) -> _Made:
     """Return the picture of one file; a file that cannot be read has none."""
     try:
-        (width, height), region = preprocessing.regarded(path, box, margin)
+        (width, height), region = preprocessing.size_and_region(path, box, margin)
         across, down = region[2] - region[0], region[3] - region[1]
         scale = min(side / max(across, down), 1.0)  # a tiny image is not blown up
         size = max(round(down * scale), 1), max(round(across * scale), 1)

@@ -6,9 +6,18 @@ from itertools import combinations
 
 import numpy as np
 
-from kitbox.dataset import duplicates as duplicates_module
 from kitbox.dataset import label_errors
-from kitbox.dataset.label_errors import Nearest
+from kitbox.dataset.duplicates import (
+    LINK_KINDS,
+    DuplicateGroup,
+    ImagePool,
+    LinkKind,
+    copy_pairs,
+    group_images,
+    informative_links,
+    near_duplicate_pairs,
+)
+from kitbox.dataset.label_errors import NearestImages
 from kitbox.dataset.near_duplicates import Pairs
 from kitbox.errors import KitboxError
 from kitbox.look import photographs
@@ -60,14 +69,14 @@ def pair(images: Iterable[str], standing: Standing) -> Case:
     return Case("pair", shown, _labels(shown, standing), None, pairs, given=given)
 
 
-def compared(embeddings: Embeddings, standing: Standing) -> Nearest:
+def compared(embeddings: Embeddings, standing: Standing) -> NearestImages:
     """Return what is nearest to each labelled image that is still in; takes n² time."""
     used, labels = _used(embeddings, standing)
     seen = standing.photographs
     return label_errors.nearest(used, labels, seen.unknown, seen.groups(used.image_ids))
 
 
-def suspect_cases(embeddings: Embeddings, near: Nearest, standing: Standing) -> list[Case]:
+def suspect_cases(embeddings: Embeddings, near: NearestImages, standing: Standing) -> list[Case]:
     """Return labels that look wrong by embeddings, the most suspicious first; settled ones not.
 
     `near` is what `compared` returned.
@@ -75,7 +84,7 @@ def suspect_cases(embeddings: Embeddings, near: Nearest, standing: Standing) -> 
     part, labels = _used(embeddings, standing)
     seen, fine = standing.photographs, standing.decided.fine
     groups = seen.groups(part.image_ids)
-    suspected = label_errors.find(part, labels, seen.unknown, fine, near, groups=groups)
+    suspected = label_errors.find_suspects(part, labels, seen.unknown, fine, near, groups=groups)
     found = [_case(suspect, standing) for suspect in suspected]
     return [case for case in found if not case.is_settled(standing)]
 
@@ -87,7 +96,7 @@ def _used(embeddings: Embeddings, standing: Standing) -> tuple[Embeddings, Strin
     return embeddings.of(left), strings([standing.label(image_id) for image_id in left.tolist()])
 
 
-def _case(suspect: label_errors.Suspect, standing: Standing) -> Case:
+def _case(suspect: label_errors.LabelSuspect, standing: Standing) -> Case:
     images, first, pairs = suspect.images, 0, [suspect.images[:2]]
     if suspect.kind == "split":
         most = _MOST_IMAGES // 2
@@ -114,20 +123,20 @@ def duplicate_cases(
     near-duplicates may differ.
     """
     pool = _pool(standing)
-    links: dict[duplicates_module.Kind, Pairs] = {
-        "copies": duplicates_module.of_bytes(pool),
-        "near-duplicates": duplicates_module.of_looks(pool, bits),
+    links: dict[LinkKind, Pairs] = {
+        "copies": copy_pairs(pool),
+        "near-duplicates": near_duplicate_pairs(pool, bits),
     }
     if embeddings is not None:
         ids = pool.images.image_ids
-        links["neighbours"] = label_errors.pairs_above(
+        links["neighbours"] = label_errors.similar_pairs(
             embeddings.of(ids), limit, standing.photographs.groups(ids)
         )
     linked: dict[tuple[bool, str], list[tuple[str, str]]] = {}
-    for kind, rows in duplicates_module.telling(links, len(pool.images)).items():
+    for kind, rows in informative_links(links, len(pool.images)).items():
         for one, other in pool.images.image_ids[rows].tolist():
             linked.setdefault((kind == "neighbours", one), []).append((one, other))
-    groups = duplicates_module.groups(pool, links, standing.decided.fine)
+    groups = group_images(pool, links, standing.decided.fine)
     found = []
     for group in sorted(groups, key=_urgency):
         shown = tuple(standing.left(group.images)[:_MOST_IMAGES])
@@ -140,7 +149,7 @@ def duplicate_cases(
     return [case for case in found if not case.is_settled(standing)]
 
 
-def _pool(standing: Standing) -> duplicates_module.Pool:
+def _pool(standing: Standing) -> ImagePool:
     """Return all readable images as they are labelled now, with the side that each is on."""
     photographs = standing.photographs
     rows = np.flatnonzero(np.isin(photographs.images.image_ids, photographs.readable))
@@ -148,9 +157,7 @@ def _pool(standing: Standing) -> duplicates_module.Pool:
     ids = images.image_ids.tolist()
     labels = strings([standing.label(image_id) for image_id in ids])
     sides = strings([_side(image_id, standing) for image_id in ids])
-    return duplicates_module.Pool(
-        images.with_labels(labels), photographs.looks.take(rows), sides, ()
-    )
+    return ImagePool(images.with_labels(labels), photographs.looks.take(rows), sides, ())
 
 
 def _side(image_id: str, standing: Standing) -> str:
@@ -162,9 +169,9 @@ def _side(image_id: str, standing: Standing) -> str:
     return "query" if image_id in standing.photographs.asked else "train"
 
 
-def _urgency(group: duplicates_module.Group) -> tuple[bool, bool, int]:
+def _urgency(group: DuplicateGroup) -> tuple[bool, bool, int]:
     """Return a key that sorts by urgency: conflicts, leaks, and the surest kind."""
-    return not group.conflict, not group.leaks, duplicates_module.KINDS.index(group.kind)
+    return not group.conflict, not group.leaks, LINK_KINDS.index(group.kind)
 
 
 def _given(images: Iterable[str], standing: Standing) -> dict[str, str]:

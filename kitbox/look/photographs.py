@@ -18,7 +18,7 @@ from kitbox.embedding import embedder
 from kitbox.ensemble import meta_embedding
 from kitbox.errors import KitboxError
 from kitbox.images import file_index, preprocessing
-from kitbox.images.file_index import Inspected, Looks
+from kitbox.images.file_index import Inspection, Signatures
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, Embeddings, ImageSet, Progress, Strings, strings
 from kitbox.retrieval import knn
@@ -40,7 +40,7 @@ class Photographs:
 
     images: ImageSet
     sides: Strings
-    looks: Looks
+    looks: Signatures
     problems: dict[str, str]
     asked: frozenset[str]
     unknown: str | None
@@ -102,7 +102,7 @@ def gather(
     for side, others in zip(SIDES[1:], (listed.test, listed.index), strict=True):
         if others is not None:  # in some competitions labelled images are asked about again
             parts[side] = others.take(~np.isin(others.image_ids, listed.labelled.image_ids))
-    found: dict[str, Inspected] = {}
+    found: dict[str, Inspection] = {}
     for side, part in parts.items():
         if len(part):
             found[side] = yield from file_index.inspect(part, workspace)
@@ -112,7 +112,7 @@ def gather(
     return Photographs(
         images=images,
         sides=strings([side for side, seen in found.items() for _ in range(len(seen.images))]),
-        looks=Looks(
+        looks=Signatures(
             np.concatenate([seen.looks.hashes for seen in found.values()]),
             np.concatenate([seen.looks.thumbnails for seen in found.values()]),
         ),

@@ -12,7 +12,7 @@ from PIL import Image
 
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
-from kitbox.images.loader import Item, View, seed_of
+from kitbox.images.loader import BatchItem, ImageDataset, augmentation_seed
 from kitbox.images.preprocessing import Pixels
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import ImageSet, rows_of
@@ -118,7 +118,7 @@ def samples(named: NamedPlugin, train: ImageSet) -> Samples:
 
     plugin = named.plugin
     height, width = plugin.height_width
-    view = View(
+    view = ImageDataset(
         train,
         plugin.height_width,
         interpolation=pixel_form(plugin.backbone).interpolation,
@@ -136,12 +136,12 @@ def samples(named: NamedPlugin, train: ImageSet) -> Samples:
     )
 
 
-def _strip(view: View, row: int, seed: int) -> Strip:
+def _strip(view: ImageDataset, row: int, seed: int) -> Strip:
     image_id = str(view.images.image_ids[row])
-    seeds = [seed_of(seed, epoch, image_id) for epoch in range(1, _TIMES + 1)]
+    seeds = [augmentation_seed(seed, epoch, image_id) for epoch in range(1, _TIMES + 1)]
     shown = [(_text(view[row][0]), f"{image_id}, unchanged")]
     shown += [
-        (_text(view[Item(row, changed)][0]), f"{image_id}, as in epoch {epoch}")
+        (_text(view[BatchItem(row, changed)][0]), f"{image_id}, as in epoch {epoch}")
         for epoch, changed in enumerate(seeds, 1)
     ]
     return Strip(image_id, tuple(shown))

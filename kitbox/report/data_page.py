@@ -9,7 +9,7 @@ import numpy as np
 from kitbox.competition.settings import Competition
 from kitbox.dataset import duplicates
 from kitbox.dataset.collection import Collection
-from kitbox.dataset.duplicates import Group, Kind
+from kitbox.dataset.duplicates import DuplicateGroup, LinkKind
 from kitbox.dataset.near_duplicates import Pairs
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import ImageSet, Integers, Progress
@@ -190,14 +190,16 @@ def write(
 
 def _groups(
     collection: Collection, competition: Competition, workspace: Workspace
-) -> Generator[Progress, None, list[Group]]:
+) -> Generator[Progress, None, list[DuplicateGroup]]:
     """Return the open groups of copies and near-duplicates, the most urgent first."""
-    pool = yield from duplicates.pool(workspace, competition, collection)
-    links: dict[Kind, Pairs] = {
-        "copies": duplicates.of_bytes(pool),
-        "near-duplicates": duplicates.of_looks(pool, competition.holdout.near_duplicate_bits),
+    pool = yield from duplicates.gather_pool(workspace, competition, collection)
+    links: dict[LinkKind, Pairs] = {
+        "copies": duplicates.copy_pairs(pool),
+        "near-duplicates": duplicates.near_duplicate_pairs(
+            pool, competition.holdout.near_duplicate_bits
+        ),
     }
-    return duplicates_page.by_urgency(duplicates.groups(pool, links, collection.decided.fine))
+    return duplicates_page.by_urgency(duplicates.group_images(pool, links, collection.decided.fine))
 
 
 def _values(

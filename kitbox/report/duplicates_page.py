@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kitbox.competition.decisions import Decision
-from kitbox.dataset.duplicates import KINDS, Group, Pool
-from kitbox.dataset.label_errors import Suspect
+from kitbox.dataset.duplicates import LINK_KINDS, DuplicateGroup, ImagePool
+from kitbox.dataset.label_errors import LabelSuspect
 from kitbox.records import Progress, strings
 from kitbox.report import page
 from kitbox.report.page import Page, Written
@@ -18,13 +18,13 @@ from kitbox.tables import write_table
 from kitbox.workspace import Workspace
 
 
-def counts(groups: Sequence[Group], suspects: Sequence[Suspect]) -> dict[str, int]:
+def counts(groups: Sequence[DuplicateGroup], suspects: Sequence[LabelSuspect]) -> dict[str, int]:
     """Return how many open groups there are of each kind, and what is wrong with them."""
     left = [group for group in groups if group.open]
     kinds = Counter(group.kind for group in left)
     leaks = Counter(leak for group in left for leak in group.leaks)
     return {
-        **{kind: kinds[kind] for kind in KINDS},
+        **{kind: kinds[kind] for kind in LINK_KINDS},
         "label conflicts": sum(group.conflict for group in left),
         "across train and test": leaks["train/test"],
         "across the holdout": leaks["holdout"],
@@ -34,15 +34,15 @@ def counts(groups: Sequence[Group], suspects: Sequence[Suspect]) -> dict[str, in
     }
 
 
-def by_urgency(groups: Iterable[Group]) -> list[Group]:
+def by_urgency(groups: Iterable[DuplicateGroup]) -> list[DuplicateGroup]:
     """Return the open groups: conflicts first, then leaks, the surest kinds before others."""
     left = [group for group in groups if group.open]
     return sorted(
-        left, key=lambda group: (not group.conflict, not group.leaks, KINDS.index(group.kind))
+        left, key=lambda group: (not group.conflict, not group.leaks, LINK_KINDS.index(group.kind))
     )
 
 
-def advice(group: Group, unknown: str | None) -> list[Decision]:
+def advice(group: DuplicateGroup, unknown: str | None) -> list[Decision]:
     """Return the rows that a person might decide about a group, were they to agree.
 
     In a conflict the label that most images bear, an individual's before `unknown`; else nothing
@@ -63,7 +63,7 @@ def advice(group: Group, unknown: str | None) -> list[Decision]:
     return [Decision("drop", image_id) for image_id, _ in used[1:]]
 
 
-def advice_of(suspect: Suspect, images_of: Counter[str]) -> list[Decision]:
+def advice_of(suspect: LabelSuspect, images_of: Counter[str]) -> list[Decision]:
     """Return the rows that a person might decide about a suspect, were they to agree.
 
     `images_of` counts the images of each label. An individual of one image is merged into the
@@ -82,7 +82,7 @@ def advice_of(suspect: Suspect, images_of: Counter[str]) -> list[Decision]:
     return [Decision("label", suspect.images[0], other)]
 
 
-def fine(suspect: Suspect) -> Decision:
+def fine(suspect: LabelSuspect) -> Decision:
     """Return the row that says that a suspect is as it should be."""
     if suspect.kind == "split":
         return Decision("fine", suspect.labels[0])
@@ -98,8 +98,8 @@ def decision_row(decision: Decision) -> str:
 
 
 def as_json(
-    groups: Sequence[Group],
-    suspects: Sequence[Suspect] | None,
+    groups: Sequence[DuplicateGroup],
+    suspects: Sequence[LabelSuspect] | None,
     images_of: Counter[str],
     unknown: str | None,
 ) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def as_json(
     }
 
 
-def _group_as_json(group: Group, unknown: str | None) -> dict[str, Any]:
+def _group_as_json(group: DuplicateGroup, unknown: str | None) -> dict[str, Any]:
     return {
         **vars(group),
         "conflict": group.conflict,
@@ -122,7 +122,7 @@ def _group_as_json(group: Group, unknown: str | None) -> dict[str, Any]:
     }
 
 
-def _suspect_as_json(suspect: Suspect, images_of: Counter[str]) -> dict[str, Any]:
+def _suspect_as_json(suspect: LabelSuspect, images_of: Counter[str]) -> dict[str, Any]:
     return {
         **vars(suspect),
         "similarity": round(suspect.similarity, 4),
@@ -134,8 +134,8 @@ def _suspect_as_json(suspect: Suspect, images_of: Counter[str]) -> dict[str, Any
 
 def save(
     workspace: Workspace,
-    groups: Sequence[Group],
-    suspects: Sequence[Suspect] | None,
+    groups: Sequence[DuplicateGroup],
+    suspects: Sequence[LabelSuspect] | None,
     images_of: Counter[str],
     unknown: str | None,
 ) -> list[Path]:
@@ -185,9 +185,9 @@ _PICTURES = 8
 
 
 def write(
-    groups: Sequence[Group],
-    suspects: Sequence[Suspect] | None,
-    pool: Pool,
+    groups: Sequence[DuplicateGroup],
+    suspects: Sequence[LabelSuspect] | None,
+    pool: ImagePool,
     unknown: str | None,
     workspace: Workspace,
     path: Path,
@@ -232,26 +232,26 @@ def write(
 
 
 def cards(
-    suspects: Sequence[Suspect], number: Mapping[str, int], images_of: Counter[str]
+    suspects: Sequence[LabelSuspect], number: Mapping[str, int], images_of: Counter[str]
 ) -> list[dict[str, Any]]:
     """Return the cards of suspects; `number` are the page's pictures, by image id."""
     return [_suspect(suspect, number, images_of) for suspect in suspects]
 
 
 def group_cards(
-    groups: Sequence[Group], number: Mapping[str, int], unknown: str | None
+    groups: Sequence[DuplicateGroup], number: Mapping[str, int], unknown: str | None
 ) -> list[dict[str, Any]]:
     """Return the cards of groups; an image without a number on the page is named alone."""
     return [_group(group, number, unknown) for group in groups]
 
 
-def pictured(suspects: Sequence[Suspect]) -> Iterator[str]:
+def pictured(suspects: Sequence[LabelSuspect]) -> Iterator[str]:
     """Yield the images that the cards of suspects show."""
     return (image for suspect in suspects for image in _shown(suspect))
 
 
 def _suspect(
-    suspect: Suspect, number: Mapping[str, int], images_of: Counter[str]
+    suspect: LabelSuspect, number: Mapping[str, int], images_of: Counter[str]
 ) -> dict[str, Any]:
     if suspect.kind == "mutual":
         title = f"{suspect.labels[0]} and {suspect.labels[1]}"
@@ -281,7 +281,7 @@ def _suspect(
     }
 
 
-def _shown(suspect: Suspect) -> list[str]:
+def _shown(suspect: LabelSuspect) -> list[str]:
     """Return the images on a suspect's card: of a split some of either part."""
     if suspect.kind == "mutual":
         return list(suspect.images)
@@ -290,7 +290,7 @@ def _shown(suspect: Suspect) -> list[str]:
     return [*first[:half], *second[:half]]
 
 
-def _group(group: Group, number: Mapping[str, int], unknown: str | None) -> dict[str, Any]:
+def _group(group: DuplicateGroup, number: Mapping[str, int], unknown: str | None) -> dict[str, Any]:
     labels = list(dict.fromkeys(label for label in group.labels if label))
     told = [*(["two labels for one picture"] if group.conflict else [])]
     told += [f"leaks across {'the ' * (leak == 'holdout')}{leak}" for leak in group.leaks]
@@ -314,7 +314,7 @@ def _group(group: Group, number: Mapping[str, int], unknown: str | None) -> dict
     }
 
 
-def _telling(group: Group) -> list[int]:
+def _telling(group: DuplicateGroup) -> list[int]:
     """Return the rows of a group's pictures: one of each side and label first."""
     first: dict[tuple[str, str], int] = {}
     for row, kind in enumerate(zip(group.sides, group.labels, strict=True)):

@@ -149,12 +149,14 @@ def _map(found: Results, collection: Collection) -> tuple[Integers, dict[str, li
 
 def _suspects(
     found: Results, collection: Collection, competition: Competition
-) -> list[label_errors.Suspect]:
+) -> list[label_errors.LabelSuspect]:
     labelled = collection.labelled
     assert labelled.labels is not None  # noqa: S101  labelled images
     known, unknown = found.embeddings.of(labelled.image_ids), competition.images.unknown_label
     fine, groups = collection.decided.fine, protocol.groups_of(labelled, competition)
-    return label_errors.find(known, labelled.labels, unknown, fine, groups=groups)[:_SUSPECTS]
+    return label_errors.find_suspects(known, labelled.labels, unknown, fine, groups=groups)[
+        :_SUSPECTS
+    ]
 
 
 def _photographs(collection: Collection) -> Counter[str]:
@@ -165,7 +167,7 @@ def _photographs(collection: Collection) -> Counter[str]:
 def _shown(
     asked: Queries,
     on_map: Strings,
-    doubtful: Sequence[label_errors.Suspect],
+    doubtful: Sequence[label_errors.LabelSuspect],
     collection: Collection,
 ) -> ImageSet:
     """Return the images that the page has pictures of: queries, then what they are near to."""

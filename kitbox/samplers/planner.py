@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from kitbox.errors import KitboxError
-from kitbox.images.loader import Item, seed_of
+from kitbox.images.loader import BatchItem, augmentation_seed
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.samplers import PK, Hardness
 from kitbox.records import Integers, Strings
@@ -69,17 +69,17 @@ class Asked:
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[list[Item]]:
+    def __iter__(self) -> Iterator[list[BatchItem]]:
         for batch in self.batches:
             flipped = np.zeros(len(batch), bool) if batch.flipped is None else batch.flipped
             yield [
-                Item(int(batch.rows[place]), self._seed_of(place, batch), bool(flipped[place]))
+                BatchItem(int(batch.rows[place]), self._seed_of(place, batch), bool(flipped[place]))
                 for place in self._places(batch).tolist()
             ]
 
     def _seed_of(self, place: int, batch: Batch) -> int:
         image_id = str(self._image_ids[batch.rows[place]])
-        return seed_of(self._seed, self.epoch * _PLACES + place, image_id)
+        return augmentation_seed(self._seed, self.epoch * _PLACES + place, image_id)
 
     def labels(self, batch: Batch) -> Integers:
         """Return the labels of this process's share of a batch."""

@@ -201,11 +201,11 @@ def counts(collection: Collection, competition: Competition) -> list[Figure]:
         galleries = [search.gallery_images for search in collection.searches]
         searched = len(np.unique(np.concatenate(galleries)))
     if test is not None and collection.test_looks is not None:
-        leaks = near_duplicates.between(
+        leaks = near_duplicates.count_repeated(
             labelled, collection.looks, test, collection.test_looks, bits
         )
     queries = np.isin(labelled.image_ids, split.query.image_ids)
-    across = near_duplicates.across(labelled, collection.looks, queries, bits)
+    across = near_duplicates.count_leaks(labelled, collection.looks, queries, bits)
     units = np.bincount(collection.units)
     before, after = _photograph_means(collection, competition)
     figures = [

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
-from kitbox.files import read_json, sync_folder, write_line
+from kitbox.files import append_line, read_json, sync_folder
 from kitbox.workspace import Workspace
 
 What = Literal["made", "sending", "sent", "refused", "failed", "scored"]
@@ -92,7 +92,7 @@ def append(workspace: Workspace, what: What, submission: str, **facts: Any) -> E
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, fcntl.LOCK_EX) as file:
-            write_line(file, line.encode())
+            append_line(file, line.encode())
         sync_folder(path.parent)
     except OSError as error:
         raise KitboxError(f"cannot write {path}: {error.strerror or error}") from error

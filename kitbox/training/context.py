@@ -122,9 +122,9 @@ class Training:
         height_width: tuple[int, int],
         augmentation: str = "none",
         any_of: Mapping[str, tuple[Box, ...]] | None = None,
-    ) -> loader.View:
+    ) -> loader.ImageDataset:
         """Return what the network sees of images at a size."""
-        return loader.View(
+        return loader.ImageDataset(
             images,
             height_width,
             interpolation=self._interpolation,
@@ -135,10 +135,10 @@ class Training:
             any_of=any_of,
         )
 
-    def loader(self, view: loader.View, batches: Iterable[Any]) -> Any:
+    def loader(self, view: loader.ImageDataset, batches: Iterable[Any]) -> Any:
         """Return a loader of the batches of a view."""
-        workers = loader.workers(view, self.device, self.options.workers)
-        return loader.load(view, batches, workers=workers, pinned=self.device == "cuda")
+        workers = loader.worker_count(view, self.device, self.options.workers)
+        return loader.build_loader(view, batches, workers=workers, pinned=self.device == "cuda")
 
     def lesson_loader(self, height_width: tuple[int, int], batches: Iterable[Any]) -> Any:
         """Return a loader of images as they are learnt from at a size, augmented."""

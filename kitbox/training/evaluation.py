@@ -15,7 +15,7 @@ from kitbox.training.context import Training
 _BATCH = 64
 
 
-def view(training: Training, images: ImageSet) -> loader.View:
+def view(training: Training, images: ImageSet) -> loader.ImageDataset:
     """Return images as the plugin embeds them."""
     return training.view(images, training.plugin.height_width)
 

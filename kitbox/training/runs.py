@@ -151,7 +151,7 @@ def causes_of(run: Run) -> Causes:
 
 def locked(run: Run) -> AbstractContextManager[None]:
     """Keep other processes from training the same run meanwhile."""
-    return files.locked(run.folder, f"another process is training {run.folder.parent.name}")
+    return files.lock(run.folder, f"another process is training {run.folder.parent.name}")
 
 
 def data_digest(images: ImageSet) -> str:

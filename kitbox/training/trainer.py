@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError
-from kitbox.images.loader import seed_of
+from kitbox.images.loader import augmentation_seed
 from kitbox.network import acceleration, checkpoint, inference, pretrained_weights
 from kitbox.network.network import Network
 from kitbox.network.trained_network import TrainedNetwork
@@ -307,7 +307,7 @@ class _Trainer:
                 asked.batches = yield from self._planned(state, epoch)
                 asked.epoch = epoch
                 planned_in = time.perf_counter() - began
-                torch.manual_seed(seed_of(training.seed, epoch, "torch"))
+                torch.manual_seed(augmentation_seed(training.seed, epoch, "torch"))
                 report = yield from stepper.run(epoch, asked, loader)
                 report = replace(report, seconds=report.seconds + planned_in)
                 yield from teller.epoch(report, state.planner.told())

@@ -81,7 +81,7 @@ def free_images(collection: Collection, bits: int = _BITS) -> NDArray[np.bool_]:
         return np.zeros(0, dtype=np.bool_)
     free = ~np.isin(test.image_ids, [*labelled.image_ids.tolist(), *collection.blank])
     if collection.test_looks is not None:
-        free &= ~near_duplicates.repeated(
+        free &= ~near_duplicates.repeated_images(
             labelled, collection.looks, test, collection.test_looks, bits
         )
     elif test.digests is not None and labelled.digests is not None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from kitbox import workspace as workspace_module
 from kitbox.errors import KitboxError
 from kitbox.network import checkpoint
 from kitbox.network.checkpoint import Origin
@@ -15,7 +14,7 @@ from kitbox.plugin import discovery
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Strings
 from kitbox.training import runs
-from kitbox.workspace import Workspace
+from kitbox.workspace import Workspace, find_workspace
 
 
 def find(given: str, workspace: Workspace, on: str, data: str) -> Path:
@@ -31,7 +30,7 @@ def find(given: str, workspace: Workspace, on: str, data: str) -> Path:
         inside = path.is_relative_to(Workspace(workspace.root).made.resolve())
     else:
         folder, _, name = given.rpartition("/")
-        place = workspace_module.find(Path(folder)) if folder else workspace
+        place = find_workspace(Path(folder)) if folder else workspace
         named = discovery.load(name, place)
         newest = runs.newest(place, named, on) or runs.newest(place, named, _other(on))
         if newest is None:

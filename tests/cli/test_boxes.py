@@ -14,7 +14,7 @@ from kitbox.competition import decisions, settings
 from kitbox.competition.decisions import Decision
 from kitbox.dataset.collection import Collection, collect
 from kitbox.embedding import embedder
-from kitbox.images.loader import View
+from kitbox.images.loader import ImageDataset
 from kitbox.training import context, trainer
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, finish, named, tiny
@@ -206,7 +206,7 @@ def test_train_and_test_are_cropped_alike(place: Workspace) -> None:
     assert found.test is not None
     plugin = tiny(epochs=0, losses=[], crop_margin=0.0)
     views = [
-        View(images, (32, 32), interpolation="bicubic", crop_margin=0.0)
+        ImageDataset(images, (32, 32), interpolation="bicubic", crop_margin=0.0)
         for images in (found.labelled, found.test)
     ]
     np.testing.assert_array_equal(views[0][0][0], views[1][0][0])

@@ -104,7 +104,7 @@ def test_a_decision_asks_for_training_and_its_receipt_tells_it(
     place: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # reproduce has no --workers, and readers that end within a busy test process may say so late
-    monkeypatch.setattr(loader, "usual_workers", lambda *_: 0)
+    monkeypatch.setattr(loader, "default_worker_count", lambda *_: 0)
     kitbox("train", "plain", *RUN)
     made = json.loads(kitbox("ensemble", "plain", "--submit", *RUN, "--json").stdout)
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())

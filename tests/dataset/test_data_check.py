@@ -14,7 +14,7 @@ from kitbox.competition.check_rules import KINDS
 from kitbox.competition.settings import Competition
 from kitbox.dataset import data_check
 from kitbox.dataset.collection import collect
-from kitbox.dataset.data_check import Checked, Finding
+from kitbox.dataset.data_check import DataCheck, DataFinding
 from kitbox.errors import KitboxError
 from kitbox.workspace import Workspace
 from tests import dirty
@@ -28,8 +28,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Workspace, di
     return root, workspace, odd
 
 
-def checked(workspace: Workspace, competition: Competition) -> Checked:
-    found: Checked = finish(data_check.check(workspace, competition))[1]
+def checked(workspace: Workspace, competition: Competition) -> DataCheck:
+    found: DataCheck = finish(data_check.check(workspace, competition))[1]
     return found
 
 
@@ -174,7 +174,7 @@ def test_a_box_beyond_the_upright_image_is_found(tmp_path: Path) -> None:
     images = competition.images.model_copy(update={"boxes": "boxes.csv"})
     found = checked(workspace, competition.model_copy(update={"images": images})).findings
     [box] = [finding for finding in found if finding.kind == "box"]
-    assert box == Finding(
+    assert box == DataFinding(
         "box",
         "train.csv line 3",
         "b.jpg",
@@ -244,7 +244,7 @@ def test_an_index_of_which_nothing_is_left_stops_a_run_and_is_found(
         finish(collect(workspace, competition))
     assert str(caught.value) == what
     [found] = [f for f in checked(workspace, competition).findings if f.kind == "list"]
-    assert found == Finding("list", "kitbox.toml", "", what, "stop")
+    assert found == DataFinding("list", "kitbox.toml", "", what, "stop")
 
 
 def test_an_index_that_people_emptied_stops_a_run_and_is_found(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_pictures_alike_under_two_labels_are_at_odds(tmp_path: Path) -> None:
     dirty.save(train / "b.jpg", dirty.scene(1), quality=90)
     (tmp_path / "data" / "test").mkdir()
     [found] = checked(*dirty.on_disk(tmp_path, ["a.png,Ahab", "b.jpg,Boo"])).findings
-    assert found == Finding(
+    assert found == DataFinding(
         "near-conflict",
         "train.csv line 3",
         "b.jpg",
@@ -324,7 +324,7 @@ def test_what_people_decided_is_obeyed(tmp_path: Path) -> None:
 
 def test_a_name_that_a_spreadsheet_would_calculate_is_written_as_text(tmp_path: Path) -> None:
     names = ["=1+1.jpg", "+1.jpg", "-1.jpg", "@a.jpg", "plain, 'quoted'.jpg"]
-    findings = tuple(Finding("odd-name", name, name, f"image {name}", "keep") for name in names)
+    findings = tuple(DataFinding("odd-name", name, name, f"image {name}", "keep") for name in names)
     data_check.write(findings, tmp_path / "reports" / "check.csv")
     rows = list(csv.DictReader((tmp_path / "reports" / "check.csv").read_text().splitlines()))
     assert [row["image"] for row in rows] == [*(f"'{name}" for name in names[:4]), names[4]]
@@ -337,14 +337,14 @@ def test_without_anything_wrong_nothing_is_found(tmp_path: Path) -> None:
         dirty.save(train / name, dirty.scene(number))
     dirty.save(tmp_path / "data" / "test" / "t.png", dirty.scene(90))
     found = checked(*dirty.on_disk(tmp_path, [f"{name},Ahab" for name in dirty.CLEAN]))
-    assert found == Checked((), len(dirty.CLEAN) + 1)
+    assert found == DataCheck((), len(dirty.CLEAN) + 1)
 
 
 def test_the_kind_that_stops_a_run_is_shown_first() -> None:
-    def finding(kind: str, action: str) -> Finding:
-        return Finding(kind, "", "", "", action)  # type: ignore[arg-type]
+    def finding(kind: str, action: str) -> DataFinding:
+        return DataFinding(kind, "", "", "", action)  # type: ignore[arg-type]
 
-    found = Checked(
+    found = DataCheck(
         (finding("tiny", "keep"), finding("missing", "drop"), finding("no-label", "stop")), 3
     )
     assert list(found.of_kind()) == ["no-label", "missing", "tiny"]

@@ -12,8 +12,8 @@ from kitbox.competition.decisions import Decision
 from kitbox.competition.settings import Competition
 from kitbox.dataset import duplicates
 from kitbox.dataset.collection import collect
-from kitbox.dataset.duplicates import Group, Pool
-from kitbox.images.file_index import Looks
+from kitbox.dataset.duplicates import DuplicateGroup, ImagePool
+from kitbox.images.file_index import Signatures
 from kitbox.records import ImageSet, strings
 from kitbox.report.duplicates_page import advice
 from kitbox.workspace import Workspace
@@ -25,7 +25,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=8).ma
 )
 
 
-def pooled(digests: str, labels: str | None = None, sides: str | None = None) -> Pool:
+def pooled(digests: str, labels: str | None = None, sides: str | None = None) -> ImagePool:
     """Return a pool of images 0, 1, … with digests and labels of a letter each.
 
     Sides are t(rain), q(uery), T(est), i(ndex) and - for what is left out.
@@ -38,17 +38,17 @@ def pooled(digests: str, labels: str | None = None, sides: str | None = None) ->
         strings([letter.strip(".") for letter in labels or "A" * count]),
         digests=strings(list(digests)),
     )
-    looks = Looks(np.zeros((count, 8), np.uint8), np.zeros((count, 256), np.uint8))
-    return Pool(images, looks, strings([names[s] for s in sides or "t" * count]), ())
+    looks = Signatures(np.zeros((count, 8), np.uint8), np.zeros((count, 256), np.uint8))
+    return ImagePool(images, looks, strings([names[s] for s in sides or "t" * count]), ())
 
 
-def grouped(pool: Pool, **fine: object) -> list[Group]:
-    return duplicates.groups(pool, {"copies": duplicates.of_bytes(pool)}, **fine)  # type: ignore[arg-type]
+def grouped(pool: ImagePool, **fine: object) -> list[DuplicateGroup]:
+    return duplicates.group_images(pool, {"copies": duplicates.copy_pairs(pool)}, **fine)  # type: ignore[arg-type]
 
 
 def test_files_of_equal_bytes_are_copies_of_the_first() -> None:
-    assert duplicates.of_bytes(pooled("xyxzyx")).tolist() == [[0, 2], [1, 4], [0, 5]]
-    assert duplicates.of_bytes(pooled("")).tolist() == []
+    assert duplicates.copy_pairs(pooled("xyxzyx")).tolist() == [[0, 2], [1, 4], [0, 5]]
+    assert duplicates.copy_pairs(pooled("")).tolist() == []
 
 
 def joined(pairs: list[list[int]]) -> list[list[int]]:
@@ -65,10 +65,10 @@ def test_groups_are_what_links_connect_and_neighbours_are_a_list_of_their_own(
     copies: np.ndarray, near: np.ndarray, neighbours: np.ndarray
 ) -> None:
     pairs = (of.reshape(-1, 2) for of in (copies, near, neighbours))
-    links = dict(zip(duplicates.KINDS, pairs, strict=True))
-    sure = {kind: links[kind] for kind in duplicates.KINDS[:2]}
-    found = duplicates.groups(pooled("abcdefghij"), links)
-    assert [g for g in found if g.kind != "neighbours"] == duplicates.groups(
+    links = dict(zip(duplicates.LINK_KINDS, pairs, strict=True))
+    sure = {kind: links[kind] for kind in duplicates.LINK_KINDS[:2]}
+    found = duplicates.group_images(pooled("abcdefghij"), links)
+    assert [g for g in found if g.kind != "neighbours"] == duplicates.group_images(
         pooled("abcdefghij"), sure
     )
     same = joined(np.concatenate(list(sure.values())).tolist())
@@ -88,7 +88,7 @@ def test_groups_are_what_links_connect_and_neighbours_are_a_list_of_their_own(
 
 def test_a_pair_that_is_also_neighbours_keeps_its_advice() -> None:
     links = {"copies": np.array([[0, 1]]), "neighbours": np.array([[0, 1], [0, 2], [1, 2]])}
-    same, alike = duplicates.groups(pooled("xxy"), links)  # type: ignore[arg-type]
+    same, alike = duplicates.group_images(pooled("xxy"), links)  # type: ignore[arg-type]
     assert (same.kind, same.images) == ("copies", ("0", "1"))
     assert (alike.kind, alike.images) == ("neighbours", ("0", "1", "2"))
     assert advice(same, None) == [Decision("drop", "1")]
@@ -136,11 +136,11 @@ def test_what_was_found_fine_is_decided() -> None:
 def test_all_but_the_first_of_equal_copies_may_be_dropped() -> None:
     #               x x x y y z z u u
     pool = pooled("xxxyyzzuu", "AAABCDD..", "ttq" + "tt" + "t-" + "TT")
-    assert duplicates.drops(pool) == [
+    assert duplicates.drop_decisions(pool) == [
         Decision("drop", "1", note="copy of 0"),
         Decision("drop", "2", note="copy of 0"),
     ]
-    assert duplicates.drops(pool, {frozenset({"0", "1"})}) == [
+    assert duplicates.drop_decisions(pool, {frozenset({"0", "1"})}) == [
         Decision("drop", "2", note="copy of 0")
     ]
 
@@ -154,9 +154,9 @@ def made(tmp_path: Path) -> tuple[Workspace, Competition]:
     return workspace, competition
 
 
-def pool_of(workspace: Workspace, competition: Competition) -> Pool:
+def pool_of(workspace: Workspace, competition: Competition) -> ImagePool:
     _, collection = finish(collect(workspace, competition))
-    pool: Pool = finish(duplicates.pool(workspace, competition, collection))[1]
+    pool: ImagePool = finish(duplicates.gather_pool(workspace, competition, collection))[1]
     return pool
 
 
@@ -187,7 +187,7 @@ def test_every_image_is_in_the_pool_also_when_decided(made: tuple[Workspace, Com
 
 def test_near_duplicates_are_told_from_copies(made: tuple[Workspace, Competition]) -> None:
     pool = pool_of(*made)
-    rows = duplicates.of_looks(pool, 6)
+    rows = duplicates.near_duplicate_pairs(pool, 6)
     assert pool.images.digests is not None
     assert all(len(set(pool.images.digests[pair])) == 2 for pair in rows)
 

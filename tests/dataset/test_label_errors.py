@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitbox.dataset import label_errors
-from kitbox.dataset.label_errors import Suspect
+from kitbox.dataset.label_errors import LabelSuspect
 from kitbox.records import Embeddings, strings
 from tests.circle import cosine, placed
 
 
-def found(angle_of: dict[str, tuple[str, float]], **options: object) -> list[Suspect]:
+def found(angle_of: dict[str, tuple[str, float]], **options: object) -> list[LabelSuspect]:
     """Return the suspects among images that are given as name → (label, angle)."""
     embeddings = placed({name: angle for name, (_, angle) in angle_of.items()})
     labels = strings([label for label, _ in angle_of.values()])
-    return label_errors.find(embeddings, labels, "new_whale", **options)  # type: ignore[arg-type]
+    return label_errors.find_suspects(embeddings, labels, "new_whale", **options)  # type: ignore[arg-type]
 
 
 # Two whales of two photographs each; Boo has an odd one, beside one of Ahab's.
@@ -104,7 +104,7 @@ def test_mutual_neighbours_are_those_of_a_search_of_all_pairs(names: list[str], 
     vectors = np.random.default_rng(seed).normal(size=(len(names), 3))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     embeddings = Embeddings(strings([str(i) for i in range(len(names))]), vectors)
-    listed = label_errors.find(embeddings, strings(names), None)
+    listed = label_errors.find_suspects(embeddings, strings(names), None)
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, -2)
     nearest = cosines.argmax(axis=1)

@@ -13,20 +13,20 @@ from PIL import Image, ImageEnhance
 from kitbox.competition.settings import HoldoutShape
 from kitbox.dataset import near_duplicates
 from kitbox.images import preprocessing
-from kitbox.images.file_index import Looks
+from kitbox.images.file_index import Signatures
 from kitbox.records import ImageSet, strings
 
 NOWHERE = np.nan
 
 
-def looks(hashes: np.ndarray, thumbnails: np.ndarray | None = None) -> Looks:
+def looks(hashes: np.ndarray, thumbnails: np.ndarray | None = None) -> Signatures:
     """Return looks of hashes (n,) uint64; without thumbnails all agree but for the last pixel."""
     if thumbnails is None:
         thumbnails = np.tile(np.arange(256, dtype=np.uint8), (len(hashes), 1))
-    return Looks(hashes.astype(">u8").view(np.uint8).reshape(-1, 8), thumbnails)
+    return Signatures(hashes.astype(">u8").view(np.uint8).reshape(-1, 8), thumbnails)
 
 
-def apart(*bits: int) -> Looks:
+def apart(*bits: int) -> Signatures:
     """Return looks whose hashes differ from zero in so many bits, each in bits of its own."""
     hashes, used = [], 0
     for count in bits:
@@ -35,16 +35,16 @@ def apart(*bits: int) -> Looks:
     return looks(np.array(hashes, dtype=np.uint64))
 
 
-def different(count: int) -> Looks:
+def different(count: int) -> Signatures:
     """Return looks of pictures that have nothing in common."""
     generator = np.random.default_rng(0)
-    return Looks(
+    return Signatures(
         generator.integers(0, 256, (count, 8), dtype=np.uint8),
         generator.integers(0, 256, (count, 256), dtype=np.uint8),
     )
 
 
-def brute(found: Looks, bits: int) -> list[list[int]]:
+def brute(found: Signatures, bits: int) -> list[list[int]]:
     """The oracle: every two rows compared."""
     flags = np.unpackbits(found.hashes, axis=1).astype(int)
     pairs = [(i, j) for j in range(len(flags)) for i in range(j)]
@@ -58,7 +58,7 @@ def brute(found: Looks, bits: int) -> list[list[int]]:
 
 
 @st.composite
-def crowds(draw: st.DrawFn) -> Looks:
+def crowds(draw: st.DrawFn) -> Signatures:
     """Draw pictures around a few: hashes with some bits flipped, thumbnails with some noise."""
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
     bases = draw(st.integers(1, 4))
@@ -78,14 +78,14 @@ def crowds(draw: st.DrawFn) -> Looks:
 
 
 @given(crowds(), st.integers(0, 11))
-def test_every_near_duplicate_is_found_and_nothing_else(found: Looks, bits: int) -> None:
-    assert near_duplicates.near_duplicates(found, bits).tolist() == brute(found, bits)
+def test_every_near_duplicate_is_found_and_nothing_else(found: Signatures, bits: int) -> None:
+    assert near_duplicates.similar_pairs(found, bits).tolist() == brute(found, bits)
 
 
 def test_many_pairs_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     found = apart(0, 1, 2, 3, 0, 1)
     monkeypatch.setattr(near_duplicates, "_CHUNK", 4)
-    assert near_duplicates.near_duplicates(found, 4).tolist() == brute(found, 4)
+    assert near_duplicates.similar_pairs(found, 4).tolist() == brute(found, 4)
 
 
 def scene(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
@@ -97,9 +97,9 @@ def scene(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
     return Image.fromarray(np.clip(40 + 0.7 * soft + detail, 0, 255).astype(np.uint8))
 
 
-def seen(*paths: Path) -> Looks:
-    glances = [preprocessing.glance(path) for path in paths]
-    return Looks(
+def seen(*paths: Path) -> Signatures:
+    glances = [preprocessing.summarise(path) for path in paths]
+    return Signatures(
         np.array([list(glance.hash) for glance in glances], dtype=np.uint8),
         np.array([list(glance.thumbnail) for glance in glances], dtype=np.uint8),
     )
@@ -122,7 +122,7 @@ def test_a_changed_copy_is_a_near_duplicate(tmp_path: Path, copy: Any, seed: int
     scene(seed).save(tmp_path / "a.jpg", quality=95)
     copy(scene(seed), tmp_path / "b.jpg")
     found = seen(tmp_path / "a.jpg", tmp_path / "b.jpg")
-    assert near_duplicates.near_duplicates(found, HoldoutShape().near_duplicate_bits).tolist() == [
+    assert near_duplicates.similar_pairs(found, HoldoutShape().near_duplicate_bits).tolist() == [
         [0, 1]
     ]
 
@@ -131,14 +131,14 @@ def test_different_pictures_are_no_near_duplicates(tmp_path: Path) -> None:
     paths = [tmp_path / f"{seed}.png" for seed in range(40)]
     for seed, path in enumerate(paths):
         scene(seed, (64, 48)).save(path)
-    assert near_duplicates.near_duplicates(seen(*paths), 11).tolist() == []
+    assert near_duplicates.similar_pairs(seen(*paths), 11).tolist() == []
 
 
 def test_pictures_of_one_colour_are_like_no_other(tmp_path: Path) -> None:
     paths = [tmp_path / f"{grey}.png" for grey in (0, 90, 255)]
     for path in paths:
         Image.new("RGB", (40, 40), (int(path.stem),) * 3).save(path)
-    assert near_duplicates.near_duplicates(seen(*paths), 11).tolist() == []
+    assert near_duplicates.similar_pairs(seen(*paths), 11).tolist() == []
 
 
 def images(labels: str, digests: str | None = None, **columns: Any) -> ImageSet:
@@ -155,9 +155,11 @@ def images(labels: str, digests: str | None = None, **columns: Any) -> ImageSet:
     )
 
 
-def together(given: ImageSet, found: Looks | None = None, **shape: Any) -> list[list[int]]:
+def together(given: ImageSet, found: Signatures | None = None, **shape: Any) -> list[list[int]]:
     """Return the units of two images and more, each as its rows."""
-    units = near_duplicates.units(given, found or different(len(given)), HoldoutShape(**shape))
+    units = near_duplicates.split_units(
+        given, found or different(len(given)), HoldoutShape(**shape)
+    )
     rows = [np.flatnonzero(units == unit).tolist() for unit in np.unique(units)]
     return sorted(unit for unit in rows if len(unit) > 1)
 
@@ -219,7 +221,7 @@ def test_a_chain_of_pictures_close_in_time_is_one_unit(
 ) -> None:
     times = np.array([time for _, time in taken]) * MINUTE
     given = images("".join(label for label, _ in taken), times=times)
-    unit = near_duplicates.units(
+    unit = near_duplicates.split_units(
         given, different(len(taken)), HoldoutShape(encounter_minutes=minutes)
     )
     order = sorted(range(len(taken)), key=lambda row: taken[row])
@@ -230,7 +232,7 @@ def test_a_chain_of_pictures_close_in_time_is_one_unit(
 
 
 def test_no_images_have_no_units() -> None:
-    assert near_duplicates.units(images(""), different(0), HoldoutShape()).tolist() == []
+    assert near_duplicates.split_units(images(""), different(0), HoldoutShape()).tolist() == []
 
 
 def mask(*rows: int, of: int) -> np.ndarray:
@@ -239,36 +241,36 @@ def mask(*rows: int, of: int) -> np.ndarray:
 
 def test_asked_images_with_a_copy_among_the_others_are_counted_once_each() -> None:
     given, found = images("aaaaa", "xxxyz"), different(5)
-    assert near_duplicates.across(given, found, mask(0, 1, 3, of=5), 6) == 2
-    assert near_duplicates.across(given, found, mask(0, 1, 2, of=5), 6) == 0
-    assert near_duplicates.across(given, found, mask(2, of=5), 6) == 1
+    assert near_duplicates.count_leaks(given, found, mask(0, 1, 3, of=5), 6) == 2
+    assert near_duplicates.count_leaks(given, found, mask(0, 1, 2, of=5), 6) == 0
+    assert near_duplicates.count_leaks(given, found, mask(2, of=5), 6) == 1
 
 
 def test_asked_images_with_a_near_duplicate_among_the_others_are_counted() -> None:
     # 0 and 1 are copies, 2 is near to both, 3 is near to 2 only
     found = looks(np.array([0, 0, 0b111, 0b111111], dtype=np.uint64))
     given = images("aaaa", "xxyz")
-    assert near_duplicates.across(given, found, mask(0, 1, of=4), 3) == 2
-    assert near_duplicates.across(given, found, mask(3, of=4), 3) == 1
-    assert near_duplicates.across(given, found, mask(0, 3, of=4), 3) == 2
-    assert near_duplicates.across(given, found, mask(0, 1, of=4), 2) == 0
+    assert near_duplicates.count_leaks(given, found, mask(0, 1, of=4), 3) == 2
+    assert near_duplicates.count_leaks(given, found, mask(3, of=4), 3) == 1
+    assert near_duplicates.count_leaks(given, found, mask(0, 3, of=4), 3) == 2
+    assert near_duplicates.count_leaks(given, found, mask(0, 1, of=4), 2) == 0
 
 
 @given(crowds(), st.data())
 @settings(max_examples=30)
-def test_leaks_are_counted_as_by_hand(found: Looks, data: st.DataObject) -> None:
+def test_leaks_are_counted_as_by_hand(found: Signatures, data: st.DataObject) -> None:
     count = len(found.hashes)
     asked = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)), dtype=bool)
     given = images("a" * count)
     pairs = brute(found, 6)
     leaks = {i for pair in pairs for i in pair if asked[i] and not asked[pair].all()}
-    assert near_duplicates.across(given, found, asked, 6) == len(leaks)
+    assert near_duplicates.count_leaks(given, found, asked, 6) == len(leaks)
 
 
 def test_leaks_between_two_sets_are_those_of_the_second() -> None:
     labelled, test = images("aab", "xyx"), images("cc", "xw")
     seen_there = different(5)
-    found = near_duplicates.between(
+    found = near_duplicates.count_repeated(
         labelled, seen_there.take(mask(0, 1, 2, of=5)), test, seen_there.take(mask(3, 4, of=5)), 6
     )
     assert found == 1
@@ -277,4 +279,4 @@ def test_leaks_between_two_sets_are_those_of_the_second() -> None:
 def test_scenarios_of_labelled_images_leak_all_of_them() -> None:
     # the same images on both sides, under the same names
     given, found = images("abc"), different(3)
-    assert near_duplicates.between(given, found, given, found, 6) == 3
+    assert near_duplicates.count_repeated(given, found, given, found, 6) == 3

@@ -13,7 +13,7 @@ def odd_names(*names: str, **given: object) -> list[str]:
     images = image_set(dict.fromkeys(names, "Ahab"))
     asked = competition(**given)  # type: ignore[arg-type]
     places = dict.fromkeys(names, "train.csv line 2")
-    return [fault.what for fault in data_check.of_names([images], asked, places)]
+    return [fault.what for fault in data_check.name_findings([images], asked, places)]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_marks_and_line_ends_of_every_list_are_told(tmp_path: Path) -> None:
         images={"train_list": "train.csv", "test_list": "sample.csv", "boxes": "boxes.csv"},
         form={"sample": "sample.csv"},
     )
-    assert [(f.kind, f.where, f.action) for f in data_check.of_lists(given)] == [
+    assert [(f.kind, f.where, f.action) for f in data_check.list_format_findings(given)] == [
         ("byte-order-mark", "train.csv line 1", "repair"),
         ("crlf", "train.csv line 1", "repair"),
         ("crlf", "sample.csv line 1", "repair"),
@@ -72,6 +72,9 @@ def test_an_image_of_a_faulty_row_is_listed_and_left_out(tmp_path: Path) -> None
     (tmp_path / "test.csv").write_text("Image\nx.jpg\n")
     given = competition(root=tmp_path, images={"train_list": "train.csv", "test_list": "test.csv"})
     survey = lists.survey(given)
-    assert data_check.unlisted(survey, given) == [tmp_path / "train/c.jpg", tmp_path / "test/y.jpg"]
-    assert data_check.left_out_images(survey, given) == [tmp_path / "train/b.jpg"]
+    assert data_check.unlisted_files(survey, given) == [
+        tmp_path / "train/c.jpg",
+        tmp_path / "test/y.jpg",
+    ]
+    assert data_check.excluded_files(survey, given) == [tmp_path / "train/b.jpg"]
     assert survey.places == {"a.jpg": "train.csv line 2", "x.jpg": "test.csv line 2"}

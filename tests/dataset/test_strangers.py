@@ -56,7 +56,7 @@ def test_pairs_above_a_limit_are_found_and_nothing_else(
     embeddings, _ = crowd
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(label_errors, "_ROWS", rows_at_a_time)
-        found = label_errors.pairs_above(embeddings, limit)
+        found = label_errors.similar_pairs(embeddings, limit)
     cosines = embeddings.vectors @ embeddings.vectors.T
     pairs = [(i, j) for i in range(len(cosines)) for j in range(i + 1, len(cosines))]
     sure = [pair for pair in pairs if abs(cosines[pair] - limit) > 1e-5]
@@ -65,7 +65,7 @@ def test_pairs_above_a_limit_are_found_and_nothing_else(
 
 def test_pairs_of_two_groups_are_not_compared() -> None:
     groups = strings(["newt", "turtle", "newt", "turtle"])
-    found = label_errors.pairs_above(at_angles(0, 1, 2, 3), cosine(0, 10), groups)
+    found = label_errors.similar_pairs(at_angles(0, 1, 2, 3), cosine(0, 10), groups)
     assert found.tolist() == [[0, 2], [1, 3]]
 
 
@@ -73,7 +73,7 @@ def test_of_a_burst_each_image_has_so_many_neighbours_after_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(label_errors, "_MOST", 2)
-    found = label_errors.pairs_above(at_angles(0, 1, 2, 3, 4, 90), cosine(0, 10))
+    found = label_errors.similar_pairs(at_angles(0, 1, 2, 3, 4, 90), cosine(0, 10))
     assert found.tolist() == [[0, 1], [0, 2], [1, 2], [1, 3], [2, 3], [2, 4], [3, 4]]
 
 
@@ -89,12 +89,14 @@ def test_the_limit_is_what_one_stranger_in_all_would_reach() -> None:
     generator = np.random.default_rng(0)
     similarity = generator.normal(0.5, 0.1, 2000).astype(np.float32)
     rows = np.arange(2000)
-    found = label_errors.Nearest(rows, similarity, similarity, rows)
+    found = label_errors.NearestImages(rows, similarity, similarity, rows)
     expected = 0.5 + 0.1 * NormalDist().inv_cdf(1 - 1 / 2000)
     assert found.limit == pytest.approx(expected, abs=0.02)
     wrong = similarity.copy()
     wrong[:60] = 0.99  # three in a hundred bear a wrong label
-    assert label_errors.Nearest(rows, wrong, wrong, rows).limit == pytest.approx(expected, abs=0.05)
+    assert label_errors.NearestImages(rows, wrong, wrong, rows).limit == pytest.approx(
+        expected, abs=0.05
+    )
 
 
 @pytest.mark.parametrize("labels", [["A", "A"], ["", ""], ["A", ""]])

@@ -31,13 +31,13 @@ def test_no_augmentation_leaves_the_pixels_alone(tmp_path: Path) -> None:
 def test_batches_are_the_same_for_any_number_of_workers(tmp_path: Path, workers: int) -> None:
     paths = tuple(picture(tmp_path / f"{i}.png", i, 0) for i in range(4))
     images = ImageSet(strings([path.name for path in paths]), paths)
-    view = loader.View(
+    view = loader.ImageDataset(
         images, (32, 32), interpolation="bicubic", crop_margin=None, augmentation="light"
     )
     batches = [[(0, 7), (1, 8)], [(2, 9), (3, 10)]]
     augmentation = Augmentation("light", (32, 32))
     for batch, (pixels, rows) in zip(
-        batches, loader.load(view, batches, workers=workers), strict=True
+        batches, loader.build_loader(view, batches, workers=workers), strict=True
     ):
         assert rows.tolist() == [row for row, _ in batch]
         for (row, seed), seen in zip(batch, pixels.numpy(), strict=True):
@@ -49,7 +49,7 @@ def test_a_let_through_unreadable_image_is_grey(tmp_path: Path) -> None:
     path = tmp_path / "broken.jpg"
     path.write_text("no image")
     images = ImageSet(strings(["broken.jpg"]), (path,))
-    view = loader.View(
+    view = loader.ImageDataset(
         images,
         (16, 16),
         interpolation="bicubic",

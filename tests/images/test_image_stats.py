@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from kitbox.images import image_stats, preprocessing
-from kitbox.images.image_stats import Facts
+from kitbox.images.image_stats import ImageStats
 from tests import dirty
 
 
-def of(path: Path) -> Facts:
-    return preprocessing.glance(path).facts
+def of(path: Path) -> ImageStats:
+    return preprocessing.summarise(path).facts
 
 
 def test_form_is_told_of_the_file_and_size_of_the_upright_image(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_transparency_frames_and_palettes_are_told(tmp_path: Path) -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(3, 60), st.integers(3, 60))
 def test_levels_and_sharpness_are_those_of_a_slow_count(seed: int, width: int, height: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width)).astype(np.uint8)
-    found = image_stats.with_quality(Facts(), Image.fromarray(pixels))
+    found = image_stats.measure_quality(ImageStats(), Image.fromarray(pixels))
     ordered = sorted(pixels.ravel().tolist())
     for level, share in ((found.low, 0.05), (found.high, 0.95)):
         assert sum(value <= level for value in ordered) >= share * len(ordered)
@@ -74,8 +74,8 @@ def test_blur_lowers_sharpness_at_any_contrast() -> None:
     sharp = dirty.scene(3, (448, 300)).convert("L")
     for picture in (sharp, sharp.point(lambda level: 100 + level // 4)):
         values = [
-            image_stats.with_quality(
-                Facts(), picture.filter(ImageFilter.GaussianBlur(blur))
+            image_stats.measure_quality(
+                ImageStats(), picture.filter(ImageFilter.GaussianBlur(blur))
             ).sharpness
             for blur in (0, 1, 2, 4)
         ]
@@ -84,13 +84,13 @@ def test_blur_lowers_sharpness_at_any_contrast() -> None:
 
 
 def test_a_picture_of_one_colour_has_no_sharpness() -> None:
-    found = image_stats.with_quality(Facts(), Image.new("L", (300, 200), 77))
+    found = image_stats.measure_quality(ImageStats(), Image.new("L", (300, 200), 77))
     assert (found.low, found.high, found.contrast, found.sharpness) == (77, 77, 0, 0)
 
 
 def test_columns_are_named_as_the_facts_are() -> None:
-    assert image_stats.DTYPE.names == Facts._fields
-    table = image_stats.table([Facts("JPEG", "CMYK", width=3), Facts()])
+    assert image_stats.DTYPE.names == ImageStats._fields
+    table = image_stats.stats_table([ImageStats("JPEG", "CMYK", width=3), ImageStats()])
     assert table["format"].tolist() == ["JPEG", ""]
     assert table["width"].tolist() == [3, 0]
 

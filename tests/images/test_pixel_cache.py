@@ -21,13 +21,13 @@ from PIL import Image
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.images import pixel_cache, preprocessing
-from kitbox.images.loader import View, load, workers
-from kitbox.images.pixel_cache import Prepared, Store, Way
+from kitbox.images.loader import ImageDataset, build_loader, worker_count
+from kitbox.images.pixel_cache import CachedImages, InputSpec, PixelCache
 from kitbox.records import ImageSet, strings
 from kitbox.workspace import Workspace
 from tests.photographs import finish, picture, tiny
 
-WAY = Way((24, 40), "bicubic", None)
+WAY = InputSpec((24, 40), "bicubic", None)
 CROPPED = replace(WAY, margin=0.1)
 
 
@@ -44,7 +44,7 @@ def drawn(folder: Path, count: int = 5) -> ImageSet:
     return images_of(*(picture(folder / f"{i}.png", i, 0) for i in range(count)))
 
 
-def prepare(place: Workspace, images: ImageSet, *ways: Way) -> int:
+def prepare(place: Workspace, images: ImageSet, *ways: InputSpec) -> int:
     """Prepare and return how many files were decoded."""
     planned = pixel_cache.plan(place, [images], ways or [WAY])
     _, problems = finish(pixel_cache.fill(planned, place))
@@ -52,16 +52,16 @@ def prepare(place: Workspace, images: ImageSet, *ways: Way) -> int:
     return len(planned.jobs)
 
 
-def seen(place: Workspace | None, images: ImageSet, way: Way = WAY) -> np.ndarray:
+def seen(place: Workspace | None, images: ImageSet, way: InputSpec = WAY) -> np.ndarray:
     return np.stack([pixels for pixels, _ in rows(view_of(place, images, way))])
 
 
-def rows(view: View) -> list:
+def rows(view: ImageDataset) -> list:
     return [view[row] for row in range(len(view))]
 
 
-def view_of(place: Workspace | None, images: ImageSet, way: Way = WAY) -> View:
-    return View(
+def view_of(place: Workspace | None, images: ImageSet, way: InputSpec = WAY) -> ImageDataset:
+    return ImageDataset(
         images,
         way.height_width,
         interpolation=way.interpolation,
@@ -106,16 +106,16 @@ def files(draw: st.DrawFn) -> tuple[Image.Image, str, int]:
 
 
 @st.composite
-def ways(draw: st.DrawFn) -> Way:
+def ways(draw: st.DrawFn) -> InputSpec:
     size = (draw(st.integers(16, 90)), draw(st.integers(16, 90)))
     margin = draw(st.sampled_from([None, 0.0, 0.05, 0.5]))
-    return Way(size, draw(st.sampled_from(sorted(preprocessing.RESAMPLING))), margin)
+    return InputSpec(size, draw(st.sampled_from(sorted(preprocessing.INTERPOLATIONS))), margin)
 
 
 @given(files(), st.lists(ways(), min_size=1, max_size=4), st.tuples(*[fractions] * 4))
 @settings(max_examples=40)
 def test_every_pixel_is_that_of_reading_the_file(
-    file: tuple[Image.Image, str, int], chosen: list[Way], part: tuple[float, ...]
+    file: tuple[Image.Image, str, int], chosen: list[InputSpec], part: tuple[float, ...]
 ) -> None:
     image, kind, orientation = file
     exif = Image.Exif()
@@ -141,11 +141,13 @@ def test_every_pixel_is_that_of_reading_the_file(
 
 def test_a_large_jpeg_is_decoded_once_for_each_scale(tmp_path: Path, monkeypatch) -> None:
     picture(tmp_path / "large.jpg", 1, 1, size=(1600, 800))
-    asked = [preprocessing.Cut((height, 2 * height)) for height in (40, 45, 180, 400)]
+    asked = [preprocessing.Crop((height, 2 * height)) for height in (40, 45, 180, 400)]
     direct = [preprocessing.read(tmp_path / "large.jpg", cut.height_width) for cut in asked]
-    opened, count = preprocessing.opened, []
-    monkeypatch.setattr(preprocessing, "opened", lambda *given: count.append(1) or opened(*given))
-    found = preprocessing.read_cuts(tmp_path / "large.jpg", asked)
+    opened, count = preprocessing.open_image, []
+    monkeypatch.setattr(
+        preprocessing, "open_image", lambda *given: count.append(1) or opened(*given)
+    )
+    found = preprocessing.read_crops(tmp_path / "large.jpg", asked)
     assert all((a == b).all() for a, b in zip(found, direct, strict=True))
     assert len(count) == 3  # 1/8 for 40 and 45, 1/2 for 180, all of it for 400
 
@@ -153,13 +155,13 @@ def test_a_large_jpeg_is_decoded_once_for_each_scale(tmp_path: Path, monkeypatch
 def test_the_recipe_counts_up_when_the_pixels_of_a_file_change(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", 3, 1)
     made = hashlib.sha256()
-    for way in (WAY, Way((90, 30), "bilinear", 0.2), Way((64, 64), "lanczos", 0.0)):
+    for way in (WAY, InputSpec((90, 30), "bilinear", 0.2), InputSpec((64, 64), "lanczos", 0.0)):
         for box in (None, (10.0, 5.0, 60.5, 50.25), (500.0, 500.0, 600.0, 600.0)):
-            cut = preprocessing.Cut(way.height_width, box, way.margin or 0.0, way.interpolation)
-            made.update(preprocessing.read_cuts(tmp_path / "a.png", [cut])[0].tobytes())
+            cut = preprocessing.Crop(way.height_width, box, way.margin or 0.0, way.interpolation)
+            made.update(preprocessing.read_crops(tmp_path / "a.png", [cut])[0].tobytes())
     # Another digest here means other pixels: stores made before would be read for them. Count
     # reading.RECIPE and embedding.cache.RECIPE up with it.
-    assert (preprocessing.RECIPE, made.hexdigest()[:16]) == (1, "c69d7a09e7fee3a3")
+    assert (preprocessing.RECIPE_VERSION, made.hexdigest()[:16]) == (1, "c69d7a09e7fee3a3")
 
 
 def test_copies_of_a_file_are_one_row(place: Workspace, tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ def test_copies_of_a_file_are_one_row(place: Workspace, tmp_path: Path) -> None:
     (tmp_path / "copy.png").write_bytes(images.paths[1].read_bytes())
     images = images_of(*images.paths, tmp_path / "copy.png")
     assert prepare(place, images) == 2
-    assert len(Store.of(place, WAY).keys()) == 2
+    assert len(PixelCache.of(place, WAY).keys()) == 2
     assert (seen(place, images)[2] == seen(None, images)[1]).all()
 
 
@@ -176,7 +178,7 @@ def test_a_changed_file_box_or_margin_is_another_row(place: Workspace, tmp_path:
     boxes = np.array([[10, 5, 60, 50], [np.nan] * 4, [0, 0, 40, 40]], dtype=np.float32)
     boxed = replace(images, boxes=boxes)
     assert prepare(place, images, WAY, CROPPED) == 3
-    assert len(Store.of(place, WAY).keys()) == 3  # without boxes, a margin changes nothing
+    assert len(PixelCache.of(place, WAY).keys()) == 3  # without boxes, a margin changes nothing
     assert prepare(place, boxed, WAY, CROPPED) == 2
     assert prepare(place, boxed, replace(WAY, margin=0.2)) == 2
     moved = replace(images, boxes=boxes + 1)
@@ -203,7 +205,7 @@ def test_new_images_are_added_behind_the_others(place: Workspace, tmp_path: Path
 
 
 def test_pixels_are_spread_over_shards(place: Workspace, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(pixel_cache, "SHARD", 2 * 24 * 40 * 3 + 5)
+    monkeypatch.setattr(pixel_cache, "SHARD_BYTES", 2 * 24 * 40 * 3 + 5)
     images = drawn(tmp_path, 5)
     prepare(place, images)
     assert [path.stat().st_size // (24 * 40 * 3) for path in shards(place)] == [2, 2, 1]
@@ -246,7 +248,7 @@ def test_what_was_committed_before_a_kill_stays_and_is_whole(
         while int(process.stdout.readline()) < 11:
             pass
         os.kill(process.pid, signal.SIGKILL)
-    kept = len(Store.of(place, WAY).keys())
+    kept = len(PixelCache.of(place, WAY).keys())
     assert 9 <= kept < 30
     assert view_of(place, images).source == f"{kept} prepared"
     assert (seen(place, images) == seen(None, images)).all()
@@ -255,15 +257,15 @@ def test_what_was_committed_before_a_kill_stays_and_is_whole(
     assert (seen(place, images) == seen(None, images)).all()
 
 
-@pytest.mark.parametrize("cut", range(1, pixel_cache.KEY))
+@pytest.mark.parametrize("cut", range(1, pixel_cache.KEY_BYTES))
 def test_a_key_that_was_cut_off_does_not_count(place: Workspace, tmp_path: Path, cut: int) -> None:
     images = drawn(tmp_path, 3)
     prepare(place, images)
-    with Store.of(place, WAY).keys_file.open("r+b") as file:
-        file.truncate(2 * pixel_cache.KEY + cut)
+    with PixelCache.of(place, WAY).keys_file.open("r+b") as file:
+        file.truncate(2 * pixel_cache.KEY_BYTES + cut)
     assert view_of(place, images).source == "2 prepared"
     assert prepare(place, images) == 1
-    assert Store.of(place, WAY).keys_file.stat().st_size == 3 * pixel_cache.KEY
+    assert PixelCache.of(place, WAY).keys_file.stat().st_size == 3 * pixel_cache.KEY_BYTES
     assert (seen(place, images) == seen(None, images)).all()
 
 
@@ -274,7 +276,7 @@ def test_a_stopped_preparation_keeps_what_is_done_and_writes_nothing_more(
     stage = pixel_cache.fill(pixel_cache.plan(place, [images], [WAY]), place)
     next(stage)
     stage.close()
-    assert len(Store.of(place, WAY).keys()) == 1
+    assert len(PixelCache.of(place, WAY).keys()) == 1
     sizes = [path.stat() for path in shards(place)]
     time.sleep(0.1)
     assert [path.stat() for path in shards(place)] == sizes
@@ -285,7 +287,7 @@ def test_a_stopped_preparation_keeps_what_is_done_and_writes_nothing_more(
 def test_a_second_process_is_told_to_wait(place: Workspace, tmp_path: Path) -> None:
     images = drawn(tmp_path, 1)
     with (
-        pixel_cache.locked(place),
+        pixel_cache.lock(place),
         pytest.raises(KitboxError, match=r"another process is preparing images in .*; wait for it"),
     ):
         prepare(place, images)
@@ -295,16 +297,18 @@ def test_a_second_process_is_told_to_wait(place: Workspace, tmp_path: Path) -> N
 def test_a_disk_that_is_too_small_is_refused_with_numbers(
     place: Workspace, tmp_path: Path, monkeypatch
 ) -> None:
-    planned = pixel_cache.plan(place, [drawn(tmp_path, 3)], [Way((620, 620), "bicubic", None)])
-    assert planned.bytes == 3 * (620 * 620 * 3 + pixel_cache.KEY)
-    assert pixel_cache.check_room(place, planned) > 0
+    planned = pixel_cache.plan(
+        place, [drawn(tmp_path, 3)], [InputSpec((620, 620), "bicubic", None)]
+    )
+    assert planned.bytes == 3 * (620 * 620 * 3 + pixel_cache.KEY_BYTES)
+    assert pixel_cache.check_disk_space(place, planned) > 0
     usage = pixel_cache.shutil.disk_usage(tmp_path)._replace(free=503 * 10**6)
     monkeypatch.setattr(pixel_cache.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(
         KitboxError, match=r"takes 0.00 GB and 0.50 GB are to stay free, but .* has 0.50 GB; name"
     ):
-        pixel_cache.check_room(place, planned)
-    assert pixel_cache.check_room(place, replace(planned, jobs=())) == 503 * 10**6
+        pixel_cache.check_disk_space(place, planned)
+    assert pixel_cache.check_disk_space(place, replace(planned, jobs=())) == 503 * 10**6
 
 
 def test_a_file_that_breaks_or_changes_meanwhile_is_told_and_tried_again(
@@ -342,13 +346,13 @@ def test_an_unreadable_file_is_left_out(place: Workspace, tmp_path: Path) -> Non
 
 def test_what_no_plugin_reads_is_dropped(place: Workspace, tmp_path: Path) -> None:
     images = drawn(tmp_path, 2)
-    large = Way.of(tiny(image_size=48), "bicubic")
+    large = InputSpec.of(tiny(image_size=48), "bicubic")
     prepare(place, images, WAY, large)
-    [(folder, size)] = pixel_cache.drop(place, [large])
-    assert (folder.name.split("-")[0], size) == ("24x40", 2 * (24 * 40 * 3 + pixel_cache.KEY))
+    [(folder, size)] = pixel_cache.remove_unused(place, [large])
+    assert (folder.name.split("-")[0], size) == ("24x40", 2 * (24 * 40 * 3 + pixel_cache.KEY_BYTES))
     assert pixel_cache.find(place, images, WAY) is None
     assert view_of(place, images, large).source == "all prepared"
-    assert pixel_cache.drop(place, [large]) == []
+    assert pixel_cache.remove_unused(place, [large]) == []
 
 
 def test_a_store_that_is_dropped_or_cut_under_a_reader_is_named(
@@ -365,7 +369,7 @@ def test_a_store_that_is_dropped_or_cut_under_a_reader_is_named(
         file.truncate(24 * 40 * 3 + 7)
     with pytest.raises(KitboxError, match="are damaged"):
         early.read_into(pixels, 1)
-    pixel_cache.drop(place, [])
+    pixel_cache.remove_unused(place, [])
     with pytest.raises(KitboxError, match="are damaged"):
         late.read_into(pixels, 0)
 
@@ -389,7 +393,7 @@ def test_workers_of_either_kind_read_the_store(
     assert (view[0][0] == direct[0]).all()  # its files are open when the workers start
     for path in images.paths:
         path.unlink()
-    loader = load(view, [[0, 1, 2], [5, 4, 3]], workers=2)
+    loader = build_loader(view, [[0, 1, 2], [5, 4, 3]], workers=2)
     loader.multiprocessing_context = multiprocessing.get_context(start)
     batches = [(pixels.numpy().copy(), rows.tolist()) for pixels, rows in loader]
     assert [order for _, order in batches] == [[0, 1, 2], [5, 4, 3]]
@@ -404,7 +408,7 @@ def test_a_pickled_reader_opens_its_files_itself(place: Workspace, tmp_path: Pat
     assert prepared is not None
     pixels, again = np.zeros((2, 24, 40, 3), dtype=np.uint8)
     prepared.read_into(pixels, 0)
-    copy: Prepared = pickle.loads(pickle.dumps(prepared))  # noqa: S301  our own bytes
+    copy: CachedImages = pickle.loads(pickle.dumps(prepared))  # noqa: S301  our own bytes
     assert copy._files == {}
     copy.read_into(again, 0)
     assert (pixels == again).all()
@@ -420,7 +424,7 @@ def test_an_augmentation_changes_a_batch_and_not_the_store(
     items = [(row, 10 * row + turn) for turn in range(4) for row in range(4)]
     found = []
     for where in (None, place):
-        view = View(
+        view = ImageDataset(
             images,
             WAY.height_width,
             interpolation=WAY.interpolation,
@@ -428,7 +432,7 @@ def test_an_augmentation_changes_a_batch_and_not_the_store(
             augmentation=augmentation,
             workspace=where,
         )
-        [(pixels, _)] = load(view, [items], workers=0)
+        [(pixels, _)] = build_loader(view, [items], workers=0)
         found.append(pixels.numpy())
     assert (found[0] == found[1]).all()
     assert shards(place)[0].read_bytes() == before
@@ -439,15 +443,15 @@ def test_processes_read_where_there_is_more_to_do_than_to_copy(
 ) -> None:
     images = drawn(tmp_path, 2)
     direct = view_of(place, images)
-    assert workers(direct, "cpu") == 1
+    assert worker_count(direct, "cpu") == 1
     prepare(place, images.take(np.array([0])))
-    assert workers(view_of(place, images), "cpu") == 1
+    assert worker_count(view_of(place, images), "cpu") == 1
     prepare(place, images)
-    assert workers(view_of(place, images), "cpu") == 0
-    assert workers(view_of(place, images), "cuda") >= 1
-    assert workers(view_of(place, images), "cpu", 3) == 3
+    assert worker_count(view_of(place, images), "cpu") == 0
+    assert worker_count(view_of(place, images), "cuda") >= 1
+    assert worker_count(view_of(place, images), "cpu", 3) == 3
     grey = replace(images, digests=strings(["?", images.digests[1]]))
-    blank = View(
+    blank = ImageDataset(
         grey,
         WAY.height_width,
         interpolation=WAY.interpolation,

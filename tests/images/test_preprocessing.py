@@ -135,7 +135,7 @@ def test_a_damaged_file_is_named_with_what_is_wrong(
     tmp_path: Path, damage, name: str, message: str
 ) -> None:
     damage(tmp_path / name)
-    for read in (preprocessing.glance, lambda path: preprocessing.read(path, (16, 16))):
+    for read in (preprocessing.summarise, lambda path: preprocessing.read(path, (16, 16))):
         with pytest.raises(UnreadableImageError, match=message):
             read(tmp_path / name)
 
@@ -151,7 +151,7 @@ def test_no_file_starts_another_program(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "a.jpg").write_text(EPS)
     monkeypatch.setattr("subprocess.Popen", no_program)
     for read in (
-        preprocessing.glance,
+        preprocessing.summarise,
         preprocessing.upright_size,
         lambda path: preprocessing.read(path, (16, 16)),
     ):
@@ -195,7 +195,7 @@ def unknown_pixels(path: Path) -> None:
 def test_whatever_a_decoder_stumbles_at_the_file_is_named(tmp_path: Path, damage) -> None:
     damage(tmp_path / "a.jpg")
     for read in (
-        preprocessing.glance,
+        preprocessing.summarise,
         preprocessing.upright_size,
         lambda path: preprocessing.read(path, (16, 16)),
     ):
@@ -242,7 +242,7 @@ def test_a_file_that_is_refused_is_not_left_open(tmp_path: Path) -> None:
 
 
 def thumbnail(path: Path) -> np.ndarray:
-    grey = np.frombuffer(preprocessing.glance(path).thumbnail, dtype=np.uint8)
+    grey = np.frombuffer(preprocessing.summarise(path).thumbnail, dtype=np.uint8)
     return grey.reshape(16, 16).astype(int)
 
 
@@ -266,7 +266,7 @@ def test_a_glance_is_of_the_upright_picture(tmp_path: Path) -> None:
 
 def test_a_hash_has_64_bits(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", 1, 1)
-    assert len(preprocessing.glance(tmp_path / "a.png").hash) == 8
+    assert len(preprocessing.summarise(tmp_path / "a.png").hash) == 8
 
 
 def taken(path: Path, text: str | bytes | None) -> float | None:
@@ -275,7 +275,7 @@ def taken(path: Path, text: str | bytes | None) -> float | None:
     if text is not None:
         exif.get_ifd(0x8769)[0x9003] = text
     halves().save(path, exif=exif)
-    return preprocessing.glance(path).taken
+    return preprocessing.summarise(path).taken
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
@@ -297,5 +297,5 @@ def test_odd_exif_does_no_harm_and_says_nothing(tmp_path: Path) -> None:
     at = data.index(b"Exif\0\0") + 6
     data[at + 8 : at + 10] = b"\xff\xff"  # more entries than there are bytes
     (tmp_path / "a.jpg").write_bytes(bytes(data))
-    assert preprocessing.glance(tmp_path / "a.jpg").hash  # warnings are errors here
+    assert preprocessing.summarise(tmp_path / "a.jpg").hash  # warnings are errors here
     assert preprocessing.read(tmp_path / "a.jpg", (16, 16)).shape == (16, 16, 3)

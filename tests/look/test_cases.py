@@ -108,7 +108,7 @@ def test_images_are_compared_once_for_suspects_and_duplicates(
 ) -> None:
     compare, seen = label_errors.nearest, []
 
-    def counted(*given: Any) -> label_errors.Nearest:
+    def counted(*given: Any) -> label_errors.NearestImages:
         seen.append(given)
         return compare(*given)
 

@@ -8,21 +8,21 @@ import pytest
 
 from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision
-from kitbox.dataset.duplicates import Group, Kind
-from kitbox.dataset.label_errors import Suspect
+from kitbox.dataset.duplicates import DuplicateGroup, LinkKind
+from kitbox.dataset.label_errors import LabelSuspect
 from kitbox.report import duplicates_page
 from kitbox.workspace import Workspace
 
-MUTUAL = Suspect("mutual", ("b.jpg", "a.jpg"), ("Boo", "Ahab"), 0.75, 0.25)
-SPLIT = Suspect("split", ("c.jpg", "d.jpg", "e, f.jpg", "g.jpg"), ("Cleo",), 0.1, 0.2, 2)
+MUTUAL = LabelSuspect("mutual", ("b.jpg", "a.jpg"), ("Boo", "Ahab"), 0.75, 0.25)
+SPLIT = LabelSuspect("split", ("c.jpg", "d.jpg", "e, f.jpg", "g.jpg"), ("Cleo",), 0.1, 0.2, 2)
 
 
 def group(
-    labels: str, sides: str | None = None, kind: Kind = "copies", *, still_open: bool = True
-) -> Group:
+    labels: str, sides: str | None = None, kind: LinkKind = "copies", *, still_open: bool = True
+) -> DuplicateGroup:
     """Return a group of images 0, 1, … with labels of a letter, . for none, ? for the unknown."""
     names = {"t": "train", "q": "query", "T": "test", "-": "left out"}
-    return Group(
+    return DuplicateGroup(
         kind,
         tuple(str(i) for i in range(len(labels))),
         tuple({".": "", "?": "new_whale"}.get(letter, letter) for letter in labels),
@@ -77,7 +77,7 @@ def test_conflicts_come_first_and_then_leaks() -> None:
         (group("??A", kind="neighbours"), ["label,0,A", "label,1,A"]),
     ],
 )
-def test_a_row_is_offered_for_each_group(given: Group, expected: list[str]) -> None:
+def test_a_row_is_offered_for_each_group(given: DuplicateGroup, expected: list[str]) -> None:
     rows = duplicates_page.advice(given, "new_whale")
     assert [duplicates_page.decision_row(decision) for decision in rows] == expected
 
@@ -111,7 +111,7 @@ def test_a_label_of_its_own_is_nobody_else_s() -> None:
 
 
 def test_names_that_a_spreadsheet_would_calculate_are_written_as_text(workspace: Workspace) -> None:
-    odd = Suspect("mutual", ("=b.jpg", "a.jpg"), ("+B", "Ahab"), -0.25, 0.25)
+    odd = LabelSuspect("mutual", ("=b.jpg", "a.jpg"), ("+B", "Ahab"), -0.25, 0.25)
     groups = [replace(group("AA"), images=("=cmd().jpg", "b"))]
     paths = duplicates_page.save(workspace, groups, [odd], Counter(), None)
     assert paths[0].read_text().splitlines()[1].startswith("1,copies,'=cmd().jpg,")

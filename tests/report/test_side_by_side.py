@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kitbox.dataset.duplicates import Group, Pool
-from kitbox.dataset.label_errors import Suspect
+from kitbox.dataset.duplicates import DuplicateGroup, ImagePool
+from kitbox.dataset.label_errors import LabelSuspect
 from kitbox.files import digest_of_file
-from kitbox.images.file_index import Looks
+from kitbox.images.file_index import Signatures
 from kitbox.records import ImageSet, strings
 from kitbox.report import check_page, duplicates_page
 from kitbox.workspace import Workspace
@@ -31,18 +31,21 @@ def images(workspace: Workspace) -> ImageSet:
 
 
 def shown(
-    images: ImageSet, workspace: Workspace, groups: list[Group], suspects: list[Suspect] | None
+    images: ImageSet,
+    workspace: Workspace,
+    groups: list[DuplicateGroup],
+    suspects: list[LabelSuspect] | None,
 ) -> Parsed:
     sides = strings(["train"] * 8 + ["query"] * 2 + ["test"] * 2)
     nothing = np.zeros((len(images), 8), dtype=np.uint8)
-    pool = Pool(images, Looks(nothing, nothing), sides, (images,))
+    pool = ImagePool(images, Signatures(nothing, nothing), sides, (images,))
     path = workspace.reports / "duplicates.html"
     stage = duplicates_page.write(groups, suspects, pool, "new_whale", workspace, path)
     return parsed(finish(stage)[1].path)
 
 
-def group(kind: str, *rows: int, labels: tuple[str, ...], sides: tuple[str, ...]) -> Group:
-    return Group(kind, tuple(f"{row}.png" for row in rows), labels, sides, True)  # type: ignore[arg-type]
+def group(kind: str, *rows: int, labels: tuple[str, ...], sides: tuple[str, ...]) -> DuplicateGroup:
+    return DuplicateGroup(kind, tuple(f"{row}.png" for row in rows), labels, sides, True)  # type: ignore[arg-type]
 
 
 def test_a_conflict_shows_both_pictures_and_the_row_that_would_mend_it(
@@ -87,8 +90,8 @@ def test_a_group_of_many_shows_every_side_before_more_of_one(
 def test_suspects_stand_side_by_side_with_what_would_decide_them(
     images: ImageSet, workspace: Workspace
 ) -> None:
-    mutual = Suspect("mutual", ("0.png", "6.png"), (HOSTILE, "Boo"), 0.9, 0.2)
-    split = Suspect("split", tuple(f"{n}.png" for n in range(6)), (HOSTILE,), 0.1, 0.1, 4)
+    mutual = LabelSuspect("mutual", ("0.png", "6.png"), (HOSTILE, "Boo"), 0.9, 0.2)
+    split = LabelSuspect("split", tuple(f"{n}.png" for n in range(6)), (HOSTILE,), 0.1, 0.1, 4)
     found = shown(images, workspace, [], [mutual, split])
     assert f"{HOSTILE} and Boo" in found.text
     assert "similarity 0.900: 0.200 more than their labels explain" in found.text

@@ -7,7 +7,7 @@ import pytest
 
 from kitbox import PK, Divide, Hardness, Plugin, Shuffled, Triplet
 from kitbox.errors import KitboxError
-from kitbox.images.loader import Item
+from kitbox.images.loader import BatchItem
 from kitbox.plugin.samplers import Sampler
 from kitbox.records import Strings, strings
 from kitbox.samplers.batch_samplers import Batch, Sampled
@@ -45,7 +45,7 @@ def test_several_processes_share_each_batch(sampler: PK | Shuffled, world: int) 
 def test_an_image_is_augmented_anew_in_each_epoch_and_each_time_it_is_repeated() -> None:
     # one photograph of each individual: PK repeats it four times in its batch
     asked = asked_for(np.arange(8), PK(images_per_label=4))
-    seeds: list[Item] = []
+    seeds: list[BatchItem] = []
     for asked.epoch in range(3):
         seeds += chain(*asked)
     assert len(seeds) == len(set(seeds)) == 3 * 32

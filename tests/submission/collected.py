@@ -7,7 +7,7 @@ import numpy as np
 from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
-from kitbox.images.file_index import Looks
+from kitbox.images.file_index import Signatures
 from kitbox.records import Holdout, ImageSet, Search
 from tests.circle import image_set
 
@@ -31,7 +31,7 @@ def collection(
     assert query.labels is not None
     if searches is None:
         searches = () if test is None else protocol.of_test(test, known, index, competition)
-    looks = Looks(np.zeros((len(known), 8), np.uint8), np.zeros((len(known), 256), np.uint8))
+    looks = Signatures(np.zeros((len(known), 8), np.uint8), np.zeros((len(known), 256), np.uint8))
     return Collection(
         known,
         test,

@@ -9,7 +9,7 @@ from kitbox.competition.decisions import Decision, Decisions
 from kitbox.competition.pseudo_labels import PseudoLabel, holdout_digest
 from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError
-from kitbox.images.file_index import Looks
+from kitbox.images.file_index import Signatures
 from kitbox.records import ImageSet, strings
 from kitbox.training.training_set import free_images, joined, used
 from tests.circle import competition, image_set
@@ -21,11 +21,11 @@ def with_digests(images: ImageSet, **others: str) -> ImageSet:
     return replace(images, digests=strings([others.get(name, name) for name in names]))
 
 
-def looks(*numbers: int) -> Looks:
+def looks(*numbers: int) -> Signatures:
     """Return looks that agree where the numbers do, and else in nothing."""
     rows = [np.random.default_rng(number) for number in numbers]
     hashes = np.stack([row.integers(0, 256, 8, dtype=np.uint8) for row in rows])
-    return Looks(hashes, np.stack([row.integers(0, 256, 256, dtype=np.uint8) for row in rows]))
+    return Signatures(hashes, np.stack([row.integers(0, 256, 256, dtype=np.uint8) for row in rows]))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from kitbox.dataset.collection import Collection, collect
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.images import pixel_cache
-from kitbox.images.pixel_cache import Way
+from kitbox.images.pixel_cache import InputSpec
 from kitbox.network.backbone import pixel_form
 from kitbox.network.checkpoint import read_origin
 from kitbox.training import runs, trainer
@@ -115,7 +115,7 @@ def test_a_training_goes_on_from_prepared_images_to_the_same_weights(
             next(report for report in stage if isinstance(report, Step) and report.epoch == 2)
             stage.close()
         if when != "never":
-            way = Way.of(plugin, pixel_form(plugin.backbone).interpolation)
+            way = InputSpec.of(plugin, pixel_form(plugin.backbone).interpolation)
             plan = pixel_cache.plan(workspace, [collection.labelled], [way])
             finish(pixel_cache.fill(plan, workspace))
             for path in collection.labelled.paths:
