@@ -59,7 +59,7 @@ def plain(paths: list[Path], size: tuple[int, int], model: torch.nn.Module) -> n
 
 
 def kitbox(images: ImageSet, named: NamedPlugin, kept: object, place: Workspace) -> np.ndarray:
-    stage = embedder.embed(named, kept, images, place, options=embedder.Options(reuse=False))
+    stage = embedder.embed(named, kept, images, place, options=embedder.EmbedOptions(reuse=False))
     while True:
         try:
             next(stage)

@@ -256,10 +256,10 @@ class Measuring:
             self.pseudo_label("ArcFace")
         plugin, seen = self.plugin(method)
         named = NamedPlugin("method_" + _slug(name), plugin, None, "benchmark")
-        options = context.Options(on="holdout")
+        options = context.TrainOptions(on="holdout")
         if method.init_from:
             path = self.trained(method.init_from)[1].path
-            options = context.Options(on="holdout", init_from=str(path))
+            options = context.TrainOptions(on="holdout", init_from=str(path))
         training = trainer.train(named, self.collection, self.competition, self.place, options)
         return named, follow(training), seen
 
@@ -268,7 +268,7 @@ class Measuring:
         named, checkpoint, _ = self.trained(name)
         members = [Member(named, checkpoint, 1.0)]
         maker = Maker(members, members, "holdout", "similarity", PSEUDO)
-        making = make(maker, self.collection, self.competition, self.place, embedder.Options())
+        making = make(maker, self.collection, self.competition, self.place, embedder.EmbedOptions())
         made = follow(making)
         pseudo_labels.write(self.place.pseudo_labels, made.rows)
         print(f"{len(made.rows)} pseudo-labels; precision on the holdout: {made.precision}")

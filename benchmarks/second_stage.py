@@ -63,7 +63,9 @@ def main() -> None:
         recipe = answers.Recipe(whiten=tried.whiten, way=tried.way)
         begun = time.perf_counter()
         found = follow(
-            answers.score(chosen, recipe, collection, asked, place, embedder.Options(workers=0))
+            answers.score(
+                chosen, recipe, collection, asked, place, embedder.EmbedOptions(workers=0)
+            )
         ).score
         seconds = time.perf_counter() - begun
         own = found.outcomes[competition.metric]

@@ -70,10 +70,10 @@ def plain(images, plugin: Plugin) -> float:
 
 def kitbox(plugin: Plugin, collection, competition, place: Workspace) -> float:
     named = NamedPlugin("benchmark", plugin, None, "benchmark")
-    options = context.Options(on="all", fresh=True)
+    options = context.TrainOptions(on="all", fresh=True)
     stage = trainer.train(named, collection, competition, place, options)
     for report in stage:
-        if isinstance(report, events.Step):
+        if isinstance(report, events.StepDone):
             if report.step == WARM_UP:
                 began = time.perf_counter()
             if report.step == WARM_UP + STEPS:

@@ -80,7 +80,7 @@ def main() -> None:
     embeddings = follow(
         assemble(
             chosen, [labelled], labelled.image_ids, collection, place,
-            whiten=given.whiten, options=embedder.Options(),
+            whiten=given.whiten, options=embedder.EmbedOptions(),
         )
     ).embeddings  # fmt: skip
     differences: dict[str, list[float]] = {name: [] for name in HOLDOUTS}

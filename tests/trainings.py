@@ -21,12 +21,12 @@ from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint, Floats, ImageSet
 from kitbox.training import runs, trainer
-from kitbox.training.context import Options
-from kitbox.training.events import Begun, Step
+from kitbox.training.context import TrainOptions
+from kitbox.training.events import StepDone, TrainingStarted
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, finish, named
 
-OPTIONS = Options(device="cpu", precision="32", workers=0)
+OPTIONS = TrainOptions(device="cpu", precision="32", workers=0)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def train(
 def stop(place: Place, plugin: Plugin, epoch: int, **options: object) -> None:
     """Train a plugin until it is killed in the midst of an epoch."""
     stage = train(place, plugin, **options)
-    next(report for report in stage if isinstance(report, Step) and report.epoch == epoch)
+    next(report for report in stage if isinstance(report, StepDone) and report.epoch == epoch)
     stage.close()
 
 
@@ -132,12 +132,12 @@ def embedded(checkpoint: Checkpoint, images: ImageSet) -> Floats:
     return np.concatenate([vectors for vectors, _ in found])
 
 
-def begun(place: Place, plugin: Plugin, **options: object) -> Begun:
+def begun(place: Place, plugin: Plugin, **options: object) -> TrainingStarted:
     """Return what a training says before it learns, and let it learn nothing."""
     stage = train(place, plugin, **options)
     report = next(stage)
     stage.close()
-    assert isinstance(report, Begun)
+    assert isinstance(report, TrainingStarted)
     return report
 
 

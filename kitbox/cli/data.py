@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
     from kitbox.dataset.collection import Collection
     from kitbox.dataset.data_check import DataCheck, DataFinding
-    from kitbox.embedding.embedder import Options
+    from kitbox.embedding.embedder import EmbedOptions
     from kitbox.images.pixel_cache import InputSpec
     from kitbox.plugin.discovery import NamedPlugin
     from kitbox.records import ImageSet
@@ -148,7 +148,7 @@ def holdout(
     figures = holdout_realism.counts(collection, competition)
     seen = None
     if by is not None:
-        options = embedder.Options(device=device, precision=precision, workers=workers)
+        options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
         seen = _judged(by, collection, competition, place, options)
         figures += holdout_realism.judgements(seen)
     if as_json:
@@ -179,7 +179,7 @@ def _judged(
     collection: "Collection",
     competition: "Competition",
     place: "Workspace",
-    options: "Options",
+    options: "EmbedOptions",
 ) -> "Resemblance":
     import numpy as np
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kitbox.dataset.duplicates import DuplicateGroup, ImagePool
     from kitbox.dataset.label_errors import LabelSuspect
     from kitbox.dataset.near_duplicates import Pairs
-    from kitbox.embedding.embedder import Options
+    from kitbox.embedding.embedder import EmbedOptions
     from kitbox.records import Embeddings
     from kitbox.workspace import Workspace
 
@@ -78,7 +78,7 @@ def duplicates(
     }
     names, judged, limit = [*(by or []), *(more or [])], None, None
     if names:
-        options = embedder.Options(device=device, precision=precision, workers=workers)
+        options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
         embeddings = _embedded(names, pool, collection, place, options)
         known = embeddings.of(collection.labelled.image_ids)
         labels = collection.labelled.labels
@@ -123,7 +123,7 @@ def _embedded(
     pool: "ImagePool",
     collection: "Collection",
     place: "Workspace",
-    options: "Options",
+    options: "EmbedOptions",
 ) -> "Embeddings":
     from kitbox.cli.options import loaded
     from kitbox.cli.terminal import follow, say

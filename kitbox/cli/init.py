@@ -146,10 +146,10 @@ def demo(
         say(f"next: cd {folder} && kitbox plugins")
         return
     plugins = [discovery.load(name, place) for name in PLUGINS]
-    options = context.Options(device=device, precision=precision)
+    options = context.TrainOptions(device=device, precision=precision)
     for named in plugins:
         follow(trainer.train(named, collection, competition, place, options))
-    running = embedder.Options(device=device, precision=precision)
+    running = embedder.EmbedOptions(device=device, precision=precision)
     report = {}
     recipe = answers.Recipe()
     for named in plugins:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kitbox.competition.pseudo_labels import PseudoLabel
     from kitbox.competition.settings import Competition
     from kitbox.dataset.collection import Collection
-    from kitbox.embedding.embedder import Options
+    from kitbox.embedding.embedder import EmbedOptions
     from kitbox.ensemble.class_probabilities import By, Rule
     from kitbox.ensemble.pseudo_labelling import Made
     from kitbox.workspace import Workspace
@@ -100,7 +100,7 @@ def pseudo(
     if file is not None:
         rows, report = _imported(file, rule, on or "all", competition, collection)
     else:
-        options = embedder.Options(device=device, precision=precision, workers=workers)
+        options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
         made = _made(
             names or [], rule, by, on or "holdout", numbers(weights), int(fold), checkpoint,
             place, competition, collection, options,
@@ -130,7 +130,7 @@ def _made(
     place: "Workspace",
     competition: "Competition",
     collection: "Collection",
-    options: "Options",
+    options: "EmbedOptions",
 ) -> "Made":
     from kitbox.cli.terminal import follow, say
     from kitbox.ensemble import members

@@ -26,7 +26,7 @@ from kitbox.cli.options import (
 
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
-    from kitbox.embedding.embedder import Options
+    from kitbox.embedding.embedder import EmbedOptions
     from kitbox.look.session import Desk
     from kitbox.records import Embeddings
     from kitbox.report.page import Written
@@ -75,7 +75,7 @@ def report(
     from kitbox.report import results_page
 
     place, competition = opened(workspace)
-    options = embedder.Options(device=device, precision=precision, workers=workers)
+    options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
     if names:
         if by:
             raise KitboxError("--by shows the data; leave it out, or the names before it")
@@ -113,7 +113,11 @@ def report(
 
 
 def _results(
-    wanted: "Asked", place: "Workspace", competition: "Competition", fold: str, options: "Options"
+    wanted: "Asked",
+    place: "Workspace",
+    competition: "Competition",
+    fold: str,
+    options: "EmbedOptions",
 ) -> "tuple[Written, dict[str, Any]]":
     from kitbox.cli.terminal import collected, folds_of, follow
     from kitbox.ensemble import members
@@ -224,10 +228,10 @@ def _embedded(
 ) -> "Embeddings":
     from kitbox.cli.options import loaded
     from kitbox.cli.terminal import follow, say
-    from kitbox.embedding.embedder import Options
+    from kitbox.embedding.embedder import EmbedOptions
     from kitbox.look import photographs
 
-    options = Options(device=device, precision=precision, workers=workers)
+    options = EmbedOptions(device=device, precision=precision, workers=workers)
     plugins = loaded(names, place)
     if older := photographs.behind(plugins, place):
         say(f"trained before {place.decisions.name} changed: {', '.join(older)}")

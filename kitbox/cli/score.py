@@ -28,7 +28,7 @@ from kitbox.cli.options import (
 
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
-    from kitbox.embedding.embedder import Options
+    from kitbox.embedding.embedder import EmbedOptions
     from kitbox.ensemble.answers import Locally, Recipe
     from kitbox.ensemble.members import Member
     from kitbox.scoring.local_score import LocalScore
@@ -68,7 +68,7 @@ def score(
 
     place, competition = opened(workspace)
     competition = with_threshold(competition, threshold)
-    options = embedder.Options(device=device, precision=precision, workers=workers)
+    options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
     recipe = answers.Recipe(whiten=whiten, way=way_of(combine, dims, new_label))
     chosen, found = _scored(place, competition, names, weights, recipe, fold, checkpoint, options)
     scores = _only(metric, found.score)
@@ -121,7 +121,7 @@ def compare(
 
     place, competition = opened(workspace)
     competition = with_threshold(competition, threshold)
-    options = embedder.Options(device=device, precision=precision, workers=workers)
+    options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
     recipe = answers.Recipe(whiten=whiten, way=way_of(combine, dims, new_label))
     outcomes = []
     for names in (a, b):
@@ -157,7 +157,7 @@ def _scored(
     recipe: "Recipe",
     fold: str,
     checkpoint: str,
-    options: "Options",
+    options: "EmbedOptions",
 ) -> "tuple[list[Member], Locally]":
     """Return the members and the local score of some plugins, on one fold or over all."""
     from kitbox.cli.terminal import collected, folds_of, follow, say
@@ -229,7 +229,7 @@ def ensemble(
     competition = with_threshold(competition, threshold)
     plugins = loaded(names, place)
     collection = collected(place, competition)
-    options = embedder.Options(device=device, precision=precision, workers=workers)
+    options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
     way = way_of(combine, dims, new_label)
     recipe = answers.Recipe(whiten=whiten, top_k=top_k, way=way)
     if submit:

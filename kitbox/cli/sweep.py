@@ -14,14 +14,14 @@ from kitbox.cli.options import (
     WorkspaceOption,
 )
 from kitbox.tables import write_table
-from kitbox.training.sweep import Tried
+from kitbox.training.sweep import VariantResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kitbox.plugin.discovery import NamedPlugin
     from kitbox.plugin.variants import Budget, Derived
-    from kitbox.training.sweep import Tried
+    from kitbox.training.sweep import VariantResult
 
 
 def sweep(
@@ -77,7 +77,7 @@ def sweep(
     from kitbox.errors import KitboxError
     from kitbox.plugin import discovery
     from kitbox.plugin.variants import Budget, combine
-    from kitbox.training.context import Options
+    from kitbox.training.context import TrainOptions
     from kitbox.training.sweep import Sweep, seed_spread
 
     if epochs is not None and minutes is not None:
@@ -95,7 +95,7 @@ def sweep(
     if len(folds) > 1:
         raise KitboxError("a sweep is about one fold; name it with --fold")
     collection = collected(place, competition, folds[0])
-    options = Options(weights=weights, device=device, precision=precision, workers=workers)
+    options = TrainOptions(weights=weights, device=device, precision=precision, workers=workers)
     tried = follow(Sweep(budget, collection, competition, place, options).run(variants))
     path = place.reports / f"sweep_{name}.csv"
     write(path, tried)
@@ -201,7 +201,7 @@ def _preview(variants: "Sequence[Derived]", budget: "Budget", *, as_json: bool) 
         raise typer.Exit(1)
 
 
-def _show(tried: "Sequence[Tried]") -> None:
+def _show(tried: "Sequence[VariantResult]") -> None:
     """Print the table, the best first; the CSV has all figures."""
     from kitbox.cli.terminal import duration, say, table
 
@@ -237,7 +237,7 @@ def _show(tried: "Sequence[Tried]") -> None:
             say(f"error: {each.name}: {each.problem}")
 
 
-def _against_best(each: "Tried") -> str:
+def _against_best(each: "VariantResult") -> str:
     if each.difference is None:
         return "the best"
     return "worse" if each.difference.shown else "no difference shown"
@@ -248,7 +248,7 @@ def _giga(operations: float) -> str:
     return f"{float(f'{operations / 1e9:.2g}'):g} G"
 
 
-def figures(each: Tried) -> dict[str, Any]:
+def figures(each: VariantResult) -> dict[str, Any]:
     """Return all that is known of a variant, as plain values."""
     price, score, difference = each.price, each.score, each.difference
     return {
@@ -268,7 +268,7 @@ def figures(each: Tried) -> dict[str, Any]:
     }
 
 
-def write(path: Path, tried: Sequence[Tried]) -> None:
+def write(path: Path, tried: Sequence[VariantResult]) -> None:
     """Write a table with a row for each variant, and with every metric."""
     rows: list[dict[str, Any]] = []
     for each in tried:

@@ -130,14 +130,14 @@ def _follow_in_lines(stage: Generator[Any, None, Result]) -> Result:
 def _drawn(report: Any) -> tuple[str, int, int, str, str | None]:
     """Return a report as (title, done, total, note) of a bar, or as a line that stays."""
     match type(report).__name__:
-        case "Step":
+        case "StepDone":
             note = (
                 f"loss {report.loss:.3f}  rate {report.learning_rate:.2e}  "
                 f"{report.images_per_second:.0f} images/s  {duration(report.seconds_left)} left"
             )
             title = f"epoch {report.epoch}/{report.epochs}"
             return title, report.step, report.steps, note, None
-        case "Begun":
+        case "TrainingStarted":
             again = f", going on after epoch {report.epoch}" if report.epoch else ""
             line = (
                 f"{report.plugin}: {report.images} images of {report.labels} labels on "
@@ -149,14 +149,14 @@ def _drawn(report: Any) -> tuple[str, int, int, str, str | None]:
             line = (
                 f"epoch {report.epoch}: loss {report.loss:.4f}, "
                 f"{report.images_per_second:.0f} images/s, {duration(report.seconds)}"
-                + "".join(f", {name} {value:.3f}" for name, value in report.told.items())
+                + "".join(f", {name} {value:.3f}" for name, value in report.figures.items())
             )
             return "", 0, 0, "", line
-        case "Said":
+        case "SweepMessage":
             return "", 0, 0, "", report.text
-        case "Warned":
+        case "TrainingWarning":
             return "", 0, 0, "", f"warning: {report.text}"
-        case "Scored":
+        case "HoldoutScored":
             scores = "  ".join(f"{n} {s.value:.4f}" for n, s in report.scores.by_metric.items())
             when = "before training (frozen backbone)" if report.epoch == 0 else "holdout"
             return "", 0, 0, "", f"{when}: {scores}{'  (best)' if report.best else ''}"

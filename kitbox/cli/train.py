@@ -63,7 +63,7 @@ def train(
         raise KitboxError("--weights and --init-from both say where to start; give one of them")
     if on == "all" and fold != "1":
         raise KitboxError("--on all learns from every label; it has no --fold")
-    options = context.Options(
+    options = context.TrainOptions(
         on=on,
         weights=weights,
         init_from=init_from,
@@ -120,7 +120,7 @@ def embed(
 
     place, competition = opened(workspace)
     plugins = [discovery.load(name, place) for name in names]
-    options = embedder.Options(device=device, precision=precision, workers=workers)
+    options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
     jobs = []
     for number in folds_of(fold, competition):
         collection = collected(place, competition, number)

@@ -25,7 +25,7 @@ Form = Literal["plain", "homogeneous"]
 
 
 @dataclass(frozen=True)
-class Options:
+class EmbedOptions:
     """Where and how a network runs; `reuse` = False computes what the cache has."""
 
     device: str = "auto"
@@ -90,7 +90,7 @@ def embed(
     workspace: Workspace,
     *,
     blank: frozenset[str] = frozenset(),
-    options: Options = Options(),
+    options: EmbedOptions = EmbedOptions(),
     form: Form = "plain",
 ) -> Generator[Progress, None, Embeddings]:
     """Return the unit embeddings of images, in their order; yields Progress where it computes.

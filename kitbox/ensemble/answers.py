@@ -75,7 +75,7 @@ def answered(
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
-    options: embedder.Options,
+    options: embedder.EmbedOptions,
 ) -> Generator[Progress, None, Answers]:
     """Return what an ensemble answers on the holdout, which its members have not seen.
 
@@ -120,7 +120,7 @@ def score(
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
-    options: embedder.Options,
+    options: embedder.EmbedOptions,
 ) -> Generator[Progress, None, Locally]:
     """Return the local score of an ensemble whose members have not seen the holdout."""
     made = yield from answered(members, recipe, collection, competition, workspace, options)

@@ -158,7 +158,7 @@ def by_classifier(
     images: ImageSet,
     collection: Collection,
     workspace: Workspace,
-    options: embedder.Options,
+    options: embedder.EmbedOptions,
 ) -> Generator[Progress, None, Guesses]:
     """Return the guesses of the members' classifiers, the weighted mean of their probabilities.
 

@@ -86,7 +86,7 @@ def assemble(
     workspace: Workspace,
     *,
     whiten: int | None,
-    options: embedder.Options,
+    options: embedder.EmbedOptions,
 ) -> Generator[Progress, None, Assembled]:
     """Return the meta-embeddings of all images of `image_sets`; yields Progress.
 

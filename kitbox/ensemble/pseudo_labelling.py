@@ -72,7 +72,7 @@ def make(
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
-    options: embedder.Options,
+    options: embedder.EmbedOptions,
 ) -> Generator[Progress, None, Made]:
     """Return pseudo-labels of test images; yields Progress.
 
@@ -114,7 +114,7 @@ def _alike(
     gallery: ImageSet,
     collection: Collection,
     workspace: Workspace,
-    options: embedder.Options,
+    options: embedder.EmbedOptions,
 ) -> Generator[Progress, None, Ranking]:
     """Return the two most similar labels of images, the unknown label among them."""
     assert gallery.labels is not None  # noqa: S101  labelled images
@@ -132,7 +132,7 @@ def _calibrated(
     unknown: str | None,
     collection: Collection,
     workspace: Workspace,
-    options: embedder.Options,
+    options: embedder.EmbedOptions,
 ) -> Generator[Progress, None, tuple[Guesses, calibration.Calibration]]:
     """Return guesses of the holdout's queries, out of fold, and the curve fitted on all of them."""
     holdout = collection.holdout

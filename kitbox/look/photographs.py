@@ -167,7 +167,7 @@ def embed(
     workspace: Workspace,
     *,
     whiten: int | None,
-    options: embedder.Options,
+    options: embedder.EmbedOptions,
 ) -> Generator[Progress, None, Embeddings]:
     """Return the meta-embeddings of all readable images, through the cache; yields Progress.
 

@@ -60,7 +60,7 @@ def evaluate(
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
-    options: embedder.Options,
+    options: embedder.EmbedOptions,
 ) -> Generator[Progress, None, Results]:
     """Return what members that have not seen the holdout answer on it, together and alone."""
 

@@ -34,7 +34,7 @@ def of(member: Member) -> Curve:
     """Return the curve of the run that a member's checkpoint comes from."""
     entries = Run(member.checkpoint.path.parent).entries()
     epochs = [entry for entry in entries if entry["event"] == "epoch"]
-    told = [{**entry.get("told", {}), "epoch": entry["epoch"]} for entry in epochs]
+    told = [{**entry.get("figures", {}), "epoch": entry["epoch"]} for entry in epochs]
     scored = [entry for entry in entries if entry["event"] == "score" and entry["scores"]]
     metric = next(iter(scored[-1]["scores"])) if scored else ""
     return Curve(

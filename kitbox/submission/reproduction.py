@@ -59,7 +59,7 @@ def reproduce(
     *,
     retrain: bool,
     device: str = "auto",
-) -> Generator[events.Report, None, Reproduced]:
+) -> Generator[events.TrainingEvent, None, Reproduced]:
     """Make the submission of a receipt again and compare; yields reports.
 
     Networks come from the recorded checkpoints, or with `retrain` from the recorded settings, and
@@ -70,7 +70,7 @@ def reproduce(
     """
     recorded = receipt.read(path)
     folder = path if path.is_dir() else path.parent
-    options = embedder.Options(device=device, precision=recorded["precision"], reuse=False)
+    options = embedder.EmbedOptions(device=device, precision=recorded["precision"], reuse=False)
     members: list[Member] = []
     scored: list[Member] = []
     for entry in recorded["plugins"]:
@@ -182,13 +182,13 @@ def _retrained(
     workspace: Workspace,
     device: str,
     folder: Path,
-) -> Generator[events.Report, None, Checkpoint]:
+) -> Generator[events.TrainingEvent, None, Checkpoint]:
     """Train anew in a place of its own, so that the recorded checkpoint stays what it is."""
     apart = replace(workspace, made_name=".kitbox/reproduced")
     given = entry["weights"]
     plain = given in ("hub", "none")
     begun = entry.get("init_from") is not None and not plain
-    options = context.Options(
+    options = context.TrainOptions(
         on=on,
         init_from=str(_begun_from(workspace, named, given)) if begun else None,
         pseudo=_learnt_beside(workspace, named, entry.get("pseudo_labels"), folder),

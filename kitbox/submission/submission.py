@@ -54,7 +54,7 @@ def make(
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
-    options: embedder.Options,
+    options: embedder.EmbedOptions,
     judge: Judge | None = None,
 ) -> Generator[Progress, None, Made]:
     """Return the submission of an ensemble; it takes the path of the local score, on test images.

@@ -18,7 +18,7 @@ from kitbox.samplers.batch_samplers import Planner
 from kitbox.samplers.planner import Asked
 from kitbox.training import evaluation, optimizer
 from kitbox.training.context import Training
-from kitbox.training.events import Scored
+from kitbox.training.events import HoldoutScored
 from kitbox.training.optimizer import Averaged
 from kitbox.training.runs import Run
 
@@ -72,7 +72,7 @@ class Keeper:
     training: Training
     state: State
 
-    def after_epoch(self, asked: Asked) -> Generator[Progress | Scored, None, None]:
+    def after_epoch(self, asked: Asked) -> Generator[Progress | HoldoutScored, None, None]:
         """Score the network where the plugin says so, and keep it after the last epoch.
 
         `asked` is what was learnt in the epoch.
@@ -91,7 +91,9 @@ class Keeper:
         if ends:
             self.save(judged, training.run.last, epoch)
 
-    def score(self, judged: TrainedNetwork, epoch: int) -> Generator[Progress | Scored, None, None]:
+    def score(
+        self, judged: TrainedNetwork, epoch: int
+    ) -> Generator[Progress | HoldoutScored, None, None]:
         """Score the holdout in the first process; keep a network that is the best so far."""
         training, state = self.training, self.state
         if training.first:
@@ -101,7 +103,7 @@ class Keeper:
                 state.best = scores.main.value
                 self.save(judged, training.run.best, epoch)
             training.run.note("score", epoch=epoch, best=better, scores=scores.as_json())
-            yield Scored(epoch, scores, better)
+            yield HoldoutScored(epoch, scores, better)
         training.fabric.barrier()
 
     def save(self, judged: TrainedNetwork, path: Path, epoch: int) -> None:

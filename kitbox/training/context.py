@@ -20,13 +20,13 @@ from kitbox.network.backbone import pixel_form
 from kitbox.network.checkpoint import read_origin
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import ImageSet
-from kitbox.training.runs import Causes, Run
-from kitbox.training.training_set import Lessons
+from kitbox.training.runs import Run, RunKey
+from kitbox.training.training_set import TrainingSet
 from kitbox.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Options:
+class TrainOptions:
     """What a training may be told beside the plugin.
 
     `pseudo` is the file of pseudo-labels, by default the workspace's.
@@ -82,12 +82,12 @@ class Training:
 
     name: str
     plugin: Plugin
-    lessons: Lessons
+    lessons: TrainingSet
     collection: Collection
     competition: Competition
     workspace: Workspace
-    options: Options
-    causes: Causes
+    options: TrainOptions
+    causes: RunKey
     start: Start
     run: Run
     fabric: Any
@@ -148,7 +148,7 @@ class Training:
         return self.loader(view, batches)
 
 
-def fabric(device: str, precision: str, options: Options, plugin: Plugin) -> Any:
+def fabric(device: str, precision: str, options: TrainOptions, plugin: Plugin) -> Any:
     """Return lightning-fabric over the asked devices; it is not launched yet."""
     from lightning_fabric import Fabric
 

@@ -1,4 +1,4 @@
-"""What a training may be told, and what it tells while it runs."""
+"""Events that a training or a sweep yields while it runs."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,12 +6,11 @@ from pathlib import Path
 from kitbox.records import Progress, Scores
 
 
-@dataclass(frozen=True)
-class Begun:
-    """What is about to be learnt; `epoch` epochs of it are done already.
+@dataclass(frozen=True, kw_only=True)
+class TrainingStarted:
+    """A training is about to start, or to continue after `epoch` finished epochs.
 
-    `source` is where the pixels of the images come from, in words, and `notes` are sentences on
-    what else it starts from.
+    `source` describes where the pixels come from; `notes` are sentences about the start.
     """
 
     plugin: str
@@ -26,9 +25,9 @@ class Begun:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step of the optimiser."""
+@dataclass(frozen=True, kw_only=True)
+class StepDone:
+    """One batch of an epoch is done."""
 
     epoch: int
     epochs: int
@@ -40,11 +39,11 @@ class Step:
     seconds_left: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EpochDone:
-    """The means of one epoch, and what else there is to tell of it by name.
+    """An epoch's means: its loss, each loss by kind, and other figures by name.
 
-    `seconds` are those of its planning and its steps, `images_per_second` of the steps alone.
+    `seconds` cover planning and steps; `images_per_second` covers the steps alone.
     """
 
     epoch: int
@@ -53,24 +52,32 @@ class EpochDone:
     learning_rate: float
     images_per_second: float
     seconds: float
-    told: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Warned:
-    """What looks wrong after an epoch, in a sentence."""
+class TrainingWarning:
+    """Something looks wrong after an epoch."""
 
     epoch: int
     text: str
 
 
 @dataclass(frozen=True)
-class Scored:
-    """The holdout score after an epoch; epoch 0 is the backbone as it came, without its neck."""
+class HoldoutScored:
+    """The holdout scores after an epoch; epoch 0 is the pretrained backbone without its neck."""
 
     epoch: int
     scores: Scores
     best: bool
 
 
-Report = Begun | Step | EpochDone | Warned | Scored | Progress
+@dataclass(frozen=True)
+class SweepMessage:
+    """A line about the progress of a sweep."""
+
+    text: str
+
+
+TrainingEvent = TrainingStarted | StepDone | EpochDone | TrainingWarning | HoldoutScored | Progress
+SweepEvent = TrainingEvent | SweepMessage

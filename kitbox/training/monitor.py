@@ -7,7 +7,7 @@ from typing import Any
 
 from kitbox.plugin.losses import Contrastive, Loss, Margin, Triplet
 from kitbox.training.context import Training
-from kitbox.training.events import EpochDone, Report, Scored, Warned
+from kitbox.training.events import EpochDone, HoldoutScored, TrainingEvent, TrainingWarning
 
 # A loss within a tenth of where it stands in a collapse, for three epochs: one or two may be
 # chance.
@@ -91,28 +91,28 @@ class Teller:
         self._curves = _tensorboard(training) if training.first else None
         self._monitor = Monitor(training.plugin.losses)
         for entry in training.run.entries():
-            if entry["event"] == "epoch" and "spread" in entry.get("told", {}):
-                self._monitor.warning(entry["losses"], entry["told"]["spread"])
+            if entry["event"] == "epoch" and "spread" in entry.get("figures", {}):
+                self._monitor.warning(entry["losses"], entry["figures"]["spread"])
 
-    def epoch(self, report: EpochDone, planned: dict[str, float]) -> Iterable[Report]:
+    def epoch(self, report: EpochDone, planned: dict[str, float]) -> Iterable[TrainingEvent]:
         """Yield an epoch's report with what its planner says, and what looks wrong in it."""
-        report = replace(report, told=report.told | planned)
-        spread = report.told.get("spread")
+        report = replace(report, figures=report.figures | planned)
+        spread = report.figures.get("spread")
         text = None if spread is None else self._monitor.warning(report.losses, spread)
         yield report
         self._note("epoch", **vars(report))
         means = ("loss", "learning_rate", "images_per_second")
-        drawn = {name: getattr(report, name) for name in means} | report.losses | report.told
+        drawn = {name: getattr(report, name) for name in means} | report.losses | report.figures
         self._draw("train", drawn, report.epoch)
         if text is not None:
-            yield Warned(report.epoch, text)
+            yield TrainingWarning(report.epoch, text)
             self._note("warning", epoch=report.epoch, text=text)
 
-    def scores(self, reports: Iterable[Report]) -> Generator[Report, None, None]:
+    def scores(self, reports: Iterable[TrainingEvent]) -> Generator[TrainingEvent, None, None]:
         """Yield reports, and draw the scores among them."""
         for report in reports:
             yield report
-            if isinstance(report, Scored):
+            if isinstance(report, HoldoutScored):
                 scores = {name: score.value for name, score in report.scores.by_metric.items()}
                 self._draw("holdout", scores, report.epoch)
 

@@ -31,7 +31,7 @@ class OtherImagesError(KitboxError):
 
 
 @dataclass(frozen=True)
-class Causes:
+class RunKey:
     """All that decides what a run learns."""
 
     plugin: str
@@ -49,7 +49,7 @@ class Causes:
         """Twelve hex digits that name the run; causes that it has not got name nothing."""
         return digest_of({name: of for name, of in asdict(self).items() if of is not None})[:12]
 
-    def fits(self, other: "Causes") -> bool:
+    def fits(self, other: "RunKey") -> bool:
         """Whether two runs have the same settings and images."""
         named = (other.fingerprint, other.on, other.data)
         return (self.fingerprint, self.on, self.data) == named
@@ -121,7 +121,7 @@ class Run:
 
 def begin(
     run: Run,
-    causes: Causes,
+    causes: RunKey,
     pseudo: Sequence[PseudoLabel] = (),
     begun_from: Path | None = None,
     *,
@@ -142,11 +142,11 @@ def begin(
         pseudo_labels.write(run.pseudo_labels, pseudo)
 
 
-def causes_of(run: Run) -> Causes:
+def causes_of(run: Run) -> RunKey:
     """Return what a run was made of."""
     said = read_json(run.causes)
     said.pop(PLACE, None)
-    return Causes(**said)
+    return RunKey(**said)
 
 
 def locked(run: Run) -> AbstractContextManager[None]:

@@ -25,8 +25,8 @@ from kitbox.scoring import comparison, local_score
 from kitbox.scoring.comparison import Difference
 from kitbox.scoring.local_score import LocalScore
 from kitbox.training import runs, trainer, training_set
-from kitbox.training.context import Options
-from kitbox.training.events import Begun, EpochDone, Report, Step
+from kitbox.training.context import TrainOptions
+from kitbox.training.events import EpochDone, StepDone, SweepEvent, SweepMessage, TrainingStarted
 from kitbox.workspace import Workspace
 
 # The steps between which the clock runs. The first ones load libraries and choose kernels; a GPU
@@ -39,7 +39,7 @@ def epoch_seconds(
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
-    options: Options,
+    options: TrainOptions,
 ) -> Generator[Progress, None, float]:
     """Return the seconds of an epoch's steps, the mean over all epochs; yields Progress.
 
@@ -79,7 +79,7 @@ def _step_seconds(
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
-    options: Options,
+    options: TrainOptions,
 ) -> Generator[Progress, None, float]:
     stage = trainer.train(probe, collection, competition, workspace, options)
     folder: Path | None = None
@@ -88,11 +88,11 @@ def _step_seconds(
     try:
         for report in stage:
             match report:
-                case Begun():
+                case TrainingStarted():
                     folder, (begin, end) = report.folder, _TIMED[report.device]
                 case Progress():
                     yield report
-                case Step(epoch=1, step=step, steps=count):
+                case StepDone(epoch=1, step=step, steps=count):
                     if count <= end:
                         continue
                     yield Progress(title, min(step, end), end, "steps")
@@ -114,14 +114,7 @@ _FEW = 256
 
 
 @dataclass(frozen=True)
-class Said:
-    """A line for people."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Tried:
+class VariantResult:
     """What a variant scores and costs, or the `problem` for which it has no score.
 
     `embedding_seconds` are per 1,000 images, None where they are too few to tell; `difference` is
@@ -158,19 +151,23 @@ class Sweep:
     collection: Collection
     competition: Competition
     workspace: Workspace
-    options: Options
+    options: TrainOptions
 
-    def run(self, variants: Sequence[Derived]) -> Generator[Report | Said, None, tuple[Tried, ...]]:
+    def run(
+        self, variants: Sequence[Derived]
+    ) -> Generator[SweepEvent, None, tuple[VariantResult, ...]]:
         """Write, train and score every variant; return them, the best first.
 
         One that cannot be trained is told with its reason, and does not stop the others. What was
         trained before is taken as it is.
         """
-        done: list[Tried] = []
+        done: list[VariantResult] = []
         epochs: dict[str, int] = {}  # by settings but for the seed: seeds train equally long
         for number, one in enumerate(variants, 1):
-            yield Said(f"{number}/{len(variants)} {one.name}: {', '.join(one.differs) or 'as is'}")
-            tried = Tried(one.name, one.plugin, one.differs)
+            yield SweepMessage(
+                f"{number}/{len(variants)} {one.name}: {', '.join(one.differs) or 'as is'}"
+            )
+            tried = VariantResult(one.name, one.plugin, one.differs)
             try:
                 named = yield from self._settled(one, epochs)
                 tried = replace(tried, name=named.name, plugin=named.plugin)
@@ -183,13 +180,13 @@ class Sweep:
                     tried, problem="does not fit into memory; lower batch_size or image_size"
                 )
             if tried.problem is not None:
-                yield Said(f"{tried.name} failed: {tried.problem}")
+                yield SweepMessage(f"{tried.name} failed: {tried.problem}")
             done.append(tried)
         return ranked(done)
 
     def _settled(
         self, one: Derived, epochs: dict[str, int]
-    ) -> Generator[Report | Said, None, NamedPlugin]:
+    ) -> Generator[SweepEvent, None, NamedPlugin]:
         """Return the plugin of a variant; its file is written where there is none."""
         seedless = one.plugin.model_copy(update={"seed": 0}).fingerprint
         cost(one.plugin)  # refuses a backbone that does not exist before a file names it
@@ -201,26 +198,28 @@ class Sweep:
             found = variants.existing(one, Budget(), self.workspace)
         if found is None:
             for note in one.notes:
-                yield Said(note)
+                yield SweepMessage(note)
             found = variants.write(one, self.budget, self.workspace)
-            yield Said(f"wrote {found.path}")
+            yield SweepMessage(f"wrote {found.path}")
         epochs.setdefault(seedless, found.plugin.epochs)
         return found
 
-    def _fitting(self, one: Derived, minutes: float) -> Generator[Report | Said, None, int]:
+    def _fitting(self, one: Derived, minutes: float) -> Generator[SweepEvent, None, int]:
         """Return how many epochs of a variant fit into some minutes, one at least."""
         named = NamedPlugin(one.name, one.plugin, None, "workspace")
         seconds = yield from epoch_seconds(
             named, self.collection, self.competition, self.workspace, self.options
         )
         epochs = max(1, int(minutes * 60 / seconds))
-        yield Said(
+        yield SweepMessage(
             f"an epoch of {one.name} takes {seconds:.1f} s by a few steps: "
             f"{epochs} in {minutes:g} minutes"
         )
         return epochs
 
-    def _tried(self, tried: Tried, named: NamedPlugin) -> Generator[Report | Said, None, Tried]:
+    def _tried(
+        self, tried: VariantResult, named: NamedPlugin
+    ) -> Generator[SweepEvent, None, VariantResult]:
         tried = replace(tried, price=cost(named.plugin))
         checkpoint = yield from trainer.train(
             named, self.collection, self.competition, self.workspace, self.options
@@ -247,7 +246,7 @@ class Sweep:
         """Return the embeddings of labelled images, and the seconds of 1,000 if known."""
         images, blank = self.collection.labelled, self.collection.blank
         asked = self.options
-        options = embedder.Options(asked.device, asked.precision, asked.workers)
+        options = embedder.EmbedOptions(asked.device, asked.precision, asked.workers)
         stage = embedder.embed(
             named, checkpoint, images, self.workspace, blank=blank, options=options
         )
@@ -262,7 +261,7 @@ class Sweep:
         return embeddings, seconds
 
 
-def ranked(tried: Sequence[Tried]) -> tuple[Tried, ...]:
+def ranked(tried: Sequence[VariantResult]) -> tuple[VariantResult, ...]:
     """Return variants, the best first, each with its difference to that one."""
     order = sorted(tried, key=lambda each: -each.value)
     best = order[0]
@@ -276,7 +275,7 @@ def ranked(tried: Sequence[Tried]) -> tuple[Tried, ...]:
     )
 
 
-def seed_spread(tried: Sequence[Tried]) -> float | None:
+def seed_spread(tried: Sequence[VariantResult]) -> float | None:
     """Return by how much variants that differ by their seed alone differ at most in score."""
     values: dict[str, list[float]] = {}
     for each in tried:
@@ -294,7 +293,7 @@ def pace(run: runs.Run) -> tuple[float, float | None]:
     return seconds, images / seconds if seconds else None
 
 
-def _difference(best: Tried, other: Tried) -> Difference:
+def _difference(best: VariantResult, other: VariantResult) -> Difference:
     assert best.score is not None and other.score is not None  # noqa: S101, PT018
     metric = next(iter(best.score.outcomes))
     return comparison.compare(

@@ -26,8 +26,8 @@ from kitbox.samplers.batch_samplers import Batch
 from kitbox.samplers.planner import Asked
 from kitbox.training import context, evaluation, optimizer, runs, training_set, transfer
 from kitbox.training.checkpoints import Keeper, State
-from kitbox.training.context import Options, Start, Training
-from kitbox.training.events import Begun, EpochDone, Report, Step
+from kitbox.training.context import Start, Training, TrainOptions
+from kitbox.training.events import EpochDone, StepDone, TrainingEvent, TrainingStarted
 from kitbox.training.monitor import Teller
 from kitbox.training.optimizer import Averaged
 from kitbox.training.schedule import Schedule
@@ -90,7 +90,7 @@ class Stepper:
     schedule: Schedule
     steps: Sequence[int]
 
-    def run(self, epoch: int, asked: Asked, loader: Any) -> Generator[Step, None, EpochDone]:
+    def run(self, epoch: int, asked: Asked, loader: Any) -> Generator[StepDone, None, EpochDone]:
         """Learn from each batch once; yield a Step for each and return the epoch's means.
 
         Raises KitboxError for a loss that is no number.
@@ -119,14 +119,30 @@ class Stepper:
             seen += len(batch)
             speed = seen / (time.perf_counter() - began)
             left = (len(batches) - step + sum(self.steps[epoch:])) * (seen / step) / speed
-            yield Step(epoch, plugin.epochs, step, len(batches), value, rate, speed, left)
+            yield StepDone(
+                epoch=epoch,
+                epochs=plugin.epochs,
+                step=step,
+                steps=len(batches),
+                loss=value,
+                learning_rate=rate,
+                images_per_second=speed,
+                seconds_left=left,
+            )
         count = len(batches)
         mean = float(sums.loss) / count
         self._check(mean, epoch, count)
         seconds = time.perf_counter() - began
         means = {name: float(total) / count for name, total in sums.terms.items()}
-        told = {"spread": float(sums.spread) / count} if self._pairs else {}
-        return EpochDone(epoch, mean, means, rate, seen / seconds, seconds, told)
+        return EpochDone(
+            epoch=epoch,
+            loss=mean,
+            losses=means,
+            learning_rate=rate,
+            images_per_second=seen / seconds,
+            seconds=seconds,
+            figures={"spread": float(sums.spread) / count} if self._pairs else {},
+        )
 
     def _together(self, step: int, count: int) -> int:
         """Return how many batches the optimiser's step takes to which this batch belongs."""
@@ -173,8 +189,8 @@ def train(
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
-    options: Options,
-) -> Generator[Report, None, Checkpoint]:
+    options: TrainOptions,
+) -> Generator[TrainingEvent, None, Checkpoint]:
     """Train a plugin and return its last checkpoint; yields reports.
 
     A run is named by all its causes. The same command goes on after the last finished epoch, to
@@ -193,7 +209,7 @@ def train(
     side = collection.labelled if options.on == "all" else collection.holdout.train
     data = runs.data_digest(side)
     start = _start(named, workspace, options, data)
-    causes = runs.Causes(
+    causes = runs.RunKey(
         named.name,
         plugin.fingerprint,
         data,
@@ -230,7 +246,7 @@ def train(
         return (yield from _Trainer(training).run_all())
 
 
-def _start(named: NamedPlugin, workspace: Workspace, options: Options, data: str) -> Start:
+def _start(named: NamedPlugin, workspace: Workspace, options: TrainOptions, data: str) -> Start:
     """Return where the weights come from; those of another training need no backbone's beside."""
     if options.init_from is not None:
         path = transfer.find(options.init_from, workspace, options.on, data)
@@ -249,7 +265,7 @@ class _Trainer:
 
     training: Training
 
-    def run_all(self) -> Generator[Report, None, Checkpoint]:
+    def run_all(self) -> Generator[TrainingEvent, None, Checkpoint]:
         """Do every epoch that is not done, and return the last checkpoint."""
         training, run = self.training, self.training.run
         plugin = training.plugin
@@ -277,22 +293,24 @@ class _Trainer:
         training.fabric.barrier()
         return checkpoint.of(run.last)
 
-    def _begun(self, done: int, notes: tuple[str, ...]) -> Begun:
+    def _begun(self, done: int, notes: tuple[str, ...]) -> TrainingStarted:
         training, learnt = self.training, self.training.lessons
-        return Begun(
-            training.name,
-            len(learnt.images),
-            len(learnt.label_map),
-            training.device,
-            training.precision,
-            done,
-            str(training.start),
-            training.run.folder,
-            evaluation.view(training, learnt.images).source,
-            (*notes, *learnt.notes),
+        return TrainingStarted(
+            plugin=training.name,
+            images=len(learnt.images),
+            labels=len(learnt.label_map),
+            device=training.device,
+            precision=training.precision,
+            epoch=done,
+            weights=str(training.start),
+            folder=training.run.folder,
+            source=evaluation.view(training, learnt.images).source,
+            notes=(*notes, *learnt.notes),
         )
 
-    def _epochs(self, state: State, keeper: Keeper, done: int) -> Generator[Report, None, None]:
+    def _epochs(
+        self, state: State, keeper: Keeper, done: int
+    ) -> Generator[TrainingEvent, None, None]:
         training, plugin, fabric = self.training, self.training.plugin, self.training.fabric
         stepper = self._stepper(state, done)
         asked = self._asked()
@@ -336,7 +354,7 @@ class _Trainer:
             planner.together(training.plugin, fabric.world_size),
         )
 
-    def _planned(self, state: State, epoch: int) -> Generator[Report, None, Sequence[Batch]]:
+    def _planned(self, state: State, epoch: int) -> Generator[TrainingEvent, None, Sequence[Batch]]:
         """Return the batches of an epoch; the first process makes the vectors they need."""
         training = self.training
         needed = state.planner.needs(epoch)

@@ -114,7 +114,7 @@ def _refuse_leaks(collection: Collection, rows: Sequence[PseudoLabel]) -> None:
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingSet:
     """Images to learn from; `label_rows (n,)` are rows of `label_map (L,)`, UNKNOWN for none.
 
     `any_of` are the boxes of an image that has several, where a plugin chooses among them.
@@ -167,7 +167,7 @@ def gather(
     on: str,
     workspace: Workspace,
     pseudo_file: Path | None = None,
-) -> Lessons:
+) -> TrainingSet:
     """Return what a plugin learns from: known labels with enough photographs.
 
     A plugin with an `unknown_share` gets the images of unknown individuals too, one that takes
@@ -196,7 +196,7 @@ def gather(
     known = images.labels != unknown
     rows = np.where(known, np.minimum(rows, max(len(kept) - 1, 0)), UNKNOWN).astype(np.int64)
     several = _several(images, competition, workspace) if plugin.box_choice == "random" else {}
-    return Lessons(images, kept, rows, several, pseudo)
+    return TrainingSet(images, kept, rows, several, pseudo)
 
 
 def _enough(labels: Strings, plugin: Plugin, unknown: str) -> Strings:

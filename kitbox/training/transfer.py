@@ -59,7 +59,7 @@ def load(
     plugin: Plugin,
     label_map: Strings,
     path: Path,
-    causes: runs.Causes,
+    causes: runs.RunKey,
 ) -> tuple[str, ...]:
     """Load a checkpoint into a plugin's network as far as it fits; return what to say of that.
 
@@ -120,7 +120,7 @@ def _sentences(
     return said
 
 
-def _warning(origin: Origin, label_map: Strings, causes: runs.Causes) -> list[str]:
+def _warning(origin: Origin, label_map: Strings, causes: runs.RunKey) -> list[str]:
     """Say where a network, or one before it, learnt labels of this holdout from other images."""
     labels = [str(label) for label in label_map]
     shared = checkpoint.elsewhere(origin.learnt, causes.data, labels)

@@ -210,7 +210,7 @@ def test_train_and_test_are_cropped_alike(place: Workspace) -> None:
         for images in (found.labelled, found.test)
     ]
     np.testing.assert_array_equal(views[0][0][0], views[1][0][0])
-    options = context.Options(device="cpu", precision="32", workers=0)
+    options = context.TrainOptions(device="cpu", precision="32", workers=0)
     competition = settings.read(place)
     _, checkpoint = finish(trainer.train(named(plugin), found, competition, place, options))
 
@@ -220,7 +220,7 @@ def test_train_and_test_are_cropped_alike(place: Workspace) -> None:
             checkpoint,
             images,
             place,
-            options=embedder.Options(device="cpu", precision="32", workers=0),
+            options=embedder.EmbedOptions(device="cpu", precision="32", workers=0),
         )
         return finish(stage)[1].vectors[0]
 

@@ -9,7 +9,7 @@ import pytest
 from kitbox import PK, Divide, Ema, Margin
 from kitbox.cli import terminal
 from kitbox.network.checkpoint import read_origin
-from kitbox.training.events import Warned
+from kitbox.training.events import TrainingWarning
 from kitbox.workspace import Workspace
 from tests.commands import RUN, invoke, kitbox, told
 from tests.photographs import competition_on_disk, tiny, write_plugin
@@ -196,7 +196,7 @@ def test_two_places_to_start_from_are_refused(place: Workspace) -> None:
 
 def test_a_warning_stays_in_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     def stage():  # type: ignore[no-untyped-def]
-        yield Warned(3, "the embeddings have collapsed")
+        yield TrainingWarning(3, "the embeddings have collapsed")
         return 1
 
     assert terminal.follow(stage()) == 1

@@ -17,7 +17,7 @@ from kitbox.records import ImageSet
 from kitbox.training import context, trainer
 from tests.photographs import competition_on_disk, finish, named, picture, tiny
 
-OPTIONS = embedder.Options(device="cpu", precision="32", workers=0)
+OPTIONS = embedder.EmbedOptions(device="cpu", precision="32", workers=0)
 
 
 class Place:
@@ -29,7 +29,7 @@ class Place:
         self.checkpoint = self.trained(self.plugin)
 
     def trained(self, plugin):
-        options = context.Options(device="cpu", precision="32", workers=0)
+        options = context.TrainOptions(device="cpu", precision="32", workers=0)
         stage = trainer.train(
             named(plugin), self.collection, self.competition, self.workspace, options
         )

@@ -13,7 +13,7 @@ from kitbox.network import checkpoint
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import strings
 from kitbox.training import runs
-from kitbox.training.runs import Causes
+from kitbox.training.runs import RunKey
 from kitbox.workspace import Workspace
 from tests.circle import competition, image_set
 from tests.photographs import named, tiny
@@ -24,7 +24,7 @@ from tests.submission.collected import collection
 def test_a_network_of_another_fold_is_told_with_the_fold_to_train(
     workspace: Workspace, fold: int, asked: str
 ) -> None:
-    causes = Causes("tiny", tiny().fingerprint, "other", "none", "holdout", 0, "32")
+    causes = RunKey("tiny", tiny().fingerprint, "other", "none", "holdout", 0, "32")
     write_json(workspace.runs / "tiny" / "one" / "run.json", asdict(causes))
     labelled = replace(image_set({"a": "Ahab", "b": "Boo"}), digests=strings(["1", "2"]))
     images = collection(competition(), labelled, None)
@@ -41,7 +41,7 @@ def test_decisions_since_the_training_are_the_likely_reason(
     workspace: Workspace, later: bool
 ) -> None:
     run = workspace.runs / "tiny" / "one" / "run.json"
-    write_json(run, asdict(Causes("tiny", tiny().fingerprint, "other", "none", "holdout", 0, "32")))
+    write_json(run, asdict(RunKey("tiny", tiny().fingerprint, "other", "none", "holdout", 0, "32")))
     decisions.add(workspace.decisions, Decision("drop", "c"))
     trained = workspace.decisions.stat().st_mtime + (-5 if later else 5)
     os.utime(run, (trained, trained))
@@ -61,7 +61,7 @@ def a_run(workspace: Workspace, name: str, plugin: Plugin, **given: str) -> Path
     """Lay down a finished run of a plugin on other images."""
     folder = workspace.runs / name / "one"
     causes = {"data": "other", "on": "holdout", **given}
-    value = Causes(name, plugin.fingerprint, weights="none", seed=0, precision="32", **causes)
+    value = RunKey(name, plugin.fingerprint, weights="none", seed=0, precision="32", **causes)
     write_json(folder / "run.json", asdict(value))
     (folder / "journal.jsonl").write_text('{"event": "finished"}\n')
     return folder / "last.safetensors"

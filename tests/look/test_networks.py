@@ -11,7 +11,7 @@ from kitbox.files import write_json
 from kitbox.look import photographs
 from kitbox.network import checkpoint
 from kitbox.records import Checkpoint
-from kitbox.training.runs import Causes
+from kitbox.training.runs import RunKey
 from kitbox.workspace import Workspace
 from tests.photographs import named, tiny
 
@@ -23,7 +23,7 @@ def test_networks_from_before_the_last_decision_are_named(
     monkeypatch.setattr(
         checkpoint, "of", lambda path: Checkpoint(path, "tiny", "", "", epoch=1, on="holdout")
     )
-    causes = Causes("tiny", plugin.fingerprint, "data", "none", "holdout", 0, "32")
+    causes = RunKey("tiny", plugin.fingerprint, "data", "none", "holdout", 0, "32")
     run = workspace.runs / "tiny" / "one"
     write_json(run / "run.json", asdict(causes))
     (run / "last.safetensors").touch()

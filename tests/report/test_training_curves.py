@@ -34,8 +34,8 @@ def sequenced(tmp_path: Path) -> Curve:
     return curve_of(
         tmp_path,
         {"event": "score", "epoch": 0, "scores": SCORES},
-        epoch(1, told={"hardness": 0.1, "achieved": 0.09, "spread": 1.2}),
-        epoch(2, told={"hardness": 0.8, "achieved": 0.7, "spread": 0.02}),
+        epoch(1, figures={"hardness": 0.1, "achieved": 0.09, "spread": 1.2}),
+        epoch(2, figures={"hardness": 0.8, "achieved": 0.7, "spread": 0.02}),
         {"event": "warning", "epoch": 2, "text": WARNING},
         {"event": "score", "epoch": 2, "scores": SCORES},
         {"event": "finished", "epoch": 2},

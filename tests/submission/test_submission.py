@@ -6,7 +6,7 @@ import pytest
 
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
-from kitbox.embedding.embedder import Options
+from kitbox.embedding.embedder import EmbedOptions
 from kitbox.ensemble import answers
 from kitbox.ensemble.answers import Locally, Recipe
 from kitbox.ensemble.meta_embedding import Assembled
@@ -41,7 +41,7 @@ def make(
         return Assembled(POINTS.of(np.concatenate([part.image_ids for part in sets])), (2,))
 
     monkeypatch.setattr(submission, "assemble", assemble)
-    recipe, options = Recipe(top_k=top_k), Options(device="cpu")
+    recipe, options = Recipe(top_k=top_k), EmbedOptions(device="cpu")
     _, made = finish(submission.make([], recipe, fitted or {}, images, asked, workspace, options))
     return made
 

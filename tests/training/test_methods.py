@@ -27,7 +27,7 @@ from kitbox import (
     Triplet,
 )
 from kitbox.records import Checkpoint
-from kitbox.training.events import Begun, EpochDone
+from kitbox.training.events import EpochDone, TrainingStarted
 from tests.photographs import finish, tiny
 from tests.trainings import Place, embedded, place_of, run_of, stop, train, write_pseudo_labels
 
@@ -108,7 +108,7 @@ def test_a_training_stopped_in_every_epoch_ends_with_the_same_weights(
     stop(place, plugin, 3)
     stop(place, plugin, 4)
     reports, again = finish(train(place, plugin))
-    assert next(report for report in reports if isinstance(report, Begun)).epoch == 3
+    assert next(report for report in reports if isinstance(report, TrainingStarted)).epoch == 3
     assert again.digest == checkpoint.digest
     assert scores_of(again) == scores
 

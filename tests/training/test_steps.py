@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kitbox import PK, Ema, Hardness, Stage, Swa, Triplet
-from kitbox.training.events import EpochDone, Scored, Warned
+from kitbox.training.events import EpochDone, HoldoutScored, TrainingWarning
 from tests.photographs import finish, tiny
 from tests.trainings import Place, embedded, place_of, run_of, stop, tensors_of, train, watched
 
@@ -134,7 +134,9 @@ def test_a_collapse_is_told_and_written_down(place: Place) -> None:
         score_every=4,
     )
     reports, checkpoint = finish(train(grey, plugin))
-    told = [(report.epoch, report.text) for report in reports if isinstance(report, Warned)]
+    told = [
+        (report.epoch, report.text) for report in reports if isinstance(report, TrainingWarning)
+    ]
     warnings = [entry for entry in run_of(checkpoint).entries() if entry["event"] == "warning"]
     assert [(entry["epoch"], entry["text"]) for entry in warnings] == told
     ((epoch, text),) = told
@@ -142,7 +144,7 @@ def test_a_collapse_is_told_and_written_down(place: Place) -> None:
     assert text.startswith("the embeddings have collapsed: Triplet stands at 0.3 for 3 epochs")
     stop(grey, plugin, 4, fresh=True)
     reports, _ = finish(train(grey, plugin))  # what was told before the stop is not told again
-    assert not any(isinstance(report, Warned) for report in reports)
+    assert not any(isinstance(report, TrainingWarning) for report in reports)
 
 
 def test_all_images_are_learnt_without_a_score(place: Place) -> None:
@@ -154,16 +156,16 @@ def test_all_images_are_learnt_without_a_score(place: Place) -> None:
         score_every=1,
     )
     reports, checkpoint = finish(train(place, plugin, on="all"))
-    assert not any(isinstance(report, Scored) for report in reports)
+    assert not any(isinstance(report, HoldoutScored) for report in reports)
     assert not run_of(checkpoint).best.exists()
     done = [report for report in reports if isinstance(report, EpochDone)]
-    assert all({"spread", "hardness", "achieved"} <= report.told.keys() for report in done)
+    assert all({"spread", "hardness", "achieved"} <= report.figures.keys() for report in done)
 
 
 @pytest.mark.parametrize("averaging", [None, Ema()])
 def test_without_epochs_the_network_is_scored_and_saved_as_it_came(place: Place, averaging) -> None:
     plugin = tiny(epochs=0, averaging=averaging, embedding_dim=8)
     reports, checkpoint = finish(train(place, plugin))
-    assert [report.epoch for report in reports if isinstance(report, Scored)] == [0]
+    assert [report.epoch for report in reports if isinstance(report, HoldoutScored)] == [0]
     assert checkpoint.epoch == 0
     assert embedded(checkpoint, place.learnt).shape[1] == 8

@@ -17,12 +17,12 @@ from kitbox.scoring import bootstrap
 from kitbox.scoring.local_score import LocalScore
 from kitbox.scoring.outcomes import Mean
 from kitbox.training import runs, sweep
-from kitbox.training.context import Options
-from kitbox.training.events import Begun, EpochDone, Step
-from kitbox.training.sweep import Said, Sweep, Tried
+from kitbox.training.context import TrainOptions
+from kitbox.training.events import EpochDone, StepDone, SweepMessage, TrainingStarted
+from kitbox.training.sweep import Sweep, VariantResult
 from tests.photographs import competition_on_disk, finish, named, tiny, write_plugin
 
-OPTIONS = Options(device="cpu", precision="32", workers=0)
+OPTIONS = TrainOptions(device="cpu", precision="32", workers=0)
 STEM = "test_efficientnet.r160_in1k"
 
 
@@ -65,15 +65,17 @@ def test_a_stopped_sweep_goes_on_and_trains_nothing_twice(place) -> None:
     stage = sweeping(place, image_size="32,48")
     begun = 0
     for report in stage:
-        begun += isinstance(report, Begun)
-        if begun == 2 and isinstance(report, Step):
+        begun += isinstance(report, TrainingStarted)
+        if begun == 2 and isinstance(report, StepDone):
             break
     stage.close()
     reports, tried = finish(sweeping(place, image_size="32,48"))
-    assert [report.plugin for report in of_kind(reports, Begun)] == [f"{STEM}_48_tiny_epochs_1"]
+    assert [report.plugin for report in of_kind(reports, TrainingStarted)] == [
+        f"{STEM}_48_tiny_epochs_1"
+    ]
     again, same = finish(sweeping(place, image_size="32,48"))
-    assert not of_kind(again, Begun)
-    assert not any("wrote" in said.text for said in of_kind(again, Said))
+    assert not of_kind(again, TrainingStarted)
+    assert not any("wrote" in said.text for said in of_kind(again, SweepMessage))
     assert [each.name for each in same] == [each.name for each in tried]
     assert [each.training_seconds for each in same] == [each.training_seconds for each in tried]
     # nothing was embedded by the way: some images are, for the clock
@@ -99,16 +101,16 @@ def test_a_variant_that_fails_does_not_stop_the_others(place) -> None:
     assert set(problems.values()) == {"timm has no backbone resnet10tt; did you mean resnet10t?"}
     assert tried[0].name == f"{STEM}_32_tiny_epochs_1"
     assert not list(workspace.plugins.glob("resnet*"))
-    assert sum("failed" in said.text for said in of_kind(reports, Said)) == 3
+    assert sum("failed" in said.text for said in of_kind(reports, SweepMessage)) == 3
 
 
 def test_minutes_become_epochs_that_seeds_share_and_a_second_sweep_keeps(place) -> None:
     budget = Budget(minutes=0.02)
     reports, tried = finish(sweeping(place, budget, seeds=2, dropout="0.1"))
     assert len({each.plugin.epochs for each in tried}) == 1
-    assert sum("by a few steps" in said.text for said in of_kind(reports, Said)) == 1
+    assert sum("by a few steps" in said.text for said in of_kind(reports, SweepMessage)) == 1
     again, same = finish(sweeping(place, budget, seeds=2, dropout="0.1"))
-    assert not of_kind(again, Begun)
+    assert not of_kind(again, TrainingStarted)
     assert [each.plugin for each in same] == [each.plugin for each in tried]
 
 
@@ -137,19 +139,19 @@ def test_the_pace_is_that_of_all_epochs(tmp_path: Path) -> None:
     assert sweep.pace(run) == (4.0, 40.0)
 
 
-def scored(name: str, hits: list[int], **settings: Any) -> Tried:
+def scored(name: str, hits: list[int], **settings: Any) -> VariantResult:
     """Return a variant that answers these queries right (1) or wrong (0)."""
     ids = strings([f"q{row}" for row in range(len(hits))])
     outcome = Mean(ids, np.array(hits, dtype=np.float64))
     individuals = dict.fromkeys(ids.tolist(), "")
     scores = Scores({"recall_at_1": bootstrap.score(outcome, individuals)})
     found = LocalScore(scores, {"recall_at_1": outcome}, {}, {}, individuals)
-    return Tried(name, tiny(**settings), (), score=found)
+    return VariantResult(name, tiny(**settings), (), score=found)
 
 
 def test_the_best_comes_first_and_noise_is_told_from_worse() -> None:
     best, near, far = [1] * 38 + [0, 0], [1] * 37 + [0] * 3, [1] * 10 + [0] * 30
-    failed = Tried("failed", tiny(), (), problem="no weights")
+    failed = VariantResult("failed", tiny(), (), problem="no weights")
     tried = [failed, scored("far", far), scored("near", near), scored("best", best)]
     order = sweep.ranked(tried)
     assert [each.name for each in order] == ["best", "near", "far", "failed"]
@@ -163,7 +165,7 @@ def test_the_best_comes_first_and_noise_is_told_from_worse() -> None:
 
 
 def test_where_all_fail_there_is_no_difference() -> None:
-    failed = Tried("failed", tiny(), (), problem="no weights")
+    failed = VariantResult("failed", tiny(), (), problem="no weights")
     assert sweep.ranked([failed]) == (failed,)
 
 

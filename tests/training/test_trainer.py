@@ -24,13 +24,13 @@ from kitbox.images.pixel_cache import InputSpec
 from kitbox.network.backbone import pixel_form
 from kitbox.network.checkpoint import read_origin
 from kitbox.training import runs, trainer
-from kitbox.training.context import Options
-from kitbox.training.events import Begun, EpochDone, Scored, Step
+from kitbox.training.context import TrainOptions
+from kitbox.training.events import EpochDone, HoldoutScored, StepDone, TrainingStarted
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, finish, named, tiny
 from tests.trainings import write_method
 
-OPTIONS = Options(device="cpu", precision="32", workers=0)
+OPTIONS = TrainOptions(device="cpu", precision="32", workers=0)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def place(tmp_path: Path) -> tuple[Workspace, Competition, Collection]:
     return workspace, competition, collection
 
 
-def train(place, plugin: Plugin, options: Options = OPTIONS):
+def train(place, plugin: Plugin, options: TrainOptions = OPTIONS):
     workspace, competition, collection = place
     return trainer.train(named(plugin), collection, competition, workspace, options)
 
@@ -48,12 +48,12 @@ def train(place, plugin: Plugin, options: Options = OPTIONS):
 def test_a_training_reports_scores_keeps_a_journal_and_learns(place) -> None:
     plugin = tiny(epochs=4, learning_rate=3e-3, losses=[CrossEntropy()])
     reports, checkpoint = finish(train(place, plugin))
-    assert isinstance(reports[0], Begun)
+    assert isinstance(reports[0], TrainingStarted)
     losses = [report.loss for report in reports if isinstance(report, EpochDone)]
     assert losses[-1] < losses[0]
-    scored = [report.epoch for report in reports if isinstance(report, Scored)]
+    scored = [report.epoch for report in reports if isinstance(report, HoldoutScored)]
     assert scored == [0, 1, 2, 3, 4]
-    steps = [report for report in reports if isinstance(report, Step)]
+    steps = [report for report in reports if isinstance(report, StepDone)]
     assert [step.step for step in steps[:2]] == [1, 2]
     run = runs.Run(checkpoint.path.parent)
     events = [entry["event"] for entry in run.entries()]
@@ -83,11 +83,14 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
             stage = train(place, plugin)
             for report in stage:
                 # killed in the middle of the next epoch
-                if isinstance(report, Step) and (report.epoch, report.step) == (stop_after + 1, 2):
+                if isinstance(report, StepDone) and (report.epoch, report.step) == (
+                    stop_after + 1,
+                    2,
+                ):
                     break
             stage.close()
         reports, checkpoint = finish(train(place, plugin))
-        begun = next(report for report in reports if isinstance(report, Begun))
+        begun = next(report for report in reports if isinstance(report, TrainingStarted))
         assert begun.epoch == (stop_after if stopped else 0)
         digests.append(digest_of_file(checkpoint.path))
         epochs = [
@@ -104,7 +107,7 @@ def test_a_training_goes_on_from_prepared_images_to_the_same_weights(
     tmp_path: Path, workers: int
 ) -> None:
     plugin = tiny(epochs=2, augmentation="light", score_every=2)
-    options = Options(device="cpu", precision="32", workers=workers)
+    options = TrainOptions(device="cpu", precision="32", workers=workers)
     runs_of = {}
     for when in ("never", "before", "between"):
         workspace, competition = competition_on_disk(tmp_path / when)
@@ -112,7 +115,7 @@ def test_a_training_goes_on_from_prepared_images_to_the_same_weights(
         place = (workspace, competition, collection)
         if when == "between":
             stage = train(place, plugin, options)
-            next(report for report in stage if isinstance(report, Step) and report.epoch == 2)
+            next(report for report in stage if isinstance(report, StepDone) and report.epoch == 2)
             stage.close()
         if when != "never":
             way = InputSpec.of(plugin, pixel_form(plugin.backbone).interpolation)
@@ -121,7 +124,7 @@ def test_a_training_goes_on_from_prepared_images_to_the_same_weights(
             for path in collection.labelled.paths:
                 path.unlink()
         reports, checkpoint = finish(train(place, plugin, options))
-        begun = next(report for report in reports if isinstance(report, Begun))
+        begun = next(report for report in reports if isinstance(report, TrainingStarted))
         assert begun.epoch == (1 if when == "between" else 0)
         assert begun.source == ("from their files" if when == "never" else "all prepared")
         runs_of[when] = (checkpoint.path.parent.name, checkpoint.digest)
@@ -133,7 +136,7 @@ def test_a_finished_training_is_not_done_again_unless_asked_fresh(place) -> None
     reports, again = finish(train(place, tiny()))
     assert reports == []
     assert again == first
-    reports, fresh = finish(train(place, tiny(), Options(**(vars(OPTIONS) | {"fresh": True}))))
+    reports, fresh = finish(train(place, tiny(), TrainOptions(**(vars(OPTIONS) | {"fresh": True}))))
     assert any(isinstance(report, EpochDone) for report in reports)
     assert fresh.digest == first.digest
 
@@ -160,7 +163,7 @@ def test_changed_settings_and_changed_images_make_a_run_of_their_own(place) -> N
 
 def test_a_run_keeps_its_name_where_there_are_new_causes_that_it_has_not_got(place) -> None:
     workspace, _, collection = place
-    causes = runs.Causes("a", "b", "c", "d", "holdout", 0, "32")
+    causes = runs.RunKey("a", "b", "c", "d", "holdout", 0, "32")
     assert causes.key == "f9af3c086597"  # as it was before boxes and pseudo-labels were causes
     assert len({causes.key, *(replace(causes, **{n: "x"}).key for n in ("boxes", "pseudo"))}) == 3
     _, checkpoint = finish(train(place, tiny(epochs=1)))
@@ -190,13 +193,15 @@ def test_a_plugin_without_epochs_is_the_frozen_backbone(place) -> None:
     plugin = tiny(epochs=0, losses=[], embedding_dim=None, neck="none")
     reports, checkpoint = finish(train(place, plugin))
     assert checkpoint.epoch == 0
-    assert not any(isinstance(report, Step) for report in reports)
+    assert not any(isinstance(report, StepDone) for report in reports)
 
 
 def test_refitting_on_all_uses_every_labelled_image_and_no_score(place) -> None:
-    reports, checkpoint = finish(train(place, tiny(), Options(**(vars(OPTIONS) | {"on": "all"}))))
-    assert next(r for r in reports if isinstance(r, Begun)).images == 24
-    assert not any(isinstance(report, Scored) for report in reports)
+    reports, checkpoint = finish(
+        train(place, tiny(), TrainOptions(**(vars(OPTIONS) | {"on": "all"})))
+    )
+    assert next(r for r in reports if isinstance(r, TrainingStarted)).images == 24
+    assert not any(isinstance(report, HoldoutScored) for report in reports)
     assert checkpoint.on == "all"
 
 
@@ -216,7 +221,7 @@ def test_too_few_photographs_of_each_label_are_refused(place) -> None:
 def test_a_second_process_does_not_train_the_same_run(place) -> None:
     stage = train(place, tiny())
     for report in stage:
-        if isinstance(report, Step):
+        if isinstance(report, StepDone):
             break
     with pytest.raises(KitboxError, match="another process is training tiny"):
         finish(train(place, tiny()))
@@ -224,9 +229,9 @@ def test_a_second_process_does_not_train_the_same_run(place) -> None:
 
 
 def test_bfloat16_trains_on_the_cpu(place) -> None:
-    options = Options(device="cpu", precision="bf16", workers=0)
+    options = TrainOptions(device="cpu", precision="bf16", workers=0)
     reports, _ = finish(train(place, tiny(epochs=1), options))
-    assert next(r for r in reports if isinstance(r, Begun)).precision == "bf16"
+    assert next(r for r in reports if isinstance(r, TrainingStarted)).precision == "bf16"
     assert any(isinstance(report, EpochDone) for report in reports)
 
 

@@ -14,7 +14,7 @@ from kitbox.errors import KitboxError
 from kitbox.network.checkpoint import read_origin
 from kitbox.samplers.batch_samplers import UNKNOWN
 from kitbox.training import training_set
-from kitbox.training.training_set import Lessons, free_images
+from kitbox.training.training_set import TrainingSet, free_images
 from tests.photographs import finish, tiny
 from tests.trainings import (
     Place,
@@ -37,7 +37,7 @@ def place(tmp_path: Path) -> Place:
     return place_of(tmp_path)
 
 
-def learnt(place: Place, plugin: Plugin, on: str = "holdout") -> Lessons:
+def learnt(place: Place, plugin: Plugin, on: str = "holdout") -> TrainingSet:
     return training_set.gather(place.collection, place.competition, plugin, on, place.workspace)
 
 
