@@ -5,7 +5,25 @@ from difflib import get_close_matches
 
 
 class KitboxError(Exception):
-    """A mistake that a user can mend: one sentence with what is wrong, where, and what to do."""
+    """A mistake that a user can mend: what is wrong and, where known, its place and the fix.
+
+    Its text is one sentence, "where: what; fix". `where` is a file and a line, as in
+    "train.csv line 3".
+    """
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.fix = fix
+
+    @property
+    def message(self) -> str:
+        """What is wrong and the fix, without the place."""
+        return "; ".join(part for part in (self.what, self.fix) if part)
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -38,9 +38,10 @@ def table(
     if missing:
         _refuse_separator(path, names)
         raise KitboxError(
-            f"{path} line 1: no column '{missing[0]}' among {', '.join(names) or 'nothing'}"
-            f"{did_you_mean(missing[0], names)}; "
-            "correct the header, or the column's name in kitbox.toml"
+            f"no column '{missing[0]}' among {', '.join(names) or 'nothing'}"
+            f"{did_you_mean(missing[0], names)}",
+            where=f"{path} line 1",
+            fix="correct the header, or the column's name in kitbox.toml",
         )
     for line, row in lines:
         surplus = next((cell for cell in row[len(names) :] if cell.strip()), None)
@@ -50,7 +51,7 @@ def table(
                 'put a value with a comma into quotes, as "Smith, John"'
             )
             if left_out is None:
-                raise KitboxError(f"{path} line {line}: {what}")
+                raise KitboxError(what, where=f"{path} line {line}")
             left_out(line, what)
         elif row:
             padded = [*row, *[""] * (len(names) - len(row))]
@@ -67,7 +68,9 @@ def _refuse_separator(path: Path, names: list[str]) -> None:
     for separator, shown in ((";", "';'"), ("\t", "a tab")):
         if len(names) == 1 and separator in names[0]:
             raise KitboxError(
-                f"{path} line 1: the separator is {shown} and must be ','; save it with commas"
+                f"the separator is {shown} and must be ','",
+                where=f"{path} line 1",
+                fix="save it with commas",
             )
 
 
@@ -76,13 +79,15 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         text = read_text(path)
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise KitboxError(f"there is no list {path}; correct its name in kitbox.toml") from error
+        raise KitboxError(
+            f"there is no list {path}", fix="correct its name in kitbox.toml"
+        ) from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:
             yield reader.line_num, row
     except csv.Error as error:
-        raise KitboxError(f"{path} line {reader.line_num}: {error}") from error
+        raise KitboxError(str(error), where=f"{path} line {reader.line_num}") from error
 
 
 def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:

@@ -149,7 +149,9 @@ def _table(path: Path) -> Source:
     if image is None or not named:
         lacking = "of images" if image is None else "of four numbers, as x0,y0,x1,y1 or x,y,w,h"
         raise KitboxError(
-            f"{path} line 1: no column {lacking} among {', '.join(header)}; name them so"
+            f"no column {lacking} among {', '.join(header)}",
+            where=f"{path} line 1",
+            fix="name them so",
         )
     confidence = next((lower[name] for name in _CONFIDENCES if name in lower), None)
     rows = []

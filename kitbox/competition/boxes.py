@@ -105,16 +105,22 @@ def of_file(path: Path, shown: str) -> list[Box]:
     found = []
     for line, row in tables.table(path, COLUMNS):
         corners = [row[name] for name in COLUMNS[1:]]
-        where = f"{shown} line {line}: box {','.join(corners)}"
+        what, where = f"box {','.join(corners)}", f"{shown} line {line}"
         try:
             x0, y0, x1, y1 = (float(corner) for corner in corners)
         except ValueError as error:
-            raise KitboxError(f"{where} is not four numbers; correct the row") from error
+            raise KitboxError(
+                f"{what} is not four numbers", where=where, fix="correct the row"
+            ) from error
         if not (-math.inf < x0 < x1 < math.inf and -math.inf < y0 < y1 < math.inf):
             raise KitboxError(
-                f"{where} is empty; the columns are x0,y0,x1,y1 with x0 < x1 and y0 < y1"
+                f"{what} is empty; the columns are x0,y0,x1,y1 with x0 < x1 and y0 < y1",
+                where=where,
             )
-        confidence = _confidence(row.get("confidence", ""), where)
+        try:
+            confidence = _confidence(row.get("confidence", ""))
+        except ValueError as error:
+            raise KitboxError(f"{what} has {error}", where=where) from error
         found.append(Box(row["image"], (x0, y0, x1, y1), confidence, row.get("source", "")))
     return found
 
@@ -150,7 +156,8 @@ def _doubt(box: Box) -> float:
     return 0.0 if box.confidence is None else -box.confidence
 
 
-def _confidence(text: str, where: str) -> float | None:
+def _confidence(text: str) -> float | None:
+    """Return a confidence, None for an empty cell; raises ValueError outside [0, 1]."""
     if not text.strip():
         return None
     try:
@@ -158,7 +165,7 @@ def _confidence(text: str, where: str) -> float | None:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise KitboxError(f"{where} has confidence '{text}', which is not between 0 and 1")
+        raise ValueError(f"confidence '{text}', which is not between 0 and 1")
     return value
 
 

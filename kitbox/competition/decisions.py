@@ -206,7 +206,7 @@ def read(path: Path) -> Decisions:
         try:
             rows.append(Decision(kind, subject, value, row.get("note", "")))
         except KitboxError as error:
-            raise KitboxError(f"{path} line {line}: {error}") from error
+            raise KitboxError(str(error), where=f"{path} line {line}") from error
         lines.append(line)
     return Decisions(tuple(rows), path, tuple(lines))
 

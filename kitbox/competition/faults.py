@@ -1,6 +1,5 @@
 """Faulty rows and files, and how a reading of lists goes on after one."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 _DROP = 'set broken = "drop" in kitbox.toml to go on without'
-# Where a sentence begins with the place that it is about.
-_PLACE = re.compile(r"(?P<where>[^:]+ line \d+): (?P<what>.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -89,9 +86,8 @@ class Course:
         except KitboxError as error:
             if not self.patient:
                 raise
-            found = _PLACE.fullmatch(str(error))
-            where, what = (found["where"], found["what"]) if found else ("kitbox.toml", str(error))
-            self.faults.append(Fault(where, what, kind="list", action="stop"))
+            where = error.where or "kitbox.toml"
+            self.faults.append(Fault(where, error.message, kind="list", action="stop"))
             return None
 
     def halt(self) -> None:

@@ -272,5 +272,5 @@ def _refuse_strangers(listed: Listed, decided: Decisions, unknown: str | None) -
                 else:
                     aside = did_you_mean(name, known)
                 raise KitboxError(
-                    f"{decided.path} line {line}: '{name}' is no {what}{aside or mend}"
+                    f"'{name}' is no {what}{aside or mend}", where=f"{decided.path} line {line}"
                 )

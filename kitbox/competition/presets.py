@@ -71,13 +71,15 @@ def column_of(data: Path, train: str, key: str, given: dict[str, str], name: str
     shown = ", ".join(header) or "nothing"
     if key in given and given[key] not in header:
         raise KitboxError(
-            f"{path} line 1: no column '{given[key]}' among {shown}"
-            f"{did_you_mean(given[key], header)}; correct --{kind}-column"
+            f"no column '{given[key]}' among {shown}{did_you_mean(given[key], header)}",
+            where=f"{path} line 1",
+            fix=f"correct --{kind}-column",
         )
     if key not in given and found is None:
         raise KitboxError(
-            f"{path} line 1: no {kind} column among {shown}; "
-            f"name it {usual[0]}, or give --{kind}-column NAME"
+            f"no {kind} column among {shown}",
+            where=f"{path} line 1",
+            fix=f"name it {usual[0]}, or give --{kind}-column NAME",
         )
     column = given.get(key) or str(found)
     if kind == "label" and key not in given:
@@ -90,8 +92,9 @@ def _refuse_labels_of_one_image(path: Path, column: str) -> None:
     labels = [label for _, (label,) in tables.rows(path, (column,)) if label.strip()]
     if 1 < len(labels) == len(set(labels)):
         raise KitboxError(
-            f"{path}: in column '{column}' no individual has a second image; "
-            "name the column of individuals with --label-column"
+            f"in column '{column}' no individual has a second image",
+            where=str(path),
+            fix="name the column of individuals with --label-column",
         )
 
 
@@ -104,8 +107,9 @@ def folder_of_images(data: Path, train: str, column: str) -> str:
         if _is_file(folder / name):
             return folder.relative_to(data).as_posix()
     raise KitboxError(
-        f"{data / train} line 2: there is no '{''.join(first[:1])}' in {data} or a folder in it; "
-        "name the images' paths from the data folder, or their column with --image-column"
+        f"there is no '{''.join(first[:1])}' in {data} or a folder in it",
+        where=f"{data / train} line 2",
+        fix="name the images' paths from the data folder, or their column with --image-column",
     )
 
 

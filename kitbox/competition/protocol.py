@@ -89,8 +89,9 @@ def _scenarios(competition: Competition, known: Strings) -> tuple[Search, ...]:
             missing = ids[rows_of(ids, known) < 0]
             if len(missing):
                 raise KitboxError(
-                    f"{file}: image '{missing[0]}' is in no list of images{more(len(missing) - 1)};"
-                    " correct images.train_list or images.test_list"
+                    f"image '{missing[0]}' is in no list of images{more(len(missing) - 1)}",
+                    where=file,
+                    fix="correct images.train_list or images.test_list",
                 )
         _refuse_repeated(searched, database)
         found.append(Search(name, asked, images, searched))
@@ -104,13 +105,13 @@ def _columns(root: Path, given: str, where: str, columns: tuple[str, ...]) -> li
     """Return columns of a file that a scenario names; the organisers' paths end in ours."""
     parts = [part for part in PurePosixPath(given).parts if part != "/"][-2:]
     if ".." in parts or not parts:
-        raise KitboxError(f"{where}: '{given}' leaves the data folder; correct the path")
+        raise KitboxError(f"'{given}' leaves the data folder", where=where, fix="correct the path")
     path = root.joinpath(*parts)
     if not path.is_file():
-        raise KitboxError(f"{where}: there is no file {path}; correct the path")
+        raise KitboxError(f"there is no file {path}", where=where, fix="correct the path")
     values = [row for _, row in tables.rows(path, columns)]
     if not values:
-        raise KitboxError(f"{where}: {path} is empty; get the whole file")
+        raise KitboxError(f"{path} is empty", where=where, fix="get the whole file")
     return [strings([row[place] for row in values]) for place in range(len(columns))]
 
 
@@ -119,5 +120,7 @@ def _refuse_repeated(ids: Strings, file: str) -> None:
     repeated = unique[counts > 1]
     if len(repeated):
         raise KitboxError(
-            f"{file}: '{repeated[0]}' is listed twice{more(len(repeated) - 1)}; remove one row"
+            f"'{repeated[0]}' is listed twice{more(len(repeated) - 1)}",
+            where=file,
+            fix="remove one row",
         )

@@ -76,19 +76,23 @@ def read(path: Path, unknown: str | None = None) -> tuple[PseudoLabel, ...]:
         cells = {name: row[name].strip() for name in _COLUMNS}
         if not any(cells.values()):
             continue
+        where = f"{path} line {line}"
         try:
             found = _row(cells, line)
         except KitboxError as error:
-            raise KitboxError(f"{path} line {line}: {error}") from error
+            raise KitboxError(str(error), where=where) from error
         if found.label == unknown:
             raise KitboxError(
-                f"{path} line {line}: '{unknown}' is no individual; name one, or remove the row"
+                f"'{unknown}' is no individual",
+                where=where,
+                fix="name one, or remove the row",
             )
         if found.image_id in rows:
             first = rows[found.image_id].line
             raise KitboxError(
-                f"{path} line {line}: image '{found.image_id}' stands in line {first} already; "
-                "remove one of the two"
+                f"image '{found.image_id}' stands in line {first} already",
+                where=where,
+                fix="remove one of the two",
             )
         rows[found.image_id] = found
     return tuple(rows.values())
@@ -136,9 +140,10 @@ def read_gdsc(path: Path) -> Iterator[tuple[int, str, str, float]]:
     """
     for line, row in _table(path, _GDSC):
         file, label, text = (row[name] for name in _GDSC)
-        probability = _number(text, "proba", f"{path} line {line}: ")
+        where = f"{path} line {line}"
+        probability = _number(text, "proba", where)
         if not 0 <= probability <= 1:
-            raise KitboxError(f"{path} line {line}: proba = {text} is not between 0 and 1")
+            raise KitboxError(f"proba = {text} is not between 0 and 1", where=where)
         yield line, file.strip(), label.strip(), probability
 
 
@@ -155,8 +160,9 @@ def _table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str
     missing = next((name for name in columns if name not in names), None)
     if missing is not None:
         raise KitboxError(
-            f"{path} line 1: no column '{missing}' among {', '.join(names) or 'nothing'}"
-            f"{did_you_mean(missing, names) or '; correct the header'}"
+            f"no column '{missing}' among {', '.join(names) or 'nothing'}"
+            f"{did_you_mean(missing, names) or '; correct the header'}",
+            where=f"{path} line 1",
         )
     yield from tables.table(path, columns)
 
@@ -182,4 +188,6 @@ def _number(text: str, name: str, where: str = "") -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise KitboxError(f"{where}{name} = '{text}' is no number; correct it") from error
+        raise KitboxError(
+            f"{name} = '{text}' is no number", where=where, fix="correct it"
+        ) from error

@@ -290,7 +290,7 @@ def test_from_nothing_nothing_is_taken_back(path: Path) -> None:
 
 def test_many_may_decide_at_once(path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from kitbox.competition import decision_file as d\n"
+        "import sys; from pathlib import Path; from kitbox.competition import decisions as d\n"
         "from kitbox.competition.decisions import Decision\n"
         "for n in range(20):\n"
         "    row = Decision('drop', sys.argv[2] + str(n))\n"

@@ -273,6 +273,22 @@ def test_a_survey_finds_all_that_a_reading_would_stop_at(data: Path) -> None:
     }
 
 
+def test_a_survey_blames_the_right_file_in_a_folder_with_a_colon_in_its_name(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "flukes: 2020 line 7"
+    photographs(data / "train", "a.jpg")
+    (data / "boxes.csv").write_text("image,x0,y0,x1,y1\na.jpg,4,4,2,2\n")
+    survey = lists.survey(asked(data, "Image,Name\na.jpg,Ahab\n", boxes="boxes.csv"))
+    assert [finding.where for finding in survey.faults] == [
+        f"{data}/train.csv line 1",
+        "boxes.csv line 2",
+    ]
+    assert survey.faults[0].what == (
+        "no column 'Id' among Image, Name; correct the header, or the column's name in kitbox.toml"
+    )
+
+
 def test_the_first_faulty_row_is_shown_and_the_others_are_counted(data: Path) -> None:
     with pytest.raises(KitboxError) as caught:
         lists.read(asked(data, "Image,Id\na.jpg,Ahab\nd.jpg,D\nb.jpg,\nc.jpg,Cleo\n"))
