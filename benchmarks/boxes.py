@@ -119,7 +119,7 @@ def main() -> None:
     settings = {n: getattr(given, n) for n in Recipe.model_fields if getattr(given, n) is not None}
     recipe = Recipe.model_validate(settings)
     asked = Path(given.weights)
-    source = pretrained_weights.in_folder(asked, recipe.backbone) if asked.is_dir() else asked
+    source = pretrained_weights.find_in_folder(asked, recipe.backbone) if asked.is_dir() else asked
     options = detector_training.Options(device=given.device)
     print(
         f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "

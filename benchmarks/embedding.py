@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from kitbox.embedding import embedder
 from kitbox.images import file_index
-from kitbox.network import checkpoint, pretrained_weights
-from kitbox.network.checkpoint import Origin
+from kitbox.network import pretrained_weights
+from kitbox.network.checkpoint import Origin, save_checkpoint
 from kitbox.network.network import Network
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin.discovery import NamedPlugin
@@ -97,7 +97,7 @@ def main() -> None:
         place = Workspace(Path(folder))
         settings = plugin.model_dump(mode="json")
         origin = Origin("frozen", settings, plugin.fingerprint, (), 0, "all", "", "", 0, "32")
-        kept = checkpoint.save(
+        kept = save_checkpoint(
             place.root / "w.safetensors",
             TrainedNetwork(network, plugin, np.zeros(0, np.int64)),
             origin,

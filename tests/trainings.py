@@ -16,7 +16,7 @@ from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection, collect
 from kitbox.images.loader import ImageDataset
 from kitbox.network import inference
-from kitbox.network.checkpoint import network_of, read_origin
+from kitbox.network.checkpoint import load_network, read_origin
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint, Floats, ImageSet
@@ -124,11 +124,11 @@ def tensors_of(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
 
 def embedded(checkpoint: Checkpoint, images: ImageSet) -> Floats:
     """Return what the network of a checkpoint gives for images, as it is on disk."""
-    network = network_of(checkpoint)
+    network = load_network(checkpoint)
     plugin = Plugin.model_validate(read_origin(checkpoint.path).settings)
     view = ImageDataset(images, plugin.height_width, interpolation="bicubic", crop_margin=0.05)
     batch = view.__getitems__(range(len(images)))
-    found = inference.unit_vectors(network, [batch], device="cpu", precision="32")
+    found = inference.embed_batches(network, [batch], device="cpu", precision="32")
     return np.concatenate([vectors for vectors, _ in found])
 
 

@@ -14,7 +14,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FeaturePyramidNetwork
 
 from kitbox.errors import KitboxError
-from kitbox.network import backbone, pretrained_weights
+from kitbox.network import pretrained_weights
+from kitbox.network.backbone import build_backbone
 from kitbox.network.network import Normalisation
 from kitbox.value import Value
 
@@ -74,7 +75,7 @@ class Pyramid(nn.Module):
         Raises KitboxError for a backbone that has no maps at the strides.
         """
         super().__init__()
-        self.backbone, _, self.pixel_form = backbone.build(recipe.backbone, pretrained=pretrained)
+        self.backbone, _, self.pixel_form = build_backbone(recipe.backbone, pretrained=pretrained)
         stages = _stages(self.backbone, recipe.backbone)
         wanted = [stride for stride in STRIDES if stride >= recipe.finest]
         self.indices = [max(i for i, s in enumerate(stages) if s["reduction"] == n) for n in wanted]

@@ -84,7 +84,7 @@ def _started(recipe: Recipe, source: Path | str, device: str, precision: str) ->
     if isinstance(source, Path):
         detector.load_weights(source)
     if device == "cpu" and precision == "bf16":
-        acceleration.quicken(detector.pyramid.backbone)
+        acceleration.speed_up_depthwise(detector.pyramid.backbone)
     return detector.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

@@ -260,8 +260,8 @@ def detect(
 
     place, competition = opened(workspace)
     recipe = Recipe(backbone=backbone, image_size=image_size, epochs=epochs, seed=seed)
-    asked = weights or pretrained_weights.near_or_hub(recipe.backbone, place.weights)
-    source = pretrained_weights.source(asked, recipe.backbone, place.weights)
+    asked = weights or pretrained_weights.default_source(recipe.backbone, place.weights)
+    source = pretrained_weights.resolve_source(asked, recipe.backbone, place.weights)
     options = detector_training.Options(device, precision, workers, fresh)
     collection = collected(place, competition)
     images = _readable(collection)

@@ -306,13 +306,13 @@ def _chosen(names: list[str], place: "Workspace") -> "list[NamedPlugin]":
 
 def _ways(plugins: "list[NamedPlugin]") -> "list[InputSpec]":
     from kitbox.images.pixel_cache import InputSpec
-    from kitbox.network.backbone import pixel_form
+    from kitbox.network.backbone import input_config
 
     return [
         way
         for named in plugins
         for way in InputSpec.of_stages(
-            named.plugin, pixel_form(named.plugin.backbone).interpolation
+            named.plugin, input_config(named.plugin.backbone).interpolation
         )
     ]
 

@@ -94,7 +94,7 @@ def check(workspace: WorkspaceOption = None) -> None:
     """
     from kitbox.cli.terminal import say
     from kitbox.errors import KitboxError
-    from kitbox.network.network import cost
+    from kitbox.network.network import measure_cost
     from kitbox.plugin import discovery
 
     found, mistakes = discovery.load_all(_workspace(workspace))
@@ -103,7 +103,7 @@ def check(workspace: WorkspaceOption = None) -> None:
         if problem is not None:
             mistakes.append(KitboxError(problem))
         try:
-            cost(named.plugin)
+            measure_cost(named.plugin)
         except KitboxError as error:
             mistakes.append(KitboxError(f"{named.name}: {error}"))
     for mistake in mistakes:
@@ -127,10 +127,10 @@ def _workspace(folder: Path | None) -> "Workspace | None":
 
 
 def _row(named: "NamedPlugin", place: "Workspace | None") -> dict[str, Any]:
-    from kitbox.network.network import cost
+    from kitbox.network.network import measure_cost
     from kitbox.training import runs
 
-    plugin, price = named.plugin, cost(named.plugin)
+    plugin, price = named.plugin, measure_cost(named.plugin)
     return {
         "name": named.name,
         "source": named.source,

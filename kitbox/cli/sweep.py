@@ -156,13 +156,13 @@ def _preview(variants: "Sequence[Derived]", budget: "Budget", *, as_json: bool) 
     """Print what would be written, with its cost."""
     from kitbox.cli.terminal import emit, say, table
     from kitbox.errors import KitboxError
-    from kitbox.network.network import cost
+    from kitbox.network.network import measure_cost
 
     rows: list[dict[str, Any]] = []
     problems = []
     for one in variants:
         try:
-            price = cost(one.plugin)
+            price = measure_cost(one.plugin)
         except KitboxError as error:
             problems.append(f"{one.name}: {error}")
             continue

@@ -12,7 +12,7 @@ from kitbox.embedding import cache
 from kitbox.files import digest_of
 from kitbox.images.loader import ImageDataset, build_loader, worker_count
 from kitbox.network import acceleration, inference
-from kitbox.network.checkpoint import network_of
+from kitbox.network.checkpoint import load_network
 from kitbox.network.network import Network
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, Embeddings, ImageSet, Progress
@@ -68,10 +68,12 @@ def causes_of(
 
 def _ready(checkpoint: Checkpoint, named: NamedPlugin, device: str, form: Form) -> Network:
     """Return the network of a checkpoint on its device, as it runs fastest."""
-    network = network_of(checkpoint, named)
+    network = load_network(checkpoint, named)
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(1, 3, *named.plugin.height_width, generator=generator)
-    network.backbone, _ = acceleration.folded(network.backbone, example, network.stages.maps)
+    network.backbone, _ = acceleration.fold_batchnorm(
+        network.backbone, example, network.stages.maps
+    )
     if form == "homogeneous":
         network.register_forward_hook(_with_one)
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
@@ -122,7 +124,7 @@ def embed(
     dim = network.embedding_dim + (form == "homogeneous")
     vectors = np.empty((len(images), dim), dtype=np.float32)
     done = 0
-    for found, places in inference.unit_vectors(
+    for found, places in inference.embed_batches(
         network, loader, device=device, precision=precision
     ):
         vectors[places] = found

@@ -16,7 +16,7 @@ from kitbox.ensemble.class_probabilities import By, Guesses, Rule, Shares, by_cl
 from kitbox.ensemble.members import Member
 from kitbox.ensemble.meta_embedding import assemble
 from kitbox.errors import KitboxError, more
-from kitbox.network import checkpoint
+from kitbox.network.checkpoint import read_origin
 from kitbox.records import Holdout, ImageSet, Progress, Ranking, Score, Strings, strings
 from kitbox.retrieval import label_similarity
 from kitbox.scoring import bootstrap, calibration
@@ -104,7 +104,7 @@ def make(
 
 def round_of(members: Sequence[Member]) -> int:
     """Return the round of labels that these networks make: one more than they learnt from."""
-    origins = (checkpoint.read_origin(member.checkpoint.path) for member in members)
+    origins = (read_origin(member.checkpoint.path) for member in members)
     return 1 + max(origin.pseudo_round for origin in origins)
 
 

@@ -19,7 +19,7 @@ def _forward(module: nn.Module, example: Tensor) -> Sequence[Tensor]:
     return (module(example),)
 
 
-def folded(module: Module, example: Tensor, run: Run = _forward) -> tuple[Module, int]:
+def fold_batchnorm(module: Module, example: Tensor, run: Run = _forward) -> tuple[Module, int]:
     """Return a copy with every batch norm folded that follows a convolution, and how many were.
 
     For inference alone: the module must be in eval mode. The pairs are found by running it on
@@ -90,7 +90,7 @@ def _pairs(
 Pair = tuple[int, int]
 
 
-def quicken(module: nn.Module) -> int:
+def speed_up_depthwise(module: nn.Module) -> int:
     """Let every depthwise convolution compute its gradients in float32; return how many there are.
 
     The forward pass stays in the dtype of autocast. Measured on a CPU with AMX: the gradient of a

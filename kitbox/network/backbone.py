@@ -14,7 +14,7 @@ CLASSIC = "pretrainedmodels/"
 
 
 @dataclass(frozen=True)
-class PixelForm:
+class InputConfig:
     """How a backbone wants its pixels: mean and std of RGB in [0, 1], resampling, channel order."""
 
     mean: tuple[float, ...]
@@ -24,9 +24,9 @@ class PixelForm:
     scale: float = 1.0  # the largest pixel value: 1, or 255 for some classic networks
 
 
-def build(
+def build_backbone(
     name: str, *, pretrained: bool = False, drop_path: float = 0.0
-) -> tuple[nn.Module, int, PixelForm]:
+) -> tuple[nn.Module, int, InputConfig]:
     """Return a network from pixels (n, 3, h, w) to a map (n, c, h', w'), c, and its PixelForm.
 
     `pretrained` downloads the weights from the library's hub. `drop_path` is the rate at which the
@@ -41,14 +41,14 @@ def build(
     return _classic(name, pretrained)
 
 
-def pixel_form(name: str) -> PixelForm:
+def input_config(name: str) -> InputConfig:
     """Return how a backbone wants its pixels, without building it."""
     if name.startswith(CLASSIC):
         return _classic_form(_classic_settings(name))
     return _timm_form(_timm_cfg(name))
 
 
-def _timm(name: str, pretrained: bool, drop_path: float) -> tuple[nn.Module, int, PixelForm]:
+def _timm(name: str, pretrained: bool, drop_path: float) -> tuple[nn.Module, int, InputConfig]:
     import timm
 
     form = _timm_form(_timm_cfg(name))
@@ -87,11 +87,11 @@ def _timm_cfg(name: str) -> Any:
     return cfg
 
 
-def _timm_form(cfg: Any) -> PixelForm:
-    return PixelForm(tuple(cfg.mean), tuple(cfg.std), cfg.interpolation)
+def _timm_form(cfg: Any) -> InputConfig:
+    return InputConfig(tuple(cfg.mean), tuple(cfg.std), cfg.interpolation)
 
 
-def _classic(name: str, pretrained: bool) -> tuple[nn.Module, int, PixelForm]:
+def _classic(name: str, pretrained: bool) -> tuple[nn.Module, int, InputConfig]:
     import pretrainedmodels
 
     settings = _classic_settings(name)
@@ -135,8 +135,8 @@ def _classic_settings(name: str) -> dict[str, Any]:
     return settings
 
 
-def _classic_form(settings: dict[str, Any]) -> PixelForm:
-    return PixelForm(
+def _classic_form(settings: dict[str, Any]) -> InputConfig:
+    return InputConfig(
         tuple(settings["mean"]),
         tuple(settings["std"]),
         "bilinear",
@@ -145,7 +145,7 @@ def _classic_form(settings: dict[str, Any]) -> PixelForm:
     )
 
 
-def check_maps(maps: Tensor, name: str, channels: int) -> None:
+def check_feature_map(maps: Tensor, name: str, channels: int) -> None:
     """Refuse a backbone whose last stage is not a map (n, c, h, w), such as a plain ViT."""
     if maps.ndim != 4 or maps.shape[1] != channels:
         raise KitboxError(
@@ -155,7 +155,7 @@ def check_maps(maps: Tensor, name: str, channels: int) -> None:
 
 
 @dataclass(frozen=True)
-class Stages:
+class FeatureMaps:
     """The stages of a backbone whose maps are pooled, as timm counts them from 0, or ().
 
     () is the backbone's last map. Stage n of a convolutional network is mostly the last map at a
@@ -176,17 +176,19 @@ class Stages:
         """
         maps = _run(backbone, pixels, self.places) if self.places else [backbone(pixels)]
         for each, channels in zip(maps, self.channels, strict=True):
-            check_maps(each, self.name, channels)
+            check_feature_map(each, self.name, channels)
         return maps
 
 
-def of(backbone: nn.Module, name: str, places: tuple[int, ...], channels: int) -> Stages:
+def build_feature_maps(
+    backbone: nn.Module, name: str, places: tuple[int, ...], channels: int
+) -> FeatureMaps:
     """Return the stages at `places` of a backbone whose last map has so many channels.
 
     Raises KitboxError for a backbone without such stages.
     """
     if not places:
-        return Stages(name, (), (channels,))
+        return FeatureMaps(name, (), (channels,))
     known = getattr(backbone, "feature_info", None)
     if name.startswith(CLASSIC) or not known or not hasattr(backbone, "forward_intermediates"):
         raise KitboxError(
@@ -200,7 +202,7 @@ def of(backbone: nn.Module, name: str, places: tuple[int, ...], channels: int) -
     return _explored(backbone, name, places)
 
 
-def _explored(backbone: nn.Module, name: str, places: tuple[int, ...]) -> Stages:
+def _explored(backbone: nn.Module, name: str, places: tuple[int, ...]) -> FeatureMaps:
     """Return the stages with their channels and unused parameters, from a run without numbers."""
     shadow = copy.deepcopy(backbone).to("meta").eval().requires_grad_(True)
     cfg: Any = shadow.pretrained_cfg
@@ -209,7 +211,7 @@ def _explored(backbone: nn.Module, name: str, places: tuple[int, ...]) -> Stages
         maps = _run(shadow, torch.zeros((1, *cfg["input_size"]), device="meta"), places)
         total = torch.stack([each.sum() for each in maps]).sum()
     gradients = torch.autograd.grad(total, parameters, allow_unused=True)
-    return Stages(
+    return FeatureMaps(
         name,
         places,
         tuple(each.shape[1] for each in maps),

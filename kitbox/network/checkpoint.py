@@ -56,10 +56,12 @@ class Origin:
     @property
     def may_have_seen_holdout(self) -> bool:
         """Whether one before it learnt its labels from images that it was not to learn from."""
-        return self.on == "holdout" and bool(elsewhere(self.earlier or {}, self.data, self.labels))
+        return self.on == "holdout" and bool(
+            learned_elsewhere(self.earlier or {}, self.data, self.labels)
+        )
 
 
-def elsewhere(
+def learned_elsewhere(
     learnt: Mapping[str, Collection[str]], data: str, labels: Collection[str]
 ) -> set[str]:
     """Return those of some labels that were learnt from other images than `data` names."""
@@ -67,7 +69,7 @@ def elsewhere(
     return set(labels).intersection(label for known in others for label in known)
 
 
-def save(path: Path, trained: TrainedNetwork, origin: Origin) -> Checkpoint:
+def save_checkpoint(path: Path, trained: TrainedNetwork, origin: Origin) -> Checkpoint:
     """Write network and heads with their origin, whole or not at all."""
     tensors = {
         name.replace("_orig_mod.", ""): tensor.detach().cpu().contiguous()
@@ -77,10 +79,10 @@ def save(path: Path, trained: TrainedNetwork, origin: Origin) -> Checkpoint:
     said = {name: value for name, value in vars(origin).items() if value not in (None, 0)}
     said |= {"epoch": origin.epoch, "seed": origin.seed}
     write_bytes(path, to_bytes(tensors, metadata={_KEY: canonical_json(said)}))
-    return of(path)
+    return read_checkpoint(path)
 
 
-def of(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
     """Return the checkpoint that a file holds.
 
     Raises KitboxError for a file that is not there or that kitbox did not write.
@@ -104,7 +106,7 @@ def read_origin(path: Path) -> Origin:
     return Origin(**(given | {"labels": tuple(given["labels"])}))
 
 
-def network_of(checkpoint: Checkpoint, named: NamedPlugin | None = None) -> Network:
+def load_network(checkpoint: Checkpoint, named: NamedPlugin | None = None) -> Network:
     """Return the network of a checkpoint, in eval mode on the CPU.
 
     Raises KitboxError where the checkpoint is of another plugin than `named`, or its bytes are

@@ -52,7 +52,7 @@ def autocast(device: str, precision: Precision) -> AbstractContextManager[object
     return torch.autocast(device, torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
-def unit_vectors(
+def embed_batches(
     network: Network,
     batches: Iterable[tuple[Tensor, Tensor]],
     *,

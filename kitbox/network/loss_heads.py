@@ -199,7 +199,7 @@ def _share_of(share: float, count: int) -> int:
 class PairHead(nn.Module):
     """A loss of pytorch-metric-learning over what is mined from a batch, or all of its pairs."""
 
-    def __init__(self, loss: nn.Module, mine: miners.Mining | None = None) -> None:
+    def __init__(self, loss: nn.Module, mine: miners.Miner | None = None) -> None:
         super().__init__()
         self.loss = loss
         self.mine = mine
@@ -222,7 +222,7 @@ def build_pair_loss(
         case Triplet():
             soft = loss.margin == "soft"
             theirs = TripletMarginLoss(margin=0.0 if soft else loss.margin, smooth_loss=soft)
-            return PairHead(theirs, miners.BY_NAME[loss.mining])
+            return PairHead(theirs, miners.MINERS[loss.mining])
         case Margin():
             theirs = MarginLoss(
                 margin=loss.margin,
@@ -230,7 +230,7 @@ def build_pair_loss(
                 learn_beta=loss.learn_beta != "no",
                 num_classes=label_count if loss.learn_beta == "per_label" else None,
             )
-            return PairHead(theirs, miners.BY_NAME[loss.mining])
+            return PairHead(theirs, miners.MINERS[loss.mining])
         case Contrastive():
             return PairHead(
                 ContrastiveLoss(pos_margin=loss.positive_margin, neg_margin=loss.negative_margin)

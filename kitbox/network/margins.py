@@ -11,7 +11,7 @@ from kitbox.plugin.losses import PerLabel, PowerMargin, Ramp
 from kitbox.records import Integers
 
 
-def of_labels(margin: float | PerLabel, label_counts: Integers) -> NDArray[np.float64]:
+def label_margins(margin: float | PerLabel, label_counts: Integers) -> NDArray[np.float64]:
     """Return the margin of each label (L,) from the number of its images (L,)."""
     # a label may have come without an image; it is as rare as one with one
     counts = np.maximum(label_counts, 1).astype(np.float64)
@@ -37,7 +37,7 @@ class Margins(nn.Module):
     ) -> None:
         """Take the margins from a loss's settings; `epoch` counts epochs done, with fraction."""
         super().__init__()
-        own = torch.tensor(of_labels(margin, label_counts), dtype=torch.float32)
+        own = torch.tensor(label_margins(margin, label_counts), dtype=torch.float32)
         self.register_buffer("own", own, persistent=False)
         self.ramp = ramp
         self.epoch = 0.0

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Triplets = tuple[Tensor, Tensor, Tensor]
-Mining = Callable[[Tensor, Tensor], Triplets]
+Miner = Callable[[Tensor, Tensor], Triplets]
 
 # Wu et al.: nearer than this a distance's density is so low that its inverse is all noise; the
 # divide and conquer paper takes no negative that is nearer
@@ -106,7 +106,7 @@ def sequence(_: Tensor, labels: Tensor) -> Triplets:
     return anchors, positives, negatives
 
 
-BY_NAME: dict[str, Mining] = {
+MINERS: dict[str, Miner] = {
     way.__name__: way
     for way in (
         batch_hard,

@@ -11,15 +11,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from kitbox.network import backbone
-from kitbox.network.backbone import PixelForm
+from kitbox.network.backbone import InputConfig, build_backbone, build_feature_maps
 from kitbox.plugin.plugin import Plugin
 
 
 class Normalisation(nn.Module):
     """From pixels (n, h, w, 3) uint8 to (n, 3, h, w) float32; keeps nothing in a checkpoint."""
 
-    def __init__(self, form: PixelForm) -> None:
+    def __init__(self, form: InputConfig) -> None:
         """Take mean, standard deviation, scale and channel order from a backbone's form."""
         super().__init__()
         self.blue_first = form.blue_first
@@ -99,10 +98,12 @@ class Network(nn.Module):
         Raises KitboxError for a backbone that cannot be as the plugin says.
         """
         super().__init__()
-        self.backbone, channels, self.pixel_form = backbone.build(
+        self.backbone, channels, self.pixel_form = build_backbone(
             plugin.backbone, pretrained=pretrained, drop_path=plugin.drop_path
         )
-        self.stages = backbone.of(self.backbone, plugin.backbone, plugin.pooled_maps, channels)
+        self.stages = build_feature_maps(
+            self.backbone, plugin.backbone, plugin.pooled_maps, channels
+        )
         learning = {name for name, p in self.backbone.named_parameters() if p.requires_grad}
         self.learning = frozenset(learning) - self.stages.unused
         self.pooling = Pooling(plugin, len(self.stages.channels))
@@ -190,7 +191,7 @@ class Cost:
     embedding_dim: int
 
 
-def cost(plugin: Plugin) -> Cost:
+def measure_cost(plugin: Plugin) -> Cost:
     """Return what a plugin costs; its network is built without memory for its weights."""
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -66,7 +66,7 @@ def load(backbone: nn.Module, path: Path) -> int:
     return len(wanted)
 
 
-def source(asked: str, backbone: str, folder: Path) -> Path | str:
+def resolve_source(asked: str, backbone: str, folder: Path) -> Path | str:
     """Return "hub", "none", or the file in which a backbone's weights are.
 
     `asked` is one of these two, "file" for one in `folder` named after the backbone,
@@ -75,16 +75,16 @@ def source(asked: str, backbone: str, folder: Path) -> Path | str:
     if asked in ("hub", "none"):
         return asked
     if asked == "file":
-        return in_folder(folder, backbone)
+        return find_in_folder(folder, backbone)
     if asked.startswith("package:"):
-        return in_package(asked.removeprefix("package:"))
+        return find_in_package(asked.removeprefix("package:"))
     return Path(asked)
 
 
-def near_or_hub(backbone: str, folder: Path) -> str:
+def default_source(backbone: str, folder: Path) -> str:
     """Return "file" where the folder has a backbone's weights, else "hub"."""
     try:
-        in_folder(folder, backbone)
+        find_in_folder(folder, backbone)
     except KitboxError:
         return "hub"
     return "file"
@@ -97,7 +97,7 @@ def source_digest(source: Path | str) -> str:
     return digest_of_file(source) if isinstance(source, Path) else source
 
 
-def in_folder(folder: Path, backbone: str) -> Path:
+def find_in_folder(folder: Path, backbone: str) -> Path:
     """Return the file of a backbone's weights in a folder: its name, or its name without tag."""
     stems = (backbone.rpartition("/")[2], backbone.rpartition("/")[2].partition(".")[0])
     for stem in stems:
@@ -110,7 +110,7 @@ def in_folder(folder: Path, backbone: str) -> Path:
     )
 
 
-def in_package(package: str) -> Path:
+def find_in_package(package: str) -> Path:
     """Return the one file of weights that an installed package carries."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:

@@ -114,14 +114,14 @@ def samples(named: NamedPlugin, train: ImageSet) -> Samples:
     By the reader, the size, the crop and the changes that its training takes; the seeds are those
     of the first epochs.
     """
-    from kitbox.network.backbone import pixel_form
+    from kitbox.network.backbone import input_config
 
     plugin = named.plugin
     height, width = plugin.height_width
     view = ImageDataset(
         train,
         plugin.height_width,
-        interpolation=pixel_form(plugin.backbone).interpolation,
+        interpolation=input_config(plugin.backbone).interpolation,
         crop_margin=plugin.crop_margin if plugin.crop else None,
         augmentation=plugin.augmentation,
     )

@@ -13,7 +13,7 @@ from kitbox.ensemble import answers
 from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
-from kitbox.network import checkpoint
+from kitbox.network.checkpoint import read_checkpoint, read_origin
 from kitbox.plugin import discovery
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
@@ -166,7 +166,7 @@ def _plugin(entry: dict[str, Any]) -> NamedPlugin:
 def _recorded(workspace: Workspace, named: NamedPlugin, digest: str) -> Checkpoint:
     for file in sorted((workspace.runs / named.name).glob("*/*.safetensors")):
         if digest_of_file(file) == digest:
-            return checkpoint.of(file)
+            return read_checkpoint(file)
     raise KitboxError(
         f"the checkpoint {digest[:12]} of {named.name} is not in {workspace.runs / named.name}; "
         "copy it there, or train it again with --retrain"
@@ -200,7 +200,7 @@ def _retrained(
     )
     last = yield from trainer.train(named, collection, competition, apart, options)
     best = last.path.with_stem("best")
-    return checkpoint.of(best) if entry["which"] == "best" and best.exists() else last
+    return read_checkpoint(best) if entry["which"] == "best" and best.exists() else last
 
 
 def _learnt_beside(
@@ -262,7 +262,7 @@ def _checkpoint_comparisons(
         if prefix and entry["trained_on"] == "holdout":
             continue  # the same network serves both sides
         side = receipt.side(entry, member.checkpoint.on)
-        origin = checkpoint.read_origin(member.checkpoint.path)
+        origin = read_origin(member.checkpoint.path)
         for what, then, now in (
             ("backbone weights", side["weights"], origin.weights),
             ("pseudo-labels", side.get("pseudo_labels"), origin.pseudo),

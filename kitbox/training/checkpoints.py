@@ -9,8 +9,7 @@ import torch
 from torch.optim import Optimizer
 
 from kitbox.files import write_bytes
-from kitbox.network import checkpoint
-from kitbox.network.checkpoint import Origin
+from kitbox.network.checkpoint import Origin, save_checkpoint
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import curriculum
 from kitbox.records import Progress
@@ -127,7 +126,7 @@ class Keeper:
             training.start.plugin,
             training.start.learnt,
         )
-        checkpoint.save(path, judged, origin)
+        save_checkpoint(path, judged, origin)
 
     def _averaged(self, asked: Asked) -> TrainedNetwork:
         """Return the network with averaged weights and statistics that belong to them."""

@@ -31,7 +31,7 @@ def vectors(
     rows = range(len(images))
     batches = [list(rows[at : at + _BATCH]) for at in range(0, len(rows), _BATCH)]
     parts = []
-    for found, _ in inference.unit_vectors(
+    for found, _ in inference.embed_batches(
         network,
         training.loader(seen, batches),
         device=training.device,

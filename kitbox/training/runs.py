@@ -15,8 +15,7 @@ from kitbox.competition import pseudo_labels
 from kitbox.competition.pseudo_labels import PseudoLabel
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, digest_of_file, read_json, write_json, write_text
-from kitbox.network import checkpoint
-from kitbox.network.checkpoint import read_origin
+from kitbox.network.checkpoint import read_checkpoint, read_origin
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, ImageSet
 from kitbox.workspace import Workspace
@@ -187,7 +186,7 @@ def find(
     command = f"run 'kitbox train {named.name}{option}'"
     if finished:
         run = max(finished, key=_end)
-        return checkpoint.of(run.best if which == "best" and run.best.exists() else run.last)
+        return read_checkpoint(run.best if which == "best" and run.best.exists() else run.last)
     if fitting:
         raise KitboxError(f"the training of {named.name} is not finished; {command} to go on")
     others = [run for run in same if causes[run.folder].on == on]
@@ -206,7 +205,7 @@ def find(
 def take(run: Run) -> Checkpoint:
     """Return the last checkpoint of a finished run, which is its plugin's newest from now on."""
     run.journal.touch()
-    return checkpoint.of(run.last)
+    return read_checkpoint(run.last)
 
 
 def newest(workspace: Workspace, named: NamedPlugin, on: str) -> Checkpoint | None:
@@ -221,7 +220,7 @@ def newest(workspace: Workspace, named: NamedPlugin, on: str) -> Checkpoint | No
     ]
     if not done:
         return None
-    return checkpoint.of(max(done, key=_end).last)
+    return read_checkpoint(max(done, key=_end).last)
 
 
 def _end(run: Run) -> int:

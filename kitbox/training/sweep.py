@@ -13,7 +13,7 @@ from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
 from kitbox.embedding import embedder
 from kitbox.errors import KitboxError
-from kitbox.network.network import Cost, cost
+from kitbox.network.network import Cost, measure_cost
 from kitbox.plugin import variants
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
@@ -189,7 +189,7 @@ class Sweep:
     ) -> Generator[SweepEvent, None, NamedPlugin]:
         """Return the plugin of a variant; its file is written where there is none."""
         seedless = one.plugin.model_copy(update={"seed": 0}).fingerprint
-        cost(one.plugin)  # refuses a backbone that does not exist before a file names it
+        measure_cost(one.plugin)  # refuses a backbone that does not exist before a file names it
         found = variants.existing(one, self.budget, self.workspace)
         if found is None and self.budget.minutes is not None:
             if seedless not in epochs:
@@ -220,7 +220,7 @@ class Sweep:
     def _tried(
         self, tried: VariantResult, named: NamedPlugin
     ) -> Generator[SweepEvent, None, VariantResult]:
-        tried = replace(tried, price=cost(named.plugin))
+        tried = replace(tried, price=measure_cost(named.plugin))
         checkpoint = yield from trainer.train(
             named, self.collection, self.competition, self.workspace, self.options
         )

@@ -15,7 +15,8 @@ from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError
 from kitbox.images.loader import augmentation_seed
-from kitbox.network import acceleration, checkpoint, inference, pretrained_weights
+from kitbox.network import acceleration, inference, pretrained_weights
+from kitbox.network.checkpoint import read_checkpoint
 from kitbox.network.network import Network
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import curriculum
@@ -45,7 +46,7 @@ def build(training: Training) -> tuple[TrainedNetwork, tuple[str, ...]]:
     if isinstance(start.source, Path):
         pretrained_weights.load(network.backbone, start.source)
     if training.device == "cpu" and training.precision == "bf16":
-        acceleration.quicken(network.backbone)
+        acceleration.speed_up_depthwise(network.backbone)
     # a mirrored image is of an individual of its own, behind all others
     copies = 2 if plugin.flip_identities else 1
     trained = TrainedNetwork(network, plugin, np.tile(learnt.counts, copies))
@@ -253,7 +254,7 @@ def _start(named: NamedPlugin, workspace: Workspace, options: TrainOptions, data
         return Start("none", path)
     plugin = named.plugin
     return Start(
-        pretrained_weights.source(
+        pretrained_weights.resolve_source(
             options.weights or plugin.weights, plugin.backbone, workspace.weights
         )
     )
@@ -291,7 +292,7 @@ class _Trainer:
             run.note("finished", epoch=plugin.epochs)
             run.state.unlink(missing_ok=True)
         training.fabric.barrier()
-        return checkpoint.of(run.last)
+        return read_checkpoint(run.last)
 
     def _begun(self, done: int, notes: tuple[str, ...]) -> TrainingStarted:
         training, learnt = self.training, self.training.lessons

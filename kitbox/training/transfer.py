@@ -7,8 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from kitbox.errors import KitboxError
-from kitbox.network import checkpoint
-from kitbox.network.checkpoint import Origin
+from kitbox.network.checkpoint import Origin, learned_elsewhere, read_origin
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import discovery
 from kitbox.plugin.plugin import Plugin
@@ -40,7 +39,7 @@ def find(given: str, workspace: Workspace, on: str, data: str) -> Path:
                 f"run 'kitbox train {name}'{there}, or give a checkpoint file"
             )
         path, inside = newest.path, place.root == workspace.root
-    origin = checkpoint.read_origin(path)
+    origin = read_origin(path)
     if inside and on == "holdout" and origin.data != data:
         raise KitboxError(
             f"--init-from {given}: that network learnt from other images of this competition than "
@@ -67,7 +66,7 @@ def load(
     new. Of a training that is scored it is said where the network may have seen the holdout.
     Raises KitboxError for a checkpoint of another backbone.
     """
-    origin = checkpoint.read_origin(path)
+    origin = read_origin(path)
     backbone = origin.settings["backbone"]
     if backbone != plugin.backbone:
         raise KitboxError(
@@ -123,7 +122,7 @@ def _sentences(
 def _warning(origin: Origin, label_map: Strings, causes: runs.RunKey) -> list[str]:
     """Say where a network, or one before it, learnt labels of this holdout from other images."""
     labels = [str(label) for label in label_map]
-    shared = checkpoint.elsewhere(origin.learnt, causes.data, labels)
+    shared = learned_elsewhere(origin.learnt, causes.data, labels)
     if causes.on != "holdout" or not shared:
         return []
     return [

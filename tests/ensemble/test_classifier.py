@@ -9,8 +9,7 @@ from torch.nn.functional import normalize
 
 from kitbox.ensemble import class_probabilities
 from kitbox.ensemble.class_probabilities import Classifier
-from kitbox.network import checkpoint
-from kitbox.network.checkpoint import Origin
+from kitbox.network.checkpoint import Origin, save_checkpoint
 from kitbox.network.network import Network
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin.losses import ArcFace, CosFace, CrossEntropy, Focal, Loss, Triplet
@@ -29,7 +28,7 @@ def saved(path: Path, plugin: Plugin, epoch: int = 2) -> tuple[TrainedNetwork, C
     origin = Origin(
         "tiny", settings, plugin.fingerprint, LABELS, epoch, "holdout", "d", "none", 0, "32"
     )
-    return trained, checkpoint.save(path / "last.safetensors", trained, origin)
+    return trained, save_checkpoint(path / "last.safetensors", trained, origin)
 
 
 EMBEDDINGS = torch.randn(5, 16, generator=torch.Generator().manual_seed(1)) * 3

@@ -9,7 +9,6 @@ from kitbox.competition.decisions import Decision
 from kitbox.ensemble import members
 from kitbox.errors import KitboxError
 from kitbox.files import write_json
-from kitbox.network import checkpoint
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import strings
 from kitbox.training import runs
@@ -71,7 +70,7 @@ def test_an_older_network_serves_to_look_and_is_named(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     older = a_run(workspace, "tiny", tiny())
-    monkeypatch.setattr(checkpoint, "of", lambda path: path)
+    monkeypatch.setattr("kitbox.training.runs.read_checkpoint", lambda path: path)
     labelled = replace(image_set({"a": "Ahab", "b": "Boo"}), digests=strings(["1", "2"]))
     images = collection(competition(), labelled, None)
     [member], behind = members.for_looking(workspace, [named(tiny())], images)
@@ -96,7 +95,7 @@ def test_no_older_network_hides_that_a_training_is_unfinished(workspace: Workspa
 def test_a_weight_that_is_none_is_refused_whatever_the_member_is_for(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, weight: str
 ) -> None:
-    monkeypatch.setattr(checkpoint, "of", lambda path: path)
+    monkeypatch.setattr("kitbox.training.runs.read_checkpoint", lambda path: path)
     labelled = replace(image_set({"a": "Ahab", "b": "Boo"}), digests=strings(["1", "2"]))
     images = collection(competition(), labelled, None)
     a_run(workspace, "tiny", tiny(), data=runs.data_digest(images.holdout.train))

@@ -9,7 +9,6 @@ from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision
 from kitbox.files import write_json
 from kitbox.look import photographs
-from kitbox.network import checkpoint
 from kitbox.records import Checkpoint
 from kitbox.training.runs import RunKey
 from kitbox.workspace import Workspace
@@ -21,7 +20,8 @@ def test_networks_from_before_the_last_decision_are_named(
 ) -> None:
     plugin = tiny()
     monkeypatch.setattr(
-        checkpoint, "of", lambda path: Checkpoint(path, "tiny", "", "", epoch=1, on="holdout")
+        "kitbox.training.runs.read_checkpoint",
+        lambda path: Checkpoint(path, "tiny", "", "", epoch=1, on="holdout"),
     )
     causes = RunKey("tiny", plugin.fingerprint, "data", "none", "holdout", 0, "32")
     run = workspace.runs / "tiny" / "one"

@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from kitbox.network.acceleration import folded
+from kitbox.network.acceleration import fold_batchnorm
 
 
 def shaken(module: nn.Module) -> nn.Module:
@@ -23,7 +23,7 @@ def test_a_folded_backbone_computes_the_same_with_fewer_layers(name: str) -> Non
     torch.manual_seed(0)
     model = shaken(timm.create_model(name, num_classes=0, global_pool=""))
     example, images = torch.randn(1, 3, 64, 64), torch.rand(2, 3, 64, 96)
-    result, count = folded(model, example)
+    result, count = fold_batchnorm(model, example)
     assert count == sum(isinstance(child, nn.BatchNorm2d) for child in model.modules()) > 10
     assert not any(isinstance(child, nn.BatchNorm2d) for child in result.modules())
     with torch.inference_mode():
@@ -41,6 +41,6 @@ def test_a_convolution_whose_result_is_used_twice_is_left_alone() -> None:
             return self.norm(given) + given
 
     model = shaken(Twice())
-    result, count = folded(model, torch.randn(1, 3, 8, 8))
+    result, count = fold_batchnorm(model, torch.randn(1, 3, 8, 8))
     assert count == 0
     assert result is model

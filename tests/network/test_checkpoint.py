@@ -7,8 +7,15 @@ import pytest
 import torch
 
 from kitbox.errors import KitboxError
-from kitbox.network import checkpoint, inference
-from kitbox.network.checkpoint import Origin
+from kitbox.network import inference
+from kitbox.network.checkpoint import (
+    Checkpoint,
+    Origin,
+    load_network,
+    read_checkpoint,
+    read_origin,
+    save_checkpoint,
+)
 from kitbox.network.network import Network
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin.plugin import Plugin
@@ -22,19 +29,19 @@ def origin_of(plugin: Plugin) -> Origin:
     )
 
 
-def saved(path: Path, plugin: Plugin) -> tuple[TrainedNetwork, checkpoint.Checkpoint]:
+def saved(path: Path, plugin: Plugin) -> tuple[TrainedNetwork, Checkpoint]:
     torch.manual_seed(0)
     trained = TrainedNetwork(Network(plugin), plugin, np.array([3, 1]))
-    return trained, checkpoint.save(path, trained, origin_of(plugin))
+    return trained, save_checkpoint(path, trained, origin_of(plugin))
 
 
 def test_a_checkpoint_gives_back_the_network_its_heads_and_its_label_map(tmp_path: Path) -> None:
     plugin = tiny()
     trained, kept = saved(tmp_path / "a.safetensors", plugin)
-    network = checkpoint.network_of(kept, named(plugin))
+    network = load_network(kept, named(plugin))
     for name, tensor in trained.network.state_dict().items():
         assert torch.equal(tensor, network.state_dict()[name]), name
-    origin = checkpoint.read_origin(kept.path)
+    origin = read_origin(kept.path)
     assert origin == origin_of(plugin)
     assert origin.labels == ("a", "b")
     assert b"heads.0.loss.W" in kept.path.read_bytes()
@@ -49,7 +56,7 @@ def test_equal_weights_make_equal_bytes(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_plugin_is_refused(tmp_path: Path) -> None:
     _, kept = saved(tmp_path / "a.safetensors", tiny())
     with pytest.raises(KitboxError, match=r"is of plugin tiny with other settings"):
-        checkpoint.network_of(kept, named(tiny(dropout=0.5)))
+        load_network(kept, named(tiny(dropout=0.5)))
 
 
 def test_changed_bytes_are_refused(tmp_path: Path) -> None:
@@ -58,21 +65,21 @@ def test_changed_bytes_are_refused(tmp_path: Path) -> None:
     data[-1] ^= 1
     kept.path.write_bytes(bytes(data))
     with pytest.raises(KitboxError, match=r"the bytes of checkpoint .* have changed"):
-        checkpoint.network_of(kept)
+        load_network(kept)
 
 
 @pytest.mark.parametrize("content", [b"", b"no tensors at all, just text"])
 def test_a_file_that_kitbox_did_not_write_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.safetensors").write_bytes(content)
     with pytest.raises(KitboxError, match="is not a checkpoint of kitbox, or is damaged"):
-        checkpoint.of(tmp_path / "a.safetensors")
+        read_checkpoint(tmp_path / "a.safetensors")
 
 
 def test_vectors_have_unit_length_and_the_mode_is_left_as_it_was() -> None:
     network = Network(tiny()).train()
     batches = [(torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8), torch.arange(3))]
     for precision in ("32", "bf16"):
-        found = list(inference.unit_vectors(network, batches, device="cpu", precision=precision))
+        found = list(inference.embed_batches(network, batches, device="cpu", precision=precision))
         assert found[0][0].shape == (3, 16)
         np.testing.assert_allclose(np.linalg.norm(found[0][0], axis=1), 1, atol=1e-5)
     assert network.training

@@ -5,27 +5,27 @@ import pytest
 import torch
 
 from kitbox import PowerMargin, Ramp, RarityMargin
-from kitbox.network.margins import Margins, of_labels
+from kitbox.network.margins import Margins, label_margins
 
 
 def test_a_power_margin_falls_with_the_images_of_a_label() -> None:
     margin = PowerMargin(coefficient=0.3, power=-1 / 3, constant=0.05)
-    np.testing.assert_allclose(of_labels(margin, np.array([1, 8, 27])), [0.35, 0.2, 0.15])
+    np.testing.assert_allclose(label_margins(margin, np.array([1, 8, 27])), [0.35, 0.2, 0.15])
 
 
 def test_a_rarity_margin_is_the_most_for_the_rarest_and_the_least_for_the_commonest() -> None:
     # n^(-1/4) of 1, 16, 81 is 1, 1/2, 1/3; the middle lies a quarter of the way up
     margin = RarityMargin(least=0.05, most=0.45)
-    np.testing.assert_allclose(of_labels(margin, np.array([16, 81, 1])), [0.15, 0.05, 0.45])
+    np.testing.assert_allclose(label_margins(margin, np.array([16, 81, 1])), [0.15, 0.05, 0.45])
 
 
 def test_labels_that_are_equally_rare_have_the_least_margin() -> None:
-    np.testing.assert_allclose(of_labels(RarityMargin(), np.array([3, 3])), [0.05, 0.05])
+    np.testing.assert_allclose(label_margins(RarityMargin(), np.array([3, 3])), [0.05, 0.05])
 
 
 def test_a_label_without_an_image_is_as_rare_as_one_with_one() -> None:
     for margin in (PowerMargin(), RarityMargin()):
-        none, one, _ = of_labels(margin, np.array([0, 1, 5]))
+        none, one, _ = label_margins(margin, np.array([0, 1, 5]))
         assert none == one
 
 

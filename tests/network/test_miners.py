@@ -15,7 +15,7 @@ ORDERS, LABELS = st.permutations(RULER), st.lists(st.integers(0, 3), min_size=8,
 
 def found(way: str, angles: list[float], labels: list[int]) -> list[tuple[int, int, int]]:
     torch.manual_seed(0)
-    triplets = miners.BY_NAME[way](points(*angles), torch.tensor(labels))
+    triplets = miners.MINERS[way](points(*angles), torch.tensor(labels))
     return [tuple(int(row) for row in triplet) for triplet in zip(*triplets, strict=True)]
 
 
@@ -124,7 +124,7 @@ def test_every_anchor_with_both_sides_gets_triplets_of_its_own(
             assert positives == own
 
 
-@pytest.mark.parametrize("way", sorted(set(miners.BY_NAME) - {"sequence"}))
+@pytest.mark.parametrize("way", sorted(set(miners.MINERS) - {"sequence"}))
 @pytest.mark.parametrize("labels", [[0, 0, 0, 0], [0, 1, 2, 3]])
 def test_a_batch_without_negatives_or_positives_has_no_triplets(way: str, labels) -> None:
     assert found(way, [0, 20, 40, 60], labels) == []

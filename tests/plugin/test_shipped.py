@@ -41,7 +41,7 @@ def test_a_plugin_takes_a_step_and_gives_unit_rows(name: str) -> None:
     assert all(moved)
     batches = [(pixels, torch.arange(len(batch)))]
     vectors, _ = next(
-        inference.unit_vectors(trained.network, batches, device="cpu", precision="32")
+        inference.embed_batches(trained.network, batches, device="cpu", precision="32")
     )
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
