@@ -75,7 +75,7 @@ def run(kind: str, queries: int, gallery: int, dim: int) -> str:
     ranked = time.perf_counter()
     if competition.decides:
         ranking = decide(ranking, np.full(queries, 0.1), competition)
-    text = csv_format.text(ranking, competition)
+    text = csv_format.write(ranking, competition)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "submission.csv").write_text(text)
     written = time.perf_counter()

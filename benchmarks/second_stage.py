@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from kitbox.cli.terminal import collected, follow, opened
+from kitbox.cli.terminal import follow, load_collection, open_workspace
 from kitbox.embedding import embedder
 from kitbox.ensemble import answers, members
 from kitbox.ensemble.fusion import Way
@@ -50,8 +50,8 @@ def main() -> None:
     parser.add_argument("--fold", type=int, default=1)
     parser.add_argument("plugins", nargs="+")
     given = parser.parse_args()
-    place, competition = opened(given.workspace)
-    collection = collected(place, competition, given.fold)
+    place, competition = open_workspace(given.workspace)
+    collection = load_collection(place, competition, given.fold)
     plugins = [discovery.load(name, place) for name in given.plugins]
     chosen = members.for_holdout(place, plugins, None, collection, fold=given.fold)
     print(f"| way | {competition.metric} | minus the first | unknown told from known | seconds |")

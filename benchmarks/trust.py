@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kitbox.cli.terminal import follow, opened
+from kitbox.cli.terminal import follow, open_workspace
 from kitbox.competition import holdout, protocol
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import collect
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--drawn-by", type=float, default=1.0, help="the hidden test's power")
     parser.add_argument("plugins", nargs="+")
     given = parser.parse_args()
-    place, competition = opened(given.workspace)
+    place, competition = open_workspace(given.workspace)
     collection = follow(collect(place, competition))
     plugins = [discovery.load(name, place) for name in given.plugins]
     chosen = members.for_holdout(place, plugins, None, collection)

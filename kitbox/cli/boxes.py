@@ -75,11 +75,11 @@ def read(
       kitbox data boxes import labels/ --form yolo
     """
     from kitbox.boxes import box_import
-    from kitbox.cli.terminal import emit, follow, opened, say, table
+    from kitbox.cli.terminal import follow, open_workspace, print_json, print_line, print_table
     from kitbox.competition import boxes, decisions, lists
     from kitbox.errors import KitboxError
 
-    place, competition = opened(workspace)
+    place, competition = open_workspace(workspace)
     name = source or _called(file.resolve(), place)
     if name == _DETECTOR:
         raise KitboxError(f"'{name}' marks predicted boxes; name your source with --source NAME")
@@ -99,15 +99,15 @@ def read(
     drawn = _draw_sheet(place, competition, listed) if sheet else None
     counts = _counts(listed)
     if as_json:
-        emit(_as_json(found, counts, name, place, drawn))
+        print_json(_as_json(found, counts, name, place, drawn))
     _tell(found, file)
     if not as_json:
         rows = [(side, str(of["images"]), str(of["with_box"])) for side, of in counts.items()]
-        table(("", "images", "with a box"), rows)
+        print_table(("", "images", "with a box"), rows)
     instead = f", in place of {replaced}" if replaced else ""
-    say(f"written to {place.boxes}: {len(found.boxes)} boxes of '{name}'{instead}")
+    print_line(f"written to {place.boxes}: {len(found.boxes)} boxes of '{name}'{instead}")
     if drawn is not None:
-        say(f"look at {drawn}")
+        print_line(f"look at {drawn}")
 
 
 def _called(file: Path, place: "Workspace") -> str:
@@ -124,19 +124,19 @@ def _tell(found: "Imported", file: Path) -> None:
     """Say how a list was read, and what was not taken as it stands."""
     from kitbox.boxes.box_formats import MEANINGS
     from kitbox.boxes.box_import import Kind
-    from kitbox.cli.terminal import say
+    from kitbox.cli.terminal import print_line
 
     unit = "shares of the image's size" if found.relative else "pixels"
-    say(f"{file}: {MEANINGS[found.form]}, in {unit} (form {found.form}, {found.by})")
+    print_line(f"{file}: {MEANINGS[found.form]}, in {unit} (form {found.form}, {found.by})")
     if len(found.inside) > 1:
         told = ", ".join(f"{count} as {form}" for form, count in found.inside.items())
-        say(f"it could have several forms; boxes that lie inside their images: {told}")
+        print_line(f"it could have several forms; boxes that lie inside their images: {told}")
     for kind in get_args(Kind):
         remarks = found.of_kind(kind)
         for remark in remarks[:_SHOWN]:
-            say(f"{_SAID[kind]}: {remark}")
+            print_line(f"{_SAID[kind]}: {remark}")
         if len(remarks) > _SHOWN:
-            say(f"{_SAID[kind]}: {len(remarks) - _SHOWN} more; --json lists all")
+            print_line(f"{_SAID[kind]}: {len(remarks) - _SHOWN} more; --json lists all")
 
 
 def _counts(listed: "Listed") -> dict[str, dict[str, int]]:
@@ -255,25 +255,27 @@ def detect(
 
     from kitbox.boxes import detector_data, detector_training
     from kitbox.boxes.detector import Recipe
-    from kitbox.cli.terminal import collected, emit, follow, opened, say
+    from kitbox.cli.terminal import follow, load_collection, open_workspace, print_json, print_line
     from kitbox.network import pretrained_weights
 
-    place, competition = opened(workspace)
+    place, competition = open_workspace(workspace)
     recipe = Recipe(backbone=backbone, image_size=image_size, epochs=epochs, seed=seed)
     asked = weights or pretrained_weights.default_source(recipe.backbone, place.weights)
     source = pretrained_weights.resolve_source(asked, recipe.backbone, place.weights)
     options = detector_training.Options(device, precision, workers, fresh)
-    collection = collected(place, competition)
+    collection = load_collection(place, competition)
     images = _readable(collection)
     drawn, beyond = detector_data.inside(
         detector_data.of(images, _drawn(competition, place, collection))
     )
     if beyond:
-        say(f"{beyond} drawn boxes reach beyond their images: clipped, or left out where empty")
+        print_line(
+            f"{beyond} drawn boxes reach beyond their images: clipped, or left out where empty"
+        )
     detector_data.require(drawn)
     units = follow(detector_data.units(drawn, competition.holdout, place))
     learnt, held = detector_data.part(units, held_out, recipe.seed)
-    say(f"learns from {len(learnt)} images with drawn boxes; {len(held)} are held out")
+    print_line(f"learns from {len(learnt)} images with drawn boxes; {len(held)} are held out")
     trained = follow(detector_training.train(drawn.take(learnt), recipe, source, place, options))
     figures = _about(trained, recipe, len(learnt))
     if len(held):
@@ -283,7 +285,7 @@ def detect(
     others = images.take(~np.isin(images.image_ids, drawn.images.image_ids))
     figures |= _sought(trained, drawn, others, threshold, place, options)
     if as_json:
-        emit(figures)
+        print_json(figures)
     else:
         _say_figures(figures, threshold)
 
@@ -398,16 +400,16 @@ def _sought(
 
 def _say_figures(figures: dict[str, Any], threshold: float) -> None:
     """Print the figures for people."""
-    from kitbox.cli.terminal import duration, say, table
+    from kitbox.cli.terminal import format_duration, print_line, print_table
 
     height, width = figures["image_size"]
-    say(
+    print_line(
         f"{figures['backbone']} at {height}x{width}: learnt from {figures['learnt']} images in "
-        f"{duration(figures['seconds'])}, {figures['detector']}"
+        f"{format_duration(figures['seconds'])}, {figures['detector']}"
     )
     held = figures.get("held_out")
     if held is not None:
-        table(
+        print_table(
             ("metric", "score", "95 % interval", "images"),
             [
                 (
@@ -420,14 +422,16 @@ def _say_figures(figures: dict[str, Any], threshold: float) -> None:
             ],
         )
         if held["images"] < _FEW:
-            say(f"{held['images']} held-out images are few: scores and intervals are rough")
+            print_line(f"{held['images']} held-out images are few: scores and intervals are rough")
         share = held["whole"] / held["images"]
-        say(f"{share:.1%} of the held-out images stay whole, below a confidence of {threshold:g}")
+        print_line(
+            f"{share:.1%} of the held-out images stay whole, below a confidence of {threshold:g}"
+        )
     if figures["images_per_second"] is not None:
-        say(f"found boxes in {figures['images_per_second']:.0f} images a second")
+        print_line(f"found boxes in {figures['images_per_second']:.0f} images a second")
     if figures["images"]:
         share = figures["whole"] / figures["images"]
-        say(f"{share:.1%} of the {figures['images']} images without a drawn box stay whole")
+        print_line(f"{share:.1%} of the {figures['images']} images without a drawn box stay whole")
     before = f", in place of {figures['replaced']}" if figures["replaced"] else ""
-    say(f"written to {figures['written']}: {figures['boxes']} boxes of 'detector'{before}")
-    say(f"{figures['doubtful']} are doubtful: {figures['doubtful_list']}")
+    print_line(f"written to {figures['written']}: {figures['boxes']} boxes of 'detector'{before}")
+    print_line(f"{figures['doubtful']} are doubtful: {figures['doubtful_list']}")

@@ -45,12 +45,12 @@ def check(
     Example:
       kitbox data check --kind blurred
     """
-    from kitbox.cli.terminal import emit, follow, opened, say
+    from kitbox.cli.terminal import follow, open_workspace, print_json, print_line
     from kitbox.dataset import data_check
     from kitbox.report import check_page
 
     _refuse_unknown(kind)
-    place, competition = opened(workspace)
+    place, competition = open_workspace(workspace)
     found = follow(data_check.check(place, competition))
     path = place.reports / "check.csv"
     data_check.write(found.findings, path)
@@ -60,7 +60,7 @@ def check(
     page = follow(stage).path
     shown = [finding for finding in found.findings if kind in (None, finding.kind)]
     if as_json:
-        emit(
+        print_json(
             {
                 "images": found.images,
                 "counts": Counter(finding.kind for finding in found.findings),
@@ -74,11 +74,11 @@ def check(
         _summary(found)
     else:
         _all(shown)
-    say(f"{found.images} images read, {len(found.findings)} findings; written to {path}")
-    say(f"with pictures: {page}")
+    print_line(f"{found.images} images read, {len(found.findings)} findings; written to {path}")
+    print_line(f"with pictures: {page}")
     stopping = sum(finding.action == "stop" for finding in found.findings)
     if stopping:
-        say(
+        print_line(
             f'{stopping} of them stop every run; mend them, or set broken = "drop" in kitbox.toml '
             "where it helps"
         )
@@ -96,7 +96,7 @@ def _refuse_unknown(kind: str | None) -> None:
 
 def _summary(found: "DataCheck") -> None:
     """Print a row for each kind of finding."""
-    from kitbox.cli.terminal import table
+    from kitbox.cli.terminal import print_table
     from kitbox.competition.check_rules import KINDS
     from kitbox.report import check_page
 
@@ -105,16 +105,16 @@ def _summary(found: "DataCheck") -> None:
         example = f"{part[0].where}: {part[0].what}"
         rows.append((kind, str(len(part)), example, check_page.done(part), KINDS[kind].advice))
     if rows:
-        table(("kind", "count", "first", "kitbox", "you can"), rows, left=(0, 2, 3, 4))
+        print_table(("kind", "count", "first", "kitbox", "you can"), rows, left=(0, 2, 3, 4))
 
 
 def _all(part: "list[DataFinding]") -> None:
     """Print a row for each finding of one kind."""
-    from kitbox.cli.terminal import table
+    from kitbox.cli.terminal import print_table
     from kitbox.report import check_page
 
     rows = [(f.where, f.what, check_page.does(f)) for f in part]
-    table(("where", "what", "kitbox"), rows, left=(0, 1, 2))
+    print_table(("where", "what", "kitbox"), rows, left=(0, 1, 2))
 
 
 def holdout(
@@ -139,12 +139,18 @@ def holdout(
     Example:
       kitbox data holdout --by tf_efficientnet_lite0_96x192
     """
-    from kitbox.cli.terminal import collected, emit, opened, say, table
+    from kitbox.cli.terminal import (
+        load_collection,
+        open_workspace,
+        print_json,
+        print_line,
+        print_table,
+    )
     from kitbox.embedding import embedder
     from kitbox.scoring import holdout_realism
 
-    place, competition = opened(workspace)
-    collection = collected(place, competition)
+    place, competition = open_workspace(workspace)
+    collection = load_collection(place, competition)
     figures = holdout_realism.counts(collection, competition)
     seen = None
     if by is not None:
@@ -159,19 +165,19 @@ def holdout(
             emitted["separability"] = seen.separability.as_json()
             if seen.unknown_share is not None:
                 emitted["unknown share, estimated"] = seen.unknown_share.as_json()
-        emit(emitted)
+        print_json(emitted)
     else:
         rows = [(f.name, _shown(f.holdout), _shown(f.test)) for f in figures]
-        table(("", "holdout", "test"), rows)
+        print_table(("", "holdout", "test"), rows)
     if seen is not None:
         found = seen.separability
         interval = f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
-        say(f"area under the ROC curve {interval}: {seen.sentence}")
+        print_line(f"area under the ROC curve {interval}: {seen.sentence}")
         for sentence in holdout_realism.advice(seen, competition):
-            say(sentence)
+            print_line(sentence)
     elif collection.test is not None:
-        say("'kitbox data holdout --by NAME' looks at the pictures, by a trained plugin")
-    say(f"written to {place.holdout}")
+        print_line("'kitbox data holdout --by NAME' looks at the pictures, by a trained plugin")
+    print_line(f"written to {place.holdout}")
 
 
 def _judged(
@@ -242,19 +248,26 @@ def prepare(
     """
     import time
 
-    from kitbox.cli.terminal import collected, duration, emit, follow, opened, say
+    from kitbox.cli.terminal import (
+        follow,
+        format_duration,
+        load_collection,
+        open_workspace,
+        print_json,
+        print_line,
+    )
     from kitbox.images import pixel_cache
 
-    place, competition = opened(workspace)
+    place, competition = open_workspace(workspace)
     plugins = _chosen(names or [], place)
     ways = _ways(plugins)
     if drop:
         _drop(place, ways, as_json=as_json)
         return
-    planned = pixel_cache.plan(place, _readable(collected(place, competition)), ways)
+    planned = pixel_cache.plan(place, _readable(load_collection(place, competition)), ways)
     free = pixel_cache.check_disk_space(place, planned)
     many = "" if len(plugins) == 1 else "s"
-    say(
+    print_line(
         f"{len(planned.jobs)} of {planned.files} files to decode for {len(plugins)} plugin{many}; "
         f"takes {pixel_cache.gigabytes(planned.bytes)} "
         f"of {pixel_cache.gigabytes(free)} free"
@@ -263,18 +276,18 @@ def prepare(
     problems = follow(pixel_cache.fill(planned, place))
     seconds = time.perf_counter() - began
     for problem in problems:
-        say(f"left out: {problem}")
+        print_line(f"left out: {problem}")
     stores = [
         {"folder": str(store.folder), "images": len(store.keys()), "bytes": store.bytes_on_disk()}
         for store in planned.stores
     ]
     for store in stores:
         size = pixel_cache.gigabytes(int(str(store["bytes"])))
-        say(f"{store['folder']}: {store['images']} images, {size}")
+        print_line(f"{store['folder']}: {store['images']} images, {size}")
     done = len(planned.jobs) - len(problems)
-    say(f"prepared {done} files in {duration(seconds)}")
+    print_line(f"prepared {done} files in {format_duration(seconds)}")
     if as_json:
-        emit(
+        print_json(
             {
                 "plugins": [named.name for named in plugins],
                 "files": planned.files,
@@ -330,13 +343,13 @@ def _readable(collection: "Collection") -> "list[ImageSet]":
 
 
 def _drop(place: "Workspace", ways: "list[InputSpec]", *, as_json: bool) -> None:
-    from kitbox.cli.terminal import emit, say
+    from kitbox.cli.terminal import print_json, print_line
     from kitbox.images import pixel_cache
 
     dropped = pixel_cache.remove_unused(place, ways)
     for folder, size in dropped:
-        say(f"removed {folder}, {pixel_cache.gigabytes(size)}")
+        print_line(f"removed {folder}, {pixel_cache.gigabytes(size)}")
     if not dropped:
-        say("nothing to remove")
+        print_line("nothing to remove")
     if as_json:
-        emit([{"folder": str(folder), "bytes": size} for folder, size in dropped])
+        print_json([{"folder": str(folder), "bytes": size} for folder, size in dropped])

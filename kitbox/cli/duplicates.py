@@ -36,7 +36,7 @@ def duplicates(
     drop_copies: Annotated[
         bool, typer.Option("--drop-copies", help="Decide to drop all but the first of copies.")
     ] = False,
-    show: Annotated[int, typer.Option("--show", help="Rows of each table.", min=0)] = 10,
+    show: Annotated[int, typer.Option("--show", help="Rows of each print_table.", min=0)] = 10,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     workers: WorkersOption = None,
@@ -54,7 +54,7 @@ def duplicates(
     Example:
       kitbox data duplicates --by tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
     """
-    from kitbox.cli.terminal import collected, emit, follow, opened, say
+    from kitbox.cli.terminal import follow, load_collection, open_workspace, print_json, print_line
     from kitbox.competition import decisions, protocol
     from kitbox.dataset import label_errors
     from kitbox.dataset.duplicates import (
@@ -68,8 +68,8 @@ def duplicates(
     from kitbox.embedding import embedder
     from kitbox.report import duplicates_page
 
-    place, competition = opened(workspace)
-    collection = collected(place, competition)
+    place, competition = open_workspace(workspace)
+    collection = load_collection(place, competition)
     pool = follow(gather_pool(place, competition, collection))
     unknown, fine = competition.images.unknown_label, collection.decided.fine
     links: dict[LinkKind, Pairs] = {
@@ -105,17 +105,17 @@ def duplicates(
             "dropped": [duplicates_page.decision_row(of) for of in dropped],
             "files": [str(p) for p in paths],
         }
-        emit(figures | duplicates_page.as_json(found, judged, images_of, unknown) | written)
+        print_json(figures | duplicates_page.as_json(found, judged, images_of, unknown) | written)
     else:
         _show(found, judged, images_of, unknown, show)
     if limit is not None:
-        say(f"neighbours: above {limit:.3f}, which one stranger's image in all would reach")
+        print_line(f"neighbours: above {limit:.3f}, which one stranger's image in all would reach")
     elif not as_json:
-        say("'kitbox data duplicates --by NAME' looks at the pictures, by a trained plugin")
+        print_line("'kitbox data duplicates --by NAME' looks at the pictures, by a trained plugin")
     if drop_copies:
-        say(f"added {len(dropped)} drop decisions to {place.decisions}")
+        print_line(f"added {len(dropped)} drop decisions to {place.decisions}")
     for path in paths:
-        say(f"written to {path}")
+        print_line(f"written to {path}")
 
 
 def _embedded(
@@ -126,12 +126,12 @@ def _embedded(
     options: "EmbedOptions",
 ) -> "Embeddings":
     from kitbox.cli.options import loaded
-    from kitbox.cli.terminal import follow, say
+    from kitbox.cli.terminal import follow, print_line
     from kitbox.ensemble import members, meta_embedding
 
     found, behind = members.for_looking(place, loaded(names, place), collection)
     if behind:
-        say(f"trained on images, labels or boxes as they were before: {', '.join(behind)}")
+        print_line(f"trained on images, labels or boxes as they were before: {', '.join(behind)}")
     assembled = follow(
         meta_embedding.assemble(
             found,
@@ -154,11 +154,11 @@ def _show(
     most: int,
 ) -> None:
     """Print what was counted, the most urgent groups, and the most suspicious labels."""
-    from kitbox.cli.terminal import table
+    from kitbox.cli.terminal import print_table
     from kitbox.report import duplicates_page
 
     counted = duplicates_page.counts(groups, judged or ())
-    table(("found", "groups"), [(name, str(count)) for name, count in counted.items()])
+    print_table(("found", "groups"), [(name, str(count)) for name, count in counted.items()])
     urgent = duplicates_page.by_urgency(groups)[:most]
     if urgent:
         rows = [
@@ -176,7 +176,7 @@ def _show(
             )
             for group in urgent
         ]
-        table(("most urgent", "images", "labels", "sides", "a decision might be"), rows)
+        print_table(("most urgent", "images", "labels", "sides", "a decision might be"), rows)
     if judged and most:
         rows_of_suspects = [
             (
@@ -194,7 +194,7 @@ def _show(
             )
             for suspect in judged[:most]
         ]
-        table(
+        print_table(
             (
                 "most suspicious",
                 "images",

@@ -39,7 +39,7 @@ def init(
       kitbox init whales --preset humpback --data ~/data/humpback
       kitbox init seals --preset csv --data ~/seals --train-list seals.csv --label-column name
     """
-    from kitbox.cli.terminal import say
+    from kitbox.cli.terminal import print_line
     from kitbox.competition import presets
     from kitbox.workspace import Workspace
 
@@ -52,19 +52,21 @@ def init(
     columns = {name: value for name, value in given.items() if value is not None}
     workspace = Workspace(folder)
     competition = presets.init(workspace, preset, data, broken=broken, columns=columns)
-    say(f"wrote {workspace.settings}: {competition.metric} over {competition.task.gallery}")
+    print_line(f"wrote {workspace.settings}: {competition.metric} over {competition.task.gallery}")
     images = competition.images
     if images.train_list is not None:
-        say(
+        print_line(
             f"{images.train_list}: images in column '{images.image_column}', "
             f"individuals in column '{images.label_column}'"
         )
     if images.boxes is None and (data / "boxes.csv").is_file():
-        say(
+        print_line(
             f"{data / 'boxes.csv'} has no columns image,x0,y0,x1,y1; "
             "'kitbox data boxes import' reads other forms"
         )
-    say("next: 'kitbox plugins' shows what can be trained; 'kitbox data holdout' the local test")
+    print_line(
+        "next: 'kitbox plugins' shows what can be trained; 'kitbox data holdout' the local test"
+    )
 
 
 def competitions(as_json: JsonOption = False) -> None:
@@ -74,14 +76,14 @@ def competitions(as_json: JsonOption = False) -> None:
     Example:
       kitbox competitions
     """
-    from kitbox.cli.terminal import emit, table
+    from kitbox.cli.terminal import print_json, print_table
     from kitbox.competition import presets
 
     rows = [presets.summary(name) for name in presets.names()]
     if as_json:
-        emit(rows)
+        print_json(rows)
         return
-    table(
+    print_table(
         ("preset", "answers", "k", "gallery", "metric", "form", "about"),
         [tuple(str(value) for value in row.values()) for row in rows],
     )
@@ -121,7 +123,15 @@ def demo(
     import time
 
     from kitbox import workspace
-    from kitbox.cli.terminal import collected, duration, emit, follow, opened, say, score_table
+    from kitbox.cli.terminal import (
+        follow,
+        format_duration,
+        load_collection,
+        open_workspace,
+        print_json,
+        print_line,
+        print_scores,
+    )
     from kitbox.embedding import embedder
     from kitbox.ensemble import answers, members
     from kitbox.errors import KitboxError
@@ -135,15 +145,15 @@ def demo(
     place = workspace.Workspace(folder)
     if not place.settings.exists():
         _draw(place, preset, individuals, photographs, seed)
-    place, competition = opened(folder)
+    place, competition = open_workspace(folder)
     if competition.name != preset:
         raise KitboxError(
             f"{folder} plays {competition.name}; give --preset {competition.name}, "
             "or choose another --folder"
         )
-    collection = collected(place, competition)
+    collection = load_collection(place, competition)
     if draw_only:
-        say(f"next: cd {folder} && kitbox plugins")
+        print_line(f"next: cd {folder} && kitbox plugins")
         return
     plugins = [discovery.load(name, place) for name in PLUGINS]
     options = context.TrainOptions(device=device, precision=precision)
@@ -161,19 +171,19 @@ def demo(
     locally = follow(answers.score(chosen, recipe, collection, competition, place, running))
     report["ensemble"] = locally.score.scores
     made = follow(
-        submission.make(
+        submission.make_submission(
             chosen, recipe, locally.score.thresholds, collection, competition, place, running
         )
     )
-    written = receipt.build(
+    written = receipt.describe(
         made, locally, chosen, chosen, recipe, collection, competition, place,
         precision=inference.resolve_precision(precision, inference.resolve_device(device)),
         note="kitbox demo",
     )  # fmt: skip
     package = receipt.save(place, written, made.text)
-    final = mark.mark(package.csv, folder / "truth.csv", competition, collection)
+    final = mark.score_submission(package.csv, folder / "truth.csv", competition, collection)
     if as_json:
-        emit(
+        print_json(
             {
                 "submission": str(package.folder),
                 "scores": {name: scores.as_json() for name, scores in report.items()},
@@ -183,23 +193,23 @@ def demo(
         )
         return
     for name, scores in report.items():
-        say(f"\n{name}, on the local holdout")
-        score_table(scores)
-    say("\nthe submission, scored against the truth that the demo kept")
-    score_table(final)
-    say(f"\nsubmission: {package.csv}  ({duration(time.monotonic() - began)} in all)")
-    say("what to try next:")
-    say(f"  cd {folder}")
-    say(f"  kitbox ensemble {' '.join(PLUGINS)} --weights 2,1 --whiten 128")
-    say(f"  kitbox plugins new tf_efficientnet_lite0_128x256 --from {PLUGINS[0]}")
-    say(f"  kitbox reproduce submissions/{package.folder.name}")
+        print_line(f"\n{name}, on the local holdout")
+        print_scores(scores)
+    print_line("\nthe submission, scored against the truth that the demo kept")
+    print_scores(final)
+    print_line(f"\nsubmission: {package.csv}  ({format_duration(time.monotonic() - began)} in all)")
+    print_line("what to try next:")
+    print_line(f"  cd {folder}")
+    print_line(f"  kitbox ensemble {' '.join(PLUGINS)} --weights 2,1 --whiten 128")
+    print_line(f"  kitbox plugins new tf_efficientnet_lite0_128x256 --from {PLUGINS[0]}")
+    print_line(f"  kitbox reproduce submissions/{package.folder.name}")
 
 
 def _draw(place: "Workspace", preset: str, individuals: int, photographs: int, seed: int) -> None:
     """Draw the competition aside and move it in when it is whole; then write its workspace."""
     import shutil
 
-    from kitbox.cli.terminal import follow, say
+    from kitbox.cli.terminal import follow, print_line
     from kitbox.competition import presets
     from kitbox.errors import KitboxError, did_you_mean
     from kitbox.synthetic import layouts, roster
@@ -211,13 +221,15 @@ def _draw(place: "Workspace", preset: str, individuals: int, photographs: int, s
         raise KitboxError(f"{place.root} is not empty and no workspace; choose another --folder")
     aside = place.made / "drawing"
     shutil.rmtree(aside, ignore_errors=True)  # of a drawing that was stopped
-    say(f"drawing {photographs} photographs of {individuals} whales in {data}")
+    print_line(f"drawing {photographs} photographs of {individuals} whales in {data}")
     drawn = follow(
         roster.draw(aside / "data", individuals=individuals, photographs=photographs, seed=seed)
     )
     layouts.arrange(drawn.folder, drawn.truth, preset)
     drawn.truth.rename(truth)
     drawn.folder.rename(data)
-    say(f"{len(drawn.broken)} files are broken on purpose; kitbox.toml says to drop such files")
+    print_line(
+        f"{len(drawn.broken)} files are broken on purpose; kitbox.toml says to drop such files"
+    )
     columns = {"train_list": "labels.csv", "test_list": "queries.csv"} if preset == "csv" else {}
     presets.init(place, preset, data, broken="drop", columns=columns)

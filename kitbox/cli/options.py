@@ -88,11 +88,11 @@ def with_threshold(competition: "Competition", text: str | None) -> "Competition
 
 def tell_threshold(found: "LocalScore") -> None:
     """Print the thresholds that a local score was taken with, and what they do."""
-    from kitbox.cli.terminal import say
+    from kitbox.cli.terminal import print_line
     from kitbox.scoring import local_score
 
     for sentence in local_score.threshold(found):
-        say(sentence)
+        print_line(sentence)
 
 
 WorkspaceOption = Annotated[

@@ -30,22 +30,22 @@ def plugins(
         if workspace is not None:
             os.environ["KITBOX_WORKSPACE"] = str(workspace)
         return
-    from kitbox.cli.terminal import emit, say, table
+    from kitbox.cli.terminal import print_json, print_line, print_table
     from kitbox.plugin import discovery
 
     place = _workspace(workspace)
     found, mistakes = discovery.load_all(place)
     rows = [_row(named, place) for named in found]
     if as_json:
-        emit(rows)
+        print_json(rows)
     else:
-        table(
+        print_table(
             ("plugin", "size", "losses", "epochs", "pseudo", "parameters", "multiply-adds",
              "checkpoint", "dim", "fingerprint", "trained", "from"),
             [_cells(row) for row in rows],
         )  # fmt: skip
     for mistake in mistakes:
-        say(f"error: {mistake}")
+        print_line(f"error: {mistake}")
     if mistakes:
         raise typer.Exit(1)
 
@@ -64,7 +64,7 @@ def new(
     Example:
       kitbox plugins new resnet34_480 --from resnet34_620
     """
-    from kitbox.cli.terminal import say
+    from kitbox.cli.terminal import print_line
     from kitbox.errors import KitboxError
     from kitbox.files import write_text
     from kitbox.plugin import discovery
@@ -81,7 +81,7 @@ def new(
     if not name.replace(".", "_").isidentifier() and not name.replace("-", "_").isidentifier():
         raise KitboxError(f"'{name}' is no name for a plugin; use letters, digits and _")
     write_text(path, original[0].read_text(encoding="utf-8"))
-    say(f"wrote {path}, a copy of {source}: edit it, then 'kitbox train {name}'")
+    print_line(f"wrote {path}, a copy of {source}: edit it, then 'kitbox train {name}'")
 
 
 @app.command("check")
@@ -92,7 +92,7 @@ def check(workspace: WorkspaceOption = None) -> None:
     Example:
       kitbox plugins check
     """
-    from kitbox.cli.terminal import say
+    from kitbox.cli.terminal import print_line
     from kitbox.errors import KitboxError
     from kitbox.network.network import measure_cost
     from kitbox.plugin import discovery
@@ -107,10 +107,10 @@ def check(workspace: WorkspaceOption = None) -> None:
         except KitboxError as error:
             mistakes.append(KitboxError(f"{named.name}: {error}"))
     for mistake in mistakes:
-        say(f"error: {mistake}")
+        print_line(f"error: {mistake}")
     if mistakes:
         raise typer.Exit(1)
-    say(f"{len(found)} plugins are sound")
+    print_line(f"{len(found)} plugins are sound")
 
 
 def _workspace(folder: Path | None) -> "Workspace | None":

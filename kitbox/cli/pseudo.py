@@ -79,13 +79,13 @@ def pseudo(
       kitbox pseudo resnet34_620 densenet121_480 --threshold 0.95
       kitbox pseudo --import bootstrapped_data.csv
     """
-    from kitbox.cli.terminal import collected, emit, folds_of, opened
+    from kitbox.cli.terminal import load_collection, open_workspace, parse_folds, print_json
     from kitbox.competition import pseudo_labels
     from kitbox.embedding import embedder
     from kitbox.ensemble.class_probabilities import Rule
     from kitbox.errors import KitboxError
 
-    place, competition = opened(workspace)
+    place, competition = open_workspace(workspace)
     if fold == "all":
         raise KitboxError("--fold all: pseudo.csv holds the labels of one fold; name it")
     if bool(names) == (file is not None):
@@ -94,7 +94,7 @@ def pseudo(
     given = next((option for option, said in ignored.items() if said), None)
     if file is not None and given is not None:
         raise KitboxError(f"{given} is about networks, and --import asks none; leave it out")
-    collection = collected(place, competition, folds_of(fold, competition)[0])
+    collection = load_collection(place, competition, parse_folds(fold, competition)[0])
     rule = Rule(threshold, gap, per_label or None)
     rows: tuple[PseudoLabel, ...]
     if file is not None:
@@ -115,7 +115,7 @@ def pseudo(
     if as_json:
         told = {"threshold": threshold, "gap": gap, "per_label": rule.per_label}
         places = {"file": written and str(written), "kept": kept and str(kept)}
-        emit(report | told | places)
+        print_json(report | told | places)
     _tell_written(place.pseudo_labels, len(rows), kept)
 
 
@@ -132,7 +132,7 @@ def _made(
     collection: "Collection",
     options: "EmbedOptions",
 ) -> "Made":
-    from kitbox.cli.terminal import follow, say
+    from kitbox.cli.terminal import follow, print_line
     from kitbox.ensemble import members
     from kitbox.ensemble.class_probabilities import way_of
     from kitbox.ensemble.pseudo_labelling import Maker, make
@@ -144,7 +144,7 @@ def _made(
         chosen = members.for_submission(place, plugins, weights, collection, checkpoint)
         for member in chosen:
             if member.checkpoint.on != "all":
-                say(
+                print_line(
                     f"{member.named.name} learnt without the holdout; "
                     f"'kitbox train {member.named.name} --on all' refits it on every label"
                 )
@@ -157,16 +157,16 @@ def _imported(
     file: Path, rule: "Rule", on: str, competition: "Competition", collection: "Collection"
 ) -> "tuple[tuple[PseudoLabel, ...], dict[str, Any]]":
     """Return the rows of a list of others, and tell what in it means nothing here."""
-    from kitbox.cli.terminal import say
+    from kitbox.cli.terminal import print_line
     from kitbox.ensemble import pseudo_labelling
     from kitbox.errors import more
 
     taken = pseudo_labelling.take(file, collection, competition, rule, on)
     for what, found in (("test image", taken.no_test_images), ("label", taken.no_labels)):
         if found:
-            say(f"left out: '{found[0]}' is no {what}{more(len(found) - 1)}")
+            print_line(f"left out: '{found[0]}' is no {what}{more(len(found) - 1)}")
     if on == "all":
-        say("taken to be made by networks that know every label; if not, say --on holdout")
+        print_line("taken to be made by networks that know every label; if not, say --on holdout")
     return taken.rows, {
         "by": "import",
         "on": on,
@@ -194,25 +194,27 @@ def _as_json(made: "Made") -> dict[str, Any]:
 
 def _tell(made: "Made") -> None:
     """Say how many images get a label, and how sure networks are of them."""
-    from kitbox.cli.terminal import say
+    from kitbox.cli.terminal import print_line
 
-    say(f"round {made.round}, by {made.by}, networks that learnt from {made.on}")
+    print_line(f"round {made.round}, by {made.by}, networks that learnt from {made.on}")
     sure = "" if made.expected is None else f", {made.expected:.1%} of them right if taken at word"
-    say(f"{len(made.rows)} of {made.asked} test images get a label{sure}")
+    print_line(f"{len(made.rows)} of {made.asked} test images get a label{sure}")
     if made.rows:
-        say(_histogram(list(made.of_label.values())))
+        print_line(_histogram(list(made.of_label.values())))
     if made.precision is None:
-        say("no query of the holdout gets a label by this rule; how right they are is not known")
+        print_line(
+            "no query of the holdout gets a label by this rule; how right they are is not known"
+        )
 
 
 def _show(made: "Made") -> None:
     """Print how right such labels are on the holdout, and how many queries get one."""
-    from kitbox.cli.terminal import table
+    from kitbox.cli.terminal import print_table
 
     measured = [("coverage", made.coverage)]
     if made.precision is not None:
         measured.insert(0, ("precision", made.precision))
-    table(
+    print_table(
         ("on the holdout", "share", "95 % interval", "queries"),
         [
             (name, f"{s.value:.4f}", f"{s.low:.4f} – {s.high:.4f}", str(s.queries))
@@ -223,14 +225,14 @@ def _show(made: "Made") -> None:
 
 def _tell_written(path: Path, rows: int, kept: Path | None) -> None:
     """Say what pseudo.csv holds now, and where that is which it held before."""
-    from kitbox.cli.terminal import say
+    from kitbox.cli.terminal import print_line
 
     if not rows:
-        say("no row to write" + (f"; {path} stays as it is" if path.exists() else ""))
+        print_line("no row to write" + (f"; {path} stays as it is" if path.exists() else ""))
         return
     if kept is not None:
-        say(f"what was there is kept in {kept}")
-    say(f"written to {path}: {rows} {'row' if rows == 1 else 'rows'}")
+        print_line(f"what was there is kept in {kept}")
+    print_line(f"written to {path}: {rows} {'row' if rows == 1 else 'rows'}")
 
 
 def _histogram(counts: list[int]) -> str:

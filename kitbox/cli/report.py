@@ -68,13 +68,13 @@ def report(
     Example:
       kitbox report resnet34_620 densenet121_480 --weights 2,1
     """
-    from kitbox.cli.terminal import emit, opened, say
+    from kitbox.cli.terminal import open_workspace, print_json, print_line
     from kitbox.embedding import embedder
     from kitbox.ensemble import answers
     from kitbox.errors import KitboxError
     from kitbox.report import results_page
 
-    place, competition = opened(workspace)
+    place, competition = open_workspace(workspace)
     options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
     if names:
         if by:
@@ -100,7 +100,7 @@ def report(
         )
         written, scores = _data(by or [], place, competition), None
     if as_json:
-        emit(
+        print_json(
             {
                 "page": str(written.path),
                 "bytes": written.bytes,
@@ -109,7 +109,7 @@ def report(
             }
         )
     beside = f", with {written.beside} files beside it" if written.beside else ""
-    say(f"written to {written.path}{beside}; open it in a browser")
+    print_line(f"written to {written.path}{beside}; open it in a browser")
 
 
 def _results(
@@ -119,16 +119,16 @@ def _results(
     fold: str,
     options: "EmbedOptions",
 ) -> "tuple[Written, dict[str, Any]]":
-    from kitbox.cli.terminal import collected, folds_of, follow
+    from kitbox.cli.terminal import follow, load_collection, parse_folds
     from kitbox.ensemble import members
     from kitbox.errors import KitboxError
     from kitbox.report import results_page
 
-    folds = folds_of(fold, competition)
+    folds = parse_folds(fold, competition)
     if len(folds) > 1:
         raise KitboxError("a page shows one fold; name it with --fold")
     competition = with_threshold(competition, wanted.threshold)
-    collection = collected(place, competition, folds[0])
+    collection = load_collection(place, competition, folds[0])
     chosen = members.for_holdout(
         place, wanted.plugins, wanted.weights, collection, wanted.checkpoint, fold=folds[0]
     )
@@ -153,10 +153,10 @@ def _refuse(options: dict[str, Any]) -> None:
 
 
 def _data(by: list[str], place: "Workspace", competition: "Competition") -> "Written":
-    from kitbox.cli.terminal import collected, follow
+    from kitbox.cli.terminal import follow, load_collection
     from kitbox.report import data_page
 
-    collection = collected(place, competition)
+    collection = load_collection(place, competition)
     path = place.reports / "data.html"
     return follow(data_page.write(collection, competition, place, path, loaded(by, place)))
 
@@ -192,7 +192,7 @@ def look(
     """
     from contextlib import nullcontext
 
-    from kitbox.cli.terminal import follow, opened, say
+    from kitbox.cli.terminal import follow, open_workspace, print_line
     from kitbox.look import cases, photographs
     from kitbox.look import server as server_module
     from kitbox.look.server import bound, server_of
@@ -200,21 +200,21 @@ def look(
 
     if not names:
         _refuse_idle(whiten, device, precision, workers)
-    place, competition = opened(workspace)
+    place, competition = open_workspace(workspace)
     with bound(port) as listening:
         desk = Desk(place, follow(photographs.gather(place, competition)))
         seen = None
         if names:
             seen = _embedded(names, desk, place, whiten, device, precision, workers)
-            say(f"comparing {len(seen)} images")  # each with each: a minute for 30,000
+            print_line(f"comparing {len(seen)} images")  # each with each: a minute for 30,000
         bits = competition.holdout.near_duplicate_bits
         laid = cases.lay(competition.name, desk, bits, tuple(names or ()), seen)
         server, address = server_of(laid, listening)
-        say(f"looking at {len(desk.photographs.images)} images: {address}")
-        say(f"decisions go to {place.decisions}; Ctrl-C ends")
+        print_line(f"looking at {len(desk.photographs.images)} images: {address}")
+        print_line(f"decisions go to {place.decisions}; Ctrl-C ends")
         with server_module.browser(address, place.made) if browser else nullcontext():
             server.serve_forever()  # until Ctrl-C
-    say(f"done; {len(desk.standing.decided.rows)} decisions in {place.decisions}")
+    print_line(f"done; {len(desk.standing.decided.rows)} decisions in {place.decisions}")
 
 
 def _embedded(
@@ -227,14 +227,14 @@ def _embedded(
     workers: int | None,
 ) -> "Embeddings":
     from kitbox.cli.options import loaded
-    from kitbox.cli.terminal import follow, say
+    from kitbox.cli.terminal import follow, print_line
     from kitbox.embedding.embedder import EmbedOptions
     from kitbox.look import photographs
 
     options = EmbedOptions(device=device, precision=precision, workers=workers)
     plugins = loaded(names, place)
     if older := photographs.behind(plugins, place):
-        say(f"trained before {place.decisions.name} changed: {', '.join(older)}")
+        print_line(f"trained before {place.decisions.name} changed: {', '.join(older)}")
     stage = photographs.embed(plugins, desk.photographs, place, whiten=whiten, options=options)
     return follow(stage)
 

@@ -62,18 +62,18 @@ def score(
     Example:
       kitbox score resnet34_620 densenet121_480 --weights 2,1
     """
-    from kitbox.cli.terminal import emit, opened, score_table
+    from kitbox.cli.terminal import open_workspace, print_json, print_scores
     from kitbox.embedding import embedder
     from kitbox.ensemble import answers
 
-    place, competition = opened(workspace)
+    place, competition = open_workspace(workspace)
     competition = with_threshold(competition, threshold)
     options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
     recipe = answers.Recipe(whiten=whiten, way=way_of(combine, dims, new_label))
     chosen, found = _scored(place, competition, names, weights, recipe, fold, checkpoint, options)
     scores = _only(metric, found.score)
     if as_json:
-        emit(
+        print_json(
             {
                 "plugins": [m.as_json(d) for m, d in zip(chosen, found.dims, strict=True)],
                 "dim": sum(found.dims),
@@ -84,7 +84,7 @@ def score(
             }
         )
         return
-    score_table(scores)
+    print_scores(scores)
     tell_threshold(found.score)
 
 
@@ -114,12 +114,12 @@ def compare(
     Example:
       kitbox compare resnet34_620 resnet34_620+densenet121_480
     """
-    from kitbox.cli.terminal import emit, opened, say, table
+    from kitbox.cli.terminal import open_workspace, print_json, print_line, print_table
     from kitbox.embedding import embedder
     from kitbox.ensemble import answers
     from kitbox.scoring import comparison
 
-    place, competition = opened(workspace)
+    place, competition = open_workspace(workspace)
     competition = with_threshold(competition, threshold)
     options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
     recipe = answers.Recipe(whiten=whiten, way=way_of(combine, dims, new_label))
@@ -139,14 +139,14 @@ def compare(
                 key: [vars(change) for change in part]
                 for key, part in zip(("gained", "lost"), moved, strict=True)
             }
-        emit({"metric": name, **difference.as_json(), **lists})
+        print_json({"metric": name, **difference.as_json(), **lists})
         return
-    table(("", name), [(a, f"{outcomes[0].value:.4f}"), (b, f"{outcomes[1].value:.4f}")])
-    say(difference.sentence)
+    print_table(("", name), [(a, f"{outcomes[0].value:.4f}"), (b, f"{outcomes[1].value:.4f}")])
+    print_line(difference.sentence)
     for title, part in zip(("gained", "lost"), moved or (), strict=False):
         if part:
             rows = [(c.query_id, f"{c.before:.3f}", f"{c.after:.3f}") for c in part]
-            table((f"{title} most by {b}", a, b), rows)
+            print_table((f"{title} most by {b}", a, b), rows)
 
 
 def _scored(
@@ -160,18 +160,18 @@ def _scored(
     options: "EmbedOptions",
 ) -> "tuple[list[Member], Locally]":
     """Return the members and the local score of some plugins, on one fold or over all."""
-    from kitbox.cli.terminal import collected, folds_of, follow, say
+    from kitbox.cli.terminal import follow, load_collection, parse_folds, print_line
     from kitbox.ensemble import answers, members
 
     plugins = loaded(names, place)
     found = []
-    for number in folds_of(fold, competition):
-        collection = collected(place, competition, number)
+    for number in parse_folds(fold, competition):
+        collection = load_collection(place, competition, number)
         chosen = members.for_holdout(
             place, plugins, numbers(weights), collection, checkpoint, fold=number
         )
         for line in members.told(chosen):
-            say(line)
+            print_line(line)
         stage = answers.score(chosen, recipe, collection, competition, place, options)
         found.append(follow(stage))
     return chosen, answers.pooled(found)
@@ -219,25 +219,32 @@ def ensemble(
     Example:
       kitbox ensemble resnet34_620 densenet121_480 --submit
     """
-    from kitbox.cli.terminal import collected, emit, follow, opened, say, score_table
+    from kitbox.cli.terminal import (
+        follow,
+        load_collection,
+        open_workspace,
+        print_json,
+        print_line,
+        print_scores,
+    )
     from kitbox.embedding import embedder
     from kitbox.ensemble import answers, members
     from kitbox.network import inference
     from kitbox.submission import receipt, submission
 
-    place, competition = opened(workspace)
+    place, competition = open_workspace(workspace)
     competition = with_threshold(competition, threshold)
     plugins = loaded(names, place)
-    collection = collected(place, competition)
+    collection = load_collection(place, competition)
     options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
     way = way_of(combine, dims, new_label)
     recipe = answers.Recipe(whiten=whiten, top_k=top_k, way=way)
     if submit:
-        submission.refuse_top_k(recipe, competition)
+        submission.check_top_k(recipe, competition)
     counted = numbers(weights)
     scored = members.for_holdout(place, plugins, counted, collection, checkpoint)
     for line in members.told(scored):
-        say(line)
+        print_line(line)
     locally = follow(answers.score(scored, recipe, collection, competition, place, options))
     report: dict[str, Any] = {
         "submission": None,
@@ -255,21 +262,21 @@ def ensemble(
     if submit:
         chosen = members.for_submission(place, plugins, counted, collection, checkpoint)
         for line in members.told([member for member in chosen if member not in scored]):
-            say(line)
+            print_line(line)
         for member in chosen:
             if member.checkpoint.on != "all":
-                say(
+                print_line(
                     f"{member.named.name} learnt without the holdout; "
                     f"'kitbox train {member.named.name} --on all' refits it on every label"
                 )
         made = follow(
-            submission.make(
+            submission.make_submission(
                 chosen, recipe, locally.score.thresholds, collection, competition, place, options,
                 locally.judge,
             )
         )  # fmt: skip
         resolved = inference.resolve_precision(precision, inference.resolve_device(device))
-        written = receipt.build(
+        written = receipt.describe(
             made, locally, chosen, scored, recipe, collection, competition, place,
             precision=resolved, note=note,
         )  # fmt: skip
@@ -283,10 +290,10 @@ def ensemble(
             "thresholds": made.thresholds,
         }
     if as_json:
-        emit(report)
+        print_json(report)
         return
-    score_table(locally.score.scores)
+    print_scores(locally.score.scores)
     tell_threshold(locally.score)
     if submit:
-        say(f"submission: {report['csv']}")
-        say(f"receipt:    {package.receipt}")
+        print_line(f"submission: {report['csv']}")
+        print_line(f"receipt:    {package.receipt}")

@@ -10,7 +10,7 @@ import typer
 from kitbox.cli.options import DeviceOption, JsonOption, WorkspaceOption
 
 if TYPE_CHECKING:
-    from kitbox.submission.leaderboard import Standing
+    from kitbox.submission.leaderboard import SubmissionStatus
     from kitbox.workspace import Workspace
 
 
@@ -29,24 +29,24 @@ def lint(
     Example:
       kitbox submission lint submissions/2026-01-31_a+b_1f2e3d4c/submission.csv
     """
-    from kitbox.cli.terminal import emit, opened, say
+    from kitbox.cli.terminal import open_workspace, print_json, print_line
     from kitbox.competition import decisions, lists
     from kitbox.submission import leaderboard
     from kitbox.submission.lint import lint_file
 
-    place, competition = opened(workspace)
-    earlier = leaderboard.sent(place)
+    place, competition = open_workspace(workspace)
+    earlier = leaderboard.sent_digests(place)
     listed = lists.read(competition, decided=decisions.read(place.decisions))
     findings = lint_file(file, competition, listed, earlier)
     if as_json:
-        emit([vars(finding) for finding in findings])
+        print_json([vars(finding) for finding in findings])
     for finding in findings[:_SHOWN]:
-        say(f"{file} {finding}")
+        print_line(f"{file} {finding}")
     if len(findings) > _SHOWN:
-        say(f"{file}: {len(findings) - _SHOWN} more; --json lists them all")
+        print_line(f"{file}: {len(findings) - _SHOWN} more; --json lists them all")
     if findings:
         raise typer.Exit(1)
-    say(f"{file}: nothing to complain about")
+    print_line(f"{file}: nothing to complain about")
 
 
 def mark(
@@ -61,15 +61,15 @@ def mark(
     Example:
       kitbox submission mark submissions/2026-01-31_a+b_1f2e3d4c/submission.csv truth.csv
     """
-    from kitbox.cli.terminal import collected, emit, opened, score_table
-    from kitbox.submission import mark as mark_module
+    from kitbox.cli.terminal import load_collection, open_workspace, print_json, print_scores
+    from kitbox.submission.mark import score_submission
 
-    place, competition = opened(workspace)
-    scores = mark_module.mark(file, key, competition, collected(place, competition))
+    place, competition = open_workspace(workspace)
+    scores = score_submission(file, key, competition, load_collection(place, competition))
     if as_json:
-        emit(scores.as_json())
+        print_json(scores.as_json())
     else:
-        score_table(scores)
+        print_scores(scores)
 
 
 def reproduce(
@@ -89,35 +89,42 @@ def reproduce(
     Example:
       kitbox reproduce submissions/2026-01-31_a+b_1f2e3d4c
     """
-    from kitbox.cli.terminal import collected, emit, follow, opened, say, table
+    from kitbox.cli.terminal import (
+        follow,
+        load_collection,
+        open_workspace,
+        print_json,
+        print_line,
+        print_table,
+    )
     from kitbox.submission import reproduction
 
-    place, competition = opened(workspace)
-    collection = collected(place, competition)
+    place, competition = open_workspace(workspace)
+    collection = load_collection(place, competition)
     found = follow(
         reproduction.reproduce(path, collection, competition, place, retrain=retrain, device=device)
     )
     if as_json:
-        emit([vars(c) | {"equal": c.equal} for c in found.comparisons])
+        print_json([vars(c) | {"equal": c.equal} for c in found.comparisons])
     else:
         differing = [c for c in found.comparisons if not c.equal]
         equal = len(found.comparisons) - len(differing)
-        say(f"equal: {equal} of {len(found.comparisons)} things compared")
+        print_line(f"equal: {equal} of {len(found.comparisons)} things compared")
         if differing:
-            table(
+            print_table(
                 ("differs", "recorded", "again"),
                 [(c.what, c.recorded[:60], c.again[:60]) for c in differing],
             )
     for line in found.told:
-        say(line)
+        print_line(line)
     if found.same_list:
-        say("the list is the same, byte for byte")
+        print_line("the list is the same, byte for byte")
         return
     folder = path if path.is_dir() else path.parent
     original = folder / "submission.csv"
     if original.exists():
         count = reproduction.rows_that_differ(found.text, original.read_text(encoding="utf-8"))
-        say(f"the list differs in {count} rows of {found.text.count(chr(10))}")
+        print_line(f"the list differs in {count} rows of {found.text.count(chr(10))}")
     raise typer.Exit(1)
 
 
@@ -129,7 +136,7 @@ IdArgument = Annotated[
 
 
 @app.callback()
-def leaderboard(
+def show_leaderboard(
     context: typer.Context, as_json: JsonOption = False, workspace: WorkspaceOption = None
 ) -> None:
     """Show every submission: local score, leaderboard score, what it was made of.
@@ -144,18 +151,17 @@ def leaderboard(
         if workspace is not None:
             os.environ["KITBOX_WORKSPACE"] = str(workspace)
         return
-    from kitbox.cli.terminal import emit, say, table
-    from kitbox.submission import ledger
-    from kitbox.submission.leaderboard import measure, pairs_of, standings, too_few
+    from kitbox.cli.terminal import print_json, print_line, print_table
+    from kitbox.submission import leaderboard, ledger
 
     place = _workspace(workspace)
-    found = list(standings(place).values())
-    damaged = ledger.read(place).damaged
+    found = list(leaderboard.load(place).values())
+    damaged = ledger.load(place).damaged
     metric = next((standing.metric for standing in reversed(found) if standing.metric), "")
-    pairs = pairs_of(found, metric)
-    measured = measure(pairs)
+    pairs = leaderboard.score_pairs(found, metric)
+    measured = leaderboard.measure_agreement(pairs)
     if as_json:
-        emit(
+        print_json(
             {
                 "metric": metric,
                 "submissions": [standing.as_json() for standing in found],
@@ -165,16 +171,18 @@ def leaderboard(
             }
         )
     elif found:
-        table(
+        print_table(
             ("submission", "made of", f"local {metric}", "public", "private", "sent"),
             [_cells(standing, metric) for standing in found],
         )
     else:
-        say("no submission yet; 'kitbox ensemble NAME... --submit' makes one")
+        print_line("no submission yet; 'kitbox ensemble NAME... --submit' makes one")
     if found and not as_json:
-        say(too_few(len(pairs)) if measured is None else str(measured))
+        print_line(leaderboard.too_few_pairs(len(pairs)) if measured is None else str(measured))
     for line in damaged:
-        say(f"{ledger.path_of(place)} line {line} is damaged and left out; correct or remove it")
+        print_line(
+            f"{ledger.path_of(place)} line {line} is damaged and left out; correct or remove it"
+        )
 
 
 @app.command("record", context_settings={"ignore_unknown_options": True})
@@ -195,20 +203,19 @@ def record(
     """
     import math
 
-    from kitbox.cli.terminal import emit, say
+    from kitbox.cli.terminal import print_json, print_line
     from kitbox.errors import KitboxError
-    from kitbox.submission import ledger
-    from kitbox.submission.leaderboard import resolve, standings
+    from kitbox.submission import leaderboard, ledger
 
     place = _workspace(workspace)
-    name = resolve(submission, standings(place)).submission
+    name = leaderboard.find(submission, leaderboard.load(place)).submission
     for given in (score, private):
         if given is not None and not math.isfinite(given):
             raise KitboxError(f"a score of {given} is no number; give what the leaderboard shows")
     ledger.append(place, "scored", name, public=score, private=private, source="by hand")
     if as_json:
-        emit(standings(place)[name].as_json())
-    say(f"{name}: {score:g}{'' if private is None else f', private {private:g}'}")
+        print_json(leaderboard.load(place)[name].as_json())
+    print_line(f"{name}: {score:g}{'' if private is None else f', private {private:g}'}")
 
 
 def upload(
@@ -232,13 +239,12 @@ def upload(
     Example:
       kitbox submission upload 2026-01-31_a+b_1f2e3d4c --message "two small networks"
     """
-    from kitbox.cli.terminal import emit, opened, say
-    from kitbox.submission.upload import Pace
-    from kitbox.submission.upload import upload as sending
+    from kitbox.cli.terminal import open_workspace, print_json, print_line
+    from kitbox.submission.upload import Pace, upload_submission
 
-    place, competition = opened(workspace)
+    place, competition = open_workspace(workspace)
     standing = _told(
-        sending(
+        upload_submission(
             place,
             competition,
             submission,
@@ -249,31 +255,33 @@ def upload(
         )
     )
     if as_json:
-        emit(standing.as_json())
+        print_json(standing.as_json())
     last = standing.last
     if last is None or last.outcome != "scored":
-        say(f"{standing.submission} is sent; the same command without --no-wait fetches its score")
+        print_line(
+            f"{standing.submission} is sent; the same command without --no-wait fetches its score"
+        )
         return
     hidden = "scored, but Kaggle does not show the score yet"
     shown = hidden if standing.public is None else f"public {standing.public:g}"
-    say(
+    print_line(
         f"{standing.submission}: {shown}"
         f"{'' if standing.private is None else f', private {standing.private:g}'}"
     )
 
 
-def _told(stage: "Generator[str, None, Standing]") -> "Standing":
+def _told(stage: "Generator[str, None, SubmissionStatus]") -> "SubmissionStatus":
     """Run a stage to its end, print its lines, and return its result."""
-    from kitbox.cli.terminal import say
+    from kitbox.cli.terminal import print_line
 
     while True:
         try:
-            say(next(stage))
+            print_line(next(stage))
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
 
 
-def _cells(standing: "Standing", metric: str) -> tuple[str, ...]:
+def _cells(standing: "SubmissionStatus", metric: str) -> tuple[str, ...]:
     local = standing.scores.get(metric)
     last = standing.last
     sent = standing.sent_at[:16].replace("T", " ")

@@ -1,6 +1,5 @@
 """The command that finds out what of a plugin is worth its cost: sweep."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +12,6 @@ from kitbox.cli.options import (
     WorkersOption,
     WorkspaceOption,
 )
-from kitbox.tables import write_table
-from kitbox.training.sweep import VariantResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +70,14 @@ def sweep(
     Example:
       kitbox sweep tf_efficientnet_lite0_96x192 --image-size base,160x320 --epochs 3
     """
-    from kitbox.cli.terminal import collected, emit, folds_of, follow, opened, say
+    from kitbox.cli.terminal import (
+        follow,
+        load_collection,
+        open_workspace,
+        parse_folds,
+        print_json,
+        print_line,
+    )
     from kitbox.errors import KitboxError
     from kitbox.plugin import discovery
     from kitbox.plugin.variants import Budget, combine
@@ -82,7 +86,7 @@ def sweep(
 
     if epochs is not None and minutes is not None:
         raise KitboxError("--epochs and --minutes are both budgets; give one of them")
-    place, competition = opened(workspace)
+    place, competition = open_workspace(workspace)
     base = discovery.load(name, place)
     named = {"image_size": image_size, "backbone": backbone, "losses": loss}
     axes = _axes(base, named, settings or [], epochs, minutes, seeds)
@@ -91,17 +95,17 @@ def sweep(
     if dry_run:
         _preview(variants, budget, as_json=as_json)
         return
-    folds = folds_of(fold, competition)
+    folds = parse_folds(fold, competition)
     if len(folds) > 1:
         raise KitboxError("a sweep is about one fold; name it with --fold")
-    collection = collected(place, competition, folds[0])
+    collection = load_collection(place, competition, folds[0])
     options = TrainOptions(weights=weights, device=device, precision=precision, workers=workers)
     tried = follow(Sweep(budget, collection, competition, place, options).run(variants))
     path = place.reports / f"sweep_{name}.csv"
     write(path, tried)
     spread = seed_spread(tried)
     if as_json:
-        emit(
+        print_json(
             {
                 "base": name,
                 "epochs": epochs,
@@ -115,8 +119,8 @@ def sweep(
     else:
         _show(tried)
     if spread is not None:
-        say(f"seeds alone move the score by up to {spread:.4f}")
-    say(f"written to {path}")
+        print_line(f"seeds alone move the score by up to {spread:.4f}")
+    print_line(f"written to {path}")
     if any(each.problem is not None for each in tried):
         raise typer.Exit(1)
 
@@ -154,7 +158,7 @@ def _axes(
 
 def _preview(variants: "Sequence[Derived]", budget: "Budget", *, as_json: bool) -> None:
     """Print what would be written, with its cost."""
-    from kitbox.cli.terminal import emit, say, table
+    from kitbox.cli.terminal import print_json, print_line, print_table
     from kitbox.errors import KitboxError
     from kitbox.network.network import measure_cost
 
@@ -177,9 +181,9 @@ def _preview(variants: "Sequence[Derived]", budget: "Budget", *, as_json: bool) 
             }
         )
     if as_json:
-        emit(rows)
+        print_json(rows)
     else:
-        table(
+        print_table(
             ("plugin", "what differs", "epochs", "parameters", "multiply-adds"),
             [
                 (
@@ -194,16 +198,16 @@ def _preview(variants: "Sequence[Derived]", budget: "Budget", *, as_json: bool) 
             left=(0, 1),
         )
     for note in dict.fromkeys(note for one in variants for note in one.notes):
-        say(note)
+        print_line(note)
     for problem in problems:
-        say(f"error: {problem}")
+        print_line(f"error: {problem}")
     if problems:
         raise typer.Exit(1)
 
 
 def _show(tried: "Sequence[VariantResult]") -> None:
     """Print the table, the best first; the CSV has all figures."""
-    from kitbox.cli.terminal import duration, say, table
+    from kitbox.cli.terminal import format_duration, print_line, print_table
 
     scored = [each for each in tried if each.score is not None]
     if scored:
@@ -220,11 +224,11 @@ def _show(tried: "Sequence[VariantResult]") -> None:
                     _against_best(each),
                     f"{each.price.parameters / 1e6:.1f} M",
                     _giga(each.price.multiply_adds),
-                    duration(each.training_seconds or 0.0),
+                    format_duration(each.training_seconds or 0.0),
                     "" if seconds is None else f"{seconds:.1f} s",
                 )
             )
-        table(
+        print_table(
             (
                 "plugin", "what differs", metric, "against the best", "parameters",
                 "multiply-adds", "trained", "1,000 embedded",
@@ -234,7 +238,7 @@ def _show(tried: "Sequence[VariantResult]") -> None:
         )  # fmt: skip
     for each in tried:
         if each.problem is not None:
-            say(f"error: {each.name}: {each.problem}")
+            print_line(f"error: {each.name}: {each.problem}")
 
 
 def _against_best(each: "VariantResult") -> str:
@@ -248,7 +252,7 @@ def _giga(operations: float) -> str:
     return f"{float(f'{operations / 1e9:.2g}'):g} G"
 
 
-def figures(each: VariantResult) -> dict[str, Any]:
+def figures(each: "VariantResult") -> dict[str, Any]:
     """Return all that is known of a variant, as plain values."""
     price, score, difference = each.price, each.score, each.difference
     return {
@@ -268,8 +272,10 @@ def figures(each: VariantResult) -> dict[str, Any]:
     }
 
 
-def write(path: Path, tried: Sequence[VariantResult]) -> None:
+def write(path: Path, tried: "Sequence[VariantResult]") -> None:
     """Write a table with a row for each variant, and with every metric."""
+    from kitbox.tables import write_table
+
     rows: list[dict[str, Any]] = []
     for each in tried:
         row = figures(each)

@@ -36,19 +36,19 @@ def console() -> "Console":
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line for people."""
     if is_first():
         typer.echo(text, err=True)
 
 
-def emit(value: Any) -> None:
+def print_json(value: Any) -> None:
     """Print one JSON document on stdout."""
     if is_first():
         typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def table(
+def print_table(
     headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)
 ) -> None:
     """Print a table on stdout; whole in a pipe. Columns of text are named by `left`."""
@@ -66,9 +66,9 @@ def table(
     Console(highlight=False, width=width).print(drawn)
 
 
-def score_table(scores: "Scores") -> None:
+def print_scores(scores: "Scores") -> None:
     """Print scores with their intervals."""
-    table(
+    print_table(
         ("metric", "score", "95 % interval", "queries"),
         [
             (name, f"{s.value:.4f}", f"{s.low:.4f} – {s.high:.4f}", str(s.queries))
@@ -119,9 +119,9 @@ def _follow_in_lines(stage: Generator[Any, None, Result]) -> Result:
             return end.value  # type: ignore[no-any-return]
         title, done, total, note, line = _drawn(report)
         if line is not None:
-            say(line)
+            print_line(line)
         elif time.monotonic() - last >= _QUIET:
-            say(f"{title} {done}/{total} {note}".rstrip())
+            print_line(f"{title} {done}/{total} {note}".rstrip())
         else:
             continue
         last = time.monotonic()
@@ -133,7 +133,8 @@ def _drawn(report: Any) -> tuple[str, int, int, str, str | None]:
         case "StepDone":
             note = (
                 f"loss {report.loss:.3f}  rate {report.learning_rate:.2e}  "
-                f"{report.images_per_second:.0f} images/s  {duration(report.seconds_left)} left"
+                f"{report.images_per_second:.0f} images/s  "
+                f"{format_duration(report.seconds_left)} left"
             )
             title = f"epoch {report.epoch}/{report.epochs}"
             return title, report.step, report.steps, note, None
@@ -148,7 +149,7 @@ def _drawn(report: Any) -> tuple[str, int, int, str, str | None]:
         case "EpochDone":
             line = (
                 f"epoch {report.epoch}: loss {report.loss:.4f}, "
-                f"{report.images_per_second:.0f} images/s, {duration(report.seconds)}"
+                f"{report.images_per_second:.0f} images/s, {format_duration(report.seconds)}"
                 + "".join(f", {name} {value:.3f}" for name, value in report.figures.items())
             )
             return "", 0, 0, "", line
@@ -166,14 +167,14 @@ def _drawn(report: Any) -> tuple[str, int, int, str, str | None]:
             return report.stage, report.done, report.total, report.note, None
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return seconds as '43 s', '12 min' or '3.4 h'."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def opened(folder: Path | None) -> "tuple[Workspace, Competition]":
+def open_workspace(folder: Path | None) -> "tuple[Workspace, Competition]":
     """Return the workspace and its competition."""
     from kitbox.competition import settings
     from kitbox.workspace import find_workspace
@@ -182,7 +183,7 @@ def opened(folder: Path | None) -> "tuple[Workspace, Competition]":
     return found, settings.read(found)
 
 
-def folds_of(text: str, competition: "Competition") -> list[int]:
+def parse_folds(text: str, competition: "Competition") -> list[int]:
     """Return the folds that --fold asks for."""
     from kitbox.errors import KitboxError
 
@@ -196,7 +197,9 @@ def folds_of(text: str, competition: "Competition") -> list[int]:
     return [int(text)]
 
 
-def collected(workspace: "Workspace", competition: "Competition", fold: int = 1) -> "Collection":
+def load_collection(
+    workspace: "Workspace", competition: "Competition", fold: int = 1
+) -> "Collection":
     """Return the images of a competition, and tell what was left out."""
     from kitbox.dataset.collection import collect
     from kitbox.errors import more
@@ -204,13 +207,13 @@ def collected(workspace: "Workspace", competition: "Competition", fold: int = 1)
     collection = follow(collect(workspace, competition, fold))
     for fault in collection.faults[:3]:
         done = "left out" if fault.action == "drop" else "mended"
-        say(f"{'answered as grey' if fault.image_id in collection.blank else done}: {fault}")
+        print_line(f"{'answered as grey' if fault.image_id in collection.blank else done}: {fault}")
     if len(collection.faults) > 3:
-        say(f"{len(collection.faults) - 3} more like it; 'kitbox data check' lists them")
+        print_line(f"{len(collection.faults) - 3} more like it; 'kitbox data check' lists them")
     if collection.decided.effective:
         rows = f"{len(collection.decided.effective)} rows of {workspace.decisions.name}"
         new = sorted(collection.new_labels)
         # a typing error makes one too
         also = f"; new individual '{new[0]}'{more(len(new) - 1)}" if new else ""
-        say(f"decided: {rows}{also}")
+        print_line(f"decided: {rows}{also}")
     return collection

@@ -52,12 +52,19 @@ def train(
     """
     from itertools import product
 
-    from kitbox.cli.terminal import collected, emit, folds_of, follow, opened, say
+    from kitbox.cli.terminal import (
+        follow,
+        load_collection,
+        open_workspace,
+        parse_folds,
+        print_json,
+        print_line,
+    )
     from kitbox.errors import KitboxError
     from kitbox.plugin import discovery
     from kitbox.training import context, trainer
 
-    place, competition = opened(workspace)
+    place, competition = open_workspace(workspace)
     plugins = [discovery.load(name, place) for name in names]
     if weights is not None and init_from is not None:
         raise KitboxError("--weights and --init-from both say where to start; give one of them")
@@ -76,10 +83,10 @@ def train(
         fresh=fresh,
     )
     done = []
-    for number, named in product(folds_of(fold, competition), plugins):
-        collection = collected(place, competition, number)
+    for number, named in product(parse_folds(fold, competition), plugins):
+        collection = load_collection(place, competition, number)
         checkpoint = follow(trainer.train(named, collection, competition, place, options))
-        say(f"{named.name}: trained on {on}, {checkpoint.path}")
+        print_line(f"{named.name}: trained on {on}, {checkpoint.path}")
         done.append(
             {
                 "name": named.name,
@@ -92,7 +99,7 @@ def train(
             }
         )
     if as_json:
-        emit(done)
+        print_json(done)
 
 
 def embed(
@@ -113,17 +120,24 @@ def embed(
     """
     import time
 
-    from kitbox.cli.terminal import collected, emit, folds_of, follow, opened, say
+    from kitbox.cli.terminal import (
+        follow,
+        load_collection,
+        open_workspace,
+        parse_folds,
+        print_json,
+        print_line,
+    )
     from kitbox.embedding import embedder
     from kitbox.ensemble import members
     from kitbox.plugin import discovery
 
-    place, competition = opened(workspace)
+    place, competition = open_workspace(workspace)
     plugins = [discovery.load(name, place) for name in names]
     options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
     jobs = []
-    for number in folds_of(fold, competition):
-        collection = collected(place, competition, number)
+    for number in parse_folds(fold, competition):
+        collection = load_collection(place, competition, number)
         own = members.for_holdout(place, plugins, None, collection, checkpoint, fold=number)
         jobs += [(member, collection.labelled, collection) for member in own]
         if number == 1:  # the fold whose networks answer for the leaderboard
@@ -154,9 +168,9 @@ def embed(
                 "seconds": round(seconds, 3),
             }
         )
-        say(
+        print_line(
             f"{member.named.name} (trained on {member.checkpoint.on}): "
             f"{len(embeddings)} images × {embeddings.dim} in {seconds:.1f} s"
         )
     if as_json:
-        emit(done)
+        print_json(done)

@@ -33,8 +33,7 @@ from kitbox.report.page import Page, Written
 from kitbox.report.query_results import Queries
 from kitbox.report.result_tables import Alone
 from kitbox.scoring.local_score import LocalScore
-from kitbox.submission import receipt
-from kitbox.submission.leaderboard import resolve, standings
+from kitbox.submission import leaderboard, receipt
 from kitbox.workspace import Workspace
 
 # Confused pairs and suspects that are shown with pictures, and rows of the table of individuals.
@@ -312,13 +311,13 @@ def file_name(name: str) -> str:
 def _submission(names: Sequence[str], workspace: Workspace) -> Asked | None:
     if len(names) != 1:
         return None
-    known = standings(workspace)
+    known = leaderboard.load(workspace)
     ended = [submission for submission in known if submission.endswith(f"_{names[0]}")]
     try:
-        name = ended[0] if len(ended) == 1 else resolve(names[0], known).submission
+        name = ended[0] if len(ended) == 1 else leaderboard.find(names[0], known).submission
     except KitboxError:
         return None
-    recorded = receipt.read(workspace.submissions / name)
+    recorded = receipt.load(workspace.submissions / name)
     entries = recorded["plugins"]
     return Asked(
         name,

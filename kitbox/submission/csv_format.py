@@ -20,7 +20,7 @@ _STEP = 1e-7
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
-def text(ranking: Ranking, competition: Competition) -> str:
+def write(ranking: Ranking, competition: Competition) -> str:
     """Return the CSV of a ranking: the competition's header, a row a query, line feeds.
 
     In the long form a row an answer, with a score in [0, 1] that falls along a query's answers.
@@ -31,7 +31,7 @@ def text(ranking: Ranking, competition: Competition) -> str:
     writer = csv.writer(written, lineterminator="\n")
     if form.header:
         writer.writerow(form.header)
-    shown = falling(ranking.similarity) if form.layout == "long" else ranking.similarity
+    shown = falling_scores(ranking.similarity) if form.layout == "long" else ranking.similarity
     for query_id, answers, similarity in zip(
         ranking.query_ids.tolist(), ranking.answers.tolist(), shown.tolist(), strict=True
     ):
@@ -51,7 +51,7 @@ def text(ranking: Ranking, competition: Competition) -> str:
     return written.getvalue()
 
 
-def falling(similarity: Floats) -> NDArray[np.float64]:
+def falling_scores(similarity: Floats) -> NDArray[np.float64]:
     """Return scores (q, k) in [0, 1] for cosines: (1 + cosine) / 2, always falling along a row.
 
     A scorer that sorts by score knows no order among equals, so each of several equals is put one
@@ -126,7 +126,7 @@ def _table(
     return Ranking(strings(query_ids), np.array(filled, dtype=np.str_), similarity)
 
 
-def of_queries(ranking: Ranking, query_ids: Strings) -> Ranking:
+def rows_for_queries(ranking: Ranking, query_ids: Strings) -> Ranking:
     """Return a row for each of the given queries; one that is missing has no answer."""
     rows = rows_of(query_ids, ranking.query_ids)
     there = (rows >= 0)[:, None]
@@ -137,7 +137,7 @@ def of_queries(ranking: Ranking, query_ids: Strings) -> Ranking:
     )
 
 
-def number(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """Return the finite number that a text is, or None; Python itself would take 5_0 and ' 5'."""
     if _NUMBER.fullmatch(text) is None:
         return None
@@ -155,7 +155,7 @@ def _refuse_blanks(given: Iterable[str]) -> None:
 
 
 def _number(text: str) -> float:
-    value = number(text)
+    value = parse_number(text)
     if value is None:
         raise KitboxError(f"'{text}' is not a score; write a number")
     return value
@@ -165,21 +165,21 @@ def _number(text: str) -> float:
 _VALUE = re.compile(r'(?:"([^"]*(?:""[^"]*)*)"|([^,\r\n]*))(,|\r\n|\r|\n|\Z)')
 
 
-class Field(NamedTuple):
+class CsvField(NamedTuple):
     """A value of a row, and the column from 1 at which its text begins."""
 
     text: str
     column: int
 
 
-class Row(NamedTuple):
+class CsvRow(NamedTuple):
     """The values of a row, and the line from 1 on which it begins."""
 
     line: int
-    fields: tuple[Field, ...]
+    fields: tuple[CsvField, ...]
 
 
-def rows(written: str) -> Iterator[Row]:
+def read_rows(written: str) -> Iterator[CsvRow]:
     """Yield the rows of a CSV that are not empty; a quoted value may hold line ends.
 
     A quote that is not closed, or that other text follows, is read as a letter.
@@ -190,40 +190,40 @@ def rows(written: str) -> Iterator[Row]:
     lines = written.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     for line, text in enumerate(lines, 1):
         if text:
-            yield Row(line, _parts(text, ",", 1))
+            yield CsvRow(line, _parts(text, ",", 1))
 
 
-def words(field: Field) -> tuple[Field, ...]:
+def split_words(field: CsvField) -> tuple[CsvField, ...]:
     """Return the words of a value that blanks separate; two blanks have an empty word between."""
     return _parts(field.text, " ", field.column) if field.text else ()
 
 
-def _parts(text: str, separator: str, column: int) -> tuple[Field, ...]:
+def _parts(text: str, separator: str, column: int) -> tuple[CsvField, ...]:
     found = []
     for part in text.split(separator):
-        found.append(Field(part, column))
+        found.append(CsvField(part, column))
         column += len(part) + 1
     return tuple(found)
 
 
-def _quoted_rows(written: str) -> Iterator[Row]:
+def _quoted_rows(written: str) -> Iterator[CsvRow]:
     line = began = 1
     start = place = 0  # of the row, of the value
-    fields: list[Field] = []
+    fields: list[CsvField] = []
     while place < len(written) or fields:
         found = _VALUE.match(written, place)
         assert found is not None  # noqa: S101  the pattern matches an empty value
         quoted, plain, end = found.groups()
         column = place - start + 1
         if quoted is None:
-            fields.append(Field(plain, column))
+            fields.append(CsvField(plain, column))
         else:
-            fields.append(Field(quoted.replace('""', '"'), column + 1))
+            fields.append(CsvField(quoted.replace('""', '"'), column + 1))
             line += quoted.count("\n")
         place = found.end()
         if end == ",":
             continue
         if fields != [("", 1)]:
-            yield Row(began, tuple(fields))
+            yield CsvRow(began, tuple(fields))
         line += 1
         fields, start, began = [], place, line

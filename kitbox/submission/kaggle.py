@@ -22,15 +22,15 @@ from typing import Any, Literal
 from kitbox.errors import KitboxError
 from kitbox.files import read_json
 
-TOKENS = "https://www.kaggle.com/settings/api"
+TOKEN_PAGE = "https://www.kaggle.com/settings/api"  # noqa: S105  an address
 _NONE = (
-    f"no Kaggle credentials: make a token at {TOKENS} and put it in the environment variable "
+    f"no Kaggle credentials: make a token at {TOKEN_PAGE} and put it in the environment variable "
     "KAGGLE_API_TOKEN or in the file ~/.kaggle/access_token; an older ~/.kaggle/kaggle.json "
     "will do too"
 )
 
 
-def find(patience: float) -> dict[str, str]:
+def find_credentials(patience: float) -> dict[str, str]:
     """Return what a client signs in with; raises KitboxError that says where a token goes."""
     from kagglesdk import KaggleClient, KaggleCredentials, get_access_token_from_env
 
@@ -43,7 +43,7 @@ def find(patience: float) -> dict[str, str]:
     if user and key:
         return {"username": user, "password": key}
     with KaggleClient() as client:  # after 'kaggle auth login'
-        limit(client, patience)
+        set_timeout(client, patience)
         login = KaggleCredentials.load(client)
         token = login.get_access_token() if login else None
     if not token:
@@ -51,7 +51,7 @@ def find(patience: float) -> dict[str, str]:
     return {"api_token": token}
 
 
-def limit(client: Any, patience: float) -> None:
+def set_timeout(client: Any, patience: float) -> None:
     """Give the calls of an opened client a time limit in seconds; by itself it has none."""
     session = getattr(client.http_client(), "_session", None)
     if session is not None:
@@ -69,7 +69,7 @@ def _legacy() -> tuple[str | None, str | None]:
         return None, None
     found = read_json(file)
     if not (isinstance(found, dict) and found.get("username") and found.get("key")):
-        raise KitboxError(f"{file} has no username and key; make a new one at {TOKENS}")
+        raise KitboxError(f"{file} has no username and key; make a new one at {TOKEN_PAGE}")
     return str(found["username"]), str(found["key"])
 
 
@@ -99,7 +99,7 @@ class KaggleError(KitboxError):
 
 
 @contextmanager
-def telling(doing: str, slug: str, patience: float) -> Iterator[None]:
+def _translate_errors(doing: str, slug: str, patience: float) -> Iterator[None]:
     """Turn every way in which a call fails into a KaggleError."""
     import requests
 
@@ -132,7 +132,7 @@ def _answered(error: Any, doing: str, slug: str) -> KaggleError:
     wait = _seconds(error.response.headers.get("Retry-After"))
     page = f"https://www.kaggle.com/competitions/{slug}"
     what, fix = {
-        401: ("Kaggle does not accept the credentials", f"make a new token at {TOKENS}"),
+        401: ("Kaggle does not accept the credentials", f"make a new token at {TOKEN_PAGE}"),
         403: ("Kaggle forbids it", f"accept the rules at {page}/rules with this account"),
         404: (
             f"Kaggle knows no competition {slug}, or it is closed",
@@ -202,7 +202,7 @@ class Allowance:
 
 
 @dataclass(frozen=True)
-class Submission:
+class KaggleSubmission:
     """What Kaggle says of one submission; a score that it does not show is None."""
 
     ref: int
@@ -223,7 +223,7 @@ class Kaggle:
         _installed()
         self.slug, self.patience = slug, patience
         with self._telling("signing in"):
-            self._signed = find(patience)
+            self._signed = find_credentials(patience)
 
     @property
     def page(self) -> str:
@@ -264,9 +264,9 @@ class Kaggle:
                 by_total=bool(limits.limited_by_total),
             )
 
-    def submissions(self) -> list[Submission]:
+    def submissions(self) -> list[KaggleSubmission]:
         """Return this account's submissions, the latest first."""
-        found: list[Submission] = []
+        found: list[KaggleSubmission] = []
         request = _types().ApiListSubmissionsRequest()
         request.competition_name, request.page_size = self.slug, _PAGE
         for _ in range(_PAGES):
@@ -313,7 +313,7 @@ class Kaggle:
                 raise ValueError("it has no number of the submission")
             return ref
 
-    def submission(self, ref: int) -> Submission:
+    def submission(self, ref: int) -> KaggleSubmission:
         """Return one submission by its number."""
         request = _types().ApiGetSubmissionRequest()
         request.ref = ref
@@ -325,11 +325,11 @@ class Kaggle:
         from kagglesdk import KaggleClient
 
         with self._telling(doing), KaggleClient(**self._signed) as client:
-            limit(client, self.patience)
+            set_timeout(client, self.patience)
             yield client.competitions.competition_api_client
 
     def _telling(self, doing: str) -> AbstractContextManager[None]:
-        return telling(doing, self.slug, self.patience)
+        return _translate_errors(doing, self.slug, self.patience)
 
 
 def _installed() -> None:
@@ -347,10 +347,10 @@ def _types() -> Any:
     return competition_api_service
 
 
-def _submission(found: Any) -> Submission:
+def _submission(found: Any) -> KaggleSubmission:
     if int(found.ref) <= 0:
         raise ValueError("a submission has no number")
-    return Submission(
+    return KaggleSubmission(
         ref=int(found.ref),
         description=str(found.description or ""),
         status=found.status.name.lower(),

@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 from kitbox.errors import KitboxError, did_you_mean, more
 from kitbox.submission import ledger
-from kitbox.submission.ledger import Entry
+from kitbox.submission.ledger import LedgerEntry
 from kitbox.workspace import Workspace
 
-Outcome = Literal["open", "sent", "scored", "refused", "failed"]
+AttemptOutcome = Literal["open", "sent", "scored", "refused", "failed"]
 
 
 @dataclass(frozen=True)
-class Sending:
+class Attempt:
     """One attempt to send; "open" is one of which nobody knows whether it arrived."""
 
     at: str
     sha256: str
     description: str
-    outcome: Outcome = "open"
+    outcome: AttemptOutcome = "open"
     ref: int | None = None
     why: str = ""
 
@@ -34,7 +34,7 @@ class Sending:
 
 
 @dataclass(frozen=True)
-class Standing:
+class SubmissionStatus:
     """What is known of one submission; `scores` are local, `public` and `private` are not."""
 
     submission: str
@@ -44,13 +44,13 @@ class Standing:
     plugins: tuple[str, ...] = ()
     metric: str = ""
     scores: Mapping[str, Any] = field(default_factory=dict)
-    sendings: tuple[Sending, ...] = ()
+    sendings: tuple[Attempt, ...] = ()
     public: float | None = None
     private: float | None = None
     source: str = ""
 
     @property
-    def last(self) -> Sending | None:
+    def last(self) -> Attempt | None:
         """The latest attempt to send it."""
         return self.sendings[-1] if self.sendings else None
 
@@ -78,34 +78,34 @@ class Standing:
         }
 
 
-def standings(workspace: Workspace) -> dict[str, Standing]:
+def load(workspace: Workspace) -> dict[str, SubmissionStatus]:
     """Return every submission by its id, in the order in which they were first heard of."""
-    entries = ledger.read(workspace).entries
+    entries = ledger.load(workspace).entries
     written = {entry.submission for entry in entries if entry.what == "made"}
-    unwritten = (e for e in ledger.packaged(workspace) if e.submission not in written)
-    return fold(chain(unwritten, entries))
+    unwritten = (e for e in ledger.entries_from_receipts(workspace) if e.submission not in written)
+    return replay(chain(unwritten, entries))
 
 
-def sent(workspace: Workspace) -> dict[str, str]:
+def sent_digests(workspace: Workspace) -> dict[str, str]:
     """Return sha256 → submission of every list that was sent, or may have been."""
     return {
         sending.sha256: standing.submission
-        for standing in standings(workspace).values()
+        for standing in load(workspace).values()
         for sending in standing.sendings
         if sending.ref is not None or sending.outcome == "open"
     }
 
 
-def fold(entries: Iterable[Entry]) -> dict[str, Standing]:
+def replay(entries: Iterable[LedgerEntry]) -> dict[str, SubmissionStatus]:
     """Return what a run of entries comes to, by submission."""
-    found: dict[str, Standing] = {}
+    found: dict[str, SubmissionStatus] = {}
     for entry in entries:
-        before = found.get(entry.submission, Standing(entry.submission))
+        before = found.get(entry.submission, SubmissionStatus(entry.submission))
         found[entry.submission] = _after(before, entry)
     return found
 
 
-def resolve(text: str, known: Mapping[str, Standing]) -> Standing:
+def find(text: str, known: Mapping[str, SubmissionStatus]) -> SubmissionStatus:
     """Return the submission of an id, of the unique beginning of one, or of its folder's path."""
     name = text.rstrip("/").rsplit("/", 1)[-1]
     if name in known:
@@ -123,7 +123,7 @@ def resolve(text: str, known: Mapping[str, Standing]) -> Standing:
     raise KitboxError(f"no submission named {text}{near}{listed}")
 
 
-def _after(before: Standing, entry: Entry) -> Standing:
+def _after(before: SubmissionStatus, entry: LedgerEntry) -> SubmissionStatus:
     facts = entry.facts
     match entry.what:
         case "made":
@@ -137,7 +137,7 @@ def _after(before: Standing, entry: Entry) -> Standing:
                 scores=facts["scores"],
             )
         case "sending":
-            sending = Sending(entry.at, facts["sha256"], facts["description"])
+            sending = Attempt(entry.at, facts["sha256"], facts["description"])
             return replace(before, sendings=(*before.sendings, sending))
         case "scored":
             return _scored(before, entry)
@@ -149,7 +149,7 @@ def _after(before: Standing, entry: Entry) -> Standing:
             return _with_outcome(before, "failed", why=facts["why"])
 
 
-def _scored(before: Standing, entry: Entry) -> Standing:
+def _scored(before: SubmissionStatus, entry: LedgerEntry) -> SubmissionStatus:
     facts = entry.facts
     after = replace(
         before,
@@ -162,8 +162,8 @@ def _scored(before: Standing, entry: Entry) -> Standing:
 
 
 def _with_outcome(
-    before: Standing, outcome: Outcome, *, ref: int | None = None, why: str = ""
-) -> Standing:
+    before: SubmissionStatus, outcome: AttemptOutcome, *, ref: int | None = None, why: str = ""
+) -> SubmissionStatus:
     """Give the outcome to the attempt with this ref, else to the latest."""
     if not before.sendings:
         return before
@@ -178,7 +178,7 @@ def _with_outcome(
     )
 
 
-Scores = NDArray[np.float64]
+_Values = NDArray[np.float64]
 # With two, every line fits and every rank agrees.
 FEWEST = 3
 
@@ -217,7 +217,7 @@ class Agreement:
         )
 
 
-def pairs_of(standings: Iterable[Standing], metric: str) -> list[tuple[float, float]]:
+def score_pairs(standings: Iterable[SubmissionStatus], metric: str) -> list[tuple[float, float]]:
     """Return (local, public) of every submission that has both by this metric.
 
     The same list under several names counts once.
@@ -230,7 +230,7 @@ def pairs_of(standings: Iterable[Standing], metric: str) -> list[tuple[float, fl
     return list(found.values())
 
 
-def measure(pairs: Sequence[tuple[float, float]]) -> Agreement | None:
+def measure_agreement(pairs: Sequence[tuple[float, float]]) -> Agreement | None:
     """Return how well the first of each pair foretells the second; None for fewer than three."""
     if len(pairs) < FEWEST:
         return None
@@ -246,7 +246,7 @@ def measure(pairs: Sequence[tuple[float, float]]) -> Agreement | None:
     )
 
 
-def too_few(pairs: int) -> str:
+def too_few_pairs(pairs: int) -> str:
     """Return the sentence for a leaderboard that cannot say yet what local scores are worth."""
     return (
         f"{pairs} of at least {FEWEST} submissions have a local and a leaderboard score: too few "
@@ -254,7 +254,7 @@ def too_few(pairs: int) -> str:
     )
 
 
-def _correlations(local: Scores, public: Scores) -> tuple[float | None, float | None]:
+def _correlations(local: _Values, public: _Values) -> tuple[float | None, float | None]:
     from scipy import stats
 
     if np.ptp(local) == 0 or np.ptp(public) == 0:
@@ -265,13 +265,13 @@ def _correlations(local: Scores, public: Scores) -> tuple[float | None, float | 
     return rank, line
 
 
-def _centred(values: Scores) -> Scores:
-    centred: Scores = values - values.mean()
-    scaled: Scores = centred / np.abs(centred).max()
+def _centred(values: _Values) -> _Values:
+    centred: _Values = values - values.mean()
+    scaled: _Values = centred / np.abs(centred).max()
     return scaled
 
 
-def _left_out(local: Scores, public: Scores) -> float:
+def _left_out(local: _Values, public: _Values) -> float:
     """Return the mean absolute error of leave-one-out least squares; a flat line for equal x."""
     errors = []
     for place in range(len(local)):

@@ -3,7 +3,7 @@
 `submissions/ledger.jsonl` is only ever appended to. A line is one JSON object with `what`, `at`
 (UTC) and `submission` (the name of its folder), and besides, by `what`:
 
-- `made`: `sha256` of the CSV, `note`, `plugins`, `metric`, `scores` on the holdout
+- `record_submission`: `sha256` of the CSV, `note`, `plugins`, `metric`, `scores` on the holdout
 - `sending`: `sha256`, `competition`, `description`; written before the first byte leaves
 - `sent`: `ref`, the service's number of it; `adopted` where it was found there, not answered
 - `refused`: `why`, and `ref` if it was the scoring that refused; the service said no
@@ -28,7 +28,7 @@ from kitbox.errors import KitboxError
 from kitbox.files import append_line, read_json, sync_folder
 from kitbox.workspace import Workspace
 
-What = Literal["made", "sending", "sent", "refused", "failed", "scored"]
+LedgerEvent = Literal["made", "sending", "sent", "refused", "failed", "scored"]
 # Facts without which a line says nothing, and what they are; a line that lacks one is damaged.
 _NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "made": {"sha256": str, "plugins": list, "metric": str, "scores": dict},
@@ -41,7 +41,7 @@ _NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """One line: what happened to which submission, when, and the facts of it."""
 
     what: str
@@ -54,7 +54,7 @@ class Entry:
 class Ledger:
     """The lines in their order, and the numbers of lines that a crash or a hand damaged."""
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[LedgerEntry, ...] = ()
     damaged: tuple[int, ...] = ()
 
 
@@ -63,12 +63,12 @@ def path_of(workspace: Workspace) -> Path:
     return workspace.submissions / "ledger.jsonl"
 
 
-def made(workspace: Workspace, receipt: Mapping[str, Any], folder: Path) -> None:
+def record_submission(workspace: Workspace, receipt: Mapping[str, Any], folder: Path) -> None:
     """Write that a submission was packaged in a folder; its receipt says how."""
-    append(workspace, "made", folder.name, **made_facts(receipt))
+    append(workspace, "made", folder.name, **facts_of_receipt(receipt))
 
 
-def made_facts(receipt: Mapping[str, Any]) -> dict[str, Any]:
+def facts_of_receipt(receipt: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the ledger keeps of a receipt."""
     return {
         "sha256": receipt["csv"]["sha256"],
@@ -79,13 +79,13 @@ def made_facts(receipt: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def append(workspace: Workspace, what: What, submission: str, **facts: Any) -> Entry:
+def append(workspace: Workspace, what: LedgerEvent, submission: str, **facts: Any) -> LedgerEntry:
     """Add a line, durably: it is on the disk, whole, when this returns.
 
     Several processes may append at once. Raises KitboxError where the line cannot be written; the
     ledger is then what it was.
     """
-    entry = Entry(what, datetime.now(UTC).isoformat(timespec="seconds"), submission, facts)
+    entry = LedgerEntry(what, datetime.now(UTC).isoformat(timespec="seconds"), submission, facts)
     head = {"what": what, "at": entry.at, "submission": submission}
     line = json.dumps(head | facts, ensure_ascii=False, allow_nan=False) + "\n"
     path = path_of(workspace)
@@ -99,7 +99,7 @@ def append(workspace: Workspace, what: What, submission: str, **facts: Any) -> E
     return entry
 
 
-def read(workspace: Workspace) -> Ledger:
+def load(workspace: Workspace) -> Ledger:
     """Return the ledger; a line that is torn or no entry is skipped, and its number kept."""
     path = path_of(workspace)
     try:
@@ -122,23 +122,23 @@ def read(workspace: Workspace) -> Ledger:
     return Ledger(tuple(entries), tuple(damaged))
 
 
-def packaged(workspace: Workspace) -> Iterator[Entry]:
-    """Yield a `made` entry for each submission folder with a readable receipt.
+def entries_from_receipts(workspace: Workspace) -> Iterator[LedgerEntry]:
+    """Yield a `record_submission` entry for each submission folder with a readable receipt.
 
     They speak for submissions that came without their line: made elsewhere, or by an older kitbox.
     """
     for file in sorted(workspace.submissions.glob("*/receipt.json")):
         try:
             receipt = read_json(file)
-            facts = made_facts(receipt)
+            facts = facts_of_receipt(receipt)
             created = str(receipt.get("created", ""))
         except (KitboxError, KeyError, TypeError, AttributeError):
             continue
-        yield Entry("made", created, file.parent.name, facts)
+        yield LedgerEntry("made", created, file.parent.name, facts)
 
 
 @contextmanager
-def only_one_sends(workspace: Workspace) -> Iterator[None]:
+def sending_lock(workspace: Workspace) -> Iterator[None]:
     """Keep every other process of this workspace from sending meanwhile.
 
     Raises KitboxError at once where another is sending. A process that dies leaves nothing locked.
@@ -179,7 +179,7 @@ def _opened(path: Path, flags: int, lock: int) -> Iterator[int]:
         os.close(file)
 
 
-def _entry(line: bytes) -> Entry | None:
+def _entry(line: bytes) -> LedgerEntry | None:
     try:
         facts = json.loads(line)
         what, at, submission = (str(facts.pop(name)) for name in ("what", "at", "submission"))
@@ -187,4 +187,4 @@ def _entry(line: bytes) -> Entry | None:
         whole = all(isinstance(facts[name], kind) for name, kind in needed.items())
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Entry(what, at, submission, facts) if whole else None
+    return LedgerEntry(what, at, submission, facts) if whole else None

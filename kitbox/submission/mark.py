@@ -16,10 +16,12 @@ from kitbox.scoring.bootstrap import score
 from kitbox.scoring.outcomes import Mean, Outcome
 from kitbox.submission import csv_format
 
-COLUMNS = ("image", "label", "individual")
+TRUTH_COLUMNS = ("image", "label", "individual")
 
 
-def mark(path: Path, key: Path, competition: Competition, collection: Collection) -> Scores:
+def score_submission(
+    path: Path, key: Path, competition: Competition, collection: Collection
+) -> Scores:
     """Return the competition's metric of a submission, by the true labels of the test images.
 
     `key` is a CSV of image, label, individual: of every test image, and of every image of an
@@ -33,7 +35,7 @@ def mark(path: Path, key: Path, competition: Competition, collection: Collection
     for file in (path, key):
         if not file.is_file():
             raise KitboxError(f"there is no file {file}")
-    known = {row[0]: row[1:] for _, row in tables.rows(key, COLUMNS)}
+    known = {row[0]: row[1:] for _, row in tables.rows(key, TRUTH_COLUMNS)}
     unknown = competition.images.unknown_label
     query, expected = _labelled(test, known, key, unknown)
     index = collection.index
@@ -78,7 +80,7 @@ def _read(path: Path, competition: Competition, query_ids: Strings) -> Ranking:
         strangers = given.query_ids[~np.isin(given.query_ids, query_ids)].tolist()
         if strangers:
             raise KitboxError(f"'{strangers[0]}' is not a query{more(len(strangers) - 1)}")
-        return csv_format.of_queries(given, query_ids)
+        return csv_format.rows_for_queries(given, query_ids)
     except KitboxError as error:
         raise KitboxError(
             f"{path}: {error}; 'kitbox submission lint {path}' tells all that is wrong"

@@ -21,7 +21,7 @@ from kitbox.files import digest_of, read_json, write_bytes, write_json, write_te
 from kitbox.network.checkpoint import read_origin
 from kitbox.records import Checkpoint, ImageSet
 from kitbox.submission import ledger
-from kitbox.submission.submission import Made
+from kitbox.submission.submission import Submission
 from kitbox.training import runs
 from kitbox.training.runs import data_digest
 from kitbox.workspace import Workspace
@@ -44,7 +44,7 @@ _LONGEST_NAME = 80
 
 
 @dataclass(frozen=True)
-class Package:
+class SubmissionFolder:
     """A submission on disk."""
 
     folder: Path
@@ -92,7 +92,7 @@ def _doubted(scored: Checkpoint) -> dict[str, Any]:
     return {"may_have_seen_holdout": True} if doubted else {}
 
 
-def side(entry: dict[str, Any], on: str) -> dict[str, Any]:
+def entry_of_side(entry: dict[str, Any], on: str) -> dict[str, Any]:
     """Return the entry of a plugin as it is of its network on one side, "holdout" or "all".
 
     Where the submission's network has seen the holdout, another one was scored.
@@ -105,8 +105,8 @@ def side(entry: dict[str, Any], on: str) -> dict[str, Any]:
     }
 
 
-def build(
-    made: Made,
+def describe(
+    made: Submission,
     locally: Locally,
     members: Sequence[Member],
     scored: Sequence[Member],
@@ -140,7 +140,7 @@ def build(
         "kitbox": kitbox.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "note": note,
-        "competition": settings_of(competition),
+        "competition": competition_settings(competition),
         "plugins": plugins,
         "dim": sum(made.dims),
         "whiten": recipe.whiten,
@@ -152,14 +152,14 @@ def build(
         "gallery": made.gallery,
         "metric": competition.metric,
         "scores": locally.score.scores.as_json(),
-        "data": data_of(collection),
+        "data": data_digests(collection),
         "csv": {
             "file": "submission.csv",
             "sha256": sha256(made.text.encode()).hexdigest(),
             "rows": made.text.count("\n"),
         },
         "precision": precision,
-        "versions": versions(),
+        "versions": package_versions(),
         "git": git_state(workspace.root),
     }
 
@@ -170,7 +170,9 @@ def recipe_of(recorded: dict[str, Any]) -> Recipe:
     return Recipe(whiten=recorded["whiten"], top_k=recorded["top_k"], way=way)
 
 
-def _keep_pseudo_labels(workspace: Workspace, receipt: dict[str, Any], package: Package) -> None:
+def _keep_pseudo_labels(
+    workspace: Workspace, receipt: dict[str, Any], package: SubmissionFolder
+) -> None:
     """Copy what the networks learnt from beside the labels, which runs keep only for a time."""
     for entry in receipt["plugins"]:
         for digest in {entry.get("pseudo_labels"), entry.get("scored_pseudo_labels")} - {None}:
@@ -179,22 +181,22 @@ def _keep_pseudo_labels(workspace: Workspace, receipt: dict[str, Any], package: 
                 write_bytes(package.pseudo_labels(digest), kept.read_bytes())
 
 
-def save(workspace: Workspace, receipt: dict[str, Any], text: str) -> Package:
+def save(workspace: Workspace, receipt: dict[str, Any], text: str) -> SubmissionFolder:
     """Write CSV and receipt as `submissions/<date>_<names>_<hash>/`; return the package.
 
     The same list made again on the same day is the same folder.
     """
     names = "+".join(plugin["name"] for plugin in receipt["plugins"])[:_LONGEST_NAME]
     name = f"{receipt['created'][:10]}_{names}_{receipt['csv']['sha256'][:8]}"
-    package = Package(workspace.submissions / name)
+    package = SubmissionFolder(workspace.submissions / name)
     write_text(package.csv, text)
     write_json(package.receipt, receipt)
     _keep_pseudo_labels(workspace, receipt, package)
-    ledger.made(workspace, receipt, package.folder)
+    ledger.record_submission(workspace, receipt, package.folder)
     return package
 
 
-def read(path: Path) -> dict[str, Any]:
+def load(path: Path) -> dict[str, Any]:
     """Return the receipt in a file, or in the folder of a submission."""
     file = path / "receipt.json" if path.is_dir() else path
     receipt = read_json(file)
@@ -204,14 +206,14 @@ def read(path: Path) -> dict[str, Any]:
     return receipt  # type: ignore[no-any-return]
 
 
-def settings_of(competition: Competition) -> dict[str, Any]:
+def competition_settings(competition: Competition) -> dict[str, Any]:
     """Return the competition's settings without the place of the data on this machine."""
     settings = competition.model_dump(mode="json")
     del settings["images"]["root"]
     return settings
 
 
-def data_of(collection: Collection) -> dict[str, Any]:
+def data_digests(collection: Collection) -> dict[str, Any]:
     """Return digests of what was searched and asked: ids, labels, boxes and bytes.
 
     And of the decisions that made it what it is, None where nothing was decided.
@@ -230,7 +232,7 @@ def data_of(collection: Collection) -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Return the releases of Python and of the packages that may move a score."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 

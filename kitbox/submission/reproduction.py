@@ -38,7 +38,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Reproduced:
+class Reproduction:
     """All comparisons, the CSV made again, and what a person should know beside them."""
 
     comparisons: tuple[Comparison, ...]
@@ -59,7 +59,7 @@ def reproduce(
     *,
     retrain: bool,
     device: str = "auto",
-) -> Generator[events.TrainingEvent, None, Reproduced]:
+) -> Generator[events.TrainingEvent, None, Reproduction]:
     """Make the submission of a receipt again and compare; yields reports.
 
     Networks come from the recorded checkpoints, or with `retrain` from the recorded settings, and
@@ -68,7 +68,7 @@ def reproduce(
 
     Raises KitboxError for a receipt whose checkpoints are not here.
     """
-    recorded = receipt.read(path)
+    recorded = receipt.load(path)
     folder = path if path.is_dir() else path.parent
     options = embedder.EmbedOptions(device=device, precision=recorded["precision"], reuse=False)
     members: list[Member] = []
@@ -77,7 +77,7 @@ def reproduce(
         named = _plugin(entry)
         made: dict[str, Checkpoint] = {}
         for on in dict.fromkeys(("holdout", entry["trained_on"])):
-            side = receipt.side(entry, on)
+            side = receipt.entry_of_side(entry, on)
             if retrain:
                 made[on] = yield from _retrained(
                     named, side, on, collection, competition, workspace, device, folder
@@ -90,13 +90,13 @@ def reproduce(
     asked = _with_threshold(competition, recorded)
     locally = yield from answers.score(scored, recipe, collection, asked, workspace, options)
     fitted = locally.score.thresholds
-    again = yield from submission.make(
+    again = yield from submission.make_submission(
         members, recipe, fitted, collection, asked, workspace, options, locally.judge
     )
     comparisons = [
         *_compare("competition", recorded["competition"], _settings(asked, recorded)),
-        *_compare("data", recorded["data"], receipt.data_of(collection)),
-        *_compare("version", recorded["versions"], receipt.versions()),
+        *_compare("data", recorded["data"], receipt.data_digests(collection)),
+        *_compare("version", recorded["versions"], receipt.package_versions()),
         *_plugin_comparisons(recorded, workspace),
         *_checkpoint_comparisons(recorded, members),
         *_checkpoint_comparisons(recorded, scored, "scored "),
@@ -106,7 +106,7 @@ def reproduce(
             "submission.csv", recorded["csv"]["sha256"], sha256(again.text.encode()).hexdigest()
         ),
     ]
-    return Reproduced(tuple(comparisons), again.text, _of_threshold(competition, asked))
+    return Reproduction(tuple(comparisons), again.text, _of_threshold(competition, asked))
 
 
 def rows_that_differ(text: str, other: str) -> int:
@@ -130,7 +130,7 @@ def _settings(asked: Competition, recorded: dict[str, Any]) -> Any:
     By its default a newer setting does what was done before there was one.
     """
     set_now = asked.model_dump(mode="json", exclude_defaults=True)
-    return _without_news(receipt.settings_of(asked), recorded["competition"], set_now)
+    return _without_news(receipt.competition_settings(asked), recorded["competition"], set_now)
 
 
 def _without_news(now: Any, then: Any, set_now: Any) -> Any:
@@ -207,7 +207,7 @@ def _learnt_beside(
     workspace: Workspace, named: NamedPlugin, digest: str | None, folder: Path
 ) -> Path:
     """Return the pseudo-labels that a network learnt from: beside its receipt, or in its run."""
-    beside = receipt.Package(folder).pseudo_labels(digest or "none")
+    beside = receipt.SubmissionFolder(folder).pseudo_labels(digest or "none")
     kept = None if digest is None else runs.pseudo_labels_of(workspace, named.name, digest)
     if digest is None or beside.is_file():
         return beside  # where there were none there is no file
@@ -261,7 +261,7 @@ def _checkpoint_comparisons(
     for entry, member in zip(recorded["plugins"], members, strict=True):
         if prefix and entry["trained_on"] == "holdout":
             continue  # the same network serves both sides
-        side = receipt.side(entry, member.checkpoint.on)
+        side = receipt.entry_of_side(entry, member.checkpoint.on)
         origin = read_origin(member.checkpoint.path)
         for what, then, now in (
             ("backbone weights", side["weights"], origin.weights),

@@ -23,7 +23,7 @@ from kitbox.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Made:
+class Submission:
     """The text of a submission, the thresholds that cut it, and the sizes behind it."""
 
     text: str
@@ -34,7 +34,7 @@ class Made:
     dims: tuple[int, ...]
 
 
-def refuse_top_k(recipe: Recipe, competition: Competition) -> None:
+def check_top_k(recipe: Recipe, competition: Competition) -> None:
     """Raise KitboxError where a recipe makes more or fewer answers than a list may name."""
     task, top_k = competition.task, recipe.top_k
     if top_k in (None, task.k):
@@ -47,7 +47,7 @@ def refuse_top_k(recipe: Recipe, competition: Competition) -> None:
         raise KitboxError(f"--top-k {top_k}: a list names {span} {noun} a query; leave it out")
 
 
-def make(
+def make_submission(
     members: Sequence[Member],
     recipe: Recipe,
     fitted: dict[str, float],
@@ -56,7 +56,7 @@ def make(
     workspace: Workspace,
     options: embedder.EmbedOptions,
     judge: Judge | None = None,
-) -> Generator[Progress, None, Made]:
+) -> Generator[Progress, None, Submission]:
     """Return the submission of an ensemble; it takes the path of the local score, on test images.
 
     `fitted` are the thresholds that the holdout gave, `judge` what it taught of new labels. A
@@ -66,7 +66,7 @@ def make(
     test, labelled = collection.test, collection.labelled
     if test is None:
         raise KitboxError("this competition has no test images; set images.test_folder")
-    refuse_top_k(recipe, competition)
+    check_top_k(recipe, competition)
     image_sets = [labelled, test, *([] if collection.index is None else [collection.index])]
     gallery = protocol.gallery_of(test, labelled, collection.index, competition)
     assembled: Assembled = yield from assemble(
@@ -82,12 +82,12 @@ def make(
         assembled, recipe, fitted, judge, collection, competition, options.device
     )
     ranking = ranking_module.in_order(ranking, protocol.query_ids(collection.searches, test))
-    text = csv_format.text(ranking, competition)
+    text = csv_format.write(ranking, competition)
     findings = lint.lint(text.encode(), competition, labelled, test, collection.searches)
     if findings:
         raise KitboxError(f"the submission would be refused: {findings[0]}")
     queries, searched = len(ranking.query_ids), len(gallery)
-    return Made(text, ranking, used, queries, searched, assembled.dims)
+    return Submission(text, ranking, used, queries, searched, assembled.dims)
 
 
 def _answered(

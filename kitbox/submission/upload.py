@@ -18,15 +18,17 @@ from pathlib import Path
 from kitbox.competition import decisions, lists
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
-from kitbox.submission import ledger, lint
-from kitbox.submission.kaggle import Kaggle, KaggleError, Submission, one_line
-from kitbox.submission.leaderboard import Sending, Standing, resolve, standings
+from kitbox.submission import leaderboard, ledger, lint
+from kitbox.submission.kaggle import Kaggle, KaggleError, KaggleSubmission, one_line
+from kitbox.submission.leaderboard import Attempt, SubmissionStatus
 from kitbox.workspace import Workspace
 
 _AGAIN = "--again sends the same bytes once more"
 
 
-def refuse_repeats(standing: Standing, known: Iterable[Standing], *, again: bool = False) -> None:
+def refuse_repeats(
+    standing: SubmissionStatus, known: Iterable[SubmissionStatus], *, again: bool = False
+) -> None:
     """Raise KitboxError where Kaggle has seen these bytes, or may have, under whatever id.
 
     `again` lets pass what is known to be there, not what may be on its way under another id.
@@ -41,8 +43,8 @@ def refuse_repeats(standing: Standing, known: Iterable[Standing], *, again: bool
         )
 
 
-def checked_file(
-    workspace: Workspace, competition: Competition, standing: Standing
+def load_checked(
+    workspace: Workspace, competition: Competition, standing: SubmissionStatus
 ) -> tuple[Path, bytes]:
     """Return the CSV and its bytes: those of the receipt, which the leaderboard takes."""
     file = workspace.submissions / standing.submission / "submission.csv"
@@ -66,7 +68,7 @@ def checked_file(
     return file, data
 
 
-def attempts(kaggle: Kaggle) -> str:
+def attempts_left(kaggle: Kaggle) -> str:
     """Return how many attempts are left, in words; raise KitboxError where there is none."""
     allowance = kaggle.allowance()
     if allowance.left > 0:
@@ -91,12 +93,14 @@ def until_midnight(now: datetime) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def minute(at: str) -> str:
+def to_minute(at: str) -> str:
     """Return a time of the ledger to the minute, for people."""
     return at[:16].replace("T", " ")
 
 
-def _refuse_repeat(sending: Sending, other: Standing, standing: Standing, *, again: bool) -> None:
+def _refuse_repeat(
+    sending: Attempt, other: SubmissionStatus, standing: SubmissionStatus, *, again: bool
+) -> None:
     mine = other.submission == standing.submission
     whose = standing.submission if mine else f"the same list, as {other.submission},"
     if sending.outcome == "open" and not mine:
@@ -111,7 +115,9 @@ def _refuse_repeat(sending: Sending, other: Standing, standing: Standing, *, aga
         came = f" and could not be scored ({sending.why})"
     elif sending.outcome == "scored" and other.public is not None:
         came = f" and scored {other.public:g}"
-    raise KitboxError(f"{whose} was sent on {minute(sending.at)} as {sending.ref}{came}; {_AGAIN}")
+    raise KitboxError(
+        f"{whose} was sent on {to_minute(sending.at)} as {sending.ref}{came}; {_AGAIN}"
+    )
 
 
 def utc_now() -> datetime:
@@ -139,7 +145,7 @@ class Pace:
     now: Callable[[], datetime] = utc_now
 
 
-def settled(kaggle: Kaggle, ref: int, pace: Pace) -> Generator[str, None, Submission]:
+def wait_for_score(kaggle: Kaggle, ref: int, pace: Pace) -> Generator[str, None, KaggleSubmission]:
     """Return a submission that is scored, or that could not be; yield lines for people.
 
     Failures that may pass are waited out. Raises KitboxError when the time is over, and where
@@ -148,7 +154,7 @@ def settled(kaggle: Kaggle, ref: int, pace: Pace) -> Generator[str, None, Submis
     end, pause, told = pace.clock() + pace.timeout, pace.first, False
     while True:
         found = _asked(kaggle, ref)
-        if isinstance(found, Submission) and found.status != "pending":
+        if isinstance(found, KaggleSubmission) and found.status != "pending":
             return found
         left, next_look = end - pace.clock(), pause
         if isinstance(found, KaggleError):
@@ -168,7 +174,7 @@ def settled(kaggle: Kaggle, ref: int, pace: Pace) -> Generator[str, None, Submis
         pause = min(pause * 1.5, pace.longest)
 
 
-def _asked(kaggle: Kaggle, ref: int) -> Submission | KaggleError:
+def _asked(kaggle: Kaggle, ref: int) -> KaggleSubmission | KaggleError:
     """Return what Kaggle says; a failure that may pass is an answer too.
 
     One of them is 404, what a submission may be for a moment after it was made.
@@ -184,7 +190,7 @@ def _asked(kaggle: Kaggle, ref: int) -> Submission | KaggleError:
         return trouble
 
 
-Said = Generator[str, None, int]
+_Steps = Generator[str, None, int]
 _UNKNOWN = "whether the list arrived is not known yet"
 
 
@@ -194,15 +200,15 @@ class _Errand:
 
     workspace: Workspace
     kaggle: Kaggle
-    standing: Standing
-    known: Mapping[str, Standing]
+    standing: SubmissionStatus
+    known: Mapping[str, SubmissionStatus]
     pace: Pace
 
-    def note(self, what: ledger.What, **facts: object) -> None:
+    def note(self, what: ledger.LedgerEvent, **facts: object) -> None:
         ledger.append(self.workspace, what, self.standing.submission, **facts)
 
 
-def upload(
+def upload_submission(
     workspace: Workspace,
     competition: Competition,
     submission: str,
@@ -212,7 +218,7 @@ def upload(
     again: bool = False,
     wait: bool = True,
     pace: Pace | None = None,
-) -> Generator[str, None, Standing]:
+) -> Generator[str, None, SubmissionStatus]:
     """Send a submission, or go on where an earlier run stopped; return where it stands.
 
     Yields lines for people. Raises KitboxError that says whether anything was sent.
@@ -223,20 +229,20 @@ def upload(
             f"{workspace.settings} does not say where to send: add kaggle = "
             '"the last part of the competition\'s address on kaggle.com" under [submission]'
         )
-    name = resolve(submission, standings(workspace)).submission
+    name = leaderboard.find(submission, leaderboard.load(workspace)).submission
     with _nothing_sent():
         kaggle = service(slug)
-    with ledger.only_one_sends(workspace):
-        known = standings(workspace)
+    with ledger.sending_lock(workspace):
+        known = leaderboard.load(workspace)
         errand = _Errand(workspace, kaggle, known[name], known, pace or Pace())
         ref = yield from _bring(errand, competition, message, again=again)
     if wait:
-        found = yield from settled(kaggle, ref, errand.pace)
+        found = yield from wait_for_score(kaggle, ref, errand.pace)
         _write_down(errand, found)
-    return standings(workspace)[name]
+    return leaderboard.load(workspace)[name]
 
 
-def description_of(standing: Standing, message: str = "") -> str:
+def description_of(standing: SubmissionStatus, message: str = "") -> str:
     """Return what Kaggle shows beside a submission: a note, else the plugins, and the tag."""
     text = one_line(message or standing.note or "+".join(standing.plugins))
     return f"{text} {tag_of(standing.sha256)}".strip()
@@ -247,7 +253,7 @@ def tag_of(digest: str) -> str:
     return f"[kitbox {digest[:8]}]"
 
 
-def _bring(errand: _Errand, competition: Competition, message: str, *, again: bool) -> Said:
+def _bring(errand: _Errand, competition: Competition, message: str, *, again: bool) -> _Steps:
     """Return Kaggle's number of the submission: known, found there, or newly sent."""
     last, standing = errand.standing.last, errand.standing
     if last is not None and last.outcome == "open":
@@ -255,10 +261,10 @@ def _bring(errand: _Errand, competition: Competition, message: str, *, again: bo
         if found is not None:
             return (yield from _adopt(errand, found))
     elif last is not None and last.outcome == "sent" and last.ref is not None and not again:
-        yield f"{standing.submission} was sent on {minute(last.at)} as {last.ref}"
+        yield f"{standing.submission} was sent on {to_minute(last.at)} as {last.ref}"
         return last.ref
     refuse_repeats(standing, errand.known.values(), again=again)
-    file, data = checked_file(errand.workspace, competition, standing)
+    file, data = load_checked(errand.workspace, competition, standing)
     with _nothing_sent():
         errand.kaggle.check()
         found = None if again else _find(errand, standing.sha256)
@@ -266,14 +272,14 @@ def _bring(errand: _Errand, competition: Competition, message: str, *, again: bo
         _note_sending(errand, found.description)
         return (yield from _adopt(errand, found))
     with _nothing_sent():
-        left = attempts(errand.kaggle)
+        left = attempts_left(errand.kaggle)
     yield left
     return (yield from _send(errand, file, data, description_of(standing, message)))
 
 
-def _resolve_open(errand: _Errand, last: Sending) -> Generator[str, None, Submission | None]:
+def _resolve_open(errand: _Errand, last: Attempt) -> Generator[str, None, KaggleSubmission | None]:
     """Find out about a sending whose outcome is not written: where it is, or that it never came."""
-    yield f"the sending of {minute(last.at)} has no outcome; looking for it at Kaggle"
+    yield f"the sending of {to_minute(last.at)} has no outcome; looking for it at Kaggle"
     try:
         found = _look(errand, last.sha256)
     except KaggleError as trouble:
@@ -285,7 +291,7 @@ def _resolve_open(errand: _Errand, last: Sending) -> Generator[str, None, Submis
     return found
 
 
-def _refuse_early(pace: Pace, last: Sending) -> None:
+def _refuse_early(pace: Pace, last: Attempt) -> None:
     """Raise where a sending that Kaggle does not show may still come to be shown."""
     age = pace.now() - datetime.fromisoformat(last.at)
     left = pace.given_up - age.total_seconds()
@@ -296,7 +302,7 @@ def _refuse_early(pace: Pace, last: Sending) -> None:
         )
 
 
-def _send(errand: _Errand, file: Path, data: bytes, description: str) -> Said:
+def _send(errand: _Errand, file: Path, data: bytes, description: str) -> _Steps:
     _note_sending(errand, description)
     try:
         token = errand.kaggle.put(data, file.name, file.stat().st_mtime)
@@ -320,7 +326,7 @@ def _not_sent(errand: _Errand, trouble: KaggleError) -> KitboxError:
     return KitboxError(f"{trouble.what}; nothing was sent; {trouble.fix}")
 
 
-def _after_silence(errand: _Errand, trouble: KaggleError) -> Submission:
+def _after_silence(errand: _Errand, trouble: KaggleError) -> KaggleSubmission:
     """Return the submission that was handed in without an answer; raise where it is not seen."""
     try:
         found = _look(errand, errand.standing.sha256)
@@ -334,7 +340,7 @@ def _after_silence(errand: _Errand, trouble: KaggleError) -> Submission:
     return found
 
 
-def _look(errand: _Errand, digest: str) -> Submission | None:
+def _look(errand: _Errand, digest: str) -> KaggleSubmission | None:
     """Return a submission that Kaggle may show only after a while."""
     for pause in errand.pace.looks:
         errand.pace.sleep(pause)
@@ -344,7 +350,7 @@ def _look(errand: _Errand, digest: str) -> Submission | None:
     return None
 
 
-def _find(errand: _Errand, digest: str) -> Submission | None:
+def _find(errand: _Errand, digest: str) -> KaggleSubmission | None:
     """Return the latest submission with this list's tag that the ledger does not know yet."""
     refs = {sending.ref for standing in errand.known.values() for sending in standing.sendings}
     for found in errand.kaggle.submissions():
@@ -353,7 +359,7 @@ def _find(errand: _Errand, digest: str) -> Submission | None:
     return None
 
 
-def _adopt(errand: _Errand, found: Submission) -> Said:
+def _adopt(errand: _Errand, found: KaggleSubmission) -> _Steps:
     errand.note("sent", ref=found.ref, adopted=True)
     yield f"Kaggle has it, as {found.ref}; nothing is sent again"
     return found.ref
@@ -368,7 +374,7 @@ def _note_sending(errand: _Errand, description: str) -> None:
     )
 
 
-def _write_down(errand: _Errand, found: Submission) -> None:
+def _write_down(errand: _Errand, found: KaggleSubmission) -> None:
     """Note what Kaggle decided; raise where it could not score the list."""
     if found.status == "error":
         why = found.error or "it does not say why"

@@ -87,7 +87,7 @@ def test_a_score_must_be_a_number(place: Workspace) -> None:
         "a score of nan is no number; give what the leaderboard shows"
     )
     assert run("leaderboard", "record", name, "high", code=2)
-    assert ledger.read(place).entries[-1].what == "made"
+    assert ledger.load(place).entries[-1].what == "made"
 
 
 def test_an_unknown_submission_gets_a_suggestion(place: Workspace) -> None:

@@ -54,5 +54,5 @@ def package(
     (folder / "submission.csv").write_text(text)
     (folder / "receipt.json").write_text(json.dumps(receipt))
     if written:
-        ledger.made(workspace, receipt, folder)
+        ledger.record_submission(workspace, receipt, folder)
     return folder.name

@@ -35,18 +35,18 @@ def asked(layout: str) -> Competition:
 
 
 def test_joined_answers_stand_in_one_column() -> None:
-    assert csv_format.text(ranking_of(ROWS), competition(form={"layout": "joined"})) == (
+    assert csv_format.write(ranking_of(ROWS), competition(form={"layout": "joined"})) == (
         "Image,Id\nx.jpg,Ahab new_whale Boo\ny.jpg,Boo Ahab\n"
     )
 
 
 def test_answers_in_columns_stand_in_one_each_and_need_no_header() -> None:
     asked = competition(form={"layout": "columns", "header": ()})
-    assert csv_format.text(ranking_of(ROWS), asked) == "x.jpg,Ahab,new_whale,Boo\ny.jpg,Boo,Ahab\n"
+    assert csv_format.write(ranking_of(ROWS), asked) == "x.jpg,Ahab,new_whale,Boo\ny.jpg,Boo,Ahab\n"
 
 
 def test_long_answers_stand_in_a_row_each_with_a_score_from_0_to_1() -> None:
-    assert csv_format.text(ranking_of(ROWS), asked("long")) == (
+    assert csv_format.write(ranking_of(ROWS), asked("long")) == (
         "query,image,score\n"
         "x.jpg,Ahab,0.9500000\nx.jpg,new_whale,0.7500000\nx.jpg,Boo,0.7000000\n"
         "y.jpg,Boo,0.9000000\ny.jpg,Ahab,0.8500000\n"
@@ -55,13 +55,13 @@ def test_long_answers_stand_in_a_row_each_with_a_score_from_0_to_1() -> None:
 
 def test_a_scored_answer_stands_beside_its_confidence() -> None:
     rows = {"x": [("7", 0.5)], "y": [("", -1.0)]}
-    assert csv_format.text(ranking_of(rows), asked("scored")) == "Image,Id\nx,7 0.50000000\ny,\n"
+    assert csv_format.write(ranking_of(rows), asked("scored")) == "Image,Id\nx,7 0.50000000\ny,\n"
 
 
 @pytest.mark.parametrize("layout", ["joined", "columns", "scored"])
 def test_a_query_without_answers_keeps_its_row(layout: str) -> None:
     rows = {"x.jpg": [("Ahab", 0.9)], "y.jpg": [("", -1.0)]}
-    written = csv_format.text(
+    written = csv_format.write(
         ranking_of(rows), competition(answers="label", form={"layout": layout})
     )
     assert [row[0] for row in csv.reader(io.StringIO(written))] == ["Image", "x.jpg", "y.jpg"]
@@ -70,7 +70,7 @@ def test_a_query_without_answers_keeps_its_row(layout: str) -> None:
 def test_names_with_commas_and_quotes_are_quoted() -> None:
     rows = {"x,1.jpg": [('the "old" one', 0.9)]}
     asked = competition(form={"layout": "columns"})
-    assert csv_format.text(ranking_of(rows), asked) == 'Image,Id\n"x,1.jpg","the ""old"" one"\n'
+    assert csv_format.write(ranking_of(rows), asked) == 'Image,Id\n"x,1.jpg","the ""old"" one"\n'
 
 
 @pytest.mark.parametrize("layout", ["joined", "scored"])
@@ -78,7 +78,7 @@ def test_names_with_commas_and_quotes_are_quoted() -> None:
 def test_a_blank_inside_a_joined_answer_is_refused(layout: str, blank: str) -> None:
     rows = {"x.jpg": [("Ahab", 0.9), (f"Old{blank}Boo", 0.5)]}
     with pytest.raises(KitboxError) as caught:
-        csv_format.text(ranking_of(rows), asked(layout))
+        csv_format.write(ranking_of(rows), asked(layout))
     assert str(caught.value) == (
         f"answer 'Old{blank}Boo' has a blank, which separates answers in this form; "
         'rename it, or set layout = "columns" in kitbox.toml'
@@ -96,7 +96,7 @@ WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1,
 )
 def test_whatever_the_names_a_list_reads_back(answers: dict[str, list[str]]) -> None:
     rows = {query: [(name, 0.5) for name in names] for query, names in answers.items()}
-    written = csv_format.text(
+    written = csv_format.write(
         ranking_of(rows), competition(form={"layout": "columns", "header": ()})
     )
     assert list(csv.reader(io.StringIO(written, newline=""))) == [
@@ -123,7 +123,7 @@ SIMILARITIES = arrays.arrays(
 @given(SIMILARITIES)
 def test_scores_fall_stay_from_0_to_1_and_move_no_further_than_they_must(found) -> None:
     similarity = -np.sort(-found, axis=1)
-    scores = csv_format.falling(similarity)
+    scores = csv_format.falling_scores(similarity)
     assert (scores >= 0).all()
     assert (scores <= 1).all()
     assert (np.diff(scores, axis=1) < 0).all()
@@ -134,17 +134,17 @@ def test_scores_fall_stay_from_0_to_1_and_move_no_further_than_they_must(found) 
 @given(SIMILARITIES)
 def test_no_two_scores_of_a_query_look_the_same_in_the_file(found) -> None:
     rows = {f"q{n}": [(f"g{i}", v) for i, v in enumerate(row)] for n, row in enumerate(found)}
-    lines = csv_format.text(ranking_of(rows), asked("long")).splitlines()[1:]
+    lines = csv_format.write(ranking_of(rows), asked("long")).splitlines()[1:]
     assert len({tuple(line.split(",")[::2]) for line in lines}) == len(lines)
 
 
 def test_a_row_of_opposites_falls_too_and_ends_at_0() -> None:
-    scores = csv_format.falling(np.full((1, 4), -1, dtype=np.float32))
+    scores = csv_format.falling_scores(np.full((1, 4), -1, dtype=np.float32))
     assert scores.tolist() == [pytest.approx([3e-7, 2e-7, 1e-7, 0], abs=1e-12)]
 
 
 def test_a_row_of_copies_begins_at_1() -> None:
-    scores = csv_format.falling(np.full((1, 3), 1.0000001, dtype=np.float32))
+    scores = csv_format.falling_scores(np.full((1, 3), 1.0000001, dtype=np.float32))
     assert scores.tolist() == [pytest.approx([1, 1 - 1e-7, 1 - 2e-7], abs=1e-12)]
 
 
@@ -164,7 +164,7 @@ def test_a_written_list_reads_back_as_the_same_ranking(layout: str, rows) -> Non
     if layout == "scored":
         rows = {query: answers[:1] for query, answers in rows.items()}
     made = ranking_of(rows)
-    back = csv_format.read(csv_format.text(made, asked(layout)), asked(layout))
+    back = csv_format.read(csv_format.write(made, asked(layout)), asked(layout))
     assert back.query_ids.tolist() == made.query_ids.tolist()
     assert back.answers.tolist() == made.answers.tolist()
     finite = np.isfinite(back.similarity)
@@ -224,7 +224,7 @@ def test_text_of_another_form_is_refused(layout: str, text: str, message: str) -
 
 
 def test_a_query_without_a_row_has_no_answer() -> None:
-    found = csv_format.of_queries(ranking_of(ROWS), strings(["y.jpg", "z.jpg"]))
+    found = csv_format.rows_for_queries(ranking_of(ROWS), strings(["y.jpg", "z.jpg"]))
     assert found.query_ids.tolist() == ["y.jpg", "z.jpg"]
     assert found.answers.tolist() == [["Boo", "Ahab", ""], ["", "", ""]]
     assert np.isneginf(found.similarity[1]).all()
@@ -252,4 +252,4 @@ def test_a_query_without_a_row_has_no_answer() -> None:
     ],
 )
 def test_a_number_is_finite_and_plain(text: str, value: float | None) -> None:
-    assert csv_format.number(text) == value
+    assert csv_format.parse_number(text) == value

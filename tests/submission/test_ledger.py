@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitbox.errors import KitboxError
-from kitbox.submission import ledger
-from kitbox.submission.leaderboard import Standing, fold, resolve, standings
-from kitbox.submission.ledger import Entry
-from kitbox.submission.receipt import settings_of
+from kitbox.submission import leaderboard, ledger
+from kitbox.submission.leaderboard import SubmissionStatus, replay
+from kitbox.submission.ledger import LedgerEntry
+from kitbox.submission.receipt import competition_settings
 from kitbox.workspace import Workspace
 from tests.circle import competition
 from tests.submission.packaged import GOOD, package, receipt_of
@@ -25,14 +25,14 @@ def sending(workspace: Workspace, name: str = A) -> None:
 
 
 def test_without_a_ledger_nothing_was_made(workspace: Workspace) -> None:
-    assert ledger.read(workspace) == ledger.Ledger()
-    assert standings(workspace) == {}
+    assert ledger.load(workspace) == ledger.Ledger()
+    assert leaderboard.load(workspace) == {}
 
 
 def test_what_is_appended_is_read_again(workspace: Workspace) -> None:
-    ledger.made(workspace, receipt_of(GOOD, local=0.25, note="two"), Path("x") / A)
+    ledger.record_submission(workspace, receipt_of(GOOD, local=0.25, note="two"), Path("x") / A)
     ledger.append(workspace, "scored", A, public=1450, private=None, source="by hand")
-    found = ledger.read(workspace)
+    found = ledger.load(workspace)
     assert found.damaged == ()
     assert [entry.what for entry in found.entries] == ["made", "scored"]
     assert found.entries[0].facts["scores"]["label_map_at_5"]["value"] == 0.25
@@ -54,9 +54,9 @@ def test_a_line_torn_by_a_crash_is_named_and_the_next_one_is_whole(
         sending(workspace, name)
     path = ledger.path_of(workspace)
     path.write_bytes(path.read_bytes()[:-cut])
-    torn = ledger.read(workspace)
+    torn = ledger.load(workspace)
     sending(workspace, "third")
-    found = ledger.read(workspace)
+    found = ledger.load(workspace)
     # a line that lacks its end alone lacks nothing
     assert torn.damaged == found.damaged == (() if cut == 1 else (2,))
     whole = ["first", "second", "third"] if cut == 1 else ["first", "third"]
@@ -81,7 +81,7 @@ def test_a_line_that_is_no_entry_is_named(workspace: Workspace, line: str) -> No
     sending(workspace)
     path = ledger.path_of(workspace)
     path.write_bytes(line.encode("latin-1") + b"\n\n" + path.read_bytes())
-    found = ledger.read(workspace)
+    found = ledger.load(workspace)
     assert found.damaged == (1,)
     assert [entry.submission for entry in found.entries] == [A]
 
@@ -115,7 +115,7 @@ def test_two_processes_at_once_lose_nothing(workspace: Workspace) -> None:
     command = [sys.executable, "-c", code, str(workspace.root)]
     processes = [subprocess.Popen([*command, name]) for name in ("a", "b")]
     assert [process.wait(timeout=60) for process in processes] == [0, 0]
-    found = ledger.read(workspace)
+    found = ledger.load(workspace)
     assert found.damaged == ()
     names = [entry.submission for entry in found.entries]
     for name in ("a", "b"):
@@ -124,14 +124,14 @@ def test_two_processes_at_once_lose_nothing(workspace: Workspace) -> None:
 
 def test_only_one_process_sends(workspace: Workspace) -> None:
     with (
-        ledger.only_one_sends(workspace),
+        ledger.sending_lock(workspace),
         pytest.raises(KitboxError) as caught,
-        ledger.only_one_sends(workspace),
+        ledger.sending_lock(workspace),
     ):
         pass
     assert "is sending from" in str(caught.value)
     assert str(caught.value).endswith("run this again when it is done")
-    with ledger.only_one_sends(workspace):
+    with ledger.sending_lock(workspace):
         pass
 
 
@@ -141,7 +141,7 @@ def test_a_package_without_its_line_is_known_from_its_receipt(workspace: Workspa
     (workspace.submissions / "broken" / "receipt.json").write_text("{")
     (workspace.submissions / "other").mkdir()
     (workspace.submissions / "other" / "receipt.json").write_text("[]")
-    found = standings(workspace)
+    found = leaderboard.load(workspace)
     assert list(found) == [name]
     assert found[name].note == "old"
     assert found[name].scores["label_map_at_5"]["value"] == 0.75
@@ -153,7 +153,7 @@ def test_a_package_without_its_line_is_known_from_its_receipt(workspace: Workspa
     [
         ({"metric": "row_f1"}, "row_f1"),
         # older receipts do not name it, but the settings that it follows from
-        ({"competition": settings_of(competition(k=5))}, "label_map_at_5"),
+        ({"competition": competition_settings(competition(k=5))}, "label_map_at_5"),
         ({}, "a_score"),
     ],
     ids=["named", "of the settings", "the first"],
@@ -163,11 +163,11 @@ def test_the_metric_of_a_receipt_does_not_hang_on_the_order_of_its_scores(
 ) -> None:
     scores = {"a_score": {"value": 0.1}, "label_map_at_5": {"value": 0.5}, "row_f1": {"value": 0.2}}
     receipt = receipt_of(GOOD) | {"scores": scores} | told
-    assert ledger.made_facts(receipt)["metric"] == metric
+    assert ledger.facts_of_receipt(receipt)["metric"] == metric
 
 
-def entry(what: str, **facts: object) -> Entry:
-    return Entry(what, "2026-01-31T12:00:00+00:00", A, facts)
+def entry(what: str, **facts: object) -> LedgerEntry:
+    return LedgerEntry(what, "2026-01-31T12:00:00+00:00", A, facts)
 
 
 SENDING = entry("sending", sha256="11", description="a")
@@ -201,13 +201,13 @@ SENDING = entry("sending", sha256="11", description="a")
         ([entry("sent", ref=7)], []),
     ],
 )
-def test_lines_fold_into_attempts(entries: list[Entry], outcomes: list[str]) -> None:
-    found = fold(entries)[A]
+def test_lines_fold_into_attempts(entries: list[LedgerEntry], outcomes: list[str]) -> None:
+    found = replay(entries)[A]
     assert [sending.outcome for sending in found.sendings] == outcomes
 
 
 def test_a_later_score_wins_and_what_it_does_not_say_stays() -> None:
-    found = fold(
+    found = replay(
         [
             entry("scored", public=0.5, private=0.4, source="by hand"),
             entry("scored", public=1450, private=None, source="kaggle"),
@@ -219,26 +219,30 @@ def test_a_later_score_wins_and_what_it_does_not_say_stays() -> None:
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([0.1, 0.2, 0.3])), max_size=12))
 def test_submissions_do_not_mix(scored: list[tuple[str, float]]) -> None:
     lines = [
-        Entry("scored", "", name, {"public": value, "private": None}) for name, value in scored
+        LedgerEntry("scored", "", name, {"public": value, "private": None})
+        for name, value in scored
     ]
     slow = dict(scored)
-    assert {name: found.public for name, found in fold(lines).items()} == slow
-    assert list(fold(lines)) == list(dict.fromkeys(name for name, _ in scored))
+    assert {name: found.public for name, found in replay(lines).items()} == slow
+    assert list(replay(lines)) == list(dict.fromkeys(name for name, _ in scored))
 
 
-KNOWN = {name: Standing(name) for name in ("2026-01-31_a_1f", "2026-01-31_b_2e", "2026-02-01_a_3d")}
+KNOWN = {
+    name: SubmissionStatus(name)
+    for name in ("2026-01-31_a_1f", "2026-01-31_b_2e", "2026-02-01_a_3d")
+}
 
 
 @pytest.mark.parametrize(
     "text", ["2026-02-01_a_3d", "2026-02", "submissions/2026-02-01_a_3d", "/x/2026-02-01_a_3d/"]
 )
 def test_a_unique_beginning_is_enough(text: str) -> None:
-    assert resolve(text, KNOWN).submission == "2026-02-01_a_3d"
+    assert leaderboard.find(text, KNOWN).submission == "2026-02-01_a_3d"
 
 
 def test_an_id_that_begins_another_is_itself() -> None:
-    known = {name: Standing(name) for name in ("a", "ab")}
-    assert resolve("a", known).submission == "a"
+    known = {name: SubmissionStatus(name) for name in ("a", "ab")}
+    assert leaderboard.find("a", known).submission == "a"
 
 
 @pytest.mark.parametrize(
@@ -262,5 +266,5 @@ def test_an_id_that_begins_another_is_itself() -> None:
 )
 def test_an_unknown_or_unclear_id_is_told(text: str, message: str) -> None:
     with pytest.raises(KitboxError) as caught:
-        resolve(text, KNOWN)
+        leaderboard.find(text, KNOWN)
     assert str(caught.value) == message

@@ -12,7 +12,7 @@ from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.records import ImageSet, Search, strings
 from kitbox.submission import csv_format, lint
-from kitbox.submission.lint import Finding
+from kitbox.submission.lint import LintFinding
 from tests.circle import competition, image_set, ranking_of
 
 TRAIN = image_set({"a.jpg": "Ahab", "b.jpg": "Boo", "c.jpg": "Cleo", "d.jpg": "Ahab"})
@@ -677,7 +677,7 @@ def test_findings_stand_in_the_order_of_lines_and_columns() -> None:
     assert [line for line, _ in places] == [1, 2, 3, 3, 4]
 
 
-def lint_of(text: str) -> list[Finding]:
+def lint_of(text: str) -> list[LintFinding]:
     return lint.lint(
         text.encode(), LABELS, TRAIN, TEST, protocol.of_test(TEST, TRAIN, None, LABELS)
     )
@@ -739,7 +739,7 @@ def test_the_bytes_of_an_earlier_submission_are_told_before_all_else(tmp_path: P
 def test_what_kitbox_writes_it_accepts(asked: Any, answers: list[str]) -> None:
     sure = zip(TEST.image_ids.tolist(), (0.5, 0.6, 0.7), strict=True)
     rows = {query: [(answer, similarity) for answer in answers] for query, similarity in sure}
-    assert found(csv_format.text(ranking_of(rows), asked), asked) == []
+    assert found(csv_format.write(ranking_of(rows), asked), asked) == []
 
 
 def test_a_competition_may_take_fewer_answers_than_k() -> None:

@@ -8,7 +8,7 @@ from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError
 from kitbox.records import Search, strings
-from kitbox.submission import mark as mark_module
+from kitbox.submission.mark import score_submission
 from tests.circle import competition
 from tests.submission.collected import collection, unlabelled
 
@@ -30,7 +30,7 @@ def mark(
     (folder / "list.csv").write_text("\n".join(text) + "\n")
     lines = [f"{name},{label},{who},{GROUPS.get(name, '')}" for name, (label, who) in key.items()]
     (folder / "truth.csv").write_text("image,label,individual,group\n" + "\n".join(lines) + "\n")
-    found = mark_module.mark(folder / "list.csv", folder / "truth.csv", asked, images)
+    found = score_submission(folder / "list.csv", folder / "truth.csv", asked, images)
     assert next(iter(found.by_metric)) == asked.metric
     values = {name: pytest.approx(score.value) for name, score in found.by_metric.items()}
     return values | {"queries": found.main.queries}
@@ -173,7 +173,7 @@ def test_a_missing_file_is_named(tmp_path: Path, missing: str) -> None:
     for name in {"list.csv", "truth.csv"} - {missing}:
         (tmp_path / name).touch()
     with pytest.raises(KitboxError) as caught:
-        mark_module.mark(tmp_path / "list.csv", tmp_path / "truth.csv", competition(), images)
+        score_submission(tmp_path / "list.csv", tmp_path / "truth.csv", competition(), images)
     assert str(caught.value) == f"there is no file {tmp_path / missing}"
 
 
@@ -205,7 +205,7 @@ def test_a_key_needs_no_group(tmp_path: Path, columns: int) -> None:
     (tmp_path / "list.csv").write_text("Image,Id\nx,Ahab\n")
     rows = (("image", "label", "individual", "group"), ("x", "Ahab", "Ahab", "lynx"))
     (tmp_path / "truth.csv").write_text("".join(",".join(row[:columns]) + "\n" for row in rows))
-    found = mark_module.mark(tmp_path / "list.csv", tmp_path / "truth.csv", competition(), images)
+    found = score_submission(tmp_path / "list.csv", tmp_path / "truth.csv", competition(), images)
     assert found.main.value == 1
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.submission import receipt, reproduction
-from kitbox.submission.reproduction import Comparison, Reproduced
+from kitbox.submission.reproduction import Comparison, Reproduction
 from tests.circle import competition
 
 
@@ -27,7 +27,7 @@ def test_the_list_is_the_same_where_its_digest_is() -> None:
     assert not score.equal
     for again, same in (("12", True), ("34", False)):
         listed = Comparison("submission.csv", "12", again)
-        assert Reproduced((score, listed), "").same_list is same
+        assert Reproduction((score, listed), "").same_list is same
 
 
 @pytest.mark.parametrize(
@@ -53,11 +53,11 @@ def test_the_list_is_the_same_where_its_digest_is() -> None:
 def test_the_threshold_of_the_receipt_is_applied_and_another_told_apart(
     threshold: dict[str, Any], told: tuple[str, ...]
 ) -> None:
-    recorded = {"competition": receipt.settings_of(competition(threshold=threshold))}
+    recorded = {"competition": receipt.competition_settings(competition(threshold=threshold))}
     # the toy competition has groups where a threshold is by group
     here = competition(images={"group_column": "species"} if "by_group" in threshold else None)
     asked = reproduction._with_threshold(here, recorded)
-    assert receipt.settings_of(asked)["threshold"] == recorded["competition"]["threshold"]
+    assert receipt.competition_settings(asked)["threshold"] == recorded["competition"]["threshold"]
     assert reproduction._of_threshold(here, asked) == told
 
 
@@ -67,7 +67,7 @@ def test_a_setting_that_is_newer_than_the_receipt_differs_where_it_is_set() -> N
         found = reproduction._compare("competition", recorded["competition"], again)
         return [comparison.what for comparison in found if not comparison.equal]
 
-    then = receipt.settings_of(competition())
+    then = receipt.competition_settings(competition())
     for newer in ("several_boxes", "unlabelled"):
         del then["images"][newer]
     del then["threshold"]
@@ -120,7 +120,7 @@ def test_what_is_no_receipt_is_named(tmp_path: Path, text: str, message: str) ->
     (tmp_path / "receipt.json").write_text(text)
     for path in (tmp_path, tmp_path / "receipt.json"):
         with pytest.raises(KitboxError) as caught:
-            receipt.read(path)
+            receipt.load(path)
         assert str(caught.value).startswith(str(tmp_path / "receipt.json"))
         assert message in str(caught.value)
 
@@ -128,4 +128,4 @@ def test_what_is_no_receipt_is_named(tmp_path: Path, text: str, message: str) ->
 def test_a_receipt_is_read_from_its_folder_too(tmp_path: Path) -> None:
     value = {"plugins": [], "csv": {}, "data": {}, "scores": {}, "competition": {}}
     (tmp_path / "receipt.json").write_text(json.dumps(value))
-    assert receipt.read(tmp_path) == receipt.read(tmp_path / "receipt.json") == value
+    assert receipt.load(tmp_path) == receipt.load(tmp_path / "receipt.json") == value

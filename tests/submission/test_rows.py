@@ -4,25 +4,25 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.submission.csv_format import Field, Row, rows, words
+from kitbox.submission.csv_format import CsvField, CsvRow, read_rows, split_words
 
 # Quotes, separators and line feeds, so that they meet often.
 LETTERS = st.text('a"b, \n', max_size=8)
 
 
-def found(text: str) -> list[Row]:
-    return list(rows(text))
+def found(text: str) -> list[CsvRow]:
+    return list(read_rows(text))
 
 
 def test_every_value_has_its_line_and_column() -> None:
     assert found("ab,c\n\nd,,ef") == [
-        Row(1, (Field("ab", 1), Field("c", 4))),
-        Row(3, (Field("d", 1), Field("", 3), Field("ef", 4))),
+        CsvRow(1, (CsvField("ab", 1), CsvField("c", 4))),
+        CsvRow(3, (CsvField("d", 1), CsvField("", 3), CsvField("ef", 4))),
     ]
 
 
 def test_a_quoted_value_begins_after_its_quote_and_the_next_after_the_comma() -> None:
-    assert found('"a,""b""",c\n') == [Row(1, (Field('a,"b"', 2), Field("c", 11)))]
+    assert found('"a,""b""",c\n') == [CsvRow(1, (CsvField('a,"b"', 2), CsvField("c", 11)))]
 
 
 def test_a_quoted_value_over_lines_does_not_shift_the_lines_after_it() -> None:
@@ -32,26 +32,30 @@ def test_a_quoted_value_over_lines_does_not_shift_the_lines_after_it() -> None:
 
 def test_a_quote_that_is_not_closed_is_a_letter() -> None:
     assert found('"a,b\n"c"d,e\n') == [
-        Row(1, (Field('"a', 1), Field("b", 4))),
-        Row(2, (Field('"c"d', 1), Field("e", 6))),
+        CsvRow(1, (CsvField('"a', 1), CsvField("b", 4))),
+        CsvRow(2, (CsvField('"c"d', 1), CsvField("e", 6))),
     ]
 
 
 def test_an_empty_text_has_no_row_and_a_comma_two_values() -> None:
     assert found("") == found("\n\r\n") == []
-    assert found(",") == [Row(1, (Field("", 1), Field("", 2)))]
+    assert found(",") == [CsvRow(1, (CsvField("", 1), CsvField("", 2)))]
 
 
 def test_words_have_columns_and_two_blanks_an_empty_word() -> None:
-    assert words(Field("ab  c", 4)) == (Field("ab", 4), Field("", 7), Field("c", 8))
-    assert words(Field("", 4)) == ()
+    assert split_words(CsvField("ab  c", 4)) == (
+        CsvField("ab", 4),
+        CsvField("", 7),
+        CsvField("c", 8),
+    )
+    assert split_words(CsvField("", 4)) == ()
 
 
 @given(st.lists(st.lists(LETTERS, min_size=1, max_size=3), max_size=4))
 def test_what_a_csv_writer_quotes_is_read_as_csv_reads_it(table: list[list[str]]) -> None:
     written = io.StringIO(newline="")
     csv.writer(written, lineterminator="\n").writerows(table)
-    read = [[field.text for field in row.fields] for row in rows(written.getvalue())]
+    read = [[field.text for field in row.fields] for row in read_rows(written.getvalue())]
     assert read == list(csv.reader(io.StringIO(written.getvalue(), newline="")))
 
 

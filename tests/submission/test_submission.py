@@ -7,16 +7,12 @@ import pytest
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
 from kitbox.embedding.embedder import EmbedOptions
-from kitbox.ensemble import answers
-from kitbox.ensemble.answers import Locally, Recipe
+from kitbox.ensemble.answers import Recipe
 from kitbox.ensemble.meta_embedding import Assembled
 from kitbox.errors import KitboxError
 from kitbox.records import ImageSet, Search, strings
-from kitbox.scoring import bootstrap
-from kitbox.scoring.local_score import LocalScore
-from kitbox.scoring.outcomes import Mean
 from kitbox.submission import submission
-from kitbox.submission.submission import Made
+from kitbox.submission.submission import Submission
 from tests.circle import competition, cosine, image_set, placed
 from tests.photographs import finish
 from tests.submission.collected import collection, unlabelled
@@ -33,7 +29,7 @@ def make(
     images: Collection,
     fitted: dict[str, float] | None = None,
     top_k: int | None = None,
-) -> Made:
+) -> Submission:
     """Make a submission of points, as if a network had put them there."""
 
     def assemble(_members: Any, sets: list[ImageSet], *_: Any, **__: Any):
@@ -42,11 +38,13 @@ def make(
 
     monkeypatch.setattr(submission, "assemble", assemble)
     recipe, options = Recipe(top_k=top_k), EmbedOptions(device="cpu")
-    _, made = finish(submission.make([], recipe, fitted or {}, images, asked, workspace, options))
+    _, made = finish(
+        submission.make_submission([], recipe, fitted or {}, images, asked, workspace, options)
+    )
     return made
 
 
-def lines(made: Made) -> list[str]:
+def lines(made: Submission) -> list[str]:
     return made.text.splitlines()[1:]
 
 
@@ -202,48 +200,3 @@ def test_without_test_images_there_is_nothing_to_make(monkeypatch, workspace) ->
     images = collection(competition(), TRAIN, None)
     with pytest.raises(KitboxError, match=r"has no test images; set images\.test_folder"):
         make(monkeypatch, workspace, competition(), images)
-
-
-def locally(values: dict[str, list[float]], threshold: float | None = None) -> Locally:
-    """Return the score of a fold whose queries went like this by each metric."""
-    outcomes = {
-        name: Mean(strings([f"{name}{i}" for i in range(len(given))]), np.array(given))
-        for name, given in values.items()
-    }
-    scores = submission.Scores({name: bootstrap.score(o, {}) for name, o in outcomes.items()})
-    fitted = {} if threshold is None else {"": threshold}
-    evidence = {} if threshold is None else {"rule": "best", "queries": 2}
-    return Locally(LocalScore(scores, outcomes, fitted, evidence, {}), (2,))
-
-
-def test_folds_are_pooled_query_by_query() -> None:
-    folds = [locally({"map": [1.0], "own": [0.5]}), locally({"map": [0.0, 0.5]})]
-    pooled = answers.pooled(folds)
-    assert list(pooled.score.scores.by_metric) == ["map"]  # the other has no query in one fold
-    assert pooled.score.scores.main.value == pytest.approx(0.5)
-    assert pooled.score.scores.main.queries == 3
-    assert (pooled.score.thresholds, pooled.score.evidence, pooled.dims) == ({}, {}, (2,))
-
-
-def test_thresholds_of_folds_are_averaged_and_their_evidence_kept() -> None:
-    folds = [locally({"map": [1.0]}, 0.2), locally({"map": [0.0]}, 0.4)]
-    pooled = answers.pooled(folds).score
-    assert pooled.thresholds == {"": pytest.approx(0.3)}
-    assert pooled.evidence == {"rule": "best", "folds": [{"rule": "best", "queries": 2}] * 2}
-
-
-def test_the_interval_over_folds_is_over_the_individuals_of_all() -> None:
-    folds = [locally({"map": [1.0, 0.0]}), locally({"map": [0.5, 0.0]})]
-    for fold, who in zip(folds, ("Ahab", "Boo"), strict=True):
-        ids = fold.score.outcomes["map"].query_ids
-        fold.score.outcomes["map"] = Mean(strings([f"{who}{i}" for i in ids]), np.array([1.0, 0.0]))
-        fold.score.individuals.update({f"{who}{i}": "Cleo" for i in ids})
-    pooled = answers.pooled(folds).score
-    assert set(pooled.individuals.values()) == {"Cleo"}
-    # one individual in both folds leaves nothing to draw; four queries would give [0, 1]
-    assert (pooled.scores.main.low, pooled.scores.main.high) == (0.5, 0.5)
-
-
-def test_a_single_fold_stays_what_it_is() -> None:
-    fold = locally({"map": [1.0]}, 0.2)
-    assert answers.pooled([fold]) is fold

@@ -15,10 +15,10 @@ import pytest
 from kitbox.competition import settings
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
-from kitbox.submission import ledger
+from kitbox.submission import leaderboard, ledger
 from kitbox.submission.kaggle import Kaggle
-from kitbox.submission.leaderboard import Standing, standings
-from kitbox.submission.upload import Pace, description_of, until_midnight, upload
+from kitbox.submission.leaderboard import SubmissionStatus
+from kitbox.submission.upload import Pace, description_of, until_midnight, upload_submission
 from kitbox.workspace import Workspace
 from tests.kaggle_server import KEY, SLUG, TOKEN, USER, Fault, Service, lead_to, running
 from tests.photographs import finish
@@ -61,7 +61,7 @@ class Scene:
     clock: Clock = field(default_factory=Clock)
     said: list[str] = field(default_factory=list)
 
-    def upload(self, name: str = "", *, timeout: float = 100.0, **options: Any) -> Standing:
+    def upload(self, name: str = "", *, timeout: float = 100.0, **options: Any) -> SubmissionStatus:
         pace = Pace(
             timeout=timeout,
             sleep=self.clock.sleep,
@@ -69,7 +69,7 @@ class Scene:
             now=lambda: datetime.now(UTC) + timedelta(seconds=self.clock.now),
         )
         self.said, standing = finish(
-            upload(
+            upload_submission(
                 self.workspace,
                 self.competition,
                 name or self.name,
@@ -87,10 +87,10 @@ class Scene:
 
     def ledger(self) -> list[str]:
         """Return what was written of sendings, in order."""
-        return [e.what for e in ledger.read(self.workspace).entries if e.what != "made"]
+        return [e.what for e in ledger.load(self.workspace).entries if e.what != "made"]
 
     def last(self) -> dict[str, Any]:
-        return dict(ledger.read(self.workspace).entries[-1].facts)
+        return dict(ledger.load(self.workspace).entries[-1].facts)
 
 
 @pytest.fixture
@@ -439,7 +439,7 @@ def test_a_list_that_the_team_sent_from_elsewhere_is_adopted(scene: Scene) -> No
 
 
 def test_another_process_that_sends_is_waited_for(scene: Scene) -> None:
-    with ledger.only_one_sends(scene.workspace):
+    with ledger.sending_lock(scene.workspace):
         assert "another 'kitbox submission upload' is sending" in scene.refused()
     assert scene.kaggle.attempts() == 0
 
@@ -450,13 +450,13 @@ def test_the_message_stands_in_front_of_the_tag(scene: Scene) -> None:
 
 
 def test_a_long_note_leaves_the_tag_whole() -> None:
-    standing = Standing("a", sha256="12345678" * 8, note="x" * 1000)
+    standing = SubmissionStatus("a", sha256="12345678" * 8, note="x" * 1000)
     assert description_of(standing).endswith("x [kitbox 12345678]")
     assert len(description_of(standing)) < 250
 
 
 def test_without_a_note_the_plugins_are_told() -> None:
-    standing = Standing("a", sha256="12345678" * 8, plugins=("lynx_96", "seal_128"))
+    standing = SubmissionStatus("a", sha256="12345678" * 8, plugins=("lynx_96", "seal_128"))
     assert description_of(standing) == "lynx_96+seal_128 [kitbox 12345678]"
 
 
@@ -804,5 +804,5 @@ def test_two_submissions_have_scores_of_their_own(scene: Scene) -> None:
     scene.upload()
     scene.kaggle.score = {"status": "COMPLETE", "publicScore": "0.9"}
     scene.upload(other)
-    found = standings(scene.workspace)
+    found = leaderboard.load(scene.workspace)
     assert [found[name].public for name in (scene.name, other)] == [0.81234, 0.9]
