@@ -1,9 +1,9 @@
 """The values that travel between rooms; shapes and dtypes are written here once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,10 @@ class ImageSet:
     """Images in a fixed order: `image_ids (n,)`, `paths (n,)`, `labels (n,)` or None.
 
     `boxes (n, 4)` are x0, y0, x1, y1 in pixels after EXIF rotation, NaN where an image has none,
-    or None where no image has one. `digests (n,)` are the sha256 of the files, None before the
-    files were read. `groups (n,)` are species or data sets; `encounters (n,)` name the meeting at
-    which an image was taken, '' where that is not known; `times (n,) float64` are seconds since
-    1970, NaN where not known.
+    or None where no image has one. `digests (n,)` are the sha256 of the files, None until the
+    files have been read. `groups (n,)` are species or data sets. `encounters (n,)` name the
+    encounter at which an image was taken, '' where it is not known. `times (n,) float64` are
+    seconds since 1970, NaN where not known.
     """
 
     image_ids: Strings
@@ -59,42 +59,80 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def take(self, rows: Integers | NDArray[np.bool_]) -> "ImageSet":
+    @property
+    def file_digests(self) -> Strings:
+        """The digests (n,) of images whose files have been read, such as those of a collection."""
+        if self.digests is None:
+            raise ValueError("these image files have not been read, so they have no digests")
+        return self.digests
+
+    def take(self, rows: Integers | NDArray[np.bool_]) -> Self:
         """Return the images of the given rows (indices or a mask), in that order."""
         indices = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         columns = {name: getattr(self, name) for name in _COLUMNS}
-        return ImageSet(
+        return type(self)(
             self.image_ids[indices],
             tuple(self.paths[i] for i in indices),
             **{name: None if of is None else of[indices] for name, of in columns.items()},
         )
 
-    def of(self, image_ids: Strings) -> "ImageSet":
-        """Return the images of the given ids, in their order; raises KitboxError for a stranger."""
+    def of(self, image_ids: Strings) -> Self:
+        """Return the images of the given ids, in their order.
+
+        Raises KitboxError for an id that no image has.
+        """
         rows = rows_of(image_ids, self.image_ids)
         missing = image_ids[rows < 0]
         if len(missing):
             raise KitboxError(f"there is no image '{missing[0]}'{more(len(missing) - 1)}")
         return self.take(rows)
 
-    def with_labels(self, labels: Strings | None) -> "ImageSet":
-        """Return the same images under other labels."""
-        return replace(self, labels=labels)
+    def with_labels(self, labels: Strings) -> "LabelledImages":
+        """Return the same images with the given labels (n,)."""
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        return LabelledImages(self.image_ids, self.paths, **columns | {"labels": labels})
 
-    def together_with(self, other: "ImageSet") -> "ImageSet":
-        """Return these images and then the others; what one side lacks is empty there."""
-        parts = (self, other)
-        joined = {
-            name: None
-            if all(getattr(part, name) is None for part in parts)
-            else np.concatenate([_filled(part, name) for part in parts])
-            for name in _COLUMNS
-        }
-        ids = np.concatenate([self.image_ids, other.image_ids])
-        return ImageSet(ids, self.paths + other.paths, **joined)
+    @property
+    def labelled(self) -> "LabelledImages":
+        """The same images as a record whose labels are there."""
+        if self.labels is None:
+            raise ValueError("these images have no labels")
+        return self.with_labels(self.labels)
+
+    def without_labels(self) -> "ImageSet":
+        """Return the same images without labels."""
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        return ImageSet(self.image_ids, self.paths, **columns | {"labels": None})
 
 
-# What an image set may say of each image beside its id and its file.
+@dataclass(frozen=True)
+class LabelledImages(ImageSet):
+    """Images that all have a label: `labels (n,)`, '' where the individual is not known."""
+
+    labels: Strings
+
+
+@overload
+def concatenate(first: LabelledImages, second: ImageSet) -> LabelledImages: ...
+@overload
+def concatenate(first: ImageSet, second: ImageSet) -> ImageSet: ...
+def concatenate(first: ImageSet, second: ImageSet) -> ImageSet:
+    """Return the images of both, in this order; a column that only one has is empty in the other.
+
+    Empty is '' for text, NaN for boxes and times.
+    """
+    parts = (first, second)
+    columns = {
+        name: None
+        if all(getattr(part, name) is None for part in parts)
+        else np.concatenate([_filled(part, name) for part in parts])
+        for name in _COLUMNS
+    }
+    ids = np.concatenate([first.image_ids, second.image_ids])
+    return type(first)(ids, first.paths + second.paths, **columns)
+
+
+# The optional columns of an image set.
 _COLUMNS = ("labels", "boxes", "digests", "groups", "encounters", "times")
 
 
@@ -148,9 +186,9 @@ class Holdout:
     `unknown_label` in `query_answers (q,)`, and their own label in `query.labels`.
     """
 
-    train: ImageSet
-    query: ImageSet
-    gallery: ImageSet
+    train: LabelledImages
+    query: LabelledImages
+    gallery: LabelledImages
     query_answers: Strings
 
     def __post_init__(self) -> None:

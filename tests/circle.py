@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kitbox.competition.settings import Competition
-from kitbox.records import Embeddings, ImageSet, Ranking, strings
+from kitbox.records import Embeddings, LabelledImages, Ranking, strings
 
 
 def placed(angle_of: Mapping[str, float]) -> Embeddings:
@@ -28,9 +28,11 @@ def cosine(a: float, b: float) -> float:
     return math.cos(math.radians(a - b))
 
 
-def image_set(label_of: Mapping[str, str], group_of: Mapping[str, str] | None = None) -> ImageSet:
+def image_set(
+    label_of: Mapping[str, str], group_of: Mapping[str, str] | None = None
+) -> LabelledImages:
     """Return labelled images, of groups where these are given; their files need not exist."""
-    return ImageSet(
+    return LabelledImages(
         strings(list(label_of)),
         tuple(Path(name) for name in label_of),
         strings(list(label_of.values())),

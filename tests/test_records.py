@@ -12,11 +12,13 @@ from kitbox.records import (
     Embeddings,
     Holdout,
     ImageSet,
+    LabelledImages,
     Neighbours,
     Ranking,
     Score,
     Scores,
     Search,
+    concatenate,
     rows_of,
     strings,
 )
@@ -89,7 +91,7 @@ def test_taking_no_image_leaves_an_empty_image_set() -> None:
 
 
 def test_images_under_other_labels_keep_their_boxes_and_digests() -> None:
-    renamed = THREE.with_labels(None)
+    renamed = THREE.without_labels()
     assert renamed.labels is None
     for name in ("image_ids", "paths", "boxes", "digests", "groups", "encounters", "times"):
         assert getattr(renamed, name) is getattr(THREE, name)
@@ -102,17 +104,17 @@ def test_images_are_found_by_their_ids_in_the_order_asked_for() -> None:
     assert found.labels.tolist() == ["Cleo", "Ahab"]
 
 
-def test_a_stranger_among_images_is_named_and_counted() -> None:
+def test_an_id_without_an_image_is_named_and_counted() -> None:
     with pytest.raises(KitboxError) as caught:
         THREE.of(strings(["c", "x", "y"]))
     assert str(caught.value) == "there is no image 'x'; 1 more like it"
 
 
-def test_images_together_have_what_either_side_has_and_gaps_where_one_has_not() -> None:
+def test_concatenated_images_have_the_columns_of_both_sides() -> None:
     bare = ImageSet(strings(["a_longer_name"]), (Path("d.jpg"),))
     for joined, known, gap in (
-        (THREE.together_with(bare), slice(0, 3), 3),
-        (bare.together_with(THREE), slice(1, 4), 0),
+        (concatenate(THREE, bare), slice(0, 3), 3),
+        (concatenate(bare, THREE), slice(1, 4), 0),
     ):
         assert sorted(joined.image_ids.tolist()) == ["a", "a_longer_name", "b", "c"]
         assert joined.paths[gap] == Path("d.jpg")
@@ -129,16 +131,16 @@ def test_images_together_have_what_either_side_has_and_gaps_where_one_has_not() 
         assert np.isnan(joined.times[gap])
 
 
-def test_what_neither_side_has_images_together_have_not() -> None:
+def test_a_column_that_neither_side_has_stays_absent() -> None:
     a, b = (ImageSet(strings([name]), (Path(name),)) for name in "ab")
-    joined = a.together_with(b)
+    joined = concatenate(a, b)
     assert joined.image_ids.tolist() == ["a", "b"]
     assert [joined.labels, joined.boxes, joined.groups, joined.times] == [None] * 4
 
 
-def test_an_image_on_both_sides_is_not_joined() -> None:
+def test_images_that_share_an_id_are_not_concatenated() -> None:
     with pytest.raises(KitboxError, match=r"^image id 'b' occurs 2 times$"):
-        THREE.together_with(THREE.take(np.array([1])))
+        concatenate(THREE, THREE.take(np.array([1])))
 
 
 NAMES = st.text("abc", max_size=3)
@@ -282,3 +284,24 @@ def test_a_near_word_is_suggested_and_a_far_one_is_not() -> None:
 @pytest.mark.parametrize(("count", "text"), [(-1, ""), (0, ""), (3, "; 3 more like it")])
 def test_what_one_sentence_has_no_room_for_is_counted(count: int, text: str) -> None:
     assert more(count) == text
+
+
+def test_images_without_labels_are_not_taken_for_labelled_ones() -> None:
+    bare = THREE.without_labels()
+    assert bare.labels is None
+    with pytest.raises(ValueError, match=r"^these images have no labels$"):
+        _ = bare.labelled
+    assert isinstance(THREE.labelled, LabelledImages)
+    assert THREE.labelled.take(np.array([2, 0])).labels.tolist() == ["Cleo", "Ahab"]
+
+
+def test_files_that_were_not_read_have_no_digests() -> None:
+    with pytest.raises(ValueError, match="have not been read"):
+        _ = ImageSet(strings(["a"]), (Path("a.jpg"),)).file_digests
+    assert THREE.file_digests is THREE.digests
+
+
+def test_labelled_images_stay_labelled_when_others_are_added() -> None:
+    both = concatenate(THREE.labelled, ImageSet(strings(["d"]), (Path("d.jpg"),)))
+    assert isinstance(both, LabelledImages)
+    assert both.labels.tolist() == [*THREE.labelled.labels.tolist(), ""]

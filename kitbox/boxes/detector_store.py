@@ -66,11 +66,10 @@ class Kept:
 
 def data_digest(boxed: Boxed) -> str:
     """Return the digest of what a detector learns from: pixels and boxes."""
-    assert boxed.images.digests is not None  # noqa: S101  images of a collection are inspected
     return digest_of(
         [
             [str(digest), boxes.tolist()]
-            for digest, boxes in zip(boxed.images.digests, boxed.boxes, strict=True)
+            for digest, boxes in zip(boxed.images.file_digests, boxed.boxes, strict=True)
         ]
     )
 

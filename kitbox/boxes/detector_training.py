@@ -231,8 +231,7 @@ def find(trained: Trained, images: ImageSet, options: Options) -> Generator[Prog
     """
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device)
-    assert images.digests is not None  # noqa: S101  images of a collection are inspected
-    digests = [str(digest) for digest in images.digests]
+    digests = [str(digest) for digest in images.file_digests]
     memory = trained.kept.found(precision)
     known = detector_store.remembered(memory)
     fresh = {

@@ -12,6 +12,7 @@ from kitbox.cli.options import (
     WorkersOption,
     WorkspaceOption,
 )
+from kitbox.records import concatenate
 
 if TYPE_CHECKING:
     from kitbox.boxes.box_import import Imported
@@ -298,7 +299,7 @@ def _readable(collection: "Collection") -> "ImageSet":
     for others in (collection.test, collection.index):
         if others is not None:
             new = ~np.isin(others.image_ids, [*images.image_ids, *collection.blank])
-            images = images.together_with(others.take(new))
+            images = concatenate(images, others.take(new))
     return images
 
 

@@ -82,7 +82,6 @@ def duplicates(
         embeddings = _embedded(names, pool, collection, place, options)
         known = embeddings.of(collection.labelled.image_ids)
         labels = collection.labelled.labels
-        assert labels is not None  # noqa: S101  labelled images
         groups = protocol.groups_of(collection.labelled, competition)
         near = label_errors.nearest(known, labels, unknown, groups)
         limit = near.limit

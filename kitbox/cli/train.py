@@ -1,6 +1,6 @@
 """Commands that run networks: train, embed."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,11 @@ from kitbox.cli.options import (
     WorkersOption,
     WorkspaceOption,
 )
+
+if TYPE_CHECKING:
+    from kitbox.dataset.collection import Collection
+    from kitbox.ensemble.members import Member
+    from kitbox.records import ImageSet
 
 
 def train(
@@ -135,7 +140,7 @@ def embed(
     place, competition = open_workspace(workspace)
     plugins = [discovery.load(name, place) for name in names]
     options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
-    jobs = []
+    jobs: list[tuple[Member, ImageSet, Collection]] = []
     for number in parse_folds(fold, competition):
         collection = load_collection(place, competition, number)
         own = members.for_holdout(place, plugins, None, collection, checkpoint, fold=number)

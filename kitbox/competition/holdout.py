@@ -13,7 +13,7 @@ import numpy as np
 from kitbox.competition.settings import Competition, HoldoutShape
 from kitbox.errors import KitboxError
 from kitbox.files import write_text
-from kitbox.records import Holdout, ImageSet, Integers, strings
+from kitbox.records import Holdout, Integers, LabelledImages, strings
 from kitbox.workspace import Workspace
 
 
@@ -33,7 +33,7 @@ class Folds:
 
 
 def draw(
-    labelled: ImageSet,
+    labelled: LabelledImages,
     shape: HoldoutShape,
     unknown: str | None,
     units: Integers | None = None,
@@ -66,7 +66,7 @@ def draw(
 class _Draw:
     """Which fold asks about which image while the folds are filled: 0 for none."""
 
-    labelled: ImageSet
+    labelled: LabelledImages
     shape: HoldoutShape
     unknown: str
     units: Integers | None
@@ -76,7 +76,6 @@ class _Draw:
 
     def __post_init__(self) -> None:
         labels = self.labelled.labels
-        assert labels is not None  # noqa: S101  the caller's labelled images
         self.asked = np.zeros(len(labels), dtype=np.int64)
         self.known = np.flatnonzero(labels != self.unknown)
         self.rows_of: dict[str, list[int]] = {}
@@ -181,7 +180,6 @@ class _Draw:
         return found
 
     def _label(self, row: int) -> str:
-        assert self.labelled.labels is not None  # noqa: S101  the caller's labelled images
         return str(self.labelled.labels[row])
 
     def _turn(self, row: int) -> tuple[float, bytes]:
@@ -202,7 +200,7 @@ class _Draw:
 
 
 def split(
-    labelled: ImageSet, competition: Competition, units: Integers | None = None, fold: int = 1
+    labelled: LabelledImages, competition: Competition, units: Integers | None = None, fold: int = 1
 ) -> Holdout:
     """Return the holdout of a competition's labelled images: of several folds the `fold`th.
 
@@ -219,7 +217,7 @@ def split(
     return of_fold(drawn, labelled, competition, fold)
 
 
-def of_fold(drawn: Folds, labelled: ImageSet, competition: Competition, fold: int) -> Holdout:
+def of_fold(drawn: Folds, labelled: LabelledImages, competition: Competition, fold: int) -> Holdout:
     """Return the holdout that one of the folds asks about.
 
     The gallery follows the real one: what plays train, what plays test, or both; with
@@ -232,7 +230,6 @@ def of_fold(drawn: Folds, labelled: ImageSet, competition: Competition, fold: in
         )
     query, strangers = drawn.asked == fold, drawn.strangers[fold - 1]
     train, asked = labelled.take(~query), labelled.take(query)
-    assert asked.labels is not None  # noqa: S101  taken from labelled images
     names, counts = np.unique(asked.labels, return_counts=True)
     # strangers find each other; the others find what their individual left behind
     least = 2 if competition.holdout.unknown_share == 1 else 1
@@ -252,19 +249,20 @@ def of_fold(drawn: Folds, labelled: ImageSet, competition: Competition, fold: in
     return Holdout(train, asked, gallery, answers)
 
 
-def unasked(labelled: ImageSet) -> Holdout:
+def unasked(labelled: LabelledImages) -> Holdout:
     """Return the holdout of images of nobody known: nothing can be asked of them."""
     none = labelled.take(np.zeros(len(labelled), dtype=np.bool_))
     return Holdout(labelled, none, labelled, strings([]))
 
 
-def write(drawn: Folds, labelled: ImageSet, competition: Competition, workspace: Workspace) -> None:
+def write(
+    drawn: Folds, labelled: LabelledImages, competition: Competition, workspace: Workspace
+) -> None:
     """Write the split down as `holdout.csv`: image, side, label and what a scorer would expect.
 
     Of several folds a last column tells which one asks about the image; none does where it is
     empty.
     """
-    assert labelled.labels is not None  # noqa: S101  a holdout is made of labelled images
     unknown = competition.images.unknown_label or ""
     several = len(drawn.strangers) > 1
     rows: list[tuple[int, str, str]] = sorted(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from kitbox.competition.faults import Course, Fault
 from kitbox.competition.list_entries import Entry
 from kitbox.competition.settings import Competition, Images
 from kitbox.errors import KitboxError, did_you_mean, more
-from kitbox.records import ImageSet, rows_of, strings
+from kitbox.records import ImageSet, LabelledImages, rows_of, strings
+
+AnyImages = TypeVar("AnyImages", bound=ImageSet)
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Listed:
     `settled` are images that no file shows and that a decision leaves out.
     """
 
-    labelled: ImageSet
+    labelled: LabelledImages
     test: ImageSet | None
     index: ImageSet | None
     faults: tuple[Fault, ...]
@@ -41,7 +44,7 @@ class Survey:
     the files of all rows, those with a fault too, and `settled` is that of `Listed`.
     """
 
-    labelled: ImageSet | None
+    labelled: LabelledImages | None
     test: ImageSet | None
     index: ImageSet | None
     faults: tuple[Fault, ...]
@@ -107,7 +110,7 @@ def _all(course: Course, drawn: Path | None) -> Survey:
     sorted_test = course.tried(partial(_as_sample, asked, competition))
     by_list = ((None, index), (list_entries.test_list(images), test), (images.train_list, labelled))
     return Survey(
-        sets["training images"],
+        None if sets["training images"] is None else sets["training images"].labelled,
         asked if sorted_test is None else sorted_test,
         sets["index"],
         tuple(course.faults),
@@ -210,8 +213,7 @@ def apply(listed: Listed, decided: Decisions, unknown: str | None = None) -> Lis
     )
 
 
-def _relabelled(labelled: ImageSet, decided: Decisions) -> ImageSet:
-    assert labelled.labels is not None  # noqa: S101  labelled images
+def _relabelled(labelled: LabelledImages, decided: Decisions) -> LabelledImages:
     labels, merged = decided.labels, decided.merged
     now = [
         labels.get(image_id, label)
@@ -222,7 +224,7 @@ def _relabelled(labelled: ImageSet, decided: Decisions) -> ImageSet:
     return labelled.with_labels(strings([merged.get(label, label) for label in now]))
 
 
-def _boxed(images: ImageSet, boxes: dict[str, Corners]) -> ImageSet:
+def _boxed(images: AnyImages, boxes: dict[str, Corners]) -> AnyImages:
     rows = rows_of(strings(list(boxes)), images.image_ids)
     if not (rows >= 0).any():
         return images
@@ -235,7 +237,6 @@ def _boxed(images: ImageSet, boxes: dict[str, Corners]) -> ImageSet:
 
 def _refuse_strangers(listed: Listed, decided: Decisions, unknown: str | None) -> None:
     """Raise KitboxError for the first row about an image or a label that no list knows."""
-    assert listed.labelled.labels is not None  # noqa: S101  labelled images
     faulty = {fault.image_id: fault for fault in listed.faults if fault.image_id}
     left_out = {*faulty, *listed.settled}
     labelled = set(listed.labelled.image_ids.tolist())

@@ -7,7 +7,7 @@ import numpy as np
 from kitbox import tables
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
-from kitbox.records import ImageSet, Search, Strings, rows_of, strings
+from kitbox.records import ImageSet, LabelledImages, Search, Strings, concatenate, rows_of, strings
 
 _SCENARIO = ("scenario_id", "queries_path", "database_path")
 
@@ -41,7 +41,7 @@ def groups_of(images: ImageSet, competition: Competition) -> Strings | None:
 
 
 def of_test(
-    test: ImageSet, labelled: ImageSet, index: ImageSet | None, competition: Competition
+    test: ImageSet, labelled: LabelledImages, index: ImageSet | None, competition: Competition
 ) -> tuple[Search, ...]:
     """Return the searches of the leaderboard."""
     if competition.task.scenarios is not None:
@@ -51,7 +51,7 @@ def of_test(
 
 
 def gallery_of(
-    test: ImageSet, labelled: ImageSet, index: ImageSet | None, competition: Competition
+    test: ImageSet, labelled: LabelledImages, index: ImageSet | None, competition: Competition
 ) -> ImageSet:
     """Return the images that the leaderboard's queries are searched in."""
     match competition.task.gallery:
@@ -60,7 +60,7 @@ def gallery_of(
         case "test":
             return test
         case "train+test":
-            return labelled.together_with(test)
+            return concatenate(labelled, test)
         case "index":
             assert index is not None  # noqa: S101  a competition with this gallery has a folder
             return index

@@ -16,7 +16,7 @@ from kitbox.dataset.data_check import DataFinding
 from kitbox.errors import KitboxError, more
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, Signatures
-from kitbox.records import Holdout, ImageSet, Integers, Progress, Search
+from kitbox.records import Holdout, ImageSet, Integers, LabelledImages, Progress, Search
 from kitbox.workspace import Workspace
 
 
@@ -32,7 +32,7 @@ class Collection:
     obeyed already; `new_labels` are individuals of whom only decisions speak.
     """
 
-    labelled: ImageSet
+    labelled: LabelledImages
     test: ImageSet | None
     index: ImageSet | None
     searches: tuple[Search, ...]
@@ -51,10 +51,9 @@ class Collection:
         return self.test is None or self.test.groups is not None
 
     @property
-    def answerable(self) -> ImageSet:
+    def answerable(self) -> LabelledImages:
         """The labelled images; labels that no leaderboard knows, since only we do, are empty."""
         labels = self.labelled.labels
-        assert labels is not None  # noqa: S101  labelled images
         new = np.isin(labels, list(self.new_labels))
         return self.labelled.with_labels(np.where(new, "", labels)) if new.any() else self.labelled
 
@@ -72,7 +71,6 @@ def collect(
     unknown = competition.images.unknown_label
     found = lists.read(competition, workspace.boxes, decided)
     listed = lists.apply(found, decided, unknown)
-    assert found.labelled.labels is not None and listed.labelled.labels is not None  # noqa: S101, PT018
     new_labels = np.setdiff1d(listed.labelled.labels, found.labelled.labels)
     seen = yield from file_index.inspect(listed.labelled, workspace)
     tested = (
@@ -82,7 +80,8 @@ def collect(
         None if listed.index is None else (yield from file_index.inspect(listed.index, workspace))
     )
     findings = _decisive(seen, tested, shown, competition)
-    labelled, looks = _kept(seen, "labelled", findings)
+    kept, looks = _kept(seen, "labelled", findings)
+    labelled = kept.labelled
     test = None if tested is None else tested.images
     gallery = None if shown is None else _kept(shown, "index", findings)[0]
     units = near_duplicates.split_units(labelled, looks, competition.holdout)

@@ -99,7 +99,7 @@ def unlisted_files(survey: Survey, competition: Competition) -> list[Path]:
     A folder whose list cannot be read is left out: all its images would be named.
     """
     images = competition.images
-    sides = [(survey.labelled, images.train_folder)]
+    sides: list[tuple[ImageSet | None, str]] = [(survey.labelled, images.train_folder)]
     if images.test_folder is not None:
         sides.append((survey.test, images.test_folder))
     used = {path for part in survey.sets if part is not None for path in part.paths} | survey.named
@@ -282,13 +282,11 @@ def _unlisted(loose: Inspection, read: dict[Side, Inspection]) -> Iterator[DataF
     """Find images that no list names, and say which of them are copies of one that is named."""
     copied: dict[str, str] = {}
     for seen in read.values():
-        assert seen.images.digests is not None  # noqa: S101  inspected images have digests
         copied |= dict(
-            zip(seen.images.digests.tolist(), seen.images.image_ids.tolist(), strict=True)
+            zip(seen.images.file_digests.tolist(), seen.images.image_ids.tolist(), strict=True)
         )
-    assert loose.images.digests is not None  # noqa: S101  as above
     for row, file in enumerate(loose.images.image_ids.tolist()):
-        other = copied.get(str(loose.images.digests[row]))
+        other = copied.get(str(loose.images.file_digests[row]))
         also = f"; it has the same bytes as image '{other}'" if other is not None else ""
         also = f"; {loose.problems[file]}" if file in loose.problems else also
         name = loose.images.paths[row].name
@@ -337,7 +335,7 @@ def _pairs(read: dict[Side, Inspection], sides: Strings, bits: int) -> Iterator[
     """
     parts = list(read.values())
     readable = np.flatnonzero(np.concatenate([seen.facts["width"] > 0 for seen in parts]))
-    digests = np.concatenate([seen.images.digests for seen in parts])[readable]
+    digests = np.concatenate([seen.images.file_digests for seen in parts])[readable]
     looks = Signatures(
         np.concatenate([seen.looks.hashes for seen in parts]),
         np.concatenate([seen.looks.thumbnails for seen in parts]),

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection as Container
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -18,7 +18,15 @@ from kitbox.dataset.collection import Collection
 from kitbox.dataset.near_duplicates import Pairs
 from kitbox.images import file_index
 from kitbox.images.file_index import Signatures
-from kitbox.records import ImageSet, Progress, Strings, rows_of, strings
+from kitbox.records import (
+    ImageSet,
+    LabelledImages,
+    Progress,
+    Strings,
+    concatenate,
+    rows_of,
+    strings,
+)
 from kitbox.workspace import Workspace
 
 # From the surest to the least sure; a group is called by its least sure link. Neighbours make
@@ -36,7 +44,7 @@ class ImagePool:
     was taken, unreadable test images among them, as embeddings of them are cached.
     """
 
-    images: ImageSet
+    images: LabelledImages
     looks: Signatures
     sides: Strings
     parts: tuple[ImageSet, ...]
@@ -44,7 +52,6 @@ class ImagePool:
     @property
     def labels(self) -> Strings:
         """The labels (n,) as decided, '' where there is none."""
-        assert self.images.labels is not None  # noqa: S101  a pool has labels
         return self.images.labels
 
 
@@ -89,7 +96,6 @@ def gather_pool(
     """
     decided = collection.decided
     listed = lists.apply(lists.read(competition, workspace.boxes, decided), decided.only("box"))
-    assert listed.labelled.labels is not None  # noqa: S101  labelled images
     parts: list[ImageSet] = []
     images: list[ImageSet] = []
     looks: list[Signatures] = []
@@ -109,9 +115,9 @@ def gather_pool(
         sides.append(_sides(part, images[-1].image_ids, collection))
         # a labelled image that cannot be read is never embedded, another as a grey one
         parts.append(images[-1] if part == "labelled" else seen.images)
-    joined = images[0]
+    joined = images[0].labelled
     for other in images[1:]:
-        joined = joined.together_with(other)
+        joined = concatenate(joined, other)
     every = Signatures(
         np.concatenate([of.hashes for of in looks]), np.concatenate([of.thumbnails for of in looks])
     )
@@ -121,16 +127,14 @@ def gather_pool(
 
 def copy_pairs(pool: ImagePool) -> Pairs:
     """Return for each file that repeats an earlier one the pair (p, 2) of first and copy."""
-    assert pool.images.digests is not None  # noqa: S101  inspected images have digests
-    _, first, code = np.unique(pool.images.digests, return_index=True, return_inverse=True)
+    _, first, code = np.unique(pool.images.file_digests, return_index=True, return_inverse=True)
     pairs = np.stack([first[code], np.arange(len(code))], axis=1)
     return pairs[pairs[:, 0] < pairs[:, 1]].astype(np.int64)
 
 
 def near_duplicate_pairs(pool: ImagePool, bits: int) -> Pairs:
     """Return pairs (p, 2) of near-duplicates of different bytes; see `likeness`."""
-    assert pool.images.digests is not None  # noqa: S101  inspected images have digests
-    _, first = np.unique(pool.images.digests, return_index=True)
+    _, first = np.unique(pool.images.file_digests, return_index=True)
     first = np.sort(first)
     pairs: Pairs = first[near_duplicates.similar_pairs(pool.looks.take(first), bits)]
     return pairs
@@ -205,9 +209,8 @@ def drop_decisions(pool: ImagePool, fine: Container[frozenset[str]] = ()) -> lis
 
     A picture under two labels is left to people, and so is a pair found fine.
     """
-    assert pool.images.digests is not None  # noqa: S101  inspected images have digests
     used = np.isin(pool.sides, ("train", "query"))
-    ids, digests = pool.images.image_ids[used].tolist(), pool.images.digests[used].tolist()
+    ids, digests = pool.images.image_ids[used].tolist(), pool.images.file_digests[used].tolist()
     labels = pool.labels[used].tolist()
     named: dict[str, set[str]] = {}
     for digest, label in zip(digests, labels, strict=True):
@@ -235,14 +238,13 @@ def _sides(part: str, image_ids: Strings, collection: Collection) -> Strings:
     return np.select([query, train], ["query", "train"], "left out")
 
 
-def _as_decided(images: ImageSet, collection: Collection) -> ImageSet:
+def _as_decided(images: LabelledImages, collection: Collection) -> LabelledImages:
     """Return images under the labels that decisions gave those in use."""
-    assert images.labels is not None and collection.labelled.labels is not None  # noqa: S101, PT018
     rows = rows_of(images.image_ids, collection.labelled.image_ids)
     decided = collection.labelled.labels[rows].tolist()
     kept = images.labels.tolist()
     labels = [now if row >= 0 else was for row, now, was in zip(rows, decided, kept, strict=True)]
-    return replace(images, labels=strings(labels))
+    return images.with_labels(strings(labels))
 
 
 def _undecided(pool: ImagePool, pairs: Pairs, fine: Container[frozenset[str]]) -> NDArray[np.bool_]:

@@ -168,8 +168,7 @@ def _by_bytes(seen: Inspection) -> tuple[Integers, Integers, Mask, Mask]:
 
     And whether other images are that file, and whether they are so under another label.
     """
-    digests, labels = seen.images.digests, seen.images.labels
-    assert digests is not None  # noqa: S101  inspected images have digests
+    digests, labels = seen.images.file_digests, seen.images.labels
     _, first, codes = np.unique(digests, return_index=True, return_inverse=True)
     alike: Mask = (seen.facts["width"] > 0) & (np.bincount(codes)[codes] > 1)
     odds = np.zeros(len(digests), dtype=np.bool_)

@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import connected_components
 
 from kitbox.competition.settings import HoldoutShape
 from kitbox.images.file_index import Signatures
-from kitbox.records import ImageSet, Integers, Strings
+from kitbox.records import ImageSet, Integers, LabelledImages, Strings
 
 Pairs = NDArray[np.int64]
 
@@ -28,14 +28,14 @@ def split_units(images: ImageSet, looks: Signatures, shape: HoldoutShape) -> Int
     Together are files of equal bytes, near-duplicates, and images of one label from one encounter
     or taken within `shape.encounter_minutes` of the next.
     """
-    first, codes = _files(images.digests)
+    first, codes = _files(images.file_digests)
     rows = np.arange(len(images))
     alike = similar_pairs(looks.take(first), shape.near_duplicate_bits)
     pairs = [np.stack([rows, first[codes]], axis=1), first[alike]]
     if images.encounters is not None:
-        pairs.append(_met(images))
+        pairs.append(_met(images.labelled))
     if shape.encounter_minutes is not None:
-        pairs.append(_close_in_time(images, 60 * shape.encounter_minutes))
+        pairs.append(_close_in_time(images.labelled, 60 * shape.encounter_minutes))
     ends = np.concatenate(pairs)
     graph = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(images),) * 2)
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
@@ -64,7 +64,7 @@ def similar_pairs(looks: Signatures, bits: int) -> Pairs:
 
 def count_leaks(images: ImageSet, looks: Signatures, asked: NDArray[np.bool_], bits: int) -> int:
     """Return how many asked images have a copy or a near-duplicate among the others."""
-    return int(_across(images.digests, looks, asked, bits).sum())
+    return int(_across(images.file_digests, looks, asked, bits).sum())
 
 
 def count_repeated(
@@ -82,13 +82,12 @@ def repeated_images(
         np.concatenate([looks.hashes, other_looks.hashes]),
         np.concatenate([looks.thumbnails, other_looks.thumbnails]),
     )
-    assert images.digests is not None and others.digests is not None  # noqa: S101, PT018
     asked = np.repeat([False, True], [len(images), len(others)])
-    return _across(np.concatenate([images.digests, others.digests]), both, asked, bits)
+    return _across(np.concatenate([images.file_digests, others.file_digests]), both, asked, bits)
 
 
 def _across(
-    digests: Strings | None, looks: Signatures, asked: NDArray[np.bool_], bits: int
+    digests: Strings, looks: Signatures, asked: NDArray[np.bool_], bits: int
 ) -> NDArray[np.bool_]:
     """Return which of the asked images (a,) have a copy or a near-duplicate among the others."""
     first, codes = _files(digests)
@@ -101,12 +100,11 @@ def _across(
     return leaks[codes[asked]]
 
 
-def _files(digests: Strings | None) -> tuple[Integers, Integers]:
+def _files(digests: Strings) -> tuple[Integers, Integers]:
     """Return the first image (d,) of each distinct file, and each image's file (n,).
 
     A picture that thousands of images repeat would be near to itself in millions of pairs.
     """
-    assert digests is not None  # noqa: S101  inspected images have digests
     _, first, codes = np.unique(digests, return_index=True, return_inverse=True)
     return first.astype(np.int64), codes.astype(np.int64)
 
@@ -128,21 +126,20 @@ def _standardised(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     return values
 
 
-def _met(images: ImageSet) -> Pairs:
+def _met(images: LabelledImages) -> Pairs:
     """Return each image with the next of its label and encounter; an empty encounter is none.
 
     Two individuals who were met together are two questions, so they may be asked apart.
     """
-    assert images.labels is not None and images.encounters is not None  # noqa: S101, PT018
+    assert images.encounters is not None  # noqa: S101
     order = np.lexsort((images.encounters, images.labels))
     label, encounter = images.labels[order], images.encounters[order]
     same = (label[1:] == label[:-1]) & (encounter[1:] == encounter[:-1]) & (encounter[1:] != "")
     return np.stack([order[:-1][same], order[1:][same]], axis=1)
 
 
-def _close_in_time(images: ImageSet, seconds: float) -> Pairs:
+def _close_in_time(images: LabelledImages, seconds: float) -> Pairs:
     """Return each image with the next of its label, where less time than `seconds` lies between."""
-    assert images.labels is not None  # noqa: S101  labelled images
     times = np.full(len(images), np.nan) if images.times is None else images.times
     order = np.lexsort((times, images.labels))
     label, time = images.labels[order], times[order]

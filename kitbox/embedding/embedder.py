@@ -47,14 +47,13 @@ def causes_of(
     The settings with the size and the crop, the bytes of the weights, and of each image its id,
     its bytes and its box.
     """
-    assert images.digests is not None  # noqa: S101  images of a collection are inspected
     margin = named.plugin.crop_margin if named.plugin.crop else None
     boxes: list[Any] = [None] * len(images)
     if margin is not None and images.boxes is not None:
         boxes = [None if np.isnan(box).any() else box.tolist() for box in images.boxes]
     rows = [
         [str(image_id), str(digest), box]
-        for image_id, digest, box in zip(images.image_ids, images.digests, boxes, strict=True)
+        for image_id, digest, box in zip(images.image_ids, images.file_digests, boxes, strict=True)
     ]
     return {
         "fingerprint": named.plugin.fingerprint,

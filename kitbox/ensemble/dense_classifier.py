@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, Floats, ImageSet, Integers, Progress, Strings
+from kitbox.records import Embeddings, Floats, Integers, LabelledImages, Progress, Strings
 from kitbox.retrieval.label_similarity import Told
 from kitbox.retrieval.ranking import Teller
 
@@ -88,7 +88,7 @@ DIMS = 2048
 
 def fit(
     embeddings: Embeddings,
-    labelled: ImageSet,
+    labelled: LabelledImages,
     competition: Competition,
     dims: int | None,
     device: str,
@@ -105,7 +105,6 @@ def fit(
     """
     from sklearn.decomposition import PCA  # takes a second to load
 
-    assert labelled.labels is not None  # noqa: S101  the caller's labelled images
     named = ~np.isin(labelled.labels, ["", competition.images.unknown_label or ""])
     labels, vectors = labelled.labels[named], embeddings.of(labelled.image_ids[named]).vectors
     most = min(len(labels) - 1, embeddings.dim)
@@ -125,8 +124,7 @@ def fit(
     yield Progress("fit the classifier", 0, 1, "classifiers")
     layers = fit_layers(inputs(vectors), codes.astype(np.int64), device=device)
 
-    def tell(query_images: Strings, known: ImageSet) -> Told:
-        assert known.labels is not None  # noqa: S101  taken from labelled images
+    def tell(query_images: Strings, known: LabelledImages) -> Told:
         found = np.unique(known.labels)
         columns = np.searchsorted(names, found)
 

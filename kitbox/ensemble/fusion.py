@@ -10,7 +10,15 @@ from kitbox.competition.settings import Competition
 from kitbox.ensemble.meta_embedding import Assembled
 from kitbox.errors import KitboxError
 from kitbox.network import inference
-from kitbox.records import Embeddings, Floats, ImageSet, Progress, Ranking, Search, Strings
+from kitbox.records import (
+    Embeddings,
+    Floats,
+    LabelledImages,
+    Progress,
+    Ranking,
+    Search,
+    Strings,
+)
 from kitbox.retrieval import ranking
 from kitbox.retrieval.label_similarity import Told
 from kitbox.retrieval.ranking import Teller
@@ -30,7 +38,7 @@ def mean(
     """
     shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
 
-    def tell(query_images: Strings, known: ImageSet) -> Told:
+    def tell(query_images: Strings, known: LabelledImages) -> Told:
         names, each = of_each(blocks, query_images, known, competition)
         return names, ((rows, _weighted(found, shares)) for rows, found in each)
 
@@ -38,7 +46,10 @@ def mean(
 
 
 def of_each(
-    blocks: Sequence[Embeddings], query_images: Strings, known: ImageSet, competition: Competition
+    blocks: Sequence[Embeddings],
+    query_images: Strings,
+    known: LabelledImages,
+    competition: Competition,
 ) -> tuple[Strings, Each]:
     """Return the labels (l,) of known images, and their similarities by each member."""
     told = [ranking.by_cosine(block, competition)(query_images, known) for block in blocks]
@@ -120,7 +131,7 @@ def rank(
     assembled: Assembled,
     way: Way,
     searches: Sequence[Search],
-    labelled: ImageSet,
+    labelled: LabelledImages,
     competition: Competition,
     k: int | None = None,
     *,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kitbox.competition.settings import Competition, Threshold
 from kitbox.ensemble import fusion
 from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, Floats, ImageSet, Ranking, Search
+from kitbox.records import Embeddings, Floats, LabelledImages, Ranking, Search
 from kitbox.retrieval import ranking
 from kitbox.retrieval.label_similarity import best_columns
 from kitbox.scoring import thresholds
@@ -85,7 +85,7 @@ def deciding(competition: Competition) -> Competition:
 def features(
     blocks: Sequence[Embeddings],
     searches: Sequence[Search],
-    labelled: ImageSet,
+    labelled: LabelledImages,
     competition: Competition,
 ) -> Numbers:
     """Return what members say of each query (q, f), in the order of the searches.

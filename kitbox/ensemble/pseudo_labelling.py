@@ -17,7 +17,7 @@ from kitbox.ensemble.members import Member
 from kitbox.ensemble.meta_embedding import assemble
 from kitbox.errors import KitboxError, more
 from kitbox.network.checkpoint import read_origin
-from kitbox.records import Holdout, ImageSet, Progress, Ranking, Score, Strings, strings
+from kitbox.records import Holdout, LabelledImages, Progress, Ranking, Score, Strings, strings
 from kitbox.retrieval import label_similarity
 from kitbox.scoring import bootstrap, calibration
 from kitbox.scoring.outcomes import Mean
@@ -111,13 +111,12 @@ def round_of(members: Sequence[Member]) -> int:
 def _alike(
     members: Sequence[Member],
     asked: Strings,
-    gallery: ImageSet,
+    gallery: LabelledImages,
     collection: Collection,
     workspace: Workspace,
     options: embedder.EmbedOptions,
 ) -> Generator[Progress, None, Ranking]:
     """Return the two most similar labels of images, the unknown label among them."""
-    assert gallery.labels is not None  # noqa: S101  labelled images
     # whole lists, as other commands embed them: then they are in the cache
     lists = [collection.labelled, *([] if collection.test is None else [collection.test])]
     assembled = yield from assemble(
@@ -136,7 +135,6 @@ def _calibrated(
 ) -> Generator[Progress, None, tuple[Guesses, calibration.Calibration]]:
     """Return guesses of the holdout's queries, out of fold, and the curve fitted on all of them."""
     holdout = collection.holdout
-    assert holdout.query.labels is not None  # noqa: S101  taken from labelled images
     ranking = yield from _alike(
         members, holdout.query.image_ids, holdout.train, collection, workspace, options
     )
@@ -188,7 +186,6 @@ def _widened(score: Score, individuals: int) -> Score:
 def _individuals(holdout: Holdout, unknown: str | None) -> Strings:
     """Return whom each query shows; one of nobody in particular is alone under its own name."""
     query = holdout.query
-    assert query.labels is not None  # noqa: S101  taken from labelled images
     return np.where(np.isin(query.labels, ["", unknown or ""]), query.image_ids, query.labels)
 
 
@@ -306,5 +303,4 @@ def _names(collection: Collection) -> dict[str, str]:
 
 
 def _labels(collection: Collection) -> Strings:
-    assert collection.labelled.labels is not None  # noqa: S101  labelled images
     return collection.labelled.labels

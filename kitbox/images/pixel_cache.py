@@ -61,13 +61,12 @@ class InputSpec:
 
     def keys(self, images: ImageSet) -> list[bytes]:
         """Return what names the pixels of each image: its bytes, and its box and margin if any."""
-        assert images.digests is not None  # noqa: S101  images of a collection are inspected
         cuts = (self.cut(images, row) for row in range(len(images)))
         return [
             hashlib.blake2b(
                 f"{digest}|{cut.box}|{cut.margin}".encode(), digest_size=KEY_BYTES
             ).digest()
-            for digest, cut in zip(images.digests, cuts, strict=True)
+            for digest, cut in zip(images.file_digests, cuts, strict=True)
         ]
 
 
@@ -248,8 +247,7 @@ def plan(workspace: Workspace, sets: Sequence[ImageSet], ways: Sequence[InputSpe
     files: dict[str, Path] = {}
     wanted: dict[str, list[tuple[PixelCache, Crop, bytes]]] = {}
     for images in sets:
-        assert images.digests is not None  # noqa: S101  images of a collection are inspected
-        digests = images.digests.tolist()
+        digests = images.file_digests.tolist()
         files |= dict(zip(digests, images.paths, strict=True))
         for way in dict.fromkeys(ways):
             store = PixelCache.of(workspace, way)

@@ -137,10 +137,9 @@ def _boxes(images: ImageSet, crop_margin: float | None) -> list[Box | None]:
 
 
 def _keys(images: ImageSet, boxes: list[Box | None], side: int, margin: float) -> list[str]:
-    assert images.digests is not None  # noqa: S101  images of a collection are inspected
     return [
         digest_of([_RECIPE, side, str(digest), box, margin if box else 0.0])
-        for digest, box in zip(images.digests, boxes, strict=True)
+        for digest, box in zip(images.file_digests, boxes, strict=True)
     ]
 
 

@@ -20,7 +20,7 @@ from kitbox.errors import KitboxError
 from kitbox.images import file_index, preprocessing
 from kitbox.images.file_index import Inspection, Signatures
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.records import Checkpoint, Embeddings, ImageSet, Progress, Strings, strings
+from kitbox.records import Checkpoint, Embeddings, ImageSet, Progress, Strings, concatenate, strings
 from kitbox.retrieval import knn
 from kitbox.training import runs
 from kitbox.training.runs import Run
@@ -84,7 +84,7 @@ class Photographs:
         """Return the readable images of one side."""
         shown = np.isin(self.images.image_ids, self.readable)
         part = self.images.take((self.sides == side) & shown)
-        return part if side == "labelled" else part.with_labels(None)
+        return part if side == "labelled" else part.without_labels()
 
 
 def gather(
@@ -98,7 +98,7 @@ def gather(
     decided = decisions.read(workspace.decisions)
     kept = competition.images.model_copy(update={"broken": "drop"})
     listed = lists.read(competition.model_copy(update={"images": kept}), workspace.boxes, decided)
-    parts = {SIDES[0]: listed.labelled}
+    parts: dict[str, ImageSet] = {SIDES[0]: listed.labelled}
     for side, others in zip(SIDES[1:], (listed.test, listed.index), strict=True):
         if others is not None:  # in some competitions labelled images are asked about again
             parts[side] = others.take(~np.isin(others.image_ids, listed.labelled.image_ids))
@@ -108,7 +108,7 @@ def gather(
             found[side] = yield from file_index.inspect(part, workspace)
     images, *rest = (inspected.images for inspected in found.values())
     for part in rest:
-        images = images.together_with(part)
+        images = concatenate(images, part)
     return Photographs(
         images=images,
         sides=strings([side for side, seen in found.items() for _ in range(len(seen.images))]),

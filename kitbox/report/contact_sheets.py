@@ -32,7 +32,7 @@ def pack(
     """
     unknown = competition.images.unknown_label or ""
     labels = [
-        np.full(len(images), "", dtype=np.str_) if side != "labelled" else _labels(images)
+        np.full(len(images), "", dtype=np.str_) if side != "labelled" else images.labelled.labels
         for side, images in parts.items()
     ]
     names = np.unique(np.concatenate(labels))
@@ -61,11 +61,6 @@ def pack(
             for box in _boxes(images, part.sizes)
         ],
     }
-
-
-def _labels(images: ImageSet) -> NDArray[np.str_]:
-    assert images.labels is not None  # noqa: S101  labelled images
-    return images.labels
 
 
 def _boxes(images: ImageSet, sizes: NDArray[np.int64]) -> list[list[int] | None]:

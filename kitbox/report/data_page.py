@@ -12,7 +12,7 @@ from kitbox.dataset.collection import Collection
 from kitbox.dataset.duplicates import DuplicateGroup, LinkKind
 from kitbox.dataset.near_duplicates import Pairs
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.records import ImageSet, Integers, Progress
+from kitbox.records import ImageSet, Integers, LabelledImages, Progress
 from kitbox.report import check_page, contact_sheets, duplicates_page, page, plots
 from kitbox.report.page import Page, Pictures, Written
 from kitbox.report.plots import Plot
@@ -92,7 +92,7 @@ def plots_of(sizes: Mapping[str, Integers]) -> list[Plot]:
     ]
 
 
-def photographs(labelled: ImageSet, competition: Competition) -> Plot | None:
+def photographs(labelled: LabelledImages, competition: Competition) -> Plot | None:
     """Return a histogram of how many photographs each individual has, None where nobody is."""
     counts = _photographs(labelled, competition)
     if not len(counts):
@@ -113,9 +113,8 @@ def photographs(labelled: ImageSet, competition: Competition) -> Plot | None:
     )
 
 
-def _photographs(labelled: ImageSet, competition: Competition) -> Integers:
+def _photographs(labelled: LabelledImages, competition: Competition) -> Integers:
     """Return the number of photographs of each individual that has a name."""
-    assert labelled.labels is not None  # noqa: S101  labelled images
     nobody = ["", competition.images.unknown_label or ""]
     named = labelled.labels[~np.isin(labelled.labels, nobody)]
     return np.unique(named, return_counts=True)[1].astype(np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kitbox.competition.settings import Competition
-from kitbox.records import ImageSet, Scores, Strings, rows_of
+from kitbox.records import LabelledImages, Scores, Strings, rows_of
 from kitbox.report import plots
 from kitbox.report.plots import Plot
 from kitbox.report.query_results import OPEN, RIGHT, Pair, Queries
@@ -186,7 +186,7 @@ _CLUSTERS = (
 
 def packs(
     queries: Queries,
-    shown: ImageSet,
+    shown: LabelledImages,
     shapes: list[int],
     competition: Competition,
     alone: Sequence[Alone],
@@ -195,7 +195,6 @@ def packs(
 
     Images are named by their places in `shown`, labels by theirs in `labels`, -1 for none.
     """
-    assert shown.labels is not None  # noqa: S101  labelled images
     nobody = ["", competition.images.unknown_label or ""]
     named = np.where(np.isin(shown.labels, nobody), "", shown.labels)
     given = [named, queries.identity, queries.expected, queries.near_labels.ravel()]

@@ -20,7 +20,7 @@ from kitbox.errors import KitboxError
 from kitbox.plugin import discovery
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
-from kitbox.records import Embeddings, ImageSet, Integers, Progress, Strings, strings
+from kitbox.records import Embeddings, Integers, LabelledImages, Progress, Strings, strings
 from kitbox.report import (
     duplicates_page,
     page,
@@ -150,7 +150,6 @@ def _suspects(
     found: Results, collection: Collection, competition: Competition
 ) -> list[label_errors.LabelSuspect]:
     labelled = collection.labelled
-    assert labelled.labels is not None  # noqa: S101  labelled images
     known, unknown = found.embeddings.of(labelled.image_ids), competition.images.unknown_label
     fine, groups = collection.decided.fine, protocol.groups_of(labelled, competition)
     return label_errors.find_suspects(known, labelled.labels, unknown, fine, groups=groups)[
@@ -159,7 +158,6 @@ def _suspects(
 
 
 def _photographs(collection: Collection) -> Counter[str]:
-    assert collection.labelled.labels is not None  # noqa: S101  labelled images
     return Counter(collection.labelled.labels.tolist())
 
 
@@ -168,7 +166,7 @@ def _shown(
     on_map: Strings,
     doubtful: Sequence[label_errors.LabelSuspect],
     collection: Collection,
-) -> ImageSet:
+) -> LabelledImages:
     """Return the images that the page has pictures of: queries, then what they are near to."""
     near = np.unique(asked.near.answers)
     parts = [asked.images, near[near != ""], on_map, strings([*duplicates_page.pictured(doubtful)])]

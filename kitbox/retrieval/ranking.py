@@ -7,20 +7,28 @@ from numpy.typing import NDArray
 
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
-from kitbox.records import Embeddings, ImageSet, Ranking, Search, Strings, rows_of, strings
+from kitbox.records import (
+    Embeddings,
+    LabelledImages,
+    Ranking,
+    Search,
+    Strings,
+    rows_of,
+    strings,
+)
 from kitbox.retrieval import clusters, label_similarity
 from kitbox.retrieval.label_similarity import Told
 
 # Group (or scenario) → the similarity below which an answer is no answer; '' for all groups.
 Thresholds = Mapping[str, float]
 # Tells how similar query images are to the labels of gallery images.
-Teller = Callable[[Strings, ImageSet], Told]
+Teller = Callable[[Strings, LabelledImages], Told]
 
 
 def rank(
     embeddings: Embeddings,
     searches: Sequence[Search],
-    labelled: ImageSet,
+    labelled: LabelledImages,
     competition: Competition,
     k: int | None = None,
 ) -> Ranking:
@@ -43,7 +51,7 @@ def rank(
 def labels(
     tell: Teller,
     searches: Sequence[Search],
-    labelled: ImageSet,
+    labelled: LabelledImages,
     competition: Competition,
     k: int,
 ) -> Ranking:
@@ -63,8 +71,7 @@ def by_cosine(embeddings: Embeddings, competition: Competition) -> Teller:
     """Return what tells the similarity of labels as the competition's task measures it."""
     task = competition.task
 
-    def tell(query_images: Strings, known: ImageSet) -> Told:
-        assert known.labels is not None  # noqa: S101  taken from labelled images
+    def tell(query_images: Strings, known: LabelledImages) -> Told:
         query, gallery = embeddings.of(query_images), embeddings.of(known.image_ids)
         how = (task.label_similarity, task.label_images)
         return label_similarity.similarities(query, gallery, known.labels, *how)
@@ -72,9 +79,8 @@ def by_cosine(embeddings: Embeddings, competition: Competition) -> Teller:
     return tell
 
 
-def known_in(search: Search, labelled: ImageSet, competition: Competition) -> ImageSet:
+def known_in(search: Search, labelled: LabelledImages, competition: Competition) -> LabelledImages:
     """Return the images of known individuals in a search's gallery."""
-    assert labelled.labels is not None  # noqa: S101  the caller's labelled images
     nobody = ["", competition.images.unknown_label or ""]
     named = labelled.take(~np.isin(labelled.labels, nobody))
     return named.take(np.isin(named.image_ids, search.gallery_images))

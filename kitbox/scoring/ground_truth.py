@@ -7,7 +7,16 @@ import numpy as np
 
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
-from kitbox.records import Holdout, ImageSet, Integers, Ranking, Search, Strings, rows_of, strings
+from kitbox.records import (
+    Holdout,
+    Integers,
+    LabelledImages,
+    Ranking,
+    Search,
+    Strings,
+    rows_of,
+    strings,
+)
 from kitbox.scoring import metrics
 from kitbox.scoring.outcomes import Balanced, Clustering, GlobalPrecision, Mean, Outcome
 
@@ -59,13 +68,12 @@ def of_holdout(holdout: Holdout, searches: Sequence[Search], competition: Compet
 
 def build(
     searches: Sequence[Search],
-    query: ImageSet,
+    query: LabelledImages,
     expected: Strings,
-    gallery: ImageSet,
+    gallery: LabelledImages,
     competition: Competition,
 ) -> Truth:
     """Return the truth of searches; `query` and `gallery` carry the true labels."""
-    assert query.labels is not None and gallery.labels is not None  # noqa: S101, PT018
     nobody = {"", competition.images.unknown_label or ""}
     labels = np.where(np.isin(gallery.labels, list(nobody)), "", gallery.labels)
     label_of = dict(zip(gallery.image_ids.tolist(), labels.tolist(), strict=True))

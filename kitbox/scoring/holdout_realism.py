@@ -64,10 +64,8 @@ def resemble(
         raise KitboxError(f"{len(holdout.query)} queries and {len(test)} test images are too few")
     query, tested = embeddings.of(holdout.query.image_ids), embeddings.of(test.image_ids)
     labels = holdout.train.labels
-    assert labels is not None  # noqa: S101  a holdout is made of labelled images
     unknown = competition.images.unknown_label or ""
     named = holdout.train.take(~np.isin(labels, ["", unknown]))
-    assert named.labels is not None  # noqa: S101  taken from labelled images
     gallery = embeddings.of(named.image_ids)
     near, near_test = (
         label_similarity.labels(e, gallery, named.labels, 1) for e in (query, tested)
@@ -193,7 +191,6 @@ def counts(collection: Collection, competition: Competition) -> list[Figure]:
         )
     split, labelled, test = collection.holdout, collection.labelled, collection.test
     bits = competition.holdout.near_duplicate_bits
-    assert split.query.labels is not None  # noqa: S101  a holdout is made of labelled images
     strange = split.query_answers == (competition.images.unknown_label or "")
     asked = searched = leaks = None
     if test is not None:
@@ -269,7 +266,6 @@ def _photograph_means(
     """Return label → labelled photographs, and label → those on the training side."""
     counted = []
     for images in (collection.labelled, collection.holdout.train):
-        assert images.labels is not None  # noqa: S101  labelled images
         known = images.labels[images.labels != (competition.images.unknown_label or "")]
         names, numbers = np.unique(known, return_counts=True)
         numbers_of: Integers = numbers.astype(np.int64)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
-from kitbox.records import ImageSet, Integers, Ranking, Search, Strings, strings
+from kitbox.records import Integers, LabelledImages, Ranking, Search, Strings, strings
 from kitbox.retrieval.clusters import Tree
 from kitbox.retrieval.ranking import of_groups
 from kitbox.scoring import metrics
@@ -30,13 +30,12 @@ def groups_of(groups: Strings, competition: Competition) -> Strings:
     return groups if competition.threshold.by_group else np.full(len(groups), "")
 
 
-def groups_of_answers(ranking: Ranking, labelled: ImageSet) -> Strings:
+def groups_of_answers(ranking: Ranking, labelled: LabelledImages) -> Strings:
     """Return the group (n,) of the individual that each query's first answer names, '' if none.
 
     It stands for the query's own group where the test's list does not tell that. Raises KitboxError
     where labelled images have no groups either.
     """
-    assert labelled.labels is not None  # noqa: S101  the caller's labelled images
     if labelled.groups is None:
         raise KitboxError("threshold.by_group needs images.group_column")
     group_of = dict(zip(labelled.labels.tolist(), labelled.groups.tolist(), strict=True))

@@ -12,7 +12,7 @@ from kitbox.competition import protocol
 from kitbox.competition.lists import Listed
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, did_you_mean, more
-from kitbox.records import ImageSet, Search
+from kitbox.records import ImageSet, LabelledImages, Search
 from kitbox.submission import csv_format
 from kitbox.submission.csv_format import CsvField, CsvRow
 
@@ -60,7 +60,7 @@ class ExpectedAnswers:
 
 
 def expected_answers(
-    competition: Competition, labelled: ImageSet, test: ImageSet, searches: tuple[Search, ...]
+    competition: Competition, labelled: LabelledImages, test: ImageSet, searches: tuple[Search, ...]
 ) -> ExpectedAnswers:
     """Return what a competition expects of a submission."""
     task = competition.task
@@ -90,8 +90,7 @@ def expected_answers(
     )
 
 
-def _labels(search: Search, labelled: ImageSet, competition: Competition) -> frozenset[str]:
-    assert labelled.labels is not None  # noqa: S101  labelled images
+def _labels(search: Search, labelled: LabelledImages, competition: Competition) -> frozenset[str]:
     unknown = competition.images.unknown_label
     found = set(labelled.labels[np.isin(labelled.image_ids, search.gallery_images)].tolist())
     if unknown and competition.decides:
@@ -235,7 +234,7 @@ def lint_file(
 def lint(
     data: bytes,
     competition: Competition,
-    labelled: ImageSet,
+    labelled: LabelledImages,
     test: ImageSet | None,
     searches: tuple[Search, ...],
 ) -> list[LintFinding]:

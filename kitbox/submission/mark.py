@@ -10,7 +10,7 @@ from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError, more
 from kitbox.files import read_text
-from kitbox.records import ImageSet, Ranking, Scores, Search, Strings, strings
+from kitbox.records import ImageSet, LabelledImages, Ranking, Scores, Search, Strings, strings
 from kitbox.scoring import ground_truth, metrics
 from kitbox.scoring.bootstrap import score
 from kitbox.scoring.outcomes import Mean, Outcome
@@ -41,7 +41,7 @@ def score_submission(
     index = collection.index
     if index is not None:
         index, _ = _labelled(index, known, key, unknown)
-    gallery = protocol.gallery_of(query, collection.labelled, index, competition)
+    gallery = protocol.gallery_of(query, collection.labelled, index, competition).labelled
     facts = ground_truth.build(collection.searches, query, expected, gallery, competition)
     ranking = _read(path, competition, facts.query_ids)
     if competition.task.answers in ("images", "matches"):
@@ -89,7 +89,7 @@ def _read(path: Path, competition: Competition, query_ids: Strings) -> Ranking:
 
 def _labelled(
     images: ImageSet, known: dict[str, list[str]], key: Path, unknown: str | None
-) -> tuple[ImageSet, Strings]:
+) -> tuple[LabelledImages, Strings]:
     """Return images under the labels of who they show, and what a scorer expects of each."""
     missing = [image for image in images.image_ids.tolist() if image not in known]
     if missing:

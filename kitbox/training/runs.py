@@ -17,7 +17,7 @@ from kitbox.errors import KitboxError
 from kitbox.files import digest_of, digest_of_file, read_json, write_json, write_text
 from kitbox.network.checkpoint import read_checkpoint, read_origin
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.records import Checkpoint, ImageSet
+from kitbox.records import Checkpoint, ImageSet, LabelledImages
 from kitbox.workspace import Workspace
 
 # In run.json beside the causes: where the checkpoint lay that a run went on from. What it learns
@@ -153,11 +153,10 @@ def locked(run: Run) -> AbstractContextManager[None]:
     return files.lock(run.folder, f"another process is training {run.folder.parent.name}")
 
 
-def data_digest(images: ImageSet) -> str:
+def data_digest(images: LabelledImages) -> str:
     """Return the digest of what a network may learn from images: pixels, labels, boxes."""
-    assert images.labels is not None and images.digests is not None  # noqa: S101, PT018
     boxes = [None] * len(images) if images.boxes is None else _boxes(images)
-    rows = zip(images.image_ids, images.labels, images.digests, boxes, strict=True)
+    rows = zip(images.image_ids, images.labels, images.file_digests, boxes, strict=True)
     return digest_of([[str(i), str(label), str(digest), box] for i, label, digest, box in rows])
 
 

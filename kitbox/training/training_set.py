@@ -19,23 +19,25 @@ from kitbox.images import pixel_cache
 from kitbox.images.preprocessing import Box
 from kitbox.plugin import curriculum
 from kitbox.plugin.plugin import Plugin
-from kitbox.records import ImageSet, Integers, Strings, strings
+from kitbox.records import ImageSet, Integers, LabelledImages, Strings, concatenate, strings
 from kitbox.samplers.batch_samplers import UNKNOWN
 from kitbox.workspace import Workspace
 
 _BITS: int = HoldoutShape().near_duplicate_bits
 
 
-def joined(images: ImageSet, collection: Collection, rows: Sequence[PseudoLabel]) -> ImageSet:
+def joined(
+    images: LabelledImages, collection: Collection, rows: Sequence[PseudoLabel]
+) -> LabelledImages:
     """Return the images with the test images that rows name, as `used` returns these."""
     if not rows or collection.test is None:
         return images
     taken = collection.test.of(strings([row.image_id for row in rows]))
-    return images.together_with(taken.with_labels(strings([row.label for row in rows])))
+    return concatenate(images, taken.with_labels(strings([row.label for row in rows])))
 
 
 def used(
-    images: ImageSet,
+    images: LabelledImages,
     collection: Collection,
     rows: Sequence[PseudoLabel],
     on: str,
@@ -52,7 +54,6 @@ def used(
         return ()
     if on == "holdout":
         _refuse_leaks(collection, rows)
-    assert images.labels is not None and collection.labelled.labels is not None  # noqa: S101, PT018
     labels, known = set(images.labels.tolist()), set(collection.labelled.labels.tolist())
     test = [] if collection.test is None else collection.test.image_ids.tolist()
     free = dict(zip(test, free_images(collection, bits).tolist(), strict=True))
@@ -85,7 +86,7 @@ def free_images(collection: Collection, bits: int = _BITS) -> NDArray[np.bool_]:
             labelled, collection.looks, test, collection.test_looks, bits
         )
     elif test.digests is not None and labelled.digests is not None:
-        free &= ~np.isin(test.digests, labelled.digests)
+        free &= ~np.isin(test.file_digests, labelled.file_digests)
     return np.asarray(free, dtype=np.bool_)
 
 
@@ -176,7 +177,6 @@ def gather(
     learnt from.
     """
     images = collection.labelled if on == "all" else collection.holdout.train
-    assert images.labels is not None  # noqa: S101  labelled images
     unknown = competition.images.unknown_label or ""
     kept = _enough(images.labels, plugin, unknown)
     wanted = np.isin(images.labels, kept)
@@ -191,7 +191,6 @@ def gather(
         bits = competition.holdout.near_duplicate_bits
         pseudo = used(images, collection, listed, on, bits)
         images = joined(images, collection, pseudo)
-    assert images.labels is not None  # noqa: S101  as before
     rows = np.searchsorted(kept, images.labels)
     known = images.labels != unknown
     rows = np.where(known, np.minimum(rows, max(len(kept) - 1, 0)), UNKNOWN).astype(np.int64)

@@ -13,7 +13,7 @@ from kitbox.competition import decisions, lists
 from kitbox.competition.decisions import Decision, Decisions
 from kitbox.competition.lists import Fault, Listed
 from kitbox.errors import KitboxError
-from kitbox.records import ImageSet
+from kitbox.records import ImageSet, LabelledImages
 from tests.circle import image_set
 
 HEADER = "decision,subject,value,note\n"
@@ -36,7 +36,7 @@ def of(*rows: tuple[str, ...]) -> Decisions:
 def listed(faults: tuple[Fault, ...] = ()) -> Listed:
     labelled = image_set({"a1": "Ahab", "a2": "Ahab", "b1": "Boo", "b2": "Boo", "n": "new_whale"})
     test, index = (image_set(dict.fromkeys(names, "")) for names in ("xy", "ij"))
-    return Listed(labelled, test.with_labels(None), index.with_labels(None), faults)
+    return Listed(labelled, test.without_labels(), index.without_labels(), faults)
 
 
 def labels(images: ImageSet) -> dict[str, str]:
@@ -81,7 +81,7 @@ def test_every_kind_is_read_and_obeyed(path: Path) -> None:
 
 def test_a_box_takes_the_place_of_the_list_s() -> None:
     before = listed()
-    boxed = ImageSet(
+    boxed = LabelledImages(
         before.labelled.image_ids,
         before.labelled.paths,
         before.labelled.labels,

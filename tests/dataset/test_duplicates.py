@@ -14,7 +14,7 @@ from kitbox.dataset import duplicates
 from kitbox.dataset.collection import collect
 from kitbox.dataset.duplicates import DuplicateGroup, ImagePool
 from kitbox.images.file_index import Signatures
-from kitbox.records import ImageSet, strings
+from kitbox.records import LabelledImages, strings
 from kitbox.report.duplicates_page import advice
 from kitbox.workspace import Workspace
 from tests.dataset.test_collection import with_settings
@@ -32,7 +32,7 @@ def pooled(digests: str, labels: str | None = None, sides: str | None = None) ->
     """
     count = len(digests)
     names = {"t": "train", "q": "query", "T": "test", "i": "index", "-": "left out"}
-    images = ImageSet(
+    images = LabelledImages(
         strings([str(i) for i in range(count)]),
         tuple(Path(str(i)) for i in range(count)),
         strings([letter.strip(".") for letter in labels or "A" * count]),

@@ -14,7 +14,7 @@ from kitbox.competition.settings import HoldoutShape
 from kitbox.dataset import near_duplicates
 from kitbox.images import preprocessing
 from kitbox.images.file_index import Signatures
-from kitbox.records import ImageSet, strings
+from kitbox.records import ImageSet, LabelledImages, strings
 
 NOWHERE = np.nan
 
@@ -146,7 +146,7 @@ def images(labels: str, digests: str | None = None, **columns: Any) -> ImageSet:
     count = len(labels)
     names = [str(i) for i in range(count)]
     bytes_of = list(digests) if digests else [f"digest {i}" for i in range(count)]
-    return ImageSet(
+    return LabelledImages(
         strings(names),
         tuple(Path(name) for name in names),
         strings(list(labels)),

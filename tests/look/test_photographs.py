@@ -77,7 +77,7 @@ def test_labelled_images_that_are_asked_about_again_are_there_once(
 ) -> None:
     workspace, competition = competition_on_disk(tmp_path)
     listed = lists.read(competition)
-    again = Listed(listed.labelled, listed.labelled.with_labels(None), None, ())
+    again = Listed(listed.labelled, listed.labelled.without_labels(), None, ())
     monkeypatch.setattr(lists, "read", lambda *_: again)
     seen = gathered(workspace, competition)
     assert len(seen.images) == 24

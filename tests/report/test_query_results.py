@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitbox.competition.settings import Competition
-from kitbox.records import Holdout, ImageSet, strings
+from kitbox.records import Holdout, LabelledImages, strings
 from kitbox.report import query_results, result_tables
 from kitbox.report.query_results import OPEN, RIGHT, WRONG, Queries
 from kitbox.scoring import local_score
@@ -230,7 +230,7 @@ def test_precision_and_recall_are_those_of_every_threshold(scene: tuple[Any, Any
 
 def test_a_page_may_show_images_of_nobody(tmp_path: Path) -> None:
     found, _ = asked(TRAIN, QUERY, ANSWERS, competition())
-    shown = ImageSet(
+    shown = LabelledImages(
         strings([*QUERY, *TRAIN]),
         tuple(tmp_path / name for name in [*QUERY, *TRAIN]),
         strings([*QUERY.values(), *TRAIN.values()]),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, Holdout, ImageSet, Score, strings
+from kitbox.records import Embeddings, Holdout, ImageSet, Score, concatenate, strings
 from kitbox.scoring import holdout_realism
 from kitbox.scoring.holdout_realism import Resemblance, resemble
 from tests.circle import competition, image_set, placed
@@ -106,7 +106,7 @@ def test_without_strangers_in_the_holdout_their_share_is_not_estimated() -> None
 
 def test_training_images_of_nobody_are_nobodys_photographs() -> None:
     embeddings, split, test = world(4, 30, 30, strange=0.5)
-    train = split.train.together_with(image_set({"n0": UNKNOWN, "n1": ""}))
+    train = concatenate(split.train, image_set({"n0": UNKNOWN, "n1": ""}))
     everyone = placed({"n0": 15.0, "n1": 15.0})
     both = Embeddings(
         np.concatenate([embeddings.image_ids, everyone.image_ids]),

@@ -14,7 +14,7 @@ from tests.circle import image_set
 
 def unlabelled(*names: str) -> ImageSet:
     """Return images of which nobody says whom they show."""
-    return image_set(dict.fromkeys(names, "")).with_labels(None)
+    return image_set(dict.fromkeys(names, "")).without_labels()
 
 
 def collection(

@@ -16,7 +16,7 @@ from kitbox.submission.lint import LintFinding
 from tests.circle import competition, image_set, ranking_of
 
 TRAIN = image_set({"a.jpg": "Ahab", "b.jpg": "Boo", "c.jpg": "Cleo", "d.jpg": "Ahab"})
-TEST = image_set({"x.jpg": "", "y.jpg": "", "z.jpg": ""}).with_labels(None)
+TEST = image_set({"x.jpg": "", "y.jpg": "", "z.jpg": ""}).without_labels()
 
 # Three labels of each query, with a header; or the two nearest images, without.
 LABELS = competition(k=3)
@@ -684,7 +684,7 @@ def lint_of(text: str) -> list[LintFinding]:
 
 
 def test_only_the_first_strangers_are_looked_up_in_a_list_full_of_them() -> None:
-    test = image_set({f"x{n:03}.jpg": "" for n in range(200)}).with_labels(None)
+    test = image_set({f"x{n:03}.jpg": "" for n in range(200)}).without_labels()
     told = found("Image,Id\n" + "".join(f"y{n:03}.jpg,a\n" for n in range(200)), LABELS, test=test)
     assert told[0] == "line 2, column 1: 'y000.jpg' is not a query; did you mean x000.jpg?"
     # the last finding is of the queries that are missing
