@@ -18,7 +18,7 @@ import numpy as np
 
 import kitbox
 from kitbox import PK, Divide, Margin, Plugin
-from kitbox.samplers.planner import planner
+from kitbox.samplers.planner import build_planner
 
 
 def main() -> None:
@@ -46,18 +46,18 @@ def main() -> None:
         epochs=2 * given.times,
         divide=Divide(learners=8, every=2),
     )
-    divided = planner(plugin, labels, 0)
+    divided = build_planner(plugin, labels, 0)
     seconds: dict[bool, list[float]] = {True: [], False: []}
     moved = []
     for epoch in range(1, plugin.epochs + 1):
         noise = generator.standard_normal(vectors.shape, dtype=np.float32)
         vectors = vectors + 0.1 * noise
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        anew = divided.needs(epoch) is not None
+        anew = divided.required_vectors(epoch) is not None
         began = time.perf_counter()
         batches = divided.plan(epoch, unit if anew else None)
         seconds[anew].append(time.perf_counter() - began)
-        moved += divided.told().values()
+        moved += divided.metrics().values()
     print(
         f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
         f"faiss {faiss.__version__}, kitbox {kitbox.__version__}"

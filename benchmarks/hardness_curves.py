@@ -16,7 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from kitbox import Hardness, Plugin, Triplet
-from kitbox.samplers.hardness_sequencing import Sequenced, hardness
+from kitbox.samplers.hardness_sequencing import HardnessPlanner, hardness_at
 
 THRESHOLD, GROWTH, EPOCHS = 0.85, 3.0, 10
 CURVES = {
@@ -55,10 +55,10 @@ def achieved(sampler: Hardness) -> tuple[list[float], list[float]]:
         losses=(Triplet(mining="sequence"),),
         sampler=sampler,
     )
-    planner, told = Sequenced(labels, plugin, 0), []
+    planner, told = HardnessPlanner(labels, plugin, 0), []
     for epoch in range(1, EPOCHS + 1):
         planner.plan(epoch, vectors)
-        told.append(planner.told())
+        told.append(planner.metrics())
     return [of["hardness"] for of in told], [of["achieved"] for of in told]
 
 
@@ -73,7 +73,7 @@ def draw(path: Path) -> None:
         FigureCanvasSVG(figure)
         left, right = figure.subplots(1, 2)
         for name, (curve, colour, dash) in CURVES.items():
-            asked = [hardness(step, 100, 1, THRESHOLD, GROWTH, curve) for step in range(100)]
+            asked = [hardness_at(step, 100, 1, THRESHOLD, GROWTH, curve) for step in range(100)]
             left.plot(np.arange(100) / 100, asked, color=colour, linestyle=dash, label=name)
             quarters = "  ".join(f"{asked[step]:.3f}" for step in (0, 25, 50, 75, 99))
             print(f"{name:24} u = 0, .25, .5, .75, .99: {quarters}")

@@ -39,7 +39,7 @@ from kitbox.ensemble.members import Member
 from kitbox.ensemble.pseudo_labelling import Maker, make
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint
-from kitbox.samplers.planner import planner
+from kitbox.samplers.planner import build_planner
 from kitbox.scoring import comparison, local_score
 from kitbox.scoring.comparison import Difference
 from kitbox.scoring.local_score import LocalScore
@@ -239,7 +239,7 @@ class Measuring:
             return Plugin(**given | {"epochs": 0, "warmup_epochs": 0}), 0
         one = Plugin(**given | {"epochs": 1})
         learnt = training_set.gather(self.collection, self.competition, one, "holdout", self.place)
-        steps = planner(one, learnt.label_rows, 0).steps(1)
+        steps = build_planner(one, learnt.label_rows, 0).steps(1)
         seen = steps * one.batch_size
         epochs = max(round(method.share * self.images / seen), 1)
         return Plugin(**given | {"epochs": epochs}), epochs * seen

@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 import kitbox
-from kitbox.samplers.hardness_sequencing import mine
+from kitbox.samplers.hardness_sequencing import mine_triplets
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
     seconds = []
     for _ in range(given.times):
         began = time.perf_counter()
-        mine(vectors, labels, asked, generator)
+        mine_triplets(vectors, labels, asked, generator)
         seconds.append(time.perf_counter() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(

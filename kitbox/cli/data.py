@@ -319,13 +319,13 @@ def _chosen(names: list[str], place: "Workspace") -> "list[NamedPlugin]":
 
 def _ways(plugins: "list[NamedPlugin]") -> "list[InputSpec]":
     from kitbox.images.pixel_cache import InputSpec
-    from kitbox.network.backbone import input_config
+    from kitbox.network.backbone import data_config
 
     return [
         way
         for named in plugins
         for way in InputSpec.of_stages(
-            named.plugin, input_config(named.plugin.backbone).interpolation
+            named.plugin, data_config(named.plugin.backbone).interpolation
         )
     ]
 

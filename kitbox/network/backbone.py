@@ -14,7 +14,7 @@ CLASSIC = "pretrainedmodels/"
 
 
 @dataclass(frozen=True)
-class InputConfig:
+class DataConfig:
     """How a backbone wants its pixels: mean and std of RGB in [0, 1], resampling, channel order."""
 
     mean: tuple[float, ...]
@@ -26,7 +26,7 @@ class InputConfig:
 
 def build_backbone(
     name: str, *, pretrained: bool = False, drop_path: float = 0.0
-) -> tuple[nn.Module, int, InputConfig]:
+) -> tuple[nn.Module, int, DataConfig]:
     """Return a network from pixels (n, 3, h, w) to a map (n, c, h', w'), c, and its PixelForm.
 
     `pretrained` downloads the weights from the library's hub. `drop_path` is the rate at which the
@@ -41,14 +41,14 @@ def build_backbone(
     return _classic(name, pretrained)
 
 
-def input_config(name: str) -> InputConfig:
+def data_config(name: str) -> DataConfig:
     """Return how a backbone wants its pixels, without building it."""
     if name.startswith(CLASSIC):
         return _classic_form(_classic_settings(name))
     return _timm_form(_timm_cfg(name))
 
 
-def _timm(name: str, pretrained: bool, drop_path: float) -> tuple[nn.Module, int, InputConfig]:
+def _timm(name: str, pretrained: bool, drop_path: float) -> tuple[nn.Module, int, DataConfig]:
     import timm
 
     form = _timm_form(_timm_cfg(name))
@@ -87,11 +87,11 @@ def _timm_cfg(name: str) -> Any:
     return cfg
 
 
-def _timm_form(cfg: Any) -> InputConfig:
-    return InputConfig(tuple(cfg.mean), tuple(cfg.std), cfg.interpolation)
+def _timm_form(cfg: Any) -> DataConfig:
+    return DataConfig(tuple(cfg.mean), tuple(cfg.std), cfg.interpolation)
 
 
-def _classic(name: str, pretrained: bool) -> tuple[nn.Module, int, InputConfig]:
+def _classic(name: str, pretrained: bool) -> tuple[nn.Module, int, DataConfig]:
     import pretrainedmodels
 
     settings = _classic_settings(name)
@@ -135,8 +135,8 @@ def _classic_settings(name: str) -> dict[str, Any]:
     return settings
 
 
-def _classic_form(settings: dict[str, Any]) -> InputConfig:
-    return InputConfig(
+def _classic_form(settings: dict[str, Any]) -> DataConfig:
+    return DataConfig(
         tuple(settings["mean"]),
         tuple(settings["std"]),
         "bilinear",

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from kitbox.network.backbone import InputConfig, build_backbone, build_feature_maps
+from kitbox.network.backbone import DataConfig, build_backbone, build_feature_maps
 from kitbox.plugin.plugin import Plugin
 
 
 class Normalisation(nn.Module):
     """From pixels (n, h, w, 3) uint8 to (n, 3, h, w) float32; keeps nothing in a checkpoint."""
 
-    def __init__(self, form: InputConfig) -> None:
+    def __init__(self, form: DataConfig) -> None:
         """Take mean, standard deviation, scale and channel order from a backbone's form."""
         super().__init__()
         self.blue_first = form.blue_first

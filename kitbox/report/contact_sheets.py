@@ -109,14 +109,14 @@ def samples(named: NamedPlugin, train: ImageSet) -> Samples:
     By the reader, the size, the crop and the changes that its training takes; the seeds are those
     of the first epochs.
     """
-    from kitbox.network.backbone import input_config
+    from kitbox.network.backbone import data_config
 
     plugin = named.plugin
     height, width = plugin.height_width
     view = ImageDataset(
         train,
         plugin.height_width,
-        interpolation=input_config(plugin.backbone).interpolation,
+        interpolation=data_config(plugin.backbone).interpolation,
         crop_margin=plugin.crop_margin if plugin.crop else None,
         augmentation=plugin.augmentation,
     )

@@ -41,7 +41,7 @@ class Planner(Protocol):
     def steps(self, epoch: int) -> int:
         """Return how many batches an epoch will have, before it is planned."""
 
-    def needs(self, epoch: int) -> str | None:
+    def required_vectors(self, epoch: int) -> str | None:
         """Return which vectors of the images `plan` needs, if any; their rows are of unit length.
 
         "embedding" is what the network gives now, "pooled" what its backbone gives before the
@@ -51,7 +51,7 @@ class Planner(Protocol):
     def plan(self, epoch: int, vectors: Floats | None) -> list[Batch]:
         """Return the batches of an epoch, given the vectors (n, d) that it needs."""
 
-    def told(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Return what there is to tell of the epoch that was planned last, by name."""
 
     def state(self) -> dict[str, object]:
@@ -61,7 +61,7 @@ class Planner(Protocol):
         """Take back what `state` returned, in a training that goes on."""
 
 
-class Sampled:
+class SamplerPlanner:
     """Plans the epochs of a plugin with a Shuffled, Balanced or PK sampler, each by itself.
 
     Of every batch the `unknown_share` are unknown images, in turn; PK rounds what is left down to
@@ -91,14 +91,14 @@ class Sampled:
             self._labels = np.concatenate([self._labels, mirrored[self._rows]])
             self._rows = np.tile(self._rows, 2)
         self._taken = self._by_fewest()
-        self._told: dict[str, float] = {}
+        self._metrics: dict[str, float] = {}
 
     def steps(self, epoch: int) -> int:
         """Return how many batches an epoch has."""
         taken = self._taken[curriculum.at(self._plugin, epoch).min_images_per_label]
         return count_batches(self._labels[taken], self._plugin.sampler, self._known_share)
 
-    def needs(self, epoch: int) -> str | None:  # noqa: ARG002
+    def required_vectors(self, epoch: int) -> str | None:  # noqa: ARG002
         """Return None: no vectors."""
         return None
 
@@ -108,17 +108,17 @@ class Sampled:
         taken = self._taken[curriculum.at(self._plugin, epoch).min_images_per_label]
         labels = self._labels[taken]
         if len(self._taken) > 1:
-            self._told = {"labels": float(len(np.unique(labels)))}
-        drawn = draw(labels, self._plugin.sampler, self._known_share, generator)
+            self._metrics = {"labels": float(len(np.unique(labels)))}
+        drawn = draw_batches(labels, self._plugin.sampler, self._known_share, generator)
         unknown = _in_turn(self._unknown, self._unknown_share * len(drawn), generator)
         return [
             self._batch(taken[places], strangers, generator)
             for places, strangers in zip(drawn, np.split(unknown, len(drawn)), strict=True)
         ]
 
-    def told(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Return how many labels were in the last epoch, where stages differ in that."""
-        return self._told
+        return self._metrics
 
     def state(self) -> dict[str, object]:
         """Return nothing: no epoch needs another."""
@@ -152,33 +152,33 @@ class Sampled:
         return Batch(rows, labels, np.concatenate([self._flipped[places], by_chance]))
 
 
-def draw(
+def draw_batches(
     labels: Integers, sampler: Sampler, batch_size: int, generator: np.random.Generator
 ) -> list[Integers]:
     """Return the batches of an epoch as places in `labels (n,)`, none of which is UNKNOWN."""
     match sampler:
         case PK(coverage="full"):
-            return pk(labels, batch_size, sampler.images_per_label, generator)
+            return pk_batches(labels, batch_size, sampler.images_per_label, generator)
         case PK():
-            return pk_random(labels, batch_size, sampler.images_per_label, generator)
+            return random_pk_batches(labels, batch_size, sampler.images_per_label, generator)
         case Balanced():
-            return balanced(labels, batch_size, sampler.power, generator)
+            return balanced_batches(labels, batch_size, sampler.power, generator)
         case Shuffled():
-            return shuffled(len(labels), batch_size, generator)
+            return shuffled_batches(len(labels), batch_size, generator)
         case Hardness():
             raise TypeError("Hardness is a sequence of triplets, which needs embeddings")
 
 
 def count_batches(labels: Integers, sampler: Sampler, batch_size: int) -> int:
-    """Return how many batches `draw` gives."""
+    """Return how many batches `draw_batches` gives."""
     if not isinstance(sampler, PK):
         return max(len(labels) // batch_size, 1)
     if sampler.coverage == "full":
-        return pk_batches(labels, batch_size, sampler.images_per_label)
-    return _pk_random_batches(labels, batch_size, sampler.images_per_label)
+        return count_pk_batches(labels, batch_size, sampler.images_per_label)
+    return _count_random_pk_batches(labels, batch_size, sampler.images_per_label)
 
 
-def shuffled(count: int, batch_size: int, generator: np.random.Generator) -> list[Integers]:
+def shuffled_batches(count: int, batch_size: int, generator: np.random.Generator) -> list[Integers]:
     """Return whole batches of rows 0..count−1 in random order; the rest sits out this epoch.
 
     With fewer rows than a batch there is one smaller batch.
@@ -189,10 +189,10 @@ def shuffled(count: int, batch_size: int, generator: np.random.Generator) -> lis
     return np.split(order, range(batch_size, len(order), batch_size))
 
 
-def balanced(
+def balanced_batches(
     labels: Integers, batch_size: int, power: float, generator: np.random.Generator
 ) -> list[Integers]:
-    """Return as many batches as `shuffled`, of images drawn as often as n^−power says.
+    """Return as many batches as `shuffled_batches`, of images drawn as often as n^−power says.
 
     n is how many images the image's label has. A label that is due x times in the epoch comes ⌊x⌋
     or ⌈x⌉ times, and none of its images again before all the others came.
@@ -210,7 +210,7 @@ def balanced(
     return np.split(order, range(size, len(order), size))
 
 
-def pk(
+def pk_batches(
     labels: Integers, batch_size: int, images_per_label: int, generator: np.random.Generator
 ) -> list[Integers]:
     """Return batches of P distinct labels × K images that cover every label and every image.
@@ -227,7 +227,7 @@ def pk(
         for label in generator.permutation(len(rows_of))
         for group in _groups(rows_of[label], images_per_label, generator)
     ]
-    count = pk_batches(labels, batch_size, images_per_label)
+    count = count_pk_batches(labels, batch_size, images_per_label)
     batches = []
     for place in range(count):
         dealt = groups[place::count]
@@ -241,15 +241,15 @@ def pk(
     return [batches[i] for i in generator.permutation(count)]
 
 
-def pk_batches(labels: Integers, batch_size: int, images_per_label: int) -> int:
-    """Return how many batches an epoch of `pk` has: enough for all groups and the largest label."""
+def count_pk_batches(labels: Integers, batch_size: int, images_per_label: int) -> int:
+    """Return how many batches `pk_batches` gives: enough for all groups and the largest label."""
     _, counts = np.unique(labels, return_counts=True)
     groups = -(-counts // images_per_label)
     per_batch = min(batch_size // images_per_label, len(groups))
     return int(max(-(-groups.sum() // per_batch), groups.max()))
 
 
-def pk_random(
+def random_pk_batches(
     labels: Integers, batch_size: int, images_per_label: int, generator: np.random.Generator
 ) -> list[Integers]:
     """Return batches of P distinct labels × K images by chance, as many images as there are.
@@ -265,7 +265,7 @@ def pk_random(
                 for label in generator.choice(len(rows_of), per_batch, replace=False)
             ]
         )
-        for _ in range(_pk_random_batches(labels, batch_size, images_per_label))
+        for _ in range(_count_random_pk_batches(labels, batch_size, images_per_label))
     ]
 
 
@@ -285,7 +285,7 @@ def _rows_of_labels(labels: Integers) -> list[Integers]:
     return np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
 
 
-def _pk_random_batches(labels: Integers, batch_size: int, images_per_label: int) -> int:
+def _count_random_pk_batches(labels: Integers, batch_size: int, images_per_label: int) -> int:
     per_batch = min(batch_size // images_per_label, len(np.unique(labels)))
     return -(-len(labels) // (per_batch * images_per_label))
 

@@ -12,13 +12,13 @@ from scipy.optimize import linear_sum_assignment
 from kitbox.errors import KitboxError
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Floats, Integers
-from kitbox.samplers.batch_samplers import UNKNOWN, Batch, Planner, draw
+from kitbox.samplers.batch_samplers import UNKNOWN, Batch, Planner, draw_batches
 
 # The source's number of k-means iterations; 25,000 x 512 vectors take two seconds.
 _ITERATIONS = 100
 
 
-def cluster(vectors: Floats, count: int, seed: int) -> Integers:
+def cluster_vectors(vectors: Floats, count: int, seed: int) -> Integers:
     """Return the k-means cluster (n,) of each of `vectors (n, d)`, from 0; none of them is empty.
 
     By faiss, on all vectors, the same for the same seed. Where copies leave a cluster empty it
@@ -49,7 +49,7 @@ def cluster(vectors: Floats, count: int, seed: int) -> Integers:
     return clusters
 
 
-def match(old: Integers, new: Integers, count: int) -> Integers:
+def renumber_clusters(old: Integers, new: Integers, count: int) -> Integers:
     """Return `new (n,)` with its clusters renumbered so that most images keep their number of old.
 
     A Hungarian assignment on how many images each pair of clusters shares; the source took its
@@ -63,7 +63,7 @@ def match(old: Integers, new: Integers, count: int) -> Integers:
     return number_of[new]
 
 
-def joined(vectors: Floats, clusters: Integers, labels: Integers) -> Integers:
+def merge_single_label_clusters(vectors: Floats, clusters: Integers, labels: Integers) -> Integers:
     """Return clusters (n,) that have two labels each, as long as all images have.
 
     A cluster of one label has nothing to be told from: it joins the one whose mean is nearest and
@@ -82,7 +82,7 @@ def joined(vectors: Floats, clusters: Integers, labels: Integers) -> Integers:
         clusters[clusters == names[leaving]] = names[np.argmin(distances)]
 
 
-class Divided:
+class DividedPlanner:
     """Plans batches of one cluster each, and all images at the end (Sanakoyeu et al., CVPR 2019).
 
     In the first of every `divide.every` epochs the images are clustered anew by what the backbone
@@ -105,16 +105,16 @@ class Divided:
         self._clusters: Integers | None = None
         self._waits = np.zeros(len(labels), dtype=np.bool_)
         self._deck: deque[tuple[int, Integers]] = deque()
-        self._told: dict[str, float] = {}
+        self._metrics: dict[str, float] = {}
 
     def steps(self, epoch: int) -> int:
         """Return how many batches an epoch will have: as many as undivided."""
         return self._undivided.steps(epoch)
 
-    def needs(self, epoch: int) -> str | None:
+    def required_vectors(self, epoch: int) -> str | None:
         """Return "pooled" where the epoch begins with new clusters."""
         if _reached(epoch, self._divide.undivided_from):
-            return self._undivided.needs(epoch)
+            return self._undivided.required_vectors(epoch)
         due = (epoch - 1) % self._divide.every == 0
         return "pooled" if due or self._clusters is None else None
 
@@ -122,12 +122,12 @@ class Divided:
         """Return the batches of an epoch; their learner is the cluster, None from whole_from on."""
         if _reached(epoch, self._divide.undivided_from):
             batches = self._undivided.plan(epoch, vectors)
-            self._told = self._undivided.told()
+            self._metrics = self._undivided.metrics()
             return batches
         generator = np.random.default_rng([self._seed, epoch])
-        self._told = {}
-        if self.needs(epoch):
-            assert vectors is not None  # noqa: S101  as needs() says
+        self._metrics = {}
+        if self.required_vectors(epoch):
+            assert vectors is not None  # noqa: S101  as required_vectors() says
             self._cluster(vectors, generator)
         dealt = [self._deal(generator) for _ in range(self.steps(epoch))]
         whole = _reached(epoch, self._divide.whole_from)
@@ -136,9 +136,9 @@ class Divided:
             for learner, rows in dealt
         ]
 
-    def told(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Return the share of images whose cluster is another one, where they are new."""
-        return self._told
+        return self._metrics
 
     def state(self) -> dict[str, object]:
         """Return clusters, waiting images and the deck."""
@@ -165,12 +165,12 @@ class Divided:
         """Put every image of a known label into a cluster, numbered as the last ones were."""
         known = np.flatnonzero(self._labels != UNKNOWN)
         vectors, count = vectors[known], self._divide.learners
-        found = cluster(vectors, count, int(generator.integers(2**31)))
-        found = joined(vectors, found, self._labels[known])
+        found = cluster_vectors(vectors, count, int(generator.integers(2**31)))
+        found = merge_single_label_clusters(vectors, found, self._labels[known])
         if self._clusters is not None:
             old = self._clusters[known]
-            found = match(old, found, count)
-            self._told = {"clusters moved": float(np.mean(found != old))}
+            found = renumber_clusters(old, found, count)
+            self._metrics = {"clusters moved": float(np.mean(found != old))}
         self._clusters = np.full(len(self._labels), UNKNOWN, dtype=np.int64)
         self._clusters[known] = found
         self._deck.clear()
@@ -190,7 +190,7 @@ class Divided:
         if not self._waits.any():
             self._waits = self._labels != UNKNOWN
         piles = [self._pile(learner, generator) for learner in range(self._divide.learners)]
-        for learner, place in in_proportion([len(pile) for pile in piles]):
+        for learner, place in interleave([len(pile) for pile in piles]):
             self._deck.append((learner, piles[learner][place]))
 
     def _pile(self, learner: int, generator: np.random.Generator) -> list[Integers]:
@@ -199,12 +199,12 @@ class Divided:
         if not self._waits[members].any():
             return []
         plugin = self._plugin
-        places = draw(self._labels[members], plugin.sampler, plugin.batch_size, generator)
+        places = draw_batches(self._labels[members], plugin.sampler, plugin.batch_size, generator)
         pile = [members[batch] for batch in places if self._waits[members[batch]].any()]
         return sorted(pile, key=lambda rows: -int(self._waits[rows].sum()))
 
 
-def in_proportion(sizes: list[int]) -> list[tuple[int, int]]:
+def interleave(sizes: list[int]) -> list[tuple[int, int]]:
     """Return (pile, place) of all cards of piles of these sizes, each pile spread evenly."""
     spread = [
         ((place + 0.5) / size, pile, place)

@@ -14,7 +14,7 @@ from kitbox.records import Floats, Integers
 from kitbox.samplers.batch_samplers import UNKNOWN, Batch
 
 
-def hardness(
+def hardness_at(
     step: int, total: int, cycles: int, threshold: float, growth: float, curve: Curve
 ) -> float:
     """Return the hardness, 0 to `threshold`, that is asked at a step of 0..total − 1.
@@ -56,7 +56,7 @@ _CELLS = 2**23
 
 
 @dataclass(frozen=True)
-class Triplets:
+class MinedTriplets:
     """Rows of anchors, positives and negatives (a,), and the hardness `achieved` (a,), 0 to 1."""
 
     anchors: Integers
@@ -65,9 +65,9 @@ class Triplets:
     achieved: Floats
 
 
-def mine(
+def mine_triplets(
     vectors: Floats, labels: Integers, asked: NDArray[np.float64], generator: np.random.Generator
-) -> Triplets:
+) -> MinedTriplets:
     """Return a triplet for each hardness of `asked` (a,), 0 the furthest negative, 1 the nearest.
 
     The labels with two images or more are anchors once each, in random order, and again in another
@@ -86,10 +86,10 @@ def mine(
     for first in range(0, len(asked), size):
         part = slice(first, first + size)
         negatives[part], achieved[part] = _negatives(vectors, labels, anchors[part], asked[part])
-    return Triplets(anchors, positives, negatives, achieved)
+    return MinedTriplets(anchors, positives, negatives, achieved)
 
 
-class Sequenced:
+class HardnessPlanner:
     """The planner of a `Hardness` sampler: its batches are learnt in the order they come in."""
 
     def __init__(self, labels: Integers, plugin: Plugin, seed: int) -> None:
@@ -104,7 +104,7 @@ class Sequenced:
         counts = np.bincount(labels[known])
         self._images = np.where(known, counts[labels] if len(counts) else 0, 0)
         self._frozen: Floats | None = None
-        self._told: dict[str, float] = {}
+        self._metrics: dict[str, float] = {}
         cycles = plugin.sampler.cycles
         steps = [self.steps(epoch) for epoch in range(1, plugin.epochs + 1)]
         self._total = sum(steps)
@@ -123,7 +123,7 @@ class Sequenced:
             raise _no_pairs()
         return -(-anchors * self._sampler.passes // self._third)
 
-    def needs(self, epoch: int) -> str | None:  # noqa: ARG002  the same in each epoch
+    def required_vectors(self, epoch: int) -> str | None:  # noqa: ARG002  the same in each epoch
         """Return which vectors negatives are chosen by; frozen ones are asked for once."""
         if self._sampler.mined_on == "current":
             return "embedding"
@@ -136,24 +136,24 @@ class Sequenced:
         """
         if self._sampler.mined_on == "frozen":
             vectors = self._frozen = self._frozen if vectors is None else vectors
-        assert vectors is not None  # noqa: S101  needs() has said so
+        assert vectors is not None  # noqa: S101  as required_vectors() says
         rows = self._rows(epoch)
         asked = self._asked(epoch)
-        found = mine(
+        found = mine_triplets(
             vectors[rows],
             self._labels[rows],
             np.repeat(asked, self._third),
             np.random.default_rng([self._seed, epoch]),
         )
-        self._told = {"hardness": float(asked.mean()), "achieved": float(found.achieved.mean())}
+        self._metrics = {"hardness": float(asked.mean()), "achieved": float(found.achieved.mean())}
         # (3, anchors) of the epoch, cut into steps
         triplets = rows[np.stack([found.anchors, found.positives, found.negatives])]
         batches = [part.reshape(-1) for part in np.split(triplets, len(asked), axis=1)]
         return [Batch(batch, self._labels[batch]) for batch in batches]
 
-    def told(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Return the mean hardness asked and achieved in the epoch that was planned last."""
-        return dict(self._told)
+        return dict(self._metrics)
 
     def state(self) -> dict[str, object]:
         """Return nothing: an epoch follows from its number and the vectors."""
@@ -171,7 +171,7 @@ class Sequenced:
         how = self._sampler
         steps = range(self._done[epoch - 1], self._done[epoch])
         given = (self._total, how.cycles, how.threshold, how.growth, how.curve)
-        return np.array([hardness(step, *given) for step in steps])
+        return np.array([hardness_at(step, *given) for step in steps])
 
     def _rows(self, epoch: int) -> Integers:
         """Return the images that are there in an epoch: labels with too few sit out."""

@@ -9,23 +9,23 @@ from kitbox.images.loader import BatchItem, augmentation_seed
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.samplers import PK, Hardness
 from kitbox.records import Integers, Strings
-from kitbox.samplers.batch_samplers import Batch, Planner, Sampled
-from kitbox.samplers.divide_and_conquer import Divided
-from kitbox.samplers.hardness_sequencing import Sequenced
+from kitbox.samplers.batch_samplers import Batch, Planner, SamplerPlanner
+from kitbox.samplers.divide_and_conquer import DividedPlanner
+from kitbox.samplers.hardness_sequencing import HardnessPlanner
 
 # Places of one epoch whose seeds differ: more than any batch has images.
 _PLACES = 4096
 
 
-def planner(plugin: Plugin, labels: Integers, seed: int) -> Planner:
+def build_planner(plugin: Plugin, labels: Integers, seed: int) -> Planner:
     """Return the planner of a plugin for images with these labels `(n,)`, UNKNOWN for none."""
     if isinstance(plugin.sampler, Hardness):
-        return Sequenced(labels, plugin, seed)
-    sampled = Sampled(labels, plugin, seed)
-    return Divided(labels, plugin, seed, sampled) if plugin.divide else sampled
+        return HardnessPlanner(labels, plugin, seed)
+    sampled = SamplerPlanner(labels, plugin, seed)
+    return DividedPlanner(labels, plugin, seed, sampled) if plugin.divide else sampled
 
 
-def together(plugin: Plugin, world: int) -> int:
+def block_size(plugin: Plugin, world: int) -> int:
     """Return how many neighbours in a batch stay in one of `world` processes, each with a share.
 
     A process learns from the pairs of its own share alone. Mostly every image in turn goes to the
@@ -50,7 +50,7 @@ def together(plugin: Plugin, world: int) -> int:
     return sampler.images_per_label
 
 
-class Asked:
+class BatchSampler:
     """What a loader is asked for in an epoch, batch by batch; `batches` change with the epoch.
 
     The same on every machine and for any number of readers; of several processes each takes its
@@ -58,13 +58,13 @@ class Asked:
     """
 
     def __init__(
-        self, image_ids: Strings, seed: int, rank: int = 0, world: int = 1, together: int = 1
+        self, image_ids: Strings, seed: int, rank: int = 0, world: int = 1, block_size: int = 1
     ) -> None:
         """Ask for images of these ids, with seeds that follow from `seed`."""
         self.batches: Sequence[Batch] = ()
         self.epoch = 0
         self._image_ids, self._seed = image_ids, seed
-        self._rank, self._world, self._together = rank, world, together
+        self._rank, self._world, self._block_size = rank, world, block_size
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -87,5 +87,5 @@ class Asked:
 
     def _places(self, batch: Batch) -> Integers:
         """Return the places of a batch that are this process's."""
-        owner = np.arange(len(batch)) // self._together % self._world
+        owner = np.arange(len(batch)) // self._block_size % self._world
         return np.flatnonzero(owner == self._rank)

@@ -14,7 +14,7 @@ from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import curriculum
 from kitbox.records import Progress
 from kitbox.samplers.batch_samplers import Planner
-from kitbox.samplers.planner import Asked
+from kitbox.samplers.planner import BatchSampler
 from kitbox.training import evaluation, optimizer
 from kitbox.training.context import Training
 from kitbox.training.events import HoldoutScored
@@ -71,7 +71,7 @@ class Keeper:
     training: Training
     state: State
 
-    def after_epoch(self, asked: Asked) -> Generator[Progress | HoldoutScored, None, None]:
+    def after_epoch(self, asked: BatchSampler) -> Generator[Progress | HoldoutScored, None, None]:
         """Score the network where the plugin says so, and keep it after the last epoch.
 
         `asked` is what was learnt in the epoch.
@@ -128,13 +128,13 @@ class Keeper:
         )
         save_checkpoint(path, judged, origin)
 
-    def _averaged(self, asked: Asked) -> TrainedNetwork:
+    def _averaged(self, asked: BatchSampler) -> TrainedNetwork:
         """Return the network with averaged weights and statistics that belong to them."""
         training, state = self.training, self.state
         model = None if state.averaged is None else state.averaged.model
         if model is None:
             return state.trained
-        items = Asked(training.lessons.images.image_ids, training.seed)
+        items = BatchSampler(training.lessons.images.image_ids, training.seed)
         items.batches, items.epoch = asked.batches[:_REFRESHING], asked.epoch
         phase = curriculum.at(training.plugin, asked.epoch)
         model.network.backbone_is_frozen = phase.frozen_backbone  # then its norms are too

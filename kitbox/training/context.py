@@ -16,7 +16,7 @@ from kitbox.dataset.collection import Collection
 from kitbox.images import loader
 from kitbox.images.preprocessing import Box
 from kitbox.network import pretrained_weights
-from kitbox.network.backbone import input_config
+from kitbox.network.backbone import data_config
 from kitbox.network.checkpoint import read_origin
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import ImageSet
@@ -114,7 +114,7 @@ class Training:
 
     @cached_property
     def _interpolation(self) -> str:
-        return input_config(self.plugin.backbone).interpolation
+        return data_config(self.plugin.backbone).interpolation
 
     def view(
         self,

@@ -20,7 +20,7 @@ from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.schedules import Cosine, Ema, Stage
 from kitbox.plugin.variants import Budget, Derived, lasting, with_settings
 from kitbox.records import Checkpoint, Embeddings, Progress
-from kitbox.samplers.planner import planner
+from kitbox.samplers.planner import build_planner
 from kitbox.scoring import comparison, local_score
 from kitbox.scoring.comparison import Difference
 from kitbox.scoring.local_score import LocalScore
@@ -49,7 +49,7 @@ def epoch_seconds(
     """
     plugin = named.plugin if named.plugin.epochs else lasting(named.plugin, 1)
     learnt = training_set.gather(collection, competition, plugin, options.on, workspace)
-    planned = planner(plugin, learnt.label_rows, plugin.seed)
+    planned = build_planner(plugin, learnt.label_rows, plugin.seed)
     total, done = 0.0, 0
     for stage in plugin.stages or (Stage(epochs=plugin.epochs),):
         probe = NamedPlugin(f"probe_{named.name}", _short(plugin, stage), None, named.source)

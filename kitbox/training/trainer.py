@@ -22,9 +22,8 @@ from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import curriculum
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, Floats
-from kitbox.samplers import planner
 from kitbox.samplers.batch_samplers import Batch
-from kitbox.samplers.planner import Asked
+from kitbox.samplers.planner import BatchSampler, block_size, build_planner
 from kitbox.training import context, evaluation, optimizer, runs, training_set, transfer
 from kitbox.training.checkpoints import Keeper, State
 from kitbox.training.context import Start, Training, TrainOptions
@@ -91,7 +90,9 @@ class Stepper:
     schedule: Schedule
     steps: Sequence[int]
 
-    def run(self, epoch: int, asked: Asked, loader: Any) -> Generator[StepDone, None, EpochDone]:
+    def run(
+        self, epoch: int, asked: BatchSampler, loader: Any
+    ) -> Generator[StepDone, None, EpochDone]:
         """Learn from each batch once; yield a Step for each and return the epoch's means.
 
         Raises KitboxError for a loss that is no number.
@@ -203,7 +204,7 @@ def train(
     plugin = named.plugin
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device, training=True)
-    planner.together(plugin, options.devices * options.nodes)  # refuses what cannot be shared
+    block_size(plugin, options.devices * options.nodes)  # refuses what cannot be shared
     learnt = training_set.gather(
         collection, competition, plugin, options.on, workspace, options.pseudo
     )
@@ -275,7 +276,7 @@ class _Trainer:
             trained,
             optimizer.optimizer(plugin, trained),
             None if plugin.averaging is None else Averaged(trained, plugin.averaging),
-            planner.planner(plugin, training.lessons.label_rows, training.seed),
+            build_planner(plugin, training.lessons.label_rows, training.seed),
         )
         done = state.restore(run)
         if training.first:
@@ -329,7 +330,7 @@ class _Trainer:
                 torch.manual_seed(augmentation_seed(training.seed, epoch, "torch"))
                 report = yield from stepper.run(epoch, asked, loader)
                 report = replace(report, seconds=report.seconds + planned_in)
-                yield from teller.epoch(report, state.planner.told())
+                yield from teller.epoch(report, state.planner.metrics())
                 yield from teller.scores(keeper.after_epoch(asked))
                 if training.first:
                     state.save(training.run, epoch)
@@ -345,20 +346,20 @@ class _Trainer:
         schedule = Schedule(state.optimizer, plugin, steps, done=sum(steps[:done]))
         return Stepper(training, state, module, optimizer, schedule, batches)
 
-    def _asked(self) -> Asked:
+    def _asked(self) -> BatchSampler:
         training, fabric = self.training, self.training.fabric
-        return Asked(
+        return BatchSampler(
             training.lessons.images.image_ids,
             training.seed,
             fabric.global_rank,
             fabric.world_size,
-            planner.together(training.plugin, fabric.world_size),
+            block_size(training.plugin, fabric.world_size),
         )
 
     def _planned(self, state: State, epoch: int) -> Generator[TrainingEvent, None, Sequence[Batch]]:
         """Return the batches of an epoch; the first process makes the vectors they need."""
         training = self.training
-        needed = state.planner.needs(epoch)
+        needed = state.planner.required_vectors(epoch)
         vectors: Floats | None = None
         if needed is not None:
             if training.first:

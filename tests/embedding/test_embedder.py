@@ -12,7 +12,7 @@ from kitbox.embedding import cache, embedder
 from kitbox.errors import KitboxError
 from kitbox.images import file_index, pixel_cache
 from kitbox.images.pixel_cache import InputSpec
-from kitbox.network.backbone import input_config
+from kitbox.network.backbone import data_config
 from kitbox.records import ImageSet
 from kitbox.training import context, trainer
 from tests.photographs import competition_on_disk, finish, named, picture, tiny
@@ -125,7 +125,7 @@ def test_without_reuse_everything_is_computed_and_nothing_kept(place: Place) -> 
 def test_prepared_images_give_the_same_embeddings_under_the_same_key(place: Place) -> None:
     _, direct = place.embed()
     [key] = [folder.name for folder in place.workspace.embeddings.iterdir()]
-    way = InputSpec.of(place.plugin, input_config(place.plugin.backbone).interpolation)
+    way = InputSpec.of(place.plugin, data_config(place.plugin.backbone).interpolation)
     finish(
         pixel_cache.fill(pixel_cache.plan(place.workspace, [place.images], [way]), place.workspace)
     )

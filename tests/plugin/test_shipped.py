@@ -11,7 +11,7 @@ from kitbox.plugin import discovery
 from kitbox.plugin.samplers import PK
 from kitbox.plugin.schedules import Multistep
 from kitbox.samplers.batch_samplers import UNKNOWN
-from kitbox.samplers.planner import planner
+from kitbox.samplers.planner import build_planner
 from kitbox.training import optimizer
 from tests.photographs import TINY
 
@@ -26,9 +26,9 @@ def test_a_plugin_takes_a_step_and_gives_unit_rows(name: str) -> None:
     known = np.repeat(np.arange(6), 4)
     labels = np.append(known, [UNKNOWN] * 4) if plugin.unknown_share else known
     counts = np.tile(np.bincount(known), 2 if plugin.flip_identities else 1)
-    plan = planner(plugin, labels, plugin.seed)
+    plan = build_planner(plugin, labels, plugin.seed)
     vectors = np.eye(len(labels), dtype=np.float32)
-    batch = plan.plan(1, vectors if plan.needs(1) else None)[0]
+    batch = plan.plan(1, vectors if plan.required_vectors(1) else None)[0]
     torch.manual_seed(0)
     trained = TrainedNetwork(Network(plugin), plugin, counts).train()
     pixels = torch.randint(0, 256, (len(batch), 32, 32, 3), dtype=torch.uint8)

@@ -25,13 +25,13 @@ from kitbox.plugin.samplers import Sampler
 from kitbox.samplers.batch_samplers import (
     UNKNOWN,
     Batch,
-    Sampled,
-    balanced,
-    draw,
-    pk,
+    SamplerPlanner,
+    balanced_batches,
+    count_pk_batches,
+    draw_batches,
     pk_batches,
-    pk_random,
-    shuffled,
+    random_pk_batches,
+    shuffled_batches,
 )
 
 # One individual with 500 photographs and 999 with one each, as lists of whales are.
@@ -55,8 +55,8 @@ def plugin(sampler: Sampler, batch_size: int = 32, seed: int = 0, **others: Any)
     return Plugin.model_validate({"backbone": "resnet10t", "image_size": 32, **given})
 
 
-def sampled(labels: np.ndarray, asked: Plugin) -> Sampled:
-    return Sampled(labels, asked, asked.seed)
+def sampled(labels: np.ndarray, asked: Plugin) -> SamplerPlanner:
+    return SamplerPlanner(labels, asked, asked.seed)
 
 
 def planned(labels: np.ndarray, asked: Plugin, epoch: int = 1) -> list[Batch]:
@@ -69,7 +69,7 @@ def rows_of(batches: list[Batch]) -> list[int]:
 
 @pytest.mark.parametrize("images_per_label", [2, 4, 8])
 def test_pk_shows_every_image_of_a_long_tail_in_every_epoch(images_per_label: int) -> None:
-    batches = pk(LONG_TAILED, 32, images_per_label, drawn())
+    batches = pk_batches(LONG_TAILED, 32, images_per_label, drawn())
     assert set(chain(*(batch.tolist() for batch in batches))) == set(range(1499))
     for batch in batches:
         counts = Counter(LONG_TAILED[batch].tolist())
@@ -79,15 +79,15 @@ def test_pk_shows_every_image_of_a_long_tail_in_every_epoch(images_per_label: in
 
 def test_pk_of_a_long_tail_is_no_longer_than_it_must_be() -> None:
     # 125 groups of the many-photographed and 999 of the others, eight to a batch: 140.5
-    assert pk_batches(LONG_TAILED, 32, 4) == 141
+    assert count_pk_batches(LONG_TAILED, 32, 4) == 141
     # 250 groups of the one individual need a batch each, though 1249 / 16 is 78.1
-    assert pk_batches(LONG_TAILED, 32, 2) == 250
+    assert count_pk_batches(LONG_TAILED, 32, 2) == 250
 
 
 def test_pk_shows_no_image_much_more_often_than_another() -> None:
     # 150 labels of 4 images and one of 40: everything fits, but for the last batches' filling
     labels = np.array([*np.repeat(np.arange(150), 4), *[150] * 40])
-    counts = Counter(chain(*(batch.tolist() for batch in pk(labels, 32, 4, drawn()))))
+    counts = Counter(chain(*(batch.tolist() for batch in pk_batches(labels, 32, 4, drawn()))))
     assert max(counts.values()) <= 2
     assert sum(counts.values()) <= len(labels) + 8 * 4
 
@@ -101,8 +101,8 @@ LABELS = st.lists(st.integers(1, 15), min_size=1, max_size=20).map(
 def test_pk_covers_everything_with_distinct_labels_in_full_batches(
     labels: np.ndarray, images_per_label: int, p: int, seed: int
 ) -> None:
-    batches = pk(labels, p * images_per_label, images_per_label, drawn(seed))
-    assert len(batches) == pk_batches(labels, p * images_per_label, images_per_label)
+    batches = pk_batches(labels, p * images_per_label, images_per_label, drawn(seed))
+    assert len(batches) == count_pk_batches(labels, p * images_per_label, images_per_label)
     assert set(chain(*(batch.tolist() for batch in batches))) == set(range(len(labels)))
     distinct = min(p, int(labels.max()) + 1)
     for batch in batches:
@@ -116,7 +116,7 @@ def test_a_label_meets_itself_in_other_groups_in_each_epoch() -> None:
     groups = {
         frozenset(batch[labels[batch] == 0].tolist())
         for seed in range(10)
-        for batch in pk(labels, 16, 4, drawn(seed))
+        for batch in pk_batches(labels, 16, 4, drawn(seed))
     }
     # two groups of four in each of ten epochs, out of 70 that there are
     assert len(groups) > 10
@@ -125,7 +125,7 @@ def test_a_label_meets_itself_in_other_groups_in_each_epoch() -> None:
 def test_a_label_that_is_not_in_every_batch_is_spread_over_the_epoch() -> None:
     # one label in four of six batches, beside 20 labels with one image each
     labels = np.array([0] * 16 + list(range(1, 21)))
-    batches = [pk(labels, 16, 4, drawn(seed)) for seed in range(20)]
+    batches = [pk_batches(labels, 16, 4, drawn(seed)) for seed in range(20)]
     gaps = [[i for i, batch in enumerate(epoch) if 0 not in labels[batch]] for epoch in batches]
     assert {len(epoch) for epoch in batches} == {6}
     assert any(gap[0] > 0 and gap[1] - gap[0] > 1 and gap[1] < 5 for gap in gaps if len(gap) == 2)
@@ -133,7 +133,7 @@ def test_a_label_that_is_not_in_every_batch_is_spread_over_the_epoch() -> None:
 
 def test_a_label_with_photographs_enough_repeats_none_in_a_batch() -> None:
     labels = np.repeat(np.arange(10), 8)
-    for batch in pk(labels, 32, 4, drawn()):
+    for batch in pk_batches(labels, 32, 4, drawn()):
         assert len(set(batch.tolist())) == 32
 
 
@@ -141,7 +141,7 @@ def test_a_label_with_photographs_enough_repeats_none_in_a_batch() -> None:
 def test_shuffled_shows_every_image_once_but_for_a_rest_smaller_than_a_batch(
     count: int, batch_size: int, seed: int
 ) -> None:
-    batches = shuffled(count, batch_size, drawn(seed))
+    batches = shuffled_batches(count, batch_size, drawn(seed))
     rows = [*chain(*(batch.tolist() for batch in batches))]
     assert len(set(rows)) == len(rows)
     assert set(rows) <= set(range(count))
@@ -153,9 +153,9 @@ def test_shuffled_shows_every_image_once_but_for_a_rest_smaller_than_a_batch(
 
 def test_pk_takes_labels_as_they_are_named() -> None:
     # a cluster of images has some of the labels only
-    batches = pk(MIXED, 32, 4, drawn())
-    assert pk_batches(MIXED * 10 + 3, 32, 4) == len(batches)
-    again = pk(MIXED * 10 + 3, 32, 4, drawn())
+    batches = pk_batches(MIXED, 32, 4, drawn())
+    assert count_pk_batches(MIXED * 10 + 3, 32, 4) == len(batches)
+    again = pk_batches(MIXED * 10 + 3, 32, 4, drawn())
     assert all((one == two).all() for one, two in zip(batches, again, strict=True))
 
 
@@ -163,7 +163,7 @@ def test_pk_takes_labels_as_they_are_named() -> None:
 def test_random_pk_draws_distinct_labels_and_repeats_no_image_that_it_need_not(
     labels: np.ndarray, images_per_label: int, p: int, seed: int
 ) -> None:
-    batches = pk_random(labels, p * images_per_label, images_per_label, drawn(seed))
+    batches = random_pk_batches(labels, p * images_per_label, images_per_label, drawn(seed))
     distinct = min(p, int(labels.max()) + 1)
     assert len(batches) == -(-len(labels) // (distinct * images_per_label))
     for batch in batches:
@@ -177,7 +177,9 @@ def test_random_pk_draws_distinct_labels_and_repeats_no_image_that_it_need_not(
 
 
 def test_random_pk_draws_each_label_as_often_as_any_other() -> None:
-    batches = [batch for seed in range(40) for batch in pk_random(MIXED, 32, 4, drawn(seed))]
+    batches = [
+        batch for seed in range(40) for batch in random_pk_batches(MIXED, 32, 4, drawn(seed))
+    ]
     counts = np.bincount(MIXED[np.concatenate(batches)]) / 4
     assert chisquare(counts).pvalue > 0.01
 
@@ -186,7 +188,7 @@ def test_random_pk_draws_each_label_as_often_as_any_other() -> None:
 def test_a_balanced_epoch_has_each_label_as_often_as_it_is_due_but_for_less_than_one(
     labels: np.ndarray, batch_size: int, power: float, seed: int
 ) -> None:
-    batches = balanced(labels, batch_size, power, drawn(seed))
+    batches = balanced_batches(labels, batch_size, power, drawn(seed))
     size = min(batch_size, len(labels))
     assert [len(batch) for batch in batches] == [size] * (len(labels) // size)
     images = np.concatenate(batches)
@@ -201,19 +203,19 @@ def test_a_balanced_epoch_has_each_label_as_often_as_it_is_due_but_for_less_than
 
 
 def test_balanced_draws_labels_and_the_images_of_a_label_equally_often() -> None:
-    epochs = [np.concatenate(balanced(MIXED, 32, 1, drawn(seed))) for seed in range(200)]
+    epochs = [np.concatenate(balanced_batches(MIXED, 32, 1, drawn(seed))) for seed in range(200)]
     counts = np.bincount(np.concatenate(epochs), minlength=len(MIXED))
     due = counts.sum() / 30 / np.bincount(MIXED)[MIXED]
     assert chisquare(counts, due).pvalue > 0.01
 
 
 def test_balanced_with_power_0_is_shuffled() -> None:
-    (batch,) = balanced(MIXED, len(MIXED), 0, drawn())
+    (batch,) = balanced_batches(MIXED, len(MIXED), 0, drawn())
     assert sorted(batch.tolist()) == list(range(len(MIXED)))
 
 
 def test_the_rarest_labels_of_a_long_tail_are_in_every_balanced_epoch() -> None:
-    labels = LONG_TAILED[np.concatenate([*balanced(LONG_TAILED, 32, 1, drawn())])]
+    labels = LONG_TAILED[np.concatenate([*balanced_batches(LONG_TAILED, 32, 1, drawn())])]
     assert set(labels.tolist()) == set(range(1000))
     assert set(np.bincount(labels).tolist()) == {1, 2}
 
@@ -263,7 +265,7 @@ def test_an_epoch_can_be_planned_again_and_the_next_is_another(sampler: Sampler)
     assert rows_of(one.plan(2, None)) != rows_of(first)
     two.restore(one.state())
     for planner in (one, two):
-        assert planner.needs(1) is None
+        assert planner.required_vectors(1) is None
         for was, batch in zip(first, planner.plan(1, None), strict=True):
             assert (was.rows == batch.rows).all()
             assert (was.labels == batch.labels).all()
@@ -372,7 +374,7 @@ def test_pk_covers_every_image_of_a_long_tail_both_ways() -> None:
 
 def test_flipped_images_may_be_given_labels() -> None:
     # the first individual is symmetric, the second's flipped image is a third
-    planner = Sampled(
+    planner = SamplerPlanner(
         np.array([0, 1, UNKNOWN]),
         plugin(Shuffled(), 4, flip_identities=True),
         0,
@@ -417,13 +419,13 @@ def test_a_curriculum_goes_from_the_most_photographed_to_all(sampler: Sampler, f
         if sampler == PK(images_per_label=4):
             assert labels == enough | ({label + 30 for label in enough} if flip else set())
         assert planner.steps(epoch) == len(batches)
-        assert planner.told() == {"labels": len(enough) * (1 + flip)}
+        assert planner.metrics() == {"labels": len(enough) * (1 + flip)}
 
 
 def test_a_training_without_a_curriculum_tells_nothing() -> None:
     planner = sampled(MIXED, plugin(Shuffled()))
     planner.plan(1, None)
-    assert planner.told() == {}
+    assert planner.metrics() == {}
 
 
 def test_a_stage_with_one_label_left_is_refused() -> None:
@@ -447,4 +449,4 @@ def test_unknown_images_that_no_loss_looks_at_are_refused() -> None:
 def test_a_sequence_of_triplets_is_not_drawn_by_chance() -> None:
     asked = plugin(Hardness(), 30, losses=(Triplet(mining="sequence"),))
     with pytest.raises(TypeError, match="Hardness is a sequence of triplets"):
-        draw(MIXED, asked.sampler, 30, drawn())
+        draw_batches(MIXED, asked.sampler, 30, drawn())

@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 from kitbox import PK, Divide, Plugin, Shuffled
 from kitbox.errors import KitboxError
 from kitbox.records import Floats, Integers
-from kitbox.samplers.batch_samplers import UNKNOWN, Batch, pk, pk_batches
-from kitbox.samplers.divide_and_conquer import Divided, cluster, in_proportion, joined, match
+from kitbox.samplers.batch_samplers import UNKNOWN, Batch, count_pk_batches, pk_batches
+from kitbox.samplers.divide_and_conquer import (
+    DividedPlanner,
+    cluster_vectors,
+    interleave,
+    merge_single_label_clusters,
+    renumber_clusters,
+)
 from tests.circle import at_angles
 
 
@@ -40,19 +46,19 @@ class Undivided:
         self.planned: list[int] = []
 
     def steps(self, epoch: int) -> int:  # noqa: ARG002  all are alike
-        return self._steps or pk_batches(self._labels[self._labels >= 0], 16, 4)
+        return self._steps or count_pk_batches(self._labels[self._labels >= 0], 16, 4)
 
-    def needs(self, epoch: int) -> str | None:  # noqa: ARG002  none
+    def required_vectors(self, epoch: int) -> str | None:  # noqa: ARG002  none
         return None
 
     def plan(self, epoch: int, vectors: Floats | None) -> list[Batch]:
         assert vectors is None
         self.planned.append(epoch)
         known = np.flatnonzero(self._labels >= 0)
-        rows = pk(self._labels[known], 16, 4, np.random.default_rng(epoch))
+        rows = pk_batches(self._labels[known], 16, 4, np.random.default_rng(epoch))
         return [Batch(known[batch], self._labels[known[batch]]) for batch in rows]
 
-    def told(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         return {"planned": float(len(self.planned))}
 
     def state(self) -> dict[str, object]:
@@ -81,14 +87,14 @@ def divided(
     steps: int | None = None,
     sampler: PK | Shuffled | None = None,
     seed: int = 0,
-) -> Divided:
-    return Divided(labels, plugin(divide, sampler), seed, Undivided(labels, steps))
+) -> DividedPlanner:
+    return DividedPlanner(labels, plugin(divide, sampler), seed, Undivided(labels, steps))
 
 
-def epoch_of(planner: Divided, epoch: int, *, seed: int | None = None) -> list[Batch]:
+def epoch_of(planner: DividedPlanner, epoch: int, *, seed: int | None = None) -> list[Batch]:
     """Plan an epoch on vectors that are others in every one, where it needs any."""
     vectors = None
-    if planner.needs(epoch):
+    if planner.required_vectors(epoch):
         vectors = scattered(len(planner._labels), epoch if seed is None else seed)
     return planner.plan(epoch, vectors)
 
@@ -98,48 +104,50 @@ def as_lists(batches: list[Batch]) -> list[tuple[list[int], list[int], int | Non
 
 
 def test_points_that_lie_together_are_a_cluster() -> None:
-    clusters = cluster(at(0, 120, 240, 1, 121, 241, 2, 122, 242), 3, 0)
+    clusters = cluster_vectors(at(0, 120, 240, 1, 121, 241, 2, 122, 242), 3, 0)
     assert len(set(clusters[:3].tolist())) == 3
     assert clusters.reshape(3, 3).tolist() == [clusters[:3].tolist()] * 3
 
 
 def test_a_clustering_is_the_same_for_the_same_seed() -> None:
     vectors = scattered(300)
-    np.testing.assert_array_equal(cluster(vectors, 8, 5), cluster(vectors, 8, 5))
+    np.testing.assert_array_equal(cluster_vectors(vectors, 8, 5), cluster_vectors(vectors, 8, 5))
 
 
 def test_a_clustering_leaves_the_number_of_threads_as_it_was() -> None:
     before = faiss.omp_get_max_threads()
-    cluster(scattered(30), 2, 0)
+    cluster_vectors(scattered(30), 2, 0)
     assert faiss.omp_get_max_threads() == before
 
 
 @pytest.mark.parametrize("distinct", [1, 2, 3])
 def test_no_cluster_is_empty_though_images_are_copies(distinct: int) -> None:
     vectors = at(*[50.0 * (i % distinct) for i in range(9)])
-    assert sorted(set(cluster(vectors, 4, 0).tolist())) == [0, 1, 2, 3]
+    assert sorted(set(cluster_vectors(vectors, 4, 0).tolist())) == [0, 1, 2, 3]
 
 
 def test_as_many_clusters_as_images_are_one_each() -> None:
-    assert sorted(cluster(at(0, 90, 180), 3, 0).tolist()) == [0, 1, 2]
+    assert sorted(cluster_vectors(at(0, 90, 180), 3, 0).tolist()) == [0, 1, 2]
 
 
 def test_more_clusters_than_images_are_refused() -> None:
     with pytest.raises(KitboxError, match=r"^divide.learners = 4, but only 3 images show a known"):
-        cluster(at(0, 90, 180), 4, 0)
+        cluster_vectors(at(0, 90, 180), 4, 0)
 
 
 def test_a_renumbered_cycle_of_three_clusters_comes_back() -> None:
     # 0 -> 1 -> 2 -> 0; applied in the wrong direction none of them would be right
     old = np.array([0, 0, 1, 1, 2, 2])
-    np.testing.assert_array_equal(match(old, np.array([1, 1, 2, 2, 0, 0]), 3), old)
+    np.testing.assert_array_equal(renumber_clusters(old, np.array([1, 1, 2, 2, 0, 0]), 3), old)
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5])
 def test_every_renumbering_of_clusters_is_undone(count: int) -> None:
     old = np.repeat(np.arange(count), np.arange(1, count + 1))
     for renumbering in permutations(range(count)):
-        np.testing.assert_array_equal(match(old, np.array(renumbering)[old], count), old)
+        np.testing.assert_array_equal(
+            renumber_clusters(old, np.array(renumbering)[old], count), old
+        )
 
 
 @settings(max_examples=40, deadline=None)
@@ -147,32 +155,45 @@ def test_every_renumbering_of_clusters_is_undone(count: int) -> None:
 def test_no_renumbering_keeps_more_images_where_they_were(pairs: list[tuple[int, int]]) -> None:
     old, new = (np.array(side) for side in zip(*pairs, strict=True))
     kept = max(int((np.array(way)[new] == old).sum()) for way in permutations(range(4)))
-    assert int((match(old, new, 4) == old).sum()) == kept
+    assert int((renumber_clusters(old, new, 4) == old).sum()) == kept
 
 
 def test_a_cluster_of_one_label_joins_the_nearest() -> None:
     vectors = at(0, 1, 50, 51, 180, 181)
-    clusters = joined(vectors, np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 2, 2, 3, 4]))
+    clusters = merge_single_label_clusters(
+        vectors, np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 2, 2, 3, 4])
+    )
     assert clusters.tolist() == [0, 0, 0, 0, 2, 2]
 
 
 def test_clusters_of_one_label_each_join_until_there_are_two_labels() -> None:
-    clusters = joined(at(0, 1, 90, 91, 92), np.array([0, 0, 1, 1, 1]), np.array([3, 3, 8, 8, 8]))
+    clusters = merge_single_label_clusters(
+        at(0, 1, 90, 91, 92), np.array([0, 0, 1, 1, 1]), np.array([3, 3, 8, 8, 8])
+    )
     assert clusters.tolist() == [1] * 5
 
 
 def test_images_of_a_single_label_end_in_one_cluster() -> None:
-    assert len(set(joined(at(0, 90, 180), np.arange(3), np.zeros(3, np.int64)).tolist())) == 1
+    assert (
+        len(
+            set(
+                merge_single_label_clusters(
+                    at(0, 90, 180), np.arange(3), np.zeros(3, np.int64)
+                ).tolist()
+            )
+        )
+        == 1
+    )
 
 
 def test_piles_are_dealt_in_proportion_to_their_cards() -> None:
-    assert in_proportion([1, 0, 3]) == [(2, 0), (0, 0), (2, 1), (2, 2)]
+    assert interleave([1, 0, 3]) == [(2, 0), (0, 0), (2, 1), (2, 2)]
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8))
 def test_a_pile_stays_near_its_share_of_the_cards_dealt(sizes: list[int]) -> None:
-    dealt = in_proportion(sizes)
+    dealt = interleave(sizes)
     assert sorted(dealt) == [
         (pile, card) for pile in range(len(sizes)) for card in range(sizes[pile])
     ]
@@ -186,7 +207,7 @@ def test_clusters_are_asked_for_in_every_second_epoch() -> None:
     planner = divided(Divide(learners=3, every=2, whole_from=4, undivided_from=7))
     needs = []
     for epoch in range(1, 9):
-        needs.append(planner.needs(epoch))
+        needs.append(planner.required_vectors(epoch))
         epoch_of(planner, epoch)
     assert needs == ["pooled", None, "pooled", None, "pooled", None, None, None]
 
@@ -214,7 +235,7 @@ def test_the_whole_embedding_learns_of_clusters_and_then_of_all_images() -> None
         assert len({cluster_of.get(row) for row in batch.rows.tolist()} - {None}) <= 1
     undivided = epoch_of(planner, 3)
     assert as_lists(undivided) == as_lists(Undivided(LABELS).plan(3, None))
-    assert planner.told() == {"planned": 1.0}
+    assert planner.metrics() == {"planned": 1.0}
 
 
 def test_an_epoch_has_as_many_batches_as_undivided() -> None:
@@ -303,10 +324,10 @@ def test_a_cluster_keeps_its_number_and_tells_what_moved() -> None:
         for batch in planner.plan(epoch, at(*angles)):
             for row in batch.rows.tolist():
                 assert home.setdefault(row, batch.learner) == batch.learner
-        assert planner.told() == ({} if epoch == 1 else {"clusters moved": 0.0})
+        assert planner.metrics() == ({} if epoch == 1 else {"clusters moved": 0.0})
     angles[:4] = [180.0] * 4  # 4 of 36 images go elsewhere
     planner.plan(8, at(*angles))
-    assert planner.told() == {"clusters moved": pytest.approx(4 / 36)}
+    assert planner.metrics() == {"clusters moved": pytest.approx(4 / 36)}
 
 
 @pytest.mark.parametrize("stopped", [1, 2, 3, 5, 8])
@@ -327,7 +348,7 @@ def test_a_resumed_training_goes_on_with_the_same_batches(stopped: int) -> None:
 def test_a_state_from_before_the_first_epoch_is_taken_back() -> None:
     planner = divided(Divide(learners=3))
     planner.restore(planner.state())
-    assert planner.needs(1) == "pooled"
+    assert planner.required_vectors(1) == "pooled"
 
 
 def test_another_seed_gives_other_batches() -> None:

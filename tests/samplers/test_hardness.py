@@ -8,18 +8,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kitbox.plugin.samplers import Curve
-from kitbox.samplers.hardness_sequencing import hardness
+from kitbox.samplers.hardness_sequencing import hardness_at
 
 CURVES = get_args(Curve)
 
 
 @pytest.mark.parametrize(("step", "asked"), [(0, 0.042), (500, 0.190), (750, 0.401), (999, 0.848)])
 def test_the_exponential_curve_is_what_the_sources_code_computes(step: int, asked: float) -> None:
-    assert hardness(step, 1000, 1, 0.85, 3.0, "exponential") == pytest.approx(asked, abs=1e-3)
+    assert hardness_at(step, 1000, 1, 0.85, 3.0, "exponential") == pytest.approx(asked, abs=1e-3)
     u = step / 1000
     arg = 3 * (u - 1)
     theirs = 0.85 * ((0.5 / 1 + math.exp(arg)) - 0.5)
-    assert hardness(step, 1000, 1, 0.85, 3.0, "exponential") == pytest.approx(theirs)
+    assert hardness_at(step, 1000, 1, 0.85, 3.0, "exponential") == pytest.approx(theirs)
 
 
 @pytest.mark.parametrize(
@@ -36,22 +36,22 @@ def test_the_exponential_curve_is_what_the_sources_code_computes(step: int, aske
     ],
 )
 def test_each_curve_at_the_quarters_of_a_cycle(curve: Curve, asked: tuple[float, ...]) -> None:
-    found = [hardness(step, 4, 1, 1.0, 3.0, curve) for step in range(4)]
+    found = [hardness_at(step, 4, 1, 1.0, 3.0, curve) for step in range(4)]
     assert found == pytest.approx(asked, abs=5e-5)
 
 
 def test_the_logistic_curve_rises_from_near_nothing_to_near_the_threshold() -> None:
-    assert hardness(0, 1000, 1, 0.85, 3.0, "logistic") < 0.005
-    assert hardness(999, 1000, 1, 0.85, 3.0, "logistic") > 0.845
+    assert hardness_at(0, 1000, 1, 0.85, 3.0, "logistic") < 0.005
+    assert hardness_at(999, 1000, 1, 0.85, 3.0, "logistic") > 0.845
 
 
 def test_a_cycle_begins_easy_again() -> None:
-    found = [hardness(step, 12, 3, 1.0, 3.0, "linear") for step in range(12)]
+    found = [hardness_at(step, 12, 3, 1.0, 3.0, "linear") for step in range(12)]
     assert found == [0, 0.25, 0.5, 0.75] * 3
 
 
 def test_cycles_need_not_divide_the_steps() -> None:
-    found = [hardness(step, 5, 2, 1.0, 3.0, "linear") for step in range(5)]
+    found = [hardness_at(step, 5, 2, 1.0, 3.0, "linear") for step in range(5)]
     assert found == pytest.approx([0, 0.4, 0.8, 0.2, 0.6])
 
 
@@ -67,7 +67,7 @@ def test_cycles_need_not_divide_the_steps() -> None:
 def test_hardness_never_falls_in_a_cycle_nor_leaves_its_range(
     total: int, cycles: int, threshold: float, growth: float, curve: Curve
 ) -> None:
-    found = [hardness(step, total, cycles, threshold, growth, curve) for step in range(total)]
+    found = [hardness_at(step, total, cycles, threshold, growth, curve) for step in range(total)]
     assert all(0 <= value <= threshold for value in found)
     number = [step * cycles // total for step in range(total)]
     for step in range(1, total):

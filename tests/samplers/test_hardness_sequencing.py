@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from kitbox import Hardness, Plugin, Stage, Triplet
 from kitbox.errors import KitboxError
 from kitbox.samplers.batch_samplers import UNKNOWN
-from kitbox.samplers.hardness_sequencing import Sequenced, Triplets, hardness, mine
+from kitbox.samplers.hardness_sequencing import (
+    HardnessPlanner,
+    MinedTriplets,
+    hardness_at,
+    mine_triplets,
+)
 
 
 def circle(*angles: float) -> np.ndarray:
@@ -22,8 +27,10 @@ def drawn(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def mined(angles: list[float], labels: list[int], asked: list[float], seed: int = 0) -> Triplets:
-    return mine(circle(*angles), np.array(labels), np.array(asked), drawn(seed))
+def mined(
+    angles: list[float], labels: list[int], asked: list[float], seed: int = 0
+) -> MinedTriplets:
+    return mine_triplets(circle(*angles), np.array(labels), np.array(asked), drawn(seed))
 
 
 def plugin(batch_size: int = 6, epochs: int = 3, stages: tuple[Stage, ...] = (), **how) -> Plugin:
@@ -86,9 +93,9 @@ def test_where_all_negatives_are_as_far_what_is_asked_is_met() -> None:
 def test_negatives_are_found_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, asked = np.repeat(np.arange(9), 3), np.linspace(0, 1, 9)
     vectors = circle(*np.arange(27) * 13.0)
-    whole = mine(vectors, labels, asked, drawn())
+    whole = mine_triplets(vectors, labels, asked, drawn())
     monkeypatch.setattr("kitbox.samplers.hardness_sequencing._CELLS", 54)  # two anchors at a time
-    parts = mine(vectors, labels, asked, drawn())
+    parts = mine_triplets(vectors, labels, asked, drawn())
     assert parts.negatives.tolist() == whole.negatives.tolist()
     assert parts.achieved.tolist() == whole.achieved.tolist()
 
@@ -109,7 +116,7 @@ def test_mining_is_as_slow_mining(
 ) -> None:
     vectors = circle(*(angle / 10 for angle, _ in images))
     labels = np.array([label for _, label in images])
-    found = mine(vectors, labels, np.array(asked), drawn(seed))
+    found = mine_triplets(vectors, labels, np.array(asked), drawn(seed))
     wide = vectors.astype(np.float64)
     for anchor, positive, negative, achieved, share in zip(
         found.anchors, found.positives, found.negatives, found.achieved, asked, strict=True
@@ -140,7 +147,7 @@ def test_every_label_with_two_images_is_an_anchor_once_a_pass(
 ) -> None:
     labels = np.array([*np.repeat(np.arange(len(times)), times), UNKNOWN, UNKNOWN])
     asked = plugin(batch_size, passes=passes)
-    planner = Sequenced(labels, asked, seed)
+    planner = HardnessPlanner(labels, asked, seed)
     vectors = circle(*drawn(seed).uniform(0, 360, len(labels)))
     batches = planner.plan(2, vectors)
     anchors_of = {label for label, count in enumerate(times) if count > 1}
@@ -161,11 +168,13 @@ def test_every_label_with_two_images_is_an_anchor_once_a_pass(
 def test_hardness_rises_step_by_step_over_the_whole_training() -> None:
     labels = np.repeat(np.arange(8), 2)
     vectors = circle(*np.arange(16) * 22.5)
-    planner = Sequenced(labels, plugin(batch_size=6, epochs=4, curve="linear", threshold=1.0), 0)
+    planner = HardnessPlanner(
+        labels, plugin(batch_size=6, epochs=4, curve="linear", threshold=1.0), 0
+    )
     told = []
     for epoch in range(1, 5):
         assert len(planner.plan(epoch, vectors)) == 4
-        told.append(planner.told()["hardness"])
+        told.append(planner.metrics()["hardness"])
     # 16 steps in all; the first epoch asks 0, 1/16, 2/16, 3/16
     assert told == pytest.approx([1.5 / 16, 5.5 / 16, 9.5 / 16, 13.5 / 16])
 
@@ -173,7 +182,7 @@ def test_hardness_rises_step_by_step_over_the_whole_training() -> None:
 def test_later_batches_of_a_training_have_nearer_negatives() -> None:
     labels = np.repeat(np.arange(40), 2)
     vectors = circle(*drawn().uniform(0, 360, 80))
-    planner = Sequenced(labels, plugin(batch_size=30, epochs=5), 0)
+    planner = HardnessPlanner(labels, plugin(batch_size=30, epochs=5), 0)
     batches = [batch for epoch in range(1, 6) for batch in planner.plan(epoch, vectors)]
     far = []
     for batch in batches:
@@ -187,17 +196,17 @@ def test_later_batches_of_a_training_have_nearer_negatives() -> None:
 def test_what_an_epoch_achieved_is_told_beside_what_was_asked() -> None:
     labels = np.repeat(np.arange(30), 3)
     vectors = circle(*drawn().uniform(0, 360, 90))
-    planner = Sequenced(labels, plugin(30, curve="constant", threshold=0.5), 0)
-    assert planner.told() == {}
+    planner = HardnessPlanner(labels, plugin(30, curve="constant", threshold=0.5), 0)
+    assert planner.metrics() == {}
     planner.plan(1, vectors)
-    assert planner.told() == {"hardness": 0.5, "achieved": pytest.approx(0.5, abs=0.05)}
-    assert planner.told()["achieved"] <= 0.5
+    assert planner.metrics() == {"hardness": 0.5, "achieved": pytest.approx(0.5, abs=0.05)}
+    assert planner.metrics()["achieved"] <= 0.5
 
 
 def test_an_epoch_is_the_same_after_a_resume() -> None:
     labels = np.repeat(np.arange(10), 3)
     vectors = circle(*drawn().uniform(0, 360, 30))
-    through, resumed = (Sequenced(labels, plugin(), 7) for _ in range(2))
+    through, resumed = (HardnessPlanner(labels, plugin(), 7) for _ in range(2))
     through.plan(1, vectors)
     resumed.restore(through.state())
     for one, other in zip(through.plan(2, vectors), resumed.plan(2, vectors), strict=True):
@@ -207,16 +216,16 @@ def test_an_epoch_is_the_same_after_a_resume() -> None:
 
 
 def test_vectors_of_the_present_network_are_needed_in_every_epoch() -> None:
-    planner = Sequenced(np.array([0, 0, 1, 1]), plugin(), 0)
+    planner = HardnessPlanner(np.array([0, 0, 1, 1]), plugin(), 0)
     planner.plan(1, circle(0, 10, 90, 100))
-    assert [planner.needs(epoch) for epoch in (1, 2, 3)] == ["embedding"] * 3
+    assert [planner.required_vectors(epoch) for epoch in (1, 2, 3)] == ["embedding"] * 3
 
 
 def test_frozen_vectors_are_needed_once_in_a_process() -> None:
-    planner = Sequenced(np.array([0, 0, 1, 1]), plugin(mined_on="frozen"), 0)
-    assert planner.needs(2) == "frozen"
+    planner = HardnessPlanner(np.array([0, 0, 1, 1]), plugin(mined_on="frozen"), 0)
+    assert planner.required_vectors(2) == "frozen"
     first = planner.plan(2, circle(0, 10, 90, 100))
-    assert planner.needs(3) is None
+    assert planner.required_vectors(3) is None
     again = planner.plan(2, None)
     assert [b.rows.tolist() for b in first] == [b.rows.tolist() for b in again]
 
@@ -224,7 +233,7 @@ def test_frozen_vectors_are_needed_once_in_a_process() -> None:
 def test_a_curriculum_leaves_out_individuals_with_few_photographs() -> None:
     labels = np.array([0] * 4 + [1] * 3 + [2] * 2 + [3] + [UNKNOWN])
     stages = (Stage(epochs=1, min_images_per_label=3), Stage(epochs=2))
-    planner = Sequenced(labels, plugin(3, stages=stages), 0)
+    planner = HardnessPlanner(labels, plugin(3, stages=stages), 0)
     vectors = circle(*drawn().uniform(0, 360, 11))
     assert [planner.steps(epoch) for epoch in (1, 2, 3)] == [2, 3, 3]
     seen = {int(label) for batch in planner.plan(1, vectors) for label in batch.labels}
@@ -235,27 +244,27 @@ def test_a_curriculum_leaves_out_individuals_with_few_photographs() -> None:
 @pytest.mark.parametrize("labels", [[0, 1, 2], [UNKNOWN, UNKNOWN, 0]])
 def test_without_two_photographs_of_anybody_there_are_no_triplets(labels: list[int]) -> None:
     with pytest.raises(KitboxError, match="needs an individual with two photographs and one of an"):
-        Sequenced(np.array(labels), plugin(), 0)
+        HardnessPlanner(np.array(labels), plugin(), 0)
 
 
 def test_without_another_individual_there_are_no_triplets() -> None:
-    planner = Sequenced(np.array([0, 0, 0]), plugin(), 0)
+    planner = HardnessPlanner(np.array([0, 0, 0]), plugin(), 0)
     with pytest.raises(KitboxError, match="two photographs and one of another to learn from"):
         planner.plan(1, circle(0, 10, 20))
 
 
 def test_a_short_training_cannot_have_many_cycles() -> None:
     labels = np.repeat(np.arange(4), 2)  # 2 steps an epoch, 6 in all
-    Sequenced(labels, plugin(cycles=3), 0)
+    HardnessPlanner(labels, plugin(cycles=3), 0)
     with pytest.raises(KitboxError, match="training of 6 steps; set cycles to 3 or less"):
-        Sequenced(labels, plugin(cycles=4), 0)
+        HardnessPlanner(labels, plugin(cycles=4), 0)
 
 
 def test_the_steps_of_a_training_ask_what_the_curve_says() -> None:
     labels = np.repeat(np.arange(4), 2)
-    planner = Sequenced(labels, plugin(batch_size=12, epochs=6, cycles=2), 0)
+    planner = HardnessPlanner(labels, plugin(batch_size=12, epochs=6, cycles=2), 0)
     vectors = circle(*np.arange(8) * 45.0)
     for epoch in range(1, 7):
         planner.plan(epoch, vectors)
-        asked = hardness(epoch - 1, 6, 2, 0.85, 3.0, "logistic")
-        assert planner.told()["hardness"] == pytest.approx(asked)
+        asked = hardness_at(epoch - 1, 6, 2, 0.85, 3.0, "logistic")
+        assert planner.metrics()["hardness"] == pytest.approx(asked)

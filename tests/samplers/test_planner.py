@@ -10,10 +10,10 @@ from kitbox.errors import KitboxError
 from kitbox.images.loader import BatchItem
 from kitbox.plugin.samplers import Sampler
 from kitbox.records import Strings, strings
-from kitbox.samplers.batch_samplers import Batch, Sampled
-from kitbox.samplers.divide_and_conquer import Divided
-from kitbox.samplers.hardness_sequencing import Sequenced
-from kitbox.samplers.planner import Asked, planner, together
+from kitbox.samplers.batch_samplers import Batch, SamplerPlanner
+from kitbox.samplers.divide_and_conquer import DividedPlanner
+from kitbox.samplers.hardness_sequencing import HardnessPlanner
+from kitbox.samplers.planner import BatchSampler, block_size, build_planner
 from tests.photographs import tiny
 
 # 30 individuals with one to seven photographs.
@@ -22,11 +22,11 @@ MIXED = np.repeat(np.arange(30), np.arange(1, 31) % 7 + 1)
 
 def asked_for(
     labels: np.ndarray, sampler: Sampler, ids: Strings | None = None, rank: int = 0, world: int = 1
-) -> Asked:
+) -> BatchSampler:
     plugin = tiny(sampler=sampler, batch_size=32)
     names = strings([f"{row}.jpg" for row in range(len(labels))]) if ids is None else ids
-    asked = Asked(names, plugin.seed, rank, world)
-    asked.batches = planner(plugin, labels, plugin.seed).plan(1, None)
+    asked = BatchSampler(names, plugin.seed, rank, world)
+    asked.batches = build_planner(plugin, labels, plugin.seed).plan(1, None)
     return asked
 
 
@@ -60,21 +60,21 @@ def test_augmentation_belongs_to_the_image_and_not_to_its_row() -> None:
 
 
 def test_an_image_is_mirrored_where_its_batch_says_so() -> None:
-    asked = Asked(strings(["a", "b"]), 0, 0, 1)
+    asked = BatchSampler(strings(["a", "b"]), 0, 0, 1)
     asked.batches = [Batch(np.array([1, 0]), np.array([3, 0]), np.array([True, False]))]
     assert [(item.row, item.flipped) for item in next(iter(asked))] == [(1, True), (0, False)]
 
 
 def test_each_plugin_has_its_planner() -> None:
     def kind(plugin: Plugin) -> type:
-        return type(planner(plugin, MIXED, 0))
+        return type(build_planner(plugin, MIXED, 0))
 
     pairs = {"losses": [Triplet()], "sampler": PK(images_per_label=2), "embedding_dim": 8}
-    assert kind(tiny()) is Sampled
-    assert kind(tiny(**pairs)) is Sampled
-    assert kind(tiny(**pairs, divide=Divide(learners=2))) is Divided
+    assert kind(tiny()) is SamplerPlanner
+    assert kind(tiny(**pairs)) is SamplerPlanner
+    assert kind(tiny(**pairs, divide=Divide(learners=2))) is DividedPlanner
     hard = tiny(losses=[Triplet(mining="sequence")], sampler=Hardness(), batch_size=6)
-    assert kind(hard) is Sequenced
+    assert kind(hard) is HardnessPlanner
 
 
 SEQUENCED = {"losses": [Triplet(mining="sequence")], "sampler": Hardness()}
@@ -83,10 +83,10 @@ SEQUENCED = {"losses": [Triplet(mining="sequence")], "sampler": Hardness()}
 def shared(plugin: Plugin, labels: np.ndarray, world: int) -> list[list[list[int]]]:
     """Return the labels of each process's share of the batches of an epoch."""
     ids = strings([str(row) for row in range(len(labels))])
-    batches = planner(plugin, labels, 0).plan(1, np.eye(len(labels), dtype=np.float32))
+    batches = build_planner(plugin, labels, 0).plan(1, np.eye(len(labels), dtype=np.float32))
     shares = []
     for rank in range(world):
-        asked = Asked(ids, 0, rank, world, together(plugin, world))
+        asked = BatchSampler(ids, 0, rank, world, block_size(plugin, world))
         shares.append([asked.labels(batch).tolist() for batch in batches])
     return shares
 
@@ -116,17 +116,17 @@ def test_each_process_gets_pairs_where_a_loss_needs_them(world: int) -> None:
 
 def test_what_processes_cannot_share_is_refused() -> None:
     with pytest.raises(KitboxError) as caught:
-        together(tiny(**SEQUENCED, batch_size=12), 3)
+        block_size(tiny(**SEQUENCED, batch_size=12), 3)
     assert str(caught.value) == (
         "batch_size = 12 is 4 triplets, which 3 processes cannot share equally; "
         "make it a multiple of 9, or change --devices"
     )
     pairs = tiny(losses=[Triplet()], sampler=PK(images_per_label=2), batch_size=8)
-    assert together(pairs, 2) == 2
+    assert block_size(pairs, 2) == 2
     with pytest.raises(KitboxError) as caught:
-        together(pairs, 3)
+        block_size(pairs, 3)
     assert str(caught.value) == (
         "batch_size = 8 is 4 labels, of which 3 processes cannot have two each; "
         "make it 12 or more, or lower --devices"
     )
-    assert together(tiny(sampler=PK(images_per_label=2)), 4) == 1
+    assert block_size(tiny(sampler=PK(images_per_label=2)), 4) == 1

@@ -21,7 +21,7 @@ from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.images import pixel_cache
 from kitbox.images.pixel_cache import InputSpec
-from kitbox.network.backbone import input_config
+from kitbox.network.backbone import data_config
 from kitbox.network.checkpoint import read_origin
 from kitbox.training import runs, trainer
 from kitbox.training.context import TrainOptions
@@ -118,7 +118,7 @@ def test_a_training_goes_on_from_prepared_images_to_the_same_weights(
             next(report for report in stage if isinstance(report, StepDone) and report.epoch == 2)
             stage.close()
         if when != "never":
-            way = InputSpec.of(plugin, input_config(plugin.backbone).interpolation)
+            way = InputSpec.of(plugin, data_config(plugin.backbone).interpolation)
             plan = pixel_cache.plan(workspace, [collection.labelled], [way])
             finish(pixel_cache.fill(plan, workspace))
             for path in collection.labelled.paths:
