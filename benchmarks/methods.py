@@ -34,9 +34,9 @@ from kitbox.competition import pseudo_labels, settings
 from kitbox.competition.settings import Task, Threshold
 from kitbox.dataset.collection import collect
 from kitbox.embedding import embedder
-from kitbox.ensemble.class_probabilities import Rule
+from kitbox.ensemble.class_probabilities import PseudoLabelRule
 from kitbox.ensemble.members import Member
-from kitbox.ensemble.pseudo_labelling import Maker, make
+from kitbox.ensemble.pseudo_labelling import Labeller, label_test_images
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint
 from kitbox.samplers.planner import build_planner
@@ -62,7 +62,7 @@ BASE: dict[str, Any] = {
     "score_every": 1000,
 }
 # test images of whom a calibrated similarity says with so much confidence whom they show
-PSEUDO = Rule(0.6, 0.0, None)
+PSEUDO = PseudoLabelRule(0.6, 0.0, None)
 ARCFACE = ArcFace(margin=0.3, scale=24.0)
 # What pairs are compared in has no classifier that learns ten times as fast. Two photographs of an
 # individual: with four, most batches would be repeats, since most individuals have one or two.
@@ -267,8 +267,10 @@ class Measuring:
         """Label test images by a trained method, in the workspace's pseudo.csv."""
         named, checkpoint, _ = self.trained(name)
         members = [Member(named, checkpoint, 1.0)]
-        maker = Maker(members, members, "holdout", "similarity", PSEUDO)
-        making = make(maker, self.collection, self.competition, self.place, embedder.EmbedOptions())
+        maker = Labeller(members, members, "holdout", "similarity", PSEUDO)
+        making = label_test_images(
+            maker, self.collection, self.competition, self.place, embedder.EmbedOptions()
+        )
         made = follow(making)
         pseudo_labels.write(self.place.pseudo_labels, made.rows)
         print(f"{len(made.rows)} pseudo-labels; precision on the holdout: {made.precision}")

@@ -51,7 +51,7 @@ def tables(n: int, rng: np.random.Generator) -> dict[str, Callable[[], object]]:
         ),
         "r_precision": lambda: metrics.r_precision(relevant, total),
         "row_f1": lambda: metrics.row_f1(answers, relevant[:, :MATCHES], total),
-        "gap": lambda: metrics.gap(confidence, correct, known),
+        "gap": lambda: metrics.global_average_precision(confidence, correct, known),
     }
 
 

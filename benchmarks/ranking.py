@@ -35,7 +35,7 @@ def run(kind: str, queries: int, gallery: int, dim: int) -> str:
     from kitbox.competition import protocol
     from kitbox.competition.settings import Competition
     from kitbox.records import Embeddings, ImageSet, strings
-    from kitbox.retrieval.ranking import decide, rank
+    from kitbox.retrieval.ranking import apply_thresholds, rank
     from kitbox.submission import csv_format, lint
 
     generator = np.random.default_rng(0)
@@ -74,7 +74,7 @@ def run(kind: str, queries: int, gallery: int, dim: int) -> str:
     ranking = rank(everyone, searches, known, competition)
     ranked = time.perf_counter()
     if competition.decides:
-        ranking = decide(ranking, np.full(queries, 0.1), competition)
+        ranking = apply_thresholds(ranking, np.full(queries, 0.1), competition)
     text = csv_format.write(ranking, competition)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "submission.csv").write_text(text)

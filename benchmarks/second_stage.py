@@ -60,7 +60,7 @@ def main() -> None:
     for tried in TRIED:
         task = competition.task.model_copy(update={"label_similarity": tried.similarity})
         asked = competition.model_copy(update={"task": task})
-        recipe = answers.Recipe(whiten=tried.whiten, way=tried.way)
+        recipe = answers.EnsembleOptions(whiten=tried.whiten, way=tried.way)
         begun = time.perf_counter()
         found = follow(
             answers.score(

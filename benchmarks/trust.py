@@ -24,7 +24,7 @@ from kitbox.ensemble import members
 from kitbox.ensemble.meta_embedding import assemble
 from kitbox.plugin import discovery
 from kitbox.records import Embeddings, Holdout
-from kitbox.retrieval.ranking import decide, of_groups, rank
+from kitbox.retrieval.ranking import apply_thresholds, query_thresholds, rank
 from kitbox.scoring import ground_truth, thresholds
 
 HIDDEN_SHARE = 0.27  # of the images of known individuals, as in the humpback data
@@ -55,12 +55,12 @@ def scored(
     ranking = rank(embeddings, searches, split.train, competition)
     if competition.decides:
         if fitted is None:
-            fitted = thresholds.best(ranking, known, competition)
-            limits = thresholds.cross_fitted(ranking, known, competition)
+            fitted = thresholds.fit_best(ranking, known, competition)
+            limits = thresholds.cross_fit(ranking, known, competition)
         else:
             names = thresholds.groups_of(known.groups, competition)
-            limits = of_groups(fitted, names)
-        ranking = decide(ranking, limits, competition)
+            limits = query_thresholds(fitted, names)
+        ranking = apply_thresholds(ranking, limits, competition)
     return ground_truth.outcome(ranking, known, competition).value, fitted or {}
 
 

@@ -11,7 +11,7 @@ from kitbox.boxes.detections import Found, above
 from kitbox.competition.boxes import Box, chosen
 from kitbox.errors import KitboxError
 from kitbox.records import Floats, Integers, Score, Scores, strings
-from kitbox.scoring.bootstrap import Over, interval_of
+from kitbox.scoring.bootstrap import WeightedMetric, bootstrap_interval
 from kitbox.scoring.metrics import Hits, Numbers
 
 # The IoU from which a found box is right: one for AP50, all of them for COCO's AP.
@@ -92,7 +92,7 @@ def score(
             for boxes, each in zip(drawn, found, strict=True)
         ]
     )
-    over: dict[str, Over] = {
+    over: dict[str, WeightedMetric] = {
         "ap50": lambda weights: matches.average_precision(weights)[:, 0],
         "ap": lambda weights: matches.average_precision(weights).mean(axis=1),
         "crop_iou": lambda weights: weights @ agreed / weights.sum(axis=1),
@@ -102,7 +102,7 @@ def score(
     scores = {}
     for name, metric in over.items():
         value = float(metric(once)[0])
-        low, high = interval_of(value, metric, clusters, repeats=True)
+        low, high = bootstrap_interval(value, metric, clusters, repeats=True)
         scores[name] = Score(value, low, high, len(drawn))
     return Scores(scores)
 

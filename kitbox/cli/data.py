@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kitbox.images.pixel_cache import InputSpec
     from kitbox.plugin.discovery import NamedPlugin
     from kitbox.records import ImageSet
-    from kitbox.scoring.holdout_realism import Resemblance
+    from kitbox.scoring.holdout_realism import HoldoutRealism
     from kitbox.workspace import Workspace
 
 
@@ -151,12 +151,12 @@ def holdout(
 
     place, competition = open_workspace(workspace)
     collection = load_collection(place, competition)
-    figures = holdout_realism.counts(collection, competition)
+    figures = holdout_realism.count_rows(collection, competition)
     seen = None
     if by is not None:
         options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
         seen = _judged(by, collection, competition, place, options)
-        figures += holdout_realism.judgements(seen)
+        figures += holdout_realism.estimate_rows(seen)
     if as_json:
         emitted: dict[str, Any] = {
             figure.name: {"holdout": figure.holdout, "test": figure.test} for figure in figures
@@ -186,7 +186,7 @@ def _judged(
     competition: "Competition",
     place: "Workspace",
     options: "EmbedOptions",
-) -> "Resemblance":
+) -> "HoldoutRealism":
     import numpy as np
 
     from kitbox.cli.terminal import follow
@@ -216,7 +216,7 @@ def _judged(
     # scenarios may ask about labelled images; each is there once
     ids, rows = np.unique(np.concatenate([part.image_ids for part in parts]), return_index=True)
     both = Embeddings(ids, np.concatenate([part.vectors for part in parts])[rows])
-    return holdout_realism.resemble(both, collection.holdout, collection.test, competition)
+    return holdout_realism.estimate(both, collection.holdout, collection.test, competition)
 
 
 def _shown(value: Any) -> str:

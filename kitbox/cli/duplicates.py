@@ -128,7 +128,7 @@ def _embedded(
     from kitbox.cli.terminal import follow, print_line
     from kitbox.ensemble import members, meta_embedding
 
-    found, behind = members.for_looking(place, loaded(names, place), collection)
+    found, behind = members.for_inspection(place, loaded(names, place), collection)
     if behind:
         print_line(f"trained on images, labels or boxes as they were before: {', '.join(behind)}")
     assembled = follow(

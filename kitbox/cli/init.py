@@ -161,7 +161,7 @@ def demo(
         follow(trainer.train(named, collection, competition, place, options))
     running = embedder.EmbedOptions(device=device, precision=precision)
     report = {}
-    recipe = answers.Recipe()
+    recipe = answers.EnsembleOptions()
     for named in plugins:
         alone = members.for_holdout(place, [named], None, collection)
         report[named.name] = follow(

@@ -91,7 +91,7 @@ def tell_threshold(found: "LocalScore") -> None:
     from kitbox.cli.terminal import print_line
     from kitbox.scoring import local_score
 
-    for sentence in local_score.threshold(found):
+    for sentence in local_score.threshold_sentences(found):
         print_line(sentence)
 
 

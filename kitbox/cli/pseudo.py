@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
     from kitbox.dataset.collection import Collection
     from kitbox.embedding.embedder import EmbedOptions
-    from kitbox.ensemble.class_probabilities import By, Rule
-    from kitbox.ensemble.pseudo_labelling import Made
+    from kitbox.ensemble.class_probabilities import LabelSource, PseudoLabelRule
+    from kitbox.ensemble.pseudo_labelling import PseudoLabelling
     from kitbox.workspace import Workspace
 
 
@@ -82,7 +82,7 @@ def pseudo(
     from kitbox.cli.terminal import load_collection, open_workspace, parse_folds, print_json
     from kitbox.competition import pseudo_labels
     from kitbox.embedding import embedder
-    from kitbox.ensemble.class_probabilities import Rule
+    from kitbox.ensemble.class_probabilities import PseudoLabelRule
     from kitbox.errors import KitboxError
 
     place, competition = open_workspace(workspace)
@@ -95,7 +95,7 @@ def pseudo(
     if file is not None and given is not None:
         raise KitboxError(f"{given} is about networks, and --import asks none; leave it out")
     collection = load_collection(place, competition, parse_folds(fold, competition)[0])
-    rule = Rule(threshold, gap, per_label or None)
+    rule = PseudoLabelRule(threshold, gap, per_label or None)
     rows: tuple[PseudoLabel, ...]
     if file is not None:
         rows, report = _imported(file, rule, on or "all", competition, collection)
@@ -121,8 +121,8 @@ def pseudo(
 
 def _made(
     names: list[str],
-    rule: "Rule",
-    by: 'By | Literal["auto"]',
+    rule: "PseudoLabelRule",
+    by: 'LabelSource | Literal["auto"]',
     on: str,
     weights: list[float] | None,
     fold: int,
@@ -131,11 +131,11 @@ def _made(
     competition: "Competition",
     collection: "Collection",
     options: "EmbedOptions",
-) -> "Made":
+) -> "PseudoLabelling":
     from kitbox.cli.terminal import follow, print_line
     from kitbox.ensemble import members
-    from kitbox.ensemble.class_probabilities import way_of
-    from kitbox.ensemble.pseudo_labelling import Maker, make
+    from kitbox.ensemble.class_probabilities import default_source
+    from kitbox.ensemble.pseudo_labelling import Labeller, label_test_images
 
     plugins = loaded(names, place)
     scored = members.for_holdout(place, plugins, weights, collection, checkpoint, fold=fold)
@@ -148,20 +148,24 @@ def _made(
                     f"{member.named.name} learnt without the holdout; "
                     f"'kitbox train {member.named.name} --on all' refits it on every label"
                 )
-    way = way_of([*chosen, *scored]) if by == "auto" else by
-    maker = Maker(chosen, scored, on, way, rule)
-    return follow(make(maker, collection, competition, place, options))
+    way = default_source([*chosen, *scored]) if by == "auto" else by
+    maker = Labeller(chosen, scored, on, way, rule)
+    return follow(label_test_images(maker, collection, competition, place, options))
 
 
 def _imported(
-    file: Path, rule: "Rule", on: str, competition: "Competition", collection: "Collection"
+    file: Path,
+    rule: "PseudoLabelRule",
+    on: str,
+    competition: "Competition",
+    collection: "Collection",
 ) -> "tuple[tuple[PseudoLabel, ...], dict[str, Any]]":
     """Return the rows of a list of others, and tell what in it means nothing here."""
     from kitbox.cli.terminal import print_line
     from kitbox.ensemble import pseudo_labelling
     from kitbox.errors import more
 
-    taken = pseudo_labelling.take(file, collection, competition, rule, on)
+    taken = pseudo_labelling.import_gdsc(file, collection, competition, rule, on)
     for what, found in (("test image", taken.no_test_images), ("label", taken.no_labels)):
         if found:
             print_line(f"left out: '{found[0]}' is no {what}{more(len(found) - 1)}")
@@ -178,7 +182,7 @@ def _imported(
     }
 
 
-def _as_json(made: "Made") -> dict[str, Any]:
+def _as_json(made: "PseudoLabelling") -> dict[str, Any]:
     return {
         "by": made.by,
         "on": made.on,
@@ -192,7 +196,7 @@ def _as_json(made: "Made") -> dict[str, Any]:
     }
 
 
-def _tell(made: "Made") -> None:
+def _tell(made: "PseudoLabelling") -> None:
     """Say how many images get a label, and how sure networks are of them."""
     from kitbox.cli.terminal import print_line
 
@@ -207,7 +211,7 @@ def _tell(made: "Made") -> None:
         )
 
 
-def _show(made: "Made") -> None:
+def _show(made: "PseudoLabelling") -> None:
     """Print how right such labels are on the holdout, and how many queries get one."""
     from kitbox.cli.terminal import print_table
 

@@ -80,7 +80,7 @@ def report(
         if by:
             raise KitboxError("--by shows the data; leave it out, or the names before it")
 
-        recipe = answers.Recipe(whiten=whiten, way=way_of(combine, dims, new_label))
+        recipe = answers.EnsembleOptions(whiten=whiten, way=way_of(combine, dims, new_label))
         wanted = results_page.of_names(
             names, place, numbers(weights), recipe, threshold, checkpoint
         )

@@ -29,7 +29,7 @@ from kitbox.cli.options import (
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
     from kitbox.embedding.embedder import EmbedOptions
-    from kitbox.ensemble.answers import Locally, Recipe
+    from kitbox.ensemble.answers import EnsembleOptions, EnsembleScore
     from kitbox.ensemble.members import Member
     from kitbox.scoring.local_score import LocalScore
     from kitbox.workspace import Workspace
@@ -69,7 +69,7 @@ def score(
     place, competition = open_workspace(workspace)
     competition = with_threshold(competition, threshold)
     options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
-    recipe = answers.Recipe(whiten=whiten, way=way_of(combine, dims, new_label))
+    recipe = answers.EnsembleOptions(whiten=whiten, way=way_of(combine, dims, new_label))
     chosen, found = _scored(place, competition, names, weights, recipe, fold, checkpoint, options)
     scores = _only(metric, found.score)
     if as_json:
@@ -122,7 +122,7 @@ def compare(
     place, competition = open_workspace(workspace)
     competition = with_threshold(competition, threshold)
     options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
-    recipe = answers.Recipe(whiten=whiten, way=way_of(combine, dims, new_label))
+    recipe = answers.EnsembleOptions(whiten=whiten, way=way_of(combine, dims, new_label))
     outcomes = []
     for names in (a, b):
         _, found = _scored(
@@ -154,11 +154,11 @@ def _scored(
     competition: "Competition",
     names: list[str],
     weights: str | None,
-    recipe: "Recipe",
+    recipe: "EnsembleOptions",
     fold: str,
     checkpoint: str,
     options: "EmbedOptions",
-) -> "tuple[list[Member], Locally]":
+) -> "tuple[list[Member], EnsembleScore]":
     """Return the members and the local score of some plugins, on one fold or over all."""
     from kitbox.cli.terminal import follow, load_collection, parse_folds, print_line
     from kitbox.ensemble import answers, members
@@ -170,11 +170,11 @@ def _scored(
         chosen = members.for_holdout(
             place, plugins, numbers(weights), collection, checkpoint, fold=number
         )
-        for line in members.told(chosen):
+        for line in members.checkpoint_warnings(chosen):
             print_line(line)
         stage = answers.score(chosen, recipe, collection, competition, place, options)
         found.append(follow(stage))
-    return chosen, answers.pooled(found)
+    return chosen, answers.pool_folds(found)
 
 
 def _only(metric: str | None, found: "LocalScore") -> Any:
@@ -238,12 +238,12 @@ def ensemble(
     collection = load_collection(place, competition)
     options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
     way = way_of(combine, dims, new_label)
-    recipe = answers.Recipe(whiten=whiten, top_k=top_k, way=way)
+    recipe = answers.EnsembleOptions(whiten=whiten, top_k=top_k, way=way)
     if submit:
         submission.check_top_k(recipe, competition)
     counted = numbers(weights)
     scored = members.for_holdout(place, plugins, counted, collection, checkpoint)
-    for line in members.told(scored):
+    for line in members.checkpoint_warnings(scored):
         print_line(line)
     locally = follow(answers.score(scored, recipe, collection, competition, place, options))
     report: dict[str, Any] = {
@@ -261,7 +261,9 @@ def ensemble(
     }
     if submit:
         chosen = members.for_submission(place, plugins, counted, collection, checkpoint)
-        for line in members.told([member for member in chosen if member not in scored]):
+        for line in members.checkpoint_warnings(
+            [member for member in chosen if member not in scored]
+        ):
             print_line(line)
         for member in chosen:
             if member.checkpoint.on != "all":

@@ -225,7 +225,7 @@ def _split(
         if not 2 * _LEAST_SIDE <= len(rows) <= _MOST_OF_ONE:
             continue
         own = Embeddings(embeddings.image_ids[rows], embeddings.vectors[rows])
-        tree = clusters.tree(own)
+        tree = clusters.link(own)
         sides = _sides(tree)
         if min(map(len, sides)) < _LEAST_SIDE:
             continue
@@ -255,7 +255,7 @@ def _individuals(
             yield from ((name, rows[groups[rows] == group]) for group in np.unique(groups[rows]))
 
 
-def _sides(tree: clusters.Tree) -> tuple[Integers, Integers]:
+def _sides(tree: clusters.ClusterTree) -> tuple[Integers, Integers]:
     """Return the rows of the two clusters that join last, the larger one's first."""
     assert tree.joins is not None  # noqa: S101  of four images or more
     from scipy.cluster.hierarchy import fcluster
@@ -269,4 +269,4 @@ def _sides(tree: clusters.Tree) -> tuple[Integers, Integers]:
 def _join(own: Embeddings, side: Integers) -> float:
     """Return the mean similarity at which the last two parts of a side join."""
     part = Embeddings(own.image_ids[side], own.vectors[side])
-    return float(clusters.tree(part).similarities[-1])
+    return float(clusters.link(part).similarities[-1])

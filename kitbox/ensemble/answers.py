@@ -13,16 +13,16 @@ from kitbox.embedding import embedder
 from kitbox.ensemble import fusion, open_set
 from kitbox.ensemble.fusion import Way
 from kitbox.ensemble.members import Member
-from kitbox.ensemble.meta_embedding import Assembled, assemble
-from kitbox.ensemble.open_set import Judge, Judged
+from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
+from kitbox.ensemble.open_set import UnknownFit, UnknownModel
 from kitbox.records import Embeddings, Progress, Scores
 from kitbox.scoring import bootstrap, ground_truth, local_score, outcomes
-from kitbox.scoring.local_score import Answered, LocalScore
+from kitbox.scoring.local_score import HoldoutAnswers, LocalScore
 from kitbox.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Recipe:
+class EnsembleOptions:
     """How embeddings become answers, beside the members."""
 
     whiten: int | None = None
@@ -31,18 +31,18 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Answers:
+class EnsembleAnswers:
     """What an ensemble answers on the holdout, and what a scorer needs of it.
 
     `competition` is the one that decides: where new labels are judged, at a chance.
     """
 
-    found: Answered
+    found: HoldoutAnswers
     embeddings: Embeddings
     dims: tuple[int, ...]
     competition: Competition
     way: Way
-    judged: Judged | None = None
+    judged: UnknownFit | None = None
 
     @property
     def scale(self) -> str:
@@ -51,7 +51,7 @@ class Answers:
 
     def score(self) -> LocalScore:
         """Return the local score, with how new labels were judged among its evidence."""
-        scored = local_score.of_answers(self.found, self.embeddings, self.competition)
+        scored = local_score.score_answers(self.found, self.embeddings, self.competition)
         evidence = dict(scored.evidence)
         if evidence and self.way.scale is not None:
             evidence["scale"] = self.way.scale
@@ -61,22 +61,22 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Locally:
+class EnsembleScore:
     """A local score, the dimensions of each member's block, and what judges new labels if any."""
 
     score: LocalScore
     dims: tuple[int, ...]
-    judge: Judge | None = None
+    judge: UnknownModel | None = None
 
 
-def answered(
+def answer_holdout(
     members: Sequence[Member],
-    recipe: Recipe,
+    recipe: EnsembleOptions,
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
     options: embedder.EmbedOptions,
-) -> Generator[Progress, None, Answers]:
+) -> Generator[Progress, None, EnsembleAnswers]:
     """Return what an ensemble answers on the holdout, which its members have not seen.
 
     A classifier learns from the holdout's training side alone, and what judges new labels from
@@ -84,7 +84,7 @@ def answered(
     """
     recipe.way.check(competition)
     holdout = collection.holdout
-    assembled: Assembled = yield from assemble(
+    assembled: MetaEmbedding = yield from assemble(
         members,
         [collection.labelled],
         holdout.gallery.image_ids,
@@ -101,39 +101,45 @@ def answered(
         )
         if recipe.way.new_label == "learned":
             known = ground_truth.of_holdout(holdout, searches, competition)
-            features = open_set.features(assembled.blocks, searches, holdout.train, competition)
-            judged = open_set.judged(ranking, features, known, competition)
-            ranking, competition = judged.ranking, open_set.deciding(competition)
-    found = local_score.answered(
+            features = open_set.query_features(
+                assembled.blocks, searches, holdout.train, competition
+            )
+            judged = open_set.cross_fit(ranking, features, known, competition)
+            ranking, competition = judged.ranking, open_set.at_even_odds(competition)
+    found = local_score.answer_queries(
         assembled.embeddings,
         holdout,
         competition,
         test_has_groups=collection.test_has_groups,
         ranking=ranking,
     )
-    return Answers(found, assembled.embeddings, assembled.dims, competition, recipe.way, judged)
+    return EnsembleAnswers(
+        found, assembled.embeddings, assembled.dims, competition, recipe.way, judged
+    )
 
 
 def score(
     members: Sequence[Member],
-    recipe: Recipe,
+    recipe: EnsembleOptions,
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
     options: embedder.EmbedOptions,
-) -> Generator[Progress, None, Locally]:
+) -> Generator[Progress, None, EnsembleScore]:
     """Return the local score of an ensemble whose members have not seen the holdout."""
-    made = yield from answered(members, recipe, collection, competition, workspace, options)
-    return Locally(made.score(), made.dims, None if made.judged is None else made.judged.judge)
+    made = yield from answer_holdout(members, recipe, collection, competition, workspace, options)
+    return EnsembleScore(
+        made.score(), made.dims, None if made.judged is None else made.judged.judge
+    )
 
 
-def pooled(folds: Sequence[Locally]) -> Locally:
+def pool_folds(folds: Sequence[EnsembleScore]) -> EnsembleScore:
     """Return the score over the queries of several folds; thresholds are the mean of theirs."""
     if len(folds) == 1:
         return folds[0]
     scores = [fold.score for fold in folds]
     shared = [name for name in scores[0].outcomes if all(name in s.outcomes for s in scores)]
-    joined = {name: outcomes.pooled([s.outcomes[name] for s in scores]) for name in shared}
+    joined = {name: outcomes.pool([s.outcomes[name] for s in scores]) for name in shared}
     fitted = {
         group: float(np.mean([s.thresholds[group] for s in scores if group in s.thresholds]))
         for group in sorted({group for s in scores for group in s.thresholds})
@@ -144,4 +150,4 @@ def pooled(folds: Sequence[Locally]) -> Locally:
     individuals = {query: who for s in scores for query, who in s.individuals.items()}
     by_metric = {name: bootstrap.score(o, individuals) for name, o in joined.items()}
     found = LocalScore(Scores(by_metric), joined, fitted, evidence, individuals)
-    return Locally(found, folds[0].dims)
+    return EnsembleScore(found, folds[0].dims)

@@ -22,7 +22,7 @@ Shares = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Guesses:
+class Predictions:
     """The likeliest label (n,) of each image, '' for none, its probability and the next one's."""
 
     image_ids: Strings
@@ -37,7 +37,7 @@ class Guesses:
 
 
 @dataclass(frozen=True)
-class Rule:
+class PseudoLabelRule:
     """A guess counts above `threshold`, with a lead of at least `gap`.
 
     Of a label the `per_label` most confident images count; None: all of them.
@@ -48,7 +48,7 @@ class Rule:
     per_label: int | None = 10
 
 
-def chosen(guesses: Guesses, rule: Rule, unknown: str | None) -> NDArray[np.bool_]:
+def select(guesses: Predictions, rule: PseudoLabelRule, unknown: str | None) -> NDArray[np.bool_]:
     """Return which guesses (n,) count; one for nobody or for the unknown label never does.
 
     Of equally confident images of a label those that come first by id are taken.
@@ -69,7 +69,7 @@ def chosen(guesses: Guesses, rule: Rule, unknown: str | None) -> NDArray[np.bool
 
 
 @dataclass(frozen=True)
-class Classifier:
+class ClassifierHead:
     """Outputs over `labels (l,)`: `directions (outputs, centers, d)`, `biases (outputs,)`.
 
     Without biases an output is the best cosine to its directions, times `scale`. Outputs beyond
@@ -100,7 +100,7 @@ class Classifier:
         return shares
 
 
-def of(checkpoint: Checkpoint) -> Classifier | None:
+def load_classifier(checkpoint: Checkpoint) -> ClassifierHead | None:
     """Return the classifier of a trained checkpoint, or None where it has none over its labels.
 
     A linear one (CrossEntropy, Focal) goes before one of angles (ArcFace, CosFace, without their
@@ -120,7 +120,7 @@ def of(checkpoint: Checkpoint) -> Classifier | None:
     return None
 
 
-def _read(checkpoint: Checkpoint, place: int, loss: Loss, labels: Strings) -> Classifier | None:
+def _read(checkpoint: Checkpoint, place: int, loss: Loss, labels: Strings) -> ClassifierHead | None:
     """Return the classifier in the tensors of the head of a loss, None where they are not there."""
     head = f"heads.{place}."
     with safe_open(checkpoint.path, framework="numpy") as file:
@@ -132,34 +132,34 @@ def _read(checkpoint: Checkpoint, place: int, loss: Loss, labels: Strings) -> Cl
             rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
             centers = loss.centers if isinstance(loss, ArcFace) else 1
             shaped = rows.reshape(-1, centers, rows.shape[1]).astype(np.float32)
-            return Classifier(labels, shaped, None, loss.scale)
+            return ClassifierHead(labels, shaped, None, loss.scale)
         if f"{head}classifier.weight" not in names:
             return None
         weight = file.get_tensor(f"{head}classifier.weight").astype(np.float32)
         bias = file.get_tensor(f"{head}classifier.bias").astype(np.float32)
-        return Classifier(labels, weight[:, None], bias, 1.0)
+        return ClassifierHead(labels, weight[:, None], bias, 1.0)
 
 
-By = Literal["classifier", "similarity"]
+LabelSource = Literal["classifier", "similarity"]
 
 # Probabilities held at a time: 64 MB of float64.
 _HELD = 8_000_000
 
 
-def way_of(members: Sequence[Member]) -> By:
+def default_source(members: Sequence[Member]) -> LabelSource:
     """Return "classifier" where every member has one, else "similarity"."""
-    every = all(of(member.checkpoint) is not None for member in members)
+    every = all(load_classifier(member.checkpoint) is not None for member in members)
     return "classifier" if every else "similarity"
 
 
-def by_classifier(
+def predict(
     members: Sequence[Member],
     asked: Strings,
     images: ImageSet,
     collection: Collection,
     workspace: Workspace,
     options: embedder.EmbedOptions,
-) -> Generator[Progress, None, Guesses]:
+) -> Generator[Progress, None, Predictions]:
     """Return the guesses of the members' classifiers, the weighted mean of their probabilities.
 
     Of the images those with the ids `asked (n,)`. Labels are matched by name; to a member that does
@@ -167,7 +167,7 @@ def by_classifier(
     """
     parts = []
     for member in members:
-        own = of(member.checkpoint)
+        own = load_classifier(member.checkpoint)
         if own is None:
             raise KitboxError(
                 f"{member.named.name} has learnt no classifier of the labels; use --by similarity"
@@ -184,14 +184,14 @@ def by_classifier(
         )
         parts.append((own, found.of(asked).vectors))
     weights = np.array([member.weight for member in members], dtype=np.float64)
-    return mixed(asked, parts, weights / weights.sum())
+    return mean_predictions(asked, parts, weights / weights.sum())
 
 
-def mixed(
+def mean_predictions(
     image_ids: Strings,
-    parts: Sequence[tuple[Classifier, Floats]],
+    parts: Sequence[tuple[ClassifierHead, Floats]],
     weights: NDArray[np.float64],
-) -> Guesses:
+) -> Predictions:
     """Return the likeliest labels of images by classifiers, each over vectors (n, d) of its own.
 
     `weights` add up to 1; of equally likely labels the first by name is taken.
@@ -209,4 +209,4 @@ def mixed(
         first[rows] = mean.argmax(axis=1)
         width = min(2, len(names))
         best[rows, :width] = -np.sort(-np.partition(mean, -width, axis=1)[:, -width:], axis=1)
-    return Guesses(image_ids, names[first], best[:, 0], best[:, 1])
+    return Predictions(image_ids, names[first], best[:, 0], best[:, 1])

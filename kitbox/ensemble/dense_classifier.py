@@ -12,8 +12,8 @@ from torch.nn import functional
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Floats, Integers, LabelledImages, Progress, Strings
-from kitbox.retrieval.label_similarity import Told
-from kitbox.retrieval.ranking import Teller
+from kitbox.retrieval.label_similarity import LabelSimilarities
+from kitbox.retrieval.ranking import LabelMeasure
 
 HIDDEN = 512
 DROPOUT = 0.5
@@ -30,7 +30,7 @@ _ROWS = 4096
 
 
 @dataclass(frozen=True)
-class Dense:
+class DenseLayers:
     """Two fitted layers on a device: vectors in, probabilities out."""
 
     layers: nn.Module
@@ -46,7 +46,7 @@ class Dense:
         return np.concatenate(found)
 
 
-def fit_layers(vectors: Floats, classes: Integers, *, device: str = "cpu") -> Dense:
+def fit_layers(vectors: Floats, classes: Integers, *, device: str = "cpu") -> DenseLayers:
     """Return two layers fitted to `vectors (n, d)` of `classes (n,)`, which count from 0.
 
     AdamW over 480 batches, its rate falling as a cosine, from a fixed seed: the same vectors give
@@ -72,7 +72,7 @@ def fit_layers(vectors: Floats, classes: Integers, *, device: str = "cpu") -> De
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
-    return Dense(layers.eval(), device)
+    return DenseLayers(layers.eval(), device)
 
 
 def _batches(count: int) -> Iterator[Tensor]:
@@ -92,7 +92,7 @@ def fit(
     competition: Competition,
     dims: int | None,
     device: str,
-) -> Generator[Progress, None, Teller]:
+) -> Generator[Progress, None, LabelMeasure]:
     """Return what tells the probabilities of labels, fitted on labelled images; yields Progress.
 
     `labelled` are the images that may be learnt from; PCA to `dims` (2048, or as many as there
@@ -124,7 +124,7 @@ def fit(
     yield Progress("fit the classifier", 0, 1, "classifiers")
     layers = fit_layers(inputs(vectors), codes.astype(np.int64), device=device)
 
-    def tell(query_images: Strings, known: LabelledImages) -> Told:
+    def tell(query_images: Strings, known: LabelledImages) -> LabelSimilarities:
         found = np.unique(known.labels)
         columns = np.searchsorted(names, found)
 

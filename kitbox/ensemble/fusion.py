@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kitbox.competition.settings import Competition
-from kitbox.ensemble.meta_embedding import Assembled
+from kitbox.ensemble.meta_embedding import MetaEmbedding
 from kitbox.errors import KitboxError
 from kitbox.network import inference
 from kitbox.records import (
@@ -20,8 +20,8 @@ from kitbox.records import (
     Strings,
 )
 from kitbox.retrieval import ranking
-from kitbox.retrieval.label_similarity import Told
-from kitbox.retrieval.ranking import Teller
+from kitbox.retrieval.label_similarity import LabelSimilarities
+from kitbox.retrieval.ranking import LabelMeasure
 
 # Rows of queries, and the similarities (rows, l) of the labels by each member.
 Each = Iterator[tuple[slice, tuple[Floats, ...]]]
@@ -29,7 +29,7 @@ Each = Iterator[tuple[slice, tuple[Floats, ...]]]
 
 def mean(
     blocks: Sequence[Embeddings], weights: Sequence[float], competition: Competition
-) -> Teller:
+) -> LabelMeasure:
     """Return what tells the weighted mean over members of each label's similarity.
 
     A meta-embedding takes the mean of cosines, image by image; here each member first measures a
@@ -38,7 +38,7 @@ def mean(
     """
     shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
 
-    def tell(query_images: Strings, known: LabelledImages) -> Told:
+    def tell(query_images: Strings, known: LabelledImages) -> LabelSimilarities:
         names, each = of_each(blocks, query_images, known, competition)
         return names, ((rows, _weighted(found, shares)) for rows, found in each)
 
@@ -128,7 +128,7 @@ class Way:
 
 
 def rank(
-    assembled: Assembled,
+    assembled: MetaEmbedding,
     way: Way,
     searches: Sequence[Search],
     labelled: LabelledImages,
@@ -157,4 +157,4 @@ def rank(
                 way.dims,
                 inference.resolve_device(device),
             )
-    return ranking.labels(tell, searches, labelled, competition, width)
+    return ranking.rank_labels(tell, searches, labelled, competition, width)

@@ -84,7 +84,7 @@ def for_submission(
     return _members(plugins, checkpoints, weights)
 
 
-def for_looking(
+def for_inspection(
     workspace: Workspace, plugins: Sequence[NamedPlugin], collection: Collection
 ) -> tuple[list[Member], list[str]]:
     """Return members that show which images are alike and are not scored by it, and the older ones.
@@ -123,7 +123,7 @@ def _members(
     ]
 
 
-def told(members: Sequence[Member]) -> list[str]:
+def checkpoint_warnings(members: Sequence[Member]) -> list[str]:
     """Return sentences on which of several trainings are taken, and on local scores to doubt."""
     said = []
     for member in members:

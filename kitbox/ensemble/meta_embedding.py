@@ -66,7 +66,7 @@ def pca_whiten(embeddings: Embeddings, gallery_ids: Strings, dim: int) -> Embedd
 
 
 @dataclass(frozen=True)
-class Assembled:
+class MetaEmbedding:
     """Meta-embeddings of some images, and each member's block: its dimensions, itself, its weight.
 
     Blocks are of the same images in the same order.
@@ -87,7 +87,7 @@ def assemble(
     *,
     whiten: int | None,
     options: embedder.EmbedOptions,
-) -> Generator[Progress, None, Assembled]:
+) -> Generator[Progress, None, MetaEmbedding]:
     """Return the meta-embeddings of all images of `image_sets`; yields Progress.
 
     With `whiten` each member's block is PCA-whitened on the gallery first.
@@ -114,4 +114,4 @@ def assemble(
         blocks.append(pca_whiten(block, gallery_ids, min(whiten, block.dim)) if whiten else block)
     weights = tuple(member.weight for member in members)
     joined = concatenate(blocks, weights)
-    return Assembled(joined, tuple(block.dim for block in blocks), tuple(blocks), weights)
+    return MetaEmbedding(joined, tuple(block.dim for block in blocks), tuple(blocks), weights)

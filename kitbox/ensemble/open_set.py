@@ -15,8 +15,8 @@ from kitbox.retrieval import ranking
 from kitbox.retrieval.label_similarity import best_columns
 from kitbox.scoring import thresholds
 from kitbox.scoring.bootstrap import score
-from kitbox.scoring.ground_truth import Truth
-from kitbox.scoring.outcomes import Separation
+from kitbox.scoring.ground_truth import GroundTruth
+from kitbox.scoring.outcomes import AreaUnderCurve
 
 Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -30,7 +30,7 @@ _LOWEST = -1.0
 
 
 @dataclass(frozen=True)
-class Judge:
+class UnknownModel:
     """Models that were fitted to queries whose individual is known to be known or not.
 
     `right (k,)` is how often the answer at each place is right where the individual is known; it
@@ -58,18 +58,18 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class Judged:
+class UnknownFit:
     """The holdout's ranking by chances that come from other queries, and the judge fitted on all.
 
     `evidence` tells how well unknown queries are told from known ones, beside the similarity.
     """
 
     ranking: Ranking
-    judge: Judge
+    judge: UnknownModel
     evidence: dict[str, Any]
 
 
-def deciding(competition: Competition) -> Competition:
+def at_even_odds(competition: Competition) -> Competition:
     """Return the competition whose unknown label stands where its chance puts it.
 
     The mean of 1 / rank is highest in the order of chances, so that nothing is left to fit; a
@@ -82,7 +82,7 @@ def deciding(competition: Competition) -> Competition:
     return competition.model_copy(update={"threshold": half})
 
 
-def features(
+def query_features(
     blocks: Sequence[Embeddings],
     searches: Sequence[Search],
     labelled: LabelledImages,
@@ -95,7 +95,7 @@ def features(
     """
     parts = []
     for search in searches:
-        known = ranking.known_in(search, labelled, competition)
+        known = ranking.known_images(search, labelled, competition)
         _, each = fusion.of_each(blocks, search.query_images, known, competition)
         rows = [_of_members(found) for _, found in each]
         width = len(blocks) * (2 * _TOP - 1 + (len(blocks) - 1) * (_TOP + 1))
@@ -104,11 +104,13 @@ def features(
     return np.concatenate(parts)
 
 
-def judged(ranking: Ranking, features: Numbers, known: Truth, competition: Competition) -> Judged:
+def cross_fit(
+    ranking: Ranking, features: Numbers, known: GroundTruth, competition: Competition
+) -> UnknownFit:
     """Return the holdout's ranking with chances, those of each query from a fit without it.
 
     The queries of an individual are in one of five parts together; four fit the models that judge
-    the fifth. Rows of `ranking`, `features` and `known` are the same queries.
+    the fifth. Rows of `ranking`, `query_features` and `known` are the same queries.
 
     Raises KitboxError where there are too few queries of unknown or of known individuals.
     """
@@ -126,20 +128,22 @@ def judged(ranking: Ranking, features: Numbers, known: Truth, competition: Compe
             own = Ranking(ranking.query_ids[asked], ranking.answers[asked], found[asked])
             found[asked] = judge.chances(own, chance[asked]).similarity
     areas = {
-        name: score(Separation(known.query_ids, numbers, unknown), known.individual_of).as_json()
+        name: score(
+            AreaUnderCurve(known.query_ids, numbers, unknown), known.individual_of
+        ).as_json()
         for name, numbers in (
             ("auc", chance),
             ("auc_of_similarity", -ranking.similarity[:, 0].astype(np.float64)),
         )
     }
-    return Judged(
+    return UnknownFit(
         Ranking(ranking.query_ids, ranking.answers, found),
         fit(features, unknown, hits),
         {"features": features.shape[1], **areas},
     )
 
 
-def fit(features: Numbers, unknown: Mask, hits: Mask) -> Judge:
+def fit(features: Numbers, unknown: Mask, hits: Mask) -> UnknownModel:
     """Return the judge fitted to queries: `unknown (q,)`, and which of their answers are right.
 
     Logistic regression, a support vector machine, nearest neighbours and gradient boosting, as
@@ -158,7 +162,7 @@ def fit(features: Numbers, unknown: Mask, hits: Mask) -> Judge:
         model.fit(features, unknown)
     # half a hit more, so that a place at which nothing was right is not impossible
     right = (hits[~unknown].sum(axis=0) + 0.5) / (familiar + 1)
-    return Judge(models, np.minimum.accumulate(right))
+    return UnknownModel(models, np.minimum.accumulate(right))
 
 
 def _models(queries: int) -> tuple[Any, ...]:

@@ -12,7 +12,14 @@ from kitbox.competition.pseudo_labels import PseudoLabel, holdout_digest
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
 from kitbox.embedding import embedder
-from kitbox.ensemble.class_probabilities import By, Guesses, Rule, Shares, by_classifier, chosen
+from kitbox.ensemble.class_probabilities import (
+    LabelSource,
+    Predictions,
+    PseudoLabelRule,
+    Shares,
+    predict,
+    select,
+)
 from kitbox.ensemble.members import Member
 from kitbox.ensemble.meta_embedding import assemble
 from kitbox.errors import KitboxError, more
@@ -26,7 +33,7 @@ from kitbox.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Made:
+class PseudoLabelling:
     """Pseudo-labels of some of the `asked` test images, and how the same rule does on the holdout.
 
     `precision` is the share of labels that are right, None where the rule gives none; `coverage`
@@ -35,7 +42,7 @@ class Made:
 
     rows: tuple[PseudoLabel, ...]
     asked: int
-    by: By
+    by: LabelSource
     on: str
     round: int
     precision: Score | None
@@ -54,7 +61,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Maker:
+class Labeller:
     """Networks that label test images, those that the holdout asks, and how they are used.
 
     `on` is what the first had learnt from; the second have never seen the holdout.
@@ -63,17 +70,17 @@ class Maker:
     members: Sequence[Member]
     scored: Sequence[Member]
     on: str
-    by: By
-    rule: Rule
+    by: LabelSource
+    rule: PseudoLabelRule
 
 
-def make(
-    maker: Maker,
+def label_test_images(
+    maker: Labeller,
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
     options: embedder.EmbedOptions,
-) -> Generator[Progress, None, Made]:
+) -> Generator[Progress, None, PseudoLabelling]:
     """Return pseudo-labels of test images; yields Progress.
 
     Raises KitboxError where no test image can be labelled, and where a member has not the
@@ -89,20 +96,20 @@ def make(
     where = (collection, workspace, options)
     if maker.by == "classifier":
         queries = holdout.query.image_ids
-        asked = yield from by_classifier(maker.scored, queries, collection.labelled, *where)
-        guesses = yield from by_classifier(maker.members, free, test, *where)
+        asked = yield from predict(maker.scored, queries, collection.labelled, *where)
+        guesses = yield from predict(maker.members, free, test, *where)
     else:
         asked, curve = yield from _calibrated(maker.scored, unknown, *where)
         gallery = collection.labelled if maker.on == "all" else holdout.train
         ranking = yield from _alike(maker.members, free, gallery, *where)
         guesses = _guesses(ranking, curve.of(ranking.similarity))
-    precision, coverage = measured(asked, collection.holdout, rule, unknown)
-    number = round_of(maker.members)
+    precision, coverage = measure(asked, collection.holdout, rule, unknown)
+    number = next_round(maker.members)
     rows = _rows(guesses, maker, number, collection, unknown)
-    return Made(rows, len(free), maker.by, maker.on, number, precision, coverage)
+    return PseudoLabelling(rows, len(free), maker.by, maker.on, number, precision, coverage)
 
 
-def round_of(members: Sequence[Member]) -> int:
+def next_round(members: Sequence[Member]) -> int:
     """Return the round of labels that these networks make: one more than they learnt from."""
     origins = (read_origin(member.checkpoint.path) for member in members)
     return 1 + max(origin.pseudo_round for origin in origins)
@@ -132,7 +139,7 @@ def _calibrated(
     collection: Collection,
     workspace: Workspace,
     options: embedder.EmbedOptions,
-) -> Generator[Progress, None, tuple[Guesses, calibration.Calibration]]:
+) -> Generator[Progress, None, tuple[Predictions, calibration.Calibration]]:
     """Return guesses of the holdout's queries, out of fold, and the curve fitted on all of them."""
     holdout = collection.holdout
     ranking = yield from _alike(
@@ -143,25 +150,25 @@ def _calibrated(
     hidden = np.where(named[:, None], ranking.similarity, -np.inf).astype(np.float32)
     right = ranking.answers[:, 0] == holdout.query_answers
     individuals = _individuals(holdout, unknown)
-    confidence = calibration.out_of_fold(hidden, right, individuals)
+    confidence = calibration.cross_fit(hidden, right, individuals)
     answered = np.isfinite(hidden[:, 0])
     return _guesses(ranking, confidence), calibration.fit(hidden[answered, 0], right[answered])
 
 
-def _guesses(ranking: Ranking, probabilities: Shares) -> Guesses:
+def _guesses(ranking: Ranking, probabilities: Shares) -> Predictions:
     first, second = probabilities.T
-    return Guesses(ranking.query_ids, ranking.answers[:, 0], first, second)
+    return Predictions(ranking.query_ids, ranking.answers[:, 0], first, second)
 
 
-def measured(
-    guesses: Guesses, holdout: Holdout, rule: Rule, unknown: str | None
+def measure(
+    guesses: Predictions, holdout: Holdout, rule: PseudoLabelRule, unknown: str | None
 ) -> tuple[Score | None, Score]:
     """Return how many of the holdout's queries that get a label get theirs, and how many get one.
 
     The first is None where none gets one. Both with a 95 % interval over individuals.
     """
     ids = guesses.image_ids
-    taken = chosen(guesses, rule, unknown)
+    taken = select(guesses, rule, unknown)
     right = (guesses.labels == holdout.query_answers).astype(np.float64)
     of_query = dict(zip(ids.tolist(), _individuals(holdout, unknown).tolist(), strict=True))
     coverage = bootstrap.score(Mean(ids, taken.astype(np.float64)), of_query)
@@ -190,7 +197,7 @@ def _individuals(holdout: Holdout, unknown: str | None) -> Strings:
 
 
 def _rows(
-    guesses: Guesses, maker: Maker, number: int, collection: Collection, unknown: str | None
+    guesses: Predictions, maker: Labeller, number: int, collection: Collection, unknown: str | None
 ) -> tuple[PseudoLabel, ...]:
     made_by = "+".join(member.named.name for member in maker.members)
     asked = collection.holdout.query.image_ids
@@ -207,12 +214,12 @@ def _rows(
             maker.on,
             apart,
         )
-        for row in np.flatnonzero(chosen(guesses, maker.rule, unknown)).tolist()
+        for row in np.flatnonzero(select(guesses, maker.rule, unknown)).tolist()
     )
 
 
 @dataclass(frozen=True)
-class Taken:
+class ImportedPseudoLabels:
     """Pseudo-labels of a list of `asked` rows, and the names in it that mean nothing here."""
 
     rows: tuple[PseudoLabel, ...]
@@ -221,9 +228,9 @@ class Taken:
     no_labels: tuple[str, ...]
 
 
-def take(
-    path: Path, collection: Collection, competition: Competition, rule: Rule, on: str
-) -> Taken:
+def import_gdsc(
+    path: Path, collection: Collection, competition: Competition, rule: PseudoLabelRule, on: str
+) -> ImportedPseudoLabels:
     """Return the rows of a list as the GDSC 2020 solution keeps it, by the rule of our own.
 
     An image is found by the name of its file, with suffix or without. `on` says what the networks
@@ -257,7 +264,7 @@ def take(
             "names of files are compared, with suffix or without"
         )
     rows = _list_rows(found, path, collection, competition, rule, on)
-    return Taken(rows, asked, tuple(strangers), tuple(unheard))
+    return ImportedPseudoLabels(rows, asked, tuple(strangers), tuple(unheard))
 
 
 def _list_rows(
@@ -265,14 +272,14 @@ def _list_rows(
     path: Path,
     collection: Collection,
     competition: Competition,
-    rule: Rule,
+    rule: PseudoLabelRule,
     on: str,
 ) -> tuple[PseudoLabel, ...]:
     assert collection.test is not None  # noqa: S101  images of it were found
     bits = competition.holdout.near_duplicate_bits
     free = set(collection.test.image_ids[free_images(collection, bits)].tolist())
     ids = sorted(free & set(found))
-    guesses = Guesses(
+    guesses = Predictions(
         strings(ids),
         strings([found[image][0] for image in ids]),
         np.array([found[image][1] for image in ids], dtype=np.float64),
@@ -280,7 +287,7 @@ def _list_rows(
     )
     asked = collection.holdout.query.image_ids
     apart = holdout_digest(asked) if on == "holdout" else ""
-    kept = np.flatnonzero(chosen(guesses, rule, competition.images.unknown_label))
+    kept = np.flatnonzero(select(guesses, rule, competition.images.unknown_label))
     return tuple(
         PseudoLabel(ids[row], *found[ids[row]], None, 1, f"import {path.name}", on, apart)
         for row in kept.tolist()

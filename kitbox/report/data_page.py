@@ -212,7 +212,7 @@ def _values(
     }
     # photographs that nobody has labelled yet have no holdout
     asked = len(collection.holdout.query) > 0
-    figures = holdout_realism.counts(collection, competition) if asked else []
+    figures = holdout_realism.count_rows(collection, competition) if asked else []
     return {
         "title": f"{competition.name}: the data",
         "kind": "the data",

@@ -10,7 +10,7 @@ from kitbox.competition.settings import Competition
 from kitbox.records import Embeddings, Integers, Ranking, Strings, rows_of, strings
 from kitbox.retrieval import ranking
 from kitbox.scoring import ground_truth
-from kitbox.scoring.local_score import Answered, LocalScore
+from kitbox.scoring.local_score import HoldoutAnswers, LocalScore
 
 # Gallery images shown for each query.
 SHOWN = 20
@@ -68,11 +68,11 @@ class Queries:
 
 
 def of(
-    found: Answered, score: LocalScore, embeddings: Embeddings, competition: Competition
+    found: HoldoutAnswers, score: LocalScore, embeddings: Embeddings, competition: Competition
 ) -> Queries:
     """Return the queries with the very rankings that were scored."""
     task, known = competition.task, found.known
-    near = ranking.images(embeddings, found.searches, SHOWN)
+    near = ranking.rank_images(embeddings, found.searches, SHOWN)
     relevant = known.relevant - (1 if task.with_itself else 0)
     hits = ground_truth.relevance(near, known)
     label_of = known.label_of
@@ -107,7 +107,7 @@ def of(
 
 
 def _values(
-    score: LocalScore, found: Answered, competition: Competition, hits: NDArray[np.bool_]
+    score: LocalScore, found: HoldoutAnswers, competition: Competition, hits: NDArray[np.bool_]
 ) -> tuple[str, NDArray[np.float64]]:
     """Return a metric and what it gives each query, NaN where it does not count it.
 
@@ -129,7 +129,7 @@ def _values(
     return metric, value
 
 
-def _clusters(found: Answered, near: Ranking) -> Clusters:
+def _clusters(found: HoldoutAnswers, near: Ranking) -> Clusters:
     known, names = found.known, found.ranking.answers[:, 0]
     cluster_of = dict(zip(known.images.tolist(), names.tolist(), strict=True))
     own = zip(names.tolist(), known.individuals.tolist(), strict=True)
@@ -146,7 +146,7 @@ def _counts(names: Strings) -> Integers:
 
 
 def _outcomes(
-    found: Answered,
+    found: HoldoutAnswers,
     competition: Competition,
     hits: NDArray[np.bool_],
     there: NDArray[np.bool_],
@@ -166,7 +166,7 @@ def _outcomes(
     return np.asarray(np.where(asked, np.where(right, RIGHT, WRONG), OPEN), dtype=np.int64)
 
 
-def _kept(found: Answered, competition: Competition) -> Integers:
+def _kept(found: HoldoutAnswers, competition: Competition) -> Integers:
     """Return how many of the nearest images (q,) are answers."""
     rows = len(found.known.query_ids)
     if competition.task.answers == "clusters":

@@ -35,7 +35,9 @@ def score_rows(scores: Scores) -> list[dict[str, Any]]:
 
 def threshold_told(score: LocalScore) -> str:
     """Return sentences about the thresholds and what they do, as 'kitbox score' says them."""
-    return " ".join(f"{told[0].upper()}{told[1:]}." for told in local_score.threshold(score))
+    return " ".join(
+        f"{told[0].upper()}{told[1:]}." for told in local_score.threshold_sentences(score)
+    )
 
 
 def plots_of(queries: Queries, score: LocalScore, scale: str) -> list[Plot]:

@@ -14,7 +14,7 @@ from kitbox.competition.settings import Competition
 from kitbox.dataset import label_errors
 from kitbox.dataset.collection import Collection
 from kitbox.embedding import embedder
-from kitbox.ensemble.answers import Recipe, answered
+from kitbox.ensemble.answers import EnsembleOptions, answer_holdout
 from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
 from kitbox.plugin import discovery
@@ -55,7 +55,7 @@ class Results:
 
 def evaluate(
     chosen: Sequence[Member],
-    recipe: Recipe,
+    recipe: EnsembleOptions,
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
@@ -64,9 +64,9 @@ def evaluate(
     """Return what members that have not seen the holdout answer on it, together and alone."""
 
     def answers(
-        of: Sequence[Member], recipe: Recipe
+        of: Sequence[Member], recipe: EnsembleOptions
     ) -> Generator[Progress, None, tuple[Results, tuple[int, ...]]]:
-        made = yield from answered(of, recipe, collection, competition, workspace, options)
+        made = yield from answer_holdout(of, recipe, collection, competition, workspace, options)
         score = made.score()
         asked = query_results.of(made.found, score, made.embeddings, made.competition)
         return Results(score, asked, (), made.embeddings, made.scale), made.dims
@@ -80,7 +80,7 @@ def evaluate(
     return replace(together, alone=tuple(alone))
 
 
-def _alone(recipe: Recipe, dim: int) -> Recipe:
+def _alone(recipe: EnsembleOptions, dim: int) -> EnsembleOptions:
     """Return the recipe for one member, which may have fewer dimensions than a PCA is to leave."""
     way = recipe.way
     return replace(recipe, way=replace(way, dims=way.dims and min(way.dims, dim)))
@@ -232,7 +232,7 @@ class Asked:
     name: str
     plugins: tuple[NamedPlugin, ...]
     weights: tuple[float, ...] | None
-    recipe: Recipe
+    recipe: EnsembleOptions
     threshold: str | None
     checkpoint: str
     recorded: dict[str, Any] | None = None
@@ -261,7 +261,7 @@ def of_names(
     names: Sequence[str],
     workspace: Workspace,
     weights: Sequence[float] | None,
-    recipe: Recipe,
+    recipe: EnsembleOptions,
     threshold: str | None,
     checkpoint: str,
 ) -> Asked:
@@ -280,7 +280,7 @@ def of_names(
             ) from error
         if found is None:
             raise
-        if weights is not None or recipe != Recipe() or threshold is not None:
+        if weights is not None or recipe != EnsembleOptions() or threshold is not None:
             raise KitboxError(
                 f"{found.name} has its weights, whitening, way and threshold in its receipt; "
                 "leave the options out"

@@ -16,7 +16,7 @@ _ROWS = 256
 
 
 @dataclass(frozen=True)
-class Tree:
+class ClusterTree:
     """Which clusters join at which similarity, from images one by one up to all.
 
     `images` is their number. `joins` are scipy's linkage of cosine distances; None for less than
@@ -55,7 +55,7 @@ class Tree:
         return rank[number]
 
 
-def tree(embeddings: Embeddings) -> Tree:
+def link(embeddings: Embeddings) -> ClusterTree:
     """Return the tree of images under average linkage of their cosines.
 
     Two clusters are as similar as their pairs of images are on average (Sokal and Michener, 1958);
@@ -70,7 +70,7 @@ def tree(embeddings: Embeddings) -> Tree:
             "split them with images.group_column and task.within_group"
         )
     if count < 2:
-        return Tree(count, None)
+        return ClusterTree(count, None)
     distances = np.empty(count * (count - 1) // 2, dtype=np.float64)
     begin = 0
     for start in range(0, count, _ROWS):
@@ -79,4 +79,4 @@ def tree(embeddings: Embeddings) -> Tree:
             end = begin + len(of_row) - row - 1
             distances[begin:end] = 1 - of_row[row + 1 :]
             begin = end
-    return Tree(count, linkage(np.maximum(distances, 0, out=distances), method="average"))
+    return ClusterTree(count, linkage(np.maximum(distances, 0, out=distances), method="average"))

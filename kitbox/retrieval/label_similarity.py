@@ -13,7 +13,7 @@ from kitbox.retrieval.knn import nearest
 Similarity = Literal["best", "mean", "sum", "centre", "closeness"]
 # The labels (l,) that are told of, and block by block of the queries its rows and similarities
 # (rows, l); -inf where a label has no image but the query itself.
-Told = tuple[Strings, Iterator[tuple[slice, Floats]]]
+LabelSimilarities = tuple[Strings, Iterator[tuple[slice, Floats]]]
 
 # Similarities held at a time: 64 MB of float32.
 _HELD = 16_000_000
@@ -36,7 +36,7 @@ def labels(
     images: int = 1,
 ) -> Ranking:
     """Return the k most similar labels of each query, by `similarities`."""
-    return first(
+    return top_labels(
         query.image_ids, similarities(query, gallery, gallery_labels, similarity, images), k
     )
 
@@ -47,7 +47,7 @@ def similarities(
     gallery_labels: Strings,
     similarity: Similarity = "best",
     images: int = 1,
-) -> Told:
+) -> LabelSimilarities:
     """Return how similar each query is to each label; `gallery_labels (g,)` name the gallery.
 
     A label is as similar as its "best" image, as the "mean" or the "sum" of its best `images`
@@ -77,7 +77,7 @@ def similarities(
     return names, blocks()
 
 
-def first(query_ids: Strings, told: Told, k: int) -> Ranking:
+def top_labels(query_ids: Strings, told: LabelSimilarities, k: int) -> Ranking:
     """Return the k labels of highest similarity of each query; of equals the first by name.
 
     Rows have fewer than k answers only where there are fewer labels.
@@ -117,7 +117,7 @@ def best_columns(values: Floats, k: int) -> Integers:
     return np.take_along_axis(columns, order, axis=1)
 
 
-def with_unknown(
+def insert_unknown(
     ranking: Ranking, unknown_label: str, threshold: float | NDArray[np.float64]
 ) -> Ranking:
     """Return the ranking with `unknown_label` put before the first answer below `threshold`.
@@ -138,7 +138,7 @@ def with_unknown(
     )
 
 
-def above(ranking: Ranking, threshold: float | NDArray[np.float64], least: int) -> Ranking:
+def drop_below(ranking: Ranking, threshold: float | NDArray[np.float64], least: int) -> Ranking:
     """Return the answers that reach the threshold, but always the first `least`.
 
     Rows end in '' and -inf after their last answer.
@@ -153,7 +153,7 @@ def above(ranking: Ranking, threshold: float | NDArray[np.float64], least: int) 
     )
 
 
-def with_itself(ranking: Ranking, images: Strings) -> Ranking:
+def prepend_itself(ranking: Ranking, images: Strings) -> Ranking:
     """Return the ranking with each query's own image first, and the last answer left out.
 
     `images (q,)` are the queries' image ids, which are not always how queries are called.

@@ -17,12 +17,12 @@ from kitbox.records import (
     strings,
 )
 from kitbox.retrieval import clusters, label_similarity
-from kitbox.retrieval.label_similarity import Told
+from kitbox.retrieval.label_similarity import LabelSimilarities
 
 # Group (or scenario) → the similarity below which an answer is no answer; '' for all groups.
 Thresholds = Mapping[str, float]
 # Tells how similar query images are to the labels of gallery images.
-Teller = Callable[[Strings, LabelledImages], Told]
+LabelMeasure = Callable[[Strings, LabelledImages], LabelSimilarities]
 
 
 def rank(
@@ -40,16 +40,16 @@ def rank(
     """
     width = k or competition.task.k
     if competition.task.answers not in ("labels", "label"):
-        found = images(embeddings, searches, width)
+        found = rank_images(embeddings, searches, width)
         if not competition.task.with_itself:
             return found
         own = np.concatenate([search.query_images for search in searches])
-        return label_similarity.with_itself(found, own)
-    return labels(by_cosine(embeddings, competition), searches, labelled, competition, width)
+        return label_similarity.prepend_itself(found, own)
+    return rank_labels(by_cosine(embeddings, competition), searches, labelled, competition, width)
 
 
-def labels(
-    tell: Teller,
+def rank_labels(
+    tell: LabelMeasure,
     searches: Sequence[Search],
     labelled: LabelledImages,
     competition: Competition,
@@ -62,16 +62,16 @@ def labels(
     """
     parts = []
     for search in searches:
-        told = tell(search.query_images, known_in(search, labelled, competition))
-        parts.append(label_similarity.first(search.query_ids, told, k))
+        told = tell(search.query_images, known_images(search, labelled, competition))
+        parts.append(label_similarity.top_labels(search.query_ids, told, k))
     return _joined(parts)
 
 
-def by_cosine(embeddings: Embeddings, competition: Competition) -> Teller:
+def by_cosine(embeddings: Embeddings, competition: Competition) -> LabelMeasure:
     """Return what tells the similarity of labels as the competition's task measures it."""
     task = competition.task
 
-    def tell(query_images: Strings, known: LabelledImages) -> Told:
+    def tell(query_images: Strings, known: LabelledImages) -> LabelSimilarities:
         query, gallery = embeddings.of(query_images), embeddings.of(known.image_ids)
         how = (task.label_similarity, task.label_images)
         return label_similarity.similarities(query, gallery, known.labels, *how)
@@ -79,14 +79,16 @@ def by_cosine(embeddings: Embeddings, competition: Competition) -> Teller:
     return tell
 
 
-def known_in(search: Search, labelled: LabelledImages, competition: Competition) -> LabelledImages:
+def known_images(
+    search: Search, labelled: LabelledImages, competition: Competition
+) -> LabelledImages:
     """Return the images of known individuals in a search's gallery."""
     nobody = ["", competition.images.unknown_label or ""]
     named = labelled.take(~np.isin(labelled.labels, nobody))
     return named.take(np.isin(named.image_ids, search.gallery_images))
 
 
-def images(embeddings: Embeddings, searches: Sequence[Search], k: int) -> Ranking:
+def rank_images(embeddings: Embeddings, searches: Sequence[Search], k: int) -> Ranking:
     """Return the k most similar images of each query of all searches.
 
     A search without gallery finds nothing; raises KitboxError where none has one.
@@ -96,7 +98,9 @@ def images(embeddings: Embeddings, searches: Sequence[Search], k: int) -> Rankin
     return _joined([_images(embeddings, search, k) for search in searches])
 
 
-def decide(ranking: Ranking, limits: NDArray[np.float64], competition: Competition) -> Ranking:
+def apply_thresholds(
+    ranking: Ranking, limits: NDArray[np.float64], competition: Competition
+) -> Ranking:
     """Return a ranking with the answers of each query cut at its limit (n,).
 
     Below it labels give way to the unknown label, and matches end.
@@ -105,12 +109,12 @@ def decide(ranking: Ranking, limits: NDArray[np.float64], competition: Competiti
         return ranking
     task, unknown = competition.task, competition.images.unknown_label
     if task.answers == "matches":
-        return label_similarity.above(ranking, limits, task.fewest)
+        return label_similarity.drop_below(ranking, limits, task.fewest)
     assert unknown is not None  # noqa: S101  a competition that decides labels has one
-    return label_similarity.with_unknown(ranking, unknown, limits)
+    return label_similarity.insert_unknown(ranking, unknown, limits)
 
 
-def of_groups(thresholds: Thresholds, names: Strings) -> NDArray[np.float64]:
+def query_thresholds(thresholds: Thresholds, names: Strings) -> NDArray[np.float64]:
     """Return the threshold of each query (n,) by the name of its group.
 
     A group without one, which the holdout does not have, takes that of all groups, else the
@@ -124,19 +128,21 @@ def of_groups(thresholds: Thresholds, names: Strings) -> NDArray[np.float64]:
     return np.array(limits, dtype=np.float64)[codes]
 
 
-def trees(embeddings: Embeddings, searches: Sequence[Search]) -> dict[str, clusters.Tree]:
+def cluster_trees(
+    embeddings: Embeddings, searches: Sequence[Search]
+) -> dict[str, clusters.ClusterTree]:
     """Return for each search the tree in which its queries join into clusters."""
-    return {search.name: clusters.tree(embeddings.of(search.query_images)) for search in searches}
+    return {search.name: clusters.link(embeddings.of(search.query_images)) for search in searches}
 
 
-def cut(
-    found: Mapping[str, clusters.Tree], searches: Sequence[Search], thresholds: Thresholds
+def cut_trees(
+    found: Mapping[str, clusters.ClusterTree], searches: Sequence[Search], thresholds: Thresholds
 ) -> Ranking:
     """Return each query's cluster as its only answer: `cluster_<group>_<number>`."""
     names: list[str] = []
     limits: list[float] = []
     for search in searches:
-        limit = float(of_groups(thresholds, strings([search.name]))[0])
+        limit = float(query_thresholds(thresholds, strings([search.name]))[0])
         prefix = f"cluster_{search.name}_" if search.name else "cluster_"
         numbers = found[search.name].cut(limit)
         names += [f"{prefix}{number}" for number in numbers]
@@ -148,7 +154,7 @@ def cut(
     )
 
 
-def in_order(ranking: Ranking, query_ids: Strings) -> Ranking:
+def reorder(ranking: Ranking, query_ids: Strings) -> Ranking:
     """Return the rows of the given queries, in their order.
 
     Raises KitboxError for a query that was not ranked.

@@ -20,7 +20,7 @@ _SEED = 0
 # Weights drawn at a time: 16 MB, of which a metric takes up to ten copies.
 _CHUNK = 2_000_000
 
-Over = Callable[[Numbers], Numbers]
+WeightedMetric = Callable[[Numbers], Numbers]
 
 
 def score(outcome: Outcome, individuals: Mapping[str, str]) -> Score:
@@ -36,12 +36,12 @@ def score(outcome: Outcome, individuals: Mapping[str, str]) -> Score:
     value = outcome.value
     if np.isnan(value):
         raise KitboxError(f"the metric counts none of the {queries} queries; nothing to score")
-    clusters = numbered(outcome.query_ids, individuals)
-    low, high = interval_of(value, outcome.over, clusters, repeats=outcome.repeats)
+    clusters = number_individuals(outcome.query_ids, individuals)
+    low, high = bootstrap_interval(value, outcome.over, clusters, repeats=outcome.repeats)
     return Score(value, max(low, -1.0), min(high, 1.0), queries)
 
 
-def numbered(query_ids: Strings, individuals: Mapping[str, str]) -> Integers:
+def number_individuals(query_ids: Strings, individuals: Mapping[str, str]) -> Integers:
     """Return the number (n,) of each query's individual, from 0 in order of appearance."""
     numbers: dict[tuple[str, str], int] = {}
     of_query = []
@@ -51,8 +51,8 @@ def numbered(query_ids: Strings, individuals: Mapping[str, str]) -> Integers:
     return np.array(of_query, dtype=np.int64)
 
 
-def interval_of(
-    value: float, over: Over, clusters: Integers, *, repeats: bool
+def bootstrap_interval(
+    value: float, over: WeightedMetric, clusters: Integers, *, repeats: bool
 ) -> tuple[float, float]:
     """Return the 95 % interval of a value that `over` takes under weights (r, n).
 
@@ -62,8 +62,8 @@ def interval_of(
     leaves out half: Shao and Wu, 1989; subsampling: Politis and Romano, 1994).
     """
     if repeats:
-        return interval(_values(over, weightings(clusters)))
-    drawn = _values(over, halves(clusters))
+        return percentile_interval(_values(over, resample_weights(clusters)))
+    drawn = _values(over, half_weights(clusters))
     low, middle, high = np.percentile(drawn[~np.isnan(drawn)], [2.5, 50, 97.5])
     # m of n drawn stray √((n - m) / m) times as far as n do
     individuals = int(clusters.max()) + 1
@@ -72,7 +72,7 @@ def interval_of(
     return float(value + scale * (low - middle)), float(value + scale * (high - middle))
 
 
-def weightings(clusters: Integers) -> Iterator[Numbers]:
+def resample_weights(clusters: Integers) -> Iterator[Numbers]:
     """Yield how often each query's cluster (n,) is drawn, all resamples in parts (r, n).
 
     As many clusters are drawn as there are; queries of one cluster have one weight.
@@ -87,7 +87,7 @@ def weightings(clusters: Integers) -> Iterator[Numbers]:
     return _resamples(clusters, draw)
 
 
-def halves(clusters: Integers) -> Iterator[Numbers]:
+def half_weights(clusters: Integers) -> Iterator[Numbers]:
     """Yield 1 for queries whose cluster (n,) is in a half of the clusters, in parts (r, n)."""
 
     def draw(generator: np.random.Generator, rows: int, individuals: int) -> Integers:
@@ -97,7 +97,7 @@ def halves(clusters: Integers) -> Iterator[Numbers]:
     return _resamples(clusters, draw)
 
 
-def interval(drawn: Numbers) -> tuple[float, float]:
+def percentile_interval(drawn: Numbers) -> tuple[float, float]:
     """Return the 2.5th and 97.5th percentile of resampled values, NaN left out."""
     low, high = np.percentile(drawn[~np.isnan(drawn)], [2.5, 97.5])
     return float(low), float(high)
@@ -114,7 +114,7 @@ def _resamples(
         yield counts[:, clusters].astype(np.float64)
 
 
-def _values(over: Over, weights: Iterator[Numbers]) -> Numbers:
+def _values(over: WeightedMetric, weights: Iterator[Numbers]) -> Numbers:
     return np.concatenate([over(each) for each in weights])
 
 

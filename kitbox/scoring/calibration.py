@@ -60,7 +60,7 @@ def fit(similarity: Floats, right: Hits) -> Calibration:
     return Calibration(slope, float(model.intercept_[0]) - slope * middle)
 
 
-def out_of_fold(similarity: Floats, right: Hits, individuals: Strings) -> Probabilities:
+def cross_fit(similarity: Floats, right: Hits, individuals: Strings) -> Probabilities:
     """Return probabilities (n, k) of answers, each by a curve that was fitted without its query.
 
     `right (n,)` tells of the first answers, on which curves are fitted. Queries of an individual

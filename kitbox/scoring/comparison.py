@@ -8,7 +8,7 @@ import numpy as np
 
 from kitbox.errors import KitboxError
 from kitbox.records import Integers, Strings
-from kitbox.scoring.bootstrap import interval_of, numbered
+from kitbox.scoring.bootstrap import bootstrap_interval, number_individuals
 from kitbox.scoring.metrics import Numbers, PerQuery
 from kitbox.scoring.outcomes import Outcome
 
@@ -24,7 +24,7 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
-class Change:
+class QueryChange:
     """A query's value by the first system and by the second."""
 
     query_id: str
@@ -71,7 +71,7 @@ class Difference:
             doubt = "the interval contains 0"
         return f"no difference is shown: {shown}; {doubt}"
 
-    def changed(self, n: int) -> tuple[tuple[Change, ...], tuple[Change, ...]] | None:
+    def changed(self, n: int) -> tuple[tuple[QueryChange, ...], tuple[QueryChange, ...]] | None:
         """Return the n queries that gained most and the n that lost most, the largest first.
 
         Queries that did not change are in neither. None where the metric is no mean over queries.
@@ -81,7 +81,7 @@ class Difference:
             return None
         gained, lost = (
             tuple(
-                Change(str(self.query_ids[row]), float(before[row]), float(after[row]))
+                QueryChange(str(self.query_ids[row]), float(before[row]), float(after[row]))
                 for row in _largest(change, n)
             )
             for change in (after - before, before - after)
@@ -128,8 +128,8 @@ def compare(
         raise KitboxError(
             f"the metric counts none of the {len(a.query_ids)} queries; nothing to compare"
         )
-    clusters = numbered(a.query_ids, individuals)
-    low, high = interval_of(
+    clusters = number_individuals(a.query_ids, individuals)
+    low, high = bootstrap_interval(
         value, lambda each: b.over(each) - a.over(each), clusters, repeats=a.repeats
     )
     before, after = a.per_query, b.per_query

@@ -22,7 +22,7 @@ from kitbox.scoring.outcomes import Balanced, Clustering, GlobalPrecision, Mean,
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """Each query's image, expected answer, individual and group (q,), and who is in the gallery.
 
     `expected` is a label, or the unknown label. `relevant (q,)` counts the images of the query's
@@ -48,9 +48,9 @@ class Truth:
         """Query id → identity, which intervals are taken over."""
         return dict(zip(self.query_ids.tolist(), self.identity.tolist(), strict=True))
 
-    def take(self, rows: Integers) -> "Truth":
+    def take(self, rows: Integers) -> "GroundTruth":
         """Return the truth of some queries."""
-        return Truth(
+        return GroundTruth(
             self.query_ids[rows],
             self.images[rows],
             self.expected[rows],
@@ -61,18 +61,20 @@ class Truth:
         )
 
 
-def of_holdout(holdout: Holdout, searches: Sequence[Search], competition: Competition) -> Truth:
+def of_holdout(
+    holdout: Holdout, searches: Sequence[Search], competition: Competition
+) -> GroundTruth:
     """Return the truth of the holdout's queries, in the order of the searches."""
-    return build(searches, holdout.query, holdout.query_answers, holdout.gallery, competition)
+    return of_searches(searches, holdout.query, holdout.query_answers, holdout.gallery, competition)
 
 
-def build(
+def of_searches(
     searches: Sequence[Search],
     query: LabelledImages,
     expected: Strings,
     gallery: LabelledImages,
     competition: Competition,
-) -> Truth:
+) -> GroundTruth:
     """Return the truth of searches; `query` and `gallery` carry the true labels."""
     nobody = {"", competition.images.unknown_label or ""}
     labels = np.where(np.isin(gallery.labels, list(nobody)), "", gallery.labels)
@@ -96,8 +98,8 @@ def build(
             groups = query.groups[rows]
         relevant = total.astype(np.int64)
         asked = (search.query_ids, search.query_images)
-        parts.append(Truth(*asked, expected[rows], identity, groups, relevant, label_of))
-    return Truth(
+        parts.append(GroundTruth(*asked, expected[rows], identity, groups, relevant, label_of))
+    return GroundTruth(
         np.concatenate([part.query_ids for part in parts]),
         np.concatenate([part.images for part in parts]),
         np.concatenate([part.expected for part in parts]),
@@ -108,7 +110,7 @@ def build(
     )
 
 
-def relevance(ranking: Ranking, truth: Truth, *, with_itself: bool = False) -> metrics.Hits:
+def relevance(ranking: Ranking, truth: GroundTruth, *, with_itself: bool = False) -> metrics.Hits:
     """Return which answers (q, k) show the query's individual.
 
     An image of unknown label matches nothing, a query never itself unless that counts.
@@ -126,7 +128,7 @@ def relevance(ranking: Ranking, truth: Truth, *, with_itself: bool = False) -> m
     return np.asarray(hits | itself if with_itself else hits & ~itself)
 
 
-def outcome(ranking: Ranking, truth: Truth, competition: Competition) -> Outcome:
+def outcome(ranking: Ranking, truth: GroundTruth, competition: Competition) -> Outcome:
     """Return the outcome of the competition's own metric; rows are those of the truth.
 
     Raises KitboxError where no query can be scored.
@@ -155,7 +157,9 @@ def outcome(ranking: Ranking, truth: Truth, competition: Competition) -> Outcome
             return clustering(ranking, truth, "ari")
 
 
-def further(ranking: Ranking, truth: Truth, competition: Competition) -> dict[str, Outcome]:
+def related_outcomes(
+    ranking: Ranking, truth: GroundTruth, competition: Competition
+) -> dict[str, Outcome]:
     """Return the outcomes that explain the competition's own: the parts of it, and its kin.
 
     A part that counts none of the queries is left out: BAUS, where no query is of a stranger.
@@ -174,14 +178,14 @@ def further(ranking: Ranking, truth: Truth, competition: Competition) -> dict[st
             return {}
 
 
-def balanced(ranking: Ranking, truth: Truth, unknown: str, which: str) -> Balanced:
+def balanced(ranking: Ranking, truth: GroundTruth, unknown: str, which: str) -> Balanced:
     """Return BAKS and BAUS of the first answers."""
     known = truth.expected != unknown
     right = ranking.answers[:, 0] == truth.expected
     return Balanced(truth.query_ids, truth.individuals, known, right, truth.groups, which)  # type: ignore[arg-type]
 
 
-def clustering(ranking: Ranking, truth: Truth, which: str) -> Clustering:
+def clustering(ranking: Ranking, truth: GroundTruth, which: str) -> Clustering:
     """Return how far clusters agree with individuals."""
     named = np.flatnonzero(truth.identity != "")
     return Clustering(

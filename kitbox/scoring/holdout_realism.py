@@ -11,7 +11,7 @@ from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Holdout, ImageSet, Integers, Ranking, Score, Strings
 from kitbox.retrieval import label_similarity
-from kitbox.scoring.bootstrap import interval
+from kitbox.scoring.bootstrap import percentile_interval
 
 _FOLDS = 5
 # Bootstrap samples of intervals here; each takes a fit or a sort.
@@ -23,7 +23,7 @@ _ALIKE, _APART = 0.6, 0.75
 
 
 @dataclass(frozen=True)
-class Resemblance:
+class HoldoutRealism:
     """Holdout queries and test images as one network sees them.
 
     `separability` is the area under the ROC curve of a classifier that tells test images from
@@ -53,9 +53,9 @@ class Resemblance:
         )
 
 
-def resemble(
+def estimate(
     embeddings: Embeddings, holdout: Holdout, test: ImageSet, competition: Competition
-) -> Resemblance:
+) -> HoldoutRealism:
     """Return how test images resemble the queries, by embeddings of a network that saw neither.
 
     Raises KitboxError where there are too few of either.
@@ -71,7 +71,7 @@ def resemble(
         label_similarity.labels(e, gallery, named.labels, 1) for e in (query, tested)
     )
     strange = holdout.query_answers == unknown
-    return Resemblance(
+    return HoldoutRealism(
         _separability(query.vectors, tested.vectors),
         _unknown_share(near.similarity[:, 0], strange, near_test.similarity[:, 0]),
         float(strange.mean()),
@@ -104,7 +104,7 @@ def _separability(queries: NDArray[np.float32], tests: NDArray[np.float32]) -> S
             ]
         )
         drawn[i] = roc_auc_score(side[rows], judged[rows])
-    low, high = interval(drawn)
+    low, high = percentile_interval(drawn)
     return Score(float(roc_auc_score(side, judged)), low, high, len(side))
 
 
@@ -143,7 +143,7 @@ def _unknown_share(
             for _ in range(_RESAMPLES)
         ]
     )
-    low, high = interval(drawn)
+    low, high = percentile_interval(drawn)
     return Score(estimate(every, all_tested), low, high, len(tested))
 
 
@@ -172,7 +172,7 @@ _SAME_RATIO = 1.15
 
 
 @dataclass(frozen=True)
-class Figure:
+class RealismRow:
     """One thing of the holdout beside the same thing of the test, None where it is not known."""
 
     name: str
@@ -180,7 +180,7 @@ class Figure:
     test: float | str | None = None
 
 
-def counts(collection: Collection, competition: Competition) -> list[Figure]:
+def count_rows(collection: Collection, competition: Competition) -> list[RealismRow]:
     """Return sizes, shares and near-duplicates of the holdout, and of the test where known.
 
     Raises KitboxError where nobody is known, so that nothing can be asked.
@@ -206,14 +206,14 @@ def counts(collection: Collection, competition: Competition) -> list[Figure]:
     units = np.bincount(collection.units)
     before, after = _photograph_means(collection, competition)
     figures = [
-        Figure("training images", len(split.train), len(labelled)),
-        Figure("training individuals", len(after), len(before)),
-        Figure("queries", len(split.query), asked),
-        Figure("gallery images", len(split.gallery), searched),
-        Figure("queries of unknown individuals", f"{strange.mean():.1%}"),
-        Figure("unknown individuals", len(np.unique(split.query.labels[strange]))),
-        Figure("images kept together with another", int((units[collection.units] > 1).sum())),
-        Figure("near-duplicates of queries in training", across, leaks),
+        RealismRow("training images", len(split.train), len(labelled)),
+        RealismRow("training individuals", len(after), len(before)),
+        RealismRow("queries", len(split.query), asked),
+        RealismRow("gallery images", len(split.gallery), searched),
+        RealismRow("queries of unknown individuals", f"{strange.mean():.1%}"),
+        RealismRow("unknown individuals", len(np.unique(split.query.labels[strange]))),
+        RealismRow("images kept together with another", int((units[collection.units] > 1).sum())),
+        RealismRow("near-duplicates of queries in training", across, leaks),
     ]
     known = [after[label] for label in split.query_answers.tolist() if label in after]
     if known:
@@ -221,11 +221,13 @@ def counts(collection: Collection, competition: Competition) -> list[Figure]:
         chances = np.array(list(before.values()), np.float64) ** competition.holdout.frequency_power
         drawn = np.average(list(before.values()), weights=chances)
         name = "training photographs of an asked individual"
-        figures.insert(6, Figure(name, round(float(np.mean(known)), 2), f"{drawn:.2f} if drawn so"))
+        figures.insert(
+            6, RealismRow(name, round(float(np.mean(known)), 2), f"{drawn:.2f} if drawn so")
+        )
     return figures
 
 
-def judgements(seen: Resemblance) -> list[Figure]:
+def estimate_rows(seen: HoldoutRealism) -> list[RealismRow]:
     """Return what a network estimates of the test, beside the same of the holdout."""
     figures = []
     if seen.unknown_share is not None:
@@ -233,12 +235,15 @@ def judgements(seen: Resemblance) -> list[Figure]:
         share = f"{seen.unknown_share.value:.1%} [{low:.1%}, {high:.1%}]"
         wide = ", too wide to tell" if high - low > _TOO_WIDE else ""
         name = "unknown individuals, estimated"
-        figures.append(Figure(name, f"{seen.holdout_unknown_share:.1%}", share + wide))
+        figures.append(RealismRow(name, f"{seen.holdout_unknown_share:.1%}", share + wide))
     name = "training photographs of the nearest individual"
-    return [*figures, Figure(name, round(seen.holdout_photographs, 2), round(seen.photographs, 2))]
+    return [
+        *figures,
+        RealismRow(name, round(seen.holdout_photographs, 2), round(seen.photographs, 2)),
+    ]
 
 
-def advice(seen: Resemblance, competition: Competition) -> list[str]:
+def advice(seen: HoldoutRealism, competition: Competition) -> list[str]:
     """Return which lines of kitbox.toml to change, where queries differ from test images."""
     shape, found = competition.holdout, []
     if seen.unknown_share is not None:

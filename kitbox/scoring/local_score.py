@@ -12,7 +12,7 @@ from kitbox.records import Embeddings, Holdout, Ranking, Scores, Search, Strings
 from kitbox.retrieval import ranking as ranking_module
 from kitbox.scoring import ground_truth, metrics, thresholds
 from kitbox.scoring.bootstrap import score
-from kitbox.scoring.ground_truth import Truth
+from kitbox.scoring.ground_truth import GroundTruth
 from kitbox.scoring.outcomes import Mean, Outcome
 
 # Ranks at which image retrieval is reported beside the competition's own metric.
@@ -39,7 +39,7 @@ class LocalScore:
 
 
 @dataclass(frozen=True)
-class Answered:
+class HoldoutAnswers:
     """The holdout's queries with the answers that are scored, and what a scorer knows of them.
 
     `ranking` holds the answers after the threshold, `plain` those before it (of clusters the
@@ -47,7 +47,7 @@ class Answered:
     """
 
     searches: tuple[Search, ...]
-    known: Truth
+    known: GroundTruth
     ranking: Ranking
     plain: Ranking
     limits: NDArray[np.float64]
@@ -74,17 +74,21 @@ def evaluate(
     Where labels are ranked by something else than the embeddings, `ranking` has the answers before
     any threshold, in the order of the competition's searches.
     """
-    found = answered(
+    found = answer_queries(
         embeddings, holdout, competition, test_has_groups=test_has_groups, ranking=ranking
     )
-    return of_answers(found, embeddings, competition)
+    return score_answers(found, embeddings, competition)
 
 
-def of_answers(found: Answered, embeddings: Embeddings, competition: Competition) -> LocalScore:
+def score_answers(
+    found: HoldoutAnswers, embeddings: Embeddings, competition: Competition
+) -> LocalScore:
     """Return the scores of answers, and of image retrieval by the embeddings behind them."""
     known, evidence = found.known, dict(found.evidence)
     own = ground_truth.outcome(found.ranking, known, competition)
-    outcomes = {competition.metric: own} | ground_truth.further(found.ranking, known, competition)
+    outcomes = {competition.metric: own} | ground_truth.related_outcomes(
+        found.ranking, known, competition
+    )
     if found.thresholds:
         evidence["score"] = round(own.value, 6)
     for name, outcome in _by_image(embeddings, found.searches, known, competition).items():
@@ -94,34 +98,34 @@ def of_answers(found: Answered, embeddings: Embeddings, competition: Competition
     return LocalScore(scores, outcomes, found.thresholds, evidence, individuals)
 
 
-def answered(
+def answer_queries(
     embeddings: Embeddings,
     holdout: Holdout,
     competition: Competition,
     *,
     test_has_groups: bool = True,
     ranking: Ranking | None = None,
-) -> Answered:
+) -> HoldoutAnswers:
     """Return the answers to the holdout's queries as `evaluate` scores them."""
     searches = protocol.searches(holdout.query, holdout.gallery, competition)
     known = ground_truth.of_holdout(holdout, searches, competition)
     if competition.task.answers == "clusters":
         cut, found, evidence = _clustered(embeddings, searches, known, competition)
         plain, limits = (
-            ranking_module.images(embeddings, searches, 1),
+            ranking_module.rank_images(embeddings, searches, 1),
             np.full(len(known.images), np.nan),
         )
-        return Answered(searches, known, cut, plain, limits, found, evidence)
+        return HoldoutAnswers(searches, known, cut, plain, limits, found, evidence)
     plain = ranking or ranking_module.rank(embeddings, searches, holdout.train, competition)
     groups = known.groups
     if competition.threshold.by_group and len(searches) == 1 and not test_has_groups:
         groups = thresholds.groups_of_answers(plain, holdout.train)
     decided, limits, found, evidence = _decided(plain, known, groups, competition)
-    return Answered(searches, known, decided, plain, limits, found, evidence)
+    return HoldoutAnswers(searches, known, decided, plain, limits, found, evidence)
 
 
 def _decided(
-    ranking: Ranking, known: Truth, groups: Strings, competition: Competition
+    ranking: Ranking, known: GroundTruth, groups: Strings, competition: Competition
 ) -> tuple[Ranking, NDArray[np.float64], dict[str, float], dict[str, Any]]:
     if not competition.decides:
         return ranking, np.full(len(ranking.query_ids), np.nan), {}, {}
@@ -129,18 +133,20 @@ def _decided(
     rule = competition.threshold
     match rule.rule:
         case "best":
-            found = thresholds.best(ranking, known, competition, groups)
-            limits = thresholds.cross_fitted(ranking, known, competition, groups)
+            found = thresholds.fit_best(ranking, known, competition, groups)
+            limits = thresholds.cross_fit(ranking, known, competition, groups)
         case "share":
             assert rule.share is not None  # noqa: S101  checked with the settings
-            found = thresholds.by_share(ranking, groups, rule.share, competition)
-            limits = ranking_module.of_groups(found, names)
+            found = thresholds.fit_share(ranking, groups, rule.share, competition)
+            limits = ranking_module.query_thresholds(found, names)
         case "fixed":
             assert rule.similarity is not None  # noqa: S101  checked with the settings
             found = {"": rule.similarity}
-            limits = ranking_module.of_groups(found, names)
-    decided = ranking_module.decide(ranking, limits, competition)
-    plain = ranking_module.decide(ranking, ranking_module.of_groups(found, names), competition)
+            limits = ranking_module.query_thresholds(found, names)
+    decided = ranking_module.apply_thresholds(ranking, limits, competition)
+    plain = ranking_module.apply_thresholds(
+        ranking, ranking_module.query_thresholds(found, names), competition
+    )
     evidence = _evidence(competition, found, known) | {
         "score_on_the_same_queries": round(ground_truth.outcome(plain, known, competition).value, 6)
     }
@@ -150,21 +156,21 @@ def _decided(
 def _clustered(
     embeddings: Embeddings,
     searches: tuple[Search, ...],
-    known: Truth,
+    known: GroundTruth,
     competition: Competition,
 ) -> tuple[Ranking, dict[str, float], dict[str, Any]]:
-    trees = ranking_module.trees(embeddings, searches)
+    trees = ranking_module.cluster_trees(embeddings, searches)
     rule = competition.threshold
     match rule.rule:
         case "best":
-            found = thresholds.best_cut(trees, searches, known, competition)
+            found = thresholds.fit_best_cut(trees, searches, known, competition)
         case "share":
             assert rule.share is not None  # noqa: S101  checked with the settings
-            found = thresholds.cut_by_share(trees, rule.share, by_group=rule.by_group)
+            found = thresholds.fit_cut_share(trees, rule.share, by_group=rule.by_group)
         case "fixed":
             assert rule.similarity is not None  # noqa: S101  checked with the settings
             found = {"": rule.similarity}
-    ranking = ranking_module.cut(trees, searches, found)
+    ranking = ranking_module.cut_trees(trees, searches, found)
     clusters = len(np.unique(ranking.answers[:, 0]))
     evidence = {"clusters": clusters, "individuals": len(set(known.identity.tolist()) - {""})}
     if rule.rule == "best":
@@ -172,7 +178,9 @@ def _clustered(
     return ranking, found, _evidence(competition, found, known) | evidence
 
 
-def _evidence(competition: Competition, found: dict[str, float], known: Truth) -> dict[str, Any]:
+def _evidence(
+    competition: Competition, found: dict[str, float], known: GroundTruth
+) -> dict[str, Any]:
     scale = competition.task.scale
     return ({} if scale == "similarity" else {"scale": scale}) | {
         "rule": competition.threshold.rule,
@@ -181,7 +189,7 @@ def _evidence(competition: Competition, found: dict[str, float], known: Truth) -
     }
 
 
-def _shares(decided: Ranking, known: Truth, competition: Competition) -> dict[str, float]:
+def _shares(decided: Ranking, known: GroundTruth, competition: Competition) -> dict[str, float]:
     """Return the shares of queries that are unknown, and that were answered so.
 
     Of matches, the share of queries that have as few as the competition allows.
@@ -198,7 +206,10 @@ def _shares(decided: Ranking, known: Truth, competition: Competition) -> dict[st
 
 
 def _by_image(
-    embeddings: Embeddings, searches: tuple[Search, ...], known: Truth, competition: Competition
+    embeddings: Embeddings,
+    searches: tuple[Search, ...],
+    known: GroundTruth,
+    competition: Competition,
 ) -> dict[str, Outcome]:
     """Return image metrics of the queries whose individual occurs elsewhere in the gallery."""
     task = competition.task
@@ -209,7 +220,7 @@ def _by_image(
         return {}
     most = int(relevant.max())
     whole = most <= _MOST_ANSWERS // len(known.query_ids)  # R-precision looks at that many
-    ranking = ranking_module.images(embeddings, searches, max(most if whole else 1, *ranks))
+    ranking = ranking_module.rank_images(embeddings, searches, max(most if whole else 1, *ranks))
     hits, relevant = ground_truth.relevance(ranking, known)[asked], relevant[asked]
     ids: Strings = strings(known.query_ids[asked])
     recalls = sorted({1, 5, *ranks})
@@ -222,7 +233,7 @@ def _by_image(
     return {name: Mean(ids, value) for name, value in values.items()}
 
 
-def threshold(found: LocalScore) -> list[str]:
+def threshold_sentences(found: LocalScore) -> list[str]:
     """Return sentences, without capital and full stop, about the thresholds and what they do."""
     evidence = found.evidence
     folds = evidence.get("folds", [evidence])

@@ -74,7 +74,7 @@ def row_f1(answers: Strings, relevant: Hits, relevant_total: Integers) -> PerQue
     return np.where(sizes > 0, 2.0 * both / np.maximum(sizes, 1), 1.0)
 
 
-def gap(
+def global_average_precision(
     confidence: Numbers, correct: Hits, answerable: Hits, weights: Numbers | None = None
 ) -> Numbers:
     """Return the global average precision GAP = 1/M Σᵢ P(i)·rel(i), one number per weighting.
@@ -99,7 +99,9 @@ def gap(
     return quotient((hits * precision).sum(axis=-1), weights @ answerable.astype(np.float64))
 
 
-def beyond_chance(both: Numbers, clusters: Numbers, identities: Numbers, pairs: Numbers) -> Numbers:
+def adjusted_rand_index(
+    both: Numbers, clusters: Numbers, identities: Numbers, pairs: Numbers
+) -> Numbers:
     """Return the adjusted Rand index from numbers of pairs: in one cell, cluster, identity; all.
 
     (both − E) / (½ (clusters + identities) − E), E = clusters · identities / pairs: 1 if equal, 0
@@ -113,7 +115,7 @@ def beyond_chance(both: Numbers, clusters: Numbers, identities: Numbers, pairs: 
     return np.where(trivial, 1.0, (both - expected) / np.where(trivial, 1.0, room))
 
 
-def shared_information(both: Numbers, clusters: Numbers, identities: Numbers) -> Numbers:
+def normalised_mutual_information(both: Numbers, clusters: Numbers, identities: Numbers) -> Numbers:
     """Return the normalised mutual information from the entropies of cells, clusters, identities.
 
     2 I / (H(clusters) + H(identities)), in [0, 1]: the arithmetic mean of the entropies

@@ -119,7 +119,7 @@ class Mean(Outcome):
 
 @dataclass(frozen=True)
 class GlobalPrecision(Outcome):
-    """`metrics.gap` of `confidence`, `correct` and `answerable`, all (n,)."""
+    """`metrics.global_average_precision` of `confidence`, `correct` and `answerable`, all (n,)."""
 
     query_ids: Strings
     confidence: Numbers
@@ -132,7 +132,9 @@ class GlobalPrecision(Outcome):
 
     def over(self, weights: Numbers) -> Numbers:
         """Return the global average precision (r,)."""
-        return metrics.gap(self.confidence, self.correct, self.answerable, weights)
+        return metrics.global_average_precision(
+            self.confidence, self.correct, self.answerable, weights
+        )
 
     def swapped(self, other: Outcome, mask: Hits) -> Self | None:
         """Return the answers with the other's where `mask`, each at its place in its own list.
@@ -235,14 +237,14 @@ class Clustering(Outcome):
         if self.which == "ari":
             # Σ over i < j of wᵢ·wⱼ is ((Σw)² − Σw²) / 2
             itself = weights**2 @ self._of_group
-            found = metrics.beyond_chance(
+            found = metrics.adjusted_rand_index(
                 _pairs(both, weights, itself),
                 _pairs(clusters, weights, itself),
                 _pairs(identities, weights, itself),
                 (queries**2 - itself) / 2,
             )
         else:
-            found = metrics.shared_information(
+            found = metrics.normalised_mutual_information(
                 _entropy(both, weights, queries),
                 _entropy(clusters, weights, queries),
                 _entropy(identities, weights, queries),
@@ -263,7 +265,7 @@ class Clustering(Outcome):
         return indicator(codes(self.group))
 
 
-def pooled(outcomes: Sequence[Outcome]) -> Outcome:
+def pool(outcomes: Sequence[Outcome]) -> Outcome:
     """Return the outcome over the queries of several folds, each asked once.
 
     Clusters of different folds are kept apart as groups are. Raises KitboxError for outcomes of
@@ -315,7 +317,7 @@ def _check_lengths(query_ids: Strings, **columns: np.ndarray[Any, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class Separation(Outcome):
+class AreaUnderCurve(Outcome):
     """The chance that a marked query has a higher number than one that is not; a tie is half.
 
     `numbers` and `marked` are (n,).

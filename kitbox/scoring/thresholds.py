@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.records import Integers, LabelledImages, Ranking, Search, Strings, strings
-from kitbox.retrieval.clusters import Tree
-from kitbox.retrieval.ranking import of_groups
+from kitbox.retrieval.clusters import ClusterTree
+from kitbox.retrieval.ranking import query_thresholds
 from kitbox.scoring import metrics
-from kitbox.scoring.ground_truth import Truth, relevance
+from kitbox.scoring.ground_truth import GroundTruth, relevance
 
 Curve = NDArray[np.float64]
 
@@ -42,8 +42,8 @@ def groups_of_answers(ranking: Ranking, labelled: LabelledImages) -> Strings:
     return strings([group_of.get(str(label), "") for label in ranking.answers[:, 0]])
 
 
-def best(
-    ranking: Ranking, truth: Truth, competition: Competition, groups: Strings | None = None
+def fit_best(
+    ranking: Ranking, truth: GroundTruth, competition: Competition, groups: Strings | None = None
 ) -> dict[str, float]:
     """Return group → the threshold that scores best of all by the competition's metric.
 
@@ -57,8 +57,8 @@ def best(
     }
 
 
-def cross_fitted(
-    ranking: Ranking, truth: Truth, competition: Competition, groups: Strings | None = None
+def cross_fit(
+    ranking: Ranking, truth: GroundTruth, competition: Competition, groups: Strings | None = None
 ) -> NDArray[np.float64]:
     """Return for each query (n,) a threshold that was fitted without the query.
 
@@ -75,8 +75,8 @@ def cross_fitted(
             fitted = scored
         if not len(scored):
             continue
-        found = best(_rows(ranking, fitted), truth.take(fitted), competition, groups[fitted])
-        limits[scored] = of_groups(found, groups_of(groups[scored], competition))
+        found = fit_best(_rows(ranking, fitted), truth.take(fitted), competition, groups[fitted])
+        limits[scored] = query_thresholds(found, groups_of(groups[scored], competition))
     return limits
 
 
@@ -85,7 +85,7 @@ def parts_of(individuals: Strings) -> Integers:
     return np.array([_part_of(str(name)) for name in individuals], dtype=np.int64)
 
 
-def by_share(
+def fit_share(
     ranking: Ranking, groups: Strings, share: float, competition: Competition
 ) -> dict[str, float]:
     """Return group → the threshold below which the first answer of a `share` of queries lies.
@@ -101,8 +101,11 @@ def by_share(
     }
 
 
-def best_cut(
-    trees: Mapping[str, Tree], searches: Sequence[Search], truth: Truth, competition: Competition
+def fit_best_cut(
+    trees: Mapping[str, ClusterTree],
+    searches: Sequence[Search],
+    truth: GroundTruth,
+    competition: Competition,
 ) -> dict[str, float]:
     """Return group → the similarity at which cutting its tree agrees best with the individuals.
 
@@ -122,8 +125,8 @@ def best_cut(
     return {name: _best_together(of_name) for name, of_name in curves.items()}
 
 
-def cut_by_share(
-    trees: Mapping[str, Tree], share: float, *, by_group: bool = False
+def fit_cut_share(
+    trees: Mapping[str, ClusterTree], share: float, *, by_group: bool = False
 ) -> dict[str, float]:
     """Return group → the similarity at which a `share` of the images are clusters of their own."""
     alone = {name: tree.alone_above for name, tree in trees.items()}
@@ -131,7 +134,7 @@ def cut_by_share(
     return {name: _with_below(values, share) for name, values in together.items()}
 
 
-def _best_of_one(ranking: Ranking, truth: Truth, competition: Competition) -> float:
+def _best_of_one(ranking: Ranking, truth: GroundTruth, competition: Competition) -> float:
     match competition.metric.split("_at_")[0]:
         case "label_map":
             worth = _worth_of_labels(ranking, truth, competition)
@@ -145,7 +148,7 @@ def _best_of_one(ranking: Ranking, truth: Truth, competition: Competition) -> fl
     return _best(tried, (worth[:, 0].sum() + gained) / len(worth))
 
 
-def _worth_of_labels(ranking: Ranking, truth: Truth, competition: Competition) -> Curve:
+def _worth_of_labels(ranking: Ranking, truth: GroundTruth, competition: Competition) -> Curve:
     """Return each query's 1 / rank (q, k + 1) when 0 … k answers reach the threshold.
 
     The unknown label stands after those answers.
@@ -158,7 +161,7 @@ def _worth_of_labels(ranking: Ranking, truth: Truth, competition: Competition) -
     return np.where(final < k, 1.0 / (final + 1), 0.0)
 
 
-def _worth_of_matches(ranking: Ranking, truth: Truth, competition: Competition) -> Curve:
+def _worth_of_matches(ranking: Ranking, truth: GroundTruth, competition: Competition) -> Curve:
     """Return each query's F1 (q, k + 1) when 0 … k answers reach the threshold."""
     task = competition.task
     hits = relevance(ranking, truth, with_itself=task.with_itself)
@@ -171,7 +174,7 @@ def _worth_of_matches(ranking: Ranking, truth: Truth, competition: Competition) 
 
 
 def _balanced_curve(
-    ranking: Ranking, truth: Truth, competition: Competition, tried: Curve
+    ranking: Ranking, truth: GroundTruth, competition: Competition, tried: Curve
 ) -> Curve:
     """Return the mean over groups of √(BAKS·BAUS) with the unknown answered at each threshold."""
     unknown = competition.images.unknown_label or ""
@@ -218,7 +221,7 @@ def _best_together(curves: Sequence[tuple[Curve, Curve]]) -> float:
     return _best(tried, np.mean(each, axis=0))
 
 
-def _agreement(tree: Tree, identity: Strings) -> Curve:
+def _agreement(tree: ClusterTree, identity: Strings) -> Curve:
     """Return the adjusted Rand index after 0, 1 … all joins; identity '' does not count."""
     shown = [Counter([name] if name else []) for name in identity.tolist()]
     sizes = [len(of_one) for of_one in shown]
@@ -233,7 +236,7 @@ def _agreement(tree: Tree, identity: Strings) -> Curve:
     named = sum(sizes[: tree.images])
     of_one = np.unique(identity[identity != ""], return_counts=True)[1]
     identities, pairs = (of_one * (of_one - 1)).sum() / 2, named * (named - 1) / 2
-    return metrics.beyond_chance(
+    return metrics.adjusted_rand_index(
         *(np.asarray(number, dtype=np.float64) for number in (both, clusters, identities, pairs))
     )
 

@@ -42,13 +42,13 @@ def score_submission(
     if index is not None:
         index, _ = _labelled(index, known, key, unknown)
     gallery = protocol.gallery_of(query, collection.labelled, index, competition).labelled
-    facts = ground_truth.build(collection.searches, query, expected, gallery, competition)
+    facts = ground_truth.of_searches(collection.searches, query, expected, gallery, competition)
     ranking = _read(path, competition, facts.query_ids)
     if competition.task.answers in ("images", "matches"):
         ranking = _in_gallery(ranking, collection.searches)
     own = ground_truth.outcome(ranking, facts, competition)
     outcomes: dict[str, Outcome] = {competition.metric: own}
-    outcomes |= ground_truth.further(ranking, facts, competition)
+    outcomes |= ground_truth.related_outcomes(ranking, facts, competition)
     if competition.task.answers == "images":
         asked = np.flatnonzero(facts.relevant > 0)
         hits = ground_truth.relevance(ranking, facts)[asked]

@@ -13,7 +13,7 @@ from typing import Any
 import kitbox
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
-from kitbox.ensemble.answers import Locally, Recipe
+from kitbox.ensemble.answers import EnsembleOptions, EnsembleScore
 from kitbox.ensemble.fusion import Way
 from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
@@ -107,10 +107,10 @@ def entry_of_side(entry: dict[str, Any], on: str) -> dict[str, Any]:
 
 def describe(
     made: Submission,
-    locally: Locally,
+    locally: EnsembleScore,
     members: Sequence[Member],
     scored: Sequence[Member],
-    recipe: Recipe,
+    recipe: EnsembleOptions,
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
@@ -164,10 +164,10 @@ def describe(
     }
 
 
-def recipe_of(recorded: dict[str, Any]) -> Recipe:
+def recipe_of(recorded: dict[str, Any]) -> EnsembleOptions:
     """Return how a receipt's members became answers."""
     way = Way(**recorded.get("way", {}))  # older receipts know one way only
-    return Recipe(whiten=recorded["whiten"], top_k=recorded["top_k"], way=way)
+    return EnsembleOptions(whiten=recorded["whiten"], top_k=recorded["top_k"], way=way)
 
 
 def _keep_pseudo_labels(

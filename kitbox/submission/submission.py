@@ -10,10 +10,10 @@ from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
 from kitbox.embedding import embedder
 from kitbox.ensemble import fusion, open_set
-from kitbox.ensemble.answers import Recipe
+from kitbox.ensemble.answers import EnsembleOptions
 from kitbox.ensemble.members import Member
-from kitbox.ensemble.meta_embedding import Assembled, assemble
-from kitbox.ensemble.open_set import Judge
+from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
+from kitbox.ensemble.open_set import UnknownModel
 from kitbox.errors import KitboxError
 from kitbox.records import Progress, Ranking, Strings, rows_of
 from kitbox.retrieval import ranking as ranking_module
@@ -34,7 +34,7 @@ class Submission:
     dims: tuple[int, ...]
 
 
-def check_top_k(recipe: Recipe, competition: Competition) -> None:
+def check_top_k(recipe: EnsembleOptions, competition: Competition) -> None:
     """Raise KitboxError where a recipe makes more or fewer answers than a list may name."""
     task, top_k = competition.task, recipe.top_k
     if top_k in (None, task.k):
@@ -49,13 +49,13 @@ def check_top_k(recipe: Recipe, competition: Competition) -> None:
 
 def make_submission(
     members: Sequence[Member],
-    recipe: Recipe,
+    recipe: EnsembleOptions,
     fitted: dict[str, float],
     collection: Collection,
     competition: Competition,
     workspace: Workspace,
     options: embedder.EmbedOptions,
-    judge: Judge | None = None,
+    judge: UnknownModel | None = None,
 ) -> Generator[Progress, None, Submission]:
     """Return the submission of an ensemble; it takes the path of the local score, on test images.
 
@@ -69,7 +69,7 @@ def make_submission(
     check_top_k(recipe, competition)
     image_sets = [labelled, test, *([] if collection.index is None else [collection.index])]
     gallery = protocol.gallery_of(test, labelled, collection.index, competition)
-    assembled: Assembled = yield from assemble(
+    assembled: MetaEmbedding = yield from assemble(
         members,
         image_sets,
         gallery.image_ids,
@@ -81,7 +81,7 @@ def make_submission(
     ranking, used = yield from _answered(
         assembled, recipe, fitted, judge, collection, competition, options.device
     )
-    ranking = ranking_module.in_order(ranking, protocol.query_ids(collection.searches, test))
+    ranking = ranking_module.reorder(ranking, protocol.query_ids(collection.searches, test))
     text = csv_format.write(ranking, competition)
     findings = lint.lint(text.encode(), competition, labelled, test, collection.searches)
     if findings:
@@ -91,10 +91,10 @@ def make_submission(
 
 
 def _answered(
-    assembled: Assembled,
-    recipe: Recipe,
+    assembled: MetaEmbedding,
+    recipe: EnsembleOptions,
     fitted: dict[str, float],
-    judge: Judge | None,
+    judge: UnknownModel | None,
     collection: Collection,
     competition: Competition,
     device: str,
@@ -102,17 +102,17 @@ def _answered(
     """Return the answers of the leaderboard's queries, and the thresholds that cut them."""
     searches, rule = collection.searches, competition.threshold
     if competition.task.answers == "clusters":
-        trees = ranking_module.trees(assembled.embeddings, searches)
+        trees = ranking_module.cluster_trees(assembled.embeddings, searches)
         used = fitted
         if rule.rule == "share" and rule.share is not None:
-            used = thresholds.cut_by_share(trees, rule.share, by_group=rule.by_group)
-        return ranking_module.cut(trees, searches, used), used
+            used = thresholds.fit_cut_share(trees, rule.share, by_group=rule.by_group)
+        return ranking_module.cut_trees(trees, searches, used), used
     labelled = collection.answerable
     ranking = yield from fusion.rank(
         assembled, recipe.way, searches, labelled, competition, recipe.top_k, device=device
     )
     if judge is not None:
-        features = open_set.features(assembled.blocks, searches, labelled, competition)
+        features = open_set.query_features(assembled.blocks, searches, labelled, competition)
         ranking = judge.chances(ranking, judge.unknown(features))
     if not competition.decides:
         return ranking, {}
@@ -121,9 +121,9 @@ def _answered(
         groups = _groups_of_test(ranking, collection)
     used = fitted
     if rule.rule == "share" and rule.share is not None:
-        used = thresholds.by_share(ranking, groups, rule.share, competition)
-    limits = ranking_module.of_groups(used, thresholds.groups_of(groups, competition))
-    return ranking_module.decide(ranking, limits, competition), used
+        used = thresholds.fit_share(ranking, groups, rule.share, competition)
+    limits = ranking_module.query_thresholds(used, thresholds.groups_of(groups, competition))
+    return ranking_module.apply_thresholds(ranking, limits, competition), used
 
 
 def _groups_of_test(ranking: Ranking, collection: Collection) -> Strings:

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from kitbox.ensemble import answers
-from kitbox.ensemble.answers import Locally
+from kitbox.ensemble.answers import EnsembleScore
 from kitbox.records import Scores, strings
 from kitbox.scoring import bootstrap
 from kitbox.scoring.local_score import LocalScore
 from kitbox.scoring.outcomes import Mean
 
 
-def locally(values: dict[str, list[float]], threshold: float | None = None) -> Locally:
+def locally(values: dict[str, list[float]], threshold: float | None = None) -> EnsembleScore:
     """Return the score of a fold whose queries went like this by each metric."""
     outcomes = {
         name: Mean(strings([f"{name}{i}" for i in range(len(given))]), np.array(given))
@@ -20,12 +20,12 @@ def locally(values: dict[str, list[float]], threshold: float | None = None) -> L
     scores = Scores({name: bootstrap.score(o, {}) for name, o in outcomes.items()})
     fitted = {} if threshold is None else {"": threshold}
     evidence = {} if threshold is None else {"rule": "best", "queries": 2}
-    return Locally(LocalScore(scores, outcomes, fitted, evidence, {}), (2,))
+    return EnsembleScore(LocalScore(scores, outcomes, fitted, evidence, {}), (2,))
 
 
 def test_folds_are_pooled_query_by_query() -> None:
     folds = [locally({"map": [1.0], "own": [0.5]}), locally({"map": [0.0, 0.5]})]
-    pooled = answers.pooled(folds)
+    pooled = answers.pool_folds(folds)
     assert list(pooled.score.scores.by_metric) == ["map"]  # the other has no query in one fold
     assert pooled.score.scores.main.value == pytest.approx(0.5)
     assert pooled.score.scores.main.queries == 3
@@ -34,7 +34,7 @@ def test_folds_are_pooled_query_by_query() -> None:
 
 def test_thresholds_of_folds_are_averaged_and_their_evidence_kept() -> None:
     folds = [locally({"map": [1.0]}, 0.2), locally({"map": [0.0]}, 0.4)]
-    pooled = answers.pooled(folds).score
+    pooled = answers.pool_folds(folds).score
     assert pooled.thresholds == {"": pytest.approx(0.3)}
     assert pooled.evidence == {"rule": "best", "folds": [{"rule": "best", "queries": 2}] * 2}
 
@@ -45,7 +45,7 @@ def test_the_interval_over_folds_is_over_the_individuals_of_all() -> None:
         ids = fold.score.outcomes["map"].query_ids
         fold.score.outcomes["map"] = Mean(strings([f"{who}{i}" for i in ids]), np.array([1.0, 0.0]))
         fold.score.individuals.update({f"{who}{i}": "Cleo" for i in ids})
-    pooled = answers.pooled(folds).score
+    pooled = answers.pool_folds(folds).score
     assert set(pooled.individuals.values()) == {"Cleo"}
     # one individual in both folds leaves nothing to draw; four queries would give [0, 1]
     assert (pooled.scores.main.low, pooled.scores.main.high) == (0.5, 0.5)
@@ -53,4 +53,4 @@ def test_the_interval_over_folds_is_over_the_individuals_of_all() -> None:
 
 def test_a_single_fold_stays_what_it_is() -> None:
     fold = locally({"map": [1.0]}, 0.2)
-    assert answers.pooled([fold]) is fold
+    assert answers.pool_folds([fold]) is fold

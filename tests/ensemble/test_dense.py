@@ -10,7 +10,7 @@ ANGLES = np.radians(120 * CLASSES + GENERATOR.normal(0, 10, size=60))
 VECTORS = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1).astype(np.float32)
 
 
-def loss(fitted: dense_classifier.Dense) -> float:
+def loss(fitted: dense_classifier.DenseLayers) -> float:
     chances = fitted.probabilities(VECTORS)[np.arange(60), CLASSES]
     return float(-np.log(chances).mean())
 

@@ -29,7 +29,7 @@ def told(gallery: list[str], queries: tuple[str, ...] = ("q",), dims: int | None
     reports, tell = finish(dense_classifier.fit(POINTS, image_set(LABELS), asked, dims, "cpu"))
     assert [report.stage for report in reports] == ["fit the classifier"]
     search = Search("", strings(list(queries)), strings(list(queries)), strings(gallery))
-    return ranking.labels(tell, [search], image_set(LABELS), asked, 5)
+    return ranking.rank_labels(tell, [search], image_set(LABELS), asked, 5)
 
 
 def test_labels_are_ranked_by_their_probability_and_the_unknown_is_none_of_them() -> None:

@@ -19,7 +19,7 @@ SEARCH = Search("", strings(["q"]), strings(["q"]), strings(list(LABELS)))
 def ranked(how: str, weights: tuple[float, ...] = (1, 1), images: int = 9):  # type: ignore[no-untyped-def]
     asked = competition(task={"label_similarity": how, "label_images": images})
     tell = fusion.mean([ONE, OTHER], weights, asked)
-    return ranking.labels(tell, [SEARCH], image_set(LABELS), asked, 3)
+    return ranking.rank_labels(tell, [SEARCH], image_set(LABELS), asked, 3)
 
 
 def test_each_member_says_by_its_own_best_image_how_similar_a_label_is() -> None:
@@ -57,6 +57,6 @@ def test_one_member_alone_answers_as_its_embedding_does() -> None:
     asked = competition()
     early = ranking.rank(ONE, [SEARCH], image_set(LABELS), asked, 3)
     tell = fusion.mean([ONE], [2.0], asked)
-    late = ranking.labels(tell, [SEARCH], image_set(LABELS), asked, 3)
+    late = ranking.rank_labels(tell, [SEARCH], image_set(LABELS), asked, 3)
     assert late.answers.tolist() == early.answers.tolist()
     assert late.similarity.tolist() == early.similarity.tolist()

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.ensemble.class_probabilities import Guesses, Rule, chosen
+from kitbox.ensemble.class_probabilities import Predictions, PseudoLabelRule, select
 from kitbox.records import strings
 
 
-def guesses(*rows: tuple[str, str, float, float]) -> Guesses:
+def guesses(*rows: tuple[str, str, float, float]) -> Predictions:
     """Return guesses from (image, likeliest label, its probability, the next one's)."""
     ids, labels, first, second = zip(*rows, strict=True)
-    return Guesses(strings(ids), strings(labels), np.array(first), np.array(second))
+    return Predictions(strings(ids), strings(labels), np.array(first), np.array(second))
 
 
 TABLE = guesses(
@@ -28,22 +28,22 @@ TABLE = guesses(
 @pytest.mark.parametrize(
     ("rule", "kept"),
     [
-        (Rule(), "t0 t1 t3"),  # 0.9 is not above 0.9
-        (Rule(threshold=0.89), "t0 t1 t2 t3"),
-        (Rule(threshold=0.89, gap=0.9), "t0 t1"),
-        (Rule(threshold=0.89, per_label=1), "t1 t3"),
-        (Rule(threshold=0.89, per_label=2), "t0 t1 t3"),
-        (Rule(threshold=0.0, per_label=None), "t0 t1 t2 t3"),
-        (Rule(threshold=1.0), ""),
+        (PseudoLabelRule(), "t0 t1 t3"),  # 0.9 is not above 0.9
+        (PseudoLabelRule(threshold=0.89), "t0 t1 t2 t3"),
+        (PseudoLabelRule(threshold=0.89, gap=0.9), "t0 t1"),
+        (PseudoLabelRule(threshold=0.89, per_label=1), "t1 t3"),
+        (PseudoLabelRule(threshold=0.89, per_label=2), "t0 t1 t3"),
+        (PseudoLabelRule(threshold=0.0, per_label=None), "t0 t1 t2 t3"),
+        (PseudoLabelRule(threshold=1.0), ""),
     ],
 )
-def test_threshold_gap_and_cap_by_hand(rule: Rule, kept: str) -> None:
-    assert TABLE.image_ids[chosen(TABLE, rule, "new_whale")].tolist() == kept.split()
+def test_threshold_gap_and_cap_by_hand(rule: PseudoLabelRule, kept: str) -> None:
+    assert TABLE.image_ids[select(TABLE, rule, "new_whale")].tolist() == kept.split()
 
 
 def test_of_equals_the_first_by_id_is_taken() -> None:
     even = guesses(("t9", "Ahab", 0.95, 0.0), ("t1", "Ahab", 0.95, 0.0))
-    assert chosen(even, Rule(per_label=1), None).tolist() == [False, True]
+    assert select(even, PseudoLabelRule(per_label=1), None).tolist() == [False, True]
 
 
 probabilities = st.integers(0, 10).map(lambda tenths: tenths / 10)
@@ -63,7 +63,7 @@ def test_the_rule_equals_a_slow_one(rows, threshold, gap, per_label) -> None:  #
     table = guesses(
         *((f"t{i:02}", label, max(p, q), min(p, q)) for i, (label, p, q) in enumerate(rows))
     )
-    found = chosen(table, Rule(threshold, gap, per_label), "?")
+    found = select(table, PseudoLabelRule(threshold, gap, per_label), "?")
     sure = [
         i
         for i, label in enumerate(table.labels)

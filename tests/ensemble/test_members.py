@@ -73,11 +73,11 @@ def test_an_older_network_serves_to_look_and_is_named(
     monkeypatch.setattr("kitbox.training.runs.read_checkpoint", lambda path: path)
     labelled = replace(image_set({"a": "Ahab", "b": "Boo"}), digests=strings(["1", "2"]))
     images = collection(competition(), labelled, None)
-    [member], behind = members.for_looking(workspace, [named(tiny())], images)
+    [member], behind = members.for_inspection(workspace, [named(tiny())], images)
     assert (member.checkpoint, behind) == (older, ["tiny"])
     here = runs.data_digest(images.holdout.train)
     a_run(workspace, "tiny", tiny(), data=here)
-    assert members.for_looking(workspace, [named(tiny())], images)[1] == []
+    assert members.for_inspection(workspace, [named(tiny())], images)[1] == []
 
 
 def test_no_older_network_hides_that_a_training_is_unfinished(workspace: Workspace) -> None:
@@ -88,7 +88,7 @@ def test_no_older_network_hides_that_a_training_is_unfinished(workspace: Workspa
     (run.with_name("two") / "journal.jsonl").unlink()
     a_run(workspace, "tiny", tiny())
     with pytest.raises(KitboxError, match="the training of tiny is not finished"):
-        members.for_looking(workspace, [named(tiny())], images)
+        members.for_inspection(workspace, [named(tiny())], images)
 
 
 @pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf"])

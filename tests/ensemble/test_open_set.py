@@ -6,7 +6,7 @@ from kitbox.ensemble import open_set
 from kitbox.errors import KitboxError
 from kitbox.records import Holdout, Search, strings
 from kitbox.retrieval import ranking
-from kitbox.retrieval.label_similarity import with_unknown
+from kitbox.retrieval.label_similarity import insert_unknown
 from kitbox.scoring import ground_truth, thresholds
 from tests.circle import competition, cosine, image_set, placed, ranking_of
 
@@ -17,7 +17,7 @@ SEARCH = Search("", strings(["q"]), strings(["q"]), strings(list(LABELS)))
 
 
 def test_features_are_four_similarities_their_gaps_and_what_the_others_say_of_them() -> None:
-    found = open_set.features([ONE, OTHER], [SEARCH], image_set(LABELS), competition())
+    found = open_set.query_features([ONE, OTHER], [SEARCH], image_set(LABELS), competition())
     first = [cosine(10, angle) for angle in (0, 40, 90, 140)]  # Ahab, Boo, Cleo, Dora
     theirs = [cosine(10, angle) for angle in (60, 20, 180, 100)]
     expected = [*first, *-np.diff(first), *theirs, False]  # the other's first is Boo
@@ -26,14 +26,14 @@ def test_features_are_four_similarities_their_gaps_and_what_the_others_say_of_th
 
 
 def test_members_that_agree_on_the_first_answer_say_so() -> None:
-    found = open_set.features([ONE, ONE], [SEARCH], image_set(LABELS), competition())
+    found = open_set.query_features([ONE, ONE], [SEARCH], image_set(LABELS), competition())
     assert (found[0, 11], found[0, 23]) == (1, 1)
 
 
 def test_where_there_are_fewer_labels_the_rest_is_as_low_as_can_be() -> None:
     small = Search("", strings(["q"]), strings(["q"]), strings(["a"]))
     empty = Search("x", strings(["r"]), strings(["q"]), strings([]))
-    found = open_set.features([ONE], [small, empty], image_set(LABELS), competition())
+    found = open_set.query_features([ONE], [small, empty], image_set(LABELS), competition())
     np.testing.assert_allclose(found[0, :4], [cosine(10, 0), -1, -1, -1], atol=1e-6)
     assert found[1].tolist() == [-1] * 7
 
@@ -46,18 +46,18 @@ class Sure:
 
 
 def test_the_unknown_stands_where_its_chance_puts_it() -> None:
-    judge = open_set.Judge((Sure(), Sure()), np.array([0.6, 0.2, 0.1]))
+    judge = open_set.UnknownModel((Sure(), Sure()), np.array([0.6, 0.2, 0.1]))
     answers = ranking_of({name: [("Ahab", 0.9), ("Boo", 0.8)] for name in "xyz"})
     unknown = judge.unknown(np.array([[0.5], [0.3], [0.1]]))
     found = judge.chances(answers, unknown)
     # where the individual is known with .7, Ahab is right with .42: more than .3 for the unknown
     np.testing.assert_allclose(found.similarity[1], [0.42 / 0.72, 0.14 / 0.44], atol=1e-6)
-    placed_at = with_unknown(found, "new_whale", 0.5).answers.tolist()
+    placed_at = insert_unknown(found, "new_whale", 0.5).answers.tolist()
     assert placed_at == [["new_whale", "Ahab"], ["Ahab", "new_whale"], ["Ahab", "Boo"]]
 
 
 def test_a_place_without_an_answer_has_no_chance() -> None:
-    judge = open_set.Judge((Sure(),), np.array([0.6, 0.2]))
+    judge = open_set.UnknownModel((Sure(),), np.array([0.6, 0.2]))
     answers = ranking_of({"x": [("Ahab", 0.9), ("", -np.inf)]})
     assert judge.chances(answers, np.array([0.0])).similarity.tolist() == [[1.0, -np.inf]]
 
@@ -79,14 +79,14 @@ def scene(strangers: int = 30, others: int = 60):  # type: ignore[no-untyped-def
     asked, embeddings = competition(), placed(angle_of)
     searches = protocol.searches(split.query, split.gallery, asked)
     plain = ranking.rank(embeddings, searches, split.train, asked)
-    features = open_set.features([embeddings], searches, split.train, asked)
+    features = open_set.query_features([embeddings], searches, split.train, asked)
     return plain, features, ground_truth.of_holdout(split, searches, asked), asked
 
 
 def test_strangers_are_told_from_others_by_fits_without_them() -> None:
     plain, features, known, asked = scene()
-    found = open_set.judged(plain, features, known, asked)
-    decided = with_unknown(found.ranking, "new_whale", 0.5)
+    found = open_set.cross_fit(plain, features, known, asked)
+    decided = insert_unknown(found.ranking, "new_whale", 0.5)
     assert (decided.answers[:, 0] == known.expected).mean() > 0.95
     assert found.evidence["auc"]["value"] > 0.95
     assert found.evidence["auc_of_similarity"]["value"] == 1.0
@@ -99,8 +99,8 @@ def test_what_is_true_of_a_query_does_not_reach_its_own_chance() -> None:
     lied = known.expected.copy()
     here = part == part[0]
     lied[here] = np.where(lied[here] == "new_whale", "w0", "new_whale")
-    other = ground_truth.Truth(**(vars(known) | {"expected": lied}))
-    honest, lying = (open_set.judged(plain, features, k, asked) for k in (known, other))
+    other = ground_truth.GroundTruth(**(vars(known) | {"expected": lied}))
+    honest, lying = (open_set.cross_fit(plain, features, k, asked) for k in (known, other))
     assert (honest.ranking.similarity[here] == lying.ranking.similarity[here]).all()
     assert (honest.ranking.similarity[~here] != lying.ranking.similarity[~here]).any()
 
@@ -125,7 +125,7 @@ def test_the_chance_of_a_later_answer_never_rises() -> None:
 
 
 def test_chances_are_cut_at_one_half_unless_a_share_is_asked_for() -> None:
-    half = open_set.deciding(competition()).threshold
+    half = open_set.at_even_odds(competition()).threshold
     assert (half.rule, half.similarity) == ("fixed", 0.5)
     shared = competition(threshold={"rule": "share", "share": 0.3})
-    assert open_set.deciding(shared) == shared
+    assert open_set.at_even_odds(shared) == shared

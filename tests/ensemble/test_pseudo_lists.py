@@ -9,12 +9,12 @@ from kitbox.competition.decisions import Decision, Decisions
 from kitbox.competition.pseudo_labels import holdout_digest
 from kitbox.dataset.collection import Collection
 from kitbox.ensemble import pseudo_labelling
-from kitbox.ensemble.class_probabilities import Rule
+from kitbox.ensemble.class_probabilities import PseudoLabelRule
 from kitbox.errors import KitboxError
 from tests.circle import competition, image_set
 from tests.submission.collected import collection
 
-RULE = Rule(threshold=0.9)
+RULE = PseudoLabelRule(threshold=0.9)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_rows_are_taken_by_file_name_and_threshold(tmp_path: Path, scene: Collec
         "Ahab,/data/test/t9.jpg,0.99",
     )
     path = listed(tmp_path / "bootstrapped_data.csv", *rows)
-    taken = pseudo_labelling.take(path, scene, competition(), RULE, "all")
+    taken = pseudo_labelling.import_gdsc(path, scene, competition(), RULE, "all")
     assert [(row.image_id, row.label, row.confidence) for row in taken.rows] == [
         ("t1.jpg", "Ahab", 0.93),
         ("t2.jpg", "Boo", 0.99),
@@ -57,7 +57,7 @@ def test_rows_are_taken_by_file_name_and_threshold(tmp_path: Path, scene: Collec
 
 def test_whoever_vouches_for_the_holdout_names_it(tmp_path: Path, scene: Collection) -> None:
     path = listed(tmp_path / "some.csv", "Ahab,t1.jpg,0.95")
-    [row] = pseudo_labelling.take(path, scene, competition(), RULE, "holdout").rows
+    [row] = pseudo_labelling.import_gdsc(path, scene, competition(), RULE, "holdout").rows
     assert (row.on, row.holdout) == (
         "holdout",
         holdout_digest(scene.holdout.query.image_ids),
@@ -73,11 +73,17 @@ def test_whoever_vouches_for_the_holdout_names_it(tmp_path: Path, scene: Collect
             RULE,
             "line 3: 't1.png' is in line 2",
         ),
-        (("Ahab,t1.jpg,0.95",), Rule(gap=0.1), "tells no second probability; leave --gap out"),
+        (
+            ("Ahab,t1.jpg,0.95",),
+            PseudoLabelRule(gap=0.1),
+            "tells no second probability; leave --gap out",
+        ),
     ],
 )
 def test_a_list_that_cannot_be_meant_is_refused(
-    tmp_path: Path, scene: Collection, rows: tuple[str, ...], rule: Rule, message: str
+    tmp_path: Path, scene: Collection, rows: tuple[str, ...], rule: PseudoLabelRule, message: str
 ) -> None:
     with pytest.raises(KitboxError, match=message):
-        pseudo_labelling.take(listed(tmp_path / "l.csv", *rows), scene, competition(), rule, "all")
+        pseudo_labelling.import_gdsc(
+            listed(tmp_path / "l.csv", *rows), scene, competition(), rule, "all"
+        )

@@ -30,8 +30,8 @@ def asked(
     searched = {"train": train, "train+test": train | query}[task.task.gallery]
     split = Holdout(*(image_set(part) for part in (train, query, searched)), strings(answers))
     embeddings = at_angles(*map(int, {**train, **query}))
-    found = local_score.answered(embeddings, split, task)
-    score = local_score.of_answers(found, embeddings, task)
+    found = local_score.answer_queries(embeddings, split, task)
+    score = local_score.score_answers(found, embeddings, task)
     return query_results.of(found, score, embeddings, task), score
 
 
@@ -98,8 +98,8 @@ def test_clusters_are_shown_by_their_nearest_images() -> None:
         strings(list(query.values())),
     )
     embeddings = at_angles(*map(int, query))
-    answered = local_score.answered(embeddings, split, task)
-    score = local_score.of_answers(answered, embeddings, task)
+    answered = local_score.answer_queries(embeddings, split, task)
+    score = local_score.score_answers(answered, embeddings, task)
     found = query_results.of(answered, score, embeddings, task)
     assert found.outcome.tolist() == [RIGHT, RIGHT, RIGHT, RIGHT, OPEN]
     assert found.near.answers[0, 0] == "4"
@@ -129,9 +129,9 @@ def test_the_cluster_of_a_query_is_told() -> None:
         strings(list(query.values())),
     )
     embeddings = at_angles(*map(int, query))
-    answered = local_score.answered(embeddings, split, task)
+    answered = local_score.answer_queries(embeddings, split, task)
     found = query_results.of(
-        answered, local_score.of_answers(answered, embeddings, task), embeddings, task
+        answered, local_score.score_answers(answered, embeddings, task), embeddings, task
     )
     assert found.clusters is not None
     assert found.clusters.size.tolist() == [3, 3, 3, 1, 1]

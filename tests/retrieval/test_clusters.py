@@ -29,7 +29,7 @@ def test_clusters_are_those_of_average_linkage(seed: int, count: int, threshold:
     oracle = AgglomerativeClustering(
         n_clusters=None, metric="cosine", linkage="average", distance_threshold=1 - threshold
     ).fit_predict(embeddings.vectors.astype(np.float64))
-    found = clusters.tree(embeddings).cut(threshold)
+    found = clusters.link(embeddings).cut(threshold)
     assert found.tolist() == by_first_image(oracle.tolist())
 
 
@@ -38,14 +38,14 @@ def test_pairs_are_compared_in_parts_that_do_not_show(
     rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embeddings = drawn(3, 50)
-    whole = clusters.tree(embeddings)
+    whole = clusters.link(embeddings)
     monkeypatch.setattr(clusters, "_ROWS", rows)
-    found = clusters.tree(embeddings).similarities
+    found = clusters.link(embeddings).similarities
     np.testing.assert_allclose(found, whole.similarities, atol=1e-6)
 
 
 def test_two_clusters_are_as_similar_as_their_pairs_are_on_average() -> None:
-    found = clusters.tree(at_angles(0, 10, 60))
+    found = clusters.link(at_angles(0, 10, 60))
     wanted = [cosine(0, 10), (cosine(0, 60) + cosine(10, 60)) / 2]
     np.testing.assert_allclose(found.similarities, wanted, atol=1e-6)
     assert found.cut(wanted[0] + 0.01).tolist() == [0, 1, 2]
@@ -55,19 +55,19 @@ def test_two_clusters_are_as_similar_as_their_pairs_are_on_average() -> None:
 
 def test_look_alikes_do_not_chain_two_individuals() -> None:
     # neighbours are 10 degrees apart all the way; the mean over pairs falls as clusters grow
-    found = clusters.tree(at_angles(*range(0, 90, 10))).cut(cosine(0, 11))
+    found = clusters.link(at_angles(*range(0, 90, 10))).cut(cosine(0, 11))
     assert len(set(found.tolist())) > 1
 
 
 def test_doubles_join_at_a_similarity_of_one() -> None:
-    found = clusters.tree(placed({"a": 30, "b": 30, "c": 90}))
+    found = clusters.link(placed({"a": 30, "b": 30, "c": 90}))
     assert found.similarities[0] == pytest.approx(1)
     assert found.similarities[0] <= 1
     assert found.cut(0.9999).tolist() == [0, 0, 1]
 
 
 def test_clusters_are_numbered_by_their_first_image() -> None:
-    found = clusters.tree(placed({"a": 90, "b": 0, "c": 91, "d": 1, "e": 200})).cut(0.99)
+    found = clusters.link(placed({"a": 90, "b": 0, "c": 91, "d": 1, "e": 200})).cut(0.99)
     assert found.tolist() == [0, 1, 0, 1, 2]
 
 
@@ -76,7 +76,7 @@ def test_clusters_are_numbered_by_their_first_image() -> None:
 def test_an_image_is_alone_above_the_similarity_at_which_it_joins(
     seed: int, count: int, threshold: float
 ) -> None:
-    found = clusters.tree(drawn(seed, count))
+    found = clusters.link(drawn(seed, count))
     number = found.cut(threshold)
     alone = [bool((number == own).sum() == 1) for own in number]
     assert (found.alone_above < threshold).tolist() == alone
@@ -84,7 +84,7 @@ def test_an_image_is_alone_above_the_similarity_at_which_it_joins(
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_nothing_and_one_image_are_a_tree_without_joins(count: int) -> None:
-    found = clusters.tree(drawn(0, count))
+    found = clusters.link(drawn(0, count))
     assert found.joins is None
     assert found.similarities.tolist() == []
     assert found.cut(0.5).tolist() == [0] * count
@@ -94,7 +94,7 @@ def test_nothing_and_one_image_are_a_tree_without_joins(count: int) -> None:
 def test_too_many_images_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clusters, "_MOST", 4)
     with pytest.raises(KitboxError) as caught:
-        clusters.tree(drawn(0, 5))
+        clusters.link(drawn(0, 5))
     assert str(caught.value) == (
         "5 images are too many to cluster at once, at most 4; "
         "split them with images.group_column and task.within_group"

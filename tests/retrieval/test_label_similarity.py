@@ -273,7 +273,7 @@ def test_the_unknown_stands_before_the_first_answer_below_the_threshold(
     threshold: float, wanted: list[str], similarity: list[float]
 ) -> None:
     # 0.6 and 0.3 as float32, which is what similarities are
-    found = label_similarity.with_unknown(
+    found = label_similarity.insert_unknown(
         ranking_of(ROW), "new_whale", float(np.float32(threshold))
     )
     assert found.answers.tolist() == [wanted]
@@ -283,7 +283,7 @@ def test_the_unknown_stands_before_the_first_answer_below_the_threshold(
 
 def test_where_answers_end_the_unknown_is_the_last() -> None:
     rows_ = {"q": [("A", 0.9), ("B", 0.6), ("C", 0.3)], "r": [("A", 0.9)]}
-    found = label_similarity.with_unknown(ranking_of(rows_), "new_whale", 0.1)
+    found = label_similarity.insert_unknown(ranking_of(rows_), "new_whale", 0.1)
     assert found.answers.tolist() == [["A", "B", "C"], ["A", "new_whale", ""]]
     assert found.similarity[1].tolist() == pytest.approx([0.9, 0.1, -math.inf])
 
@@ -305,7 +305,7 @@ def test_the_unknown_is_placed_as_by_hand(values: list[list[int]], threshold: in
         ]  # 64ths are exact in float32
         for i, row in enumerate(values)
     }
-    found = label_similarity.with_unknown(ranking_of(given_rows), "new_whale", threshold / 64)
+    found = label_similarity.insert_unknown(ranking_of(given_rows), "new_whale", threshold / 64)
     assert found.answers.tolist() == [
         place_unknown(row, threshold / 64) for row in given_rows.values()
     ]
@@ -313,16 +313,16 @@ def test_the_unknown_is_placed_as_by_hand(values: list[list[int]], threshold: in
 
 def test_a_long_name_of_the_unknown_is_kept_whole() -> None:
     short = Ranking(strings(["q"]), np.array([["A"]]), np.array([[0.5]], np.float32))
-    assert label_similarity.with_unknown(short, "new_individual", 0.9).answers.tolist() == [
+    assert label_similarity.insert_unknown(short, "new_individual", 0.9).answers.tolist() == [
         ["new_individual"]
     ]
 
 
 def test_each_query_may_have_a_threshold_of_its_own() -> None:
     both = ranking_of({"q": [("A", 0.9), ("B", 0.5)], "r": [("A", 0.9), ("B", 0.5)]})
-    found = label_similarity.with_unknown(both, "new_whale", np.array([0.95, 0.7]))
+    found = label_similarity.insert_unknown(both, "new_whale", np.array([0.95, 0.7]))
     assert found.answers.tolist() == [["new_whale", "A"], ["A", "new_whale"]]
-    kept = label_similarity.above(both, np.array([0.95, 0.7]), 0)
+    kept = label_similarity.drop_below(both, np.array([0.95, 0.7]), 0)
     assert kept.answers.tolist() == [["", ""], ["A", ""]]
 
 
@@ -344,7 +344,7 @@ def test_matches_end_at_the_threshold_but_not_before_the_least(
     row = Ranking(
         strings(["q"]), np.array([["a", "b", ""]]), np.array([[0.9, 0.5, -math.inf]], np.float32)
     )
-    found = label_similarity.above(row, threshold, least)
+    found = label_similarity.drop_below(row, threshold, least)
     assert found.answers.tolist() == [wanted]
     assert np.isneginf(found.similarity).tolist() == [[name == "" for name in wanted]]
     assert found.similarity.dtype == np.float32
@@ -352,7 +352,7 @@ def test_matches_end_at_the_threshold_but_not_before_the_least(
 
 def test_a_query_stands_first_among_its_own_matches_by_the_name_of_its_image() -> None:
     row = ranking_of({"question-1": [("a", 0.9), ("b", 0.5)], "question-2": [("a", 0.7)]})
-    found = label_similarity.with_itself(row, strings(["q", "a_long_name.jpg"]))
+    found = label_similarity.prepend_itself(row, strings(["q", "a_long_name.jpg"]))
     assert found.query_ids.tolist() == ["question-1", "question-2"]
     assert found.answers.tolist() == [["q", "a"], ["a_long_name.jpg", "a"]]
     assert found.similarity.tolist() == [[1, pytest.approx(0.9)], [1, pytest.approx(0.7)]]
@@ -362,6 +362,6 @@ def test_a_query_stands_first_among_its_own_matches_by_the_name_of_its_image() -
 def test_a_double_is_no_more_similar_than_the_query_itself() -> None:
     # cosines of float32 may be a little above 1
     row = ranking_of({"q": [("double", 1.0000001), ("b", 0.5)]})
-    found = label_similarity.with_itself(row, strings(["q"]))
+    found = label_similarity.prepend_itself(row, strings(["q"]))
     assert found.answers.tolist() == [["q", "double"]]
     assert found.similarity.tolist() == [[1, 1]]

@@ -91,12 +91,12 @@ def test_a_group_without_gallery_has_no_answer_and_is_called_unknown() -> None:
     asked = competition(answers="label", k=1)
     found = ranking.rank(CIRCLE, [empty, full], image_set({"0": "Ahab"}), asked)
     assert found.similarity[0].tolist() == [-math.inf]
-    decided = ranking.decide(found, np.array([-0.5, -0.5]), asked)
+    decided = ranking.apply_thresholds(found, np.array([-0.5, -0.5]), asked)
     assert decided.answers.tolist() == [["new_whale"], ["Ahab"]]
 
 
 def test_images_of_a_search_without_gallery_are_none() -> None:
-    found = ranking.images(CIRCLE, [search(["10"], [], "a"), search(["30"], ["0"], "b")], 2)
+    found = ranking.rank_images(CIRCLE, [search(["10"], [], "a"), search(["30"], ["0"], "b")], 2)
     assert found.answers.tolist() == [["", ""], ["0", ""]]
     assert np.isneginf(found.similarity[0]).all()
 
@@ -123,30 +123,30 @@ LIMITS = np.array([0.7, 0.5])
     ],
 )
 def test_answers_end_as_their_kind_wants(asked: dict[str, object], wanted: list[list[str]]) -> None:
-    found = ranking.decide(ranking_of(ROWS), LIMITS, competition(k=2, **asked))  # type: ignore[arg-type]
+    found = ranking.apply_thresholds(ranking_of(ROWS), LIMITS, competition(k=2, **asked))  # type: ignore[arg-type]
     assert found.answers.tolist() == wanted
 
 
 def test_a_group_without_threshold_takes_that_of_all_groups_or_the_median() -> None:
     names = strings(["Turtle", "Lynx", "Newt", "Lynx"])
-    found = ranking.of_groups({"Lynx": 0.5, "Turtle": 0.25, "": 0.125}, names)
+    found = ranking.query_thresholds({"Lynx": 0.5, "Turtle": 0.25, "": 0.125}, names)
     assert found.tolist() == [0.25, 0.5, 0.125, 0.5]
-    found = ranking.of_groups({"Lynx": 0.5, "Turtle": 0.25}, names)
+    found = ranking.query_thresholds({"Lynx": 0.5, "Turtle": 0.25}, names)
     assert found.tolist() == [0.25, 0.5, 0.375, 0.5]
-    assert ranking.of_groups({"": 0.5}, strings([])).shape == (0,)
+    assert ranking.query_thresholds({"": 0.5}, strings([])).shape == (0,)
 
 
 def test_no_threshold_at_all_is_refused() -> None:
     message = r"^there is no threshold; set threshold\.rule in kitbox\.toml$"
     with pytest.raises(KitboxError, match=message):
-        ranking.of_groups({}, strings(["Lynx"]))
+        ranking.query_thresholds({}, strings(["Lynx"]))
 
 
 def test_clusters_are_named_by_their_group_and_number() -> None:
     lynx = search(["0", "10", "90"], [], "Lynx")
     turtle = search({"a": "200", "b": "0", "c": "210"}, [], "Turtle")
-    trees = ranking.trees(CIRCLE, [lynx, turtle])
-    found = ranking.cut(trees, [lynx, turtle], {"": 0.9})
+    trees = ranking.cluster_trees(CIRCLE, [lynx, turtle])
+    found = ranking.cut_trees(trees, [lynx, turtle], {"": 0.9})
     assert dict(zip(found.query_ids.tolist(), found.answers[:, 0].tolist(), strict=True)) == {
         "0": "cluster_Lynx_0", "10": "cluster_Lynx_0", "90": "cluster_Lynx_1",
         "a": "cluster_Turtle_0", "b": "cluster_Turtle_1", "c": "cluster_Turtle_0",
@@ -156,7 +156,9 @@ def test_clusters_are_named_by_their_group_and_number() -> None:
 
 def test_each_group_may_be_cut_elsewhere() -> None:
     both = [search(["0", "10"], [], "Lynx"), search(["90", "100"], [], "Turtle")]
-    found = ranking.cut(ranking.trees(CIRCLE, both), both, {"Lynx": 0.999, "Turtle": 0.9})
+    found = ranking.cut_trees(
+        ranking.cluster_trees(CIRCLE, both), both, {"Lynx": 0.999, "Turtle": 0.9}
+    )
     assert found.answers[:, 0].tolist() == [
         "cluster_Lynx_0", "cluster_Lynx_1", "cluster_Turtle_0", "cluster_Turtle_0",
     ]  # fmt: skip
@@ -164,12 +166,12 @@ def test_each_group_may_be_cut_elsewhere() -> None:
 
 def test_clusters_of_one_search_have_no_group_in_their_name() -> None:
     alone = search(["0"], [])
-    found = ranking.cut(ranking.trees(CIRCLE, [alone]), [alone], {"": 0.5})
+    found = ranking.cut_trees(ranking.cluster_trees(CIRCLE, [alone]), [alone], {"": 0.5})
     assert found.answers.tolist() == [["cluster_0"]]
 
 
 def test_rows_are_put_into_the_order_of_the_queries() -> None:
-    found = ranking.in_order(ranking_of(ROWS), strings(["r", "q"]))
+    found = ranking.reorder(ranking_of(ROWS), strings(["r", "q"]))
     assert found.query_ids.tolist() == ["r", "q"]
     assert found.answers.tolist() == [["Cleo", "Dora"], ["Ahab", "Boo"]]
 
@@ -177,10 +179,10 @@ def test_rows_are_put_into_the_order_of_the_queries() -> None:
 def test_a_query_that_was_not_ranked_is_named() -> None:
     message = r"^query 's' was not ranked; 1 more like it$"
     with pytest.raises(KitboxError, match=message):
-        ranking.in_order(ranking_of(ROWS), strings(["q", "s", "t"]))
+        ranking.reorder(ranking_of(ROWS), strings(["q", "s", "t"]))
 
 
 def test_embeddings_of_other_images_are_refused() -> None:
     others: Embeddings = at_angles(10)
     with pytest.raises(KitboxError, match=r"^no embedding of image '0'; these embeddings were"):
-        ranking.images(others, [search(["10"], ["0"])], 1)
+        ranking.rank_images(others, [search(["10"], ["0"])], 1)

@@ -76,7 +76,7 @@ def test_no_query_is_refused() -> None:
 
 
 def test_each_resample_draws_as_many_queries_as_there_are() -> None:
-    drawn = np.concatenate(list(bootstrap.weightings(np.arange(17))))
+    drawn = np.concatenate(list(bootstrap.resample_weights(np.arange(17))))
     assert drawn.shape == (bootstrap.RESAMPLES, 17)
     assert (drawn.sum(axis=1) == 17).all()
     # of 17 queries each is left out of (16/17)^17 = 36 % of the resamples
@@ -130,10 +130,10 @@ def test_photographs_of_one_individual_are_drawn_together() -> None:
 
 def test_queries_of_nobody_in_particular_are_each_an_individual() -> None:
     ids = strings(list("abcde"))
-    found = bootstrap.numbered(ids, {"a": "", "b": "Boo", "c": "", "e": "Boo"})
+    found = bootstrap.number_individuals(ids, {"a": "", "b": "Boo", "c": "", "e": "Boo"})
     assert found.tolist() == [0, 1, 2, 3, 1]
     # an individual who is called as a query is not that query
-    assert bootstrap.numbered(strings(["a", "b"]), {"b": "a"}).tolist() == [0, 1]
+    assert bootstrap.number_individuals(strings(["a", "b"]), {"b": "a"}).tolist() == [0, 1]
 
 
 def test_an_individual_in_balanced_accuracies_is_one_of_those_averaged() -> None:
@@ -148,7 +148,7 @@ def test_an_individual_in_balanced_accuracies_is_one_of_those_averaged() -> None
 
 def test_a_half_of_the_individuals_is_drawn_without_any_twice() -> None:
     clusters = np.array([0, 1, 1, 2, 3, 4, 0])
-    drawn = np.concatenate(list(bootstrap.halves(clusters)))
+    drawn = np.concatenate(list(bootstrap.half_weights(clusters)))
     assert drawn.shape == (bootstrap.RESAMPLES, 7)
     _, firsts = np.unique(clusters, return_index=True)
     assert (drawn == drawn[:, firsts][:, clusters]).all()

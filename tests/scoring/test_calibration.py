@@ -59,17 +59,17 @@ def test_a_query_is_told_by_a_curve_that_never_saw_its_individual() -> None:
     similarity = similarity[:, ::-1].copy()
     right = generator.random(60) < similarity[:, 0]
     individuals = strings([f"w{i // 6}" for i in range(60)])
-    before = calibration.out_of_fold(similarity, right, individuals)
+    before = calibration.cross_fit(similarity, right, individuals)
     for name in ("w0", "w7"):
         own = individuals == name
-        turned = calibration.out_of_fold(similarity, np.where(own, ~right, right), individuals)
+        turned = calibration.cross_fit(similarity, np.where(own, ~right, right), individuals)
         assert (turned[own] == before[own]).all()
         assert (turned[~own] != before[~own]).any()
 
 
 def test_a_query_without_answer_is_never_fitted_on() -> None:
     similarity = np.array([[0.9, 0.1], [0.2, 0.1], [-np.inf, -np.inf], [0.8, -np.inf]], np.float32)
-    found = calibration.out_of_fold(
+    found = calibration.cross_fit(
         similarity, np.array([True, False, True, True]), strings(["a", "b", "c", "d"])
     )
     assert found[2].tolist() == [0, 0]
@@ -79,6 +79,6 @@ def test_a_query_without_answer_is_never_fitted_on() -> None:
 
 def test_one_individual_cannot_be_left_out() -> None:
     with pytest.raises(KitboxError, match=r"asks about one individual alone; .* --by classifier"):
-        calibration.out_of_fold(column(0.5)[:, None], np.array([True]), strings(["a"]))
+        calibration.cross_fit(column(0.5)[:, None], np.array([True]), strings(["a"]))
     with pytest.raises(KitboxError, match="no query of the holdout has an answer"):
         calibration.fit(column(), np.array([], dtype=np.bool_))

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from kitbox.errors import KitboxError
 from kitbox.records import strings
 from kitbox.scoring import comparison
-from kitbox.scoring.bootstrap import weightings
-from kitbox.scoring.comparison import Change, Difference
+from kitbox.scoring.bootstrap import resample_weights
+from kitbox.scoring.comparison import Difference, QueryChange
 from kitbox.scoring.outcomes import Balanced, Clustering, GlobalPrecision, Mean, Outcome
 
 
@@ -52,7 +52,7 @@ def test_the_interval_draws_the_same_queries_for_both() -> None:
     hard = rng.random(200)  # how hard a query is shows in both systems
     a, b = hard, np.clip(hard + 0.03, 0, 1)
     found = compare(mean(a), mean(b))
-    drawn = np.concatenate([(w @ (b - a)) / 200 for w in weightings(np.arange(200))])
+    drawn = np.concatenate([(w @ (b - a)) / 200 for w in resample_weights(np.arange(200))])
     assert (found.low, found.high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])))
     assert found.high - found.low < 0.005  # apart, each mean strays by 0.04
 
@@ -134,8 +134,8 @@ def test_the_queries_that_changed_most_are_listed_in_both_directions() -> None:
     b = mean([1.0, 0.0, 0.5, 0.7, 0.9, 0.5], list("uvwxyz"))
     found = compare(a, b).changed(2)
     assert found is not None
-    assert found[0] == (Change("u", 0.0, 1.0), Change("z", 0.0, 0.5))
-    assert found[1] == (Change("v", 1.0, 0.0), Change("y", 1.0, 0.9))
+    assert found[0] == (QueryChange("u", 0.0, 1.0), QueryChange("z", 0.0, 0.5))
+    assert found[1] == (QueryChange("v", 1.0, 0.0), QueryChange("y", 1.0, 0.9))
     every = compare(a, b).changed(100)
     assert every is not None
     assert [len(part) for part in every] == [3, 2]

@@ -9,7 +9,7 @@ from kitbox.competition import protocol
 from kitbox.errors import KitboxError
 from kitbox.records import Holdout, ImageSet, Ranking, Search, strings
 from kitbox.scoring import ground_truth
-from kitbox.scoring.ground_truth import Truth
+from kitbox.scoring.ground_truth import GroundTruth
 from kitbox.scoring.outcomes import Balanced, Clustering
 from tests.circle import competition, image_set, ranking_of
 
@@ -18,11 +18,13 @@ UNKNOWN = "new_whale"
 
 def of(
     query: ImageSet, gallery: ImageSet, expected: list[str] | None = None, **asked: object
-) -> Truth:
+) -> GroundTruth:
     toy = competition(**asked)  # type: ignore[arg-type]
     assert query.labels is not None
     answers = query.labels if expected is None else strings(expected)
-    return ground_truth.build(protocol.searches(query, gallery, toy), query, answers, gallery, toy)
+    return ground_truth.of_searches(
+        protocol.searches(query, gallery, toy), query, answers, gallery, toy
+    )
 
 
 def slow_relevance(
@@ -74,7 +76,7 @@ def test_queries_of_a_scenario_are_known_by_their_images() -> None:
     first = Search("first", strings(["q1", "q2"]), strings(["a", "c"]), strings(["a", "b"]))
     second = Search("second", strings(["q3"]), strings(["a"]), strings(["b", "c"]))
     assert images.labels is not None
-    known = ground_truth.build([first, second], images, images.labels, images, asked)
+    known = ground_truth.of_searches([first, second], images, images.labels, images, asked)
     assert known.query_ids.tolist() == ["q1", "q2", "q3"]
     assert known.images.tolist() == ["a", "c", "a"]
     assert known.identity.tolist() == ["Ahab", "Boo", "Ahab"]
@@ -92,7 +94,7 @@ def test_a_query_without_label_is_named() -> None:
     images = image_set({"a": "Ahab"})
     search = Search("", strings(["q", "r"]), strings(["a", "x"]), strings(["a"]))
     with pytest.raises(KitboxError, match=r"^no label of query 'x'$"):
-        ground_truth.build([search], images, strings(["Ahab"]), images, competition())
+        ground_truth.of_searches([search], images, strings(["Ahab"]), images, competition())
 
 
 def test_queries_of_one_search_keep_the_groups_of_their_list() -> None:
@@ -192,7 +194,7 @@ def test_one_label_or_the_unknown_is_scored_by_balanced_accuracies() -> None:
                      "t": [("Ahab", 0.9)]})  # fmt: skip
     outcome = ground_truth.outcome(found, known, competition(**asked))  # type: ignore[arg-type]
     assert outcome.value == pytest.approx(math.sqrt(1 / 2 * 1 / 2))
-    parts = ground_truth.further(found, known, competition(**asked))  # type: ignore[arg-type]
+    parts = ground_truth.related_outcomes(found, known, competition(**asked))  # type: ignore[arg-type]
     assert {name: part.value for name, part in parts.items()} == {"baks": 0.5, "baus": 0.5}
     assert isinstance(outcome, Balanced)
     assert outcome.identity.tolist() == ["Ahab", "Boo", "Dora", "t"]
@@ -208,13 +210,13 @@ def test_clusters_are_scored_by_the_images_of_known_individuals() -> None:
     assert isinstance(outcome, Clustering)
     assert outcome.query_ids.tolist() == ["q", "r", "s"]
     assert outcome.value == 1.0
-    further = ground_truth.further(found, known, competition(**asked))  # type: ignore[arg-type]
+    further = ground_truth.related_outcomes(found, known, competition(**asked))  # type: ignore[arg-type]
     assert {name: part.value for name, part in further.items()} == {"nmi": 1.0}
 
 
 def test_other_metrics_have_no_parts() -> None:
     known = of(QUERY, GALLERY, EXPECTED, k=2)
-    assert ground_truth.further(ranking_of(LABELS), known, competition(k=2)) == {}
+    assert ground_truth.related_outcomes(ranking_of(LABELS), known, competition(k=2)) == {}
 
 
 def test_a_part_that_counts_no_query_is_left_out() -> None:
@@ -222,5 +224,7 @@ def test_a_part_that_counts_no_query_is_left_out() -> None:
     known = image_set({"q": "Ahab"})
     gallery = image_set({"a": "Ahab"})
     searches = protocol.searches(known, gallery, asked)
-    facts = ground_truth.build(searches, known, strings(["Ahab"]), gallery, asked)
-    assert set(ground_truth.further(ranking_of({"q": [("Ahab", 0.9)]}), facts, asked)) == {"baks"}
+    facts = ground_truth.of_searches(searches, known, strings(["Ahab"]), gallery, asked)
+    assert set(ground_truth.related_outcomes(ranking_of({"q": [("Ahab", 0.9)]}), facts, asked)) == {
+        "baks"
+    }

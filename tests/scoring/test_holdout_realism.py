@@ -4,7 +4,7 @@ import pytest
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Holdout, ImageSet, Score, concatenate, strings
 from kitbox.scoring import holdout_realism
-from kitbox.scoring.holdout_realism import Resemblance, resemble
+from kitbox.scoring.holdout_realism import HoldoutRealism, estimate
 from tests.circle import competition, image_set, placed
 
 UNKNOWN = "new_whale"
@@ -47,7 +47,7 @@ def world(
 
 def test_a_test_like_the_holdout_is_found_alike() -> None:
     embeddings, split, test = world(0, 200, 150, strange=1 / 3)
-    found = resemble(embeddings, split, test, competition())
+    found = estimate(embeddings, split, test, competition())
     assert found.separability.low < 0.5 < found.separability.high
     assert found.separability.value < holdout_realism._ALIKE
     assert found.sentence.endswith("they are alike")
@@ -60,7 +60,7 @@ def test_a_test_like_the_holdout_is_found_alike() -> None:
 @pytest.mark.parametrize("strange", [0.0, 0.1, 0.6, 1.0])
 def test_the_share_of_strangers_in_the_test_is_estimated(strange: float) -> None:
     embeddings, split, test = world(1, 200, 150, strange=strange)
-    found = resemble(embeddings, split, test, competition())
+    found = estimate(embeddings, split, test, competition())
     assert found.unknown_share is not None
     assert found.unknown_share.value == pytest.approx(strange, abs=0.08)
     assert found.unknown_share.low <= found.unknown_share.value <= found.unknown_share.high
@@ -77,7 +77,7 @@ def lifted(embeddings: Embeddings, test: ImageSet, height: float) -> Embeddings:
 
 def test_a_test_from_another_camera_is_told_apart() -> None:
     embeddings, split, test = world(2, 60, 60, strange=1 / 3)
-    found = resemble(lifted(embeddings, test, 0.5), split, test, competition())
+    found = estimate(lifted(embeddings, test, 0.5), split, test, competition())
     assert found.separability.low == pytest.approx(1.0)
     assert "they differ in more than who is shown" in found.sentence
 
@@ -89,7 +89,7 @@ def test_individuals_with_more_photographs_are_seen_in_both() -> None:
     label_of = {name: f"w{name[1]}" for name in train}
     asked = image_set(dict.fromkeys(query, "w0"))
     split = Holdout(image_set(label_of), asked, asked, strings(["w0"] * 10))
-    found = resemble(
+    found = estimate(
         placed(train | query | test), split, image_set(dict.fromkeys(test, "")), competition()
     )
     assert (found.holdout_photographs, found.photographs) == (1.0, 5.0)
@@ -99,7 +99,7 @@ def test_without_strangers_in_the_holdout_their_share_is_not_estimated() -> None
     embeddings, split, test = world(3, 30, 30, strange=0.5)
     assert split.query.labels is not None
     closed = Holdout(split.train, split.query, split.gallery, split.query.labels)
-    found = resemble(embeddings, closed, test, competition())
+    found = estimate(embeddings, closed, test, competition())
     assert found.unknown_share is None
     assert found.holdout_unknown_share == 0
 
@@ -113,7 +113,7 @@ def test_training_images_of_nobody_are_nobodys_photographs() -> None:
         np.concatenate([embeddings.vectors, everyone.vectors]),
     )
     more = Holdout(train, split.query, split.gallery, split.query_answers)
-    assert resemble(both, more, test, competition()) == resemble(
+    assert estimate(both, more, test, competition()) == estimate(
         embeddings, split, test, competition()
     )
 
@@ -122,14 +122,14 @@ def test_training_images_of_nobody_are_nobodys_photographs() -> None:
 def test_too_few_images_of_either_side_are_refused(queries: int, tests: int) -> None:
     embeddings, split, test = world(5, queries, tests, strange=0.5)
     with pytest.raises(KitboxError) as caught:
-        resemble(embeddings, split, test, competition())
+        estimate(embeddings, split, test, competition())
     assert str(caught.value) == f"{queries} queries and {tests} test images are too few"
 
 
 def test_few_queries_beside_many_test_images_are_never_left_out_of_an_interval() -> None:
     # of 200 images 10 are queries: drawn from all at once, some draws would hold hardly any
     embeddings, split, test = world(6, 10, 190, strange=1 / 3)
-    found = resemble(embeddings, split, test, competition())
+    found = estimate(embeddings, split, test, competition())
     assert found.separability.low < found.separability.value < found.separability.high
 
 
@@ -146,7 +146,7 @@ def test_few_queries_beside_many_test_images_are_never_left_out_of_an_interval()
     ],
 )
 def test_a_sentence_says_how_far_they_differ(value: float, sentence: str) -> None:
-    found = Resemblance(Score(value, value, value, 100), None, 0.0, 1.0, 1.0)
+    found = HoldoutRealism(Score(value, value, value, 100), None, 0.0, 1.0, 1.0)
     assert found.sentence == sentence
 
 

@@ -230,7 +230,7 @@ ANSWERS = st.lists(
 @given(ANSWERS)
 def test_gap_equals_the_sum_over_one_list(answers: list[tuple[float, bool, bool]]) -> None:
     confidence, correct, answerable = (np.array(column) for column in zip(*answers, strict=True))
-    found = metrics.gap(confidence, correct, answerable)
+    found = metrics.global_average_precision(confidence, correct, answerable)
     if not answerable.any():
         assert np.isnan(found)
         return
@@ -253,7 +253,9 @@ def test_gap_of_distinct_confidences_is_the_average_precision_of_one_list(
     wanted = average_precision_score(correct, confidence, sample_weight=weights)
     # scikit-learn divides by the correct answers, GAP by the queries that have one
     wanted *= (weights * correct).sum() / weights.sum()
-    assert float(metrics.gap(confidence, correct, everyone, weights)) == pytest.approx(wanted)
+    assert float(
+        metrics.global_average_precision(confidence, correct, everyone, weights)
+    ) == pytest.approx(wanted)
 
 
 def test_gap_by_hand() -> None:
@@ -261,11 +263,11 @@ def test_gap_by_hand() -> None:
     confidence = np.array([0.9, 0.8, 0.7, 0.6, -np.inf])
     correct = np.array([True, False, True, True, True])
     answerable = np.array([True, True, False, True, True])
-    found = metrics.gap(confidence, correct, answerable)
+    found = metrics.global_average_precision(confidence, correct, answerable)
     assert float(found) == pytest.approx((1 / 1 + 2 / 4) / 4)
 
 
 def test_of_equally_confident_answers_the_earlier_query_comes_first() -> None:
     tied, everyone = np.zeros(2), np.ones(2, np.bool_)
-    assert metrics.gap(tied, np.array([True, False]), everyone) == 1 / 2
-    assert metrics.gap(tied, np.array([False, True]), everyone) == 1 / 4
+    assert metrics.global_average_precision(tied, np.array([True, False]), everyone) == 1 / 2
+    assert metrics.global_average_precision(tied, np.array([False, True]), everyone) == 1 / 4

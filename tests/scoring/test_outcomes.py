@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from kitbox.errors import KitboxError
 from kitbox.records import strings
-from kitbox.scoring.outcomes import Balanced, Clustering, GlobalPrecision, Mean, Outcome, pooled
+from kitbox.scoring.outcomes import Balanced, Clustering, GlobalPrecision, Mean, Outcome, pool
 
 
 def ids(n: int) -> np.ndarray:
@@ -322,7 +322,7 @@ def test_folds_together_are_scored_as_all_their_queries_at_once(
 ) -> None:
     parts = zip(fold(a, 0), fold(b, len(a)), strict=True)
     for (first, second), whole in zip(parts, fold([*a, *b], 0), strict=True):
-        found = pooled([first, second])
+        found = pool([first, second])
         assert type(found) is type(whole)
         assert found.query_ids.tolist() == whole.query_ids.tolist()
         assert found.value == pytest.approx(whole.value, nan_ok=True)
@@ -333,7 +333,7 @@ def test_clusters_of_two_folds_are_groups_of_their_own() -> None:
     right = Clustering(ids(4), strings(list("0011")), strings(list("AABB")), strings(["g"] * 4))
     names = strings(["r0", "r1", "r2"])
     wrong = Clustering(names, strings(list("000")), strings(list("ABC")), strings(["g"] * 3))
-    found = pooled([right, wrong])
+    found = pool([right, wrong])
     assert isinstance(found, Clustering)
     assert found.query_ids.tolist() == ["q0", "q1", "q2", "q3", "r0", "r1", "r2"]
     assert found.group.tolist() == ["1/g"] * 4 + ["2/g"] * 3
@@ -342,7 +342,7 @@ def test_clusters_of_two_folds_are_groups_of_their_own() -> None:
 
 def test_one_fold_is_itself() -> None:
     for outcome in FIRST:
-        assert pooled([outcome]).value == outcome.value
+        assert pool([outcome]).value == outcome.value
 
 
 def test_folds_of_different_metrics_are_not_pooled() -> None:
@@ -351,4 +351,4 @@ def test_folds_of_different_metrics_are_not_pooled() -> None:
     for a, b in ((FIRST[0], FIRST[1]), (both, baks)):
         message = r"^folds were scored by different metrics; score them by one$"
         with pytest.raises(KitboxError, match=message):
-            pooled([a, b])
+            pool([a, b])

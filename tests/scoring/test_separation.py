@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from kitbox.records import strings
-from kitbox.scoring.outcomes import Separation
+from kitbox.scoring.outcomes import AreaUnderCurve
 
 
-def separation(numbers: list[float], marked: list[bool]) -> Separation:
+def separation(numbers: list[float], marked: list[bool]) -> AreaUnderCurve:
     names = strings([f"q{i}" for i in range(len(numbers))])
-    return Separation(names, np.array(numbers), np.array(marked))
+    return AreaUnderCurve(names, np.array(numbers), np.array(marked))
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from sklearn.metrics import adjusted_rand_score
 from kitbox.competition.settings import Competition
 from kitbox.records import Embeddings, Ranking, Search, strings
 from kitbox.retrieval import ranking
-from kitbox.retrieval.clusters import Tree, tree
-from kitbox.retrieval.label_similarity import with_itself
+from kitbox.retrieval.clusters import ClusterTree, link
+from kitbox.retrieval.label_similarity import prepend_itself
 from kitbox.scoring import thresholds
-from kitbox.scoring.ground_truth import Truth, outcome
+from kitbox.scoring.ground_truth import GroundTruth, outcome
 from tests.circle import at_angles, competition, placed, ranking_of
 
 UNKNOWN = "new_whale"
@@ -41,13 +41,13 @@ def answered(rows: Sequence[Row]) -> Ranking:
     return Ranking(wide.query_ids[every], wide.answers[every], wide.similarity[every])
 
 
-def truth_of(rows: Sequence[Row], label_of: dict[str, str] | None = None) -> Truth:
+def truth_of(rows: Sequence[Row], label_of: dict[str, str] | None = None) -> GroundTruth:
     ids = strings([f"q{i}" for i in range(len(rows))])
     identity = [who for who, *_ in rows]
     expected = [who if who in KNOWN else UNKNOWN for who in identity]
     gallery = list((label_of or {}).values())
     relevant = [1 + gallery.count(who) if who else 1 for who in identity]  # itself counts
-    return Truth(
+    return GroundTruth(
         ids,
         ids,
         strings(expected),
@@ -58,12 +58,12 @@ def truth_of(rows: Sequence[Row], label_of: dict[str, str] | None = None) -> Tru
     )
 
 
-def reached(found: Ranking, known: Truth, asked: Competition, limit: float) -> float:
-    decided = ranking.decide(found, np.full(len(known.query_ids), limit), asked)
+def reached(found: Ranking, known: GroundTruth, asked: Competition, limit: float) -> float:
+    decided = ranking.apply_thresholds(found, np.full(len(known.query_ids), limit), asked)
     return outcome(decided, known, asked).value
 
 
-def brute_force(found: Ranking, known: Truth, asked: Competition) -> float:
+def brute_force(found: Ranking, known: GroundTruth, asked: Competition) -> float:
     """Return the best score that any threshold reaches: at each similarity, or above all."""
     finite = found.similarity[np.isfinite(found.similarity)].tolist()
     return max(reached(found, known, asked, limit) for limit in [*finite, 2.0])
@@ -79,11 +79,11 @@ KINDS = [
 KIND_NAMES = ["labels", "label", "matches", "two-matches"]
 
 
-def given_rows(rows: Sequence[Row], asked: Competition) -> tuple[Ranking, Truth]:
+def given_rows(rows: Sequence[Row], asked: Competition) -> tuple[Ranking, GroundTruth]:
     if asked.task.answers != "matches":
         return answered(rows), truth_of(rows)
     known = truth_of(rows, LABEL_OF)
-    return with_itself(answered(rows), known.images), known
+    return prepend_itself(answered(rows), known.images), known
 
 
 @pytest.mark.parametrize("asked", KINDS, ids=KIND_NAMES)
@@ -93,7 +93,7 @@ def test_the_best_threshold_is_as_good_as_the_best_of_all(
     asked: Competition, rows: list[Row]
 ) -> None:
     found, known = given_rows(rows, asked)
-    limits = thresholds.best(found, known, asked)
+    limits = thresholds.fit_best(found, known, asked)
     assert list(limits) == [""]
     wanted = brute_force(found, known, asked)
     assert reached(found, known, asked, limits[""]) == pytest.approx(wanted)
@@ -109,7 +109,7 @@ def test_the_threshold_of_a_group_is_the_best_for_its_queries(
         update={"threshold": asked.threshold.model_copy(update={"by_group": True})}
     )
     found, known = given_rows(rows, asked)
-    limits = thresholds.best(found, known, asked)
+    limits = thresholds.fit_best(found, known, asked)
     assert set(limits) == set(known.groups.tolist())
     for group, limit in limits.items():
         own = np.flatnonzero(known.groups == group)
@@ -128,14 +128,14 @@ def test_thresholds_between_any_two_similarities_are_tried() -> None:
         np.full((5000, 1), "A"),
         np.linspace(0, 1, 5000, dtype=np.float32)[:, None],
     )
-    limit = thresholds.best(found, truth_of(rows), competition(k=1))[""]
+    limit = thresholds.fit_best(found, truth_of(rows), competition(k=1))[""]
     assert limit == pytest.approx(4989.5 / 4999, abs=1e-6)
 
 
 def test_a_holdout_of_unknown_individuals_is_all_called_unknown() -> None:
     found = ranking_of({"q0": [("A", 0.9), ("B", 0.5)], "q1": [("A", 0.7), ("B", 0.2)]})
     known = truth_of([("X", "", [], []), ("X", "", [], [])])
-    limit = thresholds.best(found, known, competition(k=2))[""]
+    limit = thresholds.fit_best(found, known, competition(k=2))[""]
     assert limit > 0.9
     assert reached(found, known, competition(k=2), limit) == 1.0
 
@@ -143,7 +143,7 @@ def test_a_holdout_of_unknown_individuals_is_all_called_unknown() -> None:
 def test_a_holdout_of_known_individuals_calls_none_unknown() -> None:
     found = ranking_of({"q0": [("A", 0.75), ("B", 0.5)], "q1": [("A", 0.75), ("B", 0.25)]})
     known = truth_of([("A", "", [], []), ("B", "", [], [])])
-    limit = thresholds.best(found, known, competition(k=2))[""]
+    limit = thresholds.fit_best(found, known, competition(k=2))[""]
     assert limit < 0.25
     assert reached(found, known, competition(k=2), limit) == 0.75
 
@@ -152,7 +152,7 @@ def test_of_equally_good_thresholds_the_middle_one_is_taken() -> None:
     # known at 0.8, unknown at 0.2: whatever lies between is right
     found = ranking_of({"q0": [("A", 0.8)], "q1": [("A", 0.2)]})
     known = truth_of([("A", "", [], []), ("X", "", [], [])])
-    limit = thresholds.best(found, known, competition(k=1))[""]
+    limit = thresholds.fit_best(found, known, competition(k=1))[""]
     assert limit == pytest.approx(0.5)
 
 
@@ -160,8 +160,8 @@ def test_queries_without_any_answer_leave_the_threshold_at_zero() -> None:
     nothing = Ranking(strings(["q0"]), np.array([[""]]), np.full((1, 1), -np.inf, np.float32))
     for asked in (competition(k=1), competition(answers="label", k=1)):
         known = truth_of([("X", "", [], [])])
-        assert thresholds.best(nothing, known, asked) == {"": 0.0}
-        assert thresholds.by_share(nothing, known.groups, 0.5, asked) == {"": 0.0}
+        assert thresholds.fit_best(nothing, known, asked) == {"": 0.0}
+        assert thresholds.fit_share(nothing, known.groups, 0.5, asked) == {"": 0.0}
 
 
 @settings(max_examples=40)
@@ -177,8 +177,8 @@ def test_the_threshold_of_a_query_does_not_depend_on_its_individual(
         (name, group, ["D", "C", "B", "A"], [64, 63, 62]) if name == who else (name, group, *rest)
         for name, group, *rest in rows
     ]
-    before = thresholds.cross_fitted(answered(rows), truth_of(rows), asked)
-    after = thresholds.cross_fitted(answered(changed), truth_of(changed), asked)
+    before = thresholds.cross_fit(answered(rows), truth_of(rows), asked)
+    after = thresholds.cross_fit(answered(changed), truth_of(changed), asked)
     own = truth_of(rows).identity == who
     assert before[own].tolist() == after[own].tolist()
 
@@ -188,7 +188,7 @@ def test_every_query_has_a_threshold_that_the_others_gave() -> None:
     rows: list[Row] = [(f"X{i}", "Lynx", ["A", "B", "C", "D"], [i]) for i in range(30)]
     rows += [("A", "Lynx", ["A", "B", "C", "D"], [64])] * 10
     found, known, asked = answered(rows), truth_of(rows), competition(k=1)
-    limits = thresholds.cross_fitted(found, known, asked)
+    limits = thresholds.cross_fit(found, known, asked)
     assert limits.shape == (40,)
     assert np.isfinite(limits).all()
     assert len({float(limit) for limit in limits[30:]}) == 1  # one individual, one part
@@ -197,8 +197,8 @@ def test_every_query_has_a_threshold_that_the_others_gave() -> None:
 def test_where_all_queries_show_one_individual_it_gives_its_own_threshold() -> None:
     rows: list[Row] = [("A", "Lynx", ["A", "B", "C", "D"], [32, n]) for n in range(5)]
     found, known, asked = answered(rows), truth_of(rows), competition(k=3)
-    limits = thresholds.cross_fitted(found, known, asked)
-    assert limits.tolist() == [thresholds.best(found, known, asked)[""]] * 5
+    limits = thresholds.cross_fit(found, known, asked)
+    assert limits.tolist() == [thresholds.fit_best(found, known, asked)[""]] * 5
 
 
 SIMILARITIES = st.lists(st.integers(-64, 64), min_size=1, max_size=30)
@@ -211,9 +211,9 @@ def test_a_share_is_met_as_nearly_as_equal_similarities_allow(
 ) -> None:
     rows: list[Row] = [("A", "Lynx", ["A", "B", "C", "D"], [n]) for n in numbers]
     found, asked = answered(rows), competition(k=1)
-    limit = thresholds.by_share(found, truth_of(rows).groups, share, asked)[""]
+    limit = thresholds.fit_share(found, truth_of(rows).groups, share, asked)[""]
     called = (
-        ranking.decide(found, np.full(len(rows), limit), asked).answers[:, 0] == UNKNOWN
+        ranking.apply_thresholds(found, np.full(len(rows), limit), asked).answers[:, 0] == UNKNOWN
     ).sum()
     possible = [sum(n / 64 < t for n in numbers) for t in [-2.0, *(n / 64 for n in numbers), 2.0]]
     best = min(abs(count - share * len(numbers)) for count in possible)
@@ -223,7 +223,7 @@ def test_a_share_is_met_as_nearly_as_equal_similarities_allow(
 @pytest.mark.parametrize("share", [0.0, 0.165, 0.5, 1.0])
 def test_of_distinct_similarities_a_share_is_met_to_within_half_a_query(share: float) -> None:
     rows: list[Row] = [("A", "Lynx", ["A", "B", "C", "D"], [n]) for n in range(50)]
-    limit = thresholds.by_share(answered(rows), truth_of(rows).groups, share, competition(k=1))[""]
+    limit = thresholds.fit_share(answered(rows), truth_of(rows).groups, share, competition(k=1))[""]
     assert abs(sum(n / 64 < limit for n in range(50)) - share * 50) <= 0.5
 
 
@@ -232,7 +232,7 @@ def test_queries_without_answer_count_as_unknown_in_a_share() -> None:
                        ([], [], [32], [48])]  # fmt: skip
     for share, below in ((0.0, 2), (0.5, 2), (0.75, 3), (1.0, 4)):
         found = answered(rows)
-        limit = thresholds.by_share(found, truth_of(rows).groups, share, competition(k=1))[""]
+        limit = thresholds.fit_share(found, truth_of(rows).groups, share, competition(k=1))[""]
         assert math.isfinite(limit)
         assert (found.similarity[:, 0] < limit).sum() == below
 
@@ -241,22 +241,22 @@ def test_a_share_may_be_met_in_each_group() -> None:
     rows: list[Row] = [("A", "Lynx", ["A", "B", "C", "D"], [n]) for n in (0, 2, 4, 6)]
     rows += [("A", "Turtle", ["A", "B", "C", "D"], [n]) for n in (40, 42, 44, 46)]
     asked = competition(k=1, threshold={"by_group": True})
-    found = thresholds.by_share(answered(rows), truth_of(rows).groups, 0.5, asked)
+    found = thresholds.fit_share(answered(rows), truth_of(rows).groups, 0.5, asked)
     assert found == {"Lynx": 3 / 64, "Turtle": 43 / 64}
-    together = thresholds.by_share(answered(rows), truth_of(rows).groups, 0.5, competition(k=1))
+    together = thresholds.fit_share(answered(rows), truth_of(rows).groups, 0.5, competition(k=1))
     assert together == {"": 23 / 64}
 
 
 def test_queries_that_have_themselves_alone_have_no_share() -> None:
     found = ranking_of({"q0": [("q0", 1.0)], "q1": [("q1", 1.0)]})
     asked = competition(answers="matches", k=2, task={"with_itself": True})
-    assert thresholds.by_share(found, strings(["", ""]), 0.5, asked) == {"": 0.0}
+    assert thresholds.fit_share(found, strings(["", ""]), 0.5, asked) == {"": 0.0}
 
 
 def test_a_share_of_matches_counts_those_beside_the_query_itself() -> None:
     found = ranking_of({"q0": [("q0", 1.0), ("a", 0.5)], "q1": [("q1", 1.0), ("a", 0.25)]})
     asked = competition(answers="matches", k=2, task={"with_itself": True, "least": 0})
-    limit = thresholds.by_share(found, strings(["", ""]), 0.5, asked)[""]
+    limit = thresholds.fit_share(found, strings(["", ""]), 0.5, asked)[""]
     assert limit == 0.375
 
 
@@ -271,7 +271,7 @@ IMAGES = st.dictionaries(
 
 def clustered(
     images: dict[int, tuple[str, str]], *, within_group: bool
-) -> tuple[list[Search], Truth]:
+) -> tuple[list[Search], GroundTruth]:
     """Return the searches of images moved so that no two joins are equally similar."""
     by_group: dict[str, list[int]] = {}
     for angle, (_, group) in sorted(images.items()):
@@ -284,10 +284,12 @@ def clustered(
     rows: list[Row] = [(*images[angle], [], []) for angle in order]
     ids = strings([str(angle) for angle in order])
     known = truth_of(rows)
-    return found, Truth(ids, ids, known.expected, known.identity, known.groups, known.relevant, {})
+    return found, GroundTruth(
+        ids, ids, known.expected, known.identity, known.groups, known.relevant, {}
+    )
 
 
-def agreement(tree_: Tree, identity: np.ndarray, limit: float) -> float:
+def agreement(tree_: ClusterTree, identity: np.ndarray, limit: float) -> float:
     named = identity != ""
     return float(adjusted_rand_score(identity[named], tree_.cut(limit)[named]))
 
@@ -304,13 +306,13 @@ def test_the_best_cut_agrees_as_well_as_any(
 ) -> None:
     searches, known = clustered(images, within_group=within_group)
     asked = competition(answers="clusters", gallery="test")
-    trees = ranking.trees(moved(images), searches)
+    trees = ranking.cluster_trees(moved(images), searches)
     levels = np.concatenate([one.similarities for one in trees.values()])
 
     def mean_agreement(limit: float) -> float:
-        return outcome(ranking.cut(trees, searches, {"": limit}), known, asked).value
+        return outcome(ranking.cut_trees(trees, searches, {"": limit}), known, asked).value
 
-    found = thresholds.best_cut(trees, searches, known, asked)
+    found = thresholds.fit_best_cut(trees, searches, known, asked)
     assert list(found) == [""]
     every = [mean_agreement(limit) for limit in [*(levels - 1e-9), 2.0]]
     if np.isnan(every).all():  # nobody is known
@@ -325,8 +327,8 @@ def test_the_best_cut_of_a_group_is_the_best_for_its_images(
 ) -> None:
     searches, known = clustered(images, within_group=True)
     asked = competition(answers="clusters", gallery="test", threshold={"by_group": True})
-    trees = ranking.trees(moved(images), searches)
-    found = thresholds.best_cut(trees, searches, known, asked)
+    trees = ranking.cluster_trees(moved(images), searches)
+    found = thresholds.fit_best_cut(trees, searches, known, asked)
     assert set(found) == {search.name for search in searches}
     for name, limit in found.items():
         identity = known.identity[known.groups == name]
@@ -341,20 +343,20 @@ def test_a_cut_by_share_leaves_as_many_alone_as_nearly_as_pairs_allow(
     images: dict[int, tuple[str, str]], share: float
 ) -> None:
     searches, _ = clustered(images, within_group=True)
-    trees = ranking.trees(moved(images), searches)
+    trees = ranking.cluster_trees(moved(images), searches)
 
     def alone(limit: float) -> int:
         return sum(int((np.bincount(one.cut(limit)) == 1).sum()) for one in trees.values())
 
-    limit = thresholds.cut_by_share(trees, share)[""]
+    limit = thresholds.fit_cut_share(trees, share)[""]
     levels = np.concatenate([one.similarities for one in trees.values()])
     best = min(abs(alone(at) - share * len(images)) for at in [*(levels - 1e-9), 2.0])
     assert abs(alone(limit) - share * len(images)) == pytest.approx(best)
 
 
 def test_each_group_may_be_cut_by_its_own_share() -> None:
-    trees = {"Lynx": tree(at_angles(0, 1, 90, 100)), "Turtle": tree(at_angles(0, 20, 180, 220))}
-    found = thresholds.cut_by_share(trees, 0.5, by_group=True)
+    trees = {"Lynx": link(at_angles(0, 1, 90, 100)), "Turtle": link(at_angles(0, 20, 180, 220))}
+    found = thresholds.fit_cut_share(trees, 0.5, by_group=True)
     assert list(found) == ["Lynx", "Turtle"]
     for name, limit in found.items():
         assert len(set(trees[name].cut(limit).tolist())) == 3  # one pair and two alone

@@ -7,8 +7,8 @@ import pytest
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
 from kitbox.embedding.embedder import EmbedOptions
-from kitbox.ensemble.answers import Recipe
-from kitbox.ensemble.meta_embedding import Assembled
+from kitbox.ensemble.answers import EnsembleOptions
+from kitbox.ensemble.meta_embedding import MetaEmbedding
 from kitbox.errors import KitboxError
 from kitbox.records import ImageSet, Search, strings
 from kitbox.submission import submission
@@ -34,10 +34,10 @@ def make(
 
     def assemble(_members: Any, sets: list[ImageSet], *_: Any, **__: Any):
         yield from ()
-        return Assembled(POINTS.of(np.concatenate([part.image_ids for part in sets])), (2,))
+        return MetaEmbedding(POINTS.of(np.concatenate([part.image_ids for part in sets])), (2,))
 
     monkeypatch.setattr(submission, "assemble", assemble)
-    recipe, options = Recipe(top_k=top_k), EmbedOptions(device="cpu")
+    recipe, options = EnsembleOptions(top_k=top_k), EmbedOptions(device="cpu")
     _, made = finish(
         submission.make_submission([], recipe, fitted or {}, images, asked, workspace, options)
     )
