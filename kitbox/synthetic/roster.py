@@ -13,6 +13,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from kitbox.errors import KitboxError
+from kitbox.records import Progress
 from kitbox.synthetic.fields import encoded, frame
 from kitbox.synthetic.fluke import Whale, whale
 from kitbox.synthetic.scene import Box, near_duplicate, photograph
@@ -161,14 +162,6 @@ class DrawnCompetition:
     broken: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """How many of the image files are on disk."""
-
-    done: int
-    total: int
-
-
 def draw(
     folder: Path,
     *,
@@ -176,7 +169,7 @@ def draw(
     photographs: int = 600,
     seed: int = 0,
     long_side: int = 3000,
-) -> Generator[Drawn, None, DrawnCompetition]:
+) -> Generator[Progress, None, DrawnCompetition]:
     """Draw a competition of whale flukes into an empty folder, and its truth beside the folder.
 
     `individuals` counts the labelled ones, `photographs` all image files of train and test, with
@@ -199,7 +192,7 @@ def draw(
         boxes: dict[str, Box | None] = {}
         for album in Parallel(n_jobs=-1, return_as="generator")(jobs):
             boxes |= {page.image_id: box for page, box in album}
-            yield Drawn(len(boxes), photographs)
+            yield Progress("draw photographs", len(boxes), photographs)
         order = np.random.default_rng([seed, SHUFFLE]).permutation(photographs)
         _write_lists(folder, truth, [sightings[at] for at in order], boxes)
     except OSError as error:

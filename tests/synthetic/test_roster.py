@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 from kitbox.errors import KitboxError
-from kitbox.synthetic.roster import Drawn, DrawnCompetition, Sighting, draw, roster
+from kitbox.records import Progress
+from kitbox.synthetic.roster import DrawnCompetition, Sighting, draw, roster
 
 SIZES = {"individuals": 8, "photographs": 40, "long_side": 400}
 
 
-def drawn(folder: Path, **sizes: int) -> tuple[list[Drawn], DrawnCompetition]:
+def drawn(folder: Path, **sizes: int) -> tuple[list[Progress], DrawnCompetition]:
     """Run the drawing to its end: the reports and the result."""
     drawing, reports = draw(folder, **sizes), []
     while True:
@@ -60,7 +61,7 @@ def test_progress_counts_up_to_all_photographs(tmp_path):
     reports, result = drawn(tmp_path / "data", individuals=4, photographs=12, long_side=200)
     done = [report.done for report in reports]
     assert done == sorted(set(done))
-    assert reports[-1] == Drawn(12, 12)
+    assert reports[-1] == Progress("draw photographs", 12, 12)
     assert result.photographs == 12
 
 
