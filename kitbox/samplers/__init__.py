@@ -1,1 +1,1 @@
-"""Batches: which images a network learns from together, and in what order."""
+"""Batches: which images a network is trained on together, and in what order."""

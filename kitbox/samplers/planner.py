@@ -1,4 +1,4 @@
-"""Who plans the batches of a plugin, and what the loader is asked for."""
+"""The planner of a plugin, and the batch sampler that hands its batches to a loader."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,12 +13,12 @@ from kitbox.samplers.batch_samplers import Batch, Planner, SamplerPlanner
 from kitbox.samplers.divide_and_conquer import DividedPlanner
 from kitbox.samplers.hardness_sequencing import HardnessPlanner
 
-# Places of one epoch whose seeds differ: more than any batch has images.
-_PLACES = 4096
+# Stride between the augmentation seeds of two epochs: more than any batch has images.
+_SEEDS_PER_EPOCH = 4096
 
 
 def build_planner(plugin: Plugin, labels: Integers, seed: int) -> Planner:
-    """Return the planner of a plugin for images with these labels `(n,)`, UNKNOWN for none."""
+    """Return a plugin's planner for images of these `labels (n,)`, UNKNOWN for unknown ones."""
     if isinstance(plugin.sampler, Hardness):
         return HardnessPlanner(labels, plugin, seed)
     sampled = SamplerPlanner(labels, plugin, seed)
@@ -26,11 +26,11 @@ def build_planner(plugin: Plugin, labels: Integers, seed: int) -> Planner:
 
 
 def block_size(plugin: Plugin, world: int) -> int:
-    """Return how many neighbours in a batch stay in one of `world` processes, each with a share.
+    """Return the number of images per block when a batch is dealt to `world` processes.
 
-    A process learns from the pairs of its own share alone. Mostly every image in turn goes to the
-    next process; the images of a label stay together where each had less than two of them.
-    Raises KitboxError where a share has no whole triplets, or none of two labels.
+    A process computes pair losses on its own share alone. Blocks are single images, unless pairs
+    are needed and a process would get fewer than two images of a label: then a block is a label.
+    Raises KitboxError where a share would lack whole triplets or a second label.
     """
     sampler, size = plugin.sampler, plugin.batch_size
     if isinstance(sampler, Hardness) and size // 3 % world:
@@ -51,16 +51,22 @@ def block_size(plugin: Plugin, world: int) -> int:
 
 
 class BatchSampler:
-    """What a loader is asked for in an epoch, batch by batch; `batches` change with the epoch.
+    """Yields the items of each batch for a torch DataLoader; set `batches` and `epoch` per epoch.
 
-    The same on every machine and for any number of readers; of several processes each takes its
-    share of every batch.
+    Items are the same on every machine and for any number of loader workers. Each of `world`
+    processes yields its own share of every batch, dealt in blocks of `block_size` images.
     """
 
     def __init__(
-        self, image_ids: Strings, seed: int, rank: int = 0, world: int = 1, block_size: int = 1
+        self,
+        image_ids: Strings,
+        seed: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        block_size: int = 1,
     ) -> None:
-        """Ask for images of these ids, with seeds that follow from `seed`."""
+        """Sample rows of `image_ids (n,)`; augmentation seeds are derived from `seed`."""
         self.batches: Sequence[Batch] = ()
         self.epoch = 0
         self._image_ids, self._seed = image_ids, seed
@@ -73,19 +79,19 @@ class BatchSampler:
         for batch in self.batches:
             flipped = np.zeros(len(batch), bool) if batch.flipped is None else batch.flipped
             yield [
-                BatchItem(int(batch.rows[place]), self._seed_of(place, batch), bool(flipped[place]))
-                for place in self._places(batch).tolist()
+                BatchItem(int(batch.rows[i]), self._seed_of(batch, i), bool(flipped[i]))
+                for i in self._share(batch).tolist()
             ]
-
-    def _seed_of(self, place: int, batch: Batch) -> int:
-        image_id = str(self._image_ids[batch.rows[place]])
-        return augmentation_seed(self._seed, self.epoch * _PLACES + place, image_id)
 
     def labels(self, batch: Batch) -> Integers:
         """Return the labels of this process's share of a batch."""
-        return batch.labels[self._places(batch)]
+        return batch.labels[self._share(batch)]
 
-    def _places(self, batch: Batch) -> Integers:
-        """Return the places of a batch that are this process's."""
-        owner = np.arange(len(batch)) // self._block_size % self._world
-        return np.flatnonzero(owner == self._rank)
+    def _share(self, batch: Batch) -> Integers:
+        """Return the positions within a batch that are this process's."""
+        rank_of = np.arange(len(batch)) // self._block_size % self._world
+        return np.flatnonzero(rank_of == self._rank)
+
+    def _seed_of(self, batch: Batch, position: int) -> int:
+        image_id = str(self._image_ids[batch.rows[position]])
+        return augmentation_seed(self._seed, self.epoch * _SEEDS_PER_EPOCH + position, image_id)

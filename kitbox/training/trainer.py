@@ -351,9 +351,9 @@ class _Trainer:
         return BatchSampler(
             training.lessons.images.image_ids,
             training.seed,
-            fabric.global_rank,
-            fabric.world_size,
-            block_size(training.plugin, fabric.world_size),
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+            block_size=block_size(training.plugin, fabric.world_size),
         )
 
     def _planned(self, state: State, epoch: int) -> Generator[TrainingEvent, None, Sequence[Batch]]:

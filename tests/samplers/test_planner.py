@@ -1,4 +1,4 @@
-"""What a loader is asked for: seeds of images, and shares of processes."""
+"""Planners of plugins; augmentation seeds and the shares of several processes."""
 
 from itertools import chain
 
@@ -20,49 +20,50 @@ from tests.photographs import tiny
 MIXED = np.repeat(np.arange(30), np.arange(1, 31) % 7 + 1)
 
 
-def asked_for(
+def batch_sampler(
     labels: np.ndarray, sampler: Sampler, ids: Strings | None = None, rank: int = 0, world: int = 1
 ) -> BatchSampler:
+    """Return a batch sampler with the batches of the first epoch."""
     plugin = tiny(sampler=sampler, batch_size=32)
     names = strings([f"{row}.jpg" for row in range(len(labels))]) if ids is None else ids
-    asked = BatchSampler(names, plugin.seed, rank, world)
-    asked.batches = build_planner(plugin, labels, plugin.seed).plan(1, None)
-    return asked
+    batches = BatchSampler(names, plugin.seed, rank=rank, world=world)
+    batches.batches = build_planner(plugin, labels, plugin.seed).plan(1, None)
+    return batches
 
 
 @pytest.mark.parametrize("world", [2, 3, 4])
 @pytest.mark.parametrize("sampler", [PK(images_per_label=4), Shuffled()])
 def test_several_processes_share_each_batch(sampler: PK | Shuffled, world: int) -> None:
-    alone = asked_for(MIXED, sampler)
-    shares = [asked_for(MIXED, sampler, rank=rank, world=world) for rank in range(world)]
-    for place, (batch, *parts) in enumerate(zip(alone, *shares, strict=True)):
+    alone = batch_sampler(MIXED, sampler)
+    shares = [batch_sampler(MIXED, sampler, rank=rank, world=world) for rank in range(world)]
+    for step, (batch, *parts) in enumerate(zip(alone, *shares, strict=True)):
         assert sorted(chain(*parts)) == sorted(batch)
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
-        labels = [share.labels(share.batches[place]).tolist() for share in shares]
+        labels = [share.labels(share.batches[step]).tolist() for share in shares]
         assert [[MIXED[item.row] for item in part] for part in parts] == labels
 
 
 def test_an_image_is_augmented_anew_in_each_epoch_and_each_time_it_is_repeated() -> None:
     # one photograph of each individual: PK repeats it four times in its batch
-    asked = asked_for(np.arange(8), PK(images_per_label=4))
-    seeds: list[BatchItem] = []
-    for asked.epoch in range(3):
-        seeds += chain(*asked)
-    assert len(seeds) == len(set(seeds)) == 3 * 32
+    sampler = batch_sampler(np.arange(8), PK(images_per_label=4))
+    items: list[BatchItem] = []
+    for sampler.epoch in range(3):
+        items += chain(*sampler)
+    assert len(items) == len(set(items)) == 3 * 32
 
 
-def test_augmentation_belongs_to_the_image_and_not_to_its_row() -> None:
+def test_augmentation_seeds_follow_image_ids_and_not_rows() -> None:
     labels = np.repeat(np.arange(8), 4)
     others = strings([f"other-{row}.jpg" for row in range(32)])
-    (one,), (two,) = (asked_for(labels, Shuffled(), ids) for ids in (None, others))
+    (one,), (two,) = (batch_sampler(labels, Shuffled(), ids) for ids in (None, others))
     assert [item.row for item in one] == [item.row for item in two]
     assert not {item.seed for item in one} & {item.seed for item in two}
 
 
-def test_an_image_is_mirrored_where_its_batch_says_so() -> None:
-    asked = BatchSampler(strings(["a", "b"]), 0, 0, 1)
-    asked.batches = [Batch(np.array([1, 0]), np.array([3, 0]), np.array([True, False]))]
-    assert [(item.row, item.flipped) for item in next(iter(asked))] == [(1, True), (0, False)]
+def test_images_are_flipped_where_the_batch_flips_them() -> None:
+    sampler = BatchSampler(strings(["a", "b"]), 0)
+    sampler.batches = [Batch(np.array([1, 0]), np.array([3, 0]), np.array([True, False]))]
+    assert [(item.row, item.flipped) for item in next(iter(sampler))] == [(1, True), (0, False)]
 
 
 def test_each_plugin_has_its_planner() -> None:
@@ -80,41 +81,41 @@ def test_each_plugin_has_its_planner() -> None:
 SEQUENCED = {"losses": [Triplet(mining="sequence")], "sampler": Hardness()}
 
 
-def shared(plugin: Plugin, labels: np.ndarray, world: int) -> list[list[list[int]]]:
+def shares_of(plugin: Plugin, labels: np.ndarray, world: int) -> list[list[list[int]]]:
     """Return the labels of each process's share of the batches of an epoch."""
     ids = strings([str(row) for row in range(len(labels))])
     batches = build_planner(plugin, labels, 0).plan(1, np.eye(len(labels), dtype=np.float32))
     shares = []
     for rank in range(world):
-        asked = BatchSampler(ids, 0, rank, world, block_size(plugin, world))
-        shares.append([asked.labels(batch).tolist() for batch in batches])
+        sampler = BatchSampler(ids, 0, rank=rank, world=world, block_size=block_size(plugin, world))
+        shares.append([sampler.labels(batch).tolist() for batch in batches])
     return shares
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_each_process_gets_whole_triplets(world: int) -> None:
     plugin = tiny(**SEQUENCED, batch_size=12)
-    shares = shared(plugin, MIXED, world)
+    shares = shares_of(plugin, MIXED, world)
     for share in shares:
         for labels in share:
             anchors, positives, negatives = np.array(labels).reshape(3, -1)
             assert (anchors == positives).all()
             assert (anchors != negatives).all()
-    whole = shared(plugin, MIXED, 1)[0]
-    for place, batch in enumerate(whole):
-        assert sorted(chain(*(share[place] for share in shares))) == sorted(batch)
+    whole = shares_of(plugin, MIXED, 1)[0]
+    for step, batch in enumerate(whole):
+        assert sorted(chain(*(share[step] for share in shares))) == sorted(batch)
 
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_each_process_gets_pairs_where_a_loss_needs_them(world: int) -> None:
     plugin = tiny(losses=[Triplet()], sampler=PK(images_per_label=2), batch_size=12)
-    for share in shared(plugin, MIXED, world):
+    for share in shares_of(plugin, MIXED, world):
         for labels in share:
             assert set(np.unique(labels, return_counts=True)[1]) == {2}
             assert len(set(labels)) == 6 / world
 
 
-def test_what_processes_cannot_share_is_refused() -> None:
+def test_a_batch_that_processes_cannot_share_is_refused() -> None:
     with pytest.raises(KitboxError) as caught:
         block_size(tiny(**SEQUENCED, batch_size=12), 3)
     assert str(caught.value) == (
