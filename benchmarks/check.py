@@ -84,7 +84,7 @@ COLLECT = "found = len(finish(collect(place, competition)).labelled)"
 LIKENESS = """
 seen = finish(index.inspect(lists.read(competition).labelled, place))
 began = time.perf_counter()
-found = len(likeness.near_duplicates(seen.looks, competition.holdout.near_duplicate_bits))
+found = len(likeness.near_duplicates(seen.signatures, competition.holdout.near_duplicate_bits))
 """
 REPORT = """
 seconds = time.perf_counter() - began

@@ -118,7 +118,7 @@ def vision(path: Path, size) -> None:
 
 def forget(place: Workspace) -> None:
     """Drop the prepared pixels from the system's cache."""
-    for path in place.prepared.glob("*/pixels-*"):
+    for path in place.pixel_cache.glob("*/pixels-*"):
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 

@@ -11,10 +11,10 @@ SETTINGS = "kitbox.toml"
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths of one workspace; `made` holds all that can be made again and is never committed."""
+    """Paths of one workspace; all below `cache` can be computed again and is never committed."""
 
     root: Path
-    made_name: str = ".kitbox"
+    cache_name: str = ".kitbox"
 
     @property
     def settings(self) -> Path:
@@ -52,39 +52,39 @@ class Workspace:
         return self.root / "pseudo.csv"
 
     @property
-    def made(self) -> Path:
-        """The folder of everything that can be made again."""
-        return self.root / self.made_name
+    def cache(self) -> Path:
+        """The folder of everything that can be computed again."""
+        return self.root / self.cache_name
 
     @property
     def runs(self) -> Path:
         """Training runs: checkpoints, journals, curves."""
-        return self.made / "runs"
+        return self.cache / "runs"
 
     @property
     def embeddings(self) -> Path:
         """The embedding cache."""
-        return self.made / "embeddings"
+        return self.cache / "embeddings"
 
     @property
-    def prepared(self) -> Path:
+    def pixel_cache(self) -> Path:
         """Images that were decoded, cropped and shrunk once."""
-        return self.made / "prepared"
+        return self.cache / "prepared"
 
     @property
     def detectors(self) -> Path:
         """Trained detectors of boxes."""
-        return self.made / "detectors"
+        return self.cache / "detectors"
 
     @property
     def reports(self) -> Path:
         """Pages and tables for people."""
-        return self.made / "reports"
+        return self.cache / "reports"
 
     @property
     def thumbnails(self) -> Path:
         """Small pictures of images for pages."""
-        return self.made / "thumbnails.sqlite"
+        return self.cache / "thumbnails.sqlite"
 
     @property
     def weights(self) -> Path:
@@ -94,7 +94,7 @@ class Workspace:
     @property
     def image_index(self) -> Path:
         """What is known of every image file that was read once."""
-        return self.made / "images.sqlite"
+        return self.cache / "images.sqlite"
 
 
 def find_workspace(start: Path | None = None) -> Workspace:

@@ -77,7 +77,7 @@ def dirty(tmp_path: Path) -> tuple[Workspace, Competition]:
 def test_dirty_rows_and_files_are_all_left_out_by_name(tmp_path: Path) -> None:
     workspace, competition = dirty(tmp_path)
     _, collection = finish(collect(workspace, competition))
-    told = " ".join(str(fault) for fault in collection.faults)
+    told = " ".join(str(fault) for fault in collection.findings)
     for part in (
         "is truncated",
         "is empty",

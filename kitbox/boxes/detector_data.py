@@ -89,7 +89,7 @@ def units(
     seen = yield from file_index.inspect(boxed.images, workspace)
     # minutes would chain the unlabelled into one
     near = shape.model_copy(update={"encounter_minutes": None})
-    return near_duplicates.split_units(seen.images, seen.looks, near)
+    return near_duplicates.split_units(seen.images, seen.signatures, near)
 
 
 def part(units: Integers, share: float, seed: int) -> tuple[Integers, Integers]:

@@ -298,7 +298,7 @@ def _readable(collection: "Collection") -> "ImageSet":
     images = collection.labelled
     for others in (collection.test, collection.index):
         if others is not None:
-            new = ~np.isin(others.image_ids, [*images.image_ids, *collection.blank])
+            new = ~np.isin(others.image_ids, [*images.image_ids, *collection.unreadable])
             images = concatenate(images, others.take(new))
     return images
 
@@ -314,7 +314,7 @@ def _drawn(
         for image_id, found in boxes.counted(competition.images, place.boxes).items()
         if found[0].drawn  # those that count are all drawn or all detected
     }
-    return listed | {image_id: [box] for image_id, box in collection.decided.boxes.items()}
+    return listed | {image_id: [box] for image_id, box in collection.decisions.boxes.items()}
 
 
 def _about(trained: "Trained", recipe: "Recipe", learnt: int) -> dict[str, Any]:

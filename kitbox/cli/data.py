@@ -207,7 +207,7 @@ def _judged(
                 member.checkpoint,
                 images,
                 place,
-                blank=collection.blank,
+                unreadable=collection.unreadable,
                 options=options,
             )
         )
@@ -336,7 +336,7 @@ def _readable(collection: "Collection") -> "list[ImageSet]":
 
     found = (collection.labelled, collection.test, collection.index)
     return [
-        images.take(~np.isin(images.image_ids, list(collection.blank)))
+        images.take(~np.isin(images.image_ids, list(collection.unreadable)))
         for images in found
         if images is not None
     ]

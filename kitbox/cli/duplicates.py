@@ -71,7 +71,7 @@ def duplicates(
     place, competition = open_workspace(workspace)
     collection = load_collection(place, competition)
     pool = follow(gather_pool(place, competition, collection))
-    unknown, fine = competition.images.unknown_label, collection.decided.fine
+    unknown, fine = competition.images.unknown_label, collection.decisions.fine
     links: dict[LinkKind, Pairs] = {
         "copies": copy_pairs(pool),
         "near-duplicates": near_duplicate_pairs(pool, competition.holdout.near_duplicate_bits),

@@ -219,7 +219,7 @@ def _draw(place: "Workspace", preset: str, individuals: int, photographs: int, s
     data, truth = place.root / "data", place.root / "truth.csv"
     if place.root.is_dir() and any(path.name != ".kitbox" for path in place.root.iterdir()):
         raise KitboxError(f"{place.root} is not empty and no workspace; choose another --folder")
-    aside = place.made / "drawing"
+    aside = place.cache / "drawing"
     shutil.rmtree(aside, ignore_errors=True)  # of a drawing that was stopped
     print_line(f"drawing {photographs} photographs of {individuals} whales in {data}")
     drawn = follow(

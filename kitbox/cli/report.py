@@ -212,7 +212,7 @@ def look(
         server, address = server_of(laid, listening)
         print_line(f"looking at {len(desk.photographs.images)} images: {address}")
         print_line(f"decisions go to {place.decisions}; Ctrl-C ends")
-        with server_module.browser(address, place.made) if browser else nullcontext():
+        with server_module.browser(address, place.cache) if browser else nullcontext():
             server.serve_forever()  # until Ctrl-C
     print_line(f"done; {len(desk.standing.decided.rows)} decisions in {place.decisions}")
 

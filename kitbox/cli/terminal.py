@@ -205,13 +205,15 @@ def load_collection(
     from kitbox.errors import more
 
     collection = follow(collect(workspace, competition, fold))
-    for fault in collection.faults[:3]:
+    for fault in collection.findings[:3]:
         done = "left out" if fault.action == "drop" else "mended"
-        print_line(f"{'answered as grey' if fault.image_id in collection.blank else done}: {fault}")
-    if len(collection.faults) > 3:
-        print_line(f"{len(collection.faults) - 3} more like it; 'kitbox data check' lists them")
-    if collection.decided.effective:
-        rows = f"{len(collection.decided.effective)} rows of {workspace.decisions.name}"
+        print_line(
+            f"{'answered as grey' if fault.image_id in collection.unreadable else done}: {fault}"
+        )
+    if len(collection.findings) > 3:
+        print_line(f"{len(collection.findings) - 3} more like it; 'kitbox data check' lists them")
+    if collection.decisions.effective:
+        rows = f"{len(collection.decisions.effective)} rows of {workspace.decisions.name}"
         new = sorted(collection.new_labels)
         # a typing error makes one too
         also = f"; new individual '{new[0]}'{more(len(new) - 1)}" if new else ""

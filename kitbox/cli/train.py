@@ -158,7 +158,7 @@ def embed(
                 member.checkpoint,
                 images,
                 place,
-                blank=collection.blank,
+                unreadable=collection.unreadable,
                 options=options,
             )
         )

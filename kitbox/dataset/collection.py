@@ -25,10 +25,10 @@ class Collection:
     """All images of a competition.
 
     `index` is a gallery that is neither train nor test. `searches` are the leaderboard's.
-    `units (n,)` tell which labelled images belong together; `looks` and `test_looks` are how
-    labelled and test images look. `blank` are unreadable test images, which are answered for as
-    grey ones; `faults` are the rows and files left out or mended. Both are empty where kitbox.toml
-    says broken = "stop" and [check] nothing else. `decided` is what people decided of all this,
+    `units (n,)` tell which labelled images belong together; `signatures` and `test_signatures` are
+    those of labelled and test images. `unreadable` are test images that are answered for as grey
+    ones; `findings` are the rows and files left out or mended. Both are empty where kitbox.toml
+    says broken = "stop" and [check] nothing else. `decisions` is what people decided of all this,
     obeyed already; `new_labels` are individuals of whom only decisions speak.
     """
 
@@ -37,12 +37,12 @@ class Collection:
     index: ImageSet | None
     searches: tuple[Search, ...]
     units: Integers
-    looks: Signatures
-    test_looks: Signatures | None
+    signatures: Signatures
+    test_signatures: Signatures | None
     holdout: Holdout
-    blank: frozenset[str]
-    faults: tuple[Fault, ...]
-    decided: Decisions = field(default_factory=Decisions)
+    unreadable: frozenset[str]
+    findings: tuple[Fault, ...]
+    decisions: Decisions = field(default_factory=Decisions)
     new_labels: frozenset[str] = frozenset()
 
     @property
@@ -107,7 +107,7 @@ def collect(
         searches,
         units,
         looks,
-        None if tested is None else tested.looks,
+        None if tested is None else tested.signatures,
         holdout,
         frozenset(() if tested is None else tested.problems),
         (*listed.faults, *map(data_check.as_fault_of_list, findings)),
@@ -139,4 +139,4 @@ def _kept(seen: Inspection, side: Side, findings: list[DataFinding]) -> tuple[Im
     if (what := nothing_left(ids.tolist(), side, dropped)) is not None:
         raise KitboxError(what)
     kept = ~np.isin(ids, list(dropped))
-    return seen.images.take(kept), seen.looks.take(kept)
+    return seen.images.take(kept), seen.signatures.take(kept)

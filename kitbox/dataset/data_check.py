@@ -334,11 +334,11 @@ def _pairs(read: dict[Side, Inspection], sides: Strings, bits: int) -> Iterator[
     Copies of one side are findings of their own.
     """
     parts = list(read.values())
-    readable = np.flatnonzero(np.concatenate([seen.facts["width"] > 0 for seen in parts]))
+    readable = np.flatnonzero(np.concatenate([seen.stats["width"] > 0 for seen in parts]))
     digests = np.concatenate([seen.images.file_digests for seen in parts])[readable]
     looks = Signatures(
-        np.concatenate([seen.looks.hashes for seen in parts]),
-        np.concatenate([seen.looks.thumbnails for seen in parts]),
+        np.concatenate([seen.signatures.hashes for seen in parts]),
+        np.concatenate([seen.signatures.thumbnails for seen in parts]),
     )
     _, first, codes = np.unique(digests, return_index=True, return_inverse=True)
     for one, other in zip(readable[first[codes]], readable, strict=True):

@@ -45,7 +45,7 @@ class ImagePool:
     """
 
     images: LabelledImages
-    looks: Signatures
+    signatures: Signatures
     sides: Strings
     parts: tuple[ImageSet, ...]
 
@@ -67,7 +67,7 @@ class DuplicateGroup:
     images: tuple[str, ...]
     labels: tuple[str, ...]
     sides: tuple[str, ...]
-    open: bool
+    undecided: bool
 
     @property
     def conflict(self) -> bool:
@@ -94,7 +94,7 @@ def gather_pool(
 
     Boxes are those decided, so that embeddings of these images serve through all other decisions.
     """
-    decided = collection.decided
+    decided = collection.decisions
     listed = lists.apply(lists.read(competition, workspace.boxes, decided), decided.only("box"))
     parts: list[ImageSet] = []
     images: list[ImageSet] = []
@@ -111,7 +111,7 @@ def gather_pool(
         seen = yield from file_index.inspect(found, workspace)
         readable = ~np.isin(found.image_ids, list(seen.problems))
         images.append(seen.images.take(readable))
-        looks.append(seen.looks.take(readable))
+        looks.append(seen.signatures.take(readable))
         sides.append(_sides(part, images[-1].image_ids, collection))
         # a labelled image that cannot be read is never embedded, another as a grey one
         parts.append(images[-1] if part == "labelled" else seen.images)
@@ -136,7 +136,7 @@ def near_duplicate_pairs(pool: ImagePool, bits: int) -> Pairs:
     """Return pairs (p, 2) of near-duplicates of different bytes; see `likeness`."""
     _, first = np.unique(pool.images.file_digests, return_index=True)
     first = np.sort(first)
-    pairs: Pairs = first[near_duplicates.similar_pairs(pool.looks.take(first), bits)]
+    pairs: Pairs = first[near_duplicates.similar_pairs(pool.signatures.take(first), bits)]
     return pairs
 
 

@@ -51,7 +51,7 @@ class ImageCheck:
 def checks(seen: Inspection, check: Check) -> Iterator[ImageCheck]:
     """Yield what images are judged by, each as a kind of `rules.KINDS`."""
     ids = seen.images.image_ids
-    kinds = np.array([seen.kinds.get(str(image_id), "") for image_id in ids], dtype=np.str_)
+    kinds = np.array([seen.problem_kinds.get(str(image_id), "") for image_id in ids], dtype=np.str_)
     for kind in UNREADABLE:
         yield ImageCheck(
             kind, partial(np.equal, kinds, kind), lambda row: seen.problems[str(ids[row])]
@@ -63,7 +63,7 @@ def checks(seen: Inspection, check: Check) -> Iterator[ImageCheck]:
 
 
 def _masks(seen: Inspection, check: Check) -> dict[str, Callable[[], Mask]]:
-    facts = seen.facts
+    facts = seen.stats
     readable = facts["width"] > 0
     shortest = np.minimum(facts["width"], facts["height"])
     longest = np.maximum(facts["width"], facts["height"])
@@ -91,13 +91,13 @@ def _masks(seen: Inspection, check: Check) -> dict[str, Callable[[], Mask]]:
 def _misnamed(seen: Inspection) -> Mask:
     wanted = [_FORMATS.get(path.suffix.lower(), "") for path in seen.images.paths]
     expected = np.array(wanted, dtype=np.str_)
-    misnamed: Mask = (expected != "") & (expected != seen.facts["format"])
+    misnamed: Mask = (expected != "") & (expected != seen.stats["format"])
     return misnamed
 
 
 def _sentence(kind: str, seen: Inspection, row: int) -> str:
     """Return what is odd about the file of an image."""
-    name, facts = seen.images.paths[row].name, seen.facts[row]
+    name, facts = seen.images.paths[row].name, seen.stats[row]
     width, height = int(facts["width"]), int(facts["height"])
     match kind:
         case "wrong-suffix":
@@ -170,7 +170,7 @@ def _by_bytes(seen: Inspection) -> tuple[Integers, Integers, Mask, Mask]:
     """
     digests, labels = seen.images.file_digests, seen.images.labels
     _, first, codes = np.unique(digests, return_index=True, return_inverse=True)
-    alike: Mask = (seen.facts["width"] > 0) & (np.bincount(codes)[codes] > 1)
+    alike: Mask = (seen.stats["width"] > 0) & (np.bincount(codes)[codes] > 1)
     odds = np.zeros(len(digests), dtype=np.bool_)
     if labels is not None:
         named = np.stack([codes, np.unique(labels, return_inverse=True)[1]])
@@ -184,7 +184,7 @@ def _named(seen: Inspection, row: int) -> str:
 
 def _outside(seen: Inspection) -> Mask:
     """Return where a box reaches beyond the upright image."""
-    boxes, facts = seen.images.boxes, seen.facts
+    boxes, facts = seen.images.boxes, seen.stats
     if boxes is None:
         return np.zeros(len(facts), dtype=np.bool_)
     beyond = (boxes[:, :2] < -_PIXEL).any(axis=1)
@@ -196,6 +196,6 @@ def _outside(seen: Inspection) -> Mask:
 def _box_sentence(seen: Inspection, row: int) -> str:
     assert seen.images.boxes is not None  # noqa: S101  a box is outside
     box = " ".join(f"{corner:g}" for corner in seen.images.boxes[row])
-    facts = seen.facts[row]
+    facts = seen.stats[row]
     size = f"{facts['width']} x {facts['height']}"
     return f"the box {box} of {_named(seen, row)} reaches beyond its {size} pixels; cut there"

@@ -154,7 +154,7 @@ class LabelSuspect:
     labels: tuple[str, ...]
     similarity: float
     evidence: float = 0.0
-    first: int = 1
+    first_count: int = 1
 
     @property
     def key(self) -> frozenset[str]:

@@ -38,7 +38,7 @@ def causes_of(
     named: NamedPlugin,
     checkpoint: Checkpoint,
     images: ImageSet,
-    blank: frozenset[str],
+    unreadable: frozenset[str],
     precision: str,
     form: Form = "plain",
 ) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def causes_of(
         "fingerprint": named.plugin.fingerprint,
         "checkpoint": checkpoint.digest,
         "images": digest_of(rows),
-        "blank": sorted(blank & set(images.image_ids.tolist())),
+        "blank": sorted(unreadable & set(images.image_ids.tolist())),
         "view": form,
         "precision": precision,
     }
@@ -90,7 +90,7 @@ def embed(
     images: ImageSet,
     workspace: Workspace,
     *,
-    blank: frozenset[str] = frozenset(),
+    unreadable: frozenset[str] = frozenset(),
     options: EmbedOptions = EmbedOptions(),
     form: Form = "plain",
 ) -> Generator[Progress, None, Embeddings]:
@@ -101,7 +101,7 @@ def embed(
     """
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device)
-    causes = causes_of(named, checkpoint, images, blank, precision, form)
+    causes = causes_of(named, checkpoint, images, unreadable, precision, form)
     key = cache.key_of(causes)
     if options.reuse and (cached := cache.load(workspace, key)) is not None:
         return cached
@@ -111,7 +111,7 @@ def embed(
         plugin.height_width,
         interpolation=network.pixel_form.interpolation,
         crop_margin=plugin.crop_margin if plugin.crop else None,
-        blank=blank,
+        unreadable=unreadable,
         workspace=workspace,
     )
     rows = np.arange(len(images))

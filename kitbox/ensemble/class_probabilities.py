@@ -178,7 +178,7 @@ def predict(
             member.checkpoint,
             images.of(asked) if own.homogeneous else images,
             workspace,
-            blank=collection.blank,
+            unreadable=collection.unreadable,
             options=options,
             form="homogeneous" if own.homogeneous else "plain",
         )

@@ -103,7 +103,7 @@ def assemble(
                 member.checkpoint,
                 images,
                 workspace,
-                blank=collection.blank,
+                unreadable=collection.unreadable,
                 options=options,
             )
             parts.append(part)

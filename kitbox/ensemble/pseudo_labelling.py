@@ -249,7 +249,7 @@ def import_gdsc(
         asked += 1
         name = PurePosixPath(file.replace("\\", "/"))
         image = image_of.get(name.name) or image_of.get(name.stem)
-        label = collection.decided.merged.get(given, given)
+        label = collection.decisions.merged.get(given, given)
         if image is None:
             strangers.append(file)
         elif label not in labels:

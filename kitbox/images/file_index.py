@@ -21,7 +21,7 @@ from kitbox.workspace import Workspace
 
 # sqlite takes at most this many values in a statement on old builds
 _CHUNK = 500
-# Of the table, and of what a glance makes of a file; another version's table is made anew.
+# Of the table, and of what a summary makes of a file; another version's table is made anew.
 _VERSION = 4
 # How a file looks that cannot be decoded.
 _NOTHING = ImageSummary(bytes(8), bytes(256), None, ImageStats())
@@ -42,15 +42,15 @@ class _FileRecord:
     digest: str
     problem: str
     kind: str
-    glance: ImageSummary
+    summary: ImageSummary
     lasting: bool = True
 
     def as_row(self) -> tuple[object, ...]:
         """Return the values that the index keeps, but for the stamp."""
-        seen = self.glance
+        seen = self.summary
         return (
             *(self.digest, self.problem, self.kind),
-            *(seen.hash, seen.thumbnail, seen.taken, *seen.facts),
+            *(seen.hash, seen.thumbnail, seen.taken, *seen.stats),
         )
 
 
@@ -75,9 +75,9 @@ class Inspection:
 
     images: ImageSet
     problems: dict[str, str]
-    looks: Signatures
-    kinds: dict[str, str]
-    facts: image_stats.StatsTable
+    signatures: Signatures
+    problem_kinds: dict[str, str]
+    stats: image_stats.StatsTable
 
 
 def inspect(images: ImageSet, workspace: Workspace) -> Generator[Progress, None, Inspection]:
@@ -115,19 +115,19 @@ def _inspected(images: ImageSet, found: list[_FileRecord]) -> Inspection:
         for image_id, entry in zip(images.image_ids, found, strict=True)
         if entry.problem
     }
-    taken = np.array([_or_nan(entry.glance.taken) for entry in found], dtype=np.float64)
+    taken = np.array([_or_nan(entry.summary.taken) for entry in found], dtype=np.float64)
     times = taken if images.times is None else np.where(np.isnan(images.times), taken, images.times)
     digests = strings([entry.digest for entry in found])
     looks = Signatures(
-        _bytes([entry.glance.hash for entry in found], 8),
-        _bytes([entry.glance.thumbnail for entry in found], 256),
+        _bytes([entry.summary.hash for entry in found], 8),
+        _bytes([entry.summary.thumbnail for entry in found], 256),
     )
     return Inspection(
         replace(images, digests=digests, times=times),
         {image_id: entry.problem for image_id, entry in wrong.items()},
         looks,
         {image_id: entry.kind for image_id, entry in wrong.items()},
-        image_stats.stats_table([entry.glance.facts for entry in found]),
+        image_stats.stats_table([entry.summary.stats for entry in found]),
     )
 
 

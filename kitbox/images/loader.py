@@ -35,7 +35,7 @@ class ImageDataset(Dataset[tuple[Pixels, int]]):
     """What a network sees of each image of a set: (pixels (h, w, 3) uint8, row).
 
     An item is asked for as a row, or as an `BatchItem`. Unreadable images that were let through
-    (`blank`) are grey. Pixels come from the prepared store where it has them, else from the
+    (`unreadable`) are grey. Pixels come from the prepared store where it has them, else from the
     files: they are the same.
     """
 
@@ -47,24 +47,24 @@ class ImageDataset(Dataset[tuple[Pixels, int]]):
         interpolation: str,
         crop_margin: float | None,
         augmentation: str = "none",
-        blank: frozenset[str] = frozenset(),
+        unreadable: frozenset[str] = frozenset(),
         workspace: Workspace | None = None,
-        any_of: Mapping[str, Sequence[Box]] | None = None,
+        alternative_boxes: Mapping[str, Sequence[Box]] | None = None,
     ) -> None:
         """Take the images as they are, or cropped to their boxes with a margin.
 
-        `workspace` is where prepared images are looked for. Of an image in `any_of` an item with a
-        seed is cropped to any one of these boxes.
+        `workspace` is where prepared images are looked for. An item that has a seed is cropped to
+        any one of the image's `alternative_boxes`.
         """
         self.images = images
         self.way = InputSpec(height_width, interpolation, crop_margin)
         self.augmentation_name = augmentation
-        self.blank = blank
-        self._any_of = any_of or {}
+        self.unreadable = unreadable
+        self._any_of = alternative_boxes or {}
         self.prepared = None if workspace is None else pixel_cache.find(workspace, images, self.way)
         self._ready = 0
         if self.prepared is not None:
-            grey = np.isin(images.image_ids, list(blank))
+            grey = np.isin(images.image_ids, list(unreadable))
             self._ready = int(((self.prepared.rows >= 0) | grey).sum())
         self._augmentation: Augmentation | None = None
 
@@ -96,7 +96,7 @@ class ImageDataset(Dataset[tuple[Pixels, int]]):
     def _fill(self, pixels: Pixels, item: int | BatchItem) -> int:
         """Fill pixels (h, w, 3) with an item; return its row."""
         row, seed, flipped = BatchItem(*item) if isinstance(item, tuple) else BatchItem(item)
-        if str(self.images.image_ids[row]) in self.blank:
+        if str(self.images.image_ids[row]) in self.unreadable:
             pixels[:] = 128
             return row
         self._read(pixels, row, seed)

@@ -94,7 +94,7 @@ class PixelCache:
         """Return the store for a way of seeing; it need not exist yet."""
         height, width = way.height_width
         name = f"{height}x{width}-{way.interpolation}-{digest_of(_maker())[:8]}"
-        return cls(workspace.prepared / name, way.height_width)
+        return cls(workspace.pixel_cache / name, way.height_width)
 
     @property
     def row_bytes(self) -> int:
@@ -262,13 +262,13 @@ def plan(workspace: Workspace, sets: Sequence[ImageSet], ways: Sequence[InputSpe
 
 def check_disk_space(workspace: Workspace, planned: CachePlan) -> int:
     """Return the bytes that are free; raises KitboxError where the plan does not fit."""
-    workspace.prepared.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(workspace.prepared).free
+    workspace.pixel_cache.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(workspace.pixel_cache).free
     if planned.jobs and planned.bytes + _LEFT_FREE > free:
         raise KitboxError(
-            f"preparing takes {gigabytes(planned.bytes)} and {gigabytes(_LEFT_FREE)} are to stay "
-            f"free, but {workspace.prepared} has {gigabytes(free)}; name fewer or smaller plugins, "
-            "or remove prepared images with 'kitbox data prepare --drop'"
+            f"preparing takes {gigabytes(planned.bytes)} and {gigabytes(_LEFT_FREE)} are to "
+            f"stay free, but {workspace.pixel_cache} has {gigabytes(free)}; name fewer or smaller "
+            "plugins, or remove prepared images with 'kitbox data prepare --drop'"
         )
     return free
 
@@ -289,7 +289,7 @@ def fill(
     problems = []
     stopped = threading.Event()
     kept = preprocessing.reuse_memory(_KEPT * cpu_count())
-    with lock(workspace), _naming(workspace.prepared), kept, ExitStack() as stack:
+    with lock(workspace), _naming(workspace.pixel_cache), kept, ExitStack() as stack:
         writers = {store: stack.enter_context(closing(_Writer(store))) for store in planned.stores}
         done = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(
             delayed(_make)(job, [(writers[of], writers[of].next_row()) for of, _, _ in job.wanted])
@@ -401,7 +401,7 @@ def remove_unused(workspace: Workspace, kept: Sequence[InputSpec]) -> list[tuple
     keep = {PixelCache.of(workspace, way).folder for way in kept}
     dropped = []
     with lock(workspace):
-        for folder in sorted(workspace.prepared.iterdir()):
+        for folder in sorted(workspace.pixel_cache.iterdir()):
             if folder.is_dir() and folder not in keep:
                 dropped.append((folder, PixelCache(folder, (0, 0)).bytes_on_disk()))
                 shutil.rmtree(folder)
@@ -411,8 +411,8 @@ def remove_unused(workspace: Workspace, kept: Sequence[InputSpec]) -> list[tuple
 def lock(workspace: Workspace) -> AbstractContextManager[None]:
     """Keep other processes from changing the prepared images of this workspace meanwhile."""
     return files.lock(
-        workspace.prepared,
-        f"another process is preparing images in {workspace.prepared}; wait for it",
+        workspace.pixel_cache,
+        f"another process is preparing images in {workspace.pixel_cache}; wait for it",
     )
 
 

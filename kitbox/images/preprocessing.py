@@ -258,7 +258,7 @@ class ImageSummary:
     hash: bytes
     thumbnail: bytes
     taken: float | None
-    facts: ImageStats
+    stats: ImageStats
 
 
 def summarise(path: Path, data: bytes | None = None) -> ImageSummary:

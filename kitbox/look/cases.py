@@ -100,7 +100,7 @@ def _case(suspect: label_errors.LabelSuspect, standing: Standing) -> Case:
     images, first, pairs = suspect.images, 0, [suspect.images[:2]]
     if suspect.kind == "split":
         most = _MOST_IMAGES // 2
-        left, right = images[: suspect.first][:most], images[suspect.first :][:most]
+        left, right = images[: suspect.first_count][:most], images[suspect.first_count :][:most]
         images, first, pairs = left + right, len(left), []  # it is fine by its label
     return Case(
         suspect.kind,
@@ -157,7 +157,7 @@ def _pool(standing: Standing) -> ImagePool:
     ids = images.image_ids.tolist()
     labels = strings([standing.label(image_id) for image_id in ids])
     sides = strings([_side(image_id, standing) for image_id in ids])
-    return ImagePool(images.with_labels(labels), photographs.looks.take(rows), sides, ())
+    return ImagePool(images.with_labels(labels), photographs.signatures.take(rows), sides, ())
 
 
 def _side(image_id: str, standing: Standing) -> str:

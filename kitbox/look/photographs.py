@@ -40,7 +40,7 @@ class Photographs:
 
     images: ImageSet
     sides: Strings
-    looks: Signatures
+    signatures: Signatures
     problems: dict[str, str]
     asked: frozenset[str]
     unknown: str | None
@@ -112,9 +112,9 @@ def gather(
     return Photographs(
         images=images,
         sides=strings([side for side, seen in found.items() for _ in range(len(seen.images))]),
-        looks=Signatures(
-            np.concatenate([seen.looks.hashes for seen in found.values()]),
-            np.concatenate([seen.looks.thumbnails for seen in found.values()]),
+        signatures=Signatures(
+            np.concatenate([seen.signatures.hashes for seen in found.values()]),
+            np.concatenate([seen.signatures.thumbnails for seen in found.values()]),
         ),
         problems={i: why for seen in found.values() for i, why in seen.problems.items()},
         asked=_asked(workspace),
@@ -137,7 +137,7 @@ def by_hash(photographs: Photographs) -> Embeddings:
     Unreadable images have none.
     """
     shown = np.isin(photographs.images.image_ids, photographs.readable)
-    bits = np.unpackbits(photographs.looks.hashes[shown], axis=1)
+    bits = np.unpackbits(photographs.signatures.hashes[shown], axis=1)
     vectors = (bits.astype(np.float32) * 2 - 1) / np.sqrt(np.float32(bits.shape[1]))
     return Embeddings(photographs.readable, vectors)
 

@@ -44,9 +44,11 @@ def facts(
     ]
     if unknown:
         found.insert(2, ("of nobody in particular", f"{unknown:,}", "labelled so"))
-    if collection.faults:
-        lost = sum(fault.action == "drop" for fault in collection.faults)
-        found.append(("faulty rows and files", f"{len(collection.faults):,}", f"{lost:,} left out"))
+    if collection.findings:
+        lost = sum(fault.action == "drop" for fault in collection.findings)
+        found.append(
+            ("faulty rows and files", f"{len(collection.findings):,}", f"{lost:,} left out")
+        )
     return found
 
 
@@ -198,7 +200,9 @@ def _groups(
             pool, competition.holdout.near_duplicate_bits
         ),
     }
-    return duplicates_page.by_urgency(duplicates.group_images(pool, links, collection.decided.fine))
+    return duplicates_page.by_urgency(
+        duplicates.group_images(pool, links, collection.decisions.fine)
+    )
 
 
 def _values(
@@ -226,9 +230,9 @@ def _values(
         ],
         "faults": [
             (str(fault), "left out" if fault.action == "drop" else "mended")
-            for fault in collection.faults[:_FAULTS]
+            for fault in collection.findings[:_FAULTS]
         ],
-        "faults_left": max(len(collection.faults) - _FAULTS, 0),
+        "faults_left": max(len(collection.findings) - _FAULTS, 0),
     }
 
 

@@ -20,7 +20,7 @@ from kitbox.workspace import Workspace
 
 def counts(groups: Sequence[DuplicateGroup], suspects: Sequence[LabelSuspect]) -> dict[str, int]:
     """Return how many open groups there are of each kind, and what is wrong with them."""
-    left = [group for group in groups if group.open]
+    left = [group for group in groups if group.undecided]
     kinds = Counter(group.kind for group in left)
     leaks = Counter(leak for group in left for leak in group.leaks)
     return {
@@ -36,7 +36,7 @@ def counts(groups: Sequence[DuplicateGroup], suspects: Sequence[LabelSuspect]) -
 
 def by_urgency(groups: Iterable[DuplicateGroup]) -> list[DuplicateGroup]:
     """Return the open groups: conflicts first, then leaks, the surest kinds before others."""
-    left = [group for group in groups if group.open]
+    left = [group for group in groups if group.undecided]
     return sorted(
         left, key=lambda group: (not group.conflict, not group.leaks, LINK_KINDS.index(group.kind))
     )
@@ -72,7 +72,7 @@ def advice_of(suspect: LabelSuspect, images_of: Counter[str]) -> list[Decision]:
     if suspect.kind == "split":
         [label] = suspect.labels
         name = next(new for number in count(2) if (new := f"{label}_{number}") not in images_of)
-        apart = suspect.images[suspect.first :]
+        apart = suspect.images[suspect.first_count :]
         return [Decision("label", image_id, name) for image_id in apart]
     one, other = suspect.labels
     if images_of[one] == 1:
@@ -150,8 +150,8 @@ def save(
     for number, group in enumerate(groups, 1):
         rows = {decision.subject: decision_row(decision) for decision in advice(group, unknown)}
         for image_id, label, side in zip(group.images, group.labels, group.sides, strict=True):
-            facts = [int(group.conflict), " ".join(group.leaks), int(group.open)]
-            decision = rows.get(image_id, "") if group.open else ""
+            facts = [int(group.conflict), " ".join(group.leaks), int(group.undecided)]
+            decision = rows.get(image_id, "") if group.undecided else ""
             found.append([number, group.kind, image_id, side, label, *facts, decision])
     path = workspace.reports / "duplicates.csv"
     write_table(path, found)
@@ -161,7 +161,7 @@ def save(
         ["rank", "kind", "first", "second", "labels", "similarity", "evidence", "fine", "decision"]
     ]
     for number, suspect in enumerate(suspects, 1):
-        first, second = suspect.images[: suspect.first], suspect.images[suspect.first :]
+        first, second = suspect.images[: suspect.first_count], suspect.images[suspect.first_count :]
         rows_of_it = [decision_row(decision) for decision in advice_of(suspect, images_of)]
         listed.append(
             [
@@ -262,10 +262,10 @@ def _suspect(
         names = [f"{i}, {label}" for i, label in zip(suspect.images, suspect.labels, strict=True)]
     else:
         title = f"{suspect.labels[0]} in two parts"
-        sizes = suspect.first, len(suspect.images) - suspect.first
+        sizes = suspect.first_count, len(suspect.images) - suspect.first_count
         told = f"{sizes[0]} and {sizes[1]} photographs, similarity across {suspect.similarity:.3f}."
         names = [
-            f"{image}, {'first' if place < suspect.first else 'second'} part"
+            f"{image}, {'first' if place < suspect.first_count else 'second'} part"
             for place, image in enumerate(suspect.images)
         ]
     rows = [decision_row(decision) for decision in advice_of(suspect, images_of)]
@@ -286,7 +286,7 @@ def _shown(suspect: LabelSuspect) -> list[str]:
     if suspect.kind == "mutual":
         return list(suspect.images)
     half = _PICTURES // 2
-    first, second = suspect.images[: suspect.first], suspect.images[suspect.first :]
+    first, second = suspect.images[: suspect.first_count], suspect.images[suspect.first_count :]
     return [*first[:half], *second[:half]]
 
 

@@ -197,12 +197,12 @@ def count_rows(collection: Collection, competition: Competition) -> list[Realism
         asked = sum(len(search.query_ids) for search in collection.searches)
         galleries = [search.gallery_images for search in collection.searches]
         searched = len(np.unique(np.concatenate(galleries)))
-    if test is not None and collection.test_looks is not None:
+    if test is not None and collection.test_signatures is not None:
         leaks = near_duplicates.count_repeated(
-            labelled, collection.looks, test, collection.test_looks, bits
+            labelled, collection.signatures, test, collection.test_signatures, bits
         )
     queries = np.isin(labelled.image_ids, split.query.image_ids)
-    across = near_duplicates.count_leaks(labelled, collection.looks, queries, bits)
+    across = near_duplicates.count_leaks(labelled, collection.signatures, queries, bits)
     units = np.bincount(collection.units)
     before, after = _photograph_means(collection, competition)
     figures = [

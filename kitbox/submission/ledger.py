@@ -143,7 +143,7 @@ def sending_lock(workspace: Workspace) -> Iterator[None]:
 
     Raises KitboxError at once where another is sending. A process that dies leaves nothing locked.
     """
-    path = workspace.made / "sending.lock"
+    path = workspace.cache / "sending.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         try:

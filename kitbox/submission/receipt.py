@@ -218,14 +218,16 @@ def data_digests(collection: Collection) -> dict[str, Any]:
 
     And of the decisions that made it what it is, None where nothing was decided.
     """
-    test, decided = collection.test, collection.decided
-    out = [fault for fault in collection.faults if fault.action == "drop"]
+    test, decided = collection.test, collection.decisions
+    out = [fault for fault in collection.findings if fault.action == "drop"]
     return {
         "labelled": data_digest(collection.labelled),
         "test": None if test is None else _unlabelled_digest(test),
         "index": None if collection.index is None else _unlabelled_digest(collection.index),
         "holdout": digest_of(sorted(collection.holdout.query.image_ids.tolist())),
-        "left_out": sorted({fault.image_id for fault in out if fault.image_id} | collection.blank),
+        "left_out": sorted(
+            {fault.image_id for fault in out if fault.image_id} | collection.unreadable
+        ),
         "decisions": {"rows": len(decided.effective), "sha256": decided.digest}
         if decided.effective
         else None,

@@ -184,7 +184,7 @@ def _retrained(
     folder: Path,
 ) -> Generator[events.TrainingEvent, None, Checkpoint]:
     """Train anew in a place of its own, so that the recorded checkpoint stays what it is."""
-    apart = replace(workspace, made_name=".kitbox/reproduced")
+    apart = replace(workspace, cache_name=".kitbox/reproduced")
     given = entry["weights"]
     plain = given in ("hub", "none")
     begun = entry.get("init_from") is not None and not plain

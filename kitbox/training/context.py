@@ -121,7 +121,7 @@ class Training:
         images: ImageSet,
         height_width: tuple[int, int],
         augmentation: str = "none",
-        any_of: Mapping[str, tuple[Box, ...]] | None = None,
+        alternative_boxes: Mapping[str, tuple[Box, ...]] | None = None,
     ) -> loader.ImageDataset:
         """Return what the network sees of images at a size."""
         return loader.ImageDataset(
@@ -130,9 +130,9 @@ class Training:
             interpolation=self._interpolation,
             crop_margin=self.plugin.crop_margin if self.plugin.crop else None,
             augmentation=augmentation,
-            blank=self.collection.blank,
+            unreadable=self.collection.unreadable,
             workspace=self.workspace,
-            any_of=any_of,
+            alternative_boxes=alternative_boxes,
         )
 
     def loader(self, view: loader.ImageDataset, batches: Iterable[Any]) -> Any:
@@ -144,7 +144,7 @@ class Training:
         """Return a loader of images as they are learnt from at a size, augmented."""
         learnt = self.lessons
         augmentation = self.plugin.augmentation
-        view = self.view(learnt.images, height_width, augmentation, learnt.any_of)
+        view = self.view(learnt.images, height_width, augmentation, learnt.alternative_boxes)
         return self.loader(view, batches)
 
 

@@ -244,18 +244,18 @@ class Sweep:
         self, named: NamedPlugin, checkpoint: Checkpoint
     ) -> Generator[Progress, None, tuple[Embeddings, float | None]]:
         """Return the embeddings of labelled images, and the seconds of 1,000 if known."""
-        images, blank = self.collection.labelled, self.collection.blank
+        images, unreadable = self.collection.labelled, self.collection.unreadable
         asked = self.options
         options = embedder.EmbedOptions(asked.device, asked.precision, asked.workers)
         stage = embedder.embed(
-            named, checkpoint, images, self.workspace, blank=blank, options=options
+            named, checkpoint, images, self.workspace, unreadable=unreadable, options=options
         )
         embeddings, seconds = yield from _timed(stage)
         if seconds is None:
             few = images.take(np.arange(min(len(images), _FEW)))
             anew = replace(options, reuse=False)
             stage = embedder.embed(
-                named, checkpoint, few, self.workspace, blank=blank, options=anew
+                named, checkpoint, few, self.workspace, unreadable=unreadable, options=anew
             )
             _, seconds = yield from _timed(stage)
         return embeddings, seconds

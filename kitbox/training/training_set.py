@@ -59,7 +59,7 @@ def used(
     free = dict(zip(test, free_images(collection, bits).tolist(), strict=True))
     kept = []
     for given in rows:
-        row = renamed(given, collection.decided.merged.get(given.label, given.label))
+        row = renamed(given, collection.decisions.merged.get(given.label, given.label))
         if row.image_id not in free:
             raise KitboxError(
                 f"pseudo.csv line {row.line}: '{row.image_id}' is no test image"
@@ -80,10 +80,10 @@ def free_images(collection: Collection, bits: int = _BITS) -> NDArray[np.bool_]:
     test, labelled = collection.test, collection.labelled
     if test is None:
         return np.zeros(0, dtype=np.bool_)
-    free = ~np.isin(test.image_ids, [*labelled.image_ids.tolist(), *collection.blank])
-    if collection.test_looks is not None:
+    free = ~np.isin(test.image_ids, [*labelled.image_ids.tolist(), *collection.unreadable])
+    if collection.test_signatures is not None:
         free &= ~near_duplicates.repeated_images(
-            labelled, collection.looks, test, collection.test_looks, bits
+            labelled, collection.signatures, test, collection.test_signatures, bits
         )
     elif test.digests is not None and labelled.digests is not None:
         free &= ~np.isin(test.file_digests, labelled.file_digests)
@@ -118,14 +118,15 @@ def _refuse_leaks(collection: Collection, rows: Sequence[PseudoLabel]) -> None:
 class TrainingSet:
     """Images to learn from; `label_rows (n,)` are rows of `label_map (L,)`, UNKNOWN for none.
 
-    `any_of` are the boxes of an image that has several, where a plugin chooses among them.
+    `alternative_boxes` are the boxes of each image that has several, where a plugin chooses among
+    them.
     `pseudo` are the pseudo-labels of images at the end, None where the plugin takes none.
     """
 
     images: ImageSet
     label_map: Strings
     label_rows: Integers
-    any_of: Mapping[str, tuple[Box, ...]] = field(default_factory=dict)
+    alternative_boxes: Mapping[str, tuple[Box, ...]] = field(default_factory=dict)
     pseudo: tuple[PseudoLabel, ...] | None = None
 
     @property
@@ -137,7 +138,9 @@ class TrainingSet:
     @property
     def boxes_digest(self) -> str | None:
         """What names the boxes to choose among, None where there is no choice."""
-        chosen = {image: [list(box) for box in boxes] for image, boxes in self.any_of.items()}
+        chosen = {
+            image: [list(box) for box in boxes] for image, boxes in self.alternative_boxes.items()
+        }
         return digest_of(chosen) if chosen else None
 
     @property

@@ -26,7 +26,7 @@ def find(given: str, workspace: Workspace, on: str, data: str) -> Path:
     if Path(given).is_file():
         path = Path(given).resolve()
         # a training that is made again lies in a folder of its own there
-        inside = path.is_relative_to(Workspace(workspace.root).made.resolve())
+        inside = path.is_relative_to(Workspace(workspace.root).cache.resolve())
     else:
         folder, _, name = given.rpartition("/")
         place = find_workspace(Path(folder)) if folder else workspace

@@ -77,7 +77,7 @@ def test_a_dry_run_writes_nothing(place: Workspace) -> None:
     assert small["parameters"] == large["parameters"]
     assert small["multiply_adds"] < large["multiply_adds"]
     assert [path.name for path in place.plugins.iterdir()] == ["tiny.py"]
-    assert not place.made.exists()
+    assert not place.cache.exists()
     wrong = sweep(place, "tiny", "--backbone", "base,resnet10tt", "--dry-run")
     assert wrong.exit_code == 1
     assert "error: resnet10tt_32_tiny: timm has no backbone resnet10tt" in wrong.stderr

@@ -35,14 +35,14 @@ def collected(workspace: Workspace, competition: Competition, fold: int = 1) -> 
 def test_what_is_listed_is_collected(made: tuple[Workspace, Competition]) -> None:
     found = collected(*made)
     assert found.test is not None
-    assert found.test_looks is not None
+    assert found.test_signatures is not None
     assert (len(found.labelled), len(found.test), found.index) == (24, 8, None)
-    assert len(found.units) == len(found.looks.hashes) == 24
-    assert len(found.test_looks.hashes) == 8
+    assert len(found.units) == len(found.signatures.hashes) == 24
+    assert len(found.test_signatures.hashes) == 8
     assert found.labelled.digests is not None
     [search] = found.searches
     assert search.query_ids.tolist() == found.test.image_ids.tolist()
-    assert (found.blank, found.faults) == (frozenset(), ())
+    assert (found.unreadable, found.findings) == (frozenset(), ())
 
 
 def test_copies_stay_on_one_side(made: tuple[Workspace, Competition]) -> None:
@@ -91,11 +91,11 @@ def test_where_that_is_wished_it_is_left_out_and_a_query_is_answered_as_blank(
     (competition.images.root / "test" / "t_0.png").write_text("no image")
     found = collected(workspace, with_settings(competition, images={"broken": "drop"}))
     assert found.test is not None
-    assert len(found.labelled) == len(found.looks.hashes) == 23
+    assert len(found.labelled) == len(found.signatures.hashes) == 23
     assert "0_0.png" not in found.labelled.image_ids
     assert len(found.test) == 8
-    assert found.blank == {"t_0.png"}
-    assert [fault.image_id for fault in found.faults] == ["0_0.png", "t_0.png"]
+    assert found.unreadable == {"t_0.png"}
+    assert [fault.image_id for fault in found.findings] == ["0_0.png", "t_0.png"]
 
 
 def test_what_people_decided_is_obeyed(made: tuple[Workspace, Competition]) -> None:
@@ -119,7 +119,7 @@ def test_what_people_decided_is_obeyed(made: tuple[Workspace, Competition]) -> N
     assert set(found.labelled.labels) == {"w_0", "w_2", "w_3", "w_4", "w_5", "w_9"}
     assert queries[0] in found.holdout.train.image_ids
     assert found.test.boxes[0].tolist() == [1, 2, 30, 40]
-    assert [row.kind for row in found.decided.rows] == ["merge", "drop", "label", "train", "box"]
+    assert [row.kind for row in found.decisions.rows] == ["merge", "drop", "label", "train", "box"]
     assert found.new_labels == {"w_9"}
     assert found.answerable.labels is not None
     assert set(found.answerable.labels) == set(found.labelled.labels) - {"w_9"} | {""}

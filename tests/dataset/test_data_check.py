@@ -108,7 +108,7 @@ def test_what_a_check_says_is_what_a_collection_does(
     assert listed - set(collection.labelled.image_ids.tolist()) == dropped & listed
     tests = {"asked.png", "tiny_asked.png", "broken_asked.png", "leak.png"}
     assert set(collection.test.image_ids.tolist()) == tests
-    assert collection.blank == {"broken_asked.png"}
+    assert collection.unreadable == {"broken_asked.png"}
 
 
 def test_a_kind_to_stop_at_stops_with_the_way_on(

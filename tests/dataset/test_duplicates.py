@@ -83,7 +83,7 @@ def test_groups_are_what_links_connect_and_neighbours_are_a_list_of_their_own(
     less_sure = set(links["near-duplicates"].ravel().tolist())
     assert all(set(rows) & less_sure for rows in rows_of["near-duplicates"])
     assert not any(set(rows) & less_sure for rows in rows_of["copies"])
-    assert all(group.open for group in found)
+    assert all(group.undecided for group in found)
 
 
 def test_a_pair_that_is_also_neighbours_keeps_its_advice() -> None:
@@ -123,14 +123,14 @@ def test_leaks_are_told_by_the_sides(sides: str, leaks: tuple[str, ...]) -> None
 def test_a_group_is_decided_when_no_two_of_its_images_are_left() -> None:
     [left] = grouped(pooled("xxx", None, "tt-"))
     [decided] = grouped(pooled("xx", None, "t-"))
-    assert (left.open, decided.open) == (True, False)
+    assert (left.undecided, decided.undecided) == (True, False)
     assert not grouped(pooled("xx", "AB", "t-"))[0].conflict
 
 
 def test_what_was_found_fine_is_decided() -> None:
     [fine] = grouped(pooled("xx"), fine={frozenset({"0", "1"})})
     [other] = grouped(pooled("xx"), fine={frozenset({"0", "2"})})
-    assert (fine.open, other.open) == (False, True)
+    assert (fine.undecided, other.undecided) == (False, True)
 
 
 def test_all_but_the_first_of_equal_copies_may_be_dropped() -> None:

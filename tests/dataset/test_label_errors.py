@@ -77,7 +77,7 @@ SPLIT = {
 
 def test_one_label_in_two_far_clusters_is_suspect_the_larger_side_first() -> None:
     [only] = found(SPLIT)
-    assert (only.kind, only.labels, only.first) == ("split", ("Ahab",), 3)
+    assert (only.kind, only.labels, only.first_count) == ("split", ("Ahab",), 3)
     assert only.images == ("a0", "a1", "a3", "a2", "a4")
     across = [cosine(a, b) for a in (0, 4, 2) for b in (90, 94)]
     assert only.similarity == pytest.approx(np.mean(across), abs=1e-6)

@@ -54,7 +54,7 @@ def test_a_let_through_unreadable_image_is_grey(tmp_path: Path) -> None:
         (16, 16),
         interpolation="bicubic",
         crop_margin=None,
-        blank=frozenset({"broken.jpg"}),
+        unreadable=frozenset({"broken.jpg"}),
     )
     assert (view[0][0] == 128).all()
 

@@ -30,8 +30,8 @@ def test_a_file_is_read_once_and_again_after_a_change(tmp_path: Path) -> None:
     again, same = finish(file_index.inspect(given, workspace))
     assert again == []
     assert (same.images.digests == known.images.digests).all()
-    assert (same.looks.hashes == known.looks.hashes).all()
-    assert (same.looks.thumbnails == known.looks.thumbnails).all()
+    assert (same.signatures.hashes == known.signatures.hashes).all()
+    assert (same.signatures.thumbnails == known.signatures.thumbnails).all()
     picture(given.paths[1], 9, 9)
     changed, other = finish(file_index.inspect(given, workspace))
     assert len(changed) == 1
@@ -44,7 +44,7 @@ def test_two_images_of_one_file_are_one_reading(tmp_path: Path) -> None:
     reports, known = finish(file_index.inspect(given, Workspace(tmp_path)))
     assert [(report.done, report.total) for report in reports] == [(1, 1)]
     assert known.images.digests[0] == known.images.digests[1]
-    assert known.looks.hashes.shape == (2, 8)
+    assert known.signatures.hashes.shape == (2, 8)
 
 
 def test_changed_bytes_are_seen_under_an_old_size_and_time(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_an_unreadable_file_is_reported_by_image_id_and_looks_like_nothing(tmp_p
     _, known = finish(file_index.inspect(given, Workspace(tmp_path)))
     assert list(known.problems) == ["2.png"]
     assert "is not an image" in known.problems["2.png"]
-    assert not known.looks.thumbnails[2].any()
+    assert not known.signatures.thumbnails[2].any()
     assert np.isnan(known.images.times[2])
 
 
@@ -93,7 +93,7 @@ def test_the_camera_tells_the_time_where_the_list_does_not(tmp_path: Path) -> No
 )
 def test_an_index_of_another_version_is_made_anew(tmp_path: Path, schema: str) -> None:
     workspace = Workspace(tmp_path)
-    workspace.made.mkdir()
+    workspace.cache.mkdir()
     with closing(sqlite3.connect(workspace.image_index)) as database:
         database.execute(schema)
         database.commit()
@@ -104,7 +104,7 @@ def test_an_index_of_another_version_is_made_anew(tmp_path: Path, schema: str) -
 
 def test_a_damaged_index_is_named(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    workspace.made.mkdir()
+    workspace.cache.mkdir()
     workspace.image_index.write_text("this is no database, but it is long enough" * 20)
     with pytest.raises(KitboxError, match=r"images.sqlite is damaged .*; remove it"):
         finish(file_index.inspect(images(tmp_path), workspace))
@@ -131,7 +131,7 @@ def test_a_file_that_the_system_does_not_give_is_unreadable_and_tried_again(tmp_
             "replace or remove it"
             for i in (1, 2)
         }
-    assert known.kinds == {"1.png": "unreadable", "2.png": "unreadable"}
+    assert known.problem_kinds == {"1.png": "unreadable", "2.png": "unreadable"}
     assert len(set(known.images.digests.tolist())) == 3  # they are no copies
     given.paths[1].unlink()
     picture(given.paths[1], 1, 0)

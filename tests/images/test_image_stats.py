@@ -15,7 +15,7 @@ from tests import dirty
 
 
 def of(path: Path) -> ImageStats:
-    return preprocessing.summarise(path).facts
+    return preprocessing.summarise(path).stats
 
 
 def test_form_is_told_of_the_file_and_size_of_the_upright_image(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def view_of(place: Workspace | None, images: ImageSet, way: InputSpec = WAY) -> 
 
 
 def shards(place: Workspace) -> list[Path]:
-    return sorted(place.prepared.glob("*/pixels-*"))
+    return sorted(place.pixel_cache.glob("*/pixels-*"))
 
 
 @pytest.fixture
@@ -226,13 +226,13 @@ def test_another_decoder_has_another_store(place: Workspace, tmp_path: Path, mon
 KILLED = """
 import sys, time
 from pathlib import Path
-from kitbox.images import preparing, store
+from kitbox.images import pixel_cache
 from kitbox.workspace import Workspace
-from tests.images.test_store import WAY, images_of
-preparing._COMMIT = 3
+from tests.images.test_pixel_cache import WAY, images_of
+pixel_cache._COMMIT = 3
 place = Workspace(Path(sys.argv[1]))
-planned = preparing.plan(place, [images_of(*map(Path, sys.argv[2:]))], [WAY])
-for step in preparing.fill(planned, place):
+planned = pixel_cache.plan(place, [images_of(*map(Path, sys.argv[2:]))], [WAY])
+for step in pixel_cache.fill(planned, place):
     print(step.done, flush=True)
     time.sleep(0.01)
 """
@@ -456,7 +456,7 @@ def test_processes_read_where_there_is_more_to_do_than_to_copy(
         WAY.height_width,
         interpolation=WAY.interpolation,
         crop_margin=None,
-        blank=frozenset({"0"}),
+        unreadable=frozenset({"0"}),
         workspace=place,
     )
     assert blank.source == "all prepared"

@@ -104,7 +104,7 @@ def test_no_images_have_no_pictures(workspace: Workspace) -> None:
 
 
 def test_damaged_pictures_are_named(workspace: Workspace) -> None:
-    workspace.made.mkdir()
+    workspace.cache.mkdir()
     workspace.thumbnails.write_bytes(b"no database at all" * 100)
     path = picture(workspace.root / "a.png", 0, 0)
     with pytest.raises(KitboxError, match=r"thumbnails.sqlite is damaged .*; remove it"):

@@ -197,7 +197,7 @@ def test_equal_pictures_have_equal_hashes_and_bits_count(table: Table) -> None:
     assert "broken.png" not in embeddings.image_ids
     (first, similarity), *_ = photographs.nearest(embeddings, "copy.png", 3)
     assert (first, similarity) == ("0_0.png", pytest.approx(1))
-    hashes = table.photographs.looks.hashes
+    hashes = table.photographs.signatures.hashes
     rows = [table.photographs.rows[i] for i in ("0_0.png", "3_0.png")]
     bits = int(np.unpackbits(hashes[rows[0]] ^ hashes[rows[1]]).sum())
     found = photographs.similarity(embeddings, ("0_0.png", "3_0.png"))

@@ -35,7 +35,7 @@ def scene() -> Collection:
     test = with_digests(unlabelled("t1", "t2", "t3", "t4"))
     boxes = np.array([[0, 0, 5, 5], *[[np.nan] * 4] * 3], dtype=np.float32)
     made = collection(competition(), labelled, replace(test, boxes=boxes))
-    return replace(made, looks=looks(0, 1, 2, 3), test_looks=looks(11, 12, 13, 14))
+    return replace(made, signatures=looks(0, 1, 2, 3), test_signatures=looks(11, 12, 13, 14))
 
 
 def row(scene: Collection, image: str, label: str, on: str = "holdout", line: int = 2):  # type: ignore[no-untyped-def]
@@ -97,14 +97,14 @@ def test_copies_of_labelled_images_and_grey_ones_are_never_taken(scene: Collecti
     scene = replace(
         scene,
         test=with_digests(scene.test, t1="q"),
-        test_looks=looks(11, 0, 13, 14),
-        blank=frozenset({"t3"}),
+        test_signatures=looks(11, 0, 13, 14),
+        unreadable=frozenset({"t3"}),
     )
     assert free_images(scene).tolist() == [False, False, False, True]
     rows = [row(scene, f"t{number}", "Boo") for number in (1, 2, 3, 4)]
     assert used(scene.holdout.train, scene, rows, "holdout") == (rows[3],)
     # without looks the bytes alone tell
-    assert free_images(replace(scene, test_looks=None)).tolist() == [False, True, False, True]
+    assert free_images(replace(scene, test_signatures=None)).tolist() == [False, True, False, True]
 
 
 def test_a_label_that_is_not_learnt_is_left_out(scene: Collection) -> None:

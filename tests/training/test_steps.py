@@ -126,7 +126,7 @@ def test_an_average_keeps_the_statistics_of_a_backbone_that_is_frozen(place: Pla
 def test_a_collapse_is_told_and_written_down(place: Place) -> None:
     """Of photographs that are all grey the embeddings are all the same."""
     everything = frozenset(place.collection.labelled.image_ids.tolist())
-    grey = replace(place, collection=replace(place.collection, blank=everything))
+    grey = replace(place, collection=replace(place.collection, unreadable=everything))
     plugin = tiny(
         epochs=4,
         losses=[Triplet(margin=0.3)],

@@ -82,7 +82,9 @@ def test_a_mirrored_image_is_of_an_individual_of_its_own(place: Place) -> None:
 def test_any_box_of_an_image_is_learnt_from(place: Place) -> None:
     several = tiny(epochs=6, box_choice="random", score_every=6)
     images = len(learnt(place, several).images)
-    assert learnt(place, several).any_of.keys() == set(learnt(place, several).images.image_ids)
+    assert learnt(place, several).alternative_boxes.keys() == set(
+        learnt(place, several).images.image_ids
+    )
     distinct = {}
     for plugin in (several, tiny(epochs=6, score_every=6)):
         with watched() as seen:

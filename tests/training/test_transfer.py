@@ -135,7 +135,7 @@ def test_a_network_that_saw_the_holdout_is_refused(tmp_path: Path) -> None:
     for given in ("first", str(everything.path)):
         with pytest.raises(KitboxError, match="so it may have seen the holdout; name one trained"):
             begun(place, tiny(epochs=2), init_from=given)
-    apart = replace(place, workspace=replace(place.workspace, made_name=".kitbox/reproduced"))
+    apart = replace(place, workspace=replace(place.workspace, cache_name=".kitbox/reproduced"))
     with pytest.raises(KitboxError, match="so it may have seen the holdout; name one trained"):
         begun(apart, tiny(epochs=2), init_from=str(everything.path))
     # beside it one that has not seen it is taken, by name
