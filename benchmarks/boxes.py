@@ -1,12 +1,13 @@
-"""How well a detector finds what people boxed, after learning from a few hundred boxes.
+"""Accuracy and speed of a box detector that is trained on a few hundred boxes.
 
     python benchmarks/boxes.py --images humpback/train humpback/test --boxes humpback/boxes.csv \\
         --weights WEIGHTS [--learn 300] [--sheets DIR]
 
-Copies and near-duplicates are on one side. Prints average precision with 95 % intervals over the
-held-out images, seconds of learning, images per second of finding (reading the files included),
-and how many stay whole at several thresholds. With --sheets it draws held-out images with both
-boxes (drawn: orange, found: blue), evenly chosen and the worst.
+Copies and near-duplicates stay on one side. Prints average precision with 95 % intervals over the
+held-out images, the seconds of training, images per second of detection (including reading the
+files), and the share of images that stay whole at several thresholds. With --sheets it draws
+contact sheets of held-out images with both boxes (by hand: orange, detected: blue): an even
+selection, and the worst.
 """
 
 import argparse
@@ -48,7 +49,7 @@ THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 def drawn_boxes(folders: list[Path], file: Path, place: Workspace) -> Boxed:
-    """Return the images of the folders that have a box in a file of any known form."""
+    """Return the images of the folders that have a box in a file of any supported format."""
     paths = [path for folder in folders for path in image_files.in_folder(folder)]
     images = ImageSet(strings([path.name for path in paths]), tuple(paths))
     listed = Listed(images, None, None, ())
@@ -64,7 +65,7 @@ def drawn_boxes(folders: list[Path], file: Path, place: Workspace) -> Boxed:
 
 
 def at_thresholds(test: Boxed, found: list[Found]) -> list[dict[str, float]]:
-    """Return, at each threshold, how many images stay whole and how many crops are right."""
+    """Return, for each threshold, the shares of images left whole and of correct crops."""
     rows = []
     for threshold in THRESHOLDS:
         cropped = [
@@ -85,7 +86,7 @@ def at_thresholds(test: Boxed, found: list[Found]) -> list[dict[str, float]]:
 
 
 def draw_sheets(test: Boxed, found: list[Found], folder: Path, name: str) -> None:
-    """Draw 24 of the held-out images evenly chosen, and the 24 whose best box agrees least."""
+    """Draw an even selection of 24 held-out images, and the 24 whose best box has the least IoU."""
     ids, paths = test.images.image_ids.tolist(), test.images.paths
     shown = {
         image_id: [
@@ -112,7 +113,7 @@ def main() -> None:
     parser.add_argument("--learn", type=int, default=300)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--sheets", type=Path)
-    parser.add_argument("--keep", type=Path, help="a folder in which detectors stay")
+    parser.add_argument("--keep", type=Path, help="a folder in which detectors are kept")
     for name, field in Recipe.model_fields.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=field.annotation, default=None)
     given = parser.parse_args()

@@ -1,10 +1,11 @@
-"""Check and likeness of many small images: seconds and peak memory, each in a process of its own.
+"""Data check and near-duplicate search on many small images: seconds and peak memory.
 
     python benchmarks/check.py [--count 100000] [--folder DIR] [--json]
 
-The images are drawn once, 160 x 120 pixels of blocks and noise, one in a hundred a copy of another
-and one in a hundred saved again; what is in the folder already stays. "second" is with every file
-known. Memory is the peak of the process and its children.
+The images are 160 x 120 pixels of blocks and noise. One in a hundred is a copy of another, and one
+in a hundred is saved again. Images that are already in the folder are reused. Each step runs in a
+process of its own; in "second" runs every file is already in the index. Memory is the peak of the
+process and of its children.
 """
 
 import argparse
@@ -23,7 +24,7 @@ SIZE = (160, 120)
 
 
 def draw(folder: Path, count: int) -> None:
-    """Draw `count` photographs of a quarter as many individuals, and their list."""
+    """Write `count` images of a quarter as many individuals, and their list."""
     train = folder / "train"
     train.mkdir(parents=True, exist_ok=True)
     (folder / "test").mkdir(exist_ok=True)
@@ -52,7 +53,7 @@ def picture(number: int) -> Image.Image:
 
 
 def measured(name: str, code: str, place: Path) -> dict[str, object]:
-    """Run one stage in a process of its own."""
+    """Run one step in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", SETUP + code + REPORT, str(place)],
         check=True, capture_output=True, text=True,
@@ -99,7 +100,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--folder", type=Path, help="Where images are drawn, or are.")
+    parser.add_argument("--folder", type=Path, help="a folder to write the images to, or to reuse")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as fresh:

@@ -1,10 +1,10 @@
-"""How long does it take to cluster, match and plan an epoch of divide and conquer?
+"""Time to cluster, match and plan an epoch of divide and conquer.
 
     python benchmarks/clustering.py [--images 25000] [--dim 512] [--individuals 5000] [--times 5]
 
-Unit vectors around a centre for each individual, whose photographs are a long tail. Each time the
-vectors have moved a little, as a network's do. Prints seconds, the median and the spread, of an
-epoch that clusters anew and of one that does not, and the share of images that kept their cluster.
+Unit vectors around a centre for each individual; the number of photographs has a long tail. The
+vectors move a little each epoch, as those of a network do. Prints seconds (median and spread) for
+epochs that cluster again and for epochs that do not, and the share of images that changed cluster.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def main() -> None:
     print(f"{given.images} x {given.dim}, 8 clusters, {len(batches)} batches in an epoch")
     for anew, spent in seconds.items():
         print(
-            f"{'clustered anew' if anew else 'with the same clusters'}: "
+            f"{'clustered again' if anew else 'with the same clusters'}: "
             f"{statistics.median(spent):.2f} s [{min(spent):.2f}, {max(spent):.2f}]"
         )
     print(f"images that moved to another cluster: {statistics.mean(moved):.0%}")

@@ -1,8 +1,8 @@
-"""Whole commands: --help against importing typer, and a cached ensemble against faiss alone.
+"""Whole commands: --help compared with importing typer, a cached ensemble with faiss alone.
 
     python benchmarks/commands.py --workspace DIR PLUGIN PLUGIN
 
-The workspace's plugins are trained and embedded. Prints the median of several runs.
+The plugins must be trained and embedded in the workspace. Prints the median of several runs.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
     torch = seconds([sys.executable, "-c", "import torch, faiss"], 3, place)
     print(f"cached ensemble --submit {ensemble:.2f} s")
     print(f"importing torch and faiss alone {torch:.2f} s")
-    print(f"its two faiss.knn alone: {knn}")
+    print(f"the two calls of faiss.knn alone: {knn}")
 
 
 KNN = """

@@ -1,9 +1,9 @@
-"""Embedding from image files: kitbox against a plain fp32 timm loop with a DataLoader.
+"""Embedding from image files: kitbox compared with a plain fp32 timm loop and a DataLoader.
 
     python benchmarks/embedding.py --images DIR --weights FILE
 
-Both read the same files in the same run, in alternation. Prints images per second of each, their
-ratio, and the cosine between the two vectors of each image.
+Both read the same files in one run, alternating. Prints images per second of each, their ratio, and
+the cosine between the two embeddings of each image.
 """
 
 import argparse
@@ -34,7 +34,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the console script does
 
 
 class PlainFiles(Dataset):
-    """Image files, decoded whole, resized and normalised one by one, as most scripts do it."""
+    """Decodes whole image files, resizes and normalises them one by one, as most scripts do."""
 
     def __init__(self, paths: list[Path], size: tuple[int, int], cfg: dict) -> None:
         self.paths, self.size = paths, size
@@ -107,7 +107,7 @@ def main() -> None:
             try:
                 next(stage)
             except StopIteration as end:
-                images = end.value[0]
+                images = end.value.images
                 break
         speeds: list[tuple[float, float]] = []
         for _ in range(given.rounds):
@@ -118,7 +118,7 @@ def main() -> None:
     cosine = (ours * theirs).sum(axis=1)
     ratios = sorted(a / b for a, b in speeds)
     print(f"ratio: median {ratios[len(ratios) // 2]:.2f}, {ratios[0]:.2f} to {ratios[-1]:.2f}")
-    print(f"cosine: mean {cosine.mean():.5f}, least {cosine.min():.5f}")
+    print(f"cosine: mean {cosine.mean():.5f}, minimum {cosine.min():.5f}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""What do the curves of hardness ask, and what do negatives then achieve?
+"""The hardness that each curve requests, and the hardness that negatives achieve.
 
     python benchmarks/hardness_curves.py [--out docs/recipes/hardness.svg]
 
-Draws the curves over one cycle, and three trainings of ten epochs over drawn vectors: 300
-individuals with two to six photographs each, in 64 dimensions. A photograph that is exactly as far
-as asked there is none, so what is achieved stays a little below. Prints the figures of both.
+Plots the curves over one cycle, and three trainings of ten epochs on random vectors: 300
+individuals with two to six photographs each, in 64 dimensions. There is seldom a photograph at
+exactly the requested distance, so the achieved hardness is a little lower. Prints the figures of
+both plots.
 """
 
 import argparse
@@ -45,7 +46,7 @@ def drawn() -> tuple[np.ndarray, np.ndarray]:
 
 
 def achieved(sampler: Hardness) -> tuple[list[float], list[float]]:
-    """Return the mean hardness asked and achieved in each epoch."""
+    """Return the mean requested and achieved hardness of each epoch."""
     vectors, labels = drawn()
     plugin = Plugin(
         backbone="resnet10t",
@@ -83,9 +84,9 @@ def draw(path: Path) -> None:
             asked, found = achieved(sampler)
             right.plot(epochs, asked, color=colour, linestyle="--", label=name)
             right.plot(epochs, found, color=colour, marker="o", markersize=3, label="achieved")
-            print(f"{name:24} asked {np.round(asked, 2)}, achieved {np.round(found, 2)}")
-        left.set(xlabel="share of a cycle, u", ylabel="hardness", title="Asked in one cycle")
-        right.set(xlabel="epoch", title="Asked and achieved, mean of each epoch")
+            print(f"{name:24} requested {np.round(asked, 2)}, achieved {np.round(found, 2)}")
+        left.set(xlabel="share of a cycle, u", ylabel="hardness", title="Requested in one cycle")
+        right.set(xlabel="epoch", title="Requested and achieved, mean of each epoch")
         for axes, columns in ((left, 2), (right, 3)):
             axes.set_ylim(-0.02, 1.25)  # room for the names above the curves
             axes.set_yticks(np.linspace(0, 1, 6))

@@ -1,13 +1,13 @@
-"""What is each method worth on real photographs, at equal budget?
+"""Scores of the training methods on real photographs, at equal budget.
 
     python benchmarks/methods.py WORKSPACE [METHOD...] [--images 19200] [--write docs/methods.md]
 
-WORKSPACE is one that 'kitbox init --preset gdsc2020' made for labelled photographs of individuals,
-with boxes in its boxes.csv. Every method trains EfficientNet-Lite0 from the same ImageNet weights
-on the holdout's training side, with so many epochs that it sees about as many images as any other.
-Each is scored as images (mAP@20, recall@1) and as labels (MAP@5) on one holdout, with 95 %
-intervals over its individuals; beside some stands the paired difference from another method. A run
-that is there is not done again, so the script can be stopped.
+WORKSPACE is made by 'kitbox init --preset gdsc2020' from labelled photographs of individuals, and
+has a boxes.csv. Every method trains EfficientNet-Lite0 from the same ImageNet weights on the
+training side of the holdout; the number of epochs is chosen so that all methods see about as many
+images. Each is scored on one holdout with images as answers (mAP@20, recall@1) and with labels as
+answers (MAP@5), with 95 % intervals over individuals. For some methods the paired difference from
+another one is added. Finished runs are reused, so the script can be stopped and started again.
 """
 
 import argparse
@@ -61,11 +61,11 @@ BASE: dict[str, Any] = {
     "warmup_epochs": 0.5,
     "score_every": 1000,
 }
-# test images of whom a calibrated similarity says with so much confidence whom they show
+# Label test images whose calibrated similarity gives at least this confidence.
 PSEUDO = PseudoLabelRule(0.6, 0.0, None)
 ARCFACE = ArcFace(margin=0.3, scale=24.0)
-# What pairs are compared in has no classifier that learns ten times as fast. Two photographs of an
-# individual: with four, most batches would be repeats, since most individuals have one or two.
+# Losses on pairs have no classifier that needs ten times the learning rate. Two photographs of each
+# individual: most individuals have one or two, so with four most of a batch would be repeats.
 PAIRS: dict[str, Any] = {"sampler": PK(images_per_label=2), "head_learning_rate": 1e-3}
 
 
@@ -84,19 +84,19 @@ def sequence(hardness: Hardness) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table: settings that differ from BASE, and what stands beside it."""
+    """A row of the table: the settings that differ from BASE, and the row it is compared with."""
 
     about: str
     settings: dict[str, Any]
-    beside: str = ""  # the method that it is to be compared with
-    init_from: str = ""  # a method that has half of the images, before this one has the other half
+    beside: str = ""  # the method that it is compared with
+    init_from: str = ""  # a method that is trained before this one, on half of the images
     share: float = 1.0
     pseudo: bool = False
 
 
 METHODS: dict[str, Method] = {
     "frozen": Method(
-        "the backbone as it came", {"losses": (), "embedding_dim": None, "neck": "none"}
+        "the pretrained backbone", {"losses": (), "embedding_dim": None, "neck": "none"}
     ),
     "cross-entropy": Method("CrossEntropy", {"losses": (CrossEntropy(),)}),
     "triplet, random": Method("Triplet, random triplets", pairs(Triplet(mining="random"))),
@@ -107,7 +107,7 @@ METHODS: dict[str, Method] = {
         "Triplet, semi-hard", pairs(Triplet(mining="semi_hard")), "triplet, random"
     ),
     "triplet, distance-weighted": Method(
-        "Triplet", pairs(Triplet(mining="distance_weighted")), "triplet, random"
+        "Triplet, distance-weighted", pairs(Triplet(mining="distance_weighted")), "triplet, random"
     ),
     "triplet, easy positive": Method(
         "Triplet, easy positive", pairs(Triplet(mining="easy_positive")), "triplet, random"
@@ -126,17 +126,17 @@ METHODS: dict[str, Method] = {
         "Hardness(logistic), 1 cycle", sequence(Hardness(cycles=1)), "triplet, random"
     ),
     "triplet, sigmoid hardness, frozen": Method(
-        "the same, negatives by the backbone as it came, as the source",
+        "as sigmoid hardness, mined on the pretrained backbone, as in the source",
         sequence(Hardness(cycles=1, mined_on="frozen")),
         "triplet, sigmoid hardness",
     ),
     "triplet, sigmoid hardness, no neck": Method(
-        "the same as sigmoid, neck none",
+        "as sigmoid hardness, neck none",
         sequence(Hardness(cycles=1)) | {"neck": "none"},
         "triplet, sigmoid hardness",
     ),
     "triplet, sigmoid hardness, slow": Method(
-        "the same, backbone at a fifth of the rate",
+        "as sigmoid hardness, neck none, backbone at a fifth of the rate",
         sequence(Hardness(cycles=1)) | {"neck": "none", "learning_rate": 2e-4},
         "triplet, sigmoid hardness",
     ),
@@ -148,21 +148,21 @@ METHODS: dict[str, Method] = {
         "Margin with the mining of divide and conquer",
         pairs(Margin(mining="closest")),
     ),
-    # whole and undivided at the source's shares of the epochs, .4 and .95
+    # whole and undivided after the same shares of the epochs as in the source, .4 and .95
     "divide and conquer": Method(
-        "4 slices, clustered every 2 epochs; whole from the 4th, all images in the 7th",
+        "4 slices, clustered every 2 epochs; whole embedding from epoch 4, undivided in epoch 7",
         pairs(Margin(mining="closest"))
         | {"divide": Divide(learners=4, every=2, whole_from=4, undivided_from=7)},
         "margin, closest",
     ),
     "divide and conquer, slices alone": Method(
-        "the same, in slices to the end",
+        "as divide and conquer, in slices to the end",
         pairs(Margin(mining="closest")) | {"divide": Divide(learners=4, every=2)},
         "margin, closest",
     ),
     "ArcFace": Method("ArcFace(.3, 24)", {"losses": (ARCFACE,)}),
     "ArcFace + cross-entropy": Method(
-        "as GDSC 2020", {"losses": (ARCFACE, CrossEntropy())}, "ArcFace"
+        "both losses, as in GDSC 2020", {"losses": (ARCFACE, CrossEntropy())}, "ArcFace"
     ),
     "sub-centre, per-class margin": Method(
         "2 centres, margin .27·n^-.36 + .05",
@@ -170,7 +170,7 @@ METHODS: dict[str, Method] = {
         "ArcFace",
     ),
     "ArcFace without boxes": Method(
-        "whole pictures", {"losses": (ARCFACE,), "crop": False}, "ArcFace"
+        "whole images", {"losses": (ARCFACE,), "crop": False}, "ArcFace"
     ),
     "ArcFace, heavy augmentation": Method(
         "augmentation gdsc2020", {"losses": (ARCFACE,), "augmentation": "gdsc2020"}, "ArcFace"
@@ -179,37 +179,39 @@ METHODS: dict[str, Method] = {
         "min_images_per_label=2", {"losses": (ARCFACE,), "min_images_per_label": 2}, "ArcFace"
     ),
     "ArcFace, flip identities": Method(
-        "mirrored images are others", {"losses": (ARCFACE,), "flip_identities": True}, "ArcFace"
+        "mirrored images are other individuals",
+        {"losses": (ARCFACE,), "flip_identities": True},
+        "ArcFace",
     ),
     "ArcFace, EMA": Method(
         "decay .99", {"losses": (ARCFACE,), "averaging": Ema(decay=0.99)}, "ArcFace"
     ),
     "half triplet": Method(
-        "(the first half of the next)", pairs(Triplet(mining="batch_hard")), share=0.5
+        "(the first half of the next row)", pairs(Triplet(mining="batch_hard")), share=0.5
     ),
     "ArcFace after triplet": Method(
-        "transfer: half of the images with Triplet, half with ArcFace from there",
+        "half of the images with Triplet, then half with ArcFace from its weights",
         {"losses": (ARCFACE,)},
         "ArcFace",
         init_from="half triplet",
         share=0.5,
     ),
     "ArcFace, pseudo-labels": Method(
-        "with test images that ArcFace named", {"losses": (ARCFACE,)}, "ArcFace", pseudo=True
+        "with test images labelled by ArcFace", {"losses": (ARCFACE,)}, "ArcFace", pseudo=True
     ),
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a method reached."""
+    """The scores of a method."""
 
     name: str
     epochs: int
     images: int
     seconds: float
     scores: dict[str, tuple[float, float, float]]
-    against: Difference | None  # in mAP@20, from the method that it stands beside
+    against: Difference | None  # in mAP@20, from the method that it is compared with
     notes: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -218,7 +220,7 @@ class Row:
 
 
 class Measuring:
-    """A workspace in which methods are trained at one budget of images."""
+    """Trains and scores methods in one workspace, all with the same budget of images."""
 
     def __init__(self, folder: Path, images: int) -> None:
         self.place = Workspace(folder.resolve())
@@ -233,7 +235,7 @@ class Measuring:
         )
 
     def plugin(self, method: Method) -> tuple[Plugin, int]:
-        """Return a method's plugin with the epochs of its budget, and the images it will see."""
+        """Return a method's plugin with the epochs of its budget, and the number of images seen."""
         given = BASE | method.settings | {"pseudo_labels": method.pseudo}
         if not given["losses"]:
             return Plugin(**given | {"epochs": 0, "warmup_epochs": 0}), 0
@@ -245,7 +247,7 @@ class Measuring:
         return Plugin(**given | {"epochs": epochs}), epochs * seen
 
     def trained(self, name: str) -> tuple[NamedPlugin, Checkpoint, int]:
-        """Train a method, or return what was trained; and how many images it sees."""
+        """Train a method unless that is done; also return the number of images that it sees."""
         if name not in self._trained:
             self._trained[name] = self._train(name)
         return self._trained[name]
@@ -264,7 +266,7 @@ class Measuring:
         return named, follow(training), seen
 
     def pseudo_label(self, name: str) -> None:
-        """Label test images by a trained method, in the workspace's pseudo.csv."""
+        """Label test images with a trained method and write pseudo.csv of the workspace."""
         named, checkpoint, _ = self.trained(name)
         members = [Member(named, checkpoint, 1.0)]
         maker = Labeller(members, members, "holdout", "similarity", PSEUDO)
@@ -303,7 +305,7 @@ class Measuring:
         return Row(name, named.plugin.epochs, seen, seconds, found, against, notes)
 
     def scored(self, name: str) -> tuple[LocalScore, LocalScore]:
-        """Return a method's score on the holdout as images, and as labels."""
+        """Return a method's holdout scores with images and with labels as answers."""
         if name not in self._scored:
             named, checkpoint, _ = self.trained(name)
             images = self.collection.labelled
@@ -321,9 +323,9 @@ def _slug(name: str) -> str:
 
 
 def table(rows: list[Row]) -> str:
-    """Return the rows as a table in Markdown."""
+    """Return the rows as a Markdown table."""
     lines = [
-        "| method | | mAP@20 | recall@1 | MAP@5 | epochs | images | seconds | mAP@20 beside |",
+        "| method | | mAP@20 | recall@1 | MAP@5 | epochs | images | seconds | mAP@20, difference |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -346,7 +348,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workspace", type=Path)
     parser.add_argument("methods", nargs="*", help="default: all")
-    parser.add_argument("--images", type=int, default=19200, help="that each method sees")
+    parser.add_argument("--images", type=int, default=19200, help="images that each method sees")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--write", type=Path, help="replace the table in this page")
     given = parser.parse_args()

@@ -1,9 +1,9 @@
-"""Metrics on 100,000 queries, and intervals and comparisons on fewer: seconds and peak memory.
+"""Metrics on 100,000 queries, intervals and comparisons on fewer: seconds and peak memory.
 
     python benchmarks/metrics.py [--queries 100000] [--resampled 900 28000] [--json]
 
-The queries are made up. Each line is the median of five runs with the least and the most; memory
-is what numpy held at the most beyond the input, from one more run.
+The queries are random. Each line has the median, the minimum and the maximum of five runs; memory
+is the peak of what is allocated in addition to the input, from one more run.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from kitbox.scoring.bootstrap import score
 from kitbox.scoring.comparison import compare
 from kitbox.scoring.outcomes import Balanced, Clustering, GlobalPrecision, Mean, Outcome
 
-# Places of the landmark challenges, of Shopee, and of the humpback challenges.
+# Answers per query in the landmark challenges, in Shopee, and in the humpback challenges.
 IMAGES, MATCHES, LABELS = 100, 50, 5
 
 
@@ -32,12 +32,12 @@ def names(numbers: np.ndarray) -> np.ndarray:
 
 
 def tables(n: int, rng: np.random.Generator) -> dict[str, Callable[[], object]]:
-    """Return each metric, ready to be run on n made-up queries."""
+    """Return a function for each metric that runs it on n random queries."""
     relevant = rng.random((n, IMAGES)) < 0.1
     total = relevant.sum(axis=1) + 1
     answers = names(np.arange(MATCHES))[None].repeat(n, axis=0)
     answers[rng.random(answers.shape) < 0.5] = ""
-    # no two labels of a row are equal: steps of a third of the number of labels
+    # steps of a third of the number of labels, so that no two labels of a row are equal
     labels = names((rng.integers(3000, size=(n, 1)) + 1000 * np.arange(LABELS)) % 9000)
     truth = names(rng.integers(9000, size=n))
     falling = np.linspace(1, 0, LABELS, dtype=np.float32)[None].repeat(n, axis=0)
@@ -56,7 +56,7 @@ def tables(n: int, rng: np.random.Generator) -> dict[str, Callable[[], object]]:
 
 
 def outcomes(n: int, rng: np.random.Generator) -> dict[str, tuple[Outcome, Outcome]]:
-    """Return two systems' outcomes on n made-up queries, for each kind of metric."""
+    """Return the outcomes of two systems on n random queries, for each kind of metric."""
     ids = names(np.arange(n))
     identity, known = names(rng.integers(n // 4, size=n)), rng.random(n) < 0.7
     group = strings(["Lynx", "Salamander", "Turtle"])[rng.integers(3, size=n)]
@@ -113,7 +113,7 @@ def main() -> None:
     versions = f"Python {platform.python_version()}, numpy {np.__version__}"
     if not given.json:
         print(f"{machine}, {versions}")
-        print(f"{'':32}{'queries':>8}{'seconds':>9}{'least':>9}{'most':>9}{'MB':>6}")
+        print(f"{'':32}{'queries':>8}{'seconds':>9}{'min':>9}{'max':>9}{'MB':>6}")
     rows = []
     for run in runs:
         row = measured(*run, given.rounds)

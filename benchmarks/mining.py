@@ -1,9 +1,9 @@
-"""How long does an epoch's mining of triplets by hardness take?
+"""Time to mine the triplets of an epoch by hardness.
 
     python benchmarks/mining.py [--images 25000] [--dim 512] [--individuals 5000] [--times 5]
 
-Random unit vectors; each individual that has two photographs is an anchor once, against all other
-photographs. Prints seconds, the median and the spread of some runs, and the peak of memory.
+Random unit vectors. Each individual with at least two photographs is an anchor once; its negative
+is searched among the photographs of all others. Prints seconds (median and spread) and peak memory.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
         f"{anchors} anchors among {given.images} x {given.dim}: {statistics.median(seconds):.2f} s "
-        f"[{min(seconds):.2f}, {max(seconds):.2f}], {peak:.2f} GiB in all"
+        f"[{min(seconds):.2f}, {max(seconds):.2f}], {peak:.2f} GiB in total"
     )
 
 

@@ -1,13 +1,13 @@
-"""How fast are large photographs read, from their files and prepared?
+"""Speed of reading large photographs, from their files and prepared.
 
     python benchmarks/prepare.py [--count 200] [--rounds 5] [--json]
 
-Draws photographs of 3000x1200 pixels. Then, side by side in one run and on one core: the loader on
-the files, without and with augmentation; the loader on prepared images, with the system's cache
-emptied of them and without; and what OpenCV, Pillow and torchvision need to decode and shrink.
-Last, preparing against an epoch of the loader on the files, each with all cores. A reader's time
-is that of its processor, so that a busy machine slows none; but for the first epoch it is the
-clock's, and with all cores both are told.
+Generates photographs of 3000x1200 pixels. Then compares, side by side in one run and on one core:
+the loader on the files, without and with augmentation; the loader on prepared images, with a cold
+and a warm system cache; and decoding and resizing with OpenCV, Pillow and torchvision. Last, it
+compares preparing with an epoch of the loader on the files, both with all cores. Readers are timed
+by CPU time, so that other work on the machine does not count. The first epoch is timed by
+wall-clock time, and with all cores both times are printed.
 """
 
 import argparse
@@ -46,12 +46,12 @@ from kitbox.workspace import Workspace
 HEIGHT, WIDTH = 1200, 3000
 SIZES = ((160, 320), (480, 480), (620, 620))
 BATCH = 32
-SHARE = 20  # images that each reader reads in a round
+SHARE = 20  # images that each reader reads in one round
 CORES = len(os.sched_getaffinity(0))
 
 
 def draw(folder: Path, number: int) -> Path:
-    """Draw a photograph of one of twenty whales, with the noise of a camera's sensor."""
+    """Generate a photograph of one of twenty whales, with sensor noise."""
     rng = np.random.default_rng([7, number])
     subject = whale(np.random.default_rng([8, number % 20]))
     pixels = photograph(rng, subject, HEIGHT, WIDTH).pixels
@@ -95,7 +95,7 @@ def loaded(seen: ImageDataset, rows: list[int]) -> int:
 
 
 def shrink(size) -> int:
-    """Return the n of the scale 1/n that kitbox decodes at."""
+    """Return n, where 1/n is the scale that kitbox decodes at."""
     return max(n for n in (1, 2, 4, 8) if n <= min(HEIGHT / size[0], WIDTH / size[1]) / 2 or n == 1)
 
 
@@ -124,7 +124,7 @@ def forget(place: Workspace) -> None:
 
 
 def readers(images: ImageSet, size, place: Workspace) -> dict[str, Callable[[list[int]], object]]:
-    """Return what reads the images of some rows, by name."""
+    """Return the readers by name; each takes the rows of images to read."""
     reduced = {1: 1, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
                8: cv2.IMREAD_REDUCED_COLOR_8}[shrink(size)]  # fmt: skip
 
@@ -159,9 +159,9 @@ def speeds(images: ImageSet, size, place: Workspace, rounds: int) -> dict[str, l
                 forget(place)
             rows = order
             if "prepared" in name and "first" not in name:
-                rows = order * 10  # enough of them to be timed
+                rows = order * 10  # enough images to time
                 loaded(view(images, size, "none", place), order)
-            # work of others on the same cores is not counted, but waiting for the disk is
+            # CPU time leaves out other work on the cores; the first epoch has to count disk waits
             clock = time.perf_counter if "first" in name else time.process_time
             began = clock()
             read(rows)
@@ -175,11 +175,11 @@ def epoch(images: ImageSet, size, augmentation: str) -> None:
     asked = items(list(range(len(images))), augmentation)
     loader = build_loader(view(images, size, augmentation, None), asked, workers=CORES)
     assert sum(len(places) for _, places in loader) == len(images)
-    loader._iterator._shutdown_workers()  # their time counts when they have ended
+    loader._iterator._shutdown_workers()  # wait4 counts their CPU time only when they have ended
 
 
 def spent_by(work: Callable[[], object]) -> tuple[float, float]:
-    """Return the seconds by the clock, and those of all its processors, of work in a child."""
+    """Run work in a child process; return its wall-clock seconds and its CPU seconds."""
     began = time.perf_counter()
     child = os.fork()
     if child == 0:
@@ -191,19 +191,19 @@ def spent_by(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def epochs(images: ImageSet, size, folder: Path, rounds: int) -> dict[str, list[float]]:
-    """Return seconds with all cores: of preparing, and of epochs of the loader on the files."""
+    """Return seconds with all cores, for preparing and for epochs of the loader on the files."""
     found: dict[str, list[float]] = {}
     for turn in range(rounds):
         place = Workspace(folder / f"{size[0]}_{turn}")
         works = {
             "preparing": partial(prepare, place, images, [InputSpec(size, "bicubic", None)]),
-            "an epoch of files": partial(epoch, images, size, "none"),
-            "the same, light": partial(epoch, images, size, "light"),
+            "epoch from files": partial(epoch, images, size, "none"),
+            "epoch from files, light": partial(epoch, images, size, "light"),
         }
         for name, work in works.items():
             clock, processors = spent_by(work)
             found.setdefault(name, []).append(clock)
-            found.setdefault(f"{name}: of processor", []).append(processors)
+            found.setdefault(f"{name}, CPU time", []).append(processors)
     return found
 
 
@@ -228,7 +228,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", type=Path, help="for the photographs; default: a temporary one")
+    parser.add_argument(
+        "--folder", type=Path, help="for the photographs; default: a temporary folder"
+    )
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     cv2.setNumThreads(1)
@@ -273,7 +275,7 @@ def main() -> None:
     print(machine)
     print(f"{given.count} photographs of {WIDTH}x{HEIGHT}, {min(sizes):.0f} to {max(sizes):.0f} kB")
     for size in SIZES:
-        print(f"\n{size[0]}x{size[1]}: images per second on one core, median (least to most)")
+        print(f"\n{size[0]}x{size[1]}: images per second on one core, median (min to max)")
         direct = statistics.median(read[size]["loader, files"])
         for reader, values in read[size].items():
             ratio = statistics.median(values) / direct
@@ -281,9 +283,9 @@ def main() -> None:
         print(f"{size[0]}x{size[1]}: seconds for {given.count} images with {CORES} cores")
         for work, values in spent[size].items():
             print(f"  {work:32s} {spread(values)}")
-    each = [statistics.median(spent[size]["an epoch of files: of processor"]) for size in SIZES]
-    print(f"\npreparing all {len(SIZES)} sizes together: {spread(together)} s of processor", end="")
-    print(f" × {statistics.median(together) / sum(each):.2f} of an epoch of files of each")
+    each = [statistics.median(spent[size]["epoch from files, CPU time"]) for size in SIZES]
+    print(f"\npreparing all {len(SIZES)} sizes together: {spread(together)} s of CPU time,", end="")
+    print(f" × {statistics.median(together) / sum(each):.2f} of one epoch from files at each size")
     print(f"peak memory: {before:.0f} MB after the imports, {after:.0f} MB after preparing")
 
 

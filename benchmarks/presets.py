@@ -1,9 +1,10 @@
-"""Every preset from images to a linted file, on drawn data; prints a table.
+"""Every preset from images to a linted submission, on synthetic data.
 
     python benchmarks/presets.py --folder DIR [--epochs 3] [preset ...]
 
-Draws one competition, arranges it in each preset's files, trains one small network on the holdout,
-packages the list, lints it, and marks it by the truth that the drawing kept.
+Generates one competition and, for each preset: arranges it in the preset's files, trains one small
+network on the holdout, writes the submission, lints it, and scores it with the true labels. Prints
+a table.
 """
 
 import argparse
@@ -92,7 +93,9 @@ def main() -> None:
         sizes = {"individuals": given.individuals, "photographs": given.photographs}
         for _ in roster.draw(drawn / "data", **sizes, long_side=given.long_side):
             pass
-    print("| preset | form | metric | queries | lines | lint | local | truth | time |", flush=True)
+    print(
+        "| preset | format | metric | queries | lines | lint | local | truth | time |", flush=True
+    )
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     for name in given.presets or presets.names():
         print(play(name, drawn, given.folder, given.epochs), flush=True)

@@ -1,9 +1,9 @@
-"""Ranking and writing at the size of a large competition: seconds and peak memory.
+"""Ranking and writing a submission at the size of a large competition: seconds, peak memory.
 
     python benchmarks/ranking.py [--queries 28000] [--gallery 50000] [--dim 512] [answers ...]
 
-Random unit vectors of 15,000 individuals; each kind of answer runs in a process of its own, from
-embeddings to a CSV on disk and its lint.
+Random unit vectors of 15,000 individuals. Each kind of answer runs in a process of its own, from
+the embeddings to a CSV on disk and its lint.
 """
 
 import argparse
@@ -101,7 +101,7 @@ def main() -> None:
     if given.alone:
         print(run(given.kinds[0], given.queries, given.gallery, given.dim))
         return
-    print("| answers | rank | cut and write | lint | peak memory |")
+    print("| answers | rank | threshold and write | lint | peak memory |")
     print("|---|---|---|---|---|", flush=True)
     for kind in given.kinds or KINDS:
         subprocess.run([sys.executable, __file__, *sizes, "--alone", kind], check=True)

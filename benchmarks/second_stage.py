@@ -1,9 +1,9 @@
-"""What the later stages of the humpback top-10 ensemble add to a plain meta-embedding.
+"""Gain of the second stages of the tenth-place humpback ensemble over a plain meta-embedding.
 
     python benchmarks/second_stage.py --workspace DIR PLUGIN PLUGIN [...] [--fold 1]
 
-Every way is scored on the holdout's queries; each line says how far it is from the first, paired
-query by query, with a 95 % interval over individuals.
+Every variant is scored on the queries of the holdout. Each line has its paired difference from the
+first variant, with a 95 % interval over individuals.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from kitbox.scoring import comparison
 
 @dataclass(frozen=True)
 class Tried:
-    """A line of the table: how labels are measured, and the way of the ensemble."""
+    """A line of the table: the label similarity and the settings of the ensemble."""
 
     name: str
     similarity: str = "best"
@@ -54,7 +54,7 @@ def main() -> None:
     collection = load_collection(place, competition, given.fold)
     plugins = [discovery.load(name, place) for name in given.plugins]
     chosen = members.for_holdout(place, plugins, None, collection, fold=given.fold)
-    print(f"| way | {competition.metric} | minus the first | unknown told from known | seconds |")
+    print(f"| variant | {competition.metric} | minus the first | ROC AUC of unknown | seconds |")
     print("|---|---|---|---|---|")
     plain = None
     for tried in TRIED:

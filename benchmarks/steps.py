@@ -1,11 +1,11 @@
-"""What does a method cost in each step, beside the bare loss at the same batch?
+"""Cost of each method in a training step, compared with the plain loss on the same batch.
 
     python benchmarks/steps.py [METHOD...] [--backbone mobilenetv2_100] [--size 128 256]
         [--labels 1500] [--rounds 12]
 
 A whole step on 32 random images: forward, losses, backward, clipping, optimiser, averages. Each
-method alternates with the bare loss that it adds to, and the ratio of their medians is printed;
-times are of the processor. What comes before an epoch is in mining.py and clustering.py.
+method alternates with the plain loss that it is based on, and the ratio of their medians is
+printed. Times are CPU time. Work before an epoch is measured by mining.py and clustering.py.
 """
 
 import argparse
@@ -44,7 +44,7 @@ from kitbox.training.optimizer import Averaged, optimizer
 CLASSIFIED = {"losses": (ArcFace(),)}
 PAIRED = {"losses": (Triplet(),), "sampler": PK()}
 MARGIN = {"losses": (Margin(mining="closest"),), "sampler": PK()}
-# method: its settings, and those of the bare loss
+# method: its settings, and those of the plain loss
 METHODS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "CosFace": ({"losses": (CosFace(),)}, CLASSIFIED),
     "ArcFace + CrossEntropy": ({"losses": (ArcFace(), CrossEntropy())}, CLASSIFIED),
@@ -66,14 +66,14 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "Contrastive": (PAIRED | {"losses": (Contrastive(),)}, PAIRED),
     "MultiSimilarity": (PAIRED | {"losses": (MultiSimilarity(),)}, PAIRED),
-    "Margin, a beta of each label": (
+    "Margin, a beta for each label": (
         PAIRED | {"losses": (Margin(mining="closest", learn_beta="per_label"),)},
         MARGIN,
     ),
     "divide and conquer, 8 slices": (MARGIN | {"divide": Divide()}, MARGIN),
     "mixup of embeddings": (CLASSIFIED | {"embedding_mixup": 0.2}, CLASSIFIED),
     "GeM, learned": (CLASSIFIED | {"pooling": "gem_learned"}, CLASSIFIED),
-    "two stages' maps": (CLASSIFIED | {"pooled_maps": (3, 4)}, CLASSIFIED),
+    "two feature maps": (CLASSIFIED | {"pooled_maps": (3, 4)}, CLASSIFIED),
     "LayerNorm neck": (CLASSIFIED | {"neck": "layernorm"}, CLASSIFIED),
     "frozen batch norms": (CLASSIFIED | {"frozen_batchnorm": True}, CLASSIFIED),
     "EMA": (CLASSIFIED | {"averaging": Ema()}, CLASSIFIED),
@@ -81,7 +81,7 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 def stepper(plugin: Plugin, label_count: int) -> Callable[[], float]:
-    """Return what takes a step and gives the seconds of the processor for 32 images."""
+    """Return a function that takes one step and returns its CPU seconds for 32 images."""
     torch.manual_seed(0)
     trained = TrainedNetwork(Network(plugin), plugin, np.full(label_count, 4))
     trained.to(memory_format=torch.channels_last).train()
@@ -139,10 +139,10 @@ def main() -> None:
         for turn in range(given.rounds + 2):
             for place, step in enumerate(steps):
                 spent = step()
-                if turn >= 2:  # the first ones find memory and kernels
+                if turn >= 2:  # the first two steps allocate memory and choose kernels
                     seconds[place].append(spent)
         one, other = (statistics.median(spent) for spent in seconds)
-        print(f"{name:34s} {one * 1e3:6.0f} ms, bare {other * 1e3:6.0f} ms: × {one / other:.2f}")
+        print(f"{name:34s} {one * 1e3:6.0f} ms, plain {other * 1e3:6.0f} ms: × {one / other:.2f}")
 
 
 if __name__ == "__main__":

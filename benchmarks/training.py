@@ -1,9 +1,9 @@
-"""Training steps: kitbox's runner against a plain fp32 loop at the same recipe.
+"""Training steps: kitbox compared with a plain fp32 loop of the same recipe.
 
-    python benchmarks/training.py --data HUMPBACK --weights DIR
+    python benchmarks/training.py --data HUMPBACK
 
-Same images, size, batch, loss head and optimiser. Prints images per second of each, in
-alternation, after the first steps of each, and their ratio.
+Both use the same images, image size, batch size, loss head and optimiser, and alternate. Prints
+images per second of each, after warm-up steps, and their ratio.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""How far a local score can be trusted: local scores against tests that were hidden from them.
+"""Reliability of local scores: they are compared with the scores on hidden tests.
 
     python benchmarks/trust.py --workspace DIR PLUGIN [PLUGIN ...] [--whiten 256] [--worlds 16]
 
-The plugins are frozen ones (epochs=0), so that nothing was learnt from what is hidden. In each
-world kitbox's own split hides a test from the labelled images, with the same share of unknown
-individuals as kitbox.toml says; a holdout is split off the rest, and its score is compared to that
-of the hidden test (whose threshold comes from the holdout). Prints the mean difference and its
-root mean square for several holdouts.
+The plugins should be frozen (epochs=0), so that they have learnt nothing from the hidden tests. In
+each of the simulated worlds, kitbox's own split hides a test from the labelled images, with the
+share of unknown individuals in kitbox.toml. A holdout is split off the rest, and its score is
+compared with the score on the hidden test, whose threshold comes from the holdout. Prints the mean
+difference and its root mean square for several holdouts.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def scored(
     competition: Competition,
     fitted: dict[str, float] | None = None,
 ) -> tuple[float, dict[str, float]]:
-    """Return the competition's metric and the thresholds; without given ones they are fitted."""
+    """Return the competition's metric and the thresholds, which are fitted unless given."""
     searches = protocol.searches(split.query, split.gallery, competition)
     known = ground_truth.of_holdout(split, searches, competition)
     ranking = rank(embeddings, searches, split.train, competition)
@@ -69,7 +69,9 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--whiten", type=int)
     parser.add_argument("--worlds", type=int, default=16)
-    parser.add_argument("--drawn-by", type=float, default=1.0, help="the hidden test's power")
+    parser.add_argument(
+        "--drawn-by", type=float, default=1.0, help="frequency_power of the hidden test"
+    )
     parser.add_argument("plugins", nargs="+")
     given = parser.parse_args()
     place, competition = open_workspace(given.workspace)

@@ -1,6 +1,6 @@
-"""DenseNet-121 at 224 px on triplets: where the second half of the GDSC 2020 third place began.
+"""DenseNet-121 at 224 px on triplets: pretraining for the second network of GDSC 2020, third place.
 
-As resnet34_224_triplet, whose numbers and their source it shares.
+The settings and their sources are those of resnet34_224_triplet.
 """
 
 from kitbox import PK, Plugin, Triplet
@@ -13,7 +13,7 @@ plugin = Plugin(
     losses=(Triplet(margin="soft", mining="batch_hard"),),
     sampler=PK(images_per_label=4),
     augmentation="gdsc2020",
-    min_images_per_label=2,  # as in the training that follows
+    min_images_per_label=2,  # as in densenet121_480
     epochs=80,
     batch_size=64,  # P = 16 individuals
     optimizer="adam",

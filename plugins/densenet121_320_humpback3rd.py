@@ -1,7 +1,7 @@
 """DenseNet-121 at 320 px with ArcFace: the third place of Kaggle's humpback whales, 2019.
 
-The numbers are of its configs/densenet121.2nd.yml but for the epochs, which are those of its
-README: 60 hours on a GTX 1080 Ti. docs/recipes/humpback2019.md says what it did beside.
+The values are from configs/densenet121.2nd.yml of the solution, the epochs from its README: 60
+hours on a GTX 1080 Ti. docs/recipes/humpback2019.md lists the differences.
 """
 
 from kitbox import ArcFace, Multistep, Plugin, Swa
@@ -24,5 +24,5 @@ plugin = Plugin(
     weight_decay=5e-4,
     warmup_epochs=0,
     gradient_clip=None,
-    averaging=Swa(from_epoch=291),  # of ten checkpoints, there those of the best scores
+    averaging=Swa(from_epoch=291),  # ten checkpoints; the solution used the ten best
 )

@@ -1,8 +1,8 @@
-"""DenseNet-169 at 448, then 672 px by divide and conquer: of the tenth of Kaggle's humpbacks, 2019.
+"""DenseNet-169 at 448, then 672 px by divide and conquer: tenth place, Kaggle's humpbacks, 2019.
 
-The team's account gives sizes, batch and the fall of the rate after 100 epochs. Slices, clusters
-and pairs are those of resnet50_224_divided, by one of them; dimensions, peak rate and epochs are
-ours.
+The team's write-up gives the image sizes, the batch size and the drop of the learning rate after
+100 epochs. Slices, clusters and pairs are those of resnet50_224_divided, whose authors include a
+member of the team. Dimensions, peak learning rate and the number of epochs are our choice.
 """
 
 from kitbox import PK, Divide, Margin, Multistep, Plugin, Stage

@@ -1,7 +1,8 @@
-"""SENet-154 at 256x512 px: the first place of Kaggle's humpback whales, 2019, without its masks.
+"""SENet-154 at 256x512 px: first place of Kaggle's humpback whales, 2019, without the fluke masks.
 
-Batches, rates and losses are of its program. How many epochs a stage has is ours: there somebody
-looked at the scores. docs/recipes/humpback2019.md says what else differs.
+Batches, learning rates and losses are from the author's program. The number of epochs in each phase
+is our choice; the author chose it by looking at the scores. docs/recipes/humpback2019.md lists the
+other differences.
 """
 
 from kitbox import PK, BinaryCrossEntropy, Plugin, Stage, Triplet
@@ -17,7 +18,7 @@ plugin = Plugin(
         Triplet(margin=0.3, mining="batch_hard"),
     ),
     sampler=PK(images_per_label=2),
-    unknown_share=0.25,  # of anchor, positive, negative and new_whale
+    unknown_share=0.25,  # one of anchor, positive, negative and new_whale
     flip_identities=True,
     augmentation="light",
     pseudo_labels=True,
@@ -27,10 +28,10 @@ plugin = Plugin(
         Stage(epochs=20),
         Stage(epochs=10, rate=0.1),
     ),
-    batch_size=48,  # 12 such fours
+    batch_size=48,  # 12 groups of these four
     optimizer="adam",
     learning_rate=3e-4,
-    final_learning_rate=3e-4,  # falls by stages alone
+    final_learning_rate=3e-4,  # only the last phase lowers it
     weight_decay=2e-4,
     warmup_epochs=0,
 )

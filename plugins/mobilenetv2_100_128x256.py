@@ -1,7 +1,7 @@
-"""MobileNetV2 at 128x256 px: a second small network for flukes, of another family and size.
+"""MobileNetV2 at 128x256 px: a second small network for flukes, with another backbone and size.
 
-It errs elsewhere than tf_efficientnet_lite0_96x192, so that the two together are better than
-either. Put ImageNet weights into weights/mobilenetv2_100.safetensors, or say --weights hub.
+Its errors differ from those of tf_efficientnet_lite0_96x192, so the two together are better than
+either. Put ImageNet weights into weights/mobilenetv2_100.safetensors, or use --weights hub.
 """
 
 from kitbox import ArcFace, Plugin

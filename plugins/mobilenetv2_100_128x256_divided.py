@@ -1,7 +1,7 @@
-"""MobileNetV2 at 128x256 px by divide and conquer: the method at a size that a processor trains.
+"""MobileNetV2 at 128x256 px by divide and conquer: the method at a size for a CPU.
 
-As mobilenetv2_100_128x256, but for the margin loss and its pairs. The phases are those of the
-2019 source in its proportion: slices for four tenths of the epochs, all images at the end.
+As mobilenetv2_100_128x256, except for the margin loss and its pairs. Its parts have the proportions
+of the 2019 source: slices for four tenths of the epochs, undivided images at the end.
 """
 
 from kitbox import PK, Divide, Margin, Plugin

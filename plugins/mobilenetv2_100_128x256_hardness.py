@@ -1,8 +1,8 @@
-"""MobileNetV2 at 128x256 px on triplets whose negatives become harder, in two cycles.
+"""MobileNetV2 at 128x256 px on triplets with harder and harder negatives, in two cycles.
 
-After Sigmoid-Triplet-Sequencer; docs/recipes/hardness.md says what was done there. One pass over
-the 510 humpbacks with two photographs shows 1,530 images an epoch and embeds 1,942 to choose among,
-about the work of an epoch of mobilenetv2_100_128x256. Weights as there.
+After Sigmoid-Triplet-Sequencer; see docs/recipes/hardness.md. One pass over the 510 humpbacks with
+at least two photographs trains on 1,530 images an epoch and embeds 1,942 to choose negatives from,
+about the work of an epoch of mobilenetv2_100_128x256. The weights are the same as there.
 """
 
 from kitbox import Hardness, Plugin, Triplet

@@ -1,6 +1,6 @@
 """A small ResNet at 64x128 px from random weights: the demo's second network.
 
-Nothing is known beforehand here, so it needs more epochs, of which each takes a second or two.
+Without pretrained weights it needs more epochs; each takes a second or two.
 """
 
 from kitbox import ArcFace, Plugin

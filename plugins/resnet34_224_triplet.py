@@ -1,7 +1,8 @@
-"""ResNet-34 at 224 px on triplets: where the first half of the GDSC 2020 third place began.
+"""ResNet-34 at 224 px on triplets: pretraining for the first network of GDSC 2020, third place.
 
-Learnt on Kaggle's humpbacks; docs/recipes/gdsc2020.md goes on from it. Its author gives neither
-size, rate nor epochs: these are the defaults of his program, as P = 16, K = 4 and the soft margin.
+It is trained on Kaggle's humpbacks; docs/recipes/gdsc2020.md continues from it. The author gives
+neither image size, learning rate nor epochs: these, like P = 16, K = 4 and the soft margin, are the
+defaults of the author's program.
 """
 
 from kitbox import PK, Plugin, Triplet
@@ -14,7 +15,7 @@ plugin = Plugin(
     losses=(Triplet(margin="soft", mining="batch_hard"),),
     sampler=PK(images_per_label=4),
     augmentation="gdsc2020",
-    min_images_per_label=2,  # as in the training that follows
+    min_images_per_label=2,  # as in resnet34_620
     epochs=80,
     batch_size=64,  # P = 16 individuals
     optimizer="adam",

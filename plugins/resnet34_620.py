@@ -1,6 +1,7 @@
-"""ResNet-34 at 620 px with pseudo-labels: the first half of the GDSC 2020 third place.
+"""ResNet-34 at 620 px with pseudo-labels: the first network of GDSC 2020, third place.
 
-Why 620: flukes are told apart by nicks of a few pixels; the solution scored 1434 with this size.
+The size is 620 because flukes are distinguished by nicks of a few pixels. The solution scored 1434
+with it.
 """
 
 from kitbox import ArcFace, CrossEntropy, Plugin
@@ -11,7 +12,7 @@ plugin = Plugin(
     embedding_dim=256,
     neck="batchnorm",
     dropout=0.0,
-    losses=(ArcFace(margin=0.5, scale=30.0), CrossEntropy()),  # the solution summed both, always
+    losses=(ArcFace(margin=0.5, scale=30.0), CrossEntropy()),  # the solution always adds both
     augmentation="gdsc2020",
     min_images_per_label=2,  # the solution dropped individuals with one photograph
     pseudo_labels=True,

@@ -1,8 +1,9 @@
 """ResNet-50 at 224 px by divide and conquer: the settings of Sanakoyeu et al., CVPR 2019.
 
-Eight learners share 128 dimensions. Of their program rather than their paper: it counts epochs
-from 0, learns the whole embedding from its 80th on, and all images together from its 190th. It
-has a dropout of .01 before the projection, crops by chance and mirrors images; "light" does not.
+Eight learners share 128 dimensions. The settings follow the authors' program, not the paper. It
+counts epochs from 0, trains the whole embedding from epoch 80 and on undivided images from epoch
+190. The program also has a dropout of .01 before the projection, and crops and mirrors images at
+random, which "light" does not.
 """
 
 from kitbox import PK, Divide, Margin, Plugin
@@ -21,7 +22,7 @@ plugin = Plugin(
     batch_size=80,
     optimizer="adam",
     learning_rate=1e-5,
-    final_learning_rate=1e-5,  # the rate never falls
+    final_learning_rate=1e-5,  # constant
     weight_decay=1e-4,
     warmup_epochs=0,
     gradient_clip=None,

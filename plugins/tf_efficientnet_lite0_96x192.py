@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 at 96x192 px: a first network for flukes that a CPU trains in minutes.
 
-Flukes are twice as wide as high, so the image is. No mirror images: a mirrored fluke is another
-individual. Put ImageNet weights into weights/tf_efficientnet_lite0.safetensors, or say
---weights hub where the network reaches a hub.
+Flukes are twice as wide as high, and so is the image. Images are not mirrored, because a mirrored
+fluke looks like another individual. Put ImageNet weights into
+weights/tf_efficientnet_lite0.safetensors, or use --weights hub where a hub can be reached.
 """
 
 from kitbox import ArcFace, Plugin

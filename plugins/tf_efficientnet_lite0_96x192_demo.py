@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 at 96x192 px, from ImageNet weights: the demo's first network.
 
-Flukes are twice as wide as high. The weights come with the package that kitbox[demo] installs.
+Flukes are twice as wide as high. The weights are in a package that kitbox[demo] installs.
 """
 
 from kitbox import ArcFace, Plugin
