@@ -35,8 +35,8 @@ from kitbox.boxes.detector_data import Boxed
 from kitbox.cli.terminal import follow
 from kitbox.competition import image_files
 from kitbox.competition.boxes import Box
-from kitbox.competition.lists import Listed
-from kitbox.competition.settings import HoldoutShape
+from kitbox.competition.lists import ListedImages
+from kitbox.competition.settings import HoldoutSettings
 from kitbox.images import file_index
 from kitbox.network import pretrained_weights
 from kitbox.records import ImageSet, strings
@@ -52,7 +52,7 @@ def drawn_boxes(folders: list[Path], file: Path, place: Workspace) -> Boxed:
     """Return the images of the folders that have a box in a file of any supported format."""
     paths = [path for folder in folders for path in image_files.in_folder(folder)]
     images = ImageSet(strings([path.name for path in paths]), tuple(paths))
-    listed = Listed(images, None, None, ())
+    listed = ListedImages(images, None, None, ())
     found = follow(box_import.understand(file, listed, source=file.name, broken="drop"))
     of_image: dict[str, list[Box]] = {}
     for box in found.boxes:
@@ -130,7 +130,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Workspace(given.keep or Path(folder))
         drawn = drawn_boxes(given.images, given.boxes, place)
-        units = follow(detector_data.units(drawn, HoldoutShape(), place))
+        units = follow(detector_data.units(drawn, HoldoutSettings(), place))
         learnt, held = detector_data.part(units, 1 - given.learn / len(drawn), recipe.seed)
         stage = detector_training.train(drawn.take(learnt), recipe, source, place, options)
         trained = follow(stage)

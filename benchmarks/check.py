@@ -77,7 +77,7 @@ def finish(stage):
             return end.value
 
 place = workspace.find(Path(sys.argv[1]))
-competition = settings.read(place)
+competition = settings.load(place)
 began = time.perf_counter()
 """
 CHECK = "found = len(finish(integrity.check(place, competition)).findings)"

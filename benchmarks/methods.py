@@ -31,7 +31,7 @@ from kitbox import (
 )
 from kitbox.cli.terminal import follow
 from kitbox.competition import pseudo_labels, settings
-from kitbox.competition.settings import Task, Threshold
+from kitbox.competition.settings import TaskSettings, ThresholdSettings
 from kitbox.dataset.collection import collect
 from kitbox.embedding import embedder
 from kitbox.ensemble.class_probabilities import PseudoLabelRule
@@ -224,14 +224,14 @@ class Measuring:
 
     def __init__(self, folder: Path, images: int) -> None:
         self.place = Workspace(folder.resolve())
-        self.competition = settings.read(self.place)
+        self.competition = settings.load(self.place)
         self.collection = follow(collect(self.place, self.competition))
         self.images = images
         self._trained: dict[str, tuple[NamedPlugin, Checkpoint, int]] = {}
         self._scored: dict[str, tuple[LocalScore, LocalScore]] = {}
-        task = Task(gallery="train", answers="labels", k=5)
+        task = TaskSettings(gallery="train", answers="labels", k=5)
         self.as_labels = self.competition.model_copy(
-            update={"task": task, "threshold": Threshold()}
+            update={"task": task, "threshold": ThresholdSettings()}
         )
 
     def plugin(self, method: Method) -> tuple[Plugin, int]:

@@ -74,7 +74,7 @@ def test_two_plugins_become_a_linted_submission_that_reproduces(
     assert "nothing to complain about" in kitbox("submission", "lint", report["csv"]).stderr
     mark = ["submission", "mark", report["csv"], str(drawn / "truth.csv"), "--json"]
     final = json.loads(kitbox(*mark).stdout)
-    main = final[settings.read(workspace).metric]
+    main = final[settings.load(workspace).metric]
     assert main["queries"] > 5
     assert main["value"] > 0
     before = Path(report["csv"]).read_bytes()
@@ -110,7 +110,7 @@ def test_a_receipt_tells_what_has_changed(workspace: Workspace) -> None:
     kitbox("train", "one", *RUN)
     report = json.loads(kitbox("ensemble", "one", "--submit", *RUN, "--json").stdout)
     receipt = json.loads((Path(report["submission"]) / "receipt.json").read_text())
-    assert receipt["metric"] == settings.read(workspace).metric
+    assert receipt["metric"] == settings.load(workspace).metric
     text = workspace.settings.read_text()
     workspace.settings.write_text(text.replace("seed = 0", "seed = 1"))
     # another holdout has another best threshold for the unknown, so the list is another

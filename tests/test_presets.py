@@ -59,7 +59,7 @@ def test_a_preset_leads_from_init_to_a_list_that_is_linted_and_marked(
     place.settings.write_text(place.settings.read_text().replace("share = 0.1 ", "share = 0.3 "))
     write_plugin(place, "plain", epochs=0)
     monkeypatch.chdir(place.root)
-    competition = settings.read(place)
+    competition = settings.load(place)
     kitbox("train", "plain", *RUN)
     report = json.loads(kitbox("ensemble", "plain", "--submit", *RUN, "--json").stdout)
     assert next(iter(report["scores"])) == competition.metric

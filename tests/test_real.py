@@ -77,7 +77,7 @@ def dirty(tmp_path: Path) -> tuple[Workspace, Competition]:
 def test_dirty_rows_and_files_are_all_left_out_by_name(tmp_path: Path) -> None:
     workspace, competition = dirty(tmp_path)
     _, collection = finish(collect(workspace, competition))
-    told = " ".join(str(fault) for fault in collection.findings)
+    told = " ".join(str(finding) for finding in collection.findings)
     for part in (
         "is truncated",
         "is empty",
@@ -91,7 +91,7 @@ def test_dirty_rows_and_files_are_all_left_out_by_name(tmp_path: Path) -> None:
     ):
         assert part in told, part
     assert "émoji 🐋, <b>.jpg" in collection.labelled.image_ids
-    assert lists.read(competition).faults
+    assert lists.read(competition).findings
 
 
 # All that is wrong with the dirty photographs: kind → lines of train.csv.

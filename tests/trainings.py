@@ -59,7 +59,7 @@ def place_of(root: Path, *, individuals: int = 8, each: int = 4) -> Place:
 
 def opened(workspace: Workspace) -> Place:
     """Read a competition anew."""
-    competition = settings.read(workspace)
+    competition = settings.load(workspace)
     _, collection = finish(collect(workspace, competition))
     return Place(workspace, competition, collection)
 

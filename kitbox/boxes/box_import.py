@@ -10,9 +10,9 @@ from typing import Literal
 from kitbox.boxes import box_formats
 from kitbox.boxes.box_formats import FormName, Source, Written
 from kitbox.competition.boxes import Box, Corners
-from kitbox.competition.faults import Fault, stop_message
+from kitbox.competition.findings import ListFinding, stop_message
 from kitbox.competition.image_files import IMAGE_SUFFIXES
-from kitbox.competition.lists import Listed
+from kitbox.competition.lists import ListedImages
 from kitbox.errors import KitboxError
 from kitbox.images import preprocessing
 from kitbox.images.preprocessing import UnreadableImageError
@@ -22,7 +22,7 @@ from kitbox.records import ImageSet, Progress
 class Names:
     """The images of a competition by every name that a list may call them."""
 
-    def __init__(self, listed: Listed, inside: Path | None = None) -> None:
+    def __init__(self, listed: ListedImages, inside: Path | None = None) -> None:
         """Take all images, or those whose files lie `inside` a folder."""
         self._paths: dict[str, Path] = {}
         self._by_file: defaultdict[str, list[str]] = defaultdict(list)
@@ -169,7 +169,7 @@ class Imported:
 
 def understand(
     path: Path,
-    listed: Listed,
+    listed: ListedImages,
     *,
     source: str,
     broken: str = "stop",
@@ -209,7 +209,7 @@ def understand(
         placing.take(row, images.get(row.name))
     remarks = tuple(placing.remarks)
     found = Imported(tuple(placing.boxes), taken, read.relative, read.by, counts, remarks)
-    refused = [Fault(r.where, r.what, r.image_id) for r in found.of_kind("refused")]
+    refused = [ListFinding(r.where, r.what, r.image_id) for r in found.of_kind("refused")]
     if refused and broken == "stop":
         raise KitboxError(stop_message(refused))
     if not found.boxes:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from kitbox.competition.boxes import Corners
-from kitbox.competition.settings import HoldoutShape
+from kitbox.competition.settings import HoldoutSettings
 from kitbox.dataset import near_duplicates
 from kitbox.errors import KitboxError
 from kitbox.images import file_index, preprocessing
@@ -80,7 +80,7 @@ def inside(drawn: Boxed) -> tuple[Boxed, int]:
 
 
 def units(
-    boxed: Boxed, shape: HoldoutShape, workspace: Workspace
+    boxed: Boxed, shape: HoldoutSettings, workspace: Workspace
 ) -> Generator[Progress, None, Integers]:
     """Return the number (n,) of the unit of each image; copies and near-duplicates are together.
 

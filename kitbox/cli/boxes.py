@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kitbox.boxes.detector_data import Boxed
     from kitbox.boxes.detector_training import Options, Trained
     from kitbox.competition.boxes import Corners
-    from kitbox.competition.lists import Listed
+    from kitbox.competition.lists import ListedImages
     from kitbox.competition.settings import Competition
     from kitbox.dataset.collection import Collection
     from kitbox.records import ImageSet, Integers
@@ -84,7 +84,7 @@ def read(
     name = source or _called(file.resolve(), place)
     if name == _DETECTOR:
         raise KitboxError(f"'{name}' marks predicted boxes; name your source with --source NAME")
-    decided = decisions.read(place.decisions)
+    decided = decisions.load(place.decisions)
     stage = box_import.understand(
         file,
         lists.read(competition, place.boxes, decided),
@@ -96,7 +96,7 @@ def read(
     found = follow(stage)
     replaced = boxes.replace(place.boxes, name, list(found.boxes))
     unknown = competition.images.unknown_label
-    listed = lists.apply(lists.read(competition, place.boxes, decided), decided, unknown)
+    listed = lists.apply_decisions(lists.read(competition, place.boxes, decided), decided, unknown)
     drawn = _draw_sheet(place, competition, listed) if sheet else None
     counts = _counts(listed)
     if as_json:
@@ -140,7 +140,7 @@ def _tell(found: "Imported", file: Path) -> None:
             print_line(f"{_SAID[kind]}: {len(remarks) - _SHOWN} more; --json lists all")
 
 
-def _counts(listed: "Listed") -> dict[str, dict[str, int]]:
+def _counts(listed: "ListedImages") -> dict[str, dict[str, int]]:
     """Return for each list of images how many there are and how many have a box."""
     import numpy as np
 
@@ -157,7 +157,7 @@ def _counts(listed: "Listed") -> dict[str, dict[str, int]]:
     }
 
 
-def _draw_sheet(place: "Workspace", competition: "Competition", listed: "Listed") -> Path:
+def _draw_sheet(place: "Workspace", competition: "Competition", listed: "ListedImages") -> Path:
     """Draw images with all the boxes that count of them."""
     from kitbox.boxes import contact_sheet
     from kitbox.competition import boxes

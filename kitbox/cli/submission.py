@@ -36,7 +36,7 @@ def lint(
 
     place, competition = open_workspace(workspace)
     earlier = leaderboard.sent_digests(place)
-    listed = lists.read(competition, decided=decisions.read(place.decisions))
+    listed = lists.read(competition, decided=decisions.load(place.decisions))
     findings = lint_file(file, competition, listed, earlier)
     if as_json:
         print_json([vars(finding) for finding in findings])

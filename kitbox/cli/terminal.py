@@ -180,7 +180,7 @@ def open_workspace(folder: Path | None) -> "tuple[Workspace, Competition]":
     from kitbox.workspace import find_workspace
 
     found = find_workspace(folder)
-    return found, settings.read(found)
+    return found, settings.load(found)
 
 
 def parse_folds(text: str, competition: "Competition") -> list[int]:
@@ -205,11 +205,11 @@ def load_collection(
     from kitbox.errors import more
 
     collection = follow(collect(workspace, competition, fold))
-    for fault in collection.findings[:3]:
-        done = "left out" if fault.action == "drop" else "mended"
-        print_line(
-            f"{'answered as grey' if fault.image_id in collection.unreadable else done}: {fault}"
-        )
+    for finding in collection.findings[:3]:
+        done = "left out" if finding.action == "drop" else "mended"
+        if finding.image_id in collection.unreadable:
+            done = "answered as grey"
+        print_line(f"{done}: {finding}")
     if len(collection.findings) > 3:
         print_line(f"{len(collection.findings) - 3} more like it; 'kitbox data check' lists them")
     if collection.decisions.effective:

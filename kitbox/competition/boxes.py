@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kitbox import tables
-from kitbox.competition.settings import Images
+from kitbox.competition.settings import ImageSettings
 from kitbox.errors import KitboxError
 from kitbox.files import write_text
 
@@ -41,7 +41,7 @@ class Box:
         return (x1 - x0) * (y1 - y0)
 
 
-def read(images: Images, file: Path | None = None) -> dict[str, Corners]:
+def read(images: ImageSettings, file: Path | None = None) -> dict[str, Corners]:
     """Return image id → the box that each image is cropped to, by `images.several_boxes`.
 
     Raises KitboxError as `counted` does.
@@ -52,7 +52,7 @@ def read(images: Images, file: Path | None = None) -> dict[str, Corners]:
     }
 
 
-def counted(images: Images, file: Path | None = None) -> dict[str, tuple[Box, ...]]:
+def counted(images: ImageSettings, file: Path | None = None) -> dict[str, tuple[Box, ...]]:
     """Return image id → all boxes that count of the image, the most confident first.
 
     `images.boxes` names a list of the data, `file` is the workspace's. Drawn boxes hide detected
@@ -73,14 +73,14 @@ def counted(images: Images, file: Path | None = None) -> dict[str, tuple[Box, ..
     }
 
 
-def named(images: Images, file: Path | None = None) -> Iterator[tuple[str, str]]:
+def named(images: ImageSettings, file: Path | None = None) -> Iterator[tuple[str, str]]:
     """Yield of every row that `counted` reads its list and line, and the image that it names."""
     for path, shown in _files(images, file):
         for line, (name,) in tables.rows(path, COLUMNS[:1]):
             yield f"{shown} line {line}", name
 
 
-def _files(images: Images, file: Path | None) -> list[tuple[Path, str]]:
+def _files(images: ImageSettings, file: Path | None) -> list[tuple[Path, str]]:
     """Return the lists of boxes that there are, the data's first, and what errors call them."""
     given = [] if images.boxes is None else [(images.root / images.boxes, images.boxes)]
     return given if file is None or not file.is_file() else [*given, (file, str(file))]

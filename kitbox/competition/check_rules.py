@@ -14,53 +14,53 @@ Broken = Literal["stop", "drop"]
 
 
 @dataclass(frozen=True)
-class Kind:
+class FindingKind:
     """A kind of finding: what a person can do, and what is done where no rule says otherwise.
 
-    `default` "broken" is what `images.broken` says. `kept` is what going on means: "repair" where
-    kitbox reads the thing as it should be, None where it cannot be read. `choices` are the rules
-    that kitbox.toml may give.
+    `default` "broken" stands for the value of `images.broken`. `fallback` is what going on means:
+    "repair" where kitbox reads the thing as it should be, None where it cannot be read. `choices`
+    are the rules that kitbox.toml may give.
     """
 
     advice: str
     default: Literal["broken", "repair", "keep", "drop"]
-    kept: Literal["repair", "keep"] | None = "keep"
+    fallback: Literal["repair", "keep"] | None = "keep"
     choices: tuple[Action, ...] = ()
     row: bool = False
 
 
-def _file(advice: str) -> Kind:
+def _file(advice: str) -> FindingKind:
     """Return the kind of a file that cannot be decoded."""
-    return Kind(advice, "broken", None, ("drop", "stop"))
+    return FindingKind(advice, "broken", None, ("drop", "stop"))
 
 
-def _row(advice: str) -> Kind:
+def _row(advice: str) -> FindingKind:
     """Return the kind of a row that cannot be used."""
-    return Kind(advice, "broken", None, ("drop", "stop"), row=True)
+    return FindingKind(advice, "broken", None, ("drop", "stop"), row=True)
 
 
-def _mended(advice: str) -> Kind:
+def _mended(advice: str) -> FindingKind:
     """Return the kind of a row that is read as it was meant, once a person knows."""
-    return Kind(advice, "broken", "repair", ("keep", "stop"), row=True)
+    return FindingKind(advice, "broken", "repair", ("keep", "stop"), row=True)
 
 
-def _converted(advice: str) -> Kind:
+def _converted(advice: str) -> FindingKind:
     """Return the kind of a file that is read as it is meant."""
-    return Kind(advice, "repair", "repair", ("keep", "drop", "stop"))
+    return FindingKind(advice, "repair", "repair", ("keep", "drop", "stop"))
 
 
-def _picture(advice: str) -> Kind:
+def _picture(advice: str) -> FindingKind:
     """Return the kind of a picture that a person may not want."""
-    return Kind(advice, "keep", "keep", ("keep", "drop", "stop"))
+    return FindingKind(advice, "keep", "keep", ("keep", "drop", "stop"))
 
 
-def _told(advice: str, kept: Literal["repair", "keep"] = "keep") -> Kind:
+def _told(advice: str, fallback: Literal["repair", "keep"] = "keep") -> FindingKind:
     """Return the kind of what only a person can judge."""
-    return Kind(advice, kept, kept)
+    return FindingKind(advice, fallback, fallback)
 
 
-KINDS: dict[str, Kind] = {
-    "list": Kind("mend the list or kitbox.toml", "broken", None),
+KINDS: dict[str, FindingKind] = {
+    "list": FindingKind("mend the list or kitbox.toml", "broken", None),
     "unreadable": _file("get the file again, or remove it"),
     "truncated": _file("get the file again, or remove it"),
     "empty": _file("get the file again, or remove it"),
@@ -71,7 +71,7 @@ KINDS: dict[str, Kind] = {
     "no-name": _row("fill it in, or remove the row"),
     "no-label": _row("fill it in, or remove the row"),
     "two-labels": _row("look at it and remove the wrong row"),
-    "asked-twice": Kind("remove one row", "broken", None, row=True),
+    "asked-twice": FindingKind("remove one row", "broken", None, row=True),
     "repeated": _mended("remove all rows but one"),
     "blank-in-name": _mended("remove the blank"),
     "blank-in-label": _mended("remove the blank"),
@@ -94,7 +94,7 @@ KINDS: dict[str, Kind] = {
     "near-copy": _told("'kitbox data duplicates' shows them side by side"),
     "near-conflict": _told("'kitbox data duplicates' shows them side by side"),
     "box": _told("correct the box", "repair"),
-    "unlisted": Kind("add a row, or leave it", "drop", "keep"),
+    "unlisted": FindingKind("add a row, or leave it", "drop", "keep"),
     "names-alike": _told("rename one; some systems take them for one file"),
     "odd-name": _told("rename it where another program stumbles over it"),
     "byte-order-mark": _told("nothing, or save the list without", "repair"),
@@ -102,7 +102,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-class Check(Value):
+class CheckRules(Value):
     """When an image is odd, and what is done about each kind of finding.
 
     `drop` leaves images of these kinds out of the labelled images and the index; a test image is
@@ -128,7 +128,7 @@ class Check(Value):
     keep: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _rules_are_possible(self) -> "Check":
+    def _rules_are_possible(self) -> "CheckRules":
         seen: dict[str, str] = {}
         for rule in ("drop", "stop", "keep"):
             for name in getattr(self, rule):
@@ -154,7 +154,7 @@ class Check(Value):
         return next((rule for rule in rules if kind in getattr(self, rule)), None)
 
 
-def action(kind: str, side: Side, check: Check, broken: Broken) -> Action:
+def action_for(kind: str, side: Side, check: CheckRules, broken: Broken) -> Action:
     """Return what is done about a finding: the one place where that is decided.
 
     A test image is never left out: one that cannot be decoded is answered for as a grey one, and a
@@ -167,8 +167,8 @@ def action(kind: str, side: Side, check: Check, broken: Broken) -> Action:
     chosen = check.rule_of(kind) or default
     if kind == "list" or chosen == "stop":
         return "stop"
-    if side == "test" and known.kept is None:
+    if side == "test" and known.fallback is None:
         return "stop" if known.row else "repair"
-    if chosen == "drop" and side != "test" and not (known.row and known.kept):
+    if chosen == "drop" and side != "test" and not (known.row and known.fallback):
         return "drop"
-    return known.kept or "drop"
+    return known.fallback or "drop"

@@ -191,7 +191,7 @@ def _corners(text: str) -> Corners:
 COLUMNS = ("decision", "subject", "value", "note")
 
 
-def read(path: Path) -> Decisions:
+def load(path: Path) -> Decisions:
     """Return the decisions in a file; a missing or an empty file holds none.
 
     Raises KitboxError that names file and line of a row that decides nothing.
@@ -232,12 +232,12 @@ def add(path: Path, *decisions: Decision) -> None:
         sync_folder(path.parent)
 
 
-def take_back(path: Path, decision: Decision) -> bool:
+def remove(path: Path, decision: Decision) -> bool:
     """Remove the last row that is this decision, note and all; return whether there was one."""
     if not path.exists():
         return False
     with _locked(path):
-        found = read(path)
+        found = load(path)
         equal = [line for row, line in zip(found.rows, found.lines, strict=True) if row == decision]
         if not equal:
             return False

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kitbox.competition.settings import Competition, HoldoutShape
+from kitbox.competition.settings import Competition, HoldoutSettings
 from kitbox.errors import KitboxError
 from kitbox.files import write_text
 from kitbox.records import Holdout, Integers, LabelledImages, strings
@@ -34,7 +34,7 @@ class Folds:
 
 def draw(
     labelled: LabelledImages,
-    shape: HoldoutShape,
+    shape: HoldoutSettings,
     unknown: str | None,
     units: Integers | None = None,
     *,
@@ -67,7 +67,7 @@ class _Draw:
     """Which fold asks about which image while the folds are filled: 0 for none."""
 
     labelled: LabelledImages
-    shape: HoldoutShape
+    shape: HoldoutSettings
     unknown: str
     units: Integers | None
     by_group: bool

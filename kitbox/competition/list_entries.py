@@ -12,39 +12,43 @@ from numpy.typing import NDArray
 from kitbox import tables
 from kitbox.competition import image_files
 from kitbox.competition.boxes import Corners
-from kitbox.competition.faults import Course, Fault
-from kitbox.competition.settings import Images
+from kitbox.competition.findings import FindingCollector, ListFinding
+from kitbox.competition.settings import ImageSettings
 from kitbox.errors import KitboxError
 from kitbox.records import Floats, ImageSet, strings
 
 
 @dataclass(slots=True)
-class Entry:
+class ListEntry:
     """An image as a list names it; `line` is 0 where a folder does.
 
-    `told` are the values of its row that are neither its name nor its label.
+    `extra` are the values of its row that are neither its name nor its label.
     """
 
     line: int
     image_id: str
     path: Path
     label: str = ""
-    told: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, str] = field(default_factory=dict)
 
 
-def told(images: Images) -> list[str]:
+def extra_columns(images: ImageSettings) -> list[str]:
     """Return the columns that tell of an image what is neither its name nor its label."""
     columns = (images.group_column, images.encounter_column, images.time_column)
     return [column for column in columns if column is not None]
 
 
-def told_by(row: dict[str, str], images: Images) -> dict[str, str]:
+def extra_values(row: dict[str, str], images: ImageSettings) -> dict[str, str]:
     """Return what a row tells of an image that is neither its name nor its label."""
-    return {column: row[column] for column in told(images) if column in row}
+    return {column: row[column] for column in extra_columns(images) if column in row}
 
 
-def image_set(
-    found: list[Entry], images: Images, corners: dict[str, Corners], *, labels: bool = False
+def to_image_set(
+    found: list[ListEntry],
+    images: ImageSettings,
+    corners: dict[str, Corners],
+    *,
+    labels: bool = False,
 ) -> ImageSet:
     """Return the images of entries, with boxes, groups, encounters and times where lists tell them.
 
@@ -64,21 +68,21 @@ def image_set(
     )
 
 
-def _corners(found: list[Entry], corners: dict[str, Corners]) -> Floats | None:
+def _corners(found: list[ListEntry], corners: dict[str, Corners]) -> Floats | None:
     if not any(image.image_id in corners for image in found):
         return None
     nowhere = (np.nan,) * 4
     return np.array([corners.get(image.image_id, nowhere) for image in found], dtype=np.float32)
 
 
-def _values(found: list[Entry], column: str | None) -> list[str] | None:
+def _values(found: list[ListEntry], column: str | None) -> list[str] | None:
     """Return the values of a column, or None where this list has no such column."""
-    if column is None or not any(column in image.told for image in found):
+    if column is None or not any(column in image.extra for image in found):
         return None
-    return [image.told.get(column, "") for image in found]
+    return [image.extra.get(column, "") for image in found]
 
 
-def _times(texts: list[str], images: Images) -> NDArray[np.float64]:
+def _times(texts: list[str], images: ImageSettings) -> NDArray[np.float64]:
     """Return dates or times as seconds since 1970, NaN where there is none.
 
     Raises KitboxError where there are values and none of them is a time.
@@ -101,15 +105,15 @@ def _seconds(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def labelled(images: Images, course: Course) -> list[Entry]:
+def read_labelled(images: ImageSettings, collector: FindingCollector) -> list[ListEntry]:
     """Return the labelled images; raises KitboxError where there is none."""
-    found = _by_folder(images) if images.train_list is None else _by_list(images, course)
+    found = _by_folder(images) if images.train_list is None else _by_list(images, collector)
     if not found:
-        raise KitboxError(_nothing(images, course.faults))
+        raise KitboxError(_nothing(images, collector.findings))
     return found
 
 
-def test(images: Images, course: Course) -> list[Entry] | None:
+def read_test(images: ImageSettings, collector: FindingCollector) -> list[ListEntry] | None:
     """Return the test images, or None where there are none to come."""
     listed = test_list(images)
     shown = images.test_folder or (images.train_folder if listed else None)
@@ -119,11 +123,11 @@ def test(images: Images, course: Course) -> list[Entry] | None:
         return _unlisted(images, shown, "test_folder")
     folder = image_files.Folder(images.root / shown, shown, "test_folder")
     template = images.test_file
-    found: dict[str, Entry] = {}
+    found: dict[str, ListEntry] = {}
     columns = tuple(image_files.fields(template, "test_file"))
-    for line, row in _rows(images, listed, images.test_split, columns, course):
+    for line, row in _rows(images, listed, images.test_split, columns, collector):
         image_id = row[images.image_column]
-        note = partial(course.note, side="test", where=f"{listed} line {line}")
+        note = partial(collector.add, side="test", where=f"{listed} line {line}")
         placed = folder.file_of(template, image_id, row)
         if not image_id.strip():
             note("no-name", what=_unnamed(images))
@@ -133,49 +137,55 @@ def test(images: Images, course: Course) -> list[Entry] | None:
         elif placed.kind:
             note(placed.kind, what=placed.what, image_id=image_id)
         if placed.file is not None and image_id not in found:
-            course.name(placed.file)
-            found[image_id] = Entry(line, image_id, placed.file, told=told_by(row, images))
+            collector.add_file(placed.file)
+            found[image_id] = ListEntry(
+                line, image_id, placed.file, extra=extra_values(row, images)
+            )
     if not found and images.split_column is not None and listed == images.train_list:
         raise KitboxError(f"{images.root / listed} {_no_row(images, 'test_split')}")
     return list(found.values())
 
 
-def index(images: Images) -> list[Entry] | None:
+def read_index(images: ImageSettings) -> list[ListEntry] | None:
     """Return the images of a gallery that is neither train nor test, or None."""
     shown = images.index_folder
     return None if shown is None else _unlisted(images, shown, "index_folder")
 
 
-def test_list(images: Images) -> str | None:
+def test_list(images: ImageSettings) -> str | None:
     """Return the name of the list of test images, or None where a folder holds them."""
     return images.test_list or (images.train_list if images.split_column else None)
 
 
-def _by_list(images: Images, course: Course) -> list[Entry]:
+def _by_list(images: ImageSettings, collector: FindingCollector) -> list[ListEntry]:
     assert images.train_list is not None  # noqa: S101  narrowed by the caller
     folder = image_files.Folder(
         images.root / images.train_folder, images.train_folder, "train_folder"
     )
     template = images.train_file
-    columns = (images.label_column, *image_files.fields(template, "train_file"), *told(images))
-    found: dict[str, Entry] = {}
+    columns = (
+        images.label_column,
+        *image_files.fields(template, "train_file"),
+        *extra_columns(images),
+    )
+    found: dict[str, ListEntry] = {}
     conflicting: set[str] = set()
-    left_out, settled = course.decided.left_out, course.decided.settled
-    named = course.decided.labels
-    for line, row in _rows(images, images.train_list, images.train_split, columns, course):
+    left_out, settled = collector.decisions.left_out, collector.decisions.settled
+    named = collector.decisions.labels
+    for line, row in _rows(images, images.train_list, images.train_split, columns, collector):
         image_id, label = row[images.image_column], row[images.label_column]
-        note = partial(course.note, side="labelled", where=f"{images.train_list} line {line}")
+        note = partial(collector.add, side="labelled", where=f"{images.train_list} line {line}")
         placed = folder.file_of(template, image_id, row)
         if not image_id.strip():
             note("no-name", what=_unnamed(images))
             continue
         if placed.file is None and image_id.strip() in left_out:
-            course.settled.add(image_id.strip())
+            collector.settled.add(image_id.strip())
             continue
         if placed.file is None:
             note(placed.kind, what=placed.what, image_id=image_id)
             continue
-        course.name(placed.file)
+        collector.add_file(placed.file)
         if placed.kind:
             image_id = image_id.strip()
             note(placed.kind, what=placed.what, image_id=image_id)
@@ -198,27 +208,29 @@ def _by_list(images: Images, course: Course) -> list[Entry]:
             if conflict:
                 conflicting.add(image_id)
         else:
-            found[image_id] = Entry(line, image_id, placed.file, label, told_by(row, images))
+            found[image_id] = ListEntry(
+                line, image_id, placed.file, label, extra_values(row, images)
+            )
     return [image for image in found.values() if image.image_id not in conflicting]
 
 
-def _unnamed(images: Images) -> str:
+def _unnamed(images: ImageSettings) -> str:
     return f"the column '{images.image_column}' is empty; fill it in or remove the row"
 
 
-def _by_folder(images: Images) -> list[Entry]:
+def _by_folder(images: ImageSettings) -> list[ListEntry]:
     folder = images.root / images.train_folder
     image_files.require(folder, "train_folder")
     # the folder of all folders may hold those of other images; they are no individuals
     others = {images.root / name for name in (images.test_folder, images.index_folder) if name}
     if images.unlabelled:
         return [
-            Entry(0, file.relative_to(folder).as_posix(), file, images.unknown_label or "")
+            ListEntry(0, file.relative_to(folder).as_posix(), file, images.unknown_label or "")
             for file in image_files.in_folder(folder)
             if not others & set(file.parents)
         ]
     return [
-        Entry(0, file.relative_to(folder).as_posix(), file, label.name)
+        ListEntry(0, file.relative_to(folder).as_posix(), file, label.name)
         for label in sorted(folder.iterdir())
         if label.is_dir() and not label.name.startswith(".") and label not in others
         for file in image_files.in_folder(label)
@@ -226,17 +238,21 @@ def _by_folder(images: Images) -> list[Entry]:
 
 
 def _rows(
-    images: Images, listed: str, split: str, columns: tuple[str, ...], course: Course
+    images: ImageSettings,
+    listed: str,
+    split: str,
+    columns: tuple[str, ...],
+    collector: FindingCollector,
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the rows of a list; of the list of all images, those of one split."""
     parted = images.split_column if listed == images.train_list else None
     wanted = (images.image_column, *columns, *([parted] if parted else []))
-    for line, row in tables.table(images.root / listed, wanted, course.left_out(listed)):
+    for line, row in tables.table(images.root / listed, wanted, collector.on_bad_row(listed)):
         if parted is None or row[parted] == split:
             yield line, row
 
 
-def _unlisted(images: Images, shown: str, setting: str) -> list[Entry]:
+def _unlisted(images: ImageSettings, shown: str, setting: str) -> list[ListEntry]:
     image_files.require(images.root / shown, setting)
     found = []
     seen: dict[str, Path] = {}
@@ -245,18 +261,18 @@ def _unlisted(images: Images, shown: str, setting: str) -> list[Entry]:
         if name in seen:
             raise KitboxError(f"{file} and {seen[name]} have the same name; rename one of them")
         seen[name] = file
-        found.append(Entry(0, name, file))
+        found.append(ListEntry(0, name, file))
     return found
 
 
-def _nothing(images: Images, faults: list[Fault]) -> str:
+def _nothing(images: ImageSettings, findings: list[ListFinding]) -> str:
     where = images.root / (images.train_list or images.train_folder)
-    if images.split_column is not None and images.train_list is not None and not faults:
+    if images.split_column is not None and images.train_list is not None and not findings:
         return f"{where} {_no_row(images, 'train_split')}"
-    return f"{where} names no usable image" + (f": {faults[0]}" if faults else "")
+    return f"{where} names no usable image" + (f": {findings[0]}" if findings else "")
 
 
-def _no_row(images: Images, setting: str) -> str:
+def _no_row(images: ImageSettings, setting: str) -> str:
     return (
         f"has no row where {images.split_column} is '{getattr(images, setting)}'; "
         f"correct images.{setting}"

@@ -13,9 +13,9 @@ from kitbox import tables
 from kitbox.competition import boxes, image_files, list_entries
 from kitbox.competition.boxes import Corners
 from kitbox.competition.decisions import Decisions
-from kitbox.competition.faults import Course, Fault
-from kitbox.competition.list_entries import Entry
-from kitbox.competition.settings import Competition, Images
+from kitbox.competition.findings import FindingCollector, ListFinding
+from kitbox.competition.list_entries import ListEntry
+from kitbox.competition.settings import Competition, ImageSettings
 from kitbox.errors import KitboxError, did_you_mean, more
 from kitbox.records import ImageSet, LabelledImages, rows_of, strings
 
@@ -23,7 +23,7 @@ AnyImages = TypeVar("AnyImages", bound=ImageSet)
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedImages:
     """What the lists name: labelled images, test images, a gallery, and what was left out.
 
     `settled` are images that no file shows and that a decision leaves out.
@@ -32,22 +32,22 @@ class Listed:
     labelled: LabelledImages
     test: ImageSet | None
     index: ImageSet | None
-    faults: tuple[Fault, ...]
+    findings: tuple[ListFinding, ...]
     settled: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What the lists name as far as they can be read, all their faults, and the images' places.
+class ListSurvey:
+    """What the lists name as far as they can be read, all their findings, and the images' places.
 
     `places` tell of each image its list and line, or its file where no list names it; `named` are
-    the files of all rows, those with a fault too, and `settled` is that of `Listed`.
+    the files of all rows, those with a finding too, and `settled` is that of `ListedImages`.
     """
 
     labelled: LabelledImages | None
     test: ImageSet | None
     index: ImageSet | None
-    faults: tuple[Fault, ...]
+    findings: tuple[ListFinding, ...]
     places: dict[str, str]
     named: frozenset[Path]
     settled: frozenset[str]
@@ -60,35 +60,39 @@ class Survey:
 
 def read(
     competition: Competition, drawn: Path | None = None, decided: Decisions | None = None
-) -> Listed:
+) -> ListedImages:
     """Return the labelled, the test and the gallery's images.
 
     They stand in the order of the lists, test images in that of the sample submission. `drawn` is
     the workspace's list of boxes, which need not be there. Rows are as the lists have them, but an
     image with no label or with two comes in where it is `decided` whom it shows or that it goes,
     for `obeying.apply` to obey. Raises KitboxError for the first faulty row where `images.broken`
-    is "stop"; otherwise faulty rows are left out and returned as faults.
+    is "stop"; otherwise faulty rows are left out and returned as findings.
     """
-    course = Course(competition, decided=decided or Decisions())
-    found = _all(course, drawn)
-    assert found.labelled is not None  # noqa: S101  else the course has stopped
-    return Listed(found.labelled, found.test, found.index, tuple(course.faults), found.settled)
+    collector = FindingCollector(competition, decisions=decided or Decisions())
+    found = _all(collector, drawn)
+    assert found.labelled is not None  # noqa: S101  else the collector has stopped
+    return ListedImages(
+        found.labelled, found.test, found.index, tuple(collector.findings), found.settled
+    )
 
 
 def survey(
     competition: Competition, drawn: Path | None = None, decided: Decisions | None = None
-) -> Survey:
-    """Return what the lists name and all their faults, none of which stops this reading."""
-    return _all(Course(competition, patient=True, decided=decided or Decisions()), drawn)
+) -> ListSurvey:
+    """Return what the lists name and all their findings, none of which stops this reading."""
+    return _all(
+        FindingCollector(competition, lenient=True, decisions=decided or Decisions()), drawn
+    )
 
 
-def _all(course: Course, drawn: Path | None) -> Survey:
-    competition, images = course.competition, course.competition.images
-    labelled = course.tried(partial(list_entries.labelled, images, course))
-    test = course.tried(partial(list_entries.test, images, course))
-    index = course.tried(partial(list_entries.index, images))
-    course.halt()
-    corners = course.tried(partial(boxes.read, images, drawn)) or {}
+def _all(collector: FindingCollector, drawn: Path | None) -> ListSurvey:
+    competition, images = collector.competition, collector.competition.images
+    labelled = collector.attempt(partial(list_entries.read_labelled, images, collector))
+    test = collector.attempt(partial(list_entries.read_test, images, collector))
+    index = collector.attempt(partial(list_entries.read_index, images))
+    collector.raise_first()
+    corners = collector.attempt(partial(boxes.read, images, drawn)) or {}
     # scenarios without test images are examples that the organisers made of labelled images
     examples = test is None and competition.task.scenarios is not None
     parts = {
@@ -99,29 +103,31 @@ def _all(course: Course, drawn: Path | None) -> Survey:
     sets = {
         name: None
         if part is None
-        else course.tried(partial(list_entries.image_set, part, images, corners, labels=labels))
+        else collector.attempt(
+            partial(list_entries.to_image_set, part, images, corners, labels=labels)
+        )
         for name, (part, labels) in parts.items()
     }
-    course.tried(partial(_refuse_shared, sets, examples))
-    course.tried(partial(_refuse_strange_boxes, sets, images.boxes or str(drawn), corners))
-    if course.patient:
-        _note_strange_boxes(sets, drawn, course)
+    collector.attempt(partial(_refuse_shared, sets, examples))
+    collector.attempt(partial(_refuse_strange_boxes, sets, images.boxes or str(drawn), corners))
+    if collector.lenient:
+        _note_strange_boxes(sets, drawn, collector)
     asked = sets["test images"]
-    sorted_test = course.tried(partial(_as_sample, asked, competition))
+    sorted_test = collector.attempt(partial(_as_sample, asked, competition))
     by_list = ((None, index), (list_entries.test_list(images), test), (images.train_list, labelled))
-    return Survey(
+    return ListSurvey(
         None if sets["training images"] is None else sets["training images"].labelled,
         asked if sorted_test is None else sorted_test,
         sets["index"],
-        tuple(course.faults),
-        _places(images, by_list) if course.patient else {},
-        frozenset(course.named),
-        frozenset(course.settled),
+        tuple(collector.findings),
+        _places(images, by_list) if collector.lenient else {},
+        frozenset(collector.named_files),
+        frozenset(collector.settled),
     )
 
 
 def _places(
-    images: Images, parts: Iterable[tuple[str | None, list[Entry] | None]]
+    images: ImageSettings, parts: Iterable[tuple[str | None, list[ListEntry] | None]]
 ) -> dict[str, str]:
     """Return image id → its line in its list, or its file where a folder names it."""
     return {
@@ -178,20 +184,24 @@ def _refuse_strange_boxes(
 
 
 def _note_strange_boxes(
-    sets: dict[str, ImageSet | None], drawn: Path | None, course: Course
+    sets: dict[str, ImageSet | None], drawn: Path | None, collector: FindingCollector
 ) -> None:
     """Note every row of boxes whose image no list names, once the lists could be read."""
-    if any(fault.kind == "list" for fault in course.faults):
+    if any(finding.kind == "list" for finding in collector.findings):
         return
-    known = {fault.image_id for fault in course.faults}  # named, by a row that is at fault
+    known = {
+        finding.image_id for finding in collector.findings
+    }  # named, by a row that has a finding
     known.update(*(part.image_ids.tolist() for part in sets.values() if part is not None))
-    for where, name in boxes.named(course.competition.images, drawn):
+    for where, name in boxes.named(collector.competition.images, drawn):
         if name not in known:
             what = f"the box of '{name}' is of no image; correct the name or remove the row"
-            course.faults.append(Fault(where, what, name, "box"))
+            collector.findings.append(ListFinding(where, what, name, "box"))
 
 
-def apply(listed: Listed, decided: Decisions, unknown: str | None = None) -> Listed:
+def apply_decisions(
+    listed: ListedImages, decided: Decisions, unknown: str | None = None
+) -> ListedImages:
     """Return what the lists name as it was decided; `unknown` is the label of no individual.
 
     Raises KitboxError, with file and line, for an image or a label that no list knows.
@@ -235,9 +245,9 @@ def _boxed(images: AnyImages, boxes: dict[str, Corners]) -> AnyImages:
     return replace(images, boxes=corners)
 
 
-def _refuse_strangers(listed: Listed, decided: Decisions, unknown: str | None) -> None:
+def _refuse_strangers(listed: ListedImages, decided: Decisions, unknown: str | None) -> None:
     """Raise KitboxError for the first row about an image or a label that no list knows."""
-    faulty = {fault.image_id: fault for fault in listed.faults if fault.image_id}
+    faulty = {finding.image_id: finding for finding in listed.findings if finding.image_id}
     left_out = {*faulty, *listed.settled}
     labelled = set(listed.labelled.image_ids.tolist())
     index, test = (

@@ -16,7 +16,7 @@ from pathlib import Path
 from kitbox import tables
 from kitbox.competition import boxes, image_files
 from kitbox.competition.settings import Competition
-from kitbox.competition.settings import read as read_settings
+from kitbox.competition.settings import load as read_settings
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.files import write_text
 from kitbox.workspace import SETTINGS, Workspace

@@ -9,13 +9,13 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from kitbox.competition.check_rules import Check
+from kitbox.competition.check_rules import CheckRules
 from kitbox.errors import KitboxError
 from kitbox.value import Value, explain
 from kitbox.workspace import Workspace
 
 
-def misfit(competition: "Competition") -> str | None:
+def contradiction(competition: "Competition") -> str | None:
     """Return the first contradiction between the parts of a competition as a sentence, or None."""
     parts = (_gallery, _answers, _groups, _form, _threshold)
     return next((sentence for part in parts for sentence in part(competition)), None)
@@ -99,7 +99,7 @@ METRICS: dict[str, tuple[Metric, ...]] = {
 }
 
 
-class Images(Value):
+class ImageSettings(Value):
     """Where images and lists are; all paths are relative to `root`.
 
     With `train_list` labels come from its columns; without, from the folders in `train_folder`, or
@@ -141,7 +141,7 @@ class Images(Value):
     broken: Literal["stop", "drop"] = "stop"
 
 
-class Task(Value):
+class TaskSettings(Value):
     """What is asked of each query, and where its answers are searched.
 
     `answers` are the `k` most similar "images" of the gallery; `k` distinct "labels", best first;
@@ -169,7 +169,7 @@ class Task(Value):
     least: int | None = Field(default=None, ge=0, le=1000)
 
     @model_validator(mode="after")
-    def _has_k(self) -> "Task":
+    def _has_k(self) -> "TaskSettings":
         if self.answers in ("images", "labels", "matches") and "k" not in self.model_fields_set:
             raise ValueError("task.k is missing")
         if self.with_itself and self.k < 2:
@@ -212,7 +212,7 @@ class Task(Value):
         return 0 if self.metric == "gap" else 1
 
 
-class Threshold(Value):
+class ThresholdSettings(Value):
     """The similarity below which an answer is no answer: unknown, no match, another cluster.
 
     "best" on the holdout, "fixed" at `similarity`, or such that a `share` of the queries has an
@@ -225,7 +225,9 @@ class Threshold(Value):
     share: float | None = Field(default=None, ge=0, le=1)
     by_group: bool = False
 
-    def asked_for(self, text: str, between: tuple[float, float] = (-1.0, 1.0)) -> "Threshold":
+    def asked_for(
+        self, text: str, between: tuple[float, float] = (-1.0, 1.0)
+    ) -> "ThresholdSettings":
         """Return the threshold that a person asks for: best, a similarity as 0.35, or 16.5%.
 
         Similarities lie `between` two numbers.
@@ -250,12 +252,12 @@ class Threshold(Value):
             given = {"rule": "share" if share else "fixed"}
             given |= {"share": value / 100} if share else {"similarity": value}
         try:
-            return Threshold.model_validate({**given, "by_group": self.by_group})
+            return ThresholdSettings.model_validate({**given, "by_group": self.by_group})
         except ValidationError as error:
             raise KitboxError(f"threshold {text}: {explain(error)}") from error
 
     @model_validator(mode="after")
-    def _complete(self) -> "Threshold":
+    def _complete(self) -> "ThresholdSettings":
         if self.rule == "fixed" and self.similarity is None:
             raise ValueError("rule = 'fixed' needs a similarity")
         if self.rule == "share" and self.share is None:
@@ -263,7 +265,7 @@ class Threshold(Value):
         return self
 
 
-class Form(Value):
+class SubmissionFormat(Value):
     """The CSV: its header (empty: none) and how a query's answers stand in it.
 
     "joined" by blanks in one column; in "columns" of their own; "long", a row an answer with its
@@ -279,7 +281,7 @@ class Form(Value):
     kaggle: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]+$", exclude=True)
 
 
-class HoldoutShape(Value):
+class HoldoutSettings(Value):
     """How the local holdout imitates the test.
 
     `share` of the images of known individuals are asked about, or each of them once in one of
@@ -311,16 +313,16 @@ class Competition(Value):
 
     name: str
     about: str = ""
-    images: Images
-    check: Check = Field(default=Check(), exclude=True)
-    task: Task
-    threshold: Threshold = Threshold()
-    submission: Form
-    holdout: HoldoutShape
+    images: ImageSettings
+    check: CheckRules = Field(default=CheckRules(), exclude=True)
+    task: TaskSettings
+    threshold: ThresholdSettings = ThresholdSettings()
+    submission: SubmissionFormat
+    holdout: HoldoutSettings
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Competition":
-        wrong = misfit(self)
+        wrong = contradiction(self)
         if wrong is not None:
             raise ValueError(wrong)
         return self
@@ -340,7 +342,7 @@ class Competition(Value):
         return task.answers in ("matches", "clusters")
 
 
-def read(workspace: Workspace) -> Competition:
+def load(workspace: Workspace) -> Competition:
     """Return the competition of a workspace; KITBOX_DATA, where set, replaces `images.root`.
 
     Raises KitboxError that names the setting and what is wrong with it.

@@ -8,7 +8,7 @@ import numpy as np
 from kitbox.competition import decisions, lists, protocol
 from kitbox.competition.check_rules import Side
 from kitbox.competition.decisions import Decisions
-from kitbox.competition.faults import Fault, nothing_left, way_on
+from kitbox.competition.findings import ListFinding, how_to_continue, nothing_left_message
 from kitbox.competition.holdout import draw, of_fold, unasked, write
 from kitbox.competition.settings import Competition
 from kitbox.dataset import data_check, near_duplicates
@@ -41,7 +41,7 @@ class Collection:
     test_signatures: Signatures | None
     holdout: Holdout
     unreadable: frozenset[str]
-    findings: tuple[Fault, ...]
+    findings: tuple[ListFinding, ...]
     decisions: Decisions = field(default_factory=Decisions)
     new_labels: frozenset[str] = frozenset()
 
@@ -67,10 +67,10 @@ def collect(
     for the first faulty row or unreadable image, unless kitbox.toml says broken = "drop", and for
     what its [check] says to stop at.
     """
-    decided = decisions.read(workspace.decisions)
+    decided = decisions.load(workspace.decisions)
     unknown = competition.images.unknown_label
     found = lists.read(competition, workspace.boxes, decided)
-    listed = lists.apply(found, decided, unknown)
+    listed = lists.apply_decisions(found, decided, unknown)
     new_labels = np.setdiff1d(listed.labelled.labels, found.labelled.labels)
     seen = yield from file_index.inspect(listed.labelled, workspace)
     tested = (
@@ -110,7 +110,7 @@ def collect(
         None if tested is None else tested.signatures,
         holdout,
         frozenset(() if tested is None else tested.problems),
-        (*listed.faults, *map(data_check.as_fault_of_list, findings)),
+        (*listed.findings, *map(data_check.as_fault_of_list, findings)),
         decided,
         frozenset(new_labels.tolist()),
     )
@@ -128,7 +128,7 @@ def _decisive(
     stopping = [finding for finding in findings if finding.action == "stop"]
     if stopping:
         first = stopping[0]
-        on = way_on(first.kind, competition)
+        on = how_to_continue(first.kind, competition)
         raise KitboxError(f"{first.what}{more(len(stopping) - 1)}; or {on}")
     return findings
 
@@ -136,7 +136,7 @@ def _decisive(
 def _kept(seen: Inspection, side: Side, findings: list[DataFinding]) -> tuple[ImageSet, Signatures]:
     ids = seen.images.image_ids
     dropped = {finding.image_id: finding.what for finding in findings if finding.action == "drop"}
-    if (what := nothing_left(ids.tolist(), side, dropped)) is not None:
+    if (what := nothing_left_message(ids.tolist(), side, dropped)) is not None:
         raise KitboxError(what)
     kept = ~np.isin(ids, list(dropped))
     return seen.images.take(kept), seen.signatures.take(kept)

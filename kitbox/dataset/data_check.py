@@ -12,8 +12,8 @@ import numpy as np
 from kitbox.competition import check_rules, decisions, image_files, lists
 from kitbox.competition.check_rules import Action, Side
 from kitbox.competition.decisions import Decisions
-from kitbox.competition.faults import Course, Fault, nothing_left
-from kitbox.competition.lists import Listed, Survey
+from kitbox.competition.findings import FindingCollector, ListFinding, nothing_left_message
+from kitbox.competition.lists import ListedImages, ListSurvey
 from kitbox.competition.settings import Competition
 from kitbox.dataset import image_checks, near_duplicates
 from kitbox.images import file_index
@@ -30,9 +30,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9._/-]+")
 _ODD_CATEGORIES = {"Cc", "Cf", "Co", "Cn", "Cs", "So", "Sk", "Zl", "Zp"}
 
 
-def list_format_findings(competition: Competition, drawn: Path | None = None) -> Iterator[Fault]:
+def list_format_findings(
+    competition: Competition, drawn: Path | None = None
+) -> Iterator[ListFinding]:
     """Find byte-order marks and CRLF in the lists that kitbox reads; `drawn` is of boxes."""
-    images, course = competition.images, Course(competition)
+    images, collector = competition.images, FindingCollector(competition)
     listed = (images.train_list, images.test_list, images.boxes, competition.submission.sample)
     for name in dict.fromkeys((*listed, competition.task.scenarios, drawn)):
         path = images.root / (name or "")  # a whole path stays what it is
@@ -45,15 +47,15 @@ def list_format_findings(competition: Competition, drawn: Path | None = None) ->
         }
         for kind, (what, there) in found.items():
             if there:
-                does = course.action(kind, "labelled")
-                yield Fault(f"{name} line 1", f"the list {what}", "", kind, does)
+                does = collector.action(kind, "labelled")
+                yield ListFinding(f"{name} line 1", f"the list {what}", "", kind, does)
 
 
 def name_findings(
     sets: Iterable[ImageSet | None], competition: Competition, places: dict[str, str]
-) -> Iterator[Fault]:
+) -> Iterator[ListFinding]:
     """Find names with odd characters, and names that only small and capital letters tell apart."""
-    course = Course(competition)
+    collector = FindingCollector(competition)
     task, form = competition.task, competition.submission
     joined = form.layout == "joined" and task.answers in ("images", "matches")
     seen: dict[str, str] = {}
@@ -63,15 +65,15 @@ def name_findings(
             where = places[image_id]
             if odd:
                 what = f"the name of image '{image_id}' has {', '.join(odd)}"
-                does = course.action("odd-name", "labelled")
-                yield Fault(where, what, image_id, "odd-name", does)
+                does = collector.action("odd-name", "labelled")
+                yield ListFinding(where, what, image_id, "odd-name", does)
             # a path that a file system without cases takes for the same
             plain = unicodedata.normalize("NFC", image_id).casefold()
             other = seen.setdefault(plain, image_id)
             if other != image_id:
                 what = f"only letters' cases or accents tell image '{image_id}' from '{other}'"
-                does = course.action("names-alike", "labelled")
-                yield Fault(where, what, image_id, "names-alike", does)
+                does = collector.action("names-alike", "labelled")
+                yield ListFinding(where, what, image_id, "names-alike", does)
 
 
 def _odd_characters(name: str, *, blanks: bool) -> list[str]:
@@ -93,7 +95,7 @@ def _odd_characters(name: str, *, blanks: bool) -> list[str]:
     return found
 
 
-def unlisted_files(survey: Survey, competition: Competition) -> list[Path]:
+def unlisted_files(survey: ListSurvey, competition: Competition) -> list[Path]:
     """Return the images in the folders that no row names.
 
     A folder whose list cannot be read is left out: all its images would be named.
@@ -113,7 +115,7 @@ def unlisted_files(survey: Survey, competition: Competition) -> list[Path]:
     return list(found)
 
 
-def excluded_files(survey: Survey, competition: Competition) -> list[Path]:
+def excluded_files(survey: ListSurvey, competition: Competition) -> list[Path]:
     """Return the images that kitbox leaves out for their row, or for a list that it cannot read."""
     images = competition.images
     used = {path for part in survey.sets if part is not None for path in part.paths}
@@ -171,18 +173,18 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
     What decisions.csv says is obeyed: what it drops is not looked at. Originals are never changed.
     Nothing that is wrong stops this reading.
     """
-    course = Course(competition, patient=True)
-    decided = course.tried(partial(decisions.read, workspace.decisions)) or Decisions()
+    collector = FindingCollector(competition, lenient=True)
+    decided = collector.attempt(partial(decisions.load, workspace.decisions)) or Decisions()
     survey = lists.survey(competition, workspace.boxes, decided)
     places, root = survey.places, competition.images.root
-    named = course.tried(partial(_decided, survey, decided, competition)) or survey.sets
-    faults = (
-        *survey.faults,
-        *course.faults,
+    named = collector.attempt(partial(_decided, survey, decided, competition)) or survey.sets
+    listed = (
+        *survey.findings,
+        *collector.findings,
         *list_format_findings(competition, workspace.boxes),
         *name_findings(named, competition, places),
     )
-    findings = [DataFinding(f.kind, f.where, f.image_id, f.what, f.action) for f in faults]
+    findings = [DataFinding(f.kind, f.where, f.image_id, f.what, f.action) for f in listed]
     unread = _of_files(excluded_files(survey, competition), root)
     sides: tuple[Side, ...] = ("labelled", "test", "index", "unlisted")
     read: dict[Side, Inspection] = {}
@@ -195,7 +197,7 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
             read[side] = yield from file_index.inspect(images.take(new), workspace)
             findings += image_findings(read[side], side, competition, places)
             dropped = {found.image_id: found.what for found in findings if found.action == "drop"}
-            if (what := nothing_left(images.image_ids.tolist(), side, dropped)) is not None:
+            if (what := nothing_left_message(images.image_ids.tolist(), side, dropped)) is not None:
                 findings.append(DataFinding("list", "kitbox.toml", "", what, "stop"))
     files = _of_files(unlisted_files(survey, competition), root)
     loose = yield from file_index.inspect(files, workspace)
@@ -225,10 +227,10 @@ def image_findings(
     `places` tell the list and line of an image. With `decisive` only what is left out, answered for
     as grey, or stops the run.
     """
-    root, course = competition.images.root, Course(competition)
+    root, collector = competition.images.root, FindingCollector(competition)
     found = []
     for judgement in image_checks.checks(seen, competition.check):
-        does = course.action(judgement.kind, side)
+        does = collector.action(judgement.kind, side)
         if (
             decisive
             and does in ("keep", "repair")
@@ -245,10 +247,10 @@ def image_findings(
     return found
 
 
-def as_fault_of_list(finding: DataFinding) -> Fault:
+def as_fault_of_list(finding: DataFinding) -> ListFinding:
     """Return a finding as a fault of a collection."""
     where = "unreadable" if finding.kind in image_checks.UNREADABLE else finding.kind
-    return Fault(where, finding.what, finding.image_id, finding.kind, finding.action)
+    return ListFinding(where, finding.what, finding.image_id, finding.kind, finding.action)
 
 
 def write(findings: tuple[DataFinding, ...], path: Path) -> None:
@@ -258,13 +260,15 @@ def write(findings: tuple[DataFinding, ...], path: Path) -> None:
 
 
 def _decided(
-    survey: Survey, decided: Decisions, competition: Competition
+    survey: ListSurvey, decided: Decisions, competition: Competition
 ) -> tuple[ImageSet | None, ImageSet | None, ImageSet | None]:
     """Return labelled, test and index images as people decided of them."""
     if survey.labelled is None:
         return survey.sets
-    listed = Listed(survey.labelled, survey.test, survey.index, survey.faults, survey.settled)
-    found = lists.apply(listed, decided, competition.images.unknown_label)
+    listed = ListedImages(
+        survey.labelled, survey.test, survey.index, survey.findings, survey.settled
+    )
+    found = lists.apply_decisions(listed, decided, competition.images.unknown_label)
     return found.labelled, found.test, found.index
 
 
@@ -307,7 +311,7 @@ def _alike(
         odds = labels[one] != labels[other]
         if other not in chosen or (odds and labels[chosen[other]] == labels[other]):
             chosen[other] = one
-    course = Course(competition)
+    collector = FindingCollector(competition)
     for other, one in sorted(chosen.items()):
         if (sides[one] == "test") != (sides[other] == "test"):
             kind = "leak"
@@ -320,7 +324,7 @@ def _alike(
         ]
         where, beside = (places[str(ids[row])] for row in (other, one))
         what = f"{named[0]} looks like {named[1]} ({beside})"
-        does = course.action(kind, "labelled")
+        does = collector.action(kind, "labelled")
         yield DataFinding(kind, where, str(ids[other]), what, does)
 
 

@@ -95,7 +95,9 @@ def gather_pool(
     Boxes are those decided, so that embeddings of these images serve through all other decisions.
     """
     decided = collection.decisions
-    listed = lists.apply(lists.read(competition, workspace.boxes, decided), decided.only("box"))
+    listed = lists.apply_decisions(
+        lists.read(competition, workspace.boxes, decided), decided.only("box")
+    )
     parts: list[ImageSet] = []
     images: list[ImageSet] = []
     looks: list[Signatures] = []

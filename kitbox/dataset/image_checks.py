@@ -7,7 +7,7 @@ from functools import cache, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from kitbox.competition.check_rules import Check
+from kitbox.competition.check_rules import CheckRules
 from kitbox.images.file_index import Inspection
 from kitbox.records import Integers
 
@@ -48,7 +48,7 @@ class ImageCheck:
     sentence: Callable[[int], str]
 
 
-def checks(seen: Inspection, check: Check) -> Iterator[ImageCheck]:
+def checks(seen: Inspection, check: CheckRules) -> Iterator[ImageCheck]:
     """Yield what images are judged by, each as a kind of `rules.KINDS`."""
     ids = seen.images.image_ids
     kinds = np.array([seen.problem_kinds.get(str(image_id), "") for image_id in ids], dtype=np.str_)
@@ -62,7 +62,7 @@ def checks(seen: Inspection, check: Check) -> Iterator[ImageCheck]:
     yield ImageCheck("box", lambda: _outside(seen), lambda row: _box_sentence(seen, row))
 
 
-def _masks(seen: Inspection, check: Check) -> dict[str, Callable[[], Mask]]:
+def _masks(seen: Inspection, check: CheckRules) -> dict[str, Callable[[], Mask]]:
     facts = seen.stats
     readable = facts["width"] > 0
     shortest = np.minimum(facts["width"], facts["height"])

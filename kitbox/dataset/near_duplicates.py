@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from kitbox.competition.settings import HoldoutShape
+from kitbox.competition.settings import HoldoutSettings
 from kitbox.images.file_index import Signatures
 from kitbox.records import ImageSet, Integers, LabelledImages, Strings
 
@@ -22,7 +22,7 @@ _PARTS, _PART_BITS = 4, 16
 _CHUNK = 50_000
 
 
-def split_units(images: ImageSet, looks: Signatures, shape: HoldoutShape) -> Integers:
+def split_units(images: ImageSet, looks: Signatures, shape: HoldoutSettings) -> Integers:
     """Return for each image the number of the unit (n,) that a split must not part.
 
     Together are files of equal bytes, near-duplicates, and images of one label from one encounter

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kitbox.competition.settings import Competition, Threshold
+from kitbox.competition.settings import Competition, ThresholdSettings
 from kitbox.ensemble import fusion
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Floats, LabelledImages, Ranking, Search
@@ -78,7 +78,7 @@ def at_even_odds(competition: Competition) -> Competition:
     if competition.threshold.rule == "share":
         return competition
     by_group = competition.threshold.by_group
-    half = Threshold(rule="fixed", similarity=0.5, by_group=by_group)
+    half = ThresholdSettings(rule="fixed", similarity=0.5, by_group=by_group)
     return competition.model_copy(update={"threshold": half})
 
 

@@ -95,7 +95,7 @@ def gather(
     Decisions are not obeyed here: what was dropped has to be seen to be taken back. An image with
     no label or with two is shown where they settle it.
     """
-    decided = decisions.read(workspace.decisions)
+    decided = decisions.load(workspace.decisions)
     kept = competition.images.model_copy(update={"broken": "drop"})
     listed = lists.read(competition.model_copy(update={"images": kept}), workspace.boxes, decided)
     parts: dict[str, ImageSet] = {SIDES[0]: listed.labelled}
@@ -119,7 +119,7 @@ def gather(
         problems={i: why for seen in found.values() for i, why in seen.problems.items()},
         asked=_asked(workspace),
         unknown=competition.images.unknown_label,
-        left_out=len(listed.faults),
+        left_out=len(listed.findings),
         within_group=competition.task.within_group,
     )
 

@@ -250,7 +250,7 @@ class Desk:
         with self._lock:
             stamp = self._seen()
             if stamp != self._stamp:
-                self._standing = Standing(self.photographs, decisions.read(self.path))
+                self._standing = Standing(self.photographs, decisions.load(self.path))
                 self._stamp = stamp
             return self._standing
 
@@ -281,7 +281,7 @@ class Desk:
                 )
             refuse_taking_back(self._done[-1], self.standing)
             last = reversed(self._done[-1])  # a person may have removed rows meanwhile
-            gone = [row for row in last if decisions.take_back(self.path, row)]
+            gone = [row for row in last if decisions.remove(self.path, row)]
             self._done.pop()
             return tuple(reversed(gone))
 
@@ -289,7 +289,7 @@ class Desk:
         """Remove one decision, whenever it was made."""
         with self._lock:
             refuse_taking_back([decision], self.standing)
-            if not decisions.take_back(self.path, decision):
+            if not decisions.remove(self.path, decision):
                 raise KitboxError(f"{self.path.name} has no such row any more; reload the page")
             for place in reversed(range(len(self._done))):
                 if decision in self._done[place]:

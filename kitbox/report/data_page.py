@@ -45,7 +45,7 @@ def facts(
     if unknown:
         found.insert(2, ("of nobody in particular", f"{unknown:,}", "labelled so"))
     if collection.findings:
-        lost = sum(fault.action == "drop" for fault in collection.findings)
+        lost = sum(finding.action == "drop" for finding in collection.findings)
         found.append(
             ("faulty rows and files", f"{len(collection.findings):,}", f"{lost:,} left out")
         )
@@ -229,8 +229,8 @@ def _values(
             (figure.name, _shown(figure.holdout), _shown(figure.test)) for figure in figures
         ],
         "faults": [
-            (str(fault), "left out" if fault.action == "drop" else "mended")
-            for fault in collection.findings[:_FAULTS]
+            (str(finding), "left out" if finding.action == "drop" else "mended")
+            for finding in collection.findings[:_FAULTS]
         ],
         "faults_left": max(len(collection.findings) - _FAULTS, 0),
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kitbox.competition import protocol
-from kitbox.competition.lists import Listed
+from kitbox.competition.lists import ListedImages
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, did_you_mean, more
 from kitbox.records import ImageSet, LabelledImages, Search
@@ -210,7 +210,7 @@ _BOM = b"\xef\xbb\xbf"
 def lint_file(
     path: Path,
     competition: Competition,
-    listed: Listed,
+    listed: ListedImages,
     earlier: Mapping[str, str] | None = None,
 ) -> list[LintFinding]:
     """Return what is wrong with a file; raises KitboxError where it cannot be read at all.

@@ -219,14 +219,14 @@ def data_digests(collection: Collection) -> dict[str, Any]:
     And of the decisions that made it what it is, None where nothing was decided.
     """
     test, decided = collection.test, collection.decisions
-    out = [fault for fault in collection.findings if fault.action == "drop"]
+    out = [finding for finding in collection.findings if finding.action == "drop"]
     return {
         "labelled": data_digest(collection.labelled),
         "test": None if test is None else _unlabelled_digest(test),
         "index": None if collection.index is None else _unlabelled_digest(collection.index),
         "holdout": digest_of(sorted(collection.holdout.query.image_ids.tolist())),
         "left_out": sorted(
-            {fault.image_id for fault in out if fault.image_id} | collection.unreadable
+            {finding.image_id for finding in out if finding.image_id} | collection.unreadable
         ),
         "decisions": {"rows": len(decided.effective), "sha256": decided.digest}
         if decided.effective

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from kitbox.competition.settings import Competition, Threshold
+from kitbox.competition.settings import Competition, ThresholdSettings
 from kitbox.dataset.collection import Collection
 from kitbox.embedding import embedder
 from kitbox.ensemble import answers
@@ -121,7 +121,7 @@ def _with_threshold(competition: Competition, recorded: dict[str, Any]) -> Compe
     rule = recorded["competition"].get("threshold")
     if rule is None:
         return competition
-    return competition.model_copy(update={"threshold": Threshold.model_validate(rule)})
+    return competition.model_copy(update={"threshold": ThresholdSettings.model_validate(rule)})
 
 
 def _settings(asked: Competition, recorded: dict[str, Any]) -> Any:
@@ -153,7 +153,7 @@ def _of_threshold(competition: Competition, asked: Competition) -> tuple[str, ..
     return (f"the receipt's threshold was applied ({applied}); kitbox.toml has another ({today})",)
 
 
-def _shown(threshold: Threshold) -> str:
+def _shown(threshold: ThresholdSettings) -> str:
     values = {"rule": threshold.rule} | threshold.model_dump(exclude_defaults=True)
     return ", ".join(f"{name} {value}" for name, value in values.items())
 

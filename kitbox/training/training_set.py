@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kitbox.competition import boxes as boxes_module
 from kitbox.competition import pseudo_labels
 from kitbox.competition.pseudo_labels import PseudoLabel, holdout_digest, renamed
-from kitbox.competition.settings import Competition, HoldoutShape
+from kitbox.competition.settings import Competition, HoldoutSettings
 from kitbox.dataset import near_duplicates
 from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError, did_you_mean
@@ -23,7 +23,7 @@ from kitbox.records import ImageSet, Integers, LabelledImages, Strings, concaten
 from kitbox.samplers.batch_samplers import UNKNOWN
 from kitbox.workspace import Workspace
 
-_BITS: int = HoldoutShape().near_duplicate_bits
+_BITS: int = HoldoutSettings().near_duplicate_bits
 
 
 def joined(

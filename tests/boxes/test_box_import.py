@@ -12,7 +12,7 @@ from PIL import Image
 from kitbox.boxes import box_import
 from kitbox.boxes.box_formats import FormName
 from kitbox.boxes.box_import import Imported
-from kitbox.competition.lists import Listed
+from kitbox.competition.lists import ListedImages
 from kitbox.errors import KitboxError
 from kitbox.records import ImageSet, strings
 from tests.photographs import finish
@@ -22,16 +22,16 @@ SIDE = (100, 60)
 
 
 @pytest.fixture(scope="session")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Listed:
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> ListedImages:
     """Return ten images of 100 x 60 pixels, called 0.jpg and so on."""
     folder = tmp_path_factory.mktemp("photographs")
     files = [folder / f"{number}.jpg" for number in range(10)]
     for file in files:
         Image.new("RGB", SIDE, (0, 80, 120)).save(file)
-    return Listed(ImageSet(strings([f.name for f in files]), tuple(files)), None, None, ())
+    return ListedImages(ImageSet(strings([f.name for f in files]), tuple(files)), None, None, ())
 
 
-def understood(listed: Listed, file: Path, **given: Any) -> Imported:
+def understood(listed: ListedImages, file: Path, **given: Any) -> Imported:
     options = {"source": "me", "broken": "drop", **given}
     found: Imported = finish(box_import.understand(file, listed, **options))[1]
     return found
@@ -42,7 +42,7 @@ def drawn(folder: Path, *rows: str, header: str = "image,x0,y0,x1,y1") -> Path:
     return folder / "drawn.csv"
 
 
-def test_boxes_are_taken_as_pixels_of_the_image(tmp_path: Path, photographs: Listed) -> None:
+def test_boxes_are_taken_as_pixels_of_the_image(tmp_path: Path, photographs: ListedImages) -> None:
     found = understood(photographs, drawn(tmp_path, "1,10,20,30,40", "/me/2.jpg,1,2,33.5,44"))
     assert [(box.image_id, box.corners, box.source) for box in found.boxes] == [
         ("1.jpg", (10, 20, 30, 40), "me"),
@@ -55,7 +55,9 @@ def test_shares_are_of_the_upright_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by a quarter, so 40 wide and 80 high
     Image.new("RGB", (80, 40)).save(tmp_path / "turned.jpg", exif=exif)
-    listed = Listed(ImageSet(strings(["turned.jpg"]), (tmp_path / "turned.jpg",)), None, None, ())
+    listed = ListedImages(
+        ImageSet(strings(["turned.jpg"]), (tmp_path / "turned.jpg",)), None, None, ()
+    )
     file = drawn(tmp_path, "turned,.5,.5,.5,.25", header="image,cx,cy,w,h")
     assert understood(listed, file).boxes[0].corners == (10, 30, 30, 50)
 
@@ -68,13 +70,13 @@ def test_shares_are_of_the_upright_image(tmp_path: Path) -> None:
     ],
 )
 def test_sizes_and_second_corners_are_told_apart_by_the_images(
-    tmp_path: Path, photographs: Listed, rows: list[str], form: str, inside: dict[str, int]
+    tmp_path: Path, photographs: ListedImages, rows: list[str], form: str, inside: dict[str, int]
 ) -> None:
     found = understood(photographs, drawn(tmp_path, *rows, header="new_path,x,y,w,h"))
     assert (found.form, found.inside, len(found.boxes)) == (form, inside, 10)
 
 
-def test_what_could_be_either_is_not_guessed(tmp_path: Path, photographs: Listed) -> None:
+def test_what_could_be_either_is_not_guessed(tmp_path: Path, photographs: ListedImages) -> None:
     file = drawn(tmp_path, "1,10,10,40,30", "2,9,9,50,30", header="image,x,y,w,h")
     with pytest.raises(KitboxError) as caught:
         understood(photographs, file)
@@ -87,14 +89,16 @@ def test_what_could_be_either_is_not_guessed(tmp_path: Path, photographs: Listed
     assert corners == [(10, 10, 50, 40), (10, 10, 40, 30)]
 
 
-def test_one_faulty_row_of_many_decides_no_form(tmp_path: Path, photographs: Listed) -> None:
+def test_one_faulty_row_of_many_decides_no_form(tmp_path: Path, photographs: ListedImages) -> None:
     rows = [f"{n % 10},10,10,{20 + n % 50},30" for n in range(99)] + ["1,60,30,90,50"]
     file = drawn(tmp_path, *rows, header="image,x,y,w,h")
     with pytest.raises(KitboxError, match="of 100 boxes 100 as gdsc and 99 as xywh lie inside"):
         understood(photographs, file)
 
 
-def test_boxes_of_larger_images_are_refused_together(tmp_path: Path, photographs: Listed) -> None:
+def test_boxes_of_larger_images_are_refused_together(
+    tmp_path: Path, photographs: ListedImages
+) -> None:
     file = drawn(tmp_path, *(f"{n},30,{180 + n},300,350" for n in range(10)))
     with pytest.raises(KitboxError) as caught:
         understood(photographs, file)
@@ -138,7 +142,7 @@ FINE = [f"{number},10,10,60,40" for number in range(7)]
     ],
 )
 def test_odd_boxes_are_named_by_line(
-    tmp_path: Path, photographs: Listed, row: str, kind: str, what: str
+    tmp_path: Path, photographs: ListedImages, row: str, kind: str, what: str
 ) -> None:
     found = understood(photographs, drawn(tmp_path, *FINE, row))
     assert [(remark.kind, str(remark)) for remark in found.remarks] == [
@@ -147,12 +151,14 @@ def test_odd_boxes_are_named_by_line(
     assert len(found.boxes) == 7 + (kind in ("cut", "whole"))
 
 
-def test_a_box_over_the_edge_is_cut_there(tmp_path: Path, photographs: Listed) -> None:
+def test_a_box_over_the_edge_is_cut_there(tmp_path: Path, photographs: ListedImages) -> None:
     found = understood(photographs, drawn(tmp_path, *FINE, "9,-0.4,20,130,60.9"))
     assert found.boxes[-1].corners == (0, 20, 100, 60)
 
 
-def test_a_box_that_is_none_stops_unless_told_to_go_on(tmp_path: Path, photographs: Listed) -> None:
+def test_a_box_that_is_none_stops_unless_told_to_go_on(
+    tmp_path: Path, photographs: ListedImages
+) -> None:
     file = drawn(tmp_path, *FINE, "9,1,2,3", "8,1,2,3")
     with pytest.raises(KitboxError) as caught:
         understood(photographs, file, broken="stop")
@@ -161,11 +167,11 @@ def test_a_box_that_is_none_stops_unless_told_to_go_on(tmp_path: Path, photograp
     )
 
 
-def test_a_box_of_an_unreadable_image_is_refused(tmp_path: Path, photographs: Listed) -> None:
+def test_a_box_of_an_unreadable_image_is_refused(tmp_path: Path, photographs: ListedImages) -> None:
     (tmp_path / "page.jpg").write_text("<html>")
     shutil.copy(photographs.labelled.paths[0], tmp_path / "good.jpg")
     names = ["page.jpg", "good.jpg"]
-    listed = Listed(
+    listed = ListedImages(
         ImageSet(strings(names), tuple(tmp_path / name for name in names)), None, None, ()
     )
     found = understood(listed, drawn(tmp_path, "page,1,2,30,40", "good,1,2,30,40"))
@@ -177,7 +183,7 @@ def test_a_box_of_an_unreadable_image_is_refused(tmp_path: Path, photographs: Li
     assert [box.image_id for box in found.boxes] == ["good.jpg"]
 
 
-def test_a_detected_box_keeps_its_confidence(tmp_path: Path, photographs: Listed) -> None:
+def test_a_detected_box_keeps_its_confidence(tmp_path: Path, photographs: ListedImages) -> None:
     header = "image,x0,y0,x1,y1,score"
     rows = ("1,1,2,30,40,0.75", "1,1,2,30,50,", "2,1,2,30,40,87")
     found = understood(photographs, drawn(tmp_path, *rows, header=header))
@@ -186,7 +192,7 @@ def test_a_detected_box_keeps_its_confidence(tmp_path: Path, photographs: Listed
     assert "has confidence 87, which is not between 0 and 1" in remark.what
 
 
-def test_a_list_of_other_images_is_refused(tmp_path: Path, photographs: Listed) -> None:
+def test_a_list_of_other_images_is_refused(tmp_path: Path, photographs: ListedImages) -> None:
     file = drawn(tmp_path, "whale,1,2,3,4")
     with pytest.raises(KitboxError) as caught:
         understood(photographs, file)
@@ -198,7 +204,7 @@ def test_a_list_of_other_images_is_refused(tmp_path: Path, photographs: Listed) 
 
 @pytest.mark.parametrize("header", ["image,x0,y0,x1,y1", "image,x,y,w,h"])
 def test_a_box_without_four_numbers_is_told_where_it_is_the_only_one(
-    tmp_path: Path, photographs: Listed, header: str
+    tmp_path: Path, photographs: ListedImages, header: str
 ) -> None:
     file = drawn(tmp_path, "1,nan,0,10,10", header=header)
     with pytest.raises(KitboxError) as caught:
@@ -208,7 +214,9 @@ def test_a_box_without_four_numbers_is_told_where_it_is_the_only_one(
     )
 
 
-def test_a_folder_without_a_listed_image_is_named(tmp_path: Path, photographs: Listed) -> None:
+def test_a_folder_without_a_listed_image_is_named(
+    tmp_path: Path, photographs: ListedImages
+) -> None:
     nowhere = tmp_path / "nowhere"
     with pytest.raises(KitboxError) as caught:
         understood(photographs, drawn(tmp_path, *FINE), inside=nowhere)
@@ -221,7 +229,7 @@ coordinates = st.integers(-20, 130)
 @given(st.lists(st.tuples(coordinates, coordinates, coordinates, coordinates), max_size=5))
 def test_every_row_is_taken_or_remarked_on(
     tmp_path_factory: pytest.TempPathFactory,
-    photographs: Listed,
+    photographs: ListedImages,
     rows: list[tuple[int, int, int, int]],
 ) -> None:
     lines = [*FINE, *(f"8,{x0},{y0},{x1},{y1}" for x0, y0, x1, y1 in rows)]
@@ -239,7 +247,7 @@ def test_every_row_is_taken_or_remarked_on(
 
 
 def test_a_frame_is_not_taken_for_an_image_and_another_suffix_is_told(
-    tmp_path: Path, photographs: Listed
+    tmp_path: Path, photographs: ListedImages
 ) -> None:
     rows = ("1,1,2,30,40", "1.0001,1,2,40,40", "1.png,3,4,50,50", "2.png,1,2,30,40")
     found = understood(photographs, drawn(tmp_path, *rows, "2.png,1,2,50,40"))

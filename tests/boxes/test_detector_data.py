@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitbox.boxes import detector_data
-from kitbox.competition.settings import HoldoutShape
+from kitbox.competition.settings import HoldoutSettings
 from kitbox.errors import KitboxError
 from kitbox.records import ImageSet, strings
 from kitbox.workspace import Workspace
@@ -82,7 +82,7 @@ def test_no_share_holds_nothing_out() -> None:
 def test_copies_are_one_unit(tmp_path: Path) -> None:
     drawn = scenes(tmp_path / "images", 3)
     drawn.images.paths[2].write_bytes(drawn.images.paths[0].read_bytes())
-    _, units = finish(detector_data.units(drawn, HoldoutShape(), Workspace(tmp_path)))
+    _, units = finish(detector_data.units(drawn, HoldoutSettings(), Workspace(tmp_path)))
     assert units[0] == units[2] != units[1]
 
 

@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 
 from kitbox.boxes.box_import import Names
-from kitbox.competition.lists import Listed
+from kitbox.competition.lists import ListedImages
 from kitbox.records import ImageSet, strings
 
 
-def listed(labelled: dict[str, str], test: dict[str, str] | None = None) -> Listed:
+def listed(labelled: dict[str, str], test: dict[str, str] | None = None) -> ListedImages:
     """Return images from id → path."""
     sets = [
         None if of is None else ImageSet(strings(list(of)), tuple(map(Path, of.values())))
         for of in (labelled, test)
     ]
     assert sets[0] is not None
-    return Listed(sets[0], sets[1], None, ())
+    return ListedImages(sets[0], sets[1], None, ())
 
 
 WHALES = listed(

@@ -40,7 +40,7 @@ def drawn(place: Workspace, *rows: str) -> str:
 
 
 def collected(place: Workspace) -> Collection:
-    found: Collection = finish(collect(place, settings.read(place)))[1]
+    found: Collection = finish(collect(place, settings.load(place)))[1]
     return found
 
 
@@ -185,7 +185,7 @@ def test_more_than_three_remarks_of_a_kind_are_counted(place: Workspace) -> None
 
 
 def test_images_of_one_folder_can_be_meant(place: Workspace) -> None:
-    data = settings.read(place).images.root
+    data = settings.load(place).images.root
     arguments = ("data", "boxes", "import", drawn(place, "0_0,1,2,30,40", "t_1,1,2,30,40"))
     shown = kitbox(*arguments, "--form", "xyxy", "--images", str(data / "test"), "--json")
     assert json.loads(shown.stdout)["unmatched"] == 1
@@ -194,7 +194,7 @@ def test_images_of_one_folder_can_be_meant(place: Workspace) -> None:
 
 def test_train_and_test_are_cropped_alike(place: Workspace) -> None:
     """Put one fluke into a training and a test photograph of different seas."""
-    data = settings.read(place).images.root
+    data = settings.load(place).images.root
     fluke = Image.open(data / "train" / "3_0.png").resize((60, 40))
     for name, sea in (("train/0_0.png", (0, 0, 90)), ("test/t_0.png", (90, 200, 90))):
         image = Image.new("RGB", (96, 64), sea)
@@ -211,7 +211,7 @@ def test_train_and_test_are_cropped_alike(place: Workspace) -> None:
     ]
     np.testing.assert_array_equal(views[0][0][0], views[1][0][0])
     options = context.TrainOptions(device="cpu", precision="32", workers=0)
-    competition = settings.read(place)
+    competition = settings.load(place)
     _, checkpoint = finish(trainer.train(named(plugin), found, competition, place, options))
 
     def embedded(images):  # type: ignore[no-untyped-def]

@@ -59,7 +59,7 @@ def test_copies_are_dropped_once_and_the_others_left_to_people(place: Workspace)
     shown = kitbox("data", "duplicates", "--drop-copies")
     assert f"added 1 drop decisions to {place.decisions}" in shown.stderr
     expected = (Decision("drop", "0_1.png", note="copy of 0_0.png"),)
-    assert decisions.read(place.decisions).rows == expected
+    assert decisions.load(place.decisions).rows == expected
     again = json.loads(kitbox("data", "duplicates", "--drop-copies", "--json").stdout)
     assert again["dropped"] == []
     assert (again["counts"]["copies"], again["counts"]["decided"]) == (3, 1)

@@ -41,7 +41,7 @@ def test_photographs_of_ones_own_are_described_by_options(tmp_path: Path) -> Non
     assert f"wrote {tmp_path / 'w' / 'kitbox.toml'}: map_at_20 over train" in made.stderr
     columns = "seals.csv: images in column 'photograph', individuals in column 'seal'"
     assert columns in made.stderr
-    images = settings.read(Workspace(tmp_path / "w")).images
+    images = settings.load(Workspace(tmp_path / "w")).images
     assert (images.train_list, images.test_list) == ("seals.csv", "asked.csv")
     assert (images.image_column, images.label_column) == ("photograph", "seal")
     assert (images.train_folder, images.test_folder) == ("photos", "photos")

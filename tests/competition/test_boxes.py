@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kitbox.competition import boxes, lists
 from kitbox.competition.boxes import Box
-from kitbox.competition.settings import Images
+from kitbox.competition.settings import ImageSettings
 from kitbox.errors import KitboxError
 from tests.circle import competition
 
@@ -21,8 +21,8 @@ def listed(path: Path, *rows: str) -> Path:
     return path
 
 
-def images(root: Path, **given: Any) -> Images:
-    return Images(root=root, train_folder="train", **given)
+def images(root: Path, **given: Any) -> ImageSettings:
+    return ImageSettings(root=root, train_folder="train", **given)
 
 
 def test_a_workspace_without_boxes_has_none(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from kitbox.competition import check_rules
-from kitbox.competition.check_rules import KINDS, Check
+from kitbox.competition.check_rules import KINDS, CheckRules
 from kitbox.value import explain
 
 
@@ -42,18 +42,20 @@ def test_what_is_done_follows_from_kind_side_and_settings(
     given: dict[str, list[str]],
     action: str,
 ) -> None:
-    assert check_rules.action(kind, side, Check.model_validate(given), broken) == action
+    assert check_rules.action_for(kind, side, CheckRules.model_validate(given), broken) == action
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rule", ["drop", "stop", "keep"])
 def test_a_rule_does_what_it_says_or_is_refused(kind: str, rule: str) -> None:
     if rule in KINDS[kind].choices:
-        done = check_rules.action(kind, "labelled", Check.model_validate({rule: [kind]}), "stop")
+        done = check_rules.action_for(
+            kind, "labelled", CheckRules.model_validate({rule: [kind]}), "stop"
+        )
         assert done == rule if rule != "keep" else done in ("keep", "repair")
         return
     with pytest.raises(ValidationError) as caught:
-        Check.model_validate({rule: [kind]})
+        CheckRules.model_validate({rule: [kind]})
     assert f"check.{rule}: '{kind}' can only be" in explain(caught.value)
 
 
@@ -69,5 +71,5 @@ def test_a_rule_does_what_it_says_or_is_refused(kind: str, rule: str) -> None:
 )
 def test_an_impossible_rule_is_refused_by_name(given: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        Check.model_validate(given)
+        CheckRules.model_validate(given)
     assert explain(caught.value).startswith(message)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from kitbox.competition import decisions, lists
 from kitbox.competition.decisions import Decision, Decisions
-from kitbox.competition.lists import Fault, Listed
+from kitbox.competition.findings import ListFinding
+from kitbox.competition.lists import ListedImages
 from kitbox.errors import KitboxError
 from kitbox.records import ImageSet, LabelledImages
 from tests.circle import image_set
@@ -33,10 +34,10 @@ def of(*rows: tuple[str, ...]) -> Decisions:
     return Decisions(tuple(Decision(*row) for row in rows), lines=tuple(range(2, len(rows) + 2)))
 
 
-def listed(faults: tuple[Fault, ...] = ()) -> Listed:
+def listed(findings: tuple[ListFinding, ...] = ()) -> ListedImages:
     labelled = image_set({"a1": "Ahab", "a2": "Ahab", "b1": "Boo", "b2": "Boo", "n": "new_whale"})
     test, index = (image_set(dict.fromkeys(names, "")) for names in ("xy", "ij"))
-    return Listed(labelled, test.without_labels(), index.without_labels(), faults)
+    return ListedImages(labelled, test.without_labels(), index.without_labels(), findings)
 
 
 def labels(images: ImageSet) -> dict[str, str]:
@@ -45,11 +46,11 @@ def labels(images: ImageSet) -> dict[str, str]:
 
 
 def test_where_nothing_was_decided_everything_stays(path: Path) -> None:
-    assert decisions.read(path) == Decisions((), path)
+    assert decisions.load(path) == Decisions((), path)
     path.write_text("\n \n")
-    assert decisions.read(path).rows == ()
+    assert decisions.load(path).rows == ()
     before = listed()
-    assert lists.apply(before, decisions.read(path)) is before
+    assert lists.apply_decisions(before, decisions.load(path)) is before
 
 
 def test_every_kind_is_read_and_obeyed(path: Path) -> None:
@@ -64,12 +65,12 @@ def test_every_kind_is_read_and_obeyed(path: Path) -> None:
         "fine,a1,b1",
         "fine,Ahab",
     )
-    decided = decisions.read(path)
+    decided = decisions.load(path)
     assert decided.lines == tuple(range(2, 10))
     assert decided.rows[0] == Decision("merge", "Boo", "Ahab", "same nick")
     assert decided.fine == {frozenset({"a1", "b1"}), frozenset({"Ahab"})}
     assert decided.training == {"a1"}
-    found = lists.apply(listed(), decided)
+    found = lists.apply_decisions(listed(), decided)
     assert labels(found.labelled) == {"a1": "Ahab", "b1": "Ahab", "b2": "Ahab", "n": "Cleo"}
     assert found.index is not None
     assert found.index.image_ids.tolist() == ["j"]
@@ -88,7 +89,7 @@ def test_a_box_takes_the_place_of_the_list_s() -> None:
         np.arange(20, dtype=np.float32).reshape(5, 4),
     )
     decided = of(("box", "a2", "1 1 9 9"), ("box", "a2", "2 2 5 5"))
-    found = lists.apply(Listed(boxed, None, None, ()), decided).labelled.boxes
+    found = lists.apply_decisions(ListedImages(boxed, None, None, ()), decided).labelled.boxes
     assert found is not None
     assert found[:2].tolist() == [[0, 1, 2, 3], [2, 2, 5, 5]]
     assert boxed.boxes is not None
@@ -102,7 +103,7 @@ def test_of_what_is_said_of_whom_an_image_shows_the_last_counts() -> None:
     )  # fmt: skip
     assert decided.labels == {"a1": "Boo"}
     assert (decided.wrong, decided.dropped) == ({"b1"}, {"b2"})
-    found = lists.apply(listed(), decided)
+    found = lists.apply_decisions(listed(), decided)
     assert labels(found.labelled) == {"a1": "Boo", "a2": "Ahab", "n": "new_whale"}
 
 
@@ -148,7 +149,7 @@ def test_merged_labels_are_those_that_chains_connect(pairs: list[tuple[str, str]
 
 
 def test_a_label_decided_and_then_merged_is_both() -> None:
-    found = lists.apply(listed(), of(("label", "n", "Cleo"), ("merge", "Cleo", "Boo")))
+    found = lists.apply_decisions(listed(), of(("label", "n", "Cleo"), ("merge", "Cleo", "Boo")))
     assert labels(found.labelled)["n"] == "Boo"
 
 
@@ -170,7 +171,7 @@ def test_a_label_decided_and_then_merged_is_both() -> None:
 def test_a_row_that_decides_nothing_is_named(path: Path, row: str, message: str) -> None:
     written(path, row)
     with pytest.raises(KitboxError) as caught:
-        decisions.read(path)
+        decisions.load(path)
     assert str(caught.value).startswith(f"{path} line 2: ")
     assert message in str(caught.value)
 
@@ -192,21 +193,21 @@ def test_a_row_that_decides_nothing_is_named(path: Path, row: str, message: str)
 def test_what_no_list_knows_is_named(row: tuple[str, ...], message: str) -> None:
     decided = Decisions((Decision("drop", "a1"), Decision(*row)), Path("d.csv"), (2, 7))
     with pytest.raises(KitboxError) as caught:
-        lists.apply(listed((Fault("l", "faulty", "bad"),)), decided, "new_whale")
+        lists.apply_decisions(listed((ListFinding("l", "faulty", "bad"),)), decided, "new_whale")
     assert str(caught.value).startswith("d.csv line 7: ")
     assert message in str(caught.value)
 
 
 def test_an_image_that_was_left_out_already_may_be_dropped() -> None:
     decided = of(("drop", "bad"), ("wrong", "bad"))
-    found = lists.apply(listed((Fault("l", "faulty", "bad"),)), decided)
+    found = lists.apply_decisions(listed((ListFinding("l", "faulty", "bad"),)), decided)
     assert len(found.labelled) == 5
 
 
 def test_something_must_be_left() -> None:
     everything = of(*(("drop", name) for name in ("a1", "a2", "b1", "b2", "n")))
     with pytest.raises(KitboxError, match="leaves no labelled image; take back some decisions"):
-        lists.apply(listed(), everything)
+        lists.apply_decisions(listed(), everything)
 
 
 def test_what_is_added_stands_under_a_header(path: Path) -> None:
@@ -214,7 +215,7 @@ def test_what_is_added_stands_under_a_header(path: Path) -> None:
     decisions.add(path, first)
     assert path.read_text() == HEADER + 'drop,"émoji 🐋, <b>.jpg",,"a ""copy"""\n'
     decisions.add(path, Decision("merge", "A", "B"))
-    assert decisions.read(path).rows == (first, Decision("merge", "A", "B"))
+    assert decisions.load(path).rows == (first, Decision("merge", "A", "B"))
 
 
 @pytest.mark.parametrize(
@@ -231,12 +232,12 @@ def test_what_is_added_stands_under_a_header(path: Path) -> None:
 )
 def test_rows_of_ones_own_stay(path: Path, before: str, after: str | None) -> None:
     path.write_bytes(before.encode())
-    earlier = decisions.read(path).rows
+    earlier = decisions.load(path).rows
     decisions.add(path, Decision("drop", "a", note="why"))
     text = path.read_bytes().decode()
     assert text.startswith(before.strip(" \n"))
     assert text == after or after is None
-    assert [row.subject for row in decisions.read(path).rows] == [
+    assert [row.subject for row in decisions.load(path).rows] == [
         *(row.subject for row in earlier),
         "a",
     ]
@@ -254,19 +255,19 @@ def test_the_last_equal_row_is_taken_back(path: Path) -> None:
     for row in (one, other, one, other):
         decisions.add(path, row)
     path.write_text(path.read_text() + "\nwrong,b")
-    assert decisions.take_back(path, one)
-    assert decisions.read(path).rows == (one, other, other, Decision("wrong", "b"))
-    assert not decisions.take_back(path, Decision("drop", "c"))
+    assert decisions.remove(path, one)
+    assert decisions.load(path).rows == (one, other, other, Decision("wrong", "b"))
+    assert not decisions.remove(path, Decision("drop", "c"))
     for row in (Decision("wrong", "b"), other, one, other):
-        assert decisions.take_back(path, row)
+        assert decisions.remove(path, row)
     assert path.read_text() == HEADER + "\n"
 
 
 def test_a_row_with_a_cell_of_ones_own_is_taken_back_whole(path: Path) -> None:
     path.write_text('decision,subject,value,by\ndrop,a,,me\n\ndrop,b,,"two\nlines"\nwrong,c,,x\n')
-    assert decisions.take_back(path, Decision("drop", "b"))
+    assert decisions.remove(path, Decision("drop", "b"))
     assert path.read_text() == "decision,subject,value,by\ndrop,a,,me\n\nwrong,c,,x\n"
-    assert decisions.take_back(path, Decision("wrong", "c"))
+    assert decisions.remove(path, Decision("wrong", "c"))
     assert path.read_text() == "decision,subject,value,by\ndrop,a,,me\n\n"
 
 
@@ -275,16 +276,16 @@ def test_several_are_added_together(path: Path) -> None:
     assert not path.exists()
     rows = (Decision("drop", "a"), Decision("merge", "A", "B", "why"))
     decisions.add(path, *rows)
-    assert decisions.read(path).rows == rows
+    assert decisions.load(path).rows == rows
 
 
 def test_blanks_around_names_are_none_of_theirs(path: Path) -> None:
     written(path, " label , a1 , Boo ,note ")
-    assert decisions.read(path).rows == (Decision("label", "a1", "Boo", "note "),)
+    assert decisions.load(path).rows == (Decision("label", "a1", "Boo", "note "),)
 
 
 def test_from_nothing_nothing_is_taken_back(path: Path) -> None:
-    assert not decisions.take_back(path, Decision("drop", "a"))
+    assert not decisions.remove(path, Decision("drop", "a"))
     assert not path.exists()
 
 
@@ -295,13 +296,13 @@ def test_many_may_decide_at_once(path: Path) -> None:
         "for n in range(20):\n"
         "    row = Decision('drop', sys.argv[2] + str(n))\n"
         "    d.add(Path(sys.argv[1]), row)\n"
-        "    if n % 2: assert d.take_back(Path(sys.argv[1]), row)\n"
+        "    if n % 2: assert d.remove(Path(sys.argv[1]), row)\n"
     )
     running = [
         subprocess.Popen([sys.executable, "-c", program, str(path), who]) for who in ("a", "b", "c")
     ]
     assert [process.wait() for process in running] == [0, 0, 0]
-    rows = decisions.read(path).rows
+    rows = decisions.load(path).rows
     expected = sorted(f"{who}{n}" for who in "abc" for n in range(0, 20, 2))
     assert sorted(row.subject for row in rows) == expected
 
@@ -324,7 +325,7 @@ def test_taking_back_keeps_a_link_and_its_mode(tmp_path: Path) -> None:
     decisions.add(shared, Decision("drop", "a"), Decision("drop", "b"))
     shared.chmod(0o660)
     path.symlink_to(shared)
-    assert decisions.take_back(path, Decision("drop", "a"))
+    assert decisions.remove(path, Decision("drop", "a"))
     assert path.is_symlink()
-    assert [row.subject for row in decisions.read(shared).rows] == ["b"]
+    assert [row.subject for row in decisions.load(shared).rows] == ["b"]
     assert shared.stat().st_mode & 0o777 == 0o660

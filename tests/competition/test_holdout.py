@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kitbox.competition import holdout
-from kitbox.competition.settings import Competition, HoldoutShape
+from kitbox.competition.settings import Competition, HoldoutSettings
 from kitbox.errors import KitboxError
 from kitbox.records import Holdout, ImageSet, strings
 from kitbox.workspace import Workspace
@@ -236,7 +236,7 @@ FOLDED = st.fixed_dictionaries(
 
 
 def drawn(given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]) -> holdout.Folds:
-    return holdout.draw(given[0], HoldoutShape(**shape), "new_whale", given[1])
+    return holdout.draw(given[0], HoldoutSettings(**shape), "new_whale", given[1])
 
 
 def bound(images: ImageSet, units: np.ndarray) -> np.ndarray:
@@ -268,7 +268,7 @@ def test_an_image_that_is_never_to_be_asked_about_stays_in_training_with_its_uni
     images, units = given
     kept = np.unique(np.array(rows) % len(images))
     never = images.image_ids[kept].tolist()
-    found = holdout.draw(images, HoldoutShape(**shape), "new_whale", units, never=never)
+    found = holdout.draw(images, HoldoutSettings(**shape), "new_whale", units, never=never)
     assert not found.asked[np.isin(units, units[kept])].any()
     shown = {labels(images)[row] for row in kept}
     assert not shown & set().union(*found.strangers), "its individual is no stranger"
@@ -276,7 +276,7 @@ def test_an_image_that_is_never_to_be_asked_about_stays_in_training_with_its_uni
 
 def test_an_image_that_is_never_asked_about_still_counts_for_its_individual() -> None:
     images = photographed(2)
-    found = holdout.draw(images, HoldoutShape(share=0.5), None, never=["0-1.jpg"])
+    found = holdout.draw(images, HoldoutSettings(share=0.5), None, never=["0-1.jpg"])
     assert found.asked.tolist() == [1, 0]
 
 
@@ -343,7 +343,7 @@ def test_folds_ask_about_different_photographs_and_about_as_many_each() -> None:
 
 def test_folds_leave_no_remainder() -> None:
     # ten images in three folds
-    found = holdout.draw(photographed(5, 5), HoldoutShape(folds=3), None)
+    found = holdout.draw(photographed(5, 5), HoldoutSettings(folds=3), None)
     assert sorted(np.bincount(found.asked).tolist()) == [0, 3, 3, 4]
 
 
@@ -362,7 +362,7 @@ def test_every_group_has_its_share_of_unknown_individuals(count: int) -> None:
     labelled = photographed(*[4] * 60, *[3] * 20, 2)
     groups = np.repeat(["lynx", "turtle", "salamander"], [240, 60, 2])
     for seed in range(5):
-        shape = HoldoutShape(share=1 / 3, unknown_share=0.5, folds=count, seed=seed)
+        shape = HoldoutSettings(share=1 / 3, unknown_share=0.5, folds=count, seed=seed)
         found = holdout.draw(
             dataclasses.replace(labelled, groups=strings(groups)), shape, None, by_group=True
         )
@@ -377,7 +377,7 @@ def test_every_group_has_its_share_of_unknown_individuals(count: int) -> None:
 def test_groups_that_are_searched_together_share_the_unknown_individuals() -> None:
     labelled = photographed(*[4] * 60, *[3] * 20)
     grouped = dataclasses.replace(labelled, groups=strings(["lynx"] * 240 + ["turtle"] * 60))
-    shape = HoldoutShape(unknown_share=0.5)
+    shape = HoldoutSettings(unknown_share=0.5)
     assert (
         holdout.draw(grouped, shape, None).strangers
         == holdout.draw(labelled, shape, None).strangers
@@ -391,7 +391,7 @@ def test_individuals_who_were_photographed_once_do_not_raise_the_unknown_share(
 ) -> None:
     # only as strangers can they be asked about, so that folds are smaller than 1 / folds
     images = photographed(*[4] * 320, *[1] * 300)
-    shape = HoldoutShape(folds=number, unknown_share=unknown_share)
+    shape = HoldoutSettings(folds=number, unknown_share=unknown_share)
     found = holdout.draw(images, shape, None)
     for fold, strangers in enumerate(found.strangers, 1):
         queries = np.array(labels(images))[found.asked == fold]
@@ -410,7 +410,7 @@ def test_a_unit_that_is_too_large_is_left_in_training() -> None:
     # four of ten images are wanted; the unit of a's five does not fit, and b gives what it can
     images, units = photographs(*"aaaaaaabbb", unit="xxxxxyzuvw")
     for seed in range(20):
-        found = holdout.draw(images, HoldoutShape(share=0.4, seed=seed), None, units)
+        found = holdout.draw(images, HoldoutSettings(share=0.4, seed=seed), None, units)
         assert not found.asked[:5].any()
         assert 3 <= found.asked.sum() <= 4
 
@@ -420,7 +420,7 @@ def test_an_individual_with_a_picture_under_two_labels_is_not_held_out() -> None
     images, units = photographs(*"aabbccdd", unit="stxxyzuv")
     units[1], units[2] = ord("x"), ord("x")
     for seed in range(20):
-        shape = HoldoutShape(share=0.5, unknown_share=1.0, seed=seed)
+        shape = HoldoutSettings(share=0.5, unknown_share=1.0, seed=seed)
         assert set(holdout.draw(images, shape, None, units).strangers[0]) <= {"c", "d"}
 
 
@@ -455,7 +455,7 @@ def test_individuals_come_in_proportion_to_a_power_of_their_photographs(power: f
     images, draws = photographed(2, 4, 8), 1500
     first: Counter[str] = Counter()
     for seed in range(draws):
-        shape = HoldoutShape(share=1 / 14, frequency_power=power, seed=seed)
+        shape = HoldoutSettings(share=1 / 14, frequency_power=power, seed=seed)
         [row] = np.flatnonzero(holdout.draw(images, shape, None).asked)
         first[labels(images)[row]] += 1
     weights = np.array([2, 4, 8]) ** power

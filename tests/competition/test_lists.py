@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kitbox.competition import lists
-from kitbox.competition.check_rules import Check
+from kitbox.competition.check_rules import CheckRules
 from kitbox.competition.decisions import Decision, Decisions
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
@@ -37,7 +37,7 @@ def asked(data: Path, train: str | bytes | None = None, **images: Any) -> Compet
     return competition(root=data, images={"test_folder": None, **images})
 
 
-def pairs(listed: lists.Listed) -> list[tuple[str, str]]:
+def pairs(listed: lists.ListedImages) -> list[tuple[str, str]]:
     assert listed.labelled.labels is not None
     return list(
         zip(listed.labelled.image_ids.tolist(), listed.labelled.labels.tolist(), strict=True)
@@ -48,7 +48,7 @@ def test_a_list_is_read_in_its_order(data: Path) -> None:
     listed = lists.read(asked(data, "Image,Id\nb.jpg,Boo\na.jpg,Ahab\n"))
     assert pairs(listed) == [("b.jpg", "Boo"), ("a.jpg", "Ahab")]
     assert listed.labelled.paths == (data / "train/b.jpg", data / "train/a.jpg")
-    assert (listed.test, listed.faults, listed.labelled.boxes) == (None, (), None)
+    assert (listed.test, listed.findings, listed.labelled.boxes) == (None, (), None)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_faulty_row_is_left_out_and_told_where_that_is_wished(
 ) -> None:
     listed = lists.read(asked(data, "Image,Id\na.jpg,Ahab\n" + row, broken="drop"))
     assert pairs(listed) == kept
-    assert [str(found) for found in listed.faults] == [fault]
+    assert [str(found) for found in listed.findings] == [fault]
 
 
 BLANK = "image 'b.jpg ' has blanks around its name; read as 'b.jpg'"
@@ -216,7 +216,7 @@ def test_a_name_with_a_blank_behind_is_read_as_the_file_without(data: Path) -> N
     assert str(caught.value) == f"train.csv line 3: {BLANK}{GO_ON}"
     listed = lists.read(asked(data, rows, broken="drop"))
     assert pairs(listed) == [("a.jpg", "Ahab"), ("b.jpg", "Boo")]
-    assert [str(fault) for fault in listed.faults] == [f"train.csv line 3: {BLANK}"]
+    assert [str(finding) for finding in listed.findings] == [f"train.csv line 3: {BLANK}"]
 
 
 def test_a_query_keeps_the_blank_in_its_name(data: Path) -> None:
@@ -238,14 +238,14 @@ def test_a_name_in_other_letters_is_told_with_the_file_that_is_there(data: Path)
 def test_a_rule_of_ones_own_goes_before_what_is_broken(data: Path) -> None:
     given = asked(data, "Image,Id\na.jpg,Ahab\na.jpg,Ahab\nb.jpg,\n")
     kept = lists.read(with_rules(given, keep=["repeated"], drop=["no-label"]))
-    assert [fault.action for fault in kept.faults] == ["repair", "drop"]
+    assert [finding.action for finding in kept.findings] == ["repair", "drop"]
     dropping = asked(data, "Image,Id\na.jpg,Ahab\nb.jpg,\n", broken="drop")
     with pytest.raises(KitboxError, match=r"or take 'no-label' out of check.stop in kitbox.toml"):
         lists.read(with_rules(dropping, stop=["no-label"]))
 
 
 def with_rules(given: Competition, **check: list[str]) -> Competition:
-    return given.model_copy(update={"check": Check.model_validate(check)})
+    return given.model_copy(update={"check": CheckRules.model_validate(check)})
 
 
 def test_a_survey_finds_all_that_a_reading_would_stop_at(data: Path) -> None:
@@ -257,7 +257,7 @@ def test_a_survey_finds_all_that_a_reading_would_stop_at(data: Path) -> None:
     assert survey.test is not None
     assert survey.labelled.image_ids.tolist() == ["a.jpg", "c.jpg"]
     assert survey.test.image_ids.tolist() == ["x.jpg"]
-    assert [(fault.kind, fault.where, fault.action) for fault in survey.faults] == [
+    assert [(finding.kind, finding.where, finding.action) for finding in survey.findings] == [
         ("missing", "train.csv line 3", "stop"),
         ("list", "train.csv line 4", "stop"),
         ("missing", "sample.csv line 3", "stop"),
@@ -265,7 +265,7 @@ def test_a_survey_finds_all_that_a_reading_would_stop_at(data: Path) -> None:
         ("no-name", "sample.csv line 5", "stop"),
         ("list", "kitbox.toml", "stop"),
     ]
-    assert "there is no folder" in survey.faults[-1].what
+    assert "there is no folder" in survey.findings[-1].what
     assert survey.places == {
         "a.jpg": "train.csv line 2",
         "c.jpg": "train.csv line 5",
@@ -280,11 +280,11 @@ def test_a_survey_blames_the_right_file_in_a_folder_with_a_colon_in_its_name(
     photographs(data / "train", "a.jpg")
     (data / "boxes.csv").write_text("image,x0,y0,x1,y1\na.jpg,4,4,2,2\n")
     survey = lists.survey(asked(data, "Image,Name\na.jpg,Ahab\n", boxes="boxes.csv"))
-    assert [finding.where for finding in survey.faults] == [
+    assert [finding.where for finding in survey.findings] == [
         f"{data}/train.csv line 1",
         "boxes.csv line 2",
     ]
-    assert survey.faults[0].what == (
+    assert survey.findings[0].what == (
         "no column 'Id' among Image, Name; correct the header, or the column's name in kitbox.toml"
     )
 
@@ -518,7 +518,7 @@ def test_a_file_name_is_made_of_the_columns_of_its_row(data: Path) -> None:
     )
     assert pairs(listed) == [("f", "Boo")]
     assert listed.labelled.paths == (data / "train/4/f.png",)
-    assert [str(fault) for fault in listed.faults] == [
+    assert [str(finding) for finding in listed.findings] == [
         "train.csv line 2: image '3/g.*' is not in train; correct the row or remove it"
     ]
 
@@ -723,11 +723,11 @@ def test_scenarios_without_test_images_ask_about_labelled_ones(data: Path) -> No
 FAULTY = "Image,Id\na.jpg,Ahab\na.jpg,Boo\nb.jpg,\nc.jpg,Cleo\nz.jpg,Cleo\n"
 
 
-def settled(data: Path, *rows: tuple[str, ...], broken: str = "stop") -> lists.Listed:
+def settled(data: Path, *rows: tuple[str, ...], broken: str = "stop") -> lists.ListedImages:
     """Return what is left of faulty rows where these decisions settle them."""
     decided = Decisions(tuple(Decision(*row) for row in rows), lines=tuple(range(2, len(rows) + 2)))
     given = asked(data, FAULTY, broken=broken)
-    return lists.apply(lists.read(given, decided=decided), decided)
+    return lists.apply_decisions(lists.read(given, decided=decided), decided)
 
 
 @pytest.mark.parametrize("broken", ["stop", "drop"])
@@ -744,19 +744,19 @@ def settled(data: Path, *rows: tuple[str, ...], broken: str = "stop") -> lists.L
         ),
     ],
 )
-def test_a_decision_settles_faults_of_an_image_s_rows(
+def test_a_decision_settles_findings_on_the_rows_of_its_image(
     data: Path, rows: list[tuple[str, ...]], expected: list[tuple[str, str]], broken: str
 ) -> None:
     found = settled(data, *rows, broken=broken)
     assert pairs(found) == expected
-    assert found.faults == ()
+    assert found.findings == ()
 
 
 def test_the_decided_one_of_two_labels_is_no_new_individual_s(data: Path) -> None:
     decided = Decisions((Decision("label", "a.jpg", "Boo"),))
     found = lists.read(asked(data, FAULTY, broken="drop"), decided=decided)
     assert pairs(found) == [("a.jpg", "Boo"), ("c.jpg", "Cleo")]
-    assert [fault.image_id for fault in found.faults] == ["b.jpg", "z.jpg"]
+    assert [finding.image_id for finding in found.findings] == ["b.jpg", "z.jpg"]
 
 
 def test_an_image_without_a_file_shows_nobody(data: Path) -> None:
@@ -768,4 +768,4 @@ def test_an_image_without_a_file_shows_nobody(data: Path) -> None:
 def test_what_is_decided_is_no_finding_either(data: Path) -> None:
     decided = Decisions((Decision("label", "a.jpg", "Boo"), Decision("drop", "z.jpg")))
     found = lists.survey(asked(data, FAULTY), decided=decided)
-    assert [fault.image_id for fault in found.faults] == ["b.jpg"]
+    assert [finding.image_id for finding in found.findings] == ["b.jpg"]

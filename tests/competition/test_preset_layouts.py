@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kitbox.competition import lists, presets, protocol
-from kitbox.competition.lists import Listed
+from kitbox.competition.lists import ListedImages
 from kitbox.competition.settings import Competition
 from kitbox.records import ImageSet
 from kitbox.synthetic.layouts import FORMS, arrange
@@ -140,7 +140,9 @@ def by_id(data: Path, image_id: str) -> Path:
     return {row["image_id"]: data / row["path"] for row in rows(data / "metadata.csv")}[image_id]
 
 
-def read(made: dict[str, tuple[Path, Competition]], name: str) -> tuple[Path, Competition, Listed]:
+def read(
+    made: dict[str, tuple[Path, Competition]], name: str
+) -> tuple[Path, Competition, ListedImages]:
     data, competition = made[name]
     return data, competition, lists.read(competition)
 
@@ -162,7 +164,7 @@ def test_a_preset_reads_the_labelled_images(
     told = list(zip(found.image_ids.tolist(), found.labels.tolist(), found.paths, strict=True))
     assert told == LABELLED[name](data.resolve())
     assert len(told) > INDIVIDUALS
-    assert listed.faults == ()
+    assert listed.findings == ()
 
 
 @every_preset

@@ -266,7 +266,7 @@ def test_data_inside_the_workspace_is_named_relative_to_it(new: Workspace) -> No
 def test_any_folder_name_survives_the_settings(tmp_path: Path, new: Workspace, name: str) -> None:
     folder = data(tmp_path / name, "Ahab")
     assert presets.init(new, "folder", folder).images.root == folder.resolve()
-    assert settings.read(new).images.root == folder.resolve()
+    assert settings.load(new).images.root == folder.resolve()
 
 
 @pytest.mark.parametrize("broken", ["stop", "drop"])
@@ -274,7 +274,7 @@ def test_what_to_do_with_broken_images_is_asked_once(
     sea: Path, new: Workspace, broken: str
 ) -> None:
     presets.init(new, "folder", data(sea, "Ahab"), broken=broken)
-    assert settings.read(new).images.broken == broken
+    assert settings.load(new).images.broken == broken
 
 
 @pytest.mark.parametrize(

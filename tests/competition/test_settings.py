@@ -6,7 +6,12 @@ import pytest
 from pydantic import ValidationError
 
 from kitbox.competition import settings
-from kitbox.competition.settings import Competition, HoldoutShape, Images, Threshold
+from kitbox.competition.settings import (
+    Competition,
+    HoldoutSettings,
+    ImageSettings,
+    ThresholdSettings,
+)
 from kitbox.errors import KitboxError
 from kitbox.retrieval.label_similarity import closeness
 from kitbox.value import explain
@@ -38,7 +43,7 @@ def write(workspace: Workspace, text: str = TEXT, *, folder: str = "data") -> Pa
 
 def test_a_data_folder_is_relative_to_the_workspace(workspace: Workspace) -> None:
     write(workspace)
-    assert settings.read(workspace).images.root == workspace.root.resolve() / "data"
+    assert settings.load(workspace).images.root == workspace.root.resolve() / "data"
 
 
 def test_the_data_folder_can_be_named_from_outside(
@@ -46,13 +51,13 @@ def test_the_data_folder_can_be_named_from_outside(
 ) -> None:
     write(workspace, folder="elsewhere")
     monkeypatch.setenv("KITBOX_DATA", str(workspace.root / "elsewhere"))
-    assert settings.read(workspace).images.root == workspace.root.resolve() / "elsewhere"
+    assert settings.load(workspace).images.root == workspace.root.resolve() / "elsewhere"
 
 
 def test_a_missing_data_folder_is_named_with_the_setting(workspace: Workspace) -> None:
     path = write(workspace, folder="elsewhere")
     with pytest.raises(KitboxError) as caught:
-        settings.read(workspace)
+        settings.load(workspace)
     assert str(caught.value) == (
         f"{path}: the data folder {workspace.root.resolve() / 'data'} does not exist; "
         "correct images.root or set KITBOX_DATA"
@@ -62,7 +67,7 @@ def test_a_missing_data_folder_is_named_with_the_setting(workspace: Workspace) -
 def test_a_byte_order_mark_does_no_harm(workspace: Workspace) -> None:
     path = write(workspace)
     path.write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
-    assert settings.read(workspace).name == "whales"
+    assert settings.load(workspace).name == "whales"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +122,7 @@ def test_a_mistake_in_kitbox_toml_is_one_sentence(
     assert old in TEXT
     path = write(workspace, TEXT.replace(old, new))
     with pytest.raises(KitboxError) as caught:
-        settings.read(workspace)
+        settings.load(workspace)
     assert str(caught.value) == f"{path}: {message}"
 
 
@@ -125,7 +130,7 @@ def test_settings_that_are_not_utf_8_are_named(workspace: Workspace) -> None:
     path = write(workspace)
     path.write_bytes(b'name = "\xff"\n')
     with pytest.raises(KitboxError) as caught:
-        settings.read(workspace)
+        settings.load(workspace)
     assert str(caught.value).startswith(f"{path}: 'utf-8' codec can't decode byte 0xff")
 
 
@@ -299,8 +304,8 @@ def test_where_an_answer_may_be_none_there_is_a_threshold(
 )
 @pytest.mark.parametrize("by_group", [True, False])
 def test_a_threshold_can_be_asked_for(text: str, wanted: dict[str, Any], by_group: bool) -> None:
-    given = Threshold(rule="fixed", similarity=0.9, by_group=by_group)
-    assert given.asked_for(text) == Threshold(**wanted, by_group=by_group)
+    given = ThresholdSettings(rule="fixed", similarity=0.9, by_group=by_group)
+    assert given.asked_for(text) == ThresholdSettings(**wanted, by_group=by_group)
 
 
 @pytest.mark.parametrize(
@@ -318,14 +323,14 @@ def test_a_threshold_can_be_asked_for(text: str, wanted: dict[str, Any], by_grou
 )
 def test_a_threshold_that_is_none_is_refused(text: str, message: str) -> None:
     with pytest.raises(KitboxError) as caught:
-        Threshold().asked_for(text)
+        ThresholdSettings().asked_for(text)
     assert str(caught.value) == message
 
 
 def test_a_sum_of_similarities_may_be_any_number() -> None:
     sums, best = {"label_similarity": "sum"}, {"label_similarity": "best"}
-    fixed = Threshold(rule="fixed", similarity=2.5)
-    assert Threshold().asked_for("2.5", changed(task=sums).task.similarities) == fixed
+    fixed = ThresholdSettings(rule="fixed", similarity=2.5)
+    assert ThresholdSettings().asked_for("2.5", changed(task=sums).task.similarities) == fixed
     assert changed(task=sums, threshold=fixed.model_dump()).threshold == fixed
     assert changed(task=best).task.similarities == (-1, 1)
 
@@ -335,9 +340,9 @@ def test_no_closeness_is_as_low_as_cosines_are() -> None:
     low = float(closeness(np.array(2.0)))  # of opposite points
     assert task.similarities == (pytest.approx(low, abs=5e-4), 1)
     assert task.similarities[0] <= low
-    assert Threshold().asked_for("0.7", task.similarities).similarity == 0.7
+    assert ThresholdSettings().asked_for("0.7", task.similarities).similarity == 0.7
     with pytest.raises(KitboxError) as caught:
-        Threshold().asked_for("0.35", task.similarities)
+        ThresholdSettings().asked_for("0.35", task.similarities)
     assert str(caught.value) == (
         "threshold 0.35 is no similarity, which lies between 0.574 and 1; correct it"
     )
@@ -352,5 +357,5 @@ def test_where_a_list_goes_is_no_part_of_what_made_it() -> None:
 
 
 def test_a_run_stops_at_broken_images_unless_told_otherwise() -> None:
-    assert Images(root=Path(), train_folder="train").broken == "stop"
-    assert HoldoutShape() == HoldoutShape(share=0.2, unknown_share=0.0, seed=0)
+    assert ImageSettings(root=Path(), train_folder="train").broken == "stop"
+    assert HoldoutSettings() == HoldoutSettings(share=0.2, unknown_share=0.0, seed=0)

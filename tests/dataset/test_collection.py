@@ -95,7 +95,7 @@ def test_where_that_is_wished_it_is_left_out_and_a_query_is_answered_as_blank(
     assert "0_0.png" not in found.labelled.image_ids
     assert len(found.test) == 8
     assert found.unreadable == {"t_0.png"}
-    assert [fault.image_id for fault in found.findings] == ["0_0.png", "t_0.png"]
+    assert [finding.image_id for finding in found.findings] == ["0_0.png", "t_0.png"]
 
 
 def test_what_people_decided_is_obeyed(made: tuple[Workspace, Competition]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from kitbox.competition.settings import HoldoutShape
+from kitbox.competition.settings import HoldoutSettings
 from kitbox.dataset import near_duplicates
 from kitbox.images import preprocessing
 from kitbox.images.file_index import Signatures
@@ -122,7 +122,7 @@ def test_a_changed_copy_is_a_near_duplicate(tmp_path: Path, copy: Any, seed: int
     scene(seed).save(tmp_path / "a.jpg", quality=95)
     copy(scene(seed), tmp_path / "b.jpg")
     found = seen(tmp_path / "a.jpg", tmp_path / "b.jpg")
-    assert near_duplicates.similar_pairs(found, HoldoutShape().near_duplicate_bits).tolist() == [
+    assert near_duplicates.similar_pairs(found, HoldoutSettings().near_duplicate_bits).tolist() == [
         [0, 1]
     ]
 
@@ -158,7 +158,7 @@ def images(labels: str, digests: str | None = None, **columns: Any) -> ImageSet:
 def together(given: ImageSet, found: Signatures | None = None, **shape: Any) -> list[list[int]]:
     """Return the units of two images and more, each as its rows."""
     units = near_duplicates.split_units(
-        given, found or different(len(given)), HoldoutShape(**shape)
+        given, found or different(len(given)), HoldoutSettings(**shape)
     )
     rows = [np.flatnonzero(units == unit).tolist() for unit in np.unique(units)]
     return sorted(unit for unit in rows if len(unit) > 1)
@@ -222,7 +222,7 @@ def test_a_chain_of_pictures_close_in_time_is_one_unit(
     times = np.array([time for _, time in taken]) * MINUTE
     given = images("".join(label for label, _ in taken), times=times)
     unit = near_duplicates.split_units(
-        given, different(len(taken)), HoldoutShape(encounter_minutes=minutes)
+        given, different(len(taken)), HoldoutSettings(encounter_minutes=minutes)
     )
     order = sorted(range(len(taken)), key=lambda row: taken[row])
     for one, following in pairwise(order):
@@ -232,7 +232,7 @@ def test_a_chain_of_pictures_close_in_time_is_one_unit(
 
 
 def test_no_images_have_no_units() -> None:
-    assert near_duplicates.split_units(images(""), different(0), HoldoutShape()).tolist() == []
+    assert near_duplicates.split_units(images(""), different(0), HoldoutSettings()).tolist() == []
 
 
 def mask(*rows: int, of: int) -> np.ndarray:

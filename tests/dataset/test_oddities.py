@@ -13,7 +13,7 @@ def odd_names(*names: str, **given: object) -> list[str]:
     images = image_set(dict.fromkeys(names, "Ahab"))
     asked = competition(**given)  # type: ignore[arg-type]
     places = dict.fromkeys(names, "train.csv line 2")
-    return [fault.what for fault in data_check.name_findings([images], asked, places)]
+    return [finding.what for finding in data_check.name_findings([images], asked, places)]
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def seals(root: Path) -> tuple[Workspace, Competition]:
     lines = [line for line in text.splitlines() if not line.lstrip("# ").startswith("boxes =")]
     lines.insert(lines.index("[images]") + 1, 'boxes = "boxes.csv"')
     workspace.settings.write_text("\n".join(lines) + "\n")
-    return workspace, settings.read(workspace)
+    return workspace, settings.load(workspace)
 
 
 def gathered(workspace: Workspace, competition: Competition) -> Photographs:

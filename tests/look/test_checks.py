@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from kitbox.competition import decisions, lists
 from kitbox.competition.decisions import Decision
-from kitbox.competition.lists import Listed
-from kitbox.competition.settings import read
+from kitbox.competition.lists import ListedImages
+from kitbox.competition.settings import load
 from kitbox.errors import KitboxError
 from kitbox.look.cases import Table
 from kitbox.look.session import Desk
@@ -21,8 +21,8 @@ from tests.photographs import competition_on_disk, picture
 
 
 @pytest.fixture
-def listed(desk: Desk) -> Listed:
-    competition = read(Workspace(desk.path.parent))
+def listed(desk: Desk) -> ListedImages:
+    competition = load(Workspace(desk.path.parent))
     return lists.read(competition)
 
 
@@ -186,9 +186,9 @@ ACTS = st.one_of(
 )
 
 
-def refusal(listed: Listed, decided: decisions.Decisions) -> str:
+def refusal(listed: ListedImages, decided: decisions.Decisions) -> str:
     try:
-        lists.apply(listed, decided, "new_whale")
+        lists.apply_decisions(listed, decided, "new_whale")
     except KitboxError as error:
         return str(error)
     return ""
@@ -199,7 +199,7 @@ def refusal(listed: Listed, decided: decisions.Decisions) -> str:
 )
 @given(acts=st.lists(ACTS, max_size=16))
 def test_what_the_desk_accepts_every_later_step_obeys(
-    desk: Desk, listed: Listed, acts: list[Decision | str | int]
+    desk: Desk, listed: ListedImages, acts: list[Decision | str | int]
 ) -> None:
     desk.path.unlink(missing_ok=True)
     for act in acts:
@@ -211,5 +211,5 @@ def test_what_the_desk_accepts_every_later_step_obeys(
                 desk.take_back(found[act % len(found)] if found else Decision("drop", "none"))
             else:
                 desk.undo()
-    decided = decisions.read(desk.path)
+    decided = decisions.load(desk.path)
     assert refusal(listed, decided) == ""

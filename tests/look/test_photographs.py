@@ -7,7 +7,7 @@ import pytest
 
 from kitbox.competition import decisions, lists, presets
 from kitbox.competition.decisions import Decision
-from kitbox.competition.lists import Listed
+from kitbox.competition.lists import ListedImages
 from kitbox.look import cases, photographs
 from kitbox.look.cases import Table
 from kitbox.look.session import Desk
@@ -77,7 +77,7 @@ def test_labelled_images_that_are_asked_about_again_are_there_once(
 ) -> None:
     workspace, competition = competition_on_disk(tmp_path)
     listed = lists.read(competition)
-    again = Listed(listed.labelled, listed.labelled.without_labels(), None, ())
+    again = ListedImages(listed.labelled, listed.labelled.without_labels(), None, ())
     monkeypatch.setattr(lists, "read", lambda *_: again)
     seen = gathered(workspace, competition)
     assert len(seen.images) == 24

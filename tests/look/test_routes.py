@@ -115,7 +115,7 @@ def test_decisions_are_taken_listed_undone_and_taken_back(page: Browser, table: 
     assert told["decisions"] == 2
     assert [row["kind"] for row in told["written"]] == ["merge", "drop"]
     assert page.post("/api/decide", {"decisions": rows}).json["written"] == []
-    assert decisions.read(table.desk.path).rows == (
+    assert decisions.load(table.desk.path).rows == (
         Decision("merge", "w_1", "w_0", "same notch"),
         Decision("drop", "copy.png"),
     )

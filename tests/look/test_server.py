@@ -98,7 +98,7 @@ def test_a_killed_server_has_lost_no_decision(tmp_path: Path) -> None:
             person.decide("merge", f"w_{number + 1}", "w_0")
             person.decide("drop", f"5_{number}.png")
             assert server.stop(signal.SIGKILL)[0] == -signal.SIGKILL
-        assert len(decisions.read(workspace.decisions).rows) == 2 * (number + 1)
+        assert len(decisions.load(workspace.decisions).rows) == 2 * (number + 1)
     result = CliRunner().invoke(
         app, ["data", "holdout", "--json", "--workspace", str(workspace.root)]
     )

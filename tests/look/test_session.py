@@ -12,7 +12,7 @@ from tests.look.tables import EVIL, NASTY
 
 
 def rows(desk: Desk) -> list[tuple[str, str, str]]:
-    return [(row.kind, row.subject, row.value) for row in decisions.read(desk.path).rows]
+    return [(row.kind, row.subject, row.value) for row in decisions.load(desk.path).rows]
 
 
 def test_a_decision_is_on_disk_and_holds_at_once(desk: Desk) -> None:
@@ -52,7 +52,7 @@ def test_a_row_that_a_person_removed_meanwhile_is_no_trouble_to_undo(desk: Desk)
 
 def test_of_what_is_undone_the_rows_that_were_there_are_told(desk: Desk) -> None:
     desk.decide([Decision("drop", "0_0.png"), Decision("drop", "0_1.png")])
-    decisions.take_back(desk.path, Decision("drop", "0_0.png"))
+    decisions.remove(desk.path, Decision("drop", "0_0.png"))
     assert desk.undo() == (Decision("drop", "0_1.png"),)
 
 

@@ -58,7 +58,7 @@ class Walk:
             ActionChains(self.driver).send_keys(key).perform()
 
     def rows(self) -> list[tuple[str, str, str]]:
-        read = decisions.read(self.table.desk.path)
+        read = decisions.load(self.table.desk.path)
         return [(row.kind, row.subject, row.value) for row in read.rows]
 
     def decided(self, *expected: tuple[str, str, str]) -> None:

@@ -140,7 +140,7 @@ def test_offered_rows_can_be_pasted_into_decisions(workspace: Workspace) -> None
     pasted = [row["decision"] for row in (*images, *suspects) if row["decision"]]
     pasted += [row["fine"] for row in suspects]
     workspace.decisions.write_text("\n".join(["decision,subject,value,note", *pasted]))
-    assert decisions.read(workspace.decisions).rows == (
+    assert decisions.load(workspace.decisions).rows == (
         Decision("label", "1", "A"),
         Decision("label", "b.jpg", "Ahab"),
         *duplicates_page.advice_of(SPLIT, counted),

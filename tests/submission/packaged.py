@@ -21,7 +21,7 @@ def competition_for_kaggle(root: Path) -> tuple[Workspace, Competition]:
     workspace, _ = competition_on_disk(root, individuals=2, each=2, tests=2)
     text = workspace.settings.read_text()
     workspace.settings.write_text(text.replace("humpback-whale-identification", SLUG))
-    return workspace, settings.read(workspace)
+    return workspace, settings.load(workspace)
 
 
 def receipt_of(text: str, *, local: float = 0.5, note: str = "") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kitbox.competition import protocol
-from kitbox.competition.lists import Listed
+from kitbox.competition.lists import ListedImages
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.records import ImageSet, Search, strings
@@ -697,7 +697,7 @@ def test_without_test_images_there_is_nothing_to_hand_in() -> None:
     assert str(caught.value) == "this competition has no test images; set images.test_folder"
 
 
-LISTED = Listed(TRAIN, TEST, None, ())
+LISTED = ListedImages(TRAIN, TEST, None, ())
 
 
 def test_a_file_is_read_and_a_missing_one_named(tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_ctrl_c_while_sending_sends_once(
 def test_a_competition_without_a_place_to_send_to_is_told(scene: Scene) -> None:
     text = scene.workspace.settings.read_text()
     scene.workspace.settings.write_text(text.replace(f'kaggle = "{SLUG}"', "#"))
-    scene.competition = settings.read(scene.workspace)
+    scene.competition = settings.load(scene.workspace)
     assert scene.refused() == (
         f"{scene.workspace.settings} does not say where to send: add kaggle = "
         '"the last part of the competition\'s address on kaggle.com" under [submission]'

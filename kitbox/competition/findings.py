@@ -1,0 +1,125 @@
+"""Findings on rows and files, and a collector that stops at them or reads on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from kitbox.competition import check_rules
+from kitbox.competition.check_rules import Action, Side
+from kitbox.competition.decisions import Decisions
+from kitbox.errors import KitboxError, more
+
+if TYPE_CHECKING:
+    from kitbox.competition.settings import Competition
+
+
+Result = TypeVar("Result")
+_DROP = 'set broken = "drop" in kitbox.toml to go on without'
+
+
+@dataclass(frozen=True)
+class ListFinding:
+    """A faulty row or file: its place, what is wrong with it and how to fix it.
+
+    `kind` is one of `check_rules.KINDS`, `action` what is done about it.
+    """
+
+    where: str
+    what: str
+    image_id: str = ""
+    kind: str = "list"
+    action: Action = "drop"
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclass
+class FindingCollector:
+    """Collects findings while lists are read.
+
+    It stops at the first serious one, or, where `lenient`, collects them all. `decisions` about an
+    image settle findings on its labelled rows: these are not collected. `settled` are the images
+    left out that way, `named_files` the files that rows name, those of faulty rows included.
+    """
+
+    competition: "Competition"
+    lenient: bool = False
+    decisions: Decisions = field(default_factory=Decisions)
+    findings: list[ListFinding] = field(default_factory=list)
+    settled: set[str] = field(default_factory=set)
+    named_files: set[Path] = field(default_factory=set)
+
+    def add(self, kind: str, side: Side, where: str, what: str, image_id: str = "") -> None:
+        """Add a finding; raise KitboxError for one on a row that a query needs."""
+        action = self.action(kind, side)
+        finding = ListFinding(where, what, image_id, kind, action)
+        needed = side == "test" and check_rules.KINDS[kind].fallback is None
+        if needed and action == "stop" and not self.lenient:
+            # A query that cannot be answered is never left out: the leaderboard would miss it.
+            raise KitboxError(what, where=where)
+        self.findings.append(finding)
+
+    def on_bad_row(self, listed: str) -> Callable[[int, str], None] | None:
+        """Return the callback for rows that a lenient reading of a list leaves out, else None."""
+        if not self.lenient:
+            return None
+        return lambda line, what: self.findings.append(
+            ListFinding(f"{listed} line {line}", what, kind="list", action="stop")
+        )
+
+    def action(self, kind: str, side: Side) -> Action:
+        """Return what is done about a kind of finding."""
+        return check_rules.action_for(
+            kind, side, self.competition.check, self.competition.images.broken
+        )
+
+    def add_file(self, file: Path) -> None:
+        """Remember, in a lenient reading, that a row names a file."""
+        if self.lenient:
+            self.named_files.add(file)
+
+    def attempt(self, stage: Callable[[], Result]) -> Result | None:
+        """Return a stage's result; a lenient reading turns its error into a finding and None."""
+        try:
+            return stage()
+        except KitboxError as error:
+            if not self.lenient:
+                raise
+            where = error.where or "kitbox.toml"
+            self.findings.append(ListFinding(where, error.message, kind="list", action="stop"))
+            return None
+
+    def raise_first(self) -> None:
+        """Raise KitboxError for the first finding that stops the run."""
+        stopping = [finding for finding in self.findings if finding.action == "stop"]
+        if stopping and not self.lenient:
+            way_on = how_to_continue(stopping[0].kind, self.competition)
+            raise KitboxError(stop_message(stopping, way_on))
+
+
+def stop_message(findings: list[ListFinding], way_on: str = _DROP) -> str:
+    """Return the sentence that stops a run at faulty rows or files, with a way to go on."""
+    return f"{findings[0]}{more(len(findings) - 1)}; mend it, or {way_on}"
+
+
+def how_to_continue(kind: str, competition: "Competition") -> str:
+    """Return the setting by which a kind of finding no longer stops the run."""
+    if competition.check.rule_of(kind) == "stop":
+        return f"take '{kind}' out of check.stop in kitbox.toml"
+    return _DROP
+
+
+def nothing_left_message(image_ids: list[str], side: Side, dropped: dict[str, str]) -> str | None:
+    """Return the sentence for labelled images or an index of which none is left, else None.
+
+    `dropped` maps an image id to the reason why it is left out.
+    """
+    reasons = [dropped[image_id] for image_id in image_ids if image_id in dropped]
+    if side not in ("labelled", "index") or len(reasons) < len(image_ids):
+        return None
+    where = "in the index" if side == "index" else "among the labelled images"
+    if not reasons:
+        return f"no image is {where}; add some, or take decisions back that drop them"
+    return f"no usable image is left {where}: {reasons[0]}{more(len(reasons) - 1)}"
