@@ -60,7 +60,7 @@ parts = []
 for group, sets in ((members.for_holdout, [collection.labelled]),
                     (members.for_submission, [collection.labelled, collection.test])):
     found = follow(assemble(group(place, plugins, None, collection), sets, sets[0].image_ids,
-                            collection, place, whiten=None, options=embedder.Options()))
+                            collection, place, whiten=None, options=embedder.EmbedOptions()))
     query = (collection.holdout.query if len(sets) == 1 else collection.test).image_ids
     q = found.embeddings.of(query).vectors
     g = found.embeddings.vectors
