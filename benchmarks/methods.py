@@ -240,7 +240,7 @@ class Measuring:
         if not given["losses"]:
             return Plugin(**given | {"epochs": 0, "warmup_epochs": 0}), 0
         one = Plugin(**given | {"epochs": 1})
-        learnt = training_set.gather(self.collection, self.competition, one, "holdout", self.place)
+        learnt = training_set.select(self.collection, self.competition, one, "holdout", self.place)
         steps = build_planner(one, learnt.label_rows, 0).steps(1)
         seen = steps * one.batch_size
         epochs = max(round(method.share * self.images / seen), 1)
@@ -281,7 +281,7 @@ class Measuring:
         """Train and score a method."""
         named, checkpoint, seen = self.trained(name)
         method = METHODS[name]
-        entries = runs.Run(checkpoint.path.parent).entries()
+        entries = runs.Run(checkpoint.path.parent).events()
         seconds = sum(entry["seconds"] for entry in entries if entry["event"] == "epoch")
         notes = [entry["text"] for entry in entries if entry["event"] == "warning"]
         if method.init_from:

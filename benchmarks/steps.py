@@ -39,7 +39,7 @@ from kitbox import (
 )
 from kitbox.network.network import Network
 from kitbox.network.trained_network import TrainedNetwork
-from kitbox.training.optimizer import Averaged, optimizer
+from kitbox.training.optimizer import AveragedWeights, build_optimizer
 
 CLASSIFIED = {"losses": (ArcFace(),)}
 PAIRED = {"losses": (Triplet(),), "sampler": PK()}
@@ -85,8 +85,8 @@ def stepper(plugin: Plugin, label_count: int) -> Callable[[], float]:
     torch.manual_seed(0)
     trained = TrainedNetwork(Network(plugin), plugin, np.full(label_count, 4))
     trained.to(memory_format=torch.channels_last).train()
-    averaged = None if plugin.averaging is None else Averaged(trained, plugin.averaging)
-    rate = optimizer(plugin, trained)
+    averaged = None if plugin.averaging is None else AveragedWeights(trained, plugin.averaging)
+    rate = build_optimizer(plugin, trained)
     height, width = plugin.height_width
     size = plugin.batch_size
     pixels = torch.randint(0, 256, (size, height, width, 3), dtype=torch.uint8)

@@ -12,12 +12,12 @@ from kitbox.records import Embeddings, strings
 from kitbox.workspace import Workspace
 
 # Counts up when the way from a file to a vector changes: reading, resampling, normalising.
-RECIPE = 2
+RECIPE_VERSION = 2
 
 
-def key_of(causes: dict[str, Any]) -> str:
+def cache_key(causes: dict[str, Any]) -> str:
     """Return the name of the embeddings that these causes make: 32 hex digits."""
-    return digest_of({"recipe": RECIPE, **causes})[:32]
+    return digest_of({"recipe": RECIPE_VERSION, **causes})[:32]
 
 
 def load(workspace: Workspace, key: str) -> Embeddings | None:
@@ -46,7 +46,7 @@ def save(workspace: Workspace, key: str, embeddings: Embeddings, causes: dict[st
         np.save(beside / "vectors.npy", embeddings.vectors, allow_pickle=False)
         (beside / "image_ids.json").write_text(json.dumps(embeddings.image_ids.tolist()))
         manifest = {
-            "recipe": RECIPE,
+            "recipe": RECIPE_VERSION,
             "causes": causes,
             "shape": list(embeddings.vectors.shape),
             "vectors_sha256": digest_of_file(beside / "vectors.npy"),

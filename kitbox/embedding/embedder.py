@@ -34,7 +34,7 @@ class EmbedOptions:
     reuse: bool = True
 
 
-def causes_of(
+def key_parts(
     named: NamedPlugin,
     checkpoint: Checkpoint,
     images: ImageSet,
@@ -101,8 +101,8 @@ def embed(
     """
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device)
-    causes = causes_of(named, checkpoint, images, unreadable, precision, form)
-    key = cache.key_of(causes)
+    causes = key_parts(named, checkpoint, images, unreadable, precision, form)
+    key = cache.cache_key(causes)
     if options.reuse and (cached := cache.load(workspace, key)) is not None:
         return cached
     network, plugin = _ready(checkpoint, named, device, form), named.plugin

@@ -127,7 +127,7 @@ def checkpoint_warnings(members: Sequence[Member]) -> list[str]:
     """Return sentences on which of several trainings are taken, and on local scores to doubt."""
     said = []
     for member in members:
-        choice = runs.choice(member.checkpoint)
+        choice = runs.ambiguity(member.checkpoint)
         if choice is not None:
             said.append(choice)
         if read_origin(member.checkpoint.path).may_have_seen_holdout:

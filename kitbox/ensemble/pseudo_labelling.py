@@ -28,7 +28,7 @@ from kitbox.records import Holdout, LabelledImages, Progress, Ranking, Score, St
 from kitbox.retrieval import label_similarity
 from kitbox.scoring import bootstrap, calibration
 from kitbox.scoring.outcomes import Mean
-from kitbox.training.training_set import free_images
+from kitbox.training.training_set import pseudo_label_candidates
 from kitbox.workspace import Workspace
 
 
@@ -89,7 +89,9 @@ def label_test_images(
     test, holdout = collection.test, collection.holdout
     if test is None:
         raise KitboxError("this competition has no test images; set images.test_folder")
-    free = test.image_ids[free_images(collection, competition.holdout.near_duplicate_bits)]
+    free = test.image_ids[
+        pseudo_label_candidates(collection, competition.holdout.near_duplicate_bits)
+    ]
     if not len(free):
         raise KitboxError("every test image is a labelled one again; there is nobody to label")
     unknown, rule = competition.images.unknown_label, maker.rule
@@ -277,7 +279,7 @@ def _list_rows(
 ) -> tuple[PseudoLabel, ...]:
     assert collection.test is not None  # noqa: S101  images of it were found
     bits = competition.holdout.near_duplicate_bits
-    free = set(collection.test.image_ids[free_images(collection, bits)].tolist())
+    free = set(collection.test.image_ids[pseudo_label_candidates(collection, bits)].tolist())
     ids = sorted(free & set(found))
     guesses = Predictions(
         strings(ids),

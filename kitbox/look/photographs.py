@@ -197,7 +197,7 @@ def behind(plugins: Sequence[NamedPlugin], workspace: Workspace) -> list[str]:
     return [
         named.name
         for named in plugins
-        if runs.decided_since(workspace, [Run(_newest(workspace, named).path.parent)])
+        if runs.decisions_changed_since(workspace, [Run(_newest(workspace, named).path.parent)])
     ]
 
 

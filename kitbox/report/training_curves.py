@@ -32,7 +32,7 @@ class Curve:
 
 def of(member: Member) -> Curve:
     """Return the curve of the run that a member's checkpoint comes from."""
-    entries = Run(member.checkpoint.path.parent).entries()
+    entries = Run(member.checkpoint.path.parent).events()
     epochs = [entry for entry in entries if entry["event"] == "epoch"]
     told = [{**entry.get("figures", {}), "epoch": entry["epoch"]} for entry in epochs]
     scored = [entry for entry in entries if entry["event"] == "score" and entry["scores"]]

@@ -176,7 +176,7 @@ def _keep_pseudo_labels(
     """Copy what the networks learnt from beside the labels, which runs keep only for a time."""
     for entry in receipt["plugins"]:
         for digest in {entry.get("pseudo_labels"), entry.get("scored_pseudo_labels")} - {None}:
-            kept = runs.pseudo_labels_of(workspace, entry["name"], digest)
+            kept = runs.find_pseudo_labels(workspace, entry["name"], digest)
             if kept is not None:
                 write_bytes(package.pseudo_labels(digest), kept.read_bytes())
 

@@ -208,7 +208,7 @@ def _learnt_beside(
 ) -> Path:
     """Return the pseudo-labels that a network learnt from: beside its receipt, or in its run."""
     beside = receipt.SubmissionFolder(folder).pseudo_labels(digest or "none")
-    kept = None if digest is None else runs.pseudo_labels_of(workspace, named.name, digest)
+    kept = None if digest is None else runs.find_pseudo_labels(workspace, named.name, digest)
     if digest is None or beside.is_file():
         return beside  # where there were none there is no file
     if kept is None:
@@ -221,7 +221,7 @@ def _learnt_beside(
 
 def _begun_from(workspace: Workspace, named: NamedPlugin, digest: str) -> Path:
     """Return the checkpoint that a network went on from."""
-    found = runs.begun_from(workspace, named.name, digest)
+    found = runs.find_init_checkpoint(workspace, named.name, digest)
     if found is None:
         raise KitboxError(
             f"{named.name} went on from the checkpoint {digest[:12]}, which is neither in "

@@ -18,7 +18,7 @@ from kitbox.samplers.planner import BatchSampler
 from kitbox.training import evaluation, optimizer
 from kitbox.training.context import Training
 from kitbox.training.events import HoldoutScored
-from kitbox.training.optimizer import Averaged
+from kitbox.training.optimizer import AveragedWeights
 from kitbox.training.runs import Run
 
 
@@ -28,7 +28,7 @@ class State:
 
     trained: TrainedNetwork
     optimizer: Optimizer
-    averaged: Averaged | None
+    averaged: AveragedWeights | None
     planner: Planner
     best: float = -1.0
 
@@ -101,7 +101,7 @@ class Keeper:
             if better:
                 state.best = scores.main.value
                 self.save(judged, training.run.best, epoch)
-            training.run.note("score", epoch=epoch, best=better, scores=scores.as_json())
+            training.run.log("score", epoch=epoch, best=better, scores=scores.as_json())
             yield HoldoutScored(epoch, scores, better)
         training.fabric.barrier()
 
@@ -139,5 +139,5 @@ class Keeper:
         phase = curriculum.at(training.plugin, asked.epoch)
         model.network.backbone_is_frozen = phase.frozen_backbone  # then its norms are too
         pixels = (pixels for pixels, _ in training.lesson_loader(phase.image_size, items))
-        optimizer.refresh(model.network, pixels, training.device, training.precision)
+        optimizer.refresh_batch_norms(model.network, pixels, training.device, training.precision)
         return model

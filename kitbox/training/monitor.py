@@ -19,7 +19,7 @@ _FALLEN = 1 / 3
 _TOGETHER = 0.05
 
 
-class Monitor:
+class CollapseMonitor:
     """Follows the losses that compare embeddings with each other, epoch by epoch.
 
     The spread it is told is to be of what comes before a neck's batch normalisation, which would
@@ -33,7 +33,7 @@ class Monitor:
         for loss in losses:
             if isinstance(loss, Triplet | Margin | Contrastive):
                 before = self._collapsed_at.get(loss.kind, 0.0)
-                own = collapsed_at(loss)
+                own = collapsed_loss(loss)
                 both = None if before is None or own is None else before + own
                 self._collapsed_at[loss.kind] = both
         self._most, self._epochs, self._said = 0.0, 0, False
@@ -62,7 +62,7 @@ class Monitor:
         )
 
 
-def collapsed_at(loss: Triplet | Margin | Contrastive) -> float | None:
+def collapsed_loss(loss: Triplet | Margin | Contrastive) -> float | None:
     """Return the value of a loss whose embeddings are all the same, None where that varies.
 
     A triplet loss is then its margin, or ln 2 where it is soft; a contrastive one what its
@@ -82,15 +82,15 @@ def _stands(value: float, collapsed_at: float | None) -> bool:
     return collapsed_at is None or value == 0 or abs(value - collapsed_at) <= _NEAR * collapsed_at
 
 
-class Teller:
+class TrainingLog:
     """Writes down what is told of a training, in the first of its processes."""
 
     def __init__(self, training: Training) -> None:
         """Go on where the journal ends."""
         self._training = training
         self._curves = _tensorboard(training) if training.first else None
-        self._monitor = Monitor(training.plugin.losses)
-        for entry in training.run.entries():
+        self._monitor = CollapseMonitor(training.plugin.losses)
+        for entry in training.run.events():
             if entry["event"] == "epoch" and "spread" in entry.get("figures", {}):
                 self._monitor.warning(entry["losses"], entry["figures"]["spread"])
 
@@ -123,7 +123,7 @@ class Teller:
 
     def _note(self, event: str, **values: Any) -> None:
         if self._training.first:
-            self._training.run.note(event, **values)
+            self._training.run.log(event, **values)
 
     def _draw(self, group: str, values: Mapping[str, float], epoch: int) -> None:
         if self._curves is not None:

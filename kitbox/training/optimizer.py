@@ -76,7 +76,7 @@ def _depths(backbone: nn.Module, name: str) -> dict[str, int]:
 Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
-class Averaged:
+class AveragedWeights:
     """A second network whose weights are an average of the trained one's.
 
     It is told of every step of the optimiser and of every epoch, and takes the plain network, not
@@ -140,7 +140,9 @@ class Averaged:
                 average.copy_(current)
 
 
-def refresh(network: Network, batches: Iterable[Tensor], device: str, precision: Precision) -> int:
+def refresh_batch_norms(
+    network: Network, batches: Iterable[Tensor], device: str, precision: Precision
+) -> int:
     """Give batch norms the statistics of these pixels (n, h, w, 3); return how many norms it did.
 
     Averaged weights give other maps than those that were averaged (Izmailov et al., UAI 2018).
@@ -189,7 +191,7 @@ def _see(
             network(pixels.to(device, non_blocking=True))
 
 
-def optimizer(plugin: Plugin, trained: TrainedNetwork) -> Optimizer:
+def build_optimizer(plugin: Plugin, trained: TrainedNetwork) -> Optimizer:
     """Return the optimiser; what does not come with weights (neck, heads) has its own rate."""
     groups = parameter_groups(trained, plugin)
     decay = plugin.weight_decay

@@ -1,4 +1,4 @@
-"""Training runs on disk: a folder for each set of causes, its journal and its checkpoints."""
+"""Training runs on disk: a folder for each run key, with a journal and checkpoints."""
 
 import json
 import shutil
@@ -20,38 +20,39 @@ from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, ImageSet, LabelledImages
 from kitbox.workspace import Workspace
 
-# In run.json beside the causes: where the checkpoint lay that a run went on from. What it learns
-# follows from the bytes alone.
-PLACE = "begun_from"
+# In run.json beside the key: the path of the --init-from checkpoint. It is not part of the key,
+# since the result depends on the checkpoint's bytes alone.
+_INIT_PATH = "begun_from"
 
 
 class OtherImagesError(KitboxError):
-    """A plugin was trained, but on other images, labels or boxes than are here now."""
+    """A plugin was trained, but on other images, labels or boxes than there are now."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunKey:
-    """All that decides what a run learns."""
+    """Everything that determines the result of a run; most values are digests."""
 
     plugin: str
     fingerprint: str
-    data: str  # images, labels and boxes it learns from
-    weights: str  # where the backbone starts
+    data: str  # training images, labels and boxes
+    weights: str  # initial weights
     on: str  # "holdout" or "all"
     seed: int
     precision: str
-    boxes: str | None = None  # among which a plugin chooses
+    boxes: str | None = None  # several boxes of an image, where the plugin draws one of them
     pseudo: str | None = None  # pseudo-labels
 
     @property
-    def key(self) -> str:
-        """Twelve hex digits that name the run; causes that it has not got name nothing."""
-        return digest_of({name: of for name, of in asdict(self).items() if of is not None})[:12]
+    def digest(self) -> str:
+        """Twelve hex digits that name the run's folder; absent values are left out."""
+        present = {name: value for name, value in asdict(self).items() if value is not None}
+        return digest_of(present)[:12]
 
-    def fits(self, other: "RunKey") -> bool:
-        """Whether two runs have the same settings and images."""
-        named = (other.fingerprint, other.on, other.data)
-        return (self.fingerprint, self.on, self.data) == named
+    def same_task(self, other: "RunKey") -> bool:
+        """Return whether two runs have the same settings and images."""
+        theirs = (other.fingerprint, other.on, other.data)
+        return (self.fingerprint, self.on, self.data) == theirs
 
 
 @dataclass(frozen=True)
@@ -61,23 +62,23 @@ class Run:
     folder: Path
 
     @property
-    def causes(self) -> Path:
-        """What the run was made of."""
+    def key_file(self) -> Path:
+        """The run key, and the path of the --init-from checkpoint."""
         return self.folder / "run.json"
 
     @property
     def pseudo_labels(self) -> Path:
-        """The pseudo-labels that it learns from, as pseudo.csv has them, if there are any."""
+        """A copy of the pseudo-labels in the training set, if there are any."""
         return self.folder / "pseudo.csv"
 
     @property
     def journal(self) -> Path:
-        """One JSON object a line: epochs, scores, the end."""
+        """One JSON object per line: epochs, scores, warnings, the end."""
         return self.folder / "journal.jsonl"
 
     @property
     def state(self) -> Path:
-        """All that the next epoch needs; gone when the run has ended."""
+        """The state after the last finished epoch; removed when the run has finished."""
         return self.folder / "state.pt"
 
     @property
@@ -93,68 +94,68 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether all epochs are done."""
-        return any(entry["event"] == "finished" for entry in self.entries())
+        return any(event["event"] == "finished" for event in self.events())
 
-    def entries(self) -> list[dict[str, Any]]:
-        """Return the journal; a last line that was cut off is left out."""
+    def events(self) -> list[dict[str, Any]]:
+        """Return the journal's lines, without a last one that is incomplete."""
         if not self.journal.exists():
             return []
-        entries = []
+        events = []
         for line in self.journal.read_text(encoding="utf-8").splitlines():
             try:
-                entries.append(json.loads(line))
+                events.append(json.loads(line))
             except json.JSONDecodeError:
                 break
-        return entries
+        return events
 
-    def note(self, event: str, **values: Any) -> None:
-        """Add a line to the journal."""
+    def log(self, event: str, **values: Any) -> None:
+        """Append a line to the journal."""
         with self.journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"event": event, **values}) + "\n")
 
-    def forget_after(self, epoch: int) -> None:
-        """Take back what the journal says of epochs that have to be done again."""
-        kept = [entry for entry in self.entries() if entry.get("epoch", 0) <= epoch]
-        write_text(self.journal, "".join(json.dumps(entry) + "\n" for entry in kept))
+    def discard_after(self, epoch: int) -> None:
+        """Drop the journal's lines about later epochs, which will be trained again."""
+        kept = [event for event in self.events() if event.get("epoch", 0) <= epoch]
+        write_text(self.journal, "".join(json.dumps(event) + "\n" for event in kept))
 
 
 def begin(
     run: Run,
-    causes: RunKey,
+    key: RunKey,
     pseudo: Sequence[PseudoLabel] = (),
-    begun_from: Path | None = None,
+    init_from: Path | None = None,
     *,
     fresh: bool,
 ) -> None:
-    """Write down what a run is made of; `fresh` forgets what was done of it.
+    """Write the key and the pseudo-labels of a run; `fresh` removes its earlier results.
 
-    Of pseudo-labels all are kept, of a checkpoint that it goes on from the place.
+    `init_from` is the checkpoint that the run continues from; its path is written too.
     """
     if fresh:
         for path in (run.state, run.journal, run.best, run.last):
             path.unlink(missing_ok=True)
         shutil.rmtree(run.folder / "tensorboard", ignore_errors=True)
-    if begun_from is not None or not run.causes.exists():
-        place = {} if begun_from is None else {PLACE: str(begun_from)}
-        write_json(run.causes, asdict(causes) | place)
+    if init_from is not None or not run.key_file.exists():
+        path_entry = {} if init_from is None else {_INIT_PATH: str(init_from)}
+        write_json(run.key_file, asdict(key) | path_entry)
     if pseudo:
         pseudo_labels.write(run.pseudo_labels, pseudo)
 
 
-def causes_of(run: Run) -> RunKey:
-    """Return what a run was made of."""
-    said = read_json(run.causes)
-    said.pop(PLACE, None)
-    return RunKey(**said)
+def load_key(run: Run) -> RunKey:
+    """Return the key of a run."""
+    values = read_json(run.key_file)
+    values.pop(_INIT_PATH, None)
+    return RunKey(**values)
 
 
 def locked(run: Run) -> AbstractContextManager[None]:
-    """Keep other processes from training the same run meanwhile."""
+    """Keep other processes from training the same run."""
     return files.lock(run.folder, f"another process is training {run.folder.parent.name}")
 
 
 def data_digest(images: LabelledImages) -> str:
-    """Return the digest of what a network may learn from images: pixels, labels, boxes."""
+    """Return the digest of training images: their bytes, labels and boxes."""
     boxes = [None] * len(images) if images.boxes is None else _boxes(images)
     rows = zip(images.image_ids, images.labels, images.file_digests, boxes, strict=True)
     return digest_of([[str(i), str(label), str(digest), box] for i, label, digest, box in rows])
@@ -171,15 +172,14 @@ def find(
 ) -> Checkpoint:
     """Return the last (or best) checkpoint of a plugin's newest finished run on this data.
 
-    Raises KitboxError that says what is missing, how a run that is there differs, and the command
-    that trains it on the `fold`, whose data this is; OtherImagesError where only the data differs.
+    `fold` is the fold whose images `data` names. Raises KitboxError that says what is missing, or
+    how an existing run differs, with the command that trains the plugin; OtherImagesError where
+    only the data differs.
     """
-    found = [Run(path.parent) for path in (workspace.runs / named.name).glob("*/run.json")]
-    causes = {run.folder: causes_of(run) for run in found}
-    same = [run for run in found if causes[run.folder].fingerprint == named.plugin.fingerprint]
-    fitting = [
-        run for run in same if causes[run.folder].on == on and causes[run.folder].data == data
-    ]
+    runs = _runs(workspace, named)
+    keys = {run.folder: load_key(run) for run in runs}
+    same = [run for run in runs if keys[run.folder].fingerprint == named.plugin.fingerprint]
+    fitting = [run for run in same if keys[run.folder].on == on and keys[run.folder].data == data]
     finished = [run for run in fitting if run.finished]
     option = " --on all" if on == "all" else f" --fold {fold}" if fold > 1 else ""
     command = f"run 'kitbox train {named.name}{option}'"
@@ -187,115 +187,111 @@ def find(
         run = max(finished, key=_end)
         return read_checkpoint(run.best if which == "best" and run.best.exists() else run.last)
     if fitting:
-        raise KitboxError(f"the training of {named.name} is not finished; {command} to go on")
-    others = [run for run in same if causes[run.folder].on == on]
+        raise KitboxError(f"the training of {named.name} is not finished; {command} to resume it")
+    others = [run for run in same if keys[run.folder].on == on]
     if others:
+        changed = decisions_changed_since(workspace, others)
+        reason = f": {workspace.decisions.name} has changed since" if changed else ""
         raise OtherImagesError(
-            f"{named.name} was trained on other images, labels or boxes than are here"
-            f"{_since(workspace, others)}; {command}"
+            f"{named.name} was trained on other images, labels or boxes than there are now"
+            f"{reason}; {command}"
         )
-    if found and not same:
+    if runs and not same:
         raise KitboxError(
             f"{named.name} was trained with other settings than it has now; {command}"
         )
     raise KitboxError(f"{named.name} is not trained on {on}; {command}")
 
 
-def take(run: Run) -> Checkpoint:
-    """Return the last checkpoint of a finished run, which is its plugin's newest from now on."""
+def reuse(run: Run) -> Checkpoint:
+    """Return the last checkpoint of a finished run, and make the run its plugin's newest."""
     run.journal.touch()
     return read_checkpoint(run.last)
 
 
 def newest(workspace: Workspace, named: NamedPlugin, on: str) -> Checkpoint | None:
-    """Return the last checkpoint of a plugin's newest finished run, whatever images it learnt."""
-    runs = [Run(path.parent) for path in (workspace.runs / named.name).glob("*/run.json")]
-    done = [
-        run
-        for run in runs
-        if run.finished
-        and (causes := causes_of(run)).on == on
-        and causes.fingerprint == named.plugin.fingerprint
-    ]
-    if not done:
-        return None
-    return read_checkpoint(max(done, key=_end).last)
-
-
-def _end(run: Run) -> int:
-    """Return when a run ended, in nanoseconds, or began where its journal is gone."""
-    return (run.journal if run.journal.exists() else run.causes).stat().st_mtime_ns
-
-
-def decided_since(workspace: Workspace, trained: list[Run]) -> bool:
-    """Return whether decisions.csv has changed after the last of some runs."""
-    path = workspace.decisions
-    return path.is_file() and path.stat().st_mtime_ns >= max(map(_end, trained))
-
-
-def _since(workspace: Workspace, trained: list[Run]) -> str:
-    if not decided_since(workspace, trained):
-        return ""
-    return f": {workspace.decisions.name} has changed since"
-
-
-def _boxes(images: ImageSet) -> list[list[float] | None]:
-    assert images.boxes is not None  # noqa: S101  the caller looked
-    return [None if np.isnan(box).any() else [float(x) for x in box] for box in images.boxes]
+    """Return the last checkpoint of a plugin's newest finished run on any images, None if none."""
+    done = [run for run in _finished(workspace, named) if load_key(run).on == on]
+    return read_checkpoint(max(done, key=_end).last) if done else None
 
 
 def trained_on(workspace: Workspace, named: NamedPlugin) -> list[str]:
-    """Return on what ("holdout", "all") the plugin with its present settings was trained."""
-    done = set()
-    for path in (workspace.runs / named.name).glob("*/run.json"):
-        run = Run(path.parent)
-        causes = causes_of(run)
-        if causes.fingerprint == named.plugin.fingerprint and run.finished:
-            done.add(causes.on)
-    return sorted(done)
+    """Return on what ("all", "holdout") a plugin with its present settings is trained."""
+    return sorted({load_key(run).on for run in _finished(workspace, named)})
 
 
-def begun_from(workspace: Workspace, plugin: str, digest: str) -> Path | None:
-    """Return the checkpoint of a digest from which a plugin's run went on, None if it is lost.
+def ambiguity(checkpoint: Checkpoint) -> str | None:
+    """Return a sentence on which of several comparable runs a checkpoint is from, None if one.
 
-    It is looked for in all runs of the workspace, where it lay when it was named, and among the
-    backbones' weights.
+    Comparable runs have the same settings and images, but other initial weights or pseudo-labels.
     """
-    here = sorted(workspace.runs.glob("*/*/*.safetensors"))
-    said = [read_json(path) for path in sorted((workspace.runs / plugin).glob("*/run.json"))]
-    named = [Path(run[PLACE]) for run in said if run["weights"] == digest and PLACE in run]
-    places = (*here, *named, *sorted(workspace.weights.glob("*.safetensors")))
+    run = Run(checkpoint.path.parent)
+    if not run.key_file.exists():
+        return None
+    key = load_key(run)
+    others = [Run(path.parent) for path in run.folder.parent.glob("*/run.json")]
+    finished = [load_key(other) for other in others if other.finished]
+    alike = [other for other in finished if other.same_task(key)]
+    if len({(other.weights, other.pseudo) for other in alike}) < 2:
+        return None
+    origin = read_origin(checkpoint.path)
+    start = origin.init_from or key.weights[:12]  # a digest where the weights have no name
+    pseudo = f"with pseudo-labels of round {origin.pseudo_round}"
+    return (
+        f"{key.plugin}: {len(alike)} finished trainings differ in initial weights or "
+        f"pseudo-labels; the newest is taken: from {start}, "
+        f"{pseudo if key.pseudo else 'without pseudo-labels'}"
+    )
+
+
+def decisions_changed_since(workspace: Workspace, runs: list[Run]) -> bool:
+    """Return whether decisions.csv has changed after the newest of some runs."""
+    path = workspace.decisions
+    return path.is_file() and path.stat().st_mtime_ns >= max(map(_end, runs))
+
+
+def find_init_checkpoint(workspace: Workspace, plugin: str, digest: str) -> Path | None:
+    """Return the checkpoint of a digest that a plugin's run continued from, None if it is lost.
+
+    Looks in all runs of the workspace, at the recorded paths, and among the backbone weights.
+    """
+    in_runs = sorted(workspace.runs.glob("*/*/*.safetensors"))
+    keys = [read_json(path) for path in sorted((workspace.runs / plugin).glob("*/run.json"))]
+    recorded = [
+        Path(key[_INIT_PATH]) for key in keys if key["weights"] == digest and _INIT_PATH in key
+    ]
+    places = (*in_runs, *recorded, *sorted(workspace.weights.glob("*.safetensors")))
     found = (file for file in places if file.is_file() and digest_of_file(file) == digest)
     return next(found, None)
 
 
-def pseudo_labels_of(workspace: Workspace, plugin: str, digest: str) -> Path | None:
-    """Return the pseudo-labels of a digest as a run of a plugin has kept them, None if none has."""
+def find_pseudo_labels(workspace: Workspace, plugin: str, digest: str) -> Path | None:
+    """Return a copy of the pseudo-labels of a digest in a plugin's runs, None if there is none."""
     for path in sorted((workspace.runs / plugin).glob("*/run.json")):
         run = Run(path.parent)
-        if run.pseudo_labels.is_file() and causes_of(run).pseudo == digest:
+        if run.pseudo_labels.is_file() and load_key(run).pseudo == digest:
             return run.pseudo_labels
     return None
 
 
-def choice(checkpoint: Checkpoint) -> str | None:
-    """Return a sentence on which of several finished runs a checkpoint is of; None if of the one.
+def _runs(workspace: Workspace, named: NamedPlugin) -> list[Run]:
+    return [Run(path.parent) for path in (workspace.runs / named.name).glob("*/run.json")]
 
-    They have the same settings and images, but began with other weights or had other pseudo-labels.
-    """
-    own = Run(checkpoint.path.parent)
-    if not own.causes.exists():
-        return None
-    causes = causes_of(own)
-    found = [Run(path.parent) for path in own.folder.parent.glob("*/run.json")]
-    alike = [of for run in found if (of := causes_of(run)).fits(causes) and run.finished]
-    if len({(of.weights, of.pseudo) for of in alike}) < 2:
-        return None
-    origin = read_origin(checkpoint.path)
-    began = origin.init_from or causes.weights[:12]  # where it is no name it is a digest
-    learnt = f"with pseudo-labels of round {origin.pseudo_round}"
-    return (
-        f"{causes.plugin}: of {len(alike)} finished trainings that differ in where they began or "
-        f"in pseudo-labels the newest is taken: from {began}, "
-        f"{learnt if causes.pseudo else 'without pseudo-labels'}"
-    )
+
+def _finished(workspace: Workspace, named: NamedPlugin) -> list[Run]:
+    """Return the finished runs of a plugin with its present settings."""
+    return [
+        run
+        for run in _runs(workspace, named)
+        if load_key(run).fingerprint == named.plugin.fingerprint and run.finished
+    ]
+
+
+def _end(run: Run) -> int:
+    """Return when a run last wrote its journal, or began where there is none, in nanoseconds."""
+    return (run.journal if run.journal.exists() else run.key_file).stat().st_mtime_ns
+
+
+def _boxes(images: ImageSet) -> list[list[float] | None]:
+    assert images.boxes is not None  # noqa: S101  checked by the caller
+    return [None if np.isnan(box).any() else [float(x) for x in box] for box in images.boxes]

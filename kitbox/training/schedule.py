@@ -28,13 +28,13 @@ def warmup_steps(plugin: Plugin, steps: Sequence[int]) -> int:
     return round(plugin.warmup_epochs * length) + sum(steps[:whole]) - whole * length
 
 
-def factor(plugin: Plugin, steps: Sequence[int], step: int) -> float:
+def rate_factor(plugin: Plugin, steps: Sequence[int], step: int) -> float:
     """Return the rate at a step as a share of the peak rate: the closed form.
 
     Steps count from 0, through all epochs. Step t < warm-up has (t + 1) / warm-up, so the first is
     above 0 and the last of the warm-up is the peak. After it come half cosines, the last of which
-    ends with the final rate at the last step; or the peak times `factor` for each milestone that
-    is past, not below the final rate. The rate of the stage of the step's epoch multiplies it.
+    ends with the final rate at the last step; or the peak times `factor` for each milestone that is
+    past, not below the final rate. The rate of the stage of the step's epoch multiplies it.
     """
     warmup = warmup_steps(plugin, steps)
     share = (step + 1) / warmup if step < warmup else _falling(plugin, steps, step)
@@ -83,7 +83,7 @@ def _cosines(step: int, total: int, cycles: int, final: float) -> float:
     return final + (1 - final) * (1 + math.cos(math.pi * share)) / 2
 
 
-class Schedule:
+class LearningRateSchedule:
     """Sets every parameter group's rate, step by step, from the group's peak rate.
 
     The warm-up is warmup-scheduler's. That library starts at rate 0, so it is set one step ahead;

@@ -48,7 +48,7 @@ def epoch_seconds(
     a training does.
     """
     plugin = named.plugin if named.plugin.epochs else lasting(named.plugin, 1)
-    learnt = training_set.gather(collection, competition, plugin, options.on, workspace)
+    learnt = training_set.select(collection, competition, plugin, options.on, workspace)
     planned = build_planner(plugin, learnt.label_rows, plugin.seed)
     total, done = 0.0, 0
     for stage in plugin.stages or (Stage(epochs=plugin.epochs),):
@@ -182,7 +182,7 @@ class Sweep:
             if tried.problem is not None:
                 yield SweepMessage(f"{tried.name} failed: {tried.problem}")
             done.append(tried)
-        return ranked(done)
+        return rank(done)
 
     def _settled(
         self, one: Derived, epochs: dict[str, int]
@@ -261,7 +261,7 @@ class Sweep:
         return embeddings, seconds
 
 
-def ranked(tried: Sequence[VariantResult]) -> tuple[VariantResult, ...]:
+def rank(tried: Sequence[VariantResult]) -> tuple[VariantResult, ...]:
     """Return variants, the best first, each with its difference to that one."""
     order = sorted(tried, key=lambda each: -each.value)
     best = order[0]
@@ -287,7 +287,7 @@ def seed_spread(tried: Sequence[VariantResult]) -> float | None:
 
 def pace(run: runs.Run) -> tuple[float, float | None]:
     """Return the seconds of all epochs of a run, and images a second; None without an epoch."""
-    epochs = [entry for entry in run.entries() if entry["event"] == "epoch"]
+    epochs = [entry for entry in run.events() if entry["event"] == "epoch"]
     seconds = sum(entry["seconds"] for entry in epochs)
     images = sum(entry["images_per_second"] * entry["seconds"] for entry in epochs)
     return seconds, images / seconds if seconds else None

@@ -28,9 +28,9 @@ from kitbox.training import context, evaluation, optimizer, runs, training_set, 
 from kitbox.training.checkpoints import Keeper, State
 from kitbox.training.context import Start, Training, TrainOptions
 from kitbox.training.events import EpochDone, StepDone, TrainingEvent, TrainingStarted
-from kitbox.training.monitor import Teller
-from kitbox.training.optimizer import Averaged
-from kitbox.training.schedule import Schedule
+from kitbox.training.monitor import TrainingLog
+from kitbox.training.optimizer import AveragedWeights
+from kitbox.training.schedule import LearningRateSchedule
 from kitbox.workspace import Workspace
 
 
@@ -87,7 +87,7 @@ class Stepper:
     state: State
     module: nn.Module
     optimizer: Any
-    schedule: Schedule
+    schedule: LearningRateSchedule
     steps: Sequence[int]
 
     def run(
@@ -205,26 +205,26 @@ def train(
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device, training=True)
     block_size(plugin, options.devices * options.nodes)  # refuses what cannot be shared
-    learnt = training_set.gather(
+    learnt = training_set.select(
         collection, competition, plugin, options.on, workspace, options.pseudo
     )
     side = collection.labelled if options.on == "all" else collection.holdout.train
     data = runs.data_digest(side)
     start = _start(named, workspace, options, data)
     causes = runs.RunKey(
-        named.name,
-        plugin.fingerprint,
-        data,
-        start.digest,
-        options.on,
-        plugin.seed if options.seed is None else options.seed,
-        precision,
-        learnt.boxes_digest,
-        learnt.pseudo_digest,
+        plugin=named.name,
+        fingerprint=plugin.fingerprint,
+        data=data,
+        weights=start.digest,
+        on=options.on,
+        seed=plugin.seed if options.seed is None else options.seed,
+        precision=precision,
+        boxes=learnt.boxes_digest,
+        pseudo=learnt.pseudo_digest,
     )
-    run = runs.Run(workspace.runs / causes.plugin / causes.key)
+    run = runs.Run(workspace.runs / causes.plugin / causes.digest)
     if run.finished and not options.fresh:
-        return runs.take(run)
+        return runs.reuse(run)
     fabric = context.fabric(device, precision, options, plugin)
     fabric.launch()
     # of several processes the first owns the folder; the others read what it has prepared
@@ -274,13 +274,13 @@ class _Trainer:
         trained, notes = build(training)
         state = State(
             trained,
-            optimizer.optimizer(plugin, trained),
-            None if plugin.averaging is None else Averaged(trained, plugin.averaging),
+            optimizer.build_optimizer(plugin, trained),
+            None if plugin.averaging is None else AveragedWeights(trained, plugin.averaging),
             build_planner(plugin, training.lessons.label_rows, training.seed),
         )
         done = state.restore(run)
         if training.first:
-            run.forget_after(done or -1)
+            run.discard_after(done or -1)
         yield self._begun(done, notes)
         keeper = Keeper(training, state)
         if not done and training.options.on == "holdout":
@@ -290,7 +290,7 @@ class _Trainer:
         else:
             keeper.save(trained, run.last, 0)
         if training.first:
-            run.note("finished", epoch=plugin.epochs)
+            run.log("finished", epoch=plugin.epochs)
             run.state.unlink(missing_ok=True)
         training.fabric.barrier()
         return read_checkpoint(run.last)
@@ -316,7 +316,7 @@ class _Trainer:
         training, plugin, fabric = self.training, self.training.plugin, self.training.fabric
         stepper = self._stepper(state, done)
         asked = self._asked()
-        teller = Teller(training)
+        teller = TrainingLog(training)
         for phase in curriculum.phases(plugin):
             if phase.last_epoch <= done:
                 continue
@@ -343,7 +343,7 @@ class _Trainer:
         module, optimizer = training.fabric.setup(state.trained, state.optimizer)
         batches = [state.planner.steps(epoch) for epoch in range(1, plugin.epochs + 1)]
         steps = [-(-count // plugin.accumulate) for count in batches]
-        schedule = Schedule(state.optimizer, plugin, steps, done=sum(steps[:done]))
+        schedule = LearningRateSchedule(state.optimizer, plugin, steps, done=sum(steps[:done]))
         return Stepper(training, state, module, optimizer, schedule, batches)
 
     def _asked(self) -> BatchSampler:

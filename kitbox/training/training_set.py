@@ -26,17 +26,17 @@ from kitbox.workspace import Workspace
 _BITS: int = HoldoutSettings().near_duplicate_bits
 
 
-def joined(
+def with_pseudo_labels(
     images: LabelledImages, collection: Collection, rows: Sequence[PseudoLabel]
 ) -> LabelledImages:
-    """Return the images with the test images that rows name, as `used` returns these."""
+    """Append the test images of pseudo-labels that `usable_pseudo_labels` returned."""
     if not rows or collection.test is None:
         return images
     taken = collection.test.of(strings([row.image_id for row in rows]))
     return concatenate(images, taken.with_labels(strings([row.label for row in rows])))
 
 
-def used(
+def usable_pseudo_labels(
     images: LabelledImages,
     collection: Collection,
     rows: Sequence[PseudoLabel],
@@ -56,7 +56,7 @@ def used(
         _refuse_leaks(collection, rows)
     labels, known = set(images.labels.tolist()), set(collection.labelled.labels.tolist())
     test = [] if collection.test is None else collection.test.image_ids.tolist()
-    free = dict(zip(test, free_images(collection, bits).tolist(), strict=True))
+    free = dict(zip(test, pseudo_label_candidates(collection, bits).tolist(), strict=True))
     kept = []
     for given in rows:
         row = renamed(given, collection.decisions.merged.get(given.label, given.label))
@@ -75,7 +75,7 @@ def used(
     return tuple(kept)
 
 
-def free_images(collection: Collection, bits: int = _BITS) -> NDArray[np.bool_]:
+def pseudo_label_candidates(collection: Collection, bits: int = _BITS) -> NDArray[np.bool_]:
     """Return which test images (t,) can be given a label: readable, and no labelled image again."""
     test, labelled = collection.test, collection.labelled
     if test is None:
@@ -164,7 +164,7 @@ class TrainingSet:
         return (f"{many} of round {self.pseudo_round}",)
 
 
-def gather(
+def select(
     collection: Collection,
     competition: Competition,
     plugin: Plugin,
@@ -192,8 +192,8 @@ def gather(
             pseudo_file or workspace.pseudo_labels, competition.images.unknown_label
         )
         bits = competition.holdout.near_duplicate_bits
-        pseudo = used(images, collection, listed, on, bits)
-        images = joined(images, collection, pseudo)
+        pseudo = usable_pseudo_labels(images, collection, listed, on, bits)
+        images = with_pseudo_labels(images, collection, pseudo)
     rows = np.searchsorted(kept, images.labels)
     known = images.labels != unknown
     rows = np.where(known, np.minimum(rows, max(len(kept) - 1, 0)), UNKNOWN).astype(np.int64)

@@ -228,7 +228,7 @@ def test_train_and_test_are_cropped_alike(place: Workspace) -> None:
     whole = replace(found.test, boxes=None)
     assert not np.allclose(embedded(found.labelled), embedded(whole), atol=1e-3)
     causes = [
-        embedder.causes_of(named(plugin), checkpoint, images, frozenset(), "32")
+        embedder.key_parts(named(plugin), checkpoint, images, frozenset(), "32")
         for images in (found.test, whole)
     ]
     assert causes[0]["images"] != causes[1]["images"]

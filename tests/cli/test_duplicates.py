@@ -113,7 +113,7 @@ def test_a_decision_asks_for_training_and_its_receipt_tells_it(
     decisions.add(place.decisions, Decision("merge", "w_7", "w_6"))
     result = kitbox("score", "plain", *RUN, code=1)
     assert str(result.exception) == (
-        "plain was trained on other images, labels or boxes than are here: decisions.csv has "
+        "plain was trained on other images, labels or boxes than there are now: decisions.csv has "
         "changed since; run 'kitbox train plain'"
     )
     kitbox("train", "plain", *RUN)

@@ -143,7 +143,7 @@ def test_the_training_that_was_asked_for_last_is_the_one_that_is_scored(place: W
         scored = kitbox(place, "score", "second", *RUN, "--json")
         assert json.loads(scored.stdout)["plugins"][0]["checkpoint"] == one["checkpoint"]
         assert scored.stderr.splitlines()[0] == (
-            "second: of 2 finished trainings that differ in where they began or in pseudo-labels "
+            "second: 2 finished trainings differ in initial weights or pseudo-labels; "
             f"the newest is taken: {came}, without pseudo-labels"
         )
 

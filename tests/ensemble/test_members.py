@@ -19,18 +19,32 @@ from tests.photographs import named, tiny
 from tests.submission.collected import collection
 
 
+def key_of(
+    plugin: Plugin, name: str = "tiny", *, data: str = "other", on: str = "holdout"
+) -> RunKey:
+    """Return the key of a run on other images."""
+    return RunKey(
+        plugin=name,
+        fingerprint=plugin.fingerprint,
+        data=data,
+        weights="none",
+        on=on,
+        seed=0,
+        precision="32",
+    )
+
+
 @pytest.mark.parametrize(("fold", "asked"), [(1, ""), (3, " --fold 3")])
 def test_a_network_of_another_fold_is_told_with_the_fold_to_train(
     workspace: Workspace, fold: int, asked: str
 ) -> None:
-    causes = RunKey("tiny", tiny().fingerprint, "other", "none", "holdout", 0, "32")
-    write_json(workspace.runs / "tiny" / "one" / "run.json", asdict(causes))
+    write_json(workspace.runs / "tiny" / "one" / "run.json", asdict(key_of(tiny())))
     labelled = replace(image_set({"a": "Ahab", "b": "Boo"}), digests=strings(["1", "2"]))
     images = collection(competition(), labelled, None)
     with pytest.raises(KitboxError) as caught:
         members.for_holdout(workspace, [named(tiny())], None, images, fold=fold)
     assert str(caught.value) == (
-        "tiny was trained on other images, labels or boxes than are here; "
+        "tiny was trained on other images, labels or boxes than there are now; "
         f"run 'kitbox train tiny{asked}'"
     )
 
@@ -40,7 +54,7 @@ def test_decisions_since_the_training_are_the_likely_reason(
     workspace: Workspace, later: bool
 ) -> None:
     run = workspace.runs / "tiny" / "one" / "run.json"
-    write_json(run, asdict(RunKey("tiny", tiny().fingerprint, "other", "none", "holdout", 0, "32")))
+    write_json(run, asdict(key_of(tiny())))
     decisions.add(workspace.decisions, Decision("drop", "c"))
     trained = workspace.decisions.stat().st_mtime + (-5 if later else 5)
     os.utime(run, (trained, trained))
@@ -51,7 +65,7 @@ def test_decisions_since_the_training_are_the_likely_reason(
         )
     why = ": decisions.csv has changed since" if later else ""
     assert str(caught.value) == (
-        f"tiny was trained on other images, labels or boxes than are here{why}; "
+        f"tiny was trained on other images, labels or boxes than there are now{why}; "
         "run 'kitbox train tiny'"
     )
 
@@ -59,9 +73,7 @@ def test_decisions_since_the_training_are_the_likely_reason(
 def a_run(workspace: Workspace, name: str, plugin: Plugin, **given: str) -> Path:
     """Lay down a finished run of a plugin on other images."""
     folder = workspace.runs / name / "one"
-    causes = {"data": "other", "on": "holdout", **given}
-    value = RunKey(name, plugin.fingerprint, weights="none", seed=0, precision="32", **causes)
-    write_json(folder / "run.json", asdict(value))
+    write_json(folder / "run.json", asdict(key_of(plugin, name, **given)))
     (folder / "journal.jsonl").write_text('{"event": "finished"}\n')
     return folder / "last.safetensors"
 

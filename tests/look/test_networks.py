@@ -23,9 +23,17 @@ def test_networks_from_before_the_last_decision_are_named(
         "kitbox.training.runs.read_checkpoint",
         lambda path: Checkpoint(path, "tiny", "", "", epoch=1, on="holdout"),
     )
-    causes = RunKey("tiny", plugin.fingerprint, "data", "none", "holdout", 0, "32")
+    key = RunKey(
+        plugin="tiny",
+        fingerprint=plugin.fingerprint,
+        data="data",
+        weights="none",
+        on="holdout",
+        seed=0,
+        precision="32",
+    )
     run = workspace.runs / "tiny" / "one"
-    write_json(run / "run.json", asdict(causes))
+    write_json(run / "run.json", asdict(key))
     (run / "last.safetensors").touch()
     (run / "journal.jsonl").write_text('{"event": "finished"}\n')
     assert photographs.behind([named(plugin)], workspace) == []

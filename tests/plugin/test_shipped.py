@@ -36,7 +36,7 @@ def test_a_plugin_takes_a_step_and_gives_unit_rows(name: str) -> None:
     loss, terms = trained(pixels, torch.from_numpy(batch.labels), batch.learner)
     assert {loss.kind for loss in plugin.losses} <= set(terms)
     loss.backward()
-    optimizer.optimizer(plugin, trained).step()
+    optimizer.build_optimizer(plugin, trained).step()
     moved = [bool((a != b).any()) for a, b in zip(before, trained.parameters(), strict=True)]
     assert all(moved)
     batches = [(pixels, torch.arange(len(batch)))]

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import update_bn
 
 from kitbox.network.network import Network
 from kitbox.plugin.schedules import Ema, Swa
-from kitbox.training.optimizer import Averaged, refresh
+from kitbox.training.optimizer import AveragedWeights, refresh_batch_norms
 from tests.photographs import tiny
 
 Weights = st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=30)
@@ -40,7 +40,7 @@ class Toy(nn.Module):
 def followed(averaging: Ema | Swa, values: Iterable[float], averaged: Any = None) -> Any:
     """Return the average of a toy that goes through values, each a step and an epoch."""
     toy: Any = Toy()
-    averaged = averaged or Averaged(toy, averaging)
+    averaged = averaged or AveragedWeights(toy, averaging)
     for epoch, value in enumerate(values, 1):
         averaged.after_step(toy.at(value))
         averaged.after_epoch(toy, epoch)
@@ -97,7 +97,7 @@ def test_an_average_goes_on_where_it_was_left(averaging: Ema | Swa, done: int) -
     left = followed(averaging, values[:done])
     torch.save(left.state_dict(), kept)
     kept.seek(0)
-    resumed = Averaged(toy, averaging)
+    resumed = AveragedWeights(toy, averaging)
     resumed.load_state_dict(torch.load(kept, weights_only=True))
     assert (resumed.model is None) == (left.model is None)
     for epoch, value in enumerate(values, 1):
@@ -112,7 +112,7 @@ def test_an_average_goes_on_where_it_was_left(averaging: Ema | Swa, done: int) -
 
 def test_what_is_averaged_is_left_alone_and_the_average_learns_nothing() -> None:
     toy: Any = Toy()
-    averaged = Averaged(toy, Ema())
+    averaged = AveragedWeights(toy, Ema())
     averaged.after_step(toy.at(1.0))
     averaged.after_step(toy.at(2.0))
     assert toy.weight.tolist() == [2.0]
@@ -123,7 +123,7 @@ def test_what_is_averaged_is_left_alone_and_the_average_learns_nothing() -> None
 
 def test_a_whole_network_is_averaged_in_its_memory_format() -> None:
     network: Any = Network(tiny()).to(memory_format=torch.channels_last)
-    averaged = Averaged(network, Swa(from_epoch=1))
+    averaged = AveragedWeights(network, Swa(from_epoch=1))
     weights = []
     for epoch in (1, 2, 3):
         with torch.no_grad():
@@ -159,7 +159,7 @@ def batches(*sizes: int, side: int = 8) -> list[Tensor]:
 
 
 def refreshed(network: Any, given: Iterable[Tensor], precision: str = "32") -> int:
-    return refresh(network, given, "cpu", precision)
+    return refresh_batch_norms(network, given, "cpu", precision)
 
 
 def statistics(network: nn.Module) -> dict[str, Tensor]:

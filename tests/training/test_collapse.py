@@ -6,12 +6,12 @@ import pytest
 
 from kitbox import ArcFace, Contrastive, Margin, Triplet
 from kitbox.plugin.losses import Loss
-from kitbox.training.monitor import Monitor, collapsed_at
+from kitbox.training.monitor import CollapseMonitor, collapsed_loss
 
 
 def told(losses: tuple[Loss, ...], epochs: list[tuple[float, float]]) -> list[str | None]:
     """Return what a monitor says of epochs of (loss, spread); all losses stand at the same."""
-    monitor = Monitor(losses)
+    monitor = CollapseMonitor(losses)
     return [
         monitor.warning({loss.kind: value for loss in losses}, apart) for value, apart in epochs
     ]
@@ -70,7 +70,7 @@ def test_a_loss_without_pairs_left_to_mine_has_collapsed_too() -> None:
 def test_where_a_loss_stands_in_a_collapse(
     loss: Triplet | Contrastive | Margin, at: float | None
 ) -> None:
-    assert collapsed_at(loss) == at
+    assert collapsed_loss(loss) == at
 
 
 def test_a_margin_loss_is_judged_by_the_spread_alone() -> None:

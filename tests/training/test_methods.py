@@ -114,4 +114,4 @@ def test_a_training_stopped_in_every_epoch_ends_with_the_same_weights(
 
 
 def scores_of(checkpoint: Checkpoint) -> list[object]:
-    return [entry for entry in run_of(checkpoint).entries() if entry["event"] == "score"]
+    return [entry for entry in run_of(checkpoint).events() if entry["event"] == "score"]

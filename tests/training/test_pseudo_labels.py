@@ -11,7 +11,11 @@ from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError
 from kitbox.images.file_index import Signatures
 from kitbox.records import ImageSet, strings
-from kitbox.training.training_set import free_images, joined, used
+from kitbox.training.training_set import (
+    pseudo_label_candidates,
+    usable_pseudo_labels,
+    with_pseudo_labels,
+)
 from tests.circle import competition, image_set
 from tests.submission.collected import collection, unlabelled
 
@@ -45,7 +49,7 @@ def row(scene: Collection, image: str, label: str, on: str = "holdout", line: in
 
 def test_test_images_come_behind_the_labelled_ones_with_all_they_have(scene: Collection) -> None:
     images = scene.holdout.train
-    found = joined(images, scene, [row(scene, "t3", "Boo"), row(scene, "t1", "Ahab")])
+    found = with_pseudo_labels(images, scene, [row(scene, "t3", "Boo"), row(scene, "t1", "Ahab")])
     assert found.image_ids.tolist() == ["a", "b", "c", "t3", "t1"]
     assert found.labels is not None
     assert found.labels.tolist()[3:] == ["Boo", "Ahab"]
@@ -54,12 +58,14 @@ def test_test_images_come_behind_the_labelled_ones_with_all_they_have(scene: Col
     assert found.boxes is not None
     assert found.boxes[4].tolist() == [0, 0, 5, 5]
     assert np.isnan(found.boxes[:4]).all()
-    assert joined(images, scene, []) is images
+    assert with_pseudo_labels(images, scene, []) is images
 
 
 def test_labels_by_networks_that_know_the_holdout_are_refused_for_it(scene: Collection) -> None:
     with pytest.raises(KitboxError) as caught:
-        used(scene.holdout.train, scene, [row(scene, "t1", "Boo", "all", 5)], "holdout")
+        usable_pseudo_labels(
+            scene.holdout.train, scene, [row(scene, "t1", "Boo", "all", 5)], "holdout"
+        )
     assert str(caught.value) == (
         "pseudo.csv line 5: made by networks that learnt from all labels, among them answers of "
         "the holdout that this training is scored on; make others with "
@@ -67,7 +73,7 @@ def test_labels_by_networks_that_know_the_holdout_are_refused_for_it(scene: Coll
     )
     other = replace(row(scene, "t1", "Boo"), holdout="0123456789ab", made_by="import some.csv")
     with pytest.raises(KitboxError) as caught:
-        used(scene.holdout.train, scene, [other], "holdout")
+        usable_pseudo_labels(scene.holdout.train, scene, [other], "holdout")
     assert str(caught.value) == (
         "pseudo.csv line 2: made by networks that learnt from another holdout's training side, "
         "among it answers of the holdout that this training is scored on; make others with "
@@ -79,7 +85,7 @@ def test_a_row_by_hand_is_told_what_to_write(scene: Collection) -> None:
     added = replace(row(scene, "t1", "Boo"), holdout="")
     here = holdout_digest(scene.holdout.query.image_ids)
     with pytest.raises(KitboxError) as caught:
-        used(scene.holdout.train, scene, [added], "holdout")
+        usable_pseudo_labels(scene.holdout.train, scene, [added], "holdout")
     assert str(caught.value) == (
         "pseudo.csv line 2: on = 'holdout' with an empty column holdout; write "
         f"{here} there where its label owes nothing to the holdout's answers, else on = all"
@@ -88,7 +94,7 @@ def test_a_row_by_hand_is_told_what_to_write(scene: Collection) -> None:
 
 def test_a_training_on_all_takes_labels_of_either(scene: Collection) -> None:
     rows = [row(scene, "t1", "Boo", "all"), row(scene, "t2", "Cid")]
-    assert used(scene.labelled, scene, rows, "all") == tuple(rows)
+    assert usable_pseudo_labels(scene.labelled, scene, rows, "all") == tuple(rows)
 
 
 def test_copies_of_labelled_images_and_grey_ones_are_never_taken(scene: Collection) -> None:
@@ -100,22 +106,29 @@ def test_copies_of_labelled_images_and_grey_ones_are_never_taken(scene: Collecti
         test_signatures=looks(11, 0, 13, 14),
         unreadable=frozenset({"t3"}),
     )
-    assert free_images(scene).tolist() == [False, False, False, True]
+    assert pseudo_label_candidates(scene).tolist() == [False, False, False, True]
     rows = [row(scene, f"t{number}", "Boo") for number in (1, 2, 3, 4)]
-    assert used(scene.holdout.train, scene, rows, "holdout") == (rows[3],)
+    assert usable_pseudo_labels(scene.holdout.train, scene, rows, "holdout") == (rows[3],)
     # without looks the bytes alone tell
-    assert free_images(replace(scene, test_signatures=None)).tolist() == [False, True, False, True]
+    assert pseudo_label_candidates(replace(scene, test_signatures=None)).tolist() == [
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_a_label_that_is_not_learnt_is_left_out(scene: Collection) -> None:
     few = scene.holdout.train.of(strings(["a", "b"]))
     rows = [row(scene, "t1", "Cid"), row(scene, "t2", "Boo")]
-    assert used(few, scene, rows, "holdout") == (rows[1],)
+    assert usable_pseudo_labels(few, scene, rows, "holdout") == (rows[1],)
 
 
 def test_merged_individuals_go_by_the_name_that_stays(scene: Collection) -> None:
     scene = replace(scene, decided=Decisions((Decision("merge", "Boo Jr", "Boo"),)))
-    found = used(scene.holdout.train, scene, [row(scene, "t1", "Boo Jr")], "holdout")
+    found = usable_pseudo_labels(
+        scene.holdout.train, scene, [row(scene, "t1", "Boo Jr")], "holdout"
+    )
     assert [each.label for each in found] == ["Boo"]
 
 
@@ -132,5 +145,5 @@ def test_a_row_about_what_is_not_there_is_named(
     scene: Collection, image: str, label: str, message: str
 ) -> None:
     with pytest.raises(KitboxError) as caught:
-        used(scene.holdout.train, scene, [row(scene, image, label)], "holdout")
+        usable_pseudo_labels(scene.holdout.train, scene, [row(scene, image, label)], "holdout")
     assert str(caught.value) == message

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.schedules import Cosine, Multistep, Restarts, Stage
-from kitbox.training.schedule import Schedule, factor, warmup_steps
+from kitbox.training.schedule import LearningRateSchedule, rate_factor, warmup_steps
 from tests.photographs import tiny
 
 PEAK = 3e-4
@@ -36,7 +36,7 @@ def optimizer(*rates: float) -> torch.optim.Optimizer:
 def curve(plugin: Plugin, steps: Sequence[int], *rates: float, done: int = 0) -> Iterator[Any]:
     """Yield the groups' rates at the steps from `done` to the last."""
     stepped = optimizer(*(rates or (plugin.learning_rate,)))
-    schedule = Schedule(stepped, plugin, steps, done)
+    schedule = LearningRateSchedule(stepped, plugin, steps, done)
     for _ in range(done, sum(steps)):
         yield [group["lr"] for group in stepped.param_groups]
         stepped.step()
@@ -149,7 +149,7 @@ def test_every_schedule_resumes_anywhere_to_the_closed_form(
 ) -> None:
     parts = (Stage(epochs=1, rate=rate), Stage(epochs=len(steps) - 1))
     staged = plugin(len(steps), warmup, final, schedule=schedule, stages=parts)
-    whole = [PEAK * factor(staged, steps, step) for step in range(sum(steps))]
+    whole = [PEAK * rate_factor(staged, steps, step) for step in range(sum(steps))]
     assert rates(staged, steps) == pytest.approx(whole, rel=1e-9)
     assert whole[0] > 0
     assert max(whole) <= PEAK
@@ -232,13 +232,13 @@ def test_a_schedule_resumes_over_rates_that_were_saved_half_way() -> None:
     parts = (Stage(epochs=3, rate=0.5), Stage(epochs=3))
     staged, steps = plugin(6, 1, 0.2, stages=parts), [10] * 6
     stepped = optimizer(PEAK)
-    schedule = Schedule(stepped, staged, steps)
+    schedule = LearningRateSchedule(stepped, staged, steps)
     for _ in range(25):
         stepped.step()
         schedule.step()
     restored = optimizer(PEAK)
     restored.load_state_dict(stepped.state_dict())
-    Schedule(restored, staged, steps, done=25)
+    LearningRateSchedule(restored, staged, steps, done=25)
     assert restored.param_groups[0]["lr"] == rates(staged, steps)[25]
 
 
@@ -251,7 +251,7 @@ def test_groups_keep_the_ratio_of_their_rates(warmup: int) -> None:
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_rates_after_the_last_step_stay_at_the_final_rate(schedule: Any) -> None:
     stepped = optimizer(PEAK)
-    after = Schedule(stepped, plugin(4, 1, 0.2, schedule=schedule), [5] * 4)
+    after = LearningRateSchedule(stepped, plugin(4, 1, 0.2, schedule=schedule), [5] * 4)
     for _ in range(30):
         stepped.step()
         after.step()

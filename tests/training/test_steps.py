@@ -137,7 +137,7 @@ def test_a_collapse_is_told_and_written_down(place: Place) -> None:
     told = [
         (report.epoch, report.text) for report in reports if isinstance(report, TrainingWarning)
     ]
-    warnings = [entry for entry in run_of(checkpoint).entries() if entry["event"] == "warning"]
+    warnings = [entry for entry in run_of(checkpoint).events() if entry["event"] == "warning"]
     assert [(entry["epoch"], entry["text"]) for entry in warnings] == told
     ((epoch, text),) = told
     assert epoch == 3

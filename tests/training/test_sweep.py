@@ -133,9 +133,9 @@ def test_an_epoch_is_timed_by_a_training_that_leaves_nothing(place, batch_size: 
 def test_the_pace_is_that_of_all_epochs(tmp_path: Path) -> None:
     run = runs.Run(tmp_path)
     assert sweep.pace(run) == (0, None)
-    run.note("score", epoch=0)
-    run.note("epoch", epoch=1, seconds=1.0, images_per_second=100.0)
-    run.note("epoch", epoch=2, seconds=3.0, images_per_second=20.0)
+    run.log("score", epoch=0)
+    run.log("epoch", epoch=1, seconds=1.0, images_per_second=100.0)
+    run.log("epoch", epoch=2, seconds=3.0, images_per_second=20.0)
     assert sweep.pace(run) == (4.0, 40.0)
 
 
@@ -153,7 +153,7 @@ def test_the_best_comes_first_and_noise_is_told_from_worse() -> None:
     best, near, far = [1] * 38 + [0, 0], [1] * 37 + [0] * 3, [1] * 10 + [0] * 30
     failed = VariantResult("failed", tiny(), (), problem="no weights")
     tried = [failed, scored("far", far), scored("near", near), scored("best", best)]
-    order = sweep.ranked(tried)
+    order = sweep.rank(tried)
     assert [each.name for each in order] == ["best", "near", "far", "failed"]
     assert [each.difference and each.difference.shown for each in order] == [
         None,
@@ -166,7 +166,7 @@ def test_the_best_comes_first_and_noise_is_told_from_worse() -> None:
 
 def test_where_all_fail_there_is_no_difference() -> None:
     failed = VariantResult("failed", tiny(), (), problem="no weights")
-    assert sweep.ranked([failed]) == (failed,)
+    assert sweep.rank([failed]) == (failed,)
 
 
 def test_the_spread_of_seeds_is_the_largest_of_any_settings() -> None:

@@ -14,7 +14,7 @@ from kitbox.errors import KitboxError
 from kitbox.network.checkpoint import read_origin
 from kitbox.samplers.batch_samplers import UNKNOWN
 from kitbox.training import training_set
-from kitbox.training.training_set import TrainingSet, free_images
+from kitbox.training.training_set import TrainingSet, pseudo_label_candidates
 from tests.photographs import finish, tiny
 from tests.trainings import (
     Place,
@@ -38,7 +38,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def learnt(place: Place, plugin: Plugin, on: str = "holdout") -> TrainingSet:
-    return training_set.gather(place.collection, place.competition, plugin, on, place.workspace)
+    return training_set.select(place.collection, place.competition, plugin, on, place.workspace)
 
 
 def test_only_a_plugin_that_asks_for_unknown_individuals_learns_from_them(place: Place) -> None:
@@ -133,9 +133,9 @@ def test_copies_of_labelled_images_are_looked_for_once(
 
     def search(collection: Collection, bits: int) -> NDArray[np.bool_]:
         searches.append(bits)
-        return free_images(collection, bits)
+        return pseudo_label_candidates(collection, bits)
 
-    monkeypatch.setattr(training_set, "free_images", search)
+    monkeypatch.setattr(training_set, "pseudo_label_candidates", search)
     assert learnt(place, tiny(pseudo_labels=True)).pseudo
     assert len(searches) == 1
 
