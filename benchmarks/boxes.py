@@ -29,9 +29,9 @@ from kitbox.boxes import (
     detector_data,
     detector_training,
 )
-from kitbox.boxes.detections import Found
-from kitbox.boxes.detector import Recipe
-from kitbox.boxes.detector_data import Boxed
+from kitbox.boxes.detections import Detections
+from kitbox.boxes.detector import DetectorSettings
+from kitbox.boxes.detector_data import BoxedImages
 from kitbox.cli.terminal import follow
 from kitbox.competition import image_files
 from kitbox.competition.boxes import Box
@@ -48,23 +48,23 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the console script does
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
-def drawn_boxes(folders: list[Path], file: Path, place: Workspace) -> Boxed:
+def drawn_boxes(folders: list[Path], file: Path, place: Workspace) -> BoxedImages:
     """Return the images of the folders that have a box in a file of any supported format."""
-    paths = [path for folder in folders for path in image_files.in_folder(folder)]
+    paths = [path for folder in folders for path in image_files.list_images(folder)]
     images = ImageSet(strings([path.name for path in paths]), tuple(paths))
     listed = ListedImages(images, None, None, ())
-    found = follow(box_import.understand(file, listed, source=file.name, broken="drop"))
+    found = follow(box_import.import_boxes(file, listed, source=file.name, broken="drop"))
     of_image: dict[str, list[Box]] = {}
     for box in found.boxes:
         of_image.setdefault(box.image_id, []).append(box)
     kept = images.take(np.isin(images.image_ids, list(of_image)))
     seen = follow(file_index.inspect(kept, place))
-    return detector_data.of(
+    return detector_data.with_boxes(
         seen.images, {i: [box.corners for box in each] for i, each in of_image.items()}
     )
 
 
-def at_thresholds(test: Boxed, found: list[Found]) -> list[dict[str, float]]:
+def at_thresholds(test: BoxedImages, found: list[Detections]) -> list[dict[str, float]]:
     """Return, for each threshold, the shares of images left whole and of correct crops."""
     rows = []
     for threshold in THRESHOLDS:
@@ -85,18 +85,18 @@ def at_thresholds(test: Boxed, found: list[Found]) -> list[dict[str, float]]:
     return rows
 
 
-def draw_sheets(test: Boxed, found: list[Found], folder: Path, name: str) -> None:
+def draw_sheets(test: BoxedImages, found: list[Detections], folder: Path, name: str) -> None:
     """Draw an even selection of 24 held-out images, and the 24 whose best box has the least IoU."""
     ids, paths = test.images.image_ids.tolist(), test.images.paths
     shown = {
         image_id: [
             *(Box(image_id, tuple(box.tolist())) for box in true),
-            *detections.above(strings([image_id]), [each], 0.2)[:2],
+            *detections.boxes_above(strings([image_id]), [each], 0.2)[:2],
         ]
         for image_id, true, each in zip(ids, test.boxes, found, strict=True)
     }
     agreed = [
-        average_precision.iou(true, average_precision.crop(each, 0.2)[None]).max()
+        average_precision.iou(true, average_precision.crop_box(each, 0.2)[None]).max()
         for true, each in zip(test.boxes, found, strict=True)
     ]
     worst = [ids[row] for row in np.argsort(agreed)[:24]]
@@ -114,14 +114,16 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--sheets", type=Path)
     parser.add_argument("--keep", type=Path, help="a folder in which detectors are kept")
-    for name, field in Recipe.model_fields.items():
+    for name, field in DetectorSettings.model_fields.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=field.annotation, default=None)
     given = parser.parse_args()
-    settings = {n: getattr(given, n) for n in Recipe.model_fields if getattr(given, n) is not None}
-    recipe = Recipe.model_validate(settings)
+    settings = {
+        n: getattr(given, n) for n in DetectorSettings.model_fields if getattr(given, n) is not None
+    }
+    recipe = DetectorSettings.model_validate(settings)
     asked = Path(given.weights)
     source = pretrained_weights.find_in_folder(asked, recipe.backbone) if asked.is_dir() else asked
-    options = detector_training.Options(device=given.device)
+    options = detector_training.DetectorOptions(device=given.device)
     print(
         f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
         f"{torch.get_num_threads()} threads, GPU {torch.cuda.is_available()}, "
@@ -130,12 +132,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Workspace(given.keep or Path(folder))
         drawn = drawn_boxes(given.images, given.boxes, place)
-        units = follow(detector_data.units(drawn, HoldoutSettings(), place))
-        learnt, held = detector_data.part(units, 1 - given.learn / len(drawn), recipe.seed)
+        units = follow(detector_data.split_units(drawn, HoldoutSettings(), place))
+        learnt, held = detector_data.split(units, 1 - given.learn / len(drawn), recipe.seed)
         stage = detector_training.train(drawn.take(learnt), recipe, source, place, options)
         trained = follow(stage)
         test = drawn.take(held)
-        sought = follow(detector_training.find(trained, test.images, options))
+        sought = follow(detector_training.detect(trained, test.images, options))
         scores = average_precision.score(test.boxes, sought.found, 0.4, units[held]).by_metric
         figures = {
             "recipe": recipe.model_dump(),

@@ -274,7 +274,7 @@ class Measuring:
             maker, self.collection, self.competition, self.place, embedder.EmbedOptions()
         )
         made = follow(making)
-        pseudo_labels.write(self.place.pseudo_labels, made.rows)
+        pseudo_labels.save(self.place.pseudo_labels, made.rows)
         print(f"{len(made.rows)} pseudo-labels; precision on the holdout: {made.precision}")
 
     def row(self, name: str) -> Row:

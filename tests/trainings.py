@@ -80,7 +80,7 @@ def write_pseudo_labels(place: Place, label_of: dict[str, str], round_: int = 1)
         PseudoLabel(name, label, 0.9, None, round_, "other", "holdout", unseen)
         for name, label in label_of.items()
     ]
-    pseudo_labels.write(place.workspace.pseudo_labels, rows)
+    pseudo_labels.save(place.workspace.pseudo_labels, rows)
 
 
 def write_method(workspace: Workspace, name: str, plugin: Plugin) -> Path:

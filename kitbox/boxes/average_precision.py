@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torchvision.ops import box_iou
 
-from kitbox.boxes.detections import Found, above
-from kitbox.competition.boxes import Box, chosen
+from kitbox.boxes.detections import Detections, boxes_above
+from kitbox.competition.boxes import Box, choose
 from kitbox.errors import KitboxError
 from kitbox.records import Floats, Integers, Score, Scores, strings
 from kitbox.scoring.bootstrap import WeightedMetric, bootstrap_interval
@@ -19,7 +19,7 @@ THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 
 
 @dataclass(frozen=True)
-class Matches:
+class BoxMatches:
     """The found boxes of all images, most confident first: `rows (f,)` of their images, and hits.
 
     `hits (f, t)` marks at each threshold of IoU those that are right; `drawn (n,)` counts the
@@ -51,9 +51,9 @@ class Matches:
         return found
 
 
-def match(
-    drawn: Sequence[Floats], found: Sequence[Found], thresholds: Sequence[float] = THRESHOLDS
-) -> Matches:
+def match_boxes(
+    drawn: Sequence[Floats], found: Sequence[Detections], thresholds: Sequence[float] = THRESHOLDS
+) -> BoxMatches:
     """Return which found boxes are right, given the drawn boxes (m, 4) of each image.
 
     The most confident first, each takes the drawn box of its image with which it has the largest
@@ -66,12 +66,12 @@ def match(
     )
     order = np.argsort(-confidence, kind="stable")
     counts = np.array([len(boxes) for boxes in drawn], dtype=np.int64)
-    return Matches(rows[order].astype(np.int64), hits[order], counts)
+    return BoxMatches(rows[order].astype(np.int64), hits[order], counts)
 
 
 def score(
     drawn: Sequence[Floats],
-    found: Sequence[Found],
+    found: Sequence[Detections],
     threshold: float,
     units: Integers,
     several: str = "best",
@@ -85,10 +85,10 @@ def score(
     """
     if not len(drawn):
         raise KitboxError("no image with a box is held out; raise --held-out")
-    matches = match(drawn, found)
+    matches = match_boxes(drawn, found)
     agreed = np.array(
         [
-            iou(_wanted(boxes, several), crop(each, threshold, several)[None]).max()
+            iou(_wanted(boxes, several), crop_box(each, threshold, several)[None]).max()
             for boxes, each in zip(drawn, found, strict=True)
         ]
     )
@@ -107,10 +107,10 @@ def score(
     return Scores(scores)
 
 
-def crop(found: Found, threshold: float, several: str = "best") -> Floats:
+def crop_box(found: Detections, threshold: float, several: str = "best") -> Floats:
     """Return the box (4,) that an image is cropped to, the whole image where nothing is found."""
-    rows = above(strings([""]), [found], threshold)
-    corners = chosen(tuple(rows), several) if rows else (0, 0, *found.size)
+    rows = boxes_above(strings([""]), [found], threshold)
+    corners = choose(tuple(rows), several) if rows else (0, 0, *found.size)
     return np.array(corners, dtype=np.float32)
 
 
@@ -119,7 +119,7 @@ def _wanted(drawn: Floats, several: str) -> Floats:
     if several == "best":
         return drawn
     rows = tuple(Box("", (x0, y0, x1, y1)) for x0, y0, x1, y1 in drawn.tolist())
-    return np.array([chosen(rows, several)], dtype=np.float32)
+    return np.array([choose(rows, several)], dtype=np.float32)
 
 
 def _hits(drawn: Floats, found: Floats, thresholds: Sequence[float]) -> Hits:

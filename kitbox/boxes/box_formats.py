@@ -11,8 +11,8 @@ from kitbox.competition.presets import IMAGE_COLUMNS
 from kitbox.errors import KitboxError
 from kitbox.files import read_text
 
-FormName = Literal["xyxy", "xywh", "yolo", "gdsc", "points"]
-MEANINGS: dict[FormName, str] = {
+BoxFormat = Literal["xyxy", "xywh", "yolo", "gdsc", "points"]
+DESCRIPTIONS: dict[BoxFormat, str] = {
     "xyxy": "two corners x0,y0,x1,y1",
     "xywh": "the upper left corner and the size x,y,w,h",
     "yolo": "the centre and the size cx,cy,w,h",
@@ -41,7 +41,7 @@ _YOLO_NUMBERS = (5, 6)
 
 
 @dataclass(frozen=True)
-class Written:
+class BoxRow:
     """A box as a list writes it: where, of which image, and numbers that a form gives a meaning.
 
     `numbers` are empty where they cannot be read; `text` is then what stands there.
@@ -55,11 +55,11 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Source:
+class BoxList:
     """The rows of a list of boxes, the forms that they may have, and what tells so."""
 
-    rows: tuple[Written, ...]
-    forms: tuple[FormName, ...]
+    rows: tuple[BoxRow, ...]
+    forms: tuple[BoxFormat, ...]
     by: str
 
     @property
@@ -70,7 +70,7 @@ class Source:
         return bool(largest) and largest[len(largest) // 2] <= 1.5
 
 
-def read(path: Path) -> Source:
+def read(path: Path) -> BoxList:
     """Return the boxes of a list, or of a folder of YOLO labels.
 
     Raises KitboxError where there is none, and where its form is unknown.
@@ -88,14 +88,14 @@ def read(path: Path) -> Source:
     return _table(path)
 
 
-def complete(numbers: tuple[float, ...], form: FormName) -> bool:
+def is_complete(numbers: tuple[float, ...], form: BoxFormat) -> bool:
     """Return whether numbers are as many as a form has: four, or two and more points."""
     if form == "points":
         return len(numbers) >= 4 and len(numbers) % 2 == 0
     return len(numbers) == 4
 
 
-def corners(numbers: tuple[float, ...], form: FormName, scale: tuple[float, float]) -> Corners:
+def to_corners(numbers: tuple[float, ...], form: BoxFormat, scale: tuple[float, float]) -> Corners:
     """Return numbers of a form as x0, y0, x1, y1 in pixels; `scale` is what a number 1 stands for.
 
     The corners come as they are written: the first may be right of the second.
@@ -113,7 +113,7 @@ def corners(numbers: tuple[float, ...], form: FormName, scale: tuple[float, floa
     return a * wide, b * high, c * wide, d * high
 
 
-def _labels(folder: Path) -> Source:
+def _labels(folder: Path) -> BoxList:
     """Read a folder of YOLO labels: a file an image, a line a box."""
     files = [file for file in sorted(folder.rglob("*.txt")) if file.name != "classes.txt"]
     rows = []
@@ -124,23 +124,23 @@ def _labels(folder: Path) -> Source:
                 numbers = _numbers(text) if len(text.split()) in _YOLO_NUMBERS else ()
                 confidence = numbers[5] if len(numbers) == max(_YOLO_NUMBERS) else None
                 where = f"{file.relative_to(folder.parent)} line {line}"
-                rows.append(Written(where, name, numbers[1:5], confidence, text.strip()))
+                rows.append(BoxRow(where, name, numbers[1:5], confidence, text.strip()))
     if not rows:
         raise KitboxError(f"{folder} has no labels; a file NAME.txt has 'class cx cy w h' a line")
-    return Source(tuple(rows), ("yolo",), "a folder of labels")
+    return BoxList(tuple(rows), ("yolo",), "a folder of labels")
 
 
-def _headerless(path: Path, lines: list[tuple[int, list[str]]]) -> Source:
+def _headerless(path: Path, lines: list[tuple[int, list[str]]]) -> BoxList:
     """Read lines of a name and numbers: four of a box, more of an outline."""
     rows = [
-        Written(f"{path.name} line {line}", name, _numbers(text), None, text)
+        BoxRow(f"{path.name} line {line}", name, _numbers(text), None, text)
         for line, (name, *cells) in lines
         for text in [",".join(cells)]
     ]
-    return Source(tuple(rows), _forms_of(rows), "no header")
+    return BoxList(tuple(rows), _forms_of(rows), "no header")
 
 
-def _table(path: Path) -> Source:
+def _table(path: Path) -> BoxList:
     """Read a list with a header: four columns of numbers, or one that has them all."""
     header = tables.header(path)
     lower = {name.strip().lower(): name for name in reversed(header)}
@@ -159,18 +159,18 @@ def _table(path: Path) -> Source:
         text = ",".join(row[name] for name in named)
         sure = _numbers(row[confidence]) if confidence is not None else ()
         where = f"{path.name} line {line}"
-        rows.append(Written(where, row[image], _numbers(text), sure[0] if sure else None, text))
+        rows.append(BoxRow(where, row[image], _numbers(text), sure[0] if sure else None, text))
     if not rows:
         raise KitboxError(f"{path} has a header and no box; get the whole file")
-    return Source(tuple(rows), forms or _forms_of(rows), f"columns {','.join(named)}")
+    return BoxList(tuple(rows), forms or _forms_of(rows), f"columns {','.join(named)}")
 
 
-def _named(lower: dict[str, str]) -> tuple[tuple[FormName, ...], tuple[str, ...]]:
+def _named(lower: dict[str, str]) -> tuple[tuple[BoxFormat, ...], tuple[str, ...]]:
     """Return the columns of a header that have the numbers, and the forms that their names allow.
 
     A column that has them all does not tell a form.
     """
-    kinds: tuple[tuple[tuple[tuple[str, ...], ...], tuple[FormName, ...]], ...] = (
+    kinds: tuple[tuple[tuple[tuple[str, ...], ...], tuple[BoxFormat, ...]], ...] = (
         (_CORNERS, ("xyxy",)),
         (_CENTRES, ("yolo",)),
         (_SIZES, ("xywh", "gdsc", "yolo")),
@@ -183,7 +183,7 @@ def _named(lower: dict[str, str]) -> tuple[tuple[FormName, ...], tuple[str, ...]
     return (), () if one is None else (one,)
 
 
-def _forms_of(rows: list[Written]) -> tuple[FormName, ...]:
+def _forms_of(rows: list[BoxRow]) -> tuple[BoxFormat, ...]:
     """Return the forms that numbers without names may have, by how many they are."""
     if any(len(row.numbers) > 4 for row in rows):  # four are a box, more are points
         return ("points",)

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from kitbox.boxes import box_formats
-from kitbox.boxes.box_formats import FormName, Source, Written
+from kitbox.boxes.box_formats import BoxFormat, BoxList, BoxRow
 from kitbox.competition.boxes import Box, Corners
 from kitbox.competition.findings import ListFinding, stop_message
 from kitbox.competition.image_files import IMAGE_SUFFIXES
@@ -19,7 +19,7 @@ from kitbox.images.preprocessing import UnreadableImageError
 from kitbox.records import ImageSet, Progress
 
 
-class Names:
+class ImageNames:
     """The images of a competition by every name that a list may call them."""
 
     def __init__(self, listed: ListedImages, inside: Path | None = None) -> None:
@@ -116,7 +116,7 @@ def _parts(name: str) -> tuple[str, ...]:
     return PurePosixPath(name.strip().replace("\\", "/")).parts
 
 
-Kind = Literal["cut", "whole", "repeated", "refused", "unmatched", "guessed"]
+ImportFindingKind = Literal["cut", "whole", "repeated", "refused", "unmatched", "guessed"]
 Size = tuple[int, int]
 
 # A reading is taken where so much more of the boxes lie inside their images by it than by others.
@@ -132,13 +132,13 @@ _ROUNDING = 1.0  # pixels; shares are written with few digits
 
 
 @dataclass(frozen=True)
-class Remark:
+class ImportFinding:
     """What was done with a box that is not taken as it stands, or with a name that is no image's.
 
     What is "cut", "whole" or of a name that was "guessed" is taken; the others are not.
     """
 
-    kind: Kind
+    kind: ImportFindingKind
     where: str
     image_id: str
     what: str
@@ -148,7 +148,7 @@ class Remark:
 
 
 @dataclass(frozen=True)
-class Imported:
+class BoxImport:
     """The boxes of a list, how it was read, and what is to be said of its rows.
 
     `inside` are for each form that the list may have how many boxes lie inside their images; `by`
@@ -156,26 +156,26 @@ class Imported:
     """
 
     boxes: tuple[Box, ...]
-    form: FormName
+    form: BoxFormat
     relative: bool
     by: str
-    inside: dict[FormName, int]
-    remarks: tuple[Remark, ...]
+    inside: dict[BoxFormat, int]
+    remarks: tuple[ImportFinding, ...]
 
-    def of_kind(self, kind: Kind) -> list[Remark]:
+    def of_kind(self, kind: ImportFindingKind) -> list[ImportFinding]:
         """Return the remarks of a kind."""
         return [remark for remark in self.remarks if remark.kind == kind]
 
 
-def understand(
+def import_boxes(
     path: Path,
     listed: ListedImages,
     *,
     source: str,
     broken: str = "stop",
-    form: FormName | None = None,
+    form: BoxFormat | None = None,
     inside: Path | None = None,
-) -> Generator[Progress, None, Imported]:
+) -> Generator[Progress, None, BoxImport]:
     """Return the boxes of a foreign list as boxes of the listed images; yields Progress.
 
     Without `form` it is told by the header, and where that allows several by which of them lies
@@ -184,7 +184,7 @@ def understand(
     where `broken` is "stop" for the first box that is none.
     """
     read = box_formats.read(path)
-    names = Names(listed, inside)
+    names = ImageNames(listed, inside)
     if not len(names):
         raise KitboxError(f"no listed image lies in {inside}; correct --images")
     images = names.found(dict.fromkeys(row.name for row in read.rows))
@@ -199,7 +199,7 @@ def understand(
         (row, sizes[images[row.name]])
         for row in read.rows
         if images.get(row.name) in sizes
-        and any(box_formats.complete(row.numbers, name) for name in forms)
+        and any(box_formats.is_complete(row.numbers, name) for name in forms)
     ]
     counts = {name: _count(read, known, name, _NEARLY) for name in forms}
     taken = _clearest(path, counts, len(known))
@@ -208,7 +208,7 @@ def understand(
     for row in read.rows:
         placing.take(row, images.get(row.name))
     remarks = tuple(placing.remarks)
-    found = Imported(tuple(placing.boxes), taken, read.relative, read.by, counts, remarks)
+    found = BoxImport(tuple(placing.boxes), taken, read.relative, read.by, counts, remarks)
     refused = [ListFinding(r.where, r.what, r.image_id) for r in found.of_kind("refused")]
     if refused and broken == "stop":
         raise KitboxError(stop_message(refused))
@@ -232,7 +232,7 @@ def _measured(
     return sizes, problems
 
 
-def _forms(read: Source, form: FormName | None) -> tuple[FormName, ...]:
+def _forms(read: BoxList, form: BoxFormat | None) -> tuple[BoxFormat, ...]:
     """Return the forms that a list may have, or the one that is given."""
     forms = read.forms if form is None else (form,)
     if len(forms) > 1 and not read.relative:  # nobody writes centres in pixels without saying so
@@ -241,12 +241,14 @@ def _forms(read: Source, form: FormName | None) -> tuple[FormName, ...]:
 
 
 def _count(
-    read: Source, known: list[tuple[Written, Size]], form: FormName, tolerance: float
+    read: BoxList, known: list[tuple[BoxRow, Size]], form: BoxFormat, tolerance: float
 ) -> int:
     return sum(
-        _fits(box_formats.corners(row.numbers, form, _scale(size, read.relative)), size, tolerance)
+        _fits(
+            box_formats.to_corners(row.numbers, form, _scale(size, read.relative)), size, tolerance
+        )
         for row, size in known
-        if box_formats.complete(row.numbers, form)
+        if box_formats.is_complete(row.numbers, form)
     )
 
 
@@ -257,7 +259,7 @@ def _fits(corners: Corners, size: Size, tolerance: float) -> bool:
     return across and -over_y <= y0 < y1 <= size[1] + over_y
 
 
-def _clearest(path: Path, counts: dict[FormName, int], rows: int) -> FormName:
+def _clearest(path: Path, counts: dict[BoxFormat, int], rows: int) -> BoxFormat:
     """Return the form by which clearly more boxes lie inside their images than by any other."""
     best, *others = sorted(counts, key=lambda name: -counts[name])
     if others and rows and counts[best] - counts[others[0]] < max(1, _CLEAR * rows):
@@ -270,13 +272,13 @@ def _clearest(path: Path, counts: dict[FormName, int], rows: int) -> FormName:
 
 
 def _refuse_other_images(
-    path: Path, read: Source, known: list[tuple[Written, Size]], form: FormName
+    path: Path, read: BoxList, known: list[tuple[BoxRow, Size]], form: BoxFormat
 ) -> None:
     """Raise KitboxError where most boxes lie over the edge, as of images of another size."""
     count = _count(read, known, form, _ROUGHLY)
     if 2 * count < len(known):
         raise KitboxError(
-            f"{path}: read as {box_formats.MEANINGS[form]}, {count} of {len(known)} boxes lie "
+            f"{path}: read as {box_formats.DESCRIPTIONS[form]}, {count} of {len(known)} boxes lie "
             "inside their images; give another --form, or boxes drawn on images of this size"
         )
 
@@ -290,7 +292,7 @@ class _Placing:
 
     def __init__(
         self,
-        form: FormName,
+        form: BoxFormat,
         relative: bool,
         source: str,
         sizes: dict[str, Size],
@@ -301,10 +303,10 @@ class _Placing:
         self.sizes, self.problems = sizes, problems
         self.guessed = dict(guessed)  # each told once
         self.boxes: list[Box] = []
-        self.remarks: list[Remark] = []
+        self.remarks: list[ImportFinding] = []
         self._seen: dict[tuple[str, Corners], str] = {}  # → where it stands first
 
-    def take(self, row: Written, image_id: str | None) -> None:
+    def take(self, row: BoxRow, image_id: str | None) -> None:
         """Take the box of a row as far as it lies in its image."""
         if image_id is not None and (guess := self.guessed.pop(row.name, None)) is not None:
             self._remark("guessed", row, image_id, guess)
@@ -317,17 +319,17 @@ class _Placing:
         else:
             self._cut(row, image_id)
 
-    def _wrong(self, row: Written) -> str | None:
-        if not box_formats.complete(row.numbers, self.form):
+    def _wrong(self, row: BoxRow) -> str | None:
+        if not box_formats.is_complete(row.numbers, self.form):
             return "is no outline" if self.form == "points" else "is not four numbers"
         if row.confidence is not None and not 0 <= row.confidence <= 1:
             return f"has confidence {row.confidence:g}, which is not between 0 and 1"
-        x0, y0, x1, y1 = box_formats.corners(row.numbers, self.form, (1.0, 1.0))
+        x0, y0, x1, y1 = box_formats.to_corners(row.numbers, self.form, (1.0, 1.0))
         return None if x0 < x1 and y0 < y1 else f"is empty, read as {self.form}"
 
-    def _cut(self, row: Written, image_id: str) -> None:
+    def _cut(self, row: BoxRow, image_id: str) -> None:
         size = self.sizes[image_id]
-        written = box_formats.corners(row.numbers, self.form, _scale(size, self.relative))
+        written = box_formats.to_corners(row.numbers, self.form, _scale(size, self.relative))
         x0, y0 = max(written[0], 0.0), max(written[1], 0.0)
         x1, y1 = min(written[2], float(size[0])), min(written[3], float(size[1]))
         wide, high = x1 - x0, y1 - y0
@@ -351,5 +353,5 @@ class _Placing:
             self._remark("whole", row, image_id, f"box {row.text} is all {of}")
         self.boxes.append(Box(image_id, corners, row.confidence, self.source))
 
-    def _remark(self, kind: Kind, row: Written, image_id: str, what: str) -> None:
-        self.remarks.append(Remark(kind, row.where, image_id, what))
+    def _remark(self, kind: ImportFindingKind, row: BoxRow, image_id: str, what: str) -> None:
+        self.remarks.append(ImportFinding(kind, row.where, image_id, what))

@@ -12,7 +12,7 @@ from kitbox.files import write_bytes
 from kitbox.images import preprocessing
 from kitbox.images.preprocessing import UnreadableImageError
 
-SHOWN = 24
+MAX_IMAGES = 24
 _COLUMNS = 4
 _TILE = (360, 240)  # pixels of an image at most, width and height
 _CAPTION = 22
@@ -28,7 +28,7 @@ def draw(boxes: Mapping[str, Sequence[Box]], paths: Mapping[str, Path], to: Path
     Drawn boxes are orange, detected ones blue, with their confidence.
     """
     ids = sorted(image_id for image_id in boxes if image_id in paths)
-    places = np.unique(np.linspace(0, len(ids) - 1, min(SHOWN, len(ids))).astype(int))
+    places = np.unique(np.linspace(0, len(ids) - 1, min(MAX_IMAGES, len(ids))).astype(int))
     shown = [ids[place] for place in places]
     rows = max(1, -(-len(shown) // _COLUMNS))
     wide, high = _TILE[0] + _GAP, _TILE[1] + _CAPTION + _GAP

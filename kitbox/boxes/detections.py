@@ -11,7 +11,7 @@ import torch
 
 from kitbox.boxes import detector_data
 from kitbox.boxes.detector import Detector
-from kitbox.boxes.detector_data import Boxed
+from kitbox.boxes.detector_data import BoxedImages
 from kitbox.competition.boxes import Box
 from kitbox.files import write_text
 from kitbox.images.loader import default_worker_count
@@ -24,7 +24,7 @@ _BATCH = 16
 
 
 @dataclass(frozen=True)
-class Found:
+class Detections:
     """What a detector found in an image of `size` (width, height).
 
     `boxes (m, 4)` in pixels of the upright image and `confidences (m,)`, most confident first.
@@ -42,7 +42,7 @@ class Found:
         return best
 
 
-def above(image_ids: Strings, found: Sequence[Found], threshold: float) -> list[Box]:
+def boxes_above(image_ids: Strings, found: Sequence[Detections], threshold: float) -> list[Box]:
     """Return all boxes of the images that reach the threshold, as rows of a list of boxes."""
     return [
         Box(image_id, (float(x0), float(y0), float(x1), float(y1)), float(confidence), SOURCE)
@@ -52,7 +52,7 @@ def above(image_ids: Strings, found: Sequence[Found], threshold: float) -> list[
     ]
 
 
-def find(
+def detect(
     detector: Detector,
     paths: Sequence[Path],
     height_width: tuple[int, int],
@@ -60,7 +60,7 @@ def find(
     device: str,
     precision: str,
     workers: int | None = None,
-) -> Generator[tuple[list[int], list[Found]], None, None]:
+) -> Generator[tuple[list[int], list[Detections]], None, None]:
     """Yield the rows of each batch of images and what was found in them."""
     detector.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     form = detector.pyramid.pixel_form
@@ -68,8 +68,8 @@ def find(
     batches = [
         [int(row) for row in batch] for batch in np.split(rows, range(_BATCH, len(rows), _BATCH))
     ]
-    loader = detector_data.loader(
-        detector_data.Sights(paths, height_width, form.interpolation),
+    loader = detector_data.build_loader(
+        detector_data.PlainDataset(paths, height_width, form.interpolation),
         batches if len(rows) else [],
         workers=default_worker_count(device, workers),
     )
@@ -89,9 +89,9 @@ def find(
 
 def _found(
     boxes: Floats, confidences: Floats, size: tuple[int, int], height_width: tuple[int, int]
-) -> Found:
+) -> Detections:
     scale = np.array([size[0] / height_width[1], size[1] / height_width[0]] * 2, dtype=np.float32)
-    return Found(size, boxes * scale, confidences)
+    return Detections(size, boxes * scale, confidences)
 
 
 # Above the threshold by less than this is not much above.
@@ -103,7 +103,7 @@ _ODD = 1.25
 
 
 @dataclass(frozen=True)
-class Doubt:
+class DetectionFinding:
     """An image whose boxes a person should look at; `box` and `rival` are (4,), empty if none."""
 
     image_id: str
@@ -113,9 +113,9 @@ class Doubt:
     rival: Floats
 
 
-def doubts(
-    image_ids: Strings, found: Sequence[Found], threshold: float, bounds: tuple[Floats, Floats]
-) -> list[Doubt]:
+def review(
+    image_ids: Strings, found: Sequence[Detections], threshold: float, bounds: tuple[Floats, Floats]
+) -> list[DetectionFinding]:
     """Return the doubtful of the images, the least confident first.
 
     Doubtful is an image without a box at the threshold, with one just above it, with two far
@@ -127,11 +127,13 @@ def doubts(
         why = _reasons(each, threshold, bounds, rival)
         if why:
             first = float(each.confidences[0]) if len(each.boxes) else 0.0
-            listed.append(Doubt(image_id, ", ".join(why), first, each.boxes[:1].ravel(), rival))
+            listed.append(
+                DetectionFinding(image_id, ", ".join(why), first, each.boxes[:1].ravel(), rival)
+            )
     return sorted(listed, key=lambda doubt: doubt.confidence)
 
 
-def usual(boxed: Boxed) -> tuple[Floats, Floats]:
+def extent_bounds(boxed: BoxedImages) -> tuple[Floats, Floats]:
     """Return the least and the largest width and height, as shares, and shape of drawn boxes."""
     extents = np.concatenate(
         [
@@ -142,7 +144,7 @@ def usual(boxed: Boxed) -> tuple[Floats, Floats]:
     return extents.min(axis=0) / _ODD, extents.max(axis=0) * _ODD
 
 
-def write(path: Path, doubts: Sequence[Doubt]) -> None:
+def save_findings(path: Path, doubts: Sequence[DetectionFinding]) -> None:
     """Write a list of doubts, a row for each; the corners of boxes are pixels."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -154,7 +156,7 @@ def write(path: Path, doubts: Sequence[Doubt]) -> None:
 
 
 def _reasons(
-    found: Found, threshold: float, bounds: tuple[Floats, Floats], rival: Floats
+    found: Detections, threshold: float, bounds: tuple[Floats, Floats], rival: Floats
 ) -> list[str]:
     if not len(found.boxes) or found.confidences[0] < threshold:
         return ["no confident box"]
@@ -169,7 +171,7 @@ def _reasons(
     return why
 
 
-def _rival(found: Found, threshold: float) -> Floats:
+def _rival(found: Detections, threshold: float) -> Floats:
     """Return the box (4,) that lies apart from the first and is nearly as confident, or none."""
     for box, confidence in zip(found.boxes[1:], found.confidences[1:], strict=True):
         if confidence < max(_RIVAL * found.confidences[0], threshold):

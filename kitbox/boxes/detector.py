@@ -23,7 +23,7 @@ from kitbox.value import Value
 STRIDES = (8, 16, 32)
 
 
-class Recipe(Value):
+class DetectorSettings(Value):
     """One detector: its backbone, what it sees, how it learns.
 
     Images are squashed to one size, whose longer side is `image_size` pixels and whose shape is
@@ -69,7 +69,7 @@ _FIRST_HALF_SIDE = 3.0
 class Pyramid(nn.Module):
     """Maps of a backbone at several strides, each with what the coarser ones know."""
 
-    def __init__(self, recipe: Recipe, *, pretrained: bool = False) -> None:
+    def __init__(self, recipe: DetectorSettings, *, pretrained: bool = False) -> None:
         """Build the pyramid of a recipe; `pretrained` downloads the backbone's weights.
 
         Raises KitboxError for a backbone that has no maps at the strides.
@@ -107,7 +107,7 @@ class Pyramid(nn.Module):
 class Detector(nn.Module):
     """From pixels to boxes in pixels of the input, with confidences."""
 
-    def __init__(self, recipe: Recipe, *, pretrained: bool = False) -> None:
+    def __init__(self, recipe: DetectorSettings, *, pretrained: bool = False) -> None:
         """Build the detector of a recipe; only the backbone can come with weights."""
         super().__init__()
         pyramid = Pyramid(recipe, pretrained=pretrained)

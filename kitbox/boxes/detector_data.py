@@ -26,7 +26,7 @@ _FEWEST = 20
 
 
 @dataclass(frozen=True)
-class Boxed:
+class BoxedImages:
     """Images, the width and height (n, 2) of each upright, and the boxes (m, 4) of each in pixels.
 
     Every image has a box or more.
@@ -45,10 +45,10 @@ class Boxed:
     def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, rows: Integers) -> "Boxed":
+    def take(self, rows: Integers) -> "BoxedImages":
         """Return the images of the given rows, in that order."""
         boxes = tuple(self.boxes[row] for row in rows)
-        return Boxed(self.images.take(rows), self.sizes[rows], boxes)
+        return BoxedImages(self.images.take(rows), self.sizes[rows], boxes)
 
     @property
     def shape(self) -> float:
@@ -56,16 +56,16 @@ class Boxed:
         return float(np.median(self.sizes[:, 0] / self.sizes[:, 1]))
 
 
-def of(images: ImageSet, boxes_of: Mapping[str, Sequence[Corners]]) -> Boxed:
+def with_boxes(images: ImageSet, boxes_of: Mapping[str, Sequence[Corners]]) -> BoxedImages:
     """Return those of the images that have a box, by image id, in the images' order."""
     rows = np.flatnonzero([image_id in boxes_of for image_id in images.image_ids.tolist()])
     kept = images.take(rows)
     sizes = [preprocessing.upright_size(path) for path in kept.paths]
     boxes = [np.array(boxes_of[i], dtype=np.float32) for i in kept.image_ids.tolist()]
-    return Boxed(kept, np.array(sizes, dtype=np.int64).reshape(-1, 2), tuple(boxes))
+    return BoxedImages(kept, np.array(sizes, dtype=np.int64).reshape(-1, 2), tuple(boxes))
 
 
-def inside(drawn: Boxed) -> tuple[Boxed, int]:
+def clip_boxes(drawn: BoxedImages) -> tuple[BoxedImages, int]:
     """Return the boxes clipped to their images, and how many that changed.
 
     A box that becomes empty is left out, and an image without another.
@@ -76,11 +76,11 @@ def inside(drawn: Boxed) -> tuple[Boxed, int]:
         changed += int((clipped != each).any(axis=1).sum())
         boxes.append(clipped[(clipped[:, :2] < clipped[:, 2:]).all(axis=1)])
     rows = np.flatnonzero([len(each) > 0 for each in boxes])
-    return Boxed(drawn.images, drawn.sizes, tuple(boxes)).take(rows), changed
+    return BoxedImages(drawn.images, drawn.sizes, tuple(boxes)).take(rows), changed
 
 
-def units(
-    boxed: Boxed, shape: HoldoutSettings, workspace: Workspace
+def split_units(
+    boxed: BoxedImages, shape: HoldoutSettings, workspace: Workspace
 ) -> Generator[Progress, None, Integers]:
     """Return the number (n,) of the unit of each image; copies and near-duplicates are together.
 
@@ -92,7 +92,7 @@ def units(
     return near_duplicates.split_units(seen.images, seen.signatures, near)
 
 
-def part(units: Integers, share: float, seed: int) -> tuple[Integers, Integers]:
+def split(units: Integers, share: float, seed: int) -> tuple[Integers, Integers]:
     """Return the rows to learn from and those held out, each in order.
 
     Units (n,) are drawn whole as long as no more than this share of the images is held out, or the
@@ -117,7 +117,7 @@ def part(units: Integers, share: float, seed: int) -> tuple[Integers, Integers]:
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def require(boxed: Boxed) -> None:
+def require_enough(boxed: BoxedImages) -> None:
     """Raise KitboxError where the drawn boxes are too few to learn from."""
     if len(boxed) < _FEWEST:
         raise KitboxError(
@@ -129,13 +129,15 @@ def require(boxed: Boxed) -> None:
 Item = tuple[Pixels, Floats, int]
 
 
-class Examples(Dataset[Item]):
+class BoxedDataset(Dataset[Item]):
     """Boxed images as (pixels (h, w, 3) uint8, boxes (m, 4) in those pixels, row).
 
     An item is asked for as (row, seed), and augmented as the seed says.
     """
 
-    def __init__(self, boxed: Boxed, height_width: tuple[int, int], interpolation: str) -> None:
+    def __init__(
+        self, boxed: BoxedImages, height_width: tuple[int, int], interpolation: str
+    ) -> None:
         """Take the images at one size."""
         self.paths = boxed.images.paths
         self.height_width, self.interpolation = height_width, interpolation
@@ -156,7 +158,7 @@ class Examples(Dataset[Item]):
         return *self._augmentation(pixels, self.boxes[row], seed), row
 
 
-class Sights(Dataset[tuple[Pixels, tuple[int, int], int]]):
+class PlainDataset(Dataset[tuple[Pixels, tuple[int, int], int]]):
     """Images as (pixels (h, w, 3) uint8, (width, height) of the file, row)."""
 
     def __init__(
@@ -174,7 +176,7 @@ class Sights(Dataset[tuple[Pixels, tuple[int, int], int]]):
 class EpochBatches:
     """The batches of the current `epoch`: every image once, each as (row, augmentation seed)."""
 
-    def __init__(self, boxed: Boxed, batch_size: int, seed: int) -> None:
+    def __init__(self, boxed: BoxedImages, batch_size: int, seed: int) -> None:
         """Deal the images out in random order, the same for any number of workers."""
         self.epoch, self._seed, self._size = 0, seed, batch_size
         self._image_ids = boxed.images.image_ids
@@ -191,7 +193,7 @@ class EpochBatches:
             ]
 
 
-def loader(dataset: Dataset[Any], batches: Any, *, workers: int) -> DataLoader[Any]:
+def build_loader(dataset: Dataset[Any], batches: Any, *, workers: int) -> DataLoader[Any]:
     """Return a loader of batches: pixels (n, h, w, 3) uint8, then lists of what else there is."""
     return DataLoader(
         dataset,

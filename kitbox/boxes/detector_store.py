@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
 from kitbox import files
-from kitbox.boxes.detections import Found
-from kitbox.boxes.detector import Detector, Recipe
-from kitbox.boxes.detector_data import Boxed
+from kitbox.boxes.detections import Detections
+from kitbox.boxes.detector import Detector, DetectorSettings
+from kitbox.boxes.detector_data import BoxedImages
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, read_json, write_bytes, write_json
 
@@ -23,7 +23,7 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class Causes:
+class DetectorCauses:
     """All that decides what a detector learns."""
 
     recipe: dict[str, Any]
@@ -39,7 +39,7 @@ class Causes:
 
 
 @dataclass(frozen=True)
-class Kept:
+class DetectorFolder:
     """The folder of one detector."""
 
     folder: Path
@@ -64,7 +64,7 @@ class Kept:
         return self.folder / f"found-{precision}.jsonl"
 
 
-def data_digest(boxed: Boxed) -> str:
+def data_digest(boxed: BoxedImages) -> str:
     """Return the digest of what a detector learns from: pixels and boxes."""
     return digest_of(
         [
@@ -75,7 +75,11 @@ def data_digest(boxed: Boxed) -> str:
 
 
 def save(
-    kept: Kept, detector: Detector, causes: Causes, height_width: tuple[int, int], seconds: float
+    kept: DetectorFolder,
+    detector: Detector,
+    causes: DetectorCauses,
+    height_width: tuple[int, int],
+    seconds: float,
 ) -> None:
     """Write a finished detector, and forget the state of its training."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in detector.state_dict().items()}
@@ -85,43 +89,43 @@ def save(
     kept.state.unlink(missing_ok=True)
 
 
-def forget(kept: Kept) -> None:
+def delete(kept: DetectorFolder) -> None:
     """Remove a detector, what was done of it, and what it found."""
     for path in (kept.weights, kept.state, *kept.folder.glob("found-*.jsonl")):
         path.unlink(missing_ok=True)
 
 
-def load(kept: Kept) -> tuple[Detector, tuple[int, int], float]:
+def load(kept: DetectorFolder) -> tuple[Detector, tuple[int, int], float]:
     """Return a finished detector, the (height, width) it sees images at, the seconds it learnt.
 
     Raises KitboxError for a damaged one.
     """
     try:
         about = read_json(kept.about)
-        recipe = Recipe.model_validate(about["causes"]["recipe"])
+        recipe = DetectorSettings.model_validate(about["causes"]["recipe"])
         height, width = about["height_width"]
         seconds = float(about["seconds"])
     except (KitboxError, KeyError, TypeError, ValueError) as error:
-        raise damaged(kept.about) from error
+        raise damaged_error(kept.about) from error
     detector = Detector(recipe)
     try:
         detector.load_state_dict(load_file(kept.weights))
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise damaged(kept.weights) from error
+        raise damaged_error(kept.weights) from error
     return detector.eval(), (height, width), seconds
 
 
-def damaged(path: Path) -> KitboxError:
+def damaged_error(path: Path) -> KitboxError:
     """Return the error of a file of a detector that cannot be read."""
     return KitboxError(f"{path} is damaged; learn anew with --fresh")
 
 
-def remembered(path: Path) -> dict[str, Found]:
+def load_detections(path: Path) -> dict[str, Detections]:
     """Return what was found before, by the digest of the image; a line cut off is left out.
 
     Raises KitboxError for a line that is something else.
     """
-    found: dict[str, Found] = {}
+    found: dict[str, Detections] = {}
     if not path.exists():
         return found
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -133,13 +137,13 @@ def remembered(path: Path) -> dict[str, Found]:
             boxes = np.array(row["boxes"], dtype=np.float32).reshape(-1, 4)
             confidences = np.array(row["confidences"], dtype=np.float32)
             width, height = row["size"]
-            found[str(row["image"])] = Found((int(width), int(height)), boxes, confidences)
+            found[str(row["image"])] = Detections((int(width), int(height)), boxes, confidences)
         except (KeyError, TypeError, ValueError) as error:
-            raise damaged(path) from error
+            raise damaged_error(path) from error
     return found
 
 
-def remember(path: Path, found: dict[str, Found]) -> None:
+def append_detections(path: Path, found: dict[str, Detections]) -> None:
     """Add what was found in images, by their digests."""
     rows = [
         {
@@ -154,7 +158,7 @@ def remember(path: Path, found: dict[str, Found]) -> None:
         file.write("\n" * _cut_off(path) + "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def locked(kept: Kept) -> AbstractContextManager[None]:
+def lock(kept: DetectorFolder) -> AbstractContextManager[None]:
     """Keep other processes from the same detector meanwhile."""
     return files.lock(
         kept.folder, f"another process is at work on the detector {kept.folder}; wait for its end"

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
 from kitbox.boxes import detections, detector_data, detector_store
-from kitbox.boxes.detections import Found
-from kitbox.boxes.detector import Detector, Recipe
-from kitbox.boxes.detector_data import Boxed
-from kitbox.boxes.detector_store import Causes, Kept, damaged
+from kitbox.boxes.detections import Detections
+from kitbox.boxes.detector import Detector, DetectorSettings
+from kitbox.boxes.detector_data import BoxedImages
+from kitbox.boxes.detector_store import DetectorCauses, DetectorFolder, damaged_error
 from kitbox.errors import KitboxError
 from kitbox.files import write_bytes
 from kitbox.images.loader import default_worker_count
@@ -31,9 +31,9 @@ _LONGEST_GRADIENT = 5.0
 _BACKBONE_RATE = 0.3
 
 
-def learn(
-    boxed: Boxed,
-    recipe: Recipe,
+def train_epochs(
+    boxed: BoxedImages,
+    recipe: DetectorSettings,
     source: Path | str,
     state: Path,
     *,
@@ -52,8 +52,8 @@ def learn(
     optimizer, schedule = _optimizer(detector, recipe, len(batches))
     done, before = _restored(state, detector, optimizer, schedule)
     form = detector.pyramid.pixel_form
-    loader = detector_data.loader(
-        detector_data.Examples(boxed, recipe.height_width(boxed.shape), form.interpolation),
+    loader = detector_data.build_loader(
+        detector_data.BoxedDataset(boxed, recipe.height_width(boxed.shape), form.interpolation),
         batches,
         workers=default_worker_count(device, workers),
     )
@@ -78,7 +78,7 @@ def learn(
     return detector.eval(), spent
 
 
-def _started(recipe: Recipe, source: Path | str, device: str, precision: str) -> Detector:
+def _started(recipe: DetectorSettings, source: Path | str, device: str, precision: str) -> Detector:
     """Return a detector whose backbone has its weights, ready to learn on a device."""
     detector = Detector(recipe, pretrained=source == "hub")
     if isinstance(source, Path):
@@ -110,7 +110,7 @@ def _step(
     return value
 
 
-def _optimizer(detector: Detector, recipe: Recipe, steps: int) -> tuple[Any, OneCycleLR]:
+def _optimizer(detector: Detector, recipe: DetectorSettings, steps: int) -> tuple[Any, OneCycleLR]:
     """Return AdamW and its schedule: a warm-up over a tenth of the steps, then a cosine to zero."""
     backbone = [p for p in detector.pyramid.backbone.parameters() if p.requires_grad]
     own = {id(parameter) for parameter in detector.pyramid.backbone.parameters()}
@@ -151,11 +151,11 @@ def _restored(
         schedule.load_state_dict(done["schedule"])
         return int(done["epoch"]), float(done["seconds"])
     except (OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError, PickleError) as e:
-        raise damaged(state) from e
+        raise damaged_error(state) from e
 
 
 @dataclass(frozen=True)
-class Options:
+class DetectorOptions:
     """Where and how a detector learns and runs; `fresh` learns again what is there already."""
 
     device: str = "auto"
@@ -165,20 +165,20 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedDetector:
     """A detector that has learnt, the (height, width) it sees images at, the seconds it took."""
 
-    kept: Kept
+    kept: DetectorFolder
     detector: Detector
     height_width: tuple[int, int]
     seconds: float
 
 
 @dataclass(frozen=True)
-class Sought:
+class DetectionRun:
     """What was found in each image; of those that had to be read, how many and in which time."""
 
-    found: list[Found]
+    found: list[Detections]
     read: int
     seconds: float
 
@@ -189,8 +189,12 @@ class Sought:
 
 
 def train(
-    boxed: Boxed, recipe: Recipe, source: Path | str, workspace: Workspace, options: Options
-) -> Generator[Progress, None, Trained]:
+    boxed: BoxedImages,
+    recipe: DetectorSettings,
+    source: Path | str,
+    workspace: Workspace,
+    options: DetectorOptions,
+) -> Generator[Progress, None, TrainedDetector]:
     """Return a detector that has learnt the boxes, or the one that did; yields Progress.
 
     A detector is named by all its causes. Stopped, the same call goes on after the last finished
@@ -198,18 +202,18 @@ def train(
     """
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device, training=True)
-    causes = Causes(
+    causes = DetectorCauses(
         recipe.model_dump(mode="json"),
         detector_store.data_digest(boxed),
         pretrained_weights.source_digest(source),
         precision,
     )
-    place = Kept(workspace.detectors / causes.key)
+    place = DetectorFolder(workspace.detectors / causes.key)
     if options.fresh or not place.weights.exists():
-        with detector_store.locked(place):
+        with detector_store.lock(place):
             if options.fresh:
-                detector_store.forget(place)
-            detector, seconds = yield from learn(
+                detector_store.delete(place)
+            detector, seconds = yield from train_epochs(
                 boxed,
                 recipe,
                 source,
@@ -221,10 +225,12 @@ def train(
             height_width = recipe.height_width(boxed.shape)
             detector_store.save(place, detector, causes, height_width, seconds)
     detector, height_width, seconds = detector_store.load(place)
-    return Trained(place, detector, height_width, seconds)
+    return TrainedDetector(place, detector, height_width, seconds)
 
 
-def find(trained: Trained, images: ImageSet, options: Options) -> Generator[Progress, None, Sought]:
+def detect(
+    trained: TrainedDetector, images: ImageSet, options: DetectorOptions
+) -> Generator[Progress, None, DetectionRun]:
     """Return what the detector finds in each image, in their order; yields Progress.
 
     An image that was seen before is not read again; what was found is kept after every batch.
@@ -233,14 +239,14 @@ def find(trained: Trained, images: ImageSet, options: Options) -> Generator[Prog
     precision = inference.resolve_precision(options.precision, device)
     digests = [str(digest) for digest in images.file_digests]
     memory = trained.kept.found(precision)
-    known = detector_store.remembered(memory)
+    known = detector_store.load_detections(memory)
     fresh = {
         digest: path
         for digest, path in zip(digests, images.paths, strict=True)
         if digest not in known
     }
     names = list(fresh)
-    stage = detections.find(
+    stage = detections.detect(
         trained.detector,
         list(fresh.values()),
         trained.height_width,
@@ -249,13 +255,13 @@ def find(trained: Trained, images: ImageSet, options: Options) -> Generator[Prog
         workers=options.workers,
     )
     done, began = 0, time.perf_counter()
-    with detector_store.locked(trained.kept), closing(stage):
+    with detector_store.lock(trained.kept), closing(stage):
         for rows, found in stage if names else ():
             batch = {names[row]: each for row, each in zip(rows, found, strict=True)}
-            detector_store.remember(memory, batch)
+            detector_store.append_detections(memory, batch)
             known |= batch
             done += len(batch)
             note = f"{done / (time.perf_counter() - began):.0f} images/s"
             yield Progress("find boxes", done, len(names), note=note)
     seconds = time.perf_counter() - began
-    return Sought([known[digest] for digest in digests], len(names), seconds)
+    return DetectionRun([known[digest] for digest in digests], len(names), seconds)

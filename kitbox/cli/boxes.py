@@ -15,10 +15,10 @@ from kitbox.cli.options import (
 from kitbox.records import concatenate
 
 if TYPE_CHECKING:
-    from kitbox.boxes.box_import import Imported
-    from kitbox.boxes.detector import Recipe
-    from kitbox.boxes.detector_data import Boxed
-    from kitbox.boxes.detector_training import Options, Trained
+    from kitbox.boxes.box_import import BoxImport
+    from kitbox.boxes.detector import DetectorSettings
+    from kitbox.boxes.detector_data import BoxedImages
+    from kitbox.boxes.detector_training import DetectorOptions, TrainedDetector
     from kitbox.competition.boxes import Corners
     from kitbox.competition.lists import ListedImages
     from kitbox.competition.settings import Competition
@@ -85,7 +85,7 @@ def read(
     if name == _DETECTOR:
         raise KitboxError(f"'{name}' marks predicted boxes; name your source with --source NAME")
     decided = decisions.load(place.decisions)
-    stage = box_import.understand(
+    stage = box_import.import_boxes(
         file,
         lists.read(competition, place.boxes, decided),
         source=name,
@@ -121,18 +121,18 @@ def _called(file: Path, place: "Workspace") -> str:
     return (file.relative_to(root) if inside else Path(*file.parts[1:][-2:])).as_posix()
 
 
-def _tell(found: "Imported", file: Path) -> None:
+def _tell(found: "BoxImport", file: Path) -> None:
     """Say how a list was read, and what was not taken as it stands."""
-    from kitbox.boxes.box_formats import MEANINGS
-    from kitbox.boxes.box_import import Kind
+    from kitbox.boxes.box_formats import DESCRIPTIONS
+    from kitbox.boxes.box_import import ImportFindingKind
     from kitbox.cli.terminal import print_line
 
     unit = "shares of the image's size" if found.relative else "pixels"
-    print_line(f"{file}: {MEANINGS[found.form]}, in {unit} (form {found.form}, {found.by})")
+    print_line(f"{file}: {DESCRIPTIONS[found.form]}, in {unit} (form {found.form}, {found.by})")
     if len(found.inside) > 1:
         told = ", ".join(f"{count} as {form}" for form, count in found.inside.items())
         print_line(f"it could have several forms; boxes that lie inside their images: {told}")
-    for kind in get_args(Kind):
+    for kind in get_args(ImportFindingKind):
         remarks = found.of_kind(kind)
         for remark in remarks[:_SHOWN]:
             print_line(f"{_SAID[kind]}: {remark}")
@@ -169,18 +169,18 @@ def _draw_sheet(place: "Workspace", competition: "Competition", listed: "ListedI
         for image_id, path in zip(images.image_ids.tolist(), images.paths, strict=True)
     }
     to = place.reports / "boxes.png"
-    contact_sheet.draw(boxes.counted(competition.images, place.boxes), paths, to)
+    contact_sheet.draw(boxes.read_all(competition.images, place.boxes), paths, to)
     return to
 
 
 def _as_json(
-    found: "Imported",
+    found: "BoxImport",
     counts: dict[str, dict[str, int]],
     name: str,
     place: "Workspace",
     drawn: Path | None,
 ) -> dict[str, Any]:
-    from kitbox.boxes.box_import import Kind
+    from kitbox.boxes.box_import import ImportFindingKind
 
     return {
         "form": found.form,
@@ -189,7 +189,7 @@ def _as_json(
         "source": name,
         "boxes": len(found.boxes),
         "images": counts,
-        **{kind: len(found.of_kind(kind)) for kind in get_args(Kind)},
+        **{kind: len(found.of_kind(kind)) for kind in get_args(ImportFindingKind)},
         "remarks": [vars(remark) for remark in found.remarks],
         "written": str(place.boxes),
         "sheet": None if drawn is None else str(drawn),
@@ -255,27 +255,27 @@ def detect(
     import numpy as np
 
     from kitbox.boxes import detector_data, detector_training
-    from kitbox.boxes.detector import Recipe
+    from kitbox.boxes.detector import DetectorSettings
     from kitbox.cli.terminal import follow, load_collection, open_workspace, print_json, print_line
     from kitbox.network import pretrained_weights
 
     place, competition = open_workspace(workspace)
-    recipe = Recipe(backbone=backbone, image_size=image_size, epochs=epochs, seed=seed)
+    recipe = DetectorSettings(backbone=backbone, image_size=image_size, epochs=epochs, seed=seed)
     asked = weights or pretrained_weights.default_source(recipe.backbone, place.weights)
     source = pretrained_weights.resolve_source(asked, recipe.backbone, place.weights)
-    options = detector_training.Options(device, precision, workers, fresh)
+    options = detector_training.DetectorOptions(device, precision, workers, fresh)
     collection = load_collection(place, competition)
     images = _readable(collection)
-    drawn, beyond = detector_data.inside(
-        detector_data.of(images, _drawn(competition, place, collection))
+    drawn, beyond = detector_data.clip_boxes(
+        detector_data.with_boxes(images, _drawn(competition, place, collection))
     )
     if beyond:
         print_line(
             f"{beyond} drawn boxes reach beyond their images: clipped, or left out where empty"
         )
-    detector_data.require(drawn)
-    units = follow(detector_data.units(drawn, competition.holdout, place))
-    learnt, held = detector_data.part(units, held_out, recipe.seed)
+    detector_data.require_enough(drawn)
+    units = follow(detector_data.split_units(drawn, competition.holdout, place))
+    learnt, held = detector_data.split(units, held_out, recipe.seed)
     print_line(f"learns from {len(learnt)} images with drawn boxes; {len(held)} are held out")
     trained = follow(detector_training.train(drawn.take(learnt), recipe, source, place, options))
     figures = _about(trained, recipe, len(learnt))
@@ -311,13 +311,13 @@ def _drawn(
 
     listed = {
         image_id: [box.corners for box in found]
-        for image_id, found in boxes.counted(competition.images, place.boxes).items()
+        for image_id, found in boxes.read_all(competition.images, place.boxes).items()
         if found[0].drawn  # those that count are all drawn or all detected
     }
     return listed | {image_id: [box] for image_id, box in collection.decisions.boxes.items()}
 
 
-def _about(trained: "Trained", recipe: "Recipe", learnt: int) -> dict[str, Any]:
+def _about(trained: "TrainedDetector", recipe: "DetectorSettings", learnt: int) -> dict[str, Any]:
     return {
         "detector": str(trained.kept.folder),
         "backbone": recipe.backbone,
@@ -329,18 +329,18 @@ def _about(trained: "Trained", recipe: "Recipe", learnt: int) -> dict[str, Any]:
 
 
 def _measured(
-    trained: "Trained",
-    held: "Boxed",
+    trained: "TrainedDetector",
+    held: "BoxedImages",
     units: "Integers",
     threshold: float,
     several: str,
-    options: "Options",
+    options: "DetectorOptions",
 ) -> dict[str, Any]:
     """Return what is found in held-out images beside what people drew there."""
     from kitbox.boxes import average_precision, detector_training
     from kitbox.cli.terminal import follow
 
-    sought = follow(detector_training.find(trained, held.images, options))
+    sought = follow(detector_training.detect(trained, held.images, options))
     scores = average_precision.score(held.boxes, sought.found, threshold, units, several)
     whole = sum(each.best(threshold) is None for each in sought.found)
     return {
@@ -368,24 +368,26 @@ def _require_some(held: dict[str, Any], threshold: float) -> None:
 
 
 def _sought(
-    trained: "Trained",
-    drawn: "Boxed",
+    trained: "TrainedDetector",
+    drawn: "BoxedImages",
     others: "ImageSet",
     threshold: float,
     place: "Workspace",
-    options: "Options",
+    options: "DetectorOptions",
 ) -> dict[str, Any]:
     """Find boxes in images that have none, and write them; return how many of each kind."""
     from kitbox.boxes import detections, detector_training
     from kitbox.cli.terminal import follow
     from kitbox.competition import boxes
 
-    sought = follow(detector_training.find(trained, others, options))
-    rows = detections.above(others.image_ids, sought.found, threshold)
+    sought = follow(detector_training.detect(trained, others, options))
+    rows = detections.boxes_above(others.image_ids, sought.found, threshold)
     before = boxes.replace(place.boxes, detections.SOURCE, rows)
-    doubtful = detections.doubts(others.image_ids, sought.found, threshold, detections.usual(drawn))
+    doubtful = detections.review(
+        others.image_ids, sought.found, threshold, detections.extent_bounds(drawn)
+    )
     listed = place.reports / "boxes-doubtful.csv"
-    detections.write(listed, doubtful)
+    detections.save_findings(listed, doubtful)
     speed = sought.images_per_second
     return {
         "images": len(others),

@@ -82,11 +82,11 @@ def duplicates(
         embeddings = _embedded(names, pool, collection, place, options)
         known = embeddings.of(collection.labelled.image_ids)
         labels = collection.labelled.labels
-        groups = protocol.groups_of(collection.labelled, competition)
+        groups = protocol.search_groups(collection.labelled, competition)
         near = label_errors.nearest(known, labels, unknown, groups)
         limit = near.limit
         links["neighbours"] = label_errors.similar_pairs(
-            embeddings, limit, protocol.groups_of(pool.images, competition)
+            embeddings, limit, protocol.search_groups(pool.images, competition)
         )
         judged = label_errors.find_suspects(known, labels, unknown, fine, near, groups)
     found = group_images(pool, links, fine)

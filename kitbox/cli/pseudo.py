@@ -111,7 +111,7 @@ def pseudo(
             _show(made)
     written, kept = place.pseudo_labels if rows else None, None
     if written is not None:
-        kept = pseudo_labels.write(written, rows)
+        kept = pseudo_labels.save(written, rows)
     if as_json:
         told = {"threshold": threshold, "gap": gap, "per_label": rule.per_label}
         places = {"file": written and str(written), "kept": kept and str(kept)}

@@ -44,15 +44,15 @@ class Box:
 def read(images: ImageSettings, file: Path | None = None) -> dict[str, Corners]:
     """Return image id → the box that each image is cropped to, by `images.several_boxes`.
 
-    Raises KitboxError as `counted` does.
+    Raises KitboxError as `read_all` does.
     """
     return {
-        image_id: chosen(found, images.several_boxes)
-        for image_id, found in counted(images, file).items()
+        image_id: choose(found, images.several_boxes)
+        for image_id, found in read_all(images, file).items()
     }
 
 
-def counted(images: ImageSettings, file: Path | None = None) -> dict[str, tuple[Box, ...]]:
+def read_all(images: ImageSettings, file: Path | None = None) -> dict[str, tuple[Box, ...]]:
     """Return image id → all boxes that count of the image, the most confident first.
 
     `images.boxes` names a list of the data, `file` is the workspace's. Drawn boxes hide detected
@@ -60,7 +60,7 @@ def counted(images: ImageSettings, file: Path | None = None) -> dict[str, tuple[
     of them counts. Raises KitboxError for a missing list of the data and for a box that is none.
     """
     files = enumerate(_files(images, file))
-    written = [(number, box) for number, (path, shown) in files for box in of_file(path, shown)]
+    written = [(number, box) for number, (path, shown) in files for box in read_file(path, shown)]
     # the source that stands last counts most
     place_of = {(number, box.source): place for place, (number, box) in enumerate(written)}
     of_image: dict[str, dict[tuple[bool, int], list[Box]]] = {}
@@ -73,8 +73,8 @@ def counted(images: ImageSettings, file: Path | None = None) -> dict[str, tuple[
     }
 
 
-def named(images: ImageSettings, file: Path | None = None) -> Iterator[tuple[str, str]]:
-    """Yield of every row that `counted` reads its list and line, and the image that it names."""
+def read_names(images: ImageSettings, file: Path | None = None) -> Iterator[tuple[str, str]]:
+    """Yield of every row that `read_all` reads its list and line, and the image that it names."""
     for path, shown in _files(images, file):
         for line, (name,) in tables.rows(path, COLUMNS[:1]):
             yield f"{shown} line {line}", name
@@ -86,7 +86,7 @@ def _files(images: ImageSettings, file: Path | None) -> list[tuple[Path, str]]:
     return given if file is None or not file.is_file() else [*given, (file, str(file))]
 
 
-def chosen(boxes: tuple[Box, ...], rule: str) -> Corners:
+def choose(boxes: tuple[Box, ...], rule: str) -> Corners:
     """Return the "best" (the first), the "largest" or the "union" of one image's boxes."""
     if rule == "largest":
         return max(boxes, key=lambda box: box.area).corners
@@ -96,7 +96,7 @@ def chosen(boxes: tuple[Box, ...], rule: str) -> Corners:
     return boxes[0].corners
 
 
-def of_file(path: Path, shown: str) -> list[Box]:
+def read_file(path: Path, shown: str) -> list[Box]:
     """Return the boxes of a list, in its order; errors call it `shown`.
 
     Its columns are image, x0, y0, x1, y1, and perhaps confidence and source. Raises KitboxError for
@@ -125,8 +125,8 @@ def of_file(path: Path, shown: str) -> list[Box]:
     return found
 
 
-def is_list(path: Path) -> bool:
-    """Return whether a file is a list as `of_file` reads it, by its header."""
+def is_box_list(path: Path) -> bool:
+    """Return whether a file is a list as `read_file` reads it, by its header."""
     try:
         return set(COLUMNS) <= set(tables.header(path))
     except KitboxError:
@@ -138,7 +138,7 @@ def replace(path: Path, source: str, boxes: list[Box]) -> int:
 
     Boxes of other sources stay as they are, and count less than these where both were drawn.
     """
-    there = of_file(path, str(path)) if path.is_file() else []
+    there = read_file(path, str(path)) if path.is_file() else []
     kept = [box for box in there if box.source != source]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

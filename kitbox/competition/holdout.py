@@ -32,7 +32,7 @@ class Folds:
     individuals: int
 
 
-def draw(
+def draw_folds(
     labelled: LabelledImages,
     shape: HoldoutSettings,
     unknown: str | None,
@@ -55,7 +55,7 @@ def draw(
     seed, the image ids, the labels and the units only, not on their order, and a new image moves
     few others.
     """
-    folds = _Draw(labelled, shape, unknown or "", units, by_group, never)
+    folds = _FoldBuilder(labelled, shape, unknown or "", units, by_group, never)
     folds.hold_out_individuals()
     folds.hold_out_photographs()
     strangers = tuple(frozenset(names) for names in folds.strangers)
@@ -63,7 +63,7 @@ def draw(
 
 
 @dataclass
-class _Draw:
+class _FoldBuilder:
     """Which fold asks about which image while the folds are filled: 0 for none."""
 
     labelled: LabelledImages
@@ -207,17 +207,19 @@ def split(
     `units (n,)` tell which images stay on one side. Raises KitboxError where there are too few
     photographs to ask about.
     """
-    drawn = draw(
+    drawn = draw_folds(
         labelled,
         competition.holdout,
         competition.images.unknown_label,
         units,
         by_group=competition.task.within_group,
     )
-    return of_fold(drawn, labelled, competition, fold)
+    return from_folds(drawn, labelled, competition, fold)
 
 
-def of_fold(drawn: Folds, labelled: LabelledImages, competition: Competition, fold: int) -> Holdout:
+def from_folds(
+    drawn: Folds, labelled: LabelledImages, competition: Competition, fold: int
+) -> Holdout:
     """Return the holdout that one of the folds asks about.
 
     The gallery follows the real one: what plays train, what plays test, or both; with
@@ -249,13 +251,13 @@ def of_fold(drawn: Folds, labelled: LabelledImages, competition: Competition, fo
     return Holdout(train, asked, gallery, answers)
 
 
-def unasked(labelled: LabelledImages) -> Holdout:
+def without_queries(labelled: LabelledImages) -> Holdout:
     """Return the holdout of images of nobody known: nothing can be asked of them."""
     none = labelled.take(np.zeros(len(labelled), dtype=np.bool_))
     return Holdout(labelled, none, labelled, strings([]))
 
 
-def write(
+def save(
     drawn: Folds, labelled: LabelledImages, competition: Competition, workspace: Workspace
 ) -> None:
     """Write the split down as `holdout.csv`: image, side, label and what a scorer would expect.

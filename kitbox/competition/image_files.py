@@ -14,7 +14,7 @@ _ANY = ".*"
 _FIELD = re.compile(r"([^.\[\]]+)(\[\d+\])?")
 
 
-def fields(template: str | None, setting: str) -> list[str]:
+def template_columns(template: str | None, setting: str) -> list[str]:
     """Return the columns that a template of file names takes its parts from.
 
     Raises KitboxError for a template that is none.
@@ -40,7 +40,7 @@ def fields(template: str | None, setting: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Placed:
+class FileMatch:
     """The file of an image; or the kind of finding, one of `rules.KINDS`, and what is wrong."""
 
     file: Path | None
@@ -49,22 +49,22 @@ class Placed:
 
 
 @dataclass
-class Folder:
-    """A folder that a list names images of; `shown` is what kitbox.toml calls it.
+class ImageFolder:
+    """A folder that a list names images of; `name` is its name in kitbox.toml.
 
     Raises KitboxError where there is no such folder.
     """
 
     path: Path
-    shown: str
+    name: str
     setting: str
     _stems: dict[Path, dict[str, list[str]]] = field(default_factory=dict, init=False)
     _cases: dict[Path, dict[str, str]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        require(self.path, self.setting)
+        require_folder(self.path, self.setting)
 
-    def file_of(self, template: str | None, image_id: str, row: dict[str, str]) -> "Placed":
+    def file_of(self, template: str | None, image_id: str, row: dict[str, str]) -> "FileMatch":
         """Return the file that an image's id, or a template, names, or what is wrong with it.
 
         Where only blanks around the name are wrong, both.
@@ -78,40 +78,40 @@ class Folder:
             return placed
         read_as = without.file.relative_to(self.path).as_posix()
         what = f"image '{image_id}' has blanks around its name; read as '{read_as}'"
-        return Placed(without.file, "blank-in-name", what)
+        return FileMatch(without.file, "blank-in-name", what)
 
-    def _named(self, template: str | None, image_id: str, row: dict[str, str]) -> "Placed":
+    def _named(self, template: str | None, image_id: str, row: dict[str, str]) -> "FileMatch":
         try:
             name = image_id if template is None else template.format_map(row)
         except (LookupError, ValueError) as error:
             what = f"image '{image_id}' has no name after '{template}' ({error}); correct it"
-            return Placed(None, "missing", what)
+            return FileMatch(None, "missing", what)
         path = Path(name.removesuffix(_ANY))
         if path.is_absolute() or ".." in path.parts:
-            what = f"image '{name}' leaves the folder {self.shown}; correct the name"
-            return Placed(None, "outside", what)
+            what = f"image '{name}' leaves the folder {self.name}; correct the name"
+            return FileMatch(None, "outside", what)
         try:
             return self._there(name, path)
         except OSError as error:  # a name that is too long, a folder that may not be looked into
-            what = f"image '{name}' is not in {self.shown} ({error.strerror}); correct the row"
-            return Placed(None, "missing", f"{what} or remove it")
+            what = f"image '{name}' is not in {self.name} ({error.strerror}); correct the row"
+            return FileMatch(None, "missing", f"{what} or remove it")
 
-    def _there(self, name: str, path: Path) -> "Placed":
+    def _there(self, name: str, path: Path) -> "FileMatch":
         """Return the file of a name that stays in the folder, or why there is none."""
         if name.endswith(_ANY):
             found = self._stems_in(path.parent).get(path.name, [])
             if len(found) > 1:
                 what = f"image '{name}' is {' and '.join(found)}; remove one of them"
-                return Placed(None, "missing", what)
+                return FileMatch(None, "missing", what)
             path = path.with_name(found[0]) if found else path
         if (self.path / path).is_file():
-            return Placed(self.path / path)
+            return FileMatch(self.path / path)
         other = self._other_case(path)
         if other is not None:
-            what = f"image '{name}' is not in {self.shown}, but '{other}' is; rename one of them"
-            return Placed(None, "case", what)
-        what = f"image '{name}' is not in {self.shown}; correct the row or remove it"
-        return Placed(None, "missing", what)
+            what = f"image '{name}' is not in {self.name}, but '{other}' is; rename one of them"
+            return FileMatch(None, "case", what)
+        what = f"image '{name}' is not in {self.name}; correct the row or remove it"
+        return FileMatch(None, "missing", what)
 
     def _other_case(self, path: Path) -> str | None:
         """Return the name of a file that only small and capital letters tell from this."""
@@ -134,7 +134,7 @@ class Folder:
         return self._stems[inside]
 
 
-def require(folder: Path, setting: str) -> None:
+def require_folder(folder: Path, setting: str) -> None:
     """Raise KitboxError where a setting names a folder that is not there."""
     if not folder.is_dir():
         beside = [path.name for path in folder.parent.glob("*/")] if folder.parent.is_dir() else []
@@ -144,12 +144,12 @@ def require(folder: Path, setting: str) -> None:
         )
 
 
-def shown(path: Path, root: Path) -> str:
+def display_path(path: Path, root: Path) -> str:
     """Return a file's path from the data folder, in which most files are."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
-def in_folder(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
     """Return the image files of a folder and its subfolders, in the order of their names."""
     return sorted(
         file

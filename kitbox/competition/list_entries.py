@@ -121,10 +121,10 @@ def read_test(images: ImageSettings, collector: FindingCollector) -> list[ListEn
         return None
     if listed is None:
         return _unlisted(images, shown, "test_folder")
-    folder = image_files.Folder(images.root / shown, shown, "test_folder")
+    folder = image_files.ImageFolder(images.root / shown, shown, "test_folder")
     template = images.test_file
     found: dict[str, ListEntry] = {}
-    columns = tuple(image_files.fields(template, "test_file"))
+    columns = tuple(image_files.template_columns(template, "test_file"))
     for line, row in _rows(images, listed, images.test_split, columns, collector):
         image_id = row[images.image_column]
         note = partial(collector.add, side="test", where=f"{listed} line {line}")
@@ -159,13 +159,13 @@ def test_list(images: ImageSettings) -> str | None:
 
 def _by_list(images: ImageSettings, collector: FindingCollector) -> list[ListEntry]:
     assert images.train_list is not None  # noqa: S101  narrowed by the caller
-    folder = image_files.Folder(
+    folder = image_files.ImageFolder(
         images.root / images.train_folder, images.train_folder, "train_folder"
     )
     template = images.train_file
     columns = (
         images.label_column,
-        *image_files.fields(template, "train_file"),
+        *image_files.template_columns(template, "train_file"),
         *extra_columns(images),
     )
     found: dict[str, ListEntry] = {}
@@ -220,20 +220,20 @@ def _unnamed(images: ImageSettings) -> str:
 
 def _by_folder(images: ImageSettings) -> list[ListEntry]:
     folder = images.root / images.train_folder
-    image_files.require(folder, "train_folder")
+    image_files.require_folder(folder, "train_folder")
     # the folder of all folders may hold those of other images; they are no individuals
     others = {images.root / name for name in (images.test_folder, images.index_folder) if name}
     if images.unlabelled:
         return [
             ListEntry(0, file.relative_to(folder).as_posix(), file, images.unknown_label or "")
-            for file in image_files.in_folder(folder)
+            for file in image_files.list_images(folder)
             if not others & set(file.parents)
         ]
     return [
         ListEntry(0, file.relative_to(folder).as_posix(), file, label.name)
         for label in sorted(folder.iterdir())
         if label.is_dir() and not label.name.startswith(".") and label not in others
-        for file in image_files.in_folder(label)
+        for file in image_files.list_images(label)
     ]
 
 
@@ -253,10 +253,10 @@ def _rows(
 
 
 def _unlisted(images: ImageSettings, shown: str, setting: str) -> list[ListEntry]:
-    image_files.require(images.root / shown, setting)
+    image_files.require_folder(images.root / shown, setting)
     found = []
     seen: dict[str, Path] = {}
-    for file in image_files.in_folder(images.root / shown):
+    for file in image_files.list_images(images.root / shown):
         name = file.stem if images.bare_ids else file.name
         if name in seen:
             raise KitboxError(f"{file} and {seen[name]} have the same name; rename one of them")

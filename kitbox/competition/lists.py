@@ -133,7 +133,7 @@ def _places(
     return {
         entry.image_id: f"{listed} line {entry.line}"
         if entry.line
-        else image_files.shown(entry.path, images.root)
+        else image_files.display_path(entry.path, images.root)
         for listed, part in parts
         for entry in part or ()
     }
@@ -193,7 +193,7 @@ def _note_strange_boxes(
         finding.image_id for finding in collector.findings
     }  # named, by a row that has a finding
     known.update(*(part.image_ids.tolist() for part in sets.values() if part is not None))
-    for where, name in boxes.named(collector.competition.images, drawn):
+    for where, name in boxes.read_names(collector.competition.images, drawn):
         if name not in known:
             what = f"the box of '{name}' is of no image; correct the name or remove the row"
             collector.findings.append(ListFinding(where, what, name, "box"))

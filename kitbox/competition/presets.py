@@ -31,7 +31,7 @@ LABEL_COLUMNS = (
 UNKNOWN_LABELS = ("new_whale", "new_individual", "-1")
 
 
-def train_folder(data: Path) -> str:
+def find_train_folder(data: Path) -> str:
     """Return the folder of the individuals' folders, or of photographs that nobody has labelled."""
     if (data / "train").is_dir():
         return "train"
@@ -48,7 +48,7 @@ def is_flat(folder: Path) -> bool:
 
 def _has_photographs(folder: Path) -> bool:
     """Return whether photographs lie in a folder itself."""
-    return any(file.parent == folder for file in image_files.in_folder(folder))
+    return any(file.parent == folder for file in image_files.list_images(folder))
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -60,7 +60,7 @@ def _folders(folder: Path) -> list[Path]:
     ]
 
 
-def column_of(data: Path, train: str, key: str, given: dict[str, str], name: str) -> str:
+def find_column(data: Path, train: str, key: str, given: dict[str, str], name: str) -> str:
     """Return the column of images or of labels that is given, or the first of the usual ones."""
     path, kind = data / train, key.removesuffix("_column")
     if not path.is_file():
@@ -98,7 +98,7 @@ def _refuse_labels_of_one_image(path: Path, column: str) -> None:
         )
 
 
-def folder_of_images(data: Path, train: str, column: str) -> str:
+def find_image_folder(data: Path, train: str, column: str) -> str:
     """Return the folder, "." or one below the data's, in which the list's first images are."""
     folders = (data, *sorted(data.glob("*/")))
     # some of the first may be missing; where all are, the names are not understood
@@ -120,10 +120,10 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def unknown_label(data: Path, train: str, given: dict[str, str], name: str) -> str:
+def find_unknown_label(data: Path, train: str, given: dict[str, str], name: str) -> str:
     """Return the label by which this data says that it does not know the individual."""
     if (data / train).is_file():
-        column = column_of(data, train, "label_column", given, name)
+        column = find_column(data, train, "label_column", given, name)
         labels = {label.strip() for _, (label,) in tables.rows(data / train, (column,))}
     else:
         labels = {path.name for path in (data / "train").glob("*/")}
@@ -229,9 +229,9 @@ def _there(condition: str, data: Path, given: dict[str, str]) -> bool:
     if condition.startswith("--"):
         return condition.removeprefix("--").replace("-", "_") in given
     if condition == "unlabelled":
-        return is_flat(data / train_folder(data))
+        return is_flat(data / find_train_folder(data))
     if condition == "boxes.csv":
-        return boxes.is_list(data / condition)
+        return boxes.is_box_list(data / condition)
     return (data / condition).exists()
 
 
@@ -242,18 +242,18 @@ def _value(key: str, name: str, data: Path, broken: str, given: dict[str, str]) 
         case "broken":
             return broken
         case "train_folder":
-            return train_folder(data)
+            return find_train_folder(data)
         case "train_list" if key not in given:
             raise KitboxError(f"preset {name} needs the name of your list; give --train-list FILE")
         case "train_list" | "test_list":
             return _escaped(given.get(key, "test.csv"))
         case "image_column" | "label_column":
-            return _escaped(column_of(data, train, key, given, name))
+            return _escaped(find_column(data, train, key, given, name))
         case "images":
-            column = column_of(data, train, "image_column", given, name)
-            return _escaped(folder_of_images(data, train, column))
+            column = find_column(data, train, "image_column", given, name)
+            return _escaped(find_image_folder(data, train, column))
         case _:
-            return unknown_label(data, train, given, name)
+            return find_unknown_label(data, train, given, name)
 
 
 def _refuse_unplaced(given: dict[str, str], name: str) -> None:

@@ -35,22 +35,22 @@ def searches(query: ImageSet, gallery: ImageSet, competition: Competition) -> tu
     return tuple(found)
 
 
-def groups_of(images: ImageSet, competition: Competition) -> Strings | None:
+def search_groups(images: ImageSet, competition: Competition) -> Strings | None:
     """Return the groups (n,) beyond which nobody is searched, None where there are no such."""
     return images.groups if competition.task.within_group else None
 
 
-def of_test(
+def test_searches(
     test: ImageSet, labelled: LabelledImages, index: ImageSet | None, competition: Competition
 ) -> tuple[Search, ...]:
     """Return the searches of the leaderboard."""
     if competition.task.scenarios is not None:
         known = np.concatenate([test.image_ids, labelled.image_ids])
         return _scenarios(competition, known)
-    return searches(test, gallery_of(test, labelled, index, competition), competition)
+    return searches(test, test_gallery(test, labelled, index, competition), competition)
 
 
-def gallery_of(
+def test_gallery(
     test: ImageSet, labelled: LabelledImages, index: ImageSet | None, competition: Competition
 ) -> ImageSet:
     """Return the images that the leaderboard's queries are searched in."""

@@ -63,7 +63,7 @@ class PseudoLabel:
         return (*told, self.round, self.made_by, self.on, self.holdout)
 
 
-def read(path: Path, unknown: str | None = None) -> tuple[PseudoLabel, ...]:
+def load(path: Path, unknown: str | None = None) -> tuple[PseudoLabel, ...]:
     """Return the rows of a file; a missing or an empty one has none.
 
     Raises KitboxError that names file and line of a faulty row, of an image's second row, and of
@@ -98,7 +98,7 @@ def read(path: Path, unknown: str | None = None) -> tuple[PseudoLabel, ...]:
     return tuple(rows.values())
 
 
-def write(path: Path, rows: Sequence[PseudoLabel]) -> Path | None:
+def save(path: Path, rows: Sequence[PseudoLabel]) -> Path | None:
     """Write rows, whole or not at all, in the order of their images.
 
     What was there and is not the same is kept: people may have edited it, and networks learnt from
@@ -147,7 +147,7 @@ def read_gdsc(path: Path) -> Iterator[tuple[int, str, str, float]]:
         yield line, file.strip(), label.strip(), probability
 
 
-def renamed(row: PseudoLabel, label: str) -> PseudoLabel:
+def with_label(row: PseudoLabel, label: str) -> PseudoLabel:
     """Return a row under the label that stays of those that are one individual."""
     return row if row.label == label else replace(row, label=label)
 

@@ -9,7 +9,7 @@ from kitbox.competition import decisions, lists, protocol
 from kitbox.competition.check_rules import Side
 from kitbox.competition.decisions import Decisions
 from kitbox.competition.findings import ListFinding, how_to_continue, nothing_left_message
-from kitbox.competition.holdout import draw, of_fold, unasked, write
+from kitbox.competition.holdout import draw_folds, from_folds, save, without_queries
 from kitbox.competition.settings import Competition
 from kitbox.dataset import data_check, near_duplicates
 from kitbox.dataset.data_check import DataFinding
@@ -85,7 +85,7 @@ def collect(
     test = None if tested is None else tested.images
     gallery = None if shown is None else _kept(shown, "index", findings)[0]
     units = near_duplicates.split_units(labelled, looks, competition.holdout)
-    drawn = draw(
+    drawn = draw_folds(
         labelled,
         competition.holdout,
         unknown,
@@ -95,11 +95,11 @@ def collect(
     )
     # photographs that nobody has labelled can still be checked, boxed and looked at
     if drawn.individuals:
-        holdout = of_fold(drawn, labelled, competition, fold)
+        holdout = from_folds(drawn, labelled, competition, fold)
     else:
-        holdout = unasked(labelled)
-    write(drawn, labelled, competition, workspace)
-    searches = () if test is None else protocol.of_test(test, labelled, gallery, competition)
+        holdout = without_queries(labelled)
+    save(drawn, labelled, competition, workspace)
+    searches = () if test is None else protocol.test_searches(test, labelled, gallery, competition)
     return Collection(
         labelled,
         test,

@@ -110,7 +110,7 @@ def unlisted_files(survey: ListSurvey, competition: Competition) -> list[Path]:
         folder = images.root / name
         if part is not None and folder.is_dir():
             found |= dict.fromkeys(
-                file for file in image_files.in_folder(folder) if file not in used
+                file for file in image_files.list_images(folder) if file not in used
             )
     return list(found)
 
@@ -123,7 +123,7 @@ def excluded_files(survey: ListSurvey, competition: Competition) -> list[Path]:
     sides = ((survey.labelled, images.train_folder), (survey.test, images.test_folder))
     for part, name in sides:
         if part is None and name is not None and (images.root / name).is_dir():
-            found |= set(image_files.in_folder(images.root / name))
+            found |= set(image_files.list_images(images.root / name))
     return sorted(found - used)
 
 
@@ -239,7 +239,7 @@ def image_findings(
             continue
         for row in np.flatnonzero(judgement.rows()).tolist():
             image_id = str(seen.images.image_ids[row])
-            file = image_files.shown(seen.images.paths[row], root)
+            file = image_files.display_path(seen.images.paths[row], root)
             where = (places or {}).get(image_id, file)
             found.append(
                 DataFinding(judgement.kind, where, image_id, judgement.sentence(row), does)
@@ -274,7 +274,7 @@ def _decided(
 
 def _of_files(files: list[Path], root: Path) -> ImageSet:
     """Return files as images that are called by their path in the data folder."""
-    return ImageSet(strings([image_files.shown(file, root) for file in files]), tuple(files))
+    return ImageSet(strings([image_files.display_path(file, root) for file in files]), tuple(files))
 
 
 def _short(text: str, root: Path) -> str:

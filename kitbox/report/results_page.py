@@ -151,7 +151,7 @@ def _suspects(
 ) -> list[label_errors.LabelSuspect]:
     labelled = collection.labelled
     known, unknown = found.embeddings.of(labelled.image_ids), competition.images.unknown_label
-    fine, groups = collection.decisions.fine, protocol.groups_of(labelled, competition)
+    fine, groups = collection.decisions.fine, protocol.search_groups(labelled, competition)
     return label_errors.find_suspects(known, labelled.labels, unknown, fine, groups=groups)[
         :_SUSPECTS
     ]

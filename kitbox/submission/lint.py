@@ -222,7 +222,9 @@ def lint_file(
     except OSError as error:
         raise KitboxError(f"cannot read {path}: {error.strerror}") from error
     labelled, test = listed.labelled, listed.test
-    searches = () if test is None else protocol.of_test(test, labelled, listed.index, competition)
+    searches = (
+        () if test is None else protocol.test_searches(test, labelled, listed.index, competition)
+    )
     found = lint(data, competition, labelled, test, searches)
     same = (earlier or {}).get(sha256(data).hexdigest())
     if same is not None:

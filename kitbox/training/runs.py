@@ -139,7 +139,7 @@ def begin(
         path_entry = {} if init_from is None else {_INIT_PATH: str(init_from)}
         write_json(run.key_file, asdict(key) | path_entry)
     if pseudo:
-        pseudo_labels.write(run.pseudo_labels, pseudo)
+        pseudo_labels.save(run.pseudo_labels, pseudo)
 
 
 def load_key(run: Run) -> RunKey:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kitbox.competition import boxes as boxes_module
 from kitbox.competition import pseudo_labels
-from kitbox.competition.pseudo_labels import PseudoLabel, holdout_digest, renamed
+from kitbox.competition.pseudo_labels import PseudoLabel, holdout_digest, with_label
 from kitbox.competition.settings import Competition, HoldoutSettings
 from kitbox.dataset import near_duplicates
 from kitbox.dataset.collection import Collection
@@ -59,7 +59,7 @@ def usable_pseudo_labels(
     free = dict(zip(test, pseudo_label_candidates(collection, bits).tolist(), strict=True))
     kept = []
     for given in rows:
-        row = renamed(given, collection.decisions.merged.get(given.label, given.label))
+        row = with_label(given, collection.decisions.merged.get(given.label, given.label))
         if row.image_id not in free:
             raise KitboxError(
                 f"pseudo.csv line {row.line}: '{row.image_id}' is no test image"
@@ -188,7 +188,7 @@ def select(
     images = images.take(wanted)
     pseudo = None
     if plugin.pseudo_labels:
-        listed = pseudo_labels.read(
+        listed = pseudo_labels.load(
             pseudo_file or workspace.pseudo_labels, competition.images.unknown_label
         )
         bits = competition.holdout.near_duplicate_bits
@@ -224,13 +224,13 @@ def _several(
 ) -> dict[str, tuple[Box, ...]]:
     """Return the boxes of images that have more than one; one that people decided on is alone."""
     found = {}
-    counted = boxes_module.counted(competition.images, workspace.boxes)
+    counted = boxes_module.read_all(competition.images, workspace.boxes)
     for row, image_id in enumerate(images.image_ids.tolist()):
         boxes = counted.get(image_id, ())
         if len(boxes) < 2:
             continue
         own = pixel_cache.box_of(images, row)
-        rule = boxes_module.chosen(boxes, competition.images.several_boxes)
+        rule = boxes_module.choose(boxes, competition.images.several_boxes)
         if own is not None and np.allclose(own, rule):
             found[image_id] = tuple(box.corners for box in boxes)
     return found

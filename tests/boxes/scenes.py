@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kitbox.boxes.detections import Found
-from kitbox.boxes.detector import Recipe
-from kitbox.boxes.detector_data import Boxed
+from kitbox.boxes.detections import Detections
+from kitbox.boxes.detector import DetectorSettings
+from kitbox.boxes.detector_data import BoxedImages
 from kitbox.files import digest_of_file
 from kitbox.records import ImageSet, strings
 from tests.photographs import TINY
@@ -26,7 +26,9 @@ def scene(path: Path, box: Corners, size: tuple[int, int] = (96, 64), seed: int 
     return path
 
 
-def scenes(folder: Path, count: int, size: tuple[int, int] = (96, 64), seed: int = 0) -> Boxed:
+def scenes(
+    folder: Path, count: int, size: tuple[int, int] = (96, 64), seed: int = 0
+) -> BoxedImages:
     """Save so many scenes with a rectangle each, a fifth to a half of the width wide."""
     generator = np.random.default_rng([seed, 1])
     paths, boxes = [], []
@@ -39,18 +41,18 @@ def scenes(folder: Path, count: int, size: tuple[int, int] = (96, 64), seed: int
     ids = strings([path.name for path in paths])
     digests = strings([digest_of_file(path) for path in paths])
     images = ImageSet(ids, tuple(paths), digests=digests)
-    return Boxed(images, np.array([size] * count), tuple(boxes))
+    return BoxedImages(images, np.array([size] * count), tuple(boxes))
 
 
-def tiny(**settings: object) -> Recipe:
+def tiny(**settings: object) -> DetectorSettings:
     """Return a recipe that learns in seconds."""
     given = {"backbone": TINY, "image_size": 64, "epochs": 2, "channels": 32, "convolutions": 0}
-    return Recipe.model_validate(given | settings)
+    return DetectorSettings.model_validate(given | settings)
 
 
-def found(*boxes: tuple[float, Corners], size: tuple[int, int] = (100, 100)) -> Found:
+def found(*boxes: tuple[float, Corners], size: tuple[int, int] = (100, 100)) -> Detections:
     """Return what was found in an image: (confidence, box) of each, most confident first."""
-    return Found(
+    return Detections(
         size,
         np.array([box for _, box in boxes], dtype=np.float32).reshape(-1, 4),
         np.array([confidence for confidence, _ in boxes], dtype=np.float32),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitbox.boxes import average_precision as average_precision_module
-from kitbox.boxes.detections import Found
+from kitbox.boxes.detections import Detections
 from kitbox.errors import KitboxError
 from kitbox.records import Floats
 from tests.boxes.scenes import found
@@ -21,9 +21,9 @@ def drawn(*corners: tuple[int, int, int, int]) -> Floats:
 
 
 def average_precision(
-    truth: Sequence[Floats], seen: Sequence[Found], threshold: float = 0.5
+    truth: Sequence[Floats], seen: Sequence[Detections], threshold: float = 0.5
 ) -> float:
-    matches = average_precision_module.match(truth, seen, (threshold,))
+    matches = average_precision_module.match_boxes(truth, seen, (threshold,))
     return float(matches.average_precision(np.ones((1, len(truth))))[0, 0])
 
 
@@ -60,7 +60,7 @@ def test_nothing_found_is_zero() -> None:
     assert average_precision([drawn(BOX)], [found()]) == 0.0
 
 
-def slow_average_precision(truth: Sequence[Floats], seen: Sequence[Found], at: float) -> float:
+def slow_average_precision(truth: Sequence[Floats], seen: Sequence[Detections], at: float) -> float:
     listed = sorted(
         ((-c, row, n) for row, each in enumerate(seen) for n, c in enumerate(each.confidences))
     )
@@ -112,7 +112,9 @@ def test_an_image_drawn_twice_counts_as_two_images() -> None:
     truth = [drawn(BOX), drawn(BOX, ELSEWHERE), drawn(BOX)]
     seen = [found((0.9, BOX)), found((0.8, BOX), (0.7, SHIFTED)), found((0.6, ELSEWHERE))]
     weights = np.array([[2.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 1.0]])
-    values = average_precision_module.match(truth, seen, (0.5,)).average_precision(weights)[:, 0]
+    values = average_precision_module.match_boxes(truth, seen, (0.5,)).average_precision(weights)[
+        :, 0
+    ]
     twice = [truth[0], truth[0], truth[1]], [seen[0], seen[0], seen[1]]
     assert values[0] == pytest.approx(average_precision(*twice))
     assert values[1] == pytest.approx(average_precision(truth, seen))

@@ -10,7 +10,7 @@ from kitbox.boxes import box_formats
 from kitbox.errors import KitboxError
 
 
-def source(path: Path, text: str, name: str = "drawn.csv") -> box_formats.Source:
+def source(path: Path, text: str, name: str = "drawn.csv") -> box_formats.BoxList:
     (path / name).write_text(text, encoding="utf-8")
     return box_formats.read(path / name)
 
@@ -55,7 +55,7 @@ def test_outlines_are_read_however_they_are_parted(tmp_path: Path, text: str) ->
         ("a.jpg", (10, 20, 30, 25, 12, 40)),
         ("b.jpg", (1, 2, 3, 4)),
     ]
-    assert box_formats.corners(found.rows[0].numbers, "points", (1, 1)) == (10, 20, 30, 40)
+    assert box_formats.to_corners(found.rows[0].numbers, "points", (1, 1)) == (10, 20, 30, 40)
 
 
 @pytest.mark.parametrize("text", ["a.jpg,1,2,3,4\n", "image,bbox\na.jpg,[1. 2. 3. 4.]\n"])
@@ -138,6 +138,6 @@ def test_all_forms_of_a_box_mean_the_same_corners(x: int, y: int, wide: int, hig
         "yolo": (x + wide / 2, y + high / 2, wide, high),
         "points": (x + wide, y, x, y + high),
     }.items():
-        assert box_formats.corners(numbers, form, (1, 1)) == expected
+        assert box_formats.to_corners(numbers, form, (1, 1)) == expected
         shares = tuple(n / side for n, side in zip(numbers, (200, 400) * 2, strict=True))
-        assert box_formats.corners(shares, form, (200, 400)) == pytest.approx(expected)
+        assert box_formats.to_corners(shares, form, (200, 400)) == pytest.approx(expected)

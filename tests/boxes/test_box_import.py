@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kitbox.boxes import box_import
-from kitbox.boxes.box_formats import FormName
-from kitbox.boxes.box_import import Imported
+from kitbox.boxes.box_formats import BoxFormat
+from kitbox.boxes.box_import import BoxImport
 from kitbox.competition.lists import ListedImages
 from kitbox.errors import KitboxError
 from kitbox.records import ImageSet, strings
@@ -31,9 +31,9 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> ListedImages:
     return ListedImages(ImageSet(strings([f.name for f in files]), tuple(files)), None, None, ())
 
 
-def understood(listed: ListedImages, file: Path, **given: Any) -> Imported:
+def understood(listed: ListedImages, file: Path, **given: Any) -> BoxImport:
     options = {"source": "me", "broken": "drop", **given}
-    found: Imported = finish(box_import.understand(file, listed, **options))[1]
+    found: BoxImport = finish(box_import.import_boxes(file, listed, **options))[1]
     return found
 
 
@@ -84,7 +84,7 @@ def test_what_could_be_either_is_not_guessed(tmp_path: Path, photographs: Listed
         f"{file}: of 2 boxes 2 as xywh and 2 as gdsc lie inside their images; "
         "say which it is with --form xywh or --form gdsc"
     )
-    forms: tuple[FormName, ...] = ("xywh", "gdsc")
+    forms: tuple[BoxFormat, ...] = ("xywh", "gdsc")
     corners = [understood(photographs, file, form=form).boxes[0].corners for form in forms]
     assert corners == [(10, 10, 50, 40), (10, 10, 40, 30)]
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kitbox.boxes.detector import Detector, Recipe
+from kitbox.boxes.detector import Detector, DetectorSettings
 from kitbox.errors import KitboxError
 from tests.boxes.scenes import tiny
 
@@ -69,4 +69,4 @@ def test_only_a_backbone_with_maps_will_do() -> None:
 def test_images_are_squashed_to_the_shape_of_the_median_one(
     shape: float, height_width: tuple[int, int]
 ) -> None:
-    assert Recipe(image_size=384).height_width(shape) == height_width
+    assert DetectorSettings(image_size=384).height_width(shape) == height_width

@@ -20,14 +20,14 @@ def test_images_without_a_box_are_left_out(tmp_path: Path) -> None:
     names = ["a.png", "b.png", "c.png"]
     paths = tuple(scene(tmp_path / name, (10, 10, 30, 30), (64, 48)) for name in names)
     images = ImageSet(strings(names), paths)
-    drawn = detector_data.of(
+    drawn = detector_data.with_boxes(
         images, {"c.png": [(1, 2, 3, 4), (5, 6, 7, 8)], "z.png": [(0, 0, 1, 1)]}
     )
     assert drawn.images.image_ids.tolist() == ["c.png"]
     assert drawn.sizes.tolist() == [[64, 48]]
     assert drawn.boxes[0].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
     assert drawn.shape == pytest.approx(64 / 48)
-    assert len(detector_data.of(images, {})) == 0
+    assert len(detector_data.with_boxes(images, {})) == 0
 
 
 def test_boxes_are_clipped_to_their_images_and_empty_ones_left_out(tmp_path: Path) -> None:
@@ -38,7 +38,9 @@ def test_boxes_are_clipped_to_their_images_and_empty_ones_left_out(tmp_path: Pat
         "b.png": [(0, 50, 10, 60)],
         "c.png": [(0, 0, 64, 48)],
     }
-    drawn, changed = detector_data.inside(detector_data.of(ImageSet(strings(names), paths), given_))
+    drawn, changed = detector_data.clip_boxes(
+        detector_data.with_boxes(ImageSet(strings(names), paths), given_)
+    )
     assert drawn.images.image_ids.tolist() == ["a.png", "c.png"]
     assert [each.tolist() for each in drawn.boxes] == [[[0, 2, 64, 30]], [[0, 0, 64, 48]]]
     assert changed == 3
@@ -53,7 +55,7 @@ def test_a_unit_is_never_parted(numbers: list[int], share: float, seed: int) -> 
     wanted, sizes = round(share * len(units)), np.bincount(units)
     if wanted and (len(sizes) == 1 or wanted == len(units)):
         return  # the next test's
-    learnt, held = detector_data.part(units, share, seed)
+    learnt, held = detector_data.split(units, share, seed)
     assert sorted([*learnt, *held]) == list(range(len(units)))
     assert not set(units[learnt]) & set(units[held])
     assert len(learnt)
@@ -65,27 +67,27 @@ def test_a_unit_is_never_parted(numbers: list[int], share: float, seed: int) -> 
 
 def test_images_of_one_unit_are_refused_with_a_way_out() -> None:
     with pytest.raises(KitboxError, match=r"the 24 images .* measure nothing with --held-out 0"):
-        detector_data.part(np.zeros(24, dtype=np.int64), 0.2, 0)
-    assert len(detector_data.part(np.zeros(24, dtype=np.int64), 0.0, 0)[0]) == 24
+        detector_data.split(np.zeros(24, dtype=np.int64), 0.2, 0)
+    assert len(detector_data.split(np.zeros(24, dtype=np.int64), 0.0, 0)[0]) == 24
 
 
 def test_a_large_unit_is_passed_over() -> None:
     units = np.repeat(np.arange(5), [20, 1, 1, 1, 1]).astype(np.int64)
-    assert [len(detector_data.part(units, 0.1, seed)[1]) for seed in range(5)] == [2] * 5
+    assert [len(detector_data.split(units, 0.1, seed)[1]) for seed in range(5)] == [2] * 5
 
 
 def test_no_share_holds_nothing_out() -> None:
-    learnt, held = detector_data.part(np.arange(5), 0.0, 0)
+    learnt, held = detector_data.split(np.arange(5), 0.0, 0)
     assert (learnt.tolist(), held.tolist()) == ([0, 1, 2, 3, 4], [])
 
 
 def test_copies_are_one_unit(tmp_path: Path) -> None:
     drawn = scenes(tmp_path / "images", 3)
     drawn.images.paths[2].write_bytes(drawn.images.paths[0].read_bytes())
-    _, units = finish(detector_data.units(drawn, HoldoutSettings(), Workspace(tmp_path)))
+    _, units = finish(detector_data.split_units(drawn, HoldoutSettings(), Workspace(tmp_path)))
     assert units[0] == units[2] != units[1]
 
 
 def test_too_few_boxes_are_refused_with_a_way_to_more(tmp_path: Path) -> None:
     with pytest.raises(KitboxError, match="3 images have a drawn box, and a detector needs 20"):
-        detector_data.require(scenes(tmp_path, 3))
+        detector_data.require_enough(scenes(tmp_path, 3))

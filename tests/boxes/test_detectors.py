@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from kitbox.boxes import average_precision, detector_store, detector_training
-from kitbox.boxes.detector_data import Boxed
-from kitbox.boxes.detector_training import Options, Trained
+from kitbox.boxes.detector_data import BoxedImages
+from kitbox.boxes.detector_training import DetectorOptions, TrainedDetector
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.records import Progress
@@ -15,22 +15,24 @@ from kitbox.workspace import Workspace
 from tests.boxes.scenes import found, scenes, tiny
 from tests.photographs import finish
 
-OPTIONS = Options(device="cpu", precision="32", workers=0)
+OPTIONS = DetectorOptions(device="cpu", precision="32", workers=0)
 
 
 @pytest.fixture
-def drawn(tmp_path: Path) -> Boxed:
+def drawn(tmp_path: Path) -> BoxedImages:
     return scenes(tmp_path / "images", 12)
 
 
-def train(drawn: Boxed, place: Workspace, **settings: object) -> tuple[list[Progress], Trained]:
+def train(
+    drawn: BoxedImages, place: Workspace, **settings: object
+) -> tuple[list[Progress], TrainedDetector]:
     reports, trained = finish(
         detector_training.train(drawn, tiny(**settings), "none", place, OPTIONS)
     )
     return reports, trained
 
 
-def test_a_detector_is_learnt_once(drawn: Boxed, workspace: Workspace) -> None:
+def test_a_detector_is_learnt_once(drawn: BoxedImages, workspace: Workspace) -> None:
     reports, first = train(drawn, workspace)
     assert [(r.done, r.total) for r in reports] == [(n, 4) for n in range(1, 5)]
     assert "epoch 2/2, loss" in reports[-1].note
@@ -43,16 +45,16 @@ def test_a_detector_is_learnt_once(drawn: Boxed, workspace: Workspace) -> None:
 
 
 def test_other_boxes_and_other_settings_make_another_detector(
-    drawn: Boxed, workspace: Workspace
+    drawn: BoxedImages, workspace: Workspace
 ) -> None:
     folders = {train(drawn, workspace, epochs=1)[1].kept.folder}
     folders.add(train(drawn, workspace, epochs=1, seed=1)[1].kept.folder)
-    moved = Boxed(drawn.images, drawn.sizes, tuple(each + 1 for each in drawn.boxes))
+    moved = BoxedImages(drawn.images, drawn.sizes, tuple(each + 1 for each in drawn.boxes))
     folders.add(train(moved, workspace, epochs=1)[1].kept.folder)
     assert len(folders) == 3
 
 
-def test_a_stopped_detector_goes_on_to_the_same_weights(tmp_path: Path, drawn: Boxed) -> None:
+def test_a_stopped_detector_goes_on_to_the_same_weights(tmp_path: Path, drawn: BoxedImages) -> None:
     digests = []
     for stop_after in (None, 3, 4):
         place = Workspace(tmp_path / str(stop_after))
@@ -69,15 +71,15 @@ def test_a_stopped_detector_goes_on_to_the_same_weights(tmp_path: Path, drawn: B
     assert len(set(digests)) == 1
 
 
-def test_an_image_is_searched_once(drawn: Boxed, workspace: Workspace) -> None:
+def test_an_image_is_searched_once(drawn: BoxedImages, workspace: Workspace) -> None:
     _, trained = train(drawn, workspace, epochs=1)
     some = drawn.images.take(np.arange(5))
-    reports, first = finish(detector_training.find(trained, some, OPTIONS))
+    reports, first = finish(detector_training.detect(trained, some, OPTIONS))
     assert (reports[-1].done, first.read) == (5, 5)
     assert first.images_per_second > 0
-    _, more = finish(detector_training.find(trained, drawn.images, OPTIONS))
+    _, more = finish(detector_training.detect(trained, drawn.images, OPTIONS))
     assert more.read == 7
-    _, again = finish(detector_training.find(trained, drawn.images, OPTIONS))
+    _, again = finish(detector_training.detect(trained, drawn.images, OPTIONS))
     assert (again.read, again.images_per_second) == (0, None)
     for one, other in zip(first.found, again.found[:5], strict=True):
         assert one.size == other.size == (96, 64)
@@ -87,11 +89,11 @@ def test_an_image_is_searched_once(drawn: Boxed, workspace: Workspace) -> None:
 
 def test_what_was_found_before_a_power_cut_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "found.jsonl"
-    detector_store.remember(path, {"a": found((0.5, (1, 2, 3, 4)))})
+    detector_store.append_detections(path, {"a": found((0.5, (1, 2, 3, 4)))})
     with path.open("a") as file:
         file.write('{"image": "b", "si')
-    detector_store.remember(path, {"c": found()})
-    known = detector_store.remembered(path)
+    detector_store.append_detections(path, {"c": found()})
+    known = detector_store.load_detections(path)
     assert list(known) == ["a", "c"]
     assert known["a"].boxes.tolist() == [[1, 2, 3, 4]]
     assert known["c"].boxes.shape == (0, 4)
@@ -108,16 +110,18 @@ def test_what_was_found_before_a_power_cut_is_not_lost(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_detector_is_named(
-    drawn: Boxed, workspace: Workspace, name: str, content: bytes
+    drawn: BoxedImages, workspace: Workspace, name: str, content: bytes
 ) -> None:
     _, trained = train(drawn, workspace, epochs=1)
     (trained.kept.folder / name).write_bytes(content)
     with pytest.raises(KitboxError, match=f"{name} is damaged; learn anew with --fresh"):
-        finish(detector_training.find(train(drawn, workspace, epochs=1)[1], drawn.images, OPTIONS))
+        finish(
+            detector_training.detect(train(drawn, workspace, epochs=1)[1], drawn.images, OPTIONS)
+        )
 
 
 @pytest.mark.parametrize("length", [0, 100, 10_000])
-def test_a_damaged_state_is_named(drawn: Boxed, workspace: Workspace, length: int) -> None:
+def test_a_damaged_state_is_named(drawn: BoxedImages, workspace: Workspace, length: int) -> None:
     stage = detector_training.train(drawn, tiny(epochs=3), "none", workspace, OPTIONS)
     while next(stage).done < 3:
         pass
@@ -128,7 +132,7 @@ def test_a_damaged_state_is_named(drawn: Boxed, workspace: Workspace, length: in
         train(drawn, workspace, epochs=3)
 
 
-def test_two_processes_do_not_learn_the_same(drawn: Boxed, workspace: Workspace) -> None:
+def test_two_processes_do_not_learn_the_same(drawn: BoxedImages, workspace: Workspace) -> None:
     stage = detector_training.train(drawn, tiny(), "none", workspace, OPTIONS)
     next(stage)
     with pytest.raises(KitboxError, match="another process is at work on the detector"):
@@ -141,7 +145,7 @@ def test_bright_rectangles_are_learnt(tmp_path: Path, workspace: Workspace) -> N
     learnt = scenes(tmp_path / "learnt", 96)
     _, trained = train(learnt, workspace, epochs=15, image_size=96, finest=8, convolutions=1)
     other = scenes(tmp_path / "other", 32, seed=7)
-    _, sought = finish(detector_training.find(trained, other.images, OPTIONS))
+    _, sought = finish(detector_training.detect(trained, other.images, OPTIONS))
     scores = average_precision.score(other.boxes, sought.found, 0.4, np.arange(32)).by_metric
     assert scores["ap50"].value > 0.9
     assert scores["crop_iou"].value > 0.7

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from kitbox.boxes import average_precision, detector_data, detector_training
-from kitbox.boxes.detector import Recipe
-from kitbox.boxes.detector_training import Options
+from kitbox.boxes.detector import DetectorSettings
+from kitbox.boxes.detector_training import DetectorOptions
 from kitbox.files import digest_of_file
 from kitbox.records import ImageSet, strings
 from kitbox.workspace import Workspace
@@ -29,16 +29,16 @@ def test_three_rounds_over_small_photographs_find_most_flukes(workspace: Workspa
     digests = strings([digest_of_file(path) for path in paths])
     images = ImageSet(strings([path.name for path in paths]), tuple(paths), digests=digests)
     corners = {i: [tuple(float(r[c]) for c in ("x0", "y0", "x1", "y1"))] for i, r in rows.items()}
-    drawn = detector_data.of(images, corners)
-    learnt, held = detector_data.part(np.arange(len(drawn)), 1 - 300 / len(drawn), 0)
-    recipe = Recipe(image_size=96, epochs=4)
+    drawn = detector_data.with_boxes(images, corners)
+    learnt, held = detector_data.split(np.arange(len(drawn)), 1 - 300 / len(drawn), 0)
+    recipe = DetectorSettings(image_size=96, epochs=4)
     source = WEIGHTS / "mobilenetv2_100.safetensors"
-    options = Options(device="cpu")
+    options = DetectorOptions(device="cpu")
     _, trained = finish(
         detector_training.train(drawn.take(learnt), recipe, source, workspace, options)
     )
     test = drawn.take(held)
-    _, sought = finish(detector_training.find(trained, test.images, options))
+    _, sought = finish(detector_training.detect(trained, test.images, options))
     scores = average_precision.score(test.boxes, sought.found, 0.4, np.arange(len(test))).by_metric
     assert len(test) == 281
     assert scores["ap50"].value > 0.85

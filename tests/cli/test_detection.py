@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from kitbox.boxes.detector import Recipe
+from kitbox.boxes.detector import DetectorSettings
 from kitbox.cli import boxes as boxes_module
 from kitbox.cli.app import app
 from kitbox.competition import decisions
-from kitbox.competition.boxes import Box, of_file, replace
+from kitbox.competition.boxes import Box, read_file, replace
 from kitbox.competition.decisions import Decision
 from kitbox.workspace import Workspace
 from tests.photographs import TINY, competition_on_disk
@@ -46,7 +46,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 
 def detected(place: Workspace) -> list[Box]:
-    return [box for box in of_file(place.boxes, "") if not box.drawn]
+    return [box for box in read_file(place.boxes, "") if not box.drawn]
 
 
 def test_every_image_without_a_drawn_box_is_searched(place: Workspace) -> None:
@@ -132,7 +132,7 @@ def test_a_box_that_was_decided_is_learnt_and_not_found_again(place: Workspace) 
 
 def test_what_is_not_said_is_as_in_the_recipe() -> None:
     defaults = {n: p.default for n, p in signature(boxes_module.detect).parameters.items()}
-    recipe = Recipe().model_dump()
+    recipe = DetectorSettings().model_dump()
     assert {n: defaults[n] for n in ("backbone", "image_size", "epochs", "seed")} == {
         n: recipe[n] for n in ("backbone", "image_size", "epochs", "seed")
     }

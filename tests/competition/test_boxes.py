@@ -50,7 +50,7 @@ def test_a_drawn_box_hides_a_detected_one_wherever_they_stand(tmp_path: Path) ->
 
 def test_of_several_who_drew_an_image_the_last_counts(tmp_path: Path) -> None:
     mine = listed(tmp_path / "boxes.csv", "a,0,0,1,1,,me", "a,0,0,2,2,,you", "b,0,0,3,3,,me")
-    found = boxes.counted(images(tmp_path), mine)
+    found = boxes.read_all(images(tmp_path), mine)
     assert {name: [box.source for box in of] for name, of in found.items()} == {
         "a": ["me"],
         "b": ["me"],
@@ -66,7 +66,7 @@ def test_of_several_boxes_one_is_chosen(tmp_path: Path, rule: str, expected: obj
     mine = listed(tmp_path / "boxes.csv", *rows)
     asked = images(tmp_path, several_boxes=rule)
     assert boxes.read(asked, mine) == {"a": expected}
-    assert [box.confidence for box in boxes.counted(asked, mine)["a"]] == [0.8, 0.8, 0.3]
+    assert [box.confidence for box in boxes.read_all(asked, mine)["a"]] == [0.8, 0.8, 0.3]
 
 
 def test_of_drawn_boxes_the_first_is_best(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_boxes_of_a_source_are_replaced_and_others_stay(tmp_path: Path) -> None:
 def test_an_odd_name_survives_the_list(tmp_path: Path) -> None:
     box = Box('émoji 🐋, "<b>".jpg', (0.0, 0.0, 5.0, 5.0), None, "a,b")
     boxes.replace(tmp_path / "boxes.csv", "a,b", [box])
-    assert boxes.of_file(tmp_path / "boxes.csv", "boxes.csv") == [box]
+    assert boxes.read_file(tmp_path / "boxes.csv", "boxes.csv") == [box]
 
 
 @pytest.mark.parametrize("confidence", ["2", "-0.1", "nan", "high"])

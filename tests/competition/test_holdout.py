@@ -236,7 +236,7 @@ FOLDED = st.fixed_dictionaries(
 
 
 def drawn(given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]) -> holdout.Folds:
-    return holdout.draw(given[0], HoldoutSettings(**shape), "new_whale", given[1])
+    return holdout.draw_folds(given[0], HoldoutSettings(**shape), "new_whale", given[1])
 
 
 def bound(images: ImageSet, units: np.ndarray) -> np.ndarray:
@@ -268,7 +268,7 @@ def test_an_image_that_is_never_to_be_asked_about_stays_in_training_with_its_uni
     images, units = given
     kept = np.unique(np.array(rows) % len(images))
     never = images.image_ids[kept].tolist()
-    found = holdout.draw(images, HoldoutSettings(**shape), "new_whale", units, never=never)
+    found = holdout.draw_folds(images, HoldoutSettings(**shape), "new_whale", units, never=never)
     assert not found.asked[np.isin(units, units[kept])].any()
     shown = {labels(images)[row] for row in kept}
     assert not shown & set().union(*found.strangers), "its individual is no stranger"
@@ -276,7 +276,7 @@ def test_an_image_that_is_never_to_be_asked_about_stays_in_training_with_its_uni
 
 def test_an_image_that_is_never_asked_about_still_counts_for_its_individual() -> None:
     images = photographed(2)
-    found = holdout.draw(images, HoldoutSettings(share=0.5), None, never=["0-1.jpg"])
+    found = holdout.draw_folds(images, HoldoutSettings(share=0.5), None, never=["0-1.jpg"])
     assert found.asked.tolist() == [1, 0]
 
 
@@ -343,7 +343,7 @@ def test_folds_ask_about_different_photographs_and_about_as_many_each() -> None:
 
 def test_folds_leave_no_remainder() -> None:
     # ten images in three folds
-    found = holdout.draw(photographed(5, 5), HoldoutSettings(folds=3), None)
+    found = holdout.draw_folds(photographed(5, 5), HoldoutSettings(folds=3), None)
     assert sorted(np.bincount(found.asked).tolist()) == [0, 3, 3, 4]
 
 
@@ -363,7 +363,7 @@ def test_every_group_has_its_share_of_unknown_individuals(count: int) -> None:
     groups = np.repeat(["lynx", "turtle", "salamander"], [240, 60, 2])
     for seed in range(5):
         shape = HoldoutSettings(share=1 / 3, unknown_share=0.5, folds=count, seed=seed)
-        found = holdout.draw(
+        found = holdout.draw_folds(
             dataclasses.replace(labelled, groups=strings(groups)), shape, None, by_group=True
         )
         for fold, strangers in enumerate(found.strangers, 1):
@@ -379,8 +379,8 @@ def test_groups_that_are_searched_together_share_the_unknown_individuals() -> No
     grouped = dataclasses.replace(labelled, groups=strings(["lynx"] * 240 + ["turtle"] * 60))
     shape = HoldoutSettings(unknown_share=0.5)
     assert (
-        holdout.draw(grouped, shape, None).strangers
-        == holdout.draw(labelled, shape, None).strangers
+        holdout.draw_folds(grouped, shape, None).strangers
+        == holdout.draw_folds(labelled, shape, None).strangers
     )
 
 
@@ -392,7 +392,7 @@ def test_individuals_who_were_photographed_once_do_not_raise_the_unknown_share(
     # only as strangers can they be asked about, so that folds are smaller than 1 / folds
     images = photographed(*[4] * 320, *[1] * 300)
     shape = HoldoutSettings(folds=number, unknown_share=unknown_share)
-    found = holdout.draw(images, shape, None)
+    found = holdout.draw_folds(images, shape, None)
     for fold, strangers in enumerate(found.strangers, 1):
         queries = np.array(labels(images))[found.asked == fold]
         strange = np.isin(queries, list(strangers)).sum()
@@ -410,7 +410,7 @@ def test_a_unit_that_is_too_large_is_left_in_training() -> None:
     # four of ten images are wanted; the unit of a's five does not fit, and b gives what it can
     images, units = photographs(*"aaaaaaabbb", unit="xxxxxyzuvw")
     for seed in range(20):
-        found = holdout.draw(images, HoldoutSettings(share=0.4, seed=seed), None, units)
+        found = holdout.draw_folds(images, HoldoutSettings(share=0.4, seed=seed), None, units)
         assert not found.asked[:5].any()
         assert 3 <= found.asked.sum() <= 4
 
@@ -421,7 +421,7 @@ def test_an_individual_with_a_picture_under_two_labels_is_not_held_out() -> None
     units[1], units[2] = ord("x"), ord("x")
     for seed in range(20):
         shape = HoldoutSettings(share=0.5, unknown_share=1.0, seed=seed)
-        assert set(holdout.draw(images, shape, None, units).strangers[0]) <= {"c", "d"}
+        assert set(holdout.draw_folds(images, shape, None, units).strangers[0]) <= {"c", "d"}
 
 
 def test_strangers_only_leave_no_individual_on_both_sides() -> None:
@@ -456,7 +456,7 @@ def test_individuals_come_in_proportion_to_a_power_of_their_photographs(power: f
     first: Counter[str] = Counter()
     for seed in range(draws):
         shape = HoldoutSettings(share=1 / 14, frequency_power=power, seed=seed)
-        [row] = np.flatnonzero(holdout.draw(images, shape, None).asked)
+        [row] = np.flatnonzero(holdout.draw_folds(images, shape, None).asked)
         first[labels(images)[row]] += 1
     weights = np.array([2, 4, 8]) ** power
     for who, wanted in zip(("w0", "w1", "w2"), weights / weights.sum(), strict=True):
@@ -480,8 +480,8 @@ def test_rare_individuals_are_asked_about_where_photographs_do_not_count() -> No
 
 
 def write(images: ImageSet, given: Competition, workspace: Workspace) -> str:
-    found = holdout.draw(images, given.holdout, given.images.unknown_label)
-    holdout.write(found, images, given, workspace)
+    found = holdout.draw_folds(images, given.holdout, given.images.unknown_label)
+    holdout.save(found, images, given, workspace)
     return workspace.holdout.read_text()
 
 
@@ -491,7 +491,7 @@ def test_a_split_is_written_down_for_people(workspace: Workspace) -> None:
     )
     given = asked()
     found = holdout.Folds(np.array([0, 0, 1, 1, 0]), (frozenset({"Cleo, the old"}),), 5, 3)
-    holdout.write(found, images, given, workspace)
+    holdout.save(found, images, given, workspace)
     assert workspace.holdout.read_text() == (
         "image,side,label,answer\n"
         'a.jpg,query,"Cleo, the old",new_whale\n'
@@ -507,7 +507,7 @@ def test_of_several_folds_it_is_written_down_which_asks_about_an_image(
 ) -> None:
     images = image_set({"c.jpg": "Boo", "b.jpg": "Boo", "a.jpg": "Cleo", "d.jpg": "Ahab"})
     found = holdout.Folds(np.array([2, 1, 2, 0]), (frozenset(), frozenset({"Cleo"})), 4, 3)
-    holdout.write(found, images, asked(folds=2), workspace)
+    holdout.save(found, images, asked(folds=2), workspace)
     assert workspace.holdout.read_text() == (
         "image,side,label,answer,fold\n"
         "b.jpg,query,Boo,Boo,1\n"

@@ -9,12 +9,12 @@ from kitbox.errors import KitboxError
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> image_files.Folder:
+def folder(tmp_path: Path) -> image_files.ImageFolder:
     for name in ("train/a/b/c/abc.jpg", "train/3/x.png", "train/twice.jpg", "train/twice.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "outside.jpg").touch()
-    return image_files.Folder(tmp_path / "train", "train", "train_folder")
+    return image_files.ImageFolder(tmp_path / "train", "train", "train_folder")
 
 
 @pytest.mark.parametrize(
@@ -29,9 +29,9 @@ def folder(tmp_path: Path) -> image_files.Folder:
     ],
 )
 def test_a_template_names_a_file(
-    folder: image_files.Folder, template: str | None, row: dict[str, str], found: str
+    folder: image_files.ImageFolder, template: str | None, row: dict[str, str], found: str
 ) -> None:
-    assert folder.file_of(template, row["id"], row) == image_files.Placed(folder.path / found)
+    assert folder.file_of(template, row["id"], row) == image_files.FileMatch(folder.path / found)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_template_names_a_file(
     ],
 )
 def test_a_name_that_is_none_is_told(
-    folder: image_files.Folder, template: str, image_id: str, wrong: str
+    folder: image_files.ImageFolder, template: str, image_id: str, wrong: str
 ) -> None:
     placed = folder.file_of(template, image_id, {"id": image_id})
     assert placed.file is None
@@ -70,36 +70,38 @@ def test_a_name_that_is_none_is_told(
 
 
 @pytest.mark.parametrize("template", ["{id}", "{id}.*", "{id}/x.png", "{id}/x.*"])
-def test_a_name_that_no_file_can_have_is_missing(folder: image_files.Folder, template: str) -> None:
+def test_a_name_that_no_file_can_have_is_missing(
+    folder: image_files.ImageFolder, template: str
+) -> None:
     placed = folder.file_of(template, "a" * 300, {"id": "a" * 300})
     assert (placed.file, placed.kind) == (None, "missing")
     assert placed.what.endswith("; correct the row or remove it")
 
 
-def test_a_name_in_other_letters_is_told_and_not_read(folder: image_files.Folder) -> None:
+def test_a_name_in_other_letters_is_told_and_not_read(folder: image_files.ImageFolder) -> None:
     placed = folder.file_of("{id}", "3/X.PNG", {"id": "3/X.PNG"})
     what = "image '3/X.PNG' is not in train, but 'x.png' is; rename one of them"
-    assert placed == image_files.Placed(None, "case", what)
+    assert placed == image_files.FileMatch(None, "case", what)
 
 
 @pytest.mark.parametrize(
     ("template", "image_id"), [(None, "3/x.png "), ("3/{id}.png", " x"), ("3/{id}.*", "x\t")]
 )
 def test_blanks_around_a_name_are_told_where_the_file_without_is_there(
-    folder: image_files.Folder, template: str | None, image_id: str
+    folder: image_files.ImageFolder, template: str | None, image_id: str
 ) -> None:
     placed = folder.file_of(template, image_id, {"id": image_id})
     what = f"image '{image_id}' has blanks around its name; read as '3/x.png'"
-    assert placed == image_files.Placed(folder.path / "3" / "x.png", "blank-in-name", what)
+    assert placed == image_files.FileMatch(folder.path / "3" / "x.png", "blank-in-name", what)
 
 
 def test_a_template_takes_its_parts_from_columns() -> None:
-    assert image_files.fields("{chain}/{id[0]}/{photo id}.*", "train_file") == [
+    assert image_files.template_columns("{chain}/{id[0]}/{photo id}.*", "train_file") == [
         "chain",
         "id",
         "photo id",
     ]
-    assert image_files.fields(None, "train_file") == []
+    assert image_files.template_columns(None, "train_file") == []
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_a_template_takes_its_parts_from_columns() -> None:
 )
 def test_a_part_that_is_no_column_is_refused(template: str, part: str) -> None:
     with pytest.raises(KitboxError) as caught:
-        image_files.fields(template, "train_file")
+        image_files.template_columns(template, "train_file")
     assert str(caught.value) == (
         f"images.train_file = '{template}': '{{{part}}}' is not a column as {{image}}, "
         "or a letter of one as {image[0]}"
@@ -126,7 +128,7 @@ def test_a_part_that_is_no_column_is_refused(template: str, part: str) -> None:
 
 def test_an_open_brace_is_refused() -> None:
     with pytest.raises(KitboxError) as caught:
-        image_files.fields("{id", "test_file")
+        image_files.template_columns("{id", "test_file")
     assert str(caught.value) == (
         "images.test_file = '{id': expected '}' before end of string; correct it"
     )
@@ -135,7 +137,7 @@ def test_an_open_brace_is_refused() -> None:
 def test_a_missing_folder_gets_a_suggestion(tmp_path: Path) -> None:
     (tmp_path / "train_images").mkdir()
     with pytest.raises(KitboxError) as caught:
-        image_files.Folder(tmp_path / "train_image", "train_image", "train_folder")
+        image_files.ImageFolder(tmp_path / "train_image", "train_image", "train_folder")
     assert str(caught.value) == (
         f"there is no folder {tmp_path}/train_image; correct images.train_folder; "
         "did you mean train_images?"

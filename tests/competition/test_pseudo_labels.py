@@ -25,8 +25,8 @@ def written(path: Path, *lines: str) -> Path:
 def test_what_is_written_is_read_again_in_the_order_of_images(tmp_path: Path) -> None:
     rows = (row("t2", "Boo, Jr"), row("t1", gap=None, on="holdout", holdout="1f2e3d4c5b6a"))
     path = tmp_path / "pseudo.csv"
-    pseudo_labels.write(path, rows)
-    found = pseudo_labels.read(path)
+    pseudo_labels.save(path, rows)
+    found = pseudo_labels.load(path)
     assert found == (rows[1], rows[0])
     assert [each.line for each in found] == [2, 3]
 
@@ -36,7 +36,7 @@ def test_a_missing_or_empty_file_holds_none(tmp_path: Path, content: str | None)
     path = tmp_path / "pseudo.csv"
     if content is not None:
         path.write_text(content)
-    assert pseudo_labels.read(path) == ()
+    assert pseudo_labels.load(path) == ()
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_missing_or_empty_file_holds_none(tmp_path: Path, content: str | None)
 def test_a_faulty_row_is_named_by_its_line(tmp_path: Path, line: str, message: str) -> None:
     path = written(tmp_path / "pseudo.csv", line)
     with pytest.raises(KitboxError) as caught:
-        pseudo_labels.read(path, "new_whale")
+        pseudo_labels.load(path, "new_whale")
     assert str(caught.value).startswith(f"{path} {message}")
 
 
@@ -65,14 +65,14 @@ def test_a_missing_column_is_not_looked_for_in_the_settings(tmp_path: Path) -> N
     path = tmp_path / "pseudo.csv"
     path.write_text("image,label,confidence,gap,rond,from,on,holdout\n")
     with pytest.raises(KitboxError) as caught:
-        pseudo_labels.read(path)
+        pseudo_labels.load(path)
     assert str(caught.value).endswith("; did you mean rond?")
 
 
 def test_an_image_with_two_rows_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "pseudo.csv", "t1,Ahab,0.9,0,1,a,all,", "", "t1,Boo,0.9,0,1,a,all,")
     with pytest.raises(KitboxError, match="line 4: image 't1' stands in line 2 already"):
-        pseudo_labels.read(path)
+        pseudo_labels.load(path)
 
 
 def test_the_digest_names_what_is_learnt_and_nothing_else() -> None:

@@ -153,7 +153,7 @@ def test_pseudo_labels_are_a_cause_of_the_run_and_stand_in_its_checkpoint(place:
     origin = read_origin(checkpoint.path)
     assert origin.pseudo == learnt(place, plugin).pseudo_digest
     assert origin.pseudo_round == 3
-    assert pseudo_labels.read(run_of(checkpoint).pseudo_labels) == learnt(place, plugin).pseudo
+    assert pseudo_labels.load(run_of(checkpoint).pseudo_labels) == learnt(place, plugin).pseudo
 
 
 def test_pseudo_labels_of_networks_that_saw_the_holdout_are_refused(place: Place) -> None:
