@@ -12,6 +12,16 @@ from kitbox.cli.options import (
     WorkersOption,
     WorkspaceOption,
 )
+from kitbox.cli.terminal import (
+    follow,
+    format_duration,
+    load_collection,
+    open_workspace,
+    print_json,
+    print_line,
+    print_table,
+)
+from kitbox.errors import KitboxError
 from kitbox.records import concatenate
 
 if TYPE_CHECKING:
@@ -76,9 +86,7 @@ def read(
       kitbox data boxes import labels/ --form yolo
     """
     from kitbox.boxes import box_import
-    from kitbox.cli.terminal import follow, open_workspace, print_json, print_line, print_table
     from kitbox.competition import boxes, decisions, lists
-    from kitbox.errors import KitboxError
 
     place, competition = open_workspace(workspace)
     name = source or _called(file.resolve(), place)
@@ -125,7 +133,6 @@ def _tell(found: "BoxImport", file: Path) -> None:
     """Say how a list was read, and what was not taken as it stands."""
     from kitbox.boxes.box_formats import DESCRIPTIONS
     from kitbox.boxes.box_import import ImportFindingKind
-    from kitbox.cli.terminal import print_line
 
     unit = "shares of the image's size" if found.relative else "pixels"
     print_line(f"{file}: {DESCRIPTIONS[found.form]}, in {unit} (form {found.form}, {found.by})")
@@ -256,7 +263,6 @@ def detect(
 
     from kitbox.boxes import detector_data, detector_training
     from kitbox.boxes.detector import DetectorSettings
-    from kitbox.cli.terminal import follow, load_collection, open_workspace, print_json, print_line
     from kitbox.network import pretrained_weights
 
     place, competition = open_workspace(workspace)
@@ -338,7 +344,6 @@ def _measured(
 ) -> dict[str, Any]:
     """Return what is found in held-out images beside what people drew there."""
     from kitbox.boxes import average_precision, detector_training
-    from kitbox.cli.terminal import follow
 
     sought = follow(detector_training.detect(trained, held.images, options))
     scores = average_precision.score(held.boxes, sought.found, threshold, units, several)
@@ -357,8 +362,6 @@ def _measured(
 
 def _require_some(held: dict[str, Any], threshold: float) -> None:
     """Raise KitboxError where the detector finds nothing in any held-out image."""
-    from kitbox.errors import KitboxError
-
     if held["whole"] == held["images"]:
         raise KitboxError(
             f"each of the {held['images']} held-out images stays whole below a confidence of "
@@ -377,7 +380,6 @@ def _sought(
 ) -> dict[str, Any]:
     """Find boxes in images that have none, and write them; return how many of each kind."""
     from kitbox.boxes import detections, detector_training
-    from kitbox.cli.terminal import follow
     from kitbox.competition import boxes
 
     sought = follow(detector_training.detect(trained, others, options))
@@ -403,8 +405,6 @@ def _sought(
 
 def _say_figures(figures: dict[str, Any], threshold: float) -> None:
     """Print the figures for people."""
-    from kitbox.cli.terminal import format_duration, print_line, print_table
-
     height, width = figures["image_size"]
     print_line(
         f"{figures['backbone']} at {height}x{width}: learnt from {figures['learnt']} images in "

@@ -12,6 +12,16 @@ from kitbox.cli.options import (
     WorkersOption,
     WorkspaceOption,
 )
+from kitbox.cli.terminal import (
+    follow,
+    format_duration,
+    load_collection,
+    open_workspace,
+    print_json,
+    print_line,
+    print_table,
+)
+from kitbox.errors import KitboxError, did_you_mean
 
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
@@ -45,7 +55,6 @@ def check(
     Example:
       kitbox data check --kind blurred
     """
-    from kitbox.cli.terminal import follow, open_workspace, print_json, print_line
     from kitbox.dataset import data_check
     from kitbox.report import check_page
 
@@ -87,7 +96,6 @@ def check(
 def _refuse_unknown(kind: str | None) -> None:
     """Raise KitboxError for a word that is no kind of finding, before anything is read."""
     from kitbox.competition.check_rules import KINDS
-    from kitbox.errors import KitboxError, did_you_mean
 
     if kind is not None and kind not in KINDS:
         near = did_you_mean(kind, KINDS)
@@ -96,7 +104,6 @@ def _refuse_unknown(kind: str | None) -> None:
 
 def _summary(found: "DataCheck") -> None:
     """Print a row for each kind of finding."""
-    from kitbox.cli.terminal import print_table
     from kitbox.competition.check_rules import KINDS
     from kitbox.report import check_page
 
@@ -110,7 +117,6 @@ def _summary(found: "DataCheck") -> None:
 
 def _all(part: "list[DataFinding]") -> None:
     """Print a row for each finding of one kind."""
-    from kitbox.cli.terminal import print_table
     from kitbox.report import check_page
 
     rows = [(f.where, f.what, check_page.does(f)) for f in part]
@@ -139,13 +145,6 @@ def holdout(
     Example:
       kitbox data holdout --by tf_efficientnet_lite0_96x192
     """
-    from kitbox.cli.terminal import (
-        load_collection,
-        open_workspace,
-        print_json,
-        print_line,
-        print_table,
-    )
     from kitbox.embedding import embedder
     from kitbox.scoring import holdout_realism
 
@@ -189,10 +188,8 @@ def _judged(
 ) -> "HoldoutRealism":
     import numpy as np
 
-    from kitbox.cli.terminal import follow
     from kitbox.embedding import embedder
     from kitbox.ensemble import members
-    from kitbox.errors import KitboxError
     from kitbox.plugin import discovery
     from kitbox.records import Embeddings
     from kitbox.scoring import holdout_realism
@@ -248,14 +245,6 @@ def prepare(
     """
     import time
 
-    from kitbox.cli.terminal import (
-        follow,
-        format_duration,
-        load_collection,
-        open_workspace,
-        print_json,
-        print_line,
-    )
     from kitbox.images import pixel_cache
 
     place, competition = open_workspace(workspace)
@@ -301,7 +290,6 @@ def prepare(
 
 def _chosen(names: list[str], place: "Workspace") -> "list[NamedPlugin]":
     """Return the named plugins, or the workspace's own and those trained in it."""
-    from kitbox.errors import KitboxError
     from kitbox.plugin import discovery
 
     if not names:
@@ -343,7 +331,6 @@ def _readable(collection: "Collection") -> "list[ImageSet]":
 
 
 def _drop(place: "Workspace", ways: "list[InputSpec]", *, as_json: bool) -> None:
-    from kitbox.cli.terminal import print_json, print_line
     from kitbox.images import pixel_cache
 
     dropped = pixel_cache.remove_unused(place, ways)

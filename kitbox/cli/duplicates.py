@@ -11,6 +11,15 @@ from kitbox.cli.options import (
     PrecisionOption,
     WorkersOption,
     WorkspaceOption,
+    loaded,
+)
+from kitbox.cli.terminal import (
+    follow,
+    load_collection,
+    open_workspace,
+    print_json,
+    print_line,
+    print_table,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +63,6 @@ def duplicates(
     Example:
       kitbox data duplicates --by tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
     """
-    from kitbox.cli.terminal import follow, load_collection, open_workspace, print_json, print_line
     from kitbox.competition import decisions, protocol
     from kitbox.dataset import label_errors
     from kitbox.dataset.duplicates import (
@@ -124,8 +132,6 @@ def _embedded(
     place: "Workspace",
     options: "EmbedOptions",
 ) -> "Embeddings":
-    from kitbox.cli.options import loaded
-    from kitbox.cli.terminal import follow, print_line
     from kitbox.ensemble import members, meta_embedding
 
     found, behind = members.for_inspection(place, loaded(names, place), collection)
@@ -153,7 +159,6 @@ def _show(
     most: int,
 ) -> None:
     """Print what was counted, the most urgent groups, and the most suspicious labels."""
-    from kitbox.cli.terminal import print_table
     from kitbox.report import duplicates_page
 
     counted = duplicates_page.counts(groups, judged or ())

@@ -1,14 +1,23 @@
 """Commands about what is asked: init, competitions."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from kitbox.cli.options import DeviceOption, JsonOption, PrecisionOption
-
-if TYPE_CHECKING:
-    from kitbox.workspace import Workspace
+from kitbox.cli.terminal import (
+    follow,
+    format_duration,
+    load_collection,
+    open_workspace,
+    print_json,
+    print_line,
+    print_scores,
+    print_table,
+)
+from kitbox.errors import KitboxError, did_you_mean
+from kitbox.workspace import Workspace
 
 
 def init(
@@ -39,9 +48,7 @@ def init(
       kitbox init whales --preset humpback --data ~/data/humpback
       kitbox init seals --preset csv --data ~/seals --train-list seals.csv --label-column name
     """
-    from kitbox.cli.terminal import print_line
     from kitbox.competition import presets
-    from kitbox.workspace import Workspace
 
     given = {
         "train_list": train_list,
@@ -76,7 +83,6 @@ def competitions(as_json: JsonOption = False) -> None:
     Example:
       kitbox competitions
     """
-    from kitbox.cli.terminal import print_json, print_table
     from kitbox.competition import presets
 
     rows = [presets.summary(name) for name in presets.names()]
@@ -122,19 +128,8 @@ def demo(
     import os
     import time
 
-    from kitbox import workspace
-    from kitbox.cli.terminal import (
-        follow,
-        format_duration,
-        load_collection,
-        open_workspace,
-        print_json,
-        print_line,
-        print_scores,
-    )
     from kitbox.embedding import embedder
     from kitbox.ensemble import answers, members
-    from kitbox.errors import KitboxError
     from kitbox.network import inference
     from kitbox.plugin import discovery
     from kitbox.submission import mark, receipt, submission
@@ -142,7 +137,7 @@ def demo(
 
     began = time.monotonic()
     os.environ.pop("KITBOX_DATA", None)  # the demo brings its own
-    place = workspace.Workspace(folder)
+    place = Workspace(folder)
     if not place.settings.exists():
         _draw(place, preset, individuals, photographs, seed)
     place, competition = open_workspace(folder)
@@ -205,13 +200,11 @@ def demo(
     print_line(f"  kitbox reproduce submissions/{package.folder.name}")
 
 
-def _draw(place: "Workspace", preset: str, individuals: int, photographs: int, seed: int) -> None:
+def _draw(place: Workspace, preset: str, individuals: int, photographs: int, seed: int) -> None:
     """Draw the competition aside and move it in when it is whole; then write its workspace."""
     import shutil
 
-    from kitbox.cli.terminal import follow, print_line
     from kitbox.competition import presets
-    from kitbox.errors import KitboxError, did_you_mean
     from kitbox.synthetic import layouts, roster
 
     if preset not in layouts.FORMS:

@@ -130,3 +130,17 @@ FoldOption = Annotated[
 CheckpointOption = Annotated[
     Literal["last", "best"], typer.Option("--checkpoint", help="best: on the holdout.")
 ]
+
+
+def parse_folds(text: str, competition: "Competition") -> list[int]:
+    """Return the folds of --fold."""
+    from kitbox.errors import KitboxError
+
+    folds = competition.holdout.folds
+    if text == "all":
+        return list(range(1, folds + 1))
+    if not text.isdigit() or not 1 <= int(text) <= folds:
+        raise KitboxError(
+            f"--fold {text}: kitbox.toml has holdout.folds = {folds}; give 1 to {folds}, or all"
+        )
+    return [int(text)]

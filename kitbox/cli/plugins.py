@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kitbox.cli.options import JsonOption, WorkspaceOption
+from kitbox.cli.terminal import print_json, print_line, print_table
+from kitbox.errors import KitboxError
+from kitbox.workspace import find_workspace
 
 if TYPE_CHECKING:
     from kitbox.plugin.discovery import NamedPlugin
@@ -30,7 +33,6 @@ def plugins(
         if workspace is not None:
             os.environ["KITBOX_WORKSPACE"] = str(workspace)
         return
-    from kitbox.cli.terminal import print_json, print_line, print_table
     from kitbox.plugin import discovery
 
     place = _workspace(workspace)
@@ -64,11 +66,8 @@ def new(
     Example:
       kitbox plugins new resnet34_480 --from resnet34_620
     """
-    from kitbox.cli.terminal import print_line
-    from kitbox.errors import KitboxError
     from kitbox.files import write_text
     from kitbox.plugin import discovery
-    from kitbox.workspace import find_workspace
 
     place = find_workspace(workspace)
     original = discovery.files(place).get(source)
@@ -92,8 +91,6 @@ def check(workspace: WorkspaceOption = None) -> None:
     Example:
       kitbox plugins check
     """
-    from kitbox.cli.terminal import print_line
-    from kitbox.errors import KitboxError
     from kitbox.network.network import measure_cost
     from kitbox.plugin import discovery
 
@@ -115,9 +112,6 @@ def check(workspace: WorkspaceOption = None) -> None:
 
 def _workspace(folder: Path | None) -> "Workspace | None":
     """Return the workspace, or None where none is named and none is near: shipped plugins show."""
-    from kitbox.errors import KitboxError
-    from kitbox.workspace import find_workspace
-
     try:
         return find_workspace(folder)
     except KitboxError:

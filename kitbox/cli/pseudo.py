@@ -16,7 +16,17 @@ from kitbox.cli.options import (
     WorkspaceOption,
     loaded,
     numbers,
+    parse_folds,
 )
+from kitbox.cli.terminal import (
+    follow,
+    load_collection,
+    open_workspace,
+    print_json,
+    print_line,
+    print_table,
+)
+from kitbox.errors import KitboxError, more
 
 if TYPE_CHECKING:
     from kitbox.competition.pseudo_labels import PseudoLabel
@@ -79,11 +89,9 @@ def pseudo(
       kitbox pseudo resnet34_620 densenet121_480 --threshold 0.95
       kitbox pseudo --import bootstrapped_data.csv
     """
-    from kitbox.cli.terminal import load_collection, open_workspace, parse_folds, print_json
     from kitbox.competition import pseudo_labels
     from kitbox.embedding import embedder
     from kitbox.ensemble.class_probabilities import PseudoLabelRule
-    from kitbox.errors import KitboxError
 
     place, competition = open_workspace(workspace)
     if fold == "all":
@@ -132,7 +140,6 @@ def _made(
     collection: "Collection",
     options: "EmbedOptions",
 ) -> "PseudoLabelling":
-    from kitbox.cli.terminal import follow, print_line
     from kitbox.ensemble import members
     from kitbox.ensemble.class_probabilities import default_source
     from kitbox.ensemble.pseudo_labelling import Labeller, label_test_images
@@ -161,9 +168,7 @@ def _imported(
     collection: "Collection",
 ) -> "tuple[tuple[PseudoLabel, ...], dict[str, Any]]":
     """Return the rows of a list of others, and tell what in it means nothing here."""
-    from kitbox.cli.terminal import print_line
     from kitbox.ensemble import pseudo_labelling
-    from kitbox.errors import more
 
     taken = pseudo_labelling.import_gdsc(file, collection, competition, rule, on)
     for what, found in (("test image", taken.no_test_images), ("label", taken.no_labels)):
@@ -198,8 +203,6 @@ def _as_json(made: "PseudoLabelling") -> dict[str, Any]:
 
 def _tell(made: "PseudoLabelling") -> None:
     """Say how many images get a label, and how sure networks are of them."""
-    from kitbox.cli.terminal import print_line
-
     print_line(f"round {made.round}, by {made.by}, networks that learnt from {made.on}")
     sure = "" if made.expected is None else f", {made.expected:.1%} of them right if taken at word"
     print_line(f"{len(made.rows)} of {made.asked} test images get a label{sure}")
@@ -213,8 +216,6 @@ def _tell(made: "PseudoLabelling") -> None:
 
 def _show(made: "PseudoLabelling") -> None:
     """Print how right such labels are on the holdout, and how many queries get one."""
-    from kitbox.cli.terminal import print_table
-
     measured = [("coverage", made.coverage)]
     if made.precision is not None:
         measured.insert(0, ("precision", made.precision))
@@ -229,8 +230,6 @@ def _show(made: "PseudoLabelling") -> None:
 
 def _tell_written(path: Path, rows: int, kept: Path | None) -> None:
     """Say what pseudo.csv holds now, and where that is which it held before."""
-    from kitbox.cli.terminal import print_line
-
     if not rows:
         print_line("no row to write" + (f"; {path} stays as it is" if path.exists() else ""))
         return

@@ -20,9 +20,12 @@ from kitbox.cli.options import (
     WorkspaceOption,
     loaded,
     numbers,
+    parse_folds,
     way_of,
     with_threshold,
 )
+from kitbox.cli.terminal import follow, load_collection, open_workspace, print_json, print_line
+from kitbox.errors import KitboxError
 
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
@@ -68,10 +71,8 @@ def report(
     Example:
       kitbox report resnet34_620 densenet121_480 --weights 2,1
     """
-    from kitbox.cli.terminal import open_workspace, print_json, print_line
     from kitbox.embedding import embedder
     from kitbox.ensemble import answers
-    from kitbox.errors import KitboxError
     from kitbox.report import results_page
 
     place, competition = open_workspace(workspace)
@@ -119,9 +120,7 @@ def _results(
     fold: str,
     options: "EmbedOptions",
 ) -> "tuple[Written, dict[str, Any]]":
-    from kitbox.cli.terminal import follow, load_collection, parse_folds
     from kitbox.ensemble import members
-    from kitbox.errors import KitboxError
     from kitbox.report import results_page
 
     folds = parse_folds(fold, competition)
@@ -145,15 +144,12 @@ def _results(
 
 def _refuse(options: dict[str, Any]) -> None:
     """Raise KitboxError for an option that says how named plugins are put together."""
-    from kitbox.errors import KitboxError
-
     for name, value in options.items():
         if value is not None:
             raise KitboxError(f"{name} is about plugins; name them, or leave it out")
 
 
 def _data(by: list[str], place: "Workspace", competition: "Competition") -> "Written":
-    from kitbox.cli.terminal import follow, load_collection
     from kitbox.report import data_page
 
     collection = load_collection(place, competition)
@@ -192,7 +188,6 @@ def look(
     """
     from contextlib import nullcontext
 
-    from kitbox.cli.terminal import follow, open_workspace, print_line
     from kitbox.look import cases, photographs
     from kitbox.look import server as server_module
     from kitbox.look.server import bound, server_of
@@ -226,8 +221,6 @@ def _embedded(
     precision: str,
     workers: int | None,
 ) -> "Embeddings":
-    from kitbox.cli.options import loaded
-    from kitbox.cli.terminal import follow, print_line
     from kitbox.embedding.embedder import EmbedOptions
     from kitbox.look import photographs
 
@@ -241,8 +234,6 @@ def _embedded(
 
 def _refuse_idle(whiten: int | None, device: str, precision: str, workers: int | None) -> None:
     """Raise KitboxError for an option that means nothing without a network."""
-    from kitbox.errors import KitboxError
-
     given = {
         "--whiten": whiten is not None,
         "--device": device != "auto",

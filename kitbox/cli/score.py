@@ -21,10 +21,21 @@ from kitbox.cli.options import (
     WorkspaceOption,
     loaded,
     numbers,
+    parse_folds,
     tell_threshold,
     way_of,
     with_threshold,
 )
+from kitbox.cli.terminal import (
+    follow,
+    load_collection,
+    open_workspace,
+    print_json,
+    print_line,
+    print_scores,
+    print_table,
+)
+from kitbox.errors import KitboxError, did_you_mean
 
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
@@ -62,7 +73,6 @@ def score(
     Example:
       kitbox score resnet34_620 densenet121_480 --weights 2,1
     """
-    from kitbox.cli.terminal import open_workspace, print_json, print_scores
     from kitbox.embedding import embedder
     from kitbox.ensemble import answers
 
@@ -114,7 +124,6 @@ def compare(
     Example:
       kitbox compare resnet34_620 resnet34_620+densenet121_480
     """
-    from kitbox.cli.terminal import open_workspace, print_json, print_line, print_table
     from kitbox.embedding import embedder
     from kitbox.ensemble import answers
     from kitbox.scoring import comparison
@@ -160,7 +169,6 @@ def _scored(
     options: "EmbedOptions",
 ) -> "tuple[list[Member], EnsembleScore]":
     """Return the members and the local score of some plugins, on one fold or over all."""
-    from kitbox.cli.terminal import follow, load_collection, parse_folds, print_line
     from kitbox.ensemble import answers, members
 
     plugins = loaded(names, place)
@@ -179,7 +187,6 @@ def _scored(
 
 def _only(metric: str | None, found: "LocalScore") -> Any:
     """Return all scores, or that of one metric."""
-    from kitbox.errors import KitboxError, did_you_mean
     from kitbox.records import Scores
 
     by_metric = found.scores.by_metric
@@ -219,14 +226,6 @@ def ensemble(
     Example:
       kitbox ensemble resnet34_620 densenet121_480 --submit
     """
-    from kitbox.cli.terminal import (
-        follow,
-        load_collection,
-        open_workspace,
-        print_json,
-        print_line,
-        print_scores,
-    )
     from kitbox.embedding import embedder
     from kitbox.ensemble import answers, members
     from kitbox.network import inference

@@ -8,6 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kitbox.cli.options import DeviceOption, JsonOption, WorkspaceOption
+from kitbox.cli.terminal import (
+    follow,
+    load_collection,
+    open_workspace,
+    print_json,
+    print_line,
+    print_scores,
+    print_table,
+)
+from kitbox.errors import KitboxError
+from kitbox.workspace import find_workspace
 
 if TYPE_CHECKING:
     from kitbox.submission.leaderboard import SubmissionStatus
@@ -29,7 +40,6 @@ def lint(
     Example:
       kitbox submission lint submissions/2026-01-31_a+b_1f2e3d4c/submission.csv
     """
-    from kitbox.cli.terminal import open_workspace, print_json, print_line
     from kitbox.competition import decisions, lists
     from kitbox.submission import leaderboard
     from kitbox.submission.lint import lint_file
@@ -61,7 +71,6 @@ def mark(
     Example:
       kitbox submission mark submissions/2026-01-31_a+b_1f2e3d4c/submission.csv truth.csv
     """
-    from kitbox.cli.terminal import load_collection, open_workspace, print_json, print_scores
     from kitbox.submission.mark import score_submission
 
     place, competition = open_workspace(workspace)
@@ -89,14 +98,6 @@ def reproduce(
     Example:
       kitbox reproduce submissions/2026-01-31_a+b_1f2e3d4c
     """
-    from kitbox.cli.terminal import (
-        follow,
-        load_collection,
-        open_workspace,
-        print_json,
-        print_line,
-        print_table,
-    )
     from kitbox.submission import reproduction
 
     place, competition = open_workspace(workspace)
@@ -151,7 +152,6 @@ def show_leaderboard(
         if workspace is not None:
             os.environ["KITBOX_WORKSPACE"] = str(workspace)
         return
-    from kitbox.cli.terminal import print_json, print_line, print_table
     from kitbox.submission import leaderboard, ledger
 
     place = _workspace(workspace)
@@ -203,8 +203,6 @@ def record(
     """
     import math
 
-    from kitbox.cli.terminal import print_json, print_line
-    from kitbox.errors import KitboxError
     from kitbox.submission import leaderboard, ledger
 
     place = _workspace(workspace)
@@ -239,7 +237,6 @@ def upload(
     Example:
       kitbox submission upload 2026-01-31_a+b_1f2e3d4c --message "two small networks"
     """
-    from kitbox.cli.terminal import open_workspace, print_json, print_line
     from kitbox.submission.upload import Pace, upload_submission
 
     place, competition = open_workspace(workspace)
@@ -272,8 +269,6 @@ def upload(
 
 def _told(stage: "Generator[str, None, SubmissionStatus]") -> "SubmissionStatus":
     """Run a stage to its end, print its lines, and return its result."""
-    from kitbox.cli.terminal import print_line
-
     while True:
         try:
             print_line(next(stage))
@@ -300,6 +295,5 @@ def _cells(standing: "SubmissionStatus", metric: str) -> tuple[str, ...]:
 
 
 def _workspace(folder: Path | None) -> "Workspace":
-    from kitbox.workspace import find_workspace
 
     return find_workspace(folder)

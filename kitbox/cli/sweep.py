@@ -11,7 +11,18 @@ from kitbox.cli.options import (
     PrecisionOption,
     WorkersOption,
     WorkspaceOption,
+    parse_folds,
 )
+from kitbox.cli.terminal import (
+    follow,
+    format_duration,
+    load_collection,
+    open_workspace,
+    print_json,
+    print_line,
+    print_table,
+)
+from kitbox.errors import KitboxError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,15 +81,6 @@ def sweep(
     Example:
       kitbox sweep tf_efficientnet_lite0_96x192 --image-size base,160x320 --epochs 3
     """
-    from kitbox.cli.terminal import (
-        follow,
-        load_collection,
-        open_workspace,
-        parse_folds,
-        print_json,
-        print_line,
-    )
-    from kitbox.errors import KitboxError
     from kitbox.plugin import discovery
     from kitbox.plugin.variants import Budget, combine
     from kitbox.training.context import TrainOptions
@@ -134,7 +136,6 @@ def _axes(
     seeds: int,
 ) -> dict[str, list[Any]]:
     """Return setting → values, in the order of the options."""
-    from kitbox.errors import KitboxError
     from kitbox.plugin import variants
 
     asked = [(setting, text) for setting, text in named.items() if text is not None]
@@ -158,8 +159,6 @@ def _axes(
 
 def _preview(variants: "Sequence[Derived]", budget: "Budget", *, as_json: bool) -> None:
     """Print what would be written, with its cost."""
-    from kitbox.cli.terminal import print_json, print_line, print_table
-    from kitbox.errors import KitboxError
     from kitbox.network.network import measure_cost
 
     rows: list[dict[str, Any]] = []
@@ -207,8 +206,6 @@ def _preview(variants: "Sequence[Derived]", budget: "Budget", *, as_json: bool) 
 
 def _show(tried: "Sequence[VariantResult]") -> None:
     """Print the table, the best first; the CSV has all figures."""
-    from kitbox.cli.terminal import format_duration, print_line, print_table
-
     scored = [each for each in tried if each.score is not None]
     if scored:
         metric = next(iter(scored[0].score.scores.by_metric)) if scored[0].score else ""

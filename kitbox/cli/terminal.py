@@ -1,4 +1,4 @@
-"""What every command shares: the workspace, progress, tables, JSON."""
+"""Terminal output of all commands: progress, tables, lines and JSON; and loading the data."""
 
 import json
 import os
@@ -6,9 +6,12 @@ import sys
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, assert_never
 
 import typer
+
+from kitbox.errors import more
+from kitbox.workspace import find_workspace
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,50 +19,39 @@ if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
     from kitbox.dataset.collection import Collection
     from kitbox.records import Scores
+    from kitbox.training.events import SweepEvent
     from kitbox.workspace import Workspace
 
 
 Result = TypeVar("Result")
-# seconds between two lines of progress where there is no terminal to redraw
-_QUIET = 10.0
-
-
-def is_first() -> bool:
-    """Return whether this process speaks: of several that train together, the first does."""
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
-
-
-def console() -> "Console":
-    """Return the console for people: stderr, so that stdout is for figures and JSON."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+# Seconds between two lines of progress where there is no terminal to redraw.
+_LINE_INTERVAL = 10.0
 
 
 def print_line(text: str) -> None:
-    """Print a line for people."""
-    if is_first():
+    """Print a line for people, on stderr: stdout is for figures and JSON."""
+    if _is_main_process():
         typer.echo(text, err=True)
 
 
 def print_json(value: Any) -> None:
     """Print one JSON document on stdout."""
-    if is_first():
+    if _is_main_process():
         typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_table(
     headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)
 ) -> None:
-    """Print a table on stdout; whole in a pipe. Columns of text are named by `left`."""
+    """Print a table on stdout, in full width in a pipe; `left` are the left-aligned columns."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for place, header in enumerate(headers):
-        drawn.add_column(header, justify="left" if place in left else "right", overflow="fold")
+    for column, header in enumerate(headers):
+        drawn.add_column(header, justify="left" if column in left else "right", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))  # names are shown, not read as markup
     width = None if sys.stdout.isatty() else 240
@@ -77,13 +69,13 @@ def print_scores(scores: "Scores") -> None:
     )
 
 
-def follow(stage: Generator[Any, None, Result]) -> Result:
-    """Run a stage to its end, draw its progress, and return its result."""
+def follow(stage: "Generator[SweepEvent | str, None, Result]") -> Result:
+    """Run a stage to its end, show its events, and return its result."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    screen = console()
-    if not (screen.is_terminal and is_first()):
+    console = _console()
+    if not (console.is_terminal and _is_main_process()):
         return _follow_in_lines(stage)
     columns = (
         TextColumn("{task.description}"),
@@ -92,79 +84,104 @@ def follow(stage: Generator[Any, None, Result]) -> Result:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Bars(*columns, console=screen, transient=True) as bars:
-        task, shown = None, ""
+    with Bars(*columns, console=console, transient=True) as bars:
+        task, title = None, ""
         while True:
             try:
-                report = next(stage)
+                event = next(stage)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
-            title, done, total, note, line = _drawn(report)
-            if line is not None:
-                bars.console.print(line, markup=False)
+            shown = _render(event)
+            if isinstance(shown, str):
+                bars.console.print(shown, markup=False)
                 continue
-            if task is None or title != shown:
+            if task is None or title != shown.title:
                 if task is not None:
                     bars.remove_task(task)
-                task, shown = bars.add_task(title, total=total, note=note), title
-            bars.update(task, completed=done, total=total, note=note)
+                title = shown.title
+                task = bars.add_task(title, total=shown.total, note=shown.note)
+            bars.update(task, completed=shown.done, total=shown.total, note=shown.note)
 
 
-def _follow_in_lines(stage: Generator[Any, None, Result]) -> Result:
+def _follow_in_lines(stage: "Generator[SweepEvent | str, None, Result]") -> Result:
+    """Follow a stage where bars cannot be redrawn: in a pipe, or not in the main process."""
     last = time.monotonic()
     while True:
         try:
-            report = next(stage)
+            event = next(stage)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-        title, done, total, note, line = _drawn(report)
-        if line is not None:
-            print_line(line)
-        elif time.monotonic() - last >= _QUIET:
-            print_line(f"{title} {done}/{total} {note}".rstrip())
+        shown = _render(event)
+        if isinstance(shown, str):
+            print_line(shown)
+        elif time.monotonic() - last >= _LINE_INTERVAL:
+            print_line(f"{shown.title} {shown.done}/{shown.total} {shown.note}".rstrip())
         else:
             continue
         last = time.monotonic()
 
 
-def _drawn(report: Any) -> tuple[str, int, int, str, str | None]:
-    """Return a report as (title, done, total, note) of a bar, or as a line that stays."""
-    match type(report).__name__:
-        case "StepDone":
+class _Bar(NamedTuple):
+    """A bar of progress, redrawn by each event with the same title."""
+
+    title: str
+    done: int
+    total: int
+    note: str
+
+
+def _render(event: "SweepEvent | str") -> str | _Bar:
+    """Return the lines that an event leaves on the screen, or the bar that it moves."""
+    from kitbox.records import Progress
+    from kitbox.training import events
+
+    match event:
+        case str():
+            return event
+        case Progress():
+            return _Bar(event.stage, event.done, event.total, event.note)
+        case events.StepDone():
             note = (
-                f"loss {report.loss:.3f}  rate {report.learning_rate:.2e}  "
-                f"{report.images_per_second:.0f} images/s  "
-                f"{format_duration(report.seconds_left)} left"
+                f"loss {event.loss:.3f}  rate {event.learning_rate:.2e}  "
+                f"{event.images_per_second:.0f} images/s  "
+                f"{format_duration(event.seconds_left)} left"
             )
-            title = f"epoch {report.epoch}/{report.epochs}"
-            return title, report.step, report.steps, note, None
-        case "TrainingStarted":
-            again = f", going on after epoch {report.epoch}" if report.epoch else ""
+            return _Bar(f"epoch {event.epoch}/{event.epochs}", event.step, event.steps, note)
+        case events.TrainingStarted():
+            resumed = f", resumed after epoch {event.epoch}" if event.epoch else ""
             line = (
-                f"{report.plugin}: {report.images} images of {report.labels} labels on "
-                f"{report.device} in {report.precision}, weights {Path(report.weights).name}"
-                f"{again}; images {report.source}"
+                f"{event.plugin}: {event.images} images of {event.labels} labels on "
+                f"{event.device} in {event.precision}, weights {Path(event.weights).name}"
+                f"{resumed}; images {event.source}"
             )
-            return "", 0, 0, "", "\n".join((line, *report.notes))
-        case "EpochDone":
-            line = (
-                f"epoch {report.epoch}: loss {report.loss:.4f}, "
-                f"{report.images_per_second:.0f} images/s, {format_duration(report.seconds)}"
-                + "".join(f", {name} {value:.3f}" for name, value in report.figures.items())
+            return "\n".join((line, *event.notes))
+        case events.EpochDone():
+            figures = "".join(f", {name} {value:.3f}" for name, value in event.figures.items())
+            return (
+                f"epoch {event.epoch}: loss {event.loss:.4f}, "
+                f"{event.images_per_second:.0f} images/s, {format_duration(event.seconds)}{figures}"
             )
-            return "", 0, 0, "", line
-        case "SweepMessage":
-            return "", 0, 0, "", report.text
-        case "TrainingWarning":
-            return "", 0, 0, "", f"warning: {report.text}"
-        case "HoldoutScored":
-            scores = "  ".join(f"{n} {s.value:.4f}" for n, s in report.scores.by_metric.items())
-            when = "before training (frozen backbone)" if report.epoch == 0 else "holdout"
-            return "", 0, 0, "", f"{when}: {scores}{'  (best)' if report.best else ''}"
-        case "Drawn":
-            return "draw photographs", report.done, report.total, "", None
+        case events.HoldoutScored():
+            scores = "  ".join(f"{n} {s.value:.4f}" for n, s in event.scores.by_metric.items())
+            when = "before training (frozen backbone)" if event.epoch == 0 else "holdout"
+            return f"{when}: {scores}{'  (best)' if event.best else ''}"
+        case events.TrainingWarning():
+            return f"warning: {event.text}"
+        case events.SweepMessage():
+            return event.text
         case _:
-            return report.stage, report.done, report.total, report.note, None
+            assert_never(event)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _is_main_process() -> bool:
+    """Return whether this process prints: of several that train together, only the first does."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def format_duration(seconds: float) -> str:
@@ -175,41 +192,25 @@ def format_duration(seconds: float) -> str:
 
 
 def open_workspace(folder: Path | None) -> "tuple[Workspace, Competition]":
-    """Return the workspace and its competition."""
+    """Return the workspace in a folder, or the nearest one, and its competition."""
     from kitbox.competition import settings
-    from kitbox.workspace import find_workspace
 
-    found = find_workspace(folder)
-    return found, settings.load(found)
-
-
-def parse_folds(text: str, competition: "Competition") -> list[int]:
-    """Return the folds that --fold asks for."""
-    from kitbox.errors import KitboxError
-
-    folds = competition.holdout.folds
-    if text == "all":
-        return list(range(1, folds + 1))
-    if not text.isdigit() or not 1 <= int(text) <= folds:
-        raise KitboxError(
-            f"--fold {text}: kitbox.toml has holdout.folds = {folds}; give 1 to {folds}, or all"
-        )
-    return [int(text)]
+    workspace = find_workspace(folder)
+    return workspace, settings.load(workspace)
 
 
 def load_collection(
     workspace: "Workspace", competition: "Competition", fold: int = 1
 ) -> "Collection":
-    """Return the images of a competition, and tell what was left out."""
+    """Return the images of a competition, and print what was left out or decided."""
     from kitbox.dataset.collection import collect
-    from kitbox.errors import more
 
     collection = follow(collect(workspace, competition, fold))
     for finding in collection.findings[:3]:
-        done = "left out" if finding.action == "drop" else "mended"
+        action = "left out" if finding.action == "drop" else "mended"
         if finding.image_id in collection.unreadable:
-            done = "answered as grey"
-        print_line(f"{done}: {finding}")
+            action = "answered as grey"
+        print_line(f"{action}: {finding}")
     if len(collection.findings) > 3:
         print_line(f"{len(collection.findings) - 3} more like it; 'kitbox data check' lists them")
     if collection.decisions.effective:

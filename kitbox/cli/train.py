@@ -12,7 +12,10 @@ from kitbox.cli.options import (
     PrecisionOption,
     WorkersOption,
     WorkspaceOption,
+    parse_folds,
 )
+from kitbox.cli.terminal import follow, load_collection, open_workspace, print_json, print_line
+from kitbox.errors import KitboxError
 
 if TYPE_CHECKING:
     from kitbox.dataset.collection import Collection
@@ -57,15 +60,6 @@ def train(
     """
     from itertools import product
 
-    from kitbox.cli.terminal import (
-        follow,
-        load_collection,
-        open_workspace,
-        parse_folds,
-        print_json,
-        print_line,
-    )
-    from kitbox.errors import KitboxError
     from kitbox.plugin import discovery
     from kitbox.training import context, trainer
 
@@ -125,14 +119,6 @@ def embed(
     """
     import time
 
-    from kitbox.cli.terminal import (
-        follow,
-        load_collection,
-        open_workspace,
-        parse_folds,
-        print_json,
-        print_line,
-    )
     from kitbox.embedding import embedder
     from kitbox.ensemble import members
     from kitbox.plugin import discovery
