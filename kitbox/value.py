@@ -1,5 +1,6 @@
-"""A frozen, checked value of settings whose mistakes are explained in one sentence."""
+"""The base class of settings: frozen, checked, with mistakes explained in one sentence."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import (
@@ -15,14 +16,16 @@ from kitbox.errors import did_you_mean, more
 
 
 class Value(BaseModel):
-    """Settings that are checked when made, cannot change, and name a misspelt setting.
+    """Settings that are checked when created, cannot change, and name a misspelt setting.
 
-    The settings named by `later` came after others had been published: at their defaults they are
-    not written, so that what was named by a digest of its settings keeps its name.
+    Digests of the written settings name plugins, so two class variables keep them stable. A setting
+    in `later` is not written at its default. A setting in `written_as` is written under the given
+    key, and read from it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     later: ClassVar[frozenset[str]] = frozenset()
+    written_as: ClassVar[Mapping[str, str]] = {}
 
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -31,12 +34,18 @@ class Value(BaseModel):
             for name in self.later
             if getattr(self, name) == type(self).model_fields[name].get_default()
         }
-        return {name: value for name, value in write(self).items() if name not in left_out}
+        return {
+            self.written_as.get(name, name): value
+            for name, value in write(self).items()
+            if name not in left_out
+        }
 
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_settings(cls, given: Any) -> Any:
         if isinstance(given, dict):
+            names = {key: name for name, key in cls.written_as.items()}
+            given = {names.get(name, name): value for name, value in given.items()}
             for name in given:
                 if name not in cls.model_fields:
                     near = did_you_mean(str(name), cls.model_fields)
@@ -45,7 +54,7 @@ class Value(BaseModel):
 
 
 def explain(error: ValidationError) -> str:
-    """Return the first mistake of a validation as one sentence, with the count of the others."""
+    """Return the first mistake of a validation as one sentence, and how many more there are."""
     mistakes = error.errors()
     first = mistakes[0]
     message = first["msg"].removeprefix("Value error, ").replace("Input should", "should")

@@ -5,7 +5,7 @@ The team's write-up gives the image sizes, the batch size and the drop of the le
 member of the team. Dimensions, peak learning rate and the number of epochs are our choice.
 """
 
-from kitbox import PK, Divide, Margin, Multistep, Plugin, Stage
+from kitbox import PK, Divide, Margin, Multistep, Phase, Plugin
 
 plugin = Plugin(
     backbone="densenet169",
@@ -17,7 +17,7 @@ plugin = Plugin(
     divide=Divide(learners=8, every=2),
     augmentation="light",
     epochs=150,
-    stages=(Stage(epochs=100, image_size=448), Stage(epochs=50)),
+    phases=(Phase(epochs=100, image_size=448), Phase(epochs=50)),
     batch_size=96,
     optimizer="adam",
     learning_rate=1e-4,

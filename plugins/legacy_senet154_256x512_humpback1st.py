@@ -5,7 +5,7 @@ is our choice; the author chose it by looking at the scores. docs/recipes/humpba
 other differences.
 """
 
-from kitbox import PK, BinaryCrossEntropy, Plugin, Stage, Triplet
+from kitbox import PK, BinaryCrossEntropy, Phase, Plugin, Triplet
 
 plugin = Plugin(
     backbone="legacy_senet154",
@@ -23,10 +23,10 @@ plugin = Plugin(
     augmentation="light",
     pseudo_labels=True,
     epochs=60,
-    stages=(
-        Stage(epochs=30, min_images_per_label=10),
-        Stage(epochs=20),
-        Stage(epochs=10, rate=0.1),
+    phases=(
+        Phase(epochs=30, min_images_per_label=10),
+        Phase(epochs=20),
+        Phase(epochs=10, rate=0.1),
     ),
     batch_size=48,  # 12 groups of these four
     optimizer="adam",

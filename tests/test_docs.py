@@ -139,8 +139,8 @@ def test_the_plugin_in_the_readme_loads_and_is_named_rightly(tmp_path: Path):
     (name,) = re.findall(r"This one is `plugins/(\w+)\.py`", README.read_text("utf-8"))
     file = tmp_path / f"{name}.py"
     file.write_text(text, encoding="utf-8")
-    named = discovery.NamedPlugin(name, discovery.read(file), file, "workspace")
-    assert discovery.stem_problem(named) is None
+    named = discovery.NamedPlugin(name, discovery.read_plugin_file(file), file, "workspace")
+    assert discovery.name_problem(named) is None
 
 
 def run_ci(folder: Path, readme: str) -> subprocess.CompletedProcess[str]:

@@ -47,15 +47,15 @@ EASIER: dict[str, dict[str, str]] = {
 def shrunk(plugin: Plugin) -> dict[str, Any]:
     """Return a plugin's settings with its methods, but a network and epochs that take seconds."""
     family = next(tiny for name, tiny in FAMILIES.items() if plugin.backbone.startswith(name))
-    stages = tuple(
-        stage.model_copy(update={"epochs": 1, "image_size": stage.image_size and 48})
-        for stage in plugin.stages
+    phases = tuple(
+        phase.model_copy(update={"epochs": 1, "image_size": phase.image_size and 48})
+        for phase in plugin.phases
     )
-    epochs = len(stages) or 2
+    epochs = len(phases) or 2
     settings: dict[str, Any] = {
         "backbone": family, "image_size": 32, "weights": "none", "augmentation": "none",
         "epochs": epochs, "batch_size": 12, "warmup_epochs": min(plugin.warmup_epochs, 1),
-        "score_every": epochs, "stages": stages,
+        "score_every": epochs, "phases": phases,
     }  # fmt: skip
     if plugin.embedding_dim:
         settings["embedding_dim"] = 16
@@ -83,7 +83,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in discovery.shipped_folder().glob("*.py"):
         if path.stem not in typed.split():
             continue
-        settings = shrunk(discovery.read(path))
+        settings = shrunk(discovery.read_plugin_file(path))
         text = f"from kitbox import Plugin\n\nplugin = Plugin.model_validate({settings!r})\n"
         (folder / path.name).write_text(text, encoding="utf-8")
     return folder

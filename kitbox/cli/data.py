@@ -293,9 +293,11 @@ def _chosen(names: list[str], place: "Workspace") -> "list[NamedPlugin]":
     from kitbox.plugin import discovery
 
     if not names:
-        own = {name for name, (_, of) in discovery.files(place).items() if of == "workspace"}
+        own = {name for name, (_, of) in discovery.plugin_files(place).items() if of == "workspace"}
         names = [
-            name for name in discovery.names(place) if name in own or (place.runs / name).is_dir()
+            name
+            for name in discovery.plugin_names(place)
+            if name in own or (place.runs / name).is_dir()
         ]
     if not names:
         raise KitboxError(

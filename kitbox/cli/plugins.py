@@ -70,7 +70,7 @@ def new(
     from kitbox.plugin import discovery
 
     place = find_workspace(workspace)
-    original = discovery.files(place).get(source)
+    original = discovery.plugin_files(place).get(source)
     if original is None:
         discovery.load(source, place)  # says what there is
         raise KitboxError(f"{source} is shipped by another package; copy its file yourself")
@@ -96,7 +96,7 @@ def check(workspace: WorkspaceOption = None) -> None:
 
     found, mistakes = discovery.load_all(_workspace(workspace))
     for named in found:
-        problem = discovery.stem_problem(named)
+        problem = discovery.name_problem(named)
         if problem is not None:
             mistakes.append(KitboxError(problem))
         try:

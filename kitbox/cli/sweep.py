@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kitbox.plugin.discovery import NamedPlugin
-    from kitbox.plugin.variants import Budget, Derived
+    from kitbox.plugin.variants import Budget, Variant
     from kitbox.training.sweep import VariantResult
 
 
@@ -149,7 +149,7 @@ def _axes(
     for setting, text in asked:
         if setting in axes or elsewhere.get(setting):
             raise KitboxError(f"{setting} is asked for twice; give all its values at one place")
-        axes[setting] = variants.axis(base.plugin, setting, text)
+        axes[setting] = variants.axis_values(base.plugin, setting, text)
     if not axes and seeds == 1:
         raise KitboxError(
             "a sweep varies something; give --image-size, --backbone, --loss or --set"
@@ -157,7 +157,7 @@ def _axes(
     return axes
 
 
-def _preview(variants: "Sequence[Derived]", budget: "Budget", *, as_json: bool) -> None:
+def _preview(variants: "Sequence[Variant]", budget: "Budget", *, as_json: bool) -> None:
     """Print what would be written, with its cost."""
     from kitbox.network.network import measure_cost
 

@@ -50,7 +50,7 @@ class InputSpec:
     def of_stages(cls, plugin: Plugin, interpolation: str) -> "list[InputSpec]":
         """Return how a plugin sees images in any stage of its training, its own way first."""
         own = cls.of(plugin, interpolation)
-        sizes = [side_lengths(stage.image_size) for stage in plugin.stages if stage.image_size]
+        sizes = [side_lengths(stage.image_size) for stage in plugin.phases if stage.image_size]
         return list(dict.fromkeys([own, *(replace(own, height_width=size) for size in sizes)]))
 
     def cut(self, images: ImageSet, row: int) -> Crop:

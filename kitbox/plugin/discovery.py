@@ -31,7 +31,7 @@ def shipped_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "plugins"
 
 
-def files(workspace: Workspace | None) -> dict[str, tuple[Path, str]]:
+def plugin_files(workspace: Workspace | None) -> dict[str, tuple[Path, str]]:
     """Return name → (plugin file, source); the workspace's file hides a shipped one."""
     found: dict[str, tuple[Path, str]] = {}
     folders = [(shipped_folder(), "kitbox")]
@@ -43,9 +43,9 @@ def files(workspace: Workspace | None) -> dict[str, tuple[Path, str]]:
     return found
 
 
-def names(workspace: Workspace | None) -> list[str]:
+def plugin_names(workspace: Workspace | None) -> list[str]:
     """Return the names of all plugins, sorted."""
-    return sorted({*files(workspace), *(point.name for point in _points())})
+    return sorted({*plugin_files(workspace), *(point.name for point in _entry_points())})
 
 
 def load(name: str, workspace: Workspace | None) -> NamedPlugin:
@@ -55,8 +55,8 @@ def load(name: str, workspace: Workspace | None) -> NamedPlugin:
     another plugin's.
     """
     named = _load_alone(name, workspace)
-    own = {n for n, (_, source) in files(workspace).items() if source == "workspace"}
-    for other in names(workspace):
+    own = {n for n, (_, source) in plugin_files(workspace).items() if source == "workspace"}
+    for other in plugin_names(workspace):
         if other == name:
             continue
         if named.source != "workspace" and other in own:
@@ -73,10 +73,12 @@ def load(name: str, workspace: Workspace | None) -> NamedPlugin:
     return named
 
 
-def equal(plugin: Plugin, workspace: Workspace | None) -> NamedPlugin | None:
+def find_equal(plugin: Plugin, workspace: Workspace | None) -> NamedPlugin | None:
     """Return a plugin that has these settings, the workspace's own first; None if none has."""
-    found = files(workspace)
-    for name in sorted(names(workspace), key=lambda name: found.get(name, ("", ""))[1] == "kitbox"):
+    found = plugin_files(workspace)
+    for name in sorted(
+        plugin_names(workspace), key=lambda name: found.get(name, ("", ""))[1] == "kitbox"
+    ):
         try:
             named = _load_alone(name, workspace)
         except KitboxError:
@@ -89,7 +91,7 @@ def equal(plugin: Plugin, workspace: Workspace | None) -> NamedPlugin | None:
 def load_all(workspace: Workspace | None) -> tuple[list[NamedPlugin], list[KitboxError]]:
     """Return every plugin that loads, by name, and the mistakes of those that do not."""
     plugins, mistakes = [], []
-    for name in names(workspace):
+    for name in plugin_names(workspace):
         try:
             plugins.append(load(name, workspace))
         except KitboxError as error:
@@ -97,7 +99,7 @@ def load_all(workspace: Workspace | None) -> tuple[list[NamedPlugin], list[Kitbo
     return plugins, mistakes
 
 
-def read(path: Path) -> Plugin:
+def read_plugin_file(path: Path) -> Plugin:
     """Return the `plugin` of a plugin file.
 
     Raises KitboxError with file and line for what is wrong in it.
@@ -125,7 +127,7 @@ def read(path: Path) -> Plugin:
     return plugin
 
 
-def stem_problem(named: NamedPlugin) -> str | None:
+def name_problem(named: NamedPlugin) -> str | None:
     """Return how a plugin's name departs from <backbone>_<pixels>[_...], or None."""
     wanted = f"{named.plugin.backbone.rpartition('/')[2]}_{named.plugin.pixels}"
     if named.name == wanted or named.name.startswith(f"{wanted}_"):
@@ -134,11 +136,11 @@ def stem_problem(named: NamedPlugin) -> str | None:
 
 
 def _load_alone(name: str, workspace: Workspace | None) -> NamedPlugin:
-    found = files(workspace)
+    found = plugin_files(workspace)
     if name in found:
         path, source = found[name]
-        return NamedPlugin(name, read(path), path, source)
-    for point in _points():
+        return NamedPlugin(name, read_plugin_file(path), path, source)
+    for point in _entry_points():
         if point.name == name:
             package = point.dist.name if point.dist else point.value
             try:
@@ -150,14 +152,14 @@ def _load_alone(name: str, workspace: Workspace | None) -> NamedPlugin:
             if not isinstance(plugin, Plugin):
                 raise KitboxError(f"entry point {name} of package {package} is no Plugin")
             return NamedPlugin(name, plugin, None, package)
-    known = names(workspace)
+    known = plugin_names(workspace)
     raise KitboxError(
         f"no plugin named {name}{did_you_mean(name, known)}"
         + ("" if did_you_mean(name, known) else f"; there are {', '.join(known) or 'none'}")
     )
 
 
-def _points() -> list[importlib.metadata.EntryPoint]:
+def _entry_points() -> list[importlib.metadata.EntryPoint]:
     return sorted(
         importlib.metadata.entry_points(group="kitbox.plugins"), key=lambda point: point.name
     )

@@ -25,7 +25,7 @@ LOSSES = {name for name, found in VOCABULARY.items() if hasattr(found, "needs_pa
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
 
-def several(text: str) -> list[str]:
+def split_commas(text: str) -> list[str]:
     """Return the parts between the commas of a text; a comma within brackets parts nothing."""
     parts, depth = [""], 0
     for letter in text:
@@ -37,7 +37,7 @@ def several(text: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
-def value(text: str) -> Any:
+def parse_value(text: str) -> Any:
     """Return the setting that a text says: 0.1, 96x192, gem, Triplet, PK(coverage=random), None.
 
     A bare word that names no value of the vocabulary is itself. Raises KitboxError for settings
@@ -52,14 +52,14 @@ def value(text: str) -> Any:
         return text
 
 
-def losses_of(text: str) -> tuple[Any, ...]:
+def parse_losses(text: str) -> tuple[Any, ...]:
     """Return the losses that a text says: Triplet(mining=semi_hard), or several as A+B.
 
     Raises KitboxError for what is no loss.
     """
     found = []
-    for part in _summands(text):
-        loss = value(part)
+    for part in _split_sum(text):
+        loss = parse_value(part)
         if not isinstance(loss, Value) or type(loss).__name__ not in LOSSES:
             word = part.partition("(")[0]
             near = did_you_mean(word, LOSSES)
@@ -70,34 +70,34 @@ def losses_of(text: str) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def spelt(setting: Any) -> str:
+def to_source(setting: Any) -> str:
     """Return a setting as a plugin file writes it; of a value what is not its default."""
     if isinstance(setting, BaseModel):
-        inside = ", ".join(f"{name}={spelt(of)}" for name, of in told(setting))
+        inside = ", ".join(f"{name}={to_source(of)}" for name, of in changed_settings(setting))
         return f"{type(setting).__name__}({inside})"
     if isinstance(setting, tuple):
-        return f"({', '.join(map(spelt, setting))}{',' if len(setting) == 1 else ''})"
+        return f"({', '.join(map(to_source, setting))}{',' if len(setting) == 1 else ''})"
     return json.dumps(setting, ensure_ascii=False) if isinstance(setting, str) else repr(setting)
 
 
-def as_name(setting: Any) -> str:
+def name_part(setting: Any) -> str:
     """Return a setting as a part of a plugin's name: letters, digits, points and _."""
     match setting:
         case Value():
             words = [type(setting).__name__.lower()]
-            for name, of in told(setting):
+            for name, of in changed_settings(setting):
                 # a word says itself what it is about, a number does not
-                words += [as_name(of)] if isinstance(of, str | Value) else [name, as_name(of)]
+                words += [name_part(of)] if isinstance(of, str | Value) else [name, name_part(of)]
             return "_".join(words)
         case tuple():
-            return "_".join(map(as_name, setting)) or "none"
+            return "_".join(map(name_part, setting)) or "none"
         case float():
             return f"{Decimal(repr(setting)).normalize():f}".replace("-", "minus_")
         case _:
             return re.sub(r"[^0-9A-Za-z.]+", "_", str(setting)).lower()
 
 
-def told(setting: BaseModel) -> Iterator[tuple[str, Any]]:
+def changed_settings(setting: BaseModel) -> Iterator[tuple[str, Any]]:
     """Yield the settings of a value that are not at their defaults, in their order."""
     for name, field in type(setting).model_fields.items():
         given = getattr(setting, name)
@@ -105,17 +105,19 @@ def told(setting: BaseModel) -> Iterator[tuple[str, Any]]:
             yield name, given
 
 
-def named_in(setting: Any) -> set[str]:
+def vocabulary_names(setting: Any) -> set[str]:
     """Return the names of the vocabulary that the spelling of a setting uses."""
     if isinstance(setting, BaseModel):
-        inner = [name for _, of in told(setting) for name in named_in(of)]
+        inner = [name for _, of in changed_settings(setting) for name in vocabulary_names(of)]
         return {type(setting).__name__, *inner}
     return (
-        {name for of in setting for name in named_in(of)} if isinstance(setting, tuple) else set()
+        {name for of in setting for name in vocabulary_names(of)}
+        if isinstance(setting, tuple)
+        else set()
     )
 
 
-def _summands(text: str) -> list[str]:
+def _split_sum(text: str) -> list[str]:
     """Return the parts between the + of a text; one within brackets parts nothing."""
     depth, parts = 0, [""]
     for letter in text:
@@ -130,9 +132,11 @@ def _summands(text: str) -> list[str]:
 def _value(node: ast.expr, text: str) -> Any:
     match node:
         case ast.Name(id=name):
-            return _made(name, {}) if name in VOCABULARY else name
+            return _build_value(name, {}) if name in VOCABULARY else name
         case ast.Call(func=ast.Name(id=name), args=[], keywords=given):
-            return _made(name, {each.arg or "**": _value(each.value, text) for each in given})
+            return _build_value(
+                name, {each.arg or "**": _value(each.value, text) for each in given}
+            )
         case ast.Call(func=ast.Name(id=name)):
             raise KitboxError(f"'{text}': say the settings of {name} by name, as margin=0.3")
         case ast.Tuple(elts=parts) | ast.List(elts=parts):
@@ -144,7 +148,7 @@ def _value(node: ast.expr, text: str) -> Any:
                 return ast.get_source_segment(text, node) or text
 
 
-def _made(name: str, settings: dict[str, Any]) -> Value:
+def _build_value(name: str, settings: dict[str, Any]) -> Value:
     if name not in VOCABULARY:
         raise KitboxError(f"no value is named {name}{did_you_mean(name, VOCABULARY)}")
     try:

@@ -1,5 +1,6 @@
 """The vocabulary of a plugin: one model and its training, as a value."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -11,10 +12,10 @@ from kitbox.plugin.schedules import (
     Averaging,
     Cosine,
     Multistep,
+    Phase,
     Restarts,
     Schedule,
     Side,
-    Stage,
     Swa,
     side_lengths,
 )
@@ -29,7 +30,7 @@ class Plugin(Value):
     `image_size` is (height, width) in pixels, or one side; images are squashed to it.
     `weights` says where the backbone starts: "hub" (timm downloads them), "file" (a file named
     after the backbone in the workspace's weights folder), "package:NAME" (carried by an installed
-    package), or "none". `pooled_maps` are the backbone's stages whose maps are pooled and
+    package), or "none". `pooled_maps` are the backbone's feature maps that are pooled and
     concatenated, counted from 0; () is the last one alone. Learning rates are per step of the
     whole batch; `final_learning_rate` is reached at the last step, and the heads' rate falls in
     the same proportion; `layer_decay` multiplies the backbone's rate once for each layer below its
@@ -68,7 +69,7 @@ class Plugin(Value):
     pseudo_labels: bool = False
 
     epochs: int = Field(ge=0)
-    stages: tuple[Stage, ...] = ()
+    phases: tuple[Phase, ...] = ()
     batch_size: int = Field(default=32, ge=2)
     accumulate: int = Field(default=1, ge=1)
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
@@ -84,6 +85,7 @@ class Plugin(Value):
     score_every: int = Field(default=5, ge=1)
     seed: int = Field(default=0, ge=0)
 
+    written_as: ClassVar[Mapping[str, str]] = {"phases": "stages"}
     later: ClassVar[frozenset[str]] = frozenset(
         {
             "pooled_maps",
@@ -94,7 +96,7 @@ class Plugin(Value):
             "unknown_share",
             "box_choice",
             "flip_identities",
-            "stages",
+            "phases",
             "accumulate",
             "layer_decay",
             "schedule",
@@ -137,7 +139,7 @@ class Plugin(Value):
         if self.divide and self._misses_images():
             return (
                 "divide goes with no unknown_share, flip_identities or min_images_per_label of a "
-                "stage; and with Shuffled or PK(coverage='full'), which show every image"
+                "phase; and with Shuffled or PK(coverage='full'), which show every image"
             )
         pairs = [loss.kind for loss in self.losses if loss.needs_pairs]
         if pairs and not sampler.gives_pairs:
@@ -152,7 +154,7 @@ class Plugin(Value):
         return bool(
             self.unknown_share
             or self.flip_identities
-            or any(stage.min_images_per_label for stage in self.stages)
+            or any(phase.min_images_per_label for phase in self.phases)
             or not isinstance(sampler, Shuffled | PK)
             or (isinstance(sampler, PK) and sampler.coverage != "full")
         )
@@ -168,9 +170,9 @@ class Plugin(Value):
             return f"warmup_epochs = {self.warmup_epochs} exceeds epochs = {self.epochs}"
         if isinstance(self.schedule, Restarts) and self.schedule.cycles > self.epochs:
             return f"cycles = {self.schedule.cycles} exceeds epochs = {self.epochs}"
-        staged = sum(stage.epochs for stage in self.stages)
-        if self.stages and staged != self.epochs:
-            return f"stages have {staged} epochs in all, but epochs = {self.epochs}"
+        phased = sum(phase.epochs for phase in self.phases)
+        if self.phases and phased != self.epochs:
+            return f"phases have {phased} epochs in all, but epochs = {self.epochs}"
         if isinstance(self.averaging, Swa) and self.averaging.from_epoch > self.epochs:
             return (
                 f"averaging begins at epoch {self.averaging.from_epoch}, but epochs = {self.epochs}"
@@ -189,7 +191,7 @@ class Plugin(Value):
         if any(place < 0 for place in self.pooled_maps) or list(self.pooled_maps) != sorted(
             {*self.pooled_maps}
         ):
-            return f"pooled_maps = {self.pooled_maps} are not rising stages, counted from 0"
+            return f"pooled_maps = {self.pooled_maps} are not rising feature maps, counted from 0"
         return None
 
     @property

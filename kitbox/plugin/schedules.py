@@ -1,4 +1,4 @@
-"""What a plugin may say of the course of its training: rate, stages, averaged weights."""
+"""What a plugin may say of the course of its training: rate, phases, averaged weights."""
 
 from typing import Annotated, Literal
 
@@ -51,7 +51,7 @@ class Restarts(Value):
 Schedule = Annotated[Cosine | Multistep | Restarts, Field(discriminator="kind")]
 
 
-class Stage(Value):
+class Phase(Value):
     """Some epochs in which a training differs from what the plugin says.
 
     `image_size` is another one, `frozen_backbone` leaves the backbone as it is (its batch

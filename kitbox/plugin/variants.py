@@ -11,10 +11,10 @@ from kitbox.errors import KitboxError, did_you_mean
 from kitbox.files import write_text
 from kitbox.plugin import discovery, notation
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.plugin.notation import as_name
+from kitbox.plugin.notation import name_part
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.samplers import PK, Hardness, Shuffled
-from kitbox.plugin.schedules import Multistep, Stage, Swa
+from kitbox.plugin.schedules import Multistep, Phase, Swa
 from kitbox.value import explain
 from kitbox.workspace import Workspace
 
@@ -30,24 +30,24 @@ class Budget:
     def part(self) -> str | None:
         """What a plugin's name says of it."""
         if self.minutes is not None:
-            return f"minutes_{as_name(float(self.minutes))}"
+            return f"minutes_{name_part(float(self.minutes))}"
         return None if self.epochs is None else f"epochs_{self.epochs}"
 
     @property
     def sentence(self) -> str:
         """What a plugin's docstring says of it."""
         if self.minutes is not None:
-            minutes = as_name(float(self.minutes))
+            minutes = name_part(float(self.minutes))
             return f"Budget: as many epochs as fit into {minutes} minutes, by a few timed steps"
         if self.epochs is None:
             return "Budget: its own epochs"
         return f"Budget: {self.epochs} epoch{'s' if self.epochs > 1 else ''}"
 
 
-def lasting(plugin: Plugin, epochs: int) -> Plugin:
+def scale_epochs(plugin: Plugin, epochs: int) -> Plugin:
     """Return a plugin whose course is drawn out, or pressed together, to so many epochs.
 
-    Whatever counts in epochs keeps its share: warm-up, stages, milestones, averaging, ramps of
+    Whatever counts in epochs keeps its share: warm-up, phases, milestones, averaging, ramps of
     margins, the last phases of divide and conquer. Raises KitboxError where it has no room.
     """
     if epochs == plugin.epochs:
@@ -56,12 +56,12 @@ def lasting(plugin: Plugin, epochs: int) -> Plugin:
     changes: dict[str, Any] = {
         "epochs": epochs,
         "warmup_epochs": min(round(plugin.warmup_epochs * share, 4), epochs),
-        "losses": tuple(_ramped(loss, share) for loss in plugin.losses),
+        "losses": tuple(_scale_ramp(loss, share) for loss in plugin.losses),
     }
-    if plugin.stages:
-        changes["stages"] = _stages(plugin.stages, epochs)
+    if plugin.phases:
+        changes["phases"] = _scale_phases(plugin.phases, epochs)
     if isinstance(plugin.schedule, Multistep):
-        changes["schedule"] = _multistep(plugin.schedule, share, epochs)
+        changes["schedule"] = _scale_milestones(plugin.schedule, share, epochs)
     if isinstance(plugin.averaging, Swa):
         begin = max(1, round(plugin.averaging.from_epoch * share))
         changes["averaging"] = plugin.averaging.model_copy(update={"from_epoch": begin})
@@ -84,7 +84,7 @@ def with_settings(plugin: Plugin, changes: dict[str, Any]) -> Plugin:
         raise KitboxError(explain(error)) from error
 
 
-def _ramped(loss: Any, share: float) -> Any:
+def _scale_ramp(loss: Any, share: float) -> Any:
     ramp = getattr(loss, "ramp", None)
     if ramp is None:
         return loss
@@ -93,26 +93,26 @@ def _ramped(loss: Any, share: float) -> Any:
     )
 
 
-def _stages(stages: tuple[Stage, ...], epochs: int) -> tuple[Stage, ...]:
-    """Return stages of so many epochs in all, each with its share and at least one."""
-    if epochs < len(stages):
+def _scale_phases(phases: tuple[Phase, ...], epochs: int) -> tuple[Phase, ...]:
+    """Return phases of so many epochs in all, each with its share and at least one."""
+    if epochs < len(phases):
         raise KitboxError(
-            f"{len(stages)} stages do not fit into {epochs} epochs; give it {len(stages)} or more"
+            f"{len(phases)} phases do not fit into {epochs} epochs; give it {len(phases)} or more"
         )
-    total = sum(stage.epochs for stage in stages)
+    total = sum(phase.epochs for phase in phases)
     ends: list[int] = []
     done = 0
-    for number, stage in enumerate(stages, 1):
-        done += stage.epochs
-        room = epochs - (len(stages) - number)  # an epoch for each that is to come
+    for number, phase in enumerate(phases, 1):
+        done += phase.epochs
+        room = epochs - (len(phases) - number)  # an epoch for each that is to come
         ends.append(max((ends[-1] if ends else 0) + 1, min(room, round(done * epochs / total))))
     return tuple(
-        stage.model_copy(update={"epochs": end - begin})
-        for stage, begin, end in zip(stages, [0, *ends], ends, strict=False)
+        phase.model_copy(update={"epochs": end - begin})
+        for phase, begin, end in zip(phases, [0, *ends], ends, strict=False)
     )
 
 
-def _multistep(schedule: Multistep, share: float, epochs: int) -> Multistep:
+def _scale_milestones(schedule: Multistep, share: float, epochs: int) -> Multistep:
     milestones = tuple(max(1, round(at * share)) for at in schedule.milestones)
     if len({*milestones}) < len(milestones) or milestones[-1] >= epochs:
         raise KitboxError(
@@ -128,14 +128,14 @@ OWN = "base"
 _COLUMNS = 100
 # Settings whose text is not read as any other's.
 _READERS: dict[str, Callable[[str], Any]] = {
-    "losses": notation.losses_of,
+    "losses": notation.parse_losses,
     "backbone": str,
     "weights": str,
 }
 
 
 @dataclass(frozen=True)
-class Derived:
+class Variant:
     """A plugin made of the plugin `base`: how it differs, in words, and what else was changed."""
 
     name: str
@@ -145,7 +145,7 @@ class Derived:
     notes: tuple[str, ...] = ()
 
 
-def axis(base: Plugin, setting: str, text: str) -> list[Any]:
+def axis_values(base: Plugin, setting: str, text: str) -> list[Any]:
     """Return the values of a setting that a text with commas names; `base` is the plugin's own.
 
     Raises KitboxError for an unknown setting, and for a value that does not stand alone.
@@ -153,8 +153,8 @@ def axis(base: Plugin, setting: str, text: str) -> list[Any]:
     if setting not in Plugin.model_fields:
         near = did_you_mean(setting, Plugin.model_fields)
         raise KitboxError(f"'{setting}' is not a setting of Plugin{near}")
-    read = _READERS.get(setting, notation.value)
-    parts = notation.several(text)
+    read = _READERS.get(setting, notation.parse_value)
+    parts = notation.split_commas(text)
     if not all(parts):
         raise KitboxError(f"{setting} = '{text}' names nothing at one of its commas")
     own = getattr(base, setting)
@@ -165,13 +165,13 @@ def axis(base: Plugin, setting: str, text: str) -> list[Any]:
 
 def combine(
     base: NamedPlugin, axes: Mapping[str, Sequence[Any]], budget: Budget, seeds: int = 1
-) -> list[Derived]:
+) -> list[Variant]:
     """Return the plugin of every combination of values, each once, under the budget.
 
     A budget in minutes leaves the epochs as they are. Raises KitboxError for a combination that is
     no plugin.
     """
-    found: dict[str, Derived] = {}
+    found: dict[str, Variant] = {}
     for values in product(*axes.values()):
         changes = dict(zip(axes, values, strict=True))
         for number in range(seeds):
@@ -181,57 +181,59 @@ def combine(
     return list(found.values())
 
 
-def settled(one: Derived, epochs: int) -> Derived:
+def variant_with_epochs(one: Variant, epochs: int) -> Variant:
     """Return a derived plugin with so many epochs; raises KitboxError where its course has none."""
-    return replace(one, plugin=lasting(one.plugin, epochs))
+    return replace(one, plugin=scale_epochs(one.plugin, epochs))
 
 
-def existing(one: Derived, budget: Budget, workspace: Workspace) -> NamedPlugin | None:
+def find_existing(one: Variant, budget: Budget, workspace: Workspace) -> NamedPlugin | None:
     """Return the plugin that has these settings already, None where there is none.
 
     With a budget in minutes, the one of that name whose epochs have been settled before.
     """
     if budget.minutes is None:
-        return discovery.equal(one.plugin, workspace)
+        return discovery.find_equal(one.plugin, workspace)
     for name in (one.name, _other_name(one)):
         path = workspace.plugins / f"{name}.py"
         if path.is_file():
-            named = NamedPlugin(name, discovery.read(path), path, "workspace")
-            if settled(one, named.plugin.epochs).plugin == named.plugin:
+            named = NamedPlugin(name, discovery.read_plugin_file(path), path, "workspace")
+            if variant_with_epochs(one, named.plugin.epochs).plugin == named.plugin:
                 return named
     return None
 
 
-def write(one: Derived, budget: Budget, workspace: Workspace) -> NamedPlugin:
+def write_variant(one: Variant, budget: Budget, workspace: Workspace) -> NamedPlugin:
     """Write a plugin's file into the workspace, and return it under the name that it got.
 
     Where another plugin has its name, the base is named too. Raises KitboxError where that name
     is taken as well.
     """
-    taken = discovery.names(workspace)
+    taken = discovery.plugin_names(workspace)
     name = one.name if one.name not in taken else _other_name(one)
     path = workspace.plugins / f"{name}.py"
     if name in taken:
         raise KitboxError(
             f"plugins {one.name} and {name} exist and have other settings; rename or remove one"
         )
-    write_text(path, source(one, budget))
+    write_text(path, plugin_source(one, budget))
     return NamedPlugin(name, one.plugin, path, "workspace")
 
 
-def source(one: Derived, budget: Budget) -> str:
+def plugin_source(one: Variant, budget: Budget) -> str:
     """Return the text of a plugin's file: what it comes from, and all that is no default."""
-    settings = dict(notation.told(one.plugin))
-    names = {name for of in settings.values() for name in notation.named_in(of)} | {"Plugin"}
-    lines = [f'"""{_filled(one, budget)}"""', ""]
+    settings = dict(notation.changed_settings(one.plugin))
+    names = {name for of in settings.values() for name in notation.vocabulary_names(of)} | {
+        "Plugin"
+    }
+    lines = [f'"""{_docstring(one, budget)}"""', ""]
     lines += [f"from kitbox import {', '.join(sorted(names, key=_import_order))}", ""]
     lines += ["plugin = Plugin("]
     for name, of in settings.items():
-        line = f"    {name}={notation.spelt(of)},"
+        line = f"    {name}={notation.to_source(of)},"
         if isinstance(of, tuple) and len(line) > _COLUMNS:
             lines += [
                 f"    {name}=(",
-                *(f"        {notation.spelt(each)}," for each in of),
+                *(f"        {notation.to_source(each)}," for each in of),
                 "    ),",
             ]
         else:
@@ -239,7 +241,7 @@ def source(one: Derived, budget: Budget) -> str:
     return "\n".join([*lines, ")", ""])
 
 
-def fitting(plugin: Plugin, changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def fit_sampler(plugin: Plugin, changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the changes with the sampler that their losses need, and sentences that say so."""
     losses = changes.get("losses", plugin.losses)
     sampler = changes.get("sampler", plugin.sampler)
@@ -251,14 +253,12 @@ def fitting(plugin: Plugin, changes: Mapping[str, Any]) -> tuple[dict[str, Any],
     if sequenced == isinstance(sampler, Hardness) and (sampler.gives_pairs or not pairs):
         return dict(changes), []
     needed = Hardness() if sequenced else PK() if pairs else Shuffled()
-    note = (
-        f"{kinds} takes the sampler {notation.spelt(needed)} instead of {notation.spelt(sampler)}"
-    )
+    note = f"{kinds} takes the sampler {notation.to_source(needed)} instead of {notation.to_source(sampler)}"
     return {**changes, "sampler": needed}, [note]
 
 
-def _derive(base: NamedPlugin, asked: Mapping[str, Any], budget: Budget) -> Derived:
-    changes, notes = fitting(base.plugin, asked)
+def _derive(base: NamedPlugin, asked: Mapping[str, Any], budget: Budget) -> Variant:
+    changes, notes = fit_sampler(base.plugin, asked)
     backbone = changes.get("backbone", base.plugin.backbone)
     weights = base.plugin.weights
     if backbone != base.plugin.backbone and "weights" not in changes and "package:" in weights:
@@ -266,20 +266,20 @@ def _derive(base: NamedPlugin, asked: Mapping[str, Any], budget: Budget) -> Deri
         notes.append(f"{backbone} takes weights from a file, since {weights} is another backbone's")
     try:
         plugin = with_settings(base.plugin, changes)
-        differs = _differing(base.plugin, plugin, asked)
+        differs = _differences(base.plugin, plugin, asked)
         if budget.epochs is not None:
-            plugin = lasting(plugin, budget.epochs)
+            plugin = scale_epochs(plugin, budget.epochs)
     except KitboxError as error:
-        said = ", ".join(_said(name, of) for name, of in asked.items())
+        said = ", ".join(_setting_text(name, of) for name, of in asked.items())
         raise KitboxError(f"{base.name} with {said or 'this budget'}: {error}") from error
-    words = [_said(name, of) for name, of in differs.items()]
+    words = [_setting_text(name, of) for name, of in differs.items()]
     if plugin.epochs != base.plugin.epochs and "epochs" not in differs:
         words.append(f"epochs {plugin.epochs}")
     name = _name(base, plugin, differs, budget)
-    return Derived(name, plugin, base.name, tuple(words), tuple(notes))
+    return Variant(name, plugin, base.name, tuple(words), tuple(notes))
 
 
-def _differing(base: Plugin, plugin: Plugin, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _differences(base: Plugin, plugin: Plugin, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings asked for that are not the base's; of seeds each tells its own."""
     given = {name: getattr(plugin, name) for name in asked}
     return {name: of for name, of in given.items() if name == "seed" or of != getattr(base, name)}
@@ -294,7 +294,7 @@ def _name(base: NamedPlugin, plugin: Plugin, differs: Mapping[str, Any], budget:
         if name in ("backbone", "image_size"):
             continue
         alone = name == "losses" or type(of).__name__ in notation.VOCABULARY
-        parts.append(notation.as_name(of) if alone else f"{name}_{notation.as_name(of)}")
+        parts.append(notation.name_part(of) if alone else f"{name}_{notation.name_part(of)}")
     if budget.minutes is not None or plugin.epochs != base.plugin.epochs:
         parts.append("" if "epochs" in differs else budget.part or "")
     return "_".join(part for part in parts if part)
@@ -308,20 +308,20 @@ def _is_size(plugin: Plugin, size: Any) -> bool:
     return plugin.height_width in (size, (size, size))
 
 
-def _other_name(one: Derived) -> str:
+def _other_name(one: Variant) -> str:
     return f"{one.name}_like_{one.base}"
 
 
-def _said(name: str, of: Any) -> str:
+def _setting_text(name: str, of: Any) -> str:
     """Return a setting in words: 'image_size 96x192', 'Triplet(mining="semi_hard")'."""
     if name == "image_size" and isinstance(of, tuple):
         return f"{name} {of[0]}x{of[1]}"
     if name == "losses":
-        return "+".join(map(notation.spelt, of)) or "no losses"
-    return f"{name} {of if isinstance(of, str) else notation.spelt(of)}"
+        return "+".join(map(notation.to_source, of)) or "no losses"
+    return f"{name} {of if isinstance(of, str) else notation.to_source(of)}"
 
 
-def _filled(one: Derived, budget: Budget) -> str:
+def _docstring(one: Variant, budget: Budget) -> str:
     """Return the docstring: what a plugin comes from, in lines that fit."""
     from textwrap import fill
 

@@ -274,7 +274,7 @@ def of_names(
         plugins = tuple(discovery.load(name, workspace) for name in names)
     except KitboxError as error:
         found = _submission(names, workspace)
-        if found is None and len(names) == 1 and names[0] not in discovery.names(workspace):
+        if found is None and len(names) == 1 and names[0] not in discovery.plugin_names(workspace):
             raise KitboxError(
                 f"{error}; nor is it a submission, 'kitbox leaderboard' lists submissions"
             ) from error

@@ -95,7 +95,7 @@ class SamplerPlanner:
 
     def steps(self, epoch: int) -> int:
         """Return how many batches an epoch has."""
-        taken = self._taken[curriculum.at(self._plugin, epoch).min_images_per_label]
+        taken = self._taken[curriculum.phase_at(self._plugin, epoch).min_images_per_label]
         return count_batches(self._labels[taken], self._plugin.sampler, self._known_share)
 
     def required_vectors(self, epoch: int) -> str | None:  # noqa: ARG002
@@ -105,7 +105,7 @@ class SamplerPlanner:
     def plan(self, epoch: int, vectors: Floats | None) -> list[Batch]:  # noqa: ARG002
         """Return the batches of an epoch: the same for a seed and an epoch, whatever was before."""
         generator = np.random.default_rng([self._seed, epoch])
-        taken = self._taken[curriculum.at(self._plugin, epoch).min_images_per_label]
+        taken = self._taken[curriculum.phase_at(self._plugin, epoch).min_images_per_label]
         labels = self._labels[taken]
         if len(self._taken) > 1:
             self._metrics = {"labels": float(len(np.unique(labels)))}

@@ -180,7 +180,7 @@ class HardnessPlanner:
 
     def _fewest(self, epoch: int) -> int:
         """Return how many images a label must have to be learnt in an epoch."""
-        return curriculum.at(self._plugin, epoch).min_images_per_label
+        return curriculum.phase_at(self._plugin, epoch).min_images_per_label
 
 
 def _pairs(

@@ -136,7 +136,7 @@ class Keeper:
             return state.trained
         items = BatchSampler(training.lessons.images.image_ids, training.seed)
         items.batches, items.epoch = asked.batches[:_REFRESHING], asked.epoch
-        phase = curriculum.at(training.plugin, asked.epoch)
+        phase = curriculum.phase_at(training.plugin, asked.epoch)
         model.network.backbone_is_frozen = phase.frozen_backbone  # then its norms are too
         pixels = (pixels for pixels, _ in training.lesson_loader(phase.image_size, items))
         optimizer.refresh_batch_norms(model.network, pixels, training.device, training.precision)

@@ -155,7 +155,7 @@ def fabric(device: str, precision: str, options: TrainOptions, plugin: Plugin) -
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells the precision
     several = options.devices * options.nodes > 1
     # a backbone that is frozen for some epochs has no gradients there
-    partly = any(stage.frozen_backbone for stage in plugin.stages)
+    partly = any(stage.frozen_backbone for stage in plugin.phases)
     strategy = "ddp_find_unused_parameters_true" if partly else "ddp"
     return Fabric(
         accelerator=device,

@@ -17,8 +17,8 @@ from kitbox.network.network import Cost, measure_cost
 from kitbox.plugin import variants
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
-from kitbox.plugin.schedules import Cosine, Ema, Stage
-from kitbox.plugin.variants import Budget, Derived, lasting, with_settings
+from kitbox.plugin.schedules import Cosine, Ema, Phase
+from kitbox.plugin.variants import Budget, Variant, scale_epochs, with_settings
 from kitbox.records import Checkpoint, Embeddings, Progress
 from kitbox.samplers.planner import build_planner
 from kitbox.scoring import comparison, local_score
@@ -47,11 +47,11 @@ def epoch_seconds(
     that scores nothing. Where its epoch has few, the second epoch is timed. Raises KitboxError as
     a training does.
     """
-    plugin = named.plugin if named.plugin.epochs else lasting(named.plugin, 1)
+    plugin = named.plugin if named.plugin.epochs else scale_epochs(named.plugin, 1)
     learnt = training_set.select(collection, competition, plugin, options.on, workspace)
     planned = build_planner(plugin, learnt.label_rows, plugin.seed)
     total, done = 0.0, 0
-    for stage in plugin.stages or (Stage(epochs=plugin.epochs),):
+    for stage in plugin.phases or (Phase(epochs=plugin.epochs),):
         probe = NamedPlugin(f"probe_{named.name}", _short(plugin, stage), None, named.source)
         asked = replace(options, on="all", fresh=True)
         seconds = yield from _step_seconds(probe, collection, competition, workspace, asked)
@@ -61,11 +61,11 @@ def epoch_seconds(
     return total / plugin.epochs
 
 
-def _short(plugin: Plugin, stage: Stage) -> Plugin:
+def _short(plugin: Plugin, stage: Phase) -> Plugin:
     """Return a plugin of two epochs that costs for each what the plugin does in a stage."""
     course = {
         "epochs": 2,
-        "stages": (stage.model_copy(update={"epochs": 2}),),
+        "phases": (stage.model_copy(update={"epochs": 2}),),
         "warmup_epochs": 0.0,
         "schedule": Cosine(),
         # the mean after each epoch takes no time of a step
@@ -154,7 +154,7 @@ class Sweep:
     options: TrainOptions
 
     def run(
-        self, variants: Sequence[Derived]
+        self, variants: Sequence[Variant]
     ) -> Generator[SweepEvent, None, tuple[VariantResult, ...]]:
         """Write, train and score every variant; return them, the best first.
 
@@ -185,26 +185,26 @@ class Sweep:
         return rank(done)
 
     def _settled(
-        self, one: Derived, epochs: dict[str, int]
+        self, one: Variant, epochs: dict[str, int]
     ) -> Generator[SweepEvent, None, NamedPlugin]:
         """Return the plugin of a variant; its file is written where there is none."""
         seedless = one.plugin.model_copy(update={"seed": 0}).fingerprint
         measure_cost(one.plugin)  # refuses a backbone that does not exist before a file names it
-        found = variants.existing(one, self.budget, self.workspace)
+        found = variants.find_existing(one, self.budget, self.workspace)
         if found is None and self.budget.minutes is not None:
             if seedless not in epochs:
                 epochs[seedless] = yield from self._fitting(one, self.budget.minutes)
-            one = variants.settled(one, epochs[seedless])
-            found = variants.existing(one, Budget(), self.workspace)
+            one = variants.variant_with_epochs(one, epochs[seedless])
+            found = variants.find_existing(one, Budget(), self.workspace)
         if found is None:
             for note in one.notes:
                 yield SweepMessage(note)
-            found = variants.write(one, self.budget, self.workspace)
+            found = variants.write_variant(one, self.budget, self.workspace)
             yield SweepMessage(f"wrote {found.path}")
         epochs.setdefault(seedless, found.plugin.epochs)
         return found
 
-    def _fitting(self, one: Derived, minutes: float) -> Generator[SweepEvent, None, int]:
+    def _fitting(self, one: Variant, minutes: float) -> Generator[SweepEvent, None, int]:
         """Return how many epochs of a variant fit into some minutes, one at least."""
         named = NamedPlugin(one.name, one.plugin, None, "workspace")
         seconds = yield from epoch_seconds(

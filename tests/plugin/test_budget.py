@@ -8,8 +8,8 @@ from kitbox.errors import KitboxError
 from kitbox.plugin.losses import ArcFace, Ramp
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.samplers import Divide
-from kitbox.plugin.schedules import Multistep, Stage, Swa
-from kitbox.plugin.variants import Budget, lasting
+from kitbox.plugin.schedules import Multistep, Phase, Swa
+from kitbox.plugin.variants import Budget, scale_epochs
 
 
 def plugin(**settings: Any) -> Plugin:
@@ -18,7 +18,7 @@ def plugin(**settings: Any) -> Plugin:
 
 
 def test_a_plugin_of_as_many_epochs_is_itself() -> None:
-    assert lasting(plugin(), 10) == plugin()
+    assert scale_epochs(plugin(), 10) == plugin()
 
 
 def test_half_the_epochs_halve_all_that_counts_in_epochs() -> None:
@@ -29,7 +29,7 @@ def test_half_the_epochs_halve_all_that_counts_in_epochs() -> None:
         averaging=Swa(from_epoch=6),
         divide=Divide(whole_from=8, undivided_from=10),
     )
-    half = lasting(whole, 5)
+    half = scale_epochs(whole, 5)
     assert (half.epochs, half.warmup_epochs) == (5, 1)
     assert half.losses == (ArcFace(ramp=Ramp(epochs=2)),)
     assert half.schedule == Multistep(milestones=(2, 4))
@@ -38,23 +38,23 @@ def test_half_the_epochs_halve_all_that_counts_in_epochs() -> None:
 
 
 def test_a_plugin_without_epochs_gets_some_with_its_warm_up() -> None:
-    assert lasting(plugin(epochs=0), 3).warmup_epochs == 1
+    assert scale_epochs(plugin(epochs=0), 3).warmup_epochs == 1
 
 
-def test_stages_keep_their_shares() -> None:
-    stages = [Stage(epochs=2, frozen_backbone=True), Stage(epochs=8, image_size=96)]
-    found = lasting(plugin(stages=stages), 5).stages
-    assert found == (Stage(epochs=1, frozen_backbone=True), Stage(epochs=4, image_size=96))
+def test_phases_keep_their_shares() -> None:
+    phases = [Phase(epochs=2, frozen_backbone=True), Phase(epochs=8, image_size=96)]
+    found = scale_epochs(plugin(phases=phases), 5).phases
+    assert found == (Phase(epochs=1, frozen_backbone=True), Phase(epochs=4, image_size=96))
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=5), st.integers(1, 60))
-def test_stages_are_all_there_and_add_up(lengths: list[int], epochs: int) -> None:
-    whole = plugin(epochs=sum(lengths), stages=[Stage(epochs=n) for n in lengths], warmup_epochs=0)
+def test_phases_are_all_there_and_add_up(lengths: list[int], epochs: int) -> None:
+    whole = plugin(epochs=sum(lengths), phases=[Phase(epochs=n) for n in lengths], warmup_epochs=0)
     if epochs < len(lengths):
-        with pytest.raises(KitboxError, match="stages do not fit into"):
-            lasting(whole, epochs)
+        with pytest.raises(KitboxError, match="phases do not fit into"):
+            scale_epochs(whole, epochs)
         return
-    found = [stage.epochs for stage in lasting(whole, epochs).stages]
+    found = [phase.epochs for phase in scale_epochs(whole, epochs).phases]
     assert len(found) == len(lengths)
     assert sum(found) == epochs
     assert min(found) >= 1
@@ -63,7 +63,7 @@ def test_stages_are_all_there_and_add_up(lengths: list[int], epochs: int) -> Non
 def test_milestones_that_have_no_room_are_refused() -> None:
     whole = plugin(schedule=Multistep(milestones=(8, 9)))
     with pytest.raises(KitboxError) as caught:
-        lasting(whole, 2)
+        scale_epochs(whole, 2)
     assert str(caught.value) == (
         "milestones = (8, 9) do not fit into 2 epochs; give it more, or another schedule"
     )

@@ -2,33 +2,33 @@
 
 import pytest
 
-from kitbox.plugin.curriculum import Phase, at, phases
-from kitbox.plugin.schedules import Stage
+from kitbox.plugin.curriculum import CurriculumPhase, phase_at, phases
+from kitbox.plugin.schedules import Phase
 from tests.photographs import tiny
 
 STAGED = tiny(
     image_size=(32, 64),
     epochs=6,
     min_images_per_label=2,
-    stages=(
-        Stage(epochs=1, image_size=(16, 32), frozen_backbone=True, min_images_per_label=10),
-        Stage(epochs=3, image_size=24, min_images_per_label=1),
-        Stage(epochs=2, rate=0.1),
+    phases=(
+        Phase(epochs=1, image_size=(16, 32), frozen_backbone=True, min_images_per_label=10),
+        Phase(epochs=3, image_size=24, min_images_per_label=1),
+        Phase(epochs=2, rate=0.1),
     ),
 )
 
 
 def test_stages_follow_each_other_and_else_are_as_the_plugin_says() -> None:
     assert phases(STAGED) == (
-        Phase(1, 1, (16, 32), True, 1.0, 10),
-        Phase(2, 4, (24, 24), False, 1.0, 1),
-        Phase(5, 6, (32, 64), False, 0.1, 2),
+        CurriculumPhase(1, 1, (16, 32), True, 1.0, 10),
+        CurriculumPhase(2, 4, (24, 24), False, 1.0, 1),
+        CurriculumPhase(5, 6, (32, 64), False, 0.1, 2),
     )
 
 
 def test_a_plugin_without_stages_has_one_phase() -> None:
     plugin = tiny(image_size=48, epochs=5, min_images_per_label=3)
-    assert phases(plugin) == (Phase(1, 5, (48, 48), False, 1.0, 3),)
+    assert phases(plugin) == (CurriculumPhase(1, 5, (48, 48), False, 1.0, 3),)
 
 
 def test_a_plugin_that_learns_nothing_has_no_phase() -> None:
@@ -37,10 +37,10 @@ def test_a_plugin_that_learns_nothing_has_no_phase() -> None:
 
 @pytest.mark.parametrize(("epoch", "number"), [(1, 0), (2, 1), (4, 1), (5, 2), (6, 2)])
 def test_an_epoch_is_in_the_phase_that_covers_it(epoch: int, number: int) -> None:
-    assert at(STAGED, epoch) == phases(STAGED)[number]
+    assert phase_at(STAGED, epoch) == phases(STAGED)[number]
 
 
 @pytest.mark.parametrize("epoch", [0, 7])
 def test_an_epoch_outside_the_training_has_no_phase(epoch: int) -> None:
     with pytest.raises(ValueError, match="unpack"):
-        at(STAGED, epoch)
+        phase_at(STAGED, epoch)

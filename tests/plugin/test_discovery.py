@@ -117,7 +117,7 @@ def test_a_mistake_in_a_plugin_file_is_one_sentence(
 def test_a_name_that_kitbox_does_not_export_is_named_with_its_line(workspace: Workspace) -> None:
     path = write(workspace, "mine", "from kitbox import ArcFase\n")
     with pytest.raises(KitboxError) as caught:
-        discovery.read(path)
+        discovery.read_plugin_file(path)
     message = "plugins/mine.py line 1: ImportError: cannot import name 'ArcFase' from 'kitbox'"
     assert str(caught.value).startswith(message)
 
@@ -125,7 +125,7 @@ def test_a_name_that_kitbox_does_not_export_is_named_with_its_line(workspace: Wo
 def test_an_error_inside_a_library_names_the_line_of_the_plugin(workspace: Workspace) -> None:
     path = write(workspace, "mine", "import json\n\n\nsettings = json.loads('{')\n")
     with pytest.raises(KitboxError) as caught:
-        discovery.read(path)
+        discovery.read_plugin_file(path)
     assert str(caught.value).startswith("plugins/mine.py line 4: JSONDecodeError: ")
 
 
@@ -136,14 +136,14 @@ def test_a_file_that_is_no_text_is_refused(workspace: Workspace, data: bytes) ->
     path = workspace.plugins / "mine.py"
     path.write_bytes(data)
     with pytest.raises(KitboxError, match=r"^plugins/mine\.py( line \d+)?: ") as caught:
-        discovery.read(path)
+        discovery.read_plugin_file(path)
     assert "None" not in str(caught.value)
 
 
 def test_a_plugin_file_may_begin_with_a_byte_order_mark(workspace: Workspace) -> None:
     path = workspace.plugins / "mine.py"
     path.write_bytes(b"\xef\xbb\xbf" + good().replace("\n", "\r\n").encode())
-    assert discovery.read(path).backbone == "resnet10t"
+    assert discovery.read_plugin_file(path).backbone == "resnet10t"
 
 
 def test_an_edited_plugin_is_read_anew_even_where_clocks_are_coarse(
@@ -154,7 +154,7 @@ def test_an_edited_plugin_is_read_anew_even_where_clocks_are_coarse(
     for margin in (0.4, 0.5):  # of equal length: only the content tells them apart
         path = write(workspace, "mine", good(margin=margin))
         os.utime(path, (1_600_000_000, 1_600_000_000))
-        fingerprints.append(discovery.read(path).fingerprint)
+        fingerprints.append(discovery.read_plugin_file(path).fingerprint)
     assert fingerprints[0] != fingerprints[1]
 
 
@@ -162,7 +162,7 @@ def test_reading_plugins_leaves_nothing_in_their_folder(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    discovery.read(write(workspace, "mine", good()))
+    discovery.read_plugin_file(write(workspace, "mine", good()))
     assert [entry.name for entry in workspace.plugins.iterdir()] == ["mine.py"]
 
 
@@ -217,7 +217,7 @@ def test_a_plugin_of_the_workspace_hides_a_shipped_one_of_its_name(
     path = write(workspace, "resnet10t_64", good(margin=0.2))
     named = discovery.load("resnet10t_64", workspace)
     assert (named.source, named.path) == ("workspace", path)
-    assert named.plugin == discovery.read(path)
+    assert named.plugin == discovery.read_plugin_file(path)
 
 
 def test_another_files_mistake_does_not_stop_a_plugin(workspace: Workspace, shipped: Path) -> None:
@@ -232,7 +232,7 @@ def test_another_files_mistake_does_not_stop_a_plugin(workspace: Workspace, ship
 def test_hidden_files_and_other_files_are_no_plugins(workspace: Workspace, shipped: Path) -> None:
     for name in ("_draft.py", ".mine.py", "notes.txt"):
         (workspace.plugins / name).write_text(good())
-    assert discovery.names(workspace) == []
+    assert discovery.plugin_names(workspace) == []
 
 
 @pytest.mark.parametrize(
@@ -260,17 +260,17 @@ def test_a_plugins_name_begins_with_backbone_and_pixels(
     workspace: Workspace, name: str, backbone: str, image_size: object, problem: str | None
 ) -> None:
     write(workspace, name, good(backbone=backbone, image_size=image_size))
-    assert discovery.stem_problem(discovery.load(name, workspace)) == problem
+    assert discovery.name_problem(discovery.load(name, workspace)) == problem
 
 
 def test_kitbox_ships_plugins() -> None:
-    assert {"resnet34_620", "densenet121_480"} <= set(discovery.names(None))
+    assert {"resnet34_620", "densenet121_480"} <= set(discovery.plugin_names(None))
 
 
-@pytest.mark.parametrize("name", discovery.files(None))
+@pytest.mark.parametrize("name", discovery.plugin_files(None))
 def test_a_shipped_plugin_loads_is_no_copy_is_named_well_and_says_why(name: str) -> None:
     named = discovery.load(name, None)
-    assert discovery.stem_problem(named) is None
+    assert discovery.name_problem(named) is None
     assert named.source == "kitbox"
     assert named.path is not None
     assert named.path.read_text(encoding="utf-8").startswith('"""')
@@ -278,7 +278,7 @@ def test_a_shipped_plugin_loads_is_no_copy_is_named_well_and_says_why(name: str)
 
 def test_a_package_can_ship_plugins(package: Path, shipped: Path, workspace: Workspace) -> None:
     (package / "whaletools_plugins.py").write_text(good(image_size=96))
-    assert discovery.names(workspace) == ["resnet10t_96"]
+    assert discovery.plugin_names(workspace) == ["resnet10t_96"]
     named = discovery.load("resnet10t_96", workspace)
     assert (named.source, named.path, named.plugin.pixels) == ("whaletools", None, "96")
 

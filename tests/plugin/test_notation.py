@@ -7,7 +7,7 @@ from kitbox.errors import KitboxError
 from kitbox.plugin import notation
 from kitbox.plugin.losses import ArcFace, CrossEntropy, PowerMargin, Triplet
 from kitbox.plugin.samplers import PK, Divide
-from kitbox.plugin.schedules import Ema, Multistep, Stage
+from kitbox.plugin.schedules import Ema, Multistep, Phase
 from tests.plugin.test_plugin import ANOTHER
 
 
@@ -27,17 +27,17 @@ from tests.plugin.test_plugin import ANOTHER
         ("PK", PK()),
         ("PK(images_per_label=2, coverage=random)", PK(images_per_label=2, coverage="random")),
         ("Multistep(milestones=(2,4))", Multistep(milestones=(2, 4))),
-        ("(Stage(epochs=1),Stage(epochs=2))", (Stage(epochs=1), Stage(epochs=2))),
+        ("(Phase(epochs=1),Phase(epochs=2))", (Phase(epochs=1), Phase(epochs=2))),
         ("ArcFace(margin=PowerMargin)", ArcFace(margin=PowerMargin())),
     ],
 )
 def test_a_setting_is_read_as_a_person_types_it(text: str, value: Any) -> None:
-    assert notation.value(text) == value
+    assert notation.parse_value(text) == value
 
 
 @pytest.mark.parametrize("value", [of for of in ANOTHER.values() if not isinstance(of, str)])
 def test_what_is_spelt_reads_as_it_was(value: Any) -> None:
-    assert notation.value(notation.spelt(value)) == value
+    assert notation.parse_value(notation.to_source(value)) == value
 
 
 @pytest.mark.parametrize(
@@ -51,13 +51,13 @@ def test_what_is_spelt_reads_as_it_was(value: Any) -> None:
     ],
 )  # fmt: skip
 def test_commas_within_brackets_part_nothing(text: str, parts: list[str]) -> None:
-    assert notation.several(text) == parts
+    assert notation.split_commas(text) == parts
 
 
 def test_losses_are_joined_by_plus() -> None:
-    found = notation.losses_of("ArcFace(margin=0.3)+CrossEntropy(weight=0.5)")
+    found = notation.parse_losses("ArcFace(margin=0.3)+CrossEntropy(weight=0.5)")
     assert found == (ArcFace(margin=0.3), CrossEntropy(weight=0.5))
-    assert notation.losses_of("Triplet(mining=semi_hard)") == (Triplet(mining="semi_hard"),)
+    assert notation.parse_losses("Triplet(mining=semi_hard)") == (Triplet(mining="semi_hard"),)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_losses_are_joined_by_plus() -> None:
 )
 def test_what_is_no_loss_is_one_sentence(text: str, message: str) -> None:
     with pytest.raises(KitboxError, match=re.escape(message)):
-        notation.losses_of(text)
+        notation.parse_losses(text)
 
 
 @pytest.mark.parametrize(
@@ -96,4 +96,4 @@ def test_what_is_no_loss_is_one_sentence(text: str, message: str) -> None:
     ],
 )
 def test_a_setting_in_a_name(value: Any, name: str) -> None:
-    assert notation.as_name(value) == name
+    assert notation.name_part(value) == name

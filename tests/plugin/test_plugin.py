@@ -9,7 +9,7 @@ from kitbox.plugin import discovery
 from kitbox.plugin.losses import ArcFace, CrossEntropy, Loss, Triplet
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.samplers import PK, Balanced, Divide, Shuffled
-from kitbox.plugin.schedules import Ema, Multistep, Stage
+from kitbox.plugin.schedules import Ema, Multistep, Phase
 from kitbox.value import explain
 
 SMALL: dict[str, Any] = {"backbone": "resnet10t", "image_size": 64, "epochs": 4}
@@ -39,7 +39,7 @@ ANOTHER = {
     "unknown_share": 0.25,
     "box_choice": "random",
     "flip_identities": True,
-    "stages": (Stage(epochs=1, frozen_backbone=True), Stage(epochs=3)),
+    "phases": (Phase(epochs=1, frozen_backbone=True), Phase(epochs=3)),
     "accumulate": 2,
     "layer_decay": 0.8,
     "schedule": Multistep(milestones=(2,)),
@@ -196,14 +196,14 @@ def test_an_arcface_that_cannot_work_is_refused(settings: dict[str, Any], messag
         {"sampler": Balanced()},
         {"unknown_share": 0.25},
         {"flip_identities": True},
-        {"stages": (Stage(epochs=2, min_images_per_label=3), Stage(epochs=2))},
+        {"phases": (Phase(epochs=2, min_images_per_label=3), Phase(epochs=2))},
     ],
 )
 def test_dividing_goes_with_every_image_in_every_pass(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as caught:
         Plugin(**{**SMALL, "divide": Divide(), **settings})
     assert explain(caught.value) == (
-        "divide goes with no unknown_share, flip_identities or min_images_per_label of a stage; "
+        "divide goes with no unknown_share, flip_identities or min_images_per_label of a phase; "
         "and with Shuffled or PK(coverage='full'), which show every image"
     )
 

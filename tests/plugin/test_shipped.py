@@ -15,13 +15,13 @@ from kitbox.samplers.planner import build_planner
 from kitbox.training import optimizer
 from tests.photographs import TINY
 
-NAMES = discovery.names(None)
+NAMES = discovery.plugin_names(None)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_plugin_takes_a_step_and_gives_unit_rows(name: str) -> None:
     plugin = discovery.load(name, None).plugin
-    shrunk = {"backbone": TINY, "image_size": 32, "batch_size": 12, "pooled_maps": (), "stages": ()}
+    shrunk = {"backbone": TINY, "image_size": 32, "batch_size": 12, "pooled_maps": (), "phases": ()}
     plugin = plugin.model_copy(update=shrunk)
     known = np.repeat(np.arange(6), 4)
     labels = np.append(known, [UNKNOWN] * 4) if plugin.unknown_share else known
@@ -110,15 +110,15 @@ def test_the_first_of_humpback_2019_has_the_settings_of_its_program() -> None:
     assert (plugin.optimizer, plugin.weight_decay, plugin.gradient_clip) == ("adam", 2e-4, 5.0)
     assert plugin.learning_rate == plugin.final_learning_rate == 3e-4
     assert (plugin.dropout, plugin.flip_identities, plugin.pseudo_labels) == (0.2, True, True)
-    assert [stage.min_images_per_label for stage in plugin.stages] == [10, None, None]
-    assert [stage.rate for stage in plugin.stages] == [1.0, 1.0, 0.1]
+    assert [phase.min_images_per_label for phase in plugin.phases] == [10, None, None]
+    assert [phase.rate for phase in plugin.phases] == [1.0, 1.0, 0.1]
 
 
 def test_the_tenth_of_humpback_2019_has_what_its_account_gives() -> None:
     plugin = discovery.load("densenet169_672_humpback10th", None).plugin
     source = discovery.load("resnet50_224_divided", None).plugin
     assert (plugin.backbone, plugin.batch_size) == ("densenet169", 96)
-    assert [stage.image_size or plugin.image_size for stage in plugin.stages] == [448, 672]
+    assert [phase.image_size or plugin.image_size for phase in plugin.phases] == [448, 672]
     assert plugin.schedule == Multistep(milestones=(100,), factor=0.1)
     assert plugin.divide is not None
     assert source.divide is not None

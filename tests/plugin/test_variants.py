@@ -9,7 +9,7 @@ from kitbox.plugin.losses import ArcFace, Triplet
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.samplers import PK, Hardness, Shuffled
 from kitbox.plugin.schedules import Multistep
-from kitbox.plugin.variants import Budget, Derived, with_settings
+from kitbox.plugin.variants import Budget, Variant, with_settings
 from kitbox.workspace import Workspace
 from tests.plugin.test_plugin import ANOTHER, SMALL
 
@@ -17,8 +17,8 @@ OWN = Budget()
 BASE = NamedPlugin("resnet10t_64", Plugin(**SMALL), None, "test")
 
 
-def combined(budget: Budget = OWN, seeds: int = 1, base=BASE, **texts: str) -> list[Derived]:
-    axes = {name: variants.axis(base.plugin, name, text) for name, text in texts.items()}
+def combined(budget: Budget = OWN, seeds: int = 1, base=BASE, **texts: str) -> list[Variant]:
+    axes = {name: variants.axis_values(base.plugin, name, text) for name, text in texts.items()}
     return variants.combine(base, axes, budget, seeds)
 
 
@@ -52,14 +52,14 @@ def test_names_keep_the_rule_and_what_the_base_was_called(name: str) -> None:
         "_".join(part for part in ("resnet10t_96", own, "triplet_epochs_2") if part)
     ]
     named = NamedPlugin(found[0].name, found[0].plugin, None, "workspace")
-    assert discovery.stem_problem(named) is None
+    assert discovery.name_problem(named) is None
 
 
 @pytest.mark.parametrize("name", ANOTHER)
 def test_a_file_says_the_settings_that_were_meant(workspace: Workspace, name: str) -> None:
     plugin = with_settings(BASE.plugin, {name: ANOTHER[name]})
-    one = Derived("resnet10t_64_other", plugin, BASE.name, (f"{name} changed",))
-    written = variants.write(one, Budget(), workspace)
+    one = Variant("resnet10t_64_other", plugin, BASE.name, (f"{name} changed",))
+    written = variants.write_variant(one, Budget(), workspace)
     assert discovery.load("resnet10t_64_other", workspace).plugin == plugin
     assert written.path is not None
     assert max(map(len, written.path.read_text().splitlines())) <= 100
@@ -68,7 +68,7 @@ def test_a_file_says_the_settings_that_were_meant(workspace: Workspace, name: st
 def test_a_file_says_what_it_comes_from() -> None:
     [one] = combined(budget=Budget(epochs=2), losses="ArcFace(margin=0.3)+Triplet")
     assert (
-        variants.source(one, Budget(epochs=2))
+        variants.plugin_source(one, Budget(epochs=2))
         == '''\
 """A variant of resnet10t_64.
 
@@ -106,14 +106,14 @@ def test_losses_get_the_sampler_that_they_need(losses: Any, sampler: Any, wanted
     settings: dict[str, Any] = {"losses": (Triplet(mining="sequence"),), "batch_size": 24}
     own = settings if isinstance(sampler, Hardness) else {"batch_size": 24, "losses": (ArcFace(),)}
     plugin = Plugin(**SMALL, **own, sampler=sampler)
-    changes, notes = variants.fitting(plugin, {"losses": losses})
+    changes, notes = variants.fit_sampler(plugin, {"losses": losses})
     assert changes.get("sampler", sampler) == wanted
     assert bool(notes) == (wanted != sampler)
 
 
 def test_a_sampler_that_is_asked_for_is_left() -> None:
     asked = {"losses": (ArcFace(),), "sampler": PK()}
-    assert variants.fitting(BASE.plugin, asked) == (asked, [])
+    assert variants.fit_sampler(BASE.plugin, asked) == (asked, [])
 
 
 def test_another_backbone_takes_no_weights_from_a_package_of_the_first() -> None:
@@ -168,13 +168,13 @@ def test_seeds_are_plugins_of_their_own() -> None:
 
 def test_settings_that_a_plugin_has_are_not_written_again(workspace: Workspace) -> None:
     [one] = combined(dropout="0.1")
-    assert variants.existing(one, Budget(), workspace) is None
-    written = variants.write(one, Budget(), workspace)
-    assert variants.existing(one, Budget(), workspace) == written
+    assert variants.find_existing(one, Budget(), workspace) is None
+    written = variants.write_variant(one, Budget(), workspace)
+    assert variants.find_existing(one, Budget(), workspace) == written
     renamed = workspace.plugins / "resnet10t_64_mine.py"
     assert written.path is not None
     written.path.rename(renamed)
-    found = variants.existing(one, Budget(), workspace)
+    found = variants.find_existing(one, Budget(), workspace)
     assert found is not None
     assert found.name == "resnet10t_64_mine"
 
@@ -183,9 +183,9 @@ def test_minutes_settle_the_epochs_once(workspace: Workspace) -> None:
     budget = Budget(minutes=10)
     [one] = combined(budget=budget, dropout="0.1")
     assert one.name == "resnet10t_64_dropout_0.1_minutes_10"
-    assert variants.existing(one, budget, workspace) is None
-    variants.write(variants.settled(one, 7), budget, workspace)
-    found = variants.existing(one, budget, workspace)
+    assert variants.find_existing(one, budget, workspace) is None
+    variants.write_variant(variants.variant_with_epochs(one, 7), budget, workspace)
+    found = variants.find_existing(one, budget, workspace)
     assert found is not None
     assert (found.plugin.epochs, found.plugin.warmup_epochs) == (7, 1.75)
 
@@ -196,10 +196,10 @@ def test_a_name_that_another_plugin_has_is_told_apart_by_the_base(workspace: Wor
     )
     [one] = combined(backbone="resnet18")
     assert one.name == "resnet18_64"
-    assert variants.write(one, Budget(), workspace).name == "resnet18_64_like_resnet10t_64"
-    found = variants.existing(one, Budget(), workspace)
+    assert variants.write_variant(one, Budget(), workspace).name == "resnet18_64_like_resnet10t_64"
+    found = variants.find_existing(one, Budget(), workspace)
     assert found is not None
     assert found.name == "resnet18_64_like_resnet10t_64"
-    other = variants.settled(one, 2)
+    other = variants.variant_with_epochs(one, 2)
     with pytest.raises(KitboxError, match="resnet18_64 and resnet18_64_like_resnet10t_64 exist"):
-        variants.write(other, Budget(), workspace)
+        variants.write_variant(other, Budget(), workspace)

@@ -15,9 +15,9 @@ from kitbox import (
     Balanced,
     BinaryCrossEntropy,
     Hardness,
+    Phase,
     Plugin,
     Shuffled,
-    Stage,
     Triplet,
 )
 from kitbox.errors import KitboxError
@@ -397,9 +397,9 @@ def test_unknown_images_are_flipped_by_chance_and_stay_unknown() -> None:
 
 
 CURRICULUM = (
-    Stage(epochs=2, min_images_per_label=5),
-    Stage(epochs=1),
-    Stage(epochs=3, min_images_per_label=1),
+    Phase(epochs=2, min_images_per_label=5),
+    Phase(epochs=1),
+    Phase(epochs=3, min_images_per_label=1),
 )
 
 
@@ -407,7 +407,7 @@ CURRICULUM = (
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_curriculum_goes_from_the_most_photographed_to_all(sampler: Sampler, flip: bool) -> None:
     asked = plugin(
-        sampler, 8, epochs=6, stages=CURRICULUM, min_images_per_label=2, flip_identities=flip
+        sampler, 8, epochs=6, phases=CURRICULUM, min_images_per_label=2, flip_identities=flip
     )
     planner = sampled(MIXED, asked)
     counts = np.bincount(MIXED)
@@ -429,10 +429,10 @@ def test_a_training_without_a_curriculum_tells_nothing() -> None:
 
 
 def test_a_stage_with_one_label_left_is_refused() -> None:
-    stages = (Stage(epochs=1), Stage(epochs=2, min_images_per_label=7))
+    stages = (Phase(epochs=1), Phase(epochs=2, min_images_per_label=7))
     labels = np.repeat(np.arange(4), [2, 2, 3, 7])
     with pytest.raises(KitboxError) as refused:
-        sampled(labels, plugin(Shuffled(), stages=stages))
+        sampled(labels, plugin(Shuffled(), phases=stages))
     assert str(refused.value) == (
         "epoch 2 has 1 of 4 labels to learn, those with 7 or more images; "
         "lower min_images_per_label"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kitbox import Hardness, Plugin, Stage, Triplet
+from kitbox import Hardness, Phase, Plugin, Triplet
 from kitbox.errors import KitboxError
 from kitbox.samplers.batch_samplers import UNKNOWN
 from kitbox.samplers.hardness_sequencing import (
@@ -33,13 +33,13 @@ def mined(
     return mine_triplets(circle(*angles), np.array(labels), np.array(asked), drawn(seed))
 
 
-def plugin(batch_size: int = 6, epochs: int = 3, stages: tuple[Stage, ...] = (), **how) -> Plugin:
+def plugin(batch_size: int = 6, epochs: int = 3, stages: tuple[Phase, ...] = (), **how) -> Plugin:
     return Plugin(
         backbone="resnet10t",
         image_size=32,
         epochs=epochs,
         batch_size=batch_size,
-        stages=stages,
+        phases=stages,
         losses=(Triplet(mining="sequence"),),
         sampler=Hardness(**how),
     )
@@ -232,8 +232,8 @@ def test_frozen_vectors_are_needed_once_in_a_process() -> None:
 
 def test_a_curriculum_leaves_out_individuals_with_few_photographs() -> None:
     labels = np.array([0] * 4 + [1] * 3 + [2] * 2 + [3] + [UNKNOWN])
-    stages = (Stage(epochs=1, min_images_per_label=3), Stage(epochs=2))
-    planner = HardnessPlanner(labels, plugin(3, stages=stages), 0)
+    stages = (Phase(epochs=1, min_images_per_label=3), Phase(epochs=2))
+    planner = HardnessPlanner(labels, plugin(3, phases=stages), 0)
     vectors = circle(*drawn().uniform(0, 360, 11))
     assert [planner.steps(epoch) for epoch in (1, 2, 3)] == [2, 3, 3]
     seen = {int(label) for batch in planner.plan(1, vectors) for label in batch.labels}

@@ -18,11 +18,11 @@ from kitbox import (
     Margin,
     MultiSimilarity,
     Multistep,
+    Phase,
     PowerMargin,
     Ramp,
     RarityMargin,
     Restarts,
-    Stage,
     Swa,
     Triplet,
 )
@@ -48,11 +48,11 @@ METHODS: dict[str, dict[str, object]] = {
     "hardness on frozen": {**SEQUENCE, "sampler": Hardness(mined_on="frozen", passes=2)},
     "ema": {"averaging": Ema(decay=0.9)},
     "swa": {"averaging": Swa(from_epoch=2)},
-    "stages": {
-        "stages": [
-            Stage(epochs=1, frozen_backbone=True, image_size=(16, 32)),
-            Stage(epochs=1, frozen_backbone=True, min_images_per_label=3),
-            Stage(epochs=2, rate=0.1),
+    "phases": {
+        "phases": [
+            Phase(epochs=1, frozen_backbone=True, image_size=(16, 32)),
+            Phase(epochs=1, frozen_backbone=True, min_images_per_label=3),
+            Phase(epochs=2, rate=0.1),
         ],
         "averaging": Ema(decay=0.9),
         "drop_path": 0.2,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kitbox.plugin.plugin import Plugin
-from kitbox.plugin.schedules import Cosine, Multistep, Restarts, Stage
+from kitbox.plugin.schedules import Cosine, Multistep, Phase, Restarts
 from kitbox.training.schedule import LearningRateSchedule, rate_factor, warmup_steps
 from tests.photographs import tiny
 
@@ -147,8 +147,8 @@ def test_every_schedule_resumes_anywhere_to_the_closed_form(
     rate: float,
     data: st.DataObject,
 ) -> None:
-    parts = (Stage(epochs=1, rate=rate), Stage(epochs=len(steps) - 1))
-    staged = plugin(len(steps), warmup, final, schedule=schedule, stages=parts)
+    parts = (Phase(epochs=1, rate=rate), Phase(epochs=len(steps) - 1))
+    staged = plugin(len(steps), warmup, final, schedule=schedule, phases=parts)
     whole = [PEAK * rate_factor(staged, steps, step) for step in range(sum(steps))]
     assert rates(staged, steps) == pytest.approx(whole, rel=1e-9)
     assert whole[0] > 0
@@ -222,15 +222,15 @@ def test_restarts_share_the_steps_as_evenly_as_they_go(total: int, cycles: int) 
 
 
 def test_a_stage_multiplies_the_rates_of_its_epochs_warm_up_or_not() -> None:
-    parts = (Stage(epochs=1, rate=0.5), Stage(epochs=1, rate=0.1), Stage(epochs=2))
-    plain, staged = (rates(plugin(4, 1.5, 0.2, stages=each), [2, 3, 2, 1]) for each in ((), parts))
+    parts = (Phase(epochs=1, rate=0.5), Phase(epochs=1, rate=0.1), Phase(epochs=2))
+    plain, staged = (rates(plugin(4, 1.5, 0.2, phases=each), [2, 3, 2, 1]) for each in ((), parts))
     multiplied = [0.5] * 2 + [0.1] * 3 + [1.0] * 3
     assert staged == pytest.approx([a * b for a, b in zip(plain, multiplied, strict=True)])
 
 
 def test_a_schedule_resumes_over_rates_that_were_saved_half_way() -> None:
-    parts = (Stage(epochs=3, rate=0.5), Stage(epochs=3))
-    staged, steps = plugin(6, 1, 0.2, stages=parts), [10] * 6
+    parts = (Phase(epochs=3, rate=0.5), Phase(epochs=3))
+    staged, steps = plugin(6, 1, 0.2, phases=parts), [10] * 6
     stepped = optimizer(PEAK)
     schedule = LearningRateSchedule(stepped, staged, steps)
     for _ in range(25):

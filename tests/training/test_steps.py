@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from kitbox import PK, Ema, Hardness, Stage, Swa, Triplet
+from kitbox import PK, Ema, Hardness, Phase, Swa, Triplet
 from kitbox.training.events import EpochDone, HoldoutScored, TrainingWarning
 from tests.photographs import finish, tiny
 from tests.trainings import Place, embedded, place_of, run_of, stop, tensors_of, train, watched
@@ -56,8 +56,8 @@ def test_batches_together_are_a_step_of_one_that_is_as_large(place: Place, toget
 
 
 def test_a_frozen_stage_leaves_the_backbone_and_feeds_its_own_image_size(place: Place) -> None:
-    stages = [Stage(epochs=1, frozen_backbone=True, image_size=(16, 48)), Stage(epochs=1)]
-    plugin = tiny(stages=stages, learning_rate=1e-2, drop_path=0.3)
+    stages = [Phase(epochs=1, frozen_backbone=True, image_size=(16, 48)), Phase(epochs=1)]
+    plugin = tiny(phases=stages, learning_rate=1e-2, drop_path=0.3)
     _, first = finish(train(place, tiny(epochs=0), "first"))
     with watched() as seen:
         stop(place, plugin, 2)
@@ -109,7 +109,7 @@ def tensors_of_file(path: Path) -> dict[str, torch.Tensor]:
 def test_an_average_keeps_the_statistics_of_a_backbone_that_is_frozen(place: Place) -> None:
     frozen = tiny(
         epochs=1,
-        stages=[Stage(epochs=1, frozen_backbone=True)],
+        phases=[Phase(epochs=1, frozen_backbone=True)],
         averaging=Ema(),
         learning_rate=1e-2,
     )

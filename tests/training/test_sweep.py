@@ -10,8 +10,8 @@ import pytest
 from kitbox.dataset.collection import collect
 from kitbox.embedding import embedder
 from kitbox.plugin import discovery
-from kitbox.plugin.schedules import Multistep, Stage
-from kitbox.plugin.variants import Budget, axis, combine
+from kitbox.plugin.schedules import Multistep, Phase
+from kitbox.plugin.variants import Budget, axis_values, combine
 from kitbox.records import Embeddings, Progress, Scores, strings
 from kitbox.scoring import bootstrap
 from kitbox.scoring.local_score import LocalScore
@@ -38,7 +38,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def sweeping(place, budget: Budget = Budget(epochs=1), seeds: int = 1, **texts: str):  # noqa: B008
     workspace, competition, collection = place
     base = discovery.load("tiny", workspace)
-    axes = {name: axis(base.plugin, name, text) for name, text in texts.items()}
+    axes = {name: axis_values(base.plugin, name, text) for name, text in texts.items()}
     variants = combine(base, axes, budget, seeds)
     return Sweep(budget, collection, competition, workspace, OPTIONS).run(variants)
 
@@ -117,9 +117,9 @@ def test_minutes_become_epochs_that_seeds_share_and_a_second_sweep_keeps(place) 
 @pytest.mark.parametrize("batch_size", [2, 8])
 def test_an_epoch_is_timed_by_a_training_that_leaves_nothing(place, batch_size: int) -> None:
     workspace, competition, collection = place
-    stages = [Stage(epochs=1, frozen_backbone=True), Stage(epochs=3, image_size=48)]
+    stages = [Phase(epochs=1, frozen_backbone=True), Phase(epochs=3, image_size=48)]
     plugin = tiny(
-        epochs=4, batch_size=batch_size, stages=stages, schedule=Multistep(milestones=(1, 3))
+        epochs=4, batch_size=batch_size, phases=stages, schedule=Multistep(milestones=(1, 3))
     )
     reports, seconds = finish(
         sweep.epoch_seconds(named(plugin), collection, competition, workspace, OPTIONS)

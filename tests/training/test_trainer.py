@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kitbox import PK, CrossEntropy, Divide, Ema, Hardness, Margin, Plugin, Stage, Triplet
+from kitbox import PK, CrossEntropy, Divide, Ema, Hardness, Margin, Phase, Plugin, Triplet
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection, collect
 from kitbox.errors import KitboxError
@@ -241,7 +241,7 @@ SHARED: dict[str, dict[str, object]] = {
         "divide": Divide(learners=2, every=1, undivided_from=2),
     },
     "frozen_first": {
-        "stages": [Stage(epochs=1, frozen_backbone=True), Stage(epochs=1)],
+        "phases": [Phase(epochs=1, frozen_backbone=True), Phase(epochs=1)],
         "averaging": Ema(),
         "accumulate": 2,
     },
@@ -296,7 +296,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     """Also in the stage after one in which the backbone was frozen: its gradients are shared."""
     plugin = tiny(
         epochs=3,
-        stages=[Stage(epochs=1, frozen_backbone=True), Stage(epochs=2)],
+        phases=[Phase(epochs=1, frozen_backbone=True), Phase(epochs=2)],
         losses=[CrossEntropy()],
         accumulate=2,
         neck="none",

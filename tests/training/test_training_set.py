@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kitbox import BinaryCrossEntropy, Plugin, Stage
+from kitbox import BinaryCrossEntropy, Phase, Plugin
 from kitbox.competition import pseudo_labels
 from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError
@@ -109,8 +109,8 @@ def test_other_boxes_make_another_run_only_where_they_may_be_seen(place: Place) 
 
 
 def test_a_label_that_any_stage_learns_is_learnt(place: Place) -> None:
-    stages = [Stage(epochs=1, min_images_per_label=4), Stage(epochs=1, min_images_per_label=2)]
-    counts = learnt(place, tiny(min_images_per_label=3, stages=stages)).counts
+    stages = [Phase(epochs=1, min_images_per_label=4), Phase(epochs=1, min_images_per_label=2)]
+    counts = learnt(place, tiny(min_images_per_label=3, phases=stages)).counts
     assert counts.min() >= 2
     assert len(counts) == len(learnt(place, tiny(min_images_per_label=2)).counts)
 
