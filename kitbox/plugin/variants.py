@@ -253,7 +253,8 @@ def fit_sampler(plugin: Plugin, changes: Mapping[str, Any]) -> tuple[dict[str, A
     if sequenced == isinstance(sampler, Hardness) and (sampler.gives_pairs or not pairs):
         return dict(changes), []
     needed = Hardness() if sequenced else PK() if pairs else Shuffled()
-    note = f"{kinds} takes the sampler {notation.to_source(needed)} instead of {notation.to_source(sampler)}"
+    new, old = notation.to_source(needed), notation.to_source(sampler)
+    note = f"sampler {new} in place of {old}, as {kinds} needs"
     return {**changes, "sampler": needed}, [note]
 
 
@@ -263,7 +264,7 @@ def _derive(base: NamedPlugin, asked: Mapping[str, Any], budget: Budget) -> Vari
     weights = base.plugin.weights
     if backbone != base.plugin.backbone and "weights" not in changes and "package:" in weights:
         changes["weights"] = "file"
-        notes.append(f"{backbone} takes weights from a file, since {weights} is another backbone's")
+        notes.append(f"{backbone} reads its weights from a file: {weights} holds those of another backbone")
     try:
         plugin = with_settings(base.plugin, changes)
         differs = _differences(base.plugin, plugin, asked)
