@@ -264,7 +264,9 @@ def _derive(base: NamedPlugin, asked: Mapping[str, Any], budget: Budget) -> Vari
     weights = base.plugin.weights
     if backbone != base.plugin.backbone and "weights" not in changes and "package:" in weights:
         changes["weights"] = "file"
-        notes.append(f"{backbone} reads its weights from a file: {weights} holds those of another backbone")
+        notes.append(
+            f"{backbone} reads its weights from a file: {weights} holds those of another backbone"
+        )
     try:
         plugin = with_settings(base.plugin, changes)
         differs = _differences(base.plugin, plugin, asked)
