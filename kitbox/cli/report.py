@@ -30,7 +30,7 @@ from kitbox.errors import KitboxError
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
     from kitbox.embedding.embedder import EmbedOptions
-    from kitbox.look.session import Desk
+    from kitbox.look.session import DecisionSession
     from kitbox.records import Embeddings
     from kitbox.report.page import Written
     from kitbox.report.results_page import Asked
@@ -188,33 +188,32 @@ def look(
     """
     from contextlib import nullcontext
 
-    from kitbox.look import cases, photographs
-    from kitbox.look import server as server_module
-    from kitbox.look.server import bound, server_of
-    from kitbox.look.session import Desk
+    from kitbox.look import photographs, review_items
+    from kitbox.look.server import create_server, listen, open_browser
+    from kitbox.look.session import DecisionSession
 
     if not names:
         _refuse_idle(whiten, device, precision, workers)
     place, competition = open_workspace(workspace)
-    with bound(port) as listening:
-        desk = Desk(place, follow(photographs.gather(place, competition)))
+    with listen(port) as listening:
+        session = DecisionSession(place, follow(photographs.load(place, competition)))
         seen = None
         if names:
-            seen = _embedded(names, desk, place, whiten, device, precision, workers)
+            seen = _embedded(names, session, place, whiten, device, precision, workers)
             print_line(f"comparing {len(seen)} images")  # each with each: a minute for 30,000
         bits = competition.holdout.near_duplicate_bits
-        laid = cases.lay(competition.name, desk, bits, tuple(names or ()), seen)
-        server, address = server_of(laid, listening)
-        print_line(f"looking at {len(desk.photographs.images)} images: {address}")
+        laid = review_items.prepare(competition.name, session, bits, tuple(names or ()), seen)
+        server, address = create_server(laid, listening)
+        print_line(f"looking at {len(session.photographs.images)} images: {address}")
         print_line(f"decisions go to {place.decisions}; Ctrl-C ends")
-        with server_module.browser(address, place.cache) if browser else nullcontext():
+        with open_browser(address, place.cache) if browser else nullcontext():
             server.serve_forever()  # until Ctrl-C
-    print_line(f"done; {len(desk.standing.decided.rows)} decisions in {place.decisions}")
+    print_line(f"done; {len(session.state.decisions.rows)} decisions in {place.decisions}")
 
 
 def _embedded(
     names: list[str],
-    desk: "Desk",
+    session: "DecisionSession",
     place: "Workspace",
     whiten: int | None,
     device: str,
@@ -226,9 +225,9 @@ def _embedded(
 
     options = EmbedOptions(device=device, precision=precision, workers=workers)
     plugins = loaded(names, place)
-    if older := photographs.behind(plugins, place):
+    if older := photographs.outdated(plugins, place):
         print_line(f"trained before {place.decisions.name} changed: {', '.join(older)}")
-    stage = photographs.embed(plugins, desk.photographs, place, whiten=whiten, options=options)
+    stage = photographs.embed(plugins, session.photographs, place, whiten=whiten, options=options)
     return follow(stage)
 
 

@@ -1,4 +1,4 @@
-"""What the page is told of images, cases and decisions, as values that become JSON."""
+"""Values of images, items and decisions that the page receives as JSON."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -8,205 +8,210 @@ from kitbox.errors import KitboxError
 from kitbox.images import preprocessing
 from kitbox.images.preprocessing import UnreadableImageError
 from kitbox.look import photographs
-from kitbox.look.cases import Case
 from kitbox.look.photographs import SIDES, Photographs
-from kitbox.look.session import Standing
+from kitbox.look.review_items import ReviewItem
+from kitbox.look.session import ReviewState
 from kitbox.records import Embeddings
 
 # Photographs of the same individual beside an image, and its nearest neighbours.
 _SAME, _NEAREST = 40, 12
-# Beside an image of a case only a glimpse of its individual.
-_GLIMPSE = 8
+# Photographs of the same individual below each image of an item.
+_SAME_IN_ITEM = 8
+
+PAGE_SIZE = 60
+ORDERS = ("listed", "individual", "photographs")
+_FILTERS: dict[str, Callable[[str, ReviewState], bool]] = {
+    "all": lambda image_id, state: image_id in state.photographs.rows,
+    "decided": lambda image_id, state: bool(state.tags(image_id)),
+    "dropped": lambda image_id, state: state.is_excluded(image_id),
+    "without box": lambda image_id, state: state.box(image_id) is None,
+    "with box": lambda image_id, state: state.box(image_id) is not None,
+    "queries of the holdout": lambda image_id, state: image_id in state.photographs.queries,
+    "unreadable": lambda image_id, state: image_id in state.photographs.problems,
+}
+FILTERS = tuple(_FILTERS)
 
 
-def brief(image_id: str, standing: Standing) -> dict[str, Any]:
-    """Return what a tile shows of an image."""
-    photographs = standing.photographs
+def tile(image_id: str, state: ReviewState) -> dict[str, Any]:
+    """Return the content of a small tile."""
+    photographs = state.photographs
     return {
         "id": image_id,
         "side": photographs.side(image_id),
-        "label": standing.label(image_id),
+        "label": state.label(image_id),
         "listed": photographs.label(image_id),
-        "decided": standing.words(image_id),
-        "out": standing.is_out(image_id),
-        "box": standing.box(image_id),
-        "asked": image_id in photographs.asked,
+        "tags": state.tags(image_id),
+        "excluded": state.is_excluded(image_id),
+        "box": state.box(image_id),
+        "query": image_id in photographs.queries,
         "problem": photographs.problems.get(image_id, ""),
     }
 
 
-def shown(image_id: str, standing: Standing) -> dict[str, Any]:
-    """Return what a large picture needs besides: its size in pixels, upright."""
-    told = brief(image_id, standing)
-    if not told["problem"]:
-        photographs = standing.photographs
+def large_image(image_id: str, state: ReviewState) -> dict[str, Any]:
+    """Return the content of a tile, and the image's upright size in pixels."""
+    content = tile(image_id, state)
+    if not content["problem"]:
+        photographs = state.photographs
         path = photographs.images.paths[photographs.rows[image_id]]
         try:
-            told["width"], told["height"] = preprocessing.upright_size(path)
-        except UnreadableImageError as error:  # since the start
-            told["problem"] = str(error)
-    return told
+            content["width"], content["height"] = preprocessing.upright_size(path)
+        except UnreadableImageError as error:  # it was readable at the start
+            content["problem"] = str(error)
+    return content
 
 
-def image(image_id: str, standing: Standing, embeddings: Embeddings) -> dict[str, Any]:
-    """Return all about one image: its individual's others and its nearest neighbours."""
+def image(image_id: str, state: ReviewState, embeddings: Embeddings) -> dict[str, Any]:
+    """Return an image with its individual's other photographs, neighbours and decisions."""
     near = photographs.nearest(embeddings, image_id, _NEAREST)
-    rows = [row for row in standing.decided.rows if image_id in (row.subject, row.value)]
-    return shown(image_id, standing) | {
-        "file": standing.photographs.images.paths[standing.photographs.rows[image_id]].name,
-        "same": _same(image_id, standing, _SAME),
-        "photographs": _count(image_id, standing),
-        "nearest": [brief(i, standing) | {"similarity": round(s, 4)} for i, s in near],
+    rows = [row for row in state.decisions.rows if image_id in (row.subject, row.value)]
+    return large_image(image_id, state) | {
+        "file": state.photographs.images.paths[state.photographs.rows[image_id]].name,
+        "sameIndividual": _same_individual(image_id, state, _SAME),
+        "photographCount": _photograph_count(image_id, state),
+        "nearest": [tile(i, state) | {"similarity": round(s, 4)} for i, s in near],
         "decisions": [asdict(row) for row in rows],
     }
 
 
-def case(found: Case, standing: Standing, embeddings: Embeddings) -> dict[str, Any]:
-    """Return a case with its images as they stand now."""
+def review_item(item: ReviewItem, state: ReviewState, embeddings: Embeddings) -> dict[str, Any]:
+    """Return an item with the current state of its images."""
     images = [
-        shown(i, standing)
-        | {"same": _same(i, standing, _GLIMPSE, found.images), "photographs": _count(i, standing)}
-        for i in found.images
+        large_image(image_id, state)
+        | {
+            "sameIndividual": _same_individual(image_id, state, _SAME_IN_ITEM, item.images),
+            "photographCount": _photograph_count(image_id, state),
+        }
+        for image_id in item.images
     ]
-    similarity = found.similarity
+    similarity = item.similarity
     if similarity is None:
-        similarity = photographs.similarity(embeddings, found.images)
+        similarity = photographs.least_similarity(embeddings, item.images)
     return {
-        "kind": found.kind,
+        "kind": item.kind,
         "similarity": None if similarity is None else round(similarity, 4),
-        "pairs": found.pairs,
-        "first": found.first,
-        "labels": found.labels,
-        "settled": found.is_settled(standing),
+        "pairs": item.pairs,
+        "first": item.first,
+        "labels": item.labels,
+        "settled": item.is_settled(state),
         "images": images,
     }
 
 
-def decisions(standing: Standing) -> list[dict[str, Any]]:
-    """Return the rows of decisions.csv, the last one first, with the images to show of each."""
-    told = []
-    for row in reversed(standing.decided.rows):
-        named = [i for i in (row.subject, row.value) if i in standing.photographs.rows]
+def decisions(state: ReviewState) -> list[dict[str, Any]]:
+    """Return the rows of decisions.csv, the last one first, each with images that it is about."""
+    rows = []
+    for row in reversed(state.decisions.rows):
+        images = [i for i in (row.subject, row.value) if i in state.photographs.rows]
         if row.kind == "merge":
-            named = _examples(row.subject, standing)
-        told.append(asdict(row) | {"images": [brief(i, standing) for i in named]})
-    return told
+            images = _examples(row.subject, state)
+        rows.append(asdict(row) | {"images": [tile(i, state) for i in images]})
+    return rows
 
 
-def labels(photographs: Photographs, standing: Standing) -> dict[str, Any]:
-    """Return every individual with its number of photographs, the most photographed first.
+def labels(photographs: Photographs, state: ReviewState) -> dict[str, Any]:
+    """Return known individuals and their number of photographs, most photographed first.
 
-    Beside it stand the labels that were merged, each with the one that stays.
+    `merged` maps each label that was merged to the one that stays.
     """
     counts = {
         label: len(images)
-        for label, images in standing.members.items()
+        for label, images in state.members.items()
         if label != photographs.unknown
     }
     known = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return {"known": known, "merged": standing.decided.merged}
+    return {"known": known, "merged": state.decisions.merged}
 
 
-def _same(
-    image_id: str, standing: Standing, most: int, without: tuple[str, ...] = ()
+def _same_individual(
+    image_id: str, state: ReviewState, most: int, without: tuple[str, ...] = ()
 ) -> list[dict[str, Any]]:
-    label = standing.label(image_id)
-    if label in ("", standing.photographs.unknown):
+    label = state.label(image_id)
+    if label in ("", state.photographs.unknown):
         return []
-    seen = {image_id, *without}
-    others = [other for other in standing.members.get(label, []) if other not in seen]
-    return [brief(other, standing) for other in others[:most]]
+    shown = {image_id, *without}
+    others = [other for other in state.members.get(label, []) if other not in shown]
+    return [tile(other, state) for other in others[:most]]
 
 
-def _count(image_id: str, standing: Standing) -> int:
-    return len(standing.members.get(standing.label(image_id), []))
+def _photograph_count(image_id: str, state: ReviewState) -> int:
+    return len(state.members.get(state.label(image_id), []))
 
 
-def _examples(label: str, standing: Standing) -> list[str]:
-    """Return two images that were listed under a label."""
-    photographs = standing.photographs
+def _examples(label: str, state: ReviewState) -> list[str]:
+    """Return two images that the lists have under a label."""
+    photographs = state.photographs
     rows = (photographs.labels == label).nonzero()[0][:2]
     return [str(image_id) for image_id in photographs.images.image_ids[rows]]
 
 
-PAGE = 60
-ORDERS = ("listed", "individual", "photographs")
-_ONLY: dict[str, Callable[[str, Standing], bool]] = {
-    "all": lambda image_id, standing: image_id in standing.photographs.rows,
-    "decided": lambda image_id, standing: bool(standing.words(image_id)),
-    "dropped": lambda image_id, standing: standing.is_out(image_id),
-    "without box": lambda image_id, standing: standing.box(image_id) is None,
-    "with box": lambda image_id, standing: standing.box(image_id) is not None,
-    "asked in the holdout": lambda image_id, standing: image_id in standing.photographs.asked,
-    "unreadable": lambda image_id, standing: image_id in standing.photographs.problems,
-}
-ONLY = tuple(_ONLY)
+@dataclass(frozen=True, kw_only=True)
+class ImageFilter:
+    """Which images the grid shows, in which order.
 
+    The words of `text` have to be in the image id or the label; `label` is a whole label.
+    """
 
-@dataclass(frozen=True)
-class Wish:
-    """What to show: `words` are in the image id or the label, `label` is the whole label."""
-
-    words: str = ""
+    text: str = ""
     label: str = ""
     side: str = ""
-    only: str = "all"
+    filter: str = "all"
     order: str = "listed"
     page: int = 1
 
     def __post_init__(self) -> None:
         if self.side and self.side not in SIDES:
             raise KitboxError(f"no side '{self.side}'; there are {', '.join(SIDES)}")
-        if self.only not in _ONLY:
-            raise KitboxError(f"no filter '{self.only}'; there are {', '.join(_ONLY)}")
+        if self.filter not in _FILTERS:
+            raise KitboxError(f"no filter '{self.filter}'; there are {', '.join(_FILTERS)}")
         if self.order not in ORDERS:
             raise KitboxError(f"no order '{self.order}'; there are {', '.join(ORDERS)}")
         if self.page < 1:
             raise KitboxError(f"there is no page {self.page}; pages count from 1")
 
 
-def find(wish: Wish, standing: Standing) -> list[str]:
-    """Return the ids of the images that are wished for, in the wished order."""
-    words, keeps = wish.words.casefold().split(), _ONLY[wish.only]
-    found = [
-        image_id
-        for image_id, side in zip(
-            standing.photographs.rows, standing.photographs.sides.tolist(), strict=True
-        )
-        if (not wish.side or side == wish.side)
-        and (not wish.label or wish.label == standing.label(image_id))
-        and keeps(image_id, standing)
-        and _says(image_id, words, standing)
-    ]
-    if wish.order == "listed":
-        return found
-    named = standing.members if wish.order == "photographs" else {}
-
-    def place(image_id: str) -> tuple[bool, int, str]:
-        label = standing.label(image_id)
-        nobody = label in ("", standing.photographs.unknown)
-        return nobody, -len(named.get(label, [])), label
-
-    return sorted(found, key=place)
-
-
-def page(wish: Wish, standing: Standing) -> dict[str, Any]:
-    """Return one page of the images that are wished for; past the end, the last one."""
-    found = find(wish, standing)
-    pages = max(1, -(-len(found) // PAGE))
-    number = min(wish.page, pages)
-    part = found[(number - 1) * PAGE : number * PAGE]
+def grid_page(image_filter: ImageFilter, state: ReviewState) -> dict[str, Any]:
+    """Return one page of the images that pass a filter; past the end, the last one."""
+    ids = filtered_ids(image_filter, state)
+    pages = max(1, -(-len(ids) // PAGE_SIZE))
+    number = min(image_filter.page, pages)
+    part = ids[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
     return {
-        "total": len(found),
+        "total": len(ids),
         "page": number,
         "pages": pages,
-        "images": [brief(image_id, standing) for image_id in part],
+        "images": [tile(image_id, state) for image_id in part],
     }
 
 
-def _says(image_id: str, words: list[str], standing: Standing) -> bool:
+def filtered_ids(image_filter: ImageFilter, state: ReviewState) -> list[str]:
+    """Return the ids of all images that pass a filter, in its order."""
+    words, passes = image_filter.text.casefold().split(), _FILTERS[image_filter.filter]
+    ids = [
+        image_id
+        for image_id, side in zip(
+            state.photographs.rows, state.photographs.sides.tolist(), strict=True
+        )
+        if (not image_filter.side or side == image_filter.side)
+        and (not image_filter.label or image_filter.label == state.label(image_id))
+        and passes(image_id, state)
+        and _has_words(image_id, words, state)
+    ]
+    if image_filter.order == "listed":
+        return ids
+    members = state.members if image_filter.order == "photographs" else {}
+
+    def rank(image_id: str) -> tuple[bool, int, str]:
+        label = state.label(image_id)
+        is_unknown = label in ("", state.photographs.unknown)
+        return is_unknown, -len(members.get(label, [])), label
+
+    return sorted(ids, key=rank)
+
+
+def _has_words(image_id: str, words: list[str], state: ReviewState) -> bool:
     if not words:
         return True
-    text = f"{image_id} {standing.label(image_id)} {standing.photographs.label(image_id)}"
+    text = f"{image_id} {state.label(image_id)} {state.photographs.label(image_id)}"
     text = text.casefold()
     return all(word in text for word in words)

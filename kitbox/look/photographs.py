@@ -1,15 +1,10 @@
-"""All photographs that the lists name, to be looked at whatever was decided of them."""
+"""The photographs that the lists name, whatever was decided about them, and their similarity."""
 
-import io
-from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from threading import Lock
 
 import numpy as np
-from PIL import Image
 
 from kitbox import tables
 from kitbox.competition import decisions, lists
@@ -17,7 +12,7 @@ from kitbox.competition.settings import Competition
 from kitbox.embedding import embedder
 from kitbox.ensemble import meta_embedding
 from kitbox.errors import KitboxError
-from kitbox.images import file_index, preprocessing
+from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, Signatures
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, Embeddings, ImageSet, Progress, Strings, concatenate, strings
@@ -29,22 +24,23 @@ from kitbox.workspace import Workspace
 SIDES = ("labelled", "test", "index")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Photographs:
-    """Labelled, test and index images in one set; its labels are '' where no list tells one.
+    """Labelled, test and index images in one set; a label is '' if no list gives one.
 
-    `sides (n,)` are "labelled", "test" or "index". `problems` are image id → why it cannot be
-    shown. `asked` are the queries of the holdout as written down. `left_out` counts faulty rows.
-    `within_group`: nobody is searched beyond the group of an image.
+    `sides (n,)` are "labelled", "test" or "index". `problems` maps the id of an image that cannot
+    be shown to the reason. `queries` are the ids of the holdout's queries, if a holdout is written.
+    `faulty_rows` counts rows of the lists that could not be used. `within_group`: images are
+    compared only within their group.
     """
 
     images: ImageSet
     sides: Strings
     signatures: Signatures
     problems: dict[str, str]
-    asked: frozenset[str]
+    queries: frozenset[str]
     unknown: str | None
-    left_out: int
+    faulty_rows: int
     within_group: bool = False
 
     @cached_property
@@ -59,8 +55,8 @@ class Photographs:
         return none if self.images.labels is None else self.images.labels
 
     @cached_property
-    def names(self) -> frozenset[str]:
-        """The individuals that are listed, and the name of nobody in particular."""
+    def label_set(self) -> frozenset[str]:
+        """The listed labels, among them that of unknown individuals."""
         return frozenset(self.labels.tolist()) - {""}
 
     @cached_property
@@ -73,11 +69,11 @@ class Photographs:
         return str(self.sides[self.rows[image_id]])
 
     def label(self, image_id: str) -> str:
-        """Return the listed label of an image, '' where there is none."""
+        """Return the listed label of an image, '' if there is none."""
         return str(self.labels[self.rows[image_id]])
 
     def groups(self, image_ids: Strings) -> Strings | None:
-        """Return the groups beyond which images are not compared, None where they always are."""
+        """Return the groups within which images are compared, None if all are compared."""
         return self.images.of(image_ids).groups if self.within_group else None
 
     def part(self, side: str) -> ImageSet:
@@ -87,54 +83,67 @@ class Photographs:
         return part if side == "labelled" else part.without_labels()
 
 
-def gather(
-    workspace: Workspace, competition: Competition
-) -> Generator[Progress, None, Photographs]:
-    """Return every listed image; faulty rows are counted, unreadable images told; yields Progress.
+def load(workspace: Workspace, competition: Competition) -> Generator[Progress, None, Photographs]:
+    """Return every listed image, with faulty rows counted and problems noted; yields Progress.
 
-    Decisions are not obeyed here: what was dropped has to be seen to be taken back. An image with
-    no label or with two is shown where they settle it.
+    Decisions are not applied: a dropped image must stay visible so that its drop can be taken back.
+    They only settle images with no label or with two, which could not be loaded otherwise.
     """
     decided = decisions.load(workspace.decisions)
-    kept = competition.images.model_copy(update={"broken": "drop"})
-    listed = lists.read(competition.model_copy(update={"images": kept}), workspace.boxes, decided)
+    images = competition.images.model_copy(update={"broken": "drop"})
+    listed = lists.read(competition.model_copy(update={"images": images}), workspace.boxes, decided)
     parts: dict[str, ImageSet] = {SIDES[0]: listed.labelled}
     for side, others in zip(SIDES[1:], (listed.test, listed.index), strict=True):
-        if others is not None:  # in some competitions labelled images are asked about again
+        if others is not None:  # in some competitions the queries are labelled images
             parts[side] = others.take(~np.isin(others.image_ids, listed.labelled.image_ids))
-    found: dict[str, Inspection] = {}
+    inspections: dict[str, Inspection] = {}
     for side, part in parts.items():
         if len(part):
-            found[side] = yield from file_index.inspect(part, workspace)
-    images, *rest = (inspected.images for inspected in found.values())
+            inspections[side] = yield from file_index.inspect(part, workspace)
+    return _combine(inspections, competition, _holdout_queries(workspace), len(listed.findings))
+
+
+def _combine(
+    inspections: dict[str, Inspection],
+    competition: Competition,
+    queries: frozenset[str],
+    faulty_rows: int,
+) -> Photographs:
+    images, *rest = (inspection.images for inspection in inspections.values())
     for part in rest:
         images = concatenate(images, part)
+    signatures = [inspection.signatures for inspection in inspections.values()]
+    counts = [len(inspection.images) for inspection in inspections.values()]
     return Photographs(
         images=images,
-        sides=strings([side for side, seen in found.items() for _ in range(len(seen.images))]),
+        sides=strings(np.repeat(list(inspections), counts)),
         signatures=Signatures(
-            np.concatenate([seen.signatures.hashes for seen in found.values()]),
-            np.concatenate([seen.signatures.thumbnails for seen in found.values()]),
+            np.concatenate([signature.hashes for signature in signatures]),
+            np.concatenate([signature.thumbnails for signature in signatures]),
         ),
-        problems={i: why for seen in found.values() for i, why in seen.problems.items()},
-        asked=_asked(workspace),
+        problems={
+            image_id: problem
+            for inspection in inspections.values()
+            for image_id, problem in inspection.problems.items()
+        },
+        queries=queries,
         unknown=competition.images.unknown_label,
-        left_out=len(listed.findings),
+        faulty_rows=faulty_rows,
         within_group=competition.task.within_group,
     )
 
 
-def _asked(workspace: Workspace) -> frozenset[str]:
+def _holdout_queries(workspace: Workspace) -> frozenset[str]:
     if not workspace.holdout.exists():
         return frozenset()
     rows = tables.rows(workspace.holdout, ("image", "side"))
     return frozenset(image_id for _, (image_id, side) in rows if side == "query")
 
 
-def by_hash(photographs: Photographs) -> Embeddings:
-    """Return the bits of perceptual hashes as vectors: their cosine is 1 − (bits that differ) / 32.
+def hash_embeddings(photographs: Photographs) -> Embeddings:
+    """Return the bits of perceptual hashes as vectors of readable images.
 
-    Unreadable images have none.
+    The cosine of two of them is 1 − (bits that differ) / 32.
     """
     shown = np.isin(photographs.images.image_ids, photographs.readable)
     bits = np.unpackbits(photographs.signatures.hashes[shown], axis=1)
@@ -143,21 +152,24 @@ def by_hash(photographs: Photographs) -> Embeddings:
 
 
 def nearest(embeddings: Embeddings, image_id: str, k: int) -> list[tuple[str, float]]:
-    """Return the k images most similar to one, with their similarity, best first."""
-    asked = strings([image_id])
-    if not np.isin(asked, embeddings.image_ids).all():
-        return []  # it cannot be read
-    found = knn.nearest(embeddings.of(asked), embeddings, k)
+    """Return the k images most similar to one and their similarity, best first.
+
+    An unreadable image has none.
+    """
+    query = strings([image_id])
+    if not np.isin(query, embeddings.image_ids).all():
+        return []
+    found = knn.nearest(embeddings.of(query), embeddings, k)
     pairs = zip(found.gallery_ids[0].tolist(), found.similarity[0].tolist(), strict=True)
     return [(other, similarity) for other, similarity in pairs if other]
 
 
-def similarity(embeddings: Embeddings, images: Sequence[str]) -> float | None:
-    """Return the least similarity of any two of these images, None where one has no embedding."""
-    asked = strings(list(images))
-    if len(asked) < 2 or not np.isin(asked, embeddings.image_ids).all():
+def least_similarity(embeddings: Embeddings, images: Sequence[str]) -> float | None:
+    """Return the least similarity of any two images, None if one of them has no embedding."""
+    ids = strings(list(images))
+    if len(ids) < 2 or not np.isin(ids, embeddings.image_ids).all():
         return None
-    vectors = embeddings.of(asked).vectors
+    vectors = embeddings.of(ids).vectors
     return float((vectors @ vectors.T).min())
 
 
@@ -171,13 +183,12 @@ def embed(
 ) -> Generator[Progress, None, Embeddings]:
     """Return the meta-embeddings of all readable images, through the cache; yields Progress.
 
-    Boxes and labels decided since a training change nothing here: people look by the newest
-    finished run of each plugin, whatever it learnt from.
+    Each plugin's newest finished run is used, even if boxes or labels were decided after it.
     """
-    found = [_newest(workspace, named) for named in plugins]
+    checkpoints = [_newest(workspace, named) for named in plugins]
     sides = [images for side in SIDES if len(images := photographs.part(side))]
     blocks = []
-    for named, checkpoint in zip(plugins, found, strict=True):
+    for named, checkpoint in zip(plugins, checkpoints, strict=True):
         parts = []
         for images in sides:
             part = yield from embedder.embed(named, checkpoint, images, workspace, options=options)
@@ -192,7 +203,7 @@ def embed(
     return meta_embedding.concatenate(blocks, [1.0] * len(blocks))
 
 
-def behind(plugins: Sequence[NamedPlugin], workspace: Workspace) -> list[str]:
+def outdated(plugins: Sequence[NamedPlugin], workspace: Workspace) -> list[str]:
     """Return the plugins whose newest network was trained before decisions.csv changed."""
     return [
         named.name
@@ -202,70 +213,12 @@ def behind(plugins: Sequence[NamedPlugin], workspace: Workspace) -> list[str]:
 
 
 def _newest(workspace: Workspace, named: NamedPlugin) -> Checkpoint:
-    """Return the newest checkpoint that has not seen the holdout, or else one that has.
+    """Return the newest checkpoint that was trained without the holdout, or else with it.
 
-    A network that has not learnt a wrong label finds it more easily.
+    A network finds a wrong label more easily if it was not trained on it.
     """
     found = (runs.newest(workspace, named, on) for on in ("holdout", "all"))
     newest = next((checkpoint for checkpoint in found if checkpoint is not None), None)
     if newest is None:
         raise KitboxError(f"{named.name} is not trained; run 'kitbox train {named.name}'")
     return newest
-
-
-# Longest sides that a page may ask for: a grid, a strip, a pair, and zoomed in.
-SIZES = (200, 480, 1200, 2800)
-# JPEGs in memory: a few thousand of a grid, or a hundred of the largest.
-_MOST_BYTES = 100_000_000
-_QUALITY = 88
-
-
-class Pictures:
-    """Makes pictures and remembers the last ones; several threads may ask at once."""
-
-    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
-        """Remember pictures of at most so many bytes together."""
-        self._most = most_bytes
-        self._kept: OrderedDict[tuple[Path, int, int], bytes] = OrderedDict()
-        self._bytes = 0
-        self._lock = Lock()
-
-    def jpeg(self, path: Path, longest: int) -> bytes:
-        """Return an image as a JPEG whose longest side is at most `longest` pixels.
-
-        Raises UnreadableImageError that names the file and what is wrong.
-        """
-        key = (path, longest, _changed(path))
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        made = _encoded(path, longest)
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = made
-                self._bytes += len(made)
-            while self._bytes > self._most and len(self._kept) > 1:
-                self._bytes -= len(self._kept.popitem(last=False)[1])
-        return made
-
-    @property
-    def held(self) -> int:
-        """How many bytes of pictures are in memory."""
-        return self._bytes
-
-
-def _changed(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0  # reading it will say what is wrong
-
-
-def _encoded(path: Path, longest: int) -> bytes:
-    width, height = preprocessing.upright_size(path)
-    scale = min(1.0, longest / max(width, height))
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    file = io.BytesIO()
-    Image.fromarray(preprocessing.read(path, size)).save(file, "JPEG", quality=_QUALITY)
-    return file.getvalue()

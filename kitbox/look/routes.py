@@ -1,252 +1,162 @@
-"""What the server answers: one page, what it asks for, and the decisions it sends."""
+"""Routes of the review page: the page itself, images, JSON for the page, and decisions."""
 
-import hmac
-import secrets
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
-from flask import Flask, Request, Response, abort, jsonify, render_template, request
+from flask import Flask, Response, abort, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from kitbox.competition.decisions import Decision
 from kitbox.errors import KitboxError
 from kitbox.images.preprocessing import UnreadableImageError
-from kitbox.look import cases, payloads
-from kitbox.look.cases import Case, Table
-from kitbox.look.payloads import Wish
-from kitbox.look.photographs import SIZES, Photographs
-from kitbox.look.session import Standing
+from kitbox.look import payloads, review_items
+from kitbox.look.access import AccessControl, AccessDeniedError
+from kitbox.look.jpeg_cache import SIZES
+from kitbox.look.payloads import ImageFilter
+from kitbox.look.photographs import Photographs
+from kitbox.look.review_items import Review, ReviewItem
+from kitbox.look.session import ReviewState
 
-# A page of this server needs nothing from elsewhere, and nothing elsewhere may show it.
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
+# Bytes of a request; a decision takes a few hundred.
+_MAX_REQUEST = 65_536
+_MAX_SIDE_BY_SIDE = 12
+_MAX_DECISIONS = 500
 
 
-class RefusedError(Exception):
-    """A request that is not the person's own: answered by 403 and a sentence."""
+def create_app(review: Review, access: AccessControl) -> Flask:
+    """Return the app that serves a review to those whom `access` admits."""
+    app = Flask("kitbox.look")
+    app.config["MAX_CONTENT_LENGTH"] = _MAX_REQUEST
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    access.install(app)
+    _add_error_handlers(app)
+    _add_page(app, review, access)
+    _add_data(app, review)
+    _add_decisions(app, review)
+    return app
 
 
-@dataclass(frozen=True)
-class Guard:
-    """Who may ask: a browser that was given the address with its key, on this port.
-
-    `key` opens the page and stays in a cookie, so that other users of the computer see nothing;
-    `token` is in the page and comes with every decision. Both are new at every start.
-    """
-
-    port: int
-    key: str = field(default_factory=lambda: secrets.token_urlsafe(18))
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(18))
-
-    @property
-    def address(self) -> str:
-        """The address to open."""
-        return f"http://127.0.0.1:{self.port}/?key={self.key}"
-
-    @property
-    def _cookie(self) -> str:
-        return f"kitbox_look_{self.port}"  # a browser's cookies are shared by all ports
-
-    def watch(self, app: Flask) -> None:
-        """Check every request of an app before it is answered, and seal every answer."""
-        app.before_request(self._check)
-        app.after_request(self._seal)
-
-    def _check(self) -> None:
-        self._refuse_host(request)
-        self._refuse_other_sites(request)
-        if not self._has_key(request):
-            raise RefusedError("open the address that 'kitbox look' printed, with its key")
-        if request.method not in ("GET", "HEAD"):
-            self._refuse_origin(request)
-            given = request.headers.get("X-Kitbox-Token", "")
-            if not hmac.compare_digest(given.encode(), self.token.encode()):
-                raise RefusedError("this page is of an earlier start; open the new address")
-
-    def _refuse_host(self, asked: Request) -> None:
-        """Refuse other names of this computer: a foreign name may be made to point here."""
-        if asked.headers.get("Host") not in self._hosts():
-            raise RefusedError(
-                f"this server answers to 127.0.0.1:{self.port} only; "
-                "forward the same port where you look from another computer"
-            )
-
-    def _refuse_other_sites(self, asked: Request) -> None:
-        """Refuse what other pages load from here; a link may still open the page itself."""
-        site = asked.headers.get("Sec-Fetch-Site", "none")
-        opens = asked.method == "GET" and asked.headers.get("Sec-Fetch-Mode") == "navigate"
-        if site not in ("same-origin", "none") and not (opens and asked.path == "/"):
-            raise RefusedError("another site asked for this; only the page of kitbox look may")
-
-    def _refuse_origin(self, asked: Request) -> None:
-        if asked.headers.get("Origin") not in {f"http://{host}" for host in self._hosts()}:
-            raise RefusedError("decisions are taken from the page of kitbox look only")
-
-    def _has_key(self, asked: Request) -> bool:
-        given = asked.args.get("key") if asked.path == "/" else None
-        given = given or asked.cookies.get(self._cookie, "")
-        return hmac.compare_digest(given.encode(), self.key.encode())
-
-    def _hosts(self) -> set[str]:
-        return {f"127.0.0.1:{self.port}", f"localhost:{self.port}"}
-
-    def _seal(self, response: Response) -> Response:
-        for name, value in _HEADERS.items():
-            response.headers[name] = value
-        if request.path == "/" and response.status_code == 200:
-            response.set_cookie(self._cookie, self.key, httponly=True, samesite="Strict")
-        return response
-
-
-# Of what a browser sends: a decision is a few hundred bytes.
-_MOST_SENT = 65_536
-_MOST_SIDE_BY_SIDE = 12
-
-
-def app(table: Table, guard: Guard) -> Flask:
-    """Return the server of a table, behind its guard."""
-    made = Flask("kitbox.look")
-    made.config["MAX_CONTENT_LENGTH"] = _MOST_SENT
-    made.json.sort_keys = False  # type: ignore[attr-defined]
-    guard.watch(made)
-    _refusals(made)
-    _page(made, table, guard)
-    _answers(made, table)
-    _decisions(made, table)
-    return made
-
-
-def _refusals(made: Flask) -> None:
+def _add_error_handlers(app: Flask) -> None:
     def sentence(error: Exception, status: int) -> tuple[Response, int]:
         return jsonify(error=str(error)), status
 
     def http(error: HTTPException) -> tuple[Response, int]:
         return jsonify(error=error.description or error.name), error.code or 500
 
-    made.register_error_handler(KitboxError, lambda error: sentence(error, 400))
-    made.register_error_handler(RefusedError, lambda error: sentence(error, 403))
-    made.register_error_handler(HTTPException, http)
+    app.register_error_handler(KitboxError, lambda error: sentence(error, 400))
+    app.register_error_handler(AccessDeniedError, lambda error: sentence(error, 403))
+    app.register_error_handler(HTTPException, http)
 
 
-def _page(made: Flask, table: Table, guard: Guard) -> None:
-    @made.get("/")
+def _add_page(app: Flask, review: Review, access: AccessControl) -> None:
+    @app.get("/")
     def page() -> str:
-        return render_template("look.html", name=table.name, token=guard.token)
+        return render_template("look.html", name=review.name, token=access.token)
 
-    @made.get("/picture")
+    @app.get("/picture")
     def picture() -> Response:
-        image_id = _known(table.photographs, request.args.get("id", ""))
+        image_id = _listed(review.photographs, request.args.get("id", ""))
         longest = _number("size")
         if longest not in SIZES:
             raise KitboxError(f"no pictures of size {longest}; there are {SIZES}")
-        path = table.photographs.images.paths[table.photographs.rows[image_id]]
+        path = review.photographs.images.paths[review.photographs.rows[image_id]]
         try:
-            return Response(table.pictures.jpeg(path, longest), mimetype="image/jpeg")
+            return Response(review.jpegs.jpeg(path, longest), mimetype="image/jpeg")
         except UnreadableImageError:
-            abort(404, "this image cannot be read")  # the page tells why in words
+            abort(404, "this image cannot be read")  # the page has the reason from its JSON
 
 
-def _answers(made: Flask, table: Table) -> None:
-    def answer(path: str, tell: Callable[[Standing], Any]) -> None:
+def _add_data(app: Flask, review: Review) -> None:
+    def add(path: str, payload: Callable[[ReviewState], Any]) -> None:
         def view() -> Response:
-            return jsonify(tell(table.desk.standing))
+            return jsonify(payload(review.session.state))
 
-        made.add_url_rule(path, path, view)
+        app.add_url_rule(path, path, view)
 
-    def image(standing: Standing) -> Any:
-        image_id = _known(table.photographs, request.args.get("id", ""))
-        return payloads.image(image_id, standing, table.embeddings)
+    def image(state: ReviewState) -> Any:
+        image_id = _listed(review.photographs, request.args.get("id", ""))
+        return payloads.image(image_id, state, review.embeddings)
 
-    def side_by_side(standing: Standing) -> Any:
-        images = dict.fromkeys(request.args.getlist("id")[:_MOST_SIDE_BY_SIDE])
-        shown = [_known(table.photographs, image_id) for image_id in images]
-        if not shown:
+    def side_by_side(state: ReviewState) -> Any:
+        ids = dict.fromkeys(request.args.getlist("id")[:_MAX_SIDE_BY_SIDE])
+        images = [_listed(review.photographs, image_id) for image_id in ids]
+        if not images:
             raise KitboxError("name the images to see side by side, as ?id=a.jpg&id=b.jpg")
-        return payloads.case(cases.pair(shown, standing), standing, table.embeddings)
+        item = review_items.side_by_side(images, state)
+        return payloads.review_item(item, state, review.embeddings)
 
-    def listed(standing: Standing) -> Any:
-        found = table.cases(request.args.get("what", ""))
+    def all_items(state: ReviewState) -> Any:
         return [
-            {"kind": case.kind, "labels": case.labels, "settled": case.is_settled(standing)}
-            for case in found
+            {"kind": item.kind, "labels": item.labels, "settled": item.is_settled(state)}
+            for item in review.items(request.args.get("list", ""))
         ]
 
-    def case(standing: Standing) -> Any:
-        found, place = table.cases(request.args.get("what", "")), _number("place")
-        if not 0 <= place < len(found):
-            raise KitboxError(f"there is no case {place}; there are {len(found)}")
-        return payloads.case(found[place], standing, table.embeddings)
+    def one_item(state: ReviewState) -> Any:
+        items, place = review.items(request.args.get("list", "")), _number("place")
+        if not 0 <= place < len(items):
+            raise KitboxError(f"there is no item {place}; there are {len(items)}")
+        return payloads.review_item(items[place], state, review.embeddings)
 
-    answer("/api/overview", lambda standing: _overview(table, standing))
-    answer("/api/images", lambda standing: payloads.page(_wish(), standing))
-    answer("/api/labels", lambda standing: payloads.labels(table.photographs, standing))
-    answer("/api/decisions", payloads.decisions)
-    answer("/api/image", image)
-    answer("/api/side-by-side", side_by_side)
-    answer("/api/cases", listed)
-    answer("/api/case", case)
+    add("/api/overview", lambda state: _overview(review, state))
+    add("/api/images", lambda state: payloads.grid_page(_image_filter(), state))
+    add("/api/labels", lambda state: payloads.labels(review.photographs, state))
+    add("/api/decisions", payloads.decisions)
+    add("/api/image", image)
+    add("/api/side-by-side", side_by_side)
+    add("/api/items", all_items)
+    add("/api/item", one_item)
 
 
-def _decisions(made: Flask, table: Table) -> None:
-    @made.post("/api/decide")
+def _add_decisions(app: Flask, review: Review) -> None:
+    @app.post("/api/decide")
     def decide() -> Response:
-        wanted = _sent().get("decisions")
-        if not isinstance(wanted, list) or not 0 < len(wanted) <= 500:
+        rows = _json_body().get("decisions")
+        if not isinstance(rows, list) or not 0 < len(rows) <= _MAX_DECISIONS:
             raise KitboxError("send a list of decisions")
-        written = table.desk.decide([_decision(row) for row in wanted])
-        told = _overview(table, table.desk.standing)
-        return jsonify(told | {"written": [asdict(row) for row in written]})
+        written = review.session.decide([_decision(row) for row in rows])
+        overview = _overview(review, review.session.state)
+        return jsonify(overview | {"written": [asdict(row) for row in written]})
 
-    @made.post("/api/undo")
+    @app.post("/api/undo")
     def undo() -> Response:
-        undone = [asdict(row) for row in table.desk.undo()]
-        return jsonify(_overview(table, table.desk.standing) | {"undone": undone})
+        undone = [asdict(row) for row in review.session.undo()]
+        return jsonify(_overview(review, review.session.state) | {"undone": undone})
 
-    @made.post("/api/take-back")
+    @app.post("/api/take-back")
     def take_back() -> Response:
-        table.desk.take_back(_decision(_sent().get("decision")))
-        return jsonify(_overview(table, table.desk.standing))
+        review.session.take_back(_decision(_json_body().get("decision")))
+        return jsonify(_overview(review, review.session.state))
 
 
-def _overview(table: Table, standing: Standing) -> dict[str, Any]:
-    def open_cases(found: list[Case]) -> int:
-        return sum(not case.is_settled(standing) for case in found)
+def _overview(review: Review, state: ReviewState) -> dict[str, Any]:
+    def counts(items: list[ReviewItem]) -> dict[str, int]:
+        return {"open": sum(not item.is_settled(state) for item in items), "all": len(items)}
 
-    photographs = table.photographs
+    photographs = review.photographs
     return {
-        "name": table.name,
-        "by": table.by,
+        "name": review.name,
+        "by": review.by,
         "unknown": photographs.unknown,
         "images": len(photographs.images),
         "sides": list(dict.fromkeys(photographs.sides.tolist())),
-        "only": payloads.ONLY,
-        "suspects": {"open": open_cases(table.suspects), "all": len(table.suspects)},
-        "duplicates": {"open": open_cases(table.duplicates), "all": len(table.duplicates)},
-        "decisions": len(standing.decided.rows),
-        "file": str(table.desk.path),
-        "leftOut": photographs.left_out,
+        "filters": payloads.FILTERS,
+        "suspects": counts(review.suspects),
+        "duplicates": counts(review.duplicates),
+        "decisions": len(state.decisions.rows),
+        "file": str(review.session.path),
+        "faultyRows": photographs.faulty_rows,
     }
 
 
-def _wish() -> Wish:
-    given = request.args
-    texts = {name: given[name] for name in ("words", "label", "side") if name in given}
-    return Wish(
+def _image_filter() -> ImageFilter:
+    values = request.args
+    texts = {name: values[name] for name in ("text", "label", "side") if name in values}
+    return ImageFilter(
         **texts,
-        only=given.get("only") or "all",
-        order=given.get("order") or "listed",
-        page=_number("page") if "page" in given else 1,
+        filter=values.get("filter") or "all",
+        order=values.get("order") or "listed",
+        page=_number("page") if "page" in values else 1,
     )
 
 
@@ -257,20 +167,20 @@ def _number(name: str) -> int:
     return int(text)
 
 
-def _known(photographs: Photographs, image_id: str) -> str:
+def _listed(photographs: Photographs, image_id: str) -> str:
     if image_id not in photographs.rows:
         abort(404, "there is no such image in the lists")
     return image_id
 
 
-def _sent() -> dict[str, Any]:
+def _json_body() -> dict[str, Any]:
     try:
-        sent = request.get_json(silent=True)
+        body = request.get_json(silent=True)
     except RecursionError:  # [[[[…
-        sent = None
-    if not isinstance(sent, dict):
+        body = None
+    if not isinstance(body, dict):
         raise KitboxError("send one JSON object")
-    return sent
+    return body
 
 
 def _decision(row: Any) -> Decision:
@@ -278,5 +188,5 @@ def _decision(row: Any) -> Decision:
     if not isinstance(row, dict) or not set(row) <= fields or not {"kind", "subject"} <= set(row):
         raise KitboxError("a decision has a kind, a subject, a value and a note")
     if not all(isinstance(part, str) for part in row.values()):
-        raise KitboxError("kind, subject, value and note of a decision are texts")
+        raise KitboxError("kind, subject, value and note of a decision are strings")
     return Decision(**row)

@@ -1,4 +1,4 @@
-"""The desk at which people decide: what holds now, the next decision, and taking it back."""
+"""Decisions made on the review page: their current effect, checks of new ones, and undo."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -14,293 +14,293 @@ from kitbox.images import preprocessing
 from kitbox.look.photographs import Photographs
 from kitbox.workspace import Workspace
 
+# Characters that a user may type: enough for a name or a note.
+_MAX_TEXT = 250
+
+
+class DecisionSession:
+    """The decisions of a workspace, read again whenever decisions.csv changes, with undo.
+
+    A decision is on disk before a method returns: nothing is lost if the process dies.
+    """
+
+    def __init__(self, workspace: Workspace, photographs: Photographs) -> None:
+        """Start with nothing to undo; no file is read or written yet."""
+        self.path = workspace.decisions
+        self.photographs = photographs
+        self._lock = RLock()
+        self._stamp: tuple[int, ...] | None = None
+        self._state = ReviewState(photographs, Decisions())
+        self._batches: list[tuple[Decision, ...]] = []  # since the start, for undo
+
+    @property
+    def state(self) -> "ReviewState":
+        """The photographs with the decisions now on disk; raises KitboxError for a faulty row."""
+        with self._lock:
+            stamp = self._file_stamp()
+            if stamp != self._stamp:
+                self._state = ReviewState(self.photographs, decisions.load(self.path))
+                self._stamp = stamp
+            return self._state
+
+    def decide(self, requested: Sequence[Decision]) -> tuple[Decision, ...]:
+        """Write decisions that belong together, and return those that were not yet in effect.
+
+        Raises KitboxError for an invalid one; then none is written.
+        """
+        with self._lock:
+            state, new = self.state, []
+            for decision in requested:
+                if not state.has(decision):
+                    check_decision(decision, state)
+                    state = state.with_decision(decision)
+                    new.append(decision)
+            if new:
+                decisions.add(self.path, *new)
+                self._batches.append(tuple(new))
+            return tuple(new)
+
+    def undo(self) -> tuple[Decision, ...]:
+        """Take back the last decisions since the start; return those that were still on disk."""
+        with self._lock:
+            if not self._batches:
+                raise KitboxError(
+                    "nothing was decided since kitbox look started; "
+                    "take older decisions back in the list of decisions"
+                )
+            check_removal(self._batches[-1], self.state)
+            last = reversed(self._batches[-1])  # the user may have removed rows by hand
+            removed = [row for row in last if decisions.remove(self.path, row)]
+            self._batches.pop()
+            return tuple(reversed(removed))
+
+    def take_back(self, decision: Decision) -> None:
+        """Remove one decision, whenever it was made."""
+        with self._lock:
+            check_removal([decision], self.state)
+            if not decisions.remove(self.path, decision):
+                raise KitboxError(f"{self.path.name} no longer has this row; reload the page")
+            for place in reversed(range(len(self._batches))):
+                if decision in self._batches[place]:
+                    remaining = list(self._batches[place])
+                    remaining.remove(decision)
+                    self._batches[place : place + 1] = [tuple(remaining)] if remaining else []
+                    return
+
+    def _file_stamp(self) -> tuple[int, ...]:
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return ()
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
 
 @dataclass(frozen=True)
-class Standing:
-    """Photographs as the decisions leave them."""
+class ReviewState:
+    """Photographs with decisions applied."""
 
     photographs: Photographs
-    decided: Decisions
+    decisions: Decisions
 
     @cached_property
     def dropped(self) -> frozenset[str]:
         """Images that are left out."""
-        return self.decided.dropped
+        return self.decisions.dropped
 
     @cached_property
     def wrong(self) -> frozenset[str]:
-        """Images whose label is not to be trusted."""
-        return self.decided.wrong
+        """Images whose label is not trusted."""
+        return self.decisions.wrong
 
     @cached_property
-    def given(self) -> dict[str, str]:
-        """Image id → the label that a person gave it."""
-        return self.decided.labels
+    def assigned(self) -> dict[str, str]:
+        """Image id → the label that a user gave it."""
+        return self.decisions.labels
 
     @cached_property
     def training(self) -> frozenset[str]:
-        """Images that are never asked about."""
-        return self.decided.training
+        """Images that are never queries of the holdout."""
+        return self.decisions.training
 
     @cached_property
-    def drawn(self) -> dict[str, Corners]:
-        """Image id → the box that a person drew."""
-        return self.decided.boxes
+    def drawn_boxes(self) -> dict[str, Corners]:
+        """Image id → the box that a user drew."""
+        return self.decisions.boxes
 
     @cached_property
     def members(self) -> dict[str, list[str]]:
-        """Label → its images that are still in, in the order of the lists."""
-        found: dict[str, list[str]] = {}
+        """Label → its images that are in use, in the order of the lists."""
+        members: dict[str, list[str]] = {}
         for image_id in self.photographs.rows:
             label = self.label(image_id)
-            if label and not self.is_out(image_id):
-                found.setdefault(label, []).append(image_id)
-        return found
+            if label and not self.is_excluded(image_id):
+                members.setdefault(label, []).append(image_id)
+        return members
+
+    @cached_property
+    def labels(self) -> frozenset[str]:
+        """All labels that are listed or were assigned, before merges."""
+        return self.photographs.label_set | set(self.assigned.values())
 
     def label(self, image_id: str) -> str:
-        """Return whom an image shows, '' where nobody says."""
-        label = self.given.get(image_id) or self.photographs.label(image_id)
-        return self.decided.merged.get(label, label)
+        """Return an image's label, '' if it has none."""
+        label = self.assigned.get(image_id) or self.photographs.label(image_id)
+        return self.decisions.merged.get(label, label)
 
-    def is_out(self, image_id: str) -> bool:
-        """Return whether an image has left the labelled images."""
+    def is_excluded(self, image_id: str) -> bool:
+        """Return whether an image is no longer among the labelled images."""
         return image_id in self.dropped or image_id in self.wrong
 
-    def holds(self, decision: Decision) -> bool:
-        """Return whether a decision would change nothing."""
-        kind, subject, value = decision.kind, decision.subject, decision.value
-        match kind:
-            case "merge":
-                return self.decided.merged.get(subject) == value
-            case "label":
-                return self.given.get(subject) == value
-            case "box":
-                return self.drawn.get(subject) == Decisions((decision,)).boxes[subject]
-            case "fine":
-                return frozenset({subject, value} - {""}) in self.decided.fine
-        named = {"drop": self.dropped, "wrong": self.wrong, "train": self.training}
-        return subject in named[kind]
-
-    def after(self, decision: Decision) -> "Standing":
-        """Return what holds with one more decision."""
-        rows = (*self.decided.rows, decision)
-        return Standing(self.photographs, Decisions(rows, self.decided.path))
-
-    def left(self, images: Iterable[str]) -> list[str]:
-        """Return those of some images that are still in."""
-        return [image_id for image_id in images if not self.is_out(image_id)]
+    def in_use(self, images: Iterable[str]) -> list[str]:
+        """Return those of some images that are not excluded."""
+        return [image_id for image_id in images if not self.is_excluded(image_id)]
 
     def box(self, image_id: str) -> Corners | None:
-        """Return an image's box, the drawn one first."""
+        """Return an image's box: the drawn one, else the listed one."""
         boxes = self.photographs.images.boxes
-        if image_id in self.drawn or boxes is None:
-            return self.drawn.get(image_id)
+        if image_id in self.drawn_boxes or boxes is None:
+            return self.drawn_boxes.get(image_id)
         x0, y0, x1, y1 = boxes[self.photographs.rows[image_id]].tolist()
         return None if x0 != x0 else (x0, y0, x1, y1)  # NaN: it has none
 
-    def words(self, image_id: str) -> list[str]:
-        """Return what was decided of an image, each in a word or two."""
-        named = self.given.get(image_id) or self.photographs.label(image_id)
-        said = {
-            "merged": named in self.decided.merged,
+    def has(self, decision: Decision) -> bool:
+        """Return whether a decision is in effect already, so that it would change nothing."""
+        kind, subject, value = decision.kind, decision.subject, decision.value
+        match kind:
+            case "merge":
+                return self.decisions.merged.get(subject) == value
+            case "label":
+                return self.assigned.get(subject) == value
+            case "box":
+                return self.drawn_boxes.get(subject) == Decisions((decision,)).boxes[subject]
+            case "fine":
+                return frozenset({subject, value} - {""}) in self.decisions.fine
+        images = {"drop": self.dropped, "wrong": self.wrong, "train": self.training}
+        return subject in images[kind]
+
+    def with_decision(self, decision: Decision) -> "ReviewState":
+        """Return the state after one more decision."""
+        rows = (*self.decisions.rows, decision)
+        return ReviewState(self.photographs, Decisions(rows, self.decisions.path))
+
+    def tags(self, image_id: str) -> list[str]:
+        """Return the decisions about an image, each in a word or two."""
+        label = self.assigned.get(image_id) or self.photographs.label(image_id)
+        tags = {
+            "merged": label in self.decisions.merged,
             "dropped": image_id in self.dropped,
             "wrong label": image_id in self.wrong,
-            "other label": image_id in self.given,
+            "other label": image_id in self.assigned,
             "kept in training": image_id in self.training,
-            "box drawn": image_id in self.drawn,
+            "box drawn": image_id in self.drawn_boxes,
         }
-        return [word for word, holds in said.items() if holds]
+        return [tag for tag, applies in tags.items() if applies]
 
 
-# of what a person types: enough for a name or a remark, and no essay
-_LONGEST = 250
-
-
-def refuse(decision: Decision, standing: Standing) -> None:
-    """Raise KitboxError where a decision names what is not there, or says nothing new."""
+def check_decision(decision: Decision, state: ReviewState) -> None:
+    """Raise KitboxError if a decision names unknown images or labels, or makes no sense."""
     kind, subject, value = decision.kind, decision.subject, decision.value
-    _typed("note", decision.note)
+    _check_text("note", decision.note)
     match kind:
         case "merge":
-            _merge(subject, value, standing)
+            _check_merge(subject, value, state)
         case "fine":
-            _fine(subject, value, standing)
+            _check_fine(subject, value, state)
         case "box":
-            _known(subject, standing)
-            _box(subject, value, standing)
+            _check_listed(subject, state)
+            _check_box(subject, value, state)
         case _:
-            _labelled(kind, subject, standing)
+            _check_side(kind, subject, state)
     if kind == "label":
-        _label(value, standing)
+        _check_label(value, state)
 
 
-def refuse_taking_back(gone: Sequence[Decision], standing: Standing) -> None:
-    """Raise KitboxError where rows are taken back that alone give a name that others speak of."""
-    left = list(standing.decided.rows)
-    for decision in gone:
-        if decision in left:
-            left.remove(decision)
-    named = {row.value for row in left if row.kind == "label"}
-    given = {row.value for row in standing.decided.rows_of("label")}
-    lost = given - named - standing.photographs.names
-    for row in left:
+def check_removal(removed: Sequence[Decision], state: ReviewState) -> None:
+    """Raise KitboxError if a remaining row needs a label that only the removed rows introduced."""
+    remaining = list(state.decisions.rows)
+    for decision in removed:
+        if decision in remaining:
+            remaining.remove(decision)
+    still_assigned = {row.value for row in remaining if row.kind == "label"}
+    assigned = {row.value for row in state.decisions.rows_of("label")}
+    lost = assigned - still_assigned - state.photographs.label_set
+    for row in remaining:
         if row.kind == "merge" or (row.kind == "fine" and not row.value):
-            for name in lost & {row.subject, row.value}:
+            for label in lost & {row.subject, row.value}:
                 words = " ".join(part for part in (row.kind, row.subject, row.value) if part)
                 raise KitboxError(
-                    f"'{name}' is a name by this decision alone, and '{words}' needs it; "
+                    f"the label '{label}' exists only by this decision, and '{words}' needs it; "
                     "take that back first"
                 )
 
 
-def _typed(what: str, text: str) -> None:
-    if len(text) > _LONGEST:
-        raise KitboxError(
-            f"{what} '{text[:20]}' … is longer than {_LONGEST} characters; shorten it"
-        )
+def _check_text(name: str, text: str) -> None:
+    if len(text) > _MAX_TEXT:
+        raise KitboxError(f"{name} '{text[:20]}' … has over {_MAX_TEXT} characters; shorten it")
     for letter in text:
         if unicodedata.category(letter) in ("Cc", "Cs"):
             raise KitboxError(
-                f"{what} '{ascii(text)[1:-1]}' has a character that is no text, "
-                f"U+{ord(letter):04X}; leave it out"
+                f"{name} '{ascii(text)[1:-1]}' has the control character U+{ord(letter):04X}; "
+                "remove it"
             )
 
 
-def _label(value: str, standing: Standing) -> None:
-    if value in standing.decided.merged:
-        stays = standing.decided.merged[value]
-        raise KitboxError(f"'{value}' is '{stays}' since a merge; give the image that label")
-    if value in _labels(standing):
-        return  # as the lists write it
-    _typed("label", value)
-    if value != value.strip():
-        raise KitboxError(f"label '{value}' has a blank at its end; leave it out")
+def _check_label(label: str, state: ReviewState) -> None:
+    if label in state.decisions.merged:
+        stays = state.decisions.merged[label]
+        raise KitboxError(f"'{label}' was merged into '{stays}'; give the image that label")
+    if label in state.labels:
+        return  # the lists may write labels that a user may not type
+    _check_text("label", label)
+    if label != label.strip():
+        raise KitboxError(f"label '{label}' has a blank at its end; remove it")
 
 
-def _known(image_id: str, standing: Standing) -> None:
-    if image_id not in standing.photographs.rows:
+def _check_listed(image_id: str, state: ReviewState) -> None:
+    if image_id not in state.photographs.rows:
         raise KitboxError(f"there is no image '{image_id}'; choose one of the lists")
 
 
-def _labelled(kind: str, image_id: str, standing: Standing) -> None:
-    _known(image_id, standing)
-    side = standing.photographs.side(image_id)
+def _check_side(kind: str, image_id: str, state: ReviewState) -> None:
+    _check_listed(image_id, state)
+    side = state.photographs.side(image_id)
     if side == "labelled" or (kind == "drop" and side == "index"):
         return
     if kind == "drop":
         raise KitboxError(
-            f"'{image_id}' is a test image and cannot be dropped: an answer to it is asked for"
+            f"'{image_id}' is a test image and cannot be dropped: a submission has to answer it"
         )
-    raise KitboxError(f"'{image_id}' is of the {side} images, where no label is known")
+    raise KitboxError(f"'{image_id}' is one of the {side} images, which have no labels")
 
 
-def _labels(standing: Standing) -> frozenset[str]:
-    return standing.photographs.names | set(standing.given.values())
-
-
-def _merge(subject: str, value: str, standing: Standing) -> None:
-    known, merged = _labels(standing), standing.decided.merged
+def _check_merge(subject: str, value: str, state: ReviewState) -> None:
+    merged = state.decisions.merged
     for label in (subject, value):
-        if label not in known:
+        if label not in state.labels:
             raise KitboxError(f"no image shows '{label}'; merge two labels that images have")
-        if label == standing.photographs.unknown:
-            raise KitboxError(f"'{label}' is nobody in particular; give the image a label instead")
-        if label in merged:  # another window of the browser shows it as it was
-            raise KitboxError(f"'{label}' is called '{merged[label]}' now; reload the page")
+        if label == state.photographs.unknown:
+            raise KitboxError(
+                f"'{label}' stands for unknown individuals; give the image a label instead"
+            )
+        if label in merged:  # merged in another browser window, and this page is out of date
+            raise KitboxError(f"'{label}' was merged into '{merged[label]}'; reload the page")
 
 
-def _fine(subject: str, value: str, standing: Standing) -> None:
+def _check_fine(subject: str, value: str, state: ReviewState) -> None:
     if value:
-        _known(subject, standing)
-        _known(value, standing)
-    elif subject not in _labels(standing):
+        _check_listed(subject, state)
+        _check_listed(value, state)
+    elif subject not in state.labels:
         raise KitboxError(f"no image shows '{subject}'; name a label that images have")
 
 
-def _box(image_id: str, value: str, standing: Standing) -> None:
-    x0, y0, x1, y1 = (float(corner) for corner in value.split())  # checked with the decision
-    images = standing.photographs.images
-    width, height = preprocessing.upright_size(images.paths[standing.photographs.rows[image_id]])
+def _check_box(image_id: str, value: str, state: ReviewState) -> None:
+    x0, y0, x1, y1 = (float(corner) for corner in value.split())  # Decision checked the numbers
+    images = state.photographs.images
+    width, height = preprocessing.upright_size(images.paths[state.photographs.rows[image_id]])
     # a box thinner than a pixel would be read as the whole image
     if min(x0, y0) < 0 or not (x0 + 1 <= x1 <= width and y0 + 1 <= y1 <= height):
         raise KitboxError(
             f"box '{value}' does not lie within the {width}x{height} pixels of '{image_id}'; "
             "draw it inside the image"
         )
-
-
-class Desk:
-    """Decisions of a workspace, read again whenever decisions.csv changes.
-
-    A decision is on disk before anyone is told so: nothing is lost with the process.
-    """
-
-    def __init__(self, workspace: Workspace, photographs: Photographs) -> None:
-        """Sit down; nothing is read or written yet."""
-        self.path = workspace.decisions
-        self.photographs = photographs
-        self._lock = RLock()
-        self._stamp: tuple[int, ...] | None = None
-        self._standing = Standing(photographs, Decisions())
-        self._done: list[tuple[Decision, ...]] = []  # since the start, for undo
-
-    @property
-    def standing(self) -> Standing:
-        """What holds by the file as it is on disk; raises KitboxError for a faulty row."""
-        with self._lock:
-            stamp = self._seen()
-            if stamp != self._stamp:
-                self._standing = Standing(self.photographs, decisions.load(self.path))
-                self._stamp = stamp
-            return self._standing
-
-    def decide(self, wanted: Sequence[Decision]) -> tuple[Decision, ...]:
-        """Write decisions that belong together, and return those that did not hold already.
-
-        Raises KitboxError for one that makes no sense; then none is written.
-        """
-        with self._lock:
-            standing, new = self.standing, []
-            for decision in wanted:
-                if not standing.holds(decision):
-                    refuse(decision, standing)
-                    standing = standing.after(decision)
-                    new.append(decision)
-            if new:
-                decisions.add(self.path, *new)
-                self._done.append(tuple(new))
-            return tuple(new)
-
-    def undo(self) -> tuple[Decision, ...]:
-        """Take back what was decided last since the start; return what of it was still there."""
-        with self._lock:
-            if not self._done:
-                raise KitboxError(
-                    "nothing was decided since kitbox look started; "
-                    "older decisions are taken back in the list of decisions"
-                )
-            refuse_taking_back(self._done[-1], self.standing)
-            last = reversed(self._done[-1])  # a person may have removed rows meanwhile
-            gone = [row for row in last if decisions.remove(self.path, row)]
-            self._done.pop()
-            return tuple(reversed(gone))
-
-    def take_back(self, decision: Decision) -> None:
-        """Remove one decision, whenever it was made."""
-        with self._lock:
-            refuse_taking_back([decision], self.standing)
-            if not decisions.remove(self.path, decision):
-                raise KitboxError(f"{self.path.name} has no such row any more; reload the page")
-            for place in reversed(range(len(self._done))):
-                if decision in self._done[place]:
-                    left = list(self._done[place])
-                    left.remove(decision)
-                    self._done[place : place + 1] = [tuple(left)] if left else []
-                    return
-
-    def _seen(self) -> tuple[int, ...]:
-        try:
-            status = self.path.stat()
-        except FileNotFoundError:
-            return ()
-        return status.st_ino, status.st_size, status.st_mtime_ns

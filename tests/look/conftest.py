@@ -1,4 +1,4 @@
-"""One small competition for all tests of the room, and an empty desk for each."""
+"""A sample review shared by all tests, with a new decision session for each."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,62 +8,74 @@ from typing import Any
 
 import pytest
 
-from kitbox.look import cases
-from kitbox.look.cases import Table
-from kitbox.look.server import bound, server_of
-from kitbox.look.session import Desk
+from kitbox.look.review_items import Review, ReviewItem
+from kitbox.look.server import create_server, listen
+from kitbox.look.session import DecisionSession
 from kitbox.workspace import Workspace
-from tests.look.tables import Browser, laid, seals
-from tests.look.walking import Walk
+from tests.look.browser_user import BrowserUser
+from tests.look.sample_review import PageClient, prepare_review, write_competition
 
 
 @pytest.fixture(scope="session")
-def _laid(tmp_path_factory: pytest.TempPathFactory) -> Table:
-    return laid(*seals(tmp_path_factory.mktemp("look")))
+def _shared_review(tmp_path_factory: pytest.TempPathFactory) -> Review:
+    return prepare_review(*write_competition(tmp_path_factory.mktemp("look")))
 
 
 @pytest.fixture
-def table(_laid: Table) -> Table:
-    """Return a table on which nothing is decided yet."""
-    _laid.desk.path.unlink(missing_ok=True)
-    desk = Desk(Workspace(_laid.desk.path.parent), _laid.photographs)
-    return replace(_laid, desk=desk)
+def review(_shared_review: Review) -> Review:
+    """Return a review without decisions."""
+    _shared_review.session.path.unlink(missing_ok=True)
+    session = DecisionSession(
+        Workspace(_shared_review.session.path.parent), _shared_review.photographs
+    )
+    return replace(_shared_review, session=session)
 
 
 @pytest.fixture
-def desk(table: Table) -> Desk:
-    """Return the desk of the table."""
-    return table.desk
+def session(review: Review) -> DecisionSession:
+    """Return the session of the review."""
+    return review.session
 
 
 @pytest.fixture
-def page(table: Table) -> Browser:
-    """Return a browser that has opened the page of the table."""
-    return Browser(table)
+def page(review: Review) -> PageClient:
+    """Return a client that has opened the page of the review."""
+    return PageClient(review)
 
 
 @pytest.fixture
-def walk(tmp_path: Path, browser: Any) -> Iterator[Walk]:
-    """Yield a person who opened the page: two suspects, and no error when they leave."""
-    workspace, competition = seals(tmp_path)
+def user(tmp_path: Path, browser: Any) -> Iterator[BrowserUser]:
+    """Yield a user of a page with two suspects; the browser must log no error."""
+    workspace, competition = write_competition(tmp_path)
     both = ("3_1.png", "4_1.png")
-    suspect = cases.Case("mutual", both, ("w_3", "w_4"), 0.9, (both,))
-    split = cases.Case("split", tuple(f"0_{n}.png" for n in range(4)), ("w_0",), 0.2, (), 2)
-    table = replace(laid(workspace, competition), by=("tiny",), suspects=[suspect, split])
-    with bound(0) as listening:
-        server, address = server_of(table, listening)
+    suspect = ReviewItem(
+        kind="mutual", images=both, labels=("w_3", "w_4"), similarity=0.9, pairs=(both,)
+    )
+    split = ReviewItem(
+        kind="split",
+        images=tuple(f"0_{n}.png" for n in range(4)),
+        labels=("w_0",),
+        similarity=0.2,
+        first=2,
+    )
+    review = replace(
+        prepare_review(workspace, competition), by=("tiny",), suspects=[suspect, split]
+    )
+    with listen(0) as listening:
+        server, address = create_server(review, listening)
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
         browser.get(address)
-        walking = Walk(browser, table, address)
-        walking.wait(lambda: walking.all(".cards .card"), "the first case")
-        yield walking
-        # chromium logs every refusal; the page told it in words
-        told = ("status of 400", "status of 404")
+        opened = BrowserUser(browser, review, address)
+        opened.wait(lambda: opened.all(".cards .card"), "the first item")
+        yield opened
+        # chromium logs every refused request, which the page reports itself
+        expected = ("status of 400", "status of 404")
         wrong = [
             line["message"]
             for line in browser.get_log("browser")
-            if line["level"] == "SEVERE" and not any(status in line["message"] for status in told)
+            if line["level"] == "SEVERE"
+            and not any(status in line["message"] for status in expected)
         ]
         browser.get("about:blank")
         server.shutdown()

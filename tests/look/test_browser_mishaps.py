@@ -1,119 +1,121 @@
-"""In a real browser: haste, second thoughts, other windows and faulty lists do no harm."""
+"""The page in a real browser: double taps, undo, other windows and faulty files do no harm."""
 
 from pathlib import Path
 
 import pytest
 
 from kitbox.competition import decisions
-from tests.look.walking import ENTER, Walk
+from tests.look.browser_user import ENTER, BrowserUser
 
 
 @pytest.mark.parametrize("pause", [0, 0.25])
-def test_a_double_tap_decides_one(walk: Walk, pause: float) -> None:
+def test_a_double_tap_decides_only_one_item(user: BrowserUser, pause: float) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
 
-    walk.wait(walk.shown)
-    ActionChains(walk.driver).send_keys("d").pause(pause).send_keys("d").perform()
-    walk.wait(lambda: walk.shown() == "#/suspects/2")
-    assert walk.rows() == [("drop", "3_1.png", "")]
-    walk.press("u")
-    walk.decided()
-    walk.wait(lambda: walk.shown() == "#/suspects/1")
-    [button] = walk.all(".bar [data-key=m]")
-    ActionChains(walk.driver).double_click(button).perform()
-    walk.wait(lambda: walk.shown() == "#/suspects/2")
-    assert walk.rows() == [("merge", "w_4", "w_3")]
-    walk.press("d")
-    walk.wait(lambda: len(walk.rows()) == 2)
+    user.wait(user.current_address)
+    ActionChains(user.driver).send_keys("d").pause(pause).send_keys("d").perform()
+    user.wait(lambda: user.current_address() == "#/suspects/2")
+    assert user.rows() == [("drop", "3_1.png", "")]
+    user.press("u")
+    user.expect_decisions()
+    user.wait(lambda: user.current_address() == "#/suspects/1")
+    [button] = user.find_all(".bar [data-key=m]")
+    ActionChains(user.driver).double_click(button).perform()
+    user.wait(lambda: user.current_address() == "#/suspects/2")
+    assert user.rows() == [("merge", "w_4", "w_3")]
+    user.press("d")
+    user.wait(lambda: len(user.rows()) == 2)
 
 
-def test_undo_goes_where_it_was_decided(walk: Walk) -> None:
-    walk.press("m")
-    walk.wait(lambda: walk.shown() == "#/suspects/2")
-    walk.go("#/images", ".tile")
-    walk.press("u")
-    walk.wait(lambda: walk.shown() == "#/suspects/1")
-    assert "Taken back: w_4 is w_3" in walk.text("#said")
-    walk.wait(lambda: "w_4" in walk.text(".cards .chip"))
-    walk.go("#/image/2_1.png", ".photograph .card")
-    walk.press("t")
-    walk.driver.refresh()  # it knows no more where, but what
-    walk.go("#/duplicates", ".card")
-    walk.press("u")
-    walk.wait(lambda: walk.shown() == "#/image/2_1.png")
-    assert walk.rows() == []
+def test_undo_returns_to_where_the_decision_was_made(user: BrowserUser) -> None:
+    user.press("m")
+    user.wait(lambda: user.current_address() == "#/suspects/2")
+    user.open("#/images", ".tile")
+    user.press("u")
+    user.wait(lambda: user.current_address() == "#/suspects/1")
+    assert "Taken back: w_4 is w_3" in user.text("#message")
+    user.wait(lambda: "w_4" in user.text(".cards .chip"))
+    user.open("#/image/2_1.png", ".photograph .card")
+    user.press("t")
+    user.driver.refresh()  # the page forgets where, but the decision names its image
+    user.open("#/duplicates", ".card")
+    user.press("u")
+    user.wait(lambda: user.current_address() == "#/image/2_1.png")
+    assert user.rows() == []
 
 
-def test_what_holds_or_was_gone_already_is_told_as_that(walk: Walk) -> None:
-    walk.go("#/image/2_1.png", ".photograph .card")
-    walk.press("d", "d")
-    walk.wait(lambda: walk.text("#said") == "Held already: dropped 2_1.png")
-    walk.decided(("drop", "2_1.png", ""))
-    walk.table.desk.path.unlink()
-    walk.press("u")
-    walk.wait(lambda: walk.text("#said") == "The last decision was gone already.")
+def test_decisions_made_or_removed_before_are_reported_as_such(user: BrowserUser) -> None:
+    user.open("#/image/2_1.png", ".photograph .card")
+    user.press("d", "d")
+    user.wait(lambda: user.text("#message") == "Already decided: dropped 2_1.png")
+    user.expect_decisions(("drop", "2_1.png", ""))
+    user.review.session.path.unlink()
+    user.press("u")
+    user.wait(lambda: user.text("#message") == "The last decision had already been removed.")
 
 
-def test_a_merge_of_another_window_is_not_lost(walk: Walk) -> None:
-    walk.go("#/suspects/1", ".card")
-    walk.table.desk.decide([decisions.Decision("merge", "w_4", "w_0")])
-    walk.press("m")
-    walk.wait(lambda: "'w_4' is called 'w_0' now; reload the page" in walk.text("#said.wrong"))
-    walk.driver.refresh()
-    walk.press("m")
-    walk.decided(("merge", "w_4", "w_0"), ("merge", "w_3", "w_0"))
+def test_a_merge_made_in_another_window_is_not_lost(user: BrowserUser) -> None:
+    user.open("#/suspects/1", ".card")
+    user.review.session.decide([decisions.Decision("merge", "w_4", "w_0")])
+    user.press("m")
+    user.wait(lambda: "'w_4' was merged into 'w_0'; reload the page" in user.text("#message.error"))
+    user.driver.refresh()
+    user.press("m")
+    user.expect_decisions(("merge", "w_4", "w_0"), ("merge", "w_3", "w_0"))
 
 
-def test_a_name_that_was_merged_away_is_not_called_new(walk: Walk) -> None:
-    walk.table.desk.decide([decisions.Decision("merge", "w_1", "w_0")])
-    walk.go("#/image/2_1.png", ".photograph .card")
-    walk.press("l")
-    walk.wait(lambda: walk.all("dialog[open] #label"))
-    walk.press(*"w_1")
-    walk.wait(lambda: "w_1 is w_0 since a merge" in walk.text("dialog .hint"))
-    walk.press(ENTER)
-    walk.wait(lambda: "'w_1' is 'w_0' since a merge; give the image" in walk.text("#said.wrong"))
-    assert len(walk.rows()) == 1
+def test_a_label_that_was_merged_away_is_not_called_new(user: BrowserUser) -> None:
+    user.review.session.decide([decisions.Decision("merge", "w_1", "w_0")])
+    user.open("#/image/2_1.png", ".photograph .card")
+    user.press("l")
+    user.wait(lambda: user.find_all("dialog[open] #label"))
+    user.press(*"w_1")
+    user.wait(lambda: "w_1 was merged into w_0" in user.text("dialog .hint"))
+    user.press(ENTER)
+    user.wait(lambda: "'w_1' was merged into 'w_0'; give the image" in user.text("#message.error"))
+    assert len(user.rows()) == 1
 
 
-def test_enter_that_ends_a_composed_word_sets_no_label(walk: Walk) -> None:
-    walk.go("#/image/2_1.png", ".photograph .card")
-    walk.press("l")
-    walk.wait(lambda: walk.all("dialog[open] #label"))
-    walk.press(*"w_new")
+def test_enter_that_ends_a_composed_word_does_not_set_the_label(user: BrowserUser) -> None:
+    user.open("#/image/2_1.png", ".photograph .card")
+    user.press("l")
+    user.wait(lambda: user.find_all("dialog[open] #label"))
+    user.press(*"w_new")
     composing = "{key: 'Enter', isComposing: true, bubbles: true, cancelable: true}"
-    walk.driver.execute_script(
+    user.driver.execute_script(
         f"document.querySelector('#label').dispatchEvent(new KeyboardEvent('keydown', {composing}))"
     )
-    assert walk.all("dialog[open] #label")
-    walk.press(ENTER)
-    walk.decided(("label", "2_1.png", "w_new"))
+    assert user.find_all("dialog[open] #label")
+    user.press(ENTER)
+    user.expect_decisions(("label", "2_1.png", "w_new"))
 
 
-def test_after_a_failed_step_the_page_is_what_it_was(walk: Walk) -> None:
-    walk.go("#/image/2_1.png", ".photograph .card")
-    walk.driver.execute_script("location.hash = '#/image/nobody-knows.png'")
-    walk.wait(lambda: "there is no such image in the lists" in walk.text("#said.wrong"))
-    walk.wait(lambda: walk.driver.current_url.endswith("/#/image/2_1.png"))
-    walk.press("d")
-    walk.decided(("drop", "2_1.png", ""))
-    walk.wait(lambda: "dropped" in walk.text(".photograph .marks"))
+def test_a_failed_navigation_leaves_the_page_as_it_was(user: BrowserUser) -> None:
+    user.open("#/image/2_1.png", ".photograph .card")
+    user.driver.execute_script("location.hash = '#/image/nobody-knows.png'")
+    user.wait(lambda: "there is no such image in the lists" in user.text("#message.error"))
+    user.wait(lambda: user.driver.current_url.endswith("/#/image/2_1.png"))
+    user.press("d")
+    user.expect_decisions(("drop", "2_1.png", ""))
+    user.wait(lambda: "dropped" in user.text(".photograph .badges"))
 
 
-def test_a_page_that_began_with_a_faulty_list_comes_to_life_when_it_is_mended(walk: Walk) -> None:
-    walk.wait(walk.shown)
-    walk.table.desk.path.write_text("decision,subject,value,note\ndrob,x,,\n")
-    walk.driver.refresh()
-    walk.wait(lambda: "line 2: 'drob' is no decision" in walk.text("#view .empty"))
-    walk.table.desk.path.unlink()
-    walk.all("nav a[data-view=images]")[0].click()
-    walk.wait(lambda: walk.all(".tile"))
-    walk.press("n")
-    assert walk.text("nav a[aria-current]").startswith("Images")
+def test_a_page_opened_on_faulty_decisions_works_once_they_are_fixed(
+    user: BrowserUser,
+) -> None:
+    user.wait(user.current_address)
+    user.review.session.path.write_text("decision,subject,value,note\ndrob,x,,\n")
+    user.driver.refresh()
+    user.wait(lambda: "line 2: 'drob' is no decision" in user.text("#view .empty"))
+    user.review.session.path.unlink()
+    user.find_all("nav a[data-view=images]")[0].click()
+    user.wait(lambda: user.find_all(".tile"))
+    user.press("n")
+    assert user.text("nav a[aria-current]").startswith("Images")
 
 
-def test_the_page_is_opened_through_a_file_and_can_be_reloaded(
-    walk: Walk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_page_opens_through_a_redirect_file_and_can_be_reloaded(
+    user: BrowserUser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import webbrowser
 
@@ -122,11 +124,11 @@ def test_the_page_is_opened_through_a_file_and_can_be_reloaded(
     opened: list[str] = []
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(webbrowser, "open", opened.append)
-    walk.driver.delete_all_cookies()
-    with server.browser(walk.address, tmp_path):
-        [uri] = walk.wait(lambda: opened)
-        walk.driver.get(uri)
-        walk.wait(lambda: walk.all(".cards .card"), "the first case")
-    walk.driver.refresh()
-    walk.wait(lambda: walk.all(".cards .card"), "the first case again")
-    assert walk.driver.current_url.startswith("http://127.0.0.1:")
+    user.driver.delete_all_cookies()
+    with server.open_browser(user.address, tmp_path):
+        [uri] = user.wait(lambda: opened)
+        user.driver.get(uri)
+        user.wait(lambda: user.find_all(".cards .card"), "the first item")
+    user.driver.refresh()
+    user.wait(lambda: user.find_all(".cards .card"), "the first item again")
+    assert user.driver.current_url.startswith("http://127.0.0.1:")

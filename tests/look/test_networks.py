@@ -1,4 +1,4 @@
-"""Networks to look by: which of them know nothing of the last decisions."""
+"""Networks used for the review: those trained before the last decision are named."""
 
 import os
 from dataclasses import asdict
@@ -15,7 +15,7 @@ from kitbox.workspace import Workspace
 from tests.photographs import named, tiny
 
 
-def test_networks_from_before_the_last_decision_are_named(
+def test_networks_trained_before_the_last_decision_are_outdated(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugin = tiny()
@@ -36,9 +36,9 @@ def test_networks_from_before_the_last_decision_are_named(
     write_json(run / "run.json", asdict(key))
     (run / "last.safetensors").touch()
     (run / "journal.jsonl").write_text('{"event": "finished"}\n')
-    assert photographs.behind([named(plugin)], workspace) == []
+    assert photographs.outdated([named(plugin)], workspace) == []
     decisions.add(workspace.decisions, Decision("drop", "a"))
     decided = workspace.decisions.stat().st_mtime
     for trained, behind in ((decided - 5, ["tiny"]), (decided + 5, [])):
         os.utime(run / "journal.jsonl", (trained, trained))
-        assert photographs.behind([named(plugin)], workspace) == behind
+        assert photographs.outdated([named(plugin)], workspace) == behind

@@ -1,4 +1,4 @@
-"""What the server answers: images by id alone, bad input with a sentence, names as they are."""
+"""Routes: images by id alone, errors as sentences, names unchanged."""
 
 import io
 from typing import Any
@@ -8,20 +8,20 @@ from PIL import Image
 
 from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision
-from kitbox.look.cases import Table
-from tests.look.tables import EVIL, NASTY, Browser
+from kitbox.look.review_items import Review
+from tests.look.sample_review import HOSTILE_ID, HOSTILE_LABEL, PageClient
 
 
-def test_the_overview_counts_what_is_there(page: Browser) -> None:
-    told = page.get("/api/overview").json
-    assert told["images"] == 24 + 5 + 8
-    assert told["sides"] == ["labelled", "test"]
-    assert told["duplicates"]["open"] == told["duplicates"]["all"] >= 3
-    assert told["decisions"] == 0
+def test_the_overview_counts_images_items_and_decisions(page: PageClient) -> None:
+    answer = page.get("/api/overview").json
+    assert answer["images"] == 24 + 5 + 8
+    assert answer["sides"] == ["labelled", "test"]
+    assert answer["duplicates"]["open"] == answer["duplicates"]["all"] >= 3
+    assert answer["decisions"] == 0
 
 
-@pytest.mark.parametrize("name", ["0_0.png", "t_0.png", NASTY])
-def test_a_picture_is_asked_for_by_its_image_id(page: Browser, name: str) -> None:
+@pytest.mark.parametrize("name", ["0_0.png", "t_0.png", HOSTILE_ID])
+def test_a_picture_is_served_by_its_image_id(page: PageClient, name: str) -> None:
     found = page.get("/picture", {"id": name, "size": 200})
     assert (found.status_code, found.mimetype) == (200, "image/jpeg")
     assert Image.open(io.BytesIO(found.get_data())).size == (96, 64)
@@ -41,7 +41,7 @@ def test_a_picture_is_asked_for_by_its_image_id(page: Browser, name: str) -> Non
         "nobody knows",
     ],
 )
-def test_nothing_but_listed_images_is_served(page: Browser, name: str) -> None:
+def test_only_listed_images_are_served(page: PageClient, name: str) -> None:
     for path in ("/picture", "/api/image", "/api/side-by-side"):
         found = page.get(path, {"id": name, "size": 200})
         assert found.status_code == 404
@@ -61,61 +61,66 @@ def test_nothing_but_listed_images_is_served(page: Browser, name: str) -> None:
         "/api/",
     ],
 )
-def test_no_file_is_served_by_its_path(page: Browser, path: str) -> None:
+def test_files_are_not_served_by_their_path(page: PageClient, path: str) -> None:
     assert page.get(path).status_code in (404, 308)
     assert b"import" not in page.get(path).get_data()
 
 
-def test_an_unreadable_image_tells_its_problem(page: Browser) -> None:
+def test_an_unreadable_image_has_its_problem_in_the_json(page: PageClient) -> None:
     assert page.get("/picture", {"id": "broken.png", "size": 200}).status_code == 404
-    told = page.get("/api/image", {"id": "broken.png"}).json
-    assert "broken.png is not an image; replace or remove it" in told["problem"]
-    assert told["nearest"] == []
+    answer = page.get("/api/image", {"id": "broken.png"}).json
+    assert "broken.png is not an image; replace or remove it" in answer["problem"]
+    assert answer["nearest"] == []
 
 
-def test_an_image_is_told_with_its_individual_and_its_neighbours(page: Browser) -> None:
-    told = page.get("/api/image", {"id": "0_1.png"}).json
-    assert (told["width"], told["height"], told["label"]) == (96, 64, "w_0")
-    assert told["box"] == [10, 12, 80, 60]
-    assert {other["id"] for other in told["same"]} == {"0_0.png", "0_2.png", "0_3.png", "copy.png"}
-    assert told["photographs"] == 5
-    similarity = [other["similarity"] for other in told["nearest"]]
+def test_an_image_comes_with_its_individual_and_its_neighbours(page: PageClient) -> None:
+    answer = page.get("/api/image", {"id": "0_1.png"}).json
+    assert (answer["width"], answer["height"], answer["label"]) == (96, 64, "w_0")
+    assert answer["box"] == [10, 12, 80, 60]
+    assert {other["id"] for other in answer["sameIndividual"]} == {
+        "0_0.png",
+        "0_2.png",
+        "0_3.png",
+        "copy.png",
+    }
+    assert answer["photographCount"] == 5
+    similarity = [other["similarity"] for other in answer["nearest"]]
     assert similarity == sorted(similarity, reverse=True)
-    assert "0_1.png" not in {other["id"] for other in told["nearest"]}
+    assert "0_1.png" not in {other["id"] for other in answer["nearest"]}
 
 
-def test_names_travel_as_they_are_and_never_as_markup(page: Browser) -> None:
-    found = page.get("/api/image", {"id": NASTY})
+def test_hostile_names_are_sent_unchanged_as_json(page: PageClient) -> None:
+    found = page.get("/api/image", {"id": HOSTILE_ID})
     assert found.mimetype == "application/json"
-    assert (found.json["id"], found.json["label"]) == (NASTY, EVIL)
-    assert [EVIL, 1] in page.get("/api/labels").json["known"]
-    page.decide("merge", EVIL, "w_0")
-    told = page.get("/api/labels").json
-    assert told["merged"] == {EVIL: "w_0"}
-    assert EVIL not in {label for label, _ in told["known"]}
+    assert (found.json["id"], found.json["label"]) == (HOSTILE_ID, HOSTILE_LABEL)
+    assert [HOSTILE_LABEL, 1] in page.get("/api/labels").json["known"]
+    page.decide("merge", HOSTILE_LABEL, "w_0")
+    answer = page.get("/api/labels").json
+    assert answer["merged"] == {HOSTILE_LABEL: "w_0"}
+    assert HOSTILE_LABEL not in {label for label, _ in answer["known"]}
     [row] = page.get("/api/decisions").json
-    assert row["subject"] == EVIL
-    assert [image["id"] for image in row["images"]] == [NASTY]
+    assert row["subject"] == HOSTILE_LABEL
+    assert [image["id"] for image in row["images"]] == [HOSTILE_ID]
 
 
-def test_the_name_of_a_competition_is_escaped(table: Table) -> None:
+def test_the_name_of_a_competition_is_escaped(review: Review) -> None:
     from dataclasses import replace
 
-    html = Browser(replace(table, name="</title><script>alert(1)</script>")).html
+    html = PageClient(replace(review, name="</title><script>alert(1)</script>")).html
     assert "<script>alert" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
 
 
-def test_decisions_are_taken_listed_undone_and_taken_back(page: Browser, table: Table) -> None:
+def test_decisions_are_made_listed_undone_and_taken_back(page: PageClient, review: Review) -> None:
     rows = [
         {"kind": "merge", "subject": "w_1", "value": "w_0", "note": "same notch"},
         {"kind": "drop", "subject": "copy.png"},
     ]
-    told = page.post("/api/decide", {"decisions": rows}).json
-    assert told["decisions"] == 2
-    assert [row["kind"] for row in told["written"]] == ["merge", "drop"]
+    answer = page.post("/api/decide", {"decisions": rows}).json
+    assert answer["decisions"] == 2
+    assert [row["kind"] for row in answer["written"]] == ["merge", "drop"]
     assert page.post("/api/decide", {"decisions": rows}).json["written"] == []
-    assert decisions.load(table.desk.path).rows == (
+    assert decisions.load(review.session.path).rows == (
         Decision("merge", "w_1", "w_0", "same notch"),
         Decision("drop", "copy.png"),
     )
@@ -123,30 +128,30 @@ def test_decisions_are_taken_listed_undone_and_taken_back(page: Browser, table: 
     assert [row["kind"] for row in listed] == ["drop", "merge"]
     back = {key: listed[0][key] for key in ("kind", "subject", "value", "note")}
     assert page.post("/api/take-back", {"decision": back}).json["decisions"] == 1
-    told = page.post("/api/undo", {}).json
-    assert told["decisions"] == 0
-    assert told["undone"] == [rows[0]]
+    answer = page.post("/api/undo", {}).json
+    assert answer["decisions"] == 0
+    assert answer["undone"] == [rows[0]]
     assert "nothing was decided" in page.post("/api/undo", {}).json["error"]
 
 
-def test_a_case_is_told_with_what_is_decided_meanwhile(page: Browser, table: Table) -> None:
-    listed = page.get("/api/cases", {"what": "duplicates"}).json
-    place = next(n for n, case in enumerate(listed) if set(case["labels"]) == {"w_1", "w_2"})
-    told = page.get("/api/case", {"what": "duplicates", "place": place}).json
-    assert {image["label"] for image in told["images"]} == {"w_1", "w_2"}
-    assert not told["settled"]
+def test_an_item_reflects_decisions_made_since_the_start(page: PageClient, review: Review) -> None:
+    listed = page.get("/api/items", {"list": "duplicates"}).json
+    place = next(n for n, item in enumerate(listed) if set(item["labels"]) == {"w_1", "w_2"})
+    answer = page.get("/api/item", {"list": "duplicates", "place": place}).json
+    assert {image["label"] for image in answer["images"]} == {"w_1", "w_2"}
+    assert not answer["settled"]
     page.decide("merge", "w_2", "w_1")
-    told = page.get("/api/case", {"what": "duplicates", "place": place}).json
-    assert {image["label"] for image in told["images"]} == {"w_1"}
-    assert told["settled"]
-    assert page.get("/api/cases", {"what": "duplicates"}).json[place]["settled"]
+    answer = page.get("/api/item", {"list": "duplicates", "place": place}).json
+    assert {image["label"] for image in answer["images"]} == {"w_1"}
+    assert answer["settled"]
+    assert page.get("/api/items", {"list": "duplicates"}).json[place]["settled"]
 
 
-def test_images_are_put_side_by_side(page: Browser) -> None:
-    told = page.get("/api/side-by-side", {"id": ["0_0.png", "copy.png", "0_0.png"]}).json
-    assert [image["id"] for image in told["images"]] == ["0_0.png", "copy.png"]
-    assert told["similarity"] == 1
-    assert told["pairs"] == [["0_0.png", "copy.png"]]
+def test_images_are_compared_side_by_side(page: PageClient) -> None:
+    answer = page.get("/api/side-by-side", {"id": ["0_0.png", "copy.png", "0_0.png"]}).json
+    assert [image["id"] for image in answer["images"]] == ["0_0.png", "copy.png"]
+    assert answer["similarity"] == 1
+    assert answer["pairs"] == [["0_0.png", "copy.png"]]
 
 
 GETS: list[tuple[str, dict[str, Any], str]] = [
@@ -156,20 +161,20 @@ GETS: list[tuple[str, dict[str, Any], str]] = [
     ("/picture", {"id": "0_0.png"}, "size '' is not a number"),
     ("/api/images", {"page": "-1"}, "page '-1' is not a number"),
     ("/api/images", {"page": "0"}, "there is no page 0"),
-    ("/api/images", {"only": "blue"}, "no filter 'blue'"),
+    ("/api/images", {"filter": "blue"}, "no filter 'blue'"),
     ("/api/images", {"side": "nope"}, "no side 'nope'; there are labelled, test, index"),
     ("/api/images", {"order": "<b>"}, "no order '<b>'"),
-    ("/api/cases", {"what": "both"}, "there are no cases 'both'"),
-    ("/api/cases", {}, "there are no cases ''"),
-    ("/api/case", {"what": "suspects", "place": 0}, "there is no case 0; there are 0"),
-    ("/api/case", {"what": "duplicates", "place": "9" * 40}, "is not a number"),
+    ("/api/items", {"list": "both"}, "there are no items 'both'"),
+    ("/api/items", {}, "there are no items ''"),
+    ("/api/item", {"list": "suspects", "place": 0}, "there is no item 0; there are 0"),
+    ("/api/item", {"list": "duplicates", "place": "9" * 40}, "is not a number"),
     ("/api/side-by-side", {}, "name the images to see side by side"),
 ]
 
 
 @pytest.mark.parametrize(("path", "query", "sentence"), GETS)
-def test_a_bad_question_gets_a_sentence(
-    page: Browser, path: str, query: dict[str, Any], sentence: str
+def test_an_invalid_request_gets_an_error_sentence(
+    page: PageClient, path: str, query: dict[str, Any], sentence: str
 ) -> None:
     found = page.get(path, query)
     assert found.status_code == 400
@@ -185,8 +190,8 @@ POSTS: list[tuple[Any, str]] = [
     ({"decisions": ["drop"]}, "a decision has a kind, a subject, a value and a note"),
     ({"decisions": [{"kind": "drop"}]}, "a decision has a kind, a subject"),
     ({"decisions": [{"kind": "drop", "subject": "0_0.png", "by": "me"}]}, "a decision has a kind"),
-    ({"decisions": [{"kind": "drop", "subject": 7}]}, "of a decision are texts"),
-    ({"decisions": [{"kind": "drop", "subject": None}]}, "of a decision are texts"),
+    ({"decisions": [{"kind": "drop", "subject": 7}]}, "of a decision are strings"),
+    ({"decisions": [{"kind": "drop", "subject": None}]}, "of a decision are strings"),
     ({"decisions": [{"kind": "drob", "subject": "0_0.png"}]}, "did you mean drop?"),
     ({"decisions": [{"kind": "drop", "subject": ""}]}, "drop names no image or label"),
     ({"decisions": [{"kind": "label", "subject": "0_0.png"}]}, "needs a value"),
@@ -196,16 +201,16 @@ POSTS: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("value", "sentence"), POSTS)
-def test_a_bad_decision_gets_a_sentence_and_is_not_written(
-    page: Browser, table: Table, value: Any, sentence: str
+def test_an_invalid_decision_gets_an_error_sentence_and_is_not_written(
+    page: PageClient, review: Review, value: Any, sentence: str
 ) -> None:
     found = page.post("/api/decide", value)
     assert found.status_code == 400
     assert sentence in found.json["error"]
-    assert not table.desk.path.exists()
+    assert not review.session.path.exists()
 
 
-def test_what_is_no_json_or_far_too_long_is_refused(page: Browser, table: Table) -> None:
+def test_invalid_json_and_oversized_requests_are_refused(page: PageClient, review: Review) -> None:
     large = b'"' + b"x" * 70_000 + b'"'
     for data, status in ((b"{", 400), (b"\xff\xfe", 400), (b"[" * 60_000, 400), (large, 413)):
         found = page.client.post(
@@ -213,22 +218,22 @@ def test_what_is_no_json_or_far_too_long_is_refused(page: Browser, table: Table)
             data=data,
             content_type="application/json",
             headers=page.own
-            | {"Origin": "http://127.0.0.1:8017", "X-Kitbox-Token": page.guard.token},
+            | {"Origin": "http://127.0.0.1:8017", "X-Kitbox-Token": page.access.token},
         )
         assert found.status_code == status
         assert found.json["error"]
-    assert not table.desk.path.exists()
+    assert not review.session.path.exists()
 
 
-def test_a_faulty_row_that_a_person_wrote_is_told_on_the_page(page: Browser, table: Table) -> None:
-    table.desk.path.write_text("decision,subject,value,note\ndrob,0_0.png,,\n")
+def test_a_faulty_row_in_the_file_is_reported_on_the_page(page: PageClient, review: Review) -> None:
+    review.session.path.write_text("decision,subject,value,note\ndrob,0_0.png,,\n")
     found = page.get("/api/overview")
     assert found.status_code == 400
     assert "decisions.csv line 2: 'drob' is no decision" in found.json["error"]
 
 
 @pytest.mark.parametrize("method", ["put", "delete", "patch"])
-def test_other_methods_are_refused(page: Browser, method: str) -> None:
+def test_other_methods_are_refused(page: PageClient, method: str) -> None:
     found = getattr(page.client, method)("/api/decide", headers=page.own)
     assert found.status_code in (403, 405)
     assert found.json["error"]

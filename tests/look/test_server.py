@@ -1,4 +1,4 @@
-"""Serving: a free port of this computer alone, a quiet end, and nothing lost in a crash."""
+"""The server: a local port, a quiet end, and no decision lost in a crash."""
 
 import json
 import signal
@@ -18,39 +18,39 @@ from kitbox.cli.app import app
 from kitbox.competition import decisions
 from kitbox.errors import KitboxError
 from kitbox.look import server
-from tests.look.running import looking
+from tests.look.server_process import running_server
 from tests.photographs import competition_on_disk, write_plugin
 
 
-def test_a_free_port_is_found_beside_those_that_are_taken() -> None:
-    with server.bound(0) as one:
+def test_a_taken_port_is_refused() -> None:
+    with server.listen(0) as one:
         port = one.getsockname()[1]
         assert one.getsockname()[0] == "127.0.0.1"
         with pytest.raises(KitboxError) as caught:
-            server.bound(port)
+            server.listen(port)
     assert str(caught.value) == (
-        f"port {port} cannot be had on 127.0.0.1; give another one with --port N"
+        f"port {port} is not available on 127.0.0.1; choose another one with --port N"
     )
 
 
-def test_without_a_wish_the_next_free_port_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    with server.bound(0) as taken:
+def test_by_default_the_next_free_port_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with server.listen(0) as taken:
         monkeypatch.setattr(server, "PORT", taken.getsockname()[1])
-        with server.bound(None) as found:
+        with server.listen(None) as found:
             assert server.PORT < found.getsockname()[1] < server.PORT + 20
 
 
-def test_where_no_port_is_free_a_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    with server.bound(0) as taken:
+def test_the_error_names_the_ports_if_none_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    with server.listen(0) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setattr(server, "PORT", port)
-        monkeypatch.setattr(server, "_TRIED", 1)
-        with pytest.raises(KitboxError, match=f"ports {port} to {port} cannot be had"):
-            server.bound(None)
+        monkeypatch.setattr(server, "_PORTS_TRIED", 1)
+        with pytest.raises(KitboxError, match=f"ports {port} to {port} are not available"):
+            server.listen(None)
 
 
-class Person:
-    """Someone who opened the address, and decides by it."""
+class HttpUser:
+    """A user who opened the address and sends decisions."""
 
     def __init__(self, address: str) -> None:
         self.origin = "{0.scheme}://{0.netloc}".format(urlsplit(address))
@@ -78,10 +78,10 @@ class Person:
             assert answer.status == 200
 
 
-def test_ctrl_c_ends_quietly_with_what_was_decided(tmp_path: Path) -> None:
+def test_ctrl_c_ends_quietly_and_reports_the_decisions(tmp_path: Path) -> None:
     workspace, _ = competition_on_disk(tmp_path)
-    with looking(workspace.root, "--port", "0") as server:
-        Person(server.address).decide("drop", "0_0.png")
+    with running_server(workspace.root, "--port", "0") as server:
+        HttpUser(server.address).decide("drop", "0_0.png")
         status, said = server.stop(signal.SIGINT)
     assert status == 0
     assert said.splitlines() == [
@@ -90,13 +90,13 @@ def test_ctrl_c_ends_quietly_with_what_was_decided(tmp_path: Path) -> None:
     ]
 
 
-def test_a_killed_server_has_lost_no_decision(tmp_path: Path) -> None:
+def test_a_killed_server_loses_no_decision(tmp_path: Path) -> None:
     workspace, _ = competition_on_disk(tmp_path)
     for number in range(2):
-        with looking(workspace.root, "--port", "0") as server:
-            person = Person(server.address)
-            person.decide("merge", f"w_{number + 1}", "w_0")
-            person.decide("drop", f"5_{number}.png")
+        with running_server(workspace.root, "--port", "0") as server:
+            user = HttpUser(server.address)
+            user.decide("merge", f"w_{number + 1}", "w_0")
+            user.decide("drop", f"5_{number}.png")
             assert server.stop(signal.SIGKILL)[0] == -signal.SIGKILL
         assert len(decisions.load(workspace.decisions).rows) == 2 * (number + 1)
     result = CliRunner().invoke(
@@ -107,9 +107,9 @@ def test_a_killed_server_has_lost_no_decision(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["training individuals"]["test"] == 6 - 2
 
 
-def test_nobody_else_of_the_network_reaches_the_server(tmp_path: Path) -> None:
+def test_other_computers_of_the_network_cannot_reach_the_server(tmp_path: Path) -> None:
     workspace, _ = competition_on_disk(tmp_path)
-    with looking(workspace.root, "--port", "0") as server:
+    with running_server(workspace.root, "--port", "0") as server:
         port = urlsplit(server.address).port
         for own in {entry[4][0] for entry in socket.getaddrinfo(socket.gethostname(), port)}:
             if own.startswith("127."):
@@ -123,20 +123,20 @@ def test_nobody_else_of_the_network_reaches_the_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("port", ["80", "1023"])
-def test_a_port_of_the_system_is_refused(port: str, tmp_path: Path) -> None:
+def test_a_reserved_port_is_refused(port: str, tmp_path: Path) -> None:
     workspace, _ = competition_on_disk(tmp_path)
     arguments = ["look", "--port", port, "--workspace", str(workspace.root)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
     assert str(result.exception) == (
-        f"port {port} is kept for the system; give one from 1024 on, or 0 for any free one"
+        f"port {port} is reserved for the system; use one from 1024 on, or 0 for any free one"
     )
 
 
 @pytest.mark.parametrize(
     "option", [("--whiten", "4"), ("--device", "cpu"), ("--precision", "32"), ("--workers", "0")]
 )
-def test_an_option_of_networks_without_a_plugin_is_refused(
+def test_network_options_without_a_plugin_are_refused(
     option: tuple[str, str], tmp_path: Path
 ) -> None:
     workspace, _ = competition_on_disk(tmp_path)
@@ -146,36 +146,36 @@ def test_an_option_of_networks_without_a_plugin_is_refused(
     )
 
 
-def test_no_command_line_shows_the_key(tmp_path: Path) -> None:
+def test_no_command_line_contains_the_key(tmp_path: Path) -> None:
     workspace, _ = competition_on_disk(tmp_path)
-    told, script = tmp_path / "told", tmp_path / "browser.sh"
-    script.write_text(f'#!/bin/sh\necho "$@" > {told}.part && mv {told}.part {told}\n')
+    opened, script = tmp_path / "opened", tmp_path / "browser.sh"
+    script.write_text(f'#!/bin/sh\necho "$@" > {opened}.part && mv {opened}.part {opened}\n')
     script.chmod(0o755)
-    with looking(workspace.root, "--port", "0", browser=script) as server:
-        while not told.exists():
+    with running_server(workspace.root, "--port", "0", browser=script) as server:
+        while not opened.exists():
             time.sleep(0.05)
-        uri = told.read_text().strip()
+        uri = opened.read_text().strip()
         assert uri.startswith("file://")
-        door = Path(urlsplit(uri).path)
-        assert door.stat().st_mode & 0o777 == 0o600
-        assert f'url={server.address}"' in door.read_text()
+        redirect = Path(urlsplit(uri).path)
+        assert redirect.stat().st_mode & 0o777 == 0o600
+        assert f'url={server.address}"' in redirect.read_text()
         assert server.stop()[0] == 0
-    assert not door.exists()
+    assert not redirect.exists()
 
 
-def test_a_taken_port_is_a_mistake_with_its_fix(tmp_path: Path) -> None:
+def test_the_command_reports_a_taken_port_with_the_fix(tmp_path: Path) -> None:
     workspace, _ = competition_on_disk(tmp_path)
-    with server.bound(0) as taken:
+    with server.listen(0) as taken:
         port = str(taken.getsockname()[1])
         arguments = ["look", "--port", port, "--workspace", str(workspace.root)]
         result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
     assert str(result.exception) == (
-        f"port {port} cannot be had on 127.0.0.1; give another one with --port N"
+        f"port {port} is not available on 127.0.0.1; choose another one with --port N"
     )
 
 
-def test_photographs_are_compared_by_a_trained_plugin_also_after_decisions(
+def test_a_trained_plugin_compares_photographs_also_after_decisions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, _ = competition_on_disk(tmp_path)
@@ -184,18 +184,21 @@ def test_photographs_are_compared_by_a_trained_plugin_also_after_decisions(
     run = ("--device", "cpu", "--precision", "32", "--workers", "0")
     trained = CliRunner().invoke(app, ["train", "plain", *run])
     assert trained.exit_code == 0, trained.output
-    for label in ("w_1", "w_2"):  # a decision asks for training again, but not to look
-        with looking(workspace.root, "plain", "--port", "0", *run) as server:
-            person = Person(server.address)
-            assert person.get("/api/overview")["by"] == ["plain"]
-            near = person.get("/api/image?id=0_0.png")["nearest"]
+    for label in (
+        "w_1",
+        "w_2",
+    ):  # a decision makes the run outdated, which the review does not mind
+        with running_server(workspace.root, "plain", "--port", "0", *run) as server:
+            user = HttpUser(server.address)
+            assert user.get("/api/overview")["by"] == ["plain"]
+            near = user.get("/api/image?id=0_0.png")["nearest"]
             assert len(near) == 12
             assert near[0]["similarity"] <= 1
-            person.decide("merge", label, "w_0")
+            user.decide("merge", label, "w_0")
             assert server.stop()[0] == 0
 
 
-def test_a_plugin_that_is_not_trained_says_how_to_train_it(tmp_path: Path) -> None:
+def test_the_error_for_an_untrained_plugin_names_the_train_command(tmp_path: Path) -> None:
     workspace, _ = competition_on_disk(tmp_path)
     write_plugin(workspace, "fine")
     arguments = ["look", "fine", "--port", "0", "--workspace", str(workspace.root)]

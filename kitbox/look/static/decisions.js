@@ -1,19 +1,19 @@
-// What was decided: every row of decisions.csv, the last one first, to be taken back.
+// The rows of decisions.csv, the last one first, each with a button to take it back.
 
-import { make } from "./make.js";
-import { tiny } from "./tiles.js";
-import { get, post } from "./wire.js";
+import { get, post } from "./api.js";
+import { make } from "./elements.js";
+import { thumbnail } from "./tiles.js";
 
-export class Decisions {
+export class DecisionsView {
   constructor(page) {
     this.page = page;
   }
 
   async open() {
     this.rows = await get("/api/decisions");
-    const where = make("p", { class: "soft", text: `${this.rows.length} rows in ${this.page.overview.file}` });
-    this.page.show(this, where, this.rows.length ? this.table() : make("p", {
-      class: "empty", text: "Nothing is decided yet.",
+    const source = make("p", { class: "soft", text: `${this.rows.length} rows in ${this.page.overview.file}` });
+    this.page.show(this, source, this.rows.length ? this.table() : make("p", {
+      class: "empty", text: "No decisions yet.",
     }));
   }
 
@@ -25,29 +25,29 @@ export class Decisions {
 
   row(row) {
     const { kind, subject, value, note } = row;
-    const back = make("button", { type: "button", text: "Take back", onclick: () => this.takeBack(row) });
+    const button = make("button", { type: "button", text: "Take back", onclick: () => this.takeBack(row) });
     return make("tr", {},
-      make("td", {}, make("div", { class: "pictures" }, row.images.map((image) => tiny(image)))),
+      make("td", {}, make("div", { class: "pictures" }, row.images.map((image) => thumbnail(image)))),
       make("td", {}, make("b", { text: kind })),
       make("td", { text: subject }),
       make("td", { text: value }),
       make("td", { text: note }),
-      make("td", {}, back));
+      make("td", {}, button));
   }
 
   async takeBack({ kind, subject, value, note }) {
     await this.page.attempt(async () => {
-      this.page.tell(await post("/api/take-back", { decision: { kind, subject, value, note } }));
-      this.page.say(`Taken back: ${kind} ${subject}`);
+      this.page.update(await post("/api/take-back", { decision: { kind, subject, value, note } }));
+      this.page.showMessage(`Taken back: ${kind} ${subject}`);
       await this.open();
     });
   }
 
   keys() {
-    return [["u", "undo the last of this start", () => this.page.undo(true)]];
+    return [["u", "undo the last decision since the start", () => this.page.undo(true)]];
   }
 
-  again() {
+  reload() {
     return this.open();
   }
 }

@@ -1,96 +1,96 @@
-// All images: filtered, sorted, page by page.
+// All images, filtered and sorted, page by page.
 
-import { make } from "./make.js";
+import { get } from "./api.js";
+import { make } from "./elements.js";
 import { tile } from "./tiles.js";
-import { get } from "./wire.js";
 
 const ORDERS = { listed: "as listed", individual: "by individual", photographs: "most photographs first" };
 
-export class Grid {
-  constructor(page, wish) {
+export class GridView {
+  constructor(page, filter) {
     this.page = page;
-    this.wish = wish;
-    this.at = -1;
+    this.filter = filter;
+    this.focused = -1;
   }
 
   async open() {
-    this.found = await get("/api/images", this.wish);
-    this.page.walk = this.found.images.map((image) => image.id);
+    this.result = await get("/api/images", this.filter);
+    this.page.sequence = this.result.images.map((image) => image.id);
     this.render();
   }
 
   render() {
-    const { found, wish } = this;
-    const { sides, only } = this.page.overview;
-    this.words = make("input", {
-      type: "search", value: wish.words ?? "", placeholder: "Image or label ( / )",
+    const { result, filter } = this;
+    const { sides, filters } = this.page.overview;
+    this.text = make("input", {
+      type: "search", value: filter.text ?? "", placeholder: "Image or label ( / )",
       "aria-label": "Search images and labels",
-      onchange: () => this.ask({ words: this.words.value }),
+      onchange: () => this.change({ text: this.text.value }),
     });
-    this.tiles = found.images.map((image) => tile(image, {
+    this.tiles = result.images.map((image) => tile(image, {
       href: `#/image/${encodeURIComponent(image.id)}`,
     }));
     this.page.show(
       this,
       make("div", { class: "filters" },
-        this.words,
+        this.text,
         this.select("side", "Side", [["", "all sides"], ...sides.map((one) => [one, one])]),
-        this.select("only", "Only", only.map((one) => [one, one === "all" ? "everything" : one])),
+        this.select("filter", "Filter", filters.map((one) => [one, one === "all" ? "all images" : one])),
         this.select("order", "Order", Object.entries(ORDERS)),
-        wish.label ? make("button", { type: "button", class: "tag", text: `${wish.label} ×`, title: "All individuals", onclick: () => this.ask({ label: "" }) }) : null,
-        make("span", { class: "gap" }),
-        make("span", { class: "soft", text: `${found.total.toLocaleString("en")} images` })),
-      found.total ? make("div", { class: "tiles" }, this.tiles) : make("p", { class: "empty", text: "No image is like that." }),
-      found.pages > 1 ? make("div", { class: "pager" },
-        make("button", { type: "button", text: "← Previous", disabled: found.page === 1, onclick: () => this.turn(-1) }),
-        make("span", { text: `page ${found.page} of ${found.pages}` }),
-        make("button", { type: "button", text: "Next →", disabled: found.page === found.pages, onclick: () => this.turn(1) })) : null,
+        filter.label ? make("button", { type: "button", class: "tag", text: `${filter.label} ×`, title: "Show all individuals", onclick: () => this.change({ label: "" }) }) : null,
+        make("span", { class: "spacer" }),
+        make("span", { class: "soft", text: `${result.total.toLocaleString("en")} images` })),
+      result.total ? make("div", { class: "tiles" }, this.tiles) : make("p", { class: "empty", text: "No image matches." }),
+      result.pages > 1 ? make("div", { class: "pager" },
+        make("button", { type: "button", text: "← Previous", disabled: result.page === 1, onclick: () => this.turn(-1) }),
+        make("span", { text: `page ${result.page} of ${result.pages}` }),
+        make("button", { type: "button", text: "Next →", disabled: result.page === result.pages, onclick: () => this.turn(1) })) : null,
     );
   }
 
   select(name, title, options) {
-    const chosen = make("select", { "aria-label": title, onchange: () => this.ask({ [name]: chosen.value }) },
+    const chosen = make("select", { "aria-label": title, onchange: () => this.change({ [name]: chosen.value }) },
       options.map(([value, text]) => make("option", { value, text })));
-    chosen.value = this.wish[name] ?? options[0][0];
+    chosen.value = this.filter[name] ?? options[0][0];
     return chosen;
   }
 
-  ask(change) {
-    const wish = Object.entries({ ...this.wish, page: "", ...change }).filter(([, value]) => value !== "");
-    return this.page.move(`#/images?${new URLSearchParams(wish)}`);
+  change(values) {
+    const filter = Object.entries({ ...this.filter, page: "", ...values }).filter(([, value]) => value !== "");
+    return this.page.navigate(`#/images?${new URLSearchParams(filter)}`);
   }
 
   turn(by) {
-    const page = this.found.page + by;
-    return page < 1 || page > this.found.pages ? undefined : this.ask({ page: String(page) });
+    const page = this.result.page + by;
+    return page < 1 || page > this.result.pages ? undefined : this.change({ page: String(page) });
   }
 
   step(by) {
     if (!this.tiles.length) return;
-    this.at = Math.max(0, Math.min(this.tiles.length - 1, this.at + by));
-    this.tiles[this.at].focus();
+    this.focused = Math.max(0, Math.min(this.tiles.length - 1, this.focused + by));
+    this.tiles[this.focused].focus();
   }
 
-  across() {
+  columns() {
     const top = this.tiles[0]?.offsetTop;
     return Math.max(1, this.tiles.filter((tile) => tile.offsetTop === top).length);
   }
 
   keys() {
     return [
-      ["/", "search", () => { this.words.focus(); this.words.select(); }],
+      ["/", "search", () => { this.text.focus(); this.text.select(); }],
       ["n", "next page", () => this.turn(1)],
       ["p", "previous page", () => this.turn(-1)],
       ["ArrowRight", "next image", () => this.step(1)],
       ["ArrowLeft", "previous image", () => this.step(-1)],
-      ["ArrowDown", "image below", () => this.step(this.at < 0 ? 1 : this.across())],
-      ["ArrowUp", "image above", () => this.step(-this.across())],
-      ["Enter", "open it", null],
+      ["ArrowDown", "image below", () => this.step(this.focused < 0 ? 1 : this.columns())],
+      ["ArrowUp", "image above", () => this.step(-this.columns())],
+      ["Enter", "open the image", null],
       ["u", "undo", () => this.page.undo()],
     ];
   }
 
-  again() {
+  reload() {
     return this.open();
   }
 }

@@ -1,14 +1,14 @@
-// One photograph: large, its individual's others, its nearest neighbours.
+// One photograph, with others of its individual and its nearest neighbours.
 
-import * as acts from "./acts.js";
-import { draw } from "./box.js";
-import { pairAddress } from "./cases.js";
-import { chip, make, marks, percent } from "./make.js";
-import { Stage } from "./stage.js";
+import * as actions from "./actions.js";
+import { get } from "./api.js";
+import { drawBox } from "./box_editor.js";
+import { badges, formatSimilarity, labelChip, make } from "./elements.js";
+import { pairAddress } from "./items.js";
 import { tile } from "./tiles.js";
-import { get } from "./wire.js";
+import { ImageViewer } from "./viewer.js";
 
-export class Photograph {
+export class PhotographView {
   constructor(page, id) {
     this.page = page;
     this.id = id;
@@ -22,90 +22,90 @@ export class Photograph {
   render() {
     const { image, page } = this;
     const { unknown } = page.overview;
-    this.stage?.watcher?.disconnect();
-    this.stage = new Stage(image);
+    this.viewer?.watcher?.disconnect();
+    this.viewer = new ImageViewer(image);
     const same = image.label && image.label !== unknown
-      ? this.section(`Also ${image.label}`, image.same, image.photographs > 1 ? "" : "Its only photograph.")
+      ? this.section(`Also ${image.label}`, image.sameIndividual, image.photographCount > 1 ? "" : "Its only photograph.")
       : null;
     const by = page.overview.by.length ? `by ${page.overview.by.join(", ")}` : "by perceptual hash";
     page.show(
       this,
       make("div", { class: "photograph" },
-        make("article", { class: image.out ? "card at out" : "card at", "aria-label": image.id },
-          this.stage.element,
+        make("article", { class: image.excluded ? "card current excluded" : "card current", "aria-label": image.id },
+          this.viewer.element,
           make("div", { class: "caption" },
-            chip(image.label, unknown),
+            labelChip(image.label, unknown),
             make("span", { class: "soft", text: image.width ? `${image.width} × ${image.height} pixels` : "" }),
-            make("span", { class: "gap" }),
+            make("span", { class: "spacer" }),
             make("span", { class: "id", text: image.id })),
-          make("div", { class: "marks" }, marks(image))),
-        make("div", { class: "around" },
+          make("div", { class: "badges" }, badges(image))),
+        make("div", { class: "related" },
           same,
-          this.section(`Nearest ${by}`, image.nearest, image.problem ? "" : "Nothing to compare with."))),
-      page.bar([
-        ["m", "Beside", "its nearest one"], ["d", "Drop", "leave it out"],
-        ["w", "Wrong label", "do not trust it"], ["l", "Label…", "whom it shows"],
-        ["t", "Training", "never asked"], ["b", "Box…", "draw, correct"],
+          this.section(`Nearest ${by}`, image.nearest, image.problem ? "" : "No other image to compare with."))),
+      page.buttonBar([
+        ["m", "Compare", "with its nearest"], ["d", "Drop", "leave it out"],
+        ["w", "Wrong label", "do not trust it"], ["l", "Label…", "set the individual"],
+        ["t", "Training", "never a query"], ["b", "Box…", "draw, correct"],
         ["u", "Undo", "take back"],
       ], this),
     );
-    if (page.nearBox) this.stage.near();
+    if (page.zoomToBox) this.viewer.showBox();
   }
 
-  section(title, images, none) {
-    const shown = images.length
+  section(title, images, empty) {
+    const content = images.length
       ? make("div", { class: "tiles small" }, images.map((other) => tile(other, {
         href: pairAddress([this.id, other.id]),
         title: "Side by side",
-        note: percent(other.similarity),
+        note: formatSimilarity(other.similarity),
         hit: other.similarity !== undefined && other.label === this.image.label
           && other.label && other.label !== this.page.overview.unknown,
       })))
-      : make("p", { class: "soft", text: none });
-    return make("section", {}, make("h2", { text: title }), shown);
+      : make("p", { class: "soft", text: empty });
+    return make("section", {}, make("h2", { text: title }), content);
   }
 
   keys() {
-    const decide = (kind) => () => this.decide(acts.each(kind, [this.image]));
+    const decide = (kind) => () => this.decide(actions.each(kind, [this.image]));
     return [
       ["d", "drop it", decide("drop")],
       ["w", "its label is wrong", decide("wrong")],
       ["l", "give it another label", () => this.label()],
       ["t", "keep it in training", decide("train")],
       ["b", "draw or correct its box", () => this.box()],
-      ["m", "it and its nearest neighbour side by side", () => this.beside()],
+      ["m", "compare it with its nearest neighbour", () => this.compare()],
       ["u", "undo", () => this.page.undo()],
-      ["n", "next image", () => this.page.along(this.id, 1)],
-      ["p", "previous image", () => this.page.along(this.id, -1)],
-      ["c", "look at the box, or at the whole", () => this.crop()],
-      ["+", "enlarge", () => this.stage.zoom(1.5)],
-      ["-", "make smaller", () => this.stage.zoom(1 / 1.5)],
-      ["0", "whole picture", () => this.stage.whole()],
+      ["n", "next image", () => this.page.neighbour(this.id, 1)],
+      ["p", "previous image", () => this.page.neighbour(this.id, -1)],
+      ["c", "zoom to the box, or out again", () => this.toggleZoom()],
+      ["+", "zoom in", () => this.viewer.zoom(1.5)],
+      ["-", "zoom out", () => this.viewer.zoom(1 / 1.5)],
+      ["0", "whole picture", () => this.viewer.showWhole()],
     ];
   }
 
-  crop() {
-    this.page.nearBox = !this.page.nearBox;
-    this.page.nearBox ? this.stage.near() : this.stage.whole();
+  toggleZoom() {
+    this.page.zoomToBox = !this.page.zoomToBox;
+    this.page.zoomToBox ? this.viewer.showBox() : this.viewer.showWhole();
   }
 
-  beside() {
+  compare() {
     const [first] = this.image.nearest;
-    if (!first) throw new Error("nothing is near this image");
-    return this.page.move(pairAddress([this.id, first.id]));
+    if (!first) throw new Error("no other image to compare with");
+    return this.page.navigate(pairAddress([this.id, first.id]));
   }
 
   async label() {
-    const named = [this.image, ...this.image.nearest].map((image) => image.label);
-    const near = [...new Set(named)].filter((label) => label && label !== this.page.overview.unknown);
-    const label = await this.page.ask([this.image], near.slice(0, 6));
-    if (label) await this.decide(acts.each("label", [this.image], label));
+    const labels = [this.image, ...this.image.nearest].map((image) => image.label);
+    const near = [...new Set(labels)].filter((label) => label && label !== this.page.overview.unknown);
+    const label = await this.page.askForLabel([this.image], near.slice(0, 6));
+    if (label) await this.decide(actions.each("label", [this.image], label));
   }
 
   async box() {
     if (this.image.problem) throw new Error("this image cannot be read");
-    const corners = await draw(this.page.dialog, this.image);
-    if (corners) await this.decide(acts.box(this.image, corners));
+    const corners = await drawBox(this.page.dialog, this.image);
+    if (corners) await this.decide(actions.box(this.image, corners));
   }
 
   async decide(rows) {
@@ -113,7 +113,7 @@ export class Photograph {
     await this.open();
   }
 
-  again() {
+  reload() {
     return this.open();
   }
 }

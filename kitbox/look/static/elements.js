@@ -1,6 +1,6 @@
-// Makes elements; what comes from files and lists is only ever set as text.
+// DOM elements. Text from files and lists is only ever set as text, never as markup.
 
-export function make(tag, attributes = {}, ...inside) {
+export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (value === false || value === null || value === undefined) continue;
@@ -10,43 +10,43 @@ export function make(tag, attributes = {}, ...inside) {
     else if (name === "value") element.value = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...inside.flat(2).filter((part) => part !== null && part !== undefined));
+  element.append(...children.flat(2).filter((child) => child !== null && child !== undefined));
   return element;
 }
 
-// A colour of an individual's own, the same on every page.
+// An individual's hue in degrees, the same on every page.
 export function hue(label) {
   let sum = 0;
   for (const letter of label) sum = (sum * 31 + letter.codePointAt(0)) % 360;
   return sum;
 }
 
-export function chip(label, unknown) {
+export function labelChip(label, unknown) {
   if (!label) return make("span", { class: "chip none", text: "no label" });
-  const shown = make("a", {
+  const chip = make("a", {
     class: label === unknown ? "chip none" : "chip",
     href: `#/images?label=${encodeURIComponent(label)}`,
     title: `All photographs of ${label}`,
     text: label,
   });
-  shown.style.setProperty("--hue", hue(label));
-  return shown;
+  chip.style.setProperty("--hue", hue(label));
+  return chip;
 }
 
-// Where an image stands and what was decided of it; of labelled images that are in training nothing.
-export function marks(image) {
+// An image's side, unless it is an ordinary labelled image, and the decisions about it.
+export function badges(image) {
   const shown = [];
-  if (image.side !== "labelled") shown.push(make("span", { class: "mark", text: image.side }));
-  if (image.asked) shown.push(make("span", { class: "mark", text: "asked in the holdout" }));
+  if (image.side !== "labelled") shown.push(make("span", { class: "badge", text: image.side }));
+  if (image.query) shown.push(make("span", { class: "badge", text: "query of the holdout" }));
   if (image.listed && image.listed !== image.label) {
-    shown.push(make("span", { class: "mark decided", text: `listed as ${image.listed}` }));
+    shown.push(make("span", { class: "badge decided", text: `listed as ${image.listed}` }));
   }
-  for (const word of image.decided) {
-    shown.push(make("span", { class: "mark decided", text: word }));
+  for (const tag of image.tags) {
+    shown.push(make("span", { class: "badge decided", text: tag }));
   }
   return shown;
 }
 
-export function percent(similarity) {
+export function formatSimilarity(similarity) {
   return similarity === null || similarity === undefined ? "" : similarity.toFixed(3);
 }

@@ -1,4 +1,4 @@
-"""What the desk refuses: what makes no sense, would do harm, or could not be obeyed."""
+"""Checks of decisions: invalid ones, and ones that later steps could not apply, are refused."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,16 +13,16 @@ from kitbox.competition.decisions import Decision
 from kitbox.competition.lists import ListedImages
 from kitbox.competition.settings import load
 from kitbox.errors import KitboxError
-from kitbox.look.cases import Table
-from kitbox.look.session import Desk
+from kitbox.look.review_items import Review
+from kitbox.look.session import DecisionSession
 from kitbox.workspace import Workspace
-from tests.look.tables import gathered
+from tests.look.sample_review import load_photographs
 from tests.photographs import competition_on_disk, picture
 
 
 @pytest.fixture
-def listed(desk: Desk) -> ListedImages:
-    competition = load(Workspace(desk.path.parent))
+def listed(session: DecisionSession) -> ListedImages:
+    competition = load(Workspace(session.path.parent))
     return lists.read(competition)
 
 
@@ -33,37 +33,37 @@ REFUSED: dict[str, tuple[Callable[[], Decision], str]] = {
     ),
     "a test image dropped": (
         lambda: Decision("drop", "t_0.png"),
-        "'t_0.png' is a test image and cannot be dropped: an answer to it is asked for",
+        "'t_0.png' is a test image and cannot be dropped: a submission has to answer it",
     ),
     "a label of a test image": (
         lambda: Decision("label", "t_0.png", "w_0"),
-        "'t_0.png' is of the test images, where no label is known",
+        "'t_0.png' is one of the test images, which have no labels",
     ),
     "a label with a blank": (
         lambda: Decision("label", "0_0.png", "w_1 "),
-        "label 'w_1 ' has a blank at its end; leave it out",
+        "label 'w_1 ' has a blank at its end; remove it",
     ),
-    "an essay": (
+    "a long label": (
         lambda: Decision("label", "0_0.png", "w" * 251),
-        "label 'wwwwwwwwwwwwwwwwwwww' … is longer than 250 characters; shorten it",
+        "label 'wwwwwwwwwwwwwwwwwwww' … has over 250 characters; shorten it",
     ),
-    "a line end": (
+    "a line break": (
         lambda: Decision("drop", "0_0.png", note="two\nlines"),
-        "note 'two\\nlines' has a character that is no text, U+000A; leave it out",
+        "note 'two\\nlines' has the control character U+000A; remove it",
     ),
-    "half a letter": (
+    "half a surrogate pair": (
         lambda: Decision("label", "0_0.png", "w\ud800"),
-        "label 'w\\ud800' has a character that is no text, U+D800; leave it out",
+        "label 'w\\ud800' has the control character U+D800; remove it",
     ),
-    "nobody merged": (
+    "an unlisted label merged": (
         lambda: Decision("merge", "w_0", "w_nobody"),
         "no image shows 'w_nobody'; merge two labels that images have",
     ),
-    "the unknown merged": (
+    "the label of unknown individuals merged": (
         lambda: Decision("merge", "new_whale", "w_0"),
-        "'new_whale' is nobody in particular; give the image a label instead",
+        "'new_whale' stands for unknown individuals; give the image a label instead",
     ),
-    "a stranger that is fine": (
+    "an unlisted label marked as fine": (
         lambda: Decision("fine", "w_nobody"),
         "no image shows 'w_nobody'; name a label that images have",
     ),
@@ -82,7 +82,7 @@ REFUSED: dict[str, tuple[Callable[[], Decision], str]] = {
         "box '10 10 10.5 60' does not lie within the 96x64 pixels of '0_0.png'; "
         "draw it inside the image",
     ),
-    "a box of nothing": (
+    "an empty box": (
         lambda: Decision("box", "0_0.png", "nan nan nan nan"),
         "box 'nan nan nan nan' is empty; write 'x0 y0 x1 y1' with x0 < x1 and y0 < y1",
     ),
@@ -90,84 +90,85 @@ REFUSED: dict[str, tuple[Callable[[], Decision], str]] = {
 
 
 @pytest.mark.parametrize(("made", "message"), REFUSED.values(), ids=REFUSED)
-def test_a_decision_that_makes_no_sense_is_refused_and_not_written(
-    table: Table, made: Callable[[], Decision], message: str
+def test_an_invalid_decision_is_refused_and_not_written(
+    review: Review, made: Callable[[], Decision], message: str
 ) -> None:
     with pytest.raises(KitboxError) as caught:
-        table.desk.decide([made()])
+        review.session.decide([made()])
     assert str(caught.value) == message
-    assert not table.desk.path.exists()
+    assert not review.session.path.exists()
 
 
-def test_a_label_that_was_merged_away_meanwhile_is_named_with_the_one_that_stays(
-    desk: Desk,
+def test_a_label_that_was_merged_away_is_refused_and_names_the_one_that_stays(
+    session: DecisionSession,
 ) -> None:
-    desk.decide([Decision("merge", "w_1", "w_0")])
+    session.decide([Decision("merge", "w_1", "w_0")])
     for one, other in (("w_1", "w_2"), ("w_2", "w_1"), ("w_0", "w_1")):
         with pytest.raises(KitboxError) as caught:
-            desk.decide([Decision("merge", one, other)])
-        assert str(caught.value) == "'w_1' is called 'w_0' now; reload the page"
+            session.decide([Decision("merge", one, other)])
+        assert str(caught.value) == "'w_1' was merged into 'w_0'; reload the page"
     with pytest.raises(KitboxError) as caught:
-        desk.decide([Decision("label", "4_0.png", "w_1")])
-    assert str(caught.value) == "'w_1' is 'w_0' since a merge; give the image that label"
-    assert len(desk.standing.decided.rows) == 1
+        session.decide([Decision("label", "4_0.png", "w_1")])
+    assert str(caught.value) == "'w_1' was merged into 'w_0'; give the image that label"
+    assert len(session.state.decisions.rows) == 1
 
 
-def test_merges_that_belong_together_make_no_circle(desk: Desk) -> None:
-    with pytest.raises(KitboxError, match="'w_1' is called 'w_0' now"):
-        desk.decide([Decision("merge", "w_1", "w_0"), Decision("merge", "w_0", "w_1")])
-    assert not desk.path.exists()
+def test_merges_in_one_request_cannot_form_a_cycle(session: DecisionSession) -> None:
+    with pytest.raises(KitboxError, match="'w_1' was merged into 'w_0'"):
+        session.decide([Decision("merge", "w_1", "w_0"), Decision("merge", "w_0", "w_1")])
+    assert not session.path.exists()
 
 
 @pytest.mark.parametrize("name", ["a\u00a0b", "🐋\u200d🐳", "x\u202fy", "кит", "x\u00ady"])
-def test_a_new_name_may_be_any_text(desk: Desk, name: str) -> None:
-    desk.decide([Decision("label", "0_0.png", name, note=name)])
-    assert desk.standing.label("0_0.png") == name
+def test_a_new_label_may_be_any_text(session: DecisionSession, name: str) -> None:
+    session.decide([Decision("label", "0_0.png", name, note=name)])
+    assert session.state.label("0_0.png") == name
 
 
-def test_images_and_labels_may_be_called_as_the_lists_call_them(tmp_path: Path) -> None:
+def test_ids_and_labels_of_the_lists_are_accepted_unchanged(tmp_path: Path) -> None:
     workspace, competition = competition_on_disk(tmp_path)
     screenshot, label = "Screenshot at 3.04.05\u202fPM.png", "🐋\u200d🐳\u00a0" + "w" * 250
     picture(workspace.root.parent / "data" / "train" / screenshot, 31, 2)
     with (workspace.root.parent / "data" / "train.csv").open("a", encoding="utf-8") as file:
         file.write(f"{screenshot},{label}\n")
-    desk = Desk(workspace, gathered(workspace, competition))
-    desk.decide([Decision("label", "0_0.png", label), Decision("drop", screenshot)])
-    desk.decide([Decision("merge", label, "w_1"), Decision("fine", screenshot, "0_0.png")])
-    assert desk.standing.label("0_0.png") == "w_1"
-    assert desk.standing.is_out(screenshot)
+    session = DecisionSession(workspace, load_photographs(workspace, competition))
+    session.decide([Decision("label", "0_0.png", label), Decision("drop", screenshot)])
+    session.decide([Decision("merge", label, "w_1"), Decision("fine", screenshot, "0_0.png")])
+    assert session.state.label("0_0.png") == "w_1"
+    assert session.state.is_excluded(screenshot)
 
 
 @pytest.mark.parametrize(
-    ("speaks", "said"),
+    ("dependent", "row"),
     [
-        (Decision("merge", "typo", "w_1"), "'merge typo w_1' needs it"),
-        (Decision("merge", "w_1", "typo"), "'merge w_1 typo' needs it"),
-        (Decision("fine", "typo"), "'fine typo' needs it"),
+        (Decision("merge", "typo", "w_1"), "'merge typo w_1'"),
+        (Decision("merge", "w_1", "typo"), "'merge w_1 typo'"),
+        (Decision("fine", "typo"), "'fine typo'"),
     ],
 )
-def test_a_name_that_others_speak_of_is_not_taken_back(
-    desk: Desk, speaks: Decision, said: str
+def test_a_label_that_other_decisions_need_is_not_taken_back(
+    session: DecisionSession, dependent: Decision, row: str
 ) -> None:
     typo = Decision("label", "0_0.png", "typo")
-    desk.decide([typo])
-    decisions.add(desk.path, speaks)  # by another process: undo would take back the label
-    for back in (lambda: desk.take_back(typo), desk.undo):
+    session.decide([typo])
+    decisions.add(session.path, dependent)  # by another process: undo would take back the label
+    for back in (lambda: session.take_back(typo), session.undo):
         with pytest.raises(KitboxError) as caught:
             back()
         assert str(caught.value) == (
-            f"'typo' is a name by this decision alone, and {said}; take that back first"
+            f"the label 'typo' exists only by this decision, and {row} needs it; "
+            "take that back first"
         )
-    desk.take_back(speaks)
-    assert desk.undo() == (typo,)
+    session.take_back(dependent)
+    assert session.undo() == (typo,)
 
 
-def test_a_name_that_another_row_gives_too_is_taken_back(desk: Desk) -> None:
+def test_a_label_that_another_row_assigns_too_is_taken_back(session: DecisionSession) -> None:
     for image_id in ("0_0.png", "0_1.png"):
-        desk.decide([Decision("label", image_id, "typo")])
-    desk.decide([Decision("merge", "typo", "w_1")])
-    desk.take_back(Decision("label", "0_0.png", "typo"))
-    assert desk.standing.label("0_1.png") == "w_1"
+        session.decide([Decision("label", image_id, "typo")])
+    session.decide([Decision("merge", "typo", "w_1")])
+    session.take_back(Decision("label", "0_0.png", "typo"))
+    assert session.state.label("0_1.png") == "w_1"
 
 
 IMAGES = ("0_0.png", "0_1.png", "1_0.png", "2_0.png", "copy.png", "nobody.png", "t_0.png")
@@ -182,7 +183,7 @@ ACTS = st.one_of(
     st.sampled_from(LABELS).map(lambda label: Decision("fine", label)),
     st.sampled_from(IMAGES).map(lambda image_id: Decision("box", image_id, "1 2 30 40")),
     st.just("undo"),
-    st.integers(0, 20),  # take the row back that stands there
+    st.integers(0, 20),  # take back the row at this index
 )
 
 
@@ -198,18 +199,18 @@ def refusal(listed: ListedImages, decided: decisions.Decisions) -> str:
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(acts=st.lists(ACTS, max_size=16))
-def test_what_the_desk_accepts_every_later_step_obeys(
-    desk: Desk, listed: ListedImages, acts: list[Decision | str | int]
+def test_later_steps_can_apply_whatever_the_session_accepts(
+    session: DecisionSession, listed: ListedImages, acts: list[Decision | str | int]
 ) -> None:
-    desk.path.unlink(missing_ok=True)
+    session.path.unlink(missing_ok=True)
     for act in acts:
         with suppress(KitboxError):
             if isinstance(act, Decision):
-                desk.decide([act])
+                session.decide([act])
             elif isinstance(act, int):
-                found = desk.standing.decided.rows
-                desk.take_back(found[act % len(found)] if found else Decision("drop", "none"))
+                found = session.state.decisions.rows
+                session.take_back(found[act % len(found)] if found else Decision("drop", "none"))
             else:
-                desk.undo()
-    decided = decisions.load(desk.path)
+                session.undo()
+    decided = decisions.load(session.path)
     assert refusal(listed, decided) == ""

@@ -1,4 +1,4 @@
-"""The server as a person starts it: a process of its own, reached at the address it prints."""
+"""'kitbox look' in a process of its own, reached at the address that it prints."""
 
 import os
 import re
@@ -14,14 +14,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
-class Running:
-    """A server's process and the address to open."""
+class ServerProcess:
+    """The process of a server and the address to open."""
 
     process: subprocess.Popen[str]
     address: str
 
     def stop(self, number: int = signal.SIGINT) -> tuple[int, str]:
-        """End it by a signal; return its exit status and what it said since it was reached."""
+        """Send a signal; return the exit status and the rest of stderr."""
         self.process.send_signal(number)
         assert self.process.stderr is not None
         rest = self.process.stderr.read()
@@ -29,8 +29,10 @@ class Running:
 
 
 @contextmanager
-def looking(workspace: Path, *arguments: str, browser: Path | None = None) -> Iterator[Running]:
-    """Start 'kitbox look' in a workspace, wait until it answers, and end it."""
+def running_server(
+    workspace: Path, *arguments: str, browser: Path | None = None
+) -> Iterator[ServerProcess]:
+    """Start 'kitbox look' in a workspace, wait for its address, and end it."""
     screen = {} if browser is None else {"DISPLAY": ":0", "BROWSER": str(browser)}
     shown = () if browser else ("--no-browser",)
     process = subprocess.Popen(
@@ -49,7 +51,7 @@ def looking(workspace: Path, *arguments: str, browser: Path | None = None) -> It
                 break
         else:
             raise AssertionError("".join(said))
-        yield Running(process, found.group())
+        yield ServerProcess(process, found.group())
     finally:
         process.kill()
         process.wait(timeout=30)

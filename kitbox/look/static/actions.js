@@ -1,0 +1,62 @@
+// Actions on images, as the rows that decisions.csv takes, and their wording.
+
+const row = (kind, subject, value = "") => ({ kind, subject, value });
+
+// Rows that make all images one individual: their labels are merged into the most frequent one,
+// which images of unknown individuals are given.
+export function sameIndividual(images, unknown) {
+  const shown = images.filter((image) => image.side === "labelled" && !image.excluded);
+  const counts = new Map();
+  for (const image of shown) {
+    if (image.label && image.label !== unknown) counts.set(image.label, image.photographCount ?? 0);
+  }
+  const [stays, ...others] = [...counts.keys()].sort(
+    (one, other) => counts.get(other) - counts.get(one) || (one < other ? -1 : 1),
+  );
+  if (stays === undefined) return [];
+  return [
+    ...others.map((label) => row("merge", label, stays)),
+    ...shown.filter((image) => image.label === unknown).map((image) => row("label", image.id, stays)),
+  ];
+}
+
+// Rows that mark an item as correct, so that it is no longer suspect.
+export function fine(item) {
+  return item.kind === "split"
+    ? item.labels.map((label) => row("fine", label))
+    : item.pairs.map(([one, other]) => row("fine", one, other));
+}
+
+// One row of a kind for each image.
+export function each(kind, images, value = "") {
+  return images.map((image) => row(kind, image.id, value));
+}
+
+export function box(image, corners) {
+  return [row("box", image.id, corners.join(" "))];
+}
+
+// One sentence for some rows, in messages and on buttons.
+export function sentence(rows) {
+  const [first] = rows;
+  const more = rows.length > 1 ? `, ${rows.length - 1} more` : "";
+  switch (first.kind) {
+    case "merge": return `${first.subject} is ${first.value}${more}`;
+    case "label": return `${first.subject} shows ${first.value}${more}`;
+    case "drop": return `dropped ${first.subject}${more}`;
+    case "wrong": return `the label of ${first.subject} is wrong${more}`;
+    case "train": return `${first.subject} stays in training${more}`;
+    case "box": return `box of ${first.subject}`;
+    default: return `fine as they are: ${first.subject}${first.value ? ` and ${first.value}` : ""}${more}`;
+  }
+}
+
+// Equal for equal decisions, whatever their notes.
+export function key({ kind, subject, value }) {
+  return JSON.stringify([kind, subject, value]);
+}
+
+// The address of the image that a decision is about; null for a decision about labels or pairs.
+export function imageAddress({ kind, subject }) {
+  return kind === "merge" || kind === "fine" ? null : `#/image/${encodeURIComponent(subject)}`;
+}
