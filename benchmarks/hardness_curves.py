@@ -56,11 +56,11 @@ def achieved(sampler: Hardness) -> tuple[list[float], list[float]]:
         losses=(Triplet(mining="sequence"),),
         sampler=sampler,
     )
-    planner, told = HardnessPlanner(labels, plugin, 0), []
+    planner, metrics = HardnessPlanner(labels, plugin, 0), []
     for epoch in range(1, EPOCHS + 1):
         planner.plan(epoch, vectors)
-        told.append(planner.metrics())
-    return [of["hardness"] for of in told], [of["achieved"] for of in told]
+        metrics.append(planner.metrics())
+    return [each["hardness"] for each in metrics], [each["achieved"] for each in metrics]
 
 
 def draw(path: Path) -> None:
@@ -74,9 +74,10 @@ def draw(path: Path) -> None:
         FigureCanvasSVG(figure)
         left, right = figure.subplots(1, 2)
         for name, (curve, colour, dash) in CURVES.items():
-            asked = [hardness_at(step, 100, 1, THRESHOLD, GROWTH, curve) for step in range(100)]
-            left.plot(np.arange(100) / 100, asked, color=colour, linestyle=dash, label=name)
-            quarters = "  ".join(f"{asked[step]:.3f}" for step in (0, 25, 50, 75, 99))
+            sampler = Hardness(curve=curve, threshold=THRESHOLD, growth=GROWTH)
+            hardness = [hardness_at(step, 100, sampler) for step in range(100)]
+            left.plot(np.arange(100) / 100, hardness, color=colour, linestyle=dash, label=name)
+            quarters = "  ".join(f"{hardness[step]:.3f}" for step in (0, 25, 50, 75, 99))
             print(f"{name:24} u = 0, .25, .5, .75, .99: {quarters}")
         epochs = range(1, EPOCHS + 1)
         colours = ("#1f77b4", "#d62728", "#2ca02c")

@@ -1,8 +1,8 @@
-"""Which images make up each batch of an epoch."""
+"""Batches of an epoch: PK, balanced and shuffled sampling, with or without unknown images."""
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,21 @@ from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.samplers import PK, Balanced, Hardness, Sampler, Shuffled
 from kitbox.records import Floats, Integers
 
-# The label of an image that shows no known individual: losses that classify leave it out, or
-# take it for none of the labels; the others keep it away from every other image.
+# The label row of an unknown image. Losses that classify leave it out or teach that it has none of
+# the labels; pair losses treat it as an individual of its own.
 UNKNOWN = -1
+
+# The unit vectors that a planner can ask for: "embedding" as the network gives them now, "pooled"
+# as its backbone gives them now, before the neck, "frozen" as the untrained backbone gave them.
+VectorKind = Literal["embedding", "pooled", "frozen"]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images to learn from in one step: `rows (n,)` of the image set, and their `labels (n,)`.
+    """Images of one training step: `rows (n,)` of the image set and their `labels (n,)`.
 
-    Labels are rows of the label map, UNKNOWN for none. Images of `flipped (n,)` are mirrored.
-    `learner` is the slice of the embedding that learns, None where all of it does.
+    Labels are rows of the label map or UNKNOWN. Images with `flipped (n,)` are mirrored. `learner`
+    is the slice of the embedding that the losses see; None is the whole embedding.
     """
 
     rows: Integers
@@ -36,51 +40,49 @@ class Batch:
 
 
 class Planner(Protocol):
-    """Says which batches each epoch has; epochs count from 1."""
+    """Plans the batches of each epoch; epochs count from 1."""
 
     def steps(self, epoch: int) -> int:
-        """Return how many batches an epoch will have, before it is planned."""
+        """Return the number of batches of an epoch, before it is planned."""
 
-    def required_vectors(self, epoch: int) -> str | None:
-        """Return which vectors of the images `plan` needs, if any; their rows are of unit length.
-
-        "embedding" is what the network gives now, "pooled" what its backbone gives before the
-        neck, "frozen" the same of the backbone as it came.
-        """
+    def required_vectors(self, epoch: int) -> VectorKind | None:
+        """Return which vectors of the images `plan` needs, if any."""
 
     def plan(self, epoch: int, vectors: Floats | None) -> list[Batch]:
-        """Return the batches of an epoch, given the vectors (n, d) that it needs."""
+        """Return the batches of an epoch, given the vectors (n, d) that it requires."""
 
     def metrics(self) -> dict[str, float]:
-        """Return what there is to tell of the epoch that was planned last, by name."""
+        """Return figures worth logging about the epoch planned last, by name."""
 
     def state(self) -> dict[str, object]:
-        """Return what later epochs need of earlier ones, as plain values and lists."""
+        """Return the state that later epochs depend on, as plain values and lists."""
 
     def restore(self, state: dict[str, object]) -> None:
-        """Take back what `state` returned, in a training that goes on."""
+        """Restore what `state` returned when a training is resumed."""
 
 
 class SamplerPlanner:
-    """Plans the epochs of a plugin with a Shuffled, Balanced or PK sampler, each by itself.
+    """Plans epochs with a Shuffled, Balanced or PK sampler, independently of each other.
 
-    Of every batch the `unknown_share` are unknown images, in turn; PK rounds what is left down to
-    whole labels. With `flip_identities` an image is there twice: as it is, and flipped as another
-    individual. Labels with fewer images than the epoch's stage asks for are left out.
+    A share `unknown_share` of every batch are unknown images, drawn in turn; PK rounds the rest
+    down to whole labels. With `flip_identities` every image occurs twice: as it is, and flipped as
+    another individual. Labels with fewer images than the epoch's phase requires are left out.
     """
 
     def __init__(
         self, labels: Integers, plugin: Plugin, seed: int, mirrored: Integers | None = None
     ) -> None:
-        """Take images of `labels (n,)`, UNKNOWN for what shows no known individual.
+        """Plan batches of images with `labels (n,)`, UNKNOWN for unknown ones.
 
-        `mirrored (n,)` are their labels when flipped; None counts on from the largest of `labels`.
+        `mirrored (n,)` are the labels of flipped images; None counts on from the largest of
+        `labels`.
 
-        Raises KitboxError where a batch cannot have its unknown images or a stage has one label.
+        Raises KitboxError where a batch cannot have its unknown images, or a phase has fewer than
+        two labels.
         """
         self._plugin, self._seed = plugin, seed
         self._unknown = np.flatnonzero(labels == UNKNOWN)
-        self._known_share, self._unknown_share = _shares(plugin, len(self._unknown))
+        self._known_per_batch, self._unknown_per_batch = _split_batch(plugin, len(self._unknown))
         self._rows = np.flatnonzero(labels != UNKNOWN)
         self._labels = labels[self._rows]
         self._flipped = None
@@ -90,47 +92,50 @@ class SamplerPlanner:
             self._flipped = np.arange(2 * len(self._rows)) >= len(self._rows)
             self._labels = np.concatenate([self._labels, mirrored[self._rows]])
             self._rows = np.tile(self._rows, 2)
-        self._taken = self._by_fewest()
+        self._used = self._positions_by_min_images()
         self._metrics: dict[str, float] = {}
 
     def steps(self, epoch: int) -> int:
-        """Return how many batches an epoch has."""
-        taken = self._taken[curriculum.phase_at(self._plugin, epoch).min_images_per_label]
-        return count_batches(self._labels[taken], self._plugin.sampler, self._known_share)
+        """Return the number of batches of an epoch."""
+        labels = self._labels[self._used_in(epoch)]
+        return count_batches(labels, self._plugin.sampler, self._known_per_batch)
 
-    def required_vectors(self, epoch: int) -> str | None:  # noqa: ARG002
-        """Return None: no vectors."""
+    def required_vectors(self, epoch: int) -> VectorKind | None:  # noqa: ARG002
+        """Return None: samplers need no vectors."""
         return None
 
     def plan(self, epoch: int, vectors: Floats | None) -> list[Batch]:  # noqa: ARG002
-        """Return the batches of an epoch: the same for a seed and an epoch, whatever was before."""
+        """Return the batches of an epoch; they depend on the seed and the epoch alone."""
         generator = np.random.default_rng([self._seed, epoch])
-        taken = self._taken[curriculum.phase_at(self._plugin, epoch).min_images_per_label]
-        labels = self._labels[taken]
-        if len(self._taken) > 1:
+        used = self._used_in(epoch)
+        labels = self._labels[used]
+        if len(self._used) > 1:
             self._metrics = {"labels": float(len(np.unique(labels)))}
-        drawn = draw_batches(labels, self._plugin.sampler, self._known_share, generator)
-        unknown = _in_turn(self._unknown, self._unknown_share * len(drawn), generator)
+        drawn = draw_batches(labels, self._plugin.sampler, self._known_per_batch, generator)
+        unknown = _draw_in_turn(self._unknown, self._unknown_per_batch * len(drawn), generator)
         return [
-            self._batch(taken[places], strangers, generator)
-            for places, strangers in zip(drawn, np.split(unknown, len(drawn)), strict=True)
+            self._batch(used[known], others, generator)
+            for known, others in zip(drawn, np.split(unknown, len(drawn)), strict=True)
         ]
 
     def metrics(self) -> dict[str, float]:
-        """Return how many labels were in the last epoch, where stages differ in that."""
+        """Return the number of labels in the epoch planned last, where phases differ in it."""
         return self._metrics
 
     def state(self) -> dict[str, object]:
-        """Return nothing: no epoch needs another."""
+        """Return nothing: epochs do not depend on each other."""
         return {}
 
     def restore(self, state: dict[str, object]) -> None:
-        """Take back nothing."""
+        """Restore nothing."""
 
-    def _by_fewest(self) -> dict[int, Integers]:
-        """Return which of the known images are learnt, by the number that a label must have."""
-        _, which, counts = np.unique(self._labels, return_inverse=True, return_counts=True)
-        taken = {}
+    def _used_in(self, epoch: int) -> Integers:
+        return self._used[curriculum.phase_at(self._plugin, epoch).min_images_per_label]
+
+    def _positions_by_min_images(self) -> dict[int, Integers]:
+        """Return the known images that are trained on, for each phase's min_images_per_label."""
+        _, label_of, counts = np.unique(self._labels, return_inverse=True, return_counts=True)
+        used = {}
         for phase in curriculum.phases(self._plugin):
             least = phase.min_images_per_label
             enough = int((counts >= least).sum())
@@ -139,23 +144,23 @@ class SamplerPlanner:
                     f"epoch {phase.first_epoch} has {enough} of {len(counts)} labels to learn, "
                     f"those with {least} or more images; lower min_images_per_label"
                 )
-            taken[least] = np.flatnonzero(counts[which] >= least)
-        return taken
+            used[least] = np.flatnonzero(counts[label_of] >= least)
+        return used
 
-    def _batch(self, places: Integers, unknown: Integers, generator: np.random.Generator) -> Batch:
-        """Return known images at `places`, and then the unknown ones, flipped by chance."""
-        rows = np.concatenate([self._rows[places], unknown])
-        labels = np.concatenate([self._labels[places], np.full(len(unknown), UNKNOWN)])
+    def _batch(self, known: Integers, unknown: Integers, generator: np.random.Generator) -> Batch:
+        """Return a batch of known images, by position, and unknown rows, flipped at random."""
+        rows = np.concatenate([self._rows[known], unknown])
+        labels = np.concatenate([self._labels[known], np.full(len(unknown), UNKNOWN)])
         if self._flipped is None:
             return Batch(rows, labels)
-        by_chance = generator.random(len(unknown)) < 0.5
-        return Batch(rows, labels, np.concatenate([self._flipped[places], by_chance]))
+        at_random = generator.random(len(unknown)) < 0.5
+        return Batch(rows, labels, np.concatenate([self._flipped[known], at_random]))
 
 
 def draw_batches(
     labels: Integers, sampler: Sampler, batch_size: int, generator: np.random.Generator
 ) -> list[Integers]:
-    """Return the batches of an epoch as places in `labels (n,)`, none of which is UNKNOWN."""
+    """Return the batches of an epoch as positions in `labels (n,)`, none of which is UNKNOWN."""
     match sampler:
         case PK(coverage="full"):
             return pk_batches(labels, batch_size, sampler.images_per_label, generator)
@@ -166,11 +171,11 @@ def draw_batches(
         case Shuffled():
             return shuffled_batches(len(labels), batch_size, generator)
         case Hardness():
-            raise TypeError("Hardness is a sequence of triplets, which needs embeddings")
+            raise TypeError("Hardness samples triplets by vectors; use its HardnessPlanner")
 
 
 def count_batches(labels: Integers, sampler: Sampler, batch_size: int) -> int:
-    """Return how many batches `draw_batches` gives."""
+    """Return the number of batches that `draw_batches` gives."""
     if not isinstance(sampler, PK):
         return max(len(labels) // batch_size, 1)
     if sampler.coverage == "full":
@@ -179,9 +184,9 @@ def count_batches(labels: Integers, sampler: Sampler, batch_size: int) -> int:
 
 
 def shuffled_batches(count: int, batch_size: int, generator: np.random.Generator) -> list[Integers]:
-    """Return whole batches of rows 0..count−1 in random order; the rest sits out this epoch.
+    """Return full batches of rows 0..count−1 in random order; the remainder is dropped.
 
-    With fewer rows than a batch there is one smaller batch.
+    Fewer rows than a batch give one smaller batch.
     """
     order = generator.permutation(count)
     batches = max(count // batch_size, 1)
@@ -192,21 +197,18 @@ def shuffled_batches(count: int, batch_size: int, generator: np.random.Generator
 def balanced_batches(
     labels: Integers, batch_size: int, power: float, generator: np.random.Generator
 ) -> list[Integers]:
-    """Return as many batches as `shuffled_batches`, of images drawn as often as n^−power says.
+    """Return as many batches as `shuffled_batches`, of images drawn in proportion to n^−power.
 
-    n is how many images the image's label has. A label that is due x times in the epoch comes ⌊x⌋
-    or ⌈x⌉ times, and none of its images again before all the others came.
+    n is the number of images of an image's label. A label expected x times in the epoch is drawn
+    ⌊x⌋ or ⌈x⌉ times, and no image is repeated before all others of its label were drawn.
     """
     rows_of = _rows_of_labels(labels)
     size = min(batch_size, len(labels))
-    due = np.array([len(rows) for rows in rows_of]) ** (1.0 - power)
-    due *= len(labels) // size * size / due.sum()
-    times = _whole(due, generator)
-    order = generator.permutation(
-        np.concatenate(
-            [_in_turn(rows, count, generator) for rows, count in zip(rows_of, times, strict=True)]
-        )
-    )
+    expected = np.array([len(rows) for rows in rows_of]) ** (1.0 - power)
+    expected *= len(labels) // size * size / expected.sum()
+    times = _round_at_random(expected, generator)
+    drawn = [_draw_in_turn(rows, n, generator) for rows, n in zip(rows_of, times, strict=True)]
+    order = generator.permutation(np.concatenate(drawn))
     return np.split(order, range(size, len(order), size))
 
 
@@ -215,10 +217,10 @@ def pk_batches(
 ) -> list[Integers]:
     """Return batches of P distinct labels × K images that cover every label and every image.
 
-    Each label's images are cut into groups of K, the last filled up with repeats. With B batches
-    the groups are dealt out in turn, label after label: a label has at most B groups, so no batch
-    gets two of them. Batches that are short of a group take one of any other label. The idea of
-    full coverage is the GDSC 2020 solution's; there labels were covered, images were not.
+    Each label's images are cut into groups of K, the last one filled up with repeats. The groups
+    are dealt to B batches in turn, label after label: a label has at most B groups, so no batch
+    gets two of them. Batches that lack a group take one of another label. Full coverage of labels,
+    though not of images, is from the GDSC 2020 solution.
     """
     rows_of = _rows_of_labels(labels)
     per_batch = min(batch_size // images_per_label, len(rows_of))
@@ -229,8 +231,8 @@ def pk_batches(
     ]
     count = count_pk_batches(labels, batch_size, images_per_label)
     batches = []
-    for place in range(count):
-        dealt = groups[place::count]
+    for first in range(count):
+        dealt = groups[first::count]
         present = {label for label, _ in dealt}
         others = (label for label in generator.permutation(len(rows_of)) if label not in present)
         dealt += [
@@ -242,7 +244,10 @@ def pk_batches(
 
 
 def count_pk_batches(labels: Integers, batch_size: int, images_per_label: int) -> int:
-    """Return how many batches `pk_batches` gives: enough for all groups and the largest label."""
+    """Return the number of batches that `pk_batches` gives.
+
+    It is enough for all groups, and at least the number of groups of the largest label.
+    """
     _, counts = np.unique(labels, return_counts=True)
     groups = -(-counts // images_per_label)
     per_batch = min(batch_size // images_per_label, len(groups))
@@ -252,16 +257,17 @@ def count_pk_batches(labels: Integers, batch_size: int, images_per_label: int) -
 def random_pk_batches(
     labels: Integers, batch_size: int, images_per_label: int, generator: np.random.Generator
 ) -> list[Integers]:
-    """Return batches of P distinct labels × K images by chance, as many images as there are.
+    """Return batches of P distinct random labels × K random images of each.
 
-    A label with fewer than K images repeats them.
+    There are enough batches for as many images as `labels (n,)`. A label with fewer than K images
+    repeats them.
     """
     rows_of = _rows_of_labels(labels)
     per_batch = min(batch_size // images_per_label, len(rows_of))
     return [
         np.concatenate(
             [
-                _in_turn(rows_of[label], images_per_label, generator)
+                _draw_in_turn(rows_of[label], images_per_label, generator)
                 for label in generator.choice(len(rows_of), per_batch, replace=False)
             ]
         )
@@ -270,7 +276,7 @@ def random_pk_batches(
 
 
 def _groups(rows: Integers, size: int, generator: np.random.Generator) -> list[Integers]:
-    """Return random groups of `size` that hold every row; the last is filled up with repeats."""
+    """Return random groups of `size` rows that cover all; the last is filled up with repeats."""
     order = generator.permutation(rows)
     short = -len(order) % size
     if short:
@@ -280,7 +286,7 @@ def _groups(rows: Integers, size: int, generator: np.random.Generator) -> list[I
 
 
 def _rows_of_labels(labels: Integers) -> list[Integers]:
-    """Return the rows of each label that occurs, both rising."""
+    """Return the rows of each label that occurs, both in ascending order."""
     _, counts = np.unique(labels, return_counts=True)
     return np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
 
@@ -290,29 +296,29 @@ def _count_random_pk_batches(labels: Integers, batch_size: int, images_per_label
     return -(-len(labels) // (per_batch * images_per_label))
 
 
-def _in_turn(rows: Integers, count: int, generator: np.random.Generator) -> Integers:
-    """Return `count` rows by chance, none of them again before all the others came."""
+def _draw_in_turn(rows: Integers, count: int, generator: np.random.Generator) -> Integers:
+    """Return `count` random rows; none is repeated before all others were drawn."""
     rounds = -(-count // len(rows)) if count else 0
     order = [generator.permutation(rows) for _ in range(rounds)]
     return np.concatenate([rows[:0], *order])[:count]
 
 
-def _whole(due: NDArray[np.float64], generator: np.random.Generator) -> Integers:
-    """Round numbers up or down by chance, to the same sum and the same means.
+def _round_at_random(expected: NDArray[np.float64], generator: np.random.Generator) -> Integers:
+    """Round numbers up or down at random, keeping their sum and each one's mean.
 
-    Systematic sampling: the numbers are laid end to end in random order, and each is the count of
-    a comb's teeth, one apart, that it covers.
+    Systematic sampling: the numbers are laid end to end in random order, and each becomes the
+    count of integer marks, shifted by one random offset, that it covers.
     """
-    order = generator.permutation(len(due))
-    ends = np.floor(np.cumsum(due[order]) + generator.random()).astype(np.int64)
-    ends[-1] = round(due.sum())  # rounding errors must not lose one
-    whole = np.empty_like(ends)
-    whole[order] = np.diff(ends, prepend=0)
-    return whole
+    order = generator.permutation(len(expected))
+    ends = np.floor(np.cumsum(expected[order]) + generator.random()).astype(np.int64)
+    ends[-1] = round(expected.sum())  # rounding errors must not lose one
+    counts = np.empty_like(ends)
+    counts[order] = np.diff(ends, prepend=0)
+    return counts
 
 
-def _shares(plugin: Plugin, unknown_total: int) -> tuple[int, int]:
-    """Return how many known and how many unknown images a batch has."""
+def _split_batch(plugin: Plugin, unknown_total: int) -> tuple[int, int]:
+    """Return the numbers of known and of unknown images in a batch."""
     sampler, size = plugin.sampler, plugin.batch_size
     unknown = round(plugin.unknown_share * size)
     group = sampler.images_per_label if isinstance(sampler, PK) else 1

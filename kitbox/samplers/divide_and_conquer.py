@@ -1,4 +1,4 @@
-"""Divide and conquer: images in clusters, and batches of one cluster for one slice's learner."""
+"""Divide and conquer: images in clusters, and batches of one cluster for one learner's slice."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -12,18 +12,145 @@ from scipy.optimize import linear_sum_assignment
 from kitbox.errors import KitboxError
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Floats, Integers
-from kitbox.samplers.batch_samplers import UNKNOWN, Batch, Planner, draw_batches
+from kitbox.samplers.batch_samplers import UNKNOWN, Batch, Planner, VectorKind, draw_batches
 
-# The source's number of k-means iterations; 25,000 x 512 vectors take two seconds.
+# Iterations of k-means, as in the paper's code; 25,000 x 512 vectors take two seconds.
 _ITERATIONS = 100
 
 
-def cluster_vectors(vectors: Floats, count: int, seed: int) -> Integers:
-    """Return the k-means cluster (n,) of each of `vectors (n, d)`, from 0; none of them is empty.
+class DividedPlanner:
+    """Plans batches of one cluster each, and of all images in the last epochs.
 
-    By faiss, on all vectors, the same for the same seed. Where copies leave a cluster empty it
-    takes the vector that lies furthest from the mean of its own. Raises KitboxError where there
-    are fewer vectors than clusters.
+    The method is that of Sanakoyeu et al., CVPR 2019. In the first of every `divide.every` epochs
+    the images are clustered again by the backbone's vectors. An image that is alone of its label in
+    a cluster is trained on with the others; unknown images are in no cluster.
+
+    An epoch has as many batches as an undivided one, since the schedule needs their number before
+    there are clusters. The batches are taken from a queue: each cluster's batches are drawn by the
+    plugin's sampler, and the clusters alternate in proportion to their numbers of batches. Full
+    coverage holds for a pass, which ends when every image was seen, in less than an epoch or in
+    more. An image alone in its cluster is repeated within a batch, so that a pass mostly takes more
+    than an epoch. New clusters empty the queue; it is refilled with the batches that have images
+    still unseen in this pass, those with most of them first.
+    """
+
+    def __init__(self, labels: Integers, plugin: Plugin, seed: int, undivided: Planner) -> None:
+        """Divide images of `labels (n,)`; `undivided` plans the epochs from undivided_from on."""
+        assert plugin.divide is not None  # noqa: S101  build_planner has checked it
+        self._labels, self._plugin, self._divide = labels, plugin, plugin.divide
+        self._seed, self._undivided = seed, undivided
+        self._clusters: Integers | None = None
+        self._unseen = np.zeros(len(labels), dtype=np.bool_)  # in this pass
+        self._queue: deque[tuple[int, Integers]] = deque()
+        self._metrics: dict[str, float] = {}
+
+    def steps(self, epoch: int) -> int:
+        """Return the number of batches of an epoch: as many as undivided."""
+        return self._undivided.steps(epoch)
+
+    def required_vectors(self, epoch: int) -> VectorKind | None:
+        """Return "pooled" where the epoch begins with new clusters."""
+        if _reached(epoch, self._divide.undivided_from):
+            return self._undivided.required_vectors(epoch)
+        due = (epoch - 1) % self._divide.every == 0
+        return "pooled" if due or self._clusters is None else None
+
+    def plan(self, epoch: int, vectors: Floats | None) -> list[Batch]:
+        """Return the batches of an epoch; their learner is the cluster, None from whole_from on."""
+        if _reached(epoch, self._divide.undivided_from):
+            batches = self._undivided.plan(epoch, vectors)
+            self._metrics = self._undivided.metrics()
+            return batches
+        generator = np.random.default_rng([self._seed, epoch])
+        self._metrics = {}
+        if self.required_vectors(epoch):
+            assert vectors is not None  # noqa: S101  they are required
+            self._cluster(vectors, generator)
+        drawn = [self._next_batch(generator) for _ in range(self.steps(epoch))]
+        whole = _reached(epoch, self._divide.whole_from)
+        return [
+            Batch(rows, self._labels[rows], learner=None if whole else learner)
+            for learner, rows in drawn
+        ]
+
+    def metrics(self) -> dict[str, float]:
+        """Return the share of images that moved to another cluster, where clusters are new."""
+        return self._metrics
+
+    def state(self) -> dict[str, object]:
+        """Return clusters, unseen images and the queue."""
+        return {
+            "clusters": None if self._clusters is None else self._clusters.tolist(),
+            "unseen": np.flatnonzero(self._unseen).tolist(),
+            "queue": [[learner, rows.tolist()] for learner, rows in self._queue],
+            "undivided": self._undivided.state(),
+        }
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Restore clusters, unseen images and the queue."""
+        saved = cast(dict[str, Any], state)
+        clusters = saved["clusters"]
+        self._clusters = None if clusters is None else np.array(clusters, dtype=np.int64)
+        self._unseen[:] = False
+        self._unseen[saved["unseen"]] = True
+        self._queue = deque(
+            (learner, np.array(rows, dtype=np.int64)) for learner, rows in saved["queue"]
+        )
+        self._undivided.restore(saved["undivided"])
+
+    def _cluster(self, vectors: Floats, generator: np.random.Generator) -> None:
+        """Cluster the known images again, numbering clusters like the last ones."""
+        known = np.flatnonzero(self._labels != UNKNOWN)
+        vectors, count = vectors[known], self._divide.learners
+        clusters = cluster_vectors(vectors, count, int(generator.integers(2**31)))
+        clusters = merge_single_label_clusters(vectors, clusters, self._labels[known])
+        if self._clusters is not None:
+            old = self._clusters[known]
+            clusters = renumber_clusters(old, clusters, count)
+            self._metrics = {"clusters moved": float(np.mean(clusters != old))}
+        self._clusters = np.full(len(self._labels), UNKNOWN, dtype=np.int64)
+        self._clusters[known] = clusters
+        self._queue.clear()
+
+    def _next_batch(self, generator: np.random.Generator) -> tuple[int, Integers]:
+        """Return the queue's next cluster and rows, of which at least one is still unseen."""
+        while True:
+            while not self._queue:
+                self._refill(generator)
+            learner, rows = self._queue.popleft()
+            if self._unseen[rows].any():
+                self._unseen[rows] = False
+                return learner, rows
+
+    def _refill(self, generator: np.random.Generator) -> None:
+        """Queue batches for the unseen images, or for all images when a new pass begins."""
+        if not self._unseen.any():
+            self._unseen = self._labels != UNKNOWN
+        batches = [self._batches_of(learner, generator) for learner in range(self._divide.learners)]
+        for learner, index in interleave([len(each) for each in batches]):
+            self._queue.append((learner, batches[learner][index]))
+
+    def _batches_of(self, learner: int, generator: np.random.Generator) -> list[Integers]:
+        """Return a cluster's batches that have unseen images, those with most of them first."""
+        members = np.flatnonzero(self._clusters == learner)
+        if not self._unseen[members].any():
+            return []
+        plugin = self._plugin
+        drawn = draw_batches(self._labels[members], plugin.sampler, plugin.batch_size, generator)
+        batches = [members[batch] for batch in drawn if self._unseen[members[batch]].any()]
+        return sorted(batches, key=lambda rows: -int(self._unseen[rows].sum()))
+
+
+def _reached(epoch: int, begin: int | None) -> bool:
+    return begin is not None and epoch >= begin
+
+
+def cluster_vectors(vectors: Floats, count: int, seed: int) -> Integers:
+    """Return the k-means cluster (n,), from 0, of each of `vectors (n, d)`; no cluster is empty.
+
+    Computed by faiss on all vectors, and the same for the same seed. A cluster that duplicates
+    leave empty takes the vector that is furthest from the mean of its own. Raises KitboxError where
+    there are fewer vectors than clusters.
     """
     if len(vectors) < count:
         raise KitboxError(
@@ -50,10 +177,10 @@ def cluster_vectors(vectors: Floats, count: int, seed: int) -> Integers:
 
 
 def renumber_clusters(old: Integers, new: Integers, count: int) -> Integers:
-    """Return `new (n,)` with its clusters renumbered so that most images keep their number of old.
+    """Return clusters `new (n,)` renumbered so that most images keep their number in `old (n,)`.
 
-    A Hungarian assignment on how many images each pair of clusters shares; the source took its
-    inverse.
+    A Hungarian assignment that maximises the images shared by each pair of clusters; the paper's
+    code took its inverse.
     """
     shared = np.zeros((count, count), dtype=np.int64)  # rows are new clusters, columns old ones
     np.add.at(shared, (new, old), 1)
@@ -64,161 +191,40 @@ def renumber_clusters(old: Integers, new: Integers, count: int) -> Integers:
 
 
 def merge_single_label_clusters(vectors: Floats, clusters: Integers, labels: Integers) -> Integers:
-    """Return clusters (n,) that have two labels each, as long as all images have.
+    """Return clusters (n,) of two labels or more each, unless all images have one label.
 
-    A cluster of one label has nothing to be told from: it joins the one whose mean is nearest and
-    is left empty. The smallest goes first.
+    A cluster of a single label has no negatives: it is merged into the one with the nearest mean
+    and left empty, the smallest first.
     """
     clusters = clusters.copy()
     while True:
-        names, sizes = np.unique(clusters, return_counts=True)
-        lone = [len(np.unique(labels[clusters == name])) == 1 for name in names]
-        if len(names) == 1 or not any(lone):
+        numbers, sizes = np.unique(clusters, return_counts=True)
+        single = [len(np.unique(labels[clusters == number])) == 1 for number in numbers]
+        if len(numbers) == 1 or not any(single):
             return clusters
-        leaving = np.argmin(np.where(lone, sizes, len(clusters) + 1))
-        means = np.stack([vectors[clusters == name].mean(axis=0) for name in names])
+        leaving = np.argmin(np.where(single, sizes, len(clusters) + 1))
+        means = np.stack([vectors[clusters == number].mean(axis=0) for number in numbers])
         distances = np.linalg.norm(means - means[leaving], axis=1)
         distances[leaving] = np.inf
-        clusters[clusters == names[leaving]] = names[np.argmin(distances)]
-
-
-class DividedPlanner:
-    """Plans batches of one cluster each, and all images at the end (Sanakoyeu et al., CVPR 2019).
-
-    In the first of every `divide.every` epochs the images are clustered anew by what the backbone
-    sees. An image that is alone of its label in a cluster is learnt with the others; images of no
-    known label are in no cluster.
-
-    An epoch has as many batches as the undivided one, since the schedule must know that before
-    there are clusters. They are dealt from a deck: each cluster's batches by the plugin's sampler,
-    the clusters in turn and in proportion to their batches. Full coverage is a promise of passes:
-    a pass ends, and another begins, when every image was shown, be it in less than an epoch or in
-    more. An image alone in its cluster takes the place of several, so it is mostly in more.
-    New clusters make a new deck of the batches in which an image still waits, most waiting first.
-    """
-
-    def __init__(self, labels: Integers, plugin: Plugin, seed: int, undivided: Planner) -> None:
-        """Divide images of `labels (n,)`; `undivided` plans the epochs from undivided_from on."""
-        assert plugin.divide is not None  # noqa: S101  the caller's reason to be here
-        self._labels, self._plugin, self._divide = labels, plugin, plugin.divide
-        self._seed, self._undivided = seed, undivided
-        self._clusters: Integers | None = None
-        self._waits = np.zeros(len(labels), dtype=np.bool_)
-        self._deck: deque[tuple[int, Integers]] = deque()
-        self._metrics: dict[str, float] = {}
-
-    def steps(self, epoch: int) -> int:
-        """Return how many batches an epoch will have: as many as undivided."""
-        return self._undivided.steps(epoch)
-
-    def required_vectors(self, epoch: int) -> str | None:
-        """Return "pooled" where the epoch begins with new clusters."""
-        if _reached(epoch, self._divide.undivided_from):
-            return self._undivided.required_vectors(epoch)
-        due = (epoch - 1) % self._divide.every == 0
-        return "pooled" if due or self._clusters is None else None
-
-    def plan(self, epoch: int, vectors: Floats | None) -> list[Batch]:
-        """Return the batches of an epoch; their learner is the cluster, None from whole_from on."""
-        if _reached(epoch, self._divide.undivided_from):
-            batches = self._undivided.plan(epoch, vectors)
-            self._metrics = self._undivided.metrics()
-            return batches
-        generator = np.random.default_rng([self._seed, epoch])
-        self._metrics = {}
-        if self.required_vectors(epoch):
-            assert vectors is not None  # noqa: S101  as required_vectors() says
-            self._cluster(vectors, generator)
-        dealt = [self._deal(generator) for _ in range(self.steps(epoch))]
-        whole = _reached(epoch, self._divide.whole_from)
-        return [
-            Batch(rows, self._labels[rows], learner=None if whole else learner)
-            for learner, rows in dealt
-        ]
-
-    def metrics(self) -> dict[str, float]:
-        """Return the share of images whose cluster is another one, where they are new."""
-        return self._metrics
-
-    def state(self) -> dict[str, object]:
-        """Return clusters, waiting images and the deck."""
-        return {
-            "clusters": None if self._clusters is None else self._clusters.tolist(),
-            "waiting": np.flatnonzero(self._waits).tolist(),
-            "deck": [[learner, rows.tolist()] for learner, rows in self._deck],
-            "undivided": self._undivided.state(),
-        }
-
-    def restore(self, state: dict[str, object]) -> None:
-        """Take back clusters, waiting images and the deck."""
-        kept = cast(dict[str, Any], state)
-        clusters = kept["clusters"]
-        self._clusters = None if clusters is None else np.array(clusters, dtype=np.int64)
-        self._waits[:] = False
-        self._waits[kept["waiting"]] = True
-        self._deck = deque(
-            (learner, np.array(rows, dtype=np.int64)) for learner, rows in kept["deck"]
-        )
-        self._undivided.restore(kept["undivided"])
-
-    def _cluster(self, vectors: Floats, generator: np.random.Generator) -> None:
-        """Put every image of a known label into a cluster, numbered as the last ones were."""
-        known = np.flatnonzero(self._labels != UNKNOWN)
-        vectors, count = vectors[known], self._divide.learners
-        found = cluster_vectors(vectors, count, int(generator.integers(2**31)))
-        found = merge_single_label_clusters(vectors, found, self._labels[known])
-        if self._clusters is not None:
-            old = self._clusters[known]
-            found = renumber_clusters(old, found, count)
-            self._metrics = {"clusters moved": float(np.mean(found != old))}
-        self._clusters = np.full(len(self._labels), UNKNOWN, dtype=np.int64)
-        self._clusters[known] = found
-        self._deck.clear()
-
-    def _deal(self, generator: np.random.Generator) -> tuple[int, Integers]:
-        """Return the deck's next cluster and rows, of which at least one still waits."""
-        while True:
-            while not self._deck:
-                self._fill(generator)
-            learner, rows = self._deck.popleft()
-            if self._waits[rows].any():
-                self._waits[rows] = False
-                return learner, rows
-
-    def _fill(self, generator: np.random.Generator) -> None:
-        """Fill the deck for the images that wait: for all, where the last pass has ended."""
-        if not self._waits.any():
-            self._waits = self._labels != UNKNOWN
-        piles = [self._pile(learner, generator) for learner in range(self._divide.learners)]
-        for learner, place in interleave([len(pile) for pile in piles]):
-            self._deck.append((learner, piles[learner][place]))
-
-    def _pile(self, learner: int, generator: np.random.Generator) -> list[Integers]:
-        """Return a cluster's batches in which an image waits, those with most of them first."""
-        members = np.flatnonzero(self._clusters == learner)
-        if not self._waits[members].any():
-            return []
-        plugin = self._plugin
-        places = draw_batches(self._labels[members], plugin.sampler, plugin.batch_size, generator)
-        pile = [members[batch] for batch in places if self._waits[members[batch]].any()]
-        return sorted(pile, key=lambda rows: -int(self._waits[rows].sum()))
+        clusters[clusters == numbers[leaving]] = numbers[np.argmin(distances)]
 
 
 def interleave(sizes: list[int]) -> list[tuple[int, int]]:
-    """Return (pile, place) of all cards of piles of these sizes, each pile spread evenly."""
+    """Return (group, index) of every item of groups of these sizes, each group spread evenly."""
     spread = [
-        ((place + 0.5) / size, pile, place)
-        for pile, size in enumerate(sizes)
-        for place in range(size)
+        ((index + 0.5) / size, group, index)
+        for group, size in enumerate(sizes)
+        for index in range(size)
     ]
-    return [(pile, place) for _, pile, place in sorted(spread)]
+    return [(group, index) for _, group, index in sorted(spread)]
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Let faiss have one thread: sums in one order, and no more slowly where cores are shared.
+    """Keep faiss to one thread: sums in one order, and no slower where cores are shared.
 
-    So few means are not worth more; threads that wait for each other took several times as long.
+    For so few means more threads are not worth it; waiting for each other took several times as
+    long.
     """
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
@@ -226,7 +232,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(threads)
-
-
-def _reached(epoch: int, begin: int | None) -> bool:
-    return begin is not None and epoch >= begin

@@ -1,3 +1,5 @@
+"""Batches of each sampler: coverage, shares, repeats, unknown and flipped images."""
+
 from collections import Counter
 from hashlib import sha256
 from itertools import chain
@@ -18,7 +20,6 @@ from kitbox import (
     Phase,
     Plugin,
     Shuffled,
-    Triplet,
 )
 from kitbox.errors import KitboxError
 from kitbox.plugin.samplers import Sampler
@@ -34,11 +35,11 @@ from kitbox.samplers.batch_samplers import (
     shuffled_batches,
 )
 
-# One individual with 500 photographs and 999 with one each, as lists of whales are.
+# One individual with 500 photographs and 999 with one each, as in data of whales.
 LONG_TAILED = np.array([0] * 500 + list(range(1, 1000)))
 # 30 individuals with one to seven.
 MIXED = np.repeat(np.arange(30), np.arange(1, 31) % 7 + 1)
-# The same and 40 photographs of nobody known, among them.
+# The same with 40 photographs of unknown individuals among them.
 WITH_UNKNOWN = np.insert(MIXED, np.arange(40) * 2, UNKNOWN)
 
 PK_RANDOM = PK(images_per_label=4, coverage="random")
@@ -49,18 +50,25 @@ def drawn(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def plugin(sampler: Sampler, batch_size: int = 32, seed: int = 0, **others: Any) -> Plugin:
-    given = {"sampler": sampler, "batch_size": batch_size, "seed": seed, "epochs": 3, **others}
-    given = {"losses": (BinaryCrossEntropy(),), **given}
-    return Plugin.model_validate({"backbone": "resnet10t", "image_size": 32, **given})
+def plugin_with(sampler: Sampler, batch_size: int = 32, seed: int = 0, **others: Any) -> Plugin:
+    settings: dict[str, Any] = {
+        "backbone": "resnet10t",
+        "image_size": 32,
+        "epochs": 3,
+        "losses": (BinaryCrossEntropy(),),
+        "sampler": sampler,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
+    return Plugin.model_validate(settings | others)
 
 
-def sampled(labels: np.ndarray, asked: Plugin) -> SamplerPlanner:
-    return SamplerPlanner(labels, asked, asked.seed)
+def planner_of(labels: np.ndarray, plugin: Plugin) -> SamplerPlanner:
+    return SamplerPlanner(labels, plugin, plugin.seed)
 
 
-def planned(labels: np.ndarray, asked: Plugin, epoch: int = 1) -> list[Batch]:
-    return sampled(labels, asked).plan(epoch, None)
+def planned(labels: np.ndarray, plugin: Plugin, epoch: int = 1) -> list[Batch]:
+    return planner_of(labels, plugin).plan(epoch, None)
 
 
 def rows_of(batches: list[Batch]) -> list[int]:
@@ -77,7 +85,7 @@ def test_pk_shows_every_image_of_a_long_tail_in_every_epoch(images_per_label: in
         assert set(counts.values()) == {images_per_label}
 
 
-def test_pk_of_a_long_tail_is_no_longer_than_it_must_be() -> None:
+def test_pk_has_no_more_batches_than_a_long_tail_needs() -> None:
     # 125 groups of the many-photographed and 999 of the others, eight to a batch: 140.5
     assert count_pk_batches(LONG_TAILED, 32, 4) == 141
     # 250 groups of the one individual need a batch each, though 1249 / 16 is 78.1
@@ -111,14 +119,14 @@ def test_pk_covers_everything_with_distinct_labels_in_full_batches(
         assert set(counts.values()) == {images_per_label}
 
 
-def test_a_label_meets_itself_in_other_groups_in_each_epoch() -> None:
+def test_a_label_is_grouped_differently_in_each_epoch() -> None:
     labels = np.repeat(np.arange(4), 8)
     groups = {
         frozenset(batch[labels[batch] == 0].tolist())
         for seed in range(10)
         for batch in pk_batches(labels, 16, 4, drawn(seed))
     }
-    # two groups of four in each of ten epochs, out of 70 that there are
+    # two groups of four in each of ten epochs, out of 70 possible ones
     assert len(groups) > 10
 
 
@@ -131,14 +139,14 @@ def test_a_label_that_is_not_in_every_batch_is_spread_over_the_epoch() -> None:
     assert any(gap[0] > 0 and gap[1] - gap[0] > 1 and gap[1] < 5 for gap in gaps if len(gap) == 2)
 
 
-def test_a_label_with_photographs_enough_repeats_none_in_a_batch() -> None:
+def test_a_label_with_enough_photographs_repeats_none_in_a_batch() -> None:
     labels = np.repeat(np.arange(10), 8)
     for batch in pk_batches(labels, 32, 4, drawn()):
         assert len(set(batch.tolist())) == 32
 
 
 @given(st.integers(1, 100), st.integers(2, 40), st.integers(0, 99))
-def test_shuffled_shows_every_image_once_but_for_a_rest_smaller_than_a_batch(
+def test_shuffled_shows_every_image_once_except_a_remainder_smaller_than_a_batch(
     count: int, batch_size: int, seed: int
 ) -> None:
     batches = shuffled_batches(count, batch_size, drawn(seed))
@@ -151,7 +159,7 @@ def test_shuffled_shows_every_image_once_but_for_a_rest_smaller_than_a_batch(
         assert [len(batch) for batch in batches] == [batch_size] * (count // batch_size)
 
 
-def test_pk_takes_labels_as_they_are_named() -> None:
+def test_pk_accepts_labels_with_gaps() -> None:
     # a cluster of images has some of the labels only
     batches = pk_batches(MIXED, 32, 4, drawn())
     assert count_pk_batches(MIXED * 10 + 3, 32, 4) == len(batches)
@@ -160,7 +168,7 @@ def test_pk_takes_labels_as_they_are_named() -> None:
 
 
 @given(LABELS, st.integers(2, 5), st.integers(2, 6), st.integers(0, 99))
-def test_random_pk_draws_distinct_labels_and_repeats_no_image_that_it_need_not(
+def test_random_pk_draws_distinct_labels_and_repeats_no_image_without_need(
     labels: np.ndarray, images_per_label: int, p: int, seed: int
 ) -> None:
     batches = random_pk_batches(labels, p * images_per_label, images_per_label, drawn(seed))
@@ -172,8 +180,8 @@ def test_random_pk_draws_distinct_labels_and_repeats_no_image_that_it_need_not(
         assert set(counts.values()) == {images_per_label}
         for label in counts:
             images = batch[labels[batch] == label]
-            there = int((labels == label).sum())
-            assert len(set(images.tolist())) == min(there, images_per_label)
+            available = int((labels == label).sum())
+            assert len(set(images.tolist())) == min(available, images_per_label)
 
 
 def test_random_pk_draws_each_label_as_often_as_any_other() -> None:
@@ -185,7 +193,7 @@ def test_random_pk_draws_each_label_as_often_as_any_other() -> None:
 
 
 @given(LABELS, st.integers(2, 40), st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.integers(0, 99))
-def test_a_balanced_epoch_has_each_label_as_often_as_it_is_due_but_for_less_than_one(
+def test_a_balanced_epoch_draws_each_label_as_often_as_expected_up_to_rounding(
     labels: np.ndarray, batch_size: int, power: float, seed: int
 ) -> None:
     batches = balanced_batches(labels, batch_size, power, drawn(seed))
@@ -195,18 +203,18 @@ def test_a_balanced_epoch_has_each_label_as_often_as_it_is_due_but_for_less_than
     for label in range(int(labels.max()) + 1):
         # every image of the set weighs n^-power, and the label has n of them
         weight = sum((labels == other).sum() ** -power for other in labels)
-        there = int((labels == label).sum())
-        due = len(images) * there * there**-power / weight
+        available = int((labels == label).sum())
+        expected = len(images) * available * available**-power / weight
         counts = np.bincount(images, minlength=len(labels))[labels == label]
-        assert abs(counts.sum() - due) < 1 + 1e-6
+        assert abs(counts.sum() - expected) < 1 + 1e-6
         assert max(counts) - min(counts) <= 1
 
 
 def test_balanced_draws_labels_and_the_images_of_a_label_equally_often() -> None:
     epochs = [np.concatenate(balanced_batches(MIXED, 32, 1, drawn(seed))) for seed in range(200)]
     counts = np.bincount(np.concatenate(epochs), minlength=len(MIXED))
-    due = counts.sum() / 30 / np.bincount(MIXED)[MIXED]
-    assert chisquare(counts, due).pvalue > 0.01
+    expected = counts.sum() / 30 / np.bincount(MIXED)[MIXED]
+    assert chisquare(counts, expected).pvalue > 0.01
 
 
 def test_balanced_with_power_0_is_shuffled() -> None:
@@ -231,10 +239,10 @@ def test_the_rarest_labels_of_a_long_tail_are_in_every_balanced_epoch() -> None:
         (Shuffled(), MIXED, "f11d6334d254615a"),
     ],
 )
-def test_the_batches_of_published_plugins_stay_as_they_were(
+def test_the_batches_of_published_plugins_do_not_change(
     sampler: Sampler, labels: np.ndarray, digest: str
 ) -> None:
-    planner = sampled(labels, plugin(sampler, seed=5))
+    planner = planner_of(labels, plugin_with(sampler, seed=5))
     batches = [*planner.plan(1, None), *planner.plan(2, None)]
     written = "".join(",".join(map(str, batch.rows.tolist())) + ";" for batch in batches)
     assert sha256(written.encode()).hexdigest()[:16] == digest
@@ -242,8 +250,8 @@ def test_the_batches_of_published_plugins_stay_as_they_were(
     assert all((labels[batch.rows] == batch.labels).all() for batch in batches)
 
 
-def test_every_image_has_its_turn_over_several_epochs() -> None:
-    planner = sampled(np.arange(47) % 2, plugin(Shuffled(), 32, epochs=10))
+def test_every_image_is_drawn_within_several_epochs() -> None:
+    planner = planner_of(np.arange(47) % 2, plugin_with(Shuffled(), 32, epochs=10))
     assert {row for epoch in range(1, 11) for row in rows_of(planner.plan(epoch, None))} == {
         *range(47)
     }
@@ -251,36 +259,38 @@ def test_every_image_has_its_turn_over_several_epochs() -> None:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("others", [{}, {"unknown_share": 0.3}, {"flip_identities": True}])
-def test_an_epoch_is_as_long_as_it_says(sampler: Sampler, others: dict[str, Any]) -> None:
+def test_an_epoch_has_the_announced_number_of_batches(
+    sampler: Sampler, others: dict[str, Any]
+) -> None:
     for labels in (MIXED, MIXED[:5], LONG_TAILED):
-        planner = sampled(np.append(labels, UNKNOWN), plugin(sampler, 16, **others))
+        planner = planner_of(np.append(labels, UNKNOWN), plugin_with(sampler, 16, **others))
         assert len(planner.plan(1, None)) == planner.steps(1)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_an_epoch_can_be_planned_again_and_the_next_is_another(sampler: Sampler) -> None:
-    asked = plugin(sampler, unknown_share=0.25, flip_identities=True)
-    one, two = (sampled(WITH_UNKNOWN, asked) for _ in range(2))
+def test_an_epoch_can_be_planned_again_and_the_next_one_differs(sampler: Sampler) -> None:
+    plugin = plugin_with(sampler, unknown_share=0.25, flip_identities=True)
+    one, two = (planner_of(WITH_UNKNOWN, plugin) for _ in range(2))
     first = one.plan(1, None)
     assert rows_of(one.plan(2, None)) != rows_of(first)
     two.restore(one.state())
     for planner in (one, two):
         assert planner.required_vectors(1) is None
-        for was, batch in zip(first, planner.plan(1, None), strict=True):
-            assert (was.rows == batch.rows).all()
-            assert (was.labels == batch.labels).all()
-            assert was.flipped is not None
+        for before, batch in zip(first, planner.plan(1, None), strict=True):
+            assert (before.rows == batch.rows).all()
+            assert (before.labels == batch.labels).all()
+            assert before.flipped is not None
             assert batch.flipped is not None
-            assert (was.flipped == batch.flipped).all()
-    assert rows_of(planned(WITH_UNKNOWN, asked.model_copy(update={"seed": 1}))) != rows_of(first)
+            assert (before.flipped == batch.flipped).all()
+    assert rows_of(planned(WITH_UNKNOWN, plugin.model_copy(update={"seed": 1}))) != rows_of(first)
 
 
-def test_unknown_images_are_not_sampled_unless_asked_for() -> None:
+def test_unknown_images_are_not_sampled_without_a_share() -> None:
     for sampler in SAMPLERS:
-        batches = planned(WITH_UNKNOWN, plugin(sampler))
+        batches = planned(WITH_UNKNOWN, plugin_with(sampler))
         assert not set(rows_of(batches)) & set(np.flatnonzero(WITH_UNKNOWN == UNKNOWN).tolist())
-        # and known ones are as if the others were not there
-        alone = planned(MIXED, plugin(sampler))
+        # and known images are drawn as if there were no others
+        alone = planned(MIXED, plugin_with(sampler))
         known = np.flatnonzero(WITH_UNKNOWN != UNKNOWN)
         assert rows_of(batches) == known[rows_of(alone)].tolist()
 
@@ -297,28 +307,28 @@ def test_each_batch_has_its_share_of_unknown_images(
     labels: np.ndarray, unknown: int, share: float, sampler: Sampler, flip: bool
 ) -> None:
     labels = np.concatenate([labels, np.full(unknown, UNKNOWN)])
-    batches = planned(labels, plugin(sampler, 32, unknown_share=share, flip_identities=flip))
-    strangers = round(share * 32)
+    batches = planned(labels, plugin_with(sampler, 32, unknown_share=share, flip_identities=flip))
+    unknown_per_batch = round(share * 32)
     for batch in batches:
-        assert int((batch.labels == UNKNOWN).sum()) == strangers
+        assert int((batch.labels == UNKNOWN).sum()) == unknown_per_batch
         assert len(batch) <= 32
         assert (labels[batch.rows] == UNKNOWN).tolist() == (batch.labels == UNKNOWN).tolist()
         if isinstance(sampler, PK):
             counts = Counter(batch.labels[batch.labels != UNKNOWN].tolist())
             assert set(counts.values()) == {4}
-            assert len(counts) <= (32 - strangers) // 4
+            assert len(counts) <= (32 - unknown_per_batch) // 4
     shown = Counter(row for row in rows_of(batches) if labels[row] == UNKNOWN)
-    # each comes in its turn: none twice more than another
+    # drawn in turn: no image is repeated before all others were drawn
     assert max(shown.values()) - (min(shown.values()) if len(shown) == unknown else 0) <= 1
     if sampler == PK(images_per_label=4):
         assert set(np.flatnonzero(labels != UNKNOWN).tolist()) <= set(rows_of(batches))
 
 
-def test_a_share_of_unknown_images_makes_room_in_whole_labels() -> None:
-    # of 32 images .3 are 10; 22 are left, five labels of four
-    batch = planned(WITH_UNKNOWN, plugin(PK(images_per_label=4), unknown_share=0.3))[0]
+def test_unknown_images_displace_whole_labels() -> None:
+    # 0.3 of 32 images are 10; 22 are left, five labels of four
+    batch = planned(WITH_UNKNOWN, plugin_with(PK(images_per_label=4), unknown_share=0.3))[0]
     assert len(batch) == 10 + 20
-    batch = planned(WITH_UNKNOWN, plugin(Shuffled(), unknown_share=0.3))[0]
+    batch = planned(WITH_UNKNOWN, plugin_with(Shuffled(), unknown_share=0.3))[0]
     assert len(batch) == 10 + 22
 
 
@@ -344,14 +354,14 @@ def test_a_share_of_unknown_images_makes_room_in_whole_labels() -> None:
         ),
     ],
 )
-def test_a_share_that_cannot_be_is_refused(labels: np.ndarray, share: float, message: str) -> None:
+def test_an_impossible_share_is_refused(labels: np.ndarray, share: float, message: str) -> None:
     with pytest.raises(KitboxError) as refused:
-        sampled(labels, plugin(PK(images_per_label=4), unknown_share=share))
+        planner_of(labels, plugin_with(PK(images_per_label=4), unknown_share=share))
     assert str(refused.value) == message
 
 
 def test_an_epoch_has_every_image_as_it_is_and_flipped_as_another_individual() -> None:
-    batches = planned(MIXED, plugin(Shuffled(), 2, flip_identities=True))
+    batches = planned(MIXED, plugin_with(Shuffled(), 2, flip_identities=True))
     seen = set()
     for batch in batches:
         assert batch.flipped is not None
@@ -361,10 +371,10 @@ def test_an_epoch_has_every_image_as_it_is_and_flipped_as_another_individual() -
     assert len(batches) == len(MIXED)
 
 
-def test_pk_covers_every_image_of_a_long_tail_both_ways() -> None:
-    asked = plugin(PK(images_per_label=4), flip_identities=True)
+def test_pk_covers_every_image_of_a_long_tail_plain_and_flipped() -> None:
+    plugin = plugin_with(PK(images_per_label=4), flip_identities=True)
     seen = set()
-    for batch in planned(LONG_TAILED, asked):
+    for batch in planned(LONG_TAILED, plugin):
         assert batch.flipped is not None
         assert set(Counter(batch.labels.tolist()).values()) == {4}
         assert len(set(batch.labels.tolist())) == 8
@@ -372,11 +382,11 @@ def test_pk_covers_every_image_of_a_long_tail_both_ways() -> None:
     assert len(seen) == 2 * len(LONG_TAILED)
 
 
-def test_flipped_images_may_be_given_labels() -> None:
+def test_flipped_images_can_have_given_labels() -> None:
     # the first individual is symmetric, the second's flipped image is a third
     planner = SamplerPlanner(
         np.array([0, 1, UNKNOWN]),
-        plugin(Shuffled(), 4, flip_identities=True),
+        plugin_with(Shuffled(), 4, flip_identities=True),
         0,
         np.array([0, 2, 9]),
     )
@@ -386,9 +396,9 @@ def test_flipped_images_may_be_given_labels() -> None:
     assert set(shown) == {(0, False, 0), (0, True, 0), (1, False, 1), (1, True, 2)}
 
 
-def test_unknown_images_are_flipped_by_chance_and_stay_unknown() -> None:
-    asked = plugin(Shuffled(), unknown_share=0.5, flip_identities=True, epochs=20)
-    batches = [batch for epoch in range(1, 21) for batch in planned(WITH_UNKNOWN, asked, epoch)]
+def test_unknown_images_are_flipped_at_random_and_stay_unknown() -> None:
+    plugin = plugin_with(Shuffled(), unknown_share=0.5, flip_identities=True, epochs=20)
+    batches = [batch for epoch in range(1, 21) for batch in planned(WITH_UNKNOWN, plugin, epoch)]
     flipped = [
         batch.flipped[batch.labels == UNKNOWN] for batch in batches if batch.flipped is not None
     ]
@@ -406,10 +416,10 @@ CURRICULUM = (
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_curriculum_goes_from_the_most_photographed_to_all(sampler: Sampler, flip: bool) -> None:
-    asked = plugin(
+    plugin = plugin_with(
         sampler, 8, epochs=6, phases=CURRICULUM, min_images_per_label=2, flip_identities=flip
     )
-    planner = sampled(MIXED, asked)
+    planner = planner_of(MIXED, plugin)
     counts = np.bincount(MIXED)
     for epoch, least in enumerate([5, 5, 2, 1, 1, 1], 1):
         batches = planner.plan(epoch, None)
@@ -422,31 +432,30 @@ def test_a_curriculum_goes_from_the_most_photographed_to_all(sampler: Sampler, f
         assert planner.metrics() == {"labels": len(enough) * (1 + flip)}
 
 
-def test_a_training_without_a_curriculum_tells_nothing() -> None:
-    planner = sampled(MIXED, plugin(Shuffled()))
+def test_a_training_without_a_curriculum_has_no_metrics() -> None:
+    planner = planner_of(MIXED, plugin_with(Shuffled()))
     planner.plan(1, None)
     assert planner.metrics() == {}
 
 
-def test_a_stage_with_one_label_left_is_refused() -> None:
-    stages = (Phase(epochs=1), Phase(epochs=2, min_images_per_label=7))
+def test_a_phase_with_one_label_left_is_refused() -> None:
+    phases = (Phase(epochs=1), Phase(epochs=2, min_images_per_label=7))
     labels = np.repeat(np.arange(4), [2, 2, 3, 7])
     with pytest.raises(KitboxError) as refused:
-        sampled(labels, plugin(Shuffled(), phases=stages))
+        planner_of(labels, plugin_with(Shuffled(), phases=phases))
     assert str(refused.value) == (
         "epoch 2 has 1 of 4 labels to learn, those with 7 or more images; "
         "lower min_images_per_label"
     )
     with pytest.raises(KitboxError, match="epoch 1 has 0 of 0 labels to learn"):
-        sampled(np.full(9, UNKNOWN), plugin(Shuffled(), flip_identities=True))
+        planner_of(np.full(9, UNKNOWN), plugin_with(Shuffled(), flip_identities=True))
 
 
-def test_unknown_images_that_no_loss_looks_at_are_refused() -> None:
+def test_unknown_images_that_no_loss_uses_are_refused() -> None:
     with pytest.raises(KitboxError, match="but ArcFace leaves unknown images out; add a Binary"):
-        sampled(WITH_UNKNOWN, plugin(Shuffled(), unknown_share=0.5, losses=(ArcFace(),)))
+        planner_of(WITH_UNKNOWN, plugin_with(Shuffled(), unknown_share=0.5, losses=(ArcFace(),)))
 
 
-def test_a_sequence_of_triplets_is_not_drawn_by_chance() -> None:
-    asked = plugin(Hardness(), 30, losses=(Triplet(mining="sequence"),))
-    with pytest.raises(TypeError, match="Hardness is a sequence of triplets"):
-        draw_batches(MIXED, asked.sampler, 30, drawn())
+def test_triplets_are_not_drawn_without_vectors() -> None:
+    with pytest.raises(TypeError, match="Hardness samples triplets by vectors"):
+        draw_batches(MIXED, Hardness(), 30, drawn())

@@ -1,3 +1,5 @@
+"""Clusters, and the batches that are planned from them."""
+
 import json
 from collections import Counter
 from itertools import permutations, product
@@ -33,22 +35,22 @@ def scattered(count: int, seed: int = 0) -> Floats:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-# Ten labels of four images, five of two and ten of one; two images are of none.
+# Ten labels of four images, five of two and ten of one; WITH_UNKNOWN adds two unknown images.
 LABELS = np.array([*np.repeat(np.arange(10), 4), *np.repeat(np.arange(10, 15), 2), *range(15, 25)])
 WITH_UNKNOWN = np.array([UNKNOWN, *LABELS, UNKNOWN])
 
 
 class Undivided:
-    """Plans every epoch as full coverage of all images, and remembers which it planned."""
+    """A planner of full coverage of all images, which remembers the epochs that it planned."""
 
     def __init__(self, labels: Integers, steps: int | None = None) -> None:
         self._labels, self._steps = labels, steps
         self.planned: list[int] = []
 
-    def steps(self, epoch: int) -> int:  # noqa: ARG002  all are alike
+    def steps(self, epoch: int) -> int:  # noqa: ARG002
         return self._steps or count_pk_batches(self._labels[self._labels >= 0], 16, 4)
 
-    def required_vectors(self, epoch: int) -> str | None:  # noqa: ARG002  none
+    def required_vectors(self, epoch: int) -> str | None:  # noqa: ARG002
         return None
 
     def plan(self, epoch: int, vectors: Floats | None) -> list[Batch]:
@@ -92,7 +94,7 @@ def divided(
 
 
 def epoch_of(planner: DividedPlanner, epoch: int, *, seed: int | None = None) -> list[Batch]:
-    """Plan an epoch on vectors that are others in every one, where it needs any."""
+    """Plan an epoch, on other vectors in each one where it requires any."""
     vectors = None
     if planner.required_vectors(epoch):
         vectors = scattered(len(planner._labels), epoch if seed is None else seed)
@@ -103,30 +105,30 @@ def as_lists(batches: list[Batch]) -> list[tuple[list[int], list[int], int | Non
     return [(b.rows.tolist(), b.labels.tolist(), b.learner) for b in batches]
 
 
-def test_points_that_lie_together_are_a_cluster() -> None:
+def test_neighbouring_points_form_a_cluster() -> None:
     clusters = cluster_vectors(at(0, 120, 240, 1, 121, 241, 2, 122, 242), 3, 0)
     assert len(set(clusters[:3].tolist())) == 3
     assert clusters.reshape(3, 3).tolist() == [clusters[:3].tolist()] * 3
 
 
-def test_a_clustering_is_the_same_for_the_same_seed() -> None:
+def test_clusters_are_the_same_for_the_same_seed() -> None:
     vectors = scattered(300)
     np.testing.assert_array_equal(cluster_vectors(vectors, 8, 5), cluster_vectors(vectors, 8, 5))
 
 
-def test_a_clustering_leaves_the_number_of_threads_as_it_was() -> None:
+def test_clustering_restores_the_number_of_threads() -> None:
     before = faiss.omp_get_max_threads()
     cluster_vectors(scattered(30), 2, 0)
     assert faiss.omp_get_max_threads() == before
 
 
 @pytest.mark.parametrize("distinct", [1, 2, 3])
-def test_no_cluster_is_empty_though_images_are_copies(distinct: int) -> None:
+def test_no_cluster_is_empty_even_where_images_are_duplicates(distinct: int) -> None:
     vectors = at(*[50.0 * (i % distinct) for i in range(9)])
     assert sorted(set(cluster_vectors(vectors, 4, 0).tolist())) == [0, 1, 2, 3]
 
 
-def test_as_many_clusters_as_images_are_one_each() -> None:
+def test_as_many_clusters_as_images_have_one_image_each() -> None:
     assert sorted(cluster_vectors(at(0, 90, 180), 3, 0).tolist()) == [0, 1, 2]
 
 
@@ -135,7 +137,7 @@ def test_more_clusters_than_images_are_refused() -> None:
         cluster_vectors(at(0, 90, 180), 4, 0)
 
 
-def test_a_renumbered_cycle_of_three_clusters_comes_back() -> None:
+def test_a_cycle_of_three_renumbered_clusters_is_undone() -> None:
     # 0 -> 1 -> 2 -> 0; applied in the wrong direction none of them would be right
     old = np.array([0, 0, 1, 1, 2, 2])
     np.testing.assert_array_equal(renumber_clusters(old, np.array([1, 1, 2, 2, 0, 0]), 3), old)
@@ -152,13 +154,13 @@ def test_every_renumbering_of_clusters_is_undone(count: int) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
-def test_no_renumbering_keeps_more_images_where_they_were(pairs: list[tuple[int, int]]) -> None:
+def test_no_renumbering_keeps_more_images_in_their_cluster(pairs: list[tuple[int, int]]) -> None:
     old, new = (np.array(side) for side in zip(*pairs, strict=True))
-    kept = max(int((np.array(way)[new] == old).sum()) for way in permutations(range(4)))
-    assert int((renumber_clusters(old, new, 4) == old).sum()) == kept
+    most = max(int((np.array(order)[new] == old).sum()) for order in permutations(range(4)))
+    assert int((renumber_clusters(old, new, 4) == old).sum()) == most
 
 
-def test_a_cluster_of_one_label_joins_the_nearest() -> None:
+def test_a_cluster_of_one_label_is_merged_into_the_nearest() -> None:
     vectors = at(0, 1, 50, 51, 180, 181)
     clusters = merge_single_label_clusters(
         vectors, np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 2, 2, 3, 4])
@@ -166,7 +168,7 @@ def test_a_cluster_of_one_label_joins_the_nearest() -> None:
     assert clusters.tolist() == [0, 0, 0, 0, 2, 2]
 
 
-def test_clusters_of_one_label_each_join_until_there_are_two_labels() -> None:
+def test_clusters_of_one_label_are_merged_until_there_are_two_labels() -> None:
     clusters = merge_single_label_clusters(
         at(0, 1, 90, 91, 92), np.array([0, 0, 1, 1, 1]), np.array([3, 3, 8, 8, 8])
     )
@@ -174,45 +176,38 @@ def test_clusters_of_one_label_each_join_until_there_are_two_labels() -> None:
 
 
 def test_images_of_a_single_label_end_in_one_cluster() -> None:
-    assert (
-        len(
-            set(
-                merge_single_label_clusters(
-                    at(0, 90, 180), np.arange(3), np.zeros(3, np.int64)
-                ).tolist()
-            )
-        )
-        == 1
-    )
+    one_label = np.zeros(3, np.int64)
+    clusters = merge_single_label_clusters(at(0, 90, 180), np.arange(3), one_label)
+    assert len(set(clusters.tolist())) == 1
 
 
-def test_piles_are_dealt_in_proportion_to_their_cards() -> None:
+def test_groups_are_interleaved_in_proportion_to_their_sizes() -> None:
     assert interleave([1, 0, 3]) == [(2, 0), (0, 0), (2, 1), (2, 2)]
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8))
-def test_a_pile_stays_near_its_share_of_the_cards_dealt(sizes: list[int]) -> None:
-    dealt = interleave(sizes)
-    assert sorted(dealt) == [
-        (pile, card) for pile in range(len(sizes)) for card in range(sizes[pile])
+def test_a_group_stays_near_its_share_at_every_length(sizes: list[int]) -> None:
+    items = interleave(sizes)
+    assert sorted(items) == [
+        (group, index) for group in range(len(sizes)) for index in range(sizes[group])
     ]
-    for length, (pile, size) in product(range(len(dealt) + 1), enumerate(sizes)):
-        come = sum(1 for other, _ in dealt[:length] if other == pile)
-        # a half of its own, and its share of a half of every pile
-        assert abs(come - size * length / sum(sizes)) <= (1 + len(sizes)) / 2
+    for length, (group, size) in product(range(len(items) + 1), enumerate(sizes)):
+        count = sum(1 for other, _ in items[:length] if other == group)
+        # a half of its own, and its share of a half of every group
+        assert abs(count - size * length / sum(sizes)) <= (1 + len(sizes)) / 2
 
 
-def test_clusters_are_asked_for_in_every_second_epoch() -> None:
+def test_vectors_are_required_in_every_second_epoch() -> None:
     planner = divided(Divide(learners=3, every=2, whole_from=4, undivided_from=7))
-    needs = []
+    required = []
     for epoch in range(1, 9):
-        needs.append(planner.required_vectors(epoch))
+        required.append(planner.required_vectors(epoch))
         epoch_of(planner, epoch)
-    assert needs == ["pooled", None, "pooled", None, "pooled", None, None, None]
+    assert required == ["pooled", None, "pooled", None, "pooled", None, None, None]
 
 
-def test_a_batch_comes_from_one_cluster_and_teaches_its_slice() -> None:
+def test_a_batch_comes_from_one_cluster_and_trains_its_slice() -> None:
     planner = divided(Divide(learners=3))
     vectors = scattered(len(LABELS))
     learners_of: dict[int, set[int | None]] = {row: set() for row in range(len(LABELS))}
@@ -225,7 +220,7 @@ def test_a_batch_comes_from_one_cluster_and_teaches_its_slice() -> None:
     assert set().union(*learners_of.values()) == {0, 1, 2}
 
 
-def test_the_whole_embedding_learns_of_clusters_and_then_of_all_images() -> None:
+def test_the_whole_embedding_is_trained_on_clusters_and_then_on_all_images() -> None:
     planner = divided(Divide(learners=3, whole_from=2, undivided_from=3))
     sliced, whole = epoch_of(planner, 1), epoch_of(planner, 2)
     assert {batch.learner for batch in sliced} == {0, 1, 2}
@@ -238,13 +233,13 @@ def test_the_whole_embedding_learns_of_clusters_and_then_of_all_images() -> None
     assert planner.metrics() == {"planned": 1.0}
 
 
-def test_an_epoch_has_as_many_batches_as_undivided() -> None:
+def test_an_epoch_has_as_many_batches_as_an_undivided_one() -> None:
     planner = divided(Divide(learners=3), WITH_UNKNOWN)
     assert [planner.steps(epoch) for epoch in range(1, 9)] == [7] * 8
     assert [len(epoch_of(planner, epoch)) for epoch in range(1, 9)] == [7] * 8
 
 
-def test_an_image_of_no_known_label_is_in_no_batch() -> None:
+def test_unknown_images_are_in_no_batch() -> None:
     planner = divided(Divide(learners=3), WITH_UNKNOWN, steps=40)
     shown = {row for batch in epoch_of(planner, 1) for row in batch.rows.tolist()}
     assert shown == set(range(1, 61))
@@ -261,15 +256,15 @@ def test_every_image_is_in_every_pass(
     times: list[int], learners: int, pairs: bool, seed: int
 ) -> None:
     labels = np.repeat(np.arange(len(times)), times)
-    asked = Divide(learners=min(learners, len(labels)), every=20)
+    divide = Divide(learners=min(learners, len(labels)), every=20)
     sampler = PK(images_per_label=4) if pairs else Shuffled()
-    planner = divided(asked, labels, steps=1, sampler=sampler, seed=seed)
+    planner = divided(divide, labels, steps=1, sampler=sampler, seed=seed)
     shown: set[int] = set()
     passes = 0
     for epoch in range(1, 121):
         (batch,) = epoch_of(planner, epoch)
         shown |= set(batch.rows.tolist())
-        if not planner._waits.any():  # the pass has ended
+        if not planner._unseen.any():  # the pass has ended
             assert shown == set(range(len(labels)))
             shown, passes = set(), passes + 1
     assert passes
@@ -283,17 +278,17 @@ def test_with_room_for_a_pass_every_image_is_in_every_epoch() -> None:
         assert set(counts) == set(range(len(LABELS)))
 
 
-def test_images_wait_less_than_two_passes_though_clusters_change() -> None:
+def test_images_are_seen_within_two_passes_even_where_clusters_change() -> None:
     planner = divided(Divide(learners=3, every=1))
     last = np.zeros(len(LABELS), dtype=np.int64)
     for epoch in range(1, 31):
         for batch in epoch_of(planner, epoch):
             last[batch.rows] = epoch
-        # an epoch has 7 batches, a pass about 12: two epochs and the waiting images' new batches
+        # an epoch has 7 batches, a pass about 12: two epochs and new batches of unseen images
         assert epoch - last.min() <= 5
 
 
-def test_an_image_alone_of_its_label_in_a_cluster_is_learnt() -> None:
+def test_an_image_alone_of_its_label_in_a_cluster_is_trained_on() -> None:
     labels = np.array([0, 0, 0, 0, 1, 0, 1, 1, 1, 1])
     vectors = at(0, 1, 2, 3, 4, 180, 181, 182, 183, 184)
     planner = divided(Divide(learners=2), labels, steps=2)
@@ -303,7 +298,7 @@ def test_an_image_alone_of_its_label_in_a_cluster_is_learnt() -> None:
         assert Counter(batch.labels.tolist()) == {0: 4, 1: 4}
 
 
-def test_clusters_take_turns_in_proportion_to_their_batches() -> None:
+def test_clusters_alternate_in_proportion_to_their_batches() -> None:
     # 6 and 30 labels of 4 images at two places: 2 batches and 8 in a pass of 10
     labels = np.repeat(np.arange(36), 4)
     vectors = at(*[0.0 if label < 6 else 180.0 for label in labels])
@@ -315,7 +310,7 @@ def test_clusters_take_turns_in_proportion_to_their_batches() -> None:
         assert learners[begin : begin + 5].count(few) == 1
 
 
-def test_a_cluster_keeps_its_number_and_tells_what_moved() -> None:
+def test_clusters_keep_their_numbers_and_moved_images_are_counted() -> None:
     angles = [180.0 * (label % 2) + copy for label in range(9) for copy in range(4)]
     labels = np.repeat(np.arange(9), 4)
     planner = divided(Divide(learners=2, every=1), labels, steps=9)
@@ -330,28 +325,28 @@ def test_a_cluster_keeps_its_number_and_tells_what_moved() -> None:
     assert planner.metrics() == {"clusters moved": pytest.approx(4 / 36)}
 
 
-@pytest.mark.parametrize("stopped", [1, 2, 3, 5, 8])
-def test_a_resumed_training_goes_on_with_the_same_batches(stopped: int) -> None:
-    asked = Divide(learners=3, every=2, whole_from=5, undivided_from=8)
-    through = divided(asked)
+@pytest.mark.parametrize("done", [1, 2, 3, 5, 8])
+def test_a_resumed_training_continues_with_the_same_batches(done: int) -> None:
+    divide = Divide(learners=3, every=2, whole_from=5, undivided_from=8)
+    through = divided(divide)
     epochs = [as_lists(epoch_of(through, epoch)) for epoch in range(1, 11)]
-    begun = divided(asked)
-    for epoch in range(1, stopped + 1):
-        epoch_of(begun, epoch)
-    resumed = divided(asked)
-    resumed.restore(json.loads(json.dumps(begun.state())))
-    rest = [as_lists(epoch_of(resumed, epoch)) for epoch in range(stopped + 1, 11)]
-    assert rest == epochs[stopped:]
+    stopped = divided(divide)
+    for epoch in range(1, done + 1):
+        epoch_of(stopped, epoch)
+    resumed = divided(divide)
+    resumed.restore(json.loads(json.dumps(stopped.state())))
+    rest = [as_lists(epoch_of(resumed, epoch)) for epoch in range(done + 1, 11)]
+    assert rest == epochs[done:]
     assert resumed.state() == through.state()
 
 
-def test_a_state_from_before_the_first_epoch_is_taken_back() -> None:
+def test_a_state_from_before_the_first_epoch_can_be_restored() -> None:
     planner = divided(Divide(learners=3))
     planner.restore(planner.state())
     assert planner.required_vectors(1) == "pooled"
 
 
 def test_another_seed_gives_other_batches() -> None:
-    asked = Divide(learners=3)
-    one, other = (epoch_of(divided(asked, seed=seed), 1) for seed in (0, 1))
+    divide = Divide(learners=3)
+    one, other = (epoch_of(divided(divide, seed=seed), 1) for seed in (0, 1))
     assert as_lists(one) != as_lists(other)

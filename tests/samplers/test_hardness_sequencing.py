@@ -1,14 +1,17 @@
-"""Mining by hardness, against points on the circle and a slow oracle; and the planned epochs."""
+"""Curves of hardness; mining, against points on the circle and a slow oracle; planned epochs."""
 
+import math
 from collections import Counter
+from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from kitbox import Hardness, Phase, Plugin, Triplet
 from kitbox.errors import KitboxError
+from kitbox.plugin.samplers import Curve
 from kitbox.samplers.batch_samplers import UNKNOWN
 from kitbox.samplers.hardness_sequencing import (
     HardnessPlanner,
@@ -28,21 +31,91 @@ def drawn(seed: int = 0) -> np.random.Generator:
 
 
 def mined(
-    angles: list[float], labels: list[int], asked: list[float], seed: int = 0
+    angles: list[float], labels: list[int], hardness: list[float], seed: int = 0
 ) -> MinedTriplets:
-    return mine_triplets(circle(*angles), np.array(labels), np.array(asked), drawn(seed))
+    return mine_triplets(circle(*angles), np.array(labels), np.array(hardness), drawn(seed))
 
 
-def plugin(batch_size: int = 6, epochs: int = 3, stages: tuple[Phase, ...] = (), **how) -> Plugin:
+def plugin(
+    batch_size: int = 6, epochs: int = 3, phases: tuple[Phase, ...] = (), **sampler: Any
+) -> Plugin:
     return Plugin(
         backbone="resnet10t",
         image_size=32,
         epochs=epochs,
         batch_size=batch_size,
-        phases=stages,
+        phases=phases,
         losses=(Triplet(mining="sequence"),),
-        sampler=Hardness(**how),
+        sampler=Hardness(**sampler),
     )
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 0.042), (500, 0.190), (750, 0.401), (999, 0.848)]
+)
+def test_the_exponential_curve_is_that_of_the_published_code(step: int, expected: float) -> None:
+    hardness = hardness_at(step, 1000, Hardness(curve="exponential", threshold=0.85, growth=3.0))
+    assert hardness == pytest.approx(expected, abs=1e-3)
+    u = step / 1000
+    arg = 3 * (u - 1)
+    theirs = 0.85 * ((0.5 / 1 + math.exp(arg)) - 0.5)
+    assert hardness == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [
+        # 1/(1+e^6), 1/(1+e^3), 1/2, 1/(1+e^-3)
+        ("logistic", (0.0025, 0.0474, 0.5, 0.9526)),
+        ("linear", (0, 0.25, 0.5, 0.75)),
+        ("sine", (0, math.sin(math.pi / 8), math.sqrt(0.5), math.sin(3 * math.pi / 8))),
+        ("tanh", (0, math.tanh(0.75), math.tanh(1.5), math.tanh(2.25))),
+        # log of 1, 1.75, 2.5, 3.25 to the base 4
+        ("logarithmic", (0, 0.4037, 0.6610, 0.8502)),
+        ("constant", (1, 1, 1, 1)),
+    ],
+)
+def test_each_curve_at_the_quarters_of_a_cycle(curve: Curve, expected: tuple[float, ...]) -> None:
+    sampler = Hardness(curve=curve, threshold=1.0, growth=3.0)
+    assert [hardness_at(step, 4, sampler) for step in range(4)] == pytest.approx(expected, abs=5e-5)
+
+
+def test_the_logistic_curve_rises_from_near_zero_to_near_the_threshold() -> None:
+    sampler = Hardness(curve="logistic", threshold=0.85, growth=3.0)
+    assert hardness_at(0, 1000, sampler) < 0.005
+    assert hardness_at(999, 1000, sampler) > 0.845
+
+
+def test_every_cycle_begins_easy() -> None:
+    sampler = Hardness(curve="linear", cycles=3, threshold=1.0)
+    assert [hardness_at(step, 12, sampler) for step in range(12)] == [0, 0.25, 0.5, 0.75] * 3
+
+
+def test_cycles_need_not_divide_the_steps() -> None:
+    sampler = Hardness(curve="linear", cycles=2, threshold=1.0)
+    hardness = [hardness_at(step, 5, sampler) for step in range(5)]
+    assert hardness == pytest.approx([0, 0.4, 0.8, 0.2, 0.6])
+
+
+@given(
+    st.integers(1, 400),
+    st.integers(1, 12),
+    st.floats(0, 1),
+    st.floats(1e-6, 1e6),
+    st.sampled_from(get_args(Curve)),
+)
+@example(2, 1, 1.0, 1e308, "logistic")
+@example(2, 1, 1.0, 5e-324, "logarithmic")
+def test_hardness_never_falls_in_a_cycle_nor_leaves_its_range(
+    total: int, cycles: int, threshold: float, growth: float, curve: Curve
+) -> None:
+    sampler = Hardness(curve=curve, cycles=cycles, threshold=threshold, growth=growth)
+    hardness = [hardness_at(step, total, sampler) for step in range(total)]
+    assert all(0 <= value <= threshold for value in hardness)
+    cycle_of = [step * cycles // total for step in range(total)]
+    for step in range(1, total):
+        if cycle_of[step] == cycle_of[step - 1]:
+            assert hardness[step] >= hardness[step - 1] - 1e-12
 
 
 # Two photographs of one whale at 0°, one each of others at 20°, 60°, 120° and 180°.
@@ -50,7 +123,7 @@ ANGLES, LABELS = [0.0, 0.0, 20.0, 60.0, 120.0, 180.0], [0, 0, 1, 2, 3, UNKNOWN]
 
 
 @pytest.mark.parametrize(
-    ("asked", "negative"),
+    ("hardness", "negative"),
     [
         (0.0, 180),
         # chords: 20° .347, 60° 1, 120° 1.732, 180° 2. Half of them: 2 − 1.653/2 = 1.174
@@ -61,12 +134,12 @@ ANGLES, LABELS = [0.0, 0.0, 20.0, 60.0, 120.0, 180.0], [0, 0, 1, 2, 3, UNKNOWN]
         (1.0, 20),
     ],
 )
-def test_the_negative_is_the_nearest_that_is_far_enough(asked: float, negative: int) -> None:
-    found = mined(ANGLES, LABELS, [asked])
-    assert ANGLES[found.negatives[0]] == negative
+def test_the_negative_is_the_nearest_that_is_far_enough(hardness: float, negative: int) -> None:
+    triplets = mined(ANGLES, LABELS, [hardness])
+    assert ANGLES[triplets.negatives[0]] == negative
     chord = 2 * np.sin(np.radians(negative) / 2)
     nearest = 2 * np.sin(np.radians(10))
-    assert found.achieved[0] == pytest.approx((2 - chord) / (2 - nearest), abs=1e-5)
+    assert triplets.achieved_hardness[0] == pytest.approx((2 - chord) / (2 - nearest), abs=1e-5)
 
 
 def test_an_anchor_and_its_positive_are_two_images_of_a_label() -> None:
@@ -79,25 +152,25 @@ def test_any_two_images_of_a_label_may_be_a_pair() -> None:
     assert len({(int(p.anchors[0]), int(p.positives[0])) for p in pairs}) == 6
 
 
-def test_a_negative_in_the_very_place_of_the_anchor_can_be_found() -> None:
-    found = mined([37.3, 80, 37.3, 200], [0, 0, 1, 1], [1.0, 1.0])
-    by_anchor = dict(zip(found.anchors.tolist(), found.negatives.tolist(), strict=True))
+def test_a_negative_equal_to_the_anchor_can_be_mined() -> None:
+    triplets = mined([37.3, 80, 37.3, 200], [0, 0, 1, 1], [1.0, 1.0])
+    by_anchor = dict(zip(triplets.anchors.tolist(), triplets.negatives.tolist(), strict=True))
     assert all(by_anchor.get(row, other) == other for row, other in [(0, 2), (2, 0)])
 
 
-def test_where_all_negatives_are_as_far_what_is_asked_is_met() -> None:
-    found = mined([0, 0, 90], [0, 0, 1], [0.3])
-    assert found.achieved[0] == pytest.approx(0.3)
+def test_the_hardness_is_achieved_where_all_negatives_are_equally_far() -> None:
+    triplets = mined([0, 0, 90], [0, 0, 1], [0.3])
+    assert triplets.achieved_hardness[0] == pytest.approx(0.3)
 
 
-def test_negatives_are_found_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    labels, asked = np.repeat(np.arange(9), 3), np.linspace(0, 1, 9)
+def test_negatives_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, hardness = np.repeat(np.arange(9), 3), np.linspace(0, 1, 9)
     vectors = circle(*np.arange(27) * 13.0)
-    whole = mine_triplets(vectors, labels, asked, drawn())
+    whole = mine_triplets(vectors, labels, hardness, drawn())
     monkeypatch.setattr("kitbox.samplers.hardness_sequencing._CELLS", 54)  # two anchors at a time
-    parts = mine_triplets(vectors, labels, asked, drawn())
+    parts = mine_triplets(vectors, labels, hardness, drawn())
     assert parts.negatives.tolist() == whole.negatives.tolist()
-    assert parts.achieved.tolist() == whole.achieved.tolist()
+    assert parts.achieved_hardness.tolist() == whole.achieved_hardness.tolist()
 
 
 LISTS = st.lists(
@@ -111,29 +184,31 @@ LISTS = st.lists(
 
 
 @given(LISTS, st.lists(st.floats(0, 1), min_size=1, max_size=12), st.integers(0, 99))
-def test_mining_is_as_slow_mining(
-    images: list[tuple[int, int]], asked: list[float], seed: int
+def test_mining_agrees_with_a_slow_oracle(
+    images: list[tuple[int, int]], requested: list[float], seed: int
 ) -> None:
     vectors = circle(*(angle / 10 for angle, _ in images))
     labels = np.array([label for _, label in images])
-    found = mine_triplets(vectors, labels, np.array(asked), drawn(seed))
+    triplets = mine_triplets(vectors, labels, np.array(requested), drawn(seed))
+    rows = (triplets.anchors, triplets.positives, triplets.negatives)
     wide = vectors.astype(np.float64)
-    for anchor, positive, negative, achieved, share in zip(
-        found.anchors, found.positives, found.negatives, found.achieved, asked, strict=True
+    for anchor, positive, negative, achieved, hardness in zip(
+        *rows, triplets.achieved_hardness, requested, strict=True
     ):
         assert labels[anchor] == labels[positive] >= 0
         assert anchor != positive
         others = [row for row in range(len(labels)) if labels[row] != labels[anchor]]
         far = {row: float(np.linalg.norm(wide[row] - wide[anchor])) for row in others}
-        wanted = max(min(far.values()), max(far.values()) * (1 - share) + min(far.values()) * share)
-        if 0 < share < 1:  # in float32 who is just at the boundary may be on either side of it
-            assume(all(abs(distance - wanted) > 1e-3 for distance in far.values()))
-        slow = min(distance for distance in far.values() if distance > wanted - 1e-6)
+        nearest, furthest = min(far.values()), max(far.values())
+        least = max(nearest, furthest * (1 - hardness) + nearest * hardness)
+        if 0 < hardness < 1:  # float32 may round a distance at the boundary to either side
+            assume(all(abs(distance - least) > 1e-3 for distance in far.values()))
+        expected = min(distance for distance in far.values() if distance > least - 1e-6)
         assert negative in far
-        assert far[negative] == pytest.approx(slow, abs=1e-3)
-        width = max(far.values()) - min(far.values())
+        assert far[negative] == pytest.approx(expected, abs=1e-3)
+        width = furthest - nearest
         if width > 0.1:
-            assert achieved == pytest.approx((max(far.values()) - slow) / width, abs=0.01)
+            assert achieved == pytest.approx((furthest - expected) / width, abs=0.01)
 
 
 @given(
@@ -146,8 +221,7 @@ def test_every_label_with_two_images_is_an_anchor_once_a_pass(
     times: list[int], passes: int, batch_size: int, seed: int
 ) -> None:
     labels = np.array([*np.repeat(np.arange(len(times)), times), UNKNOWN, UNKNOWN])
-    asked = plugin(batch_size, passes=passes)
-    planner = HardnessPlanner(labels, asked, seed)
+    planner = HardnessPlanner(labels, plugin(batch_size, passes=passes), seed)
     vectors = circle(*drawn(seed).uniform(0, 360, len(labels)))
     batches = planner.plan(2, vectors)
     anchors_of = {label for label, count in enumerate(times) if count > 1}
@@ -171,12 +245,12 @@ def test_hardness_rises_step_by_step_over_the_whole_training() -> None:
     planner = HardnessPlanner(
         labels, plugin(batch_size=6, epochs=4, curve="linear", threshold=1.0), 0
     )
-    told = []
+    means = []
     for epoch in range(1, 5):
         assert len(planner.plan(epoch, vectors)) == 4
-        told.append(planner.metrics()["hardness"])
-    # 16 steps in all; the first epoch asks 0, 1/16, 2/16, 3/16
-    assert told == pytest.approx([1.5 / 16, 5.5 / 16, 9.5 / 16, 13.5 / 16])
+        means.append(planner.metrics()["hardness"])
+    # 16 steps in all; the first epoch has hardness 0, 1/16, 2/16, 3/16
+    assert means == pytest.approx([1.5 / 16, 5.5 / 16, 9.5 / 16, 13.5 / 16])
 
 
 def test_later_batches_of_a_training_have_nearer_negatives() -> None:
@@ -193,7 +267,7 @@ def test_later_batches_of_a_training_have_nearer_negatives() -> None:
     assert (np.diff(far) < 0).all()
 
 
-def test_what_an_epoch_achieved_is_told_beside_what_was_asked() -> None:
+def test_an_epoch_reports_the_achieved_hardness_beside_the_requested_one() -> None:
     labels = np.repeat(np.arange(30), 3)
     vectors = circle(*drawn().uniform(0, 360, 90))
     planner = HardnessPlanner(labels, plugin(30, curve="constant", threshold=0.5), 0)
@@ -215,13 +289,13 @@ def test_an_epoch_is_the_same_after_a_resume() -> None:
     assert first != second
 
 
-def test_vectors_of_the_present_network_are_needed_in_every_epoch() -> None:
+def test_vectors_of_the_current_network_are_required_in_every_epoch() -> None:
     planner = HardnessPlanner(np.array([0, 0, 1, 1]), plugin(), 0)
     planner.plan(1, circle(0, 10, 90, 100))
     assert [planner.required_vectors(epoch) for epoch in (1, 2, 3)] == ["embedding"] * 3
 
 
-def test_frozen_vectors_are_needed_once_in_a_process() -> None:
+def test_frozen_vectors_are_required_once_in_a_process() -> None:
     planner = HardnessPlanner(np.array([0, 0, 1, 1]), plugin(mined_on="frozen"), 0)
     assert planner.required_vectors(2) == "frozen"
     first = planner.plan(2, circle(0, 10, 90, 100))
@@ -232,8 +306,8 @@ def test_frozen_vectors_are_needed_once_in_a_process() -> None:
 
 def test_a_curriculum_leaves_out_individuals_with_few_photographs() -> None:
     labels = np.array([0] * 4 + [1] * 3 + [2] * 2 + [3] + [UNKNOWN])
-    stages = (Phase(epochs=1, min_images_per_label=3), Phase(epochs=2))
-    planner = HardnessPlanner(labels, plugin(3, phases=stages), 0)
+    phases = (Phase(epochs=1, min_images_per_label=3), Phase(epochs=2))
+    planner = HardnessPlanner(labels, plugin(3, phases=phases), 0)
     vectors = circle(*drawn().uniform(0, 360, 11))
     assert [planner.steps(epoch) for epoch in (1, 2, 3)] == [2, 3, 3]
     seen = {int(label) for batch in planner.plan(1, vectors) for label in batch.labels}
@@ -242,29 +316,29 @@ def test_a_curriculum_leaves_out_individuals_with_few_photographs() -> None:
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2], [UNKNOWN, UNKNOWN, 0]])
-def test_without_two_photographs_of_anybody_there_are_no_triplets(labels: list[int]) -> None:
+def test_labels_with_one_photograph_each_are_refused(labels: list[int]) -> None:
     with pytest.raises(KitboxError, match="needs an individual with two photographs and one of an"):
         HardnessPlanner(np.array(labels), plugin(), 0)
 
 
-def test_without_another_individual_there_are_no_triplets() -> None:
+def test_a_single_individual_is_refused() -> None:
     planner = HardnessPlanner(np.array([0, 0, 0]), plugin(), 0)
     with pytest.raises(KitboxError, match="two photographs and one of another to learn from"):
         planner.plan(1, circle(0, 10, 20))
 
 
-def test_a_short_training_cannot_have_many_cycles() -> None:
+def test_more_cycles_than_a_short_training_has_steps_for_are_refused() -> None:
     labels = np.repeat(np.arange(4), 2)  # 2 steps an epoch, 6 in all
     HardnessPlanner(labels, plugin(cycles=3), 0)
     with pytest.raises(KitboxError, match="training of 6 steps; set cycles to 3 or less"):
         HardnessPlanner(labels, plugin(cycles=4), 0)
 
 
-def test_the_steps_of_a_training_ask_what_the_curve_says() -> None:
+def test_the_hardness_of_a_training_follows_its_curve() -> None:
     labels = np.repeat(np.arange(4), 2)
     planner = HardnessPlanner(labels, plugin(batch_size=12, epochs=6, cycles=2), 0)
     vectors = circle(*np.arange(8) * 45.0)
     for epoch in range(1, 7):
         planner.plan(epoch, vectors)
-        asked = hardness_at(epoch - 1, 6, 2, 0.85, 3.0, "logistic")
-        assert planner.metrics()["hardness"] == pytest.approx(asked)
+        expected = hardness_at(epoch - 1, 6, Hardness(cycles=2))
+        assert planner.metrics()["hardness"] == pytest.approx(expected)
