@@ -35,9 +35,9 @@ from torchvision.transforms.v2.functional import resize
 
 import kitbox
 from kitbox.files import digest_of_file
-from kitbox.images import pixel_cache
+from kitbox.images import pixel_cache_writer
 from kitbox.images.loader import ImageDataset, build_loader
-from kitbox.images.pixel_cache import InputSpec
+from kitbox.images.preprocessing import InputSpec
 from kitbox.records import ImageSet, strings
 from kitbox.synthetic.fluke import whale
 from kitbox.synthetic.scene import photograph
@@ -69,8 +69,11 @@ def finish(stage):
             return end.value
 
 
-def prepare(place: Workspace, images: ImageSet, ways: list[InputSpec]) -> None:
-    assert finish(pixel_cache.fill(pixel_cache.plan(place, [images], ways), place)) == []
+def prepare(place: Workspace, images: ImageSet, specs: list[InputSpec]) -> None:
+    assert (
+        finish(pixel_cache_writer.fill(pixel_cache_writer.plan(place, [images], specs), place))
+        == []
+    )
 
 
 def view(images: ImageSet, size, augmentation: str, place: Workspace | None) -> ImageDataset:
@@ -254,9 +257,9 @@ def main() -> None:
         prepare(place, images, [InputSpec(size, "bicubic", None) for size in SIZES])
         read = {size: speeds(images, size, place, given.rounds) for size in SIZES}
         spent = {size: epochs(images, size, folder, given.rounds) for size in SIZES}
-        ways = [InputSpec(size, "bicubic", None) for size in SIZES]
+        specs = [InputSpec(size, "bicubic", None) for size in SIZES]
         together = [
-            spent_by(partial(prepare, Workspace(folder / f"all_{turn}"), images, ways))[1]
+            spent_by(partial(prepare, Workspace(folder / f"all_{turn}"), images, specs))[1]
             for turn in range(given.rounds)
         ]
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kitbox.dataset.collection import Collection
     from kitbox.dataset.data_check import DataCheck, DataFinding
     from kitbox.embedding.embedder import EmbedOptions
-    from kitbox.images.pixel_cache import InputSpec
+    from kitbox.images.preprocessing import InputSpec
     from kitbox.plugin.discovery import NamedPlugin
     from kitbox.records import ImageSet
     from kitbox.scoring.holdout_realism import HoldoutRealism
@@ -245,33 +245,33 @@ def prepare(
     """
     import time
 
-    from kitbox.images import pixel_cache
+    from kitbox.images import pixel_cache_writer
 
     place, competition = open_workspace(workspace)
     plugins = _chosen(names or [], place)
-    ways = _ways(plugins)
+    specs = _input_specs(plugins)
     if drop:
-        _drop(place, ways, as_json=as_json)
+        _drop(place, specs, as_json=as_json)
         return
-    planned = pixel_cache.plan(place, _readable(load_collection(place, competition)), ways)
-    free = pixel_cache.check_disk_space(place, planned)
+    planned = pixel_cache_writer.plan(place, _readable(load_collection(place, competition)), specs)
+    free = pixel_cache_writer.check_disk_space(place, planned)
     many = "" if len(plugins) == 1 else "s"
     print_line(
         f"{len(planned.jobs)} of {planned.files} files to decode for {len(plugins)} plugin{many}; "
-        f"takes {pixel_cache.gigabytes(planned.bytes)} "
-        f"of {pixel_cache.gigabytes(free)} free"
+        f"takes {pixel_cache_writer.gigabytes(planned.bytes)} "
+        f"of {pixel_cache_writer.gigabytes(free)} free"
     )
     began = time.perf_counter()
-    problems = follow(pixel_cache.fill(planned, place))
+    problems = follow(pixel_cache_writer.fill(planned, place))
     seconds = time.perf_counter() - began
     for problem in problems:
         print_line(f"left out: {problem}")
     stores = [
         {"folder": str(store.folder), "images": len(store.keys()), "bytes": store.bytes_on_disk()}
-        for store in planned.stores
+        for store in planned.caches
     ]
     for store in stores:
-        size = pixel_cache.gigabytes(int(str(store["bytes"])))
+        size = pixel_cache_writer.gigabytes(int(str(store["bytes"])))
         print_line(f"{store['folder']}: {store['images']} images, {size}")
     done = len(planned.jobs) - len(problems)
     print_line(f"prepared {done} files in {format_duration(seconds)}")
@@ -307,14 +307,14 @@ def _chosen(names: list[str], place: "Workspace") -> "list[NamedPlugin]":
     return [discovery.load(name, place) for name in names]
 
 
-def _ways(plugins: "list[NamedPlugin]") -> "list[InputSpec]":
-    from kitbox.images.pixel_cache import InputSpec
+def _input_specs(plugins: "list[NamedPlugin]") -> "list[InputSpec]":
+    from kitbox.images.preprocessing import InputSpec
     from kitbox.network.backbone import data_config
 
     return [
-        way
+        spec
         for named in plugins
-        for way in InputSpec.of_stages(
+        for spec in InputSpec.for_training(
             named.plugin, data_config(named.plugin.backbone).interpolation
         )
     ]
@@ -332,12 +332,12 @@ def _readable(collection: "Collection") -> "list[ImageSet]":
     ]
 
 
-def _drop(place: "Workspace", ways: "list[InputSpec]", *, as_json: bool) -> None:
-    from kitbox.images import pixel_cache
+def _drop(place: "Workspace", specs: "list[InputSpec]", *, as_json: bool) -> None:
+    from kitbox.images import pixel_cache_writer
 
-    dropped = pixel_cache.remove_unused(place, ways)
+    dropped = pixel_cache_writer.remove_unused(place, specs)
     for folder, size in dropped:
-        print_line(f"removed {folder}, {pixel_cache.gigabytes(size)}")
+        print_line(f"removed {folder}, {pixel_cache_writer.gigabytes(size)}")
     if not dropped:
         print_line("nothing to remove")
     if as_json:

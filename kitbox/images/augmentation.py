@@ -1,4 +1,4 @@
-"""Augmentations of training images; the one module that knows albumentations."""
+"""Augmentations of training images; the only module that uses albumentations."""
 
 import os
 from typing import Any
@@ -8,30 +8,30 @@ import numpy as np
 from kitbox.images.preprocessing import Pixels
 from kitbox.records import Floats
 
-# albumentations looks for a newer release whenever it is imported.
+# albumentations asks the network for a newer release whenever it is imported.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 
 class Augmentation:
-    """A named list of random changes to an image, repeatable by seed."""
+    """A named pipeline of random changes to an image, repeatable by seed."""
 
     def __init__(self, name: str, height_width: tuple[int, int]) -> None:
-        """Build the list `name` ("none", "light", "gdsc2020") for images of one size."""
-        self._compose = _LISTS[name](height_width) if name != "none" else None
+        """Build the pipeline `name` ("none", "light", "gdsc2020") for images of one size."""
+        self._pipeline = _PIPELINES[name](height_width) if name != "none" else None
 
     def __call__(self, pixels: Pixels, seed: int) -> Pixels:
-        """Return the pixels (h, w, 3) uint8, changed as this seed says."""
-        if self._compose is None:
+        """Return the pixels (h, w, 3) uint8, changed at random by this seed."""
+        if self._pipeline is None:
             return pixels
-        self._compose.set_random_seed(seed)
-        changed: Pixels = self._compose(image=pixels)["image"]
+        self._pipeline.set_random_seed(seed)
+        changed: Pixels = self._pipeline(image=pixels)["image"]
         return changed
 
 
 def _light(height_width: tuple[int, int]) -> Any:
-    """Return small changes of pose and light that no fluke is mistaken for another by.
+    """Return small changes of pose and light, after which a fluke still shows its individual.
 
-    No mirror image: a mirrored fluke is another individual.
+    Images are not mirrored: a mirrored fluke is another individual.
     """
     import albumentations as alb
     import cv2
@@ -62,17 +62,18 @@ def _light(height_width: tuple[int, int]) -> Any:
 
 
 def _gdsc2020(height_width: tuple[int, int]) -> Any:
-    """Return the list of the GDSC 2020 third place, on today's names.
+    """Return the pipeline of the third place in GDSC 2020, in terms of albumentations 2.
 
     Its imgaug transforms became Sharpen, Emboss, Perspective and Affine, Cutout became
-    CoarseDropout. In a OneOf the members' `p` are weights. Its even blur limit of 10 is 9 here.
+    CoarseDropout. In a OneOf the members' `p` are weights. The blur limit of 10 is 9 here, since
+    it must be odd.
     """
     import albumentations as alb
     import cv2
 
     height, width = height_width
     hole = max(height // 5, 1), max(width // 5, 1)
-    level = 1 / 255  # the solution's noise is given in grey levels
+    level = 1 / 255  # the solution gives its noise in grey levels
     return alb.Compose(
         [
             alb.OneOf(
@@ -135,18 +136,18 @@ def _gdsc2020(height_width: tuple[int, int]) -> Any:
     )
 
 
-_LISTS = {"light": _light, "gdsc2020": _gdsc2020}
+_PIPELINES = {"light": _light, "gdsc2020": _gdsc2020}
 
 
 class BoxAugmentation:
-    """Random changes of pose and light under which boxes go along, repeatable by seed."""
+    """Random changes of pose and light that also move boxes, repeatable by seed."""
 
     def __init__(self) -> None:
-        """Build the list: mirrored, nearer or further, shifted, in another light."""
+        """Build the pipeline: mirrored, scaled, shifted, in another light."""
         import albumentations as alb
         import cv2
 
-        self._compose = alb.Compose(
+        self._pipeline = alb.Compose(
             [
                 alb.HorizontalFlip(p=0.5),  # a mirrored fluke is still a fluke
                 alb.Affine(
@@ -160,12 +161,12 @@ class BoxAugmentation:
                 alb.HueSaturationValue(10, 30, 15, p=0.4),
                 alb.ToGray(p=0.15),
             ],
-            # a box of which a third is left in the image is one still
+            # a box stays while a third of it is in the image
             bbox_params=alb.BboxParams("pascal_voc", ["rows"], min_visibility=0.33, clip=True),
         )
 
     def __call__(self, pixels: Pixels, boxes: Floats, seed: int) -> tuple[Pixels, Floats]:
-        """Return pixels (h, w, 3) uint8 and those of the boxes (m, 4) that are still in sight."""
-        self._compose.set_random_seed(seed)
-        changed = self._compose(image=pixels, bboxes=boxes, rows=np.arange(len(boxes)))
+        """Return changed pixels (h, w, 3) uint8, and those boxes (m, 4) that are still in sight."""
+        self._pipeline.set_random_seed(seed)
+        changed = self._pipeline(image=pixels, bboxes=boxes, rows=np.arange(len(boxes)))
         return changed["image"], np.asarray(changed["bboxes"], dtype=np.float32).reshape(-1, 4)

@@ -1,28 +1,35 @@
-"""What a person may want to know of an image file: its form, and how bright and sharp it is."""
+"""Statistics and signature of an image file: format, brightness, sharpness, perceptual hash."""
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
-# An orientation of 5 to 8 swaps width and height.
-EXIF_ORIENTATION = 0x0112
-# Brightness and sharpness are those of a grey picture whose longer side has so many pixels: blur
-# of a large photograph that no network sees is no fault.
-SIDE = 256
-# Of the steepest edges, one pixel in 200: noise is everywhere, edges are few.
+from kitbox.images.preprocessing import EXIF_ORIENTATION, load_upright, open_image, to_rgb
+
+# Brightness and sharpness are measured on a grey image whose longer side has this many pixels:
+# blur that appears only at full size reaches no network.
+QUALITY_SIDE = 256
+# Sharpness is that of the steepest edges, one pixel in 200: noise is everywhere, edges are few.
 _STEEPEST = 0.995
-# Grey levels from a pixel to the next; where no edge has more, none tells of blur.
+# Grey levels from a pixel to the next; where no edge is steeper, sharpness cannot be measured.
 _LEAST_EDGE = 8
+# Pixels per side: of a thumbnail, and the least from which a perceptual hash is computed.
+_THUMBNAIL_SIDE = 16
+_HASHED_SIDE = 64
+_EXIF_DATE = 0x9003  # DateTimeOriginal
 
 
 class ImageStats(NamedTuple):
-    """What one look at a file tells; all is 0 or empty where it cannot be decoded.
+    """Measurements of an image file; all are 0 or empty where it cannot be decoded.
 
     `width` and `height` are those of the upright image. `low` and `high` are the grey levels that
     5 and 95 % of the pixels do not exceed, `contrast` their standard deviation. `sharpness` is how
-    abruptly the steepest edges begin: about 2 in a sharp picture, below 1 in a blurred one, 0 where
+    abruptly the steepest edges begin: about 2 in a sharp image, below 1 in a blurred one, 0 where
     there is no edge.
     """
 
@@ -51,17 +58,50 @@ DTYPE = np.dtype(
 StatsTable = NDArray[np.void]
 
 
+@dataclass(frozen=True)
+class ImageSummary:
+    """All that is computed from an image file in one decoding.
+
+    `hash` is a perceptual hash of 64 bits (8 bytes), `thumbnail` the grey image at 16 x 16 pixels
+    (256 bytes), `taken` seconds since 1970 by the camera's clock, None where it is not recorded.
+    """
+
+    hash: bytes
+    thumbnail: bytes
+    taken: float | None
+    stats: ImageStats
+
+
 def stats_table(rows: list[ImageStats]) -> StatsTable:
-    """Return the facts of n images as columns (n,), by the names of Facts."""
+    """Return the statistics of n images as columns (n,), named like the fields of ImageStats."""
     return np.array([tuple(row) for row in rows], dtype=DTYPE)
 
 
+def summarise(path: Path, data: bytes | None = None) -> ImageSummary:
+    """Return the summary of an image after decoding all of its file, or `data`, the file's bytes.
+
+    Raises UnreadableImageError that names the file and what is wrong.
+    """
+    import imagehash  # loads scipy
+
+    with open_image(path, data) as image:
+        stats = read_header(image, path.stat().st_size if data is None else len(data))
+        taken = _time_taken(image)
+        shrink = _draft(image)  # all bytes are read, few pixels decoded
+        grey = to_rgb(load_upright(image)).convert("L")
+        stats = measure_quality(stats, grey)
+        grey = grey.reduce(shrink) if shrink > 1 else grey
+        small = grey.resize((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.BOX)
+        bits = imagehash.phash(grey).hash
+    return ImageSummary(np.packbits(bits.ravel()).tobytes(), small.tobytes(), taken, stats)
+
+
 def read_header(image: Image.Image, length: int) -> ImageStats:
-    """Return what an opened image tells before it is decoded; `length` are the file's bytes."""
-    # the packing that the decoder is asked for: Pillow makes 8 bits of 16-bit colours
+    """Return the statistics of an open image that need no decoding; `length` is in bytes."""
+    # what the decoder unpacks: Pillow turns 16-bit colours into 8 bits
     packed = str([tile[3] for tile in getattr(image, "tile", ())])
     deep = "16" in packed or image.mode.startswith("I")
-    # cameras put a preview behind a JPEG (MPO); that is no animation
+    # cameras put a preview behind a JPEG (MPO), which is no animation
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     orientation = _orientation(image)  # decodes a PNG, so it comes last
     width, height = image.size if orientation < 5 else image.size[::-1]
@@ -78,21 +118,16 @@ def read_header(image: Image.Image, length: int) -> ImageStats:
     )
 
 
-def _orientation(image: Image.Image) -> int:
-    found = image.getexif().get(EXIF_ORIENTATION, 1)
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
-
-
-def measure_quality(known: ImageStats, grey: Image.Image) -> ImageStats:
-    """Return facts and how bright and sharp the grey picture of 8 bits is."""
-    shrink = SIDE / max(grey.size)
+def measure_quality(stats: ImageStats, grey: Image.Image) -> ImageStats:
+    """Return the statistics with brightness, contrast and sharpness of the 8-bit grey image."""
+    shrink = QUALITY_SIDE / max(grey.size)
     if shrink < 1:
         size = (max(1, round(grey.width * shrink)), max(1, round(grey.height * shrink)))
         grey = grey.resize(size, Image.Resampling.BOX)
     pixels = np.asarray(grey, dtype=np.int16)
     below = np.cumsum(grey.histogram())
     low, high = np.searchsorted(below, (0.05 * pixels.size, 0.95 * pixels.size))
-    return known._replace(
+    return stats._replace(
         low=int(low),
         high=int(high),
         contrast=float(pixels.std(dtype=np.float32)),
@@ -100,10 +135,43 @@ def measure_quality(known: ImageStats, grey: Image.Image) -> ImageStats:
     )
 
 
-def _sharpness(pixels: NDArray[np.int16]) -> float:
-    """Return the steepest changes of the slope in terms of the steepest slopes.
+def _orientation(image: Image.Image) -> int:
+    found = image.getexif().get(EXIF_ORIENTATION, 1)
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
-    Blur makes slopes less steep and their beginnings much less abrupt, whatever the contrast.
+
+def _time_taken(image: Image.Image) -> float | None:
+    text = str(image.getexif().get_ifd(ExifTags.IFD.Exif).get(_EXIF_DATE, ""))
+    try:
+        moment = datetime.strptime(text.strip("\0 "), "%Y:%m:%d %H:%M:%S")
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC).timestamp()  # EXIF does not record the camera's time zone
+
+
+def _draft(image: Image.Image) -> int:
+    """Ask the JPEG decoder for the size that sharpness needs; return the shrinking left for a hash.
+
+    A hash of fewer pixels, averaged as the decoder does it, is the same and quicker.
+    """
+    if image.format != "JPEG":
+        return 1
+    shortest, longest = min(image.size), max(image.size)
+    hashed = next(
+        factor for factor in (8, 4, 2, 1) if shortest >= factor * _HASHED_SIDE or factor == 1
+    )
+    kept = next(
+        factor for factor in (8, 4, 2, 1) if longest >= factor * QUALITY_SIDE or factor == 1
+    )
+    factor = min(hashed, kept)
+    image.draft("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    return hashed // factor
+
+
+def _sharpness(pixels: NDArray[np.int16]) -> float:
+    """Return the steepest changes of slope divided by the steepest slopes.
+
+    Blur flattens slopes, and their beginnings even more, whatever the contrast.
     """
     if min(pixels.shape) < 3:
         return 0.0
@@ -116,6 +184,6 @@ def _sharpness(pixels: NDArray[np.int16]) -> float:
 
 
 def _steepest(values: NDArray[np.int16]) -> int:
-    """Return the size that all but a few of the values do not exceed."""
+    """Return the magnitude that all but one in 200 of the values do not exceed."""
     place = int(_STEEPEST * (values.size - 1))
     return int(np.partition(np.abs(values), place)[place])

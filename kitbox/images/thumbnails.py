@@ -1,4 +1,4 @@
-"""Small pictures of images for pages: each made once, by all cores, and kept by what it shows."""
+"""Thumbnails for pages: each is drawn once, and stored under a key of its content."""
 
 import io
 import sqlite3
@@ -18,21 +18,21 @@ from kitbox.images.preprocessing import Box, UnreadableImageError
 from kitbox.records import ImageSet, Integers, Progress, Strings
 from kitbox.workspace import Workspace
 
-# Counts up when the way from a file to a picture changes.
-_RECIPE = 1
-# WebP at 60 shows no blocks at this size and takes half of what JPEG does.
+# Counts up when a file gives another thumbnail.
+_VERSION = 1
+# WebP at 60 shows no blocks at this size and takes half the bytes of JPEG.
 _QUALITY = 60
-# sqlite takes at most this many values in a statement on old builds
+# Old builds of sqlite take at most about this many values in a statement.
 _CHUNK = 500
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Thumbnails:
-    """The pictures of some images, in their order; they are read from disk when asked for.
+    """The thumbnails of some images, in their order; `load` reads them from disk.
 
     `sizes (n, 2)` are width and height of the upright originals, 0 where one cannot be read.
     `regions (n, 4)` are the parts shown, in pixels of the upright original. `lengths (n,)` are the
-    pictures' bytes.
+    thumbnails' bytes, 0 where the original cannot be read.
     """
 
     path: Path
@@ -45,11 +45,11 @@ class Thumbnails:
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def read(self, rows: Sequence[int]) -> list[bytes]:
-        """Return the WebP bytes of some rows, b"" where an image could not be read."""
+    def load(self, rows: Sequence[int]) -> list[bytes]:
+        """Return the WebP bytes of some rows, b"" where the original cannot be read."""
         with _open(self.path) as database:
             found: dict[str, bytes] = {}
-            for part in _parts([self.keys[row] for row in rows]):
+            for part in _chunks([self.keys[row] for row in rows]):
                 marks = ",".join("?" * len(part))
                 found |= dict(
                     database.execute(
@@ -60,74 +60,69 @@ class Thumbnails:
         return [found.get(self.keys[row], b"") for row in rows]
 
 
-@dataclass(frozen=True)
-class _Made:
-    """One picture: WebP bytes, the original's width and height, the part shown."""
-
-    picture: bytes
-    width: int
-    height: int
-    region: Box
-
-
-# How an image looks that cannot be read.
-_NOTHING = _Made(b"", 0, 0, (0.0, 0.0, 0.0, 0.0))
-
-
 def make(
     images: ImageSet, workspace: Workspace, *, side: int, crop_margin: float | None = None
 ) -> Generator[Progress, None, Thumbnails]:
-    """Return pictures that fit into `side` x `side` pixels, those that are new made by all cores.
+    """Return thumbnails that fit into `side` x `side` pixels; new ones are drawn on all cores.
 
-    With a `crop_margin` an image that has a box shows the box with that margin, as a network that
-    crops sees it; else the whole image. Shape is kept, nothing is squashed or padded. Yields
-    Progress.
+    With a `crop_margin` an image that has a box shows the box with that margin, which is what a
+    network that crops sees; else the whole image. The aspect ratio is kept and nothing is padded.
+    Yields Progress.
     """
     boxes = _boxes(images, crop_margin)
     keys = _keys(images, boxes, side, crop_margin or 0.0)
     path = workspace.thumbnails
     with _open(path) as database:
         fresh = {key: row for row, key in enumerate(keys)}
-        for key in _remembered(database, keys):
+        for key in _load_geometry(database, keys):
             fresh.pop(key)
         drawn = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(
             delayed(_draw)(images.paths[row], side, boxes[row], crop_margin or 0.0)
             for row in fresh.values()
         )
-        for done, (key, made) in enumerate(zip(fresh, drawn, strict=True), 1):
+        for done, (key, thumbnail) in enumerate(zip(fresh, drawn, strict=True), 1):
             database.execute(
                 "INSERT OR REPLACE INTO thumbnails VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (key, made.picture, made.width, made.height, *made.region),
+                (key, thumbnail.data, *thumbnail.size, *thumbnail.region),
             )
             if done % _CHUNK == 0:
                 database.commit()
             yield Progress("make thumbnails", done, len(fresh))
         database.commit()
-        known = _remembered(database, keys)
-    facts = np.array([known[key] for key in keys], dtype=np.float64).reshape(-1, 7)
+        known = _load_geometry(database, keys)
+    geometry = np.array([known[key] for key in keys], dtype=np.float64).reshape(-1, 7)
     return Thumbnails(
-        path,
-        images.image_ids,
-        tuple(keys),
-        facts[:, :2].astype(np.int64),
-        facts[:, 2:6].astype(np.float32),
-        facts[:, 6].astype(np.int64),
+        path=path,
+        image_ids=images.image_ids,
+        keys=tuple(keys),
+        sizes=geometry[:, :2].astype(np.int64),
+        regions=geometry[:, 2:6].astype(np.float32),
+        lengths=geometry[:, 6].astype(np.int64),
     )
 
 
-def _draw(path: Path, side: int, box: Box | None, margin: float) -> _Made:
-    """Return the picture of one file; a file that cannot be read has none."""
+@dataclass(frozen=True)
+class _Thumbnail:
+    """A thumbnail's WebP bytes, the original's (width, height), and the region shown."""
+
+    data: bytes = b""
+    size: tuple[int, int] = (0, 0)
+    region: Box = (0.0, 0.0, 0.0, 0.0)
+
+
+def _draw(path: Path, side: int, box: Box | None, margin: float) -> _Thumbnail:
+    """Return the thumbnail of a file, an empty one if the file cannot be read."""
     try:
-        (width, height), region = preprocessing.size_and_region(path, box, margin)
+        original, region = preprocessing.size_and_region(path, box, margin)
         across, down = region[2] - region[0], region[3] - region[1]
-        scale = min(side / max(across, down), 1.0)  # a tiny image is not blown up
+        scale = min(side / max(across, down), 1.0)  # a tiny image is not enlarged
         size = max(round(down * scale), 1), max(round(across * scale), 1)
         pixels = preprocessing.read(path, size, box, margin, "lanczos")
     except UnreadableImageError:
-        return _NOTHING
+        return _Thumbnail()
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, "WEBP", quality=_QUALITY, method=4)
-    return _Made(data.getvalue(), width, height, region)
+    return _Thumbnail(data.getvalue(), original, region)
 
 
 def _boxes(images: ImageSet, crop_margin: float | None) -> list[Box | None]:
@@ -138,26 +133,26 @@ def _boxes(images: ImageSet, crop_margin: float | None) -> list[Box | None]:
 
 def _keys(images: ImageSet, boxes: list[Box | None], side: int, margin: float) -> list[str]:
     return [
-        digest_of([_RECIPE, side, str(digest), box, margin if box else 0.0])
+        digest_of([_VERSION, side, str(digest), box, margin if box else 0.0])
         for digest, box in zip(images.file_digests, boxes, strict=True)
     ]
 
 
-def _remembered(database: sqlite3.Connection, keys: list[str]) -> dict[str, tuple[float, ...]]:
-    """Return key → width, height, region and length of the pictures that are there."""
+def _load_geometry(database: sqlite3.Connection, keys: list[str]) -> dict[str, tuple[float, ...]]:
+    """Return key → width, height, region and length of the thumbnails that are stored."""
     known: dict[str, tuple[float, ...]] = {}
-    for part in _parts(sorted(set(keys))):
+    for part in _chunks(sorted(set(keys))):
         marks = ",".join("?" * len(part))
         rows = database.execute(
             "SELECT key, width, height, x0, y0, x1, y1, length(picture) FROM thumbnails "  # noqa: S608
             f"WHERE key IN ({marks})",
             part,
         )
-        known |= {key: tuple(facts) for key, *facts in rows}
+        known |= {key: tuple(geometry) for key, *geometry in rows}
     return known
 
 
-def _parts(keys: list[str]) -> Iterator[list[str]]:
+def _chunks(keys: list[str]) -> Iterator[list[str]]:
     for start in range(0, len(keys), _CHUNK):
         yield keys[start : start + _CHUNK]
 
@@ -173,7 +168,7 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
                 "width INTEGER, height INTEGER, x0 REAL, y0 REAL, x1 REAL, y1 REAL)"
             )
             yield database
-    except sqlite3.OperationalError as error:  # a full disk, a folder that may not be written
+    except sqlite3.OperationalError as error:  # a full disk, a folder without write permission
         raise KitboxError(f"cannot write {path}: {error}") from error
     except sqlite3.DatabaseError as error:
         raise KitboxError(f"{path} is damaged ({error}); remove it") from error

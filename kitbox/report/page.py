@@ -94,7 +94,7 @@ def side_for(count: int) -> int:
 def _texts(rows: list[tuple[Thumbnails, int]]) -> list[str]:
     texts: list[str] = []
     for part in {id(part): part for part, _ in rows}.values():
-        found = part.read([row for other, row in rows if other is part])
+        found = part.load([row for other, row in rows if other is part])
         texts += [base64.b64encode(picture).decode("ascii") for picture in found]
     return texts
 

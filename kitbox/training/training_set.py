@@ -15,8 +15,7 @@ from kitbox.dataset import near_duplicates
 from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.files import digest_of
-from kitbox.images import pixel_cache
-from kitbox.images.preprocessing import Box
+from kitbox.images.preprocessing import Box, box_of
 from kitbox.plugin import curriculum
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import ImageSet, Integers, LabelledImages, Strings, concatenate, strings
@@ -229,7 +228,7 @@ def _several(
         boxes = counted.get(image_id, ())
         if len(boxes) < 2:
             continue
-        own = pixel_cache.box_of(images, row)
+        own = box_of(images, row)
         rule = boxes_module.choose(boxes, competition.images.several_boxes)
         if own is not None and np.allclose(own, rule):
             found[image_id] = tuple(box.corners for box in boxes)

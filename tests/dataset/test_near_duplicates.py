@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance
 
 from kitbox.competition.settings import HoldoutSettings
 from kitbox.dataset import near_duplicates
-from kitbox.images import preprocessing
+from kitbox.images import image_stats
 from kitbox.images.file_index import Signatures
 from kitbox.records import ImageSet, LabelledImages, strings
 
@@ -98,10 +98,10 @@ def scene(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
 
 
 def seen(*paths: Path) -> Signatures:
-    glances = [preprocessing.summarise(path) for path in paths]
+    summaries = [image_stats.summarise(path) for path in paths]
     return Signatures(
-        np.array([list(glance.hash) for glance in glances], dtype=np.uint8),
-        np.array([list(glance.thumbnail) for glance in glances], dtype=np.uint8),
+        np.array([list(summary.hash) for summary in summaries], dtype=np.uint8),
+        np.array([list(summary.thumbnail) for summary in summaries], dtype=np.uint8),
     )
 
 

@@ -10,8 +10,8 @@ import pytest
 from kitbox.dataset.collection import collect
 from kitbox.embedding import cache, embedder
 from kitbox.errors import KitboxError
-from kitbox.images import file_index, pixel_cache
-from kitbox.images.pixel_cache import InputSpec
+from kitbox.images import file_index, pixel_cache_writer
+from kitbox.images.preprocessing import InputSpec
 from kitbox.network.backbone import data_config
 from kitbox.records import ImageSet
 from kitbox.training import context, trainer
@@ -125,9 +125,11 @@ def test_without_reuse_everything_is_computed_and_nothing_kept(place: Place) -> 
 def test_prepared_images_give_the_same_embeddings_under_the_same_key(place: Place) -> None:
     _, direct = place.embed()
     [key] = [folder.name for folder in place.workspace.embeddings.iterdir()]
-    way = InputSpec.of(place.plugin, data_config(place.plugin.backbone).interpolation)
+    spec = InputSpec.from_plugin(place.plugin, data_config(place.plugin.backbone).interpolation)
     finish(
-        pixel_cache.fill(pixel_cache.plan(place.workspace, [place.images], [way]), place.workspace)
+        pixel_cache_writer.fill(
+            pixel_cache_writer.plan(place.workspace, [place.images], [spec]), place.workspace
+        )
     )
     assert not place.embed()[0]
     shutil.rmtree(place.workspace.embeddings / key)

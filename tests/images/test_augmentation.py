@@ -12,7 +12,7 @@ from tests.photographs import picture
 
 
 @pytest.mark.parametrize("name", ["light", "gdsc2020"])
-def test_the_seed_alone_decides_what_an_image_becomes(tmp_path: Path, name: str) -> None:
+def test_an_augmentation_depends_on_the_seed_alone(tmp_path: Path, name: str) -> None:
     pixels = preprocessing.read(picture(tmp_path / "a.png", 1, 1), (48, 64))
     augmentation = Augmentation(name, (48, 64))
     first = [augmentation(pixels, seed) for seed in range(12)]
@@ -31,35 +31,35 @@ def test_no_augmentation_leaves_the_pixels_alone(tmp_path: Path) -> None:
 def test_batches_are_the_same_for_any_number_of_workers(tmp_path: Path, workers: int) -> None:
     paths = tuple(picture(tmp_path / f"{i}.png", i, 0) for i in range(4))
     images = ImageSet(strings([path.name for path in paths]), paths)
-    view = loader.ImageDataset(
+    dataset = loader.ImageDataset(
         images, (32, 32), interpolation="bicubic", crop_margin=None, augmentation="light"
     )
     batches = [[(0, 7), (1, 8)], [(2, 9), (3, 10)]]
     augmentation = Augmentation("light", (32, 32))
     for batch, (pixels, rows) in zip(
-        batches, loader.build_loader(view, batches, workers=workers), strict=True
+        batches, loader.build_loader(dataset, batches, workers=workers), strict=True
     ):
         assert rows.tolist() == [row for row, _ in batch]
-        for (row, seed), seen in zip(batch, pixels.numpy(), strict=True):
+        for (row, seed), found in zip(batch, pixels.numpy(), strict=True):
             expected = augmentation(preprocessing.read(paths[row], (32, 32)), seed)
-            assert (seen == expected).all()
+            assert (found == expected).all()
 
 
-def test_a_let_through_unreadable_image_is_grey(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_grey(tmp_path: Path) -> None:
     path = tmp_path / "broken.jpg"
     path.write_text("no image")
     images = ImageSet(strings(["broken.jpg"]), (path,))
-    view = loader.ImageDataset(
+    dataset = loader.ImageDataset(
         images,
         (16, 16),
         interpolation="bicubic",
         crop_margin=None,
         unreadable=frozenset({"broken.jpg"}),
     )
-    assert (view[0][0] == 128).all()
+    assert (dataset[0][0] == 128).all()
 
 
-def test_boxes_go_along_with_what_they_show() -> None:
+def test_boxes_move_with_what_they_show() -> None:
     augmentation = BoxAugmentation()
     for seed in range(20):
         pixels = np.zeros((64, 96, 3), dtype=np.uint8)
@@ -73,8 +73,8 @@ def test_boxes_go_along_with_what_they_show() -> None:
             continue
         grey = changed.mean(axis=2)
         rows, columns = np.nonzero(grey > (grey.min() + grey.max()) / 2)
-        seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-        np.testing.assert_allclose(boxes[0], seen, atol=2)
+        visible = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        np.testing.assert_allclose(boxes[0], visible, atol=2)
 
 
 def test_a_box_that_leaves_the_image_is_gone() -> None:

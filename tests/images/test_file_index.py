@@ -1,4 +1,4 @@
-"""The index: every file is read once, and again when it changes."""
+"""File index: every file is read once, and again when it changes."""
 
 import os
 import sqlite3
@@ -25,7 +25,7 @@ def images(root: Path, count: int = 3) -> ImageSet:
 def test_a_file_is_read_once_and_again_after_a_change(tmp_path: Path) -> None:
     workspace, given = Workspace(tmp_path), images(tmp_path)
     first, known = finish(file_index.inspect(given, workspace))
-    assert [report.done for report in first] == [1, 2, 3]
+    assert [progress.done for progress in first] == [1, 2, 3]
     assert known.problems == {}
     again, same = finish(file_index.inspect(given, workspace))
     assert again == []
@@ -38,16 +38,16 @@ def test_a_file_is_read_once_and_again_after_a_change(tmp_path: Path) -> None:
     assert (other.images.digests != known.images.digests).tolist() == [False, True, False]
 
 
-def test_two_images_of_one_file_are_one_reading(tmp_path: Path) -> None:
+def test_two_images_of_one_file_are_read_once(tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png", 1, 1)
     given = ImageSet(strings(["posting 1", "posting 2"]), (path, path))
-    reports, known = finish(file_index.inspect(given, Workspace(tmp_path)))
-    assert [(report.done, report.total) for report in reports] == [(1, 1)]
+    steps, known = finish(file_index.inspect(given, Workspace(tmp_path)))
+    assert [(progress.done, progress.total) for progress in steps] == [(1, 1)]
     assert known.images.digests[0] == known.images.digests[1]
     assert known.signatures.hashes.shape == (2, 8)
 
 
-def test_changed_bytes_are_seen_under_an_old_size_and_time(tmp_path: Path) -> None:
+def test_changed_bytes_are_noticed_under_an_old_size_and_time(tmp_path: Path) -> None:
     workspace, given = Workspace(tmp_path), images(tmp_path)
     _, known = finish(file_index.inspect(given, workspace))
     path = given.paths[0]
@@ -59,7 +59,9 @@ def test_changed_bytes_are_seen_under_an_old_size_and_time(tmp_path: Path) -> No
     assert other.images.digests[0] != known.images.digests[0]
 
 
-def test_an_unreadable_file_is_reported_by_image_id_and_looks_like_nothing(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported_by_image_id_and_has_an_empty_signature(
+    tmp_path: Path,
+) -> None:
     given = images(tmp_path)
     given.paths[2].write_text("no image")
     _, known = finish(file_index.inspect(given, Workspace(tmp_path)))
@@ -69,7 +71,7 @@ def test_an_unreadable_file_is_reported_by_image_id_and_looks_like_nothing(tmp_p
     assert np.isnan(known.images.times[2])
 
 
-def test_the_camera_tells_the_time_where_the_list_does_not(tmp_path: Path) -> None:
+def test_times_come_from_the_camera_where_the_list_has_none(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0x9003] = "1970:01:01 01:00:00"
     paths = tuple(tmp_path / f"{i}.jpg" for i in range(3))
@@ -91,14 +93,14 @@ def test_the_camera_tells_the_time_where_the_list_does_not(tmp_path: Path) -> No
         "CREATE TABLE looks (a, b, c, d, e, f, g)",
     ],
 )
-def test_an_index_of_another_version_is_made_anew(tmp_path: Path, schema: str) -> None:
+def test_an_index_of_another_version_is_replaced(tmp_path: Path, schema: str) -> None:
     workspace = Workspace(tmp_path)
     workspace.cache.mkdir()
     with closing(sqlite3.connect(workspace.image_index)) as database:
         database.execute(schema)
         database.commit()
-    reports, known = finish(file_index.inspect(images(tmp_path), workspace))
-    assert (len(reports), known.problems) == (3, {})
+    steps, known = finish(file_index.inspect(images(tmp_path), workspace))
+    assert (len(steps), known.problems) == (3, {})
     assert finish(file_index.inspect(images(tmp_path), workspace))[1].problems == {}
 
 
@@ -117,15 +119,15 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert str(caught.value) == f"there is no image {tmp_path / 'a.jpg'}"
 
 
-def test_a_file_that_the_system_does_not_give_is_unreadable_and_tried_again(tmp_path: Path) -> None:
+def test_a_file_that_the_system_cannot_read_is_unreadable_and_tried_again(tmp_path: Path) -> None:
     given = images(tmp_path)
     for path in given.paths[1:]:
         path.unlink()
         path.symlink_to("/proc/self/mem")  # its first byte cannot be read, as of a bad sector
     workspace = Workspace(tmp_path)
     for count in (3, 2):
-        reports, known = finish(file_index.inspect(given, workspace))
-        assert len(reports) == count
+        steps, known = finish(file_index.inspect(given, workspace))
+        assert len(steps) == count
         assert known.problems == {
             f"{i}.png": f"image {given.paths[i]} cannot be read (Input/output error); "
             "replace or remove it"

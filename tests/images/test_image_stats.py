@@ -1,4 +1,4 @@
-"""Facts: what a person may want to know of a file, measured in the one look at it."""
+"""Image statistics: format, levels and sharpness, measured in one decoding."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -9,25 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from kitbox.images import image_stats, preprocessing
+from kitbox.images import image_stats
 from kitbox.images.image_stats import ImageStats
 from tests import dirty
 
 
-def of(path: Path) -> ImageStats:
-    return preprocessing.summarise(path).stats
+def stats_of(path: Path) -> ImageStats:
+    return image_stats.summarise(path).stats
 
 
-def test_form_is_told_of_the_file_and_size_of_the_upright_image(tmp_path: Path) -> None:
+def test_format_is_that_of_the_file_and_size_that_of_the_upright_image(tmp_path: Path) -> None:
     dirty.save(tmp_path / "a.jpg", dirty.scene(1), exif=dirty.turned(), quality=95)
-    found = of(tmp_path / "a.jpg")
+    found = stats_of(tmp_path / "a.jpg")
     assert found[:9] == (
         *("JPEG", "RGB", 8, False, 1, 6, 100, 160),
         (tmp_path / "a.jpg").stat().st_size,
     )
 
 
-def test_sixteen_bits_are_told_also_where_pillow_makes_eight(tmp_path: Path) -> None:
+def test_sixteen_bits_are_recognised_where_pillow_decodes_eight(tmp_path: Path) -> None:
     import cv2
 
     deep = np.full((40, 40, 3), 300, dtype=np.uint16)
@@ -36,21 +36,21 @@ def test_sixteen_bits_are_told_also_where_pillow_makes_eight(tmp_path: Path) -> 
         Image.fromarray(deep[..., 0]).save(tmp_path / f"grey.{suffix}")
     dirty.save(tmp_path / "plain.png", dirty.scene(1))
     names = ("colour.png", "grey.png", "grey.tif", "plain.png")
-    assert [of(tmp_path / name).bits for name in names] == [16, 16, 16, 8]
+    assert [stats_of(tmp_path / name).bits for name in names] == [16, 16, 16, 8]
 
 
-def test_transparency_frames_and_palettes_are_told(tmp_path: Path) -> None:
+def test_transparency_frames_and_palettes_are_recognised(tmp_path: Path) -> None:
     dirty.save(tmp_path / "a.png", dirty.scene(1).convert("RGBA"))
     dirty.save(tmp_path / "p.png", dirty.scene(1).convert("P"), transparency=0)
     frames = [dirty.scene(1), dirty.scene(2), dirty.scene(3)]
     dirty.save(tmp_path / "g.gif", frames[0], save_all=True, append_images=frames[1:])
-    assert of(tmp_path / "a.png").alpha
-    assert of(tmp_path / "p.png")[1:4] == ("P", 8, True)
-    assert of(tmp_path / "g.gif").frames == 3
+    assert stats_of(tmp_path / "a.png").alpha
+    assert stats_of(tmp_path / "p.png")[1:4] == ("P", 8, True)
+    assert stats_of(tmp_path / "g.gif").frames == 3
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(3, 60), st.integers(3, 60))
-def test_levels_and_sharpness_are_those_of_a_slow_count(seed: int, width: int, height: int) -> None:
+def test_levels_and_sharpness_agree_with_a_slow_count(seed: int, width: int, height: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width)).astype(np.uint8)
     found = image_stats.measure_quality(ImageStats(), Image.fromarray(pixels))
     ordered = sorted(pixels.ravel().tolist())
@@ -88,20 +88,20 @@ def test_a_picture_of_one_colour_has_no_sharpness() -> None:
     assert (found.low, found.high, found.contrast, found.sharpness) == (77, 77, 0, 0)
 
 
-def test_columns_are_named_as_the_facts_are() -> None:
+def test_columns_are_named_like_the_fields() -> None:
     assert image_stats.DTYPE.names == ImageStats._fields
     table = image_stats.stats_table([ImageStats("JPEG", "CMYK", width=3), ImageStats()])
     assert table["format"].tolist() == ["JPEG", ""]
     assert table["width"].tolist() == [3, 0]
 
 
-def test_the_shrunk_jpeg_of_a_large_photograph_tells_what_the_whole_one_does(
+def test_a_large_jpeg_decoded_at_reduced_scale_has_the_same_statistics(
     tmp_path: Path,
 ) -> None:
     large = dirty.scene(5, (2400, 1500))
     large.save(tmp_path / "a.jpg", quality=95)
     large.save(tmp_path / "a.png")
-    shrunk, whole = of(tmp_path / "a.jpg"), of(tmp_path / "a.png")
+    shrunk, whole = stats_of(tmp_path / "a.jpg"), stats_of(tmp_path / "a.png")
     assert abs(shrunk.low - whole.low) <= 2
     assert abs(shrunk.high - whole.high) <= 2
     assert shrunk.sharpness == pytest.approx(whole.sharpness, rel=0.1)

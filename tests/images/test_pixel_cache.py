@@ -1,4 +1,4 @@
-"""The prepared store: the very pixels of the files, whatever was killed, changed or added."""
+"""Pixel cache: the very pixels of the files, whatever was killed, changed or added."""
 
 import hashlib
 import multiprocessing
@@ -20,15 +20,16 @@ from PIL import Image
 
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
-from kitbox.images import pixel_cache, preprocessing
+from kitbox.images import pixel_cache, pixel_cache_writer, preprocessing
 from kitbox.images.loader import ImageDataset, build_loader, worker_count
-from kitbox.images.pixel_cache import CachedImages, InputSpec, PixelCache
+from kitbox.images.pixel_cache import CachedImages, PixelCache
+from kitbox.images.preprocessing import InputSpec
 from kitbox.records import ImageSet, strings
 from kitbox.workspace import Workspace
 from tests.photographs import finish, picture, tiny
 
-WAY = InputSpec((24, 40), "bicubic", None)
-CROPPED = replace(WAY, margin=0.1)
+SPEC = InputSpec((24, 40), "bicubic", None)
+CROPPED = replace(SPEC, margin=0.1)
 
 
 def images_of(*paths: Path, boxes: list | None = None) -> ImageSet:
@@ -40,32 +41,32 @@ def images_of(*paths: Path, boxes: list | None = None) -> ImageSet:
     )
 
 
-def drawn(folder: Path, count: int = 5) -> ImageSet:
+def pictures(folder: Path, count: int = 5) -> ImageSet:
     return images_of(*(picture(folder / f"{i}.png", i, 0) for i in range(count)))
 
 
-def prepare(place: Workspace, images: ImageSet, *ways: InputSpec) -> int:
-    """Prepare and return how many files were decoded."""
-    planned = pixel_cache.plan(place, [images], ways or [WAY])
-    _, problems = finish(pixel_cache.fill(planned, place))
+def prepare(place: Workspace, images: ImageSet, *specs: InputSpec) -> int:
+    """Fill the cache and return how many files were decoded."""
+    planned = pixel_cache_writer.plan(place, [images], specs or [SPEC])
+    _, problems = finish(pixel_cache_writer.fill(planned, place))
     assert problems == []
     return len(planned.jobs)
 
 
-def seen(place: Workspace | None, images: ImageSet, way: InputSpec = WAY) -> np.ndarray:
-    return np.stack([pixels for pixels, _ in rows(view_of(place, images, way))])
+def pixels_of(place: Workspace | None, images: ImageSet, spec: InputSpec = SPEC) -> np.ndarray:
+    return np.stack([pixels for pixels, _ in rows(dataset_of(place, images, spec))])
 
 
-def rows(view: ImageDataset) -> list:
-    return [view[row] for row in range(len(view))]
+def rows(dataset: ImageDataset) -> list:
+    return [dataset[row] for row in range(len(dataset))]
 
 
-def view_of(place: Workspace | None, images: ImageSet, way: InputSpec = WAY) -> ImageDataset:
+def dataset_of(place: Workspace | None, images: ImageSet, spec: InputSpec = SPEC) -> ImageDataset:
     return ImageDataset(
         images,
-        way.height_width,
-        interpolation=way.interpolation,
-        crop_margin=way.margin,
+        spec.height_width,
+        interpolation=spec.interpolation,
+        crop_margin=spec.margin,
         workspace=place,
     )
 
@@ -79,13 +80,13 @@ def place(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "workspace")
 
 
-def test_prepared_images_are_read_without_their_files(place: Workspace, tmp_path: Path) -> None:
-    images = drawn(tmp_path)
-    direct = seen(None, images)
+def test_cached_images_are_read_without_their_files(place: Workspace, tmp_path: Path) -> None:
+    images = pictures(tmp_path)
+    direct = pixels_of(None, images)
     assert prepare(place, images) == 5
     for path in images.paths:
         path.unlink()
-    assert (seen(place, images) == direct).all()
+    assert (pixels_of(place, images) == direct).all()
 
 
 FILES = {"JPEG": ("RGB", "L", "CMYK"), "PNG": ("RGB", "L", "LA", "RGBA", "P", "1", "I;16")}
@@ -106,15 +107,15 @@ def files(draw: st.DrawFn) -> tuple[Image.Image, str, int]:
 
 
 @st.composite
-def ways(draw: st.DrawFn) -> InputSpec:
+def specs(draw: st.DrawFn) -> InputSpec:
     size = (draw(st.integers(16, 90)), draw(st.integers(16, 90)))
     margin = draw(st.sampled_from([None, 0.0, 0.05, 0.5]))
     return InputSpec(size, draw(st.sampled_from(sorted(preprocessing.INTERPOLATIONS))), margin)
 
 
-@given(files(), st.lists(ways(), min_size=1, max_size=4), st.tuples(*[fractions] * 4))
+@given(files(), st.lists(specs(), min_size=1, max_size=4), st.tuples(*[fractions] * 4))
 @settings(max_examples=40)
-def test_every_pixel_is_that_of_reading_the_file(
+def test_every_cached_pixel_equals_that_of_the_file(
     file: tuple[Image.Image, str, int], chosen: list[InputSpec], part: tuple[float, ...]
 ) -> None:
     image, kind, orientation = file
@@ -128,239 +129,245 @@ def test_every_pixel_is_that_of_reading_the_file(
         images = images_of(path, path, boxes=[box, [np.nan] * 4])
         place = Workspace(Path(folder) / "workspace")
         prepare(place, images, *chosen)
-        for way in chosen:
-            prepared = pixel_cache.find(place, images, way)
-            assert prepared is not None
+        for spec in chosen:
+            cached = pixel_cache.find(place, images, spec)
+            assert cached is not None
             for row, corners in enumerate((tuple(map(float, images.boxes[0])), None)):
-                pixels = np.empty((*way.height_width, 3), dtype=np.uint8)
-                assert prepared.read_into(pixels, row)
-                cropped = (corners, way.margin) if way.margin is not None else (None, 0.0)
-                direct = preprocessing.read(path, way.height_width, *cropped, way.interpolation)
+                pixels = np.empty((*spec.height_width, 3), dtype=np.uint8)
+                assert cached.read_into(pixels, row)
+                cropped = (corners, spec.margin) if spec.margin is not None else (None, 0.0)
+                direct = preprocessing.read(path, spec.height_width, *cropped, spec.interpolation)
                 assert (pixels == direct).all()
 
 
 def test_a_large_jpeg_is_decoded_once_for_each_scale(tmp_path: Path, monkeypatch) -> None:
     picture(tmp_path / "large.jpg", 1, 1, size=(1600, 800))
-    asked = [preprocessing.Crop((height, 2 * height)) for height in (40, 45, 180, 400)]
-    direct = [preprocessing.read(tmp_path / "large.jpg", cut.height_width) for cut in asked]
-    opened, count = preprocessing.open_image, []
+    crops = [preprocessing.Crop((height, 2 * height)) for height in (40, 45, 180, 400)]
+    direct = [preprocessing.read(tmp_path / "large.jpg", crop.height_width) for crop in crops]
+    open_image, count = preprocessing.open_image, []
     monkeypatch.setattr(
-        preprocessing, "open_image", lambda *given: count.append(1) or opened(*given)
+        preprocessing, "open_image", lambda *given: count.append(1) or open_image(*given)
     )
-    found = preprocessing.read_crops(tmp_path / "large.jpg", asked)
+    found = preprocessing.read_crops(tmp_path / "large.jpg", crops)
     assert all((a == b).all() for a, b in zip(found, direct, strict=True))
     assert len(count) == 3  # 1/8 for 40 and 45, 1/2 for 180, all of it for 400
 
 
-def test_the_recipe_counts_up_when_the_pixels_of_a_file_change(tmp_path: Path) -> None:
+def test_the_recipe_version_counts_up_when_the_pixels_of_a_file_change(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", 3, 1)
-    made = hashlib.sha256()
-    for way in (WAY, InputSpec((90, 30), "bilinear", 0.2), InputSpec((64, 64), "lanczos", 0.0)):
+    digest = hashlib.sha256()
+    for spec in (SPEC, InputSpec((90, 30), "bilinear", 0.2), InputSpec((64, 64), "lanczos", 0.0)):
         for box in (None, (10.0, 5.0, 60.5, 50.25), (500.0, 500.0, 600.0, 600.0)):
-            cut = preprocessing.Crop(way.height_width, box, way.margin or 0.0, way.interpolation)
-            made.update(preprocessing.read_crops(tmp_path / "a.png", [cut])[0].tobytes())
-    # Another digest here means other pixels: stores made before would be read for them. Count
-    # reading.RECIPE and embedding.cache.RECIPE up with it.
-    assert (preprocessing.RECIPE_VERSION, made.hexdigest()[:16]) == (1, "c69d7a09e7fee3a3")
+            crop = preprocessing.Crop(
+                spec.height_width, box, spec.margin or 0.0, spec.interpolation
+            )
+            digest.update(preprocessing.read_crops(tmp_path / "a.png", [crop])[0].tobytes())
+    # Another digest means other pixels, and older caches would still be read: then increase
+    # preprocessing.RECIPE_VERSION and the recipe version of embedding.cache too.
+    assert (preprocessing.RECIPE_VERSION, digest.hexdigest()[:16]) == (1, "c69d7a09e7fee3a3")
 
 
 def test_copies_of_a_file_are_one_row(place: Workspace, tmp_path: Path) -> None:
-    images = drawn(tmp_path, 2)
+    images = pictures(tmp_path, 2)
     (tmp_path / "copy.png").write_bytes(images.paths[1].read_bytes())
     images = images_of(*images.paths, tmp_path / "copy.png")
     assert prepare(place, images) == 2
-    assert len(PixelCache.of(place, WAY).keys()) == 2
-    assert (seen(place, images)[2] == seen(None, images)[1]).all()
+    assert len(PixelCache.for_spec(place, SPEC).keys()) == 2
+    assert (pixels_of(place, images)[2] == pixels_of(None, images)[1]).all()
 
 
 def test_a_changed_file_box_or_margin_is_another_row(place: Workspace, tmp_path: Path) -> None:
-    images = drawn(tmp_path, 3)
+    images = pictures(tmp_path, 3)
     boxes = np.array([[10, 5, 60, 50], [np.nan] * 4, [0, 0, 40, 40]], dtype=np.float32)
     boxed = replace(images, boxes=boxes)
-    assert prepare(place, images, WAY, CROPPED) == 3
-    assert len(PixelCache.of(place, WAY).keys()) == 3  # without boxes, a margin changes nothing
-    assert prepare(place, boxed, WAY, CROPPED) == 2
-    assert prepare(place, boxed, replace(WAY, margin=0.2)) == 2
+    assert prepare(place, images, SPEC, CROPPED) == 3
+    assert (
+        len(PixelCache.for_spec(place, SPEC).keys()) == 3
+    )  # without boxes, a margin changes nothing
+    assert prepare(place, boxed, SPEC, CROPPED) == 2
+    assert prepare(place, boxed, replace(SPEC, margin=0.2)) == 2
     moved = replace(images, boxes=boxes + 1)
     assert prepare(place, moved, CROPPED) == 2
-    assert prepare(place, boxed, WAY, CROPPED) == 0
+    assert prepare(place, boxed, SPEC, CROPPED) == 0
     picture(images.paths[1], 9, 9)
     changed = replace(images_of(*images.paths), boxes=boxes)
-    assert view_of(place, changed).source == "2 prepared"
-    assert (seen(place, changed) == seen(None, changed)).all()
-    for given_images, way in ((boxed, CROPPED), (moved, CROPPED), (images, WAY)):
+    assert dataset_of(place, changed).source == "2 prepared"
+    assert (pixels_of(place, changed) == pixels_of(None, changed)).all()
+    for given_images, spec in ((boxed, CROPPED), (moved, CROPPED), (images, SPEC)):
         unchanged = given_images.take(np.array([0, 2]))
-        assert view_of(place, unchanged, way).source == "all prepared"
-        assert (seen(place, unchanged, way) == seen(None, unchanged, way)).all()
+        assert dataset_of(place, unchanged, spec).source == "all prepared"
+        assert (pixels_of(place, unchanged, spec) == pixels_of(None, unchanged, spec)).all()
 
 
-def test_new_images_are_added_behind_the_others(place: Workspace, tmp_path: Path) -> None:
-    images = drawn(tmp_path, 7)
+def test_new_images_are_appended(place: Workspace, tmp_path: Path) -> None:
+    images = pictures(tmp_path, 7)
     first = images.take(np.arange(4))
     assert prepare(place, first) == 4
     before = shards(place)[0].read_bytes()
     assert prepare(place, images) == 3
     assert shards(place)[0].read_bytes().startswith(before)
-    assert (seen(place, images) == seen(None, images)).all()
+    assert (pixels_of(place, images) == pixels_of(None, images)).all()
 
 
-def test_pixels_are_spread_over_shards(place: Workspace, tmp_path: Path, monkeypatch) -> None:
+def test_pixels_are_split_into_shards(place: Workspace, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(pixel_cache, "SHARD_BYTES", 2 * 24 * 40 * 3 + 5)
-    images = drawn(tmp_path, 5)
+    images = pictures(tmp_path, 5)
     prepare(place, images)
     assert [path.stat().st_size // (24 * 40 * 3) for path in shards(place)] == [2, 2, 1]
-    assert (seen(place, images) == seen(None, images)).all()
+    assert (pixels_of(place, images) == pixels_of(None, images)).all()
     shards(place)[1].unlink()
     with pytest.raises(KitboxError, match=r"are damaged; remove that folder and run"):
-        pixel_cache.find(place, images, WAY)
+        pixel_cache.find(place, images, SPEC)
 
 
-def test_another_decoder_has_another_store(place: Workspace, tmp_path: Path, monkeypatch) -> None:
-    images = drawn(tmp_path)
+def test_another_decoder_has_another_cache(place: Workspace, tmp_path: Path, monkeypatch) -> None:
+    images = pictures(tmp_path)
     prepare(place, images)
     monkeypatch.setattr("PIL.__version__", "99.0")
-    assert view_of(place, images).source == "from their files"
+    assert dataset_of(place, images).source == "from their files"
     assert prepare(place, images) == 5
 
 
 KILLED = """
 import sys, time
 from pathlib import Path
-from kitbox.images import pixel_cache
+from kitbox.images import pixel_cache_writer
 from kitbox.workspace import Workspace
-from tests.images.test_pixel_cache import WAY, images_of
-pixel_cache._COMMIT = 3
+from tests.images.test_pixel_cache import SPEC, images_of
+pixel_cache_writer._COMMIT = 3
 place = Workspace(Path(sys.argv[1]))
-planned = pixel_cache.plan(place, [images_of(*map(Path, sys.argv[2:]))], [WAY])
-for step in pixel_cache.fill(planned, place):
+planned = pixel_cache_writer.plan(place, [images_of(*map(Path, sys.argv[2:]))], [SPEC])
+for step in pixel_cache_writer.fill(planned, place):
     print(step.done, flush=True)
     time.sleep(0.01)
 """
 
 
-def test_what_was_committed_before_a_kill_stays_and_is_whole(
+def test_rows_committed_before_a_kill_stay_and_are_complete(
     place: Workspace, tmp_path: Path
 ) -> None:
-    images = drawn(tmp_path, 30)
+    images = pictures(tmp_path, 30)
     command = [sys.executable, "-c", KILLED, str(place.root), *map(str, images.paths)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while int(process.stdout.readline()) < 11:
             pass
         os.kill(process.pid, signal.SIGKILL)
-    kept = len(PixelCache.of(place, WAY).keys())
+    kept = len(PixelCache.for_spec(place, SPEC).keys())
     assert 9 <= kept < 30
-    assert view_of(place, images).source == f"{kept} prepared"
-    assert (seen(place, images) == seen(None, images)).all()
+    assert dataset_of(place, images).source == f"{kept} prepared"
+    assert (pixels_of(place, images) == pixels_of(None, images)).all()
     assert prepare(place, images) == 30 - kept
-    assert view_of(place, images).source == "all prepared"
-    assert (seen(place, images) == seen(None, images)).all()
+    assert dataset_of(place, images).source == "all prepared"
+    assert (pixels_of(place, images) == pixels_of(None, images)).all()
 
 
 @pytest.mark.parametrize("cut", range(1, pixel_cache.KEY_BYTES))
-def test_a_key_that_was_cut_off_does_not_count(place: Workspace, tmp_path: Path, cut: int) -> None:
-    images = drawn(tmp_path, 3)
+def test_a_key_that_was_cut_off_is_ignored(place: Workspace, tmp_path: Path, cut: int) -> None:
+    images = pictures(tmp_path, 3)
     prepare(place, images)
-    with PixelCache.of(place, WAY).keys_file.open("r+b") as file:
+    with PixelCache.for_spec(place, SPEC).keys_file.open("r+b") as file:
         file.truncate(2 * pixel_cache.KEY_BYTES + cut)
-    assert view_of(place, images).source == "2 prepared"
+    assert dataset_of(place, images).source == "2 prepared"
     assert prepare(place, images) == 1
-    assert PixelCache.of(place, WAY).keys_file.stat().st_size == 3 * pixel_cache.KEY_BYTES
-    assert (seen(place, images) == seen(None, images)).all()
+    assert PixelCache.for_spec(place, SPEC).keys_file.stat().st_size == 3 * pixel_cache.KEY_BYTES
+    assert (pixels_of(place, images) == pixels_of(None, images)).all()
 
 
-def test_a_stopped_preparation_keeps_what_is_done_and_writes_nothing_more(
+def test_a_stopped_preparation_keeps_finished_rows_and_writes_nothing_more(
     place: Workspace, tmp_path: Path
 ) -> None:
-    images = drawn(tmp_path, 40)
-    stage = pixel_cache.fill(pixel_cache.plan(place, [images], [WAY]), place)
+    images = pictures(tmp_path, 40)
+    stage = pixel_cache_writer.fill(pixel_cache_writer.plan(place, [images], [SPEC]), place)
     next(stage)
     stage.close()
-    assert len(PixelCache.of(place, WAY).keys()) == 1
+    assert len(PixelCache.for_spec(place, SPEC).keys()) == 1
     sizes = [path.stat() for path in shards(place)]
     time.sleep(0.1)
     assert [path.stat() for path in shards(place)] == sizes
     assert prepare(place, images) == 39
-    assert (seen(place, images) == seen(None, images)).all()
+    assert (pixels_of(place, images) == pixels_of(None, images)).all()
 
 
-def test_a_second_process_is_told_to_wait(place: Workspace, tmp_path: Path) -> None:
-    images = drawn(tmp_path, 1)
+def test_a_second_process_has_to_wait(place: Workspace, tmp_path: Path) -> None:
+    images = pictures(tmp_path, 1)
     with (
-        pixel_cache.lock(place),
+        pixel_cache_writer.lock(place),
         pytest.raises(KitboxError, match=r"another process is preparing images in .*; wait for it"),
     ):
         prepare(place, images)
     assert prepare(place, images) == 1
 
 
-def test_a_disk_that_is_too_small_is_refused_with_numbers(
+def test_a_disk_that_is_too_small_is_an_error_with_numbers(
     place: Workspace, tmp_path: Path, monkeypatch
 ) -> None:
-    planned = pixel_cache.plan(
-        place, [drawn(tmp_path, 3)], [InputSpec((620, 620), "bicubic", None)]
+    planned = pixel_cache_writer.plan(
+        place, [pictures(tmp_path, 3)], [InputSpec((620, 620), "bicubic", None)]
     )
     assert planned.bytes == 3 * (620 * 620 * 3 + pixel_cache.KEY_BYTES)
-    assert pixel_cache.check_disk_space(place, planned) > 0
-    usage = pixel_cache.shutil.disk_usage(tmp_path)._replace(free=503 * 10**6)
-    monkeypatch.setattr(pixel_cache.shutil, "disk_usage", lambda _: usage)
+    assert pixel_cache_writer.check_disk_space(place, planned) > 0
+    usage = pixel_cache_writer.shutil.disk_usage(tmp_path)._replace(free=503 * 10**6)
+    monkeypatch.setattr(pixel_cache_writer.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(
         KitboxError, match=r"takes 0.00 GB and 0.50 GB are to stay free, but .* has 0.50 GB; name"
     ):
-        pixel_cache.check_disk_space(place, planned)
-    assert pixel_cache.check_disk_space(place, replace(planned, jobs=())) == 503 * 10**6
+        pixel_cache_writer.check_disk_space(place, planned)
+    assert pixel_cache_writer.check_disk_space(place, replace(planned, jobs=())) == 503 * 10**6
 
 
-def test_a_file_that_breaks_or_changes_meanwhile_is_told_and_tried_again(
+def test_a_file_that_breaks_or_changes_meanwhile_is_reported_and_tried_again(
     place: Workspace, tmp_path: Path
 ) -> None:
-    images = drawn(tmp_path, 5)
-    planned = pixel_cache.plan(place, [images], [WAY])
+    images = pictures(tmp_path, 5)
+    planned = pixel_cache_writer.plan(place, [images], [SPEC])
     whole = [images.paths[row].read_bytes() for row in (1, 3, 4)]
     picture(images.paths[1], 8, 8)
     images.paths[3].unlink()
     images.paths[4].write_bytes(b"")
-    _, problems = finish(pixel_cache.fill(planned, place))
-    told = [str(problem).replace(f"{tmp_path}/", "") for problem in problems]
-    assert told == [
+    _, problems = finish(pixel_cache_writer.fill(planned, place))
+    sentences = [str(problem).replace(f"{tmp_path}/", "") for problem in problems]
+    assert sentences == [
         "image 1.png was changed while it was prepared",
         "there is no image 3.png",
         "image 4.png was changed while it was prepared",
     ]
     for row, data in zip((1, 3, 4), whole, strict=True):
         images.paths[row].write_bytes(data)
-    assert view_of(place, images).source == "2 prepared"
+    assert dataset_of(place, images).source == "2 prepared"
     assert prepare(place, images) == 3
-    assert (seen(place, images) == seen(None, images)).all()
+    assert (pixels_of(place, images) == pixels_of(None, images)).all()
 
 
 def test_an_unreadable_file_is_left_out(place: Workspace, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_text("no image")
     images = images_of(picture(tmp_path / "0.png", 1, 1), tmp_path / "broken.jpg")
-    _, problems = finish(pixel_cache.fill(pixel_cache.plan(place, [images], [WAY]), place))
+    _, problems = finish(
+        pixel_cache_writer.fill(pixel_cache_writer.plan(place, [images], [SPEC]), place)
+    )
     assert [str(problem).rpartition("/")[2] for problem in problems] == [
         "broken.jpg is not an image; replace or remove it"
     ]
-    assert view_of(place, images).source == "1 prepared"
+    assert dataset_of(place, images).source == "1 prepared"
 
 
-def test_what_no_plugin_reads_is_dropped(place: Workspace, tmp_path: Path) -> None:
-    images = drawn(tmp_path, 2)
-    large = InputSpec.of(tiny(image_size=48), "bicubic")
-    prepare(place, images, WAY, large)
-    [(folder, size)] = pixel_cache.remove_unused(place, [large])
+def test_caches_that_no_plugin_uses_are_removed(place: Workspace, tmp_path: Path) -> None:
+    images = pictures(tmp_path, 2)
+    large = InputSpec.from_plugin(tiny(image_size=48), "bicubic")
+    prepare(place, images, SPEC, large)
+    [(folder, size)] = pixel_cache_writer.remove_unused(place, [large])
     assert (folder.name.split("-")[0], size) == ("24x40", 2 * (24 * 40 * 3 + pixel_cache.KEY_BYTES))
-    assert pixel_cache.find(place, images, WAY) is None
-    assert view_of(place, images, large).source == "all prepared"
-    assert pixel_cache.remove_unused(place, [large]) == []
+    assert pixel_cache.find(place, images, SPEC) is None
+    assert dataset_of(place, images, large).source == "all prepared"
+    assert pixel_cache_writer.remove_unused(place, [large]) == []
 
 
-def test_a_store_that_is_dropped_or_cut_under_a_reader_is_named(
+def test_a_cache_that_is_removed_or_truncated_under_a_reader_is_named(
     place: Workspace, tmp_path: Path
 ) -> None:
-    images = drawn(tmp_path, 2)
+    images = pictures(tmp_path, 2)
     prepare(place, images)
-    early, late = (pixel_cache.find(place, images, WAY) for _ in range(2))
+    early, late = (pixel_cache.find(place, images, SPEC) for _ in range(2))
     pixels = np.empty((24, 40, 3), dtype=np.uint8)
     assert early is not None
     assert late is not None
@@ -369,31 +376,29 @@ def test_a_store_that_is_dropped_or_cut_under_a_reader_is_named(
         file.truncate(24 * 40 * 3 + 7)
     with pytest.raises(KitboxError, match="are damaged"):
         early.read_into(pixels, 1)
-    pixel_cache.remove_unused(place, [])
+    pixel_cache_writer.remove_unused(place, [])
     with pytest.raises(KitboxError, match="are damaged"):
         late.read_into(pixels, 0)
 
 
-def test_images_that_were_not_inspected_are_read_from_their_files(
-    place: Workspace, tmp_path: Path
-) -> None:
-    images = drawn(tmp_path, 2)
+def test_images_without_digests_are_read_from_their_files(place: Workspace, tmp_path: Path) -> None:
+    images = pictures(tmp_path, 2)
     prepare(place, images)
-    assert view_of(place, replace(images, digests=None)).source == "from their files"
+    assert dataset_of(place, replace(images, digests=None)).source == "from their files"
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers_of_either_kind_read_the_store(
+def test_forked_and_spawned_workers_read_the_cache(
     place: Workspace, tmp_path: Path, start: str
 ) -> None:
-    images = drawn(tmp_path, 6)
+    images = pictures(tmp_path, 6)
     prepare(place, images)
-    direct = seen(None, images)
-    view = view_of(place, images)
-    assert (view[0][0] == direct[0]).all()  # its files are open when the workers start
+    direct = pixels_of(None, images)
+    dataset = dataset_of(place, images)
+    assert (dataset[0][0] == direct[0]).all()  # its files are open when the workers start
     for path in images.paths:
         path.unlink()
-    loader = build_loader(view, [[0, 1, 2], [5, 4, 3]], workers=2)
+    loader = build_loader(dataset, [[0, 1, 2], [5, 4, 3]], workers=2)
     loader.multiprocessing_context = multiprocessing.get_context(start)
     batches = [(pixels.numpy().copy(), rows.tolist()) for pixels, rows in loader]
     assert [order for _, order in batches] == [[0, 1, 2], [5, 4, 3]]
@@ -401,63 +406,63 @@ def test_workers_of_either_kind_read_the_store(
         assert (pixels == direct[order]).all()
 
 
-def test_a_pickled_reader_opens_its_files_itself(place: Workspace, tmp_path: Path) -> None:
-    images = drawn(tmp_path, 1)
+def test_an_unpickled_reader_opens_its_files_itself(place: Workspace, tmp_path: Path) -> None:
+    images = pictures(tmp_path, 1)
     prepare(place, images)
-    prepared = pixel_cache.find(place, images, WAY)
-    assert prepared is not None
+    cached = pixel_cache.find(place, images, SPEC)
+    assert cached is not None
     pixels, again = np.zeros((2, 24, 40, 3), dtype=np.uint8)
-    prepared.read_into(pixels, 0)
-    copy: CachedImages = pickle.loads(pickle.dumps(prepared))  # noqa: S301  our own bytes
+    cached.read_into(pixels, 0)
+    copy: CachedImages = pickle.loads(pickle.dumps(cached))  # noqa: S301  our own bytes
     assert copy._files == {}
     copy.read_into(again, 0)
     assert (pixels == again).all()
 
 
 @pytest.mark.parametrize("augmentation", ["light", "gdsc2020"])
-def test_an_augmentation_changes_a_batch_and_not_the_store(
+def test_an_augmentation_changes_a_batch_and_not_the_cache(
     place: Workspace, tmp_path: Path, augmentation: str
 ) -> None:
-    images = drawn(tmp_path, 4)
+    images = pictures(tmp_path, 4)
     prepare(place, images)
     before = shards(place)[0].read_bytes()
     items = [(row, 10 * row + turn) for turn in range(4) for row in range(4)]
     found = []
     for where in (None, place):
-        view = ImageDataset(
+        dataset = ImageDataset(
             images,
-            WAY.height_width,
-            interpolation=WAY.interpolation,
+            SPEC.height_width,
+            interpolation=SPEC.interpolation,
             crop_margin=None,
             augmentation=augmentation,
             workspace=where,
         )
-        [(pixels, _)] = build_loader(view, [items], workers=0)
+        [(pixels, _)] = build_loader(dataset, [items], workers=0)
         found.append(pixels.numpy())
     assert (found[0] == found[1]).all()
     assert shards(place)[0].read_bytes() == before
 
 
-def test_processes_read_where_there_is_more_to_do_than_to_copy(
+def test_workers_read_where_there_is_more_to_do_than_copying(
     place: Workspace, tmp_path: Path
 ) -> None:
-    images = drawn(tmp_path, 2)
-    direct = view_of(place, images)
+    images = pictures(tmp_path, 2)
+    direct = dataset_of(place, images)
     assert worker_count(direct, "cpu") == 1
     prepare(place, images.take(np.array([0])))
-    assert worker_count(view_of(place, images), "cpu") == 1
+    assert worker_count(dataset_of(place, images), "cpu") == 1
     prepare(place, images)
-    assert worker_count(view_of(place, images), "cpu") == 0
-    assert worker_count(view_of(place, images), "cuda") >= 1
-    assert worker_count(view_of(place, images), "cpu", 3) == 3
-    grey = replace(images, digests=strings(["?", images.digests[1]]))
-    blank = ImageDataset(
-        grey,
-        WAY.height_width,
-        interpolation=WAY.interpolation,
+    assert worker_count(dataset_of(place, images), "cpu") == 0
+    assert worker_count(dataset_of(place, images), "cuda") >= 1
+    assert worker_count(dataset_of(place, images), "cpu", 3) == 3
+    unreadable = replace(images, digests=strings(["?", images.digests[1]]))
+    dataset = ImageDataset(
+        unreadable,
+        SPEC.height_width,
+        interpolation=SPEC.interpolation,
         crop_margin=None,
         unreadable=frozenset({"0"}),
         workspace=place,
     )
-    assert blank.source == "all prepared"
-    assert (blank[0][0] == 128).all()
+    assert dataset.source == "all prepared"
+    assert (dataset[0][0] == 128).all()

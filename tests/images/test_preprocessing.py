@@ -1,4 +1,4 @@
-"""Reading: odd files are read right or refused by name."""
+"""Preprocessing: odd files are decoded right, or refused by name."""
 
 import os
 import struct
@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from kitbox.images import preprocessing
+from kitbox.images import image_stats, preprocessing
 from kitbox.images.preprocessing import UnreadableImageError
 from tests.photographs import picture
 
 
 def halves(size: tuple[int, int] = (80, 40)) -> Image.Image:
-    """Left half red, right half blue."""
+    """Return an image whose left half is red and whose right half is blue."""
     image = Image.new("RGB", size, (250, 0, 0))
     image.paste((0, 0, 250), (size[0] // 2, 0, *size))
     return image
@@ -30,7 +30,7 @@ def is_blue(pixel: np.ndarray) -> bool:
     return bool(pixel[2] > 180 and pixel[0] < 70)
 
 
-def test_an_image_is_squashed_to_height_and_width(tmp_path: Path) -> None:
+def test_an_image_is_resized_to_height_and_width(tmp_path: Path) -> None:
     halves().save(tmp_path / "a.png")
     pixels = preprocessing.read(tmp_path / "a.png", (16, 24))
     assert pixels.shape == (16, 24, 3)
@@ -39,7 +39,7 @@ def test_an_image_is_squashed_to_height_and_width(tmp_path: Path) -> None:
     assert is_blue(pixels[8, 21])
 
 
-def test_an_exif_rotation_is_applied_and_boxes_are_of_the_upright_image(tmp_path: Path) -> None:
+def test_an_exif_rotation_is_applied_and_boxes_refer_to_the_upright_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by 90 degrees clockwise: red ends up above blue
     halves().save(tmp_path / "turned.jpg", exif=exif, quality=95)
@@ -101,13 +101,13 @@ def test_a_large_jpeg_decoded_at_reduced_scale_looks_the_same(tmp_path: Path) ->
     assert np.abs(reduced - full).mean() < 1.5
 
 
-def truncated(path: Path) -> None:
+def truncate(path: Path) -> None:
     picture(path, 1, 1, size=(400, 300))
     path.write_bytes(path.read_bytes()[:-400])
 
 
-def bomb(path: Path) -> None:
-    """A PNG header of 30000 x 30000 pixels."""
+def write_bomb(path: Path) -> None:
+    """Write a PNG whose header promises 30000 x 30000 pixels."""
     header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + header
     data = struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))
@@ -119,7 +119,7 @@ def bomb(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "name", "message"),
     [
-        (truncated, "a.jpg", "a.jpg is truncated; replace or remove it"),
+        (truncate, "a.jpg", "a.jpg is truncated; replace or remove it"),
         (lambda path: path.write_bytes(b""), "a.jpg", "a.jpg is empty; replace or remove it"),
         (lambda path: path.write_text("words"), "a.jpg", "a.jpg is not an image; replace"),
         (
@@ -127,7 +127,7 @@ def bomb(path: Path) -> None:
             "a.jpg",
             "a.jpg is not an image but a web page; replace",
         ),
-        (bomb, "a.png", "a.png is too large"),
+        (write_bomb, "a.png", "a.png is too large"),
         (lambda path: path.unlink(missing_ok=True), "a.jpg", "there is no image"),
     ],
 )
@@ -135,7 +135,7 @@ def test_a_damaged_file_is_named_with_what_is_wrong(
     tmp_path: Path, damage, name: str, message: str
 ) -> None:
     damage(tmp_path / name)
-    for read in (preprocessing.summarise, lambda path: preprocessing.read(path, (16, 16))):
+    for read in (image_stats.summarise, lambda path: preprocessing.read(path, (16, 16))):
         with pytest.raises(UnreadableImageError, match=message):
             read(tmp_path / name)
 
@@ -151,32 +151,36 @@ def test_no_file_starts_another_program(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "a.jpg").write_text(EPS)
     monkeypatch.setattr("subprocess.Popen", no_program)
     for read in (
-        preprocessing.summarise,
+        image_stats.summarise,
         preprocessing.upright_size,
         lambda path: preprocessing.read(path, (16, 16)),
     ):
         with pytest.raises(UnreadableImageError) as caught:
             read(tmp_path / "a.jpg")
         assert str(caught.value) == (
-            f"image {tmp_path / 'a.jpg'} is a file of the form EPS, which is not read; "
+            f"image {tmp_path / 'a.jpg'} is in the format EPS, which kitbox does not read; "
             "save it as PNG, or remove it"
         )
 
 
-def test_the_form_of_a_telephone_is_named(tmp_path: Path) -> None:
+def test_the_format_of_a_telephone_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-    with pytest.raises(UnreadableImageError, match="is a file of the form HEIF, which is not read"):
+    with pytest.raises(
+        UnreadableImageError, match="is in the format HEIF, which kitbox does not read"
+    ):
         preprocessing.upright_size(tmp_path / "a.jpg")
 
 
-@pytest.mark.parametrize("form", ["JPEG", "MPO", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000"])
-def test_what_a_photograph_may_be_is_read_under_any_name(tmp_path: Path, form: str) -> None:
-    halves().save(tmp_path / "a.jpg", format=form)
+@pytest.mark.parametrize(
+    "format_", ["JPEG", "MPO", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000"]
+)
+def test_every_format_of_photographs_is_read_under_any_name(tmp_path: Path, format_: str) -> None:
+    halves().save(tmp_path / "a.jpg", format=format_)
     assert is_red(preprocessing.read(tmp_path / "a.jpg", (16, 16))[8, 2])
 
 
-def without_width(path: Path) -> None:
-    """A TIFF whose header does not tell its width."""
+def write_tiff_without_width(path: Path) -> None:
+    """Write a TIFF whose header has no width."""
     halves().save(path, format="TIFF")
     data = bytearray(path.read_bytes())
     entries = struct.unpack("<I", data[4:8])[0] + 2
@@ -186,16 +190,16 @@ def without_width(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
-def unknown_pixels(path: Path) -> None:
-    """A DDS of a pixel format that Pillow does not know."""
+def write_unknown_dds(path: Path) -> None:
+    """Write a DDS of a pixel format that Pillow does not know."""
     path.write_bytes(b"DDS " + struct.pack("<31I", 124, 0, 8, 8, *[0] * 27) + bytes(99))
 
 
-@pytest.mark.parametrize("damage", [without_width, unknown_pixels])
-def test_whatever_a_decoder_stumbles_at_the_file_is_named(tmp_path: Path, damage) -> None:
+@pytest.mark.parametrize("damage", [write_tiff_without_width, write_unknown_dds])
+def test_a_file_is_named_whatever_error_its_header_causes(tmp_path: Path, damage) -> None:
     damage(tmp_path / "a.jpg")
     for read in (
-        preprocessing.summarise,
+        image_stats.summarise,
         preprocessing.upright_size,
         lambda path: preprocessing.read(path, (16, 16)),
     ):
@@ -203,14 +207,14 @@ def test_whatever_a_decoder_stumbles_at_the_file_is_named(tmp_path: Path, damage
             read(tmp_path / "a.jpg")
 
 
-def test_whatever_a_later_frame_raises_the_file_is_named(
+def test_a_file_is_named_whatever_error_its_pixels_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stumble(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise NotImplementedError("Unknown compression")
 
     halves().save(tmp_path / "a.png")
-    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", stumble)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
     with pytest.raises(UnreadableImageError) as caught:
         preprocessing.read(tmp_path / "a.png", (16, 16))
     assert str(caught.value) == (
@@ -218,7 +222,7 @@ def test_whatever_a_later_frame_raises_the_file_is_named(
     )
 
 
-def test_a_file_that_the_system_does_not_give_is_named(tmp_path: Path) -> None:
+def test_a_file_that_the_system_cannot_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.symlink_to("/proc/self/mem")  # its first byte cannot be read, as of a bad sector
     with pytest.raises(UnreadableImageError) as caught:
@@ -228,7 +232,7 @@ def test_a_file_that_the_system_does_not_give_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_that_is_refused_is_not_left_open(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_closed(tmp_path: Path) -> None:
     refused = {"sector": "cannot be read", "text": "is not an image", "cut": "is truncated"}
     (tmp_path / "sector").symlink_to("/proc/self/mem")
     (tmp_path / "text").write_text("no image", encoding="utf-8")
@@ -242,11 +246,11 @@ def test_a_file_that_is_refused_is_not_left_open(tmp_path: Path) -> None:
 
 
 def thumbnail(path: Path) -> np.ndarray:
-    grey = np.frombuffer(preprocessing.summarise(path).thumbnail, dtype=np.uint8)
+    grey = np.frombuffer(image_stats.summarise(path).thumbnail, dtype=np.uint8)
     return grey.reshape(16, 16).astype(int)
 
 
-def test_a_thumbnail_is_the_grey_picture_squashed_to_sixteen_pixels(tmp_path: Path) -> None:
+def test_a_thumbnail_is_the_grey_image_resized_to_sixteen_pixels(tmp_path: Path) -> None:
     halves().save(tmp_path / "a.png")
     found = thumbnail(tmp_path / "a.png")
     red, blue = round(0.299 * 250), round(0.114 * 250)  # their grey by ITU-R 601
@@ -254,7 +258,7 @@ def test_a_thumbnail_is_the_grey_picture_squashed_to_sixteen_pixels(tmp_path: Pa
     assert np.abs(found[:, 8:] - blue).max() <= 1
 
 
-def test_a_glance_is_of_the_upright_picture(tmp_path: Path) -> None:
+def test_a_summary_is_of_the_upright_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     halves((320, 160)).save(tmp_path / "turned.jpg", exif=exif, quality=95)
@@ -266,7 +270,7 @@ def test_a_glance_is_of_the_upright_picture(tmp_path: Path) -> None:
 
 def test_a_hash_has_64_bits(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", 1, 1)
-    assert len(preprocessing.summarise(tmp_path / "a.png").hash) == 8
+    assert len(image_stats.summarise(tmp_path / "a.png").hash) == 8
 
 
 def taken(path: Path, text: str | bytes | None) -> float | None:
@@ -275,11 +279,11 @@ def taken(path: Path, text: str | bytes | None) -> float | None:
     if text is not None:
         exif.get_ifd(0x8769)[0x9003] = text
     halves().save(path, exif=exif)
-    return preprocessing.summarise(path).taken
+    return image_stats.summarise(path).taken
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_the_camera_tells_when_a_picture_was_taken(tmp_path: Path, suffix: str) -> None:
+def test_the_time_of_a_photograph_is_that_of_its_camera(tmp_path: Path, suffix: str) -> None:
     moment = datetime(2019, 5, 6, 7, 8, 9, tzinfo=UTC).timestamp()
     assert taken(tmp_path / f"a.{suffix}", "2019:05:06 07:08:09") == moment
 
@@ -287,15 +291,15 @@ def test_the_camera_tells_when_a_picture_was_taken(tmp_path: Path, suffix: str) 
 @pytest.mark.parametrize(
     "text", [None, "", "0000:00:00 00:00:00", "yesterday", "    :  :     :  :"]
 )
-def test_a_camera_without_a_clock_tells_nothing(tmp_path: Path, text: str | None) -> None:
+def test_a_camera_without_a_clock_gives_no_time(tmp_path: Path, text: str | None) -> None:
     assert taken(tmp_path / "a.jpg", text) is None
 
 
-def test_odd_exif_does_no_harm_and_says_nothing(tmp_path: Path) -> None:
+def test_odd_exif_causes_no_error_and_no_warning(tmp_path: Path) -> None:
     taken(tmp_path / "a.jpg", "2019:05:06 07:08:09")
     data = bytearray((tmp_path / "a.jpg").read_bytes())
     at = data.index(b"Exif\0\0") + 6
     data[at + 8 : at + 10] = b"\xff\xff"  # more entries than there are bytes
     (tmp_path / "a.jpg").write_bytes(bytes(data))
-    assert preprocessing.summarise(tmp_path / "a.jpg").hash  # warnings are errors here
+    assert image_stats.summarise(tmp_path / "a.jpg").hash  # warnings are errors here
     assert preprocessing.read(tmp_path / "a.jpg", (16, 16)).shape == (16, 16, 3)

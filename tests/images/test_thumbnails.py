@@ -1,4 +1,4 @@
-"""Thumbnails: of the right part and shape, made once, made again where something changed."""
+"""Thumbnails: of the right part and shape, drawn once, and again where something changed."""
 
 import io
 from pathlib import Path
@@ -25,14 +25,14 @@ def image_set(*paths: Path, boxes: list[list[float]] | None = None) -> ImageSet:
     )
 
 
-def made(images: ImageSet, workspace: Workspace, **given: object) -> tuple[int, Thumbnails]:
-    """Return how many pictures were made new, and the pictures."""
-    reports, found = finish(thumbnails.make(images, workspace, **{"side": 32, **given}))
-    return len(reports), found
+def draw(images: ImageSet, workspace: Workspace, **given: object) -> tuple[int, Thumbnails]:
+    """Return how many thumbnails were drawn, and all of them."""
+    steps, found = finish(thumbnails.make(images, workspace, **{"side": 32, **given}))
+    return len(steps), found
 
 
 def shown(found: Thumbnails, row: int = 0) -> Image.Image:
-    return Image.open(io.BytesIO(found.read([row])[0]))
+    return Image.open(io.BytesIO(found.load([row])[0]))
 
 
 def test_a_thumbnail_keeps_the_shape_of_the_image(workspace: Workspace) -> None:
@@ -40,7 +40,7 @@ def test_a_thumbnail_keeps_the_shape_of_the_image(workspace: Workspace) -> None:
         picture(workspace.root / f"{n}.png", 0, n, size)
         for n, size in enumerate([(96, 64), (30, 120), (10, 8)])
     ]
-    count, found = made(image_set(*paths), workspace)
+    count, found = draw(image_set(*paths), workspace)
     assert count == 3
     assert [shown(found, row).size for row in range(3)] == [(32, 21), (8, 32), (10, 8)]
     assert found.sizes.tolist() == [[96, 64], [30, 120], [10, 8]]
@@ -53,15 +53,15 @@ def test_an_image_with_a_box_shows_the_box_and_its_margin(workspace: Workspace) 
     path = workspace.root / "a.png"
     Image.fromarray(pixels).save(path)
     images = image_set(path, boxes=[[100, 20, 180, 60]])
-    _, cropped = made(images, workspace, crop_margin=0.0)
+    _, cropped = draw(images, workspace, crop_margin=0.0)
     assert shown(cropped).size == (32, 16)
     assert (
         np.asarray(shown(cropped).convert("L")).min() > 200
-    )  # WebP makes corners of white a little grey
+    )  # WebP turns white corners a little grey
     assert cropped.regions.tolist() == [[100, 20, 180, 60]]
-    _, wider = made(images, workspace, crop_margin=0.25)
+    _, wider = draw(images, workspace, crop_margin=0.25)
     assert wider.regions.tolist() == [[80, 10, 200, 70]]
-    _, whole = made(images, workspace)
+    _, whole = draw(images, workspace)
     assert whole.regions.tolist() == [[0, 0, 200, 100]]
 
 
@@ -70,42 +70,42 @@ def test_a_rotated_photograph_is_shown_upright(workspace: Workspace) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (80, 40), "red").save(path, exif=exif)
-    _, found = made(image_set(path), workspace)
+    _, found = draw(image_set(path), workspace)
     assert found.sizes.tolist() == [[40, 80]]
     assert shown(found).size == (16, 32)
 
 
-def test_pictures_are_made_once_for_each_content(workspace: Workspace) -> None:
+def test_thumbnails_are_drawn_once_for_each_content(workspace: Workspace) -> None:
     paths = [picture(workspace.root / f"{n}.png", n, 0) for n in range(4)]
     copy = workspace.root / "copy.png"
     copy.write_bytes(paths[0].read_bytes())
-    assert made(image_set(*paths, copy), workspace)[0] == 4
-    assert made(image_set(copy, *reversed(paths)), workspace)[0] == 0
+    assert draw(image_set(*paths, copy), workspace)[0] == 4
+    assert draw(image_set(copy, *reversed(paths)), workspace)[0] == 0
     picture(paths[1], 9, 9)
-    count, found = made(image_set(*paths), workspace)
+    count, found = draw(image_set(*paths), workspace)
     assert count == 1
-    assert found.read([0, 3]) == [found.read([0])[0], found.read([3])[0]]
-    assert made(image_set(*paths), workspace, side=16)[0] == 4
+    assert found.load([0, 3]) == [found.load([0])[0], found.load([3])[0]]
+    assert draw(image_set(*paths), workspace, side=16)[0] == 4
 
 
-def test_a_file_that_cannot_be_read_has_no_picture(workspace: Workspace) -> None:
+def test_an_unreadable_file_has_no_thumbnail(workspace: Workspace) -> None:
     broken = workspace.root / "broken.jpg"
     broken.write_bytes(b"<html>")
     whole = picture(workspace.root / "whole.png", 0, 0)
-    _, found = made(image_set(broken, whole), workspace)
-    assert found.read([0]) == [b""]
+    _, found = draw(image_set(broken, whole), workspace)
+    assert found.load([0]) == [b""]
     assert (found.lengths > 0).tolist() == [False, True]
     assert found.sizes[0].tolist() == [0, 0]
 
 
-def test_no_images_have_no_pictures(workspace: Workspace) -> None:
-    _, found = made(image_set(), workspace)
-    assert (len(found), found.read([])) == (0, [])
+def test_an_empty_image_set_has_no_thumbnails(workspace: Workspace) -> None:
+    _, found = draw(image_set(), workspace)
+    assert (len(found), found.load([])) == (0, [])
 
 
-def test_damaged_pictures_are_named(workspace: Workspace) -> None:
+def test_a_damaged_thumbnail_file_is_named(workspace: Workspace) -> None:
     workspace.cache.mkdir()
     workspace.thumbnails.write_bytes(b"no database at all" * 100)
     path = picture(workspace.root / "a.png", 0, 0)
     with pytest.raises(KitboxError, match=r"thumbnails.sqlite is damaged .*; remove it"):
-        made(image_set(path), workspace)
+        draw(image_set(path), workspace)

@@ -19,8 +19,8 @@ from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection, collect
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
-from kitbox.images import pixel_cache
-from kitbox.images.pixel_cache import InputSpec
+from kitbox.images import pixel_cache_writer
+from kitbox.images.preprocessing import InputSpec
 from kitbox.network.backbone import data_config
 from kitbox.network.checkpoint import read_origin
 from kitbox.training import runs, trainer
@@ -118,9 +118,9 @@ def test_a_training_goes_on_from_prepared_images_to_the_same_weights(
             next(report for report in stage if isinstance(report, StepDone) and report.epoch == 2)
             stage.close()
         if when != "never":
-            way = InputSpec.of(plugin, data_config(plugin.backbone).interpolation)
-            plan = pixel_cache.plan(workspace, [collection.labelled], [way])
-            finish(pixel_cache.fill(plan, workspace))
+            spec = InputSpec.from_plugin(plugin, data_config(plugin.backbone).interpolation)
+            plan = pixel_cache_writer.plan(workspace, [collection.labelled], [spec])
+            finish(pixel_cache_writer.fill(plan, workspace))
             for path in collection.labelled.paths:
                 path.unlink()
         reports, checkpoint = finish(train(place, plugin, options))

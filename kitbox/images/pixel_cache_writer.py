@@ -1,0 +1,245 @@
+"""Plans which images the pixel caches lack, and adds them on all cores."""
+
+import hashlib
+import os
+import shutil
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+from joblib import Parallel, cpu_count, delayed
+
+from kitbox import files
+from kitbox.errors import KitboxError
+from kitbox.images import preprocessing
+from kitbox.images.pixel_cache import KEY_BYTES, PixelCache, keys_of
+from kitbox.images.preprocessing import Crop, InputSpec, Pixels, UnreadableImageError
+from kitbox.records import ImageSet, Progress
+from kitbox.workspace import Workspace
+
+# Keys are written after this many images, which is the most that a killed run repeats.
+_COMMIT = 256
+# Megabytes that each thread reuses: a photograph of 16 million pixels.
+_REUSED_MEGABYTES = 64
+# Bytes that stay free on the disk, for runs and embeddings.
+_LEFT_FREE = 500 * 10**6
+# The key of a row that stays empty, because its file turned out to be unreadable.
+_EMPTY = bytes(KEY_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeJob:
+    """An image to decode, and its crop and key in each cache that lacks it."""
+
+    path: Path
+    digest: str
+    wanted: tuple[tuple[PixelCache, Crop, bytes], ...]
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """The work left so that `files` distinct files are cached: `jobs`, one a file."""
+
+    files: int
+    caches: tuple[PixelCache, ...]
+    jobs: tuple[DecodeJob, ...]
+
+    @property
+    def bytes(self) -> int:
+        """The disk space that the jobs take."""
+        return sum(cache.row_bytes + KEY_BYTES for job in self.jobs for cache, _, _ in job.wanted)
+
+
+def plan(workspace: Workspace, sets: Sequence[ImageSet], specs: Sequence[InputSpec]) -> CachePlan:
+    """Return what the caches lack of these image sets under these input specs.
+
+    Copies of a file are decoded once. Raises KitboxError for a damaged cache.
+    """
+    caches = tuple(dict.fromkeys(PixelCache.for_spec(workspace, spec) for spec in specs))
+    known = {cache: set(cache.keys()) for cache in caches}
+    paths: dict[str, Path] = {}
+    wanted: dict[str, list[tuple[PixelCache, Crop, bytes]]] = {}
+    for images in sets:
+        digests = images.file_digests.tolist()
+        paths |= dict(zip(digests, images.paths, strict=True))
+        for spec in dict.fromkeys(specs):
+            cache = PixelCache.for_spec(workspace, spec)
+            for row, key in enumerate(keys_of(images, spec)):
+                if key not in known[cache]:
+                    known[cache].add(key)
+                    entry = (cache, spec.crop(images, row), key)
+                    wanted.setdefault(digests[row], []).append(entry)
+    jobs = (DecodeJob(paths[digest], digest, tuple(entries)) for digest, entries in wanted.items())
+    return CachePlan(len(paths), caches, tuple(jobs))
+
+
+def check_disk_space(workspace: Workspace, planned: CachePlan) -> int:
+    """Return the free bytes of the disk; raises KitboxError where the plan does not fit."""
+    folder = workspace.pixel_cache
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if planned.jobs and planned.bytes + _LEFT_FREE > free:
+        raise KitboxError(
+            f"preparing takes {gigabytes(planned.bytes)} and {gigabytes(_LEFT_FREE)} are to stay "
+            f"free, but {folder} has {gigabytes(free)}",
+            fix="name fewer or smaller plugins, or remove prepared images with "
+            "'kitbox data prepare --drop'",
+        )
+    return free
+
+
+def gigabytes(count: int) -> str:
+    """Return bytes as '3.27 GB'."""
+    return f"{count / 1e9:.2f} GB"
+
+
+def fill(
+    planned: CachePlan, workspace: Workspace
+) -> Generator[Progress, None, list[UnreadableImageError]]:
+    """Do the jobs of a plan and return the errors of unreadable files; yields Progress.
+
+    Committed rows stay, whatever stops it. Raises KitboxError where another process prepares images
+    in this workspace, and for a full disk.
+    """
+    problems = []
+    stopped = threading.Event()
+    memory = preprocessing.reuse_memory(_REUSED_MEGABYTES * cpu_count())
+    with lock(workspace), _translate_errors(workspace.pixel_cache), memory, ExitStack() as stack:
+        writers = {cache: stack.enter_context(closing(_Writer(cache))) for cache in planned.caches}
+        done = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(
+            delayed(_write)(
+                job, [(writers[cache], writers[cache].next_row()) for cache, _, _ in job.wanted]
+            )
+            for job in takewhile(lambda _: not stopped.is_set(), planned.jobs)
+        )
+        try:
+            for count, (job, problem) in enumerate(zip(planned.jobs, done, strict=True), 1):
+                problems += [] if problem is None else [problem]
+                for cache, _, key in job.wanted:
+                    writers[cache].keys.append(key if problem is None else _EMPTY)
+                if count % _COMMIT == 0:
+                    _commit(writers.values())
+                yield Progress("prepare images", count, len(planned.jobs))
+        finally:
+            stopped.set()
+            for _ in done:  # jobs under way; joblib warns about tasks that nobody waits for
+                pass
+            _commit(writers.values())
+    return problems
+
+
+def remove_unused(workspace: Workspace, used: Sequence[InputSpec]) -> list[tuple[Path, int]]:
+    """Remove the caches of all other input specs; return their folders and sizes in bytes."""
+    keep = {PixelCache.for_spec(workspace, spec).folder for spec in used}
+    removed = []
+    with lock(workspace):
+        for folder in sorted(workspace.pixel_cache.iterdir()):
+            if folder.is_dir() and folder not in keep:
+                removed.append((folder, PixelCache(folder, (0, 0)).bytes_on_disk()))
+                shutil.rmtree(folder)
+    return removed
+
+
+def lock(workspace: Workspace) -> AbstractContextManager[None]:
+    """Keep other processes from changing the pixel caches of this workspace."""
+    return files.lock(
+        workspace.pixel_cache,
+        f"another process is preparing images in {workspace.pixel_cache}; wait for it",
+    )
+
+
+class _Writer:
+    """Hands out the rows after a cache's last one, fills them and commits them in their order.
+
+    `keys` are those of the rows to commit next.
+    """
+
+    def __init__(self, cache: PixelCache) -> None:
+        self.keys: list[bytes] = []
+        self._cache = cache
+        self._committed = self._given = len(cache.keys())
+        self._shards: dict[Path, int] = {}
+        self._writing, self._closed = threading.Lock(), False
+
+    def next_row(self) -> int:
+        self._given += 1
+        return self._given - 1
+
+    def write(self, row: int, pixels: Pixels) -> None:
+        """Write a row's pixels, unless closed: another process may own the row by then."""
+        path, start = self._cache.location(row)
+        left = pixels.data.cast("B")
+        with self._writing:
+            while left and not self._closed:  # the system may write less than it is given
+                written = os.pwrite(self._shard(path), left, start)
+                left, start = left[written:], start + written
+
+    def commit(self) -> None:
+        """Bring the pixels to the disk, and then the keys that declare them complete."""
+        if not self.keys:
+            return
+        first, last = self._committed, self._committed + len(self.keys) - 1
+        with self._writing:
+            path, start = self._cache.location(last)
+            shard, end = self._shard(path), start + self._cache.row_bytes
+            if os.fstat(shard).st_size < end:
+                os.ftruncate(shard, end)  # the last image was unreadable
+        for path in {self._cache.location(row)[0] for row in range(first, last + 1)}:
+            os.fsync(self._shards[path])
+        with self._cache.keys_file.open("r+b" if first else "wb") as file:
+            file.seek(first * KEY_BYTES)  # over the partial key that a killed run may have left
+            file.write(b"".join(self.keys))
+            file.flush()
+            os.fsync(file.fileno())
+        self._committed, self.keys = last + 1, []
+
+    def close(self) -> None:
+        with self._writing:
+            self._closed = True
+            for shard in self._shards.values():
+                os.close(shard)
+
+    def _shard(self, path: Path) -> int:
+        if path not in self._shards:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._shards[path] = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+        return self._shards[path]
+
+
+def _commit(writers: Iterable[_Writer]) -> None:
+    for writer in writers:
+        writer.commit()
+
+
+def _write(job: DecodeJob, rows: list[tuple[_Writer, int]]) -> UnreadableImageError | None:
+    """Write an image's pixels to its rows; return the error of an unreadable file, else None."""
+    try:
+        crops = _decode(job)
+    except UnreadableImageError as error:
+        return error
+    for (writer, row), pixels in zip(rows, crops, strict=True):
+        writer.write(row, pixels)
+    return None
+
+
+def _decode(job: DecodeJob) -> list[Pixels]:
+    """Return the crops of an image, decoded from the very bytes of its digest."""
+    try:
+        data = job.path.read_bytes()
+    except OSError as error:
+        raise preprocessing.read_error(job.path, error) from error
+    if hashlib.sha256(data).hexdigest() != job.digest:
+        raise UnreadableImageError(f"image {job.path} was changed while it was prepared")
+    return preprocessing.read_crops(job.path, [crop for _, crop, _ in job.wanted], data)
+
+
+@contextmanager
+def _translate_errors(folder: Path) -> Iterator[None]:
+    """Turn a full disk or a missing permission into a KitboxError that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise KitboxError(f"cannot write {folder}: {error.strerror or error}") from error
