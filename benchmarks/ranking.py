@@ -73,7 +73,7 @@ def run(kind: str, queries: int, gallery: int, dim: int) -> str:
     began = time.perf_counter()
     ranking = rank(everyone, searches, known, competition)
     ranked = time.perf_counter()
-    if competition.decides:
+    if competition.uses_threshold:
         ranking = apply_thresholds(ranking, np.full(queries, 0.1), competition)
     text = csv_format.write(ranking, competition)
     with tempfile.TemporaryDirectory() as folder:

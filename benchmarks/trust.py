@@ -53,7 +53,7 @@ def scored(
     searches = protocol.searches(split.query, split.gallery, competition)
     known = ground_truth.of_holdout(split, searches, competition)
     ranking = rank(embeddings, searches, split.train, competition)
-    if competition.decides:
+    if competition.uses_threshold:
         if fitted is None:
             fitted = thresholds.fit_best(ranking, known, competition)
             limits = thresholds.cross_fit(ranking, known, competition)

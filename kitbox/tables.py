@@ -9,20 +9,20 @@ from kitbox.errors import KitboxError, did_you_mean
 from kitbox.files import _FORMULA, read_text, write_text
 
 
-def header(path: Path) -> list[str]:
-    """Return the names of a CSV's columns; raises KitboxError as `table` does."""
+def read_header(path: Path) -> list[str]:
+    """Return the names of a CSV's columns; raises KitboxError as `read_rows` does."""
     _, names = next(_lines(path), (1, []))
     _refuse_separator(path, names)
     return names
 
 
-def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, values of `columns`) of a CSV; raises KitboxError as `table` does."""
-    for line, row in table(path, columns):
+def read_columns(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, values of `columns`) of a CSV; raises KitboxError as `read_rows` does."""
+    for line, row in read_rows(path, columns):
         yield line, [row[name] for name in columns]
 
 
-def table(
+def read_rows(
     path: Path, columns: tuple[str, ...], left_out: Callable[[int, str], None] | None = None
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, column → value) of a CSV which has at least `columns`.
@@ -58,7 +58,7 @@ def table(
             yield line, dict(zip(names, padded, strict=False))
 
 
-def cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, cells) of every line of a CSV that may have no header."""
     return _lines(path)
 
@@ -90,7 +90,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise KitboxError(str(error), where=f"{path} line {reader.line_num}") from error
 
 
-def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
+def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
     """Write rows as a CSV for people, whole or not at all.
 
     A text that a spreadsheet would take for a formula gets an apostrophe before it, which shows it

@@ -49,7 +49,9 @@ class Value(BaseModel):
             for name in given:
                 if name not in cls.model_fields:
                     near = did_you_mean(str(name), cls.model_fields)
-                    raise ValueError(f"'{name}' is not a setting of {cls.__name__}{near}")
+                    raise ValueError(
+                        f"'{name}' is not a setting of {cls.title or cls.__name__}{near}"
+                    )
         return given
 
 

@@ -79,7 +79,9 @@ def read(path: Path) -> BoxList:
         return _labels(path)
     if not path.is_file():
         raise KitboxError(f"there is no list of boxes {path}")
-    lines = [(line, _split(cells)) for line, cells in tables.cells(path) if "".join(cells).strip()]
+    lines = [
+        (line, _split(cells)) for line, cells in tables.read_cells(path) if "".join(cells).strip()
+    ]
     if not lines:
         raise KitboxError(f"{path} is empty; get the whole file")
     _, (_, *first) = lines[0]
@@ -142,7 +144,7 @@ def _headerless(path: Path, lines: list[tuple[int, list[str]]]) -> BoxList:
 
 def _table(path: Path) -> BoxList:
     """Read a list with a header: four columns of numbers, or one that has them all."""
-    header = tables.header(path)
+    header = tables.read_header(path)
     lower = {name.strip().lower(): name for name in reversed(header)}
     image = next((lower[name.lower()] for name in _IMAGES if name.lower() in lower), None)
     forms, named = _named(lower)
@@ -155,7 +157,7 @@ def _table(path: Path) -> BoxList:
         )
     confidence = next((lower[name] for name in _CONFIDENCES if name in lower), None)
     rows = []
-    for line, row in tables.table(path, (image, *named)):
+    for line, row in tables.read_rows(path, (image, *named)):
         text = ",".join(row[name] for name in named)
         sure = _numbers(row[confidence]) if confidence is not None else ()
         where = f"{path.name} line {line}"

@@ -78,11 +78,11 @@ def with_threshold(competition: "Competition", text: str | None) -> "Competition
 
     if text is None:
         return competition
-    if not competition.decides:
+    if not competition.uses_threshold:
         raise KitboxError(
             f"the answers of {competition.name} have no threshold; leave --threshold out"
         )
-    asked = competition.threshold.asked_for(text, competition.task.similarities)
+    asked = competition.threshold.override(text, competition.task.similarity_range)
     return competition.model_copy(update={"threshold": asked})
 
 

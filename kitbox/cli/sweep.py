@@ -271,7 +271,7 @@ def figures(each: "VariantResult") -> dict[str, Any]:
 
 def write(path: Path, tried: "Sequence[VariantResult]") -> None:
     """Write a table with a row for each variant, and with every metric."""
-    from kitbox.tables import write_table
+    from kitbox.tables import write_rows
 
     rows: list[dict[str, Any]] = []
     for each in tried:
@@ -286,7 +286,7 @@ def write(path: Path, tried: "Sequence[VariantResult]") -> None:
         rows.append(row)
     columns = list(dict.fromkeys(column for row in rows for column in row))
     table = [["" if row.get(column) is None else row[column] for column in columns] for row in rows]
-    write_table(path, [columns, *table])
+    write_rows(path, [columns, *table])
 
 
 def _rounded(value: float | None) -> float | None:

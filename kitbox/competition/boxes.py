@@ -76,7 +76,7 @@ def read_all(images: ImageSettings, file: Path | None = None) -> dict[str, tuple
 def read_names(images: ImageSettings, file: Path | None = None) -> Iterator[tuple[str, str]]:
     """Yield of every row that `read_all` reads its list and line, and the image that it names."""
     for path, shown in _files(images, file):
-        for line, (name,) in tables.rows(path, COLUMNS[:1]):
+        for line, (name,) in tables.read_columns(path, COLUMNS[:1]):
             yield f"{shown} line {line}", name
 
 
@@ -103,7 +103,7 @@ def read_file(path: Path, shown: str) -> list[Box]:
     a missing list and for a box that is none.
     """
     found = []
-    for line, row in tables.table(path, COLUMNS):
+    for line, row in tables.read_rows(path, COLUMNS):
         corners = [row[name] for name in COLUMNS[1:]]
         what, where = f"box {','.join(corners)}", f"{shown} line {line}"
         try:
@@ -128,7 +128,7 @@ def read_file(path: Path, shown: str) -> list[Box]:
 def is_box_list(path: Path) -> bool:
     """Return whether a file is a list as `read_file` reads it, by its header."""
     try:
-        return set(COLUMNS) <= set(tables.header(path))
+        return set(COLUMNS) <= set(tables.read_header(path))
     except KitboxError:
         return False
 

@@ -1,7 +1,7 @@
 """What may be wrong with images and lists, and what is done about it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -110,6 +110,8 @@ class CheckRules(Value):
     that cannot be read and rows that are wrong where no rule does. Sides are in pixels, levels are
     those of 8 bits; `facts.Facts` says what is measured.
     """
+
+    title: ClassVar[str] = "[check]"
 
     # no network sees less than 32 pixels; of 3,394 flukes the narrowest has 58
     tiny_below: int = Field(default=32, ge=0)

@@ -124,7 +124,7 @@ class Decisions:
         return {label: stays for label, stays in name.items() if label != stays}
 
     @property
-    def training(self) -> frozenset[str]:
+    def training_only(self) -> frozenset[str]:
         """Images that the holdout never asks about."""
         return frozenset(row.subject for row in self.last("train"))
 
@@ -199,7 +199,7 @@ def load(path: Path) -> Decisions:
     if not path.is_file() or not read_text(path).strip():
         return Decisions((), path)
     rows, lines = [], []
-    for line, row in tables.table(path, COLUMNS[:3]):
+    for line, row in tables.read_rows(path, COLUMNS[:3]):
         if not any(cell.strip() for cell in row.values()):
             continue
         kind, subject, value = (row[name].strip() for name in COLUMNS[:3])
@@ -225,8 +225,8 @@ def add(path: Path, *decisions: Decision) -> None:
             os.ftruncate(file, 0)
             names = list(COLUMNS)
         else:
-            next(tables.table(path, COLUMNS[:3]), None)  # the columns are there
-            names = tables.header(path)
+            next(tables.read_rows(path, COLUMNS[:3]), None)  # the columns are there
+            names = tables.read_header(path)
         rows = [_row([_cells(decision).get(name, "") for name in names]) for decision in decisions]
         append_line(file, "".join([*([_row(COLUMNS)] if new else []), *rows]).encode())
         sync_folder(path.parent)
@@ -243,7 +243,7 @@ def remove(path: Path, decision: Decision) -> bool:
             return False
         lines = list(io.StringIO(path.read_bytes().decode("utf-8"), newline=""))
         # a cell may have line breaks, and a row is called by its last line
-        ends = [0, *(line for line, _ in tables.cells(path))]
+        ends = [0, *(line for line, _ in tables.read_cells(path))]
         del lines[max(end for end in ends if end < equal[-1]) : equal[-1]]
         place = path.resolve()  # a link stays one
         mode = place.stat().st_mode

@@ -247,7 +247,7 @@ def _rows(
     """Yield the rows of a list; of the list of all images, those of one split."""
     parted = images.split_column if listed == images.train_list else None
     wanted = (images.image_column, *columns, *([parted] if parted else []))
-    for line, row in tables.table(images.root / listed, wanted, collector.on_bad_row(listed)):
+    for line, row in tables.read_rows(images.root / listed, wanted, collector.on_bad_row(listed)):
         if parted is None or row[parted] == split:
             yield line, row
 

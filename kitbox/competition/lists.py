@@ -145,7 +145,9 @@ def _as_sample(test: ImageSet | None, competition: Competition) -> ImageSet | No
     if test is None or form.sample is None or form.layout == "long" or not form.header:
         return test
     path = competition.images.root / form.sample
-    listed = dict.fromkeys(image_id for _, (image_id,) in tables.rows(path, form.header[:1]))
+    listed = dict.fromkeys(
+        image_id for _, (image_id,) in tables.read_columns(path, form.header[:1])
+    )
     for image_id in test.image_ids.tolist():
         if image_id not in listed:
             raise KitboxError(f"{path} has no row for test image '{image_id}'; get the whole file")

@@ -65,7 +65,7 @@ def find_column(data: Path, train: str, key: str, given: dict[str, str], name: s
     path, kind = data / train, key.removesuffix("_column")
     if not path.is_file():
         raise KitboxError(f"{data} has no {train}, which the preset {name} needs")
-    header = tables.header(path)
+    header = tables.read_header(path)
     usual = IMAGE_COLUMNS if kind == "image" else LABEL_COLUMNS
     found = next((column for column in usual if column in header), None)
     shown = ", ".join(header) or "nothing"
@@ -89,7 +89,7 @@ def find_column(data: Path, train: str, key: str, given: dict[str, str], name: s
 
 def _refuse_labels_of_one_image(path: Path, column: str) -> None:
     """Raise KitboxError for a guessed column in which no value repeats: it numbers the rows."""
-    labels = [label for _, (label,) in tables.rows(path, (column,)) if label.strip()]
+    labels = [label for _, (label,) in tables.read_columns(path, (column,)) if label.strip()]
     if 1 < len(labels) == len(set(labels)):
         raise KitboxError(
             f"in column '{column}' no individual has a second image",
@@ -102,7 +102,9 @@ def find_image_folder(data: Path, train: str, column: str) -> str:
     """Return the folder, "." or one below the data's, in which the list's first images are."""
     folders = (data, *sorted(data.glob("*/")))
     # some of the first may be missing; where all are, the names are not understood
-    first = [name for _, (name,) in islice(tables.rows(data / train, (column,)), 20) if name]
+    first = [
+        name for _, (name,) in islice(tables.read_columns(data / train, (column,)), 20) if name
+    ]
     for name, folder in product(first, folders):
         if _is_file(folder / name):
             return folder.relative_to(data).as_posix()
@@ -124,7 +126,7 @@ def find_unknown_label(data: Path, train: str, given: dict[str, str], name: str)
     """Return the label by which this data says that it does not know the individual."""
     if (data / train).is_file():
         column = find_column(data, train, "label_column", given, name)
-        labels = {label.strip() for _, (label,) in tables.rows(data / train, (column,))}
+        labels = {label.strip() for _, (label,) in tables.read_columns(data / train, (column,))}
     else:
         labels = {path.name for path in (data / "train").glob("*/")}
     return next((label for label in UNKNOWN_LABELS if label in labels), "-1")

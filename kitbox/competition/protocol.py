@@ -81,7 +81,7 @@ def _scenarios(competition: Competition, known: Strings) -> tuple[Search, ...]:
     root, listed = competition.images.root, competition.task.scenarios
     assert listed is not None  # noqa: S101  narrowed by the caller
     found = []
-    for line, (name, queries, database) in tables.rows(root / listed, _SCENARIO):
+    for line, (name, queries, database) in tables.read_columns(root / listed, _SCENARIO):
         where = f"{listed} line {line}"
         asked, images = _columns(root, queries, where, ("query_id", "query_image_id"))
         (searched,) = _columns(root, database, where, ("database_image_id",))
@@ -109,7 +109,7 @@ def _columns(root: Path, given: str, where: str, columns: tuple[str, ...]) -> li
     path = root.joinpath(*parts)
     if not path.is_file():
         raise KitboxError(f"there is no file {path}", where=where, fix="correct the path")
-    values = [row for _, row in tables.rows(path, columns)]
+    values = [row for _, row in tables.read_columns(path, columns)]
     if not values:
         raise KitboxError(f"{path} is empty", where=where, fix="get the whole file")
     return [strings([row[place] for row in values]) for place in range(len(columns))]

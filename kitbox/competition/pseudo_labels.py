@@ -39,7 +39,7 @@ class PseudoLabel:
     confidence: float
     gap: float | None
     round: int
-    made_by: str
+    source: str
     on: str
     holdout: str = ""
     line: int = field(default=0, compare=False)
@@ -60,7 +60,7 @@ class PseudoLabel:
         """What the file says of it, in the order of the columns."""
         gap = "" if self.gap is None else f"{self.gap:.6f}"
         told = (self.image_id, self.label, f"{self.confidence:.6f}", gap)
-        return (*told, self.round, self.made_by, self.on, self.holdout)
+        return (*told, self.round, self.source, self.on, self.holdout)
 
 
 def load(path: Path, unknown: str | None = None) -> tuple[PseudoLabel, ...]:
@@ -156,7 +156,7 @@ def _table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str
     """Yield the rows of a list whose name and columns kitbox.toml says nothing about."""
     if not path.is_file():
         raise KitboxError(f"there is no list {path}; correct its name")
-    names = tables.header(path)
+    names = tables.read_header(path)
     missing = next((name for name in columns if name not in names), None)
     if missing is not None:
         raise KitboxError(
@@ -164,7 +164,7 @@ def _table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str
             f"{did_you_mean(missing, names) or '; correct the header'}",
             where=f"{path} line 1",
         )
-    yield from tables.table(path, columns)
+    yield from tables.read_rows(path, columns)
 
 
 def _row(cells: dict[str, str], line: int) -> PseudoLabel:

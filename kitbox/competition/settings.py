@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterator
 from math import inf
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -39,7 +39,7 @@ def _answers(competition: "Competition") -> Iterator[str]:
             yield f"answers = '{task.answers}' needs queries of known individuals"
     if images.unknown_label == "":
         yield "images.unknown_label is empty; name the label, or leave the line out"
-    if task.scored_by == "baks_baus" and images.unknown_label is None:
+    if task.leaderboard_metric == "baks_baus" and images.unknown_label is None:
         yield "metric = 'baks_baus' needs images.unknown_label"
 
 
@@ -59,16 +59,16 @@ def _form(competition: "Competition") -> Iterator[str]:
         yield f"layout = '{form.layout}' needs a header of two columns, or none"
     if form.layout == "scored" and task.answers != "label":
         yield "layout = 'scored' needs answers = 'label'"
-    if task.scored_by == "gap" and form.layout != "scored":
+    if task.leaderboard_metric == "gap" and form.layout != "scored":
         yield "metric = 'gap' needs layout = 'scored', which has the confidences"
 
 
 def _threshold(competition: "Competition") -> Iterator[str]:
     threshold, task = competition.threshold, competition.task
-    if not competition.decides and threshold != type(threshold)():
+    if not competition.uses_threshold and threshold != type(threshold)():
         yield "[threshold] decides nothing about such answers; leave it out"
     similarity = threshold.similarity
-    low, high = task.similarities
+    low, high = task.similarity_range
     if similarity is None or low <= similarity <= high:
         return
     if low > -1:
@@ -116,6 +116,8 @@ class ImageSettings(Value):
     and answer for an unreadable test image as for a blank one.
     """
 
+    title: ClassVar[str] = "[images]"
+
     root: Path
     train_folder: str
     train_list: str | None = None
@@ -157,6 +159,8 @@ class TaskSettings(Value):
     images or labels, one match or cluster, and no label where there is a confidence.
     """
 
+    title: ClassVar[str] = "[task]"
+
     gallery: Literal["train", "test", "train+test", "index"]
     answers: Answers
     k: int = Field(default=1, ge=1, le=1000)
@@ -184,26 +188,26 @@ class TaskSettings(Value):
         return self
 
     @property
-    def scored_by(self) -> Metric:
+    def leaderboard_metric(self) -> Metric:
         """The metric of the leaderboard, or else the usual one of such answers."""
         return self.metric or METRICS[self.answers][0]
 
     @property
-    def similarities(self) -> tuple[float, float]:
+    def similarity_range(self) -> tuple[float, float]:
         """Between which numbers the similarities of answers lie: those of cosines, as a rule."""
-        if self.scale == "closeness":
+        if self.similarity_name == "closeness":
             return _LEAST_CLOSENESS, 1.0
         sums = self.answers in ("labels", "label") and self.label_similarity == "sum"
         return (-inf, inf) if sums else (-1.0, 1.0)
 
     @property
-    def scale(self) -> str:
+    def similarity_name(self) -> str:
         """What the similarities of answers are called."""
         close = self.answers in ("labels", "label") and self.label_similarity == "closeness"
         return "closeness" if close else "similarity"
 
     @property
-    def fewest(self) -> int:
+    def min_answers(self) -> int:
         """The least number of answers that a list may name."""
         if self.least is not None:
             return self.least
@@ -220,12 +224,14 @@ class ThresholdSettings(Value):
     for each group.
     """
 
+    title: ClassVar[str] = "[threshold]"
+
     rule: Literal["best", "fixed", "share"] = "best"
     similarity: float | None = None
     share: float | None = Field(default=None, ge=0, le=1)
     by_group: bool = False
 
-    def asked_for(
+    def override(
         self, text: str, between: tuple[float, float] = (-1.0, 1.0)
     ) -> "ThresholdSettings":
         """Return the threshold that a person asks for: best, a similarity as 0.35, or 16.5%.
@@ -274,6 +280,8 @@ class SubmissionFormat(Value):
     goes is no part of how it was made, so receipts leave it out.
     """
 
+    title: ClassVar[str] = "[submission]"
+
     header: tuple[str, ...] = ()
     layout: Literal["joined", "columns", "long", "scored"]
     sample: str | None = None
@@ -295,6 +303,8 @@ class HoldoutSettings(Value):
     one individual from one encounter or within `encounter_minutes` never straddle the split.
     """
 
+    title: ClassVar[str] = "[holdout]"
+
     share: float = Field(default=0.2, gt=0, lt=1)
     unknown_share: float = Field(default=0.0, ge=0, le=1)
     frequency_power: float = Field(default=1.0, ge=0, le=2)
@@ -310,6 +320,8 @@ class Competition(Value):
 
     `check` says what is done about odd images; receipts tell what was left out by it.
     """
+
+    title: ClassVar[str] = "kitbox.toml"
 
     name: str
     about: str = ""
@@ -330,11 +342,11 @@ class Competition(Value):
     @property
     def metric(self) -> str:
         """The name of the competition's own score."""
-        name = self.task.scored_by
+        name = self.task.leaderboard_metric
         return f"{name}_at_{self.task.k}" if name in ("map", "label_map") else name
 
     @property
-    def decides(self) -> bool:
+    def uses_threshold(self) -> bool:
         """Whether answers depend on a threshold."""
         task = self.task
         if task.answers in ("labels", "label"):

@@ -91,7 +91,7 @@ def collect(
         unknown,
         units,
         by_group=competition.task.within_group,
-        never=decided.training,
+        never=decided.training_only,
     )
     # photographs that nobody has labelled can still be checked, boxed and looked at
     if drawn.individuals:

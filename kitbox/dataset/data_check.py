@@ -19,7 +19,7 @@ from kitbox.dataset import image_checks, near_duplicates
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, Signatures
 from kitbox.records import ImageSet, Progress, Strings, strings
-from kitbox.tables import write_table
+from kitbox.tables import write_rows
 from kitbox.workspace import Workspace
 
 _MARK = b"\xef\xbb\xbf"
@@ -256,7 +256,7 @@ def as_fault_of_list(finding: DataFinding) -> ListFinding:
 def write(findings: tuple[DataFinding, ...], path: Path) -> None:
     """Write findings to a CSV that a spreadsheet reads as text and never as formulas."""
     rows = [(of.kind, of.where, of.image_id, of.what, of.action) for of in findings]
-    write_table(path, [_HEADER, *rows])
+    write_rows(path, [_HEADER, *rows])
 
 
 def _decided(

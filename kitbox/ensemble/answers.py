@@ -47,7 +47,7 @@ class EnsembleAnswers:
     @property
     def scale(self) -> str:
         """What answers are ranked and cut by."""
-        return self.way.scale or self.competition.task.scale
+        return self.way.scale or self.competition.task.similarity_name
 
     def score(self) -> LocalScore:
         """Return the local score, with how new labels were judged among its evidence."""

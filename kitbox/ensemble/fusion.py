@@ -90,7 +90,7 @@ class Way:
             )
         if self.dims is not None and self.combine != "classifier":
             raise KitboxError(f"--dims {self.dims} is the classifier's; add --combine classifier")
-        fixed = competition.decides and competition.threshold.rule == "fixed"
+        fixed = competition.uses_threshold and competition.threshold.rule == "fixed"
         if self.combine == "classifier" and fixed:
             raise KitboxError(
                 "--combine classifier ranks by probability, not by similarity; "
@@ -98,7 +98,7 @@ class Way:
             )
         if self.new_label != "learned":
             return
-        if not (labels and competition.decides):
+        if not (labels and competition.uses_threshold):
             raise KitboxError(
                 f"--new-label learned: {competition.name} answers no query with an unknown label; "
                 "leave it out"
@@ -109,7 +109,10 @@ class Way:
                 "add --threshold best, or a share as --threshold 16.5%"
             )
 
-        if competition.task.scored_by == "baks_baus" and competition.threshold.rule != "share":
+        if (
+            competition.task.leaderboard_metric == "baks_baus"
+            and competition.threshold.rule != "share"
+        ):
             raise KitboxError(
                 "--new-label learned cuts at a chance of one half, which is best for the mean of "
                 "1 / rank and not for baks_baus; add a share as --threshold 16.5%"

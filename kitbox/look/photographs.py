@@ -136,7 +136,7 @@ def _combine(
 def _holdout_queries(workspace: Workspace) -> frozenset[str]:
     if not workspace.holdout.exists():
         return frozenset()
-    rows = tables.rows(workspace.holdout, ("image", "side"))
+    rows = tables.read_columns(workspace.holdout, ("image", "side"))
     return frozenset(image_id for _, (image_id, side) in rows if side == "query")
 
 

@@ -120,7 +120,7 @@ class ReviewState:
     @cached_property
     def training(self) -> frozenset[str]:
         """Images that are never queries of the holdout."""
-        return self.decisions.training
+        return self.decisions.training_only
 
     @cached_property
     def drawn_boxes(self) -> dict[str, Corners]:

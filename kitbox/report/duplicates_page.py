@@ -14,7 +14,7 @@ from kitbox.dataset.label_errors import LabelSuspect
 from kitbox.records import Progress, strings
 from kitbox.report import page
 from kitbox.report.page import Page, Written
-from kitbox.tables import write_table
+from kitbox.tables import write_rows
 from kitbox.workspace import Workspace
 
 
@@ -154,7 +154,7 @@ def save(
             decision = rows.get(image_id, "") if group.undecided else ""
             found.append([number, group.kind, image_id, side, label, *facts, decision])
     path = workspace.reports / "duplicates.csv"
-    write_table(path, found)
+    write_rows(path, found)
     if suspects is None:
         return [path]
     listed: list[list[object]] = [
@@ -174,7 +174,7 @@ def save(
             ]
         )
     path_of_suspects = workspace.reports / "suspects.csv"
-    write_table(path_of_suspects, listed)
+    write_rows(path_of_suspects, listed)
     return [path, path_of_suspects]
 
 

@@ -105,11 +105,11 @@ def apply_thresholds(
 
     Below it labels give way to the unknown label, and matches end.
     """
-    if not competition.decides:
+    if not competition.uses_threshold:
         return ranking
     task, unknown = competition.task, competition.images.unknown_label
     if task.answers == "matches":
-        return label_similarity.drop_below(ranking, limits, task.fewest)
+        return label_similarity.drop_below(ranking, limits, task.min_answers)
     assert unknown is not None  # noqa: S101  a competition that decides labels has one
     return label_similarity.insert_unknown(ranking, unknown, limits)
 

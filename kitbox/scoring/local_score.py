@@ -127,7 +127,7 @@ def answer_queries(
 def _decided(
     ranking: Ranking, known: GroundTruth, groups: Strings, competition: Competition
 ) -> tuple[Ranking, NDArray[np.float64], dict[str, float], dict[str, Any]]:
-    if not competition.decides:
+    if not competition.uses_threshold:
         return ranking, np.full(len(ranking.query_ids), np.nan), {}, {}
     names = thresholds.groups_of(groups, competition)
     rule = competition.threshold
@@ -181,7 +181,7 @@ def _clustered(
 def _evidence(
     competition: Competition, found: dict[str, float], known: GroundTruth
 ) -> dict[str, Any]:
-    scale = competition.task.scale
+    scale = competition.task.similarity_name
     return ({} if scale == "similarity" else {"scale": scale}) | {
         "rule": competition.threshold.rule,
         "thresholds": {name: round(value, 6) for name, value in found.items()},
@@ -195,7 +195,7 @@ def _shares(decided: Ranking, known: GroundTruth, competition: Competition) -> d
     Of matches, the share of queries that have as few as the competition allows.
     """
     if competition.task.answers == "matches":
-        fewest = max(competition.task.fewest, int(competition.task.with_itself))
+        fewest = max(competition.task.min_answers, int(competition.task.with_itself))
         alone = (decided.answers != "").sum(axis=1) <= fewest
         return {"with_fewest_matches": round(float(alone.mean()), 4)}
     unknown = competition.images.unknown_label

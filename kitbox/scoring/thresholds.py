@@ -167,7 +167,7 @@ def _worth_of_matches(ranking: Ranking, truth: GroundTruth, competition: Competi
     hits = relevance(ranking, truth, with_itself=task.with_itself)
     right = np.pad(np.cumsum(hits, axis=1), [(0, 0), (1, 0)])
     there = (ranking.answers != "").sum(axis=1)[:, None]
-    count = np.minimum(np.maximum(np.arange(ranking.k + 1), task.fewest), there)
+    count = np.minimum(np.maximum(np.arange(ranking.k + 1), task.min_answers), there)
     sizes = count + truth.relevant[:, None]
     both = 2.0 * np.take_along_axis(right, count, axis=1)
     return np.where(sizes > 0, both / np.maximum(sizes, 1), 1.0)

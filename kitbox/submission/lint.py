@@ -65,7 +65,11 @@ def expected_answers(
     """Return what a competition expects of a submission."""
     task = competition.task
     # kitbox names task.least matches, but a query that names itself alone is no fault of a list
-    least = min(task.fewest, 1) if task.answers == "matches" and task.with_itself else task.fewest
+    least = (
+        min(task.min_answers, 1)
+        if task.answers == "matches" and task.with_itself
+        else task.min_answers
+    )
     query_ids = protocol.query_ids(searches, test)
     image_of: dict[str, str] = {}
     search_of: dict[str, int] = {}
@@ -93,7 +97,7 @@ def expected_answers(
 def _labels(search: Search, labelled: LabelledImages, competition: Competition) -> frozenset[str]:
     unknown = competition.images.unknown_label
     found = set(labelled.labels[np.isin(labelled.image_ids, search.gallery_images)].tolist())
-    if unknown and competition.decides:
+    if unknown and competition.uses_threshold:
         return frozenset(found | {unknown})
     return frozenset(found - {unknown})
 

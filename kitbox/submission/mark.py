@@ -35,7 +35,7 @@ def score_submission(
     for file in (path, key):
         if not file.is_file():
             raise KitboxError(f"there is no file {file}")
-    known = {row[0]: row[1:] for _, row in tables.rows(key, TRUTH_COLUMNS)}
+    known = {row[0]: row[1:] for _, row in tables.read_columns(key, TRUTH_COLUMNS)}
     unknown = competition.images.unknown_label
     query, expected = _labelled(test, known, key, unknown)
     index = collection.index

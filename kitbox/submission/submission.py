@@ -40,7 +40,7 @@ def check_top_k(recipe: EnsembleOptions, competition: Competition) -> None:
     if top_k in (None, task.k):
         return
     single = task.answers in ("label", "clusters")
-    least, most = (1, 1) if single else (task.fewest, task.k)
+    least, most = (1, 1) if single else (task.min_answers, task.k)
     if single or not least <= top_k <= most:
         span = f"{most}" if least == most else f"{least} to {most}"
         noun = "answer" if most == 1 else "answers"
@@ -114,7 +114,7 @@ def _answered(
     if judge is not None:
         features = open_set.query_features(assembled.blocks, searches, labelled, competition)
         ranking = judge.chances(ranking, judge.unknown(features))
-    if not competition.decides:
+    if not competition.uses_threshold:
         return ranking, {}
     groups = np.concatenate([np.full(len(s.query_ids), s.name) for s in searches])
     if competition.threshold.by_group and len(searches) == 1:

@@ -57,7 +57,9 @@ def gdsc2020(drawn: Catalogue) -> list[Answer]:
     if boxes.exists():
         header = ("image", "x0", "y0", "x1", "y1")
         # a photograph in a folder is called by both, as photographs without a list are
-        rows = [(names.get(row[0], row[0]), *row[1:]) for _, row in tables.rows(boxes, header)]
+        rows = [
+            (names.get(row[0], row[0]), *row[1:]) for _, row in tables.read_columns(boxes, header)
+        ]
         write(boxes, header, rows)
     return [Answer(one.name, _label(drawn, one, NOBODY), one.individual) for one in drawn.test]
 

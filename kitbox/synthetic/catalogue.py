@@ -160,4 +160,4 @@ def moment(*words: str) -> datetime:
 
 
 def _column_pairs(path: Path, column: str) -> list[tuple[str, str]]:
-    return [(name, value) for _, (name, value) in tables.rows(path, ("Image", column))]
+    return [(name, value) for _, (name, value) in tables.read_columns(path, ("Image", column))]

@@ -105,7 +105,7 @@ def _refuse_leaks(collection: Collection, rows: Sequence[PseudoLabel]) -> None:
             if row.on == "all"
             else "another holdout's training side, among it"
         )
-        names = "NAME..." if row.made_by.startswith("import ") else row.made_by.replace("+", " ")
+        names = "NAME..." if row.source.startswith("import ") else row.source.replace("+", " ")
         raise KitboxError(
             f"pseudo.csv line {row.line}: made by networks that learnt from {seen} "
             "answers of the holdout that this training is scored on; "

@@ -66,7 +66,7 @@ def test_a_rule_does_what_it_says_or_is_refused(kind: str, rule: str) -> None:
         ({"keep": ["empty"]}, "check.keep: 'empty' can only be in check.drop or check.stop"),
         ({"drop": ["crlf"]}, "check.drop: 'crlf' can only be told; leave it out"),
         ({"drop": ["tiny"], "keep": ["tiny"]}, "'tiny' is in check.drop and in check.keep"),
-        ({"tiny_belw": 3}, "'tiny_belw' is not a setting of Check; did you mean tiny_below?"),
+        ({"tiny_belw": 3}, "'tiny_belw' is not a setting of [check]; did you mean tiny_below?"),
     ],
 )
 def test_an_impossible_rule_is_refused_by_name(given: dict[str, object], message: str) -> None:

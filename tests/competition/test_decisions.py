@@ -69,7 +69,7 @@ def test_every_kind_is_read_and_obeyed(path: Path) -> None:
     assert decided.lines == tuple(range(2, 10))
     assert decided.rows[0] == Decision("merge", "Boo", "Ahab", "same nick")
     assert decided.fine == {frozenset({"a1", "b1"}), frozenset({"Ahab"})}
-    assert decided.training == {"a1"}
+    assert decided.training_only == {"a1"}
     found = lists.apply_decisions(listed(), decided)
     assert labels(found.labelled) == {"a1": "Ahab", "b1": "Ahab", "b2": "Ahab", "n": "Cleo"}
     assert found.index is not None

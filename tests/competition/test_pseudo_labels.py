@@ -13,7 +13,7 @@ HEADER = "image,label,confidence,gap,round,from,on,holdout\n"
 
 
 def row(image: str = "t1", label: str = "Ahab", **given: object) -> PseudoLabel:
-    values = {"confidence": 0.95, "gap": 0.5, "round": 1, "made_by": "a+b", "on": "all"} | given
+    values = {"confidence": 0.95, "gap": 0.5, "round": 1, "source": "a+b", "on": "all"} | given
     return PseudoLabel(image, label, **values)  # type: ignore[arg-type]
 
 

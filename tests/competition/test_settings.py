@@ -77,7 +77,7 @@ def test_a_byte_order_mark_does_no_harm(workspace: Workspace) -> None:
         ("k = 5", "k = 0", "task.k = 0 should be greater than or equal to 1"),
         ("k = 5", "k = 1001", "task.k = 1001 should be less than or equal to 1000"),
         ("k = 5\n", "", "task.k is missing"),
-        ("k = 5", "K = 5", "'K' is not a setting of Task"),
+        ("k = 5", "K = 5", "'K' is not a setting of [task]"),
         (
             '"joined"',
             '"join"',
@@ -86,7 +86,7 @@ def test_a_byte_order_mark_does_no_harm(workspace: Workspace) -> None:
         (
             "test_folder",
             "test_foldr",
-            "'test_foldr' is not a setting of Images; did you mean test_folder?",
+            "'test_foldr' is not a setting of [images]; did you mean test_folder?",
         ),
         (
             'gallery = "train"',
@@ -289,7 +289,7 @@ def test_settings_that_do_not_fit_together_are_refused(
 def test_where_an_answer_may_be_none_there_is_a_threshold(
     parts: dict[str, dict[str, Any]], decides: bool
 ) -> None:
-    assert changed(**parts).decides == decides
+    assert changed(**parts).uses_threshold == decides
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_where_an_answer_may_be_none_there_is_a_threshold(
 @pytest.mark.parametrize("by_group", [True, False])
 def test_a_threshold_can_be_asked_for(text: str, wanted: dict[str, Any], by_group: bool) -> None:
     given = ThresholdSettings(rule="fixed", similarity=0.9, by_group=by_group)
-    assert given.asked_for(text) == ThresholdSettings(**wanted, by_group=by_group)
+    assert given.override(text) == ThresholdSettings(**wanted, by_group=by_group)
 
 
 @pytest.mark.parametrize(
@@ -323,33 +323,33 @@ def test_a_threshold_can_be_asked_for(text: str, wanted: dict[str, Any], by_grou
 )
 def test_a_threshold_that_is_none_is_refused(text: str, message: str) -> None:
     with pytest.raises(KitboxError) as caught:
-        ThresholdSettings().asked_for(text)
+        ThresholdSettings().override(text)
     assert str(caught.value) == message
 
 
 def test_a_sum_of_similarities_may_be_any_number() -> None:
     sums, best = {"label_similarity": "sum"}, {"label_similarity": "best"}
     fixed = ThresholdSettings(rule="fixed", similarity=2.5)
-    assert ThresholdSettings().asked_for("2.5", changed(task=sums).task.similarities) == fixed
+    assert ThresholdSettings().override("2.5", changed(task=sums).task.similarity_range) == fixed
     assert changed(task=sums, threshold=fixed.model_dump()).threshold == fixed
-    assert changed(task=best).task.similarities == (-1, 1)
+    assert changed(task=best).task.similarity_range == (-1, 1)
 
 
 def test_no_closeness_is_as_low_as_cosines_are() -> None:
     task = changed(task={"label_similarity": "closeness"}).task
     low = float(closeness(np.array(2.0)))  # of opposite points
-    assert task.similarities == (pytest.approx(low, abs=5e-4), 1)
-    assert task.similarities[0] <= low
-    assert ThresholdSettings().asked_for("0.7", task.similarities).similarity == 0.7
+    assert task.similarity_range == (pytest.approx(low, abs=5e-4), 1)
+    assert task.similarity_range[0] <= low
+    assert ThresholdSettings().override("0.7", task.similarity_range).similarity == 0.7
     with pytest.raises(KitboxError) as caught:
-        ThresholdSettings().asked_for("0.35", task.similarities)
+        ThresholdSettings().override("0.35", task.similarity_range)
     assert str(caught.value) == (
         "threshold 0.35 is no similarity, which lies between 0.574 and 1; correct it"
     )
 
 
 def test_a_default_threshold_does_no_harm_where_nothing_is_decided() -> None:
-    assert changed(task={"answers": "images"}, threshold={"rule": "best"}).decides is False
+    assert changed(task={"answers": "images"}, threshold={"rule": "best"}).uses_threshold is False
 
 
 def test_where_a_list_goes_is_no_part_of_what_made_it() -> None:

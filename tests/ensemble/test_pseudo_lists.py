@@ -47,7 +47,7 @@ def test_rows_are_taken_by_file_name_and_threshold(tmp_path: Path, scene: Collec
     assert {(row.on, row.holdout, row.gap, row.round) for row in taken.rows} == {
         ("all", "", None, 1)
     }
-    assert taken.rows[0].made_by == "import bootstrapped_data.csv"
+    assert taken.rows[0].source == "import bootstrapped_data.csv"
     assert (taken.asked, taken.no_test_images, taken.no_labels) == (
         5,
         ("/data/test/t9.jpg",),

@@ -71,7 +71,7 @@ def test_labels_by_networks_that_know_the_holdout_are_refused_for_it(scene: Coll
         "the holdout that this training is scored on; make others with "
         "'kitbox pseudo one two --on holdout'"
     )
-    other = replace(row(scene, "t1", "Boo"), holdout="0123456789ab", made_by="import some.csv")
+    other = replace(row(scene, "t1", "Boo"), holdout="0123456789ab", source="import some.csv")
     with pytest.raises(KitboxError) as caught:
         usable_pseudo_labels(scene.holdout.train, scene, [other], "holdout")
     assert str(caught.value) == (
