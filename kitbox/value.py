@@ -26,6 +26,7 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     later: ClassVar[frozenset[str]] = frozenset()
     written_as: ClassVar[Mapping[str, str]] = {}
+    title: ClassVar[str] = ""  # in error messages, where the class name says less
 
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
