@@ -96,7 +96,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Workspace(Path(folder))
         settings = plugin.model_dump(mode="json")
-        origin = Origin("frozen", settings, plugin.fingerprint, (), 0, "all", "", "", 0, "32")
+        origin = Origin(
+            plugin="frozen",
+            settings=settings,
+            fingerprint=plugin.fingerprint,
+            labels=(),
+            epoch=0,
+            on="all",
+            data="",
+            weights="",
+            seed=0,
+            precision="32",
+        )
         kept = save_checkpoint(
             place.root / "w.safetensors",
             TrainedNetwork(network, plugin, np.zeros(0, np.int64)),

@@ -63,7 +63,7 @@ def detect(
 ) -> Generator[tuple[list[int], list[Detections]], None, None]:
     """Yield the rows of each batch of images and what was found in them."""
     detector.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    form = detector.pyramid.pixel_form
+    form = detector.pyramid.data_config
     rows = np.arange(len(paths))
     batches = [
         [int(row) for row in batch] for batch in np.split(rows, range(_BATCH, len(rows), _BATCH))

@@ -75,13 +75,13 @@ class Pyramid(nn.Module):
         Raises KitboxError for a backbone that has no maps at the strides.
         """
         super().__init__()
-        self.backbone, _, self.pixel_form = build_backbone(recipe.backbone, pretrained=pretrained)
+        self.backbone, _, self.data_config = build_backbone(recipe.backbone, pretrained=pretrained)
         stages = _stages(self.backbone, recipe.backbone)
         wanted = [stride for stride in STRIDES if stride >= recipe.finest]
         self.indices = [max(i for i, s in enumerate(stages) if s["reduction"] == n) for n in wanted]
         channels = [stages[i]["num_chs"] for i in self.indices]
         self.merge = FeaturePyramidNetwork(channels, recipe.channels)
-        self.normalised = Normalisation(self.pixel_form)
+        self.normalisation = Normalisation(self.data_config)
         self.strides = tuple(wanted)
         self.out_channels = recipe.channels
         _keep(self.backbone, stages)
@@ -89,7 +89,10 @@ class Pyramid(nn.Module):
     def forward(self, pixels: Tensor) -> "OrderedDict[str, Tensor]":
         """Return the maps of pixels (n, h, w, 3) uint8, finest first."""
         maps = self.backbone.forward_intermediates(  # type: ignore[operator]
-            self.normalised(pixels), indices=self.indices, stop_early=True, intermediates_only=True
+            self.normalisation(pixels),
+            indices=self.indices,
+            stop_early=True,
+            intermediates_only=True,
         )
         named = OrderedDict((str(stride), m) for stride, m in zip(self.strides, maps, strict=True))
         merged: OrderedDict[str, Tensor] = self.merge(named)

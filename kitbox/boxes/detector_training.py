@@ -51,7 +51,7 @@ def train_epochs(
     batches = detector_data.EpochBatches(boxed, recipe.batch_size, recipe.seed)
     optimizer, schedule = _optimizer(detector, recipe, len(batches))
     done, before = _restored(state, detector, optimizer, schedule)
-    form = detector.pyramid.pixel_form
+    form = detector.pyramid.data_config
     loader = detector_data.build_loader(
         detector_data.BoxedDataset(boxed, recipe.height_width(boxed.shape), form.interpolation),
         batches,

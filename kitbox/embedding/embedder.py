@@ -71,7 +71,7 @@ def _ready(checkpoint: Checkpoint, named: NamedPlugin, device: str, form: Form) 
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(1, 3, *named.plugin.height_width, generator=generator)
     network.backbone, _ = acceleration.fold_batchnorm(
-        network.backbone, example, network.stages.maps
+        network.backbone, example, network.feature_maps.maps
     )
     if form == "homogeneous":
         network.register_forward_hook(_with_one)
@@ -109,7 +109,7 @@ def embed(
     view = ImageDataset(
         images,
         plugin.height_width,
-        interpolation=network.pixel_form.interpolation,
+        interpolation=network.data_config.interpolation,
         crop_margin=plugin.crop_margin if plugin.crop else None,
         unreadable=unreadable,
         workspace=workspace,

@@ -23,7 +23,7 @@ from kitbox.records import Checkpoint
 _KEY = "kitbox"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Origin:
     """What a checkpoint says of itself: settings, label map (row → label), epoch and data.
 
@@ -48,7 +48,7 @@ class Origin:
     earlier: dict[str, list[str]] | None = None
 
     @property
-    def learnt(self) -> dict[str, list[str]]:
+    def learned_labels(self) -> dict[str, list[str]]:
         """The labels that it and the networks before it learnt, by the digest of their data."""
         before = self.earlier or {}
         return before | {self.data: sorted({*before.get(self.data, ()), *self.labels})}

@@ -58,7 +58,7 @@ def embed_batches(
     *,
     device: str,
     precision: Precision,
-    frozen: bool = False,
+    backbone_only: bool = False,
 ) -> Iterator[tuple[Floats, np.ndarray[tuple[int], np.dtype[np.int64]]]]:
     """Yield (vectors (n, d) float32 of unit length, rows (n,)) of each batch (pixels, rows).
 
@@ -67,7 +67,7 @@ def embed_batches(
     """
     was_training = network.training
     network.eval()
-    run: Callable[[Tensor], Tensor] = network.pooled if frozen else network
+    run: Callable[[Tensor], Tensor] = network.pool if backbone_only else network
     try:
         for pixels, rows in batches:
             with torch.inference_mode(), autocast(device, precision):

@@ -98,40 +98,42 @@ class Network(nn.Module):
         Raises KitboxError for a backbone that cannot be as the plugin says.
         """
         super().__init__()
-        self.backbone, channels, self.pixel_form = build_backbone(
+        self.backbone, channels, self.data_config = build_backbone(
             plugin.backbone, pretrained=pretrained, drop_path=plugin.drop_path
         )
-        self.stages = build_feature_maps(
+        self.feature_maps = build_feature_maps(
             self.backbone, plugin.backbone, plugin.pooled_maps, channels
         )
         learning = {name for name, p in self.backbone.named_parameters() if p.requires_grad}
-        self.learning = frozenset(learning) - self.stages.unused
-        self.pooling = Pooling(plugin, len(self.stages.channels))
-        self.channels = sum(self.stages.channels)
+        self.trainable = frozenset(learning) - self.feature_maps.unused
+        self.pooling = Pooling(plugin, len(self.feature_maps.channels))
+        self.channels = sum(self.feature_maps.channels)
         self.embedding_dim = plugin.embedding_dim or self.channels
         self.learners = plugin.divide.learners if plugin.divide else 1
         self.neck = nn.Sequential(
             _projection(plugin, self.channels), _norm(plugin, self.embedding_dim)
         )
-        self.normalised = Normalisation(self.pixel_form)
+        self.normalisation = Normalisation(self.data_config)
         self.frozen_batchnorm = plugin.frozen_batchnorm
-        self.last_projected = torch.empty(0, self.embedding_dim)
+        self.last_projection = torch.empty(0, self.embedding_dim)
         self.freeze_backbone(False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return embeddings (n, d) of pixels (n, h, w, 3)."""
         projection, norm = self.neck
-        projected = projection(self.pooled(pixels))
-        self.last_projected = projected.detach()
+        projected = projection(self.pool(pixels))
+        self.last_projection = projected.detach()
         embeddings: Tensor = norm(projected)
         if self.learners == 1:
             return embeddings
         slices = embeddings.float().reshape(len(embeddings), self.learners, -1)
         return nn.functional.normalize(slices, dim=2).flatten(1)
 
-    def pooled(self, pixels: Tensor) -> Tensor:
+    def pool(self, pixels: Tensor) -> Tensor:
         """Return what the backbone alone gives, (n, c) float32: the frozen baseline."""
-        pooled: Tensor = self.pooling(self.stages.maps(self.backbone, self.normalised(pixels)))
+        pooled: Tensor = self.pooling(
+            self.feature_maps.maps(self.backbone, self.normalisation(pixels))
+        )
         return pooled
 
     def train(self, mode: bool = True) -> "Network":
@@ -149,7 +151,7 @@ class Network(nn.Module):
         """Take the backbone out of what learns, its statistics and noise too, or put it back."""
         self.backbone_is_frozen = frozen
         for name, parameter in self.backbone.named_parameters():
-            parameter.requires_grad_(not frozen and name in self.learning)
+            parameter.requires_grad_(not frozen and name in self.trainable)
         self.train(self.training)
 
 
@@ -200,7 +202,7 @@ def measure_cost(plugin: Plugin) -> Cost:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(pixels)
     state = network.state_dict().values()
-    unused = {f"backbone.{name}" for name in network.stages.unused}
+    unused = {f"backbone.{name}" for name in network.feature_maps.unused}
     return Cost(
         sum(p.numel() for name, p in network.named_parameters() if name not in unused),
         counter.get_total_flops() // 2,  # a multiply-add is two operations

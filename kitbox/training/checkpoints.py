@@ -111,20 +111,20 @@ class Keeper:
         if not training.first:
             return
         origin = Origin(
-            training.name,
-            training.plugin.model_dump(mode="json"),
-            training.plugin.fingerprint,
-            tuple(str(label) for label in training.lessons.label_map),
-            epoch,
-            causes.on,
-            causes.data,
-            causes.weights,
-            causes.seed,
-            causes.precision,
-            causes.pseudo,
-            training.lessons.pseudo_round,
-            training.start.plugin,
-            training.start.learnt,
+            plugin=training.name,
+            settings=training.plugin.model_dump(mode="json"),
+            fingerprint=training.plugin.fingerprint,
+            labels=tuple(str(label) for label in training.lessons.label_map),
+            epoch=epoch,
+            on=causes.on,
+            data=causes.data,
+            weights=causes.weights,
+            seed=causes.seed,
+            precision=causes.precision,
+            pseudo=causes.pseudo,
+            pseudo_round=training.lessons.pseudo_round,
+            init_from=training.start.plugin,
+            earlier=training.start.learned_labels,
         )
         save_checkpoint(path, judged, origin)
 

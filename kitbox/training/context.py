@@ -68,9 +68,9 @@ class Start:
         return None if self.init_from is None else read_origin(self.init_from).plugin
 
     @property
-    def learnt(self) -> dict[str, list[str]] | None:
+    def learned_labels(self) -> dict[str, list[str]] | None:
         """The labels that this and those before it learnt, by the digest of their data."""
-        return None if self.init_from is None else read_origin(self.init_from).learnt
+        return None if self.init_from is None else read_origin(self.init_from).learned_labels
 
     def __str__(self) -> str:
         return str(self.init_from or self.source)

@@ -36,7 +36,7 @@ def vectors(
         training.loader(seen, batches),
         device=training.device,
         precision=training.precision,
-        frozen=pooled,
+        backbone_only=pooled,
     ):
         parts.append(found)
         yield Progress(title, min(len(parts) * _BATCH, len(images)), len(images))

@@ -52,7 +52,7 @@ def _layers(trained: TrainedNetwork, plugin: Plugin) -> list[tuple[list[nn.Param
     if plugin.layer_decay == 1:
         return [(list(backbone.parameters()), 1.0)]
     depth_of = _depths(backbone, plugin.backbone)
-    last = max(depth_of[name] for name in trained.network.learning)
+    last = max(depth_of[name] for name in trained.network.trainable)
     layers: dict[int, list[nn.Parameter]] = {}
     for name, parameter in backbone.named_parameters():
         layers.setdefault(min(depth_of[name], last), []).append(parameter)

@@ -175,7 +175,7 @@ class Stepper:
         """Return the mean distance of two projections of the last batch, at unit length."""
         if not self._pairs:
             return 0.0
-        projected = self.state.trained.network.last_projected.float()
+        projected = self.state.trained.network.last_projection.float()
         return nn.functional.pdist(nn.functional.normalize(projected)).mean()
 
     def _check(self, value: float, epoch: int, step: int) -> None:

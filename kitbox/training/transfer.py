@@ -122,7 +122,7 @@ def _sentences(
 def _warning(origin: Origin, label_map: Strings, causes: runs.RunKey) -> list[str]:
     """Say where a network, or one before it, learnt labels of this holdout from other images."""
     labels = [str(label) for label in label_map]
-    shared = learned_elsewhere(origin.learnt, causes.data, labels)
+    shared = learned_elsewhere(origin.learned_labels, causes.data, labels)
     if causes.on != "holdout" or not shared:
         return []
     return [

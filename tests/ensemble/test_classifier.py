@@ -26,7 +26,16 @@ def saved(path: Path, plugin: Plugin, epoch: int = 2) -> tuple[TrainedNetwork, C
     trained = TrainedNetwork(Network(plugin), plugin, np.ones(len(LABELS), dtype=np.int64))
     settings = plugin.model_dump(mode="json")
     origin = Origin(
-        "tiny", settings, plugin.fingerprint, LABELS, epoch, "holdout", "d", "none", 0, "32"
+        plugin="tiny",
+        settings=settings,
+        fingerprint=plugin.fingerprint,
+        labels=LABELS,
+        epoch=epoch,
+        on="holdout",
+        data="d",
+        weights="none",
+        seed=0,
+        precision="32",
     )
     return trained, save_checkpoint(path / "last.safetensors", trained, origin)
 

@@ -25,7 +25,16 @@ from tests.photographs import named, tiny
 def origin_of(plugin: Plugin) -> Origin:
     settings = plugin.model_dump(mode="json")
     return Origin(
-        "tiny", settings, plugin.fingerprint, ("a", "b"), 2, "holdout", "d", "none", 0, "32"
+        plugin="tiny",
+        settings=settings,
+        fingerprint=plugin.fingerprint,
+        labels=("a", "b"),
+        epoch=2,
+        on="holdout",
+        data="d",
+        weights="none",
+        seed=0,
+        precision="32",
     )
 
 

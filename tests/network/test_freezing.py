@@ -71,7 +71,7 @@ def test_a_thawed_backbone_leaves_out_what_it_left_out_before() -> None:
     network.freeze_backbone(True)
     network.freeze_backbone(False)
     learning = {name for name, p in network.backbone.named_parameters() if p.requires_grad}
-    assert learning == network.learning
+    assert learning == network.trainable
     assert network.backbone.blocks.training
     assert not network.backbone.bn1.training
 

@@ -33,7 +33,7 @@ def test_each_learners_slice_has_unit_length(neck: str) -> None:
 def test_slices_are_those_of_the_neck_in_their_order() -> None:
     network = sliced(learners=2)
     with torch.inference_mode():
-        plain = network.neck(network.pooled(BATCH))
+        plain = network.neck(network.pool(BATCH))
         expected = torch.cat(
             [nn.functional.normalize(plain[:, place : place + 8]) for place in (0, 8)], dim=1
         )

@@ -37,14 +37,14 @@ def test_gem_is_the_power_mean_of_the_map() -> None:
 
     network.backbone = Fixed()
     expected = ((maps**3).sum((2, 3)) / 12) ** (1 / 3)
-    torch.testing.assert_close(network.pooled(pixels(2)), expected)
+    torch.testing.assert_close(network.pool(pixels(2)), expected)
 
 
 def test_a_classic_backbone_is_built_and_gives_embeddings() -> None:
     network = Network(tiny(backbone="pretrainedmodels/resnet18", image_size=64)).eval()
     with torch.inference_mode():
         assert network(pixels(2, 64)).shape == (2, 16)
-    assert network.pixel_form.mean == (0.485, 0.456, 0.406)
+    assert network.data_config.mean == (0.485, 0.456, 0.406)
 
 
 def test_a_network_of_tokens_is_refused() -> None:
@@ -104,7 +104,7 @@ def test_what_was_projected_last_is_kept_before_the_norm_and_without_its_history
     network = Network(tiny(neck="batchnorm", embedding_dim=8)).train()
     pixels = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
     network(pixels)
-    kept = network.last_projected
-    torch.testing.assert_close(kept, network.neck[0](network.pooled(pixels)).detach())
+    kept = network.last_projection
+    torch.testing.assert_close(kept, network.neck[0](network.pool(pixels)).detach())
     assert not kept.requires_grad
-    assert "last_projected" not in network.state_dict()
+    assert "last_projection" not in network.state_dict()

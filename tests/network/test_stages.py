@@ -44,10 +44,10 @@ def test_two_stages_pooled_are_each_stage_pooled_beside_the_other(
     for part in parts:
         part.backbone.load_state_dict(both.backbone.state_dict())
     with torch.inference_mode():
-        expected = torch.cat([part.pooled(pixels()) for part in parts], dim=1)
-        torch.testing.assert_close(both.pooled(pixels()), expected)
+        expected = torch.cat([part.pool(pixels()) for part in parts], dim=1)
+        torch.testing.assert_close(both.pool(pixels()), expected)
         assert both(pixels()).shape == (2, 16)
-    assert tuple(part.channels for part in parts) == channels == both.stages.channels
+    assert tuple(part.channels for part in parts) == channels == both.feature_maps.channels
     assert both.channels == sum(channels)
 
 
@@ -56,27 +56,27 @@ def test_the_last_stage_of_a_plain_network_is_its_last_map(backbone: str) -> Non
     staged, last = network(4, backbone=backbone), network(backbone=backbone)
     last.backbone.load_state_dict(staged.backbone.state_dict())
     with torch.inference_mode():
-        torch.testing.assert_close(staged.pooled(pixels()), last.pooled(pixels()))
-    assert not staged.stages.unused
+        torch.testing.assert_close(staged.pool(pixels()), last.pool(pixels()))
+    assert not staged.feature_maps.unused
 
 
 def test_the_last_stage_of_an_efficientnet_ends_before_its_last_convolution() -> None:
     staged, last = network(4), network()
     assert (staged.channels, last.channels) == (64, 256)
-    assert staged.stages.unused == {"conv_head.weight", "bn2.weight", "bn2.bias"}
+    assert staged.feature_maps.unused == {"conv_head.weight", "bn2.weight", "bn2.bias"}
 
 
 def test_a_transformers_blocks_give_maps_too() -> None:
     found = Network(tiny(backbone="test_vit", pooled_maps=(2, 5), image_size=160)).eval()
     with torch.inference_mode():
-        assert found.pooled(pixels(size=160)).shape == (2, 128)
+        assert found.pool(pixels(size=160)).shape == (2, 128)
 
 
 def test_what_no_map_needs_does_not_learn_and_costs_nothing() -> None:
     staged = network(1, 2).train()
     staged(pixels()).sum().backward()
     learnt = {name for name, p in staged.backbone.named_parameters() if p.grad is not None}
-    assert learnt == staged.learning
+    assert learnt == staged.trainable
     assert not any(name.startswith(("blocks.3", "conv_head")) for name in learnt)
     plugin = tiny(pooled_maps=(1, 2), image_size=64)
     counted = sum(p.numel() for p in staged.parameters() if p.grad is not None)
@@ -100,13 +100,13 @@ def test_folded_stages_are_the_same(backbone: str) -> None:
     staged = network(2, 3, backbone=backbone)
     shaken(staged.backbone)
     with torch.inference_mode():
-        expected = staged.pooled(pixels())
+        expected = staged.pool(pixels())
         result, count = fold_batchnorm(
-            staged.backbone, torch.randn(1, 3, 64, 64), staged.stages.maps
+            staged.backbone, torch.randn(1, 3, 64, 64), staged.feature_maps.maps
         )
         assert count > 5
         staged.backbone = result
-        torch.testing.assert_close(staged.pooled(pixels()), expected, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(staged.pool(pixels()), expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
