@@ -1,4 +1,4 @@
-"""Files that are never half there, and the digests that name their content."""
+"""Atomic writes of files and folders, and digests of content."""
 
 import fcntl
 import hashlib
@@ -13,12 +13,9 @@ from typing import Any
 
 from kitbox.errors import KitboxError
 
-# A spreadsheet takes a cell that begins so for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
 
 def canonical_json(value: Any) -> str:
-    """Return the one JSON text of a value: keys sorted, no spaces, no NaN."""
+    """Return the canonical JSON of a value: keys sorted, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -35,7 +32,7 @@ def digest_of_file(path: Path) -> str:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a path to write beside `path`; on success it is fsynced and renamed to `path`.
+    """Yield a temporary path to write; on success it is synced and renamed to `path`.
 
     Whatever goes wrong, `path` keeps its old content and no partial file stays.
     """
@@ -58,10 +55,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give a folder to fill beside `path`; on success it is renamed to `path`.
+    """Yield a temporary folder to fill; on success it is renamed to `path`.
 
-    Where `path` came to exist meanwhile, made by another process from the same causes, that one
-    stays.
+    If another process has created `path` meanwhile, its folder stays: both have the same content.
     """
     beside: Path | None = None
     try:
@@ -84,19 +80,19 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def lock(folder: Path, taken: str) -> Iterator[None]:
-    """Keep other processes out of a folder meanwhile; KitboxError says `taken` where one is in."""
+def lock(folder: Path, message: str) -> Iterator[None]:
+    """Keep other processes out of a folder; raises KitboxError(message) if one holds the lock."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise KitboxError(taken) from error
+            raise KitboxError(message) from error
         yield
 
 
 def read_text(path: Path) -> str:
-    """Return a UTF-8 file without its byte-order mark; line ends stay what they are.
+    """Return the text of a UTF-8 file without its byte-order mark, line ends unchanged.
 
     Raises KitboxError that names the first byte that is not UTF-8.
     """
@@ -104,32 +100,32 @@ def read_text(path: Path) -> str:
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise KitboxError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
+        raise KitboxError(f"{path} is not UTF-8 at byte {error.start}", fix="save it as UTF-8") from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with bare line feeds, whole or not at all."""
+    """Write UTF-8 text with bare line feeds, atomically."""
     with atomic_file(path) as beside:
         beside.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes, whole or not at all.
+    """Write bytes, atomically.
 
-    Savers of other libraries report a full disk each in its own way; given the bytes, the system
-    says it in one.
+    Let other libraries save to memory and write the bytes here: each reports a full disk in a way
+    of its own.
     """
     with atomic_file(path) as beside:
         beside.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON with sorted keys, whole or not at all."""
+    """Write a value as indented JSON with sorted keys, atomically."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; a damaged one is named."""
+    """Return the value in a JSON file; raises KitboxError for a missing or damaged file."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -139,12 +135,12 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(file: int, line: bytes) -> None:
-    """Append a line to an open file after whatever the last writer left, durably.
+    """Append a line to an open file and sync it.
 
-    Raises OSError where it cannot be written; the file is then what it was.
+    Raises OSError if it cannot be written; the file is then unchanged.
     """
     size = os.fstat(file).st_size
-    # a crash or an editor may have left a line without its end: this one shall not be torn with it
+    # a crash or an editor may have left the last line without its end
     if size and os.pread(file, 1, size - 1) != b"\n":
         line = b"\n" + line
     try:
@@ -157,7 +153,7 @@ def append_line(file: int, line: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the name of a new file as durable as its bytes."""
+    """Sync a folder, so that the name of a new file is as durable as its bytes."""
     file = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(file)

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from kitbox.errors import KitboxError, did_you_mean
-from kitbox.files import _FORMULA, read_text, write_text
+from kitbox.files import read_text, write_text
+
+# A spreadsheet takes a cell that begins with one of these for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def read_header(path: Path) -> list[str]:

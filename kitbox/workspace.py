@@ -1,4 +1,4 @@
-"""The folder a competitor works in, and where everything lies in it."""
+"""Workspace: the folder of one competition, and the paths in it."""
 
 import os
 from dataclasses import dataclass
@@ -18,42 +18,42 @@ class Workspace:
 
     @property
     def settings(self) -> Path:
-        """The competition: `kitbox.toml`."""
+        """Settings of the competition: `kitbox.toml`."""
         return self.root / SETTINGS
 
     @property
     def plugins(self) -> Path:
-        """The folder of plugin files."""
+        """Plugin files."""
         return self.root / "plugins"
 
     @property
     def submissions(self) -> Path:
-        """The folder with a folder for each submission."""
+        """Submissions, a folder each."""
         return self.root / "submissions"
 
     @property
     def holdout(self) -> Path:
-        """The written-down split: one row for each labelled image."""
+        """The split into train and holdout: one row for each labelled image."""
         return self.root / "holdout.csv"
 
     @property
     def decisions(self) -> Path:
-        """What people decided of images and identities; see `competition.decisions`."""
+        """Decisions of people about images and labels; see `competition.decisions`."""
         return self.root / "decisions.csv"
 
     @property
     def boxes(self) -> Path:
-        """Boxes that were imported or predicted: image,x0,y0,x1,y1,confidence,source."""
+        """Imported or predicted boxes: image,x0,y0,x1,y1,confidence,source."""
         return self.root / "boxes.csv"
 
     @property
     def pseudo_labels(self) -> Path:
-        """Whom networks take test images to show; see `competition.pseudo_labels`."""
+        """Labels of test images predicted by networks; see `competition.pseudo_labels`."""
         return self.root / "pseudo.csv"
 
     @property
     def cache(self) -> Path:
-        """The folder of everything that can be computed again."""
+        """Everything that can be computed again."""
         return self.root / self.cache_name
 
     @property
@@ -63,12 +63,12 @@ class Workspace:
 
     @property
     def embeddings(self) -> Path:
-        """The embedding cache."""
+        """Cached embeddings."""
         return self.cache / "embeddings"
 
     @property
     def pixel_cache(self) -> Path:
-        """Images that were decoded, cropped and shrunk once."""
+        """Cached pixels: images decoded, cropped and resized for networks."""
         return self.cache / "prepared"
 
     @property
@@ -78,37 +78,37 @@ class Workspace:
 
     @property
     def reports(self) -> Path:
-        """Pages and tables for people."""
+        """Pages and tables to read."""
         return self.cache / "reports"
 
     @property
     def thumbnails(self) -> Path:
-        """Small pictures of images for pages."""
+        """Thumbnails for pages."""
         return self.cache / "thumbnails.sqlite"
 
     @property
     def weights(self) -> Path:
-        """The folder of backbone weights: KITBOX_WEIGHTS, else `weights`."""
+        """Backbone weights: KITBOX_WEIGHTS, else `weights`."""
         return Path(os.environ.get("KITBOX_WEIGHTS", self.root / "weights"))
 
     @property
     def image_index(self) -> Path:
-        """What is known of every image file that was read once."""
+        """The index of image files; see `images.file_index`."""
         return self.cache / "images.sqlite"
 
 
 def find_workspace(start: Path | None = None) -> Workspace:
-    """Return the workspace named by `start` or KITBOX_WORKSPACE, else the nearest parent's.
+    """Return the workspace in `start` or KITBOX_WORKSPACE, else the nearest one upwards.
 
-    Raises KitboxError where there is no `kitbox.toml`.
+    Searches from the current folder. Raises KitboxError where there is no `kitbox.toml`.
     """
     given = os.environ.get("KITBOX_WORKSPACE")
     named = start or (Path(given) if given else None)
     if named is not None:
         if not (named / SETTINGS).is_file():
             raise KitboxError(
-                f"{named} is not a workspace: it has no {SETTINGS}; "
-                f"make one with 'kitbox init {named} --preset NAME --data DIR'"
+                f"{named} is not a workspace: it has no {SETTINGS}",
+                fix=f"make one with 'kitbox init {named} --preset NAME --data DIR'",
             )
         return Workspace(named.resolve())
     here = Path.cwd()
@@ -116,6 +116,6 @@ def find_workspace(start: Path | None = None) -> Workspace:
         if (folder / SETTINGS).is_file():
             return Workspace(folder)
     raise KitboxError(
-        f"no workspace: neither {here} nor a folder above it has a {SETTINGS}; "
-        "make one with 'kitbox init --preset NAME --data DIR', or name one with --workspace"
+        f"no workspace: neither {here} nor a folder above it has a {SETTINGS}",
+        fix="make one with 'kitbox init --preset NAME --data DIR', or name one with --workspace",
     )

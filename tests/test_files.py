@@ -16,7 +16,7 @@ def full_disk(*_: Any, **__: Any) -> NoReturn:
     raise FULL
 
 
-def test_a_value_has_one_canonical_text_whatever_its_order() -> None:
+def test_the_canonical_text_of_a_value_does_not_depend_on_order() -> None:
     assert files.canonical_json({"b": [1, 2.5], "a": "é"}) == r'{"a":"\u00e9","b":[1,2.5]}'
     assert files.digest_of({"a": 1, "b": 2}) == files.digest_of({"b": 2, "a": 1})
 
@@ -85,7 +85,7 @@ def fail_at_the_first_byte(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "fail", [fail_while_writing, fail_at_fsync, fail_at_rename, fail_at_the_first_byte]
 )
-def test_a_full_disk_is_one_sentence_and_the_old_file_stays(
+def test_a_full_disk_is_a_clear_error_and_the_old_file_stays(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     fail: Callable[[pytest.MonkeyPatch], None],
@@ -130,7 +130,7 @@ def test_a_full_disk_leaves_no_half_folder(
 
 
 @pytest.mark.parametrize("write", [files.atomic_file, files.atomic_folder])
-def test_a_path_below_a_file_is_one_sentence(tmp_path: Path, write: Callable[..., Any]) -> None:
+def test_a_path_below_a_file_is_a_clear_error(tmp_path: Path, write: Callable[..., Any]) -> None:
     (tmp_path / "runs").write_text("I am a file")
     path = tmp_path / "runs" / "a"
     with pytest.raises(KitboxError) as caught, write(path):
@@ -155,13 +155,13 @@ def fill_half(path: Path) -> NoReturn:
         raise KeyboardInterrupt
 
 
-def test_an_interrupted_folder_is_never_seen(tmp_path: Path) -> None:
+def test_an_interrupted_folder_never_appears(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fill_half(tmp_path / "key")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_another_process_made_meanwhile_stays(tmp_path: Path) -> None:
+def test_a_folder_that_another_process_created_meanwhile_stays(tmp_path: Path) -> None:
     path = tmp_path / "key"
     with files.atomic_folder(path) as beside:
         (beside / "a").write_text("ours")
@@ -171,7 +171,7 @@ def test_a_folder_that_another_process_made_meanwhile_stays(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_made_in_the_last_moment_by_another_process_stays(
+def test_a_folder_created_at_the_last_moment_by_another_process_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, rename = tmp_path / "key", Path.rename
@@ -193,7 +193,7 @@ def test_text_is_utf_8_with_bare_line_feeds(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_bytes() == b"\xc3\xa9\nb\n"
 
 
-def test_written_json_reads_back_and_does_for_people(tmp_path: Path) -> None:
+def test_written_json_reads_back_and_is_readable(tmp_path: Path) -> None:
     value = {"b": "Tähtäin", "a": [1, 0.5, None]}
     files.write_json(tmp_path / "a.json", value)
     assert files.read_json(tmp_path / "a.json") == value
