@@ -100,7 +100,9 @@ def read_text(path: Path) -> str:
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise KitboxError(f"{path} is not UTF-8 at byte {error.start}", fix="save it as UTF-8") from error
+        raise KitboxError(
+            f"{path} is not UTF-8 at byte {error.start}", fix="save it as UTF-8"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:
