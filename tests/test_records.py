@@ -71,7 +71,7 @@ def test_an_image_set_has_one_of_everything_for_each_image(
 
 
 @pytest.mark.parametrize("rows", [np.array([2, 0]), np.array([True, False, True])])
-def test_taken_images_keep_everything_that_belongs_to_them(rows: np.ndarray) -> None:
+def test_taken_images_keep_all_their_columns(rows: np.ndarray) -> None:
     taken = THREE.take(rows)
     order = [2, 0] if rows.dtype != np.bool_ else [0, 2]
     assert taken.image_ids.tolist() == [THREE.image_ids[i] for i in order]
@@ -97,7 +97,7 @@ def test_images_under_other_labels_keep_their_boxes_and_digests() -> None:
         assert getattr(renamed, name) is getattr(THREE, name)
 
 
-def test_images_are_found_by_their_ids_in_the_order_asked_for() -> None:
+def test_images_are_found_by_id_in_the_given_order() -> None:
     found = THREE.of(strings(["c", "a"]))
     assert found.image_ids.tolist() == ["c", "a"]
     assert found.labels is not None
@@ -147,7 +147,7 @@ NAMES = st.text("abc", max_size=3)
 
 
 @given(st.lists(NAMES, max_size=20), st.lists(NAMES, unique=True, max_size=20))
-def test_rows_are_those_of_looking_through_all_ids(wanted: list[str], there: list[str]) -> None:
+def test_rows_equal_a_linear_search(wanted: list[str], there: list[str]) -> None:
     found = rows_of(strings(wanted), strings(there))
     assert found.tolist() == [there.index(name) if name in there else -1 for name in wanted]
     assert found.dtype == np.int64
@@ -282,7 +282,7 @@ def test_a_near_word_is_suggested_and_a_far_one_is_not() -> None:
 
 
 @pytest.mark.parametrize(("count", "text"), [(-1, ""), (0, ""), (3, "; 3 more like it")])
-def test_what_one_sentence_has_no_room_for_is_counted(count: int, text: str) -> None:
+def test_findings_beyond_the_first_are_counted(count: int, text: str) -> None:
     assert more(count) == text
 
 

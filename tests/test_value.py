@@ -48,7 +48,7 @@ def test_a_mistake_is_one_sentence_with_the_setting_and_its_value(
     assert explain(caught.value) == sentence
 
 
-def test_a_setting_is_named_also_where_its_name_looks_like_a_type() -> None:
+def test_a_setting_is_named_even_where_its_name_looks_like_a_type() -> None:
     class Pointing(Value):
         interval: int
 
@@ -64,7 +64,7 @@ def test_one_wrong_value_of_several_possible_types_is_one_mistake() -> None:
     assert "more like it" not in explain(caught.value)
 
 
-def test_a_mistake_inside_another_value_says_where_it_is() -> None:
+def test_a_mistake_inside_another_value_is_located() -> None:
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate({"name": "a", "losses": [{"kind": "Inner", "margin": -1}]})
     assert explain(caught.value).startswith("losses.0.margin = -1 should be greater than or equal")

@@ -1,1 +1,1 @@
-"""What a plugin file may say, and how plugin files are found."""
+"""Plugins: settings of one model and its training, and the files that hold them."""

@@ -1,4 +1,4 @@
-"""The epochs of a training in their phases, and what holds in each."""
+"""The phases of a training with their epochs and all their settings filled in."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from kitbox.plugin.schedules import Phase, side_lengths
 
 @dataclass(frozen=True)
 class CurriculumPhase:
-    """Epochs `first_epoch` to `last_epoch`, counted from 1, and what holds in them.
+    """A phase of epochs `first_epoch` to `last_epoch`, counted from 1, with its settings.
 
-    `image_size` is (height, width) in pixels; `rate` multiplies the learning rates.
+    `image_size` is (height, width) in pixels. `rate` multiplies the learning rates.
     """
 
     first_epoch: int
@@ -22,9 +22,9 @@ class CurriculumPhase:
 
 
 def phases(plugin: Plugin) -> tuple[CurriculumPhase, ...]:
-    """Return the phases of all epochs in their order: one where a plugin has no phases.
+    """Return the phases in order, settings that a phase leaves out taken from the plugin.
 
-    What a phase does not say is as the plugin says. Without epochs there are no phases.
+    A plugin without phases has one phase of all its epochs; without epochs it has none.
     """
     found: list[CurriculumPhase] = []
     last = 0
@@ -35,7 +35,7 @@ def phases(plugin: Plugin) -> tuple[CurriculumPhase, ...]:
 
 
 def phase_at(plugin: Plugin, epoch: int) -> CurriculumPhase:
-    """Return the phase of an epoch, from 1 to the plugin's last one."""
+    """Return the phase that an epoch belongs to; epochs count from 1."""
     (phase,) = [each for each in phases(plugin) if each.first_epoch <= epoch <= each.last_epoch]
     return phase
 

@@ -1,4 +1,4 @@
-"""Finds plugin files in the workspace, in kitbox itself and in other packages."""
+"""Search for plugins in the workspace, in kitbox and in installed packages."""
 
 import importlib.metadata
 import traceback
@@ -16,7 +16,7 @@ from kitbox.workspace import Workspace
 
 @dataclass(frozen=True)
 class NamedPlugin:
-    """A plugin with its name, its file and where it came from."""
+    """A plugin with its name, its file and its source."""
 
     name: str
     plugin: Plugin
@@ -25,14 +25,14 @@ class NamedPlugin:
 
 
 def shipped_folder() -> Path:
-    """Return the folder of the plugins that kitbox ships: in a wheel, or in a checkout."""
+    """Return the folder of the plugins that kitbox ships, in a wheel or in a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "shipped"
     return installed if installed.is_dir() else package.parent / "plugins"
 
 
 def plugin_files(workspace: Workspace | None) -> dict[str, tuple[Path, str]]:
-    """Return name → (plugin file, source); the workspace's file hides a shipped one."""
+    """Return name → (plugin file, source); a file of the workspace hides a shipped one."""
     found: dict[str, tuple[Path, str]] = {}
     folders = [(shipped_folder(), "kitbox")]
     if workspace is not None:
@@ -60,12 +60,12 @@ def load(name: str, workspace: Workspace | None) -> NamedPlugin:
         if other == name:
             continue
         if named.source != "workspace" and other in own:
-            continue  # an unedited copy in the workspace is the copy's mistake
+            continue  # the unedited copy in the workspace is reported, not this one
         try:
-            twin = _load_alone(other, workspace)
+            same = _load_alone(other, workspace)
         except KitboxError:
-            continue  # another file's mistake is that file's; 'kitbox plugins check' names it
-        if twin.plugin == named.plugin:
+            continue  # 'kitbox plugins check' reports mistakes of other files
+        if same.plugin == named.plugin:
             raise KitboxError(
                 f"plugins {name} and {other} have equal settings; "
                 f"was one copied from the other and not edited?"
@@ -74,7 +74,7 @@ def load(name: str, workspace: Workspace | None) -> NamedPlugin:
 
 
 def find_equal(plugin: Plugin, workspace: Workspace | None) -> NamedPlugin | None:
-    """Return a plugin that has these settings, the workspace's own first; None if none has."""
+    """Return a plugin with these settings, the workspace's first, or None."""
     found = plugin_files(workspace)
     for name in sorted(
         plugin_names(workspace), key=lambda name: found.get(name, ("", ""))[1] == "kitbox"
@@ -82,14 +82,14 @@ def find_equal(plugin: Plugin, workspace: Workspace | None) -> NamedPlugin | Non
         try:
             named = _load_alone(name, workspace)
         except KitboxError:
-            continue  # another file's mistake is that file's
+            continue  # 'kitbox plugins check' reports it
         if named.plugin == plugin:
             return named
     return None
 
 
 def load_all(workspace: Workspace | None) -> tuple[list[NamedPlugin], list[KitboxError]]:
-    """Return every plugin that loads, by name, and the mistakes of those that do not."""
+    """Return every plugin that loads, sorted by name, and the errors of the others."""
     plugins, mistakes = [], []
     for name in plugin_names(workspace):
         try:
@@ -100,23 +100,23 @@ def load_all(workspace: Workspace | None) -> tuple[list[NamedPlugin], list[Kitbo
 
 
 def read_plugin_file(path: Path) -> Plugin:
-    """Return the `plugin` of a plugin file.
+    """Return the value `plugin` of a plugin file.
 
-    Raises KitboxError with file and line for what is wrong in it.
+    Raises KitboxError with file and line for a mistake in it.
     """
     shown = f"{path.parent.name}/{path.name}"
     module = types.ModuleType(f"kitbox_plugin_{path.stem}")
     module.__file__ = str(path)
     try:
-        # compiled here: the import system may take an old .pyc for a file edited this second
+        # compiled here, since the import system may use a stale .pyc of a file edited this second
         code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
-        exec(code, module.__dict__)  # noqa: S102  a plugin is a Python file of the user's own
+        exec(code, module.__dict__)  # noqa: S102  a plugin is the user's own Python file
     except SyntaxError as error:
         where = f" line {error.lineno}" if error.lineno else ""
         raise KitboxError(f"{shown}{where}: {error.msg}") from error
     except ValidationError as error:
         raise KitboxError(f"{shown}: {explain(error)}") from error
-    except Exception as error:  # whatever a person's file may raise, its line is what helps
+    except Exception as error:  # a plugin file may raise anything; its line is what helps
         frames = traceback.extract_tb(error.__traceback__)
         line = max((f.lineno or 0 for f in frames if f.filename == str(path)), default=0)
         where = f" line {line}" if line else ""

@@ -1,4 +1,4 @@
-"""The losses that a plugin may name, as values."""
+"""Settings of the losses that a plugin can use."""
 
 import math
 from typing import Annotated, ClassVar, Literal
@@ -12,14 +12,15 @@ NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Radians = Annotated[float, Field(ge=0, lt=math.pi / 2)]
 
-# A loss says what it needs: `needs_pairs`, several images of a label in a batch; `takes_dropout`,
-# the embedding after dropout rather than the one that is searched with. One that `classifies`
-# has outputs for every label: what is not of any (an unknown) is left out of it, or none of them
-# where it `takes_unknown`. To the others an unknown is an individual of its own.
+# `needs_pairs`: a batch must hold several images of a label. `takes_dropout`: computed on the
+# embedding after dropout, not on the one used for search. `classifies`: has an output for every
+# label. Unknown individuals are left out of a loss that classifies, unless it `takes_unknown`:
+# then they belong to none of its labels. Other losses treat each unknown as an individual of its
+# own.
 
 
 class _Loss(Value):
-    """What all losses have."""
+    """Settings that all losses share."""
 
     weight: Positive = 1.0
 
@@ -30,7 +31,7 @@ class _Loss(Value):
 
 
 class PowerMargin(Value):
-    """A margin coefficient·n^power + constant of a label with n images (happywhale 2022, 1st)."""
+    """A margin coefficient·n^power + constant for a label of n images (happywhale 2022, 1st)."""
 
     kind: Literal["PowerMargin"] = "PowerMargin"
     coefficient: Positive = 0.27126
@@ -44,10 +45,10 @@ class PowerMargin(Value):
 
 
 class RarityMargin(Value):
-    """A margin from `least`, of the label with most images, to `most`, of the one with fewest.
+    """A margin from `least` for the label with most images to `most` for the one with fewest.
 
-    In between as n^power lies, after min-max scaling (Landmark Recognition 2020, 3rd). Labels with
-    equally many images all have `least`.
+    A label with n images gets n^power, min-max scaled to that range (Landmark Recognition 2020,
+    3rd). Where all labels have equally many images, all get `least`.
     """
 
     kind: Literal["RarityMargin"] = "RarityMargin"
@@ -68,7 +69,7 @@ class RarityMargin(Value):
 
 
 class Ramp(Value):
-    """Margins begin at `start`, all of them, and reach their own linearly after `epochs`."""
+    """Margins that grow linearly from `start` to their own value over `epochs`."""
 
     start: NotNegative = 0.0
     epochs: Positive = 5.0
@@ -87,8 +88,8 @@ def _check_margins(margin: float | PerLabel, ramp: Ramp | None, limit: float) ->
 class ArcFace(_Loss):
     """Additive angular margin (Deng et al., CVPR 2019): cross-entropy over scale·cos(θ + margin).
 
-    `margin` in radians is added to the angle between an embedding and its own label's direction,
-    the nearest of its `centers` (sub-centre ArcFace, Deng et al., ECCV 2020).
+    `margin`, in radians, is added to the angle between an embedding and its label's direction: the
+    nearest of the label's `centers` (sub-centre ArcFace, Deng et al., ECCV 2020).
     """
 
     kind: Literal["ArcFace"] = "ArcFace"
@@ -140,7 +141,7 @@ class CrossEntropy(_Loss):
 class Focal(_Loss):
     """Focal loss (Lin et al., ICCV 2017) of a linear classifier: (1 − p)^gamma·(−log p).
 
-    p is the probability of an image's own label: each image is weighted by its own, not the batch.
+    p is the probability of the image's label, so each image has a weight of its own.
     """
 
     kind: Literal["Focal"] = "Focal"
@@ -151,11 +152,11 @@ class Focal(_Loss):
 
 
 class BinaryCrossEntropy(_Loss):
-    """Binary cross-entropy over the labels of a linear classifier, on the hardest outputs only.
+    """Binary cross-entropy of a linear classifier over the labels, on the hardest outputs only.
 
-    Of each image the output of its own label counts, and as much as that the mean over the share
-    `hardest` of the others, those with the largest logits (humpback 2019, 1st and 2nd). An unknown
-    is none of the labels.
+    The loss of an image is that of its own label's output plus the mean over the hardest other
+    outputs: the share `hardest` of them with the largest logits (humpback 2019, 1st and 2nd). An
+    unknown individual has no own label.
     """
 
     kind: Literal["BinaryCrossEntropy"] = "BinaryCrossEntropy"
@@ -167,15 +168,15 @@ class BinaryCrossEntropy(_Loss):
 
 
 class Triplet(_Loss):
-    """Triplet loss on unit embeddings, Euclidean; `margin` is a distance, or "soft" for softplus.
+    """Triplet loss on Euclidean distances of unit embeddings.
 
-    `mining` says which triplets of a batch count. "batch_hard": of each anchor the furthest
-    positive and the nearest negative (Hermans et al., 2017). "semi_hard": of each positive pair
-    the nearest negative that is further than the positive (Schroff et al., CVPR 2015).
-    "distance_weighted": of each positive pair a negative drawn against the density of distances on
-    a sphere (Wu et al., ICCV 2017). "easy_positive": the nearest positive with its semi-hard
-    negative (Xuan et al., WACV 2020). "random": a positive and a negative by chance for each
-    anchor. "sequence": those that a `Hardness` sampler has put together.
+    `margin` is a distance, or "soft" for softplus. `mining` selects the triplets of a batch.
+    "batch_hard": the furthest positive and the nearest negative of each anchor (Hermans et al.,
+    2017). "semi_hard": for each positive pair the nearest negative that is further than the
+    positive (Schroff et al., CVPR 2015). "distance_weighted": for each positive pair a negative
+    drawn against the density of distances on a sphere (Wu et al., ICCV 2017). "easy_positive": the
+    nearest positive with its semi-hard negative (Xuan et al., WACV 2020). "random": a random
+    positive and negative for each anchor. "sequence": the triplets of a `Hardness` sampler.
     """
 
     kind: Literal["Triplet"] = "Triplet"
@@ -188,13 +189,13 @@ class Triplet(_Loss):
 
 
 class Margin(_Loss):
-    """Margin loss (Wu et al., ICCV 2017) on unit embeddings, Euclidean, with boundary `beta`.
+    """Margin loss (Wu et al., ICCV 2017) on Euclidean distances of unit embeddings.
 
-    Pairs of a label are drawn nearer than beta − margin, others pushed further than beta +
-    margin, over the pairs that are not yet there. `learn_beta`: one for "all", or one "per_label",
-    with the heads' learning rate. `mining`: negatives are "distance_weighted", or the "closest"
-    that are at least 0.5 away, as many as an anchor has positives (divide and conquer, 2019);
-    where fewer are that far, the furthest of the others.
+    Pairs of one label are pulled closer than beta − margin, other pairs pushed further apart than
+    beta + margin; the mean is over the pairs that violate this. `learn_beta` learns one boundary
+    for "all" labels or one "per_label", at the heads' learning rate. `mining` takes negatives
+    "distance_weighted", or the "closest" at a distance of at least 0.5, as many as the anchor has
+    positives (divide and conquer, 2019), filled up with the furthest of the others.
     """
 
     kind: Literal["Margin"] = "Margin"
@@ -207,11 +208,11 @@ class Margin(_Loss):
 
 
 class Contrastive(_Loss):
-    """Contrastive loss on unit embeddings, Euclidean, in the linear form.
+    """Contrastive loss on Euclidean distances of unit embeddings, in its linear form.
 
-    Pairs of a label are drawn within `positive_margin`, others pushed beyond `negative_margin`; of
-    each kind the mean is over those that are not there yet. (Hadsell et al., CVPR 2006, have
-    squares, and one mean over all pairs.)
+    Pairs of one label are pulled within `positive_margin`, other pairs pushed beyond
+    `negative_margin`. The means are taken over the violating pairs of each kind. (Hadsell et al.,
+    CVPR 2006, use squares and one mean over all pairs.)
     """
 
     kind: Literal["Contrastive"] = "Contrastive"
@@ -224,7 +225,7 @@ class Contrastive(_Loss):
 class MultiSimilarity(_Loss):
     """Multi-similarity loss with its mining (Wang et al., CVPR 2019) on cosines.
 
-    `epsilon` is the slack of mining, `base` the similarity that pairs are weighed against.
+    `epsilon` is the slack of mining, `base` the similarity that pairs are compared with.
     """
 
     kind: Literal["MultiSimilarity"] = "MultiSimilarity"

@@ -1,4 +1,4 @@
-"""Settings as text: reads them as people type them, spells them as a plugin file and a name do."""
+"""Settings as text: parsed from the command line, written in plugin files and plugin names."""
 
 import ast
 import json
@@ -13,7 +13,7 @@ from kitbox.errors import KitboxError, did_you_mean
 from kitbox.plugin import losses, samplers, schedules
 from kitbox.value import Value, explain
 
-# What a plugin file may import beside Plugin, by name.
+# Name → class of all that a plugin file imports beside Plugin.
 VOCABULARY: dict[str, type[Value]] = {
     name: found
     for module in (losses, schedules, samplers)
@@ -26,7 +26,7 @@ _SIZE = re.compile(r"(\d+)x(\d+)")
 
 
 def split_commas(text: str) -> list[str]:
-    """Return the parts between the commas of a text; a comma within brackets parts nothing."""
+    """Return the parts of a text between commas outside brackets."""
     parts, depth = [""], 0
     for letter in text:
         depth += (letter in "([{") - (letter in ")]}")
@@ -38,24 +38,24 @@ def split_commas(text: str) -> list[str]:
 
 
 def parse_value(text: str) -> Any:
-    """Return the setting that a text says: 0.1, 96x192, gem, Triplet, PK(coverage=random), None.
+    """Return the setting that a text means: 0.1, 96x192, gem, Triplet, PK(coverage=random), None.
 
-    A bare word that names no value of the vocabulary is itself. Raises KitboxError for settings
-    that a value does not take.
+    A bare word that is not in the vocabulary stays text. Raises KitboxError for settings that a
+    value of the vocabulary does not have.
     """
     if size := _SIZE.fullmatch(text):
         height, width = int(size[1]), int(size[2])
         return height if height == width else (height, width)
     try:
         return _value(ast.parse(text, mode="eval").body, text)
-    except (SyntaxError, ValueError):  # 'package:NAME', for one
+    except (SyntaxError, ValueError):  # such as 'package:NAME'
         return text
 
 
 def parse_losses(text: str) -> tuple[Any, ...]:
-    """Return the losses that a text says: Triplet(mining=semi_hard), or several as A+B.
+    """Return the losses that a text names: Triplet(mining=semi_hard), or several as A+B.
 
-    Raises KitboxError for what is no loss.
+    Raises KitboxError for a part that is not a loss.
     """
     found = []
     for part in _split_sum(text):
@@ -64,14 +64,14 @@ def parse_losses(text: str) -> tuple[Any, ...]:
             word = part.partition("(")[0]
             near = did_you_mean(word, LOSSES)
             raise KitboxError(
-                f"'{part}' is no loss" + (near or f"; there are {', '.join(sorted(LOSSES))}")
+                f"'{part}' is not a loss" + (near or f"; there are {', '.join(sorted(LOSSES))}")
             )
         found.append(loss)
     return tuple(found)
 
 
 def to_source(setting: Any) -> str:
-    """Return a setting as a plugin file writes it; of a value what is not its default."""
+    """Return the Python source of a setting; a value lists what differs from its defaults."""
     if isinstance(setting, BaseModel):
         inside = ", ".join(f"{name}={to_source(of)}" for name, of in changed_settings(setting))
         return f"{type(setting).__name__}({inside})"
@@ -81,12 +81,12 @@ def to_source(setting: Any) -> str:
 
 
 def name_part(setting: Any) -> str:
-    """Return a setting as a part of a plugin's name: letters, digits, points and _."""
+    """Return a setting as part of a plugin's name: letters, digits, points and _."""
     match setting:
         case Value():
             words = [type(setting).__name__.lower()]
             for name, of in changed_settings(setting):
-                # a word says itself what it is about, a number does not
+                # a number needs the name of its setting, a word does not
                 words += [name_part(of)] if isinstance(of, str | Value) else [name, name_part(of)]
             return "_".join(words)
         case tuple():
@@ -98,7 +98,7 @@ def name_part(setting: Any) -> str:
 
 
 def changed_settings(setting: BaseModel) -> Iterator[tuple[str, Any]]:
-    """Yield the settings of a value that are not at their defaults, in their order."""
+    """Yield (name, setting) of a value where it differs from the default, in order."""
     for name, field in type(setting).model_fields.items():
         given = getattr(setting, name)
         if name != "kind" and (field.is_required() or given != field.get_default()):
@@ -106,7 +106,7 @@ def changed_settings(setting: BaseModel) -> Iterator[tuple[str, Any]]:
 
 
 def vocabulary_names(setting: Any) -> set[str]:
-    """Return the names of the vocabulary that the spelling of a setting uses."""
+    """Return the names of the vocabulary that the source of a setting uses."""
     if isinstance(setting, BaseModel):
         inner = [name for _, of in changed_settings(setting) for name in vocabulary_names(of)]
         return {type(setting).__name__, *inner}
@@ -118,7 +118,7 @@ def vocabulary_names(setting: Any) -> set[str]:
 
 
 def _split_sum(text: str) -> list[str]:
-    """Return the parts between the + of a text; one within brackets parts nothing."""
+    """Return the parts of a text between plus signs outside brackets."""
     depth, parts = 0, [""]
     for letter in text:
         depth += (letter == "(") - (letter == ")")
@@ -138,7 +138,7 @@ def _value(node: ast.expr, text: str) -> Any:
                 name, {each.arg or "**": _value(each.value, text) for each in given}
             )
         case ast.Call(func=ast.Name(id=name)):
-            raise KitboxError(f"'{text}': say the settings of {name} by name, as margin=0.3")
+            raise KitboxError(f"'{text}': give the settings of {name} by name, as margin=0.3")
         case ast.Tuple(elts=parts) | ast.List(elts=parts):
             return tuple(_value(part, text) for part in parts)
         case _:
@@ -150,7 +150,7 @@ def _value(node: ast.expr, text: str) -> Any:
 
 def _build_value(name: str, settings: dict[str, Any]) -> Value:
     if name not in VOCABULARY:
-        raise KitboxError(f"no value is named {name}{did_you_mean(name, VOCABULARY)}")
+        raise KitboxError(f"there is no {name}{did_you_mean(name, VOCABULARY)}")
     try:
         return VOCABULARY[name](**settings)
     except ValidationError as error:

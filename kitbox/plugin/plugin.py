@@ -1,4 +1,4 @@
-"""The vocabulary of a plugin: one model and its training, as a value."""
+"""A plugin: all settings of one model and its training, as a value with a fingerprint."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
@@ -25,21 +25,24 @@ UnknownShare = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Plugin(Value):
-    """One model: its network, what it learns from, and how.
+    """One model: its network, its training images and its training.
 
-    `image_size` is (height, width) in pixels, or one side; images are squashed to it.
-    `weights` says where the backbone starts: "hub" (timm downloads them), "file" (a file named
-    after the backbone in the workspace's weights folder), "package:NAME" (carried by an installed
-    package), or "none". `pooled_maps` are the backbone's feature maps that are pooled and
-    concatenated, counted from 0; () is the last one alone. Learning rates are per step of the
-    whole batch; `final_learning_rate` is reached at the last step, and the heads' rate falls in
-    the same proportion; `layer_decay` multiplies the backbone's rate once for each layer below its
-    last. `dropout` is of embeddings for losses that classify; pairs are compared as they are
-    searched. A step takes the gradients of `accumulate` batches. `drop_path` is the rate of
-    stochastic depth. With `flip_identities` a mirrored image is of another individual, which is
-    learnt too. `box_choice` "random" takes any of the boxes of an image each time it is learnt
-    from. `unknown_share` of a batch are images without a known label. `embedding_mixup` is the
-    alpha of the beta distribution by which pairs of embeddings are mixed for losses that classify.
+    `image_size` is (height, width) in pixels, or one side; images are resized to it without regard
+    to their aspect ratio. `weights` is the source of the backbone's weights: "hub" (timm downloads
+    them), "file" (a file named after the backbone in the workspace's weights folder),
+    "package:NAME" (an installed package) or "none" (random). `pooled_maps` are the feature maps of
+    the backbone that are pooled and concatenated, counted from 0; () is the last one alone.
+
+    Learning rates are per step of the whole batch. `final_learning_rate` is reached at the last
+    step, and the heads' rate falls in the same proportion. `layer_decay` multiplies the backbone's
+    rate once for each layer below its last. A step sums the gradients of `accumulate` batches.
+    `dropout` applies to the embeddings that classifying losses see, not to pairs. `drop_path` is
+    the rate of stochastic depth. `embedding_mixup` is the alpha of the beta distribution by which
+    embeddings are mixed in pairs for losses that classify.
+
+    With `flip_identities` a mirrored image shows another individual, which is trained on too.
+    `box_choice` "random" draws one of an image's boxes each time. `unknown_share` is the share of a
+    batch that are images without a known label.
     """
 
     backbone: str = Field(min_length=1)
@@ -112,7 +115,7 @@ class Plugin(Value):
         return self
 
     def _batch_mistake(self) -> str | None:
-        """Return what losses, sampler and batch size lack of each other."""
+        """Return how losses, sampler and batch size contradict each other, or None."""
         sampler, size = self.sampler, self.batch_size
         if not self.losses and self.epochs:
             return f"losses is empty but epochs = {self.epochs}; name a loss"
@@ -129,27 +132,27 @@ class Plugin(Value):
         ]
         if isinstance(sampler, Hardness):
             if not all(sequenced):
-                return "a Hardness sampler gives triplets; say losses=(Triplet(mining='sequence'),)"
+                return "a Hardness sampler gives triplets; set losses=(Triplet(mining='sequence'),)"
             if size % 3:
                 return f"batch_size = {size} is not a multiple of 3; Hardness gives triplets"
             if self.divide or self.unknown_share or self.flip_identities:
-                return "a Hardness sampler goes with no divide, unknown_share or flip_identities"
+                return "a Hardness sampler excludes divide, unknown_share and flip_identities"
         if any(sequenced) and not isinstance(sampler, Hardness):
-            return "Triplet(mining='sequence') needs triplets; say sampler=Hardness()"
+            return "Triplet(mining='sequence') needs triplets; set sampler=Hardness()"
         if self.divide and self._misses_images():
             return (
-                "divide goes with no unknown_share, flip_identities or min_images_per_label of a "
-                "phase; and with Shuffled or PK(coverage='full'), which show every image"
+                "divide excludes unknown_share, flip_identities and min_images_per_label of a "
+                "phase, and needs a sampler that shows every image: Shuffled or PK(coverage='full')"
             )
         pairs = [loss.kind for loss in self.losses if loss.needs_pairs]
         if pairs and not sampler.gives_pairs:
-            return f"a {pairs[0]} loss needs several images of a label; say sampler=PK()"
+            return f"a {pairs[0]} loss needs several images of a label; set sampler=PK()"
         if self.embedding_mixup and not any(loss.classifies for loss in self.losses):
-            return "embedding_mixup is for losses that classify; there is none"
+            return "embedding_mixup needs a loss that classifies; there is none"
         return None
 
     def _misses_images(self) -> bool:
-        """Return whether an epoch is of other images than the known ones, each at least once."""
+        """Return whether an epoch may leave out a labelled image or add others."""
         sampler = self.sampler
         return bool(
             self.unknown_share
@@ -160,7 +163,7 @@ class Plugin(Value):
         )
 
     def _course_mistake(self) -> str | None:
-        """Return what is wrong with the epochs and rates."""
+        """Return what is wrong with the epochs and learning rates, or None."""
         if self.final_learning_rate > self.learning_rate:
             return (
                 f"final_learning_rate = {self.final_learning_rate} is above "
@@ -182,7 +185,7 @@ class Plugin(Value):
         return None
 
     def _network_mistake(self) -> str | None:
-        """Return what is wrong with the network."""
+        """Return what is wrong with the network, or None."""
         if self.divide and (self.embedding_dim or 1) % self.divide.learners:
             return (
                 f"embedding_dim = {self.embedding_dim} does not divide into "
@@ -201,7 +204,7 @@ class Plugin(Value):
 
     @property
     def pixels(self) -> str:
-        """The image size as a plugin's name writes it: '620' or '160x320'."""
+        """The image size as written in a plugin's name: '620' or '160x320'."""
         height, width = self.height_width
         return str(height) if height == width else f"{height}x{width}"
 

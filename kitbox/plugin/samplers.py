@@ -1,4 +1,4 @@
-"""What a plugin may say of the images in its batches: samplers, clusters, hardness."""
+"""Settings of samplers: which images make a batch, divide and conquer, hardness sequencing."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -11,7 +11,7 @@ Curve = Literal["logistic", "exponential", "linear", "sine", "tanh", "logarithmi
 
 
 class Shuffled(Value):
-    """Every image once in an epoch, in random order; the last, smaller batch is left out."""
+    """Every image once an epoch, in random order; a last, smaller batch is dropped."""
 
     kind: Literal["Shuffled"] = "Shuffled"
 
@@ -19,9 +19,10 @@ class Shuffled(Value):
 
 
 class Balanced(Value):
-    """As many images in an epoch as there are, each label drawn as often as any other.
+    """As many draws an epoch as there are images, with labels balanced.
 
-    `power` 1 is that; 0 draws labels as often as they have images, 0.5 lies between.
+    With `power` 1 every label is drawn equally often, with 0 in proportion to its images; values
+    between interpolate.
     """
 
     kind: Literal["Balanced"] = "Balanced"
@@ -33,8 +34,8 @@ class Balanced(Value):
 class PK(Value):
     """P labels × K images in a batch.
 
-    K is `images_per_label`, P is batch_size / K. With "full" coverage every label and every image
-    is in every epoch; "random" draws P labels and K of their images for each batch. A label with
+    K is `images_per_label`, P is batch_size / K. With "full" coverage an epoch contains every label
+    and every image; "random" draws P labels and K images of each for every batch. A label with
     fewer than K images repeats them.
     """
 
@@ -47,14 +48,14 @@ class PK(Value):
 
 
 class Hardness(Value):
-    """Triplets whose negatives become harder by a curve (sigmoid hardness sequencing).
+    """Triplets whose negatives become harder along a curve (sigmoid hardness sequencing).
 
-    In each pass over the labels every one with two images is an anchor once; an epoch has `passes`
-    of them. A batch is batch_size / 3 anchors, then their positives, then their negatives. The
-    negative is the nearest image that is at least d_max − (d_max − d_min)·hardness away, by
-    embeddings of the network as it is at the epoch's begin ("current"), or before it learnt
-    anything ("frozen"). Hardness rises up to `threshold` in each of `cycles` over the training;
-    a "constant" curve is at it throughout: 0 the furthest negatives, 1 the nearest.
+    An epoch makes `passes` passes over the labels; in each, every label with two images or more is
+    an anchor once. A batch is batch_size / 3 anchors, then their positives, then their negatives.
+    The negative is the nearest image of another label at a distance of at least
+    d_max − (d_max − d_min)·hardness, by embeddings of the network at the start of the epoch
+    ("current") or before the training ("frozen"). Hardness rises to `threshold` in each of
+    `cycles`; a "constant" curve stays there. 0 takes the furthest negatives, 1 the nearest.
     """
 
     kind: Literal["Hardness"] = "Hardness"
@@ -69,12 +70,12 @@ class Hardness(Value):
 
 
 class Divide(Value):
-    """Divide and conquer (Sanakoyeu et al., CVPR 2019): a slice of the embedding for each cluster.
+    """Divide and conquer (Sanakoyeu et al., CVPR 2019): each cluster trains its slice.
 
-    Every `every` epochs the images are clustered into `learners` by what the backbone sees; a
-    batch comes from one cluster and teaches its slice. From epoch `whole_from` on batches teach
-    the whole embedding, from `undivided_from` on they come from all images; both count from 1,
-    None is never.
+    Every `every` epochs the images are clustered into `learners` clusters by the backbone's
+    features. A batch comes from one cluster and trains its slice. From epoch `whole_from` on
+    batches train the whole embedding, from `undivided_from` on they are drawn from all images.
+    Epochs count from 1; None means never.
     """
 
     learners: int = Field(default=8, ge=2)

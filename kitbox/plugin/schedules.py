@@ -1,4 +1,4 @@
-"""What a plugin may say of the course of its training: rate, phases, averaged weights."""
+"""Settings of the course of a training: learning rate schedule, phases, averaged weights."""
 
 from typing import Annotated, Literal
 
@@ -11,20 +11,20 @@ Side = Annotated[int, Field(ge=16, le=4096)]
 
 
 def side_lengths(size: int | tuple[int, int]) -> tuple[int, int]:
-    """Return (height, width) of an image size, which may be one side."""
+    """Return (height, width) of an image size; one side means a square."""
     return (size, size) if isinstance(size, int) else size
 
 
 class Cosine(Value):
-    """After the warm-up half a cosine, from the peak rate down to the final one."""
+    """Half a cosine after the warm-up, from the peak rate down to the final one."""
 
     kind: Literal["Cosine"] = "Cosine"
 
 
 class Multistep(Value):
-    """After the warm-up the peak rate, times `factor` after each of the epochs `milestones`.
+    """The peak rate after the warm-up, multiplied by `factor` after each epoch in `milestones`.
 
-    Epochs count from 1; the rate falls no lower than the final one.
+    Epochs count from 1. The rate does not fall below the final one.
     """
 
     kind: Literal["Multistep"] = "Multistep"
@@ -39,9 +39,9 @@ class Multistep(Value):
 
 
 class Restarts(Value):
-    """After the warm-up `cycles` half cosines of equal length (Loshchilov & Hutter, ICLR 2017).
+    """`cycles` half cosines of equal length after the warm-up (Loshchilov & Hutter, ICLR 2017).
 
-    Each falls from the peak rate to the final one; the first begins with the warm-up's last step.
+    Each falls from the peak rate to the final one. The first starts at the warm-up's last step.
     """
 
     kind: Literal["Restarts"] = "Restarts"
@@ -52,12 +52,12 @@ Schedule = Annotated[Cosine | Multistep | Restarts, Field(discriminator="kind")]
 
 
 class Phase(Value):
-    """Some epochs in which a training differs from what the plugin says.
+    """Some epochs of a training with settings of their own.
 
-    `image_size` is another one, `frozen_backbone` leaves the backbone as it is (its batch
-    normalisation too), `rate` multiplies the rates that the plugin's schedule gives these epochs,
-    `min_images_per_label` is another one (a curriculum from the individuals with most photographs
-    to all).
+    `image_size` and `min_images_per_label` replace the plugin's where given; the latter makes a
+    curriculum that starts with the individuals of most photographs. `frozen_backbone` keeps the
+    backbone fixed, its batch normalisation included. `rate` multiplies the learning rates of the
+    plugin's schedule.
     """
 
     epochs: int = Field(ge=1)
@@ -68,10 +68,10 @@ class Phase(Value):
 
 
 class Ema(Value):
-    """Weights that follow the trained ones: decay·followed + (1 − decay)·trained at each step.
+    """An exponential moving average of the weights: decay·average + (1 − decay)·trained each step.
 
-    After t steps the decay is (1 + t) / (10 + t) as long as that is less (as in TensorFlow), so
-    that they do not hang on the first ones.
+    After t steps the decay is (1 + t) / (10 + t) while that is smaller, as in TensorFlow, so that
+    the first weights do not dominate.
     """
 
     kind: Literal["Ema"] = "Ema"

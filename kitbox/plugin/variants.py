@@ -1,4 +1,4 @@
-"""Plugins made of another one by changing settings: every combination, each with its name."""
+"""Variants of a plugin: every combination of changed settings, each with a name and a file."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,24 +18,35 @@ from kitbox.plugin.schedules import Multistep, Phase, Swa
 from kitbox.value import explain
 from kitbox.workspace import Workspace
 
+# Stands for the value of the base plugin.
+OWN = "base"
+# Characters in a line of a plugin file.
+_COLUMNS = 100
+# Settings with a parser of their own.
+_READERS: dict[str, Callable[[str], Any]] = {
+    "losses": notation.parse_losses,
+    "backbone": str,
+    "weights": str,
+}
+
 
 @dataclass(frozen=True)
 class Budget:
-    """How long each plugin trains: `epochs`, or as many as fit into `minutes`; or its own."""
+    """How long each variant trains: `epochs`, as many as fit into `minutes`, or its own epochs."""
 
     epochs: int | None = None
     minutes: float | None = None
 
     @property
     def part(self) -> str | None:
-        """What a plugin's name says of it."""
+        """The part of a plugin's name for the budget, or None."""
         if self.minutes is not None:
             return f"minutes_{name_part(float(self.minutes))}"
         return None if self.epochs is None else f"epochs_{self.epochs}"
 
     @property
     def sentence(self) -> str:
-        """What a plugin's docstring says of it."""
+        """The budget as a sentence for a plugin's docstring."""
         if self.minutes is not None:
             minutes = name_part(float(self.minutes))
             return f"Budget: as many epochs as fit into {minutes} minutes, by a few timed steps"
@@ -45,10 +56,10 @@ class Budget:
 
 
 def scale_epochs(plugin: Plugin, epochs: int) -> Plugin:
-    """Return a plugin whose course is drawn out, or pressed together, to so many epochs.
+    """Return the plugin with its training stretched or shortened to a number of epochs.
 
     Whatever counts in epochs keeps its share: warm-up, phases, milestones, averaging, ramps of
-    margins, the last phases of divide and conquer. Raises KitboxError where it has no room.
+    margins, the last phases of divide and conquer. Raises KitboxError where they do not fit.
     """
     if epochs == plugin.epochs:
         return plugin
@@ -76,7 +87,7 @@ def scale_epochs(plugin: Plugin, epochs: int) -> Plugin:
 
 
 def with_settings(plugin: Plugin, changes: dict[str, Any]) -> Plugin:
-    """Return a plugin with other settings, checked; raises KitboxError that explains a mistake."""
+    """Return a plugin with changed settings; raises KitboxError where they are invalid."""
     settings = {name: getattr(plugin, name) for name in Plugin.model_fields}
     try:
         return Plugin.model_validate(settings | changes)
@@ -94,7 +105,7 @@ def _scale_ramp(loss: Any, share: float) -> Any:
 
 
 def _scale_phases(phases: tuple[Phase, ...], epochs: int) -> tuple[Phase, ...]:
-    """Return phases of so many epochs in all, each with its share and at least one."""
+    """Return the phases scaled to `epochs` in all, each with its share and at least one."""
     if epochs < len(phases):
         raise KitboxError(
             f"{len(phases)} phases do not fit into {epochs} epochs; give it {len(phases)} or more"
@@ -104,7 +115,7 @@ def _scale_phases(phases: tuple[Phase, ...], epochs: int) -> tuple[Phase, ...]:
     done = 0
     for number, phase in enumerate(phases, 1):
         done += phase.epochs
-        room = epochs - (len(phases) - number)  # an epoch for each that is to come
+        room = epochs - (len(phases) - number)  # leaves an epoch for each later phase
         ends.append(max((ends[-1] if ends else 0) + 1, min(room, round(done * epochs / total))))
     return tuple(
         phase.model_copy(update={"epochs": end - begin})
@@ -122,21 +133,9 @@ def _scale_milestones(schedule: Multistep, share: float, epochs: int) -> Multist
     return schedule.model_copy(update={"milestones": milestones})
 
 
-# A word for the value that the plugin itself has.
-OWN = "base"
-# A line of a plugin file.
-_COLUMNS = 100
-# Settings whose text is not read as any other's.
-_READERS: dict[str, Callable[[str], Any]] = {
-    "losses": notation.parse_losses,
-    "backbone": str,
-    "weights": str,
-}
-
-
 @dataclass(frozen=True)
 class Variant:
-    """A plugin made of the plugin `base`: how it differs, in words, and what else was changed."""
+    """A variant of the plugin `base`: `differs` lists the changes, `notes` their consequences."""
 
     name: str
     plugin: Plugin
@@ -146,9 +145,9 @@ class Variant:
 
 
 def axis_values(base: Plugin, setting: str, text: str) -> list[Any]:
-    """Return the values of a setting that a text with commas names; `base` is the plugin's own.
+    """Return the values of a setting from a text with commas; "base" stands for the plugin's own.
 
-    Raises KitboxError for an unknown setting, and for a value that does not stand alone.
+    Raises KitboxError for an unknown setting and for an invalid value.
     """
     if setting not in Plugin.model_fields:
         near = did_you_mean(setting, Plugin.model_fields)
@@ -156,20 +155,20 @@ def axis_values(base: Plugin, setting: str, text: str) -> list[Any]:
     read = _READERS.get(setting, notation.parse_value)
     parts = notation.split_commas(text)
     if not all(parts):
-        raise KitboxError(f"{setting} = '{text}' names nothing at one of its commas")
+        raise KitboxError(f"{setting} = '{text}' has an empty part between its commas")
     own = getattr(base, setting)
     values = [own if part == OWN else read(part) for part in parts]
-    # 64 and 64x64 are one size, and a plugin of either is the same
+    # 64 and 64x64 are the same size
     return [own if setting == "image_size" and _is_size(base, of) else of for of in values]
 
 
 def combine(
     base: NamedPlugin, axes: Mapping[str, Sequence[Any]], budget: Budget, seeds: int = 1
 ) -> list[Variant]:
-    """Return the plugin of every combination of values, each once, under the budget.
+    """Return a variant for every combination of values, each once, under the budget.
 
-    A budget in minutes leaves the epochs as they are. Raises KitboxError for a combination that is
-    no plugin.
+    A budget in minutes leaves the epochs unchanged. Raises KitboxError for a combination that is
+    not a valid plugin.
     """
     found: dict[str, Variant] = {}
     for values in product(*axes.values()):
@@ -182,14 +181,14 @@ def combine(
 
 
 def variant_with_epochs(one: Variant, epochs: int) -> Variant:
-    """Return a derived plugin with so many epochs; raises KitboxError where its course has none."""
+    """Return a variant scaled to a number of epochs; raises KitboxError where they do not fit."""
     return replace(one, plugin=scale_epochs(one.plugin, epochs))
 
 
 def find_existing(one: Variant, budget: Budget, workspace: Workspace) -> NamedPlugin | None:
-    """Return the plugin that has these settings already, None where there is none.
+    """Return the plugin that already has these settings, or None.
 
-    With a budget in minutes, the one of that name whose epochs have been settled before.
+    With a budget in minutes, it is the plugin of that name whose epochs were determined before.
     """
     if budget.minutes is None:
         return discovery.find_equal(one.plugin, workspace)
@@ -203,10 +202,10 @@ def find_existing(one: Variant, budget: Budget, workspace: Workspace) -> NamedPl
 
 
 def write_variant(one: Variant, budget: Budget, workspace: Workspace) -> NamedPlugin:
-    """Write a plugin's file into the workspace, and return it under the name that it got.
+    """Write the file of a variant into the workspace, and return it under its name.
 
-    Where another plugin has its name, the base is named too. Raises KitboxError where that name
-    is taken as well.
+    Where the name is taken, the name of the base is appended. Raises KitboxError where that name is
+    taken as well.
     """
     taken = discovery.plugin_names(workspace)
     name = one.name if one.name not in taken else _other_name(one)
@@ -220,7 +219,7 @@ def write_variant(one: Variant, budget: Budget, workspace: Workspace) -> NamedPl
 
 
 def plugin_source(one: Variant, budget: Budget) -> str:
-    """Return the text of a plugin's file: what it comes from, and all that is no default."""
+    """Return the text of a variant's file: its base in the docstring, then all but the defaults."""
     settings = dict(notation.changed_settings(one.plugin))
     names = {name for of in settings.values() for name in notation.vocabulary_names(of)} | {
         "Plugin"
@@ -242,7 +241,7 @@ def plugin_source(one: Variant, budget: Budget) -> str:
 
 
 def fit_sampler(plugin: Plugin, changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the changes with the sampler that their losses need, and sentences that say so."""
+    """Return the changes with the sampler that their losses need, and a sentence on it if any."""
     losses = changes.get("losses", plugin.losses)
     sampler = changes.get("sampler", plugin.sampler)
     if "sampler" in changes or not losses:
@@ -254,7 +253,7 @@ def fit_sampler(plugin: Plugin, changes: Mapping[str, Any]) -> tuple[dict[str, A
         return dict(changes), []
     needed = Hardness() if sequenced else PK() if pairs else Shuffled()
     new, old = notation.to_source(needed), notation.to_source(sampler)
-    note = f"sampler {new} in place of {old}, as {kinds} needs"
+    note = f"{kinds} needs the sampler {new}, not {old}"
     return {**changes, "sampler": needed}, [note]
 
 
@@ -283,13 +282,13 @@ def _derive(base: NamedPlugin, asked: Mapping[str, Any], budget: Budget) -> Vari
 
 
 def _differences(base: Plugin, plugin: Plugin, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings asked for that are not the base's; of seeds each tells its own."""
+    """Return the requested settings that differ from the base; a seed always counts."""
     given = {name: getattr(plugin, name) for name in asked}
     return {name: of for name, of in given.items() if name == "seed" or of != getattr(base, name)}
 
 
 def _name(base: NamedPlugin, plugin: Plugin, differs: Mapping[str, Any], budget: Budget) -> str:
-    """Return <backbone>_<pixels>, what the base has after these, and what else differs."""
+    """Return <backbone>_<pixels>, the rest of the base's name, and the other differences."""
     own = _stem(base.plugin)
     suffix = base.name.removeprefix(own).strip("_") if base.name.startswith(own) else base.name
     parts = [_stem(plugin), suffix]
@@ -316,7 +315,7 @@ def _other_name(one: Variant) -> str:
 
 
 def _setting_text(name: str, of: Any) -> str:
-    """Return a setting in words: 'image_size 96x192', 'Triplet(mining="semi_hard")'."""
+    """Return a setting as text: 'image_size 96x192', 'Triplet(mining="semi_hard")'."""
     if name == "image_size" and isinstance(of, tuple):
         return f"{name} {of[0]}x{of[1]}"
     if name == "losses":
@@ -325,7 +324,7 @@ def _setting_text(name: str, of: Any) -> str:
 
 
 def _docstring(one: Variant, budget: Budget) -> str:
-    """Return the docstring: what a plugin comes from, in lines that fit."""
+    """Return the docstring of a variant's file, wrapped."""
     from textwrap import fill
 
     first = f"A variant of {one.base}."
@@ -335,5 +334,5 @@ def _docstring(one: Variant, budget: Budget) -> str:
 
 
 def _import_order(name: str) -> tuple[bool, str]:
-    """Put names as an import sorter does: constants first."""
+    """Return a sort key that puts constants first, as import sorters do."""
     return not name.isupper(), name

@@ -39,7 +39,7 @@ def test_a_sweep_ends_in_one_table_and_a_csv(place: Workspace) -> None:
     asked = ("tiny", "--image-size", "base,48", "--loss", "base,Triplet", "--epochs", "1", *RUN)
     done = sweep(place, *asked)
     assert done.exit_code == 0, done.output + repr(done.exception)
-    assert "Triplet takes the sampler PK() instead of Shuffled()" in done.stderr
+    assert "Triplet needs the sampler PK(), not Shuffled()" in done.stderr
     table = done.stdout.splitlines()
     told = ("label_map_at_5", "against the best", "parameters", "multiply-adds", "trained")
     headings = ["plugin", "what differs", *told, "1,000 embedded"]
@@ -110,7 +110,7 @@ def test_a_variant_that_fails_is_told_and_ends_with_1(place: Workspace) -> None:
             ("--epochs", "2", "--set", "epochs=1,2"),
             "epochs is asked for twice; give all its values at one place",
         ),
-        (("--loss", "Tripel"), "'Tripel' is no loss; did you mean Triplet?"),
+        (("--loss", "Tripel"), "'Tripel' is not a loss; did you mean Triplet?"),
     ],
 )
 def test_what_cannot_be_swept_is_one_sentence(

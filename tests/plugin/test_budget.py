@@ -17,11 +17,11 @@ def plugin(**settings: Any) -> Plugin:
     return Plugin.model_validate(given | settings)
 
 
-def test_a_plugin_of_as_many_epochs_is_itself() -> None:
+def test_scaling_to_the_same_epochs_changes_nothing() -> None:
     assert scale_epochs(plugin(), 10) == plugin()
 
 
-def test_half_the_epochs_halve_all_that_counts_in_epochs() -> None:
+def test_half_the_epochs_halve_every_setting_in_epochs() -> None:
     whole = plugin(
         warmup_epochs=2,
         losses=[ArcFace(ramp=Ramp(epochs=4))],
@@ -37,7 +37,7 @@ def test_half_the_epochs_halve_all_that_counts_in_epochs() -> None:
     assert half.divide == Divide(whole_from=4, undivided_from=5)
 
 
-def test_a_plugin_without_epochs_gets_some_with_its_warm_up() -> None:
+def test_a_frozen_plugin_can_be_scaled_to_some_epochs() -> None:
     assert scale_epochs(plugin(epochs=0), 3).warmup_epochs == 1
 
 
@@ -48,7 +48,7 @@ def test_phases_keep_their_shares() -> None:
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=5), st.integers(1, 60))
-def test_phases_are_all_there_and_add_up(lengths: list[int], epochs: int) -> None:
+def test_scaled_phases_are_complete_and_add_up(lengths: list[int], epochs: int) -> None:
     whole = plugin(epochs=sum(lengths), phases=[Phase(epochs=n) for n in lengths], warmup_epochs=0)
     if epochs < len(lengths):
         with pytest.raises(KitboxError, match="phases do not fit into"):
@@ -60,7 +60,7 @@ def test_phases_are_all_there_and_add_up(lengths: list[int], epochs: int) -> Non
     assert min(found) >= 1
 
 
-def test_milestones_that_have_no_room_are_refused() -> None:
+def test_milestones_that_do_not_fit_are_refused() -> None:
     whole = plugin(schedule=Multistep(milestones=(8, 9)))
     with pytest.raises(KitboxError) as caught:
         scale_epochs(whole, 2)

@@ -1,4 +1,4 @@
-"""Stages: which epochs they cover, and what holds in them."""
+"""Phases: the epochs they cover and their settings."""
 
 import pytest
 
@@ -18,7 +18,7 @@ STAGED = tiny(
 )
 
 
-def test_stages_follow_each_other_and_else_are_as_the_plugin_says() -> None:
+def test_phases_follow_each_other_and_inherit_from_the_plugin() -> None:
     assert phases(STAGED) == (
         CurriculumPhase(1, 1, (16, 32), True, 1.0, 10),
         CurriculumPhase(2, 4, (24, 24), False, 1.0, 1),
@@ -26,12 +26,12 @@ def test_stages_follow_each_other_and_else_are_as_the_plugin_says() -> None:
     )
 
 
-def test_a_plugin_without_stages_has_one_phase() -> None:
+def test_a_plugin_without_phases_has_one_phase() -> None:
     plugin = tiny(image_size=48, epochs=5, min_images_per_label=3)
     assert phases(plugin) == (CurriculumPhase(1, 5, (48, 48), False, 1.0, 3),)
 
 
-def test_a_plugin_that_learns_nothing_has_no_phase() -> None:
+def test_a_plugin_without_epochs_has_no_phase() -> None:
     assert phases(tiny(epochs=0, warmup_epochs=0)) == ()
 
 

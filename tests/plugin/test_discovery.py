@@ -132,7 +132,7 @@ def test_an_error_inside_a_library_names_the_line_of_the_plugin(workspace: Works
 @pytest.mark.parametrize(
     "data", [b"name = '\xff'\n", b"plugin = 1\0\n"], ids=["not UTF-8", "null byte"]
 )
-def test_a_file_that_is_no_text_is_refused(workspace: Workspace, data: bytes) -> None:
+def test_a_file_that_is_not_text_is_refused(workspace: Workspace, data: bytes) -> None:
     path = workspace.plugins / "mine.py"
     path.write_bytes(data)
     with pytest.raises(KitboxError, match=r"^plugins/mine\.py( line \d+)?: ") as caught:
@@ -183,14 +183,14 @@ def test_an_unknown_name_gets_a_suggestion_or_the_list(
     assert str(caught.value) == message
 
 
-def test_without_any_plugin_the_sentence_is_still_whole(shipped: Path) -> None:
+def test_the_message_is_complete_without_any_plugin(shipped: Path) -> None:
     with pytest.raises(KitboxError) as caught:
         discovery.load("resnet34_620", None)
     assert str(caught.value).startswith("no plugin named resnet34_620")
     assert not str(caught.value).endswith(("; ", "are", "are "))
 
 
-def test_a_copied_and_forgotten_plugin_is_refused(workspace: Workspace, shipped: Path) -> None:
+def test_an_unedited_copy_is_refused(workspace: Workspace, shipped: Path) -> None:
     write(workspace, "one", good())
     write(workspace, "two", '"""Another text, the same settings."""\n' + good())
     with pytest.raises(KitboxError) as caught:
@@ -220,7 +220,9 @@ def test_a_plugin_of_the_workspace_hides_a_shipped_one_of_its_name(
     assert named.plugin == discovery.read_plugin_file(path)
 
 
-def test_another_files_mistake_does_not_stop_a_plugin(workspace: Workspace, shipped: Path) -> None:
+def test_a_mistake_in_another_file_does_not_stop_a_plugin(
+    workspace: Workspace, shipped: Path
+) -> None:
     write(workspace, "broken", "plugin = \n")
     write(workspace, "whole", good())
     assert discovery.load("whole", workspace).plugin.backbone == "resnet10t"
@@ -229,7 +231,7 @@ def test_another_files_mistake_does_not_stop_a_plugin(workspace: Workspace, ship
     assert [str(mistake) for mistake in mistakes] == ["plugins/broken.py line 1: invalid syntax"]
 
 
-def test_hidden_files_and_other_files_are_no_plugins(workspace: Workspace, shipped: Path) -> None:
+def test_hidden_and_other_files_are_not_plugins(workspace: Workspace, shipped: Path) -> None:
     for name in ("_draft.py", ".mine.py", "notes.txt"):
         (workspace.plugins / name).write_text(good())
     assert discovery.plugin_names(workspace) == []
@@ -268,7 +270,7 @@ def test_kitbox_ships_plugins() -> None:
 
 
 @pytest.mark.parametrize("name", discovery.plugin_files(None))
-def test_a_shipped_plugin_loads_is_no_copy_is_named_well_and_says_why(name: str) -> None:
+def test_a_shipped_plugin_loads_is_unique_well_named_and_documented(name: str) -> None:
     named = discovery.load(name, None)
     assert discovery.name_problem(named) is None
     assert named.source == "kitbox"
@@ -291,7 +293,7 @@ def test_a_file_hides_the_plugin_of_a_package(
     assert discovery.load("resnet10t_96", workspace).source == "workspace"
 
 
-def test_a_packages_plugin_that_is_none_is_refused(package: Path, shipped: Path) -> None:
+def test_an_entry_point_that_is_not_a_plugin_is_refused(package: Path, shipped: Path) -> None:
     (package / "whaletools_plugins.py").write_text("plugin = 1\n")
     with pytest.raises(KitboxError) as caught:
         discovery.load("resnet10t_96", None)
@@ -303,7 +305,7 @@ def test_a_packages_plugin_that_is_none_is_refused(package: Path, shipped: Path)
     ["import whale_losses\n", "plugin = \n", "no_plugin_here = 1\n"],
     ids=["missing package", "syntax error", "no plugin"],
 )
-def test_a_packages_plugin_that_does_not_load_is_one_sentence(
+def test_an_entry_point_that_does_not_load_is_one_sentence(
     package: Path, shipped: Path, text: str
 ) -> None:
     (package / "whaletools_plugins.py").write_text(text)

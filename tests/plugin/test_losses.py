@@ -1,4 +1,4 @@
-"""What a plugin may say of losses: margins that cannot be are refused."""
+"""Settings of losses: impossible margins are refused."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ WIDE = {"kind": "PowerMargin", "coefficient": 1.6}
         (RarityMargin, {"least": 0.6}, "least = 0.6 is above most = 0.5"),
     ],
 )
-def test_a_margin_that_cannot_be_is_refused(loss: Any, given: Any, message: str) -> None:
+def test_an_impossible_margin_is_refused(loss: Any, given: Any, message: str) -> None:
     with pytest.raises(ValidationError) as raised:
         loss(**given)
     assert message in explain(raised.value)
@@ -30,10 +30,10 @@ def test_a_margin_that_cannot_be_is_refused(loss: Any, given: Any, message: str)
 
 @pytest.mark.parametrize("margin", [0.3, PowerMargin(), RarityMargin()])
 @pytest.mark.parametrize("loss", [ArcFace, CosFace])
-def test_margins_of_each_label_survive_the_way_through_json(loss: Any, margin: Any) -> None:
+def test_margins_per_label_survive_json(loss: Any, margin: Any) -> None:
     one = loss(margin=margin, ramp=Ramp(start=0.2))
     assert loss.model_validate_json(one.model_dump_json()) == one
 
 
-def test_an_arcface_with_one_center_and_no_ramp_is_written_as_it_always_was() -> None:
+def test_later_settings_of_arcface_are_not_written_at_their_defaults() -> None:
     assert set(ArcFace().model_dump()) == {"kind", "weight", "margin", "scale"}

@@ -31,12 +31,12 @@ from tests.plugin.test_plugin import ANOTHER
         ("ArcFace(margin=PowerMargin)", ArcFace(margin=PowerMargin())),
     ],
 )
-def test_a_setting_is_read_as_a_person_types_it(text: str, value: Any) -> None:
+def test_a_setting_is_parsed_from_what_people_type(text: str, value: Any) -> None:
     assert notation.parse_value(text) == value
 
 
 @pytest.mark.parametrize("value", [of for of in ANOTHER.values() if not isinstance(of, str)])
-def test_what_is_spelt_reads_as_it_was(value: Any) -> None:
+def test_the_source_of_a_setting_parses_back(value: Any) -> None:
     assert notation.parse_value(notation.to_source(value)) == value
 
 
@@ -50,7 +50,7 @@ def test_what_is_spelt_reads_as_it_was(value: Any) -> None:
         ("a,", ["a", ""]),
     ],
 )  # fmt: skip
-def test_commas_within_brackets_part_nothing(text: str, parts: list[str]) -> None:
+def test_commas_within_brackets_do_not_split(text: str, parts: list[str]) -> None:
     assert notation.split_commas(text) == parts
 
 
@@ -63,17 +63,17 @@ def test_losses_are_joined_by_plus() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Triplett", "'Triplett' is no loss; did you mean Triplet?"),
-        ("Whatever", "'Whatever' is no loss; there are ArcFace, BinaryCrossEntropy"),
-        ("PK", "'PK' is no loss"),
-        ("PowerMargin", "'PowerMargin' is no loss"),
-        ("ArcFac(margin=1)", "no value is named ArcFac; did you mean ArcFace?"),
+        ("Triplett", "'Triplett' is not a loss; did you mean Triplet?"),
+        ("Whatever", "'Whatever' is not a loss; there are ArcFace, BinaryCrossEntropy"),
+        ("PK", "'PK' is not a loss"),
+        ("PowerMargin", "'PowerMargin' is not a loss"),
+        ("ArcFac(margin=1)", "there is no ArcFac; did you mean ArcFace?"),
         ("ArcFace(margn=1)", "ArcFace: 'margn' is not a setting of ArcFace; did you mean margin?"),
         ("Triplet(mining=soft_hard)", "Triplet: mining = 'soft_hard' should be 'batch_hard'"),
-        ("ArcFace(0.3)", "say the settings of ArcFace by name, as margin=0.3"),
+        ("ArcFace(0.3)", "give the settings of ArcFace by name, as margin=0.3"),
     ],
 )
-def test_what_is_no_loss_is_one_sentence(text: str, message: str) -> None:
+def test_a_word_that_is_not_a_loss_is_refused_in_one_sentence(text: str, message: str) -> None:
     with pytest.raises(KitboxError, match=re.escape(message)):
         notation.parse_losses(text)
 

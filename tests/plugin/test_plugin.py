@@ -114,7 +114,7 @@ def test_equal_settings_written_differently_have_one_fingerprint(
     assert Plugin(**SMALL, **one).fingerprint == Plugin(**SMALL, **two).fingerprint
 
 
-def test_settings_survive_the_way_through_json() -> None:
+def test_settings_survive_json() -> None:
     alone = {"unknown_share": 0.0, "flip_identities": False}  # these go with no divide
     plugin = Plugin(**{**SMALL, **ANOTHER, **alone, "epochs": 4, "embedding_dim": 128})
     again = Plugin.model_validate_json(plugin.model_dump_json())
@@ -128,11 +128,11 @@ def test_settings_survive_the_way_through_json() -> None:
         ({"losses": ()}, "losses is empty but epochs = 4; name a loss"),
         (
             {"losses": (Triplet(),)},
-            "a Triplet loss needs several images of a label; say sampler=PK()",
+            "a Triplet loss needs several images of a label; set sampler=PK()",
         ),
         (
             {"losses": (ArcFace(), Triplet())},
-            "a Triplet loss needs several images of a label; say sampler=PK()",
+            "a Triplet loss needs several images of a label; set sampler=PK()",
         ),
         (
             {"sampler": PK(images_per_label=3), "batch_size": 32},
@@ -168,7 +168,7 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], message
 
 
 @pytest.mark.parametrize("name", ["backbone", "image_size", "epochs"])
-def test_what_has_no_sensible_default_must_be_said(name: str) -> None:
+def test_settings_without_a_sensible_default_are_required(name: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Plugin(**{key: value for key, value in SMALL.items() if key != name})
     assert explain(caught.value) == f"{name} is missing"
@@ -199,16 +199,16 @@ def test_an_arcface_that_cannot_work_is_refused(settings: dict[str, Any], messag
         {"phases": (Phase(epochs=2, min_images_per_label=3), Phase(epochs=2))},
     ],
 )
-def test_dividing_goes_with_every_image_in_every_pass(settings: dict[str, Any]) -> None:
+def test_divide_needs_every_image_in_every_epoch(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as caught:
         Plugin(**{**SMALL, "divide": Divide(), **settings})
     assert explain(caught.value) == (
-        "divide goes with no unknown_share, flip_identities or min_images_per_label of a phase; "
-        "and with Shuffled or PK(coverage='full'), which show every image"
+        "divide excludes unknown_share, flip_identities and min_images_per_label of a phase, "
+        "and needs a sampler that shows every image: Shuffled or PK(coverage='full')"
     )
 
 
-def test_all_images_come_after_the_whole_embedding() -> None:
+def test_undivided_epochs_come_after_whole_ones() -> None:
     assert Divide(whole_from=5, undivided_from=5)
     with pytest.raises(ValidationError) as caught:
         Divide(whole_from=6, undivided_from=5)
@@ -231,7 +231,7 @@ def test_weights_without_training_need_no_loss_and_no_warm_up() -> None:
 @pytest.mark.parametrize(
     ("loss", "needs"), [(ArcFace(), False), (CrossEntropy(), False), (Triplet(), True)]
 )
-def test_a_loss_says_whether_it_needs_pairs(loss: Loss, needs: bool) -> None:
+def test_a_loss_declares_whether_it_needs_pairs(loss: Loss, needs: bool) -> None:
     assert loss.needs_pairs is needs
 
 
@@ -248,7 +248,7 @@ def test_an_image_size_is_height_and_width(size: Any, height_width: Any, pixels:
     assert (plugin.height_width, plugin.pixels) == (height_width, pixels)
 
 
-def test_the_vocabulary_is_what_kitbox_exports() -> None:
+def test_kitbox_exports_the_vocabulary() -> None:
     assert kitbox.Plugin is Plugin
     assert all(getattr(kitbox, name) is not None for name in kitbox.__all__)
     with pytest.raises(AttributeError, match="module 'kitbox' has no attribute 'SubCenterArcFace'"):

@@ -19,7 +19,7 @@ NAMES = discovery.plugin_names(None)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_plugin_takes_a_step_and_gives_unit_rows(name: str) -> None:
+def test_a_plugin_takes_a_step_and_embeds_unit_rows(name: str) -> None:
     plugin = discovery.load(name, None).plugin
     shrunk = {"backbone": TINY, "image_size": 32, "batch_size": 12, "pooled_maps": (), "phases": ()}
     plugin = plugin.model_copy(update=shrunk)
@@ -76,7 +76,7 @@ def test_the_networks_that_gdsc_2020_began_with_have_the_defaults_of_its_program
     assert first.batch_size / 4 == 16
 
 
-def test_a_network_that_gdsc_2020_began_with_is_taken_by_the_one_that_goes_on() -> None:
+def test_the_second_gdsc_2020_network_starts_from_the_first() -> None:
     for name, before in (
         ("resnet34_620", "resnet34_224_triplet"),
         ("densenet121_480", "densenet121_224_triplet"),
@@ -114,7 +114,7 @@ def test_the_first_of_humpback_2019_has_the_settings_of_its_program() -> None:
     assert [phase.rate for phase in plugin.phases] == [1.0, 1.0, 0.1]
 
 
-def test_the_tenth_of_humpback_2019_has_what_its_account_gives() -> None:
+def test_the_tenth_of_humpback_2019_has_the_settings_of_its_write_up() -> None:
     plugin = discovery.load("densenet169_672_humpback10th", None).plugin
     source = discovery.load("resnet50_224_divided", None).plugin
     assert (plugin.backbone, plugin.batch_size) == ("densenet169", 96)

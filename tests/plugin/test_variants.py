@@ -22,7 +22,7 @@ def combined(budget: Budget = OWN, seeds: int = 1, base=BASE, **texts: str) -> l
     return variants.combine(base, axes, budget, seeds)
 
 
-def test_every_combination_is_made_once_and_named_by_what_differs() -> None:
+def test_every_combination_is_built_once_and_named_by_its_differences() -> None:
     found = combined(
         image_size="64,64x64,64x128",
         backbone="base,resnet18",
@@ -44,7 +44,7 @@ def test_every_combination_is_made_once_and_named_by_what_differs() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet10t_64", "resnet10t_64_own", "mine"])
-def test_names_keep_the_rule_and_what_the_base_was_called(name: str) -> None:
+def test_names_keep_the_pattern_and_the_suffix_of_the_base(name: str) -> None:
     base = NamedPlugin(name, BASE.plugin, None, "test")
     found = combined(base=base, image_size="96", losses="Triplet", budget=Budget(epochs=2))
     own = name.removeprefix("resnet10t_64").strip("_")
@@ -56,7 +56,7 @@ def test_names_keep_the_rule_and_what_the_base_was_called(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ANOTHER)
-def test_a_file_says_the_settings_that_were_meant(workspace: Workspace, name: str) -> None:
+def test_a_written_file_holds_the_settings_of_the_variant(workspace: Workspace, name: str) -> None:
     plugin = with_settings(BASE.plugin, {name: ANOTHER[name]})
     one = Variant("resnet10t_64_other", plugin, BASE.name, (f"{name} changed",))
     written = variants.write_variant(one, Budget(), workspace)
@@ -65,14 +65,14 @@ def test_a_file_says_the_settings_that_were_meant(workspace: Workspace, name: st
     assert max(map(len, written.path.read_text().splitlines())) <= 100
 
 
-def test_a_file_says_what_it_comes_from() -> None:
+def test_a_written_file_names_its_base() -> None:
     [one] = combined(budget=Budget(epochs=2), losses="ArcFace(margin=0.3)+Triplet")
     assert (
         variants.plugin_source(one, Budget(epochs=2))
         == '''\
 """A variant of resnet10t_64.
 
-Changed: ArcFace(margin=0.3)+Triplet(); epochs 2. ArcFace+Triplet takes the sampler PK() instead of
+Changed: ArcFace(margin=0.3)+Triplet(); epochs 2. ArcFace+Triplet needs the sampler PK(), not
 Shuffled(). Budget: 2 epochs.
 """
 
@@ -111,19 +111,20 @@ def test_losses_get_the_sampler_that_they_need(losses: Any, sampler: Any, wanted
     assert bool(notes) == (wanted != sampler)
 
 
-def test_a_sampler_that_is_asked_for_is_left() -> None:
+def test_a_requested_sampler_is_kept() -> None:
     asked = {"losses": (ArcFace(),), "sampler": PK()}
     assert variants.fit_sampler(BASE.plugin, asked) == (asked, [])
 
 
-def test_another_backbone_takes_no_weights_from_a_package_of_the_first() -> None:
+def test_another_backbone_does_not_read_the_package_of_the_first() -> None:
     plugin = with_settings(BASE.plugin, {"weights": "package:some_weights"})
     base = NamedPlugin("resnet10t_64", plugin, None, "test")
     same, other = combined(base=base, backbone="base,resnet18")
     assert (same.plugin.weights, same.notes) == ("package:some_weights", ())
     assert other.plugin.weights == "file"
     assert other.notes == (
-        "resnet18 takes weights from a file, since package:some_weights is another backbone's",
+        "resnet18 reads its weights from a file: "
+        "package:some_weights holds those of another backbone",
     )
 
 
@@ -131,8 +132,8 @@ def test_another_backbone_takes_no_weights_from_a_package_of_the_first() -> None
     ("texts", "message"),
     [
         ({"dropot": "0.1"}, "'dropot' is not a setting of Plugin; did you mean dropout?"),
-        ({"dropout": "0.1,,0.2"}, "dropout = '0.1,,0.2' names nothing at one of its commas"),
-        ({"losses": "ArcFaces"}, "'ArcFaces' is no loss; did you mean ArcFace?"),
+        ({"dropout": "0.1,,0.2"}, "dropout = '0.1,,0.2' has an empty part between its commas"),
+        ({"losses": "ArcFaces"}, "'ArcFaces' is not a loss; did you mean ArcFace?"),
         (
             {"dropout": "2"},
             "resnet10t_64 with dropout 2: dropout = 2 should be less than 1",
@@ -144,20 +145,20 @@ def test_another_backbone_takes_no_weights_from_a_package_of_the_first() -> None
         ),
     ],
 )
-def test_a_combination_that_is_no_plugin_is_named(texts: dict[str, str], message: str) -> None:
+def test_an_invalid_combination_is_named(texts: dict[str, str], message: str) -> None:
     with pytest.raises(KitboxError) as caught:
         combined(**texts)
     assert str(caught.value) == message
 
 
-def test_a_budget_without_room_is_refused_before_anything_is_written() -> None:
+def test_a_budget_that_is_too_small_is_refused_before_anything_is_written() -> None:
     plugin = with_settings(BASE.plugin, {"schedule": Multistep(milestones=(2, 3))})
     base = NamedPlugin("resnet10t_64", plugin, None, "test")
     with pytest.raises(KitboxError, match=r"^resnet10t_64 with this budget: milestones"):
         combined(base=base, budget=Budget(epochs=1))
 
 
-def test_seeds_are_plugins_of_their_own() -> None:
+def test_each_seed_is_a_plugin_of_its_own() -> None:
     found = combined(seeds=2, dropout="0.1")
     assert [one.plugin.seed for one in found] == [0, 1]
     assert [one.name for one in found] == [
@@ -166,7 +167,7 @@ def test_seeds_are_plugins_of_their_own() -> None:
     ]
 
 
-def test_settings_that_a_plugin_has_are_not_written_again(workspace: Workspace) -> None:
+def test_settings_of_an_existing_plugin_are_not_written_again(workspace: Workspace) -> None:
     [one] = combined(dropout="0.1")
     assert variants.find_existing(one, Budget(), workspace) is None
     written = variants.write_variant(one, Budget(), workspace)
@@ -179,7 +180,7 @@ def test_settings_that_a_plugin_has_are_not_written_again(workspace: Workspace) 
     assert found.name == "resnet10t_64_mine"
 
 
-def test_minutes_settle_the_epochs_once(workspace: Workspace) -> None:
+def test_a_budget_in_minutes_fixes_the_epochs_once(workspace: Workspace) -> None:
     budget = Budget(minutes=10)
     [one] = combined(budget=budget, dropout="0.1")
     assert one.name == "resnet10t_64_dropout_0.1_minutes_10"
@@ -190,7 +191,7 @@ def test_minutes_settle_the_epochs_once(workspace: Workspace) -> None:
     assert (found.plugin.epochs, found.plugin.warmup_epochs) == (7, 1.75)
 
 
-def test_a_name_that_another_plugin_has_is_told_apart_by_the_base(workspace: Workspace) -> None:
+def test_a_taken_name_gets_the_base_appended(workspace: Workspace) -> None:
     (workspace.plugins / "resnet18_64.py").write_text(
         "from kitbox import Plugin\nplugin = Plugin(backbone='resnet18', image_size=64, epochs=9)\n"
     )
