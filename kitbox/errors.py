@@ -1,11 +1,11 @@
-"""The errors that a user can fix."""
+"""Errors that a user can fix."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class KitboxError(Exception):
-    """A mistake that a user can mend: what is wrong and, where known, its place and the fix.
+    """A mistake that a user can fix: what is wrong and, where known, its place and the fix.
 
     Its text is one sentence, "where: what; fix". `where` is a file and a line, as in
     "train.csv line 3".
@@ -33,5 +33,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def more(count: int, noun: str = "more like it") -> str:
-    """Return '; N more like it' for findings that one sentence has no room for."""
+    """Return '; N more like it', or '' for none: a sentence names only the first of several."""
     return f"; {count} {noun}" if count > 0 else ""

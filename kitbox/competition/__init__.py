@@ -1,1 +1,1 @@
-"""What is asked: images, labels, query and gallery, holdout, metric and the form of the answer."""
+"""The competition: its images and labels, its task, holdout and metric, its CSV format."""

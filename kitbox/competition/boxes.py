@@ -1,4 +1,4 @@
-"""The boxes that images are cropped to: those of the data, of people and of a detector."""
+"""Boxes that images are cropped to: given with the data, drawn by people, or detected."""
 
 import csv
 import io
@@ -14,14 +14,15 @@ from kitbox.files import write_text
 
 Corners = tuple[float, float, float, float]
 COLUMNS = ("image", "x0", "y0", "x1", "y1")
-_WRITTEN = (*COLUMNS, "confidence", "source")
+_ALL_COLUMNS = (*COLUMNS, "confidence", "source")
 
 
 @dataclass(frozen=True)
 class Box:
-    """A box of an image: x0, y0, x1, y1 in pixels of the upright image, and who says so.
+    """A box of an image: x0, y0, x1, y1 in pixels of the upright image.
 
-    A box with a `confidence` in [0, 1] was detected, one without was drawn.
+    A box with a `confidence` in [0, 1] was detected, one without was drawn. `source` names the
+    person, list or detector that it comes from.
     """
 
     image_id: str
@@ -36,52 +37,52 @@ class Box:
 
     @property
     def area(self) -> float:
-        """Its pixels."""
+        """The area in pixels."""
         x0, y0, x1, y1 = self.corners
         return (x1 - x0) * (y1 - y0)
 
 
 def read(images: ImageSettings, file: Path | None = None) -> dict[str, Corners]:
-    """Return image id → the box that each image is cropped to, by `images.several_boxes`.
+    """Return image id → the box that the image is cropped to, by `images.several_boxes`.
 
     Raises KitboxError as `read_all` does.
     """
     return {
-        image_id: choose(found, images.several_boxes)
-        for image_id, found in read_all(images, file).items()
+        image_id: choose(candidates, images.several_boxes)
+        for image_id, candidates in read_all(images, file).items()
     }
 
 
 def read_all(images: ImageSettings, file: Path | None = None) -> dict[str, tuple[Box, ...]]:
-    """Return image id → all boxes that count of the image, the most confident first.
+    """Return image id → all valid boxes of the image, the most confident first.
 
-    `images.boxes` names a list of the data, `file` is the workspace's. Drawn boxes hide detected
-    ones, and those of `file` hide those of the data; where several sources drew an image, the last
-    of them counts. Raises KitboxError for a missing list of the data and for a box that is none.
+    `images.boxes` names a list in the data, `file` is the workspace's list. Drawn boxes override
+    detected ones, and those in `file` override those in the data; where several sources drew boxes
+    in an image, the last of them counts. Raises KitboxError for a missing list of the data and for
+    an invalid box.
     """
-    files = enumerate(_files(images, file))
-    written = [(number, box) for number, (path, shown) in files for box in read_file(path, shown)]
-    # the source that stands last counts most
-    place_of = {(number, box.source): place for place, (number, box) in enumerate(written)}
-    of_image: dict[str, dict[tuple[bool, int], list[Box]]] = {}
-    for number, box in written:
-        weight = (box.drawn, place_of[number, box.source])
-        of_image.setdefault(box.image_id, {}).setdefault(weight, []).append(box)
+    files = enumerate(_box_lists(images, file))
+    rows = [(number, box) for number, (path, name) in files for box in read_file(path, name)]
+    last_row = {(number, box.source): row for row, (number, box) in enumerate(rows)}
+    by_image: dict[str, dict[tuple[bool, int], list[Box]]] = {}
+    for number, box in rows:
+        rank = (box.drawn, last_row[number, box.source])
+        by_image.setdefault(box.image_id, {}).setdefault(rank, []).append(box)
     return {
-        image_id: tuple(sorted(by_weight[max(by_weight)], key=_doubt))
-        for image_id, by_weight in of_image.items()
+        image_id: tuple(sorted(by_rank[max(by_rank)], key=_descending_confidence))
+        for image_id, by_rank in by_image.items()
     }
 
 
 def read_names(images: ImageSettings, file: Path | None = None) -> Iterator[tuple[str, str]]:
-    """Yield of every row that `read_all` reads its list and line, and the image that it names."""
-    for path, shown in _files(images, file):
+    """Yield (list and line, image name) for every row that `read_all` reads."""
+    for path, list_name in _box_lists(images, file):
         for line, (name,) in tables.read_columns(path, COLUMNS[:1]):
-            yield f"{shown} line {line}", name
+            yield f"{list_name} line {line}", name
 
 
-def _files(images: ImageSettings, file: Path | None) -> list[tuple[Path, str]]:
-    """Return the lists of boxes that there are, the data's first, and what errors call them."""
+def _box_lists(images: ImageSettings, file: Path | None) -> list[tuple[Path, str]]:
+    """Return the existing lists of boxes, the data's first, each with its name in errors."""
     given = [] if images.boxes is None else [(images.root / images.boxes, images.boxes)]
     return given if file is None or not file.is_file() else [*given, (file, str(file))]
 
@@ -96,16 +97,16 @@ def choose(boxes: tuple[Box, ...], rule: str) -> Corners:
     return boxes[0].corners
 
 
-def read_file(path: Path, shown: str) -> list[Box]:
-    """Return the boxes of a list, in its order; errors call it `shown`.
+def read_file(path: Path, name: str) -> list[Box]:
+    """Return the boxes of a list, in its order; errors call the list by `name`.
 
-    Its columns are image, x0, y0, x1, y1, and perhaps confidence and source. Raises KitboxError for
-    a missing list and for a box that is none.
+    The columns are image, x0, y0, x1, y1 and, optionally, confidence and source. Raises KitboxError
+    for a missing list and for an invalid box.
     """
-    found = []
+    boxes = []
     for line, row in tables.read_rows(path, COLUMNS):
-        corners = [row[name] for name in COLUMNS[1:]]
-        what, where = f"box {','.join(corners)}", f"{shown} line {line}"
+        corners = [row[column] for column in COLUMNS[1:]]
+        what, where = f"box {','.join(corners)}", f"{name} line {line}"
         try:
             x0, y0, x1, y1 = (float(corner) for corner in corners)
         except ValueError as error:
@@ -121,12 +122,12 @@ def read_file(path: Path, shown: str) -> list[Box]:
             confidence = _confidence(row.get("confidence", ""))
         except ValueError as error:
             raise KitboxError(f"{what} has {error}", where=where) from error
-        found.append(Box(row["image"], (x0, y0, x1, y1), confidence, row.get("source", "")))
-    return found
+        boxes.append(Box(row["image"], (x0, y0, x1, y1), confidence, row.get("source", "")))
+    return boxes
 
 
 def is_box_list(path: Path) -> bool:
-    """Return whether a file is a list as `read_file` reads it, by its header."""
+    """Return whether a file has the header of a list for `read_file`."""
     try:
         return set(COLUMNS) <= set(tables.read_header(path))
     except KitboxError:
@@ -134,25 +135,25 @@ def is_box_list(path: Path) -> bool:
 
 
 def replace(path: Path, source: str, boxes: list[Box]) -> int:
-    """Write a source's boxes in place of those that it had before; return how many it had.
+    """Replace a source's boxes in the file `path`; return how many it had before.
 
-    Boxes of other sources stay as they are, and count less than these where both were drawn.
+    Boxes of other sources stay; the new ones override them where both were drawn.
     """
-    there = read_file(path, str(path)) if path.is_file() else []
-    kept = [box for box in there if box.source != source]
+    before = read_file(path, str(path)) if path.is_file() else []
+    others = [box for box in before if box.source != source]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_WRITTEN)
-    for box in [*kept, *boxes]:
-        confidence = "" if box.confidence is None else _shortest(box.confidence, 4)
-        corners = [_shortest(corner, 2) for corner in box.corners]
+    writer.writerow(_ALL_COLUMNS)
+    for box in [*others, *boxes]:
+        confidence = "" if box.confidence is None else _format(box.confidence, 4)
+        corners = [_format(corner, 2) for corner in box.corners]
         writer.writerow([box.image_id, *corners, confidence, box.source])
-    if kept or boxes or there:
+    if boxes or before:
         write_text(path, text.getvalue())
-    return len(there) - len(kept)
+    return len(before) - len(others)
 
 
-def _doubt(box: Box) -> float:
+def _descending_confidence(box: Box) -> float:
     return 0.0 if box.confidence is None else -box.confidence
 
 
@@ -169,6 +170,6 @@ def _confidence(text: str) -> float | None:
     return value
 
 
-def _shortest(value: float, digits: int) -> str:
-    """Return a number with at most so many digits after the point, and none that says nothing."""
+def _format(value: float, digits: int) -> str:
+    """Return a number with at most `digits` decimals, without trailing zeros."""
     return f"{value:.{digits}f}".rstrip("0").rstrip(".") or "0"

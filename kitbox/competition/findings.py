@@ -101,7 +101,7 @@ class FindingCollector:
 
 def stop_message(findings: list[ListFinding], way_on: str = _DROP) -> str:
     """Return the sentence that stops a run at faulty rows or files, with a way to go on."""
-    return f"{findings[0]}{more(len(findings) - 1)}; mend it, or {way_on}"
+    return f"{findings[0]}{more(len(findings) - 1)}; fix it, or {way_on}"
 
 
 def how_to_continue(kind: str, competition: "Competition") -> str:

@@ -1,4 +1,4 @@
-"""Which queries are asked of which gallery: of all of it, of their group's, of a scenario's."""
+"""The searches of a competition: which queries are searched in which gallery."""
 
 from pathlib import Path, PurePosixPath
 
@@ -9,14 +9,14 @@ from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
 from kitbox.records import ImageSet, LabelledImages, Search, Strings, concatenate, rows_of, strings
 
-_SCENARIO = ("scenario_id", "queries_path", "database_path")
+_SCENARIO_COLUMNS = ("scenario_id", "queries_path", "database_path")
 
 
 def searches(query: ImageSet, gallery: ImageSet, competition: Competition) -> tuple[Search, ...]:
-    """Return the searches that a competition asks for, of any query and gallery images.
+    """Return the searches of query images in gallery images under the rules of a competition.
 
-    One search of the whole gallery, or with `task.within_group` one for each group of the
-    queries. Raises KitboxError where a group has queries and no gallery.
+    There is one search in the whole gallery, or with `task.within_group` one for each group of
+    the queries. Raises KitboxError for a group with queries and no gallery.
     """
     if not competition.task.within_group:
         return (Search("", query.image_ids, query.image_ids, gallery.image_ids),)
@@ -24,36 +24,36 @@ def searches(query: ImageSet, gallery: ImageSet, competition: Competition) -> tu
         raise KitboxError("task.within_group needs images.group_column in every list")
     found = []
     for name in np.unique(query.groups):
-        asked = query.image_ids[query.groups == name]
-        searched = gallery.image_ids[gallery.groups == name]
-        if not len(searched) and competition.task.answers != "label":
+        query_ids = query.image_ids[query.groups == name]
+        gallery_ids = gallery.image_ids[gallery.groups == name]
+        if not len(gallery_ids) and competition.task.answers != "label":
             raise KitboxError(
-                f"group '{name}' has {len(asked)} queries and no gallery; "
-                "correct images.group_column, or mend its values with images.group_names"
+                f"group '{name}' has {len(query_ids)} queries and no gallery",
+                fix="correct images.group_column, or fix its values with images.group_names",
             )
-        found.append(Search(str(name), asked, asked, searched))
+        found.append(Search(str(name), query_ids, query_ids, gallery_ids))
     return tuple(found)
 
 
 def search_groups(images: ImageSet, competition: Competition) -> Strings | None:
-    """Return the groups (n,) beyond which nobody is searched, None where there are no such."""
+    """Return the groups (n,) that limit searches, or None where searches have no such limit."""
     return images.groups if competition.task.within_group else None
 
 
-def test_searches(
+def leaderboard_searches(
     test: ImageSet, labelled: LabelledImages, index: ImageSet | None, competition: Competition
 ) -> tuple[Search, ...]:
     """Return the searches of the leaderboard."""
     if competition.task.scenarios is not None:
         known = np.concatenate([test.image_ids, labelled.image_ids])
-        return _scenarios(competition, known)
-    return searches(test, test_gallery(test, labelled, index, competition), competition)
+        return _read_scenarios(competition, known)
+    return searches(test, leaderboard_gallery(test, labelled, index, competition), competition)
 
 
-def test_gallery(
+def leaderboard_gallery(
     test: ImageSet, labelled: LabelledImages, index: ImageSet | None, competition: Competition
 ) -> ImageSet:
-    """Return the images that the leaderboard's queries are searched in."""
+    """Return the gallery that the leaderboard's queries are searched in."""
     match competition.task.gallery:
         case "train":
             return labelled
@@ -67,25 +67,25 @@ def test_gallery(
 
 
 def query_ids(found: tuple[Search, ...], test: ImageSet) -> Strings:
-    """Return the ids of all queries as a submission lists them.
+    """Return the ids of all queries in the order of a submission's rows.
 
-    Test images keep the order of their list; queries of scenarios follow one after another.
+    Test images keep the order of their list; queries of scenarios follow scenario by scenario.
     """
-    everyone = np.concatenate([search.query_ids for search in found])
-    rows = rows_of(test.image_ids, everyone)
-    return everyone[rows] if len(everyone) == len(test) and (rows >= 0).all() else everyone
+    ids = np.concatenate([search.query_ids for search in found])
+    rows = rows_of(test.image_ids, ids)
+    return ids[rows] if len(ids) == len(test) and (rows >= 0).all() else ids
 
 
-def _scenarios(competition: Competition, known: Strings) -> tuple[Search, ...]:
-    """Read the files of Where's Whale-do: scenarios, and the queries and database of each."""
+def _read_scenarios(competition: Competition, known: Strings) -> tuple[Search, ...]:
+    """Read the scenarios of Where's Whale-do: a list, and a query and a database file for each."""
     root, listed = competition.images.root, competition.task.scenarios
     assert listed is not None  # noqa: S101  narrowed by the caller
     found = []
-    for line, (name, queries, database) in tables.read_columns(root / listed, _SCENARIO):
+    for line, (name, queries, database) in tables.read_columns(root / listed, _SCENARIO_COLUMNS):
         where = f"{listed} line {line}"
-        asked, images = _columns(root, queries, where, ("query_id", "query_image_id"))
-        (searched,) = _columns(root, database, where, ("database_image_id",))
-        for file, ids in ((queries, images), (database, searched)):
+        query_ids, image_ids = _read_columns(root, queries, where, ("query_id", "query_image_id"))
+        (gallery_ids,) = _read_columns(root, database, where, ("database_image_id",))
+        for file, ids in ((queries, image_ids), (database, gallery_ids)):
             missing = ids[rows_of(ids, known) < 0]
             if len(missing):
                 raise KitboxError(
@@ -93,16 +93,16 @@ def _scenarios(competition: Competition, known: Strings) -> tuple[Search, ...]:
                     where=file,
                     fix="correct images.train_list or images.test_list",
                 )
-        _refuse_repeated(searched, database)
-        found.append(Search(name, asked, images, searched))
+        _refuse_repeated(gallery_ids, database)
+        found.append(Search(name, query_ids, image_ids, gallery_ids))
     if not found:
-        raise KitboxError(f"{listed} names no scenario; get the whole file")
+        raise KitboxError(f"{listed} names no scenario", fix="get the whole file")
     _refuse_repeated(np.concatenate([search.query_ids for search in found]), listed)
     return tuple(found)
 
 
-def _columns(root: Path, given: str, where: str, columns: tuple[str, ...]) -> list[Strings]:
-    """Return columns of a file that a scenario names; the organisers' paths end in ours."""
+def _read_columns(root: Path, given: str, where: str, columns: tuple[str, ...]) -> list[Strings]:
+    """Return columns of a scenario's file: the organisers' absolute paths end in ours."""
     parts = [part for part in PurePosixPath(given).parts if part != "/"][-2:]
     if ".." in parts or not parts:
         raise KitboxError(f"'{given}' leaves the data folder", where=where, fix="correct the path")

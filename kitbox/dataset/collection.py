@@ -99,7 +99,9 @@ def collect(
     else:
         holdout = without_queries(labelled)
     save(drawn, labelled, competition, workspace)
-    searches = () if test is None else protocol.test_searches(test, labelled, gallery, competition)
+    searches = (
+        () if test is None else protocol.leaderboard_searches(test, labelled, gallery, competition)
+    )
     return Collection(
         labelled,
         test,

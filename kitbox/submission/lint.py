@@ -227,7 +227,9 @@ def lint_file(
         raise KitboxError(f"cannot read {path}: {error.strerror}") from error
     labelled, test = listed.labelled, listed.test
     searches = (
-        () if test is None else protocol.test_searches(test, labelled, listed.index, competition)
+        ()
+        if test is None
+        else protocol.leaderboard_searches(test, labelled, listed.index, competition)
     )
     found = lint(data, competition, labelled, test, searches)
     same = (earlier or {}).get(sha256(data).hexdigest())

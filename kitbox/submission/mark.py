@@ -41,7 +41,7 @@ def score_submission(
     index = collection.index
     if index is not None:
         index, _ = _labelled(index, known, key, unknown)
-    gallery = protocol.test_gallery(query, collection.labelled, index, competition).labelled
+    gallery = protocol.leaderboard_gallery(query, collection.labelled, index, competition).labelled
     facts = ground_truth.of_searches(collection.searches, query, expected, gallery, competition)
     ranking = _read(path, competition, facts.query_ids)
     if competition.task.answers in ("images", "matches"):

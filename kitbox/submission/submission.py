@@ -68,7 +68,7 @@ def make_submission(
         raise KitboxError("this competition has no test images; set images.test_folder")
     check_top_k(recipe, competition)
     image_sets = [labelled, test, *([] if collection.index is None else [collection.index])]
-    gallery = protocol.test_gallery(test, labelled, collection.index, competition)
+    gallery = protocol.leaderboard_gallery(test, labelled, collection.index, competition)
     assembled: MetaEmbedding = yield from assemble(
         members,
         image_sets,

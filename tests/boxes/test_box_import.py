@@ -17,7 +17,7 @@ from kitbox.errors import KitboxError
 from kitbox.records import ImageSet, strings
 from tests.photographs import finish
 
-GO_ON = '; mend it, or set broken = "drop" in kitbox.toml to go on without'
+GO_ON = '; fix it, or set broken = "drop" in kitbox.toml to go on without'
 SIDE = (100, 60)
 
 

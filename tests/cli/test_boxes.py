@@ -128,7 +128,7 @@ def test_boxes_of_a_source_are_read_again_and_others_stay(place: Workspace) -> N
 def test_a_box_that_is_none_stops_before_anything_is_written(place: Workspace) -> None:
     file = drawn(place, "0_0,1,2,30,40", "0_1,1,2,30,40", "0_2,9,9,3,3")
     arguments = ("data", "boxes", "import", file, "--form", "gdsc")
-    assert "drawn.csv line 4: box 9,9,3,3 is empty, read as gdsc; correct the row; mend it" in str(
+    assert "drawn.csv line 4: box 9,9,3,3 is empty, read as gdsc; correct the row; fix it" in str(
         kitbox(*arguments, code=1).exception
     )
     assert not place.boxes.exists()

@@ -64,7 +64,7 @@ def test_a_rule_does_what_it_says_or_is_refused(kind: str, rule: str) -> None:
     [
         ({"drop": ["blured"]}, "check.drop: 'blured' is not a kind of finding; did you mean "),
         ({"keep": ["empty"]}, "check.keep: 'empty' can only be in check.drop or check.stop"),
-        ({"drop": ["crlf"]}, "check.drop: 'crlf' can only be told; leave it out"),
+        ({"drop": ["crlf"]}, "check.drop: 'crlf' can only be reported; leave it out"),
         ({"drop": ["tiny"], "keep": ["tiny"]}, "'tiny' is in check.drop and in check.keep"),
         ({"tiny_belw": 3}, "'tiny_belw' is not a setting of [check]; did you mean tiny_below?"),
     ],

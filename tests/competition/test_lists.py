@@ -12,7 +12,7 @@ from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from tests.circle import competition
 
-GO_ON = '; mend it, or set broken = "drop" in kitbox.toml to go on without'
+GO_ON = '; fix it, or set broken = "drop" in kitbox.toml to go on without'
 
 
 def photographs(folder: Path, *names: str) -> None:

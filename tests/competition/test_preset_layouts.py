@@ -174,7 +174,7 @@ def test_a_preset_asks_about_the_test_images_in_the_order_of_the_submission(
     data, competition, listed = read(made, name)
     assert listed.test is not None
     assert list(listed.test.paths) == ASKED[name](data.resolve())
-    found = protocol.test_searches(listed.test, listed.labelled, listed.index, competition)
+    found = protocol.leaderboard_searches(listed.test, listed.labelled, listed.index, competition)
     if competition.submission.sample is not None:
         first = [next(iter(row.values())) for row in rows(data / "sample_submission.csv")]
         assert protocol.query_ids(found, listed.test).tolist() == first
@@ -186,7 +186,7 @@ def test_every_query_of_a_preset_has_a_gallery(
 ) -> None:
     _, competition, listed = read(made, name)
     assert listed.test is not None
-    found = protocol.test_searches(listed.test, listed.labelled, listed.index, competition)
+    found = protocol.leaderboard_searches(listed.test, listed.labelled, listed.index, competition)
     assert all(len(search.gallery_images) > 1 for search in found)
     sets = {"train": listed.labelled, "test": listed.test, "index": listed.index}
     if competition.task.scenarios is None and not competition.task.within_group:
@@ -231,7 +231,7 @@ def test_animalclef_searches_each_data_set_by_itself(
     assert listed.test is not None
     for images in (listed.labelled, listed.test):
         assert groups(images) == [dataset[image] for image in images.image_ids.tolist()]
-    for search in protocol.test_searches(listed.test, listed.labelled, None, competition):
+    for search in protocol.leaderboard_searches(listed.test, listed.labelled, None, competition):
         both = [*search.query_ids.tolist(), *search.gallery_images.tolist()]
         assert {dataset[image] for image in both} == {search.name}
 
@@ -266,7 +266,7 @@ def test_whale_do_asks_each_scenario_of_its_database(
 ) -> None:
     data, competition, listed = read(made, "whale-do")
     assert listed.test is not None
-    found = protocol.test_searches(listed.test, listed.labelled, None, competition)
+    found = protocol.leaderboard_searches(listed.test, listed.labelled, None, competition)
     for search, row in zip(found, rows(data / "query_scenarios.csv"), strict=True):
         queries, database = rows(data / row["queries_path"]), rows(data / row["database_path"])
         assert search.name == row["scenario_id"]
@@ -295,7 +295,7 @@ def test_whale_do_without_test_images_asks_about_labelled_ones(
     listed = lists.read(competition)
     assert listed.test is not None
     assert listed.test.image_ids.tolist() == ids
-    [search] = protocol.test_searches(listed.test, listed.labelled, None, competition)
+    [search] = protocol.leaderboard_searches(listed.test, listed.labelled, None, competition)
     assert (search.query_ids.tolist(), search.gallery_images.tolist()) == (["one-q"], ids)
 
 

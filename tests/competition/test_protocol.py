@@ -43,7 +43,7 @@ TEST, LABELLED, INDEX = images("x", "y"), images("a", "b", "c"), images("i")
     [("train", "abc"), ("test", "xy"), ("train+test", "abcxy"), ("index", "i")],
 )
 def test_one_search_asks_the_whole_gallery(gallery: str, searched: str) -> None:
-    found = protocol.test_searches(TEST, LABELLED, INDEX, asked(gallery=gallery))
+    found = protocol.leaderboard_searches(TEST, LABELLED, INDEX, asked(gallery=gallery))
     assert shown(found) == [("", ["x", "y"], list(searched))]
     assert protocol.query_ids(found, TEST).tolist() == ["x", "y"]
 
@@ -51,7 +51,9 @@ def test_one_search_asks_the_whole_gallery(gallery: str, searched: str) -> None:
 def test_a_query_is_searched_in_its_group_only() -> None:
     test = images("x", "y", "z", groups="lsl")
     labelled = images("a", "b", "c", groups="sll")
-    found = protocol.test_searches(test, labelled, None, asked(gallery="train", within_group=True))
+    found = protocol.leaderboard_searches(
+        test, labelled, None, asked(gallery="train", within_group=True)
+    )
     assert shown(found) == [("l", ["x", "z"], ["b", "c"]), ("s", ["y"], ["a"])]
     assert protocol.query_ids(found, test).tolist() == ["x", "y", "z"]
 
@@ -62,7 +64,7 @@ def test_a_group_without_gallery_is_named() -> None:
         protocol.searches(test, labelled, asked(gallery="train", within_group=True))
     assert str(caught.value) == (
         "group 's' has 1 queries and no gallery; "
-        "correct images.group_column, or mend its values with images.group_names"
+        "correct images.group_column, or fix its values with images.group_names"
     )
 
 
@@ -102,7 +104,7 @@ def scenarios(root: Path, **files: str) -> Competition:
 
 
 def test_each_scenario_asks_its_queries_of_its_database(tmp_path: Path) -> None:
-    found = protocol.test_searches(TEST, LABELLED, None, scenarios(tmp_path))
+    found = protocol.leaderboard_searches(TEST, LABELLED, None, scenarios(tmp_path))
     assert shown(found) == [("s1", ["s1-x"], ["a", "b"]), ("s2", ["s2-x", "s2-a"], ["b", "y"])]
     assert [search.query_images.tolist() for search in found] == [["x"], ["x", "a"]]
     assert protocol.query_ids(found, TEST).tolist() == ["s1-x", "s2-x", "s2-a"]
@@ -114,7 +116,7 @@ def test_scenarios_may_ask_about_labelled_images_only(tmp_path: Path) -> None:
         query_scenarios="".join(SCENARIOS.splitlines(keepends=True)[:2]),
         queries__s1="query_id,query_image_id\ns1-a,a\n",
     )
-    found = protocol.test_searches(LABELLED, LABELLED, None, given)
+    found = protocol.leaderboard_searches(LABELLED, LABELLED, None, given)
     assert shown(found) == [("s1", ["s1-a"], ["a", "b"])]
 
 
@@ -126,7 +128,7 @@ def test_the_organisers_paths_end_in_ours(tmp_path: Path, prefix: str) -> None:
             ",databases/", f",{prefix}databases/"
         ),
     )
-    assert len(protocol.test_searches(TEST, LABELLED, None, given)) == 2
+    assert len(protocol.leaderboard_searches(TEST, LABELLED, None, given)) == 2
 
 
 @pytest.mark.parametrize(
@@ -185,5 +187,5 @@ def test_a_mistake_in_the_scenarios_is_one_sentence(
     tmp_path: Path, files: dict[str, str], message: str
 ) -> None:
     with pytest.raises(KitboxError) as caught:
-        protocol.test_searches(TEST, LABELLED, None, scenarios(tmp_path, **files))
+        protocol.leaderboard_searches(TEST, LABELLED, None, scenarios(tmp_path, **files))
     assert str(caught.value) == message.format(root=tmp_path)

@@ -30,7 +30,9 @@ def collection(
     train, query = known.take(~first), known.take(first)
     assert query.labels is not None
     if searches is None:
-        searches = () if test is None else protocol.test_searches(test, known, index, competition)
+        searches = (
+            () if test is None else protocol.leaderboard_searches(test, known, index, competition)
+        )
     looks = Signatures(np.zeros((len(known), 8), np.uint8), np.zeros((len(known), 256), np.uint8))
     return Collection(
         known,

@@ -64,7 +64,7 @@ def found(
 ) -> list[str]:
     data = text if isinstance(text, bytes) else text.encode()
     if searches is None:
-        searches = protocol.test_searches(test, train, None, asked)
+        searches = protocol.leaderboard_searches(test, train, None, asked)
     return [str(finding) for finding in lint.lint(data, asked, train, test, searches)]
 
 
@@ -679,7 +679,7 @@ def test_findings_stand_in_the_order_of_lines_and_columns() -> None:
 
 def lint_of(text: str) -> list[LintFinding]:
     return lint.lint(
-        text.encode(), LABELS, TRAIN, TEST, protocol.test_searches(TEST, TRAIN, None, LABELS)
+        text.encode(), LABELS, TRAIN, TEST, protocol.leaderboard_searches(TEST, TRAIN, None, LABELS)
     )
 
 
