@@ -71,7 +71,7 @@ def test_two_plugins_become_a_linted_submission_that_reproduces(
     else:
         assert rows[0] == ["Image", "Id"]
         assert {len(set(row[1].split(" "))) for row in rows[1:]} == {5}
-    assert "nothing to complain about" in kitbox("submission", "lint", report["csv"]).stderr
+    assert "no findings" in kitbox("submission", "lint", report["csv"]).stderr
     mark = ["submission", "mark", report["csv"], str(drawn / "truth.csv"), "--json"]
     final = json.loads(kitbox(*mark).stdout)
     main = final[settings.load(workspace).metric]
@@ -84,9 +84,9 @@ def test_two_plugins_become_a_linted_submission_that_reproduces(
     assert receipt["scores"] == report["scores"]
     assert {plugin["trained_on"] for plugin in receipt["plugins"]} == {"holdout"}
     made_again = kitbox("reproduce", report["submission"])
-    assert "the list is the same, byte for byte" in made_again.stderr
+    assert "the submission is the same, byte for byte" in made_again.stderr
     retrained = kitbox("reproduce", report["submission"], "--retrain", "--device", "cpu")
-    assert "the list is the same, byte for byte" in retrained.stderr
+    assert "the submission is the same, byte for byte" in retrained.stderr
 
 
 @pytest.mark.slow
@@ -117,7 +117,7 @@ def test_a_receipt_tells_what_has_changed(workspace: Workspace) -> None:
     changed = kitbox("reproduce", report["submission"], code=1)
     for part in ("competition holdout seed", "data holdout", "score label_map_at_5"):
         assert part in changed.stdout
-    assert "the list differs in" in changed.stderr
+    assert "the submission differs in" in changed.stderr
 
 
 def test_the_demo_draws_its_competition_once_and_refuses_a_strangers_folder(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_the_demo_draws_its_competition_once_and_refuses_a_strangers_folder(tmp_
     taken.mkdir()
     (taken / "letter.txt").touch()
     refused = CliRunner().invoke(app, ["demo", "--folder", str(taken)])
-    assert "is not empty and no workspace" in str(refused.exception)
+    assert "is not empty and not a workspace" in str(refused.exception)
 
 
 def test_folders_of_identities_go_through_the_chain(tmp_path: Path, monkeypatch) -> None:

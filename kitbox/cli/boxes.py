@@ -1,4 +1,4 @@
-"""Commands about boxes: read those that people or other programs drew."""
+"""Commands about boxes: data boxes import and detect."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from kitbox.cli.options import (
-    DeviceOption,
+    DeviceOptions,
     JsonOption,
-    PrecisionOption,
-    WorkersOption,
     WorkspaceOption,
+    with_records,
 )
 from kitbox.cli.terminal import (
     follow,
@@ -22,7 +21,6 @@ from kitbox.cli.terminal import (
     print_table,
 )
 from kitbox.errors import KitboxError
-from kitbox.records import concatenate
 
 if TYPE_CHECKING:
     from kitbox.boxes.box_import import BoxImport
@@ -39,46 +37,46 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Boxes that images are cropped to.", no_args_is_help=True)
 
-# What is said of each kind of remark, and how many of a kind are shown.
-_SAID = {
+# A heading for each kind of import finding, and how many findings of a kind are printed.
+_HEADINGS = {
     "refused": "left out",
     "unmatched": "names no image here",
-    "guessed": "look whether it is meant",
+    "guessed": "check that this image is meant",
     "repeated": "repeated",
     "cut": "cut at the edge",
     "whole": "crops nothing",
 }
 _SHOWN = 3
-# What marks predicted boxes in boxes.csv; nobody else may write or replace them.
+# The source of predicted boxes in boxes.csv; an import may not use it.
 _DETECTOR = "detector"
 
 
 @app.command("import")
-def read(
+def import_boxes(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A list, or a folder of labels.")],
     form: Annotated[
         Literal["auto", "xyxy", "xywh", "yolo", "gdsc", "points"],
-        typer.Option("--form", help="What the numbers of a row mean; auto: as the data tells."),
+        typer.Option("--form", help="Format of the boxes; auto: found from the data."),
     ] = "auto",
     images: Annotated[
         Path | None,
-        typer.Option("--images", help="Only images in this folder are meant.", metavar="DIR"),
+        typer.Option("--images", help="Match only images in this folder.", metavar="DIR"),
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option("--source", help="Whose boxes these are; default: the file's path."),
+        typer.Option("--source", help="Name of these boxes' source; default: the file's path."),
     ] = None,
     sheet: Annotated[
-        bool, typer.Option("--sheet", help="Draw 24 images with their boxes, as a PNG.")
+        bool, typer.Option("--sheet", help="Also draw 24 images with their boxes, as a PNG.")
     ] = False,
     as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    folder: WorkspaceOption = None,
 ) -> None:
-    """Read boxes that people or other programs drew, and write them to boxes.csv.
+    """Import boxes that people or other programs drew.
 
-    A row has an image and x0,y0,x1,y1 or x,y,w,h or YOLO's cx,cy,w,h, in pixels of the upright
-    image or in shares of its size, or the points of an outline. Boxes of the same source are
-    replaced, those of others stay.
+    Writes them to boxes.csv. A row has an image and x0,y0,x1,y1 or x,y,w,h or YOLO's cx,cy,w,h, in
+    pixels of the upright image or in shares of its size, or the points of an outline. Boxes of the
+    same source are replaced; those of others stay.
 
     \b
     Examples:
@@ -88,67 +86,71 @@ def read(
     from kitbox.boxes import box_import
     from kitbox.competition import boxes, decisions, lists
 
-    place, competition = open_workspace(workspace)
-    name = source or _called(file.resolve(), place)
+    workspace, competition = open_workspace(folder)
+    name = source or _source_name(file.resolve(), workspace)
     if name == _DETECTOR:
-        raise KitboxError(f"'{name}' marks predicted boxes; name your source with --source NAME")
-    decided = decisions.load(place.decisions)
+        raise KitboxError(
+            f"'{name}' is the source of predicted boxes; name yours with --source NAME"
+        )
+    decided = decisions.load(workspace.decisions)
     stage = box_import.import_boxes(
         file,
-        lists.read(competition, place.boxes, decided),
+        lists.read(competition, workspace.boxes, decided),
         source=name,
         broken=competition.images.broken,
         form=None if form == "auto" else form,
         inside=None if images is None else images.resolve(),
     )
     found = follow(stage)
-    replaced = boxes.replace(place.boxes, name, list(found.boxes))
+    replaced = boxes.replace(workspace.boxes, name, list(found.boxes))
     unknown = competition.images.unknown_label
-    listed = lists.apply_decisions(lists.read(competition, place.boxes, decided), decided, unknown)
-    drawn = _draw_sheet(place, competition, listed) if sheet else None
+    listed = lists.apply_decisions(
+        lists.read(competition, workspace.boxes, decided), decided, unknown
+    )
+    drawn = _draw_sheet(workspace, competition, listed) if sheet else None
     counts = _counts(listed)
     if as_json:
-        print_json(_as_json(found, counts, name, place, drawn))
-    _tell(found, file)
+        print_json(_as_json(found, counts, name, workspace, drawn))
+    _print_findings(found, file)
     if not as_json:
         rows = [(side, str(of["images"]), str(of["with_box"])) for side, of in counts.items()]
         print_table(("", "images", "with a box"), rows)
     instead = f", in place of {replaced}" if replaced else ""
-    print_line(f"written to {place.boxes}: {len(found.boxes)} boxes of '{name}'{instead}")
+    print_line(f"written to {workspace.boxes}: {len(found.boxes)} boxes of '{name}'{instead}")
     if drawn is not None:
         print_line(f"look at {drawn}")
 
 
-def _called(file: Path, place: "Workspace") -> str:
-    """Return a list's path in the workspace, or its folder and name where it lies elsewhere.
+def _source_name(file: Path, workspace: "Workspace") -> str:
+    """Return a list's path in the workspace, or else its folder and name.
 
-    The name alone is that of many: train/labels, test/labels.
+    The name alone is ambiguous: train/labels, test/labels.
     """
-    root = place.root.resolve()
+    root = workspace.root.resolve()
     inside = file.is_relative_to(root) and file != root
     return (file.relative_to(root) if inside else Path(*file.parts[1:][-2:])).as_posix()
 
 
-def _tell(found: "BoxImport", file: Path) -> None:
-    """Say how a list was read, and what was not taken as it stands."""
+def _print_findings(found: "BoxImport", file: Path) -> None:
+    """Print how a list was read, and its findings by kind."""
     from kitbox.boxes.box_formats import DESCRIPTIONS
     from kitbox.boxes.box_import import ImportFindingKind
 
     unit = "shares of the image's size" if found.relative else "pixels"
-    print_line(f"{file}: {DESCRIPTIONS[found.form]}, in {unit} (form {found.form}, {found.by})")
+    print_line(f"{file}: {DESCRIPTIONS[found.form]}, in {unit} (format {found.form}, {found.by})")
     if len(found.inside) > 1:
-        told = ", ".join(f"{count} as {form}" for form, count in found.inside.items())
-        print_line(f"it could have several forms; boxes that lie inside their images: {told}")
+        counts = ", ".join(f"{count} as {form}" for form, count in found.inside.items())
+        print_line(f"several formats are possible; boxes that lie inside their images: {counts}")
     for kind in get_args(ImportFindingKind):
-        remarks = found.of_kind(kind)
-        for remark in remarks[:_SHOWN]:
-            print_line(f"{_SAID[kind]}: {remark}")
-        if len(remarks) > _SHOWN:
-            print_line(f"{_SAID[kind]}: {len(remarks) - _SHOWN} more; --json lists all")
+        findings = found.of_kind(kind)
+        for finding in findings[:_SHOWN]:
+            print_line(f"{_HEADINGS[kind]}: {finding}")
+        if len(findings) > _SHOWN:
+            print_line(f"{_HEADINGS[kind]}: {len(findings) - _SHOWN} more; --json lists all")
 
 
 def _counts(listed: "ListedImages") -> dict[str, dict[str, int]]:
-    """Return for each list of images how many there are and how many have a box."""
+    """Return, for each list of images, how many there are and how many have a box."""
     import numpy as np
 
     sides = {"labelled": listed.labelled, "test": listed.test, "index": listed.index}
@@ -164,27 +166,27 @@ def _counts(listed: "ListedImages") -> dict[str, dict[str, int]]:
     }
 
 
-def _draw_sheet(place: "Workspace", competition: "Competition", listed: "ListedImages") -> Path:
-    """Draw images with all the boxes that count of them."""
+def _draw_sheet(workspace: "Workspace", competition: "Competition", listed: "ListedImages") -> Path:
+    """Draw images with their effective boxes; return the picture's path."""
     from kitbox.boxes import contact_sheet
     from kitbox.competition import boxes
 
     paths = {
-        image_id: path
+        image_id: file
         for images in (listed.labelled, listed.test, listed.index)
         if images is not None
-        for image_id, path in zip(images.image_ids.tolist(), images.paths, strict=True)
+        for image_id, file in zip(images.image_ids.tolist(), images.paths, strict=True)
     }
-    to = place.reports / "boxes.png"
-    contact_sheet.draw(boxes.read_all(competition.images, place.boxes), paths, to)
-    return to
+    path = workspace.reports / "boxes.png"
+    contact_sheet.draw(boxes.read_all(competition.images, workspace.boxes), paths, path)
+    return path
 
 
 def _as_json(
     found: "BoxImport",
     counts: dict[str, dict[str, int]],
     name: str,
-    place: "Workspace",
+    workspace: "Workspace",
     drawn: Path | None,
 ) -> dict[str, Any]:
     from kitbox.boxes.box_import import ImportFindingKind
@@ -198,27 +200,31 @@ def _as_json(
         "images": counts,
         **{kind: len(found.of_kind(kind)) for kind in get_args(ImportFindingKind)},
         "remarks": [vars(remark) for remark in found.remarks],
-        "written": str(place.boxes),
+        "written": str(workspace.boxes),
         "sheet": None if drawn is None else str(drawn),
     }
 
 
-# Intervals of fewer images are too narrow to believe.
+# Intervals over fewer images are too narrow to trust.
 _FEW = 20
 
 
+@app.command("detect")
+@with_records
 def detect(
+    *,
     epochs: Annotated[
-        int, typer.Option("--epochs", help="Rounds over the drawn boxes.", min=1, max=1000)
+        int, typer.Option("--epochs", help="Epochs over the drawn boxes.", min=1, max=1000)
     ] = 16,
     backbone: Annotated[
-        str, typer.Option("--backbone", help="A timm network.", metavar="NAME")
+        str, typer.Option("--backbone", help="A timm backbone.", metavar="NAME")
     ] = "mobilenetv2_100",
     weights: Annotated[
         str | None,
         typer.Option(
             "--weights",
-            help="FILE, hub, file, package:NAME or none; default: file where it is, else hub.",
+            help="Backbone weights: FILE, hub, file, package:NAME or none; default: file if it "
+            "is there, else hub.",
         ),
     ] = None,
     image_size: Annotated[
@@ -230,7 +236,7 @@ def detect(
     threshold: Annotated[
         float,
         typer.Option(
-            "--threshold", help="Confidence below which an image stays whole.", min=0, max=1
+            "--threshold", help="Confidence below which an image is not cropped.", min=0, max=1
         ),
     ] = 0.4,
     held_out: Annotated[
@@ -238,21 +244,21 @@ def detect(
         typer.Option("--held-out", help="Share of the drawn boxes to measure on.", min=0, max=0.9),
     ] = 0.2,
     seed: Annotated[
-        int, typer.Option("--seed", help="Of what is held out and of learning.", min=0)
+        int, typer.Option("--seed", help="Seed of the split and of the training.", min=0)
     ] = 0,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    workers: WorkersOption = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what was learnt before.")] = False,
+    device: DeviceOptions,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Discard an earlier detector and train again.")
+    ] = False,
     as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    folder: WorkspaceOption = None,
 ) -> None:
-    """Learn boxes from those that people drew, and find them in all other images.
+    """Train a detector on drawn boxes, and run it on all other images.
 
-    A share of the drawn boxes is held out to measure by: ap50 and ap are the average precision at
-    an IoU of .5 and over .5 to .95, crop_iou the IoU of the drawn box with what is cropped. Found
-    boxes go to boxes.csv, doubtful ones to a list to look through. Stopped, it goes on where it
-    was; what was learnt and found before is used again.
+    A share of the drawn boxes is held out for scores: ap50 and ap are the average precision at an
+    IoU of .5 and over .5 to .95, crop_iou is the IoU of the drawn box with the crop. Detected boxes
+    go to boxes.csv, doubtful ones to a list to look through. An interrupted training is resumed;
+    an earlier detector and its boxes are used again.
 
     \b
     Examples:
@@ -265,43 +271,49 @@ def detect(
     from kitbox.boxes.detector import DetectorSettings
     from kitbox.network import pretrained_weights
 
-    place, competition = open_workspace(workspace)
-    recipe = DetectorSettings(backbone=backbone, image_size=image_size, epochs=epochs, seed=seed)
-    asked = weights or pretrained_weights.default_source(recipe.backbone, place.weights)
-    source = pretrained_weights.resolve_source(asked, recipe.backbone, place.weights)
-    options = detector_training.DetectorOptions(device, precision, workers, fresh)
-    collection = load_collection(place, competition)
+    workspace, competition = open_workspace(folder)
+    settings = DetectorSettings(backbone=backbone, image_size=image_size, epochs=epochs, seed=seed)
+    wanted = weights or pretrained_weights.default_source(settings.backbone, workspace.weights)
+    source = pretrained_weights.resolve_source(wanted, settings.backbone, workspace.weights)
+    options = detector_training.DetectorOptions(
+        device=device.device, precision=device.precision, workers=device.workers, fresh=fresh
+    )
+    collection = load_collection(workspace, competition)
     images = _readable(collection)
     drawn, beyond = detector_data.clip_boxes(
-        detector_data.with_boxes(images, _drawn(competition, place, collection))
+        detector_data.with_boxes(images, _drawn_boxes(competition, workspace, collection))
     )
     if beyond:
         print_line(
             f"{beyond} drawn boxes reach beyond their images: clipped, or left out where empty"
         )
     detector_data.require_enough(drawn)
-    units = follow(detector_data.split_units(drawn, competition.holdout, place))
-    learnt, held = detector_data.split(units, held_out, recipe.seed)
-    print_line(f"learns from {len(learnt)} images with drawn boxes; {len(held)} are held out")
-    trained = follow(detector_training.train(drawn.take(learnt), recipe, source, place, options))
-    figures = _about(trained, recipe, len(learnt))
+    units = follow(detector_data.split_units(drawn, competition.holdout, workspace))
+    training, held = detector_data.split(units, held_out, settings.seed)
+    print_line(f"training on {len(training)} images with drawn boxes; {len(held)} are held out")
+    trained = follow(
+        detector_training.train(drawn.take(training), settings, source, workspace, options)
+    )
+    figures = _describe(trained, settings, len(training))
     if len(held):
         several = competition.images.several_boxes
-        figures |= _measured(trained, drawn.take(held), units[held], threshold, several, options)
-        _require_some(figures["held_out"], threshold)
+        figures |= _evaluate(trained, drawn.take(held), units[held], threshold, several, options)
+        _require_detections(figures["held_out"], threshold)
     others = images.take(~np.isin(images.image_ids, drawn.images.image_ids))
-    figures |= _sought(trained, drawn, others, threshold, place, options)
+    figures |= _detect_others(trained, drawn, others, threshold, workspace, options)
     if as_json:
         print_json(figures)
     else:
-        _say_figures(figures, threshold)
+        _print_figures(figures, threshold)
 
 
 def _readable(collection: "Collection") -> "ImageSet":
     """Return every image that can be read, each once."""
     import numpy as np
 
-    images = collection.labelled
+    from kitbox.records import concatenate
+
+    images: ImageSet = collection.labelled
     for others in (collection.test, collection.index):
         if others is not None:
             new = ~np.isin(others.image_ids, [*images.image_ids, *collection.unreadable])
@@ -309,32 +321,34 @@ def _readable(collection: "Collection") -> "ImageSet":
     return images
 
 
-def _drawn(
-    competition: "Competition", place: "Workspace", collection: "Collection"
+def _drawn_boxes(
+    competition: "Competition", workspace: "Workspace", collection: "Collection"
 ) -> "dict[str, list[Corners]]":
-    """Return image id → the boxes that people drew; what a detector found is none of theirs."""
+    """Return image id → the boxes that people drew, without detected ones."""
     from kitbox.competition import boxes
 
     listed = {
         image_id: [box.corners for box in found]
-        for image_id, found in boxes.read_all(competition.images, place.boxes).items()
-        if found[0].drawn  # those that count are all drawn or all detected
+        for image_id, found in boxes.read_all(competition.images, workspace.boxes).items()
+        if found[0].drawn  # effective boxes are all drawn or all detected
     }
     return listed | {image_id: [box] for image_id, box in collection.decisions.boxes.items()}
 
 
-def _about(trained: "TrainedDetector", recipe: "DetectorSettings", learnt: int) -> dict[str, Any]:
+def _describe(
+    trained: "TrainedDetector", settings: "DetectorSettings", images: int
+) -> dict[str, Any]:
     return {
         "detector": str(trained.kept.folder),
-        "backbone": recipe.backbone,
+        "backbone": settings.backbone,
         "image_size": list(trained.height_width),
-        "epochs": recipe.epochs,
-        "learnt": learnt,
+        "epochs": settings.epochs,
+        "learnt": images,
         "seconds": round(trained.seconds, 1),
     }
 
 
-def _measured(
+def _evaluate(
     trained: "TrainedDetector",
     held: "BoxedImages",
     units: "Integers",
@@ -342,12 +356,12 @@ def _measured(
     several: str,
     options: "DetectorOptions",
 ) -> dict[str, Any]:
-    """Return what is found in held-out images beside what people drew there."""
+    """Return the scores of detected boxes on the held-out images."""
     from kitbox.boxes import average_precision, detector_training
 
-    sought = follow(detector_training.detect(trained, held.images, options))
-    scores = average_precision.score(held.boxes, sought.found, threshold, units, several)
-    whole = sum(each.best(threshold) is None for each in sought.found)
+    detected = follow(detector_training.detect(trained, held.images, options))
+    scores = average_precision.score(held.boxes, detected.found, threshold, units, several)
+    whole = sum(each.best(threshold) is None for each in detected.found)
     return {
         "held_out": {
             "images": len(held),
@@ -360,54 +374,54 @@ def _measured(
     }
 
 
-def _require_some(held: dict[str, Any], threshold: float) -> None:
+def _require_detections(held: dict[str, Any], threshold: float) -> None:
     """Raise KitboxError where the detector finds nothing in any held-out image."""
     if held["whole"] == held["images"]:
         raise KitboxError(
             f"each of the {held['images']} held-out images stays whole below a confidence of "
             f"{threshold:g} (ap50 {held['scores']['ap50']['value']:.3f}), so no boxes are written; "
-            "learn longer by --epochs, lower --threshold, or say --held-out 0"
+            "train longer by --epochs, lower --threshold, or give --held-out 0"
         )
 
 
-def _sought(
+def _detect_others(
     trained: "TrainedDetector",
     drawn: "BoxedImages",
     others: "ImageSet",
     threshold: float,
-    place: "Workspace",
+    workspace: "Workspace",
     options: "DetectorOptions",
 ) -> dict[str, Any]:
-    """Find boxes in images that have none, and write them; return how many of each kind."""
+    """Detect boxes in images that have none, and write them; return the counts."""
     from kitbox.boxes import detections, detector_training
     from kitbox.competition import boxes
 
-    sought = follow(detector_training.detect(trained, others, options))
-    rows = detections.boxes_above(others.image_ids, sought.found, threshold)
-    before = boxes.replace(place.boxes, detections.SOURCE, rows)
+    detected = follow(detector_training.detect(trained, others, options))
+    rows = detections.boxes_above(others.image_ids, detected.found, threshold)
+    before = boxes.replace(workspace.boxes, detections.SOURCE, rows)
     doubtful = detections.review(
-        others.image_ids, sought.found, threshold, detections.extent_bounds(drawn)
+        others.image_ids, detected.found, threshold, detections.extent_bounds(drawn)
     )
-    listed = place.reports / "boxes-doubtful.csv"
+    listed = workspace.reports / "boxes-doubtful.csv"
     detections.save_findings(listed, doubtful)
-    speed = sought.images_per_second
+    speed = detected.images_per_second
     return {
         "images": len(others),
         "boxes": len(rows),
         "replaced": before,
-        "whole": sum(each.best(threshold) is None for each in sought.found),
+        "whole": sum(each.best(threshold) is None for each in detected.found),
         "images_per_second": None if speed is None else round(speed, 1),
         "doubtful": len(doubtful),
         "doubtful_list": str(listed),
-        "written": str(place.boxes),
+        "written": str(workspace.boxes),
     }
 
 
-def _say_figures(figures: dict[str, Any], threshold: float) -> None:
+def _print_figures(figures: dict[str, Any], threshold: float) -> None:
     """Print the figures for people."""
     height, width = figures["image_size"]
     print_line(
-        f"{figures['backbone']} at {height}x{width}: learnt from {figures['learnt']} images in "
+        f"{figures['backbone']} at {height}x{width}: trained on {figures['learnt']} images in "
         f"{format_duration(figures['seconds'])}, {figures['detector']}"
     )
     held = figures.get("held_out")
@@ -431,7 +445,7 @@ def _say_figures(figures: dict[str, Any], threshold: float) -> None:
             f"{share:.1%} of the held-out images stay whole, below a confidence of {threshold:g}"
         )
     if figures["images_per_second"] is not None:
-        print_line(f"found boxes in {figures['images_per_second']:.0f} images a second")
+        print_line(f"detected boxes in {figures['images_per_second']:.0f} images a second")
     if figures["images"]:
         share = figures["whole"] / figures["images"]
         print_line(f"{share:.1%} of the {figures['images']} images without a drawn box stay whole")

@@ -1,16 +1,18 @@
-"""The command that says what is wrong with images and lists."""
+"""Commands about the data: data check, prepare and holdout."""
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kitbox.cli import boxes, duplicates
 from kitbox.cli.options import (
-    DeviceOption,
+    DeviceOptions,
     JsonOption,
-    PrecisionOption,
-    WorkersOption,
     WorkspaceOption,
+    load_plugins,
+    with_records,
 )
 from kitbox.cli.terminal import (
     follow,
@@ -35,21 +37,22 @@ if TYPE_CHECKING:
     from kitbox.workspace import Workspace
 
 
-# What kitbox does, as a person reads it.
+app = typer.Typer(help="Images, lists, crops and the holdout.", no_args_is_help=True)
 
 
+@app.command("check")
 def check(
     kind: Annotated[
         str | None, typer.Option("--kind", help="List every finding of this kind.", metavar="K")
     ] = None,
     as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    folder: WorkspaceOption = None,
 ) -> None:
-    """Say what is wrong with the images and lists, by file and line, and what kitbox does about it.
+    """List what is wrong with images and lists, by file and line.
 
     Reads every list and every image, and changes none. The rules are [check] and images.broken in
-    kitbox.toml: check.drop leaves images of some kinds out, check.stop refuses them, check.keep
-    goes on.
+    kitbox.toml: images with a finding of a kind in check.drop are left out, in check.stop they
+    stop every run, in check.keep they stay.
 
     \b
     Example:
@@ -58,13 +61,13 @@ def check(
     from kitbox.dataset import data_check
     from kitbox.report import check_page
 
-    _refuse_unknown(kind)
-    place, competition = open_workspace(workspace)
-    found = follow(data_check.check(place, competition))
-    path = place.reports / "check.csv"
+    _check_kind(kind)
+    workspace, competition = open_workspace(folder)
+    found = follow(data_check.check(workspace, competition))
+    path = workspace.reports / "check.csv"
     data_check.write(found.findings, path)
     stage = check_page.write(
-        found.findings, found.image_sets, place, path.with_suffix(".html"), checked=found.images
+        found.findings, found.image_sets, workspace, path.with_suffix(".html"), checked=found.images
     )
     page = follow(stage).path
     shown = [finding for finding in found.findings if kind in (None, finding.kind)]
@@ -80,11 +83,11 @@ def check(
         )
         return
     if kind is None:
-        _summary(found)
+        _print_summary(found)
     else:
-        _all(shown)
+        _print_findings(shown)
     print_line(f"{found.images} images read, {len(found.findings)} findings; written to {path}")
-    print_line(f"with pictures: {page}")
+    print_line(f"with images: {page}")
     stopping = sum(finding.action == "stop" for finding in found.findings)
     if stopping:
         print_line(
@@ -93,8 +96,8 @@ def check(
         )
 
 
-def _refuse_unknown(kind: str | None) -> None:
-    """Raise KitboxError for a word that is no kind of finding, before anything is read."""
+def _check_kind(kind: str | None) -> None:
+    """Raise KitboxError for an unknown kind of finding, before anything is read."""
     from kitbox.competition.check_rules import KINDS
 
     if kind is not None and kind not in KINDS:
@@ -102,7 +105,7 @@ def _refuse_unknown(kind: str | None) -> None:
         raise KitboxError(f"--kind {kind}: no such kind{near}; there are {', '.join(KINDS)}")
 
 
-def _summary(found: "DataCheck") -> None:
+def _print_summary(found: "DataCheck") -> None:
     """Print a row for each kind of finding."""
     from kitbox.competition.check_rules import KINDS
     from kitbox.report import check_page
@@ -115,102 +118,103 @@ def _summary(found: "DataCheck") -> None:
         print_table(("kind", "count", "first", "kitbox", "you can"), rows, left=(0, 2, 3, 4))
 
 
-def _all(part: "list[DataFinding]") -> None:
-    """Print a row for each finding of one kind."""
+def _print_findings(findings: "list[DataFinding]") -> None:
+    """Print a row for each finding."""
     from kitbox.report import check_page
 
-    rows = [(f.where, f.what, check_page.does(f)) for f in part]
+    rows = [(f.where, f.what, check_page.does(f)) for f in findings]
     print_table(("where", "what", "kitbox"), rows, left=(0, 1, 2))
 
 
+app.command("duplicates")(duplicates.duplicates)
+
+
+@app.command("holdout")
+@with_records
 def holdout(
+    *,
     by: Annotated[
         str | None,
         typer.Option(
-            "--by", help="A plugin trained on the holdout: do queries look like the test?"
+            "--by", help="Compare queries with the test by this trained plugin.", metavar="NAME"
         ),
     ] = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    workers: WorkersOption = None,
+    device: DeviceOptions,
     as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    folder: WorkspaceOption = None,
 ) -> None:
-    """Show the split that local scores use, and how far it resembles the real test.
+    """Show the holdout of local scores, beside the real test.
 
-    Writes it to holdout.csv. With --by a network that has seen neither judges queries and test
-    images: whether a classifier can tell them apart, and how many of the test are unknown.
+    Writes it to holdout.csv. With --by, a network that has seen neither embeds queries and test
+    images, to estimate how well a classifier tells them apart and how many of the test are unknown.
 
     \b
     Example:
       kitbox data holdout --by tf_efficientnet_lite0_96x192
     """
-    from kitbox.embedding import embedder
     from kitbox.scoring import holdout_realism
 
-    place, competition = open_workspace(workspace)
-    collection = load_collection(place, competition)
+    workspace, competition = open_workspace(folder)
+    collection = load_collection(workspace, competition)
     figures = holdout_realism.count_rows(collection, competition)
-    seen = None
+    realism = None
     if by is not None:
-        options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
-        seen = _judged(by, collection, competition, place, options)
-        figures += holdout_realism.estimate_rows(seen)
+        realism = _compare_with_test(by, collection, competition, workspace, device.for_embedding())
+        figures += holdout_realism.estimate_rows(realism)
     if as_json:
-        emitted: dict[str, Any] = {
+        document: dict[str, Any] = {
             figure.name: {"holdout": figure.holdout, "test": figure.test} for figure in figures
         }
-        if seen is not None:
-            emitted["separability"] = seen.separability.as_json()
-            if seen.unknown_share is not None:
-                emitted["unknown share, estimated"] = seen.unknown_share.as_json()
-        print_json(emitted)
+        if realism is not None:
+            document["separability"] = realism.separability.as_json()
+            if realism.unknown_share is not None:
+                document["unknown share, estimated"] = realism.unknown_share.as_json()
+        print_json(document)
     else:
         rows = [(f.name, _shown(f.holdout), _shown(f.test)) for f in figures]
         print_table(("", "holdout", "test"), rows)
-    if seen is not None:
-        found = seen.separability
+    if realism is not None:
+        found = realism.separability
         interval = f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
-        print_line(f"area under the ROC curve {interval}: {seen.sentence}")
-        for sentence in holdout_realism.advice(seen, competition):
+        print_line(f"area under the ROC curve {interval}: {realism.sentence}")
+        for sentence in holdout_realism.advice(realism, competition):
             print_line(sentence)
     elif collection.test is not None:
-        print_line("'kitbox data holdout --by NAME' looks at the pictures, by a trained plugin")
-    print_line(f"written to {place.holdout}")
+        print_line("'kitbox data holdout --by NAME' compares the images, by a trained plugin")
+    print_line(f"written to {workspace.holdout}")
 
 
-def _judged(
+def _compare_with_test(
     by: str,
     collection: "Collection",
     competition: "Competition",
-    place: "Workspace",
+    workspace: "Workspace",
     options: "EmbedOptions",
 ) -> "HoldoutRealism":
     import numpy as np
 
     from kitbox.embedding import embedder
     from kitbox.ensemble import members
-    from kitbox.plugin import discovery
     from kitbox.records import Embeddings
     from kitbox.scoring import holdout_realism
 
     if collection.test is None:
         raise KitboxError("this competition has no test images; set images.test_folder")
-    [member] = members.for_holdout(place, [discovery.load(by, place)], None, collection)
+    [member] = members.for_holdout(workspace, load_plugins([by], workspace), None, collection)
     parts = [
         follow(
             embedder.embed(
                 member.named,
                 member.checkpoint,
                 images,
-                place,
+                workspace,
                 unreadable=collection.unreadable,
                 options=options,
             )
         )
         for images in (collection.labelled, collection.test)
     ]
-    # scenarios may ask about labelled images; each is there once
+    # queries of scenarios may be labelled images; keep each image once
     ids, rows = np.unique(np.concatenate([part.image_ids for part in parts]), return_index=True)
     both = Embeddings(ids, np.concatenate([part.vectors for part in parts])[rows])
     return holdout_realism.estimate(both, collection.holdout, collection.test, competition)
@@ -220,6 +224,7 @@ def _shown(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+@app.command("prepare")
 def prepare(
     names: Annotated[
         list[str] | None,
@@ -230,31 +235,32 @@ def prepare(
     ] = None,
     drop: Annotated[
         bool,
-        typer.Option("--drop", help="Prepare nothing; remove what these plugins do not read."),
+        typer.Option("--drop", help="Remove what these plugins do not read; prepare nothing."),
     ] = False,
     as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    folder: WorkspaceOption = None,
 ) -> None:
-    """Decode, crop and shrink every image once; training and embedding then read the results.
+    """Decode, crop and shrink every image once, to read it faster.
 
-    No pixel changes by it, and no score. What is there already stays; new images are added.
+    Training and embedding read the prepared images; no pixel and no score changes. Images that are
+    prepared already stay; new ones are added.
 
     \b
     Example:
       kitbox data prepare tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
     """
-    import time
-
     from kitbox.images import pixel_cache_writer
 
-    place, competition = open_workspace(workspace)
-    plugins = _chosen(names or [], place)
+    workspace, competition = open_workspace(folder)
+    plugins = _choose_plugins(names or [], workspace)
     specs = _input_specs(plugins)
     if drop:
-        _drop(place, specs, as_json=as_json)
+        _remove_unused(workspace, specs, as_json=as_json)
         return
-    planned = pixel_cache_writer.plan(place, _readable(load_collection(place, competition)), specs)
-    free = pixel_cache_writer.check_disk_space(place, planned)
+    planned = pixel_cache_writer.plan(
+        workspace, _readable(load_collection(workspace, competition)), specs
+    )
+    free = pixel_cache_writer.check_disk_space(workspace, planned)
     many = "" if len(plugins) == 1 else "s"
     print_line(
         f"{len(planned.jobs)} of {planned.files} files to decode for {len(plugins)} plugin{many}; "
@@ -262,7 +268,7 @@ def prepare(
         f"of {pixel_cache_writer.gigabytes(free)} free"
     )
     began = time.perf_counter()
-    problems = follow(pixel_cache_writer.fill(planned, place))
+    problems = follow(pixel_cache_writer.fill(planned, workspace))
     seconds = time.perf_counter() - began
     for problem in problems:
         print_line(f"left out: {problem}")
@@ -288,23 +294,28 @@ def prepare(
         )
 
 
-def _chosen(names: list[str], place: "Workspace") -> "list[NamedPlugin]":
+app.add_typer(boxes.app, name="boxes")
+
+
+def _choose_plugins(names: list[str], workspace: "Workspace") -> "list[NamedPlugin]":
     """Return the named plugins, or the workspace's own and those trained in it."""
     from kitbox.plugin import discovery
 
     if not names:
-        own = {name for name, (_, of) in discovery.plugin_files(place).items() if of == "workspace"}
+        own = {
+            name for name, (_, of) in discovery.plugin_files(workspace).items() if of == "workspace"
+        }
         names = [
             name
-            for name in discovery.plugin_names(place)
-            if name in own or (place.runs / name).is_dir()
+            for name in discovery.plugin_names(workspace)
+            if name in own or (workspace.runs / name).is_dir()
         ]
     if not names:
         raise KitboxError(
-            f"{place.plugins} has no plugin and none was trained here; name the plugins to "
+            f"{workspace.plugins} has no plugin and none was trained here; name the plugins to "
             "prepare for, as 'kitbox plugins' lists them"
         )
-    return [discovery.load(name, place) for name in names]
+    return load_plugins(names, workspace)
 
 
 def _input_specs(plugins: "list[NamedPlugin]") -> "list[InputSpec]":
@@ -321,7 +332,7 @@ def _input_specs(plugins: "list[NamedPlugin]") -> "list[InputSpec]":
 
 
 def _readable(collection: "Collection") -> "list[ImageSet]":
-    """Return all sets of images, without those that are answered for as grey ones."""
+    """Return all sets of images, without the unreadable ones that are answered as grey."""
     import numpy as np
 
     found = (collection.labelled, collection.test, collection.index)
@@ -332,10 +343,10 @@ def _readable(collection: "Collection") -> "list[ImageSet]":
     ]
 
 
-def _drop(place: "Workspace", specs: "list[InputSpec]", *, as_json: bool) -> None:
+def _remove_unused(workspace: "Workspace", specs: "list[InputSpec]", *, as_json: bool) -> None:
     from kitbox.images import pixel_cache_writer
 
-    dropped = pixel_cache_writer.remove_unused(place, specs)
+    dropped = pixel_cache_writer.remove_unused(workspace, specs)
     for folder, size in dropped:
         print_line(f"removed {folder}, {pixel_cache_writer.gigabytes(size)}")
     if not dropped:

@@ -1,4 +1,4 @@
-"""The command about pictures that are there twice, and labels that are probably wrong."""
+"""The command that finds duplicate images and suspect labels: data duplicates."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kitbox.cli.options import (
-    DeviceOption,
+    DeviceOptions,
     JsonOption,
-    PrecisionOption,
-    WorkersOption,
     WorkspaceOption,
-    loaded,
+    load_plugins,
+    with_records,
 )
 from kitbox.cli.terminal import (
     follow,
@@ -34,30 +33,31 @@ if TYPE_CHECKING:
     from kitbox.workspace import Workspace
 
 
+@with_records
 def duplicates(
     more: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME...]", help="More plugins after --by.")
     ] = None,
+    *,
     by: Annotated[
         list[str] | None,
-        typer.Option("--by", help="Trained plugins that judge likeness.", metavar="NAME..."),
+        typer.Option("--by", help="Compare images by these trained plugins.", metavar="NAME..."),
     ] = None,
     drop_copies: Annotated[
-        bool, typer.Option("--drop-copies", help="Decide to drop all but the first of copies.")
+        bool,
+        typer.Option("--drop-copies", help="Add decisions that drop all copies but the first."),
     ] = False,
-    show: Annotated[int, typer.Option("--show", help="Rows of each print_table.", min=0)] = 10,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    workers: WorkersOption = None,
+    show: Annotated[int, typer.Option("--show", help="Rows to show of each table.", min=0)] = 10,
+    device: DeviceOptions,
     as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    folder: WorkspaceOption = None,
 ) -> None:
-    """Find copies, near-duplicates, leaks, and labels that are probably wrong.
+    """Find copies, near-duplicates, leaks and suspect labels.
 
-    With --by trained networks find neighbours that are more alike than strangers get, look-alikes
-    of two labels, and labels in two clusters. Tables with rows for decisions.csv go to
-    .kitbox/reports; --drop-copies writes such rows itself, for labelled images of equal bytes and
-    one label.
+    With --by, trained networks also find neighbours that are more similar than images of different
+    individuals get, look-alikes of two labels, and labels in two clusters. Tables with rows for
+    decisions.csv go to .kitbox/reports; --drop-copies adds such rows itself, for labelled images
+    of equal bytes and one label.
 
     \b
     Example:
@@ -73,21 +73,19 @@ def duplicates(
         group_images,
         near_duplicate_pairs,
     )
-    from kitbox.embedding import embedder
     from kitbox.report import duplicates_page
 
-    place, competition = open_workspace(workspace)
-    collection = load_collection(place, competition)
-    pool = follow(gather_pool(place, competition, collection))
+    workspace, competition = open_workspace(folder)
+    collection = load_collection(workspace, competition)
+    pool = follow(gather_pool(workspace, competition, collection))
     unknown, fine = competition.images.unknown_label, collection.decisions.fine
     links: dict[LinkKind, Pairs] = {
         "copies": copy_pairs(pool),
         "near-duplicates": near_duplicate_pairs(pool, competition.holdout.near_duplicate_bits),
     }
-    names, judged, limit = [*(by or []), *(more or [])], None, None
+    names, suspects, limit = [*(by or []), *(more or [])], None, None
     if names:
-        options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
-        embeddings = _embedded(names, pool, collection, place, options)
+        embeddings = _embed(names, pool, collection, workspace, device.for_embedding())
         known = embeddings.of(collection.labelled.image_ids)
         labels = collection.labelled.labels
         groups = protocol.search_groups(collection.labelled, competition)
@@ -96,54 +94,56 @@ def duplicates(
         links["neighbours"] = label_errors.similar_pairs(
             embeddings, limit, protocol.search_groups(pool.images, competition)
         )
-        judged = label_errors.find_suspects(known, labels, unknown, fine, near, groups)
+        suspects = label_errors.find_suspects(known, labels, unknown, fine, near, groups)
     found = group_images(pool, links, fine)
     images_of = Counter(pool.labels[pool.sides != "left out"].tolist())
-    paths = duplicates_page.save(place, found, judged, images_of, unknown)
+    paths = duplicates_page.save(workspace, found, suspects, images_of, unknown)
     stage = duplicates_page.write(
-        found, judged, pool, unknown, place, place.reports / "duplicates.html"
+        found, suspects, pool, unknown, workspace, workspace.reports / "duplicates.html"
     )
     paths.append(follow(stage).path)
     dropped = drop_decisions(pool, fine) if drop_copies else []
-    decisions.add(place.decisions, *dropped)
+    decisions.add(workspace.decisions, *dropped)
     if as_json:
         figures = {"images": len(pool.images), "by": names, "limit": limit}
         written = {
-            "dropped": [duplicates_page.decision_row(of) for of in dropped],
+            "dropped": [duplicates_page.decision_row(decision) for decision in dropped],
             "files": [str(p) for p in paths],
         }
-        print_json(figures | duplicates_page.as_json(found, judged, images_of, unknown) | written)
+        print_json(figures | duplicates_page.as_json(found, suspects, images_of, unknown) | written)
     else:
-        _show(found, judged, images_of, unknown, show)
+        _print_tables(found, suspects, images_of, unknown, show)
     if limit is not None:
-        print_line(f"neighbours: above {limit:.3f}, which one stranger's image in all would reach")
+        print_line(
+            f"neighbours: above {limit:.3f}, which an image of another individual reaches by chance"
+        )
     elif not as_json:
-        print_line("'kitbox data duplicates --by NAME' looks at the pictures, by a trained plugin")
+        print_line("'kitbox data duplicates --by NAME' compares the images, by a trained plugin")
     if drop_copies:
-        print_line(f"added {len(dropped)} drop decisions to {place.decisions}")
+        print_line(f"added {len(dropped)} drop decisions to {workspace.decisions}")
     for path in paths:
         print_line(f"written to {path}")
 
 
-def _embedded(
+def _embed(
     names: list[str],
     pool: "ImagePool",
     collection: "Collection",
-    place: "Workspace",
+    workspace: "Workspace",
     options: "EmbedOptions",
 ) -> "Embeddings":
     from kitbox.ensemble import members, meta_embedding
 
-    found, behind = members.for_inspection(place, loaded(names, place), collection)
-    if behind:
-        print_line(f"trained on images, labels or boxes as they were before: {', '.join(behind)}")
+    found, outdated = members.for_inspection(workspace, load_plugins(names, workspace), collection)
+    if outdated:
+        print_line(f"trained on images, labels or boxes as they were before: {', '.join(outdated)}")
     assembled = follow(
         meta_embedding.assemble(
             found,
             pool.parts,
             collection.labelled.image_ids,
             collection,
-            place,
+            workspace,
             whiten=None,
             options=options,
         )
@@ -151,17 +151,17 @@ def _embedded(
     return assembled.embeddings.of(pool.images.image_ids)
 
 
-def _show(
+def _print_tables(
     groups: "Sequence[DuplicateGroup]",
-    judged: "Sequence[LabelSuspect] | None",
+    suspects: "Sequence[LabelSuspect] | None",
     images_of: Counter[str],
     unknown: str | None,
     most: int,
 ) -> None:
-    """Print what was counted, the most urgent groups, and the most suspicious labels."""
+    """Print the counts, the most urgent groups and the most suspicious labels."""
     from kitbox.report import duplicates_page
 
-    counted = duplicates_page.counts(groups, judged or ())
+    counted = duplicates_page.counts(groups, suspects or ())
     print_table(("found", "groups"), [(name, str(count)) for name, count in counted.items()])
     urgent = duplicates_page.by_urgency(groups)[:most]
     if urgent:
@@ -181,7 +181,7 @@ def _show(
             for group in urgent
         ]
         print_table(("most urgent", "images", "labels", "sides", "a decision might be"), rows)
-    if judged and most:
+    if suspects and most:
         rows_of_suspects = [
             (
                 suspect.kind,
@@ -196,7 +196,7 @@ def _show(
                     ]
                 ),
             )
-            for suspect in judged[:most]
+            for suspect in suspects[:most]
         ]
         print_table(
             (

@@ -1,5 +1,8 @@
-"""Commands about what is asked: init, competitions."""
+"""Commands that make a workspace: init, demo; and the presets: competitions."""
 
+import os
+import shutil
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,7 +24,9 @@ from kitbox.workspace import Workspace
 
 
 def init(
-    preset: Annotated[str, typer.Option("--preset", help="See 'kitbox competitions'.")],
+    preset: Annotated[
+        str, typer.Option("--preset", help="The competition; see 'kitbox competitions'.")
+    ],
     data: Annotated[Path, typer.Option("--data", help="The folder of images and lists.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The new workspace.")] = Path(),
     broken: Annotated[
@@ -35,13 +40,13 @@ def init(
         str | None, typer.Option("--test-list", help="Your list of images to identify.")
     ] = None,
     image_column: Annotated[
-        str | None, typer.Option("--image-column", help="The column of file names in it.")
+        str | None, typer.Option("--image-column", help="Its column of file names.")
     ] = None,
     label_column: Annotated[
-        str | None, typer.Option("--label-column", help="The column of individuals in it.")
+        str | None, typer.Option("--label-column", help="Its column of individuals.")
     ] = None,
 ) -> None:
-    """Make a workspace for a known competition, or for photographs of your own.
+    """Make a workspace for a competition or your own photographs.
 
     \b
     Examples:
@@ -69,15 +74,17 @@ def init(
     if images.boxes is None and (data / "boxes.csv").is_file():
         print_line(
             f"{data / 'boxes.csv'} has no columns image,x0,y0,x1,y1; "
-            "'kitbox data boxes import' reads other forms"
+            "'kitbox data boxes import' reads other formats"
         )
     print_line(
-        "next: 'kitbox plugins' shows what can be trained; 'kitbox data holdout' the local test"
+        "next: 'kitbox plugins' lists what can be trained; 'kitbox data holdout' shows the holdout"
     )
 
 
 def competitions(as_json: JsonOption = False) -> None:
-    """Show the presets: form, metric, k, gallery.
+    """List the presets of known competitions.
+
+    Shows what each asks for: answers, k, gallery, metric, format.
 
     \b
     Example:
@@ -90,7 +97,7 @@ def competitions(as_json: JsonOption = False) -> None:
         print_json(rows)
         return
     print_table(
-        ("preset", "answers", "k", "gallery", "metric", "form", "about"),
+        ("preset", "answers", "k", "gallery", "metric", "format", "about"),
         [tuple(str(value) for value in row.values()) for row in rows],
     )
 
@@ -99,84 +106,84 @@ PLUGINS = ("tf_efficientnet_lite0_96x192_demo", "resnet10t_64x128_demo")
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--folder", metavar="DIR", help="Where to play.")] = Path(
-        "kitbox-demo"
-    ),
+    folder: Annotated[
+        Path, typer.Option("--folder", metavar="DIR", help="Folder of the new workspace.")
+    ] = Path("kitbox-demo"),
     individuals: Annotated[int, typer.Option("--individuals", min=4, help="Whales to draw.")] = 60,
     photographs: Annotated[
         int, typer.Option("--photographs", min=12, help="Photographs to draw.")
     ] = 900,
     preset: Annotated[
-        str, typer.Option("--preset", help="The competition to play; see 'kitbox competitions'.")
+        str, typer.Option("--preset", help="The competition to draw; see 'kitbox competitions'.")
     ] = "humpback",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Draws other whales.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed of the drawing.")] = 0,
     draw_only: Annotated[
-        bool, typer.Option("--draw-only", help="Draw the competition, train nothing.")
+        bool, typer.Option("--draw-only", help="Draw the competition and train nothing.")
     ] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Play a whole competition: draw it, train two plugins, submit their ensemble, score it.
+    """Play a whole competition on drawn images, in minutes.
 
-    The same command goes on where it was stopped.
+    Draws photographs of whales, trains two plugins, packages a submission of their ensemble and
+    scores it. If it is interrupted, the same command continues.
 
     \b
     Example:
       kitbox demo --folder whales
     """
-    import os
-    import time
-
     from kitbox.embedding import embedder
     from kitbox.ensemble import answers, members
     from kitbox.network import inference
     from kitbox.plugin import discovery
-    from kitbox.submission import mark, receipt, submission
+    from kitbox.submission import receipt
+    from kitbox.submission.mark import score_submission
+    from kitbox.submission.submission import make_submission
     from kitbox.training import context, trainer
 
     began = time.monotonic()
     os.environ.pop("KITBOX_DATA", None)  # the demo brings its own
-    place = Workspace(folder)
-    if not place.settings.exists():
-        _draw(place, preset, individuals, photographs, seed)
-    place, competition = open_workspace(folder)
+    workspace = Workspace(folder)
+    if not workspace.settings.exists():
+        _draw(workspace, preset, individuals, photographs, seed)
+    workspace, competition = open_workspace(folder)
     if competition.name != preset:
         raise KitboxError(
             f"{folder} plays {competition.name}; give --preset {competition.name}, "
             "or choose another --folder"
         )
-    collection = load_collection(place, competition)
+    collection = load_collection(workspace, competition)
     if draw_only:
         print_line(f"next: cd {folder} && kitbox plugins")
         return
-    plugins = [discovery.load(name, place) for name in PLUGINS]
+    plugins = [discovery.load(name, workspace) for name in PLUGINS]
     options = context.TrainOptions(device=device, precision=precision)
     for named in plugins:
-        follow(trainer.train(named, collection, competition, place, options))
+        follow(trainer.train(named, collection, competition, workspace, options))
     running = embedder.EmbedOptions(device=device, precision=precision)
     report = {}
-    recipe = answers.EnsembleOptions()
+    ensemble = answers.EnsembleOptions()
     for named in plugins:
-        alone = members.for_holdout(place, [named], None, collection)
+        alone = members.for_holdout(workspace, [named], None, collection)
         report[named.name] = follow(
-            answers.score(alone, recipe, collection, competition, place, running)
+            answers.score(alone, ensemble, collection, competition, workspace, running)
         ).score.scores
-    chosen = members.for_holdout(place, plugins, None, collection)
-    locally = follow(answers.score(chosen, recipe, collection, competition, place, running))
+    chosen = members.for_holdout(workspace, plugins, None, collection)
+    locally = follow(answers.score(chosen, ensemble, collection, competition, workspace, running))
     report["ensemble"] = locally.score.scores
     made = follow(
-        submission.make_submission(
-            chosen, recipe, locally.score.thresholds, collection, competition, place, running
+        make_submission(
+            chosen, ensemble, locally.score.thresholds, collection, competition, workspace, running
         )
     )
     written = receipt.describe(
-        made, locally, chosen, chosen, recipe, collection, competition, place,
+        made, locally, chosen, chosen, ensemble, collection, competition, workspace,
         precision=inference.resolve_precision(precision, inference.resolve_device(device)),
         note="kitbox demo",
     )  # fmt: skip
-    package = receipt.save(place, written, made.text)
-    final = mark.score_submission(package.csv, folder / "truth.csv", competition, collection)
+    package = receipt.save(workspace, written, made.text)
+    final = score_submission(package.csv, folder / "truth.csv", competition, collection)
     if as_json:
         print_json(
             {
@@ -190,7 +197,7 @@ def demo(
     for name, scores in report.items():
         print_line(f"\n{name}, on the local holdout")
         print_scores(scores)
-    print_line("\nthe submission, scored against the truth that the demo kept")
+    print_line("\nthe submission, scored by the true labels")
     print_scores(final)
     print_line(f"\nsubmission: {package.csv}  ({format_duration(time.monotonic() - began)} in all)")
     print_line("what to try next:")
@@ -200,20 +207,20 @@ def demo(
     print_line(f"  kitbox reproduce submissions/{package.folder.name}")
 
 
-def _draw(place: Workspace, preset: str, individuals: int, photographs: int, seed: int) -> None:
-    """Draw the competition aside and move it in when it is whole; then write its workspace."""
-    import shutil
-
+def _draw(workspace: Workspace, preset: str, individuals: int, photographs: int, seed: int) -> None:
+    """Draw the competition, move it in when it is complete, and write its workspace."""
     from kitbox.competition import presets
     from kitbox.synthetic import layouts, roster
 
     if preset not in layouts.FORMS:
         raise KitboxError(f"no preset named {preset}{did_you_mean(preset, layouts.FORMS)}")
-    data, truth = place.root / "data", place.root / "truth.csv"
-    if place.root.is_dir() and any(path.name != ".kitbox" for path in place.root.iterdir()):
-        raise KitboxError(f"{place.root} is not empty and no workspace; choose another --folder")
-    aside = place.cache / "drawing"
-    shutil.rmtree(aside, ignore_errors=True)  # of a drawing that was stopped
+    data, truth = workspace.root / "data", workspace.root / "truth.csv"
+    if workspace.root.is_dir() and any(path.name != ".kitbox" for path in workspace.root.iterdir()):
+        raise KitboxError(
+            f"{workspace.root} is not empty and not a workspace; choose another --folder"
+        )
+    aside = workspace.cache / "drawing"
+    shutil.rmtree(aside, ignore_errors=True)  # of an interrupted drawing
     print_line(f"drawing {photographs} photographs of {individuals} whales in {data}")
     drawn = follow(
         roster.draw(aside / "data", individuals=individuals, photographs=photographs, seed=seed)
@@ -221,8 +228,6 @@ def _draw(place: Workspace, preset: str, individuals: int, photographs: int, see
     layouts.arrange(drawn.folder, drawn.truth, preset)
     drawn.truth.rename(truth)
     drawn.folder.rename(data)
-    print_line(
-        f"{len(drawn.broken)} files are broken on purpose; kitbox.toml says to drop such files"
-    )
+    print_line(f"{len(drawn.broken)} files are broken on purpose; kitbox.toml drops such files")
     columns = {"train_list": "labels.csv", "test_list": "queries.csv"} if preset == "csv" else {}
-    presets.init(place, preset, data, broken="drop", columns=columns)
+    presets.init(workspace, preset, data, broken="drop", columns=columns)

@@ -1,69 +1,178 @@
-"""What commands about scores let a person choose: plugins, weights, whitening, the threshold."""
+"""Options that several commands share, alone or as records, and how their values are parsed.
 
+typer reads a command's signature. `with_records` lets a signature name a record of options in place
+of the options themselves; the command receives the record.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from kitbox.errors import KitboxError
+
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
-    from kitbox.ensemble.fusion import Way
+    from kitbox.embedding.embedder import EmbedOptions
+    from kitbox.ensemble.answers import EnsembleOptions
     from kitbox.plugin.discovery import NamedPlugin
-    from kitbox.scoring.local_score import LocalScore
     from kitbox.workspace import Workspace
 
 
 NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", help="Trained plugins.")]
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace", help="The workspace; default: the nearest kitbox.toml.", metavar="DIR"
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where networks run.")
+]
+PrecisionOption = Annotated[
+    Literal["auto", "32", "bf16", "16"],
+    typer.Option("--precision", help="Number format; auto: half where the device has it."),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", help="Processes that read images.", min=0)
+]
+FoldOption = Annotated[
+    str, typer.Option("--fold", help="One of holdout.folds, or all.", metavar="K")
+]
+CheckpointOption = Annotated[
+    Literal["last", "best"],
+    typer.Option("--checkpoint", help="Checkpoint to use; best: by the holdout score."),
+]
 WeightsOption = Annotated[
     str | None, typer.Option("--weights", help="A weight for each plugin, as 2,1.", metavar="W,W")
 ]
+
 WhitenOption = Annotated[
     int | None,
     typer.Option("--whiten", help="PCA-whiten each plugin's block to DIM.", metavar="DIM", min=2),
 ]
-ThresholdOption = Annotated[
-    str | None,
-    typer.Option(
-        "--threshold",
-        help="Where answers end: best, a similarity as 0.35, or a share unknown as 16.5%.",
-        metavar="T",
-    ),
-]
-CombineOption = Annotated[
-    Literal["embeddings", "labels", "classifier"],
-    typer.Option(
-        "--combine",
-        help="Join embeddings, average the members' similarities of labels, or fit a classifier.",
-    ),
-]
-DimsOption = Annotated[
-    int | None,
-    typer.Option("--dims", help="Of the classifier's PCA; default: 2048.", metavar="DIM", min=2),
-]
-NewLabelOption = Annotated[
-    Literal["threshold", "learned"],
-    typer.Option("--new-label", help="What finds unknown individuals; learned: on the holdout."),
-]
 
 
-def way_of(combine: str, dims: int | None, new_label: str) -> "Way":
-    """Return the way in which members answer together."""
-    from kitbox.ensemble.fusion import Way
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions:
+    """Where and how networks run."""
 
-    return Way(combine, dims, new_label)  # type: ignore[arg-type]
+    device: DeviceOption = "auto"
+    precision: PrecisionOption = "auto"
+    workers: WorkersOption = None
+
+    def for_embedding(self) -> "EmbedOptions":
+        """Return them as options of the embedder."""
+        from kitbox.embedding.embedder import EmbedOptions
+
+        return EmbedOptions(device=self.device, precision=self.precision, workers=self.workers)
 
 
-def loaded(names: list[str], place: "Workspace") -> "list[NamedPlugin]":
+@dataclass(frozen=True, kw_only=True)
+class CombineOptions:
+    """How trained plugins answer together."""
+
+    whiten: WhitenOption = None
+    combine: Annotated[
+        Literal["embeddings", "labels", "classifier"],
+        typer.Option(
+            "--combine",
+            help="Join embeddings, average the plugins' similarities of labels, or fit a "
+            "classifier.",
+        ),
+    ] = "embeddings"
+    dims: Annotated[
+        int | None,
+        typer.Option(
+            "--dims", help="Dimensions of the classifier's PCA; default: 2048.", metavar="DIM",
+            min=2,
+        ),
+    ] = None  # fmt: skip
+    new_label: Annotated[
+        Literal["threshold", "learned"],
+        typer.Option(
+            "--new-label", help="How unknown individuals are found; learned: fitted on the holdout."
+        ),
+    ] = "threshold"
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            "--threshold",
+            help="Where answers end: best, a similarity as 0.35, or a share unknown as 16.5%.",
+            metavar="T",
+        ),
+    ] = None
+    checkpoint: CheckpointOption = "last"
+
+    def for_ensemble(self, top_k: int | None = None) -> "EnsembleOptions":
+        """Return them as options of an ensemble; `top_k` None: the competition's k."""
+        from kitbox.ensemble.answers import EnsembleOptions
+        from kitbox.ensemble.fusion import Way
+
+        way = Way(self.combine, self.dims, self.new_label)
+        return EnsembleOptions(whiten=self.whiten, top_k=top_k, way=way)
+
+    def set_threshold(self, competition: "Competition") -> "Competition":
+        """Return the competition with the rule of --threshold, if one is given."""
+        if self.threshold is None:
+            return competition
+        if not competition.uses_threshold:
+            raise KitboxError(
+                f"the answers of {competition.name} have no threshold; leave --threshold out"
+            )
+        rule = competition.threshold.override(self.threshold, competition.task.similarity_range)
+        return competition.model_copy(update={"threshold": rule})
+
+
+def with_records(command: Callable[..., None]) -> Callable[..., None]:
+    """Show typer the options of each record among a command's parameters, in the record's place."""
+    records: dict[str, type[Any]] = {}
+    parameters: list[Parameter] = []
+    for parameter in signature(command).parameters.values():
+        record = parameter.annotation
+        if isinstance(record, type) and is_dataclass(record):
+            records[parameter.name] = record
+            parameters += signature(record).parameters.values()
+        else:
+            parameters.append(parameter)
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        built = {
+            name: record(**{field.name: values.pop(field.name) for field in fields(record)})
+            for name, record in records.items()
+        }
+        command(**values, **built)
+
+    keyword_only = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
+    run.__signature__ = Signature(keyword_only)  # type: ignore[attr-defined]
+    return run
+
+
+def given_options(*records: object) -> list[str]:
+    """Return the names, as '--whiten', of the options whose value is not the default."""
+    return [
+        f"--{field.name.replace('_', '-')}"
+        for record in records
+        for field in fields(record)  # type: ignore[arg-type]
+        if getattr(record, field.name) != field.default
+    ]
+
+
+def load_plugins(names: list[str], workspace: "Workspace") -> "list[NamedPlugin]":
     """Return the plugins of these names."""
     from kitbox.plugin import discovery
 
-    return [discovery.load(name, place) for name in names]
+    return [discovery.load(name, workspace) for name in names]
 
 
-def numbers(text: str | None) -> list[float] | None:
-    """Return the weights that --weights names."""
-    from kitbox.errors import KitboxError
-
+def parse_weights(text: str | None) -> list[float] | None:
+    """Return the numbers of --weights."""
     if text is None:
         return None
     try:
@@ -72,70 +181,8 @@ def numbers(text: str | None) -> list[float] | None:
         raise KitboxError(f"--weights {text} is not numbers with commas, as 2,1") from error
 
 
-def with_threshold(competition: "Competition", text: str | None) -> "Competition":
-    """Return the competition with the threshold that --threshold asks for."""
-    from kitbox.errors import KitboxError
-
-    if text is None:
-        return competition
-    if not competition.uses_threshold:
-        raise KitboxError(
-            f"the answers of {competition.name} have no threshold; leave --threshold out"
-        )
-    asked = competition.threshold.override(text, competition.task.similarity_range)
-    return competition.model_copy(update={"threshold": asked})
-
-
-def tell_threshold(found: "LocalScore") -> None:
-    """Print the thresholds that a local score was taken with, and what they do."""
-    from kitbox.cli.terminal import print_line
-    from kitbox.scoring import local_score
-
-    for sentence in local_score.threshold_sentences(found):
-        print_line(sentence)
-
-
-WorkspaceOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--workspace", help="The workspace; default: the nearest kitbox.toml.", metavar="DIR"
-    ),
-]
-
-
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-
-
-DeviceOption = Annotated[
-    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where networks run.")
-]
-
-
-PrecisionOption = Annotated[
-    Literal["auto", "32", "bf16", "16"],
-    typer.Option("--precision", help="Of networks; auto: half where the device has it."),
-]
-
-
-WorkersOption = Annotated[
-    int | None, typer.Option("--workers", help="Processes that read images.", min=0)
-]
-
-
-FoldOption = Annotated[
-    str, typer.Option("--fold", help="One of holdout.folds, or all.", metavar="K")
-]
-
-
-CheckpointOption = Annotated[
-    Literal["last", "best"], typer.Option("--checkpoint", help="best: on the holdout.")
-]
-
-
 def parse_folds(text: str, competition: "Competition") -> list[int]:
     """Return the folds of --fold."""
-    from kitbox.errors import KitboxError
-
     folds = competition.holdout.folds
     if text == "all":
         return list(range(1, folds + 1))
@@ -144,3 +191,11 @@ def parse_folds(text: str, competition: "Competition") -> list[int]:
             f"--fold {text}: kitbox.toml has holdout.folds = {folds}; give 1 to {folds}, or all"
         )
     return [int(text)]
+
+
+def parse_fold(text: str, competition: "Competition", why: str) -> int:
+    """Return the only fold of --fold; `why` begins the error for several."""
+    folds = parse_folds(text, competition)
+    if len(folds) > 1:
+        raise KitboxError(f"{why}; name it with --fold")
+    return folds[0]

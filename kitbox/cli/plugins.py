@@ -1,4 +1,4 @@
-"""Commands about plugins: list, new, check."""
+"""Commands about plugins: plugins, plugins new and plugins check."""
 
 import os
 from pathlib import Path
@@ -20,24 +20,24 @@ app = typer.Typer(invoke_without_command=True)
 
 
 @app.callback()
-def plugins(
-    context: typer.Context, as_json: JsonOption = False, workspace: WorkspaceOption = None
+def show_plugins(
+    context: typer.Context, as_json: JsonOption = False, folder: WorkspaceOption = None
 ) -> None:
-    """Show every plugin: settings, cost, fingerprint, and whether it is trained.
+    """List the plugins: settings, cost, fingerprint, training.
 
     \b
     Example:
       kitbox plugins
     """
     if context.invoked_subcommand is not None:
-        if workspace is not None:
-            os.environ["KITBOX_WORKSPACE"] = str(workspace)
+        if folder is not None:
+            os.environ["KITBOX_WORKSPACE"] = str(folder)
         return
     from kitbox.plugin import discovery
 
-    place = _workspace(workspace)
-    found, mistakes = discovery.load_all(place)
-    rows = [_row(named, place) for named in found]
+    workspace = _workspace(folder)
+    found, mistakes = discovery.load_all(workspace)
+    rows = [_row(named, workspace) for named in found]
     if as_json:
         print_json(rows)
     else:
@@ -54,13 +54,13 @@ def plugins(
 
 @app.command("new")
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Backbone, pixels, what differs.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Backbone, pixels and what differs.")],
     source: Annotated[
-        str, typer.Option("--from", help="The plugin to begin with.", metavar="OTHER")
+        str, typer.Option("--from", help="The plugin to copy.", metavar="OTHER")
     ] = "tf_efficientnet_lite0_96x192",
-    workspace: WorkspaceOption = None,
+    folder: WorkspaceOption = None,
 ) -> None:
-    """Write a plugin file to edit.
+    """Write a plugin file to edit, as a copy of another.
 
     \b
     Example:
@@ -69,23 +69,25 @@ def new(
     from kitbox.files import write_text
     from kitbox.plugin import discovery
 
-    place = find_workspace(workspace)
-    original = discovery.plugin_files(place).get(source)
+    workspace = find_workspace(folder)
+    original = discovery.plugin_files(workspace).get(source)
     if original is None:
-        discovery.load(source, place)  # says what there is
+        discovery.load(source, workspace)  # raises with a suggestion, unless it is packaged
         raise KitboxError(f"{source} is shipped by another package; copy its file yourself")
-    path = place.plugins / f"{name}.py"
+    path = workspace.plugins / f"{name}.py"
     if path.exists():
         raise KitboxError(f"{path} exists already; edit it, or choose another name")
     if not name.replace(".", "_").isidentifier() and not name.replace("-", "_").isidentifier():
-        raise KitboxError(f"'{name}' is no name for a plugin; use letters, digits and _")
+        raise KitboxError(f"'{name}' is not a plugin name; use letters, digits and _")
     write_text(path, original[0].read_text(encoding="utf-8"))
     print_line(f"wrote {path}, a copy of {source}: edit it, then 'kitbox train {name}'")
 
 
 @app.command("check")
-def check(workspace: WorkspaceOption = None) -> None:
-    """Load all plugins, refuse copies and misleading names, build each network without weights.
+def check(folder: WorkspaceOption = None) -> None:
+    """Load and build all plugins, and find copies and misleading names.
+
+    Networks are built without weights.
 
     \b
     Example:
@@ -94,7 +96,7 @@ def check(workspace: WorkspaceOption = None) -> None:
     from kitbox.network.network import measure_cost
     from kitbox.plugin import discovery
 
-    found, mistakes = discovery.load_all(_workspace(workspace))
+    found, mistakes = discovery.load_all(_workspace(folder))
     for named in found:
         problem = discovery.name_problem(named)
         if problem is not None:
@@ -107,7 +109,7 @@ def check(workspace: WorkspaceOption = None) -> None:
         print_line(f"error: {mistake}")
     if mistakes:
         raise typer.Exit(1)
-    print_line(f"{len(found)} plugins are sound")
+    print_line(f"{len(found)} plugins are valid")
 
 
 def _workspace(folder: Path | None) -> "Workspace | None":
@@ -120,7 +122,7 @@ def _workspace(folder: Path | None) -> "Workspace | None":
         return None
 
 
-def _row(named: "NamedPlugin", place: "Workspace | None") -> dict[str, Any]:
+def _row(named: "NamedPlugin", workspace: "Workspace | None") -> dict[str, Any]:
     from kitbox.network.network import measure_cost
     from kitbox.training import runs
 
@@ -138,7 +140,7 @@ def _row(named: "NamedPlugin", place: "Workspace | None") -> dict[str, Any]:
         "checkpoint_bytes": price.checkpoint_bytes,
         "embedding_dim": price.embedding_dim,
         "fingerprint": plugin.fingerprint,
-        "trained_on": [] if place is None else runs.trained_on(place, named),
+        "trained_on": [] if workspace is None else runs.trained_on(workspace, named),
     }
 
 

@@ -1,4 +1,4 @@
-"""The command that gives test images labels to learn from: pseudo."""
+"""The command that gives test images pseudo-labels to train on: pseudo."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -7,17 +7,17 @@ import typer
 
 from kitbox.cli.options import (
     CheckpointOption,
-    DeviceOption,
+    DeviceOptions,
     FoldOption,
     JsonOption,
-    PrecisionOption,
     WeightsOption,
-    WorkersOption,
     WorkspaceOption,
-    loaded,
-    numbers,
+    load_plugins,
     parse_folds,
+    parse_weights,
+    with_records,
 )
+from kitbox.cli.score import print_refits
 from kitbox.cli.terminal import (
     follow,
     load_collection,
@@ -32,23 +32,25 @@ if TYPE_CHECKING:
     from kitbox.competition.pseudo_labels import PseudoLabel
     from kitbox.competition.settings import Competition
     from kitbox.dataset.collection import Collection
-    from kitbox.embedding.embedder import EmbedOptions
-    from kitbox.ensemble.class_probabilities import LabelSource, PseudoLabelRule
+    from kitbox.ensemble.class_probabilities import PseudoLabelRule
     from kitbox.ensemble.pseudo_labelling import PseudoLabelling
-    from kitbox.workspace import Workspace
 
 
 # Labels by how many images they were given to; the last span has no end.
 _SPANS = ((1, 1), (2, 3), (4, 10), (11, None))
 
 
+@with_records
 def pseudo(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME...", help="Trained plugins.")
     ] = None,
+    *,
     threshold: Annotated[
         float,
-        typer.Option("--threshold", help="Labels must be likelier.", metavar="P", min=0, max=1),
+        typer.Option(
+            "--threshold", help="Confidence that a label must exceed.", metavar="P", min=0, max=1
+        ),
     ] = 0.9,
     gap: Annotated[
         float,
@@ -59,30 +61,31 @@ def pseudo(
     ] = 10,
     by: Annotated[
         Literal["auto", "classifier", "similarity"],
-        typer.Option("--by", help="auto: classifiers, where every plugin has learnt one."),
+        typer.Option(
+            "--by", help="What gives the labels; auto: classifiers, where every plugin has one."
+        ),
     ] = "auto",
     on: Annotated[
         Literal["holdout", "all"] | None,
-        typer.Option("--on", help="What the plugins have learnt from; default: holdout."),
+        typer.Option("--on", help="What the plugins were trained on; default: holdout."),
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--import", help="Take the rows of FILE: folder,full_path,proba."),
+        typer.Option("--import", help="Import the rows of FILE: folder,full_path,proba."),
     ] = None,
     weights: WeightsOption = None,
     fold: FoldOption = "1",
     checkpoint: CheckpointOption = "last",
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    workers: WorkersOption = None,
+    device: DeviceOptions,
     as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    folder: WorkspaceOption = None,
 ) -> None:
-    """Give test images the labels that plugins are sure of, in pseudo.csv, to learn from next.
+    """Label test images that plugins are sure of, for training.
 
-    Plugins with pseudo_labels = True take them. The same rule is asked of the holdout first, whose
-    answers are known. Labels made --on all serve trainings --on all alone: they know the holdout;
-    so do those of an imported list, unless --on holdout says otherwise.
+    The labels go to pseudo.csv; plugins with pseudo_labels = True train on them. The same rule is
+    first applied to the holdout, whose answers are known. Labels made --on all are only for
+    training --on all, because they know the holdout; the same holds for imported ones, unless
+    --on holdout is given.
 
     \b
     Examples:
@@ -90,84 +93,63 @@ def pseudo(
       kitbox pseudo --import bootstrapped_data.csv
     """
     from kitbox.competition import pseudo_labels
-    from kitbox.embedding import embedder
-    from kitbox.ensemble.class_probabilities import PseudoLabelRule
+    from kitbox.ensemble import members
+    from kitbox.ensemble.class_probabilities import PseudoLabelRule, default_source
+    from kitbox.ensemble.pseudo_labelling import Labeller, label_test_images
 
-    place, competition = open_workspace(workspace)
+    workspace, competition = open_workspace(folder)
     if fold == "all":
         raise KitboxError("--fold all: pseudo.csv holds the labels of one fold; name it")
     if bool(names) == (file is not None):
         raise KitboxError("name trained plugins, or a list with --import FILE")
     ignored = {"--by": by != "auto", "--weights": weights, "--checkpoint": checkpoint != "last"}
-    given = next((option for option, said in ignored.items() if said), None)
-    if file is not None and given is not None:
-        raise KitboxError(f"{given} is about networks, and --import asks none; leave it out")
-    collection = load_collection(place, competition, parse_folds(fold, competition)[0])
+    given = [option for option, value in ignored.items() if value]
+    if file is not None and given:
+        raise KitboxError(f"{given[0]} is about networks, and --import uses none; leave it out")
+    [number] = parse_folds(fold, competition)
+    collection = load_collection(workspace, competition, number)
     rule = PseudoLabelRule(threshold, gap, per_label or None)
     rows: tuple[PseudoLabel, ...]
     if file is not None:
-        rows, report = _imported(file, rule, on or "all", competition, collection)
+        rows, report = _import(file, rule, on or "all", competition, collection)
     else:
-        options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
-        made = _made(
-            names or [], rule, by, on or "holdout", numbers(weights), int(fold), checkpoint,
-            place, competition, collection, options,
-        )  # fmt: skip
+        plugins, given_weights = load_plugins(names or [], workspace), parse_weights(weights)
+        scored = members.for_holdout(
+            workspace, plugins, given_weights, collection, checkpoint, fold=number
+        )
+        chosen = scored
+        if on == "all":
+            chosen = members.for_submission(
+                workspace, plugins, given_weights, collection, checkpoint
+            )
+            print_refits(chosen)
+        source = default_source([*chosen, *scored]) if by == "auto" else by
+        labeller = Labeller(chosen, scored, on or "holdout", source, rule)
+        made = follow(
+            label_test_images(labeller, collection, competition, workspace, device.for_embedding())
+        )
         rows, report = made.rows, _as_json(made)
-        _tell(made)
+        _print_summary(made)
         if not as_json:
-            _show(made)
-    written, kept = place.pseudo_labels if rows else None, None
+            _print_precision(made)
+    written, kept = workspace.pseudo_labels if rows else None, None
     if written is not None:
         kept = pseudo_labels.save(written, rows)
     if as_json:
-        told = {"threshold": threshold, "gap": gap, "per_label": rule.per_label}
-        places = {"file": written and str(written), "kept": kept and str(kept)}
-        print_json(report | told | places)
-    _tell_written(place.pseudo_labels, len(rows), kept)
+        settings = {"threshold": threshold, "gap": gap, "per_label": rule.per_label}
+        files = {"file": written and str(written), "kept": kept and str(kept)}
+        print_json(report | settings | files)
+    _print_written(workspace.pseudo_labels, len(rows), kept)
 
 
-def _made(
-    names: list[str],
-    rule: "PseudoLabelRule",
-    by: 'LabelSource | Literal["auto"]',
-    on: str,
-    weights: list[float] | None,
-    fold: int,
-    checkpoint: str,
-    place: "Workspace",
-    competition: "Competition",
-    collection: "Collection",
-    options: "EmbedOptions",
-) -> "PseudoLabelling":
-    from kitbox.ensemble import members
-    from kitbox.ensemble.class_probabilities import default_source
-    from kitbox.ensemble.pseudo_labelling import Labeller, label_test_images
-
-    plugins = loaded(names, place)
-    scored = members.for_holdout(place, plugins, weights, collection, checkpoint, fold=fold)
-    chosen = scored
-    if on == "all":
-        chosen = members.for_submission(place, plugins, weights, collection, checkpoint)
-        for member in chosen:
-            if member.checkpoint.on != "all":
-                print_line(
-                    f"{member.named.name} learnt without the holdout; "
-                    f"'kitbox train {member.named.name} --on all' refits it on every label"
-                )
-    way = default_source([*chosen, *scored]) if by == "auto" else by
-    maker = Labeller(chosen, scored, on, way, rule)
-    return follow(label_test_images(maker, collection, competition, place, options))
-
-
-def _imported(
+def _import(
     file: Path,
     rule: "PseudoLabelRule",
     on: str,
     competition: "Competition",
     collection: "Collection",
 ) -> "tuple[tuple[PseudoLabel, ...], dict[str, Any]]":
-    """Return the rows of a list of others, and tell what in it means nothing here."""
+    """Return the rows of another program's list, and print which of its names are unknown here."""
     from kitbox.ensemble import pseudo_labelling
 
     taken = pseudo_labelling.import_gdsc(file, collection, competition, rule, on)
@@ -175,7 +157,7 @@ def _imported(
         if found:
             print_line(f"left out: '{found[0]}' is no {what}{more(len(found) - 1)}")
     if on == "all":
-        print_line("taken to be made by networks that know every label; if not, say --on holdout")
+        print_line("assuming networks that know every label made them; if not, give --on holdout")
     return taken.rows, {
         "by": "import",
         "on": on,
@@ -201,21 +183,19 @@ def _as_json(made: "PseudoLabelling") -> dict[str, Any]:
     }
 
 
-def _tell(made: "PseudoLabelling") -> None:
-    """Say how many images get a label, and how sure networks are of them."""
-    print_line(f"round {made.round}, by {made.by}, networks that learnt from {made.on}")
-    sure = "" if made.expected is None else f", {made.expected:.1%} of them right if taken at word"
+def _print_summary(made: "PseudoLabelling") -> None:
+    """Print how many images get a label, and how confident the networks are of them."""
+    print_line(f"round {made.round}, by {made.by}, networks trained on {made.on}")
+    sure = "" if made.expected is None else f", {made.expected:.1%} right by their own confidence"
     print_line(f"{len(made.rows)} of {made.asked} test images get a label{sure}")
     if made.rows:
         print_line(_histogram(list(made.of_label.values())))
     if made.precision is None:
-        print_line(
-            "no query of the holdout gets a label by this rule; how right they are is not known"
-        )
+        print_line("no holdout query gets a label by this rule, so their precision is not known")
 
 
-def _show(made: "PseudoLabelling") -> None:
-    """Print how right such labels are on the holdout, and how many queries get one."""
+def _print_precision(made: "PseudoLabelling") -> None:
+    """Print the share of right labels on the holdout, and the share of queries that get one."""
     measured = [("coverage", made.coverage)]
     if made.precision is not None:
         measured.insert(0, ("precision", made.precision))
@@ -228,13 +208,13 @@ def _show(made: "PseudoLabelling") -> None:
     )
 
 
-def _tell_written(path: Path, rows: int, kept: Path | None) -> None:
-    """Say what pseudo.csv holds now, and where that is which it held before."""
+def _print_written(path: Path, rows: int, kept: Path | None) -> None:
+    """Print what pseudo.csv holds now, and where its former rows are."""
     if not rows:
         print_line("no row to write" + (f"; {path} stays as it is" if path.exists() else ""))
         return
     if kept is not None:
-        print_line(f"what was there is kept in {kept}")
+        print_line(f"the former file is kept as {kept}")
     print_line(f"written to {path}: {rows} {'row' if rows == 1 else 'rows'}")
 
 

@@ -1,30 +1,21 @@
-"""Commands about local scores: score, compare."""
+"""Commands that score plugins: score, compare, ensemble."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kitbox.cli.options import (
-    CheckpointOption,
-    CombineOption,
-    DeviceOption,
-    DimsOption,
+    CombineOptions,
+    DeviceOptions,
     FoldOption,
     JsonOption,
     NamesArgument,
-    NewLabelOption,
-    PrecisionOption,
-    ThresholdOption,
     WeightsOption,
-    WhitenOption,
-    WorkersOption,
     WorkspaceOption,
-    loaded,
-    numbers,
+    load_plugins,
     parse_folds,
-    tell_threshold,
-    way_of,
-    with_threshold,
+    parse_weights,
+    with_records,
 )
 from kitbox.cli.terminal import (
     follow,
@@ -38,104 +29,95 @@ from kitbox.cli.terminal import (
 from kitbox.errors import KitboxError, did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from kitbox.competition.settings import Competition
-    from kitbox.embedding.embedder import EmbedOptions
-    from kitbox.ensemble.answers import EnsembleOptions, EnsembleScore
+    from kitbox.ensemble.answers import EnsembleScore
     from kitbox.ensemble.members import Member
+    from kitbox.records import Scores
     from kitbox.scoring.local_score import LocalScore
     from kitbox.workspace import Workspace
 
 
+@with_records
 def score(
     names: NamesArgument,
+    *,
     weights: WeightsOption = None,
-    whiten: WhitenOption = None,
-    combine: CombineOption = "embeddings",
-    dims: DimsOption = None,
-    new_label: NewLabelOption = "threshold",
-    threshold: ThresholdOption = None,
+    combine: CombineOptions,
     metric: Annotated[
         str | None, typer.Option("--metric", help="Show this metric alone.", metavar="M")
     ] = None,
     fold: FoldOption = "1",
-    checkpoint: CheckpointOption = "last",
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    workers: WorkersOption = None,
+    device: DeviceOptions,
     as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    folder: WorkspaceOption = None,
 ) -> None:
-    """Score a plugin or an ensemble on the local holdout, with 95 % intervals.
+    """Score plugins on the local holdout, with 95 % intervals.
 
-    With --fold all every fold is asked by the networks that have not seen it.
+    Several plugins are scored as an ensemble. With --fold all, each fold is answered by the
+    networks that have not seen it.
 
     \b
     Example:
       kitbox score resnet34_620 densenet121_480 --weights 2,1
     """
-    from kitbox.embedding import embedder
-    from kitbox.ensemble import answers
-
-    place, competition = open_workspace(workspace)
-    competition = with_threshold(competition, threshold)
-    options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
-    recipe = answers.EnsembleOptions(whiten=whiten, way=way_of(combine, dims, new_label))
-    chosen, found = _scored(place, competition, names, weights, recipe, fold, checkpoint, options)
+    workspace, competition = open_workspace(folder)
+    competition = combine.set_threshold(competition)
+    members, found = _score_plugins(
+        workspace, competition, names, weights, fold, combine=combine, device=device
+    )
     scores = _only(metric, found.score)
     if as_json:
         print_json(
             {
-                "plugins": [m.as_json(d) for m, d in zip(chosen, found.dims, strict=True)],
+                "plugins": [m.as_json(d) for m, d in zip(members, found.dims, strict=True)],
                 "dim": sum(found.dims),
-                "whiten": whiten,
-                "way": recipe.way.as_json(),
+                "whiten": combine.whiten,
+                "way": combine.for_ensemble().way.as_json(),
                 "threshold": found.score.evidence or None,
                 "scores": scores.as_json(),
             }
         )
         return
     print_scores(scores)
-    tell_threshold(found.score)
+    print_threshold(found.score)
 
 
+@with_records
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A plugin, or several as x+y.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The one that may be better.")],
+    *,
+    combine: CombineOptions,
     metric: Annotated[
-        str | None, typer.Option("--metric", help="Instead of the competition's.", metavar="M")
+        str | None,
+        typer.Option("--metric", help="Metric; default: the competition's.", metavar="M"),
     ] = None,
-    whiten: WhitenOption = None,
-    combine: CombineOption = "embeddings",
-    dims: DimsOption = None,
-    new_label: NewLabelOption = "threshold",
-    threshold: ThresholdOption = None,
-    changed: Annotated[int, typer.Option("--changed", help="Queries to list each way.", min=0)] = 5,
+    changed: Annotated[
+        int, typer.Option("--changed", help="Gained and lost queries to list.", min=0)
+    ] = 5,
     fold: FoldOption = "1",
-    checkpoint: CheckpointOption = "last",
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    workers: WorkersOption = None,
+    device: DeviceOptions,
     as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    folder: WorkspaceOption = None,
 ) -> None:
-    """Say whether B is better than A: paired, by individuals, on the local holdout.
+    """Test whether B is better than A on the local holdout.
+
+    The comparison is paired, query by query, and resamples individuals.
 
     \b
     Example:
       kitbox compare resnet34_620 resnet34_620+densenet121_480
     """
-    from kitbox.embedding import embedder
-    from kitbox.ensemble import answers
     from kitbox.scoring import comparison
 
-    place, competition = open_workspace(workspace)
-    competition = with_threshold(competition, threshold)
-    options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
-    recipe = answers.EnsembleOptions(whiten=whiten, way=way_of(combine, dims, new_label))
+    workspace, competition = open_workspace(folder)
+    competition = combine.set_threshold(competition)
     outcomes = []
     for names in (a, b):
-        _, found = _scored(
-            place, competition, names.split("+"), None, recipe, fold, checkpoint, options
+        _, found = _score_plugins(
+            workspace, competition, names.split("+"), None, fold, combine=combine, device=device
         )
         name = next(iter(_only(metric, found.score).by_metric))
         outcomes.append(found.score.outcomes[name])
@@ -158,93 +140,47 @@ def compare(
             print_table((f"{title} most by {b}", a, b), rows)
 
 
-def _scored(
-    place: "Workspace",
-    competition: "Competition",
-    names: list[str],
-    weights: str | None,
-    recipe: "EnsembleOptions",
-    fold: str,
-    checkpoint: str,
-    options: "EmbedOptions",
-) -> "tuple[list[Member], EnsembleScore]":
-    """Return the members and the local score of some plugins, on one fold or over all."""
-    from kitbox.ensemble import answers, members
-
-    plugins = loaded(names, place)
-    found = []
-    for number in parse_folds(fold, competition):
-        collection = load_collection(place, competition, number)
-        chosen = members.for_holdout(
-            place, plugins, numbers(weights), collection, checkpoint, fold=number
-        )
-        for line in members.checkpoint_warnings(chosen):
-            print_line(line)
-        stage = answers.score(chosen, recipe, collection, competition, place, options)
-        found.append(follow(stage))
-    return chosen, answers.pool_folds(found)
-
-
-def _only(metric: str | None, found: "LocalScore") -> Any:
-    """Return all scores, or that of one metric."""
-    from kitbox.records import Scores
-
-    by_metric = found.scores.by_metric
-    if metric is None:
-        return found.scores
-    if metric not in by_metric:
-        near = did_you_mean(metric, by_metric)
-        raise KitboxError(f"no metric {metric}{near}; there are {', '.join(by_metric)}")
-    return Scores({metric: by_metric[metric]})
-
-
+@with_records
 def ensemble(
     names: NamesArgument,
+    *,
     weights: WeightsOption = None,
+    combine: CombineOptions,
     top_k: Annotated[
-        int | None, typer.Option("--top-k", help="Answers a query; default: what is asked.", min=1)
+        int | None,
+        typer.Option("--top-k", help="Answers to a query; default: the competition's k.", min=1),
     ] = None,
-    whiten: WhitenOption = None,
-    combine: CombineOption = "embeddings",
-    dims: DimsOption = None,
-    new_label: NewLabelOption = "threshold",
-    threshold: ThresholdOption = None,
     submit: Annotated[
-        bool, typer.Option("--submit", help="Package the leaderboard's CSV.")
+        bool, typer.Option("--submit", help="Package a submission for the leaderboard.")
     ] = False,
-    note: Annotated[str, typer.Option("--note", help="Kept in the receipt.")] = "",
-    checkpoint: CheckpointOption = "last",
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    workers: WorkersOption = None,
+    note: Annotated[str, typer.Option("--note", help="A note to keep in the receipt.")] = "",
+    device: DeviceOptions,
     as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    folder: WorkspaceOption = None,
 ) -> None:
-    """Join plugins into meta-embeddings, search, score locally; with --submit package the CSV.
+    """Join plugins, score them locally, and package a submission.
+
+    Without --submit nothing is written.
 
     \b
     Example:
       kitbox ensemble resnet34_620 densenet121_480 --submit
     """
-    from kitbox.embedding import embedder
     from kitbox.ensemble import answers, members
     from kitbox.network import inference
-    from kitbox.submission import receipt, submission
+    from kitbox.submission import receipt
+    from kitbox.submission.submission import check_top_k, make_submission
 
-    place, competition = open_workspace(workspace)
-    competition = with_threshold(competition, threshold)
-    plugins = loaded(names, place)
-    collection = load_collection(place, competition)
-    options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
-    way = way_of(combine, dims, new_label)
-    recipe = answers.EnsembleOptions(whiten=whiten, top_k=top_k, way=way)
+    workspace, competition = open_workspace(folder)
+    competition = combine.set_threshold(competition)
+    plugins, given = load_plugins(names, workspace), parse_weights(weights)
+    collection = load_collection(workspace, competition)
+    options, running = combine.for_ensemble(top_k), device.for_embedding()
     if submit:
-        submission.check_top_k(recipe, competition)
-    counted = numbers(weights)
-    scored = members.for_holdout(place, plugins, counted, collection, checkpoint)
-    for line in members.checkpoint_warnings(scored):
-        print_line(line)
-    locally = follow(answers.score(scored, recipe, collection, competition, place, options))
+        check_top_k(options, competition)
+    scored = members.for_holdout(workspace, plugins, given, collection, combine.checkpoint)
+    _print_warnings(scored)
+    locally = follow(answers.score(scored, options, collection, competition, workspace, running))
     report: dict[str, Any] = {
         "submission": None,
         "csv": None,
@@ -253,35 +189,29 @@ def ensemble(
         "top_k": top_k or competition.task.k,
         "queries": len(collection.holdout.query),
         "gallery": len(collection.holdout.gallery),
-        "whiten": whiten,
-        "way": way.as_json(),
+        "whiten": combine.whiten,
+        "way": options.way.as_json(),
         "threshold": locally.score.evidence or None,
         "scores": locally.score.scores.as_json(),
     }
     if submit:
-        chosen = members.for_submission(place, plugins, counted, collection, checkpoint)
-        for line in members.checkpoint_warnings(
-            [member for member in chosen if member not in scored]
-        ):
-            print_line(line)
-        for member in chosen:
-            if member.checkpoint.on != "all":
-                print_line(
-                    f"{member.named.name} learnt without the holdout; "
-                    f"'kitbox train {member.named.name} --on all' refits it on every label"
-                )
+        chosen = members.for_submission(workspace, plugins, given, collection, combine.checkpoint)
+        _print_warnings(member for member in chosen if member not in scored)
+        print_refits(chosen)
         made = follow(
-            submission.make_submission(
-                chosen, recipe, locally.score.thresholds, collection, competition, place, options,
-                locally.judge,
+            make_submission(
+                chosen, options, locally.score.thresholds, collection, competition, workspace,
+                running, locally.judge,
             )
         )  # fmt: skip
-        resolved = inference.resolve_precision(precision, inference.resolve_device(device))
+        resolved = inference.resolve_precision(
+            device.precision, inference.resolve_device(device.device)
+        )
         written = receipt.describe(
-            made, locally, chosen, scored, recipe, collection, competition, place,
+            made, locally, chosen, scored, options, collection, competition, workspace,
             precision=resolved, note=note,
         )  # fmt: skip
-        package = receipt.save(place, written, made.text)
+        package = receipt.save(workspace, written, made.text)
         report |= {
             "submission": str(package.folder),
             "csv": str(package.csv),
@@ -294,7 +224,73 @@ def ensemble(
         print_json(report)
         return
     print_scores(locally.score.scores)
-    tell_threshold(locally.score)
+    print_threshold(locally.score)
     if submit:
         print_line(f"submission: {report['csv']}")
         print_line(f"receipt:    {package.receipt}")
+
+
+def _score_plugins(
+    workspace: "Workspace",
+    competition: "Competition",
+    names: list[str],
+    weights: str | None,
+    fold: str,
+    *,
+    combine: CombineOptions,
+    device: DeviceOptions,
+) -> "tuple[list[Member], EnsembleScore]":
+    """Return the members and their local score, on one fold or over all."""
+    from kitbox.ensemble import answers, members
+
+    plugins, given = load_plugins(names, workspace), parse_weights(weights)
+    options, running = combine.for_ensemble(), device.for_embedding()
+    found = []
+    for number in parse_folds(fold, competition):
+        collection = load_collection(workspace, competition, number)
+        chosen = members.for_holdout(
+            workspace, plugins, given, collection, combine.checkpoint, fold=number
+        )
+        _print_warnings(chosen)
+        stage = answers.score(chosen, options, collection, competition, workspace, running)
+        found.append(follow(stage))
+    return chosen, answers.pool_folds(found)
+
+
+def _only(metric: str | None, found: "LocalScore") -> "Scores":
+    """Return all scores, or that of one metric."""
+    from kitbox.records import Scores
+
+    by_metric = found.scores.by_metric
+    if metric is None:
+        return found.scores
+    if metric not in by_metric:
+        near = did_you_mean(metric, by_metric)
+        raise KitboxError(f"no metric {metric}{near}; there are {', '.join(by_metric)}")
+    return Scores({metric: by_metric[metric]})
+
+
+def print_threshold(found: "LocalScore") -> None:
+    """Print the thresholds of a local score, and their effect."""
+    from kitbox.scoring import local_score
+
+    for sentence in local_score.threshold_sentences(found):
+        print_line(sentence)
+
+
+def print_refits(members: "Iterable[Member]") -> None:
+    """Print how to refit the members that were trained without the holdout."""
+    for member in members:
+        if member.checkpoint.on != "all":
+            name = member.named.name
+            print_line(
+                f"{name} was trained without the holdout; "
+                f"'kitbox train {name} --on all' refits it on every label"
+            )
+
+
+def _print_warnings(chosen: "Iterable[Member]") -> None:
+    from kitbox.ensemble import members
+
+    for line in members.checkpoint_warnings(list(chosen)):
+        print_line(line)

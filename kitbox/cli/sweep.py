@@ -1,4 +1,4 @@
-"""The command that finds out what of a plugin is worth its cost: sweep."""
+"""The command that trains and compares variants of a plugin: sweep."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kitbox.cli.options import (
-    DeviceOption,
+    DeviceOptions,
     JsonOption,
-    PrecisionOption,
-    WorkersOption,
     WorkspaceOption,
-    parse_folds,
+    parse_fold,
+    with_records,
 )
 from kitbox.cli.terminal import (
     follow,
@@ -32,50 +31,63 @@ if TYPE_CHECKING:
     from kitbox.training.sweep import VariantResult
 
 
+@with_records
 def sweep(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin to vary.")],
+    *,
     image_size: Annotated[
-        str | None, typer.Option("--image-size", help="As 96x192,160x320.", metavar="S,S")
+        str | None,
+        typer.Option("--image-size", help="Image sizes, as 96x192,160x320.", metavar="S,S"),
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option("--backbone", help="Backbones with commas.", metavar="B,B")
+        str | None, typer.Option("--backbone", help="Backbones, with commas.", metavar="B,B")
     ] = None,
     loss: Annotated[
         str | None,
         typer.Option(
-            "--loss", help="As ArcFace,Triplet(mining=semi_hard),ArcFace+CrossEntropy.", metavar="L"
+            "--loss",
+            help="Losses, as ArcFace,Triplet(mining=semi_hard),ArcFace+CrossEntropy.",
+            metavar="L",
         ),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            help="Any setting, as learning_rate=1e-3,3e-4; again for others.",
+            help="Values of any setting, as learning_rate=1e-3,3e-4; can be repeated.",
             metavar="K=V",
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="The same for all.", min=1)] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Epochs of each training.", min=1)
+    ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", help="As many epochs as fit, by a few timed steps.", min=0.01),
+        typer.Option(
+            "--minutes", help="Minutes of each training, for as many epochs as fit.", min=0.01
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each.", min=1)] = 1,
-    fold: Annotated[str, typer.Option("--fold", help="One of holdout.folds.", metavar="K")] = "1",
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Trainings of each variant, with a seed each.", min=1)
+    ] = 1,
+    fold: Annotated[
+        str, typer.Option("--fold", help="One fold of holdout.folds.", metavar="K")
+    ] = "1",
     weights: Annotated[
-        str | None, typer.Option("--weights", help="For every backbone, as 'kitbox train' has it.")
+        str | None,
+        typer.Option("--weights", help="Weights for every backbone, as in 'kitbox train'."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plugins and their cost; write nothing.")
     ] = False,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    workers: WorkersOption = None,
+    device: DeviceOptions,
     as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    folder: WorkspaceOption = None,
 ) -> None:
-    """Write variants of a plugin, train them under one budget, and compare scores and costs.
+    """Train variants of a plugin and compare scores and costs.
 
-    The word base stands for the plugin's own value. What was trained before is not trained again.
+    All variants get the same budget. The word base stands for the plugin's own value. Finished
+    trainings are not repeated.
 
     \b
     Example:
@@ -88,8 +100,8 @@ def sweep(
 
     if epochs is not None and minutes is not None:
         raise KitboxError("--epochs and --minutes are both budgets; give one of them")
-    place, competition = open_workspace(workspace)
-    base = discovery.load(name, place)
+    workspace, competition = open_workspace(folder)
+    base = discovery.load(name, workspace)
     named = {"image_size": image_size, "backbone": backbone, "losses": loss}
     axes = _axes(base, named, settings or [], epochs, minutes, seeds)
     budget = Budget(epochs, minutes)
@@ -97,33 +109,36 @@ def sweep(
     if dry_run:
         _preview(variants, budget, as_json=as_json)
         return
-    folds = parse_folds(fold, competition)
-    if len(folds) > 1:
-        raise KitboxError("a sweep is about one fold; name it with --fold")
-    collection = load_collection(place, competition, folds[0])
-    options = TrainOptions(weights=weights, device=device, precision=precision, workers=workers)
-    tried = follow(Sweep(budget, collection, competition, place, options).run(variants))
-    path = place.reports / f"sweep_{name}.csv"
-    write(path, tried)
-    spread = seed_spread(tried)
+    number = parse_fold(fold, competition, "a sweep is about one fold")
+    collection = load_collection(workspace, competition, number)
+    options = TrainOptions(
+        weights=weights,
+        device=device.device,
+        precision=device.precision,
+        workers=device.workers,
+    )
+    results = follow(Sweep(budget, collection, competition, workspace, options).run(variants))
+    path = workspace.reports / f"sweep_{name}.csv"
+    _write_csv(path, results)
+    spread = seed_spread(results)
     if as_json:
         print_json(
             {
                 "base": name,
                 "epochs": epochs,
                 "minutes": minutes,
-                "fold": folds[0],
+                "fold": number,
                 "seed_spread": spread,
                 "csv": str(path),
-                "plugins": [figures(each) for each in tried],
+                "plugins": [_figures(each) for each in results],
             }
         )
     else:
-        _show(tried)
+        _print_results(results)
     if spread is not None:
         print_line(f"seeds alone move the score by up to {spread:.4f}")
     print_line(f"written to {path}")
-    if any(each.problem is not None for each in tried):
+    if any(each.problem is not None for each in results):
         raise typer.Exit(1)
 
 
@@ -138,17 +153,17 @@ def _axes(
     """Return setting → values, in the order of the options."""
     from kitbox.plugin import variants
 
-    asked = [(setting, text) for setting, text in named.items() if text is not None]
-    for given in settings:
-        setting, equals, text = given.partition("=")
+    given = [(setting, text) for setting, text in named.items() if text is not None]
+    for option in settings:
+        setting, equals, text = option.partition("=")
         if not equals:
-            raise KitboxError(f"--set {given} has no value; say it as learning_rate=1e-3,3e-4")
-        asked.append((setting.strip(), text))
+            raise KitboxError(f"--set {option} has no value; write it as learning_rate=1e-3,3e-4")
+        given.append((setting.strip(), text))
     elsewhere = {"epochs": epochs or minutes, "seed": seeds > 1}
     axes: dict[str, list[Any]] = {}
-    for setting, text in asked:
+    for setting, text in given:
         if setting in axes or elsewhere.get(setting):
-            raise KitboxError(f"{setting} is asked for twice; give all its values at one place")
+            raise KitboxError(f"{setting} is given twice; give all its values in one option")
         axes[setting] = variants.axis_values(base.plugin, setting, text)
     if not axes and seeds == 1:
         raise KitboxError(
@@ -158,7 +173,7 @@ def _axes(
 
 
 def _preview(variants: "Sequence[Variant]", budget: "Budget", *, as_json: bool) -> None:
-    """Print what would be written, with its cost."""
+    """Print the plugins that would be written, with their cost."""
     from kitbox.network.network import measure_cost
 
     rows: list[dict[str, Any]] = []
@@ -204,27 +219,27 @@ def _preview(variants: "Sequence[Variant]", budget: "Budget", *, as_json: bool) 
         raise typer.Exit(1)
 
 
-def _show(tried: "Sequence[VariantResult]") -> None:
+def _print_results(results: "Sequence[VariantResult]") -> None:
     """Print the table, the best first; the CSV has all figures."""
-    scored = [each for each in tried if each.score is not None]
-    if scored:
-        metric = next(iter(scored[0].score.scores.by_metric)) if scored[0].score else ""
-        rows = []
-        for each in scored:
-            assert each.score is not None and each.price is not None  # noqa: S101, PT018
-            main, seconds = each.score.scores.main, each.embedding_seconds
-            rows.append(
-                (
-                    each.name,
-                    ", ".join(each.differs),
-                    f"{main.value:.4f} [{main.low:.3f}, {main.high:.3f}]",
-                    _against_best(each),
-                    f"{each.price.parameters / 1e6:.1f} M",
-                    _giga(each.price.multiply_adds),
-                    format_duration(each.training_seconds or 0.0),
-                    "" if seconds is None else f"{seconds:.1f} s",
-                )
+    metric, rows = "", []
+    for each in results:
+        if each.score is None or each.price is None:
+            continue
+        metric = next(iter(each.score.scores.by_metric))
+        main, seconds = each.score.scores.main, each.embedding_seconds
+        rows.append(
+            (
+                each.name,
+                ", ".join(each.differs),
+                f"{main.value:.4f} [{main.low:.3f}, {main.high:.3f}]",
+                _against_best(each),
+                f"{each.price.parameters / 1e6:.1f} M",
+                _giga(each.price.multiply_adds),
+                format_duration(each.training_seconds or 0.0),
+                "" if seconds is None else f"{seconds:.1f} s",
             )
+        )
+    if rows:
         print_table(
             (
                 "plugin", "what differs", metric, "against the best", "parameters",
@@ -233,7 +248,7 @@ def _show(tried: "Sequence[VariantResult]") -> None:
             rows,
             left=(0, 1, 3),
         )  # fmt: skip
-    for each in tried:
+    for each in results:
         if each.problem is not None:
             print_line(f"error: {each.name}: {each.problem}")
 
@@ -245,12 +260,12 @@ def _against_best(each: "VariantResult") -> str:
 
 
 def _giga(operations: float) -> str:
-    """Return operations in thousands of millions, with two digits that count."""
+    """Return operations in units of 1e9, with two significant digits."""
     return f"{float(f'{operations / 1e9:.2g}'):g} G"
 
 
-def figures(each: "VariantResult") -> dict[str, Any]:
-    """Return all that is known of a variant, as plain values."""
+def _figures(each: "VariantResult") -> dict[str, Any]:
+    """Return all figures of a variant, as plain values."""
     price, score, difference = each.price, each.score, each.difference
     return {
         "name": each.name,
@@ -269,13 +284,13 @@ def figures(each: "VariantResult") -> dict[str, Any]:
     }
 
 
-def write(path: Path, tried: "Sequence[VariantResult]") -> None:
+def _write_csv(path: Path, results: "Sequence[VariantResult]") -> None:
     """Write a table with a row for each variant, and with every metric."""
     from kitbox.tables import write_rows
 
     rows: list[dict[str, Any]] = []
-    for each in tried:
-        row = figures(each)
+    for each in results:
+        row = _figures(each)
         scores, against = row.pop("scores") or {}, row.pop("against_best") or {}
         row["differs"] = ", ".join(row["differs"])
         for metric, score in scores.items():

@@ -1,18 +1,21 @@
-"""Commands that run networks: train, embed."""
+"""Commands that train plugins and compute embeddings: train, embed."""
 
+import time
+from itertools import product
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from kitbox.cli.options import (
     CheckpointOption,
-    DeviceOption,
+    DeviceOptions,
     FoldOption,
     JsonOption,
-    PrecisionOption,
-    WorkersOption,
+    NamesArgument,
     WorkspaceOption,
+    load_plugins,
     parse_folds,
+    with_records,
 )
 from kitbox.cli.terminal import follow, load_collection, open_workspace, print_json, print_line
 from kitbox.errors import KitboxError
@@ -23,68 +26,71 @@ if TYPE_CHECKING:
     from kitbox.records import ImageSet
 
 
+@with_records
 def train(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Plugins to train.")],
+    *,
     on: Annotated[
         Literal["holdout", "all"],
-        typer.Option("--on", help="all: refit on every labelled image."),
+        typer.Option("--on", help="Images to train on; all: every labelled image."),
     ] = "holdout",
     fold: FoldOption = "1",
-    seed: Annotated[int | None, typer.Option("--seed", help="Instead of the plugin's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Random seed; default: the plugin's.")
+    ] = None,
     weights: Annotated[
         str | None,
-        typer.Option("--weights", help="FILE, hub, file, package:NAME or none, for the backbone."),
+        typer.Option("--weights", help="Backbone weights: FILE, hub, file, package:NAME or none."),
     ] = None,
     init_from: Annotated[
         str | None,
         typer.Option(
             "--init-from",
             metavar="NAME",
-            help="Go on from a trained plugin, FOLDER/NAME of another workspace, or a checkpoint.",
+            help="Start from a trained plugin, FOLDER/NAME of another workspace, or a checkpoint.",
         ),
     ] = None,
-    device: DeviceOption = "auto",
-    devices: Annotated[int, typer.Option("--devices", min=1, help="Processes, a device each.")] = 1,
+    device: DeviceOptions,
+    devices: Annotated[
+        int, typer.Option("--devices", min=1, help="Processes, with a device each.")
+    ] = 1,
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines.")] = 1,
-    precision: PrecisionOption = "auto",
-    workers: WorkersOption = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what was trained before.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Discard an earlier training and start again.")
+    ] = False,
     as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    folder: WorkspaceOption = None,
 ) -> None:
-    """Train plugins; an interrupted training goes on from its last finished epoch.
+    """Train plugins, or resume an interrupted training.
 
     \b
     Example:
       kitbox train tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
     """
-    from itertools import product
-
-    from kitbox.plugin import discovery
     from kitbox.training import context, trainer
 
-    place, competition = open_workspace(workspace)
-    plugins = [discovery.load(name, place) for name in names]
+    workspace, competition = open_workspace(folder)
+    plugins = load_plugins(names, workspace)
     if weights is not None and init_from is not None:
         raise KitboxError("--weights and --init-from both say where to start; give one of them")
     if on == "all" and fold != "1":
-        raise KitboxError("--on all learns from every label; it has no --fold")
+        raise KitboxError("--on all trains on every label; it has no --fold")
     options = context.TrainOptions(
         on=on,
         weights=weights,
         init_from=init_from,
         seed=seed,
-        device=device,
+        device=device.device,
+        precision=device.precision,
+        workers=device.workers,
         devices=devices,
         nodes=nodes,
-        precision=precision,
-        workers=workers,
         fresh=fresh,
     )
     done = []
     for number, named in product(parse_folds(fold, competition), plugins):
-        collection = load_collection(place, competition, number)
-        checkpoint = follow(trainer.train(named, collection, competition, place, options))
+        collection = load_collection(workspace, competition, number)
+        checkpoint = follow(trainer.train(named, collection, competition, workspace, options))
         print_line(f"{named.name}: trained on {on}, {checkpoint.path}")
         done.append(
             {
@@ -101,15 +107,15 @@ def train(
         print_json(done)
 
 
+@with_records
 def embed(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Trained plugins.")],
+    names: NamesArgument,
+    *,
     fold: FoldOption = "1",
     checkpoint: CheckpointOption = "last",
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    workers: WorkersOption = None,
+    device: DeviceOptions,
     as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    folder: WorkspaceOption = None,
 ) -> None:
     """Fill the embedding cache for labelled and test images.
 
@@ -117,22 +123,18 @@ def embed(
     Example:
       kitbox embed tf_efficientnet_lite0_96x192
     """
-    import time
-
     from kitbox.embedding import embedder
     from kitbox.ensemble import members
-    from kitbox.plugin import discovery
 
-    place, competition = open_workspace(workspace)
-    plugins = [discovery.load(name, place) for name in names]
-    options = embedder.EmbedOptions(device=device, precision=precision, workers=workers)
+    workspace, competition = open_workspace(folder)
+    plugins, options = load_plugins(names, workspace), device.for_embedding()
     jobs: list[tuple[Member, ImageSet, Collection]] = []
     for number in parse_folds(fold, competition):
-        collection = load_collection(place, competition, number)
-        own = members.for_holdout(place, plugins, None, collection, checkpoint, fold=number)
+        collection = load_collection(workspace, competition, number)
+        own = members.for_holdout(workspace, plugins, None, collection, checkpoint, fold=number)
         jobs += [(member, collection.labelled, collection) for member in own]
         if number == 1:  # the fold whose networks answer for the leaderboard
-            final = members.for_submission(place, plugins, None, collection, checkpoint)
+            final = members.for_submission(workspace, plugins, None, collection, checkpoint)
             sets = (collection.labelled, collection.test, collection.index)
             jobs += [(member, images, collection) for member in final for images in sets if images]
     done = []
@@ -143,7 +145,7 @@ def embed(
                 member.named,
                 member.checkpoint,
                 images,
-                place,
+                workspace,
                 unreadable=collection.unreadable,
                 options=options,
             )

@@ -50,10 +50,10 @@ def test_boxes_are_read_counted_and_written(place: Workspace) -> None:
     said = shown.stderr.splitlines()
     assert said[0] == (
         f"{file}: two corners, though the columns are called x,y,w,h, in pixels "
-        "(form gdsc, columns x,y,w,h)"
+        "(format gdsc, columns x,y,w,h)"
     )
     assert said[1] == (
-        "it could have several forms; boxes that lie inside their images: 0 as xywh, 3 as gdsc"
+        "several formats are possible; boxes that lie inside their images: 0 as xywh, 3 as gdsc"
     )
     assert said[2] == ("names no image here: drawn.csv line 5: no image, or more than one, is 'z'")
     assert said[3] == f"written to {place.boxes}: 3 boxes of 'drawn.csv'"
@@ -173,7 +173,7 @@ def test_boxes_are_never_replaced_by_none(place: Workspace) -> None:
 def test_nobody_else_may_speak_for_the_detector(place: Workspace) -> None:
     arguments = ("data", "boxes", "import", drawn(place, "0_0,1,2,3,4"), "--source", "detector")
     assert str(kitbox(*arguments, code=1).exception) == (
-        "'detector' marks predicted boxes; name your source with --source NAME"
+        "'detector' is the source of predicted boxes; name yours with --source NAME"
     )
 
 

@@ -107,7 +107,7 @@ def test_nothing_held_out_is_nothing_measured(place: Workspace) -> None:
     figures = json.loads(result.stdout)
     assert figures["learnt"] == 22
     assert "held_out" not in figures
-    assert "learns from 22 images with drawn boxes; 0 are held out" in result.stderr
+    assert "training on 22 images with drawn boxes; 0 are held out" in result.stderr
 
 
 def test_a_few_boxes_are_too_few(place: Workspace) -> None:

@@ -50,7 +50,7 @@ def test_copies_conflicts_and_leaks_are_told(place: Workspace) -> None:
     assert groups["3_0.png", "t_3.png"]["leaks"] == ["train/test"]
     shown = kitbox("data", "duplicates")
     assert "label,2_0.png,w_1" in shown.stdout
-    assert "'kitbox data duplicates --by NAME' looks at the pictures" in shown.stderr
+    assert "'kitbox data duplicates --by NAME' compares the images" in shown.stderr
     assert f"written to {place.reports / 'duplicates.csv'}" in shown.stderr
     assert not place.decisions.exists()
 
@@ -84,7 +84,7 @@ def test_networks_find_neighbours_and_suspects_and_still_do_after_a_decision(
         "duplicates.html",
     ]
     shown = kitbox(*asked)
-    assert "which one stranger's image in all would reach" in shown.stderr
+    assert "which an image of another individual reaches by chance" in shown.stderr
     assert "most suspicious" in shown.stdout
     before = sorted(place.embeddings.iterdir())
     decisions.add(place.decisions, Decision("fine", "2_0.png", "1_0.png"))

@@ -100,7 +100,7 @@ def test_the_holdout_is_counted_beside_the_test(place: Workspace) -> None:
         assert sum(row["side"] == "query" for row in csv.DictReader(file)) == queries
     shown = kitbox("data", "holdout")
     assert "training photographs of an asked individual" in shown.stdout
-    assert "'kitbox data holdout --by NAME' looks at the pictures" in shown.stderr
+    assert "'kitbox data holdout --by NAME' compares the images" in shown.stderr
     assert f"written to {place.holdout}" in shown.stderr
 
 

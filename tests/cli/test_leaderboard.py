@@ -42,7 +42,7 @@ def mistake(*arguments: str) -> str:
 
 def test_an_empty_leaderboard_says_how_a_submission_is_made(place: Workspace) -> None:
     assert run("leaderboard").stderr == (
-        "no submission yet; 'kitbox ensemble NAME... --submit' makes one\n"
+        "no submission yet; 'kitbox ensemble NAME... --submit' packages one\n"
     )
     assert json.loads(run("leaderboard", "--json").stdout)["submissions"] == []
 
@@ -84,7 +84,7 @@ def test_a_record_as_json_is_one_document(place: Workspace) -> None:
 def test_a_score_must_be_a_number(place: Workspace) -> None:
     name = package(place)
     assert mistake("leaderboard", "record", name, "nan") == (
-        "a score of nan is no number; give what the leaderboard shows"
+        "nan is not a score; give what the leaderboard shows"
     )
     assert run("leaderboard", "record", name, "high", code=2)
     assert ledger.load(place).entries[-1].what == "made"

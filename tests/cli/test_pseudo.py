@@ -101,7 +101,7 @@ def test_without_classifier_similarity_is_calibrated_on_the_holdout(place: Works
 def test_what_is_written_can_be_read_by_people(place: Workspace) -> None:
     result = kitbox(place, "pseudo", "linear", "angles", "--threshold", "0.05", *RUN)
     said = result.stderr.splitlines()
-    assert "round 1, by classifier, networks that learnt from holdout" in said
+    assert "round 1, by classifier, networks trained on holdout" in said
     assert any(" of 8 test images get a label, " in line for line in said)
     assert said[-1].startswith(f"written to {place.pseudo_labels}: ")
     assert "precision" in result.stdout
@@ -140,12 +140,12 @@ def test_rows_that_were_there_are_kept_beside_the_new_ones(
     place.pseudo_labels.write_text(mine)
     said = kitbox(place, *asked).stderr.splitlines()
     assert said[-2:] == [
-        f"what was there is kept in {place.root / 'pseudo.1.csv'}",
+        f"the former file is kept as {place.root / 'pseudo.1.csv'}",
         f"written to {place.pseudo_labels}: 2 rows",
     ]
     assert (place.root / "pseudo.1.csv").read_text() == mine
     place.pseudo_labels.write_text("edited, and wrong\n")
-    assert "what was there is kept in" in kitbox(place, *asked).stderr
+    assert "the former file is kept as" in kitbox(place, *asked).stderr
     assert (place.root / "pseudo.2.csv").read_text() == "edited, and wrong\n"
     assert place.pseudo_labels.read_text() == first
     nothing = kitbox(place, *asked, "--threshold", "0.99").stderr.splitlines()[-1]
@@ -159,7 +159,7 @@ def test_rows_that_were_there_are_kept_beside_the_new_ones(
 def test_what_says_nothing_about_a_list_is_refused_beside_it(place: Workspace) -> None:
     for option, value in (("--by", "similarity"), ("--weights", "2"), ("--checkpoint", "best")):
         assert refused(place, "--import", "a.csv", option, value) == (
-            f"{option} is about networks, and --import asks none; leave it out"
+            f"{option} is about networks, and --import uses none; leave it out"
         )
 
 
@@ -189,5 +189,5 @@ def test_what_cannot_be_is_refused(place: Workspace) -> None:
 
 def test_networks_that_know_all_labels_are_told_apart(place: Workspace) -> None:
     result = kitbox(place, "pseudo", "linear", "--on", "all", "--threshold", "0.05", *RUN)
-    assert "linear learnt without the holdout" in result.stderr
+    assert "linear was trained without the holdout" in result.stderr
     assert {(row["on"], row["holdout"]) for row in rows_of(place)} == {("all", "")}

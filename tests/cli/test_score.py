@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kitbox.cli.options import tell_threshold
+from kitbox.cli.score import print_threshold
 from kitbox.records import Scores
 from kitbox.scoring.local_score import LocalScore
 from kitbox.workspace import Workspace
@@ -93,10 +93,10 @@ def test_clusters_are_said_to_be_scored_at_a_cut_of_the_same_queries(
 ) -> None:
     evidence = {"rule": "best", "fitted_on_the_same_queries": True}
     for told_of in (evidence, {"rule": "best", "folds": [evidence]}):
-        tell_threshold(LocalScore(Scores(), {}, {"": 0.5}, told_of, {}))
+        print_threshold(LocalScore(Scores(), {}, {"": 0.5}, told_of, {}))
         shown = capsys.readouterr().err
         assert "the clusters were scored at the cut that is best for the same queries" in shown
-    tell_threshold(LocalScore(Scores(), {}, {"": 0.5}, {"rule": "fixed"}, {}))
+    print_threshold(LocalScore(Scores(), {}, {"": 0.5}, {"rule": "fixed"}, {}))
     assert "same queries" not in capsys.readouterr().err
 
 
@@ -137,7 +137,7 @@ def test_one_metric_can_be_shown_alone(place: Workspace) -> None:
         (("score", "plain", "--weights", "a"), "--weights a is not numbers with commas, as 2,1"),
         (("score", "plain", "--weights", "1,2"), "--weights names 2 weights for 1 plugins"),
         (("compare", "plain", "larg"), "no plugin named larg; did you mean large?"),
-        (("train", "plain", "--on", "all", "--fold", "2"), "--on all learns from every label"),
+        (("train", "plain", "--on", "all", "--fold", "2"), "--on all trains on every label"),
     ],
 )
 def test_what_cannot_be_scored_is_one_sentence(
@@ -199,7 +199,7 @@ def test_a_list_cut_by_a_given_threshold_is_made_again_with_it(place: Workspace)
     text = Path(made["csv"]).read_text()
     assert all(line.split(",")[1].startswith("new_whale ") for line in text.splitlines()[1:])
     again = kitbox(place, "reproduce", made["submission"], "--device", "cpu")
-    assert "the list is the same, byte for byte" in again.stderr
+    assert "the submission is the same, byte for byte" in again.stderr
     # kitbox.toml has another rule, and that is told, but is no difference
     assert "differs" not in again.stdout
     assert (
@@ -218,17 +218,14 @@ def test_a_share_of_the_test_is_answered_unknown_and_so_again(place: Workspace) 
     lines = Path(made["csv"]).read_text().splitlines()[1:]
     assert sum(line.split(",")[1].startswith("new_whale ") for line in lines) == 3  # of 9
     again = kitbox(place, "reproduce", made["submission"], "--device", "cpu")
-    assert "the list is the same, byte for byte" in again.stderr
+    assert "the submission is the same, byte for byte" in again.stderr
 
 
 def test_lint_tells_the_first_findings_and_counts_the_others(place: Workspace, tmp_path) -> None:
     made = told(place, "ensemble", "plain", "--submit")
     path = tmp_path / "list.csv"
     shutil.copy(made["csv"], path)
-    assert (
-        f"{path}: nothing to complain about"
-        in kitbox(place, "submission", "lint", str(path)).stderr
-    )
+    assert f"{path}: no findings" in kitbox(place, "submission", "lint", str(path)).stderr
     strangers = "".join(f"q{n},a b c d e\n" for n in range(60))
     path.write_text(path.read_text() + strangers)
     result = invoke(place, "submission", "lint", str(path), "--json")

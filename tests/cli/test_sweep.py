@@ -100,15 +100,15 @@ def test_a_variant_that_fails_is_told_and_ends_with_1(place: Workspace) -> None:
             ("--epochs", "2", "--minutes", "1"),
             "--epochs and --minutes are both budgets; give one of them",
         ),
-        (("--set", "dropout"), "--set dropout has no value; say it as learning_rate=1e-3,3e-4"),
+        (("--set", "dropout"), "--set dropout has no value; write it as learning_rate=1e-3,3e-4"),
         (("--set", "dropot=1"), "'dropot' is not a setting of Plugin; did you mean dropout?"),
         (
             ("--image-size", "48", "--set", "image_size=96"),
-            "image_size is asked for twice; give all its values at one place",
+            "image_size is given twice; give all its values in one option",
         ),
         (
             ("--epochs", "2", "--set", "epochs=1,2"),
-            "epochs is asked for twice; give all its values at one place",
+            "epochs is given twice; give all its values in one option",
         ),
         (("--loss", "Tripel"), "'Tripel' is not a loss; did you mean Triplet?"),
     ],

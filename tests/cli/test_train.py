@@ -46,7 +46,7 @@ def test_a_network_that_goes_on_from_another_reproduces_with_its_receipt(place: 
     assert entry["scored_weights"] == digests["holdout"]
     again = ("reproduce", made["submission"], "--retrain", "--device", "cpu")
     result = kitbox(place, *again)
-    assert "the list is the same, byte for byte" in result.stderr
+    assert "the submission is the same, byte for byte" in result.stderr
     assert "differs" not in result.stdout
     for file in sources["holdout"].parent.glob("*.safetensors"):
         file.unlink()
@@ -67,7 +67,7 @@ def test_each_side_of_a_receipt_is_made_again_from_where_it_came(place: Workspac
     assert "init_from" not in entry
     assert (entry["scored_init_from"], entry["scored_seed"]) == ("first", 3)
     result = kitbox(place, "reproduce", made["submission"], "--retrain", "--device", "cpu")
-    assert "the list is the same, byte for byte" in result.stderr
+    assert "the submission is the same, byte for byte" in result.stderr
     assert "differs" not in result.stdout
 
 
@@ -83,7 +83,7 @@ def test_a_receipt_says_that_the_scored_network_may_have_seen_the_holdout(
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     assert receipt["plugins"][0]["may_have_seen_holdout"] is True
     result = kitbox(place, "reproduce", made["submission"], "--retrain", "--device", "cpu")
-    assert "the list is the same, byte for byte" in result.stderr
+    assert "the submission is the same, byte for byte" in result.stderr
     assert "differs" not in result.stdout
     (source,) = other.runs.glob("first/*/last.safetensors")
     monkeypatch.setenv("KITBOX_WEIGHTS", str(tmp_path / "weights"))
@@ -113,7 +113,7 @@ def test_a_network_with_pseudo_labels_is_made_again_whatever_pseudo_csv_says_now
         shutil.rmtree(run)
     again = ("reproduce", str(folder), "--retrain", "--device", "cpu")
     result = kitbox(place, *again)
-    assert "the list is the same, byte for byte" in result.stderr
+    assert "the submission is the same, byte for byte" in result.stderr
     assert "differs" not in result.stdout
     kept = folder / f"pseudo_{entry['pseudo_labels'][:12]}.csv"
     kept.unlink()
