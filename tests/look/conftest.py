@@ -67,7 +67,7 @@ def user(tmp_path: Path, browser: Any) -> Iterator[BrowserUser]:
         thread.start()
         browser.get(address)
         opened = BrowserUser(browser, review, address)
-        opened.wait(lambda: opened.all(".cards .card"), "the first item")
+        opened.wait(lambda: opened.find_all(".cards .card"), "the first item")
         yield opened
         # chromium logs every refused request, which the page reports itself
         expected = ("status of 400", "status of 404")
