@@ -113,7 +113,9 @@ def _print_summary(found: "DataCheck") -> None:
     rows = []
     for kind, part in found.of_kind().items():
         example = f"{part[0].where}: {part[0].what}"
-        rows.append((kind, str(len(part)), example, check_page.done(part), KINDS[kind].advice))
+        rows.append(
+            (kind, str(len(part)), example, check_page.actions_text(part), KINDS[kind].advice)
+        )
     if rows:
         print_table(("kind", "count", "first", "kitbox", "you can"), rows, left=(0, 2, 3, 4))
 
@@ -122,7 +124,7 @@ def _print_findings(findings: "list[DataFinding]") -> None:
     """Print a row for each finding."""
     from kitbox.report import check_page
 
-    rows = [(f.where, f.what, check_page.does(f)) for f in findings]
+    rows = [(f.where, f.what, check_page.action_text(f)) for f in findings]
     print_table(("where", "what", "kitbox"), rows, left=(0, 1, 2))
 
 

@@ -107,10 +107,10 @@ def duplicates(
     if as_json:
         figures = {"images": len(pool.images), "by": names, "limit": limit}
         written = {
-            "dropped": [duplicates_page.decision_row(decision) for decision in dropped],
+            "dropped": [duplicates_page.format_decision(decision) for decision in dropped],
             "files": [str(p) for p in paths],
         }
-        print_json(figures | duplicates_page.as_json(found, suspects, images_of, unknown) | written)
+        print_json(figures | duplicates_page.to_json(found, suspects, images_of, unknown) | written)
     else:
         _print_tables(found, suspects, images_of, unknown, show)
     if limit is not None:
@@ -161,7 +161,7 @@ def _print_tables(
     """Print the counts, the most urgent groups and the most suspicious labels."""
     from kitbox.report import duplicates_page
 
-    counted = duplicates_page.counts(groups, suspects or ())
+    counted = duplicates_page.count_undecided(groups, suspects or ())
     print_table(("found", "groups"), [(name, str(count)) for name, count in counted.items()])
     urgent = duplicates_page.by_urgency(groups)[:most]
     if urgent:
@@ -173,8 +173,8 @@ def _print_tables(
                 _some(tuple(dict.fromkeys(group.sides))),
                 _rows(
                     [
-                        duplicates_page.decision_row(decision)
-                        for decision in duplicates_page.advice(group, unknown)
+                        duplicates_page.format_decision(decision)
+                        for decision in duplicates_page.group_suggestions(group, unknown)
                     ]
                 ),
             )
@@ -191,8 +191,8 @@ def _print_tables(
                 f"{suspect.evidence:.3f}",
                 _rows(
                     [
-                        duplicates_page.decision_row(of)
-                        for of in duplicates_page.advice_of(suspect, images_of)
+                        duplicates_page.format_decision(of)
+                        for of in duplicates_page.suspect_suggestions(suspect, images_of)
                     ]
                 ),
             )

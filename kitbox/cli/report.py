@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from kitbox.embedding.embedder import EmbedOptions
     from kitbox.look.session import DecisionSession
     from kitbox.records import Embeddings
-    from kitbox.report.page import Written
-    from kitbox.report.results_page import Asked
+    from kitbox.report.page import WrittenPage
+    from kitbox.report.results_page import ResultsRequest
     from kitbox.workspace import Workspace
 
 
@@ -68,7 +68,7 @@ def report(
     if names:
         if by:
             raise KitboxError("--by shows the data; leave it out, or the names before it")
-        wanted = results_page.of_names(
+        wanted = results_page.resolve_names(
             names, workspace, parse_weights(weights), combine.for_ensemble(), combine.threshold,
             combine.checkpoint,
         )  # fmt: skip
@@ -95,12 +95,12 @@ def report(
 
 
 def _write_results(
-    wanted: "Asked",
+    wanted: "ResultsRequest",
     workspace: "Workspace",
     competition: "Competition",
     fold: str,
     options: "EmbedOptions",
-) -> "tuple[Written, dict[str, Any]]":
+) -> "tuple[WrittenPage, dict[str, Any]]":
     from kitbox.ensemble import members
     from kitbox.report import results_page
 
@@ -120,7 +120,7 @@ def _write_results(
     return follow(stage), found.score.scores.as_json()
 
 
-def _write_data(by: list[str], workspace: "Workspace", competition: "Competition") -> "Written":
+def _write_data(by: list[str], workspace: "Workspace", competition: "Competition") -> "WrittenPage":
     from kitbox.report import data_page
 
     collection = load_collection(workspace, competition)

@@ -11,7 +11,7 @@ from kitbox.competition.check_rules import KINDS
 from kitbox.dataset import image_checks
 from kitbox.records import ImageSet, Progress, strings
 from kitbox.report import page
-from kitbox.report.page import Page, Written
+from kitbox.report.page import Page, WrittenPage
 from kitbox.workspace import Workspace
 
 _DOES = {
@@ -23,7 +23,7 @@ _DOES = {
 _GREY = "answers for a grey picture"
 
 
-class Finding(Protocol):
+class CheckFinding(Protocol):
     """One thing that is wrong: its kind, its place, the image, what it is, what kitbox does."""
 
     @property
@@ -47,28 +47,28 @@ class Finding(Protocol):
         """What kitbox does: repair, keep, drop or stop."""
 
 
-def does(finding: Finding) -> str:
+def action_text(finding: CheckFinding) -> str:
     """Return what kitbox does about a finding."""
     unreadable = finding.kind in image_checks.UNREADABLE
     return _GREY if unreadable and finding.action == "repair" else _DOES[finding.action]
 
 
-def done(part: Sequence[Finding]) -> str:
+def actions_text(part: Sequence[CheckFinding]) -> str:
     """Return what kitbox does about findings, each once and how often."""
-    counts = Counter(does(finding) for finding in part)
+    counts = Counter(action_text(finding) for finding in part)
     if len(counts) == 1:
         return next(iter(counts))
     return ", ".join(f"{what} ({count})" for what, count in counts.items())
 
 
 def write(
-    findings: Sequence[Finding],
+    findings: Sequence[CheckFinding],
     image_sets: Sequence[ImageSet],
     workspace: Workspace,
     path: Path,
     *,
     checked: int | None = None,
-) -> Generator[Progress, None, Written]:
+) -> Generator[Progress, None, WrittenPage]:
     """Write the page of findings; yields Progress.
 
     `image_sets` are where pictures are looked for; what cannot be read has none. `checked` is the
@@ -80,7 +80,7 @@ def write(
         for images in image_sets
     ]
     parts = [part for part in parts if len(part)]
-    made = yield from page.of(parts, workspace, None)
+    made = yield from page.collect_pictures(parts, workspace, None)
     number: dict[str, int] = {}
     ids = (str(image_id) for part in parts for image_id in part.image_ids.tolist())
     for place, image_id in enumerate(ids):
@@ -93,7 +93,7 @@ def write(
 
 
 @dataclass(frozen=True)
-class Kind:
+class FindingSummary:
     """The findings of one kind as check.csv has them: how many, what is done, the first."""
 
     name: str
@@ -102,7 +102,7 @@ class Kind:
     first: str
 
 
-def recorded(path: Path) -> list[Kind]:
+def load_summaries(path: Path) -> list[FindingSummary]:
     """Return the kinds of finding in a table of 'kitbox data check'; none where there is no table.
 
     A table that cannot be read counts as none: the next check writes it anew.
@@ -116,7 +116,7 @@ def recorded(path: Path) -> list[Kind]:
     for row in rows:
         by_kind.setdefault(row["kind"], []).append(row)
     return [
-        Kind(
+        FindingSummary(
             name,
             len(part),
             ", ".join(dict.fromkeys(row.get("action") or "" for row in part)),
@@ -126,7 +126,7 @@ def recorded(path: Path) -> list[Kind]:
     ]
 
 
-def _values(findings: Sequence[Finding], checked: int | None) -> dict[str, Any]:
+def _values(findings: Sequence[CheckFinding], checked: int | None) -> dict[str, Any]:
     kinds = Counter(finding.kind for finding in findings)
     actions = Counter(finding.action for finding in findings)
     looked = "" if checked is None else f" in {checked:,} images and their lists"
@@ -140,7 +140,7 @@ def _values(findings: Sequence[Finding], checked: int | None) -> dict[str, Any]:
             (
                 kind,
                 count,
-                done([f for f in findings if f.kind == kind]),
+                actions_text([f for f in findings if f.kind == kind]),
                 KINDS[kind].advice if kind in KINDS else "",
             )
             for kind, count in sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
@@ -150,7 +150,7 @@ def _values(findings: Sequence[Finding], checked: int | None) -> dict[str, Any]:
     }
 
 
-def _pack(findings: Sequence[Finding], number: dict[str, int]) -> dict[str, Any]:
+def _pack(findings: Sequence[CheckFinding], number: dict[str, int]) -> dict[str, Any]:
     return {
         "findings": [
             [f.kind, f.action, f.where, f.image_id, f.what, number.get(f.image_id, -1)]

@@ -16,12 +16,12 @@ from kitbox.images.loader import BatchItem, ImageDataset, augmentation_seed
 from kitbox.images.preprocessing import Pixels
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import ImageSet, rows_of
-from kitbox.report.page import Pictures
+from kitbox.report.page import PagePictures
 
 
-def pack(
+def sheets_data(
     parts: Mapping[str, ImageSet],
-    made: Pictures,
+    made: PagePictures,
     collection: Collection,
     competition: Competition,
 ) -> dict[str, Any]:
@@ -87,7 +87,7 @@ _LONGEST = 320
 
 
 @dataclass(frozen=True)
-class Strip:
+class SampleStrip:
     """One photograph as it is and changed, as (picture, what it is) pairs; `told` names it."""
 
     told: str
@@ -95,15 +95,15 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Samples:
+class AugmentationSamples:
     """The samples of one plugin, and a sentence about how it is shown images."""
 
     name: str
     told: str
-    strips: tuple[Strip, ...]
+    strips: tuple[SampleStrip, ...]
 
 
-def samples(named: NamedPlugin, train: ImageSet) -> Samples:
+def augmentation_samples(named: NamedPlugin, train: ImageSet) -> AugmentationSamples:
     """Return training images as a plugin sees them: first as they are, then changed.
 
     By the reader, the size, the crop and the changes that its training takes; the seeds are those
@@ -126,12 +126,12 @@ def samples(named: NamedPlugin, train: ImageSet) -> Samples:
         f"{height} × {width} pixels (height × width), {crop}, squashed to that shape; "
         f"augmentation '{plugin.augmentation}'. The first of each row is as embedding sees it."
     )
-    return Samples(
+    return AugmentationSamples(
         named.name, told, tuple(_strip(view, row, plugin.seed) for row in _chosen(train))
     )
 
 
-def _strip(view: ImageDataset, row: int, seed: int) -> Strip:
+def _strip(view: ImageDataset, row: int, seed: int) -> SampleStrip:
     image_id = str(view.images.image_ids[row])
     seeds = [augmentation_seed(seed, epoch, image_id) for epoch in range(1, _TIMES + 1)]
     shown = [(_text(view[row][0]), f"{image_id}, unchanged")]
@@ -139,7 +139,7 @@ def _strip(view: ImageDataset, row: int, seed: int) -> Strip:
         (_text(view[BatchItem(row, changed)][0]), f"{image_id}, as in epoch {epoch}")
         for epoch, changed in enumerate(seeds, 1)
     ]
-    return Strip(image_id, tuple(shown))
+    return SampleStrip(image_id, tuple(shown))
 
 
 def _chosen(train: ImageSet) -> list[int]:

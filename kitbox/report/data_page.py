@@ -14,7 +14,7 @@ from kitbox.dataset.near_duplicates import Pairs
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import ImageSet, Integers, LabelledImages, Progress
 from kitbox.report import check_page, contact_sheets, duplicates_page, page, plots
-from kitbox.report.page import Page, Pictures, Written
+from kitbox.report.page import Page, PagePictures, WrittenPage
 from kitbox.report.plots import Plot
 from kitbox.scoring import holdout_realism
 from kitbox.workspace import Workspace
@@ -24,7 +24,7 @@ _BINS = 36
 _FLATTEST, _TALLEST = 6.0, 0.3
 
 
-def facts(
+def list_facts(
     collection: Collection, competition: Competition, parts: Mapping[str, ImageSet]
 ) -> list[tuple[str, str, str]]:
     """Return (name, number, note) of what there is to count."""
@@ -52,7 +52,7 @@ def facts(
     return found
 
 
-def plots_of(sizes: Mapping[str, Integers]) -> list[Plot]:
+def size_plots(sizes: Mapping[str, Integers]) -> list[Plot]:
     """Return histograms of the long side and of the aspect, of each side of the data.
 
     `sizes` are width and height (n, 2) of the upright images.
@@ -94,7 +94,7 @@ def plots_of(sizes: Mapping[str, Integers]) -> list[Plot]:
     ]
 
 
-def photographs(labelled: LabelledImages, competition: Competition) -> Plot | None:
+def photographs_plot(labelled: LabelledImages, competition: Competition) -> Plot | None:
     """Return a histogram of how many photographs each individual has, None where nobody is."""
     counts = _photographs(labelled, competition)
     if not len(counts):
@@ -142,7 +142,7 @@ def write(
     workspace: Workspace,
     path: Path,
     plugins: Sequence[NamedPlugin] = (),
-) -> Generator[Progress, None, Written]:
+) -> Generator[Progress, None, WrittenPage]:
     """Write the page of a competition's images; yields Progress.
 
     With `plugins` it has samples of what each is shown while it trains.
@@ -156,12 +156,12 @@ def write(
         )
         if images is not None
     }
-    made = yield from page.of(list(parts.values()), workspace, None)
+    made = yield from page.collect_pictures(list(parts.values()), workspace, None)
     groups = yield from _groups(collection, competition, workspace)
     samples = []
     for number, named in enumerate(plugins):
         yield Progress("draw augmentations", number, len(plugins), "plugins")
-        samples.append(contact_sheets.samples(named, collection.holdout.train))
+        samples.append(contact_sheets.augmentation_samples(named, collection.holdout.train))
     yield Progress("write the page", 0, 1, "pages")
     ids = (str(image) for images in parts.values() for image in images.image_ids.tolist())
     places = {image: place for place, image in enumerate(ids)}
@@ -170,10 +170,10 @@ def write(
         "samples": samples,
         "groups": duplicates_page.group_cards(groups[:_GROUPS], places, unknown),
         "groups_left": max(len(groups) - _GROUPS, 0),
-        "checked": check_page.recorded(workspace.reports / "check.csv"),
+        "checked": check_page.load_summaries(workspace.reports / "check.csv"),
     }
     values["sections"] = list(
-        page.sections(
+        page.non_empty_sections(
             ("counts", "Counts", True),
             ("sizes", "Sizes", True),
             ("photographs", "Individuals", values["photographs"]),
@@ -185,7 +185,7 @@ def write(
             ("sheets", "Photographs", True),
         )
     )
-    data = {"sheets": contact_sheets.pack(parts, made, collection, competition)}
+    data = {"sheets": contact_sheets.sheets_data(parts, made, collection, competition)}
     return page.write(Page("data.html", values, data, made, ("data.js",)), path)
 
 
@@ -209,7 +209,7 @@ def _values(
     collection: Collection,
     competition: Competition,
     parts: dict[str, ImageSet],
-    made: Pictures,
+    made: PagePictures,
 ) -> dict[str, Any]:
     sizes = {
         side: part.sizes[part.lengths > 0] for side, part in zip(parts, made.parts, strict=True)
@@ -222,9 +222,9 @@ def _values(
         "kind": "the data",
         "heading": competition.name,
         "about": [competition.about] if competition.about else [],
-        "facts": facts(collection, competition, parts),
-        "size_plots": plots_of(sizes),
-        "photographs": photographs(collection.labelled, competition),
+        "facts": list_facts(collection, competition, parts),
+        "size_plots": size_plots(sizes),
+        "photographs": photographs_plot(collection.labelled, competition),
         "holdout": [
             (figure.name, _shown(figure.holdout), _shown(figure.test)) for figure in figures
         ],

@@ -13,12 +13,14 @@ from kitbox.dataset.duplicates import LINK_KINDS, DuplicateGroup, ImagePool
 from kitbox.dataset.label_errors import LabelSuspect
 from kitbox.records import Progress, strings
 from kitbox.report import page
-from kitbox.report.page import Page, Written
+from kitbox.report.page import Page, WrittenPage
 from kitbox.tables import write_rows
 from kitbox.workspace import Workspace
 
 
-def counts(groups: Sequence[DuplicateGroup], suspects: Sequence[LabelSuspect]) -> dict[str, int]:
+def count_undecided(
+    groups: Sequence[DuplicateGroup], suspects: Sequence[LabelSuspect]
+) -> dict[str, int]:
     """Return how many open groups there are of each kind, and what is wrong with them."""
     left = [group for group in groups if group.undecided]
     kinds = Counter(group.kind for group in left)
@@ -42,7 +44,7 @@ def by_urgency(groups: Iterable[DuplicateGroup]) -> list[DuplicateGroup]:
     )
 
 
-def advice(group: DuplicateGroup, unknown: str | None) -> list[Decision]:
+def group_suggestions(group: DuplicateGroup, unknown: str | None) -> list[Decision]:
     """Return the rows that a person might decide about a group, were they to agree.
 
     In a conflict the label that most images bear, an individual's before `unknown`; else nothing
@@ -63,7 +65,7 @@ def advice(group: DuplicateGroup, unknown: str | None) -> list[Decision]:
     return [Decision("drop", image_id) for image_id, _ in used[1:]]
 
 
-def advice_of(suspect: LabelSuspect, images_of: Counter[str]) -> list[Decision]:
+def suspect_suggestions(suspect: LabelSuspect, images_of: Counter[str]) -> list[Decision]:
     """Return the rows that a person might decide about a suspect, were they to agree.
 
     `images_of` counts the images of each label. An individual of one image is merged into the
@@ -82,14 +84,14 @@ def advice_of(suspect: LabelSuspect, images_of: Counter[str]) -> list[Decision]:
     return [Decision("label", suspect.images[0], other)]
 
 
-def fine(suspect: LabelSuspect) -> Decision:
+def fine_decision(suspect: LabelSuspect) -> Decision:
     """Return the row that says that a suspect is as it should be."""
     if suspect.kind == "split":
         return Decision("fine", suspect.labels[0])
     return Decision("fine", *suspect.images)
 
 
-def decision_row(decision: Decision) -> str:
+def format_decision(decision: Decision) -> str:
     """Return a decision as it stands in decisions.csv."""
     cells = [decision.kind, decision.subject, *([decision.value] if decision.value else [])]
     text = io.StringIO()
@@ -97,7 +99,7 @@ def decision_row(decision: Decision) -> str:
     return text.getvalue()
 
 
-def as_json(
+def to_json(
     groups: Sequence[DuplicateGroup],
     suspects: Sequence[LabelSuspect] | None,
     images_of: Counter[str],
@@ -105,7 +107,7 @@ def as_json(
 ) -> dict[str, Any]:
     """Return all groups and suspects as figures, None for suspects that nobody looked for."""
     return {
-        "counts": counts(groups, suspects or ()),
+        "counts": count_undecided(groups, suspects or ()),
         "groups": [_group_as_json(group, unknown) for group in groups],
         "suspects": None
         if suspects is None
@@ -118,7 +120,7 @@ def _group_as_json(group: DuplicateGroup, unknown: str | None) -> dict[str, Any]
         **vars(group),
         "conflict": group.conflict,
         "leaks": group.leaks,
-        "decisions": [decision_row(decision) for decision in advice(group, unknown)],
+        "decisions": [format_decision(decision) for decision in group_suggestions(group, unknown)],
     }
 
 
@@ -127,8 +129,10 @@ def _suspect_as_json(suspect: LabelSuspect, images_of: Counter[str]) -> dict[str
         **vars(suspect),
         "similarity": round(suspect.similarity, 4),
         "evidence": round(suspect.evidence, 4),
-        "decisions": [decision_row(decision) for decision in advice_of(suspect, images_of)],
-        "fine": decision_row(fine(suspect)),
+        "decisions": [
+            format_decision(decision) for decision in suspect_suggestions(suspect, images_of)
+        ],
+        "fine": format_decision(fine_decision(suspect)),
     }
 
 
@@ -148,7 +152,10 @@ def save(
         ["group", "kind", "image", "side", "label", "conflict", "leaks", "open", "decision"]
     ]
     for number, group in enumerate(groups, 1):
-        rows = {decision.subject: decision_row(decision) for decision in advice(group, unknown)}
+        rows = {
+            decision.subject: format_decision(decision)
+            for decision in group_suggestions(group, unknown)
+        }
         for image_id, label, side in zip(group.images, group.labels, group.sides, strict=True):
             facts = [int(group.conflict), " ".join(group.leaks), int(group.undecided)]
             decision = rows.get(image_id, "") if group.undecided else ""
@@ -162,14 +169,16 @@ def save(
     ]
     for number, suspect in enumerate(suspects, 1):
         first, second = suspect.images[: suspect.first_count], suspect.images[suspect.first_count :]
-        rows_of_it = [decision_row(decision) for decision in advice_of(suspect, images_of)]
+        rows_of_it = [
+            format_decision(decision) for decision in suspect_suggestions(suspect, images_of)
+        ]
         listed.append(
             [
                 number,
                 suspect.kind,
                 *("\n".join(names) for names in (first, second, suspect.labels)),
                 *(round(value, 4) for value in (suspect.similarity, suspect.evidence)),
-                decision_row(fine(suspect)),
+                format_decision(fine_decision(suspect)),
                 "\n".join(rows_of_it),
             ]
         )
@@ -191,7 +200,7 @@ def write(
     unknown: str | None,
     workspace: Workspace,
     path: Path,
-) -> Generator[Progress, None, Written]:
+) -> Generator[Progress, None, WrittenPage]:
     """Write the page of open groups and of suspects, the most urgent first; yields Progress.
 
     `suspects` are None where no network has looked for any.
@@ -199,9 +208,9 @@ def write(
     urgent = by_urgency(groups)
     doubtful = list(suspects or ())
     on_groups = (group.images[row] for group in urgent[:_MOST] for row in _telling(group))
-    ids = dict.fromkeys([*on_groups, *pictured(doubtful[:_MOST])])
+    ids = dict.fromkeys([*on_groups, *suspect_images(doubtful[:_MOST])])
     images = pool.images.of(strings(list(ids)))
-    made = yield from page.of([images], workspace, None)
+    made = yield from page.collect_pictures([images], workspace, None)
     number = {str(image): place for place, image in enumerate(images.image_ids.tolist())}
     used = Counter(pool.labels[pool.sides != "left out"].tolist())
     values: dict[str, Any] = {
@@ -212,14 +221,16 @@ def write(
             "Nothing here is decided. Where you agree, put the row into decisions.csv, or decide "
             "in 'kitbox look'."
         ],
-        "counts": [(name, f"{count:,}", "") for name, count in counts(groups, doubtful).items()],
+        "counts": [
+            (name, f"{count:,}", "") for name, count in count_undecided(groups, doubtful).items()
+        ],
         "groups": group_cards(urgent[:_MOST], number, unknown),
         "groups_left": max(len(urgent) - _MOST, 0),
-        "suspects": cards(doubtful[:_MOST], number, used),
+        "suspects": suspect_cards(doubtful[:_MOST], number, used),
         "suspects_left": max(len(doubtful) - _MOST, 0),
         "looked": suspects is not None,
         "sections": list(
-            page.sections(
+            page.non_empty_sections(
                 ("counts", "Counts", True),
                 ("suspects", "Suspects", suspects),
                 ("groups", "Duplicates", True),
@@ -231,7 +242,7 @@ def write(
     return page.write(content, path)
 
 
-def cards(
+def suspect_cards(
     suspects: Sequence[LabelSuspect], number: Mapping[str, int], images_of: Counter[str]
 ) -> list[dict[str, Any]]:
     """Return the cards of suspects; `number` are the page's pictures, by image id."""
@@ -245,7 +256,7 @@ def group_cards(
     return [_group(group, number, unknown) for group in groups]
 
 
-def pictured(suspects: Sequence[LabelSuspect]) -> Iterator[str]:
+def suspect_images(suspects: Sequence[LabelSuspect]) -> Iterator[str]:
     """Yield the images that the cards of suspects show."""
     return (image for suspect in suspects for image in _shown(suspect))
 
@@ -268,7 +279,7 @@ def _suspect(
             f"{image}, {'first' if place < suspect.first_count else 'second'} part"
             for place, image in enumerate(suspect.images)
         ]
-    rows = [decision_row(decision) for decision in advice_of(suspect, images_of)]
+    rows = [format_decision(decision) for decision in suspect_suggestions(suspect, images_of)]
     name_of = dict(zip(suspect.images, names, strict=True))
     return {
         "kind": suspect.kind,
@@ -276,7 +287,7 @@ def _suspect(
         "pictures": [(number[image], name_of[image]) for image in _shown(suspect)],
         "lines": [told, *_more(len(suspect.images) - len(_shown(suspect)))],
         "rows": rows,
-        "fine": decision_row(fine(suspect)),
+        "fine": format_decision(fine_decision(suspect)),
         "find": "",
     }
 
@@ -308,7 +319,7 @@ def _group(group: DuplicateGroup, number: Mapping[str, int], unknown: str | None
             *([f"{'; '.join(told)}."] if told else []),
             *_more(len(group.images) - _PICTURES),
         ],
-        "rows": [decision_row(decision) for decision in advice(group, unknown)],
+        "rows": [format_decision(decision) for decision in group_suggestions(group, unknown)],
         "fine": "",
         "find": "",
     }

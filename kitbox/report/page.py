@@ -24,7 +24,7 @@ from kitbox.records import ImageSet, Progress
 from kitbox.workspace import Workspace
 
 # Pictures in a pack: about 200 kB, the least that is read at a time.
-PER_PACK = 64
+PICTURES_PER_CHUNK = 64
 # Sides in pixels, from the one that shows nicks in a fluke to the one that shows whether it is one.
 _SIDES = (256, 192, 144, 112)
 # Bytes of a picture as text, for each pixel of its side squared; measured on whale flukes.
@@ -34,7 +34,7 @@ _ROOM = 12_000_000
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PagePictures:
     """The pictures of a page by their numbers; `shapes` are width / height in hundredths."""
 
     parts: tuple[Thumbnails, ...]
@@ -62,30 +62,30 @@ class Pictures:
     def packs(self) -> Iterator[tuple[str, list[str]]]:
         """Yield (name, pictures in base64), one pack at a time."""
         rows = [(part, row) for part in self.parts for row in range(len(part))]
-        for number, start in enumerate(range(0, len(rows), PER_PACK)):
-            yield f"pictures-{number}", _texts(rows[start : start + PER_PACK])
+        for number, start in enumerate(range(0, len(rows), PICTURES_PER_CHUNK)):
+            yield f"pictures-{number}", _texts(rows[start : start + PICTURES_PER_CHUNK])
 
 
-NO_PICTURES = Pictures(())
+NO_PICTURES = PagePictures(())
 
 
-def of(
+def collect_pictures(
     image_sets: Sequence[ImageSet], workspace: Workspace, crop_margin: float | None
-) -> Generator[Progress, None, Pictures]:
+) -> Generator[Progress, None, PagePictures]:
     """Return the pictures of images, numbered on from set to set; yields Progress.
 
     They are as large as a page of 15 MB allows, or where that is too small to see anything, of a
     middling size for a folder beside the page.
     """
-    side = side_for(sum(len(images) for images in image_sets))
+    side = picture_side(sum(len(images) for images in image_sets))
     parts = []
     for images in image_sets:
         part = yield from thumbnails.make(images, workspace, side=side, crop_margin=crop_margin)
         parts.append(part)
-    return Pictures(tuple(parts))
+    return PagePictures(tuple(parts))
 
 
-def side_for(count: int) -> int:
+def picture_side(count: int) -> int:
     """Return the side in pixels of `count` pictures."""
     fitting = (side for side in _SIDES if count * _BYTES * side**2 <= _ROOM)
     return next(fitting, 144)
@@ -100,7 +100,7 @@ def _texts(rows: list[tuple[Thumbnails, int]]) -> list[str]:
 
 
 # A browser opens this in a second, and a mail takes it.
-LARGEST = 15_000_000
+MAX_BYTES = 15_000_000
 # No name in a script may end the script, or begin a comment in it.
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
@@ -115,12 +115,12 @@ class Page:
     template: str
     values: Mapping[str, Any]
     data: Mapping[str, Any] = field(default_factory=dict)
-    pictures: Pictures = NO_PICTURES
+    pictures: PagePictures = NO_PICTURES
     scripts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenPage:
     """A page on disk: its file, the bytes of the file, and the number of files beside it."""
 
     path: Path
@@ -128,21 +128,21 @@ class Written:
     beside: int
 
 
-def write(page: Page, path: Path) -> Written:
+def write(page: Page, path: Path) -> WrittenPage:
     """Write a page as `path`; what would make it larger than 15 MB goes to a folder beside it.
 
     The folder is named after the page: `results.html` has `results_files`.
     """
     data = {name: json_text(value) for name, value in page.data.items()}
     # what the rest of a page takes is small beside a hundredth of the limit
-    room = LARGEST - LARGEST // 100 - sum(_length(text) for text in data.values())
+    room = MAX_BYTES - MAX_BYTES // 100 - sum(_length(text) for text in data.values())
     if page.pictures.bytes <= room:
         packs = data | {name: json_text(value) for name, value in page.pictures.packs()}
         html = _html(page, packs, "")
-        if len(html) <= LARGEST:
+        if len(html) <= MAX_BYTES:
             _clear(_folder(path), set())
             write_bytes(path, html)
-            return Written(path, len(html), 0)
+            return WrittenPage(path, len(html), 0)
     return _beside(page, data, path)
 
 
@@ -154,11 +154,11 @@ def json_text(value: Any) -> str:
     return text
 
 
-def _beside(page: Page, data: dict[str, str], path: Path) -> Written:
+def _beside(page: Page, data: dict[str, str], path: Path) -> WrittenPage:
     """Write a page whose pictures, and data as far as it must be, are files in a folder."""
     folder, written = _folder(path), set()
     inline: dict[str, str] = {}
-    room = LARGEST // 3  # a browser reads this at once, the rest as it is looked at
+    room = MAX_BYTES // 3  # a browser reads this at once, the rest as it is looked at
     for name, text in data.items():
         if _length(text) <= room:
             inline[name], room = text, room - _length(text)
@@ -167,11 +167,11 @@ def _beside(page: Page, data: dict[str, str], path: Path) -> Written:
     for name, value in page.pictures.packs():
         written.add(_write_pack(folder, name, json_text(value)))
     html = _html(page, inline, folder.name)
-    if len(html) > LARGEST:
+    if len(html) > MAX_BYTES:
         raise KitboxError(f"{path} would have {len(html):,} bytes; name fewer plugins or images")
     _clear(folder, written)
     write_bytes(path, html)
-    return Written(path, len(html), len(written))
+    return WrittenPage(path, len(html), len(written))
 
 
 def _write_pack(folder: Path, name: str, text: str) -> str:
@@ -206,7 +206,7 @@ def _html(page: Page, packs: Mapping[str, str], folder: str) -> bytes:
             scripts=("page.js", *page.scripts),
             folder=folder,
             nonce=nonce,
-            per_pack=PER_PACK,
+            per_pack=PICTURES_PER_CHUNK,
             version=kitbox.__version__,
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
@@ -236,6 +236,6 @@ def _length(text: str) -> int:
     return len(text.encode("utf-8", "replace"))
 
 
-def sections(*found: tuple[str, str, Any]) -> Iterator[tuple[str, str]]:
+def non_empty_sections(*found: tuple[str, str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (anchor, name) of the sections that have something to show."""
     return ((anchor, name) for anchor, name, there in found if there)

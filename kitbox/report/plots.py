@@ -57,7 +57,7 @@ class Plot:
     legend: tuple[str, ...] = ()
 
 
-def draw(
+def draw_plot(
     title: str, caption: str, paint: Callable[[Any], None], legend: Sequence[str] = ()
 ) -> Plot:
     """Return what `paint` draws on a pair of axes, as SVG that says its caption when read out."""
@@ -112,7 +112,7 @@ def histogram(
         axes.set_xlabel(label)
         axes.set_ylabel("share" if shares else "count")
 
-    return draw(title, caption, paint, [name for name, _ in series] if len(series) > 1 else ())
+    return draw_plot(title, caption, paint, [name for name, _ in series] if len(series) > 1 else ())
 
 
 def lines(
@@ -149,7 +149,9 @@ def lines(
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
 
-    return draw(title, caption, paint, [name for name, _, _ in series] if len(series) > 1 else ())
+    return draw_plot(
+        title, caption, paint, [name for name, _, _ in series] if len(series) > 1 else ()
+    )
 
 
 def _inline(svg: str, told: str) -> Markup:
@@ -168,7 +170,7 @@ def _inline(svg: str, told: str) -> Markup:
 
 
 # t-SNE of so many takes some seconds on one core, and more dots than that hide each other.
-MOST = 1500
+MAX_POINTS = 1500
 _SEED = 0
 _COMPONENTS = 50
 _PERPLEXITY = 30
@@ -178,7 +180,7 @@ _STEPS = 500
 _FEW = 300
 
 
-def sample(asked: NDArray[np.bool_], most: int = MOST) -> Integers:
+def sample_rows(asked: NDArray[np.bool_], most: int = MAX_POINTS) -> Integers:
     """Return the rows to draw, in order: all, or of more than `most` both sides by lot.
 
     Queries are drawn first, up to half of the map.
@@ -195,7 +197,7 @@ def sample(asked: NDArray[np.bool_], most: int = MOST) -> Integers:
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
-def flat(embeddings: Embeddings) -> NDArray[np.float64]:
+def project(embeddings: Embeddings) -> NDArray[np.float64]:
     """Return places (n, 2) in [0, 1]: t-SNE (van der Maaten and Hinton, 2008) of 50 components.
 
     The same embeddings have the same map. Fewer than five images, of which t-SNE can make nothing,

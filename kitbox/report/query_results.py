@@ -13,14 +13,14 @@ from kitbox.scoring import ground_truth
 from kitbox.scoring.local_score import HoldoutAnswers, LocalScore
 
 # Gallery images shown for each query.
-SHOWN = 20
-WRONG, RIGHT, OPEN = 0, 1, 2
+NEAREST_SHOWN = 20
+WRONG, RIGHT, UNSCORED = 0, 1, 2
 # A query's value from which it is right where answers are scored in part.
 _WHOLE = 1 - 1e-9
 
 
 @dataclass(frozen=True)
-class Clusters:
+class QueryClusters:
     """The cluster of each query: its `size (q,)`, and how many of it show the query's individual.
 
     `alike (q,)` counts the query itself; `together (q, 20)` says which of the nearest are in it.
@@ -32,7 +32,7 @@ class Clusters:
 
 
 @dataclass(frozen=True)
-class Queries:
+class QueryResults:
     """Queries in the order of the truth, each column (q,) unless told otherwise.
 
     `near` holds the nearest gallery images (q, 20), `hits (q, 20)` which of them show the query's
@@ -61,18 +61,18 @@ class Queries:
     limits: NDArray[np.float64]
     answers: Strings | None
     kept: Integers
-    clusters: Clusters | None
+    clusters: QueryClusters | None
 
     def __len__(self) -> int:
         return len(self.query_ids)
 
 
-def of(
+def collect_results(
     found: HoldoutAnswers, score: LocalScore, embeddings: Embeddings, competition: Competition
-) -> Queries:
+) -> QueryResults:
     """Return the queries with the very rankings that were scored."""
     task, known = competition.task, found.known
-    near = ranking.rank_images(embeddings, found.searches, SHOWN)
+    near = ranking.rank_images(embeddings, found.searches, NEAREST_SHOWN)
     relevant = known.relevant - (1 if task.with_itself else 0)
     hits = ground_truth.relevance(near, known)
     label_of = known.label_of
@@ -84,7 +84,7 @@ def of(
     # a query that is among its own answers is the first of them
     first = 1 if task.with_itself else 0
     right = found.plain.answers[:, 0] == known.expected if asks_labels else hits[:, 0]
-    return Queries(
+    return QueryResults(
         known.query_ids,
         known.images,
         known.identity,
@@ -117,7 +117,7 @@ def _values(
     ids, metric = found.known.query_ids, competition.metric
     outcome = score.outcomes[metric]
     if outcome.per_query is None and competition.task.answers == "clusters":
-        metric = f"map_at_{SHOWN}"
+        metric = f"map_at_{NEAREST_SHOWN}"
         outcome = score.outcomes.get(metric, outcome)
     if outcome.per_query is None:
         if found.ranking.answers.size and competition.task.answers == "label":
@@ -129,14 +129,14 @@ def _values(
     return metric, value
 
 
-def _clusters(found: HoldoutAnswers, near: Ranking) -> Clusters:
+def _clusters(found: HoldoutAnswers, near: Ranking) -> QueryClusters:
     known, names = found.known, found.ranking.answers[:, 0]
     cluster_of = dict(zip(known.images.tolist(), names.tolist(), strict=True))
     own = zip(names.tolist(), known.individuals.tolist(), strict=True)
     pairs = [f"{name}\n{individual}" for name, individual in own]
     others = [cluster_of.get(image, "") for image in near.answers.ravel().tolist()]
     together = strings(others).reshape(near.answers.shape) == names[:, None]
-    return Clusters(_counts(names), _counts(strings(pairs)), np.asarray(together))
+    return QueryClusters(_counts(names), _counts(strings(pairs)), np.asarray(together))
 
 
 def _counts(names: Strings) -> Integers:
@@ -163,22 +163,22 @@ def _outcomes(
         right, asked = value >= _WHOLE, ~np.isnan(value)
     else:
         right, asked = hits[:, 0], there
-    return np.asarray(np.where(asked, np.where(right, RIGHT, WRONG), OPEN), dtype=np.int64)
+    return np.asarray(np.where(asked, np.where(right, RIGHT, WRONG), UNSCORED), dtype=np.int64)
 
 
 def _kept(found: HoldoutAnswers, competition: Competition) -> Integers:
     """Return how many of the nearest images (q,) are answers."""
     rows = len(found.known.query_ids)
     if competition.task.answers == "clusters":
-        return np.full(rows, SHOWN, dtype=np.int64)
+        return np.full(rows, NEAREST_SHOWN, dtype=np.int64)
     if competition.task.answers != "matches":
-        return np.full(rows, min(competition.task.k, SHOWN), dtype=np.int64)
+        return np.full(rows, min(competition.task.k, NEAREST_SHOWN), dtype=np.int64)
     given = (found.ranking.answers != "").sum(axis=1) - int(competition.task.with_itself)
-    return np.asarray(np.clip(given, 0, SHOWN), dtype=np.int64)
+    return np.asarray(np.clip(given, 0, NEAREST_SHOWN), dtype=np.int64)
 
 
 @dataclass(frozen=True)
-class Pair:
+class ConfusedPair:
     """Two individuals of whom one was asked about and the other came first.
 
     `rows` are the queries, the most similar mistake first; `similarity` is that of the first.
@@ -190,7 +190,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Identity:
+class IndividualResult:
     """One individual: its gallery images, queries, right answers and mean value.
 
     `value` is None where the metric counts none of its queries; `confused` names the individual
@@ -205,7 +205,7 @@ class Identity:
     confused: str
 
 
-def pairs(queries: Queries) -> list[Pair]:
+def confused_pairs(queries: QueryResults) -> list[ConfusedPair]:
     """Return the confused pairs, those with the most queries first, then the most similar."""
     rows_of_pair: dict[tuple[str, str], list[int]] = defaultdict(list)
     for row in _mistaken(queries).tolist():
@@ -215,11 +215,11 @@ def pairs(queries: Queries) -> list[Pair]:
     found = []
     for labels, rows in rows_of_pair.items():
         rows.sort(key=lambda row: -similarity[row])
-        found.append(Pair(labels, tuple(rows), float(similarity[rows[0]])))
+        found.append(ConfusedPair(labels, tuple(rows), float(similarity[rows[0]])))
     return sorted(found, key=lambda pair: (-len(pair.rows), -pair.similarity, pair.labels))
 
 
-def identities(queries: Queries) -> list[Identity]:
+def individual_results(queries: QueryResults) -> list[IndividualResult]:
     """Return every individual that was asked about, the worst first."""
     mistaken = set(_mistaken(queries).tolist())
     rows_of_name: dict[str, list[int]] = defaultdict(list)
@@ -232,10 +232,10 @@ def identities(queries: Queries) -> list[Identity]:
         counted = values[~np.isnan(values)]
         others = [str(queries.near_labels[row, 0]) for row in rows if row in mistaken]
         found.append(
-            Identity(
+            IndividualResult(
                 name,
                 int(queries.relevant[rows].max()),
-                int((queries.outcome[rows] != OPEN).sum()),
+                int((queries.outcome[rows] != UNSCORED).sum()),
                 int((queries.outcome[rows] == RIGHT).sum()),
                 float(counted.mean()) if len(counted) else None,
                 max(sorted(set(others)), key=others.count, default=""),
@@ -248,7 +248,7 @@ def _rank(value: float | None) -> float:
     return np.inf if value is None else value
 
 
-def _mistaken(queries: Queries) -> Integers:
+def _mistaken(queries: QueryResults) -> Integers:
     """Return the queries of someone whose nearest image shows someone else."""
     nearest = queries.near_labels[:, 0]
     named = (queries.identity != "") & (nearest != "")

@@ -13,7 +13,7 @@ from kitbox.competition.settings import Competition
 from kitbox.records import LabelledImages, Scores, Strings, rows_of
 from kitbox.report import plots
 from kitbox.report.plots import Plot
-from kitbox.report.query_results import OPEN, RIGHT, Pair, Queries
+from kitbox.report.query_results import RIGHT, UNSCORED, ConfusedPair, QueryResults
 from kitbox.scoring import comparison, local_score
 from kitbox.scoring.local_score import LocalScore
 
@@ -33,19 +33,19 @@ def score_rows(scores: Scores) -> list[dict[str, Any]]:
     ]
 
 
-def threshold_told(score: LocalScore) -> str:
+def threshold_text(score: LocalScore) -> str:
     """Return sentences about the thresholds and what they do, as 'kitbox score' says them."""
     return " ".join(
         f"{told[0].upper()}{told[1:]}." for told in local_score.threshold_sentences(score)
     )
 
 
-def plots_of(queries: Queries, score: LocalScore, scale: str) -> list[Plot]:
+def similarity_plots(queries: QueryResults, score: LocalScore, scale: str) -> list[Plot]:
     """Return the histogram of the first answers' similarity, and precision against recall.
 
     `scale` is what answers are ranked by: similarity, closeness, probability or chance.
     """
-    found = [similarity(queries, score, scale)]
+    found = [similarity_histogram(queries, score, scale)]
     curve = precision_recall(queries)
     if curve is not None:
         precision, recall = curve
@@ -61,7 +61,7 @@ def plots_of(queries: Queries, score: LocalScore, scale: str) -> list[Plot]:
     return found
 
 
-def similarity(queries: Queries, score: LocalScore, scale: str) -> Plot:
+def similarity_histogram(queries: QueryResults, score: LocalScore, scale: str) -> Plot:
     """Return histograms of how similar the first answers are, of known and unknown individuals."""
     finite = np.isfinite(queries.first)
     known, unknown = (queries.first[finite & side] for side in (queries.known, ~queries.known))
@@ -86,14 +86,14 @@ def similarity(queries: Queries, score: LocalScore, scale: str) -> Plot:
 
 
 def precision_recall(
-    queries: Queries,
+    queries: QueryResults,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Return precision and recall (n,) of the best answer as its similarity falls.
 
     One point for each similarity that occurs, equal ones together. A query of an unknown
     individual has no right answer. None where no query is of a known individual.
     """
-    asked = np.isfinite(queries.first) & ((queries.outcome != OPEN) | ~queries.known)
+    asked = np.isfinite(queries.first) & ((queries.outcome != UNSCORED) | ~queries.known)
     total = int((asked & queries.known).sum())
     if not total:
         return None
@@ -110,9 +110,9 @@ def average_precision(precision: NDArray[np.float64], recall: NDArray[np.float64
     return float((np.diff(recall, prepend=0.0) * precision).sum())
 
 
-def share_right(queries: Queries) -> tuple[int, int]:
+def share_right(queries: QueryResults) -> tuple[int, int]:
     """Return how many queries were answered rightly, and how many were scored."""
-    return int((queries.outcome == RIGHT).sum()), int((queries.outcome != OPEN).sum())
+    return int((queries.outcome == RIGHT).sum()), int((queries.outcome != UNSCORED).sum())
 
 
 # Values this close are equal: the same queries, summed in another order.
@@ -120,7 +120,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Alone:
+class MemberResult:
     """What one member scores by itself; `value (q,)` is of each query, NaN where not scored."""
 
     name: str
@@ -129,8 +129,8 @@ class Alone:
     value: NDArray[np.float64]
 
 
-def values(
-    alone: Sequence[Alone], together: LocalScore, queries: Queries, metric: str
+def member_tables(
+    alone: Sequence[MemberResult], together: LocalScore, queries: QueryResults, metric: str
 ) -> dict[str, Any]:
     """Return the tables that compare members: a row each, and a row for each pair."""
     if not alone:
@@ -161,7 +161,7 @@ def _scores(score: LocalScore, shown: Sequence[str]) -> list[str]:
     return [f"{found[name].value:.4f}" if name in found else "" for name in shown]
 
 
-def _duel(a: Alone, b: Alone, metric: str) -> tuple[str, ...]:
+def _duel(a: MemberResult, b: MemberResult, metric: str) -> tuple[str, ...]:
     """Return on how many queries each of two is better, and the difference with its interval."""
     change = b.value - a.value
     change = change[~np.isnan(change)]
@@ -186,12 +186,12 @@ _CLUSTERS = (
 )
 
 
-def packs(
-    queries: Queries,
+def query_chunks(
+    queries: QueryResults,
     shown: LabelledImages,
     shapes: list[int],
     competition: Competition,
-    alone: Sequence[Alone],
+    alone: Sequence[MemberResult],
 ) -> dict[str, Any]:
     """Return the packs of data: all queries with their answers, and their nearest images.
 
@@ -217,7 +217,7 @@ def packs(
             },
             "queries": {
                 "told": queries.metric.replace("_at_", "@"),
-                "open": left_open(queries),
+                "open": unscored_name(queries),
                 "id": queries.query_ids.tolist(),
                 "image": images.tolist(),
                 "who": rows_of(queries.identity, labels).tolist(),
@@ -250,12 +250,12 @@ def packs(
     return found
 
 
-def left_open(queries: Queries) -> str:
+def unscored_name(queries: QueryResults) -> str:
     """Return what queries are called that have no outcome: clusters count those too."""
     return "not scored" if queries.clusters is None else "not ranked"
 
 
-def told(queries: Queries, competition: Competition) -> str:
+def queries_text(queries: QueryResults, competition: Competition) -> str:
     """Return a sentence about the queries and how to read their cards."""
     right, scored = share_right(queries)
     what = {
@@ -264,7 +264,7 @@ def told(queries: Queries, competition: Competition) -> str:
         "matches": "exactly the right images are answered",
     }.get(competition.task.answers, "the nearest image shows the same individual")
     rest = len(queries) - scored
-    open_ = f"; {rest} have no match to find and are {left_open(queries)}" if rest else ""
+    open_ = f"; {rest} have no match to find and are {unscored_name(queries)}" if rest else ""
     return (
         f"{right} of {scored} queries are right: {what}{open_}. Each has its "
         f"{queries.near.answers.shape[1]} nearest gallery images, as the score counts them: those "
@@ -273,7 +273,7 @@ def told(queries: Queries, competition: Competition) -> str:
     )
 
 
-def pair(found: Pair, queries: Queries, number: dict[str, int]) -> dict[str, Any]:
+def pair_card(found: ConfusedPair, queries: QueryResults, number: dict[str, int]) -> dict[str, Any]:
     """Return the card of a confused pair: its most similar mistake, side by side."""
     first = found.rows[0]
     one, other = str(queries.images[first]), str(queries.near.answers[first, 0])

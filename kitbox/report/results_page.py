@@ -29,9 +29,9 @@ from kitbox.report import (
     result_tables,
     training_curves,
 )
-from kitbox.report.page import Page, Written
-from kitbox.report.query_results import Queries
-from kitbox.report.result_tables import Alone
+from kitbox.report.page import Page, WrittenPage
+from kitbox.report.query_results import QueryResults
+from kitbox.report.result_tables import MemberResult
 from kitbox.scoring.local_score import LocalScore
 from kitbox.submission import leaderboard, receipt
 from kitbox.workspace import Workspace
@@ -43,12 +43,12 @@ _IDENTITIES = 2000
 
 
 @dataclass(frozen=True)
-class Results:
+class HoldoutResults:
     """Everything that the page shows, before it is a page."""
 
     score: LocalScore
-    queries: Queries
-    alone: tuple[Alone, ...]
+    queries: QueryResults
+    alone: tuple[MemberResult, ...]
     embeddings: Embeddings
     scale: str
 
@@ -60,23 +60,23 @@ def evaluate(
     competition: Competition,
     workspace: Workspace,
     options: embedder.EmbedOptions,
-) -> Generator[Progress, None, Results]:
+) -> Generator[Progress, None, HoldoutResults]:
     """Return what members that have not seen the holdout answer on it, together and alone."""
 
     def answers(
         of: Sequence[Member], recipe: EnsembleOptions
-    ) -> Generator[Progress, None, tuple[Results, tuple[int, ...]]]:
+    ) -> Generator[Progress, None, tuple[HoldoutResults, tuple[int, ...]]]:
         made = yield from answer_holdout(of, recipe, collection, competition, workspace, options)
         score = made.score()
-        asked = query_results.of(made.found, score, made.embeddings, made.competition)
-        return Results(score, asked, (), made.embeddings, made.scale), made.dims
+        asked = query_results.collect_results(made.found, score, made.embeddings, made.competition)
+        return HoldoutResults(score, asked, (), made.embeddings, made.scale), made.dims
 
     together, dims = yield from answers(chosen, recipe)
     alone = []
     for number, member in enumerate(chosen if len(chosen) > 1 else ()):
         yield Progress("score members", number, len(chosen), "members")
         one, _ = yield from answers([member], _alone(recipe, dims[number]))
-        alone.append(Alone(member.named.name, member.weight, one.score, one.queries.value))
+        alone.append(MemberResult(member.named.name, member.weight, one.score, one.queries.value))
     return replace(together, alone=tuple(alone))
 
 
@@ -87,7 +87,7 @@ def _alone(recipe: EnsembleOptions, dim: int) -> EnsembleOptions:
 
 
 def write(
-    found: Results,
+    found: HoldoutResults,
     chosen: Sequence[Member],
     collection: Collection,
     competition: Competition,
@@ -95,7 +95,7 @@ def write(
     path: Path,
     *,
     about: Sequence[str] = (),
-) -> Generator[Progress, None, Written]:
+) -> Generator[Progress, None, WrittenPage]:
     """Write the page of results; yields Progress."""
     asked, doubtful = found.queries, _suspects(found, collection, competition)
     yield Progress("draw the map", 0, 1, "maps")
@@ -103,18 +103,18 @@ def write(
     shown = _shown(asked, found.embeddings.image_ids[rows], doubtful, collection)
     plugin = chosen[0].named.plugin
     margin = plugin.crop_margin if plugin.crop else None
-    made = yield from page.of([shown], workspace, margin)
+    made = yield from page.collect_pictures([shown], workspace, margin)
     number = {str(image_id): place for place, image_id in enumerate(shown.image_ids.tolist())}
-    data = result_tables.packs(asked, shown, made.shapes, competition, found.alone)
+    data = result_tables.query_chunks(asked, shown, made.shapes, competition, found.alone)
     data["map"] = {"image": [number[image] for image in dots.pop("ids")], **dots}
-    curve = training_curves.draw([training_curves.of(member) for member in chosen])
+    curve = training_curves.draw_curves([training_curves.load_curve(member) for member in chosen])
     values = _values(found, number, competition) | {
         "about": [*about, _made_of(chosen)],
         "curves": curve,
-        "suspects": duplicates_page.cards(doubtful, number, _photographs(collection)),
+        "suspects": duplicates_page.suspect_cards(doubtful, number, _photographs(collection)),
     }
     values["sections"] = list(
-        page.sections(
+        page.non_empty_sections(
             ("scores", "Scores", True),
             ("queries", "Queries", True),
             ("pairs", "Pairs", values["pairs"]),
@@ -131,12 +131,12 @@ def write(
     return page.write(content, path)
 
 
-def _map(found: Results, collection: Collection) -> tuple[Integers, dict[str, list[Any]]]:
+def _map(found: HoldoutResults, collection: Collection) -> tuple[Integers, dict[str, list[Any]]]:
     """Return the rows of the embeddings on the map, and their ids, places and sides."""
     ids = found.embeddings.image_ids
     asked = np.isin(ids, collection.holdout.query.image_ids)
-    rows = plots.sample(asked)
-    places = plots.flat(found.embeddings.of(ids[rows]))
+    rows = plots.sample_rows(asked)
+    places = plots.project(found.embeddings.of(ids[rows]))
     x, y = np.round(1000 * places).astype(int).T.tolist()
     return rows, {
         "ids": ids[rows].tolist(),
@@ -147,7 +147,7 @@ def _map(found: Results, collection: Collection) -> tuple[Integers, dict[str, li
 
 
 def _suspects(
-    found: Results, collection: Collection, competition: Competition
+    found: HoldoutResults, collection: Collection, competition: Competition
 ) -> list[label_errors.LabelSuspect]:
     labelled = collection.labelled
     known, unknown = found.embeddings.of(labelled.image_ids), competition.images.unknown_label
@@ -162,23 +162,30 @@ def _photographs(collection: Collection) -> Counter[str]:
 
 
 def _shown(
-    asked: Queries,
+    asked: QueryResults,
     on_map: Strings,
     doubtful: Sequence[label_errors.LabelSuspect],
     collection: Collection,
 ) -> LabelledImages:
     """Return the images that the page has pictures of: queries, then what they are near to."""
     near = np.unique(asked.near.answers)
-    parts = [asked.images, near[near != ""], on_map, strings([*duplicates_page.pictured(doubtful)])]
+    parts = [
+        asked.images,
+        near[near != ""],
+        on_map,
+        strings([*duplicates_page.suspect_images(doubtful)]),
+    ]
     ids = list(dict.fromkeys(str(image) for part in parts for image in part.tolist()))
     return collection.labelled.of(np.array(ids, dtype=np.str_))
 
 
-def _values(found: Results, number: dict[str, int], competition: Competition) -> dict[str, Any]:
+def _values(
+    found: HoldoutResults, number: dict[str, int], competition: Competition
+) -> dict[str, Any]:
     asked, score = found.queries, found.score
-    each = query_results.identities(asked)
+    each = query_results.individual_results(asked)
     metric = competition.metric
-    on_map = min(len(found.embeddings), plots.MOST)
+    on_map = min(len(found.embeddings), plots.MAX_POINTS)
     return {
         "title": f"{competition.name}: {score.scores.main.value:.4f} {metric}",
         "kind": "results on the local holdout",
@@ -186,25 +193,26 @@ def _values(found: Results, number: dict[str, int], competition: Competition) ->
         "scores": result_tables.score_rows(score.scores),
         "scores_told": "On labelled photographs that no member has seen. The interval draws "
         "individuals, not photographs; the competition's own metric comes first.",
-        "threshold_told": result_tables.threshold_told(score),
-        "queries_told": result_tables.told(asked, competition),
+        "threshold_told": result_tables.threshold_text(score),
+        "queries_told": result_tables.queries_text(asked, competition),
         "pairs": [
-            result_tables.pair(pair, asked, number) for pair in query_results.pairs(asked)[:_PAIRS]
+            result_tables.pair_card(pair, asked, number)
+            for pair in query_results.confused_pairs(asked)[:_PAIRS]
         ],
         "identities": each[:_IDENTITIES],
         "identities_left": max(len(each) - _IDENTITIES, 0),
-        "open": result_tables.left_open(asked),
+        "open": result_tables.unscored_name(asked),
         "metric": metric,
         "identities_told": f"{len(each)} individuals were asked about. 'score' is the mean "
         f"{asked.metric} of an individual's queries; 'taken for' is who most often came first "
         "instead.",
         "identity_heads": ("individual", "in gallery", "queries", "right", "score", "taken for"),
-        "similarity_plots": result_tables.plots_of(asked, score, found.scale),
+        "similarity_plots": result_tables.similarity_plots(asked, score, found.scale),
         "scale": found.scale,
         "map_told": f"{on_map:,} of {len(found.embeddings):,} labelled photographs, laid out by "
         "t-SNE so that what the ensemble finds alike lies together; queries have a coloured edge.",
         "members": [one.name for one in found.alone],
-        **result_tables.values(found.alone, score, asked, metric),
+        **result_tables.member_tables(found.alone, score, asked, metric),
     }
 
 
@@ -226,7 +234,7 @@ _WAYS: dict[str, list[str]] = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class ResultsRequest:
     """Plugins, and how they are put together; `name` is the page's, `recorded` the receipt's."""
 
     name: str
@@ -257,14 +265,14 @@ class Asked:
         return told
 
 
-def of_names(
+def resolve_names(
     names: Sequence[str],
     workspace: Workspace,
     weights: Sequence[float] | None,
     recipe: EnsembleOptions,
     threshold: str | None,
     checkpoint: str,
-) -> Asked:
+) -> ResultsRequest:
     """Return what is asked for: plugins of these names, or the submission that one word names.
 
     Raises KitboxError for names that are neither, and for what a submission's
@@ -295,7 +303,7 @@ def of_names(
     marked += [checkpoint] if checkpoint != "last" else []
     given = None if weights is None else tuple(weights)
     shown = file_name("_".join([name, *marked]))
-    return Asked(shown, plugins, given, recipe, threshold, checkpoint)
+    return ResultsRequest(shown, plugins, given, recipe, threshold, checkpoint)
 
 
 def file_name(name: str) -> str:
@@ -306,7 +314,7 @@ def file_name(name: str) -> str:
     return f"{plain[:_LONGEST]}_{sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _submission(names: Sequence[str], workspace: Workspace) -> Asked | None:
+def _submission(names: Sequence[str], workspace: Workspace) -> ResultsRequest | None:
     if len(names) != 1:
         return None
     known = leaderboard.load(workspace)
@@ -317,7 +325,7 @@ def _submission(names: Sequence[str], workspace: Workspace) -> Asked | None:
         return None
     recorded = receipt.load(workspace.submissions / name)
     entries = recorded["plugins"]
-    return Asked(
+    return ResultsRequest(
         name,
         tuple(
             NamedPlugin(e["name"], Plugin.model_validate(e["settings"]), None, "receipt")

@@ -13,7 +13,7 @@ Points = tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True)
-class Curve:
+class TrainingCurve:
     """What a run's journal tells: (epoch, value) pairs, the metric of `scores`, and warnings.
 
     `hardness` is what was asked of the negatives and `achieved` what there was; `spread` is the
@@ -30,14 +30,14 @@ class Curve:
     warnings: tuple[tuple[int, str], ...] = ()
 
 
-def of(member: Member) -> Curve:
+def load_curve(member: Member) -> TrainingCurve:
     """Return the curve of the run that a member's checkpoint comes from."""
     entries = Run(member.checkpoint.path.parent).events()
     epochs = [entry for entry in entries if entry["event"] == "epoch"]
     told = [{**entry.get("figures", {}), "epoch": entry["epoch"]} for entry in epochs]
     scored = [entry for entry in entries if entry["event"] == "score" and entry["scores"]]
     metric = next(iter(scored[-1]["scores"])) if scored else ""
-    return Curve(
+    return TrainingCurve(
         member.named.name,
         _points(epochs, "loss"),
         tuple((int(entry["epoch"]), float(entry["scores"][metric]["value"])) for entry in scored),
@@ -53,12 +53,12 @@ def of(member: Member) -> Curve:
     )
 
 
-def draw(curves: Sequence[Curve]) -> list[Plot]:
+def draw_curves(curves: Sequence[TrainingCurve]) -> list[Plot]:
     """Return plots of losses, holdout scores, hardness and spread, as far as there are any."""
     return [*_losses(curves), *_scores(curves), *_hardness(curves), *_spread(curves)]
 
 
-def _losses(curves: Sequence[Curve]) -> list[Plot]:
+def _losses(curves: Sequence[TrainingCurve]) -> list[Plot]:
     trained = [curve for curve in curves if curve.losses]
     if not trained:
         return []
@@ -69,7 +69,7 @@ def _losses(curves: Sequence[Curve]) -> list[Plot]:
     return [plots.lines("Loss", caption, series, labels=("epoch", "loss"), marks=marks)]
 
 
-def _scores(curves: Sequence[Curve]) -> list[Plot]:
+def _scores(curves: Sequence[TrainingCurve]) -> list[Plot]:
     found = []
     for metric in dict.fromkeys(curve.metric for curve in curves if len(curve.scores) > 1):
         scored = [curve for curve in curves if curve.metric == metric and len(curve.scores) > 1]
@@ -83,7 +83,7 @@ def _scores(curves: Sequence[Curve]) -> list[Plot]:
     return found
 
 
-def _hardness(curves: Sequence[Curve]) -> list[Plot]:
+def _hardness(curves: Sequence[TrainingCurve]) -> list[Plot]:
     """Return a plot for each run that had its negatives chosen: what was asked, and achieved."""
     found = []
     for curve in (curve for curve in curves if curve.hardness):
@@ -98,7 +98,7 @@ def _hardness(curves: Sequence[Curve]) -> list[Plot]:
     return found
 
 
-def _spread(curves: Sequence[Curve]) -> list[Plot]:
+def _spread(curves: Sequence[TrainingCurve]) -> list[Plot]:
     there = [curve for curve in curves if curve.spread]
     if not there:
         return []
@@ -114,11 +114,11 @@ def _spread(curves: Sequence[Curve]) -> list[Plot]:
     return [plots.lines("Spread", caption, series, labels=labels, marks=_marks(there))]
 
 
-def _marks(curves: Sequence[Curve]) -> list[float]:
+def _marks(curves: Sequence[TrainingCurve]) -> list[float]:
     return sorted({float(epoch) for curve in curves for epoch, _ in curve.warnings})
 
 
-def _warned(curves: Sequence[Curve]) -> str:
+def _warned(curves: Sequence[TrainingCurve]) -> str:
     """Return the warnings as sentences that say what the vertical lines of a plot are."""
     return "".join(
         f" Vertical line: {curve.name}, epoch {epoch}: {text}."

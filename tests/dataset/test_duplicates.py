@@ -15,7 +15,7 @@ from kitbox.dataset.collection import collect
 from kitbox.dataset.duplicates import DuplicateGroup, ImagePool
 from kitbox.images.file_index import Signatures
 from kitbox.records import LabelledImages, strings
-from kitbox.report.duplicates_page import advice
+from kitbox.report.duplicates_page import group_suggestions
 from kitbox.workspace import Workspace
 from tests.dataset.test_collection import with_settings
 from tests.photographs import competition_on_disk, finish
@@ -91,8 +91,8 @@ def test_a_pair_that_is_also_neighbours_keeps_its_advice() -> None:
     same, alike = duplicates.group_images(pooled("xxy"), links)  # type: ignore[arg-type]
     assert (same.kind, same.images) == ("copies", ("0", "1"))
     assert (alike.kind, alike.images) == ("neighbours", ("0", "1", "2"))
-    assert advice(same, None) == [Decision("drop", "1")]
-    assert advice(alike, None) == []
+    assert group_suggestions(same, None) == [Decision("drop", "1")]
+    assert group_suggestions(alike, None) == []
 
 
 def test_one_picture_of_two_individuals_is_a_conflict() -> None:

@@ -243,7 +243,7 @@ def alts(browser: Any) -> list[str]:
 def test_a_page_that_was_split_finds_its_files(
     browser: Any, scene: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "LARGEST", 100_000)
+    monkeypatch.setattr(page, "MAX_BYTES", 100_000)
     opened(browser, made(scene, "large", *RUN))
     first = "const i = document.querySelector('.card .near img'); return i && i.naturalWidth"
     assert waited(browser, first) == 96

@@ -39,7 +39,7 @@ def test_open_groups_are_counted_and_decided_ones_apart() -> None:
         group("AA", "tq", "neighbours"),
         group("AB", still_open=False),
     ]
-    assert duplicates_page.counts(groups, [MUTUAL, SPLIT]) == {
+    assert duplicates_page.count_undecided(groups, [MUTUAL, SPLIT]) == {
         "copies": 1,
         "near-duplicates": 1,
         "neighbours": 2,
@@ -78,8 +78,8 @@ def test_conflicts_come_first_and_then_leaks() -> None:
     ],
 )
 def test_a_row_is_offered_for_each_group(given: DuplicateGroup, expected: list[str]) -> None:
-    rows = duplicates_page.advice(given, "new_whale")
-    assert [duplicates_page.decision_row(decision) for decision in rows] == expected
+    rows = duplicates_page.group_suggestions(given, "new_whale")
+    assert [duplicates_page.format_decision(decision) for decision in rows] == expected
 
 
 @pytest.mark.parametrize(
@@ -94,19 +94,19 @@ def test_a_row_is_offered_for_each_group(given: DuplicateGroup, expected: list[s
 def test_look_alikes_are_merged_where_one_has_no_other_image(
     images_of: dict[str, int], expected: list[str]
 ) -> None:
-    rows = duplicates_page.advice_of(MUTUAL, Counter(images_of))
-    assert [duplicates_page.decision_row(decision) for decision in rows] == expected
+    rows = duplicates_page.suspect_suggestions(MUTUAL, Counter(images_of))
+    assert [duplicates_page.format_decision(decision) for decision in rows] == expected
 
 
 def test_the_lesser_side_gets_a_label_of_its_own() -> None:
-    assert duplicates_page.advice_of(SPLIT, Counter()) == [
+    assert duplicates_page.suspect_suggestions(SPLIT, Counter()) == [
         Decision("label", "e, f.jpg", "Cleo_2"),
         Decision("label", "g.jpg", "Cleo_2"),
     ]
 
 
 def test_a_label_of_its_own_is_nobody_else_s() -> None:
-    rows = duplicates_page.advice_of(SPLIT, Counter(["Cleo", "Cleo_2", "Cleo_3"]))
+    rows = duplicates_page.suspect_suggestions(SPLIT, Counter(["Cleo", "Cleo_2", "Cleo_3"]))
     assert [row.value for row in rows] == ["Cleo_4", "Cleo_4"]
 
 
@@ -143,7 +143,7 @@ def test_offered_rows_can_be_pasted_into_decisions(workspace: Workspace) -> None
     assert decisions.load(workspace.decisions).rows == (
         Decision("label", "1", "A"),
         Decision("label", "b.jpg", "Ahab"),
-        *duplicates_page.advice_of(SPLIT, counted),
+        *duplicates_page.suspect_suggestions(SPLIT, counted),
         Decision("fine", "b.jpg", "a.jpg"),
         Decision("fine", "Cleo"),
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kitbox.images.thumbnails import Thumbnails
 from kitbox.report import page
-from kitbox.report.page import PER_PACK, Page, Pictures
+from kitbox.report.page import PICTURES_PER_CHUNK, Page, PagePictures
 from tests.report.pages import parsed
 
 VALUES = {
@@ -38,8 +38,11 @@ class FakePictures:
         return self.count * (self.length + 3)
 
     def packs(self) -> Iterator[tuple[str, list[str]]]:
-        for number, start in enumerate(range(0, self.count, PER_PACK)):
-            yield f"pictures-{number}", ["A" * self.length] * min(PER_PACK, self.count - start)
+        for number, start in enumerate(range(0, self.count, PICTURES_PER_CHUNK)):
+            yield (
+                f"pictures-{number}",
+                ["A" * self.length] * min(PICTURES_PER_CHUNK, self.count - start),
+            )
 
 
 def test_names_stay_names_whatever_they_hold(tmp_path: Path) -> None:
@@ -95,7 +98,7 @@ def test_a_page_of_few_pictures_is_one_file(tmp_path: Path) -> None:
 def test_many_pictures_go_to_a_folder_beside_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "LARGEST", 100_000)
+    monkeypatch.setattr(page, "MAX_BYTES", 100_000)
     path = tmp_path / "p q.html"
     content = Page("findings.html", VALUES, {"findings": ["x" * 40_000]}, FakePictures(200, 900))
     made = page.write(content, path)
@@ -115,7 +118,7 @@ def test_an_earlier_folder_of_the_same_page_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "p.html"
-    monkeypatch.setattr(page, "LARGEST", 100_000)
+    monkeypatch.setattr(page, "MAX_BYTES", 100_000)
     page.write(Page("findings.html", VALUES, {}, FakePictures(200, 900)), path)
     page.write(Page("findings.html", VALUES, {}, FakePictures(130, 900)), path)
     assert len(list((tmp_path / "p_files").iterdir())) == 3
@@ -125,7 +128,7 @@ def test_an_earlier_folder_of_the_same_page_goes(
 
 @pytest.mark.parametrize(("count", "side"), [(10, 256), (2500, 192), (9000, 112), (30_000, 144)])
 def test_pictures_are_as_large_as_the_page_allows(count: int, side: int) -> None:
-    assert page.side_for(count) == side
+    assert page.picture_side(count) == side
 
 
 def test_the_length_of_packs_is_known_before_they_are_made(tmp_path: Path) -> None:
@@ -134,4 +137,4 @@ def test_the_length_of_packs_is_known_before_they_are_made(tmp_path: Path) -> No
     thumbnails = Thumbnails(
         tmp_path / "t.sqlite", np.array(list("abcde")), tuple("abcde"), lengths, nothing, lengths
     )
-    assert Pictures((thumbnails,)).bytes == sum(4 * -(-n // 3) + 3 for n in lengths.tolist())
+    assert PagePictures((thumbnails,)).bytes == sum(4 * -(-n // 3) + 3 for n in lengths.tolist())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kitbox.competition.settings import Competition
 from kitbox.records import Holdout, LabelledImages, strings
 from kitbox.report import query_results, result_tables
-from kitbox.report.query_results import OPEN, RIGHT, WRONG, Queries
+from kitbox.report.query_results import RIGHT, UNSCORED, WRONG, QueryResults
 from kitbox.scoring import local_score
 from tests.circle import at_angles, competition, image_set, placed
 
@@ -25,14 +25,14 @@ ANSWERS = ["Ahab", "Boo", UNKNOWN]
 
 def asked(
     train: dict[str, str], query: dict[str, str], answers: list[str], task: Competition
-) -> tuple[Queries, local_score.LocalScore]:
+) -> tuple[QueryResults, local_score.LocalScore]:
     """Return the queries of points on the circle, and their score."""
     searched = {"train": train, "train+test": train | query}[task.task.gallery]
     split = Holdout(*(image_set(part) for part in (train, query, searched)), strings(answers))
     embeddings = at_angles(*map(int, {**train, **query}))
     found = local_score.answer_queries(embeddings, split, task)
     score = local_score.score_answers(found, embeddings, task)
-    return query_results.of(found, score, embeddings, task), score
+    return query_results.collect_results(found, score, embeddings, task), score
 
 
 def test_the_nearest_images_are_marked_where_they_show_the_individual() -> None:
@@ -58,7 +58,7 @@ def test_labels_are_right_where_the_first_answer_is_the_expected_one() -> None:
 def test_images_are_right_where_the_nearest_is_and_open_where_none_can_be() -> None:
     task = competition(answers="images", k=3)
     found, _ = asked(TRAIN, QUERY, ANSWERS, task)
-    assert found.outcome.tolist() == [RIGHT, WRONG, OPEN]
+    assert found.outcome.tolist() == [RIGHT, WRONG, UNSCORED]
     assert found.value[:2].tolist() == [1, 1 / 2]
     assert math.isnan(found.value[2])
     assert found.answers is None
@@ -100,18 +100,18 @@ def test_clusters_are_shown_by_their_nearest_images() -> None:
     embeddings = at_angles(*map(int, query))
     answered = local_score.answer_queries(embeddings, split, task)
     score = local_score.score_answers(answered, embeddings, task)
-    found = query_results.of(answered, score, embeddings, task)
-    assert found.outcome.tolist() == [RIGHT, RIGHT, RIGHT, RIGHT, OPEN]
+    found = query_results.collect_results(answered, score, embeddings, task)
+    assert found.outcome.tolist() == [RIGHT, RIGHT, RIGHT, RIGHT, UNSCORED]
     assert found.near.answers[0, 0] == "4"
     assert found.metric == "map_at_20"
     assert found.value[:4].mean() == pytest.approx(score.scores.by_metric["map_at_20"].value)
-    assert (found.kept == query_results.SHOWN).all()
+    assert (found.kept == query_results.NEAREST_SHOWN).all()
     assert "at the cut that is best for the same queries: it flatters." in (
-        result_tables.threshold_told(score)
+        result_tables.threshold_text(score)
     )
-    said = result_tables.told(found, task)
+    said = result_tables.queries_text(found, task)
     assert "1 have no match to find and are not ranked" in said
-    pack = result_tables.packs(found, split.query, [100] * 5, task, [])
+    pack = result_tables.query_chunks(found, split.query, [100] * 5, task, [])
     assert (pack["queries"]["queries"]["told"], pack["queries"]["queries"]["open"]) == (
         "map@20",
         "not ranked",
@@ -130,14 +130,14 @@ def test_the_cluster_of_a_query_is_told() -> None:
     )
     embeddings = at_angles(*map(int, query))
     answered = local_score.answer_queries(embeddings, split, task)
-    found = query_results.of(
+    found = query_results.collect_results(
         answered, local_score.score_answers(answered, embeddings, task), embeddings, task
     )
     assert found.clusters is not None
     assert found.clusters.size.tolist() == [3, 3, 3, 1, 1]
     assert found.clusters.alike.tolist() == [2, 2, 1, 1, 1]
     assert found.clusters.together[0, :4].tolist() == [True, True, False, False]
-    [first, *_] = result_tables.packs(found, split.query, [100] * 5, task, [])["near-0"]
+    [first, *_] = result_tables.query_chunks(found, split.query, [100] * 5, task, [])["near-0"]
     assert first[2] == "3200"
 
 
@@ -180,7 +180,7 @@ def test_packs_say_the_same_by_numbers() -> None:
     task = competition()
     found, _ = asked(TRAIN, QUERY, ANSWERS, task)
     shown = image_set({**QUERY, **TRAIN})
-    data = result_tables.packs(found, shown, [150] * len(shown), task, [])
+    data = result_tables.query_chunks(found, shown, [150] * len(shown), task, [])
     pack = data["queries"]
     near = data["near-0"]
     labels, ids = pack["labels"], pack["images"]["id"]
@@ -200,14 +200,14 @@ def test_who_is_taken_for_whom_is_counted_both_ways() -> None:
     train = {"0": "Ahab", "10": "Boo", "90": "Cleo", "180": UNKNOWN}
     query = {"2": "Boo", "8": "Ahab", "3": "Boo", "91": "Cleo", "178": "Ahab"}
     found, _ = asked(train, query, list(query.values()), competition())
-    [pair] = query_results.pairs(found)
+    [pair] = query_results.confused_pairs(found)
     assert pair.labels == ("Ahab", "Boo")
     assert found.query_ids[list(pair.rows)].tolist() == ["2", "8", "3"]
     assert pair.similarity == pytest.approx(math.cos(math.radians(2)), abs=1e-6)
-    each = {one.name: one for one in query_results.identities(found)}
+    each = {one.name: one for one in query_results.individual_results(found)}
     assert (each["Boo"].queries, each["Boo"].right, each["Boo"].confused) == (2, 0, "Ahab")
     assert (each["Cleo"].right, each["Cleo"].value, each["Cleo"].confused) == (1, 1.0, "")
-    assert [one.name for one in query_results.identities(found)][
+    assert [one.name for one in query_results.individual_results(found)][
         -1
     ] == "Cleo"  # the best comes last
 
@@ -235,7 +235,9 @@ def test_a_page_may_show_images_of_nobody(tmp_path: Path) -> None:
         tuple(tmp_path / name for name in [*QUERY, *TRAIN]),
         strings([*QUERY.values(), *TRAIN.values()]),
     )
-    pack = result_tables.packs(found, shown, [150] * len(shown), competition(), [])["queries"]
+    pack = result_tables.query_chunks(found, shown, [150] * len(shown), competition(), [])[
+        "queries"
+    ]
     assert pack["images"]["label"][-1] == -1
 
 
@@ -243,12 +245,12 @@ def test_places_of_the_map_are_the_same_every_time() -> None:
     from kitbox.report import plots
 
     embeddings = placed({str(angle): angle for angle in range(0, 360, 15)})
-    first, again = plots.flat(embeddings), plots.flat(embeddings)
+    first, again = plots.project(embeddings), plots.project(embeddings)
     assert np.array_equal(first, again)
     assert (first.min(axis=0).tolist(), first.max(axis=0).tolist()) == ([0, 0], [1, 1])
     for count in (0, 1, 4, 5):
         few = embeddings.of(embeddings.image_ids[:count])
-        assert plots.flat(few).shape == (count, 2)
+        assert plots.project(few).shape == (count, 2)
 
 
 @given(st.lists(st.booleans(), max_size=80), st.integers(4, 40))
@@ -256,7 +258,7 @@ def test_a_map_draws_both_sides_by_lot(asked_: list[bool], most: int) -> None:
     from kitbox.report import plots
 
     mask = np.array(asked_, dtype=bool)
-    rows = plots.sample(mask, most)
+    rows = plots.sample_rows(mask, most)
     assert len(rows) == len(set(rows.tolist())) == min(len(mask), most)
     assert rows.tolist() == sorted(rows.tolist())
     if len(mask) > most:

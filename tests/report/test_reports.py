@@ -194,7 +194,7 @@ def test_the_check_has_a_page_that_the_data_tells_of(place: Workspace) -> None:
 
 
 def test_a_large_page_is_split(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "LARGEST", 100_000)
+    monkeypatch.setattr(page, "MAX_BYTES", 100_000)
     told, found = reported(place, "plain", *RUN)
     assert told["files_beside"] >= 1
     assert told["bytes"] == Path(told["page"]).stat().st_size < 100_000

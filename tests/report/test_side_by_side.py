@@ -148,8 +148,8 @@ def test_nothing_wrong_is_told_as_such(workspace: Workspace) -> None:
 
 def test_a_table_that_is_not_there_or_is_damaged_tells_no_findings(tmp_path: Path) -> None:
     table = tmp_path / "check.csv"
-    assert check_page.recorded(table) == []
+    assert check_page.load_summaries(table) == []
     table.write_bytes(b"\xff\xfe")
-    assert check_page.recorded(table) == []
+    assert check_page.load_summaries(table) == []
     table.write_text("colour\nred\n")
-    assert check_page.recorded(table) == []
+    assert check_page.load_summaries(table) == []

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from kitbox.report import training_curves
-from kitbox.report.training_curves import Curve
+from kitbox.report.training_curves import TrainingCurve
 
 SCORES = {"map_at_20": {"value": 0.25}}
 WARNING = "the embeddings have collapsed"
 
 
-def curve_of(folder: Path, *entries: dict[str, Any]) -> Curve:
+def curve_of(folder: Path, *entries: dict[str, Any]) -> TrainingCurve:
     """Return the curve of a run 'flukes' with this journal."""
     lines = [json.dumps(entry) + "\n" for entry in entries]
     (folder / "journal.jsonl").write_text("".join(lines))
@@ -22,7 +22,7 @@ def curve_of(folder: Path, *entries: dict[str, Any]) -> Curve:
         named=SimpleNamespace(name="flukes"),
         checkpoint=SimpleNamespace(path=folder / "last.safetensors"),
     )
-    return training_curves.of(member)
+    return training_curves.load_curve(member)
 
 
 def epoch(number: int, **values: Any) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def epoch(number: int, **values: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def sequenced(tmp_path: Path) -> Curve:
+def sequenced(tmp_path: Path) -> TrainingCurve:
     return curve_of(
         tmp_path,
         {"event": "score", "epoch": 0, "scores": SCORES},
@@ -42,8 +42,8 @@ def sequenced(tmp_path: Path) -> Curve:
     )
 
 
-def test_a_curve_is_what_the_journal_tells(sequenced: Curve) -> None:
-    assert sequenced == Curve(
+def test_a_curve_is_what_the_journal_tells(sequenced: TrainingCurve) -> None:
+    assert sequenced == TrainingCurve(
         "flukes",
         losses=((1, 0.5), (2, 0.25)),
         scores=((0, 0.25), (2, 0.25)),
@@ -55,14 +55,16 @@ def test_a_curve_is_what_the_journal_tells(sequenced: Curve) -> None:
     )
 
 
-def test_hardness_asked_and_achieved_are_on_one_axis(sequenced: Curve) -> None:
-    plot = next(p for p in training_curves.draw([sequenced]) if p.title == "Hardness, flukes")
+def test_hardness_asked_and_achieved_are_on_one_axis(sequenced: TrainingCurve) -> None:
+    plot = next(
+        p for p in training_curves.draw_curves([sequenced]) if p.title == "Hardness, flukes"
+    )
     assert plot.legend == ("asked", "achieved")
     assert "Asked: 0.80 at most." in plot.caption
 
 
-def test_a_warning_is_marked_where_loss_and_spread_are_drawn(sequenced: Curve) -> None:
-    marked = {plot.title: plot for plot in training_curves.draw([sequenced])}
+def test_a_warning_is_marked_where_loss_and_spread_are_drawn(sequenced: TrainingCurve) -> None:
+    marked = {plot.title: plot for plot in training_curves.draw_curves([sequenced])}
     assert list(marked) == ["Loss", "Holdout score (map_at_20)", "Hardness, flukes", "Spread"]
     for title in ("Loss", "Spread"):
         assert f"Vertical line: flukes, epoch 2: {WARNING}." in marked[title].caption
@@ -80,5 +82,7 @@ def test_a_mark_is_a_line_more() -> None:
 
 def test_journals_of_runs_without_a_sequence_have_the_plots_they_had(tmp_path: Path) -> None:
     curve = curve_of(tmp_path, epoch(1), {"event": "score", "epoch": 1, "scores": SCORES})
-    assert [plot.title for plot in training_curves.draw([curve])] == ["Loss"]
-    assert training_curves.draw([curve_of(tmp_path, {"event": "finished", "epoch": 0})]) == []
+    assert [plot.title for plot in training_curves.draw_curves([curve])] == ["Loss"]
+    assert (
+        training_curves.draw_curves([curve_of(tmp_path, {"event": "finished", "epoch": 0})]) == []
+    )
