@@ -190,8 +190,8 @@ def import_boxes(
     images = names.found(dict.fromkeys(row.name for row in read.rows))
     if not images:
         raise KitboxError(
-            f"{path} has no box of any image: it names '{read.rows[0].name}', "
-            f"where images are called as '{listed.labelled.image_ids[0]}'; correct its names"
+            f"{path} has no box for any image: it names '{read.rows[0].name}', "
+            f"but image names look like '{listed.labelled.image_ids[0]}'; correct its names"
         )
     sizes, problems = yield from _measured(names.paths(images.values()))
     forms = _forms(read, form)

@@ -54,7 +54,7 @@ def lint(
 
     workspace, competition = open_workspace(folder)
     earlier = leaderboard.sent_digests(workspace)
-    listed = lists.read(competition, decided=decisions.load(workspace.decisions))
+    listed = lists.read(competition, decisions=decisions.load(workspace.decisions))
     findings = lint_file(file, competition, listed, earlier)
     if as_json:
         print_json([vars(finding) for finding in findings])

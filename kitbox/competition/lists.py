@@ -1,4 +1,4 @@
-"""Reads the lists of a competition: labelled images, test images, a gallery."""
+"""Lists of a competition read into image sets: labelled images, test images, an index."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -24,9 +24,9 @@ AnyImages = TypeVar("AnyImages", bound=ImageSet)
 
 @dataclass(frozen=True)
 class ListedImages:
-    """What the lists name: labelled images, test images, a gallery, and what was left out.
+    """The images that the lists name, and the findings on rows left out.
 
-    `settled` are images that no file shows and that a decision leaves out.
+    `settled` are images without a file whose rows a decision leaves out.
     """
 
     labelled: LabelledImages
@@ -36,12 +36,13 @@ class ListedImages:
     settled: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ListSurvey:
-    """What the lists name as far as they can be read, all their findings, and the images' places.
+    """The images that the lists name, as far as they can be read, and all findings.
 
-    `places` tell of each image its list and line, or its file where no list names it; `named` are
-    the files of all rows, those with a finding too, and `settled` is that of `ListedImages`.
+    `places` maps an image to its list and line, or to its file where no list names it.
+    `named_files` are the files of all rows, those of faulty rows included; `settled` is that of
+    `ListedImages`.
     """
 
     labelled: LabelledImages | None
@@ -49,51 +50,48 @@ class ListSurvey:
     index: ImageSet | None
     findings: tuple[ListFinding, ...]
     places: dict[str, str]
-    named: frozenset[Path]
+    named_files: frozenset[Path]
     settled: frozenset[str]
 
     @property
     def sets(self) -> tuple[ImageSet | None, ImageSet | None, ImageSet | None]:
-        """Labelled, test and gallery's images."""
+        """The labelled, test and index images."""
         return self.labelled, self.test, self.index
 
 
 def read(
-    competition: Competition, drawn: Path | None = None, decided: Decisions | None = None
+    competition: Competition, boxes_file: Path | None = None, decisions: Decisions | None = None
 ) -> ListedImages:
-    """Return the labelled, the test and the gallery's images.
+    """Return the labelled, test and index images.
 
-    They stand in the order of the lists, test images in that of the sample submission. `drawn` is
-    the workspace's list of boxes, which need not be there. Rows are as the lists have them, but an
-    image with no label or with two comes in where it is `decided` whom it shows or that it goes,
-    for `obeying.apply` to obey. Raises KitboxError for the first faulty row where `images.broken`
-    is "stop"; otherwise faulty rows are left out and returned as findings.
+    They keep the order of the lists, test images that of the sample submission. `boxes_file` is
+    the workspace's list of boxes, which may be missing. `decisions` are not applied here, see
+    `apply_decisions`; but an image with an empty label or with two is read where one of them
+    settles it. Raises KitboxError for the first faulty row where `images.broken` is "stop";
+    otherwise faulty rows are left out and returned as findings.
     """
-    collector = FindingCollector(competition, decisions=decided or Decisions())
-    found = _all(collector, drawn)
-    assert found.labelled is not None  # noqa: S101  else the collector has stopped
-    return ListedImages(
-        found.labelled, found.test, found.index, tuple(collector.findings), found.settled
-    )
+    collector = FindingCollector(competition, decisions=decisions or Decisions())
+    found = _read(collector, boxes_file)
+    assert found.labelled is not None  # noqa: S101  else the collector has raised
+    return ListedImages(found.labelled, found.test, found.index, found.findings, found.settled)
 
 
 def survey(
-    competition: Competition, drawn: Path | None = None, decided: Decisions | None = None
+    competition: Competition, boxes_file: Path | None = None, decisions: Decisions | None = None
 ) -> ListSurvey:
-    """Return what the lists name and all their findings, none of which stops this reading."""
-    return _all(
-        FindingCollector(competition, lenient=True, decisions=decided or Decisions()), drawn
-    )
+    """Return the images that the lists name with all findings, none of which stops the reading."""
+    collector = FindingCollector(competition, lenient=True, decisions=decisions or Decisions())
+    return _read(collector, boxes_file)
 
 
-def _all(collector: FindingCollector, drawn: Path | None) -> ListSurvey:
+def _read(collector: FindingCollector, boxes_file: Path | None) -> ListSurvey:
     competition, images = collector.competition, collector.competition.images
     labelled = collector.attempt(partial(list_entries.read_labelled, images, collector))
     test = collector.attempt(partial(list_entries.read_test, images, collector))
     index = collector.attempt(partial(list_entries.read_index, images))
     collector.raise_first()
-    corners = collector.attempt(partial(boxes.read, images, drawn)) or {}
-    # scenarios without test images are examples that the organisers made of labelled images
+    corners = collector.attempt(partial(boxes.read, images, boxes_file)) or {}
+    # scenarios without test images are examples that the organisers made from labelled images
     examples = test is None and competition.task.scenarios is not None
     parts = {
         "training images": (labelled, True),
@@ -108,28 +106,30 @@ def _all(collector: FindingCollector, drawn: Path | None) -> ListSurvey:
         )
         for name, (part, labels) in parts.items()
     }
-    collector.attempt(partial(_refuse_shared, sets, examples))
-    collector.attempt(partial(_refuse_strange_boxes, sets, images.boxes or str(drawn), corners))
+    collector.attempt(partial(_refuse_shared_names, sets, examples))
+    collector.attempt(
+        partial(_refuse_foreign_boxes, sets, images.boxes or str(boxes_file), corners)
+    )
     if collector.lenient:
-        _note_strange_boxes(sets, drawn, collector)
-    asked = sets["test images"]
-    sorted_test = collector.attempt(partial(_as_sample, asked, competition))
+        _add_foreign_boxes(sets, boxes_file, collector)
+    test_set = sets["test images"]
+    sorted_test = collector.attempt(partial(_in_sample_order, test_set, competition))
     by_list = ((None, index), (list_entries.test_list(images), test), (images.train_list, labelled))
     return ListSurvey(
-        None if sets["training images"] is None else sets["training images"].labelled,
-        asked if sorted_test is None else sorted_test,
-        sets["index"],
-        tuple(collector.findings),
-        _places(images, by_list) if collector.lenient else {},
-        frozenset(collector.named_files),
-        frozenset(collector.settled),
+        labelled=None if sets["training images"] is None else sets["training images"].labelled,
+        test=test_set if sorted_test is None else sorted_test,
+        index=sets["index"],
+        findings=tuple(collector.findings),
+        places=_places(images, by_list) if collector.lenient else {},
+        named_files=frozenset(collector.named_files),
+        settled=frozenset(collector.settled),
     )
 
 
 def _places(
     images: ImageSettings, parts: Iterable[tuple[str | None, list[ListEntry] | None]]
 ) -> dict[str, str]:
-    """Return image id → its line in its list, or its file where a folder names it."""
+    """Return image id → its list and line, or its file where a folder names it."""
     return {
         entry.image_id: f"{listed} line {entry.line}"
         if entry.line
@@ -139,104 +139,113 @@ def _places(
     }
 
 
-def _as_sample(test: ImageSet | None, competition: Competition) -> ImageSet | None:
+def _in_sample_order(test: ImageSet | None, competition: Competition) -> ImageSet | None:
     """Return the test images in the order of the sample submission, where there is one."""
-    form = competition.submission
-    if test is None or form.sample is None or form.layout == "long" or not form.header:
+    csv_format = competition.submission
+    if (
+        test is None
+        or csv_format.sample is None
+        or csv_format.layout == "long"
+        or not csv_format.header
+    ):
         return test
-    path = competition.images.root / form.sample
+    path = competition.images.root / csv_format.sample
     listed = dict.fromkeys(
-        image_id for _, (image_id,) in tables.read_columns(path, form.header[:1])
+        image_id for _, (image_id,) in tables.read_columns(path, csv_format.header[:1])
     )
     for image_id in test.image_ids.tolist():
         if image_id not in listed:
-            raise KitboxError(f"{path} has no row for test image '{image_id}'; get the whole file")
+            raise KitboxError(
+                f"{path} has no row for test image '{image_id}'", fix="get the whole file"
+            )
     known = set(test.image_ids.tolist())
-    strangers = [image_id for image_id in listed if image_id not in known]
-    if strangers:
+    foreign = [image_id for image_id in listed if image_id not in known]
+    if foreign:
         raise KitboxError(
-            f"{path} asks for '{strangers[0]}', which is not a test image"
-            f"{more(len(strangers) - 1)}; get all test images, or correct submission.sample"
+            f"{path} asks for '{foreign[0]}', which is not a test image{more(len(foreign) - 1)}",
+            fix="get all test images, or correct submission.sample",
         )
     return test.of(strings(list(listed)))
 
 
-def _refuse_shared(sets: dict[str, ImageSet | None], examples: bool) -> None:
-    """Raise KitboxError for a name that two images have; examples are labelled images again."""
+def _refuse_shared_names(sets: dict[str, ImageSet | None], examples: bool) -> None:
+    """Raise KitboxError for a name that two images have; examples repeat labelled images."""
     for (name, one), (other_name, other) in combinations(sets.items(), 2):
         if one is None or other is None or (examples and "test images" in (name, other_name)):
             continue
         both = np.intersect1d(one.image_ids, other.image_ids)
         if len(both):
             raise KitboxError(
-                f"image '{both[0]}' is in the {name} and in the {other_name}"
-                f"{more(len(both) - 1)}; rename it in one of them"
+                f"image '{both[0]}' is in the {name} and in the {other_name}{more(len(both) - 1)}",
+                fix="rename it in one of them",
             )
 
 
-def _refuse_strange_boxes(
-    sets: dict[str, ImageSet | None], shown: str, corners: dict[str, Corners]
+def _refuse_foreign_boxes(
+    sets: dict[str, ImageSet | None], list_name: str, corners: dict[str, Corners]
 ) -> None:
+    """Raise KitboxError where boxes are given and no image has one."""
     parts = [part for part in sets.values() if part is not None]
     if parts and corners and not any(part.boxes is not None for part in parts):
         raise KitboxError(
-            f"{shown} has no box of any image: it names '{next(iter(corners))}', "
-            f"where images are called as '{parts[0].image_ids[0]}'; correct its names"
+            f"{list_name} has no box for any image: it names '{next(iter(corners))}', "
+            f"but image names look like '{parts[0].image_ids[0]}'",
+            fix="correct its names",
         )
 
 
-def _note_strange_boxes(
-    sets: dict[str, ImageSet | None], drawn: Path | None, collector: FindingCollector
+def _add_foreign_boxes(
+    sets: dict[str, ImageSet | None], boxes_file: Path | None, collector: FindingCollector
 ) -> None:
-    """Note every row of boxes whose image no list names, once the lists could be read."""
+    """Add a finding for every box whose image no list names, if the lists could be read."""
     if any(finding.kind == "list" for finding in collector.findings):
         return
-    known = {
-        finding.image_id for finding in collector.findings
-    }  # named, by a row that has a finding
+    # images of faulty rows are named too
+    known = {finding.image_id for finding in collector.findings}
     known.update(*(part.image_ids.tolist() for part in sets.values() if part is not None))
-    for where, name in boxes.read_names(collector.competition.images, drawn):
+    for where, name in boxes.read_names(collector.competition.images, boxes_file):
         if name not in known:
-            what = f"the box of '{name}' is of no image; correct the name or remove the row"
+            what = f"the box of '{name}' belongs to no image; correct the name or remove the row"
             collector.findings.append(ListFinding(where, what, name, "box"))
 
 
 def apply_decisions(
-    listed: ListedImages, decided: Decisions, unknown: str | None = None
+    listed: ListedImages, decisions: Decisions, unknown: str | None = None
 ) -> ListedImages:
-    """Return what the lists name as it was decided; `unknown` is the label of no individual.
+    """Return the listed images with decisions applied; `unknown` is the label of no individual.
 
-    Raises KitboxError, with file and line, for an image or a label that no list knows.
+    Raises KitboxError, with file and line, for a decision about an image or label that no list
+    names.
     """
-    if not decided.rows:
+    if not decisions.rows:
         return listed
-    _refuse_strangers(listed, decided, unknown)
-    away = list(decided.dropped)
-    labelled = _relabelled(listed.labelled, decided)
-    labelled = labelled.take(~np.isin(labelled.image_ids, [*away, *decided.wrong]))
+    _refuse_foreign_names(listed, decisions, unknown)
+    dropped = list(decisions.dropped)
+    labelled = _relabelled(listed.labelled, decisions)
+    labelled = labelled.take(~np.isin(labelled.image_ids, [*dropped, *decisions.wrong]))
     if not len(labelled):
-        raise KitboxError(f"{decided.path} leaves no labelled image; take back some decisions")
-    index = listed.index and listed.index.take(~np.isin(listed.index.image_ids, away))
+        raise KitboxError(
+            f"{decisions.path} leaves no labelled image", fix="take back some decisions"
+        )
+    index = listed.index and listed.index.take(~np.isin(listed.index.image_ids, dropped))
     return replace(
         listed,
-        labelled=_boxed(labelled, decided.boxes),
-        test=listed.test and _boxed(listed.test, decided.boxes),
-        index=index and _boxed(index, decided.boxes),
+        labelled=_with_boxes(labelled, decisions.boxes),
+        test=listed.test and _with_boxes(listed.test, decisions.boxes),
+        index=index and _with_boxes(index, decisions.boxes),
     )
 
 
-def _relabelled(labelled: LabelledImages, decided: Decisions) -> LabelledImages:
-    labels, merged = decided.labels, decided.merged
-    now = [
+def _relabelled(images: LabelledImages, decisions: Decisions) -> LabelledImages:
+    labels, merged = decisions.labels, decisions.merged
+    current = [
         labels.get(image_id, label)
-        for image_id, label in zip(
-            labelled.image_ids.tolist(), labelled.labels.tolist(), strict=True
-        )
+        for image_id, label in zip(images.image_ids.tolist(), images.labels.tolist(), strict=True)
     ]
-    return labelled.with_labels(strings([merged.get(label, label) for label in now]))
+    return images.with_labels(strings([merged.get(label, label) for label in current]))
 
 
-def _boxed(images: AnyImages, boxes: dict[str, Corners]) -> AnyImages:
+def _with_boxes(images: AnyImages, boxes: dict[str, Corners]) -> AnyImages:
     rows = rows_of(strings(list(boxes)), images.image_ids)
     if not (rows >= 0).any():
         return images
@@ -247,8 +256,8 @@ def _boxed(images: AnyImages, boxes: dict[str, Corners]) -> AnyImages:
     return replace(images, boxes=corners)
 
 
-def _refuse_strangers(listed: ListedImages, decided: Decisions, unknown: str | None) -> None:
-    """Raise KitboxError for the first row about an image or a label that no list knows."""
+def _refuse_foreign_names(listed: ListedImages, decisions: Decisions, unknown: str | None) -> None:
+    """Raise KitboxError for the first decision about an image or label that no list names."""
     faulty = {finding.image_id: finding for finding in listed.findings if finding.image_id}
     left_out = {*faulty, *listed.settled}
     labelled = set(listed.labelled.image_ids.tolist())
@@ -257,10 +266,10 @@ def _refuse_strangers(listed: ListedImages, decided: Decisions, unknown: str | N
         for part in (listed.index, listed.test)
     )
     images = labelled | index | test
-    # a name that a later row of its image took away again is still one that a person gave
-    given = {row.value for row in decided.rows_of("label")}
+    # a label that a later row of the same image replaced is still one that the user gave
+    given = {row.value for row in decisions.rows_of("label")}
     labels = {*listed.labelled.labels.tolist(), *given}
-    for row, line in zip(decided.rows, decided.lines, strict=True):
+    for row, line in zip(decisions.rows, decisions.lines, strict=True):
         names = [name for name in (row.subject, row.value) if name]
         match row.kind:
             case "merge":
@@ -277,13 +286,13 @@ def _refuse_strangers(listed: ListedImages, decided: Decisions, unknown: str | N
                 names, known, what = names[:1], labelled | left_out, "labelled image"
         for name in names:
             if name not in known:
-                mend = "; correct or remove the row"
+                fix = "; correct or remove the row"
                 if name in test:
-                    aside = f" but a test image{mend}"
+                    aside = f" but a test image{fix}"
                 elif name in faulty:
                     aside = f"; see {faulty[name]}"
                 else:
-                    aside = did_you_mean(name, known)
+                    aside = did_you_mean(name, known) or fix
                 raise KitboxError(
-                    f"'{name}' is no {what}{aside or mend}", where=f"{decided.path} line {line}"
+                    f"'{name}' is no {what}{aside}", where=f"{decisions.path} line {line}"
                 )

@@ -104,7 +104,9 @@ def unlisted_files(survey: ListSurvey, competition: Competition) -> list[Path]:
     sides: list[tuple[ImageSet | None, str]] = [(survey.labelled, images.train_folder)]
     if images.test_folder is not None:
         sides.append((survey.test, images.test_folder))
-    used = {path for part in survey.sets if part is not None for path in part.paths} | survey.named
+    used = {
+        path for part in survey.sets if part is not None for path in part.paths
+    } | survey.named_files
     found: dict[Path, None] = {}
     for part, name in sides:
         folder = images.root / name
@@ -119,7 +121,7 @@ def excluded_files(survey: ListSurvey, competition: Competition) -> list[Path]:
     """Return the images that kitbox leaves out for their row, or for a list that it cannot read."""
     images = competition.images
     used = {path for part in survey.sets if part is not None for path in part.paths}
-    found = set(survey.named)
+    found = set(survey.named_files)
     sides = ((survey.labelled, images.train_folder), (survey.test, images.test_folder))
     for part, name in sides:
         if part is None and name is not None and (images.root / name).is_dir():

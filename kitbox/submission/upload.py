@@ -58,7 +58,7 @@ def load_checked(
             f"{file} is not the list that its receipt describes; package it again with "
             "'kitbox ensemble --submit'"
         )
-    listed = lists.read(competition, decided=decisions.load(workspace.decisions))
+    listed = lists.read(competition, decisions=decisions.load(workspace.decisions))
     findings = lint.lint_file(file, competition, listed)
     if findings:
         raise KitboxError(

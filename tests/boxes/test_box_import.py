@@ -197,8 +197,8 @@ def test_a_list_of_other_images_is_refused(tmp_path: Path, photographs: ListedIm
     with pytest.raises(KitboxError) as caught:
         understood(photographs, file)
     assert str(caught.value) == (
-        f"{file} has no box of any image: it names 'whale', "
-        "where images are called as '0.jpg'; correct its names"
+        f"{file} has no box for any image: it names 'whale', "
+        "but image names look like '0.jpg'; correct its names"
     )
 
 

@@ -148,5 +148,5 @@ def test_lists_take_the_boxes_of_the_workspace(tmp_path: Path) -> None:
     assert found.test.boxes is not None
     assert (found.labelled.boxes[0, 2], found.test.boxes[0, 2]) == (1, 2)
     strange = listed(tmp_path / "boxes.csv", "b.jpg,0,0,1,1,,me")
-    with pytest.raises(KitboxError, match=r"boxes.csv has no box of any image: it names 'b.jpg'"):
+    with pytest.raises(KitboxError, match=r"boxes.csv has no box for any image: it names 'b.jpg'"):
         lists.read(asked, strange)

@@ -40,13 +40,13 @@ def test_a_template_names_a_file(
         (
             "{id[0]}/{id[1]}/{id[2]}/{id}.*",
             "ab",
-            "image 'ab' has no name after '{id[0]}/{id[1]}/{id[2]}/{id}.*' "
+            "image 'ab' has no name by '{id[0]}/{id[1]}/{id[2]}/{id}.*' "
             "(string index out of range); correct it",
         ),
         (
             "{id:d}",
             "ab",
-            "image 'ab' has no name after '{id:d}' "
+            "image 'ab' has no name by '{id:d}' "
             "(Unknown format code 'd' for object of type 'str'); correct it",
         ),
         ("{id}.*", "abc", "image 'abc.*' is not in train; correct the row or remove it"),
@@ -121,8 +121,8 @@ def test_a_part_that_is_no_column_is_refused(template: str, part: str) -> None:
     with pytest.raises(KitboxError) as caught:
         image_files.template_columns(template, "train_file")
     assert str(caught.value) == (
-        f"images.train_file = '{template}': '{{{part}}}' is not a column as {{image}}, "
-        "or a letter of one as {image[0]}"
+        f"images.train_file = '{template}': '{{{part}}}' is not a column, as {{image}} is, "
+        "or a letter of one, as {image[0]} is"
     )
 
 

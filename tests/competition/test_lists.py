@@ -184,7 +184,7 @@ FAULTY = {
     ),
     "trailing blank": (
         "b.jpg,Boo \n",
-        "train.csv line 3: label 'Boo ' has a blank at its end; read as 'Boo'",
+        "train.csv line 3: label 'Boo ' has blanks around it; read as 'Boo'",
         [("a.jpg", "Ahab"), ("b.jpg", "Boo")],
     ),
 }
@@ -464,8 +464,8 @@ def test_boxes_that_name_no_image_are_refused(data: Path) -> None:
     with pytest.raises(KitboxError) as caught:
         lists.read(asked(data, ONE, boxes="boxes.csv"))
     assert str(caught.value) == (
-        "boxes.csv has no box of any image: it names 'train/a.jpg', "
-        "where images are called as 'a.jpg'; correct its names"
+        "boxes.csv has no box for any image: it names 'train/a.jpg', "
+        "but image names look like 'a.jpg'; correct its names"
     )
 
 
@@ -727,7 +727,7 @@ def settled(data: Path, *rows: tuple[str, ...], broken: str = "stop") -> lists.L
     """Return what is left of faulty rows where these decisions settle them."""
     decided = Decisions(tuple(Decision(*row) for row in rows), lines=tuple(range(2, len(rows) + 2)))
     given = asked(data, FAULTY, broken=broken)
-    return lists.apply_decisions(lists.read(given, decided=decided), decided)
+    return lists.apply_decisions(lists.read(given, decisions=decided), decided)
 
 
 @pytest.mark.parametrize("broken", ["stop", "drop"])
@@ -754,7 +754,7 @@ def test_a_decision_settles_findings_on_the_rows_of_its_image(
 
 def test_the_decided_one_of_two_labels_is_no_new_individual_s(data: Path) -> None:
     decided = Decisions((Decision("label", "a.jpg", "Boo"),))
-    found = lists.read(asked(data, FAULTY, broken="drop"), decided=decided)
+    found = lists.read(asked(data, FAULTY, broken="drop"), decisions=decided)
     assert pairs(found) == [("a.jpg", "Boo"), ("c.jpg", "Cleo")]
     assert [finding.image_id for finding in found.findings] == ["b.jpg", "z.jpg"]
 
@@ -767,5 +767,5 @@ def test_an_image_without_a_file_shows_nobody(data: Path) -> None:
 
 def test_what_is_decided_is_no_finding_either(data: Path) -> None:
     decided = Decisions((Decision("label", "a.jpg", "Boo"), Decision("drop", "z.jpg")))
-    found = lists.survey(asked(data, FAULTY), decided=decided)
+    found = lists.survey(asked(data, FAULTY), decisions=decided)
     assert [finding.image_id for finding in found.findings] == ["b.jpg"]

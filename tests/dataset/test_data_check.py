@@ -194,7 +194,7 @@ def test_a_row_of_boxes_that_names_no_image_is_found_in_either_list(tmp_path: Pa
     workspace.boxes.write_bytes(("\ufeff" + header + rows).encode())
     images = competition.images.model_copy(update={"boxes": "boxes.csv"})
     found = checked(workspace, competition.model_copy(update={"images": images})).findings
-    advice = "is of no image; correct the name or remove the row"
+    advice = "belongs to no image; correct the name or remove the row"
     assert [(f.kind, f.where, f.image_id, f.what) for f in found] == [
         ("missing", "train.csv line 3", "gone.jpg", found[0].what),
         ("box", "boxes.csv line 3", "nobody.jpg", f"the box of 'nobody.jpg' {advice}"),
