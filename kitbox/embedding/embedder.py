@@ -71,7 +71,7 @@ def _ready(checkpoint: Checkpoint, named: NamedPlugin, device: str, form: Form) 
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(1, 3, *named.plugin.height_width, generator=generator)
     network.backbone, _ = acceleration.fold_batchnorm(
-        network.backbone, example, network.feature_maps.maps
+        network.backbone, example, network.feature_maps.compute
     )
     if form == "homogeneous":
         network.register_forward_hook(_with_one)

@@ -1,4 +1,4 @@
-"""Weights on disk: one safetensors file with everything needed to use or judge them."""
+"""Checkpoints: one safetensors file of weights, with everything needed to use and check them."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -18,18 +18,20 @@ from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint
 
-# safetensors keeps its metadata unordered, so all of it goes under one key: same content, same
+# safetensors does not order its metadata, so all of it is one JSON value: equal content has equal
 # bytes.
 _KEY = "kitbox"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What a checkpoint says of itself: settings, label map (row → label), epoch and data.
+    """Metadata of a checkpoint: plugin settings, label map (row → label), epoch and training data.
 
-    `weights` are the backbone's, or those of a checkpoint of the plugin `init_from`; `pseudo` are
-    the pseudo-labels that it learnt from, of a `pseudo_round`; `earlier` are the labels that the
-    networks before it had learnt, by the digest of their data.
+    `on` is "holdout" or "all", as in `Checkpoint`; `data` is the digest of the training data.
+    `weights` is the digest of the initial backbone weights, "hub" or "none", or the digest of a
+    checkpoint of the plugin `init_from`. `pseudo` is the digest of the pseudo-labels, of round
+    `pseudo_round`. `earlier` are the labels learned by the networks that it was initialised from,
+    by the digest of their data.
     """
 
     plugin: str
@@ -49,43 +51,43 @@ class Origin:
 
     @property
     def learned_labels(self) -> dict[str, list[str]]:
-        """The labels that it and the networks before it learnt, by the digest of their data."""
+        """The labels learned by it and the networks before it, by the digest of their data."""
         before = self.earlier or {}
         return before | {self.data: sorted({*before.get(self.data, ()), *self.labels})}
 
     @property
     def may_have_seen_holdout(self) -> bool:
-        """Whether one before it learnt its labels from images that it was not to learn from."""
+        """Whether a network before it learned some of its labels from other images."""
         return self.on == "holdout" and bool(
             learned_elsewhere(self.earlier or {}, self.data, self.labels)
         )
 
 
 def learned_elsewhere(
-    learnt: Mapping[str, Collection[str]], data: str, labels: Collection[str]
+    learned: Mapping[str, Collection[str]], data: str, labels: Collection[str]
 ) -> set[str]:
-    """Return those of some labels that were learnt from other images than `data` names."""
-    others = (known for of, known in learnt.items() if of != data)
-    return set(labels).intersection(label for known in others for label in known)
+    """Return those of `labels` that were learned from other data than that of digest `data`."""
+    elsewhere = {label for digest, found in learned.items() if digest != data for label in found}
+    return elsewhere.intersection(labels)
 
 
 def save_checkpoint(path: Path, trained: TrainedNetwork, origin: Origin) -> Checkpoint:
-    """Write network and heads with their origin, whole or not at all."""
+    """Write network and heads with their origin; the file appears only when complete."""
     tensors = {
         name.replace("_orig_mod.", ""): tensor.detach().cpu().contiguous()
         for name, tensor in trained.state_dict().items()
     }
-    # what it does not come from is not said, so that older checkpoints made again are the same
-    said = {name: value for name, value in vars(origin).items() if value not in (None, 0)}
-    said |= {"epoch": origin.epoch, "seed": origin.seed}
-    write_bytes(path, to_bytes(tensors, metadata={_KEY: canonical_json(said)}))
+    # empty fields are omitted: a new optional field leaves the digests of other checkpoints alone
+    metadata = {name: value for name, value in vars(origin).items() if value not in (None, 0)}
+    metadata |= {"epoch": origin.epoch, "seed": origin.seed}
+    write_bytes(path, to_bytes(tensors, metadata={_KEY: canonical_json(metadata)}))
     return read_checkpoint(path)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Return the checkpoint that a file holds.
+    """Return the record of a checkpoint file.
 
-    Raises KitboxError for a file that is not there or that kitbox did not write.
+    Raises KitboxError for a file that does not exist or that kitbox did not write.
     """
     origin = read_origin(path)
     return Checkpoint(
@@ -94,23 +96,23 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_origin(path: Path) -> Origin:
-    """Return what a checkpoint says of itself, without reading its tensors."""
+    """Return the metadata of a checkpoint, without reading its tensors."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-        given = json.loads(metadata[_KEY])
+        fields = json.loads(metadata[_KEY])
     except FileNotFoundError as error:
         raise KitboxError(f"there is no checkpoint {path}") from error
     except (SafetensorError, KeyError, OSError, json.JSONDecodeError) as error:
         raise KitboxError(f"{path} is not a checkpoint of kitbox, or is damaged") from error
-    return Origin(**(given | {"labels": tuple(given["labels"])}))
+    return Origin(**(fields | {"labels": tuple(fields["labels"])}))
 
 
 def load_network(checkpoint: Checkpoint, named: NamedPlugin | None = None) -> Network:
     """Return the network of a checkpoint, in eval mode on the CPU.
 
-    Raises KitboxError where the checkpoint is of another plugin than `named`, or its bytes are
-    not those that were recorded.
+    Raises KitboxError where the checkpoint has other settings than the plugin `named`, or where
+    its bytes differ from the recorded digest.
     """
     origin = read_origin(checkpoint.path)
     if named is not None and origin.fingerprint != named.plugin.fingerprint:

@@ -1,4 +1,4 @@
-"""Runs a network over batches of pixels: unit vectors out."""
+"""Device, precision, and unit vectors of a network over batches of pixels."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -14,35 +14,35 @@ from kitbox.records import Floats
 Precision = str  # "32", "bf16" or "16"
 
 
-def resolve_device(asked: str) -> str:
-    """Return "cuda" or "cpu" for auto, cpu or cuda; a GPU that is not there is refused."""
-    if asked == "auto":
+def resolve_device(device: str) -> str:
+    """Return "cuda" or "cpu" for auto, cuda or cpu; a missing GPU is refused."""
+    if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if asked == "cuda" and not torch.cuda.is_available():
+    if device == "cuda" and not torch.cuda.is_available():
         raise KitboxError("--device cuda: torch sees no GPU here; leave the option out for the CPU")
-    if asked not in ("cpu", "cuda"):
-        raise KitboxError(f"--device {asked} is not auto, cpu or cuda")
-    return asked
+    if device not in ("cpu", "cuda"):
+        raise KitboxError(f"--device {device} is not auto, cpu or cuda")
+    return device
 
 
-def resolve_precision(asked: str, device: str, *, training: bool = False) -> Precision:
-    """Return "32", "bf16" or "16" for what was asked, or for auto what suits the device best.
+def resolve_precision(precision: str, device: str, *, training: bool = False) -> Precision:
+    """Return "32", "bf16" or "16" as requested, or the best one of the device for auto.
 
-    Networks run in float16 where a processor has it: as fast as bfloat16, with eight times finer
-    steps. They learn in bfloat16, whose range gradients need.
+    Inference uses float16 where the processor has it: as fast as bfloat16, with eight times finer
+    steps. Training uses bfloat16, whose range gradients need.
     """
     half = device == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
-    if asked == "auto":
+    if precision == "auto":
         if device == "cuda":
             return "bf16" if training and torch.cuda.is_bf16_supported() else "16"
         if half and not training:
             return "16"
         return "bf16" if torch.cpu._is_avx512_bf16_supported() else "32"
-    if asked not in ("32", "bf16", "16"):
-        raise KitboxError(f"--precision {asked} is not auto, 32, bf16 or 16")
-    if asked == "16" and device == "cpu" and (training or not half):
-        raise KitboxError("--precision 16: this CPU cannot; say 32, bf16 or auto")
-    return asked
+    if precision not in ("32", "bf16", "16"):
+        raise KitboxError(f"--precision {precision} is not auto, 32, bf16 or 16")
+    if precision == "16" and device == "cpu" and (training or not half):
+        raise KitboxError("--precision 16 is not supported on this CPU; use 32, bf16 or auto")
+    return precision
 
 
 def autocast(device: str, precision: Precision) -> AbstractContextManager[object]:
@@ -62,8 +62,8 @@ def embed_batches(
 ) -> Iterator[tuple[Floats, np.ndarray[tuple[int], np.dtype[np.int64]]]]:
     """Yield (vectors (n, d) float32 of unit length, rows (n,)) of each batch (pixels, rows).
 
-    `frozen` gives what the backbone alone says, before the neck. The network is left in the mode
-    and on the device in which it came.
+    `backbone_only` gives the pooled feature maps, before the neck. The network keeps its mode and
+    device.
     """
     was_training = network.training
     network.eval()

@@ -132,7 +132,7 @@ class Network(nn.Module):
     def pool(self, pixels: Tensor) -> Tensor:
         """Return what the backbone alone gives, (n, c) float32: the frozen baseline."""
         pooled: Tensor = self.pooling(
-            self.feature_maps.maps(self.backbone, self.normalisation(pixels))
+            self.feature_maps.compute(self.backbone, self.normalisation(pixels))
         )
         return pooled
 

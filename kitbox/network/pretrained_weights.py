@@ -1,4 +1,4 @@
-"""Loads backbone weights from a file, and refuses a file that does not fit."""
+"""Pretrained backbone weights: finding them, and loading them only where every tensor fits."""
 
 import re
 from importlib.util import find_spec
@@ -14,9 +14,9 @@ from kitbox.files import digest_of_file
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 State = dict[str, Tensor]
 
-# What wrappers and older savers put in front of a tensor's name.
+# Prefixes that wrappers and other savers put before a tensor's name.
 _PREFIX = re.compile(r"^(module\.|_orig_mod\.|model\.|state_dict\.|backbone\.)+")
-# Classifiers by any of their usual names; a backbone has none.
+# Usual names of classifiers, which a backbone does not have.
 _CLASSIFIER = re.compile(r"^(classifier|fc|_fc|head|head\.fc|last_linear|logits)\.")
 # Names of lukemelas' EfficientNet-PyTorch, without and with an expansion convolution.
 _STEM = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
@@ -38,23 +38,25 @@ _EXPANDED = {
 
 
 def load(backbone: nn.Module, path: Path) -> int:
-    """Load a file of weights into a backbone; return the count of tensors loaded.
+    """Load a file of weights into a backbone; return the number of tensors loaded.
 
-    Every tensor of the backbone must be in the file, and of the file only a classifier may be
-    left over. Raises KitboxError that counts and names what does not fit.
+    The file must have every tensor of the backbone, and apart from a classifier no others. Raises
+    KitboxError that counts and names those that do not fit.
     """
-    wanted = backbone.state_dict()
-    given = _named_for(wanted, _read(path))
-    missing = [name for name in wanted if name not in given]
-    unequal = [name for name in wanted if name in given and given[name].shape != wanted[name].shape]
-    unused = [name for name in given if name not in wanted and not _CLASSIFIER.match(name)]
+    expected = backbone.state_dict()
+    loaded = _rename(_read(path), expected)
+    missing = [name for name in expected if name not in loaded]
+    unequal = [
+        name for name in expected if name in loaded and loaded[name].shape != expected[name].shape
+    ]
+    unused = [name for name in loaded if name not in expected and not _CLASSIFIER.match(name)]
     if missing or unequal or unused:
-        fits = len(wanted) - len(missing) - len(unequal)
+        fits = len(expected) - len(missing) - len(unequal)
         raise KitboxError(
-            f"the weights {path} fit {fits} of {len(wanted)} tensors of the network: "
+            f"the weights {path} fit {fits} of {len(expected)} tensors of the network: "
             + "; ".join(
-                f"{len(names)} {what}, such as {names[0]}"
-                for names, what in (
+                f"{len(names)} {problem}, such as {names[0]}"
+                for names, problem in (
                     (missing, "missing"),
                     (unequal, "of another shape"),
                     (unused, "not used"),
@@ -62,23 +64,23 @@ def load(backbone: nn.Module, path: Path) -> int:
                 if names
             )
         )
-    backbone.load_state_dict({name: given[name] for name in wanted})
-    return len(wanted)
+    backbone.load_state_dict({name: loaded[name] for name in expected})
+    return len(expected)
 
 
-def resolve_source(asked: str, backbone: str, folder: Path) -> Path | str:
-    """Return "hub", "none", or the file in which a backbone's weights are.
+def resolve_source(weights: str, backbone: str, folder: Path) -> Path | str:
+    """Return "hub", "none", or the file of a backbone's weights.
 
-    `asked` is one of these two, "file" for one in `folder` named after the backbone,
-    "package:NAME" for one that an installed package carries, or a path.
+    `weights` is one of these two, "file" for a file in `folder` named after the backbone,
+    "package:NAME" for one in an installed package, or a path.
     """
-    if asked in ("hub", "none"):
-        return asked
-    if asked == "file":
+    if weights in ("hub", "none"):
+        return weights
+    if weights == "file":
         return find_in_folder(folder, backbone)
-    if asked.startswith("package:"):
-        return find_in_package(asked.removeprefix("package:"))
-    return Path(asked)
+    if weights.startswith("package:"):
+        return find_in_package(weights.removeprefix("package:"))
+    return Path(weights)
 
 
 def default_source(backbone: str, folder: Path) -> str:
@@ -91,14 +93,14 @@ def default_source(backbone: str, folder: Path) -> str:
 
 
 def source_digest(source: Path | str) -> str:
-    """Return what names the starting weights: the file's sha256, or "hub" or "none"."""
+    """Return the identity of initial weights: the file's sha256, or "hub" or "none"."""
     if isinstance(source, Path) and not source.is_file():
         raise KitboxError(f"there is no file of weights {source}")
     return digest_of_file(source) if isinstance(source, Path) else source
 
 
 def find_in_folder(folder: Path, backbone: str) -> Path:
-    """Return the file of a backbone's weights in a folder: its name, or its name without tag."""
+    """Return the file in a folder named after a backbone, with or without its tag."""
     stems = (backbone.rpartition("/")[2], backbone.rpartition("/")[2].partition(".")[0])
     for stem in stems:
         for suffix in SUFFIXES:
@@ -111,7 +113,7 @@ def find_in_folder(folder: Path, backbone: str) -> Path:
 
 
 def find_in_package(package: str) -> Path:
-    """Return the one file of weights that an installed package carries."""
+    """Return the only file of weights in an installed package."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise KitboxError(
@@ -119,10 +121,13 @@ def find_in_package(package: str) -> Path:
             "install kitbox[demo], or choose other weights with --weights"
         )
     folder = Path(next(iter(spec.submodule_search_locations)))
-    found = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
-    if len(found) != 1:
-        raise KitboxError(f"package {package} carries {len(found)} files of weights, not one")
-    return found[0]
+    files = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
+    if len(files) != 1:
+        raise KitboxError(
+            f"package {package} has {len(files)} files of weights, not one; "
+            "name one of them with --weights FILE"
+        )
+    return files[0]
 
 
 def _read(path: Path) -> State:
@@ -132,7 +137,7 @@ def _read(path: Path) -> State:
         if path.suffix == ".safetensors":
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each format has errors of its own; all mean the same to a user
+    except Exception as error:  # each format has its own errors; they mean the same to a user
         raise KitboxError(f"the weights {path} cannot be read: {error}") from error
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
@@ -142,37 +147,37 @@ def _read(path: Path) -> State:
     return loaded
 
 
-def _named_for(wanted: State, given: State) -> State:
-    """Return the given tensors under the names that the network uses, as far as they are known."""
-    if any(name.startswith("_blocks.") for name in given):
-        given = _from_efficientnet_pytorch(wanted, given)
-    if sum(name in wanted for name in given) < len(wanted):
-        # a wrapper's own names (a classic network's 'model.') or the bare ones
-        bare = {_PREFIX.sub("", name): tensor for name, tensor in given.items()}
-        by_bare = {_PREFIX.sub("", name): name for name in wanted}
-        given = {by_bare.get(name, name): tensor for name, tensor in bare.items()}
-    # older savers did not count batches; the count plays no part with a fixed momentum
-    for name, tensor in wanted.items():
-        if name.endswith("num_batches_tracked") and name not in given:
-            given = {**given, name: tensor}
-    return given
+def _rename(loaded: State, expected: State) -> State:
+    """Return loaded tensors under the names that the backbone expects, where they are known."""
+    if any(name.startswith("_blocks.") for name in loaded):
+        loaded = _from_efficientnet_pytorch(loaded, expected)
+    if sum(name in expected for name in loaded) < len(expected):
+        # compare without prefixes: a wrapper's, or a classic network's own 'model.'
+        bare = {_PREFIX.sub("", name): tensor for name, tensor in loaded.items()}
+        by_bare = {_PREFIX.sub("", name): name for name in expected}
+        loaded = {by_bare.get(name, name): tensor for name, tensor in bare.items()}
+    # some savers do not count batches; the count is not used with a fixed momentum
+    for name, tensor in expected.items():
+        if name.endswith("num_batches_tracked") and name not in loaded:
+            loaded = {**loaded, name: tensor}
+    return loaded
 
 
-def _from_efficientnet_pytorch(wanted: State, given: State) -> State:
-    """Rename lukemelas' EfficientNet names to timm's: blocks by stage, layers by their work."""
-    places = sorted(
+def _from_efficientnet_pytorch(loaded: State, expected: State) -> State:
+    """Rename tensors of lukemelas' EfficientNet-PyTorch to timm's (stage, block, layer)."""
+    blocks = sorted(
         {
             (int(m[1]), int(m[2]))
-            for name in wanted
+            for name in expected
             if (m := re.match(r"blocks\.(\d+)\.(\d+)\.", name))
         }
     )
-    expanded = {name.split(".")[1] for name in given if "._expand_conv." in name}
+    expanded = {name.split(".")[1] for name in loaded if "._expand_conv." in name}
     renamed: State = {}
-    for name, tensor in given.items():
+    for name, tensor in loaded.items():
         parts = name.split(".")
-        if parts[0] == "_blocks" and int(parts[1]) < len(places):
-            stage, block = places[int(parts[1])]
+        if parts[0] == "_blocks" and int(parts[1]) < len(blocks):
+            stage, block = blocks[int(parts[1])]
             layers = (_EXPANDED if parts[1] in expanded else _SEPARABLE) | _SQUEEZE
             layer = layers.get(parts[2], parts[2])
             parts = ["blocks", str(stage), str(block), layer, *parts[3:]]

@@ -101,7 +101,7 @@ def test_vectors_have_unit_length_and_the_mode_is_left_as_it_was() -> None:
         (lambda: inference.resolve_precision("8", "cpu"), "--precision 8 is not auto, 32"),
         (
             lambda: inference.resolve_precision("16", "cpu", training=True),
-            "--precision 16: this CPU cannot; say 32",
+            "--precision 16 is not supported on this CPU; use 32",
         ),
     ],
 )

@@ -102,7 +102,7 @@ def test_folded_stages_are_the_same(backbone: str) -> None:
     with torch.inference_mode():
         expected = staged.pool(pixels())
         result, count = fold_batchnorm(
-            staged.backbone, torch.randn(1, 3, 64, 64), staged.feature_maps.maps
+            staged.backbone, torch.randn(1, 3, 64, 64), staged.feature_maps.compute
         )
         assert count > 5
         staged.backbone = result
