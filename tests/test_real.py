@@ -143,7 +143,7 @@ def test_few_of_the_real_photographs_are_odd_and_truly_so(tmp_path: Path) -> Non
     named: dict[str, set[str]] = {}
     for finding in checked.findings:
         named.setdefault(finding.kind, set()).add(finding.image_id.removesuffix(".jpg"))
-    assert checked.images == 3394
+    assert checked.image_count == 3394
     assert named["blurred"] == {"3bc79c78e", "245741a4a"}  # out of focus, smeared
     assert named["bright"] == {"6e28af577", "ef66bb05c", "3d266de87"}  # faded scans
     assert named["near-copy"] == {"750371c04"}  # one photograph at two contrasts

@@ -10,7 +10,7 @@ from typing import Literal
 from kitbox.boxes import box_formats
 from kitbox.boxes.box_formats import BoxFormat, BoxList, BoxRow
 from kitbox.competition.boxes import Box, Corners
-from kitbox.competition.findings import ListFinding, stop_message
+from kitbox.competition.findings import DataFinding, stop_message
 from kitbox.competition.image_files import IMAGE_SUFFIXES
 from kitbox.competition.lists import ListedImages
 from kitbox.errors import KitboxError
@@ -209,7 +209,7 @@ def import_boxes(
         placing.take(row, images.get(row.name))
     remarks = tuple(placing.remarks)
     found = BoxImport(tuple(placing.boxes), taken, read.relative, read.by, counts, remarks)
-    refused = [ListFinding(r.where, r.what, r.image_id) for r in found.of_kind("refused")]
+    refused = [DataFinding(r.where, r.what, r.image_id) for r in found.of_kind("refused")]
     if refused and broken == "stop":
         raise KitboxError(stop_message(refused))
     if not found.boxes:

@@ -26,9 +26,10 @@ from kitbox.cli.terminal import (
 from kitbox.errors import KitboxError, did_you_mean
 
 if TYPE_CHECKING:
+    from kitbox.competition.findings import DataFinding
     from kitbox.competition.settings import Competition
     from kitbox.dataset.collection import Collection
-    from kitbox.dataset.data_check import DataCheck, DataFinding
+    from kitbox.dataset.data_check import DataCheck
     from kitbox.embedding.embedder import EmbedOptions
     from kitbox.images.preprocessing import InputSpec
     from kitbox.plugin.discovery import NamedPlugin
@@ -65,18 +66,22 @@ def check(
     workspace, competition = open_workspace(folder)
     found = follow(data_check.check(workspace, competition))
     path = workspace.reports / "check.csv"
-    data_check.write(found.findings, path)
+    data_check.save(found.findings, path)
     stage = check_page.write(
-        found.findings, found.image_sets, workspace, path.with_suffix(".html"), checked=found.images
+        found.findings,
+        found.image_sets,
+        workspace,
+        path.with_suffix(".html"),
+        checked=found.image_count,
     )
     page = follow(stage).path
     shown = [finding for finding in found.findings if kind in (None, finding.kind)]
     if as_json:
         print_json(
             {
-                "images": found.images,
+                "images": found.image_count,
                 "counts": Counter(finding.kind for finding in found.findings),
-                "findings": [vars(finding) for finding in shown],
+                "findings": [_as_json(finding) for finding in shown],
                 "csv": str(path),
                 "page": str(page),
             }
@@ -86,7 +91,9 @@ def check(
         _print_summary(found)
     else:
         _print_findings(shown)
-    print_line(f"{found.images} images read, {len(found.findings)} findings; written to {path}")
+    print_line(
+        f"{found.image_count} images read, {len(found.findings)} findings; written to {path}"
+    )
     print_line(f"with images: {page}")
     stopping = sum(finding.action == "stop" for finding in found.findings)
     if stopping:
@@ -105,13 +112,23 @@ def _check_kind(kind: str | None) -> None:
         raise KitboxError(f"--kind {kind}: no such kind{near}; there are {', '.join(KINDS)}")
 
 
+def _as_json(finding: "DataFinding") -> dict[str, str]:
+    return {
+        "kind": finding.kind,
+        "where": finding.where,
+        "image_id": finding.image_id,
+        "what": finding.what,
+        "action": finding.action,
+    }
+
+
 def _print_summary(found: "DataCheck") -> None:
     """Print a row for each kind of finding."""
     from kitbox.competition.check_rules import KINDS
     from kitbox.report import check_page
 
     rows = []
-    for kind, part in found.of_kind().items():
+    for kind, part in found.by_kind().items():
         example = f"{part[0].where}: {part[0].what}"
         rows.append(
             (kind, str(len(part)), example, check_page.actions_text(part), KINDS[kind].advice)

@@ -19,10 +19,12 @@ _DROP = 'set broken = "drop" in kitbox.toml to go on without'
 
 
 @dataclass(frozen=True)
-class ListFinding:
-    """A faulty row or file: its place, what is wrong with it and how to fix it.
+class DataFinding:
+    """Something wrong with a row, a list or an image: its place and what is wrong.
 
-    `kind` is one of `check_rules.KINDS`, `action` what is done about it.
+    `where` is a list and its line, or a file. `kind` is one of `check_rules.KINDS`. `action` is
+    what is done about it: "repair" reads it as it is meant, "keep" takes it as it is, "drop" leaves
+    the image out of the labelled images and the index, "stop" stops the run.
     """
 
     where: str
@@ -47,14 +49,14 @@ class FindingCollector:
     competition: "Competition"
     lenient: bool = False
     decisions: Decisions = field(default_factory=Decisions)
-    findings: list[ListFinding] = field(default_factory=list)
+    findings: list[DataFinding] = field(default_factory=list)
     settled: set[str] = field(default_factory=set)
     named_files: set[Path] = field(default_factory=set)
 
     def add(self, kind: str, side: Side, where: str, what: str, image_id: str = "") -> None:
         """Add a finding; raise KitboxError for one on a row that a query needs."""
         action = self.action(kind, side)
-        finding = ListFinding(where, what, image_id, kind, action)
+        finding = DataFinding(where, what, image_id, kind, action)
         needed = side == "test" and check_rules.KINDS[kind].fallback is None
         if needed and action == "stop" and not self.lenient:
             # A query that cannot be answered is never left out: the leaderboard would miss it.
@@ -66,7 +68,7 @@ class FindingCollector:
         if not self.lenient:
             return None
         return lambda line, what: self.findings.append(
-            ListFinding(f"{listed} line {line}", what, kind="list", action="stop")
+            DataFinding(f"{listed} line {line}", what, kind="list", action="stop")
         )
 
     def action(self, kind: str, side: Side) -> Action:
@@ -88,7 +90,7 @@ class FindingCollector:
             if not self.lenient:
                 raise
             where = error.where or "kitbox.toml"
-            self.findings.append(ListFinding(where, error.message, kind="list", action="stop"))
+            self.findings.append(DataFinding(where, error.message, kind="list", action="stop"))
             return None
 
     def raise_first(self) -> None:
@@ -99,7 +101,7 @@ class FindingCollector:
             raise KitboxError(stop_message(stopping, way_on))
 
 
-def stop_message(findings: list[ListFinding], way_on: str = _DROP) -> str:
+def stop_message(findings: list[DataFinding], way_on: str = _DROP) -> str:
     """Return the sentence that stops a run at faulty rows or files, with a way to go on."""
     return f"{findings[0]}{more(len(findings) - 1)}; fix it, or {way_on}"
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kitbox import tables
 from kitbox.competition import image_files
 from kitbox.competition.boxes import Corners
-from kitbox.competition.findings import FindingCollector, ListFinding
+from kitbox.competition.findings import DataFinding, FindingCollector
 from kitbox.competition.settings import ImageSettings
 from kitbox.errors import KitboxError
 from kitbox.records import Floats, ImageSet, strings
@@ -272,7 +272,7 @@ def _entries_of_folder(images: ImageSettings, folder_name: str, setting: str) ->
     return [ListEntry(0, name, file) for name, file in files.items()]
 
 
-def _no_image_message(images: ImageSettings, findings: list[ListFinding]) -> str:
+def _no_image_message(images: ImageSettings, findings: list[DataFinding]) -> str:
     where = images.root / (images.train_list or images.train_folder)
     if images.split_column is not None and images.train_list is not None and not findings:
         return f"{where} {_no_row_message(images, 'train_split')}"

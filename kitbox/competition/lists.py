@@ -13,7 +13,7 @@ from kitbox import tables
 from kitbox.competition import boxes, image_files, list_entries
 from kitbox.competition.boxes import Corners
 from kitbox.competition.decisions import Decisions
-from kitbox.competition.findings import FindingCollector, ListFinding
+from kitbox.competition.findings import DataFinding, FindingCollector
 from kitbox.competition.list_entries import ListEntry
 from kitbox.competition.settings import Competition, ImageSettings
 from kitbox.errors import KitboxError, did_you_mean, more
@@ -32,7 +32,7 @@ class ListedImages:
     labelled: LabelledImages
     test: ImageSet | None
     index: ImageSet | None
-    findings: tuple[ListFinding, ...]
+    findings: tuple[DataFinding, ...]
     settled: frozenset[str] = frozenset()
 
 
@@ -48,7 +48,7 @@ class ListSurvey:
     labelled: LabelledImages | None
     test: ImageSet | None
     index: ImageSet | None
-    findings: tuple[ListFinding, ...]
+    findings: tuple[DataFinding, ...]
     places: dict[str, str]
     named_files: frozenset[Path]
     settled: frozenset[str]
@@ -206,7 +206,7 @@ def _add_foreign_boxes(
     for where, name in boxes.read_names(collector.competition.images, boxes_file):
         if name not in known:
             what = f"the box of '{name}' belongs to no image; correct the name or remove the row"
-            collector.findings.append(ListFinding(where, what, name, "box"))
+            collector.findings.append(DataFinding(where, what, name, "box"))
 
 
 def apply_decisions(

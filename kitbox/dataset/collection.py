@@ -1,18 +1,17 @@
 """The usable images of a competition: listed, readable, and split for the local score."""
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from kitbox.competition import decisions, lists, protocol
 from kitbox.competition.check_rules import Side
 from kitbox.competition.decisions import Decisions
-from kitbox.competition.findings import ListFinding, how_to_continue, nothing_left_message
+from kitbox.competition.findings import DataFinding, how_to_continue, nothing_left_message
 from kitbox.competition.holdout import draw_folds, from_folds, save, without_queries
 from kitbox.competition.settings import Competition
-from kitbox.dataset import data_check, near_duplicates
-from kitbox.dataset.data_check import DataFinding
+from kitbox.dataset import data_check, image_checks, near_duplicates
 from kitbox.errors import KitboxError, more
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, Signatures
@@ -20,16 +19,15 @@ from kitbox.records import Holdout, ImageSet, Integers, LabelledImages, Progress
 from kitbox.workspace import Workspace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Collection:
-    """All images of a competition.
+    """All usable images of a competition, after decisions.
 
-    `index` is a gallery that is neither train nor test. `searches` are the leaderboard's.
-    `units (n,)` tell which labelled images belong together; `signatures` and `test_signatures` are
-    those of labelled and test images. `unreadable` are test images that are answered for as grey
-    ones; `findings` are the rows and files left out or mended. Both are empty where kitbox.toml
-    says broken = "stop" and [check] nothing else. `decisions` is what people decided of all this,
-    obeyed already; `new_labels` are individuals of whom only decisions speak.
+    `index` is a gallery that is neither train nor test. `searches` are the leaderboard's. `units
+    (n,)` number the labelled images that a split keeps together. `unreadable` are test images,
+    which are replaced by grey ones; `findings` are the rows and files that were left out or
+    repaired. Both are empty where kitbox.toml has broken = "stop" and no rules in [check].
+    `new_labels` are those that only decisions give.
     """
 
     labelled: LabelledImages
@@ -41,18 +39,18 @@ class Collection:
     test_signatures: Signatures | None
     holdout: Holdout
     unreadable: frozenset[str]
-    findings: tuple[ListFinding, ...]
+    findings: tuple[DataFinding, ...]
     decisions: Decisions = field(default_factory=Decisions)
     new_labels: frozenset[str] = frozenset()
 
     @property
     def test_has_groups(self) -> bool:
-        """Whether a list tells the group of each test image, or there is no test."""
+        """Whether a list gives the group of each test image, or there is no test."""
         return self.test is None or self.test.groups is not None
 
     @property
     def answerable(self) -> LabelledImages:
-        """The labelled images; labels that no leaderboard knows, since only we do, are empty."""
+        """The labelled images with '' for new labels, which no leaderboard knows."""
         labels = self.labelled.labels
         new = np.isin(labels, list(self.new_labels))
         return self.labelled.with_labels(np.where(new, "", labels)) if new.any() else self.labelled
@@ -61,31 +59,32 @@ class Collection:
 def collect(
     workspace: Workspace, competition: Competition, fold: int = 1
 ) -> Generator[Progress, None, Collection]:
-    """Read the lists, read every new file once, and split off the holdout; yields Progress.
+    """Read the lists, apply decisions, read every new file and split off a fold; yields Progress.
 
-    What decisions.csv says is obeyed. Raises KitboxError for a decision about what no list names,
-    for the first faulty row or unreadable image, unless kitbox.toml says broken = "drop", and for
-    what its [check] says to stop at.
+    Raises KitboxError for a decision about an image that no list names, for what [check] in
+    kitbox.toml stops at, and, unless it has broken = "drop", for the first faulty row or unreadable
+    image.
     """
     decided = decisions.load(workspace.decisions)
     unknown = competition.images.unknown_label
     found = lists.read(competition, workspace.boxes, decided)
     listed = lists.apply_decisions(found, decided, unknown)
     new_labels = np.setdiff1d(listed.labelled.labels, found.labelled.labels)
-    seen = yield from file_index.inspect(listed.labelled, workspace)
-    tested = (
-        None if listed.test is None else (yield from file_index.inspect(listed.test, workspace))
-    )
-    shown = (
-        None if listed.index is None else (yield from file_index.inspect(listed.index, workspace))
-    )
-    findings = _decisive(seen, tested, shown, competition)
-    kept, looks = _kept(seen, "labelled", findings)
-    labelled = kept.labelled
-    test = None if tested is None else tested.images
-    gallery = None if shown is None else _kept(shown, "index", findings)[0]
-    units = near_duplicates.split_units(labelled, looks, competition.holdout)
-    drawn = draw_folds(
+    inspections: dict[Side, Inspection] = {}
+    sides: tuple[tuple[Side, ImageSet | None], ...]
+    sides = (("labelled", listed.labelled), ("test", listed.test), ("index", listed.index))
+    for side, images in sides:
+        if images is not None:
+            inspections[side] = yield from file_index.inspect(images, workspace)
+    findings = _decisive_findings(inspections, competition)
+    usable, signatures = _usable(inspections["labelled"], "labelled", findings)
+    labelled = usable.labelled
+    test = inspections.get("test")
+    index = None
+    if "index" in inspections:
+        index, _ = _usable(inspections["index"], "index", findings)
+    units = near_duplicates.split_units(labelled, signatures, competition.holdout)
+    folds = draw_folds(
         labelled,
         competition.holdout,
         unknown,
@@ -93,52 +92,60 @@ def collect(
         by_group=competition.task.within_group,
         never=decided.training_only,
     )
-    # photographs that nobody has labelled can still be checked, boxed and looked at
-    if drawn.individuals:
-        holdout = from_folds(drawn, labelled, competition, fold)
+    # images without labels can still be checked, boxed and looked at
+    if folds.individuals:
+        holdout = from_folds(folds, labelled, competition, fold)
     else:
         holdout = without_queries(labelled)
-    save(drawn, labelled, competition, workspace)
-    searches = (
-        () if test is None else protocol.leaderboard_searches(test, labelled, gallery, competition)
-    )
+    save(folds, labelled, competition, workspace)
     return Collection(
-        labelled,
-        test,
-        gallery,
-        searches,
-        units,
-        looks,
-        None if tested is None else tested.signatures,
-        holdout,
-        frozenset(() if tested is None else tested.problems),
-        (*listed.findings, *map(data_check.as_fault_of_list, findings)),
-        decided,
-        frozenset(new_labels.tolist()),
+        labelled=labelled,
+        test=None if test is None else test.images,
+        index=index,
+        searches=()
+        if test is None
+        else protocol.leaderboard_searches(test.images, labelled, index, competition),
+        units=units,
+        signatures=signatures,
+        test_signatures=None if test is None else test.signatures,
+        holdout=holdout,
+        unreadable=frozenset(() if test is None else test.problems),
+        findings=(*listed.findings, *map(_headed_by_kind, findings)),
+        decisions=decided,
+        new_labels=frozenset(new_labels.tolist()),
     )
 
 
-def _decisive(
-    seen: Inspection, tested: Inspection | None, shown: Inspection | None, competition: Competition
+def _decisive_findings(
+    inspections: dict[Side, Inspection], competition: Competition
 ) -> list[DataFinding]:
-    """Return why images are left out or answered for as grey; raises KitboxError as `collect`."""
-    findings = data_check.image_findings(seen, "labelled", competition, decisive=True)
-    if tested is not None:
-        findings += data_check.image_findings(tested, "test", competition, decisive=True)
-    if shown is not None:
-        findings += data_check.image_findings(shown, "index", competition, decisive=True)
+    """Return why images are left out or made grey; raises KitboxError as `collect` does."""
+    findings = [
+        finding
+        for side, inspection in inspections.items()
+        for finding in data_check.image_findings(inspection, side, competition, decisive=True)
+    ]
     stopping = [finding for finding in findings if finding.action == "stop"]
     if stopping:
         first = stopping[0]
-        on = how_to_continue(first.kind, competition)
-        raise KitboxError(f"{first.what}{more(len(stopping) - 1)}; or {on}")
+        way_on = how_to_continue(first.kind, competition)
+        raise KitboxError(f"{first.what}{more(len(stopping) - 1)}", fix=f"or {way_on}")
     return findings
 
 
-def _kept(seen: Inspection, side: Side, findings: list[DataFinding]) -> tuple[ImageSet, Signatures]:
-    ids = seen.images.image_ids
+def _usable(
+    inspection: Inspection, side: Side, findings: list[DataFinding]
+) -> tuple[ImageSet, Signatures]:
+    """Return the images of a side that no finding drops; raises KitboxError if there are none."""
+    ids = inspection.images.image_ids
     dropped = {finding.image_id: finding.what for finding in findings if finding.action == "drop"}
     if (what := nothing_left_message(ids.tolist(), side, dropped)) is not None:
         raise KitboxError(what)
-    kept = ~np.isin(ids, list(dropped))
-    return seen.images.take(kept), seen.signatures.take(kept)
+    usable = ~np.isin(ids, list(dropped))
+    return inspection.images.take(usable), inspection.signatures.take(usable)
+
+
+def _headed_by_kind(finding: DataFinding) -> DataFinding:
+    """Return a finding on a file with its kind as the place: its sentence names the file."""
+    kind = "unreadable" if finding.kind in image_checks.UNREADABLE else finding.kind
+    return replace(finding, where=kind)

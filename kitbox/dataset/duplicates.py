@@ -138,7 +138,7 @@ def near_duplicate_pairs(pool: ImagePool, bits: int) -> Pairs:
     """Return pairs (p, 2) of near-duplicates of different bytes; see `likeness`."""
     _, first = np.unique(pool.images.file_digests, return_index=True)
     first = np.sort(first)
-    pairs: Pairs = first[near_duplicates.similar_pairs(pool.signatures.take(first), bits)]
+    pairs: Pairs = first[near_duplicates.find_pairs(pool.signatures.take(first), bits)]
     return pairs
 
 

@@ -1,4 +1,4 @@
-"""Judges image files by what is known of them: which are odd, and in what way."""
+"""Checks of image files by their statistics: unreadable, odd, repeated, boxed outside."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,169 +33,173 @@ _TURNS = {
     7: "mirrored and turned",
     8: "turned by 90 degrees counterclockwise",
 }
-# grey levels above which an image of one colour is white, and below which it is black
+# Grey levels above which an image of one colour is white, and below which it is black.
 _WHITE, _BLACK = 240, 16
-# a box is drawn to the pixel
-_PIXEL = 1.0
+# Boxes are drawn to the pixel.
+_BOX_TOLERANCE = 1.0
 
 
 @dataclass(frozen=True)
 class ImageCheck:
-    """A kind of finding: which rows (n,) it is true of, and what to say of one of them."""
+    """A kind of finding: `mask` gives the images (n,) that have it, `message` its sentence."""
 
     kind: str
-    rows: Callable[[], Mask]
-    sentence: Callable[[int], str]
+    mask: Callable[[], Mask]
+    message: Callable[[int], str]
 
 
-def checks(seen: Inspection, check: CheckRules) -> Iterator[ImageCheck]:
-    """Yield what images are judged by, each as a kind of `rules.KINDS`."""
-    ids = seen.images.image_ids
-    kinds = np.array([seen.problem_kinds.get(str(image_id), "") for image_id in ids], dtype=np.str_)
+def checks(inspection: Inspection, rules: CheckRules) -> Iterator[ImageCheck]:
+    """Yield the checks of inspected images, each of a kind in `check_rules.KINDS`."""
+    ids = inspection.images.image_ids
+    kinds = np.array(
+        [inspection.problem_kinds.get(str(image_id), "") for image_id in ids], dtype=np.str_
+    )
     for kind in UNREADABLE:
         yield ImageCheck(
-            kind, partial(np.equal, kinds, kind), lambda row: seen.problems[str(ids[row])]
+            kind, partial(np.equal, kinds, kind), lambda row: inspection.problems[str(ids[row])]
         )
-    for kind, rows in _masks(seen, check).items():
-        yield ImageCheck(kind, rows, partial(_sentence, kind, seen))
-    yield from _copies(seen)
-    yield ImageCheck("box", lambda: _outside(seen), lambda row: _box_sentence(seen, row))
+    for kind, mask in _masks(inspection, rules).items():
+        yield ImageCheck(kind, mask, partial(_message, kind, inspection))
+    yield from _copy_checks(inspection)
+    yield ImageCheck("box", lambda: _outside(inspection), lambda row: _box_message(inspection, row))
 
 
-def _masks(seen: Inspection, check: CheckRules) -> dict[str, Callable[[], Mask]]:
-    facts = seen.stats
-    readable = facts["width"] > 0
-    shortest = np.minimum(facts["width"], facts["height"])
-    longest = np.maximum(facts["width"], facts["height"])
-    tiny = readable & (shortest < check.tiny_below)
-    blank = readable & (facts["contrast"] < check.blank_below)
-    seen_well = readable & ~blank
-    sharpness = facts["sharpness"]
+def _masks(inspection: Inspection, rules: CheckRules) -> dict[str, Callable[[], Mask]]:
+    stats = inspection.stats
+    readable = stats["width"] > 0
+    shortest = np.minimum(stats["width"], stats["height"])
+    longest = np.maximum(stats["width"], stats["height"])
+    tiny = readable & (shortest < rules.tiny_below)
+    blank = readable & (stats["contrast"] < rules.blank_below)
+    shows = readable & ~blank
+    sharpness = stats["sharpness"]
     return {
-        "wrong-suffix": lambda: readable & _misnamed(seen),
-        "cmyk": lambda: facts["mode"] == "CMYK",
-        "16-bit": lambda: facts["bits"] > 8,
-        "alpha": lambda: facts["alpha"],
-        "palette": lambda: np.isin(facts["mode"], ["P", "PA"]),
-        "rotated": lambda: facts["orientation"] > 1,
-        "animated": lambda: facts["frames"] > 1,
+        "wrong-suffix": lambda: readable & _misnamed(inspection),
+        "cmyk": lambda: stats["mode"] == "CMYK",
+        "16-bit": lambda: stats["bits"] > 8,
+        "alpha": lambda: stats["alpha"],
+        "palette": lambda: np.isin(stats["mode"], ["P", "PA"]),
+        "rotated": lambda: stats["orientation"] > 1,
+        "animated": lambda: stats["frames"] > 1,
         "tiny": lambda: tiny,
         "blank": lambda: blank,
-        "dark": lambda: seen_well & (facts["high"] < check.dark_below),
-        "bright": lambda: seen_well & (facts["low"] > check.bright_above),
-        "blurred": lambda: seen_well & ~tiny & (sharpness > 0) & (sharpness < check.blurred_below),
-        "odd-aspect": lambda: readable & (longest > check.aspect_above * shortest),
+        "dark": lambda: shows & (stats["high"] < rules.dark_below),
+        "bright": lambda: shows & (stats["low"] > rules.bright_above),
+        "blurred": lambda: shows & ~tiny & (sharpness > 0) & (sharpness < rules.blurred_below),
+        "odd-aspect": lambda: readable & (longest > rules.aspect_above * shortest),
     }
 
 
-def _misnamed(seen: Inspection) -> Mask:
-    wanted = [_FORMATS.get(path.suffix.lower(), "") for path in seen.images.paths]
-    expected = np.array(wanted, dtype=np.str_)
-    misnamed: Mask = (expected != "") & (expected != seen.stats["format"])
+def _misnamed(inspection: Inspection) -> Mask:
+    by_suffix = [_FORMATS.get(path.suffix.lower(), "") for path in inspection.images.paths]
+    expected = np.array(by_suffix, dtype=np.str_)
+    misnamed: Mask = (expected != "") & (expected != inspection.stats["format"])
     return misnamed
 
 
-def _sentence(kind: str, seen: Inspection, row: int) -> str:
-    """Return what is odd about the file of an image."""
-    name, facts = seen.images.paths[row].name, seen.stats[row]
-    width, height = int(facts["width"]), int(facts["height"])
+def _message(kind: str, inspection: Inspection, row: int) -> str:
+    """Return the sentence of a finding of this kind."""
+    name, stats = inspection.images.paths[row].name, inspection.stats[row]
+    width, height = int(stats["width"]), int(stats["height"])
     match kind:
         case "wrong-suffix":
-            what = f"is a {facts['format']} file"
+            what = f"is a {stats['format']} file"
         case "cmyk":
             what = "has the colours of print (CMYK); read as RGB"
         case "16-bit":
-            what = f"has {facts['bits']} bits a colour; read with 8"
+            what = f"has {stats['bits']} bits a colour; read with 8"
         case "alpha":
             what = "is partly transparent; its colours are read and its transparency is not"
         case "palette":
             what = "has a palette of few colours; read as RGB"
         case "rotated":
-            what = f"is to be shown {_TURNS[int(facts['orientation'])]} (EXIF); read so"
+            what = f"is to be shown {_TURNS[int(stats['orientation'])]} (EXIF); read upright"
         case "animated":
-            what = f"has {facts['frames']} frames; the first is read"
+            what = f"has {stats['frames']} frames; the first is read"
         case "tiny":
             what = f"has {width} x {height} pixels"
         case "blank":
-            what = f"shows nothing but {_colour(facts)}"
+            what = f"shows nothing but {_colour(stats)}"
         case "dark":
-            what = f"is dark: 95 % of its pixels are at most {facts['high']} of 255"
+            what = f"is dark: 95 % of its pixels are at most {stats['high']} of 255"
         case "bright":
-            what = f"is nearly white: 95 % of its pixels are above {facts['low']} of 255"
+            what = f"is nearly white: 95 % of its pixels are above {stats['low']} of 255"
         case "blurred":
-            what = f"is blurred: sharpness {facts['sharpness']:.2f}"
+            what = f"is blurred: sharpness {stats['sharpness']:.2f}"
         case _:
             what = f"has {width} x {height} pixels, {max(width, height) / min(width, height):.1f}:1"
     return f"image {name} {what}"
 
 
-def _colour(facts: np.void) -> str:
-    if facts["high"] < _BLACK:
+def _colour(stats: np.void) -> str:
+    if stats["high"] < _BLACK:
         return "black"
-    return "white" if facts["low"] > _WHITE else "one colour"
+    return "white" if stats["low"] > _WHITE else "one colour"
 
 
-def _copies(seen: Inspection) -> Iterator[ImageCheck]:
-    """Yield who has the bytes of an image of this side: all but the first, or all of two labels."""
-    labels = seen.images.labels
+def _copy_checks(inspection: Inspection) -> Iterator[ImageCheck]:
+    """Yield the checks for exact copies: all but the first of a file, or all under two labels."""
+    labels = inspection.images.labels
 
-    @cache  # asked for by whoever wants to know of copies, and by nobody else
+    @cache  # computed only where one of the checks is asked for
     def files() -> tuple[Integers, Integers, Mask, Mask]:
-        return _by_bytes(seen)
+        return _by_bytes(inspection)
 
     def copies() -> Mask:
-        first, codes, alike, odds = files()
+        first, codes, repeated, conflicting = files()
         later: Mask = first[codes] != np.arange(len(codes))
-        return alike & ~odds & later
+        return repeated & ~conflicting & later
 
-    def copy(row: int) -> str:
+    def copy_message(row: int) -> str:
         first, codes, _, _ = files()
-        return f"{_named(seen, row)} has the same bytes as {_named(seen, int(first[codes[row]]))}"
+        original = int(first[codes[row]])
+        return f"{_named(inspection, row)} has the same bytes as {_named(inspection, original)}"
 
-    def conflict(row: int) -> str:
-        assert labels is not None  # noqa: S101  unlabelled images are not at odds
+    def conflict_message(row: int) -> str:
+        assert labels is not None  # noqa: S101  images without labels have no conflicts
         _, codes, _, _ = files()
         of = int(np.flatnonzero((codes == codes[row]) & (labels != labels[row]))[0])
-        one, other = (f"{_named(seen, at)} of '{labels[at]}'" for at in (row, of))
+        one, other = (f"{_named(inspection, at)} of '{labels[at]}'" for at in (row, of))
         return f"{one} has the same bytes as {other}"
 
-    yield ImageCheck("copy", copies, copy)
-    yield ImageCheck("copy-conflict", lambda: files()[3], conflict)
+    yield ImageCheck("copy", copies, copy_message)
+    yield ImageCheck("copy-conflict", lambda: files()[3], conflict_message)
 
 
-def _by_bytes(seen: Inspection) -> tuple[Integers, Integers, Mask, Mask]:
-    """Return the first image (d,) of each distinct file, and of each image (n,) which file it is.
+def _by_bytes(inspection: Inspection) -> tuple[Integers, Integers, Mask, Mask]:
+    """Return the first image (d,) of each distinct file, and each image's file (n,).
 
-    And whether other images are that file, and whether they are so under another label.
+    Also which images (n,) share their file, and which share it with an image of another label.
     """
-    digests, labels = seen.images.file_digests, seen.images.labels
+    digests, labels = inspection.images.file_digests, inspection.images.labels
     _, first, codes = np.unique(digests, return_index=True, return_inverse=True)
-    alike: Mask = (seen.stats["width"] > 0) & (np.bincount(codes)[codes] > 1)
-    odds = np.zeros(len(digests), dtype=np.bool_)
+    repeated: Mask = (inspection.stats["width"] > 0) & (np.bincount(codes)[codes] > 1)
+    conflicting = np.zeros(len(digests), dtype=np.bool_)
     if labels is not None:
         named = np.stack([codes, np.unique(labels, return_inverse=True)[1]])
-        odds = alike & (np.bincount(np.unique(named, axis=1)[0])[codes] > 1)
-    return first.astype(np.int64), codes.astype(np.int64), alike, odds
+        conflicting = repeated & (np.bincount(np.unique(named, axis=1)[0])[codes] > 1)
+    return first.astype(np.int64), codes.astype(np.int64), repeated, conflicting
 
 
-def _named(seen: Inspection, row: int) -> str:
-    return f"image '{seen.images.image_ids[row]}'"
+def _named(inspection: Inspection, row: int) -> str:
+    return f"image '{inspection.images.image_ids[row]}'"
 
 
-def _outside(seen: Inspection) -> Mask:
-    """Return where a box reaches beyond the upright image."""
-    boxes, facts = seen.images.boxes, seen.stats
+def _outside(inspection: Inspection) -> Mask:
+    """Return which boxes (n,) reach beyond the upright image."""
+    boxes, stats = inspection.images.boxes, inspection.stats
     if boxes is None:
-        return np.zeros(len(facts), dtype=np.bool_)
-    beyond = (boxes[:, :2] < -_PIXEL).any(axis=1)
-    beyond |= boxes[:, 2] > facts["width"] + _PIXEL
-    beyond |= boxes[:, 3] > facts["height"] + _PIXEL
-    return np.asarray((facts["width"] > 0) & beyond)  # a box that is not there is beyond nothing
+        return np.zeros(len(stats), dtype=np.bool_)
+    beyond = (boxes[:, :2] < -_BOX_TOLERANCE).any(axis=1)
+    beyond |= boxes[:, 2] > stats["width"] + _BOX_TOLERANCE
+    beyond |= boxes[:, 3] > stats["height"] + _BOX_TOLERANCE
+    return np.asarray((stats["width"] > 0) & beyond)  # NaN, for no box, compares as False
 
 
-def _box_sentence(seen: Inspection, row: int) -> str:
-    assert seen.images.boxes is not None  # noqa: S101  a box is outside
-    box = " ".join(f"{corner:g}" for corner in seen.images.boxes[row])
-    facts = seen.stats[row]
-    size = f"{facts['width']} x {facts['height']}"
-    return f"the box {box} of {_named(seen, row)} reaches beyond its {size} pixels; cut there"
+def _box_message(inspection: Inspection, row: int) -> str:
+    assert inspection.images.boxes is not None  # noqa: S101  a box is outside
+    box = " ".join(f"{corner:g}" for corner in inspection.images.boxes[row])
+    stats = inspection.stats[row]
+    size = f"{stats['width']} x {stats['height']}"
+    name = _named(inspection, row)
+    return f"the box {box} of {name} reaches beyond its {size} pixels; cut there"

@@ -198,9 +198,10 @@ def count_rows(collection: Collection, competition: Competition) -> list[Realism
         galleries = [search.gallery_images for search in collection.searches]
         searched = len(np.unique(np.concatenate(galleries)))
     if test is not None and collection.test_signatures is not None:
-        leaks = near_duplicates.count_repeated(
+        repeated = near_duplicates.repeated_images(
             labelled, collection.signatures, test, collection.test_signatures, bits
         )
+        leaks = int(repeated.sum())
     queries = np.isin(labelled.image_ids, split.query.image_ids)
     across = near_duplicates.count_leaks(labelled, collection.signatures, queries, bits)
     units = np.bincount(collection.units)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kitbox.competition import decisions, lists
 from kitbox.competition.decisions import Decision, Decisions
-from kitbox.competition.findings import ListFinding
+from kitbox.competition.findings import DataFinding
 from kitbox.competition.lists import ListedImages
 from kitbox.errors import KitboxError
 from kitbox.records import ImageSet, LabelledImages
@@ -34,7 +34,7 @@ def of(*rows: tuple[str, ...]) -> Decisions:
     return Decisions(tuple(Decision(*row) for row in rows), lines=tuple(range(2, len(rows) + 2)))
 
 
-def listed(findings: tuple[ListFinding, ...] = ()) -> ListedImages:
+def listed(findings: tuple[DataFinding, ...] = ()) -> ListedImages:
     labelled = image_set({"a1": "Ahab", "a2": "Ahab", "b1": "Boo", "b2": "Boo", "n": "new_whale"})
     test, index = (image_set(dict.fromkeys(names, "")) for names in ("xy", "ij"))
     return ListedImages(labelled, test.without_labels(), index.without_labels(), findings)
@@ -193,14 +193,14 @@ def test_a_row_that_decides_nothing_is_named(path: Path, row: str, message: str)
 def test_what_no_list_knows_is_named(row: tuple[str, ...], message: str) -> None:
     decided = Decisions((Decision("drop", "a1"), Decision(*row)), Path("d.csv"), (2, 7))
     with pytest.raises(KitboxError) as caught:
-        lists.apply_decisions(listed((ListFinding("l", "faulty", "bad"),)), decided, "new_whale")
+        lists.apply_decisions(listed((DataFinding("l", "faulty", "bad"),)), decided, "new_whale")
     assert str(caught.value).startswith("d.csv line 7: ")
     assert message in str(caught.value)
 
 
 def test_an_image_that_was_left_out_already_may_be_dropped() -> None:
     decided = of(("drop", "bad"), ("wrong", "bad"))
-    found = lists.apply_decisions(listed((ListFinding("l", "faulty", "bad"),)), decided)
+    found = lists.apply_decisions(listed((DataFinding("l", "faulty", "bad"),)), decided)
     assert len(found.labelled) == 5
 
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kitbox.competition.check_rules import KINDS
+from kitbox.competition.findings import DataFinding
 from kitbox.competition.settings import Competition
 from kitbox.dataset import data_check
 from kitbox.dataset.collection import collect
-from kitbox.dataset.data_check import DataCheck, DataFinding
+from kitbox.dataset.data_check import DataCheck
 from kitbox.errors import KitboxError
 from kitbox.workspace import Workspace
 from tests import dirty
@@ -135,7 +136,7 @@ def test_originals_are_never_changed(tmp_path: Path) -> None:
 def test_a_file_is_read_by_the_first_check_only(tmp_path: Path) -> None:
     workspace, competition, _ = dirty.everything(tmp_path)
     reports, first = finish(data_check.check(workspace, competition))
-    assert len(reports) == first.images
+    assert len(reports) == first.image_count
     again, second = finish(data_check.check(workspace, competition))
     assert (again, second) == ([], first)
 
@@ -175,10 +176,10 @@ def test_a_box_beyond_the_upright_image_is_found(tmp_path: Path) -> None:
     found = checked(workspace, competition.model_copy(update={"images": images})).findings
     [box] = [finding for finding in found if finding.kind == "box"]
     assert box == DataFinding(
-        "box",
         "train.csv line 3",
-        "b.jpg",
         "the box 0 0 160 100 of image 'b.jpg' reaches beyond its 100 x 160 pixels; cut there",
+        "b.jpg",
+        "box",
         "repair",
     )
 
@@ -244,7 +245,7 @@ def test_an_index_of_which_nothing_is_left_stops_a_run_and_is_found(
         finish(collect(workspace, competition))
     assert str(caught.value) == what
     [found] = [f for f in checked(workspace, competition).findings if f.kind == "list"]
-    assert found == DataFinding("list", "kitbox.toml", "", what, "stop")
+    assert found == DataFinding("kitbox.toml", what, kind="list", action="stop")
 
 
 def test_an_index_that_people_emptied_stops_a_run_and_is_found(tmp_path: Path) -> None:
@@ -297,10 +298,10 @@ def test_pictures_alike_under_two_labels_are_at_odds(tmp_path: Path) -> None:
     (tmp_path / "data" / "test").mkdir()
     [found] = checked(*dirty.on_disk(tmp_path, ["a.png,Ahab", "b.jpg,Boo"])).findings
     assert found == DataFinding(
-        "near-conflict",
         "train.csv line 3",
-        "b.jpg",
         "image 'b.jpg' of 'Boo' looks like image 'a.png' of 'Ahab' (train.csv line 2)",
+        "b.jpg",
+        "near-conflict",
         "keep",
     )
 
@@ -324,8 +325,8 @@ def test_what_people_decided_is_obeyed(tmp_path: Path) -> None:
 
 def test_a_name_that_a_spreadsheet_would_calculate_is_written_as_text(tmp_path: Path) -> None:
     names = ["=1+1.jpg", "+1.jpg", "-1.jpg", "@a.jpg", "plain, 'quoted'.jpg"]
-    findings = tuple(DataFinding("odd-name", name, name, f"image {name}", "keep") for name in names)
-    data_check.write(findings, tmp_path / "reports" / "check.csv")
+    findings = tuple(DataFinding(name, f"image {name}", name, "odd-name", "keep") for name in names)
+    data_check.save(findings, tmp_path / "reports" / "check.csv")
     rows = list(csv.DictReader((tmp_path / "reports" / "check.csv").read_text().splitlines()))
     assert [row["image"] for row in rows] == [*(f"'{name}" for name in names[:4]), names[4]]
     assert [row["where"] for row in rows] == [row["image"] for row in rows]
@@ -342,12 +343,12 @@ def test_without_anything_wrong_nothing_is_found(tmp_path: Path) -> None:
 
 def test_the_kind_that_stops_a_run_is_shown_first() -> None:
     def finding(kind: str, action: str) -> DataFinding:
-        return DataFinding(kind, "", "", "", action)  # type: ignore[arg-type]
+        return DataFinding("", "", "", kind, action)  # type: ignore[arg-type]
 
     found = DataCheck(
         (finding("tiny", "keep"), finding("missing", "drop"), finding("no-label", "stop")), 3
     )
-    assert list(found.of_kind()) == ["no-label", "missing", "tiny"]
+    assert list(found.by_kind()) == ["no-label", "missing", "tiny"]
 
 
 def test_conflicts_are_those_of_a_slow_count(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Likeness: what belongs together is found, and nothing else."""
+"""Near-duplicates: every pair and unit is found, and nothing else."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -19,24 +19,24 @@ from kitbox.records import ImageSet, LabelledImages, strings
 NOWHERE = np.nan
 
 
-def looks(hashes: np.ndarray, thumbnails: np.ndarray | None = None) -> Signatures:
-    """Return looks of hashes (n,) uint64; without thumbnails all agree but for the last pixel."""
+def signatures(hashes: np.ndarray, thumbnails: np.ndarray | None = None) -> Signatures:
+    """Return signatures of hashes (n,) uint64; without thumbnails these are all equal."""
     if thumbnails is None:
         thumbnails = np.tile(np.arange(256, dtype=np.uint8), (len(hashes), 1))
     return Signatures(hashes.astype(">u8").view(np.uint8).reshape(-1, 8), thumbnails)
 
 
 def apart(*bits: int) -> Signatures:
-    """Return looks whose hashes differ from zero in so many bits, each in bits of its own."""
+    """Return signatures whose hashes have these numbers of bits set, each bits of its own."""
     hashes, used = [], 0
     for count in bits:
         hashes.append(sum(1 << (used + i) for i in range(count)))
         used += count
-    return looks(np.array(hashes, dtype=np.uint64))
+    return signatures(np.array(hashes, dtype=np.uint64))
 
 
 def different(count: int) -> Signatures:
-    """Return looks of pictures that have nothing in common."""
+    """Return signatures of images that have nothing in common."""
     generator = np.random.default_rng(0)
     return Signatures(
         generator.integers(0, 256, (count, 8), dtype=np.uint8),
@@ -45,7 +45,7 @@ def different(count: int) -> Signatures:
 
 
 def brute(found: Signatures, bits: int) -> list[list[int]]:
-    """The oracle: every two rows compared."""
+    """Return near-duplicates by comparing every two rows."""
     flags = np.unpackbits(found.hashes, axis=1).astype(int)
     pairs = [(i, j) for j in range(len(flags)) for i in range(j)]
     near = [pair for pair in pairs if 0 < bits >= abs(flags[pair[0]] - flags[pair[1]]).sum()]
@@ -59,7 +59,7 @@ def brute(found: Signatures, bits: int) -> list[list[int]]:
 
 @st.composite
 def crowds(draw: st.DrawFn) -> Signatures:
-    """Draw pictures around a few: hashes with some bits flipped, thumbnails with some noise."""
+    """Draw variants of a few images: hashes with bits flipped, thumbnails with noise."""
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
     bases = draw(st.integers(1, 4))
     hashes = generator.integers(0, 2**64, bases, dtype=np.uint64)
@@ -73,23 +73,23 @@ def crowds(draw: st.DrawFn) -> Signatures:
         pictures.append(np.clip(thumbnails[base] + noise, 0, 255))
     if draw(st.booleans()):
         rows, pictures = [*rows, 0, 0], [*pictures, np.zeros(256), np.full(256, 90)]
-    seen = np.array(pictures, dtype=np.uint8).reshape(-1, 256)
-    return looks(np.array(rows, dtype=np.uint64), seen)
+    drawn = np.array(pictures, dtype=np.uint8).reshape(-1, 256)
+    return signatures(np.array(rows, dtype=np.uint64), drawn)
 
 
 @given(crowds(), st.integers(0, 11))
 def test_every_near_duplicate_is_found_and_nothing_else(found: Signatures, bits: int) -> None:
-    assert near_duplicates.similar_pairs(found, bits).tolist() == brute(found, bits)
+    assert near_duplicates.find_pairs(found, bits).tolist() == brute(found, bits)
 
 
 def test_many_pairs_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     found = apart(0, 1, 2, 3, 0, 1)
     monkeypatch.setattr(near_duplicates, "_CHUNK", 4)
-    assert near_duplicates.similar_pairs(found, 4).tolist() == brute(found, 4)
+    assert near_duplicates.find_pairs(found, 4).tolist() == brute(found, 4)
 
 
 def scene(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
-    """Return a picture as of a camera: large soft shapes, and detail on them."""
+    """Return an image like a photograph: large soft shapes with detail."""
     generator = np.random.default_rng(seed)
     coarse = Image.fromarray(generator.integers(0, 255, (6, 8, 3), dtype=np.uint8))
     soft = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC), dtype=float)
@@ -97,7 +97,7 @@ def scene(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
     return Image.fromarray(np.clip(40 + 0.7 * soft + detail, 0, 255).astype(np.uint8))
 
 
-def seen(*paths: Path) -> Signatures:
+def signatures_of(*paths: Path) -> Signatures:
     summaries = [image_stats.summarise(path) for path in paths]
     return Signatures(
         np.array([list(summary.hash) for summary in summaries], dtype=np.uint8),
@@ -121,24 +121,24 @@ COPIES: dict[str, Any] = {
 def test_a_changed_copy_is_a_near_duplicate(tmp_path: Path, copy: Any, seed: int) -> None:
     scene(seed).save(tmp_path / "a.jpg", quality=95)
     copy(scene(seed), tmp_path / "b.jpg")
-    found = seen(tmp_path / "a.jpg", tmp_path / "b.jpg")
-    assert near_duplicates.similar_pairs(found, HoldoutSettings().near_duplicate_bits).tolist() == [
+    found = signatures_of(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    assert near_duplicates.find_pairs(found, HoldoutSettings().near_duplicate_bits).tolist() == [
         [0, 1]
     ]
 
 
-def test_different_pictures_are_no_near_duplicates(tmp_path: Path) -> None:
+def test_different_images_are_not_near_duplicates(tmp_path: Path) -> None:
     paths = [tmp_path / f"{seed}.png" for seed in range(40)]
     for seed, path in enumerate(paths):
         scene(seed, (64, 48)).save(path)
-    assert near_duplicates.similar_pairs(seen(*paths), 11).tolist() == []
+    assert near_duplicates.find_pairs(signatures_of(*paths), 11).tolist() == []
 
 
-def test_pictures_of_one_colour_are_like_no_other(tmp_path: Path) -> None:
+def test_images_of_one_colour_have_no_near_duplicates(tmp_path: Path) -> None:
     paths = [tmp_path / f"{grey}.png" for grey in (0, 90, 255)]
     for path in paths:
         Image.new("RGB", (40, 40), (int(path.stem),) * 3).save(path)
-    assert near_duplicates.similar_pairs(seen(*paths), 11).tolist() == []
+    assert near_duplicates.find_pairs(signatures_of(*paths), 11).tolist() == []
 
 
 def images(labels: str, digests: str | None = None, **columns: Any) -> ImageSet:
@@ -156,7 +156,7 @@ def images(labels: str, digests: str | None = None, **columns: Any) -> ImageSet:
 
 
 def together(given: ImageSet, found: Signatures | None = None, **shape: Any) -> list[list[int]]:
-    """Return the units of two images and more, each as its rows."""
+    """Return the units of two or more images, each as its rows."""
     units = near_duplicates.split_units(
         given, found or different(len(given)), HoldoutSettings(**shape)
     )
@@ -176,13 +176,13 @@ def test_without_bits_only_equal_bytes_belong_together() -> None:
 
 def test_near_duplicates_of_near_duplicates_belong_together() -> None:
     # 0 and 2 differ in 12 bits, each of them from 1 in 6
-    found = looks(np.array([0b111111, 0, 0b111111 << 6], dtype=np.uint64))
+    found = signatures(np.array([0b111111, 0, 0b111111 << 6], dtype=np.uint64))
     assert together(images("abc"), found, near_duplicate_bits=6) == [[0, 1, 2]]
     assert together(images("abc"), found, near_duplicate_bits=5) == []
 
 
 def test_a_near_duplicate_of_a_copy_belongs_to_all_copies() -> None:
-    found = looks(np.array([0, 0, 0, 1], dtype=np.uint64))
+    found = signatures(np.array([0, 0, 0, 1], dtype=np.uint64))
     assert together(images("abcd", "xxxy"), found) == [[0, 1, 2, 3]]
 
 
@@ -191,7 +191,7 @@ def test_an_encounter_of_one_individual_belongs_together() -> None:
     assert together(given) == [[0, 2]]
 
 
-def test_individuals_who_were_met_together_are_asked_apart() -> None:
+def test_two_individuals_of_one_encounter_are_two_units() -> None:
     given = images("abab", encounters=strings(["e", "e", "e", "e"]))
     assert together(given) == [[0, 2], [1, 3]]
 
@@ -216,7 +216,7 @@ def test_without_times_nothing_is_close_in_time() -> None:
     st.integers(1, 20),
 )
 @settings(max_examples=40)
-def test_a_chain_of_pictures_close_in_time_is_one_unit(
+def test_a_chain_of_images_close_in_time_is_one_unit(
     taken: list[tuple[str, int]], minutes: int
 ) -> None:
     times = np.array([time for _, time in taken]) * MINUTE
@@ -231,7 +231,7 @@ def test_a_chain_of_pictures_close_in_time_is_one_unit(
         assert (unit[one] == unit[following]) == close
 
 
-def test_no_images_have_no_units() -> None:
+def test_an_empty_image_set_has_no_units() -> None:
     assert near_duplicates.split_units(images(""), different(0), HoldoutSettings()).tolist() == []
 
 
@@ -239,16 +239,16 @@ def mask(*rows: int, of: int) -> np.ndarray:
     return np.isin(np.arange(of), rows)
 
 
-def test_asked_images_with_a_copy_among_the_others_are_counted_once_each() -> None:
+def test_queries_with_a_copy_among_the_others_are_counted_once_each() -> None:
     given, found = images("aaaaa", "xxxyz"), different(5)
     assert near_duplicates.count_leaks(given, found, mask(0, 1, 3, of=5), 6) == 2
     assert near_duplicates.count_leaks(given, found, mask(0, 1, 2, of=5), 6) == 0
     assert near_duplicates.count_leaks(given, found, mask(2, of=5), 6) == 1
 
 
-def test_asked_images_with_a_near_duplicate_among_the_others_are_counted() -> None:
+def test_queries_with_a_near_duplicate_among_the_others_are_counted() -> None:
     # 0 and 1 are copies, 2 is near to both, 3 is near to 2 only
-    found = looks(np.array([0, 0, 0b111, 0b111111], dtype=np.uint64))
+    found = signatures(np.array([0, 0, 0b111, 0b111111], dtype=np.uint64))
     given = images("aaaa", "xxyz")
     assert near_duplicates.count_leaks(given, found, mask(0, 1, of=4), 3) == 2
     assert near_duplicates.count_leaks(given, found, mask(3, of=4), 3) == 1
@@ -258,25 +258,27 @@ def test_asked_images_with_a_near_duplicate_among_the_others_are_counted() -> No
 
 @given(crowds(), st.data())
 @settings(max_examples=30)
-def test_leaks_are_counted_as_by_hand(found: Signatures, data: st.DataObject) -> None:
+def test_leaks_agree_with_comparing_every_pair(found: Signatures, data: st.DataObject) -> None:
     count = len(found.hashes)
-    asked = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)), dtype=bool)
+    queries = np.array(
+        data.draw(st.lists(st.booleans(), min_size=count, max_size=count)), dtype=bool
+    )
     given = images("a" * count)
     pairs = brute(found, 6)
-    leaks = {i for pair in pairs for i in pair if asked[i] and not asked[pair].all()}
-    assert near_duplicates.count_leaks(given, found, asked, 6) == len(leaks)
+    leaks = {i for pair in pairs for i in pair if queries[i] and not queries[pair].all()}
+    assert near_duplicates.count_leaks(given, found, queries, 6) == len(leaks)
 
 
-def test_leaks_between_two_sets_are_those_of_the_second() -> None:
+def test_images_of_one_set_that_repeat_another_set_are_found() -> None:
     labelled, test = images("aab", "xyx"), images("cc", "xw")
-    seen_there = different(5)
-    found = near_duplicates.count_repeated(
-        labelled, seen_there.take(mask(0, 1, 2, of=5)), test, seen_there.take(mask(3, 4, of=5)), 6
+    every = different(5)
+    found = near_duplicates.repeated_images(
+        labelled, every.take(mask(0, 1, 2, of=5)), test, every.take(mask(3, 4, of=5)), 6
     )
-    assert found == 1
+    assert found.tolist() == [True, False]
 
 
-def test_scenarios_of_labelled_images_leak_all_of_them() -> None:
+def test_an_image_set_repeats_all_of_itself() -> None:
     # the same images on both sides, under the same names
     given, found = images("abc"), different(3)
-    assert near_duplicates.count_repeated(given, found, given, found, 6) == 3
+    assert near_duplicates.repeated_images(given, found, given, found, 6).all()

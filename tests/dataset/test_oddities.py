@@ -43,7 +43,7 @@ def test_a_blank_in_a_name_is_odd_where_blanks_part_the_answers() -> None:
 
 def test_names_that_only_cases_or_forms_of_accents_tell_apart_are_told() -> None:
     assert odd_names("a.jpg", "A.jpg", "b.jpg") == [
-        "only letters' cases or accents tell image 'A.jpg' from 'a.jpg'"
+        "the names of images 'A.jpg' and 'a.jpg' differ only in case or accents"
     ]
     assert len(odd_names("e\u0301.jpg", "é.jpg")) == 1
 

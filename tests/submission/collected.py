@@ -33,16 +33,16 @@ def collection(
         searches = (
             () if test is None else protocol.leaderboard_searches(test, known, index, competition)
         )
-    looks = Signatures(np.zeros((len(known), 8), np.uint8), np.zeros((len(known), 256), np.uint8))
+    count = len(known)
     return Collection(
-        known,
-        test,
-        index,
-        searches,
-        np.arange(len(known)),
-        looks,
-        None,
-        Holdout(train, query, train, query.labels),
-        frozenset(),
-        (),
+        labelled=known,
+        test=test,
+        index=index,
+        searches=searches,
+        units=np.arange(count),
+        signatures=Signatures(np.zeros((count, 8), np.uint8), np.zeros((count, 256), np.uint8)),
+        test_signatures=None,
+        holdout=Holdout(train, query, train, query.labels),
+        unreadable=frozenset(),
+        findings=(),
     )
