@@ -1,7 +1,7 @@
-"""A small kaggle.com on loopback: it speaks what the package kaggle speaks, and fails on demand.
+"""A small kaggle.com on loopback that answers the kaggle package, and fails on demand.
 
-The real client reaches it unchanged: KAGGLE_API_ENVIRONMENT=TEST makes it call localhost:7777, and
-`http_proxy` leads every such call to this server, whatever its port.
+The real client is not patched: with KAGGLE_API_ENVIRONMENT=TEST it calls localhost:7777, and
+`http_proxy` routes every call to this server, whatever its port.
 """
 
 import base64
@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-TOKEN = "KGAT_of_the_tests"  # noqa: S105  it opens nothing
+TOKEN = "KGAT_of_the_tests"  # noqa: S105  not a real token
 USER, KEY = "ahab", "of_the_tests"
 SLUG = "toy-whales"
 
 
 @dataclass
 class Fault:
-    """What happens to one call instead of its answer; `Fault()` is none."""
+    """What happens to one call in place of its answer; `Fault()` is no fault."""
 
     status: int = 0
     body: Any = None
@@ -35,10 +35,10 @@ class Fault:
 
 @dataclass
 class Service:
-    """What the server holds, what it was asked, and how it shall fail."""
+    """The state of the server, the calls it got, and the faults to come."""
 
     submissions: list[dict[str, Any]] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
     stored: dict[str, bytes] = field(default_factory=dict)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     competition: dict[str, Any] = field(default_factory=lambda: {"userHasEntered": True})
@@ -55,15 +55,15 @@ class Service:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def fail(self, call: str, *faults: Fault) -> None:
-        """Let the next calls of a name fail, one fault each."""
+        """Make the next calls of this name fail, with one fault each."""
         self.faults.setdefault(call, []).extend(faults)
 
     def attempts(self) -> int:
-        """Return how often a list was handed in, answered or not."""
+        """Return the number of submissions, answered or not."""
         return len(self.submissions)
 
-    def stranger(self, description: str) -> int:
-        """Add a submission that this workspace knows nothing of; return its number."""
+    def add_submission(self, description: str) -> int:
+        """Add a submission from outside of the workspace; return its number."""
         return self._add(description, b"")
 
     def _add(self, description: str, data: bytes) -> int:
@@ -82,27 +82,27 @@ class Service:
         )
         return ref
 
-    def answer(self, call: str, asked: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, call: str, request: dict[str, Any]) -> dict[str, Any]:
         """Return the answer of a call of the competition service."""
         match call:
             case "GetCompetition":
-                return {"ref": asked["competitionName"], **self.competition}
+                return {"ref": request["competitionName"], **self.competition}
             case "GetSubmissionLimits":
                 return self.limits
             case "StartSubmissionUpload":
-                assert asked["contentLength"] > 0
-                token = f"blob-{len(self.asked)}"
+                assert request["contentLength"] > 0
+                token = f"blob-{len(self.calls)}"
                 return {
                     "token": token,
                     "createUrl": f"http://localhost:7777/put/{token}?sig=secret",
                 }
             case "CreateSubmission":
-                data = self.stored[asked["blobFileTokens"]]
-                return {"ref": self._add(asked.get("submissionDescription", ""), data)}
+                data = self.stored[request["blobFileTokens"]]
+                return {"ref": self._add(request.get("submissionDescription", ""), data)}
             case "ListSubmissions":
-                return self._page(int(asked.get("pageToken") or 0))
+                return self._page(int(request.get("pageToken") or 0))
             case "GetSubmission":
-                found = next(one for one in self.submissions if one["ref"] == asked["ref"])
+                found = next(one for one in self.submissions if one["ref"] == request["ref"])
                 found["polls"] += 1
                 return self._shown(found)
         raise AssertionError(f"the client made a call that it should not make: {call}")
@@ -128,8 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         call = urlsplit(self.path).path.rsplit("/", 1)[-1]
-        asked = json.loads(self._body() or b"{}")
-        self._serve(call, lambda: self.service.answer(call, asked), signed=True)
+        request = json.loads(self._body() or b"{}")
+        self._serve(call, lambda: self.service.answer(call, request), signed=True)
 
     def do_PUT(self) -> None:
         token, data = urlsplit(self.path).path.rsplit("/", 1)[-1], self._body()
@@ -142,8 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self, call: str, carry_out: Any, *, signed: bool) -> None:
         service = self.service
-        service.asked.append(call)
-        if signed and not self._knows_you():
+        service.calls.append(call)
+        if signed and not self._signed_in():
             self._reply(401, {"code": 401, "message": "Unauthenticated"})
             return
         waiting = service.faults.get(call)
@@ -160,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._reply(fault.status, fault.body, fault.headers)
 
-    def _knows_you(self) -> bool:
+    def _signed_in(self) -> bool:
         basic = base64.b64encode(f"{USER}:{KEY}".encode()).decode()
         return self.headers.get("Authorization") in (f"Bearer {TOKEN}", f"Basic {basic}")
 
@@ -177,12 +177,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def running() -> Iterator[Service]:
-    """Give a service that listens on a free port of loopback."""
+    """Give a service that listens on a free loopback port."""
     service = Service()
     handler = type("Handler", (_Handler,), {"service": service})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -200,7 +200,7 @@ def running() -> Iterator[Service]:
 
 
 def environment(port: int) -> dict[str, str]:
-    """Return the variables that lead the real client to the server on a port."""
+    """Return the environment variables that route the real client to a port."""
     proxy = f"http://127.0.0.1:{port}"
     return {
         "KAGGLE_API_ENVIRONMENT": "TEST",
@@ -212,8 +212,8 @@ def environment(port: int) -> dict[str, str]:
     }
 
 
-def lead_to(port: int, monkeypatch: pytest.MonkeyPatch, *, token: str = TOKEN) -> None:
-    """Lead the client of this process to the server on a port, signed in with a token."""
+def route_to(port: int, monkeypatch: pytest.MonkeyPatch, *, token: str = TOKEN) -> None:
+    """Route the client in this process to the server on a port, signed in with a token."""
     for name, value in environment(port).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("KAGGLE_API_TOKEN", token)

@@ -1,8 +1,8 @@
-"""Speaks with kaggle.com through the client of the package kaggle, one call for each step.
+"""A client of one competition on kaggle.com, with one call for each step of a submission.
 
-The client is `kagglesdk`, which the package kaggle brings and is built upon. `import kaggle` itself
-signs in at once and without a time limit, and its one call to submit does not tell which of three
-steps failed: asking for a place, putting the bytes there, handing them in. Only the last is an
+It uses `kagglesdk`, on which the package kaggle is built. `import kaggle` itself signs in at once
+and without a timeout, and its one call to submit does not report which of three steps failed:
+asking for an upload address, uploading the bytes, creating the submission. Only the last is an
 attempt that the competition counts.
 """
 
@@ -23,65 +23,21 @@ from kitbox.errors import KitboxError
 from kitbox.files import read_json
 
 TOKEN_PAGE = "https://www.kaggle.com/settings/api"  # noqa: S105  an address
-_NONE = (
+_NO_CREDENTIALS = (
     f"no Kaggle credentials: make a token at {TOKEN_PAGE} and put it in the environment variable "
     "KAGGLE_API_TOKEN or in the file ~/.kaggle/access_token; an older ~/.kaggle/kaggle.json "
     "will do too"
 )
-
-
-def find_credentials(patience: float) -> dict[str, str]:
-    """Return what a client signs in with; raises KitboxError that says where a token goes."""
-    from kagglesdk import KaggleClient, KaggleCredentials, get_access_token_from_env
-
-    token, _ = get_access_token_from_env()
-    if token:
-        return {"api_token": token}
-    user, key = os.environ.get("KAGGLE_USERNAME"), os.environ.get("KAGGLE_KEY")
-    if not (user and key):
-        user, key = _legacy()
-    if user and key:
-        return {"username": user, "password": key}
-    with KaggleClient() as client:  # after 'kaggle auth login'
-        set_timeout(client, patience)
-        login = KaggleCredentials.load(client)
-        token = login.get_access_token() if login else None
-    if not token:
-        raise KitboxError(_NONE)
-    return {"api_token": token}
-
-
-def set_timeout(client: Any, patience: float) -> None:
-    """Give the calls of an opened client a time limit in seconds; by itself it has none."""
-    session = getattr(client.http_client(), "_session", None)
-    if session is not None:
-        session.send = partial(session.send, timeout=patience)
-
-
-def _legacy() -> tuple[str | None, str | None]:
-    """Return user and key of kaggle.json."""
-    given, settings = os.environ.get("KAGGLE_CONFIG_DIR"), os.environ.get("XDG_CONFIG_HOME")
-    folders = [Path(given)] if given else [Path.home() / ".kaggle"]
-    if not given:
-        folders.append((Path(settings) if settings else Path.home() / ".config") / "kaggle")
-    file = next((f / "kaggle.json" for f in folders if (f / "kaggle.json").is_file()), None)
-    if file is None:
-        return None, None
-    found = read_json(file)
-    if not (isinstance(found, dict) and found.get("username") and found.get("key")):
-        raise KitboxError(f"{file} has no username and key; make a new one at {TOKEN_PAGE}")
-    return str(found["username"]), str(found["key"])
-
-
-_LONGEST_REASON = 200
+_LONGEST_REASON = 200  # characters
 _LATER = "check the network, or try again later"
+_PAGE_SIZE, _MOST_PAGES = 100, 20  # of the list of submissions
 
 
 class KaggleError(KitboxError):
-    """A call to Kaggle that failed: what happened, and what to do.
+    """A failed call to Kaggle, with the fix.
 
-    `refused` where Kaggle said no; else nobody knows whether the call was carried out. `status` is
-    that of HTTP, 0 without an answer; `retry_after` the seconds that Kaggle asks to wait.
+    `refused` is set where Kaggle refused; otherwise the call may have been carried out. `status` is
+    the HTTP status, 0 without a response; `retry_after` are the seconds that Kaggle asks to wait.
     """
 
     def __init__(
@@ -93,107 +49,13 @@ class KaggleError(KitboxError):
         status: int = 0,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(f"{what}; {fix}")
-        self.what, self.fix = what, fix
+        super().__init__(what, fix=fix)
         self.refused, self.status, self.retry_after = refused, status, retry_after
-
-
-@contextmanager
-def _translate_errors(doing: str, slug: str, patience: float) -> Iterator[None]:
-    """Turn every way in which a call fails into a KaggleError."""
-    import requests
-
-    senseless = (requests.RequestException, ValueError, KeyError, TypeError, AttributeError)
-    try:
-        yield
-    except requests.HTTPError as error:
-        raise _answered(error, doing, slug) from error
-    except requests.Timeout as error:
-        raise KaggleError(
-            f"Kaggle did not answer within {patience:g} s while {doing}", _LATER
-        ) from error
-    except requests.ConnectionError as error:
-        raise KaggleError(f"{_unconnected(error)} while {doing}", _LATER) from error
-    except senseless as error:
-        raise KaggleError(
-            f"Kaggle's answer while {doing} makes no sense ({_reason(error)})",
-            "try again later, or 'pip install -U kaggle' if it stays so",
-        ) from error
-
-
-def one_line(text: str) -> str:
-    """Return a text of Kaggle's, short and without line breaks."""
-    return " ".join(text.split())[:_LONGEST_REASON]
-
-
-def _answered(error: Any, doing: str, slug: str) -> KaggleError:
-    """Return the trouble behind an HTTP status."""
-    status = int(error.response.status_code)
-    wait = _seconds(error.response.headers.get("Retry-After"))
-    page = f"https://www.kaggle.com/competitions/{slug}"
-    what, fix = {
-        401: ("Kaggle does not accept the credentials", f"make a new token at {TOKEN_PAGE}"),
-        403: ("Kaggle forbids it", f"accept the rules at {page}/rules with this account"),
-        404: (
-            f"Kaggle knows no competition {slug}, or it is closed",
-            "correct submission.kaggle in kitbox.toml, the last part of its address",
-        ),
-        429: (
-            "Kaggle was asked too often",
-            f"try again in {'a while' if wait is None else f'{math.ceil(wait)} s'}",
-        ),
-    }.get(status, ("Kaggle refuses", f"mend what it names, or see {page}"))
-    if status >= 500:
-        what, fix = "Kaggle itself failed", "try again later"
-    return KaggleError(
-        f"{what} ({status} while {doing}: {_reason(error)})",
-        fix,
-        # 408: a proxy on the way gave up on what Kaggle may still do
-        refused=400 <= status < 500 and status != 408,
-        status=status,
-        retry_after=wait,
-    )
-
-
-def _unconnected(error: Exception) -> str:
-    # the exception's own text names objects in memory, and the signed address of an upload
-    text = str(error)
-    if "NameResolution" in text:
-        return "the address of Kaggle cannot be found"
-    if "refused" in text or "unreachable" in text:
-        return "Kaggle cannot be reached (connection refused)"
-    return "the connection to Kaggle was cut"
-
-
-def _seconds(header: str | None) -> float | None:
-    """Return a Retry-After, a number of seconds or a date, in seconds; of nonsense None."""
-    if not header:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return "it is not JSON"
-    if isinstance(error, KeyError):
-        return f"unknown {error}"
-    # the address of an upload is signed: whoever reads it may write there
-    return one_line(re.sub(r" for url: \S+", "", str(error))) or type(error).__name__
-
-
-_PAGE, _PAGES = 100, 20  # of the list of submissions
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """Attempts: left for now, sent today and in all; `by_total` where the total is used up."""
+    """Attempts that are left and that were used; `by_total` if the total is the tighter limit."""
 
     left: int
     today: int
@@ -203,7 +65,7 @@ class Allowance:
 
 @dataclass(frozen=True)
 class KaggleSubmission:
-    """What Kaggle says of one submission; a score that it does not show is None."""
+    """A submission as Kaggle shows it; a score that is not shown is None."""
 
     ref: int
     description: str
@@ -214,16 +76,17 @@ class KaggleSubmission:
 
 
 class Kaggle:
-    """One competition on Kaggle; each call is a connection of its own and waits `patience` seconds.
+    """A client of one competition on Kaggle; each call opens a connection of its own.
 
-    Every call raises KaggleError. KAGGLE_API_ENVIRONMENT and the proxy variables are heeded.
+    Every call has a timeout in seconds and raises KaggleError. The environment variables of
+    proxies and KAGGLE_API_ENVIRONMENT apply.
     """
 
-    def __init__(self, slug: str, patience: float = 60.0) -> None:
-        _installed()
-        self.slug, self.patience = slug, patience
-        with self._telling("signing in"):
-            self._signed = find_credentials(patience)
+    def __init__(self, slug: str, timeout: float = 60.0) -> None:
+        _require_package()
+        self.slug, self.timeout = slug, timeout
+        with self._errors_of("signing in"):
+            self._credentials = find_credentials(timeout)
 
     @property
     def page(self) -> str:
@@ -231,10 +94,10 @@ class Kaggle:
         return f"https://www.kaggle.com/competitions/{self.slug}"
 
     def check(self) -> None:
-        """Raise KitboxError unless the competition exists, is joined, and takes files."""
+        """Raise KitboxError unless the competition exists, is joined, and accepts files."""
         request = _types().ApiGetCompetitionRequest()
         request.competition_name = self.slug
-        with self._calling("looking up the competition") as api:
+        with self._call("looking up the competition") as api:
             found = api.get_competition(request)
             joined, closed = found.user_has_entered, found.submissions_disabled
             notebooks = found.is_kernels_submissions_only
@@ -255,7 +118,7 @@ class Kaggle:
         """Return how many attempts are left."""
         request = _types().ApiGetSubmissionLimitsRequest()
         request.competition_name = self.slug
-        with self._calling("asking for the attempts left") as api:
+        with self._call("asking for the attempts left") as api:
             limits = api.get_submission_limits(request)
             return Allowance(
                 left=int(limits.num_allowed_now),
@@ -268,9 +131,9 @@ class Kaggle:
         """Return this account's submissions, the latest first."""
         found: list[KaggleSubmission] = []
         request = _types().ApiListSubmissionsRequest()
-        request.competition_name, request.page_size = self.slug, _PAGE
-        for _ in range(_PAGES):
-            with self._calling("listing the submissions") as api:
+        request.competition_name, request.page_size = self.slug, _PAGE_SIZE
+        for _ in range(_MOST_PAGES):
+            with self._call("listing the submissions") as api:
                 answer = api.list_submissions(request)
                 found += [_submission(one) for one in answer.submissions]
                 token = str(answer.next_page_token)
@@ -279,35 +142,35 @@ class Kaggle:
             request.page_token = token
         return found
 
-    def put(self, data: bytes, name: str, modified: float) -> str:
-        """Bring the bytes of a file to Kaggle, and return the token to hand them in with.
+    def upload(self, data: bytes, name: str, modified: float) -> str:
+        """Upload the bytes of a file, and return the token to submit them with.
 
-        Nothing counts as an attempt yet. `modified` is in seconds since 1970.
+        This does not count as an attempt yet. `modified` is in seconds since 1970.
         """
         import requests
 
         request = _types().ApiStartSubmissionUploadRequest()
         request.competition_name, request.file_name = self.slug, name
         request.content_length, request.last_modified_epoch_seconds = len(data), int(modified)
-        with self._calling("asking where to put the file") as api:
-            place = api.start_submission_upload(request)
-            url, token = str(place.create_url), str(place.token)
+        with self._call("asking for an upload address") as api:
+            target = api.start_submission_upload(request)
+            url, token = str(target.create_url), str(target.token)
             if not (url.startswith(("http://", "https://")) and token):
-                raise ValueError("it names no place")
-        with self._telling("putting the file there"):
-            status = requests.put(url, data=data, timeout=self.patience).status_code
+                raise ValueError("it has no upload address")
+        with self._errors_of("uploading the file"):
+            status = requests.put(url, data=data, timeout=self.timeout).status_code
         if status not in (200, 201):
             raise KaggleError(
                 f"Kaggle's storage did not take the file ({status})", "try again later"
             )
         return token
 
-    def hand_in(self, token: str, description: str) -> int:
-        """Hand in the bytes behind a token: this is the attempt; return its number."""
+    def create_submission(self, token: str, description: str) -> int:
+        """Submit the uploaded bytes of a token, which is the attempt; return its number."""
         request = _types().ApiCreateSubmissionRequest()
         request.competition_name, request.blob_file_tokens = self.slug, token
         request.submission_description = description
-        with self._calling("handing in the file") as api:
+        with self._call("submitting the file") as api:
             ref = int(api.create_submission(request).ref)
             if ref <= 0:
                 raise ValueError("it has no number of the submission")
@@ -317,22 +180,22 @@ class Kaggle:
         """Return one submission by its number."""
         request = _types().ApiGetSubmissionRequest()
         request.ref = ref
-        with self._calling("asking for the score") as api:
+        with self._call("asking for the score") as api:
             return _submission(api.get_submission(request))
 
     @contextmanager
-    def _calling(self, doing: str) -> Iterator[Any]:
+    def _call(self, doing: str) -> Iterator[Any]:
         from kagglesdk import KaggleClient
 
-        with self._telling(doing), KaggleClient(**self._signed) as client:
-            set_timeout(client, self.patience)
+        with self._errors_of(doing), KaggleClient(**self._credentials) as client:
+            set_timeout(client, self.timeout)
             yield client.competitions.competition_api_client
 
-    def _telling(self, doing: str) -> AbstractContextManager[None]:
-        return _translate_errors(doing, self.slug, self.patience)
+    def _errors_of(self, doing: str) -> AbstractContextManager[None]:
+        return _translate_errors(doing, self.slug, self.timeout)
 
 
-def _installed() -> None:
+def _require_package() -> None:
     try:
         import kagglesdk  # noqa: F401
     except ImportError as error:
@@ -367,3 +230,136 @@ def _score(text: str | None) -> float | None:
     if not math.isfinite(score):
         raise ValueError(f"a score is {text}")
     return score
+
+
+def find_credentials(timeout: float) -> dict[str, str]:
+    """Return the credentials of a client; raise KitboxError where there are none."""
+    from kagglesdk import KaggleClient, KaggleCredentials, get_access_token_from_env
+
+    token, _ = get_access_token_from_env()
+    if token:
+        return {"api_token": token}
+    user, key = os.environ.get("KAGGLE_USERNAME"), os.environ.get("KAGGLE_KEY")
+    if not (user and key):
+        user, key = _from_kaggle_json()
+    if user and key:
+        return {"username": user, "password": key}
+    with KaggleClient() as client:  # after 'kaggle auth login'
+        set_timeout(client, timeout)
+        login = KaggleCredentials.load(client)
+        token = login.get_access_token() if login else None
+    if not token:
+        raise KitboxError(_NO_CREDENTIALS)
+    return {"api_token": token}
+
+
+def set_timeout(client: Any, timeout: float) -> None:
+    """Give an opened client a timeout in seconds, which it does not have by itself."""
+    session = getattr(client.http_client(), "_session", None)
+    if session is not None:
+        session.send = partial(session.send, timeout=timeout)
+
+
+def _from_kaggle_json() -> tuple[str | None, str | None]:
+    """Return the user and the key of kaggle.json, None where there is none."""
+    given, settings = os.environ.get("KAGGLE_CONFIG_DIR"), os.environ.get("XDG_CONFIG_HOME")
+    folders = [Path(given)] if given else [Path.home() / ".kaggle"]
+    if not given:
+        folders.append((Path(settings) if settings else Path.home() / ".config") / "kaggle")
+    file = next((f / "kaggle.json" for f in folders if (f / "kaggle.json").is_file()), None)
+    if file is None:
+        return None, None
+    found = read_json(file)
+    if not (isinstance(found, dict) and found.get("username") and found.get("key")):
+        raise KitboxError(f"{file} has no username and key; make a new one at {TOKEN_PAGE}")
+    return str(found["username"]), str(found["key"])
+
+
+@contextmanager
+def _translate_errors(doing: str, slug: str, timeout: float) -> Iterator[None]:
+    """Turn every failure of a call into a KaggleError."""
+    import requests
+
+    nonsense = (requests.RequestException, ValueError, KeyError, TypeError, AttributeError)
+    try:
+        yield
+    except requests.HTTPError as error:
+        raise _http_error(error, doing, slug) from error
+    except requests.Timeout as error:
+        raise KaggleError(
+            f"Kaggle did not answer within {timeout:g} s while {doing}", _LATER
+        ) from error
+    except requests.ConnectionError as error:
+        raise KaggleError(f"{_connection_problem(error)} while {doing}", _LATER) from error
+    except nonsense as error:
+        raise KaggleError(
+            f"Kaggle's answer while {doing} is not understood ({_reason(error)})",
+            "try again later, or 'pip install -U kaggle' if it stays so",
+        ) from error
+
+
+def _http_error(error: Any, doing: str, slug: str) -> KaggleError:
+    """Return the KaggleError for an HTTP status."""
+    status = int(error.response.status_code)
+    wait = _seconds(error.response.headers.get("Retry-After"))
+    page = f"https://www.kaggle.com/competitions/{slug}"
+    what, fix = {
+        401: ("Kaggle does not accept the credentials", f"make a new token at {TOKEN_PAGE}"),
+        403: ("Kaggle forbids it", f"accept the rules at {page}/rules with this account"),
+        404: (
+            f"Kaggle knows no competition {slug}, or it is closed",
+            "correct submission.kaggle in kitbox.toml, the last part of its address",
+        ),
+        429: (
+            "Kaggle got too many requests",
+            f"try again in {'a while' if wait is None else f'{math.ceil(wait)} s'}",
+        ),
+    }.get(status, ("Kaggle refused", f"mend what it names, or see {page}"))
+    if status >= 500:
+        what, fix = "Kaggle failed", "try again later"
+    return KaggleError(
+        f"{what} ({status} while {doing}: {_reason(error)})",
+        fix,
+        # 408: a proxy gave up on what Kaggle may still carry out
+        refused=400 <= status < 500 and status != 408,
+        status=status,
+        retry_after=wait,
+    )
+
+
+def _connection_problem(error: Exception) -> str:
+    # the exception's text has objects in memory and the signed address of an upload
+    text = str(error)
+    if "NameResolution" in text:
+        return "the address of Kaggle cannot be found"
+    if "refused" in text or "unreachable" in text:
+        return "Kaggle cannot be reached (connection refused)"
+    return "the connection to Kaggle was cut"
+
+
+def _seconds(header: str | None) -> float | None:
+    """Return the seconds of a Retry-After header, a number or a date; None for anything else."""
+    if not header:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return "it is not JSON"
+    if isinstance(error, KeyError):
+        return f"unknown {error}"
+    # the address of an upload is signed: its reader could write there
+    return one_line(re.sub(r" for url: \S+", "", str(error))) or type(error).__name__
+
+
+def one_line(text: str) -> str:
+    """Return a text from Kaggle, cut short and without line breaks."""
+    return " ".join(text.split())[:_LONGEST_REASON]

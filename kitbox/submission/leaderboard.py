@@ -1,4 +1,4 @@
-"""Where each submission stands: the ledger's lines, folded to one value a submission."""
+"""The status of each submission, replayed from the ledger, and how well local scores predict."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ AttemptOutcome = Literal["open", "sent", "scored", "refused", "failed"]
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt to send; "open" is one of which nobody knows whether it arrived."""
+    """One attempt to send a submission; the outcome "open" is not known yet."""
 
     at: str
     sha256: str
@@ -29,13 +29,13 @@ class Attempt:
 
     @property
     def arrived(self) -> bool:
-        """Whether the service has it."""
+        """Whether the service has the submission."""
         return self.outcome in ("sent", "scored")
 
 
 @dataclass(frozen=True)
 class SubmissionStatus:
-    """What is known of one submission; `scores` are local, `public` and `private` are not."""
+    """A submission in the ledger; `scores` are local, `public` and `private` of the leaderboard."""
 
     submission: str
     made_at: str = ""
@@ -44,23 +44,23 @@ class SubmissionStatus:
     plugins: tuple[str, ...] = ()
     metric: str = ""
     scores: Mapping[str, Any] = field(default_factory=dict)
-    sendings: tuple[Attempt, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
     public: float | None = None
     private: float | None = None
     source: str = ""
 
     @property
     def last(self) -> Attempt | None:
-        """The latest attempt to send it."""
-        return self.sendings[-1] if self.sendings else None
+        """The latest attempt to send it, or None."""
+        return self.attempts[-1] if self.attempts else None
 
     @property
     def sent_at(self) -> str:
         """When it last reached the service, or ''."""
-        return next((sending.at for sending in reversed(self.sendings) if sending.arrived), "")
+        return next((attempt.at for attempt in reversed(self.attempts) if attempt.arrived), "")
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the leaderboard's table is drawn from."""
+        """Return the fields that the leaderboard shows."""
         last = self.last
         return {
             "submission": self.submission,
@@ -79,44 +79,44 @@ class SubmissionStatus:
 
 
 def load(workspace: Workspace) -> dict[str, SubmissionStatus]:
-    """Return every submission by its id, in the order in which they were first heard of."""
+    """Return the status of each submission by its id, in the order of their first line."""
     entries = ledger.load(workspace).entries
-    written = {entry.submission for entry in entries if entry.what == "made"}
-    unwritten = (e for e in ledger.entries_from_receipts(workspace) if e.submission not in written)
-    return replay(chain(unwritten, entries))
+    made = {entry.submission for entry in entries if entry.what == "made"}
+    others = (e for e in ledger.entries_from_receipts(workspace) if e.submission not in made)
+    return replay(chain(others, entries))
 
 
 def sent_digests(workspace: Workspace) -> dict[str, str]:
-    """Return sha256 → submission of every list that was sent, or may have been."""
+    """Return sha256 → submission of every CSV that was sent, or may have been."""
     return {
-        sending.sha256: standing.submission
-        for standing in load(workspace).values()
-        for sending in standing.sendings
-        if sending.ref is not None or sending.outcome == "open"
+        attempt.sha256: status.submission
+        for status in load(workspace).values()
+        for attempt in status.attempts
+        if attempt.ref is not None or attempt.outcome == "open"
     }
 
 
 def replay(entries: Iterable[LedgerEntry]) -> dict[str, SubmissionStatus]:
-    """Return what a run of entries comes to, by submission."""
-    found: dict[str, SubmissionStatus] = {}
+    """Return the status of each submission after these entries."""
+    statuses: dict[str, SubmissionStatus] = {}
     for entry in entries:
-        before = found.get(entry.submission, SubmissionStatus(entry.submission))
-        found[entry.submission] = _after(before, entry)
-    return found
+        before = statuses.get(entry.submission, SubmissionStatus(entry.submission))
+        statuses[entry.submission] = _after(before, entry)
+    return statuses
 
 
 def find(text: str, known: Mapping[str, SubmissionStatus]) -> SubmissionStatus:
-    """Return the submission of an id, of the unique beginning of one, or of its folder's path."""
+    """Return the submission with this id, unique beginning of an id, or path of a folder."""
     name = text.rstrip("/").rsplit("/", 1)[-1]
     if name in known:
         return known[name]
-    begun = [submission for submission in known if name and submission.startswith(name)]
-    if len(begun) == 1:
-        return known[begun[0]]
-    if begun:
+    matches = [submission for submission in known if name and submission.startswith(name)]
+    if len(matches) == 1:
+        return known[matches[0]]
+    if matches:
         raise KitboxError(
-            f"{text} begins {len(begun)} submissions, {begun[0]} and {begun[1]}"
-            f"{more(len(begun) - 2, 'more')}; type more of it"
+            f"{len(matches)} submissions begin with {text}, {matches[0]} and {matches[1]}"
+            f"{more(len(matches) - 2, 'more')}; type more of it"
         )
     near = did_you_mean(name, known)
     listed = "" if near else "; 'kitbox leaderboard' lists them"
@@ -124,40 +124,40 @@ def find(text: str, known: Mapping[str, SubmissionStatus]) -> SubmissionStatus:
 
 
 def _after(before: SubmissionStatus, entry: LedgerEntry) -> SubmissionStatus:
-    facts = entry.facts
+    fields = entry.fields
     match entry.what:
         case "made":
             return replace(
                 before,
                 made_at=entry.at,
-                sha256=facts["sha256"],
-                note=str(facts.get("note", "")),
-                plugins=tuple(str(name) for name in facts["plugins"]),
-                metric=facts["metric"],
-                scores=facts["scores"],
+                sha256=fields["sha256"],
+                note=str(fields.get("note", "")),
+                plugins=tuple(str(name) for name in fields["plugins"]),
+                metric=fields["metric"],
+                scores=fields["scores"],
             )
         case "sending":
-            sending = Attempt(entry.at, facts["sha256"], facts["description"])
-            return replace(before, sendings=(*before.sendings, sending))
+            attempt = Attempt(entry.at, fields["sha256"], fields["description"])
+            return replace(before, attempts=(*before.attempts, attempt))
         case "scored":
             return _scored(before, entry)
         case "sent":
-            return _with_outcome(before, "sent", ref=facts["ref"])
+            return _with_outcome(before, "sent", ref=fields["ref"])
         case "refused":
-            return _with_outcome(before, "refused", ref=facts.get("ref"), why=facts["why"])
+            return _with_outcome(before, "refused", ref=fields.get("ref"), why=fields["why"])
         case _:
-            return _with_outcome(before, "failed", why=facts["why"])
+            return _with_outcome(before, "failed", why=fields["why"])
 
 
 def _scored(before: SubmissionStatus, entry: LedgerEntry) -> SubmissionStatus:
-    facts = entry.facts
+    fields = entry.fields
     after = replace(
         before,
-        public=before.public if facts["public"] is None else float(facts["public"]),
-        private=before.private if facts["private"] is None else float(facts["private"]),
-        source=str(facts.get("source", "")),
+        public=before.public if fields["public"] is None else float(fields["public"]),
+        private=before.private if fields["private"] is None else float(fields["private"]),
+        source=str(fields.get("source", "")),
     )
-    ref = facts.get("ref")
+    ref = fields.get("ref")
     return after if ref is None else _with_outcome(after, "scored", ref=ref)
 
 
@@ -165,30 +165,30 @@ def _with_outcome(
     before: SubmissionStatus, outcome: AttemptOutcome, *, ref: int | None = None, why: str = ""
 ) -> SubmissionStatus:
     """Give the outcome to the attempt with this ref, else to the latest."""
-    if not before.sendings:
+    if not before.attempts:
         return before
-    place = next(
-        (i for i, sending in enumerate(before.sendings) if ref is not None and sending.ref == ref),
-        len(before.sendings) - 1,
+    index = next(
+        (i for i, attempt in enumerate(before.attempts) if ref is not None and attempt.ref == ref),
+        len(before.attempts) - 1,
     )
-    sending = before.sendings[place]
-    changed = replace(sending, outcome=outcome, why=why, ref=sending.ref if ref is None else ref)
+    attempt = before.attempts[index]
+    changed = replace(attempt, outcome=outcome, why=why, ref=attempt.ref if ref is None else ref)
     return replace(
-        before, sendings=(*before.sendings[:place], changed, *before.sendings[place + 1 :])
+        before, attempts=(*before.attempts[:index], changed, *before.attempts[index + 1 :])
     )
 
 
 _Values = NDArray[np.float64]
-# With two, every line fits and every rank agrees.
+# With two pairs every line fits and every rank agrees.
 FEWEST = 3
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Correlations and errors over pairs of (local, leaderboard); None where undefined.
+    """How well local scores predict the leaderboard, over pairs of both; None where undefined.
 
-    `offset` is the mean of leaderboard minus local. `line_error` is the mean absolute error of a
-    straight line through the other pairs, for each pair in turn; `mean_error` that of their mean.
+    `offset` is the mean of leaderboard minus local. `line_error` is the mean absolute error at each
+    pair of a straight line fitted to the other pairs; `mean_error` is that of their mean.
     """
 
     pairs: int
@@ -205,7 +205,7 @@ class Agreement:
     def __str__(self) -> str:
         side = "above" if self.offset >= 0 else "below"
         correlations = (
-            "no correlation can be told from scores that are all the same"
+            "equal scores have no correlation"
             if self.spearman is None or self.pearson is None
             else f"Spearman {self.spearman:.2f}, Pearson {self.pearson:.2f}"
         )
@@ -217,21 +217,21 @@ class Agreement:
         )
 
 
-def score_pairs(standings: Iterable[SubmissionStatus], metric: str) -> list[tuple[float, float]]:
+def score_pairs(statuses: Iterable[SubmissionStatus], metric: str) -> list[tuple[float, float]]:
     """Return (local, public) of every submission that has both by this metric.
 
-    The same list under several names counts once.
+    The same CSV in several submissions counts once.
     """
-    found: dict[str, tuple[float, float]] = {}
-    for standing in standings:
-        local = standing.scores.get(metric)
-        if local is not None and standing.public is not None:
-            found[standing.sha256] = (float(local["value"]), standing.public)
-    return list(found.values())
+    pairs: dict[str, tuple[float, float]] = {}
+    for status in statuses:
+        local = status.scores.get(metric)
+        if local is not None and status.public is not None:
+            pairs[status.sha256] = (float(local["value"]), status.public)
+    return list(pairs.values())
 
 
 def measure_agreement(pairs: Sequence[tuple[float, float]]) -> Agreement | None:
-    """Return how well the first of each pair foretells the second; None for fewer than three."""
+    """Return how well the first of each pair predicts the second; None for fewer than three."""
     if len(pairs) < FEWEST:
         return None
     local, public = np.array(pairs, dtype=np.float64).T
@@ -241,16 +241,16 @@ def measure_agreement(pairs: Sequence[tuple[float, float]]) -> Agreement | None:
         spearman=spearman,
         pearson=pearson,
         offset=float((public - local).mean()),
-        line_error=_left_out(local, public),
-        mean_error=_left_out(np.zeros_like(local), public),
+        line_error=_leave_one_out_error(local, public),
+        mean_error=_leave_one_out_error(np.zeros_like(local), public),
     )
 
 
 def too_few_pairs(pairs: int) -> str:
-    """Return the sentence for a leaderboard that cannot say yet what local scores are worth."""
+    """Return the sentence for too few pairs to measure the agreement."""
     return (
         f"{pairs} of at least {FEWEST} submissions have a local and a leaderboard score: too few "
-        "to say how far the one foretells the other; 'kitbox leaderboard record ID SCORE' adds one"
+        "to tell how well one predicts the other; 'kitbox leaderboard record ID SCORE' adds one"
     )
 
 
@@ -260,7 +260,7 @@ def _correlations(local: _Values, public: _Values) -> tuple[float | None, float 
     if np.ptp(local) == 0 or np.ptp(public) == 0:
         return None, None
     rank = float(stats.spearmanr(local, public).statistic)
-    # around zero: of 1450.1 and 1450.2 scipy would say that they are nearly constant
+    # centred: scipy would warn that 1450.1 and 1450.2 are nearly constant
     line = float(stats.pearsonr(_centred(local), _centred(public)).statistic)
     return rank, line
 
@@ -271,12 +271,12 @@ def _centred(values: _Values) -> _Values:
     return scaled
 
 
-def _left_out(local: _Values, public: _Values) -> float:
-    """Return the mean absolute error of leave-one-out least squares; a flat line for equal x."""
+def _leave_one_out_error(local: _Values, public: _Values) -> float:
+    """Return the mean absolute leave-one-out error of a least-squares line, flat for equal x."""
     errors = []
-    for place in range(len(local)):
-        x, y = np.delete(local, place), np.delete(public, place)
+    for row in range(len(local)):
+        x, y = np.delete(local, row), np.delete(public, row)
         spread = ((x - x.mean()) ** 2).sum()
         slope = ((x - x.mean()) * (y - y.mean())).sum() / spread if spread > 0 else 0.0
-        errors.append(abs(y.mean() + slope * (local[place] - x.mean()) - public[place]))
+        errors.append(abs(y.mean() + slope * (local[row] - x.mean()) - public[row]))
     return float(np.mean(errors))

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from kitbox.cli.app import app
 from kitbox.submission import ledger
 from kitbox.workspace import Workspace
-from tests.kaggle_server import TOKEN, environment, lead_to, running
+from tests.kaggle_server import TOKEN, environment, route_to, running
 from tests.submission.packaged import GOOD, OTHER, competition_for_kaggle, package
 
 THIRD = GOOD.replace("new_whale w_1 w_0", "new_whale w_0 w_1")
@@ -109,7 +109,7 @@ def test_a_damaged_line_is_named(place: Workspace) -> None:
 def test_an_upload_is_shown_and_recorded(place: Workspace, monkeypatch) -> None:
     name = package(place)
     with running() as service:
-        lead_to(service.port, monkeypatch)
+        route_to(service.port, monkeypatch)
         shown = run("submission", "upload", name[:10], "--message", "hello")
         given = run("submission", "upload", name, "--again", "--no-wait", "--json")
     assert service.submissions[1]["description"].startswith("hello [kitbox ")

@@ -1,4 +1,4 @@
-"""A workspace with submissions that are packaged, and a service to send them to."""
+"""A workspace of packaged submissions that go to Kaggle."""
 
 import json
 from hashlib import sha256
@@ -17,7 +17,7 @@ OTHER = "Image,Id\nt_0.png,w_1 w_0 new_whale\nt_1.png,new_whale w_1 w_0\n"
 
 
 def competition_for_kaggle(root: Path) -> tuple[Workspace, Competition]:
-    """Write a workspace of two individuals and two test images whose lists go to Kaggle."""
+    """Write a workspace of two individuals and two test images whose submissions go to Kaggle."""
     workspace, _ = competition_on_disk(root, individuals=2, each=2, tests=2)
     text = workspace.settings.read_text()
     workspace.settings.write_text(text.replace("humpback-whale-identification", SLUG))
@@ -31,6 +31,7 @@ def receipt_of(text: str, *, local: float = 0.5, note: str = "") -> dict[str, An
         "created": "2026-01-31T12:00:00+00:00",
         "note": note,
         "plugins": [{"name": "lynx_96"}, {"name": "seal_128"}],
+        "metric": "label_map_at_5",
         "scores": {"label_map_at_5": score, "recall_at_1": score},
         "csv": {"file": "submission.csv", "sha256": sha256(text.encode()).hexdigest()},
         "competition": {},

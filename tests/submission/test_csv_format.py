@@ -1,3 +1,5 @@
+"""Rankings as CSVs and back, and the rows of a CSV with their lines and columns."""
+
 import csv
 import io
 from collections.abc import Mapping, Sequence
@@ -13,6 +15,7 @@ from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.records import strings
 from kitbox.submission import csv_format
+from kitbox.submission.csv_format import CsvField, CsvRow, read_rows, split_words
 from tests.circle import competition, ranking_of
 
 ROWS = {
@@ -20,7 +23,7 @@ ROWS = {
     "y.jpg": [("Boo", 0.8), ("Ahab", 0.7)],
 }
 LONG = {"layout": "long", "header": ("query", "image", "score")}
-FORMS: dict[str, dict[str, Any]] = {
+FORMATS: dict[str, dict[str, Any]] = {
     "joined": {"layout": "joined"},
     "columns": {"layout": "columns", "header": ()},
     "long": LONG,
@@ -28,34 +31,37 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 
 
-def asked(layout: str) -> Competition:
-    """Return a competition whose answers stand in this layout."""
+def competition_with(layout: str) -> Competition:
+    """Return a competition whose submissions have this layout."""
     answers = "label" if layout == "scored" else "labels"
-    return competition(answers=answers, form=FORMS[layout])
+    return competition(answers=answers, form=FORMATS[layout])
 
 
-def test_joined_answers_stand_in_one_column() -> None:
+def test_joined_answers_are_in_one_column() -> None:
     assert csv_format.write(ranking_of(ROWS), competition(form={"layout": "joined"})) == (
         "Image,Id\nx.jpg,Ahab new_whale Boo\ny.jpg,Boo Ahab\n"
     )
 
 
-def test_answers_in_columns_stand_in_one_each_and_need_no_header() -> None:
-    asked = competition(form={"layout": "columns", "header": ()})
-    assert csv_format.write(ranking_of(ROWS), asked) == "x.jpg,Ahab,new_whale,Boo\ny.jpg,Boo,Ahab\n"
+def test_each_answer_can_have_a_column_and_no_header() -> None:
+    toy = competition(form={"layout": "columns", "header": ()})
+    assert csv_format.write(ranking_of(ROWS), toy) == "x.jpg,Ahab,new_whale,Boo\ny.jpg,Boo,Ahab\n"
 
 
-def test_long_answers_stand_in_a_row_each_with_a_score_from_0_to_1() -> None:
-    assert csv_format.write(ranking_of(ROWS), asked("long")) == (
+def test_in_the_long_layout_each_answer_has_a_row_and_a_score_from_0_to_1() -> None:
+    assert csv_format.write(ranking_of(ROWS), competition_with("long")) == (
         "query,image,score\n"
         "x.jpg,Ahab,0.9500000\nx.jpg,new_whale,0.7500000\nx.jpg,Boo,0.7000000\n"
         "y.jpg,Boo,0.9000000\ny.jpg,Ahab,0.8500000\n"
     )
 
 
-def test_a_scored_answer_stands_beside_its_confidence() -> None:
+def test_a_scored_answer_is_followed_by_its_confidence() -> None:
     rows = {"x": [("7", 0.5)], "y": [("", -1.0)]}
-    assert csv_format.write(ranking_of(rows), asked("scored")) == "Image,Id\nx,7 0.50000000\ny,\n"
+    assert (
+        csv_format.write(ranking_of(rows), competition_with("scored"))
+        == "Image,Id\nx,7 0.50000000\ny,\n"
+    )
 
 
 @pytest.mark.parametrize("layout", ["joined", "columns", "scored"])
@@ -69,18 +75,18 @@ def test_a_query_without_answers_keeps_its_row(layout: str) -> None:
 
 def test_names_with_commas_and_quotes_are_quoted() -> None:
     rows = {"x,1.jpg": [('the "old" one', 0.9)]}
-    asked = competition(form={"layout": "columns"})
-    assert csv_format.write(ranking_of(rows), asked) == 'Image,Id\n"x,1.jpg","the ""old"" one"\n'
+    toy = competition(form={"layout": "columns"})
+    assert csv_format.write(ranking_of(rows), toy) == 'Image,Id\n"x,1.jpg","the ""old"" one"\n'
 
 
 @pytest.mark.parametrize("layout", ["joined", "scored"])
 @pytest.mark.parametrize("blank", [" ", "\t", "\u00a0"], ids=["blank", "tab", "fixed blank"])
-def test_a_blank_inside_a_joined_answer_is_refused(layout: str, blank: str) -> None:
+def test_a_blank_inside_a_joined_answer_is_an_error(layout: str, blank: str) -> None:
     rows = {"x.jpg": [("Ahab", 0.9), (f"Old{blank}Boo", 0.5)]}
     with pytest.raises(KitboxError) as caught:
-        csv_format.write(ranking_of(rows), asked(layout))
+        csv_format.write(ranking_of(rows), competition_with(layout))
     assert str(caught.value) == (
-        f"answer 'Old{blank}Boo' has a blank, which separates answers in this form; "
+        f"answer 'Old{blank}Boo' has a blank, which separates answers in this format; "
         'rename it, or set layout = "columns" in kitbox.toml'
     )
 
@@ -94,7 +100,7 @@ WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1,
         NAMES, st.lists(NAMES, min_size=1, max_size=4, unique=True), min_size=1, max_size=5
     )
 )
-def test_whatever_the_names_a_list_reads_back(answers: dict[str, list[str]]) -> None:
+def test_a_csv_with_any_names_reads_back(answers: dict[str, list[str]]) -> None:
     rows = {query: [(name, 0.5) for name in names] for query, names in answers.items()}
     written = csv_format.write(
         ranking_of(rows), competition(form={"layout": "columns", "header": ()})
@@ -121,7 +127,7 @@ SIMILARITIES = arrays.arrays(
 
 
 @given(SIMILARITIES)
-def test_scores_fall_stay_from_0_to_1_and_move_no_further_than_they_must(found) -> None:
+def test_scores_fall_within_0_and_1_and_move_as_little_as_possible(found) -> None:
     similarity = -np.sort(-found, axis=1)
     scores = csv_format.falling_scores(similarity)
     assert (scores >= 0).all()
@@ -132,18 +138,18 @@ def test_scores_fall_stay_from_0_to_1_and_move_no_further_than_they_must(found) 
 
 
 @given(SIMILARITIES)
-def test_no_two_scores_of_a_query_look_the_same_in_the_file(found) -> None:
+def test_no_two_scores_of_a_query_are_equal_in_the_file(found) -> None:
     rows = {f"q{n}": [(f"g{i}", v) for i, v in enumerate(row)] for n, row in enumerate(found)}
-    lines = csv_format.write(ranking_of(rows), asked("long")).splitlines()[1:]
+    lines = csv_format.write(ranking_of(rows), competition_with("long")).splitlines()[1:]
     assert len({tuple(line.split(",")[::2]) for line in lines}) == len(lines)
 
 
-def test_a_row_of_opposites_falls_too_and_ends_at_0() -> None:
+def test_a_row_of_cosines_of_minus_1_falls_to_0() -> None:
     scores = csv_format.falling_scores(np.full((1, 4), -1, dtype=np.float32))
     assert scores.tolist() == [pytest.approx([3e-7, 2e-7, 1e-7, 0], abs=1e-12)]
 
 
-def test_a_row_of_copies_begins_at_1() -> None:
+def test_a_row_of_cosines_of_1_begins_at_1() -> None:
     scores = csv_format.falling_scores(np.full((1, 3), 1.0000001, dtype=np.float32))
     assert scores.tolist() == [pytest.approx([1, 1 - 1e-7, 1 - 2e-7], abs=1e-12)]
 
@@ -158,13 +164,15 @@ def rankings(draw: st.DrawFn) -> Mapping[str, list[tuple[str, float]]]:
     return rows
 
 
-@pytest.mark.parametrize("layout", FORMS)
+@pytest.mark.parametrize("layout", FORMATS)
 @given(rows=rankings())
-def test_a_written_list_reads_back_as_the_same_ranking(layout: str, rows) -> None:
+def test_a_written_csv_reads_back_as_the_same_ranking(layout: str, rows) -> None:
     if layout == "scored":
         rows = {query: answers[:1] for query, answers in rows.items()}
     made = ranking_of(rows)
-    back = csv_format.read(csv_format.write(made, asked(layout)), asked(layout))
+    back = csv_format.read(
+        csv_format.write(made, competition_with(layout)), competition_with(layout)
+    )
     assert back.query_ids.tolist() == made.query_ids.tolist()
     assert back.answers.tolist() == made.answers.tolist()
     finite = np.isfinite(back.similarity)
@@ -172,15 +180,15 @@ def test_a_written_list_reads_back_as_the_same_ranking(layout: str, rows) -> Non
     assert (np.diff(np.where(finite, back.similarity, -99), axis=1)[finite[:, 1:]] < 0).all()
 
 
-def test_scores_that_a_list_gives_are_its_similarities() -> None:
-    back = csv_format.read("Image,Id\nx,7 0.25\ny,\nz,8 0.5\n", asked("scored"))
+def test_scores_in_a_csv_become_similarities() -> None:
+    back = csv_format.read("Image,Id\nx,7 0.25\ny,\nz,8 0.5\n", competition_with("scored"))
     assert back.answers.tolist() == [["7"], [""], ["8"]]
     assert back.similarity.tolist() == [[0.25], [-np.inf], [0.5]]
 
 
-def test_rows_of_the_long_form_are_ordered_by_score_and_equals_by_line() -> None:
+def test_rows_of_the_long_layout_are_ordered_by_score_and_equal_ones_by_line() -> None:
     text = "query,image,score\nx,a,0.1\nx,b,0.7\ny,c,0.2\nx,d,0.7\n"
-    back = csv_format.read(text, asked("long"))
+    back = csv_format.read(text, competition_with("long"))
     assert back.query_ids.tolist() == ["x", "y"]
     assert back.answers.tolist() == [["b", "d", "a"], ["c", "", ""]]
 
@@ -188,7 +196,7 @@ def test_rows_of_the_long_form_are_ordered_by_score_and_equals_by_line() -> None
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
 def test_several_blanks_and_any_line_end_read_as_one(end: str) -> None:
     text = "Image,Id\nx, Ahab  Boo \n\ny,Boo\n".replace("\n", end)
-    back = csv_format.read(text, asked("joined"))
+    back = csv_format.read(text, competition_with("joined"))
     assert back.answers.tolist() == [["Ahab", "Boo"], ["Boo", ""]]
 
 
@@ -217,9 +225,9 @@ def test_several_blanks_and_any_line_end_read_as_one(end: str) -> None:
         ("columns", f"x,{'a' * 200_000}\n", "the submission is no CSV: field larger than"),
     ],
 )
-def test_text_of_another_form_is_refused(layout: str, text: str, message: str) -> None:
+def test_text_in_another_format_is_an_error(layout: str, text: str, message: str) -> None:
     with pytest.raises(KitboxError) as caught:
-        csv_format.read(text, asked(layout))
+        csv_format.read(text, competition_with(layout))
     assert str(caught.value).startswith(message)
 
 
@@ -244,7 +252,7 @@ def test_a_query_without_a_row_has_no_answer() -> None:
         ("x", None),
         ("", None),
         (".", None),
-        # what Python takes for a number and a leaderboard for text
+        # numbers to Python, text to a leaderboard
         ("5_0", None),
         (" 5", None),
         ("5\n", None),
@@ -253,3 +261,72 @@ def test_a_query_without_a_row_has_no_answer() -> None:
 )
 def test_a_number_is_finite_and_plain(text: str, value: float | None) -> None:
     assert csv_format.parse_number(text) == value
+
+
+# Quotes, separators and line feeds, so that they meet often.
+LETTERS = st.text('a"b, \n', max_size=8)
+
+
+def found(text: str) -> list[CsvRow]:
+    return list(read_rows(text))
+
+
+def test_every_value_has_its_line_and_column() -> None:
+    assert found("ab,c\n\nd,,ef") == [
+        CsvRow(1, (CsvField("ab", 1), CsvField("c", 4))),
+        CsvRow(3, (CsvField("d", 1), CsvField("", 3), CsvField("ef", 4))),
+    ]
+
+
+def test_a_quoted_value_begins_after_its_quote_and_the_next_after_the_comma() -> None:
+    assert found('"a,""b""",c\n') == [CsvRow(1, (CsvField('a,"b"', 2), CsvField("c", 11)))]
+
+
+def test_a_quoted_value_over_lines_does_not_shift_the_lines_after_it() -> None:
+    rows = found('x,"a\nb"\ny,c')
+    assert [(row.line, row.fields[1].text) for row in rows] == [(1, "a\nb"), (3, "c")]
+
+
+def test_a_quote_that_is_not_closed_is_a_letter() -> None:
+    assert found('"a,b\n"c"d,e\n') == [
+        CsvRow(1, (CsvField('"a', 1), CsvField("b", 4))),
+        CsvRow(2, (CsvField('"c"d', 1), CsvField("e", 6))),
+    ]
+
+
+def test_an_empty_text_has_no_row_and_a_comma_has_two_values() -> None:
+    assert found("") == found("\n\r\n") == []
+    assert found(",") == [CsvRow(1, (CsvField("", 1), CsvField("", 2)))]
+
+
+def test_words_have_columns_and_two_blanks_an_empty_word() -> None:
+    assert split_words(CsvField("ab  c", 4)) == (
+        CsvField("ab", 4),
+        CsvField("", 7),
+        CsvField("c", 8),
+    )
+    assert split_words(CsvField("", 4)) == ()
+
+
+@given(st.lists(st.lists(LETTERS, min_size=1, max_size=3), max_size=4))
+def test_quoted_text_is_read_as_by_the_csv_module(table: list[list[str]]) -> None:
+    written = io.StringIO(newline="")
+    csv.writer(written, lineterminator="\n").writerows(table)
+    read = [[field.text for field in row.fields] for row in read_rows(written.getvalue())]
+    assert read == list(csv.reader(io.StringIO(written.getvalue(), newline="")))
+
+
+@given(st.text("ab, \n\r", max_size=30))
+def test_text_without_quotes_is_read_the_same_by_both_readers(text: str) -> None:
+    # a quoted value at the end makes the reader of quoted text read it
+    plain, quoted = found(text), found(text + '\n""')
+    assert quoted[:-1] == plain
+    for line, fields in plain:
+        of_line = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")[line - 1]
+        for value, column in fields:
+            assert of_line[column - 1 :].startswith(value)
+
+
+def test_many_open_quotes_are_read_in_linear_time() -> None:
+    text = '"a,b\n' * 20_000
+    assert len(found(text)) == 20_000

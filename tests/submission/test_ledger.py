@@ -1,20 +1,15 @@
+"""The ledger: durable lines, damaged lines, and one sender at a time."""
+
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kitbox.errors import KitboxError
 from kitbox.submission import leaderboard, ledger
-from kitbox.submission.leaderboard import SubmissionStatus, replay
-from kitbox.submission.ledger import LedgerEntry
-from kitbox.submission.receipt import competition_settings
 from kitbox.workspace import Workspace
-from tests.circle import competition
 from tests.submission.packaged import GOOD, package, receipt_of
 
 A = "2026-01-31_a_11111111"
@@ -24,19 +19,19 @@ def sending(workspace: Workspace, name: str = A) -> None:
     ledger.append(workspace, "sending", name, sha256="11", description="a [kitbox 11]")
 
 
-def test_without_a_ledger_nothing_was_made(workspace: Workspace) -> None:
+def test_without_a_ledger_there_are_no_submissions(workspace: Workspace) -> None:
     assert ledger.load(workspace) == ledger.Ledger()
     assert leaderboard.load(workspace) == {}
 
 
-def test_what_is_appended_is_read_again(workspace: Workspace) -> None:
+def test_appended_lines_are_read_again(workspace: Workspace) -> None:
     ledger.record_submission(workspace, receipt_of(GOOD, local=0.25, note="two"), Path("x") / A)
     ledger.append(workspace, "scored", A, public=1450, private=None, source="by hand")
     found = ledger.load(workspace)
     assert found.damaged == ()
     assert [entry.what for entry in found.entries] == ["made", "scored"]
-    assert found.entries[0].facts["scores"]["label_map_at_5"]["value"] == 0.25
-    assert found.entries[1].facts == {"public": 1450, "private": None, "source": "by hand"}
+    assert found.entries[0].fields["scores"]["label_map_at_5"]["value"] == 0.25
+    assert found.entries[1].fields == {"public": 1450, "private": None, "source": "by hand"}
     assert found.entries[0].at.endswith("+00:00")
 
 
@@ -47,7 +42,7 @@ def test_a_line_is_one_json_object(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60])
-def test_a_line_torn_by_a_crash_is_named_and_the_next_one_is_whole(
+def test_a_line_cut_by_a_crash_is_reported_and_the_next_one_is_complete(
     workspace: Workspace, cut: int
 ) -> None:
     for name in ("first", "second"):
@@ -77,7 +72,9 @@ def test_a_line_torn_by_a_crash_is_named_and_the_next_one_is_whole(
         "\xff",
     ],
 )
-def test_a_line_that_is_no_entry_is_named(workspace: Workspace, line: str) -> None:
+def test_a_line_that_is_not_an_entry_is_reported_as_damaged(
+    workspace: Workspace, line: str
+) -> None:
     sending(workspace)
     path = ledger.path_of(workspace)
     path.write_bytes(line.encode("latin-1") + b"\n\n" + path.read_bytes())
@@ -122,7 +119,7 @@ def test_two_processes_at_once_lose_nothing(workspace: Workspace) -> None:
         assert [n for n in names if n[0] == name] == [f"{name}{i}" for i in range(60)]
 
 
-def test_only_one_process_sends(workspace: Workspace) -> None:
+def test_only_one_process_can_send_at_a_time(workspace: Workspace) -> None:
     with (
         ledger.sending_lock(workspace),
         pytest.raises(KitboxError) as caught,
@@ -135,7 +132,7 @@ def test_only_one_process_sends(workspace: Workspace) -> None:
         pass
 
 
-def test_a_package_without_its_line_is_known_from_its_receipt(workspace: Workspace) -> None:
+def test_a_submission_without_a_line_is_known_from_its_receipt(workspace: Workspace) -> None:
     name = package(workspace, local=0.75, note="old", written=False)
     (workspace.submissions / "broken").mkdir()
     (workspace.submissions / "broken" / "receipt.json").write_text("{")
@@ -148,123 +145,7 @@ def test_a_package_without_its_line_is_known_from_its_receipt(workspace: Workspa
     assert found[name].made_at == "2026-01-31T12:00:00+00:00"
 
 
-@pytest.mark.parametrize(
-    ("told", "metric"),
-    [
-        ({"metric": "row_f1"}, "row_f1"),
-        # older receipts do not name it, but the settings that it follows from
-        ({"competition": competition_settings(competition(k=5))}, "label_map_at_5"),
-        ({}, "a_score"),
-    ],
-    ids=["named", "of the settings", "the first"],
-)
-def test_the_metric_of_a_receipt_does_not_hang_on_the_order_of_its_scores(
-    told: dict[str, Any], metric: str
-) -> None:
-    scores = {"a_score": {"value": 0.1}, "label_map_at_5": {"value": 0.5}, "row_f1": {"value": 0.2}}
-    receipt = receipt_of(GOOD) | {"scores": scores} | told
-    assert ledger.facts_of_receipt(receipt)["metric"] == metric
-
-
-def entry(what: str, **facts: object) -> LedgerEntry:
-    return LedgerEntry(what, "2026-01-31T12:00:00+00:00", A, facts)
-
-
-SENDING = entry("sending", sha256="11", description="a")
-
-
-@pytest.mark.parametrize(
-    ("entries", "outcomes"),
-    [
-        ([SENDING], ["open"]),
-        ([SENDING, entry("sent", ref=7)], ["sent"]),
-        ([SENDING, entry("failed", why="cut")], ["failed"]),
-        ([SENDING, entry("refused", why="no")], ["refused"]),
-        ([SENDING, entry("sent", ref=7), entry("refused", why="bad", ref=7)], ["refused"]),
-        (
-            [SENDING, entry("sent", ref=7), entry("scored", public=1, private=None, ref=7)],
-            ["scored"],
-        ),
-        ([SENDING, entry("failed", why="cut"), SENDING], ["failed", "open"]),
-        # the score of the first comes while the second is on its way
-        (
-            [
-                SENDING,
-                entry("sent", ref=7),
-                SENDING,
-                entry("sent", ref=8),
-                entry("scored", public=1, private=None, ref=7),
-            ],
-            ["scored", "sent"],
-        ),
-        ([entry("scored", public=1, private=None)], []),
-        ([entry("sent", ref=7)], []),
-    ],
-)
-def test_lines_fold_into_attempts(entries: list[LedgerEntry], outcomes: list[str]) -> None:
-    found = replay(entries)[A]
-    assert [sending.outcome for sending in found.sendings] == outcomes
-
-
-def test_a_later_score_wins_and_what_it_does_not_say_stays() -> None:
-    found = replay(
-        [
-            entry("scored", public=0.5, private=0.4, source="by hand"),
-            entry("scored", public=1450, private=None, source="kaggle"),
-        ]
-    )[A]
-    assert (found.public, found.private, found.source) == (1450.0, 0.4, "kaggle")
-
-
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([0.1, 0.2, 0.3])), max_size=12))
-def test_submissions_do_not_mix(scored: list[tuple[str, float]]) -> None:
-    lines = [
-        LedgerEntry("scored", "", name, {"public": value, "private": None})
-        for name, value in scored
-    ]
-    slow = dict(scored)
-    assert {name: found.public for name, found in replay(lines).items()} == slow
-    assert list(replay(lines)) == list(dict.fromkeys(name for name, _ in scored))
-
-
-KNOWN = {
-    name: SubmissionStatus(name)
-    for name in ("2026-01-31_a_1f", "2026-01-31_b_2e", "2026-02-01_a_3d")
-}
-
-
-@pytest.mark.parametrize(
-    "text", ["2026-02-01_a_3d", "2026-02", "submissions/2026-02-01_a_3d", "/x/2026-02-01_a_3d/"]
-)
-def test_a_unique_beginning_is_enough(text: str) -> None:
-    assert leaderboard.find(text, KNOWN).submission == "2026-02-01_a_3d"
-
-
-def test_an_id_that_begins_another_is_itself() -> None:
-    known = {name: SubmissionStatus(name) for name in ("a", "ab")}
-    assert leaderboard.find("a", known).submission == "a"
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (
-            "2026-01",
-            "2026-01 begins 2 submissions, 2026-01-31_a_1f and 2026-01-31_b_2e; type more of it",
-        ),
-        (
-            "2026",
-            "2026 begins 3 submissions, 2026-01-31_a_1f and 2026-01-31_b_2e; 1 more; "
-            "type more of it",
-        ),
-        (
-            "2026-01-31_a_1e",
-            "no submission named 2026-01-31_a_1e; did you mean 2026-01-31_a_1f?",
-        ),
-        ("whale", "no submission named whale; 'kitbox leaderboard' lists them"),
-    ],
-)
-def test_an_unknown_or_unclear_id_is_told(text: str, message: str) -> None:
-    with pytest.raises(KitboxError) as caught:
-        leaderboard.find(text, KNOWN)
-    assert str(caught.value) == message
+def test_the_metric_of_a_receipt_does_not_depend_on_the_order_of_its_scores() -> None:
+    scores = {"a_score": {"value": 0.1}, "row_f1": {"value": 0.2}}
+    receipt = receipt_of(GOOD) | {"scores": scores, "metric": "row_f1"}
+    assert ledger.receipt_fields(receipt)["metric"] == "row_f1"
