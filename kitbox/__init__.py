@@ -1,4 +1,4 @@
-"""kitbox: from photographs of individuals to a leaderboard."""
+"""kitbox: which of these photographs show the same individual?"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ _MODULES = ("losses", "schedules", "samplers", "plugin")
 
 
 def __getattr__(name: str) -> Any:
-    """Load the plugin vocabulary when it is first asked for, so that --help stays quick."""
+    """Import the plugin vocabulary on first use, so that `import kitbox` stays fast."""
     if name in __all__:
         modules = [import_module(f"kitbox.plugin.{module}") for module in _MODULES]
         return next(getattr(module, name) for module in modules if hasattr(module, name))

@@ -1,4 +1,4 @@
-"""The values that travel between rooms; shapes and dtypes are written here once."""
+"""Records that packages exchange, with their shapes, dtypes and invariants."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ UNIT_TOLERANCE = 1e-3
 
 
 def strings(values: Sequence[str] | Strings) -> Strings:
-    """Return values as a one-dimensional numpy array of str, also where there are none."""
+    """Return values as a one-dimensional numpy array of str, even if there are none."""
     return np.asarray(values, dtype=np.str_).reshape(-1)
 
 
@@ -94,7 +94,7 @@ class ImageSet:
 
     @property
     def labelled(self) -> "LabelledImages":
-        """The same images as a record whose labels are there."""
+        """The same images as LabelledImages; raises ValueError where they have no labels."""
         if self.labels is None:
             raise ValueError("these images have no labels")
         return self.with_labels(self.labels)
@@ -158,11 +158,11 @@ def rows_of(wanted: Strings, image_ids: Strings) -> Integers:
 
 @dataclass(frozen=True)
 class Search:
-    """Queries that are asked of one gallery.
+    """Queries and the gallery that they are searched in.
 
-    `query_ids (q,)` as answers name them, `query_images (q,)` their image ids, `gallery_images
-    (g,)`. A query that is in its own gallery is not found there. `name` is the scenario or the
-    group that the search is restricted to, '' for the only one.
+    `query_ids (q,)` as a submission names them, `query_images (q,)` their image ids,
+    `gallery_images (g,)`. A query is never its own neighbour. `name` is the scenario or group that
+    the search is restricted to, '' if there is only one search.
     """
 
     name: str
@@ -181,9 +181,9 @@ class Search:
 class Holdout:
     """A split of the labelled images that imitates the real test.
 
-    `train` is what networks may learn from; `query` is asked about, and `gallery` searched.
-    Labels of queries are what a scorer would know; individuals that `train` does not show carry
-    `unknown_label` in `query_answers (q,)`, and their own label in `query.labels`.
+    Networks train on `train`; `query` is searched in `gallery`. `query_answers (q,)` are the
+    expected answers: the unknown label for individuals that `train` does not show, whose true
+    label is in `query.labels`.
     """
 
     train: LabelledImages
@@ -201,7 +201,7 @@ class Holdout:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights on disk: of which plugin, which settings, which bytes."""
+    """Weights on disk, with the plugin, its fingerprint and the digest of the file."""
 
     path: Path
     plugin: str
@@ -257,7 +257,7 @@ class Embeddings:
         if len(missing):
             raise KitboxError(
                 f"no embedding of image '{missing[0]}'{more(len(missing) - 1)}; "
-                "these embeddings were made of another image set"
+                "these embeddings belong to another image set"
             )
         return Embeddings(strings(image_ids), self.vectors[rows])
 
@@ -288,9 +288,9 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Answers to each query, best first: image ids or labels.
+    """The answers of each query, best first: image ids or labels.
 
-    `query_ids (q,)`, `answers (q, k)`, `similarity (q, k) float32`; a row that has fewer than k
+    `query_ids (q,)`, `answers (q, k)`, `similarity (q, k) float32`. A row with fewer than k
     answers ends in empty strings.
     """
 
@@ -317,9 +317,9 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Score:
-    """A metric with a 95 % interval over individuals.
+    """The value of a metric with its 95 % interval over individuals.
 
-    In [0, 1], but that the adjusted Rand index is below 0 where chance would do better.
+    In [0, 1], except for the adjusted Rand index, which is negative below chance.
     """
 
     value: float
@@ -343,13 +343,13 @@ class Score:
 
 @dataclass(frozen=True)
 class Scores:
-    """Metric name → Score, the competition's own metric first."""
+    """Metric name → Score, the competition's metric first."""
 
     by_metric: dict[str, Score] = field(default_factory=dict)
 
     @property
     def main(self) -> Score:
-        """The competition's own metric."""
+        """The score of the competition's metric."""
         return next(iter(self.by_metric.values()))
 
     def as_json(self) -> dict[str, Any]:
@@ -359,7 +359,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a stage has come: `done` of `total` `unit`s of the work called `stage`."""
+    """Progress of a stage: `done` of `total` `unit`s of the work called `stage`."""
 
     stage: str
     done: int

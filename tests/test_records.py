@@ -220,8 +220,7 @@ def test_an_image_without_embedding_is_named(there: dict[str, float]) -> None:
     with pytest.raises(KitboxError) as caught:
         embeddings.of(strings(["orca", "zebra"]))
     assert str(caught.value) == (
-        "no embedding of image 'orca'; 1 more like it; "
-        "these embeddings were made of another image set"
+        "no embedding of image 'orca'; 1 more like it; these embeddings belong to another image set"
     )
 
 

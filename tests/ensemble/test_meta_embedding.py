@@ -84,7 +84,7 @@ def test_one_network_alone_keeps_its_embeddings() -> None:
         (
             [at_angles(0, 30), at_angles(0, 31)],
             [1, 1],
-            "no embedding of image '30'; these embeddings were made of another image set",
+            "no embedding of image '30'; these embeddings belong to another image set",
         ),
         ([at_angles(0)], [1, 1], "1 plugins but 2 weights"),
     ],
