@@ -1,4 +1,4 @@
-"""kitbox: which of these photographs show the same individual?"""
+"""Re-identification: which of these photographs show the same individual."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

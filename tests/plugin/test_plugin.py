@@ -1,4 +1,6 @@
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,22 +18,9 @@ SMALL: dict[str, Any] = {"backbone": "resnet10t", "image_size": 64, "epochs": 4}
 
 # A plugin of every default: these change only where "Scores may move" says so.
 DEFAULTS = "cc9a45671ddc2724ecbe69ff092697ba544cb5546f7d801c652a0c438232fa60"
-SHIPPED = {
-    "densenet121_224_triplet": "9a6d1a1ed91fd770e9e99fa422c7e63f9b2335ecad339f640ac16b23f2b9526b",
-    "densenet121_320_humpback3rd": "8b3f92f28e5151adda0d0b3544dc20bed9ea9efedaac9d707ef6bb7da55d6e07",
-    "densenet121_480": "1eeb7c15c9896d32ea25b2c722dc2c434b43a28f72b94ce401b008058a665b70",
-    "densenet169_672_humpback10th": "00adea5b64447a6745c15a6de68850bfa1b781faf365cf3fe3ea59a718a85468",
-    "legacy_senet154_256x512_humpback1st": "8b68edc8925fc633c1e3ac9d38060286e4e4a5b8db259397b767e3931215ca31",
-    "mobilenetv2_100_128x256": "a525396e8b74ae30f2d17398cb1f9d276a73d71a36b2889ebdd8653e59f0cc87",
-    "mobilenetv2_100_128x256_divided": "9426854483a328e8f563dbf3814cbcf119c28f90fcf5ef3be5ca64293fe8546a",
-    "mobilenetv2_100_128x256_hardness": "81f9734521af408673a52e06b2cbc08bde7cfa5d3d73802c34e878446915bdb4",
-    "resnet10t_64x128_demo": "357779b9976ccbee78d94d3c07328c900422a2c5e2ef6251e7e87df927570e99",
-    "resnet34_224_triplet": "d51c2bd52ac14e0c6e52341e516ab50971722d511eee096ff23f9420bea687b9",
-    "resnet34_620": "8e8df9626ddabc3adfd309861a449729e37346c2b0c1f21b25ac84e05b9c11d2",
-    "resnet50_224_divided": "ae55bcd0ec7abea5baeac724ceb5fbefee3b9fb5b5a297dab07a2a8bfcf6a5b0",
-    "tf_efficientnet_lite0_96x192": "0d28c054f926ac2e9d00f736a359b9f05e605317789ae2434ed5a03ee49721dc",
-    "tf_efficientnet_lite0_96x192_demo": "343de2db061a7e7054ccaf6e68ba90dd4aaf6ead7d81bbd1f6d5d89597266111",
-}
+SHIPPED: dict[str, str] = json.loads(
+    Path(__file__).with_name("fingerprints.json").read_text("utf-8")
+)
 
 # For each setting a value that is neither SMALL's nor the default.
 ANOTHER = {
