@@ -125,7 +125,7 @@ def test_a_label_that_is_not_learnt_is_left_out(scene: Collection) -> None:
 
 
 def test_merged_individuals_go_by_the_name_that_stays(scene: Collection) -> None:
-    scene = replace(scene, decided=Decisions((Decision("merge", "Boo Jr", "Boo"),)))
+    scene = replace(scene, decisions=Decisions((Decision("merge", "Boo Jr", "Boo"),)))
     found = usable_pseudo_labels(
         scene.holdout.train, scene, [row(scene, "t1", "Boo Jr")], "holdout"
     )
