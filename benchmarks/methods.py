@@ -43,7 +43,8 @@ from kitbox.samplers.planner import build_planner
 from kitbox.scoring import comparison, local_score
 from kitbox.scoring.comparison import Difference
 from kitbox.scoring.local_score import LocalScore
-from kitbox.training import context, runs, trainer, training_set
+from kitbox.training import runs, trainer, training_set
+from kitbox.training.context import TrainOptions, TrainSetup
 from kitbox.workspace import Workspace
 
 BASE: dict[str, Any] = {
@@ -234,13 +235,16 @@ class Measuring:
             update={"task": task, "threshold": ThresholdSettings()}
         )
 
+    def setup(self, **options: str) -> TrainSetup:
+        return TrainSetup(self.collection, self.competition, self.place, TrainOptions(**options))
+
     def plugin(self, method: Method) -> tuple[Plugin, int]:
         """Return a method's plugin with the epochs of its budget, and the number of images seen."""
         given = BASE | method.settings | {"pseudo_labels": method.pseudo}
         if not given["losses"]:
             return Plugin(**given | {"epochs": 0, "warmup_epochs": 0}), 0
         one = Plugin(**given | {"epochs": 1})
-        learnt = training_set.select(self.collection, self.competition, one, "holdout", self.place)
+        learnt = training_set.select(one, self.setup())
         steps = build_planner(one, learnt.label_rows, 0).steps(1)
         seen = steps * one.batch_size
         epochs = max(round(method.share * self.images / seen), 1)
@@ -258,11 +262,11 @@ class Measuring:
             self.pseudo_label("ArcFace")
         plugin, seen = self.plugin(method)
         named = NamedPlugin("method_" + _slug(name), plugin, None, "benchmark")
-        options = context.TrainOptions(on="holdout")
+        setup = self.setup()
         if method.init_from:
             path = self.trained(method.init_from)[1].path
-            options = context.TrainOptions(on="holdout", init_from=str(path))
-        training = trainer.train(named, self.collection, self.competition, self.place, options)
+            setup = self.setup(init_from=str(path))
+        training = trainer.train(named, setup)
         return named, follow(training), seen
 
     def pseudo_label(self, name: str) -> None:

@@ -24,7 +24,8 @@ from kitbox.competition import presets
 from kitbox.dataset.collection import collect
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import ArcFace, Plugin
-from kitbox.training import context, events, trainer
+from kitbox.training import events, trainer
+from kitbox.training.context import TrainOptions, TrainSetup
 from kitbox.workspace import Workspace
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the console script does
@@ -70,8 +71,8 @@ def plain(images, plugin: Plugin) -> float:
 
 def kitbox(plugin: Plugin, collection, competition, place: Workspace) -> float:
     named = NamedPlugin("benchmark", plugin, None, "benchmark")
-    options = context.TrainOptions(on="all", fresh=True)
-    stage = trainer.train(named, collection, competition, place, options)
+    options = TrainOptions(on="all", fresh=True)
+    stage = trainer.train(named, TrainSetup(collection, competition, place, options))
     for report in stage:
         if isinstance(report, events.StepDone):
             if report.step == WARM_UP:

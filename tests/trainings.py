@@ -21,7 +21,7 @@ from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint, Floats, ImageSet
 from kitbox.training import runs, trainer
-from kitbox.training.context import TrainOptions
+from kitbox.training.context import TrainOptions, TrainSetup
 from kitbox.training.events import StepDone, TrainingStarted
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, finish, named
@@ -36,6 +36,11 @@ class Place:
     workspace: Workspace
     competition: Competition
     collection: Collection
+
+    def setup(self, **options: object) -> TrainSetup:
+        """Return the setup of a training on the CPU."""
+        given = replace(OPTIONS, **options)  # type: ignore[arg-type]
+        return TrainSetup(self.collection, self.competition, self.workspace, given)
 
     @property
     def learnt(self) -> ImageSet:
@@ -97,10 +102,7 @@ def train(
     place: Place, plugin: Plugin, name: str = "tiny", **options: object
 ) -> Generator[Any, None, Checkpoint]:
     """Train a plugin on the CPU."""
-    given = replace(OPTIONS, **options)  # type: ignore[arg-type]
-    return trainer.train(
-        named(plugin, name), place.collection, place.competition, place.workspace, given
-    )
+    return trainer.train(named(plugin, name), place.setup(**options))
 
 
 def stop(place: Place, plugin: Plugin, epoch: int, **options: object) -> None:

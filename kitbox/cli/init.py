@@ -140,7 +140,8 @@ def demo(
     from kitbox.submission import receipt
     from kitbox.submission.mark import score_submission
     from kitbox.submission.submission import make_submission
-    from kitbox.training import context, trainer
+    from kitbox.training import trainer
+    from kitbox.training.context import TrainOptions, TrainSetup
 
     began = time.monotonic()
     os.environ.pop("KITBOX_DATA", None)  # the demo brings its own
@@ -158,9 +159,10 @@ def demo(
         print_line(f"next: cd {folder} && kitbox plugins")
         return
     plugins = [discovery.load(name, workspace) for name in PLUGINS]
-    options = context.TrainOptions(device=device, precision=precision)
+    options = TrainOptions(device=device, precision=precision)
+    setup = TrainSetup(collection, competition, workspace, options)
     for named in plugins:
-        follow(trainer.train(named, collection, competition, workspace, options))
+        follow(trainer.train(named, setup))
     running = embedder.EmbedOptions(device=device, precision=precision)
     report = {}
     ensemble = answers.EnsembleOptions()

@@ -95,7 +95,7 @@ def sweep(
     """
     from kitbox.plugin import discovery
     from kitbox.plugin.variants import Budget, combine
-    from kitbox.training.context import TrainOptions
+    from kitbox.training.context import TrainOptions, TrainSetup
     from kitbox.training.sweep import Sweep, seed_spread
 
     if epochs is not None and minutes is not None:
@@ -117,7 +117,8 @@ def sweep(
         precision=device.precision,
         workers=device.workers,
     )
-    results = follow(Sweep(budget, collection, competition, workspace, options).run(variants))
+    setup = TrainSetup(collection, competition, workspace, options)
+    results = follow(Sweep(budget, setup).run(variants))
     path = workspace.reports / f"sweep_{name}.csv"
     _write_csv(path, results)
     spread = seed_spread(results)
@@ -223,7 +224,7 @@ def _print_results(results: "Sequence[VariantResult]") -> None:
     """Print the table, the best first; the CSV has all figures."""
     metric, rows = "", []
     for each in results:
-        if each.score is None or each.price is None:
+        if each.score is None or each.cost is None:
             continue
         metric = next(iter(each.score.scores.by_metric))
         main, seconds = each.score.scores.main, each.embedding_seconds
@@ -233,8 +234,8 @@ def _print_results(results: "Sequence[VariantResult]") -> None:
                 ", ".join(each.differs),
                 f"{main.value:.4f} [{main.low:.3f}, {main.high:.3f}]",
                 _against_best(each),
-                f"{each.price.parameters / 1e6:.1f} M",
-                _giga(each.price.multiply_adds),
+                f"{each.cost.parameters / 1e6:.1f} M",
+                _giga(each.cost.multiply_adds),
                 format_duration(each.training_seconds or 0.0),
                 "" if seconds is None else f"{seconds:.1f} s",
             )
@@ -266,7 +267,7 @@ def _giga(operations: float) -> str:
 
 def _figures(each: "VariantResult") -> dict[str, Any]:
     """Return all figures of a variant, as plain values."""
-    price, score, difference = each.price, each.score, each.difference
+    price, score, difference = each.cost, each.score, each.difference
     return {
         "name": each.name,
         "differs": list(each.differs),

@@ -67,7 +67,8 @@ def train(
     Example:
       kitbox train tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
     """
-    from kitbox.training import context, trainer
+    from kitbox.training import trainer
+    from kitbox.training.context import TrainOptions, TrainSetup
 
     workspace, competition = open_workspace(folder)
     plugins = load_plugins(names, workspace)
@@ -75,7 +76,7 @@ def train(
         raise KitboxError("--weights and --init-from both say where to start; give one of them")
     if on == "all" and fold != "1":
         raise KitboxError("--on all trains on every label; it has no --fold")
-    options = context.TrainOptions(
+    options = TrainOptions(
         on=on,
         weights=weights,
         init_from=init_from,
@@ -90,7 +91,8 @@ def train(
     done = []
     for number, named in product(parse_folds(fold, competition), plugins):
         collection = load_collection(workspace, competition, number)
-        checkpoint = follow(trainer.train(named, collection, competition, workspace, options))
+        setup = TrainSetup(collection, competition, workspace, options)
+        checkpoint = follow(trainer.train(named, setup))
         print_line(f"{named.name}: trained on {on}, {checkpoint.path}")
         done.append(
             {

@@ -19,7 +19,8 @@ from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint
 from kitbox.submission import receipt, submission
-from kitbox.training import context, events, runs, trainer
+from kitbox.training import events, runs, trainer
+from kitbox.training.context import TrainOptions, TrainSetup
 from kitbox.workspace import Workspace
 
 
@@ -188,7 +189,7 @@ def _retrained(
     given = entry["weights"]
     plain = given in ("hub", "none")
     begun = entry.get("init_from") is not None and not plain
-    options = context.TrainOptions(
+    options = TrainOptions(
         on=on,
         init_from=str(_begun_from(workspace, named, given)) if begun else None,
         pseudo=_learnt_beside(workspace, named, entry.get("pseudo_labels"), folder),
@@ -198,7 +199,7 @@ def _retrained(
         device=device,
         fresh=True,
     )
-    last = yield from trainer.train(named, collection, competition, apart, options)
+    last = yield from trainer.train(named, TrainSetup(collection, competition, apart, options))
     best = last.path.with_stem("best")
     return read_checkpoint(best) if entry["which"] == "best" and best.exists() else last
 

@@ -1,4 +1,4 @@
-"""Scores a network where its time has come, and keeps the checkpoints of its run."""
+"""Evaluates on the holdout when due, saves checkpoints, and resumes an interrupted training."""
 
 import io
 from collections.abc import Generator
@@ -14,130 +14,150 @@ from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import curriculum
 from kitbox.records import Progress
 from kitbox.samplers.batch_samplers import Planner
-from kitbox.samplers.planner import BatchSampler
-from kitbox.training import evaluation, optimizer
+from kitbox.samplers.planner import BatchSampler, build_planner
+from kitbox.training import evaluation, transfer
 from kitbox.training.context import Training
 from kitbox.training.events import HoldoutScored
-from kitbox.training.optimizer import AveragedWeights
+from kitbox.training.optimizer import AveragedWeights, build_optimizer, refresh_batch_norms
 from kitbox.training.runs import Run
 
+# Batches from which the batch norms of averaged weights get their statistics.
+_REFRESH_BATCHES = 50
 
-@dataclass
-class State:
-    """The parts of a training that change as it goes on; `best` is its best holdout score."""
+
+@dataclass(kw_only=True)
+class TrainState:
+    """What changes during a training; `epoch` is the last finished one, `best` its best score."""
 
     trained: TrainedNetwork
     optimizer: Optimizer
     averaged: AveragedWeights | None
     planner: Planner
+    epoch: int = 0
     best: float = -1.0
 
-    def save(self, run: Run, epoch: int) -> None:
-        """Write the state after an epoch, whole or not at all."""
+    def save(self, run: Run) -> None:
+        """Write the state after an epoch, atomically."""
         state = {
             "trained": self.trained.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "averaged": None if self.averaged is None else self.averaged.state_dict(),
             "planner": self.planner.state(),
-            "epoch": epoch,
+            "epoch": self.epoch,
             "best": self.best,
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
         write_bytes(run.state, buffer.getvalue())
 
-    def restore(self, run: Run) -> int:
-        """Take back the state of the last finished epoch, if there is one; return that epoch."""
+    def restore(self, run: Run) -> None:
+        """Restore the state after the last finished epoch, if there is one."""
         if not run.state.exists():
-            return 0
+            return
         state = torch.load(run.state, map_location="cpu", weights_only=True)
         self.trained.load_state_dict(state["trained"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
-        self.planner.restore(state.get("planner", {}))
-        self.best = state["best"]
-        return int(state["epoch"])
+        self.planner.restore(state["planner"])
+        self.epoch, self.best = state["epoch"], state["best"]
 
 
-# Batches from which averaged weights get the statistics of their batch normalisation.
-_REFRESHING = 50
+def resume(training: Training) -> tuple[TrainState, tuple[str, ...]]:
+    """Return the state after the last finished epoch, and sentences about the initial weights.
+
+    The network, its optimiser, averaged weights and planner are built anew, then restored. The
+    journal's lines about later epochs are dropped.
+    """
+    trained, notes = transfer.build(training)
+    plugin = training.plugin
+    state = TrainState(
+        trained=trained,
+        optimizer=build_optimizer(plugin, trained),
+        averaged=None if plugin.averaging is None else AveragedWeights(trained, plugin.averaging),
+        planner=build_planner(plugin, training.training_set.label_rows, training.seed),
+    )
+    state.restore(training.run)
+    if training.first:
+        training.run.discard_after(state.epoch or -1)
+    return state, notes
 
 
-@dataclass(frozen=True)
-class Keeper:
-    """Scores and saves the network of a training, or the average of its weights if it has one."""
+def score_and_save(
+    training: Training, state: TrainState, sampler: BatchSampler
+) -> Generator[Progress | HoldoutScored, None, None]:
+    """Score the holdout if the plugin asks for it after this epoch; save the last network.
 
-    training: Training
-    state: State
+    Averaged weights, where there are any, are what is scored and saved. `sampler` holds the
+    epoch's batches, from which their batch norms are refreshed.
+    """
+    plugin, epoch = training.plugin, state.epoch
+    last = epoch == plugin.epochs
+    due = epoch % plugin.score_every == 0 or last
+    scored = due and training.setup.options.on == "holdout"
+    if state.averaged is not None:
+        state.averaged.after_epoch(state.trained, epoch)
+    if not (scored or last):
+        return
+    network = _averaged(training, state, sampler) if training.first else state.trained
+    if scored:
+        yield from score(training, state, network)
+    if last:
+        save(training, network, training.run.last, epoch)
 
-    def after_epoch(self, asked: BatchSampler) -> Generator[Progress | HoldoutScored, None, None]:
-        """Score the network where the plugin says so, and keep it after the last epoch.
 
-        `asked` is what was learnt in the epoch.
-        """
-        training, state, epoch = self.training, self.state, asked.epoch
-        ends = epoch == training.plugin.epochs
-        due = epoch % training.plugin.score_every == 0 or ends
-        scores = due and training.options.on == "holdout"
-        if state.averaged is not None:
-            state.averaged.after_epoch(state.trained, epoch)
-        if not (scores or ends):
-            return
-        judged = self._averaged(asked) if training.first else state.trained
-        if scores:
-            yield from self.score(judged, epoch)
-        if ends:
-            self.save(judged, training.run.last, epoch)
+def score(
+    training: Training, state: TrainState, network: TrainedNetwork
+) -> Generator[Progress | HoldoutScored, None, None]:
+    """Score a network on the holdout in the first process; save it if it is the best so far.
 
-    def score(
-        self, judged: TrainedNetwork, epoch: int
-    ) -> Generator[Progress | HoldoutScored, None, None]:
-        """Score the holdout in the first process; keep a network that is the best so far."""
-        training, state = self.training, self.state
-        if training.first:
-            scores = yield from evaluation.score(training, judged.network, frozen=epoch == 0)
-            better = epoch > 0 and scores.main.value > state.best
-            if better:
-                state.best = scores.main.value
-                self.save(judged, training.run.best, epoch)
-            training.run.log("score", epoch=epoch, best=better, scores=scores.as_json())
-            yield HoldoutScored(epoch, scores, better)
-        training.fabric.barrier()
+    Epoch 0 is scored before the neck, and is not saved.
+    """
+    if training.first:
+        epoch = state.epoch
+        scores = yield from evaluation.score(training, network.network, backbone_only=epoch == 0)
+        best = epoch > 0 and scores.main.value > state.best
+        if best:
+            state.best = scores.main.value
+            save(training, network, training.run.best, epoch)
+        training.run.log("score", epoch=epoch, best=best, scores=scores.as_json())
+        yield HoldoutScored(epoch, scores, best)
+    training.fabric.barrier()
 
-    def save(self, judged: TrainedNetwork, path: Path, epoch: int) -> None:
-        """Write the checkpoint of a network with what it was made of, in the first process."""
-        training, causes = self.training, self.training.causes
-        if not training.first:
-            return
-        origin = Origin(
-            plugin=training.name,
-            settings=training.plugin.model_dump(mode="json"),
-            fingerprint=training.plugin.fingerprint,
-            labels=tuple(str(label) for label in training.lessons.label_map),
-            epoch=epoch,
-            on=causes.on,
-            data=causes.data,
-            weights=causes.weights,
-            seed=causes.seed,
-            precision=causes.precision,
-            pseudo=causes.pseudo,
-            pseudo_round=training.lessons.pseudo_round,
-            init_from=training.start.plugin,
-            earlier=training.start.learned_labels,
-        )
-        save_checkpoint(path, judged, origin)
 
-    def _averaged(self, asked: BatchSampler) -> TrainedNetwork:
-        """Return the network with averaged weights and statistics that belong to them."""
-        training, state = self.training, self.state
-        model = None if state.averaged is None else state.averaged.model
-        if model is None:
-            return state.trained
-        items = BatchSampler(training.lessons.images.image_ids, training.seed)
-        items.batches, items.epoch = asked.batches[:_REFRESHING], asked.epoch
-        phase = curriculum.phase_at(training.plugin, asked.epoch)
-        model.network.backbone_is_frozen = phase.frozen_backbone  # then its norms are too
-        pixels = (pixels for pixels, _ in training.lesson_loader(phase.image_size, items))
-        optimizer.refresh_batch_norms(model.network, pixels, training.device, training.precision)
-        return model
+def save(training: Training, network: TrainedNetwork, path: Path, epoch: int) -> None:
+    """Write the checkpoint of a network with its origin, in the first process."""
+    if not training.first:
+        return
+    key, training_set = training.key, training.training_set
+    origin = Origin(
+        plugin=key.plugin,
+        settings=training.plugin.model_dump(mode="json"),
+        fingerprint=key.fingerprint,
+        labels=tuple(str(label) for label in training_set.label_map),
+        epoch=epoch,
+        on=key.on,
+        data=key.data,
+        weights=key.weights,
+        seed=key.seed,
+        precision=key.precision,
+        pseudo=key.pseudo,
+        pseudo_round=training_set.pseudo_round,
+        init_from=training.weights.plugin,
+        earlier=training.weights.earlier_labels,
+    )
+    save_checkpoint(path, network, origin)
+
+
+def _averaged(training: Training, state: TrainState, sampler: BatchSampler) -> TrainedNetwork:
+    """Return the network with averaged weights and with batch-norm statistics of its own."""
+    averaged = None if state.averaged is None else state.averaged.model
+    if averaged is None:
+        return state.trained
+    whole = BatchSampler(training.training_set.images.image_ids, training.seed)  # no shares
+    whole.batches, whole.epoch = sampler.batches[:_REFRESH_BATCHES], sampler.epoch
+    phase = curriculum.phase_at(training.plugin, sampler.epoch)
+    averaged.network.backbone_is_frozen = phase.frozen_backbone  # and with it its batch norms
+    pixels = (pixels for pixels, _ in training.training_loader(phase.image_size, whole))
+    refresh_batch_norms(averaged.network, pixels, training.device, training.precision)
+    return averaged

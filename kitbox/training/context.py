@@ -1,33 +1,35 @@
-"""What a training starts from: its images, weights, devices, seeds and optimiser."""
+"""Records of a training: options, setup, training set, initial weights, and all of it together."""
 
 import logging
-import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from kitbox.competition import pseudo_labels
+from kitbox.competition.pseudo_labels import PseudoLabel
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
+from kitbox.files import digest_of
 from kitbox.images import loader
 from kitbox.images.preprocessing import Box
 from kitbox.network import pretrained_weights
 from kitbox.network.backbone import data_config
 from kitbox.network.checkpoint import read_origin
+from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
-from kitbox.records import ImageSet
+from kitbox.records import ImageSet, Integers, LabelledImages, Strings
+from kitbox.samplers.batch_samplers import UNKNOWN
 from kitbox.training.runs import Run, RunKey
-from kitbox.training.training_set import TrainingSet
 from kitbox.workspace import Workspace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """What a training may be told beside the plugin.
+    """Options of a training beside its plugin; each is an option of `kitbox train` or a receipt's.
 
     `pseudo` is the file of pseudo-labels, by default the workspace's.
     """
@@ -45,118 +47,190 @@ class TrainOptions:
     fresh: bool = False
 
 
-# Names of precisions in lightning-fabric.
-_PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+@dataclass(frozen=True)
+class TrainSetup:
+    """The data, the workspace and the options that plugins are trained with."""
+
+    collection: Collection
+    competition: Competition
+    workspace: Workspace
+    options: TrainOptions
+
+    @property
+    def images(self) -> LabelledImages:
+        """The labelled images that may be trained on: all, or those outside the holdout."""
+        collection = self.collection
+        return collection.labelled if self.options.on == "all" else collection.holdout.train
 
 
 @dataclass(frozen=True)
-class Start:
-    """Where the weights come from: the backbone's `source`, and a checkpoint that goes over it."""
+class TrainingSet:
+    """Images to train on; `label_rows (n,)` index `label_map (L,)`, UNKNOWN without a label.
+
+    `alternative_boxes` holds the boxes of each image that has several, where a plugin draws one
+    of them. `pseudo` are the pseudo-labels of the last images, None if the plugin uses none.
+    """
+
+    images: ImageSet
+    label_map: Strings
+    label_rows: Integers
+    alternative_boxes: Mapping[str, tuple[Box, ...]] = field(default_factory=dict)
+    pseudo: tuple[PseudoLabel, ...] | None = None
+
+    @property
+    def counts(self) -> Integers:
+        """The number of images of each label, `(L,)`."""
+        known = self.label_rows[self.label_rows != UNKNOWN]
+        return np.bincount(known, minlength=len(self.label_map)).astype(np.int64)
+
+    @property
+    def boxes_digest(self) -> str | None:
+        """The digest of the alternative boxes, None without any."""
+        boxes = {
+            image: [list(box) for box in boxes] for image, boxes in self.alternative_boxes.items()
+        }
+        return digest_of(boxes) if boxes else None
+
+    @property
+    def pseudo_digest(self) -> str | None:
+        """The digest of the pseudo-labels, None without any."""
+        return pseudo_labels.digest(self.pseudo) if self.pseudo else None
+
+    @property
+    def pseudo_round(self) -> int:
+        """The round of the pseudo-labels, 0 without any."""
+        return max((row.round for row in self.pseudo or ()), default=0)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about the pseudo-labels, if the plugin uses any."""
+        if self.pseudo is None:
+            return ()
+        if not self.pseudo:
+            return ("there are no pseudo-labels for it; it is trained on labels alone",)
+        count = f"{len(self.pseudo)} of its images are test images with pseudo-labels"
+        return (f"{count} of round {self.pseudo_round}",)
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """Where weights come from: the backbone's `source`, and a checkpoint loaded over it."""
 
     source: str | Path
     init_from: Path | None = None
 
     @property
     def digest(self) -> str:
-        """What names the weights among the causes of a run."""
+        """The digest of the weights in a run key."""
         own = pretrained_weights.source_digest(self.source) if self.init_from is None else ""
         return own or pretrained_weights.source_digest(self.init_from or "none")
 
     @property
     def plugin(self) -> str | None:
-        """The plugin of the checkpoint that it goes on from."""
+        """The plugin of the checkpoint, None without one."""
         return None if self.init_from is None else read_origin(self.init_from).plugin
 
     @property
-    def learned_labels(self) -> dict[str, list[str]] | None:
-        """The labels that this and those before it learnt, by the digest of their data."""
+    def earlier_labels(self) -> dict[str, list[str]] | None:
+        """The labels that the checkpoint and its ancestors were trained on, by data digest."""
         return None if self.init_from is None else read_origin(self.init_from).learned_labels
 
     def __str__(self) -> str:
         return str(self.init_from or self.source)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Training:
-    """A training: its plugin, what it learns from, where it is written, and on what it runs."""
+    """A training of a plugin, with its data loaders and its devices; `device` is cpu or cuda."""
 
-    name: str
-    plugin: Plugin
-    lessons: TrainingSet
-    collection: Collection
-    competition: Competition
-    workspace: Workspace
-    options: TrainOptions
-    causes: RunKey
-    start: Start
-    run: Run
-    fabric: Any
+    named: NamedPlugin
+    setup: TrainSetup
+    training_set: TrainingSet
+    weights: InitialWeights
+    key: RunKey
+    device: str
+
+    @property
+    def plugin(self) -> Plugin:
+        """The settings of the plugin."""
+        return self.named.plugin
+
+    @property
+    def run(self) -> Run:
+        """The run on disk."""
+        return Run(self.setup.workspace.runs / self.key.plugin / self.key.digest)
 
     @property
     def precision(self) -> str:
-        """The precision of its arithmetic: "32", "bf16" or "16"."""
-        return self.causes.precision
+        """The precision of the arithmetic: "32", "bf16" or "16"."""
+        return self.key.precision
 
     @property
     def seed(self) -> int:
-        """What its chances follow from."""
-        return self.causes.seed
+        """The seed that all random choices follow from."""
+        return self.key.seed
 
-    @property
-    def device(self) -> str:
-        """The kind of its device: "cpu" or "cuda"."""
-        return str(self.fabric.device.type)
+    @cached_property
+    def fabric(self) -> Any:
+        """lightning-fabric over the devices of the options; launched by the training loop."""
+        return _fabric(self.plugin, self.device, self.precision, self.setup.options)
 
     @property
     def first(self) -> bool:
-        """Whether this is the first of its processes, which alone writes."""
+        """Whether this is the first of several processes, the only one that writes."""
         return bool(self.fabric.is_global_zero)
 
     @cached_property
     def _interpolation(self) -> str:
         return data_config(self.plugin.backbone).interpolation
 
-    def view(
+    def dataset(
         self,
         images: ImageSet,
         height_width: tuple[int, int],
         augmentation: str = "none",
         alternative_boxes: Mapping[str, tuple[Box, ...]] | None = None,
     ) -> loader.ImageDataset:
-        """Return what the network sees of images at a size."""
+        """Return images as the network sees them at a size in pixels."""
         return loader.ImageDataset(
             images,
             height_width,
             interpolation=self._interpolation,
             crop_margin=self.plugin.crop_margin if self.plugin.crop else None,
             augmentation=augmentation,
-            unreadable=self.collection.unreadable,
-            workspace=self.workspace,
+            unreadable=self.setup.collection.unreadable,
+            workspace=self.setup.workspace,
             alternative_boxes=alternative_boxes,
         )
 
-    def loader(self, view: loader.ImageDataset, batches: Iterable[Any]) -> Any:
-        """Return a loader of the batches of a view."""
-        workers = loader.worker_count(view, self.device, self.options.workers)
-        return loader.build_loader(view, batches, workers=workers, pinned=self.device == "cuda")
+    def loader(self, dataset: loader.ImageDataset, batches: Iterable[Any]) -> Any:
+        """Return a loader of batches of a dataset."""
+        workers = loader.worker_count(dataset, self.device, self.setup.options.workers)
+        return loader.build_loader(dataset, batches, workers=workers, pinned=self.device == "cuda")
 
-    def lesson_loader(self, height_width: tuple[int, int], batches: Iterable[Any]) -> Any:
-        """Return a loader of images as they are learnt from at a size, augmented."""
-        learnt = self.lessons
-        augmentation = self.plugin.augmentation
-        view = self.view(learnt.images, height_width, augmentation, learnt.alternative_boxes)
-        return self.loader(view, batches)
+    def training_loader(self, height_width: tuple[int, int], batches: Iterable[Any]) -> Any:
+        """Return a loader of augmented training images at a size in pixels."""
+        dataset = self.dataset(
+            self.training_set.images,
+            height_width,
+            self.plugin.augmentation,
+            self.training_set.alternative_boxes,
+        )
+        return self.loader(dataset, batches)
 
 
-def fabric(device: str, precision: str, options: TrainOptions, plugin: Plugin) -> Any:
-    """Return lightning-fabric over the asked devices; it is not launched yet."""
+# Names of precisions in lightning-fabric.
+_PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+def _fabric(plugin: Plugin, device: str, precision: str, options: TrainOptions) -> Any:
     from lightning_fabric import Fabric
 
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells the precision
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it logs the precision
     several = options.devices * options.nodes > 1
-    # a backbone that is frozen for some epochs has no gradients there
-    partly = any(stage.frozen_backbone for stage in plugin.phases)
-    strategy = "ddp_find_unused_parameters_true" if partly else "ddp"
+    # a backbone that is frozen in some epochs has no gradients then
+    frozen = any(phase.frozen_backbone for phase in plugin.phases)
+    strategy = "ddp_find_unused_parameters_true" if frozen else "ddp"
     return Fabric(
         accelerator=device,
         devices=options.devices,
@@ -164,13 +238,3 @@ def fabric(device: str, precision: str, options: TrainOptions, plugin: Plugin) -
         strategy=strategy if several else "auto",
         precision=_PRECISIONS[precision],
     )
-
-
-def seed_everything(seed: int) -> None:
-    """Seed python, numpy and torch; images and batches carry seeds of their own."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  libraries may draw from it
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # every new tensor would be filled with NaN first: a fifth of a step on a CPU, for no number
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -1,70 +1,114 @@
-"""Starts a training from the checkpoint of another one, and says what was taken of it."""
+"""Builds the network of a training with its initial weights, pretrained or from a checkpoint."""
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
 from kitbox.errors import KitboxError
+from kitbox.network import acceleration, pretrained_weights
 from kitbox.network.checkpoint import Origin, learned_elsewhere, read_origin
+from kitbox.network.network import Network
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import discovery
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Strings
 from kitbox.training import runs
+from kitbox.training.context import InitialWeights, Training, TrainSetup
+from kitbox.training.runs import RunKey
 from kitbox.workspace import Workspace, find_workspace
 
 
-def find(given: str, workspace: Workspace, on: str, data: str) -> Path:
-    """Return the checkpoint that `given` names: a file, a plugin, or FOLDER/NAME elsewhere.
+def initial_weights(plugin: Plugin, setup: TrainSetup, data: str) -> InitialWeights:
+    """Return where the weights of a training come from; `data` is the digest of its images.
 
-    Of a plugin it is the last of its newest finished run, on the same side if there is one.
-    Raises KitboxError for a plugin that is not trained, and for a network of this workspace that
-    has seen images of the holdout that `data`, the digest of the training images, leaves out.
+    Raises KitboxError as `find_checkpoint` and `resolve_source` do.
     """
-    if Path(given).is_file():
-        path = Path(given).resolve()
-        # a training that is made again lies in a folder of its own there
+    options, workspace = setup.options, setup.workspace
+    if options.init_from is not None:
+        path = find_checkpoint(options.init_from, workspace, options.on, data)
+        return InitialWeights("none", path)
+    asked = options.weights or plugin.weights
+    source = pretrained_weights.resolve_source(asked, plugin.backbone, workspace.weights)
+    return InitialWeights(source)
+
+
+def find_checkpoint(name: str, workspace: Workspace, on: str, data: str) -> Path:
+    """Return the checkpoint that --init-from names: a file, a plugin, or FOLDER/NAME elsewhere.
+
+    For a plugin it is the last one of its newest finished run, preferably on the same side.
+    Raises KitboxError for a plugin that is not trained, and for a network of this workspace that
+    was trained on holdout images, which `data`, the digest of the training images, leaves out.
+    """
+    if Path(name).is_file():
+        path = Path(name).resolve()
+        # --retrain keeps the runs of a reproduced submission in a folder of their own there
         inside = path.is_relative_to(Workspace(workspace.root).cache.resolve())
     else:
-        folder, _, name = given.rpartition("/")
+        folder, _, plugin = name.rpartition("/")
         place = find_workspace(Path(folder)) if folder else workspace
-        named = discovery.load(name, place)
-        newest = runs.newest(place, named, on) or runs.newest(place, named, _other(on))
+        named = discovery.load(plugin, place)
+        other = "holdout" if on == "all" else "all"
+        newest = runs.newest(place, named, on) or runs.newest(place, named, other)
         if newest is None:
             where, there = (f" in {folder}", " there") if folder else ("", "")
             raise KitboxError(
-                f"--init-from {given}: {name} is not trained{where}; "
-                f"run 'kitbox train {name}'{there}, or give a checkpoint file"
+                f"--init-from {name}: {plugin} is not trained{where}; "
+                f"run 'kitbox train {plugin}'{there}, or give a checkpoint file"
             )
         path, inside = newest.path, place.root == workspace.root
     origin = read_origin(path)
     if inside and on == "holdout" and origin.data != data:
         raise KitboxError(
-            f"--init-from {given}: that network learnt from other images of this competition than "
-            "this training may, so it may have seen the holdout; name one trained on the same "
-            "fold, or train with --on all"
+            f"--init-from {name}: that network was trained on other images of this competition "
+            "than this training may use, so it may have seen the holdout; name one trained on the "
+            "same fold, or train with --on all"
         )
     return path
 
 
-def _other(on: str) -> str:
-    return "holdout" if on == "all" else "all"
+def build(training: Training) -> tuple[TrainedNetwork, tuple[str, ...]]:
+    """Return the network with its initial weights, and sentences about a checkpoint's weights.
+
+    Seeds everything first, so that each call returns the same weights.
+    """
+    seed_everything(training.seed)
+    plugin, weights, training_set = training.plugin, training.weights, training.training_set
+    network = Network(plugin, pretrained=weights.source == "hub")
+    if isinstance(weights.source, Path):
+        pretrained_weights.load(network.backbone, weights.source)
+    if training.device == "cpu" and training.precision == "bf16":
+        acceleration.speed_up_depthwise(network.backbone)
+    # mirrored images are individuals of their own, after all others
+    copies = 2 if plugin.flip_identities else 1
+    trained = TrainedNetwork(network, plugin, np.tile(training_set.counts, copies))
+    notes: tuple[str, ...] = ()
+    if weights.init_from is not None:
+        notes = _load(trained, plugin, training_set.label_map, weights.init_from, training.key)
+    trained.to(training.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return trained, notes
 
 
-def load(
-    trained: TrainedNetwork,
-    plugin: Plugin,
-    label_map: Strings,
-    path: Path,
-    causes: runs.RunKey,
+def seed_everything(seed: int) -> None:
+    """Seed python, numpy and torch; images and batches have seeds of their own."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  libraries may draw from it
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # else every new tensor is first filled with NaN: a fifth of a step on a CPU, to no effect
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def _load(
+    trained: TrainedNetwork, plugin: Plugin, label_map: Strings, path: Path, key: RunKey
 ) -> tuple[str, ...]:
-    """Load a checkpoint into a plugin's network as far as it fits; return what to say of that.
+    """Load the tensors of a checkpoint that fit; return sentences about what was loaded.
 
-    The backbone is taken whole. A neck of another shape, and heads of other labels or losses, stay
-    new. Of a training that is scored it is said where the network may have seen the holdout.
-    Raises KitboxError for a checkpoint of another backbone.
+    The backbone must fit whole. A neck of another shape, and heads of other labels or losses, stay
+    new. Raises KitboxError for a checkpoint of another backbone.
     """
     origin = read_origin(path)
     backbone = origin.settings["backbone"]
@@ -73,60 +117,54 @@ def load(
             f"--init-from: {path} has the backbone {backbone}, the plugin "
             f"{plugin.backbone}; name a network of the same backbone"
         )
-    given, wanted = load_file(path), trained.state_dict()
+    saved, wanted = load_file(path), trained.state_dict()
     same_labels = origin.labels == tuple(str(label) for label in label_map)
     theirs = [loss["kind"] for loss in origin.settings["losses"]]
     ours = [loss.kind for loss in plugin.losses]
-    taken: dict[str, torch.Tensor] = {}
+    loaded: dict[str, torch.Tensor] = {}
     new: dict[str, list[str]] = {"neck": [], "heads": []}
     for name, tensor in wanted.items():
         head = name.startswith("heads.")
-        fits = name in given and given[name].shape == tensor.shape
+        fits = name in saved and saved[name].shape == tensor.shape
         if fits and (not head or (same_labels and _loss_of(name, theirs) == _loss_of(name, ours))):
-            taken[name] = given[name]
+            loaded[name] = saved[name]
         elif name.startswith("network.backbone."):
             raise KitboxError(f"--init-from: {path} does not fit {backbone} at {name}")
         else:
             new["heads" if head else "neck"].append(name)
-    trained.load_state_dict(wanted | taken)
-    said = _sentences(path, origin, label_map, len(taken), len(wanted), new)
-    return (*said, *_warning(origin, label_map, causes))
+    trained.load_state_dict(wanted | loaded)
+    notes = [f"starts from {origin.plugin} ({path}): {len(loaded)} of {len(wanted)} tensors"]
+    notes += _notes_on_new(new, origin, label_map)
+    return (*notes, *_warnings(origin, label_map, key))
 
 
 def _loss_of(name: str, losses: Sequence[str]) -> str | None:
-    """Return the loss whose head a tensor is of: heads come loss by loss, slice by slice."""
+    """Return the loss whose head a tensor belongs to: heads are ordered by slice, then loss."""
     return losses[int(name.split(".")[1]) % len(losses)] if losses else None
 
 
-def _sentences(
-    path: Path,
-    origin: Origin,
-    label_map: Strings,
-    taken: int,
-    wanted: int,
-    new: dict[str, list[str]],
-) -> list[str]:
-    said = [f"starts from {origin.plugin} ({path}): {taken} of {wanted} tensors"]
+def _notes_on_new(new: dict[str, list[str]], origin: Origin, label_map: Strings) -> list[str]:
+    notes = []
     if new["neck"]:
-        said.append(f"new, since it has none that fit: {', '.join(new['neck'])}")
+        notes.append(f"new, because no tensor of it fits: {', '.join(new['neck'])}")
     if new["heads"]:
         shared = len(set(origin.labels) & {str(label) for label in label_map})
-        said.append(
-            f"the heads are new: {shared} of {len(label_map)} labels are its own"
+        notes.append(
+            f"the heads are new: it has {shared} of the {len(label_map)} labels"
             if origin.labels != tuple(str(label) for label in label_map)
-            else f"the heads are new: it has none that fit {', '.join(new['heads'])}"
+            else f"the heads are new: none of it fits {', '.join(new['heads'])}"
         )
-    return said
+    return notes
 
 
-def _warning(origin: Origin, label_map: Strings, causes: runs.RunKey) -> list[str]:
-    """Say where a network, or one before it, learnt labels of this holdout from other images."""
+def _warnings(origin: Origin, label_map: Strings, key: RunKey) -> list[str]:
+    """Warn of a network, or one of its ancestors, that knows holdout labels from other images."""
     labels = [str(label) for label in label_map]
-    shared = learned_elsewhere(origin.learned_labels, causes.data, labels)
-    if causes.on != "holdout" or not shared:
+    shared = learned_elsewhere(origin.learned_labels, key.data, labels)
+    if key.on != "holdout" or not shared:
         return []
     return [
         f"warning: it may have seen the holdout: {len(shared)} of {len(labels)} labels were "
-        "learnt before from other images; where these are the same photographs, the local score "
+        "learned before from other images; where these are the same photographs, the local score "
         "is too good"
     ]

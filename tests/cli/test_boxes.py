@@ -15,7 +15,8 @@ from kitbox.competition.decisions import Decision
 from kitbox.dataset.collection import Collection, collect
 from kitbox.embedding import embedder
 from kitbox.images.loader import ImageDataset
-from kitbox.training import context, trainer
+from kitbox.training import trainer
+from kitbox.training.context import TrainOptions, TrainSetup
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, finish, named, tiny
 
@@ -210,9 +211,9 @@ def test_train_and_test_are_cropped_alike(place: Workspace) -> None:
         for images in (found.labelled, found.test)
     ]
     np.testing.assert_array_equal(views[0][0][0], views[1][0][0])
-    options = context.TrainOptions(device="cpu", precision="32", workers=0)
-    competition = settings.load(place)
-    _, checkpoint = finish(trainer.train(named(plugin), found, competition, place, options))
+    options = TrainOptions(device="cpu", precision="32", workers=0)
+    setup = TrainSetup(found, settings.load(place), place, options)
+    _, checkpoint = finish(trainer.train(named(plugin), setup))
 
     def embedded(images):  # type: ignore[no-untyped-def]
         stage = embedder.embed(

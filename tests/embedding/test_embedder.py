@@ -14,7 +14,8 @@ from kitbox.images import file_index, pixel_cache_writer
 from kitbox.images.preprocessing import InputSpec
 from kitbox.network.backbone import data_config
 from kitbox.records import ImageSet
-from kitbox.training import context, trainer
+from kitbox.training import trainer
+from kitbox.training.context import TrainOptions, TrainSetup
 from tests.photographs import competition_on_disk, finish, named, picture, tiny
 
 OPTIONS = embedder.EmbedOptions(device="cpu", precision="32", workers=0)
@@ -29,11 +30,9 @@ class Place:
         self.checkpoint = self.trained(self.plugin)
 
     def trained(self, plugin):
-        options = context.TrainOptions(device="cpu", precision="32", workers=0)
-        stage = trainer.train(
-            named(plugin), self.collection, self.competition, self.workspace, options
-        )
-        return finish(stage)[1]
+        options = TrainOptions(device="cpu", precision="32", workers=0)
+        setup = TrainSetup(self.collection, self.competition, self.workspace, options)
+        return finish(trainer.train(named(plugin), setup))[1]
 
     def embed(self, images: ImageSet | None = None, plugin=None, checkpoint=None, **options):
         stage = embedder.embed(

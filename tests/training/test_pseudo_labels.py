@@ -67,7 +67,7 @@ def test_labels_by_networks_that_know_the_holdout_are_refused_for_it(scene: Coll
             scene.holdout.train, scene, [row(scene, "t1", "Boo", "all", 5)], "holdout"
         )
     assert str(caught.value) == (
-        "pseudo.csv line 5: made by networks that learnt from all labels, among them answers of "
+        "pseudo.csv line 5: made by networks trained on all labels, among them answers of "
         "the holdout that this training is scored on; make others with "
         "'kitbox pseudo one two --on holdout'"
     )
@@ -75,7 +75,7 @@ def test_labels_by_networks_that_know_the_holdout_are_refused_for_it(scene: Coll
     with pytest.raises(KitboxError) as caught:
         usable_pseudo_labels(scene.holdout.train, scene, [other], "holdout")
     assert str(caught.value) == (
-        "pseudo.csv line 2: made by networks that learnt from another holdout's training side, "
+        "pseudo.csv line 2: made by networks trained on another holdout's training side, "
         "among it answers of the holdout that this training is scored on; make others with "
         "'kitbox pseudo NAME... --on holdout'"
     )
@@ -88,7 +88,7 @@ def test_a_row_by_hand_is_told_what_to_write(scene: Collection) -> None:
         usable_pseudo_labels(scene.holdout.train, scene, [added], "holdout")
     assert str(caught.value) == (
         "pseudo.csv line 2: on = 'holdout' with an empty column holdout; write "
-        f"{here} there where its label owes nothing to the holdout's answers, else on = all"
+        f"{here} there if its label does not depend on the holdout's answers, else on = all"
     )
 
 

@@ -17,7 +17,7 @@ from kitbox.scoring import bootstrap
 from kitbox.scoring.local_score import LocalScore
 from kitbox.scoring.outcomes import Mean
 from kitbox.training import runs, sweep
-from kitbox.training.context import TrainOptions
+from kitbox.training.context import TrainOptions, TrainSetup
 from kitbox.training.events import EpochDone, StepDone, SweepMessage, TrainingStarted
 from kitbox.training.sweep import Sweep, VariantResult
 from tests.photographs import competition_on_disk, finish, named, tiny, write_plugin
@@ -40,7 +40,7 @@ def sweeping(place, budget: Budget = Budget(epochs=1), seeds: int = 1, **texts: 
     base = discovery.load("tiny", workspace)
     axes = {name: axis_values(base.plugin, name, text) for name, text in texts.items()}
     variants = combine(base, axes, budget, seeds)
-    return Sweep(budget, collection, competition, workspace, OPTIONS).run(variants)
+    return Sweep(budget, TrainSetup(collection, competition, workspace, OPTIONS)).run(variants)
 
 
 def of_kind(reports: list[Any], kind: type) -> list[Any]:
@@ -52,7 +52,7 @@ def test_variants_are_trained_scored_and_priced(place) -> None:
     assert {each.name for each in tried} == {f"{STEM}_{n}_tiny_epochs_1" for n in (32, 48)}
     assert len(of_kind(reports, EpochDone)) == 2
     small, large = sorted(tried, key=lambda each: each.name)
-    assert small.price.multiply_adds < large.price.multiply_adds
+    assert small.cost.multiply_adds < large.cost.multiply_adds
     for each in tried:
         assert each.problem is None
         assert each.plugin.epochs == 1
@@ -122,7 +122,7 @@ def test_an_epoch_is_timed_by_a_training_that_leaves_nothing(place, batch_size: 
         epochs=4, batch_size=batch_size, phases=stages, schedule=Multistep(milestones=(1, 3))
     )
     reports, seconds = finish(
-        sweep.epoch_seconds(named(plugin), collection, competition, workspace, OPTIONS)
+        sweep.epoch_seconds(named(plugin), TrainSetup(collection, competition, workspace, OPTIONS))
     )
     assert 0 < seconds < 60
     assert all(isinstance(report, Progress) for report in reports)
@@ -146,12 +146,12 @@ def scored(name: str, hits: list[int], **settings: Any) -> VariantResult:
     individuals = dict.fromkeys(ids.tolist(), "")
     scores = Scores({"recall_at_1": bootstrap.score(outcome, individuals)})
     found = LocalScore(scores, {"recall_at_1": outcome}, {}, {}, individuals)
-    return VariantResult(name, tiny(**settings), (), score=found)
+    return VariantResult(name=name, plugin=tiny(**settings), differs=(), score=found)
 
 
 def test_the_best_comes_first_and_noise_is_told_from_worse() -> None:
     best, near, far = [1] * 38 + [0, 0], [1] * 37 + [0] * 3, [1] * 10 + [0] * 30
-    failed = VariantResult("failed", tiny(), (), problem="no weights")
+    failed = VariantResult(name="failed", plugin=tiny(), differs=(), problem="no weights")
     tried = [failed, scored("far", far), scored("near", near), scored("best", best)]
     order = sweep.rank(tried)
     assert [each.name for each in order] == ["best", "near", "far", "failed"]
@@ -165,7 +165,7 @@ def test_the_best_comes_first_and_noise_is_told_from_worse() -> None:
 
 
 def test_where_all_fail_there_is_no_difference() -> None:
-    failed = VariantResult("failed", tiny(), (), problem="no weights")
+    failed = VariantResult(name="failed", plugin=tiny(), differs=(), problem="no weights")
     assert sweep.rank([failed]) == (failed,)
 
 

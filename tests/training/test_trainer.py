@@ -24,7 +24,7 @@ from kitbox.images.preprocessing import InputSpec
 from kitbox.network.backbone import data_config
 from kitbox.network.checkpoint import read_origin
 from kitbox.training import runs, trainer
-from kitbox.training.context import TrainOptions
+from kitbox.training.context import TrainOptions, TrainSetup
 from kitbox.training.events import EpochDone, HoldoutScored, StepDone, TrainingStarted
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, finish, named, tiny
@@ -42,7 +42,7 @@ def place(tmp_path: Path) -> tuple[Workspace, Competition, Collection]:
 
 def train(place, plugin: Plugin, options: TrainOptions = OPTIONS):
     workspace, competition, collection = place
-    return trainer.train(named(plugin), collection, competition, workspace, options)
+    return trainer.train(named(plugin), TrainSetup(collection, competition, workspace, options))
 
 
 def test_a_training_reports_scores_keeps_a_journal_and_learns(place) -> None:
@@ -212,7 +212,7 @@ def test_a_loss_that_is_no_number_stops_with_advice(place) -> None:
 
 
 def test_too_few_photographs_of_each_label_are_refused(place) -> None:
-    with pytest.raises(KitboxError, match="0 labels have 50 or more images to learn from"):
+    with pytest.raises(KitboxError, match="0 labels have 50 or more images to train on"):
         finish(train(place, tiny(min_images_per_label=50)))
 
 
@@ -286,7 +286,9 @@ def test_two_gloo_processes_share_every_batch(tmp_path: Path) -> None:
         assert len(losses) == [entry["event"] for entry in entries].count("score") - 1
         # gone on with alone from there, nothing is left to do
         reports, again = finish(
-            trainer.train(named(plugin, name), collection, competition, workspace, OPTIONS)
+            trainer.train(
+                named(plugin, name), TrainSetup(collection, competition, workspace, OPTIONS)
+            )
         )
         assert (reports, again.path) == ([], run.last)
 
@@ -309,7 +311,8 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     two = load_file(json.loads(done.stdout)[0]["path"])
     _, collection = finish(collect(workspace, competition))
-    alone = trainer.train(named(plugin, "alone"), collection, competition, workspace, OPTIONS)
+    setup = TrainSetup(collection, competition, workspace, OPTIONS)
+    alone = trainer.train(named(plugin, "alone"), setup)
     _, checkpoint = finish(alone)
     for name, tensor in load_file(checkpoint.path).items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
@@ -330,5 +333,5 @@ def test_photographs_that_nobody_has_labelled_are_refused(place) -> None:
     with pytest.raises(KitboxError) as caught:
         finish(train((workspace, competition, replace(collection, holdout=holdout)), tiny()))
     assert str(caught.value) == (
-        "no labelled image shows a known individual; there is nothing to learn from"
+        "no labelled image shows a known individual; there is nothing to train on"
     )

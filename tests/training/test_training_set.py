@@ -14,7 +14,8 @@ from kitbox.errors import KitboxError
 from kitbox.network.checkpoint import read_origin
 from kitbox.samplers.batch_samplers import UNKNOWN
 from kitbox.training import training_set
-from kitbox.training.training_set import TrainingSet, pseudo_label_candidates
+from kitbox.training.context import TrainingSet
+from kitbox.training.training_set import pseudo_label_candidates
 from tests.photographs import finish, tiny
 from tests.trainings import (
     Place,
@@ -38,7 +39,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def learnt(place: Place, plugin: Plugin, on: str = "holdout") -> TrainingSet:
-    return training_set.select(place.collection, place.competition, plugin, on, place.workspace)
+    return training_set.select(plugin, place.setup(on=on))
 
 
 def test_only_a_plugin_that_asks_for_unknown_individuals_learns_from_them(place: Place) -> None:
@@ -143,7 +144,7 @@ def test_copies_of_labelled_images_are_looked_for_once(
 def test_pseudo_labels_are_a_cause_of_the_run_and_stand_in_its_checkpoint(place: Place) -> None:
     plugin = tiny(epochs=1, pseudo_labels=True)
     without = begun(place, plugin)
-    assert without.notes == ("there are no pseudo-labels for it; it learns from labels alone",)
+    assert without.notes == ("there are no pseudo-labels for it; it is trained on labels alone",)
     write_pseudo_labels(place, {"t_0.png": "w_0"})
     one = begun(place, plugin)
     write_pseudo_labels(place, {"t_0.png": "w_1"}, round_=3)
@@ -169,5 +170,5 @@ def test_two_labels_at_least_are_needed(place: Place) -> None:
     one = place.learnt.take(place.learnt.labels == place.learnt.labels[0])
     holdout = replace(place.collection.holdout, train=one)
     alone = replace(place, collection=replace(place.collection, holdout=holdout))
-    with pytest.raises(KitboxError, match="1 labels have 1 or more images to learn from; lower"):
+    with pytest.raises(KitboxError, match="1 labels have 1 or more images to train on; lower"):
         learnt(alone, tiny())

@@ -15,7 +15,7 @@ from tests.trainings import Place, begun, opened, place_of, stop, tensors_of, tr
 
 FIRST = tiny(epochs=1)
 DOUBT = (
-    "warning: it may have seen the holdout: 7 of 7 labels were learnt before from other images; "
+    "warning: it may have seen the holdout: 7 of 7 labels were learned before from other images; "
     "where these are the same photographs, the local score is too good"
 )
 
@@ -79,13 +79,13 @@ def test_a_network_of_another_competition_leaves_the_heads_new(
     here = begun(elsewhere, tiny(epochs=2)).labels
     assert weights["heads.0.loss.W"].shape[1] == here > own
     assert notes[0].endswith(f": {len(taken)} of {len(source)} tensors")
-    assert notes[1] == f"the heads are new: {own} of {here} labels are its own"
+    assert notes[1] == f"the heads are new: it has {own} of the {here} labels"
 
 
 def test_a_neck_of_another_size_is_new_and_told(place: Place, first: Checkpoint) -> None:
     _, notes = begins_with(place, "first", embedding_dim=8)
-    assert notes[1].startswith("new, since it has none that fit: network.neck.0.weight, ")
-    assert notes[2] == "the heads are new: it has none that fit heads.0.loss.W"
+    assert notes[1].startswith("new, because no tensor of it fits: network.neck.0.weight, ")
+    assert notes[2] == "the heads are new: none of it fits heads.0.loss.W"
 
 
 @pytest.mark.parametrize("losses", [[CosFace()], [CrossEntropy()], [CrossEntropy(), ArcFace()]])
@@ -94,7 +94,7 @@ def test_heads_of_other_losses_are_new_and_told(place: Place, first: Checkpoint,
     source = tensors_of(first)
     heads = [name for name in weights if name.startswith("heads.")]
     assert not any(name in source and torch.equal(weights[name], source[name]) for name in heads)
-    told, _, named = notes[1].partition("it has none that fit ")
+    told, _, named = notes[1].partition("none of it fits ")
     assert told == "the heads are new: "
     assert sorted(named.split(", ")) == sorted(heads)
 
