@@ -94,7 +94,9 @@ def duplicates(
         links["neighbours"] = label_errors.similar_pairs(
             embeddings, limit, protocol.search_groups(pool.images, competition)
         )
-        suspects = label_errors.find_suspects(known, labels, unknown, fine, near, groups)
+        suspects = label_errors.find_suspects(
+            known, labels, unknown, fine=fine, near=near, groups=groups
+        )
     found = group_images(pool, links, fine)
     images_of = Counter(pool.labels[pool.sides != "left out"].tolist())
     paths = duplicates_page.save(workspace, found, suspects, images_of, unknown)

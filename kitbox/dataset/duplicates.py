@@ -1,4 +1,4 @@
-"""Groups images that are copies of each other, near-duplicates, or neighbours of a network."""
+"""Groups of images that are copies, near-duplicates, or neighbours by a network's embeddings."""
 
 from collections.abc import Collection as Container
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ from kitbox.dataset import near_duplicates
 from kitbox.dataset.collection import Collection
 from kitbox.dataset.near_duplicates import Pairs
 from kitbox.images import file_index
-from kitbox.images.file_index import Signatures
+from kitbox.images.file_index import Signatures, concatenate_signatures
 from kitbox.records import (
     ImageSet,
     LabelledImages,
@@ -29,19 +29,19 @@ from kitbox.records import (
 )
 from kitbox.workspace import Workspace
 
-# From the surest to the least sure; a group is called by its least sure link. Neighbours make
-# groups of their own, as nothing can be dropped for likeness alone.
+# From the surest to the least sure; a group has the kind of its least sure link. Neighbours form
+# groups of their own, since no image is dropped for similarity alone.
 LinkKind = Literal["copies", "near-duplicates", "neighbours"]
 LINK_KINDS: tuple[LinkKind, ...] = ("copies", "near-duplicates", "neighbours")
 
 
 @dataclass(frozen=True)
 class ImagePool:
-    """Every readable image of a competition, also those that decisions leave out.
+    """All readable images of a competition, also those that decisions leave out.
 
-    `images` have labels as decided, '' where there is none. `sides (n,)` are "train" and "query"
-    (of the holdout), "test", "index", and "left out". `parts` are the image sets of which all this
-    was taken, unreadable test images among them, as embeddings of them are cached.
+    `images` have labels after decisions, '' where there is none. `sides (n,)` are "train" and
+    "query" (of the holdout), "test", "index", and "left out". `parts` are the image sets that are
+    embedded to compare the images; they include unreadable test images.
     """
 
     images: LabelledImages
@@ -51,16 +51,15 @@ class ImagePool:
 
     @property
     def labels(self) -> Strings:
-        """The labels (n,) as decided, '' where there is none."""
+        """The labels (n,) after decisions, '' where there is none."""
         return self.images.labels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DuplicateGroup:
     """Images that belong together, with the label ('' where none) and the side of each.
 
-    `open` says that there is something left to decide: two of its images are in use and no row of
-    decisions.csv finds them fine.
+    `undecided` where two of its images are in use and no row of decisions.csv finds them fine.
     """
 
     kind: LinkKind
@@ -71,13 +70,13 @@ class DuplicateGroup:
 
     @property
     def conflict(self) -> bool:
-        """Whether images in use bear two labels: one picture, two individuals."""
+        """Whether images in use have two labels: one picture, two individuals."""
         used = zip(self.labels, self.sides, strict=True)
         return len({label for label, side in used if label and side != "left out"}) > 1
 
     @property
     def leaks(self) -> tuple[str, ...]:
-        """Between which sides it leaks: "train/test", "holdout", both or none."""
+        """The splits across which it leaks: "train/test", "holdout", both or none."""
         sides = set(self.sides)
         found = []
         if "test" in sides and sides & {"train", "query"}:
@@ -90,9 +89,9 @@ class DuplicateGroup:
 def gather_pool(
     workspace: Workspace, competition: Competition, collection: Collection
 ) -> Generator[Progress, None, ImagePool]:
-    """Return every readable image of a competition; yields Progress.
+    """Return all readable images of a competition; yields Progress.
 
-    Boxes are those decided, so that embeddings of these images serve through all other decisions.
+    Boxes are those after decisions; no other decision changes the embeddings of these images.
     """
     decided = collection.decisions
     listed = lists.apply_decisions(
@@ -100,42 +99,43 @@ def gather_pool(
     )
     parts: list[ImageSet] = []
     images: list[ImageSet] = []
-    looks: list[Signatures] = []
+    signatures: list[Signatures] = []
     sides: list[Strings] = []
     for part, found in (
         ("labelled", listed.labelled),
         ("test", listed.test),
         ("index", listed.index),
     ):
-        # the test images of scenarios are labelled ones once more
+        # the queries of scenarios are labelled images, which are there already
         if found is None or (parts and np.isin(found.image_ids, parts[0].image_ids).any()):
             continue
-        seen = yield from file_index.inspect(found, workspace)
-        readable = ~np.isin(found.image_ids, list(seen.problems))
-        images.append(seen.images.take(readable))
-        looks.append(seen.signatures.take(readable))
+        inspection = yield from file_index.inspect(found, workspace)
+        readable = ~np.isin(found.image_ids, list(inspection.problems))
+        images.append(inspection.images.take(readable))
+        signatures.append(inspection.signatures.take(readable))
         sides.append(_sides(part, images[-1].image_ids, collection))
-        # a labelled image that cannot be read is never embedded, another as a grey one
-        parts.append(images[-1] if part == "labelled" else seen.images)
+        # unreadable images are embedded as grey ones, except labelled images
+        parts.append(images[-1] if part == "labelled" else inspection.images)
     joined = images[0].labelled
     for other in images[1:]:
         joined = concatenate(joined, other)
-    every = Signatures(
-        np.concatenate([of.hashes for of in looks]), np.concatenate([of.thumbnails for of in looks])
+    return ImagePool(
+        _with_decided_labels(joined, collection),
+        concatenate_signatures(signatures),
+        np.concatenate(sides),
+        tuple(parts),
     )
-    named = _as_decided(joined, collection)
-    return ImagePool(named, every, np.concatenate(sides), tuple(parts))
 
 
 def copy_pairs(pool: ImagePool) -> Pairs:
-    """Return for each file that repeats an earlier one the pair (p, 2) of first and copy."""
+    """Return pairs (p, 2) of exact copies: the first image of a file, and each later one."""
     _, first, code = np.unique(pool.images.file_digests, return_index=True, return_inverse=True)
     pairs = np.stack([first[code], np.arange(len(code))], axis=1)
     return pairs[pairs[:, 0] < pairs[:, 1]].astype(np.int64)
 
 
 def near_duplicate_pairs(pool: ImagePool, bits: int) -> Pairs:
-    """Return pairs (p, 2) of near-duplicates of different bytes; see `likeness`."""
+    """Return pairs (p, 2) of near-duplicate files; see `near_duplicates.find_pairs`."""
     _, first = np.unique(pool.images.file_digests, return_index=True)
     first = np.sort(first)
     pairs: Pairs = first[near_duplicates.find_pairs(pool.signatures.take(first), bits)]
@@ -143,8 +143,11 @@ def near_duplicate_pairs(pool: ImagePool, bits: int) -> Pairs:
 
 
 def informative_links(links: Mapping[LinkKind, Pairs], count: int) -> dict[LinkKind, Pairs]:
-    """Return links of `count` images without neighbours that surer links connect already."""
-    number = _connected(_together(links[kind] for kind in links if kind != "neighbours"), count)
+    """Return the links without those neighbours that surer links connect already.
+
+    Links are kind → pairs of rows among `count` images.
+    """
+    number = _connected(_concatenated(links[kind] for kind in links if kind != "neighbours"), count)
     return {
         kind: of[number[of[:, 0]] != number[of[:, 1]]] if kind == "neighbours" else of
         for kind, of in links.items()
@@ -154,25 +157,70 @@ def informative_links(links: Mapping[LinkKind, Pairs], count: int) -> dict[LinkK
 def group_images(
     pool: ImagePool, links: Mapping[LinkKind, Pairs], fine: Container[frozenset[str]] = ()
 ) -> list[DuplicateGroup]:
-    """Return the groups that links (kind → pairs of rows) make, in the order of the images.
+    """Return the groups that links (kind → pairs of rows) connect, in the order of the images.
 
-    Neighbours change no group of copies and near-duplicates: where they are more than that, they
-    are a group as well, which may have some of the same images. A link is decided where one of its
-    images is left out, or where `fine` has the pair.
+    Neighbours do not change groups of copies and near-duplicates: where they link further images
+    they form a group of their own, which may share images with those. A link is decided where one
+    of its images is left out, or where `fine` has the pair.
     """
-    told = informative_links(links, len(pool.images))
+    informative = informative_links(links, len(pool.images))
     found: list[tuple[int, DuplicateGroup]] = []
     for sure in (True, False):
-        part = {kind: of for kind, of in told.items() if (kind != "neighbours") == sure}
+        part = {kind: of for kind, of in informative.items() if (kind != "neighbours") == sure}
         found.extend(_groups(pool, part, fine))
     return [group for _, group in sorted(found, key=lambda one: one[0])]
+
+
+def drop_decisions(pool: ImagePool, fine: Container[frozenset[str]] = ()) -> list[Decision]:
+    """Return decisions to drop exact copies: all but the first labelled image of a file and label.
+
+    Files under two labels and pairs in `fine` are left for people to decide.
+    """
+    used = np.isin(pool.sides, ("train", "query"))
+    ids, digests = pool.images.image_ids[used].tolist(), pool.images.file_digests[used].tolist()
+    labels = pool.labels[used].tolist()
+    labels_of: dict[str, set[str]] = {}
+    for digest, label in zip(digests, labels, strict=True):
+        labels_of.setdefault(digest, set()).add(label)
+    first: dict[str, str] = {}
+    found = []
+    for image_id, digest in zip(ids, digests, strict=True):
+        original = first.setdefault(digest, image_id)
+        one_label = len(labels_of[digest]) == 1
+        if original != image_id and one_label and frozenset({original, image_id}) not in fine:
+            found.append(Decision("drop", image_id, note=f"copy of {original}"))
+    return found
+
+
+def _sides(part: str, image_ids: Strings, collection: Collection) -> Strings:
+    """Return the side (n,) of each image of the labelled, test or index list."""
+    if part == "test":
+        return np.full(len(image_ids), "test")
+    if part == "index":
+        assert collection.index is not None  # noqa: S101  the lists have one
+        used = np.isin(image_ids, collection.index.image_ids)
+        return np.where(used, "index", "left out")
+    train, query = (
+        np.isin(image_ids, side.image_ids)
+        for side in (collection.holdout.train, collection.holdout.query)
+    )
+    return np.select([query, train], ["query", "train"], "left out")
+
+
+def _with_decided_labels(images: LabelledImages, collection: Collection) -> LabelledImages:
+    """Return images with the labels that the collection has for those in use."""
+    rows = rows_of(images.image_ids, collection.labelled.image_ids)
+    decided = collection.labelled.labels[rows].tolist()
+    listed = images.labels.tolist()
+    labels = [now if row >= 0 else was for row, now, was in zip(rows, decided, listed, strict=True)]
+    return images.with_labels(strings(labels))
 
 
 def _groups(
     pool: ImagePool, links: Mapping[LinkKind, Pairs], fine: Container[frozenset[str]]
 ) -> Iterator[tuple[int, DuplicateGroup]]:
     """Yield the groups that links connect, each with the row of its first image."""
-    count, pairs = len(pool.images), _together(links.values())
+    count, pairs = len(pool.images), _concatenated(links.values())
     kinds = np.repeat(
         [LINK_KINDS.index(kind) for kind in links], [len(of) for of in links.values()]
     )
@@ -186,71 +234,29 @@ def _groups(
             yield (
                 int(rows[0]),
                 DuplicateGroup(
-                    LINK_KINDS[kind_of[number[rows[0]]]],
-                    tuple(pool.images.image_ids[rows].tolist()),
-                    tuple(pool.labels[rows].tolist()),
-                    tuple(pool.sides[rows].tolist()),
-                    int(number[rows[0]]) in undecided,
+                    kind=LINK_KINDS[kind_of[number[rows[0]]]],
+                    images=tuple(pool.images.image_ids[rows].tolist()),
+                    labels=tuple(pool.labels[rows].tolist()),
+                    sides=tuple(pool.sides[rows].tolist()),
+                    undecided=int(number[rows[0]]) in undecided,
                 ),
             )
 
 
-def _together(links: Iterable[Pairs]) -> Pairs:
-    return np.concatenate([np.empty((0, 2), dtype=np.int64), *links])
-
-
-def _connected(pairs: Pairs, count: int) -> NDArray[np.int32]:
-    """Return for each of `count` rows the number of the group that pairs connect it to."""
-    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    number: NDArray[np.int32] = connected_components(graph, directed=False)[1]
-    return number
-
-
-def drop_decisions(pool: ImagePool, fine: Container[frozenset[str]] = ()) -> list[Decision]:
-    """Return decisions that drop all but the first labelled image of equal bytes and one label.
-
-    A picture under two labels is left to people, and so is a pair found fine.
-    """
-    used = np.isin(pool.sides, ("train", "query"))
-    ids, digests = pool.images.image_ids[used].tolist(), pool.images.file_digests[used].tolist()
-    labels = pool.labels[used].tolist()
-    named: dict[str, set[str]] = {}
-    for digest, label in zip(digests, labels, strict=True):
-        named.setdefault(digest, set()).add(label)
-    first: dict[str, str] = {}
-    found = []
-    for image_id, digest in zip(ids, digests, strict=True):
-        kept = first.setdefault(digest, image_id)
-        if kept != image_id and len(named[digest]) == 1 and frozenset({kept, image_id}) not in fine:
-            found.append(Decision("drop", image_id, note=f"copy of {kept}"))
-    return found
-
-
-def _sides(part: str, image_ids: Strings, collection: Collection) -> Strings:
-    if part == "test":
-        return np.full(len(image_ids), "test")
-    if part == "index":
-        assert collection.index is not None  # noqa: S101  the lists have one
-        there = np.isin(image_ids, collection.index.image_ids)
-        return np.where(there, "index", "left out")
-    train, query = (
-        np.isin(image_ids, side.image_ids)
-        for side in (collection.holdout.train, collection.holdout.query)
-    )
-    return np.select([query, train], ["query", "train"], "left out")
-
-
-def _as_decided(images: LabelledImages, collection: Collection) -> LabelledImages:
-    """Return images under the labels that decisions gave those in use."""
-    rows = rows_of(images.image_ids, collection.labelled.image_ids)
-    decided = collection.labelled.labels[rows].tolist()
-    kept = images.labels.tolist()
-    labels = [now if row >= 0 else was for row, now, was in zip(rows, decided, kept, strict=True)]
-    return images.with_labels(strings(labels))
-
-
 def _undecided(pool: ImagePool, pairs: Pairs, fine: Container[frozenset[str]]) -> NDArray[np.bool_]:
+    """Return which pairs (p,) are of two images in use and not in `fine`."""
     used: NDArray[np.bool_] = (pool.sides[pairs] != "left out").all(axis=1)
     named = pool.images.image_ids[pairs].tolist()
     used &= np.array([frozenset(pair) not in fine for pair in named], dtype=np.bool_)
     return used
+
+
+def _concatenated(links: Iterable[Pairs]) -> Pairs:
+    return np.concatenate([np.empty((0, 2), dtype=np.int64), *links])
+
+
+def _connected(pairs: Pairs, count: int) -> NDArray[np.int32]:
+    """Return the number (n,) of the connected component of each of `count` rows."""
+    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    number: NDArray[np.int32] = connected_components(graph, directed=False)[1]
+    return number

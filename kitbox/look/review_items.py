@@ -155,8 +155,8 @@ def find_suspects(
         part,
         labels,
         images.unknown,
-        state.decisions.fine,
-        near,
+        fine=state.decisions.fine,
+        near=near,
         groups=images.groups(part.image_ids),
     )
     items = [_suspect_item(suspect, state) for suspect in suspects]

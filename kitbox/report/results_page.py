@@ -152,7 +152,7 @@ def _suspects(
     labelled = collection.labelled
     known, unknown = found.embeddings.of(labelled.image_ids), competition.images.unknown_label
     fine, groups = collection.decisions.fine, protocol.search_groups(labelled, competition)
-    return label_errors.find_suspects(known, labelled.labels, unknown, fine, groups=groups)[
+    return label_errors.find_suspects(known, labelled.labels, unknown, fine=fine, groups=groups)[
         :_SUSPECTS
     ]
 

@@ -1,4 +1,4 @@
-"""Integrity: everything that is wrong is found by kind and place, and done as it is said."""
+"""Data check: everything wrong is found by kind and place, and a run does what the check says."""
 
 import csv
 from collections import Counter
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from kitbox.competition import lists
 from kitbox.competition.check_rules import KINDS
 from kitbox.competition.findings import DataFinding
 from kitbox.competition.settings import Competition
@@ -18,7 +19,7 @@ from kitbox.dataset.collection import collect
 from kitbox.dataset.data_check import DataCheck
 from kitbox.errors import KitboxError
 from kitbox.workspace import Workspace
-from tests import dirty
+from tests import circle, dirty
 from tests.photographs import finish
 
 
@@ -34,7 +35,7 @@ def checked(workspace: Workspace, competition: Competition) -> DataCheck:
     return found
 
 
-def test_everything_odd_is_found_once_and_nothing_else(
+def test_everything_wrong_is_found_once_and_nothing_else(
     place: tuple[Path, Workspace, dict[str, str]],
 ) -> None:
     root, workspace, odd = place
@@ -90,7 +91,7 @@ def rules(draw: st.DrawFn) -> dict[str, object]:
 
 
 @given(rules())
-def test_what_a_check_says_is_what_a_collection_does(
+def test_a_collection_does_what_the_check_says(
     place: tuple[Path, Workspace, dict[str, str]], asked: dict[str, object]
 ) -> None:
     root, workspace, _ = place
@@ -112,7 +113,7 @@ def test_what_a_check_says_is_what_a_collection_does(
     assert collection.unreadable == {"broken_asked.png"}
 
 
-def test_a_kind_to_stop_at_stops_with_the_way_on(
+def test_a_kind_to_stop_at_stops_the_run_and_says_how_to_go_on(
     place: tuple[Path, Workspace, dict[str, str]],
 ) -> None:
     root, workspace, _ = place
@@ -123,7 +124,7 @@ def test_a_kind_to_stop_at_stops_with_the_way_on(
     assert str(caught.value).endswith("; or take 'blurred' out of check.stop in kitbox.toml")
 
 
-def test_originals_are_never_changed(tmp_path: Path) -> None:
+def test_a_check_changes_no_file(tmp_path: Path) -> None:
     workspace, competition, _ = dirty.everything(tmp_path)
     data = tmp_path / "data"
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in data.rglob("*")}
@@ -235,7 +236,7 @@ def emptied(root: Path, index: tuple[str, ...]) -> tuple[Workspace, Competition]
         ),
     ],
 )
-def test_an_index_of_which_nothing_is_left_stops_a_run_and_is_found(
+def test_an_index_without_usable_images_stops_a_run_and_is_found(
     tmp_path: Path, index: tuple[str, ...], what: str
 ) -> None:
     workspace, competition = emptied(tmp_path, index)
@@ -248,7 +249,7 @@ def test_an_index_of_which_nothing_is_left_stops_a_run_and_is_found(
     assert found == DataFinding("kitbox.toml", what, kind="list", action="stop")
 
 
-def test_an_index_that_people_emptied_stops_a_run_and_is_found(tmp_path: Path) -> None:
+def test_an_index_emptied_by_decisions_stops_a_run_and_is_found(tmp_path: Path) -> None:
     workspace, competition = emptied(tmp_path, ("i.png",))
     workspace.decisions.write_text("decision,subject,value,note\ndrop,i.png,,\n")
     with pytest.raises(KitboxError, match="no image is in the index; add some, or take decisions"):
@@ -256,7 +257,7 @@ def test_an_index_that_people_emptied_stops_a_run_and_is_found(tmp_path: Path) -
     assert [f.action for f in checked(workspace, competition).findings] == ["stop"]
 
 
-def test_labelled_images_of_which_nothing_is_left_stop_a_run_and_are_found(tmp_path: Path) -> None:
+def test_labelled_images_none_of_which_is_usable_stop_a_run_and_are_found(tmp_path: Path) -> None:
     dirty.save(tmp_path / "data" / "train" / "a.png", Image.new("RGB", (160, 100)))
     dirty.save(tmp_path / "data" / "test" / "t.png", dirty.scene(90))
     workspace, competition = dirty.on_disk(tmp_path, ["a.png,Ahab"], drop=["blank"])
@@ -267,7 +268,7 @@ def test_labelled_images_of_which_nothing_is_left_stop_a_run_and_are_found(tmp_p
     assert [f.what for f in checked(workspace, competition).findings if f.kind == "list"] == [what]
 
 
-def test_a_file_that_the_system_does_not_give_is_found_and_left_out(tmp_path: Path) -> None:
+def test_a_file_that_the_system_cannot_read_is_found_and_left_out(tmp_path: Path) -> None:
     train = tmp_path / "data" / "train"
     for number, name in enumerate(dirty.CLEAN):
         dirty.save(train / name, dirty.scene(number))
@@ -291,7 +292,7 @@ def test_a_file_that_the_system_does_not_give_is_found_and_left_out(tmp_path: Pa
     assert finish(collect(*place))[1].labelled.image_ids.tolist() == dirty.CLEAN
 
 
-def test_pictures_alike_under_two_labels_are_at_odds(tmp_path: Path) -> None:
+def test_near_duplicates_of_two_labels_are_a_conflict(tmp_path: Path) -> None:
     train = tmp_path / "data" / "train"
     dirty.save(train / "a.png", dirty.scene(1))
     dirty.save(train / "b.jpg", dirty.scene(1), quality=90)
@@ -306,7 +307,7 @@ def test_pictures_alike_under_two_labels_are_at_odds(tmp_path: Path) -> None:
     )
 
 
-def test_what_people_decided_is_obeyed(tmp_path: Path) -> None:
+def test_decisions_are_applied_first(tmp_path: Path) -> None:
     train = tmp_path / "data" / "train"
     for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
         dirty.save(train / name, dirty.scene(seed))
@@ -323,7 +324,7 @@ def test_what_people_decided_is_obeyed(tmp_path: Path) -> None:
     assert wrong.what.startswith("'z.png' is no labelled image")
 
 
-def test_a_name_that_a_spreadsheet_would_calculate_is_written_as_text(tmp_path: Path) -> None:
+def test_a_name_that_looks_like_a_formula_is_written_as_text(tmp_path: Path) -> None:
     names = ["=1+1.jpg", "+1.jpg", "-1.jpg", "@a.jpg", "plain, 'quoted'.jpg"]
     findings = tuple(DataFinding(name, f"image {name}", name, "odd-name", "keep") for name in names)
     data_check.save(findings, tmp_path / "reports" / "check.csv")
@@ -332,7 +333,7 @@ def test_a_name_that_a_spreadsheet_would_calculate_is_written_as_text(tmp_path: 
     assert [row["where"] for row in rows] == [row["image"] for row in rows]
 
 
-def test_without_anything_wrong_nothing_is_found(tmp_path: Path) -> None:
+def test_clean_data_has_no_findings(tmp_path: Path) -> None:
     train = tmp_path / "data" / "train"
     for number, name in enumerate(dirty.CLEAN):
         dirty.save(train / name, dirty.scene(number))
@@ -351,7 +352,7 @@ def test_the_kind_that_stops_a_run_is_shown_first() -> None:
     assert list(found.by_kind()) == ["no-label", "missing", "tiny"]
 
 
-def test_conflicts_are_those_of_a_slow_count(tmp_path: Path) -> None:
+def test_conflicts_agree_with_a_slow_count(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     train = tmp_path / "data" / "train"
     contents = [dirty.scene(number) for number in range(5)]
@@ -370,3 +371,76 @@ def test_conflicts_are_those_of_a_slow_count(tmp_path: Path) -> None:
         if any(other == content and its != label for other, its in of.values())
     }
     assert {f.image_id for f in found if f.kind == "copy-conflict"} == slow
+
+
+def odd_names(*names: str, **given: object) -> list[str]:
+    images = circle.image_set(dict.fromkeys(names, "Ahab"))
+    rules = circle.competition(**given)  # type: ignore[arg-type]
+    places = dict.fromkeys(names, "train.csv line 2")
+    return [finding.what for finding in data_check.name_findings([images], rules, places)]
+
+
+@pytest.mark.parametrize(
+    ("name", "odd"),
+    [
+        ("whale (3).JPG", None),
+        ("Täht-07_b.jpg", None),
+        ("a b.jpg", None),
+        ("a,b.jpg", "','"),
+        ("<b>.jpg", "'<', '>'"),
+        ("a\tb.jpg", "'U+0009'"),
+        ("a\u200bb.jpg", "'U+200B'"),
+        ("🐋.jpg", "'🐋'"),
+        ('a"b.jpg', "'\"'"),
+        ("a.jpg ", "a blank at its end"),
+    ],
+)
+def test_names_with_odd_characters_are_found(name: str, odd: str | None) -> None:
+    expected = [] if odd is None else [f"the name of image '{name}' has {odd}"]
+    assert odd_names(name) == expected
+
+
+def test_a_blank_in_a_name_is_odd_where_blanks_separate_answers() -> None:
+    what = "the name of image 'a b.jpg' has a blank, which separates answers"
+    assert odd_names("a b.jpg", answers="images") == [what]
+
+
+def test_names_that_differ_only_in_case_or_accents_are_found() -> None:
+    assert odd_names("a.jpg", "A.jpg", "b.jpg") == [
+        "the names of images 'A.jpg' and 'a.jpg' differ only in case or accents"
+    ]
+    assert len(odd_names("e\u0301.jpg", "é.jpg")) == 1
+
+
+def test_byte_order_marks_and_crlf_of_every_list_are_found(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_bytes(b"\xef\xbb\xbfImage,Id\r\n")
+    (tmp_path / "sample.csv").write_bytes(b"Image,Id\r\n")
+    (tmp_path / "boxes.csv").write_bytes(b"image,x0,y0,x1,y1\n")
+    given = circle.competition(
+        root=tmp_path,
+        images={"train_list": "train.csv", "test_list": "sample.csv", "boxes": "boxes.csv"},
+        form={"sample": "sample.csv"},
+    )
+    assert [(f.kind, f.where, f.action) for f in data_check.list_format_findings(given)] == [
+        ("byte-order-mark", "train.csv line 1", "repair"),
+        ("crlf", "train.csv line 1", "repair"),
+        ("crlf", "sample.csv line 1", "repair"),
+    ]
+
+
+def test_an_image_of_a_faulty_row_counts_as_listed_and_is_excluded(tmp_path: Path) -> None:
+    for name in ("train/a.jpg", "train/b.jpg", "train/c.jpg", "test/x.jpg", "test/y.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "train.csv").write_text("Image,Id\na.jpg,Ahab\nb.jpg,\n")
+    (tmp_path / "test.csv").write_text("Image\nx.jpg\n")
+    given = circle.competition(
+        root=tmp_path, images={"train_list": "train.csv", "test_list": "test.csv"}
+    )
+    survey = lists.survey(given)
+    assert data_check.unlisted_files(survey, given) == [
+        tmp_path / "train/c.jpg",
+        tmp_path / "test/y.jpg",
+    ]
+    assert data_check.excluded_files(survey, given) == [tmp_path / "train/b.jpg"]
+    assert survey.places == {"a.jpg": "train.csv line 2", "x.jpg": "test.csv line 2"}

@@ -13,21 +13,34 @@ from kitbox.dataset.label_errors import LabelSuspect
 from kitbox.report import duplicates_page
 from kitbox.workspace import Workspace
 
-MUTUAL = LabelSuspect("mutual", ("b.jpg", "a.jpg"), ("Boo", "Ahab"), 0.75, 0.25)
-SPLIT = LabelSuspect("split", ("c.jpg", "d.jpg", "e, f.jpg", "g.jpg"), ("Cleo",), 0.1, 0.2, 2)
+MUTUAL = LabelSuspect(
+    kind="mutual",
+    images=("b.jpg", "a.jpg"),
+    labels=("Boo", "Ahab"),
+    similarity=0.75,
+    evidence=0.25,
+)
+SPLIT = LabelSuspect(
+    kind="split",
+    images=("c.jpg", "d.jpg", "e, f.jpg", "g.jpg"),
+    labels=("Cleo",),
+    similarity=0.1,
+    evidence=0.2,
+    first_count=2,
+)
 
 
 def group(
-    labels: str, sides: str | None = None, kind: LinkKind = "copies", *, still_open: bool = True
+    labels: str, sides: str | None = None, kind: LinkKind = "copies", *, undecided: bool = True
 ) -> DuplicateGroup:
     """Return a group of images 0, 1, … with labels of a letter, . for none, ? for the unknown."""
     names = {"t": "train", "q": "query", "T": "test", "-": "left out"}
     return DuplicateGroup(
-        kind,
-        tuple(str(i) for i in range(len(labels))),
-        tuple({".": "", "?": "new_whale"}.get(letter, letter) for letter in labels),
-        tuple(names[side] for side in sides or "t" * len(labels)),
-        still_open,
+        kind=kind,
+        images=tuple(str(i) for i in range(len(labels))),
+        labels=tuple({".": "", "?": "new_whale"}.get(letter, letter) for letter in labels),
+        sides=tuple(names[side] for side in sides or "t" * len(labels)),
+        undecided=undecided,
     )
 
 
@@ -37,7 +50,7 @@ def test_open_groups_are_counted_and_decided_ones_apart() -> None:
         group("AB", kind="near-duplicates"),
         group("A.", "tT", "neighbours"),
         group("AA", "tq", "neighbours"),
-        group("AB", still_open=False),
+        group("AB", undecided=False),
     ]
     assert duplicates_page.count_undecided(groups, [MUTUAL, SPLIT]) == {
         "copies": 1,
@@ -59,7 +72,7 @@ def test_conflicts_come_first_and_then_leaks() -> None:
         group("A.", "tT", "neighbours"),
         group("AB", kind="neighbours"),
     )
-    given = [near, plain, group("AB", still_open=False), leak, conflict]
+    given = [near, plain, group("AB", undecided=False), leak, conflict]
     assert duplicates_page.by_urgency(given) == [conflict, leak, plain, near]
 
 
@@ -111,7 +124,7 @@ def test_a_label_of_its_own_is_nobody_else_s() -> None:
 
 
 def test_names_that_a_spreadsheet_would_calculate_are_written_as_text(workspace: Workspace) -> None:
-    odd = LabelSuspect("mutual", ("=b.jpg", "a.jpg"), ("+B", "Ahab"), -0.25, 0.25)
+    odd = replace(MUTUAL, images=("=b.jpg", "a.jpg"), labels=("+B", "Ahab"), similarity=-0.25)
     groups = [replace(group("AA"), images=("=cmd().jpg", "b"))]
     paths = duplicates_page.save(workspace, groups, [odd], Counter(), None)
     assert paths[0].read_text().splitlines()[1].startswith("1,copies,'=cmd().jpg,")
@@ -120,7 +133,7 @@ def test_names_that_a_spreadsheet_would_calculate_are_written_as_text(workspace:
 
 
 def test_offered_rows_can_be_pasted_into_decisions(workspace: Workspace) -> None:
-    groups = [group("AB", kind="near-duplicates"), group("AA", "t-", still_open=False)]
+    groups = [group("AB", kind="near-duplicates"), group("AA", "t-", undecided=False)]
     counted = Counter({"Ahab": 2, "Boo": 2})
     paths = duplicates_page.save(workspace, groups, [MUTUAL, SPLIT], counted, None)
     assert [path.name for path in paths] == ["duplicates.csv", "suspects.csv"]

@@ -45,7 +45,13 @@ def shown(
 
 
 def group(kind: str, *rows: int, labels: tuple[str, ...], sides: tuple[str, ...]) -> DuplicateGroup:
-    return DuplicateGroup(kind, tuple(f"{row}.png" for row in rows), labels, sides, True)  # type: ignore[arg-type]
+    return DuplicateGroup(
+        kind=kind,  # type: ignore[arg-type]
+        images=tuple(f"{row}.png" for row in rows),
+        labels=labels,
+        sides=sides,
+        undecided=True,
+    )
 
 
 def test_a_conflict_shows_both_pictures_and_the_row_that_would_mend_it(
@@ -90,8 +96,21 @@ def test_a_group_of_many_shows_every_side_before_more_of_one(
 def test_suspects_stand_side_by_side_with_what_would_decide_them(
     images: ImageSet, workspace: Workspace
 ) -> None:
-    mutual = LabelSuspect("mutual", ("0.png", "6.png"), (HOSTILE, "Boo"), 0.9, 0.2)
-    split = LabelSuspect("split", tuple(f"{n}.png" for n in range(6)), (HOSTILE,), 0.1, 0.1, 4)
+    mutual = LabelSuspect(
+        kind="mutual",
+        images=("0.png", "6.png"),
+        labels=(HOSTILE, "Boo"),
+        similarity=0.9,
+        evidence=0.2,
+    )
+    split = LabelSuspect(
+        kind="split",
+        images=tuple(f"{n}.png" for n in range(6)),
+        labels=(HOSTILE,),
+        similarity=0.1,
+        evidence=0.1,
+        first_count=4,
+    )
     found = shown(images, workspace, [], [mutual, split])
     assert f"{HOSTILE} and Boo" in found.text
     assert "similarity 0.900: 0.200 more than their labels explain" in found.text
