@@ -1,7 +1,7 @@
-"""Loss heads that classify: they have weights for every label.
+"""Loss heads: modules from embeddings (n, d) and label rows (n,) to a mean loss.
 
-Each takes embeddings (n, d) and label rows (n,) and gives the mean loss. Only BinaryCrossEntropy
-takes unknowns, whose label is negative.
+Heads of losses that classify have weights for every label, and only BinaryCrossEntropy's accepts
+unknowns, whose label is negative. Heads of pair losses mine the pairs or triplets of a batch.
 """
 
 import math
@@ -30,22 +30,19 @@ from kitbox.plugin.losses import (
     CosFace,
     CrossEntropy,
     Focal,
+    Loss,
     Margin,
     MultiSimilarity,
     Triplet,
 )
 from kitbox.records import Integers
 
-# arccos has an infinite slope at 1; nearer to it than this (0.08°) an angle has no gradient
+# arccos has an infinite slope at 1: nearer to it than this (0.08°) an angle has no gradient.
 _LARGEST_COSINE = 1 - 1e-6
 
 
-def build(
-    loss: ArcFace | CosFace | CrossEntropy | Focal | BinaryCrossEntropy,
-    embedding_dim: int,
-    label_counts: Integers,
-) -> nn.Module:
-    """Return the head of a loss, given the training images of each label (L,)."""
+def build_loss_head(loss: Loss, embedding_dim: int, label_counts: Integers) -> nn.Module:
+    """Return the head of a loss, given the number of training images of each label (L,)."""
     match loss:
         case ArcFace() | CosFace():
             return AngularHead(loss, embedding_dim, label_counts)
@@ -55,6 +52,25 @@ def build(
             return FocalHead(loss, embedding_dim, len(label_counts))
         case BinaryCrossEntropy():
             return BinaryCrossEntropyHead(loss, embedding_dim, len(label_counts))
+        case Triplet():
+            soft = loss.margin == "soft"
+            triplet = TripletMarginLoss(margin=0.0 if soft else loss.margin, smooth_loss=soft)
+            return PairHead(triplet, miners.MINERS[loss.mining])
+        case Margin():
+            margin = MarginLoss(
+                margin=loss.margin,
+                beta=loss.beta,
+                learn_beta=loss.learn_beta != "no",
+                num_classes=len(label_counts) if loss.learn_beta == "per_label" else None,
+            )
+            return PairHead(margin, miners.MINERS[loss.mining])
+        case Contrastive():
+            return PairHead(
+                ContrastiveLoss(pos_margin=loss.positive_margin, neg_margin=loss.negative_margin)
+            )
+        case MultiSimilarity():
+            similarity = MultiSimilarityLoss(alpha=loss.alpha, beta=loss.beta, base=loss.base)
+            return PairHead(similarity, MultiSimilarityMiner(epsilon=loss.epsilon))
         case _:
             assert_never(loss)
 
@@ -69,7 +85,7 @@ class AngularHead(nn.Module):
             "num_classes": len(label_counts),
             "embedding_size": embedding_dim,
             "scale": loss.scale,
-            # theirs begins at norms of 20, which an optimiser of small steps hardly ever turns
+            # the library's own initial norms are about 20, which small steps hardly turn
             "weight_init_func": TorchInitWrapper(nn.init.xavier_uniform_),
         }
         self.loss = (
@@ -82,59 +98,6 @@ class AngularHead(nn.Module):
         """Return the mean loss."""
         value: Tensor = self.loss(embeddings, labels)
         return value
-
-
-class _ArcFaceLoss(SubCenterArcFaceLoss):  # type: ignore[misc]  # of an untyped package
-    """Theirs, in which `margin` is the angle in radians of each image of the batch."""
-
-    def __init__(self, *, margins: Margins, **settings: object) -> None:
-        super().__init__(**settings)
-        self.margins = margins
-
-    def compute_loss(self, embeddings: Tensor, labels: Tensor, *others: object) -> object:
-        self.margin = self.margins(labels)
-        return super().compute_loss(embeddings, labels, *others)
-
-    def get_cosine(self, embeddings: Tensor) -> Tensor:
-        of_centers = _cosines(embeddings, self.W)
-        return of_centers.view(-1, self.num_classes, self.sub_centers).amax(dim=2)
-
-    def get_angles(self, cosines: Tensor) -> Tensor:
-        return torch.acos(cosines.clamp(-_LARGEST_COSINE, _LARGEST_COSINE))
-
-    def modify_cosine_of_target_classes(self, cosines: Tensor) -> Tensor:
-        # as theirs, where numpy's sine takes no margins that lie on an accelerator
-        angles = self.get_angles(cosines)
-        falling_on = torch.cos(angles) - self.margin * torch.sin(self.margin)
-        return torch.where(
-            angles <= math.pi - self.margin, torch.cos(angles + self.margin), falling_on
-        )
-
-
-class _CosFaceLoss(CosFaceLoss):  # type: ignore[misc]  # of an untyped package
-    """Theirs, in which `margin` is the cosine of each image of the batch."""
-
-    def __init__(self, *, margins: Margins, **settings: object) -> None:
-        super().__init__(**settings)
-        self.margins = margins
-
-    def compute_loss(self, embeddings: Tensor, labels: Tensor, *others: object) -> object:
-        self.margin = self.margins(labels)
-        return super().compute_loss(embeddings, labels, *others)
-
-    def get_cosine(self, embeddings: Tensor) -> Tensor:
-        return _cosines(embeddings, self.W)
-
-
-def _cosines(embeddings: Tensor, directions: Tensor) -> Tensor:
-    """Return the cosines (n, L) of embeddings (n, d) and directions (d, L) of any length.
-
-    The products are divided, not the directions as in theirs: these are many more numbers, which
-    would be written anew in each step, forward and backward.
-    """
-    lengths = torch.linalg.vector_norm(directions, dim=0).clamp(min=1e-12)
-    cosines: Tensor = functional.normalize(embeddings) @ directions / lengths
-    return cosines
 
 
 class CrossEntropyHead(nn.Module):
@@ -152,7 +115,7 @@ class CrossEntropyHead(nn.Module):
 
 
 class FocalHead(nn.Module):
-    """A linear classifier and its focal loss, each image weighted by its own probability."""
+    """A linear classifier and its focal loss, each image weighted by its label's probability."""
 
     def __init__(self, loss: Focal, embedding_dim: int, label_count: int) -> None:
         super().__init__()
@@ -162,14 +125,14 @@ class FocalHead(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss."""
         logs = functional.log_softmax(self.classifier(embeddings), dim=1)
-        own = logs.gather(1, labels[:, None]).squeeze(1)
-        # this is 1 − p; a gamma below 1 has an infinite slope at 0
-        doubt = (-torch.expm1(own)).clamp(min=1e-6)
-        return (doubt**self.gamma * -own).mean()
+        log_p = logs.gather(1, labels[:, None]).squeeze(1)
+        # 1 − p; with a gamma below 1 its power has an infinite slope at 0
+        complement = (-torch.expm1(log_p)).clamp(min=1e-6)
+        return (complement**self.gamma * -log_p).mean()
 
 
 class BinaryCrossEntropyHead(nn.Module):
-    """A linear classifier of which each output is right or wrong, and the hardest count."""
+    """A linear classifier with a binary loss on each label's output; of negatives the hardest."""
 
     def __init__(self, loss: BinaryCrossEntropy, embedding_dim: int, label_count: int) -> None:
         super().__init__()
@@ -178,65 +141,89 @@ class BinaryCrossEntropyHead(nn.Module):
         self.hardest_of_unknown = _share_of(loss.hardest, label_count)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of own outputs and that of the hardest others, together."""
+        """Return the mean loss of positive outputs plus that of the hardest negative ones."""
         logits = self.classifier(embeddings)
         known = labels >= 0
         own = functional.one_hot(labels.clamp(min=0), logits.shape[1]).bool() & known[:, None]
-        right = functional.softplus(-logits[own])
+        positive = functional.softplus(-logits[own])
         hardest = logits.masked_fill(own, -torch.inf).topk(self.hardest_of_unknown).values
         counts = torch.where(known, self.hardest_of_known, self.hardest_of_unknown)
-        places = torch.arange(self.hardest_of_unknown, device=labels.device)
-        wrong = functional.softplus(hardest) * (places < counts[:, None])
-        by_image = wrong.sum(1) / counts.clamp(min=1)
-        return right.sum() / known.sum().clamp(min=1) + by_image.mean()
-
-
-def _share_of(share: float, count: int) -> int:
-    # 0.07 · 100 is 7.000000000000001, which is not to become 8
-    return math.ceil(round(share * count, 9))
+        ranks = torch.arange(self.hardest_of_unknown, device=labels.device)
+        negative = functional.softplus(hardest) * (ranks < counts[:, None])
+        by_image = negative.sum(1) / counts.clamp(min=1)
+        return positive.sum() / known.sum().clamp(min=1) + by_image.mean()
 
 
 class PairHead(nn.Module):
-    """A loss of pytorch-metric-learning over what is mined from a batch, or all of its pairs."""
+    """A pytorch-metric-learning loss over mined pairs or triplets, or over all pairs of a batch."""
 
-    def __init__(self, loss: nn.Module, mine: miners.Miner | None = None) -> None:
+    def __init__(self, loss: nn.Module, miner: miners.Miner | None = None) -> None:
         super().__init__()
         self.loss = loss
-        self.mine = mine
+        self.miner = miner
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of embeddings (n, d), brought to unit length, with labels (n,).
+        """Return the mean loss of embeddings (n, d), which are normalised, with labels (n,).
 
-        The mean is over the pairs that still have a loss: 0 with a gradient of 0 where none has.
+        The mean is over the pairs with a loss above 0; without any it is 0 with a gradient of 0.
         """
-        mined = None if self.mine is None else self.mine(embeddings, labels)
+        mined = None if self.miner is None else self.miner(embeddings, labels)
         value: Tensor = self.loss(embeddings, labels, mined)
         return value
 
 
-def build_pair_loss(
-    loss: Triplet | Margin | Contrastive | MultiSimilarity, label_count: int
-) -> PairHead:
-    """Return the head of a loss; boundaries that are learnt are among its weights."""
-    match loss:
-        case Triplet():
-            soft = loss.margin == "soft"
-            theirs = TripletMarginLoss(margin=0.0 if soft else loss.margin, smooth_loss=soft)
-            return PairHead(theirs, miners.MINERS[loss.mining])
-        case Margin():
-            theirs = MarginLoss(
-                margin=loss.margin,
-                beta=loss.beta,
-                learn_beta=loss.learn_beta != "no",
-                num_classes=label_count if loss.learn_beta == "per_label" else None,
-            )
-            return PairHead(theirs, miners.MINERS[loss.mining])
-        case Contrastive():
-            return PairHead(
-                ContrastiveLoss(pos_margin=loss.positive_margin, neg_margin=loss.negative_margin)
-            )
-        case MultiSimilarity():
-            theirs = MultiSimilarityLoss(alpha=loss.alpha, beta=loss.beta, base=loss.base)
-            return PairHead(theirs, MultiSimilarityMiner(epsilon=loss.epsilon))
-        case _:
-            assert_never(loss)
+class _ArcFaceLoss(SubCenterArcFaceLoss):  # type: ignore[misc]  # of an untyped package
+    """The library's loss with a margin in radians for each image of the batch."""
+
+    def __init__(self, *, margins: Margins, **settings: object) -> None:
+        super().__init__(**settings)
+        self.margins = margins
+
+    def compute_loss(self, embeddings: Tensor, labels: Tensor, *others: object) -> object:
+        self.margin = self.margins(labels)
+        return super().compute_loss(embeddings, labels, *others)
+
+    def get_cosine(self, embeddings: Tensor) -> Tensor:
+        by_center = _cosines(embeddings, self.W)
+        return by_center.view(-1, self.num_classes, self.sub_centers).amax(dim=2)
+
+    def get_angles(self, cosines: Tensor) -> Tensor:
+        return torch.acos(cosines.clamp(-_LARGEST_COSINE, _LARGEST_COSINE))
+
+    def modify_cosine_of_target_classes(self, cosines: Tensor) -> Tensor:
+        # as in the library, whose numpy sine does not accept margins on a GPU
+        angles = self.get_angles(cosines)
+        # beyond π the cosine would rise again: continue it by a falling function
+        beyond = torch.cos(angles) - self.margin * torch.sin(self.margin)
+        return torch.where(angles <= math.pi - self.margin, torch.cos(angles + self.margin), beyond)
+
+
+class _CosFaceLoss(CosFaceLoss):  # type: ignore[misc]  # of an untyped package
+    """The library's loss with a margin of the cosine for each image of the batch."""
+
+    def __init__(self, *, margins: Margins, **settings: object) -> None:
+        super().__init__(**settings)
+        self.margins = margins
+
+    def compute_loss(self, embeddings: Tensor, labels: Tensor, *others: object) -> object:
+        self.margin = self.margins(labels)
+        return super().compute_loss(embeddings, labels, *others)
+
+    def get_cosine(self, embeddings: Tensor) -> Tensor:
+        return _cosines(embeddings, self.W)
+
+
+def _cosines(embeddings: Tensor, directions: Tensor) -> Tensor:
+    """Return the cosines (n, L) of embeddings (n, d) and directions (d, L) of any length.
+
+    The products are divided by the lengths. The library divides the directions, which are many
+    more numbers to write in each step, forward and backward.
+    """
+    lengths = torch.linalg.vector_norm(directions, dim=0).clamp(min=1e-12)
+    cosines: Tensor = functional.normalize(embeddings) @ directions / lengths
+    return cosines
+
+
+def _share_of(share: float, count: int) -> int:
+    # rounded, since 0.07 · 100 is 7.000000000000001 and must not become 8
+    return math.ceil(round(share * count, 9))

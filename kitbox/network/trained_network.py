@@ -1,4 +1,4 @@
-"""A network with the loss heads of its plugin: pixels and labels in, losses out."""
+"""A network with the loss heads of its plugin: from pixels and labels to losses."""
 
 from collections.abc import Iterable, Sequence
 from typing import cast
@@ -8,20 +8,20 @@ from torch import Tensor, nn
 
 from kitbox.network.margins import Margins
 from kitbox.network.network import Network
-from kitbox.plugin.losses import Contrastive, Loss, Margin, MultiSimilarity, Triplet
+from kitbox.plugin.losses import Loss
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Integers
 
 
 class TrainedNetwork(nn.Module):
-    """A network with its loss heads: pixels and label rows in, loss terms out.
+    """A network with its loss heads: from pixels and label rows to loss terms.
 
-    `heads` are those of the whole embedding, one for each loss, then those of each slice of it in
-    a divided training.
+    `heads` are one per loss for the whole embedding, then, with `divide`, one per loss for each
+    learner's slice of it.
     """
 
     def __init__(self, network: Network, plugin: Plugin, label_counts: Integers) -> None:
-        """Put a head for each loss behind the network, given each label's training images (L,)."""
+        """Add a head for each loss, given the number of training images of each label (L,)."""
         super().__init__()
         self.network = network
         self.dropout = nn.Dropout(plugin.dropout)
@@ -32,11 +32,11 @@ class TrainedNetwork(nn.Module):
         whole = network.embedding_dim
         widths = [whole] + [whole // self.learners for _ in range(self.learners)]
         self.heads = nn.ModuleList(
-            _build(loss, width, label_counts) for width in widths for loss in plugin.losses
+            _build_head(loss, width, label_counts) for width in widths for loss in plugin.losses
         )
 
     def set_epoch(self, epoch: float) -> None:
-        """Tell the margins that grow how many epochs are done, with the fraction of this one."""
+        """Set the epochs done, with the fraction of the current one, for margins that grow."""
         for module in self.heads.modules():
             if isinstance(module, Margins):
                 module.epoch = epoch
@@ -44,25 +44,25 @@ class TrainedNetwork(nn.Module):
     def forward(
         self, pixels: Tensor, labels: Tensor, learner: int | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the weighted sum of the losses, and each loss by name, in float32.
+        """Return the weighted sum of the losses, and each loss by its kind, in float32.
 
-        `labels (n,)` are rows of the label map, negative for an unknown. `learner` is the slice
-        of the embedding that the losses see, None for all of it.
+        `labels (n,)` are rows of the label map, negative for unknowns. `learner` is the slice of
+        the embedding that the losses see; None is the whole embedding.
         """
         embeddings = self.network(pixels).float()
-        seen = self._slice_of(embeddings, learner)
+        visible = self._slice(embeddings, learner)
         terms: dict[str, Tensor] = {}
-        # angles need float32: bfloat16 has 3 digits, and arccos is steep at 1
+        # angles need float32: bfloat16 has 3 decimal digits, and arccos is steep at 1
         with torch.autocast(embeddings.device.type, enabled=False):
-            total = self._idle(learner, embeddings)
+            total = self._zero_of_unused(embeddings, learner)
             for loss, head in zip(self.losses, self._heads_of(learner), strict=True):
-                given = self.dropout(seen) if loss.takes_dropout else seen
-                value = self._value(loss, head, given, labels)
+                inputs = self.dropout(visible) if loss.takes_dropout else visible
+                value = self._loss(loss, head, inputs, labels)
                 terms[loss.kind] = terms.get(loss.kind, 0) + value
                 total = total + loss.weight * value
         return total, terms
 
-    def _slice_of(self, embeddings: Tensor, learner: int | None) -> Tensor:
+    def _slice(self, embeddings: Tensor, learner: int | None) -> Tensor:
         if learner is None:
             return embeddings
         width = embeddings.shape[1] // self.learners
@@ -70,17 +70,17 @@ class TrainedNetwork(nn.Module):
 
     def _heads_of(self, learner: int | None) -> Sequence[nn.Module]:
         first = 0 if learner is None else (learner + 1) * len(self.losses)
-        return [self.heads[first + place] for place in range(len(self.losses))]
+        return [self.heads[first + i] for i in range(len(self.losses))]
 
-    def _idle(self, learner: int | None, embeddings: Tensor) -> Tensor:
-        """Return a zero of the weights that this batch may not come by."""
-        at_work = self._heads_of(learner)
-        sure = {head for loss, head in zip(self.losses, at_work, strict=True) if loss.classifies}
-        return _zero(embeddings, [head for head in self.heads if head not in sure])
+    def _zero_of_unused(self, embeddings: Tensor, learner: int | None) -> Tensor:
+        """Return 0 with a gradient of 0 for heads whose weights the losses may not use."""
+        heads = self._heads_of(learner)
+        used = {head for loss, head in zip(self.losses, heads, strict=True) if loss.classifies}
+        return _zero(embeddings, [head for head in self.heads if head not in used])
 
-    def _value(self, loss: Loss, head: nn.Module, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, loss: Loss, head: nn.Module, embeddings: Tensor, labels: Tensor) -> Tensor:
         if not loss.classifies:
-            return cast(Tensor, head(embeddings, self._apart(labels)))
+            return cast(Tensor, head(embeddings, self._separate_unknowns(labels)))
         if not loss.takes_unknown:
             known = labels >= 0
             if not known.all():
@@ -88,19 +88,19 @@ class TrainedNetwork(nn.Module):
             if not len(labels):
                 return _zero(embeddings, [head])
         if self.mixup and self.training:
-            return _mixed(head, embeddings, labels, self.mixup)
+            return _mixup_loss(head, embeddings, labels, self.mixup)
         return cast(Tensor, head(embeddings, labels))
 
-    def _apart(self, labels: Tensor) -> Tensor:
-        """Return labels in which each unknown is of an individual of its own."""
-        others = self.label_count + torch.arange(len(labels), device=labels.device)
-        return torch.where(labels < 0, others, labels)
+    def _separate_unknowns(self, labels: Tensor) -> Tensor:
+        """Return labels in which each unknown is an individual of its own."""
+        unique = self.label_count + torch.arange(len(labels), device=labels.device)
+        return torch.where(labels < 0, unique, labels)
 
 
-def _mixed(head: nn.Module, embeddings: Tensor, labels: Tensor, alpha: float) -> Tensor:
-    """Return the loss of embeddings mixed in pairs, for the labels of both.
+def _mixup_loss(head: nn.Module, embeddings: Tensor, labels: Tensor, alpha: float) -> Tensor:
+    """Return the loss of embeddings mixed in pairs, weighted for both labels.
 
-    That is mixup (Zhang et al., ICLR 2018) of embeddings in place of pixels.
+    This is mixup (Zhang et al., ICLR 2018) of embeddings instead of pixels.
     """
     share = float(torch.distributions.Beta(alpha, alpha).sample())
     other = torch.randperm(len(labels)).to(labels.device)
@@ -112,7 +112,7 @@ def _mixed(head: nn.Module, embeddings: Tensor, labels: Tensor, alpha: float) ->
 def _zero(embeddings: Tensor, heads: Iterable[nn.Module]) -> Tensor:
     """Return 0 with a gradient of 0 for embeddings and heads.
 
-    Processes that average their gradients wait for one of each weight.
+    Processes that average their gradients wait for a gradient of every weight.
     """
     zero = embeddings.sum() * 0
     for head in heads:
@@ -121,12 +121,8 @@ def _zero(embeddings: Tensor, heads: Iterable[nn.Module]) -> Tensor:
     return zero
 
 
-def _build(loss: Loss, embedding_dim: int, label_counts: Integers) -> nn.Module:
+def _build_head(loss: Loss, embedding_dim: int, label_counts: Integers) -> nn.Module:
     # pytorch-metric-learning takes a second to import, which embedding need not wait for
-    from kitbox.network import loss_heads
+    from kitbox.network.loss_heads import build_loss_head
 
-    match loss:
-        case Triplet() | Margin() | Contrastive() | MultiSimilarity():
-            return loss_heads.build_pair_loss(loss, len(label_counts))
-        case _:
-            return loss_heads.build(loss, embedding_dim, label_counts)
+    return build_loss_head(loss, embedding_dim, label_counts)
