@@ -35,6 +35,7 @@ def run(kind: str, queries: int, gallery: int, dim: int) -> str:
     from kitbox.competition import protocol
     from kitbox.competition.settings import Competition
     from kitbox.records import Embeddings, ImageSet, strings
+    from kitbox.retrieval.neighbour_graph import neighbour_graphs
     from kitbox.retrieval.ranking import apply_thresholds, rank
     from kitbox.submission import csv_format, lint
 
@@ -71,7 +72,7 @@ def run(kind: str, queries: int, gallery: int, dim: int) -> str:
     searches = protocol.searches(test, known, competition)
     del asked, searched
     began = time.perf_counter()
-    ranking = rank(everyone, searches, known, competition)
+    ranking = rank(neighbour_graphs(everyone, searches), known, competition)
     ranked = time.perf_counter()
     if competition.uses_threshold:
         ranking = apply_thresholds(ranking, np.full(queries, 0.1), competition)

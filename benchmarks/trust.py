@@ -24,8 +24,10 @@ from kitbox.ensemble import members
 from kitbox.ensemble.meta_embedding import assemble
 from kitbox.plugin import discovery
 from kitbox.records import Embeddings, Holdout
+from kitbox.retrieval.neighbour_graph import neighbour_graphs
 from kitbox.retrieval.ranking import apply_thresholds, query_thresholds, rank
-from kitbox.scoring import ground_truth, thresholds
+from kitbox.scoring import thresholds
+from kitbox.scoring.ground_truth import GroundTruth, metric_outcome
 
 HIDDEN_SHARE = 0.27  # of the images of known individuals, as in the humpback data
 HOLDOUTS: dict[str, dict[str, Any]] = {
@@ -51,8 +53,8 @@ def scored(
 ) -> tuple[float, dict[str, float]]:
     """Return the competition's metric and the thresholds, which are fitted unless given."""
     searches = protocol.searches(split.query, split.gallery, competition)
-    known = ground_truth.of_holdout(split, searches, competition)
-    ranking = rank(embeddings, searches, split.train, competition)
+    known = GroundTruth.of_holdout(split, searches, competition)
+    ranking = rank(neighbour_graphs(embeddings, searches), split.train, competition)
     if competition.uses_threshold:
         if fitted is None:
             fitted = thresholds.fit_best(ranking, known, competition)
@@ -61,7 +63,7 @@ def scored(
             names = thresholds.groups_of(known.groups, competition)
             limits = query_thresholds(fitted, names)
         ranking = apply_thresholds(ranking, limits, competition)
-    return ground_truth.outcome(ranking, known, competition).value, fitted or {}
+    return metric_outcome(ranking, known, competition).value, fitted or {}
 
 
 def main() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from kitbox.competition.settings import Competition
-from kitbox.records import Embeddings, LabelledImages, Ranking, strings
+from kitbox.records import Embeddings, LabelledImages, Ranking, Search, strings
+from kitbox.retrieval.neighbour_graph import NeighbourGraph
 
 
 def placed(angle_of: Mapping[str, float]) -> Embeddings:
@@ -38,6 +39,17 @@ def image_set(
         strings(list(label_of.values())),
         groups=None if group_of is None else strings([group_of[name] for name in label_of]),
     )
+
+
+def graph_of(query: Embeddings, gallery: Embeddings) -> NeighbourGraph:
+    """Return the graph of a search; a query that is in the gallery too has its name there."""
+    new = ~np.isin(query.image_ids, gallery.image_ids)
+    embeddings = Embeddings(
+        np.concatenate([gallery.image_ids, query.image_ids[new]]),
+        np.concatenate([gallery.vectors, query.vectors[new]]),
+    )
+    search = Search("", query.image_ids, query.image_ids, gallery.image_ids)
+    return NeighbourGraph(search, embeddings)
 
 
 def ranking_of(rows: Mapping[str, Sequence[tuple[str, float]]]) -> Ranking:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
 from kitbox.embedding import embedder
@@ -16,7 +15,9 @@ from kitbox.ensemble.members import Member
 from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
 from kitbox.ensemble.open_set import UnknownFit, UnknownModel
 from kitbox.records import Embeddings, Progress, Scores
-from kitbox.scoring import bootstrap, ground_truth, local_score, outcomes
+from kitbox.retrieval.neighbour_graph import neighbour_graphs
+from kitbox.scoring import bootstrap, local_score, outcomes
+from kitbox.scoring.ground_truth import GroundTruth
 from kitbox.scoring.local_score import HoldoutAnswers, LocalScore
 from kitbox.workspace import Workspace
 
@@ -51,7 +52,7 @@ class EnsembleAnswers:
 
     def score(self) -> LocalScore:
         """Return the local score, with how new labels were judged among its evidence."""
-        scored = local_score.score_answers(self.found, self.embeddings, self.competition)
+        scored = local_score.score_answers(self.found, self.competition)
         evidence = dict(scored.evidence)
         if evidence and self.way.scale is not None:
             evidence["scale"] = self.way.scale
@@ -93,25 +94,25 @@ def answer_holdout(
         whiten=recipe.whiten,
         options=options,
     )
-    ranking = judged = None
+    uncut = judged = None
+    searches = local_score.holdout_searches(holdout, competition)
     if recipe.way != Way():
-        searches = protocol.searches(holdout.query, holdout.gallery, competition)
-        ranking = yield from fusion.rank(
+        uncut = yield from fusion.rank(
             assembled, recipe.way, searches, holdout.train, competition, device=options.device
         )
         if recipe.way.new_label == "learned":
-            known = ground_truth.of_holdout(holdout, searches, competition)
+            ground_truth = GroundTruth.of_holdout(holdout, searches, competition)
             features = open_set.query_features(
                 assembled.blocks, searches, holdout.train, competition
             )
-            judged = open_set.cross_fit(ranking, features, known, competition)
-            ranking, competition = judged.ranking, open_set.at_even_odds(competition)
+            judged = open_set.cross_fit(uncut, features, ground_truth, competition)
+            uncut, competition = judged.ranking, open_set.at_even_odds(competition)
     found = local_score.answer_queries(
-        assembled.embeddings,
+        neighbour_graphs(assembled.embeddings, searches),
         holdout,
         competition,
         test_has_groups=collection.test_has_groups,
-        ranking=ranking,
+        uncut=uncut,
     )
     return EnsembleAnswers(
         found, assembled.embeddings, assembled.dims, competition, recipe.way, judged
@@ -129,7 +130,7 @@ def score(
     """Return the local score of an ensemble whose members have not seen the holdout."""
     made = yield from answer_holdout(members, recipe, collection, competition, workspace, options)
     return EnsembleScore(
-        made.score(), made.dims, None if made.judged is None else made.judged.judge
+        made.score(), made.dims, None if made.judged is None else made.judged.model
     )
 
 
@@ -149,5 +150,11 @@ def pool_folds(folds: Sequence[EnsembleScore]) -> EnsembleScore:
         evidence = {"rule": scores[0].evidence["rule"], "folds": [s.evidence for s in scores]}
     individuals = {query: who for s in scores for query, who in s.individuals.items()}
     by_metric = {name: bootstrap.score(o, individuals) for name, o in joined.items()}
-    found = LocalScore(Scores(by_metric), joined, fitted, evidence, individuals)
+    found = LocalScore(
+        scores=Scores(by_metric),
+        outcomes=joined,
+        thresholds=fitted,
+        evidence=evidence,
+        individuals=individuals,
+    )
     return EnsembleScore(found, folds[0].dims)

@@ -1,8 +1,9 @@
-"""A classifier on meta-embeddings: PCA, two dense layers, probabilities of labels."""
+"""A classifier of meta-embeddings: PCA, two dense layers, probabilities of labels."""
 
 import itertools
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,19 +12,21 @@ from torch.nn import functional
 
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, Floats, Integers, LabelledImages, Progress, Strings
+from kitbox.records import Embeddings, Floats, Integers, LabelledImages, Progress, Search, Strings
 from kitbox.retrieval.label_similarity import LabelSimilarities
-from kitbox.retrieval.ranking import LabelMeasure
+from kitbox.retrieval.neighbour_graph import Block
 
+# Dimensions to which the tenth of Kaggle's humpback whales cut down those of 29 networks.
+DIMS = 2048
 HIDDEN = 512
 DROPOUT = 0.5
 STEPS = 480
 # A batch is a sixteenth of the vectors, but not above 512: with 2,048 dimensions and 5,000 labels
 # a step then takes 0.25 s of a core.
 _BATCHES = 16
-_MOST = 512
-_RATE = 2e-3
-_DECAY = 1e-2
+_MAX_BATCH = 512
+_LEARNING_RATE = 2e-3
+_WEIGHT_DECAY = 1e-2
 _SEED = 0
 # Vectors classified at a time: their probabilities of 15,000 labels are 250 MB.
 _ROWS = 4096
@@ -46,44 +49,31 @@ class DenseLayers:
         return np.concatenate(found)
 
 
-def fit_layers(vectors: Floats, classes: Integers, *, device: str = "cpu") -> DenseLayers:
-    """Return two layers fitted to `vectors (n, d)` of `classes (n,)`, which count from 0.
+@dataclass(frozen=True)
+class DenseClassifier:
+    """A fitted classifier over `labels (c,)`, which are sorted.
 
-    AdamW over 480 batches, its rate falling as a cosine, from a fixed seed: the same vectors give
-    the same layers on the same machine. Random numbers of the caller stay what they were.
+    `pca` is scikit-learn's; `scale` multiplies what it makes of embeddings.
     """
-    inputs, targets = torch.from_numpy(vectors), torch.from_numpy(classes)
-    with torch.random.fork_rng():
-        torch.manual_seed(_SEED)
-        layers = nn.Sequential(
-            nn.Linear(inputs.shape[1], HIDDEN),
-            nn.ReLU(),
-            nn.Dropout(DROPOUT),
-            nn.Linear(HIDDEN, int(targets.max()) + 1),
-        ).to(device)
-        optimiser = torch.optim.AdamW(
-            layers.parameters(), lr=_RATE, weight_decay=_DECAY, fused=True
-        )
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
-        for rows in _batches(len(inputs)):
-            optimiser.zero_grad()
-            logits = layers(inputs[rows].to(device))
-            loss = functional.cross_entropy(logits, targets[rows].to(device))
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
-    return DenseLayers(layers.eval(), device)
 
+    labels: Strings
+    pca: Any
+    scale: float
+    layers: DenseLayers
 
-def _batches(count: int) -> Iterator[Tensor]:
-    """Yield the rows of each step: every row once before any comes again."""
-    size = min(-(-count // _BATCHES), _MOST)
-    passes = (torch.split(torch.randperm(count), size) for _ in itertools.count())
-    return itertools.islice(itertools.chain.from_iterable(passes), STEPS)
+    def measure(
+        self, embeddings: Embeddings, search: Search, known: LabelledImages
+    ) -> LabelSimilarities:
+        """Return the probabilities of the labels of some known images, in one block."""
+        labels = np.unique(known.labels)
+        columns = np.searchsorted(self.labels, labels)
 
+        def blocks() -> Iterator[Block]:
+            if len(labels) and len(search.query_images):
+                inputs = _inputs(self.pca, self.scale, embeddings.of(search.query_images).vectors)
+                yield slice(None), self.layers.probabilities(inputs)[:, columns]
 
-# What 29 networks were cut down to by the tenth of Kaggle's humpback whales.
-DIMS = 2048
+        return LabelSimilarities(search.query_ids, labels, blocks())
 
 
 def fit(
@@ -92,14 +82,13 @@ def fit(
     competition: Competition,
     dims: int | None,
     device: str,
-) -> Generator[Progress, None, LabelMeasure]:
-    """Return what tells the probabilities of labels, fitted on labelled images; yields Progress.
+) -> Generator[Progress, None, DenseClassifier]:
+    """Return a classifier fitted on labelled images alone; yields Progress.
 
-    `labelled` are the images that may be learnt from; PCA to `dims` (2048, or as many as there
-    are) and the layers see no others. Networks have learnt these images too, so that they lie
-    nearer together than new ones do; embeddings from outside a fold lie in spaces of their own and
-    cannot take their place. Images of the unknown label or of none are left out. After Sanakoyeu,
-    Pleskov and Shakhray (2019).
+    The PCA leaves `dims` dimensions (2048, or as many as there are). Networks have learnt these
+    images too, so that they lie nearer together than new ones do; embeddings from outside a fold
+    lie in spaces of their own and cannot take their place. Images of the unknown label or of none
+    are left out. After Sanakoyeu, Pleskov and Shakhray (2019).
 
     Raises KitboxError for more dimensions than there are.
     """
@@ -113,26 +102,51 @@ def fit(
             f"--dims {dims}: {len(labels)} images in {embeddings.dim} dimensions have "
             f"at most {most}"
         )
-    names, codes = np.unique(labels, return_inverse=True)
+    names, classes = np.unique(labels, return_inverse=True)
     pca = PCA(dims or min(DIMS, most), random_state=0).fit(vectors)
     # one scale for all directions: what varies little between photographs stays little
     scale = np.sqrt(pca.n_components_ / pca.explained_variance_.sum())
-
-    def inputs(rows: Floats) -> Floats:
-        return np.asarray(pca.transform(rows) * scale, dtype=np.float32)
-
     yield Progress("fit the classifier", 0, 1, "classifiers")
-    layers = fit_layers(inputs(vectors), codes.astype(np.int64), device=device)
+    inputs = _inputs(pca, scale, vectors)
+    layers = fit_layers(inputs, classes.astype(np.int64), device=device)
+    return DenseClassifier(names, pca, scale, layers)
 
-    def tell(query_images: Strings, known: LabelledImages) -> LabelSimilarities:
-        found = np.unique(known.labels)
-        columns = np.searchsorted(names, found)
 
-        def blocks() -> Iterator[tuple[slice, Floats]]:
-            if len(found) and len(query_images):
-                asked = inputs(embeddings.of(query_images).vectors)
-                yield slice(None), layers.probabilities(asked)[:, columns]
+def fit_layers(vectors: Floats, classes: Integers, *, device: str = "cpu") -> DenseLayers:
+    """Return two layers fitted to `vectors (n, d)` of `classes (n,)`, which count from 0.
 
-        return found, blocks()
+    AdamW over 480 batches with a cosine schedule, from a fixed seed: the same vectors give the
+    same layers on the same machine. The state of torch's random numbers is left as it was.
+    """
+    inputs, targets = torch.from_numpy(vectors), torch.from_numpy(classes)
+    with torch.random.fork_rng():
+        torch.manual_seed(_SEED)
+        layers = nn.Sequential(
+            nn.Linear(inputs.shape[1], HIDDEN),
+            nn.ReLU(),
+            nn.Dropout(DROPOUT),
+            nn.Linear(HIDDEN, int(targets.max()) + 1),
+        ).to(device)
+        optimiser = torch.optim.AdamW(
+            layers.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY, fused=True
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
+        for rows in _batches(len(inputs)):
+            optimiser.zero_grad()
+            logits = layers(inputs[rows].to(device))
+            loss = functional.cross_entropy(logits, targets[rows].to(device))
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+    return DenseLayers(layers.eval(), device)
 
-    return tell
+
+def _inputs(pca: Any, scale: float, vectors: Floats) -> Floats:
+    return np.asarray(pca.transform(vectors) * scale, dtype=np.float32)
+
+
+def _batches(count: int) -> Iterator[Tensor]:
+    """Yield the rows of each step: every row once before any comes again."""
+    size = min(-(-count // _BATCHES), _MAX_BATCH)
+    passes = (torch.split(torch.randperm(count), size) for _ in itertools.count())
+    return itertools.islice(itertools.chain.from_iterable(passes), STEPS)

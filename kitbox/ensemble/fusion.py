@@ -1,4 +1,4 @@
-"""Late fusion: how similar labels are to a query in the mean over an ensemble's members."""
+"""The ways in which the members of an ensemble answer together."""
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from kitbox.competition.settings import Competition
 from kitbox.ensemble.meta_embedding import MetaEmbedding
 from kitbox.errors import KitboxError
-from kitbox.network import inference
+from kitbox.network.inference import resolve_device
 from kitbox.records import (
     Embeddings,
     Floats,
@@ -17,51 +17,11 @@ from kitbox.records import (
     Progress,
     Ranking,
     Search,
-    Strings,
 )
 from kitbox.retrieval import ranking
 from kitbox.retrieval.label_similarity import LabelSimilarities
-from kitbox.retrieval.ranking import LabelMeasure
-
-# Rows of queries, and the similarities (rows, l) of the labels by each member.
-Each = Iterator[tuple[slice, tuple[Floats, ...]]]
-
-
-def mean(
-    blocks: Sequence[Embeddings], weights: Sequence[float], competition: Competition
-) -> LabelMeasure:
-    """Return what tells the weighted mean over members of each label's similarity.
-
-    A meta-embedding takes the mean of cosines, image by image; here each member first measures a
-    label by all its images (the task's `label_similarity`), so that members may disagree about
-    which image is best, and a similarity need not be a cosine.
-    """
-    shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
-
-    def tell(query_images: Strings, known: LabelledImages) -> LabelSimilarities:
-        names, each = of_each(blocks, query_images, known, competition)
-        return names, ((rows, _weighted(found, shares)) for rows, found in each)
-
-    return tell
-
-
-def of_each(
-    blocks: Sequence[Embeddings],
-    query_images: Strings,
-    known: LabelledImages,
-    competition: Competition,
-) -> tuple[Strings, Each]:
-    """Return the labels (l,) of known images, and their similarities by each member."""
-    told = [ranking.by_cosine(block, competition)(query_images, known) for block in blocks]
-    names = told[0][0]
-    together = zip(*(found for _, found in told), strict=True)
-    return names, ((parts[0][0], tuple(part[1] for part in parts)) for parts in together)
-
-
-def _weighted(found: Sequence[Floats], shares: np.ndarray) -> Floats:
-    total = sum(share * of_member for share, of_member in zip(shares, found, strict=True))
-    return np.asarray(total, dtype=np.float32)
-
+from kitbox.retrieval.neighbour_graph import neighbour_graphs
+from kitbox.retrieval.ranking import known_images, measure_labels
 
 Combine = Literal["embeddings", "labels", "classifier"]
 NewLabel = Literal["threshold", "learned"]
@@ -131,7 +91,7 @@ class Way:
 
 
 def rank(
-    assembled: MetaEmbedding,
+    meta: MetaEmbedding,
     way: Way,
     searches: Sequence[Search],
     labelled: LabelledImages,
@@ -147,17 +107,67 @@ def rank(
     width = k or competition.task.k
     match way.combine:
         case "embeddings":
-            return ranking.rank(assembled.embeddings, searches, labelled, competition, width)
+            graphs = neighbour_graphs(meta.embeddings, searches)
+            return ranking.rank(graphs, labelled, competition, width)
         case "labels":
-            tell = mean(assembled.blocks, assembled.weights, competition)
+            measured = (
+                mean_similarity(
+                    measure_members(meta.blocks, search, labelled, competition), meta.weights
+                )
+                for search in searches
+            )
+            return ranking.rank_labels(measured, width)
         case "classifier":
             from kitbox.ensemble import dense_classifier  # torch
 
-            tell = yield from dense_classifier.fit(
-                assembled.embeddings,
-                labelled,
-                competition,
-                way.dims,
-                inference.resolve_device(device),
+            classifier = yield from dense_classifier.fit(
+                meta.embeddings, labelled, competition, way.dims, resolve_device(device)
             )
-    return ranking.rank_labels(tell, searches, labelled, competition, width)
+            measured = (
+                classifier.measure(
+                    meta.embeddings, search, known_images(search, labelled, competition)
+                )
+                for search in searches
+            )
+            return ranking.rank_labels(measured, width)
+
+
+def measure_members(
+    blocks: Sequence[Embeddings],
+    search: Search,
+    labelled: LabelledImages,
+    competition: Competition,
+) -> list[LabelSimilarities]:
+    """Return how similar the queries of a search are to labels by the block of each member."""
+    return [
+        measure_labels(graph, labelled, competition)
+        for block in blocks
+        for graph in neighbour_graphs(block, [search])
+    ]
+
+
+def mean_similarity(
+    members: Sequence[LabelSimilarities], weights: Sequence[float]
+) -> LabelSimilarities:
+    """Return the weighted mean of the members' similarities to the same labels.
+
+    A meta-embedding takes the mean of cosines, image by image; here each member first measures a
+    label by all its images (the task's `label_similarity`), so that members may disagree about
+    which image is best, and a similarity need not be a cosine.
+    """
+    shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
+
+    def mean(similarities: Sequence[Floats]) -> Floats:
+        total = sum(share * each for share, each in zip(shares, similarities, strict=True))
+        return np.asarray(total, dtype=np.float32)
+
+    blocks = ((rows, mean(similarities)) for rows, similarities in member_blocks(members))
+    return LabelSimilarities(members[0].query_ids, members[0].labels, blocks)
+
+
+def member_blocks(
+    members: Sequence[LabelSimilarities],
+) -> Iterator[tuple[slice, tuple[Floats, ...]]]:
+    """Yield rows of queries, and the similarities (rows, l) by each member."""
+    for blocks in zip(*(member.blocks for member in members), strict=True):
+        yield blocks[0][0], tuple(similarity for _, similarity in blocks)

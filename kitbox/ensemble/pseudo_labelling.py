@@ -24,8 +24,19 @@ from kitbox.ensemble.members import Member
 from kitbox.ensemble.meta_embedding import assemble
 from kitbox.errors import KitboxError, more
 from kitbox.network.checkpoint import read_origin
-from kitbox.records import Holdout, LabelledImages, Progress, Ranking, Score, Strings, strings
+from kitbox.records import (
+    Holdout,
+    LabelledImages,
+    Progress,
+    Ranking,
+    Score,
+    Search,
+    Strings,
+    strings,
+)
 from kitbox.retrieval import label_similarity
+from kitbox.retrieval.neighbour_graph import NeighbourGraph
+from kitbox.retrieval.ranking import rank_labels
 from kitbox.scoring import bootstrap, calibration
 from kitbox.scoring.outcomes import Mean
 from kitbox.training.training_set import pseudo_label_candidates
@@ -105,7 +116,7 @@ def label_test_images(
         gallery = collection.labelled if maker.on == "all" else holdout.train
         ranking = yield from _alike(maker.members, free, gallery, *where)
         guesses = _guesses(ranking, curve.of(ranking.similarity))
-    precision, coverage = measure(asked, collection.holdout, rule, unknown)
+    precision, coverage = measure_precision(asked, collection.holdout, rule, unknown)
     number = next_round(maker.members)
     rows = _rows(guesses, maker, number, collection, unknown)
     return PseudoLabelling(rows, len(free), maker.by, maker.on, number, precision, coverage)
@@ -131,8 +142,9 @@ def _alike(
     assembled = yield from assemble(
         members, lists, gallery.image_ids, collection, workspace, whiten=None, options=options
     )
-    query, known = (assembled.embeddings.of(ids) for ids in (asked, gallery.image_ids))
-    return label_similarity.labels(query, known, gallery.labels, 2)
+    search = Search("", asked, asked, gallery.image_ids)
+    graph = NeighbourGraph(search, assembled.embeddings)
+    return rank_labels([label_similarity.measure(graph, gallery)], 2)
 
 
 def _calibrated(
@@ -162,7 +174,7 @@ def _guesses(ranking: Ranking, probabilities: Shares) -> Predictions:
     return Predictions(ranking.query_ids, ranking.answers[:, 0], first, second)
 
 
-def measure(
+def measure_precision(
     guesses: Predictions, holdout: Holdout, rule: PseudoLabelRule, unknown: str | None
 ) -> tuple[Score | None, Score]:
     """Return how many of the holdout's queries that get a label get theirs, and how many get one.

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kitbox.competition.settings import Competition
-from kitbox.records import Embeddings, Integers, Ranking, Strings, rows_of, strings
-from kitbox.retrieval import ranking
-from kitbox.scoring import ground_truth
+from kitbox.records import Integers, Ranking, Strings, rows_of, strings
+from kitbox.retrieval.ranking import rank_images
+from kitbox.scoring.ground_truth import relevance
 from kitbox.scoring.local_score import HoldoutAnswers, LocalScore
 
 # Gallery images shown for each query.
@@ -68,13 +68,13 @@ class QueryResults:
 
 
 def collect_results(
-    found: HoldoutAnswers, score: LocalScore, embeddings: Embeddings, competition: Competition
+    found: HoldoutAnswers, score: LocalScore, competition: Competition
 ) -> QueryResults:
     """Return the queries with the very rankings that were scored."""
-    task, known = competition.task, found.known
-    near = ranking.rank_images(embeddings, found.searches, NEAREST_SHOWN)
+    task, known = competition.task, found.ground_truth
+    near = rank_images(found.graphs, NEAREST_SHOWN)
     relevant = known.relevant - (1 if task.with_itself else 0)
-    hits = ground_truth.relevance(near, known)
+    hits = relevance(near, known)
     label_of = known.label_of
     labels = np.array([label_of.get(image, "") for image in near.answers.ravel().tolist()])
     asks_labels = task.answers in ("labels", "label")
@@ -83,7 +83,7 @@ def collect_results(
     metric, value = _values(score, found, competition, hits)
     # a query that is among its own answers is the first of them
     first = 1 if task.with_itself else 0
-    right = found.plain.answers[:, 0] == known.expected if asks_labels else hits[:, 0]
+    right = found.uncut.answers[:, 0] == known.expected if asks_labels else hits[:, 0]
     return QueryResults(
         known.query_ids,
         known.images,
@@ -97,7 +97,7 @@ def collect_results(
         metric,
         value,
         _outcomes(found, competition, hits, there, value),
-        found.plain.similarity[:, first],
+        found.uncut.similarity[:, first],
         np.asarray(right & there),
         found.limits,
         found.ranking.answers if asks_labels else None,
@@ -114,14 +114,14 @@ def _values(
     The competition's, but where that is no mean over queries: whether the first answer is right,
     and of clusters the average precision of the nearest images.
     """
-    ids, metric = found.known.query_ids, competition.metric
+    ids, metric = found.ground_truth.query_ids, competition.metric
     outcome = score.outcomes[metric]
     if outcome.per_query is None and competition.task.answers == "clusters":
         metric = f"map_at_{NEAREST_SHOWN}"
         outcome = score.outcomes.get(metric, outcome)
     if outcome.per_query is None:
         if found.ranking.answers.size and competition.task.answers == "label":
-            right = found.ranking.answers[:, 0] == found.known.expected
+            right = found.ranking.answers[:, 0] == found.ground_truth.expected
             return "accuracy", np.asarray(right, dtype=np.float64)
         return "recall_at_1", hits[:, 0].astype(np.float64)
     value = np.full(len(ids), np.nan)
@@ -130,7 +130,7 @@ def _values(
 
 
 def _clusters(found: HoldoutAnswers, near: Ranking) -> QueryClusters:
-    known, names = found.known, found.ranking.answers[:, 0]
+    known, names = found.ground_truth, found.ranking.answers[:, 0]
     cluster_of = dict(zip(known.images.tolist(), names.tolist(), strict=True))
     own = zip(names.tolist(), known.individuals.tolist(), strict=True)
     pairs = [f"{name}\n{individual}" for name, individual in own]
@@ -156,8 +156,8 @@ def _outcomes(
     answers = competition.task.answers
     if answers in ("labels", "label"):
         right, asked = (
-            found.ranking.answers[:, 0] == found.known.expected,
-            found.known.expected != "",
+            found.ranking.answers[:, 0] == found.ground_truth.expected,
+            found.ground_truth.expected != "",
         )
     elif answers == "matches":
         right, asked = value >= _WHOLE, ~np.isnan(value)
@@ -168,7 +168,7 @@ def _outcomes(
 
 def _kept(found: HoldoutAnswers, competition: Competition) -> Integers:
     """Return how many of the nearest images (q,) are answers."""
-    rows = len(found.known.query_ids)
+    rows = len(found.ground_truth.query_ids)
     if competition.task.answers == "clusters":
         return np.full(rows, NEAREST_SHOWN, dtype=np.int64)
     if competition.task.answers != "matches":

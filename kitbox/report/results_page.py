@@ -68,7 +68,7 @@ def evaluate(
     ) -> Generator[Progress, None, tuple[HoldoutResults, tuple[int, ...]]]:
         made = yield from answer_holdout(of, recipe, collection, competition, workspace, options)
         score = made.score()
-        asked = query_results.collect_results(made.found, score, made.embeddings, made.competition)
+        asked = query_results.collect_results(made.found, score, made.competition)
         return HoldoutResults(score, asked, (), made.embeddings, made.scale), made.dims
 
     together, dims = yield from answers(chosen, recipe)

@@ -1,4 +1,4 @@
-"""Groups images into clusters of similar ones, by average linkage."""
+"""Clusters of similar images, by average linkage."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,23 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, Integers
+from kitbox.records import Embeddings, Floats, Integers
+
+# Rows (p,) and larger rows (p,) of pairs of images, and their similarities (p,).
+Pairs = tuple[Integers, Integers, Floats]
 
 # All pairs of this many images take 1.6 GB, twice over while they are linked.
-_MOST = 20_000
+_MAX_IMAGES = 20_000
 # Images compared with all others at a time: of the most images, 20 MB of float32.
 _ROWS = 256
 
 
 @dataclass(frozen=True)
 class ClusterTree:
-    """Which clusters join at which similarity, from images one by one up to all.
+    """The similarities at which clusters join, from single images up to one cluster.
 
-    `images` is their number. `joins` are scipy's linkage of cosine distances; None for less than
-    two images.
+    `images` is the number of images, `joins` scipy's linkage of cosine distances: None for fewer
+    than two images.
     """
 
     images: int
@@ -42,31 +45,32 @@ class ClusterTree:
         return first
 
     def cut(self, threshold: float) -> Integers:
-        """Return the cluster (n,) of each image, once clusters as similar as this have joined.
+        """Return the cluster (n,) of each image once all clusters as similar as this have joined.
 
         Clusters are numbered from 0 by their first image.
         """
         if self.joins is None:
             return np.zeros(self.images, dtype=np.int64)
-        found = fcluster(self.joins, 1 - threshold, criterion="distance")
-        _, first, number = np.unique(found, return_index=True, return_inverse=True)
+        clusters = fcluster(self.joins, 1 - threshold, criterion="distance")
+        _, first, number = np.unique(clusters, return_index=True, return_inverse=True)
         rank = np.empty(len(first), dtype=np.int64)
         rank[np.argsort(first)] = np.arange(len(first))
         return rank[number]
 
 
-def link(embeddings: Embeddings) -> ClusterTree:
+def link(embeddings: Embeddings, reranked: Pairs | None = None) -> ClusterTree:
     """Return the tree of images under average linkage of their cosines.
 
     Two clusters are as similar as their pairs of images are on average (Sokal and Michener, 1958);
-    a single pair of look-alikes does not chain two individuals. Takes n² time and memory.
+    a single pair of look-alikes does not chain two individuals. `reranked` pairs have another
+    similarity than their cosine. Takes n² time and memory.
 
     Raises KitboxError above 20,000 images.
     """
     count = len(embeddings)
-    if count > _MOST:
+    if count > _MAX_IMAGES:
         raise KitboxError(
-            f"{count} images are too many to cluster at once, at most {_MOST}; "
+            f"{count} images are too many to cluster at once, at most {_MAX_IMAGES}; "
             "split them with images.group_column and task.within_group"
         )
     if count < 2:
@@ -79,4 +83,8 @@ def link(embeddings: Embeddings) -> ClusterTree:
             end = begin + len(of_row) - row - 1
             distances[begin:end] = 1 - of_row[row + 1 :]
             begin = end
+    if reranked is not None:
+        first, second, similarity = reranked
+        # n - 1 distances of row 0 come first, then n - 2 of row 1, ...
+        distances[first * (2 * count - first - 1) // 2 + second - first - 1] = 1 - similarity
     return ClusterTree(count, linkage(np.maximum(distances, 0, out=distances), method="average"))

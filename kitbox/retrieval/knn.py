@@ -1,4 +1,4 @@
-"""Finds the nearest gallery images of each query, exactly."""
+"""Exact nearest neighbours: the gallery images most similar to each query."""
 
 import faiss
 import numpy as np
@@ -11,11 +11,21 @@ _BLOCK = 4096
 
 
 def nearest(query: Embeddings, gallery: Embeddings, k: int) -> Neighbours:
-    """Return the k gallery images of highest cosine for each query, never the query itself.
+    """Return the k gallery images of highest cosine for each query, by `nearest_rows`.
 
-    Exact inner products by faiss, on a GPU where this faiss has one. Equal similarities are
-    ordered by image id, so that the same embeddings give the same list in any gallery order.
     Rows with fewer than k neighbours end in '' and -inf.
+    """
+    rows, similarity = nearest_rows(query, gallery, k)
+    # row -1 is the last one
+    return Neighbours(query.image_ids, np.append(gallery.image_ids, "")[rows], similarity)
+
+
+def nearest_rows(query: Embeddings, gallery: Embeddings, k: int) -> tuple[Integers, Floats]:
+    """Return the gallery rows (q, k) of highest cosine, best first, and those cosines (q, k).
+
+    Exact inner products by faiss, on a GPU where this faiss has one. A query never finds itself.
+    Equal similarities are ordered by image id, so that the same embeddings give the same list in
+    any gallery order. A query with fewer than k neighbours has row -1 and cosine -inf after them.
 
     Raises KitboxError for embeddings of different dimensions and for an empty gallery.
     """
@@ -27,7 +37,7 @@ def nearest(query: Embeddings, gallery: Embeddings, k: int) -> Neighbours:
     order = np.argsort(gallery.image_ids, kind="stable")
     ids, vectors = gallery.image_ids[order], np.ascontiguousarray(gallery.vectors[order])
     own = rows_of(query.image_ids, ids)
-    neighbours = np.full((len(query), k), "", dtype=ids.dtype)
+    nearest = np.full((len(query), k), -1, dtype=np.int64)
     similarity = np.full((len(query), k), -np.inf, dtype=np.float32)
     for start in range(0, len(query), _BLOCK):
         rows = slice(start, start + _BLOCK)
@@ -38,8 +48,8 @@ def nearest(query: Embeddings, gallery: Embeddings, k: int) -> Neighbours:
         found, places = _along(found, by_similarity), _along(places, by_similarity)
         width = found.shape[1]
         similarity[rows, :width] = found
-        neighbours[rows, :width] = np.where(np.isneginf(found), "", ids[places])
-    return Neighbours(query.image_ids, neighbours, similarity)
+        nearest[rows, :width] = np.where(np.isneginf(found), -1, order[places])
+    return nearest, similarity
 
 
 def _past_ties(query: Floats, gallery: Floats, own: Integers, k: int) -> tuple[Floats, Integers]:

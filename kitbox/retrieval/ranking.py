@@ -1,6 +1,6 @@
-"""Ranks the answers of every search of a competition, and decides where they end."""
+"""Rankings: the best images, labels or clusters of every query of a competition's searches."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
 from kitbox.records import (
-    Embeddings,
+    Floats,
+    Integers,
     LabelledImages,
     Ranking,
     Search,
@@ -17,66 +18,67 @@ from kitbox.records import (
     strings,
 )
 from kitbox.retrieval import clusters, label_similarity
+from kitbox.retrieval.clusters import ClusterTree
 from kitbox.retrieval.label_similarity import LabelSimilarities
+from kitbox.retrieval.neighbour_graph import NeighbourGraph
 
-# Group (or scenario) → the similarity below which an answer is no answer; '' for all groups.
+# Group (or scenario) → the similarity below which an answer is cut; '' for all groups.
 Thresholds = Mapping[str, float]
-# Tells how similar query images are to the labels of gallery images.
-LabelMeasure = Callable[[Strings, LabelledImages], LabelSimilarities]
 
 
 def rank(
-    embeddings: Embeddings,
-    searches: Sequence[Search],
+    graphs: Sequence[NeighbourGraph],
     labelled: LabelledImages,
     competition: Competition,
     k: int | None = None,
 ) -> Ranking:
-    """Return the best answers of each query of all searches, not yet cut at a threshold.
+    """Return the k best answers of each query, by default as many as the competition takes.
 
-    Images of the galleries, or labels of `labelled` images that are in them; images of the
-    unknown label or of none answer nothing. Rows with fewer than k answers end in '' and -inf.
-    Raises KitboxError where images are asked for and there are none to find.
+    Answers are images of the galleries, or labels of `labelled` images that are in them; images
+    of the unknown label or of none answer nothing. They are not yet cut at a threshold. Rows with
+    fewer than k answers end in '' and -inf. Raises KitboxError where images are asked for and
+    there are none to find.
     """
-    width = k or competition.task.k
-    if competition.task.answers not in ("labels", "label"):
-        found = rank_images(embeddings, searches, width)
-        if not competition.task.with_itself:
-            return found
-        own = np.concatenate([search.query_images for search in searches])
-        return label_similarity.prepend_itself(found, own)
-    return rank_labels(by_cosine(embeddings, competition), searches, labelled, competition, width)
-
-
-def rank_labels(
-    tell: LabelMeasure,
-    searches: Sequence[Search],
-    labelled: LabelledImages,
-    competition: Competition,
-    k: int,
-) -> Ranking:
-    """Return the best labels of each query of all searches, as something tells their similarity.
-
-    Asked are labels of `labelled` images that are in the search's gallery, the unknown label and
-    '' left out.
-    """
-    parts = []
-    for search in searches:
-        told = tell(search.query_images, known_images(search, labelled, competition))
-        parts.append(label_similarity.top_labels(search.query_ids, told, k))
-    return _joined(parts)
-
-
-def by_cosine(embeddings: Embeddings, competition: Competition) -> LabelMeasure:
-    """Return what tells the similarity of labels as the competition's task measures it."""
     task = competition.task
+    width = k or task.k
+    if task.answers in ("labels", "label"):
+        measured = (measure_labels(graph, labelled, competition) for graph in graphs)
+        return rank_labels(measured, width)
+    ranking = rank_images(graphs, width)
+    if not task.with_itself:
+        return ranking
+    own_images = np.concatenate([graph.search.query_images for graph in graphs])
+    return prepend_itself(ranking, own_images)
 
-    def tell(query_images: Strings, known: LabelledImages) -> LabelSimilarities:
-        query, gallery = embeddings.of(query_images), embeddings.of(known.image_ids)
-        how = (task.label_similarity, task.label_images)
-        return label_similarity.similarities(query, gallery, known.labels, *how)
 
-    return tell
+def rank_images(graphs: Sequence[NeighbourGraph], k: int) -> Ranking:
+    """Return the k most similar images of each query.
+
+    A search without gallery finds nothing; raises KitboxError where none has one.
+    """
+    if not any(len(graph.search.gallery_images) for graph in graphs):
+        raise KitboxError("the gallery is empty")
+    parts = []
+    for graph in graphs:
+        found = graph.nearest(k)
+        parts.append(Ranking(graph.search.query_ids, found.gallery_ids, found.similarity))
+    return _concatenated(parts)
+
+
+def rank_labels(measured: Iterable[LabelSimilarities], k: int) -> Ranking:
+    """Return the k most similar labels of each query; of equals the first by name.
+
+    Rows have fewer than k answers only where a search has fewer labels.
+    """
+    return _concatenated([_best_labels(each, k) for each in measured])
+
+
+def measure_labels(
+    graph: NeighbourGraph, labelled: LabelledImages, competition: Competition
+) -> LabelSimilarities:
+    """Return how similar queries are to known individuals, measured as the task says."""
+    known, task = known_images(graph.search, labelled, competition), competition.task
+    return label_similarity.measure(graph, known, task.label_similarity, task.label_images)
 
 
 def known_images(
@@ -88,20 +90,10 @@ def known_images(
     return named.take(np.isin(named.image_ids, search.gallery_images))
 
 
-def rank_images(embeddings: Embeddings, searches: Sequence[Search], k: int) -> Ranking:
-    """Return the k most similar images of each query of all searches.
-
-    A search without gallery finds nothing; raises KitboxError where none has one.
-    """
-    if not any(len(search.gallery_images) for search in searches):
-        raise KitboxError("the gallery is empty")
-    return _joined([_images(embeddings, search, k) for search in searches])
-
-
 def apply_thresholds(
     ranking: Ranking, limits: NDArray[np.float64], competition: Competition
 ) -> Ranking:
-    """Return a ranking with the answers of each query cut at its limit (n,).
+    """Return the ranking cut at the threshold of each query, `limits (q,)`.
 
     Below it labels give way to the unknown label, and matches end.
     """
@@ -109,13 +101,13 @@ def apply_thresholds(
         return ranking
     task, unknown = competition.task, competition.images.unknown_label
     if task.answers == "matches":
-        return label_similarity.drop_below(ranking, limits, task.min_answers)
+        return drop_below(ranking, limits, task.min_answers)
     assert unknown is not None  # noqa: S101  a competition that decides labels has one
-    return label_similarity.insert_unknown(ranking, unknown, limits)
+    return insert_unknown(ranking, unknown, limits)
 
 
-def query_thresholds(thresholds: Thresholds, names: Strings) -> NDArray[np.float64]:
-    """Return the threshold of each query (n,) by the name of its group.
+def query_thresholds(thresholds: Thresholds, groups: Strings) -> NDArray[np.float64]:
+    """Return the threshold of each query (n,) by its group.
 
     A group without one, which the holdout does not have, takes that of all groups, else the
     median of the others. Raises KitboxError where there is no threshold at all.
@@ -123,34 +115,59 @@ def query_thresholds(thresholds: Thresholds, names: Strings) -> NDArray[np.float
     if not thresholds:
         raise KitboxError("there is no threshold; set threshold.rule in kitbox.toml")
     middle = float(np.median(list(thresholds.values())))
-    unique, codes = np.unique(names, return_inverse=True)
-    limits = [thresholds.get(str(name), thresholds.get("", middle)) for name in unique]
+    unique, codes = np.unique(groups, return_inverse=True)
+    limits = [thresholds.get(str(group), thresholds.get("", middle)) for group in unique]
     return np.array(limits, dtype=np.float64)[codes]
 
 
-def cluster_trees(
-    embeddings: Embeddings, searches: Sequence[Search]
-) -> dict[str, clusters.ClusterTree]:
-    """Return for each search the tree in which its queries join into clusters."""
-    return {search.name: clusters.link(embeddings.of(search.query_images)) for search in searches}
-
-
-def cut_trees(
-    found: Mapping[str, clusters.ClusterTree], searches: Sequence[Search], thresholds: Thresholds
+def insert_unknown(
+    ranking: Ranking, unknown_label: str, limits: float | NDArray[np.float64]
 ) -> Ranking:
-    """Return each query's cluster as its only answer: `cluster_<group>_<number>`."""
-    names: list[str] = []
-    limits: list[float] = []
-    for search in searches:
-        limit = float(query_thresholds(thresholds, strings([search.name]))[0])
-        prefix = f"cluster_{search.name}_" if search.name else "cluster_"
-        numbers = found[search.name].cut(limit)
-        names += [f"{prefix}{number}" for number in numbers]
-        limits += [limit] * len(numbers)
+    """Return the ranking with `unknown_label` before the first answer below the threshold.
+
+    `limits` is one threshold, or one for each query (q,). Where all k answers reach it, the unknown
+    label is not among them.
+    """
+    limits = np.broadcast_to(np.asarray(limits, dtype=np.float64), len(ranking.query_ids))
+    place = (ranking.similarity >= limits[:, None]).sum(axis=1)[:, None]
+    column = np.arange(ranking.k)[None, :]
+    source = np.where(column > place, column - 1, column)
+    answers = np.take_along_axis(ranking.answers, source, axis=1)
+    similarity = np.take_along_axis(ranking.similarity, source, axis=1)
     return Ranking(
-        np.concatenate([search.query_ids for search in searches]),
-        strings(names)[:, None],
-        np.array(limits, dtype=np.float32)[:, None],
+        ranking.query_ids,
+        np.where(column == place, unknown_label, answers),
+        np.where(column == place, limits[:, None], similarity).astype(np.float32),
+    )
+
+
+def drop_below(ranking: Ranking, limits: float | NDArray[np.float64], fewest: int) -> Ranking:
+    """Return the answers that reach the threshold, but at least the first `fewest`.
+
+    `limits` is one threshold, or one for each query (q,). Rows end in '' and -inf after their last
+    answer.
+    """
+    limits = np.broadcast_to(np.asarray(limits, dtype=np.float64), len(ranking.query_ids))
+    kept = (ranking.similarity >= limits[:, None]) | (np.arange(ranking.k) < fewest)
+    kept &= ranking.answers != ""
+    return Ranking(
+        ranking.query_ids,
+        np.where(kept, ranking.answers, ""),
+        np.where(kept, ranking.similarity, -np.inf).astype(np.float32),
+    )
+
+
+def prepend_itself(ranking: Ranking, query_images: Strings) -> Ranking:
+    """Return the ranking with each query's own image first, and without the last answer.
+
+    `query_images (q,)` are image ids, which are not always the ids of queries.
+    """
+    others, similarity = ranking.answers[:, :-1], ranking.similarity[:, :-1]
+    itself = np.ones((len(query_images), 1), dtype=np.float32)
+    return Ranking(
+        ranking.query_ids,
+        np.concatenate([query_images[:, None], others], axis=1),
+        np.concatenate([itself, np.minimum(similarity, 1)], axis=1),
     )
 
 
@@ -166,17 +183,58 @@ def reorder(ranking: Ranking, query_ids: Strings) -> Ranking:
     return Ranking(query_ids, ranking.answers[rows], ranking.similarity[rows])
 
 
-def _images(embeddings: Embeddings, search: Search, k: int) -> Ranking:
-    ids = search.query_ids
-    if not len(search.gallery_images):
-        nothing = np.full((len(ids), k), -np.inf, dtype=np.float32)
-        return Ranking(ids, np.full((len(ids), k), "", dtype=np.str_), nothing)
-    query, gallery = (embeddings.of(i) for i in (search.query_images, search.gallery_images))
-    found = label_similarity.images(query, gallery, k)
-    return Ranking(ids, found.answers, found.similarity)
+def cluster_trees(graphs: Sequence[NeighbourGraph]) -> dict[str, ClusterTree]:
+    """Return for each search the tree in which its queries join into clusters."""
+    return {graph.search.name: clusters.link(graph.query, graph.query_pairs()) for graph in graphs}
 
 
-def _joined(parts: Sequence[Ranking]) -> Ranking:
+def cut_trees(
+    trees: Mapping[str, ClusterTree], searches: Sequence[Search], thresholds: Thresholds
+) -> Ranking:
+    """Return each query's cluster as its only answer: `cluster_<group>_<number>`."""
+    names: list[str] = []
+    limits: list[float] = []
+    for search in searches:
+        limit = float(query_thresholds(thresholds, strings([search.name]))[0])
+        prefix = f"cluster_{search.name}_" if search.name else "cluster_"
+        numbers = trees[search.name].cut(limit)
+        names += [f"{prefix}{number}" for number in numbers]
+        limits += [limit] * len(numbers)
+    return Ranking(
+        np.concatenate([search.query_ids for search in searches]),
+        strings(names)[:, None],
+        np.array(limits, dtype=np.float32)[:, None],
+    )
+
+
+def best_columns(values: Floats, k: int) -> Integers:
+    """Return the columns (q, k) of the largest values, best first; of equals the first."""
+    if k == values.shape[1]:
+        return np.argsort(-values, axis=1, kind="stable")
+    least = np.partition(values, values.shape[1] - k, axis=1)[:, -k][:, None]
+    chosen = values >= least
+    tied = np.flatnonzero(chosen.sum(axis=1) > k)
+    for row in tied:  # more than k reach the k-th value: keep the first of those that equal it
+        equal = np.flatnonzero(values[row] == least[row])
+        chosen[row, equal[k - (values[row] > least[row]).sum() :]] = False
+    columns = np.nonzero(chosen)[1].reshape(len(values), k)
+    order = np.argsort(-np.take_along_axis(values, columns, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1)
+
+
+def _best_labels(measured: LabelSimilarities, k: int) -> Ranking:
+    width = min(k, len(measured.labels))
+    answers = np.full((len(measured.query_ids), k), "", dtype=measured.labels.dtype)
+    similarity = np.full((len(measured.query_ids), k), -np.inf, dtype=np.float32)
+    for rows, of_labels in measured.blocks:
+        best = best_columns(of_labels, width)
+        found = np.take_along_axis(of_labels, best, axis=1)
+        similarity[rows, :width] = found
+        answers[rows, :width] = np.where(np.isneginf(found), "", measured.labels[best])
+    return Ranking(measured.query_ids, answers, similarity)
+
+
+def _concatenated(parts: Sequence[Ranking]) -> Ranking:
     return Ranking(
         np.concatenate([part.query_ids for part in parts]),
         np.concatenate([part.answers for part in parts]),

@@ -9,8 +9,10 @@ from kitbox.competition.settings import Competition
 from kitbox.dataset import near_duplicates
 from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, Holdout, ImageSet, Integers, Ranking, Score, Strings
+from kitbox.records import Embeddings, Holdout, ImageSet, Integers, Ranking, Score, Search, Strings
 from kitbox.retrieval import label_similarity
+from kitbox.retrieval.neighbour_graph import NeighbourGraph
+from kitbox.retrieval.ranking import rank_labels
 from kitbox.scoring.bootstrap import percentile_interval
 
 _FOLDS = 5
@@ -66,9 +68,11 @@ def estimate(
     labels = holdout.train.labels
     unknown = competition.images.unknown_label or ""
     named = holdout.train.take(~np.isin(labels, ["", unknown]))
-    gallery = embeddings.of(named.image_ids)
     near, near_test = (
-        label_similarity.labels(e, gallery, named.labels, 1) for e in (query, tested)
+        rank_labels([label_similarity.measure(NeighbourGraph(search, embeddings), named)], 1)
+        for search in (
+            Search("", ids, ids, named.image_ids) for ids in (query.image_ids, tested.image_ids)
+        )
     )
     strange = holdout.query_answers == unknown
     return HoldoutRealism(

@@ -43,31 +43,37 @@ def groups_of_answers(ranking: Ranking, labelled: LabelledImages) -> Strings:
 
 
 def fit_best(
-    ranking: Ranking, truth: GroundTruth, competition: Competition, groups: Strings | None = None
+    ranking: Ranking,
+    ground_truth: GroundTruth,
+    competition: Competition,
+    groups: Strings | None = None,
 ) -> dict[str, float]:
     """Return group → the threshold that scores best of all by the competition's metric.
 
     It lies half-way between two similarities that occur; of thresholds that score the same, the
-    middle one. `groups (n,)` are those of the truth where none are given.
+    middle one. `groups (n,)` are those of the ground truth where none are given.
     """
-    groups = truth.groups if groups is None else groups
+    groups = ground_truth.groups if groups is None else groups
     return {
-        name: _best_of_one(_rows(ranking, rows), truth.take(rows), competition)
+        name: _best_of_one(_rows(ranking, rows), ground_truth.take(rows), competition)
         for name, rows in _by_group(groups_of(groups, competition))
     }
 
 
 def cross_fit(
-    ranking: Ranking, truth: GroundTruth, competition: Competition, groups: Strings | None = None
+    ranking: Ranking,
+    ground_truth: GroundTruth,
+    competition: Competition,
+    groups: Strings | None = None,
 ) -> NDArray[np.float64]:
     """Return for each query (n,) a threshold that was fitted without the query.
 
     The queries of an individual are in one of five parts together; each part takes the threshold
     that is best on the others. Where one part has all queries, it is fitted on them. `groups (n,)`
-    are those of the truth where none are given.
+    are those of the ground truth where none are given.
     """
-    groups = truth.groups if groups is None else groups
-    part = parts_of(truth.individuals)
+    groups = ground_truth.groups if groups is None else groups
+    part = parts_of(ground_truth.individuals)
     limits = np.empty(len(part), dtype=np.float64)
     for number in range(PARTS):
         scored, fitted = np.flatnonzero(part == number), np.flatnonzero(part != number)
@@ -75,7 +81,9 @@ def cross_fit(
             fitted = scored
         if not len(scored):
             continue
-        found = fit_best(_rows(ranking, fitted), truth.take(fitted), competition, groups[fitted])
+        found = fit_best(
+            _rows(ranking, fitted), ground_truth.take(fitted), competition, groups[fitted]
+        )
         limits[scored] = query_thresholds(found, groups_of(groups[scored], competition))
     return limits
 
@@ -104,7 +112,7 @@ def fit_share(
 def fit_best_cut(
     trees: Mapping[str, ClusterTree],
     searches: Sequence[Search],
-    truth: GroundTruth,
+    ground_truth: GroundTruth,
     competition: Competition,
 ) -> dict[str, float]:
     """Return group → the similarity at which cutting its tree agrees best with the individuals.
@@ -114,7 +122,7 @@ def fit_best_cut(
     curves: dict[str, list[tuple[Curve, Curve]]] = {}
     start = 0
     for search in searches:
-        asked = truth.take(np.arange(start, start + len(search.query_ids)))
+        asked = ground_truth.take(np.arange(start, start + len(search.query_ids)))
         start += len(search.query_ids)
         found = trees[search.name]
         for group in np.unique(asked.groups):
@@ -134,57 +142,63 @@ def fit_cut_share(
     return {name: _with_below(values, share) for name, values in together.items()}
 
 
-def _best_of_one(ranking: Ranking, truth: GroundTruth, competition: Competition) -> float:
+def _best_of_one(ranking: Ranking, ground_truth: GroundTruth, competition: Competition) -> float:
     match competition.metric.split("_at_")[0]:
         case "label_map":
-            worth = _worth_of_labels(ranking, truth, competition)
+            worth = _worth_of_labels(ranking, ground_truth, competition)
         case "row_f1":
-            worth = _worth_of_matches(ranking, truth, competition)
+            worth = _worth_of_matches(ranking, ground_truth, competition)
         case _:
             tried = _between(ranking.similarity[:, 0])
-            return _best(tried, _balanced_curve(ranking, truth, competition, tried))
+            return _best(tried, _balanced_curve(ranking, ground_truth, competition, tried))
     tried = _between(ranking.similarity)
     gained = _reaching(ranking.similarity.ravel(), np.diff(worth, axis=1).ravel(), tried)
     return _best(tried, (worth[:, 0].sum() + gained) / len(worth))
 
 
-def _worth_of_labels(ranking: Ranking, truth: GroundTruth, competition: Competition) -> Curve:
+def _worth_of_labels(
+    ranking: Ranking, ground_truth: GroundTruth, competition: Competition
+) -> Curve:
     """Return each query's 1 / rank (q, k + 1) when 0 … k answers reach the threshold.
 
     The unknown label stands after those answers.
     """
     k, reached = ranking.k, np.arange(ranking.k + 1)
-    hits = (ranking.answers == truth.expected[:, None]) & (truth.expected != "")[:, None]
+    hits = (ranking.answers == ground_truth.expected[:, None]) & (ground_truth.expected != "")[
+        :, None
+    ]
     rank = np.where(hits.any(axis=1), hits.argmax(axis=1), k)[:, None]  # from 0; k: not there
-    is_unknown = (truth.expected == competition.images.unknown_label)[:, None]
+    is_unknown = (ground_truth.expected == competition.images.unknown_label)[:, None]
     final = np.where(is_unknown, reached, rank + (reached <= rank))
     return np.where(final < k, 1.0 / (final + 1), 0.0)
 
 
-def _worth_of_matches(ranking: Ranking, truth: GroundTruth, competition: Competition) -> Curve:
+def _worth_of_matches(
+    ranking: Ranking, ground_truth: GroundTruth, competition: Competition
+) -> Curve:
     """Return each query's F1 (q, k + 1) when 0 … k answers reach the threshold."""
     task = competition.task
-    hits = relevance(ranking, truth, with_itself=task.with_itself)
+    hits = relevance(ranking, ground_truth, with_itself=task.with_itself)
     right = np.pad(np.cumsum(hits, axis=1), [(0, 0), (1, 0)])
     there = (ranking.answers != "").sum(axis=1)[:, None]
     count = np.minimum(np.maximum(np.arange(ranking.k + 1), task.min_answers), there)
-    sizes = count + truth.relevant[:, None]
+    sizes = count + ground_truth.relevant[:, None]
     both = 2.0 * np.take_along_axis(right, count, axis=1)
     return np.where(sizes > 0, both / np.maximum(sizes, 1), 1.0)
 
 
 def _balanced_curve(
-    ranking: Ranking, truth: GroundTruth, competition: Competition, tried: Curve
+    ranking: Ranking, ground_truth: GroundTruth, competition: Competition, tried: Curve
 ) -> Curve:
     """Return the mean over groups of √(BAKS·BAUS) with the unknown answered at each threshold."""
     unknown = competition.images.unknown_label or ""
-    first, right = ranking.similarity[:, 0], ranking.answers[:, 0] == truth.expected
-    identity = truth.individuals
+    first, right = ranking.similarity[:, 0], ranking.answers[:, 0] == ground_truth.expected
+    identity = ground_truth.individuals
     curves = []
-    for name in np.unique(truth.groups):
-        here = truth.groups == name
-        known = here & (truth.expected != unknown)
-        strange = here & (truth.expected == unknown)
+    for name in np.unique(ground_truth.groups):
+        here = ground_truth.groups == name
+        known = here & (ground_truth.expected != unknown)
+        strange = here & (ground_truth.expected == unknown)
         hit = _mean_reaching(first[known], identity[known], right[known], tried)
         # what does not reach the threshold is called unknown
         each = np.ones(strange.sum(), dtype=np.bool_)

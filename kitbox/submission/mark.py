@@ -11,8 +11,14 @@ from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError, more
 from kitbox.files import read_text
 from kitbox.records import ImageSet, LabelledImages, Ranking, Scores, Search, Strings, strings
-from kitbox.scoring import ground_truth, metrics
+from kitbox.scoring import metrics
 from kitbox.scoring.bootstrap import score
+from kitbox.scoring.ground_truth import (
+    GroundTruth,
+    metric_outcome,
+    related_outcomes,
+    relevance,
+)
 from kitbox.scoring.outcomes import Mean, Outcome
 from kitbox.submission import csv_format
 
@@ -42,18 +48,22 @@ def score_submission(
     if index is not None:
         index, _ = _labelled(index, known, key, unknown)
     gallery = protocol.leaderboard_gallery(query, collection.labelled, index, competition).labelled
-    facts = ground_truth.of_searches(collection.searches, query, expected, gallery, competition)
-    ranking = _read(path, competition, facts.query_ids)
+    ground_truth = GroundTruth.of_searches(
+        collection.searches, query, expected, gallery, competition
+    )
+    ranking = _read(path, competition, ground_truth.query_ids)
     if competition.task.answers in ("images", "matches"):
         ranking = _in_gallery(ranking, collection.searches)
-    own = ground_truth.outcome(ranking, facts, competition)
+    own = metric_outcome(ranking, ground_truth, competition)
     outcomes: dict[str, Outcome] = {competition.metric: own}
-    outcomes |= ground_truth.related_outcomes(ranking, facts, competition)
+    outcomes |= related_outcomes(ranking, ground_truth, competition)
     if competition.task.answers == "images":
-        asked = np.flatnonzero(facts.relevant > 0)
-        hits = ground_truth.relevance(ranking, facts)[asked]
-        outcomes["recall_at_1"] = Mean(facts.query_ids[asked], metrics.recall_at_k(hits, 1))
-    return Scores({name: score(outcome, facts.individual_of) for name, outcome in outcomes.items()})
+        asked = np.flatnonzero(ground_truth.relevant > 0)
+        hits = relevance(ranking, ground_truth)[asked]
+        outcomes["recall_at_1"] = Mean(ground_truth.query_ids[asked], metrics.recall_at_k(hits, 1))
+    return Scores(
+        {name: score(outcome, ground_truth.individual_of) for name, outcome in outcomes.items()}
+    )
 
 
 def _in_gallery(ranking: Ranking, searches: tuple[Search, ...]) -> Ranking:

@@ -16,7 +16,14 @@ from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
 from kitbox.ensemble.open_set import UnknownModel
 from kitbox.errors import KitboxError
 from kitbox.records import Progress, Ranking, Strings, rows_of
-from kitbox.retrieval import ranking as ranking_module
+from kitbox.retrieval.neighbour_graph import neighbour_graphs
+from kitbox.retrieval.ranking import (
+    apply_thresholds,
+    cluster_trees,
+    cut_trees,
+    query_thresholds,
+    reorder,
+)
 from kitbox.scoring import thresholds
 from kitbox.submission import csv_format, lint
 from kitbox.workspace import Workspace
@@ -81,7 +88,7 @@ def make_submission(
     ranking, used = yield from _answered(
         assembled, recipe, fitted, judge, collection, competition, options.device
     )
-    ranking = ranking_module.reorder(ranking, protocol.query_ids(collection.searches, test))
+    ranking = reorder(ranking, protocol.query_ids(collection.searches, test))
     text = csv_format.write(ranking, competition)
     findings = lint.lint(text.encode(), competition, labelled, test, collection.searches)
     if findings:
@@ -102,18 +109,18 @@ def _answered(
     """Return the answers of the leaderboard's queries, and the thresholds that cut them."""
     searches, rule = collection.searches, competition.threshold
     if competition.task.answers == "clusters":
-        trees = ranking_module.cluster_trees(assembled.embeddings, searches)
+        trees = cluster_trees(neighbour_graphs(assembled.embeddings, searches))
         used = fitted
         if rule.rule == "share" and rule.share is not None:
             used = thresholds.fit_cut_share(trees, rule.share, by_group=rule.by_group)
-        return ranking_module.cut_trees(trees, searches, used), used
+        return cut_trees(trees, searches, used), used
     labelled = collection.answerable
     ranking = yield from fusion.rank(
         assembled, recipe.way, searches, labelled, competition, recipe.top_k, device=device
     )
     if judge is not None:
         features = open_set.query_features(assembled.blocks, searches, labelled, competition)
-        ranking = judge.chances(ranking, judge.unknown(features))
+        ranking = judge.with_probabilities(ranking, judge.probability(features))
     if not competition.uses_threshold:
         return ranking, {}
     groups = np.concatenate([np.full(len(s.query_ids), s.name) for s in searches])
@@ -122,8 +129,8 @@ def _answered(
     used = fitted
     if rule.rule == "share" and rule.share is not None:
         used = thresholds.fit_share(ranking, groups, rule.share, competition)
-    limits = ranking_module.query_thresholds(used, thresholds.groups_of(groups, competition))
-    return ranking_module.apply_thresholds(ranking, limits, competition), used
+    limits = query_thresholds(used, thresholds.groups_of(groups, competition))
+    return apply_thresholds(ranking, limits, competition), used
 
 
 def _groups_of_test(ranking: Ranking, collection: Collection) -> Strings:

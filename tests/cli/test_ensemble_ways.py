@@ -126,7 +126,11 @@ def test_folds_tell_each_what_its_learned_new_label_is_worth() -> None:
         "new_label": {"auc": area, "auc_of_similarity": area},
     }
     evidence = {"rule": "fixed", "folds": [fold, fold]}
-    told_of = local_score.threshold_sentences(LocalScore(Scores(), {}, {"": 0.5}, evidence, {}))
+    told_of = local_score.threshold_sentences(
+        LocalScore(
+            scores=Scores(), outcomes={}, thresholds={"": 0.5}, evidence=evidence, individuals={}
+        )
+    )
     assert told_of[0] == "threshold: chance 0.5000 (fixed)"
     assert told_of[1] == told_of[2]
     assert told_of[1].endswith("by the first similarity alone of 0.750 [0.500, 1.000]")

@@ -88,15 +88,21 @@ def test_what_the_threshold_does_is_told_to_people(place: Workspace) -> None:
     assert "each query was scored by a threshold fitted without it; fitted on the same" in best
 
 
+def _local_score(evidence: dict[str, object]) -> LocalScore:
+    return LocalScore(
+        scores=Scores(), outcomes={}, thresholds={"": 0.5}, evidence=evidence, individuals={}
+    )
+
+
 def test_clusters_are_said_to_be_scored_at_a_cut_of_the_same_queries(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     evidence = {"rule": "best", "fitted_on_the_same_queries": True}
     for told_of in (evidence, {"rule": "best", "folds": [evidence]}):
-        print_threshold(LocalScore(Scores(), {}, {"": 0.5}, told_of, {}))
+        print_threshold(_local_score(told_of))
         shown = capsys.readouterr().err
         assert "the clusters were scored at the cut that is best for the same queries" in shown
-    print_threshold(LocalScore(Scores(), {}, {"": 0.5}, {"rule": "fixed"}, {}))
+    print_threshold(_local_score({"rule": "fixed"}))
     assert "same queries" not in capsys.readouterr().err
 
 

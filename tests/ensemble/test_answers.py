@@ -20,7 +20,12 @@ def locally(values: dict[str, list[float]], threshold: float | None = None) -> E
     scores = Scores({name: bootstrap.score(o, {}) for name, o in outcomes.items()})
     fitted = {} if threshold is None else {"": threshold}
     evidence = {} if threshold is None else {"rule": "best", "queries": 2}
-    return EnsembleScore(LocalScore(scores, outcomes, fitted, evidence, {}), (2,))
+    return EnsembleScore(
+        LocalScore(
+            scores=scores, outcomes=outcomes, thresholds=fitted, evidence=evidence, individuals={}
+        ),
+        (2,),
+    )
 
 
 def test_folds_are_pooled_query_by_query() -> None:

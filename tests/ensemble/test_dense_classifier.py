@@ -4,7 +4,7 @@ import pytest
 from kitbox.ensemble import dense_classifier
 from kitbox.errors import KitboxError
 from kitbox.records import Search, strings
-from kitbox.retrieval import ranking
+from kitbox.retrieval.ranking import known_images, rank_labels
 from tests.circle import competition, image_set, placed
 from tests.photographs import finish
 
@@ -24,16 +24,18 @@ def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dense_classifier, "STEPS", 40)
 
 
-def told(gallery: list[str], queries: tuple[str, ...] = ("q",), dims: int | None = None):  # type: ignore[no-untyped-def]
+def ranked(gallery: list[str], queries: tuple[str, ...] = ("q",), dims: int | None = None):  # type: ignore[no-untyped-def]
     asked = competition()
-    reports, tell = finish(dense_classifier.fit(POINTS, image_set(LABELS), asked, dims, "cpu"))
-    assert [report.stage for report in reports] == ["fit the classifier"]
+    labelled = image_set(LABELS)
+    events, classifier = finish(dense_classifier.fit(POINTS, labelled, asked, dims, "cpu"))
+    assert [event.stage for event in events] == ["fit the classifier"]
     search = Search("", strings(list(queries)), strings(list(queries)), strings(gallery))
-    return ranking.rank_labels(tell, [search], image_set(LABELS), asked, 5)
+    known = known_images(search, labelled, asked)
+    return rank_labels([classifier.measure(POINTS, search, known)], 5)
 
 
 def test_labels_are_ranked_by_their_probability_and_the_unknown_is_none_of_them() -> None:
-    found = told(list(LABELS))
+    found = ranked(list(LABELS))
     assert found.answers[0, 0] == "Boo"
     assert set(found.answers[0, 1:3].tolist()) == {"Ahab", "Cleo"}
     assert found.answers[0, 3:].tolist() == ["", ""]
@@ -42,13 +44,13 @@ def test_labels_are_ranked_by_their_probability_and_the_unknown_is_none_of_them(
 
 
 def test_only_labels_of_the_searched_gallery_answer() -> None:
-    found = told([image for image in KNOWN if image.startswith(("Ahab", "Cleo"))])
+    found = ranked([image for image in KNOWN if image.startswith(("Ahab", "Cleo"))])
     assert set(found.answers[0, :2].tolist()) == {"Ahab", "Cleo"}
     assert found.similarity[0, 0] < 0.5
 
 
 def test_a_gallery_of_nobody_answers_nothing() -> None:
-    assert told(list(STRANGE)).answers.tolist() == [[""] * 5]
+    assert ranked(list(STRANGE)).answers.tolist() == [[""] * 5]
 
 
 def test_images_that_are_not_given_to_learn_from_change_nothing() -> None:
@@ -56,16 +58,18 @@ def test_images_that_are_not_given_to_learn_from_change_nothing() -> None:
     vectors = np.where((POINTS.image_ids == "q")[:, None], -moved.vectors, POINTS.vectors)
     other = type(POINTS)(POINTS.image_ids, vectors)
     asked, learnt = competition(), image_set(LABELS)
-    tells = [
-        finish(dense_classifier.fit(e, learnt, asked, None, "cpu"))[1] for e in (POINTS, other)
-    ]
+    known = image_set({image: LABELS[image] for image in KNOWN})
     queries = strings(["Ahab0", "Boo3"])
-    searched = image_set({image: LABELS[image] for image in KNOWN})
-    first, again = (next(tell(queries, searched)[1])[1] for tell in tells)
+    search = Search("", queries, queries, known.image_ids)
+    blocks = []
+    for embeddings in (POINTS, other):
+        _, classifier = finish(dense_classifier.fit(embeddings, learnt, asked, None, "cpu"))
+        blocks += list(classifier.measure(embeddings, search, known).blocks)
+    (_, first), (_, again) = blocks
     assert (first == again).all()
 
 
 def test_more_dimensions_than_there_are_is_refused() -> None:
     with pytest.raises(KitboxError) as caught:
-        told(list(LABELS), dims=3)
+        ranked(list(LABELS), dims=3)
     assert str(caught.value) == "--dims 3: 18 images in 2 dimensions have at most 2"

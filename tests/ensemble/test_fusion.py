@@ -7,6 +7,7 @@ from kitbox.ensemble import fusion, meta_embedding
 from kitbox.records import Search, strings
 from kitbox.retrieval import ranking
 from kitbox.retrieval.label_similarity import closeness
+from kitbox.retrieval.neighbour_graph import neighbour_graphs
 from tests.circle import competition, cosine, image_set, placed
 
 # Two members that see the same four images at angles of their own.
@@ -18,8 +19,8 @@ SEARCH = Search("", strings(["q"]), strings(["q"]), strings(list(LABELS)))
 
 def ranked(how: str, weights: tuple[float, ...] = (1, 1), images: int = 9):  # type: ignore[no-untyped-def]
     asked = competition(task={"label_similarity": how, "label_images": images})
-    tell = fusion.mean([ONE, OTHER], weights, asked)
-    return ranking.rank_labels(tell, [SEARCH], image_set(LABELS), asked, 3)
+    members = fusion.measure_members([ONE, OTHER], SEARCH, image_set(LABELS), asked)
+    return ranking.rank_labels([fusion.mean_similarity(members, weights)], 3)
 
 
 def test_each_member_says_by_its_own_best_image_how_similar_a_label_is() -> None:
@@ -31,7 +32,10 @@ def test_each_member_says_by_its_own_best_image_how_similar_a_label_is() -> None
 
 def test_closeness_is_averaged_and_not_the_distance() -> None:
     asked = competition(task={"label_similarity": "closeness"})
-    alone = [ranking.rank(member, [SEARCH], image_set(LABELS), asked, 3) for member in (ONE, OTHER)]
+    alone = [
+        ranking.rank(neighbour_graphs(member, [SEARCH]), image_set(LABELS), asked, 3)
+        for member in (ONE, OTHER)
+    ]
     told = [
         dict(zip(of.answers[0].tolist(), of.similarity[0].tolist(), strict=True)) for of in alone
     ]
@@ -48,15 +52,15 @@ def test_the_mean_of_all_cosines_is_that_of_the_meta_embedding(
 ) -> None:
     asked = competition(task={"label_similarity": "mean", "label_images": 9})
     joined = meta_embedding.concatenate([ONE, OTHER], weights)
-    early = ranking.rank(joined, [SEARCH], image_set(LABELS), asked, 3)
+    early = ranking.rank(neighbour_graphs(joined, [SEARCH]), image_set(LABELS), asked, 3)
     late = ranked("mean", weights)
     np.testing.assert_allclose(late.similarity, early.similarity, atol=1e-6)
 
 
 def test_one_member_alone_answers_as_its_embedding_does() -> None:
     asked = competition()
-    early = ranking.rank(ONE, [SEARCH], image_set(LABELS), asked, 3)
-    tell = fusion.mean([ONE], [2.0], asked)
-    late = ranking.rank_labels(tell, [SEARCH], image_set(LABELS), asked, 3)
+    early = ranking.rank(neighbour_graphs(ONE, [SEARCH]), image_set(LABELS), asked, 3)
+    members = fusion.measure_members([ONE], SEARCH, image_set(LABELS), asked)
+    late = ranking.rank_labels([fusion.mean_similarity(members, [2.0])], 3)
     assert late.answers.tolist() == early.answers.tolist()
     assert late.similarity.tolist() == early.similarity.tolist()

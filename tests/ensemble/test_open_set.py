@@ -6,8 +6,10 @@ from kitbox.ensemble import open_set
 from kitbox.errors import KitboxError
 from kitbox.records import Holdout, Search, strings
 from kitbox.retrieval import ranking
-from kitbox.retrieval.label_similarity import insert_unknown
-from kitbox.scoring import ground_truth, thresholds
+from kitbox.retrieval.neighbour_graph import neighbour_graphs
+from kitbox.retrieval.ranking import insert_unknown
+from kitbox.scoring import thresholds
+from kitbox.scoring.ground_truth import GroundTruth
 from tests.circle import competition, cosine, image_set, placed, ranking_of
 
 LABELS = {"a": "Ahab", "b": "Boo", "c": "Cleo", "d": "Dora", "e": "Emma"}
@@ -48,8 +50,8 @@ class Sure:
 def test_the_unknown_stands_where_its_chance_puts_it() -> None:
     judge = open_set.UnknownModel((Sure(), Sure()), np.array([0.6, 0.2, 0.1]))
     answers = ranking_of({name: [("Ahab", 0.9), ("Boo", 0.8)] for name in "xyz"})
-    unknown = judge.unknown(np.array([[0.5], [0.3], [0.1]]))
-    found = judge.chances(answers, unknown)
+    unknown = judge.probability(np.array([[0.5], [0.3], [0.1]]))
+    found = judge.with_probabilities(answers, unknown)
     # where the individual is known with .7, Ahab is right with .42: more than .3 for the unknown
     np.testing.assert_allclose(found.similarity[1], [0.42 / 0.72, 0.14 / 0.44], atol=1e-6)
     placed_at = insert_unknown(found, "new_whale", 0.5).answers.tolist()
@@ -59,7 +61,9 @@ def test_the_unknown_stands_where_its_chance_puts_it() -> None:
 def test_a_place_without_an_answer_has_no_chance() -> None:
     judge = open_set.UnknownModel((Sure(),), np.array([0.6, 0.2]))
     answers = ranking_of({"x": [("Ahab", 0.9), ("", -np.inf)]})
-    assert judge.chances(answers, np.array([0.0])).similarity.tolist() == [[1.0, -np.inf]]
+    assert judge.with_probabilities(answers, np.array([0.0])).similarity.tolist() == [
+        [1.0, -np.inf]
+    ]
 
 
 def scene(strangers: int = 30, others: int = 60):  # type: ignore[no-untyped-def]
@@ -78,9 +82,9 @@ def scene(strangers: int = 30, others: int = 60):  # type: ignore[no-untyped-def
     split = Holdout(image_set(train), image_set(query), image_set(train), strings(answers))
     asked, embeddings = competition(), placed(angle_of)
     searches = protocol.searches(split.query, split.gallery, asked)
-    plain = ranking.rank(embeddings, searches, split.train, asked)
+    plain = ranking.rank(neighbour_graphs(embeddings, searches), split.train, asked)
     features = open_set.query_features([embeddings], searches, split.train, asked)
-    return plain, features, ground_truth.of_holdout(split, searches, asked), asked
+    return plain, features, GroundTruth.of_holdout(split, searches, asked), asked
 
 
 def test_strangers_are_told_from_others_by_fits_without_them() -> None:
@@ -99,7 +103,7 @@ def test_what_is_true_of_a_query_does_not_reach_its_own_chance() -> None:
     lied = known.expected.copy()
     here = part == part[0]
     lied[here] = np.where(lied[here] == "new_whale", "w0", "new_whale")
-    other = ground_truth.GroundTruth(**(vars(known) | {"expected": lied}))
+    other = GroundTruth(**(vars(known) | {"expected": lied}))
     honest, lying = (open_set.cross_fit(plain, features, k, asked) for k in (known, other))
     assert (honest.ranking.similarity[here] == lying.ranking.similarity[here]).all()
     assert (honest.ranking.similarity[~here] != lying.ranking.similarity[~here]).any()
@@ -120,7 +124,7 @@ def test_the_chance_of_a_later_answer_never_rises() -> None:
     unknown = known.expected == "new_whale"
     hits = np.zeros((len(unknown), 3), dtype=np.bool_)
     hits[~unknown, 1] = True
-    right = open_set.fit(features, unknown, hits).right
+    right = open_set.fit(features, unknown, hits).hit_rates
     np.testing.assert_allclose(right, [0.5 / 61] * 3)
 
 

@@ -27,7 +27,9 @@ def guessed(*rows: tuple[str, float]) -> Predictions:
 def test_precision_and_coverage_by_hand() -> None:
     holdout = asked(("Ahab", "Ahab"), ("Boo", "Boo"), ("Zoe", "new_whale"), ("Ahab", "Ahab"))
     found = guessed(("Ahab", 0.95), ("Cid", 0.8), ("Boo", 0.97), ("Ahab", 0.92))
-    precision, coverage = pseudo_labelling.measure(found, holdout, PseudoLabelRule(), "new_whale")
+    precision, coverage = pseudo_labelling.measure_precision(
+        found, holdout, PseudoLabelRule(), "new_whale"
+    )
     assert precision is not None
     assert (precision.value, precision.queries) == (pytest.approx(2 / 3), 3)
     assert (coverage.value, coverage.queries) == (3 / 4, 4)
@@ -36,7 +38,7 @@ def test_precision_and_coverage_by_hand() -> None:
 
 
 def test_a_rule_that_labels_nothing_has_no_precision() -> None:
-    precision, coverage = pseudo_labelling.measure(
+    precision, coverage = pseudo_labelling.measure_precision(
         guessed(("Ahab", 0.5)), asked(("Ahab", "Ahab")), PseudoLabelRule(), None
     )
     assert (precision, coverage.value) == (None, 0)
@@ -45,7 +47,7 @@ def test_a_rule_that_labels_nothing_has_no_precision() -> None:
 def test_labels_that_are_all_right_are_not_sure_to_be_right() -> None:
     """Of 3 individuals all right: a share of .292 right gives that in 2.5 % of cases."""
     names = ("Ahab", "Boo", "Cid", "Cid")
-    precision, _ = pseudo_labelling.measure(
+    precision, _ = pseudo_labelling.measure_precision(
         guessed(*((name, 0.95) for name in names)),
         asked(*((n, n) for n in names)),
         PseudoLabelRule(),
@@ -63,7 +65,7 @@ labels = st.sampled_from(["Ahab", "Boo", "new_whale"])
 def test_precision_equals_a_slow_one(rows: list[tuple[str, str, int]]) -> None:
     rule = PseudoLabelRule(threshold=0.5, per_label=2)
     found = guessed(*((label, tenths / 10) for _, label, tenths in rows))
-    precision, coverage = pseudo_labelling.measure(
+    precision, coverage = pseudo_labelling.measure_precision(
         found, asked(*((true, true) for true, _, _ in rows)), rule, "new_whale"
     )
     taken = []

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitbox.competition.settings import Competition
-from kitbox.records import Holdout, LabelledImages, strings
+from kitbox.records import Embeddings, Holdout, LabelledImages, strings
 from kitbox.report import query_results, result_tables
 from kitbox.report.query_results import RIGHT, UNSCORED, WRONG, QueryResults
+from kitbox.retrieval.neighbour_graph import neighbour_graphs
 from kitbox.scoring import local_score
 from tests.circle import at_angles, competition, image_set, placed
 
@@ -23,6 +24,13 @@ QUERY = {"3": "Ahab", "110": "Boo", "260": "Dora"}
 ANSWERS = ["Ahab", "Boo", UNKNOWN]
 
 
+def answered(
+    embeddings: Embeddings, split: Holdout, task: Competition
+) -> local_score.HoldoutAnswers:
+    graphs = neighbour_graphs(embeddings, local_score.holdout_searches(split, task))
+    return local_score.answer_queries(graphs, split, task)
+
+
 def asked(
     train: dict[str, str], query: dict[str, str], answers: list[str], task: Competition
 ) -> tuple[QueryResults, local_score.LocalScore]:
@@ -30,9 +38,9 @@ def asked(
     searched = {"train": train, "train+test": train | query}[task.task.gallery]
     split = Holdout(*(image_set(part) for part in (train, query, searched)), strings(answers))
     embeddings = at_angles(*map(int, {**train, **query}))
-    found = local_score.answer_queries(embeddings, split, task)
-    score = local_score.score_answers(found, embeddings, task)
-    return query_results.collect_results(found, score, embeddings, task), score
+    answers = answered(embeddings, split, task)
+    score = local_score.score_answers(answers, task)
+    return query_results.collect_results(answers, score, task), score
 
 
 def test_the_nearest_images_are_marked_where_they_show_the_individual() -> None:
@@ -98,9 +106,9 @@ def test_clusters_are_shown_by_their_nearest_images() -> None:
         strings(list(query.values())),
     )
     embeddings = at_angles(*map(int, query))
-    answered = local_score.answer_queries(embeddings, split, task)
-    score = local_score.score_answers(answered, embeddings, task)
-    found = query_results.collect_results(answered, score, embeddings, task)
+    answers = answered(embeddings, split, task)
+    score = local_score.score_answers(answers, task)
+    found = query_results.collect_results(answers, score, task)
     assert found.outcome.tolist() == [RIGHT, RIGHT, RIGHT, RIGHT, UNSCORED]
     assert found.near.answers[0, 0] == "4"
     assert found.metric == "map_at_20"
@@ -129,10 +137,8 @@ def test_the_cluster_of_a_query_is_told() -> None:
         strings(list(query.values())),
     )
     embeddings = at_angles(*map(int, query))
-    answered = local_score.answer_queries(embeddings, split, task)
-    found = query_results.collect_results(
-        answered, local_score.score_answers(answered, embeddings, task), embeddings, task
-    )
+    answers = answered(embeddings, split, task)
+    found = query_results.collect_results(answers, local_score.score_answers(answers, task), task)
     assert found.clusters is not None
     assert found.clusters.size.tolist() == [3, 3, 3, 1, 1]
     assert found.clusters.alike.tolist() == [2, 2, 1, 1, 1]

@@ -92,7 +92,7 @@ def test_nothing_and_one_image_are_a_tree_without_joins(count: int) -> None:
 
 
 def test_too_many_images_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "_MOST", 4)
+    monkeypatch.setattr(clusters, "_MAX_IMAGES", 4)
     with pytest.raises(KitboxError) as caught:
         clusters.link(drawn(0, 5))
     assert str(caught.value) == (

@@ -1,23 +1,23 @@
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, Ranking, strings
-from kitbox.retrieval import label_similarity
-from kitbox.retrieval.knn import nearest
-from tests.circle import at_angles, cosine, placed, ranking_of
+from kitbox.records import Embeddings, Ranking
+from kitbox.retrieval import label_similarity, neighbour_graph
+from kitbox.retrieval.ranking import rank_labels
+from tests.circle import at_angles, cosine, graph_of, image_set, placed
 
 
 def labels(
     query: Embeddings, gallery: Embeddings, label_of: Mapping[str, str], k: int, *how: object
 ) -> Ranking:
-    of_gallery = strings([label_of[name] for name in gallery.image_ids.tolist()])
-    return label_similarity.labels(query, gallery, of_gallery, k, *how)  # type: ignore[arg-type]
+    known = image_set({name: label_of[name] for name in gallery.image_ids.tolist()})
+    measured = label_similarity.measure(graph_of(query, gallery), known, *how)  # type: ignore[arg-type]
+    return rank_labels([measured], k)
 
 
 def rows(found: Ranking) -> list[list[str]]:
@@ -57,14 +57,6 @@ def distinct(
         }
         found.append(sorted(near.items(), key=lambda item: (-item[1], item[0]))[:k])
     return found
-
-
-def test_image_answers_are_the_neighbours() -> None:
-    query, gallery = at_angles(10, prefix="q"), at_angles(0, 90)
-    found, neighbours = label_similarity.images(query, gallery, 3), nearest(query, gallery, 3)
-    assert found.query_ids.tolist() == ["q10"]
-    assert found.answers.tolist() == [["0", "90", ""]]
-    assert found.similarity.tolist() == neighbours.similarity.tolist()
 
 
 KNOWN = {"0": "Ahab", "5": "Ahab", "30": "Boo", "60": "Ahab", "90": "Cleo"}
@@ -189,7 +181,7 @@ def test_labels_do_not_depend_on_the_order_of_the_gallery_or_on_how_much_is_held
     label_of = {name: "ABC"[i % 3] for i, name in enumerate(gallery.image_ids.tolist())}
     wanted = labels(query, gallery, label_of, 2, how, 2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(label_similarity, "_HELD", held)
+        patch.setattr(neighbour_graph, "_BLOCK_SIZE", held)
         found = labels(query, gallery.of(gallery.image_ids[shuffle]), label_of, 2, how, 2)
     np.testing.assert_allclose(found.similarity, wanted.similarity, atol=1e-6)
 
@@ -247,121 +239,3 @@ def test_no_query_has_no_answers_and_no_gallery_gives_none(how: str, gallery: in
     found = labels(at_angles(7, prefix="q"), searched, label_of, 5, how)
     assert len(rows(found)[0]) == min(gallery, 3)
     assert np.isneginf(found.similarity[0, min(gallery, 3) :]).all()
-
-
-def test_labels_of_two_networks_are_not_compared() -> None:
-    other = Embeddings(strings(["a"]), np.array([[1, 0, 0]], np.float32))
-    with pytest.raises(KitboxError, match=r"^queries have 2 dimensions, the gallery 3$"):
-        labels(at_angles(0), other, {"a": "Ahab"}, 1)
-
-
-ROW = {"q": [("Ahab", 0.9), ("Boo", 0.6), ("Cleo", 0.3)]}
-
-
-@pytest.mark.parametrize(
-    ("threshold", "wanted", "similarity"),
-    [
-        (0.95, ["new_whale", "Ahab", "Boo"], [0.95, 0.9, 0.6]),
-        (0.7, ["Ahab", "new_whale", "Boo"], [0.9, 0.7, 0.6]),
-        (0.6, ["Ahab", "Boo", "new_whale"], [0.9, 0.6, 0.6]),
-        (0.5, ["Ahab", "Boo", "new_whale"], [0.9, 0.6, 0.5]),
-        (0.3, ["Ahab", "Boo", "Cleo"], [0.9, 0.6, 0.3]),
-        (-1.0, ["Ahab", "Boo", "Cleo"], [0.9, 0.6, 0.3]),
-    ],
-)
-def test_the_unknown_stands_before_the_first_answer_below_the_threshold(
-    threshold: float, wanted: list[str], similarity: list[float]
-) -> None:
-    # 0.6 and 0.3 as float32, which is what similarities are
-    found = label_similarity.insert_unknown(
-        ranking_of(ROW), "new_whale", float(np.float32(threshold))
-    )
-    assert found.answers.tolist() == [wanted]
-    np.testing.assert_allclose(found.similarity, [similarity], atol=1e-7)
-    assert found.similarity.dtype == np.float32
-
-
-def test_where_answers_end_the_unknown_is_the_last() -> None:
-    rows_ = {"q": [("A", 0.9), ("B", 0.6), ("C", 0.3)], "r": [("A", 0.9)]}
-    found = label_similarity.insert_unknown(ranking_of(rows_), "new_whale", 0.1)
-    assert found.answers.tolist() == [["A", "B", "C"], ["A", "new_whale", ""]]
-    assert found.similarity[1].tolist() == pytest.approx([0.9, 0.1, -math.inf])
-
-
-def place_unknown(row: Sequence[tuple[str, float]], threshold: float) -> list[str]:
-    above = [answer for answer, similarity in row if similarity >= threshold]
-    below = [answer for answer, similarity in row if similarity < threshold]
-    return [*above, "new_whale", *below][: len(row)]
-
-
-@given(
-    st.lists(st.lists(st.integers(-50, 50), min_size=4, max_size=4), min_size=1, max_size=10),
-    st.integers(-60, 60),
-)
-def test_the_unknown_is_placed_as_by_hand(values: list[list[int]], threshold: int) -> None:
-    given_rows = {
-        f"q{i}": [
-            (f"w{j}", value / 64) for j, value in enumerate(sorted(row, reverse=True))
-        ]  # 64ths are exact in float32
-        for i, row in enumerate(values)
-    }
-    found = label_similarity.insert_unknown(ranking_of(given_rows), "new_whale", threshold / 64)
-    assert found.answers.tolist() == [
-        place_unknown(row, threshold / 64) for row in given_rows.values()
-    ]
-
-
-def test_a_long_name_of_the_unknown_is_kept_whole() -> None:
-    short = Ranking(strings(["q"]), np.array([["A"]]), np.array([[0.5]], np.float32))
-    assert label_similarity.insert_unknown(short, "new_individual", 0.9).answers.tolist() == [
-        ["new_individual"]
-    ]
-
-
-def test_each_query_may_have_a_threshold_of_its_own() -> None:
-    both = ranking_of({"q": [("A", 0.9), ("B", 0.5)], "r": [("A", 0.9), ("B", 0.5)]})
-    found = label_similarity.insert_unknown(both, "new_whale", np.array([0.95, 0.7]))
-    assert found.answers.tolist() == [["new_whale", "A"], ["A", "new_whale"]]
-    kept = label_similarity.drop_below(both, np.array([0.95, 0.7]), 0)
-    assert kept.answers.tolist() == [["", ""], ["A", ""]]
-
-
-@pytest.mark.parametrize(
-    ("threshold", "least", "wanted"),
-    [
-        (0.5, 0, ["a", "b", ""]),
-        (0.6, 0, ["a", "", ""]),
-        (0.95, 0, ["", "", ""]),
-        (0.95, 1, ["a", "", ""]),
-        (0.95, 2, ["a", "b", ""]),
-        (0.95, 9, ["a", "b", ""]),
-        (-1.0, 0, ["a", "b", ""]),
-    ],
-)
-def test_matches_end_at_the_threshold_but_not_before_the_least(
-    threshold: float, least: int, wanted: list[str]
-) -> None:
-    row = Ranking(
-        strings(["q"]), np.array([["a", "b", ""]]), np.array([[0.9, 0.5, -math.inf]], np.float32)
-    )
-    found = label_similarity.drop_below(row, threshold, least)
-    assert found.answers.tolist() == [wanted]
-    assert np.isneginf(found.similarity).tolist() == [[name == "" for name in wanted]]
-    assert found.similarity.dtype == np.float32
-
-
-def test_a_query_stands_first_among_its_own_matches_by_the_name_of_its_image() -> None:
-    row = ranking_of({"question-1": [("a", 0.9), ("b", 0.5)], "question-2": [("a", 0.7)]})
-    found = label_similarity.prepend_itself(row, strings(["q", "a_long_name.jpg"]))
-    assert found.query_ids.tolist() == ["question-1", "question-2"]
-    assert found.answers.tolist() == [["q", "a"], ["a_long_name.jpg", "a"]]
-    assert found.similarity.tolist() == [[1, pytest.approx(0.9)], [1, pytest.approx(0.7)]]
-    assert found.similarity.dtype == np.float32
-
-
-def test_a_double_is_no_more_similar_than_the_query_itself() -> None:
-    # cosines of float32 may be a little above 1
-    row = ranking_of({"q": [("double", 1.0000001), ("b", 0.5)]})
-    found = label_similarity.prepend_itself(row, strings(["q"]))
-    assert found.answers.tolist() == [["q", "double"]]
-    assert found.similarity.tolist() == [[1, 1]]

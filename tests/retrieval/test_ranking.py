@@ -1,11 +1,15 @@
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Ranking, Search, strings
 from kitbox.retrieval import ranking
+from kitbox.retrieval.neighbour_graph import NeighbourGraph, neighbour_graphs
 from tests.circle import at_angles, competition, cosine, image_set, ranking_of
 
 
@@ -23,10 +27,14 @@ def rows(found: Ranking) -> list[list[str]]:
 CIRCLE = at_angles(*range(0, 360, 10))
 
 
+def graphs(*searches: Search) -> tuple[NeighbourGraph, ...]:
+    return neighbour_graphs(CIRCLE, searches)
+
+
 def rank(*searches: Search, k: int = 3, **asked: object) -> Ranking:
     labelled = image_set(asked.pop("labelled", {}))  # type: ignore[arg-type]
     settings = competition(k=k, **asked)  # type: ignore[arg-type]
-    return ranking.rank(CIRCLE, searches, labelled, settings)
+    return ranking.rank(graphs(*searches), labelled, settings)
 
 
 def test_images_of_nobody_answer_nothing() -> None:
@@ -82,21 +90,21 @@ def test_a_query_among_its_own_matches_is_called_as_its_image() -> None:
 
 def test_a_wider_ranking_may_be_asked_for() -> None:
     asked, settings = search(["10"], ["0", "90"]), competition(answers="images", k=1)
-    found = ranking.rank(CIRCLE, [asked], image_set({}), settings, k=2)
+    found = ranking.rank(graphs(asked), image_set({}), settings, k=2)
     assert rows(found) == [["0", "90"]]
 
 
 def test_a_group_without_gallery_has_no_answer_and_is_called_unknown() -> None:
     empty, full = search(["10"], [], "Lynx"), search(["30"], ["0"], "Turtle")
     asked = competition(answers="label", k=1)
-    found = ranking.rank(CIRCLE, [empty, full], image_set({"0": "Ahab"}), asked)
+    found = ranking.rank(graphs(empty, full), image_set({"0": "Ahab"}), asked)
     assert found.similarity[0].tolist() == [-math.inf]
     decided = ranking.apply_thresholds(found, np.array([-0.5, -0.5]), asked)
     assert decided.answers.tolist() == [["new_whale"], ["Ahab"]]
 
 
 def test_images_of_a_search_without_gallery_are_none() -> None:
-    found = ranking.rank_images(CIRCLE, [search(["10"], [], "a"), search(["30"], ["0"], "b")], 2)
+    found = ranking.rank_images(graphs(search(["10"], [], "a"), search(["30"], ["0"], "b")), 2)
     assert found.answers.tolist() == [["", ""], ["0", ""]]
     assert np.isneginf(found.similarity[0]).all()
 
@@ -145,7 +153,7 @@ def test_no_threshold_at_all_is_refused() -> None:
 def test_clusters_are_named_by_their_group_and_number() -> None:
     lynx = search(["0", "10", "90"], [], "Lynx")
     turtle = search({"a": "200", "b": "0", "c": "210"}, [], "Turtle")
-    trees = ranking.cluster_trees(CIRCLE, [lynx, turtle])
+    trees = ranking.cluster_trees(graphs(lynx, turtle))
     found = ranking.cut_trees(trees, [lynx, turtle], {"": 0.9})
     assert dict(zip(found.query_ids.tolist(), found.answers[:, 0].tolist(), strict=True)) == {
         "0": "cluster_Lynx_0", "10": "cluster_Lynx_0", "90": "cluster_Lynx_1",
@@ -157,7 +165,7 @@ def test_clusters_are_named_by_their_group_and_number() -> None:
 def test_each_group_may_be_cut_elsewhere() -> None:
     both = [search(["0", "10"], [], "Lynx"), search(["90", "100"], [], "Turtle")]
     found = ranking.cut_trees(
-        ranking.cluster_trees(CIRCLE, both), both, {"Lynx": 0.999, "Turtle": 0.9}
+        ranking.cluster_trees(graphs(*both)), both, {"Lynx": 0.999, "Turtle": 0.9}
     )
     assert found.answers[:, 0].tolist() == [
         "cluster_Lynx_0", "cluster_Lynx_1", "cluster_Turtle_0", "cluster_Turtle_0",
@@ -166,7 +174,7 @@ def test_each_group_may_be_cut_elsewhere() -> None:
 
 def test_clusters_of_one_search_have_no_group_in_their_name() -> None:
     alone = search(["0"], [])
-    found = ranking.cut_trees(ranking.cluster_trees(CIRCLE, [alone]), [alone], {"": 0.5})
+    found = ranking.cut_trees(ranking.cluster_trees(graphs(alone)), [alone], {"": 0.5})
     assert found.answers.tolist() == [["cluster_0"]]
 
 
@@ -185,4 +193,114 @@ def test_a_query_that_was_not_ranked_is_named() -> None:
 def test_embeddings_of_other_images_are_refused() -> None:
     others: Embeddings = at_angles(10)
     with pytest.raises(KitboxError, match=r"^no embedding of image '0'; these embeddings were"):
-        ranking.rank_images(others, [search(["10"], ["0"])], 1)
+        ranking.rank_images(neighbour_graphs(others, [search(["10"], ["0"])]), 1)
+
+
+ROW = {"q": [("Ahab", 0.9), ("Boo", 0.6), ("Cleo", 0.3)]}
+
+
+@pytest.mark.parametrize(
+    ("threshold", "wanted", "similarity"),
+    [
+        (0.95, ["new_whale", "Ahab", "Boo"], [0.95, 0.9, 0.6]),
+        (0.7, ["Ahab", "new_whale", "Boo"], [0.9, 0.7, 0.6]),
+        (0.6, ["Ahab", "Boo", "new_whale"], [0.9, 0.6, 0.6]),
+        (0.5, ["Ahab", "Boo", "new_whale"], [0.9, 0.6, 0.5]),
+        (0.3, ["Ahab", "Boo", "Cleo"], [0.9, 0.6, 0.3]),
+        (-1.0, ["Ahab", "Boo", "Cleo"], [0.9, 0.6, 0.3]),
+    ],
+)
+def test_the_unknown_stands_before_the_first_answer_below_the_threshold(
+    threshold: float, wanted: list[str], similarity: list[float]
+) -> None:
+    # 0.6 and 0.3 as float32, which is what similarities are
+    found = ranking.insert_unknown(ranking_of(ROW), "new_whale", float(np.float32(threshold)))
+    assert found.answers.tolist() == [wanted]
+    np.testing.assert_allclose(found.similarity, [similarity], atol=1e-7)
+    assert found.similarity.dtype == np.float32
+
+
+def test_where_answers_end_the_unknown_is_the_last() -> None:
+    rows_ = {"q": [("A", 0.9), ("B", 0.6), ("C", 0.3)], "r": [("A", 0.9)]}
+    found = ranking.insert_unknown(ranking_of(rows_), "new_whale", 0.1)
+    assert found.answers.tolist() == [["A", "B", "C"], ["A", "new_whale", ""]]
+    assert found.similarity[1].tolist() == pytest.approx([0.9, 0.1, -math.inf])
+
+
+def place_unknown(row: Sequence[tuple[str, float]], threshold: float) -> list[str]:
+    above = [answer for answer, similarity in row if similarity >= threshold]
+    below = [answer for answer, similarity in row if similarity < threshold]
+    return [*above, "new_whale", *below][: len(row)]
+
+
+@given(
+    st.lists(st.lists(st.integers(-50, 50), min_size=4, max_size=4), min_size=1, max_size=10),
+    st.integers(-60, 60),
+)
+def test_the_unknown_is_placed_as_by_hand(values: list[list[int]], threshold: int) -> None:
+    given_rows = {
+        f"q{i}": [
+            (f"w{j}", value / 64) for j, value in enumerate(sorted(row, reverse=True))
+        ]  # 64ths are exact in float32
+        for i, row in enumerate(values)
+    }
+    found = ranking.insert_unknown(ranking_of(given_rows), "new_whale", threshold / 64)
+    assert found.answers.tolist() == [
+        place_unknown(row, threshold / 64) for row in given_rows.values()
+    ]
+
+
+def test_a_long_name_of_the_unknown_is_kept_whole() -> None:
+    short = Ranking(strings(["q"]), np.array([["A"]]), np.array([[0.5]], np.float32))
+    assert ranking.insert_unknown(short, "new_individual", 0.9).answers.tolist() == [
+        ["new_individual"]
+    ]
+
+
+def test_each_query_may_have_a_threshold_of_its_own() -> None:
+    both = ranking_of({"q": [("A", 0.9), ("B", 0.5)], "r": [("A", 0.9), ("B", 0.5)]})
+    found = ranking.insert_unknown(both, "new_whale", np.array([0.95, 0.7]))
+    assert found.answers.tolist() == [["new_whale", "A"], ["A", "new_whale"]]
+    kept = ranking.drop_below(both, np.array([0.95, 0.7]), 0)
+    assert kept.answers.tolist() == [["", ""], ["A", ""]]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "least", "wanted"),
+    [
+        (0.5, 0, ["a", "b", ""]),
+        (0.6, 0, ["a", "", ""]),
+        (0.95, 0, ["", "", ""]),
+        (0.95, 1, ["a", "", ""]),
+        (0.95, 2, ["a", "b", ""]),
+        (0.95, 9, ["a", "b", ""]),
+        (-1.0, 0, ["a", "b", ""]),
+    ],
+)
+def test_matches_end_at_the_threshold_but_not_before_the_least(
+    threshold: float, least: int, wanted: list[str]
+) -> None:
+    row = Ranking(
+        strings(["q"]), np.array([["a", "b", ""]]), np.array([[0.9, 0.5, -math.inf]], np.float32)
+    )
+    found = ranking.drop_below(row, threshold, least)
+    assert found.answers.tolist() == [wanted]
+    assert np.isneginf(found.similarity).tolist() == [[name == "" for name in wanted]]
+    assert found.similarity.dtype == np.float32
+
+
+def test_a_query_stands_first_among_its_own_matches_by_the_name_of_its_image() -> None:
+    row = ranking_of({"question-1": [("a", 0.9), ("b", 0.5)], "question-2": [("a", 0.7)]})
+    found = ranking.prepend_itself(row, strings(["q", "a_long_name.jpg"]))
+    assert found.query_ids.tolist() == ["question-1", "question-2"]
+    assert found.answers.tolist() == [["q", "a"], ["a_long_name.jpg", "a"]]
+    assert found.similarity.tolist() == [[1, pytest.approx(0.9)], [1, pytest.approx(0.7)]]
+    assert found.similarity.dtype == np.float32
+
+
+def test_a_double_is_no_more_similar_than_the_query_itself() -> None:
+    # cosines of float32 may be a little above 1
+    row = ranking_of({"q": [("double", 1.0000001), ("b", 0.5)]})
+    found = ranking.prepend_itself(row, strings(["q"]))
+    assert found.answers.tolist() == [["q", "double"]]
+    assert found.similarity.tolist() == [[1, 1]]

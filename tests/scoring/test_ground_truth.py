@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from kitbox.competition import protocol
 from kitbox.errors import KitboxError
 from kitbox.records import Holdout, ImageSet, Ranking, Search, strings
-from kitbox.scoring import ground_truth
-from kitbox.scoring.ground_truth import GroundTruth
+from kitbox.scoring.ground_truth import GroundTruth, metric_outcome, related_outcomes, relevance
 from kitbox.scoring.outcomes import Balanced, Clustering
 from tests.circle import competition, image_set, ranking_of
 
@@ -22,7 +21,7 @@ def of(
     toy = competition(**asked)  # type: ignore[arg-type]
     assert query.labels is not None
     answers = query.labels if expected is None else strings(expected)
-    return ground_truth.of_searches(
+    return GroundTruth.of_searches(
         protocol.searches(query, gallery, toy), query, answers, gallery, toy
     )
 
@@ -65,7 +64,7 @@ def test_relevance_equals_looking_up_each_answer(
         slow_relevance(row, own, label, gallery, itself)
         for row, (own, label) in zip(answered, query.items(), strict=True)
     ]
-    relevant = ground_truth.relevance(found, known, with_itself=itself)
+    relevant = relevance(found, known, with_itself=itself)
     assert relevant.tolist() == [row for row, _ in wanted]
     assert known.relevant.tolist() == [count for _, count in wanted]
 
@@ -76,7 +75,7 @@ def test_queries_of_a_scenario_are_known_by_their_images() -> None:
     first = Search("first", strings(["q1", "q2"]), strings(["a", "c"]), strings(["a", "b"]))
     second = Search("second", strings(["q3"]), strings(["a"]), strings(["b", "c"]))
     assert images.labels is not None
-    known = ground_truth.of_searches([first, second], images, images.labels, images, asked)
+    known = GroundTruth.of_searches([first, second], images, images.labels, images, asked)
     assert known.query_ids.tolist() == ["q1", "q2", "q3"]
     assert known.images.tolist() == ["a", "c", "a"]
     assert known.identity.tolist() == ["Ahab", "Boo", "Ahab"]
@@ -84,7 +83,7 @@ def test_queries_of_a_scenario_are_known_by_their_images() -> None:
     assert known.relevant.tolist() == [1, 0, 1]
     found = ranking_of({"q1": [("b", 0.9), ("", -1)], "q2": [("b", 0.9), ("a", 0.8)],
                      "q3": [("c", 0.9), ("b", 0.8)]})  # fmt: skip
-    outcome = ground_truth.outcome(found, known, asked)
+    outcome = metric_outcome(found, known, asked)
     assert outcome.query_ids.tolist() == ["q1", "q3"]
     assert outcome.per_query is not None
     assert outcome.per_query.tolist() == [1.0, 0.5]
@@ -94,7 +93,7 @@ def test_a_query_without_label_is_named() -> None:
     images = image_set({"a": "Ahab"})
     search = Search("", strings(["q", "r"]), strings(["a", "x"]), strings(["a"]))
     with pytest.raises(KitboxError, match=r"^no label of query 'x'$"):
-        ground_truth.of_searches([search], images, strings(["Ahab"]), images, competition())
+        GroundTruth.of_searches([search], images, strings(["Ahab"]), images, competition())
 
 
 def test_queries_of_one_search_keep_the_groups_of_their_list() -> None:
@@ -116,7 +115,7 @@ def test_the_truth_of_a_holdout_is_what_a_scorer_expects_and_who_is_shown() -> N
     train, query = image_set({"a": "Ahab", "b": UNKNOWN}), image_set({"q": "Ahab", "r": "Dora"})
     split = Holdout(train, query, train, strings(["Ahab", UNKNOWN]))
     asked = competition()
-    known = ground_truth.of_holdout(split, protocol.searches(query, train, asked), asked)
+    known = GroundTruth.of_holdout(split, protocol.searches(query, train, asked), asked)
     assert known.expected.tolist() == ["Ahab", UNKNOWN]
     assert known.identity.tolist() == ["Ahab", "Dora"]
     assert known.relevant.tolist() == [1, 0]
@@ -137,16 +136,14 @@ def test_image_answers_are_scored_where_there_is_something_to_find() -> None:
     asked = {"answers": "images", "k": 2}
     found = ranking_of({"q": [("a", 0.9), ("b", 0.5)], "r": [("a", 0.9), ("c", 0.5)],
                      "s": [("a", 0.9), ("b", 0.5)]})  # fmt: skip
-    outcome = ground_truth.outcome(found, of(QUERY, GALLERY, **asked), competition(**asked))  # type: ignore[arg-type]
+    outcome = metric_outcome(found, of(QUERY, GALLERY, **asked), competition(**asked))  # type: ignore[arg-type]
     assert outcome.query_ids.tolist() == ["q", "r"]
     assert outcome.value == pytest.approx((1 + (1 / 2) / 2) / 2)
 
 
 def test_label_answers_are_scored_by_the_place_of_the_right_one() -> None:
     known = of(QUERY, GALLERY, EXPECTED, k=2)
-    assert ground_truth.outcome(ranking_of(LABELS), known, competition(k=2)).value == pytest.approx(
-        2 / 3
-    )
+    assert metric_outcome(ranking_of(LABELS), known, competition(k=2)).value == pytest.approx(2 / 3)
 
 
 def test_matches_are_scored_by_f1_with_the_query_itself() -> None:
@@ -155,7 +152,7 @@ def test_matches_are_scored_by_f1_with_the_query_itself() -> None:
     known = of(query, query, **asked)
     assert known.relevant.tolist() == [1, 2, 2]
     found = ranking_of({"q": [("q", 1), ("r", 0.9)], "r": [("r", 1), ("s", 0.9)], "s": [("s", 1)]})
-    outcome = ground_truth.outcome(found, known, competition(**asked))  # type: ignore[arg-type]
+    outcome = metric_outcome(found, known, competition(**asked))  # type: ignore[arg-type]
     assert outcome.per_query is not None
     assert outcome.per_query.tolist() == pytest.approx([2 / 3, 1, 2 / 3])
 
@@ -164,7 +161,7 @@ def test_a_query_outside_the_gallery_is_among_its_own_matches_too() -> None:
     asked = {"answers": "matches", "k": 3, "task": {"with_itself": True}}
     known = of(image_set({"q": "Ahab", "r": ""}), GALLERY, **asked)
     found = ranking_of({"q": [("q", 1), ("a", 0.9)], "r": [("r", 1)]})
-    outcome = ground_truth.outcome(found, known, competition(**asked))  # type: ignore[arg-type]
+    outcome = metric_outcome(found, known, competition(**asked))  # type: ignore[arg-type]
     assert outcome.per_query is not None
     assert outcome.per_query.tolist() == [1, 1]
 
@@ -177,11 +174,11 @@ def test_one_label_with_its_confidence_is_scored_over_all_queries(
     expected = ["Ahab", "Boo", unknown_label or ""]
     known = of(QUERY, GALLERY, expected, **asked)
     first = {query: row[:1] for query, row in LABELS.items()}
-    outcome = ground_truth.outcome(ranking_of(first), known, competition(**asked))  # type: ignore[arg-type]
+    outcome = metric_outcome(ranking_of(first), known, competition(**asked))  # type: ignore[arg-type]
     # q is right, and first of all; r is wrong, s a distractor: (1/1) / 2
     assert outcome.value == 0.5
     silent = ranking_of({**first, "q": [("", -math.inf)]})
-    assert ground_truth.outcome(silent, known, competition(**asked)).value == 0  # type: ignore[arg-type]
+    assert metric_outcome(silent, known, competition(**asked)).value == 0  # type: ignore[arg-type]
 
 
 def test_one_label_or_the_unknown_is_scored_by_balanced_accuracies() -> None:
@@ -192,9 +189,9 @@ def test_one_label_or_the_unknown_is_scored_by_balanced_accuracies() -> None:
     known = of(query, GALLERY, ["Ahab", "Boo", UNKNOWN, UNKNOWN], **asked)
     found = ranking_of({"q": [("Ahab", 0.9)], "r": [("Ahab", 0.8)], "s": [(UNKNOWN, 0.6)],
                      "t": [("Ahab", 0.9)]})  # fmt: skip
-    outcome = ground_truth.outcome(found, known, competition(**asked))  # type: ignore[arg-type]
+    outcome = metric_outcome(found, known, competition(**asked))  # type: ignore[arg-type]
     assert outcome.value == pytest.approx(math.sqrt(1 / 2 * 1 / 2))
-    parts = ground_truth.related_outcomes(found, known, competition(**asked))  # type: ignore[arg-type]
+    parts = related_outcomes(found, known, competition(**asked))  # type: ignore[arg-type]
     assert {name: part.value for name, part in parts.items()} == {"baks": 0.5, "baus": 0.5}
     assert isinstance(outcome, Balanced)
     assert outcome.identity.tolist() == ["Ahab", "Boo", "Dora", "t"]
@@ -206,17 +203,17 @@ def test_clusters_are_scored_by_the_images_of_known_individuals() -> None:
     known = of(query, query, **asked)
     cluster_of = {"q": "first", "r": "first", "s": "second", "t": "first"}
     found = ranking_of({name: [(cluster, 0.5)] for name, cluster in cluster_of.items()})
-    outcome = ground_truth.outcome(found, known, competition(**asked))  # type: ignore[arg-type]
+    outcome = metric_outcome(found, known, competition(**asked))  # type: ignore[arg-type]
     assert isinstance(outcome, Clustering)
     assert outcome.query_ids.tolist() == ["q", "r", "s"]
     assert outcome.value == 1.0
-    further = ground_truth.related_outcomes(found, known, competition(**asked))  # type: ignore[arg-type]
+    further = related_outcomes(found, known, competition(**asked))  # type: ignore[arg-type]
     assert {name: part.value for name, part in further.items()} == {"nmi": 1.0}
 
 
 def test_other_metrics_have_no_parts() -> None:
     known = of(QUERY, GALLERY, EXPECTED, k=2)
-    assert ground_truth.related_outcomes(ranking_of(LABELS), known, competition(k=2)) == {}
+    assert related_outcomes(ranking_of(LABELS), known, competition(k=2)) == {}
 
 
 def test_a_part_that_counts_no_query_is_left_out() -> None:
@@ -224,7 +221,5 @@ def test_a_part_that_counts_no_query_is_left_out() -> None:
     known = image_set({"q": "Ahab"})
     gallery = image_set({"a": "Ahab"})
     searches = protocol.searches(known, gallery, asked)
-    facts = ground_truth.of_searches(searches, known, strings(["Ahab"]), gallery, asked)
-    assert set(ground_truth.related_outcomes(ranking_of({"q": [("Ahab", 0.9)]}), facts, asked)) == {
-        "baks"
-    }
+    facts = GroundTruth.of_searches(searches, known, strings(["Ahab"]), gallery, asked)
+    assert set(related_outcomes(ranking_of({"q": [("Ahab", 0.9)]}), facts, asked)) == {"baks"}

@@ -302,7 +302,7 @@ def test_r_precision_is_left_out_where_it_would_look_at_too_much(
 ) -> None:
     split, embeddings = holdout(TRAIN, QUERY, ANSWERS), at_angles(*map(int, {**TRAIN, **QUERY}))
     whole = values(local_score.evaluate(embeddings, split, competition()))
-    monkeypatch.setattr(local_score, "_MOST_ANSWERS", 5)  # three queries, two Ahabs
+    monkeypatch.setattr(local_score, "_MAX_ANSWERS", 5)  # three queries, two Ahabs
     assert values(local_score.evaluate(embeddings, split, competition())) == {
         name: value for name, value in whole.items() if name != "r_precision"
     }

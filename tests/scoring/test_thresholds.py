@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from kitbox.competition.settings import Competition
 from kitbox.records import Embeddings, Ranking, Search, strings
 from kitbox.retrieval import ranking
 from kitbox.retrieval.clusters import ClusterTree, link
-from kitbox.retrieval.label_similarity import prepend_itself
+from kitbox.retrieval.neighbour_graph import neighbour_graphs
+from kitbox.retrieval.ranking import prepend_itself
 from kitbox.scoring import thresholds
-from kitbox.scoring.ground_truth import GroundTruth, outcome
+from kitbox.scoring.ground_truth import GroundTruth, metric_outcome
 from tests.circle import at_angles, competition, placed, ranking_of
 
 UNKNOWN = "new_whale"
@@ -48,19 +50,19 @@ def truth_of(rows: Sequence[Row], label_of: dict[str, str] | None = None) -> Gro
     gallery = list((label_of or {}).values())
     relevant = [1 + gallery.count(who) if who else 1 for who in identity]  # itself counts
     return GroundTruth(
-        ids,
-        ids,
-        strings(expected),
-        strings(identity),
-        strings([group for _, group, *_ in rows]),
-        np.array(relevant, dtype=np.int64),
-        label_of or {},
+        query_ids=ids,
+        images=ids,
+        expected=strings(expected),
+        identity=strings(identity),
+        groups=strings([group for _, group, *_ in rows]),
+        relevant=np.array(relevant, dtype=np.int64),
+        label_of=label_of or {},
     )
 
 
 def reached(found: Ranking, known: GroundTruth, asked: Competition, limit: float) -> float:
     decided = ranking.apply_thresholds(found, np.full(len(known.query_ids), limit), asked)
-    return outcome(decided, known, asked).value
+    return metric_outcome(decided, known, asked).value
 
 
 def brute_force(found: Ranking, known: GroundTruth, asked: Competition) -> float:
@@ -284,9 +286,7 @@ def clustered(
     rows: list[Row] = [(*images[angle], [], []) for angle in order]
     ids = strings([str(angle) for angle in order])
     known = truth_of(rows)
-    return found, GroundTruth(
-        ids, ids, known.expected, known.identity, known.groups, known.relevant, {}
-    )
+    return found, replace(known, query_ids=ids, images=ids, label_of={})
 
 
 def agreement(tree_: ClusterTree, identity: np.ndarray, limit: float) -> float:
@@ -306,11 +306,11 @@ def test_the_best_cut_agrees_as_well_as_any(
 ) -> None:
     searches, known = clustered(images, within_group=within_group)
     asked = competition(answers="clusters", gallery="test")
-    trees = ranking.cluster_trees(moved(images), searches)
+    trees = ranking.cluster_trees(neighbour_graphs(moved(images), searches))
     levels = np.concatenate([one.similarities for one in trees.values()])
 
     def mean_agreement(limit: float) -> float:
-        return outcome(ranking.cut_trees(trees, searches, {"": limit}), known, asked).value
+        return metric_outcome(ranking.cut_trees(trees, searches, {"": limit}), known, asked).value
 
     found = thresholds.fit_best_cut(trees, searches, known, asked)
     assert list(found) == [""]
@@ -327,7 +327,7 @@ def test_the_best_cut_of_a_group_is_the_best_for_its_images(
 ) -> None:
     searches, known = clustered(images, within_group=True)
     asked = competition(answers="clusters", gallery="test", threshold={"by_group": True})
-    trees = ranking.cluster_trees(moved(images), searches)
+    trees = ranking.cluster_trees(neighbour_graphs(moved(images), searches))
     found = thresholds.fit_best_cut(trees, searches, known, asked)
     assert set(found) == {search.name for search in searches}
     for name, limit in found.items():
@@ -343,7 +343,7 @@ def test_a_cut_by_share_leaves_as_many_alone_as_nearly_as_pairs_allow(
     images: dict[int, tuple[str, str]], share: float
 ) -> None:
     searches, _ = clustered(images, within_group=True)
-    trees = ranking.cluster_trees(moved(images), searches)
+    trees = ranking.cluster_trees(neighbour_graphs(moved(images), searches))
 
     def alone(limit: float) -> int:
         return sum(int((np.bincount(one.cut(limit)) == 1).sum()) for one in trees.values())

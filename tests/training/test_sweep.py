@@ -145,7 +145,13 @@ def scored(name: str, hits: list[int], **settings: Any) -> VariantResult:
     outcome = Mean(ids, np.array(hits, dtype=np.float64))
     individuals = dict.fromkeys(ids.tolist(), "")
     scores = Scores({"recall_at_1": bootstrap.score(outcome, individuals)})
-    found = LocalScore(scores, {"recall_at_1": outcome}, {}, {}, individuals)
+    found = LocalScore(
+        scores=scores,
+        outcomes={"recall_at_1": outcome},
+        thresholds={},
+        evidence={},
+        individuals=individuals,
+    )
     return VariantResult(name=name, plugin=tiny(**settings), differs=(), score=found)
 
 

@@ -1,0 +1,206 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kitbox.errors import KitboxError
+from kitbox.records import Embeddings, Floats, Search, strings
+from kitbox.retrieval import knn, label_similarity, neighbour_graph, ranking
+from kitbox.retrieval.neighbour_graph import NeighbourGraph, Shortlist, neighbour_graphs
+from tests.circle import at_angles, competition, cosine, graph_of, image_set
+
+
+def reverse(graph: NeighbourGraph) -> NeighbourGraph:
+    """Reverse the order of the three nearest: a toy of a re-ranking step."""
+    shortlist = graph.shortlist(3)
+    return graph.rerank(Shortlist(shortlist.rows, shortlist.similarity[:, ::-1]))
+
+
+def random_graph(seed: int, queries: int, gallery: int, shared: int) -> NeighbourGraph:
+    """Return the graph of random unit rows; the first queries are `shared` with the gallery."""
+    generator = np.random.default_rng(seed)
+    vectors = generator.normal(size=(queries + gallery, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids = strings([f"i{i:02}" for i in generator.permutation(queries + gallery)])
+    shared = min(shared, queries)
+    searched = generator.permutation(np.concatenate([ids[:shared], ids[queries:]]))
+    search = Search("", ids[:queries], ids[:queries], searched)
+    return NeighbourGraph(search, Embeddings(ids, vectors.astype(np.float32)))
+
+
+def random_shortlist(graph: NeighbourGraph, size: int, seed: int) -> Shortlist:
+    """Return random similarities of random gallery images, and of none in some places."""
+    generator = np.random.default_rng(seed)
+    shape = (len(graph.search.query_ids), len(graph.search.gallery_images))
+    rows = np.argsort(generator.random(shape), axis=1)[:, :size]
+    rows[generator.random(rows.shape) < 0.2] = -1
+    return Shortlist(rows, generator.integers(-4, 9, rows.shape).astype(np.float32) / 4)
+
+
+def slow_similarities(graph: NeighbourGraph, *shortlists: Shortlist) -> Floats:
+    """Return all similarities (q, g), replaced one by one, a query's own -inf."""
+    found = graph.query.vectors @ graph.gallery.vectors.T
+    for shortlist in shortlists:
+        for query, (rows, values) in enumerate(
+            zip(shortlist.rows.tolist(), shortlist.similarity.tolist(), strict=True)
+        ):
+            for row, value in zip(rows, values, strict=True):
+                if row >= 0:
+                    found[query, row] = value
+    own = graph.search.query_images[:, None] == graph.search.gallery_images
+    return np.where(own, -np.inf, found).astype(np.float32)
+
+
+GRAPHS = st.builds(
+    random_graph, st.integers(0, 999), st.integers(0, 8), st.integers(1, 20), st.integers(0, 4)
+)
+
+
+@given(GRAPHS, st.integers(1, 12))
+def test_without_reranking_the_nearest_are_those_of_the_search(
+    graph: NeighbourGraph, k: int
+) -> None:
+    found, wanted = graph.nearest(k), knn.nearest(graph.query, graph.gallery, k)
+    assert found.gallery_ids.tolist() == wanted.gallery_ids.tolist()
+    assert found.similarity.tolist() == wanted.similarity.tolist()
+
+
+@settings(max_examples=200)
+@given(GRAPHS, st.integers(1, 12), st.integers(0, 6), st.integers(0, 999))
+def test_reranked_similarities_are_ranked_with_the_cosines_of_all_others(
+    graph: NeighbourGraph, k: int, size: int, seed: int
+) -> None:
+    shortlist = random_shortlist(graph, size, seed)
+    found = graph.rerank(shortlist).nearest(k)
+    ids = graph.search.gallery_images.tolist()
+    for row, similarities in enumerate(slow_similarities(graph, shortlist)):
+        pairs = sorted((-float(s), name) for s, name in zip(similarities, ids, strict=True))
+        wanted = [(name, -s) for s, name in pairs if s < np.inf][:k]
+        answers = [name for name in found.gallery_ids[row].tolist() if name]
+        assert found.similarity[row, : len(wanted)] == pytest.approx([s for _, s in wanted])
+        assert len(answers) == len(wanted)
+        # cosines that are equal but for rounding may change places
+        assert [similarities[ids.index(name)] for name in answers] == pytest.approx(
+            [s for _, s in wanted]
+        )
+
+
+@settings(max_examples=100)
+@given(GRAPHS, st.integers(0, 6), st.integers(0, 999), st.sampled_from([1, 7, 10**6]))
+def test_blocks_hold_the_same_similarities_of_any_gallery_images(
+    graph: NeighbourGraph, size: int, seed: int, held: int
+) -> None:
+    first, second = (random_shortlist(graph, size, seed + i) for i in range(2))
+    reranked = graph.rerank(first).rerank(second)
+    order = np.random.default_rng(seed).permutation(len(graph.search.gallery_images))
+    order = order[: len(order) // 2 + 1]
+    found = np.full((len(graph.query), len(order)), np.nan, dtype=np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighbour_graph, "_BLOCK_SIZE", held)
+        for rows, similarity in reranked.blocks(graph.search.gallery_images[order]):
+            found[rows] = similarity
+    wanted = slow_similarities(graph, first, second)[:, order]
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+LABELS = {"0": "Ahab", "20": "Boo", "30": "Boo", "90": "Cleo"}
+
+
+def test_a_reranking_step_moves_images_and_labels() -> None:
+    graph = graph_of(at_angles(1, prefix="q"), at_angles(0, 20, 30, 90))
+    assert graph.nearest(4).gallery_ids.tolist() == [["0", "20", "30", "90"]]
+    assert reverse(graph).nearest(4).gallery_ids.tolist() == [["30", "20", "0", "90"]]
+    task, known = competition(k=3), image_set(LABELS)
+    assert ranking.rank([graph], known, task).answers.tolist() == [["Ahab", "Boo", "Cleo"]]
+    moved = ranking.rank([reverse(graph)], known, task)
+    assert moved.answers.tolist() == [["Boo", "Ahab", "Cleo"]]
+    np.testing.assert_allclose(
+        moved.similarity, [[cosine(0, 1), cosine(1, 30), cosine(1, 90)]], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("how", ["mean", "sum", "closeness"])
+def test_a_reranking_step_moves_labels_however_they_are_measured(how: str) -> None:
+    graph = graph_of(at_angles(1, prefix="q"), at_angles(0, 20, 30, 90))
+    task = competition(k=3, task={"label_similarity": how, "label_images": 1})
+    plain, moved = (
+        ranking.rank([each], image_set(LABELS), task).answers[0, 0]
+        for each in (graph, reverse(graph))
+    )
+    # Boo's two images exchange places with Ahab's: both were further away than it
+    assert plain == "Ahab"
+    assert moved == "Boo"
+
+
+def test_a_reranking_step_moves_matches() -> None:
+    graph = graph_of(at_angles(1, prefix="q"), at_angles(0, 20, 30, 90))
+    task = competition(gallery="index", answers="matches", k=3, images={"index_folder": "index"})
+    limits = np.array([cosine(1, 0) - 1e-3])
+    for each, match in ((graph, "0"), (reverse(graph), "30")):
+        found = ranking.apply_thresholds(ranking.rank([each], image_set({}), task), limits, task)
+        assert [answer for answer in found.answers[0].tolist() if answer] == [match]
+
+
+def test_reranked_pairs_of_queries_are_clustered_by_the_mean_of_both_sides() -> None:
+    points = at_angles(0, 10, 90)
+    search = Search("", points.image_ids, points.image_ids, points.image_ids)
+    [plain] = neighbour_graphs(points, [search])
+    # 0 sees 90 at .98, 90 sees 0 by its cosine of 0; both see 10 and 90 at .9
+    rows = np.array([[2, -1], [2, -1], [1, -1]])
+    shortlist = Shortlist(rows, np.array([[0.98, 0.5], [0.9, 0.5], [0.9, 0.5]], dtype=np.float32))
+    reranked = plain.rerank(shortlist)
+    first, second, similarity = reranked.query_pairs() or pytest.fail("no pairs")
+    assert list(zip(first.tolist(), second.tolist(), strict=True)) == [(0, 2), (1, 2)]
+    assert similarity.tolist() == pytest.approx([0.49, 0.9], abs=1e-6)
+    trees = {
+        "plain": ranking.cluster_trees([plain])[""],
+        "new": ranking.cluster_trees([reranked])[""],
+    }
+    assert trees["plain"].cut(0.6).tolist() == [0, 0, 1]
+    assert trees["new"].similarities.tolist() == pytest.approx(
+        [cosine(0, 10), (0.49 + 0.9) / 2], abs=1e-6
+    )
+    assert trees["new"].cut(0.6).tolist() == [0, 0, 0]
+
+
+def test_the_last_of_two_reranking_steps_counts_where_both_have_an_image() -> None:
+    graph = graph_of(at_angles(0, prefix="q"), at_angles(10, 20, 30))
+    first = graph.rerank(Shortlist(np.array([[1, 2]]), np.array([[0.99, 0.999]], np.float32)))
+    assert first.nearest(3).gallery_ids.tolist() == [["30", "20", "10"]]
+    second = first.rerank(Shortlist(np.array([[2]]), np.array([[0.5]], np.float32)))
+    assert second.nearest(3).gallery_ids.tolist() == [["20", "10", "30"]]
+    assert second.shortlist(1).rows.tolist() == [[1]]
+
+
+def test_each_search_is_reranked_by_itself() -> None:
+    points = at_angles(0, 10, 20, 30, 40)
+    searches = [
+        Search("a", strings(["0"]), strings(["0"]), strings(["10", "20", "30", "40"])),
+        Search("b", strings(["again"]), strings(["0"]), strings(["40", "20", "30"])),
+    ]
+    graphs = neighbour_graphs(points, searches, reverse)
+    assert graphs[0].nearest(4).gallery_ids.tolist() == [["30", "20", "10", "40"]]
+    assert graphs[1].nearest(3).gallery_ids.tolist() == [["40", "30", "20"]]
+    assert ranking.rank_images(graphs, 1).query_ids.tolist() == ["0", "again"]
+
+
+def test_a_search_without_gallery_has_no_neighbours() -> None:
+    search = Search("", strings(["q"]), strings(["0"]), strings([]))
+    graph = NeighbourGraph(search, at_angles(0))
+    assert graph.nearest(2).gallery_ids.tolist() == [["", ""]]
+    assert reverse(graph).nearest(2).gallery_ids.tolist() == [["", ""]]
+
+
+def test_a_label_has_no_centre_that_could_be_reranked() -> None:
+    graph = reverse(graph_of(at_angles(1, prefix="q"), at_angles(0, 20, 30, 90)))
+    with pytest.raises(KitboxError) as caught:
+        label_similarity.measure(graph, image_set(LABELS), "centre")
+    assert str(caught.value) == (
+        "a label's centre is no image, so that re-ranking does not move it; choose another "
+        "task.label_similarity"
+    )
+
+
+def test_a_shortlist_has_a_similarity_for_each_row() -> None:
+    with pytest.raises(KitboxError, match=r"^a shortlist of \(1, 2\) rows but \(1, 1\) similar"):
+        Shortlist(np.zeros((1, 2), np.int64), np.zeros((1, 1), np.float32))
