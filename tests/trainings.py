@@ -82,7 +82,16 @@ def write_pseudo_labels(place: Place, label_of: dict[str, str], round_: int = 1)
     """Write pseudo-labels of networks that have not seen the holdout."""
     unseen = holdout_digest(place.collection.holdout.query.image_ids)
     rows = [
-        PseudoLabel(name, label, 0.9, None, round_, "other", "holdout", unseen)
+        PseudoLabel(
+            image_id=name,
+            label=label,
+            confidence=0.9,
+            gap=None,
+            round=round_,
+            source="other",
+            on="holdout",
+            holdout=unseen,
+        )
         for name, label in label_of.items()
     ]
     pseudo_labels.save(place.workspace.pseudo_labels, rows)

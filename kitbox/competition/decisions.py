@@ -1,16 +1,16 @@
-"""What people decided of images and individuals, which every later step obeys.
+"""Decisions of the user about images and individuals, which every later step applies.
 
-decisions.csv has the columns decision, subject, value and note; a row is one of
+decisions.csv has the columns decision, subject, value and note. A row is one of
 
 - `merge,LABEL,LABEL`: the first is the same individual as the second, whose name stays
 - `drop,IMAGE`: leave it out of the labelled images and of an index; a test image cannot be dropped
-- `wrong,IMAGE`: its label is not to be trusted; it leaves the labelled images
-- `label,IMAGE,LABEL`: it shows this individual; a new name makes a new one
-- `train,IMAGE`: the holdout never asks about it
-- `box,IMAGE,x0 y0 x1 y1`: it is cropped to this box, in pixels of the upright image
-- `fine,IMAGE,IMAGE` or `fine,LABEL`: looked at and as it should be; no longer a suspect
+- `wrong,IMAGE`: its label cannot be trusted; leave it out of the labelled images
+- `label,IMAGE,LABEL`: it shows this individual, perhaps a new one
+- `train,IMAGE`: it is never a query of the holdout
+- `box,IMAGE,x0 y0 x1 y1`: crop it to this box, in pixels of the upright image
+- `fine,IMAGE,IMAGE` or `fine,LABEL`: checked and correct; not shown as a suspect again
 
-Of drop, wrong and label the last row of an image counts, else the last of a kind and a subject.
+Of drop, wrong and label the last row of an image counts; else the last of a kind and a subject.
 """
 
 import csv
@@ -29,7 +29,7 @@ from kitbox.competition.boxes import Corners
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.files import append_line, digest_of, read_text, sync_folder, write_text
 
-# What the value of each kind is; '' where it has none.
+# What the value of each kind is; '' for a kind without a value.
 _VALUES = {
     "merge": "the label of the same individual",
     "drop": "",
@@ -39,15 +39,15 @@ _VALUES = {
     "box": "the corners as 'x0 y0 x1 y1'",
     "fine": "the other image, or nothing for a label",
 }
-# Kinds that say whom an image shows: the last row of any of them counts.
-_WHOM = ("drop", "wrong", "label")
+# Kinds that decide about the label of an image: the last row of any of them counts.
+_LABEL_KINDS = ("drop", "wrong", "label")
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One row: what is decided of which image or label.
+    """A row: a decision about an image or a label.
 
-    Raises KitboxError for a kind that is none, and for a value that does not fit its kind.
+    Raises KitboxError for an unknown kind and for a value that does not fit its kind.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class Decision:
         wanted = _VALUES[self.kind]
         if self.value and not wanted:
             raise KitboxError(
-                f"{self.kind} takes no value, here '{self.value}'; write remarks into 'note'"
+                f"{self.kind} takes no value, here '{self.value}'; write comments into 'note'"
             )
         if wanted and not self.value and self.kind != "fine":
             raise KitboxError(f"{self.kind} of '{self.subject}' needs a value: {wanted}")
@@ -78,7 +78,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Decisions:
-    """All rows in their order, and what follows from them; `lines` tell where each one stands."""
+    """All rows in their order with their line numbers, and what follows from them."""
 
     rows: tuple[Decision, ...] = ()
     path: Path = Path("decisions.csv")
@@ -86,13 +86,13 @@ class Decisions:
 
     @property
     def dropped(self) -> frozenset[str]:
-        """Images that are left out of labelled and index images."""
-        return frozenset(row.subject for row in self._whom if row.kind == "drop")
+        """Images that are left out of the labelled images and the index."""
+        return frozenset(row.subject for row in self._label_rows if row.kind == "drop")
 
     @property
     def wrong(self) -> frozenset[str]:
-        """Images that leave the labelled images because their label is not to be trusted."""
-        return frozenset(row.subject for row in self._whom if row.kind == "wrong")
+        """Images that leave the labelled images because their label cannot be trusted."""
+        return frozenset(row.subject for row in self._label_rows if row.kind == "wrong")
 
     @property
     def left_out(self) -> frozenset[str]:
@@ -101,19 +101,19 @@ class Decisions:
 
     @property
     def settled(self) -> frozenset[str]:
-        """Images of which it is decided whom they show, or that nobody learns from them."""
-        return frozenset(row.subject for row in self._whom)
+        """Images whose label is decided, or that are dropped or wrong."""
+        return frozenset(row.subject for row in self._label_rows)
 
     @property
     def labels(self) -> dict[str, str]:
-        """Image id → the label of whom it shows, before labels are merged."""
-        return {row.subject: row.value for row in self._whom if row.kind == "label"}
+        """Image id → its decided label, before labels are merged."""
+        return {row.subject: row.value for row in self._label_rows if row.kind == "label"}
 
     @cached_property
     def merged(self) -> dict[str, str]:
         """Label → the label that stays, through all merges; only labels that change.
 
-        Of merges in a circle the last one names all.
+        Where merges form a circle, the last one decides which label stays.
         """
         name: dict[str, str] = {}
         for row in self.last("merge"):
@@ -125,7 +125,7 @@ class Decisions:
 
     @property
     def training_only(self) -> frozenset[str]:
-        """Images that the holdout never asks about."""
+        """Images that are never queries of the holdout."""
         return frozenset(row.subject for row in self.last("train"))
 
     @property
@@ -135,13 +135,13 @@ class Decisions:
 
     @cached_property
     def fine(self) -> frozenset[frozenset[str]]:
-        """Pairs of images, and single labels, that were looked at and are as they should be."""
-        found = (frozenset({row.subject, row.value} - {""}) for row in self.rows_of("fine"))
-        return frozenset(found)
+        """Pairs of images, and single labels, that were checked and are correct."""
+        rows = self.rows_of("fine")
+        return frozenset(frozenset({row.subject, row.value} - {""}) for row in rows)
 
     @property
     def effective(self) -> tuple[Decision, ...]:
-        """The rows that change what is learnt, asked or searched."""
+        """The rows that change labels, images, boxes or the holdout: all but `fine`."""
         return tuple(row for row in self.rows if row.kind != "fine")
 
     @property
@@ -150,11 +150,9 @@ class Decisions:
         return digest_of([[row.kind, row.subject, row.value] for row in self.effective])
 
     def only(self, kind: str) -> "Decisions":
-        """Return the decisions of one kind alone."""
-        kept = [
-            (row, line) for row, line in zip(self.rows, self.lines, strict=True) if row.kind == kind
-        ]
-        rows, lines = (tuple(row for row, _ in kept), tuple(line for _, line in kept))
+        """Return the decisions of one kind."""
+        pairs = [pair for pair in zip(self.rows, self.lines, strict=True) if pair[0].kind == kind]
+        rows, lines = (tuple(row for row, _ in pairs), tuple(line for _, line in pairs))
         return Decisions(rows, self.path, lines)
 
     def rows_of(self, kind: str) -> Iterator[Decision]:
@@ -166,16 +164,17 @@ class Decisions:
         return _last(self.rows_of(kind))
 
     @cached_property
-    def _whom(self) -> list[Decision]:
-        return _last(row for row in self.rows if row.kind in _WHOM)
+    def _label_rows(self) -> list[Decision]:
+        return _last(row for row in self.rows if row.kind in _LABEL_KINDS)
 
 
 def _last(rows: Iterator[Decision]) -> list[Decision]:
-    found: dict[str, Decision] = {}
+    """Return the last row of each subject, in the order of those rows."""
+    last: dict[str, Decision] = {}
     for row in rows:
-        found.pop(row.subject, None)
-        found[row.subject] = row
-    return list(found.values())
+        last.pop(row.subject, None)
+        last[row.subject] = row
+    return list(last.values())
 
 
 def _corners(text: str) -> Corners:
@@ -192,9 +191,9 @@ COLUMNS = ("decision", "subject", "value", "note")
 
 
 def load(path: Path) -> Decisions:
-    """Return the decisions in a file; a missing or an empty file holds none.
+    """Return the decisions in a file; a missing or empty file has none.
 
-    Raises KitboxError that names file and line of a row that decides nothing.
+    Raises KitboxError with file and line for a row that is no decision.
     """
     if not path.is_file() or not read_text(path).strip():
         return Decisions((), path)
@@ -212,55 +211,55 @@ def load(path: Path) -> Decisions:
 
 
 def add(path: Path, *decisions: Decision) -> None:
-    """Append decisions, durably: they are in the file, all of them, when this returns.
+    """Append decisions durably: all of them are on disk when this returns.
 
-    Columns stand as the file has them, and all that was written by hand stays. Several processes
-    may add at once. Raises KitboxError where the file is no list of decisions or cannot be written.
+    The file keeps its order of columns and everything written by hand. Several processes may add
+    at once. Raises KitboxError for a file that is no list of decisions or cannot be written.
     """
     if not decisions:
         return
     with _locked(path) as file:
-        new = not read_text(path).strip()
-        if new:
+        empty = not read_text(path).strip()
+        if empty:
             os.ftruncate(file, 0)
             names = list(COLUMNS)
         else:
-            next(tables.read_rows(path, COLUMNS[:3]), None)  # the columns are there
+            next(tables.read_rows(path, COLUMNS[:3]), None)  # raises where a column is missing
             names = tables.read_header(path)
         rows = [_row([_cells(decision).get(name, "") for name in names]) for decision in decisions]
-        append_line(file, "".join([*([_row(COLUMNS)] if new else []), *rows]).encode())
+        append_line(file, "".join([*([_row(COLUMNS)] if empty else []), *rows]).encode())
         sync_folder(path.parent)
 
 
 def remove(path: Path, decision: Decision) -> bool:
-    """Remove the last row that is this decision, note and all; return whether there was one."""
+    """Remove the last row equal to this decision, note included; return whether there was one."""
     if not path.exists():
         return False
     with _locked(path):
-        found = load(path)
-        equal = [line for row, line in zip(found.rows, found.lines, strict=True) if row == decision]
+        old = load(path)
+        equal = [line for row, line in zip(old.rows, old.lines, strict=True) if row == decision]
         if not equal:
             return False
         lines = list(io.StringIO(path.read_bytes().decode("utf-8"), newline=""))
-        # a cell may have line breaks, and a row is called by its last line
+        # a cell may have line breaks; the number of a row is that of its last line
         ends = [0, *(line for line, _ in tables.read_cells(path))]
         del lines[max(end for end in ends if end < equal[-1]) : equal[-1]]
-        place = path.resolve()  # a link stays one
-        mode = place.stat().st_mode
-        write_text(place, "".join(lines))
-        place.chmod(mode)
+        target = path.resolve()  # a link stays a link
+        mode = target.stat().st_mode
+        write_text(target, "".join(lines))
+        target.chmod(mode)
         return True
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[int]:
-    """Give a descriptor of the file at `path`, new or old, that nobody else writes meanwhile."""
+    """Lock the file at `path`, created where missing, and yield its descriptor."""
     try:
         while True:
             file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                # whoever took a decision back meanwhile put another file in its place
+                # a process that removed a decision meanwhile has replaced the file
                 if os.path.samestat(os.fstat(file), path.stat()):
                     yield file
                     return

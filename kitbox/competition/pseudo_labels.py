@@ -1,13 +1,13 @@
-"""Pseudo-labels: whom networks take test images to show, kept in pseudo.csv.
+"""Pseudo-labels: labels that networks predict for test images, stored in pseudo.csv.
 
-A row has the columns
+Its columns are
 
-- `image`, `label`: a test image, and whom it is taken to show
-- `confidence`, `gap`: the probability of the label, and by how much it exceeds the next one's
-- `round`: 1 of networks that learnt from labels alone, 2 of networks that learnt from round 1, …
-- `from`: the networks, or the list it was imported from
-- `on`: what those had learnt from, "holdout" (its training side) or "all" labels
-- `holdout`: of "holdout" the digest of the queries that they had not seen, else empty
+- `image`, `label`: a test image and its predicted label
+- `confidence`, `gap`: the probability of the label, and its lead over the second most probable
+- `round`: 1 for networks trained on labels alone, 2 for networks trained on round 1, and so on
+- `from`: the networks, or the imported list
+- `on`: what the networks were trained on, "holdout" (its training side) or "all" labels
+- `holdout`: for "holdout", the digest of the queries that they were not trained on, else empty
 """
 
 import csv
@@ -23,13 +23,13 @@ from kitbox.files import digest_of, read_text, write_bytes, write_text
 from kitbox.records import Strings
 
 _COLUMNS = ("image", "label", "confidence", "gap", "round", "from", "on", "holdout")
-# The list of the GDSC 2020 solution: a file, the folder of its individual, a probability.
+# The list of the GDSC 2020 solution: a file, its individual's folder, a probability.
 _GDSC = ("full_path", "folder", "proba")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PseudoLabel:
-    """A row of pseudo.csv, and the `line` on which it stands; `gap` is None where nobody knows it.
+    """A row of pseudo.csv and its `line`; `gap` is None where it is unknown.
 
     Raises KitboxError for a value that its column cannot have.
     """
@@ -57,17 +57,17 @@ class PseudoLabel:
 
     @property
     def cells(self) -> tuple[object, ...]:
-        """What the file says of it, in the order of the columns."""
+        """The values of the row, in the order of the columns."""
         gap = "" if self.gap is None else f"{self.gap:.6f}"
-        told = (self.image_id, self.label, f"{self.confidence:.6f}", gap)
-        return (*told, self.round, self.source, self.on, self.holdout)
+        prediction = (self.image_id, self.label, f"{self.confidence:.6f}", gap)
+        return (*prediction, self.round, self.source, self.on, self.holdout)
 
 
 def load(path: Path, unknown: str | None = None) -> tuple[PseudoLabel, ...]:
-    """Return the rows of a file; a missing or an empty one has none.
+    """Return the rows of a file; a missing or empty file has none.
 
-    Raises KitboxError that names file and line of a faulty row, of an image's second row, and of
-    one that gives the `unknown` label, which is that of no individual.
+    Raises KitboxError with file and line for a faulty row, for a second row of an image, and for a
+    row with the `unknown` label, which is that of no individual.
     """
     if not path.is_file() or not read_text(path).strip():
         return ()
@@ -78,41 +78,41 @@ def load(path: Path, unknown: str | None = None) -> tuple[PseudoLabel, ...]:
             continue
         where = f"{path} line {line}"
         try:
-            found = _row(cells, line)
+            pseudo_label = _row(cells, line)
         except KitboxError as error:
             raise KitboxError(str(error), where=where) from error
-        if found.label == unknown:
+        if pseudo_label.label == unknown:
             raise KitboxError(
                 f"'{unknown}' is no individual",
                 where=where,
                 fix="name one, or remove the row",
             )
-        if found.image_id in rows:
-            first = rows[found.image_id].line
+        if pseudo_label.image_id in rows:
+            first = rows[pseudo_label.image_id].line
             raise KitboxError(
-                f"image '{found.image_id}' stands in line {first} already",
+                f"image '{pseudo_label.image_id}' is on line {first} already",
                 where=where,
                 fix="remove one of the two",
             )
-        rows[found.image_id] = found
+        rows[pseudo_label.image_id] = pseudo_label
     return tuple(rows.values())
 
 
 def save(path: Path, rows: Sequence[PseudoLabel]) -> Path | None:
-    """Write rows, whole or not at all, in the order of their images.
+    """Write rows, whole or not at all, sorted by image; return the backup of the file before.
 
-    What was there and is not the same is kept: people may have edited it, and networks learnt from
-    it. Return where: beside it, under the first number that is free, as pseudo.1.csv.
+    A file with other rows is backed up beside it, as pseudo.1.csv: users may have edited it, and
+    networks were trained on it.
     """
     text = _text(rows)
     before = path.read_bytes() if path.is_file() else b""
-    kept = None
+    backup = None
     if before not in (b"", text.encode(), _text(()).encode()):
-        beside = (path.with_suffix(f".{number}{path.suffix}") for number in itertools.count(1))
-        kept = next(each for each in beside if not each.exists())
-        write_bytes(kept, before)
+        candidates = (path.with_suffix(f".{number}{path.suffix}") for number in itertools.count(1))
+        backup = next(candidate for candidate in candidates if not candidate.exists())
+        write_bytes(backup, before)
     write_text(path, text)
-    return kept
+    return backup
 
 
 def _text(rows: Sequence[PseudoLabel]) -> str:
@@ -124,19 +124,19 @@ def _text(rows: Sequence[PseudoLabel]) -> str:
 
 
 def digest(rows: Sequence[PseudoLabel]) -> str:
-    """Return the sha256 of what is learnt from rows: which images are taken for whom."""
+    """Return the sha256 of the images and labels that a training uses."""
     return digest_of(sorted([row.image_id, row.label] for row in rows))
 
 
 def holdout_digest(query_ids: Strings) -> str:
-    """Return twelve hex digits that name a holdout by the images it asks about."""
+    """Return twelve hex digits that name a holdout by its queries."""
     return digest_of(sorted(query_ids.tolist()))[:12]
 
 
 def read_gdsc(path: Path) -> Iterator[tuple[int, str, str, float]]:
-    """Yield (line, file, label, probability) of a list as the GDSC 2020 solution keeps it.
+    """Yield (line, file, label, probability) of a list of the GDSC 2020 solution.
 
-    Raises KitboxError for a missing file or column, and for a probability that is none.
+    Raises KitboxError for a missing file or column and for an invalid probability.
     """
     for line, row in _table(path, _GDSC):
         file, label, text = (row[name] for name in _GDSC)
@@ -148,14 +148,14 @@ def read_gdsc(path: Path) -> Iterator[tuple[int, str, str, float]]:
 
 
 def with_label(row: PseudoLabel, label: str) -> PseudoLabel:
-    """Return a row under the label that stays of those that are one individual."""
+    """Return a row with another label, that of a merged individual."""
     return row if row.label == label else replace(row, label=label)
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a list whose name and columns kitbox.toml says nothing about."""
+    """Yield the rows of a list whose name and columns are not settings of kitbox.toml."""
     if not path.is_file():
-        raise KitboxError(f"there is no list {path}; correct its name")
+        raise KitboxError(f"there is no list {path}", fix="correct its name")
     names = tables.read_header(path)
     missing = next((name for name in columns if name not in names), None)
     if missing is not None:
@@ -172,15 +172,15 @@ def _row(cells: dict[str, str], line: int) -> PseudoLabel:
     if not number.isdecimal():
         raise KitboxError(f"round = '{number}' is no whole number; correct it")
     return PseudoLabel(
-        cells["image"],
-        cells["label"],
-        _number(cells["confidence"], "confidence"),
-        _number(cells["gap"], "gap") if cells["gap"] else None,
-        int(number),
-        cells["from"],
-        cells["on"],
-        cells["holdout"],
-        line,
+        image_id=cells["image"],
+        label=cells["label"],
+        confidence=_number(cells["confidence"], "confidence"),
+        gap=_number(cells["gap"], "gap") if cells["gap"] else None,
+        round=int(number),
+        source=cells["from"],
+        on=cells["on"],
+        holdout=cells["holdout"],
+        line=line,
     )
 
 

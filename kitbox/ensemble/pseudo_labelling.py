@@ -219,14 +219,14 @@ def _rows(
     gap = guesses.gap
     return tuple(
         PseudoLabel(
-            str(guesses.image_ids[row]),
-            str(guesses.labels[row]),
-            round(float(guesses.confidence[row]), 6),
-            round(float(gap[row]), 6),
-            number,
-            made_by,
-            maker.on,
-            apart,
+            image_id=str(guesses.image_ids[row]),
+            label=str(guesses.labels[row]),
+            confidence=round(float(guesses.confidence[row]), 6),
+            gap=round(float(gap[row]), 6),
+            round=number,
+            source=made_by,
+            on=maker.on,
+            holdout=apart,
         )
         for row in np.flatnonzero(select(guesses, maker.rule, unknown)).tolist()
     )
@@ -303,7 +303,16 @@ def _list_rows(
     apart = holdout_digest(asked) if on == "holdout" else ""
     kept = np.flatnonzero(select(guesses, rule, competition.images.unknown_label))
     return tuple(
-        PseudoLabel(ids[row], *found[ids[row]], None, 1, f"import {path.name}", on, apart)
+        PseudoLabel(
+            image_id=ids[row],
+            label=found[ids[row]][0],
+            confidence=found[ids[row]][1],
+            gap=None,
+            round=1,
+            source=f"import {path.name}",
+            on=on,
+            holdout=apart,
+        )
         for row in kept.tolist()
     )
 

@@ -159,7 +159,7 @@ def test_a_label_decided_and_then_merged_is_both() -> None:
         ("merg,a,b", "line 2: 'merg' is no decision; did you mean merge?"),
         ("unite,a,b", "'unite' is no decision; there are merge, drop, wrong, label, train, box, f"),
         ("drop,,", "line 2: drop names no image or label; fill in the column 'subject'"),
-        ("drop,a,blurred", "drop takes no value, here 'blurred'; write remarks into 'note'"),
+        ("drop,a,blurred", "drop takes no value, here 'blurred'; write comments into 'note'"),
         ("merge,a,", "merge of 'a' needs a value: the label of the same individual"),
         ("merge,a,a", "merge names 'a' twice; remove the row"),
         ("box,a,1 2 3", "box '1 2 3' is not four numbers; write 'x0 y0 x1 y1'"),

@@ -14,7 +14,7 @@ HEADER = "image,label,confidence,gap,round,from,on,holdout\n"
 
 def row(image: str = "t1", label: str = "Ahab", **given: object) -> PseudoLabel:
     values = {"confidence": 0.95, "gap": 0.5, "round": 1, "source": "a+b", "on": "all"} | given
-    return PseudoLabel(image, label, **values)  # type: ignore[arg-type]
+    return PseudoLabel(image_id=image, label=label, **values)  # type: ignore[arg-type]
 
 
 def written(path: Path, *lines: str) -> Path:
@@ -71,7 +71,7 @@ def test_a_missing_column_is_not_looked_for_in_the_settings(tmp_path: Path) -> N
 
 def test_an_image_with_two_rows_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "pseudo.csv", "t1,Ahab,0.9,0,1,a,all,", "", "t1,Boo,0.9,0,1,a,all,")
-    with pytest.raises(KitboxError, match="line 4: image 't1' stands in line 2 already"):
+    with pytest.raises(KitboxError, match="line 4: image 't1' is on line 2 already"):
         pseudo_labels.load(path)
 
 

@@ -44,7 +44,17 @@ def scene() -> Collection:
 
 def row(scene: Collection, image: str, label: str, on: str = "holdout", line: int = 2):  # type: ignore[no-untyped-def]
     digest = holdout_digest(scene.holdout.query.image_ids) if on == "holdout" else ""
-    return PseudoLabel(image, label, 0.9, 0.5, 1, "one+two", on, digest, line)
+    return PseudoLabel(
+        image_id=image,
+        label=label,
+        confidence=0.9,
+        gap=0.5,
+        round=1,
+        source="one+two",
+        on=on,
+        holdout=digest,
+        line=line,
+    )
 
 
 def test_test_images_come_behind_the_labelled_ones_with_all_they_have(scene: Collection) -> None:
