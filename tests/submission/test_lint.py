@@ -1,3 +1,5 @@
+"""Findings of the lint, for each layout and each kind of answer."""
+
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
@@ -57,26 +59,26 @@ GOODS = {
 
 def found(
     text: str | bytes,
-    asked: Competition = LABELS,
+    toy: Competition = LABELS,
     train: ImageSet = TRAIN,
     test: ImageSet = TEST,
     searches: tuple[Search, ...] | None = None,
 ) -> list[str]:
     data = text if isinstance(text, bytes) else text.encode()
     if searches is None:
-        searches = protocol.leaderboard_searches(test, train, None, asked)
-    return [str(finding) for finding in lint.lint(data, asked, train, test, searches)]
+        searches = protocol.leaderboard_searches(test, train, None, toy)
+    return [str(finding) for finding in lint.lint(data, toy, train, test, searches)]
 
 
 def changed(kind: str, old: str, new: str) -> list[str]:
-    """Return the findings of a good list in which something is put for something else, once."""
-    text, asked = GOODS[kind]
+    """Return the findings of a valid submission after one replacement."""
+    text, toy = GOODS[kind]
     assert old in text
-    return found(text.replace(old, new, 1), asked)
+    return found(text.replace(old, new, 1), toy)
 
 
 @pytest.mark.parametrize("kind", GOODS)
-def test_a_good_list_has_no_findings(kind: str) -> None:
+def test_a_valid_submission_has_no_findings(kind: str) -> None:
     assert found(*GOODS[kind]) == []
 
 
@@ -209,7 +211,9 @@ def test_a_good_list_has_no_findings(kind: str) -> None:
         "an open quote",
     ],
 )
-def test_a_faulty_list_of_labels_is_told_by_line(old: str, new: str, findings: list[str]) -> None:
+def test_findings_about_labels_have_lines_and_columns(
+    old: str, new: str, findings: list[str]
+) -> None:
     assert changed("labels", old, new) == findings
 
 
@@ -270,7 +274,9 @@ def test_a_faulty_list_of_labels_is_told_by_line(old: str, new: str, findings: l
         "unwanted header",
     ],
 )
-def test_a_faulty_list_of_images_is_told_by_line(old: str, new: str, findings: list[str]) -> None:
+def test_findings_about_images_have_lines_and_columns(
+    old: str, new: str, findings: list[str]
+) -> None:
     assert changed("images", old, new) == findings
 
 
@@ -296,8 +302,8 @@ def test_a_faulty_list_of_images_is_told_by_line(old: str, new: str, findings: l
             "a.jpg,0.9",
             "a.jpg,0.80",
             [
-                "line 2, column 13: all answers of 'x.jpg' have the score 0.80, which orders none; "
-                "let scores fall along the answers"
+                "line 2, column 13: all answers of 'x.jpg' have the score 0.80, which gives no "
+                "order; let the scores fall along the answers"
             ],
         ),
         (
@@ -359,7 +365,7 @@ def test_a_faulty_list_of_images_is_told_by_line(old: str, new: str, findings: l
             "z.jpg,d.jpg,0.4\nz.jpg,a.jpg,0.3\ny.jpg,b.jpg,1\ny.jpg,c.jpg,0\n",
             [
                 "line 6, column 1: query 'y.jpg' should be number 2 of the queries; "
-                "sort the rows as the list of queries has them"
+                "sort the rows in the order of the queries"
             ],
         ),
     ],
@@ -380,7 +386,9 @@ def test_a_faulty_list_of_images_is_told_by_line(old: str, new: str, findings: l
         "another order",
     ],
 )
-def test_a_faulty_long_list_is_told_by_line(old: str, new: str, findings: list[str]) -> None:
+def test_findings_about_the_long_layout_have_lines_and_columns(
+    old: str, new: str, findings: list[str]
+) -> None:
     assert changed("long", old, new) == findings
 
 
@@ -422,7 +430,7 @@ def test_a_faulty_long_list_is_told_by_line(old: str, new: str, findings: list[s
             "scored",
             "Ahab 0.5",
             "Ahab",
-            ["line 2, column 7: a label stands without its confidence; write 'label confidence'"],
+            ["line 2, column 7: a label has no confidence; write 'label confidence'"],
         ),
         (
             "scored",
@@ -444,40 +452,40 @@ def test_a_faulty_long_list_is_told_by_line(old: str, new: str, findings: list[s
         ),
     ],
 )
-def test_faults_of_other_answers_are_told(
+def test_findings_about_other_kinds_of_answers_have_lines_and_columns(
     kind: str, old: str, new: str, findings: list[str]
 ) -> None:
     assert changed(kind, old, new) == findings
 
 
-def test_a_query_that_stands_after_a_later_one_is_told_with_its_place() -> None:
+def test_a_query_out_of_order_is_reported_with_its_place() -> None:
     lines = GOOD.splitlines(keepends=True)
     assert found("".join([lines[0], lines[2], lines[1], lines[3]])) == [
         "line 3, column 1: query 'x.jpg' should be number 1 of the queries; "
-        "sort the rows as the list of queries has them"
+        "sort the rows in the order of the queries"
     ]
 
 
-def test_a_missing_row_puts_no_other_out_of_order() -> None:
+def test_a_missing_row_does_not_put_others_out_of_order() -> None:
     assert changed("labels", "x.jpg,Ahab Boo Cleo\n", "") == [
         "line 3, column 1: query 'x.jpg' is missing; add its row"
     ]
 
 
-def test_a_query_that_matches_nothing_but_itself_is_no_fault() -> None:
+def test_a_query_may_match_only_itself() -> None:
     assert changed("matches", "x.jpg y.jpg\n", "x.jpg\n") == []
 
 
-def test_confidences_that_order_no_landmarks_are_told() -> None:
+def test_equal_confidences_are_reported() -> None:
     text = "Image,Id\nx.jpg,Ahab 0.5\ny.jpg,\nz.jpg,Boo 0.50\n"
     assert found(text, SCORED) == [
-        "line 2, column 12: all answers have the confidence 0.5, which orders none; "
-        "let confidences fall with how sure an answer is"
+        "line 2, column 12: all answers have the confidence 0.5, which gives no order; "
+        "give surer answers a higher confidence"
     ]
 
 
 @pytest.mark.parametrize("z", ["", "Boo 0.4"])
-def test_one_confidence_and_several_are_no_fault(z: str) -> None:
+def test_one_confidence_or_different_ones_are_valid(z: str) -> None:
     assert found(f"Image,Id\nx.jpg,Ahab 0.5\ny.jpg,\nz.jpg,{z}\n", SCORED) == []
 
 
@@ -502,13 +510,13 @@ def test_one_confidence_and_several_are_no_fault(z: str) -> None:
     ],
     ids=["byte-order mark", "CRLF", "CR"],
 )
-def test_how_a_list_was_saved_matters_to_a_leaderboard(kind: str, damage, finding: str) -> None:
-    text, asked = GOODS[kind]
+def test_byte_order_marks_and_line_ends_are_reported(kind: str, damage, finding: str) -> None:
+    text, toy = GOODS[kind]
     end = text.index("\n") + 1
-    assert found(damage(text.encode()), asked) == [finding.format(end=end)]
+    assert found(damage(text.encode()), toy) == [finding.format(end=end)]
 
 
-def test_one_line_that_ends_in_crlf_is_told_by_its_place() -> None:
+def test_a_single_line_that_ends_in_crlf_is_reported_at_its_place() -> None:
     assert changed("labels", "Cleo\n", "Cleo\r\n") == [
         "line 2, column 20: lines end in CRLF; save it with bare line feeds"
     ]
@@ -528,19 +536,19 @@ def test_one_line_that_ends_in_crlf_is_told_by_its_place() -> None:
     ],
     ids=["latin-1", "utf-16"],
 )
-def test_a_list_that_is_not_utf_8_is_told_by_the_byte(data: bytes, finding: str) -> None:
+def test_a_file_that_is_not_utf_8_is_reported_with_the_byte(data: bytes, finding: str) -> None:
     assert found(data)[-1] == finding
 
 
 @pytest.mark.parametrize(("kind", "column"), [("labels", 10), ("clusters", 12)])
-def test_a_null_byte_is_told_also_where_any_word_may_stand(kind: str, column: int) -> None:
-    text, asked = GOODS[kind]
+def test_a_null_byte_is_reported_even_where_any_name_is_valid(kind: str, column: int) -> None:
+    text, toy = GOODS[kind]
     place = text.index("\n") + column  # of the second line
-    told = found(text[:place] + "\0" + text[place:], asked)
-    assert f"line 2, column {column}: a null byte; write the file anew as plain text" in told
+    findings = found(text[:place] + "\0" + text[place:], toy)
+    assert f"line 2, column {column}: a null byte; save the file as plain text" in findings
 
 
-def test_a_file_that_is_too_large_is_told_with_what_allows_it() -> None:
+def test_a_file_that_is_too_large_is_reported_with_the_setting() -> None:
     small = competition(k=3, form={"largest_mb": 0.00005})
     assert found(GOOD, small) == [
         "line 1, column 1: the file has 0.0 MB, more than submission.largest_mb = 5e-05; "
@@ -548,27 +556,29 @@ def test_a_file_that_is_too_large_is_told_with_what_allows_it() -> None:
     ]
 
 
-def test_an_answer_over_several_lines_does_not_shift_what_follows() -> None:
-    told = found(GOOD.replace("Ahab Boo Cleo", '"Ahab Boo Cl\neo"').replace("Boo new_", "Boo Boo_"))
-    assert told[-1].startswith("line 4, column 11: answer 'Boo_whale' is not a label")
+def test_a_quoted_answer_over_two_lines_does_not_shift_later_lines() -> None:
+    findings = found(
+        GOOD.replace("Ahab Boo Cleo", '"Ahab Boo Cl\neo"').replace("Boo new_", "Boo Boo_")
+    )
+    assert findings[-1].startswith("line 4, column 11: answer 'Boo_whale' is not a label")
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n"])
-def test_an_empty_file_is_told(data: bytes) -> None:
+def test_an_empty_file_is_reported(data: bytes) -> None:
     assert found(data) == [
         "line 1, column 1: the header is missing, not Image,Id; write it on line 1",
         "line 1, column 1: query 'x.jpg' is missing; add its row; 2 more like it",
     ]
 
 
-def test_a_header_only_is_told() -> None:
+def test_a_file_with_only_a_header_is_reported() -> None:
     assert found("Image,Id\n") == [
         "line 1, column 1: query 'x.jpg' is missing; add its row; 2 more like it"
     ]
 
 
 @pytest.mark.parametrize(
-    ("asked", "row", "wanted"),
+    ("toy", "row", "wanted"),
     [
         # three labels and the unknown
         (competition(k=5), "x.jpg,Ahab Boo", "4"),
@@ -584,23 +594,23 @@ def test_a_header_only_is_told() -> None:
         ),
     ],
 )
-def test_where_the_gallery_has_fewer_answers_than_k_all_are_asked_for(
-    asked: Competition, row: str, wanted: str
+def test_in_a_gallery_with_fewer_answers_than_k_all_are_expected(
+    toy: Competition, row: str, wanted: str
 ) -> None:
     count = row.count(" ") + 1
     noun = "answer" if count == 1 else "answers"
     assert f"line 2, column 7: {count} {noun}, not {wanted}; name more" in found(
-        f"Image,Id\n{row}\n", asked
+        f"Image,Id\n{row}\n", toy
     )
 
 
-def test_the_unknown_is_an_answer_only_where_the_competition_has_one() -> None:
+def test_the_unknown_label_is_valid_only_where_the_competition_has_one() -> None:
     assert found(GOOD, competition(k=3, unknown_label=None)) == [
         "line 3, column 11: answer 'new_whale' is not a label; name one that is"
     ]
 
 
-def test_a_label_with_a_blank_is_told_where_blanks_separate_answers() -> None:
+def test_a_label_with_a_blank_is_reported_where_blanks_separate_answers() -> None:
     named = image_set({"a.jpg": "Ahab", "b.jpg": "Old Boo", "c.jpg": "Cleo"})
     assert found(GOOD.replace("Ahab Boo", "Ahab Old Boo"), LABELS, named)[:2] == [
         "line 2, column 7: 4 answers, not 3; leave the last ones out",
@@ -609,7 +619,7 @@ def test_a_label_with_a_blank_is_told_where_blanks_separate_answers() -> None:
     ]
 
 
-def test_a_label_with_a_comma_is_no_fault_in_quotes_and_one_without() -> None:
+def test_a_label_with_a_comma_must_be_quoted() -> None:
     named = image_set({"a.jpg": "Ahab", "b.jpg": "Boo,Jr", "c.jpg": "Cleo"})
     quoted = GOOD.replace("Ahab Boo Cleo", '"Ahab Boo,Jr Cleo"').replace("y.jpg,Boo", "y.jpg,Cleo")
     quoted = quoted.replace("Cleo Boo Ahab", "Cleo new_whale Ahab")
@@ -627,27 +637,27 @@ def groups(images: ImageSet, of: Mapping[str, str]) -> ImageSet:
 GROUP_OF = {"a": "lynx", "b": "lynx", "c": "turtle", "d": "turtle", "x": "lynx"}
 
 
-def test_answers_come_from_the_gallery_of_the_querys_group() -> None:
+def test_answers_must_come_from_the_gallery_of_the_querys_group() -> None:
     train, test = groups(TRAIN, GROUP_OF), groups(TEST, GROUP_OF | {"y": "turtle", "z": "lynx"})
-    asked = competition(answers="images", k=2, task={"within_group": True})
+    toy = competition(answers="images", k=2, task={"within_group": True})
     good = "Image,Id\nx.jpg,a.jpg b.jpg\ny.jpg,c.jpg d.jpg\nz.jpg,b.jpg a.jpg\n"
-    assert found(good, asked, train, test) == []
-    assert found(good.replace("d.jpg", "a.jpg"), asked, train, test) == [
+    assert found(good, toy, train, test) == []
+    assert found(good.replace("d.jpg", "a.jpg"), toy, train, test) == [
         "line 3, column 13: answer 'a.jpg' is not an image of the gallery; did you mean d.jpg?"
     ]
 
 
-def test_a_group_without_a_labelled_image_is_all_unknown() -> None:
+def test_in_a_group_without_labelled_images_only_the_unknown_label_is_valid() -> None:
     train, test = groups(TRAIN, GROUP_OF), groups(TEST, {"x": "lynx", "y": "frog", "z": "frog"})
-    asked = competition(answers="label", k=1, task={"within_group": True})
+    toy = competition(answers="label", k=1, task={"within_group": True})
     good = "Image,Id\nx.jpg,Ahab\ny.jpg,new_whale\nz.jpg,new_whale\n"
-    assert found(good, asked, train, test) == []
-    assert found(good.replace("y.jpg,new_whale", "y.jpg,Boo"), asked, train, test) == [
+    assert found(good, toy, train, test) == []
+    assert found(good.replace("y.jpg,new_whale", "y.jpg,Boo"), toy, train, test) == [
         "line 3, column 7: answer 'Boo' is not a label; name one that is"
     ]
 
 
-def test_queries_of_scenarios_have_names_and_databases_of_their_own() -> None:
+def test_queries_of_scenarios_have_their_own_names_and_galleries() -> None:
     searches = (
         Search("s1", strings(["s1-x"]), strings(["x.jpg"]), strings(["a.jpg", "b.jpg", "x.jpg"])),
         Search(
@@ -670,7 +680,7 @@ def test_queries_of_scenarios_have_names_and_databases_of_their_own() -> None:
     ]
 
 
-def test_findings_stand_in_the_order_of_lines_and_columns() -> None:
+def test_findings_are_in_the_order_of_lines_and_columns() -> None:
     text = "Image,Label\nx.jpg,Ahab\ny.jpg,Ahab Bo Ahab\nz.jpg,Cleo\n"
     places = [(finding.line, finding.column) for finding in lint_of(text)]
     assert places == sorted(places)
@@ -683,15 +693,17 @@ def lint_of(text: str) -> list[LintFinding]:
     )
 
 
-def test_only_the_first_strangers_are_looked_up_in_a_list_full_of_them() -> None:
+def test_suggestions_are_made_for_a_limited_number_of_unknown_queries() -> None:
     test = image_set({f"x{n:03}.jpg": "" for n in range(200)}).without_labels()
-    told = found("Image,Id\n" + "".join(f"y{n:03}.jpg,a\n" for n in range(200)), LABELS, test=test)
-    assert told[0] == "line 2, column 1: 'y000.jpg' is not a query; did you mean x000.jpg?"
+    findings = found(
+        "Image,Id\n" + "".join(f"y{n:03}.jpg,a\n" for n in range(200)), LABELS, test=test
+    )
+    assert findings[0] == "line 2, column 1: 'y000.jpg' is not a query; did you mean x000.jpg?"
     # the last finding is of the queries that are missing
-    assert told[-2] == "line 201, column 1: 'y199.jpg' is not a query; remove its row"
+    assert findings[-2] == "line 201, column 1: 'y199.jpg' is not a query; remove its row"
 
 
-def test_without_test_images_there_is_nothing_to_hand_in() -> None:
+def test_a_competition_without_test_images_has_no_submission() -> None:
     with pytest.raises(KitboxError) as caught:
         lint.lint(b"", LABELS, TRAIN, None, ())
     assert str(caught.value) == "this competition has no test images; set images.test_folder"
@@ -700,7 +712,7 @@ def test_without_test_images_there_is_nothing_to_hand_in() -> None:
 LISTED = ListedImages(TRAIN, TEST, None, ())
 
 
-def test_a_file_is_read_and_a_missing_one_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "submission.csv"
     with pytest.raises(KitboxError) as caught:
         lint.lint_file(path, LABELS, LISTED)
@@ -709,23 +721,23 @@ def test_a_file_is_read_and_a_missing_one_named(tmp_path: Path) -> None:
     assert [finding.line for finding in lint.lint_file(path, LABELS, LISTED)] == [2]
 
 
-def test_the_bytes_of_an_earlier_submission_are_told_before_all_else(tmp_path: Path) -> None:
+def test_the_bytes_of_an_earlier_submission_are_the_first_finding(tmp_path: Path) -> None:
     path = tmp_path / "submission.csv"
     for text, others in ((GOOD, 0), (GOOD.replace("Ahab Boo Cleo", "Ahab"), 1)):
         path.write_text(text)
         earlier = {sha256(text.encode()).hexdigest(): "2026-01-31_a_1234"}
-        told = [str(finding) for finding in lint.lint_file(path, LABELS, LISTED, earlier)]
-        assert told[0] == (
+        findings = [str(finding) for finding in lint.lint_file(path, LABELS, LISTED, earlier)]
+        assert findings[0] == (
             "line 1, column 1: these bytes were sent before, as 2026-01-31_a_1234, and would "
-            "score the same; send another list, or upload with --again"
+            "score the same; send another submission, or upload with --again"
         )
-        assert len(told) == 1 + others
+        assert len(findings) == 1 + others
         path.write_text(text + "\n")
         assert len(lint.lint_file(path, LABELS, LISTED, earlier)) == others
 
 
 @pytest.mark.parametrize(
-    ("asked", "answers"),
+    ("toy", "answers"),
     [
         (LABELS, ["Ahab", "new_whale", "Cleo"]),
         (IMAGES, ["a.jpg", "b.jpg"]),
@@ -736,15 +748,15 @@ def test_the_bytes_of_an_earlier_submission_are_told_before_all_else(tmp_path: P
         (competition(k=3, form={"header": ()}), ["Ahab", "Boo", "Cleo"]),
     ],
 )
-def test_what_kitbox_writes_it_accepts(asked: Any, answers: list[str]) -> None:
+def test_a_csv_that_kitbox_writes_has_no_findings(toy: Any, answers: list[str]) -> None:
     sure = zip(TEST.image_ids.tolist(), (0.5, 0.6, 0.7), strict=True)
     rows = {query: [(answer, similarity) for answer in answers] for query, similarity in sure}
-    assert found(csv_format.write(ranking_of(rows), asked), asked) == []
+    assert found(csv_format.write(ranking_of(rows), toy), toy) == []
 
 
 def test_a_competition_may_take_fewer_answers_than_k() -> None:
-    asked = competition(answers="images", k=2, gallery="test", task={"least": 1})
+    toy = competition(answers="images", k=2, gallery="test", task={"least": 1})
     header = "Image,Id\n"
-    assert found(header + "x.jpg,y.jpg\ny.jpg,x.jpg z.jpg\nz.jpg,x.jpg\n", asked) == []
-    [told] = found(header + "x.jpg,\ny.jpg,x.jpg z.jpg\nz.jpg,x.jpg\n", asked)
-    assert told == "line 2, column 7: 0 answers, not 1 to 2; name more"
+    assert found(header + "x.jpg,y.jpg\ny.jpg,x.jpg z.jpg\nz.jpg,x.jpg\n", toy) == []
+    [finding] = found(header + "x.jpg,\ny.jpg,x.jpg z.jpg\nz.jpg,x.jpg\n", toy)
+    assert finding == "line 2, column 7: 0 answers, not 1 to 2; name more"
