@@ -64,10 +64,11 @@ def measured(name: str, code: str, place: Path) -> dict[str, object]:
 SETUP = """
 import json, resource, sys, time
 from pathlib import Path
-from kitbox import workspace
 from kitbox.competition import lists, settings
-from kitbox.images import index, integrity, likeness
-from kitbox.images.collection import collect
+from kitbox.dataset import data_check, near_duplicates
+from kitbox.dataset.collection import collect
+from kitbox.images import file_index
+from kitbox.workspace import find_workspace
 
 def finish(stage):
     while True:
@@ -76,16 +77,17 @@ def finish(stage):
         except StopIteration as end:
             return end.value
 
-place = workspace.find(Path(sys.argv[1]))
+place = find_workspace(Path(sys.argv[1]))
 competition = settings.load(place)
 began = time.perf_counter()
 """
-CHECK = "found = len(finish(integrity.check(place, competition)).findings)"
+CHECK = "found = len(finish(data_check.check(place, competition)).findings)"
 COLLECT = "found = len(finish(collect(place, competition)).labelled)"
-LIKENESS = """
-seen = finish(index.inspect(lists.read(competition).labelled, place))
+NEAR_DUPLICATES = """
+inspection = finish(file_index.inspect(lists.read(competition).labelled, place))
+bits = competition.holdout.near_duplicate_bits
 began = time.perf_counter()
-found = len(likeness.near_duplicates(seen.signatures, competition.holdout.near_duplicate_bits))
+found = len(near_duplicates.find_pairs(inspection.signatures, bits))
 """
 REPORT = """
 seconds = time.perf_counter() - began
@@ -113,7 +115,7 @@ def main() -> None:
             for name, code in (
                 ("check, first", CHECK),
                 ("check, second", CHECK),
-                ("near-duplicates alone", LIKENESS),
+                ("near-duplicates alone", NEAR_DUPLICATES),
                 ("collect, second", COLLECT),
             )
         ]

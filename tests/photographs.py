@@ -1,4 +1,4 @@
-"""A small competition of plain pictures on disk, and tiny plugins to run on it."""
+"""A small competition of plain images on disk, and tiny plugins to run on it."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ TINY = "test_efficientnet.r160_in1k"
 
 
 def picture(path: Path, identity: int, number: int, size: tuple[int, int] = (96, 64)) -> Path:
-    """Save a picture whose bands of colour tell the identity, with noise of its own."""
+    """Save an image whose colour bands show the identity, with noise of its own."""
     generator = np.random.default_rng([identity, number])
     bands = np.random.default_rng(identity).integers(0, 255, size=(4, 3, 3))
     coarse = bands + generator.normal(0, 12, size=bands.shape)
@@ -31,12 +31,12 @@ def competition_on_disk(
     individuals: int = 6,
     each: int = 4,
     tests: int = 8,
-    strangers: int = 1,
+    unknown: int = 1,
     preset_name: str = "humpback",
 ) -> tuple[Workspace, Competition]:
     """Write images, lists and a workspace; individual i has photographs i_0.png, i_1.png, …
 
-    Test photographs show the individuals and so many strangers by turns.
+    Test photographs show the individuals and `unknown` further ones in turn.
     """
     data = root / "data"
     rows = ["Image,Id"]
@@ -49,7 +49,7 @@ def competition_on_disk(
     sample = ["Image,Id"]
     for number in range(tests):
         name = f"t_{number}.png"
-        picture(data / "test" / name, number % (individuals + strangers), 100 + number)
+        picture(data / "test" / name, number % (individuals + unknown), 100 + number)
         sample.append(f"{name},new_whale w_0 w_1 w_2 w_3")
     (data / "sample_submission.csv").write_text("\n".join(sample) + "\n")
     workspace = Workspace(root / "workspace")
@@ -89,10 +89,10 @@ def write_plugin(workspace: Workspace, name: str, **settings: object) -> Path:
 
 
 def finish(stage):  # type: ignore[no-untyped-def]
-    """Run a stage to its end; return its reports and its result."""
-    reports = []
+    """Run a stage to its end; return what it yielded and its result."""
+    yielded = []
     while True:
         try:
-            reports.append(next(stage))
+            yielded.append(next(stage))
         except StopIteration as end:
-            return reports, end.value
+            return yielded, end.value

@@ -29,7 +29,7 @@ def kitbox(*arguments: str):
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a competition in the humpback form with the truth beside it."""
     root = tmp_path_factory.mktemp("drawn")
-    competition_on_disk(root, individuals=INDIVIDUALS, tests=TESTS, strangers=UNKNOWN)
+    competition_on_disk(root, individuals=INDIVIDUALS, tests=TESTS, unknown=UNKNOWN)
     shutil.rmtree(root / "workspace")
     with (root / "truth.csv").open("w", newline="") as file:
         writer = csv.writer(file)

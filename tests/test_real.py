@@ -1,4 +1,4 @@
-"""On the real humpback photographs, where they are: presets, frozen scores, dirty data."""
+"""The real humpback photographs, if present: presets, scores of frozen networks, dirty data."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def test_the_holdout_imitates_the_real_test(tmp_path: Path) -> None:
     assert len(split.query) == pytest.approx(0.2 * 2431, abs=12)
 
 
-def test_a_frozen_backbone_finds_whales_and_its_list_passes_lint(
+def test_a_frozen_backbone_finds_whales_and_its_submission_passes_lint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = Workspace(tmp_path / "w")
@@ -74,10 +74,10 @@ def dirty(tmp_path: Path) -> tuple[Workspace, Competition]:
     return workspace, presets.init(workspace, "humpback", data, broken="drop")
 
 
-def test_dirty_rows_and_files_are_all_left_out_by_name(tmp_path: Path) -> None:
+def test_dirty_rows_and_files_are_left_out_by_name(tmp_path: Path) -> None:
     workspace, competition = dirty(tmp_path)
     _, collection = finish(collect(workspace, competition))
-    told = " ".join(str(finding) for finding in collection.findings)
+    sentences = " ".join(str(finding) for finding in collection.findings)
     for part in (
         "is truncated",
         "is empty",
@@ -89,12 +89,12 @@ def test_dirty_rows_and_files_are_all_left_out_by_name(tmp_path: Path) -> None:
         "here as 'w_0c6dbbe'",
         "'missing.jpg' is not in train",
     ):
-        assert part in told, part
+        assert part in sentences, part
     assert "émoji 🐋, <b>.jpg" in collection.labelled.image_ids
     assert lists.read(competition).findings
 
 
-# All that is wrong with the dirty photographs: kind → lines of train.csv.
+# The defects of the dirty photographs: kind → lines of train.csv.
 PLANTED = {
     "unreadable": [22],  # a web page
     "truncated": [64],
@@ -136,7 +136,7 @@ def test_every_planted_defect_is_named_and_no_clean_photograph(tmp_path: Path) -
     assert found == PLANTED
 
 
-def test_few_of_the_real_photographs_are_odd_and_truly_so(tmp_path: Path) -> None:
+def test_only_truly_odd_real_photographs_are_found(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "w")
     competition = presets.init(workspace, "humpback", HUMPBACK)
     _, checked = finish(data_check.check(workspace, competition))
@@ -154,7 +154,7 @@ def test_few_of_the_real_photographs_are_odd_and_truly_so(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "data", "boxes"), [("humpback", HUMPBACK, 581), ("folder", SPERMWHALE, 440)]
 )
-def test_hand_drawn_boxes_are_read_as_they_come(
+def test_hand_drawn_boxes_are_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: Path, boxes: int
 ) -> None:
     workspace = Workspace(tmp_path / "w")

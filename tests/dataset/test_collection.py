@@ -1,4 +1,4 @@
-"""Collection: what is listed is read, kept together, split and written down."""
+"""Collection: listed images are read, split by units, and the split is saved."""
 
 import csv
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.photographs import competition_on_disk, finish
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> tuple[Workspace, Competition]:
+def place(tmp_path: Path) -> tuple[Workspace, Competition]:
     return competition_on_disk(tmp_path)
 
 
@@ -32,8 +32,8 @@ def collected(workspace: Workspace, competition: Competition, fold: int = 1) -> 
     return found
 
 
-def test_what_is_listed_is_collected(made: tuple[Workspace, Competition]) -> None:
-    found = collected(*made)
+def test_listed_images_are_collected(place: tuple[Workspace, Competition]) -> None:
+    found = collected(*place)
     assert found.test is not None
     assert found.test_signatures is not None
     assert (len(found.labelled), len(found.test), found.index) == (24, 8, None)
@@ -45,25 +45,27 @@ def test_what_is_listed_is_collected(made: tuple[Workspace, Competition]) -> Non
     assert (found.unreadable, found.findings) == (frozenset(), ())
 
 
-def test_copies_stay_on_one_side(made: tuple[Workspace, Competition]) -> None:
-    workspace, competition = made
+def test_copies_stay_on_one_side(place: tuple[Workspace, Competition]) -> None:
+    workspace, competition = place
     train = competition.images.root / "train"
     for number in range(1, 4):  # the second individual has two pictures, of four names
         (train / f"1_{number}.png").write_bytes((train / f"1_{number % 2}.png").read_bytes())
     for seed in range(5):
-        asked = with_settings(competition, holdout={"share": 0.5, "unknown_share": 0, "seed": seed})
-        query = collected(workspace, asked).holdout.query.image_ids.tolist()
+        settings = with_settings(
+            competition, holdout={"share": 0.5, "unknown_share": 0, "seed": seed}
+        )
+        query = collected(workspace, settings).holdout.query.image_ids.tolist()
         for pair in ({"1_0.png", "1_2.png"}, {"1_1.png", "1_3.png"}):
             assert len(pair & set(query)) in (0, 2)
 
 
 @pytest.mark.parametrize("fold", [1, 3])
-def test_all_folds_are_written_down_whichever_is_asked(
-    made: tuple[Workspace, Competition], fold: int
+def test_all_folds_are_saved_whichever_is_used(
+    place: tuple[Workspace, Competition], fold: int
 ) -> None:
-    workspace, competition = made
-    asked = with_settings(competition, holdout={"folds": 3, "unknown_share": 0})
-    found = collected(workspace, asked, fold)
+    workspace, competition = place
+    settings = with_settings(competition, holdout={"folds": 3, "unknown_share": 0})
+    found = collected(workspace, settings, fold)
     rows = list(csv.DictReader(workspace.holdout.read_text().splitlines()))
     assert {row["fold"] for row in rows} == {"1", "2", "3"}
     assert sorted(found.holdout.query.image_ids.tolist()) == sorted(
@@ -71,8 +73,8 @@ def test_all_folds_are_written_down_whichever_is_asked(
     )
 
 
-def test_an_unreadable_image_stops_the_run(made: tuple[Workspace, Competition]) -> None:
-    workspace, competition = made
+def test_an_unreadable_image_stops_the_run(place: tuple[Workspace, Competition]) -> None:
+    workspace, competition = place
     (competition.images.root / "train" / "0_0.png").write_bytes(b"")
     (competition.images.root / "test" / "t_0.png").write_text("no image")
     with pytest.raises(KitboxError) as caught:
@@ -83,10 +85,10 @@ def test_an_unreadable_image_stops_the_run(made: tuple[Workspace, Competition]) 
     )
 
 
-def test_where_that_is_wished_it_is_left_out_and_a_query_is_answered_as_blank(
-    made: tuple[Workspace, Competition],
+def test_with_broken_drop_an_unreadable_image_is_left_out_and_a_query_becomes_grey(
+    place: tuple[Workspace, Competition],
 ) -> None:
-    workspace, competition = made
+    workspace, competition = place
     (competition.images.root / "train" / "0_0.png").write_bytes(b"")
     (competition.images.root / "test" / "t_0.png").write_text("no image")
     found = collected(workspace, with_settings(competition, images={"broken": "drop"}))
@@ -98,10 +100,10 @@ def test_where_that_is_wished_it_is_left_out_and_a_query_is_answered_as_blank(
     assert [finding.image_id for finding in found.findings] == ["0_0.png", "t_0.png"]
 
 
-def test_what_people_decided_is_obeyed(made: tuple[Workspace, Competition]) -> None:
-    workspace, competition = made
-    asked = with_settings(competition, holdout={"share": 0.9, "unknown_share": 0})
-    queries = collected(workspace, asked).holdout.query.image_ids.tolist()
+def test_decisions_are_applied(place: tuple[Workspace, Competition]) -> None:
+    workspace, competition = place
+    settings = with_settings(competition, holdout={"share": 0.9, "unknown_share": 0})
+    queries = collected(workspace, settings).holdout.query.image_ids.tolist()
     for row in (
         Decision("merge", "w_1", "w_0"),
         Decision("drop", "2_0.png"),
@@ -110,7 +112,7 @@ def test_what_people_decided_is_obeyed(made: tuple[Workspace, Competition]) -> N
         Decision("box", "t_0.png", "1 2 30 40"),
     ):
         decisions.add(workspace.decisions, row)
-    found = collected(workspace, asked)
+    found = collected(workspace, settings)
     assert found.labelled.labels is not None
     assert found.test is not None
     assert found.test.boxes is not None
@@ -128,15 +130,17 @@ def test_what_people_decided_is_obeyed(made: tuple[Workspace, Competition]) -> N
     assert rows[queries[0]]["side"] == "train"
 
 
-def test_a_dropped_image_need_not_be_readable(made: tuple[Workspace, Competition]) -> None:
-    workspace, competition = made
+def test_a_dropped_image_need_not_be_readable(place: tuple[Workspace, Competition]) -> None:
+    workspace, competition = place
     (competition.images.root / "train" / "0_0.png").write_bytes(b"")
     decisions.add(workspace.decisions, Decision("drop", "0_0.png"))
     assert len(collected(workspace, competition).labelled) == 23
 
 
-def test_a_decision_about_nothing_is_named(made: tuple[Workspace, Competition]) -> None:
-    workspace, competition = made
+def test_a_decision_about_an_image_that_no_list_names_is_an_error(
+    place: tuple[Workspace, Competition],
+) -> None:
+    workspace, competition = place
     decisions.add(workspace.decisions, Decision("drop", "t_0.png"))
     with pytest.raises(KitboxError) as caught:
         collected(workspace, competition)

@@ -24,9 +24,9 @@ from tests.photographs import finish
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Workspace, dict[str, str]]:
+def dirty_place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Workspace, dict[str, str]]:
     root = tmp_path_factory.mktemp("dirty")
-    workspace, _, odd = dirty.everything(root)
+    workspace, _, odd = dirty.write_everything(root)
     return root, workspace, odd
 
 
@@ -36,10 +36,10 @@ def checked(workspace: Workspace, competition: Competition) -> DataCheck:
 
 
 def test_everything_wrong_is_found_once_and_nothing_else(
-    place: tuple[Path, Workspace, dict[str, str]],
+    dirty_place: tuple[Path, Workspace, dict[str, str]],
 ) -> None:
-    root, workspace, odd = place
-    found = checked(workspace, dirty.asked(root))
+    root, workspace, odd = dirty_place
+    found = checked(workspace, dirty.competition_in(root))
     expected = Counter((kind, image) for image, kind in odd.items())
     expected += Counter(dirty.ROWS.values())
     expected += Counter(
@@ -47,8 +47,8 @@ def test_everything_wrong_is_found_once_and_nothing_else(
             ("unlisted", "loose.png"): 1,
             ("names-alike", "clean_3.PNG"): 1,
             ("odd-name", "<b>.png"): 1,
-            ("tiny", "tiny_asked.png"): 1,
-            ("empty", "broken_asked.png"): 1,
+            ("tiny", "tiny_query.png"): 1,
+            ("empty", "broken_query.png"): 1,
             ("leak", "leak.png"): 1,
         }
     )
@@ -60,11 +60,11 @@ def test_everything_wrong_is_found_once_and_nothing_else(
 
 
 def test_each_finding_names_its_list_and_line_or_its_file(
-    place: tuple[Path, Workspace, dict[str, str]],
+    dirty_place: tuple[Path, Workspace, dict[str, str]],
 ) -> None:
-    root, workspace, _ = place
+    root, workspace, _ = dirty_place
     rows = ["", *(root / "data" / "train.csv").read_text().splitlines()]
-    for found in checked(workspace, dirty.asked(root)).findings:
+    for found in checked(workspace, dirty.competition_in(root)).findings:
         listed, _, line = found.where.partition(" line ")
         if line:
             assert listed == "train.csv"
@@ -92,10 +92,10 @@ def rules(draw: st.DrawFn) -> dict[str, object]:
 
 @given(rules())
 def test_a_collection_does_what_the_check_says(
-    place: tuple[Path, Workspace, dict[str, str]], asked: dict[str, object]
+    dirty_place: tuple[Path, Workspace, dict[str, str]], rules_: dict[str, object]
 ) -> None:
-    root, workspace, _ = place
-    competition = dirty.asked(root, **asked)
+    root, workspace, _ = dirty_place
+    competition = dirty.competition_in(root, **rules_)
     found = checked(workspace, competition).findings
     if any(finding.action == "stop" for finding in found):
         with pytest.raises(KitboxError):
@@ -108,16 +108,16 @@ def test_a_collection_does_what_the_check_says(
         for row in csv.DictReader((root / "data" / "train.csv").read_text().splitlines())
     }
     assert listed - set(collection.labelled.image_ids.tolist()) == dropped & listed
-    tests = {"asked.png", "tiny_asked.png", "broken_asked.png", "leak.png"}
+    tests = {"query.png", "tiny_query.png", "broken_query.png", "leak.png"}
     assert set(collection.test.image_ids.tolist()) == tests
-    assert collection.unreadable == {"broken_asked.png"}
+    assert collection.unreadable == {"broken_query.png"}
 
 
 def test_a_kind_to_stop_at_stops_the_run_and_says_how_to_go_on(
-    place: tuple[Path, Workspace, dict[str, str]],
+    dirty_place: tuple[Path, Workspace, dict[str, str]],
 ) -> None:
-    root, workspace, _ = place
-    competition = dirty.asked(root, stop=["blurred"])
+    root, workspace, _ = dirty_place
+    competition = dirty.competition_in(root, stop=["blurred"])
     with pytest.raises(KitboxError) as caught:
         finish(collect(workspace, competition))
     assert str(caught.value).startswith("image blurred.png is blurred: sharpness 0.")
@@ -125,7 +125,7 @@ def test_a_kind_to_stop_at_stops_the_run_and_says_how_to_go_on(
 
 
 def test_a_check_changes_no_file(tmp_path: Path) -> None:
-    workspace, competition, _ = dirty.everything(tmp_path)
+    workspace, competition, _ = dirty.write_everything(tmp_path)
     data = tmp_path / "data"
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in data.rglob("*")}
     checked(workspace, competition)
@@ -135,22 +135,22 @@ def test_a_check_changes_no_file(tmp_path: Path) -> None:
 
 
 def test_a_file_is_read_by_the_first_check_only(tmp_path: Path) -> None:
-    workspace, competition, _ = dirty.everything(tmp_path)
-    reports, first = finish(data_check.check(workspace, competition))
-    assert len(reports) == first.image_count
+    workspace, competition, _ = dirty.write_everything(tmp_path)
+    steps, first = finish(data_check.check(workspace, competition))
+    assert len(steps) == first.image_count
     again, second = finish(data_check.check(workspace, competition))
     assert (again, second) == ([], first)
 
 
 def test_a_list_that_cannot_be_read_is_a_finding_and_its_images_are_read(tmp_path: Path) -> None:
-    workspace, competition, odd = dirty.everything(tmp_path)
+    workspace, competition, odd = dirty.write_everything(tmp_path)
     (tmp_path / "data" / "train.csv").write_text("Picture,Id\na.png,Ahab\n")
     found = checked(workspace, competition).findings
     [listed] = [finding for finding in found if finding.kind == "list"]
     assert (listed.where, listed.action) == ("train.csv line 1", "stop")
     assert listed.what.startswith("no column 'Image' among Picture, Id")
-    told = {(finding.kind, Path(finding.image_id).name) for finding in found}
-    assert {(kind, image) for image, kind in odd.items() if kind in ("blank", "bomb")} <= told
+    pairs = {(finding.kind, Path(finding.image_id).name) for finding in found}
+    assert {(kind, image) for image, kind in odd.items() if kind in ("blank", "bomb")} <= pairs
     assert "unlisted" not in {finding.kind for finding in found}
 
 
@@ -158,7 +158,7 @@ def test_every_row_with_too_many_cells_is_a_finding_and_the_rest_is_read(tmp_pat
     dirty.save(tmp_path / "data" / "train" / "a.png", dirty.scene(1))
     (tmp_path / "data" / "test").mkdir()
     rows = ["a.png,Ahab", "b.png,Smith, John", "c.png,Doe, Jane"]
-    found = checked(*dirty.on_disk(tmp_path, rows)).findings
+    found = checked(*dirty.write_list(tmp_path, rows)).findings
     assert [(f.kind, f.where, f.action) for f in found] == [
         ("list", "train.csv line 3", "stop"),
         ("list", "train.csv line 4", "stop"),
@@ -168,11 +168,11 @@ def test_every_row_with_too_many_cells_is_a_finding_and_the_rest_is_read(tmp_pat
 def test_a_box_beyond_the_upright_image_is_found(tmp_path: Path) -> None:
     train = tmp_path / "data" / "train"
     for name in ("a.jpg", "b.jpg", "c.jpg"):
-        dirty.save(train / name, dirty.scene(ord(name[0])), exif=dirty.turned(), quality=95)
+        dirty.save(train / name, dirty.scene(ord(name[0])), exif=dirty.rotated_exif(), quality=95)
     (tmp_path / "data" / "test").mkdir()
     corners = "a.jpg,0,0,100,160\nb.jpg,0,0,160,100\n"
     (tmp_path / "data" / "boxes.csv").write_text("image,x0,y0,x1,y1\n" + corners)
-    workspace, competition = dirty.on_disk(tmp_path, ["a.jpg,Ahab", "b.jpg,Ahab", "c.jpg,Ahab"])
+    workspace, competition = dirty.write_list(tmp_path, ["a.jpg,Ahab", "b.jpg,Ahab", "c.jpg,Ahab"])
     images = competition.images.model_copy(update={"boxes": "boxes.csv"})
     found = checked(workspace, competition.model_copy(update={"images": images})).findings
     [box] = [finding for finding in found if finding.kind == "box"]
@@ -191,7 +191,7 @@ def test_a_row_of_boxes_that_names_no_image_is_found_in_either_list(tmp_path: Pa
     header = "image,x0,y0,x1,y1\n"
     rows = "a.jpg,0,0,9,9\nnobody.jpg,0,0,9,9\ngone.jpg,0,0,9,9\n"
     (tmp_path / "data" / "boxes.csv").write_text(header + rows)
-    workspace, competition = dirty.on_disk(tmp_path, ["a.jpg,Ahab", "gone.jpg,Ahab"])
+    workspace, competition = dirty.write_list(tmp_path, ["a.jpg,Ahab", "gone.jpg,Ahab"])
     rows = "a.jpg,1,1,9,9\r\nA.jpg,1,1,9,9\r\n"
     workspace.boxes.write_bytes(("\ufeff" + header + rows).encode())
     images = competition.images.model_copy(update={"boxes": "boxes.csv"})
@@ -220,7 +220,7 @@ def emptied(root: Path, index: tuple[str, ...]) -> tuple[Workspace, Competition]
     for number, name in enumerate(index):
         grey = Image.new("RGB", (160, 100), (90 + number, 90, 90))
         dirty.save(root / "data" / "index" / name, grey)
-    workspace, found = dirty.on_disk(root, ["a.png,Ahab", "b.png,Ahab"], drop=["blank", "cmyk"])
+    workspace, found = dirty.write_list(root, ["a.png,Ahab", "b.png,Ahab"], drop=["blank", "cmyk"])
     images = found.images.model_copy(update={"index_folder": "index"})
     return workspace, found.model_copy(update={"images": images})
 
@@ -260,7 +260,7 @@ def test_an_index_emptied_by_decisions_stops_a_run_and_is_found(tmp_path: Path) 
 def test_labelled_images_none_of_which_is_usable_stop_a_run_and_are_found(tmp_path: Path) -> None:
     dirty.save(tmp_path / "data" / "train" / "a.png", Image.new("RGB", (160, 100)))
     dirty.save(tmp_path / "data" / "test" / "t.png", dirty.scene(90))
-    workspace, competition = dirty.on_disk(tmp_path, ["a.png,Ahab"], drop=["blank"])
+    workspace, competition = dirty.write_list(tmp_path, ["a.png,Ahab"], drop=["blank"])
     what = "no usable image is left among the labelled images: image a.png shows nothing but black"
     with pytest.raises(KitboxError) as caught:
         finish(collect(workspace, competition))
@@ -276,7 +276,7 @@ def test_a_file_that_the_system_cannot_read_is_found_and_left_out(tmp_path: Path
     dirty.save(tmp_path / "data" / "test" / "t.png", dirty.scene(90))
     long = "c" * 300
     names = [*dirty.CLEAN, "b.png", long]
-    place = dirty.on_disk(tmp_path, [f"{name},Ahab" for name in names])
+    place = dirty.write_list(tmp_path, [f"{name},Ahab" for name in names])
     assert [(f.kind, f.what, f.action) for f in checked(*place).findings] == [
         (
             "unreadable",
@@ -297,7 +297,7 @@ def test_near_duplicates_of_two_labels_are_a_conflict(tmp_path: Path) -> None:
     dirty.save(train / "a.png", dirty.scene(1))
     dirty.save(train / "b.jpg", dirty.scene(1), quality=90)
     (tmp_path / "data" / "test").mkdir()
-    [found] = checked(*dirty.on_disk(tmp_path, ["a.png,Ahab", "b.jpg,Boo"])).findings
+    [found] = checked(*dirty.write_list(tmp_path, ["a.png,Ahab", "b.jpg,Boo"])).findings
     assert found == DataFinding(
         "train.csv line 3",
         "image 'b.jpg' of 'Boo' looks like image 'a.png' of 'Ahab' (train.csv line 2)",
@@ -312,7 +312,7 @@ def test_decisions_are_applied_first(tmp_path: Path) -> None:
     for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
         dirty.save(train / name, dirty.scene(seed))
     (tmp_path / "data" / "test").mkdir()
-    place = dirty.on_disk(tmp_path, ["a.png,Ahab", "b.png,Boo", "c.png,Cleo"])
+    place = dirty.write_list(tmp_path, ["a.png,Ahab", "b.png,Boo", "c.png,Cleo"])
     assert [found.kind for found in checked(*place).findings] == ["copy-conflict"] * 2
     place[0].decisions.write_text("decision,subject,value,note\nmerge,Boo,Ahab,\n")
     assert [found.kind for found in checked(*place).findings] == ["copy"]
@@ -338,7 +338,7 @@ def test_clean_data_has_no_findings(tmp_path: Path) -> None:
     for number, name in enumerate(dirty.CLEAN):
         dirty.save(train / name, dirty.scene(number))
     dirty.save(tmp_path / "data" / "test" / "t.png", dirty.scene(90))
-    found = checked(*dirty.on_disk(tmp_path, [f"{name},Ahab" for name in dirty.CLEAN]))
+    found = checked(*dirty.write_list(tmp_path, [f"{name},Ahab" for name in dirty.CLEAN]))
     assert found == DataCheck((), len(dirty.CLEAN) + 1)
 
 
@@ -364,7 +364,7 @@ def test_conflicts_agree_with_a_slow_count(tmp_path: Path) -> None:
         rows.append(f"{name},{label}")
         of[name] = (content, label)
     (tmp_path / "data" / "test").mkdir()
-    found = checked(*dirty.on_disk(tmp_path, rows)).findings
+    found = checked(*dirty.write_list(tmp_path, rows)).findings
     slow = {
         name
         for name, (content, label) in of.items()

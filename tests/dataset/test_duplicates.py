@@ -1,4 +1,4 @@
-"""Duplicates: what belongs together is one group, and it is known what is left to decide."""
+"""Duplicates: images that belong together are one group, with what is left to decide."""
 
 from pathlib import Path
 
@@ -38,8 +38,8 @@ def pooled(digests: str, labels: str | None = None, sides: str | None = None) ->
         strings([letter.strip(".") for letter in labels or "A" * count]),
         digests=strings(list(digests)),
     )
-    looks = Signatures(np.zeros((count, 8), np.uint8), np.zeros((count, 256), np.uint8))
-    return ImagePool(images, looks, strings([names[s] for s in sides or "t" * count]), ())
+    signatures = Signatures(np.zeros((count, 8), np.uint8), np.zeros((count, 256), np.uint8))
+    return ImagePool(images, signatures, strings([names[s] for s in sides or "t" * count]), ())
 
 
 def grouped(pool: ImagePool, **fine: object) -> list[DuplicateGroup]:
@@ -52,7 +52,7 @@ def test_files_of_equal_bytes_are_copies_of_the_first() -> None:
 
 
 def joined(pairs: list[list[int]]) -> list[list[int]]:
-    """Return what pairs of ten rows connect: the oracle joins two sets at each pair."""
+    """Return the groups of ten rows that pairs connect, by joining two sets at each pair."""
     apart = [{i} for i in range(10)]
     for one, two in pairs:
         [a], [b] = ([s for s in apart if row in s] for row in (one, two))
@@ -61,7 +61,7 @@ def joined(pairs: list[list[int]]) -> list[list[int]]:
 
 
 @given(PAIRS, PAIRS, PAIRS)
-def test_groups_are_what_links_connect_and_neighbours_are_a_list_of_their_own(
+def test_groups_are_what_links_connect_and_neighbours_form_their_own(
     copies: np.ndarray, near: np.ndarray, neighbours: np.ndarray
 ) -> None:
     pairs = (of.reshape(-1, 2) for of in (copies, near, neighbours))
@@ -86,7 +86,7 @@ def test_groups_are_what_links_connect_and_neighbours_are_a_list_of_their_own(
     assert all(group.undecided for group in found)
 
 
-def test_a_pair_that_is_also_neighbours_keeps_its_advice() -> None:
+def test_a_pair_that_is_also_neighbours_keeps_its_suggestion() -> None:
     links = {"copies": np.array([[0, 1]]), "neighbours": np.array([[0, 1], [0, 2], [1, 2]])}
     same, alike = duplicates.group_images(pooled("xxy"), links)  # type: ignore[arg-type]
     assert (same.kind, same.images) == ("copies", ("0", "1"))
@@ -115,7 +115,7 @@ def test_one_picture_of_two_individuals_is_a_conflict() -> None:
         ("-T", ()),
     ],
 )
-def test_leaks_are_told_by_the_sides(sides: str, leaks: tuple[str, ...]) -> None:
+def test_leaks_depend_on_the_sides(sides: str, leaks: tuple[str, ...]) -> None:
     [group] = grouped(pooled("x" * len(sides), None, sides))
     assert group.leaks == leaks
 
@@ -127,13 +127,13 @@ def test_a_group_is_decided_when_no_two_of_its_images_are_left() -> None:
     assert not grouped(pooled("xx", "AB", "t-"))[0].conflict
 
 
-def test_what_was_found_fine_is_decided() -> None:
+def test_a_pair_found_fine_is_decided() -> None:
     [fine] = grouped(pooled("xx"), fine={frozenset({"0", "1"})})
     [other] = grouped(pooled("xx"), fine={frozenset({"0", "2"})})
     assert (fine.undecided, other.undecided) == (False, True)
 
 
-def test_all_but_the_first_of_equal_copies_may_be_dropped() -> None:
+def test_all_but_the_first_of_exact_copies_can_be_dropped() -> None:
     #               x x x y y z z u u
     pool = pooled("xxxyyzzuu", "AAABCDD..", "ttq" + "tt" + "t-" + "TT")
     assert duplicates.drop_decisions(pool) == [
@@ -146,7 +146,7 @@ def test_all_but_the_first_of_equal_copies_may_be_dropped() -> None:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> tuple[Workspace, Competition]:
+def place(tmp_path: Path) -> tuple[Workspace, Competition]:
     workspace, competition = competition_on_disk(tmp_path)
     root = competition.images.root
     for name, of in (("train/0_1.png", "train/0_0.png"), ("test/t_0.png", "train/1_0.png")):
@@ -160,8 +160,10 @@ def pool_of(workspace: Workspace, competition: Competition) -> ImagePool:
     return pool
 
 
-def test_every_image_is_in_the_pool_also_when_decided(made: tuple[Workspace, Competition]) -> None:
-    workspace, competition = made
+def test_every_image_is_in_the_pool_whatever_is_decided(
+    place: tuple[Workspace, Competition],
+) -> None:
+    workspace, competition = place
     before = pool_of(workspace, competition)
     for row in (
         Decision("drop", "0_1.png"),
@@ -176,7 +178,7 @@ def test_every_image_is_in_the_pool_also_when_decided(made: tuple[Workspace, Com
     assert {side["0_0.png"], side["1_0.png"]} <= {"train", "query"}
     label = dict(zip(after.images.image_ids.tolist(), after.labels.tolist(), strict=True))
     assert (label["0_0.png"], label["0_1.png"], label["t_0.png"]) == ("w_1", "w_0", "")
-    # embeddings of these serve whatever is decided, but for boxes
+    # decisions other than boxes do not change what is embedded
     assert [part.image_ids.tolist() for part in after.parts] == [
         part.image_ids.tolist() for part in before.parts
     ]
@@ -185,18 +187,21 @@ def test_every_image_is_in_the_pool_also_when_decided(made: tuple[Workspace, Com
     assert copies == [("0_0.png", "0_1.png"), ("1_0.png", "t_0.png")]
 
 
-def test_near_duplicates_are_told_from_copies(made: tuple[Workspace, Competition]) -> None:
-    pool = pool_of(*made)
+def test_near_duplicates_are_not_copies(place: tuple[Workspace, Competition]) -> None:
+    pool = pool_of(*place)
     rows = duplicates.near_duplicate_pairs(pool, 6)
     assert pool.images.digests is not None
     assert all(len(set(pool.images.digests[pair])) == 2 for pair in rows)
 
 
-def test_unreadable_images_are_no_duplicates(made: tuple[Workspace, Competition]) -> None:
-    workspace, competition = made
+def test_unreadable_images_are_not_duplicates(place: tuple[Workspace, Competition]) -> None:
+    workspace, competition = place
     root = competition.images.root
     for name in ("train/2_0.png", "train/2_1.png", "test/t_1.png", "test/t_2.png"):
         (root / name).write_bytes(b"")
     pool = pool_of(workspace, with_settings(competition, images={"broken": "drop"}))
     assert not {"2_0.png", "2_1.png", "t_1.png", "t_2.png"} & set(pool.images.image_ids.tolist())
-    assert [len(part) for part in pool.parts] == [22, 8]  # a blank test image is embedded
+    assert [len(part) for part in pool.parts] == [
+        22,
+        8,
+    ]  # an unreadable test image is embedded as a grey one

@@ -19,7 +19,7 @@ def stats_of(path: Path) -> ImageStats:
 
 
 def test_format_is_that_of_the_file_and_size_that_of_the_upright_image(tmp_path: Path) -> None:
-    dirty.save(tmp_path / "a.jpg", dirty.scene(1), exif=dirty.turned(), quality=95)
+    dirty.save(tmp_path / "a.jpg", dirty.scene(1), exif=dirty.rotated_exif(), quality=95)
     found = stats_of(tmp_path / "a.jpg")
     assert found[:9] == (
         *("JPEG", "RGB", 8, False, 1, 6, 100, 160),
