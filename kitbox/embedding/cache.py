@@ -1,4 +1,4 @@
-"""The embedding cache: a folder for each set of causes, never half there, no pickles."""
+"""The embedding cache: one folder per cache key, written atomically, without pickles."""
 
 import json
 from pathlib import Path
@@ -11,19 +11,19 @@ from kitbox.files import atomic_folder, digest_of, digest_of_file, read_json
 from kitbox.records import Embeddings, strings
 from kitbox.workspace import Workspace
 
-# Counts up when the way from a file to a vector changes: reading, resampling, normalising.
+# Raise it when the same file gives another vector: by its reading, resampling or normalisation.
 RECIPE_VERSION = 2
 
 
-def cache_key(causes: dict[str, Any]) -> str:
-    """Return the name of the embeddings that these causes make: 32 hex digits."""
-    return digest_of({"recipe": RECIPE_VERSION, **causes})[:32]
+def key(parts: dict[str, Any]) -> str:
+    """Return the cache key of embeddings that `parts` determine: 32 hex digits."""
+    return digest_of({"recipe": RECIPE_VERSION, **parts})[:32]
 
 
 def load(workspace: Workspace, key: str) -> Embeddings | None:
-    """Return the embeddings under a key, or None where there are none.
+    """Return the embeddings of a key, None if they are not cached.
 
-    The vectors are mapped, not read. Raises KitboxError for damaged ones.
+    The vectors are memory-mapped. Raises KitboxError for a damaged folder.
     """
     folder = workspace.embeddings / key
     if not folder.is_dir():
@@ -39,15 +39,15 @@ def load(workspace: Workspace, key: str) -> Embeddings | None:
     return Embeddings(image_ids, vectors)
 
 
-def save(workspace: Workspace, key: str, embeddings: Embeddings, causes: dict[str, Any]) -> Path:
-    """Keep embeddings under their key; return the folder."""
+def save(workspace: Workspace, key: str, embeddings: Embeddings, parts: dict[str, Any]) -> Path:
+    """Write embeddings and the parts of their key; return the folder."""
     folder = workspace.embeddings / key
     with atomic_folder(folder) as beside:
         np.save(beside / "vectors.npy", embeddings.vectors, allow_pickle=False)
         (beside / "image_ids.json").write_text(json.dumps(embeddings.image_ids.tolist()))
         manifest = {
             "recipe": RECIPE_VERSION,
-            "causes": causes,
+            "causes": parts,
             "shape": list(embeddings.vectors.shape),
             "vectors_sha256": digest_of_file(beside / "vectors.npy"),
         }

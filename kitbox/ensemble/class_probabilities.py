@@ -180,7 +180,7 @@ def predict(
             workspace,
             unreadable=collection.unreadable,
             options=options,
-            form="homogeneous" if own.homogeneous else "plain",
+            homogeneous=own.homogeneous,
         )
         parts.append((own, found.of(asked).vectors))
     weights = np.array([member.weight for member in members], dtype=np.float64)

@@ -157,7 +157,9 @@ class Sweep:
         collection, workspace = self.setup.collection, self.setup.workspace
         images, unreadable = collection.labelled, collection.unreadable
         given = self.setup.options
-        options = EmbedOptions(given.device, given.precision, given.workers)
+        options = EmbedOptions(
+            device=given.device, precision=given.precision, workers=given.workers
+        )
         stage = embedder.embed(
             named, checkpoint, images, workspace, unreadable=unreadable, options=options
         )

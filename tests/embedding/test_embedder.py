@@ -149,7 +149,7 @@ def test_homogeneous_embeddings_keep_their_length(place: Place) -> None:
         place.images,
         place.workspace,
         options=OPTIONS,
-        form="homogeneous",
+        homogeneous=True,
     )
     reports, found = finish(stage)
     assert reports
