@@ -1,4 +1,4 @@
-"""One torch module from pixels to embeddings: backbone, pooling, neck."""
+"""The network from pixels to embeddings: backbone, pooling, neck; and what it costs."""
 
 import math
 import warnings
@@ -14,88 +14,25 @@ from torch.utils.flop_counter import FlopCounterMode
 from kitbox.network.backbone import DataConfig, build_backbone, build_feature_maps
 from kitbox.plugin.plugin import Plugin
 
-
-class Normalisation(nn.Module):
-    """From pixels (n, h, w, 3) uint8 to (n, 3, h, w) float32; keeps nothing in a checkpoint."""
-
-    def __init__(self, form: DataConfig) -> None:
-        """Take mean, standard deviation, scale and channel order from a backbone's form."""
-        super().__init__()
-        self.blue_first = form.blue_first
-        # uint8 · gain + offset = (pixel · scale / 255 − mean) / std
-        mean, std = torch.tensor(form.mean), torch.tensor(form.std)
-        self.register_buffer("gain", (form.scale / 255 / std).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("offset", (-mean / std).view(1, 3, 1, 1), persistent=False)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return the normalised pixels; NHWC bytes seen as NCHW are channels_last already."""
-        if self.blue_first:
-            pixels = pixels.flip(3)
-        gain, offset = cast(Tensor, self.gain), cast(Tensor, self.offset)
-        return torch.addcmul(offset, pixels.permute(0, 3, 1, 2).float(), gain)
-
-
-# Keeps the gradient of a root finite where a channel says nothing.
-_LEAST = 1e-6
-# Up to here _LEAST to that power is still a normal number of float32.
+# Smallest value of a map before a power: the gradient of a root stays finite where a map is 0.
+_SMALLEST = 1e-6
+# Up to this power _SMALLEST ** power is still a normal number of float32.
 _PLAIN_POWER = 6.0
-
-
-class Pooling(nn.Module):
-    """From maps (n, c_i, h_i, w_i) to their pooled channels side by side, (n, Σc_i) float32."""
-
-    def __init__(self, plugin: Plugin, maps: int) -> None:
-        """Pool as the plugin says; learned powers are a parameter, one for each map."""
-        super().__init__()
-        self.power = plugin.gem_power if plugin.pooling == "gem" else None
-        if plugin.pooling == "gem_learned":
-            self.powers: nn.Parameter | None = nn.Parameter(torch.full((maps,), plugin.gem_power))
-        else:
-            self.register_parameter("powers", None)
-
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Return the pooled maps; autocast takes no precision away from means and powers."""
-        pooled = [self._pooled(each.float(), place) for place, each in enumerate(maps)]
-        return pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)
-
-    def _pooled(self, maps: Tensor, place: int) -> Tensor:
-        if self.powers is not None:
-            return power_mean(maps, _at_least_one(self.powers[place]))
-        if self.power is None:
-            return maps.mean((2, 3))
-        return power_mean(maps, self.power)
-
-
-def power_mean(maps: Tensor, power: float | Tensor) -> Tensor:
-    """Return the power mean of each channel of maps (n, c, h, w) float32, what is below 0 as 0.
-
-    Generalised-mean pooling (Radenović et al., TPAMI 2019).
-    """
-    maps = maps.clamp(min=_LEAST)
-    if isinstance(power, float) and power <= _PLAIN_POWER:
-        return maps.pow(power).mean((2, 3)).pow(1 / power)
-    # The same by logarithms, where no power runs out of float32.
-    places = maps.shape[2] * maps.shape[3]
-    return ((torch.logsumexp(power * maps.log(), (2, 3)) - math.log(places)) / power).exp()
-
-
-def _at_least_one(power: Tensor) -> Tensor:
-    """Return a power that is 1 or more; its gradient passes, so that one below can rise again."""
-    return power + (power.clamp(min=1) - power).detach()
+_BYTES = 4  # of a float32, as a checkpoint stores it
 
 
 class Network(nn.Module):
     """From pixels (n, h, w, 3) uint8 to embeddings (n, d) float32, not yet of unit length.
 
-    With `divide` an embedding is a slice for each learner, each of unit length. `last_projected
-    (n, d)` are those of the last forward before the neck's normalisation, which spreads every
-    batch, collapsed or not.
+    With `divide` an embedding is a slice for each learner, each of unit length. `last_projection
+    (n, d)` is that of the last forward before the neck's normalisation, which spreads every batch,
+    collapsed or not.
     """
 
     def __init__(self, plugin: Plugin, *, pretrained: bool = False) -> None:
         """Build the network of a plugin; `pretrained` downloads the backbone's weights.
 
-        Raises KitboxError for a backbone that cannot be as the plugin says.
+        Raises KitboxError for a backbone that does not support the plugin's settings.
         """
         super().__init__()
         self.backbone, channels, self.data_config = build_backbone(
@@ -104,14 +41,14 @@ class Network(nn.Module):
         self.feature_maps = build_feature_maps(
             self.backbone, plugin.backbone, plugin.pooled_maps, channels
         )
-        learning = {name for name, p in self.backbone.named_parameters() if p.requires_grad}
-        self.trainable = frozenset(learning) - self.feature_maps.unused
+        trainable = {name for name, p in self.backbone.named_parameters() if p.requires_grad}
+        self.trainable = frozenset(trainable) - self.feature_maps.unused
         self.pooling = Pooling(plugin, len(self.feature_maps.channels))
         self.channels = sum(self.feature_maps.channels)
         self.embedding_dim = plugin.embedding_dim or self.channels
         self.learners = plugin.divide.learners if plugin.divide else 1
         self.neck = nn.Sequential(
-            _projection(plugin, self.channels), _norm(plugin, self.embedding_dim)
+            _build_projection(plugin, self.channels), _build_norm(plugin, self.embedding_dim)
         )
         self.normalisation = Normalisation(self.data_config)
         self.frozen_batchnorm = plugin.frozen_batchnorm
@@ -130,14 +67,14 @@ class Network(nn.Module):
         return nn.functional.normalize(slices, dim=2).flatten(1)
 
     def pool(self, pixels: Tensor) -> Tensor:
-        """Return what the backbone alone gives, (n, c) float32: the frozen baseline."""
+        """Return the pooled feature maps of pixels, (n, c) float32, before the neck."""
         pooled: Tensor = self.pooling(
             self.feature_maps.compute(self.backbone, self.normalisation(pixels))
         )
         return pooled
 
     def train(self, mode: bool = True) -> "Network":
-        """Switch modes, but for what is frozen: that stays as in use."""
+        """Switch modes; frozen parts stay in eval mode."""
         super().train(mode)
         if self.backbone_is_frozen:
             self.backbone.eval()
@@ -148,25 +85,25 @@ class Network(nn.Module):
         return self
 
     def freeze_backbone(self, frozen: bool) -> None:
-        """Take the backbone out of what learns, its statistics and noise too, or put it back."""
+        """Freeze or unfreeze the backbone: its weights, statistics and stochastic depth."""
         self.backbone_is_frozen = frozen
         for name, parameter in self.backbone.named_parameters():
             parameter.requires_grad_(not frozen and name in self.trainable)
         self.train(self.training)
 
 
-def _projection(plugin: Plugin, channels: int) -> nn.Module:
+def _build_projection(plugin: Plugin, channels: int) -> nn.Module:
     if plugin.embedding_dim is None:
         return nn.Identity()
     projection = nn.Linear(channels, plugin.embedding_dim)
     if plugin.divide:
-        # each learner starts as a layer of its own (Sanakoyeu et al., CVPR 2019)
+        # each learner is initialised as a layer of its own (Sanakoyeu et al., CVPR 2019)
         for rows in projection.weight.data.chunk(plugin.divide.learners):
             nn.init.xavier_normal_(rows)
     return projection
 
 
-def _norm(plugin: Plugin, embedding_dim: int) -> nn.Module:
+def _build_norm(plugin: Plugin, embedding_dim: int) -> nn.Module:
     match plugin.neck:
         case "batchnorm":
             return nn.BatchNorm1d(embedding_dim)
@@ -176,15 +113,75 @@ def _norm(plugin: Plugin, embedding_dim: int) -> nn.Module:
             return nn.Identity()
 
 
-_BYTES = 4  # a checkpoint keeps float32
+class Pooling(nn.Module):
+    """From maps (n, c_i, h_i, w_i) to their pooled channels side by side, (n, Σc_i) float32."""
+
+    def __init__(self, plugin: Plugin, maps: int) -> None:
+        """Pool as in the plugin; learned powers are a parameter with one value per map."""
+        super().__init__()
+        self.power = plugin.gem_power if plugin.pooling == "gem" else None
+        if plugin.pooling == "gem_learned":
+            self.powers: nn.Parameter | None = nn.Parameter(torch.full((maps,), plugin.gem_power))
+        else:
+            self.register_parameter("powers", None)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Return the pooled maps; means and powers are computed in float32 even under autocast."""
+        pooled = [self._pool(each.float(), index) for index, each in enumerate(maps)]
+        return pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)
+
+    def _pool(self, maps: Tensor, index: int) -> Tensor:
+        if self.powers is not None:
+            return power_mean(maps, _at_least_one(self.powers[index]))
+        if self.power is None:
+            return maps.mean((2, 3))
+        return power_mean(maps, self.power)
 
 
-@dataclass(frozen=True)
+def power_mean(maps: Tensor, power: float | Tensor) -> Tensor:
+    """Return the power mean of each channel of maps (n, c, h, w) float32, negative values as 0.
+
+    This is generalised-mean pooling (Radenović et al., TPAMI 2019).
+    """
+    maps = maps.clamp(min=_SMALLEST)
+    if isinstance(power, float) and power <= _PLAIN_POWER:
+        return maps.pow(power).mean((2, 3)).pow(1 / power)
+    # the same by logarithms, where no power leaves the range of float32
+    area = maps.shape[2] * maps.shape[3]
+    return ((torch.logsumexp(power * maps.log(), (2, 3)) - math.log(area)) / power).exp()
+
+
+def _at_least_one(power: Tensor) -> Tensor:
+    """Return a power of at least 1; the gradient passes, so that a lower one can rise again."""
+    return power + (power.clamp(min=1) - power).detach()
+
+
+class Normalisation(nn.Module):
+    """From pixels (n, h, w, 3) uint8 to normalised (n, 3, h, w) float32; not in a checkpoint."""
+
+    def __init__(self, config: DataConfig) -> None:
+        """Normalise by a backbone's mean, standard deviation, scale and channel order."""
+        super().__init__()
+        self.blue_first = config.blue_first
+        # uint8 · gain + offset = (pixel · scale / 255 − mean) / std
+        mean, std = torch.tensor(config.mean), torch.tensor(config.std)
+        self.register_buffer("gain", (config.scale / 255 / std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("offset", (-mean / std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the normalised pixels; NHWC bytes viewed as NCHW are channels_last already."""
+        if self.blue_first:
+            pixels = pixels.flip(3)
+        gain, offset = cast(Tensor, self.gain), cast(Tensor, self.offset)
+        return torch.addcmul(offset, pixels.permute(0, 3, 1, 2).float(), gain)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """Parameters, multiply-adds of one image, bytes of the network's checkpoint, dimensions.
 
-    Loss heads are left out: their size depends on the number of labels. Layers above the last of
-    `pooled_maps` never run and are not counted, but are kept in a checkpoint.
+    Loss heads are left out: their size depends on the number of labels. Layers after the last of
+    `pooled_maps` never run and are not counted, though a checkpoint stores them.
     """
 
     parameters: int
@@ -194,18 +191,18 @@ class Cost:
 
 
 def measure_cost(plugin: Plugin) -> Cost:
-    """Return what a plugin costs; its network is built without memory for its weights."""
+    """Return the cost of a plugin's network, which is built without memory for its weights."""
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network = Network(plugin).eval()
         pixels = torch.zeros((1, *plugin.height_width, 3), dtype=torch.uint8)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(pixels)
-    state = network.state_dict().values()
     unused = {f"backbone.{name}" for name in network.feature_maps.unused}
+    used = [p for name, p in network.named_parameters() if name not in unused]
     return Cost(
-        sum(p.numel() for name, p in network.named_parameters() if name not in unused),
-        counter.get_total_flops() // 2,  # a multiply-add is two operations
-        _BYTES * sum(tensor.numel() for tensor in state),
-        network.embedding_dim,
+        parameters=sum(p.numel() for p in used),
+        multiply_adds=counter.get_total_flops() // 2,  # a multiply-add is two operations
+        checkpoint_bytes=_BYTES * sum(t.numel() for t in network.state_dict().values()),
+        embedding_dim=network.embedding_dim,
     )
