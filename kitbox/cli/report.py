@@ -86,11 +86,11 @@ def report(
             {
                 "page": str(written.path),
                 "bytes": written.bytes,
-                "files_beside": written.beside,
+                "files_beside": written.files_beside,
                 **({} if scores is None else {"scores": scores}),
             }
         )
-    beside = f", with {written.beside} files beside it" if written.beside else ""
+    beside = f", with {written.files_beside} files beside it" if written.files_beside else ""
     print_line(f"written to {written.path}{beside}; open it in a browser")
 
 
@@ -111,11 +111,11 @@ def _write_results(
         workspace, wanted.plugins, wanted.weights, collection, wanted.checkpoint, fold=number
     )
     found = follow(
-        results_page.evaluate(chosen, wanted.recipe, collection, competition, workspace, options)
+        results_page.evaluate(chosen, wanted.options, collection, competition, workspace, options)
     )
     part = "" if number == 1 else f"_fold{number}"
     path = workspace.reports / f"results_{wanted.name}{part}.html"
-    about = wanted.told(chosen, number)
+    about = wanted.notes(chosen, number)
     stage = results_page.write(found, chosen, collection, competition, workspace, path, about=about)
     return follow(stage), found.score.scores.as_json()
 

@@ -1,4 +1,4 @@
-"""Contact sheets: all images of a competition by individual, as the page's script reads them."""
+"""Contact sheets: all images by individual, and samples of the augmentation of a plugin."""
 
 import base64
 import io
@@ -18,102 +18,101 @@ from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import ImageSet, rows_of
 from kitbox.report.page import PagePictures
 
+# Images in the samples of a plugin, and augmented views of each.
+_SAMPLE_IMAGES, _SAMPLE_EPOCHS = 6, 5
+_SEED = 0
+# The longest side of a sample in pixels; larger views are shrunk.
+_MAX_SIDE = 320
+
 
 def sheets_data(
     parts: Mapping[str, ImageSet],
-    made: PagePictures,
+    pictures: PagePictures,
     collection: Collection,
     competition: Competition,
 ) -> dict[str, Any]:
-    """Return the images of all sides: ids, labels, sides, sizes, boxes, copies.
+    """Return ids, labels, sides, sizes, boxes and duplicates of all images, for the page's script.
 
-    A box is x, y, width, height in thousandths of the upright image. `asked` marks the queries of
-    the holdout, `twin` numbers the images that are copies or near-duplicates, -1 for none.
+    A box is x, y, width, height in thousandths of the upright image. `query` marks the queries of
+    the holdout; `duplicate` numbers the groups of copies and near-duplicates, -1 for none.
     """
     unknown = competition.images.unknown_label or ""
     labels = [
         np.full(len(images), "", dtype=np.str_) if side != "labelled" else images.labelled.labels
         for side, images in parts.items()
     ]
-    names = np.unique(np.concatenate(labels))
-    names = names[names != ""]
-    query = collection.holdout.query.image_ids
-    asked = [
-        np.isin(images.image_ids, query) & (side == "labelled") for side, images in parts.items()
+    label_set = np.unique(np.concatenate(labels))
+    label_set = label_set[label_set != ""]
+    query_ids = collection.holdout.query.image_ids
+    is_query = [
+        np.isin(images.image_ids, query_ids) & (side == "labelled")
+        for side, images in parts.items()
     ]
-    units = np.full(len(made), -1, dtype=np.int64)
-    units[: len(collection.units)] = collection.units
+    groups = np.full(len(pictures), -1, dtype=np.int64)
+    groups[: len(collection.units)] = collection.units
     counts = np.bincount(collection.units)
-    units[units >= 0] = np.where(counts[units[units >= 0]] > 1, units[units >= 0], -1)
+    groups[groups >= 0] = np.where(counts[groups[groups >= 0]] > 1, groups[groups >= 0], -1)
     return {
         "sides": list(parts),
-        "labels": names.tolist(),
+        "labels": label_set.tolist(),
         "unknown": unknown,
         "id": [str(image) for images in parts.values() for image in images.image_ids.tolist()],
         "side": [n for n, images in enumerate(parts.values()) for _ in range(len(images))],
-        "label": rows_of(np.concatenate(labels), names).tolist(),
-        "asked": np.concatenate(asked).astype(int).tolist(),
-        "twin": units.tolist(),
-        "size": np.concatenate([part.sizes for part in made.parts]).tolist(),
+        "label": rows_of(np.concatenate(labels), label_set).tolist(),
+        "query": np.concatenate(is_query).astype(int).tolist(),
+        "duplicate": groups.tolist(),
+        "size": np.concatenate([part.sizes for part in pictures.parts]).tolist(),
         "box": [
             box
-            for images, part in zip(parts.values(), made.parts, strict=True)
-            for box in _boxes(images, part.sizes)
+            for images, part in zip(parts.values(), pictures.parts, strict=True)
+            for box in _relative_boxes(images, part.sizes)
         ],
     }
 
 
-def _boxes(images: ImageSet, sizes: NDArray[np.int64]) -> list[list[int] | None]:
-    """Return each image's box in thousandths of its size, None where it has none."""
+def _relative_boxes(images: ImageSet, sizes: NDArray[np.int64]) -> list[list[int] | None]:
+    """Return each image's box in thousandths of its size, None if it has none."""
     if images.boxes is None:
         return [None] * len(images)
-    found: list[list[int] | None] = []
+    boxes: list[list[int] | None] = []
     for (x0, y0, x1, y1), (width, height) in zip(
         images.boxes.tolist(), sizes.tolist(), strict=True
     ):
         if np.isnan(x0) or not width:
-            found.append(None)
+            boxes.append(None)
             continue
         corners = (x0 / width, y0 / height, (x1 - x0) / width, (y1 - y0) / height)
-        found.append([round(1000 * corner) for corner in corners])
-    return found
-
-
-# Photographs shown, and how often each is changed.
-_IMAGES, _TIMES = 6, 5
-_SEED = 0
-# The longest side in a page, in pixels; larger views are shrunk for show.
-_LONGEST = 320
+        boxes.append([round(1000 * corner) for corner in corners])
+    return boxes
 
 
 @dataclass(frozen=True)
 class SampleStrip:
-    """One photograph as it is and changed, as (picture, what it is) pairs; `told` names it."""
+    """One image, plain and augmented, as (data URL, description) pairs."""
 
-    told: str
+    image_id: str
     pictures: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class AugmentationSamples:
-    """The samples of one plugin, and a sentence about how it is shown images."""
+    """Samples of one plugin, with a caption that describes its preprocessing."""
 
     name: str
-    told: str
+    caption: str
     strips: tuple[SampleStrip, ...]
 
 
 def augmentation_samples(named: NamedPlugin, train: ImageSet) -> AugmentationSamples:
-    """Return training images as a plugin sees them: first as they are, then changed.
+    """Return some training images as a plugin reads them: first plain, then augmented.
 
-    By the reader, the size, the crop and the changes that its training takes; the seeds are those
-    of the first epochs.
+    Reading, size, crop, augmentation and the seeds of the first epochs are those of its training.
     """
     from kitbox.network.backbone import data_config
 
     plugin = named.plugin
     height, width = plugin.height_width
-    view = ImageDataset(
+    dataset = ImageDataset(
         train,
         plugin.height_width,
         interpolation=data_config(plugin.backbone).interpolation,
@@ -122,41 +121,39 @@ def augmentation_samples(named: NamedPlugin, train: ImageSet) -> AugmentationSam
     )
     boxed = train.boxes is not None and plugin.crop
     crop = f"cropped to the box with a margin of {plugin.crop_margin:.0%}" if boxed else "whole"
-    told = (
+    caption = (
         f"{height} × {width} pixels (height × width), {crop}, squashed to that shape; "
-        f"augmentation '{plugin.augmentation}'. The first of each row is as embedding sees it."
+        f"augmentation '{plugin.augmentation}'. The first of each row is the view for embedding."
     )
-    return AugmentationSamples(
-        named.name, told, tuple(_strip(view, row, plugin.seed) for row in _chosen(train))
-    )
+    strips = tuple(_strip(dataset, row, plugin.seed) for row in _sample_rows(train))
+    return AugmentationSamples(named.name, caption, strips)
 
 
-def _strip(view: ImageDataset, row: int, seed: int) -> SampleStrip:
-    image_id = str(view.images.image_ids[row])
-    seeds = [augmentation_seed(seed, epoch, image_id) for epoch in range(1, _TIMES + 1)]
-    shown = [(_text(view[row][0]), f"{image_id}, unchanged")]
-    shown += [
-        (_text(view[BatchItem(row, changed)][0]), f"{image_id}, as in epoch {epoch}")
-        for epoch, changed in enumerate(seeds, 1)
-    ]
-    return SampleStrip(image_id, tuple(shown))
+def _strip(dataset: ImageDataset, row: int, seed: int) -> SampleStrip:
+    image_id = str(dataset.images.image_ids[row])
+    pictures = [(_data_url(dataset[row][0]), f"{image_id}, unchanged")]
+    for epoch in range(1, _SAMPLE_EPOCHS + 1):
+        item = BatchItem(row, augmentation_seed(seed, epoch, image_id))
+        pictures.append((_data_url(dataset[item][0]), f"{image_id}, as in epoch {epoch}"))
+    return SampleStrip(image_id, tuple(pictures))
 
 
-def _chosen(train: ImageSet) -> list[int]:
-    """Return some rows: half of images with a box where there are any, always the same."""
+def _sample_rows(train: ImageSet) -> list[int]:
+    """Return some rows, always the same; up to half of them are images with a box."""
     generator = np.random.default_rng(_SEED)
     order = generator.permutation(len(train))
     if train.boxes is None:
-        return sorted(order[:_IMAGES].tolist())
+        return sorted(order[:_SAMPLE_IMAGES].tolist())
     boxed = ~np.isnan(train.boxes[order]).any(axis=1)
-    first = [*order[boxed][: _IMAGES // 2].tolist()]
-    return first + [row for row in order.tolist() if row not in first][: _IMAGES - len(first)]
+    first = [*order[boxed][: _SAMPLE_IMAGES // 2].tolist()]
+    others = [row for row in order.tolist() if row not in first]
+    return first + others[: _SAMPLE_IMAGES - len(first)]
 
 
-def _text(pixels: Pixels) -> str:
-    """Return pixels as the address of a picture that stands in the page itself."""
+def _data_url(pixels: Pixels) -> str:
+    """Return pixels as a data URL, a picture that is part of the page itself."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.thumbnail((_LONGEST, _LONGEST))
+    image.thumbnail((_MAX_SIDE, _MAX_SIDE))
     data = io.BytesIO()
     image.save(data, "WEBP", quality=85)
     return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode("ascii")

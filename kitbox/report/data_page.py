@@ -1,4 +1,4 @@
-"""The page about the data: sizes, individuals, contact sheets, boxes, and how networks see it."""
+"""The page about the data: sizes, individuals, contact sheets, boxes and augmentations."""
 
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -20,120 +20,12 @@ from kitbox.scoring import holdout_realism
 from kitbox.workspace import Workspace
 
 _BINS = 36
-# Aspects beyond these are drawn at the edge.
-_FLATTEST, _TALLEST = 6.0, 0.3
-
-
-def list_facts(
-    collection: Collection, competition: Competition, parts: Mapping[str, ImageSet]
-) -> list[tuple[str, str, str]]:
-    """Return (name, number, note) of what there is to count."""
-    counts = _photographs(collection.labelled, competition)
-    unknown = len(collection.labelled) - int(counts.sum())
-    boxes = [_boxes(images) for images in parts.values()]
-    total = sum(len(images) for images in parts.values())
-    found = [
-        ("labelled photographs", f"{len(collection.labelled):,}", ""),
-        ("individuals", f"{len(counts):,}", f"{int((counts == 1).sum()):,} seen once"),
-        *(
-            (f"{side} photographs", f"{len(images):,}", "")
-            for side, images in parts.items()
-            if side != "labelled"
-        ),
-        ("with a box", f"{sum(boxes):,}", f"of {total:,}"),
-    ]
-    if unknown:
-        found.insert(2, ("of nobody in particular", f"{unknown:,}", "labelled so"))
-    if collection.findings:
-        lost = sum(finding.action == "drop" for finding in collection.findings)
-        found.append(
-            ("faulty rows and files", f"{len(collection.findings):,}", f"{lost:,} left out")
-        )
-    return found
-
-
-def size_plots(sizes: Mapping[str, Integers]) -> list[Plot]:
-    """Return histograms of the long side and of the aspect, of each side of the data.
-
-    `sizes` are width and height (n, 2) of the upright images.
-    """
-    there = {side: found for side, found in sizes.items() if len(found)}
-    if not there:
-        return []
-    longest = {side: found.max(axis=1) for side, found in there.items()}
-    aspects = {
-        side: np.clip(found[:, 0] / found[:, 1], _TALLEST, _FLATTEST)
-        for side, found in there.items()
-    }
-    every = np.concatenate(list(longest.values()))
-    # on either side of the extremes, also where all images are of one size
-    bins = np.geomspace(0.98 * every.min(), 1.02 * every.max(), _BINS + 1)
-    ticks = [tick for tick in _round_numbers() if bins[0] <= tick <= bins[-1]]
-    told = "; ".join(
-        f"{side}: {int(found.min())} to {int(found.max())}, median {np.median(found):.0f}"
-        for side, found in longest.items()
-    )
-    shape = "; ".join(f"{side}: median {np.median(found):.2f}" for side, found in aspects.items())
-    return [
-        plots.histogram(
-            "Long side",
-            f"Pixels of the longer side. {told}.",
-            list(longest.items()),
-            label="pixels",
-            bins=bins,
-            ticks=ticks or [float(round(bins[_BINS // 2]))],
-        ),
-        plots.histogram(
-            "Shape",
-            f"Width divided by height. {shape}.",
-            list(aspects.items()),
-            label="width / height",
-            bins=np.geomspace(_TALLEST, _FLATTEST, _BINS + 1),
-            ticks=[0.5, 1, 2, 4],
-        ),
-    ]
-
-
-def photographs_plot(labelled: LabelledImages, competition: Competition) -> Plot | None:
-    """Return a histogram of how many photographs each individual has, None where nobody is."""
-    counts = _photographs(labelled, competition)
-    if not len(counts):
-        return None
-    largest = int(counts.max())
-    bins = np.unique(np.round(np.geomspace(1, largest + 1, min(_BINS, largest + 1)))) - 0.5
-    bins = bins if len(bins) > 1 else np.array([0.5, 1.5])
-    several = int((counts > 1).sum())
-    return plots.histogram(
-        "Photographs of an individual",
-        f"{len(counts):,} individuals: {several:,} have two photographs or more, the most has "
-        f"{largest:,}, the median {np.median(counts):.0f}.",
-        [("individuals", counts)],
-        label="photographs",
-        bins=bins,
-        shares=False,
-        ticks=[tick for tick in _round_numbers() if tick <= largest],
-    )
-
-
-def _photographs(labelled: LabelledImages, competition: Competition) -> Integers:
-    """Return the number of photographs of each individual that has a name."""
-    nobody = ["", competition.images.unknown_label or ""]
-    named = labelled.labels[~np.isin(labelled.labels, nobody)]
-    return np.unique(named, return_counts=True)[1].astype(np.int64)
-
-
-def _boxes(images: ImageSet) -> int:
-    return 0 if images.boxes is None else int((~np.isnan(images.boxes).any(axis=1)).sum())
-
-
-def _round_numbers() -> list[float]:
-    return [step * 10.0**power for power in range(6) for step in (1, 2, 5)]
-
-
-# Left-out rows and files that are listed.
-_FAULTS = 200
+# Width / height; images beyond these are counted in the first or the last bin.
+_MAX_ASPECT, _MIN_ASPECT = 6.0, 0.3
+# Findings about the lists that are shown.
+_MAX_FINDINGS = 200
 # Groups of duplicates that are shown; 'kitbox data duplicates' shows all.
-_GROUPS = 100
+_MAX_GROUPS = 100
 
 
 def write(
@@ -143,9 +35,9 @@ def write(
     path: Path,
     plugins: Sequence[NamedPlugin] = (),
 ) -> Generator[Progress, None, WrittenPage]:
-    """Write the page of a competition's images; yields Progress.
+    """Write the page about a competition's images; yields Progress.
 
-    With `plugins` it has samples of what each is shown while it trains.
+    For each of `plugins` it has samples of the augmented images that the plugin trains on.
     """
     parts = {
         side: images
@@ -156,20 +48,20 @@ def write(
         )
         if images is not None
     }
-    made = yield from page.collect_pictures(list(parts.values()), workspace, None)
-    groups = yield from _groups(collection, competition, workspace)
+    pictures = yield from page.collect_pictures(list(parts.values()), workspace, None)
+    groups = yield from _undecided_groups(collection, competition, workspace)
     samples = []
     for number, named in enumerate(plugins):
         yield Progress("draw augmentations", number, len(plugins), "plugins")
         samples.append(contact_sheets.augmentation_samples(named, collection.holdout.train))
     yield Progress("write the page", 0, 1, "pages")
     ids = (str(image) for images in parts.values() for image in images.image_ids.tolist())
-    places = {image: place for place, image in enumerate(ids)}
+    numbers = {image: number for number, image in enumerate(ids)}
     unknown = competition.images.unknown_label
-    values = _values(collection, competition, parts, made) | {
+    values = _values(collection, competition, parts, pictures) | {
         "samples": samples,
-        "groups": duplicates_page.group_cards(groups[:_GROUPS], places, unknown),
-        "groups_left": max(len(groups) - _GROUPS, 0),
+        "groups": duplicates_page.group_cards(groups[:_MAX_GROUPS], numbers, unknown),
+        "groups_left": max(len(groups) - _MAX_GROUPS, 0),
         "checked": check_page.load_summaries(workspace.reports / "check.csv"),
     }
     values["sections"] = list(
@@ -180,19 +72,25 @@ def write(
             ("holdout", "Holdout", values["holdout"]),
             ("samples", "Augmentation", samples),
             ("checked", "Findings", values["checked"]),
-            ("faults", "Faults", values["faults"]),
+            ("lists", "Lists", values["list_findings"]),
             ("duplicates", "Duplicates", groups),
             ("sheets", "Photographs", True),
         )
     )
-    data = {"sheets": contact_sheets.sheets_data(parts, made, collection, competition)}
-    return page.write(Page("data.html", values, data, made, ("data.js",)), path)
+    content = Page(
+        template="data.html",
+        values=values,
+        data={"sheets": contact_sheets.sheets_data(parts, pictures, collection, competition)},
+        pictures=pictures,
+        scripts=("data.js",),
+    )
+    return page.write(content, path)
 
 
-def _groups(
+def _undecided_groups(
     collection: Collection, competition: Competition, workspace: Workspace
 ) -> Generator[Progress, None, list[DuplicateGroup]]:
-    """Return the open groups of copies and near-duplicates, the most urgent first."""
+    """Return the undecided groups of copies and near-duplicates, the most urgent first."""
     pool = yield from duplicates.gather_pool(workspace, competition, collection)
     links: dict[LinkKind, Pairs] = {
         "copies": duplicates.copy_pairs(pool),
@@ -200,23 +98,22 @@ def _groups(
             pool, competition.holdout.near_duplicate_bits
         ),
     }
-    return duplicates_page.by_urgency(
-        duplicates.group_images(pool, links, collection.decisions.fine)
-    )
+    groups = duplicates.group_images(pool, links, collection.decisions.fine)
+    return duplicates_page.by_urgency(groups)
 
 
 def _values(
     collection: Collection,
     competition: Competition,
     parts: dict[str, ImageSet],
-    made: PagePictures,
+    pictures: PagePictures,
 ) -> dict[str, Any]:
     sizes = {
-        side: part.sizes[part.lengths > 0] for side, part in zip(parts, made.parts, strict=True)
+        side: part.sizes[part.lengths > 0] for side, part in zip(parts, pictures.parts, strict=True)
     }
-    # photographs that nobody has labelled yet have no holdout
-    asked = len(collection.holdout.query) > 0
-    figures = holdout_realism.count_rows(collection, competition) if asked else []
+    # a data set without labels has no holdout
+    has_holdout = len(collection.holdout.query) > 0
+    figures = holdout_realism.count_rows(collection, competition) if has_holdout else []
     return {
         "title": f"{competition.name}: the data",
         "kind": "the data",
@@ -226,17 +123,124 @@ def _values(
         "size_plots": size_plots(sizes),
         "photographs": photographs_plot(collection.labelled, competition),
         "holdout": [
-            (figure.name, _shown(figure.holdout), _shown(figure.test)) for figure in figures
+            (figure.name, _format_figure(figure.holdout), _format_figure(figure.test))
+            for figure in figures
         ],
-        "faults": [
-            (str(finding), "left out" if finding.action == "drop" else "mended")
-            for finding in collection.findings[:_FAULTS]
+        "list_findings": [
+            (str(finding), "left out" if finding.action == "drop" else "repaired")
+            for finding in collection.findings[:_MAX_FINDINGS]
         ],
-        "faults_left": max(len(collection.findings) - _FAULTS, 0),
+        "list_findings_left": max(len(collection.findings) - _MAX_FINDINGS, 0),
     }
 
 
-def _shown(value: Any) -> str:
+def list_facts(
+    collection: Collection, competition: Competition, parts: Mapping[str, ImageSet]
+) -> list[tuple[str, str, str]]:
+    """Return (name, count, note) rows about the data."""
+    counts = _photograph_counts(collection.labelled, competition)
+    unknown = len(collection.labelled) - int(counts.sum())
+    boxes = [_box_count(images) for images in parts.values()]
+    total = sum(len(images) for images in parts.values())
+    facts = [
+        ("labelled photographs", f"{len(collection.labelled):,}", ""),
+        ("individuals", f"{len(counts):,}", f"{int((counts == 1).sum()):,} seen once"),
+        *(
+            (f"{side} photographs", f"{len(images):,}", "")
+            for side, images in parts.items()
+            if side != "labelled"
+        ),
+        ("with a box", f"{sum(boxes):,}", f"of {total:,}"),
+    ]
+    if unknown:
+        facts.insert(2, ("of unknown individuals", f"{unknown:,}", "by their label"))
+    if collection.findings:
+        lost = sum(finding.action == "drop" for finding in collection.findings)
+        facts.append(
+            ("faulty rows and files", f"{len(collection.findings):,}", f"{lost:,} left out")
+        )
+    return facts
+
+
+def size_plots(sizes: Mapping[str, Integers]) -> list[Plot]:
+    """Return histograms of the longer side and of the aspect, one series for each side of the data.
+
+    `sizes` are width and height (n, 2) of the upright images.
+    """
+    sizes = {side: part for side, part in sizes.items() if len(part)}
+    if not sizes:
+        return []
+    longest = {side: part.max(axis=1) for side, part in sizes.items()}
+    aspects = {
+        side: np.clip(part[:, 0] / part[:, 1], _MIN_ASPECT, _MAX_ASPECT)
+        for side, part in sizes.items()
+    }
+    every = np.concatenate(list(longest.values()))
+    # wider than the extremes, so that bins have a width even if all images have one size
+    bins = np.geomspace(0.98 * every.min(), 1.02 * every.max(), _BINS + 1)
+    ticks = [tick for tick in _round_numbers() if bins[0] <= tick <= bins[-1]]
+    ranges = "; ".join(
+        f"{side}: {int(part.min())} to {int(part.max())}, median {np.median(part):.0f}"
+        for side, part in longest.items()
+    )
+    medians = "; ".join(f"{side}: median {np.median(part):.2f}" for side, part in aspects.items())
+    return [
+        plots.histogram(
+            "Long side",
+            f"Pixels of the longer side. {ranges}.",
+            list(longest.items()),
+            label="pixels",
+            bins=bins,
+            ticks=ticks or [float(round(bins[_BINS // 2]))],
+        ),
+        plots.histogram(
+            "Shape",
+            f"Width divided by height. {medians}.",
+            list(aspects.items()),
+            label="width / height",
+            bins=np.geomspace(_MIN_ASPECT, _MAX_ASPECT, _BINS + 1),
+            ticks=[0.5, 1, 2, 4],
+        ),
+    ]
+
+
+def photographs_plot(labelled: LabelledImages, competition: Competition) -> Plot | None:
+    """Return a histogram of photographs per individual, None if there are no individuals."""
+    counts = _photograph_counts(labelled, competition)
+    if not len(counts):
+        return None
+    largest = int(counts.max())
+    bins = np.unique(np.round(np.geomspace(1, largest + 1, min(_BINS, largest + 1)))) - 0.5
+    bins = bins if len(bins) > 1 else np.array([0.5, 1.5])
+    several = int((counts > 1).sum())
+    return plots.histogram(
+        "Photographs of an individual",
+        f"{len(counts):,} individuals: {several:,} have two or more photographs, the most has "
+        f"{largest:,}, the median {np.median(counts):.0f}.",
+        [("individuals", counts)],
+        label="photographs",
+        bins=bins,
+        shares=False,
+        ticks=[tick for tick in _round_numbers() if tick <= largest],
+    )
+
+
+def _photograph_counts(labelled: LabelledImages, competition: Competition) -> Integers:
+    """Return the number of photographs of each known individual."""
+    unknown = ["", competition.images.unknown_label or ""]
+    known = labelled.labels[~np.isin(labelled.labels, unknown)]
+    return np.unique(known, return_counts=True)[1].astype(np.int64)
+
+
+def _box_count(images: ImageSet) -> int:
+    return 0 if images.boxes is None else int((~np.isnan(images.boxes).any(axis=1)).sum())
+
+
+def _round_numbers() -> list[float]:
+    return [step * 10.0**power for power in range(6) for step in (1, 2, 5)]
+
+
+def _format_figure(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:,}" if isinstance(value, int | np.integer) else str(value)

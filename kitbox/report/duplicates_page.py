@@ -1,4 +1,4 @@
-"""The page about duplicates and suspect labels: pictures side by side, and what would decide."""
+"""The page and the tables of duplicates and suspect labels, with suggested decisions."""
 
 import csv
 import io
@@ -17,39 +17,44 @@ from kitbox.report.page import Page, WrittenPage
 from kitbox.tables import write_rows
 from kitbox.workspace import Workspace
 
+# Cards of each kind; the tables beside the page have all.
+_MAX_CARDS = 500
+# Pictures on a card.
+_MAX_PICTURES = 8
+
 
 def count_undecided(
     groups: Sequence[DuplicateGroup], suspects: Sequence[LabelSuspect]
 ) -> dict[str, int]:
-    """Return how many open groups there are of each kind, and what is wrong with them."""
-    left = [group for group in groups if group.undecided]
-    kinds = Counter(group.kind for group in left)
-    leaks = Counter(leak for group in left for leak in group.leaks)
+    """Return the number of undecided groups of each kind and with each problem, and of suspects."""
+    undecided = [group for group in groups if group.undecided]
+    kinds = Counter(group.kind for group in undecided)
+    leaks = Counter(leak for group in undecided for leak in group.leaks)
     return {
         **{kind: kinds[kind] for kind in LINK_KINDS},
-        "label conflicts": sum(group.conflict for group in left),
+        "label conflicts": sum(group.conflict for group in undecided),
         "across train and test": leaks["train/test"],
         "across the holdout": leaks["holdout"],
-        "decided": len(groups) - len(left),
+        "decided": len(groups) - len(undecided),
         "look-alikes of two labels": sum(suspect.kind == "mutual" for suspect in suspects),
         "labels in two clusters": sum(suspect.kind == "split" for suspect in suspects),
     }
 
 
 def by_urgency(groups: Iterable[DuplicateGroup]) -> list[DuplicateGroup]:
-    """Return the open groups: conflicts first, then leaks, the surest kinds before others."""
-    left = [group for group in groups if group.undecided]
+    """Return the undecided groups: conflicts first, then leaks, and the surest kinds first."""
+    undecided = [group for group in groups if group.undecided]
     return sorted(
-        left, key=lambda group: (not group.conflict, not group.leaks, LINK_KINDS.index(group.kind))
+        undecided,
+        key=lambda group: (not group.conflict, not group.leaks, LINK_KINDS.index(group.kind)),
     )
 
 
 def group_suggestions(group: DuplicateGroup, unknown: str | None) -> list[Decision]:
-    """Return the rows that a person might decide about a group, were they to agree.
+    """Return the suggested decisions on a group of labelled images.
 
-    In a conflict the label that most images bear, an individual's before `unknown`; else nothing
-    but the first of several pictures that are the same. Neighbours of one label may stay as they
-    are: the real test has them too.
+    A conflict is resolved to the label of most images, if possible not `unknown`. Of several equal
+    pictures only the first is kept. Neighbours of one label may stay: the real test has them too.
     """
     used = [
         (image_id, label)
@@ -57,42 +62,42 @@ def group_suggestions(group: DuplicateGroup, unknown: str | None) -> list[Decisi
         if side in ("train", "query")
     ]
     if group.conflict:
-        names = Counter(label for _, label in used if label != unknown)
-        [(most, _)] = names.most_common(1)
+        counts = Counter(label for _, label in used if label != unknown)
+        [(most, _)] = counts.most_common(1)
         return [Decision("label", i, most) for i, label in used if label != most]
     if group.kind == "neighbours":
         return []
     return [Decision("drop", image_id) for image_id, _ in used[1:]]
 
 
-def suspect_suggestions(suspect: LabelSuspect, images_of: Counter[str]) -> list[Decision]:
-    """Return the rows that a person might decide about a suspect, were they to agree.
+def suspect_suggestions(suspect: LabelSuspect, label_counts: Counter[str]) -> list[Decision]:
+    """Return the suggested decisions on a suspect; `label_counts` are the images of each label.
 
-    `images_of` counts the images of each label. An individual of one image is merged into the
-    other; else the odd image gets the other's label, and the lesser side a label of its own.
+    A label with a single image is merged into the other. Otherwise the first image of a mutual pair
+    gets the other's label, and the smaller part of a split label gets a new label.
     """
     if suspect.kind == "split":
         [label] = suspect.labels
-        name = next(new for number in count(2) if (new := f"{label}_{number}") not in images_of)
-        apart = suspect.images[suspect.first_count :]
-        return [Decision("label", image_id, name) for image_id in apart]
+        new = next(name for n in count(2) if (name := f"{label}_{n}") not in label_counts)
+        second_part = suspect.images[suspect.first_count :]
+        return [Decision("label", image_id, new) for image_id in second_part]
     one, other = suspect.labels
-    if images_of[one] == 1:
+    if label_counts[one] == 1:
         return [Decision("merge", one, other)]
-    if images_of[other] == 1:
+    if label_counts[other] == 1:
         return [Decision("merge", other, one)]
     return [Decision("label", suspect.images[0], other)]
 
 
 def fine_decision(suspect: LabelSuspect) -> Decision:
-    """Return the row that says that a suspect is as it should be."""
+    """Return the decision that a suspect is correct as it is."""
     if suspect.kind == "split":
         return Decision("fine", suspect.labels[0])
     return Decision("fine", *suspect.images)
 
 
 def format_decision(decision: Decision) -> str:
-    """Return a decision as it stands in decisions.csv."""
+    """Return a decision as a row of decisions.csv."""
     cells = [decision.kind, decision.subject, *([decision.value] if decision.value else [])]
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(cells)
@@ -102,36 +107,42 @@ def format_decision(decision: Decision) -> str:
 def to_json(
     groups: Sequence[DuplicateGroup],
     suspects: Sequence[LabelSuspect] | None,
-    images_of: Counter[str],
+    label_counts: Counter[str],
     unknown: str | None,
 ) -> dict[str, Any]:
-    """Return all groups and suspects as figures, None for suspects that nobody looked for."""
+    """Return all groups and suspects for JSON; suspects are None if no network was used."""
     return {
         "counts": count_undecided(groups, suspects or ()),
-        "groups": [_group_as_json(group, unknown) for group in groups],
+        "groups": [_group_json(group, unknown) for group in groups],
         "suspects": None
         if suspects is None
-        else [_suspect_as_json(suspect, images_of) for suspect in suspects],
+        else [_suspect_json(suspect, label_counts) for suspect in suspects],
     }
 
 
-def _group_as_json(group: DuplicateGroup, unknown: str | None) -> dict[str, Any]:
+def _group_json(group: DuplicateGroup, unknown: str | None) -> dict[str, Any]:
     return {
-        **vars(group),
+        "kind": group.kind,
+        "images": group.images,
+        "labels": group.labels,
+        "sides": group.sides,
+        "open": group.undecided,
         "conflict": group.conflict,
         "leaks": group.leaks,
         "decisions": [format_decision(decision) for decision in group_suggestions(group, unknown)],
     }
 
 
-def _suspect_as_json(suspect: LabelSuspect, images_of: Counter[str]) -> dict[str, Any]:
+def _suspect_json(suspect: LabelSuspect, label_counts: Counter[str]) -> dict[str, Any]:
+    suggestions = suspect_suggestions(suspect, label_counts)
     return {
-        **vars(suspect),
+        "kind": suspect.kind,
+        "images": suspect.images,
+        "labels": suspect.labels,
         "similarity": round(suspect.similarity, 4),
         "evidence": round(suspect.evidence, 4),
-        "decisions": [
-            format_decision(decision) for decision in suspect_suggestions(suspect, images_of)
-        ],
+        "first": suspect.first_count,
+        "decisions": [format_decision(decision) for decision in suggestions],
         "fine": format_decision(fine_decision(suspect)),
     }
 
@@ -140,57 +151,58 @@ def save(
     workspace: Workspace,
     groups: Sequence[DuplicateGroup],
     suspects: Sequence[LabelSuspect] | None,
-    images_of: Counter[str],
+    label_counts: Counter[str],
     unknown: str | None,
 ) -> list[Path]:
-    """Write duplicates.csv, a row an image, and suspects.csv where any were looked for.
+    """Write duplicates.csv and, unless suspects are None, suspects.csv; return their paths.
 
-    Return the paths. Their last column holds rows for decisions.csv; several names or rows in a
-    cell stand on lines of their own.
+    duplicates.csv has a row for each image, suspects.csv for each suspect. The last columns have
+    rows for decisions.csv; several names or rows in a cell are on separate lines.
     """
-    found: list[list[object]] = [
+    paths = [workspace.reports / "duplicates.csv"]
+    write_rows(paths[0], _duplicate_rows(groups, unknown))
+    if suspects is not None:
+        paths.append(workspace.reports / "suspects.csv")
+        write_rows(paths[1], _suspect_rows(suspects, label_counts))
+    return paths
+
+
+def _duplicate_rows(groups: Sequence[DuplicateGroup], unknown: str | None) -> list[list[object]]:
+    rows: list[list[object]] = [
         ["group", "kind", "image", "side", "label", "conflict", "leaks", "open", "decision"]
     ]
     for number, group in enumerate(groups, 1):
-        rows = {
+        suggested = {
             decision.subject: format_decision(decision)
             for decision in group_suggestions(group, unknown)
         }
+        facts = [int(group.conflict), " ".join(group.leaks), int(group.undecided)]
         for image_id, label, side in zip(group.images, group.labels, group.sides, strict=True):
-            facts = [int(group.conflict), " ".join(group.leaks), int(group.undecided)]
-            decision = rows.get(image_id, "") if group.undecided else ""
-            found.append([number, group.kind, image_id, side, label, *facts, decision])
-    path = workspace.reports / "duplicates.csv"
-    write_rows(path, found)
-    if suspects is None:
-        return [path]
-    listed: list[list[object]] = [
+            decision = suggested.get(image_id, "") if group.undecided else ""
+            rows.append([number, group.kind, image_id, side, label, *facts, decision])
+    return rows
+
+
+def _suspect_rows(
+    suspects: Sequence[LabelSuspect], label_counts: Counter[str]
+) -> list[list[object]]:
+    rows: list[list[object]] = [
         ["rank", "kind", "first", "second", "labels", "similarity", "evidence", "fine", "decision"]
     ]
     for number, suspect in enumerate(suspects, 1):
         first, second = suspect.images[: suspect.first_count], suspect.images[suspect.first_count :]
-        rows_of_it = [
-            format_decision(decision) for decision in suspect_suggestions(suspect, images_of)
-        ]
-        listed.append(
+        suggestions = suspect_suggestions(suspect, label_counts)
+        rows.append(
             [
                 number,
                 suspect.kind,
                 *("\n".join(names) for names in (first, second, suspect.labels)),
                 *(round(value, 4) for value in (suspect.similarity, suspect.evidence)),
                 format_decision(fine_decision(suspect)),
-                "\n".join(rows_of_it),
+                "\n".join(format_decision(decision) for decision in suggestions),
             ]
         )
-    path_of_suspects = workspace.reports / "suspects.csv"
-    write_rows(path_of_suspects, listed)
-    return [path, path_of_suspects]
-
-
-# Cards of each kind; the tables beside the page have all.
-_MOST = 500
-# Pictures on a card.
-_PICTURES = 8
+    return rows
 
 
 def write(
@@ -201,34 +213,32 @@ def write(
     workspace: Workspace,
     path: Path,
 ) -> Generator[Progress, None, WrittenPage]:
-    """Write the page of open groups and of suspects, the most urgent first; yields Progress.
+    """Write the page of undecided groups and of suspects, the most urgent first; yields Progress.
 
-    `suspects` are None where no network has looked for any.
+    `suspects` are None if no network was used.
     """
-    urgent = by_urgency(groups)
-    doubtful = list(suspects or ())
-    on_groups = (group.images[row] for group in urgent[:_MOST] for row in _telling(group))
-    ids = dict.fromkeys([*on_groups, *suspect_images(doubtful[:_MOST])])
+    urgent, doubtful = by_urgency(groups), list(suspects or ())
+    group_ids = (group.images[row] for group in urgent[:_MAX_CARDS] for row in _shown_rows(group))
+    ids = dict.fromkeys([*group_ids, *suspect_images(doubtful[:_MAX_CARDS])])
     images = pool.images.of(strings(list(ids)))
-    made = yield from page.collect_pictures([images], workspace, None)
-    number = {str(image): place for place, image in enumerate(images.image_ids.tolist())}
-    used = Counter(pool.labels[pool.sides != "left out"].tolist())
+    pictures = yield from page.collect_pictures([images], workspace, None)
+    numbers = {str(image): number for number, image in enumerate(images.image_ids.tolist())}
+    label_counts = Counter(pool.labels[pool.sides != "left out"].tolist())
+    counts = count_undecided(groups, doubtful)
     values: dict[str, Any] = {
         "title": "Duplicates and suspects",
         "kind": "before training",
         "heading": "Duplicates and suspect labels",
         "about": [
-            "Nothing here is decided. Where you agree, put the row into decisions.csv, or decide "
-            "in 'kitbox look'."
+            "Nothing here is decided. If you agree with a suggestion, put its row into "
+            "decisions.csv, or decide in 'kitbox look'."
         ],
-        "counts": [
-            (name, f"{count:,}", "") for name, count in count_undecided(groups, doubtful).items()
-        ],
-        "groups": group_cards(urgent[:_MOST], number, unknown),
-        "groups_left": max(len(urgent) - _MOST, 0),
-        "suspects": suspect_cards(doubtful[:_MOST], number, used),
-        "suspects_left": max(len(doubtful) - _MOST, 0),
-        "looked": suspects is not None,
+        "counts": [(name, f"{number:,}", "") for name, number in counts.items()],
+        "groups": group_cards(urgent[:_MAX_CARDS], numbers, unknown),
+        "groups_left": max(len(urgent) - _MAX_CARDS, 0),
+        "suspects": suspect_cards(doubtful[:_MAX_CARDS], numbers, label_counts),
+        "suspects_left": max(len(doubtful) - _MAX_CARDS, 0),
+        "searched": suspects is not None,
         "sections": list(
             page.non_empty_sections(
                 ("counts", "Counts", True),
@@ -238,86 +248,95 @@ def write(
         ),
     }
     yield Progress("write the page", 0, 1, "pages")
-    content = Page("lookalikes.html", values, {}, made, ("filter.js",))
+    content = Page(
+        template="duplicates.html", values=values, pictures=pictures, scripts=("filter.js",)
+    )
     return page.write(content, path)
 
 
 def suspect_cards(
-    suspects: Sequence[LabelSuspect], number: Mapping[str, int], images_of: Counter[str]
+    suspects: Sequence[LabelSuspect], numbers: Mapping[str, int], label_counts: Counter[str]
 ) -> list[dict[str, Any]]:
-    """Return the cards of suspects; `number` are the page's pictures, by image id."""
-    return [_suspect(suspect, number, images_of) for suspect in suspects]
+    """Return the cards of suspects; `numbers` maps image ids to the page's pictures."""
+    return [_suspect_card(suspect, numbers, label_counts) for suspect in suspects]
 
 
 def group_cards(
-    groups: Sequence[DuplicateGroup], number: Mapping[str, int], unknown: str | None
+    groups: Sequence[DuplicateGroup], numbers: Mapping[str, int], unknown: str | None
 ) -> list[dict[str, Any]]:
-    """Return the cards of groups; an image without a number on the page is named alone."""
-    return [_group(group, number, unknown) for group in groups]
+    """Return the cards of groups; an image without a number is named without a picture."""
+    return [_group_card(group, numbers, unknown) for group in groups]
 
 
 def suspect_images(suspects: Sequence[LabelSuspect]) -> Iterator[str]:
     """Yield the images that the cards of suspects show."""
-    return (image for suspect in suspects for image in _shown(suspect))
+    return (image for suspect in suspects for image in _shown_images(suspect))
 
 
-def _suspect(
-    suspect: LabelSuspect, number: Mapping[str, int], images_of: Counter[str]
+def _suspect_card(
+    suspect: LabelSuspect, numbers: Mapping[str, int], label_counts: Counter[str]
 ) -> dict[str, Any]:
     if suspect.kind == "mutual":
         title = f"{suspect.labels[0]} and {suspect.labels[1]}"
-        told = (
+        reason = (
             f"Each other's nearest, similarity {suspect.similarity:.3f}: {suspect.evidence:.3f} "
             "more than their labels explain."
         )
-        names = [f"{i}, {label}" for i, label in zip(suspect.images, suspect.labels, strict=True)]
+        captions = {
+            image: f"{image}, {label}"
+            for image, label in zip(suspect.images, suspect.labels, strict=True)
+        }
     else:
         title = f"{suspect.labels[0]} in two parts"
         sizes = suspect.first_count, len(suspect.images) - suspect.first_count
-        told = f"{sizes[0]} and {sizes[1]} photographs, similarity across {suspect.similarity:.3f}."
-        names = [
-            f"{image}, {'first' if place < suspect.first_count else 'second'} part"
+        reason = (
+            f"{sizes[0]} and {sizes[1]} photographs, similarity across {suspect.similarity:.3f}."
+        )
+        captions = {
+            image: f"{image}, {'first' if place < suspect.first_count else 'second'} part"
             for place, image in enumerate(suspect.images)
-        ]
-    rows = [format_decision(decision) for decision in suspect_suggestions(suspect, images_of)]
-    name_of = dict(zip(suspect.images, names, strict=True))
+        }
+    shown = _shown_images(suspect)
+    suggestions = suspect_suggestions(suspect, label_counts)
     return {
         "kind": suspect.kind,
         "title": title,
-        "pictures": [(number[image], name_of[image]) for image in _shown(suspect)],
-        "lines": [told, *_more(len(suspect.images) - len(_shown(suspect)))],
-        "rows": rows,
+        "pictures": [(numbers[image], captions[image]) for image in shown],
+        "lines": [reason, *_more_photographs(len(suspect.images) - len(shown))],
+        "rows": [format_decision(decision) for decision in suggestions],
         "fine": format_decision(fine_decision(suspect)),
         "find": "",
     }
 
 
-def _shown(suspect: LabelSuspect) -> list[str]:
-    """Return the images on a suspect's card: of a split some of either part."""
+def _shown_images(suspect: LabelSuspect) -> list[str]:
+    """Return the images on a suspect's card: some of both parts of a split label."""
     if suspect.kind == "mutual":
         return list(suspect.images)
-    half = _PICTURES // 2
+    half = _MAX_PICTURES // 2
     first, second = suspect.images[: suspect.first_count], suspect.images[suspect.first_count :]
     return [*first[:half], *second[:half]]
 
 
-def _group(group: DuplicateGroup, number: Mapping[str, int], unknown: str | None) -> dict[str, Any]:
+def _group_card(
+    group: DuplicateGroup, numbers: Mapping[str, int], unknown: str | None
+) -> dict[str, Any]:
     labels = list(dict.fromkeys(label for label in group.labels if label))
-    told = [*(["two labels for one picture"] if group.conflict else [])]
-    told += [f"leaks across {'the ' * (leak == 'holdout')}{leak}" for leak in group.leaks]
+    problems = ["two labels for one picture"] if group.conflict else []
+    problems += [f"leaks across {'the ' * (leak == 'holdout')}{leak}" for leak in group.leaks]
     return {
         "kind": group.kind,
         "title": f"{group.kind}: {', '.join(labels[:3]) or 'no label'}",
         "pictures": [
             (
-                number.get(group.images[row], -1),
+                numbers.get(group.images[row], -1),
                 ", ".join(filter(None, (group.images[row], group.labels[row], group.sides[row]))),
             )
-            for row in _telling(group)
+            for row in _shown_rows(group)
         ],
         "lines": [
-            *([f"{'; '.join(told)}."] if told else []),
-            *_more(len(group.images) - _PICTURES),
+            *([f"{'; '.join(problems)}."] if problems else []),
+            *_more_photographs(len(group.images) - _MAX_PICTURES),
         ],
         "rows": [format_decision(decision) for decision in group_suggestions(group, unknown)],
         "fine": "",
@@ -325,14 +344,14 @@ def _group(group: DuplicateGroup, number: Mapping[str, int], unknown: str | None
     }
 
 
-def _telling(group: DuplicateGroup) -> list[int]:
-    """Return the rows of a group's pictures: one of each side and label first."""
+def _shown_rows(group: DuplicateGroup) -> list[int]:
+    """Return the rows of the images on a group's card: one of each side and label first."""
     first: dict[tuple[str, str], int] = {}
-    for row, kind in enumerate(zip(group.sides, group.labels, strict=True)):
-        first.setdefault(kind, row)
+    for row, side_and_label in enumerate(zip(group.sides, group.labels, strict=True)):
+        first.setdefault(side_and_label, row)
     rest = [row for row in range(len(group.images)) if row not in first.values()]
-    return [*first.values(), *rest][:_PICTURES]
+    return [*first.values(), *rest][:_MAX_PICTURES]
 
 
-def _more(count: int) -> list[str]:
-    return [f"{count} more photographs."] if count > 0 else []
+def _more_photographs(number: int) -> list[str]:
+    return [f"{number} more photographs."] if number > 0 else []

@@ -1,4 +1,4 @@
-"""Plots as SVG that stands in a page, in the page's own colours, light or dark."""
+"""Plots as inline SVG in the colours of the page, light or dark, and the layout of its map."""
 
 import io
 import re
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kitbox.records import Embeddings, Integers
 
-# What matplotlib draws in these colours takes the page's, whatever they are when it is read.
+# Colours that matplotlib draws with → the variables of the style sheet that replace them.
 _COLOURS = {
     "#000001": "var(--ink)",
     "#000002": "var(--quiet)",
@@ -24,11 +24,11 @@ _COLOURS = {
     "#000007": "var(--fourth)",
 }
 INK, QUIET, LINE, *SERIES = _COLOURS
-# Lines are told apart without colour too, as in the page's legends.
+# Lines also differ by their dashes, as in the legends of the page.
 DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 1, 1, 1)))
 _STYLE = {
-    "svg.fonttype": "none",  # text stays text: it can be read out and searched
-    "text.parse_math": False,  # a name with two dollars is no formula
+    "svg.fonttype": "none",  # text stays text, for screen readers and for search
+    "text.parse_math": False,  # a name with two dollar signs is no formula
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -49,7 +49,7 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot with its title, what it shows in a sentence, and the names of its series."""
+    """A plot with its title, a caption, and the names of its series."""
 
     title: str
     caption: str
@@ -60,19 +60,19 @@ class Plot:
 def draw_plot(
     title: str, caption: str, paint: Callable[[Any], None], legend: Sequence[str] = ()
 ) -> Plot:
-    """Return what `paint` draws on a pair of axes, as SVG that says its caption when read out."""
+    """Return what `paint` draws on matplotlib axes, as SVG with the caption for screen readers."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    # ids within the SVG come from this, so that those of two plots in a page differ
+    # the title seeds the ids within the SVG, so that those of two plots in a page differ
     with mpl.rc_context(_STYLE | {"svg.hashsalt": title}):
         figure = Figure(figsize=(5.4, 2.9), layout="constrained")
         FigureCanvasSVG(figure)
         paint(figure.subplots())
         text = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(text, format="svg", transparent=True, metadata=nothing)
+        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(text, format="svg", transparent=True, metadata=no_metadata)
     return Plot(title, caption, _inline(text.getvalue(), f"{title}. {caption}"), tuple(legend))
 
 
@@ -83,14 +83,14 @@ def histogram(
     *,
     label: str,
     bins: NDArray[np.float64],
-    mark: float | None = None,
+    vertical: float | None = None,
     shares: bool = True,
     ticks: Sequence[float] | None = None,
 ) -> Plot:
-    """Return histograms over one another: the first filled, the others as lines.
+    """Return overlaid histograms of (name, values): the first filled, the others as outlines.
 
-    `mark` draws a vertical line. Counts, or with `shares` the share of each series; a logarithmic
-    axis where `bins` grow by a factor, with `ticks` where they are given.
+    They show the share of each series, or counts without `shares`. `vertical` draws a vertical
+    line. The axis is logarithmic if `bins` are not equally wide.
     """
 
     def paint(axes: Any) -> None:
@@ -98,12 +98,12 @@ def histogram(
             weights = np.full(len(values), 1 / max(len(values), 1)) if shares else None
             colour = SERIES[number % len(SERIES)]
             dash = DASHES[number % len(DASHES)]
-            given = {"bins": bins, "weights": weights, "color": colour}
+            style = {"bins": bins, "weights": weights, "color": colour}
             if not number:
-                axes.hist(values, **given, alpha=0.3)
-            axes.hist(values, **given, histtype="step", linewidth=1.6, linestyle=dash)
-        if mark is not None:
-            axes.axvline(mark, color=INK, linewidth=1.2)
+                axes.hist(values, **style, alpha=0.3)
+            axes.hist(values, **style, histtype="step", linewidth=1.6, linestyle=dash)
+        if vertical is not None:
+            axes.axvline(vertical, color=INK, linewidth=1.2)
         if len(bins) > 2 and not np.allclose(np.diff(bins), bins[1] - bins[0]):
             axes.set_xscale("log")
             axes.minorticks_off()
@@ -123,11 +123,11 @@ def lines(
     labels: tuple[str, str],
     steps: bool = False,
     unit: bool = False,
-    marks: Sequence[float] = (),
+    verticals: Sequence[float] = (),
 ) -> Plot:
-    """Return lines of (name, x, y); `unit` makes the vertical axis run from 0 to 1.
+    """Return a line plot of (name, x, y) series, with vertical lines at the `verticals`.
 
-    `marks` draws a vertical line at each of these x.
+    With `unit` the y axis runs from 0 to 1; with `steps` lines are step functions.
     """
 
     def paint(axes: Any) -> None:
@@ -142,8 +142,8 @@ def lines(
                 marker="o" if len(x) < 40 and not steps else None,
                 markersize=3,
             )
-        for mark in marks:
-            axes.axvline(mark, color=INK, linewidth=1.2)
+        for vertical in verticals:
+            axes.axvline(vertical, color=INK, linewidth=1.2)
         if unit:
             axes.set_ylim(0, 1.02)
         axes.set_xlabel(labels[0])
@@ -154,41 +154,41 @@ def lines(
     )
 
 
-def _inline(svg: str, told: str) -> Markup:
+def _inline(svg: str, description: str) -> Markup:
     """Return an SVG document as an element of a page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r' id="(figure|axes|patch|line2d|text|matplotlib|xtick|ytick)\S*"', "", svg)
-    head, rest = svg.split(">", 1)  # the page says how wide a plot is
+    head, rest = svg.split(">", 1)  # the page sets the width
     svg = re.sub(r' (width|height)="[^"]*"', "", head) + ">" + rest
     svg = re.sub(r"\n\s*", "\n", svg)
-    for drawn, ours in _COLOURS.items():
-        svg = svg.replace(drawn, ours)
-    named = Markup('<svg role="img" aria-label="{}"').format(told)
-    return Markup(svg.replace("<svg", named, 1))  # noqa: S704  matplotlib escapes what it writes
+    for drawn, variable in _COLOURS.items():
+        svg = svg.replace(drawn, variable)
+    described = Markup('<svg role="img" aria-label="{}"').format(description)
+    return Markup(svg.replace("<svg", described, 1))  # noqa: S704  matplotlib escapes its texts
 
 
-# t-SNE of so many takes some seconds on one core, and more dots than that hide each other.
+# Images on a map: t-SNE of so many takes a few seconds on one core, and more dots would overlap.
 MAX_POINTS = 1500
 _SEED = 0
 _COMPONENTS = 50
 _PERPLEXITY = 30
-# Half of scikit-learn's: of 1,500 points the divergence is 3.05 then, and 3.00 after all of them.
+# Half of scikit-learn's default: with 1,500 points the divergence is 3.05, against 3.00.
 _STEPS = 500
-# The approximation costs more than it saves below this.
-_FEW = 300
+# Below this count Barnes-Hut costs more than it saves.
+_MAX_EXACT = 300
 
 
-def sample_rows(asked: NDArray[np.bool_], most: int = MAX_POINTS) -> Integers:
-    """Return the rows to draw, in order: all, or of more than `most` both sides by lot.
+def sample_rows(is_query: NDArray[np.bool_], most: int = MAX_POINTS) -> Integers:
+    """Return the rows of images on a map, in order: all, or a random sample of `most`.
 
-    Queries are drawn first, up to half of the map.
+    Up to half of the sample are queries, more if there are not enough others.
     """
-    if len(asked) <= most:
-        return np.arange(len(asked))
+    if len(is_query) <= most:
+        return np.arange(len(is_query))
     generator = np.random.default_rng(_SEED)
-    queries, others = np.flatnonzero(asked), np.flatnonzero(~asked)
+    queries, others = np.flatnonzero(is_query), np.flatnonzero(~is_query)
     share = min(len(queries), max(most // 2, most - len(others)))
     chosen = [
         generator.choice(queries, share, replace=False),
@@ -198,10 +198,10 @@ def sample_rows(asked: NDArray[np.bool_], most: int = MAX_POINTS) -> Integers:
 
 
 def project(embeddings: Embeddings) -> NDArray[np.float64]:
-    """Return places (n, 2) in [0, 1]: t-SNE (van der Maaten and Hinton, 2008) of 50 components.
+    """Return map coordinates (n, 2) in [0, 1]: t-SNE of 50 principal components.
 
-    The same embeddings have the same map. Fewer than five images, of which t-SNE can make nothing,
-    are placed by their principal components.
+    van der Maaten and Hinton, 2008. The same embeddings give the same map. Fewer than five images
+    are too few for t-SNE and are placed by their principal components.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -211,20 +211,21 @@ def project(embeddings: Embeddings) -> NDArray[np.float64]:
     if count < 2:
         return np.full((count, 2), 0.5)
     components = min(_COMPONENTS, count - 1, vectors.shape[1])
-    found = PCA(components, random_state=_SEED).fit_transform(vectors)
-    if count >= 5 and np.ptp(found, axis=0).max() > 0:
+    points = PCA(components, random_state=_SEED).fit_transform(vectors)
+    if count >= 5 and np.ptp(points, axis=0).max() > 0:
         perplexity = min(_PERPLEXITY, (count - 1) / 3)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sums that overflow on the way and do no harm
-            found = TSNE(
+            warnings.simplefilter("ignore")  # harmless overflows in intermediate sums
+            points = TSNE(
                 perplexity=perplexity,
                 max_iter=_STEPS,
-                method="exact" if count < _FEW else "barnes_hut",
+                method="exact" if count < _MAX_EXACT else "barnes_hut",
                 init="pca" if components > 1 else "random",
                 random_state=_SEED,
                 n_jobs=-1,
-            ).fit_transform(found)
-    places = np.zeros((count, 2))
-    places[:, : min(found.shape[1], 2)] = found[:, :2]
-    spread = np.ptp(places, axis=0)
-    return np.asarray((places - places.min(axis=0)) / np.where(spread > 0, spread, 1))
+            ).fit_transform(points)
+    coordinates = np.zeros((count, 2))
+    coordinates[:, : min(points.shape[1], 2)] = points[:, :2]
+    extent = np.ptp(coordinates, axis=0)
+    scale = np.where(extent > 0, extent, 1)
+    return np.asarray((coordinates - coordinates.min(axis=0)) / scale)

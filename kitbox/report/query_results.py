@@ -1,4 +1,4 @@
-"""The holdout's queries one by one: their answers, their nearest images, and what is right."""
+"""Results of the holdout's queries one by one: answers, nearest images, and which are right."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -15,52 +15,58 @@ from kitbox.scoring.local_score import HoldoutAnswers, LocalScore
 # Gallery images shown for each query.
 NEAREST_SHOWN = 20
 WRONG, RIGHT, UNSCORED = 0, 1, 2
-# A query's value from which it is right where answers are scored in part.
-_WHOLE = 1 - 1e-9
+# A query is right from this score on if its answers are scored in part.
+_FULL_SCORE = 1 - 1e-9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class QueryClusters:
-    """The cluster of each query: its `size (q,)`, and how many of it show the query's individual.
+    """The cluster of each query: `size (q,)`, and how many of it show the query's individual.
 
-    `alike (q,)` counts the query itself; `together (q, 20)` says which of the nearest are in it.
+    `same_individual (q,)` counts the query itself; `has_nearest (q, 20)` marks which of the nearest
+    images are in the cluster.
     """
 
     size: Integers
-    alike: Integers
-    together: NDArray[np.bool_]
+    same_individual: Integers
+    has_nearest: NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class QueryResults:
-    """Queries in the order of the truth, each column (q,) unless told otherwise.
+    """Results of queries in the order of the ground truth; columns are (q,) unless stated.
 
-    `near` holds the nearest gallery images (q, 20), `hits (q, 20)` which of them show the query's
-    individual, `relevant` how many images of its gallery do. `value` is what `metric` gives the
-    query, NaN where it does not count it; `outcome` is WRONG, RIGHT or OPEN. The metric is the
-    competition's where that is a mean over queries. `clusters` are None for other answers.
-    `first` is the similarity of the best answer, `first_right` whether it shows the individual,
-    and `limits` the threshold it was held against, NaN where there is none. `answers (q, k)` are
-    labels, None where answers are images; `kept` counts the nearest images that are answers.
+    `labels` are '' for a query of unknown individual; `expected` are the right answers.
+    `relevant` is the number of gallery images of the query's individual, `nearest` has the nearest
+    gallery images (q, 20), `nearest_labels` their labels, and `hits (q, 20)` marks those of the
+    query's individual.
+
+    `values` are each query's score by `metric`, NaN if it is not scored; `outcomes` are WRONG,
+    RIGHT or UNSCORED. The metric is that of the competition if it is a mean over queries.
+
+    `first_similarity` is that of the best answer, `first_is_right` whether it shows the individual,
+    and `thresholds` the least similarity of an answer, NaN if there is no threshold.
+    `answers (q, k)` are labels, None if answers are images; `answer_counts` is the number of
+    nearest images that are answers. `clusters` are None unless answers are clusters.
     """
 
     query_ids: Strings
     images: Strings
-    identity: Strings
+    labels: Strings
     expected: Strings
     known: NDArray[np.bool_]
     relevant: Integers
-    near: Ranking
+    nearest: Ranking
+    nearest_labels: Strings
     hits: NDArray[np.bool_]
-    near_labels: Strings
     metric: str
-    value: NDArray[np.float64]
-    outcome: Integers
-    first: NDArray[np.float32]
-    first_right: NDArray[np.bool_]
-    limits: NDArray[np.float64]
+    values: NDArray[np.float64]
+    outcomes: Integers
+    first_similarity: NDArray[np.float32]
+    first_is_right: NDArray[np.bool_]
+    thresholds: NDArray[np.float64]
     answers: Strings | None
-    kept: Integers
+    answer_counts: Integers
     clusters: QueryClusters | None
 
     def __len__(self) -> int:
@@ -68,120 +74,125 @@ class QueryResults:
 
 
 def collect_results(
-    found: HoldoutAnswers, score: LocalScore, competition: Competition
+    answers: HoldoutAnswers, score: LocalScore, competition: Competition
 ) -> QueryResults:
-    """Return the queries with the very rankings that were scored."""
-    task, known = competition.task, found.ground_truth
-    near = rank_images(found.graphs, NEAREST_SHOWN)
+    """Return the results of queries, from the same rankings that were scored."""
+    task, known = competition.task, answers.ground_truth
+    nearest = rank_images(answers.graphs, NEAREST_SHOWN)
     relevant = known.relevant - (1 if task.with_itself else 0)
-    hits = relevance(near, known)
+    hits = relevance(nearest, known)
     label_of = known.label_of
-    labels = np.array([label_of.get(image, "") for image in near.answers.ravel().tolist()])
-    asks_labels = task.answers in ("labels", "label")
+    labels = np.array([label_of.get(image, "") for image in nearest.answers.ravel().tolist()])
+    answers_are_labels = task.answers in ("labels", "label")
     unknown = competition.images.unknown_label or ""
-    there = ~np.isin(known.expected, ["", unknown]) if asks_labels else np.asarray(relevant > 0)
-    metric, value = _values(score, found, competition, hits)
+    is_known = (
+        ~np.isin(known.expected, ["", unknown]) if answers_are_labels else np.asarray(relevant > 0)
+    )
+    metric, values = _query_scores(score, answers, competition, hits)
     # a query that is among its own answers is the first of them
     first = 1 if task.with_itself else 0
-    right = found.uncut.answers[:, 0] == known.expected if asks_labels else hits[:, 0]
+    right = answers.uncut.answers[:, 0] == known.expected if answers_are_labels else hits[:, 0]
     return QueryResults(
-        known.query_ids,
-        known.images,
-        known.identity,
-        known.expected,
-        there,
-        relevant,
-        near,
-        hits,
-        labels.reshape(near.answers.shape).astype(np.str_),
-        metric,
-        value,
-        _outcomes(found, competition, hits, there, value),
-        found.uncut.similarity[:, first],
-        np.asarray(right & there),
-        found.limits,
-        found.ranking.answers if asks_labels else None,
-        _kept(found, competition),
-        _clusters(found, near) if competition.task.answers == "clusters" else None,
+        query_ids=known.query_ids,
+        images=known.images,
+        labels=known.identity,
+        expected=known.expected,
+        known=is_known,
+        relevant=relevant,
+        nearest=nearest,
+        nearest_labels=labels.reshape(nearest.answers.shape).astype(np.str_),
+        hits=hits,
+        metric=metric,
+        values=values,
+        outcomes=_outcomes(answers, competition, hits, is_known, values),
+        first_similarity=answers.uncut.similarity[:, first],
+        first_is_right=np.asarray(right & is_known),
+        thresholds=answers.limits,
+        answers=answers.ranking.answers if answers_are_labels else None,
+        answer_counts=_answer_counts(answers, competition),
+        clusters=_clusters(answers, nearest) if task.answers == "clusters" else None,
     )
 
 
-def _values(
-    score: LocalScore, found: HoldoutAnswers, competition: Competition, hits: NDArray[np.bool_]
+def _query_scores(
+    score: LocalScore, answers: HoldoutAnswers, competition: Competition, hits: NDArray[np.bool_]
 ) -> tuple[str, NDArray[np.float64]]:
-    """Return a metric and what it gives each query, NaN where it does not count it.
+    """Return a metric and each query's score by it, NaN if it does not count the query.
 
-    The competition's, but where that is no mean over queries: whether the first answer is right,
-    and of clusters the average precision of the nearest images.
+    The metric is that of the competition. If that is no mean over queries, it is whether the first
+    answer is right, and for clusters the average precision of the nearest images.
     """
-    ids, metric = found.ground_truth.query_ids, competition.metric
+    ids, metric = answers.ground_truth.query_ids, competition.metric
     outcome = score.outcomes[metric]
     if outcome.per_query is None and competition.task.answers == "clusters":
         metric = f"map_at_{NEAREST_SHOWN}"
         outcome = score.outcomes.get(metric, outcome)
     if outcome.per_query is None:
-        if found.ranking.answers.size and competition.task.answers == "label":
-            right = found.ranking.answers[:, 0] == found.ground_truth.expected
+        if answers.ranking.answers.size and competition.task.answers == "label":
+            right = answers.ranking.answers[:, 0] == answers.ground_truth.expected
             return "accuracy", np.asarray(right, dtype=np.float64)
         return "recall_at_1", hits[:, 0].astype(np.float64)
-    value = np.full(len(ids), np.nan)
-    value[rows_of(outcome.query_ids, ids)] = outcome.per_query
-    return metric, value
-
-
-def _clusters(found: HoldoutAnswers, near: Ranking) -> QueryClusters:
-    known, names = found.ground_truth, found.ranking.answers[:, 0]
-    cluster_of = dict(zip(known.images.tolist(), names.tolist(), strict=True))
-    own = zip(names.tolist(), known.individuals.tolist(), strict=True)
-    pairs = [f"{name}\n{individual}" for name, individual in own]
-    others = [cluster_of.get(image, "") for image in near.answers.ravel().tolist()]
-    together = strings(others).reshape(near.answers.shape) == names[:, None]
-    return QueryClusters(_counts(names), _counts(strings(pairs)), np.asarray(together))
-
-
-def _counts(names: Strings) -> Integers:
-    """Return how often each name (n,) is there."""
-    _, number, counts = np.unique(names, return_inverse=True, return_counts=True)
-    return counts[number].astype(np.int64)
+    values = np.full(len(ids), np.nan)
+    values[rows_of(outcome.query_ids, ids)] = outcome.per_query
+    return metric, values
 
 
 def _outcomes(
-    found: HoldoutAnswers,
+    answers: HoldoutAnswers,
     competition: Competition,
     hits: NDArray[np.bool_],
-    there: NDArray[np.bool_],
-    value: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    values: NDArray[np.float64],
 ) -> Integers:
-    """Return whether each query's first answer is right; of matches, whether all are."""
-    answers = competition.task.answers
-    if answers in ("labels", "label"):
-        right, asked = (
-            found.ranking.answers[:, 0] == found.ground_truth.expected,
-            found.ground_truth.expected != "",
-        )
-    elif answers == "matches":
-        right, asked = value >= _WHOLE, ~np.isnan(value)
+    """Return whether each query's first answer is right, or all its answers if they are matches."""
+    kind, truth = competition.task.answers, answers.ground_truth
+    if kind in ("labels", "label"):
+        right, scored = answers.ranking.answers[:, 0] == truth.expected, truth.expected != ""
+    elif kind == "matches":
+        right, scored = values >= _FULL_SCORE, ~np.isnan(values)
     else:
-        right, asked = hits[:, 0], there
-    return np.asarray(np.where(asked, np.where(right, RIGHT, WRONG), UNSCORED), dtype=np.int64)
+        right, scored = hits[:, 0], known
+    return np.asarray(np.where(scored, np.where(right, RIGHT, WRONG), UNSCORED), dtype=np.int64)
 
 
-def _kept(found: HoldoutAnswers, competition: Competition) -> Integers:
+def _answer_counts(answers: HoldoutAnswers, competition: Competition) -> Integers:
     """Return how many of the nearest images (q,) are answers."""
-    rows = len(found.ground_truth.query_ids)
+    rows = len(answers.ground_truth.query_ids)
     if competition.task.answers == "clusters":
         return np.full(rows, NEAREST_SHOWN, dtype=np.int64)
     if competition.task.answers != "matches":
         return np.full(rows, min(competition.task.k, NEAREST_SHOWN), dtype=np.int64)
-    given = (found.ranking.answers != "").sum(axis=1) - int(competition.task.with_itself)
-    return np.asarray(np.clip(given, 0, NEAREST_SHOWN), dtype=np.int64)
+    counts = (answers.ranking.answers != "").sum(axis=1) - int(competition.task.with_itself)
+    return np.asarray(np.clip(counts, 0, NEAREST_SHOWN), dtype=np.int64)
+
+
+def _clusters(answers: HoldoutAnswers, nearest: Ranking) -> QueryClusters:
+    known, names = answers.ground_truth, answers.ranking.answers[:, 0]
+    cluster_of = dict(zip(known.images.tolist(), names.tolist(), strict=True))
+    pairs = [
+        f"{name}\n{individual}"
+        for name, individual in zip(names.tolist(), known.individuals.tolist(), strict=True)
+    ]
+    others = [cluster_of.get(image, "") for image in nearest.answers.ravel().tolist()]
+    has_nearest = strings(others).reshape(nearest.answers.shape) == names[:, None]
+    return QueryClusters(
+        size=_count_equal(names),
+        same_individual=_count_equal(strings(pairs)),
+        has_nearest=np.asarray(has_nearest),
+    )
+
+
+def _count_equal(values: Strings) -> Integers:
+    """Return how often each of the values (n,) occurs."""
+    _, number, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return counts[number].astype(np.int64)
 
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """Two individuals of whom one was asked about and the other came first.
+    """Two labels of which one came first for queries of the other.
 
-    `rows` are the queries, the most similar mistake first; `similarity` is that of the first.
+    `rows` are these queries, the most similar mistake first; `similarity` is that of the first.
     """
 
     labels: tuple[str, str]
@@ -189,67 +200,67 @@ class ConfusedPair:
     similarity: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class IndividualResult:
-    """One individual: its gallery images, queries, right answers and mean value.
+    """One individual: its gallery images, scored queries, right answers and mean score.
 
-    `value` is None where the metric counts none of its queries; `confused` names the individual
-    that most often came first instead, '' for nobody.
+    `score` is None if the metric counts none of its queries; `confused_with` is the label that most
+    often came first instead, '' if there is none.
     """
 
-    name: str
-    gallery: int
+    label: str
+    gallery_images: int
     queries: int
     right: int
-    value: float | None
-    confused: str
+    score: float | None
+    confused_with: str
 
 
-def confused_pairs(queries: QueryResults) -> list[ConfusedPair]:
+def confused_pairs(results: QueryResults) -> list[ConfusedPair]:
     """Return the confused pairs, those with the most queries first, then the most similar."""
     rows_of_pair: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for row in _mistaken(queries).tolist():
-        one, other = sorted((str(queries.identity[row]), str(queries.near_labels[row, 0])))
+    for row in _mistaken_rows(results).tolist():
+        one, other = sorted((str(results.labels[row]), str(results.nearest_labels[row, 0])))
         rows_of_pair[one, other].append(row)
-    similarity = queries.near.similarity[:, 0]
-    found = []
+    similarity = results.nearest.similarity[:, 0]
+    pairs = []
     for labels, rows in rows_of_pair.items():
         rows.sort(key=lambda row: -similarity[row])
-        found.append(ConfusedPair(labels, tuple(rows), float(similarity[rows[0]])))
-    return sorted(found, key=lambda pair: (-len(pair.rows), -pair.similarity, pair.labels))
+        pairs.append(ConfusedPair(labels, tuple(rows), float(similarity[rows[0]])))
+    return sorted(pairs, key=lambda pair: (-len(pair.rows), -pair.similarity, pair.labels))
 
 
-def individual_results(queries: QueryResults) -> list[IndividualResult]:
-    """Return every individual that was asked about, the worst first."""
-    mistaken = set(_mistaken(queries).tolist())
-    rows_of_name: dict[str, list[int]] = defaultdict(list)
-    for row, name in enumerate(queries.identity.tolist()):
-        if name:
-            rows_of_name[name].append(row)
-    found = []
-    for name, rows in rows_of_name.items():
-        values = queries.value[rows]
-        counted = values[~np.isnan(values)]
-        others = [str(queries.near_labels[row, 0]) for row in rows if row in mistaken]
-        found.append(
+def individual_results(results: QueryResults) -> list[IndividualResult]:
+    """Return the results of all individuals of the queries, the worst first."""
+    mistaken = set(_mistaken_rows(results).tolist())
+    rows_of_label: dict[str, list[int]] = defaultdict(list)
+    for row, label in enumerate(results.labels.tolist()):
+        if label:
+            rows_of_label[label].append(row)
+    individuals = []
+    for label, rows in rows_of_label.items():
+        values = results.values[rows]
+        scored = values[~np.isnan(values)]
+        others = [str(results.nearest_labels[row, 0]) for row in rows if row in mistaken]
+        individuals.append(
             IndividualResult(
-                name,
-                int(queries.relevant[rows].max()),
-                int((queries.outcome[rows] != UNSCORED).sum()),
-                int((queries.outcome[rows] == RIGHT).sum()),
-                float(counted.mean()) if len(counted) else None,
-                max(sorted(set(others)), key=others.count, default=""),
+                label=label,
+                gallery_images=int(results.relevant[rows].max()),
+                queries=int((results.outcomes[rows] != UNSCORED).sum()),
+                right=int((results.outcomes[rows] == RIGHT).sum()),
+                score=float(scored.mean()) if len(scored) else None,
+                confused_with=max(sorted(set(others)), key=others.count, default=""),
             )
         )
-    return sorted(found, key=lambda one: (_rank(one.value), -one.queries, one.name))
+    return sorted(individuals, key=lambda one: (_sort_key(one.score), -one.queries, one.label))
 
 
-def _rank(value: float | None) -> float:
-    return np.inf if value is None else value
+def _sort_key(score: float | None) -> float:
+    return np.inf if score is None else score
 
 
-def _mistaken(queries: QueryResults) -> Integers:
-    """Return the queries of someone whose nearest image shows someone else."""
-    nearest = queries.near_labels[:, 0]
-    named = (queries.identity != "") & (nearest != "")
-    return np.flatnonzero(named & (nearest != queries.identity))
+def _mistaken_rows(results: QueryResults) -> Integers:
+    """Return the rows of labelled queries whose nearest image has another label."""
+    nearest = results.nearest_labels[:, 0]
+    labelled = (results.labels != "") & (nearest != "")
+    return np.flatnonzero(labelled & (nearest != results.labels))

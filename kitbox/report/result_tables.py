@@ -1,4 +1,4 @@
-"""The queries as the page's scripts read them, and the cards of pairs."""
+"""Tables, plots and data of the results page: scores, members, and queries for its scripts."""
 
 import math
 from collections.abc import Sequence
@@ -18,10 +18,17 @@ from kitbox.scoring import comparison, local_score
 from kitbox.scoring.local_score import LocalScore
 
 _BINS = 40
+# Scores this close are equal: the same queries, summed in another order.
+_ROUNDING = 1e-9
+# Queries per chunk of neighbours, which a page loads when one of them is shown.
+_QUERIES_PER_CHUNK = 500
+# Numbers are stored as whole ten-thousandths, half as long as decimals.
+_SCALE = 10_000
+_CLUSTERS = " The score is of all clusters together; '{}' of a query is of its nearest images."
 
 
 def score_rows(scores: Scores) -> list[dict[str, Any]]:
-    """Return a row for each metric; `left` and `width` of the interval are cut to [0, 1]."""
+    """Return a row for each metric; `left` and `width` of its interval are clipped to [0, 1]."""
     return [
         {
             "name": name,
@@ -34,26 +41,55 @@ def score_rows(scores: Scores) -> list[dict[str, Any]]:
 
 
 def threshold_text(score: LocalScore) -> str:
-    """Return sentences about the thresholds and what they do, as 'kitbox score' says them."""
+    """Return sentences about the thresholds and their effect, as in 'kitbox score'."""
     return " ".join(
-        f"{told[0].upper()}{told[1:]}." for told in local_score.threshold_sentences(score)
+        f"{sentence[0].upper()}{sentence[1:]}."
+        for sentence in local_score.threshold_sentences(score)
     )
 
 
-def similarity_plots(queries: QueryResults, score: LocalScore, scale: str) -> list[Plot]:
+def queries_text(results: QueryResults, competition: Competition) -> str:
+    """Return sentences about the queries and how to read their cards."""
+    right, scored = count_right(results)
+    criterion = {
+        "labels": "the first answer is right",
+        "label": "the answer is right",
+        "matches": "the answers are exactly the right images",
+    }.get(competition.task.answers, "the nearest image shows the same individual")
+    rest = len(results) - scored
+    unscored = f"; {rest} have no match to find and are {unscored_name(results)}" if rest else ""
+    return (
+        f"{right} of {scored} queries are right: {criterion}{unscored}. Each has its "
+        f"{results.nearest.answers.shape[1]} nearest gallery images, as the score counts them: "
+        "those of the same individual have an edge and a tick."
+        f"{'' if results.clusters is None else _CLUSTERS.format(results.metric)}"
+    )
+
+
+def count_right(results: QueryResults) -> tuple[int, int]:
+    """Return the number of queries answered rightly, and the number of scored queries."""
+    return int((results.outcomes == RIGHT).sum()), int((results.outcomes != UNSCORED).sum())
+
+
+def unscored_name(results: QueryResults) -> str:
+    """Return how to call queries without an outcome; a score of clusters counts these too."""
+    return "not scored" if results.clusters is None else "not ranked"
+
+
+def similarity_plots(results: QueryResults, score: LocalScore, scale: str) -> list[Plot]:
     """Return the histogram of the first answers' similarity, and precision against recall.
 
-    `scale` is what answers are ranked by: similarity, closeness, probability or chance.
+    `scale` names what answers are ranked by: similarity, closeness, probability or chance.
     """
-    found = [similarity_histogram(queries, score, scale)]
-    curve = precision_recall(queries)
+    found = [similarity_histogram(results, score, scale)]
+    curve = precision_recall(results)
     if curve is not None:
         precision, recall = curve
         area = average_precision(precision, recall)
         caption = (
-            f"As the {scale} that an answer must reach falls: the share of the answers given "
-            "that are right, against the share of the queries of known individuals that are "
-            f"answered rightly. Area {area:.3f}; recall ends at {recall[-1]:.3f}."
+            f"As the least {scale} of an answer falls: the share of the answers given that are "
+            "right, against the share of the queries of known individuals that are answered "
+            f"rightly. Area {area:.3f}; recall ends at {recall[-1]:.3f}."
         )
         series = [("", [0.0, *recall.tolist()], [float(precision[0]), *precision.tolist()])]
         title = "Precision and recall of the first answer"
@@ -61,48 +97,50 @@ def similarity_plots(queries: QueryResults, score: LocalScore, scale: str) -> li
     return found
 
 
-def similarity_histogram(queries: QueryResults, score: LocalScore, scale: str) -> Plot:
-    """Return histograms of how similar the first answers are, of known and unknown individuals."""
-    finite = np.isfinite(queries.first)
-    known, unknown = (queries.first[finite & side] for side in (queries.known, ~queries.known))
-    mark = next(iter(score.thresholds.values())) if len(score.thresholds) == 1 else None
-    both = queries.first[finite]
+def similarity_histogram(results: QueryResults, score: LocalScore, scale: str) -> Plot:
+    """Return histograms of the first answers' similarity, of known and of unknown individuals."""
+    similarity, known = results.first_similarity, results.known
+    finite = np.isfinite(similarity)
+    threshold = next(iter(score.thresholds.values())) if len(score.thresholds) == 1 else None
+    both = similarity[finite]
     low, high = (both.min(), both.max()) if len(both) else (0.0, 1.0)
     bins = np.linspace(low, max(high, low + 1e-3), _BINS + 1)
-    parts = [
+    sides = {"known": similarity[finite & known], "unknown": similarity[finite & ~known]}
+    medians = [
         f"{name} individuals: {len(values)}, median {np.median(values):.3f}"
-        for name, values in (("known", known), ("unknown", unknown))
+        for name, values in sides.items()
         if len(values)
     ]
-    where = "" if mark is None else f" The line is the threshold, {mark:.3f}."
+    line = "" if threshold is None else f" The line is the threshold, {threshold:.3f}."
     return plots.histogram(
         f"{scale.capitalize()} of the first answer",
-        f"Queries of {'; of '.join(parts)}.{where}",
-        [("known to the gallery", known), ("unknown to it", unknown)],
+        f"Queries of {'; of '.join(medians)}.{line}",
+        [("in the gallery", sides["known"]), ("not in the gallery", sides["unknown"])],
         label=scale,
         bins=bins.astype(np.float64),
-        mark=mark,
+        vertical=threshold,
     )
 
 
 def precision_recall(
-    queries: QueryResults,
+    results: QueryResults,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return precision and recall (n,) of the best answer as its similarity falls.
+    """Return precision and recall (n,) of the first answers as the threshold falls.
 
-    One point for each similarity that occurs, equal ones together. A query of an unknown
-    individual has no right answer. None where no query is of a known individual.
+    There is one point for each similarity that occurs. A query of an unknown individual has no
+    right answer. None if no query is of a known individual.
     """
-    asked = np.isfinite(queries.first) & ((queries.outcome != UNSCORED) | ~queries.known)
-    total = int((asked & queries.known).sum())
+    similarity = results.first_similarity
+    counted = np.isfinite(similarity) & ((results.outcomes != UNSCORED) | ~results.known)
+    total = int((counted & results.known).sum())
     if not total:
         return None
-    right = queries.first_right[asked]
-    order = np.argsort(-queries.first[asked], kind="stable")
-    falling = queries.first[asked][order]
+    right = results.first_is_right[counted]
+    order = np.argsort(-similarity[counted], kind="stable")
+    falling = similarity[counted][order]
     last = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)
-    found = np.cumsum(right[order])[last]
-    return found / (last + 1), found / total
+    hits = np.cumsum(right[order])[last]
+    return hits / (last + 1), hits / total
 
 
 def average_precision(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> float:
@@ -110,62 +148,53 @@ def average_precision(precision: NDArray[np.float64], recall: NDArray[np.float64
     return float((np.diff(recall, prepend=0.0) * precision).sum())
 
 
-def share_right(queries: QueryResults) -> tuple[int, int]:
-    """Return how many queries were answered rightly, and how many were scored."""
-    return int((queries.outcome == RIGHT).sum()), int((queries.outcome != UNSCORED).sum())
-
-
-# Values this close are equal: the same queries, summed in another order.
-_ROUNDING = 1e-9
-
-
 @dataclass(frozen=True)
 class MemberResult:
-    """What one member scores by itself; `value (q,)` is of each query, NaN where not scored."""
+    """The score of one member alone; `values (q,)` are those of the queries, NaN if not scored."""
 
     name: str
     weight: float
     score: LocalScore
-    value: NDArray[np.float64]
+    values: NDArray[np.float64]
 
 
 def member_tables(
-    alone: Sequence[MemberResult], together: LocalScore, queries: QueryResults, metric: str
+    members: Sequence[MemberResult], ensemble: LocalScore, results: QueryResults, metric: str
 ) -> dict[str, Any]:
-    """Return the tables that compare members: a row each, and a row for each pair."""
-    if not alone:
-        return {"members_told": "", "member_heads": (), "member_rows": (), "duels": ()}
-    shown = list(together.scores.by_metric)[:4]
-    rows = [("together", "", *_scores(together, shown), "")]
+    """Return the tables that compare members: a row for each, and a row for each pair."""
+    if not members:
+        return {"members_text": "", "member_heads": (), "member_rows": (), "member_pairs": ()}
+    metrics = list(ensemble.scores.by_metric)[:4]
+    rows = [("ensemble", "", *_format_scores(ensemble, metrics), "")]
     rows += [
         (
             one.name,
             f"{one.weight:g}",
-            *_scores(one.score, shown),
-            str(int((one.value > queries.value + _ROUNDING).sum())),
+            *_format_scores(one.score, metrics),
+            str(int((one.values > results.values + _ROUNDING).sum())),
         )
-        for one in alone
+        for one in members
     ]
     return {
-        "members_told": f"Each member alone on the same queries, and for how many of them it has "
-        f"a better {queries.metric} than the ensemble. The order of the queries above can follow a "
-        "member's gain over the others.",
-        "member_heads": ("", "weight", *shown, "better than together"),
+        "members_text": "Each member alone on the same queries, and the number of queries on which "
+        f"its {results.metric} is better than the ensemble's. The queries above can be ordered by "
+        "a member's gain over the others.",
+        "member_heads": ("", "weight", *metrics, "better than the ensemble"),
         "member_rows": rows,
-        "duels": [_duel(a, b, metric) for a, b in combinations(alone, 2)],
+        "member_pairs": [_compare_members(a, b, metric) for a, b in combinations(members, 2)],
     }
 
 
-def _scores(score: LocalScore, shown: Sequence[str]) -> list[str]:
-    found = score.scores.by_metric
-    return [f"{found[name].value:.4f}" if name in found else "" for name in shown]
+def _format_scores(score: LocalScore, metrics: Sequence[str]) -> list[str]:
+    by_metric = score.scores.by_metric
+    return [f"{by_metric[name].value:.4f}" if name in by_metric else "" for name in metrics]
 
 
-def _duel(a: MemberResult, b: MemberResult, metric: str) -> tuple[str, ...]:
+def _compare_members(a: MemberResult, b: MemberResult, metric: str) -> tuple[str, ...]:
     """Return on how many queries each of two is better, and the difference with its interval."""
-    change = b.value - a.value
+    change = b.values - a.values
     change = change[~np.isnan(change)]
-    found = comparison.compare(
+    difference = comparison.compare(
         a.score.outcomes[metric], b.score.outcomes[metric], a.score.individuals, (a.name, b.name)
     )
     return (
@@ -173,134 +202,118 @@ def _duel(a: MemberResult, b: MemberResult, metric: str) -> tuple[str, ...]:
         str(int((change < -_ROUNDING).sum())),
         str(int((np.abs(change) <= _ROUNDING).sum())),
         str(int((change > _ROUNDING).sum())),
-        f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]",
+        f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]",
     )
 
 
-# Queries whose neighbours are in one pack, which is read when one of them is looked at.
-_ROWS = 500
-# Numbers are kept as whole ten-thousandths: half as long as decimals.
-_WHOLE = 10_000
-_CLUSTERS = (
-    " What is scored are the clusters, all together; '{}' of a query is of its nearest images."
-)
+def pair_card(pair: ConfusedPair, results: QueryResults, numbers: dict[str, int]) -> dict[str, Any]:
+    """Return the card of a confused pair: its most similar mistake, side by side.
 
-
-def query_chunks(
-    queries: QueryResults,
-    shown: LabelledImages,
-    shapes: list[int],
-    competition: Competition,
-    alone: Sequence[MemberResult],
-) -> dict[str, Any]:
-    """Return the packs of data: all queries with their answers, and their nearest images.
-
-    Images are named by their places in `shown`, labels by theirs in `labels`, -1 for none.
+    `numbers` maps image ids to the page's pictures.
     """
-    nobody = ["", competition.images.unknown_label or ""]
-    named = np.where(np.isin(shown.labels, nobody), "", shown.labels)
-    given = [named, queries.identity, queries.expected, queries.near_labels.ravel()]
-    if queries.answers is not None:
-        given.append(queries.answers.ravel())
-    labels = np.unique(np.concatenate([np.asarray(part, dtype=np.str_) for part in given]))
-    labels = labels[labels != ""]
-    images = rows_of(queries.images, shown.image_ids)
-    found: dict[str, Any] = {
-        "queries": {
-            "perRows": _ROWS,
-            "cut": queries.answers is None,
-            "labels": labels.tolist(),
-            "images": {
-                "id": shown.image_ids.tolist(),
-                "label": rows_of(named, labels).tolist(),
-                "shape": shapes,
-            },
-            "queries": {
-                "told": queries.metric.replace("_at_", "@"),
-                "open": unscored_name(queries),
-                "id": queries.query_ids.tolist(),
-                "image": images.tolist(),
-                "who": rows_of(queries.identity, labels).tolist(),
-                "expected": rows_of(queries.expected, labels).tolist(),
-                "known": queries.known.astype(int).tolist(),
-                "relevant": queries.relevant.tolist(),
-                "outcome": queries.outcome.tolist(),
-                "value": _wholes(queries.value),
-                "first": _wholes(queries.first),
-                "limit": _wholes(queries.limits),
-                "kept": queries.kept.tolist(),
-                "cluster": None
-                if queries.clusters is None
-                else [queries.clusters.size.tolist(), queries.clusters.alike.tolist()],
-                "answers": None if queries.answers is None else _by_row(queries.answers, labels),
-            },
-            "members": [{"name": one.name, "value": _wholes(one.value)} for one in alone],
-        }
-    }
-    marks = queries.hits.astype(int)
-    if queries.clusters is not None:
-        marks += 2 * queries.clusters.together
-    near = rows_of(queries.near.answers.ravel(), shown.image_ids).reshape(queries.hits.shape)
-    for start in range(0, len(queries), _ROWS):
-        part = slice(start, start + _ROWS)
-        found[f"near-{start // _ROWS}"] = [
-            _nearest(*row)
-            for row in zip(near[part], queries.near.similarity[part], marks[part], strict=True)
-        ]
-    return found
-
-
-def unscored_name(queries: QueryResults) -> str:
-    """Return what queries are called that have no outcome: clusters count those too."""
-    return "not scored" if queries.clusters is None else "not ranked"
-
-
-def queries_text(queries: QueryResults, competition: Competition) -> str:
-    """Return a sentence about the queries and how to read their cards."""
-    right, scored = share_right(queries)
-    what = {
-        "labels": "the first answer is right",
-        "label": "the answer is right",
-        "matches": "exactly the right images are answered",
-    }.get(competition.task.answers, "the nearest image shows the same individual")
-    rest = len(queries) - scored
-    open_ = f"; {rest} have no match to find and are {unscored_name(queries)}" if rest else ""
-    return (
-        f"{right} of {scored} queries are right: {what}{open_}. Each has its "
-        f"{queries.near.answers.shape[1]} nearest gallery images, as the score counts them: those "
-        "of the same individual have an edge and a tick."
-        f"{'' if queries.clusters is None else _CLUSTERS.format(queries.metric)}"
-    )
-
-
-def pair_card(found: ConfusedPair, queries: QueryResults, number: dict[str, int]) -> dict[str, Any]:
-    """Return the card of a confused pair: its most similar mistake, side by side."""
-    first = found.rows[0]
-    one, other = str(queries.images[first]), str(queries.near.answers[first, 0])
-    times = "one query" if len(found.rows) == 1 else f"{len(found.rows)} queries"
+    first = pair.rows[0]
+    query, nearest = str(results.images[first]), str(results.nearest.answers[first, 0])
+    count = "one query" if len(pair.rows) == 1 else f"{len(pair.rows)} queries"
     return {
-        "title": " and ".join(found.labels),
+        "title": " and ".join(pair.labels),
         "pictures": [
-            (number[one], f"query {one}, {queries.identity[first]}"),
-            (number[other], f"its nearest, {other}, {queries.near_labels[first, 0]}"),
+            (numbers[query], f"query {query}, {results.labels[first]}"),
+            (numbers[nearest], f"its nearest, {nearest}, {results.nearest_labels[first, 0]}"),
         ],
-        "lines": [f"{times}, similarity {found.similarity:.3f}"],
+        "lines": [f"{count}, similarity {pair.similarity:.3f}"],
         "kind": "",
         "rows": [],
         "fine": "",
-        "find": str(queries.identity[first]),
+        "find": str(results.labels[first]),
     }
 
 
-def _nearest(images: Any, similarity: Any, marks: Any) -> tuple[list[int], list[int | None], str]:
-    there = images >= 0
-    return images[there].tolist(), _wholes(similarity[there]), "".join(map(str, marks[there]))
+def query_chunks(
+    results: QueryResults,
+    images: LabelledImages,
+    aspects: list[int],
+    competition: Competition,
+    members: Sequence[MemberResult],
+) -> dict[str, Any]:
+    """Return the chunks of data: all queries with their answers, and their nearest images.
+
+    Images are given by their rows in `images`, labels by theirs in the list `labels`, -1 for none.
+    """
+    unknown = ["", competition.images.unknown_label or ""]
+    image_labels = np.where(np.isin(images.labels, unknown), "", images.labels)
+    given = [image_labels, results.labels, results.expected, results.nearest_labels.ravel()]
+    if results.answers is not None:
+        given.append(results.answers.ravel())
+    labels = np.unique(np.concatenate([np.asarray(part, dtype=np.str_) for part in given]))
+    labels = labels[labels != ""]
+    chunks: dict[str, Any] = {
+        "queries": {
+            "perChunk": _QUERIES_PER_CHUNK,
+            "answersAreImages": results.answers is None,
+            "labels": labels.tolist(),
+            "images": {
+                "id": images.image_ids.tolist(),
+                "label": rows_of(image_labels, labels).tolist(),
+                "aspect": aspects,
+            },
+            "queries": _query_columns(results, images, labels),
+            "members": [{"name": one.name, "value": _scaled(one.values)} for one in members],
+        }
+    }
+    marks = results.hits.astype(int)
+    if results.clusters is not None:
+        marks += 2 * results.clusters.has_nearest
+    near = rows_of(results.nearest.answers.ravel(), images.image_ids).reshape(results.hits.shape)
+    for start in range(0, len(results), _QUERIES_PER_CHUNK):
+        part = slice(start, start + _QUERIES_PER_CHUNK)
+        chunks[f"near-{start // _QUERIES_PER_CHUNK}"] = [
+            _nearest_images(*row)
+            for row in zip(near[part], results.nearest.similarity[part], marks[part], strict=True)
+        ]
+    return chunks
 
 
-def _by_row(answers: Strings, labels: Strings) -> list[list[int]]:
-    places = rows_of(answers.ravel(), labels).reshape(answers.shape)
-    return [row[row >= 0].tolist() for row in places]
+def _query_columns(
+    results: QueryResults, images: LabelledImages, labels: Strings
+) -> dict[str, Any]:
+    clusters = results.clusters
+    return {
+        "metric": results.metric.replace("_at_", "@"),
+        "unscored": unscored_name(results),
+        "id": results.query_ids.tolist(),
+        "image": rows_of(results.images, images.image_ids).tolist(),
+        "label": rows_of(results.labels, labels).tolist(),
+        "expected": rows_of(results.expected, labels).tolist(),
+        "known": results.known.astype(int).tolist(),
+        "relevant": results.relevant.tolist(),
+        "outcome": results.outcomes.tolist(),
+        "value": _scaled(results.values),
+        "firstSimilarity": _scaled(results.first_similarity),
+        "threshold": _scaled(results.thresholds),
+        "answerCount": results.answer_counts.tolist(),
+        "cluster": None
+        if clusters is None
+        else [clusters.size.tolist(), clusters.same_individual.tolist()],
+        "answers": None if results.answers is None else _label_rows(results.answers, labels),
+    }
 
 
-def _wholes(values: Any) -> list[int | None]:
-    return [round(_WHOLE * value) if math.isfinite(value) else None for value in values.tolist()]
+def _nearest_images(
+    images: Any, similarity: Any, marks: Any
+) -> tuple[list[int], list[int | None], str]:
+    """Return rows of images, similarities, and a digit each: 1 a hit, 2 in the cluster, 3 both."""
+    present = images >= 0
+    return (
+        images[present].tolist(),
+        _scaled(similarity[present]),
+        "".join(map(str, marks[present])),
+    )
+
+
+def _label_rows(answers: Strings, labels: Strings) -> list[list[int]]:
+    rows = rows_of(answers.ravel(), labels).reshape(answers.shape)
+    return [row[row >= 0].tolist() for row in rows]
+
+
+def _scaled(values: Any) -> list[int | None]:
+    return [round(_SCALE * value) if math.isfinite(value) else None for value in values.tolist()]

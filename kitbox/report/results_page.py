@@ -1,4 +1,4 @@
-"""The page about results: what an ensemble answers on the holdout, query by query."""
+"""The page about results: an ensemble's answers on the holdout, query by query."""
 
 from collections import Counter
 from collections.abc import Generator, Sequence
@@ -13,7 +13,8 @@ from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
 from kitbox.dataset import label_errors
 from kitbox.dataset.collection import Collection
-from kitbox.embedding import embedder
+from kitbox.dataset.label_errors import LabelSuspect
+from kitbox.embedding.embedder import EmbedOptions
 from kitbox.ensemble.answers import EnsembleOptions, answer_holdout
 from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
@@ -36,311 +37,139 @@ from kitbox.scoring.local_score import LocalScore
 from kitbox.submission import leaderboard, receipt
 from kitbox.workspace import Workspace
 
-# Confused pairs and suspects that are shown with pictures, and rows of the table of individuals.
-_PAIRS = 60
-_SUSPECTS = 40
-_IDENTITIES = 2000
-
-
-@dataclass(frozen=True)
-class HoldoutResults:
-    """Everything that the page shows, before it is a page."""
-
-    score: LocalScore
-    queries: QueryResults
-    alone: tuple[MemberResult, ...]
-    embeddings: Embeddings
-    scale: str
-
-
-def evaluate(
-    chosen: Sequence[Member],
-    recipe: EnsembleOptions,
-    collection: Collection,
-    competition: Competition,
-    workspace: Workspace,
-    options: embedder.EmbedOptions,
-) -> Generator[Progress, None, HoldoutResults]:
-    """Return what members that have not seen the holdout answer on it, together and alone."""
-
-    def answers(
-        of: Sequence[Member], recipe: EnsembleOptions
-    ) -> Generator[Progress, None, tuple[HoldoutResults, tuple[int, ...]]]:
-        made = yield from answer_holdout(of, recipe, collection, competition, workspace, options)
-        score = made.score()
-        asked = query_results.collect_results(made.found, score, made.competition)
-        return HoldoutResults(score, asked, (), made.embeddings, made.scale), made.dims
-
-    together, dims = yield from answers(chosen, recipe)
-    alone = []
-    for number, member in enumerate(chosen if len(chosen) > 1 else ()):
-        yield Progress("score members", number, len(chosen), "members")
-        one, _ = yield from answers([member], _alone(recipe, dims[number]))
-        alone.append(MemberResult(member.named.name, member.weight, one.score, one.queries.value))
-    return replace(together, alone=tuple(alone))
-
-
-def _alone(recipe: EnsembleOptions, dim: int) -> EnsembleOptions:
-    """Return the recipe for one member, which may have fewer dimensions than a PCA is to leave."""
-    way = recipe.way
-    return replace(recipe, way=replace(way, dims=way.dims and min(way.dims, dim)))
-
-
-def write(
-    found: HoldoutResults,
-    chosen: Sequence[Member],
-    collection: Collection,
-    competition: Competition,
-    workspace: Workspace,
-    path: Path,
-    *,
-    about: Sequence[str] = (),
-) -> Generator[Progress, None, WrittenPage]:
-    """Write the page of results; yields Progress."""
-    asked, doubtful = found.queries, _suspects(found, collection, competition)
-    yield Progress("draw the map", 0, 1, "maps")
-    rows, dots = _map(found, collection)
-    shown = _shown(asked, found.embeddings.image_ids[rows], doubtful, collection)
-    plugin = chosen[0].named.plugin
-    margin = plugin.crop_margin if plugin.crop else None
-    made = yield from page.collect_pictures([shown], workspace, margin)
-    number = {str(image_id): place for place, image_id in enumerate(shown.image_ids.tolist())}
-    data = result_tables.query_chunks(asked, shown, made.shapes, competition, found.alone)
-    data["map"] = {"image": [number[image] for image in dots.pop("ids")], **dots}
-    curve = training_curves.draw_curves([training_curves.load_curve(member) for member in chosen])
-    values = _values(found, number, competition) | {
-        "about": [*about, _made_of(chosen)],
-        "curves": curve,
-        "suspects": duplicates_page.suspect_cards(doubtful, number, _photographs(collection)),
-    }
-    values["sections"] = list(
-        page.non_empty_sections(
-            ("scores", "Scores", True),
-            ("queries", "Queries", True),
-            ("pairs", "Pairs", values["pairs"]),
-            ("identities", "Individuals", True),
-            ("similarities", found.scale.capitalize(), True),
-            ("map", "Map", True),
-            ("members", "Members", values["members"]),
-            ("training", "Training", curve),
-            ("suspects", "Suspects", values["suspects"]),
-        )
-    )
-    yield Progress("write the page", 0, 1, "pages")
-    content = Page("results.html", values, data, made, ("results.js", "map.js"))
-    return page.write(content, path)
-
-
-def _map(found: HoldoutResults, collection: Collection) -> tuple[Integers, dict[str, list[Any]]]:
-    """Return the rows of the embeddings on the map, and their ids, places and sides."""
-    ids = found.embeddings.image_ids
-    asked = np.isin(ids, collection.holdout.query.image_ids)
-    rows = plots.sample_rows(asked)
-    places = plots.project(found.embeddings.of(ids[rows]))
-    x, y = np.round(1000 * places).astype(int).T.tolist()
-    return rows, {
-        "ids": ids[rows].tolist(),
-        "x": x,
-        "y": y,
-        "query": asked[rows].astype(int).tolist(),
-    }
-
-
-def _suspects(
-    found: HoldoutResults, collection: Collection, competition: Competition
-) -> list[label_errors.LabelSuspect]:
-    labelled = collection.labelled
-    known, unknown = found.embeddings.of(labelled.image_ids), competition.images.unknown_label
-    fine, groups = collection.decisions.fine, protocol.search_groups(labelled, competition)
-    return label_errors.find_suspects(known, labelled.labels, unknown, fine=fine, groups=groups)[
-        :_SUSPECTS
-    ]
-
-
-def _photographs(collection: Collection) -> Counter[str]:
-    return Counter(collection.labelled.labels.tolist())
-
-
-def _shown(
-    asked: QueryResults,
-    on_map: Strings,
-    doubtful: Sequence[label_errors.LabelSuspect],
-    collection: Collection,
-) -> LabelledImages:
-    """Return the images that the page has pictures of: queries, then what they are near to."""
-    near = np.unique(asked.near.answers)
-    parts = [
-        asked.images,
-        near[near != ""],
-        on_map,
-        strings([*duplicates_page.suspect_images(doubtful)]),
-    ]
-    ids = list(dict.fromkeys(str(image) for part in parts for image in part.tolist()))
-    return collection.labelled.of(np.array(ids, dtype=np.str_))
-
-
-def _values(
-    found: HoldoutResults, number: dict[str, int], competition: Competition
-) -> dict[str, Any]:
-    asked, score = found.queries, found.score
-    each = query_results.individual_results(asked)
-    metric = competition.metric
-    on_map = min(len(found.embeddings), plots.MAX_POINTS)
-    return {
-        "title": f"{competition.name}: {score.scores.main.value:.4f} {metric}",
-        "kind": "results on the local holdout",
-        "heading": f"{competition.name}: {metric} {score.scores.main.value:.4f}",
-        "scores": result_tables.score_rows(score.scores),
-        "scores_told": "On labelled photographs that no member has seen. The interval draws "
-        "individuals, not photographs; the competition's own metric comes first.",
-        "threshold_told": result_tables.threshold_text(score),
-        "queries_told": result_tables.queries_text(asked, competition),
-        "pairs": [
-            result_tables.pair_card(pair, asked, number)
-            for pair in query_results.confused_pairs(asked)[:_PAIRS]
-        ],
-        "identities": each[:_IDENTITIES],
-        "identities_left": max(len(each) - _IDENTITIES, 0),
-        "open": result_tables.unscored_name(asked),
-        "metric": metric,
-        "identities_told": f"{len(each)} individuals were asked about. 'score' is the mean "
-        f"{asked.metric} of an individual's queries; 'taken for' is who most often came first "
-        "instead.",
-        "identity_heads": ("individual", "in gallery", "queries", "right", "score", "taken for"),
-        "similarity_plots": result_tables.similarity_plots(asked, score, found.scale),
-        "scale": found.scale,
-        "map_told": f"{on_map:,} of {len(found.embeddings):,} labelled photographs, laid out by "
-        "t-SNE so that what the ensemble finds alike lies together; queries have a coloured edge.",
-        "members": [one.name for one in found.alone],
-        **result_tables.member_tables(found.alone, score, asked, metric),
-    }
-
-
-def _made_of(chosen: Sequence[Member]) -> str:
-    if len(chosen) == 1:
-        return f"Made of {chosen[0].named.name}."
-    total = sum(member.weight for member in chosen)
-    shares = [f"{member.named.name} ({member.weight / total:.0%})" for member in chosen]
-    return f"Made of {', '.join(shares)}."
-
-
-# A file's name may have 255 bytes; names of many plugins are cut.
-_LONGEST = 80
-_WAYS: dict[str, list[str]] = {
+# Confused pairs and suspects with pictures, and rows of the table of individuals.
+_MAX_PAIRS = 60
+_MAX_SUSPECTS = 40
+_MAX_INDIVIDUALS = 2000
+# A file name may have 255 bytes; the names of many plugins are cut.
+_MAX_NAME = 80
+_COMBINE_NOTES: dict[str, list[str]] = {
     "embeddings": [],
     "labels": ["Labels are ranked by the mean of the members' similarities."],
     "classifier": ["Labels are ranked by a classifier of the joined embeddings."],
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ResultsRequest:
-    """Plugins, and how they are put together; `name` is the page's, `recorded` the receipt's."""
+    """Plugins to report on and how to combine them, as named by the user or read from a receipt.
+
+    `name` becomes part of the page's file name; `receipt` is that of a submission.
+    """
 
     name: str
     plugins: tuple[NamedPlugin, ...]
     weights: tuple[float, ...] | None
-    recipe: EnsembleOptions
+    options: EnsembleOptions
     threshold: str | None
     checkpoint: str
-    recorded: dict[str, Any] | None = None
+    receipt: dict[str, Any] | None = None
 
-    def told(self, members: Sequence[Member], fold: int) -> list[str]:
-        """Return what a reader should know of where the page comes from."""
-        told = [] if fold == 1 else [f"Fold {fold} of the holdout."]
-        if self.recipe.whiten is not None:
-            told.append(f"Each member is whitened to {self.recipe.whiten} dimensions.")
-        told += _WAYS[self.recipe.way.combine]
-        if self.recipe.way.new_label == "learned":
-            told.append("Unknown individuals are told by a judge fitted to other queries.")
+    def notes(self, members: Sequence[Member], fold: int) -> list[str]:
+        """Return sentences about the origin of the results, for the head of the page."""
+        notes = [] if fold == 1 else [f"Fold {fold} of the holdout."]
+        if self.options.whiten is not None:
+            notes.append(f"Each member is whitened to {self.options.whiten} dimensions.")
+        notes += _COMBINE_NOTES[self.options.way.combine]
+        if self.options.way.new_label == "learned":
+            notes.append("Unknown individuals are recognised by a model fitted to other queries.")
         if self.checkpoint == "best":
-            told.append("By the checkpoints that were best on this very holdout, which flatters.")
-        if self.recorded is None:
-            return told
-        told.append(f"Submission {self.name}, asked of the local holdout.")
-        entries = zip(self.recorded["plugins"], members, strict=True)
+            notes.append(
+                "The checkpoints are those that scored best on this holdout, so that the scores "
+                "are too high."
+            )
+        if self.receipt is None:
+            return notes
+        notes.append(f"Submission {self.name}, answered on the local holdout.")
+        entries = zip(self.receipt["plugins"], members, strict=True)
         others = [e["name"] for e, m in entries if e["scored_checkpoint"] != m.checkpoint.digest]
         if others:
-            told.append(f"Trained again since, so that scores may differ: {', '.join(others)}.")
-        return told
+            notes.append(f"Trained again since, so that scores may differ: {', '.join(others)}.")
+        return notes
 
 
 def resolve_names(
     names: Sequence[str],
     workspace: Workspace,
     weights: Sequence[float] | None,
-    recipe: EnsembleOptions,
+    options: EnsembleOptions,
     threshold: str | None,
     checkpoint: str,
 ) -> ResultsRequest:
-    """Return what is asked for: plugins of these names, or the submission that one word names.
+    """Return the request for plugins of these names, or for the submission that one name means.
 
-    Raises KitboxError for names that are neither, and for what a submission's
-    receipt says already.
+    Raises KitboxError for names that are neither, and for options that a submission's receipt has.
     """
     try:
         plugins = tuple(discovery.load(name, workspace) for name in names)
     except KitboxError as error:
-        found = _submission(names, workspace)
-        if found is None and len(names) == 1 and names[0] not in discovery.plugin_names(workspace):
+        submission = _find_submission(names, workspace)
+        known = discovery.plugin_names(workspace)
+        if submission is None and len(names) == 1 and names[0] not in known:
             raise KitboxError(
                 f"{error}; nor is it a submission, 'kitbox leaderboard' lists submissions"
             ) from error
-        if found is None:
+        if submission is None:
             raise
-        if weights is not None or recipe != EnsembleOptions() or threshold is not None:
+        if weights is not None or options != EnsembleOptions() or threshold is not None:
             raise KitboxError(
-                f"{found.name} has its weights, whitening, way and threshold in its receipt; "
-                "leave the options out"
+                f"{submission.name} has its weights, whitening, combination and threshold in its "
+                "receipt; leave the options out"
             ) from None
-        return found
-    name, way = "+".join(names), recipe.way
-    marked = [f"w{':'.join(f'{w:g}' for w in weights)}"] if weights else []
-    marked += [f"whiten{recipe.whiten}"] if recipe.whiten else []
-    marked += [f"{way.combine}{way.dims or ''}"] if way.combine != "embeddings" else []
-    marked += [way.new_label] if way.new_label != "threshold" else []
-    marked += [f"threshold{threshold}"] if threshold else []
-    marked += [checkpoint] if checkpoint != "last" else []
-    given = None if weights is None else tuple(weights)
-    shown = file_name("_".join([name, *marked]))
-    return ResultsRequest(shown, plugins, given, recipe, threshold, checkpoint)
+        return submission
+    way = options.way
+    parts = ["+".join(names)]
+    parts += [f"w{':'.join(f'{w:g}' for w in weights)}"] if weights else []
+    parts += [f"whiten{options.whiten}"] if options.whiten else []
+    parts += [f"{way.combine}{way.dims or ''}"] if way.combine != "embeddings" else []
+    parts += [way.new_label] if way.new_label != "threshold" else []
+    parts += [f"threshold{threshold}"] if threshold else []
+    parts += [checkpoint] if checkpoint != "last" else []
+    return ResultsRequest(
+        name=file_name("_".join(parts)),
+        plugins=plugins,
+        weights=None if weights is None else tuple(weights),
+        options=options,
+        threshold=threshold,
+        checkpoint=checkpoint,
+    )
 
 
 def file_name(name: str) -> str:
-    """Return a name as part of a file's: short, and without what a file system minds."""
-    plain = "".join(c if c.isalnum() or c in "+-_.=" else "-" for c in name)
-    if len(plain) <= _LONGEST:
-        return plain
-    return f"{plain[:_LONGEST]}_{sha256(name.encode()).hexdigest()[:8]}"
+    """Return a name that is short enough for a file and has only safe characters."""
+    safe = "".join(c if c.isalnum() or c in "+-_.=" else "-" for c in name)
+    if len(safe) <= _MAX_NAME:
+        return safe
+    return f"{safe[:_MAX_NAME]}_{sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _submission(names: Sequence[str], workspace: Workspace) -> ResultsRequest | None:
+def _find_submission(names: Sequence[str], workspace: Workspace) -> ResultsRequest | None:
     if len(names) != 1:
         return None
     known = leaderboard.load(workspace)
-    ended = [submission for submission in known if submission.endswith(f"_{names[0]}")]
+    matches = [submission for submission in known if submission.endswith(f"_{names[0]}")]
     try:
-        name = ended[0] if len(ended) == 1 else leaderboard.find(names[0], known).submission
+        name = matches[0] if len(matches) == 1 else leaderboard.find(names[0], known).submission
     except KitboxError:
         return None
     recorded = receipt.load(workspace.submissions / name)
     entries = recorded["plugins"]
     return ResultsRequest(
-        name,
-        tuple(
+        name=name,
+        plugins=tuple(
             NamedPlugin(e["name"], Plugin.model_validate(e["settings"]), None, "receipt")
             for e in entries
         ),
-        tuple(float(entry["weight"]) for entry in entries),
-        receipt.recipe_of(recorded),
-        _threshold(recorded),
-        "best" if any(entry["which"] == "best" for entry in entries) else "last",
-        recorded,
+        weights=tuple(float(entry["weight"]) for entry in entries),
+        options=receipt.recipe_of(recorded),
+        threshold=_threshold_option(recorded),
+        checkpoint="best" if any(entry["which"] == "best" for entry in entries) else "last",
+        receipt=recorded,
     )
 
 
-def _threshold(recorded: dict[str, Any]) -> str | None:
-    """Return the receipt's rule as --threshold says it; None where there is none to say."""
+def _threshold_option(recorded: dict[str, Any]) -> str | None:
+    """Return a receipt's rule as a value of --threshold, None if it has no threshold."""
     if not recorded.get("threshold_evidence"):
         return None
     rule = recorded["competition"].get("threshold", {})
@@ -351,3 +180,198 @@ def _threshold(recorded: dict[str, Any]) -> str | None:
             return f"{100 * rule['share']:.10g}%"
         case _:
             return "best"
+
+
+@dataclass(frozen=True)
+class HoldoutResults:
+    """The results of an ensemble on the holdout, and of its members alone if it has several.
+
+    `scale` names what answers are ranked by, such as similarity or probability.
+    """
+
+    score: LocalScore
+    queries: QueryResults
+    members: tuple[MemberResult, ...]
+    embeddings: Embeddings
+    scale: str
+
+
+def evaluate(
+    members: Sequence[Member],
+    options: EnsembleOptions,
+    collection: Collection,
+    competition: Competition,
+    workspace: Workspace,
+    embed_options: EmbedOptions,
+) -> Generator[Progress, None, HoldoutResults]:
+    """Return the holdout results of members not trained on it, together and alone."""
+
+    def answer(
+        part: Sequence[Member], options: EnsembleOptions
+    ) -> Generator[Progress, None, tuple[HoldoutResults, tuple[int, ...]]]:
+        answers = yield from answer_holdout(
+            part, options, collection, competition, workspace, embed_options
+        )
+        score = answers.score()
+        queries = query_results.collect_results(answers.found, score, answers.competition)
+        results = HoldoutResults(score, queries, (), answers.embeddings, answers.scale)
+        return results, answers.dims
+
+    ensemble, dims = yield from answer(members, options)
+    alone = []
+    for number, member in enumerate(members if len(members) > 1 else ()):
+        yield Progress("score members", number, len(members), "members")
+        one, _ = yield from answer([member], _limit_dims(options, dims[number]))
+        alone.append(MemberResult(member.named.name, member.weight, one.score, one.queries.values))
+    return replace(ensemble, members=tuple(alone))
+
+
+def _limit_dims(options: EnsembleOptions, dim: int) -> EnsembleOptions:
+    """Return options for one member, which may have fewer dimensions than its PCA should keep."""
+    way = options.way
+    return replace(options, way=replace(way, dims=way.dims and min(way.dims, dim)))
+
+
+def write(
+    results: HoldoutResults,
+    members: Sequence[Member],
+    collection: Collection,
+    competition: Competition,
+    workspace: Workspace,
+    path: Path,
+    *,
+    about: Sequence[str] = (),
+) -> Generator[Progress, None, WrittenPage]:
+    """Write the page of results; yields Progress."""
+    suspects = _find_suspects(results, collection, competition)
+    yield Progress("draw the map", 0, 1, "maps")
+    map_rows, map_points = _lay_out_map(results, collection)
+    map_ids = results.embeddings.image_ids[map_rows]
+    images = _pictured_images(results.queries, map_ids, suspects, collection)
+    plugin = members[0].named.plugin
+    margin = plugin.crop_margin if plugin.crop else None
+    pictures = yield from page.collect_pictures([images], workspace, margin)
+    numbers = {str(image_id): number for number, image_id in enumerate(images.image_ids.tolist())}
+    data = result_tables.query_chunks(
+        results.queries, images, pictures.aspects, competition, results.members
+    )
+    data["map"] = {"image": [numbers[image] for image in map_ids.tolist()], **map_points}
+    curves = training_curves.draw_curves([training_curves.load_curve(one) for one in members])
+    values = _values(results, numbers, competition) | {
+        "about": [*about, _members_text(members)],
+        "curves": curves,
+        "suspects": duplicates_page.suspect_cards(suspects, numbers, _label_counts(collection)),
+    }
+    values["sections"] = list(
+        page.non_empty_sections(
+            ("scores", "Scores", True),
+            ("queries", "Queries", True),
+            ("pairs", "Pairs", values["pairs"]),
+            ("individuals", "Individuals", True),
+            ("similarities", results.scale.capitalize(), True),
+            ("map", "Map", True),
+            ("members", "Members", values["members"]),
+            ("training", "Training", curves),
+            ("suspects", "Suspects", values["suspects"]),
+        )
+    )
+    yield Progress("write the page", 0, 1, "pages")
+    content = Page(
+        template="results.html",
+        values=values,
+        data=data,
+        pictures=pictures,
+        scripts=("results.js", "map.js"),
+    )
+    return page.write(content, path)
+
+
+def _values(
+    results: HoldoutResults, numbers: dict[str, int], competition: Competition
+) -> dict[str, Any]:
+    queries, score, metric = results.queries, results.score, competition.metric
+    individuals = query_results.individual_results(queries)
+    pairs = query_results.confused_pairs(queries)[:_MAX_PAIRS]
+    on_map = min(len(results.embeddings), plots.MAX_POINTS)
+    return {
+        "title": f"{competition.name}: {score.scores.main.value:.4f} {metric}",
+        "kind": "results on the local holdout",
+        "heading": f"{competition.name}: {metric} {score.scores.main.value:.4f}",
+        "scores": result_tables.score_rows(score.scores),
+        "scores_text": "On labelled photographs that no member was trained on. The interval "
+        "resamples individuals, not photographs; the competition's own metric comes first.",
+        "threshold_text": result_tables.threshold_text(score),
+        "queries_text": result_tables.queries_text(queries, competition),
+        "pairs": [result_tables.pair_card(pair, queries, numbers) for pair in pairs],
+        "individuals": individuals[:_MAX_INDIVIDUALS],
+        "individuals_left": max(len(individuals) - _MAX_INDIVIDUALS, 0),
+        "individuals_text": f"{len(individuals)} individuals have queries. 'score' is the mean "
+        f"{queries.metric} of an individual's queries; 'confused with' is the label that most "
+        "often came first instead.",
+        "individual_heads": (
+            "individual", "in gallery", "queries", "right", "score", "confused with",
+        ),
+        "unscored": result_tables.unscored_name(queries),
+        "metric": metric,
+        "similarity_plots": result_tables.similarity_plots(queries, score, results.scale),
+        "scale": results.scale,
+        "map_text": f"{on_map:,} of {len(results.embeddings):,} labelled photographs, laid out by "
+        "t-SNE so that similar embeddings lie together; queries have a coloured edge.",
+        "members": [one.name for one in results.members],
+        **result_tables.member_tables(results.members, score, queries, metric),
+    }  # fmt: skip
+
+
+def _members_text(members: Sequence[Member]) -> str:
+    if len(members) == 1:
+        return f"Plugin: {members[0].named.name}."
+    total = sum(member.weight for member in members)
+    shares = [f"{member.named.name} ({member.weight / total:.0%})" for member in members]
+    return f"Plugins: {', '.join(shares)}."
+
+
+def _lay_out_map(
+    results: HoldoutResults, collection: Collection
+) -> tuple[Integers, dict[str, list[Any]]]:
+    """Return the rows of the embeddings on the map, their coordinates, and whether each is a query.
+
+    Coordinates are whole thousandths.
+    """
+    ids = results.embeddings.image_ids
+    is_query = np.isin(ids, collection.holdout.query.image_ids)
+    rows = plots.sample_rows(is_query)
+    coordinates = plots.project(results.embeddings.of(ids[rows]))
+    x, y = np.round(1000 * coordinates).astype(int).T.tolist()
+    return rows, {"x": x, "y": y, "query": is_query[rows].astype(int).tolist()}
+
+
+def _find_suspects(
+    results: HoldoutResults, collection: Collection, competition: Competition
+) -> list[LabelSuspect]:
+    labelled = collection.labelled
+    suspects = label_errors.find_suspects(
+        results.embeddings.of(labelled.image_ids),
+        labelled.labels,
+        competition.images.unknown_label,
+        fine=collection.decisions.fine,
+        groups=protocol.search_groups(labelled, competition),
+    )
+    return suspects[:_MAX_SUSPECTS]
+
+
+def _label_counts(collection: Collection) -> Counter[str]:
+    return Counter(collection.labelled.labels.tolist())
+
+
+def _pictured_images(
+    queries: QueryResults,
+    on_map: Strings,
+    suspects: Sequence[LabelSuspect],
+    collection: Collection,
+) -> LabelledImages:
+    """Return the images that the page has pictures of: queries first, then their neighbours."""
+    near = np.unique(queries.nearest.answers)
+    suspect_ids = strings([*duplicates_page.suspect_images(suspects)])
+    parts = [queries.images, near[near != ""], on_map, suspect_ids]
+    ids = list(dict.fromkeys(str(image) for part in parts for image in part.tolist()))
+    return collection.labelled.of(np.array(ids, dtype=np.str_))

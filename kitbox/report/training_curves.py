@@ -1,4 +1,4 @@
-"""Training curves of the members, from the journals of their runs."""
+"""Training curves of ensemble members, from the journals of their runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from kitbox.training.runs import Run
 Points = tuple[tuple[int, float], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingCurve:
-    """What a run's journal tells: (epoch, value) pairs, the metric of `scores`, and warnings.
+    """The course of a run as (epoch, value) points, the metric of `scores`, and warnings.
 
-    `hardness` is what was asked of the negatives and `achieved` what there was; `spread` is the
+    `hardness` is the one requested of the negatives and `achieved` the actual one; `spread` is the
     mean distance between the embeddings of a batch.
     """
 
@@ -32,29 +32,31 @@ class TrainingCurve:
 
 def load_curve(member: Member) -> TrainingCurve:
     """Return the curve of the run that a member's checkpoint comes from."""
-    entries = Run(member.checkpoint.path.parent).events()
-    epochs = [entry for entry in entries if entry["event"] == "epoch"]
-    told = [{**entry.get("figures", {}), "epoch": entry["epoch"]} for entry in epochs]
-    scored = [entry for entry in entries if entry["event"] == "score" and entry["scores"]]
+    events = Run(member.checkpoint.path.parent).events()
+    epochs = [event for event in events if event["event"] == "epoch"]
+    figures = [{**event.get("figures", {}), "epoch": event["epoch"]} for event in epochs]
+    scored = [event for event in events if event["event"] == "score" and event["scores"]]
     metric = next(iter(scored[-1]["scores"])) if scored else ""
     return TrainingCurve(
-        member.named.name,
-        _points(epochs, "loss"),
-        tuple((int(entry["epoch"]), float(entry["scores"][metric]["value"])) for entry in scored),
-        metric,
-        _points(told, "hardness"),
-        _points(told, "achieved"),
-        _points(told, "spread"),
-        tuple(
-            (int(entry["epoch"]), str(entry["text"]))
-            for entry in entries
-            if entry["event"] == "warning"
+        name=member.named.name,
+        losses=_points(epochs, "loss"),
+        scores=tuple(
+            (int(event["epoch"]), float(event["scores"][metric]["value"])) for event in scored
+        ),
+        metric=metric,
+        hardness=_points(figures, "hardness"),
+        achieved=_points(figures, "achieved"),
+        spread=_points(figures, "spread"),
+        warnings=tuple(
+            (int(event["epoch"]), str(event["text"]))
+            for event in events
+            if event["event"] == "warning"
         ),
     )
 
 
 def draw_curves(curves: Sequence[TrainingCurve]) -> list[Plot]:
-    """Return plots of losses, holdout scores, hardness and spread, as far as there are any."""
+    """Return plots of losses, holdout scores, hardness and spread, of those that have points."""
     return [*_losses(curves), *_scores(curves), *_hardness(curves), *_spread(curves)]
 
 
@@ -63,10 +65,10 @@ def _losses(curves: Sequence[TrainingCurve]) -> list[Plot]:
     if not trained:
         return []
     last = ", ".join(f"{curve.name} {curve.losses[-1][1]:.3g}" for curve in trained)
-    caption = f"Mean loss of each epoch; after the last: {last}.{_warned(trained)}"
+    caption = f"Mean loss of each epoch; after the last: {last}.{_warning_sentences(trained)}"
     series = [(curve.name, *_columns(curve.losses)) for curve in trained]
-    marks = _marks(trained)
-    return [plots.lines("Loss", caption, series, labels=("epoch", "loss"), marks=marks)]
+    verticals = _warning_epochs(trained)
+    return [plots.lines("Loss", caption, series, labels=("epoch", "loss"), verticals=verticals)]
 
 
 def _scores(curves: Sequence[TrainingCurve]) -> list[Plot]:
@@ -77,49 +79,50 @@ def _scores(curves: Sequence[TrainingCurve]) -> list[Plot]:
             f"{curve.name} {curve.scores[0][1]:.3f} → {curve.scores[-1][1]:.3f}" for curve in scored
         )
         series = [(curve.name, *_columns(curve.scores)) for curve in scored]
-        caption = f"{metric} of the holdout while training, epoch 0 before it: {ends}."
+        caption = f"{metric} on the holdout during training, from epoch 0 before it: {ends}."
         title = f"Holdout score ({metric})"
         found.append(plots.lines(title, caption, series, labels=("epoch", metric)))
     return found
 
 
 def _hardness(curves: Sequence[TrainingCurve]) -> list[Plot]:
-    """Return a plot for each run that had its negatives chosen: what was asked, and achieved."""
+    """Return a plot for each run with hard negatives: the requested hardness, and the achieved."""
     found = []
     for curve in (curve for curve in curves if curve.hardness):
         most = max(value for _, value in curve.hardness)
         caption = (
             f"Hardness of the negatives of {curve.name}, mean of each epoch: 0 is the furthest "
-            f"photograph of another individual, 1 the nearest. Asked: {most:.2f} at most."
+            f"photograph of another individual, 1 the nearest. Requested: at most {most:.2f}."
         )
-        series = [("asked", *_columns(curve.hardness)), ("achieved", *_columns(curve.achieved))]
+        series = [("requested", *_columns(curve.hardness)), ("achieved", *_columns(curve.achieved))]
         title = f"Hardness, {curve.name}"
         found.append(plots.lines(title, caption, series, labels=("epoch", "hardness"), unit=True))
     return found
 
 
 def _spread(curves: Sequence[TrainingCurve]) -> list[Plot]:
-    there = [curve for curve in curves if curve.spread]
-    if not there:
+    spread = [curve for curve in curves if curve.spread]
+    if not spread:
         return []
     ends = ", ".join(
-        f"{curve.name} {curve.spread[0][1]:.2g} → {curve.spread[-1][1]:.2g}" for curve in there
+        f"{curve.name} {curve.spread[0][1]:.2g} → {curve.spread[-1][1]:.2g}" for curve in spread
     )
     caption = (
-        f"Mean distance between the embeddings of a batch, 0 where all are the same and "
-        f"1.41 where they are at right angles: {ends}.{_warned(there)}"
+        f"Mean distance between the embeddings of a batch: 0 if all are equal, 1.41 if they are "
+        f"at right angles: {ends}.{_warning_sentences(spread)}"
     )
-    series = [(curve.name, *_columns(curve.spread)) for curve in there]
+    series = [(curve.name, *_columns(curve.spread)) for curve in spread]
     labels = ("epoch", "distance")
-    return [plots.lines("Spread", caption, series, labels=labels, marks=_marks(there))]
+    verticals = _warning_epochs(spread)
+    return [plots.lines("Spread", caption, series, labels=labels, verticals=verticals)]
 
 
-def _marks(curves: Sequence[TrainingCurve]) -> list[float]:
+def _warning_epochs(curves: Sequence[TrainingCurve]) -> list[float]:
     return sorted({float(epoch) for curve in curves for epoch, _ in curve.warnings})
 
 
-def _warned(curves: Sequence[TrainingCurve]) -> str:
-    """Return the warnings as sentences that say what the vertical lines of a plot are."""
+def _warning_sentences(curves: Sequence[TrainingCurve]) -> str:
+    """Return sentences that explain the vertical lines of a plot."""
     return "".join(
         f" Vertical line: {curve.name}, epoch {epoch}: {text}."
         for curve in curves
@@ -127,12 +130,10 @@ def _warned(curves: Sequence[TrainingCurve]) -> str:
     )
 
 
-def _points(entries: Sequence[dict[str, Any]], name: str) -> Points:
-    """Return (epoch, value) of the entries that have such a value."""
+def _points(events: Sequence[dict[str, Any]], name: str) -> Points:
+    """Return (epoch, value) of the events that have a value of this name."""
     return tuple(
-        (int(entry["epoch"]), float(entry[name]))
-        for entry in entries
-        if entry.get(name) is not None
+        (int(event["epoch"]), float(event[name])) for event in events if event.get(name) is not None
     )
 
 

@@ -55,7 +55,7 @@ def test_with_drop_a_row_is_left_out_and_a_test_image_answered_for(place: Worksp
     )
     assert report["counts"]["empty"] == 1
     assert report["images"] == 32
-    assert "answers for a grey picture" in kitbox("data", "check").stdout
+    assert "uses a grey picture instead" in kitbox("data", "check").stdout
     told = kitbox("data", "holdout").stderr
     assert "left out: unreadable: image" in told
     assert "answered as grey: unreadable: image" in told

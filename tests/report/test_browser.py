@@ -1,4 +1,4 @@
-"""Pages in a real browser: they open from disk, fetch nothing, and are used by keys."""
+"""Pages in a real browser: they open from disk, fetch nothing, and have keys."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 
 from kitbox.report import page
 from kitbox.workspace import Workspace
-from tests.report.scene import IMAGE, LABEL, RUN, build, kitbox
+from tests.report.sample_workspace import IMAGE, LABEL, RUN, kitbox, train_sample
 
 NARROW = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
 
@@ -18,20 +18,20 @@ NARROW = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     with pytest.MonkeyPatch.context() as outside:
         outside.setenv("KITBOX_WORKSPACE", "")
-        yield build(tmp_path_factory.mktemp("browser"))
+        yield train_sample(tmp_path_factory.mktemp("browser"))
 
 
 @pytest.fixture(scope="module")
 def results(scene: Workspace) -> Path:
-    return made(scene, "plain", "large", *RUN)
+    return write_report(scene, "plain", "large", *RUN)
 
 
 @pytest.fixture(scope="module")
 def data(scene: Workspace) -> Path:
-    return made(scene, "--by", "plain")
+    return write_report(scene, "--by", "plain")
 
 
-def made(place: Workspace, *arguments: str) -> Path:
+def write_report(place: Workspace, *arguments: str) -> Path:
     return Path(json.loads(kitbox(place, "report", *arguments, "--json").stdout)["page"])
 
 
@@ -68,37 +68,35 @@ def choose(browser: Any, field: str, value: str) -> None:
     )
 
 
-def test_a_page_of_results_opens_from_disk_and_asks_for_nothing(
-    browser: Any, results: Path
-) -> None:
+def test_a_results_page_opens_from_disk_and_fetches_nothing(browser: Any, results: Path) -> None:
     opened(browser, results)
     fetched = "return performance.getEntriesByType('resource').map((e) => e.name)"
     assert [name for name in browser.execute_script(fetched) if name[:5] != "data:"] == []
     assert [entry["message"] for entry in browser.get_log("browser")] == []
-    assert browser.title.endswith(" label_map_at_5")  # no name ran as a script
-    assert LABEL in texts(browser, "#identities button.plain")
+    assert browser.title.endswith(" label_map_at_5")  # no name was executed as a script
+    assert LABEL in texts(browser, "#individuals button.plain")
 
 
-def test_pictures_are_drawn_as_they_come_into_sight(browser: Any, results: Path) -> None:
+def test_pictures_are_loaded_as_they_come_into_view(browser: Any, results: Path) -> None:
     opened(browser, results)
     first = "const i = document.querySelector('.card .near img'); return i && i.naturalWidth"
-    assert waited(browser, first) == 96  # not blown up
+    assert waited(browser, first) == 96  # not enlarged
     alts = browser.execute_script("return [...document.images].map((i) => i.alt)")
     assert all(alts)
 
 
-def test_marks_are_a_sign_and_not_a_colour_alone(browser: Any, results: Path) -> None:
+def test_hits_have_a_sign_and_not_only_a_colour(browser: Any, results: Path) -> None:
     opened(browser, results)
     choose(browser, "order", "best")
     waited(browser, "return document.querySelector('.near .hit') !== null")
-    sign = "return getComputedStyle(document.querySelector('.hit .shot'), '::after').content"
+    sign = "return getComputedStyle(document.querySelector('.hit .picture'), '::after').content"
     assert "✓" in browser.execute_script(sign)
     assert all("✓" in text for text in texts(browser, ".near .hit small:first-of-type"))
     hit = browser.execute_script("return document.querySelector('.near .hit img').alt")
     assert hit.endswith("the same individual")
 
 
-def test_the_worst_comes_first_and_the_best_on_demand(browser: Any, results: Path) -> None:
+def test_the_worst_queries_come_first_and_the_best_on_request(browser: Any, results: Path) -> None:
     opened(browser, results)
     assert "✗" in texts(browser, ".card .badge")[0]
     choose(browser, "order", "best")
@@ -109,7 +107,7 @@ def test_the_worst_comes_first_and_the_best_on_demand(browser: Any, results: Pat
     assert all("✗" in badge for badge in badges)
 
 
-def test_search_finds_an_individual_whatever_its_name_is(browser: Any, results: Path) -> None:
+def test_search_finds_an_individual_with_a_hostile_name(browser: Any, results: Path) -> None:
     opened(browser, results)
     every = texts(browser, ".count")[0]
     keys(browser, "/")
@@ -121,7 +119,7 @@ def test_search_finds_an_individual_whatever_its_name_is(browser: Any, results: 
     assert texts(browser, ".count")[0].startswith("0 of")
 
 
-def test_cards_are_walked_by_keys(browser: Any, results: Path) -> None:
+def test_keys_step_through_the_cards(browser: Any, results: Path) -> None:
     from selenium.webdriver.common.keys import Keys
 
     opened(browser, results)
@@ -140,12 +138,12 @@ def test_cards_are_walked_by_keys(browser: Any, results: Path) -> None:
     assert browser.execute_script(outline) == "solid"
 
 
-def test_a_neighbour_is_compared_with_its_query_by_keys(browser: Any, results: Path) -> None:
+def test_keys_compare_neighbours_with_their_query(browser: Any, results: Path) -> None:
     from selenium.webdriver.common.keys import Keys
 
     opened(browser, results)
-    waited(browser, "return document.querySelector('.near .shot') !== null")
-    browser.execute_script("document.querySelector('.near .shot').click()")
+    waited(browser, "return document.querySelector('.near .picture') !== null")
+    browser.execute_script("document.querySelector('.near .picture').click()")
     captions = texts(browser, "#large figcaption")
     assert captions[0].startswith("query ")
     assert captions[1].startswith("1: ")
@@ -157,7 +155,7 @@ def test_a_neighbour_is_compared_with_its_query_by_keys(browser: Any, results: P
     assert not browser.execute_script("return document.getElementById('large').open")
 
 
-def test_help_and_the_theme_have_keys_and_the_theme_stays(browser: Any, results: Path) -> None:
+def test_help_and_theme_have_keys_and_the_theme_is_remembered(browser: Any, results: Path) -> None:
     from selenium.webdriver.common.keys import Keys
 
     opened(browser, results)
@@ -176,38 +174,38 @@ def test_help_and_the_theme_have_keys_and_the_theme_stays(browser: Any, results:
     browser.execute_script("localStorage.clear()")
 
 
-def test_the_table_of_individuals_sorts_and_leads_to_queries(browser: Any, results: Path) -> None:
+def test_the_table_of_individuals_sorts_and_links_to_queries(browser: Any, results: Path) -> None:
     opened(browser, results)
-    head = "document.querySelectorAll('#identities th button')[2].click();"
+    head = "document.querySelectorAll('#individuals th button')[2].click();"
     column = (
-        "return [...document.querySelectorAll('#identities tbody tr')]"
+        "return [...document.querySelectorAll('#individuals tbody tr')]"
         ".map((row) => Number(row.cells[2].textContent))"
     )
     falling = browser.execute_script(head + column)
     assert falling == sorted(falling, reverse=True)
     rising = browser.execute_script(head + column)
     assert rising == sorted(rising)
-    name = texts(browser, "#identities button.plain")[0]
-    browser.execute_script("document.querySelector('#identities button.plain').click()")
+    name = texts(browser, "#individuals button.plain")[0]
+    browser.execute_script("document.querySelector('#individuals button.plain').click()")
     waited(browser, "return document.getElementById('text').value !== ''")
     waited(browser, "return / of /.test(document.querySelector('.count').textContent)")
     assert name in texts(browser, "#cards h3")
 
 
-def test_the_map_draws_and_goes_nearer(browser: Any, results: Path) -> None:
+def test_the_map_is_drawn_and_zooms(browser: Any, results: Path) -> None:
     opened(browser, results)
-    browser.execute_script("document.getElementById('atlas').scrollIntoView()")
+    browser.execute_script("document.getElementById('map-canvas').scrollIntoView()")
     painted = (
-        "const c = document.getElementById('atlas'); if (!c.width) return 0;"
+        "const c = document.getElementById('map-canvas'); if (!c.width) return 0;"
         "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data"
         ".reduce((n, v) => n + (v > 0), 0)"
     )
     assert waited(browser, painted) > 100
-    browser.execute_script("document.getElementById('in').click()")
+    browser.execute_script("document.getElementById('zoom-in').click()")
 
 
 @pytest.mark.parametrize("page_of", ["results", "data"])
-def test_no_page_is_wider_than_a_phone(
+def test_pages_fit_the_width_of_a_phone(
     browser: Any, request: pytest.FixtureRequest, page_of: str
 ) -> None:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", NARROW)
@@ -240,11 +238,11 @@ def alts(browser: Any) -> list[str]:
     )
 
 
-def test_a_page_that_was_split_finds_its_files(
+def test_a_split_page_loads_its_files(
     browser: Any, scene: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page, "MAX_BYTES", 100_000)
-    opened(browser, made(scene, "large", *RUN))
+    opened(browser, write_report(scene, "large", *RUN))
     first = "const i = document.querySelector('.card .near img'); return i && i.naturalWidth"
     assert waited(browser, first) == 96
     assert [entry["message"] for entry in browser.get_log("browser")] == []

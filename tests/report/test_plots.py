@@ -1,4 +1,4 @@
-"""Plots: readable on light and dark, told in words, and safe beside each other in a page."""
+"""Plots: in the colours of the page, with a description, and without shared ids."""
 
 import re
 from xml.etree import ElementTree
@@ -20,15 +20,15 @@ def histogram(title: str = "Sizes", name: str = "a", **given: object) -> Plot:
     )
 
 
-def test_a_plot_takes_the_colours_of_the_page() -> None:
-    svg = histogram(mark=3.0).svg
+def test_a_plot_uses_the_colours_of_the_page() -> None:
+    svg = histogram(vertical=3.0).svg
     assert "var(--accent)" in svg
     assert "var(--second)" in svg
     literal = {colour for colour in re.findall(r"#[0-9a-f]{6}", svg) if colour != "#000000"}
     assert not literal
 
 
-def test_a_plot_says_what_it_shows_when_it_is_read_out() -> None:
+def test_a_plot_has_its_caption_for_screen_readers() -> None:
     root = ElementTree.fromstring(histogram().svg)  # noqa: S314  our own
     assert root.get("role") == "img"
     assert root.get("aria-label") == "Sizes. What it shows."
@@ -36,7 +36,7 @@ def test_a_plot_says_what_it_shows_when_it_is_read_out() -> None:
     assert "pixels" in texts
 
 
-def test_a_plot_fills_its_place_and_brings_no_style_of_its_own() -> None:
+def test_a_plot_has_no_size_and_no_style_of_its_own() -> None:
     svg = histogram().svg
     assert "<style" not in svg
     assert "<metadata" not in svg
@@ -44,7 +44,7 @@ def test_a_plot_fills_its_place_and_brings_no_style_of_its_own() -> None:
     assert "viewBox" in svg
 
 
-def test_names_in_plots_are_names() -> None:
+def test_names_in_plots_stay_text() -> None:
     found = histogram(title=HOSTILE, name=HOSTILE)
     assert "<script" not in found.svg
     assert ElementTree.fromstring(found.svg).get("aria-label", "").startswith(HOSTILE)  # noqa: S314
@@ -62,12 +62,12 @@ def test_two_plots_share_no_id() -> None:
     assert all(len(set(of)) == len(of) for of in ids)
 
 
-def test_the_same_plot_is_the_same_bytes() -> None:
+def test_equal_plots_have_equal_bytes() -> None:
     assert histogram() == histogram()
 
 
 @pytest.mark.parametrize("values", [[3.0], [3.0, 3.0], [0.1, 1e5]])
-def test_odd_values_are_drawn(values: list[float]) -> None:
+def test_extreme_values_are_drawn(values: list[float]) -> None:
     bins = np.geomspace(0.9 * min(values), 1.1 * max(values), 20)
     found = plots.histogram(
         "t", "c", [("a", np.array(values))], label="x", bins=bins, ticks=[1, 10], shares=False

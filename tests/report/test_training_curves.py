@@ -1,4 +1,4 @@
-"""Training curves, from a journal to plots."""
+"""Training curves, from the journal of a run to plots."""
 
 import json
 from pathlib import Path
@@ -42,9 +42,9 @@ def sequenced(tmp_path: Path) -> TrainingCurve:
     )
 
 
-def test_a_curve_is_what_the_journal_tells(sequenced: TrainingCurve) -> None:
+def test_a_curve_has_the_points_of_the_journal(sequenced: TrainingCurve) -> None:
     assert sequenced == TrainingCurve(
-        "flukes",
+        name="flukes",
         losses=((1, 0.5), (2, 0.25)),
         scores=((0, 0.25), (2, 0.25)),
         metric="map_at_20",
@@ -55,15 +55,15 @@ def test_a_curve_is_what_the_journal_tells(sequenced: TrainingCurve) -> None:
     )
 
 
-def test_hardness_asked_and_achieved_are_on_one_axis(sequenced: TrainingCurve) -> None:
+def test_requested_and_achieved_hardness_are_in_one_plot(sequenced: TrainingCurve) -> None:
     plot = next(
         p for p in training_curves.draw_curves([sequenced]) if p.title == "Hardness, flukes"
     )
-    assert plot.legend == ("asked", "achieved")
-    assert "Asked: 0.80 at most." in plot.caption
+    assert plot.legend == ("requested", "achieved")
+    assert "Requested: at most 0.80." in plot.caption
 
 
-def test_a_warning_is_marked_where_loss_and_spread_are_drawn(sequenced: TrainingCurve) -> None:
+def test_warnings_are_marked_in_the_plots_of_loss_and_spread(sequenced: TrainingCurve) -> None:
     marked = {plot.title: plot for plot in training_curves.draw_curves([sequenced])}
     assert list(marked) == ["Loss", "Holdout score (map_at_20)", "Hardness, flukes", "Spread"]
     for title in ("Loss", "Spread"):
@@ -71,16 +71,16 @@ def test_a_warning_is_marked_where_loss_and_spread_are_drawn(sequenced: Training
     assert "flukes 1.2 → 0.02" in marked["Spread"].caption
 
 
-def test_a_mark_is_a_line_more() -> None:
+def test_a_vertical_adds_a_line() -> None:
     series = [("one", [0.0, 1.0], [0.0, 1.0])]
     plain, marked = (
-        training_curves.plots.lines("t", "c", series, labels=("x", "y"), marks=marks)
-        for marks in ([], [1])
+        training_curves.plots.lines("t", "c", series, labels=("x", "y"), verticals=verticals)
+        for verticals in ([], [1])
     )
     assert marked.svg.count("var(--ink)") > plain.svg.count("var(--ink)")
 
 
-def test_journals_of_runs_without_a_sequence_have_the_plots_they_had(tmp_path: Path) -> None:
+def test_a_run_without_hard_negatives_has_fewer_plots(tmp_path: Path) -> None:
     curve = curve_of(tmp_path, epoch(1), {"event": "score", "epoch": 1, "scores": SCORES})
     assert [plot.title for plot in training_curves.draw_curves([curve])] == ["Loss"]
     assert (

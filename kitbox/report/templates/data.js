@@ -1,22 +1,22 @@
 "use strict";
-// Contact sheets: the photographs of each individual, of the test and of a gallery.
+// Contact sheets of each individual, of the test images and of the gallery.
 (async () => {
-  const { pack, make, image, list, show, watch } = kitbox;
-  const sheets = await pack("sheets");
-  const field = (id) => document.getElementById(id), FEW = 24, PART = 120;
+  const { chunk, make, image, lazyList, showLarge, watch } = kitbox;
+  const sheets = await chunk("sheets");
+  const field = (id) => document.getElementById(id), FIRST = 24, MORE = 120;
   sheets.sides.forEach((side, number) => field("side").append(make("option", { value: number }, side)));
   const rows = sheets.id.map((_, row) => row);
   const label = (row) => sheets.labels[sheets.label[row]] ?? "";
   const words = rows.map((row) => (sheets.id[row] + "\n" + label(row)).toLowerCase());
-  const tests = {
+  const filters = {
     "": () => true,
     boxed: (row) => sheets.box[row] !== null,
     whole: (row) => sheets.box[row] === null,
-    asked: (row) => sheets.asked[row] === 1,
-    twin: (row) => sheets.twin[row] >= 0,
+    query: (row) => sheets.query[row] === 1,
+    duplicate: (row) => sheets.duplicate[row] >= 0,
   };
 
-  function frame(row) {
+  function boxOutline(row) {
     const [width, height] = sheets.size[row], box = sheets.box[row];
     if (!box || !width) return null;
     const space = "http://www.w3.org/2000/svg", svg = document.createElementNS(space, "svg");
@@ -30,44 +30,44 @@
     }
     return svg;
   }
-  function told(row) {
+  function description(row) {
     const [width, height] = sheets.size[row];
     return [sheets.id[row], label(row) || sheets.sides[sheets.side[row]], `${width} × ${height}`]
       .concat(sheets.box[row] ? ["with a box"] : []).join(", ");
   }
   function sheet(group) {
-    const figures = group.rows.map((row) => [row, told(row)]);
+    const figures = group.rows.map((row) => [row, description(row)]);
     const items = make("ul", { class: "sheet" });
-    const more = make("button", { type: "button", onclick: () => grow(PART) });
+    const more = make("button", { type: "button", onclick: () => grow(MORE) });
     function grow(count) {
       const from = items.children.length;
       items.append(...group.rows.slice(from, from + count).map((row, place) => make("li", {},
-        make("button", { type: "button", class: "shot", onclick: () => show(figures, from + place) },
-          make("span", { class: "frame" }, image(row, figures[from + place][1]), frame(row))),
-        make("small", {}, sheets.asked[row] ? make("span", { class: "tag" }, "query") : null,
-          sheets.twin[row] >= 0 ? make("span", { class: "tag" }, `twin ${sheets.twin[row]}`) : null,
+        make("button", { type: "button", class: "picture", onclick: () => showLarge(figures, from + place) },
+          make("span", { class: "frame" }, image(row, figures[from + place][1]), boxOutline(row))),
+        make("small", {}, sheets.query[row] ? make("span", { class: "tag" }, "query") : null,
+          sheets.duplicate[row] >= 0 ? make("span", { class: "tag" }, `duplicate ${sheets.duplicate[row]}`) : null,
           sheets.id[row]))));
       const left = group.rows.length - items.children.length;
-      more.textContent = `${Math.min(left, PART)} more of ${left}`;
+      more.textContent = `${Math.min(left, MORE)} more of ${left}`;
       more.hidden = left <= 0;
       watch(items);
     }
-    grow(FEW);
+    grow(FIRST);
     const count = group.rows.length === 1 ? "1 photograph" : `${group.rows.length} photographs`;
     return make("article", { class: "card group", tabindex: "-1", "aria-label": `${group.name}, ${count}` },
       make("h3", {}, group.name + " ", make("small", {}, count)), items, more);
   }
 
   const form = document.querySelector(".find"), count = document.querySelector(".count");
-  const cards = list(field("cards"), sheet, 10);
+  const cards = lazyList(field("cards"), sheet, 10);
   const orders = {
     most: (a, b) => b.rows.length - a.rows.length,
     fewest: (a, b) => a.rows.length - b.rows.length,
     name: (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }),
   };
-  function find() {
+  function update() {
     const text = field("text").value.trim().toLowerCase(), side = field("side").value;
-    const fits = tests[field("show").value], groups = new Map();
+    const fits = filters[field("show").value], groups = new Map();
     let photographs = 0;
     for (const row of rows) {
       if (text && !words[row].includes(text)) continue;
@@ -80,17 +80,17 @@
       groups.get(key).rows.push(row);
       photographs += 1;
     }
-    // those of nobody in particular come after all who have a name, and then the other sides
+    // unknown individuals come after all known ones, and then the other sides
     const place = (group) => 2 * sheets.side[group.rows[0]] + (group.name === sheets.unknown);
-    const found = [...groups.values()].sort((a, b) =>
+    const sorted = [...groups.values()].sort((a, b) =>
       place(a) - place(b) || orders[field("order").value](a, b) || orders.name(a, b));
-    const told = found.length === 1 ? "1 group" : `${found.length} groups`;
-    count.textContent = `${photographs} photographs in ${told}`;
-    cards.set(found);
+    const size = sorted.length === 1 ? "1 group" : `${sorted.length} groups`;
+    count.textContent = `${photographs} photographs in ${size}`;
+    cards.set(sorted);
   }
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", find);
-  form.addEventListener("reset", () => setTimeout(find));
-  find();
+  form.addEventListener("input", update);
+  form.addEventListener("reset", () => setTimeout(update));
+  update();
   document.body.dataset.ready = "yes";
 })();

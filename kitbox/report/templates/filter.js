@@ -1,10 +1,10 @@
 "use strict";
-// Search among cards that stand in the page already.
+// Search among the cards of the page.
 (() => {
   const form = document.querySelector(".find"), count = document.querySelector(".count");
   const cards = [...document.querySelectorAll(".pair")].map((card) => [card, card.textContent.toLowerCase()
     + [...card.querySelectorAll("img")].map((image) => image.alt.toLowerCase()).join("\n")]);
-  function find() {
+  function update() {
     const text = document.getElementById("text").value.trim().toLowerCase();
     const kind = document.getElementById("kind").value;
     let shown = 0;
@@ -15,8 +15,8 @@
     count.textContent = shown === cards.length ? `${shown} cards` : `${shown} of ${cards.length} cards`;
   }
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", find);
-  form.addEventListener("reset", () => setTimeout(find));
-  find();
+  form.addEventListener("input", update);
+  form.addEventListener("reset", () => setTimeout(update));
+  update();
   document.body.dataset.ready = "yes";
 })();

@@ -1,34 +1,34 @@
 "use strict";
-// What every page does: packs of data, lazily shown pictures, the theme, keys, tables, dialogs.
+// Shared by all pages: chunks of data, lazily loaded pictures, theme, keys, tables and dialogs.
 const kitbox = (() => {
-  const folder = document.body.dataset.folder, perPack = Number(document.body.dataset.pack);
+  const folder = document.body.dataset.folder, perChunk = Number(document.body.dataset.picturesPerChunk);
   const nonce = document.currentScript.nonce;
-  const packs = new Map(), takers = new Map();
+  const chunks = new Map(), receivers = new Map();
 
-  // A pack is a script block of this page, or a file beside it that calls kitbox.take.
-  function pack(name) {
-    if (!packs.has(name)) packs.set(name, loaded(name));
-    return packs.get(name);
+  // A chunk is a script block of this page, or a file beside it that calls kitbox.receive.
+  function chunk(name) {
+    if (!chunks.has(name)) chunks.set(name, load(name));
+    return chunks.get(name);
   }
-  function loaded(name) {
-    const here = document.getElementById("pack-" + name);
-    if (here) return Promise.resolve(JSON.parse(here.textContent));
+  function load(name) {
+    const block = document.getElementById("chunk-" + name);
+    if (block) return Promise.resolve(JSON.parse(block.textContent));
     if (!folder) return Promise.resolve(null);
-    return new Promise((taken) => {
-      takers.set(name, taken);
+    return new Promise((resolve) => {
+      receivers.set(name, resolve);
       const script = document.createElement("script");
       script.nonce = nonce;
       script.src = folder.split("/").map(encodeURIComponent).join("/") + "/" + name + ".js";
-      script.onerror = () => taken(null);
+      script.onerror = () => resolve(null);
       script.onload = () => script.remove();
       document.head.append(script);
     });
   }
-  const take = (name, value) => takers.get(name)?.(value);
+  const receive = (name, value) => receivers.get(name)?.(value);
 
   async function picture(number) {
-    const found = await pack("pictures-" + Math.floor(number / perPack));
-    const text = found && found[number % perPack];
+    const pictures = await chunk("pictures-" + Math.floor(number / perChunk));
+    const text = pictures && pictures[number % perChunk];
     return text ? "data:image/webp;base64," + text : "";
   }
   async function fill(image) {
@@ -36,19 +36,19 @@ const kitbox = (() => {
     if (source) image.src = source;
     else image.replaceWith(make("span", { class: "missing" }, "no picture"));
   }
-  const seen = new IntersectionObserver((entries) => {
+  const observer = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;
-      seen.unobserve(entry.target);
+      observer.unobserve(entry.target);
       fill(entry.target);
     }
   }, { rootMargin: "500px" });
-  const watch = (root) => root.querySelectorAll("img[data-picture]").forEach((i) => seen.observe(i));
+  const watch = (root) => root.querySelectorAll("img[data-picture]").forEach((i) => observer.observe(i));
 
-  // Text is set, never parsed, so that a name is a name whatever stands in it.
-  function make(tag, given = {}, ...children) {
+  // Text is set, never parsed, so that a name with markup stays text.
+  function make(tag, attributes = {}, ...children) {
     const node = document.createElement(tag);
-    for (const [key, value] of Object.entries(given)) {
+    for (const [key, value] of Object.entries(attributes)) {
       if (value === null || value === false) continue;
       if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
       else node.setAttribute(key, value === true ? "" : value);
@@ -60,42 +60,43 @@ const kitbox = (() => {
     return make("img", { "data-picture": number, alt, decoding: "async" });
   }
 
-  // Rows are drawn as one scrolls to them, so that 30,000 are as quick as 30.
-  function list(root, draw, step) {
+  // A list whose rows are drawn as the user scrolls to them, so that 30,000 are as fast as 30.
+  function lazyList(root, draw, step) {
     let rows = [], shown = 0;
-    const more = make("div", { class: "more" });
-    root.after(more);
+    const end = make("div", { class: "more" });
+    root.after(end);
     function grow() {
       const part = rows.slice(shown, shown + step);
       shown += part.length;
       root.append(...part.map(draw));
       watch(root);
-      more.hidden = shown >= rows.length;
+      end.hidden = shown >= rows.length;
       return part.length > 0;
     }
-    new IntersectionObserver((entries) => entries.some((e) => e.isIntersecting) && near(),
-      { rootMargin: "900px" }).observe(more);
-    function near() {
-      while (grow() && more.getBoundingClientRect().top < innerHeight + 900);
+    new IntersectionObserver((entries) => entries.some((e) => e.isIntersecting) && fillScreen(),
+      { rootMargin: "900px" }).observe(end);
+    function fillScreen() {
+      while (grow() && end.getBoundingClientRect().top < innerHeight + 900);
     }
-    return { set(found) { rows = found; shown = 0; root.replaceChildren(); grow(); }, grow };
+    return { set(newRows) { rows = newRows; shown = 0; root.replaceChildren(); grow(); }, grow };
   }
 
   // Dialogs
   const large = document.getElementById("large"), keys = document.getElementById("keys");
-  let walk = [], place = 0, beside = null;
-  function show(figures, at, asked = null) {
-    walk = figures; place = at; beside = asked;
+  let sequence = [], place = 0, query = null;
+  // Shows one of some [number, text] figures large, beside that of the query if there is one.
+  function showLarge(figures, at, queryFigure = null) {
+    sequence = figures; place = at; query = queryFigure;
     turn(0);
     if (!large.open) large.showModal();
   }
   function turn(by) {
-    place = (place + by + walk.length) % walk.length;
-    const both = beside ? [beside, walk[place]] : [walk[place]];
-    large.querySelector(".two").replaceChildren(...both.map(([number, text]) =>
+    place = (place + by + sequence.length) % sequence.length;
+    const shown = query ? [query, sequence[place]] : [sequence[place]];
+    large.querySelector(".two").replaceChildren(...shown.map(([number, text]) =>
       make("figure", {}, image(number, text), make("figcaption", {}, text))));
     for (const id of ["before", "after"]) {
-      document.getElementById(id).hidden = walk.length < 2;
+      document.getElementById(id).hidden = sequence.length < 2;
     }
     large.querySelectorAll("img").forEach(fill);
   }
@@ -106,25 +107,25 @@ const kitbox = (() => {
   }
   document.getElementById("help").addEventListener("click", () => keys.showModal());
 
-  // Light and dark
+  // Theme
   const root = document.documentElement;
-  const remembered = (() => { try { return localStorage.getItem("kitbox-theme"); } catch { return null; } })();
-  if (remembered === "light" || remembered === "dark") root.dataset.theme = remembered;
-  function turnTheme() {
+  const saved = (() => { try { return localStorage.getItem("kitbox-theme"); } catch { return null; } })();
+  if (saved === "light" || saved === "dark") root.dataset.theme = saved;
+  function toggleTheme() {
     const dark = root.dataset.theme
       ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = dark ? "light" : "dark";
-    try { localStorage.setItem("kitbox-theme", root.dataset.theme); } catch { /* not kept then */ }
+    try { localStorage.setItem("kitbox-theme", root.dataset.theme); } catch { /* then it is not saved */ }
     document.dispatchEvent(new Event("theme"));
   }
-  document.getElementById("theme").addEventListener("click", turnTheme);
+  document.getElementById("theme").addEventListener("click", toggleTheme);
 
   // Keys
   function step(by) {
     const cards = [...document.querySelectorAll(".card:not([hidden])")];
-    const here = document.activeElement?.closest?.(".card");
+    const current = document.activeElement?.closest?.(".card");
     const top = cards.findIndex((card) => card.getBoundingClientRect().bottom > 120);
-    const next = here ? cards.indexOf(here) + by : top;
+    const next = current ? cards.indexOf(current) + by : top;
     const card = cards[Math.max(0, Math.min(next, cards.length - 1))];
     if (!card) return;
     card.focus({ preventScroll: true });
@@ -148,33 +149,33 @@ const kitbox = (() => {
     else if (event.key === "k" || (onCard && event.key === "ArrowUp")) step(-1);
     else if (event.key === "/" && search) search.focus();
     else if (event.key === "?") keys.showModal();
-    else if (event.key === "t") turnTheme();
-    else if (event.key === "Enter" && onCard) target.querySelector(".shot")?.click();
+    else if (event.key === "t") toggleTheme();
+    else if (event.key === "Enter" && onCard) target.querySelector(".picture")?.click();
     else return;
     event.preventDefault();
   });
 
-  // Tables whose heads are buttons sort by their cells' data-value, or by their text.
+  // Tables with buttons in their heads are sorted by the data-value or the text of their cells.
   for (const button of document.querySelectorAll("th button")) {
     button.addEventListener("click", () => {
       const head = button.closest("th"), body = head.closest("table").tBodies[0];
-      const column = head.cellIndex, up = head.getAttribute("aria-sort") === "descending";
+      const column = head.cellIndex, ascending = head.getAttribute("aria-sort") === "descending";
       for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
-      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
       const value = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent;
       const numbers = [...body.rows].every((row) => value(row) === "" || !isNaN(value(row)));
       const order = (a, b) => numbers
         ? Number(value(a)) - Number(value(b)) : value(a).localeCompare(value(b));
-      body.append(...[...body.rows].sort((a, b) => (up ? order(a, b) : order(b, a))));
+      body.append(...[...body.rows].sort((a, b) => (ascending ? order(a, b) : order(b, a))));
     });
   }
   document.addEventListener("click", (event) => {
-    const shot = event.target.closest?.("[data-large]");
-    if (!shot) return;
-    const within = [...(shot.closest("[data-walk]") ?? document).querySelectorAll("[data-large]")];
-    const figures = within.map((s) => [Number(s.dataset.large), s.dataset.text]);
-    show(figures, within.indexOf(shot));
+    const button = event.target.closest?.("[data-large]");
+    if (!button) return;
+    const buttons = [...(button.closest("[data-sequence]") ?? document).querySelectorAll("[data-large]")];
+    const figures = buttons.map((one) => [Number(one.dataset.large), one.dataset.text]);
+    showLarge(figures, buttons.indexOf(button));
   });
   watch(document);
-  return { pack, take, picture, fill, watch, make, image, list, show };
+  return { chunk, receive, picture, watch, make, image, lazyList, showLarge };
 })();

@@ -1,11 +1,11 @@
-"""The pages of duplicates and of findings: what is shown, and what would decide it."""
+"""The pages of duplicates and of the data check: images and suggested decisions."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from kitbox.competition.findings import DataFinding
 from kitbox.dataset.duplicates import DuplicateGroup, ImagePool
 from kitbox.dataset.label_errors import LabelSuspect
 from kitbox.files import digest_of_file
@@ -14,7 +14,7 @@ from kitbox.records import ImageSet, strings
 from kitbox.report import check_page, duplicates_page
 from kitbox.workspace import Workspace
 from tests.photographs import finish, picture
-from tests.report.pages import Parsed, parsed
+from tests.report.parsed_page import ParsedPage, parse
 
 HOSTILE = "<i>Ahab</i>"
 
@@ -30,18 +30,18 @@ def images(workspace: Workspace) -> ImageSet:
     )
 
 
-def shown(
+def write_page(
     images: ImageSet,
     workspace: Workspace,
     groups: list[DuplicateGroup],
     suspects: list[LabelSuspect] | None,
-) -> Parsed:
+) -> ParsedPage:
     sides = strings(["train"] * 8 + ["query"] * 2 + ["test"] * 2)
     nothing = np.zeros((len(images), 8), dtype=np.uint8)
     pool = ImagePool(images, Signatures(nothing, nothing), sides, (images,))
     path = workspace.reports / "duplicates.html"
     stage = duplicates_page.write(groups, suspects, pool, "new_whale", workspace, path)
-    return parsed(finish(stage)[1].path)
+    return parse(finish(stage)[1].path)
 
 
 def group(kind: str, *rows: int, labels: tuple[str, ...], sides: tuple[str, ...]) -> DuplicateGroup:
@@ -54,10 +54,10 @@ def group(kind: str, *rows: int, labels: tuple[str, ...], sides: tuple[str, ...]
     )
 
 
-def test_a_conflict_shows_both_pictures_and_the_row_that_would_mend_it(
+def test_a_conflict_shows_both_images_and_the_suggested_row(
     images: ImageSet, workspace: Workspace
 ) -> None:
-    found = shown(
+    found = write_page(
         images,
         workspace,
         [
@@ -75,25 +75,27 @@ def test_a_conflict_shows_both_pictures_and_the_row_that_would_mend_it(
         f"1.png, {HOSTILE}, train",
         "10.png, test",
     ]
-    assert len(found.pack("pictures-0")) == 4
+    assert len(found.chunk("pictures-0")) == 4
     assert not found.of("i")
     assert "Suspect labels" not in found.words
 
 
-def test_a_group_of_many_shows_every_side_before_more_of_one(
+def test_a_large_group_shows_every_side_before_more_of_one(
     images: ImageSet, workspace: Workspace
 ) -> None:
     rows = range(12)
     labels = (*[HOSTILE] * 6, *["Boo"] * 4, "", "")
     sides = (*["train"] * 8, *["query"] * 2, *["test"] * 2)
-    found = shown(images, workspace, [group("neighbours", *rows, labels=labels, sides=sides)], None)
+    found = write_page(
+        images, workspace, [group("neighbours", *rows, labels=labels, sides=sides)], None
+    )
     alts = [image["alt"] for image in found.of("img")]
     assert len(alts) == 8
     assert {alt.split(", ")[-1] for alt in alts[:4]} == {"train", "query", "test"}
     assert "4 more photographs." in found.text
 
 
-def test_suspects_stand_side_by_side_with_what_would_decide_them(
+def test_suspects_are_shown_with_suggested_decisions(
     images: ImageSet, workspace: Workspace
 ) -> None:
     mutual = LabelSuspect(
@@ -111,7 +113,7 @@ def test_suspects_stand_side_by_side_with_what_would_decide_them(
         evidence=0.1,
         first_count=4,
     )
-    found = shown(images, workspace, [], [mutual, split])
+    found = write_page(images, workspace, [], [mutual, split])
     assert f"{HOSTILE} and Boo" in found.text
     assert "similarity 0.900: 0.200 more than their labels explain" in found.text
     assert "fine,0.png,6.png" in found.text
@@ -120,38 +122,32 @@ def test_suspects_stand_side_by_side_with_what_would_decide_them(
     assert [li["data-kind"] for li in found.of("li") if "data-kind" in li] == ["mutual", "split"]
 
 
-def test_no_suspects_are_told_as_such(images: ImageSet, workspace: Workspace) -> None:
-    assert "no two labels are mixed up" in shown(images, workspace, [], []).text
+def test_the_page_states_that_there_are_no_suspects(images: ImageSet, workspace: Workspace) -> None:
+    assert (
+        "these networks find no labels that are mixed up"
+        in write_page(images, workspace, [], []).text
+    )
 
 
-@dataclass(frozen=True)
-class Found:
-    kind: str
-    where: str
-    image_id: str
-    what: str
-    action: str
-
-
-def test_findings_are_counted_and_shown_with_their_pictures(
+def test_findings_are_counted_and_shown_with_their_images(
     images: ImageSet, workspace: Workspace
 ) -> None:
     broken = workspace.root / "broken.jpg"
     broken.write_bytes(b"<html>")
     unread = ImageSet(strings(["broken.jpg"]), (broken,), digests=strings(["0"]))
     given = [
-        Found("blurred", "0.png", "0.png", "is <b>soft</b>", "keep"),
-        Found("blurred", "3.png", "3.png", "is soft", "keep"),
-        Found("a web page", "train.csv line 3", "broken.jpg", "is a web page", "drop"),
-        Found("bom", "train.csv", "", "begins with a mark", "repair"),
+        DataFinding("0.png", "is <b>soft</b>", "0.png", "blurred", "keep"),
+        DataFinding("3.png", "is soft", "3.png", "blurred", "keep"),
+        DataFinding("train.csv line 3", "is a web page", "broken.jpg", "a web page", "drop"),
+        DataFinding("train.csv", "begins with a mark", "", "bom", "repair"),
     ]
     path = workspace.reports / "check.html"
     stage = check_page.write(given, [images, unread], workspace, path, checked=13)
-    found = parsed(finish(stage)[1].path)
+    found = parse(finish(stage)[1].path)
     assert "4 findings in 13 images and their lists" in found.text
-    rows = found.pack("findings")
+    rows = found.chunk("findings")
     assert [row[5] for row in rows] == [0, 1, 2, -1]
-    assert [bool(text) for text in found.pack("pictures-0")] == [True, True, False]
+    assert [bool(text) for text in found.chunk("pictures-0")] == [True, True, False]
     assert rows[0][4] == "is <b>soft</b>"
     kinds = [button["data-kind"] for button in found.of("button") if "data-kind" in button]
     assert kinds == ["blurred", "a web page", "bom"]
@@ -159,13 +155,13 @@ def test_findings_are_counted_and_shown_with_their_pictures(
     assert not found.of("b")
 
 
-def test_nothing_wrong_is_told_as_such(workspace: Workspace) -> None:
+def test_the_page_states_that_there_are_no_findings(workspace: Workspace) -> None:
     stage = check_page.write([], [], workspace, workspace.reports / "check.html", checked=5)
-    found = parsed(finish(stage)[1].path)
-    assert "Nothing is wrong in 5 images and their lists." in found.text
+    found = parse(finish(stage)[1].path)
+    assert "No findings in 5 images and their lists." in found.text
 
 
-def test_a_table_that_is_not_there_or_is_damaged_tells_no_findings(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_table_has_no_findings(tmp_path: Path) -> None:
     table = tmp_path / "check.csv"
     assert check_page.load_summaries(table) == []
     table.write_bytes(b"\xff\xfe")

@@ -1,4 +1,4 @@
-"""A small competition with names that would break a careless page, trained and ready to show."""
+"""A small trained competition with hostile names that wrong quoting would break."""
 
 import csv
 import os
@@ -13,22 +13,22 @@ from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, picture, write_plugin
 
 RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
-# A file system takes all of this but the slash of a closing tag.
+# A file name may have all of this except the slash of a closing tag.
 IMAGE = '<b>émoji 🐋, "&amp;.png'
 LABEL = "</script><script>document.title='broken'</script>"
 
 
 def kitbox(place: Workspace, *arguments: str) -> Result:
-    """Run a command in a workspace, which has to succeed."""
+    """Run a command in a workspace; it must succeed."""
     result = CliRunner().invoke(app, ["--workspace", str(place.root), *arguments])
     assert result.exit_code == 0, result.output + repr(result.exception)
     return result
 
 
-def build(root: Path, preset_name: str = "humpback", **settings: Any) -> Workspace:
+def train_sample(root: Path, preset_name: str = "humpback", **settings: Any) -> Workspace:
     """Return a workspace of eleven individuals and two plugins.
 
-    Individual 8 has a hostile name, and 9 and 10 are one that goes by two names.
+    Individual 8 has a hostile label; 9 and 10 are one individual under two labels.
     """
     place, competition = competition_on_disk(
         root, individuals=8, each=5, tests=6, preset_name=preset_name, **settings
@@ -47,7 +47,7 @@ def build(root: Path, preset_name: str = "humpback", **settings: Any) -> Workspa
     boxes = ["image,x0,y0,x1,y1", *(f"{n}_0.png,10,10,80,50" for n in range(8))]
     (data / "boxes.csv").write_text("\n".join(boxes) + "\n")
     text = place.settings.read_text().replace("# boxes =", "boxes =")
-    # pictures of one individual are near-duplicates here, and would all be on one side
+    # these images of one individual are near-duplicates, and would all be on one side
     place.settings.write_text(text.replace("seed = 0", "seed = 0\nnear_duplicate_bits = 0"))
     write_plugin(place, "plain", epochs=1, crop=True)
     write_plugin(place, "large", epochs=0, image_size=48)

@@ -1,8 +1,8 @@
 "use strict";
-// Findings as cards: what is wrong, where, what is done, and the picture where there is one.
+// Cards of findings: what is wrong, where, the action taken, and the picture if there is one.
 (async () => {
-  const { pack, make, image, list, show } = kitbox;
-  const findings = await pack("findings"), field = (id) => document.getElementById(id);
+  const { chunk, make, image, lazyList, showLarge } = kitbox;
+  const findings = await chunk("findings"), field = (id) => document.getElementById(id);
   const words = findings.map((row) => row.slice(0, 5).join("\n").toLowerCase());
   const TONES = { stop: "is-wrong", drop: "is-wrong", repair: "is-right", keep: "is-open" };
 
@@ -10,7 +10,7 @@
     const [kind, action, where, id, what, picture] = findings[number];
     const alt = id || where;
     return make("article", { class: "card finding", tabindex: "-1", "aria-labelledby": "f" + number },
-      picture < 0 ? make("span", {}) : make("button", { type: "button", class: "shot", onclick: () => show([[picture, alt]], 0) },
+      picture < 0 ? make("span", {}) : make("button", { type: "button", class: "picture", onclick: () => showLarge([[picture, alt]], 0) },
         image(picture, alt)),
       make("div", {},
         make("h3", { id: "f" + number }, kind + " ", make("span", { class: "badge " + (TONES[action] ?? "is-open") }, action)),
@@ -18,8 +18,8 @@
         make("p", { class: "place" }, [where, id && !where.includes(id) ? id : ""].filter(Boolean).join(" · "))));
   }
   const form = document.querySelector(".find"), count = document.querySelector(".count");
-  const cards = list(field("cards"), card, 20);
-  function find() {
+  const cards = lazyList(field("cards"), card, 20);
+  function update() {
     const text = field("text").value.trim().toLowerCase();
     const found = findings.map((_, number) => number).filter((number) =>
       words[number].includes(text)
@@ -30,16 +30,16 @@
     cards.set(found);
   }
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", find);
-  form.addEventListener("reset", () => setTimeout(find));
+  form.addEventListener("input", update);
+  form.addEventListener("reset", () => setTimeout(update));
   document.addEventListener("click", (event) => {
-    const asked = event.target.closest?.("[data-kind]");
-    if (!asked) return;
+    const button = event.target.closest?.("[data-kind]");
+    if (!button) return;
     form.reset();
-    field("kind").value = asked.dataset.kind;
-    setTimeout(find);
+    field("kind").value = button.dataset.kind;
+    setTimeout(update);
     field("findings").scrollIntoView();
   });
-  find();
+  update();
   document.body.dataset.ready = "yes";
 })();

@@ -1,4 +1,4 @@
-"""Tables of duplicates: what is counted, what comes first, which row would decide it."""
+"""Tables of duplicates: counts, order and suggested decisions."""
 
 import csv
 from collections import Counter
@@ -33,7 +33,7 @@ SPLIT = LabelSuspect(
 def group(
     labels: str, sides: str | None = None, kind: LinkKind = "copies", *, undecided: bool = True
 ) -> DuplicateGroup:
-    """Return a group of images 0, 1, … with labels of a letter, . for none, ? for the unknown."""
+    """Return a group of images 0, 1, … with one letter per label, . for none, ? for unknown."""
     names = {"t": "train", "q": "query", "T": "test", "-": "left out"}
     return DuplicateGroup(
         kind=kind,
@@ -44,7 +44,7 @@ def group(
     )
 
 
-def test_open_groups_are_counted_and_decided_ones_apart() -> None:
+def test_undecided_groups_are_counted_and_decided_ones_separately() -> None:
     groups = [
         group("AA"),
         group("AB", kind="near-duplicates"),
@@ -90,7 +90,7 @@ def test_conflicts_come_first_and_then_leaks() -> None:
         (group("??A", kind="neighbours"), ["label,0,A", "label,1,A"]),
     ],
 )
-def test_a_row_is_offered_for_each_group(given: DuplicateGroup, expected: list[str]) -> None:
+def test_decisions_are_suggested_for_each_group(given: DuplicateGroup, expected: list[str]) -> None:
     rows = duplicates_page.group_suggestions(given, "new_whale")
     assert [duplicates_page.format_decision(decision) for decision in rows] == expected
 
@@ -104,26 +104,26 @@ def test_a_row_is_offered_for_each_group(given: DuplicateGroup, expected: list[s
         ({"Ahab": 1, "Boo": 1}, ["merge,Boo,Ahab"]),
     ],
 )
-def test_look_alikes_are_merged_where_one_has_no_other_image(
+def test_a_label_with_one_image_is_merged_into_its_look_alike(
     images_of: dict[str, int], expected: list[str]
 ) -> None:
     rows = duplicates_page.suspect_suggestions(MUTUAL, Counter(images_of))
     assert [duplicates_page.format_decision(decision) for decision in rows] == expected
 
 
-def test_the_lesser_side_gets_a_label_of_its_own() -> None:
+def test_the_smaller_part_of_a_split_label_gets_a_new_label() -> None:
     assert duplicates_page.suspect_suggestions(SPLIT, Counter()) == [
         Decision("label", "e, f.jpg", "Cleo_2"),
         Decision("label", "g.jpg", "Cleo_2"),
     ]
 
 
-def test_a_label_of_its_own_is_nobody_else_s() -> None:
+def test_the_new_label_is_not_taken() -> None:
     rows = duplicates_page.suspect_suggestions(SPLIT, Counter(["Cleo", "Cleo_2", "Cleo_3"]))
     assert [row.value for row in rows] == ["Cleo_4", "Cleo_4"]
 
 
-def test_names_that_a_spreadsheet_would_calculate_are_written_as_text(workspace: Workspace) -> None:
+def test_names_that_look_like_formulas_are_written_as_text(workspace: Workspace) -> None:
     odd = replace(MUTUAL, images=("=b.jpg", "a.jpg"), labels=("+B", "Ahab"), similarity=-0.25)
     groups = [replace(group("AA"), images=("=cmd().jpg", "b"))]
     paths = duplicates_page.save(workspace, groups, [odd], Counter(), None)
@@ -132,7 +132,7 @@ def test_names_that_a_spreadsheet_would_calculate_are_written_as_text(workspace:
     assert ",-0.25,0.25," in paths[1].read_text()
 
 
-def test_offered_rows_can_be_pasted_into_decisions(workspace: Workspace) -> None:
+def test_suggested_rows_can_be_pasted_into_decisions(workspace: Workspace) -> None:
     groups = [group("AB", kind="near-duplicates"), group("AA", "t-", undecided=False)]
     counted = Counter({"Ahab": 2, "Boo": 2})
     paths = duplicates_page.save(workspace, groups, [MUTUAL, SPLIT], counted, None)

@@ -1,4 +1,4 @@
-"""Reads a written page as a stranger would: its elements, its packs, what it would fetch."""
+"""A parser of written pages: their elements, chunks of data, and what they would fetch."""
 
 import json
 import re
@@ -7,12 +7,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-# Elements that have no end in HTML.
+# Elements without an end tag.
 VOID = {"meta", "img", "input", "br", "hr", "link"}
 
 
 @dataclass
-class Parsed(HTMLParser):
+class ParsedPage(HTMLParser):
     """The elements of a page as (tag, attributes), its text, and its scripts by id."""
 
     elements: list[tuple[str, dict[str, str]]] = field(default_factory=list)
@@ -49,14 +49,14 @@ class Parsed(HTMLParser):
     def of(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.elements if name == tag]
 
-    def pack(self, name: str) -> Any:
-        return json.loads(self.scripts[f"pack-{name}"])
+    def chunk(self, name: str) -> Any:
+        return json.loads(self.scripts[f"chunk-{name}"])
 
 
-def parsed(path: Path) -> Parsed:
+def parse(path: Path) -> ParsedPage:
     """Return a page after checking that it is well formed and fetches nothing."""
     html = path.read_text(encoding="utf-8")
-    page = Parsed()
+    page = ParsedPage()
     page.feed(html)
     page.close()
     assert (page.open, page.unclosed) == ([], [])
