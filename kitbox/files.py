@@ -36,21 +36,21 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
     Whatever goes wrong, `path` keeps its old content and no partial file stays.
     """
-    beside: Path | None = None
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(handle)
-        beside = Path(name)
-        yield beside
-        _sync(beside)
-        beside.chmod(0o644)
-        beside.replace(path)
+        temporary = Path(name)
+        yield temporary
+        _sync(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except OSError as error:
         raise KitboxError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -59,24 +59,24 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     If another process has created `path` meanwhile, its folder stays: both have the same content.
     """
-    beside: Path | None = None
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        yield beside
-        for file in beside.iterdir():
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        yield temporary
+        for file in temporary.iterdir():
             _sync(file)
-        beside.chmod(0o755)
+        temporary.chmod(0o755)
         try:
-            beside.rename(path)
+            temporary.rename(path)
         except OSError:
             if not path.is_dir():  # else another process was first
                 raise
     except OSError as error:
         raise KitboxError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        if beside is not None:
-            shutil.rmtree(beside, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -107,8 +107,8 @@ def read_text(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with bare line feeds, atomically."""
-    with atomic_file(path) as beside:
-        beside.write_text(text, encoding="utf-8", newline="\n")
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -117,8 +117,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     Let other libraries save to memory and write the bytes here: each reports a full disk in a way
     of its own.
     """
-    with atomic_file(path) as beside:
-        beside.write_bytes(data)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -209,7 +209,7 @@ def import_boxes(
         placing.take(row, images.get(row.name))
     remarks = tuple(placing.remarks)
     found = BoxImport(tuple(placing.boxes), taken, read.relative, read.by, counts, remarks)
-    refused = [DataFinding(r.where, r.what, r.image_id) for r in found.of_kind("refused")]
+    refused = [DataFinding(r.where, r.what, image_id=r.image_id) for r in found.of_kind("refused")]
     if refused and broken == "stop":
         raise KitboxError(stop_message(refused))
     if not found.boxes:

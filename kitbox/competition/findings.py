@@ -1,7 +1,7 @@
 """Findings on rows and files, and a collector that stops at them or reads on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,6 +29,7 @@ class DataFinding:
 
     where: str
     what: str
+    _: KW_ONLY
     image_id: str = ""
     kind: str = "list"
     action: Action = "drop"
@@ -56,7 +57,7 @@ class FindingCollector:
     def add(self, kind: str, side: Side, where: str, what: str, image_id: str = "") -> None:
         """Add a finding; raise KitboxError for one on a row that a query needs."""
         action = self.action(kind, side)
-        finding = DataFinding(where, what, image_id, kind, action)
+        finding = DataFinding(where, what, image_id=image_id, kind=kind, action=action)
         needed = side == "test" and check_rules.KINDS[kind].fallback is None
         if needed and action == "stop" and not self.lenient:
             # A query that cannot be answered is never left out: the leaderboard would miss it.

@@ -206,7 +206,7 @@ def _add_foreign_boxes(
     for where, name in boxes.read_names(collector.competition.images, boxes_file):
         if name not in known:
             what = f"the box of '{name}' belongs to no image; correct the name or remove the row"
-            collector.findings.append(DataFinding(where, what, name, "box"))
+            collector.findings.append(DataFinding(where, what, image_id=name, kind="box"))
 
 
 def apply_decisions(

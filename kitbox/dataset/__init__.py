@@ -1,1 +1,1 @@
-"""Checks of a collection: findings, duplicates, and labels that are probably wrong."""
+"""The images of a competition: collection, checks, duplicates, and probable label errors."""

@@ -124,7 +124,7 @@ def list_format_findings(
         for kind, (what, present) in found.items():
             if present:
                 action = collector.action(kind, "labelled")
-                yield DataFinding(f"{name} line 1", f"the list {what}", "", kind, action)
+                yield DataFinding(f"{name} line 1", f"the list {what}", kind=kind, action=action)
 
 
 def name_findings(
@@ -142,7 +142,7 @@ def name_findings(
             if odd:
                 what = f"the name of image '{image_id}' has {', '.join(odd)}"
                 action = collector.action("odd-name", "labelled")
-                yield DataFinding(where, what, image_id, "odd-name", action)
+                yield DataFinding(where, what, image_id=image_id, kind="odd-name", action=action)
             # the same file on a case-insensitive file system
             folded = unicodedata.normalize("NFC", image_id).casefold()
             other = first.setdefault(folded, image_id)
@@ -151,7 +151,7 @@ def name_findings(
                     f"the names of images '{image_id}' and '{other}' differ only in case or accents"
                 )
                 action = collector.action("names-alike", "labelled")
-                yield DataFinding(where, what, image_id, "names-alike", action)
+                yield DataFinding(where, what, image_id=image_id, kind="names-alike", action=action)
 
 
 def image_findings(
@@ -178,7 +178,15 @@ def image_findings(
             image_id = str(inspection.images.image_ids[row])
             file = image_files.display_path(inspection.images.paths[row], root)
             where = (places or {}).get(image_id, file)
-            found.append(DataFinding(where, check_.message(row), image_id, check_.kind, action))
+            found.append(
+                DataFinding(
+                    where,
+                    check_.message(row),
+                    image_id=image_id,
+                    kind=check_.kind,
+                    action=action,
+                )
+            )
     return found
 
 
@@ -272,7 +280,9 @@ def _unlisted_findings(
         also = f"; it has the same bytes as image '{other}'" if other is not None else ""
         also = f"; {unlisted.problems[file]}" if file in unlisted.problems else also
         name = unlisted.images.paths[row].name
-        yield DataFinding(file, f"no row names {file}{also}", name, "unlisted", "drop")
+        yield DataFinding(
+            file, f"no row names {file}{also}", image_id=name, kind="unlisted", action="drop"
+        )
 
 
 def _similarity_findings(
@@ -303,7 +313,8 @@ def _similarity_findings(
         )
         where, beside = (places[str(ids[row])] for row in (other, one))
         what = f"{later} looks like {earlier} ({beside})"
-        yield DataFinding(where, what, str(ids[other]), kind, collector.action(kind, "labelled"))
+        action = collector.action(kind, "labelled")
+        yield DataFinding(where, what, image_id=str(ids[other]), kind=kind, action=action)
 
 
 def _labels(images: ImageSet) -> Strings:

@@ -1,1 +1,1 @@
-"""Pixels: what image files hold, how they are read, and what a network sees of them."""
+"""Image files: decoding, augmentation, statistics, and what is cached of them."""

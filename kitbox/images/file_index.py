@@ -189,7 +189,7 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.OperationalError as error:  # a full disk, a folder without write permission
         raise KitboxError(f"cannot write {path}: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise KitboxError(f"{path} is damaged ({error}); remove it") from error
+        raise KitboxError(f"{path} is damaged ({error})", fix="remove it") from error
 
 
 def _load(database: sqlite3.Connection, stamps: list[str]) -> dict[str, _FileRecord]:

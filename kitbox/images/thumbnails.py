@@ -171,4 +171,4 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.OperationalError as error:  # a full disk, a folder without write permission
         raise KitboxError(f"cannot write {path}: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise KitboxError(f"{path} is damaged ({error}); remove it") from error
+        raise KitboxError(f"{path} is damaged ({error})", fix="remove it") from error

@@ -193,14 +193,16 @@ def test_a_row_that_decides_nothing_is_named(path: Path, row: str, message: str)
 def test_what_no_list_knows_is_named(row: tuple[str, ...], message: str) -> None:
     decided = Decisions((Decision("drop", "a1"), Decision(*row)), Path("d.csv"), (2, 7))
     with pytest.raises(KitboxError) as caught:
-        lists.apply_decisions(listed((DataFinding("l", "faulty", "bad"),)), decided, "new_whale")
+        lists.apply_decisions(
+            listed((DataFinding("l", "faulty", image_id="bad"),)), decided, "new_whale"
+        )
     assert str(caught.value).startswith("d.csv line 7: ")
     assert message in str(caught.value)
 
 
 def test_an_image_that_was_left_out_already_may_be_dropped() -> None:
     decided = of(("drop", "bad"), ("wrong", "bad"))
-    found = lists.apply_decisions(listed((DataFinding("l", "faulty", "bad"),)), decided)
+    found = lists.apply_decisions(listed((DataFinding("l", "faulty", image_id="bad"),)), decided)
     assert len(found.labelled) == 5
 
 

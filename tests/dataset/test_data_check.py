@@ -179,9 +179,9 @@ def test_a_box_beyond_the_upright_image_is_found(tmp_path: Path) -> None:
     assert box == DataFinding(
         "train.csv line 3",
         "the box 0 0 160 100 of image 'b.jpg' reaches beyond its 100 x 160 pixels; cut there",
-        "b.jpg",
-        "box",
-        "repair",
+        image_id="b.jpg",
+        kind="box",
+        action="repair",
     )
 
 
@@ -301,9 +301,9 @@ def test_near_duplicates_of_two_labels_are_a_conflict(tmp_path: Path) -> None:
     assert found == DataFinding(
         "train.csv line 3",
         "image 'b.jpg' of 'Boo' looks like image 'a.png' of 'Ahab' (train.csv line 2)",
-        "b.jpg",
-        "near-conflict",
-        "keep",
+        image_id="b.jpg",
+        kind="near-conflict",
+        action="keep",
     )
 
 
@@ -326,7 +326,10 @@ def test_decisions_are_applied_first(tmp_path: Path) -> None:
 
 def test_a_name_that_looks_like_a_formula_is_written_as_text(tmp_path: Path) -> None:
     names = ["=1+1.jpg", "+1.jpg", "-1.jpg", "@a.jpg", "plain, 'quoted'.jpg"]
-    findings = tuple(DataFinding(name, f"image {name}", name, "odd-name", "keep") for name in names)
+    findings = tuple(
+        DataFinding(name, f"image {name}", image_id=name, kind="odd-name", action="keep")
+        for name in names
+    )
     data_check.save(findings, tmp_path / "reports" / "check.csv")
     rows = list(csv.DictReader((tmp_path / "reports" / "check.csv").read_text().splitlines()))
     assert [row["image"] for row in rows] == [*(f"'{name}" for name in names[:4]), names[4]]
@@ -344,7 +347,7 @@ def test_clean_data_has_no_findings(tmp_path: Path) -> None:
 
 def test_the_kind_that_stops_a_run_is_shown_first() -> None:
     def finding(kind: str, action: str) -> DataFinding:
-        return DataFinding("", "", "", kind, action)  # type: ignore[arg-type]
+        return DataFinding("", "", kind=kind, action=action)  # type: ignore[arg-type]
 
     found = DataCheck(
         (finding("tiny", "keep"), finding("missing", "drop"), finding("no-label", "stop")), 3
