@@ -268,9 +268,9 @@ def reproduce(
                 ("differs", "recorded", "again"),
                 [(c.what, c.recorded[:60], c.again[:60]) for c in differing],
             )
-    for line in found.told:
+    for line in found.notes:
         print_line(line)
-    if found.same_list:
+    if found.same_csv:
         print_line("the submission is the same, byte for byte")
         return
     original = (receipt if receipt.is_dir() else receipt.parent) / "submission.csv"

@@ -161,7 +161,7 @@ def _find_submission(names: Sequence[str], workspace: Workspace) -> ResultsReque
             for e in entries
         ),
         weights=tuple(float(entry["weight"]) for entry in entries),
-        options=receipt.recipe_of(recorded),
+        options=receipt.ensemble_options(recorded),
         threshold=_threshold_option(recorded),
         checkpoint="best" if any(entry["which"] == "best" for entry in entries) else "last",
         receipt=recorded,

@@ -1,4 +1,4 @@
-"""Marks a written list by labels that were kept apart from the competitor."""
+"""Scores a submission by true labels, as a leaderboard would."""
 
 from pathlib import Path
 
@@ -26,27 +26,27 @@ TRUTH_COLUMNS = ("image", "label", "individual")
 
 
 def score_submission(
-    path: Path, key: Path, competition: Competition, collection: Collection
+    path: Path, truth: Path, competition: Competition, collection: Collection
 ) -> Scores:
     """Return the competition's metric of a submission, by the true labels of the test images.
 
-    `key` is a CSV of image, label, individual: of every test image, and of every image of an
-    index, the label that a scorer expects and who is shown. A query without a row scores 0.
-    Raises KitboxError for a list that is not of the competition's form or answers what is not
-    asked, and for a key with gaps.
+    `truth` is a CSV of image, label, individual: the label that a scorer expects, and the
+    individual, of every test image and every image of an index. A query without a row scores 0.
+    Raises KitboxError for a submission in another format or with unknown queries, and for a truth
+    with missing images.
     """
     test = collection.test
     if test is None:
         raise KitboxError("this competition has no test images; set images.test_folder")
-    for file in (path, key):
+    for file in (path, truth):
         if not file.is_file():
             raise KitboxError(f"there is no file {file}")
-    known = {row[0]: row[1:] for _, row in tables.read_columns(key, TRUTH_COLUMNS)}
+    known = {row[0]: row[1:] for _, row in tables.read_columns(truth, TRUTH_COLUMNS)}
     unknown = competition.images.unknown_label
-    query, expected = _labelled(test, known, key, unknown)
+    query, expected = _labelled(test, known, truth, unknown)
     index = collection.index
     if index is not None:
-        index, _ = _labelled(index, known, key, unknown)
+        index, _ = _labelled(index, known, truth, unknown)
     gallery = protocol.leaderboard_gallery(query, collection.labelled, index, competition).labelled
     ground_truth = GroundTruth.of_searches(
         collection.searches, query, expected, gallery, competition
@@ -58,18 +58,20 @@ def score_submission(
     outcomes: dict[str, Outcome] = {competition.metric: own}
     outcomes |= related_outcomes(ranking, ground_truth, competition)
     if competition.task.answers == "images":
-        asked = np.flatnonzero(ground_truth.relevant > 0)
-        hits = relevance(ranking, ground_truth)[asked]
-        outcomes["recall_at_1"] = Mean(ground_truth.query_ids[asked], metrics.recall_at_k(hits, 1))
+        counted = np.flatnonzero(ground_truth.relevant > 0)
+        hits = relevance(ranking, ground_truth)[counted]
+        outcomes["recall_at_1"] = Mean(
+            ground_truth.query_ids[counted], metrics.recall_at_k(hits, 1)
+        )
     return Scores(
         {name: score(outcome, ground_truth.individual_of) for name, outcome in outcomes.items()}
     )
 
 
 def _in_gallery(ranking: Ranking, searches: tuple[Search, ...]) -> Ranking:
-    """Return the ranking without the answers that are not in the query's own gallery.
+    """Return the ranking without the answers outside of the query's own gallery.
 
-    They keep their rank, at which they are a miss.
+    Their ranks stay empty and count as misses.
     """
     galleries = [frozenset(search.gallery_images.tolist()) for search in searches]
     gallery_of = {
@@ -78,33 +80,33 @@ def _in_gallery(ranking: Ranking, searches: tuple[Search, ...]) -> Ranking:
         for query in search.query_ids.tolist()
     }
     rows = zip(ranking.query_ids.tolist(), ranking.answers.tolist(), strict=True)
-    there = [[answer in gallery_of[query] for answer in answers] for query, answers in rows]
-    answers = np.where(np.array(there, dtype=np.bool_), ranking.answers, "")
+    inside = [[answer in gallery_of[query] for answer in answers] for query, answers in rows]
+    answers = np.where(np.array(inside, dtype=np.bool_), ranking.answers, "")
     return Ranking(ranking.query_ids, answers, ranking.similarity)
 
 
 def _read(path: Path, competition: Competition, query_ids: Strings) -> Ranking:
-    """Return a row for each query, of a list that has no others."""
+    """Return a submission's answers to the queries; raise KitboxError for unknown queries."""
     try:
-        given = csv_format.read(read_text(path), competition)
-        strangers = given.query_ids[~np.isin(given.query_ids, query_ids)].tolist()
-        if strangers:
-            raise KitboxError(f"'{strangers[0]}' is not a query{more(len(strangers) - 1)}")
-        return csv_format.rows_for_queries(given, query_ids)
+        ranking = csv_format.read(read_text(path), competition)
+        others = ranking.query_ids[~np.isin(ranking.query_ids, query_ids)].tolist()
+        if others:
+            raise KitboxError(f"'{others[0]}' is not a query{more(len(others) - 1)}")
+        return csv_format.rows_for_queries(ranking, query_ids)
     except KitboxError as error:
         raise KitboxError(
-            f"{path}: {error}; 'kitbox submission lint {path}' tells all that is wrong"
+            f"{path}: {error}; 'kitbox submission lint {path}' lists all findings"
         ) from error
 
 
 def _labelled(
-    images: ImageSet, known: dict[str, list[str]], key: Path, unknown: str | None
+    images: ImageSet, known: dict[str, list[str]], truth: Path, unknown: str | None
 ) -> tuple[LabelledImages, Strings]:
-    """Return images under the labels of who they show, and what a scorer expects of each."""
+    """Return images with the labels of their individuals, and the label that a scorer expects."""
     missing = [image for image in images.image_ids.tolist() if image not in known]
     if missing:
-        raise KitboxError(f"{key} has no row of image '{missing[0]}'{more(len(missing) - 1)}")
+        raise KitboxError(f"{truth} has no row of image '{missing[0]}'{more(len(missing) - 1)}")
     rows = [known[image] for image in images.image_ids.tolist()]
-    # the unknown are told apart by their own names, the others are called as the lists call them
-    names = [who if label in ("", unknown) else label for label, who in rows]
+    # unknown individuals keep their own names, known ones have the labels of the lists
+    names = [own if label in ("", unknown) else label for label, own in rows]
     return images.with_labels(strings(names)), strings([label for label, _ in rows])

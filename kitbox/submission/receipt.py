@@ -1,4 +1,4 @@
-"""The receipt of a submission: what it was made of, and how it scored."""
+"""The receipt of a submission: everything it was made from, and its local score."""
 
 import platform
 import subprocess
@@ -26,7 +26,7 @@ from kitbox.training import runs
 from kitbox.training.runs import data_digest
 from kitbox.workspace import Workspace
 
-# Packages whose release may move a vector or a score.
+# Packages whose release may change a vector or a score.
 PACKAGES = (
     "albumentations",
     "faiss-cpu",
@@ -41,68 +41,29 @@ PACKAGES = (
     "torch",
 )
 _LONGEST_NAME = 80
+# The keys that a receipt must have.
+_REQUIRED = {"plugins", "csv", "data", "scores", "competition"}
 
 
 @dataclass(frozen=True)
 class SubmissionFolder:
-    """A submission on disk."""
+    """The folder of a submission on disk."""
 
     folder: Path
 
     @property
     def csv(self) -> Path:
-        """The leaderboard's file."""
+        """The file for the leaderboard."""
         return self.folder / "submission.csv"
 
     @property
     def receipt(self) -> Path:
-        """What it was made of."""
+        """The receipt."""
         return self.folder / "receipt.json"
 
     def pseudo_labels(self, digest: str) -> Path:
-        """Rows of pseudo.csv that its networks learnt from."""
+        """Return the path of the pseudo-labels with this digest that its networks used."""
         return self.folder / f"pseudo_{digest[:12]}.csv"
-
-
-def _came(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what a network was trained from and how, None where there was nothing of a kind."""
-    origin = read_origin(checkpoint.path)
-    return {
-        "weights": origin.weights,
-        "seed": origin.seed,
-        "precision": origin.precision,
-        "which": checkpoint.path.stem,
-        "init_from": origin.init_from,
-        "pseudo_labels": origin.pseudo,
-        "pseudo_round": origin.pseudo_round or None,
-    }
-
-
-def _came_of(member: Checkpoint, scored: Checkpoint) -> dict[str, Any]:
-    """Return what a network came from, and what else the one did that is `scored` in its place."""
-    own, local = _came(member), _came(scored)
-    said = {name: value for name, value in own.items() if value is not None}
-    others = {f"scored_{name}": value for name, value in local.items() if value != own[name]}
-    return said | others
-
-
-def _doubted(scored: Checkpoint) -> dict[str, Any]:
-    """Return that the local score may be too good, where it may."""
-    doubted = read_origin(scored.path).may_have_seen_holdout
-    return {"may_have_seen_holdout": True} if doubted else {}
-
-
-def entry_of_side(entry: dict[str, Any], on: str) -> dict[str, Any]:
-    """Return the entry of a plugin as it is of its network on one side, "holdout" or "all".
-
-    Where the submission's network has seen the holdout, another one was scored.
-    """
-    if on == entry["trained_on"]:
-        return entry
-    prefix = "scored_"
-    return entry | {
-        name.removeprefix(prefix): value for name, value in entry.items() if name.startswith(prefix)
-    }
 
 
 def describe(
@@ -118,10 +79,10 @@ def describe(
     precision: str,
     note: str = "",
 ) -> dict[str, Any]:
-    """Return the receipt of a made submission.
+    """Return the receipt of a submission.
 
-    `members` made the CSV; `scored` are the same plugins with networks that have not seen the
-    holdout.
+    `members` answered its queries; `scored` are the same plugins with networks that have not seen
+    the holdout.
     """
     plugins = []
     for member, local, dim in zip(members, scored, made.dims, strict=True):
@@ -133,8 +94,8 @@ def describe(
                 "epoch": member.checkpoint.epoch,
                 "scored_checkpoint": local.checkpoint.digest,
             }
-            | _came_of(member.checkpoint, local.checkpoint)
-            | _doubted(local.checkpoint)
+            | _origins(member.checkpoint, local.checkpoint)
+            | _doubts(local.checkpoint)
         )
     return {
         "kitbox": kitbox.__version__,
@@ -164,69 +125,55 @@ def describe(
     }
 
 
-def recipe_of(recorded: dict[str, Any]) -> EnsembleOptions:
-    """Return how a receipt's members became answers."""
-    way = Way(**recorded.get("way", {}))  # older receipts know one way only
-    return EnsembleOptions(whiten=recorded["whiten"], top_k=recorded["top_k"], way=way)
+def _origin(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what a network was trained from; None for what was not used."""
+    origin = read_origin(checkpoint.path)
+    return {
+        "weights": origin.weights,
+        "seed": origin.seed,
+        "precision": origin.precision,
+        "which": checkpoint.path.stem,
+        "init_from": origin.init_from,
+        "pseudo_labels": origin.pseudo,
+        "pseudo_round": origin.pseudo_round or None,
+    }
 
 
-def _keep_pseudo_labels(
-    workspace: Workspace, receipt: dict[str, Any], package: SubmissionFolder
-) -> None:
-    """Copy what the networks learnt from beside the labels, which runs keep only for a time."""
-    for entry in receipt["plugins"]:
-        for digest in {entry.get("pseudo_labels"), entry.get("scored_pseudo_labels")} - {None}:
-            kept = runs.find_pseudo_labels(workspace, entry["name"], digest)
-            if kept is not None:
-                write_bytes(package.pseudo_labels(digest), kept.read_bytes())
+def _origins(member: Checkpoint, scored: Checkpoint) -> dict[str, Any]:
+    """Return the origin of a network, and where that of the scored one differs, as `scored_*`."""
+    own, local = _origin(member), _origin(scored)
+    given = {name: value for name, value in own.items() if value is not None}
+    others = {f"scored_{name}": value for name, value in local.items() if value != own[name]}
+    return given | others
 
 
-def save(workspace: Workspace, receipt: dict[str, Any], text: str) -> SubmissionFolder:
-    """Write CSV and receipt as `submissions/<date>_<names>_<hash>/`; return the package.
-
-    The same list made again on the same day is the same folder.
-    """
-    names = "+".join(plugin["name"] for plugin in receipt["plugins"])[:_LONGEST_NAME]
-    name = f"{receipt['created'][:10]}_{names}_{receipt['csv']['sha256'][:8]}"
-    package = SubmissionFolder(workspace.submissions / name)
-    write_text(package.csv, text)
-    write_json(package.receipt, receipt)
-    _keep_pseudo_labels(workspace, receipt, package)
-    ledger.record_submission(workspace, receipt, package.folder)
-    return package
-
-
-def load(path: Path) -> dict[str, Any]:
-    """Return the receipt in a file, or in the folder of a submission."""
-    file = path / "receipt.json" if path.is_dir() else path
-    receipt = read_json(file)
-    missing = {"plugins", "csv", "data", "scores", "competition"} - set(receipt)
-    if missing:
-        raise KitboxError(f"{file} is no receipt: it lacks {', '.join(sorted(missing))}")
-    return receipt  # type: ignore[no-any-return]
+def _doubts(scored: Checkpoint) -> dict[str, Any]:
+    """Return a mark of a local score that may be too good."""
+    seen = read_origin(scored.path).may_have_seen_holdout
+    return {"may_have_seen_holdout": True} if seen else {}
 
 
 def competition_settings(competition: Competition) -> dict[str, Any]:
-    """Return the competition's settings without the place of the data on this machine."""
+    """Return the competition's settings without the folder of its images."""
     settings = competition.model_dump(mode="json")
     del settings["images"]["root"]
     return settings
 
 
 def data_digests(collection: Collection) -> dict[str, Any]:
-    """Return digests of what was searched and asked: ids, labels, boxes and bytes.
+    """Return digests of all images (ids, labels, boxes and bytes) and of the decisions.
 
-    And of the decisions that made it what it is, None where nothing was decided.
+    What is absent is None.
     """
     test, decided = collection.test, collection.decisions
-    out = [finding for finding in collection.findings if finding.action == "drop"]
+    dropped = [finding for finding in collection.findings if finding.action == "drop"]
     return {
         "labelled": data_digest(collection.labelled),
         "test": None if test is None else _unlabelled_digest(test),
         "index": None if collection.index is None else _unlabelled_digest(collection.index),
         "holdout": digest_of(sorted(collection.holdout.query.image_ids.tolist())),
         "left_out": sorted(
-            {finding.image_id for finding in out if finding.image_id} | collection.unreadable
+            {finding.image_id for finding in dropped if finding.image_id} | collection.unreadable
         ),
         "decisions": {"rows": len(decided.effective), "sha256": decided.digest}
         if decided.effective
@@ -235,12 +182,12 @@ def data_digests(collection: Collection) -> dict[str, Any]:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the releases of Python and of the packages that may move a score."""
+    """Return the releases of Python and of the packages that may change a score."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Return commit and whether files differ from it, or None outside a repository."""
+    """Return the commit and whether files differ from it, or None outside of a repository."""
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         changed = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
@@ -260,3 +207,58 @@ def _git(folder: Path, *arguments: str) -> str:
 
 def _unlabelled_digest(images: ImageSet) -> str:
     return data_digest(images.with_labels(images.image_ids))
+
+
+def save(workspace: Workspace, receipt: dict[str, Any], text: str) -> SubmissionFolder:
+    """Write the CSV and the receipt to `submissions/<date>_<names>_<hash>/`; return the folder.
+
+    The same CSV made again on the same day has the same folder.
+    """
+    names = "+".join(plugin["name"] for plugin in receipt["plugins"])[:_LONGEST_NAME]
+    name = f"{receipt['created'][:10]}_{names}_{receipt['csv']['sha256'][:8]}"
+    package = SubmissionFolder(workspace.submissions / name)
+    write_text(package.csv, text)
+    write_json(package.receipt, receipt)
+    _keep_pseudo_labels(workspace, receipt, package)
+    ledger.record_submission(workspace, receipt, package.folder)
+    return package
+
+
+def _keep_pseudo_labels(
+    workspace: Workspace, receipt: dict[str, Any], package: SubmissionFolder
+) -> None:
+    """Copy the pseudo-labels of the networks, which their runs keep only for a time."""
+    for entry in receipt["plugins"]:
+        for digest in {entry.get("pseudo_labels"), entry.get("scored_pseudo_labels")} - {None}:
+            kept = runs.find_pseudo_labels(workspace, entry["name"], digest)
+            if kept is not None:
+                write_bytes(package.pseudo_labels(digest), kept.read_bytes())
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return the receipt in a file, or in the folder of a submission."""
+    file = path / "receipt.json" if path.is_dir() else path
+    receipt = read_json(file)
+    missing = _REQUIRED - set(receipt)
+    if missing:
+        raise KitboxError(f"{file} is no receipt: it lacks {', '.join(sorted(missing))}")
+    return receipt  # type: ignore[no-any-return]
+
+
+def ensemble_options(recorded: dict[str, Any]) -> EnsembleOptions:
+    """Return the ensemble options of a receipt."""
+    way = Way(**recorded["way"])
+    return EnsembleOptions(whiten=recorded["whiten"], top_k=recorded["top_k"], way=way)
+
+
+def entry_of_side(entry: dict[str, Any], on: str) -> dict[str, Any]:
+    """Return a plugin's entry with the values of its network on one side, "holdout" or "all".
+
+    If the submission's network has seen the holdout, another network was scored.
+    """
+    if on == entry["trained_on"]:
+        return entry
+    prefix = "scored_"
+    return entry | {
+        name.removeprefix(prefix): value for name, value in entry.items() if name.startswith(prefix)
+    }

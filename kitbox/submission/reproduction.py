@@ -1,4 +1,4 @@
-"""Makes a submission again from its receipt, and says what is equal and what differs."""
+"""Makes a submission again from its receipt, and compares both."""
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from kitbox.workspace import Workspace
 
 @dataclass(frozen=True)
 class Comparison:
-    """One thing of a receipt beside the same thing made again."""
+    """A value of a receipt beside the same value made again."""
 
     what: str
     recorded: str
@@ -40,14 +40,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """All comparisons, the CSV made again, and what a person should know beside them."""
+    """All comparisons, the CSV made again, and sentences about the settings."""
 
     comparisons: tuple[Comparison, ...]
     text: str
-    told: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
-    def same_list(self) -> bool:
+    def same_csv(self) -> bool:
         """Whether the CSV has the recorded bytes."""
         return next(c.equal for c in self.comparisons if c.what == "submission.csv")
 
@@ -61,100 +61,79 @@ def reproduce(
     retrain: bool,
     device: str = "auto",
 ) -> Generator[events.TrainingEvent, None, Reproduction]:
-    """Make the submission of a receipt again and compare; yields reports.
+    """Make the submission of a receipt again and compare it; yields the events of trainings.
 
-    Networks come from the recorded checkpoints, or with `retrain` from the recorded settings, and
-    the rule of thresholds from the receipt; a plugin file or a kitbox.toml that has changed since
-    is told. Nothing is taken from the embedding cache.
+    Networks come from the recorded checkpoints, or with `retrain` from the recorded settings. The
+    threshold rule is the receipt's; a note tells if kitbox.toml has another one. Nothing is read
+    from the embedding cache.
 
-    Raises KitboxError for a receipt whose checkpoints are not here.
+    Raises KitboxError for a receipt whose checkpoints are missing.
     """
     recorded = receipt.load(path)
     folder = path if path.is_dir() else path.parent
     options = embedder.EmbedOptions(device=device, precision=recorded["precision"], reuse=False)
+    # apart from the workspace's own runs, so that the recorded checkpoints are not replaced
+    apart = replace(workspace, cache_name=".kitbox/reproduced")
     members: list[Member] = []
     scored: list[Member] = []
     for entry in recorded["plugins"]:
         named = _plugin(entry)
-        made: dict[str, Checkpoint] = {}
+        networks: dict[str, Checkpoint] = {}
         for on in dict.fromkeys(("holdout", entry["trained_on"])):
             side = receipt.entry_of_side(entry, on)
             if retrain:
-                made[on] = yield from _retrained(
-                    named, side, on, collection, competition, workspace, device, folder
-                )
+                training = TrainOptions(on=on, device=device, fresh=True)
+                setup = TrainSetup(collection, competition, apart, training)
+                networks[on] = yield from _retrain(named, side, setup, workspace, folder)
             else:
-                made[on] = _recorded(workspace, named, side["checkpoint"])
-        scored.append(Member(named, made["holdout"], entry["weight"]))
-        members.append(Member(named, made[entry["trained_on"]], entry["weight"]))
-    recipe = receipt.recipe_of(recorded)
-    asked = _with_threshold(competition, recorded)
-    locally = yield from answers.score(scored, recipe, collection, asked, workspace, options)
+                networks[on] = _recorded(workspace, named, side["checkpoint"])
+        scored.append(Member(named, networks["holdout"], entry["weight"]))
+        members.append(Member(named, networks[entry["trained_on"]], entry["weight"]))
+    ensemble = receipt.ensemble_options(recorded)
+    applied = _with_threshold(competition, recorded)
+    locally = yield from answers.score(scored, ensemble, collection, applied, workspace, options)
     fitted = locally.score.thresholds
     again = yield from submission.make_submission(
-        members, recipe, fitted, collection, asked, workspace, options, locally.judge
+        members, ensemble, fitted, collection, applied, workspace, options, locally.judge
     )
     comparisons = [
-        *_compare("competition", recorded["competition"], _settings(asked, recorded)),
+        *_compare("competition", recorded["competition"], receipt.competition_settings(applied)),
         *_compare("data", recorded["data"], receipt.data_digests(collection)),
         *_compare("version", recorded["versions"], receipt.package_versions()),
         *_plugin_comparisons(recorded, workspace),
         *_checkpoint_comparisons(recorded, members),
         *_checkpoint_comparisons(recorded, scored, "scored "),
-        *_compare("threshold", recorded.get("thresholds", {}), again.thresholds),
+        *_compare("threshold", recorded["thresholds"], again.thresholds),
         *_compare("score", _values(recorded["scores"]), _values(locally.score.scores.as_json())),
         Comparison(
             "submission.csv", recorded["csv"]["sha256"], sha256(again.text.encode()).hexdigest()
         ),
     ]
-    return Reproduction(tuple(comparisons), again.text, _of_threshold(competition, asked))
+    return Reproduction(tuple(comparisons), again.text, _threshold_notes(competition, applied))
 
 
 def rows_that_differ(text: str, other: str) -> int:
-    """Return how many lines of two lists differ."""
+    """Return the number of lines in which two CSVs differ."""
     ours, theirs = text.splitlines(), other.splitlines()
     differing = sum(a != b for a, b in zip(ours, theirs, strict=False))
     return differing + abs(len(ours) - len(theirs))
 
 
 def _with_threshold(competition: Competition, recorded: dict[str, Any]) -> Competition:
-    """Return the competition with the rule of the receipt, which --threshold may have set."""
-    rule = recorded["competition"].get("threshold")
-    if rule is None:
-        return competition
-    return competition.model_copy(update={"threshold": ThresholdSettings.model_validate(rule)})
+    """Return the competition with the threshold rule of the receipt, which --threshold may set."""
+    rule = ThresholdSettings.model_validate(recorded["competition"]["threshold"])
+    return competition.model_copy(update={"threshold": rule})
 
 
-def _settings(asked: Competition, recorded: dict[str, Any]) -> Any:
-    """Return the settings of today without those that are newer than the receipt and not set.
-
-    By its default a newer setting does what was done before there was one.
-    """
-    set_now = asked.model_dump(mode="json", exclude_defaults=True)
-    return _without_news(receipt.competition_settings(asked), recorded["competition"], set_now)
-
-
-def _without_news(now: Any, then: Any, set_now: Any) -> Any:
-    """Return values of today without those that are neither of then nor set."""
-    if not isinstance(now, dict) or not isinstance(then, dict):
-        return now
-    known = set_now if isinstance(set_now, dict) else {}
-    return {
-        key: _without_news(value, then.get(key), known.get(key))
-        for key, value in now.items()
-        if key in then or key in known
-    }
-
-
-def _of_threshold(competition: Competition, asked: Competition) -> tuple[str, ...]:
-    """Tell where the rule of kitbox.toml is not the receipt's, which was applied."""
-    if asked.threshold == competition.threshold:
+def _threshold_notes(here: Competition, applied: Competition) -> tuple[str, ...]:
+    """Return a sentence if the rule of kitbox.toml is not the receipt's, which was applied."""
+    if applied.threshold == here.threshold:
         return ()
-    applied, today = _shown(asked.threshold), _shown(competition.threshold)
-    return (f"the receipt's threshold was applied ({applied}); kitbox.toml has another ({today})",)
+    rule, other = _describe(applied.threshold), _describe(here.threshold)
+    return (f"the receipt's threshold was applied ({rule}); kitbox.toml has another ({other})",)
 
 
-def _shown(threshold: ThresholdSettings) -> str:
+def _describe(threshold: ThresholdSettings) -> str:
     values = {"rule": threshold.rule} | threshold.model_dump(exclude_defaults=True)
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
@@ -165,6 +144,7 @@ def _plugin(entry: dict[str, Any]) -> NamedPlugin:
 
 
 def _recorded(workspace: Workspace, named: NamedPlugin, digest: str) -> Checkpoint:
+    """Return the checkpoint with this digest, from the plugin's runs."""
     for file in sorted((workspace.runs / named.name).glob("*/*.safetensors")):
         if digest_of_file(file) == digest:
             return read_checkpoint(file)
@@ -174,58 +154,54 @@ def _recorded(workspace: Workspace, named: NamedPlugin, digest: str) -> Checkpoi
     )
 
 
-def _retrained(
-    named: NamedPlugin,
-    entry: dict[str, Any],
-    on: str,
-    collection: Collection,
-    competition: Competition,
-    workspace: Workspace,
-    device: str,
-    folder: Path,
+def _retrain(
+    named: NamedPlugin, entry: dict[str, Any], setup: TrainSetup, source: Workspace, folder: Path
 ) -> Generator[events.TrainingEvent, None, Checkpoint]:
-    """Train anew in a place of its own, so that the recorded checkpoint stays what it is."""
-    apart = replace(workspace, cache_name=".kitbox/reproduced")
-    given = entry["weights"]
-    plain = given in ("hub", "none")
-    begun = entry.get("init_from") is not None and not plain
-    options = TrainOptions(
-        on=on,
-        init_from=str(_begun_from(workspace, named, given)) if begun else None,
-        pseudo=_learnt_beside(workspace, named, entry.get("pseudo_labels"), folder),
-        weights=given if plain else None,
+    """Train a network again from the recorded settings.
+
+    What it started from is taken from the workspace `source` and the submission's `folder`.
+    """
+    weights = entry["weights"]
+    plain = weights in ("hub", "none")
+    transferred = entry.get("init_from") is not None and not plain
+    options = replace(
+        setup.options,
+        init_from=str(_init_checkpoint(source, named, weights)) if transferred else None,
+        pseudo=_pseudo_labels(source, named, entry.get("pseudo_labels"), folder),
+        weights=weights if plain else None,
         seed=entry["seed"],
         precision=entry["precision"],
-        device=device,
-        fresh=True,
     )
-    last = yield from trainer.train(named, TrainSetup(collection, competition, apart, options))
+    last = yield from trainer.train(named, replace(setup, options=options))
     best = last.path.with_stem("best")
     return read_checkpoint(best) if entry["which"] == "best" and best.exists() else last
 
 
-def _learnt_beside(
+def _pseudo_labels(
     workspace: Workspace, named: NamedPlugin, digest: str | None, folder: Path
 ) -> Path:
-    """Return the pseudo-labels that a network learnt from: beside its receipt, or in its run."""
+    """Return the file of the pseudo-labels with a digest: beside the receipt, or in a run.
+
+    The file does not exist where the network was trained without pseudo-labels.
+    """
     beside = receipt.SubmissionFolder(folder).pseudo_labels(digest or "none")
     kept = None if digest is None else runs.find_pseudo_labels(workspace, named.name, digest)
     if digest is None or beside.is_file():
-        return beside  # where there were none there is no file
+        return beside
     if kept is None:
         raise KitboxError(
-            f"{named.name} learnt from pseudo-labels that are neither {beside} nor in "
+            f"{named.name} was trained on pseudo-labels that are neither {beside} nor in "
             f"{workspace.runs / named.name}; copy them to the former"
         )
     return kept
 
 
-def _begun_from(workspace: Workspace, named: NamedPlugin, digest: str) -> Path:
-    """Return the checkpoint that a network went on from."""
+def _init_checkpoint(workspace: Workspace, named: NamedPlugin, digest: str) -> Path:
+    """Return the checkpoint that a network started from."""
     found = runs.find_init_checkpoint(workspace, named.name, digest)
     if found is None:
         raise KitboxError(
-            f"{named.name} went on from the checkpoint {digest[:12]}, which is neither in "
+            f"{named.name} started from the checkpoint {digest[:12]}, which is neither in "
             f"{workspace.runs} nor where it was; copy it to {workspace.weights}"
         )
     return found
@@ -243,25 +219,25 @@ def _compare(what: str, recorded: Any, again: Any) -> list[Comparison]:
 
 
 def _plugin_comparisons(recorded: dict[str, Any], workspace: Workspace) -> list[Comparison]:
-    """Hold each recorded plugin against the file that has its name today."""
+    """Compare each recorded plugin with the file that has its name now."""
     found = []
     for entry in recorded["plugins"]:
         try:
-            today = discovery.load(entry["name"], workspace).plugin.fingerprint
+            now = discovery.load(entry["name"], workspace).plugin.fingerprint
         except KitboxError as error:
-            today = str(error)
-        found.append(Comparison(f"plugin {entry['name']}", entry["fingerprint"], today))
+            now = str(error)
+        found.append(Comparison(f"plugin {entry['name']}", entry["fingerprint"], now))
     return found
 
 
 def _checkpoint_comparisons(
     recorded: dict[str, Any], members: list[Member], prefix: str = ""
 ) -> list[Comparison]:
-    """Hold the networks made again against those of one side of a receipt."""
+    """Compare the networks with those of one side of a receipt."""
     found = []
     for entry, member in zip(recorded["plugins"], members, strict=True):
         if prefix and entry["trained_on"] == "holdout":
-            continue  # the same network serves both sides
+            continue  # the same network was scored
         side = receipt.entry_of_side(entry, member.checkpoint.on)
         origin = read_origin(member.checkpoint.path)
         for what, then, now in (

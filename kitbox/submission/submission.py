@@ -1,4 +1,4 @@
-"""Makes a submission: the ensemble over all images, ranked, in the competition's form."""
+"""Answers the leaderboard's queries with an ensemble, in the format of the competition."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from kitbox.ensemble.members import Member
 from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
 from kitbox.ensemble.open_set import UnknownModel
 from kitbox.errors import KitboxError
-from kitbox.records import Progress, Ranking, Strings, rows_of
+from kitbox.records import Progress, Ranking, Search, Strings, rows_of
 from kitbox.retrieval.neighbour_graph import neighbour_graphs
 from kitbox.retrieval.ranking import (
     apply_thresholds,
@@ -29,9 +29,12 @@ from kitbox.submission import csv_format, lint
 from kitbox.workspace import Workspace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Submission:
-    """The text of a submission, the thresholds that cut it, and the sizes behind it."""
+    """A submission's CSV, the thresholds that were applied, and sizes.
+
+    `queries` and `gallery` count images, `dims` are the dimensions of each member.
+    """
 
     text: str
     ranking: Ranking
@@ -41,9 +44,9 @@ class Submission:
     dims: tuple[int, ...]
 
 
-def check_top_k(recipe: EnsembleOptions, competition: Competition) -> None:
-    """Raise KitboxError where a recipe makes more or fewer answers than a list may name."""
-    task, top_k = competition.task, recipe.top_k
+def check_top_k(ensemble: EnsembleOptions, competition: Competition) -> None:
+    """Raise KitboxError where --top-k is not a number of answers that a submission may have."""
+    task, top_k = competition.task, ensemble.top_k
     if top_k in (None, task.k):
         return
     single = task.answers in ("label", "clusters")
@@ -51,12 +54,12 @@ def check_top_k(recipe: EnsembleOptions, competition: Competition) -> None:
     if single or not least <= top_k <= most:
         span = f"{most}" if least == most else f"{least} to {most}"
         noun = "answer" if most == 1 else "answers"
-        raise KitboxError(f"--top-k {top_k}: a list names {span} {noun} a query; leave it out")
+        raise KitboxError(f"--top-k {top_k}: a submission has {span} {noun} a query; leave it out")
 
 
 def make_submission(
     members: Sequence[Member],
-    recipe: EnsembleOptions,
+    ensemble: EnsembleOptions,
     fitted: dict[str, float],
     collection: Collection,
     competition: Competition,
@@ -64,16 +67,16 @@ def make_submission(
     options: embedder.EmbedOptions,
     judge: UnknownModel | None = None,
 ) -> Generator[Progress, None, Submission]:
-    """Return the submission of an ensemble; it takes the path of the local score, on test images.
+    """Return the submission of an ensemble, computed like the local score, on test images.
 
-    `fitted` are the thresholds that the holdout gave, `judge` what it taught of new labels. A
-    classifier learns from all labelled images. Raises KitboxError where there is no test,
-    for a number of answers that no list may have, and where its own lint finds something.
+    `fitted` are the thresholds and `judge` the model of unknown individuals that were fitted on the
+    holdout. A classifier is trained on all labelled images. Raises KitboxError where there are no
+    test images, for a wrong number of answers, and for a lint finding.
     """
     test, labelled = collection.test, collection.labelled
     if test is None:
         raise KitboxError("this competition has no test images; set images.test_folder")
-    check_top_k(recipe, competition)
+    check_top_k(ensemble, competition)
     image_sets = [labelled, test, *([] if collection.index is None else [collection.index])]
     gallery = protocol.leaderboard_gallery(test, labelled, collection.index, competition)
     assembled: MetaEmbedding = yield from assemble(
@@ -82,31 +85,37 @@ def make_submission(
         gallery.image_ids,
         collection,
         workspace,
-        whiten=recipe.whiten,
+        whiten=ensemble.whiten,
         options=options,
     )
-    ranking, used = yield from _answered(
-        assembled, recipe, fitted, judge, collection, competition, options.device
+    ranking, used = yield from _answer_queries(
+        assembled, ensemble, fitted, judge, collection, competition, options.device
     )
     ranking = reorder(ranking, protocol.query_ids(collection.searches, test))
     text = csv_format.write(ranking, competition)
     findings = lint.lint(text.encode(), competition, labelled, test, collection.searches)
     if findings:
         raise KitboxError(f"the submission would be refused: {findings[0]}")
-    queries, searched = len(ranking.query_ids), len(gallery)
-    return Submission(text, ranking, used, queries, searched, assembled.dims)
+    return Submission(
+        text=text,
+        ranking=ranking,
+        thresholds=used,
+        queries=len(ranking.query_ids),
+        gallery=len(gallery),
+        dims=assembled.dims,
+    )
 
 
-def _answered(
+def _answer_queries(
     assembled: MetaEmbedding,
-    recipe: EnsembleOptions,
+    ensemble: EnsembleOptions,
     fitted: dict[str, float],
     judge: UnknownModel | None,
     collection: Collection,
     competition: Competition,
     device: str,
 ) -> Generator[Progress, None, tuple[Ranking, dict[str, float]]]:
-    """Return the answers of the leaderboard's queries, and the thresholds that cut them."""
+    """Return the answers to the leaderboard's queries, and the thresholds that were applied."""
     searches, rule = collection.searches, competition.threshold
     if competition.task.answers == "clusters":
         trees = cluster_trees(neighbour_graphs(assembled.embeddings, searches))
@@ -116,7 +125,7 @@ def _answered(
         return cut_trees(trees, searches, used), used
     labelled = collection.answerable
     ranking = yield from fusion.rank(
-        assembled, recipe.way, searches, labelled, competition, recipe.top_k, device=device
+        assembled, ensemble.way, searches, labelled, competition, ensemble.top_k, device=device
     )
     if judge is not None:
         features = open_set.query_features(assembled.blocks, searches, labelled, competition)
@@ -125,7 +134,7 @@ def _answered(
         return ranking, {}
     groups = np.concatenate([np.full(len(s.query_ids), s.name) for s in searches])
     if competition.threshold.by_group and len(searches) == 1:
-        groups = _groups_of_test(ranking, collection)
+        groups = _query_groups(ranking, searches[0], collection)
     used = fitted
     if rule.rule == "share" and rule.share is not None:
         used = thresholds.fit_share(ranking, groups, rule.share, competition)
@@ -133,12 +142,12 @@ def _answered(
     return apply_thresholds(ranking, limits, competition), used
 
 
-def _groups_of_test(ranking: Ranking, collection: Collection) -> Strings:
-    """Return the group of each query: of its list, else of its first answer, as on the holdout."""
-    test, labelled = collection.test, collection.labelled
-    assert test is not None  # noqa: S101  the caller's test images
-    if test.groups is not None:
-        [search] = collection.searches
+def _query_groups(ranking: Ranking, search: Search, collection: Collection) -> Strings:
+    """Return the group of each query: that of its image, or else of its first answer.
+
+    Test lists rarely have groups; thresholds of the holdout were fitted in the same way.
+    """
+    test = collection.test
+    if test is not None and test.groups is not None:
         return test.groups[rows_of(search.query_images, test.image_ids)]
-    # a test list rarely tells the species; that of the first answer stands for it
-    return thresholds.groups_of_answers(ranking, labelled)
+    return thresholds.groups_of_answers(ranking, collection.labelled)

@@ -52,7 +52,7 @@ def test_a_network_that_goes_on_from_another_reproduces_with_its_receipt(place: 
         file.unlink()
     result = invoke(place, *again)
     assert str(result.exception).startswith(
-        f"second went on from the checkpoint {digests['holdout'][:12]}, which is neither in "
+        f"second started from the checkpoint {digests['holdout'][:12]}, which is neither in "
     )
 
 
@@ -118,7 +118,7 @@ def test_a_network_with_pseudo_labels_is_made_again_whatever_pseudo_csv_says_now
     kept = folder / f"pseudo_{entry['pseudo_labels'][:12]}.csv"
     kept.unlink()
     assert str(invoke(place, *again).exception) == (
-        f"taking learnt from pseudo-labels that are neither {kept} nor in "
+        f"taking was trained on pseudo-labels that are neither {kept} nor in "
         f"{place.runs / 'taking'}; copy them to the former"
     )
 

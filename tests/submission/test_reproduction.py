@@ -1,3 +1,5 @@
+"""Receipts read back, and the comparison with what is made again."""
+
 import json
 from pathlib import Path
 from typing import Any
@@ -6,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.submission import receipt, reproduction
 from kitbox.submission.reproduction import Comparison, Reproduction
@@ -17,21 +18,21 @@ from tests.circle import competition
     ("text", "other", "count"),
     [("", "", 0), ("a\nb\n", "a\nb\n", 0), ("a\nb\n", "a\nc\n", 1), ("a\n", "b\nc\nd\n", 3)],
 )
-def test_rows_that_differ_and_rows_too_many_are_counted(text: str, other: str, count: int) -> None:
+def test_different_and_additional_rows_are_counted(text: str, other: str, count: int) -> None:
     assert reproduction.rows_that_differ(text, other) == count
     assert reproduction.rows_that_differ(other, text) == count
 
 
-def test_the_list_is_the_same_where_its_digest_is() -> None:
+def test_the_csv_is_the_same_if_its_digest_is() -> None:
     score = Comparison("score map", "0.5", "0.4")
     assert not score.equal
     for again, same in (("12", True), ("34", False)):
         listed = Comparison("submission.csv", "12", again)
-        assert Reproduction((score, listed), "").same_list is same
+        assert Reproduction((score, listed), "").same_csv is same
 
 
 @pytest.mark.parametrize(
-    ("threshold", "told"),
+    ("threshold", "notes"),
     [
         ({"rule": "best"}, ()),
         (
@@ -50,33 +51,17 @@ def test_the_list_is_the_same_where_its_digest_is() -> None:
         ),
     ],
 )
-def test_the_threshold_of_the_receipt_is_applied_and_another_told_apart(
-    threshold: dict[str, Any], told: tuple[str, ...]
+def test_the_threshold_of_the_receipt_is_applied_and_a_note_names_another(
+    threshold: dict[str, Any], notes: tuple[str, ...]
 ) -> None:
     recorded = {"competition": receipt.competition_settings(competition(threshold=threshold))}
     # the toy competition has groups where a threshold is by group
     here = competition(images={"group_column": "species"} if "by_group" in threshold else None)
-    asked = reproduction._with_threshold(here, recorded)
-    assert receipt.competition_settings(asked)["threshold"] == recorded["competition"]["threshold"]
-    assert reproduction._of_threshold(here, asked) == told
-
-
-def test_a_setting_that_is_newer_than_the_receipt_differs_where_it_is_set() -> None:
-    def differing(today: Competition) -> list[str]:
-        again = reproduction._settings(today, recorded)
-        found = reproduction._compare("competition", recorded["competition"], again)
-        return [comparison.what for comparison in found if not comparison.equal]
-
-    then = receipt.competition_settings(competition())
-    for newer in ("several_boxes", "unlabelled"):
-        del then["images"][newer]
-    del then["threshold"]
-    recorded = {"competition": then}
-    assert differing(competition()) == []
-    today = competition(images={"several_boxes": "union"})
-    assert differing(today) == ["competition images several_boxes"]
-    then["images"]["several_boxes"] = "union"
-    assert differing(competition()) == ["competition images several_boxes"]
+    applied = reproduction._with_threshold(here, recorded)
+    assert (
+        receipt.competition_settings(applied)["threshold"] == recorded["competition"]["threshold"]
+    )
+    assert reproduction._threshold_notes(here, applied) == notes
 
 
 LEAVES = st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from(["", "x"])
@@ -86,7 +71,7 @@ NESTED = st.recursive(
 
 
 @given(NESTED, NESTED)
-def test_two_values_are_equal_where_every_comparison_of_them_is(ours: Any, theirs: Any) -> None:
+def test_two_values_are_equal_if_every_comparison_of_them_is(ours: Any, theirs: Any) -> None:
     found = reproduction._compare("x", ours, theirs)
     assert all(comparison.equal for comparison in found) == (shown(ours) == shown(theirs))
     assert all(comparison.equal for comparison in reproduction._compare("x", ours, ours))
@@ -99,7 +84,7 @@ def shown(value: Any) -> Any:
     return str(value)
 
 
-def test_a_difference_is_named_by_the_way_to_it() -> None:
+def test_a_difference_is_named_by_its_keys() -> None:
     recorded = {"": {"b": 1}, "c": 2}
     found = reproduction._compare("score", recorded, {"": {"b": 3}, "c": 2})
     assert [(c.what, c.recorded, c.again, c.equal) for c in found] == [
@@ -116,7 +101,7 @@ def test_a_difference_is_named_by_the_way_to_it() -> None:
         ("{", "is not readable JSON"),
     ],
 )
-def test_what_is_no_receipt_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_not_a_receipt_is_an_error(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "receipt.json").write_text(text)
     for path in (tmp_path, tmp_path / "receipt.json"):
         with pytest.raises(KitboxError) as caught:
@@ -125,7 +110,7 @@ def test_what_is_no_receipt_is_named(tmp_path: Path, text: str, message: str) ->
         assert message in str(caught.value)
 
 
-def test_a_receipt_is_read_from_its_folder_too(tmp_path: Path) -> None:
+def test_a_receipt_can_be_read_from_its_folder(tmp_path: Path) -> None:
     value = {"plugins": [], "csv": {}, "data": {}, "scores": {}, "competition": {}}
     (tmp_path / "receipt.json").write_text(json.dumps(value))
     assert receipt.load(tmp_path) == receipt.load(tmp_path / "receipt.json") == value

@@ -1,3 +1,5 @@
+"""Submissions of toy embeddings: thresholds, groups, clusters and numbers of answers."""
+
 from dataclasses import replace
 from typing import Any
 
@@ -25,12 +27,12 @@ POINTS = placed({"a": 0, "b": 90, "x": 10, "y": 60, "z": 36})
 def make(
     monkeypatch: pytest.MonkeyPatch,
     workspace,
-    asked: Competition,
+    toy: Competition,
     images: Collection,
     fitted: dict[str, float] | None = None,
     top_k: int | None = None,
 ) -> Submission:
-    """Make a submission of points, as if a network had put them there."""
+    """Make a submission of points, as if a network had embedded the images there."""
 
     def assemble(_members: Any, sets: list[ImageSet], *_: Any, **__: Any):
         yield from ()
@@ -39,7 +41,7 @@ def make(
     monkeypatch.setattr(submission, "assemble", assemble)
     recipe, options = EnsembleOptions(top_k=top_k), EmbedOptions(device="cpu")
     _, made = finish(
-        submission.make_submission([], recipe, fitted or {}, images, asked, workspace, options)
+        submission.make_submission([], recipe, fitted or {}, images, toy, workspace, options)
     )
     return made
 
@@ -48,62 +50,64 @@ def lines(made: Submission) -> list[str]:
     return made.text.splitlines()[1:]
 
 
-def test_the_unknown_comes_below_the_threshold_of_the_holdout(monkeypatch, workspace) -> None:
-    asked = competition(k=3)
-    images = collection(asked, TRAIN, unlabelled("x", "y", "z"))
-    made = make(monkeypatch, workspace, asked, images, fitted={"": cosine(0, 33)})
+def test_the_unknown_label_is_placed_by_the_threshold_of_the_holdout(
+    monkeypatch, workspace
+) -> None:
+    toy = competition(k=3)
+    images = collection(toy, TRAIN, unlabelled("x", "y", "z"))
+    made = make(monkeypatch, workspace, toy, images, fitted={"": cosine(0, 33)})
     assert lines(made) == ["x,Ahab new_whale Boo", "y,Boo new_whale Ahab", "z,new_whale Ahab Boo"]
     assert (made.thresholds, made.queries, made.gallery) == ({"": cosine(0, 33)}, 3, 2)
 
 
-def test_a_share_is_met_on_the_test_whatever_the_holdout_gave(monkeypatch, workspace) -> None:
-    asked = competition(answers="label", k=1, threshold={"rule": "share", "share": 1 / 3})
-    images = collection(asked, TRAIN, unlabelled("x", "y", "z"))
-    made = make(monkeypatch, workspace, asked, images, fitted={"": 99.0})
+def test_a_share_is_met_on_the_test_whatever_the_holdout_threshold(monkeypatch, workspace) -> None:
+    toy = competition(answers="label", k=1, threshold={"rule": "share", "share": 1 / 3})
+    images = collection(toy, TRAIN, unlabelled("x", "y", "z"))
+    made = make(monkeypatch, workspace, toy, images, fitted={"": 99.0})
     assert lines(made) == ["x,Ahab", "y,Boo", "z,new_whale"]
     assert cosine(0, 36) < made.thresholds[""] < cosine(60, 90)
 
 
-def test_rows_stand_in_the_order_of_the_test_whatever_their_groups(monkeypatch, workspace) -> None:
-    asked = competition(answers="label", k=1, task={"within_group": True})
+def test_rows_are_in_the_order_of_the_test_whatever_their_groups(monkeypatch, workspace) -> None:
+    toy = competition(answers="label", k=1, task={"within_group": True})
     train = replace(image_set(TRAIN), groups=strings(["lynx", "turtle"]))
     test = replace(unlabelled("x", "y", "z"), groups=strings(["turtle", "lynx", "turtle"]))
-    made = make(monkeypatch, workspace, asked, collection(asked, train, test), fitted={"": -1.0})
+    made = make(monkeypatch, workspace, toy, collection(toy, train, test), fitted={"": -1.0})
     assert lines(made) == ["x,Boo", "y,Ahab", "z,Boo"]
 
 
-def test_each_group_has_its_threshold_and_that_of_the_first_answer_where_no_list_tells(
+def test_each_group_has_its_threshold_and_without_a_group_the_first_answer_decides(
     monkeypatch, workspace
 ) -> None:
-    asked = competition(answers="label", k=1, threshold={"by_group": True})
+    toy = competition(answers="label", k=1, threshold={"by_group": True})
     train = replace(image_set(TRAIN), groups=strings(["lynx", "turtle"]))
     fitted = {"lynx": cosine(0, 20), "turtle": cosine(0, 40)}
     told = replace(unlabelled("x", "y", "z"), groups=strings(["turtle", "lynx", "turtle"]))
-    made = make(monkeypatch, workspace, asked, collection(asked, train, told), fitted=fitted)
+    made = make(monkeypatch, workspace, toy, collection(toy, train, told), fitted=fitted)
     assert lines(made) == ["x,Ahab", "y,new_whale", "z,Ahab"]
-    untold = collection(asked, train, unlabelled("x", "y", "z"))
-    made = make(monkeypatch, workspace, asked, untold, fitted=fitted)
+    untold = collection(toy, train, unlabelled("x", "y", "z"))
+    made = make(monkeypatch, workspace, toy, untold, fitted=fitted)
     assert lines(made) == ["x,Ahab", "y,Boo", "z,new_whale"]
 
 
-def test_groups_are_found_by_image_where_queries_have_names_of_their_own(
+def test_groups_are_found_by_image_where_queries_have_their_own_names(
     monkeypatch, workspace
 ) -> None:
-    asked = competition(answers="label", k=1, threshold={"by_group": True})
+    toy = competition(answers="label", k=1, threshold={"by_group": True})
     train = replace(image_set(TRAIN), groups=strings(["lynx", "turtle"]))
     test = replace(unlabelled("x", "y", "z"), groups=strings(["lynx", "turtle", "turtle"]))
     one = Search("", strings(["q1", "q2"]), strings(["z", "x"]), strings(["a", "b"]))
-    images = collection(asked, train, test, searches=(one,))
+    images = collection(toy, train, test, searches=(one,))
     fitted = {"lynx": cosine(0, 5), "turtle": cosine(0, 40)}
-    made = make(monkeypatch, workspace, asked, images, fitted=fitted)
+    made = make(monkeypatch, workspace, toy, images, fitted=fitted)
     assert lines(made) == ["q1,Ahab", "q2,new_whale"]
 
 
 def test_thresholds_by_group_need_groups(monkeypatch, workspace) -> None:
-    asked = competition(answers="label", k=1, threshold={"by_group": True})
-    images = collection(asked, TRAIN, unlabelled("x"))
+    toy = competition(answers="label", k=1, threshold={"by_group": True})
+    images = collection(toy, TRAIN, unlabelled("x"))
     with pytest.raises(KitboxError) as caught:
-        make(monkeypatch, workspace, asked, images, fitted={"": 0.0})
+        make(monkeypatch, workspace, toy, images, fitted={"": 0.0})
     assert str(caught.value) == "threshold.by_group needs images.group_column"
 
 
@@ -113,90 +117,94 @@ def test_thresholds_by_group_need_groups(monkeypatch, workspace) -> None:
     ids=["of the holdout", "by share"],
 )
 def test_clusters_are_cut_at_the_threshold(monkeypatch, workspace, threshold, fitted) -> None:
-    asked = competition(answers="clusters", gallery="test", threshold=threshold)
-    images = collection(asked, TRAIN, unlabelled("x", "y", "z"))
-    made = make(monkeypatch, workspace, asked, images, fitted=fitted)
+    toy = competition(answers="clusters", gallery="test", threshold=threshold)
+    images = collection(toy, TRAIN, unlabelled("x", "y", "z"))
+    made = make(monkeypatch, workspace, toy, images, fitted=fitted)
     assert lines(made) == ["x,cluster_0", "y,cluster_1", "z,cluster_2"]
 
 
-def test_fewer_answers_may_be_had_where_a_list_may_name_fewer(monkeypatch, workspace) -> None:
-    asked = competition(
+def test_top_k_may_be_smaller_where_a_submission_may_have_fewer_answers(
+    monkeypatch, workspace
+) -> None:
+    toy = competition(
         answers="images", k=3, gallery="train+test", unknown_label=None, task={"least": 1}
     )
-    images = collection(asked, TRAIN, unlabelled("x", "y", "z"))
-    assert lines(make(monkeypatch, workspace, asked, images))[0] == "x,a z y"
-    made = make(monkeypatch, workspace, asked, images, top_k=1)
+    images = collection(toy, TRAIN, unlabelled("x", "y", "z"))
+    assert lines(make(monkeypatch, workspace, toy, images))[0] == "x,a z y"
+    made = make(monkeypatch, workspace, toy, images, top_k=1)
     assert lines(made) == ["x,a", "y,z", "z,y"]
 
 
-def test_the_query_alone_may_be_had_where_it_is_its_own_match(monkeypatch, workspace) -> None:
-    asked = competition(
+def test_top_k_may_be_1_where_the_query_is_its_own_match(monkeypatch, workspace) -> None:
+    toy = competition(
         answers="matches",
         k=3,
         gallery="test",
         task={"with_itself": True},
         threshold={"rule": "share", "share": 0.5},
     )
-    images = collection(asked, TRAIN, unlabelled("x", "y", "z"))
-    assert lines(make(monkeypatch, workspace, asked, images, top_k=1)) == ["x,x", "y,y", "z,z"]
+    images = collection(toy, TRAIN, unlabelled("x", "y", "z"))
+    assert lines(make(monkeypatch, workspace, toy, images, top_k=1)) == ["x,x", "y,y", "z,z"]
 
 
 @pytest.mark.parametrize(
     ("task", "top_k", "message"),
     [
-        ({"k": 2}, 3, "--top-k 3: a list names 2 answers a query; leave it out"),
-        ({"k": 2}, 1, "--top-k 1: a list names 2 answers a query; leave it out"),
+        ({"k": 2}, 3, "--top-k 3: a submission has 2 answers a query; leave it out"),
+        ({"k": 2}, 1, "--top-k 1: a submission has 2 answers a query; leave it out"),
         (
             {"answers": "images", "k": 3, "task": {"least": 2}},
             1,
-            "--top-k 1: a list names 2 to 3 answers a query; leave it out",
+            "--top-k 1: a submission has 2 to 3 answers a query; leave it out",
         ),
         (
             {"answers": "matches", "k": 3, "task": {"with_itself": True, "least": 2}},
             1,
-            "--top-k 1: a list names 2 to 3 answers a query; leave it out",
+            "--top-k 1: a submission has 2 to 3 answers a query; leave it out",
         ),
         (
             {"answers": "label", "k": 1},
             2,
-            "--top-k 2: a list names 1 answer a query; leave it out",
+            "--top-k 2: a submission has 1 answer a query; leave it out",
         ),
         (
             {"answers": "clusters", "gallery": "test", "k": 1},
             2,
-            "--top-k 2: a list names 1 answer a query; leave it out",
+            "--top-k 2: a submission has 1 answer a query; leave it out",
         ),
     ],
 )
-def test_answers_in_a_number_that_no_list_may_have_are_refused(
+def test_a_number_of_answers_that_no_submission_may_have_is_an_error(
     monkeypatch, workspace, task: dict[str, Any], top_k: int, message: str
 ) -> None:
-    asked = competition(**task)
-    images = collection(asked, TRAIN, unlabelled("x", "y", "z"))
+    toy = competition(**task)
+    images = collection(toy, TRAIN, unlabelled("x", "y", "z"))
     with pytest.raises(KitboxError) as caught:
-        make(monkeypatch, workspace, asked, images, fitted={"": 0.0}, top_k=top_k)
+        make(monkeypatch, workspace, toy, images, fitted={"": 0.0}, top_k=top_k)
     assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("top_k", [None, 1])
-def test_fewer_answers_are_linted_too(monkeypatch, workspace, top_k: int | None) -> None:
-    asked = competition(k=2, task={"least": 1}, form={"largest_mb": 1e-6})
-    images = collection(asked, TRAIN, unlabelled("x", "y"))
+def test_a_submission_with_fewer_answers_is_linted_too(
+    monkeypatch, workspace, top_k: int | None
+) -> None:
+    toy = competition(k=2, task={"least": 1}, form={"largest_mb": 1e-6})
+    images = collection(toy, TRAIN, unlabelled("x", "y"))
     with pytest.raises(KitboxError, match="the submission would be refused: line 1, column 1: "):
-        make(monkeypatch, workspace, asked, images, fitted={"": 0.0}, top_k=top_k)
+        make(monkeypatch, workspace, toy, images, fitted={"": 0.0}, top_k=top_k)
 
 
-def test_a_list_that_would_be_refused_is_not_made(monkeypatch, workspace) -> None:
-    asked = competition(k=2, form={"largest_mb": 1e-6})
-    images = collection(asked, TRAIN, unlabelled("x", "y"))
+def test_a_submission_with_a_lint_finding_is_an_error(monkeypatch, workspace) -> None:
+    toy = competition(k=2, form={"largest_mb": 1e-6})
+    images = collection(toy, TRAIN, unlabelled("x", "y"))
     with pytest.raises(KitboxError) as caught:
-        make(monkeypatch, workspace, asked, images, fitted={"": 0.0})
+        make(monkeypatch, workspace, toy, images, fitted={"": 0.0})
     assert str(caught.value).startswith(
         "the submission would be refused: line 1, column 1: the file has 0.0 MB, more than "
     )
 
 
-def test_without_test_images_there_is_nothing_to_make(monkeypatch, workspace) -> None:
+def test_a_competition_without_test_images_is_an_error(monkeypatch, workspace) -> None:
     images = collection(competition(), TRAIN, None)
     with pytest.raises(KitboxError, match=r"has no test images; set images\.test_folder"):
         make(monkeypatch, workspace, competition(), images)
