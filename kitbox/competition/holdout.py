@@ -1,4 +1,4 @@
-"""Splits the labelled images so that local scores imitate the real test."""
+"""Splits the labelled images so that local scores imitate the leaderboard."""
 
 import csv
 import hashlib
@@ -19,23 +19,40 @@ from kitbox.workspace import Workspace
 
 @dataclass(frozen=True)
 class Folds:
-    """Which fold asks about each labelled image, and whom a fold does not know.
+    """The fold in which each labelled image is a query, and the individuals unknown to each fold.
 
-    `asked (n,)` counts folds from 1, 0 for images that are never asked about; `strangers` are for
-    each fold the individuals that it asks about with all their photographs. `images` of known
-    `individuals` were there to draw from.
+    `fold_of (n,)` counts folds from 1; it is 0 for images that are never queries. `unknown` has
+    for each fold the individuals all of whose photographs are its queries. The folds were drawn
+    from `images` of known `individuals`.
     """
 
-    asked: Integers
-    strangers: tuple[frozenset[str], ...]
+    fold_of: Integers
+    unknown: tuple[frozenset[str], ...]
     images: int
     individuals: int
 
 
+def split(
+    labelled: LabelledImages, competition: Competition, units: Integers | None = None, fold: int = 1
+) -> Holdout:
+    """Return the holdout of a competition's labelled images, the `fold`th of several folds.
+
+    Images of one unit (`units (n,)`) stay on one side. Raises KitboxError for too few photographs.
+    """
+    folds = draw_folds(
+        labelled,
+        competition.holdout,
+        competition.images.unknown_label,
+        units,
+        by_group=competition.task.within_group,
+    )
+    return from_folds(folds, labelled, competition, fold)
+
+
 def draw_folds(
     labelled: LabelledImages,
-    shape: HoldoutSettings,
-    unknown: str | None,
+    settings: HoldoutSettings,
+    unknown_label: str | None,
     units: Integers | None = None,
     *,
     by_group: bool = False,
@@ -43,243 +60,241 @@ def draw_folds(
 ) -> Folds:
     """Return the folds of labelled images.
 
-    Of the images of known individuals `shape.share` are asked about, or with several folds each
-    that can be in one of them. `shape.unknown_share` of the queries are all photographs of
-    individuals who are held out whole, so that the training side does not show them; the others
-    leave at least one photograph of their individual behind, and come in proportion to the
-    photographs of their individual to the power `shape.frequency_power`. `by_group` gives each
-    group its part of the individuals held out, as large as its part of the photographs.
+    A `settings.share` of the images of known individuals become queries, or with several folds
+    each image that can be one. `settings.unknown_share` of the queries are all photographs of
+    individuals who are held out whole, so that the training side does not show them. The other
+    queries leave at least one photograph of their individual behind, and come in proportion to
+    the individual's photographs to the power `settings.frequency_power`. `by_group` holds out
+    individuals of each group in proportion to the group's photographs.
 
-    Images of one unit (`units (n,)`: near-duplicates, encounters) are asked about in one fold; a
-    unit of two individuals never is, nor one with an image of `never`. The draw depends on the
+    Images of one unit (`units (n,)`: near-duplicates, encounters) are queries of one fold; a unit
+    of two individuals never is a query, nor one with an image of `never`. The draw depends on the
     seed, the image ids, the labels and the units only, not on their order, and a new image moves
     few others.
     """
-    folds = _FoldBuilder(labelled, shape, unknown or "", units, by_group, never)
-    folds.hold_out_individuals()
-    folds.hold_out_photographs()
-    strangers = tuple(frozenset(names) for names in folds.strangers)
-    return Folds(folds.asked, strangers, len(folds.known), len(folds.rows_of))
-
-
-@dataclass
-class _FoldBuilder:
-    """Which fold asks about which image while the folds are filled: 0 for none."""
-
-    labelled: LabelledImages
-    shape: HoldoutSettings
-    unknown: str
-    units: Integers | None
-    by_group: bool
-    never: Collection[str]
-    asked: Integers = field(init=False)
-
-    def __post_init__(self) -> None:
-        labels = self.labelled.labels
-        self.asked = np.zeros(len(labels), dtype=np.int64)
-        self.known = np.flatnonzero(labels != self.unknown)
-        self.rows_of: dict[str, list[int]] = {}
-        for row in self.known.tolist():
-            self.rows_of.setdefault(str(labels[row]), []).append(row)
-        units = np.arange(len(labels)) if self.units is None else self.units
-        self.unit: list[int] = units.tolist()
-        self.of_unit: dict[int, list[int]] = {}
-        for row, unit in enumerate(self.unit):
-            self.of_unit.setdefault(unit, []).append(row)
-        # a unit of two individuals, or of one and an unknown, asks a question without an answer
-        self.bound = {
-            unit
-            for unit, rows in self.of_unit.items()
-            if len(rows) > 1 and len({str(labels[row]) for row in rows}) > 1
-        }
-        kept = np.flatnonzero(np.isin(self.labelled.image_ids, list(self.never)))
-        self.bound |= {self.unit[row] for row in kept.tolist()}
-        folds = self.shape.folds
-        share = self.shape.share if folds == 1 else 1 / folds
-        self.wanted = round(share * len(self.known))
-        self.strangers: list[set[str]] = [set() for _ in range(folds)]
-
-    def hold_out_individuals(self) -> None:
-        """Give whole individuals to the folds, until each has its share of unknown queries."""
-        for names, most in self._groups():
-            taken = [0] * self.shape.folds
-            askable = self._askable(names)
-            for label in sorted(names, key=lambda label: self._draw("label", label)):
-                rows = self.rows_of[label]
-                units = {self.unit[row] for row in rows}
-                if self.bound & units:
-                    continue
-                fold = int(np.argmin(taken))
-                # only as a stranger can an individual of one unit be asked about
-                added = len(rows) if len(units) == 1 else 0
-                if taken[fold] + len(rows) <= self._room(askable + added, most):
-                    self.asked[rows] = fold + 1
-                    self.strangers[fold].add(label)
-                    taken[fold] += len(rows)
-                    askable += added
-
-    def _askable(self, names: list[str]) -> int:
-        """Count the photographs of individuals that folds ask about, were nobody held out."""
-        return sum(
-            sum(self.unit[row] not in self.bound for row in self.rows_of[name])
-            for name in names
-            if len({self.unit[row] for row in self.rows_of[name]}) > 1
-        )
-
-    def _room(self, askable: int, most: int) -> int:
-        """Return how many photographs of strangers a fold may ask about.
-
-        Several folds ask about whatever they can, one holdout or strangers alone about `most`.
-        """
-        folds, share = self.shape.folds, self.shape.unknown_share
-        return most if folds == 1 or share == 1 else round(share * askable / folds)
-
-    def hold_out_photographs(self) -> None:
-        """Fill the folds with photographs whose individual keeps another one in training."""
-        if self.shape.unknown_share == 1:
-            return
-        taken: Counter[tuple[str, int]] = Counter()  # (label, fold) → units asked about
-        units_of = {
-            label: len({self.unit[row] for row in of}) for label, of in self.rows_of.items()
-        }
-        counts = np.bincount(self.asked, minlength=self.shape.folds + 1)[1:]
-        # one holdout is full at its share; several folds take whatever can be asked about
-        full = self.wanted if self.shape.folds == 1 else len(self.known)
-        for row in sorted(self.known.tolist(), key=self._turn):
-            label, rows = self._label(row), self.of_unit[self.unit[row]]
-            if self.asked[row] or self.unit[row] in self.bound:
-                continue
-            open_folds = [
-                fold
-                for fold in range(self.shape.folds)
-                if counts[fold] + len(rows) <= full and taken[label, fold] + 1 < units_of[label]
-            ]
-            if open_folds:
-                fold = min(open_folds, key=lambda fold: counts[fold])
-                self.asked[rows] = fold + 1
-                counts[fold] += len(rows)
-                taken[label, fold] += 1
-
-    def _groups(self) -> list[tuple[list[str], int]]:
-        """Return the individuals of each group, and how many unknown queries a fold takes there.
-
-        An individual of several groups is in the first by name.
-        """
-        groups = self.labelled.groups if self.by_group else None
-        names_of: dict[str, list[str]] = {}
-        for label, rows in self.rows_of.items():
-            group = "" if groups is None else min(str(groups[row]) for row in rows)
-            names_of.setdefault(group, []).append(label)
-        found, seen, taken = [], 0, 0
-        for _, names in sorted(names_of.items()):
-            seen += sum(len(self.rows_of[name]) for name in names)
-            # of the sum so far, so that the rounded parts add up
-            upto = round(self.shape.unknown_share * self.wanted * seen / len(self.known))
-            found.append((names, upto - taken))
-            taken = upto
-        return found
-
-    def _label(self, row: int) -> str:
-        return str(self.labelled.labels[row])
-
-    def _turn(self, row: int) -> tuple[float, bytes]:
-        """Return a key by which photographs come in the order of a weighted draw.
-
-        Keys −log(u) / weight are exponential, so that the least are a weighted sample without
-        replacement (Efraimidis and Spirakis, 2006).
-        """
-        draw = self._draw("image", str(self.labelled.image_ids[row]))
-        # 52 bits, so that half a step beside 0 and 1 is still a double
-        uniform = 1 - ((int.from_bytes(draw[:8], "big") >> 12) + 0.5) / 2**52
-        weight = len(self.rows_of[self._label(row)]) ** (self.shape.frequency_power - 1)
-        return -math.log(uniform) / weight, draw
-
-    def _draw(self, kind: str, name: str) -> bytes:
-        """Return a number drawn for a name: the order of these is the order of the draw."""
-        return hashlib.sha256(f"{self.shape.seed}:{kind}:{name}".encode()).digest()
-
-
-def split(
-    labelled: LabelledImages, competition: Competition, units: Integers | None = None, fold: int = 1
-) -> Holdout:
-    """Return the holdout of a competition's labelled images: of several folds the `fold`th.
-
-    `units (n,)` tell which images stay on one side. Raises KitboxError where there are too few
-    photographs to ask about.
-    """
-    drawn = draw_folds(
-        labelled,
-        competition.holdout,
-        competition.images.unknown_label,
-        units,
-        by_group=competition.task.within_group,
+    builder = _FoldBuilder(
+        labelled=labelled,
+        settings=settings,
+        unknown_label=unknown_label or "",
+        units=units,
+        by_group=by_group,
+        never=never,
     )
-    return from_folds(drawn, labelled, competition, fold)
+    builder.hold_out_individuals()
+    builder.hold_out_photographs()
+    unknown = tuple(frozenset(labels) for labels in builder.unknown)
+    return Folds(builder.fold_of, unknown, len(builder.known), len(builder.rows_of))
 
 
 def from_folds(
-    drawn: Folds, labelled: LabelledImages, competition: Competition, fold: int
+    folds: Folds, labelled: LabelledImages, competition: Competition, fold: int
 ) -> Holdout:
-    """Return the holdout that one of the folds asks about.
+    """Return the holdout with the queries of one fold.
 
-    The gallery follows the real one: what plays train, what plays test, or both; with
-    `holdout.distractors` both. Raises
-    KitboxError where there is no such fold, and where there is too little to ask about.
+    The gallery imitates the leaderboard's: the training side, the queries, or both; with
+    `holdout.distractors` always both. Raises KitboxError for a missing fold and for too few
+    queries.
     """
-    if not 1 <= fold <= len(drawn.strangers):
+    if not 1 <= fold <= len(folds.unknown):
         raise KitboxError(
-            f"there is no fold {fold}: kitbox.toml has holdout.folds = {len(drawn.strangers)}"
+            f"there is no fold {fold}: kitbox.toml has holdout.folds = {len(folds.unknown)}"
         )
-    query, strangers = drawn.asked == fold, drawn.strangers[fold - 1]
-    train, asked = labelled.take(~query), labelled.take(query)
-    names, counts = np.unique(asked.labels, return_counts=True)
-    # strangers find each other; the others find what their individual left behind
+    is_query, unknown = folds.fold_of == fold, folds.unknown[fold - 1]
+    train, query = labelled.take(~is_query), labelled.take(is_query)
+    labels, counts = np.unique(query.labels, return_counts=True)
+    # queries of unknown individuals match each other, the others match the training side
     least = 2 if competition.holdout.unknown_share == 1 else 1
     matched = {
-        name for name in names[counts >= least].tolist() if least > 1 or name not in strangers
+        label for label in labels[counts >= least].tolist() if least > 1 or label not in unknown
     }
-    if not matched or len(asked) < 2:
+    if not matched or len(query) < 2:
         raise KitboxError(
-            f"a holdout needs individuals with two photographs; {drawn.images} labelled images "
-            f"of {drawn.individuals} individuals leave nothing to ask about"
+            f"a holdout needs individuals with two photographs; {folds.images} labelled images "
+            f"of {folds.individuals} individuals leave no query"
         )
-    sides = {"train": ~query, "test": query, "index": query, "train+test": np.ones_like(query)}
-    everyone = competition.holdout.distractors
-    gallery = labelled if everyone else labelled.take(sides[competition.task.gallery])
-    unknown = competition.images.unknown_label or ""
-    answers = strings([unknown if label in strangers else label for label in asked.labels.tolist()])
-    return Holdout(train, asked, gallery, answers)
+    sides = {
+        "train": ~is_query,
+        "test": is_query,
+        "index": is_query,
+        "train+test": np.ones_like(is_query),
+    }
+    distractors = competition.holdout.distractors
+    gallery = labelled if distractors else labelled.take(sides[competition.task.gallery])
+    unknown_label = competition.images.unknown_label or ""
+    answers = [unknown_label if label in unknown else label for label in query.labels.tolist()]
+    return Holdout(train, query, gallery, strings(answers))
 
 
 def without_queries(labelled: LabelledImages) -> Holdout:
-    """Return the holdout of images of nobody known: nothing can be asked of them."""
+    """Return the holdout of images without known individuals: it has no queries."""
     none = labelled.take(np.zeros(len(labelled), dtype=np.bool_))
     return Holdout(labelled, none, labelled, strings([]))
 
 
 def save(
-    drawn: Folds, labelled: LabelledImages, competition: Competition, workspace: Workspace
+    folds: Folds, labelled: LabelledImages, competition: Competition, workspace: Workspace
 ) -> None:
-    """Write the split down as `holdout.csv`: image, side, label and what a scorer would expect.
+    """Write the split to `holdout.csv`: image, side, label and the correct answer.
 
-    Of several folds a last column tells which one asks about the image; none does where it is
-    empty.
+    With several folds a last column has the fold in which the image is a query, if any.
     """
-    unknown = competition.images.unknown_label or ""
-    several = len(drawn.strangers) > 1
+    unknown_label = competition.images.unknown_label or ""
+    several = len(folds.unknown) > 1
     rows: list[tuple[int, str, str]] = sorted(
         zip(
-            drawn.asked.tolist(), labelled.image_ids.tolist(), labelled.labels.tolist(), strict=True
+            folds.fold_of.tolist(),
+            labelled.image_ids.tolist(),
+            labelled.labels.tolist(),
+            strict=True,
         ),
-        key=lambda row: (row[0] or len(drawn.strangers) + 1, row[1]),
+        key=lambda row: (row[0] or len(folds.unknown) + 1, row[1]),
     )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "side", "label", "answer", *(["fold"] if several else [])])
     for fold, image_id, label in rows:
-        strange = fold > 0 and label in drawn.strangers[fold - 1]
-        row = [image_id, "query" if fold else "train", label, unknown if strange else label]
+        is_unknown = fold > 0 and label in folds.unknown[fold - 1]
+        answer = unknown_label if is_unknown else label
+        row = [image_id, "query" if fold else "train", label, answer]
         writer.writerow([*row, *([fold or ""] if several else [])])
     path = workspace.holdout
     if not path.exists() or path.read_text(encoding="utf-8") != text.getvalue():
         write_text(path, text.getvalue())
+
+
+@dataclass(kw_only=True)
+class _FoldBuilder:
+    """Fills the folds; `fold_of (n,)` is 0 for images that are not queries so far."""
+
+    labelled: LabelledImages
+    settings: HoldoutSettings
+    unknown_label: str
+    units: Integers | None
+    by_group: bool
+    never: Collection[str]
+    fold_of: Integers = field(init=False)
+
+    def __post_init__(self) -> None:
+        labels = self.labelled.labels
+        self.fold_of = np.zeros(len(labels), dtype=np.int64)
+        self.known = np.flatnonzero(labels != self.unknown_label)
+        self.rows_of: dict[str, list[int]] = {}
+        for row in self.known.tolist():
+            self.rows_of.setdefault(str(labels[row]), []).append(row)
+        units = np.arange(len(labels)) if self.units is None else self.units
+        self.unit: list[int] = units.tolist()
+        self.rows_of_unit: dict[int, list[int]] = {}
+        for row, unit in enumerate(self.unit):
+            self.rows_of_unit.setdefault(unit, []).append(row)
+        # a query needs one answer: no unit of two individuals, or of one and an unknown
+        self.blocked = {
+            unit
+            for unit, rows in self.rows_of_unit.items()
+            if len(rows) > 1 and len({str(labels[row]) for row in rows}) > 1
+        }
+        never = np.flatnonzero(np.isin(self.labelled.image_ids, list(self.never)))
+        self.blocked |= {self.unit[row] for row in never.tolist()}
+        folds = self.settings.folds
+        share = self.settings.share if folds == 1 else 1 / folds
+        self.fold_size = round(share * len(self.known))
+        self.unknown: list[set[str]] = [set() for _ in range(folds)]
+
+    def hold_out_individuals(self) -> None:
+        """Give whole individuals to the folds, until each has its share of unknown queries."""
+        for labels, most in self._groups():
+            taken = [0] * self.settings.folds
+            available = self._available(labels)
+            for label in sorted(labels, key=lambda label: self._digest("label", label)):
+                rows = self.rows_of[label]
+                units = {self.unit[row] for row in rows}
+                if self.blocked & units:
+                    continue
+                fold = int(np.argmin(taken))
+                # an individual of one unit can only be a query if it is unknown
+                added = len(rows) if len(units) == 1 else 0
+                if taken[fold] + len(rows) <= self._room(available + added, most):
+                    self.fold_of[rows] = fold + 1
+                    self.unknown[fold].add(label)
+                    taken[fold] += len(rows)
+                    available += added
+
+    def hold_out_photographs(self) -> None:
+        """Fill the folds with photographs whose individual keeps another one in training."""
+        if self.settings.unknown_share == 1:
+            return
+        taken: Counter[tuple[str, int]] = Counter()  # (label, fold) → units that are queries
+        units_of = {
+            label: len({self.unit[row] for row in rows}) for label, rows in self.rows_of.items()
+        }
+        counts = np.bincount(self.fold_of, minlength=self.settings.folds + 1)[1:]
+        # one holdout is full at its share; several folds take every image that can be a query
+        capacity = self.fold_size if self.settings.folds == 1 else len(self.known)
+        for row in sorted(self.known.tolist(), key=self._sample_key):
+            label, rows = self._label(row), self.rows_of_unit[self.unit[row]]
+            if self.fold_of[row] or self.unit[row] in self.blocked:
+                continue
+            open_folds = [
+                fold
+                for fold in range(self.settings.folds)
+                if counts[fold] + len(rows) <= capacity and taken[label, fold] + 1 < units_of[label]
+            ]
+            if open_folds:
+                fold = min(open_folds, key=lambda fold: counts[fold])
+                self.fold_of[rows] = fold + 1
+                counts[fold] += len(rows)
+                taken[label, fold] += 1
+
+    def _available(self, labels: list[str]) -> int:
+        """Count the photographs that could be queries if no individual were held out whole."""
+        return sum(
+            sum(self.unit[row] not in self.blocked for row in self.rows_of[label])
+            for label in labels
+            if len({self.unit[row] for row in self.rows_of[label]}) > 1
+        )
+
+    def _room(self, available: int, most: int) -> int:
+        """Return how many photographs of unknown individuals a fold may take.
+
+        One holdout, or one of unknown individuals only, takes `most`; several folds take their
+        share of the available photographs.
+        """
+        folds, share = self.settings.folds, self.settings.unknown_share
+        return most if folds == 1 or share == 1 else round(share * available / folds)
+
+    def _groups(self) -> list[tuple[list[str], int]]:
+        """Return the individuals of each group, and how many unknown queries a fold takes there.
+
+        An individual in several groups counts in the first by name.
+        """
+        groups = self.labelled.groups if self.by_group else None
+        labels_of: dict[str, list[str]] = {}
+        for label, rows in self.rows_of.items():
+            group = "" if groups is None else min(str(groups[row]) for row in rows)
+            labels_of.setdefault(group, []).append(label)
+        parts, images, taken = [], 0, 0
+        for _, labels in sorted(labels_of.items()):
+            images += sum(len(self.rows_of[label]) for label in labels)
+            # rounded sums so far, so that the parts add up
+            total = round(self.settings.unknown_share * self.fold_size * images / len(self.known))
+            parts.append((labels, total - taken))
+            taken = total
+        return parts
+
+    def _label(self, row: int) -> str:
+        return str(self.labelled.labels[row])
+
+    def _sample_key(self, row: int) -> tuple[float, bytes]:
+        """Return a sort key that puts photographs into the order of a weighted draw.
+
+        Keys −log(u) / weight are exponential, so that the least are a weighted sample without
+        replacement (Efraimidis and Spirakis, 2006).
+        """
+        digest = self._digest("image", str(self.labelled.image_ids[row]))
+        # 52 bits, so that half a step beside 0 and 1 is still a double
+        uniform = 1 - ((int.from_bytes(digest[:8], "big") >> 12) + 0.5) / 2**52
+        weight = len(self.rows_of[self._label(row)]) ** (self.settings.frequency_power - 1)
+        return -math.log(uniform) / weight, digest
+
+    def _digest(self, kind: str, name: str) -> bytes:
+        """Return a pseudo-random digest of a name; digests sort names in the order of the draw."""
+        return hashlib.sha256(f"{self.settings.seed}:{kind}:{name}".encode()).digest()

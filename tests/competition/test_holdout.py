@@ -18,13 +18,13 @@ from tests.circle import competition, image_set
 
 
 def photographed(*times: int, unknown: int = 0) -> ImageSet:
-    """Return images of individuals who were photographed so many times each."""
+    """Return images of individuals, the given number for each."""
     names = [(f"{who}-{i}.jpg", f"w{who}") for who, n in enumerate(times) for i in range(n)]
-    nobody = [(f"nobody-{i}.jpg", "new_whale") for i in range(unknown)]
-    return image_set(dict(names + nobody))
+    no_individual = [(f"nobody-{i}.jpg", "new_whale") for i in range(unknown)]
+    return image_set(dict(names + no_individual))
 
 
-def asked(
+def configured(
     gallery: str = "train", unknown_label: str | None = "new_whale", **shape: Any
 ) -> Competition:
     return competition(
@@ -33,7 +33,7 @@ def asked(
 
 
 def sides(split: Holdout) -> dict[str, str]:
-    """Return image id → its side and what a scorer expects."""
+    """Return image id → its side, for queries with the correct answer."""
     train = dict.fromkeys(split.train.image_ids.tolist(), "train")
     answers = zip(split.query.image_ids.tolist(), split.query_answers.tolist(), strict=True)
     return train | {image_id: f"query: {answer}" for image_id, answer in answers}
@@ -68,7 +68,7 @@ def split_or_reject(images: ImageSet, wanted: Competition) -> Holdout:
 
 @given(SETS, SHAPES)
 def test_every_image_is_on_exactly_one_side(images: ImageSet, shape: dict[str, Any]) -> None:
-    split = split_or_reject(images, asked(**shape))
+    split = split_or_reject(images, configured(**shape))
     both = [*split.train.image_ids.tolist(), *split.query.image_ids.tolist()]
     assert sorted(both) == sorted(images.image_ids.tolist())
 
@@ -77,15 +77,15 @@ def test_every_image_is_on_exactly_one_side(images: ImageSet, shape: dict[str, A
 def test_an_answer_is_unknown_exactly_where_training_does_not_show_the_individual(
     images: ImageSet, shape: dict[str, Any], unknown: str | None
 ) -> None:
-    split = split_or_reject(images, asked(unknown_label=unknown, **shape))
+    split = split_or_reject(images, configured(unknown_label=unknown, **shape))
     shown = set(labels(split.train))
     for label, answer in zip(labels(split.query), split.query_answers.tolist(), strict=True):
         assert answer == (label if label in shown else (unknown or ""))
 
 
 @given(SETS, SHAPES)
-def test_no_more_is_asked_than_the_shares_say(images: ImageSet, shape: dict[str, Any]) -> None:
-    split = split_or_reject(images, asked(**shape))
+def test_queries_do_not_exceed_the_shares(images: ImageSet, shape: dict[str, Any]) -> None:
+    split = split_or_reject(images, configured(**shape))
     known = sum(label != "new_whale" for label in labels(images))
     wanted = round(shape["share"] * known)
     assert len(split.query) <= wanted
@@ -94,42 +94,44 @@ def test_no_more_is_asked_than_the_shares_say(images: ImageSet, shape: dict[str,
 
 
 @given(SETS, SHAPES)
-def test_images_of_nobody_are_never_asked_about(images: ImageSet, shape: dict[str, Any]) -> None:
-    assert "new_whale" not in labels(split_or_reject(images, asked(**shape)).query)
+def test_images_without_a_known_individual_are_never_queries(
+    images: ImageSet, shape: dict[str, Any]
+) -> None:
+    assert "new_whale" not in labels(split_or_reject(images, configured(**shape)).query)
 
 
 @given(SETS, SHAPES, st.randoms(use_true_random=False))
 def test_a_split_does_not_depend_on_the_order_of_rows(
     images: ImageSet, shape: dict[str, Any], shuffle: random.Random
 ) -> None:
-    split = split_or_reject(images, asked(**shape))
+    split = split_or_reject(images, configured(**shape))
     order = list(range(len(images)))
     shuffle.shuffle(order)
-    assert sides(holdout.split(images.take(np.array(order)), asked(**shape))) == sides(split)
+    assert sides(holdout.split(images.take(np.array(order)), configured(**shape))) == sides(split)
 
 
 @pytest.mark.parametrize(
     ("gallery", "searched"),
     [("train", ["train"]), ("test", ["query"]), ("train+test", ["train", "query"])],
 )
-def test_the_gallery_is_the_side_that_plays_it(gallery: str, searched: list[str]) -> None:
+def test_the_gallery_imitates_that_of_the_leaderboard(gallery: str, searched: list[str]) -> None:
     images = photographed(*[3] * 20)
-    split = holdout.split(images, asked(gallery))
+    split = holdout.split(images, configured(gallery))
     wanted = np.concatenate([getattr(split, side).image_ids for side in searched])
     assert sorted(split.gallery.image_ids.tolist()) == sorted(wanted.tolist())
     label_of = dict(zip(images.image_ids.tolist(), labels(images), strict=True))
     assert labels(split.gallery) == [label_of[name] for name in split.gallery.image_ids.tolist()]
 
 
-def test_shares_are_met_where_there_are_photographs_enough() -> None:
-    # 400 images: 80 are asked about, 20 of them of 5 individuals who are held out whole
-    split = holdout.split(photographed(*[4] * 100), asked(share=0.2, unknown_share=0.25))
+def test_shares_are_met_where_there_are_enough_photographs() -> None:
+    # 400 images: 80 become queries, 20 of them of 5 individuals who are held out whole
+    split = holdout.split(photographed(*[4] * 100), configured(share=0.2, unknown_share=0.25))
     assert len(split.query) == 80
     assert Counter(split.query_answers.tolist())["new_whale"] == 20
 
 
 def test_an_unknown_individual_is_held_out_with_all_photographs() -> None:
-    split = holdout.split(photographed(*[3] * 40), asked(share=0.3, unknown_share=0.5))
+    split = holdout.split(photographed(*[3] * 40), configured(share=0.3, unknown_share=0.5))
     unknown = {
         label
         for label, answer in zip(labels(split.query), split.query_answers.tolist(), strict=True)
@@ -140,20 +142,22 @@ def test_an_unknown_individual_is_held_out_with_all_photographs() -> None:
     assert all(labels(split.query).count(label) == 3 for label in unknown)
 
 
-def test_without_unknown_share_every_query_is_of_a_shown_individual() -> None:
-    split = holdout.split(photographed(*[1] * 50, *[2] * 50), asked(share=0.5))
+def test_without_an_unknown_share_every_individual_is_in_training() -> None:
+    split = holdout.split(photographed(*[1] * 50, *[2] * 50), configured(share=0.5))
     assert len(split.query) == 50
     assert set(labels(split.query)) <= set(labels(split.train))
 
 
-def test_another_seed_is_another_split() -> None:
+def test_another_seed_gives_another_split() -> None:
     images = photographed(*[3] * 50)
-    assert sides(holdout.split(images, asked(seed=1))) != sides(holdout.split(images, asked()))
+    assert sides(holdout.split(images, configured(seed=1))) != sides(
+        holdout.split(images, configured())
+    )
 
 
-def test_a_split_keeps_its_meaning() -> None:
+def test_a_split_stays_the_same_from_version_to_version() -> None:
     # golden: scores of one version are compared with scores of the next
-    split = holdout.split(photographed(3, 3, 2, 1, 1), asked(share=0.4, unknown_share=0.25))
+    split = holdout.split(photographed(3, 3, 2, 1, 1), configured(share=0.4, unknown_share=0.25))
     assert {name: side for name, side in sides(split).items() if side != "train"} == {
         "0-0.jpg": "query: w0",
         "1-1.jpg": "query: w1",
@@ -168,7 +172,7 @@ def test_a_new_image_moves_few_others() -> None:
         photographed(*[3] * 100, 1), image_ids=np.append(before.image_ids, "new.jpg")
     )
     shape = {"share": 0.2, "unknown_share": 0.25}
-    old, new = (sides(holdout.split(images, asked(**shape))) for images in (before, after))
+    old, new = (sides(holdout.split(images, configured(**shape))) for images in (before, after))
     assert sum(new[name] != side for name, side in old.items()) <= 5
 
 
@@ -192,9 +196,9 @@ def test_too_few_photographs_are_refused(
     times: tuple[int, ...], shape: dict[str, Any], counted: str
 ) -> None:
     with pytest.raises(KitboxError) as caught:
-        holdout.split(photographed(*times), asked(**shape))
+        holdout.split(photographed(*times), configured(**shape))
     assert str(caught.value) == (
-        f"a holdout needs individuals with two photographs; {counted} leave nothing to ask about"
+        f"a holdout needs individuals with two photographs; {counted} leave no query"
     )
 
 
@@ -202,7 +206,7 @@ def test_too_few_photographs_are_refused(
 def test_some_query_has_a_match_among_the_training_images(
     images: ImageSet, shape: dict[str, Any]
 ) -> None:
-    split = split_or_reject(images, asked(**shape))
+    split = split_or_reject(images, configured(**shape))
     assert set(labels(split.query)) & set(labels(split.train))
 
 
@@ -214,7 +218,7 @@ def photographs(*who: str, unit: str | None = None) -> tuple[ImageSet, np.ndarra
 
 @st.composite
 def united(draw: st.DrawFn) -> tuple[ImageSet, np.ndarray]:
-    """Draw images and units that bind some of them to others, mostly of the same individual."""
+    """Draw images and units of several of them, mostly of the same individual."""
     images = draw(SETS)
     bonds = draw(st.lists(st.sampled_from("000123"), min_size=len(images), max_size=len(images)))
     units = np.arange(len(images))
@@ -235,12 +239,12 @@ FOLDED = st.fixed_dictionaries(
 )
 
 
-def drawn(given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]) -> holdout.Folds:
+def draw(given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]) -> holdout.Folds:
     return holdout.draw_folds(given[0], HoldoutSettings(**shape), "new_whale", given[1])
 
 
-def bound(images: ImageSet, units: np.ndarray) -> np.ndarray:
-    """Say of each image whether its unit shows two individuals."""
+def in_mixed_unit(images: ImageSet, units: np.ndarray) -> np.ndarray:
+    """Return for each image whether its unit shows two individuals."""
     names = np.array(labels(images))
     return np.array([len(set(names[units == unit])) > 1 for unit in units])
 
@@ -249,109 +253,109 @@ def bound(images: ImageSet, units: np.ndarray) -> np.ndarray:
 def test_a_unit_never_straddles_the_split(
     given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]
 ) -> None:
-    asked = drawn(given, shape).asked
+    fold_of = draw(given, shape).fold_of
     for unit in np.unique(given[1]):
-        assert len(set(asked[given[1] == unit].tolist())) == 1
+        assert len(set(fold_of[given[1] == unit].tolist())) == 1
 
 
 @given(united(), FOLDED)
-def test_a_picture_under_two_labels_stays_in_training(
+def test_an_image_under_two_labels_stays_in_training(
     given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]
 ) -> None:
-    assert not drawn(given, shape).asked[bound(*given)].any()
+    assert not draw(given, shape).fold_of[in_mixed_unit(*given)].any()
 
 
 @given(united(), FOLDED, st.lists(st.integers(0, 200), min_size=1, max_size=20))
-def test_an_image_that_is_never_to_be_asked_about_stays_in_training_with_its_unit(
+def test_an_image_that_may_not_be_a_query_stays_in_training_with_its_unit(
     given: tuple[ImageSet, np.ndarray], shape: dict[str, Any], rows: list[int]
 ) -> None:
     images, units = given
     kept = np.unique(np.array(rows) % len(images))
     never = images.image_ids[kept].tolist()
     found = holdout.draw_folds(images, HoldoutSettings(**shape), "new_whale", units, never=never)
-    assert not found.asked[np.isin(units, units[kept])].any()
+    assert not found.fold_of[np.isin(units, units[kept])].any()
     shown = {labels(images)[row] for row in kept}
-    assert not shown & set().union(*found.strangers), "its individual is no stranger"
+    assert not shown & set().union(*found.unknown), "its individual is known"
 
 
-def test_an_image_that_is_never_asked_about_still_counts_for_its_individual() -> None:
+def test_an_image_that_may_not_be_a_query_still_counts_for_its_individual() -> None:
     images = photographed(2)
     found = holdout.draw_folds(images, HoldoutSettings(share=0.5), None, never=["0-1.jpg"])
-    assert found.asked.tolist() == [1, 0]
+    assert found.fold_of.tolist() == [1, 0]
 
 
 @given(united(), FOLDED)
 def test_a_known_query_keeps_a_photograph_of_another_unit_in_training(
     given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]
 ) -> None:
-    (images, units), found = given, drawn(given, shape)
+    (images, units), found = given, draw(given, shape)
     names = np.array(labels(images))
-    for fold, strangers in enumerate(found.strangers, 1):
-        left = found.asked != fold
-        for row in np.flatnonzero(found.asked == fold):
+    for fold, unknown in enumerate(found.unknown, 1):
+        left = found.fold_of != fold
+        for row in np.flatnonzero(found.fold_of == fold):
             others = left & (names == names[row]) & (units != units[row])
-            assert others.any() == (names[row] not in strangers)
-            assert not (strangers & set(names[left])), "held out with all photographs"
+            assert others.any() == (names[row] not in unknown)
+            assert not (unknown & set(names[left])), "held out with all photographs"
 
 
 @given(united(), FOLDED)
-def test_folds_ask_about_every_photograph_that_can_be_asked_about(
+def test_folds_use_every_photograph_that_can_be_a_query(
     given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]
 ) -> None:
     assume(shape["folds"] > 1 and shape["unknown_share"] < 1)
-    (images, units), found = given, drawn(given, shape)
+    (images, units), found = given, draw(given, shape)
     names = np.array(labels(images))
-    strangers = set().union(*found.strangers)
+    unknown = set().union(*found.unknown)
     for row, name in enumerate(names):
         several = len(set(units[names == name])) > 1
-        askable = name != "new_whale" and not bound(images, units)[row]
-        assert (found.asked[row] > 0) == (askable and (several or name in strangers))
+        usable = name != "new_whale" and not in_mixed_unit(images, units)[row]
+        assert (found.fold_of[row] > 0) == (usable and (several or name in unknown))
 
 
 @given(united(), FOLDED)
-def test_no_fold_asks_about_more_than_its_share(
+def test_no_fold_exceeds_its_share(
     given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]
 ) -> None:
-    found = drawn(given, shape)
+    found = draw(given, shape)
     share = shape["share"] if shape["folds"] == 1 else 1 / shape["folds"]
     wanted = round(share * found.images)
-    for fold, strangers in enumerate(found.strangers, 1):
-        asked = np.array(labels(given[0]))[found.asked == fold]
-        assert np.isin(asked, list(strangers)).sum() <= round(shape["unknown_share"] * wanted)
+    for fold, unknown in enumerate(found.unknown, 1):
+        queries = np.array(labels(given[0]))[found.fold_of == fold]
+        assert np.isin(queries, list(unknown)).sum() <= round(shape["unknown_share"] * wanted)
         if shape["folds"] == 1:
-            assert len(asked) <= wanted
+            assert len(queries) <= wanted
 
 
 @given(united(), FOLDED, st.randoms(use_true_random=False))
 def test_folds_do_not_depend_on_the_order_of_rows(
     given: tuple[ImageSet, np.ndarray], shape: dict[str, Any], shuffle: random.Random
 ) -> None:
-    (images, units), found = given, drawn(given, shape)
+    (images, units), found = given, draw(given, shape)
     order = np.array(shuffle.sample(range(len(images)), len(images)))
-    again = drawn((images.take(order), 1000 - units[order]), shape)
-    assert again.asked.tolist() == found.asked[order].tolist()
-    assert again.strangers == found.strangers
+    again = draw((images.take(order), 1000 - units[order]), shape)
+    assert again.fold_of.tolist() == found.fold_of[order].tolist()
+    assert again.unknown == found.unknown
 
 
-def test_folds_ask_about_different_photographs_and_about_as_many_each() -> None:
+def test_folds_have_different_queries_and_equally_many() -> None:
     images = photographed(*[4] * 30)
-    asked_in = [holdout.split(images, asked(folds=5), fold=fold) for fold in range(1, 6)]
-    names = [name for split in asked_in for name in split.query.image_ids.tolist()]
+    splits = [holdout.split(images, configured(folds=5), fold=fold) for fold in range(1, 6)]
+    names = [name for split in splits for name in split.query.image_ids.tolist()]
     assert sorted(names) == sorted(images.image_ids.tolist())
-    assert [len(split.query) for split in asked_in] == [24] * 5
+    assert [len(split.query) for split in splits] == [24] * 5
 
 
 def test_folds_leave_no_remainder() -> None:
     # ten images in three folds
     found = holdout.draw_folds(photographed(5, 5), HoldoutSettings(folds=3), None)
-    assert sorted(np.bincount(found.asked).tolist()) == [0, 3, 3, 4]
+    assert sorted(np.bincount(found.fold_of).tolist()) == [0, 3, 3, 4]
 
 
 def test_every_fold_has_its_own_unknown_individuals() -> None:
     images, shape = photographed(*[3] * 100), {"folds": 4, "unknown_share": 0.2}
-    splits = [holdout.split(images, asked(**shape), fold=fold) for fold in range(1, 5)]
-    strangers = [set(labels(split.query)) - set(labels(split.train)) for split in splits]
-    assert len(set().union(*strangers)) == sum(len(names) for names in strangers)
+    splits = [holdout.split(images, configured(**shape), fold=fold) for fold in range(1, 5)]
+    unknown = [set(labels(split.query)) - set(labels(split.train)) for split in splits]
+    assert len(set().union(*unknown)) == sum(len(names) for names in unknown)
     for split in splits:  # 75 queries, a fifth of them in threes
         assert Counter(split.query_answers.tolist())["new_whale"] == 15
 
@@ -366,21 +370,21 @@ def test_every_group_has_its_share_of_unknown_individuals(count: int) -> None:
         found = holdout.draw_folds(
             dataclasses.replace(labelled, groups=strings(groups)), shape, None, by_group=True
         )
-        for fold, strangers in enumerate(found.strangers, 1):
+        for fold, unknown in enumerate(found.unknown, 1):
             names = np.array(labels(labelled))
-            strange = (found.asked == fold) & np.isin(names, list(strangers))
-            assert strange[groups == "lynx"].sum() == 40
-            assert strange[groups == "turtle"].sum() == 9
-            assert not strange[groups == "salamander"].any()
+            unknown_rows = (found.fold_of == fold) & np.isin(names, list(unknown))
+            assert unknown_rows[groups == "lynx"].sum() == 40
+            assert unknown_rows[groups == "turtle"].sum() == 9
+            assert not unknown_rows[groups == "salamander"].any()
 
 
-def test_groups_that_are_searched_together_share_the_unknown_individuals() -> None:
+def test_groups_searched_together_share_the_unknown_individuals() -> None:
     labelled = photographed(*[4] * 60, *[3] * 20)
     grouped = dataclasses.replace(labelled, groups=strings(["lynx"] * 240 + ["turtle"] * 60))
     shape = HoldoutSettings(unknown_share=0.5)
     assert (
-        holdout.draw_folds(grouped, shape, None).strangers
-        == holdout.draw_folds(labelled, shape, None).strangers
+        holdout.draw_folds(grouped, shape, None).unknown
+        == holdout.draw_folds(labelled, shape, None).unknown
     )
 
 
@@ -389,56 +393,56 @@ def test_groups_that_are_searched_together_share_the_unknown_individuals() -> No
 def test_individuals_who_were_photographed_once_do_not_raise_the_unknown_share(
     number: int, unknown_share: float
 ) -> None:
-    # only as strangers can they be asked about, so that folds are smaller than 1 / folds
+    # they can only be unknown queries, so that folds are smaller than 1 / folds
     images = photographed(*[4] * 320, *[1] * 300)
     shape = HoldoutSettings(folds=number, unknown_share=unknown_share)
     found = holdout.draw_folds(images, shape, None)
-    for fold, strangers in enumerate(found.strangers, 1):
-        queries = np.array(labels(images))[found.asked == fold]
-        strange = np.isin(queries, list(strangers)).sum()
-        assert strange / len(queries) == pytest.approx(unknown_share, abs=2 / len(queries))
+    for fold, unknown in enumerate(found.unknown, 1):
+        queries = np.array(labels(images))[found.fold_of == fold]
+        count = np.isin(queries, list(unknown)).sum()
+        assert count / len(queries) == pytest.approx(unknown_share, abs=2 / len(queries))
 
 
 @pytest.mark.parametrize("fold", [0, 3])
-def test_a_fold_that_is_none_is_refused(fold: int) -> None:
+def test_a_missing_fold_is_refused(fold: int) -> None:
     with pytest.raises(KitboxError) as caught:
-        holdout.split(photographed(*[3] * 10), asked(folds=2), fold=fold)
+        holdout.split(photographed(*[3] * 10), configured(folds=2), fold=fold)
     assert str(caught.value) == f"there is no fold {fold}: kitbox.toml has holdout.folds = 2"
 
 
-def test_a_unit_that_is_too_large_is_left_in_training() -> None:
+def test_a_unit_that_is_too_large_stays_in_training() -> None:
     # four of ten images are wanted; the unit of a's five does not fit, and b gives what it can
     images, units = photographs(*"aaaaaaabbb", unit="xxxxxyzuvw")
     for seed in range(20):
         found = holdout.draw_folds(images, HoldoutSettings(share=0.4, seed=seed), None, units)
-        assert not found.asked[:5].any()
-        assert 3 <= found.asked.sum() <= 4
+        assert not found.fold_of[:5].any()
+        assert 3 <= found.fold_of.sum() <= 4
 
 
-def test_an_individual_with_a_picture_under_two_labels_is_not_held_out() -> None:
-    # the last picture of a is also a picture of b
+def test_an_individual_with_an_image_under_two_labels_is_not_held_out() -> None:
+    # the last image of a is also an image of b
     images, units = photographs(*"aabbccdd", unit="stxxyzuv")
     units[1], units[2] = ord("x"), ord("x")
     for seed in range(20):
         shape = HoldoutSettings(share=0.5, unknown_share=1.0, seed=seed)
-        assert set(holdout.draw_folds(images, shape, None, units).strangers[0]) <= {"c", "d"}
+        assert set(holdout.draw_folds(images, shape, None, units).unknown[0]) <= {"c", "d"}
 
 
-def test_strangers_only_leave_no_individual_on_both_sides() -> None:
+def test_with_unknown_queries_only_no_individual_is_on_both_sides() -> None:
     images = photographed(*[1, 2, 3, 4] * 20, unknown=9)
-    split = holdout.split(images, asked("test", share=0.3, unknown_share=1.0))
+    split = holdout.split(images, configured("test", share=0.3, unknown_share=1.0))
     assert not set(labels(split.query)) & set(labels(split.train))
     assert set(split.query_answers.tolist()) == {"new_whale"}
     assert len(split.query) == 60
     assert split.gallery.image_ids.tolist() == split.query.image_ids.tolist()
 
 
-def test_strangers_who_were_photographed_once_find_nobody() -> None:
+def test_unknown_individuals_with_one_photograph_match_nothing() -> None:
     with pytest.raises(KitboxError, match="a holdout needs individuals with two photographs"):
-        holdout.split(photographed(*[1] * 20), asked("test", unknown_share=1.0))
+        holdout.split(photographed(*[1] * 20), configured("test", unknown_share=1.0))
 
 
-def test_an_index_is_played_by_the_queries() -> None:
+def test_the_queries_play_the_index() -> None:
     given = competition(
         gallery="index",
         answers="images",
@@ -450,13 +454,13 @@ def test_an_index_is_played_by_the_queries() -> None:
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.0])
-def test_individuals_come_in_proportion_to_a_power_of_their_photographs(power: float) -> None:
+def test_queries_come_in_proportion_to_a_power_of_the_photographs(power: float) -> None:
     # of 2, 4 and 8 photographs, one is drawn; Efraimidis and Spirakis, 2006
     images, draws = photographed(2, 4, 8), 1500
     first: Counter[str] = Counter()
     for seed in range(draws):
         shape = HoldoutSettings(share=1 / 14, frequency_power=power, seed=seed)
-        [row] = np.flatnonzero(holdout.draw_folds(images, shape, None).asked)
+        [row] = np.flatnonzero(holdout.draw_folds(images, shape, None).fold_of)
         first[labels(images)[row]] += 1
     weights = np.array([2, 4, 8]) ** power
     for who, wanted in zip(("w0", "w1", "w2"), weights / weights.sum(), strict=True):
@@ -464,12 +468,12 @@ def test_individuals_come_in_proportion_to_a_power_of_their_photographs(power: f
         assert abs(first[who] / draws - wanted) < 4 * deviation
 
 
-def test_rare_individuals_are_asked_about_where_photographs_do_not_count() -> None:
+def test_rare_individuals_are_queries_where_photographs_do_not_count() -> None:
     images = photographed(*[40] * 3, *[2] * 60)
     rare = {f"w{who}" for who in range(3, 63)}
     shares = [
         np.isin(
-            labels(holdout.split(images, asked(frequency_power=power)).query), list(rare)
+            labels(holdout.split(images, configured(frequency_power=power)).query), list(rare)
         ).mean()
         for power in (0.0, 1.0, 2.0)
     ]
@@ -485,11 +489,11 @@ def write(images: ImageSet, given: Competition, workspace: Workspace) -> str:
     return workspace.holdout.read_text()
 
 
-def test_a_split_is_written_down_for_people(workspace: Workspace) -> None:
+def test_a_split_is_saved_as_a_csv(workspace: Workspace) -> None:
     images = image_set(
         {"c.jpg": "Boo", "b.jpg": "Ahab", "z.jpg": "Boo", "a.jpg": "Cleo, the old", "d.jpg": "Boo"}
     )
-    given = asked()
+    given = configured()
     found = holdout.Folds(np.array([0, 0, 1, 1, 0]), (frozenset({"Cleo, the old"}),), 5, 3)
     holdout.save(found, images, given, workspace)
     assert workspace.holdout.read_text() == (
@@ -502,12 +506,12 @@ def test_a_split_is_written_down_for_people(workspace: Workspace) -> None:
     )
 
 
-def test_of_several_folds_it_is_written_down_which_asks_about_an_image(
+def test_several_folds_are_saved_with_the_fold_of_each_query(
     workspace: Workspace,
 ) -> None:
     images = image_set({"c.jpg": "Boo", "b.jpg": "Boo", "a.jpg": "Cleo", "d.jpg": "Ahab"})
     found = holdout.Folds(np.array([2, 1, 2, 0]), (frozenset(), frozenset({"Cleo"})), 4, 3)
-    holdout.save(found, images, asked(folds=2), workspace)
+    holdout.save(found, images, configured(folds=2), workspace)
     assert workspace.holdout.read_text() == (
         "image,side,label,answer,fold\n"
         "b.jpg,query,Boo,Boo,1\n"
@@ -518,8 +522,8 @@ def test_of_several_folds_it_is_written_down_which_asks_about_an_image(
 
 
 @pytest.mark.parametrize("shape", [{}, {"folds": 3, "unknown_share": 0.3}])
-def test_what_is_written_down_is_what_is_asked(workspace: Workspace, shape: dict[str, Any]) -> None:
-    images, given = photographed(*[3] * 30, unknown=5), asked(**shape)
+def test_the_saved_split_is_the_split(workspace: Workspace, shape: dict[str, Any]) -> None:
+    images, given = photographed(*[3] * 30, unknown=5), configured(**shape)
     rows = list(csv.DictReader(write(images, given, workspace).splitlines()))
     assert len(rows) == len(images)
     for fold in range(1, given.holdout.folds + 1):
@@ -532,20 +536,20 @@ def test_what_is_written_down_is_what_is_asked(workspace: Workspace, shape: dict
         assert written == {name: side for name, side in found.items() if side != "train"}
 
 
-def test_an_unchanged_split_is_not_written_again(workspace: Workspace) -> None:
-    write(photographed(*[3] * 10), asked(), workspace)
+def test_an_unchanged_split_is_not_saved_again(workspace: Workspace) -> None:
+    write(photographed(*[3] * 10), configured(), workspace)
     written = workspace.holdout.stat().st_ino
-    write(photographed(*[3] * 10), asked(), workspace)
+    write(photographed(*[3] * 10), configured(), workspace)
     assert workspace.holdout.stat().st_ino == written
-    assert write(photographed(*[3] * 11), asked(), workspace).count("\n") == 34
+    assert write(photographed(*[3] * 11), configured(), workspace).count("\n") == 34
 
 
 @pytest.mark.parametrize("gallery", ["test", "train"])
-def test_distractors_are_searched_beside_the_queries(gallery: str) -> None:
+def test_distractors_join_the_gallery(gallery: str) -> None:
     images = photographed(3, 3, 3, 3, unknown=2)
     shape = {"share": 0.5, "unknown_share": 0.5}
-    alone = holdout.split(images, asked(gallery, **shape))
-    beside = holdout.split(images, asked(gallery, **shape, distractors=True))
+    alone = holdout.split(images, configured(gallery, **shape))
+    beside = holdout.split(images, configured(gallery, **shape, distractors=True))
     assert sides(beside) == sides(alone)
     assert set(beside.gallery.image_ids) == set(images.image_ids)
     assert len(alone.gallery) < len(images)

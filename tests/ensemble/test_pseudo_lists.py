@@ -22,7 +22,7 @@ def scene() -> Collection:
     labelled = image_set({"q.jpg": "Ahab", "a.jpg": "Ahab", "b.jpg": "Boo"})
     test = image_set(dict.fromkeys(["t1.jpg", "t2.jpg", "t3.jpg"], "")).without_labels()
     decided = Decisions((Decision("merge", "Boo Jr", "Boo"),))
-    return replace(collection(competition(), labelled, test), decided=decided)
+    return replace(collection(competition(), labelled, test), decisions=decided)
 
 
 def listed(path: Path, *rows: str) -> Path:
