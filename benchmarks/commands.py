@@ -48,19 +48,20 @@ KNN = """
 import sys, time
 from pathlib import Path
 import faiss, numpy as np
-from kitbox.cli.terminal import collected, follow, opened
-from kitbox.embedding import embedder
+from kitbox.cli.terminal import follow, load_collection, open_workspace
 from kitbox.ensemble import members
-from kitbox.ensemble.assembly import assemble
+from kitbox.ensemble.ensemble import Ensemble
+from kitbox.ensemble.meta_embedding import assemble
 from kitbox.plugin import discovery
-place, competition = opened(Path(sys.argv[1]))
-collection = collected(place, competition)
+place, competition = open_workspace(Path(sys.argv[1]))
+collection = load_collection(place, competition)
 plugins = [discovery.load(name, place) for name in sys.argv[2:]]
 parts = []
 for group, sets in ((members.for_holdout, [collection.labelled]),
                     (members.for_submission, [collection.labelled, collection.test])):
-    found = follow(assemble(group(place, plugins, None, collection), sets, sets[0].image_ids,
-                            collection, place, whiten=None, options=embedder.EmbedOptions()))
+    ensemble = Ensemble(members=group(place, plugins, None, collection), collection=collection,
+                        competition=competition, workspace=place)
+    found = follow(assemble(ensemble, sets, sets[0].image_ids))
     query = (collection.holdout.query if len(sets) == 1 else collection.test).image_ids
     q = found.embeddings.of(query).vectors
     g = found.embeddings.vectors

@@ -34,9 +34,9 @@ from kitbox.competition import pseudo_labels, settings
 from kitbox.competition.settings import TaskSettings, ThresholdSettings
 from kitbox.dataset.collection import collect
 from kitbox.embedding import embedder
-from kitbox.ensemble.class_probabilities import PseudoLabelRule
+from kitbox.ensemble.ensemble import Ensemble
 from kitbox.ensemble.members import Member
-from kitbox.ensemble.pseudo_labelling import Labeller, label_test_images
+from kitbox.ensemble.pseudo_labelling import PseudoLabelOptions, PseudoLabelRule, label_test_images
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint
 from kitbox.samplers.planner import build_planner
@@ -272,12 +272,14 @@ class Measuring:
     def pseudo_label(self, name: str) -> None:
         """Label test images with a trained method and write pseudo.csv of the workspace."""
         named, checkpoint, _ = self.trained(name)
-        members = [Member(named, checkpoint, 1.0)]
-        maker = Labeller(members, members, "holdout", "similarity", PSEUDO)
-        making = label_test_images(
-            maker, self.collection, self.competition, self.place, embedder.EmbedOptions()
+        ensemble = Ensemble(
+            members=[Member(named, checkpoint, 1.0)],
+            collection=self.collection,
+            competition=self.competition,
+            workspace=self.place,
         )
-        made = follow(making)
+        options = PseudoLabelOptions("holdout", "similarity", PSEUDO)
+        made = follow(label_test_images(ensemble, ensemble.members, options))
         pseudo_labels.save(self.place.pseudo_labels, made.rows)
         print(f"{len(made.rows)} pseudo-labels; precision on the holdout: {made.precision}")
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kitbox.cli.terminal import follow, load_collection, open_workspace
-from kitbox.embedding import embedder
+from kitbox.embedding.embedder import EmbedOptions
 from kitbox.ensemble import answers, members
-from kitbox.ensemble.fusion import Way
+from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.plugin import discovery
 from kitbox.scoring import comparison
 
@@ -25,22 +25,26 @@ class Tried:
 
     name: str
     similarity: str = "best"
-    way: Way = Way()  # noqa: RUF009  a frozen value
-    whiten: int | None = None
+    options: EnsembleOptions = EnsembleOptions()  # noqa: RUF009  a frozen value
 
 
 TRIED = (
     Tried("meta-embedding, nearest image of a label"),
     Tried("meta-embedding, closeness", "closeness"),
-    Tried("labels, nearest image", way=Way("labels")),
-    Tried("labels, closeness", "closeness", way=Way("labels")),
-    Tried("classifier", way=Way("classifier")),
-    Tried("classifier, 256 dimensions", way=Way("classifier", 256)),
-    Tried("meta-embedding, learned new label", way=Way(new_label="learned")),
-    Tried("labels, learned new label", way=Way("labels", new_label="learned")),
-    Tried("classifier, learned new label", way=Way("classifier", new_label="learned")),
-    Tried("meta-embedding, whitened to 256", whiten=256),
-    Tried("the same, learned new label", way=Way(new_label="learned"), whiten=256),
+    Tried("labels, nearest image", options=EnsembleOptions(combine="labels")),
+    Tried("labels, closeness", "closeness", options=EnsembleOptions(combine="labels")),
+    Tried("classifier", options=EnsembleOptions(combine="classifier")),
+    Tried("classifier, 256 dimensions", options=EnsembleOptions(combine="classifier", dims=256)),
+    Tried("meta-embedding, learned new label", options=EnsembleOptions(unknown="learned")),
+    Tried(
+        "labels, learned new label", options=EnsembleOptions(combine="labels", unknown="learned")
+    ),
+    Tried(
+        "classifier, learned new label",
+        options=EnsembleOptions(combine="classifier", unknown="learned"),
+    ),
+    Tried("meta-embedding, whitened to 256", options=EnsembleOptions(whiten=256)),
+    Tried("the same, learned new label", options=EnsembleOptions(unknown="learned", whiten=256)),
 )
 
 
@@ -60,13 +64,16 @@ def main() -> None:
     for tried in TRIED:
         task = competition.task.model_copy(update={"label_similarity": tried.similarity})
         asked = competition.model_copy(update={"task": task})
-        recipe = answers.EnsembleOptions(whiten=tried.whiten, way=tried.way)
+        ensemble = Ensemble(
+            members=chosen,
+            collection=collection,
+            competition=asked,
+            workspace=place,
+            options=tried.options,
+            embed_options=EmbedOptions(workers=0),
+        )
         begun = time.perf_counter()
-        found = follow(
-            answers.score(
-                chosen, recipe, collection, asked, place, embedder.EmbedOptions(workers=0)
-            )
-        ).score
+        found = follow(answers.score(ensemble)).score
         seconds = time.perf_counter() - begun
         own = found.outcomes[competition.metric]
         plain = plain or own

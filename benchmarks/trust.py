@@ -19,8 +19,8 @@ from kitbox.cli.terminal import follow, open_workspace
 from kitbox.competition import holdout, protocol
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import collect
-from kitbox.embedding import embedder
 from kitbox.ensemble import members
+from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.meta_embedding import assemble
 from kitbox.plugin import discovery
 from kitbox.records import Embeddings, Holdout
@@ -81,12 +81,14 @@ def main() -> None:
     plugins = [discovery.load(name, place) for name in given.plugins]
     chosen = members.for_holdout(place, plugins, None, collection)
     labelled, units = collection.labelled, collection.units
-    embeddings = follow(
-        assemble(
-            chosen, [labelled], labelled.image_ids, collection, place,
-            whiten=given.whiten, options=embedder.EmbedOptions(),
-        )
-    ).embeddings  # fmt: skip
+    ensemble = Ensemble(
+        members=chosen,
+        collection=collection,
+        competition=competition,
+        workspace=place,
+        options=EnsembleOptions(whiten=given.whiten),
+    )
+    embeddings = follow(assemble(ensemble, [labelled], labelled.image_ids)).embeddings
     differences: dict[str, list[float]] = {name: [] for name in HOLDOUTS}
     hidden_scores = []
     for world in range(given.worlds):

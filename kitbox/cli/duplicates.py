@@ -24,6 +24,7 @@ from kitbox.cli.terminal import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kitbox.competition.settings import Competition
     from kitbox.dataset.collection import Collection
     from kitbox.dataset.duplicates import DuplicateGroup, ImagePool
     from kitbox.dataset.label_errors import LabelSuspect
@@ -85,7 +86,7 @@ def duplicates(
     }
     names, suspects, limit = [*(by or []), *(more or [])], None, None
     if names:
-        embeddings = _embed(names, pool, collection, workspace, device.for_embedding())
+        embeddings = _embed(names, pool, collection, competition, workspace, device.for_embedding())
         known = embeddings.of(collection.labelled.image_ids)
         labels = collection.labelled.labels
         groups = protocol.search_groups(collection.labelled, competition)
@@ -131,23 +132,27 @@ def _embed(
     names: list[str],
     pool: "ImagePool",
     collection: "Collection",
+    competition: "Competition",
     workspace: "Workspace",
     options: "EmbedOptions",
 ) -> "Embeddings":
     from kitbox.ensemble import members, meta_embedding
+    from kitbox.ensemble.ensemble import Ensemble
 
     found, outdated = members.for_inspection(workspace, load_plugins(names, workspace), collection)
     if outdated:
         print_line(f"trained on images, labels or boxes as they were before: {', '.join(outdated)}")
     assembled = follow(
         meta_embedding.assemble(
-            found,
+            Ensemble(
+                members=found,
+                collection=collection,
+                competition=competition,
+                workspace=workspace,
+                embed_options=options,
+            ),
             pool.parts,
             collection.labelled.image_ids,
-            collection,
-            workspace,
-            whiten=None,
-            options=options,
         )
     )
     return assembled.embeddings.of(pool.images.image_ids)

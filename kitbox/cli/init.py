@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -133,8 +134,9 @@ def demo(
     Example:
       kitbox demo --folder whales
     """
-    from kitbox.embedding import embedder
+    from kitbox.embedding.embedder import EmbedOptions
     from kitbox.ensemble import answers, members
+    from kitbox.ensemble.ensemble import Ensemble
     from kitbox.network import inference
     from kitbox.plugin import discovery
     from kitbox.submission import receipt
@@ -163,24 +165,22 @@ def demo(
     setup = TrainSetup(collection, competition, workspace, options)
     for named in plugins:
         follow(trainer.train(named, setup))
-    running = embedder.EmbedOptions(device=device, precision=precision)
-    report = {}
-    ensemble = answers.EnsembleOptions()
-    for named in plugins:
-        alone = members.for_holdout(workspace, [named], None, collection)
-        report[named.name] = follow(
-            answers.score(alone, ensemble, collection, competition, workspace, running)
-        ).score.scores
-    chosen = members.for_holdout(workspace, plugins, None, collection)
-    locally = follow(answers.score(chosen, ensemble, collection, competition, workspace, running))
-    report["ensemble"] = locally.score.scores
-    made = follow(
-        make_submission(
-            chosen, ensemble, locally.score.thresholds, collection, competition, workspace, running
-        )
+    ensemble = Ensemble(
+        members=members.for_holdout(workspace, plugins, None, collection),
+        collection=collection,
+        competition=competition,
+        workspace=workspace,
+        embed_options=EmbedOptions(device=device, precision=precision),
     )
+    report = {}
+    for member in ensemble.members:
+        alone = replace(ensemble, members=[member])
+        report[member.named.name] = follow(answers.score(alone)).score.scores
+    locally = follow(answers.score(ensemble))
+    report["ensemble"] = locally.score.scores
+    made = follow(make_submission(ensemble, locally.score.thresholds))
     written = receipt.describe(
-        made, locally, chosen, chosen, ensemble, collection, competition, workspace,
+        made, ensemble, locally, ensemble.members,
         precision=inference.resolve_precision(precision, inference.resolve_device(device)),
         note="kitbox demo",
     )  # fmt: skip

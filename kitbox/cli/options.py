@@ -18,7 +18,7 @@ from kitbox.errors import KitboxError
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
     from kitbox.embedding.embedder import EmbedOptions
-    from kitbox.ensemble.answers import EnsembleOptions
+    from kitbox.ensemble.ensemble import EnsembleOptions
     from kitbox.plugin.discovery import NamedPlugin
     from kitbox.workspace import Workspace
 
@@ -111,11 +111,15 @@ class CombineOptions:
 
     def for_ensemble(self, top_k: int | None = None) -> "EnsembleOptions":
         """Return them as options of an ensemble; `top_k` None: the competition's k."""
-        from kitbox.ensemble.answers import EnsembleOptions
-        from kitbox.ensemble.fusion import Way
+        from kitbox.ensemble.ensemble import EnsembleOptions
 
-        way = Way(self.combine, self.dims, self.new_label)
-        return EnsembleOptions(whiten=self.whiten, top_k=top_k, way=way)
+        return EnsembleOptions(
+            whiten=self.whiten,
+            combine=self.combine,
+            dims=self.dims,
+            unknown=self.new_label,
+            top_k=top_k,
+        )
 
     def set_threshold(self, competition: "Competition") -> "Competition":
         """Return the competition with the rule of --threshold, if one is given."""

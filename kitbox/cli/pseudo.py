@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from kitbox.competition.pseudo_labels import PseudoLabel
     from kitbox.competition.settings import Competition
     from kitbox.dataset.collection import Collection
-    from kitbox.ensemble.class_probabilities import PseudoLabelRule
-    from kitbox.ensemble.pseudo_labelling import PseudoLabelling
+    from kitbox.ensemble.pseudo_labelling import PseudoLabelling, PseudoLabelRule
 
 
 # Labels by how many images they were given to; the last span has no end.
@@ -94,8 +93,13 @@ def pseudo(
     """
     from kitbox.competition import pseudo_labels
     from kitbox.ensemble import members
-    from kitbox.ensemble.class_probabilities import PseudoLabelRule, default_source
-    from kitbox.ensemble.pseudo_labelling import Labeller, label_test_images
+    from kitbox.ensemble.ensemble import Ensemble
+    from kitbox.ensemble.pseudo_labelling import (
+        PseudoLabelOptions,
+        PseudoLabelRule,
+        default_source,
+        label_test_images,
+    )
 
     workspace, competition = open_workspace(folder)
     if fold == "all":
@@ -124,10 +128,15 @@ def pseudo(
             )
             print_refits(chosen)
         source = default_source([*chosen, *scored]) if by == "auto" else by
-        labeller = Labeller(chosen, scored, on or "holdout", source, rule)
-        made = follow(
-            label_test_images(labeller, collection, competition, workspace, device.for_embedding())
+        ensemble = Ensemble(
+            members=chosen,
+            collection=collection,
+            competition=competition,
+            workspace=workspace,
+            embed_options=device.for_embedding(),
         )
+        options = PseudoLabelOptions(on or "holdout", source, rule)
+        made = follow(label_test_images(ensemble, scored, options))
         rows, report = made.rows, _as_json(made)
         _print_summary(made)
         if not as_json:
@@ -153,7 +162,7 @@ def _import(
     from kitbox.ensemble import pseudo_labelling
 
     taken = pseudo_labelling.import_gdsc(file, collection, competition, rule, on)
-    for what, found in (("test image", taken.no_test_images), ("label", taken.no_labels)):
+    for what, found in (("test image", taken.unknown_images), ("label", taken.unknown_labels)):
         if found:
             print_line(f"left out: '{found[0]}' is no {what}{more(len(found) - 1)}")
     if on == "all":
@@ -162,22 +171,22 @@ def _import(
         "by": "import",
         "on": on,
         "round": 1,
-        "images": taken.asked,
+        "images": taken.listed,
         "labelled": len(taken.rows),
-        "no_test_images": list(taken.no_test_images),
-        "no_labels": list(taken.no_labels),
+        "no_test_images": list(taken.unknown_images),
+        "no_labels": list(taken.unknown_labels),
     }
 
 
 def _as_json(made: "PseudoLabelling") -> dict[str, Any]:
     return {
-        "by": made.by,
+        "by": made.source,
         "on": made.on,
         "round": made.round,
-        "images": made.asked,
+        "images": made.candidates,
         "labelled": len(made.rows),
-        "labels": len(made.of_label),
-        "expected": None if made.expected is None else round(made.expected, 6),
+        "labels": len(made.images_of),
+        "expected": None if made.mean_confidence is None else round(made.mean_confidence, 6),
         "precision": None if made.precision is None else made.precision.as_json(),
         "coverage": made.coverage.as_json(),
     }
@@ -185,11 +194,15 @@ def _as_json(made: "PseudoLabelling") -> dict[str, Any]:
 
 def _print_summary(made: "PseudoLabelling") -> None:
     """Print how many images get a label, and how confident the networks are of them."""
-    print_line(f"round {made.round}, by {made.by}, networks trained on {made.on}")
-    sure = "" if made.expected is None else f", {made.expected:.1%} right by their own confidence"
-    print_line(f"{len(made.rows)} of {made.asked} test images get a label{sure}")
+    print_line(f"round {made.round}, by {made.source}, networks trained on {made.on}")
+    sure = (
+        ""
+        if made.mean_confidence is None
+        else f", {made.mean_confidence:.1%} right by their own confidence"
+    )
+    print_line(f"{len(made.rows)} of {made.candidates} test images get a label{sure}")
     if made.rows:
-        print_line(_histogram(list(made.of_label.values())))
+        print_line(_histogram(list(made.images_of.values())))
     if made.precision is None:
         print_line("no holdout query gets a label by this rule, so their precision is not known")
 

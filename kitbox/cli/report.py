@@ -102,6 +102,7 @@ def _write_results(
     options: "EmbedOptions",
 ) -> "tuple[WrittenPage, dict[str, Any]]":
     from kitbox.ensemble import members
+    from kitbox.ensemble.ensemble import Ensemble
     from kitbox.report import results_page
 
     number = parse_fold(fold, competition, "a page shows one fold")
@@ -111,7 +112,16 @@ def _write_results(
         workspace, wanted.plugins, wanted.weights, collection, wanted.checkpoint, fold=number
     )
     found = follow(
-        results_page.evaluate(chosen, wanted.options, collection, competition, workspace, options)
+        results_page.evaluate(
+            Ensemble(
+                members=chosen,
+                collection=collection,
+                competition=competition,
+                workspace=workspace,
+                options=wanted.options,
+                embed_options=options,
+            )
+        )
     )
     part = "" if number == 1 else f"_fold{number}"
     path = workspace.reports / f"results_{wanted.name}{part}.html"

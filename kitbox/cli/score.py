@@ -1,5 +1,6 @@
 """Commands that score plugins: score, compare, ensemble."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -74,7 +75,7 @@ def score(
                 "plugins": [m.as_json(d) for m, d in zip(members, found.dims, strict=True)],
                 "dim": sum(found.dims),
                 "whiten": combine.whiten,
-                "way": combine.for_ensemble().way.as_json(),
+                "way": combine.for_ensemble().method_json(),
                 "threshold": found.score.evidence or None,
                 "scores": scores.as_json(),
             }
@@ -167,6 +168,7 @@ def ensemble(
       kitbox ensemble resnet34_620 densenet121_480 --submit
     """
     from kitbox.ensemble import answers, members
+    from kitbox.ensemble.ensemble import Ensemble
     from kitbox.network import inference
     from kitbox.submission import receipt
     from kitbox.submission.submission import check_top_k, make_submission
@@ -175,12 +177,20 @@ def ensemble(
     competition = combine.set_threshold(competition)
     plugins, given = load_plugins(names, workspace), parse_weights(weights)
     collection = load_collection(workspace, competition)
-    options, running = combine.for_ensemble(top_k), device.for_embedding()
+    options = combine.for_ensemble(top_k)
     if submit:
         check_top_k(options, competition)
     scored = members.for_holdout(workspace, plugins, given, collection, combine.checkpoint)
     _print_warnings(scored)
-    locally = follow(answers.score(scored, options, collection, competition, workspace, running))
+    ensemble = Ensemble(
+        members=scored,
+        collection=collection,
+        competition=competition,
+        workspace=workspace,
+        options=options,
+        embed_options=device.for_embedding(),
+    )
+    locally = follow(answers.score(ensemble))
     report: dict[str, Any] = {
         "submission": None,
         "csv": None,
@@ -190,7 +200,7 @@ def ensemble(
         "queries": len(collection.holdout.query),
         "gallery": len(collection.holdout.gallery),
         "whiten": combine.whiten,
-        "way": options.way.as_json(),
+        "way": options.method_json(),
         "threshold": locally.score.evidence or None,
         "scores": locally.score.scores.as_json(),
     }
@@ -198,19 +208,12 @@ def ensemble(
         chosen = members.for_submission(workspace, plugins, given, collection, combine.checkpoint)
         _print_warnings(member for member in chosen if member not in scored)
         print_refits(chosen)
-        made = follow(
-            make_submission(
-                chosen, options, locally.score.thresholds, collection, competition, workspace,
-                running, locally.judge,
-            )
-        )  # fmt: skip
+        ensemble = replace(ensemble, members=chosen)
+        made = follow(make_submission(ensemble, locally.score.thresholds, locally.unknown_model))
         resolved = inference.resolve_precision(
             device.precision, inference.resolve_device(device.device)
         )
-        written = receipt.describe(
-            made, locally, chosen, scored, options, collection, competition, workspace,
-            precision=resolved, note=note,
-        )  # fmt: skip
+        written = receipt.describe(made, ensemble, locally, scored, precision=resolved, note=note)
         package = receipt.save(workspace, written, made.text)
         report |= {
             "submission": str(package.folder),
@@ -242,9 +245,9 @@ def _score_plugins(
 ) -> "tuple[list[Member], EnsembleScore]":
     """Return the members and their local score, on one fold or over all."""
     from kitbox.ensemble import answers, members
+    from kitbox.ensemble.ensemble import Ensemble
 
     plugins, given = load_plugins(names, workspace), parse_weights(weights)
-    options, running = combine.for_ensemble(), device.for_embedding()
     found = []
     for number in parse_folds(fold, competition):
         collection = load_collection(workspace, competition, number)
@@ -252,8 +255,15 @@ def _score_plugins(
             workspace, plugins, given, collection, combine.checkpoint, fold=number
         )
         _print_warnings(chosen)
-        stage = answers.score(chosen, options, collection, competition, workspace, running)
-        found.append(follow(stage))
+        ensemble = Ensemble(
+            members=chosen,
+            collection=collection,
+            competition=competition,
+            workspace=workspace,
+            options=combine.for_ensemble(),
+            embed_options=device.for_embedding(),
+        )
+        found.append(follow(answers.score(ensemble)))
     return chosen, answers.pool_folds(found)
 
 

@@ -1,16 +1,60 @@
-"""Meta-embeddings: weighted concatenation of embeddings, each whitened first where asked."""
+"""Meta-embeddings: weighted concatenation of embeddings, each PCA-whitened first if wanted."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from kitbox.dataset.collection import Collection
 from kitbox.embedding import embedder
-from kitbox.ensemble.members import Member
+from kitbox.ensemble.ensemble import Ensemble
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, ImageSet, Progress, Strings
-from kitbox.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class MetaEmbedding:
+    """Meta-embeddings of some images, and the blocks that they are concatenated from.
+
+    `dims`, `blocks` and `weights` are those of the members; blocks are of the same images in the
+    same order.
+    """
+
+    embeddings: Embeddings
+    dims: tuple[int, ...]
+    blocks: tuple[Embeddings, ...] = ()
+    weights: tuple[float, ...] = ()
+
+
+def assemble(
+    ensemble: Ensemble, image_sets: Sequence[ImageSet], gallery_ids: Strings
+) -> Generator[Progress, None, MetaEmbedding]:
+    """Return the meta-embeddings of all images of `image_sets`; yields Progress.
+
+    Where the ensemble whitens, each member's block is PCA-whitened on the gallery first.
+    """
+    if not ensemble.members:
+        raise KitboxError("an ensemble needs a plugin")
+    whiten, blocks = ensemble.options.whiten, []
+    for member in ensemble.members:
+        parts = []
+        for images in image_sets:
+            part = yield from embedder.embed(
+                member.named,
+                member.checkpoint,
+                images,
+                ensemble.workspace,
+                unreadable=ensemble.collection.unreadable,
+                options=ensemble.embed_options,
+            )
+            parts.append(part)
+        block = Embeddings(
+            np.concatenate([part.image_ids for part in parts]),
+            np.concatenate([part.vectors for part in parts]),
+        )
+        blocks.append(pca_whiten(block, gallery_ids, min(whiten, block.dim)) if whiten else block)
+    weights = tuple(member.weight for member in ensemble.members)
+    dims = tuple(block.dim for block in blocks)
+    return MetaEmbedding(concatenate(blocks, weights), dims, tuple(blocks), weights)
 
 
 def concatenate(blocks: Sequence[Embeddings], weights: Sequence[float]) -> Embeddings:
@@ -45,8 +89,8 @@ def concatenate(blocks: Sequence[Embeddings], weights: Sequence[float]) -> Embed
 def pca_whiten(embeddings: Embeddings, gallery_ids: Strings, dim: int) -> Embeddings:
     """Return embeddings PCA-whitened to `dim` dimensions, fitted on gallery images without labels.
 
-    Each direction gets variance 1 over the gallery, so that what all photographs share stops
-    deciding who is near (Jégou and Chum, ECCV 2012). Rows are of unit length again.
+    Each direction gets variance 1 over the gallery, so that what all photographs share no longer
+    decides which are near (Jégou and Chum, ECCV 2012). Rows are of unit length again.
 
     Raises KitboxError where the gallery or the embedding has fewer than `dim` dimensions.
     """
@@ -63,55 +107,3 @@ def pca_whiten(embeddings: Embeddings, gallery_ids: Strings, dim: int) -> Embedd
     whitened = pca.transform(embeddings.vectors.astype(np.float64))
     whitened /= np.linalg.norm(whitened, axis=1, keepdims=True)
     return Embeddings(embeddings.image_ids, whitened.astype(np.float32))
-
-
-@dataclass(frozen=True)
-class MetaEmbedding:
-    """Meta-embeddings of some images, and each member's block: its dimensions, itself, its weight.
-
-    Blocks are of the same images in the same order.
-    """
-
-    embeddings: Embeddings
-    dims: tuple[int, ...]
-    blocks: tuple[Embeddings, ...] = ()
-    weights: tuple[float, ...] = ()
-
-
-def assemble(
-    members: Sequence[Member],
-    image_sets: Sequence[ImageSet],
-    gallery_ids: Strings,
-    collection: Collection,
-    workspace: Workspace,
-    *,
-    whiten: int | None,
-    options: embedder.EmbedOptions,
-) -> Generator[Progress, None, MetaEmbedding]:
-    """Return the meta-embeddings of all images of `image_sets`; yields Progress.
-
-    With `whiten` each member's block is PCA-whitened on the gallery first.
-    """
-    if not members:
-        raise KitboxError("an ensemble needs a plugin")
-    blocks = []
-    for member in members:
-        parts = []
-        for images in image_sets:
-            part = yield from embedder.embed(
-                member.named,
-                member.checkpoint,
-                images,
-                workspace,
-                unreadable=collection.unreadable,
-                options=options,
-            )
-            parts.append(part)
-        block = Embeddings(
-            np.concatenate([part.image_ids for part in parts]),
-            np.concatenate([part.vectors for part in parts]),
-        )
-        blocks.append(pca_whiten(block, gallery_ids, min(whiten, block.dim)) if whiten else block)
-    weights = tuple(member.weight for member in members)
-    joined = concatenate(blocks, weights)
-    return MetaEmbedding(joined, tuple(block.dim for block in blocks), tuple(blocks), weights)

@@ -10,6 +10,7 @@ from kitbox.competition.settings import Competition, ThresholdSettings
 from kitbox.ensemble.fusion import measure_members, member_blocks
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Floats, LabelledImages, Ranking, Search
+from kitbox.retrieval.neighbour_graph import Reranker
 from kitbox.retrieval.ranking import best_columns
 from kitbox.scoring import thresholds
 from kitbox.scoring.bootstrap import score
@@ -132,6 +133,7 @@ def query_features(
     searches: Sequence[Search],
     labelled: LabelledImages,
     competition: Competition,
+    rerank: Reranker | None = None,
 ) -> Numbers:
     """Return the features (q, f) of all queries by the members' blocks, in the searches' order.
 
@@ -141,7 +143,7 @@ def query_features(
     """
     parts = []
     for search in searches:
-        measured = measure_members(blocks, search, labelled, competition)
+        measured = measure_members(blocks, search, labelled, competition, rerank)
         rows = [_features(similarities) for _, similarities in member_blocks(measured)]
         width = len(blocks) * (2 * _TOP - 1 + (len(blocks) - 1) * (_TOP + 1))
         unmeasured = len(search.query_ids) - sum(map(len, rows))  # all, where no label is known

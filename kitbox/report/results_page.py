@@ -14,8 +14,8 @@ from kitbox.competition.settings import Competition
 from kitbox.dataset import label_errors
 from kitbox.dataset.collection import Collection
 from kitbox.dataset.label_errors import LabelSuspect
-from kitbox.embedding.embedder import EmbedOptions
-from kitbox.ensemble.answers import EnsembleOptions, answer_holdout
+from kitbox.ensemble.answers import answer_holdout
+from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
 from kitbox.plugin import discovery
@@ -70,8 +70,8 @@ class ResultsRequest:
         notes = [] if fold == 1 else [f"Fold {fold} of the holdout."]
         if self.options.whiten is not None:
             notes.append(f"Each member is whitened to {self.options.whiten} dimensions.")
-        notes += _COMBINE_NOTES[self.options.way.combine]
-        if self.options.way.new_label == "learned":
+        notes += _COMBINE_NOTES[self.options.combine]
+        if self.options.unknown == "learned":
             notes.append("Unknown individuals are recognised by a model fitted to other queries.")
         if self.checkpoint == "best":
             notes.append(
@@ -117,12 +117,12 @@ def resolve_names(
                 "receipt; leave the options out"
             ) from None
         return submission
-    way = options.way
     parts = ["+".join(names)]
     parts += [f"w{':'.join(f'{w:g}' for w in weights)}"] if weights else []
     parts += [f"whiten{options.whiten}"] if options.whiten else []
-    parts += [f"{way.combine}{way.dims or ''}"] if way.combine != "embeddings" else []
-    parts += [way.new_label] if way.new_label != "threshold" else []
+    method = f"{options.combine}{options.dims or ''}"
+    parts += [method] if options.combine != "embeddings" else []
+    parts += [options.unknown] if options.unknown != "threshold" else []
     parts += [f"threshold{threshold}"] if threshold else []
     parts += [checkpoint] if checkpoint != "last" else []
     return ResultsRequest(
@@ -196,40 +196,30 @@ class HoldoutResults:
     scale: str
 
 
-def evaluate(
-    members: Sequence[Member],
-    options: EnsembleOptions,
-    collection: Collection,
-    competition: Competition,
-    workspace: Workspace,
-    embed_options: EmbedOptions,
-) -> Generator[Progress, None, HoldoutResults]:
-    """Return the holdout results of members not trained on it, together and alone."""
+def evaluate(ensemble: Ensemble) -> Generator[Progress, None, HoldoutResults]:
+    """Return the holdout results of an ensemble not trained on it, together and of each member."""
 
     def answer(
-        part: Sequence[Member], options: EnsembleOptions
+        part: Ensemble,
     ) -> Generator[Progress, None, tuple[HoldoutResults, tuple[int, ...]]]:
-        answers = yield from answer_holdout(
-            part, options, collection, competition, workspace, embed_options
-        )
-        score = answers.score()
-        queries = query_results.collect_results(answers.found, score, answers.competition)
-        results = HoldoutResults(score, queries, (), answers.embeddings, answers.scale)
-        return results, answers.dims
+        found = yield from answer_holdout(part)
+        score, meta = found.score(), found.meta_embedding
+        queries = query_results.collect_results(found.answers, score, found.competition)
+        return HoldoutResults(score, queries, (), meta.embeddings, found.scale), meta.dims
 
-    ensemble, dims = yield from answer(members, options)
-    alone = []
+    together, dims = yield from answer(ensemble)
+    members, alone = ensemble.members, []
     for number, member in enumerate(members if len(members) > 1 else ()):
         yield Progress("score members", number, len(members), "members")
-        one, _ = yield from answer([member], _limit_dims(options, dims[number]))
+        options = _limit_dims(ensemble.options, dims[number])
+        one, _ = yield from answer(replace(ensemble, members=[member], options=options))
         alone.append(MemberResult(member.named.name, member.weight, one.score, one.queries.values))
-    return replace(ensemble, members=tuple(alone))
+    return replace(together, members=tuple(alone))
 
 
 def _limit_dims(options: EnsembleOptions, dim: int) -> EnsembleOptions:
     """Return options for one member, which may have fewer dimensions than its PCA should keep."""
-    way = options.way
-    return replace(options, way=replace(way, dims=way.dims and min(way.dims, dim)))
+    return replace(options, dims=options.dims and min(options.dims, dim))
 
 
 def write(

@@ -1,4 +1,4 @@
-"""Turns similarities into probabilities that an answer is right, as a holdout has shown them."""
+"""Calibration: from similarities to probabilities that an answer is right."""
 
 from dataclasses import dataclass
 
@@ -11,31 +11,31 @@ from kitbox.scoring.metrics import Hits
 
 Probabilities = NDArray[np.float64]
 
-# Parts of the queries, of which each is told by a curve that the others gave.
+# Parts of the queries; each is calibrated by a curve fitted on the others.
 _PARTS = 5
-# So weak that it is none: beyond it a straight line through a few points runs off.
+# So weak a penalty that it is none; without any, a curve through a few points diverges.
 _UNPENALISED = 1e6
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The logistic curve 1 / (1 + exp(−(slope·similarity + offset))); it never falls."""
+    """The logistic curve 1 / (1 + exp(−(slope·similarity + offset))), which never falls."""
 
     slope: float
     offset: float
 
-    def of(self, similarity: Floats | Probabilities) -> Probabilities:
-        """Return the probability of answers of any shape; of none (similarity -inf) it is 0."""
+    def probability(self, similarity: Floats | Probabilities) -> Probabilities:
+        """Return the probability of answers of any shape, 0 for none (similarity -inf)."""
         there = np.isfinite(similarity)
         logits = self.slope * np.where(there, similarity, 0.0).astype(np.float64) + self.offset
         return np.where(there, 1 / (1 + np.exp(-np.clip(logits, -500, 500))), 0.0)
 
 
 def fit(similarity: Floats, right: Hits) -> Calibration:
-    """Return the curve through the similarities (n,) of answers that are right or wrong.
+    """Return the curve fitted to the similarities (n,) of answers that are `right (n,)` or wrong.
 
-    Logistic regression on targets that are drawn in from 0 and 1 by as much as their number
-    warrants (Platt, 1999), so that a few right answers make nothing certain.
+    Logistic regression on targets that lie the further within 0 and 1 the fewer they are (Platt,
+    1999), so that a few right answers make nothing certain.
     """
     if not len(similarity):
         raise KitboxError("no query of the holdout has an answer; similarity cannot be calibrated")
@@ -47,7 +47,7 @@ def fit(similarity: Floats, right: Hits) -> Calibration:
     middle, spread = float(similarity.mean()), float(similarity.std())
     if not spread:
         return Calibration(0.0, _logit(float(target.mean())))
-    # every answer counts as right with its target, and as wrong with what is left of 1
+    # every answer counts as right with its target, and as wrong with the rest
     rows = ((similarity.astype(np.float64) - middle) / spread)[:, None]
     model = LogisticRegression(C=_UNPENALISED).fit(
         np.concatenate([rows, rows]),
@@ -55,21 +55,21 @@ def fit(similarity: Floats, right: Hits) -> Calibration:
         sample_weight=np.concatenate([target, 1 - target]),
     )
     slope = float(model.coef_[0, 0]) / spread
-    if slope <= 0:  # the more alike, the less likely: they say nothing
+    if slope <= 0:  # the more similar, the less likely: similarity is of no use
         return Calibration(0.0, _logit(float(target.mean())))
     return Calibration(slope, float(model.intercept_[0]) - slope * middle)
 
 
 def cross_fit(similarity: Floats, right: Hits, individuals: Strings) -> Probabilities:
-    """Return probabilities (n, k) of answers, each by a curve that was fitted without its query.
+    """Return probabilities (n, k) of answers, each query's by a curve fitted without it.
 
-    `right (n,)` tells of the first answers, on which curves are fitted. Queries of an individual
+    Curves are fitted on first answers, which are `right (n,)` or wrong. Queries of an individual
     are in one of five parts together. Raises KitboxError where all show the same one.
     """
     names, groups = np.unique(individuals, return_inverse=True)
     if len(names) < 2:
         raise KitboxError(
-            "the holdout asks about one individual alone; similarity cannot be calibrated, "
+            "all queries of the holdout show one individual; similarity cannot be calibrated, "
             "use --by classifier"
         )
     from sklearn.model_selection import GroupKFold
@@ -78,7 +78,7 @@ def cross_fit(similarity: Floats, right: Hits, individuals: Strings) -> Probabil
     answered = np.isfinite(similarity[:, 0])
     for others, part in GroupKFold(min(_PARTS, len(names))).split(similarity, groups=groups):
         fitted = others[answered[others]]
-        found[part] = fit(similarity[fitted, 0], right[fitted]).of(similarity[part])
+        found[part] = fit(similarity[fitted, 0], right[fitted]).probability(similarity[part])
     return found
 
 

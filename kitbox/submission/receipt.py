@@ -13,8 +13,8 @@ from typing import Any
 import kitbox
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
-from kitbox.ensemble.answers import EnsembleOptions, EnsembleScore
-from kitbox.ensemble.fusion import Way
+from kitbox.ensemble.answers import EnsembleScore
+from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, read_json, write_bytes, write_json, write_text
@@ -67,25 +67,22 @@ class SubmissionFolder:
 
 
 def describe(
-    made: Submission,
-    locally: EnsembleScore,
-    members: Sequence[Member],
+    submission: Submission,
+    ensemble: Ensemble,
+    score: EnsembleScore,
     scored: Sequence[Member],
-    recipe: EnsembleOptions,
-    collection: Collection,
-    competition: Competition,
-    workspace: Workspace,
     *,
     precision: str,
     note: str = "",
 ) -> dict[str, Any]:
     """Return the receipt of a submission.
 
-    `members` answered its queries; `scored` are the same plugins with networks that have not seen
-    the holdout.
+    `ensemble` answered its queries; `scored` are members of the same plugins whose networks have
+    not seen the holdout, and `score` is theirs.
     """
+    competition, options = ensemble.competition, ensemble.options
     plugins = []
-    for member, local, dim in zip(members, scored, made.dims, strict=True):
+    for member, local, dim in zip(ensemble.members, scored, submission.dims, strict=True):
         plugins.append(
             member.as_json(dim)
             | {
@@ -103,25 +100,25 @@ def describe(
         "note": note,
         "competition": competition_settings(competition),
         "plugins": plugins,
-        "dim": sum(made.dims),
-        "whiten": recipe.whiten,
-        "way": recipe.way.as_json(),
-        "top_k": recipe.top_k or competition.task.k,
-        "thresholds": made.thresholds,
-        "threshold_evidence": locally.score.evidence,
-        "queries": made.queries,
-        "gallery": made.gallery,
+        "dim": sum(submission.dims),
+        "whiten": options.whiten,
+        "way": options.method_json(),
+        "top_k": options.top_k or competition.task.k,
+        "thresholds": submission.thresholds,
+        "threshold_evidence": score.score.evidence,
+        "queries": submission.queries,
+        "gallery": submission.gallery,
         "metric": competition.metric,
-        "scores": locally.score.scores.as_json(),
-        "data": data_digests(collection),
+        "scores": score.score.scores.as_json(),
+        "data": data_digests(ensemble.collection),
         "csv": {
             "file": "submission.csv",
-            "sha256": sha256(made.text.encode()).hexdigest(),
-            "rows": made.text.count("\n"),
+            "sha256": sha256(submission.text.encode()).hexdigest(),
+            "rows": submission.text.count("\n"),
         },
         "precision": precision,
         "versions": package_versions(),
-        "git": git_state(workspace.root),
+        "git": git_state(ensemble.workspace.root),
     }
 
 
@@ -247,8 +244,14 @@ def load(path: Path) -> dict[str, Any]:
 
 def ensemble_options(recorded: dict[str, Any]) -> EnsembleOptions:
     """Return the ensemble options of a receipt."""
-    way = Way(**recorded["way"])
-    return EnsembleOptions(whiten=recorded["whiten"], top_k=recorded["top_k"], way=way)
+    way = recorded["way"]
+    return EnsembleOptions(
+        whiten=recorded["whiten"],
+        combine=way["combine"],
+        dims=way["dims"],
+        unknown=way["new_label"],
+        top_k=recorded["top_k"],
+    )
 
 
 def entry_of_side(entry: dict[str, Any], on: str) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from kitbox.competition.settings import Competition, ThresholdSettings
 from kitbox.dataset.collection import Collection
-from kitbox.embedding import embedder
+from kitbox.embedding.embedder import EmbedOptions
 from kitbox.ensemble import answers
+from kitbox.ensemble.ensemble import Ensemble
 from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
@@ -71,7 +72,6 @@ def reproduce(
     """
     recorded = receipt.load(path)
     folder = path if path.is_dir() else path.parent
-    options = embedder.EmbedOptions(device=device, precision=recorded["precision"], reuse=False)
     # apart from the workspace's own runs, so that the recorded checkpoints are not replaced
     apart = replace(workspace, cache_name=".kitbox/reproduced")
     members: list[Member] = []
@@ -89,12 +89,18 @@ def reproduce(
                 networks[on] = _recorded(workspace, named, side["checkpoint"])
         scored.append(Member(named, networks["holdout"], entry["weight"]))
         members.append(Member(named, networks[entry["trained_on"]], entry["weight"]))
-    ensemble = receipt.ensemble_options(recorded)
     applied = _with_threshold(competition, recorded)
-    locally = yield from answers.score(scored, ensemble, collection, applied, workspace, options)
-    fitted = locally.score.thresholds
+    ensemble = Ensemble(
+        members=members,
+        collection=collection,
+        competition=applied,
+        workspace=workspace,
+        options=receipt.ensemble_options(recorded),
+        embed_options=EmbedOptions(device=device, precision=recorded["precision"], reuse=False),
+    )
+    locally = yield from answers.score(replace(ensemble, members=scored))
     again = yield from submission.make_submission(
-        members, ensemble, fitted, collection, applied, workspace, options, locally.judge
+        ensemble, locally.score.thresholds, locally.unknown_model
     )
     comparisons = [
         *_compare("competition", recorded["competition"], receipt.competition_settings(applied)),

@@ -1,6 +1,6 @@
 """Answers the leaderboard's queries with an ensemble, in the format of the competition."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +8,8 @@ import numpy as np
 from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
-from kitbox.embedding import embedder
 from kitbox.ensemble import fusion, open_set
-from kitbox.ensemble.answers import EnsembleOptions
-from kitbox.ensemble.members import Member
+from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
 from kitbox.ensemble.open_set import UnknownModel
 from kitbox.errors import KitboxError
@@ -26,7 +24,6 @@ from kitbox.retrieval.ranking import (
 )
 from kitbox.scoring import thresholds
 from kitbox.submission import csv_format, lint
-from kitbox.workspace import Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +41,9 @@ class Submission:
     dims: tuple[int, ...]
 
 
-def check_top_k(ensemble: EnsembleOptions, competition: Competition) -> None:
-    """Raise KitboxError where --top-k is not a number of answers that a submission may have."""
-    task, top_k = competition.task, ensemble.top_k
+def check_top_k(options: EnsembleOptions, competition: Competition) -> None:
+    """Raise KitboxError for more or fewer answers than a submission may have."""
+    task, top_k = competition.task, options.top_k
     if top_k in (None, task.k):
         return
     single = task.answers in ("label", "clusters")
@@ -58,39 +55,24 @@ def check_top_k(ensemble: EnsembleOptions, competition: Competition) -> None:
 
 
 def make_submission(
-    members: Sequence[Member],
-    ensemble: EnsembleOptions,
-    fitted: dict[str, float],
-    collection: Collection,
-    competition: Competition,
-    workspace: Workspace,
-    options: embedder.EmbedOptions,
-    judge: UnknownModel | None = None,
+    ensemble: Ensemble, fitted: dict[str, float], unknown_model: UnknownModel | None = None
 ) -> Generator[Progress, None, Submission]:
-    """Return the submission of an ensemble, computed like the local score, on test images.
+    """Return the submission of an ensemble: its answers to the leaderboard's queries, as a CSV.
 
-    `fitted` are the thresholds and `judge` the model of unknown individuals that were fitted on the
-    holdout. A classifier is trained on all labelled images. Raises KitboxError where there are no
-    test images, for a wrong number of answers, and for a lint finding.
+    Test images take the same path as the holdout. `fitted` are the thresholds, `unknown_model`
+    the model of unknown queries that the holdout gave; a classifier is fitted on all labelled
+    images. Raises KitboxError where there are no test images, for a number of answers that no
+    submission may have, and where its own lint finds something.
     """
+    collection, competition = ensemble.collection, ensemble.competition
     test, labelled = collection.test, collection.labelled
     if test is None:
         raise KitboxError("this competition has no test images; set images.test_folder")
-    check_top_k(ensemble, competition)
+    check_top_k(ensemble.options, competition)
     image_sets = [labelled, test, *([] if collection.index is None else [collection.index])]
     gallery = protocol.leaderboard_gallery(test, labelled, collection.index, competition)
-    assembled: MetaEmbedding = yield from assemble(
-        members,
-        image_sets,
-        gallery.image_ids,
-        collection,
-        workspace,
-        whiten=ensemble.whiten,
-        options=options,
-    )
-    ranking, used = yield from _answer_queries(
-        assembled, ensemble, fitted, judge, collection, competition, options.device
-    )
+    meta: MetaEmbedding = yield from assemble(ensemble, image_sets, gallery.image_ids)
+    ranking, used = yield from _answer(ensemble, meta, fitted, unknown_model)
     ranking = reorder(ranking, protocol.query_ids(collection.searches, test))
     text = csv_format.write(ranking, competition)
     findings = lint.lint(text.encode(), competition, labelled, test, collection.searches)
@@ -102,40 +84,38 @@ def make_submission(
         thresholds=used,
         queries=len(ranking.query_ids),
         gallery=len(gallery),
-        dims=assembled.dims,
+        dims=meta.dims,
     )
 
 
-def _answer_queries(
-    assembled: MetaEmbedding,
-    ensemble: EnsembleOptions,
+def _answer(
+    ensemble: Ensemble,
+    meta: MetaEmbedding,
     fitted: dict[str, float],
-    judge: UnknownModel | None,
-    collection: Collection,
-    competition: Competition,
-    device: str,
+    unknown_model: UnknownModel | None,
 ) -> Generator[Progress, None, tuple[Ranking, dict[str, float]]]:
-    """Return the answers to the leaderboard's queries, and the thresholds that were applied."""
+    """Return the answers to the leaderboard's queries, and the thresholds that cut them."""
+    collection, competition, options = ensemble.collection, ensemble.competition, ensemble.options
     searches, rule = collection.searches, competition.threshold
+    graphs = neighbour_graphs(meta.embeddings, searches, options.rerank)
+    used = fitted
     if competition.task.answers == "clusters":
-        trees = cluster_trees(neighbour_graphs(assembled.embeddings, searches))
-        used = fitted
+        trees = cluster_trees(graphs)
         if rule.rule == "share" and rule.share is not None:
             used = thresholds.fit_cut_share(trees, rule.share, by_group=rule.by_group)
         return cut_trees(trees, searches, used), used
     labelled = collection.answerable
-    ranking = yield from fusion.rank(
-        assembled, ensemble.way, searches, labelled, competition, ensemble.top_k, device=device
-    )
-    if judge is not None:
-        features = open_set.query_features(assembled.blocks, searches, labelled, competition)
-        ranking = judge.with_probabilities(ranking, judge.probability(features))
+    ranking = yield from fusion.rank(ensemble, meta, graphs, labelled, options.top_k)
+    if unknown_model is not None:
+        features = open_set.query_features(
+            meta.blocks, searches, labelled, competition, options.rerank
+        )
+        ranking = unknown_model.with_probabilities(ranking, unknown_model.probability(features))
     if not competition.uses_threshold:
         return ranking, {}
     groups = np.concatenate([np.full(len(s.query_ids), s.name) for s in searches])
-    if competition.threshold.by_group and len(searches) == 1:
+    if rule.by_group and len(searches) == 1:
         groups = _query_groups(ranking, searches[0], collection)
-    used = fitted
     if rule.rule == "share" and rule.share is not None:
         used = thresholds.fit_share(ranking, groups, rule.share, competition)
     limits = query_thresholds(used, thresholds.groups_of(groups, competition))

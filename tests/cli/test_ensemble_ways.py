@@ -1,14 +1,13 @@
 """An ensemble by each of its ways, by the command line: scored, submitted and made again."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kitbox.ensemble import dense_classifier
-from kitbox.ensemble.fusion import Way
+from kitbox.ensemble.ensemble import EnsembleOptions
 from kitbox.records import Scores
 from kitbox.scoring import local_score
 from kitbox.scoring.local_score import LocalScore
@@ -68,7 +67,7 @@ def test_what_is_submitted_by_any_way_is_made_again_from_its_receipt(
     made = told(place, "ensemble", "plain", "large", *way, "--submit")
     written = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     assert made["way"] == written["way"]
-    assert made["way"] != asdict(Way())
+    assert made["way"] != EnsembleOptions().method_json()
     alone = told(place, "score", "plain", "large", *way)
     assert (alone["scores"], alone["way"]) == (made["scores"], made["way"])
     again = kitbox(place, "reproduce", made["submission"], "--device", "cpu", "--json")

@@ -177,7 +177,7 @@ def test_what_cannot_be_is_refused(place: Workspace) -> None:
     assert refused(place) == both
     assert refused(place, "linear", "--import", "a.csv") == both
     assert refused(place, "plain", "--by", "classifier", *RUN) == (
-        "plain has learnt no classifier of the labels; use --by similarity"
+        "plain has no classifier of the labels; use --by similarity"
     )
     assert refused(place, "linear", "--fold", "all").startswith("--fold all: pseudo.csv holds")
     assert "no plugin named linnear" in refused(place, "linnear")

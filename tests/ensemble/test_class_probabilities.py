@@ -53,7 +53,7 @@ def test_parts_of_the_images_are_taken_one_after_the_other(monkeypatch: pytest.M
     rows = generator.dirichlet([1, 1, 1], size=7).astype(np.float32)
     parts = [(knowing("Ahab", "Boo", "Cid"), np.log(rows))]
     ids = strings([f"t{row}" for row in range(7)])
-    monkeypatch.setattr(class_probabilities, "_HELD", 6)  # two images at a time
+    monkeypatch.setattr(class_probabilities, "_BLOCK_SIZE", 6)  # two images at a time
     found = class_probabilities.mean_predictions(ids, parts, np.array([1.0]))
     assert found.labels.tolist() == [("Ahab", "Boo", "Cid")[row] for row in rows.argmax(axis=1)]
     np.testing.assert_allclose(found.confidence, rows.max(axis=1), rtol=1e-5)

@@ -78,7 +78,7 @@ def test_the_best_of_several_centers_counts() -> None:
 @pytest.mark.parametrize("loss", [ArcFace(centers=2, scale=4.0), CosFace(scale=4.0)], ids=repr)
 def test_the_head_itself_says_the_same_without_its_margin(tmp_path: Path, loss: Loss) -> None:
     trained, kept = saved(tmp_path, tiny(losses=[Focal(), loss], dropout=0.5))
-    own = class_probabilities._read(kept, 1, loss, strings(LABELS))
+    own = class_probabilities._load_head(kept, 1, loss, strings(LABELS))
     assert own is not None
     with torch.inference_mode():
         expected = trained.heads[1].loss.get_logits(EMBEDDINGS).softmax(dim=1)  # type: ignore[union-attr,operator]

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.ensemble.class_probabilities import Predictions, PseudoLabelRule, select
+from kitbox.ensemble.class_probabilities import Predictions
+from kitbox.ensemble.pseudo_labelling import PseudoLabelRule, select
 from kitbox.records import strings
 
 

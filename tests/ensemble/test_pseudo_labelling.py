@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitbox.ensemble import pseudo_labelling
-from kitbox.ensemble.class_probabilities import Predictions, PseudoLabelRule
+from kitbox.ensemble.class_probabilities import Predictions
+from kitbox.ensemble.pseudo_labelling import PseudoLabelRule
 from kitbox.records import Holdout, strings
 from tests.circle import image_set
 

@@ -9,7 +9,7 @@ from kitbox.competition.decisions import Decision, Decisions
 from kitbox.competition.pseudo_labels import holdout_digest
 from kitbox.dataset.collection import Collection
 from kitbox.ensemble import pseudo_labelling
-from kitbox.ensemble.class_probabilities import PseudoLabelRule
+from kitbox.ensemble.pseudo_labelling import PseudoLabelRule
 from kitbox.errors import KitboxError
 from tests.circle import competition, image_set
 from tests.submission.collected import collection
@@ -21,8 +21,8 @@ RULE = PseudoLabelRule(threshold=0.9)
 def scene() -> Collection:
     labelled = image_set({"q.jpg": "Ahab", "a.jpg": "Ahab", "b.jpg": "Boo"})
     test = image_set(dict.fromkeys(["t1.jpg", "t2.jpg", "t3.jpg"], "")).without_labels()
-    decided = Decisions((Decision("merge", "Boo Jr", "Boo"),))
-    return replace(collection(competition(), labelled, test), decisions=decided)
+    decisions = Decisions((Decision("merge", "Boo Jr", "Boo"),))
+    return replace(collection(competition(), labelled, test), decisions=decisions)
 
 
 def listed(path: Path, *rows: str) -> Path:
@@ -48,7 +48,7 @@ def test_rows_are_taken_by_file_name_and_threshold(tmp_path: Path, scene: Collec
         ("all", "", None, 1)
     }
     assert taken.rows[0].source == "import bootstrapped_data.csv"
-    assert (taken.asked, taken.no_test_images, taken.no_labels) == (
+    assert (taken.listed, taken.unknown_images, taken.unknown_labels) == (
         5,
         ("/data/test/t9.jpg",),
         ("Zoe",),
@@ -76,7 +76,7 @@ def test_whoever_vouches_for_the_holdout_names_it(tmp_path: Path, scene: Collect
         (
             ("Ahab,t1.jpg,0.95",),
             PseudoLabelRule(gap=0.1),
-            "tells no second probability; leave --gap out",
+            "has no second probability; leave --gap out",
         ),
     ],
 )

@@ -15,7 +15,7 @@ def column(*values: float) -> np.ndarray:
 
 def test_the_curve_by_hand() -> None:
     curve = Calibration(slope=2.0, offset=-1.0)
-    found = curve.of(column(0.5, 1.0, -np.inf))
+    found = curve.probability(column(0.5, 1.0, -np.inf))
     assert found.tolist() == pytest.approx([0.5, 1 / (1 + np.exp(-1)), 0.0])
 
 
@@ -23,22 +23,22 @@ def test_the_curve_is_found_again_from_what_it_draws() -> None:
     generator = np.random.default_rng(0)
     similarity = generator.uniform(-1, 1, 4000).astype(np.float32)
     true = Calibration(6.0, -2.0)
-    right = generator.random(4000) < true.of(similarity)
+    right = generator.random(4000) < true.probability(similarity)
     found = calibration.fit(similarity, right)
-    assert np.abs(found.of(similarity) - true.of(similarity)).max() < 0.04
+    assert np.abs(found.probability(similarity) - true.probability(similarity)).max() < 0.04
     # Platt's targets keep the mean almost, as logistic regression does exactly
-    assert found.of(similarity).mean() == pytest.approx(right.mean(), abs=1e-3)
+    assert found.probability(similarity).mean() == pytest.approx(right.mean(), abs=1e-3)
 
 
 def test_answers_that_are_all_right_make_nothing_certain() -> None:
     curve = calibration.fit(column(0.7, 0.8, 0.9), np.array([True, True, True]))
-    assert curve.of(column(0.2, 0.8)).tolist() == pytest.approx([4 / 5, 4 / 5])
+    assert curve.probability(column(0.2, 0.8)).tolist() == pytest.approx([4 / 5, 4 / 5])
 
 
 def test_answers_in_two_clean_halves_have_a_finite_curve() -> None:
     similarity = np.linspace(0, 1, 20, dtype=np.float32)
     curve = calibration.fit(similarity, similarity > 0.5)
-    probabilities = curve.of(similarity)
+    probabilities = curve.probability(similarity)
     assert (np.diff(probabilities) > 0).all()
     assert 0.5 < probabilities[-1] < 1
 
@@ -47,9 +47,9 @@ def test_a_similarity_that_misleads_says_nothing() -> None:
     similarity = np.linspace(0, 1, 20, dtype=np.float32)
     curve = calibration.fit(similarity, similarity < 0.5)
     assert curve.slope == 0
-    assert curve.of(column(0.1)) == pytest.approx(0.5)
+    assert curve.probability(column(0.1)) == pytest.approx(0.5)
     equal = calibration.fit(column(0.5, 0.5), np.array([True, False]))
-    assert equal.of(column(0.9)) == pytest.approx(0.5)
+    assert equal.probability(column(0.9)) == pytest.approx(0.5)
 
 
 def test_a_query_is_told_by_a_curve_that_never_saw_its_individual() -> None:
@@ -78,7 +78,7 @@ def test_a_query_without_answer_is_never_fitted_on() -> None:
 
 
 def test_one_individual_cannot_be_left_out() -> None:
-    with pytest.raises(KitboxError, match=r"asks about one individual alone; .* --by classifier"):
+    with pytest.raises(KitboxError, match=r"show one individual; .* --by classifier"):
         calibration.cross_fit(column(0.5)[:, None], np.array([True]), strings(["a"]))
     with pytest.raises(KitboxError, match="no query of the holdout has an answer"):
         calibration.fit(column(), np.array([], dtype=np.bool_))

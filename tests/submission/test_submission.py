@@ -9,10 +9,10 @@ import pytest
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
 from kitbox.embedding.embedder import EmbedOptions
-from kitbox.ensemble.answers import EnsembleOptions
+from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.meta_embedding import MetaEmbedding
 from kitbox.errors import KitboxError
-from kitbox.records import ImageSet, Search, strings
+from kitbox.records import ImageSet, Search, Strings, strings
 from kitbox.submission import submission
 from kitbox.submission.submission import Submission
 from tests.circle import competition, cosine, image_set, placed
@@ -34,15 +34,20 @@ def make(
 ) -> Submission:
     """Make a submission of points, as if a network had embedded the images there."""
 
-    def assemble(_members: Any, sets: list[ImageSet], *_: Any, **__: Any):
+    def assemble(_ensemble: Ensemble, sets: list[ImageSet], _gallery_ids: Strings):
         yield from ()
         return MetaEmbedding(POINTS.of(np.concatenate([part.image_ids for part in sets])), (2,))
 
     monkeypatch.setattr(submission, "assemble", assemble)
-    recipe, options = EnsembleOptions(top_k=top_k), EmbedOptions(device="cpu")
-    _, made = finish(
-        submission.make_submission([], recipe, fitted or {}, images, toy, workspace, options)
+    ensemble = Ensemble(
+        members=[],
+        collection=images,
+        competition=toy,
+        workspace=workspace,
+        options=EnsembleOptions(top_k=top_k),
+        embed_options=EmbedOptions(device="cpu"),
     )
+    _, made = finish(submission.make_submission(ensemble, fitted or {}))
     return made
 
 

@@ -1,0 +1,99 @@
+"""An ensemble: its members, how they answer together, and the data that they are used on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kitbox.competition.settings import Competition
+from kitbox.dataset.collection import Collection
+from kitbox.embedding.embedder import EmbedOptions
+from kitbox.ensemble.members import Member
+from kitbox.errors import KitboxError
+from kitbox.retrieval.neighbour_graph import Reranker
+from kitbox.workspace import Workspace
+
+Combine = Literal["embeddings", "labels", "classifier"]
+UnknownRule = Literal["threshold", "learned"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleOptions:
+    """How the embeddings of members become answers.
+
+    Each member's block is PCA-whitened to `whiten` dimensions, None leaves it as it is. `combine`:
+    "embeddings" are joined and searched; "labels" are ranked by the mean of the members'
+    similarities; a "classifier" of the joined embeddings, cut down to `dims`, ranks them by
+    probability. `unknown`: the unknown label stands below a "threshold", or where a "learned"
+    probability puts it. `rerank` is a step between the search and the ranking. `top_k` answers are
+    given to each query of a submission, None for the competition's k.
+    """
+
+    whiten: int | None = None
+    combine: Combine = "embeddings"
+    dims: int | None = None
+    unknown: UnknownRule = "threshold"
+    rerank: Reranker | None = None
+    top_k: int | None = None
+
+    def check(self, competition: Competition) -> None:
+        """Raise KitboxError for options that contradict each other or the competition."""
+        asks_labels = competition.task.answers in ("labels", "label")
+        fixed = competition.uses_threshold and competition.threshold.rule == "fixed"
+        if self.combine != "embeddings" and not asks_labels:
+            raise KitboxError(
+                f"--combine {self.combine} ranks labels; {competition.name} asks for "
+                f"{competition.task.answers}, so leave it out"
+            )
+        if self.dims is not None and self.combine != "classifier":
+            raise KitboxError(f"--dims {self.dims} is the classifier's; add --combine classifier")
+        if self.combine == "classifier" and fixed:
+            raise KitboxError(
+                "--combine classifier ranks by probability, not by similarity; "
+                "add --threshold best, or a share as --threshold 16.5%"
+            )
+        if self.unknown == "threshold":
+            return
+        if not (asks_labels and competition.uses_threshold):
+            raise KitboxError(
+                f"--new-label learned: {competition.name} answers no query with an unknown label; "
+                "leave it out"
+            )
+        if fixed:
+            raise KitboxError(
+                "--new-label learned cuts at a probability, not at a fixed similarity; "
+                "add --threshold best, or a share as --threshold 16.5%"
+            )
+        balanced = competition.task.leaderboard_metric == "baks_baus"
+        if balanced and competition.threshold.rule != "share":
+            raise KitboxError(
+                "--new-label learned cuts at a probability of one half, which is best for the mean "
+                "of 1 / rank and not for baks_baus; add a share as --threshold 16.5%"
+            )
+
+    @property
+    def plain(self) -> bool:
+        """Whether answers are ranked by similarities of joined embeddings alone."""
+        return self.combine == "embeddings" and self.unknown == "threshold"
+
+    @property
+    def scale(self) -> str | None:
+        """The name of what answers are cut by, None where it is the task's similarity."""
+        if self.unknown == "learned":
+            return "chance"
+        return "probability" if self.combine == "classifier" else None
+
+    def method_json(self) -> dict[str, Any]:
+        """Return the method of answering as receipts record it."""
+        return {"combine": self.combine, "dims": self.dims, "new_label": self.unknown}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """Members with their options, and the collection and the competition that they answer for."""
+
+    members: Sequence[Member]
+    collection: Collection
+    competition: Competition
+    workspace: Workspace
+    options: EnsembleOptions = EnsembleOptions()
+    embed_options: EmbedOptions = field(default_factory=EmbedOptions)
