@@ -1,4 +1,4 @@
-"""Reads the rows of a CSV by the names of its columns."""
+"""CSV files: rows read by the names of their columns, and rows written for spreadsheets."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def read_header(path: Path) -> list[str]:
-    """Return the names of a CSV's columns; raises KitboxError as `read_rows` does."""
+    """Return the column names of a CSV; raises KitboxError as `read_rows` does."""
     _, names = next(_lines(path), (1, []))
     _refuse_separator(path, names)
     return names
@@ -26,14 +26,14 @@ def read_columns(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, li
 
 
 def read_rows(
-    path: Path, columns: tuple[str, ...], left_out: Callable[[int, str], None] | None = None
+    path: Path, columns: tuple[str, ...], on_bad_row: Callable[[int, str], None] | None = None
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, column → value) of a CSV which has at least `columns`.
+    """Yield (line number, column → value) for each row of a CSV that has at least `columns`.
 
-    A byte-order mark, CRLF, blank lines and empty cells at the end of a row do no harm, and a short
-    row ends in empty values. Raises KitboxError for a missing file, a missing column, another
-    separator, a row with more cells than columns, and bytes that are not UTF-8. Where `left_out`
-    is given it is told of such rows instead, by line and what is wrong, and they are left out.
+    A byte-order mark, CRLF, blank lines and empty cells at the end of a row are allowed, and the
+    missing values of a short row are empty. Raises KitboxError for a missing file, a missing
+    column, another separator, bytes that are not UTF-8, and a row with more cells than columns;
+    with `on_bad_row` such a row is left out, and its line and what is wrong are passed there.
     """
     lines = _lines(path)
     _, names = next(lines, (1, []))
@@ -53,32 +53,32 @@ def read_rows(
                 f"{len(row)} cells in {len(names)} columns, '{surplus}' is too many; "
                 'put a value with a comma into quotes, as "Smith, John"'
             )
-            if left_out is None:
+            if on_bad_row is None:
                 raise KitboxError(what, where=f"{path} line {line}")
-            left_out(line, what)
+            on_bad_row(line, what)
         elif row:
             padded = [*row, *[""] * (len(names) - len(row))]
             yield line, dict(zip(names, padded, strict=False))
 
 
 def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, cells) of every line of a CSV that may have no header."""
+    """Yield (line number, cells) for every line of a CSV, with or without a header."""
     return _lines(path)
 
 
 def _refuse_separator(path: Path, names: list[str]) -> None:
-    """Raise KitboxError for a header that other separators than commas leave in one piece."""
-    for separator, shown in ((";", "';'"), ("\t", "a tab")):
+    """Raise KitboxError for a header with another separator than commas."""
+    for separator, name in ((";", "';'"), ("\t", "a tab")):
         if len(names) == 1 and separator in names[0]:
             raise KitboxError(
-                f"the separator is {shown} and must be ','",
+                f"the separator is {name} and must be ','",
                 where=f"{path} line 1",
                 fix="save it with commas",
             )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, cells) of every line, the header's first."""
+    """Yield (line number, cells) for every line, the header first."""
     try:
         text = read_text(path)
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -94,10 +94,9 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
-    """Write rows as a CSV for people, whole or not at all.
+    """Write rows as a CSV for spreadsheets, whole or not at all.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe before it, which shows it
-    as text.
+    A text that a spreadsheet would read as a formula gets an apostrophe before it.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

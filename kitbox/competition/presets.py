@@ -1,9 +1,9 @@
-"""Known competitions: a template of `kitbox.toml` for each, filled in from a data folder.
+"""Presets: the settings of known competitions, filled in from a data folder.
 
-A template is a file in `presets/`: `<root>` and other names in angle brackets are filled in, and a
-line that begins with `<?boxes.csv>` is commented out where the data has no such file or folder (of
-boxes: none whose columns kitbox names so), one with `<?--test-list>` where no such list is named,
-and one with `<?unlabelled>` where no folder tells individuals apart.
+A preset is a template of `kitbox.toml` in `presets/`. `<root>` and other names in angle brackets
+are filled in. A line that begins with a condition is commented out where that does not hold:
+`<?boxes.csv>` needs such a file or folder in the data (boxes also need kitbox's columns),
+`<?--test-list>` needs that option, and `<?unlabelled>` needs a folder without individuals' folders.
 """
 
 import re
@@ -14,15 +14,14 @@ from itertools import islice, product
 from pathlib import Path
 
 from kitbox import tables
-from kitbox.competition import boxes, image_files
+from kitbox.competition import boxes, image_files, settings
 from kitbox.competition.settings import Competition
-from kitbox.competition.settings import load as read_settings
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.files import write_text
 from kitbox.workspace import SETTINGS, Workspace
 
-# Headers that the published lists of such competitions use; the telling ones come first, for an
-# "id" beside a name is a row's number.
+# Headers of the published lists of such competitions. Specific ones come first: an "id" beside a
+# name is only a row number.
 IMAGE_COLUMNS = ("Image", "image", "filename", "file_name", "full_path", "path", "image_id", "file")
 LABEL_COLUMNS = (
     *("individual_id", "individual", "identity", "whale_id", "whale"),
@@ -32,18 +31,18 @@ UNKNOWN_LABELS = ("new_whale", "new_individual", "-1")
 
 
 def find_train_folder(data: Path) -> str:
-    """Return the folder of the individuals' folders, or of photographs that nobody has labelled."""
+    """Return the folder with the individuals' folders, or with unlabelled photographs."""
     if (data / "train").is_dir():
         return "train"
-    only, *others = _folders(data) or [data]
-    alone = not others and not _has_photographs(data) and is_flat(only)
-    return only.name if alone else "."
+    first, *others = _individual_folders(data) or [data]
+    is_only_one = not others and not _has_photographs(data) and is_flat(first)
+    return first.name if is_only_one else "."
 
 
 def is_flat(folder: Path) -> bool:
-    """Return whether a folder has photographs in it, and no folders that tell individuals apart."""
-    # one folder alone is no individual whom others could be told from
-    return len(_folders(folder)) < 2 and _has_photographs(folder)
+    """Return whether a folder has photographs in it and no folders of individuals."""
+    # a single folder is not an individual: there is no other one to distinguish
+    return len(_individual_folders(folder)) < 2 and _has_photographs(folder)
 
 
 def _has_photographs(folder: Path) -> bool:
@@ -51,8 +50,8 @@ def _has_photographs(folder: Path) -> bool:
     return any(file.parent == folder for file in image_files.list_images(folder))
 
 
-def _folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder that may be of individuals: those to identify are not."""
+def _individual_folders(folder: Path) -> list[Path]:
+    """Return the subfolders that may be of individuals: all but "test" and hidden ones."""
     return [
         path
         for path in sorted(folder.glob("*/"))
@@ -61,34 +60,34 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def find_column(data: Path, train: str, key: str, given: dict[str, str], name: str) -> str:
-    """Return the column of images or of labels that is given, or the first of the usual ones."""
+    """Return the given column of images or labels, or the first usual one in the list."""
     path, kind = data / train, key.removesuffix("_column")
     if not path.is_file():
         raise KitboxError(f"{data} has no {train}, which the preset {name} needs")
     header = tables.read_header(path)
     usual = IMAGE_COLUMNS if kind == "image" else LABEL_COLUMNS
-    found = next((column for column in usual if column in header), None)
-    shown = ", ".join(header) or "nothing"
+    guess = next((column for column in usual if column in header), None)
+    columns = ", ".join(header) or "nothing"
     if key in given and given[key] not in header:
         raise KitboxError(
-            f"no column '{given[key]}' among {shown}{did_you_mean(given[key], header)}",
+            f"no column '{given[key]}' among {columns}{did_you_mean(given[key], header)}",
             where=f"{path} line 1",
             fix=f"correct --{kind}-column",
         )
-    if key not in given and found is None:
+    if key not in given and guess is None:
         raise KitboxError(
-            f"no {kind} column among {shown}",
+            f"no {kind} column among {columns}",
             where=f"{path} line 1",
             fix=f"name it {usual[0]}, or give --{kind}-column NAME",
         )
-    column = given.get(key) or str(found)
+    column = given.get(key) or str(guess)
     if kind == "label" and key not in given:
         _refuse_labels_of_one_image(path, column)
     return column
 
 
 def _refuse_labels_of_one_image(path: Path, column: str) -> None:
-    """Raise KitboxError for a guessed column in which no value repeats: it numbers the rows."""
+    """Raise KitboxError for a guessed column of labels without a repeated value: row numbers."""
     labels = [label for _, (label,) in tables.read_columns(path, (column,)) if label.strip()]
     if 1 < len(labels) == len(set(labels)):
         raise KitboxError(
@@ -99,9 +98,9 @@ def _refuse_labels_of_one_image(path: Path, column: str) -> None:
 
 
 def find_image_folder(data: Path, train: str, column: str) -> str:
-    """Return the folder, "." or one below the data's, in which the list's first images are."""
+    """Return the folder of the list's first images: "." or a subfolder of the data folder."""
     folders = (data, *sorted(data.glob("*/")))
-    # some of the first may be missing; where all are, the names are not understood
+    # some files may be missing; if all of the first 20 are, the names are not paths
     first = [
         name for _, (name,) in islice(tables.read_columns(data / train, (column,)), 20) if name
     ]
@@ -118,12 +117,12 @@ def find_image_folder(data: Path, train: str, column: str) -> str:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a cell of another column may be too long for a name
+    except OSError:  # a cell of another column may be too long for a file name
         return False
 
 
 def find_unknown_label(data: Path, train: str, given: dict[str, str], name: str) -> str:
-    """Return the label by which this data says that it does not know the individual."""
+    """Return the label that this data uses for unknown individuals."""
     if (data / train).is_file():
         column = find_column(data, train, "label_column", given, name)
         labels = {label.strip() for _, (label,) in tables.read_columns(data / train, (column,))}
@@ -133,7 +132,7 @@ def find_unknown_label(data: Path, train: str, given: dict[str, str], name: str)
 
 
 _CONDITION = re.compile(r"^<\?([^>]+)>")
-_GAP = re.compile(r"<((?!root>)[a-z_]+)>")
+_NAME = re.compile(r"<((?!root>)[a-z_]+)>")
 
 
 def names() -> list[str]:
@@ -153,21 +152,21 @@ def init(
 ) -> Competition:
     """Write a workspace for a known competition, and return the competition.
 
-    `columns` names lists and columns that the data itself does not tell: train_list, test_list,
+    `columns` names lists and columns that cannot be guessed from the data: train_list, test_list,
     image_column, label_column.
 
-    Raises KitboxError for an unknown preset, a name that the preset has no place for, a folder
-    that is a workspace already, and data that lacks what the preset needs.
+    Raises KitboxError for an unknown preset, a name that the preset does not use, a folder that is
+    a workspace already, and data without a file that the preset needs.
     """
     if name not in names():
         known = ", ".join(names())
         raise KitboxError(f"no preset named {name}{did_you_mean(name, names())}; there are {known}")
     if workspace.settings.exists():
-        raise KitboxError(f"{workspace.settings} exists already; edit it, or remove it first")
+        raise KitboxError(f"{workspace.settings} exists already", fix="edit it, or remove it first")
     if not data.is_dir():
         raise KitboxError(f"the data folder {data} does not exist")
     given = columns or {}
-    _refuse_unplaced(given, name)
+    _refuse_unused(given, name)
     text = _fill(_template(name), data, lambda key: _value(key, name, data, broken, given), given)
     _refuse_missing(name, data, tomllib.loads(text.replace("<root>", "")))
     text = text.replace("<root>", _toml_text(data, workspace))
@@ -177,27 +176,27 @@ def init(
     if not ignored.exists():
         write_text(
             ignored,
-            "# what kitbox can make again\n.kitbox/\nholdout.csv\n"
+            "# files that kitbox can build again\n.kitbox/\nholdout.csv\n"
             "submissions/*/*.csv\n!submissions/*/pseudo_*.csv\nweights/\n",
         )
     write_text(workspace.root / SETTINGS, text)
-    return read_settings(workspace)
+    return settings.load(workspace)
 
 
 def summary(name: str) -> dict[str, str | int]:
-    """Return what a preset asks, read from its template."""
+    """Return a preset's name, task and format, read from its template."""
     lines = [_CONDITION.sub("", line) for line in _template(name).splitlines()]
     text = "\n".join(lines).replace("<broken>", "stop")
     competition = Competition.model_validate(tomllib.loads(text))
-    form = competition.submission
-    header = ",".join(form.header) or "no header"
+    csv_format = competition.submission
+    header = ",".join(csv_format.header) or "no header"
     return {
         "preset": name,
         "answers": competition.task.answers,
         "k": competition.task.k,
         "gallery": competition.task.gallery,
         "metric": competition.metric,
-        "form": f"{header}; {form.layout}",
+        "format": f"{header}; {csv_format.layout}",
         "about": competition.about,
     }
 
@@ -207,27 +206,27 @@ def _template(name: str) -> str:
 
 
 def _fill(template: str, data: Path, value: Callable[[str], str], given: dict[str, str]) -> str:
-    """Return the template with every name but <root> filled in, absent lines commented out."""
+    """Return the template with every name but <root> filled in, unused lines commented out."""
     lines = []
     for line in template.splitlines():
-        wanted = _CONDITION.match(line)
+        condition = _CONDITION.match(line)
         text = _CONDITION.sub("", line)
-        if wanted and not _there(wanted[1], data, given):
-            lines.append("# " + _GAP.sub(lambda gap: _told(gap, value), text))
+        if condition and not _holds(condition[1], data, given):
+            lines.append("# " + _NAME.sub(lambda name: _value_or_name(name, value), text))
         else:
-            lines.append(_GAP.sub(lambda gap: value(gap[1]), text))
+            lines.append(_NAME.sub(lambda name: value(name[1]), text))
     return "\n".join(lines) + "\n"
 
 
-def _told(gap: re.Match[str], value: Callable[[str], str]) -> str:
-    """Return what fills a gap in an absent line, or the gap where the data cannot tell."""
+def _value_or_name(name: re.Match[str], value: Callable[[str], str]) -> str:
+    """Return the value of a name in an unused line, or the name where the data has no value."""
     try:
-        return value(gap[1])
+        return value(name[1])
     except KitboxError:
-        return gap[0]
+        return name[0]
 
 
-def _there(condition: str, data: Path, given: dict[str, str]) -> bool:
+def _holds(condition: str, data: Path, given: dict[str, str]) -> bool:
     if condition.startswith("--"):
         return condition.removeprefix("--").replace("-", "_") in given
     if condition == "unlabelled":
@@ -238,7 +237,7 @@ def _there(condition: str, data: Path, given: dict[str, str]) -> bool:
 
 
 def _value(key: str, name: str, data: Path, broken: str, given: dict[str, str]) -> str:
-    """Return what a name in a template stands for."""
+    """Return the value of a name in a template."""
     train = given.get("train_list", "train.csv")
     match key:
         case "broken":
@@ -246,7 +245,9 @@ def _value(key: str, name: str, data: Path, broken: str, given: dict[str, str]) 
         case "train_folder":
             return find_train_folder(data)
         case "train_list" if key not in given:
-            raise KitboxError(f"preset {name} needs the name of your list; give --train-list FILE")
+            raise KitboxError(
+                f"preset {name} needs the name of your list", fix="give --train-list FILE"
+            )
         case "train_list" | "test_list":
             return _escaped(given.get(key, "test.csv"))
         case "image_column" | "label_column":
@@ -258,25 +259,28 @@ def _value(key: str, name: str, data: Path, broken: str, given: dict[str, str]) 
             return find_unknown_label(data, train, given, name)
 
 
-def _refuse_unplaced(given: dict[str, str], name: str) -> None:
-    """Raise KitboxError for a list or a column that a preset does not ask for."""
+def _refuse_unused(given: dict[str, str], name: str) -> None:
+    """Raise KitboxError for a given list or column that a preset does not use."""
     template = _template(name)
     for key in given:
         if f"<{key}>" not in template:
             option = f"--{key.replace('_', '-')}"
-            raise KitboxError(f"preset {name} knows its lists and takes no {option}; leave it out")
+            raise KitboxError(
+                f"preset {name} has fixed lists and takes no {option}",
+                fix="leave it out",
+            )
 
 
-def _refuse_missing(name: str, data: Path, settings: dict[str, dict[str, str]]) -> None:
-    """Raise KitboxError for the first file or folder that the filled-in settings miss."""
-    images = settings["images"]
+def _refuse_missing(name: str, data: Path, values: dict[str, dict[str, str]]) -> None:
+    """Raise KitboxError for the first missing file or folder of the filled-in settings."""
+    images = values["images"]
     for key, value in images.items():
         listed = key.endswith("_list") or key == "boxes"
         if listed and not (data / value).is_file():
             raise KitboxError(f"{data} has no {value}, which the preset {name} needs")
         if key.endswith("_folder") and not (data / value).is_dir():
             raise KitboxError(f"{data} has no folder {value}, which the preset {name} needs")
-    scenarios = settings["task"].get("scenarios")
+    scenarios = values["task"].get("scenarios")
     if scenarios is not None and not (data / scenarios).is_file():
         raise KitboxError(f"{data} has no {scenarios}, which the preset {name} needs")
 

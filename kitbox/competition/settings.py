@@ -1,4 +1,4 @@
-"""What `kitbox.toml` may say: the competition as a value."""
+"""The settings of a competition, read from `kitbox.toml`."""
 
 import os
 import tomllib
@@ -14,82 +14,13 @@ from kitbox.errors import KitboxError
 from kitbox.value import Value, explain
 from kitbox.workspace import Workspace
 
-
-def contradiction(competition: "Competition") -> str | None:
-    """Return the first contradiction between the parts of a competition as a sentence, or None."""
-    parts = (_gallery, _answers, _groups, _form, _threshold)
-    return next((sentence for part in parts for sentence in part(competition)), None)
-
-
-def _gallery(competition: "Competition") -> Iterator[str]:
-    images, task = competition.images, competition.task
-    tested = images.test_folder or images.test_list or images.split_column or task.scenarios
-    if task.gallery in ("test", "train+test") and not tested:
-        yield f"gallery = '{task.gallery}' needs images.test_folder"
-    if task.gallery == "index" and images.index_folder is None:
-        yield "gallery = 'index' needs images.index_folder"
-
-
-def _answers(competition: "Competition") -> Iterator[str]:
-    images, task = competition.images, competition.task
-    if task.answers in ("labels", "label"):
-        if "train" not in task.gallery:
-            yield f"answers = '{task.answers}' needs labelled images in the gallery"
-        if competition.holdout.unknown_share == 1:
-            yield f"answers = '{task.answers}' needs queries of known individuals"
-    if images.unknown_label == "":
-        yield "images.unknown_label is empty; name the label, or leave the line out"
-    if task.leaderboard_metric == "baks_baus" and images.unknown_label is None:
-        yield "metric = 'baks_baus' needs images.unknown_label"
-
-
-def _groups(competition: "Competition") -> Iterator[str]:
-    if competition.images.group_column is None:
-        if competition.task.within_group:
-            yield "task.within_group needs images.group_column"
-        if competition.threshold.by_group:
-            yield "threshold.by_group needs images.group_column"
-
-
-def _form(competition: "Competition") -> Iterator[str]:
-    form, task = competition.submission, competition.task
-    if form.layout == "long" and len(form.header) != 3:
-        yield "layout = 'long' needs a header of three columns"
-    if form.layout in ("joined", "scored") and len(form.header) not in (0, 2):
-        yield f"layout = '{form.layout}' needs a header of two columns, or none"
-    if form.layout == "scored" and task.answers != "label":
-        yield "layout = 'scored' needs answers = 'label'"
-    if task.leaderboard_metric == "gap" and form.layout != "scored":
-        yield "metric = 'gap' needs layout = 'scored', which has the confidences"
-
-
-def _threshold(competition: "Competition") -> Iterator[str]:
-    threshold, task = competition.threshold, competition.task
-    if not competition.uses_threshold and threshold != type(threshold)():
-        yield "[threshold] decides nothing about such answers; leave it out"
-    similarity = threshold.similarity
-    low, high = task.similarity_range
-    if similarity is None or low <= similarity <= high:
-        return
-    if low > -1:
-        yield (
-            f"threshold.similarity = {similarity:g} is not between {low:g} and {high:g}, where "
-            f"label_similarity = '{task.label_similarity}' lies; correct it"
-        )
-    else:
-        yield (
-            f"threshold.similarity = {similarity:g} is not between -1 and 1; "
-            f"a share of {similarity:g}% is rule = 'share' with share = {similarity / 100:g}"
-        )
-
-
 Answers = Literal["images", "labels", "label", "matches", "clusters"]
 Metric = Literal["map", "label_map", "gap", "baks_baus", "row_f1", "ari"]
 
-# Of opposite points (d = 2), rounded down; see `retrieval.label_similarity.closeness`.
+# The closeness of opposite points (d = 2), rounded down; see `retrieval.label_similarity`.
 _LEAST_CLOSENESS = 0.574
 
-# The metric that answers of a kind are usually scored by comes first.
+# The usual metric of each kind of answers comes first.
 METRICS: dict[str, tuple[Metric, ...]] = {
     "images": ("map",),
     "labels": ("label_map",),
@@ -100,20 +31,20 @@ METRICS: dict[str, tuple[Metric, ...]] = {
 
 
 class ImageSettings(Value):
-    """Where images and lists are; all paths are relative to `root`.
+    """The places of images and lists; all paths are relative to `root`.
 
-    With `train_list` labels come from its columns; without, from the folders in `train_folder`, or
-    where its images are `unlabelled` from nowhere: they can be checked and looked at, not learnt.
-    The file of a listed image is the image's id, or what `train_file` and `test_file` make of its
-    row: "{chain}/{image}", "{id[0]}/{id[1]}/{id[2]}/{id}.*" (".*": whatever image suffix is there).
-    A file that no list names is called by its name, with `bare_ids` without suffix. One list of
-    all images has a `split_column`, whose value is `train_split` for labelled images.
-    `index_folder` is a gallery that is neither train nor test. `group_column` is a species or a
-    data set, with misspelt values mended by `group_names`; `encounter_column` or `time_column`
-    tell which images were taken together. Of several boxes of an image the "best" (most confident,
-    then first), the "largest" or the "union" of them counts by `several_boxes`. `broken` says what
-    to do with unreadable images and faulty rows: "stop", or "drop" them from the labelled images
-    and answer for an unreadable test image as for a blank one.
+    Labels come from the columns of `train_list` or, without a list, from the folders in
+    `train_folder`; `unlabelled` images have none, and can be checked but not trained on. The file
+    of a listed image is its id, or is built from its row by `train_file` and `test_file`:
+    "{chain}/{image}", "{id[0]}/{id[1]}/{id[2]}/{id}.*" (".*": any image suffix). The id of an
+    image that no list names is its file name, without suffix with `bare_ids`. In one list of all
+    images the `split_column` is `train_split` for labelled images. `index_folder` is a gallery that
+    is neither train nor test. `group_column` is a species or a data set, whose misspelt values
+    `group_names` corrects; `encounter_column` or `time_column` tell which images were taken
+    together. `several_boxes` chooses among several boxes of an image: the "best" (most confident,
+    then first), the "largest" or the "union". `broken` decides about unreadable images and faulty
+    rows: "stop", or "drop" them from the labelled images and answer for an unreadable test image
+    as for a grey one.
     """
 
     title: ClassVar[str] = "[images]"
@@ -144,19 +75,20 @@ class ImageSettings(Value):
 
 
 class TaskSettings(Value):
-    """What is asked of each query, and where its answers are searched.
+    """The answers to each query, and the gallery that they are searched in.
 
     `answers` are the `k` most similar "images" of the gallery; `k` distinct "labels", best first;
     one "label" or the unknown label; at most `k` "matches" above a threshold; or "clusters" of the
     test images. `metric` is the leaderboard's: map (mAP@k over images), label_map (MAP@k over
     labels), gap, baks_baus, row_f1, ari.
 
-    A label is as similar as its best image; "mean" and "sum" take its `label_images` best images,
-    "centre" the mean of its images without outliers; "closeness" falls with the mean distance to
-    all its images. `within_group` searches only images of the
-    query's group, `scenarios` names a list of query and gallery files. `with_itself` counts the
-    query among its own matches. A list may name at `least` so many answers: by default all `k`
-    images or labels, one match or cluster, and no label where there is a confidence.
+    `label_similarity` is how similar a label is to a query: as its "best" image; as the "mean" or
+    "sum" of its `label_images` best images; as the "centre" of its images without outliers; or by
+    "closeness", which falls with the mean distance to all its images. `within_group` searches only
+    images of the query's group, `scenarios` names a list of query and gallery files. `with_itself`
+    counts the query among its own matches. `least` is the least number of answers to a query: by
+    default all `k` images or labels, one match or cluster, and no label where answers have a
+    confidence.
     """
 
     title: ClassVar[str] = "[task]"
@@ -189,12 +121,12 @@ class TaskSettings(Value):
 
     @property
     def leaderboard_metric(self) -> Metric:
-        """The metric of the leaderboard, or else the usual one of such answers."""
+        """The metric of the leaderboard: `metric`, or the usual one for these answers."""
         return self.metric or METRICS[self.answers][0]
 
     @property
     def similarity_range(self) -> tuple[float, float]:
-        """Between which numbers the similarities of answers lie: those of cosines, as a rule."""
+        """The least and the largest similarity of an answer; -1 and 1 unless labels change that."""
         if self.similarity_name == "closeness":
             return _LEAST_CLOSENESS, 1.0
         sums = self.answers in ("labels", "label") and self.label_similarity == "sum"
@@ -202,13 +134,13 @@ class TaskSettings(Value):
 
     @property
     def similarity_name(self) -> str:
-        """What the similarities of answers are called."""
+        """The name of the similarities in messages."""
         close = self.answers in ("labels", "label") and self.label_similarity == "closeness"
         return "closeness" if close else "similarity"
 
     @property
     def min_answers(self) -> int:
-        """The least number of answers that a list may name."""
+        """The least number of answers to a query."""
         if self.least is not None:
             return self.least
         if self.answers in ("images", "labels"):
@@ -217,11 +149,11 @@ class TaskSettings(Value):
 
 
 class ThresholdSettings(Value):
-    """The similarity below which an answer is no answer: unknown, no match, another cluster.
+    """The similarity below which an answer does not count: unknown, no match, another cluster.
 
-    "best" on the holdout, "fixed" at `similarity`, or such that a `share` of the queries has an
-    unknown as first answer (or no match beside itself, or a cluster of its own). `by_group`: one
-    for each group.
+    It is the "best" one on the holdout, "fixed" at `similarity`, or such that a `share` of the
+    queries have the unknown label as first answer (or no match but themselves, or a cluster of
+    their own). `by_group` sets one threshold for each group.
     """
 
     title: ClassVar[str] = "[threshold]"
@@ -234,9 +166,9 @@ class ThresholdSettings(Value):
     def override(
         self, text: str, between: tuple[float, float] = (-1.0, 1.0)
     ) -> "ThresholdSettings":
-        """Return the threshold that a person asks for: best, a similarity as 0.35, or 16.5%.
+        """Return the threshold given on the command line: best, a similarity as 0.35, or 16.5%.
 
-        Similarities lie `between` two numbers.
+        Similarities lie in the range `between`.
         """
         low, high = between
         if text == "best":
@@ -272,12 +204,12 @@ class ThresholdSettings(Value):
 
 
 class SubmissionFormat(Value):
-    """The CSV: its header (empty: none) and how a query's answers stand in it.
+    """The CSV format: its header (empty: none) and the layout of a query's answers.
 
-    "joined" by blanks in one column; in "columns" of their own; "long", a row an answer with its
-    score in [0, 1]; "scored", the answer and its score in one column. A file above `largest_mb` is
-    refused. `kaggle` is the competition's name on kaggle.com, as in its address; where a list
-    goes is no part of how it was made, so receipts leave it out.
+    Layouts are "joined": answers in one column with blanks between them; "columns": a column for
+    each answer; "long": a row for each answer with its score in [0, 1]; "scored": the answer and
+    its score in one column. A file above `largest_mb` is refused. `kaggle` is the competition's
+    name in its address on kaggle.com; receipts leave it out, as it does not affect the answers.
     """
 
     title: ClassVar[str] = "[submission]"
@@ -290,17 +222,17 @@ class SubmissionFormat(Value):
 
 
 class HoldoutSettings(Value):
-    """How the local holdout imitates the test.
+    """The local holdout, which imitates the test.
 
-    `share` of the images of known individuals are asked about, or each of them once in one of
-    `folds`. `unknown_share` of the queries show an individual who is held out whole: 0 is a closed
-    set, 1 asks about strangers only. Individuals are asked about in proportion to their
-    photographs to the power `frequency_power`: 1 draws photographs, 0 individuals. With
-    `distractors` the training side is searched too where the real gallery is the test or an index:
-    a gallery of queries alone is so small that every score looks good.
+    `share` of the images of known individuals are queries, or each of them once in one of `folds`.
+    `unknown_share` of the queries show an individual who is held out whole: 0 is a closed set, with
+    1 all queries are of unknown individuals. Queries are drawn from individuals in proportion to
+    their photographs to the power `frequency_power`: 1 draws photographs, 0 individuals. With
+    `distractors` the training side is searched too where the leaderboard's gallery is the test or
+    an index: a gallery of queries alone is so small that every score looks good.
 
     Near-duplicates (perceptual hashes that differ in at most `near_duplicate_bits`), and images of
-    one individual from one encounter or within `encounter_minutes` never straddle the split.
+    one individual from one encounter or within `encounter_minutes`, stay on one side of the split.
     """
 
     title: ClassVar[str] = "[holdout]"
@@ -316,9 +248,9 @@ class HoldoutSettings(Value):
 
 
 class Competition(Value):
-    """One competition: its images, its task, its form and its holdout.
+    """A competition: its images, task, CSV format and holdout.
 
-    `check` says what is done about odd images; receipts tell what was left out by it.
+    `check` decides about odd images; receipts record the images that it leaves out, not its rules.
     """
 
     title: ClassVar[str] = "kitbox.toml"
@@ -334,14 +266,14 @@ class Competition(Value):
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Competition":
-        wrong = contradiction(self)
-        if wrong is not None:
-            raise ValueError(wrong)
+        sentence = contradiction(self)
+        if sentence is not None:
+            raise ValueError(sentence)
         return self
 
     @property
     def metric(self) -> str:
-        """The name of the competition's own score."""
+        """The name of the competition's metric, with its k."""
         name = self.task.leaderboard_metric
         return f"{name}_at_{self.task.k}" if name in ("map", "label_map") else name
 
@@ -355,24 +287,100 @@ class Competition(Value):
 
 
 def load(workspace: Workspace) -> Competition:
-    """Return the competition of a workspace; KITBOX_DATA, where set, replaces `images.root`.
+    """Return the competition of a workspace; KITBOX_DATA, if set, replaces `images.root`.
 
-    Raises KitboxError that names the setting and what is wrong with it.
+    Raises KitboxError for an invalid or misspelt setting and for a missing data folder.
     """
     path = workspace.settings
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         competition = Competition.model_validate(given)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise KitboxError(f"{path}: {error}") from error
+        raise KitboxError(str(error), where=str(path)) from error
     except ValidationError as error:
-        raise KitboxError(f"{path}: {explain(error)}") from error
+        raise KitboxError(explain(error), where=str(path)) from error
     root = Path(os.environ.get("KITBOX_DATA", competition.images.root))
     root = (workspace.root / root).resolve()
     if not root.is_dir():
         raise KitboxError(
-            f"{path}: the data folder {root} does not exist; correct images.root or set KITBOX_DATA"
+            f"the data folder {root} does not exist",
+            where=str(path),
+            fix="correct images.root or set KITBOX_DATA",
         )
     return competition.model_copy(
         update={"images": competition.images.model_copy(update={"root": root})}
     )
+
+
+def contradiction(competition: Competition) -> str | None:
+    """Return the first contradiction between the parts of a competition as a sentence, or None."""
+    checks = (
+        _gallery_contradictions,
+        _answer_contradictions,
+        _group_contradictions,
+        _format_contradictions,
+        _threshold_contradictions,
+    )
+    return next((sentence for check in checks for sentence in check(competition)), None)
+
+
+def _gallery_contradictions(competition: Competition) -> Iterator[str]:
+    images, task = competition.images, competition.task
+    has_test = images.test_folder or images.test_list or images.split_column or task.scenarios
+    if task.gallery in ("test", "train+test") and not has_test:
+        yield f"gallery = '{task.gallery}' needs images.test_folder"
+    if task.gallery == "index" and images.index_folder is None:
+        yield "gallery = 'index' needs images.index_folder"
+
+
+def _answer_contradictions(competition: Competition) -> Iterator[str]:
+    images, task = competition.images, competition.task
+    if task.answers in ("labels", "label"):
+        if "train" not in task.gallery:
+            yield f"answers = '{task.answers}' needs labelled images in the gallery"
+        if competition.holdout.unknown_share == 1:
+            yield f"answers = '{task.answers}' needs queries of known individuals"
+    if images.unknown_label == "":
+        yield "images.unknown_label is empty; name the label, or leave the line out"
+    if task.leaderboard_metric == "baks_baus" and images.unknown_label is None:
+        yield "metric = 'baks_baus' needs images.unknown_label"
+
+
+def _group_contradictions(competition: Competition) -> Iterator[str]:
+    if competition.images.group_column is None:
+        if competition.task.within_group:
+            yield "task.within_group needs images.group_column"
+        if competition.threshold.by_group:
+            yield "threshold.by_group needs images.group_column"
+
+
+def _format_contradictions(competition: Competition) -> Iterator[str]:
+    csv_format, task = competition.submission, competition.task
+    if csv_format.layout == "long" and len(csv_format.header) != 3:
+        yield "layout = 'long' needs a header of three columns"
+    if csv_format.layout in ("joined", "scored") and len(csv_format.header) not in (0, 2):
+        yield f"layout = '{csv_format.layout}' needs a header of two columns, or none"
+    if csv_format.layout == "scored" and task.answers != "label":
+        yield "layout = 'scored' needs answers = 'label'"
+    if task.leaderboard_metric == "gap" and csv_format.layout != "scored":
+        yield "metric = 'gap' needs layout = 'scored', which has the confidences"
+
+
+def _threshold_contradictions(competition: Competition) -> Iterator[str]:
+    threshold, task = competition.threshold, competition.task
+    if not competition.uses_threshold and threshold != type(threshold)():
+        yield "[threshold] has no effect on these answers; leave it out"
+    similarity = threshold.similarity
+    low, high = task.similarity_range
+    if similarity is None or low <= similarity <= high:
+        return
+    if low > -1:
+        yield (
+            f"threshold.similarity = {similarity:g} is not between {low:g} and {high:g}, where "
+            f"label_similarity = '{task.label_similarity}' lies; correct it"
+        )
+    else:
+        yield (
+            f"threshold.similarity = {similarity:g} is not between -1 and 1; "
+            f"a share of {similarity:g}% is rule = 'share' with share = {similarity / 100:g}"
+        )

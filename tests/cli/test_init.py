@@ -75,7 +75,7 @@ def test_every_preset_is_shown_with_what_it_asks() -> None:
     rows = json.loads(kitbox("competitions", "--json").stdout)
     assert [row["preset"] for row in rows] == presets.names()
     assert {tuple(row) for row in rows} == {
-        ("preset", "answers", "k", "gallery", "metric", "form", "about")
+        ("preset", "answers", "k", "gallery", "metric", "format", "about")
     }
     shown = kitbox("competitions").stdout
     assert all(row["about"] in shown for row in rows)

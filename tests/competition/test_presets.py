@@ -294,7 +294,7 @@ def test_what_to_do_with_broken_images_is_asked_once(
 )
 def test_a_summary_says_what_is_asked(name: str, metric: str, form: str) -> None:
     summary = presets.summary(name)
-    assert (summary["preset"], summary["metric"], summary["form"]) == (name, metric, form)
+    assert (summary["preset"], summary["metric"], summary["format"]) == (name, metric, form)
 
 
 def test_every_template_is_a_preset() -> None:
@@ -401,13 +401,13 @@ def test_ones_own_columns_and_queries_can_be_named(sea: Path, new: Workspace) ->
             "happywhale",
             "",
             {"image_column": "photo"},
-            "preset happywhale knows its lists and takes no --image-column; leave it out",
+            "preset happywhale has fixed lists and takes no --image-column; leave it out",
         ),
         (
             "folder",
             "",
             {"test_list": "asked.csv"},
-            "preset folder knows its lists and takes no --test-list; leave it out",
+            "preset folder has fixed lists and takes no --test-list; leave it out",
         ),
     ],
 )

@@ -220,11 +220,11 @@ def changed(**parts: dict[str, Any]) -> Competition:
         ({"threshold": {"by_group": True}}, "threshold.by_group needs images.group_column"),
         (
             {"task": {"answers": "images"}, "threshold": {"rule": "share", "share": 0.2}},
-            "[threshold] decides nothing about such answers; leave it out",
+            "[threshold] has no effect on these answers; leave it out",
         ),
         (
             {"images": {"unknown_label": None}, "threshold": {"rule": "fixed", "similarity": 0.2}},
-            "[threshold] decides nothing about such answers; leave it out",
+            "[threshold] has no effect on these answers; leave it out",
         ),
         (
             {"threshold": {"rule": "fixed", "similarity": 16.5}},
