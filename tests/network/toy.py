@@ -1,4 +1,4 @@
-"""Embeddings that a test places itself, in place of a network's."""
+"""Embeddings placed by a test, instead of a network's."""
 
 import numpy as np
 import torch
@@ -9,13 +9,13 @@ from kitbox.plugin.plugin import Plugin
 
 
 def points(*angles: float) -> torch.Tensor:
-    """Return points of the unit circle (n, 2) at angles in degrees."""
+    """Return points (n, 2) of the unit circle at angles in degrees."""
     radians = torch.tensor(angles, dtype=torch.float64).deg2rad()
     return torch.stack([radians.cos(), radians.sin()], dim=1).float()
 
 
 class Placed(nn.Module):
-    """A network that gives the same embeddings (n, d) whatever the pixels are."""
+    """A network that returns the same embeddings (n, d) for any pixels."""
 
     def __init__(self, embeddings: torch.Tensor) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Placed(nn.Module):
 
 
 def trained(plugin: Plugin, embeddings: torch.Tensor, *counts: int) -> TrainedNetwork:
-    """Return the heads of a plugin behind placed embeddings, in training mode."""
+    """Return placed embeddings with the loss heads of a plugin, in training mode."""
     torch.manual_seed(0)
     network = Placed(embeddings)
     return TrainedNetwork(network, plugin, np.array(counts)).train()

@@ -1,0 +1,36 @@
+"""Unit vectors, devices and precisions."""
+
+import numpy as np
+import pytest
+import torch
+
+from kitbox.errors import KitboxError
+from kitbox.network import inference
+from kitbox.network.network import Network
+from tests.photographs import tiny
+
+
+def test_vectors_have_unit_length_and_the_network_keeps_its_mode() -> None:
+    network = Network(tiny()).train()
+    batches = [(torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8), torch.arange(3))]
+    for precision in ("32", "bf16"):
+        vectors = list(inference.embed_batches(network, batches, device="cpu", precision=precision))
+        assert vectors[0][0].shape == (3, 16)
+        np.testing.assert_allclose(np.linalg.norm(vectors[0][0], axis=1), 1, atol=1e-5)
+    assert network.training
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: inference.resolve_device("gpu"), "--device gpu is not auto, cpu or cuda"),
+        (lambda: inference.resolve_precision("8", "cpu"), "--precision 8 is not auto, 32"),
+        (
+            lambda: inference.resolve_precision("16", "cpu", training=True),
+            "--precision 16 is not supported for training on a CPU; use 32",
+        ),
+    ],
+)
+def test_unavailable_devices_and_precisions_are_refused(call, message: str) -> None:
+    with pytest.raises(KitboxError, match=message):
+        call()
