@@ -39,8 +39,8 @@ from kitbox.images import pixel_cache_writer
 from kitbox.images.loader import ImageDataset, build_loader
 from kitbox.images.preprocessing import InputSpec
 from kitbox.records import ImageSet, strings
-from kitbox.synthetic.fluke import whale
-from kitbox.synthetic.scene import photograph
+from kitbox.synthetic.fluke import draw_whale
+from kitbox.synthetic.scene import draw_photograph
 from kitbox.workspace import Workspace
 
 HEIGHT, WIDTH = 1200, 3000
@@ -53,8 +53,8 @@ CORES = len(os.sched_getaffinity(0))
 def draw(folder: Path, number: int) -> Path:
     """Generate a photograph of one of twenty whales, with sensor noise."""
     rng = np.random.default_rng([7, number])
-    subject = whale(np.random.default_rng([8, number % 20]))
-    pixels = photograph(rng, subject, HEIGHT, WIDTH).pixels
+    subject = draw_whale(np.random.default_rng([8, number % 20]))
+    pixels = draw_photograph(rng, subject, HEIGHT, WIDTH).pixels
     noisy = pixels + rng.normal(0, 4, pixels.shape)
     path = folder / f"{number:04d}.jpg"
     cv2.imwrite(str(path), np.clip(noisy, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kitbox.competition import presets
-from kitbox.synthetic import layouts, roster
+from kitbox.synthetic import layouts, whale_competition
 
 PLUGIN = """from kitbox import ArcFace, Plugin
 
@@ -91,7 +91,7 @@ def main() -> None:
     drawn = given.folder / "drawn"
     if not drawn.exists():
         sizes = {"individuals": given.individuals, "photographs": given.photographs}
-        for _ in roster.draw(drawn / "data", **sizes, long_side=given.long_side):
+        for _ in whale_competition.draw(drawn / "data", **sizes, long_side=given.long_side):
             pass
     print(
         "| preset | format | metric | queries | lines | lint | local | truth | time |", flush=True

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from kitbox.cli.app import app
 from kitbox.competition import settings
-from kitbox.synthetic import layouts, roster
+from kitbox.synthetic import layouts, whale_competition
 from kitbox.workspace import Workspace
 from tests.photographs import finish, picture, write_plugin
 
@@ -28,7 +28,7 @@ def kitbox(*arguments: str, code: int = 0):
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("drawn")
     _, made = finish(
-        roster.draw(root / "data", individuals=8, photographs=60, seed=1, long_side=400)
+        whale_competition.draw(root / "data", individuals=8, photographs=60, seed=1, long_side=400)
     )
     layouts.arrange(made.folder, made.truth, "humpback")
     return root

@@ -42,10 +42,10 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_preset_has_a_form_to_be_played_in() -> None:
-    assert sorted(layouts.FORMS) == presets.names()
+    assert sorted(layouts.LAYOUTS) == presets.names()
 
 
-@pytest.mark.parametrize("name", sorted(layouts.FORMS))
+@pytest.mark.parametrize("name", sorted(layouts.LAYOUTS))
 def test_a_preset_leads_from_init_to_a_list_that_is_linted_and_marked(
     name: str, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from kitbox.ensemble import dense_classifier
 from kitbox.plugin import discovery
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.schedules import Multistep, Swa
-from kitbox.synthetic import layouts, roster
+from kitbox.synthetic import layouts, whale_competition
 from tests.photographs import TINY, finish
 from tests.test_docs import ROOT, blocks, reached
 
@@ -94,7 +94,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with what recipes begin with: humpback/, gdsc/ and labels in flukes/."""
     root = tmp_path_factory.mktemp("recipes")
     _, made = finish(
-        roster.draw(root / "humpback", individuals=40, photographs=280, seed=1, long_side=200)
+        whale_competition.draw(
+            root / "humpback", individuals=40, photographs=280, seed=1, long_side=200
+        )
     )
     for name in made.broken:  # what a competitor would leave out after 'kitbox data check'
         next(made.folder.glob(f"*/{name}")).unlink()
@@ -134,7 +136,7 @@ def place(drawn: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             (tmp_path / path.name).symlink_to(path)
     monkeypatch.setattr(discovery, "shipped_folder", lambda: shelf)
     monkeypatch.setattr(dense_classifier, "STEPS", 30)
-    monkeypatch.setitem(roster.draw.__kwdefaults__, "long_side", 200)
+    monkeypatch.setitem(whale_competition.draw.__kwdefaults__, "long_side", 200)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -212,10 +212,10 @@ def demo(
 def _draw(workspace: Workspace, preset: str, individuals: int, photographs: int, seed: int) -> None:
     """Draw the competition, move it in when it is complete, and write its workspace."""
     from kitbox.competition import presets
-    from kitbox.synthetic import layouts, roster
+    from kitbox.synthetic import layouts, whale_competition
 
-    if preset not in layouts.FORMS:
-        raise KitboxError(f"no preset named {preset}{did_you_mean(preset, layouts.FORMS)}")
+    if preset not in layouts.LAYOUTS:
+        raise KitboxError(f"no preset named {preset}{did_you_mean(preset, layouts.LAYOUTS)}")
     data, truth = workspace.root / "data", workspace.root / "truth.csv"
     if workspace.root.is_dir() and any(path.name != ".kitbox" for path in workspace.root.iterdir()):
         raise KitboxError(
@@ -225,7 +225,9 @@ def _draw(workspace: Workspace, preset: str, individuals: int, photographs: int,
     shutil.rmtree(aside, ignore_errors=True)  # of an interrupted drawing
     print_line(f"drawing {photographs} photographs of {individuals} whales in {data}")
     drawn = follow(
-        roster.draw(aside / "data", individuals=individuals, photographs=photographs, seed=seed)
+        whale_competition.draw(
+            aside / "data", individuals=individuals, photographs=photographs, seed=seed
+        )
     )
     layouts.arrange(drawn.folder, drawn.truth, preset)
     drawn.truth.rename(truth)

@@ -8,19 +8,19 @@ from PIL import Image, UnidentifiedImageError
 
 from kitbox import tables
 from kitbox.synthetic.catalogue import (
-    Answer,
     Catalogue,
     Photograph,
-    grouped,
-    hashed,
-    moment,
-    move,
-    number,
+    TruthRow,
+    group_by_individual,
+    hash_words,
+    move_photographs,
+    number_names,
     pick,
+    random_time,
     require_pairs,
-    write,
+    write_list,
 )
-from kitbox.synthetic.roster import NEW_WHALE
+from kitbox.synthetic.whale_competition import NEW_WHALE
 
 NOBODY = "-1"  # the folder of photographs that show no known individual
 NEW_INDIVIDUAL = "new_individual"
@@ -43,16 +43,16 @@ CLEF_HEADER = (
 )  # fmt: skip
 
 
-def humpback(drawn: Catalogue) -> list[Answer]:
+def humpback(drawn: Catalogue) -> list[TruthRow]:
     """Leave everything as it is drawn."""
-    return [Answer(one.name, _label(drawn, one, NEW_WHALE), one.individual) for one in drawn.test]
+    return [TruthRow(one.name, _label(drawn, one, NEW_WHALE), one.individual) for one in drawn.test]
 
 
-def gdsc2020(drawn: Catalogue) -> list[Answer]:
+def gdsc2020(drawn: Catalogue) -> list[TruthRow]:
     """Put train into a folder for each individual and rename its boxes; there are no lists."""
     train = drawn.folder / "train"
     names = {one.name: f"{one.individual or NOBODY}/{one.name}" for one in _all_train(drawn)}
-    move(_all_train(drawn), lambda one: train / names[one.name])
+    move_photographs(_all_train(drawn), lambda one: train / names[one.name])
     boxes = drawn.folder / "boxes.csv"
     if boxes.exists():
         header = ("image", "x0", "y0", "x1", "y1")
@@ -60,33 +60,33 @@ def gdsc2020(drawn: Catalogue) -> list[Answer]:
         rows = [
             (names.get(row[0], row[0]), *row[1:]) for _, row in tables.read_columns(boxes, header)
         ]
-        write(boxes, header, rows)
-    return [Answer(one.name, _label(drawn, one, NOBODY), one.individual) for one in drawn.test]
+        write_list(boxes, header, rows)
+    return [TruthRow(one.name, _label(drawn, one, NOBODY), one.individual) for one in drawn.test]
 
 
-def folder(drawn: Catalogue) -> list[Answer]:
+def folder(drawn: Catalogue) -> list[TruthRow]:
     """Put a folder for each individual at the top, beside the folder test."""
-    move(drawn.train, lambda one: drawn.folder / one.individual / one.name)
-    return [Answer(one.name, one.individual, one.individual) for one in drawn.test]
+    move_photographs(drawn.train, lambda one: drawn.folder / one.individual / one.name)
+    return [TruthRow(one.name, one.individual, one.individual) for one in drawn.test]
 
 
-def csv(drawn: Catalogue) -> list[Answer]:
+def csv(drawn: Catalogue) -> list[TruthRow]:
     """Put all photographs into one folder, and their labels and the queries into lists."""
-    move((*drawn.train, *drawn.test), lambda one: drawn.folder / "photos" / one.name)
+    move_photographs((*drawn.train, *drawn.test), lambda one: drawn.folder / "photos" / one.name)
     labels = [(one.name, one.individual) for one in drawn.train]
-    write(drawn.folder / "labels.csv", ("file", "who"), labels)
-    write(drawn.folder / "queries.csv", ("file",), [(one.name,) for one in drawn.test])
-    return [Answer(one.name, one.individual, one.individual) for one in drawn.test]
+    write_list(drawn.folder / "labels.csv", ("file", "who"), labels)
+    write_list(drawn.folder / "queries.csv", ("file",), [(one.name,) for one in drawn.test])
+    return [TruthRow(one.name, one.individual, one.individual) for one in drawn.test]
 
 
-def happywhale(drawn: Catalogue) -> list[Answer]:
+def happywhale(drawn: Catalogue) -> list[TruthRow]:
     """Give each individual a species; nobody is labelled new_individual in train."""
-    at = number(drawn.individuals)
+    at = number_names(drawn.individuals)
     species = {who: SPECIES[place % len(SPECIES)] for who, place in at.items()}
-    ids = {who: hashed(who)[:12] for who in drawn.individuals}
-    move(drawn.train, lambda one: drawn.folder / "train_images" / one.name)
-    move(drawn.test, lambda one: drawn.folder / "test_images" / one.name)
-    write(
+    ids = {who: hash_words(who)[:12] for who in drawn.individuals}
+    move_photographs(drawn.train, lambda one: drawn.folder / "train_images" / one.name)
+    move_photographs(drawn.test, lambda one: drawn.folder / "test_images" / one.name)
+    write_list(
         drawn.folder / "train.csv",
         ("image", "species", "individual_id"),
         [(one.name, _spelt(species[one.individual], one), ids[one.individual])
@@ -94,9 +94,9 @@ def happywhale(drawn: Catalogue) -> list[Answer]:
     )  # fmt: skip
     first = " ".join([*sorted(ids[who] for who in drawn.known)[:4], NEW_INDIVIDUAL])
     sample = [(one.name, first) for one in drawn.test]
-    write(drawn.folder / "sample_submission.csv", ("image", "predictions"), sample)
+    write_list(drawn.folder / "sample_submission.csv", ("image", "predictions"), sample)
     return [
-        Answer(
+        TruthRow(
             one.name,
             ids[one.individual] if one.individual in drawn.known else NEW_INDIVIDUAL,
             one.individual,
@@ -106,13 +106,13 @@ def happywhale(drawn: Catalogue) -> list[Answer]:
     ]
 
 
-def animalclef_2025(drawn: Catalogue) -> list[Answer]:
+def animalclef_2025(drawn: Catalogue) -> list[TruthRow]:
     """Give each individual one of three data sets; answers are identities or new_individual."""
-    at = number(drawn.individuals)
+    at = number_names(drawn.individuals)
     dataset = {who: WITH_TRAIN[place % len(WITH_TRAIN)] for who, place in at.items()}
     asked = _write_clef(drawn.folder, dataset, {"database": drawn.train, "query": drawn.test})
     sample = [(image_id, NEW_INDIVIDUAL) for image_id in asked]
-    write(drawn.folder / "sample_submission.csv", ("image_id", "identity"), sample)
+    write_list(drawn.folder / "sample_submission.csv", ("image_id", "identity"), sample)
     return _clef_answers(
         asked,
         dataset,
@@ -120,22 +120,22 @@ def animalclef_2025(drawn: Catalogue) -> list[Answer]:
     )
 
 
-def animalclef_2026(drawn: Catalogue) -> list[Answer]:
+def animalclef_2026(drawn: Catalogue) -> list[TruthRow]:
     """Give each individual one of four data sets, one of them without train; answers are clusters.
 
     The photographs of lizards are all asked about. Broken photographs are in train as drawn, so
     their individuals are no lizards.
     """
     dataset = {}
-    photographs = grouped((*drawn.train, *drawn.test))
-    for who, at in number(drawn.individuals).items():
+    photographs = group_by_individual((*drawn.train, *drawn.test))
+    for who, at in number_names(drawn.individuals).items():
         lizard = at % len(CLEF) == 1 and all(one.whole for one in photographs[who])
         dataset[who] = LIZARDS if lizard else WITH_TRAIN[at % len(WITH_TRAIN)]
     train = tuple(one for one in drawn.train if dataset[one.individual] != LIZARDS)
     moved = tuple(one for one in drawn.train if dataset[one.individual] == LIZARDS)
     asked = _write_clef(drawn.folder, dataset, {"train": train, "test": (*drawn.test, *moved)})
     sample = [(image_id, f"cluster_{dataset[one.individual]}_0") for image_id, one in asked.items()]
-    write(drawn.folder / "sample_submission.csv", ("image_id", "cluster"), sample)
+    write_list(drawn.folder / "sample_submission.csv", ("image_id", "cluster"), sample)
     return _clef_answers(asked, dataset, lambda who: who)
 
 
@@ -160,7 +160,7 @@ def _write_clef(
     """
     split = {one: name for name, photographs in splits.items() for one in photographs}
     place = {one: f"images/{dataset[one.individual]}/{split[one]}/{one.name}" for one in split}
-    ids = number(one.name for one in split)
+    ids = number_names(one.name for one in split)
     ordered = sorted(split, key=lambda one: ids[one.name])
     told, asked = splits
     rows = []
@@ -168,20 +168,20 @@ def _write_clef(
         group = dataset[one.individual]
         identity = f"{group}_{one.individual}" if split[one] == told else ""
         facing = pick(("left", "right", ""), "orientation", one.name)
-        date = f"{moment(one.name):%Y-%m-%d}"
+        date = f"{random_time(one.name):%Y-%m-%d}"
         rows.append(
             (ids[one.name], identity, place[one], date, facing, CLEF[group], split[one], group)
         )
-    write(root / "metadata.csv", CLEF_HEADER, rows)
-    move(ordered, lambda one: root / place[one])
+    write_list(root / "metadata.csv", CLEF_HEADER, rows)
+    move_photographs(ordered, lambda one: root / place[one])
     return {ids[one.name]: one for one in ordered if split[one] == asked}
 
 
 def _clef_answers(
     asked: dict[int, Photograph], dataset: dict[str, str], label: Callable[[str], str]
-) -> list[Answer]:
+) -> list[TruthRow]:
     return [
-        Answer(str(image_id), label(one.individual), one.individual, dataset[one.individual])
+        TruthRow(str(image_id), label(one.individual), one.individual, dataset[one.individual])
         for image_id, one in asked.items()
     ]
 
@@ -196,7 +196,7 @@ SECONDS_APART = range(5, 60)  # of one encounter's photographs
 ENOUGH = 3  # labelled photographs of a whale that may give one of them to the queries
 
 
-def whale_do(drawn: Catalogue) -> list[Answer]:
+def whale_do(drawn: Catalogue) -> list[TruthRow]:
     """List photographs by encounter, and two scenarios over the test photographs.
 
     A whale with enough labelled photographs gives one to the test side, so that most queries have
@@ -204,33 +204,33 @@ def whale_do(drawn: Catalogue) -> list[Answer]:
     """
     given = {
         whole[0]
-        for group in grouped(drawn.train).values()
+        for group in group_by_individual(drawn.train).values()
         if len(whole := [one for one in group if one.whole]) >= ENOUGH
     }
     sides = {
         "train": [one for one in drawn.train if one not in given],
         "test": [*drawn.test, *(one for one in drawn.train if one in given)],
     }
-    pairs = {who for who, group in grouped(sides["test"]).items() if len(group) > 1}
+    pairs = {who for who, group in group_by_individual(sides["test"]).items() if len(group) > 1}
     require_pairs(pairs, drawn)
-    whales = {who: f"whale{at:03d}" for who, at in number(drawn.individuals).items()}
+    whales = {who: f"whale{at:03d}" for who, at in number_names(drawn.individuals).items()}
     ids = {one: name for side in sides for one, name in _ids(side, sides[side]).items()}
     for side, photographs in sides.items():
         rows = _metadata(photographs, ids, whales)
         labelled = side == "train"
         path = drawn.folder / ("metadata.csv" if labelled else "test_metadata.csv")
         header = HEADER if labelled else TOLD_OF_TEST
-        write(path, header, [row[: len(header)] for row in sorted(rows)])
+        write_list(path, header, [row[: len(header)] for row in sorted(rows)])
     _write_scenarios(drawn, sides["test"], ids)
-    move(ids, lambda one: drawn.folder / _place(one, ids))
+    move_photographs(ids, lambda one: drawn.folder / _place(one, ids))
     return [
-        Answer(ids[one], whales[one.individual], one.individual)
+        TruthRow(ids[one], whales[one.individual], one.individual)
         for one in sorted(sides["test"], key=lambda one: ids[one])
     ]
 
 
 def _ids(side: str, photographs: list[Photograph]) -> dict[Photograph, str]:
-    at = number(one.name for one in photographs)
+    at = number_names(one.name for one in photographs)
     return {one: f"{side}{at[one.name]:04d}" for one in photographs}
 
 
@@ -242,7 +242,7 @@ def _metadata(
     photographs: list[Photograph], ids: dict[Photograph, str], whales: dict[str, str]
 ) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
-    for who, group in grouped(photographs).items():
+    for who, group in group_by_individual(photographs).items():
         for one, (encounter, time) in zip(group, _encounters(who, group), strict=True):
             height, width = _size(one)
             viewpoint = pick(("top", "left", "right"), "viewpoint", one.name)
@@ -257,7 +257,7 @@ def _encounters(who: str, group: list[Photograph]) -> list[tuple[int, datetime]]
     met: list[tuple[int, datetime]] = []
     encounter = 0
     while len(met) < len(group):
-        start = moment(who, str(encounter), group[0].name)
+        start = random_time(who, str(encounter), group[0].name)
         for at in range(pick(range(LONGEST_ENCOUNTER), who, str(encounter)) + 1):
             seconds = at * pick(SECONDS_APART, "seconds", who)
             met.append((encounter, start + timedelta(seconds=seconds)))
@@ -276,9 +276,9 @@ def _size(one: Photograph) -> tuple[int, int]:
 
 def _write_scenarios(drawn: Catalogue, test: list[Photograph], ids: dict[Photograph, str]) -> None:
     """Write scenario 1, which searches all of test, and 2, whose queries are not searched."""
-    groups = grouped(test).values()
+    groups = group_by_individual(test).values()
     matched = [one for group in groups if len(group) > 1 for one in group]
-    lone = sorted(set(test) - set(matched), key=lambda one: hashed(one.name))
+    lone = sorted(set(test) - set(matched), key=lambda one: hash_words(one.name))
     first = [group[0] for group in groups if len(group) > 1]
     scenarios = {
         "scenario01": ([*matched, *lone[: len(matched) // 4]], test),
@@ -286,11 +286,11 @@ def _write_scenarios(drawn: Catalogue, test: list[Photograph], ids: dict[Photogr
     }
     rows = [(name, f"queries/{name}.csv", f"databases/{name}.csv") for name in scenarios]
     header = ("scenario_id", "queries_path", "database_path")
-    write(drawn.folder / "query_scenarios.csv", header, rows)
+    write_list(drawn.folder / "query_scenarios.csv", header, rows)
     for (name, queries_path, database_path), (queries, database) in zip(
         rows, scenarios.values(), strict=True
     ):
         asked = sorted((f"{name}-{ids[one]}", ids[one]) for one in queries)
-        write(drawn.folder / queries_path, ("query_id", "query_image_id"), asked)
+        write_list(drawn.folder / queries_path, ("query_id", "query_image_id"), asked)
         searched = sorted((ids[one],) for one in database)
-        write(drawn.folder / database_path, ("database_image_id",), searched)
+        write_list(drawn.folder / database_path, ("database_image_id",), searched)

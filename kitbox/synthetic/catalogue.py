@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from kitbox import tables
 from kitbox.errors import KitboxError
-from kitbox.synthetic.roster import NEW_WHALE
+from kitbox.synthetic.whale_competition import NEW_WHALE
 
 Option = TypeVar("Option")
 
@@ -38,7 +38,7 @@ class Photograph:
     @property
     def hex_id(self) -> str:
         """Return 16 hex digits that tell nothing."""
-        return hashed(self.name)[:16]
+        return hash_words(self.name)[:16]
 
     @property
     def whole(self) -> bool:
@@ -67,7 +67,7 @@ class Catalogue:
 
 
 @dataclass(frozen=True)
-class Answer:
+class TruthRow:
     """A row of the truth.
 
     `image` as a submission calls it, `label` as a scorer expects it, the true `individual`, and
@@ -80,7 +80,7 @@ class Answer:
     group: str = ""
 
 
-def read(folder: Path, truth: Path) -> Catalogue:
+def read_catalogue(folder: Path, truth: Path) -> Catalogue:
     """Return the photographs of a competition in the humpback form.
 
     Raises KitboxError for a missing list or column, an image listed twice, and a test image
@@ -105,7 +105,9 @@ def read(folder: Path, truth: Path) -> Catalogue:
     )
 
 
-def move(photographs: Iterable[Photograph], place: Callable[[Photograph], Path]) -> None:
+def move_photographs(
+    photographs: Iterable[Photograph], place: Callable[[Photograph], Path]
+) -> None:
     """Rename each photograph to where `place` says."""
     for one in photographs:
         path = place(one)
@@ -113,7 +115,7 @@ def move(photographs: Iterable[Photograph], place: Callable[[Photograph], Path])
         one.path.rename(path)
 
 
-def write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_list(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a list with its header."""
     path.parent.mkdir(exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -122,10 +124,10 @@ def write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -
         writer.writerows(rows)
 
 
-def grouped(photographs: Iterable[Photograph]) -> dict[str, list[Photograph]]:
+def group_by_individual(photographs: Iterable[Photograph]) -> dict[str, list[Photograph]]:
     """Return the photographs of each individual, in the order of hashes."""
     groups: dict[str, list[Photograph]] = {}
-    for one in sorted(photographs, key=lambda one: hashed(one.name)):
+    for one in sorted(photographs, key=lambda one: hash_words(one.name)):
         groups.setdefault(one.individual, []).append(one)
     return groups
 
@@ -139,24 +141,24 @@ def require_pairs(individuals: Collection[str], drawn: Catalogue) -> None:
         )
 
 
-def hashed(*words: str) -> str:
+def hash_words(*words: str) -> str:
     """Return 64 hex digits that depend on the words alone."""
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
 def pick(options: Sequence[Option], *words: str) -> Option:
     """Return one of the options, the same for the same words."""
-    return options[int(hashed(*words), 16) % len(options)]
+    return options[int(hash_words(*words), 16) % len(options)]
 
 
-def number(names: Iterable[str]) -> dict[str, int]:
+def number_names(names: Iterable[str]) -> dict[str, int]:
     """Give each name a number of its own, from 1 in the order of hashes."""
-    return {name: at for at, name in enumerate(sorted(set(names), key=hashed), 1)}
+    return {name: at for at, name in enumerate(sorted(set(names), key=hash_words), 1)}
 
 
-def moment(*words: str) -> datetime:
+def random_time(*words: str) -> datetime:
     """Return when something was photographed, to the second."""
-    return FIRST_DAY + timedelta(seconds=int(hashed("moment", *words), 16) % (DAYS * 86400))
+    return FIRST_DAY + timedelta(seconds=int(hash_words("moment", *words), 16) % (DAYS * 86400))
 
 
 def _column_pairs(path: Path, column: str) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ def rough(
     return field
 
 
-def step(field: Field, softness: float) -> Field:
+def ramp(field: Field, softness: float) -> Field:
     """Turn a field into an opacity from 0 to 1: one half at 0, over a ramp of width `softness`."""
     opacity: Field = np.clip(field / np.float32(softness) + np.float32(0.5), 0, 1)
     return opacity
@@ -38,7 +38,7 @@ TILE = 128  # pixels of a square of grain, which is repeated
 LUMA = np.array([(0.11, 0.59, 0.30)])  # of blue, green and red (ITU-R BT.601)
 
 
-def frame(rng: np.random.Generator, long_side: int) -> tuple[int, int]:
+def draw_size(rng: np.random.Generator, long_side: int) -> tuple[int, int]:
     """Draw height and width in pixels; widths are log-uniform, so most are far below `long_side`.
 
     By default, from 600 x 230 or 600 x 310 to 3,000 x 1,200.
@@ -49,7 +49,7 @@ def frame(rng: np.random.Generator, long_side: int) -> tuple[int, int]:
     return round(height), round(width)
 
 
-def developed(rng: np.random.Generator, picture: Field, height: int, width: int) -> Pixels:
+def develop(rng: np.random.Generator, picture: Field, height: int, width: int) -> Pixels:
     """Turn light from 0 to 1 into pixels: colour cast or grey, exposure, blur, grain, size."""
     channels = np.diag(rng.uniform(0.94, 1.06, 3))
     if rng.random() < 0.25:  # a quarter of old catalogues is grey
@@ -61,7 +61,7 @@ def developed(rng: np.random.Generator, picture: Field, height: int, width: int)
     return coloured
 
 
-def encoded(pixels: Pixels, quality: int) -> bytes:
+def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
     """Return a JPEG file of pixels (height, width, 3) in the order blue, green, red."""
     _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return bytes(data)
@@ -108,19 +108,19 @@ def _grainy(rng: np.random.Generator, pixels: Pixels) -> Pixels:
     return grainy
 
 
-def over(below: Field, above: Field, opacity: Field) -> Field:
+def blend(below: Field, above: Field, opacity: Field) -> Field:
     """Lay a picture, or one colour (3,), over another; opacity (height, width) is from 0 to 1."""
     both: Field = cv2.blendLinear(below, np.broadcast_to(above, below.shape), 1 - opacity, opacity)
     return both
 
 
-def mixed(lights: tuple[Field, ...], colours: tuple[Field, ...]) -> Field:
+def mix_lights(lights: tuple[Field, ...], colours: tuple[Field, ...]) -> Field:
     """Add up lights (height, width), each in its colour (3,)."""
     picture: Field = cv2.transform(cv2.merge(lights), np.stack(colours, 1))
     return picture
 
 
-def enlarged(field: Field, height: int, width: int) -> Field:
+def enlarge(field: Field, height: int, width: int) -> Field:
     """Stretch a soft field or picture to a size in pixels."""
     larger: Field = cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
     return larger

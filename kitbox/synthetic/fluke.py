@@ -23,7 +23,7 @@ class Outline:
     notch: float
 
 
-def outline(rng: np.random.Generator) -> Outline:
+def draw_outline(rng: np.random.Generator) -> Outline:
     """Draw an individual's outline; nicks and notch differ more than the proportions do."""
     proportions = rng.normal(0, 1.6, 8)
     notch = rng.uniform(0.05, 0.15)  # depth and width in half spans, as measured by eye
@@ -115,23 +115,23 @@ class Whale:
     skin: Pixels
 
 
-def whale(rng: np.random.Generator) -> Whale:
+def draw_whale(rng: np.random.Generator) -> Whale:
     """Draw an individual; all that tells it from others comes out of `rng`."""
-    shape = outline(rng)
+    shape = draw_outline(rng)
     mask = _mask(shape)
     skin = _scarred(rng, _pigmented(rng, mask))
     brightness = np.clip(skin * 255, 0, 255).astype(np.uint8)
     return Whale(shape, np.dstack([brightness, mask]))
 
 
-def in_pixels(points: Points) -> Points:
+def to_skin_pixels(points: Points) -> Points:
     """Move points (n, 2) from half spans to pixels of the skin."""
     return points * (SPAN, -SPAN) + CENTRE
 
 
 def _mask(shape: Outline) -> Pixels:
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    corners = np.rint(in_pixels(shape.points) * 2**SUBPIXEL).astype(np.int32)
+    corners = np.rint(to_skin_pixels(shape.points) * 2**SUBPIXEL).astype(np.int32)
     cv2.fillPoly(mask, [corners], 255, cv2.LINE_AA, SUBPIXEL)
     return mask
 
@@ -141,7 +141,7 @@ def _pigmented(rng: np.random.Generator, mask: Pixels) -> Field:
     grain = fields.rough(rng, HEIGHT, WIDTH, 60, 100, 2)
     amount = np.float32(rng.normal(-0.5, 0.9))
     field = amount + _plan(rng) + _patches(rng) + np.float32(0.22) * grain - _rim(rng, mask)
-    white = fields.step(field, rng.uniform(0.25, 1.2))  # sharp or fading
+    white = fields.ramp(field, rng.uniform(0.25, 1.2))  # sharp or fading
     shade = WHITE + np.float32(0.06) * fields.smooth(rng, HEIGHT, WIDTH, 12, 20)
     skin: Field = BLACK + white * (shade - BLACK) + np.float32(0.012) * grain
     return skin
@@ -237,12 +237,12 @@ def _barnacles(rng: np.random.Generator, marks: Pixels) -> None:
     for side in (-1, 1):
         for _ in range(rng.integers(5, 40)):
             x = side * (1 - abs(rng.normal(0, 0.06)))
-            at = in_pixels(np.array([(x, rng.normal(0.03, 0.07))]))[0]
+            at = to_skin_pixels(np.array([(x, rng.normal(0.03, 0.07))]))[0]
             cv2.circle(marks, (int(at[0]), int(at[1])), int(rng.integers(1, 5)), 220, cv2.FILLED)
 
 
 def _place(rng: np.random.Generator) -> tuple[int, int]:
-    at = in_pixels(np.array([(rng.uniform(-0.95, 0.95), rng.uniform(-0.4, 0.15))]))[0]
+    at = to_skin_pixels(np.array([(rng.uniform(-0.95, 0.95), rng.uniform(-0.4, 0.15))]))[0]
     return int(at[0]), int(at[1])
 
 
@@ -303,7 +303,7 @@ class Pose:
         backwards = np.linalg.inv(self.homography).astype(np.float64)
         plane = _through(backwards, np.stack([x.ravel(), y.ravel()], 1))
         flat = np.stack(self.bend.undone(plane[:, 0], plane[:, 1]), 1)
-        coarse = in_pixels(flat).astype(np.float32).reshape(rows, columns, 2)
+        coarse = to_skin_pixels(flat).astype(np.float32).reshape(rows, columns, 2)
         fine: Field = cv2.resize(coarse, (columns * GRID, rows * GRID))
         # the outermost half cell has no neighbour to be interpolated with, and is cut off
         fine = fine[GRID : GRID + height, GRID : GRID + width]
@@ -314,7 +314,7 @@ class Pose:
         return _through(self.homography, self.bend.done(points))
 
 
-def pose(rng: np.random.Generator, shape: Outline, height: int, width: int) -> Pose:
+def draw_pose(rng: np.random.Generator, shape: Outline, height: int, width: int) -> Pose:
     """Stand a fluke into a picture: whole above the water, 40 to 95 % as wide as the picture."""
     bend = _bend(rng)
     turned = _turn(rng)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.synthetic import animal_layouts, catalogue, object_layouts
-from kitbox.synthetic.catalogue import Answer, Catalogue
+from kitbox.synthetic.catalogue import Catalogue, TruthRow
 
-FORMS: dict[str, Callable[[Catalogue], list[Answer]]] = {
+LAYOUTS: dict[str, Callable[[Catalogue], list[TruthRow]]] = {
     "humpback": animal_layouts.humpback,
     "gdsc2020": animal_layouts.gdsc2020,
     "folder": animal_layouts.folder,
@@ -25,7 +25,7 @@ FORMS: dict[str, Callable[[Catalogue], list[Answer]]] = {
 }
 # These have boxes, and a place for labelled photographs of nobody known; in all others such
 # photographs would have to be given an identity that is not theirs, so they are left out.
-WITH_STRANGERS = ("humpback", "gdsc2020")
+KEEP_UNKNOWN = ("humpback", "gdsc2020")
 
 
 def arrange(data: Path, truth: Path, form: str) -> None:
@@ -39,22 +39,22 @@ def arrange(data: Path, truth: Path, form: str) -> None:
     Raises KitboxError for an unknown form, lists that are not in the humpback form, and a folder
     that cannot be written.
     """
-    if form not in FORMS:
+    if form not in LAYOUTS:
         raise KitboxError(
-            f"no form named {form}{did_you_mean(form, FORMS)}; there are {', '.join(FORMS)}"
+            f"no form named {form}{did_you_mean(form, LAYOUTS)}; there are {', '.join(LAYOUTS)}"
         )
-    drawn = catalogue.read(data, truth)
+    drawn = catalogue.read_catalogue(data, truth)
     try:
         if form != "humpback":
             _clear(drawn)
-        if form not in WITH_STRANGERS:
+        if form not in KEEP_UNKNOWN:
             _leave_out_strangers(drawn)
-        answers = FORMS[form](drawn)
+        answers = LAYOUTS[form](drawn)
         for part in (data / "train", data / "test"):
             if part.is_dir() and not any(part.iterdir()):
                 part.rmdir()
-        header = [field.name for field in fields(Answer)]
-        catalogue.write(truth, header, [astuple(answer) for answer in answers])
+        header = [field.name for field in fields(TruthRow)]
+        catalogue.write_list(truth, header, [astuple(answer) for answer in answers])
     except OSError as error:
         raise KitboxError(
             f"cannot arrange {data} as {form}: {error.strerror or error}; draw it anew"

@@ -4,55 +4,55 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kitbox.synthetic.catalogue import (
-    Answer,
     Catalogue,
     Photograph,
-    grouped,
-    hashed,
-    moment,
-    move,
-    number,
+    TruthRow,
+    group_by_individual,
+    hash_words,
+    move_photographs,
+    number_names,
     pick,
+    random_time,
     require_pairs,
-    write,
+    write_list,
 )
 
 CHAINS = 10  # of hotels: few, so that their folders hold several hotels
 MATCHES = 50  # that a row of Shopee may name, itself among them
 
 
-def hotel_id_2021(drawn: Catalogue) -> list[Answer]:
+def hotel_id_2021(drawn: Catalogue) -> list[TruthRow]:
     """Put train into a folder for each chain of hotels, with a list."""
-    hotels = number(drawn.known)
+    hotels = number_names(drawn.known)
     chains = {who: str(hotel % CHAINS) for who, hotel in hotels.items()}
     train = drawn.folder / "train_images"
     rows = [
-        (one.name, chains[one.individual], hotels[one.individual], moment(one.name))
+        (one.name, chains[one.individual], hotels[one.individual], random_time(one.name))
         for one in drawn.train
     ]
-    write(drawn.folder / "train.csv", ("image", "chain", "hotel_id", "timestamp"), rows)
-    move(drawn.train, lambda one: train / chains[one.individual] / one.name)
+    write_list(drawn.folder / "train.csv", ("image", "chain", "hotel_id", "timestamp"), rows)
+    move_photographs(drawn.train, lambda one: train / chains[one.individual] / one.name)
     return _hotel_queries(drawn, hotels, "image")
 
 
-def hotel_id_2022(drawn: Catalogue) -> list[Answer]:
+def hotel_id_2022(drawn: Catalogue) -> list[TruthRow]:
     """Put train into a folder for each hotel, without a list."""
-    hotels = number(drawn.known)
+    hotels = number_names(drawn.known)
     train = drawn.folder / "train_images"
-    move(drawn.train, lambda one: train / str(hotels[one.individual]) / one.name)
+    move_photographs(drawn.train, lambda one: train / str(hotels[one.individual]) / one.name)
     return _hotel_queries(drawn, hotels, "image_id")
 
 
-def landmark_recognition(drawn: Catalogue) -> list[Answer]:
+def landmark_recognition(drawn: Catalogue) -> list[TruthRow]:
     """Ask for a landmark and a confidence; a query without a landmark has an empty label."""
-    landmarks = number(drawn.individuals)
+    landmarks = number_names(drawn.individuals)
     _write_landmarks(drawn.folder, drawn.train, landmarks)
     _move_landmarks(drawn.folder / "test", drawn.test)
     anything = f"{min(landmarks[who] for who in drawn.known)} 0.0"
     sample = [(one.hex_id, anything) for one in drawn.test]
-    write(drawn.folder / "sample_submission.csv", ("id", "landmarks"), sample)
+    write_list(drawn.folder / "sample_submission.csv", ("id", "landmarks"), sample)
     return [
-        Answer(
+        TruthRow(
             one.hex_id,
             str(landmarks[one.individual]) if one.individual in drawn.known else "",
             one.individual,
@@ -61,14 +61,14 @@ def landmark_recognition(drawn: Catalogue) -> list[Answer]:
     ]
 
 
-def landmark_retrieval(drawn: Catalogue) -> list[Answer]:
+def landmark_retrieval(drawn: Catalogue) -> list[TruthRow]:
     """Search an index that is taken out of train, and out of test where nobody is to be known.
 
     The index has all photographs of one in four landmarks and a third of those of the others, so
     that half of train stays; of the landmarks that train never shows, every other one is in the
     index and never asked about.
     """
-    landmarks = number(drawn.individuals)
+    landmarks = number_names(drawn.individuals)
     indexed = {one for one in drawn.train if one.whole and _in_index(one, landmarks)}
     unasked = {
         one
@@ -83,47 +83,49 @@ def landmark_retrieval(drawn: Catalogue) -> list[Answer]:
     _move_landmarks(drawn.folder / "test", queries)
     anything = " ".join(one.hex_id for one in index[:3])
     sample = [(one.hex_id, anything) for one in queries]
-    write(drawn.folder / "sample_submission.csv", ("id", "images"), sample)
+    write_list(drawn.folder / "sample_submission.csv", ("id", "images"), sample)
     return [
-        Answer(one.hex_id, str(landmarks[one.individual]), one.individual)
+        TruthRow(one.hex_id, str(landmarks[one.individual]), one.individual)
         for one in (*queries, *index)
     ]
 
 
-def shopee(drawn: Catalogue) -> list[Answer]:
+def shopee(drawn: Catalogue) -> list[TruthRow]:
     """Hide whole groups: a third of those with two photographs or more, and the unknown ones.
 
     Groups with a broken photograph, or too large for one row, stay in train; a test photograph of a
     group that stays goes to train.
     """
-    groups = grouped((*drawn.train, *drawn.test))
+    groups = group_by_individual((*drawn.train, *drawn.test))
     several = {who for who, group in groups.items() if 1 < len(group) <= MATCHES}
     hideable = (who for who in several if all(one.whole for one in groups[who]))
-    hidden = (several - drawn.known) | {who for who, at in number(hideable).items() if at % 3 == 1}
+    hidden = (several - drawn.known) | {
+        who for who, at in number_names(hideable).items() if at % 3 == 1
+    }
     require_pairs(hidden, drawn)
-    label_groups = number(groups)
+    label_groups = number_names(groups)
     train = [one for who in groups.keys() - hidden for one in groups[who]]
     test = [one for who in hidden for one in groups[who]]
     _post(drawn.folder, "train", train, label_groups)
     asked = _post(drawn.folder, "test", test, None)
     sample = [(posting_id, posting_id) for posting_id in asked]
-    write(drawn.folder / "sample_submission.csv", ("posting_id", "matches"), sample)
+    write_list(drawn.folder / "sample_submission.csv", ("posting_id", "matches"), sample)
     return [
-        Answer(posting_id, str(label_groups[one.individual]), one.individual)
+        TruthRow(posting_id, str(label_groups[one.individual]), one.individual)
         for posting_id, one in asked.items()
     ]
 
 
-def _hotel_queries(drawn: Catalogue, hotels: dict[str, int], column: str) -> list[Answer]:
+def _hotel_queries(drawn: Catalogue, hotels: dict[str, int], column: str) -> list[TruthRow]:
     """Write the queries; every hotel asked about is in train, so unknown ones are left out."""
     known = [one for one in drawn.test if one.individual in hotels]
     for one in set(drawn.test) - set(known):
         one.path.unlink()
     anything = " ".join(str(hotel) for hotel in sorted(hotels.values())[:5])
     sample = [(one.name, anything) for one in known]
-    write(drawn.folder / "sample_submission.csv", (column, "hotel_id"), sample)
-    move(known, lambda one: drawn.folder / "test_images" / one.name)
-    return [Answer(one.name, str(hotels[one.individual]), one.individual) for one in known]
+    write_list(drawn.folder / "sample_submission.csv", (column, "hotel_id"), sample)
+    move_photographs(known, lambda one: drawn.folder / "test_images" / one.name)
+    return [TruthRow(one.name, str(hotels[one.individual]), one.individual) for one in known]
 
 
 def _in_index(one: Photograph, landmarks: dict[str, int]) -> bool:
@@ -132,27 +134,33 @@ def _in_index(one: Photograph, landmarks: dict[str, int]) -> bool:
 
 def _write_landmarks(root: Path, train: Iterable[Photograph], landmarks: dict[str, int]) -> None:
     rows = [(one.hex_id, landmarks[one.individual]) for one in train]
-    write(root / "train.csv", ("id", "landmark_id"), rows)
+    write_list(root / "train.csv", ("id", "landmark_id"), rows)
     _move_landmarks(root / "train", train)
 
 
 def _move_landmarks(part: Path, photographs: Iterable[Photograph]) -> None:
     """Put photographs three folders deep, by the first three digits of their ids."""
-    move(photographs, lambda one: part.joinpath(*one.hex_id[:3], one.hex_id + one.path.suffix))
+    move_photographs(
+        photographs, lambda one: part.joinpath(*one.hex_id[:3], one.hex_id + one.path.suffix)
+    )
 
 
 def _post(
     root: Path, part: str, photographs: list[Photograph], label_groups: dict[str, int] | None
 ) -> dict[str, Photograph]:
     """Write the list of one part and move its photographs; returns them by posting id."""
-    ordered = sorted(photographs, key=lambda one: hashed(one.name))
+    ordered = sorted(photographs, key=lambda one: hash_words(one.name))
     postings = {f"{part}_{at}": one for at, one in enumerate(ordered, 1)}
     header, rows = ["posting_id", "image", "image_phash", "title"], []
     for posting_id, one in postings.items():
         # the photograph alone shall tell: phash and title come from the file's name
-        rows.append([posting_id, one.name, hashed("phash", one.name)[:16], f"Fluke {one.hex_id}"])
+        rows.append(
+            [posting_id, one.name, hash_words("phash", one.name)[:16], f"Fluke {one.hex_id}"]
+        )
         if label_groups is not None:
             rows[-1].append(str(label_groups[one.individual]))
-    write(root / f"{part}.csv", header if label_groups is None else [*header, "label_group"], rows)
-    move(ordered, lambda one: root / f"{part}_images" / one.name)
+    write_list(
+        root / f"{part}.csv", header if label_groups is None else [*header, "label_group"], rows
+    )
+    move_photographs(ordered, lambda one: root / f"{part}_images" / one.name)
     return postings

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from kitbox.synthetic import fields
-from kitbox.synthetic.fields import Field, Pixels, developed
-from kitbox.synthetic.fluke import SPAN, Pose, Whale, pose
+from kitbox.synthetic.fields import Field, Pixels, develop
+from kitbox.synthetic.fluke import SPAN, Pose, Whale, draw_pose
 
 # blue, green and red: two blues, a greenish and a light grey, and two dull evenings
 WATERS = np.array(
@@ -39,7 +39,7 @@ class Weather:
     tilt: float  # fall of the horizon from left to right in shares of the picture's height
 
 
-def weather(rng: np.random.Generator) -> Weather:
+def draw_weather(rng: np.random.Generator) -> Weather:
     """Draw a day at sea; one in seven photographs shows the horizon, one in three has glare."""
     water = WATERS[rng.integers(len(WATERS))] * rng.uniform(0.85, 1.2) + rng.normal(0, 0.02, 3)
     shown, dazzling = rng.random() < 0.15, rng.random() < 0.3
@@ -53,20 +53,22 @@ def weather(rng: np.random.Generator) -> Weather:
     )
 
 
-def sea(rng: np.random.Generator, day: Weather, height: int, width: int) -> Field:
+def draw_sea(rng: np.random.Generator, day: Weather, height: int, width: int) -> Field:
     """Draw water up to the horizon and the sky above it, (height, width, 3)."""
     waves = _waves(rng, day, height, width)
     glints = np.clip(waves - 0.9, 0, None) * np.float32(day.glare)  # 0.9: only crests glint
     swell = np.float32(0.25) * fields.smooth(rng, height, width, 2, 3)
-    water = fields.mixed((1 + np.float32(day.waves) * (waves + swell), glints), (day.water, WHITE))
+    water = fields.mix_lights(
+        (1 + np.float32(day.waves) * (waves + swell), glints), (day.water, WHITE)
+    )
     below = _below_horizon(day, height, width)
-    air = fields.step(-below, 0.015)
+    air = fields.ramp(-below, 0.015)
     if day.horizon > 0:
         air = np.maximum(air, np.float32(0.4) * np.exp(-5 * np.abs(below)))  # haze far out
-    return fields.over(water, day.sky, air)
+    return fields.blend(water, day.sky, air)
 
 
-def foam(rng: np.random.Generator, depth: Field) -> Field:
+def draw_foam(rng: np.random.Generator, depth: Field) -> Field:
     """Draw the opacity of white water, (height, width) from 0 to 1.
 
     `depth` is 0 at the surface and negative in the air, in shares of the picture's height.
@@ -80,7 +82,7 @@ def foam(rng: np.random.Generator, depth: Field) -> Field:
     near = 1 - np.maximum(-depth, 0) / reach - 2 * np.maximum(depth, 0) / (reach + 0.04)
     froth = fields.rough(rng, height, width, 8, 14, 5)
     amount = np.float32(rng.uniform(-2.2, -0.8))
-    cover = fields.step(froth + np.float32(1.5) * near + amount, 1.6)
+    cover = fields.ramp(froth + np.float32(1.5) * near + amount, 1.6)
     bubbles = fields.rough(rng, height, width, 30, 60, 2)  # white water is never all white
     opacity: Field = cover * np.clip(np.float32(0.75) + np.float32(0.25) * bubbles, 0, 1)
     return opacity
@@ -119,34 +121,36 @@ WET_EDGE = 4  # pixels over which the fluke goes under
 
 
 @dataclass(frozen=True)
-class Photograph:
+class DrawnPhotograph:
     """Pixels (height, width, 3) of blue, green and red, and the box x0, y0, x1, y1 of the fluke."""
 
     pixels: Pixels
     box: Box
 
 
-def photograph(rng: np.random.Generator, subject: Whale, height: int, width: int) -> Photograph:
+def draw_photograph(
+    rng: np.random.Generator, subject: Whale, height: int, width: int
+) -> DrawnPhotograph:
     """Photograph a whale once; pose, light, water and camera all come out of `rng`."""
     scale = min(1.0, DRAWN_SIDE / width)
     size = round(height * scale), round(width * scale)
     soft = -(-size[0] // 2), -(-size[1] // 2)  # waves and foam are soft: half the size will do
-    stance = pose(rng, subject.outline, *size)
-    day = weather(rng)
+    stance = draw_pose(rng, subject.outline, *size)
+    day = draw_weather(rng)
     brightness, opacity = _projected(subject, stance, *size)
     depth = _depth(rng, stance, *size)
-    dry = opacity * fields.step(-depth * size[0], WET_EDGE)
-    white_water = foam(rng, depth[::2, ::2])
-    water = fields.over(sea(rng, day, *soft), FOAM, white_water)
+    dry = opacity * fields.ramp(-depth * size[0], WET_EDGE)
+    white_water = draw_foam(rng, depth[::2, ::2])
+    water = fields.blend(draw_sea(rng, day, *soft), FOAM, white_water)
     # foam is laid under the fluke and the fluke shines through: one pass over all pixels, not two
-    shown = dry * (1 - fields.enlarged(white_water, *size))
+    shown = dry * (1 - fields.enlarge(white_water, *size))
     skin = _lit(rng, brightness, day, stance)
-    picture = fields.over(fields.enlarged(water, *size), skin, shown)
+    picture = fields.blend(fields.enlarge(water, *size), skin, shown)
     _sprinkle(rng, picture)
-    return Photograph(developed(rng, picture, height, width), _box(dry, height, width))
+    return DrawnPhotograph(develop(rng, picture, height, width), _box(dry, height, width))
 
 
-def near_duplicate(rng: np.random.Generator, original: Photograph) -> Photograph:
+def draw_near_duplicate(rng: np.random.Generator, original: DrawnPhotograph) -> DrawnPhotograph:
     """Crop a little and resize, as pictures change on their way through other people's hands."""
     height, width = original.pixels.shape[:2]
     x0, y0, x1, y1 = original.box
@@ -159,7 +163,7 @@ def near_duplicate(rng: np.random.Generator, original: Photograph) -> Photograph
     pixels: Pixels = cv2.resize(cut, size, interpolation=cv2.INTER_AREA)
     corners = np.array([(x0 - left, y0 - above), (x1 - left, y1 - above)])
     corners = np.rint(corners * size / (cut.shape[1], cut.shape[0])).astype(int)
-    return Photograph(pixels, (*corners[0].tolist(), *corners[1].tolist()))
+    return DrawnPhotograph(pixels, (*corners[0].tolist(), *corners[1].tolist()))
 
 
 def _projected(subject: Whale, stance: Pose, height: int, width: int) -> tuple[Field, Field]:
@@ -197,10 +201,10 @@ def _lit(rng: np.random.Generator, brightness: Field, day: Weather, stance: Pose
     strength, contrast = rng.uniform(0.7, 1.15), rng.uniform(0.65, 1)
     lit = (brightness * np.float32(contrast * strength) + np.float32(0.02 * strength)) * light
     patchy = 1 + np.float32(0.8) * fields.rough(rng, height // 4, width // 4, 3, 6, 2)
-    veil = fields.enlarged(np.clip(patchy, 0, None), height, width)
+    veil = fields.enlarge(np.clip(patchy, 0, None), height, width)
     warm = np.array((rng.uniform(0.9, 1.05), 1, rng.uniform(0.95, 1.1)), np.float32)
     mirrored = np.float32(rng.uniform(0, 0.08)) * (day.sky + day.water)
-    return fields.mixed((lit, veil), (warm, mirrored))
+    return fields.mix_lights((lit, veil), (warm, mirrored))
 
 
 def _sprinkle(rng: np.random.Generator, picture: Field) -> None:

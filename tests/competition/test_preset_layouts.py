@@ -12,7 +12,7 @@ from kitbox.competition import lists, presets, protocol
 from kitbox.competition.lists import ListedImages
 from kitbox.competition.settings import Competition
 from kitbox.records import ImageSet
-from kitbox.synthetic.layouts import FORMS, arrange
+from kitbox.synthetic.layouts import LAYOUTS, arrange
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk
 
@@ -33,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Comp
         rows.append(f"t_{number}.png,{label},w_{who}")
     (root / "truth.csv").write_text("\n".join(rows) + "\n")
     places = {}
-    for form in FORMS:
+    for form in LAYOUTS:
         place = tmp_path_factory.mktemp(form)
         shutil.copytree(root / "data", place / "data")
         shutil.copy(root / "truth.csv", place)
@@ -151,7 +151,7 @@ every_preset = pytest.mark.parametrize("name", presets.names())
 
 
 def test_every_preset_has_a_drawn_form() -> None:
-    assert presets.names() == sorted(FORMS) == sorted(LABELLED) == sorted(ASKED)
+    assert presets.names() == sorted(LAYOUTS) == sorted(LABELLED) == sorted(ASKED)
 
 
 @every_preset

@@ -15,8 +15,8 @@ from kitbox.competition.presets import init
 from kitbox.errors import KitboxError
 from kitbox.synthetic import animal_layouts, catalogue
 from kitbox.synthetic.catalogue import Photograph
-from kitbox.synthetic.layouts import FORMS, WITH_STRANGERS, arrange
-from kitbox.synthetic.roster import WEB_PAGE
+from kitbox.synthetic.layouts import KEEP_UNKNOWN, LAYOUTS, arrange
+from kitbox.synthetic.whale_competition import WEB_PAGE
 from kitbox.workspace import Workspace
 from tests.photographs import picture
 
@@ -96,14 +96,14 @@ def drawn(root: Path) -> Path:
     (data / "train" / "0_1.png").write_bytes((data / "train" / "0_1.png").read_bytes()[:60])
     (data / "train" / "1_1.png").write_bytes(b"")
     (data / "train" / "2_1.png").write_bytes(WEB_PAGE)
-    catalogue.write(data / "train.csv", ("Image", "Id"), train.items())
+    catalogue.write_list(data / "train.csv", ("Image", "Id"), train.items())
     sample = [(name, "new_whale w_0 w_1 w_2 w_3") for name in known | unknown]
-    catalogue.write(data / "sample_submission.csv", ("Image", "Id"), sample)
+    catalogue.write_list(data / "sample_submission.csv", ("Image", "Id"), sample)
     boxes = [(name, 1, 1, 9, 7) for name in train | known | unknown]
-    catalogue.write(data / "boxes.csv", ("image", "x0", "y0", "x1", "y1"), boxes)
+    catalogue.write_list(data / "boxes.csv", ("image", "x0", "y0", "x1", "y1"), boxes)
     truth = [(name, who, who) for name, who in known.items()]
     truth += [(name, "new_whale", who) for name, who in unknown.items()]
-    catalogue.write(root / "truth.csv", ("Image", "Id", "individual"), truth)
+    catalogue.write_list(root / "truth.csv", ("Image", "Id", "individual"), truth)
     return data
 
 
@@ -115,7 +115,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def arranged(original: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     places = {}
-    for form in FORMS:
+    for form in LAYOUTS:
         root = tmp_path_factory.mktemp(form)
         shutil.copytree(original.parent, root, dirs_exist_ok=True)
         arrange(root / "data", root / "truth.csv", form)
@@ -123,7 +123,7 @@ def arranged(original: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return places
 
 
-every_form = pytest.mark.parametrize("form", FORMS)
+every_form = pytest.mark.parametrize("form", LAYOUTS)
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -217,7 +217,7 @@ def shown(original: Path) -> dict[str, str]:
 
 
 def test_a_form_of_every_competition_is_tested():
-    assert list(HEADERS) == list(FORMS)
+    assert list(HEADERS) == list(LAYOUTS)
 
 
 @every_form
@@ -242,7 +242,7 @@ def test_no_photograph_is_lost_but_those_that_a_form_has_no_place_for(
     arranged, original, shown, form
 ):
     lost = Counter(map(digest, pictures(original))) - Counter(map(digest, pictures(arranged[form])))
-    expected = [] if form in WITH_STRANGERS else ["new_whale"] * 2
+    expected = [] if form in KEEP_UNKNOWN else ["new_whale"] * 2
     expected += ["u_0", "u_0", "u_1", "u_1", "u_2"] if form.startswith("hotel") else []
     assert sorted(shown[one] for one in lost.elements()) == sorted(expected)
     assert not Counter(map(digest, pictures(arranged[form]))) - Counter(
@@ -378,9 +378,9 @@ def test_an_encounter_has_one_to_three_photographs_within_minutes(count, who):
 @settings(max_examples=50)
 @given(st.lists(st.text(min_size=1, max_size=5)))
 def test_every_name_has_a_number_of_its_own_whatever_the_order(names):
-    numbers = catalogue.number(names)
+    numbers = catalogue.number_names(names)
     assert sorted(numbers.values()) == list(range(1, len(set(names)) + 1))
-    assert catalogue.number(reversed(names)) == numbers
+    assert catalogue.number_names(reversed(names)) == numbers
 
 
 def test_happywhale_misspells_some_species_in_some_rows_and_none_in_the_truth(arranged):
@@ -486,7 +486,7 @@ def test_an_unknown_form_gets_a_suggestion(tmp_path):
     with pytest.raises(KitboxError) as refusal:
         arrange(tmp_path, tmp_path / "truth.csv", "whaledo")
     assert str(refusal.value) == (
-        "no form named whaledo; did you mean whale-do?; there are " + ", ".join(FORMS)
+        "no form named whaledo; did you mean whale-do?; there are " + ", ".join(LAYOUTS)
     )
 
 
@@ -512,8 +512,8 @@ def test_an_image_that_is_listed_twice_is_named(tmp_path):
 @pytest.mark.parametrize("form", ["whale-do", "shopee"])
 def test_a_drawing_without_two_photographs_of_one_whale_is_too_small(tmp_path, form):
     data = drawn(tmp_path)
-    catalogue.write(data / "train.csv", ("Image", "Id"), [("single.png", "w_single")])
-    catalogue.write(data / "sample_submission.csv", ("Image",), [("t0_0.png",), ("u4.png",)])
+    catalogue.write_list(data / "train.csv", ("Image", "Id"), [("single.png", "w_single")])
+    catalogue.write_list(data / "sample_submission.csv", ("Image",), [("t0_0.png",), ("u4.png",)])
     with pytest.raises(KitboxError) as refusal:
         arrange(data, tmp_path / "truth.csv", form)
     assert str(refusal.value) == (

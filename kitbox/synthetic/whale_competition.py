@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from kitbox.errors import KitboxError
 from kitbox.records import Progress
-from kitbox.synthetic.fields import encoded, frame
-from kitbox.synthetic.fluke import Whale, whale
-from kitbox.synthetic.scene import Box, near_duplicate, photograph
+from kitbox.synthetic.fields import draw_size, encode_jpeg
+from kitbox.synthetic.fluke import Whale, draw_whale
+from kitbox.synthetic.scene import Box, draw_near_duplicate, draw_photograph
 
 Counts = NDArray[np.int64]
 Kind = Literal["photograph", "near-duplicate", "truncated", "empty", "web page"]
@@ -45,7 +45,7 @@ class Sighting:
     kind: Kind
 
 
-def roster(seed: int, individuals: int, photographs: int) -> list[Sighting]:
+def plan_sightings(seed: int, individuals: int, photographs: int) -> list[Sighting]:
     """Plan every image file; labelled individuals come first, unknown ones follow.
 
     Broken files and near-duplicates fall on individuals with two or more photographs, where there
@@ -116,7 +116,7 @@ WEB_PAGE = b"<!DOCTYPE html>\n<html><body><h1>404 Not Found</h1></body></html>\n
 WHALE, MOMENT, FILE = 1, 2, 3
 
 
-def albums(sightings: list[Sighting]) -> Iterator[list[Sighting]]:
+def group_albums(sightings: list[Sighting]) -> Iterator[list[Sighting]]:
     """Group sightings by individual, at most `PAGES` in a group."""
     by_whale = attrgetter("individual")
     for _, group in groupby(sorted(sightings, key=by_whale), by_whale):
@@ -128,17 +128,17 @@ def draw_album(
     folder: Path, album: list[Sighting], seed: int, long_side: int
 ) -> list[tuple[Sighting, Box | None]]:
     """Write the files of one individual; a broken file has no box."""
-    subject = whale(np.random.default_rng([seed, WHALE, album[0].individual]))
+    subject = draw_whale(np.random.default_rng([seed, WHALE, album[0].individual]))
     return [(page, _draw(folder, subject, page, seed, long_side)) for page in album]
 
 
 def _draw(folder: Path, subject: Whale, page: Sighting, seed: int, long_side: int) -> Box | None:
     moment = np.random.default_rng([seed, MOMENT, page.moment])
     own = np.random.default_rng([seed, FILE, int(Path(page.image_id).stem, 16)])
-    picture = photograph(moment, subject, *frame(moment, long_side))
+    picture = draw_photograph(moment, subject, *draw_size(moment, long_side))
     if page.kind == "near-duplicate":
-        picture = near_duplicate(own, picture)
-    data = encoded(picture.pixels, int(own.integers(60, 96)))
+        picture = draw_near_duplicate(own, picture)
+    data = encode_jpeg(picture.pixels, int(own.integers(60, 96)))
     broken = {"truncated": data[: len(data) // 2], "empty": b"", "web page": WEB_PAGE}
     path = folder / ("test" if page.test else "train") / page.image_id
     path.write_bytes(broken.get(page.kind, data))
@@ -184,11 +184,13 @@ def draw(
     _check_sizes(individuals, photographs, seed, long_side)
     truth = folder.parent / "truth.csv"
     _check_places(folder, truth)
-    sightings = roster(seed, individuals, photographs)
+    sightings = plan_sightings(seed, individuals, photographs)
     try:
         for part in ("train", "test"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        jobs = (delayed(draw_album)(folder, album, seed, long_side) for album in albums(sightings))
+        jobs = (
+            delayed(draw_album)(folder, album, seed, long_side) for album in group_albums(sightings)
+        )
         boxes: dict[str, Box | None] = {}
         for album in Parallel(n_jobs=-1, return_as="generator")(jobs):
             boxes |= {page.image_id: box for page, box in album}

@@ -11,7 +11,7 @@ from PIL import Image
 
 from kitbox.errors import KitboxError
 from kitbox.records import Progress
-from kitbox.synthetic.roster import DrawnCompetition, Sighting, draw, roster
+from kitbox.synthetic.whale_competition import DrawnCompetition, Sighting, draw, plan_sightings
 
 SIZES = {"individuals": 8, "photographs": 40, "long_side": 400}
 
@@ -136,7 +136,7 @@ def test_all_other_files_are_readable_and_none_is_wider_than_the_long_side(compe
 
 
 def test_near_duplicates_share_a_label_and_look_alike(competition):
-    plan = roster(3, 8, 40)
+    plan = plan_sightings(3, 8, 40)
     copies = [one for one in plan if one.kind == "near-duplicate"]
     assert copies
     for copy in copies:
@@ -158,7 +158,7 @@ def test_rows_do_not_stand_in_the_order_of_whales(competition):
 
 
 def test_the_default_plan_has_singletons_a_long_tail_and_unknown_whales():
-    plan = roster(0, 60, 600)
+    plan = plan_sightings(0, 60, 600)
     counts = train_counts(plan)
     strangers = counts.pop("new_whale")
     test = [one for one in plan if one.test]
@@ -176,7 +176,7 @@ def test_the_default_plan_has_singletons_a_long_tail_and_unknown_whales():
 
 
 def test_unknown_test_whales_are_nowhere_in_train_and_known_ones_are():
-    plan = roster(0, 60, 600)
+    plan = plan_sightings(0, 60, 600)
     readable = {one.individual for one in plan if not one.test and one.kind == "photograph"}
     for one in plan:
         if one.test:
@@ -185,12 +185,12 @@ def test_unknown_test_whales_are_nowhere_in_train_and_known_ones_are():
 
 @pytest.mark.parametrize("photographs", [12, 13, 20])
 def test_the_smallest_plan_still_shows_every_individual(photographs):
-    counts = train_counts(roster(0, 4, photographs))
+    counts = train_counts(plan_sightings(0, 4, photographs))
     assert len(set(counts) - {"new_whale"}) == 4
 
 
 def test_broken_files_fall_on_individuals_that_keep_other_photographs():
-    plan = roster(5, 60, 600)
+    plan = plan_sightings(5, 60, 600)
     counts = train_counts(plan)
     broken = [one for one in plan if one.kind not in ("photograph", "near-duplicate")]
     assert [one.kind for one in broken] == ["truncated", "empty", "web page"]
