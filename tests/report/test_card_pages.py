@@ -136,10 +136,16 @@ def test_findings_are_counted_and_shown_with_their_images(
     broken.write_bytes(b"<html>")
     unread = ImageSet(strings(["broken.jpg"]), (broken,), digests=strings(["0"]))
     given = [
-        DataFinding("0.png", "is <b>soft</b>", "0.png", "blurred", "keep"),
-        DataFinding("3.png", "is soft", "3.png", "blurred", "keep"),
-        DataFinding("train.csv line 3", "is a web page", "broken.jpg", "a web page", "drop"),
-        DataFinding("train.csv", "begins with a mark", "", "bom", "repair"),
+        DataFinding("0.png", "is <b>soft</b>", image_id="0.png", kind="blurred", action="keep"),
+        DataFinding("3.png", "is soft", image_id="3.png", kind="blurred", action="keep"),
+        DataFinding(
+            "train.csv line 3",
+            "is a web page",
+            image_id="broken.jpg",
+            kind="a web page",
+            action="drop",
+        ),
+        DataFinding("train.csv", "begins with a mark", kind="bom", action="repair"),
     ]
     path = workspace.reports / "check.html"
     stage = check_page.write(given, [images, unread], workspace, path, checked=13)
