@@ -1,4 +1,4 @@
-"""Commands as a person types them, in a workspace of a test: run, told as JSON, or refused."""
+"""Commands as a person types them, run in this process."""
 
 import json
 from typing import Any
@@ -11,24 +11,33 @@ from kitbox.workspace import Workspace
 RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
 
 
-def invoke(place: Workspace, *arguments: str) -> Result:
-    return CliRunner().invoke(app, ["--workspace", str(place.root), *arguments])
+def run(*arguments: str, code: int = 0) -> Result:
+    """Run a command in the current folder, which has to exit with this code."""
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result
 
 
-def kitbox(place: Workspace, *arguments: str) -> Result:
-    """Run a command, which has to succeed."""
-    result = invoke(place, *arguments)
+def invoke(workspace: Workspace, *arguments: str) -> Result:
+    """Run a command in a workspace."""
+    variables = {"KITBOX_WORKSPACE": str(workspace.root)}  # restored afterwards
+    return CliRunner().invoke(app, list(arguments), env=variables)
+
+
+def kitbox(workspace: Workspace, *arguments: str) -> Result:
+    """Run a command in a workspace, which has to succeed."""
+    result = invoke(workspace, *arguments)
     assert result.exit_code == 0, result.output + repr(result.exception)
     return result
 
 
-def told(place: Workspace, *arguments: str) -> Any:
+def json_of(workspace: Workspace, *arguments: str) -> Any:
     """Return the JSON document that a command prints."""
-    return json.loads(kitbox(place, *arguments, *RUN, "--json").stdout)
+    return json.loads(kitbox(workspace, *arguments, *RUN, "--json").stdout)
 
 
-def refused(place: Workspace, *arguments: str) -> str:
-    """Return the sentence by which a command refuses."""
-    result = invoke(place, *arguments)
+def error_of(workspace: Workspace, *arguments: str) -> str:
+    """Return the error of a command, which has to exit with 1."""
+    result = invoke(workspace, *arguments)
     assert result.exit_code == 1
     return str(result.exception)

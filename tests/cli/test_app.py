@@ -1,12 +1,15 @@
-"""The terminal: one sentence and exit 1 for a mistake, nothing heavy on the way to --help."""
+"""The console script: exit codes, errors in one sentence, and a light --help."""
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from kitbox.cli.app import app, main
@@ -39,6 +42,30 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert "HEAVY []" in done.stdout
 
 
+def test_the_help_lists_every_command_under_its_step_in_one_line() -> None:
+    shown = CliRunner().invoke(app, ["--help"], env={"TERM": "dumb", "COLUMNS": "80"}).stdout
+    sections = re.findall(r"^(\w+):\n((?:  .*\n?)+)", shown, re.MULTILINE)
+    steps = {
+        title: [line.split()[0] for line in lines.splitlines()]
+        for title, lines in sections
+        if title != "Options"
+    }
+    assert list(steps) == ["Workspace", "Data", "Train", "Answer", "Submit"]
+    named = [name for names in steps.values() for name in names]
+    assert sorted(named) == sorted(get_command(app).commands)
+    assert "..." not in shown.split("Workspace:")[1]
+
+
+def test_the_option_workspace_names_the_folder(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("KITBOX_WORKSPACE", "")  # the option sets it
+    workspace, _ = competition_on_disk(tmp_path)
+    for arguments in (["--workspace", str(workspace.root), "leaderboard"],
+                      ["leaderboard", "--workspace", str(workspace.root)]):  # fmt: skip
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        assert "no submission yet" in result.stderr
+
+
 def test_importing_kitbox_imports_nothing_heavy() -> None:
     code = f"import sys, kitbox; print(sorted(set({HEAVY}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -68,7 +95,7 @@ def test_a_command_outside_a_workspace_says_how_to_make_one(tmp_path, capsys, mo
         (["plugins", "new", "fine", "--from", "resnet34_620"], "fine.py exists already"),
     ],
 )
-def test_a_mistake_is_one_sentence_with_its_fix(
+def test_an_error_is_one_sentence_with_its_fix(
     tmp_path: Path, capsys, monkeypatch, arguments: list[str], message: str
 ) -> None:
     workspace, _ = competition_on_disk(tmp_path)
@@ -129,37 +156,7 @@ def test_a_broken_image_stops_a_run_and_can_be_dropped(tmp_path, capsys, monkeyp
     assert "left out: unreadable: image" in result.stderr
 
 
-def test_plugins_are_listed_with_their_cost(tmp_path, monkeypatch) -> None:
-    workspace, _ = competition_on_disk(tmp_path)
-    write_plugin(workspace, "fine")
-    monkeypatch.chdir(workspace.root)
-    result = CliRunner().invoke(app, ["plugins", "--json"])
-    assert result.exit_code == 0, result.output
-    rows = {row["name"]: row for row in json.loads(result.stdout)}
-    assert rows["resnet34_620"]["parameters"] == pytest.approx(21.4e6, rel=0.01)
-    assert rows["resnet34_620"]["multiply_adds"] == pytest.approx(28.5e9, rel=0.05)
-    assert rows["fine"]["source"] == "workspace"
-    assert rows["fine"]["trained_on"] == []
-    shown = CliRunner().invoke(app, ["plugins"])
-    assert "densenet121_480" in shown.stdout
-
-
-def test_a_new_plugin_is_a_copy_that_must_be_edited(tmp_path, capsys, monkeypatch) -> None:
-    workspace, _ = competition_on_disk(tmp_path)
-    monkeypatch.chdir(workspace.root)
-    result = CliRunner().invoke(app, ["plugins", "new", "mine", "--from", "resnet34_620"])
-    assert result.exit_code == 0, result.output
-    code, _, err = run(["train", "mine"], capsys, monkeypatch)
-    assert code == 1
-    assert "plugins mine and resnet34_620 have equal settings; was one copied" in err
-    code, _, err = run(["plugins", "check"], capsys, monkeypatch)
-    assert code == 1
-    assert "have equal settings" in err
-
-
 def test_ctrl_c_keeps_what_is_finished_and_exits_with_130(tmp_path) -> None:
-    import signal
-
     workspace, _ = competition_on_disk(tmp_path)
     write_plugin(workspace, "fine", epochs=500)
     process = subprocess.Popen(
@@ -170,14 +167,14 @@ def test_ctrl_c_keeps_what_is_finished_and_exits_with_130(tmp_path) -> None:
         text=True,
     )
     assert process.stderr is not None
-    seen = []
+    lines = []
     for line in process.stderr:
-        seen.append(line)
+        lines.append(line)
         if line.startswith("epoch 2"):
             process.send_signal(signal.SIGINT)
             break
     rest = process.stderr.read()
     process.stderr.close()
-    assert process.wait(timeout=60) == 130, "".join(seen) + rest
+    assert process.wait(timeout=60) == 130, "".join(lines) + rest
     assert "Traceback" not in rest
     assert list(workspace.runs.glob("fine/*/state.pt"))

@@ -1,16 +1,20 @@
-"""`kitbox data boxes import`, and that all sides are cropped alike."""
+"""Boxes: imported, cropped alike on all sides, and detected."""
 
+import csv
+import dataclasses
 import json
-from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from kitbox.cli.app import app
+from kitbox.boxes.detector import DetectorSettings
+from kitbox.cli import boxes as boxes_module
 from kitbox.competition import decisions, settings
+from kitbox.competition.boxes import Box, read_file, replace
 from kitbox.competition.decisions import Decision
 from kitbox.dataset.collection import Collection, collect
 from kitbox.embedding import embedder
@@ -18,13 +22,8 @@ from kitbox.images.loader import ImageDataset
 from kitbox.training import trainer
 from kitbox.training.context import TrainOptions, TrainSetup
 from kitbox.workspace import Workspace
-from tests.photographs import competition_on_disk, finish, named, tiny
-
-
-def kitbox(*arguments: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == code, result.output + repr(result.exception)
-    return result
+from tests.commands import RUN, run
+from tests.photographs import TINY, competition_on_disk, finish, named, tiny
 
 
 @pytest.fixture
@@ -47,7 +46,7 @@ def collected(place: Workspace) -> Collection:
 
 def test_boxes_are_read_counted_and_written(place: Workspace) -> None:
     file = drawn(place, "0_0,60,30,90,62", "t_1,48,32,90,50", "t_1,50,40,90,60", "z,1,1,2,2")
-    shown = kitbox("data", "boxes", "import", file, "--sheet")
+    shown = run("data", "boxes", "import", file, "--sheet")
     said = shown.stderr.splitlines()
     assert said[0] == (
         f"{file}: two corners, though the columns are called x,y,w,h, in pixels "
@@ -74,7 +73,7 @@ def test_boxes_are_read_counted_and_written(place: Workspace) -> None:
 
 def test_figures_are_one_document(place: Workspace) -> None:
     file = drawn(place, "0_0,60,30,90,62", "0_1,60,30,130,62", "0_2,0,0,96,64", "z,1,1,2,2")
-    found = json.loads(kitbox("data", "boxes", "import", file, "--form", "xyxy", "--json").stdout)
+    found = json.loads(run("data", "boxes", "import", file, "--form", "xyxy", "--json").stdout)
     remarks = found.pop("remarks")
     assert found == {
         "form": "xyxy",
@@ -107,7 +106,7 @@ def test_what_people_decided_counts_more(place: Workspace) -> None:
     decisions.add(place.decisions, Decision("drop", "0_0.png"))
     decisions.add(place.decisions, Decision("box", "0_1.png", "5 5 50 50"))
     file = drawn(place, "0_0,1,2,30,40", "0_1,1,2,30,40")
-    shown = kitbox("data", "boxes", "import", file, "--form", "xyxy", "--json")
+    shown = run("data", "boxes", "import", file, "--form", "xyxy", "--json")
     assert json.loads(shown.stdout)["images"]["labelled"] == {"images": 23, "with_box": 1}
     boxes = collected(place).labelled.boxes
     assert boxes is not None
@@ -116,9 +115,9 @@ def test_what_people_decided_counts_more(place: Workspace) -> None:
 
 def test_boxes_of_a_source_are_read_again_and_others_stay(place: Workspace) -> None:
     arguments = ("data", "boxes", "import", drawn(place, "0_0,1,2,30,40"), "--form", "xyxy")
-    kitbox(*arguments, "--source", "me")
-    kitbox(*arguments)
-    shown = kitbox(*arguments)
+    run(*arguments, "--source", "me")
+    run(*arguments)
+    shown = run(*arguments)
     assert "1 boxes of 'drawn.csv', in place of 1" in shown.stderr
     assert place.boxes.read_text().splitlines()[1:] == [
         "0_0.png,1,2,30,40,,me",
@@ -130,12 +129,12 @@ def test_a_box_that_is_none_stops_before_anything_is_written(place: Workspace) -
     file = drawn(place, "0_0,1,2,30,40", "0_1,1,2,30,40", "0_2,9,9,3,3")
     arguments = ("data", "boxes", "import", file, "--form", "gdsc")
     assert "drawn.csv line 4: box 9,9,3,3 is empty, read as gdsc; correct the row; fix it" in str(
-        kitbox(*arguments, code=1).exception
+        run(*arguments, code=1).exception
     )
     assert not place.boxes.exists()
     text = place.settings.read_text().replace('broken = "stop"', 'broken = "drop"')
     place.settings.write_text(text)
-    assert "left out: drawn.csv line 4: box 9,9,3,3 is empty" in kitbox(*arguments).stderr
+    assert "left out: drawn.csv line 4: box 9,9,3,3 is empty" in run(*arguments).stderr
 
 
 def test_labels_of_two_folders_of_one_name_stay_beside_each_other(place: Workspace) -> None:
@@ -143,7 +142,7 @@ def test_labels_of_two_folders_of_one_name_stay_beside_each_other(place: Workspa
         folder = place.root / "y" / side / "labels"
         folder.mkdir(parents=True)
         (folder / f"{image}.txt").write_text("0 .5 .5 .5 .5\n")
-        kitbox("data", "boxes", "import", str(folder))
+        run("data", "boxes", "import", str(folder))
     assert place.boxes.read_text().splitlines()[1:] == [
         "0_0.png,24,16,72,48,,y/train/labels",
         "t_1.png,24,16,72,48,,y/test/labels",
@@ -154,17 +153,17 @@ def test_a_list_from_elsewhere_is_called_by_its_folder_too(place: Workspace) -> 
     elsewhere = place.root.parent / "labels" / "drawn.csv"
     elsewhere.parent.mkdir()
     elsewhere.write_text("image,x0,y0,x1,y1\n0_0,1,2,30,40\n")
-    shown = kitbox("data", "boxes", "import", str(elsewhere))
+    shown = run("data", "boxes", "import", str(elsewhere))
     assert "1 boxes of 'labels/drawn.csv'" in shown.stderr
 
 
 def test_boxes_are_never_replaced_by_none(place: Workspace) -> None:
     text = place.settings.read_text().replace('broken = "stop"', 'broken = "drop"')
     place.settings.write_text(text)
-    kitbox("data", "boxes", "import", drawn(place, "0_0,1,2,30,40"), "--form", "xyxy")
+    run("data", "boxes", "import", drawn(place, "0_0,1,2,30,40"), "--form", "xyxy")
     before = place.boxes.read_text()
     file = drawn(place, "0_0,1,2,3,4")
-    assert str(kitbox("data", "boxes", "import", file, "--form", "xyxy", code=1).exception) == (
+    assert str(run("data", "boxes", "import", file, "--form", "xyxy", code=1).exception) == (
         f"{file} has no box that can be used: drawn.csv line 2: box 1,2,3,4 of image "
         "'0_0.png', which has 96x64 pixels, has 2x2 in it; correct or remove it"
     )
@@ -173,7 +172,7 @@ def test_boxes_are_never_replaced_by_none(place: Workspace) -> None:
 
 def test_nobody_else_may_speak_for_the_detector(place: Workspace) -> None:
     arguments = ("data", "boxes", "import", drawn(place, "0_0,1,2,3,4"), "--source", "detector")
-    assert str(kitbox(*arguments, code=1).exception) == (
+    assert str(run(*arguments, code=1).exception) == (
         "'detector' is the source of predicted boxes; name yours with --source NAME"
     )
 
@@ -181,14 +180,14 @@ def test_nobody_else_may_speak_for_the_detector(place: Workspace) -> None:
 def test_more_than_three_remarks_of_a_kind_are_counted(place: Workspace) -> None:
     rows = [f"z{number},1,2,30,40" for number in range(5)]
     file = drawn(place, "0_0,1,2,30,40", *rows)
-    shown = kitbox("data", "boxes", "import", file, "--form", "xyxy").stderr
+    shown = run("data", "boxes", "import", file, "--form", "xyxy").stderr
     assert "names no image here: 2 more; --json lists all" in shown
 
 
 def test_images_of_one_folder_can_be_meant(place: Workspace) -> None:
     data = settings.load(place).images.root
     arguments = ("data", "boxes", "import", drawn(place, "0_0,1,2,30,40", "t_1,1,2,30,40"))
-    shown = kitbox(*arguments, "--form", "xyxy", "--images", str(data / "test"), "--json")
+    shown = run(*arguments, "--form", "xyxy", "--images", str(data / "test"), "--json")
     assert json.loads(shown.stdout)["unmatched"] == 1
     assert place.boxes.read_text().splitlines()[1:] == ["t_1.png,1,2,30,40,,drawn.csv"]
 
@@ -202,7 +201,7 @@ def test_train_and_test_are_cropped_alike(place: Workspace) -> None:
         image.paste(fluke, (20, 15))  # wider than the box: filters look over its edge
         image.save(data / name)
     file = drawn(place, "0_0,30,25,40,20", "t_0,30,25,40,20")
-    kitbox("data", "boxes", "import", file, "--form", "xywh")
+    run("data", "boxes", "import", file, "--form", "xywh")
     found = collected(place)
     assert found.test is not None
     plugin = tiny(epochs=0, losses=[], crop_margin=0.0)
@@ -226,7 +225,7 @@ def test_train_and_test_are_cropped_alike(place: Workspace) -> None:
         return finish(stage)[1].vectors[0]
 
     np.testing.assert_allclose(embedded(found.labelled), embedded(found.test), atol=1e-6)
-    whole = replace(found.test, boxes=None)
+    whole = dataclasses.replace(found.test, boxes=None)
     assert not np.allclose(embedded(found.labelled), embedded(whole), atol=1e-3)
     causes = [
         embedder.key_parts(named(plugin), checkpoint, images, frozenset(), "32")
@@ -243,13 +242,135 @@ def test_photographs_that_nobody_has_labelled_can_have_boxes(
         (data / "photos").mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (80, 40), (number, 0, 0)).save(data / "photos" / f"IMG ({number}).JPG")
     (data / "boxes.csv").write_text("image,cx,cy,w,h\nIMG (1).JPG,.5,.5,.5,.5\n")
-    made = kitbox("init", str(tmp_path / "w"), "--preset", "folder", "--data", str(data))
+    made = run("init", str(tmp_path / "w"), "--preset", "folder", "--data", str(data))
     assert f"{data / 'boxes.csv'} has no columns image,x0,y0,x1,y1; 'kitbox data b" in made.stderr
     monkeypatch.chdir(tmp_path / "w")
-    kitbox("data", "boxes", "import", str(data / "boxes.csv"))
+    run("data", "boxes", "import", str(data / "boxes.csv"))
     found = collected(Workspace(tmp_path / "w"))
     assert found.labelled.boxes is not None
     assert found.labelled.boxes[1].tolist() == [20, 10, 60, 30]
     assert len(found.holdout.query) == 0
-    result = kitbox("data", "holdout", code=1)
+    result = run("data", "holdout", code=1)
     assert "no labelled image shows a known individual" in str(result.exception)
+
+
+SMALL = ("--backbone", TINY, "--image-size", "64", "--epochs", "1", "--weights", "none")
+
+
+def detect(*arguments: str, code: int = 0) -> Result:
+    return run("data", "boxes", "detect", *SMALL, *RUN, *arguments, code=code)
+
+
+@pytest.fixture
+def with_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Return a workspace of 24 labelled and 8 test images (96x64), 22 of them with a drawn box."""
+    found, _ = competition_on_disk(tmp_path)
+    generator = np.random.default_rng(0)
+    names = [f"{who}_{n}.png" for who in range(5) for n in range(4)] + ["t_0.png", "t_1.png"]
+    rows = []
+    for name in names:
+        left, top = generator.integers(0, 40, 2)
+        corners = (float(left), float(top), float(left + 40), float(top + 20))
+        rows.append(Box(name, corners, source="me"))
+    replace(found.boxes, "me", rows)
+    monkeypatch.chdir(found.root)
+    return found
+
+
+def detected(with_boxes: Workspace) -> list[Box]:
+    return [box for box in read_file(with_boxes.boxes, "") if not box.drawn]
+
+
+def test_every_image_without_a_drawn_box_is_searched(with_boxes: Workspace) -> None:
+    figures = json.loads(detect("--threshold", "0", "--json").stdout)
+    assert (figures["learnt"], figures["held_out"]["images"], figures["images"]) == (18, 4, 10)
+    assert list(figures["held_out"]["scores"]) == ["ap50", "ap", "crop_iou"]
+    assert figures["image_size"] == [32, 64]
+    assert figures["images_per_second"] > 0
+    found = detected(with_boxes)
+    assert figures["boxes"] == len(found)
+    without = {f"5_{n}.png" for n in range(4)} | {f"t_{n}.png" for n in range(2, 8)}
+    assert {box.image_id for box in found} <= without
+    assert {box.source for box in found} <= {"detector"}
+    assert figures["whole"] == 10 - len({box.image_id for box in found})
+    for box in found:
+        x0, y0, x1, y1 = box.corners
+        assert 0 <= x0 < x1 <= 96
+        assert 0 <= y0 < y1 <= 64
+
+
+def test_below_the_threshold_an_image_stays_whole_and_is_listed(with_boxes: Workspace) -> None:
+    figures = json.loads(detect("--threshold", "1", "--held-out", "0", "--json").stdout)
+    assert (figures["boxes"], figures["whole"], figures["doubtful"]) == (0, 10, 10)
+    with Path(figures["doubtful_list"]).open() as file:
+        assert {row["why"] for row in csv.DictReader(file)} == {"no confident box"}
+    assert detected(with_boxes) == []
+    shown = detect("--threshold", "1", "--held-out", "0")
+    assert "100.0% of the 10 images without a drawn box stay whole" in shown.stderr
+
+
+def test_a_detector_that_finds_nothing_takes_the_place_of_no_boxes(with_boxes: Workspace) -> None:
+    before = json.loads(detect("--threshold", "0", "--json").stdout)["boxes"]
+    written = with_boxes.boxes.read_text()
+    message = str(detect("--threshold", "1", code=1).exception)
+    assert "each of the 4 held-out images stays whole below a confidence of 1 (ap50" in message
+    assert with_boxes.boxes.read_text() == written
+    shown = detect("--threshold", "0")
+    assert f"{before} boxes of 'detector', in with_boxes of {before}" in shown.stderr
+    assert "4 held-out images are few: scores and intervals are rough" in shown.stderr
+    assert "ap50" in shown.stdout
+
+
+def test_what_was_learnt_and_found_is_used_again(with_boxes: Workspace) -> None:
+    first = json.loads(detect("--threshold", "0", "--json").stdout)
+    written = with_boxes.boxes.read_text()
+    again = json.loads(detect("--threshold", "0", "--json").stdout)
+    assert again["detector"] == first["detector"]
+    assert again["images_per_second"] is None
+    assert again["held_out"] == first["held_out"]
+    assert with_boxes.boxes.read_text() == written
+    fresh = json.loads(detect("--threshold", "0", "--fresh", "--json").stdout)
+    assert fresh["images_per_second"] > 0
+    assert fresh["held_out"] == first["held_out"]
+
+
+def test_nothing_held_out_is_nothing_measured(with_boxes: Workspace) -> None:
+    result = detect("--held-out", "0", "--json")
+    figures = json.loads(result.stdout)
+    assert figures["learnt"] == 22
+    assert "held_out" not in figures
+    assert "training on 22 images with drawn boxes; 0 are held out" in result.stderr
+
+
+def test_a_few_boxes_are_too_few(with_boxes: Workspace) -> None:
+    with_boxes.boxes.write_text("".join(with_boxes.boxes.read_text().splitlines(keepends=True)[:4]))
+    assert "3 images have a drawn box" in str(detect(code=1).exception)
+
+
+def test_a_detector_does_not_learn_from_what_detectors_found(with_boxes: Workspace) -> None:
+    guess = Box("5_0.png", (1.0, 1.0, 50.0, 50.0), 0.9, "another detector")
+    replace(with_boxes.boxes, "another detector", [guess])
+    figures = json.loads(detect("--held-out", "0", "--json").stdout)
+    assert (figures["learnt"], figures["images"]) == (22, 10)
+
+
+def test_a_box_that_was_decided_is_learnt_and_not_found_again(with_boxes: Workspace) -> None:
+    decisions.add(with_boxes.decisions, Decision("box", "5_0.png", "1 1 50 50"))
+    decisions.add(with_boxes.decisions, Decision("box", "0_0.png", "2 2 40 40"))
+    figures = json.loads(detect("--held-out", "0", "--threshold", "0", "--json").stdout)
+    assert (figures["learnt"], figures["images"]) == (23, 9)
+    assert "5_0.png" not in {box.image_id for box in detected(with_boxes)}
+
+
+def test_what_is_not_said_is_as_in_the_recipe() -> None:
+    defaults = {n: p.default for n, p in signature(boxes_module.detect).parameters.items()}
+    recipe = DetectorSettings().model_dump()
+    assert {n: defaults[n] for n in ("backbone", "image_size", "epochs", "seed")} == {
+        n: recipe[n] for n in ("backbone", "image_size", "epochs", "seed")
+    }
+
+
+def test_a_weights_file_that_is_missing_is_named(with_boxes: Workspace) -> None:
+    assert "there is no file of weights" in str(
+        detect("--weights", "nowhere.safetensors", code=1).exception
+    )

@@ -1,25 +1,19 @@
-"""The command that says what is wrong, from its table to its CSV."""
+"""The data commands: check, holdout and prepare."""
 
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from kitbox.cli.app import app
 from kitbox.workspace import Workspace
-from tests.photographs import competition_on_disk
-
-
-def kitbox(*arguments: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == code, result.output + repr(result.exception)
-    return result
+from tests.commands import RUN, invoke, kitbox, run
+from tests.photographs import competition_on_disk, picture, write_plugin
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def broken_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     found, competition = competition_on_disk(tmp_path)
     data = competition.images.root
     (data / "train" / "0_0.png").write_bytes(b"")
@@ -30,8 +24,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return found
 
 
-def test_findings_are_shown_by_kind_with_what_is_done_and_can_be_done(place: Workspace) -> None:
-    shown = kitbox("data", "check")
+def test_findings_are_shown_by_kind_with_what_is_done_and_can_be_done(
+    broken_data: Workspace,
+) -> None:
+    shown = run("data", "check")
     lines = {line.split()[0]: line for line in shown.stdout.splitlines() if line.strip()}
     assert "train.csv line 2: image train/0_0.png is empty" in lines["empty"]
     assert "stops" in lines["empty"]
@@ -40,14 +36,14 @@ def test_findings_are_shown_by_kind_with_what_is_done_and_can_be_done(place: Wor
     assert web in lines["unreadable"]
     assert "train.csv line 26: image '=1+1.png' is not in train" in lines["missing"]
     assert "32 images read" in shown.stderr
-    assert f"written to {place.reports / 'check.csv'}" in shown.stderr
+    assert f"written to {broken_data.reports / 'check.csv'}" in shown.stderr
     assert "3 of them stop every run" in shown.stderr
 
 
-def test_with_drop_a_row_is_left_out_and_a_test_image_answered_for(place: Workspace) -> None:
-    text = place.settings.read_text().replace('broken = "stop"', 'broken = "drop"')
-    place.settings.write_text(text)
-    report = json.loads(kitbox("data", "check", "--json").stdout)
+def test_with_drop_a_row_is_left_out_and_a_test_image_answered_for(broken_data: Workspace) -> None:
+    text = broken_data.settings.read_text().replace('broken = "stop"', 'broken = "drop"')
+    broken_data.settings.write_text(text)
+    report = json.loads(run("data", "check", "--json").stdout)
     actions = {finding["image_id"]: finding["action"] for finding in report["findings"]}
     assert (actions["0_0.png"], actions["=1+1.png"], actions["t_0.png"]) == (
         *("drop", "drop"),
@@ -55,34 +51,142 @@ def test_with_drop_a_row_is_left_out_and_a_test_image_answered_for(place: Worksp
     )
     assert report["counts"]["empty"] == 1
     assert report["images"] == 32
-    assert "uses a grey picture instead" in kitbox("data", "check").stdout
-    told = kitbox("data", "holdout").stderr
+    assert "uses a grey picture instead" in run("data", "check").stdout
+    told = run("data", "holdout").stderr
     assert "left out: unreadable: image" in told
     assert "answered as grey: unreadable: image" in told
 
 
-def test_every_finding_of_a_kind_is_listed_and_the_csv_holds_all(place: Workspace) -> None:
-    shown = kitbox("data", "check", "--kind", "missing")
+def test_every_finding_of_a_kind_is_listed_and_the_csv_holds_all(broken_data: Workspace) -> None:
+    shown = run("data", "check", "--kind", "missing")
     assert "image '=1+1.png' is not in train" in shown.stdout
     assert "is empty" not in shown.stdout
-    with (place.reports / "check.csv").open(newline="") as file:
+    with (broken_data.reports / "check.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {"missing", "empty", "unreadable"} <= {row["kind"] for row in rows}
     assert [row["image"] for row in rows if row["kind"] == "missing"] == ["'=1+1.png"]
 
 
-def test_an_unknown_kind_gets_a_suggestion(place: Workspace) -> None:
-    result = kitbox("data", "check", "--kind", "blured", code=1)
+def test_an_unknown_kind_gets_a_suggestion(broken_data: Workspace) -> None:
+    result = run("data", "check", "--kind", "blured", code=1)
     assert "--kind blured: no such kind; did you mean blurred?" in str(result.exception)
-    assert not place.image_index.exists()  # before any image is read
+    assert not broken_data.image_index.exists()  # before any image is read
 
 
-def test_rules_in_the_settings_are_obeyed(place: Workspace) -> None:
-    with place.settings.open("a") as file:
+def test_rules_in_the_settings_are_obeyed(broken_data: Workspace) -> None:
+    with broken_data.settings.open("a") as file:
         file.write('\n[check]\ntiny_below = 65\ndrop = ["empty", "missing", "tiny"]\n')
-    text = place.settings.read_text().replace('broken = "stop"', 'broken = "drop"')
-    place.settings.write_text(text)
-    report = json.loads(kitbox("data", "check", "--json", "--kind", "tiny").stdout)
+    text = broken_data.settings.read_text().replace('broken = "stop"', 'broken = "drop"')
+    broken_data.settings.write_text(text)
+    report = json.loads(run("data", "check", "--json", "--kind", "tiny").stdout)
     # pictures are 64 pixels high
     assert {finding["action"] for finding in report["findings"]} == {"drop", "keep"}
-    assert "no usable image is left" in str(kitbox("data", "holdout", code=1).exception)
+    assert "no usable image is left" in str(run("data", "holdout", code=1).exception)
+
+
+@pytest.fixture
+def many_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    found, _ = competition_on_disk(tmp_path, individuals=20, tests=24)
+    write_plugin(found, "plain", epochs=0)
+    monkeypatch.chdir(found.root)
+    return found
+
+
+def test_the_holdout_is_counted_beside_the_test(many_images: Workspace) -> None:
+    figures = json.loads(run("data", "holdout", "--json").stdout)
+    queries = figures["queries"]["holdout"]
+    assert figures["training images"] == {"holdout": 80 - queries, "test": 80}
+    assert figures["queries"]["test"] == 24
+    assert figures["gallery images"] == {"holdout": 80 - queries, "test": 80}
+    assert figures["training individuals"]["test"] == 20
+    with many_images.holdout.open() as file:
+        assert sum(row["side"] == "query" for row in csv.DictReader(file)) == queries
+    shown = run("data", "holdout")
+    assert "training photographs of an asked individual" in shown.stdout
+    assert "'kitbox data holdout --by NAME' compares the images" in shown.stderr
+    assert f"written to {many_images.holdout}" in shown.stderr
+
+
+def test_a_network_says_whether_queries_look_like_the_test(many_images: Workspace) -> None:
+    run("train", "plain", *RUN)
+    figures = json.loads(run("data", "holdout", "--by", "plain", *RUN, "--json").stdout)
+    assert 0 <= figures["separability"]["value"] <= 1
+    assert "unknown individuals, estimated" in figures
+    shown = run("data", "holdout", "--by", "plain", *RUN)
+    assert "area under the ROC curve" in shown.stderr
+
+
+def test_a_network_that_is_not_trained_can_judge_nothing(many_images: Workspace) -> None:
+    result = run("data", "holdout", "--by", "plain", *RUN, code=1)
+    assert "plain is not trained on holdout; run 'kitbox train plain'" in str(result.exception)
+
+
+def test_without_a_test_there_is_nothing_to_resemble(many_images: Workspace) -> None:
+    text = many_images.settings.read_text().replace("test_folder =", "# test_folder =")
+    lines = [line for line in text.splitlines() if not line.startswith(("test_list", "sample"))]
+    many_images.settings.write_text("\n".join(lines))
+    assert json.loads(run("data", "holdout", "--json").stdout)["queries"]["test"] is None
+    result = run("data", "holdout", "--by", "plain", *RUN, code=1)
+    assert "has no test images; set images.test_folder" in str(result.exception)
+
+
+def prepared(workspace: Workspace, *arguments: str) -> Any:
+    """Return the JSON document of 'kitbox data prepare'."""
+    return json.loads(kitbox(workspace, "data", "prepare", *arguments, "--json").stdout)
+
+
+@pytest.fixture
+def two_plugins(tmp_path: Path) -> Workspace:
+    workspace, _ = competition_on_disk(tmp_path)
+    write_plugin(workspace, "test_efficientnet_32")
+    write_plugin(workspace, "test_efficientnet_48", image_size=48, epochs=0)
+    return workspace
+
+
+def test_every_image_is_prepared_for_the_plugins_of_the_workspace(two_plugins: Workspace) -> None:
+    done = prepared(two_plugins)
+    assert done["plugins"] == ["test_efficientnet_32", "test_efficientnet_48"]
+    assert (done["files"], done["prepared"], done["left_out"]) == (32, 32, [])
+    sizes = [(Path(store["folder"]).name[:5], store["images"]) for store in done["stores"]]
+    assert sizes == [("32x32", 32), ("48x48", 32)]
+    assert done["stores"][1]["bytes"] == 32 * (48 * 48 * 3 + 16)
+    again = invoke(two_plugins, "data", "prepare", "test_efficientnet_48")
+    assert "0 of 32 files to decode for 1 plugin; takes 0.00 GB of" in again.stderr
+
+
+def test_training_tells_that_it_reads_prepared_images(two_plugins: Workspace) -> None:
+    prepared(two_plugins, "test_efficientnet_48")
+    assert (
+        "; images all prepared" in invoke(two_plugins, "train", "test_efficientnet_48", *RUN).stderr
+    )
+    direct = invoke(two_plugins, "train", "test_efficientnet_32", *RUN)
+    assert "; images from their files" in direct.stderr
+
+
+def test_a_grey_test_image_is_not_prepared_and_a_new_image_is_added(two_plugins: Workspace) -> None:
+    data = two_plugins.root.parent / "data"
+    (data / "test" / "t_0.png").write_text("no image")
+    two_plugins.settings.write_text(two_plugins.settings.read_text().replace('"stop"', '"drop"'))
+    assert prepared(two_plugins, "test_efficientnet_32")["prepared"] == 31
+    picture(data / "train" / "new.png", 1, 77)
+    with (data / "train.csv").open("a") as file:
+        file.write("new.png,w_1\n")
+    done = prepared(two_plugins, "test_efficientnet_32")
+    assert (done["files"], done["prepared"]) == (32, 1)
+    trained = invoke(two_plugins, "train", "test_efficientnet_32", *RUN)
+    assert "; images all prepared" in trained.stderr
+    assert invoke(two_plugins, "embed", "test_efficientnet_32", *RUN).exit_code == 0
+
+
+def test_what_the_named_plugins_do_not_read_is_dropped(two_plugins: Workspace) -> None:
+    prepared(two_plugins)
+    [dropped] = prepared(two_plugins, "--drop", "test_efficientnet_32")
+    assert Path(dropped["folder"]).name.startswith("48x48-")
+    assert dropped["bytes"] == 32 * (48 * 48 * 3 + 16)
+    assert "nothing to remove" in invoke(two_plugins, "data", "prepare", "--drop").stderr
+
+
+def test_without_plugins_the_names_are_asked_for(tmp_path: Path) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    result = invoke(workspace, "data", "prepare")
+    assert "has no plugin and none was trained here; name the plugins" in str(result.exception)

@@ -1,25 +1,16 @@
-"""kitbox data duplicates, and what becomes of a decision in the commands after it."""
+"""`kitbox data duplicates`, and the effect of a decision on later commands."""
 
 import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from kitbox.cli.app import app
 from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision
 from kitbox.images import loader
 from kitbox.workspace import Workspace
+from tests.commands import RUN, run
 from tests.photographs import competition_on_disk, write_plugin
-
-RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
-
-
-def kitbox(*arguments: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == code, result.output + repr(result.exception)
-    return result
 
 
 @pytest.fixture
@@ -40,7 +31,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 
 def test_copies_conflicts_and_leaks_are_told(place: Workspace) -> None:
-    told = json.loads(kitbox("data", "duplicates", "--json").stdout)
+    told = json.loads(run("data", "duplicates", "--json").stdout)
     assert (told["images"], told["by"], told["suspects"]) == (40, [], None)
     assert told["counts"]["copies"] == 4
     assert told["counts"]["label conflicts"] == 1
@@ -48,7 +39,7 @@ def test_copies_conflicts_and_leaks_are_told(place: Workspace) -> None:
     assert groups["0_0.png", "0_1.png"]["decisions"] == ["drop,0_1.png"]
     assert groups["1_0.png", "2_0.png"]["conflict"]
     assert groups["3_0.png", "t_3.png"]["leaks"] == ["train/test"]
-    shown = kitbox("data", "duplicates")
+    shown = run("data", "duplicates")
     assert "label,2_0.png,w_1" in shown.stdout
     assert "'kitbox data duplicates --by NAME' compares the images" in shown.stderr
     assert f"written to {place.reports / 'duplicates.csv'}" in shown.stderr
@@ -56,24 +47,24 @@ def test_copies_conflicts_and_leaks_are_told(place: Workspace) -> None:
 
 
 def test_copies_are_dropped_once_and_the_others_left_to_people(place: Workspace) -> None:
-    shown = kitbox("data", "duplicates", "--drop-copies")
+    shown = run("data", "duplicates", "--drop-copies")
     assert f"added 1 drop decisions to {place.decisions}" in shown.stderr
     expected = (Decision("drop", "0_1.png", note="copy of 0_0.png"),)
     assert decisions.load(place.decisions).rows == expected
-    again = json.loads(kitbox("data", "duplicates", "--drop-copies", "--json").stdout)
+    again = json.loads(run("data", "duplicates", "--drop-copies", "--json").stdout)
     assert again["dropped"] == []
     assert (again["counts"]["copies"], again["counts"]["decided"]) == (3, 1)
     decisions.add(place.decisions, Decision("fine", "1_0.png", "2_0.png"))
-    fine = json.loads(kitbox("data", "duplicates", "--json").stdout)
+    fine = json.loads(run("data", "duplicates", "--json").stdout)
     assert (fine["counts"]["label conflicts"], fine["counts"]["decided"]) == (0, 2)
 
 
 def test_networks_find_neighbours_and_suspects_and_still_do_after_a_decision(
     place: Workspace,
 ) -> None:
-    kitbox("train", "plain", "other", *RUN)
+    run("train", "plain", "other", *RUN)
     asked = ("data", "duplicates", "--by", "plain", "other", *RUN)
-    told = json.loads(kitbox(*asked, "--json").stdout)
+    told = json.loads(run(*asked, "--json").stdout)
     assert told["by"] == ["plain", "other"]
     assert -1 < told["limit"] < 1.1
     pairs = [set(suspect["images"]) for suspect in told["suspects"] if suspect["kind"] == "mutual"]
@@ -83,20 +74,20 @@ def test_networks_find_neighbours_and_suspects_and_still_do_after_a_decision(
         "suspects.csv",
         "duplicates.html",
     ]
-    shown = kitbox(*asked)
+    shown = run(*asked)
     assert "which an image of another individual reaches by chance" in shown.stderr
     assert "most suspicious" in shown.stdout
     before = sorted(place.embeddings.iterdir())
     decisions.add(place.decisions, Decision("fine", "2_0.png", "1_0.png"))
     decisions.add(place.decisions, Decision("drop", "5_0.png"))
-    later = json.loads(kitbox(*asked, "--json").stdout)
+    later = json.loads(run(*asked, "--json").stdout)
     assert {"1_0.png", "2_0.png"} not in [set(s["images"]) for s in later["suspects"]]
     assert not any("5_0.png" in suspect["images"] for suspect in later["suspects"])
     assert sorted(place.embeddings.iterdir()) == before, "nothing was embedded again"
 
 
 def test_a_network_that_is_not_trained_can_judge_nothing(place: Workspace) -> None:
-    result = kitbox("data", "duplicates", "--by", "plain", *RUN, code=1)
+    result = run("data", "duplicates", "--by", "plain", *RUN, code=1)
     assert "plain is not trained on holdout; run 'kitbox train plain'" in str(result.exception)
 
 
@@ -105,27 +96,27 @@ def test_a_decision_asks_for_training_and_its_receipt_tells_it(
 ) -> None:
     # reproduce has no --workers, and readers that end within a busy test process may say so late
     monkeypatch.setattr(loader, "default_worker_count", lambda *_: 0)
-    kitbox("train", "plain", *RUN)
-    made = json.loads(kitbox("ensemble", "plain", "--submit", *RUN, "--json").stdout)
+    run("train", "plain", *RUN)
+    made = json.loads(run("ensemble", "plain", "--submit", *RUN, "--json").stdout)
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     assert receipt["data"]["decisions"] is None
     decisions.add(place.decisions, Decision("label", "4_0.png", "w_new"))
     decisions.add(place.decisions, Decision("merge", "w_7", "w_6"))
-    result = kitbox("score", "plain", *RUN, code=1)
+    result = run("score", "plain", *RUN, code=1)
     assert str(result.exception) == (
         "plain was trained on other images, labels or boxes than there are now: decisions.csv has "
         "changed since; run 'kitbox train plain'"
     )
-    kitbox("train", "plain", *RUN)
-    scored = kitbox("score", "plain", *RUN)
+    run("train", "plain", *RUN)
+    scored = run("score", "plain", *RUN)
     assert "decided: 2 rows of decisions.csv; new individual 'w_new'\n" in scored.stderr
-    again = json.loads(kitbox("ensemble", "plain", "--submit", *RUN, "--json").stdout)
+    again = json.loads(run("ensemble", "plain", "--submit", *RUN, "--json").stdout)
     receipt = json.loads((Path(again["submission"]) / "receipt.json").read_text())
     assert receipt["data"]["decisions"]["rows"] == 2
     answers = Path(again["csv"]).read_text()
     assert "w_6" in answers
     assert "w_7" not in answers
     assert "w_new" not in answers, "no leaderboard knows a label that people made up"
-    kitbox("submission", "lint", again["csv"])
-    changed = kitbox("reproduce", made["submission"], code=1)
+    run("submission", "lint", again["csv"])
+    changed = run("reproduce", made["submission"], code=1)
     assert "data decisions" in changed.stdout

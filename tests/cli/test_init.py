@@ -1,24 +1,15 @@
-"""Commands about what is asked: workspaces, presets, and the holdout beside the test."""
+"""Workspaces and presets: init, demo and competitions."""
 
 import csv
 import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from kitbox.cli.app import app
 from kitbox.competition import presets, settings
 from kitbox.workspace import Workspace
+from tests.commands import run
 from tests.photographs import competition_on_disk, picture, write_plugin
-
-RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
-
-
-def kitbox(*arguments: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == code, result.output + repr(result.exception)
-    return result
 
 
 def photographs_of_seals(data: Path) -> None:
@@ -33,7 +24,7 @@ def photographs_of_seals(data: Path) -> None:
 
 def test_photographs_of_ones_own_are_described_by_options(tmp_path: Path) -> None:
     photographs_of_seals(tmp_path / "data")
-    made = kitbox(
+    made = run(
         *("init", str(tmp_path / "w"), "--preset", "csv", "--data", str(tmp_path / "data")),
         *("--train-list", "seals.csv", "--test-list", "asked.csv"),
         *("--image-column", "photograph", "--label-column", "seal"),
@@ -64,20 +55,18 @@ def test_what_a_list_does_not_tell_is_asked_for(
 ) -> None:
     photographs_of_seals(tmp_path / "data")
     data = str(tmp_path / "data")
-    result = kitbox(
-        "init", str(tmp_path / "w"), "--preset", "csv", "--data", data, *options, code=1
-    )
+    result = run("init", str(tmp_path / "w"), "--preset", "csv", "--data", data, *options, code=1)
     assert message in str(result.exception)
     assert not (tmp_path / "w").exists()
 
 
 def test_every_preset_is_shown_with_what_it_asks() -> None:
-    rows = json.loads(kitbox("competitions", "--json").stdout)
+    rows = json.loads(run("competitions", "--json").stdout)
     assert [row["preset"] for row in rows] == presets.names()
     assert {tuple(row) for row in rows} == {
         ("preset", "answers", "k", "gallery", "metric", "format", "about")
     }
-    shown = kitbox("competitions").stdout
+    shown = run("competitions").stdout
     assert all(row["about"] in shown for row in rows)
 
 
@@ -89,55 +78,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return found
 
 
-def test_the_holdout_is_counted_beside_the_test(place: Workspace) -> None:
-    figures = json.loads(kitbox("data", "holdout", "--json").stdout)
-    queries = figures["queries"]["holdout"]
-    assert figures["training images"] == {"holdout": 80 - queries, "test": 80}
-    assert figures["queries"]["test"] == 24
-    assert figures["gallery images"] == {"holdout": 80 - queries, "test": 80}
-    assert figures["training individuals"]["test"] == 20
-    with place.holdout.open() as file:
-        assert sum(row["side"] == "query" for row in csv.DictReader(file)) == queries
-    shown = kitbox("data", "holdout")
-    assert "training photographs of an asked individual" in shown.stdout
-    assert "'kitbox data holdout --by NAME' compares the images" in shown.stderr
-    assert f"written to {place.holdout}" in shown.stderr
-
-
-def test_a_network_says_whether_queries_look_like_the_test(place: Workspace) -> None:
-    kitbox("train", "plain", *RUN)
-    figures = json.loads(kitbox("data", "holdout", "--by", "plain", *RUN, "--json").stdout)
-    assert 0 <= figures["separability"]["value"] <= 1
-    assert "unknown individuals, estimated" in figures
-    shown = kitbox("data", "holdout", "--by", "plain", *RUN)
-    assert "area under the ROC curve" in shown.stderr
-
-
-def test_a_network_that_is_not_trained_can_judge_nothing(place: Workspace) -> None:
-    result = kitbox("data", "holdout", "--by", "plain", *RUN, code=1)
-    assert "plain is not trained on holdout; run 'kitbox train plain'" in str(result.exception)
-
-
-def test_without_a_test_there_is_nothing_to_resemble(place: Workspace) -> None:
-    text = place.settings.read_text().replace("test_folder =", "# test_folder =")
-    lines = [line for line in text.splitlines() if not line.startswith(("test_list", "sample"))]
-    place.settings.write_text("\n".join(lines))
-    assert json.loads(kitbox("data", "holdout", "--json").stdout)["queries"]["test"] is None
-    result = kitbox("data", "holdout", "--by", "plain", *RUN, code=1)
-    assert "has no test images; set images.test_folder" in str(result.exception)
-
-
 def test_a_demo_goes_on_with_its_own_competition_only(place: Workspace) -> None:
     arguments = ("demo", "--folder", str(place.root), "--preset", "shopee", "--draw-only")
-    assert str(kitbox(*arguments, code=1).exception) == (
+    assert str(run(*arguments, code=1).exception) == (
         f"{place.root} plays humpback; give --preset humpback, or choose another --folder"
     )
-    shown = kitbox("demo", "--folder", str(place.root), "--draw-only")
+    shown = run("demo", "--folder", str(place.root), "--draw-only")
     assert "next: cd" in shown.stderr
 
 
 def test_a_demo_of_an_unknown_preset_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
     arguments = ("demo", "--folder", str(tmp_path / "d"), "--preset", "whale-d", "--draw-only")
-    result = kitbox(*arguments, code=1)
+    result = run(*arguments, code=1)
     assert str(result.exception) == "no preset named whale-d; did you mean whale-do?"
     assert not (tmp_path / "d").exists()

@@ -1,4 +1,4 @@
-"""Pseudo-labels by the command line, from two kinds of classifiers and by similarity."""
+"""Pseudo-labels from two kinds of classifiers, by similarity, and imported."""
 
 import csv
 import shutil
@@ -13,12 +13,12 @@ from tests.commands import RUN, kitbox
 from tests.photographs import competition_on_disk, write_plugin
 
 
-def told(place: Workspace, *arguments: str) -> Any:
-    return commands.told(place, "pseudo", *arguments)
+def labels_of(place: Workspace, *arguments: str) -> Any:
+    return commands.json_of(place, "pseudo", *arguments)
 
 
-def refused(place: Workspace, *arguments: str) -> str:
-    return commands.refused(place, "pseudo", *arguments)
+def error_of(place: Workspace, *arguments: str) -> str:
+    return commands.error_of(place, "pseudo", *arguments)
 
 
 def rows_of(place: Workspace) -> list[dict[str, str]]:
@@ -32,35 +32,32 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     The test photograph t_0.png is a copy of a labelled one.
     """
     root = tmp_path_factory.mktemp("pseudo")
-    with pytest.MonkeyPatch.context() as outside:
-        outside.setenv("KITBOX_WORKSPACE", "")  # --workspace sets it: undone after this
-        place, competition = competition_on_disk(root, individuals=8, tests=9)
-        # photographs of an individual are alike here, too much to be two
-        text = place.settings.read_text()
-        place.settings.write_text(text.replace("seed = 0", "seed = 0\nnear_duplicate_bits = 0"))
-        data = competition.images.root
-        shutil.copy(data / "train" / "0_0.png", data / "test" / "t_0.png")
-        learning = {"epochs": 8, "learning_rate": 1e-2, "score_every": 8}
-        write_plugin(place, "angles", **learning)
-        linear = write_plugin(place, "linear", **learning)
-        text = linear.read_text().replace("Plugin\n", "CrossEntropy, Plugin\n", 1)
-        losses = "Plugin(\n    losses=(CrossEntropy(),),"
-        linear.write_text(text.replace("Plugin(", losses))
-        write_plugin(place, "plain", epochs=0)
-        kitbox(place, "train", "angles", "linear", "plain", *RUN)
+    place, competition = competition_on_disk(root, individuals=8, tests=9)
+    # photographs of an individual are alike here, too much to be two
+    text = place.settings.read_text()
+    place.settings.write_text(text.replace("seed = 0", "seed = 0\nnear_duplicate_bits = 0"))
+    data = competition.images.root
+    shutil.copy(data / "train" / "0_0.png", data / "test" / "t_0.png")
+    learning = {"epochs": 8, "learning_rate": 1e-2, "score_every": 8}
+    write_plugin(place, "angles", **learning)
+    linear = write_plugin(place, "linear", **learning)
+    text = linear.read_text().replace("Plugin\n", "CrossEntropy, Plugin\n", 1)
+    losses = "Plugin(\n    losses=(CrossEntropy(),),"
+    linear.write_text(text.replace("Plugin(", losses))
+    write_plugin(place, "plain", epochs=0)
+    kitbox(place, "train", "angles", "linear", "plain", *RUN)
     return place
 
 
 @pytest.fixture
-def place(trained: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.setenv("KITBOX_WORKSPACE", "")
+def place(trained: Workspace) -> Workspace:
     for path in trained.root.glob("pseudo*.csv"):
         path.unlink()
     return trained
 
 
-def test_classifiers_label_test_photographs_and_say_how_right_they_are(place: Workspace) -> None:
-    found = told(place, "linear", "angles", "--threshold", "0.05", "--per-label", "0")
+def test_classifiers_label_test_images_with_a_measured_precision(place: Workspace) -> None:
+    found = labels_of(place, "linear", "angles", "--threshold", "0.05", "--per-label", "0")
     rows = rows_of(place)
     assert (found["by"], found["on"], found["round"]) == ("classifier", "holdout", 1)
     assert (found["images"], found["labelled"]) == (8, len(rows))
@@ -77,41 +74,41 @@ def test_classifiers_label_test_photographs_and_say_how_right_they_are(place: Wo
     assert found["file"] == str(place.pseudo_labels)
 
 
-def test_plain_colours_are_told_apart_by_a_classifier_that_has_learnt_them(
+def test_a_trained_classifier_labels_most_images_rightly(
     place: Workspace,
 ) -> None:
-    """Test photograph i shows individual i, and t_8.png a stranger."""
+    """Test image i shows individual i, and t_8.png an unknown one."""
     kitbox(place, "pseudo", "linear", "--threshold", "0.3", *RUN)
     own = {row["image"]: row["label"] for row in rows_of(place)}
     right = [label == f"w_{image[2]}" for image, label in own.items()]
     assert sum(right) >= 0.5 * len(right) > 0
 
 
-def test_without_classifier_similarity_is_calibrated_on_the_holdout(place: Workspace) -> None:
-    found = told(place, "linear", "plain", "--threshold", "0.2", "--per-label", "1")
+def test_without_a_classifier_similarity_is_calibrated_on_the_holdout(place: Workspace) -> None:
+    found = labels_of(place, "linear", "plain", "--threshold", "0.2", "--per-label", "1")
     assert found["by"] == "similarity"
     labels = [row["label"] for row in rows_of(place)]
     assert len(labels) == len(set(labels)) == found["labelled"] > 0
-    asked = told(place, "linear", "--by", "similarity", "--threshold", "0.999")
+    asked = labels_of(place, "linear", "--by", "similarity", "--threshold", "0.999")
     assert (asked["labelled"], asked["expected"], asked["precision"]) == (0, None, None)
     assert (asked["file"], asked["kept"]) == (None, None)
     assert len(rows_of(place)) == found["labelled"]
 
 
-def test_what_is_written_can_be_read_by_people(place: Workspace) -> None:
+def test_a_summary_is_printed(place: Workspace) -> None:
     result = kitbox(place, "pseudo", "linear", "angles", "--threshold", "0.05", *RUN)
-    said = result.stderr.splitlines()
-    assert "round 1, by classifier, networks trained on holdout" in said
-    assert any(" of 8 test images get a label, " in line for line in said)
-    assert said[-1].startswith(f"written to {place.pseudo_labels}: ")
+    lines = result.stderr.splitlines()
+    assert "round 1, by classifier, networks trained on holdout" in lines
+    assert any(" of 8 test images get a label, " in line for line in lines)
+    assert lines[-1].startswith(f"written to {place.pseudo_labels}: ")
     assert "precision" in result.stdout
     assert "coverage" in result.stdout
 
 
-def test_labels_of_others_are_imported(place: Workspace, tmp_path: Path) -> None:
+def test_labels_of_another_program_are_imported(place: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "bootstrapped_data.csv"
     path.write_text("folder,full_path,proba\nw_1,x/t_1.png,0.95\nw_2,x/t_2.png,0.5\nw_0,t_0,0.99\n")
-    found = told(place, "--import", str(path))
+    found = labels_of(place, "--import", str(path))
     assert (found["by"], found["on"], found["images"], found["labelled"]) == ("import", "all", 3, 1)
     assert rows_of(place) == [
         {
@@ -127,9 +124,7 @@ def test_labels_of_others_are_imported(place: Workspace, tmp_path: Path) -> None
     ]
 
 
-def test_rows_that_were_there_are_kept_beside_the_new_ones(
-    place: Workspace, tmp_path: Path
-) -> None:
+def test_former_rows_are_kept_in_another_file(place: Workspace, tmp_path: Path) -> None:
     sure = tmp_path / "sure.csv"
     sure.write_text("folder,full_path,proba\nw_1,t_1,0.95\nw_2,t_2,0.92\n")
     asked = ("pseudo", "--import", str(sure))
@@ -138,8 +133,8 @@ def test_rows_that_were_there_are_kept_beside_the_new_ones(
     assert "kept" not in kitbox(place, *asked).stderr  # the same again replaces nothing
     mine = first.replace("w_2", "w_3")
     place.pseudo_labels.write_text(mine)
-    said = kitbox(place, *asked).stderr.splitlines()
-    assert said[-2:] == [
+    lines = kitbox(place, *asked).stderr.splitlines()
+    assert lines[-2:] == [
         f"the former file is kept as {place.root / 'pseudo.1.csv'}",
         f"written to {place.pseudo_labels}: 2 rows",
     ]
@@ -156,38 +151,38 @@ def test_rows_that_were_there_are_kept_beside_the_new_ones(
     assert not place.pseudo_labels.exists()
 
 
-def test_what_says_nothing_about_a_list_is_refused_beside_it(place: Workspace) -> None:
+def test_options_about_networks_are_an_error_with_an_import(place: Workspace) -> None:
     for option, value in (("--by", "similarity"), ("--weights", "2"), ("--checkpoint", "best")):
-        assert refused(place, "--import", "a.csv", option, value) == (
+        assert error_of(place, "--import", "a.csv", option, value) == (
             f"{option} is about networks, and --import uses none; leave it out"
         )
 
 
-def test_a_list_that_is_not_there_is_named(place: Workspace, tmp_path: Path) -> None:
+def test_a_missing_list_is_an_error(place: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "no.csv"
-    assert refused(place, "--import", str(path)) == f"there is no list {path}; correct its name"
+    assert error_of(place, "--import", str(path)) == f"there is no list {path}; correct its name"
     path.write_text("folder,full_path\nw_1,t_1\n")
-    assert refused(place, "--import", str(path)) == (
+    assert error_of(place, "--import", str(path)) == (
         f"{path} line 1: no column 'proba' among folder, full_path; correct the header"
     )
 
 
-def test_what_cannot_be_is_refused(place: Workspace) -> None:
+def test_options_that_exclude_each_other_are_an_error(place: Workspace) -> None:
     both = "name trained plugins, or a list with --import FILE"
-    assert refused(place) == both
-    assert refused(place, "linear", "--import", "a.csv") == both
-    assert refused(place, "plain", "--by", "classifier", *RUN) == (
+    assert error_of(place) == both
+    assert error_of(place, "linear", "--import", "a.csv") == both
+    assert error_of(place, "plain", "--by", "classifier", *RUN) == (
         "plain has no classifier of the labels; use --by similarity"
     )
-    assert refused(place, "linear", "--fold", "all").startswith("--fold all: pseudo.csv holds")
-    assert "no plugin named linnear" in refused(place, "linnear")
-    assert refused(place, "linear", "plain", "--weights", "1,-1", *RUN).startswith(
+    assert error_of(place, "linear", "--fold", "all").startswith("--fold all: pseudo.csv holds")
+    assert "no plugin named linnear" in error_of(place, "linnear")
+    assert error_of(place, "linear", "plain", "--weights", "1,-1", *RUN).startswith(
         "the weight of plain is -1; "
     )
     assert not place.pseudo_labels.exists()
 
 
-def test_networks_that_know_all_labels_are_told_apart(place: Workspace) -> None:
+def test_labels_of_networks_that_know_the_holdout_are_marked(place: Workspace) -> None:
     result = kitbox(place, "pseudo", "linear", "--on", "all", "--threshold", "0.05", *RUN)
     assert "linear was trained without the holdout" in result.stderr
     assert {(row["on"], row["holdout"]) for row in rows_of(place)} == {("all", "")}

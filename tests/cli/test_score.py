@@ -1,31 +1,33 @@
-"""Scores, comparisons and thresholds by the command line, over two folds of a tiny competition."""
+"""Scores, comparisons, thresholds and ensembles, on tiny competitions."""
 
 import json
-import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kitbox.cli.score import print_threshold
+from kitbox.ensemble import dense_classifier
+from kitbox.ensemble.ensemble import EnsembleOptions
 from kitbox.records import Scores
+from kitbox.scoring import local_score
 from kitbox.scoring.local_score import LocalScore
 from kitbox.workspace import Workspace
-from tests.commands import RUN, invoke, kitbox, refused, told
+from tests.commands import RUN, error_of, invoke, json_of, kitbox
 from tests.photographs import competition_on_disk, write_plugin
+from tests.report.pages import Parsed, parsed
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Return a workspace of two folds and two plugins that know nothing, for either fold."""
+def two_folds(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Return a workspace of two folds, with two untrained networks for each fold."""
     root = tmp_path_factory.mktemp("results")
-    with pytest.MonkeyPatch.context() as outside:
-        outside.setenv("KITBOX_WORKSPACE", "")  # --workspace sets it: undone after this
-        place, _ = competition_on_disk(root, individuals=8, tests=9)
-        text = place.settings.read_text()
-        place.settings.write_text(text.replace("seed = 0", "seed = 0\nfolds = 2"))
-        write_plugin(place, "plain", epochs=0)
-        write_plugin(place, "large", epochs=0, image_size=48)
-        done = told(place, "train", "plain", "large", "--fold", "all")
+    workspace, _ = competition_on_disk(root, individuals=8, tests=9)
+    text = workspace.settings.read_text()
+    workspace.settings.write_text(text.replace("seed = 0", "seed = 0\nfolds = 2"))
+    write_plugin(workspace, "plain", epochs=0)
+    write_plugin(workspace, "large", epochs=0, image_size=48)
+    done = json_of(workspace, "train", "plain", "large", "--fold", "all")
     assert [(entry["name"], entry["fold"]) for entry in done] == [
         ("plain", 1),
         ("large", 1),
@@ -33,31 +35,25 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         ("large", 2),
     ]
     assert len({entry["path"] for entry in done}) == 4
-    return place
+    return workspace
 
 
-@pytest.fixture
-def place(scene: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.setenv("KITBOX_WORKSPACE", str(scene.root))  # undone after the test
-    return scene
-
-
-def test_the_score_over_all_folds_is_that_of_all_their_queries(place: Workspace) -> None:
+def test_the_score_over_all_folds_is_that_of_all_their_queries(two_folds: Workspace) -> None:
     fixed = ("score", "plain", "--threshold", "0.5", "--fold")
-    folds = [told(place, *fixed, number)["scores"]["label_map_at_5"] for number in "12"]
-    pooled = told(place, *fixed, "all")["scores"]["label_map_at_5"]
+    folds = [json_of(two_folds, *fixed, number)["scores"]["label_map_at_5"] for number in "12"]
+    pooled = json_of(two_folds, *fixed, "all")["scores"]["label_map_at_5"]
     assert pooled["queries"] == sum(fold["queries"] for fold in folds) >= 30
     mean = sum(fold["value"] * fold["queries"] for fold in folds) / pooled["queries"]
     assert pooled["value"] == pytest.approx(mean, abs=1e-6)
     assert pooled["low"] <= mean <= pooled["high"]
 
 
-def test_each_fold_has_its_threshold_and_their_mean_is_told(place: Workspace) -> None:
-    folds = [told(place, "score", "plain", "--fold", n)["threshold"] for n in "12"]
+def test_each_fold_has_its_threshold_and_their_mean_is_printed(two_folds: Workspace) -> None:
+    folds = [json_of(two_folds, "score", "plain", "--fold", n)["threshold"] for n in "12"]
     assert [fold["rule"] for fold in folds] == ["best", "best"]
-    assert told(place, "score", "plain", "--fold", "all")["threshold"]["folds"] == folds
+    assert json_of(two_folds, "score", "plain", "--fold", "all")["threshold"]["folds"] == folds
     mean = sum(fold["thresholds"][""] for fold in folds) / 2
-    shown = kitbox(place, "score", "plain", "--fold", "all", *RUN).stderr
+    shown = kitbox(two_folds, "score", "plain", "--fold", "all", *RUN).stderr
     assert f"threshold: similarity {mean:.4f} (best)" in shown
 
 
@@ -71,20 +67,20 @@ def test_each_fold_has_its_threshold_and_their_mean_is_told(place: Workspace) ->
     ],
 )
 def test_a_threshold_is_best_a_similarity_or_a_share(
-    place: Workspace, given: str, rule: str, threshold: float | None
+    two_folds: Workspace, given: str, rule: str, threshold: float | None
 ) -> None:
-    evidence = told(place, "score", "plain", f"--threshold={given}")["threshold"]
+    evidence = json_of(two_folds, "score", "plain", f"--threshold={given}")["threshold"]
     assert evidence["rule"] == rule
     assert threshold in (None, evidence["thresholds"][""])
     if rule == "share":
         assert evidence["answered_unknown"] == pytest.approx(0.25, abs=0.5 / evidence["queries"])
 
 
-def test_what_the_threshold_does_is_told_to_people(place: Workspace) -> None:
-    shown = kitbox(place, "score", "plain", "--threshold", "1", *RUN).stderr
+def test_the_effect_of_the_threshold_is_printed(two_folds: Workspace) -> None:
+    shown = kitbox(two_folds, "score", "plain", "--threshold", "1", *RUN).stderr
     assert "threshold: similarity 1.0000 (fixed)" in shown
     assert "of the queries are unknown, 100.0% were answered so" in shown
-    best = kitbox(place, "score", "plain", *RUN).stderr
+    best = kitbox(two_folds, "score", "plain", *RUN).stderr
     assert "each query was scored by a threshold fitted without it; fitted on the same" in best
 
 
@@ -94,21 +90,21 @@ def _local_score(evidence: dict[str, object]) -> LocalScore:
     )
 
 
-def test_clusters_are_said_to_be_scored_at_a_cut_of_the_same_queries(
+def test_clusters_are_reported_as_scored_at_a_cut_of_the_same_queries(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     evidence = {"rule": "best", "fitted_on_the_same_queries": True}
-    for told_of in (evidence, {"rule": "best", "folds": [evidence]}):
-        print_threshold(_local_score(told_of))
+    for given in (evidence, {"rule": "best", "folds": [evidence]}):
+        print_threshold(_local_score(given))
         shown = capsys.readouterr().err
         assert "the clusters were scored at the cut that is best for the same queries" in shown
     print_threshold(_local_score({"rule": "fixed"}))
     assert "same queries" not in capsys.readouterr().err
 
 
-def test_one_metric_can_be_shown_alone(place: Workspace) -> None:
+def test_one_metric_can_be_shown_alone(two_folds: Workspace) -> None:
     asked = ("score", "plain", "large", "--weights", "2,1", "--metric", "recall_at_5")
-    assert list(told(place, *asked)["scores"]) == ["recall_at_5"]
+    assert list(json_of(two_folds, *asked)["scores"]) == ["recall_at_5"]
 
 
 @pytest.mark.parametrize(
@@ -146,114 +142,231 @@ def test_one_metric_can_be_shown_alone(place: Workspace) -> None:
         (("train", "plain", "--on", "all", "--fold", "2"), "--on all trains on every label"),
     ],
 )
-def test_what_cannot_be_scored_is_one_sentence(
-    place: Workspace, arguments: tuple[str, ...], message: str
+def test_a_score_that_is_not_possible_is_an_error(
+    two_folds: Workspace, arguments: tuple[str, ...], message: str
 ) -> None:
-    assert refused(place, *arguments).startswith(message)
+    assert error_of(two_folds, *arguments).startswith(message)
 
 
-def test_a_threshold_where_answers_have_none_is_refused(place: Workspace, tmp_path: Path) -> None:
+def test_a_threshold_is_an_error_where_answers_have_none(
+    two_folds: Workspace, tmp_path: Path
+) -> None:
     other = Workspace(tmp_path / "images")
-    data = str(place.root.parent / "data")
-    kitbox(place, "init", str(other.root), "--preset", "gdsc2020", "--data", data)
-    assert refused(other, "score", "plain", "--threshold", "0.3") == (
+    data = str(two_folds.root.parent / "data")
+    kitbox(two_folds, "init", str(other.root), "--preset", "gdsc2020", "--data", data)
+    assert error_of(other, "score", "plain", "--threshold", "0.3") == (
         "the answers of gdsc2020 have no threshold; leave --threshold out"
     )
 
 
 @pytest.mark.parametrize("fold", ["1", "all"])
-def test_a_comparison_is_paired_and_turned_round_has_the_other_sign(
-    place: Workspace, fold: str
+def test_a_comparison_is_paired_and_its_reverse_has_the_opposite_sign(
+    two_folds: Workspace, fold: str
 ) -> None:
-    there = told(place, "compare", "plain", "large", "--fold", fold)
-    back = told(place, "compare", "large", "plain", "--fold", fold)
+    there = json_of(two_folds, "compare", "plain", "large", "--fold", fold)
+    back = json_of(two_folds, "compare", "large", "plain", "--fold", fold)
     assert there["metric"] == "label_map_at_5"
     assert there["names"] == ["plain", "large"]
     assert there["difference"] == -back["difference"]
     assert [c["query_id"] for c in there["gained"]] == [c["query_id"] for c in back["lost"]]
-    scores = [told(place, "score", name, "--fold", fold)["scores"] for name in there["names"]]
+    scores = [
+        json_of(two_folds, "score", name, "--fold", fold)["scores"] for name in there["names"]
+    ]
     values = [score["label_map_at_5"]["value"] for score in scores]
     assert there["difference"] == pytest.approx(values[1] - values[0], abs=2e-6)
 
 
-def test_a_plugin_is_not_better_than_itself(place: Workspace) -> None:
-    same = told(place, "compare", "plain", "plain", "--metric", "recall_at_1")
+def test_a_plugin_is_not_better_than_itself(two_folds: Workspace) -> None:
+    same = json_of(two_folds, "compare", "plain", "plain", "--metric", "recall_at_1")
     assert (same["metric"], same["difference"], same["p"]) == ("recall_at_1", 0, 1)
     assert same["gained"] == same["lost"] == []
 
 
-def test_an_ensemble_is_compared_and_queries_that_moved_are_listed(place: Workspace) -> None:
+def test_an_ensemble_is_compared_and_changed_queries_are_listed(two_folds: Workspace) -> None:
     asked = ("compare", "plain", "plain+large", "--changed")
-    shown = kitbox(place, *asked, "1", *RUN)
+    shown = kitbox(two_folds, *asked, "1", *RUN)
     assert "plain+large" in shown.stdout
     assert "plain" in shown.stderr  # the sentence
-    moved = told(place, *asked, "50")
+    moved = json_of(two_folds, *asked, "50")
     for title in ("gained", "lost"):
         assert (f"{title} most by plain+large" in shown.stdout) == bool(moved[title])
-    assert not set(told(place, *asked, "0")["gained"])
+    assert not set(json_of(two_folds, *asked, "0")["gained"])
 
 
-def test_embeddings_of_all_folds_are_filled_and_of_the_test_once(place: Workspace) -> None:
-    sizes = [entry["images"] for entry in told(place, "embed", "plain", "--fold", "all")]
+def test_embed_fills_the_cache_for_all_folds_and_once_for_the_test(two_folds: Workspace) -> None:
+    sizes = [entry["images"] for entry in json_of(two_folds, "embed", "plain", "--fold", "all")]
     assert sorted(sizes) == [9, 32, 32, 32]  # the test; for each fold and for the leaderboard
-    assert [entry["images"] for entry in told(place, "embed", "plain", "--fold", "2")] == [32]
+    assert [entry["images"] for entry in json_of(two_folds, "embed", "plain", "--fold", "2")] == [
+        32
+    ]
 
 
-def test_a_list_cut_by_a_given_threshold_is_made_again_with_it(place: Workspace) -> None:
-    made = told(place, "ensemble", "plain", "--threshold", "1", "--submit")
+def test_a_submission_with_a_given_threshold_is_reproduced_with_it(two_folds: Workspace) -> None:
+    made = json_of(two_folds, "ensemble", "plain", "--threshold", "1", "--submit")
     assert made["thresholds"] == {"": 1.0}
     text = Path(made["csv"]).read_text()
     assert all(line.split(",")[1].startswith("new_whale ") for line in text.splitlines()[1:])
-    again = kitbox(place, "reproduce", made["submission"], "--device", "cpu")
+    again = kitbox(two_folds, "reproduce", made["submission"], "--device", "cpu")
     assert "the submission is the same, byte for byte" in again.stderr
-    # kitbox.toml has another rule, and that is told, but is no difference
+    # another rule in kitbox.toml is a note, not a difference
     assert "differs" not in again.stdout
     assert (
         "the receipt's threshold was applied (rule fixed, similarity 1.0); "
         "kitbox.toml has another (rule best)"
     ) in again.stderr
     compared = json.loads(
-        kitbox(place, "reproduce", made["submission"], "--device", "cpu", "--json").stdout
+        kitbox(two_folds, "reproduce", made["submission"], "--device", "cpu", "--json").stdout
     )
     [threshold] = [entry for entry in compared if entry["what"] == "threshold"]
     assert threshold == {"what": "threshold", "recorded": "1.0", "again": "1.0", "equal": True}
 
 
-def test_a_share_of_the_test_is_answered_unknown_and_so_again(place: Workspace) -> None:
-    made = told(place, "ensemble", "plain", "--threshold", "33.3%", "--submit")
+def test_a_share_of_the_test_is_answered_unknown_and_reproduced(two_folds: Workspace) -> None:
+    made = json_of(two_folds, "ensemble", "plain", "--threshold", "33.3%", "--submit")
     lines = Path(made["csv"]).read_text().splitlines()[1:]
     assert sum(line.split(",")[1].startswith("new_whale ") for line in lines) == 3  # of 9
-    again = kitbox(place, "reproduce", made["submission"], "--device", "cpu")
+    again = kitbox(two_folds, "reproduce", made["submission"], "--device", "cpu")
     assert "the submission is the same, byte for byte" in again.stderr
 
 
-def test_lint_tells_the_first_findings_and_counts_the_others(place: Workspace, tmp_path) -> None:
-    made = told(place, "ensemble", "plain", "--submit")
-    path = tmp_path / "list.csv"
-    shutil.copy(made["csv"], path)
-    assert f"{path}: no findings" in kitbox(place, "submission", "lint", str(path)).stderr
-    strangers = "".join(f"q{n},a b c d e\n" for n in range(60))
-    path.write_text(path.read_text() + strangers)
-    result = invoke(place, "submission", "lint", str(path), "--json")
+WAYS = (
+    ("--combine", "labels"),
+    ("--combine", "classifier", "--dims", "8"),
+    ("--new-label", "learned"),
+    ("--combine", "classifier", "--new-label", "learned", "--threshold", "30%"),
+)
+
+WORDS = {
+    "labels": "Labels are ranked by the mean of the members' similarities.",
+    "classifier": "Labels are ranked by a classifier of the joined embeddings.",
+    "learned": "Unknown individuals are told by a judge fitted to other queries.",
+}
+
+
+def reported(ensembles: Workspace, *arguments: str) -> tuple[Any, Parsed]:
+    """Return what a report prints as JSON, and the page."""
+    found = json_of(ensembles, "report", *arguments)
+    return found, parsed(Path(found["page"]))
+
+
+@pytest.fixture(scope="module")
+def trained_ways(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Return a workspace of three untrained networks, with many unknown queries."""
+    root = tmp_path_factory.mktemp("ways")
+    ensembles, _ = competition_on_disk(root, individuals=24, each=4, tests=9)
+    text = ensembles.settings.read_text()
+    text = text.replace("share = 0.2 ", "share = 0.5 ")
+    ensembles.settings.write_text(text.replace("unknown_share = 0.27", "unknown_share = 0.5"))
+    write_plugin(ensembles, "plain", epochs=0)
+    write_plugin(ensembles, "large", epochs=0, image_size=48)
+    write_plugin(ensembles, "narrow", epochs=0, embedding_dim=6)
+    json_of(ensembles, "train", "plain", "large", "narrow")
+    return ensembles
+
+
+@pytest.fixture
+def ensembles(trained_ways: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setattr(dense_classifier, "STEPS", 30)
+    return trained_ways
+
+
+@pytest.mark.parametrize("way", WAYS, ids=" ".join)
+def test_a_submission_of_any_ensemble_is_reproduced_from_its_receipt(
+    ensembles: Workspace, way: tuple[str, ...]
+) -> None:
+    made = json_of(ensembles, "ensemble", "plain", "large", *way, "--submit")
+    written = json.loads((Path(made["submission"]) / "receipt.json").read_text())
+    assert made["way"] == written["way"]
+    assert made["way"] != EnsembleOptions().method_json()
+    alone = json_of(ensembles, "score", "plain", "large", *way)
+    assert (alone["scores"], alone["way"]) == (made["scores"], made["way"])
+    again = kitbox(ensembles, "reproduce", made["submission"], "--device", "cpu", "--json")
+    differing = [c for c in json.loads(again.stdout) if not c["equal"]]
+    assert differing == []
+    shown, page = reported(ensembles, Path(made["submission"]).name)
+    assert shown["scores"] == made["scores"]
+    asked, other = reported(ensembles, "plain", "large", *way)
+    assert asked["scores"] == made["scores"]
+    scale = made["threshold"].get("scale", "similarity").capitalize()
+    for one in (page, other):
+        assert f"{scale} of the first answer" in one.text
+        assert WORDS[way[1]] in one.text
+        queries = one.pack("queries")["queries"]
+        mean = sum(queries["value"]) / len(queries["value"]) / 10_000
+        assert mean == pytest.approx(made["scores"]["label_map_at_5"]["value"], abs=1e-4)
+
+
+def test_a_plugin_may_have_fewer_dimensions_than_the_classifier_of_all(
+    ensembles: Workspace,
+) -> None:
+    way = ("--combine", "classifier", "--dims", "12")
+    _, page = reported(ensembles, "plain", "narrow", *way)
+    members = page.pack("queries")["members"]
+    assert [one["name"] for one in members] == ["plain", "narrow"]
+    alone = json_of(ensembles, "score", "narrow", *way[:2], "--dims", "6")["scores"][
+        "label_map_at_5"
+    ]
+    assert sum(members[1]["value"]) / len(members[1]["value"]) / 10_000 == pytest.approx(
+        alone["value"], abs=1e-4
+    )
+
+
+def test_a_learned_new_label_is_printed_with_its_evidence(ensembles: Workspace) -> None:
+    shown = kitbox(ensembles, "score", "plain", "large", "--new-label", "learned", *RUN).stderr
+    assert "threshold: chance 0.5000 (fixed)" in shown
+    assert "are told from known ones with an area under the ROC curve of " in shown
+    evidence = json_of(ensembles, "score", "plain", "--new-label", "learned")["threshold"][
+        "new_label"
+    ]
+    assert evidence["auc"]["queries"] == evidence["auc_of_similarity"]["queries"]
+
+
+def test_a_threshold_is_printed_with_the_name_of_its_scale(ensembles: Workspace) -> None:
+    shown = kitbox(
+        ensembles, "score", "plain", "--combine", "classifier", "--dims", "8", *RUN
+    ).stderr
+    assert "threshold: probability 0." in shown
+    settings = ensembles.settings.read_text()
+    closer = settings.replace("[task]", '[task]\nlabel_similarity = "closeness"')
+    try:
+        ensembles.settings.write_text(closer)
+        assert "threshold: closeness 0." in kitbox(ensembles, "score", "plain", *RUN).stderr
+    finally:
+        ensembles.settings.write_text(settings)
+
+
+def test_each_fold_has_the_evidence_of_its_learned_new_label() -> None:
+    area = {"value": 0.75, "low": 0.5, "high": 1.0, "queries": 9}
+    fold = {
+        "rule": "fixed",
+        "scale": "chance",
+        "new_label": {"auc": area, "auc_of_similarity": area},
+    }
+    evidence = {"rule": "fixed", "folds": [fold, fold]}
+    told_of = local_score.threshold_sentences(
+        LocalScore(
+            scores=Scores(), outcomes={}, thresholds={"": 0.5}, evidence=evidence, individuals={}
+        )
+    )
+    assert told_of[0] == "threshold: chance 0.5000 (fixed)"
+    assert told_of[1] == told_of[2]
+    assert told_of[1].endswith("by the first similarity alone of 0.750 [0.500, 1.000]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("score", "plain", "--dims", "8"), "--dims 8 is the classifier's; "),
+        (
+            ("compare", "plain", "large", "--new-label", "learned", "--threshold", "0.5"),
+            "--new-label learned judges by chances, not at a fixed similarity; ",
+        ),
+        (("ensemble", "plain", "--combine", "classifier", "--dims", "99"), "--dims 99: "),
+    ],
+)
+def test_options_that_exclude_each_other_are_an_error(
+    ensembles: Workspace, arguments: tuple[str, ...], message: str
+) -> None:
+    result = invoke(ensembles, *arguments, *RUN)
     assert result.exit_code == 1
-    findings = json.loads(result.stdout)
-    assert len(findings) == 60
-    assert findings[0]["line"] == 11
-    assert findings[0]["column"] == 1
-    assert findings[0]["what"].startswith("'q0' is not a query")
-    shown = invoke(place, "submission", "lint", str(path)).stderr.splitlines()
-    assert shown[0].startswith(f"{path} line 11, column 1: 'q0' is not a query")
-    assert shown[-1] == f"{path}: 10 more; --json lists them all"
-
-
-def test_lint_tells_a_list_that_was_sent_before(place: Workspace) -> None:
-    from kitbox.submission import ledger
-
-    made = told(place, "ensemble", "plain", "--note", "sent", "--submit")
-    name = Path(made["submission"]).name
-    digest = json.loads((Path(made["submission"]) / "receipt.json").read_text())["csv"]["sha256"]
-    ledger.append(place, "sending", name, sha256=digest, description="one")
-    ledger.append(place, "sent", name, ref=7)
-    result = invoke(place, "submission", "lint", made["csv"])
-    assert result.exit_code == 1
-    assert f"these bytes were sent before, as {name}, and would score the same" in result.stderr
+    assert str(result.exception).startswith(message)

@@ -1,4 +1,4 @@
-"""Sweeps by the command line: one table, one CSV, nothing trained twice."""
+"""Sweeps: one table, one CSV, and nothing trained twice."""
 
 import csv
 import json
@@ -6,33 +6,25 @@ import re
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from kitbox.cli.app import app
 from kitbox.cli.sweep import _giga
 from kitbox.workspace import Workspace
+from tests.commands import RUN, error_of, invoke
 from tests.photographs import competition_on_disk, write_plugin
 
-RUN = ("--device", "cpu", "--precision", "32", "--workers", "0")
 STEM = "test_efficientnet.r160_in1k"
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.setenv("KITBOX_WORKSPACE", "")  # --workspace sets it: undone after this
+def place(tmp_path: Path) -> Workspace:
     workspace, _ = competition_on_disk(tmp_path, individuals=4, tests=2)
     write_plugin(workspace, "tiny")
     return workspace
 
 
 def sweep(place: Workspace, *arguments: str) -> Result:
-    return CliRunner().invoke(app, ["--workspace", str(place.root), "sweep", *arguments])
-
-
-def refused(place: Workspace, *arguments: str) -> str:
-    result = sweep(place, *arguments)
-    assert result.exit_code == 1
-    return str(result.exception)
+    return invoke(place, "sweep", *arguments)
 
 
 def test_a_sweep_ends_in_one_table_and_a_csv(place: Workspace) -> None:
@@ -41,8 +33,8 @@ def test_a_sweep_ends_in_one_table_and_a_csv(place: Workspace) -> None:
     assert done.exit_code == 0, done.output + repr(done.exception)
     assert "Triplet needs the sampler PK(), not Shuffled()" in done.stderr
     table = done.stdout.splitlines()
-    told = ("label_map_at_5", "against the best", "parameters", "multiply-adds", "trained")
-    headings = ["plugin", "what differs", *told, "1,000 embedded"]
+    figures = ("label_map_at_5", "against the best", "parameters", "multiply-adds", "trained")
+    headings = ["plugin", "what differs", *figures, "1,000 embedded"]
     assert re.split(r"  +", table[0].strip()) == headings
     assert sum("the best" in line for line in table) == 2  # the heading, and the first row
     assert f"written to {place.reports / 'sweep_tiny.csv'}" in done.stderr
@@ -56,13 +48,13 @@ def test_a_sweep_ends_in_one_table_and_a_csv(place: Workspace) -> None:
     assert all(row["problem"] == "" and int(row["parameters"]) > 0 for row in rows)
     again = sweep(place, *asked, "--json")
     assert "epoch 1" not in again.stderr
-    told = json.loads(again.stdout)
-    assert (told["base"], told["epochs"], told["fold"]) == ("tiny", 1, 1)
-    assert [each["name"] for each in told["plugins"]] == [row["name"] for row in rows]
-    assert told["plugins"][1]["against_best"]["names"][0] == rows[0]["name"]
+    printed = json.loads(again.stdout)
+    assert (printed["base"], printed["epochs"], printed["fold"]) == ("tiny", 1, 1)
+    assert [each["name"] for each in printed["plugins"]] == [row["name"] for row in rows]
+    assert printed["plugins"][1]["against_best"]["names"][0] == rows[0]["name"]
 
 
-def test_multiply_adds_have_two_digits_that_count() -> None:
+def test_multiply_adds_have_two_significant_digits() -> None:
     given = (12_345_678, 376_000_000, 11_900_000_000, 123_000_000_000)
     assert [_giga(each) for each in given] == ["0.012 G", "0.38 G", "12 G", "120 G"]
 
@@ -83,7 +75,7 @@ def test_a_dry_run_writes_nothing(place: Workspace) -> None:
     assert "error: resnet10tt_32_tiny: timm has no backbone resnet10tt" in wrong.stderr
 
 
-def test_a_variant_that_fails_is_told_and_ends_with_1(place: Workspace) -> None:
+def test_a_variant_that_fails_is_reported_and_the_command_exits_with_1(place: Workspace) -> None:
     done = sweep(place, "tiny", "--set", "weights=none,file", "--epochs", "1", "--seeds", "2", *RUN)
     assert done.exit_code == 1
     assert "error: " in done.stderr
@@ -113,7 +105,7 @@ def test_a_variant_that_fails_is_told_and_ends_with_1(place: Workspace) -> None:
         (("--loss", "Tripel"), "'Tripel' is not a loss; did you mean Triplet?"),
     ],
 )
-def test_what_cannot_be_swept_is_one_sentence(
+def test_a_sweep_that_is_not_possible_is_an_error(
     place: Workspace, arguments: tuple[str, ...], message: str
 ) -> None:
-    assert refused(place, "tiny", *arguments) == message
+    assert error_of(place, "sweep", "tiny", *arguments) == message

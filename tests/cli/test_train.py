@@ -1,4 +1,4 @@
-"""Training by the command line: from another network to its receipt, and what is told."""
+"""Trainings: started from another network, with pseudo-labels, and reproduced."""
 
 import json
 import shutil
@@ -7,32 +7,29 @@ from pathlib import Path
 import pytest
 
 from kitbox import PK, Divide, Ema, Margin
-from kitbox.cli import terminal
 from kitbox.network.checkpoint import read_origin
-from kitbox.training.events import TrainingWarning
 from kitbox.workspace import Workspace
-from tests.commands import RUN, invoke, kitbox, told
+from tests.commands import RUN, invoke, json_of, kitbox
 from tests.photographs import competition_on_disk, tiny, write_plugin
 from tests.trainings import opened, write_method, write_pseudo_labels
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.setenv("KITBOX_WORKSPACE", "")  # --workspace sets it: undone after the test
+def place(tmp_path: Path) -> Workspace:
     made, _ = competition_on_disk(tmp_path)
     write_plugin(made, "first", epochs=1)
     write_plugin(made, "second", epochs=1, image_size=48)
     return made
 
 
-def test_a_network_that_goes_on_from_another_reproduces_with_its_receipt(place: Workspace) -> None:
-    """Refitted on all images it goes on from a network of all images, and so it is made again."""
-    told(place, "train", "first")
-    told(place, "train", "first", "--on", "all")
+def test_a_network_started_from_another_is_reproduced_from_its_receipt(place: Workspace) -> None:
+    """Refitted on all images, it starts from a network of all images, also when reproduced."""
+    json_of(place, "train", "first")
+    json_of(place, "train", "first", "--on", "all")
     trained = kitbox(place, "train", "second", "--init-from", "first", *RUN)
     assert "starts from first (" in trained.stderr
-    told(place, "train", "second", "--on", "all", "--init-from", "first")
-    made = told(place, "ensemble", "second", "--submit")
+    json_of(place, "train", "second", "--on", "all", "--init-from", "first")
+    made = json_of(place, "ensemble", "second", "--submit")
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     (entry,) = receipt["plugins"]
     sources = {
@@ -56,12 +53,12 @@ def test_a_network_that_goes_on_from_another_reproduces_with_its_receipt(place: 
     )
 
 
-def test_each_side_of_a_receipt_is_made_again_from_where_it_came(place: Workspace) -> None:
-    """The network that is scored may have gone on from another one, or have had another seed."""
-    told(place, "train", "first")
-    told(place, "train", "second", "--init-from", "first", "--seed", "3")
-    told(place, "train", "second", "--on", "all")
-    made = told(place, "ensemble", "second", "--submit")
+def test_each_side_of_a_receipt_is_reproduced_from_its_own_start(place: Workspace) -> None:
+    """The scored network may have another start or another seed."""
+    json_of(place, "train", "first")
+    json_of(place, "train", "second", "--init-from", "first", "--seed", "3")
+    json_of(place, "train", "second", "--on", "all")
+    made = json_of(place, "ensemble", "second", "--submit")
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     (entry,) = receipt["plugins"]
     assert "init_from" not in entry
@@ -71,15 +68,15 @@ def test_each_side_of_a_receipt_is_made_again_from_where_it_came(place: Workspac
     assert "differs" not in result.stdout
 
 
-def test_a_receipt_says_that_the_scored_network_may_have_seen_the_holdout(
+def test_a_receipt_marks_a_scored_network_that_may_have_seen_the_holdout(
     place: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other, _ = competition_on_disk(tmp_path / "other", each=5)
     write_plugin(other, "first", epochs=1)
-    told(other, "train", "first", "--on", "all")
+    json_of(other, "train", "first", "--on", "all")
     trained = kitbox(place, "train", "second", "--init-from", f"{other.root}/first", *RUN)
     assert "warning: it may have seen the holdout" in trained.stderr
-    made = told(place, "ensemble", "second", "--submit")
+    made = json_of(place, "ensemble", "second", "--submit")
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     assert receipt["plugins"][0]["may_have_seen_holdout"] is True
     result = kitbox(place, "reproduce", made["submission"], "--retrain", "--device", "cpu")
@@ -94,16 +91,16 @@ def test_a_receipt_says_that_the_scored_network_may_have_seen_the_holdout(
     assert warning in kitbox(place, "score", "second", *RUN).stderr.splitlines()
 
 
-def test_a_network_with_pseudo_labels_is_made_again_whatever_pseudo_csv_says_now(
+def test_a_network_with_pseudo_labels_is_reproduced_whatever_pseudo_csv_holds_now(
     place: Workspace,
 ) -> None:
     write_plugin(place, "taking", epochs=1, pseudo_labels=True)
     there = opened(place)
-    # the scored network learnt from none, the other one from two
-    told(place, "train", "taking")
+    # the scored network has no pseudo-labels, the other one two
+    json_of(place, "train", "taking")
     write_pseudo_labels(there, {"t_0.png": "w_0", "t_1.png": "w_1"}, round_=2)
-    told(place, "train", "taking", "--on", "all")
-    made = told(place, "ensemble", "taking", "--submit")
+    json_of(place, "train", "taking", "--on", "all")
+    made = json_of(place, "ensemble", "taking", "--submit")
     folder = Path(made["submission"])
     (entry,) = json.loads((folder / "receipt.json").read_text())["plugins"]
     assert entry["pseudo_round"] == 2
@@ -124,22 +121,22 @@ def test_a_network_with_pseudo_labels_is_made_again_whatever_pseudo_csv_says_now
 
 
 def trained_on_both(place: Workspace) -> list[dict[str, str]]:
-    """Return what is said of the first plugin's networks, which are there already."""
-    return told(place, "train", "first") + told(place, "train", "first", "--on", "all")
+    """Return the two finished trainings of the first plugin."""
+    return json_of(place, "train", "first") + json_of(place, "train", "first", "--on", "all")
 
 
-def test_the_training_that_was_asked_for_last_is_the_one_that_is_scored(place: Workspace) -> None:
-    told(place, "train", "first")
-    [plain] = told(place, "train", "second")
+def test_the_latest_training_is_scored(place: Workspace) -> None:
+    json_of(place, "train", "first")
+    [plain] = json_of(place, "train", "second")
     scored = kitbox(place, "score", "second", *RUN)
     assert "finished trainings" not in scored.stderr
-    [gone_on] = told(place, "train", "second", "--init-from", "first")
+    [gone_on] = json_of(place, "train", "second", "--init-from", "first")
     assert plain["checkpoint"] != gone_on["checkpoint"]
     for train, one, came in (
         ((), plain, "from none"),
         (("--init-from", "first"), gone_on, "from first"),
     ):
-        assert told(place, "train", "second", *train) == [one]
+        assert json_of(place, "train", "second", *train) == [one]
         scored = kitbox(place, "score", "second", *RUN, "--json")
         assert json.loads(scored.stdout)["plugins"][0]["checkpoint"] == one["checkpoint"]
         assert scored.stderr.splitlines()[0] == (
@@ -148,25 +145,25 @@ def test_the_training_that_was_asked_for_last_is_the_one_that_is_scored(place: W
         )
 
 
-def test_networks_of_other_methods_are_scored_together(place: Workspace) -> None:
+def test_networks_of_different_methods_are_scored_together(place: Workspace) -> None:
     pairs = {"losses": [Margin()], "sampler": PK(images_per_label=2)}
     write_method(place, "divided", tiny(epochs=1, divide=Divide(learners=2), **pairs))
     write_method(place, "mirrored", tiny(epochs=1, flip_identities=True, averaging=Ema()))
-    trained = told(place, "train", "divided", "mirrored")
+    trained = json_of(place, "train", "divided", "mirrored")
     assert [entry["epoch"] for entry in trained] == [1, 1]
     for names in (["divided"], ["mirrored"], ["divided", "mirrored"]):
-        scores = told(place, "score" if len(names) == 1 else "ensemble", *names)["scores"]
+        scores = json_of(place, "score" if len(names) == 1 else "ensemble", *names)["scores"]
         assert 0 < scores["label_map_at_5"]["value"] <= 1
 
 
-def test_a_receipt_names_the_pseudo_labels_and_others_are_seen(place: Workspace) -> None:
+def test_a_receipt_names_the_pseudo_labels_and_other_ones_differ(place: Workspace) -> None:
     text = place.settings.read_text()
     # photographs of an individual are alike here, too much to be two
     place.settings.write_text(text.replace("seed = 0", "seed = 0\nnear_duplicate_bits = 0"))
     write_method(place, "more", tiny(epochs=1, pseudo_labels=True))
     write_pseudo_labels(opened(place), {"t_0.png": "w_0", "t_1.png": "w_1"}, round_=2)
-    told(place, "train", "more")
-    made = told(place, "ensemble", "more", "--submit")
+    json_of(place, "train", "more")
+    made = json_of(place, "ensemble", "more", "--submit")
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     (entry,) = receipt["plugins"]
     assert entry["pseudo_round"] == 2
@@ -182,7 +179,7 @@ def test_a_receipt_names_the_pseudo_labels_and_others_are_seen(place: Workspace)
     assert not compared["checkpoint more"]["equal"]
 
 
-def test_two_places_to_start_from_are_refused(place: Workspace) -> None:
+def test_two_starts_of_a_training_are_an_error(place: Workspace) -> None:
     result = invoke(place, "train", "second", "--init-from", "first", "--weights", "none")
     assert str(result.exception) == (
         "--weights and --init-from both say where to start; give one of them"
@@ -192,12 +189,3 @@ def test_two_places_to_start_from_are_refused(place: Workspace) -> None:
         "--init-from first: first is not trained; run 'kitbox train first', or give a checkpoint "
         "file"
     )
-
-
-def test_a_warning_stays_in_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    def stage():  # type: ignore[no-untyped-def]
-        yield TrainingWarning(3, "the embeddings have collapsed")
-        return 1
-
-    assert terminal.follow(stage()) == 1
-    assert capsys.readouterr().err == "warning: the embeddings have collapsed\n"

@@ -1,4 +1,4 @@
-"""The terminal's side of the leaderboard: tables, sentences, JSON, and a real Ctrl-C."""
+"""Submissions: linted, uploaded, listed with their scores; and a real Ctrl-C."""
 
 import json
 import os
@@ -6,16 +6,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from kitbox.cli.app import app
 from kitbox.submission import ledger
 from kitbox.workspace import Workspace
+from tests.commands import run
 from tests.kaggle_server import TOKEN, environment, route_to, running
-from tests.submission.packaged import GOOD, OTHER, competition_for_kaggle, package
+from tests.submission.packaged import GOOD, OTHER, competition_for_kaggle, package, receipt_of
 
 THIRD = GOOD.replace("new_whale w_1 w_0", "new_whale w_0 w_1")
 
@@ -28,26 +26,19 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return workspace
 
 
-def run(*arguments: str, code: int = 0) -> Any:
-    result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == code, result.output
-    return result
+def error(*arguments: str) -> str:
+    """Return the error of a command, which has to exit with 1."""
+    return str(run(*arguments, code=1).exception)
 
 
-def mistake(*arguments: str) -> str:
-    result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == 1
-    return str(result.exception)
-
-
-def test_an_empty_leaderboard_says_how_a_submission_is_made(place: Workspace) -> None:
+def test_an_empty_leaderboard_says_how_to_package_a_submission(place: Workspace) -> None:
     assert run("leaderboard").stderr == (
         "no submission yet; 'kitbox ensemble NAME... --submit' packages one\n"
     )
     assert json.loads(run("leaderboard", "--json").stdout)["submissions"] == []
 
 
-def test_a_score_by_hand_stands_in_the_table(place: Workspace) -> None:
+def test_a_score_recorded_by_hand_is_in_the_table(place: Workspace) -> None:
     name = package(place, local=0.5, note="two small networks")
     assert run("leaderboard", "record", name[:12], "1450", "--private", "1449.5").stderr == (
         f"{name}: 1450, private 1449.5\n"
@@ -59,7 +50,7 @@ def test_a_score_by_hand_stands_in_the_table(place: Workspace) -> None:
     assert "1 of at least 3 submissions have a local and a leaderboard score" in shown.stderr
 
 
-def test_from_three_pairs_on_the_agreement_is_told(place: Workspace) -> None:
+def test_from_three_pairs_on_the_agreement_is_printed(place: Workspace) -> None:
     for day, (text, local, public) in enumerate(
         [(GOOD, 0.5, "0.4"), (OTHER, 0.6, "0.5"), (THIRD, 0.7, "0.6")], start=1
     ):
@@ -75,15 +66,15 @@ def test_from_three_pairs_on_the_agreement_is_told(place: Workspace) -> None:
     assert given["submissions"][0]["local"]["low"] == 0.4
 
 
-def test_a_record_as_json_is_one_document(place: Workspace) -> None:
+def test_a_recorded_score_is_printed_as_one_json_document(place: Workspace) -> None:
     name = package(place)
     given = json.loads(run("leaderboard", "record", name, "-1.5", "--json").stdout)
     assert (given["submission"], given["public"], given["source"]) == (name, -1.5, "by hand")
 
 
-def test_a_score_must_be_a_number(place: Workspace) -> None:
+def test_a_recorded_score_must_be_a_number(place: Workspace) -> None:
     name = package(place)
-    assert mistake("leaderboard", "record", name, "nan") == (
+    assert error("leaderboard", "record", name, "nan") == (
         "nan is not a score; give what the leaderboard shows"
     )
     assert run("leaderboard", "record", name, "high", code=2)
@@ -94,10 +85,10 @@ def test_an_unknown_submission_gets_a_suggestion(place: Workspace) -> None:
     name = package(place)
     wrong = name[:-1] + "x"
     for command in (["leaderboard", "record", wrong, "1"], ["submission", "upload", wrong]):
-        assert mistake(*command) == f"no submission named {wrong}; did you mean {name}?"
+        assert error(*command) == f"no submission named {wrong}; did you mean {name}?"
 
 
-def test_a_damaged_line_is_named(place: Workspace) -> None:
+def test_a_damaged_line_is_reported(place: Workspace) -> None:
     package(place)
     with ledger.path_of(place).open("a") as file:
         file.write('{"what": "se')
@@ -106,7 +97,7 @@ def test_a_damaged_line_is_named(place: Workspace) -> None:
     assert json.loads(run("leaderboard", "--json").stdout)["damaged_lines"] == [2]
 
 
-def test_an_upload_is_shown_and_recorded(place: Workspace, monkeypatch) -> None:
+def test_an_upload_is_printed_and_recorded(place: Workspace, monkeypatch) -> None:
     name = package(place)
     with running() as service:
         route_to(service.port, monkeypatch)
@@ -120,14 +111,14 @@ def test_an_upload_is_shown_and_recorded(place: Workspace, monkeypatch) -> None:
     assert "0.81234" in run("leaderboard").stdout
 
 
-def test_an_upload_that_never_ended_is_shown_as_unknown(place: Workspace) -> None:
+def test_an_upload_without_an_outcome_is_shown_as_unknown(place: Workspace) -> None:
     name = package(place)
     ledger.append(place, "sending", name, sha256="11", description="")
     (row,) = [line for line in run("leaderboard").stdout.splitlines() if name in line]
     assert row.endswith("unknown")
 
 
-def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(place: Workspace) -> None:
+def test_ctrl_c_exits_with_130_and_the_next_run_continues(place: Workspace) -> None:
     name = package(place)
     command = [sys.executable, "-m", "kitbox", "submission", "upload", name]
     with running() as service:
@@ -150,3 +141,27 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(place: Workspace) -> None
     assert done.returncode == 0, done.stderr
     assert f"{name}: public 0.81234" in done.stderr
     assert service.attempts() == 1
+
+
+def test_lint_prints_the_first_findings_and_counts_the_others(place: Workspace) -> None:
+    path = place.submissions / package(place) / "submission.csv"
+    assert f"{path}: no findings" in run("submission", "lint", str(path)).stderr
+    others = "".join(f"q{n},w_0 w_1 new_whale\n" for n in range(60))
+    path.write_text(path.read_text() + others)
+    findings = json.loads(run("submission", "lint", str(path), "--json", code=1).stdout)
+    assert len(findings) == 60
+    assert (findings[0]["line"], findings[0]["column"]) == (4, 1)
+    assert findings[0]["what"].startswith("'q0' is not a query")
+    lines = run("submission", "lint", str(path), code=1).stderr.splitlines()
+    assert lines[0].startswith(f"{path} line 4, column 1: 'q0' is not a query")
+    assert lines[-1] == f"{path}: 10 more; --json lists them all"
+
+
+def test_lint_reports_a_submission_that_was_sent_before(place: Workspace) -> None:
+    name = package(place)
+    ledger.append(place, "sending", name, sha256=receipt_of(GOOD)["csv"]["sha256"], description="")
+    ledger.append(place, "sent", name, ref=7)
+    path = place.submissions / name / "submission.csv"
+    assert f"these bytes were sent before, as {name}, and would score the same" in (
+        run("submission", "lint", str(path), code=1).stderr
+    )

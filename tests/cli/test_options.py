@@ -1,0 +1,83 @@
+"""Records of options in a command's signature, and how values of options are parsed."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from kitbox.cli.options import (
+    CombineOptions,
+    DeviceOptions,
+    given_options,
+    parse_fold,
+    parse_folds,
+    parse_weights,
+    with_records,
+)
+from kitbox.errors import KitboxError
+from tests.circle import competition
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Two options."""
+
+    height: Annotated[int, typer.Option("--height", help="Pixels.")] = 1
+    full_width: Annotated[int, typer.Option("--full-width", help="Pixels.")] = 2
+
+
+def app_of(received: list[object]) -> typer.Typer:
+    app = typer.Typer()
+
+    @app.command()
+    @with_records
+    def draw(
+        name: Annotated[str, typer.Argument(metavar="NAME")],
+        *,
+        fast: Annotated[bool, typer.Option("--fast")] = False,
+        size: Size,
+    ) -> None:
+        """Draw something."""
+        received.extend((name, fast, size))
+
+    return app
+
+
+def test_a_command_receives_its_options_as_a_record() -> None:
+    received: list[object] = []
+    arguments = ["fluke", "--full-width", "7", "--fast"]
+    assert CliRunner().invoke(app_of(received), arguments).exit_code == 0
+    assert received == ["fluke", True, Size(full_width=7)]
+
+
+def test_the_help_shows_the_options_of_a_record_in_its_place() -> None:
+    shown = CliRunner().invoke(app_of([]), ["--help"], env={"TERM": "dumb"}).stdout
+    assert shown.index("--fast") < shown.index("--height") < shown.index("--full-width")
+    assert "Draw something." in shown
+    assert "--size" not in shown
+
+
+def test_options_that_are_not_the_default_are_named() -> None:
+    assert given_options(DeviceOptions(), CombineOptions()) == []
+    given = (CombineOptions(new_label="learned", dims=8), DeviceOptions(workers=0))
+    assert given_options(*given) == ["--dims", "--new-label", "--workers"]
+
+
+def test_weights_are_numbers_with_commas() -> None:
+    assert parse_weights(None) is None
+    assert parse_weights("2,1.5") == [2.0, 1.5]
+    with pytest.raises(KitboxError, match="--weights a is not numbers with commas, as 2,1"):
+        parse_weights("a")
+
+
+def test_a_fold_is_one_or_all() -> None:
+    three = competition(holdout={"folds": 3})
+    assert parse_folds("all", three) == [1, 2, 3]
+    assert parse_fold("2", three, "a page shows one fold") == 2
+    with pytest.raises(KitboxError, match="a page shows one fold; name it with --fold"):
+        parse_fold("all", three, "a page shows one fold")
+    for wrong in ("0", "4", "-1", "x"):
+        with pytest.raises(KitboxError, match=f"--fold {wrong}: kitbox.toml has holdout.folds = 3"):
+            parse_folds(wrong, three)

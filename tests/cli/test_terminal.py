@@ -1,0 +1,121 @@
+"""What a stage's events look like in a pipe, and how durations are written."""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from kitbox.cli import terminal
+from kitbox.records import Progress, Score, Scores
+from kitbox.training import events
+from kitbox.training.events import SweepEvent
+
+SCORES = Scores({"map_at_5": Score(0.5, 0.25, 0.75, 8)})
+STARTED = events.TrainingStarted(
+    plugin="tiny",
+    images=24,
+    labels=6,
+    device="cpu",
+    precision="32",
+    epoch=2,
+    weights="/weights/tiny.pth",
+    folder=Path("runs"),
+    source="from their files",
+    notes=("a note",),
+)
+STEP = events.StepDone(
+    epoch=1,
+    epochs=2,
+    step=3,
+    steps=6,
+    loss=0.5,
+    learning_rate=1e-3,
+    images_per_second=40.0,
+    seconds_left=100.0,
+)
+EPOCH = events.EpochDone(
+    epoch=1,
+    loss=0.5,
+    losses={},
+    learning_rate=1e-3,
+    images_per_second=40.0,
+    seconds=30.0,
+    figures={"spread": 0.25},
+)
+LINES: list[tuple[SweepEvent | str, str]] = [
+    ("a line", "a line"),
+    (
+        STARTED,
+        "tiny: 24 images of 6 labels on cpu in 32, weights tiny.pth, resumed after epoch 2; "
+        "images from their files\na note",
+    ),
+    (EPOCH, "epoch 1: loss 0.5000, 40 images/s, 30 s, spread 0.250"),
+    (events.HoldoutScored(1, SCORES, best=True), "holdout: map_at_5 0.5000  (best)"),
+    (
+        events.HoldoutScored(0, SCORES, best=False),
+        "before training (frozen backbone): map_at_5 0.5000",
+    ),
+    (
+        events.TrainingWarning(3, "the embeddings have collapsed"),
+        "warning: the embeddings have collapsed",
+    ),
+    (events.SweepMessage("1/2 tiny: as is"), "1/2 tiny: as is"),
+]
+BARS: list[tuple[SweepEvent, str]] = [
+    (Progress("embed tiny", 3, 9, note="half"), "embed tiny 3/9 half"),
+    (STEP, "epoch 1/2 3/6 loss 0.500  rate 1.00e-03  40 images/s  2 min left"),
+]
+
+
+def stage(*given: SweepEvent | str) -> Generator[SweepEvent | str, None, int]:
+    yield from given
+    return 7
+
+
+def test_a_stage_is_run_to_its_end_and_its_result_returned() -> None:
+    assert terminal.follow(stage()) == 7
+
+
+@pytest.mark.parametrize(("event", "line"), LINES)
+def test_an_event_leaves_a_line(
+    event: SweepEvent | str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.follow(stage(event))
+    assert capsys.readouterr().err == f"{line}\n"
+
+
+@pytest.mark.parametrize(("event", "line"), BARS)
+def test_in_a_pipe_progress_is_a_line_every_few_seconds(
+    event: SweepEvent,
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal.follow(stage(event, event))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(terminal, "_LINE_INTERVAL", 0.0)
+    terminal.follow(stage(event))
+    assert capsys.readouterr().err == f"{line}\n"
+
+
+def test_every_kind_of_event_is_shown() -> None:
+    shown = {type(event) for event, _ in [*LINES, *BARS]} - {str}
+    assert shown == set(get_args(SweepEvent))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h")],
+)
+def test_a_duration_has_the_unit_that_fits(seconds: float, text: str) -> None:
+    assert terminal.format_duration(seconds) == text
+
+
+def test_only_the_first_of_several_processes_prints(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    terminal.print_line("hello")
+    terminal.print_json({})
+    assert capsys.readouterr() == ("", "")
