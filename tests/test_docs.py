@@ -1,4 +1,4 @@
-"""The documents: what they tell a reader to type exists, and the command page is the program's."""
+"""The documents: every command in them exists, and the command page equals --help."""
 
 import re
 import runpy
@@ -37,14 +37,14 @@ def blocks(page: Path, *languages: str) -> list[str]:
     return [body for name, body in FENCE.findall(page.read_text("utf-8")) if name in languages]
 
 
-def typed(block: str) -> list[list[str]]:
+def commands_in(block: str) -> list[list[str]]:
     """Return the words after 'kitbox' of every command in a shell block, as a shell sees them."""
     found = []
     for line in block.replace("\\\n", " ").splitlines():
         words: list[str] = []
         for word in [*shlex.split(line.removeprefix("$ "), comments=True), "&&"]:
             if word in ("&&", "||", "|", ";", ">"):
-                # 'docker run ... IMAGE reproduce': the image is named kitbox too
+                # in 'docker run ... IMAGE reproduce' the image has the name kitbox, too
                 if words[:1] == ["kitbox"] or (words[:2] == ["docker", "run"]):
                     found.append(words[words.index("kitbox") + 1 :])
                 words = []
@@ -53,8 +53,8 @@ def typed(block: str) -> list[list[str]]:
     return found
 
 
-def reached(words: list[str]):
-    """Return the command that words lead to, its name, and the words that are left for it."""
+def find_command(words: list[str]):
+    """Return the command of these words, its name, and its arguments."""
     command, path, left = get_command(app), ["kitbox"], list(words)
     while left and left[0] in getattr(command, "commands", {}):
         command = command.commands[left[0]]
@@ -62,9 +62,9 @@ def reached(words: list[str]):
     return command, " ".join(path), left
 
 
-def mistake(words: list[str], *, complete: bool) -> str | None:
-    """Return what is wrong with a command's words; an incomplete one may leave arguments out."""
-    command, name, left = reached(words)
+def problem_of(words: list[str], *, complete: bool) -> str | None:
+    """Return what is wrong with a command's words; an incomplete one may lack arguments."""
+    command, name, left = find_command(words)
     group = hasattr(command, "commands")
     if group and left and not left[0].startswith("-"):
         return f"'{name}' has no command {left[0]}"
@@ -75,40 +75,40 @@ def mistake(words: list[str], *, complete: bool) -> str | None:
     if complete and not group and "--help" not in left:
         try:
             command.make_context(name, left)
-        except Exception as error:  # typer's own click is not to be imported
-            said = getattr(error, "format_message", error.__str__)()
-            return f"'kitbox {' '.join(words)}': {said}"
+        except Exception as error:  # typer's own click cannot be imported
+            text = getattr(error, "format_message", error.__str__)()
+            return f"'kitbox {' '.join(words)}': {text}"
     return None
 
 
-def test_the_command_page_is_what_the_program_says():
+def test_the_command_page_equals_the_help():
     written = (ROOT / "docs" / "commands.md").read_text("utf-8")
     page = runpy.run_path(str(ROOT / "scripts" / "command-page"))["page"]()
     assert written == page, "docs/commands.md is out of date; run scripts/command-page"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_command_that_a_page_names_exists_with_its_options(page: Path):
+def test_every_command_on_a_page_exists_with_its_options(page: Path):
     wrong = [
         problem
         for block in blocks(page, "bash", "sh", "console")
-        for words in typed(block)
-        if (problem := mistake(words, complete=True))
+        for words in commands_in(block)
+        if (problem := problem_of(words, complete=True))
     ]
     wrong += [
         problem
         for text in INLINE.findall(page.read_text("utf-8"))
-        if (problem := mistake(text.split(), complete=False))
+        if (problem := problem_of(text.split(), complete=False))
     ]
     assert wrong == []
 
 
-def test_every_example_in_a_help_text_can_be_typed():
+def test_every_example_in_a_help_text_is_valid():
     paths = runpy.run_path(str(ROOT / "scripts" / "command-page"))["paths"]
     wrong = []
     for path in paths(get_command(app)):
-        for example in EXAMPLE.findall(reached(list(path))[0].help or ""):
-            problem = mistake(shlex.split(example), complete=True)
+        for example in EXAMPLE.findall(find_command(list(path))[0].help or ""):
+            problem = problem_of(shlex.split(example), complete=True)
             if problem:
                 wrong.append(problem)
     assert wrong == []
@@ -125,7 +125,7 @@ def test_every_plugin_that_the_readme_trains_is_shipped():
     named = {
         word
         for block in blocks(README, "bash")
-        for words in typed(block)
+        for words in commands_in(block)
         if words[:1] in (["train"], ["score"], ["ensemble"])
         for word in words[1:]
         if re.fullmatch(r"[a-z]\w*_\d+(x\d+)?\w*", word)
@@ -134,7 +134,7 @@ def test_every_plugin_that_the_readme_trains_is_shipped():
     assert named - shipped == set()
 
 
-def test_the_plugin_in_the_readme_loads_and_is_named_rightly(tmp_path: Path):
+def test_the_plugin_in_the_readme_loads_and_has_a_valid_name(tmp_path: Path):
     (text,) = blocks(README, "python")
     (name,) = re.findall(r"This one is `plugins/(\w+)\.py`", README.read_text("utf-8"))
     file = tmp_path / f"{name}.py"

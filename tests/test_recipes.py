@@ -1,4 +1,4 @@
-"""The recipes: every command on their pages is played, small, on drawn whales."""
+"""The recipes: every command on their pages is run, small, on drawn whales."""
 
 import csv
 import json
@@ -22,11 +22,11 @@ from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.schedules import Multistep, Swa
 from kitbox.synthetic import layouts, whale_competition
 from tests.photographs import TINY, finish
-from tests.test_docs import ROOT, blocks, reached
+from tests.test_docs import ROOT, blocks, find_command
 
 RECIPES = ROOT / "docs" / "recipes"
 HEREDOC = re.compile(r"<<'(\w+)'")
-# A tiny network for each family of backbones, so that one does not fit another here either.
+# A tiny backbone for each family, so that weights of one do not fit another here either.
 FAMILIES = {
     "resnet": "test_resnet",
     "densenet": TINY,
@@ -34,7 +34,7 @@ FAMILIES = {
     "mobilenetv2": TINY,
 }
 RUN = {"--device": "cpu", "--precision": "32", "--workers": "0"}
-# What a recipe asks of a network that knows something, or that is large.
+# Options of recipes that need a trained or a large network.
 EASIER: dict[str, dict[str, str]] = {
     "kitbox pseudo": {"--threshold": "0"},
     "kitbox data boxes detect": {
@@ -70,14 +70,14 @@ def shrunk(plugin: Plugin) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _without_other_processes() -> Iterator[None]:
-    """Let threads draw: processes that are kept would stay in the folder of their first work."""
+    """Draw in threads: worker processes would keep the folder that they were started in."""
     with parallel_config(backend="threading"):
         yield
 
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the shipped plugins that recipes train, shrunk."""
+    """Return a folder of the shipped plugins that recipes train, shrunk."""
     folder = tmp_path_factory.mktemp("shelf")
     typed = " ".join(block for page in RECIPES.glob("*.md") for block in blocks(page, "bash"))
     for path in discovery.shipped_folder().glob("*.py"):
@@ -91,14 +91,14 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with what recipes begin with: humpback/, gdsc/ and labels in flukes/."""
+    """Return a folder with the data of recipes: humpback/, gdsc/ and labels in flukes/."""
     root = tmp_path_factory.mktemp("recipes")
     _, made = finish(
         whale_competition.draw(
             root / "humpback", individuals=40, photographs=280, seed=1, long_side=200
         )
     )
-    for name in made.broken:  # what a competitor would leave out after 'kitbox data check'
+    for name in made.broken:  # files that a competitor would remove after 'kitbox data check'
         next(made.folder.glob(f"*/{name}")).unlink()
     lists = made.folder / "train.csv"
     rows = lists.read_text("utf-8").splitlines(keepends=True)
@@ -115,7 +115,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def label_as_yolo(folder: Path, data: Path, row: dict[str, str]) -> None:
-    """Write a box as the labelling program of the GDSC solution did: shares of the image."""
+    """Write a box in the format of the GDSC solution's labelling program: shares of the image."""
     found = next(iter(data.glob(f"*/{row['image']}")), None)
     if found is None:
         return
@@ -130,7 +130,7 @@ def label_as_yolo(folder: Path, data: Path, row: dict[str, str]) -> None:
 
 @pytest.fixture
 def place(drawn: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder as a reader of a recipe has it, and go there."""
+    """Return the folder of a recipe's reader, and change to it."""
     for path in drawn.iterdir():
         if path.is_dir():
             (tmp_path / path.name).symlink_to(path)
@@ -142,7 +142,7 @@ def place(drawn: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def statements(block: str) -> list[str]:
-    """Return the statements of a shell block: lines with their continuations and documents."""
+    """Return the statements of a shell block: lines with their continuations and heredocs."""
     found: list[str] = []
     end = None
     for line in block.splitlines():
@@ -157,7 +157,7 @@ def statements(block: str) -> list[str]:
 
 
 def words_of(statement: str) -> list[str]:
-    """Return the words of a command with its patterns of files replaced, as a shell does."""
+    """Return the words of a command with file patterns expanded, as by a shell."""
     words = []
     for word in shlex.split(statement.replace("\\\n", " "), comments=True):
         files = sorted(str(path) for path in Path().glob(word)) if "*" in word else []
@@ -166,21 +166,21 @@ def words_of(statement: str) -> list[str]:
 
 
 def smaller(words: list[str]) -> list[str]:
-    """Return a command of kitbox with what makes it fast here."""
-    command, name, _ = reached(words)
+    """Return a kitbox command with the options that make it fast."""
+    command, name, _ = find_command(words)
     known = {option for parameter in command.params for option in parameter.opts}
     added = {option: value for option, value in RUN.items() if option in known}
     added |= EASIER.get(name, {})
     return [*words, *(text for pair in added.items() for text in pair)]
 
 
-def ask_of_more_strangers(settings: Path) -> None:
-    """Let a small holdout ask of as many unknown individuals as a learned new label needs."""
+def raise_unknown_share(settings: Path) -> None:
+    """Give a small holdout as many unknown queries as a learned new label needs."""
     text = settings.read_text("utf-8").replace("unknown_share = 0.27", "unknown_share = 0.5")
     settings.write_text(text, encoding="utf-8")
 
 
-def play(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_block(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a shell block here, its kitbox commands in this process."""
     for statement in statements(block):
         words = words_of(statement)
@@ -190,14 +190,14 @@ def play(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
             done = CliRunner().invoke(app, smaller(words[1:]))
             assert done.exit_code == 0, f"{statement}{done.output[-2000:]}{done.exception!r}"
             if words[1] == "init":
-                ask_of_more_strangers(Path(words[2]) / "kitbox.toml")
+                raise_unknown_share(Path(words[2]) / "kitbox.toml")
         else:
             subprocess.run(["bash", "-ec", statement], check=True, capture_output=True)
 
 
-def play_page(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_page(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for block in blocks(RECIPES / f"{name}.md", "bash"):
-        play(block, monkeypatch)
+        run_block(block, monkeypatch)
 
 
 def receipt(place: Path) -> dict[str, Any]:
@@ -207,10 +207,10 @@ def receipt(place: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_the_gdsc_2020_recipe_ends_in_a_list_of_two_networks_that_learnt_before(
+def test_the_gdsc_2020_recipe_ends_in_a_submission_of_two_transferred_networks(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play_page("gdsc2020", monkeypatch)
+    run_page("gdsc2020", monkeypatch)
     written = receipt(place / "whales")
     assert [plugin["name"] for plugin in written["plugins"]] == ["resnet34_620", "densenet121_480"]
     assert {plugin["trained_on"] for plugin in written["plugins"]} == {"all"}
@@ -222,10 +222,10 @@ def test_the_gdsc_2020_recipe_ends_in_a_list_of_two_networks_that_learnt_before(
 
 
 @pytest.mark.slow
-def test_the_humpback_2019_recipe_ends_in_a_list_with_the_tests_share_of_new_whales(
+def test_the_humpback_2019_recipe_ends_in_a_submission_with_the_tests_share_of_new_whales(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play_page("humpback2019", monkeypatch)
+    run_page("humpback2019", monkeypatch)
     assert len(receipt(place / "whales")["plugins"]) == 3
     path = next(place.glob("whales/submissions/*/submission.csv"))
     first = [row["Id"].split()[0] for row in csv.DictReader(path.open(encoding="utf-8"))]
@@ -233,25 +233,27 @@ def test_the_humpback_2019_recipe_ends_in_a_list_with_the_tests_share_of_new_wha
 
 
 @pytest.mark.slow
-def test_the_hardness_recipe_trains_and_shows_its_four_orders(
+def test_the_hardness_recipe_trains_and_reports_its_four_orders(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play_page("hardness", monkeypatch)
+    run_page("hardness", monkeypatch)
     assert list(place.glob("hardness/.kitbox/reports/*.html"))
 
 
 def test_a_recipe_with_a_wrong_command_fails(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = "kitbox init whales --preset gdsc2020 --data gdsc\ncd whales\n"
     with pytest.raises(AssertionError, match="did you mean resnet34_620"):
-        play(begin + "kitbox train resnet34_62 --init-from ../kaggle/resnet34_620\n", monkeypatch)
+        run_block(
+            begin + "kitbox train resnet34_62 --init-from ../kaggle/resnet34_620\n", monkeypatch
+        )
 
 
-def test_every_recipe_is_played() -> None:
+def test_every_recipe_is_tested() -> None:
     pages = {path.stem for path in RECIPES.glob("*.md")}
     assert pages == {"gdsc2020", "humpback2019", "hardness"}
 
 
-def test_a_statement_keeps_its_continuation_and_its_document() -> None:
+def test_a_statement_has_its_continuation_and_its_heredoc() -> None:
     block = "cat > a <<'END'\nb \\\nEND\nkitbox train c \\\n    d\ncd e\n"
     assert statements(block) == [
         "cat > a <<'END'\nb \\\nEND\n",

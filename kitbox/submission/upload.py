@@ -1,7 +1,7 @@
 """Sends a submission to kaggle.com once, waits for its score, and records both in the ledger.
 
 The ledger knows of an attempt before its first byte is sent. If an attempt has no outcome there,
-this process or the connection stopped in between, and Kaggle's own list tells whether it arrived:
+this process or the connection stopped in between, and Kaggle's own list shows whether it arrived:
 the description of every submission ends with a tag of the CSV's sha256. The list may lag, so an
 attempt counts as failed only if it is still not listed after ten minutes. Only `again` sends twice.
 """
@@ -62,7 +62,7 @@ def upload_submission(
 ) -> Generator[str, None, SubmissionStatus]:
     """Send a submission, or continue an interrupted upload; return its status.
 
-    Yields lines for people. Raises KitboxError that tells whether anything was sent.
+    Yields lines for people. Raises KitboxError with whether anything was sent.
     """
     slug = competition.submission.kaggle
     if slug is None:

@@ -27,43 +27,43 @@ from tests.photographs import TINY, competition_on_disk, finish, named, tiny
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     found, _ = competition_on_disk(tmp_path)
     monkeypatch.chdir(found.root)
     return found
 
 
-def drawn(place: Workspace, *rows: str) -> str:
-    path = place.root / "drawn.csv"
+def drawn(workspace: Workspace, *rows: str) -> str:
+    path = workspace.root / "drawn.csv"
     path.write_text("\n".join(["image,x,y,w,h", *rows]) + "\n")
     return str(path)
 
 
-def collected(place: Workspace) -> Collection:
-    found: Collection = finish(collect(place, settings.load(place)))[1]
+def collected(workspace: Workspace) -> Collection:
+    found: Collection = finish(collect(workspace, settings.load(workspace)))[1]
     return found
 
 
-def test_boxes_are_read_counted_and_written(place: Workspace) -> None:
-    file = drawn(place, "0_0,60,30,90,62", "t_1,48,32,90,50", "t_1,50,40,90,60", "z,1,1,2,2")
+def test_boxes_are_imported_counted_and_written(workspace: Workspace) -> None:
+    file = drawn(workspace, "0_0,60,30,90,62", "t_1,48,32,90,50", "t_1,50,40,90,60", "z,1,1,2,2")
     shown = run("data", "boxes", "import", file, "--sheet")
-    said = shown.stderr.splitlines()
-    assert said[0] == (
+    lines = shown.stderr.splitlines()
+    assert lines[0] == (
         f"{file}: two corners, though the columns are called x,y,w,h, in pixels "
         "(format gdsc, columns x,y,w,h)"
     )
-    assert said[1] == (
+    assert lines[1] == (
         "several formats are possible; boxes that lie inside their images: 0 as xywh, 3 as gdsc"
     )
-    assert said[2] == ("names no image here: drawn.csv line 5: no image, or more than one, is 'z'")
-    assert said[3] == f"written to {place.boxes}: 3 boxes of 'drawn.csv'"
-    assert said[4] == f"look at {place.reports / 'boxes.png'}"
-    with Image.open(place.reports / "boxes.png") as sheet:
+    assert lines[2] == ("names no image here: drawn.csv line 5: no image, or more than one, is 'z'")
+    assert lines[3] == f"written to {workspace.boxes}: 3 boxes of 'drawn.csv'"
+    assert lines[4] == f"look at {workspace.reports / 'boxes.png'}"
+    with Image.open(workspace.reports / "boxes.png") as sheet:
         assert sheet.format == "PNG"
     rows = [line.split() for line in shown.stdout.splitlines()]
     assert ["labelled", "24", "1"] in rows
     assert ["test", "8", "1"] in rows
-    found = collected(place)
+    found = collected(workspace)
     assert found.labelled.boxes is not None
     assert found.test is not None
     assert found.test.boxes is not None
@@ -71,8 +71,8 @@ def test_boxes_are_read_counted_and_written(place: Workspace) -> None:
     assert found.test.boxes[1].tolist() == [48, 32, 90, 50]
 
 
-def test_figures_are_one_document(place: Workspace) -> None:
-    file = drawn(place, "0_0,60,30,90,62", "0_1,60,30,130,62", "0_2,0,0,96,64", "z,1,1,2,2")
+def test_an_import_is_printed_as_one_json_document(workspace: Workspace) -> None:
+    file = drawn(workspace, "0_0,60,30,90,62", "0_1,60,30,130,62", "0_2,0,0,96,64", "z,1,1,2,2")
     found = json.loads(run("data", "boxes", "import", file, "--form", "xyxy", "--json").stdout)
     remarks = found.pop("remarks")
     assert found == {
@@ -91,7 +91,7 @@ def test_figures_are_one_document(place: Workspace) -> None:
         "refused": 0,
         "unmatched": 1,
         "guessed": 0,
-        "written": str(place.boxes),
+        "written": str(workspace.boxes),
         "sheet": None,
     }
     assert remarks[0] == {
@@ -102,107 +102,109 @@ def test_figures_are_one_document(place: Workspace) -> None:
     }
 
 
-def test_what_people_decided_counts_more(place: Workspace) -> None:
-    decisions.add(place.decisions, Decision("drop", "0_0.png"))
-    decisions.add(place.decisions, Decision("box", "0_1.png", "5 5 50 50"))
-    file = drawn(place, "0_0,1,2,30,40", "0_1,1,2,30,40")
+def test_decided_boxes_take_precedence(workspace: Workspace) -> None:
+    decisions.add(workspace.decisions, Decision("drop", "0_0.png"))
+    decisions.add(workspace.decisions, Decision("box", "0_1.png", "5 5 50 50"))
+    file = drawn(workspace, "0_0,1,2,30,40", "0_1,1,2,30,40")
     shown = run("data", "boxes", "import", file, "--form", "xyxy", "--json")
     assert json.loads(shown.stdout)["images"]["labelled"] == {"images": 23, "with_box": 1}
-    boxes = collected(place).labelled.boxes
+    boxes = collected(workspace).labelled.boxes
     assert boxes is not None
     assert boxes[0].tolist() == [5, 5, 50, 50]
 
 
-def test_boxes_of_a_source_are_read_again_and_others_stay(place: Workspace) -> None:
-    arguments = ("data", "boxes", "import", drawn(place, "0_0,1,2,30,40"), "--form", "xyxy")
+def test_boxes_of_the_same_source_are_replaced_and_others_stay(workspace: Workspace) -> None:
+    arguments = ("data", "boxes", "import", drawn(workspace, "0_0,1,2,30,40"), "--form", "xyxy")
     run(*arguments, "--source", "me")
     run(*arguments)
     shown = run(*arguments)
     assert "1 boxes of 'drawn.csv', in place of 1" in shown.stderr
-    assert place.boxes.read_text().splitlines()[1:] == [
+    assert workspace.boxes.read_text().splitlines()[1:] == [
         "0_0.png,1,2,30,40,,me",
         "0_0.png,1,2,30,40,,drawn.csv",
     ]
 
 
-def test_a_box_that_is_none_stops_before_anything_is_written(place: Workspace) -> None:
-    file = drawn(place, "0_0,1,2,30,40", "0_1,1,2,30,40", "0_2,9,9,3,3")
+def test_an_empty_box_stops_the_import_before_anything_is_written(workspace: Workspace) -> None:
+    file = drawn(workspace, "0_0,1,2,30,40", "0_1,1,2,30,40", "0_2,9,9,3,3")
     arguments = ("data", "boxes", "import", file, "--form", "gdsc")
     assert "drawn.csv line 4: box 9,9,3,3 is empty, read as gdsc; correct the row; fix it" in str(
         run(*arguments, code=1).exception
     )
-    assert not place.boxes.exists()
-    text = place.settings.read_text().replace('broken = "stop"', 'broken = "drop"')
-    place.settings.write_text(text)
+    assert not workspace.boxes.exists()
+    text = workspace.settings.read_text().replace('broken = "stop"', 'broken = "drop"')
+    workspace.settings.write_text(text)
     assert "left out: drawn.csv line 4: box 9,9,3,3 is empty" in run(*arguments).stderr
 
 
-def test_labels_of_two_folders_of_one_name_stay_beside_each_other(place: Workspace) -> None:
+def test_labels_in_two_folders_of_the_same_name_have_different_sources(
+    workspace: Workspace,
+) -> None:
     for side, image in (("train", "0_0"), ("test", "t_1")):
-        folder = place.root / "y" / side / "labels"
+        folder = workspace.root / "y" / side / "labels"
         folder.mkdir(parents=True)
         (folder / f"{image}.txt").write_text("0 .5 .5 .5 .5\n")
         run("data", "boxes", "import", str(folder))
-    assert place.boxes.read_text().splitlines()[1:] == [
+    assert workspace.boxes.read_text().splitlines()[1:] == [
         "0_0.png,24,16,72,48,,y/train/labels",
         "t_1.png,24,16,72,48,,y/test/labels",
     ]
 
 
-def test_a_list_from_elsewhere_is_called_by_its_folder_too(place: Workspace) -> None:
-    elsewhere = place.root.parent / "labels" / "drawn.csv"
+def test_the_source_of_a_list_outside_the_workspace_has_its_folder(workspace: Workspace) -> None:
+    elsewhere = workspace.root.parent / "labels" / "drawn.csv"
     elsewhere.parent.mkdir()
     elsewhere.write_text("image,x0,y0,x1,y1\n0_0,1,2,30,40\n")
     shown = run("data", "boxes", "import", str(elsewhere))
     assert "1 boxes of 'labels/drawn.csv'" in shown.stderr
 
 
-def test_boxes_are_never_replaced_by_none(place: Workspace) -> None:
-    text = place.settings.read_text().replace('broken = "stop"', 'broken = "drop"')
-    place.settings.write_text(text)
-    run("data", "boxes", "import", drawn(place, "0_0,1,2,30,40"), "--form", "xyxy")
-    before = place.boxes.read_text()
-    file = drawn(place, "0_0,1,2,3,4")
+def test_an_import_without_usable_boxes_replaces_nothing(workspace: Workspace) -> None:
+    text = workspace.settings.read_text().replace('broken = "stop"', 'broken = "drop"')
+    workspace.settings.write_text(text)
+    run("data", "boxes", "import", drawn(workspace, "0_0,1,2,30,40"), "--form", "xyxy")
+    before = workspace.boxes.read_text()
+    file = drawn(workspace, "0_0,1,2,3,4")
     assert str(run("data", "boxes", "import", file, "--form", "xyxy", code=1).exception) == (
         f"{file} has no box that can be used: drawn.csv line 2: box 1,2,3,4 of image "
         "'0_0.png', which has 96x64 pixels, has 2x2 in it; correct or remove it"
     )
-    assert place.boxes.read_text() == before
+    assert workspace.boxes.read_text() == before
 
 
-def test_nobody_else_may_speak_for_the_detector(place: Workspace) -> None:
-    arguments = ("data", "boxes", "import", drawn(place, "0_0,1,2,3,4"), "--source", "detector")
+def test_the_source_of_predicted_boxes_cannot_be_imported(workspace: Workspace) -> None:
+    arguments = ("data", "boxes", "import", drawn(workspace, "0_0,1,2,3,4"), "--source", "detector")
     assert str(run(*arguments, code=1).exception) == (
         "'detector' is the source of predicted boxes; name yours with --source NAME"
     )
 
 
-def test_more_than_three_remarks_of_a_kind_are_counted(place: Workspace) -> None:
+def test_more_than_three_findings_of_a_kind_are_counted(workspace: Workspace) -> None:
     rows = [f"z{number},1,2,30,40" for number in range(5)]
-    file = drawn(place, "0_0,1,2,30,40", *rows)
+    file = drawn(workspace, "0_0,1,2,30,40", *rows)
     shown = run("data", "boxes", "import", file, "--form", "xyxy").stderr
     assert "names no image here: 2 more; --json lists all" in shown
 
 
-def test_images_of_one_folder_can_be_meant(place: Workspace) -> None:
-    data = settings.load(place).images.root
-    arguments = ("data", "boxes", "import", drawn(place, "0_0,1,2,30,40", "t_1,1,2,30,40"))
+def test_an_import_can_be_limited_to_one_folder(workspace: Workspace) -> None:
+    data = settings.load(workspace).images.root
+    arguments = ("data", "boxes", "import", drawn(workspace, "0_0,1,2,30,40", "t_1,1,2,30,40"))
     shown = run(*arguments, "--form", "xyxy", "--images", str(data / "test"), "--json")
     assert json.loads(shown.stdout)["unmatched"] == 1
-    assert place.boxes.read_text().splitlines()[1:] == ["t_1.png,1,2,30,40,,drawn.csv"]
+    assert workspace.boxes.read_text().splitlines()[1:] == ["t_1.png,1,2,30,40,,drawn.csv"]
 
 
-def test_train_and_test_are_cropped_alike(place: Workspace) -> None:
-    """Put one fluke into a training and a test photograph of different seas."""
-    data = settings.load(place).images.root
+def test_train_and_test_are_cropped_alike(workspace: Workspace) -> None:
+    """Put one fluke into a training and a test image with different backgrounds."""
+    data = settings.load(workspace).images.root
     fluke = Image.open(data / "train" / "3_0.png").resize((60, 40))
     for name, sea in (("train/0_0.png", (0, 0, 90)), ("test/t_0.png", (90, 200, 90))):
         image = Image.new("RGB", (96, 64), sea)
         image.paste(fluke, (20, 15))  # wider than the box: filters look over its edge
         image.save(data / name)
-    file = drawn(place, "0_0,30,25,40,20", "t_0,30,25,40,20")
+    file = drawn(workspace, "0_0,30,25,40,20", "t_0,30,25,40,20")
     run("data", "boxes", "import", file, "--form", "xywh")
-    found = collected(place)
+    found = collected(workspace)
     assert found.test is not None
     plugin = tiny(epochs=0, losses=[], crop_margin=0.0)
     views = [
@@ -211,7 +213,7 @@ def test_train_and_test_are_cropped_alike(place: Workspace) -> None:
     ]
     np.testing.assert_array_equal(views[0][0][0], views[1][0][0])
     options = TrainOptions(device="cpu", precision="32", workers=0)
-    setup = TrainSetup(found, settings.load(place), place, options)
+    setup = TrainSetup(found, settings.load(workspace), workspace, options)
     _, checkpoint = finish(trainer.train(named(plugin), setup))
 
     def embedded(images):  # type: ignore[no-untyped-def]
@@ -219,7 +221,7 @@ def test_train_and_test_are_cropped_alike(place: Workspace) -> None:
             named(plugin),
             checkpoint,
             images,
-            place,
+            workspace,
             options=embedder.EmbedOptions(device="cpu", precision="32", workers=0),
         )
         return finish(stage)[1].vectors[0]
@@ -234,7 +236,7 @@ def test_train_and_test_are_cropped_alike(place: Workspace) -> None:
     assert causes[0]["images"] != causes[1]["images"]
 
 
-def test_photographs_that_nobody_has_labelled_can_have_boxes(
+def test_images_without_labels_can_have_boxes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "sea"
@@ -262,7 +264,7 @@ def detect(*arguments: str, code: int = 0) -> Result:
 
 
 @pytest.fixture
-def with_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def drawn_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """Return a workspace of 24 labelled and 8 test images (96x64), 22 of them with a drawn box."""
     found, _ = competition_on_disk(tmp_path)
     generator = np.random.default_rng(0)
@@ -277,17 +279,17 @@ def with_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return found
 
 
-def detected(with_boxes: Workspace) -> list[Box]:
-    return [box for box in read_file(with_boxes.boxes, "") if not box.drawn]
+def detected(drawn_workspace: Workspace) -> list[Box]:
+    return [box for box in read_file(drawn_workspace.boxes, "") if not box.drawn]
 
 
-def test_every_image_without_a_drawn_box_is_searched(with_boxes: Workspace) -> None:
+def test_boxes_are_detected_in_every_image_without_a_drawn_box(drawn_workspace: Workspace) -> None:
     figures = json.loads(detect("--threshold", "0", "--json").stdout)
     assert (figures["learnt"], figures["held_out"]["images"], figures["images"]) == (18, 4, 10)
     assert list(figures["held_out"]["scores"]) == ["ap50", "ap", "crop_iou"]
     assert figures["image_size"] == [32, 64]
     assert figures["images_per_second"] > 0
-    found = detected(with_boxes)
+    found = detected(drawn_workspace)
     assert figures["boxes"] == len(found)
     without = {f"5_{n}.png" for n in range(4)} | {f"t_{n}.png" for n in range(2, 8)}
     assert {box.image_id for box in found} <= without
@@ -299,42 +301,46 @@ def test_every_image_without_a_drawn_box_is_searched(with_boxes: Workspace) -> N
         assert 0 <= y0 < y1 <= 64
 
 
-def test_below_the_threshold_an_image_stays_whole_and_is_listed(with_boxes: Workspace) -> None:
+def test_an_image_below_the_threshold_is_not_cropped_and_is_listed(
+    drawn_workspace: Workspace,
+) -> None:
     figures = json.loads(detect("--threshold", "1", "--held-out", "0", "--json").stdout)
     assert (figures["boxes"], figures["whole"], figures["doubtful"]) == (0, 10, 10)
     with Path(figures["doubtful_list"]).open() as file:
         assert {row["why"] for row in csv.DictReader(file)} == {"no confident box"}
-    assert detected(with_boxes) == []
+    assert detected(drawn_workspace) == []
     shown = detect("--threshold", "1", "--held-out", "0")
     assert "100.0% of the 10 images without a drawn box stay whole" in shown.stderr
 
 
-def test_a_detector_that_finds_nothing_takes_the_place_of_no_boxes(with_boxes: Workspace) -> None:
+def test_a_detector_without_detections_replaces_no_boxes(
+    drawn_workspace: Workspace,
+) -> None:
     before = json.loads(detect("--threshold", "0", "--json").stdout)["boxes"]
-    written = with_boxes.boxes.read_text()
+    written = drawn_workspace.boxes.read_text()
     message = str(detect("--threshold", "1", code=1).exception)
     assert "each of the 4 held-out images stays whole below a confidence of 1 (ap50" in message
-    assert with_boxes.boxes.read_text() == written
+    assert drawn_workspace.boxes.read_text() == written
     shown = detect("--threshold", "0")
-    assert f"{before} boxes of 'detector', in with_boxes of {before}" in shown.stderr
+    assert f"{before} boxes of 'detector', in drawn_workspace of {before}" in shown.stderr
     assert "4 held-out images are few: scores and intervals are rough" in shown.stderr
     assert "ap50" in shown.stdout
 
 
-def test_what_was_learnt_and_found_is_used_again(with_boxes: Workspace) -> None:
+def test_an_earlier_detector_and_its_boxes_are_used_again(drawn_workspace: Workspace) -> None:
     first = json.loads(detect("--threshold", "0", "--json").stdout)
-    written = with_boxes.boxes.read_text()
+    written = drawn_workspace.boxes.read_text()
     again = json.loads(detect("--threshold", "0", "--json").stdout)
     assert again["detector"] == first["detector"]
     assert again["images_per_second"] is None
     assert again["held_out"] == first["held_out"]
-    assert with_boxes.boxes.read_text() == written
+    assert drawn_workspace.boxes.read_text() == written
     fresh = json.loads(detect("--threshold", "0", "--fresh", "--json").stdout)
     assert fresh["images_per_second"] > 0
     assert fresh["held_out"] == first["held_out"]
 
 
-def test_nothing_held_out_is_nothing_measured(with_boxes: Workspace) -> None:
+def test_without_held_out_boxes_there_are_no_scores(drawn_workspace: Workspace) -> None:
     result = detect("--held-out", "0", "--json")
     figures = json.loads(result.stdout)
     assert figures["learnt"] == 22
@@ -342,27 +348,29 @@ def test_nothing_held_out_is_nothing_measured(with_boxes: Workspace) -> None:
     assert "training on 22 images with drawn boxes; 0 are held out" in result.stderr
 
 
-def test_a_few_boxes_are_too_few(with_boxes: Workspace) -> None:
-    with_boxes.boxes.write_text("".join(with_boxes.boxes.read_text().splitlines(keepends=True)[:4]))
+def test_too_few_drawn_boxes_are_an_error(drawn_workspace: Workspace) -> None:
+    drawn_workspace.boxes.write_text(
+        "".join(drawn_workspace.boxes.read_text().splitlines(keepends=True)[:4])
+    )
     assert "3 images have a drawn box" in str(detect(code=1).exception)
 
 
-def test_a_detector_does_not_learn_from_what_detectors_found(with_boxes: Workspace) -> None:
+def test_a_detector_is_not_trained_on_detected_boxes(drawn_workspace: Workspace) -> None:
     guess = Box("5_0.png", (1.0, 1.0, 50.0, 50.0), 0.9, "another detector")
-    replace(with_boxes.boxes, "another detector", [guess])
+    replace(drawn_workspace.boxes, "another detector", [guess])
     figures = json.loads(detect("--held-out", "0", "--json").stdout)
     assert (figures["learnt"], figures["images"]) == (22, 10)
 
 
-def test_a_box_that_was_decided_is_learnt_and_not_found_again(with_boxes: Workspace) -> None:
-    decisions.add(with_boxes.decisions, Decision("box", "5_0.png", "1 1 50 50"))
-    decisions.add(with_boxes.decisions, Decision("box", "0_0.png", "2 2 40 40"))
+def test_a_decided_box_is_trained_on_and_not_detected_again(drawn_workspace: Workspace) -> None:
+    decisions.add(drawn_workspace.decisions, Decision("box", "5_0.png", "1 1 50 50"))
+    decisions.add(drawn_workspace.decisions, Decision("box", "0_0.png", "2 2 40 40"))
     figures = json.loads(detect("--held-out", "0", "--threshold", "0", "--json").stdout)
     assert (figures["learnt"], figures["images"]) == (23, 9)
-    assert "5_0.png" not in {box.image_id for box in detected(with_boxes)}
+    assert "5_0.png" not in {box.image_id for box in detected(drawn_workspace)}
 
 
-def test_what_is_not_said_is_as_in_the_recipe() -> None:
+def test_the_defaults_of_the_command_are_those_of_the_settings() -> None:
     defaults = {n: p.default for n, p in signature(boxes_module.detect).parameters.items()}
     recipe = DetectorSettings().model_dump()
     assert {n: defaults[n] for n in ("backbone", "image_size", "epochs", "seed")} == {
@@ -370,7 +378,7 @@ def test_what_is_not_said_is_as_in_the_recipe() -> None:
     }
 
 
-def test_a_weights_file_that_is_missing_is_named(with_boxes: Workspace) -> None:
+def test_a_missing_weights_file_is_an_error(drawn_workspace: Workspace) -> None:
     assert "there is no file of weights" in str(
         detect("--weights", "nowhere.safetensors", code=1).exception
     )

@@ -24,7 +24,7 @@ def broken_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return found
 
 
-def test_findings_are_shown_by_kind_with_what_is_done_and_can_be_done(
+def test_findings_are_shown_by_kind_with_their_action_and_advice(
     broken_data: Workspace,
 ) -> None:
     shown = run("data", "check")
@@ -40,7 +40,9 @@ def test_findings_are_shown_by_kind_with_what_is_done_and_can_be_done(
     assert "3 of them stop every run" in shown.stderr
 
 
-def test_with_drop_a_row_is_left_out_and_a_test_image_answered_for(broken_data: Workspace) -> None:
+def test_with_drop_a_row_is_left_out_and_a_test_image_answered_as_grey(
+    broken_data: Workspace,
+) -> None:
     text = broken_data.settings.read_text().replace('broken = "stop"', 'broken = "drop"')
     broken_data.settings.write_text(text)
     report = json.loads(run("data", "check", "--json").stdout)
@@ -52,12 +54,14 @@ def test_with_drop_a_row_is_left_out_and_a_test_image_answered_for(broken_data: 
     assert report["counts"]["empty"] == 1
     assert report["images"] == 32
     assert "uses a grey picture instead" in run("data", "check").stdout
-    told = run("data", "holdout").stderr
-    assert "left out: unreadable: image" in told
-    assert "answered as grey: unreadable: image" in told
+    shown = run("data", "holdout").stderr
+    assert "left out: unreadable: image" in shown
+    assert "answered as grey: unreadable: image" in shown
 
 
-def test_every_finding_of_a_kind_is_listed_and_the_csv_holds_all(broken_data: Workspace) -> None:
+def test_all_findings_of_a_kind_are_listed_and_the_csv_has_all_kinds(
+    broken_data: Workspace,
+) -> None:
     shown = run("data", "check", "--kind", "missing")
     assert "image '=1+1.png' is not in train" in shown.stdout
     assert "is empty" not in shown.stdout
@@ -73,7 +77,7 @@ def test_an_unknown_kind_gets_a_suggestion(broken_data: Workspace) -> None:
     assert not broken_data.image_index.exists()  # before any image is read
 
 
-def test_rules_in_the_settings_are_obeyed(broken_data: Workspace) -> None:
+def test_the_rules_in_the_settings_apply(broken_data: Workspace) -> None:
     with broken_data.settings.open("a") as file:
         file.write('\n[check]\ntiny_below = 65\ndrop = ["empty", "missing", "tiny"]\n')
     text = broken_data.settings.read_text().replace('broken = "stop"', 'broken = "drop"')
@@ -107,7 +111,7 @@ def test_the_holdout_is_counted_beside_the_test(many_images: Workspace) -> None:
     assert f"written to {many_images.holdout}" in shown.stderr
 
 
-def test_a_network_says_whether_queries_look_like_the_test(many_images: Workspace) -> None:
+def test_a_network_estimates_whether_queries_look_like_the_test(many_images: Workspace) -> None:
     run("train", "plain", *RUN)
     figures = json.loads(run("data", "holdout", "--by", "plain", *RUN, "--json").stdout)
     assert 0 <= figures["separability"]["value"] <= 1
@@ -116,12 +120,12 @@ def test_a_network_says_whether_queries_look_like_the_test(many_images: Workspac
     assert "area under the ROC curve" in shown.stderr
 
 
-def test_a_network_that_is_not_trained_can_judge_nothing(many_images: Workspace) -> None:
+def test_an_untrained_network_is_an_error(many_images: Workspace) -> None:
     result = run("data", "holdout", "--by", "plain", *RUN, code=1)
     assert "plain is not trained on holdout; run 'kitbox train plain'" in str(result.exception)
 
 
-def test_without_a_test_there_is_nothing_to_resemble(many_images: Workspace) -> None:
+def test_without_a_test_the_holdout_has_no_comparison(many_images: Workspace) -> None:
     text = many_images.settings.read_text().replace("test_folder =", "# test_folder =")
     lines = [line for line in text.splitlines() if not line.startswith(("test_list", "sample"))]
     many_images.settings.write_text("\n".join(lines))
@@ -154,7 +158,7 @@ def test_every_image_is_prepared_for_the_plugins_of_the_workspace(two_plugins: W
     assert "0 of 32 files to decode for 1 plugin; takes 0.00 GB of" in again.stderr
 
 
-def test_training_tells_that_it_reads_prepared_images(two_plugins: Workspace) -> None:
+def test_training_prints_that_it_reads_prepared_images(two_plugins: Workspace) -> None:
     prepared(two_plugins, "test_efficientnet_48")
     assert (
         "; images all prepared" in invoke(two_plugins, "train", "test_efficientnet_48", *RUN).stderr
@@ -178,7 +182,7 @@ def test_a_grey_test_image_is_not_prepared_and_a_new_image_is_added(two_plugins:
     assert invoke(two_plugins, "embed", "test_efficientnet_32", *RUN).exit_code == 0
 
 
-def test_what_the_named_plugins_do_not_read_is_dropped(two_plugins: Workspace) -> None:
+def test_drop_removes_what_the_named_plugins_do_not_read(two_plugins: Workspace) -> None:
     prepared(two_plugins)
     [dropped] = prepared(two_plugins, "--drop", "test_efficientnet_32")
     assert Path(dropped["folder"]).name.startswith("48x48-")
@@ -186,7 +190,7 @@ def test_what_the_named_plugins_do_not_read_is_dropped(two_plugins: Workspace) -
     assert "nothing to remove" in invoke(two_plugins, "data", "prepare", "--drop").stderr
 
 
-def test_without_plugins_the_names_are_asked_for(tmp_path: Path) -> None:
+def test_prepare_without_plugins_is_an_error(tmp_path: Path) -> None:
     workspace, _ = competition_on_disk(tmp_path)
     result = invoke(workspace, "data", "prepare")
     assert "has no plugin and none was trained here; name the plugins" in str(result.exception)

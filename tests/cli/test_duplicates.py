@@ -14,7 +14,7 @@ from tests.photographs import competition_on_disk, write_plugin
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     found, competition = competition_on_disk(tmp_path, individuals=8)
     root = competition.images.root
     for name, of in (
@@ -30,78 +30,78 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return found
 
 
-def test_copies_conflicts_and_leaks_are_told(place: Workspace) -> None:
-    told = json.loads(run("data", "duplicates", "--json").stdout)
-    assert (told["images"], told["by"], told["suspects"]) == (40, [], None)
-    assert told["counts"]["copies"] == 4
-    assert told["counts"]["label conflicts"] == 1
-    groups = {tuple(group["images"]): group for group in told["groups"]}
+def test_copies_conflicts_and_leaks_are_found(workspace: Workspace) -> None:
+    found = json.loads(run("data", "duplicates", "--json").stdout)
+    assert (found["images"], found["by"], found["suspects"]) == (40, [], None)
+    assert found["counts"]["copies"] == 4
+    assert found["counts"]["label conflicts"] == 1
+    groups = {tuple(group["images"]): group for group in found["groups"]}
     assert groups["0_0.png", "0_1.png"]["decisions"] == ["drop,0_1.png"]
     assert groups["1_0.png", "2_0.png"]["conflict"]
     assert groups["3_0.png", "t_3.png"]["leaks"] == ["train/test"]
     shown = run("data", "duplicates")
     assert "label,2_0.png,w_1" in shown.stdout
     assert "'kitbox data duplicates --by NAME' compares the images" in shown.stderr
-    assert f"written to {place.reports / 'duplicates.csv'}" in shown.stderr
-    assert not place.decisions.exists()
+    assert f"written to {workspace.reports / 'duplicates.csv'}" in shown.stderr
+    assert not workspace.decisions.exists()
 
 
-def test_copies_are_dropped_once_and_the_others_left_to_people(place: Workspace) -> None:
+def test_copies_of_one_label_are_dropped_and_others_left_to_people(workspace: Workspace) -> None:
     shown = run("data", "duplicates", "--drop-copies")
-    assert f"added 1 drop decisions to {place.decisions}" in shown.stderr
+    assert f"added 1 drop decisions to {workspace.decisions}" in shown.stderr
     expected = (Decision("drop", "0_1.png", note="copy of 0_0.png"),)
-    assert decisions.load(place.decisions).rows == expected
+    assert decisions.load(workspace.decisions).rows == expected
     again = json.loads(run("data", "duplicates", "--drop-copies", "--json").stdout)
     assert again["dropped"] == []
     assert (again["counts"]["copies"], again["counts"]["decided"]) == (3, 1)
-    decisions.add(place.decisions, Decision("fine", "1_0.png", "2_0.png"))
+    decisions.add(workspace.decisions, Decision("fine", "1_0.png", "2_0.png"))
     fine = json.loads(run("data", "duplicates", "--json").stdout)
     assert (fine["counts"]["label conflicts"], fine["counts"]["decided"]) == (0, 2)
 
 
-def test_networks_find_neighbours_and_suspects_and_still_do_after_a_decision(
-    place: Workspace,
+def test_networks_find_neighbours_and_suspects_also_after_a_decision(
+    workspace: Workspace,
 ) -> None:
     run("train", "plain", "other", *RUN)
-    asked = ("data", "duplicates", "--by", "plain", "other", *RUN)
-    told = json.loads(run(*asked, "--json").stdout)
-    assert told["by"] == ["plain", "other"]
-    assert -1 < told["limit"] < 1.1
-    pairs = [set(suspect["images"]) for suspect in told["suspects"] if suspect["kind"] == "mutual"]
+    command = ("data", "duplicates", "--by", "plain", "other", *RUN)
+    found = json.loads(run(*command, "--json").stdout)
+    assert found["by"] == ["plain", "other"]
+    assert -1 < found["limit"] < 1.1
+    pairs = [set(suspect["images"]) for suspect in found["suspects"] if suspect["kind"] == "mutual"]
     assert {"1_0.png", "2_0.png"} in pairs  # one picture
-    assert [Path(file).name for file in told["files"]] == [
+    assert [Path(file).name for file in found["files"]] == [
         "duplicates.csv",
         "suspects.csv",
         "duplicates.html",
     ]
-    shown = run(*asked)
+    shown = run(*command)
     assert "which an image of another individual reaches by chance" in shown.stderr
     assert "most suspicious" in shown.stdout
-    before = sorted(place.embeddings.iterdir())
-    decisions.add(place.decisions, Decision("fine", "2_0.png", "1_0.png"))
-    decisions.add(place.decisions, Decision("drop", "5_0.png"))
-    later = json.loads(run(*asked, "--json").stdout)
+    before = sorted(workspace.embeddings.iterdir())
+    decisions.add(workspace.decisions, Decision("fine", "2_0.png", "1_0.png"))
+    decisions.add(workspace.decisions, Decision("drop", "5_0.png"))
+    later = json.loads(run(*command, "--json").stdout)
     assert {"1_0.png", "2_0.png"} not in [set(s["images"]) for s in later["suspects"]]
     assert not any("5_0.png" in suspect["images"] for suspect in later["suspects"])
-    assert sorted(place.embeddings.iterdir()) == before, "nothing was embedded again"
+    assert sorted(workspace.embeddings.iterdir()) == before, "nothing was embedded again"
 
 
-def test_a_network_that_is_not_trained_can_judge_nothing(place: Workspace) -> None:
+def test_an_untrained_network_is_an_error(workspace: Workspace) -> None:
     result = run("data", "duplicates", "--by", "plain", *RUN, code=1)
     assert "plain is not trained on holdout; run 'kitbox train plain'" in str(result.exception)
 
 
-def test_a_decision_asks_for_training_and_its_receipt_tells_it(
-    place: Workspace, monkeypatch: pytest.MonkeyPatch
+def test_a_decision_needs_a_new_training_and_is_in_the_receipt(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # reproduce has no --workers, and readers that end within a busy test process may say so late
+    # reproduce has no --workers, and workers that end late may disturb other tests
     monkeypatch.setattr(loader, "default_worker_count", lambda *_: 0)
     run("train", "plain", *RUN)
     made = json.loads(run("ensemble", "plain", "--submit", *RUN, "--json").stdout)
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     assert receipt["data"]["decisions"] is None
-    decisions.add(place.decisions, Decision("label", "4_0.png", "w_new"))
-    decisions.add(place.decisions, Decision("merge", "w_7", "w_6"))
+    decisions.add(workspace.decisions, Decision("label", "4_0.png", "w_new"))
+    decisions.add(workspace.decisions, Decision("merge", "w_7", "w_6"))
     result = run("score", "plain", *RUN, code=1)
     assert str(result.exception) == (
         "plain was trained on other images, labels or boxes than there are now: decisions.csv has "
@@ -116,7 +116,7 @@ def test_a_decision_asks_for_training_and_its_receipt_tells_it(
     answers = Path(again["csv"]).read_text()
     assert "w_6" in answers
     assert "w_7" not in answers
-    assert "w_new" not in answers, "no leaderboard knows a label that people made up"
+    assert "w_new" not in answers, "a leaderboard does not know a label that people add"
     run("submission", "lint", again["csv"])
     changed = run("reproduce", made["submission"], code=1)
     assert "data decisions" in changed.stdout

@@ -13,27 +13,27 @@ from tests.photographs import competition_on_disk, picture, write_plugin
 
 
 def photographs_of_seals(data: Path) -> None:
-    """Write eight photographs of four seals, two to ask about, and lists of both."""
+    """Write eight photographs of four seals, two queries, and a list of each."""
     rows = [(f"{who}{n}.png", f"seal {who}") for who in range(4) for n in range(2)]
     for at, name in enumerate([*(name for name, _ in rows), "q0.png", "q1.png"]):
         picture(data / "photos" / name, at // 2, at, (24, 16))
     with (data / "seals.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("photograph", "seal"), *rows])
-    (data / "asked.csv").write_text("photograph\nq1.png\nq0.png\n")
+    (data / "queries.csv").write_text("photograph\nq1.png\nq0.png\n")
 
 
-def test_photographs_of_ones_own_are_described_by_options(tmp_path: Path) -> None:
+def test_options_describe_ones_own_photographs(tmp_path: Path) -> None:
     photographs_of_seals(tmp_path / "data")
     made = run(
         *("init", str(tmp_path / "w"), "--preset", "csv", "--data", str(tmp_path / "data")),
-        *("--train-list", "seals.csv", "--test-list", "asked.csv"),
+        *("--train-list", "seals.csv", "--test-list", "queries.csv"),
         *("--image-column", "photograph", "--label-column", "seal"),
     )
     assert f"wrote {tmp_path / 'w' / 'kitbox.toml'}: map_at_20 over train" in made.stderr
     columns = "seals.csv: images in column 'photograph', individuals in column 'seal'"
     assert columns in made.stderr
     images = settings.load(Workspace(tmp_path / "w")).images
-    assert (images.train_list, images.test_list) == ("seals.csv", "asked.csv")
+    assert (images.train_list, images.test_list) == ("seals.csv", "queries.csv")
     assert (images.image_column, images.label_column) == ("photograph", "seal")
     assert (images.train_folder, images.test_folder) == ("photos", "photos")
 
@@ -50,7 +50,7 @@ def test_photographs_of_ones_own_are_described_by_options(tmp_path: Path) -> Non
         ),
     ],
 )
-def test_what_a_list_does_not_tell_is_asked_for(
+def test_a_missing_column_is_an_error_that_names_the_option(
     tmp_path: Path, options: list[str], message: str
 ) -> None:
     photographs_of_seals(tmp_path / "data")
@@ -60,7 +60,7 @@ def test_what_a_list_does_not_tell_is_asked_for(
     assert not (tmp_path / "w").exists()
 
 
-def test_every_preset_is_shown_with_what_it_asks() -> None:
+def test_every_preset_is_listed() -> None:
     rows = json.loads(run("competitions", "--json").stdout)
     assert [row["preset"] for row in rows] == presets.names()
     assert {tuple(row) for row in rows} == {
@@ -78,7 +78,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return found
 
 
-def test_a_demo_goes_on_with_its_own_competition_only(place: Workspace) -> None:
+def test_a_demo_continues_only_its_own_competition(place: Workspace) -> None:
     arguments = ("demo", "--folder", str(place.root), "--preset", "shopee", "--draw-only")
     assert str(run(*arguments, code=1).exception) == (
         f"{place.root} plays humpback; give --preset humpback, or choose another --folder"
@@ -87,7 +87,7 @@ def test_a_demo_goes_on_with_its_own_competition_only(place: Workspace) -> None:
     assert "next: cd" in shown.stderr
 
 
-def test_a_demo_of_an_unknown_preset_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+def test_a_demo_of_an_unknown_preset_is_an_error_before_anything_is_drawn(tmp_path: Path) -> None:
     arguments = ("demo", "--folder", str(tmp_path / "d"), "--preset", "whale-d", "--draw-only")
     result = run(*arguments, code=1)
     assert str(result.exception) == "no preset named whale-d; did you mean whale-do?"

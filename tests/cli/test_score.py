@@ -103,8 +103,8 @@ def test_clusters_are_reported_as_scored_at_a_cut_of_the_same_queries(
 
 
 def test_one_metric_can_be_shown_alone(two_folds: Workspace) -> None:
-    asked = ("score", "plain", "large", "--weights", "2,1", "--metric", "recall_at_5")
-    assert list(json_of(two_folds, *asked)["scores"]) == ["recall_at_5"]
+    command = ("score", "plain", "large", "--weights", "2,1", "--metric", "recall_at_5")
+    assert list(json_of(two_folds, *command)["scores"]) == ["recall_at_5"]
 
 
 @pytest.mark.parametrize(
@@ -183,14 +183,14 @@ def test_a_plugin_is_not_better_than_itself(two_folds: Workspace) -> None:
 
 
 def test_an_ensemble_is_compared_and_changed_queries_are_listed(two_folds: Workspace) -> None:
-    asked = ("compare", "plain", "plain+large", "--changed")
-    shown = kitbox(two_folds, *asked, "1", *RUN)
+    command = ("compare", "plain", "plain+large", "--changed")
+    shown = kitbox(two_folds, *command, "1", *RUN)
     assert "plain+large" in shown.stdout
     assert "plain" in shown.stderr  # the sentence
-    moved = json_of(two_folds, *asked, "50")
+    moved = json_of(two_folds, *command, "50")
     for title in ("gained", "lost"):
         assert (f"{title} most by plain+large" in shown.stdout) == bool(moved[title])
-    assert not set(json_of(two_folds, *asked, "0")["gained"])
+    assert not set(json_of(two_folds, *command, "0")["gained"])
 
 
 def test_embed_fills_the_cache_for_all_folds_and_once_for_the_test(two_folds: Workspace) -> None:
@@ -280,13 +280,13 @@ def test_a_submission_of_any_ensemble_is_reproduced_from_its_receipt(
     assert made["way"] != EnsembleOptions().method_json()
     alone = json_of(ensembles, "score", "plain", "large", *way)
     assert (alone["scores"], alone["way"]) == (made["scores"], made["way"])
-    again = kitbox(ensembles, "reproduce", made["submission"], "--device", "cpu", "--json")
-    differing = [c for c in json.loads(again.stdout) if not c["equal"]]
+    result = kitbox(ensembles, "reproduce", made["submission"], "--device", "cpu", "--json")
+    differing = [c for c in json.loads(result.stdout) if not c["equal"]]
     assert differing == []
     shown, page = reported(ensembles, Path(made["submission"]).name)
     assert shown["scores"] == made["scores"]
-    asked, other = reported(ensembles, "plain", "large", *way)
-    assert asked["scores"] == made["scores"]
+    again, other = reported(ensembles, "plain", "large", *way)
+    assert again["scores"] == made["scores"]
     scale = made["threshold"].get("scale", "similarity").capitalize()
     for one in (page, other):
         assert f"{scale} of the first answer" in one.text
@@ -343,14 +343,14 @@ def test_each_fold_has_the_evidence_of_its_learned_new_label() -> None:
         "new_label": {"auc": area, "auc_of_similarity": area},
     }
     evidence = {"rule": "fixed", "folds": [fold, fold]}
-    told_of = local_score.threshold_sentences(
+    sentences = local_score.threshold_sentences(
         LocalScore(
             scores=Scores(), outcomes={}, thresholds={"": 0.5}, evidence=evidence, individuals={}
         )
     )
-    assert told_of[0] == "threshold: chance 0.5000 (fixed)"
-    assert told_of[1] == told_of[2]
-    assert told_of[1].endswith("by the first similarity alone of 0.750 [0.500, 1.000]")
+    assert sentences[0] == "threshold: chance 0.5000 (fixed)"
+    assert sentences[1] == sentences[2]
+    assert sentences[1].endswith("by the first similarity alone of 0.750 [0.500, 1.000]")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ THIRD = GOOD.replace("new_whale w_1 w_0", "new_whale w_0 w_1")
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     workspace, _ = competition_for_kaggle(tmp_path)
     monkeypatch.chdir(workspace.root)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -31,15 +31,15 @@ def error(*arguments: str) -> str:
     return str(run(*arguments, code=1).exception)
 
 
-def test_an_empty_leaderboard_says_how_to_package_a_submission(place: Workspace) -> None:
+def test_an_empty_leaderboard_says_how_to_package_a_submission(workspace: Workspace) -> None:
     assert run("leaderboard").stderr == (
         "no submission yet; 'kitbox ensemble NAME... --submit' packages one\n"
     )
     assert json.loads(run("leaderboard", "--json").stdout)["submissions"] == []
 
 
-def test_a_score_recorded_by_hand_is_in_the_table(place: Workspace) -> None:
-    name = package(place, local=0.5, note="two small networks")
+def test_a_score_recorded_by_hand_is_in_the_table(workspace: Workspace) -> None:
+    name = package(workspace, local=0.5, note="two small networks")
     assert run("leaderboard", "record", name[:12], "1450", "--private", "1449.5").stderr == (
         f"{name}: 1450, private 1449.5\n"
     )
@@ -50,11 +50,11 @@ def test_a_score_recorded_by_hand_is_in_the_table(place: Workspace) -> None:
     assert "1 of at least 3 submissions have a local and a leaderboard score" in shown.stderr
 
 
-def test_from_three_pairs_on_the_agreement_is_printed(place: Workspace) -> None:
+def test_from_three_pairs_on_the_agreement_is_printed(workspace: Workspace) -> None:
     for day, (text, local, public) in enumerate(
         [(GOOD, 0.5, "0.4"), (OTHER, 0.6, "0.5"), (THIRD, 0.7, "0.6")], start=1
     ):
-        name = package(place, text, day=f"2026-01-0{day}", local=local)
+        name = package(workspace, text, day=f"2026-01-0{day}", local=local)
         run("leaderboard", "record", name, public)
     assert "3 submissions with both scores: Spearman 1.00" in run("leaderboard").stderr
     given = json.loads(run("leaderboard", "--json").stdout)
@@ -66,39 +66,39 @@ def test_from_three_pairs_on_the_agreement_is_printed(place: Workspace) -> None:
     assert given["submissions"][0]["local"]["low"] == 0.4
 
 
-def test_a_recorded_score_is_printed_as_one_json_document(place: Workspace) -> None:
-    name = package(place)
+def test_a_recorded_score_is_printed_as_one_json_document(workspace: Workspace) -> None:
+    name = package(workspace)
     given = json.loads(run("leaderboard", "record", name, "-1.5", "--json").stdout)
     assert (given["submission"], given["public"], given["source"]) == (name, -1.5, "by hand")
 
 
-def test_a_recorded_score_must_be_a_number(place: Workspace) -> None:
-    name = package(place)
+def test_a_recorded_score_must_be_a_number(workspace: Workspace) -> None:
+    name = package(workspace)
     assert error("leaderboard", "record", name, "nan") == (
         "nan is not a score; give what the leaderboard shows"
     )
     assert run("leaderboard", "record", name, "high", code=2)
-    assert ledger.load(place).entries[-1].what == "made"
+    assert ledger.load(workspace).entries[-1].what == "made"
 
 
-def test_an_unknown_submission_gets_a_suggestion(place: Workspace) -> None:
-    name = package(place)
+def test_an_unknown_submission_gets_a_suggestion(workspace: Workspace) -> None:
+    name = package(workspace)
     wrong = name[:-1] + "x"
     for command in (["leaderboard", "record", wrong, "1"], ["submission", "upload", wrong]):
         assert error(*command) == f"no submission named {wrong}; did you mean {name}?"
 
 
-def test_a_damaged_line_is_reported(place: Workspace) -> None:
-    package(place)
-    with ledger.path_of(place).open("a") as file:
+def test_a_damaged_line_is_reported(workspace: Workspace) -> None:
+    package(workspace)
+    with ledger.path_of(workspace).open("a") as file:
         file.write('{"what": "se')
     shown = run("leaderboard")
-    assert f"{ledger.path_of(place)} line 2 is damaged and left out" in shown.stderr
+    assert f"{ledger.path_of(workspace)} line 2 is damaged and left out" in shown.stderr
     assert json.loads(run("leaderboard", "--json").stdout)["damaged_lines"] == [2]
 
 
-def test_an_upload_is_printed_and_recorded(place: Workspace, monkeypatch) -> None:
-    name = package(place)
+def test_an_upload_is_printed_and_recorded(workspace: Workspace, monkeypatch) -> None:
+    name = package(workspace)
     with running() as service:
         route_to(service.port, monkeypatch)
         shown = run("submission", "upload", name[:10], "--message", "hello")
@@ -111,15 +111,15 @@ def test_an_upload_is_printed_and_recorded(place: Workspace, monkeypatch) -> Non
     assert "0.81234" in run("leaderboard").stdout
 
 
-def test_an_upload_without_an_outcome_is_shown_as_unknown(place: Workspace) -> None:
-    name = package(place)
-    ledger.append(place, "sending", name, sha256="11", description="")
+def test_an_upload_without_an_outcome_is_shown_as_unknown(workspace: Workspace) -> None:
+    name = package(workspace)
+    ledger.append(workspace, "sending", name, sha256="11", description="")
     (row,) = [line for line in run("leaderboard").stdout.splitlines() if name in line]
     assert row.endswith("unknown")
 
 
-def test_ctrl_c_exits_with_130_and_the_next_run_continues(place: Workspace) -> None:
-    name = package(place)
+def test_ctrl_c_exits_with_130_and_the_next_run_continues(workspace: Workspace) -> None:
+    name = package(workspace)
     command = [sys.executable, "-m", "kitbox", "submission", "upload", name]
     with running() as service:
         service.polls_until_scored = 10_000
@@ -143,8 +143,8 @@ def test_ctrl_c_exits_with_130_and_the_next_run_continues(place: Workspace) -> N
     assert service.attempts() == 1
 
 
-def test_lint_prints_the_first_findings_and_counts_the_others(place: Workspace) -> None:
-    path = place.submissions / package(place) / "submission.csv"
+def test_lint_prints_the_first_findings_and_counts_the_others(workspace: Workspace) -> None:
+    path = workspace.submissions / package(workspace) / "submission.csv"
     assert f"{path}: no findings" in run("submission", "lint", str(path)).stderr
     others = "".join(f"q{n},w_0 w_1 new_whale\n" for n in range(60))
     path.write_text(path.read_text() + others)
@@ -157,11 +157,13 @@ def test_lint_prints_the_first_findings_and_counts_the_others(place: Workspace) 
     assert lines[-1] == f"{path}: 10 more; --json lists them all"
 
 
-def test_lint_reports_a_submission_that_was_sent_before(place: Workspace) -> None:
-    name = package(place)
-    ledger.append(place, "sending", name, sha256=receipt_of(GOOD)["csv"]["sha256"], description="")
-    ledger.append(place, "sent", name, ref=7)
-    path = place.submissions / name / "submission.csv"
+def test_lint_reports_a_submission_that_was_sent_before(workspace: Workspace) -> None:
+    name = package(workspace)
+    ledger.append(
+        workspace, "sending", name, sha256=receipt_of(GOOD)["csv"]["sha256"], description=""
+    )
+    ledger.append(workspace, "sent", name, ref=7)
+    path = workspace.submissions / name / "submission.csv"
     assert f"these bytes were sent before, as {name}, and would score the same" in (
         run("submission", "lint", str(path), code=1).stderr
     )

@@ -17,19 +17,19 @@ STEM = "test_efficientnet.r160_in1k"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Workspace:
+def workspace(tmp_path: Path) -> Workspace:
     workspace, _ = competition_on_disk(tmp_path, individuals=4, tests=2)
     write_plugin(workspace, "tiny")
     return workspace
 
 
-def sweep(place: Workspace, *arguments: str) -> Result:
-    return invoke(place, "sweep", *arguments)
+def sweep(workspace: Workspace, *arguments: str) -> Result:
+    return invoke(workspace, "sweep", *arguments)
 
 
-def test_a_sweep_ends_in_one_table_and_a_csv(place: Workspace) -> None:
-    asked = ("tiny", "--image-size", "base,48", "--loss", "base,Triplet", "--epochs", "1", *RUN)
-    done = sweep(place, *asked)
+def test_a_sweep_ends_in_one_table_and_a_csv(workspace: Workspace) -> None:
+    arguments = ("tiny", "--image-size", "base,48", "--loss", "base,Triplet", "--epochs", "1", *RUN)
+    done = sweep(workspace, *arguments)
     assert done.exit_code == 0, done.output + repr(done.exception)
     assert "Triplet needs the sampler PK(), not Shuffled()" in done.stderr
     table = done.stdout.splitlines()
@@ -37,8 +37,8 @@ def test_a_sweep_ends_in_one_table_and_a_csv(place: Workspace) -> None:
     headings = ["plugin", "what differs", *figures, "1,000 embedded"]
     assert re.split(r"  +", table[0].strip()) == headings
     assert sum("the best" in line for line in table) == 2  # the heading, and the first row
-    assert f"written to {place.reports / 'sweep_tiny.csv'}" in done.stderr
-    with (place.reports / "sweep_tiny.csv").open() as file:
+    assert f"written to {workspace.reports / 'sweep_tiny.csv'}" in done.stderr
+    with (workspace.reports / "sweep_tiny.csv").open() as file:
         rows = list(csv.DictReader(file))
     names = {f"{STEM}_{n}_tiny{loss}_epochs_1" for n in (32, 48) for loss in ("", "_triplet")}
     assert {row["name"] for row in rows} == names
@@ -46,7 +46,7 @@ def test_a_sweep_ends_in_one_table_and_a_csv(place: Workspace) -> None:
     assert scores == sorted(scores, reverse=True)
     assert rows[0]["beyond_noise"] == ""
     assert all(row["problem"] == "" and int(row["parameters"]) > 0 for row in rows)
-    again = sweep(place, *asked, "--json")
+    again = sweep(workspace, *arguments, "--json")
     assert "epoch 1" not in again.stderr
     printed = json.loads(again.stdout)
     assert (printed["base"], printed["epochs"], printed["fold"]) == ("tiny", 1, 1)
@@ -59,24 +59,28 @@ def test_multiply_adds_have_two_significant_digits() -> None:
     assert [_giga(each) for each in given] == ["0.012 G", "0.38 G", "12 G", "120 G"]
 
 
-def test_a_dry_run_writes_nothing(place: Workspace) -> None:
-    asked = ("tiny", "--image-size", "32,48", "--minutes", "10", "--dry-run")
-    done = sweep(place, *asked)
+def test_a_dry_run_writes_nothing(workspace: Workspace) -> None:
+    arguments = ("tiny", "--image-size", "32,48", "--minutes", "10", "--dry-run")
+    done = sweep(workspace, *arguments)
     assert done.exit_code == 0
     assert f"{STEM}_48_tiny_minutes_10" in done.stdout
     assert "as fit" in done.stdout
-    [small, large] = json.loads(sweep(place, *asked, "--json").stdout)
+    [small, large] = json.loads(sweep(workspace, *arguments, "--json").stdout)
     assert small["parameters"] == large["parameters"]
     assert small["multiply_adds"] < large["multiply_adds"]
-    assert [path.name for path in place.plugins.iterdir()] == ["tiny.py"]
-    assert not place.cache.exists()
-    wrong = sweep(place, "tiny", "--backbone", "base,resnet10tt", "--dry-run")
+    assert [path.name for path in workspace.plugins.iterdir()] == ["tiny.py"]
+    assert not workspace.cache.exists()
+    wrong = sweep(workspace, "tiny", "--backbone", "base,resnet10tt", "--dry-run")
     assert wrong.exit_code == 1
     assert "error: resnet10tt_32_tiny: timm has no backbone resnet10tt" in wrong.stderr
 
 
-def test_a_variant_that_fails_is_reported_and_the_command_exits_with_1(place: Workspace) -> None:
-    done = sweep(place, "tiny", "--set", "weights=none,file", "--epochs", "1", "--seeds", "2", *RUN)
+def test_a_failed_variant_is_reported_and_the_command_exits_with_1(
+    workspace: Workspace,
+) -> None:
+    done = sweep(
+        workspace, "tiny", "--set", "weights=none,file", "--epochs", "1", "--seeds", "2", *RUN
+    )
     assert done.exit_code == 1
     assert "error: " in done.stderr
     assert f"there is no file {STEM}.safetensors" in done.stderr
@@ -106,6 +110,6 @@ def test_a_variant_that_fails_is_reported_and_the_command_exits_with_1(place: Wo
     ],
 )
 def test_a_sweep_that_is_not_possible_is_an_error(
-    place: Workspace, arguments: tuple[str, ...], message: str
+    workspace: Workspace, arguments: tuple[str, ...], message: str
 ) -> None:
-    assert error_of(place, "sweep", "tiny", *arguments) == message
+    assert error_of(workspace, "sweep", "tiny", *arguments) == message

@@ -15,129 +15,135 @@ from tests.trainings import opened, write_method, write_pseudo_labels
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Workspace:
+def workspace(tmp_path: Path) -> Workspace:
     made, _ = competition_on_disk(tmp_path)
     write_plugin(made, "first", epochs=1)
     write_plugin(made, "second", epochs=1, image_size=48)
     return made
 
 
-def test_a_network_started_from_another_is_reproduced_from_its_receipt(place: Workspace) -> None:
+def test_a_network_started_from_another_is_reproduced_from_its_receipt(
+    workspace: Workspace,
+) -> None:
     """Refitted on all images, it starts from a network of all images, also when reproduced."""
-    json_of(place, "train", "first")
-    json_of(place, "train", "first", "--on", "all")
-    trained = kitbox(place, "train", "second", "--init-from", "first", *RUN)
+    json_of(workspace, "train", "first")
+    json_of(workspace, "train", "first", "--on", "all")
+    trained = kitbox(workspace, "train", "second", "--init-from", "first", *RUN)
     assert "starts from first (" in trained.stderr
-    json_of(place, "train", "second", "--on", "all", "--init-from", "first")
-    made = json_of(place, "ensemble", "second", "--submit")
+    json_of(workspace, "train", "second", "--on", "all", "--init-from", "first")
+    made = json_of(workspace, "ensemble", "second", "--submit")
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     (entry,) = receipt["plugins"]
     sources = {
         origin.on: checkpoint
-        for checkpoint in place.runs.glob("first/*/last.safetensors")
+        for checkpoint in workspace.runs.glob("first/*/last.safetensors")
         if (origin := read_origin(checkpoint))
     }
     assert (entry["init_from"], entry["trained_on"]) == ("first", "all")
-    digests = {checkpoint["on"]: checkpoint["checkpoint"] for checkpoint in trained_on_both(place)}
+    digests = {
+        checkpoint["on"]: checkpoint["checkpoint"] for checkpoint in trained_on_both(workspace)
+    }
     assert entry["weights"] == digests["all"]
     assert entry["scored_weights"] == digests["holdout"]
     again = ("reproduce", made["submission"], "--retrain", "--device", "cpu")
-    result = kitbox(place, *again)
+    result = kitbox(workspace, *again)
     assert "the submission is the same, byte for byte" in result.stderr
     assert "differs" not in result.stdout
     for file in sources["holdout"].parent.glob("*.safetensors"):
         file.unlink()
-    result = invoke(place, *again)
+    result = invoke(workspace, *again)
     assert str(result.exception).startswith(
         f"second started from the checkpoint {digests['holdout'][:12]}, which is neither in "
     )
 
 
-def test_each_side_of_a_receipt_is_reproduced_from_its_own_start(place: Workspace) -> None:
+def test_each_side_of_a_receipt_is_reproduced_from_its_own_start(workspace: Workspace) -> None:
     """The scored network may have another start or another seed."""
-    json_of(place, "train", "first")
-    json_of(place, "train", "second", "--init-from", "first", "--seed", "3")
-    json_of(place, "train", "second", "--on", "all")
-    made = json_of(place, "ensemble", "second", "--submit")
+    json_of(workspace, "train", "first")
+    json_of(workspace, "train", "second", "--init-from", "first", "--seed", "3")
+    json_of(workspace, "train", "second", "--on", "all")
+    made = json_of(workspace, "ensemble", "second", "--submit")
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     (entry,) = receipt["plugins"]
     assert "init_from" not in entry
     assert (entry["scored_init_from"], entry["scored_seed"]) == ("first", 3)
-    result = kitbox(place, "reproduce", made["submission"], "--retrain", "--device", "cpu")
+    result = kitbox(workspace, "reproduce", made["submission"], "--retrain", "--device", "cpu")
     assert "the submission is the same, byte for byte" in result.stderr
     assert "differs" not in result.stdout
 
 
 def test_a_receipt_marks_a_scored_network_that_may_have_seen_the_holdout(
-    place: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other, _ = competition_on_disk(tmp_path / "other", each=5)
     write_plugin(other, "first", epochs=1)
     json_of(other, "train", "first", "--on", "all")
-    trained = kitbox(place, "train", "second", "--init-from", f"{other.root}/first", *RUN)
+    trained = kitbox(workspace, "train", "second", "--init-from", f"{other.root}/first", *RUN)
     assert "warning: it may have seen the holdout" in trained.stderr
-    made = json_of(place, "ensemble", "second", "--submit")
+    made = json_of(workspace, "ensemble", "second", "--submit")
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     assert receipt["plugins"][0]["may_have_seen_holdout"] is True
-    result = kitbox(place, "reproduce", made["submission"], "--retrain", "--device", "cpu")
+    result = kitbox(workspace, "reproduce", made["submission"], "--retrain", "--device", "cpu")
     assert "the submission is the same, byte for byte" in result.stderr
     assert "differs" not in result.stdout
     (source,) = other.runs.glob("first/*/last.safetensors")
     monkeypatch.setenv("KITBOX_WEIGHTS", str(tmp_path / "weights"))
-    place.weights.mkdir()
-    source.rename(place.weights / "moved.safetensors")
-    kitbox(place, "reproduce", made["submission"], "--retrain", "--device", "cpu")
+    workspace.weights.mkdir()
+    source.rename(workspace.weights / "moved.safetensors")
+    kitbox(workspace, "reproduce", made["submission"], "--retrain", "--device", "cpu")
     warning = "warning: second may have seen the holdout elsewhere; its local score may be too good"
-    assert warning in kitbox(place, "score", "second", *RUN).stderr.splitlines()
+    assert warning in kitbox(workspace, "score", "second", *RUN).stderr.splitlines()
 
 
 def test_a_network_with_pseudo_labels_is_reproduced_whatever_pseudo_csv_holds_now(
-    place: Workspace,
+    workspace: Workspace,
 ) -> None:
-    write_plugin(place, "taking", epochs=1, pseudo_labels=True)
-    there = opened(place)
+    write_plugin(workspace, "taking", epochs=1, pseudo_labels=True)
+    there = opened(workspace)
     # the scored network has no pseudo-labels, the other one two
-    json_of(place, "train", "taking")
+    json_of(workspace, "train", "taking")
     write_pseudo_labels(there, {"t_0.png": "w_0", "t_1.png": "w_1"}, round_=2)
-    json_of(place, "train", "taking", "--on", "all")
-    made = json_of(place, "ensemble", "taking", "--submit")
+    json_of(workspace, "train", "taking", "--on", "all")
+    made = json_of(workspace, "ensemble", "taking", "--submit")
     folder = Path(made["submission"])
     (entry,) = json.loads((folder / "receipt.json").read_text())["plugins"]
     assert entry["pseudo_round"] == 2
     assert (entry["scored_pseudo_labels"], entry["scored_pseudo_round"]) == (None, None)
     write_pseudo_labels(there, {"t_0.png": "w_2"})  # of the next round
-    for run in place.runs.glob("taking/*"):
+    for run in workspace.runs.glob("taking/*"):
         shutil.rmtree(run)
     again = ("reproduce", str(folder), "--retrain", "--device", "cpu")
-    result = kitbox(place, *again)
+    result = kitbox(workspace, *again)
     assert "the submission is the same, byte for byte" in result.stderr
     assert "differs" not in result.stdout
     kept = folder / f"pseudo_{entry['pseudo_labels'][:12]}.csv"
     kept.unlink()
-    assert str(invoke(place, *again).exception) == (
+    assert str(invoke(workspace, *again).exception) == (
         f"taking was trained on pseudo-labels that are neither {kept} nor in "
-        f"{place.runs / 'taking'}; copy them to the former"
+        f"{workspace.runs / 'taking'}; copy them to the former"
     )
 
 
-def trained_on_both(place: Workspace) -> list[dict[str, str]]:
+def trained_on_both(workspace: Workspace) -> list[dict[str, str]]:
     """Return the two finished trainings of the first plugin."""
-    return json_of(place, "train", "first") + json_of(place, "train", "first", "--on", "all")
+    return json_of(workspace, "train", "first") + json_of(
+        workspace, "train", "first", "--on", "all"
+    )
 
 
-def test_the_latest_training_is_scored(place: Workspace) -> None:
-    json_of(place, "train", "first")
-    [plain] = json_of(place, "train", "second")
-    scored = kitbox(place, "score", "second", *RUN)
+def test_the_latest_training_is_scored(workspace: Workspace) -> None:
+    json_of(workspace, "train", "first")
+    [plain] = json_of(workspace, "train", "second")
+    scored = kitbox(workspace, "score", "second", *RUN)
     assert "finished trainings" not in scored.stderr
-    [gone_on] = json_of(place, "train", "second", "--init-from", "first")
+    [gone_on] = json_of(workspace, "train", "second", "--init-from", "first")
     assert plain["checkpoint"] != gone_on["checkpoint"]
     for train, one, came in (
         ((), plain, "from none"),
         (("--init-from", "first"), gone_on, "from first"),
     ):
-        assert json_of(place, "train", "second", *train) == [one]
-        scored = kitbox(place, "score", "second", *RUN, "--json")
+        assert json_of(workspace, "train", "second", *train) == [one]
+        scored = kitbox(workspace, "score", "second", *RUN, "--json")
         assert json.loads(scored.stdout)["plugins"][0]["checkpoint"] == one["checkpoint"]
         assert scored.stderr.splitlines()[0] == (
             "second: 2 finished trainings differ in initial weights or pseudo-labels; "
@@ -145,46 +151,46 @@ def test_the_latest_training_is_scored(place: Workspace) -> None:
         )
 
 
-def test_networks_of_different_methods_are_scored_together(place: Workspace) -> None:
+def test_networks_of_different_methods_are_scored_together(workspace: Workspace) -> None:
     pairs = {"losses": [Margin()], "sampler": PK(images_per_label=2)}
-    write_method(place, "divided", tiny(epochs=1, divide=Divide(learners=2), **pairs))
-    write_method(place, "mirrored", tiny(epochs=1, flip_identities=True, averaging=Ema()))
-    trained = json_of(place, "train", "divided", "mirrored")
+    write_method(workspace, "divided", tiny(epochs=1, divide=Divide(learners=2), **pairs))
+    write_method(workspace, "mirrored", tiny(epochs=1, flip_identities=True, averaging=Ema()))
+    trained = json_of(workspace, "train", "divided", "mirrored")
     assert [entry["epoch"] for entry in trained] == [1, 1]
     for names in (["divided"], ["mirrored"], ["divided", "mirrored"]):
-        scores = json_of(place, "score" if len(names) == 1 else "ensemble", *names)["scores"]
+        scores = json_of(workspace, "score" if len(names) == 1 else "ensemble", *names)["scores"]
         assert 0 < scores["label_map_at_5"]["value"] <= 1
 
 
-def test_a_receipt_names_the_pseudo_labels_and_other_ones_differ(place: Workspace) -> None:
-    text = place.settings.read_text()
+def test_a_receipt_names_the_pseudo_labels_and_other_ones_differ(workspace: Workspace) -> None:
+    text = workspace.settings.read_text()
     # photographs of an individual are alike here, too much to be two
-    place.settings.write_text(text.replace("seed = 0", "seed = 0\nnear_duplicate_bits = 0"))
-    write_method(place, "more", tiny(epochs=1, pseudo_labels=True))
-    write_pseudo_labels(opened(place), {"t_0.png": "w_0", "t_1.png": "w_1"}, round_=2)
-    json_of(place, "train", "more")
-    made = json_of(place, "ensemble", "more", "--submit")
+    workspace.settings.write_text(text.replace("seed = 0", "seed = 0\nnear_duplicate_bits = 0"))
+    write_method(workspace, "more", tiny(epochs=1, pseudo_labels=True))
+    write_pseudo_labels(opened(workspace), {"t_0.png": "w_0", "t_1.png": "w_1"}, round_=2)
+    json_of(workspace, "train", "more")
+    made = json_of(workspace, "ensemble", "more", "--submit")
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     (entry,) = receipt["plugins"]
     assert entry["pseudo_round"] == 2
     again = ("reproduce", made["submission"], "--retrain", "--device", "cpu", "--json")
-    compared = {entry["what"]: entry for entry in json.loads(kitbox(place, *again).stdout)}
+    compared = {entry["what"]: entry for entry in json.loads(kitbox(workspace, *again).stdout)}
     assert all(entry["equal"] for entry in compared.values())
     assert compared["pseudo-labels more"]["recorded"] == entry["pseudo_labels"]
-    write_pseudo_labels(opened(place), {"t_0.png": "w_1"})
+    write_pseudo_labels(opened(workspace), {"t_0.png": "w_1"})
     kept = Path(made["submission"]) / f"pseudo_{entry['pseudo_labels'][:12]}.csv"
-    kept.write_text(place.pseudo_labels.read_text())
-    compared = {entry["what"]: entry for entry in json.loads(invoke(place, *again).stdout)}
+    kept.write_text(workspace.pseudo_labels.read_text())
+    compared = {entry["what"]: entry for entry in json.loads(invoke(workspace, *again).stdout)}
     assert not compared["pseudo-labels more"]["equal"]
     assert not compared["checkpoint more"]["equal"]
 
 
-def test_two_starts_of_a_training_are_an_error(place: Workspace) -> None:
-    result = invoke(place, "train", "second", "--init-from", "first", "--weights", "none")
+def test_two_starts_of_a_training_are_an_error(workspace: Workspace) -> None:
+    result = invoke(workspace, "train", "second", "--init-from", "first", "--weights", "none")
     assert str(result.exception) == (
         "--weights and --init-from both say where to start; give one of them"
     )
-    result = invoke(place, "train", "second", "--init-from", "first", *RUN)
+    result = invoke(workspace, "train", "second", "--init-from", "first", *RUN)
     assert str(result.exception) == (
         "--init-from first: first is not trained; run 'kitbox train first', or give a checkpoint "
         "file"

@@ -1,4 +1,4 @@
-"""A collection of images that need not exist, asked of points on the circle."""
+"""Toy collections of images without files."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from tests.circle import image_set
 
 
 def unlabelled(*names: str) -> ImageSet:
-    """Return images of which nobody says whom they show."""
+    """Return images without labels."""
     return image_set(dict.fromkeys(names, "")).without_labels()
 
 
@@ -24,7 +24,7 @@ def collection(
     index: ImageSet | None = None,
     searches: tuple[Search, ...] | None = None,
 ) -> Collection:
-    """Return a collection whose first labelled image is the holdout's only query."""
+    """Return a collection whose first labelled image is the only query of the holdout."""
     known = labelled if isinstance(labelled, ImageSet) else image_set(labelled)
     first = np.arange(len(known)) == 0
     train, query = known.take(~first), known.take(first)

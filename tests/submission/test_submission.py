@@ -87,11 +87,11 @@ def test_each_group_has_its_threshold_and_without_a_group_the_first_answer_decid
     toy = competition(answers="label", k=1, threshold={"by_group": True})
     train = replace(image_set(TRAIN), groups=strings(["lynx", "turtle"]))
     fitted = {"lynx": cosine(0, 20), "turtle": cosine(0, 40)}
-    told = replace(unlabelled("x", "y", "z"), groups=strings(["turtle", "lynx", "turtle"]))
-    made = make(monkeypatch, workspace, toy, collection(toy, train, told), fitted=fitted)
+    grouped = replace(unlabelled("x", "y", "z"), groups=strings(["turtle", "lynx", "turtle"]))
+    made = make(monkeypatch, workspace, toy, collection(toy, train, grouped), fitted=fitted)
     assert lines(made) == ["x,Ahab", "y,new_whale", "z,Ahab"]
-    untold = collection(toy, train, unlabelled("x", "y", "z"))
-    made = make(monkeypatch, workspace, toy, untold, fitted=fitted)
+    ungrouped = collection(toy, train, unlabelled("x", "y", "z"))
+    made = make(monkeypatch, workspace, toy, ungrouped, fitted=fitted)
     assert lines(made) == ["x,Ahab", "y,Boo", "z,new_whale"]
 
 
