@@ -1,4 +1,4 @@
-"""`python -m kitbox`: the same as the console script."""
+"""Runs the console script as `python -m kitbox`."""
 
 from kitbox.cli.app import main
 

@@ -1,1 +1,1 @@
-"""The terminal: parse, call one stage, print."""
+"""The command line: each command parses its options, runs stages and prints the results."""

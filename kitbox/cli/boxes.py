@@ -47,6 +47,8 @@ _HEADINGS = {
     "whole": "crops nothing",
 }
 _SHOWN = 3
+# Intervals over fewer images are too narrow to trust.
+_FEW = 20
 # The source of predicted boxes in boxes.csv; an import may not use it.
 _DETECTOR = "detector"
 
@@ -203,10 +205,6 @@ def _as_json(
         "written": str(workspace.boxes),
         "sheet": None if drawn is None else str(drawn),
     }
-
-
-# Intervals over fewer images are too narrow to trust.
-_FEW = 20
 
 
 @app.command("detect")

@@ -41,10 +41,10 @@ def init(
         str | None, typer.Option("--test-list", help="Your list of images to identify.")
     ] = None,
     image_column: Annotated[
-        str | None, typer.Option("--image-column", help="Its column of file names.")
+        str | None, typer.Option("--image-column", help="The list's column of file names.")
     ] = None,
     label_column: Annotated[
-        str | None, typer.Option("--label-column", help="Its column of individuals.")
+        str | None, typer.Option("--label-column", help="The list's column of individuals.")
     ] = None,
 ) -> None:
     """Make a workspace for a competition or your own photographs.

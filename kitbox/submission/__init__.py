@@ -1,1 +1,1 @@
-"""Lists for the leaderboard: written, linted, packaged with a receipt, and made again."""
+"""Submissions: written, linted, packaged with a receipt, uploaded and made again."""
