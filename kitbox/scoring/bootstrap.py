@@ -1,9 +1,9 @@
 """95 % intervals of a metric, by resampling the individuals that the queries show.
 
-Photographs of one individual are not independent: whoever is easy to find is easy in all of them.
+Photographs of one individual are not independent: one that is easy to find is easy in all of them.
 So an individual is drawn with all its queries (the cluster bootstrap: Davison and Hinkley,
-Bootstrap Methods and their Application, 1997, 3.8; Field and Welsh, 2007). A single individual, or
-a few, say little of others, and their interval is too narrow.
+Bootstrap Methods and their Application, 1997, 3.8; Field and Welsh, 2007). With few individuals
+the interval is too narrow.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,17 +18,18 @@ from kitbox.scoring.outcomes import Outcome
 RESAMPLES = 2000
 _SEED = 0
 # Weights drawn at a time: 16 MB, of which a metric takes up to ten copies.
-_CHUNK = 2_000_000
+_BLOCK_SIZE = 2_000_000
 
+# The metric (r,) under weights (r, n) of the queries.
 WeightedMetric = Callable[[Numbers], Numbers]
 
 
 def score(outcome: Outcome, individuals: Mapping[str, str]) -> Score:
     """Return the metric with its 95 % interval over the individuals (query id → individual).
 
-    A query of nobody in particular ('' or missing) is an individual of its own. There are 2000
-    draws, always the same, so that two runs give the same interval. Raises KitboxError where the
-    metric counts none of the queries.
+    A query without one ('' or missing) is an individual of its own. There are 2000 draws, always
+    the same, so that two runs give the same interval. Raises KitboxError where the metric counts
+    none of the queries.
     """
     queries = len(outcome.query_ids)
     if not queries:
@@ -46,26 +47,27 @@ def number_individuals(query_ids: Strings, individuals: Mapping[str, str]) -> In
     numbers: dict[tuple[str, str], int] = {}
     of_query = []
     for query in query_ids.tolist():
-        who = individuals.get(query, "")
-        of_query.append(numbers.setdefault((who, "" if who else query), len(numbers)))
+        individual = individuals.get(query, "")
+        key = (individual, "" if individual else query)
+        of_query.append(numbers.setdefault(key, len(numbers)))
     return np.array(of_query, dtype=np.int64)
 
 
 def bootstrap_interval(
-    value: float, over: WeightedMetric, clusters: Integers, *, repeats: bool
+    value: float, metric: WeightedMetric, clusters: Integers, *, repeats: bool
 ) -> tuple[float, float]:
-    """Return the 95 % interval of a value that `over` takes under weights (r, n).
+    """Return the 95 % interval of a metric's value; `clusters (n,)` number the individuals.
 
-    Percentiles of resamples (Efron, 1979); resamples that hold no query that the metric counts are
-    left out. Where an individual must not be drawn twice (`repeats` false), what halves of the
-    individuals give: their deviations from their median, about the value (the jackknife that
-    leaves out half: Shao and Wu, 1989; subsampling: Politis and Romano, 1994).
+    Percentiles of resamples (Efron, 1979); resamples without a query that the metric counts are
+    left out. Where an individual must not be drawn twice (`repeats` false), halves of the
+    individuals are drawn instead, and their deviations from their median are put about the value
+    (the delete-half jackknife: Shao and Wu, 1989; subsampling: Politis and Romano, 1994).
     """
     if repeats:
-        return percentile_interval(_values(over, resample_weights(clusters)))
-    drawn = _values(over, half_weights(clusters))
+        return percentile_interval(_values(metric, resample_weights(clusters)))
+    drawn = _values(metric, half_weights(clusters))
     low, middle, high = np.percentile(drawn[~np.isnan(drawn)], [2.5, 50, 97.5])
-    # m of n drawn stray √((n - m) / m) times as far as n do
+    # m of n drawn deviate √((n - m) / m) times as far as n do
     individuals = int(clusters.max()) + 1
     half = _half(individuals)
     scale = np.sqrt(half / max(individuals - half, 1))
@@ -73,9 +75,9 @@ def bootstrap_interval(
 
 
 def resample_weights(clusters: Integers) -> Iterator[Numbers]:
-    """Yield how often each query's cluster (n,) is drawn, all resamples in parts (r, n).
+    """Yield how often each query is drawn, all resamples in blocks (r, n).
 
-    As many clusters are drawn as there are; queries of one cluster have one weight.
+    Queries of one cluster are drawn together, as many clusters as there are.
     """
 
     def draw(generator: np.random.Generator, rows: int, individuals: int) -> Integers:
@@ -88,7 +90,7 @@ def resample_weights(clusters: Integers) -> Iterator[Numbers]:
 
 
 def half_weights(clusters: Integers) -> Iterator[Numbers]:
-    """Yield 1 for queries whose cluster (n,) is in a half of the clusters, in parts (r, n)."""
+    """Yield 1 for queries whose cluster is in a random half of the clusters, in blocks (r, n)."""
 
     def draw(generator: np.random.Generator, rows: int, individuals: int) -> Integers:
         order = np.argsort(generator.random((rows, individuals)), axis=1)
@@ -108,14 +110,14 @@ def _resamples(
 ) -> Iterator[Numbers]:
     generator = np.random.default_rng(_SEED)
     individuals = int(clusters.max()) + 1
-    at_a_time = max(_CHUNK // len(clusters), 1)
-    for begin in range(0, RESAMPLES, at_a_time):
-        counts = draw(generator, min(at_a_time, RESAMPLES - begin), individuals)
+    rows = max(_BLOCK_SIZE // len(clusters), 1)
+    for begin in range(0, RESAMPLES, rows):
+        counts = draw(generator, min(rows, RESAMPLES - begin), individuals)
         yield counts[:, clusters].astype(np.float64)
 
 
-def _values(over: WeightedMetric, weights: Iterator[Numbers]) -> Numbers:
-    return np.concatenate([over(each) for each in weights])
+def _values(metric: WeightedMetric, weights: Iterator[Numbers]) -> Numbers:
+    return np.concatenate([metric(block) for block in weights])
 
 
 def _half(individuals: int) -> int:

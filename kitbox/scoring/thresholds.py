@@ -1,4 +1,4 @@
-"""Finds the similarity below which an answer is no answer: the best, or one that makes a share."""
+"""Thresholds of similarity below which answers are cut, fitted on ranked queries."""
 
 import hashlib
 from collections import Counter
@@ -17,24 +17,24 @@ from kitbox.scoring.ground_truth import GroundTruth, relevance
 
 Curve = NDArray[np.float64]
 
-# Thresholds that put all similarities on one side lie this far beyond them.
+# A threshold below or above all similarities lies this far from them.
 _BEYOND = 0.1
-# Scores this close are equal: the same queries, summed in another order.
+# Scores this close are equal but for the order of summation.
 _ROUNDING = 1e-10
-# Parts of the queries, of which each is scored by a threshold that the others gave.
+# Parts of the queries; each is cut at a threshold fitted on the others.
 PARTS = 5
 
 
 def groups_of(groups: Strings, competition: Competition) -> Strings:
-    """Return the name (n,) by which each query finds its threshold: '' where there is one."""
+    """Return the groups (n,) that have thresholds of their own, '' where all queries share one."""
     return groups if competition.threshold.by_group else np.full(len(groups), "")
 
 
 def groups_of_answers(ranking: Ranking, labelled: LabelledImages) -> Strings:
-    """Return the group (n,) of the individual that each query's first answer names, '' if none.
+    """Return the group (n,) of the label that is each query's first answer, '' if none.
 
-    It stands for the query's own group where the test's list does not tell that. Raises KitboxError
-    where labelled images have no groups either.
+    It stands for the query's own group where the test's list has no groups. Raises KitboxError
+    where labelled images have none either.
     """
     if labelled.groups is None:
         raise KitboxError("threshold.by_group needs images.group_column")
@@ -48,14 +48,14 @@ def fit_best(
     competition: Competition,
     groups: Strings | None = None,
 ) -> dict[str, float]:
-    """Return group → the threshold that scores best of all by the competition's metric.
+    """Return group → the threshold of the best score by the competition's metric.
 
     It lies half-way between two similarities that occur; of thresholds that score the same, the
-    middle one. `groups (n,)` are those of the ground truth where none are given.
+    middle one is taken. `groups (n,)` are those of the ground truth unless given.
     """
     groups = ground_truth.groups if groups is None else groups
     return {
-        name: _best_of_one(_rows(ranking, rows), ground_truth.take(rows), competition)
+        name: _best_threshold(_rows(ranking, rows), ground_truth.take(rows), competition)
         for name, rows in _by_group(groups_of(groups, competition))
     }
 
@@ -66,11 +66,11 @@ def cross_fit(
     competition: Competition,
     groups: Strings | None = None,
 ) -> NDArray[np.float64]:
-    """Return for each query (n,) a threshold that was fitted without the query.
+    """Return for each query (n,) a threshold fitted without it.
 
     The queries of an individual are in one of five parts together; each part takes the threshold
     that is best on the others. Where one part has all queries, it is fitted on them. `groups (n,)`
-    are those of the ground truth where none are given.
+    are those of the ground truth unless given.
     """
     groups = ground_truth.groups if groups is None else groups
     part = parts_of(ground_truth.individuals)
@@ -89,22 +89,22 @@ def cross_fit(
 
 
 def parts_of(individuals: Strings) -> Integers:
-    """Return the part (n,) of each query, 0 to 4: queries of an individual are in one."""
+    """Return the part (n,) of each query, 0 to 4, by a hash of its individual."""
     return np.array([_part_of(str(name)) for name in individuals], dtype=np.int64)
 
 
 def fit_share(
     ranking: Ranking, groups: Strings, share: float, competition: Competition
 ) -> dict[str, float]:
-    """Return group → the threshold below which the first answer of a `share` of queries lies.
+    """Return group → the threshold below which the first answers of a `share` of queries lie.
 
-    What winners found by bisection is a quantile of the first answers' similarities; half-way to
-    the next, so that the share is met to within half a query, but for equal similarities.
+    Winners found it by bisection; it is a quantile of the first answers' similarities, half-way to
+    the next, so that the share is met to within half a query unless similarities are equal.
     """
     place = 1 if competition.task.with_itself else 0
-    first = ranking.similarity[:, place : place + 1]  # nothing, where a query has itself alone
+    first = ranking.similarity[:, place : place + 1]  # empty, where a query has only itself
     return {
-        name: _with_below(first[rows].ravel(), share)
+        name: _with_share_below(first[rows].ravel(), share)
         for name, rows in _by_group(groups_of(groups, competition))
     }
 
@@ -115,147 +115,152 @@ def fit_best_cut(
     ground_truth: GroundTruth,
     competition: Competition,
 ) -> dict[str, float]:
-    """Return group → the similarity at which cutting its tree agrees best with the individuals.
+    """Return group → the similarity at which its tree is cut to agree best with the individuals.
 
-    By the adjusted Rand index, or for one cut of all groups by its mean over them.
+    By the adjusted Rand index; for one cut of all groups by its mean over them.
     """
     curves: dict[str, list[tuple[Curve, Curve]]] = {}
     start = 0
     for search in searches:
-        asked = ground_truth.take(np.arange(start, start + len(search.query_ids)))
+        own = ground_truth.take(np.arange(start, start + len(search.query_ids)))
         start += len(search.query_ids)
-        found = trees[search.name]
-        for group in np.unique(asked.groups):
-            counted = np.where(asked.groups == group, asked.identity, "")
-            curves.setdefault(search.name if competition.threshold.by_group else "", []).append(
-                (found.similarities, _agreement(found, counted))
-            )
-    return {name: _best_together(of_name) for name, of_name in curves.items()}
+        tree = trees[search.name]
+        for group in np.unique(own.groups):
+            identity = np.where(own.groups == group, own.identity, "")
+            name = search.name if competition.threshold.by_group else ""
+            curve = (tree.similarities, _agreement(tree, identity))
+            curves.setdefault(name, []).append(curve)
+    return {name: _best_of_mean(of_name) for name, of_name in curves.items()}
 
 
 def fit_cut_share(
     trees: Mapping[str, ClusterTree], share: float, *, by_group: bool = False
 ) -> dict[str, float]:
-    """Return group → the similarity at which a `share` of the images are clusters of their own."""
+    """Return group → the similarity at which a `share` of the images are alone in their cluster."""
     alone = {name: tree.alone_above for name, tree in trees.items()}
-    together = alone if by_group else {"": np.concatenate(list(alone.values()))}
-    return {name: _with_below(values, share) for name, values in together.items()}
+    if not by_group:
+        alone = {"": np.concatenate(list(alone.values()))}
+    return {name: _with_share_below(values, share) for name, values in alone.items()}
 
 
-def _best_of_one(ranking: Ranking, ground_truth: GroundTruth, competition: Competition) -> float:
+def _best_threshold(ranking: Ranking, ground_truth: GroundTruth, competition: Competition) -> float:
     match competition.metric.split("_at_")[0]:
         case "label_map":
-            worth = _worth_of_labels(ranking, ground_truth, competition)
+            scores = _label_scores(ranking, ground_truth, competition)
         case "row_f1":
-            worth = _worth_of_matches(ranking, ground_truth, competition)
+            scores = _match_scores(ranking, ground_truth, competition)
         case _:
-            tried = _between(ranking.similarity[:, 0])
-            return _best(tried, _balanced_curve(ranking, ground_truth, competition, tried))
-    tried = _between(ranking.similarity)
-    gained = _reaching(ranking.similarity.ravel(), np.diff(worth, axis=1).ravel(), tried)
-    return _best(tried, (worth[:, 0].sum() + gained) / len(worth))
+            candidates = _candidates(ranking.similarity[:, 0])
+            return _best(
+                candidates, _balanced_scores(ranking, ground_truth, competition, candidates)
+            )
+    candidates = _candidates(ranking.similarity)
+    # each answer that reaches the threshold changes the score of its query by a step
+    steps = np.diff(scores, axis=1).ravel()
+    total = scores[:, 0].sum() + _sum_reaching(ranking.similarity.ravel(), steps, candidates)
+    return _best(candidates, total / len(scores))
 
 
-def _worth_of_labels(
-    ranking: Ranking, ground_truth: GroundTruth, competition: Competition
-) -> Curve:
+def _label_scores(ranking: Ranking, ground_truth: GroundTruth, competition: Competition) -> Curve:
     """Return each query's 1 / rank (q, k + 1) when 0 … k answers reach the threshold.
 
     The unknown label stands after those answers.
     """
-    k, reached = ranking.k, np.arange(ranking.k + 1)
-    hits = (ranking.answers == ground_truth.expected[:, None]) & (ground_truth.expected != "")[
-        :, None
-    ]
-    rank = np.where(hits.any(axis=1), hits.argmax(axis=1), k)[:, None]  # from 0; k: not there
-    is_unknown = (ground_truth.expected == competition.images.unknown_label)[:, None]
-    final = np.where(is_unknown, reached, rank + (reached <= rank))
+    k, reached, expected = ranking.k, np.arange(ranking.k + 1), ground_truth.expected
+    hits = (ranking.answers == expected[:, None]) & (expected != "")[:, None]
+    rank = np.where(hits.any(axis=1), hits.argmax(axis=1), k)[:, None]  # from 0; k: missing
+    unknown = (expected == competition.images.unknown_label)[:, None]
+    final = np.where(unknown, reached, rank + (reached <= rank))
     return np.where(final < k, 1.0 / (final + 1), 0.0)
 
 
-def _worth_of_matches(
-    ranking: Ranking, ground_truth: GroundTruth, competition: Competition
-) -> Curve:
+def _match_scores(ranking: Ranking, ground_truth: GroundTruth, competition: Competition) -> Curve:
     """Return each query's F1 (q, k + 1) when 0 … k answers reach the threshold."""
     task = competition.task
     hits = relevance(ranking, ground_truth, with_itself=task.with_itself)
     right = np.pad(np.cumsum(hits, axis=1), [(0, 0), (1, 0)])
-    there = (ranking.answers != "").sum(axis=1)[:, None]
-    count = np.minimum(np.maximum(np.arange(ranking.k + 1), task.min_answers), there)
+    answers = (ranking.answers != "").sum(axis=1)[:, None]
+    count = np.minimum(np.maximum(np.arange(ranking.k + 1), task.min_answers), answers)
     sizes = count + ground_truth.relevant[:, None]
     both = 2.0 * np.take_along_axis(right, count, axis=1)
     return np.where(sizes > 0, both / np.maximum(sizes, 1), 1.0)
 
 
-def _balanced_curve(
-    ranking: Ranking, ground_truth: GroundTruth, competition: Competition, tried: Curve
+def _balanced_scores(
+    ranking: Ranking, ground_truth: GroundTruth, competition: Competition, candidates: Curve
 ) -> Curve:
-    """Return the mean over groups of √(BAKS·BAUS) with the unknown answered at each threshold."""
-    unknown = competition.images.unknown_label or ""
+    """Return the mean over groups of √(BAKS·BAUS) at each candidate threshold."""
+    unknown_label = competition.images.unknown_label or ""
     first, right = ranking.similarity[:, 0], ranking.answers[:, 0] == ground_truth.expected
     identity = ground_truth.individuals
     curves = []
     for name in np.unique(ground_truth.groups):
-        here = ground_truth.groups == name
-        known = here & (ground_truth.expected != unknown)
-        strange = here & (ground_truth.expected == unknown)
-        hit = _mean_reaching(first[known], identity[known], right[known], tried)
-        # what does not reach the threshold is called unknown
-        each = np.ones(strange.sum(), dtype=np.bool_)
-        called = _mean_reaching(-first[strange], identity[strange], each, -tried)
-        if known.any() and strange.any():
-            curves.append(np.sqrt(hit * called))
+        own = ground_truth.groups == name
+        known = own & (ground_truth.expected != unknown_label)
+        unknown = own & (ground_truth.expected == unknown_label)
+        baks = _share_reaching(first[known], identity[known], right[known], candidates)
+        # a query whose first answer does not reach the threshold is answered as unknown
+        every = np.ones(unknown.sum(), dtype=np.bool_)
+        baus = _share_reaching(-first[unknown], identity[unknown], every, -candidates)
+        if known.any() and unknown.any():
+            curves.append(np.sqrt(baks * baus))
         else:
-            curves.append(hit if known.any() else called)
+            curves.append(baks if known.any() else baus)
     return np.asarray(np.mean(curves, axis=0))
 
 
-def _mean_reaching(
+def _share_reaching(
     similarity: NDArray[np.float32],
     identity: Strings,
     counted: metrics.Hits | np.bool_,
-    tried: Curve,
+    candidates: Curve,
 ) -> Curve:
-    """Return, averaged over individuals, the share of queries `counted` that reach thresholds."""
+    """Return the share of queries that are `counted` and reach each candidate threshold.
+
+    The mean over individuals of the share of their queries.
+    """
     _, codes, counts = np.unique(identity, return_inverse=True, return_counts=True)
-    return _reaching(similarity, counted / counts[codes] / max(len(counts), 1), tried)
+    return _sum_reaching(similarity, counted / counts[codes] / max(len(counts), 1), candidates)
 
 
-def _reaching(similarity: NDArray[np.float32], weight: Curve, tried: Curve) -> Curve:
-    """Return the sum of the weights (n,) whose similarity (n,) reaches each threshold."""
+def _sum_reaching(similarity: NDArray[np.float32], weight: Curve, candidates: Curve) -> Curve:
+    """Return the sum of the weights (n,) whose similarity (n,) reaches each candidate."""
     order = np.argsort(similarity, kind="stable")
     above = np.append(np.cumsum(weight[order][::-1])[::-1], 0.0)
-    return np.asarray(above[np.searchsorted(similarity[order], tried)])
+    return np.asarray(above[np.searchsorted(similarity[order], candidates)])
 
 
-def _best_together(curves: Sequence[tuple[Curve, Curve]]) -> float:
-    """Return the threshold of the best mean, of (levels falling, value after 0, 1 … levels)."""
-    tried = _between(np.concatenate([levels for levels, _ in curves]))
-    each = [value[np.searchsorted(-levels, -tried)] for levels, value in curves]
-    return _best(tried, np.mean(each, axis=0))
+def _best_of_mean(curves: Sequence[tuple[Curve, Curve]]) -> float:
+    """Return the threshold that is best for the mean of curves.
+
+    A curve is the similarities of its joins, falling, and the agreement after 0, 1 … of them.
+    """
+    candidates = _candidates(np.concatenate([joins for joins, _ in curves]))
+    values = [agreement[np.searchsorted(-joins, -candidates)] for joins, agreement in curves]
+    return _best(candidates, np.mean(values, axis=0))
 
 
 def _agreement(tree: ClusterTree, identity: Strings) -> Curve:
     """Return the adjusted Rand index after 0, 1 … all joins; identity '' does not count."""
-    shown = [Counter([name] if name else []) for name in identity.tolist()]
-    sizes = [len(of_one) for of_one in shown]
+    members = [Counter([label] if label else []) for label in identity.tolist()]
+    sizes = [len(labels) for labels in members]
     both, clusters = [0], [0]  # pairs within a cluster: of one individual, of any
     for left, right in [] if tree.joins is None else tree.joins[:, :2].astype(int).tolist():
-        fewer, others = sorted((shown[left], shown[right]), key=len)
-        both.append(both[-1] + sum(count * others[name] for name, count in fewer.items()))
+        fewer, others = sorted((members[left], members[right]), key=len)
+        both.append(both[-1] + sum(count * others[label] for label, count in fewer.items()))
         clusters.append(clusters[-1] + sizes[left] * sizes[right])
         others.update(fewer)
-        shown.append(others)
+        members.append(others)
         sizes.append(sizes[left] + sizes[right])
     named = sum(sizes[: tree.images])
-    of_one = np.unique(identity[identity != ""], return_counts=True)[1]
-    identities, pairs = (of_one * (of_one - 1)).sum() / 2, named * (named - 1) / 2
+    counts = np.unique(identity[identity != ""], return_counts=True)[1]
+    identities, pairs = (counts * (counts - 1)).sum() / 2, named * (named - 1) / 2
     return metrics.adjusted_rand_index(
         *(np.asarray(number, dtype=np.float64) for number in (both, clusters, identities, pairs))
     )
 
 
-def _between(similarity: NDArray[np.floating]) -> Curve:
+def _candidates(similarity: NDArray[np.floating]) -> Curve:
     """Return thresholds between all similarities that occur, and beyond both ends, rising."""
     values = np.unique(similarity[np.isfinite(similarity)].astype(np.float64))
     if not len(values):
@@ -264,25 +269,26 @@ def _between(similarity: NDArray[np.floating]) -> Curve:
     return np.concatenate([[values[0] - _BEYOND], middles, [values[-1] + _BEYOND]])
 
 
-def _best(tried: Curve, curve: Curve) -> float:
-    ties = np.flatnonzero(curve >= curve.max() - _ROUNDING)
-    return float(tried[ties[len(ties) // 2]])
+def _best(candidates: Curve, scores: Curve) -> float:
+    """Return the middle one of the candidates that score best."""
+    ties = np.flatnonzero(scores >= scores.max() - _ROUNDING)
+    return float(candidates[ties[len(ties) // 2]])
 
 
-def _with_below(similarity: NDArray[np.floating], share: float) -> float:
-    """Return the threshold that has as near as can be to a `share` of similarities below it."""
-    tried = _between(similarity)
-    below = np.searchsorted(np.sort(similarity), tried)
-    return float(tried[np.argmin(np.abs(below - share * len(similarity)))])
+def _with_share_below(similarity: NDArray[np.floating], share: float) -> float:
+    """Return the threshold whose share of similarities below it is nearest to `share`."""
+    candidates = _candidates(similarity)
+    below = np.searchsorted(np.sort(similarity), candidates)
+    return float(candidates[np.argmin(np.abs(below - share * len(similarity)))])
 
 
-def _by_group(names: Strings) -> list[tuple[str, Integers]]:
-    return [(str(name), np.flatnonzero(names == name)) for name in np.unique(names)]
+def _by_group(groups: Strings) -> list[tuple[str, Integers]]:
+    return [(str(group), np.flatnonzero(groups == group)) for group in np.unique(groups)]
 
 
 def _rows(ranking: Ranking, rows: Integers) -> Ranking:
     return Ranking(ranking.query_ids[rows], ranking.answers[rows], ranking.similarity[rows])
 
 
-def _part_of(name: str) -> int:
-    return hashlib.sha256(f"threshold:{name}".encode()).digest()[0] % PARTS
+def _part_of(individual: str) -> int:
+    return hashlib.sha256(f"threshold:{individual}".encode()).digest()[0] % PARTS

@@ -192,7 +192,7 @@ def test_a_query_that_was_not_ranked_is_named() -> None:
 
 def test_embeddings_of_other_images_are_refused() -> None:
     others: Embeddings = at_angles(10)
-    with pytest.raises(KitboxError, match=r"^no embedding of image '0'; these embeddings were"):
+    with pytest.raises(KitboxError, match=r"^no embedding of image '0'; these embeddings belong"):
         ranking.rank_images(neighbour_graphs(others, [search(["10"], ["0"])]), 1)
 
 

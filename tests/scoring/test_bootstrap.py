@@ -41,7 +41,7 @@ def test_an_interval_does_not_depend_on_how_much_is_drawn_at_a_time(
     values = mean(np.linspace(0, 1, 31) ** 2)
     at_once = score(values)
     for chunk in (1, 31 * 7, 31 * 1999):
-        monkeypatch.setattr(bootstrap, "_CHUNK", chunk)
+        monkeypatch.setattr(bootstrap, "_BLOCK_SIZE", chunk)
         found = score(values)
         assert (found.low, found.high) == pytest.approx((at_once.low, at_once.high), rel=1e-12)
 

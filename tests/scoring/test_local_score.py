@@ -121,7 +121,7 @@ def test_labels_of_queries_answer_no_query() -> None:
 
 def test_embeddings_of_other_images_are_refused() -> None:
     split = holdout(TRAIN, QUERY, ANSWERS)
-    with pytest.raises(KitboxError, match=r"^no embedding of image '260'; these embeddings were"):
+    with pytest.raises(KitboxError, match=r"^no embedding of image '260'; these embeddings belong"):
         local_score.evaluate(at_angles(*map(int, TRAIN), 3, 110), split, competition())
 
 
