@@ -123,7 +123,7 @@ def compare(
         name = next(iter(_only(metric, found.score).by_metric))
         outcomes.append(found.score.outcomes[name])
     difference = comparison.compare(outcomes[0], outcomes[1], found.score.individuals, (a, b))
-    moved = difference.changed(changed)
+    moved = difference.largest_changes(changed)
     if as_json:
         lists: dict[str, Any] = {}
         if moved is not None:

@@ -257,7 +257,7 @@ def _print_results(results: "Sequence[VariantResult]") -> None:
 def _against_best(each: "VariantResult") -> str:
     if each.difference is None:
         return "the best"
-    return "worse" if each.difference.shown else "no difference shown"
+    return "worse" if each.difference.significant else "no difference shown"
 
 
 def _giga(operations: float) -> str:
@@ -276,7 +276,7 @@ def _figures(each: "VariantResult") -> dict[str, Any]:
         "fingerprint": each.plugin.fingerprint,
         "scores": None if score is None else score.scores.as_json(),
         "against_best": None if difference is None else difference.as_json(),
-        "beyond_noise": None if difference is None else difference.shown,
+        "beyond_noise": None if difference is None else difference.significant,
         "parameters": None if price is None else price.parameters,
         "multiply_adds": None if price is None else price.multiply_adds,
         "training_seconds": _rounded(each.training_seconds),

@@ -1,4 +1,4 @@
-"""Whether one system is better than another on the same queries, and on which of them."""
+"""Paired comparison of two systems on the same queries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,32 +13,32 @@ from kitbox.scoring.metrics import Numbers, PerQuery
 from kitbox.scoring.outcomes import Outcome
 
 PERMUTATIONS = 10_000
-# Where each swap takes the metric anew: enough to tell p = 0.05 from p = 0.03.
+# Where each swap computes the metric anew: enough to tell p = 0.05 from p = 0.03.
 FEWER_PERMUTATIONS = 1_000
 LEVEL = 0.05
 _SEED = 0
 # Swaps drawn at a time: a byte each, and eight where they are multiplied.
-_CHUNK = 4_000_000
-# Differences this close are equal: the same queries, summed in another order.
+_BLOCK_SIZE = 4_000_000
+# Differences this close are equal but for the order of summation.
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
 class QueryChange:
-    """A query's value by the first system and by the second."""
+    """The value of a query by the first system and by the second."""
 
     query_id: str
     before: float
     after: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How much better the second of two systems is, with a paired 95 % interval.
+    """The score of the second of two systems minus that of the first, with a paired 95 % interval.
 
-    `p` is two-sided: how often a difference as large comes about when each individual's two
-    outcomes are dealt to the systems by chance; None where outcomes cannot change places. `before`
-    and `after (n,)` are the queries' values where the metric is their mean, else None.
+    `p` is two-sided: how often a difference as large arises when each individual's two outcomes
+    are assigned to the systems at random; None where outcomes cannot be exchanged. `before` and
+    `after (n,)` are the queries' values where the metric is their mean, else None.
     """
 
     names: tuple[str, str]
@@ -51,27 +51,28 @@ class Difference:
     after: PerQuery | None = None
 
     @property
-    def shown(self) -> bool:
+    def significant(self) -> bool:
         """Whether it is more than noise: the interval is clear of 0, and p, if any, is small."""
         return not self.low <= 0 <= self.high and (self.p is None or self.p < LEVEL)
 
     @property
     def sentence(self) -> str:
-        """Say which system is better and by how much, or that no difference is shown."""
-        apart, unlikely = not self.low <= 0 <= self.high, self.p is not None and self.p < LEVEL
-        if self.shown:
-            return f"{self._better()}{self._chance()}"
+        """Which system is better and by how much, or that no difference is shown."""
+        if self.significant:
+            return f"{self._better()}{self._p_value()}"
         a, b = self.names
-        shown = f"{b} - {a} is {_bracketed(self.value, self.low, self.high)}{self._chance()}"
-        if apart:
-            doubt = f"the interval is clear of 0, but p is not below {LEVEL}"
-        elif unlikely:
-            doubt = f"p is below {LEVEL}, but the interval contains 0"
+        value = f"{b} - {a} is {_bracketed(self.value, self.low, self.high)}{self._p_value()}"
+        if not self.low <= 0 <= self.high:
+            reason = f"the interval is clear of 0, but p is not below {LEVEL}"
+        elif self.p is not None and self.p < LEVEL:
+            reason = f"p is below {LEVEL}, but the interval contains 0"
         else:
-            doubt = "the interval contains 0"
-        return f"no difference is shown: {shown}; {doubt}"
+            reason = "the interval contains 0"
+        return f"no difference is shown: {value}; {reason}"
 
-    def changed(self, n: int) -> tuple[tuple[QueryChange, ...], tuple[QueryChange, ...]] | None:
+    def largest_changes(
+        self, n: int
+    ) -> tuple[tuple[QueryChange, ...], tuple[QueryChange, ...]] | None:
         """Return the n queries that gained most and the n that lost most, the largest first.
 
         Queries that did not change are in neither. None where the metric is no mean over queries.
@@ -106,7 +107,7 @@ class Difference:
             return f"{b} is better than {a} by {_bracketed(self.value, self.low, self.high)}"
         return f"{a} is better than {b} by {_bracketed(-self.value, -self.high, -self.low)}"
 
-    def _chance(self) -> str:
+    def _p_value(self) -> str:
         if self.p is None:
             return ""
         return ", p < 0.001" if self.p < 0.001 else f", p = {self.p:.3f}"
@@ -117,10 +118,10 @@ def compare(
 ) -> Difference:
     """Return how much better b is than a, by one metric on the same queries in the same order.
 
-    The interval draws the same individuals (query id → individual) for both. p is by random swaps
-    of an individual's outcomes, (c + 1) / (m + 1) where c of m swaps differ at least as much
-    (Phipson and Smyth, 2010). Raises KitboxError where queries or metrics differ, or where there
-    is nothing to compare.
+    The interval draws the same individuals (query id → individual) for both. p is taken from
+    random swaps of the individuals' outcomes: (c + 1) / (m + 1) where c of m swaps differ at least
+    as much (Phipson and Smyth, 2010). Raises KitboxError where queries or metrics differ, or where
+    there is nothing to compare.
     """
     _check_pair(a, b, names)
     value = b.value - a.value
@@ -130,22 +131,31 @@ def compare(
         )
     clusters = number_individuals(a.query_ids, individuals)
     low, high = bootstrap_interval(
-        value, lambda each: b.over(each) - a.over(each), clusters, repeats=a.repeats
+        value, lambda weights: b.over(weights) - a.over(weights), clusters, repeats=a.repeats
     )
     before, after = a.per_query, b.per_query
     if before is None or after is None:
-        dealt = _swaps(a, b, clusters)
+        swapped = _swaps(a, b, clusters)
     else:
         change = np.bincount(clusters, after - before).astype(np.float64)
-        dealt = _sign_flips(change) / len(clusters)
-    return Difference(names, value, low, high, _share(dealt, value), a.query_ids, before, after)
+        swapped = _sign_flips(change) / len(clusters)
+    return Difference(
+        names=names,
+        value=value,
+        low=low,
+        high=high,
+        p=_share(swapped, value),
+        query_ids=a.query_ids,
+        before=before,
+        after=after,
+    )
 
 
 def _sign_flips(change: PerQuery) -> Numbers:
-    """Return the sum of changes (m,) under random swaps: each turns the signs of some."""
+    """Return the sum of changes (m,) under random swaps, each of which turns some signs."""
     generator = np.random.default_rng(_SEED)
     moved = change[change != 0]  # the sign of 0 makes no difference
-    rows = max(_CHUNK // max(len(moved), 1), 1)
+    rows = max(_BLOCK_SIZE // max(len(moved), 1), 1)
     parts = []
     for begin in range(0, PERMUTATIONS, rows):
         size = (min(rows, PERMUTATIONS - begin), len(moved))
@@ -155,7 +165,7 @@ def _sign_flips(change: PerQuery) -> Numbers:
 
 
 def _swaps(a: Outcome, b: Outcome, clusters: Integers) -> Numbers | None:
-    """Return b − a under random swaps of clusters (n,), or None where nothing can be swapped."""
+    """Return b − a under random swaps of clusters (n,), None where outcomes cannot be swapped."""
     generator = np.random.default_rng(_SEED)
     differences = []
     for _ in range(FEWER_PERMUTATIONS):
@@ -168,6 +178,7 @@ def _swaps(a: Outcome, b: Outcome, clusters: Integers) -> Numbers | None:
 
 
 def _share(differences: Numbers | None, observed: float) -> float | None:
+    """Return the share of differences that are at least as large as the observed one."""
     if differences is None:
         return None
     as_large = np.abs(differences) >= abs(observed) - _ROUNDING
@@ -175,7 +186,7 @@ def _share(differences: Numbers | None, observed: float) -> float | None:
 
 
 def _largest(change: PerQuery, n: int) -> Integers:
-    """Return the rows of the n largest changes above 0, the largest first, earlier ones first."""
+    """Return the rows of the n largest changes above 0, largest first; of equals the earlier."""
     order = np.argsort(-change, kind="stable")
     return order[change[order] > 0][:n]
 

@@ -60,7 +60,7 @@ def test_the_interval_draws_the_same_queries_for_both() -> None:
 def test_p_does_not_depend_on_how_much_is_drawn_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = np.random.default_rng(3).random((2, 32))
     at_once = compare(mean(a), mean(b)).p
-    monkeypatch.setattr(comparison, "_CHUNK", 32 * 100)
+    monkeypatch.setattr(comparison, "_BLOCK_SIZE", 32 * 100)
     assert compare(mean(a), mean(b)).p == pytest.approx(at_once, abs=0.02)
 
 
@@ -71,7 +71,7 @@ def test_equal_systems_show_no_difference() -> None:
         "no difference is shown: new - old is 0.000 [0.000, 0.000], p = 1.000; "
         "the interval contains 0"
     )
-    assert found.changed(5) == ((), ())
+    assert found.largest_changes(5) == ((), ())
 
 
 def test_the_better_system_is_named_first_whichever_it_is() -> None:
@@ -132,11 +132,11 @@ def test_a_sentence_says_what_interval_and_p_show(
 def test_the_queries_that_changed_most_are_listed_in_both_directions() -> None:
     a = mean([0.0, 1.0, 0.5, 0.5, 1.0, 0.0], list("uvwxyz"))
     b = mean([1.0, 0.0, 0.5, 0.7, 0.9, 0.5], list("uvwxyz"))
-    found = compare(a, b).changed(2)
+    found = compare(a, b).largest_changes(2)
     assert found is not None
     assert found[0] == (QueryChange("u", 0.0, 1.0), QueryChange("z", 0.0, 0.5))
     assert found[1] == (QueryChange("v", 1.0, 0.0), QueryChange("y", 1.0, 0.9))
-    every = compare(a, b).changed(100)
+    every = compare(a, b).largest_changes(100)
     assert every is not None
     assert [len(part) for part in every] == [3, 2]
 
@@ -190,7 +190,7 @@ def test_metrics_that_are_no_mean_are_compared_by_swapping(outcome: object) -> N
     found = compare(worse, better)
     assert found.p == pytest.approx(1 / (comparison.FEWER_PERMUTATIONS + 1))
     assert found.low > 0.2
-    assert found.changed(3) is None
+    assert found.largest_changes(3) is None
     assert "B is better than A by" in found.sentence
     alike = compare(worse, same)
     assert alike.p is not None

@@ -161,7 +161,7 @@ def test_the_best_comes_first_and_noise_is_told_from_worse() -> None:
     tried = [failed, scored("far", far), scored("near", near), scored("best", best)]
     order = sweep.rank(tried)
     assert [each.name for each in order] == ["best", "near", "far", "failed"]
-    assert [each.difference and each.difference.shown for each in order] == [
+    assert [each.difference and each.difference.significant for each in order] == [
         None,
         False,
         True,
