@@ -21,7 +21,13 @@ from kitbox.records import Ranking, strings
 from kitbox.scoring import metrics
 from kitbox.scoring.bootstrap import score
 from kitbox.scoring.comparison import compare
-from kitbox.scoring.outcomes import Balanced, Clustering, GlobalPrecision, Mean, Outcome
+from kitbox.scoring.outcomes import (
+    BalancedAccuracy,
+    ClusterAgreement,
+    GlobalAveragePrecision,
+    Mean,
+    Outcome,
+)
 
 # Answers per query in the landmark challenges, in Shopee, and in the humpback challenges.
 IMAGES, MATCHES, LABELS = 100, 50, 5
@@ -66,10 +72,16 @@ def outcomes(n: int, rng: np.random.Generator) -> dict[str, tuple[Outcome, Outco
         cluster = np.where(right, identity, "other")
         return [
             Mean(ids, right.astype(np.float64)),
-            GlobalPrecision(ids, rng.random(n) + right, right, known),
-            Balanced(ids, identity, known, right, group),
-            Clustering(ids, cluster, identity, group, "ari"),
-            Clustering(ids, cluster, identity, group, "nmi"),
+            GlobalAveragePrecision(ids, rng.random(n) + right, right, known),
+            BalancedAccuracy(
+                query_ids=ids, identity=identity, known=known, correct=right, group=group
+            ),
+            ClusterAgreement(
+                query_ids=ids, cluster=cluster, identity=identity, group=group, which="ari"
+            ),
+            ClusterAgreement(
+                query_ids=ids, cluster=cluster, identity=identity, group=group, which="nmi"
+            ),
         ]
 
     kinds = ["mean", "gap", "balanced", "ari", "nmi"]

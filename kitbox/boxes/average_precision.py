@@ -102,7 +102,7 @@ def score(
     scores = {}
     for name, metric in over.items():
         value = float(metric(once)[0])
-        low, high = bootstrap_interval(value, metric, clusters, repeats=True)
+        low, high = bootstrap_interval(value, metric, clusters, with_replacement=True)
         scores[name] = Score(value, low, high, len(drawn))
     return Scores(scores)
 

@@ -38,7 +38,9 @@ def score(outcome: Outcome, individuals: Mapping[str, str]) -> Score:
     if np.isnan(value):
         raise KitboxError(f"the metric counts none of the {queries} queries; nothing to score")
     clusters = number_individuals(outcome.query_ids, individuals)
-    low, high = bootstrap_interval(value, outcome.over, clusters, repeats=outcome.repeats)
+    low, high = bootstrap_interval(
+        value, outcome.over, clusters, with_replacement=outcome.with_replacement
+    )
     return Score(value, max(low, -1.0), min(high, 1.0), queries)
 
 
@@ -54,16 +56,16 @@ def number_individuals(query_ids: Strings, individuals: Mapping[str, str]) -> In
 
 
 def bootstrap_interval(
-    value: float, metric: WeightedMetric, clusters: Integers, *, repeats: bool
+    value: float, metric: WeightedMetric, clusters: Integers, *, with_replacement: bool
 ) -> tuple[float, float]:
     """Return the 95 % interval of a metric's value; `clusters (n,)` number the individuals.
 
     Percentiles of resamples (Efron, 1979); resamples without a query that the metric counts are
-    left out. Where an individual must not be drawn twice (`repeats` false), halves of the
+    left out. Where an individual must not be drawn twice (`with_replacement` false), halves of the
     individuals are drawn instead, and their deviations from their median are put about the value
     (the delete-half jackknife: Shao and Wu, 1989; subsampling: Politis and Romano, 1994).
     """
-    if repeats:
+    if with_replacement:
         return percentile_interval(_values(metric, resample_weights(clusters)))
     drawn = _values(metric, half_weights(clusters))
     low, middle, high = np.percentile(drawn[~np.isnan(drawn)], [2.5, 50, 97.5])

@@ -131,7 +131,10 @@ def compare(
         )
     clusters = number_individuals(a.query_ids, individuals)
     low, high = bootstrap_interval(
-        value, lambda weights: b.over(weights) - a.over(weights), clusters, repeats=a.repeats
+        value,
+        lambda weights: b.over(weights) - a.over(weights),
+        clusters,
+        with_replacement=a.with_replacement,
     )
     before, after = a.per_query, b.per_query
     if before is None or after is None:

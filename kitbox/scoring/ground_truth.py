@@ -20,7 +20,13 @@ from kitbox.records import (
     strings,
 )
 from kitbox.scoring import metrics
-from kitbox.scoring.outcomes import Balanced, Clustering, GlobalPrecision, Mean, Outcome
+from kitbox.scoring.outcomes import (
+    BalancedAccuracy,
+    ClusterAgreement,
+    GlobalAveragePrecision,
+    Mean,
+    Outcome,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +165,7 @@ def metric_outcome(
             known = ~np.isin(ground_truth.expected, ["", unknown])
             right = (ranking.answers[:, 0] == ground_truth.expected) & known
             confidence = np.where(ranking.answers[:, 0] == "", -np.inf, ranking.similarity[:, 0])
-            return GlobalPrecision(ids, confidence.astype(np.float64), right, known)
+            return GlobalAveragePrecision(ids, confidence.astype(np.float64), right, known)
         case "baks_baus":
             return _balanced(ranking, ground_truth, unknown, "both")
         case _:
@@ -192,29 +198,29 @@ def _balanced(
     ground_truth: GroundTruth,
     unknown: str,
     which: Literal["both", "baks", "baus"],
-) -> Balanced:
+) -> BalancedAccuracy:
     """Return BAKS and BAUS of the first answers."""
-    return Balanced(
-        ground_truth.query_ids,
-        ground_truth.individuals,
-        ground_truth.expected != unknown,
-        ranking.answers[:, 0] == ground_truth.expected,
-        ground_truth.groups,
-        which,
+    return BalancedAccuracy(
+        query_ids=ground_truth.query_ids,
+        identity=ground_truth.individuals,
+        known=ground_truth.expected != unknown,
+        correct=ranking.answers[:, 0] == ground_truth.expected,
+        group=ground_truth.groups,
+        which=which,
     )
 
 
 def _clustering(
     ranking: Ranking, ground_truth: GroundTruth, which: Literal["ari", "nmi"]
-) -> Clustering:
+) -> ClusterAgreement:
     """Return how far clusters agree with individuals."""
     named = np.flatnonzero(ground_truth.identity != "")
-    return Clustering(
-        ground_truth.query_ids[named],
-        ranking.answers[named, 0],
-        ground_truth.identity[named],
-        ground_truth.groups[named],
-        which,
+    return ClusterAgreement(
+        query_ids=ground_truth.query_ids[named],
+        cluster=ranking.answers[named, 0],
+        identity=ground_truth.identity[named],
+        group=ground_truth.groups[named],
+        which=which,
     )
 
 

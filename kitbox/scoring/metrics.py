@@ -1,4 +1,4 @@
-"""Metrics: of each query alone where a mean is taken over queries, else of all of them at once."""
+"""Metrics, with their formulas and sources: of each query, or of all queries at once."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,13 +39,13 @@ def average_precision_at_k(relevant: Hits, relevant_total: Integers, k: int) -> 
     return total
 
 
-def label_average_precision_at_k(ranking: Ranking, truth: Strings, k: int) -> PerQuery:
-    """Return 1 / rank of the true label among each query's first k answers, 0 if it is absent.
+def label_average_precision_at_k(ranking: Ranking, expected: Strings, k: int) -> PerQuery:
+    """Return 1 / rank of the expected label among each query's first k answers, 0 if it is absent.
 
     The mean is the MAP@k of Kaggle's humpback competitions: one label is true, so the average
-    precision is the reciprocal rank. `truth (q,)`; an unknown individual is a label like others.
+    precision is the reciprocal rank. `expected (q,)`; the unknown label is one like others.
     """
-    hits = (ranking.answers[:, :k] == truth[:, None]) & (truth != "")[:, None]
+    hits = (ranking.answers[:, :k] == expected[:, None]) & (expected != "")[:, None]
     return np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1), 0.0)
 
 
@@ -64,9 +64,9 @@ def r_precision(relevant: Hits, relevant_total: Integers) -> PerQuery:
 def row_f1(answers: Strings, relevant: Hits, relevant_total: Integers) -> PerQuery:
     """Return each query's 2|A ∩ B| / (|A| + |B|), A its answers and B its relevant images.
 
-    `answers (q, w)` without repeats, '' where there is none; `relevant (q, w)` marks those in B;
+    `answers (q, w)` are distinct, '' where there is none; `relevant (q, w)` marks those in B;
     `relevant_total (q,)` is |B|. The query's own image is in B where the competition wants it
-    among the answers (Shopee product matching). Nothing answered where nothing is relevant is 1.
+    among the answers (Shopee product matching). No answer where nothing is relevant scores 1.
     """
     answered = answers != ""
     both = (relevant & answered).sum(axis=1)
@@ -79,12 +79,12 @@ def global_average_precision(
 ) -> Numbers:
     """Return the global average precision GAP = 1/M Σᵢ P(i)·rel(i), one number per weighting.
 
-    The answers of all queries, one each, stand in one list, confidence falling; P(i) is the
-    precision of the first i, rel(i) whether answer i is correct, M the number of `answerable`
-    queries. A query whose confidence is -inf gave no answer; an answer to a query that is not
-    answerable is false. Of equal confidences the earlier query comes first. All are (n,).
-    `weights (..., n)` counts a query as so many copies of one confidence, precision taken after
-    the last of them; the result has shape (...), NaN where nothing is answerable.
+    The first answers of all queries are sorted by falling confidence; P(i) is the precision of the
+    first i, rel(i) whether answer i is correct, M the number of `answerable` queries. A query of
+    confidence -inf has no answer; an answer to a query that is not answerable is false. Of equal
+    confidences the earlier query comes first. All are (n,). `weights (..., n)` count a query as so
+    many copies of one confidence, with the precision after the last of them; the result has shape
+    (...), NaN where nothing is answerable.
     Source: Perronnin, Liu and Renders (2009), the metric of Google Landmark Recognition.
     """
     weights = np.ones(len(confidence)) if weights is None else weights
@@ -94,7 +94,7 @@ def global_average_precision(
     drawn = weights[..., order]
     hits = drawn[..., right]
     answered = np.cumsum(drawn, axis=-1)[..., right]
-    # nothing was drawn yet: no hit either, so that any divisor will do
+    # without answers there are no hits, so that any divisor will do
     precision = np.cumsum(hits, axis=-1) / np.where(answered > 0, answered, 1.0)
     return quotient((hits * precision).sum(axis=-1), weights @ answerable.astype(np.float64))
 
@@ -102,12 +102,13 @@ def global_average_precision(
 def adjusted_rand_index(
     both: Numbers, clusters: Numbers, identities: Numbers, pairs: Numbers
 ) -> Numbers:
-    """Return the adjusted Rand index from numbers of pairs: in one cell, cluster, identity; all.
+    """Return the adjusted Rand index from numbers of pairs, of all shapes that numpy broadcasts.
 
-    (both − E) / (½ (clusters + identities) − E), E = clusters · identities / pairs: 1 if equal, 0
-    on average by chance, at least −0.5. Partitions that leave nothing to chance (one part, or
-    parts of one) and are equal score 1. Source: Hubert and Arabie (1985); AnimalCLEF 2026 takes
-    the mean over data sets.
+    `both` counts pairs in one cluster and of one identity, `clusters` and `identities` those in
+    one of either, `pairs` all. (both − E) / (½ (clusters + identities) − E), E = clusters ·
+    identities / pairs: 1 if equal, 0 on average by chance, at least −0.5. Equal partitions score 1
+    also where chance has no room (one part, or parts of one). Source: Hubert and Arabie (1985);
+    AnimalCLEF 2026 takes the mean over data sets.
     """
     expected = clusters * identities / np.where(pairs > 0, pairs, 1.0)
     room = (clusters + identities) / 2 - expected
@@ -116,11 +117,11 @@ def adjusted_rand_index(
 
 
 def normalised_mutual_information(both: Numbers, clusters: Numbers, identities: Numbers) -> Numbers:
-    """Return the normalised mutual information from the entropies of cells, clusters, identities.
+    """Return the normalised mutual information from entropies.
 
-    2 I / (H(clusters) + H(identities)), in [0, 1]: the arithmetic mean of the entropies
-    normalises, as in scikit-learn; other libraries take the geometric mean. Partitions of one part
-    each, which have no entropy, score 1.
+    `both` is the joint entropy of clusters and identities. 2 I / (H(clusters) + H(identities)), in
+    [0, 1]: divided by the arithmetic mean of the entropies, as in scikit-learn; other libraries
+    take the geometric mean. Partitions of one part each, which have no entropy, score 1.
     """
     entropy = clusters + identities
     trivial = entropy <= _ROUNDING

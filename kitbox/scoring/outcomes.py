@@ -1,7 +1,7 @@
-"""What each metric must know of every query, so that it can be taken over any weighting of them.
+"""Outcomes of the queries by each metric, from which it is computed under any weights of them.
 
-A weight counts how often a query was drawn, with the other queries of its individual. A metric that
-is not defined on what was drawn (no query that it counts) is NaN there.
+A weight counts how often a query was drawn, with the other queries of its individual. A metric is
+NaN where none of the queries that it counts was drawn.
 """
 
 from collections.abc import Sequence
@@ -18,59 +18,19 @@ from kitbox.scoring import metrics
 from kitbox.scoring.metrics import Hits, Numbers, PerQuery, quotient
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Disjoint parts of the queries, each within one group.
-
-    `order (n,)` brings the queries of a part together, `starts (p,)` is where each begins, and
-    `of_group (p, g)` is 1 where a part lies in a group.
-    """
-
-    order: Integers
-    starts: Integers
-    of_group: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, numbers: Integers, of_group: NDArray[np.float64]) -> "Parts":
-        """Return the parts of numbered queries (n,), whose groups `of_group (n, g)` marks."""
-        order = np.argsort(numbers, kind="stable")
-        starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
-        return cls(order, starts, of_group[order[starts]])
-
-    def sums(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the sum (r, p) of each part under each row of `weights (r, n)`."""
-        return np.add.reduceat(weights[:, self.order], self.starts, axis=1)
-
-
-def codes(*columns: NDArray[Any]) -> Integers:
-    """Return numbers from 0 that rows share which agree in all columns, in the columns' order."""
-    found = np.zeros(len(columns[0]), dtype=np.int64)
-    for column in columns:
-        values, numbers = np.unique(column, return_inverse=True)
-        found = np.unique(found * len(values) + numbers, return_inverse=True)[1]
-    return found
-
-
-def indicator(groups: Integers, *, even: bool = False) -> NDArray[np.float64]:
-    """Return (n, g), 1 where a row lies in a group; `even` rounds g up to whole pairs."""
-    width = int(groups.max(initial=0)) + 1
-    width += even and width % 2
-    return np.asarray(groups[:, None] == np.arange(width), dtype=np.float64)
-
-
 class Outcome(Protocol):
-    """How a metric went for the queries `query_ids (n,)`.
+    """The outcome of the queries `query_ids (n,)` by a metric.
 
-    `repeats` tells whether an individual may be drawn more than once.
+    `with_replacement`: an individual may be drawn more than once.
     """
 
     query_ids: Strings
-    repeats: ClassVar[bool] = True
+    with_replacement: ClassVar[bool] = True
 
     def over(self, weights: Numbers) -> Numbers:
         """Return the metric (r,) under each row of `weights (r, n)`, NaN where undefined.
 
-        Needs several times the memory of `weights`; the caller draws in parts.
+        Takes several times the memory of `weights`; the caller draws in blocks.
         """
 
     @property
@@ -80,20 +40,20 @@ class Outcome(Protocol):
 
     @property
     def per_query(self) -> PerQuery | None:
-        """Values (n,) whose mean is the metric, or None where it is no mean over queries."""
+        """Values (n,) whose mean is the metric, None where it is no mean over queries."""
         return None
 
     def swapped(self, other: "Outcome", mask: Hits) -> "Outcome | None":  # noqa: ARG002
         """Return this outcome with the other's answers where `mask (n,)`.
 
-        None where answers of two systems cannot stand side by side.
+        None where answers of two systems cannot be mixed.
         """
         return None
 
 
 @dataclass(frozen=True)
 class Mean(Outcome):
-    """A metric that is the mean of `values (n,)`, one for each query."""
+    """A metric that is the mean of `values (n,)`, one of each query."""
 
     query_ids: Strings
     values: PerQuery
@@ -118,7 +78,7 @@ class Mean(Outcome):
 
 
 @dataclass(frozen=True)
-class GlobalPrecision(Outcome):
+class GlobalAveragePrecision(Outcome):
     """`metrics.global_average_precision` of `confidence`, `correct` and `answerable`, all (n,)."""
 
     query_ids: Strings
@@ -137,37 +97,59 @@ class GlobalPrecision(Outcome):
         )
 
     def swapped(self, other: Outcome, mask: Hits) -> Self | None:
-        """Return the answers with the other's where `mask`, each at its place in its own list.
+        """Return the answers with the other's where `mask`, each by its rank in its own list.
 
-        Confidences of two systems are on two scales; their places, from the most confident
-        answer down, are on one, and say the same of each system alone.
+        Confidences of two systems are on two scales. Ranks are on one, and each system alone has
+        the same metric by them.
         """
-        if not isinstance(other, GlobalPrecision):
+        if not isinstance(other, GlobalAveragePrecision):
             return None
         return replace(
             self,
-            confidence=np.where(mask, other._places, self._places),
+            confidence=np.where(mask, other._negative_ranks, self._negative_ranks),
             correct=np.where(mask, other.correct, self.correct),
         )
 
     @cached_property
-    def _places(self) -> Numbers:
-        """Minus the rank of each answer in the list of all, -inf where there is no answer."""
+    def _negative_ranks(self) -> Numbers:
+        """Minus the rank of each answer by its confidence, -inf where there is no answer."""
         order = np.argsort(-self.confidence, kind="stable")
-        places = np.empty(len(order))
-        places[order] = -np.arange(1.0, len(order) + 1)
-        return np.where(self.confidence > -np.inf, places, -np.inf)
+        ranks = np.empty(len(order))
+        ranks[order] = -np.arange(1.0, len(order) + 1)
+        return np.where(self.confidence > -np.inf, ranks, -np.inf)
 
 
 @dataclass(frozen=True)
-class Balanced(Outcome):
+class AreaUnderCurve(Outcome):
+    """The area under the ROC curve of `values (n,)` that tell `positive (n,)` queries from others.
+
+    It is the probability that a positive query has a higher value than another; a tie counts half.
+    """
+
+    query_ids: Strings
+    values: Numbers
+    positive: Hits
+
+    def over(self, weights: Numbers) -> Numbers:
+        """Return the area (r,), NaN where all queries drawn are positive, or none."""
+        order = np.argsort(self.values, kind="stable")
+        _, starts = np.unique(self.values[order], return_index=True)
+        drawn, positive = weights[:, order], self.positive[order]
+        high = np.add.reduceat(drawn * positive, starts, axis=1)
+        low = np.add.reduceat(drawn * ~positive, starts, axis=1)
+        below = np.cumsum(low, axis=1) - low / 2
+        return quotient((high * below).sum(axis=1), high.sum(axis=1) * low.sum(axis=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BalancedAccuracy(Outcome):
     """BAKS, BAUS or `both`: sqrt(BAKS · BAUS), as a mean over groups (data sets).
 
-    All are (n,): the true `identity`, whether it is `known`, whether the answer is `correct` (for
-    an unknown identity: whether it was called unknown), and the `group`. Where a group has no
-    known or no unknown query, `both` is the factor that there is; a group that has nothing to
-    count is left out of the mean. An individual that was drawn twice counts as two. Source:
-    AnimalCLEF 2025 and wildlife-datasets.
+    All are (n,): the true `identity`, whether it is `known`, whether the answer is `correct` (of
+    an unknown identity: whether it was answered as unknown), and the `group`. Where a group has no
+    known or no unknown query, `both` is the other factor alone; a group without any is left out of
+    the mean. An individual that was drawn twice counts as two. Source: AnimalCLEF 2025 and
+    wildlife-datasets.
     """
 
     query_ids: Strings
@@ -176,21 +158,21 @@ class Balanced(Outcome):
     correct: Hits
     group: Strings
     which: Literal["both", "baks", "baus"] = "both"
-    # each query's share of its identity (n, 2 g); kept over swaps, which change `correct` alone
+    # each query's share of its identity (n, 2 g); kept in swaps, which change only `correct`
     _shares: Numbers | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         answers = {"known": self.known, "correct": self.correct}
         _check_lengths(self.query_ids, identity=self.identity, group=self.group, **answers)
         if self._shares is None:
-            identities = codes(self.group, self.known, self.identity)
+            identities = _codes(self.group, self.known, self.identity)
             # columns 2 g and 2 g + 1 are the unknown and the known of group g
-            halves = indicator(2 * codes(self.group) + self.known, even=True)
+            halves = _indicator(2 * _codes(self.group) + self.known, even=True)
             shares = halves / np.bincount(identities)[identities][:, None]
             object.__setattr__(self, "_shares", shares)
 
     def over(self, weights: Numbers) -> Numbers:
-        """Return the balanced accuracies (r,), identities that were not drawn left out."""
+        """Return the balanced accuracies (r,) of the identities that were drawn."""
         shares = self._shares
         assert shares is not None  # noqa: S101
         halves = quotient(weights @ (shares * self.correct[:, None]), weights @ shares)
@@ -203,22 +185,22 @@ class Balanced(Outcome):
 
     def swapped(self, other: Outcome, mask: Hits) -> Self | None:
         """Return the answers with the other's where `mask`."""
-        if not isinstance(other, Balanced):
+        if not isinstance(other, BalancedAccuracy):
             return None
         return replace(self, correct=np.where(mask, other.correct, self.correct))
 
 
-@dataclass(frozen=True)
-class Clustering(Outcome):
+@dataclass(frozen=True, kw_only=True)
+class ClusterAgreement(Outcome):
     """Agreement of `cluster` and `identity`, both (n,): the mean over `group`s (data sets).
 
     `ari` is the adjusted Rand index over pairs of distinct queries: a query that was drawn twice
     is no pair with itself. `nmi` is the normalised mutual information. Groups without a query
-    are left out of the mean. Clusters of two systems have nothing in common but their names, so
-    that there is no swapping. An individual is not drawn twice: it would agree with itself.
+    are left out of the mean. Clusters of two systems share nothing but their names and cannot be
+    swapped. An individual is not drawn twice, because it would agree with itself.
     """
 
-    repeats: ClassVar[bool] = False
+    with_replacement: ClassVar[bool] = False
     query_ids: Strings
     cluster: Strings
     identity: Strings
@@ -233,7 +215,7 @@ class Clustering(Outcome):
     def over(self, weights: Numbers) -> Numbers:
         """Return the agreement (r,)."""
         queries = weights @ self._of_group
-        both, clusters, identities = self._levels
+        both, clusters, identities = self._partitions
         if self.which == "ari":
             # Σ over i < j of wᵢ·wⱼ is ((Σw)² − Σw²) / 2
             itself = weights**2 @ self._of_group
@@ -252,30 +234,30 @@ class Clustering(Outcome):
         return _mean_of_defined(np.where(queries > 0, found, np.nan))
 
     @cached_property
-    def _levels(self) -> tuple[Parts, Parts, Parts]:
-        """Cells (what agrees in cluster and identity), clusters and identities of each group."""
+    def _partitions(self) -> "tuple[_Parts, _Parts, _Parts]":
+        """The cells (equal in cluster and identity), clusters and identities of each group."""
         columns = [(self.cluster, self.identity), (self.cluster,), (self.identity,)]
         both, clusters, identities = (
-            Parts.of(codes(self.group, *column), self._of_group) for column in columns
+            _Parts.of(_codes(self.group, *column), self._of_group) for column in columns
         )
         return both, clusters, identities
 
     @cached_property
     def _of_group(self) -> Numbers:
-        return indicator(codes(self.group))
+        return _indicator(_codes(self.group))
 
 
 def pool(outcomes: Sequence[Outcome]) -> Outcome:
-    """Return the outcome over the queries of several folds, each asked once.
+    """Return the outcome over the queries of several folds, which have no query in common.
 
-    Clusters of different folds are kept apart as groups are. Raises KitboxError for outcomes of
+    Clusters of different folds are kept apart like groups. Raises KitboxError for outcomes of
     different metrics.
     """
     first = outcomes[0]
     kinds = {(type(outcome), getattr(outcome, "which", "")) for outcome in outcomes}
     if len(kinds) > 1:
         raise KitboxError("folds were scored by different metrics; score them by one")
-    if isinstance(first, Clustering):
+    if isinstance(first, ClusterAgreement):
         outcomes = [
             replace(outcome, group=np.char.add(f"{number}/", outcome.group))  # type: ignore[type-var,attr-defined]
             for number, outcome in enumerate(outcomes, 1)
@@ -285,18 +267,42 @@ def pool(outcomes: Sequence[Outcome]) -> Outcome:
         for column in fields(first)  # type: ignore[arg-type]
         if isinstance(getattr(first, column.name), np.ndarray) and column.name != "_shares"
     }
-    if isinstance(first, Balanced):
+    if isinstance(first, BalancedAccuracy):
         columns["_shares"] = None
     return replace(first, **columns)  # type: ignore[type-var]
 
 
-def _pairs(parts: Parts, weights: Numbers, itself: Numbers) -> Numbers:
+@dataclass(frozen=True)
+class _Parts:
+    """A partition of the queries, each part within one group.
+
+    `order (n,)` sorts the queries by part, `starts (p,)` is where each part begins, and
+    `of_group (p, g)` is 1 where a part lies in a group.
+    """
+
+    order: Integers
+    starts: Integers
+    of_group: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, numbers: Integers, of_group: NDArray[np.float64]) -> "_Parts":
+        """Return the parts of queries that share a number (n,), in groups `of_group (n, g)`."""
+        order = np.argsort(numbers, kind="stable")
+        starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+        return cls(order, starts, of_group[order[starts]])
+
+    def sums(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sum (r, p) of each part under each row of `weights (r, n)`."""
+        return np.add.reduceat(weights[:, self.order], self.starts, axis=1)
+
+
+def _pairs(parts: _Parts, weights: Numbers, itself: Numbers) -> Numbers:
     """Return the weight of pairs within a part (r, g), `itself (r, g)` the sum of w²."""
     pairs: Numbers = (parts.sums(weights) ** 2 @ parts.of_group - itself) / 2
     return pairs
 
 
-def _entropy(parts: Parts, weights: Numbers, queries: Numbers) -> Numbers:
+def _entropy(parts: _Parts, weights: Numbers, queries: Numbers) -> Numbers:
     """Return log N − Σ s·log s / N (r, g), N the `queries (r, g)`; 0 where nothing was drawn."""
     sizes = parts.sums(weights)
     each = sizes * np.log(np.where(sizes > 0, sizes, 1.0))
@@ -316,23 +322,17 @@ def _check_lengths(query_ids: Strings, **columns: np.ndarray[Any, Any]) -> None:
             raise KitboxError(f"{len(query_ids)} queries but {len(column)} of {name}")
 
 
-@dataclass(frozen=True)
-class AreaUnderCurve(Outcome):
-    """The chance that a marked query has a higher number than one that is not; a tie is half.
+def _codes(*columns: NDArray[Any]) -> Integers:
+    """Return a number from 0 of each row, equal where rows agree in all columns."""
+    found = np.zeros(len(columns[0]), dtype=np.int64)
+    for column in columns:
+        values, numbers = np.unique(column, return_inverse=True)
+        found = np.unique(found * len(values) + numbers, return_inverse=True)[1]
+    return found
 
-    `numbers` and `marked` are (n,).
-    """
 
-    query_ids: Strings
-    numbers: Numbers
-    marked: Hits
-
-    def over(self, weights: Numbers) -> Numbers:
-        """Return the area (r,), NaN where all or none of what was drawn is marked."""
-        order = np.argsort(self.numbers, kind="stable")
-        _, starts = np.unique(self.numbers[order], return_index=True)
-        drawn, marked = weights[:, order], self.marked[order]
-        high = np.add.reduceat(drawn * marked, starts, axis=1)
-        low = np.add.reduceat(drawn * ~marked, starts, axis=1)
-        below = np.cumsum(low, axis=1) - low / 2
-        return quotient((high * below).sum(axis=1), high.sum(axis=1) * low.sum(axis=1))
+def _indicator(groups: Integers, *, even: bool = False) -> NDArray[np.float64]:
+    """Return (n, g): 1 where a row lies in a group; `even` rounds g up to an even number."""
+    width = int(groups.max(initial=0)) + 1
+    width += even and width % 2
+    return np.asarray(groups[:, None] == np.arange(width), dtype=np.float64)

@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 from kitbox.errors import KitboxError
 from kitbox.records import Score, strings
 from kitbox.scoring import bootstrap
-from kitbox.scoring.outcomes import Balanced, Clustering, GlobalPrecision, Mean, Outcome
+from kitbox.scoring.outcomes import (
+    BalancedAccuracy,
+    ClusterAgreement,
+    GlobalAveragePrecision,
+    Mean,
+    Outcome,
+)
 
 
 def mean(values: np.ndarray | list[float]) -> Mean:
@@ -84,7 +90,7 @@ def test_each_resample_draws_as_many_queries_as_there_are() -> None:
 
 
 def test_a_metric_that_counts_no_query_is_refused() -> None:
-    nobody = GlobalPrecision(strings(["a", "b"]), np.ones(2), *np.zeros((2, 2), np.bool_))
+    nobody = GlobalAveragePrecision(strings(["a", "b"]), np.ones(2), *np.zeros((2, 2), np.bool_))
     message = r"^the metric counts none of the 2 queries; nothing to score$"
     with pytest.raises(KitboxError, match=message):
         score(nobody)
@@ -93,7 +99,7 @@ def test_a_metric_that_counts_no_query_is_refused() -> None:
 def test_resamples_that_the_metric_does_not_count_are_left_out() -> None:
     # (2/3)^3 = 30 % of the resamples hold no query that has an answer
     first = np.array([True, False, False])
-    outcome = GlobalPrecision(strings(list("abc")), np.array([0.9, 0.5, 0.1]), first, first)
+    outcome = GlobalAveragePrecision(strings(list("abc")), np.array([0.9, 0.5, 0.1]), first, first)
     found = score(outcome)
     assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
 
@@ -107,9 +113,11 @@ def test_metrics_that_are_no_mean_have_intervals_too() -> None:
     right, group = rng.random(n) < 0.7, np.where(np.arange(n) < 150, "Lynx", "Turtle")
     confidence = rng.random(n) + right
     for outcome in (
-        Balanced(ids, identity, identity < "i3", right, group),
-        GlobalPrecision(ids, confidence, right, np.ones(n, np.bool_)),
-        Clustering(ids, cluster, identity, group),
+        BalancedAccuracy(
+            query_ids=ids, identity=identity, known=identity < "i3", correct=right, group=group
+        ),
+        GlobalAveragePrecision(ids, confidence, right, np.ones(n, np.bool_)),
+        ClusterAgreement(query_ids=ids, cluster=cluster, identity=identity, group=group),
     ):
         found = score(outcome)
         assert found.low < found.value < found.high
@@ -141,7 +149,13 @@ def test_an_individual_in_balanced_accuracies_is_one_of_those_averaged() -> None
     ids = strings([f"q{i}" for i in range(300)])
     identity = strings([f"i{i % 100}" for i in range(300)])
     right = np.arange(300) % 100 < 50
-    outcome = Balanced(ids, identity, np.ones(300, np.bool_), right, strings(["g"] * 300))
+    outcome = BalancedAccuracy(
+        query_ids=ids,
+        identity=identity,
+        known=np.ones(300, np.bool_),
+        correct=right,
+        group=strings(["g"] * 300),
+    )
     found = bootstrap.score(outcome, dict(zip(ids.tolist(), identity.tolist(), strict=True)))
     assert found.high - found.value == pytest.approx(1.96 * np.sqrt(0.25 / 100), abs=0.015)
 
@@ -164,10 +178,14 @@ def one_of(kind: str, rng: np.random.Generator, n: int) -> tuple[Outcome, dict[s
     cluster = np.where(right, identity, rng.choice(["lost", "found"], size=n))
     outcome = {
         "mean": Mean(ids, rng.random(n)),
-        "gap": GlobalPrecision(ids, rng.random(n) + right, right, np.ones(n, np.bool_)),
-        "balanced": Balanced(ids, identity, identity < "i3", right, group),
-        "ari": Clustering(ids, cluster, identity, group),
-        "nmi": Clustering(ids, cluster, identity, group, "nmi"),
+        "gap": GlobalAveragePrecision(ids, rng.random(n) + right, right, np.ones(n, np.bool_)),
+        "balanced": BalancedAccuracy(
+            query_ids=ids, identity=identity, known=identity < "i3", correct=right, group=group
+        ),
+        "ari": ClusterAgreement(query_ids=ids, cluster=cluster, identity=identity, group=group),
+        "nmi": ClusterAgreement(
+            query_ids=ids, cluster=cluster, identity=identity, group=group, which="nmi"
+        ),
     }[kind]
     return outcome, dict(zip(ids.tolist(), identity.tolist(), strict=True))
 
@@ -201,12 +219,14 @@ def strayed(rng: np.random.Generator, individuals: int = 40) -> tuple[np.ndarray
 def test_intervals_of_clusters_cover_what_other_individuals_would_score(which: str) -> None:
     rng = np.random.default_rng(1)
 
-    def clustering() -> tuple[Clustering, dict[str, str]]:
+    def clustering() -> tuple[ClusterAgreement, dict[str, str]]:
         identity, cluster = (column.astype(np.str_) for column in strayed(rng))
         ids = strings([f"q{i}" for i in range(len(identity))])
         group = strings(["g"] * len(ids))
         shown = dict(zip(ids.tolist(), identity.tolist(), strict=True))
-        return Clustering(ids, cluster, identity, group, which), shown  # type: ignore[arg-type]
+        return ClusterAgreement(
+            query_ids=ids, cluster=cluster, identity=identity, group=group, which=which
+        ), shown  # type: ignore[arg-type]
 
     expected = np.mean([clustering()[0].value for _ in range(200)])
     found = [bootstrap.score(*clustering()) for _ in range(30)]

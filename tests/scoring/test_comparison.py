@@ -10,7 +10,13 @@ from kitbox.records import strings
 from kitbox.scoring import comparison
 from kitbox.scoring.bootstrap import resample_weights
 from kitbox.scoring.comparison import Difference, QueryChange
-from kitbox.scoring.outcomes import Balanced, Clustering, GlobalPrecision, Mean, Outcome
+from kitbox.scoring.outcomes import (
+    BalancedAccuracy,
+    ClusterAgreement,
+    GlobalAveragePrecision,
+    Mean,
+    Outcome,
+)
 
 
 def mean(values: np.ndarray | list[float], ids: list[str] | None = None) -> Mean:
@@ -123,7 +129,9 @@ def test_the_better_system_is_named_first_whichever_it_is() -> None:
 def test_a_sentence_says_what_interval_and_p_show(
     low: float, high: float, p: float | None, sentence: str
 ) -> None:
-    found = Difference(("A", "B"), 0.034, low, high, p, strings(["q"]))
+    found = Difference(
+        names=("A", "B"), value=0.034, low=low, high=high, p=p, query_ids=strings(["q"])
+    )
     assert found.sentence == sentence
     assert found.as_json()["sentence"] == sentence
     assert found.as_json()["queries"] == 1
@@ -156,7 +164,7 @@ def test_other_queries_are_refused_and_the_first_is_named() -> None:
 def test_nothing_is_not_compared_with_nothing() -> None:
     with pytest.raises(KitboxError, match=r"^A and B have no query; nothing to compare$"):
         compare(mean([]), mean([]))
-    nobody = GlobalPrecision(strings(["a"]), np.ones(1), *np.zeros((2, 1), np.bool_))
+    nobody = GlobalAveragePrecision(strings(["a"]), np.ones(1), *np.zeros((2, 1), np.bool_))
     with pytest.raises(KitboxError, match=r"^the metric counts none of the 1 queries; nothing to"):
         compare(nobody, nobody)
 
@@ -167,15 +175,17 @@ IDENTITY = strings([f"i{i % 30}" for i in range(N)])
 GROUP = strings(["Lynx", "Turtle"] * (N // 2))
 
 
-def balanced(share: float, seed: int) -> Balanced:
+def balanced(share: float, seed: int) -> BalancedAccuracy:
     right = np.random.default_rng(seed).random(N) < share
-    return Balanced(IDS, IDENTITY, np.arange(N) % 30 < 20, right, GROUP)
+    return BalancedAccuracy(
+        query_ids=IDS, identity=IDENTITY, known=np.arange(N) % 30 < 20, correct=right, group=GROUP
+    )
 
 
-def certain(share: float, seed: int, scale: float = 1.0) -> GlobalPrecision:
+def certain(share: float, seed: int, scale: float = 1.0) -> GlobalAveragePrecision:
     rng = np.random.default_rng(seed)
     right = rng.random(N) < share
-    return GlobalPrecision(IDS, scale * (rng.random(N) + right), right, np.ones(N, np.bool_))
+    return GlobalAveragePrecision(IDS, scale * (rng.random(N) + right), right, np.ones(N, np.bool_))
 
 
 def test_different_metrics_are_not_compared() -> None:
@@ -207,7 +217,8 @@ def test_clusters_are_compared_by_their_interval_alone() -> None:
     found_all = np.where(rng.random(N) < 0.9, IDENTITY, "lost")
     found_some = np.where(rng.random(N) < 0.4, IDENTITY, "lost")
     found = compare(
-        Clustering(IDS, found_some, IDENTITY, GROUP), Clustering(IDS, found_all, IDENTITY, GROUP)
+        ClusterAgreement(query_ids=IDS, cluster=found_some, identity=IDENTITY, group=GROUP),
+        ClusterAgreement(query_ids=IDS, cluster=found_all, identity=IDENTITY, group=GROUP),
     )
     assert found.p is None
     assert found.sentence.startswith("B is better than A by 0.")
@@ -236,6 +247,11 @@ def test_p_swaps_whole_individuals() -> None:
 
 def test_metrics_that_are_no_mean_swap_whole_individuals_too() -> None:
     wrong, right = np.zeros(N, np.bool_), np.ones(N, np.bool_)
-    a, b = (Balanced(IDS, IDENTITY, right, correct, GROUP) for correct in (wrong, right))
+    a, b = (
+        BalancedAccuracy(
+            query_ids=IDS, identity=IDENTITY, known=right, correct=correct, group=GROUP
+        )
+        for correct in (wrong, right)
+    )
     found = comparison.compare(a, b, shown_in(N // 2))
     assert found.p == pytest.approx(0.5, abs=0.05)

@@ -9,7 +9,7 @@ from kitbox.competition import protocol
 from kitbox.errors import KitboxError
 from kitbox.records import Holdout, ImageSet, Ranking, Search, strings
 from kitbox.scoring.ground_truth import GroundTruth, metric_outcome, related_outcomes, relevance
-from kitbox.scoring.outcomes import Balanced, Clustering
+from kitbox.scoring.outcomes import BalancedAccuracy, ClusterAgreement
 from tests.circle import competition, image_set, ranking_of
 
 UNKNOWN = "new_whale"
@@ -193,7 +193,7 @@ def test_one_label_or_the_unknown_is_scored_by_balanced_accuracies() -> None:
     assert outcome.value == pytest.approx(math.sqrt(1 / 2 * 1 / 2))
     parts = related_outcomes(found, known, competition(**asked))  # type: ignore[arg-type]
     assert {name: part.value for name, part in parts.items()} == {"baks": 0.5, "baus": 0.5}
-    assert isinstance(outcome, Balanced)
+    assert isinstance(outcome, BalancedAccuracy)
     assert outcome.identity.tolist() == ["Ahab", "Boo", "Dora", "t"]
 
 
@@ -204,7 +204,7 @@ def test_clusters_are_scored_by_the_images_of_known_individuals() -> None:
     cluster_of = {"q": "first", "r": "first", "s": "second", "t": "first"}
     found = ranking_of({name: [(cluster, 0.5)] for name, cluster in cluster_of.items()})
     outcome = metric_outcome(found, known, competition(**asked))  # type: ignore[arg-type]
-    assert isinstance(outcome, Clustering)
+    assert isinstance(outcome, ClusterAgreement)
     assert outcome.query_ids.tolist() == ["q", "r", "s"]
     assert outcome.value == 1.0
     further = related_outcomes(found, known, competition(**asked))  # type: ignore[arg-type]

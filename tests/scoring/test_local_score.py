@@ -7,7 +7,7 @@ from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Holdout, strings
 from kitbox.scoring import local_score
-from kitbox.scoring.outcomes import Balanced, Clustering, GlobalPrecision, Mean
+from kitbox.scoring.outcomes import BalancedAccuracy, ClusterAgreement, GlobalAveragePrecision, Mean
 from tests.circle import at_angles, competition, cosine, image_set, placed
 
 UNKNOWN = "new_whale"
@@ -218,7 +218,7 @@ def test_one_label_a_query_is_scored_by_balanced_accuracies_in_each_group() -> N
     # Lynx: Ahab is right. Turtle: Boo is called Cleo, 260 unknown: √(0 · 1)
     assert values(found)["baks_baus"] == 0.5
     assert (values(found)["baks"], values(found)["baus"]) == (0.5, 1.0)
-    assert isinstance(found.outcomes["baks_baus"], Balanced)
+    assert isinstance(found.outcomes["baks_baus"], BalancedAccuracy)
 
 
 def test_each_group_may_have_its_own_threshold() -> None:
@@ -246,7 +246,7 @@ def test_a_label_with_its_confidence_is_scored_over_the_list_of_all() -> None:
     asked = competition(answers="label", k=1, unknown_label=None, task={"metric": "gap"})
     split = holdout(TRAIN, QUERY, ["Ahab", "Boo", ""])
     found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, asked)
-    assert isinstance(found.outcomes["gap"], GlobalPrecision)
+    assert isinstance(found.outcomes["gap"], GlobalAveragePrecision)
     # 3 is right and first; 110 is wrong, 260 a distractor: (1/1) / 2
     assert values(found)["gap"] == 0.5
     assert (found.thresholds, found.evidence) == ({}, {})
@@ -287,7 +287,7 @@ def test_clusters_are_scored_by_the_agreement_of_pairs(rule: str) -> None:
     split = holdout({"150": "x"}, query, list(query.values()), "test", groups)
     found = local_score.evaluate(at_angles(150, *map(int, query)), split, asked)
     assert list(values(found))[:2] == ["ari", "nmi"]
-    assert isinstance(found.outcomes["ari"], Clustering)
+    assert isinstance(found.outcomes["ari"], ClusterAgreement)
     assert list(found.thresholds) == [""]
     assert evidence_of(found, "rule", "individuals") == [rule, 4]
     # the queries make the clusters together, so that none can be left out of the fit

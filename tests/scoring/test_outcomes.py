@@ -9,7 +9,14 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from kitbox.errors import KitboxError
 from kitbox.records import strings
-from kitbox.scoring.outcomes import Balanced, Clustering, GlobalPrecision, Mean, Outcome, pool
+from kitbox.scoring.outcomes import (
+    BalancedAccuracy,
+    ClusterAgreement,
+    GlobalAveragePrecision,
+    Mean,
+    Outcome,
+    pool,
+)
 
 
 def ids(n: int) -> np.ndarray:
@@ -37,10 +44,17 @@ def columns(rows: list[tuple[str, str, float, str, int]]) -> tuple[np.ndarray, .
 
 def balanced(
     identity: np.ndarray, predicted: np.ndarray, group: np.ndarray, which: str = "both"
-) -> Balanced:
+) -> BalancedAccuracy:
     known = np.isin(identity, ["A", "B"])
     correct = predicted == np.where(known, identity, "new")
-    return Balanced(ids(len(identity)), identity, known, correct, group, which)  # type: ignore[arg-type]
+    return BalancedAccuracy(
+        query_ids=ids(len(identity)),
+        identity=identity,
+        known=known,
+        correct=correct,
+        group=group,
+        which=which,
+    )  # type: ignore[arg-type]
 
 
 def slow_halves(identity: np.ndarray, predicted: np.ndarray, known: np.ndarray) -> dict[str, float]:
@@ -150,7 +164,7 @@ def test_copies_of_an_answer_stand_together_in_the_list_of_all(
     identity, predicted, confidence, _, drawn = columns(rows)
     confidence = np.where(np.isinf(confidence), -1, confidence)  # everyone answers
     correct, answerable = identity == predicted, identity != "D"
-    outcome = GlobalPrecision(ids(len(rows)), confidence, correct, answerable)
+    outcome = GlobalAveragePrecision(ids(len(rows)), confidence, correct, answerable)
     listed = list(
         zip(confidence.tolist(), correct.tolist(), answerable.tolist(), drawn, strict=True)
     )
@@ -176,7 +190,9 @@ def test_a_query_drawn_twice_is_no_pair_with_itself(
     rows: list[tuple[str, str, float, str, int]],
 ) -> None:
     identity, cluster, _, group, drawn = columns(rows)
-    found = Clustering(ids(len(rows)), cluster, identity, group).over(drawn[None])
+    found = ClusterAgreement(
+        query_ids=ids(len(rows)), cluster=cluster, identity=identity, group=group
+    ).over(drawn[None])
     by_group = [
         slow_rand(cluster[own], identity[own], drawn[own])
         for own in (group == "Lynx", group == "Turtle")
@@ -192,8 +208,12 @@ def test_agreement_of_clusters_is_the_mean_over_groups(
 ) -> None:
     identity, cluster, _, group, drawn = columns(rows)
     copies = np.repeat(np.arange(len(rows)), drawn.astype(int))
-    rand = Clustering(ids(len(rows)), cluster, identity, group)
-    information = Clustering(ids(len(rows)), cluster, identity, group, "nmi")
+    rand = ClusterAgreement(
+        query_ids=ids(len(rows)), cluster=cluster, identity=identity, group=group
+    )
+    information = ClusterAgreement(
+        query_ids=ids(len(rows)), cluster=cluster, identity=identity, group=group, which="nmi"
+    )
     everyone = np.arange(len(rows))
     for found, metric, queries in (
         (rand.value, adjusted_rand_score, everyone),
@@ -227,8 +247,12 @@ def test_agreement_of_small_partitions_by_hand(
 ) -> None:
     both = strings(list(cluster)), strings(list(identity))
     group = strings(["g"] * len(cluster))
-    assert Clustering(ids(len(cluster)), *both, group).value == pytest.approx(rand)
-    assert Clustering(ids(len(cluster)), *both, group, "nmi").value == pytest.approx(information)
+    assert ClusterAgreement(
+        query_ids=ids(len(cluster)), cluster=both[0], identity=both[1], group=group
+    ).value == pytest.approx(rand)
+    assert ClusterAgreement(
+        query_ids=ids(len(cluster)), cluster=both[0], identity=both[1], group=group, which="nmi"
+    ).value == pytest.approx(information)
 
 
 SOME = (
@@ -243,8 +267,10 @@ def outcomes(correct: list[bool], confidence: list[float]) -> list[Outcome]:
     right = np.array(correct)
     return [
         Mean(ids(4), right.astype(np.float64)),
-        GlobalPrecision(ids(4), np.array(confidence), right, np.ones(4, np.bool_)),
-        Balanced(ids(4), identity, known, right, group),
+        GlobalAveragePrecision(ids(4), np.array(confidence), right, np.ones(4, np.bool_)),
+        BalancedAccuracy(
+            query_ids=ids(4), identity=identity, known=known, correct=right, group=group
+        ),
     ]
 
 
@@ -265,7 +291,7 @@ def test_confidences_of_two_systems_meet_by_their_place() -> None:
     # 'q1' is second with the first system and, at 95 %, first with the other, as 'q0' was:
     # of equal places the earlier query is ahead. By raw numbers q1's answer would lead.
     swapped = FIRST[1].swapped(SECOND[1], np.array([False, True, False, False]))
-    assert isinstance(swapped, GlobalPrecision)
+    assert isinstance(swapped, GlobalAveragePrecision)
     assert swapped.confidence.tolist() == [-1, -1, -3, -math.inf]
     assert swapped.correct.tolist() == [True, True, True, False]
     assert swapped.value == 3 / 4
@@ -279,14 +305,17 @@ def test_outcomes_of_different_metrics_do_not_swap() -> None:
 
 def test_clusters_of_two_systems_do_not_swap() -> None:
     identity, _, group = SOME
-    clusters = Clustering(ids(4), identity, identity, group)
+    clusters = ClusterAgreement(query_ids=ids(4), cluster=identity, identity=identity, group=group)
     assert clusters.swapped(clusters, np.ones(4, np.bool_)) is None
 
 
 def test_only_a_mean_has_a_value_for_each_query() -> None:
     identity, _, group = SOME
     assert FIRST[0].per_query is not None
-    for other in (*FIRST[1:], Clustering(ids(4), identity, identity, group)):
+    for other in (
+        *FIRST[1:],
+        ClusterAgreement(query_ids=ids(4), cluster=identity, identity=identity, group=group),
+    ):
         assert other.per_query is None
 
 
@@ -295,11 +324,13 @@ def test_columns_of_other_lengths_are_refused() -> None:
         Mean(ids(3), np.zeros(2))
     identity, known, group = SOME
     with pytest.raises(KitboxError, match=r"^4 queries but 3 of correct$"):
-        Balanced(ids(4), identity, known, known[:3], group)
+        BalancedAccuracy(
+            query_ids=ids(4), identity=identity, known=known, correct=known[:3], group=group
+        )
     with pytest.raises(KitboxError, match=r"^5 queries but 4 of cluster$"):
-        Clustering(ids(5), identity, identity, group)
+        ClusterAgreement(query_ids=ids(5), cluster=identity, identity=identity, group=group)
     with pytest.raises(KitboxError, match=r"^4 queries but 1 of answerable$"):
-        GlobalPrecision(ids(4), np.zeros(4), known, known[:1])
+        GlobalAveragePrecision(ids(4), np.zeros(4), known, known[:1])
 
 
 def fold(rows: list[tuple[str, str, float, str, int]], first: int) -> list[Outcome]:
@@ -310,9 +341,18 @@ def fold(rows: list[tuple[str, str, float, str, int]], first: int) -> list[Outco
     right = predicted == np.where(known, identity, "new")
     return [
         Mean(names, right.astype(np.float64)),
-        GlobalPrecision(names, confidence, right, known),
-        Balanced(names, identity, known, right, group),
-        Balanced(names, identity, known, right, group, "baus"),
+        GlobalAveragePrecision(names, confidence, right, known),
+        BalancedAccuracy(
+            query_ids=names, identity=identity, known=known, correct=right, group=group
+        ),
+        BalancedAccuracy(
+            query_ids=names,
+            identity=identity,
+            known=known,
+            correct=right,
+            group=group,
+            which="baus",
+        ),
     ]
 
 
@@ -330,11 +370,21 @@ def test_folds_together_are_scored_as_all_their_queries_at_once(
 
 def test_clusters_of_two_folds_are_groups_of_their_own() -> None:
     # 'cluster_0' of one fold and of the other have nothing to do with each other
-    right = Clustering(ids(4), strings(list("0011")), strings(list("AABB")), strings(["g"] * 4))
+    right = ClusterAgreement(
+        query_ids=ids(4),
+        cluster=strings(list("0011")),
+        identity=strings(list("AABB")),
+        group=strings(["g"] * 4),
+    )
     names = strings(["r0", "r1", "r2"])
-    wrong = Clustering(names, strings(list("000")), strings(list("ABC")), strings(["g"] * 3))
+    wrong = ClusterAgreement(
+        query_ids=names,
+        cluster=strings(list("000")),
+        identity=strings(list("ABC")),
+        group=strings(["g"] * 3),
+    )
     found = pool([right, wrong])
-    assert isinstance(found, Clustering)
+    assert isinstance(found, ClusterAgreement)
     assert found.query_ids.tolist() == ["q0", "q1", "q2", "q3", "r0", "r1", "r2"]
     assert found.group.tolist() == ["1/g"] * 4 + ["2/g"] * 3
     assert (right.value, wrong.value, found.value) == (1.0, 0.0, 0.5)
@@ -347,7 +397,12 @@ def test_one_fold_is_itself() -> None:
 
 def test_folds_of_different_metrics_are_not_pooled() -> None:
     identity, known, group = SOME
-    both, baks = (Balanced(ids(4), identity, known, known, group, w) for w in ("both", "baks"))  # type: ignore[arg-type]
+    both, baks = (
+        BalancedAccuracy(
+            query_ids=ids(4), identity=identity, known=known, correct=known, group=group, which=w
+        )
+        for w in ("both", "baks")
+    )  # type: ignore[arg-type]
     for a, b in ((FIRST[0], FIRST[1]), (both, baks)):
         message = r"^folds were scored by different metrics; score them by one$"
         with pytest.raises(KitboxError, match=message):

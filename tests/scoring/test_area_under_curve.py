@@ -8,19 +8,19 @@ from kitbox.records import strings
 from kitbox.scoring.outcomes import AreaUnderCurve
 
 
-def separation(numbers: list[float], marked: list[bool]) -> AreaUnderCurve:
-    names = strings([f"q{i}" for i in range(len(numbers))])
-    return AreaUnderCurve(names, np.array(numbers), np.array(marked))
+def area_of(values: list[float], positive: list[bool]) -> AreaUnderCurve:
+    query_ids = strings([f"q{i}" for i in range(len(values))])
+    return AreaUnderCurve(query_ids, np.array(values), np.array(positive))
 
 
 @pytest.mark.parametrize(
-    ("numbers", "area"),
+    ("values", "area"),
     [([3, 2, 1, 0], 1.0), ([0, 1, 2, 3], 0.0), ([1, 1, 1, 1], 0.5), ([3, 1, 2, 0], 0.75)],
 )
 def test_the_area_counts_pairs_in_the_right_order_and_ties_as_half(
-    numbers: list[float], area: float
+    values: list[float], area: float
 ) -> None:
-    assert separation(numbers, [True, True, False, False]).value == area
+    assert area_of(values, [True, True, False, False]).value == area
 
 
 QUERIES = st.lists(
@@ -30,8 +30,8 @@ QUERIES = st.lists(
 
 @given(QUERIES)
 def test_a_weight_counts_as_so_many_queries(queries: list[tuple[int, bool, int]]) -> None:
-    numbers, marked, weights = (list(part) for part in zip(*queries, strict=True))
-    found = separation(numbers, marked).over(np.array([weights], dtype=np.float64))[0]
+    values, positive, weights = (list(part) for part in zip(*queries, strict=True))
+    found = area_of(values, positive).over(np.array([weights], dtype=np.float64))[0]
     repeated = [(m, n) for n, m, w in queries for _ in range(w)]
     if len({m for m, _ in repeated}) < 2:
         assert np.isnan(found)
