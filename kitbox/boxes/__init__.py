@@ -1,1 +1,1 @@
-"""Boxes: a detector that learns from a few and predicts the rest."""
+"""Boxes: imported from other programs, or predicted by a detector trained on a few."""

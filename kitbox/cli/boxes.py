@@ -100,8 +100,8 @@ def import_boxes(
         lists.read(competition, workspace.boxes, decided),
         source=name,
         broken=competition.images.broken,
-        form=None if form == "auto" else form,
-        inside=None if images is None else images.resolve(),
+        box_format=None if form == "auto" else form,
+        folder=None if images is None else images.resolve(),
     )
     found = follow(stage)
     replaced = boxes.replace(workspace.boxes, name, list(found.boxes))
@@ -139,9 +139,11 @@ def _print_findings(found: "BoxImport", file: Path) -> None:
     from kitbox.boxes.box_import import ImportFindingKind
 
     unit = "shares of the image's size" if found.relative else "pixels"
-    print_line(f"{file}: {DESCRIPTIONS[found.form]}, in {unit} (format {found.form}, {found.by})")
-    if len(found.inside) > 1:
-        counts = ", ".join(f"{count} as {form}" for form, count in found.inside.items())
+    print_line(
+        f"{file}: {DESCRIPTIONS[found.format]}, in {unit} (format {found.format}, {found.reason})"
+    )
+    if len(found.fits) > 1:
+        counts = ", ".join(f"{count} as {form}" for form, count in found.fits.items())
         print_line(f"several formats are possible; boxes that lie inside their images: {counts}")
     for kind in get_args(ImportFindingKind):
         findings = found.of_kind(kind)
@@ -194,14 +196,14 @@ def _as_json(
     from kitbox.boxes.box_import import ImportFindingKind
 
     return {
-        "form": found.form,
+        "form": found.format,
         "relative": found.relative,
-        "inside": found.inside,
+        "inside": found.fits,
         "source": name,
         "boxes": len(found.boxes),
         "images": counts,
         **{kind: len(found.of_kind(kind)) for kind in get_args(ImportFindingKind)},
-        "remarks": [vars(remark) for remark in found.remarks],
+        "remarks": [vars(finding) for finding in found.findings],
         "written": str(workspace.boxes),
         "sheet": None if drawn is None else str(drawn),
     }

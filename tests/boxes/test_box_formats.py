@@ -27,11 +27,11 @@ def source(path: Path, text: str, name: str = "drawn.csv") -> box_formats.BoxLis
         ("file,left,top,width,height", ("xywh", "gdsc", "yolo")),
     ],
 )
-def test_a_header_tells_the_forms(tmp_path: Path, header: str, forms: tuple[str, ...]) -> None:
+def test_a_header_allows_formats(tmp_path: Path, header: str, forms: tuple[str, ...]) -> None:
     columns = header.count(",")
     numbers = ",".join(str(number) for number in range(columns))
     found = source(tmp_path, f"{header}\na.jpg,{numbers}\n")
-    assert found.forms == forms
+    assert found.formats == forms
     [row] = found.rows
     assert (row.name, row.where) == ("a.jpg", "drawn.csv line 2")
     assert row.numbers == tuple(range(columns - 4, columns))
@@ -50,7 +50,7 @@ def test_a_header_tells_the_forms(tmp_path: Path, header: str, forms: tuple[str,
 )
 def test_outlines_are_read_however_they_are_parted(tmp_path: Path, text: str) -> None:
     found = source(tmp_path, text)
-    assert found.forms == ("points",)
+    assert found.formats == ("points",)
     assert [(row.name, row.numbers) for row in found.rows] == [
         ("a.jpg", (10, 20, 30, 25, 12, 40)),
         ("b.jpg", (1, 2, 3, 4)),
@@ -61,7 +61,7 @@ def test_outlines_are_read_however_they_are_parted(tmp_path: Path, text: str) ->
 @pytest.mark.parametrize("text", ["a.jpg,1,2,3,4\n", "image,bbox\na.jpg,[1. 2. 3. 4.]\n"])
 def test_four_numbers_without_names_may_mean_anything(tmp_path: Path, text: str) -> None:
     found = source(tmp_path, text)
-    assert found.forms == ("xyxy", "xywh", "yolo")
+    assert found.formats == ("xyxy", "xywh", "yolo")
     assert found.rows[0].numbers == (1, 2, 3, 4)
 
 
@@ -72,7 +72,7 @@ def test_a_folder_of_labels_has_a_file_an_image(tmp_path: Path) -> None:
     (folder / "a.b.txt").write_text("0 0.5 0.5 0.2 0.1\n0 0.1 0.2 0.3 0.4 0.75\n")
     (folder / "deep" / "c.txt").write_text("\n0 0.5 0.5 0.2\n")
     found = box_formats.read(folder)
-    assert (found.forms, found.relative) == (("yolo",), True)
+    assert (found.formats, found.relative) == (("yolo",), True)
     assert [(row.where, row.name, row.numbers, row.confidence) for row in found.rows] == [
         ("labels/a.b.txt line 1", "a.b", (0.5, 0.5, 0.2, 0.1), None),
         ("labels/a.b.txt line 2", "a.b", (0.1, 0.2, 0.3, 0.4), 0.75),
@@ -129,7 +129,7 @@ def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @given(*(st.integers(0, 100) for _ in range(4)))
-def test_all_forms_of_a_box_mean_the_same_corners(x: int, y: int, wide: int, high: int) -> None:
+def test_all_formats_of_a_box_give_the_same_corners(x: int, y: int, wide: int, high: int) -> None:
     expected = (x, y, x + wide, y + high)
     for form, numbers in {
         "xyxy": expected,

@@ -1,4 +1,4 @@
-"""Boxes of other programs: which form they have, and what is wrong with them."""
+"""Boxes of other programs: their formats, and findings on them."""
 
 import shutil
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_boxes_are_taken_as_pixels_of_the_image(tmp_path: Path, photographs: Lis
         ("1.jpg", (10, 20, 30, 40), "me"),
         ("2.jpg", (1, 2, 33.5, 44), "me"),
     ]
-    assert (found.form, found.relative, found.remarks) == ("xyxy", False, ())
+    assert (found.format, found.relative, found.findings) == ("xyxy", False, ())
 
 
 def test_shares_are_of_the_upright_image(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_sizes_and_second_corners_are_told_apart_by_the_images(
     tmp_path: Path, photographs: ListedImages, rows: list[str], form: str, inside: dict[str, int]
 ) -> None:
     found = understood(photographs, drawn(tmp_path, *rows, header="new_path,x,y,w,h"))
-    assert (found.form, found.inside, len(found.boxes)) == (form, inside, 10)
+    assert (found.format, found.fits, len(found.boxes)) == (form, inside, 10)
 
 
 def test_what_could_be_either_is_not_guessed(tmp_path: Path, photographs: ListedImages) -> None:
@@ -85,7 +85,7 @@ def test_what_could_be_either_is_not_guessed(tmp_path: Path, photographs: Listed
         "say which it is with --form xywh or --form gdsc"
     )
     forms: tuple[BoxFormat, ...] = ("xywh", "gdsc")
-    corners = [understood(photographs, file, form=form).boxes[0].corners for form in forms]
+    corners = [understood(photographs, file, box_format=form).boxes[0].corners for form in forms]
     assert corners == [(10, 10, 50, 40), (10, 10, 40, 30)]
 
 
@@ -119,12 +119,12 @@ FINE = [f"{number},10,10,60,40" for number in range(7)]
         (
             "9,110,5,130,40",
             "refused",
-            "box 110,5,130,40 lies outside of image '9.jpg', which has 100x60 pixels; correct it",
+            "box 110,5,130,40 lies outside image '9.jpg', which has 100x60 pixels; correct it",
         ),
         (
             "9,98,5,130,40",
             "refused",
-            "box 98,5,130,40 of image '9.jpg', which has 100x60 pixels, has 2x35 in it; "
+            "box 98,5,130,40 has only 2x35 pixels in image '9.jpg', which has 100x60 pixels; "
             "correct or remove it",
         ),
         (
@@ -135,9 +135,9 @@ FINE = [f"{number},10,10,60,40" for number in range(7)]
         (
             "9,0,0,100,60",
             "whole",
-            "box 0,0,100,60 is all of image '9.jpg', which has 100x60 pixels",
+            "box 0,0,100,60 covers all of image '9.jpg', which has 100x60 pixels",
         ),
-        ("1,10,10,60,40", "repeated", "the box 10,10,60,40 is that of drawn.csv line 3"),
+        ("1,10,10,60,40", "repeated", "box 10,10,60,40 is the same as in drawn.csv line 3"),
         ("77.jpg,1,1,9,9", "unmatched", "no image, or more than one, is '77.jpg'"),
     ],
 )
@@ -145,7 +145,7 @@ def test_odd_boxes_are_named_by_line(
     tmp_path: Path, photographs: ListedImages, row: str, kind: str, what: str
 ) -> None:
     found = understood(photographs, drawn(tmp_path, *FINE, row))
-    assert [(remark.kind, str(remark)) for remark in found.remarks] == [
+    assert [(finding.kind, str(finding)) for finding in found.findings] == [
         (kind, f"drawn.csv line 9: {what}")
     ]
     assert len(found.boxes) == 7 + (kind in ("cut", "whole"))
@@ -175,8 +175,8 @@ def test_a_box_of_an_unreadable_image_is_refused(tmp_path: Path, photographs: Li
         ImageSet(strings(names), tuple(tmp_path / name for name in names)), None, None, ()
     )
     found = understood(listed, drawn(tmp_path, "page,1,2,30,40", "good,1,2,30,40"))
-    [remark] = found.remarks
-    assert str(remark) == (
+    [finding] = found.findings
+    assert str(finding) == (
         f"drawn.csv line 2: image {tmp_path / 'page.jpg'} is not an image but a web page; "
         "replace or remove it"
     )
@@ -188,8 +188,8 @@ def test_a_detected_box_keeps_its_confidence(tmp_path: Path, photographs: Listed
     rows = ("1,1,2,30,40,0.75", "1,1,2,30,50,", "2,1,2,30,40,87")
     found = understood(photographs, drawn(tmp_path, *rows, header=header))
     assert [(box.confidence, box.drawn) for box in found.boxes] == [(0.75, False), (None, True)]
-    [remark] = found.remarks
-    assert "has confidence 87, which is not between 0 and 1" in remark.what
+    [finding] = found.findings
+    assert "has confidence 87, which is not between 0 and 1" in finding.what
 
 
 def test_a_list_of_other_images_is_refused(tmp_path: Path, photographs: ListedImages) -> None:
@@ -219,7 +219,7 @@ def test_a_folder_without_a_listed_image_is_named(
 ) -> None:
     nowhere = tmp_path / "nowhere"
     with pytest.raises(KitboxError) as caught:
-        understood(photographs, drawn(tmp_path, *FINE), inside=nowhere)
+        understood(photographs, drawn(tmp_path, *FINE), folder=nowhere)
     assert str(caught.value) == f"no listed image lies in {nowhere}; correct --images"
 
 
@@ -227,7 +227,7 @@ coordinates = st.integers(-20, 130)
 
 
 @given(st.lists(st.tuples(coordinates, coordinates, coordinates, coordinates), max_size=5))
-def test_every_row_is_taken_or_remarked_on(
+def test_every_row_is_taken_or_findinged_on(
     tmp_path_factory: pytest.TempPathFactory,
     photographs: ListedImages,
     rows: list[tuple[int, int, int, int]],
@@ -251,9 +251,9 @@ def test_a_frame_is_not_taken_for_an_image_and_another_suffix_is_told(
 ) -> None:
     rows = ("1,1,2,30,40", "1.0001,1,2,40,40", "1.png,3,4,50,50", "2.png,1,2,30,40")
     found = understood(photographs, drawn(tmp_path, *rows, "2.png,1,2,50,40"))
-    assert [(remark.kind, str(remark)) for remark in found.remarks] == [
+    assert [(finding.kind, str(finding)) for finding in found.findings] == [
         ("unmatched", "drawn.csv line 3: no image, or more than one, is '1.0001'"),
-        ("guessed", "drawn.csv line 4: '1.png' is taken for image '1.jpg', as '1' is"),
-        ("guessed", "drawn.csv line 5: '2.png' is taken for image '2.jpg', whose file is 2.jpg"),
+        ("guessed", "drawn.csv line 4: '1.png' is read as image '1.jpg', like '1'"),
+        ("guessed", "drawn.csv line 5: '2.png' is read as image '2.jpg', whose file is 2.jpg"),
     ]
     assert len(found.boxes) == 4

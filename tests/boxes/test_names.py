@@ -51,25 +51,25 @@ WHALES = listed(
     ],
 )
 def test_an_image_is_found_by_id_file_stem_or_path(name: str, image_id: str | None) -> None:
-    assert ImageNames(WHALES).found([name]) == ({} if image_id is None else {name: image_id})
+    assert ImageNames(WHALES).match([name]) == ({} if image_id is None else {name: image_id})
 
 
 def test_images_of_one_folder_may_be_meant_alone() -> None:
-    assert ImageNames(WHALES, Path("/d/test")).found(["two.jpg", "7", "one"]) == {
+    assert ImageNames(WHALES, Path("/d/test")).match(["two.jpg", "7", "one"]) == {
         "two.jpg": "two",
         "one": "one.png",
     }
 
 
 def test_a_name_of_an_image_that_is_not_here_is_not_taken_for_another() -> None:
-    found = ImageNames(listed({"a": "/d/train/1.jpg"})).found(["train/1.jpg", "test/1.jpg"])
+    found = ImageNames(listed({"a": "/d/train/1.jpg"})).match(["train/1.jpg", "test/1.jpg"])
     assert found == {"train/1.jpg": "a"}
 
 
 def test_what_may_mean_another_image_is_told() -> None:
     names = ImageNames(listed({"7": "/d/one.jpg", "8": "/d/two.jpg", "c.png": "/d/c.JPG"}))
-    found = names.found(["one.png", "/me/two.JPG", "two", "c.png", "c.tif"])
-    assert names.guessed(found) == {
-        "one.png": "'one.png' is taken for image '7', whose file is one.jpg",
-        "two": "'two' is taken for image '8', as '/me/two.JPG' is",
+    found = names.match(["one.png", "/me/two.JPG", "two", "c.png", "c.tif"])
+    assert names.doubtful(found) == {
+        "one.png": "'one.png' is read as image '7', whose file is one.jpg",
+        "two": "'two' is read as image '8', like '/me/two.JPG'",
     }

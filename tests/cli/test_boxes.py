@@ -166,8 +166,8 @@ def test_an_import_without_usable_boxes_replaces_nothing(workspace: Workspace) -
     before = workspace.boxes.read_text()
     file = drawn(workspace, "0_0,1,2,3,4")
     assert str(run("data", "boxes", "import", file, "--form", "xyxy", code=1).exception) == (
-        f"{file} has no box that can be used: drawn.csv line 2: box 1,2,3,4 of image "
-        "'0_0.png', which has 96x64 pixels, has 2x2 in it; correct or remove it"
+        f"{file} has no usable box: drawn.csv line 2: box 1,2,3,4 has only 2x2 pixels in "
+        "image '0_0.png', which has 96x64 pixels; correct or remove it"
     )
     assert workspace.boxes.read_text() == before
 
