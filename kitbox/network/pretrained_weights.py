@@ -95,7 +95,7 @@ def default_source(backbone: str, folder: Path) -> str:
 def source_digest(source: Path | str) -> str:
     """Return the identity of initial weights: the file's sha256, or "hub" or "none"."""
     if isinstance(source, Path) and not source.is_file():
-        raise KitboxError(f"there is no file of weights {source}")
+        raise KitboxError(f"there is no file of weights {source}; name another with --weights")
     return digest_of_file(source) if isinstance(source, Path) else source
 
 
@@ -132,7 +132,7 @@ def find_in_package(package: str) -> Path:
 
 def _read(path: Path) -> State:
     if not path.is_file():
-        raise KitboxError(f"there is no file of weights {path}")
+        raise KitboxError(f"there is no file of weights {path}; name another with --weights")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

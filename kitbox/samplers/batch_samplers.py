@@ -70,12 +70,12 @@ class SamplerPlanner:
     """
 
     def __init__(
-        self, labels: Integers, plugin: Plugin, seed: int, mirrored: Integers | None = None
+        self, labels: Integers, plugin: Plugin, seed: int, flipped_labels: Integers | None = None
     ) -> None:
         """Plan batches of images with `labels (n,)`, UNKNOWN for unknown ones.
 
-        `mirrored (n,)` are the labels of flipped images; None counts on from the largest of
-        `labels`.
+        `flipped_labels (n,)` are the labels of flipped images; by default new ones, counted on
+        from the largest of `labels`.
 
         Raises KitboxError where a batch cannot have its unknown images, or a phase has fewer than
         two labels.
@@ -87,12 +87,12 @@ class SamplerPlanner:
         self._labels = labels[self._rows]
         self._flipped = None
         if plugin.flip_identities:
-            if mirrored is None:
-                mirrored = labels + labels.max(initial=UNKNOWN) + 1
+            if flipped_labels is None:
+                flipped_labels = labels + labels.max(initial=UNKNOWN) + 1
             self._flipped = np.arange(2 * len(self._rows)) >= len(self._rows)
-            self._labels = np.concatenate([self._labels, mirrored[self._rows]])
+            self._labels = np.concatenate([self._labels, flipped_labels[self._rows]])
             self._rows = np.tile(self._rows, 2)
-        self._used = self._positions_by_min_images()
+        self._used = self._known_by_min_images()
         self._metrics: dict[str, float] = {}
 
     def steps(self, epoch: int) -> int:
@@ -101,7 +101,7 @@ class SamplerPlanner:
         return count_batches(labels, self._plugin.sampler, self._known_per_batch)
 
     def required_vectors(self, epoch: int) -> VectorKind | None:  # noqa: ARG002
-        """Return None: samplers need no vectors."""
+        """Return None: no vectors are required."""
         return None
 
     def plan(self, epoch: int, vectors: Floats | None) -> list[Batch]:  # noqa: ARG002
@@ -132,8 +132,8 @@ class SamplerPlanner:
     def _used_in(self, epoch: int) -> Integers:
         return self._used[curriculum.phase_at(self._plugin, epoch).min_images_per_label]
 
-    def _positions_by_min_images(self) -> dict[int, Integers]:
-        """Return the known images that are trained on, for each phase's min_images_per_label."""
+    def _known_by_min_images(self) -> dict[int, Integers]:
+        """Return positions of the known images to train on, by min_images_per_label."""
         _, label_of, counts = np.unique(self._labels, return_inverse=True, return_counts=True)
         used = {}
         for phase in curriculum.phases(self._plugin):
@@ -141,8 +141,8 @@ class SamplerPlanner:
             enough = int((counts >= least).sum())
             if enough < 2:
                 raise KitboxError(
-                    f"epoch {phase.first_epoch} has {enough} of {len(counts)} labels to learn, "
-                    f"those with {least} or more images; lower min_images_per_label"
+                    f"epoch {phase.first_epoch} has only {enough} of {len(counts)} labels, those "
+                    f"with {least} or more images, and needs two; lower min_images_per_label"
                 )
             used[least] = np.flatnonzero(counts[label_of] >= least)
         return used
@@ -327,7 +327,7 @@ def _split_batch(plugin: Plugin, unknown_total: int) -> tuple[int, int]:
     if plugin.unknown_share and not unknown_total:
         raise KitboxError(
             f"unknown_share = {plugin.unknown_share}, but there are no images of unknown "
-            "individuals to learn from; set it to 0"
+            "individuals to train on; set it to 0"
         )
     if plugin.unknown_share and not any(
         loss.needs_pairs or loss.takes_unknown for loss in plugin.losses

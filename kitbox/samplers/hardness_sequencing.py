@@ -229,6 +229,6 @@ def _distance(similarity: Floats) -> NDArray[np.float64]:
 
 def _no_pairs() -> KitboxError:
     return KitboxError(
-        "a Hardness sampler needs an individual with two photographs and one of another to learn "
-        "from; there is none, so choose another sampler or lower min_images_per_label"
+        "a Hardness sampler needs an individual with two photographs and a photograph of another "
+        "one; there are none, so choose another sampler or lower min_images_per_label"
     )

@@ -338,7 +338,7 @@ def test_unknown_images_displace_whole_labels() -> None:
         (
             MIXED,
             0.25,
-            "unknown_share = 0.25, but there are no images of unknown individuals to learn from; "
+            "unknown_share = 0.25, but there are no images of unknown individuals to train on; "
             "set it to 0",
         ),
         (
@@ -444,10 +444,10 @@ def test_a_phase_with_one_label_left_is_refused() -> None:
     with pytest.raises(KitboxError) as refused:
         planner_of(labels, plugin_with(Shuffled(), phases=phases))
     assert str(refused.value) == (
-        "epoch 2 has 1 of 4 labels to learn, those with 7 or more images; "
+        "epoch 2 has only 1 of 4 labels, those with 7 or more images, and needs two; "
         "lower min_images_per_label"
     )
-    with pytest.raises(KitboxError, match="epoch 1 has 0 of 0 labels to learn"):
+    with pytest.raises(KitboxError, match="epoch 1 has only 0 of 0 labels"):
         planner_of(np.full(9, UNKNOWN), plugin_with(Shuffled(), flip_identities=True))
 
 
