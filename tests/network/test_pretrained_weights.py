@@ -72,7 +72,7 @@ def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KitboxError, match=r"w.pth cannot be read"):
         pretrained_weights.load(backbone(), tmp_path / "w.pth")
     with pytest.raises(
-        KitboxError, match="there is no file of weights .*; name another with --weights"
+        KitboxError, match=r"there is no file of weights .*; name another with --weights"
     ):
         pretrained_weights.load(backbone(), tmp_path / "absent.pth")
 
