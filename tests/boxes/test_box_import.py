@@ -82,7 +82,7 @@ def test_what_could_be_either_is_not_guessed(tmp_path: Path, photographs: Listed
         understood(photographs, file)
     assert str(caught.value) == (
         f"{file}: of 2 boxes 2 as xywh and 2 as gdsc lie inside their images; "
-        "say which it is with --form xywh or --form gdsc"
+        "choose one with --form xywh or --form gdsc"
     )
     forms: tuple[BoxFormat, ...] = ("xywh", "gdsc")
     corners = [understood(photographs, file, box_format=form).boxes[0].corners for form in forms]

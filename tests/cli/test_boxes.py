@@ -322,7 +322,7 @@ def test_a_detector_without_detections_replaces_no_boxes(
     assert "each of the 4 held-out images stays whole below a confidence of 1 (ap50" in message
     assert drawn_workspace.boxes.read_text() == written
     shown = detect("--threshold", "0")
-    assert f"{before} boxes of 'detector', in drawn_workspace of {before}" in shown.stderr
+    assert f"{before} boxes of 'detector', in place of {before}" in shown.stderr
     assert "4 held-out images are few: scores and intervals are rough" in shown.stderr
     assert "ap50" in shown.stdout
 
