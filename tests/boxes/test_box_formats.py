@@ -124,7 +124,9 @@ def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(KitboxError) as caught:
         box_formats.read(tmp_path / "drawn.csv")
     assert str(caught.value) == f"there is no list of boxes {tmp_path / 'drawn.csv'}"
-    with pytest.raises(KitboxError, match=r"has no labels; a file NAME.txt has lines of 'class cx cy w h'"):
+    with pytest.raises(
+        KitboxError, match=r"has no labels; a file NAME.txt has lines of 'class cx cy w h'"
+    ):
         box_formats.read(tmp_path)
 
 
