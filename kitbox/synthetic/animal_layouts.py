@@ -1,4 +1,4 @@
-"""Forms of competitions about animals: folders, plain lists, Happywhale and AnimalCLEF."""
+"""Layouts of competitions about animals: folders, lists, Happywhale, AnimalCLEF and whale-do."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -22,10 +22,10 @@ from kitbox.synthetic.catalogue import (
 )
 from kitbox.synthetic.whale_competition import NEW_WHALE
 
-NOBODY = "-1"  # the folder of photographs that show no known individual
+UNKNOWN_FOLDER = "-1"  # photographs of unknown individuals
 NEW_INDIVIDUAL = "new_individual"
 
-# The list of Happywhale misspells two of its species in some rows.
+# The real list of Happywhale misspells two species in some rows.
 SPECIES = ("humpback_whale", "beluga", "bottlenose_dolphin", "killer_whale")
 MISSPELT = {"bottlenose_dolphin": "bottlenose_dolpin", "killer_whale": "kiler_whale"}
 
@@ -44,34 +44,38 @@ CLEF_HEADER = (
 
 
 def humpback(drawn: Catalogue) -> list[TruthRow]:
-    """Leave everything as it is drawn."""
+    """Keep the files and lists as they are drawn."""
     return [TruthRow(one.name, _label(drawn, one, NEW_WHALE), one.individual) for one in drawn.test]
 
 
 def gdsc2020(drawn: Catalogue) -> list[TruthRow]:
-    """Put train into a folder for each individual and rename its boxes; there are no lists."""
+    """Put train into a folder per individual and rename its boxes; there are no lists."""
     train = drawn.folder / "train"
-    names = {one.name: f"{one.individual or NOBODY}/{one.name}" for one in _all_train(drawn)}
+    names = {
+        one.name: f"{one.individual or UNKNOWN_FOLDER}/{one.name}" for one in _all_train(drawn)
+    }
     move_photographs(_all_train(drawn), lambda one: train / names[one.name])
     boxes = drawn.folder / "boxes.csv"
     if boxes.exists():
         header = ("image", "x0", "y0", "x1", "y1")
-        # a photograph in a folder is called by both, as photographs without a list are
+        # without a list, an image id is folder and file name
         rows = [
             (names.get(row[0], row[0]), *row[1:]) for _, row in tables.read_columns(boxes, header)
         ]
         write_list(boxes, header, rows)
-    return [TruthRow(one.name, _label(drawn, one, NOBODY), one.individual) for one in drawn.test]
+    return [
+        TruthRow(one.name, _label(drawn, one, UNKNOWN_FOLDER), one.individual) for one in drawn.test
+    ]
 
 
 def folder(drawn: Catalogue) -> list[TruthRow]:
-    """Put a folder for each individual at the top, beside the folder test."""
+    """Put a folder per individual beside the folder test."""
     move_photographs(drawn.train, lambda one: drawn.folder / one.individual / one.name)
     return [TruthRow(one.name, one.individual, one.individual) for one in drawn.test]
 
 
 def csv(drawn: Catalogue) -> list[TruthRow]:
-    """Put all photographs into one folder, and their labels and the queries into lists."""
+    """Put all photographs into one folder; list labels and queries."""
     move_photographs((*drawn.train, *drawn.test), lambda one: drawn.folder / "photos" / one.name)
     labels = [(one.name, one.individual) for one in drawn.train]
     write_list(drawn.folder / "labels.csv", ("file", "who"), labels)
@@ -80,16 +84,16 @@ def csv(drawn: Catalogue) -> list[TruthRow]:
 
 
 def happywhale(drawn: Catalogue) -> list[TruthRow]:
-    """Give each individual a species; nobody is labelled new_individual in train."""
-    at = number_names(drawn.individuals)
-    species = {who: SPECIES[place % len(SPECIES)] for who, place in at.items()}
+    """Give each individual a species; train has no new_individual."""
+    numbers = number_names(drawn.individuals)
+    species = {who: SPECIES[number % len(SPECIES)] for who, number in numbers.items()}
     ids = {who: hash_words(who)[:12] for who in drawn.individuals}
     move_photographs(drawn.train, lambda one: drawn.folder / "train_images" / one.name)
     move_photographs(drawn.test, lambda one: drawn.folder / "test_images" / one.name)
     write_list(
         drawn.folder / "train.csv",
         ("image", "species", "individual_id"),
-        [(one.name, _spelt(species[one.individual], one), ids[one.individual])
+        [(one.name, _spell(species[one.individual], one), ids[one.individual])
          for one in drawn.train],
     )  # fmt: skip
     first = " ".join([*sorted(ids[who] for who in drawn.known)[:4], NEW_INDIVIDUAL])
@@ -108,13 +112,13 @@ def happywhale(drawn: Catalogue) -> list[TruthRow]:
 
 def animalclef_2025(drawn: Catalogue) -> list[TruthRow]:
     """Give each individual one of three data sets; answers are identities or new_individual."""
-    at = number_names(drawn.individuals)
-    dataset = {who: WITH_TRAIN[place % len(WITH_TRAIN)] for who, place in at.items()}
-    asked = _write_clef(drawn.folder, dataset, {"database": drawn.train, "query": drawn.test})
-    sample = [(image_id, NEW_INDIVIDUAL) for image_id in asked]
+    numbers = number_names(drawn.individuals)
+    dataset = {who: WITH_TRAIN[number % len(WITH_TRAIN)] for who, number in numbers.items()}
+    queries = _write_clef(drawn.folder, dataset, {"database": drawn.train, "query": drawn.test})
+    sample = [(image_id, NEW_INDIVIDUAL) for image_id in queries]
     write_list(drawn.folder / "sample_submission.csv", ("image_id", "identity"), sample)
-    return _clef_answers(
-        asked,
+    return _clef_rows(
+        queries,
         dataset,
         lambda who: f"{dataset[who]}_{who}" if who in drawn.known else NEW_INDIVIDUAL,
     )
@@ -123,103 +127,105 @@ def animalclef_2025(drawn: Catalogue) -> list[TruthRow]:
 def animalclef_2026(drawn: Catalogue) -> list[TruthRow]:
     """Give each individual one of four data sets, one of them without train; answers are clusters.
 
-    The photographs of lizards are all asked about. Broken photographs are in train as drawn, so
-    their individuals are no lizards.
+    All photographs of lizards are queries. Broken photographs stay in train, so their individuals
+    are no lizards.
     """
     dataset = {}
     photographs = group_by_individual((*drawn.train, *drawn.test))
-    for who, at in number_names(drawn.individuals).items():
-        lizard = at % len(CLEF) == 1 and all(one.whole for one in photographs[who])
-        dataset[who] = LIZARDS if lizard else WITH_TRAIN[at % len(WITH_TRAIN)]
+    for who, number in number_names(drawn.individuals).items():
+        lizard = number % len(CLEF) == 1 and all(one.is_complete for one in photographs[who])
+        dataset[who] = LIZARDS if lizard else WITH_TRAIN[number % len(WITH_TRAIN)]
     train = tuple(one for one in drawn.train if dataset[one.individual] != LIZARDS)
     moved = tuple(one for one in drawn.train if dataset[one.individual] == LIZARDS)
-    asked = _write_clef(drawn.folder, dataset, {"train": train, "test": (*drawn.test, *moved)})
-    sample = [(image_id, f"cluster_{dataset[one.individual]}_0") for image_id, one in asked.items()]
+    queries = _write_clef(drawn.folder, dataset, {"train": train, "test": (*drawn.test, *moved)})
+    sample = [
+        (image_id, f"cluster_{dataset[one.individual]}_0") for image_id, one in queries.items()
+    ]
     write_list(drawn.folder / "sample_submission.csv", ("image_id", "cluster"), sample)
-    return _clef_answers(asked, dataset, lambda who: who)
+    return _clef_rows(queries, dataset, lambda who: who)
 
 
 def _all_train(drawn: Catalogue) -> tuple[Photograph, ...]:
-    return (*drawn.train, *drawn.strangers)
+    return (*drawn.train, *drawn.unknown)
 
 
 def _label(drawn: Catalogue, one: Photograph, unknown: str) -> str:
     return one.individual if one.individual in drawn.known else unknown
 
 
-def _spelt(species: str, one: Photograph) -> str:
+def _spell(species: str, one: Photograph) -> str:
     return MISSPELT.get(species, species) if pick(range(3), "spelling", one.name) == 0 else species
 
 
 def _write_clef(
     root: Path, dataset: dict[str, str], splits: dict[str, tuple[Photograph, ...]]
 ) -> dict[int, Photograph]:
-    """Write the list of all photographs; the second split is asked about and has no identities.
+    """Write the list of all photographs; the second split has the queries, without identities.
 
-    Returns the photographs asked about by image id, in the order of the list.
+    Return the queries by image id, in the order of the list.
     """
     split = {one: name for name, photographs in splits.items() for one in photographs}
     place = {one: f"images/{dataset[one.individual]}/{split[one]}/{one.name}" for one in split}
     ids = number_names(one.name for one in split)
     ordered = sorted(split, key=lambda one: ids[one.name])
-    told, asked = splits
+    labelled, queries = splits
     rows = []
     for one in ordered:
         group = dataset[one.individual]
-        identity = f"{group}_{one.individual}" if split[one] == told else ""
-        facing = pick(("left", "right", ""), "orientation", one.name)
+        identity = f"{group}_{one.individual}" if split[one] == labelled else ""
+        orientation = pick(("left", "right", ""), "orientation", one.name)
         date = f"{random_time(one.name):%Y-%m-%d}"
         rows.append(
-            (ids[one.name], identity, place[one], date, facing, CLEF[group], split[one], group)
+            (ids[one.name], identity, place[one], date, orientation, CLEF[group], split[one], group)
         )
     write_list(root / "metadata.csv", CLEF_HEADER, rows)
     move_photographs(ordered, lambda one: root / place[one])
-    return {ids[one.name]: one for one in ordered if split[one] == asked}
+    return {ids[one.name]: one for one in ordered if split[one] == queries}
 
 
-def _clef_answers(
-    asked: dict[int, Photograph], dataset: dict[str, str], label: Callable[[str], str]
+def _clef_rows(
+    queries: dict[int, Photograph], dataset: dict[str, str], label: Callable[[str], str]
 ) -> list[TruthRow]:
     return [
         TruthRow(str(image_id), label(one.individual), one.individual, dataset[one.individual])
-        for image_id, one in asked.items()
+        for image_id, one in queries.items()
     ]
 
 
-HEADER = (
+WHALE_DO_HEADER = (
     "image_id", "path", "height", "width", "viewpoint", "date", "timestamp",
     "whale_id", "encounter_id",
 )  # fmt: skip
-TOLD_OF_TEST = HEADER[:-2]
-LONGEST_ENCOUNTER = 3  # photographs
-SECONDS_APART = range(5, 60)  # of one encounter's photographs
-ENOUGH = 3  # labelled photographs of a whale that may give one of them to the queries
+TEST_HEADER = WHALE_DO_HEADER[:-2]
+MAX_ENCOUNTER = 3  # photographs
+SECONDS_APART = range(5, 60)  # between photographs of one encounter
+MIN_LABELLED = 3  # photographs of a whale of which one becomes a query
 
 
 def whale_do(drawn: Catalogue) -> list[TruthRow]:
-    """List photographs by encounter, and two scenarios over the test photographs.
+    """List photographs by encounter, and two scenarios of the test photographs.
 
-    A whale with enough labelled photographs gives one to the test side, so that most queries have
-    a match there.
+    One photograph of each whale with MIN_LABELLED or more moves to the test side, so that most
+    queries have a match there.
     """
-    given = {
-        whole[0]
+    moved = {
+        complete[0]
         for group in group_by_individual(drawn.train).values()
-        if len(whole := [one for one in group if one.whole]) >= ENOUGH
+        if len(complete := [one for one in group if one.is_complete]) >= MIN_LABELLED
     }
     sides = {
-        "train": [one for one in drawn.train if one not in given],
-        "test": [*drawn.test, *(one for one in drawn.train if one in given)],
+        "train": [one for one in drawn.train if one not in moved],
+        "test": [*drawn.test, *(one for one in drawn.train if one in moved)],
     }
     pairs = {who for who, group in group_by_individual(sides["test"]).items() if len(group) > 1}
     require_pairs(pairs, drawn)
-    whales = {who: f"whale{at:03d}" for who, at in number_names(drawn.individuals).items()}
+    whales = {who: f"whale{number:03d}" for who, number in number_names(drawn.individuals).items()}
     ids = {one: name for side in sides for one, name in _ids(side, sides[side]).items()}
     for side, photographs in sides.items():
         rows = _metadata(photographs, ids, whales)
         labelled = side == "train"
         path = drawn.folder / ("metadata.csv" if labelled else "test_metadata.csv")
-        header = HEADER if labelled else TOLD_OF_TEST
+        header = WHALE_DO_HEADER if labelled else TEST_HEADER
         write_list(path, header, [row[: len(header)] for row in sorted(rows)])
     _write_scenarios(drawn, sides["test"], ids)
     move_photographs(ids, lambda one: drawn.folder / _place(one, ids))
@@ -230,8 +236,8 @@ def whale_do(drawn: Catalogue) -> list[TruthRow]:
 
 
 def _ids(side: str, photographs: list[Photograph]) -> dict[Photograph, str]:
-    at = number_names(one.name for one in photographs)
-    return {one: f"{side}{at[one.name]:04d}" for one in photographs}
+    numbers = number_names(one.name for one in photographs)
+    return {one: f"{side}{numbers[one.name]:04d}" for one in photographs}
 
 
 def _place(one: Photograph, ids: dict[Photograph, str]) -> str:
@@ -253,20 +259,20 @@ def _metadata(
 
 
 def _encounters(who: str, group: list[Photograph]) -> list[tuple[int, datetime]]:
-    """Part a whale's photographs into encounters of one to three, minutes long at most."""
-    met: list[tuple[int, datetime]] = []
+    """Return the encounter and the time of each photograph: one to three within two minutes."""
+    encounters: list[tuple[int, datetime]] = []
     encounter = 0
-    while len(met) < len(group):
+    while len(encounters) < len(group):
         start = random_time(who, str(encounter), group[0].name)
-        for at in range(pick(range(LONGEST_ENCOUNTER), who, str(encounter)) + 1):
-            seconds = at * pick(SECONDS_APART, "seconds", who)
-            met.append((encounter, start + timedelta(seconds=seconds)))
+        for position in range(pick(range(MAX_ENCOUNTER), who, str(encounter)) + 1):
+            seconds = position * pick(SECONDS_APART, "seconds", who)
+            encounters.append((encounter, start + timedelta(seconds=seconds)))
         encounter += 1
-    return met[: len(group)]
+    return encounters[: len(group)]
 
 
 def _size(one: Photograph) -> tuple[int, int]:
-    """Return height and width in pixels; a file that is no picture has none."""
+    """Return height and width in pixels, 0 for a file that is no picture."""
     try:
         with Image.open(one.path) as image:
             return image.height, image.width
@@ -275,7 +281,7 @@ def _size(one: Photograph) -> tuple[int, int]:
 
 
 def _write_scenarios(drawn: Catalogue, test: list[Photograph], ids: dict[Photograph, str]) -> None:
-    """Write scenario 1, which searches all of test, and 2, whose queries are not searched."""
+    """Write scenario 1, which searches all of test, and 2, which does not search its queries."""
     groups = group_by_individual(test).values()
     matched = [one for group in groups if len(group) > 1 for one in group]
     lone = sorted(set(test) - set(matched), key=lambda one: hash_words(one.name))
@@ -290,7 +296,7 @@ def _write_scenarios(drawn: Catalogue, test: list[Photograph], ids: dict[Photogr
     for (name, queries_path, database_path), (queries, database) in zip(
         rows, scenarios.values(), strict=True
     ):
-        asked = sorted((f"{name}-{ids[one]}", ids[one]) for one in queries)
-        write_list(drawn.folder / queries_path, ("query_id", "query_image_id"), asked)
-        searched = sorted((ids[one],) for one in database)
-        write_list(drawn.folder / database_path, ("database_image_id",), searched)
+        rows_of_queries = sorted((f"{name}-{ids[one]}", ids[one]) for one in queries)
+        write_list(drawn.folder / queries_path, ("query_id", "query_image_id"), rows_of_queries)
+        gallery = sorted((ids[one],) for one in database)
+        write_list(drawn.folder / database_path, ("database_image_id",), gallery)

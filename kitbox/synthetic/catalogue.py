@@ -1,7 +1,7 @@
-"""A drawn competition read back from its lists, and the steps that lay it out anew.
+"""The photographs and the truth of a drawn competition, and helpers to change its layout.
 
-Whatever a form needs and the drawing does not tell (numbers, dates, species) comes out of hashes of
-names, so that the same drawing always gives the same files.
+What a layout needs beyond the drawing (numbers, dates, species) is derived from hashes of names, so
+that the same drawing always gives the same files.
 """
 
 import csv
@@ -19,30 +19,30 @@ from kitbox.synthetic.whale_competition import NEW_WHALE
 
 Option = TypeVar("Option")
 
-LAST_BYTES = (b"\xff\xd9", b"IEND\xaeB`\x82")  # of a whole JPEG, of a whole PNG
-FIRST_DAY, DAYS = datetime(2015, 6, 1), 1500  # the years in which all photographs were taken
+LAST_BYTES = (b"\xff\xd9", b"IEND\xaeB`\x82")  # of a complete JPEG, of a complete PNG
+FIRST_DAY, DAYS = datetime(2015, 6, 1), 1500  # all photographs were taken on these days
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """An image file, and whom it shows: the true individual, or '' where no list tells."""
+    """An image file and the individual it shows, '' if no list names it."""
 
     path: Path
     individual: str
 
     @property
     def name(self) -> str:
-        """Return the file's name as drawn."""
+        """The file's name as drawn."""
         return self.path.name
 
     @property
     def hex_id(self) -> str:
-        """Return 16 hex digits that tell nothing."""
+        """16 hex digits without a meaning."""
         return hash_words(self.name)[:16]
 
     @property
-    def whole(self) -> bool:
-        """Say whether the file ends as a picture does; truncated ones and web pages do not."""
+    def is_complete(self) -> bool:
+        """Whether the file ends like a picture; truncated files and web pages do not."""
         return self.path.read_bytes().endswith(LAST_BYTES)
 
 
@@ -52,17 +52,17 @@ class Catalogue:
 
     folder: Path
     train: tuple[Photograph, ...]
-    strangers: tuple[Photograph, ...]  # of train, labelled new_whale
+    unknown: tuple[Photograph, ...]  # of train, labelled new_whale
     test: tuple[Photograph, ...]
 
     @property
     def known(self) -> frozenset[str]:
-        """Return the individuals that the labelled photographs name."""
+        """The individuals of the labelled photographs."""
         return frozenset(one.individual for one in self.train)
 
     @property
     def individuals(self) -> list[str]:
-        """Return every individual of train and test once."""
+        """Every individual of train and test once, sorted."""
         return sorted({one.individual for one in (*self.train, *self.test)})
 
 
@@ -70,8 +70,8 @@ class Catalogue:
 class TruthRow:
     """A row of the truth.
 
-    `image` as a submission calls it, `label` as a scorer expects it, the true `individual`, and
-    the species or data set as `group`, where a competition has one.
+    `image` is the id in a submission, `label` the right answer, `individual` the true one, and
+    `group` the species or data set if a competition has them.
     """
 
     image: str
@@ -81,19 +81,19 @@ class TruthRow:
 
 
 def read_catalogue(folder: Path, truth: Path) -> Catalogue:
-    """Return the photographs of a competition in the humpback form.
+    """Return the photographs of a competition in the humpback layout.
 
     Raises KitboxError for a missing list or column, an image listed twice, and a test image
     without a row in the truth.
     """
     labelled = _column_pairs(folder / "train.csv", "Id")
-    told = dict(_column_pairs(truth, "individual"))
-    asked = [name for name, _ in _column_pairs(folder / "sample_submission.csv", "Image")]
-    times = Counter([*(name for name, _ in labelled), *asked])
-    twice = [name for name, count in times.items() if count > 1]
+    individual_of = dict(_column_pairs(truth, "individual"))
+    queries = [name for name, _ in _column_pairs(folder / "sample_submission.csv", "Image")]
+    counts = Counter([*(name for name, _ in labelled), *queries])
+    twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise KitboxError(f"image '{twice[0]}' is twice in the lists of {folder}; remove one row")
-    missing = [name for name in asked if not told.get(name)]
+    missing = [name for name in queries if not individual_of.get(name)]
     if missing:
         raise KitboxError(f"{truth} names no individual for test image '{missing[0]}'; add its row")
     train, test = folder / "train", folder / "test"
@@ -101,14 +101,14 @@ def read_catalogue(folder: Path, truth: Path) -> Catalogue:
         folder,
         tuple(Photograph(train / name, who) for name, who in labelled if who != NEW_WHALE),
         tuple(Photograph(train / name, "") for name, who in labelled if who == NEW_WHALE),
-        tuple(Photograph(test / name, told[name]) for name in asked),
+        tuple(Photograph(test / name, individual_of[name]) for name in queries),
     )
 
 
 def move_photographs(
     photographs: Iterable[Photograph], place: Callable[[Photograph], Path]
 ) -> None:
-    """Rename each photograph to where `place` says."""
+    """Rename each photograph to the path that `place` returns for it."""
     for one in photographs:
         path = place(one)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,10 +133,10 @@ def group_by_individual(photographs: Iterable[Photograph]) -> dict[str, list[Pho
 
 
 def require_pairs(individuals: Collection[str], drawn: Catalogue) -> None:
-    """Raise KitboxError where no individual has two photographs for query and gallery."""
+    """Raise KitboxError if no individual has two photographs, for a query and its match."""
     if not individuals:
         raise KitboxError(
-            f"{drawn.folder} has no two photographs of one individual that could be asked about; "
+            f"{drawn.folder} has no two photographs of one individual that could be query and match; "
             "draw more photographs"
         )
 
@@ -152,12 +152,12 @@ def pick(options: Sequence[Option], *words: str) -> Option:
 
 
 def number_names(names: Iterable[str]) -> dict[str, int]:
-    """Give each name a number of its own, from 1 in the order of hashes."""
+    """Return a number for each name, from 1 in the order of hashes."""
     return {name: at for at, name in enumerate(sorted(set(names), key=hash_words), 1)}
 
 
 def random_time(*words: str) -> datetime:
-    """Return when something was photographed, to the second."""
+    """Return a time for some words, to the second."""
     return FIRST_DAY + timedelta(seconds=int(hash_words("moment", *words), 16) % (DAYS * 86400))
 
 

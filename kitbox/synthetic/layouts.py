@@ -1,4 +1,4 @@
-"""The drawn competition in the files and lists of every competition that kitbox knows."""
+"""Layouts: the drawn competition in the files and lists of every known competition."""
 
 from collections.abc import Callable
 from dataclasses import astuple, fields
@@ -23,50 +23,51 @@ LAYOUTS: dict[str, Callable[[Catalogue], list[TruthRow]]] = {
     "animalclef-2025": animal_layouts.animalclef_2025,
     "animalclef-2026": animal_layouts.animalclef_2026,
 }
-# These have boxes, and a place for labelled photographs of nobody known; in all others such
-# photographs would have to be given an identity that is not theirs, so they are left out.
+# Layouts with boxes, and with a label for unknown individuals in train; in all others such
+# photographs would need an identity that is not theirs, so they are left out.
 KEEP_UNKNOWN = ("humpback", "gdsc2020")
 
 
-def arrange(data: Path, truth: Path, form: str) -> None:
-    """Turn a competition in the humpback form into another form in place, and rewrite its truth.
+def arrange(data: Path, truth: Path, layout: str) -> None:
+    """Change a competition from the humpback layout to another, in place, and rewrite its truth.
 
-    `truth` comes with the columns Image, Id, individual and goes with image, label, individual,
-    group: a row for each query, and for each searched image whose label a competitor is not told.
-    The files keep their bytes and suffixes. A stopped run leaves a mixture: arrange a copy, or
-    aside.
+    `truth` has the columns Image, Id, individual before, and image, label, individual, group after:
+    a row for each query, and for each gallery image whose label is hidden from competitors. Files
+    keep their bytes and suffixes. A stopped run leaves a mixture of both layouts, so work on a
+    copy.
 
-    Raises KitboxError for an unknown form, lists that are not in the humpback form, and a folder
-    that cannot be written.
+    Raises KitboxError for an unknown layout, lists that are not in the humpback layout, and a
+    folder that cannot be written.
     """
-    if form not in LAYOUTS:
+    if layout not in LAYOUTS:
         raise KitboxError(
-            f"no form named {form}{did_you_mean(form, LAYOUTS)}; there are {', '.join(LAYOUTS)}"
+            f"no layout named {layout}{did_you_mean(layout, LAYOUTS)}; "
+            f"there are {', '.join(LAYOUTS)}"
         )
     drawn = catalogue.read_catalogue(data, truth)
     try:
-        if form != "humpback":
-            _clear(drawn)
-        if form not in KEEP_UNKNOWN:
-            _leave_out_strangers(drawn)
-        answers = LAYOUTS[form](drawn)
+        if layout != "humpback":
+            _remove_lists(drawn)
+        if layout not in KEEP_UNKNOWN:
+            _remove_unknown(drawn)
+        rows = LAYOUTS[layout](drawn)
         for part in (data / "train", data / "test"):
             if part.is_dir() and not any(part.iterdir()):
                 part.rmdir()
         header = [field.name for field in fields(TruthRow)]
-        catalogue.write_list(truth, header, [astuple(answer) for answer in answers])
+        catalogue.write_list(truth, header, [astuple(row) for row in rows])
     except OSError as error:
         raise KitboxError(
-            f"cannot arrange {data} as {form}: {error.strerror or error}; draw it anew"
+            f"cannot arrange {data} as {layout}: {error.strerror or error}; draw it again"
         ) from error
 
 
-def _clear(drawn: Catalogue) -> None:
+def _remove_lists(drawn: Catalogue) -> None:
     for name in ("train.csv", "sample_submission.csv"):
         (drawn.folder / name).unlink()
 
 
-def _leave_out_strangers(drawn: Catalogue) -> None:
+def _remove_unknown(drawn: Catalogue) -> None:
     (drawn.folder / "boxes.csv").unlink(missing_ok=True)
-    for one in drawn.strangers:
+    for one in drawn.unknown:
         one.path.unlink()

@@ -1,4 +1,4 @@
-"""Forms of competitions about things: hotel rooms, landmarks, and goods in a shop."""
+"""Layouts of competitions about things: hotel rooms, landmarks and goods in a shop."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,12 +17,12 @@ from kitbox.synthetic.catalogue import (
     write_list,
 )
 
-CHAINS = 10  # of hotels: few, so that their folders hold several hotels
-MATCHES = 50  # that a row of Shopee may name, itself among them
+CHAINS = 10  # of hotels; few, so that a chain has several hotels
+MAX_MATCHES = 50  # in a row of Shopee, the query included
 
 
 def hotel_id_2021(drawn: Catalogue) -> list[TruthRow]:
-    """Put train into a folder for each chain of hotels, with a list."""
+    """Put train into a folder per chain of hotels, with a list."""
     hotels = number_names(drawn.known)
     chains = {who: str(hotel % CHAINS) for who, hotel in hotels.items()}
     train = drawn.folder / "train_images"
@@ -36,7 +36,7 @@ def hotel_id_2021(drawn: Catalogue) -> list[TruthRow]:
 
 
 def hotel_id_2022(drawn: Catalogue) -> list[TruthRow]:
-    """Put train into a folder for each hotel, without a list."""
+    """Put train into a folder per hotel, without a list."""
     hotels = number_names(drawn.known)
     train = drawn.folder / "train_images"
     move_photographs(drawn.train, lambda one: train / str(hotels[one.individual]) / one.name)
@@ -44,12 +44,12 @@ def hotel_id_2022(drawn: Catalogue) -> list[TruthRow]:
 
 
 def landmark_recognition(drawn: Catalogue) -> list[TruthRow]:
-    """Ask for a landmark and a confidence; a query without a landmark has an empty label."""
+    """Answers are a landmark and a confidence; queries of unknown landmarks have an empty label."""
     landmarks = number_names(drawn.individuals)
     _write_landmarks(drawn.folder, drawn.train, landmarks)
     _move_landmarks(drawn.folder / "test", drawn.test)
-    anything = f"{min(landmarks[who] for who in drawn.known)} 0.0"
-    sample = [(one.hex_id, anything) for one in drawn.test]
+    example = f"{min(landmarks[who] for who in drawn.known)} 0.0"
+    sample = [(one.hex_id, example) for one in drawn.test]
     write_list(drawn.folder / "sample_submission.csv", ("id", "landmarks"), sample)
     return [
         TruthRow(
@@ -62,27 +62,26 @@ def landmark_recognition(drawn: Catalogue) -> list[TruthRow]:
 
 
 def landmark_retrieval(drawn: Catalogue) -> list[TruthRow]:
-    """Search an index that is taken out of train, and out of test where nobody is to be known.
+    """Move half of train, and test photographs of some unknown landmarks, to an index.
 
-    The index has all photographs of one in four landmarks and a third of those of the others, so
-    that half of train stays; of the landmarks that train never shows, every other one is in the
-    index and never asked about.
+    The index has all photographs of every fourth landmark and a third of those of the others. Every
+    second landmark that is not in train is in the index and has no queries.
     """
     landmarks = number_names(drawn.individuals)
-    indexed = {one for one in drawn.train if one.whole and _in_index(one, landmarks)}
-    unasked = {
+    indexed = {one for one in drawn.train if one.is_complete and _in_index(one, landmarks)}
+    unqueried = {
         one
         for one in drawn.test
         if one.individual not in drawn.known and landmarks[one.individual] % 2
     }
-    index = [one for one in (*drawn.train, *drawn.test) if one in indexed | unasked]
-    queries = [one for one in drawn.test if one not in unasked]
+    index = [one for one in (*drawn.train, *drawn.test) if one in indexed | unqueried]
+    queries = [one for one in drawn.test if one not in unqueried]
     train = [one for one in drawn.train if one not in indexed]
     _write_landmarks(drawn.folder, train, landmarks)
     _move_landmarks(drawn.folder / "index", index)
     _move_landmarks(drawn.folder / "test", queries)
-    anything = " ".join(one.hex_id for one in index[:3])
-    sample = [(one.hex_id, anything) for one in queries]
+    example = " ".join(one.hex_id for one in index[:3])
+    sample = [(one.hex_id, example) for one in queries]
     write_list(drawn.folder / "sample_submission.csv", ("id", "images"), sample)
     return [
         TruthRow(one.hex_id, str(landmarks[one.individual]), one.individual)
@@ -91,38 +90,38 @@ def landmark_retrieval(drawn: Catalogue) -> list[TruthRow]:
 
 
 def shopee(drawn: Catalogue) -> list[TruthRow]:
-    """Hide whole groups: a third of those with two photographs or more, and the unknown ones.
+    """Move whole groups to test: a third of those with two or more photographs, and unknown ones.
 
-    Groups with a broken photograph, or too large for one row, stay in train; a test photograph of a
-    group that stays goes to train.
+    Groups with a broken photograph, or too large for one row, stay in train, with their test
+    photographs.
     """
     groups = group_by_individual((*drawn.train, *drawn.test))
-    several = {who for who, group in groups.items() if 1 < len(group) <= MATCHES}
-    hideable = (who for who in several if all(one.whole for one in groups[who]))
+    several = {who for who, group in groups.items() if 1 < len(group) <= MAX_MATCHES}
+    hideable = (who for who in several if all(one.is_complete for one in groups[who]))
     hidden = (several - drawn.known) | {
-        who for who, at in number_names(hideable).items() if at % 3 == 1
+        who for who, number in number_names(hideable).items() if number % 3 == 1
     }
     require_pairs(hidden, drawn)
     label_groups = number_names(groups)
     train = [one for who in groups.keys() - hidden for one in groups[who]]
     test = [one for who in hidden for one in groups[who]]
-    _post(drawn.folder, "train", train, label_groups)
-    asked = _post(drawn.folder, "test", test, None)
-    sample = [(posting_id, posting_id) for posting_id in asked]
+    _write_postings(drawn.folder, "train", train, label_groups)
+    queries = _write_postings(drawn.folder, "test", test, None)
+    sample = [(posting_id, posting_id) for posting_id in queries]
     write_list(drawn.folder / "sample_submission.csv", ("posting_id", "matches"), sample)
     return [
         TruthRow(posting_id, str(label_groups[one.individual]), one.individual)
-        for posting_id, one in asked.items()
+        for posting_id, one in queries.items()
     ]
 
 
 def _hotel_queries(drawn: Catalogue, hotels: dict[str, int], column: str) -> list[TruthRow]:
-    """Write the queries; every hotel asked about is in train, so unknown ones are left out."""
+    """Write the queries; their hotels are all in train, so unknown ones are left out."""
     known = [one for one in drawn.test if one.individual in hotels]
     for one in set(drawn.test) - set(known):
         one.path.unlink()
-    anything = " ".join(str(hotel) for hotel in sorted(hotels.values())[:5])
-    sample = [(one.name, anything) for one in known]
+    example = " ".join(str(hotel) for hotel in sorted(hotels.values())[:5])
+    sample = [(one.name, example) for one in known]
     write_list(drawn.folder / "sample_submission.csv", (column, "hotel_id"), sample)
     move_photographs(known, lambda one: drawn.folder / "test_images" / one.name)
     return [TruthRow(one.name, str(hotels[one.individual]), one.individual) for one in known]
@@ -139,21 +138,21 @@ def _write_landmarks(root: Path, train: Iterable[Photograph], landmarks: dict[st
 
 
 def _move_landmarks(part: Path, photographs: Iterable[Photograph]) -> None:
-    """Put photographs three folders deep, by the first three digits of their ids."""
+    """Move photographs three folders deep, by the first three digits of their ids."""
     move_photographs(
         photographs, lambda one: part.joinpath(*one.hex_id[:3], one.hex_id + one.path.suffix)
     )
 
 
-def _post(
+def _write_postings(
     root: Path, part: str, photographs: list[Photograph], label_groups: dict[str, int] | None
 ) -> dict[str, Photograph]:
-    """Write the list of one part and move its photographs; returns them by posting id."""
+    """Write the list of one part and move its photographs; return them by posting id."""
     ordered = sorted(photographs, key=lambda one: hash_words(one.name))
-    postings = {f"{part}_{at}": one for at, one in enumerate(ordered, 1)}
+    postings = {f"{part}_{number}": one for number, one in enumerate(ordered, 1)}
     header, rows = ["posting_id", "image", "image_phash", "title"], []
     for posting_id, one in postings.items():
-        # the photograph alone shall tell: phash and title come from the file's name
+        # phash and title come from the file name, so that only the photograph shows the product
         rows.append(
             [posting_id, one.name, hash_words("phash", one.name)[:16], f"Fluke {one.hex_id}"]
         )

@@ -1,3 +1,5 @@
+"""Layouts: every layout has the files and lists of its competition, and a truth that fits."""
+
 import csv
 import hashlib
 import shutil
@@ -21,7 +23,7 @@ from kitbox.workspace import Workspace
 from tests.photographs import picture
 
 INDIVIDUALS, EACH = 14, 4
-UNKNOWN = {  # the label of a query whose individual train does not show
+UNKNOWN = {  # the label of a query whose individual is not in train
     "humpback": "new_whale",
     "gdsc2020": "-1",
     "happywhale": "new_individual",
@@ -78,11 +80,11 @@ HEADERS = {
 }
 
 
-def drawn(root: Path) -> Path:
-    """Write a tiny competition in the humpback form: i_0.png to i_3.png show w_i, and so on.
+def write_competition(root: Path) -> Path:
+    """Write a tiny competition in the humpback layout: i_0.png to i_3.png show w_i, and so on.
 
-    Two test photographs of every whale and of two unknown ones, one of a third; two photographs of
-    nobody known, a single one of w_single, and three broken files in train.
+    It has two test photographs of every whale and of two unknown ones, and one of a third unknown
+    whale. Train also has two of unknown whales, one of w_single, and three broken files.
     """
     data = root / "data"
     train = {f"{i}_{n}.png": f"w_{i}" for i in range(INDIVIDUALS) for n in range(EACH)}
@@ -109,21 +111,21 @@ def drawn(root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn(tmp_path_factory.mktemp("original"))
+    return write_competition(tmp_path_factory.mktemp("original"))
 
 
 @pytest.fixture(scope="module")
 def arranged(original: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     places = {}
-    for form in LAYOUTS:
-        root = tmp_path_factory.mktemp(form)
+    for layout in LAYOUTS:
+        root = tmp_path_factory.mktemp(layout)
         shutil.copytree(original.parent, root, dirs_exist_ok=True)
-        arrange(root / "data", root / "truth.csv", form)
-        places[form] = root / "data"
+        arrange(root / "data", root / "truth.csv", layout)
+        places[layout] = root / "data"
     return places
 
 
-every_form = pytest.mark.parametrize("form", LAYOUTS)
+every_layout = pytest.mark.parametrize("layout", LAYOUTS)
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -151,47 +153,47 @@ def in_three_folders(folder: Path, image_id: str) -> Path:
     return folder.joinpath(*image_id[:3], f"{image_id}.png")
 
 
-def labelled(form: str, data: Path) -> list[tuple[Path, str]]:
-    """Return the file and the label of every labelled photograph of a form."""
-    if form == "humpback":
+def labelled(layout: str, data: Path) -> list[tuple[Path, str]]:
+    """Return the file and the label of every labelled photograph of a layout."""
+    if layout == "humpback":
         return [(data / "train" / row["Image"], row["Id"]) for row in rows(data / "train.csv")]
-    if form in ("gdsc2020", "folder", "hotel-id-2022"):
-        folder = {"gdsc2020": "train", "folder": ".", "hotel-id-2022": "train_images"}[form]
+    if layout in ("gdsc2020", "folder", "hotel-id-2022"):
+        folder = {"gdsc2020": "train", "folder": ".", "hotel-id-2022": "train_images"}[layout]
         found = [(path, path.parent.name) for path in pictures(data / folder)]
         return [(path, label) for path, label in found if label != "test"]
-    if form == "csv":
+    if layout == "csv":
         return [(data / "photos" / row["file"], row["who"]) for row in rows(data / "labels.csv")]
-    if form == "whale-do":
+    if layout == "whale-do":
         return [(data / row["path"], row["whale_id"]) for row in rows(data / "metadata.csv")]
-    if form.startswith("animalclef"):
+    if layout.startswith("animalclef"):
         listed = rows(data / "metadata.csv")
         return [(data / row["path"], row["identity"]) for row in listed if row["identity"]]
     train = rows(data / "train.csv")
-    if form == "hotel-id-2021":
+    if layout == "hotel-id-2021":
         images = data / "train_images"
         return [(images / row["chain"] / row["image"], row["hotel_id"]) for row in train]
-    if form.startswith("landmark"):
+    if layout.startswith("landmark"):
         folder = data / "train"
         return [(in_three_folders(folder, row["id"]), row["landmark_id"]) for row in train]
-    label = {"happywhale": "individual_id", "shopee": "label_group"}[form]
+    label = {"happywhale": "individual_id", "shopee": "label_group"}[layout]
     return [(data / "train_images" / row["image"], row[label]) for row in train]
 
 
-def hidden(form: str, data: Path) -> dict[str, Path]:
-    """Return the files whose labels a competitor is not told, by the image ids of a form."""
-    if form in ("humpback", "gdsc2020", "folder"):
+def hidden(layout: str, data: Path) -> dict[str, Path]:
+    """Return the files whose labels are hidden from competitors, by image id."""
+    if layout in ("humpback", "gdsc2020", "folder"):
         return {path.name: path for path in pictures(data / "test")}
-    if form == "csv":
+    if layout == "csv":
         return {name: data / "photos" / name for name in column(data / "queries.csv", "file")}
-    if form == "whale-do":
+    if layout == "whale-do":
         return {row["image_id"]: data / row["path"] for row in rows(data / "test_metadata.csv")}
-    if form.startswith("animalclef"):
+    if layout.startswith("animalclef"):
         listed = rows(data / "metadata.csv")
         return {row["image_id"]: data / row["path"] for row in listed if not row["identity"]}
-    if form.startswith("landmark"):
+    if layout.startswith("landmark"):
         deep = [*pictures(data / "test"), *pictures(data / "index")]
         return {path.stem: in_three_folders(path.parents[3], path.stem) for path in deep}
-    if form == "shopee":
+    if layout == "shopee":
         return {
             row["posting_id"]: data / "test_images" / row["image"]
             for row in rows(data / "test.csv")
@@ -199,10 +201,10 @@ def hidden(form: str, data: Path) -> dict[str, Path]:
     return {path.name: path for path in pictures(data / "test_images")}
 
 
-def queries(form: str, data: Path) -> list[str]:
-    if form in ("gdsc2020", "folder", "csv"):
-        return sorted(hidden(form, data))
-    if form == "whale-do":
+def queries(layout: str, data: Path) -> list[str]:
+    if layout in ("gdsc2020", "folder", "csv"):
+        return sorted(hidden(layout, data))
+    if layout == "whale-do":
         names = [row["queries_path"] for row in rows(data / "query_scenarios.csv")]
         return [image_id for name in names for image_id in column(data / name, "query_image_id")]
     return [next(iter(row.values())) for row in rows(data / "sample_submission.csv")]
@@ -210,78 +212,82 @@ def queries(form: str, data: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def shown(original: Path) -> dict[str, str]:
-    """Return digest → individual of every picture that differs from all others."""
-    told = {row["Image"]: row["Id"] for row in rows(original / "train.csv")}
-    told |= {row["Image"]: row["individual"] for row in rows(original.parent / "truth.csv")}
-    return {digest(path): told[path.name] for path in pictures(original)}
+    """Return digest → individual of every picture."""
+    individual_of = {row["Image"]: row["Id"] for row in rows(original / "train.csv")}
+    individual_of |= {
+        row["Image"]: row["individual"] for row in rows(original.parent / "truth.csv")
+    }
+    return {digest(path): individual_of[path.name] for path in pictures(original)}
 
 
-def test_a_form_of_every_competition_is_tested():
+def test_every_layout_is_tested():
     assert list(HEADERS) == list(LAYOUTS)
 
 
-@every_form
-def test_the_lists_have_exactly_these_headers(arranged, form):
-    data = arranged[form]
+@every_layout
+def test_the_lists_have_exactly_these_headers(arranged, layout):
+    data = arranged[layout]
     found = {
         path.relative_to(data).as_posix(): path.read_text().splitlines()[0]
         for path in data.rglob("*.csv")
     }
-    assert found == HEADERS[form]
+    assert found == HEADERS[layout]
 
 
-@every_form
-def test_the_lists_name_every_file_and_no_other(arranged, form):
-    data = arranged[form]
-    listed = [path for path, _ in labelled(form, data)] + list(hidden(form, data).values())
+@every_layout
+def test_the_lists_name_every_file_and_no_other(arranged, layout):
+    data = arranged[layout]
+    listed = [path for path, _ in labelled(layout, data)] + list(hidden(layout, data).values())
     assert sorted(path.resolve() for path in listed) == pictures(data.resolve())
 
 
-@every_form
-def test_no_photograph_is_lost_but_those_that_a_form_has_no_place_for(
-    arranged, original, shown, form
+@every_layout
+def test_a_layout_loses_only_photographs_that_it_has_no_place_for(
+    arranged, original, shown, layout
 ):
-    lost = Counter(map(digest, pictures(original))) - Counter(map(digest, pictures(arranged[form])))
-    expected = [] if form in KEEP_UNKNOWN else ["new_whale"] * 2
-    expected += ["u_0", "u_0", "u_1", "u_1", "u_2"] if form.startswith("hotel") else []
+    lost = Counter(map(digest, pictures(original))) - Counter(
+        map(digest, pictures(arranged[layout]))
+    )
+    expected = [] if layout in KEEP_UNKNOWN else ["new_whale"] * 2
+    expected += ["u_0", "u_0", "u_1", "u_1", "u_2"] if layout.startswith("hotel") else []
     assert sorted(shown[one] for one in lost.elements()) == sorted(expected)
-    assert not Counter(map(digest, pictures(arranged[form]))) - Counter(
+    assert not Counter(map(digest, pictures(arranged[layout]))) - Counter(
         map(digest, pictures(original))
     )
 
 
-@every_form
-def test_the_truth_names_each_hidden_photograph_once_and_every_query(arranged, form):
-    images = [row["image"] for row in truth(arranged[form])]
-    assert sorted(images) == sorted(hidden(form, arranged[form]))
-    asked = queries(form, arranged[form])
+@every_layout
+def test_the_truth_has_each_hidden_photograph_once_and_every_query(arranged, layout):
+    images = [row["image"] for row in truth(arranged[layout])]
+    assert sorted(images) == sorted(hidden(layout, arranged[layout]))
+    asked = queries(layout, arranged[layout])
     assert asked
     assert set(asked) <= set(images)
 
 
-@every_form
-def test_the_truth_tells_the_individual_that_was_drawn(arranged, shown, form):
-    header = (arranged[form].parent / "truth.csv").read_text().splitlines()[0]
+@every_layout
+def test_the_truth_names_the_individual_that_was_drawn(arranged, shown, layout):
+    header = (arranged[layout].parent / "truth.csv").read_text().splitlines()[0]
     assert header == "image,label,individual,group"
-    files = hidden(form, arranged[form])
-    for row in truth(arranged[form]):
+    files = hidden(layout, arranged[layout])
+    for row in truth(arranged[layout]):
         assert row["individual"] == shown[digest(files[row["image"]])]
 
 
-@every_form
-def test_an_individual_has_one_label_and_one_group_in_train_and_truth(arranged, shown, form):
-    data = arranged[form]
+@every_layout
+def test_an_individual_has_one_label_and_one_group_in_train_and_truth(arranged, shown, layout):
+    data = arranged[layout]
     label_of, group_of = {}, {}
-    for path, label in labelled(form, data):
+    for path, label in labelled(layout, data):
         assert label_of.setdefault(shown[digest(path)], label) == label
     known = set(label_of)
     for row in truth(data):
         assert group_of.setdefault(row["individual"], row["group"]) == row["group"]
         expected = label_of.setdefault(row["individual"], row["label"])
-        if form == "animalclef-2026":  # clusters have no names, identities of train do
+        if layout == "animalclef-2026":  # clusters have no names, identities in train do
             assert expected in (row["label"], f"{row['group']}_{row['label']}")
-        elif row["individual"] not in known and form in UNKNOWN:
-            assert row["label"] == UNKNOWN[form]
+        elif row["individual"] not in known and layout in UNKNOWN:
+            assert row["label"] == UNKNOWN[layout]
         else:
             assert row["label"] == expected
             assert row["label"] not in ("", "-1", "new_whale", "new_individual")
@@ -289,30 +295,34 @@ def test_an_individual_has_one_label_and_one_group_in_train_and_truth(arranged, 
     assert len(set(apart)) == len(apart)
 
 
-@every_form
-def test_broken_files_stay_broken_and_among_the_labelled(arranged, form):
-    broken = [path for path, _ in labelled(form, arranged[form]) if not Photograph(path, "").whole]
+@every_layout
+def test_broken_files_stay_broken_and_labelled(arranged, layout):
+    broken = [
+        path
+        for path, _ in labelled(layout, arranged[layout])
+        if not Photograph(path, "").is_complete
+    ]
     assert sorted(path.stat().st_size for path in broken) == sorted([0, 60, len(WEB_PAGE)])
 
 
-@every_form
-def test_the_same_drawing_gives_the_same_files_anywhere(arranged, original, tmp_path, form):
+@every_layout
+def test_the_same_drawing_gives_the_same_files_anywhere(arranged, original, tmp_path, layout):
     shutil.copytree(original.parent, tmp_path / "again")
-    arrange(tmp_path / "again" / "data", tmp_path / "again" / "truth.csv", form)
+    arrange(tmp_path / "again" / "data", tmp_path / "again" / "truth.csv", layout)
 
     def tree(root: Path) -> dict[str, str]:
         files = [path for path in root.rglob("*") if path.is_file()]
         return {path.relative_to(root).as_posix(): digest(path) for path in files}
 
-    assert tree(tmp_path / "again") == tree(arranged[form].parent)
+    assert tree(tmp_path / "again") == tree(arranged[layout].parent)
 
 
-@every_form
-def test_no_empty_folder_stays(arranged, form):
-    assert all(any(path.iterdir()) for path in arranged[form].rglob("*") if path.is_dir())
+@every_layout
+def test_no_empty_folder_remains(arranged, layout):
+    assert all(any(path.iterdir()) for path in arranged[layout].rglob("*") if path.is_dir())
 
 
-def test_the_humpback_form_changes_the_truth_only(arranged, original):
+def test_the_humpback_layout_changes_only_the_truth(arranged, original):
     files = [path.relative_to(original) for path in original.rglob("*") if path.is_file()]
     for path in files:
         assert digest(original / path) == digest(arranged["humpback"] / path)
@@ -326,11 +336,11 @@ def test_the_boxes_of_gdsc2020_are_found_by_the_preset(arranged, tmp_path):
         assert images.boxes.tolist() == [[1, 1, 9, 7]] * len(images.image_ids)
 
 
-def test_gdsc2020_keeps_photographs_of_nobody_known_in_a_folder_of_their_own(arranged):
+def test_gdsc2020_has_a_folder_for_photographs_of_unknown_whales(arranged):
     assert len(pictures(arranged["gdsc2020"] / "train" / "-1")) == 2
 
 
-def test_most_queries_of_whale_do_have_a_match_and_those_of_scenario_2_are_not_searched(arranged):
+def test_most_queries_of_whale_do_have_a_match_and_scenario_2_does_not_search_its_queries(arranged):
     data = arranged["whale-do"]
     whale = {row["image"]: row["individual"] for row in truth(data)}
     for row in rows(data / "query_scenarios.csv"):
@@ -349,7 +359,7 @@ def test_most_queries_of_whale_do_have_a_match_and_those_of_scenario_2_are_not_s
         ]
 
 
-def test_whale_do_tells_size_and_time_and_a_web_page_has_no_size(arranged):
+def test_whale_do_lists_size_and_time_and_a_web_page_has_no_size(arranged):
     listed = rows(arranged["whale-do"] / "metadata.csv")
     sizes = Counter((row["height"], row["width"]) for row in listed)
     assert sizes == {("8", "12"): len(listed) - 2, ("0", "0"): 2}
@@ -377,13 +387,13 @@ def test_an_encounter_has_one_to_three_photographs_within_minutes(count, who):
 
 @settings(max_examples=50)
 @given(st.lists(st.text(min_size=1, max_size=5)))
-def test_every_name_has_a_number_of_its_own_whatever_the_order(names):
+def test_every_name_has_its_own_number_in_any_order(names):
     numbers = catalogue.number_names(names)
     assert sorted(numbers.values()) == list(range(1, len(set(names)) + 1))
     assert catalogue.number_names(reversed(names)) == numbers
 
 
-def test_happywhale_misspells_some_species_in_some_rows_and_none_in_the_truth(arranged):
+def test_happywhale_misspells_some_species_in_train_and_none_in_the_truth(arranged):
     data = arranged["happywhale"]
     found = set(column(data / "train.csv", "species"))
     right = {row["group"] for row in truth(data)}
@@ -395,15 +405,15 @@ def test_happywhale_misspells_some_species_in_some_rows_and_none_in_the_truth(ar
         assert answer.endswith("new_individual")
 
 
-@pytest.mark.parametrize("form", ["hotel-id-2021", "hotel-id-2022"])
-def test_every_hotel_asked_about_is_in_train_and_labels_are_whole_numbers(arranged, form):
-    known = {int(label) for _, label in labelled(form, arranged[form])}
-    assert {int(row["label"]) for row in truth(arranged[form])} <= known
-    for answer in column(arranged[form] / "sample_submission.csv", "hotel_id"):
+@pytest.mark.parametrize("layout", ["hotel-id-2021", "hotel-id-2022"])
+def test_every_queried_hotel_is_in_train_and_labels_are_whole_numbers(arranged, layout):
+    known = {int(label) for _, label in labelled(layout, arranged[layout])}
+    assert {int(row["label"]) for row in truth(arranged[layout])} <= known
+    for answer in column(arranged[layout] / "sample_submission.csv", "hotel_id"):
         assert {int(label) for label in answer.split()} <= known
 
 
-def test_the_landmark_index_shows_some_that_are_asked_about_and_some_that_are_not(arranged):
+def test_the_landmark_index_has_queried_and_unqueried_landmarks(arranged):
     data = arranged["landmark-retrieval"]
     who = {row["image"]: row["individual"] for row in truth(data)}
     asked = {who[path.stem] for path in pictures(data / "test")}
@@ -419,7 +429,7 @@ def test_the_landmark_index_shows_some_that_are_asked_about_and_some_that_are_no
         assert {who[image_id] for image_id in answer.split()} <= index
 
 
-def test_shopee_hides_whole_groups_of_two_or_more(arranged):
+def test_shopee_moves_whole_groups_of_two_or_more_to_test(arranged):
     data = arranged["shopee"]
     sizes = Counter(row["label"] for row in truth(data))
     assert min(sizes.values()) >= 2
@@ -429,11 +439,11 @@ def test_shopee_hides_whole_groups_of_two_or_more(arranged):
         assert row["matches"] == row["posting_id"]
 
 
-@pytest.mark.parametrize(("count", "asked_about"), [(44, True), (45, False)])
-def test_shopee_asks_about_groups_of_up_to_fifty(original, tmp_path, count, asked_about):
+@pytest.mark.parametrize(("count", "is_queried"), [(44, True), (45, False)])
+def test_shopee_has_queries_of_groups_of_up_to_fifty(original, tmp_path, count, is_queried):
     shutil.copytree(original.parent, tmp_path, dirs_exist_ok=True)
     data = tmp_path / "data"
-    more = [f"more{at}.png" for at in range(count)]  # and 4 + 2 of w_3 are there
+    more = [f"more{at}.png" for at in range(count)]  # besides 4 + 2 of w_3
     for name in more:
         (data / "test" / name).write_bytes(catalogue.LAST_BYTES[0])
     with (data / "sample_submission.csv").open("a") as asked:
@@ -441,33 +451,33 @@ def test_shopee_asks_about_groups_of_up_to_fifty(original, tmp_path, count, aske
     with (tmp_path / "truth.csv").open("a") as told:
         told.writelines(f"{name},w_3,w_3\n" for name in more)
     arrange(data, tmp_path / "truth.csv", "shopee")
-    assert ("w_3" in {row["individual"] for row in truth(data)}) == asked_about
+    assert ("w_3" in {row["individual"] for row in truth(data)}) == is_queried
 
 
-def test_rows_of_shopee_do_not_stand_in_the_order_of_groups(arranged):
+def test_rows_of_shopee_are_not_in_the_order_of_groups(arranged):
     labels = column(arranged["shopee"] / "train.csv", "label_group")
     changes = sum(one != other for one, other in pairwise(labels))
     assert changes > 2 * len(set(labels))
 
 
 @pytest.mark.parametrize(
-    ("form", "told", "asked"),
+    ("layout", "labelled_split", "query_split"),
     [("animalclef-2025", "database", "query"), ("animalclef-2026", "train", "test")],
 )
-def test_animalclef_tells_identities_of_one_split_and_asks_about_the_other(
-    arranged, form, told, asked
+def test_animalclef_has_identities_in_one_split_and_queries_in_the_other(
+    arranged, layout, labelled_split, query_split
 ):
-    listed = rows(arranged[form] / "metadata.csv")
+    listed = rows(arranged[layout] / "metadata.csv")
     for row in listed:
-        assert bool(row["identity"]) == (row["split"] == told)
+        assert bool(row["identity"]) == (row["split"] == labelled_split)
         assert row["identity"].startswith(row["dataset"] if row["identity"] else "")
         assert row["path"].startswith(f"images/{row['dataset']}/{row['split']}/")
-    ids = [row["image_id"] for row in listed if row["split"] == asked]
-    assert column(arranged[form] / "sample_submission.csv", "image_id") == ids
-    assert [row["image"] for row in truth(arranged[form])] == ids
+    ids = [row["image_id"] for row in listed if row["split"] == query_split]
+    assert column(arranged[layout] / "sample_submission.csv", "image_id") == ids
+    assert [row["image"] for row in truth(arranged[layout])] == ids
 
 
-def test_lizards_are_asked_about_only_and_all_other_data_sets_have_both_splits(arranged):
+def test_lizards_are_only_queries_and_all_other_data_sets_have_both_splits(arranged):
     seen = Counter(
         (row["dataset"], row["split"]) for row in rows(arranged["animalclef-2026"] / "metadata.csv")
     )
@@ -482,16 +492,16 @@ def test_lizards_are_asked_about_only_and_all_other_data_sets_have_both_splits(a
         assert row["cluster"].endswith("_0")
 
 
-def test_an_unknown_form_gets_a_suggestion(tmp_path):
+def test_an_unknown_layout_gets_a_suggestion(tmp_path):
     with pytest.raises(KitboxError) as refusal:
         arrange(tmp_path, tmp_path / "truth.csv", "whaledo")
     assert str(refusal.value) == (
-        "no form named whaledo; did you mean whale-do?; there are " + ", ".join(LAYOUTS)
+        "no layout named whaledo; did you mean whale-do?; there are " + ", ".join(LAYOUTS)
     )
 
 
-def test_a_test_image_without_a_row_in_the_truth_is_named_before_anything_moves(tmp_path):
-    data = drawn(tmp_path)
+def test_the_error_names_a_test_image_without_truth_before_anything_moves(tmp_path):
+    data = write_competition(tmp_path)
     path = tmp_path / "truth.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(KitboxError) as refusal:
@@ -500,8 +510,8 @@ def test_a_test_image_without_a_row_in_the_truth_is_named_before_anything_moves(
     assert (data / "train" / "0_0.png").exists()
 
 
-def test_an_image_that_is_listed_twice_is_named(tmp_path):
-    data = drawn(tmp_path)
+def test_the_error_names_an_image_that_is_listed_twice(tmp_path):
+    data = write_competition(tmp_path)
     with (data / "train.csv").open("a") as file:
         file.write("u0.png,w_0\n")
     with pytest.raises(KitboxError) as refusal:
@@ -509,37 +519,37 @@ def test_an_image_that_is_listed_twice_is_named(tmp_path):
     assert str(refusal.value) == f"image 'u0.png' is twice in the lists of {data}; remove one row"
 
 
-@pytest.mark.parametrize("form", ["whale-do", "shopee"])
-def test_a_drawing_without_two_photographs_of_one_whale_is_too_small(tmp_path, form):
-    data = drawn(tmp_path)
+@pytest.mark.parametrize("layout", ["whale-do", "shopee"])
+def test_a_drawing_without_two_photographs_of_one_whale_is_too_small(tmp_path, layout):
+    data = write_competition(tmp_path)
     catalogue.write_list(data / "train.csv", ("Image", "Id"), [("single.png", "w_single")])
     catalogue.write_list(data / "sample_submission.csv", ("Image",), [("t0_0.png",), ("u4.png",)])
     with pytest.raises(KitboxError) as refusal:
-        arrange(data, tmp_path / "truth.csv", form)
+        arrange(data, tmp_path / "truth.csv", layout)
     assert str(refusal.value) == (
-        f"{data} has no two photographs of one individual that could be asked about; "
+        f"{data} has no two photographs of one individual that could be query and match; "
         "draw more photographs"
     )
 
 
-def test_a_gdsc2020_form_needs_no_boxes(tmp_path):
-    data = drawn(tmp_path)
+def test_gdsc2020_needs_no_boxes(tmp_path):
+    data = write_competition(tmp_path)
     (data / "boxes.csv").unlink()
     arrange(data, tmp_path / "truth.csv", "gdsc2020")
     assert not list(data.rglob("*.csv"))
 
 
-def test_a_listed_file_that_is_missing_is_named(tmp_path):
-    data = drawn(tmp_path)
+def test_the_error_for_a_missing_file_names_the_fix(tmp_path):
+    data = write_competition(tmp_path)
     (data / "train" / "3_0.png").unlink()
     with pytest.raises(KitboxError) as refusal:
         arrange(data, tmp_path / "truth.csv", "csv")
     assert str(refusal.value) == (
-        f"cannot arrange {data} as csv: No such file or directory; draw it anew"
+        f"cannot arrange {data} as csv: No such file or directory; draw it again"
     )
 
 
-def test_an_arranged_competition_is_not_arranged_again(arranged):
+def test_an_arranged_competition_cannot_be_arranged_again(arranged):
     data = arranged["folder"]
     with pytest.raises(KitboxError, match=r"there is no list .*train\.csv"):
         arrange(data, data.parent / "truth.csv", "csv")

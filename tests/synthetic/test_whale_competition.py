@@ -1,3 +1,5 @@
+"""A drawn competition: its plan, files, lists and truth, the same for the same numbers."""
+
 import csv
 import hashlib
 from collections import Counter
@@ -16,14 +18,14 @@ from kitbox.synthetic.whale_competition import DrawnCompetition, Sighting, draw,
 SIZES = {"individuals": 8, "photographs": 40, "long_side": 400}
 
 
-def drawn(folder: Path, **sizes: int) -> tuple[list[Progress], DrawnCompetition]:
-    """Run the drawing to its end: the reports and the result."""
-    drawing, reports = draw(folder, **sizes), []
+def run_drawing(folder: Path, **sizes: int) -> tuple[list[Progress], DrawnCompetition]:
+    """Draw a competition; return the progress and the result."""
+    drawing, progress = draw(folder, **sizes), []
     while True:
         try:
-            reports.append(next(drawing))
+            progress.append(next(drawing))
         except StopIteration as end:
-            return reports, end.value
+            return progress, end.value
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -42,30 +44,30 @@ def train_counts(sightings: list[Sighting]) -> Counter[str]:
 
 @pytest.fixture(scope="module")
 def competition(tmp_path_factory: pytest.TempPathFactory) -> DrawnCompetition:
-    return drawn(tmp_path_factory.mktemp("whales") / "data", seed=3, **SIZES)[1]
+    return run_drawing(tmp_path_factory.mktemp("whales") / "data", seed=3, **SIZES)[1]
 
 
 def test_the_same_numbers_draw_the_same_bytes_in_one_process_or_many(competition, tmp_path):
     with joblib.parallel_config(backend="sequential"):
-        _, again = drawn(tmp_path / "data", seed=3, **SIZES)
+        _, again = run_drawing(tmp_path / "data", seed=3, **SIZES)
     assert digests(again) == digests(competition)
 
 
 def test_another_seed_draws_other_photographs_and_other_lists(competition, tmp_path):
-    _, other = drawn(tmp_path / "data", seed=4, **SIZES)
+    _, other = run_drawing(tmp_path / "data", seed=4, **SIZES)
     same = set(digests(competition).values()) & set(digests(other).values())
     assert len(same) == 2  # the empty file and the web page
 
 
 def test_progress_counts_up_to_all_photographs(tmp_path):
-    reports, result = drawn(tmp_path / "data", individuals=4, photographs=12, long_side=200)
-    done = [report.done for report in reports]
+    progress, result = run_drawing(tmp_path / "data", individuals=4, photographs=12, long_side=200)
+    done = [one.done for one in progress]
     assert done == sorted(set(done))
-    assert reports[-1] == Progress("draw photographs", 12, 12)
+    assert progress[-1] == Progress("draw photographs", 12, 12)
     assert result.photographs == 12
 
 
-def test_every_row_has_its_file_and_every_file_its_row(competition):
+def test_every_row_has_a_file_and_every_file_a_row(competition):
     train = [row["Image"] for row in rows(competition.folder / "train.csv")]
     test = [row["Image"] for row in rows(competition.folder / "sample_submission.csv")]
     assert sorted(train) == sorted(path.name for path in (competition.folder / "train").iterdir())
@@ -74,7 +76,7 @@ def test_every_row_has_its_file_and_every_file_its_row(competition):
     assert all(len(Path(name).stem) == 9 and int(Path(name).stem, 16) for name in train + test)
 
 
-def test_the_truth_covers_exactly_the_test_photographs_and_lies_outside_the_folder(competition):
+def test_the_truth_has_exactly_the_test_photographs_and_is_outside_the_folder(competition):
     truth = rows(competition.truth)
     asked = [row["Image"] for row in rows(competition.folder / "sample_submission.csv")]
     assert sorted(row["Image"] for row in truth) == sorted(asked)
@@ -82,7 +84,7 @@ def test_the_truth_covers_exactly_the_test_photographs_and_lies_outside_the_fold
     assert not list(competition.folder.rglob("truth*"))
 
 
-def test_the_truth_names_individuals_and_hides_unknown_ones_behind_new_whale(competition):
+def test_the_truth_names_individuals_also_of_those_labelled_new_whale(competition):
     known = {row["Id"] for row in rows(competition.folder / "train.csv")}
     for row in rows(competition.truth):
         assert row["individual"].startswith("w_")
@@ -90,7 +92,7 @@ def test_the_truth_names_individuals_and_hides_unknown_ones_behind_new_whale(com
         assert row["Id"] in known
 
 
-def test_the_sample_submission_names_new_whale_and_four_labels(competition):
+def test_the_sample_submission_has_new_whale_and_four_labels(competition):
     known = {row["Id"] for row in rows(competition.folder / "train.csv")}
     for row in rows(competition.folder / "sample_submission.csv"):
         answers = row["Id"].split()
@@ -99,7 +101,7 @@ def test_the_sample_submission_names_new_whale_and_four_labels(competition):
         assert set(answers) <= known
 
 
-def test_boxes_lie_inside_their_photographs_and_hold_a_fluke(competition):
+def test_boxes_are_inside_their_photographs_and_as_wide_as_a_fluke(competition):
     boxes = rows(competition.folder / "boxes.csv")
     assert len({row["image"] for row in boxes} | set(competition.broken)) == 40
     for row in boxes:
@@ -112,7 +114,7 @@ def test_boxes_lie_inside_their_photographs_and_hold_a_fluke(competition):
         assert 0.3 < (x1 - x0) / width < 0.99
 
 
-def test_three_train_files_are_broken_and_have_a_label_and_no_box(competition):
+def test_three_train_files_are_broken_with_a_label_and_without_a_box(competition):
     labels = {row["Image"]: row["Id"] for row in rows(competition.folder / "train.csv")}
     boxed = {row["image"] for row in rows(competition.folder / "boxes.csv")}
     assert len(competition.broken) == 3
@@ -151,7 +153,7 @@ def test_near_duplicates_share_a_label_and_look_alike(competition):
         assert np.corrcoef(pixels)[0, 1] > 0.8
 
 
-def test_rows_do_not_stand_in_the_order_of_whales(competition):
+def test_rows_are_not_in_the_order_of_whales(competition):
     labels = [row["Id"] for row in rows(competition.folder / "train.csv")]
     changes = sum(one != next_one for one, next_one in pairwise(labels))
     assert changes > 2 * len(set(labels))
@@ -160,7 +162,7 @@ def test_rows_do_not_stand_in_the_order_of_whales(competition):
 def test_the_default_plan_has_singletons_a_long_tail_and_unknown_whales():
     plan = plan_sightings(0, 60, 600)
     counts = train_counts(plan)
-    strangers = counts.pop("new_whale")
+    unknown_in_train = counts.pop("new_whale")
     test = [one for one in plan if one.test]
     unknown = Counter(one.individual for one in test if one.label == "new_whale")
     assert len(plan) == 600
@@ -168,14 +170,14 @@ def test_the_default_plan_has_singletons_a_long_tail_and_unknown_whales():
     assert len(counts) == 60
     assert sum(count == 1 for count in counts.values()) == 18  # 30 %
     assert max(counts.values()) >= 20
-    assert strangers == 37  # 8 % of 468
+    assert unknown_in_train == 37  # 8 % of 468
     assert unknown.total() == 36  # 27 % of 132
     assert 1 in unknown.values()
     assert max(unknown.values()) > 1
     assert sum(one.kind == "near-duplicate" for one in plan) == 9  # 2 % of 468
 
 
-def test_unknown_test_whales_are_nowhere_in_train_and_known_ones_are():
+def test_known_test_whales_are_in_train_and_unknown_ones_are_not():
     plan = plan_sightings(0, 60, 600)
     readable = {one.individual for one in plan if not one.test and one.kind == "photograph"}
     for one in plan:
@@ -184,12 +186,12 @@ def test_unknown_test_whales_are_nowhere_in_train_and_known_ones_are():
 
 
 @pytest.mark.parametrize("photographs", [12, 13, 20])
-def test_the_smallest_plan_still_shows_every_individual(photographs):
+def test_the_smallest_plan_still_has_every_individual(photographs):
     counts = train_counts(plan_sightings(0, 4, photographs))
     assert len(set(counts) - {"new_whale"}) == 4
 
 
-def test_broken_files_fall_on_individuals_that_keep_other_photographs():
+def test_broken_files_belong_to_individuals_with_other_photographs():
     plan = plan_sightings(5, 60, 600)
     counts = train_counts(plan)
     broken = [one for one in plan if one.kind not in ("photograph", "near-duplicate")]
@@ -211,7 +213,7 @@ def test_broken_files_fall_on_individuals_that_keep_other_photographs():
 )
 def test_numbers_too_small_are_refused_before_anything_is_written(tmp_path, sizes, message):
     with pytest.raises(KitboxError) as refusal:
-        drawn(tmp_path / "data", **sizes)
+        run_drawing(tmp_path / "data", **sizes)
     assert str(refusal.value) == message
     assert not list(tmp_path.iterdir())
 
@@ -219,24 +221,24 @@ def test_numbers_too_small_are_refused_before_anything_is_written(tmp_path, size
 def test_a_folder_that_is_not_empty_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(KitboxError) as refusal:
-        drawn(tmp_path, **SIZES)
+        run_drawing(tmp_path, **SIZES)
     assert str(refusal.value) == (
         f"{tmp_path} is not an empty folder; give one, or a name not yet used"
     )
 
 
-def test_a_truth_that_is_already_there_is_not_overwritten(tmp_path):
+def test_an_existing_truth_is_not_overwritten(tmp_path):
     truth = tmp_path / "truth.csv"
     truth.write_text("precious")
     with pytest.raises(KitboxError) as refusal:
-        drawn(tmp_path / "data", **SIZES)
+        run_drawing(tmp_path / "data", **SIZES)
     assert str(refusal.value) == (
         f"{truth} is already there; move it away, or give a folder elsewhere"
     )
     assert truth.read_text() == "precious"
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
+def test_the_error_names_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(KitboxError, match=r"cannot write to .*data: Not a directory"):
-        drawn(tmp_path / "file" / "data", **SIZES)
+        run_drawing(tmp_path / "file" / "data", **SIZES)
