@@ -136,7 +136,7 @@ def require_pairs(individuals: Collection[str], drawn: Catalogue) -> None:
     """Raise KitboxError if no individual has two photographs, for a query and its match."""
     if not individuals:
         raise KitboxError(
-            f"{drawn.folder} has no two photographs of one individual that could be query and match; "
+            f"{drawn.folder} has no two photographs of one individual, for a query and its match; "
             "draw more photographs"
         )
 

@@ -527,7 +527,7 @@ def test_a_drawing_without_two_photographs_of_one_whale_is_too_small(tmp_path, l
     with pytest.raises(KitboxError) as refusal:
         arrange(data, tmp_path / "truth.csv", layout)
     assert str(refusal.value) == (
-        f"{data} has no two photographs of one individual that could be query and match; "
+        f"{data} has no two photographs of one individual, for a query and its match; "
         "draw more photographs"
     )
 
