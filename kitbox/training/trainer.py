@@ -81,88 +81,8 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
     return read_checkpoint(run.last)
 
 
-def _prepare(named: NamedPlugin, setup: TrainSetup) -> Training:
-    """Select the training set and the initial weights of a plugin, and derive its run key."""
-    plugin, options = named.plugin, setup.options
-    device = inference.resolve_device(options.device)
-    precision = inference.resolve_precision(options.precision, device, training=True)
-    block_size(plugin, options.devices * options.nodes)  # refuses batches that cannot be shared
-    selected = training_set.select(plugin, setup)
-    data = runs.data_digest(setup.images)
-    weights = transfer.initial_weights(plugin, setup, data)
-    key = RunKey(
-        plugin=named.name,
-        fingerprint=plugin.fingerprint,
-        data=data,
-        weights=weights.digest,
-        on=options.on,
-        seed=plugin.seed if options.seed is None else options.seed,
-        precision=precision,
-        boxes=selected.boxes_digest,
-        pseudo=selected.pseudo_digest,
-    )
-    return Training(
-        named=named, setup=setup, training_set=selected, weights=weights, key=key, device=device
-    )
-
-
-def _started(training: Training, state: TrainState, notes: tuple[str, ...]) -> TrainingStarted:
-    selected = training.training_set
-    return TrainingStarted(
-        plugin=training.named.name,
-        images=len(selected.images),
-        labels=len(selected.label_map),
-        device=training.device,
-        precision=training.precision,
-        epoch=state.epoch,
-        weights=str(training.weights),
-        folder=training.run.folder,
-        source=evaluation.dataset(training, selected.images).source,
-        notes=(*notes, *selected.notes),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Loop:
-    """What every step needs; `module` and `optimizer` are wrapped by lightning-fabric.
-
-    `batches` are the number of batches of each epoch; `sampler` deals them to processes.
-    """
-
-    training: Training
-    state: TrainState
-    module: nn.Module
-    optimizer: Any
-    schedule: LearningRateSchedule
-    sampler: BatchSampler
-    batches: Sequence[int]
-
-    @classmethod
-    def build(cls, training: Training, state: TrainState) -> "_Loop":
-        plugin, fabric = training.plugin, training.fabric
-        module, optimizer = fabric.setup(state.trained, state.optimizer)
-        batches = [state.planner.steps(epoch) for epoch in range(1, plugin.epochs + 1)]
-        steps = [-(-count // plugin.accumulate) for count in batches]
-        done = sum(steps[: state.epoch])
-        return cls(
-            training=training,
-            state=state,
-            module=module,
-            optimizer=optimizer,
-            schedule=LearningRateSchedule(state.optimizer, plugin, steps, done),
-            sampler=BatchSampler(
-                training.training_set.images.image_ids,
-                training.seed,
-                rank=fabric.global_rank,
-                world=fabric.world_size,
-                block_size=block_size(plugin, fabric.world_size),
-            ),
-            batches=batches,
-        )
-
-
 def _train_epoch(
-    loop: _Loop, epoch: int, loader: Any
+    loop: "_Loop", epoch: int, loader: Any
 ) -> Generator[StepDone | Progress, None, EpochDone]:
     """Plan the batches of an epoch and train on each once; return the epoch's means.
 
@@ -233,6 +153,45 @@ def _train_epoch(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Loop:
+    """What every step needs; `module` and `optimizer` are wrapped by lightning-fabric.
+
+    `batches` are the number of batches of each epoch; `sampler` deals them to processes.
+    """
+
+    training: Training
+    state: TrainState
+    module: nn.Module
+    optimizer: Any
+    schedule: LearningRateSchedule
+    sampler: BatchSampler
+    batches: Sequence[int]
+
+    @classmethod
+    def build(cls, training: Training, state: TrainState) -> "_Loop":
+        plugin, fabric = training.plugin, training.fabric
+        module, optimizer = fabric.setup(state.trained, state.optimizer)
+        batches = [state.planner.steps(epoch) for epoch in range(1, plugin.epochs + 1)]
+        steps = [-(-count // plugin.accumulate) for count in batches]
+        done = sum(steps[: state.epoch])
+        return cls(
+            training=training,
+            state=state,
+            module=module,
+            optimizer=optimizer,
+            schedule=LearningRateSchedule(state.optimizer, plugin, steps, done),
+            sampler=BatchSampler(
+                training.training_set.images.image_ids,
+                training.seed,
+                rank=fabric.global_rank,
+                world=fabric.world_size,
+                block_size=block_size(plugin, fabric.world_size),
+            ),
+            batches=batches,
+        )
+
+
 def _plan_batches(
     training: Training, state: TrainState, epoch: int
 ) -> Generator[Progress, None, Sequence[Batch]]:
@@ -287,3 +246,44 @@ def _check(loss: float, training: Training, epoch: int, step: int) -> None:
             f"the loss of {training.named.name} became {loss} at epoch {epoch}, step {step}; "
             "lower learning_rate or gradient_clip, or train with --precision 32"
         )
+
+
+def _prepare(named: NamedPlugin, setup: TrainSetup) -> Training:
+    """Select the training set and the initial weights of a plugin, and derive its run key."""
+    plugin, options = named.plugin, setup.options
+    device = inference.resolve_device(options.device)
+    precision = inference.resolve_precision(options.precision, device, training=True)
+    block_size(plugin, options.devices * options.nodes)  # refuses batches that cannot be shared
+    selected = training_set.select(plugin, setup)
+    data = runs.data_digest(setup.images)
+    weights = transfer.initial_weights(plugin, setup, data)
+    key = RunKey(
+        plugin=named.name,
+        fingerprint=plugin.fingerprint,
+        data=data,
+        weights=weights.digest,
+        on=options.on,
+        seed=plugin.seed if options.seed is None else options.seed,
+        precision=precision,
+        boxes=selected.boxes_digest,
+        pseudo=selected.pseudo_digest,
+    )
+    return Training(
+        named=named, setup=setup, training_set=selected, weights=weights, key=key, device=device
+    )
+
+
+def _started(training: Training, state: TrainState, notes: tuple[str, ...]) -> TrainingStarted:
+    selected = training.training_set
+    return TrainingStarted(
+        plugin=training.named.name,
+        images=len(selected.images),
+        labels=len(selected.label_map),
+        device=training.device,
+        precision=training.precision,
+        epoch=state.epoch,
+        weights=str(training.weights),
+        folder=training.run.folder,
+        source=evaluation.dataset(training, selected.images).source,
+        notes=(*notes, *selected.notes),
+    )
