@@ -1,4 +1,4 @@
-"""A small competition with all that a plugin may learn from, and trainings on it."""
+"""A small competition with unknown individuals and several boxes per image, and its trainings."""
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ OPTIONS = TrainOptions(device="cpu", precision="32", workers=0)
 
 @dataclass(frozen=True)
 class Place:
-    """A workspace, what is asked in it, and its images."""
+    """A workspace, its competition and its images."""
 
     workspace: Workspace
     competition: Competition
@@ -43,34 +43,34 @@ class Place:
         return TrainSetup(self.collection, self.competition, self.workspace, given)
 
     @property
-    def learnt(self) -> ImageSet:
-        """The images of the training side."""
+    def train_images(self) -> ImageSet:
+        """The images outside the holdout."""
         return self.collection.holdout.train
 
 
 def place_of(root: Path, *, individuals: int = 8, each: int = 4) -> Place:
-    """Make a competition: the last individual is unknown, and each photograph has two boxes."""
+    """Make a competition whose last individual is unknown, with two boxes per image."""
     workspace, competition = competition_on_disk(root, individuals=individuals, each=each)
     data = competition.images.root
     listed = (data / "train.csv").read_text()
     (data / "train.csv").write_text(listed.replace(f"w_{individuals - 1}\n", "new_whale\n"))
-    # photographs of an individual are alike here, too much to be two
+    # the images of an individual are near-duplicates here, which a holdout would not split
     text = workspace.settings.read_text()
     workspace.settings.write_text(text.replace("seed = 0", "seed = 0\nnear_duplicate_bits = 0"))
     names = sorted(path.name for path in (data / "train").iterdir())
     write_boxes(workspace, dict.fromkeys(names, ((0, 0, 60, 40), (10, 10, 96, 64))))
-    return opened(workspace)
+    return load_place(workspace)
 
 
-def opened(workspace: Workspace) -> Place:
-    """Read a competition anew."""
+def load_place(workspace: Workspace) -> Place:
+    """Load a competition again."""
     competition = settings.load(workspace)
     _, collection = finish(collect(workspace, competition))
     return Place(workspace, competition, collection)
 
 
 def write_boxes(workspace: Workspace, boxes: dict[str, tuple[tuple[int, ...], ...]]) -> None:
-    """Write the boxes of images, the first of each the most confident."""
+    """Write the boxes of images, with falling confidence."""
     rows = ["image,x0,y0,x1,y1,confidence,source"]
     for name, several in boxes.items():
         for place, box in enumerate(several):
@@ -79,7 +79,7 @@ def write_boxes(workspace: Workspace, boxes: dict[str, tuple[tuple[int, ...], ..
 
 
 def write_pseudo_labels(place: Place, label_of: dict[str, str], round_: int = 1) -> None:
-    """Write pseudo-labels of networks that have not seen the holdout."""
+    """Write pseudo-labels made by networks that have not seen the holdout."""
     unseen = holdout_digest(place.collection.holdout.query.image_ids)
     rows = [
         PseudoLabel(
@@ -98,7 +98,7 @@ def write_pseudo_labels(place: Place, label_of: dict[str, str], round_: int = 1)
 
 
 def write_method(workspace: Workspace, name: str, plugin: Plugin) -> Path:
-    """Write any plugin's file into a workspace."""
+    """Write the file of a plugin into a workspace."""
     given = ", ".join(f"{key}={getattr(plugin, key)!r}" for key in sorted(plugin.model_fields_set))
     words = ", ".join(kitbox.__all__)
     path = workspace.plugins / f"{name}.py"
@@ -114,64 +114,64 @@ def train(
     return trainer.train(named(plugin, name), place.setup(**options))
 
 
-def stop(place: Place, plugin: Plugin, epoch: int, **options: object) -> None:
-    """Train a plugin until it is killed in the midst of an epoch."""
-    stage = train(place, plugin, **options)
-    next(report for report in stage if isinstance(report, StepDone) and report.epoch == epoch)
-    stage.close()
+def interrupt(place: Place, plugin: Plugin, epoch: int, **options: object) -> None:
+    """Train a plugin and stop within an epoch."""
+    training = train(place, plugin, **options)
+    next(event for event in training if isinstance(event, StepDone) and event.epoch == epoch)
+    training.close()
 
 
 def run_of(checkpoint: Checkpoint) -> runs.Run:
-    """Return the run that has written a checkpoint."""
+    """Return the run of a checkpoint."""
     return runs.Run(checkpoint.path.parent)
 
 
 def tensors_of(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
-    """Return what a checkpoint holds."""
+    """Return the tensors of a checkpoint."""
     from safetensors.torch import load_file
 
     return load_file(checkpoint.path)
 
 
-def embedded(checkpoint: Checkpoint, images: ImageSet) -> Floats:
-    """Return what the network of a checkpoint gives for images, as it is on disk."""
+def embeddings_of(checkpoint: Checkpoint, images: ImageSet) -> Floats:
+    """Return the embeddings of images by the network of a checkpoint."""
     network = load_network(checkpoint)
     plugin = Plugin.model_validate(read_origin(checkpoint.path).settings)
     view = ImageDataset(images, plugin.height_width, interpolation="bicubic", crop_margin=0.05)
     batch = view.__getitems__(range(len(images)))
-    found = inference.embed_batches(network, [batch], device="cpu", precision="32")
-    return np.concatenate([vectors for vectors, _ in found])
+    batches = inference.embed_batches(network, [batch], device="cpu", precision="32")
+    return np.concatenate([vectors for vectors, _ in batches])
 
 
-def begun(place: Place, plugin: Plugin, **options: object) -> TrainingStarted:
-    """Return what a training says before it learns, and let it learn nothing."""
-    stage = train(place, plugin, **options)
-    report = next(stage)
-    stage.close()
-    assert isinstance(report, TrainingStarted)
-    return report
+def started(place: Place, plugin: Plugin, **options: object) -> TrainingStarted:
+    """Return the first event of a training, and stop it there."""
+    training = train(place, plugin, **options)
+    event = next(training)
+    training.close()
+    assert isinstance(event, TrainingStarted)
+    return event
 
 
 @dataclass
-class Seen:
-    """What networks were given to learn from, step by step."""
+class Inputs:
+    """Pixels and labels of the training batches, in their order."""
 
     pixels: list[torch.Tensor]
     labels: list[torch.Tensor]
 
 
 @contextmanager
-def watched() -> Iterator[Seen]:
-    """Note what networks are given to learn from meanwhile."""
-    seen = Seen([], [])
+def recorded_inputs() -> Iterator[Inputs]:
+    """Record the training batches of networks."""
+    inputs = Inputs([], [])
 
-    def note(module: torch.nn.Module, given: tuple[Any, ...]) -> None:
+    def record(module: torch.nn.Module, given: tuple[Any, ...]) -> None:
         if isinstance(module, TrainedNetwork):
-            seen.pixels.append(given[0].clone())
-            seen.labels.append(given[1].clone())
+            inputs.pixels.append(given[0].clone())
+            inputs.labels.append(given[1].clone())
 
-    hook = torch.nn.modules.module.register_module_forward_pre_hook(note)
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(record)
     try:
-        yield seen
+        yield inputs
     finally:
         hook.remove()

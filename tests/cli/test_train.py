@@ -11,7 +11,7 @@ from kitbox.network.checkpoint import read_origin
 from kitbox.workspace import Workspace
 from tests.commands import RUN, invoke, json_of, kitbox
 from tests.photographs import competition_on_disk, tiny, write_plugin
-from tests.trainings import opened, write_method, write_pseudo_labels
+from tests.trainings import load_place, write_method, write_pseudo_labels
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_a_network_with_pseudo_labels_is_reproduced_whatever_pseudo_csv_holds_no
     workspace: Workspace,
 ) -> None:
     write_plugin(workspace, "taking", epochs=1, pseudo_labels=True)
-    there = opened(workspace)
+    there = load_place(workspace)
     # the scored network has no pseudo-labels, the other one two
     json_of(workspace, "train", "taking")
     write_pseudo_labels(there, {"t_0.png": "w_0", "t_1.png": "w_1"}, round_=2)
@@ -167,7 +167,7 @@ def test_a_receipt_names_the_pseudo_labels_and_other_ones_differ(workspace: Work
     # photographs of an individual are alike here, too much to be two
     workspace.settings.write_text(text.replace("seed = 0", "seed = 0\nnear_duplicate_bits = 0"))
     write_method(workspace, "more", tiny(epochs=1, pseudo_labels=True))
-    write_pseudo_labels(opened(workspace), {"t_0.png": "w_0", "t_1.png": "w_1"}, round_=2)
+    write_pseudo_labels(load_place(workspace), {"t_0.png": "w_0", "t_1.png": "w_1"}, round_=2)
     json_of(workspace, "train", "more")
     made = json_of(workspace, "ensemble", "more", "--submit")
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
@@ -177,7 +177,7 @@ def test_a_receipt_names_the_pseudo_labels_and_other_ones_differ(workspace: Work
     compared = {entry["what"]: entry for entry in json.loads(kitbox(workspace, *again).stdout)}
     assert all(entry["equal"] for entry in compared.values())
     assert compared["pseudo-labels more"]["recorded"] == entry["pseudo_labels"]
-    write_pseudo_labels(opened(workspace), {"t_0.png": "w_1"})
+    write_pseudo_labels(load_place(workspace), {"t_0.png": "w_1"})
     kept = Path(made["submission"]) / f"pseudo_{entry['pseudo_labels'][:12]}.csv"
     kept.write_text(workspace.pseudo_labels.read_text())
     compared = {entry["what"]: entry for entry in json.loads(invoke(workspace, *again).stdout)}

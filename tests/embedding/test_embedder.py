@@ -1,4 +1,4 @@
-"""Embeddings: computed once, and again when any of their causes changes."""
+"""Embeddings: computed once, and again when anything they depend on changes."""
 
 import shutil
 from dataclasses import replace
@@ -42,8 +42,8 @@ class Place:
             self.workspace,
             options=replace(OPTIONS, **options),
         )
-        reports, embeddings = finish(stage)
-        return bool(reports), embeddings
+        events, embeddings = finish(stage)
+        return bool(events), embeddings
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_second_run_computes_nothing_and_gives_the_same_vectors(place: Place) 
     assert files == {"vectors.npy", "image_ids.json", "manifest.json"}
 
 
-def test_another_weight_image_box_or_size_is_computed_anew(place: Place) -> None:
+def test_other_weights_images_boxes_or_sizes_are_computed_anew(place: Place) -> None:
     _, first = place.embed()
     other_seed = tiny(epochs=0, losses=[], seed=5)
     computed, vectors = place.embed(plugin=other_seed, checkpoint=place.trained(other_seed))
@@ -96,7 +96,7 @@ def test_another_plugins_checkpoint_is_refused(place: Place) -> None:
         place.embed(plugin=tiny(epochs=0, losses=[], dropout=0.4))
 
 
-def test_a_half_written_entry_is_never_there(place: Place, monkeypatch) -> None:
+def test_a_partly_written_folder_is_never_visible(place: Place, monkeypatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -106,7 +106,7 @@ def test_a_half_written_entry_is_never_there(place: Place, monkeypatch) -> None:
     assert list(place.workspace.embeddings.iterdir()) == []
 
 
-def test_a_damaged_entry_is_named(place: Place) -> None:
+def test_a_damaged_folder_is_named(place: Place) -> None:
     place.embed()
     entry = next(place.workspace.embeddings.iterdir())
     (entry / "vectors.npy").write_bytes(b"short")
@@ -114,14 +114,14 @@ def test_a_damaged_entry_is_named(place: Place) -> None:
         place.embed()
 
 
-def test_without_reuse_everything_is_computed_and_nothing_kept(place: Place) -> None:
+def test_without_reuse_the_cache_is_neither_read_nor_written(place: Place) -> None:
     place.embed()
     computed, _ = place.embed(reuse=False)
     assert computed
     assert len(list(place.workspace.embeddings.iterdir())) == 1
 
 
-def test_prepared_images_give_the_same_embeddings_under_the_same_key(place: Place) -> None:
+def test_prepared_images_give_the_same_embeddings_and_key(place: Place) -> None:
     _, direct = place.embed()
     [key] = [folder.name for folder in place.workspace.embeddings.iterdir()]
     spec = InputSpec.from_plugin(place.plugin, data_config(place.plugin.backbone).interpolation)
@@ -133,7 +133,7 @@ def test_prepared_images_give_the_same_embeddings_under_the_same_key(place: Plac
     assert not place.embed()[0]
     shutil.rmtree(place.workspace.embeddings / key)
     for path in place.images.paths:
-        path.unlink()  # the store alone is read
+        path.unlink()  # only prepared images are left
     computed, prepared = place.embed()
     assert computed
     assert (prepared.vectors == direct.vectors).all()
@@ -141,7 +141,7 @@ def test_prepared_images_give_the_same_embeddings_under_the_same_key(place: Plac
 
 
 def test_homogeneous_embeddings_keep_their_length(place: Place) -> None:
-    """(x, 1) of unit length gives x back, and is kept beside x of unit length."""
+    """(x, 1) at unit length gives x back, and has a cache key of its own."""
     _, plain = place.embed()
     stage = embedder.embed(
         named(place.plugin),
@@ -151,10 +151,10 @@ def test_homogeneous_embeddings_keep_their_length(place: Place) -> None:
         options=OPTIONS,
         homogeneous=True,
     )
-    reports, found = finish(stage)
-    assert reports
-    assert found.dim == plain.dim + 1
-    whole = found.vectors[:, :-1] / found.vectors[:, -1:]
+    events, homogeneous = finish(stage)
+    assert events
+    assert homogeneous.dim == plain.dim + 1
+    whole = homogeneous.vectors[:, :-1] / homogeneous.vectors[:, -1:]
     lengths = np.linalg.norm(whole, axis=1)
     assert not np.allclose(lengths, 1, atol=0.1)
     np.testing.assert_allclose(whole / lengths[:, None], plain.vectors, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Averaged weights against their sums, and batch norms against statistics by hand."""
+"""Averaged weights equal explicit sums, and refreshed batch norms equal explicit statistics."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ Weights = st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=30)
 
 
 class Toy(nn.Module):
-    """One weight, one running number and one count, in place of a network with its heads."""
+    """A stand-in for a network: one weight, one float buffer and one integer buffer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,8 +28,8 @@ class Toy(nn.Module):
         self.register_buffer("running", torch.zeros(1))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
-    def at(self, value: float) -> "Toy":
-        """Go on to a value, as a step of an optimiser would."""
+    def moved_to(self, value: float) -> "Toy":
+        """Set the weight to a value, as a step of an optimiser would."""
         with torch.no_grad():
             self.weight.fill_(value)
             self.get_buffer("running").fill_(-value)
@@ -37,12 +37,12 @@ class Toy(nn.Module):
         return self
 
 
-def followed(averaging: Ema | Swa, values: Iterable[float], averaged: Any = None) -> Any:
-    """Return the average of a toy that goes through values, each a step and an epoch."""
+def average_of(averaging: Ema | Swa, values: Iterable[float], averaged: Any = None) -> Any:
+    """Return the average over values, each set by one step of one epoch."""
     toy: Any = Toy()
     averaged = averaged or AveragedWeights(toy, averaging)
     for epoch, value in enumerate(values, 1):
-        averaged.after_step(toy.at(value))
+        averaged.after_step(toy.moved_to(value))
         averaged.after_epoch(toy, epoch)
     return averaged
 
@@ -50,7 +50,7 @@ def followed(averaging: Ema | Swa, values: Iterable[float], averaged: Any = None
 @settings(max_examples=40)
 @given(Weights, st.floats(0.01, 0.99))
 def test_an_exponential_average_follows_each_step(values: list[float], decay: float) -> None:
-    model = followed(Ema(decay=decay), values).model
+    model = average_of(Ema(decay=decay), values).model
     average = values[0]
     for step, value in enumerate(values[1:], 1):
         share = min(decay, (1 + step) / (10 + step))
@@ -60,61 +60,61 @@ def test_an_exponential_average_follows_each_step(values: list[float], decay: fl
     assert int(model.count) == len(values)
 
 
-def test_a_short_training_is_not_held_back_by_where_it_began() -> None:
-    model = followed(Ema(decay=0.998), [1000.0] + [1.0] * 50).model
+def test_the_first_weights_do_not_hold_back_a_short_training() -> None:
+    model = average_of(Ema(decay=0.998), [1000.0] + [1.0] * 50).model
     assert float(model.weight) == pytest.approx(1.0, abs=1e-3)
 
 
-def test_an_average_of_long_standing_decays_as_the_plugin_says() -> None:
-    averaged = followed(Ema(decay=0.9), [0.0] * 200)
+def test_after_many_steps_an_average_decays_as_the_plugin_says() -> None:
+    averaged = average_of(Ema(decay=0.9), [0.0] * 200)
     toy: Any = Toy()
-    averaged.after_step(toy.at(1.0))
+    averaged.after_step(toy.moved_to(1.0))
     assert float(averaged.model.weight) == pytest.approx(0.1)
 
 
 @settings(max_examples=40)
 @given(Weights, st.data())
-def test_a_mean_of_epochs_is_their_mean(values: list[float], data: st.DataObject) -> None:
+def test_swa_is_the_mean_of_the_epochs(values: list[float], data: st.DataObject) -> None:
     begin = data.draw(st.integers(1, len(values)))
-    model = followed(Swa(from_epoch=begin), values).model
+    model = average_of(Swa(from_epoch=begin), values).model
     mean = sum(values[begin - 1 :]) / len(values[begin - 1 :])
     assert float(model.weight) == pytest.approx(mean, rel=1e-4, abs=1e-4)
     assert int(model.count) == len(values)
 
 
-def test_before_its_first_epoch_there_is_no_mean() -> None:
-    averaged = followed(Swa(from_epoch=3), [1.0, 2.0])
+def test_there_is_no_average_before_its_first_epoch() -> None:
+    averaged = average_of(Swa(from_epoch=3), [1.0, 2.0])
     assert averaged.model is None
-    assert followed(Ema(), []).model is None
+    assert average_of(Ema(), []).model is None
 
 
 @pytest.mark.parametrize("averaging", [Ema(decay=0.9), Swa(from_epoch=2), Swa(from_epoch=7)])
 @pytest.mark.parametrize("done", [0, 1, 2, 7, 10])
-def test_an_average_goes_on_where_it_was_left(averaging: Ema | Swa, done: int) -> None:
+def test_a_resumed_average_equals_an_uninterrupted_one(averaging: Ema | Swa, done: int) -> None:
     values = [float(value**2) for value in range(10)]
     toy: Any = Toy()
-    kept = io.BytesIO()
-    left = followed(averaging, values[:done])
-    torch.save(left.state_dict(), kept)
-    kept.seek(0)
+    saved = io.BytesIO()
+    interrupted = average_of(averaging, values[:done])
+    torch.save(interrupted.state_dict(), saved)
+    saved.seek(0)
     resumed = AveragedWeights(toy, averaging)
-    resumed.load_state_dict(torch.load(kept, weights_only=True))
-    assert (resumed.model is None) == (left.model is None)
+    resumed.load_state_dict(torch.load(saved, weights_only=True))
+    assert (resumed.model is None) == (interrupted.model is None)
     for epoch, value in enumerate(values, 1):
-        toy.at(value)
+        toy.moved_to(value)
         if epoch > done:
             resumed.after_step(toy)
             resumed.after_epoch(toy, epoch)
-    whole = followed(averaging, values).state_dict()
+    whole = average_of(averaging, values).state_dict()
     assert whole.keys() == resumed.state_dict().keys()
     assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.items())
 
 
-def test_what_is_averaged_is_left_alone_and_the_average_learns_nothing() -> None:
+def test_averaging_leaves_the_network_alone_and_the_average_has_no_gradients() -> None:
     toy: Any = Toy()
     averaged = AveragedWeights(toy, Ema())
-    averaged.after_step(toy.at(1.0))
-    averaged.after_step(toy.at(2.0))
+    averaged.after_step(toy.moved_to(1.0))
+    averaged.after_step(toy.moved_to(2.0))
     assert toy.weight.tolist() == [2.0]
     assert toy.weight.requires_grad
     assert averaged.model is not None
@@ -138,7 +138,7 @@ def test_a_whole_network_is_averaged_in_its_memory_format() -> None:
 
 
 class Bare(nn.Module):
-    """Pixels (n, h, w, 3) as three channels into one batch norm, in place of a network."""
+    """A stand-in for a network: pixels (n, h, w, 3) into one batch norm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ def test_refreshed_statistics_are_the_means_over_batches() -> None:
     torch.testing.assert_close(network.norm.running_var, variances)
 
 
-def test_what_was_there_before_does_not_count() -> None:
+def test_earlier_statistics_do_not_count() -> None:
     one, other = Bare(), Bare()
     refreshed(one, batches(5))
     refreshed(one, batches(3, 3))
@@ -185,7 +185,7 @@ def test_what_was_there_before_does_not_count() -> None:
     assert torch.equal(one.norm.running_mean, other.norm.running_mean)  # type: ignore[arg-type]
 
 
-def test_dropout_does_not_disturb_a_refresh_and_the_mode_is_put_back() -> None:
+def test_a_refresh_is_without_dropout_and_restores_the_mode() -> None:
     for mode in (True, False):
         network = Bare().train(mode)
         refreshed(network, batches(4))
@@ -194,7 +194,7 @@ def test_dropout_does_not_disturb_a_refresh_and_the_mode_is_put_back() -> None:
         assert network.norm.momentum == 0.1
 
 
-def test_a_refresh_equals_torchs_own() -> None:
+def test_a_refresh_equals_update_bn_of_torch() -> None:
     one, other = (Network(tiny(seed=1)) for _ in range(2))
     other.load_state_dict(one.state_dict())
     given = batches(4, 4, side=32)
@@ -205,7 +205,7 @@ def test_a_refresh_equals_torchs_own() -> None:
         torch.testing.assert_close(statistics(one)[name], value)
 
 
-def test_a_batch_of_one_image_is_left_out_of_a_refresh() -> None:
+def test_a_refresh_skips_a_batch_of_one_image() -> None:
     one, other = (Network(tiny()) for _ in range(2))
     other.load_state_dict(one.state_dict())
     refreshed(one, batches(4, side=32) + batches(1, side=32))
@@ -215,14 +215,14 @@ def test_a_batch_of_one_image_is_left_out_of_a_refresh() -> None:
 
 
 @pytest.mark.parametrize("given", [[], batches(1)])
-def test_without_batches_statistics_stay(given: list[Tensor]) -> None:
+def test_without_batches_the_statistics_stay(given: list[Tensor]) -> None:
     network = Bare()
     network.norm.running_mean = torch.full((3,), 7.0)
     refreshed(network, given)
     assert network.norm.running_mean.tolist() == [7.0] * 3
 
 
-def test_norms_that_stay_frozen_in_training_keep_their_statistics() -> None:
+def test_frozen_norms_keep_their_statistics() -> None:
     class Frozen(Network):
         def train(self, mode: bool = True) -> "Frozen":
             super().train(mode)
@@ -236,7 +236,7 @@ def test_norms_that_stay_frozen_in_training_keep_their_statistics() -> None:
     assert moved == {"neck.1.running_mean", "neck.1.running_var"}
 
 
-def test_a_network_without_batch_norm_is_not_even_run() -> None:
+def test_a_network_without_batch_norm_is_not_run() -> None:
     class Unrun(nn.Module):
         def forward(self, _: Tensor) -> Tensor:
             raise AssertionError("was run")
@@ -244,7 +244,7 @@ def test_a_network_without_batch_norm_is_not_even_run() -> None:
     assert refreshed(Unrun(), batches(4)) == 0
 
 
-def test_statistics_are_finite_in_bfloat16_and_a_broken_reader_leaves_the_mode() -> None:
+def test_statistics_are_finite_in_bfloat16_and_an_error_restores_the_mode() -> None:
     network = Network(tiny()).eval()
     refreshed(network, batches(4, 4, side=32), "bf16")
     assert all(bool(value.isfinite().all()) for value in statistics(network).values())

@@ -1,4 +1,4 @@
-"""Every method through the runner: it learns, goes on where it stopped, and can be used."""
+"""Every training method: it trains, resumes to the same weights, and its network embeds."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,15 @@ from kitbox import (
 from kitbox.records import Checkpoint
 from kitbox.training.events import EpochDone, TrainingStarted
 from tests.photographs import finish, tiny
-from tests.trainings import Place, embedded, place_of, run_of, stop, train, write_pseudo_labels
+from tests.trainings import (
+    Place,
+    embeddings_of,
+    interrupt,
+    place_of,
+    run_of,
+    train,
+    write_pseudo_labels,
+)
 
 PAIRS = {"sampler": PK(images_per_label=2)}
 SEQUENCE = {"losses": [Triplet(mining="sequence")], "batch_size": 6}
@@ -92,23 +100,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_training_stopped_in_every_epoch_ends_with_the_same_weights(
+def test_a_training_interrupted_in_every_epoch_ends_with_the_same_weights(
     place: Place, method: str
 ) -> None:
     plugin = tiny(**({"epochs": 4, "score_every": 2} | METHODS[method]))
-    reports, checkpoint = finish(train(place, plugin))
-    done = [report for report in reports if isinstance(report, EpochDone)]
-    assert [report.epoch for report in done] == [1, 2, 3, 4]
-    assert np.isfinite([report.loss for report in done]).all()
+    events, checkpoint = finish(train(place, plugin))
+    done = [event for event in events if isinstance(event, EpochDone)]
+    assert [event.epoch for event in done] == [1, 2, 3, 4]
+    assert np.isfinite([event.loss for event in done]).all()
     scores = scores_of(checkpoint)
-    vectors = embedded(checkpoint, place.learnt)
+    vectors = embeddings_of(checkpoint, place.train_images)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert vectors.std(axis=0).max() > 1e-3
-    stop(place, plugin, 2, fresh=True)
-    stop(place, plugin, 3)
-    stop(place, plugin, 4)
-    reports, again = finish(train(place, plugin))
-    assert next(report for report in reports if isinstance(report, TrainingStarted)).epoch == 3
+    interrupt(place, plugin, 2, fresh=True)
+    interrupt(place, plugin, 3)
+    interrupt(place, plugin, 4)
+    events, again = finish(train(place, plugin))
+    assert next(event for event in events if isinstance(event, TrainingStarted)).epoch == 3
     assert again.digest == checkpoint.digest
     assert scores_of(again) == scores
 

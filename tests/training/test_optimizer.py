@@ -1,4 +1,4 @@
-"""Rates: each part learns as fast as the plugin says, each parameter once."""
+"""Parameter groups: every parameter is in one of them, at the rate that the plugin sets."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ from tests.photographs import tiny
 
 
 def trained(plugin: Plugin) -> SimpleNamespace:
-    """Return what stands for a network with one head."""
+    """Return a stand-in for a network with one head."""
     network = Network(plugin)
     return SimpleNamespace(network=network, heads=nn.ModuleList([nn.Linear(16, 3)]))
 
@@ -24,7 +24,7 @@ def rates(plugin: Plugin) -> list[tuple[float, float]]:
     ]
 
 
-def test_plain_plugins_have_a_group_of_the_backbone_and_one_of_what_is_new() -> None:
+def test_a_plain_plugin_has_a_group_for_the_backbone_and_one_for_new_layers() -> None:
     plugin = tiny(learning_rate=1e-3, head_learning_rate=1e-2, weight_decay=0.1)
     whole = trained(plugin)
     backbone, new = parameter_groups(whole, plugin)
@@ -36,7 +36,7 @@ def test_plain_plugins_have_a_group_of_the_backbone_and_one_of_what_is_new() -> 
     assert (backbone["weight_decay"], new["weight_decay"]) == (0.1, 0.1)
 
 
-def test_heads_learn_as_fast_as_the_backbone_where_nothing_else_is_said() -> None:
+def test_heads_have_the_rate_of_the_backbone_by_default() -> None:
     assert rates(tiny(learning_rate=1e-3, weight_decay=0.0)) == [(1e-3, 0.0), (1e-3, 0.0)]
 
 
@@ -47,18 +47,18 @@ def test_learned_powers_have_the_heads_rate_and_do_not_decay() -> None:
     assert (groups[-1]["lr"], groups[-1]["weight_decay"]) == (0.5, 0.0)
 
 
-def test_the_rate_falls_from_layer_to_layer_towards_the_stem() -> None:
+def test_the_rate_falls_layer_by_layer_towards_the_stem() -> None:
     plugin = tiny(
         backbone="test_resnet", layer_decay=0.5, learning_rate=0.8, head_learning_rate=2.0
     )
     whole = trained(plugin)
     names = {id(p): name for name, p in whole.network.backbone.named_parameters()}
-    found = {}
+    rate_of = {}
     for group in parameter_groups(whole, plugin)[:-1]:
-        (stage,) = {names[id(p)].partition(".")[0].replace("bn1", "conv1") for p in group["params"]}
-        found[stage] = group["lr"]
-    # one block in each stage; the last one, first in the list, has the plugin's own rate
-    assert list(found.items()) == [
+        (layer,) = {names[id(p)].partition(".")[0].replace("bn1", "conv1") for p in group["params"]}
+        rate_of[layer] = group["lr"]
+    # one block per layer; the last layer, first in the list, has the plugin's own rate
+    assert list(rate_of.items()) == [
         ("layer4", 0.8),
         ("layer3", 0.4),
         ("layer2", 0.2),
@@ -67,22 +67,22 @@ def test_the_rate_falls_from_layer_to_layer_towards_the_stem() -> None:
     ]
 
 
-def test_layers_are_counted_from_the_last_that_learns() -> None:
+def test_layers_are_counted_from_the_last_trainable_one() -> None:
     plugin = tiny(backbone="test_resnet", layer_decay=0.5, learning_rate=0.8, pooled_maps=(2, 3))
     assert [rate for rate, _ in rates(plugin)] == [0.8, 0.4, 0.2, 0.1, 0.8]
 
 
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("layer_decay", [1.0, 0.7])
-def test_every_parameter_is_in_one_group_also_of_a_frozen_backbone(
+def test_every_parameter_is_in_one_group_even_of_a_frozen_backbone(
     frozen: bool, layer_decay: float
 ) -> None:
     plugin = tiny(layer_decay=layer_decay, pooling="gem_learned", pooled_maps=(1, 3))
     whole = trained(plugin)
     whole.network.freeze_backbone(frozen)
-    found = [id(p) for group in parameter_groups(whole, plugin) for p in group["params"]]
+    grouped = [id(p) for group in parameter_groups(whole, plugin) for p in group["params"]]
     every = [*whole.network.parameters(), *whole.heads.parameters()]
-    assert sorted(found) == sorted(id(p) for p in every)
+    assert sorted(grouped) == sorted(id(p) for p in every)
 
 
 def test_a_backbone_whose_layers_are_not_known_is_refused() -> None:

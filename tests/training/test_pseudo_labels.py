@@ -1,4 +1,4 @@
-"""Pseudo-labelled images are learnt from, and the holdout stays unseen."""
+"""Pseudo-labelled images join the training set without leaks from the holdout."""
 
 from dataclasses import replace
 
@@ -25,8 +25,8 @@ def with_digests(images: ImageSet, **others: str) -> ImageSet:
     return replace(images, digests=strings([others.get(name, name) for name in names]))
 
 
-def looks(*numbers: int) -> Signatures:
-    """Return looks that agree where the numbers do, and else in nothing."""
+def signatures(*numbers: int) -> Signatures:
+    """Return signatures that are equal for equal numbers, and random otherwise."""
     rows = [np.random.default_rng(number) for number in numbers]
     hashes = np.stack([row.integers(0, 256, 8, dtype=np.uint8) for row in rows])
     return Signatures(hashes, np.stack([row.integers(0, 256, 256, dtype=np.uint8) for row in rows]))
@@ -34,12 +34,14 @@ def looks(*numbers: int) -> Signatures:
 
 @pytest.fixture
 def scene() -> Collection:
-    """Return q, asked about by the holdout, a, b and c to learn from, and four test images."""
+    """Return q, a query of the holdout, a, b and c to train on, and four test images."""
     labelled = with_digests(image_set({"q": "Ahab", "a": "Ahab", "b": "Boo", "c": "Cid"}))
     test = with_digests(unlabelled("t1", "t2", "t3", "t4"))
     boxes = np.array([[0, 0, 5, 5], *[[np.nan] * 4] * 3], dtype=np.float32)
     made = collection(competition(), labelled, replace(test, boxes=boxes))
-    return replace(made, signatures=looks(0, 1, 2, 3), test_signatures=looks(11, 12, 13, 14))
+    return replace(
+        made, signatures=signatures(0, 1, 2, 3), test_signatures=signatures(11, 12, 13, 14)
+    )
 
 
 def row(scene: Collection, image: str, label: str, on: str = "holdout", line: int = 2):  # type: ignore[no-untyped-def]
@@ -57,21 +59,21 @@ def row(scene: Collection, image: str, label: str, on: str = "holdout", line: in
     )
 
 
-def test_test_images_come_behind_the_labelled_ones_with_all_they_have(scene: Collection) -> None:
+def test_pseudo_labelled_images_come_last_with_their_digests_and_boxes(scene: Collection) -> None:
     images = scene.holdout.train
-    found = with_pseudo_labels(images, scene, [row(scene, "t3", "Boo"), row(scene, "t1", "Ahab")])
-    assert found.image_ids.tolist() == ["a", "b", "c", "t3", "t1"]
-    assert found.labels is not None
-    assert found.labels.tolist()[3:] == ["Boo", "Ahab"]
-    assert found.digests is not None
-    assert found.digests.tolist()[3:] == ["t3", "t1"]
-    assert found.boxes is not None
-    assert found.boxes[4].tolist() == [0, 0, 5, 5]
-    assert np.isnan(found.boxes[:4]).all()
+    joined = with_pseudo_labels(images, scene, [row(scene, "t3", "Boo"), row(scene, "t1", "Ahab")])
+    assert joined.image_ids.tolist() == ["a", "b", "c", "t3", "t1"]
+    assert joined.labels is not None
+    assert joined.labels.tolist()[3:] == ["Boo", "Ahab"]
+    assert joined.digests is not None
+    assert joined.digests.tolist()[3:] == ["t3", "t1"]
+    assert joined.boxes is not None
+    assert joined.boxes[4].tolist() == [0, 0, 5, 5]
+    assert np.isnan(joined.boxes[:4]).all()
     assert with_pseudo_labels(images, scene, []) is images
 
 
-def test_labels_by_networks_that_know_the_holdout_are_refused_for_it(scene: Collection) -> None:
+def test_labels_by_networks_that_know_the_holdout_are_refused(scene: Collection) -> None:
     with pytest.raises(KitboxError) as caught:
         usable_pseudo_labels(
             scene.holdout.train, scene, [row(scene, "t1", "Boo", "all", 5)], "holdout"
@@ -91,7 +93,7 @@ def test_labels_by_networks_that_know_the_holdout_are_refused_for_it(scene: Coll
     )
 
 
-def test_a_row_by_hand_is_told_what_to_write(scene: Collection) -> None:
+def test_the_error_for_a_row_written_by_hand_says_what_to_write(scene: Collection) -> None:
     added = replace(row(scene, "t1", "Boo"), holdout="")
     here = holdout_digest(scene.holdout.query.image_ids)
     with pytest.raises(KitboxError) as caught:
@@ -102,24 +104,24 @@ def test_a_row_by_hand_is_told_what_to_write(scene: Collection) -> None:
     )
 
 
-def test_a_training_on_all_takes_labels_of_either(scene: Collection) -> None:
+def test_a_training_on_all_uses_labels_of_either_side(scene: Collection) -> None:
     rows = [row(scene, "t1", "Boo", "all"), row(scene, "t2", "Cid")]
     assert usable_pseudo_labels(scene.labelled, scene, rows, "all") == tuple(rows)
 
 
-def test_copies_of_labelled_images_and_grey_ones_are_never_taken(scene: Collection) -> None:
-    """t1 has the bytes of the query q, t2 looks like it, t3 cannot be read."""
+def test_copies_of_labelled_images_and_unreadable_images_are_left_out(scene: Collection) -> None:
+    """t1 has the bytes of the query q, t2 the signature of it, t3 cannot be read."""
     assert scene.test is not None
     scene = replace(
         scene,
         test=with_digests(scene.test, t1="q"),
-        test_signatures=looks(11, 0, 13, 14),
+        test_signatures=signatures(11, 0, 13, 14),
         unreadable=frozenset({"t3"}),
     )
     assert pseudo_label_candidates(scene).tolist() == [False, False, False, True]
     rows = [row(scene, f"t{number}", "Boo") for number in (1, 2, 3, 4)]
     assert usable_pseudo_labels(scene.holdout.train, scene, rows, "holdout") == (rows[3],)
-    # without looks the bytes alone tell
+    # without signatures only equal bytes count
     assert pseudo_label_candidates(replace(scene, test_signatures=None)).tolist() == [
         False,
         True,
@@ -128,18 +130,18 @@ def test_copies_of_labelled_images_and_grey_ones_are_never_taken(scene: Collecti
     ]
 
 
-def test_a_label_that_is_not_learnt_is_left_out(scene: Collection) -> None:
+def test_a_label_outside_the_training_set_is_left_out(scene: Collection) -> None:
     few = scene.holdout.train.of(strings(["a", "b"]))
     rows = [row(scene, "t1", "Cid"), row(scene, "t2", "Boo")]
     assert usable_pseudo_labels(few, scene, rows, "holdout") == (rows[1],)
 
 
-def test_merged_individuals_go_by_the_name_that_stays(scene: Collection) -> None:
+def test_a_merged_label_is_replaced_by_the_one_it_was_merged_into(scene: Collection) -> None:
     scene = replace(scene, decisions=Decisions((Decision("merge", "Boo Jr", "Boo"),)))
-    found = usable_pseudo_labels(
+    usable = usable_pseudo_labels(
         scene.holdout.train, scene, [row(scene, "t1", "Boo Jr")], "holdout"
     )
-    assert [each.label for each in found] == ["Boo"]
+    assert [each.label for each in usable] == ["Boo"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_merged_individuals_go_by_the_name_that_stays(scene: Collection) -> None
         ("t1", "Zoe", "pseudo.csv line 2: 'Zoe' is no label; correct or remove the row"),
     ],
 )
-def test_a_row_about_what_is_not_there_is_named(
+def test_a_row_with_an_unknown_image_or_label_is_named(
     scene: Collection, image: str, label: str, message: str
 ) -> None:
     with pytest.raises(KitboxError) as caught:

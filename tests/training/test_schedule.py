@@ -1,4 +1,4 @@
-"""Learning rates: by hand, by the description's own formulas, and as they always were."""
+"""Learning rates against worked numbers, the closed form, and recorded values."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ PEAK = 3e-4
 
 
 def plugin(epochs: int, warmup: float = 0, final: float = 0.0, **settings: Any) -> Plugin:
-    """Return a plugin whose final rate is a share of PEAK."""
+    """Return a plugin whose final rate is given as a share of PEAK."""
     return tiny(
         epochs=epochs,
         warmup_epochs=warmup,
@@ -34,7 +34,7 @@ def optimizer(*rates: float) -> torch.optim.Optimizer:
 
 
 def curve(plugin: Plugin, steps: Sequence[int], *rates: float, done: int = 0) -> Iterator[Any]:
-    """Yield the groups' rates at the steps from `done` to the last."""
+    """Yield the rates of the groups at each step after the first `done`."""
     stepped = optimizer(*(rates or (plugin.learning_rate,)))
     schedule = LearningRateSchedule(stepped, plugin, steps, done)
     for _ in range(done, sum(steps)):
@@ -49,7 +49,7 @@ def rates(plugin: Plugin, steps: Sequence[int]) -> list[float]:
 
 
 def closed_form(step: int, total: int, warmup: int, final: float) -> float:
-    """The oracle, from the description: linear to the peak, then half a cosine to the end."""
+    """Return the rate at a step: linear up to the peak, then half a cosine down to the end."""
     if step < warmup:
         return PEAK * (step + 1) / warmup
     begin = max(warmup - 1, 0)
@@ -57,8 +57,8 @@ def closed_form(step: int, total: int, warmup: int, final: float) -> float:
     return PEAK * (final + (1 - final) * (0.5 + 0.5 * math.cos(angle)))
 
 
-# Written down before there were stages and other schedules.
-AS_ALWAYS = [
+# Recorded before there were phases and other schedules.
+RECORDED = [
     (
         {"epochs": 2, "warmup_epochs": 0.5, "learning_rate": 2.5e-4, "final_learning_rate": 5e-5},
         5,
@@ -90,11 +90,11 @@ AS_ALWAYS = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "steps", "wanted"), AS_ALWAYS)
-def test_rates_are_to_the_last_digit_what_they_always_were(
-    settings: dict[str, Any], steps: int, wanted: list[float]
+@pytest.mark.parametrize(("settings", "steps", "expected"), RECORDED)
+def test_rates_equal_recorded_ones_to_the_last_digit(
+    settings: dict[str, Any], steps: int, expected: list[float]
 ) -> None:
-    assert rates(tiny(**settings), [steps] * 2) == wanted
+    assert rates(tiny(**settings), [steps] * 2) == expected
 
 
 SHAPES = [
@@ -112,19 +112,19 @@ SHAPES = [
 
 @pytest.mark.parametrize(("total", "warmup", "final"), SHAPES)
 def test_every_step_has_the_rate_of_the_closed_form(total: int, warmup: int, final: float) -> None:
-    wanted = [closed_form(step, total, warmup, final) for step in range(total)]
-    assert rates(plugin(total, warmup, final), [1] * total) == pytest.approx(wanted, rel=1e-9)
+    expected = [closed_form(step, total, warmup, final) for step in range(total)]
+    assert rates(plugin(total, warmup, final), [1] * total) == pytest.approx(expected, rel=1e-9)
 
 
 @settings(max_examples=50)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.floats(0, 1), st.floats(0, 1))
-def test_every_cosine_is_the_closed_form_for_epochs_of_any_length(
+def test_cosines_follow_the_closed_form_for_epochs_of_any_length(
     steps: list[int], share: float, final: float
 ) -> None:
     cosine = plugin(len(steps), share * len(steps), final)
     warmup = warmup_steps(cosine, steps)
-    wanted = [closed_form(step, sum(steps), warmup, final) for step in range(sum(steps))]
-    assert rates(cosine, steps) == pytest.approx(wanted, rel=1e-9, abs=1e-15)
+    expected = [closed_form(step, sum(steps), warmup, final) for step in range(sum(steps))]
+    assert rates(cosine, steps) == pytest.approx(expected, rel=1e-9, abs=1e-15)
 
 
 SCHEDULES = [Cosine(), Multistep(milestones=(1, 2)), Restarts(cycles=3)]
@@ -139,7 +139,7 @@ SCHEDULES = [Cosine(), Multistep(milestones=(1, 2)), Restarts(cycles=3)]
     st.sampled_from([0.1, 1.0]),
     st.data(),
 )
-def test_every_schedule_resumes_anywhere_to_the_closed_form(
+def test_every_schedule_resumes_at_any_step_with_the_rates_of_the_closed_form(
     schedule: Any,
     steps: list[int],
     warmup: float,
@@ -158,20 +158,20 @@ def test_every_schedule_resumes_anywhere_to_the_closed_form(
     assert list(curve(staged, steps, PEAK, 10 * PEAK, done=done)) == unbroken[done:]
 
 
-def test_a_warm_up_begins_above_zero_and_ends_exactly_at_the_peak() -> None:
-    found = rates(plugin(10, 1, 0.2), [10] * 10)
-    assert found[0] == pytest.approx(PEAK / 10, rel=1e-12)
-    assert found[9] == PEAK
-    assert max(found) == PEAK
-    assert found[:10] == sorted(found[:10])
-    assert found[9:] == sorted(found[9:], reverse=True)
+def test_a_warmup_starts_above_zero_and_ends_exactly_at_the_peak() -> None:
+    values = rates(plugin(10, 1, 0.2), [10] * 10)
+    assert values[0] == pytest.approx(PEAK / 10, rel=1e-12)
+    assert values[9] == PEAK
+    assert max(values) == PEAK
+    assert values[:10] == sorted(values[:10])
+    assert values[9:] == sorted(values[9:], reverse=True)
 
 
 @pytest.mark.parametrize(
     ("epochs", "steps"),
     [(0, 0), (0.5, 2), (1, 4), (1.5, 4 + 1), (2, 4 + 2), (2.1, 4 + 2 + 1), (3, 4 + 2 + 6)],
 )
-def test_a_warm_up_counts_the_steps_of_its_own_epochs(epochs: float, steps: int) -> None:
+def test_a_warmup_counts_the_steps_of_its_own_epochs(epochs: float, steps: int) -> None:
     assert warmup_steps(plugin(3, epochs), [4, 2, 6]) == steps
 
 
@@ -188,47 +188,47 @@ def test_the_last_step_of_cosines_has_exactly_the_final_rate(
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_without_warm_up_the_first_step_is_the_peak(schedule: Any) -> None:
+def test_without_a_warmup_the_first_step_is_the_peak(schedule: Any) -> None:
     assert next(curve(plugin(10, 0, 0.2, schedule=schedule), [10] * 10)) == [PEAK]
 
 
-def test_steps_are_multiplied_after_each_milestone_epoch() -> None:
+def test_rates_are_multiplied_after_each_milestone_epoch() -> None:
     stepped = plugin(5, 1, schedule=Multistep(milestones=(2, 4), factor=0.5))
-    found = rates(stepped, [2, 1, 3, 2, 1])
+    values = rates(stepped, [2, 1, 3, 2, 1])
     half, quarter = PEAK / 2, PEAK / 4
-    assert found == [half, PEAK, PEAK, half, half, half, half, half, quarter]
+    assert values == [half, PEAK, PEAK, half, half, half, half, half, quarter]
 
 
-def test_steps_fall_no_lower_than_the_final_rate() -> None:
+def test_rates_do_not_fall_below_the_final_one() -> None:
     stepped = plugin(3, 0, 0.2, schedule=Multistep(milestones=(1, 2), factor=0.1))
     assert rates(stepped, [1, 1, 1]) == pytest.approx([PEAK, 0.2 * PEAK, 0.2 * PEAK])
 
 
-def test_each_restart_falls_from_the_peak_to_the_final_rate() -> None:
-    # the warm-up ends at the peak, step 1; cosines of 3 steps have the cosine of 90° between
-    found = rates(plugin(7, 2, 0.2, schedule=Restarts(cycles=2)), [1] * 7)
-    assert found == pytest.approx([PEAK * x for x in (0.5, 1.0, 0.6, 0.2, 1.0, 0.6, 0.2)])
+def test_each_cycle_falls_from_the_peak_to_the_final_rate() -> None:
+    # the warm-up ends at the peak, step 1; a cycle of 3 steps has cos 90° in its middle
+    values = rates(plugin(7, 2, 0.2, schedule=Restarts(cycles=2)), [1] * 7)
+    assert values == pytest.approx([PEAK * x for x in (0.5, 1.0, 0.6, 0.2, 1.0, 0.6, 0.2)])
 
 
 @settings(max_examples=50)
 @given(st.integers(2, 60), st.integers(2, 60))
-def test_restarts_share_the_steps_as_evenly_as_they_go(total: int, cycles: int) -> None:
+def test_cycles_share_the_steps_as_evenly_as_possible(total: int, cycles: int) -> None:
     cycles = min(cycles, total)
-    found = rates(plugin(total, 0, 0.5, schedule=Restarts(cycles=cycles)), [1] * total)
-    begins = [step for step in range(total) if found[step] == PEAK]
+    values = rates(plugin(total, 0, 0.5, schedule=Restarts(cycles=cycles)), [1] * total)
+    begins = [step for step in range(total) if values[step] == PEAK]
     lengths = [after - begin for begin, after in zip(begins, [*begins[1:], total], strict=True)]
     assert len(begins) == cycles
     assert max(lengths) - min(lengths) <= 1
 
 
-def test_a_stage_multiplies_the_rates_of_its_epochs_warm_up_or_not() -> None:
+def test_a_phase_multiplies_the_rates_of_its_epochs_within_a_warmup_too() -> None:
     parts = (Phase(epochs=1, rate=0.5), Phase(epochs=1, rate=0.1), Phase(epochs=2))
     plain, staged = (rates(plugin(4, 1.5, 0.2, phases=each), [2, 3, 2, 1]) for each in ((), parts))
     multiplied = [0.5] * 2 + [0.1] * 3 + [1.0] * 3
     assert staged == pytest.approx([a * b for a, b in zip(plain, multiplied, strict=True)])
 
 
-def test_a_schedule_resumes_over_rates_that_were_saved_half_way() -> None:
+def test_a_schedule_resumes_from_a_saved_optimizer() -> None:
     parts = (Phase(epochs=3, rate=0.5), Phase(epochs=3))
     staged, steps = plugin(6, 1, 0.2, phases=parts), [10] * 6
     stepped = optimizer(PEAK)

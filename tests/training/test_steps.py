@@ -1,4 +1,4 @@
-"""Steps: gradients of several batches, frozen stages, averages, and what a collapse looks like."""
+"""Steps of a training: accumulated gradients, frozen phases, averages and collapses."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,16 @@ import torch
 from kitbox import PK, Ema, Hardness, Phase, Swa, Triplet
 from kitbox.training.events import EpochDone, HoldoutScored, TrainingWarning
 from tests.photographs import finish, tiny
-from tests.trainings import Place, embedded, place_of, run_of, stop, tensors_of, train, watched
+from tests.trainings import (
+    Place,
+    embeddings_of,
+    interrupt,
+    place_of,
+    recorded_inputs,
+    run_of,
+    tensors_of,
+    train,
+)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 def state_of(place: Place, epoch: int) -> dict[str, torch.Tensor]:
-    """Return the weights after an epoch of the one training that was stopped."""
+    """Return the weights after an epoch of the only interrupted training."""
     (file,) = place.workspace.runs.glob("*/*/state.pt")
     state = torch.load(file, weights_only=True)
     assert state["epoch"] == epoch
@@ -30,12 +39,12 @@ def is_statistic(name: str) -> bool:
     return "running" in name or "tracked" in name
 
 
-@pytest.mark.parametrize("together", ["two", "all that there are"])
-def test_batches_together_are_a_step_of_one_that_is_as_large(place: Place, together: str) -> None:
-    """Their gradients are a mean, also where fewer are left than should be together."""
-    images = int((place.learnt.labels != "new_whale").sum())
+@pytest.mark.parametrize("accumulated", ["two", "all"])
+def test_accumulated_batches_equal_one_large_batch(place: Place, accumulated: str) -> None:
+    """Their gradients are averaged, also in a last group of fewer batches."""
+    images = int((place.train_images.labels != "new_whale").sum())
     small = next(small for small in (3, 4, 5, 6) if images % (2 * small) < small)
-    times = 2 if together == "two" else images // small
+    times = 2 if accumulated == "two" else images // small
     plain = {
         "epochs": 2,
         "frozen_batchnorm": True,
@@ -46,26 +55,28 @@ def test_batches_together_are_a_step_of_one_that_is_as_large(place: Place, toget
         "score_every": 2,
     }
     once = tiny(**plain, batch_size=times * small)
-    added = tiny(**plain, batch_size=small, accumulate=2 if together == "two" else 100)
+    added = tiny(**plain, batch_size=small, accumulate=2 if accumulated == "two" else 100)
     (first, one), (second, other) = finish(train(place, once)), finish(train(place, added))
     tensors = tensors_of(other)
     for name, tensor in tensors_of(one).items():
         torch.testing.assert_close(tensors[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
-    ends = [[r.learning_rate for r in told if isinstance(r, EpochDone)] for told in (first, second)]
+    ends = [
+        [r.learning_rate for r in events if isinstance(r, EpochDone)] for events in (first, second)
+    ]
     assert ends[0] == ends[1]
 
 
-def test_a_frozen_stage_leaves_the_backbone_and_feeds_its_own_image_size(place: Place) -> None:
-    stages = [Phase(epochs=1, frozen_backbone=True, image_size=(16, 48)), Phase(epochs=1)]
-    plugin = tiny(phases=stages, learning_rate=1e-2, drop_path=0.3)
+def test_a_frozen_phase_leaves_the_backbone_alone_and_has_its_own_image_size(place: Place) -> None:
+    phases = [Phase(epochs=1, frozen_backbone=True, image_size=(16, 48)), Phase(epochs=1)]
+    plugin = tiny(phases=phases, learning_rate=1e-2, drop_path=0.3)
     _, first = finish(train(place, tiny(epochs=0), "first"))
-    with watched() as seen:
-        stop(place, plugin, 2)
+    with recorded_inputs() as inputs:
+        interrupt(place, plugin, 2)
     begin, frozen = tensors_of(first), state_of(place, 1)
-    with watched() as after:
+    with recorded_inputs() as after:
         _, checkpoint = finish(train(place, plugin))
     end = tensors_of(checkpoint)
-    sizes = [tuple(pixels.shape[1:3]) for pixels in seen.pixels[:-1] + after.pixels]
+    sizes = [tuple(pixels.shape[1:3]) for pixels in inputs.pixels[:-1] + after.pixels]
     assert set(sizes[: len(sizes) // 2]) == {(16, 48)}
     assert set(sizes[len(sizes) // 2 :]) == {(32, 32)}
     backbone = [name for name in begin if name.startswith("network.backbone.")]
@@ -78,11 +89,11 @@ def test_a_frozen_stage_leaves_the_backbone_and_feeds_its_own_image_size(place: 
     assert np.mean(moved) > 0.9
 
 
-def test_an_averaged_network_is_what_is_scored_and_saved(tmp_path: Path) -> None:
-    """The mean of the weights after both epochs, with statistics of its own."""
+def test_the_averaged_network_is_scored_and_saved(tmp_path: Path) -> None:
+    """It has the mean of the weights after both epochs, and batch-norm statistics of its own."""
     place = place_of(tmp_path)
     plain = tiny(epochs=2, learning_rate=1e-2, score_every=2)
-    stop(place, plain, 2)
+    interrupt(place, plain, 2)
     one = state_of(place, 1)
     _, checkpoint = finish(train(place, plain))
     two = tensors_of(checkpoint)
@@ -97,7 +108,9 @@ def test_an_averaged_network_is_what_is_scored_and_saved(tmp_path: Path) -> None
             assert not torch.allclose(tensor, middle, rtol=1e-3), name
     best = tensors_of_file(run_of(saved).best)
     assert all(torch.equal(best[name], tensor) for name, tensor in mean.items())
-    assert not np.allclose(embedded(saved, place.learnt), embedded(checkpoint, place.learnt))
+    assert not np.allclose(
+        embeddings_of(saved, place.train_images), embeddings_of(checkpoint, place.train_images)
+    )
 
 
 def tensors_of_file(path: Path) -> dict[str, torch.Tensor]:
@@ -106,7 +119,7 @@ def tensors_of_file(path: Path) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
-def test_an_average_keeps_the_statistics_of_a_backbone_that_is_frozen(place: Place) -> None:
+def test_an_average_keeps_the_statistics_of_a_frozen_backbone(place: Place) -> None:
     frozen = tiny(
         epochs=1,
         phases=[Phase(epochs=1, frozen_backbone=True)],
@@ -123,8 +136,8 @@ def test_an_average_keeps_the_statistics_of_a_backbone_that_is_frozen(place: Pla
     assert not torch.allclose(end[statistic], begin[statistic])
 
 
-def test_a_collapse_is_told_and_written_down(place: Place) -> None:
-    """Of photographs that are all grey the embeddings are all the same."""
+def test_a_collapse_is_warned_of_and_logged(place: Place) -> None:
+    """Images that are all grey have equal embeddings."""
     everything = frozenset(place.collection.labelled.image_ids.tolist())
     grey = replace(place, collection=replace(place.collection, unreadable=everything))
     plugin = tiny(
@@ -133,21 +146,19 @@ def test_a_collapse_is_told_and_written_down(place: Place) -> None:
         sampler=PK(images_per_label=2),
         score_every=4,
     )
-    reports, checkpoint = finish(train(grey, plugin))
-    told = [
-        (report.epoch, report.text) for report in reports if isinstance(report, TrainingWarning)
-    ]
+    events, checkpoint = finish(train(grey, plugin))
+    yielded = [(event.epoch, event.text) for event in events if isinstance(event, TrainingWarning)]
     warnings = [entry for entry in run_of(checkpoint).events() if entry["event"] == "warning"]
-    assert [(entry["epoch"], entry["text"]) for entry in warnings] == told
-    ((epoch, text),) = told
+    assert [(event["epoch"], event["text"]) for event in warnings] == yielded
+    ((epoch, text),) = yielded
     assert epoch == 3
     assert text.startswith("the embeddings have collapsed: Triplet stands at 0.3 for 3 epochs")
-    stop(grey, plugin, 4, fresh=True)
-    reports, _ = finish(train(grey, plugin))  # what was told before the stop is not told again
-    assert not any(isinstance(report, TrainingWarning) for report in reports)
+    interrupt(grey, plugin, 4, fresh=True)
+    events, _ = finish(train(grey, plugin))  # a warning before the stop is not repeated
+    assert not any(isinstance(event, TrainingWarning) for event in events)
 
 
-def test_all_images_are_learnt_without_a_score(place: Place) -> None:
+def test_a_training_on_all_images_has_no_score(place: Place) -> None:
     plugin = tiny(
         losses=[Triplet(mining="sequence")],
         sampler=Hardness(mined_on="frozen"),
@@ -155,17 +166,17 @@ def test_all_images_are_learnt_without_a_score(place: Place) -> None:
         averaging=Ema(),
         score_every=1,
     )
-    reports, checkpoint = finish(train(place, plugin, on="all"))
-    assert not any(isinstance(report, HoldoutScored) for report in reports)
+    events, checkpoint = finish(train(place, plugin, on="all"))
+    assert not any(isinstance(event, HoldoutScored) for event in events)
     assert not run_of(checkpoint).best.exists()
-    done = [report for report in reports if isinstance(report, EpochDone)]
-    assert all({"spread", "hardness", "achieved"} <= report.figures.keys() for report in done)
+    done = [event for event in events if isinstance(event, EpochDone)]
+    assert all({"spread", "hardness", "achieved"} <= event.figures.keys() for event in done)
 
 
 @pytest.mark.parametrize("averaging", [None, Ema()])
-def test_without_epochs_the_network_is_scored_and_saved_as_it_came(place: Place, averaging) -> None:
+def test_without_epochs_the_initial_network_is_scored_and_saved(place: Place, averaging) -> None:
     plugin = tiny(epochs=0, averaging=averaging, embedding_dim=8)
-    reports, checkpoint = finish(train(place, plugin))
-    assert [report.epoch for report in reports if isinstance(report, HoldoutScored)] == [0]
+    events, checkpoint = finish(train(place, plugin))
+    assert [event.epoch for event in events if isinstance(event, HoldoutScored)] == [0]
     assert checkpoint.epoch == 0
-    assert embedded(checkpoint, place.learnt).shape[1] == 8
+    assert embeddings_of(checkpoint, place.train_images).shape[1] == 8

@@ -1,4 +1,4 @@
-"""Sweeps: resumed, ranked by what they score, not stopped by a variant that fails."""
+"""Sweeps: resumed, ranked by score, not stopped by a variant that fails."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ STEM = "test_efficientnet.r160_in1k"
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(embedder, "_BATCH", 8)  # several batches, between which the clock runs
+    monkeypatch.setattr(embedder, "_BATCH", 8)  # several batches, so that they can be timed
     workspace, competition = competition_on_disk(tmp_path)
     _, collection = finish(collect(workspace, competition))
     write_plugin(workspace, "tiny")
@@ -43,94 +43,94 @@ def sweeping(place, budget: Budget = Budget(epochs=1), seeds: int = 1, **texts: 
     return Sweep(budget, TrainSetup(collection, competition, workspace, OPTIONS)).run(variants)
 
 
-def of_kind(reports: list[Any], kind: type) -> list[Any]:
-    return [report for report in reports if isinstance(report, kind)]
+def of_kind(events: list[Any], kind: type) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]
 
 
-def test_variants_are_trained_scored_and_priced(place) -> None:
-    reports, tried = finish(sweeping(place, image_size="32,48"))
-    assert {each.name for each in tried} == {f"{STEM}_{n}_tiny_epochs_1" for n in (32, 48)}
-    assert len(of_kind(reports, EpochDone)) == 2
-    small, large = sorted(tried, key=lambda each: each.name)
+def test_variants_are_trained_and_scored_with_their_cost(place) -> None:
+    events, results = finish(sweeping(place, image_size="32,48"))
+    assert {each.name for each in results} == {f"{STEM}_{n}_tiny_epochs_1" for n in (32, 48)}
+    assert len(of_kind(events, EpochDone)) == 2
+    small, large = sorted(results, key=lambda each: each.name)
     assert small.cost.multiply_adds < large.cost.multiply_adds
-    for each in tried:
+    for each in results:
         assert each.problem is None
         assert each.plugin.epochs == 1
         assert min(each.training_seconds, each.images_per_second, each.embedding_seconds) > 0
-    assert tried[0].difference is None
-    assert tried[1].difference.names == (tried[0].name, tried[1].name)
+    assert results[0].difference is None
+    assert results[1].difference.names == (results[0].name, results[1].name)
 
 
-def test_a_stopped_sweep_goes_on_and_trains_nothing_twice(place) -> None:
-    stage = sweeping(place, image_size="32,48")
-    begun = 0
-    for report in stage:
-        begun += isinstance(report, TrainingStarted)
-        if begun == 2 and isinstance(report, StepDone):
+def test_a_stopped_sweep_resumes_and_trains_nothing_twice(place) -> None:
+    sweep_events = sweeping(place, image_size="32,48")
+    started = 0
+    for event in sweep_events:
+        started += isinstance(event, TrainingStarted)
+        if started == 2 and isinstance(event, StepDone):
             break
-    stage.close()
-    reports, tried = finish(sweeping(place, image_size="32,48"))
-    assert [report.plugin for report in of_kind(reports, TrainingStarted)] == [
+    sweep_events.close()
+    events, results = finish(sweeping(place, image_size="32,48"))
+    assert [event.plugin for event in of_kind(events, TrainingStarted)] == [
         f"{STEM}_48_tiny_epochs_1"
     ]
     again, same = finish(sweeping(place, image_size="32,48"))
     assert not of_kind(again, TrainingStarted)
-    assert not any("wrote" in said.text for said in of_kind(again, SweepMessage))
-    assert [each.name for each in same] == [each.name for each in tried]
-    assert [each.training_seconds for each in same] == [each.training_seconds for each in tried]
-    # nothing was embedded by the way: some images are, for the clock
+    assert not any("wrote" in message.text for message in of_kind(again, SweepMessage))
+    assert [each.name for each in same] == [each.name for each in results]
+    assert [each.training_seconds for each in same] == [each.training_seconds for each in results]
+    # all embeddings are cached: some images are embedded again to time it
     assert all(each.embedding_seconds > 0 for each in same)
 
 
-def test_the_base_is_tried_without_a_file_of_its_own(place) -> None:
+def test_the_base_plugin_needs_no_file_of_its_own(place) -> None:
     workspace = place[0]
-    _, tried = finish(sweeping(place, Budget(), dropout="base,0.2"))
-    assert {each.name for each in tried} == {"tiny", f"{STEM}_32_tiny_dropout_0.2"}
+    _, results = finish(sweeping(place, Budget(), dropout="base,0.2"))
+    assert {each.name for each in results} == {"tiny", f"{STEM}_32_tiny_dropout_0.2"}
     assert len(list(workspace.plugins.glob("*.py"))) == 2
 
 
 def test_a_variant_that_fails_does_not_stop_the_others(place) -> None:
     workspace = place[0]
-    reports, tried = finish(sweeping(place, backbone="resnet10tt,base", weights="base,file"))
-    problems = {each.name: each.problem for each in tried if each.problem is not None}
+    events, results = finish(sweeping(place, backbone="resnet10tt,base", weights="base,file"))
+    problems = {each.name: each.problem for each in results if each.problem is not None}
     assert problems.pop(f"{STEM}_32_tiny_weights_file_epochs_1").startswith("there is no file")
     assert set(problems) == {
         "resnet10tt_32_tiny_epochs_1",
         "resnet10tt_32_tiny_weights_file_epochs_1",
     }
     assert set(problems.values()) == {"timm has no backbone resnet10tt; did you mean resnet10t?"}
-    assert tried[0].name == f"{STEM}_32_tiny_epochs_1"
+    assert results[0].name == f"{STEM}_32_tiny_epochs_1"
     assert not list(workspace.plugins.glob("resnet*"))
-    assert sum("failed" in said.text for said in of_kind(reports, SweepMessage)) == 3
+    assert sum("failed" in message.text for message in of_kind(events, SweepMessage)) == 3
 
 
-def test_minutes_become_epochs_that_seeds_share_and_a_second_sweep_keeps(place) -> None:
+def test_minutes_become_epochs_that_seeds_share_and_a_second_sweep_reuses(place) -> None:
     budget = Budget(minutes=0.02)
-    reports, tried = finish(sweeping(place, budget, seeds=2, dropout="0.1"))
-    assert len({each.plugin.epochs for each in tried}) == 1
-    assert sum("by a few steps" in said.text for said in of_kind(reports, SweepMessage)) == 1
+    events, results = finish(sweeping(place, budget, seeds=2, dropout="0.1"))
+    assert len({each.plugin.epochs for each in results}) == 1
+    assert sum("by a few steps" in message.text for message in of_kind(events, SweepMessage)) == 1
     again, same = finish(sweeping(place, budget, seeds=2, dropout="0.1"))
     assert not of_kind(again, TrainingStarted)
-    assert [each.plugin for each in same] == [each.plugin for each in tried]
+    assert [each.plugin for each in same] == [each.plugin for each in results]
 
 
 @pytest.mark.parametrize("batch_size", [2, 8])
-def test_an_epoch_is_timed_by_a_training_that_leaves_nothing(place, batch_size: int) -> None:
+def test_timing_an_epoch_leaves_no_run_behind(place, batch_size: int) -> None:
     workspace, competition, collection = place
-    stages = [Phase(epochs=1, frozen_backbone=True), Phase(epochs=3, image_size=48)]
+    phases = [Phase(epochs=1, frozen_backbone=True), Phase(epochs=3, image_size=48)]
     plugin = tiny(
-        epochs=4, batch_size=batch_size, phases=stages, schedule=Multistep(milestones=(1, 3))
+        epochs=4, batch_size=batch_size, phases=phases, schedule=Multistep(milestones=(1, 3))
     )
-    reports, seconds = finish(
+    events, seconds = finish(
         sweep.epoch_seconds(named(plugin), TrainSetup(collection, competition, workspace, OPTIONS))
     )
     assert 0 < seconds < 60
-    assert all(isinstance(report, Progress) for report in reports)
-    assert bool(reports) == (batch_size == 2)  # of few steps the second epoch is timed
+    assert all(isinstance(event, Progress) for event in events)
+    assert bool(events) == (batch_size == 2)  # with few steps the second epoch is timed
     assert not list(workspace.runs.iterdir())
 
 
-def test_the_pace_is_that_of_all_epochs(tmp_path: Path) -> None:
+def test_the_pace_covers_all_epochs(tmp_path: Path) -> None:
     run = runs.Run(tmp_path)
     assert sweep.pace(run) == (0, None)
     run.log("score", epoch=0)
@@ -140,26 +140,26 @@ def test_the_pace_is_that_of_all_epochs(tmp_path: Path) -> None:
 
 
 def scored(name: str, hits: list[int], **settings: Any) -> VariantResult:
-    """Return a variant that answers these queries right (1) or wrong (0)."""
+    """Return the result of a variant that answers these queries right (1) or wrong (0)."""
     ids = strings([f"q{row}" for row in range(len(hits))])
     outcome = Mean(ids, np.array(hits, dtype=np.float64))
     individuals = dict.fromkeys(ids.tolist(), "")
     scores = Scores({"recall_at_1": bootstrap.score(outcome, individuals)})
-    found = LocalScore(
+    score = LocalScore(
         scores=scores,
         outcomes={"recall_at_1": outcome},
         thresholds={},
         evidence={},
         individuals=individuals,
     )
-    return VariantResult(name=name, plugin=tiny(**settings), differs=(), score=found)
+    return VariantResult(name=name, plugin=tiny(**settings), differs=(), score=score)
 
 
-def test_the_best_comes_first_and_noise_is_told_from_worse() -> None:
+def test_the_best_comes_first_and_noise_is_not_called_a_difference() -> None:
     best, near, far = [1] * 38 + [0, 0], [1] * 37 + [0] * 3, [1] * 10 + [0] * 30
     failed = VariantResult(name="failed", plugin=tiny(), differs=(), problem="no weights")
-    tried = [failed, scored("far", far), scored("near", near), scored("best", best)]
-    order = sweep.rank(tried)
+    results = [failed, scored("far", far), scored("near", near), scored("best", best)]
+    order = sweep.rank(results)
     assert [each.name for each in order] == ["best", "near", "far", "failed"]
     assert [each.difference and each.difference.significant for each in order] == [
         None,
@@ -170,12 +170,12 @@ def test_the_best_comes_first_and_noise_is_told_from_worse() -> None:
     assert order[2].difference.value == pytest.approx(-28 / 40)
 
 
-def test_where_all_fail_there_is_no_difference() -> None:
+def test_if_all_fail_there_is_no_difference() -> None:
     failed = VariantResult(name="failed", plugin=tiny(), differs=(), problem="no weights")
     assert sweep.rank([failed]) == (failed,)
 
 
-def test_the_spread_of_seeds_is_the_largest_of_any_settings() -> None:
+def test_the_seed_spread_is_the_largest_of_any_settings() -> None:
     one = [scored(f"a{seed}", [1] * (5 + seed) + [0] * (5 - seed), seed=seed) for seed in (0, 1)]
     two = [
         scored(f"b{seed}", [1] * (5 + 3 * seed) + [0] * (5 - 3 * seed), seed=seed, dropout=0.1)
@@ -186,7 +186,7 @@ def test_the_spread_of_seeds_is_the_largest_of_any_settings() -> None:
     assert sweep.seed_spread([replace(one[0], score=None), one[1]]) is None
 
 
-def test_the_clock_of_embedding_begins_with_the_first_batch(monkeypatch) -> None:
+def test_the_clock_of_embedding_starts_after_the_first_batch(monkeypatch) -> None:
     times = iter([50.0, 52.0, 53.0])
     monkeypatch.setattr(sweep.time, "perf_counter", lambda: next(times))
     made = Embeddings(strings(["a"]), np.array([[1, 0]], dtype=np.float32))
@@ -196,9 +196,9 @@ def test_the_clock_of_embedding_begins_with_the_first_batch(monkeypatch) -> None
             yield Progress("embed", each, 300)
         return made
 
-    _, (found, seconds) = finish(sweep._timed(embed(64, 128, 164)))
-    assert found is made
+    _, (embeddings, seconds) = finish(sweep._timed(embed(64, 128, 164)))
+    assert embeddings is made
     assert seconds == pytest.approx((53 - 50) / (164 - 64) * 1000)
     times = iter([5.0])
-    assert finish(sweep._timed(embed(50)))[1][1] is None  # building cannot be told from embedding
+    assert finish(sweep._timed(embed(50)))[1][1] is None  # one batch includes building the network
     assert finish(sweep._timed(embed()))[1][1] is None

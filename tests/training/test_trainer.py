@@ -1,4 +1,4 @@
-"""The runner: learns, resumes exactly, refuses what it cannot learn from."""
+"""The training loop: it learns, resumes exactly, and refuses what it cannot train on."""
 
 import json
 import os
@@ -45,19 +45,19 @@ def train(place, plugin: Plugin, options: TrainOptions = OPTIONS):
     return trainer.train(named(plugin), TrainSetup(collection, competition, workspace, options))
 
 
-def test_a_training_reports_scores_keeps_a_journal_and_learns(place) -> None:
+def test_a_training_learns_and_yields_events_and_writes_a_journal(place) -> None:
     plugin = tiny(epochs=4, learning_rate=3e-3, losses=[CrossEntropy()])
-    reports, checkpoint = finish(train(place, plugin))
-    assert isinstance(reports[0], TrainingStarted)
-    losses = [report.loss for report in reports if isinstance(report, EpochDone)]
+    events, checkpoint = finish(train(place, plugin))
+    assert isinstance(events[0], TrainingStarted)
+    losses = [event.loss for event in events if isinstance(event, EpochDone)]
     assert losses[-1] < losses[0]
-    scored = [report.epoch for report in reports if isinstance(report, HoldoutScored)]
+    scored = [event.epoch for event in events if isinstance(event, HoldoutScored)]
     assert scored == [0, 1, 2, 3, 4]
-    steps = [report for report in reports if isinstance(report, StepDone)]
+    steps = [event for event in events if isinstance(event, StepDone)]
     assert [step.step for step in steps[:2]] == [1, 2]
     run = runs.Run(checkpoint.path.parent)
-    events = [entry["event"] for entry in run.events()]
-    assert events == ["score", *["epoch", "score"] * 4, "finished"]
+    journal = [event["event"] for event in run.events()]
+    assert journal == ["score", *["epoch", "score"] * 4, "finished"]
     assert run.best.exists()
     assert not run.state.exists()
     assert list((run.folder / "tensorboard").glob("events*"))
@@ -68,7 +68,7 @@ def test_a_training_reports_scores_keeps_a_journal_and_learns(place) -> None:
 
 @pytest.mark.parametrize("stop_after", [1, 2])
 @pytest.mark.parametrize("sampler", ["Shuffled", "PK"])
-def test_a_stopped_training_goes_on_to_the_same_weights(
+def test_a_stopped_training_resumes_to_the_same_weights(
     tmp_path: Path, sampler: str, stop_after: int
 ) -> None:
     pk = {"sampler": PK(images_per_label=2), "losses": [Triplet(), CrossEntropy()]}
@@ -80,17 +80,17 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
         _, collection = finish(collect(workspace, competition))
         place = (workspace, competition, collection)
         if stopped:
-            stage = train(place, plugin)
-            for report in stage:
-                # killed in the middle of the next epoch
-                if isinstance(report, StepDone) and (report.epoch, report.step) == (
+            training = train(place, plugin)
+            for event in training:
+                # stop within the next epoch
+                if isinstance(event, StepDone) and (event.epoch, event.step) == (
                     stop_after + 1,
                     2,
                 ):
                     break
-            stage.close()
-        reports, checkpoint = finish(train(place, plugin))
-        begun = next(report for report in reports if isinstance(report, TrainingStarted))
+            training.close()
+        events, checkpoint = finish(train(place, plugin))
+        begun = next(event for event in events if isinstance(event, TrainingStarted))
         assert begun.epoch == (stop_after if stopped else 0)
         digests.append(digest_of_file(checkpoint.path))
         epochs = [
@@ -103,7 +103,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_training_goes_on_from_prepared_images_to_the_same_weights(
+def test_a_training_resumes_with_prepared_images_to_the_same_weights(
     tmp_path: Path, workers: int
 ) -> None:
     plugin = tiny(epochs=2, augmentation="light", score_every=2)
@@ -114,41 +114,41 @@ def test_a_training_goes_on_from_prepared_images_to_the_same_weights(
         _, collection = finish(collect(workspace, competition))
         place = (workspace, competition, collection)
         if when == "between":
-            stage = train(place, plugin, options)
-            next(report for report in stage if isinstance(report, StepDone) and report.epoch == 2)
-            stage.close()
+            training = train(place, plugin, options)
+            next(event for event in training if isinstance(event, StepDone) and event.epoch == 2)
+            training.close()
         if when != "never":
             spec = InputSpec.from_plugin(plugin, data_config(plugin.backbone).interpolation)
             plan = pixel_cache_writer.plan(workspace, [collection.labelled], [spec])
             finish(pixel_cache_writer.fill(plan, workspace))
             for path in collection.labelled.paths:
                 path.unlink()
-        reports, checkpoint = finish(train(place, plugin, options))
-        begun = next(report for report in reports if isinstance(report, TrainingStarted))
+        events, checkpoint = finish(train(place, plugin, options))
+        begun = next(event for event in events if isinstance(event, TrainingStarted))
         assert begun.epoch == (1 if when == "between" else 0)
         assert begun.source == ("from their files" if when == "never" else "all prepared")
         runs_of[when] = (checkpoint.path.parent.name, checkpoint.digest)
     assert runs_of["never"] == runs_of["before"] == runs_of["between"]
 
 
-def test_a_finished_training_is_not_done_again_unless_asked_fresh(place) -> None:
+def test_a_finished_training_is_reused_unless_fresh(place) -> None:
     _, first = finish(train(place, tiny()))
-    reports, again = finish(train(place, tiny()))
-    assert reports == []
+    events, again = finish(train(place, tiny()))
+    assert events == []
     assert again == first
-    reports, fresh = finish(train(place, tiny(), TrainOptions(**(vars(OPTIONS) | {"fresh": True}))))
-    assert any(isinstance(report, EpochDone) for report in reports)
+    events, fresh = finish(train(place, tiny(), replace(OPTIONS, fresh=True)))
+    assert any(isinstance(event, EpochDone) for event in events)
     assert fresh.digest == first.digest
 
 
-def test_changed_settings_and_changed_images_make_a_run_of_their_own(place) -> None:
+def test_changed_settings_and_changed_images_make_another_run(place) -> None:
     workspace, _, collection = place
     _, first = finish(train(place, tiny()))
     _, other = finish(train(place, tiny(dropout=0.1)))
     assert first.path.parent != other.path.parent
     data = runs.data_digest(collection.holdout.train)
     assert runs.find(workspace, named(tiny()), on="holdout", data=data) == first
-    for plugin, asked, message in (
+    for plugin, wanted, message in (
         (tiny(dropout=0.7), {"on": "holdout", "data": data}, "trained with other settings"),
         (tiny(), {"on": "holdout", "data": "x"}, "trained on other images, labels or boxes"),
         (
@@ -158,7 +158,7 @@ def test_changed_settings_and_changed_images_make_a_run_of_their_own(place) -> N
         ),
     ):
         with pytest.raises(KitboxError, match=message):
-            runs.find(workspace, named(plugin), **asked)
+            runs.find(workspace, named(plugin), **wanted)
 
 
 def test_the_digest_of_a_run_key_leaves_absent_values_out() -> None:
@@ -175,13 +175,13 @@ def test_the_digest_of_a_run_key_leaves_absent_values_out() -> None:
     assert len({key.digest, replace(key, boxes="x").digest, replace(key, pseudo="x").digest}) == 3
 
 
-def test_a_checkpoint_of_a_plain_plugin_says_no_more_than_it_used_to(place) -> None:
+def test_the_origin_of_a_plain_checkpoint_has_no_empty_fields(place) -> None:
     from safetensors import safe_open
 
     _, checkpoint = finish(train(place, tiny(epochs=1)))
     with safe_open(checkpoint.path, framework="pt") as file:
-        said = json.loads(file.metadata()["kitbox"])
-    assert sorted(said) == [
+        origin = json.loads(file.metadata()["kitbox"])
+    assert sorted(origin) == [
         *("data", "epoch", "fingerprint", "labels", "on", "plugin", "precision", "seed"),
         *("settings", "weights"),
     ]
@@ -189,21 +189,19 @@ def test_a_checkpoint_of_a_plain_plugin_says_no_more_than_it_used_to(place) -> N
 
 def test_a_plugin_without_epochs_is_the_frozen_backbone(place) -> None:
     plugin = tiny(epochs=0, losses=[], embedding_dim=None, neck="none")
-    reports, checkpoint = finish(train(place, plugin))
+    events, checkpoint = finish(train(place, plugin))
     assert checkpoint.epoch == 0
-    assert not any(isinstance(report, StepDone) for report in reports)
+    assert not any(isinstance(event, StepDone) for event in events)
 
 
-def test_refitting_on_all_uses_every_labelled_image_and_no_score(place) -> None:
-    reports, checkpoint = finish(
-        train(place, tiny(), TrainOptions(**(vars(OPTIONS) | {"on": "all"})))
-    )
-    assert next(r for r in reports if isinstance(r, TrainingStarted)).images == 24
-    assert not any(isinstance(report, HoldoutScored) for report in reports)
+def test_training_on_all_uses_every_labelled_image_and_scores_nothing(place) -> None:
+    events, checkpoint = finish(train(place, tiny(), replace(OPTIONS, on="all")))
+    assert next(r for r in events if isinstance(r, TrainingStarted)).images == 24
+    assert not any(isinstance(event, HoldoutScored) for event in events)
     assert checkpoint.on == "all"
 
 
-def test_a_loss_that_is_no_number_stops_with_advice(place) -> None:
+def test_a_loss_that_is_not_a_number_stops_with_advice(place) -> None:
     plugin = tiny(
         optimizer="sgd", learning_rate=1e30, epochs=3, warmup_epochs=0, gradient_clip=None
     )
@@ -211,26 +209,26 @@ def test_a_loss_that_is_no_number_stops_with_advice(place) -> None:
         finish(train(place, plugin))
 
 
-def test_too_few_photographs_of_each_label_are_refused(place) -> None:
+def test_too_few_images_of_each_label_are_refused(place) -> None:
     with pytest.raises(KitboxError, match="0 labels have 50 or more images to train on"):
         finish(train(place, tiny(min_images_per_label=50)))
 
 
-def test_a_second_process_does_not_train_the_same_run(place) -> None:
-    stage = train(place, tiny())
-    for report in stage:
-        if isinstance(report, StepDone):
+def test_a_second_process_cannot_train_the_same_run(place) -> None:
+    training = train(place, tiny())
+    for event in training:
+        if isinstance(event, StepDone):
             break
     with pytest.raises(KitboxError, match="another process is training tiny"):
         finish(train(place, tiny()))
-    stage.close()
+    training.close()
 
 
 def test_bfloat16_trains_on_the_cpu(place) -> None:
     options = TrainOptions(device="cpu", precision="bf16", workers=0)
-    reports, _ = finish(train(place, tiny(epochs=1), options))
-    assert next(r for r in reports if isinstance(r, TrainingStarted)).precision == "bf16"
-    assert any(isinstance(report, EpochDone) for report in reports)
+    events, _ = finish(train(place, tiny(epochs=1), options))
+    assert next(r for r in events if isinstance(r, TrainingStarted)).precision == "bf16"
+    assert any(isinstance(event, EpochDone) for event in events)
 
 
 SHARED: dict[str, dict[str, object]] = {
@@ -255,7 +253,7 @@ SHARED: dict[str, dict[str, object]] = {
 
 
 def train_in_two(workspace: Workspace, plugins: Mapping[str, Plugin]) -> Any:
-    """Train plugins in two processes by the command line; return the process."""
+    """Train plugins in two processes from the command line; return the result."""
     for name, plugin in plugins.items():
         write_method(workspace, name, plugin)
     command = [sys.executable, "-m", "kitbox", "train", *plugins, "--device", "cpu"]
@@ -270,32 +268,32 @@ def train_in_two(workspace: Workspace, plugins: Mapping[str, Plugin]) -> Any:
 
 
 @pytest.mark.slow
-def test_two_gloo_processes_share_every_batch(tmp_path: Path) -> None:
+def test_two_processes_share_every_batch(tmp_path: Path) -> None:
     workspace, competition = competition_on_disk(tmp_path)
     plugins = {f"shared_{name}": tiny(**({"epochs": 2} | given)) for name, given in SHARED.items()}
     done = train_in_two(workspace, plugins)
     assert done.returncode == 0, done.stderr
     _, collection = finish(collect(workspace, competition))
-    for (name, plugin), found in zip(plugins.items(), json.loads(done.stdout), strict=True):
-        assert (found["name"], found["epoch"]) == (name, plugin.epochs)
-        run = runs.Run(Path(found["path"]).parent)
+    for (name, plugin), result in zip(plugins.items(), json.loads(done.stdout), strict=True):
+        assert (result["name"], result["epoch"]) == (name, plugin.epochs)
+        run = runs.Run(Path(result["path"]).parent)
         entries = run.events()
         losses = [entry["loss"] for entry in entries if entry["event"] == "epoch"]
         assert len(losses) == plugin.epochs
         assert np.isfinite(losses).all()
         assert len(losses) == [entry["event"] for entry in entries].count("score") - 1
-        # gone on with alone from there, nothing is left to do
-        reports, again = finish(
+        # one process then finds the run finished
+        events, again = finish(
             trainer.train(
                 named(plugin, name), TrainSetup(collection, competition, workspace, OPTIONS)
             )
         )
-        assert (reports, again.path) == ([], run.last)
+        assert (events, again.path) == ([], run.last)
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
-    """Also in the stage after one in which the backbone was frozen: its gradients are shared."""
+def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
+    """Gradients of the backbone are shared again after a phase in which it was frozen."""
     plugin = tiny(
         epochs=3,
         phases=[Phase(epochs=1, frozen_backbone=True), Phase(epochs=2)],
@@ -318,18 +316,18 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
 
 
-def test_batches_that_processes_cannot_share_are_refused_before_anything(place) -> None:
+def test_batches_that_processes_cannot_share_are_refused_first(place) -> None:
     plugin = tiny(losses=[Triplet(mining="sequence")], sampler=Hardness(), batch_size=9)
     with pytest.raises(KitboxError, match="9 is 3 triplets, which 2 processes cannot share"):
         finish(train(place, plugin, replace(OPTIONS, devices=2)))
     assert not place[0].runs.exists()
 
 
-def test_photographs_that_nobody_has_labelled_are_refused(place) -> None:
+def test_a_training_set_of_unknown_individuals_alone_is_refused(place) -> None:
     workspace, competition, collection = place
     train_images = collection.holdout.train
-    nobody = train_images.with_labels(np.full(len(train_images), "new_whale"))
-    holdout = replace(collection.holdout, train=nobody)
+    unknown = train_images.with_labels(np.full(len(train_images), "new_whale"))
+    holdout = replace(collection.holdout, train=unknown)
     with pytest.raises(KitboxError) as caught:
         finish(train((workspace, competition, replace(collection, holdout=holdout)), tiny()))
     assert str(caught.value) == (
