@@ -1,1 +1,1 @@
-"""A trained network over images, through the cache."""
+"""Embeddings of images by trained networks, and their cache."""

@@ -1,1 +1,1 @@
-"""The common runner, and what it steps through."""
+"""Training: the loop, its data, checkpoints and runs on disk, and sweeps over variants."""

@@ -29,7 +29,7 @@ from kitbox.workspace import Workspace
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """Options of a training beside its plugin; each is an option of `kitbox train` or a receipt's.
+    """Options of a training beside its plugin, most of them those of `kitbox train`.
 
     `pseudo` is the file of pseudo-labels, by default the workspace's.
     """

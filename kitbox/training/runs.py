@@ -149,7 +149,7 @@ def load_key(run: Run) -> RunKey:
     return RunKey(**values)
 
 
-def locked(run: Run) -> AbstractContextManager[None]:
+def lock(run: Run) -> AbstractContextManager[None]:
     """Keep other processes from training the same run."""
     return files.lock(run.folder, f"another process is training {run.folder.parent.name}")
 

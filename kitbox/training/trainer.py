@@ -47,7 +47,7 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
     fabric = training.fabric
     fabric.launch()
     # of several processes the first owns the run's folder; the others read what it has written
-    with runs.locked(run) if training.first else nullcontext():
+    with runs.lock(run) if training.first else nullcontext():
         if training.first:
             pseudo = training.training_set.pseudo or ()
             runs.begin(run, training.key, pseudo, training.weights.init_from, fresh=options.fresh)
