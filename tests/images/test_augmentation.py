@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kitbox.images import loader, preprocessing
+from kitbox.images import preprocessing
 from kitbox.images.augmentation import Augmentation, BoxAugmentation
-from kitbox.records import ImageSet, strings
 from tests.photographs import picture
 
 
@@ -25,38 +24,6 @@ def test_an_augmentation_depends_on_the_seed_alone(tmp_path: Path, name: str) ->
 def test_no_augmentation_leaves_the_pixels_alone(tmp_path: Path) -> None:
     pixels = preprocessing.read(picture(tmp_path / "a.png", 1, 1), (48, 64))
     assert Augmentation("none", (48, 64))(pixels, 3) is pixels
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_are_the_same_for_any_number_of_workers(tmp_path: Path, workers: int) -> None:
-    paths = tuple(picture(tmp_path / f"{i}.png", i, 0) for i in range(4))
-    images = ImageSet(strings([path.name for path in paths]), paths)
-    dataset = loader.ImageDataset(
-        images, (32, 32), interpolation="bicubic", crop_margin=None, augmentation="light"
-    )
-    batches = [[(0, 7), (1, 8)], [(2, 9), (3, 10)]]
-    augmentation = Augmentation("light", (32, 32))
-    for batch, (pixels, rows) in zip(
-        batches, loader.build_loader(dataset, batches, workers=workers), strict=True
-    ):
-        assert rows.tolist() == [row for row, _ in batch]
-        for (row, seed), found in zip(batch, pixels.numpy(), strict=True):
-            expected = augmentation(preprocessing.read(paths[row], (32, 32)), seed)
-            assert (found == expected).all()
-
-
-def test_an_unreadable_image_is_grey(tmp_path: Path) -> None:
-    path = tmp_path / "broken.jpg"
-    path.write_text("no image")
-    images = ImageSet(strings(["broken.jpg"]), (path,))
-    dataset = loader.ImageDataset(
-        images,
-        (16, 16),
-        interpolation="bicubic",
-        crop_margin=None,
-        unreadable=frozenset({"broken.jpg"}),
-    )
-    assert (dataset[0][0] == 128).all()
 
 
 def test_boxes_move_with_what_they_show() -> None:

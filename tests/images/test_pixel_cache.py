@@ -1,4 +1,4 @@
-"""Pixel cache: the very pixels of the files, whatever was killed, changed or added."""
+"""Pixel cache and its writer: the pixels of the files, whatever is killed, changed or added."""
 
 import hashlib
 import multiprocessing

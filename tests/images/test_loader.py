@@ -1,0 +1,43 @@
+"""Loader: the same batches for any number of workers, and grey for unreadable images."""
+
+from pathlib import Path
+
+import pytest
+
+from kitbox.images import preprocessing
+from kitbox.images.augmentation import Augmentation
+from kitbox.images.loader import ImageDataset, build_loader
+from kitbox.records import ImageSet, strings
+from tests.photographs import picture
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_the_same_for_any_number_of_workers(tmp_path: Path, workers: int) -> None:
+    paths = tuple(picture(tmp_path / f"{i}.png", i, 0) for i in range(4))
+    images = ImageSet(strings([path.name for path in paths]), paths)
+    dataset = ImageDataset(
+        images, (32, 32), interpolation="bicubic", crop_margin=None, augmentation="light"
+    )
+    batches = [[(0, 7), (1, 8)], [(2, 9), (3, 10)]]
+    augmentation = Augmentation("light", (32, 32))
+    for batch, (pixels, rows) in zip(
+        batches, build_loader(dataset, batches, workers=workers), strict=True
+    ):
+        assert rows.tolist() == [row for row, _ in batch]
+        for (row, seed), found in zip(batch, pixels.numpy(), strict=True):
+            expected = augmentation(preprocessing.read(paths[row], (32, 32)), seed)
+            assert (found == expected).all()
+
+
+def test_an_unreadable_image_is_grey(tmp_path: Path) -> None:
+    path = tmp_path / "broken.jpg"
+    path.write_text("no image")
+    images = ImageSet(strings(["broken.jpg"]), (path,))
+    dataset = ImageDataset(
+        images,
+        (16, 16),
+        interpolation="bicubic",
+        crop_margin=None,
+        unreadable=frozenset({"broken.jpg"}),
+    )
+    assert (dataset[0][0] == 128).all()
