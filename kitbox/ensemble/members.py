@@ -1,4 +1,4 @@
-"""The members of an ensemble: plugins with the checkpoints that a purpose calls for."""
+"""The members of an ensemble: plugins, each with a checkpoint for a purpose."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from kitbox.workspace import Workspace
 
 @dataclass(frozen=True)
 class Member:
-    """A plugin of an ensemble: its checkpoint for this purpose, and its weight.
+    """A plugin of an ensemble with its checkpoint and its weight.
 
-    Raises KitboxError for a weight that is none: not above 0, or not finite.
+    Raises KitboxError for a weight that is not above 0, or not finite.
     """
 
     named: NamedPlugin
@@ -34,7 +34,7 @@ class Member:
             )
 
     def as_json(self, dim: int) -> dict[str, Any]:
-        """Return what a receipt says of a member."""
+        """Return the member as a receipt records it."""
         return {
             "name": self.named.name,
             "fingerprint": self.named.plugin.fingerprint,
@@ -53,7 +53,7 @@ def for_holdout(
     *,
     fold: int = 1,
 ) -> list[Member]:
-    """Return members whose networks have not seen the holdout: for local scores.
+    """Return members for local scores, whose networks have not seen the holdout.
 
     `fold` is that of the collection's holdout.
     """
@@ -72,14 +72,14 @@ def for_submission(
     collection: Collection,
     which: str = "last",
 ) -> list[Member]:
-    """Return members refitted on all labelled images, or on the holdout's share where not."""
+    """Return members for a submission, refitted on all labelled images where they were."""
     everything = runs.data_digest(collection.labelled)
     held = runs.data_digest(collection.holdout.train)
     checkpoints = []
     for named in plugins:
         try:
             checkpoints.append(runs.find(workspace, named, on="all", data=everything))
-        except KitboxError:  # not refitted: the holdout's network serves, and the receipt says so
+        except KitboxError:  # not refitted: the receipt tells which network it was
             checkpoints.append(runs.find(workspace, named, on="holdout", data=held, which=which))
     return _members(plugins, checkpoints, weights)
 
@@ -87,12 +87,12 @@ def for_submission(
 def for_inspection(
     workspace: Workspace, plugins: Sequence[NamedPlugin], collection: Collection
 ) -> tuple[list[Member], list[str]]:
-    """Return members that show which images are alike and are not scored by it, and the older ones.
+    """Return members for looking at similar images, and the names of those that are outdated.
 
-    Those of the holdout; where a decision has changed the images since, the newest ones before it,
-    whose names come second, so that going through suspects asks for no training at every step.
+    Those for the holdout; where a decision has changed the images since, the newest before it, so
+    that reviewing suspects does not need a training after every decision.
     """
-    checkpoints, behind = [], []
+    checkpoints, outdated = [], []
     for named in plugins:
         try:
             [member] = for_holdout(workspace, [named], None, collection)
@@ -102,8 +102,23 @@ def for_inspection(
             if older is None:
                 raise
             checkpoints.append(older)
-            behind.append(named.name)
-    return _members(plugins, checkpoints, None), behind
+            outdated.append(named.name)
+    return _members(plugins, checkpoints, None), outdated
+
+
+def checkpoint_warnings(members: Sequence[Member]) -> list[str]:
+    """Return sentences on ambiguous checkpoints, and on networks that may have seen the holdout."""
+    sentences = []
+    for member in members:
+        ambiguity = runs.ambiguity(member.checkpoint)
+        if ambiguity is not None:
+            sentences.append(ambiguity)
+        if read_origin(member.checkpoint.path).may_have_seen_holdout:
+            sentences.append(
+                f"warning: {member.named.name} may have seen the holdout elsewhere; its local "
+                "score may be too good"
+            )
+    return list(dict.fromkeys(sentences))
 
 
 def _members(
@@ -121,18 +136,3 @@ def _members(
         Member(named, checkpoint, weight)
         for named, checkpoint, weight in zip(plugins, checkpoints, given, strict=True)
     ]
-
-
-def checkpoint_warnings(members: Sequence[Member]) -> list[str]:
-    """Return sentences on which of several trainings are taken, and on local scores to doubt."""
-    said = []
-    for member in members:
-        choice = runs.ambiguity(member.checkpoint)
-        if choice is not None:
-            said.append(choice)
-        if read_origin(member.checkpoint.path).may_have_seen_holdout:
-            said.append(
-                f"warning: {member.named.name} may have seen the holdout elsewhere; its local "
-                "score may be too good"
-            )
-    return list(dict.fromkeys(said))

@@ -146,7 +146,13 @@ def test_few_queries_beside_many_test_images_are_never_left_out_of_an_interval()
     ],
 )
 def test_a_sentence_says_how_far_they_differ(value: float, sentence: str) -> None:
-    found = HoldoutRealism(Score(value, value, value, 100), None, 0.0, 1.0, 1.0)
+    found = HoldoutRealism(
+        separability=Score(value, value, value, 100),
+        unknown_share=None,
+        holdout_unknown_share=0.0,
+        photographs=1.0,
+        holdout_photographs=1.0,
+    )
     assert found.sentence == sentence
 
 
@@ -157,4 +163,4 @@ def test_the_share_is_the_one_that_agrees_with_the_chances_it_makes(share: float
     place = np.concatenate([rng.normal(2, 1, round(20_000 * share)),
                             rng.normal(0, 1, round(20_000 * (1 - share)))])  # fmt: skip
     chance = 1 / (1 + np.exp(-(2 * place - 2)))
-    assert holdout_realism._settled(chance, 0.5) == pytest.approx(share, abs=0.02)
+    assert holdout_realism._consistent_prior(chance, 0.5) == pytest.approx(share, abs=0.02)

@@ -33,7 +33,13 @@ def judged(low: float, high: float, photographs: float = 3.0) -> HoldoutRealism:
     """Return a test whose share of unknown individuals lies between two, .27 on the holdout."""
     alike = Score(0.5, 0.45, 0.55, 100)
     share = Score((low + high) / 2, low, high, 100)
-    return HoldoutRealism(alike, share, 0.27, photographs, 3.0)
+    return HoldoutRealism(
+        separability=alike,
+        unknown_share=share,
+        holdout_unknown_share=0.27,
+        photographs=photographs,
+        holdout_photographs=3.0,
+    )
 
 
 def test_what_training_has_is_counted_beside_what_it_will_have() -> None:
