@@ -15,7 +15,7 @@ from kitbox.scoring.local_score import LocalScore
 from kitbox.workspace import Workspace
 from tests.commands import RUN, error_of, invoke, json_of, kitbox
 from tests.photographs import competition_on_disk, write_plugin
-from tests.report.pages import Parsed, parsed
+from tests.report.parsed_page import ParsedPage, parse
 
 
 @pytest.fixture(scope="module")
@@ -243,10 +243,10 @@ WORDS = {
 }
 
 
-def reported(ensembles: Workspace, *arguments: str) -> tuple[Any, Parsed]:
+def reported(ensembles: Workspace, *arguments: str) -> tuple[Any, ParsedPage]:
     """Return what a report prints as JSON, and the page."""
     found = json_of(ensembles, "report", *arguments)
-    return found, parsed(Path(found["page"]))
+    return found, parse(Path(found["page"]))
 
 
 @pytest.fixture(scope="module")
