@@ -291,7 +291,7 @@ def test_a_submission_of_any_ensemble_is_reproduced_from_its_receipt(
     for one in (page, other):
         assert f"{scale} of the first answer" in one.text
         assert WORDS[way[1]] in one.text
-        queries = one.pack("queries")["queries"]
+        queries = one.chunk("queries")["queries"]
         mean = sum(queries["value"]) / len(queries["value"]) / 10_000
         assert mean == pytest.approx(made["scores"]["label_map_at_5"]["value"], abs=1e-4)
 
@@ -301,7 +301,7 @@ def test_a_plugin_may_have_fewer_dimensions_than_the_classifier_of_all(
 ) -> None:
     way = ("--combine", "classifier", "--dims", "12")
     _, page = reported(ensembles, "plain", "narrow", *way)
-    members = page.pack("queries")["members"]
+    members = page.chunk("queries")["members"]
     assert [one["name"] for one in members] == ["plain", "narrow"]
     alone = json_of(ensembles, "score", "narrow", *way[:2], "--dims", "6")["scores"][
         "label_map_at_5"
