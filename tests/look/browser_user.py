@@ -17,14 +17,14 @@ class BrowserUser:
     def __init__(self, driver: Any, review: Review, address: str) -> None:
         self.driver, self.review, self.address = driver, review, address
 
-    def wait(self, holds: Callable[[], Any], said: str = "") -> Any:
+    def wait(self, condition: Callable[[], Any], message: str = "") -> Any:
         from selenium.common.exceptions import StaleElementReferenceException
         from selenium.webdriver.support.ui import WebDriverWait
 
         waiting = WebDriverWait(
             self.driver, 15, 0.05, ignored_exceptions=[StaleElementReferenceException]
         )
-        return waiting.until(lambda _: holds(), said)
+        return waiting.until(lambda _: condition(), message)
 
     def find_all(self, selector: str) -> list[Any]:
         found: list[Any] = self.driver.find_elements("css selector", selector)

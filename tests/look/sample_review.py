@@ -47,8 +47,8 @@ def write_competition(root: Path) -> tuple[Workspace, Competition]:
 
 
 def load_photographs(workspace: Workspace, competition: Competition) -> Photographs:
-    found: Photographs = finish(photographs.load(workspace, competition))[1]
-    return found
+    listed: Photographs = finish(photographs.load(workspace, competition))[1]
+    return listed
 
 
 def prepare_review(workspace: Workspace, competition: Competition) -> Review:
@@ -73,10 +73,10 @@ class PageClient:
         self.html = opened.get_data(as_text=True)
 
     def get(self, path: str, query: Any = None, **headers: str) -> TestResponse:
-        found = self.client.get(path, query_string=query, headers=self.own | headers)
-        found.get_data()
-        found.close()  # a response from a static file keeps it open
-        return found
+        response = self.client.get(path, query_string=query, headers=self.own | headers)
+        response.get_data()
+        response.close()  # a response from a static file keeps it open
+        return response
 
     def post(self, path: str, value: Any, **headers: str) -> TestResponse:
         given = {"Origin": f"http://127.0.0.1:{PORT}", "X-Kitbox-Token": self.access.token}

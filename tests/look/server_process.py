@@ -44,13 +44,13 @@ def running_server(
     )
     try:
         assert process.stderr is not None
-        said = []
+        lines = []
         for line in process.stderr:
-            said.append(line)
+            lines.append(line)
             if found := re.search(r"http://\S+", line):
                 break
         else:
-            raise AssertionError("".join(said))
+            raise AssertionError("".join(lines))
         yield ServerProcess(process, found.group())
     finally:
         process.kill()

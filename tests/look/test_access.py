@@ -22,16 +22,16 @@ def test_the_page_opens_under_both_names_of_this_computer(page: PageClient, host
 )
 @pytest.mark.parametrize("path", ["/", "/picture", "/api/overview", "/static/look.js", "/nowhere"])
 def test_another_host_is_refused_on_every_path(page: PageClient, host: str, path: str) -> None:
-    found = page.get(path, {"key": page.access.key, "id": "0_0.png", "size": 200}, Host=host)
-    assert found.status_code == 403
-    assert f"this server answers to 127.0.0.1:{PORT} only" in found.json["error"]
+    response = page.get(path, {"key": page.access.key, "id": "0_0.png", "size": 200}, Host=host)
+    assert response.status_code == 403
+    assert f"this server answers to 127.0.0.1:{PORT} only" in response.json["error"]
 
 
 def test_a_foreign_domain_that_points_here_cannot_decide(page: PageClient, review: Review) -> None:
-    found = page.post(
+    response = page.post(
         "/api/decide", DROP, Host=f"evil.example:{PORT}", Origin=f"http://evil.example:{PORT}"
     )
-    assert found.status_code == 403
+    assert response.status_code == 403
     assert not review.session.path.exists()
 
 
@@ -48,9 +48,9 @@ def test_a_foreign_domain_that_points_here_cannot_decide(page: PageClient, revie
 def test_a_decision_from_another_origin_is_refused(
     page: PageClient, review: Review, origin: str
 ) -> None:
-    found = page.post("/api/decide", DROP, Origin=origin)
-    assert found.status_code == 403
-    assert found.json["error"] == "decisions are accepted only from the page of kitbox look"
+    response = page.post("/api/decide", DROP, Origin=origin)
+    assert response.status_code == 403
+    assert response.json["error"] == "decisions are accepted only from the page of kitbox look"
     assert not review.session.path.exists()
 
 
@@ -65,23 +65,23 @@ def test_a_decision_without_an_origin_is_refused(page: PageClient, review: Revie
 def test_a_decision_without_the_token_of_this_start_is_refused(
     page: PageClient, review: Review, path: str, token: str
 ) -> None:
-    found = page.post(path, DROP, **{"X-Kitbox-Token": token})
-    assert found.status_code == 403
-    assert found.json["error"] == "this page is of an earlier start; open the new address"
+    response = page.post(path, DROP, **{"X-Kitbox-Token": token})
+    assert response.status_code == 403
+    assert response.json["error"] == "this page is of an earlier start; open the new address"
     assert not review.session.path.exists()
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_other_sites_can_neither_read_nor_decide(page: PageClient, site: str) -> None:
     sent = {"Sec-Fetch-Site": site}
-    for found in (
+    for response in (
         page.get("/picture", {"id": "0_0.png", "size": 200}, **sent),
         page.get("/api/overview", **sent),
         page.get("/", **sent),
         page.post("/api/decide", DROP, **sent),
     ):
-        assert found.status_code == 403
-        assert "another site requested this" in found.json["error"]
+        assert response.status_code == 403
+        assert "another site requested this" in response.json["error"]
 
 
 def test_a_link_from_elsewhere_may_open_the_page_itself(page: PageClient) -> None:
@@ -96,9 +96,9 @@ def test_without_the_key_nothing_is_served(page: PageClient, path: str, key: str
     client = page.app.test_client()
     if key is not None:
         client.set_cookie(f"kitbox_look_{PORT}", key, domain="127.0.0.1")
-    found = client.get(path, headers=page.own)
-    assert found.status_code == 403
-    assert found.json["error"] == "open the address that 'kitbox look' printed, with its key"
+    response = client.get(path, headers=page.own)
+    assert response.status_code == 403
+    assert response.json["error"] == "open the address that 'kitbox look' printed, with its key"
 
 
 def test_the_key_is_kept_in_a_cookie_that_other_sites_cannot_send(page: PageClient) -> None:

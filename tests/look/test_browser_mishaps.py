@@ -92,7 +92,7 @@ def test_enter_that_ends_a_composed_word_does_not_set_the_label(user: BrowserUse
 
 def test_a_failed_navigation_leaves_the_page_as_it_was(user: BrowserUser) -> None:
     user.open("#/image/2_1.png", ".photograph .card")
-    user.driver.execute_script("location.hash = '#/image/nobody-knows.png'")
+    user.driver.execute_script("location.hash = '#/image/unlisted.png'")
     user.wait(lambda: "there is no such image in the lists" in user.text("#message.error"))
     user.wait(lambda: user.driver.current_url.endswith("/#/image/2_1.png"))
     user.press("d")

@@ -89,12 +89,12 @@ REFUSED: dict[str, tuple[Callable[[], Decision], str]] = {
 }
 
 
-@pytest.mark.parametrize(("made", "message"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("make_decision", "message"), REFUSED.values(), ids=REFUSED)
 def test_an_invalid_decision_is_refused_and_not_written(
-    review: Review, made: Callable[[], Decision], message: str
+    review: Review, make_decision: Callable[[], Decision], message: str
 ) -> None:
     with pytest.raises(KitboxError) as caught:
-        review.session.decide([made()])
+        review.session.decide([make_decision()])
     assert str(caught.value) == message
     assert not review.session.path.exists()
 
@@ -173,7 +173,7 @@ def test_a_label_that_another_row_assigns_too_is_taken_back(session: DecisionSes
 
 IMAGES = ("0_0.png", "0_1.png", "1_0.png", "2_0.png", "copy.png", "nobody.png", "t_0.png")
 LABELS = ("w_0", "w_1", "w_2", "w_5", "typo", "other", "new_whale")
-ACTS = st.one_of(
+ACTIONS = st.one_of(
     st.builds(Decision, st.sampled_from(("drop", "wrong", "train")), st.sampled_from(IMAGES)),
     st.builds(
         Decision, st.just("label"), st.sampled_from(IMAGES), st.sampled_from(("typo", *LABELS))
@@ -198,18 +198,18 @@ def refusal(listed: ListedImages, decided: decisions.Decisions) -> str:
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(acts=st.lists(ACTS, max_size=16))
+@given(actions=st.lists(ACTIONS, max_size=16))
 def test_later_steps_can_apply_whatever_the_session_accepts(
-    session: DecisionSession, listed: ListedImages, acts: list[Decision | str | int]
+    session: DecisionSession, listed: ListedImages, actions: list[Decision | str | int]
 ) -> None:
     session.path.unlink(missing_ok=True)
-    for act in acts:
+    for action in actions:
         with suppress(KitboxError):
-            if isinstance(act, Decision):
-                session.decide([act])
-            elif isinstance(act, int):
+            if isinstance(action, Decision):
+                session.decide([action])
+            elif isinstance(action, int):
                 found = session.state.decisions.rows
-                session.take_back(found[act % len(found)] if found else Decision("drop", "none"))
+                session.take_back(found[action % len(found)] if found else Decision("drop", "none"))
             else:
                 session.undo()
     decided = decisions.load(session.path)

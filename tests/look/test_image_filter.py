@@ -77,13 +77,13 @@ def test_the_pages_together_show_every_image_once(
     review: Review, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(payloads, "PAGE_SIZE", 7)
-    state, seen = review.session.state, []
+    state, ids = review.session.state, []
     pages = payloads.grid_page(ImageFilter(), state)["pages"]
     for number in range(1, pages + 1):
         part = payloads.grid_page(ImageFilter(page=number), state)["images"]
         assert len(part) <= 7
-        seen += [image["id"] for image in part]
-    assert seen == shown(review)
+        ids += [image["id"] for image in part]
+    assert ids == shown(review)
     assert payloads.grid_page(ImageFilter(page=pages + 5), state)["page"] == pages
     assert payloads.grid_page(ImageFilter(text="nothing"), state)["pages"] == 1
 

@@ -20,24 +20,24 @@ DIRTY = SHARED / "data" / "humpback-dirty"
 
 
 def test_photographs_have_a_side_a_label_and_a_problem(review: Review) -> None:
-    seen = review.photographs
-    assert (seen.side("0_0.png"), seen.label("0_0.png")) == ("labelled", "w_0")
-    assert (seen.side("t_0.png"), seen.label("t_0.png")) == ("test", "")
-    assert list(seen.problems) == ["broken.png"]
-    assert "broken.png" in seen.rows
-    assert "broken.png" not in seen.readable
-    assert HOSTILE_ID in seen.part("labelled").image_ids
-    assert seen.part("test").labels is None
-    assert len(seen.part("labelled")) + len(seen.part("test")) == len(seen.readable)
-    assert len(seen.part("index")) == 0
+    listed = review.photographs
+    assert (listed.side("0_0.png"), listed.label("0_0.png")) == ("labelled", "w_0")
+    assert (listed.side("t_0.png"), listed.label("t_0.png")) == ("test", "")
+    assert list(listed.problems) == ["broken.png"]
+    assert "broken.png" in listed.rows
+    assert "broken.png" not in listed.readable
+    assert HOSTILE_ID in listed.part("labelled").image_ids
+    assert listed.part("test").labels is None
+    assert len(listed.part("labelled")) + len(listed.part("test")) == len(listed.readable)
+    assert len(listed.part("index")) == 0
 
 
 def test_dropped_images_are_still_listed(tmp_path: Path) -> None:
     workspace, competition = write_competition(tmp_path)
     decisions.add(workspace.decisions, Decision("drop", "0_0.png"))
-    seen = load_photographs(workspace, competition)
-    state = DecisionSession(workspace, seen).state
-    assert "0_0.png" in seen.readable
+    listed = load_photographs(workspace, competition)
+    state = DecisionSession(workspace, listed).state
+    assert "0_0.png" in listed.readable
     assert state.is_excluded("0_0.png")
     assert state.tags("0_0.png") == ["dropped"]
 
@@ -79,9 +79,9 @@ def test_labelled_images_that_are_also_queries_appear_once(
     listed = lists.read(competition)
     again = ListedImages(listed.labelled, listed.labelled.without_labels(), None, ())
     monkeypatch.setattr(lists, "read", lambda *_: again)
-    seen = load_photographs(workspace, competition)
-    assert len(seen.images) == 24
-    assert set(seen.sides.tolist()) == {"labelled"}
+    listed = load_photographs(workspace, competition)
+    assert len(listed.images) == 24
+    assert set(listed.sides.tolist()) == {"labelled"}
 
 
 @pytest.mark.real
@@ -94,13 +94,13 @@ def test_a_dirty_data_set_can_be_reviewed(tmp_path: Path) -> None:
     for name in ("train", "train.csv"):
         (data / name).symlink_to(DIRTY / name)
     workspace = Workspace(tmp_path / "w")
-    seen = load_photographs(workspace, presets.init(workspace, "humpback", data))
-    assert len(seen.problems) == 4
-    assert "émoji 🐋, <b>.jpg" in seen.readable
-    state = DecisionSession(workspace, seen).state
+    listed = load_photographs(workspace, presets.init(workspace, "humpback", data))
+    assert len(listed.problems) == 4
+    assert "émoji 🐋, <b>.jpg" in listed.readable
+    state = DecisionSession(workspace, listed).state
     found = [set(item.images) for item in review_items.find_duplicates(state, 6)]
     assert found[0] == {"1155989fb.jpg", "conflict.jpg"}
     for pair in ({"775c2ddae.jpg", "exact_copy.jpg"}, {"768d79982.jpg", "rgba.png"}):
         assert pair in found
-    embeddings = photographs.hash_embeddings(seen)
+    embeddings = photographs.hash_embeddings(listed)
     assert photographs.nearest(embeddings, "near_copy.jpg", 1)[0][1] > 0.9

@@ -106,15 +106,15 @@ def suspects_of(review: Review, angles: dict[str, float]) -> list[ReviewItem]:
 def test_images_are_compared_once_for_suspects_and_duplicates(
     review: Review, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compare, seen = label_errors.nearest, []
+    compare, calls = label_errors.nearest, []
 
     def counted(*given: Any) -> label_errors.NearestImages:
-        seen.append(given)
+        calls.append(given)
         return compare(*given)
 
     monkeypatch.setattr(label_errors, "nearest", counted)
     prepare(review.name, review.session, 6, ("tiny",), embeddings_at(review, {"0_1.png": 0.0}))
-    assert len(seen) == 1
+    assert len(calls) == 1
 
 
 def test_two_labels_that_look_like_one_individual_are_a_suspect(review: Review) -> None:

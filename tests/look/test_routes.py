@@ -22,9 +22,9 @@ def test_the_overview_counts_images_items_and_decisions(page: PageClient) -> Non
 
 @pytest.mark.parametrize("name", ["0_0.png", "t_0.png", HOSTILE_ID])
 def test_a_picture_is_served_by_its_image_id(page: PageClient, name: str) -> None:
-    found = page.get("/picture", {"id": name, "size": 200})
-    assert (found.status_code, found.mimetype) == (200, "image/jpeg")
-    assert Image.open(io.BytesIO(found.get_data())).size == (96, 64)
+    response = page.get("/picture", {"id": name, "size": 200})
+    assert (response.status_code, response.mimetype) == (200, "image/jpeg")
+    assert Image.open(io.BytesIO(response.get_data())).size == (96, 64)
 
 
 @pytest.mark.parametrize(
@@ -38,14 +38,14 @@ def test_a_picture_is_served_by_its_image_id(page: PageClient, name: str) -> Non
         "0_0.png\0",
         "",
         "file:///etc/passwd",
-        "nobody knows",
+        "unlisted.png",
     ],
 )
 def test_only_listed_images_are_served(page: PageClient, name: str) -> None:
     for path in ("/picture", "/api/image", "/api/side-by-side"):
-        found = page.get(path, {"id": name, "size": 200})
-        assert found.status_code == 404
-        assert found.json == {"error": "there is no such image in the lists"}
+        response = page.get(path, {"id": name, "size": 200})
+        assert response.status_code == 404
+        assert response.json == {"error": "there is no such image in the lists"}
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_an_image_comes_with_its_individual_and_its_neighbours(page: PageClient)
 
 
 def test_hostile_names_are_sent_unchanged_as_json(page: PageClient) -> None:
-    found = page.get("/api/image", {"id": HOSTILE_ID})
-    assert found.mimetype == "application/json"
-    assert (found.json["id"], found.json["label"]) == (HOSTILE_ID, HOSTILE_LABEL)
+    response = page.get("/api/image", {"id": HOSTILE_ID})
+    assert response.mimetype == "application/json"
+    assert (response.json["id"], response.json["label"]) == (HOSTILE_ID, HOSTILE_LABEL)
     assert [HOSTILE_LABEL, 1] in page.get("/api/labels").json["known"]
     page.decide("merge", HOSTILE_LABEL, "w_0")
     answer = page.get("/api/labels").json
@@ -176,9 +176,9 @@ GETS: list[tuple[str, dict[str, Any], str]] = [
 def test_an_invalid_request_gets_an_error_sentence(
     page: PageClient, path: str, query: dict[str, Any], sentence: str
 ) -> None:
-    found = page.get(path, query)
-    assert found.status_code == 400
-    assert sentence in found.json["error"]
+    response = page.get(path, query)
+    assert response.status_code == 400
+    assert sentence in response.json["error"]
 
 
 POSTS: list[tuple[Any, str]] = [
@@ -204,36 +204,36 @@ POSTS: list[tuple[Any, str]] = [
 def test_an_invalid_decision_gets_an_error_sentence_and_is_not_written(
     page: PageClient, review: Review, value: Any, sentence: str
 ) -> None:
-    found = page.post("/api/decide", value)
-    assert found.status_code == 400
-    assert sentence in found.json["error"]
+    response = page.post("/api/decide", value)
+    assert response.status_code == 400
+    assert sentence in response.json["error"]
     assert not review.session.path.exists()
 
 
 def test_invalid_json_and_oversized_requests_are_refused(page: PageClient, review: Review) -> None:
     large = b'"' + b"x" * 70_000 + b'"'
     for data, status in ((b"{", 400), (b"\xff\xfe", 400), (b"[" * 60_000, 400), (large, 413)):
-        found = page.client.post(
+        response = page.client.post(
             "/api/decide",
             data=data,
             content_type="application/json",
             headers=page.own
             | {"Origin": "http://127.0.0.1:8017", "X-Kitbox-Token": page.access.token},
         )
-        assert found.status_code == status
-        assert found.json["error"]
+        assert response.status_code == status
+        assert response.json["error"]
     assert not review.session.path.exists()
 
 
 def test_a_faulty_row_in_the_file_is_reported_on_the_page(page: PageClient, review: Review) -> None:
     review.session.path.write_text("decision,subject,value,note\ndrob,0_0.png,,\n")
-    found = page.get("/api/overview")
-    assert found.status_code == 400
-    assert "decisions.csv line 2: 'drob' is no decision" in found.json["error"]
+    response = page.get("/api/overview")
+    assert response.status_code == 400
+    assert "decisions.csv line 2: 'drob' is no decision" in response.json["error"]
 
 
 @pytest.mark.parametrize("method", ["put", "delete", "patch"])
 def test_other_methods_are_refused(page: PageClient, method: str) -> None:
-    found = getattr(page.client, method)("/api/decide", headers=page.own)
-    assert found.status_code in (403, 405)
-    assert found.json["error"]
+    response = getattr(page.client, method)("/api/decide", headers=page.own)
+    assert response.status_code in (403, 405)
+    assert response.json["error"]

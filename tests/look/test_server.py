@@ -82,9 +82,9 @@ def test_ctrl_c_ends_quietly_and_reports_the_decisions(tmp_path: Path) -> None:
     workspace, _ = competition_on_disk(tmp_path)
     with running_server(workspace.root, "--port", "0") as server:
         HttpUser(server.address).decide("drop", "0_0.png")
-        status, said = server.stop(signal.SIGINT)
+        status, output = server.stop(signal.SIGINT)
     assert status == 0
-    assert said.splitlines() == [
+    assert output.splitlines() == [
         f"decisions go to {workspace.decisions}; Ctrl-C ends",
         f"done; 1 decisions in {workspace.decisions}",
     ]

@@ -127,11 +127,11 @@ def test_keys_step_through_the_cards(browser: Any, results: Path) -> None:
     ids = browser.execute_script(
         "return [...document.querySelectorAll('#cards .card')].map((c) => c.dataset.query)"
     )
-    seen = []
+    visited = []
     for key in ("j", "j", Keys.ARROW_DOWN, "k"):
         keys(browser, key)
-        seen.append(browser.execute_script(here))
-    assert seen == [ids[0], ids[1], ids[2], ids[1]]
+        visited.append(browser.execute_script(here))
+    assert visited == [ids[0], ids[1], ids[2], ids[1]]
     top = "return document.activeElement.getBoundingClientRect().top"
     assert 40 < browser.execute_script(top) < 120  # below the bar of sections
     outline = "return getComputedStyle(document.activeElement).outlineStyle"

@@ -57,7 +57,7 @@ def group(kind: str, *rows: int, labels: tuple[str, ...], sides: tuple[str, ...]
 def test_a_conflict_shows_both_images_and_the_suggested_row(
     images: ImageSet, workspace: Workspace
 ) -> None:
-    found = write_page(
+    parsed = write_page(
         images,
         workspace,
         [
@@ -66,18 +66,18 @@ def test_a_conflict_shows_both_images_and_the_suggested_row(
         ],
         None,
     )
-    assert "two labels for one picture" in found.text
-    assert "leaks across train/test" in found.text
-    assert f"label,6.png,{HOSTILE}" in found.text
-    assert [image["alt"] for image in found.of("img")] == [
+    assert "two labels for one picture" in parsed.text
+    assert "leaks across train/test" in parsed.text
+    assert f"label,6.png,{HOSTILE}" in parsed.text
+    assert [image["alt"] for image in parsed.of("img")] == [
         f"0.png, {HOSTILE}, train",
         "6.png, Boo, train",
         f"1.png, {HOSTILE}, train",
         "10.png, test",
     ]
-    assert len(found.chunk("pictures-0")) == 4
-    assert not found.of("i")
-    assert "Suspect labels" not in found.words
+    assert len(parsed.chunk("pictures-0")) == 4
+    assert not parsed.of("i")
+    assert "Suspect labels" not in parsed.words
 
 
 def test_a_large_group_shows_every_side_before_more_of_one(
@@ -86,13 +86,13 @@ def test_a_large_group_shows_every_side_before_more_of_one(
     rows = range(12)
     labels = (*[HOSTILE] * 6, *["Boo"] * 4, "", "")
     sides = (*["train"] * 8, *["query"] * 2, *["test"] * 2)
-    found = write_page(
+    parsed = write_page(
         images, workspace, [group("neighbours", *rows, labels=labels, sides=sides)], None
     )
-    alts = [image["alt"] for image in found.of("img")]
+    alts = [image["alt"] for image in parsed.of("img")]
     assert len(alts) == 8
     assert {alt.split(", ")[-1] for alt in alts[:4]} == {"train", "query", "test"}
-    assert "4 more photographs." in found.text
+    assert "4 more photographs." in parsed.text
 
 
 def test_suspects_are_shown_with_suggested_decisions(
@@ -113,13 +113,13 @@ def test_suspects_are_shown_with_suggested_decisions(
         evidence=0.1,
         first_count=4,
     )
-    found = write_page(images, workspace, [], [mutual, split])
-    assert f"{HOSTILE} and Boo" in found.text
-    assert "similarity 0.900: 0.200 more than their labels explain" in found.text
-    assert "fine,0.png,6.png" in found.text
-    assert f"label,4.png,{HOSTILE}_2" in found.text
-    assert "4 and 2 photographs" in found.text
-    assert [li["data-kind"] for li in found.of("li") if "data-kind" in li] == ["mutual", "split"]
+    parsed = write_page(images, workspace, [], [mutual, split])
+    assert f"{HOSTILE} and Boo" in parsed.text
+    assert "similarity 0.900: 0.200 more than their labels explain" in parsed.text
+    assert "fine,0.png,6.png" in parsed.text
+    assert f"label,4.png,{HOSTILE}_2" in parsed.text
+    assert "4 and 2 photographs" in parsed.text
+    assert [li["data-kind"] for li in parsed.of("li") if "data-kind" in li] == ["mutual", "split"]
 
 
 def test_the_page_states_that_there_are_no_suspects(images: ImageSet, workspace: Workspace) -> None:
@@ -149,22 +149,22 @@ def test_findings_are_counted_and_shown_with_their_images(
     ]
     path = workspace.reports / "check.html"
     stage = check_page.write(given, [images, unread], workspace, path, checked=13)
-    found = parse(finish(stage)[1].path)
-    assert "4 findings in 13 images and their lists" in found.text
-    rows = found.chunk("findings")
+    parsed = parse(finish(stage)[1].path)
+    assert "4 findings in 13 images and their lists" in parsed.text
+    rows = parsed.chunk("findings")
     assert [row[5] for row in rows] == [0, 1, 2, -1]
-    assert [bool(text) for text in found.chunk("pictures-0")] == [True, True, False]
+    assert [bool(text) for text in parsed.chunk("pictures-0")] == [True, True, False]
     assert rows[0][4] == "is <b>soft</b>"
-    kinds = [button["data-kind"] for button in found.of("button") if "data-kind" in button]
+    kinds = [button["data-kind"] for button in parsed.of("button") if "data-kind" in button]
     assert kinds == ["blurred", "a web page", "bom"]
-    assert all(text in found.text for text in ("keeps it", "leaves it out", "you can"))
-    assert not found.of("b")
+    assert all(text in parsed.text for text in ("keeps it", "leaves it out", "you can"))
+    assert not parsed.of("b")
 
 
 def test_the_page_states_that_there_are_no_findings(workspace: Workspace) -> None:
     stage = check_page.write([], [], workspace, workspace.reports / "check.html", checked=5)
-    found = parse(finish(stage)[1].path)
-    assert "No findings in 5 images and their lists." in found.text
+    parsed = parse(finish(stage)[1].path)
+    assert "No findings in 5 images and their lists." in parsed.text
 
 
 def test_a_missing_or_damaged_table_has_no_findings(tmp_path: Path) -> None:

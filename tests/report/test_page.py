@@ -53,11 +53,11 @@ def test_names_with_markup_stay_text(tmp_path: Path) -> None:
     }
     path = tmp_path / "p.html"
     page.write(Page(template="check.html", values=values, data={"findings": [[HOSTILE]]}), path)
-    found = parse(path)
-    assert found.chunk("findings") == [[HOSTILE]]
-    assert found.text.count(HOSTILE) == 4  # heading, about, table, choice
-    assert not found.of("b")
-    assert len(found.of("script")) == 2  # the chunk and the page's own
+    parsed = parse(path)
+    assert parsed.chunk("findings") == [[HOSTILE]]
+    assert parsed.text.count(HOSTILE) == 4  # heading, about, table, choice
+    assert not parsed.of("b")
+    assert len(parsed.of("script")) == 2  # the chunk and the page's own
 
 
 @given(st.recursive(st.text() | st.integers() | st.none(), st.lists, max_leaves=5))
@@ -82,25 +82,25 @@ def test_scripts_need_a_nonce_and_nothing_can_be_fetched(tmp_path: Path) -> None
         Page(template="check.html", values=VALUES, data={"findings": []}, scripts=("check.js",)),
         path,
     )
-    found = parse(path)
-    [policy] = [meta["content"] for meta in found.of("meta") if "http-equiv" in meta]
+    parsed = parse(path)
+    [policy] = [meta["content"] for meta in parsed.of("meta") if "http-equiv" in meta]
     assert policy.startswith("default-src 'none'")
     [nonce] = re.findall(r"script-src 'nonce-(\w+)'$", policy)
-    runs = [script for script in found.of("script") if script.get("type") != "application/json"]
+    runs = [script for script in parsed.of("script") if script.get("type") != "application/json"]
     assert len(runs) == 2
     assert all(script["nonce"] == nonce for script in runs)
 
 
 def test_a_small_page_is_one_file(tmp_path: Path) -> None:
-    made = page.write(
+    written = page.write(
         Page(template="check.html", values=VALUES, pictures=FakePictures(100, 50)),
         tmp_path / "p.html",
     )
-    assert (made.files_beside, made.bytes) == (0, made.path.stat().st_size)
-    found = parse(made.path)
-    assert [len(found.chunk(f"pictures-{n}")) for n in (0, 1)] == [64, 36]
-    assert "Everything on this page is in this one file" in found.text
-    assert list(tmp_path.iterdir()) == [made.path]
+    assert (written.files_beside, written.bytes) == (0, written.path.stat().st_size)
+    parsed = parse(written.path)
+    assert [len(parsed.chunk(f"pictures-{n}")) for n in (0, 1)] == [64, 36]
+    assert "Everything on this page is in this one file" in parsed.text
+    assert list(tmp_path.iterdir()) == [written.path]
 
 
 def test_a_large_page_has_a_folder_beside_it(
@@ -114,11 +114,11 @@ def test_a_large_page_has_a_folder_beside_it(
         data={"findings": ["x" * 40_000]},
         pictures=FakePictures(200, 900),
     )
-    made = page.write(content, path)
-    assert made.bytes < 100_000
+    written = page.write(content, path)
+    assert written.bytes < 100_000
     names = sorted(file.name for file in (tmp_path / "p q_files").iterdir())
     assert names == ["findings.js", *(f"pictures-{n}.js" for n in range(4))]
-    assert made.files_beside == 5
+    assert written.files_beside == 5
     call = (tmp_path / "p q_files" / "pictures-3.js").read_text()
     assert (
         json.loads(call.removeprefix('kitbox.receive("pictures-3",').removesuffix(");\n"))

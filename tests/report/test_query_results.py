@@ -44,33 +44,33 @@ def results_of(
 
 
 def test_hits_are_the_nearest_images_of_the_same_individual() -> None:
-    found, _ = results_of(TRAIN, QUERY, ANSWERS, competition())
-    assert found.nearest.answers[0, :5].tolist() == ["0", "20", "90", "120", "200"]
-    assert found.hits[0, :5].tolist() == [True, True, False, False, False]
-    assert found.nearest_labels[0, :5].tolist() == ["Ahab", "Ahab", "Boo", "Cleo", ""]
-    assert found.relevant.tolist() == [2, 1, 0]
-    assert found.known.tolist() == [True, True, False]
+    results, _ = results_of(TRAIN, QUERY, ANSWERS, competition())
+    assert results.nearest.answers[0, :5].tolist() == ["0", "20", "90", "120", "200"]
+    assert results.hits[0, :5].tolist() == [True, True, False, False, False]
+    assert results.nearest_labels[0, :5].tolist() == ["Ahab", "Ahab", "Boo", "Cleo", ""]
+    assert results.relevant.tolist() == [2, 1, 0]
+    assert results.known.tolist() == [True, True, False]
 
 
 def test_a_query_for_labels_is_right_if_the_first_answer_is_expected() -> None:
-    found, _ = results_of(TRAIN, QUERY, ANSWERS, competition())
+    results, _ = results_of(TRAIN, QUERY, ANSWERS, competition())
     # 3 finds Ahab; 110 finds Cleo before Boo; 260 is far from all, so that it is unknown
-    assert found.outcomes.tolist() == [RIGHT, WRONG, RIGHT]
-    assert found.values.tolist() == [1, 1 / 2, 1]
-    assert found.metric == "label_map_at_5"
-    assert found.answers is not None
-    assert found.answers[2, 0] == UNKNOWN
-    assert found.first_is_right.tolist() == [True, False, False]
+    assert results.outcomes.tolist() == [RIGHT, WRONG, RIGHT]
+    assert results.values.tolist() == [1, 1 / 2, 1]
+    assert results.metric == "label_map_at_5"
+    assert results.answers is not None
+    assert results.answers[2, 0] == UNKNOWN
+    assert results.first_is_right.tolist() == [True, False, False]
 
 
 def test_a_query_for_images_is_right_if_the_nearest_is_and_unscored_if_none_can_be() -> None:
     task = competition(answers="images", k=3)
-    found, _ = results_of(TRAIN, QUERY, ANSWERS, task)
-    assert found.outcomes.tolist() == [RIGHT, WRONG, UNSCORED]
-    assert found.values[:2].tolist() == [1, 1 / 2]
-    assert math.isnan(found.values[2])
-    assert found.answers is None
-    assert found.answer_counts.tolist() == [3, 3, 3]
+    results, _ = results_of(TRAIN, QUERY, ANSWERS, task)
+    assert results.outcomes.tolist() == [RIGHT, WRONG, UNSCORED]
+    assert results.values[:2].tolist() == [1, 1 / 2]
+    assert math.isnan(results.values[2])
+    assert results.answers is None
+    assert results.answer_counts.tolist() == [3, 3, 3]
 
 
 def test_a_query_for_matches_is_right_if_exactly_all_matches_are_answered() -> None:
@@ -83,19 +83,19 @@ def test_a_query_for_matches_is_right_if_exactly_all_matches_are_answered() -> N
         threshold={"rule": "fixed", "similarity": 0.9},
     )
     train = {"0": "Ahab", "10": "Ahab", "60": "Boo", "170": "Cleo"}
-    found, score = results_of(train, {"5": "Ahab", "63": "Ahab"}, ["Ahab", "Ahab"], task)
+    results, score = results_of(train, {"5": "Ahab", "63": "Ahab"}, ["Ahab", "Ahab"], task)
     # 5 finds 0 and 10, but 63 is Ahab too; 63 finds Boo alone
-    assert found.answer_counts.tolist() == [2, 1]
-    assert found.outcomes.tolist() == [WRONG, WRONG]
-    assert found.values.mean() == pytest.approx(score.scores.main.value)
-    assert found.relevant.tolist() == [3, 3]
+    assert results.answer_counts.tolist() == [2, 1]
+    assert results.outcomes.tolist() == [WRONG, WRONG]
+    assert results.values.mean() == pytest.approx(score.scores.main.value)
+    assert results.relevant.tolist() == [3, 3]
 
 
 def test_a_single_label_is_right_or_wrong() -> None:
     task = competition(answers="label", k=1, task={"metric": "baks_baus"})
-    found, _ = results_of(TRAIN, QUERY, ANSWERS, task)
-    assert found.values.tolist() == (found.outcomes == RIGHT).astype(float).tolist()
-    assert found.metric == "accuracy"
+    results, _ = results_of(TRAIN, QUERY, ANSWERS, task)
+    assert results.values.tolist() == (results.outcomes == RIGHT).astype(float).tolist()
+    assert results.metric == "accuracy"
 
 
 def test_queries_for_clusters_are_scored_by_their_nearest_images() -> None:
@@ -108,18 +108,18 @@ def test_queries_for_clusters_are_scored_by_their_nearest_images() -> None:
     embeddings = at_angles(*map(int, query))
     answers = answered(embeddings, split, task)
     score = local_score.score_answers(answers, task)
-    found = query_results.collect_results(answers, score, task)
-    assert found.outcomes.tolist() == [RIGHT, RIGHT, RIGHT, RIGHT, UNSCORED]
-    assert found.nearest.answers[0, 0] == "4"
-    assert found.metric == "map_at_20"
-    assert found.values[:4].mean() == pytest.approx(score.scores.by_metric["map_at_20"].value)
-    assert (found.answer_counts == query_results.NEAREST_SHOWN).all()
+    results = query_results.collect_results(answers, score, task)
+    assert results.outcomes.tolist() == [RIGHT, RIGHT, RIGHT, RIGHT, UNSCORED]
+    assert results.nearest.answers[0, 0] == "4"
+    assert results.metric == "map_at_20"
+    assert results.values[:4].mean() == pytest.approx(score.scores.by_metric["map_at_20"].value)
+    assert (results.answer_counts == query_results.NEAREST_SHOWN).all()
     assert "at the cut that is best for the same queries: it flatters." in (
         result_tables.threshold_text(score)
     )
-    text = result_tables.queries_text(found, task)
+    text = result_tables.queries_text(results, task)
     assert "1 have no match to find and are not ranked" in text
-    chunk = result_tables.query_chunks(found, split.query, [100] * 5, task, [])
+    chunk = result_tables.query_chunks(results, split.query, [100] * 5, task, [])
     assert (chunk["queries"]["queries"]["metric"], chunk["queries"]["queries"]["unscored"]) == (
         "map@20",
         "not ranked",
@@ -138,12 +138,12 @@ def test_each_query_has_the_size_and_the_members_of_its_cluster() -> None:
     )
     embeddings = at_angles(*map(int, query))
     answers = answered(embeddings, split, task)
-    found = query_results.collect_results(answers, local_score.score_answers(answers, task), task)
-    assert found.clusters is not None
-    assert found.clusters.size.tolist() == [3, 3, 3, 1, 1]
-    assert found.clusters.same_individual.tolist() == [2, 2, 1, 1, 1]
-    assert found.clusters.has_nearest[0, :4].tolist() == [True, True, False, False]
-    [first, *_] = result_tables.query_chunks(found, split.query, [100] * 5, task, [])["near-0"]
+    results = query_results.collect_results(answers, local_score.score_answers(answers, task), task)
+    assert results.clusters is not None
+    assert results.clusters.size.tolist() == [3, 3, 3, 1, 1]
+    assert results.clusters.same_individual.tolist() == [2, 2, 1, 1, 1]
+    assert results.clusters.has_nearest[0, :4].tolist() == [True, True, False, False]
+    [first, *_] = result_tables.query_chunks(results, split.query, [100] * 5, task, [])["near-0"]
     assert first[2] == "3200"
 
 
@@ -163,40 +163,40 @@ def circles(draw: st.DrawFn) -> tuple[dict[str, str], dict[str, str], list[str]]
 
 @given(circles(), st.sampled_from(["labels", "images"]))
 def test_the_hits_reproduce_the_score(circle: tuple[Any, Any, Any], answers: str) -> None:
-    found, score = results_of(*circle, competition(answers=answers, k=5))
-    assert map_of_hits(found.hits, found.relevant) == pytest.approx(
+    results, score = results_of(*circle, competition(answers=answers, k=5))
+    assert map_of_hits(results.hits, results.relevant) == pytest.approx(
         score.scores.by_metric["map_at_20"].value, abs=1e-9
     )
-    counted = found.values[~np.isnan(found.values)]
+    counted = results.values[~np.isnan(results.values)]
     assert counted.mean() == pytest.approx(score.scores.main.value)
 
 
 def map_of_hits(hits: np.ndarray, relevant: np.ndarray) -> float:
     """Return mAP@20 of hits, slowly."""
-    found = []
+    results = []
     for row_hits, total in zip(hits.tolist(), relevant.tolist(), strict=True):
         ranks = [rank for rank, hit in enumerate(row_hits[:20], 1) if hit]
         if total:
             precision = [place / rank for place, rank in enumerate(ranks, 1)]
-            found.append(sum(precision) / min(total, 20))
-    return sum(found) / len(found)
+            results.append(sum(precision) / min(total, 20))
+    return sum(results) / len(results)
 
 
 def test_chunks_have_the_same_results_by_number() -> None:
     task = competition()
-    found, _ = results_of(TRAIN, QUERY, ANSWERS, task)
+    results, _ = results_of(TRAIN, QUERY, ANSWERS, task)
     shown = image_set({**QUERY, **TRAIN})
-    data = result_tables.query_chunks(found, shown, [150] * len(shown), task, [])
+    data = result_tables.query_chunks(results, shown, [150] * len(shown), task, [])
     chunk = data["queries"]
     near = data["near-0"]
     labels, ids = chunk["labels"], chunk["images"]["id"]
     assert UNKNOWN in labels  # an answer, although no image has this label
     for row in range(3):
         numbers, similarities, marks = near[row]
-        assert [ids[n] for n in numbers] == [i for i in found.nearest.answers[row].tolist() if i]
-        assert marks == "".join(str(int(hit)) for hit in found.hits[row][: len(numbers)])
+        assert [ids[n] for n in numbers] == [i for i in results.nearest.answers[row].tolist() if i]
+        assert marks == "".join(str(int(hit)) for hit in results.hits[row][: len(numbers)])
         assert similarities == sorted(similarities, reverse=True)
-        assert ids[chunk["queries"]["image"][row]] == str(found.images[row])
+        assert ids[chunk["queries"]["image"][row]] == str(results.images[row])
     assert [labels[n] for n in chunk["queries"]["label"]] == ["Ahab", "Boo", "Dora"]
     assert [labels[n] for n in chunk["queries"]["expected"]] == ANSWERS
     assert chunk["queries"]["value"] == [10_000, 5_000, 10_000]
@@ -205,43 +205,43 @@ def test_chunks_have_the_same_results_by_number() -> None:
 def test_confusions_of_a_pair_are_counted_in_both_directions() -> None:
     train = {"0": "Ahab", "10": "Boo", "90": "Cleo", "180": UNKNOWN}
     query = {"2": "Boo", "8": "Ahab", "3": "Boo", "91": "Cleo", "178": "Ahab"}
-    found, _ = results_of(train, query, list(query.values()), competition())
-    [pair] = query_results.confused_pairs(found)
+    results, _ = results_of(train, query, list(query.values()), competition())
+    [pair] = query_results.confused_pairs(results)
     assert pair.labels == ("Ahab", "Boo")
-    assert found.query_ids[list(pair.rows)].tolist() == ["2", "8", "3"]
+    assert results.query_ids[list(pair.rows)].tolist() == ["2", "8", "3"]
     assert pair.similarity == pytest.approx(math.cos(math.radians(2)), abs=1e-6)
-    each = {one.label: one for one in query_results.individual_results(found)}
+    each = {one.label: one for one in query_results.individual_results(results)}
     assert (each["Boo"].queries, each["Boo"].right, each["Boo"].confused_with) == (2, 0, "Ahab")
     assert (each["Cleo"].right, each["Cleo"].score, each["Cleo"].confused_with) == (1, 1.0, "")
-    assert [one.label for one in query_results.individual_results(found)][
+    assert [one.label for one in query_results.individual_results(results)][
         -1
     ] == "Cleo"  # the best comes last
 
 
 @given(circles())
 def test_precision_and_recall_equal_those_at_every_threshold(circle: tuple[Any, Any, Any]) -> None:
-    found, _ = results_of(*circle, competition())
-    curve = result_tables.precision_recall(found)
+    results, _ = results_of(*circle, competition())
+    curve = result_tables.precision_recall(results)
     if curve is None:
-        assert not found.known.any()
+        assert not results.known.any()
         return
     slow = []
-    for limit in sorted(set(found.first_similarity.tolist()), reverse=True):
-        given_ = found.first_similarity >= limit
-        right = (found.first_is_right & given_).sum()
-        slow.append((right / given_.sum(), right / found.known.sum()))
+    for limit in sorted(set(results.first_similarity.tolist()), reverse=True):
+        given_ = results.first_similarity >= limit
+        right = (results.first_is_right & given_).sum()
+        slow.append((right / given_.sum(), right / results.known.sum()))
     assert np.allclose(np.stack(curve, axis=1), slow)
     assert 0 <= result_tables.average_precision(*curve) <= 1
 
 
 def test_images_of_unknown_individuals_have_no_label_in_the_chunk(tmp_path: Path) -> None:
-    found, _ = results_of(TRAIN, QUERY, ANSWERS, competition())
+    results, _ = results_of(TRAIN, QUERY, ANSWERS, competition())
     shown = LabelledImages(
         strings([*QUERY, *TRAIN]),
         tuple(tmp_path / name for name in [*QUERY, *TRAIN]),
         strings([*QUERY.values(), *TRAIN.values()]),
     )
-    chunk = result_tables.query_chunks(found, shown, [150] * len(shown), competition(), [])[
+    chunk = result_tables.query_chunks(results, shown, [150] * len(shown), competition(), [])[
         "queries"
     ]
     assert chunk["images"]["label"][-1] == -1

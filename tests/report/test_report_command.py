@@ -41,12 +41,12 @@ def refused(place: Workspace, *arguments: str) -> str:
     return str(result.exception)
 
 
-def map_of(found: ParsedPage) -> float:
+def map_of(parsed: ParsedPage) -> float:
     """Return mAP@20 of the hits in a page, slowly."""
-    data = found.chunk("queries")["queries"]
+    data = parsed.chunk("queries")["queries"]
     values = []
     for row, relevant in enumerate(data["relevant"]):
-        _, _, marks = found.chunk(f"near-{row // 500}")[row % 500]
+        _, _, marks = parsed.chunk(f"near-{row // 500}")[row % 500]
         ranks = [rank for rank, mark in enumerate(marks, 1) if mark == "1"]
         precision = [place / rank for place, rank in enumerate(ranks, 1)]
         if relevant:
@@ -60,20 +60,20 @@ def map_of(found: ParsedPage) -> float:
 )
 def test_the_page_agrees_with_the_score(place: Workspace, arguments: tuple[str, ...]) -> None:
     scored = json.loads(kitbox(place, "score", *arguments, *RUN, "--json").stdout)["scores"]
-    printed, found = report(place, *arguments, *RUN)
+    printed, parsed = report(place, *arguments, *RUN)
     assert printed["scores"] == scored
-    assert map_of(found) == pytest.approx(scored["map_at_20"]["value"], abs=1e-6)
-    data = found.chunk("queries")["queries"]
+    assert map_of(parsed) == pytest.approx(scored["map_at_20"]["value"], abs=1e-6)
+    data = parsed.chunk("queries")["queries"]
     assert len(data["id"]) == scored["label_map_at_5"]["queries"]
     mean = sum(data["value"]) / len(data["value"]) / 10_000
     assert mean == pytest.approx(scored["label_map_at_5"]["value"], abs=1e-4)
-    assert f"{scored['label_map_at_5']['value']:.4f}" in found.text
+    assert f"{scored['label_map_at_5']['value']:.4f}" in parsed.text
 
 
 def test_the_results_page_has_every_section(place: Workspace) -> None:
-    _, found = report(place, "plain", "large", *RUN)
-    anchors = [a["href"][1:] for a in found.of("a") if "class" not in a]
-    wanted = [
+    _, parsed = report(place, "plain", "large", *RUN)
+    anchors = [a["href"][1:] for a in parsed.of("a") if "class" not in a]
+    expected = [
         "scores",
         "queries",
         "pairs",
@@ -83,15 +83,15 @@ def test_the_results_page_has_every_section(place: Workspace) -> None:
         "members",
         "training",
     ]
-    assert [anchor for anchor in anchors if anchor in wanted] == wanted
-    ids = {attributes.get("id") for attributes in found.of("section")}
+    assert [anchor for anchor in anchors if anchor in expected] == expected
+    ids = {attributes.get("id") for attributes in parsed.of("section")}
     assert set(anchors) == ids
-    plots = [svg for svg in found.of("svg") if svg.get("role") == "img"]
+    plots = [svg for svg in parsed.of("svg") if svg.get("role") == "img"]
     assert len(plots) >= 3
     assert all(len(svg["aria-label"]) > 40 for svg in plots)
-    assert len(found.chunk("map")["x"]) == 55
-    images = found.chunk("queries")["images"]
-    pictures = [text for n in range(1) for text in found.chunk(f"pictures-{n}")]
+    assert len(parsed.chunk("map")["x"]) == 55
+    images = parsed.chunk("queries")["images"]
+    pictures = [text for n in range(1) for text in parsed.chunk(f"pictures-{n}")]
     assert len(pictures) == len(images["id"]) == len(images["aspect"]) == 55
     assert all(pictures)
 
@@ -102,23 +102,23 @@ def test_hostile_names_are_shown_and_not_executed(place: Workspace) -> None:
     assert IMAGE in results.chunk("queries")["images"]["id"]
     _, data = report(place)
     assert IMAGE in data.chunk("sheets")["id"]
-    for found in (results, data):
-        assert all("style" in bold for bold in found.of("b"))  # the bars of intervals
-        assert not any(text.startswith("document.title") for text in found.scripts.values())
+    for parsed in (results, data):
+        assert all("style" in bold for bold in parsed.of("b"))  # the bars of intervals
+        assert not any(text.startswith("document.title") for text in parsed.scripts.values())
 
 
 def test_a_submission_is_reported_by_its_receipt(place: Workspace) -> None:
-    made = kitbox(
+    result = kitbox(
         place, "ensemble", "plain", "large", "--weights", "3,1", *RUN, "--submit", "--json"
     )
-    made = json.loads(made.stdout)
-    name = Path(made["submission"]).name
-    printed, found = report(place, name[:-2], *RUN)
-    assert printed["scores"] == made["scores"]
+    submission = json.loads(result.stdout)
+    name = Path(submission["submission"]).name
+    printed, parsed = report(place, name[:-2], *RUN)
+    assert printed["scores"] == submission["scores"]
     assert report(place, name.rsplit("_", 1)[-1], *RUN)[0]["page"] == printed["page"]
-    assert f"Submission {name}, answered on the local holdout." in found.text
-    assert "plain (75%), large (25%)" in found.text
-    assert "Trained again" not in found.text
+    assert f"Submission {name}, answered on the local holdout." in parsed.text
+    assert "plain (75%), large (25%)" in parsed.text
+    assert "Trained again" not in parsed.text
     message = refused(place, name, "--weights", "1,1")
     assert message.endswith("combination and threshold in its receipt; leave the options out")
 
@@ -145,24 +145,24 @@ def test_unknown_names_are_refused(place: Workspace) -> None:
 
 
 def test_the_data_page_counts_and_shows_all_images(place: Workspace) -> None:
-    printed, found = report(place, "--by", "plain")
+    printed, parsed = report(place, "--by", "plain")
     assert printed["page"] == str(place.reports / "data.html")
-    sheets = found.chunk("sheets")
+    sheets = parsed.chunk("sheets")
     assert (sheets["sides"], len(sheets["id"])) == (["labelled", "test"], 61)
     assert sum(sheets["query"]) > 0
     box = sheets["box"][sheets["id"].index("3_0.png")]
     assert box == [round(1000 * part) for part in (10 / 96, 10 / 64, 70 / 96, 40 / 64)]
     assert sheets["box"][sheets["id"].index("3_1.png")] is None
     assert sheets["size"][0] == [96, 64]
-    samples = [image for image in found.of("img") if image.get("src", "").startswith("data:")]
+    samples = [image for image in parsed.of("img") if image.get("src", "").startswith("data:")]
     assert len(samples) == 36
     assert {image["alt"].split(", ")[-1] for image in samples} == {
         "unchanged",
         *(f"as in epoch {n}" for n in range(1, 6)),
     }
-    assert "32 × 32 pixels" in found.text
+    assert "32 × 32 pixels" in parsed.text
     for words in ("labelled photographs", "queries of unknown individuals", "Long side"):
-        assert words in found.text
+        assert words in parsed.text
 
 
 def test_the_data_page_has_the_findings_of_the_last_check(place: Workspace) -> None:
@@ -172,9 +172,9 @@ def test_the_data_page_has_the_findings_of_the_last_check(place: Workspace) -> N
         "kind,where,image,what,action\nblurred,train/a.png,a.png,is <soft>,keep\n"
         "blurred,train/b.png,b.png,is soft,drop\ntiny,train/c.png,c.png,is tiny,keep\n"
     )
-    _, found = report(place)
-    assert "train/a.png: is <soft>" in found.text
-    assert "keep, drop" in found.text
+    _, parsed = report(place)
+    assert "train/a.png: is <soft>" in parsed.text
+    assert "keep, drop" in parsed.text
     table.write_bytes(b"\xff\xfe\x00")
     assert "Findings" not in report(place)[1].text
     table.unlink()
@@ -188,19 +188,19 @@ def test_the_check_writes_a_page_and_the_data_page_mentions_its_findings(place: 
     odd = next(row for row in rows if row[0] == "odd-name")
     assert odd[3] == IMAGE
     assert check.chunk(f"pictures-{odd[5] // 64}")[odd[5] % 64]
-    _, found = report(place)
-    assert "odd-name" in found.text
+    _, parsed = report(place)
+    assert "odd-name" in parsed.text
     (place.reports / "check.csv").unlink()
 
 
 def test_a_large_page_is_split(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "MAX_BYTES", 100_000)
-    printed, found = report(place, "plain", *RUN)
+    printed, parsed = report(place, "plain", *RUN)
     assert printed["files_beside"] >= 1
     assert printed["bytes"] == Path(printed["page"]).stat().st_size < 100_000
     folder = Path(printed["page"]).with_name(Path(printed["page"]).stem + "_files")
     assert len(list(folder.iterdir())) == printed["files_beside"]
-    assert "chunk-pictures-0" not in found.scripts
+    assert "chunk-pictures-0" not in parsed.scripts
 
 
 @pytest.mark.parametrize(
@@ -212,10 +212,10 @@ def test_a_large_page_is_split(place: Workspace, monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_file_names_are_short_and_safe(name: str, file: str) -> None:
-    found = results_page.file_name(name)
-    assert found[:80] == file[:80]
-    assert len(found) <= 89
-    assert "/" not in found
+    parsed = results_page.file_name(name)
+    assert parsed[:80] == file[:80]
+    assert len(parsed) <= 89
+    assert "/" not in parsed
 
 
 @pytest.mark.slow
@@ -226,7 +226,7 @@ def test_other_competitions_have_pages_too(
     monkeypatch.setenv("KITBOX_WORKSPACE", "")
     place = train_sample(tmp_path, preset)
     scored = json.loads(kitbox(place, "score", "plain", *RUN, "--json").stdout)["scores"]
-    printed, found = report(place, "plain", *RUN)
+    printed, parsed = report(place, "plain", *RUN)
     assert printed["scores"] == scored
-    assert map_of(found) == pytest.approx(scored["map_at_20"]["value"], abs=1e-6)
-    assert found.chunk("queries")["queries"]["answers"] is None
+    assert map_of(parsed) == pytest.approx(scored["map_at_20"]["value"], abs=1e-6)
+    assert parsed.chunk("queries")["queries"]["answers"] is None

@@ -260,9 +260,9 @@ def test_a_layout_loses_only_photographs_that_it_has_no_place_for(
 def test_the_truth_has_each_hidden_photograph_once_and_every_query(arranged, layout):
     images = [row["image"] for row in truth(arranged[layout])]
     assert sorted(images) == sorted(hidden(layout, arranged[layout]))
-    asked = queries(layout, arranged[layout])
-    assert asked
-    assert set(asked) <= set(images)
+    query_ids = queries(layout, arranged[layout])
+    assert query_ids
+    assert set(query_ids) <= set(images)
 
 
 @every_layout
@@ -344,18 +344,20 @@ def test_most_queries_of_whale_do_have_a_match_and_scenario_2_does_not_search_it
     data = arranged["whale-do"]
     whale = {row["image"]: row["individual"] for row in truth(data)}
     for row in rows(data / "query_scenarios.csv"):
-        asked = column(data / row["queries_path"], "query_image_id")
+        query_ids = column(data / row["queries_path"], "query_image_id")
         searched = column(data / row["database_path"], "database_image_id")
         matched = [
-            query for query in asked if whale[query] in {whale[x] for x in searched if x != query}
+            query
+            for query in query_ids
+            if whale[query] in {whale[x] for x in searched if x != query}
         ]
-        assert len(matched) > len(asked) / 2
+        assert len(matched) > len(query_ids) / 2
         if row["scenario_id"] == "scenario01":
             assert sorted(searched) == sorted(whale)
         else:
-            assert not set(asked) & set(searched)
+            assert not set(query_ids) & set(searched)
         assert column(data / row["queries_path"], "query_id") == [
-            f"{row['scenario_id']}-{query}" for query in asked
+            f"{row['scenario_id']}-{query}" for query in query_ids
         ]
 
 
@@ -416,14 +418,14 @@ def test_every_queried_hotel_is_in_train_and_labels_are_whole_numbers(arranged, 
 def test_the_landmark_index_has_queried_and_unqueried_landmarks(arranged):
     data = arranged["landmark-retrieval"]
     who = {row["image"]: row["individual"] for row in truth(data)}
-    asked = {who[path.stem] for path in pictures(data / "test")}
+    query_ids = {who[path.stem] for path in pictures(data / "test")}
     index = {who[path.stem] for path in pictures(data / "index")}
     train = {label for _, label in labelled("landmark-retrieval", data)}
-    told = {row["label"] for row in truth(data)}
-    assert index & asked
-    assert index - asked
-    assert told & train
-    assert told - train
+    labels = {row["label"] for row in truth(data)}
+    assert index & query_ids
+    assert index - query_ids
+    assert labels & train
+    assert labels - train
     assert all(len(path.stem) == 16 and int(path.stem, 16) for path in pictures(data))
     for answer in column(data / "sample_submission.csv", "images"):
         assert {who[image_id] for image_id in answer.split()} <= index
@@ -446,10 +448,10 @@ def test_shopee_has_queries_of_groups_of_up_to_fifty(original, tmp_path, count, 
     more = [f"more{at}.png" for at in range(count)]  # besides 4 + 2 of w_3
     for name in more:
         (data / "test" / name).write_bytes(catalogue.LAST_BYTES[0])
-    with (data / "sample_submission.csv").open("a") as asked:
-        asked.writelines(f"{name},new_whale\n" for name in more)
-    with (tmp_path / "truth.csv").open("a") as told:
-        told.writelines(f"{name},w_3,w_3\n" for name in more)
+    with (data / "sample_submission.csv").open("a") as file:
+        file.writelines(f"{name},new_whale\n" for name in more)
+    with (tmp_path / "truth.csv").open("a") as file:
+        file.writelines(f"{name},w_3,w_3\n" for name in more)
     arrange(data, tmp_path / "truth.csv", "shopee")
     assert ("w_3" in {row["individual"] for row in truth(data)}) == is_queried
 
@@ -478,7 +480,7 @@ def test_animalclef_has_identities_in_one_split_and_queries_in_the_other(
 
 
 def test_lizards_are_only_queries_and_all_other_data_sets_have_both_splits(arranged):
-    seen = Counter(
+    splits = Counter(
         (row["dataset"], row["split"]) for row in rows(arranged["animalclef-2026"] / "metadata.csv")
     )
     both = {
@@ -486,7 +488,7 @@ def test_lizards_are_only_queries_and_all_other_data_sets_have_both_splits(arran
         for name in ("LynxID2025", "SalamanderID2025", "SeaTurtleID2022")
         for split in ("train", "test")
     }
-    assert set(seen) == {("TexasHornedLizards", "test")} | both
+    assert set(splits) == {("TexasHornedLizards", "test")} | both
     for row in rows(arranged["animalclef-2026"] / "sample_submission.csv"):
         assert row["cluster"].startswith("cluster_")
         assert row["cluster"].endswith("_0")

@@ -78,8 +78,8 @@ def test_every_row_has_a_file_and_every_file_a_row(competition):
 
 def test_the_truth_has_exactly_the_test_photographs_and_is_outside_the_folder(competition):
     truth = rows(competition.truth)
-    asked = [row["Image"] for row in rows(competition.folder / "sample_submission.csv")]
-    assert sorted(row["Image"] for row in truth) == sorted(asked)
+    queries = [row["Image"] for row in rows(competition.folder / "sample_submission.csv")]
+    assert sorted(row["Image"] for row in truth) == sorted(queries)
     assert competition.folder not in competition.truth.parents
     assert not list(competition.folder.rglob("truth*"))
 
