@@ -138,7 +138,7 @@ def main() -> None:
         trained = follow(stage)
         test = drawn.take(held)
         sought = follow(detector_training.detect(trained, test.images, options))
-        scores = average_precision.score(test.boxes, sought.found, 0.4, units[held]).by_metric
+        scores = average_precision.score(test.boxes, sought.detections, 0.4, units[held]).by_metric
         figures = {
             "recipe": recipe.model_dump(),
             "height_width": trained.height_width,
@@ -147,11 +147,11 @@ def main() -> None:
             "seconds": round(trained.seconds),
             "images_per_second": sought.images_per_second,
             "scores": {name: score.as_json() for name, score in scores.items()},
-            "thresholds": at_thresholds(test, sought.found),
+            "thresholds": at_thresholds(test, sought.detections),
         }
         print(json.dumps(figures, indent=1))
         if given.sheets is not None:
-            draw_sheets(test, sought.found, given.sheets, given.boxes.parent.name)
+            draw_sheets(test, sought.detections, given.sheets, given.boxes.parent.name)
 
 
 if __name__ == "__main__":

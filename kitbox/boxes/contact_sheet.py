@@ -1,4 +1,4 @@
-"""A contact sheet: a few images with their boxes drawn, so that people see that these sit right."""
+"""A contact sheet: a few images with their boxes drawn, for a check by eye."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,16 @@ from kitbox.images.preprocessing import UnreadableImageError
 
 MAX_IMAGES = 24
 _COLUMNS = 4
-_TILE = (360, 240)  # pixels of an image at most, width and height
+_TILE = (360, 240)  # largest width and height of an image in pixels
 _CAPTION = 22
 _GAP = 8
 _PAPER, _INK = (250, 250, 248), (30, 30, 30)
-# Orange and blue are told apart by everybody; a dark line below shows them on bright water.
+# Everybody can distinguish orange and blue; a dark line below shows them on bright water.
 _DRAWN, _DETECTED, _SHADOW = (255, 140, 0), (40, 130, 255), (0, 0, 0)
 
 
-def draw(boxes: Mapping[str, Sequence[Box]], paths: Mapping[str, Path], to: Path) -> int:
-    """Write a PNG of at most SHOWN images, evenly spread over their ids; return how many.
+def draw(boxes: Mapping[str, Sequence[Box]], paths: Mapping[str, Path], file: Path) -> int:
+    """Write a PNG of at most MAX_IMAGES images, evenly spread over their ids; return their number.
 
     Drawn boxes are orange, detected ones blue, with their confidence.
     """
@@ -31,22 +31,22 @@ def draw(boxes: Mapping[str, Sequence[Box]], paths: Mapping[str, Path], to: Path
     places = np.unique(np.linspace(0, len(ids) - 1, min(MAX_IMAGES, len(ids))).astype(int))
     shown = [ids[place] for place in places]
     rows = max(1, -(-len(shown) // _COLUMNS))
-    wide, high = _TILE[0] + _GAP, _TILE[1] + _CAPTION + _GAP
-    sheet = Image.new("RGB", (_COLUMNS * wide + _GAP, rows * high + _GAP), _PAPER)
+    width, height = _TILE[0] + _GAP, _TILE[1] + _CAPTION + _GAP
+    sheet = Image.new("RGB", (_COLUMNS * width + _GAP, rows * height + _GAP), _PAPER)
     font = ImageFont.load_default(13)
     for place, image_id in enumerate(shown):
-        left, top = _GAP + place % _COLUMNS * wide, _GAP + place // _COLUMNS * high
+        left, top = _GAP + place % _COLUMNS * width, _GAP + place // _COLUMNS * height
         sheet.paste(_tile(paths[image_id], boxes[image_id]), (left, top))
-        caption = _fitting(image_id, font)
+        caption = _shortened(image_id, font)
         ImageDraw.Draw(sheet).text((left, top + _TILE[1] + 3), caption, _INK, font)
     data = io.BytesIO()
     sheet.save(data, "PNG")
-    write_bytes(to, data.getvalue())
+    write_bytes(file, data.getvalue())
     return len(shown)
 
 
 def _tile(path: Path, boxes: Sequence[Box]) -> Image.Image:
-    """Return an image as large as fits the tile, with its boxes."""
+    """Return an image with its boxes, as large as fits the tile."""
     tile = Image.new("RGB", _TILE, _PAPER)
     try:
         width, height = preprocessing.upright_size(path)
@@ -67,8 +67,8 @@ def _tile(path: Path, boxes: Sequence[Box]) -> Image.Image:
     return tile
 
 
-def _fitting(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
-    """Return a text without its beginning where it is wider than a tile; ends tell names apart."""
+def _shortened(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
+    """Cut the beginning off a text that is wider than a tile; names differ at their ends."""
     while font.getlength(text) > _TILE[0] and len(text) > 1:
         text = "…" + text.lstrip("…")[1:]
     return text

@@ -1,4 +1,4 @@
-"""Finds boxes in images by a detector."""
+"""Detections: boxes that a detector predicts, and findings on doubtful ones."""
 
 import csv
 import io
@@ -18,16 +18,16 @@ from kitbox.images.loader import default_worker_count
 from kitbox.network import inference
 from kitbox.records import Floats, Strings
 
-# Whose boxes these are, in a list of boxes.
+# The source of detected boxes in boxes.csv.
 SOURCE = "detector"
 _BATCH = 16
 
 
 @dataclass(frozen=True)
 class Detections:
-    """What a detector found in an image of `size` (width, height).
+    """The detected boxes of an image of `size` (width, height), most confident first.
 
-    `boxes (m, 4)` in pixels of the upright image and `confidences (m,)`, most confident first.
+    `boxes (m, 4)` are in pixels of the upright image; `confidences (m,)` lie in [0, 1].
     """
 
     size: tuple[int, int]
@@ -42,11 +42,13 @@ class Detections:
         return best
 
 
-def boxes_above(image_ids: Strings, found: Sequence[Detections], threshold: float) -> list[Box]:
-    """Return all boxes of the images that reach the threshold, as rows of a list of boxes."""
+def boxes_above(
+    image_ids: Strings, detections: Sequence[Detections], threshold: float
+) -> list[Box]:
+    """Return the boxes that reach the threshold, as rows of a list of boxes."""
     return [
         Box(image_id, (float(x0), float(y0), float(x1), float(y1)), float(confidence), SOURCE)
-        for image_id, each in zip(image_ids.tolist(), found, strict=True)
+        for image_id, each in zip(image_ids.tolist(), detections, strict=True)
         for (x0, y0, x1, y1), confidence in zip(each.boxes, each.confidences, strict=True)
         if confidence >= threshold
     ]
@@ -61,7 +63,7 @@ def detect(
     precision: str,
     workers: int | None = None,
 ) -> Generator[tuple[list[int], list[Detections]], None, None]:
-    """Yield the rows of each batch of images and what was found in them."""
+    """Yield the rows of each batch of images, and their detections."""
     detector.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     form = detector.pyramid.data_config
     rows = np.arange(len(paths))
@@ -73,110 +75,121 @@ def detect(
         batches if len(rows) else [],
         workers=default_worker_count(device, workers),
     )
-    for pixels, sizes, at in loader:
+    for pixels, sizes, batch_rows in loader:
         with torch.inference_mode():
             with inference.autocast(device, precision):
-                said = detector(pixels.to(device, non_blocking=True))
-            found = detector.boxes(said)
+                outputs = detector(pixels.to(device, non_blocking=True))
+            batch = detector.boxes(outputs)
         yield (
-            at,
+            batch_rows,
             [
-                _found(boxes.cpu().numpy(), scores.cpu().numpy(), size, height_width)
-                for (boxes, scores), size in zip(found, sizes, strict=True)
+                _in_image_pixels(boxes.cpu().numpy(), confidences.cpu().numpy(), size, height_width)
+                for (boxes, confidences), size in zip(batch, sizes, strict=True)
             ],
         )
 
 
-def _found(
+def _in_image_pixels(
     boxes: Floats, confidences: Floats, size: tuple[int, int], height_width: tuple[int, int]
 ) -> Detections:
     scale = np.array([size[0] / height_width[1], size[1] / height_width[0]] * 2, dtype=np.float32)
     return Detections(size, boxes * scale, confidences)
 
 
-# Above the threshold by less than this is not much above.
-_CLOSE = 0.1
-# A second box this nearly as confident as the first is a question.
-_RIVAL = 0.8
-# A box is of an odd size beyond the drawn ones' extremes, by this factor.
-_ODD = 1.25
+# A confidence less than this above the threshold is low.
+_LOW_MARGIN = 0.1
+# A second box is a rival if its confidence is at least this share of the first one's.
+_RIVAL_SHARE = 0.8
+# An odd size exceeds the extremes of drawn boxes by this factor.
+_ODD_FACTOR = 1.25
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DetectionFinding:
-    """An image whose boxes a person should look at; `box` and `rival` are (4,), empty if none."""
+    """An image with doubtful boxes; `box` and `other_box` are (4,), empty if there is none."""
 
     image_id: str
-    why: str
+    reason: str
     confidence: float
     box: Floats
-    rival: Floats
+    other_box: Floats
 
 
 def review(
-    image_ids: Strings, found: Sequence[Detections], threshold: float, bounds: tuple[Floats, Floats]
+    image_ids: Strings,
+    detections: Sequence[Detections],
+    threshold: float,
+    bounds: tuple[Floats, Floats],
 ) -> list[DetectionFinding]:
-    """Return the doubtful of the images, the least confident first.
+    """Return findings on images with doubtful boxes, the least confident first.
 
-    Doubtful is an image without a box at the threshold, with one just above it, with two far
-    apart of similar confidence, or with one whose width, height or shape is beyond the `bounds`.
+    These are images without a box at the threshold, with one just above it, with two apart of
+    similar confidence, or with one whose width, height or shape is outside the `bounds`.
     """
-    listed = []
-    for image_id, each in zip(image_ids.tolist(), found, strict=True):
+    findings = []
+    for image_id, each in zip(image_ids.tolist(), detections, strict=True):
         rival = _rival(each, threshold)
-        why = _reasons(each, threshold, bounds, rival)
-        if why:
-            first = float(each.confidences[0]) if len(each.boxes) else 0.0
-            listed.append(
-                DetectionFinding(image_id, ", ".join(why), first, each.boxes[:1].ravel(), rival)
+        reasons = _reasons(each, threshold, bounds, rival)
+        if reasons:
+            findings.append(
+                DetectionFinding(
+                    image_id=image_id,
+                    reason=", ".join(reasons),
+                    confidence=float(each.confidences[0]) if len(each.boxes) else 0.0,
+                    box=each.boxes[:1].ravel(),
+                    other_box=rival,
+                )
             )
-    return sorted(listed, key=lambda doubt: doubt.confidence)
+    return sorted(findings, key=lambda finding: finding.confidence)
 
 
 def extent_bounds(boxed: BoxedImages) -> tuple[Floats, Floats]:
-    """Return the least and the largest width and height, as shares, and shape of drawn boxes."""
+    """Return the least and the largest usual (width, height, shape) of drawn boxes.
+
+    Width and height are shares of the image's.
+    """
     extents = np.concatenate(
         [
             _extents(boxes, (int(width), int(height)))
             for boxes, (width, height) in zip(boxed.boxes, boxed.sizes, strict=True)
         ]
     )
-    return extents.min(axis=0) / _ODD, extents.max(axis=0) * _ODD
+    return extents.min(axis=0) / _ODD_FACTOR, extents.max(axis=0) * _ODD_FACTOR
 
 
-def save_findings(path: Path, doubts: Sequence[DetectionFinding]) -> None:
-    """Write a list of doubts, a row for each; the corners of boxes are pixels."""
+def save_findings(path: Path, findings: Sequence[DetectionFinding]) -> None:
+    """Write findings to a CSV, a row for each; the corners of boxes are pixels."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("image", "why", "confidence", "box", "other_box"))
-    for doubt in doubts:
-        corners = [" ".join(f"{x:.0f}" for x in box) for box in (doubt.box, doubt.rival)]
-        writer.writerow((doubt.image_id, doubt.why, f"{doubt.confidence:.4f}", *corners))
+    for finding in findings:
+        corners = [" ".join(f"{x:.0f}" for x in box) for box in (finding.box, finding.other_box)]
+        writer.writerow((finding.image_id, finding.reason, f"{finding.confidence:.4f}", *corners))
     write_text(path, text.getvalue())
 
 
 def _reasons(
-    found: Detections, threshold: float, bounds: tuple[Floats, Floats], rival: Floats
+    detections: Detections, threshold: float, bounds: tuple[Floats, Floats], rival: Floats
 ) -> list[str]:
-    if not len(found.boxes) or found.confidences[0] < threshold:
+    if not len(detections.boxes) or detections.confidences[0] < threshold:
         return ["no confident box"]
-    why = []
-    if found.confidences[0] < threshold + _CLOSE:
-        why.append("low confidence")
+    reasons = []
+    if detections.confidences[0] < threshold + _LOW_MARGIN:
+        reasons.append("low confidence")
     if len(rival):
-        why.append("two boxes apart")
-    extents = _extents(found.boxes[:1], found.size)[0]
+        reasons.append("two boxes apart")
+    extents = _extents(detections.boxes[:1], detections.size)[0]
     if (extents < bounds[0]).any() or (extents > bounds[1]).any():
-        why.append("odd size")
-    return why
+        reasons.append("odd size")
+    return reasons
 
 
-def _rival(found: Detections, threshold: float) -> Floats:
-    """Return the box (4,) that lies apart from the first and is nearly as confident, or none."""
-    for box, confidence in zip(found.boxes[1:], found.confidences[1:], strict=True):
-        if confidence < max(_RIVAL * found.confidences[0], threshold):
+def _rival(detections: Detections, threshold: float) -> Floats:
+    """Return the box (4,) apart from the first that is nearly as confident, or an empty array."""
+    for box, confidence in zip(detections.boxes[1:], detections.confidences[1:], strict=True):
+        if confidence < max(_RIVAL_SHARE * detections.confidences[0], threshold):
             break
-        first = found.boxes[0]
+        first = detections.boxes[0]
         apart = (box[:2] >= first[2:]).any() or (box[2:] <= first[:2]).any()
         if apart:
             rival: Floats = box
@@ -185,7 +198,7 @@ def _rival(found: Detections, threshold: float) -> Floats:
 
 
 def _extents(boxes: Floats, size: tuple[int, int]) -> Floats:
-    """Return width and height as shares of the image, and width / height: (m, 3)."""
+    """Return (m, 3): width and height as shares of the image's, and width / height."""
     sides = boxes[:, 2:] - boxes[:, :2]
     shares = sides / np.array(size, dtype=np.float32)
     shape = sides[:, :1] / np.maximum(sides[:, 1:], 1e-3)

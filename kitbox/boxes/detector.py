@@ -1,4 +1,4 @@
-"""The detector as a torch module: FCOS over a feature pyramid of one of timm's backbones."""
+"""The detector as a torch module: FCOS on a feature pyramid of a timm backbone."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -19,15 +19,16 @@ from kitbox.network.backbone import build_backbone
 from kitbox.network.network import Normalisation
 from kitbox.value import Value
 
-# Maps of a backbone are finest at a stride of 8 px and coarsest at 32.
+# The strides in pixels of the feature maps that a backbone must have, finest first.
 STRIDES = (8, 16, 32)
 
 
 class DetectorSettings(Value):
-    """One detector: its backbone, what it sees, how it learns.
+    """A detector: its backbone, input size, heads and training.
 
-    Images are squashed to one size, whose longer side is `image_size` pixels and whose shape is
-    that of the median image; a box keeps its place and its IoU with others under that.
+    Images are resized to one size, whose longer side is `image_size` pixels and whose shape is that
+    of the median image. Changing the shape keeps the relative place of a box and its IoU with
+    others.
     """
 
     backbone: str = Field(default="mobilenetv2_100", min_length=1)
@@ -37,7 +38,7 @@ class DetectorSettings(Value):
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     channels: int = Field(default=96, ge=32, multiple_of=32)  # of the pyramid and its heads
-    convolutions: int = Field(default=2, ge=0)  # of each head before its answer
+    convolutions: int = Field(default=2, ge=0)  # of each head before its output layer
     finest: Literal[8, 16] = 16  # stride of the finest map in pixels
     seed: int = Field(default=0, ge=0)
 
@@ -52,42 +53,43 @@ class DetectorSettings(Value):
         return (short, long) if shape >= 1 else (long, short)
 
 
-# Stages up to this stride stay as they came: edges and colours of ImageNet serve any photograph,
-# and their gradients are the dearest part of a step.
-_KEPT_STRIDE = 4
-# Boxes of an image below this confidence are not even told.
-_LEAST = 0.05
-# Two boxes whose IoU is more than this are one; around a small fluke there are several above .35.
-_SAME = 0.35
-# Boxes told of an image at most.
-_MOST = 5
+# Stages up to this stride are frozen: edges and colours learnt on ImageNet suit any photograph, and
+# their gradients are the most expensive part of a step.
+_FROZEN_STRIDE = 4
+# Boxes below this confidence are dropped.
+_LEAST_CONFIDENCE = 0.05
+# Of two boxes with more IoU than this one is dropped; around a small fluke several exceed .35.
+_NMS_IOU = 0.35
+_MOST_BOXES = 5  # of an image
 # The heads start from boxes of this half-side, in strides. Torchvision's start from empty boxes,
 # half of whose sides get no gradient through their ReLU.
 _FIRST_HALF_SIDE = 3.0
 
 
 class Pyramid(nn.Module):
-    """Maps of a backbone at several strides, each with what the coarser ones know."""
+    """Feature maps of a backbone at several strides, each merged with the coarser ones."""
 
-    def __init__(self, recipe: DetectorSettings, *, pretrained: bool = False) -> None:
-        """Build the pyramid of a recipe; `pretrained` downloads the backbone's weights.
+    def __init__(self, settings: DetectorSettings, *, pretrained: bool = False) -> None:
+        """Build the pyramid; `pretrained` downloads the backbone's weights.
 
-        Raises KitboxError for a backbone that has no maps at the strides.
+        Raises KitboxError for a backbone without feature maps at the strides.
         """
         super().__init__()
-        self.backbone, _, self.data_config = build_backbone(recipe.backbone, pretrained=pretrained)
-        stages = _stages(self.backbone, recipe.backbone)
-        wanted = [stride for stride in STRIDES if stride >= recipe.finest]
+        self.backbone, _, self.data_config = build_backbone(
+            settings.backbone, pretrained=pretrained
+        )
+        stages = _stages(self.backbone, settings.backbone)
+        wanted = [stride for stride in STRIDES if stride >= settings.finest]
         self.indices = [max(i for i, s in enumerate(stages) if s["reduction"] == n) for n in wanted]
         channels = [stages[i]["num_chs"] for i in self.indices]
-        self.merge = FeaturePyramidNetwork(channels, recipe.channels)
+        self.merge = FeaturePyramidNetwork(channels, settings.channels)
         self.normalisation = Normalisation(self.data_config)
         self.strides = tuple(wanted)
-        self.out_channels = recipe.channels
-        _keep(self.backbone, stages)
+        self.out_channels = settings.channels
+        _freeze_first_stages(self.backbone, stages)
 
     def forward(self, pixels: Tensor) -> "OrderedDict[str, Tensor]":
-        """Return the maps of pixels (n, h, w, 3) uint8, finest first."""
+        """Return the feature maps of pixels (n, h, w, 3) uint8, finest first."""
         maps = self.backbone.forward_intermediates(  # type: ignore[operator]
             self.normalisation(pixels),
             indices=self.indices,
@@ -99,7 +101,7 @@ class Pyramid(nn.Module):
         return merged
 
     def train(self, mode: bool = True) -> "Pyramid":
-        """Switch modes, but for batch norms: a batch of a few images says too little of means."""
+        """Switch modes; batch norms stay in eval mode, as batches are too small for their means."""
         super().train(mode)
         for module in self.backbone.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -108,15 +110,15 @@ class Pyramid(nn.Module):
 
 
 class Detector(nn.Module):
-    """From pixels to boxes in pixels of the input, with confidences."""
+    """A network from pixels to boxes, in pixels of the input, with confidences."""
 
-    def __init__(self, recipe: DetectorSettings, *, pretrained: bool = False) -> None:
-        """Build the detector of a recipe; only the backbone can come with weights."""
+    def __init__(self, settings: DetectorSettings, *, pretrained: bool = False) -> None:
+        """Build the detector; `pretrained` weights are those of the backbone."""
         super().__init__()
-        pyramid = Pyramid(recipe, pretrained=pretrained)
-        head = FCOSHead(recipe.channels, 1, 1, num_convs=recipe.convolutions)
+        pyramid = Pyramid(settings, pretrained=pretrained)
+        head = FCOSHead(settings.channels, 1, 1, num_convs=settings.convolutions)
         nn.init.constant_(head.regression_head.bbox_reg.bias, _FIRST_HALF_SIDE)
-        # a point at each cell; the size tells which sides are a level's to find
+        # a point for each cell; a level detects boxes whose sides fit its stride
         points = AnchorGenerator(
             tuple((stride,) for stride in pyramid.strides), ((1.0,),) * len(pyramid.strides)
         )
@@ -125,74 +127,73 @@ class Detector(nn.Module):
             num_classes=1,
             anchor_generator=points,
             head=head,
-            score_thresh=_LEAST,
-            nms_thresh=_SAME,
-            detections_per_img=_MOST,
+            score_thresh=_LEAST_CONFIDENCE,
+            nms_thresh=_NMS_IOU,
+            detections_per_img=_MOST_BOXES,
         )
 
     @property
     def pyramid(self) -> Pyramid:
-        """The backbone with its merged maps."""
+        """The backbone with its merged feature maps."""
         pyramid: Pyramid = self.fcos.backbone
         return pyramid
 
     def load_weights(self, path: Path) -> None:
-        """Start the backbone from a file; raises KitboxError for one that does not fit."""
+        """Load the backbone's weights from a file; raises KitboxError if they do not fit."""
         pretrained_weights.load(self.pyramid.backbone, path)
 
     def forward(self, pixels: Tensor) -> dict[str, Any]:
-        """Return what the heads say of pixels (n, h, w, 3) uint8, in float32, level by level."""
+        """Return the heads' outputs for pixels (n, h, w, 3) uint8, in float32, level by level."""
         maps = list(self.pyramid(pixels).values())
         outputs = {name: output.float() for name, output in self.fcos.head(maps).items()}
         height_width = (pixels.shape[1], pixels.shape[2])
         shapes = [height_width] * len(pixels)
-        # the generator looks at sizes alone
+        # the generator only uses the sizes
         points = self.fcos.anchor_generator(ImageList(pixels.permute(0, 3, 1, 2), shapes), maps)
         points = [point.float() for point in points]
         counts = [m.shape[2] * m.shape[3] for m in maps]
         return {"outputs": outputs, "points": points, "counts": counts, "shapes": shapes}
 
-    def losses(self, said: dict[str, Any], boxes: Sequence[Tensor]) -> dict[str, Tensor]:
+    def losses(self, raw: dict[str, Any], boxes: Sequence[Tensor]) -> dict[str, Tensor]:
         """Return the loss of each head, given the true boxes (m, 4) of each image.
 
-        Focal loss of what is an object, GIoU loss of its box, cross-entropy of its centredness
-        (Tian et al., ICCV 2019), each summed and divided by the count of cells on objects.
+        Focal loss of the class, GIoU loss of the box, cross-entropy of the centredness (Tian et
+        al., ICCV 2019), each summed and divided by the number of cells on objects.
         """
         targets = [
             {"boxes": each, "labels": torch.zeros(len(each), dtype=torch.int64, device=each.device)}
             for each in boxes
         ]
         losses: dict[str, Tensor] = self.fcos.compute_loss(
-            targets, said["outputs"], said["points"], said["counts"]
+            targets, raw["outputs"], raw["points"], raw["counts"]
         )
         return losses
 
-    def boxes(self, said: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
+    def boxes(self, raw: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
         """Return boxes (m, 4) and confidences (m,) of each image, most confident first."""
         outputs = {
-            name: list(each.split(said["counts"], dim=1)) for name, each in said["outputs"].items()
+            name: list(each.split(raw["counts"], dim=1)) for name, each in raw["outputs"].items()
         }
-        points = [list(each.split(said["counts"])) for each in said["points"]]
-        found = self.fcos.postprocess_detections(outputs, points, said["shapes"])
-        return [(each["boxes"], each["scores"]) for each in found]
+        points = [list(each.split(raw["counts"])) for each in raw["points"]]
+        detections = self.fcos.postprocess_detections(outputs, points, raw["shapes"])
+        return [(each["boxes"], each["scores"]) for each in detections]
 
 
 def _stages(network: nn.Module, name: str) -> list[dict[str, Any]]:
-    given = getattr(network, "feature_info", None) or []
-    stages = list(given) if hasattr(network, "forward_intermediates") else []
+    info = getattr(network, "feature_info", None) or []
+    stages = list(info) if hasattr(network, "forward_intermediates") else []
     strides = {stage["reduction"] for stage in stages}
     if not strides.issuperset(STRIDES):
         raise KitboxError(
-            f"backbone {name} has no maps at strides of 8, 16 and 32 pixels; choose another, "
-            "such as mobilenetv2_100"
+            f"backbone {name} has no feature maps at strides of 8, 16 and 32 pixels",
+            fix="choose another, such as mobilenetv2_100",
         )
     return stages
 
 
-def _keep(network: nn.Module, stages: list[dict[str, Any]]) -> None:
-    """Take the first stages, up to the kept stride, out of what learns."""
-    kept = [stage["module"] for stage in stages if stage["reduction"] <= _KEPT_STRIDE]
+def _freeze_first_stages(network: nn.Module, stages: list[dict[str, Any]]) -> None:
+    frozen = tuple(f"{s['module']}." for s in stages if s["reduction"] <= _FROZEN_STRIDE)
     names = [name for name, _ in network.named_parameters()]
-    last = max(i for i, name in enumerate(names) if name.startswith(tuple(f"{k}." for k in kept)))
+    last = max(i for i, name in enumerate(names) if name.startswith(frozen))
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in names[last + 1 :])

@@ -1,4 +1,4 @@
-"""Images with the boxes that people drew, and how they are parted into learnt and held out."""
+"""Images with drawn boxes, their split into training and held-out images, and their loaders."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ from kitbox.images.preprocessing import Pixels
 from kitbox.records import Floats, ImageSet, Integers, Progress
 from kitbox.workspace import Workspace
 
-# With fewer, nothing that is held out says anything.
+# With fewer images, scores on the held-out part mean nothing.
 _FEWEST = 20
 
 
 @dataclass(frozen=True)
 class BoxedImages:
-    """Images, the width and height (n, 2) of each upright, and the boxes (m, 4) of each in pixels.
+    """Images, their upright sizes (n, 2) as width and height, and the boxes (m, 4) of each.
 
-    Every image has a box or more.
+    Boxes are in pixels; every image has at least one.
     """
 
     images: ImageSet
@@ -57,18 +57,18 @@ class BoxedImages:
 
 
 def with_boxes(images: ImageSet, boxes_of: Mapping[str, Sequence[Corners]]) -> BoxedImages:
-    """Return those of the images that have a box, by image id, in the images' order."""
+    """Return the images that have a box in `boxes_of` (by image id), in their order."""
     rows = np.flatnonzero([image_id in boxes_of for image_id in images.image_ids.tolist()])
-    kept = images.take(rows)
-    sizes = [preprocessing.upright_size(path) for path in kept.paths]
-    boxes = [np.array(boxes_of[i], dtype=np.float32) for i in kept.image_ids.tolist()]
-    return BoxedImages(kept, np.array(sizes, dtype=np.int64).reshape(-1, 2), tuple(boxes))
+    boxed = images.take(rows)
+    sizes = [preprocessing.upright_size(path) for path in boxed.paths]
+    boxes = [np.array(boxes_of[i], dtype=np.float32) for i in boxed.image_ids.tolist()]
+    return BoxedImages(boxed, np.array(sizes, dtype=np.int64).reshape(-1, 2), tuple(boxes))
 
 
 def clip_boxes(drawn: BoxedImages) -> tuple[BoxedImages, int]:
-    """Return the boxes clipped to their images, and how many that changed.
+    """Return the boxes clipped to their images, and how many of them changed.
 
-    A box that becomes empty is left out, and an image without another.
+    Boxes that become empty are left out, and images that lose all their boxes.
     """
     boxes, changed = [], 0
     for size, each in zip(drawn.sizes, drawn.boxes, strict=True):
@@ -80,49 +80,49 @@ def clip_boxes(drawn: BoxedImages) -> tuple[BoxedImages, int]:
 
 
 def split_units(
-    boxed: BoxedImages, shape: HoldoutSettings, workspace: Workspace
+    boxed: BoxedImages, settings: HoldoutSettings, workspace: Workspace
 ) -> Generator[Progress, None, Integers]:
-    """Return the number (n,) of the unit of each image; copies and near-duplicates are together.
+    """Return the number (n,) of each image's unit: copies, near-duplicates, one encounter.
 
-    So are images of one individual from one encounter, where that is known.
+    Only images of one individual can share an encounter.
     """
     seen = yield from file_index.inspect(boxed.images, workspace)
-    # minutes would chain the unlabelled into one
-    near = shape.model_copy(update={"encounter_minutes": None})
-    return near_duplicates.split_units(seen.images, seen.signatures, near)
+    # minutes would chain all unlabelled images into one unit
+    without_minutes = settings.model_copy(update={"encounter_minutes": None})
+    return near_duplicates.split_units(seen.images, seen.signatures, without_minutes)
 
 
 def split(units: Integers, share: float, seed: int) -> tuple[Integers, Integers]:
-    """Return the rows to learn from and those held out, each in order.
+    """Return the rows of training and of held-out images, each in order.
 
-    Units (n,) are drawn whole as long as no more than this share of the images is held out, or the
-    smallest where none is as small; all are learnt from where the share is 0. Raises KitboxError
-    where nothing would be left to learn from.
+    Units (n,) are held out whole, as many as fit into the share of images, or the smallest if none
+    fits; with a share of 0 no image is held out. Raises KitboxError if no training image is left.
     """
     order = np.random.default_rng(seed).permutation(int(units.max(initial=-1)) + 1)
     counts = np.bincount(units, minlength=len(order))
-    left, drawn = round(share * len(units)), list[int]()
+    left, held_units = round(share * len(units)), list[int]()
     for unit in order.tolist():
         if counts[unit] <= left:
-            drawn.append(unit)
+            held_units.append(unit)
             left -= int(counts[unit])
-    if left and not drawn:
-        drawn = [int(counts.argmin())]
-    held = np.isin(units, drawn)
+    if left and not held_units:
+        held_units = [int(counts.argmin())]
+    held = np.isin(units, held_units)
     if len(units) and held.all():
         raise KitboxError(
-            f"the {len(units)} images with a drawn box are held out together, as one place or one "
-            "picture; draw boxes in others, or measure nothing with --held-out 0"
+            f"the {len(units)} images with a drawn box would all be held out, as copies or one "
+            "encounter",
+            fix="draw boxes in other images, or hold none out with --held-out 0",
         )
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def require_enough(boxed: BoxedImages) -> None:
-    """Raise KitboxError where the drawn boxes are too few to learn from."""
+    """Raise KitboxError for too few images with drawn boxes."""
     if len(boxed) < _FEWEST:
         raise KitboxError(
-            f"{len(boxed)} images have a drawn box, and a detector needs {_FEWEST} or more; draw "
-            "some with 'kitbox look', or read them with 'kitbox data boxes import FILE'"
+            f"{len(boxed)} images have a drawn box, and a detector needs {_FEWEST} or more",
+            fix="draw some with 'kitbox look', or import them with 'kitbox data boxes import FILE'",
         )
 
 
@@ -132,13 +132,13 @@ Item = tuple[Pixels, Floats, int]
 class BoxedDataset(Dataset[Item]):
     """Boxed images as (pixels (h, w, 3) uint8, boxes (m, 4) in those pixels, row).
 
-    An item is asked for as (row, seed), and augmented as the seed says.
+    An item is requested as (row, seed); the seed decides its augmentation.
     """
 
     def __init__(
         self, boxed: BoxedImages, height_width: tuple[int, int], interpolation: str
     ) -> None:
-        """Take the images at one size."""
+        """Read the images at one size."""
         self.paths = boxed.images.paths
         self.height_width, self.interpolation = height_width, interpolation
         scale = np.array([height_width[1], height_width[0]]) / boxed.sizes
@@ -164,7 +164,7 @@ class PlainDataset(Dataset[tuple[Pixels, tuple[int, int], int]]):
     def __init__(
         self, paths: Sequence[Path], height_width: tuple[int, int], interpolation: str
     ) -> None:
-        """Take the images at one size."""
+        """Read the images at one size."""
         self.paths, self.height_width, self.interpolation = paths, height_width, interpolation
 
     def __getitem__(self, row: int) -> tuple[Pixels, tuple[int, int], int]:
@@ -174,10 +174,10 @@ class PlainDataset(Dataset[tuple[Pixels, tuple[int, int], int]]):
 
 
 class EpochBatches:
-    """The batches of the current `epoch`: every image once, each as (row, augmentation seed)."""
+    """The batches of the current `epoch`: each image once, as (row, augmentation seed)."""
 
     def __init__(self, boxed: BoxedImages, batch_size: int, seed: int) -> None:
-        """Deal the images out in random order, the same for any number of workers."""
+        """Shuffle the images by a seed, independently of the number of workers."""
         self.epoch, self._seed, self._size = 0, seed, batch_size
         self._image_ids = boxed.images.image_ids
 
@@ -194,18 +194,18 @@ class EpochBatches:
 
 
 def build_loader(dataset: Dataset[Any], batches: Any, *, workers: int) -> DataLoader[Any]:
-    """Return a loader of batches: pixels (n, h, w, 3) uint8, then lists of what else there is."""
+    """Return a loader of batches: pixels (n, h, w, 3) uint8, boxes or sizes, and rows, as lists."""
     return DataLoader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=_together,
+        collate_fn=_collate,
         worker_init_fn=start_worker if workers else None,
         prefetch_factor=4 if workers else None,
         persistent_workers=workers > 0,
     )
 
 
-def _together(items: list[tuple[Any, ...]]) -> tuple[Tensor, list[Any], list[int]]:
-    pixels, told, rows = zip(*items, strict=True)
-    return torch.from_numpy(np.stack(pixels)), list(told), list(rows)
+def _collate(items: list[tuple[Any, ...]]) -> tuple[Tensor, list[Any], list[int]]:
+    pixels, boxes_or_sizes, rows = zip(*items, strict=True)
+    return torch.from_numpy(np.stack(pixels)), list(boxes_or_sizes), list(rows)

@@ -1,8 +1,8 @@
-"""Detectors on disk: a folder for each set of causes, its weights, and what it has found."""
+"""Detectors on disk: a folder for each key, with the weights and the detections."""
 
 import json
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,54 +18,74 @@ from kitbox.boxes.detector_data import BoxedImages
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, read_json, write_bytes, write_json
 
-# Counts up when the way from boxes to a detector, or from a detector to boxes, changes.
+# Increase when training or detection changes, so that earlier detectors are not reused.
 _VERSION = 1
 
 
 @dataclass(frozen=True)
-class DetectorCauses:
-    """All that decides what a detector learns."""
+class DetectorKey:
+    """All that determines a trained detector: settings, data, initial weights, precision."""
 
-    recipe: dict[str, Any]
-    data: str  # images and boxes it learns from
-    weights: str  # where the backbone starts
+    settings: dict[str, Any]
+    data: str  # digest of the training images and boxes
+    weights: str  # digest of the backbone's initial weights
     precision: str
     version: int = _VERSION
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the key as detector.json has it."""
+        return {
+            "recipe": self.settings,
+            "data": self.data,
+            "weights": self.weights,
+            "precision": self.precision,
+            "version": self.version,
+        }
+
     @property
-    def key(self) -> str:
+    def digest(self) -> str:
         """Twelve hex digits that name the detector."""
-        return digest_of(asdict(self))[:12]
+        return digest_of(self.as_json())[:12]
 
 
 @dataclass(frozen=True)
 class DetectorFolder:
     """The folder of one detector."""
 
-    folder: Path
+    path: Path
 
     @property
     def weights(self) -> Path:
-        """The finished detector."""
-        return self.folder / "detector.safetensors"
+        """The weights of the finished detector."""
+        return self.path / "detector.safetensors"
 
     @property
-    def about(self) -> Path:
-        """What it was made of, at which size it sees images, and how long it learnt."""
-        return self.folder / "detector.json"
+    def metadata(self) -> Path:
+        """The key of the detector, its input size, and the seconds of its training."""
+        return self.path / "detector.json"
 
     @property
     def state(self) -> Path:
-        """All that the next epoch needs; gone when the detector is finished."""
-        return self.folder / "state.pt"
+        """The state of an unfinished training, from which the next epoch resumes."""
+        return self.path / "state.pt"
 
-    def found(self, precision: str) -> Path:
-        """Return the file of what was found in images: one JSON object a line."""
-        return self.folder / f"found-{precision}.jsonl"
+    def detections(self, precision: str) -> Path:
+        """Return the file of detections: a JSON object a line, one for each image."""
+        return self.path / f"found-{precision}.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainedDetector:
+    """A detector, its folder, its input (height, width), and the seconds of its training."""
+
+    folder: DetectorFolder
+    detector: Detector
+    height_width: tuple[int, int]
+    seconds: float
 
 
 def data_digest(boxed: BoxedImages) -> str:
-    """Return the digest of what a detector learns from: pixels and boxes."""
+    """Return the digest of the pixels and boxes that a detector is trained on."""
     return digest_of(
         [
             [str(digest), boxes.tolist()]
@@ -75,59 +95,56 @@ def data_digest(boxed: BoxedImages) -> str:
 
 
 def save(
-    kept: DetectorFolder,
+    folder: DetectorFolder,
     detector: Detector,
-    causes: DetectorCauses,
+    key: DetectorKey,
     height_width: tuple[int, int],
     seconds: float,
 ) -> None:
-    """Write a finished detector, and forget the state of its training."""
+    """Save a finished detector, and remove the state of its training."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in detector.state_dict().items()}
-    about = {"causes": asdict(causes), "height_width": height_width, "seconds": seconds}
-    write_json(kept.about, about)
-    write_bytes(kept.weights, to_bytes(tensors))
-    kept.state.unlink(missing_ok=True)
+    metadata = {"causes": key.as_json(), "height_width": height_width, "seconds": seconds}
+    write_json(folder.metadata, metadata)
+    write_bytes(folder.weights, to_bytes(tensors))
+    folder.state.unlink(missing_ok=True)
 
 
-def delete(kept: DetectorFolder) -> None:
-    """Remove a detector, what was done of it, and what it found."""
-    for path in (kept.weights, kept.state, *kept.folder.glob("found-*.jsonl")):
+def delete(folder: DetectorFolder) -> None:
+    """Remove a detector, the state of its training, and its detections."""
+    for path in (folder.weights, folder.state, *folder.path.glob("found-*.jsonl")):
         path.unlink(missing_ok=True)
 
 
-def load(kept: DetectorFolder) -> tuple[Detector, tuple[int, int], float]:
-    """Return a finished detector, the (height, width) it sees images at, the seconds it learnt.
-
-    Raises KitboxError for a damaged one.
-    """
+def load(folder: DetectorFolder) -> TrainedDetector:
+    """Return the finished detector of a folder; raises KitboxError for a damaged file."""
     try:
-        about = read_json(kept.about)
-        recipe = DetectorSettings.model_validate(about["causes"]["recipe"])
-        height, width = about["height_width"]
-        seconds = float(about["seconds"])
+        metadata = read_json(folder.metadata)
+        settings = DetectorSettings.model_validate(metadata["causes"]["recipe"])
+        height, width = metadata["height_width"]
+        seconds = float(metadata["seconds"])
     except (KitboxError, KeyError, TypeError, ValueError) as error:
-        raise damaged_error(kept.about) from error
-    detector = Detector(recipe)
+        raise damaged_error(folder.metadata) from error
+    detector = Detector(settings)
     try:
-        detector.load_state_dict(load_file(kept.weights))
+        detector.load_state_dict(load_file(folder.weights))
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise damaged_error(kept.weights) from error
-    return detector.eval(), (height, width), seconds
+        raise damaged_error(folder.weights) from error
+    return TrainedDetector(folder, detector.eval(), (height, width), seconds)
 
 
 def damaged_error(path: Path) -> KitboxError:
-    """Return the error of a file of a detector that cannot be read."""
-    return KitboxError(f"{path} is damaged; learn anew with --fresh")
+    """Return the error for a damaged file of a detector."""
+    return KitboxError(f"{path} is damaged", fix="train again with --fresh")
 
 
 def load_detections(path: Path) -> dict[str, Detections]:
-    """Return what was found before, by the digest of the image; a line cut off is left out.
+    """Return earlier detections by the digest of the image; an incomplete line is left out.
 
-    Raises KitboxError for a line that is something else.
+    Raises KitboxError for an invalid line.
     """
-    found: dict[str, Detections] = {}
+    detections: dict[str, Detections] = {}
     if not path.exists():
-        return found
+        return detections
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
@@ -137,14 +154,16 @@ def load_detections(path: Path) -> dict[str, Detections]:
             boxes = np.array(row["boxes"], dtype=np.float32).reshape(-1, 4)
             confidences = np.array(row["confidences"], dtype=np.float32)
             width, height = row["size"]
-            found[str(row["image"])] = Detections((int(width), int(height)), boxes, confidences)
+            detections[str(row["image"])] = Detections(
+                (int(width), int(height)), boxes, confidences
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise damaged_error(path) from error
-    return found
+    return detections
 
 
-def append_detections(path: Path, found: dict[str, Detections]) -> None:
-    """Add what was found in images, by their digests."""
+def append_detections(path: Path, detections: dict[str, Detections]) -> None:
+    """Append detections, by the digests of their images."""
     rows = [
         {
             "image": digest,
@@ -152,21 +171,21 @@ def append_detections(path: Path, found: dict[str, Detections]) -> None:
             "boxes": each.boxes.tolist(),
             "confidences": each.confidences.tolist(),
         }
-        for digest, each in found.items()
+        for digest, each in detections.items()
     ]
     with path.open("a", encoding="utf-8") as file:
         file.write("\n" * _cut_off(path) + "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def lock(kept: DetectorFolder) -> AbstractContextManager[None]:
-    """Keep other processes from the same detector meanwhile."""
+def lock(folder: DetectorFolder) -> AbstractContextManager[None]:
+    """Lock a detector against other processes."""
     return files.lock(
-        kept.folder, f"another process is at work on the detector {kept.folder}; wait for its end"
+        folder.path, f"another process uses the detector {folder.path}; wait until it ends"
     )
 
 
 def _cut_off(path: Path) -> bool:
-    """Return whether a file ends within a line."""
+    """Return whether a file ends in the middle of a line."""
     if not path.exists() or not path.stat().st_size:
         return False
     with path.open("rb") as file:

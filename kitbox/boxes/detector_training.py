@@ -1,4 +1,4 @@
-"""Teaches a detector from boxed images, epoch by epoch, and goes on where it stopped."""
+"""Trains a detector on drawn boxes, resumes where it stopped, and detects boxes in images."""
 
 import io
 import time
@@ -17,7 +17,7 @@ from kitbox.boxes import detections, detector_data, detector_store
 from kitbox.boxes.detections import Detections
 from kitbox.boxes.detector import Detector, DetectorSettings
 from kitbox.boxes.detector_data import BoxedImages
-from kitbox.boxes.detector_store import DetectorCauses, DetectorFolder, damaged_error
+from kitbox.boxes.detector_store import DetectorFolder, DetectorKey, TrainedDetector, damaged_error
 from kitbox.errors import KitboxError
 from kitbox.files import write_bytes
 from kitbox.images.loader import default_worker_count
@@ -25,15 +25,81 @@ from kitbox.network import acceleration, inference, pretrained_weights
 from kitbox.records import Floats, ImageSet, Progress
 from kitbox.workspace import Workspace
 
-# Gradients of the first steps, when the heads know nothing, are longer than this.
-_LONGEST_GRADIENT = 5.0
-# The backbone comes with weights; the heads come with none.
+# Clips the gradients of the first steps, when the heads are random.
+_LARGEST_GRADIENT_NORM = 5.0
+# Learning rate of the pretrained backbone / that of the new heads.
 _BACKBONE_RATE = 0.3
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """The device and precision of a detector; `fresh` trains again instead of reusing one."""
+
+    device: str = "auto"
+    precision: str = "auto"
+    workers: int | None = None
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class DetectionRun:
+    """The detections of each image; how many images had to be read for them, in how many seconds.
+
+    The detections of the other images are from an earlier run.
+    """
+
+    detections: list[Detections]
+    images_read: int
+    seconds: float
+
+    @property
+    def images_per_second(self) -> float | None:
+        """The speed of reading and detecting, None if no image was read."""
+        return self.images_read / self.seconds if self.images_read else None
+
+
+def train(
+    boxed: BoxedImages,
+    settings: DetectorSettings,
+    source: Path | str,
+    workspace: Workspace,
+    options: DetectorOptions,
+) -> Generator[Progress, None, TrainedDetector]:
+    """Return a detector trained on boxes, or the earlier one with the same key; yields Progress.
+
+    An interrupted training is resumed after its last finished epoch. `source` is where the
+    backbone's weights come from: "hub", "none" or a file.
+    """
+    device = inference.resolve_device(options.device)
+    precision = inference.resolve_precision(options.precision, device, training=True)
+    key = DetectorKey(
+        settings=settings.model_dump(mode="json"),
+        data=detector_store.data_digest(boxed),
+        weights=pretrained_weights.source_digest(source),
+        precision=precision,
+    )
+    folder = DetectorFolder(workspace.detectors / key.digest)
+    if options.fresh or not folder.weights.exists():
+        with detector_store.lock(folder):
+            if options.fresh:
+                detector_store.delete(folder)
+            detector, seconds = yield from train_epochs(
+                boxed,
+                settings,
+                source,
+                folder.state,
+                device=device,
+                precision=precision,
+                workers=options.workers,
+            )
+            height_width = settings.height_width(boxed.shape)
+            detector_store.save(folder, detector, key, height_width, seconds)
+    return detector_store.load(folder)
 
 
 def train_epochs(
     boxed: BoxedImages,
-    recipe: DetectorSettings,
+    settings: DetectorSettings,
     source: Path | str,
     state: Path,
     *,
@@ -41,51 +107,114 @@ def train_epochs(
     precision: str,
     workers: int | None = None,
 ) -> Generator[Progress, None, tuple[Detector, float]]:
-    """Return a detector that has learnt the boxes, and the seconds of it; yields Progress.
+    """Return a detector trained on boxes, and the seconds of its training; yields Progress.
 
-    After each epoch all that the next one needs is kept in `state`, from where the same call goes
-    on to the same weights. Raises KitboxError for a loss that is no longer a number.
+    The state after each epoch is saved in the file `state`. If that exists, the training resumes
+    from it, to the same weights. Raises KitboxError for a loss that is not a finite number.
     """
-    torch.manual_seed(recipe.seed)
-    detector = _started(recipe, source, device, precision)
-    batches = detector_data.EpochBatches(boxed, recipe.batch_size, recipe.seed)
-    optimizer, schedule = _optimizer(detector, recipe, len(batches))
-    done, before = _restored(state, detector, optimizer, schedule)
-    form = detector.pyramid.data_config
+    torch.manual_seed(settings.seed)
+    detector = _build_detector(settings, source, device, precision)
+    batches = detector_data.EpochBatches(boxed, settings.batch_size, settings.seed)
+    optimizer, schedule = _build_optimizer(detector, settings, len(batches))
+    done, earlier_seconds = _load_state(state, detector, optimizer, schedule)
+    interpolation = detector.pyramid.data_config.interpolation
     loader = detector_data.build_loader(
-        detector_data.BoxedDataset(boxed, recipe.height_width(boxed.shape), form.interpolation),
+        detector_data.BoxedDataset(boxed, settings.height_width(boxed.shape), interpolation),
         batches,
         workers=default_worker_count(device, workers),
     )
-    began, spent = time.perf_counter(), before
-    for epoch in range(done + 1, recipe.epochs + 1):
+    start, seconds = time.perf_counter(), earlier_seconds
+    for epoch in range(done + 1, settings.epochs + 1):
         batches.epoch = epoch
         for step, (pixels, boxes, _) in enumerate(loader, 1):
             loss = _step(detector.train(), pixels, boxes, optimizer, device, precision)
             if not loss < float("inf"):
                 raise KitboxError(
-                    f"the loss of the detector became {loss} at epoch {epoch}; "
-                    "say --precision 32, or another --backbone"
+                    f"the loss of the detector became {loss} at epoch {epoch}",
+                    fix="try --precision 32, or another --backbone",
                 )
             schedule.step()
-            at = (epoch - 1) * len(batches) + step
-            new = (at - done * len(batches)) / len(batches) * len(boxed)
-            speed = new / (time.perf_counter() - began)
-            note = f"epoch {epoch}/{recipe.epochs}, loss {loss:.3f}, {speed:.0f} images/s"
-            yield Progress("learn boxes", at, recipe.epochs * len(batches), "steps", note)
-        spent = before + time.perf_counter() - began
-        _keep(state, detector, optimizer, schedule, {"epoch": epoch, "seconds": spent})
-    return detector.eval(), spent
+            steps = (epoch - 1) * len(batches) + step
+            images = (steps - done * len(batches)) / len(batches) * len(boxed)
+            speed = images / (time.perf_counter() - start)
+            note = f"epoch {epoch}/{settings.epochs}, loss {loss:.3f}, {speed:.0f} images/s"
+            total = settings.epochs * len(batches)
+            yield Progress("train the detector", steps, total, "steps", note)
+        seconds = earlier_seconds + time.perf_counter() - start
+        _save_state(state, detector, optimizer, schedule, {"epoch": epoch, "seconds": seconds})
+    return detector.eval(), seconds
 
 
-def _started(recipe: DetectorSettings, source: Path | str, device: str, precision: str) -> Detector:
-    """Return a detector whose backbone has its weights, ready to learn on a device."""
-    detector = Detector(recipe, pretrained=source == "hub")
+def detect(
+    trained: TrainedDetector, images: ImageSet, options: DetectorOptions
+) -> Generator[Progress, None, DetectionRun]:
+    """Return the detections of each image, in the order of the images; yields Progress.
+
+    Detections are saved after every batch; an image with earlier detections is not read again.
+    """
+    device = inference.resolve_device(options.device)
+    precision = inference.resolve_precision(options.precision, device)
+    digests = [str(digest) for digest in images.file_digests]
+    file = trained.folder.detections(precision)
+    known = detector_store.load_detections(file)
+    paths = {
+        digest: path
+        for digest, path in zip(digests, images.paths, strict=True)
+        if digest not in known
+    }
+    new = list(paths)
+    stage = detections.detect(
+        trained.detector,
+        list(paths.values()),
+        trained.height_width,
+        device=device,
+        precision=precision,
+        workers=options.workers,
+    )
+    done, start = 0, time.perf_counter()
+    with detector_store.lock(trained.folder), closing(stage):
+        for rows, of_rows in stage if new else ():
+            batch = {new[row]: each for row, each in zip(rows, of_rows, strict=True)}
+            detector_store.append_detections(file, batch)
+            known |= batch
+            done += len(batch)
+            note = f"{done / (time.perf_counter() - start):.0f} images/s"
+            yield Progress("detect boxes", done, len(new), note=note)
+    seconds = time.perf_counter() - start
+    return DetectionRun([known[digest] for digest in digests], len(new), seconds)
+
+
+def _build_detector(
+    settings: DetectorSettings, source: Path | str, device: str, precision: str
+) -> Detector:
+    """Return a detector on a device, with the backbone's initial weights."""
+    detector = Detector(settings, pretrained=source == "hub")
     if isinstance(source, Path):
         detector.load_weights(source)
     if device == "cpu" and precision == "bf16":
         acceleration.speed_up_depthwise(detector.pyramid.backbone)
     return detector.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _build_optimizer(
+    detector: Detector, settings: DetectorSettings, steps: int
+) -> tuple[Any, OneCycleLR]:
+    """Return AdamW and its schedule: a warm-up over a tenth of the steps, then a cosine to zero."""
+    backbone = [p for p in detector.pyramid.backbone.parameters() if p.requires_grad]
+    backbone_ids = {id(parameter) for parameter in detector.pyramid.backbone.parameters()}
+    heads = [p for p in detector.parameters() if id(p) not in backbone_ids]
+    rates = [settings.learning_rate * _BACKBONE_RATE, settings.learning_rate]
+    optimizer = torch.optim.AdamW(
+        [{"params": backbone}, {"params": heads}], weight_decay=settings.weight_decay
+    )
+    schedule = OneCycleLR(
+        optimizer,
+        max_lr=rates,
+        total_steps=settings.epochs * steps,
+        pct_start=0.1,
+        cycle_momentum=False,
+    )
+    return optimizer, schedule
 
 
 def _step(
@@ -96,172 +225,40 @@ def _step(
     device: str,
     precision: str,
 ) -> float:
-    """Learn from one batch; return its loss. What is no number changes nothing."""
+    """Train on one batch and return its loss; one that is not finite changes nothing."""
     with inference.autocast(device, precision):
-        said = detector(pixels.to(device, non_blocking=True))
-    losses = detector.losses(said, [torch.from_numpy(each).to(device) for each in boxes])
+        outputs = detector(pixels.to(device, non_blocking=True))
+    losses = detector.losses(outputs, [torch.from_numpy(each).to(device) for each in boxes])
     loss = torch.stack(list(losses.values())).sum()
     value = float(loss.detach())
     if value < float("inf"):
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(detector.parameters(), _LONGEST_GRADIENT)
+        torch.nn.utils.clip_grad_norm_(detector.parameters(), _LARGEST_GRADIENT_NORM)
         optimizer.step()
     return value
 
 
-def _optimizer(detector: Detector, recipe: DetectorSettings, steps: int) -> tuple[Any, OneCycleLR]:
-    """Return AdamW and its schedule: a warm-up over a tenth of the steps, then a cosine to zero."""
-    backbone = [p for p in detector.pyramid.backbone.parameters() if p.requires_grad]
-    own = {id(parameter) for parameter in detector.pyramid.backbone.parameters()}
-    heads = [p for p in detector.parameters() if id(p) not in own]
-    rates = [recipe.learning_rate * _BACKBONE_RATE, recipe.learning_rate]
-    optimizer = torch.optim.AdamW(
-        [{"params": backbone}, {"params": heads}], weight_decay=recipe.weight_decay
-    )
-    schedule = OneCycleLR(
-        optimizer,
-        max_lr=rates,
-        total_steps=recipe.epochs * steps,
-        pct_start=0.1,
-        cycle_momentum=False,
-    )
-    return optimizer, schedule
-
-
-def _keep(
-    state: Path, detector: Detector, optimizer: Any, schedule: OneCycleLR, at: dict[str, Any]
+def _save_state(
+    state: Path, detector: Detector, optimizer: Any, schedule: OneCycleLR, position: dict[str, Any]
 ) -> None:
     buffer = io.BytesIO()
     parts = {"detector": detector, "optimizer": optimizer, "schedule": schedule}
-    torch.save({name: p.state_dict() for name, p in parts.items()} | at, buffer)
+    torch.save({name: p.state_dict() for name, p in parts.items()} | position, buffer)
     write_bytes(state, buffer.getvalue())
 
 
-def _restored(
+def _load_state(
     state: Path, detector: Detector, optimizer: Any, schedule: OneCycleLR
 ) -> tuple[int, float]:
-    """Load the state of the last finished epoch, if there is one; return it and its seconds."""
+    """Load the state of an interrupted training, if any; return its epochs and seconds."""
     if not state.exists():
         return 0, 0.0
     try:
-        done = torch.load(state, map_location="cpu", weights_only=True)
-        detector.load_state_dict(done["detector"])
-        optimizer.load_state_dict(done["optimizer"])
-        schedule.load_state_dict(done["schedule"])
-        return int(done["epoch"]), float(done["seconds"])
+        saved = torch.load(state, map_location="cpu", weights_only=True)
+        detector.load_state_dict(saved["detector"])
+        optimizer.load_state_dict(saved["optimizer"])
+        schedule.load_state_dict(saved["schedule"])
+        return int(saved["epoch"]), float(saved["seconds"])
     except (OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError, PickleError) as e:
         raise damaged_error(state) from e
-
-
-@dataclass(frozen=True)
-class DetectorOptions:
-    """Where and how a detector learns and runs; `fresh` learns again what is there already."""
-
-    device: str = "auto"
-    precision: str = "auto"
-    workers: int | None = None
-    fresh: bool = False
-
-
-@dataclass(frozen=True)
-class TrainedDetector:
-    """A detector that has learnt, the (height, width) it sees images at, the seconds it took."""
-
-    kept: DetectorFolder
-    detector: Detector
-    height_width: tuple[int, int]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class DetectionRun:
-    """What was found in each image; of those that had to be read, how many and in which time."""
-
-    found: list[Detections]
-    read: int
-    seconds: float
-
-    @property
-    def images_per_second(self) -> float | None:
-        """How many images were read and searched in a second, None where none was read."""
-        return self.read / self.seconds if self.read else None
-
-
-def train(
-    boxed: BoxedImages,
-    recipe: DetectorSettings,
-    source: Path | str,
-    workspace: Workspace,
-    options: DetectorOptions,
-) -> Generator[Progress, None, TrainedDetector]:
-    """Return a detector that has learnt the boxes, or the one that did; yields Progress.
-
-    A detector is named by all its causes. Stopped, the same call goes on after the last finished
-    epoch. `source` is "hub", "none" or a file, where the backbone's weights are.
-    """
-    device = inference.resolve_device(options.device)
-    precision = inference.resolve_precision(options.precision, device, training=True)
-    causes = DetectorCauses(
-        recipe.model_dump(mode="json"),
-        detector_store.data_digest(boxed),
-        pretrained_weights.source_digest(source),
-        precision,
-    )
-    place = DetectorFolder(workspace.detectors / causes.key)
-    if options.fresh or not place.weights.exists():
-        with detector_store.lock(place):
-            if options.fresh:
-                detector_store.delete(place)
-            detector, seconds = yield from train_epochs(
-                boxed,
-                recipe,
-                source,
-                place.state,
-                device=device,
-                precision=precision,
-                workers=options.workers,
-            )
-            height_width = recipe.height_width(boxed.shape)
-            detector_store.save(place, detector, causes, height_width, seconds)
-    detector, height_width, seconds = detector_store.load(place)
-    return TrainedDetector(place, detector, height_width, seconds)
-
-
-def detect(
-    trained: TrainedDetector, images: ImageSet, options: DetectorOptions
-) -> Generator[Progress, None, DetectionRun]:
-    """Return what the detector finds in each image, in their order; yields Progress.
-
-    An image that was seen before is not read again; what was found is kept after every batch.
-    """
-    device = inference.resolve_device(options.device)
-    precision = inference.resolve_precision(options.precision, device)
-    digests = [str(digest) for digest in images.file_digests]
-    memory = trained.kept.found(precision)
-    known = detector_store.load_detections(memory)
-    fresh = {
-        digest: path
-        for digest, path in zip(digests, images.paths, strict=True)
-        if digest not in known
-    }
-    names = list(fresh)
-    stage = detections.detect(
-        trained.detector,
-        list(fresh.values()),
-        trained.height_width,
-        device=device,
-        precision=precision,
-        workers=options.workers,
-    )
-    done, began = 0, time.perf_counter()
-    with detector_store.lock(trained.kept), closing(stage):
-        for rows, found in stage if names else ():
-            batch = {names[row]: each for row, each in zip(rows, found, strict=True)}
-            detector_store.append_detections(memory, batch)
-            known |= batch
-            done += len(batch)
-            note = f"{done / (time.perf_counter() - began):.0f} images/s"
-            yield Progress("find boxes", done, len(names), note=note)
-    seconds = time.perf_counter() - began
-    return DetectionRun([known[digest] for digest in digests], len(names), seconds)

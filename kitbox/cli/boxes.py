@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from kitbox.boxes.box_import import BoxImport
     from kitbox.boxes.detector import DetectorSettings
     from kitbox.boxes.detector_data import BoxedImages
-    from kitbox.boxes.detector_training import DetectorOptions, TrainedDetector
+    from kitbox.boxes.detector_store import TrainedDetector
+    from kitbox.boxes.detector_training import DetectorOptions
     from kitbox.competition.boxes import Corners
     from kitbox.competition.lists import ListedImages
     from kitbox.competition.settings import Competition
@@ -339,7 +340,7 @@ def _describe(
     trained: "TrainedDetector", settings: "DetectorSettings", images: int
 ) -> dict[str, Any]:
     return {
-        "detector": str(trained.kept.folder),
+        "detector": str(trained.folder.path),
         "backbone": settings.backbone,
         "image_size": list(trained.height_width),
         "epochs": settings.epochs,
@@ -360,8 +361,8 @@ def _evaluate(
     from kitbox.boxes import average_precision, detector_training
 
     detected = follow(detector_training.detect(trained, held.images, options))
-    scores = average_precision.score(held.boxes, detected.found, threshold, units, several)
-    whole = sum(each.best(threshold) is None for each in detected.found)
+    scores = average_precision.score(held.boxes, detected.detections, threshold, units, several)
+    whole = sum(each.best(threshold) is None for each in detected.detections)
     return {
         "held_out": {
             "images": len(held),
@@ -397,10 +398,10 @@ def _detect_others(
     from kitbox.competition import boxes
 
     detected = follow(detector_training.detect(trained, others, options))
-    rows = detections.boxes_above(others.image_ids, detected.found, threshold)
+    rows = detections.boxes_above(others.image_ids, detected.detections, threshold)
     before = boxes.replace(workspace.boxes, detections.SOURCE, rows)
     doubtful = detections.review(
-        others.image_ids, detected.found, threshold, detections.extent_bounds(drawn)
+        others.image_ids, detected.detections, threshold, detections.extent_bounds(drawn)
     )
     listed = workspace.reports / "boxes-doubtful.csv"
     detections.save_findings(listed, doubtful)
@@ -409,7 +410,7 @@ def _detect_others(
         "images": len(others),
         "boxes": len(rows),
         "replaced": before,
-        "whole": sum(each.best(threshold) is None for each in detected.found),
+        "whole": sum(each.best(threshold) is None for each in detected.detections),
         "images_per_second": None if speed is None else round(speed, 1),
         "doubtful": len(doubtful),
         "doubtful_list": str(listed),

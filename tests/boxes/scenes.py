@@ -1,4 +1,4 @@
-"""Drawn scenes: a bright rectangle on dark noise, whose box is known."""
+"""Synthetic scenes: a bright rectangle on dark noise, with its box."""
 
 from pathlib import Path
 
@@ -29,13 +29,13 @@ def scene(path: Path, box: Corners, size: tuple[int, int] = (96, 64), seed: int 
 def scenes(
     folder: Path, count: int, size: tuple[int, int] = (96, 64), seed: int = 0
 ) -> BoxedImages:
-    """Save so many scenes with a rectangle each, a fifth to a half of the width wide."""
+    """Save scenes with a rectangle each, of a fifth to a half of their width and height."""
     generator = np.random.default_rng([seed, 1])
     paths, boxes = [], []
     for number in range(count):
-        wide, high = (generator.uniform(0.2, 0.5, 2) * size).astype(int)
-        left, top = generator.integers(0, size[0] - wide), generator.integers(0, size[1] - high)
-        box = (int(left), int(top), int(left + wide), int(top + high))
+        width, height = (generator.uniform(0.2, 0.5, 2) * size).astype(int)
+        left, top = generator.integers(0, size[0] - width), generator.integers(0, size[1] - height)
+        box = (int(left), int(top), int(left + width), int(top + height))
         paths.append(scene(folder / f"{number}.png", box, size, seed=1000 * seed + number))
         boxes.append(np.array([box], dtype=np.float32))
     ids = strings([path.name for path in paths])
@@ -45,13 +45,13 @@ def scenes(
 
 
 def tiny(**settings: object) -> DetectorSettings:
-    """Return a recipe that learns in seconds."""
-    given = {"backbone": TINY, "image_size": 64, "epochs": 2, "channels": 32, "convolutions": 0}
-    return DetectorSettings.model_validate(given | settings)
+    """Return settings of a detector that trains in seconds."""
+    defaults = {"backbone": TINY, "image_size": 64, "epochs": 2, "channels": 32, "convolutions": 0}
+    return DetectorSettings.model_validate(defaults | settings)
 
 
-def found(*boxes: tuple[float, Corners], size: tuple[int, int] = (100, 100)) -> Detections:
-    """Return what was found in an image: (confidence, box) of each, most confident first."""
+def detected(*boxes: tuple[float, Corners], size: tuple[int, int] = (100, 100)) -> Detections:
+    """Return the detections of an image from (confidence, box), most confident first."""
     return Detections(
         size,
         np.array([box for _, box in boxes], dtype=np.float32).reshape(-1, 4),

@@ -1,4 +1,4 @@
-"""Average precision of boxes, worked out by hand and against a slow one."""
+"""Average precision of boxes, against worked numbers and a slow oracle."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.boxes import average_precision as average_precision_module
+from kitbox.boxes import average_precision
 from kitbox.boxes.detections import Detections
 from kitbox.errors import KitboxError
 from kitbox.records import Floats
-from tests.boxes.scenes import found
+from tests.boxes.scenes import detected
 
 BOX, SHIFTED, ELSEWHERE = (0, 0, 10, 10), (2, 0, 12, 10), (50, 50, 60, 60)  # IoU 2/3, 0
 
@@ -20,47 +20,47 @@ def drawn(*corners: tuple[int, int, int, int]) -> Floats:
     return np.array(corners, dtype=np.float32).reshape(-1, 4)
 
 
-def average_precision(
-    truth: Sequence[Floats], seen: Sequence[Detections], threshold: float = 0.5
+def ap50(
+    truth: Sequence[Floats], detections: Sequence[Detections], threshold: float = 0.5
 ) -> float:
-    matches = average_precision_module.match_boxes(truth, seen, (threshold,))
+    matches = average_precision.match_boxes(truth, detections, (threshold,))
     return float(matches.average_precision(np.ones((1, len(truth))))[0, 0])
 
 
-def test_right_wrong_right_of_two_boxes_is_five_sixths() -> None:
-    seen = [found((0.9, BOX), (0.8, ELSEWHERE)), found((0.7, BOX))]
+def test_correct_wrong_correct_of_two_boxes_is_five_sixths() -> None:
+    seen = [detected((0.9, BOX), (0.8, ELSEWHERE)), detected((0.7, BOX))]
     truth = [drawn(BOX), drawn(BOX)]
-    assert average_precision(truth, seen) == pytest.approx(1 / 2 * 1 + 1 / 2 * 2 / 3)
+    assert ap50(truth, seen) == pytest.approx(1 / 2 * 1 + 1 / 2 * 2 / 3)
     # read at 101 recalls, as COCO does: 51 of them need precision 1, 50 have 2/3
-    assert average_precision(truth, seen) != pytest.approx((51 + 50 * 2 / 3) / 101)
+    assert ap50(truth, seen) != pytest.approx((51 + 50 * 2 / 3) / 101)
 
 
-def test_a_wrong_box_below_all_right_ones_costs_nothing() -> None:
-    assert average_precision([drawn(BOX)], [found((0.9, BOX), (0.1, ELSEWHERE))]) == 1.0
+def test_a_wrong_box_below_all_correct_ones_costs_nothing() -> None:
+    assert ap50([drawn(BOX)], [detected((0.9, BOX), (0.1, ELSEWHERE))]) == 1.0
 
 
-def test_the_precision_that_counts_is_the_best_at_this_recall_or_more() -> None:
-    # wrong, right, right: the precision at the first right box is 1/2, later 2/3
-    seen = [found((0.9, ELSEWHERE), (0.8, BOX)), found((0.7, BOX))]
-    assert average_precision([drawn(BOX), drawn(BOX)], seen) == pytest.approx(2 / 3)
+def test_the_best_precision_at_a_recall_or_more_counts() -> None:
+    # wrong, correct, correct: the precision at the first correct box is 1/2, later 2/3
+    seen = [detected((0.9, ELSEWHERE), (0.8, BOX)), detected((0.7, BOX))]
+    assert ap50([drawn(BOX), drawn(BOX)], seen) == pytest.approx(2 / 3)
 
 
 def test_a_second_box_on_the_same_object_is_wrong() -> None:
-    seen = [found((0.9, BOX), (0.8, SHIFTED)), found((0.7, BOX))]
-    assert average_precision([drawn(BOX), drawn(BOX)], seen) == pytest.approx(1 / 2 + 1 / 3)
+    seen = [detected((0.9, BOX), (0.8, SHIFTED)), detected((0.7, BOX))]
+    assert ap50([drawn(BOX), drawn(BOX)], seen) == pytest.approx(1 / 2 + 1 / 3)
 
 
-def test_a_found_box_takes_the_nearest_drawn_box_that_is_free() -> None:
+def test_a_detected_box_takes_the_nearest_free_drawn_box() -> None:
     truth = [drawn(BOX, SHIFTED)]
-    assert average_precision(truth, [found((0.9, BOX), (0.8, BOX))], 0.6) == 1.0
-    assert average_precision(truth, [found((0.9, BOX), (0.8, BOX))], 0.7) == 0.5
+    assert ap50(truth, [detected((0.9, BOX), (0.8, BOX))], 0.6) == 1.0
+    assert ap50(truth, [detected((0.9, BOX), (0.8, BOX))], 0.7) == 0.5
 
 
-def test_nothing_found_is_zero() -> None:
-    assert average_precision([drawn(BOX)], [found()]) == 0.0
+def test_no_detection_is_zero() -> None:
+    assert ap50([drawn(BOX)], [detected()]) == 0.0
 
 
-def slow_average_precision(truth: Sequence[Floats], seen: Sequence[Detections], at: float) -> float:
+def slow_ap50(truth: Sequence[Floats], seen: Sequence[Detections], at: float) -> float:
     listed = sorted(
         ((-c, row, n) for row, each in enumerate(seen) for n, c in enumerate(each.confidences))
     )
@@ -101,30 +101,28 @@ def test_average_precision_equals_the_slow_one(
     left = iter(confidence)
     truth = [drawn(*true) for true, _ in images]
     seen = [
-        found(*sorted([(next(left) / 1000, box) for box in each], reverse=True))
+        detected(*sorted([(next(left) / 1000, box) for box in each], reverse=True))
         for _, each in images
     ]
-    wanted = slow_average_precision(truth, seen, at)
-    assert average_precision(truth, seen, at) == pytest.approx(wanted)
+    wanted = slow_ap50(truth, seen, at)
+    assert ap50(truth, seen, at) == pytest.approx(wanted)
 
 
 def test_an_image_drawn_twice_counts_as_two_images() -> None:
     truth = [drawn(BOX), drawn(BOX, ELSEWHERE), drawn(BOX)]
-    seen = [found((0.9, BOX)), found((0.8, BOX), (0.7, SHIFTED)), found((0.6, ELSEWHERE))]
+    seen = [detected((0.9, BOX)), detected((0.8, BOX), (0.7, SHIFTED)), detected((0.6, ELSEWHERE))]
     weights = np.array([[2.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 1.0]])
-    values = average_precision_module.match_boxes(truth, seen, (0.5,)).average_precision(weights)[
-        :, 0
-    ]
+    values = average_precision.match_boxes(truth, seen, (0.5,)).average_precision(weights)[:, 0]
     twice = [truth[0], truth[0], truth[1]], [seen[0], seen[0], seen[1]]
     assert values[0] == pytest.approx(average_precision(*twice))
-    assert values[1] == pytest.approx(average_precision(truth, seen))
+    assert values[1] == pytest.approx(ap50(truth, seen))
     assert values[2] == 0.0
 
 
 def test_a_score_tells_ap_and_what_images_are_cropped_to() -> None:
     truth = [drawn(BOX), drawn((0, 0, 100, 50))]
-    seen = [found((0.9, SHIFTED)), found((0.3, BOX))]
-    scores = average_precision_module.score(truth, seen, 0.4, np.array([0, 1])).by_metric
+    seen = [detected((0.9, SHIFTED)), detected((0.3, BOX))]
+    scores = average_precision.score(truth, seen, 0.4, np.array([0, 1])).by_metric
     assert list(scores) == ["ap50", "ap", "crop_iou"]
     assert scores["ap50"].value == pytest.approx(1 / 2)
     # right at .5, .55, .6 and .65, of ten thresholds
@@ -138,17 +136,15 @@ def test_a_score_tells_ap_and_what_images_are_cropped_to() -> None:
 @pytest.mark.parametrize("several", ["best", "largest", "union"])
 def test_what_is_cropped_to_follows_the_rule_of_several_boxes(several: str) -> None:
     large, all_ = (0, 0, 55, 55), (0, 0, 60, 60)
-    seen = [found((0.9, ELSEWHERE), (0.8, large), (0.1, (0, 0, 90, 90)))]
+    seen = [detected((0.9, ELSEWHERE), (0.8, large), (0.1, (0, 0, 90, 90)))]
     wanted = {"best": ELSEWHERE, "largest": large, "union": all_}
     for rule, box in wanted.items():
-        score = average_precision_module.score([drawn(box)], seen, 0.4, np.array([0]), several)
+        score = average_precision.score([drawn(box)], seen, 0.4, np.array([0]), several)
         assert (score.by_metric["crop_iou"].value == pytest.approx(1.0)) == (rule == several)
-    both = average_precision_module.score(
-        [drawn(ELSEWHERE, large)], seen, 0.4, np.array([0]), several
-    )
+    both = average_precision.score([drawn(ELSEWHERE, large)], seen, 0.4, np.array([0]), several)
     assert both.by_metric["crop_iou"].value == pytest.approx(1.0)
 
 
 def test_without_held_out_boxes_there_is_no_score() -> None:
     with pytest.raises(KitboxError, match="no image with a box is held out; raise --held-out"):
-        average_precision_module.score([], [], 0.5, np.array([], dtype=np.int64))
+        average_precision.score([], [], 0.5, np.array([], dtype=np.int64))

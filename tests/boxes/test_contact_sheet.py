@@ -1,4 +1,4 @@
-"""The contact sheet: boxes stand where they are said to be."""
+"""The contact sheet: boxes in their places."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def photograph(path: Path, size: tuple[int, int] = (720, 480)) -> Path:
 
 
 @pytest.mark.parametrize(("confidence", "colour"), [(None, (255, 140, 0)), (0.5, (40, 130, 255))])
-def test_a_box_is_drawn_in_the_colour_of_who_says_so(
+def test_drawn_and_detected_boxes_have_their_colours(
     tmp_path: Path, confidence: float | None, colour: tuple[int, int, int]
 ) -> None:
     paths = {"a": photograph(tmp_path / "a.png")}
@@ -29,7 +29,7 @@ def test_a_box_is_drawn_in_the_colour_of_who_says_so(
     assert (ys.min(), ys.max()) == (8 + 50, 8 + 149)
 
 
-def test_images_are_spread_over_all_and_strange_ones_left_out(tmp_path: Path) -> None:
+def test_images_are_spread_evenly_and_missing_ones_left_out(tmp_path: Path) -> None:
     path = photograph(tmp_path / "a.png", (30, 20))
     names = [f"{number:03}" for number in range(100)]
     boxes = {name: [Box(name, (1.0, 1.0, 9.0, 9.0))] for name in [*names, "gone"]}
@@ -39,7 +39,7 @@ def test_images_are_spread_over_all_and_strange_ones_left_out(tmp_path: Path) ->
     )
 
 
-def test_a_sheet_of_nothing_and_of_an_unreadable_image_is_drawn(tmp_path: Path) -> None:
+def test_a_sheet_without_images_or_with_an_unreadable_one_is_drawn(tmp_path: Path) -> None:
     assert contact_sheet.draw({}, {}, tmp_path / "s.png") == 0
     (tmp_path / "b.png").write_text("no image")
     name = "a very long name " * 20

@@ -1,4 +1,4 @@
-"""Boxed images: which have boxes, and how they are parted."""
+"""Images with drawn boxes, and their split."""
 
 from pathlib import Path
 
@@ -33,13 +33,13 @@ def test_images_without_a_box_are_left_out(tmp_path: Path) -> None:
 def test_boxes_are_clipped_to_their_images_and_empty_ones_left_out(tmp_path: Path) -> None:
     names = ["a.png", "b.png", "c.png"]
     paths = tuple(scene(tmp_path / name, (10, 10, 30, 30), (64, 48)) for name in names)
-    given_ = {
+    corners = {
         "a.png": [(-5, 2, 70, 30), (64, 0, 80, 20)],
         "b.png": [(0, 50, 10, 60)],
         "c.png": [(0, 0, 64, 48)],
     }
     drawn, changed = detector_data.clip_boxes(
-        detector_data.with_boxes(ImageSet(strings(names), paths), given_)
+        detector_data.with_boxes(ImageSet(strings(names), paths), corners)
     )
     assert drawn.images.image_ids.tolist() == ["a.png", "c.png"]
     assert [each.tolist() for each in drawn.boxes] == [[[0, 2, 64, 30]], [[0, 0, 64, 48]]]
@@ -50,35 +50,35 @@ UNITS = st.lists(st.integers(0, 9), min_size=1, max_size=30)
 
 
 @given(UNITS, st.floats(0, 0.9), st.integers(0, 5))
-def test_a_unit_is_never_parted(numbers: list[int], share: float, seed: int) -> None:
+def test_a_unit_is_never_split(numbers: list[int], share: float, seed: int) -> None:
     units = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
     wanted, sizes = round(share * len(units)), np.bincount(units)
     if wanted and (len(sizes) == 1 or wanted == len(units)):
-        return  # the next test's
-    learnt, held = detector_data.split(units, share, seed)
-    assert sorted([*learnt, *held]) == list(range(len(units)))
-    assert not set(units[learnt]) & set(units[held])
-    assert len(learnt)
+        return  # see the next test
+    training, held = detector_data.split(units, share, seed)
+    assert sorted([*training, *held]) == list(range(len(units)))
+    assert not set(units[training]) & set(units[held])
+    assert len(training)
     if wanted >= sizes.min():
         assert wanted - sizes.max() < len(held) <= wanted
     else:
         assert len(held) == (sizes.min() if wanted else 0)
 
 
-def test_images_of_one_unit_are_refused_with_a_way_out() -> None:
-    with pytest.raises(KitboxError, match=r"the 24 images .* measure nothing with --held-out 0"):
+def test_images_of_one_unit_are_refused() -> None:
+    with pytest.raises(KitboxError, match=r"the 24 images .* hold none out with --held-out 0"):
         detector_data.split(np.zeros(24, dtype=np.int64), 0.2, 0)
     assert len(detector_data.split(np.zeros(24, dtype=np.int64), 0.0, 0)[0]) == 24
 
 
-def test_a_large_unit_is_passed_over() -> None:
+def test_a_large_unit_is_skipped() -> None:
     units = np.repeat(np.arange(5), [20, 1, 1, 1, 1]).astype(np.int64)
     assert [len(detector_data.split(units, 0.1, seed)[1]) for seed in range(5)] == [2] * 5
 
 
-def test_no_share_holds_nothing_out() -> None:
-    learnt, held = detector_data.split(np.arange(5), 0.0, 0)
-    assert (learnt.tolist(), held.tolist()) == ([0, 1, 2, 3, 4], [])
+def test_a_share_of_0_holds_nothing_out() -> None:
+    training, held = detector_data.split(np.arange(5), 0.0, 0)
+    assert (training.tolist(), held.tolist()) == ([0, 1, 2, 3, 4], [])
 
 
 def test_copies_are_one_unit(tmp_path: Path) -> None:
@@ -88,6 +88,6 @@ def test_copies_are_one_unit(tmp_path: Path) -> None:
     assert units[0] == units[2] != units[1]
 
 
-def test_too_few_boxes_are_refused_with_a_way_to_more(tmp_path: Path) -> None:
+def test_too_few_boxes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(KitboxError, match="3 images have a drawn box, and a detector needs 20"):
         detector_data.require_enough(scenes(tmp_path, 3))

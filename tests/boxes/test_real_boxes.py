@@ -1,4 +1,4 @@
-"""On the real humpback photographs, where they are: a small detector of a minute."""
+"""A small detector on the real humpback photographs, if present: trains in a minute."""
 
 import csv
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.test_real import HUMPBACK, WEIGHTS
     not (HUMPBACK.is_dir() and WEIGHTS.is_dir()),
     reason=f"the humpback photographs are not in {HUMPBACK}; name their place by KITBOX_SHARED",
 )
-def test_three_rounds_over_small_photographs_find_most_flukes(workspace: Workspace) -> None:
+def test_four_epochs_on_small_photographs_detect_most_flukes(workspace: Workspace) -> None:
     with (HUMPBACK / "boxes.csv").open() as file:
         rows = {row["image"]: row for row in csv.DictReader(file)}
     paths = [path for side in ("train", "test") for path in _boxed(HUMPBACK / side, rows)]
@@ -30,16 +30,18 @@ def test_three_rounds_over_small_photographs_find_most_flukes(workspace: Workspa
     images = ImageSet(strings([path.name for path in paths]), tuple(paths), digests=digests)
     corners = {i: [tuple(float(r[c]) for c in ("x0", "y0", "x1", "y1"))] for i, r in rows.items()}
     drawn = detector_data.with_boxes(images, corners)
-    learnt, held = detector_data.split(np.arange(len(drawn)), 1 - 300 / len(drawn), 0)
-    recipe = DetectorSettings(image_size=96, epochs=4)
+    training, held = detector_data.split(np.arange(len(drawn)), 1 - 300 / len(drawn), 0)
+    settings = DetectorSettings(image_size=96, epochs=4)
     source = WEIGHTS / "mobilenetv2_100.safetensors"
     options = DetectorOptions(device="cpu")
     _, trained = finish(
-        detector_training.train(drawn.take(learnt), recipe, source, workspace, options)
+        detector_training.train(drawn.take(training), settings, source, workspace, options)
     )
     test = drawn.take(held)
-    _, sought = finish(detector_training.detect(trained, test.images, options))
-    scores = average_precision.score(test.boxes, sought.found, 0.4, np.arange(len(test))).by_metric
+    _, run = finish(detector_training.detect(trained, test.images, options))
+    scores = average_precision.score(
+        test.boxes, run.detections, 0.4, np.arange(len(test))
+    ).by_metric
     assert len(test) == 281
     assert scores["ap50"].value > 0.85
     assert scores["crop_iou"].value > 0.75

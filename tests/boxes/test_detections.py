@@ -1,0 +1,75 @@
+"""Detections: findings on doubtful boxes, and rows for boxes.csv."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kitbox.boxes import detections
+from kitbox.records import strings
+from tests.boxes.scenes import detected, scenes
+
+USUAL = (np.array([0.1, 0.1, 0.5], np.float32), np.array([0.6, 0.6, 3.0], np.float32))
+GOOD, APART, OVER = (10, 10, 40, 40), (60, 60, 90, 90), (15, 15, 45, 45)
+
+
+def reasons(*images: detections.Detections) -> list[str]:
+    ids = strings([str(n) for n in range(len(images))])
+    findings = {f.image_id: f.reason for f in detections.review(ids, images, 0.4, USUAL)}
+    return [findings.get(str(n), "") for n in range(len(images))]
+
+
+def test_each_finding_has_its_reason() -> None:
+    assert reasons(
+        detected((0.9, GOOD)),
+        detected(),
+        detected((0.3, GOOD)),
+        detected((0.45, GOOD)),
+        detected((0.9, GOOD), (0.8, APART)),
+        detected((0.9, GOOD), (0.5, APART)),
+        detected((0.9, GOOD), (0.8, OVER)),
+        detected((0.9, (0, 0, 95, 40))),
+        detected((0.9, (0, 0, 15, 50))),
+        detected((0.45, (0, 0, 95, 95)), (0.44, APART)),
+    ) == [
+        "",
+        "no confident box",
+        "no confident box",
+        "low confidence",
+        "two boxes apart",
+        "",
+        "",
+        "odd size",
+        "odd size",
+        "low confidence, odd size",
+    ]
+
+
+def test_findings_are_sorted_by_confidence(tmp_path: Path) -> None:
+    ids = strings(["a", "b", "c"])
+    images = [detected((0.9, GOOD), (0.85, APART)), detected(), detected((0.42, GOOD))]
+    detections.save_findings(tmp_path / "list.csv", detections.review(ids, images, 0.4, USUAL))
+    assert (tmp_path / "list.csv").read_text().splitlines() == [
+        "image,why,confidence,box,other_box",
+        "b,no confident box,0.0000,,",
+        "c,low confidence,0.4200,10 10 40 40,",
+        "a,two boxes apart,0.9000,10 10 40 40,60 60 90 90",
+    ]
+
+
+def test_the_bounds_of_usual_sizes_come_from_drawn_boxes(tmp_path: Path) -> None:
+    drawn = scenes(tmp_path, 8)
+    least, largest = detections.extent_bounds(drawn)
+    for boxes in drawn.boxes:
+        width, height = boxes[0, 2] - boxes[0, 0], boxes[0, 3] - boxes[0, 1]
+        shares = np.array([width / 96, height / 64, width / height])
+        assert (shares > least).all()
+        assert (shares < largest).all()
+
+
+def test_every_box_at_the_threshold_becomes_a_row() -> None:
+    images = [detected((0.9, GOOD), (0.4, APART), (0.3, OVER)), detected((0.1, GOOD))]
+    rows = detections.boxes_above(strings(["a", "b"]), images, 0.4)
+    assert [(r.image_id, r.corners, r.source, r.drawn) for r in rows] == [
+        ("a", GOOD, "detector", False),
+        ("a", APART, "detector", False),
+    ]
