@@ -1,6 +1,7 @@
 """Photographs: every listed image can be reviewed, whatever was decided about it."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,15 @@ import pytest
 from kitbox.competition import decisions, lists, presets
 from kitbox.competition.decisions import Decision
 from kitbox.competition.lists import ListedImages
+from kitbox.files import write_json
 from kitbox.look import photographs, review_items
 from kitbox.look.review_items import Review
 from kitbox.look.session import DecisionSession
+from kitbox.records import Checkpoint
+from kitbox.training.runs import RunKey
 from kitbox.workspace import Workspace
 from tests.look.sample_review import HOSTILE_ID, load_photographs, write_competition
-from tests.photographs import competition_on_disk
+from tests.photographs import competition_on_disk, named, tiny
 
 SHARED = Path(os.environ.get("KITBOX_SHARED", Path(__file__).parents[3] / "shared"))
 DIRTY = SHARED / "data" / "humpback-dirty"
@@ -82,6 +86,35 @@ def test_labelled_images_that_are_also_queries_appear_once(
     listed = load_photographs(workspace, competition)
     assert len(listed.images) == 24
     assert set(listed.sides.tolist()) == {"labelled"}
+
+
+def test_networks_trained_before_the_last_decision_are_outdated(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = tiny()
+    monkeypatch.setattr(
+        "kitbox.training.runs.read_checkpoint",
+        lambda path: Checkpoint(path, "tiny", "", "", epoch=1, on="holdout"),
+    )
+    key = RunKey(
+        plugin="tiny",
+        fingerprint=plugin.fingerprint,
+        data="data",
+        weights="none",
+        on="holdout",
+        seed=0,
+        precision="32",
+    )
+    run = workspace.runs / "tiny" / "one"
+    write_json(run / "run.json", asdict(key))
+    (run / "last.safetensors").touch()
+    (run / "journal.jsonl").write_text('{"event": "finished"}\n')
+    assert photographs.outdated([named(plugin)], workspace) == []
+    decisions.add(workspace.decisions, Decision("drop", "a"))
+    decided = workspace.decisions.stat().st_mtime
+    for trained, behind in ((decided - 5, ["tiny"]), (decided + 5, [])):
+        os.utime(run / "journal.jsonl", (trained, trained))
+        assert photographs.outdated([named(plugin)], workspace) == behind
 
 
 @pytest.mark.real

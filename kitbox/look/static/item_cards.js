@@ -20,7 +20,7 @@ export function itemHeader(view) {
     reason.push(make("b", { class: "alarm", text: `${labels.length} labels for one picture` }));
   }
   if (new Set(view.item.images.map((image) => image.side)).size > 1) {
-    reason.push(make("b", { class: "alarm", text: "in both labelled and test images" }));
+    reason.push(make("b", { class: "alarm", text: "on different sides of the data" }));
   }
   if (similarity !== null) reason.push(make("span", { class: "soft", text: `similarity ${formatSimilarity(similarity)}` }));
   if (settled) reason.push(make("b", { class: "settled", text: "✓ decided" }));
