@@ -6,8 +6,8 @@ import numpy as np
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Floats, Integers, Neighbours, rows_of
 
-# Queries are searched in blocks, so that faiss's buffers stay below 100 MB for any gallery.
-_BLOCK = 4096
+# Queries searched at a time: faiss's buffers stay below 100 MB for any gallery.
+_ROWS = 4096
 
 
 def nearest(query: Embeddings, gallery: Embeddings, k: int) -> Neighbours:
@@ -33,15 +33,15 @@ def nearest_rows(query: Embeddings, gallery: Embeddings, k: int) -> tuple[Intege
         raise KitboxError(f"queries have {query.dim} dimensions, the gallery {gallery.dim}")
     if not len(gallery):
         raise KitboxError("the gallery is empty")
-    # Rows in the order of ids: a stable sort by similarity then breaks ties by id.
+    # rows in the order of ids: a stable sort by similarity then breaks ties by id
     order = np.argsort(gallery.image_ids, kind="stable")
     ids, vectors = gallery.image_ids[order], np.ascontiguousarray(gallery.vectors[order])
     own = rows_of(query.image_ids, ids)
     nearest = np.full((len(query), k), -1, dtype=np.int64)
     similarity = np.full((len(query), k), -np.inf, dtype=np.float32)
-    for start in range(0, len(query), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        found, places = _past_ties(query.vectors[rows], vectors, own[rows], k)
+    for start in range(0, len(query), _ROWS):
+        rows = slice(start, start + _ROWS)
+        found, places = _nearest_and_ties(query.vectors[rows], vectors, own[rows], k)
         by_id = np.argsort(places, axis=1, kind="stable")
         found, places = _along(found, by_id), _along(places, by_id)
         by_similarity = np.argsort(-found, axis=1, kind="stable")[:, :k]
@@ -52,24 +52,26 @@ def nearest_rows(query: Embeddings, gallery: Embeddings, k: int) -> tuple[Intege
     return nearest, similarity
 
 
-def _past_ties(query: Floats, gallery: Floats, own: Integers, k: int) -> tuple[Floats, Integers]:
+def _nearest_and_ties(
+    query: Floats, gallery: Floats, own: Integers, k: int
+) -> tuple[Floats, Integers]:
     """Return similarities and rows of at least the k nearest, and of all that tie with the k-th.
 
-    Which of several equals faiss gives is its own affair, so all of them are asked for. A query's
-    own row has similarity -inf.
+    faiss returns some of several equals, so all of them are searched for. A query's own row has
+    similarity -inf.
     """
-    look = k + 2  # itself, and one more to see a tie by
+    width = k + 2  # itself, and one more to detect a tie
     while True:
-        look = min(look, len(gallery))
-        found, places = _knn(query, gallery, look)
+        width = min(width, len(gallery))
+        found, places = _knn(query, gallery, width)
         found = np.where(places == own[:, None], -np.inf, found).astype(np.float32)
-        if look == len(gallery):
+        if width == len(gallery):
             return found, places
         ranked = -np.sort(-found, axis=1)
         least = np.where(np.isfinite(ranked[:, -1]), ranked[:, -1], ranked[:, -2])
         if (least < ranked[:, k - 1]).all():
             return found, places
-        look *= 2
+        width *= 2
 
 
 def _knn(query: Floats, gallery: Floats, k: int) -> tuple[Floats, Integers]:

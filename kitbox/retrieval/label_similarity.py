@@ -13,7 +13,7 @@ from kitbox.retrieval.neighbour_graph import Block, NeighbourGraph, row_blocks
 
 Similarity = Literal["best", "mean", "sum", "centre", "closeness"]
 
-# Of the images of a label, this share lies outside its centre: the farthest, and at most these.
+# The share of a label's images, the farthest ones, that its centre leaves out at most.
 _TRIMMED = 0.25
 
 
@@ -35,11 +35,11 @@ def measure(
 ) -> LabelSimilarities:
     """Return how similar each query is to each label of some images of the graph's gallery.
 
-    A label is as similar as its "best" image, as the "mean" or the "sum" of its best `images`
-    images (of all, where it has fewer), or as its "centre": the mean of its images without the
-    farthest quarter. "closeness" is `closeness` of the mean distance to all its images. A query
-    that is in the gallery does not count for its own label. The maximum is what the happywhale
-    winner took, the centre what several humpback winners did.
+    The similarity of a label is that of its "best" image, the "mean" or the "sum" of its best
+    `images` images (of all, where it has fewer), or that of its "centre", the mean of its images
+    without the farthest quarter. "closeness" is `closeness` of the mean distance to all its images.
+    A query that is in the gallery does not count for its own label. The happywhale winner took the
+    best image, several humpback winners the centre.
 
     Raises KitboxError for the "centre" of a re-ranked graph.
     """
@@ -53,10 +53,10 @@ def measure(
                 "a label's centre is no image, so that re-ranking does not move it; choose another "
                 "task.label_similarity"
             )
-        blocks = _to_centres(graph, image_ids, starts)
+        blocks = _centre_blocks(graph, image_ids, starts)
     elif len(labels):
         blocks = (
-            (rows, _of_labels(each, starts, similarity, images))
+            (rows, _to_labels(each, starts, similarity, images))
             for rows, each in graph.blocks(image_ids)
         )
     return LabelSimilarities(graph.search.query_ids, labels, blocks)
@@ -71,7 +71,7 @@ def closeness(distance: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.asarray(1 / (1 + np.log1p(np.log1p(distance))))
 
 
-def _of_labels(each: Floats, starts: Integers, similarity: Similarity, images: int) -> Floats:
+def _to_labels(each: Floats, starts: Integers, similarity: Similarity, images: int) -> Floats:
     """Return the similarity (q, l) of labels by those of their images `each (q, g)`.
 
     `starts (l,)` is where the images of each label begin.
@@ -80,43 +80,43 @@ def _of_labels(each: Floats, starts: Integers, similarity: Similarity, images: i
         found: Floats = np.maximum.reduceat(each, starts, axis=1)
         return found
     if similarity == "closeness":
-        return _of_all(each, starts)
-    return _of_several(each, starts, images, mean=similarity == "mean")
+        return _closeness_to_all(each, starts)
+    return _combined(each, starts, images, mean=similarity == "mean")
 
 
-def _of_several(each: Floats, starts: Integers, images: int, *, mean: bool) -> Floats:
+def _combined(each: Floats, starts: Integers, images: int, *, mean: bool) -> Floats:
     """Return the sum or mean (q, labels) of the best `images` similarities of each label."""
     sizes = np.diff(starts, append=each.shape[1])
     found = np.empty((len(each), len(starts)), dtype=np.float32)
-    for size in np.unique(sizes).tolist():  # labels of one size stand in one block
-        alike = np.flatnonzero(sizes == size)
-        best = each[:, starts[alike][:, None] + np.arange(size)]
+    for size in np.unique(sizes).tolist():  # labels of one size at a time
+        labels = np.flatnonzero(sizes == size)
+        best = each[:, starts[labels][:, None] + np.arange(size)]
         if size > images:
             best = np.partition(best, size - images, axis=2)[:, :, -images:]
-        there = best > -np.inf
-        count = there.sum(axis=2)
-        # in float64 the order of the terms does not show, so that equals stay equal
-        total = np.where(there, best, 0).sum(axis=2, dtype=np.float64)
+        others = best > -np.inf  # all but the query itself
+        count = others.sum(axis=2)
+        # in float64 the order of the terms makes no difference, so that equals stay equal
+        total = np.where(others, best, 0).sum(axis=2, dtype=np.float64)
         total /= np.maximum(count, 1) if mean else 1
-        found[:, alike] = np.where(count > 0, total, -np.inf)
+        found[:, labels] = np.where(count > 0, total, -np.inf)
     return found
 
 
-def _of_all(each: Floats, starts: Integers) -> Floats:
+def _closeness_to_all(each: Floats, starts: Integers) -> Floats:
     """Return the closeness (q, labels) by the mean distance to all images of each label."""
-    there = each > -np.inf
-    count = np.add.reduceat(there, starts, axis=1, dtype=np.int64)
-    # of unit rows d² = 2 − 2 cos, right to 3e-4 even between copies; the query itself adds nothing
-    distance = np.sqrt(np.maximum(2 - 2 * np.where(there, each, 1), 0))
+    others = each > -np.inf  # all but the query itself, which adds no distance
+    count = np.add.reduceat(others, starts, axis=1, dtype=np.int64)
+    # of unit rows d² = 2 − 2 cos, right to 3e-4 even between copies
+    distance = np.sqrt(np.maximum(2 - 2 * np.where(others, each, 1), 0))
     total = np.add.reduceat(distance, starts, axis=1, dtype=np.float64)
     found = closeness(total / np.maximum(count, 1))
     return np.where(count > 0, found, -np.inf).astype(np.float32)
 
 
-def _to_centres(graph: NeighbourGraph, image_ids: Strings, starts: Integers) -> Iterator[Block]:
-    """Yield the similarities (rows, l) to each label's centre, a query's own without itself.
+def _centre_blocks(graph: NeighbourGraph, image_ids: Strings, starts: Integers) -> Iterator[Block]:
+    """Yield the similarities (rows, l) to the centre of each label, without the query itself.
 
-    `image_ids` are the labels' images, `starts (l,)` where those of each label begin.
+    `image_ids` are sorted by label, `starts (l,)` is where the images of each label begin.
     """
     queries, vectors = graph.query.vectors, graph.embeddings.of(image_ids).vectors
     own, centres = rows_of(graph.search.query_images, image_ids), _centres(vectors, starts)
@@ -126,8 +126,8 @@ def _to_centres(graph: NeighbourGraph, image_ids: Strings, starts: Integers) -> 
         for row in np.flatnonzero(own[rows] >= 0):
             itself = own[rows][row]
             label = int(np.searchsorted(starts, itself, side="right")) - 1
-            of_label = np.arange(*ends[label : label + 2])
-            others = vectors[of_label[of_label != itself]]
+            images = np.arange(*ends[label : label + 2])
+            others = vectors[images[images != itself]]
             centre = _centres(others, np.zeros(min(len(others), 1), dtype=np.int64))
             found[row, label] = queries[rows][row] @ centre[0] if len(others) else -np.inf
         yield rows, found
@@ -141,9 +141,9 @@ def _centres(vectors: Floats, starts: Integers) -> Floats:
     near = np.einsum("nd,nd->n", vectors, means[label_of])
     by_label = np.lexsort((-near, label_of))
     place = np.arange(len(vectors)) - np.repeat(starts, sizes)
-    kept = np.zeros(len(vectors), dtype=np.bool_)
-    kept[by_label] = place < np.repeat(sizes - np.floor(_TRIMMED * sizes).astype(int), sizes)
-    return _unit(np.add.reduceat(np.where(kept[:, None], vectors, 0), starts, axis=0))
+    within = np.zeros(len(vectors), dtype=np.bool_)
+    within[by_label] = place < np.repeat(sizes - np.floor(_TRIMMED * sizes).astype(int), sizes)
+    return _unit(np.add.reduceat(np.where(within[:, None], vectors, 0), starts, axis=0))
 
 
 def _unit(rows: Floats) -> Floats:
