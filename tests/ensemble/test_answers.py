@@ -44,7 +44,7 @@ def test_thresholds_of_folds_are_averaged_and_their_evidence_kept() -> None:
     assert pooled.evidence == {"rule": "best", "folds": [{"rule": "best", "queries": 2}] * 2}
 
 
-def test_the_interval_over_folds_is_over_the_individuals_of_all() -> None:
+def test_the_interval_of_pooled_folds_draws_the_individuals_of_all() -> None:
     folds = [locally({"map": [1.0, 0.0]}), locally({"map": [0.5, 0.0]})]
     for fold, who in zip(folds, ("Ahab", "Boo"), strict=True):
         ids = fold.score.outcomes["map"].query_ids
@@ -56,6 +56,6 @@ def test_the_interval_over_folds_is_over_the_individuals_of_all() -> None:
     assert (pooled.scores.main.low, pooled.scores.main.high) == (0.5, 0.5)
 
 
-def test_a_single_fold_stays_what_it_is() -> None:
+def test_a_single_fold_is_not_changed() -> None:
     fold = locally({"map": [1.0]}, 0.2)
     assert answers.pool_folds([fold]) is fold

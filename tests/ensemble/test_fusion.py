@@ -23,7 +23,7 @@ def ranked(how: str, weights: tuple[float, ...] = (1, 1), images: int = 9):  # t
     return ranking.rank_labels([fusion.mean_similarity(members, weights)], 3)
 
 
-def test_each_member_says_by_its_own_best_image_how_similar_a_label_is() -> None:
+def test_each_member_measures_a_label_by_its_own_best_image() -> None:
     found = ranked("best")
     # the one is nearest to a, the other to b; no single image is near to both
     assert found.answers[0].tolist() == ["Ahab", "Boo", "Cleo"]
@@ -57,7 +57,7 @@ def test_the_mean_of_all_cosines_is_that_of_the_meta_embedding(
     np.testing.assert_allclose(late.similarity, early.similarity, atol=1e-6)
 
 
-def test_one_member_alone_answers_as_its_embedding_does() -> None:
+def test_one_member_alone_ranks_as_its_embedding_does() -> None:
     asked = competition()
     early = ranking.rank(neighbour_graphs(ONE, [SEARCH]), image_set(LABELS), asked, 3)
     members = fusion.measure_members([ONE], SEARCH, image_set(LABELS), asked)

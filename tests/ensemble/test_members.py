@@ -35,7 +35,7 @@ def key_of(
 
 
 @pytest.mark.parametrize(("fold", "asked"), [(1, ""), (3, " --fold 3")])
-def test_a_network_of_another_fold_is_told_with_the_fold_to_train(
+def test_a_network_of_another_fold_is_refused_with_the_command_to_train(
     workspace: Workspace, fold: int, asked: str
 ) -> None:
     write_json(workspace.runs / "tiny" / "one" / "run.json", asdict(key_of(tiny())))
@@ -50,7 +50,7 @@ def test_a_network_of_another_fold_is_told_with_the_fold_to_train(
 
 
 @pytest.mark.parametrize("later", [True, False])
-def test_decisions_since_the_training_are_the_likely_reason(
+def test_decisions_after_the_training_are_named_as_the_reason(
     workspace: Workspace, later: bool
 ) -> None:
     run = workspace.runs / "tiny" / "one" / "run.json"
@@ -78,7 +78,7 @@ def a_run(workspace: Workspace, name: str, plugin: Plugin, **given: str) -> Path
     return folder / "last.safetensors"
 
 
-def test_an_older_network_serves_to_look_and_is_named(
+def test_an_outdated_network_serves_for_inspection_and_is_named(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     older = a_run(workspace, "tiny", tiny())
@@ -92,7 +92,9 @@ def test_an_older_network_serves_to_look_and_is_named(
     assert members.for_inspection(workspace, [named(tiny())], images)[1] == []
 
 
-def test_no_older_network_hides_that_a_training_is_unfinished(workspace: Workspace) -> None:
+def test_an_unfinished_training_is_refused_also_where_an_outdated_network_exists(
+    workspace: Workspace,
+) -> None:
     labelled = replace(image_set({"a": "Ahab", "b": "Boo"}), digests=strings(["1", "2"]))
     images = collection(competition(), labelled, None)
     run = a_run(workspace, "tiny", tiny(), data=runs.data_digest(images.holdout.train)).parent
@@ -104,7 +106,7 @@ def test_no_older_network_hides_that_a_training_is_unfinished(workspace: Workspa
 
 
 @pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf"])
-def test_a_weight_that_is_none_is_refused_whatever_the_member_is_for(
+def test_a_weight_that_is_not_above_zero_or_not_finite_is_refused(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, weight: str
 ) -> None:
     monkeypatch.setattr("kitbox.training.runs.read_checkpoint", lambda path: path)

@@ -58,7 +58,7 @@ def test_a_cosine_of_meta_embeddings_is_the_weighted_mean_of_cosines(
     assert joined.vectors.dtype == np.float32
 
 
-def test_rows_are_matched_by_image_and_never_by_place() -> None:
+def test_rows_are_matched_by_image_id() -> None:
     first, second = at_angles(0, 30, 90), placed({"90": 200, "0": 10, "30": 70})
     joined = concatenate([first, second], [1, 1])
     same = concatenate([first, second.of(first.image_ids)], [1, 1])
@@ -66,7 +66,7 @@ def test_rows_are_matched_by_image_and_never_by_place() -> None:
     np.testing.assert_array_equal(joined.vectors, same.vectors)
 
 
-def test_one_network_alone_keeps_its_embeddings() -> None:
+def test_the_meta_embedding_of_one_network_is_its_embedding() -> None:
     np.testing.assert_array_equal(
         concatenate([at_angles(0, 30)], [7]).vectors, at_angles(0, 30).vectors
     )
@@ -89,7 +89,7 @@ def test_one_network_alone_keeps_its_embeddings() -> None:
         ([at_angles(0)], [1, 1], "1 plugins but 2 weights"),
     ],
 )
-def test_what_cannot_be_joined_is_refused(
+def test_embeddings_of_other_images_are_not_joined(
     blocks: list[Embeddings], weights: list[float], message: str
 ) -> None:
     with pytest.raises(KitboxError) as caught:

@@ -18,7 +18,7 @@ OTHER = placed({"a": 60, "b": 20, "c": 180, "d": 100, "e": 140, "q": 10})
 SEARCH = Search("", strings(["q"]), strings(["q"]), strings(list(LABELS)))
 
 
-def test_features_are_four_similarities_their_gaps_and_what_the_others_say_of_them() -> None:
+def test_features_are_four_similarities_their_gaps_and_those_of_other_members() -> None:
     found = open_set.query_features([ONE, OTHER], [SEARCH], image_set(LABELS), competition())
     first = [cosine(10, angle) for angle in (0, 40, 90, 140)]  # Ahab, Boo, Cleo, Dora
     theirs = [cosine(10, angle) for angle in (60, 20, 180, 100)]
@@ -27,12 +27,12 @@ def test_features_are_four_similarities_their_gaps_and_what_the_others_say_of_th
     assert found.shape == (1, 24)
 
 
-def test_members_that_agree_on_the_first_answer_say_so() -> None:
+def test_a_feature_marks_members_with_the_same_first_label() -> None:
     found = open_set.query_features([ONE, ONE], [SEARCH], image_set(LABELS), competition())
     assert (found[0, 11], found[0, 23]) == (1, 1)
 
 
-def test_where_there_are_fewer_labels_the_rest_is_as_low_as_can_be() -> None:
+def test_features_of_missing_labels_are_minus_one() -> None:
     small = Search("", strings(["q"]), strings(["q"]), strings(["a"]))
     empty = Search("x", strings(["r"]), strings(["q"]), strings([]))
     found = open_set.query_features([ONE], [small, empty], image_set(LABELS), competition())
@@ -47,7 +47,7 @@ class Sure:
         return np.stack([1 - features[:, 0], features[:, 0]], axis=1)
 
 
-def test_the_unknown_stands_where_its_chance_puts_it() -> None:
+def test_the_unknown_label_is_placed_by_its_probability() -> None:
     judge = open_set.UnknownModel((Sure(), Sure()), np.array([0.6, 0.2, 0.1]))
     answers = ranking_of({name: [("Ahab", 0.9), ("Boo", 0.8)] for name in "xyz"})
     unknown = judge.probability(np.array([[0.5], [0.3], [0.1]]))
@@ -58,7 +58,7 @@ def test_the_unknown_stands_where_its_chance_puts_it() -> None:
     assert placed_at == [["new_whale", "Ahab"], ["Ahab", "new_whale"], ["Ahab", "Boo"]]
 
 
-def test_a_place_without_an_answer_has_no_chance() -> None:
+def test_a_place_without_an_answer_has_no_probability() -> None:
     judge = open_set.UnknownModel((Sure(),), np.array([0.6, 0.2]))
     answers = ranking_of({"x": [("Ahab", 0.9), ("", -np.inf)]})
     assert judge.with_probabilities(answers, np.array([0.0])).similarity.tolist() == [
@@ -87,7 +87,7 @@ def scene(strangers: int = 30, others: int = 60):  # type: ignore[no-untyped-def
     return plain, features, GroundTruth.of_holdout(split, searches, asked), asked
 
 
-def test_strangers_are_told_from_others_by_fits_without_them() -> None:
+def test_unknown_queries_are_recognised_by_models_fitted_without_them() -> None:
     plain, features, known, asked = scene()
     found = open_set.cross_fit(plain, features, known, asked)
     decided = insert_unknown(found.ranking, "new_whale", 0.5)
@@ -97,7 +97,7 @@ def test_strangers_are_told_from_others_by_fits_without_them() -> None:
     assert found.evidence["features"] == 7
 
 
-def test_what_is_true_of_a_query_does_not_reach_its_own_chance() -> None:
+def test_the_probability_of_a_query_does_not_depend_on_its_own_ground_truth() -> None:
     plain, features, known, asked = scene()
     part = thresholds.parts_of(known.individuals)
     lied = known.expected.copy()
@@ -109,7 +109,7 @@ def test_what_is_true_of_a_query_does_not_reach_its_own_chance() -> None:
     assert (honest.ranking.similarity[~here] != lying.ranking.similarity[~here]).any()
 
 
-def test_too_few_strangers_teach_nothing() -> None:
+def test_too_few_unknown_queries_are_refused() -> None:
     plain, features, known, _ = scene(strangers=9)
     with pytest.raises(KitboxError) as caught:
         open_set.fit(features, known.expected == "new_whale", plain.answers == "w0")
@@ -119,7 +119,7 @@ def test_too_few_strangers_teach_nothing() -> None:
     )
 
 
-def test_the_chance_of_a_later_answer_never_rises() -> None:
+def test_hit_rates_never_rise() -> None:
     _, features, known, _ = scene()
     unknown = known.expected == "new_whale"
     hits = np.zeros((len(unknown), 3), dtype=np.bool_)
@@ -128,7 +128,7 @@ def test_the_chance_of_a_later_answer_never_rises() -> None:
     np.testing.assert_allclose(right, [0.5 / 61] * 3)
 
 
-def test_chances_are_cut_at_one_half_unless_a_share_is_asked_for() -> None:
+def test_probabilities_are_cut_at_one_half_unless_the_rule_is_a_share() -> None:
     half = open_set.at_even_odds(competition()).threshold
     assert (half.rule, half.similarity) == ("fixed", 0.5)
     shared = competition(threshold={"rule": "share", "share": 0.3})

@@ -34,7 +34,7 @@ def test_clusters_are_those_of_average_linkage(seed: int, count: int, threshold:
 
 
 @pytest.mark.parametrize("rows", [1, 7, 256])
-def test_pairs_are_compared_in_parts_that_do_not_show(
+def test_clusters_do_not_depend_on_the_block_size(
     rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embeddings = drawn(3, 50)
@@ -59,7 +59,7 @@ def test_look_alikes_do_not_chain_two_individuals() -> None:
     assert len(set(found.tolist())) > 1
 
 
-def test_doubles_join_at_a_similarity_of_one() -> None:
+def test_copies_join_at_a_similarity_of_one() -> None:
     found = clusters.link(placed({"a": 30, "b": 30, "c": 90}))
     assert found.similarities[0] == pytest.approx(1)
     assert found.similarities[0] <= 1
@@ -83,7 +83,7 @@ def test_an_image_is_alone_above_the_similarity_at_which_it_joins(
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_nothing_and_one_image_are_a_tree_without_joins(count: int) -> None:
+def test_fewer_than_two_images_are_a_tree_without_joins(count: int) -> None:
     found = clusters.link(drawn(0, count))
     assert found.joins is None
     assert found.similarities.tolist() == []

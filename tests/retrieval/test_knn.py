@@ -67,7 +67,7 @@ def test_a_query_in_the_gallery_never_finds_itself(
         assert sum(name != "" for name in row) == min(k, len(angles) - 1)
 
 
-def test_a_double_of_the_query_under_another_name_is_found() -> None:
+def test_a_copy_of_the_query_under_another_id_is_found() -> None:
     found = nearest(placed({"q": 10}), placed({"q": 10, "copy": 10, "far": 200}), 2)
     assert found.gallery_ids.tolist() == [["copy", "far"]]
 
@@ -77,7 +77,7 @@ def test_a_double_of_the_query_under_another_name_is_found() -> None:
     st.integers(1, 8),
     st.randoms(use_true_random=False),
 )
-def test_equally_near_images_come_by_id_in_any_gallery_order(
+def test_equally_similar_images_are_ordered_by_id_in_any_gallery_order(
     angles: list[int], k: int, shuffle: object
 ) -> None:
     gallery = placed({f"{i:02}": angle for i, angle in enumerate(angles)})
@@ -91,7 +91,7 @@ def test_equally_near_images_come_by_id_in_any_gallery_order(
 
 @pytest.mark.parametrize("queries", [1, 40])  # faiss has another way for 20 queries and more
 @pytest.mark.parametrize("dim", [2, 64, 257])
-def test_doubles_beyond_k_come_by_id(queries: int, dim: int) -> None:
+def test_more_than_k_copies_are_ordered_by_id(queries: int, dim: int) -> None:
     generator = np.random.default_rng(0)
     vectors = generator.normal(size=(queries + 1, dim)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -116,18 +116,18 @@ def test_a_query_alone_in_the_gallery_has_no_neighbour() -> None:
     assert found.gallery_ids.tolist() == [["", ""]]
 
 
-def test_opposite_images_are_neighbours_too() -> None:
+def test_opposite_images_are_neighbours() -> None:
     found = nearest(placed({"q": 0}), placed({"far": 180}), 1)
     assert found.gallery_ids.tolist() == [["far"]]
     np.testing.assert_allclose(found.similarity, [[-1]], **CLOSE)
 
 
-def test_no_query_has_no_neighbours() -> None:
+def test_without_queries_there_are_no_neighbours() -> None:
     found = nearest(at_angles(), at_angles(0, 10), 3)
     assert found.gallery_ids.shape == found.similarity.shape == (0, 3)
 
 
-def test_many_queries_are_answered_in_their_order_and_find_not_themselves() -> None:
+def test_queries_of_several_blocks_keep_their_order_and_do_not_find_themselves() -> None:
     # more than one block of 4096, and the last query is in the gallery
     vectors = np.resize(at_angles(0, 90, 180).vectors, (5000, 2))
     query = Embeddings(strings([f"q{i}" for i in range(5000)]), vectors)
@@ -143,7 +143,7 @@ def test_many_queries_are_answered_in_their_order_and_find_not_themselves() -> N
     assert found.gallery_ids[:, 0].tolist() == wanted.tolist()
 
 
-def test_embeddings_of_two_networks_are_not_compared() -> None:
+def test_embeddings_of_different_dimensions_are_refused() -> None:
     other = Embeddings(strings(["a"]), np.array([[1, 0, 0]], np.float32))
     with pytest.raises(KitboxError, match=r"^queries have 2 dimensions, the gallery 3$"):
         nearest(at_angles(0), other, 1)

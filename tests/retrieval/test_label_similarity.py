@@ -95,7 +95,7 @@ KNOWN = {"0": "Ahab", "5": "Ahab", "30": "Boo", "60": "Ahab", "90": "Cleo"}
         ),
     ],
 )
-def test_each_label_answers_once_as_near_as_its_images_are(
+def test_each_label_is_ranked_once_by_the_similarity_of_its_images(
     how: str, images: int, similarity: list[tuple[str, float]]
 ) -> None:
     found = labels(at_angles(4, prefix="q"), at_angles(0, 5, 30, 60, 90), KNOWN, 3, how, images)
@@ -123,7 +123,7 @@ def test_of_three_images_none_is_an_outlier() -> None:
 
 
 @pytest.mark.parametrize("crowd", [63, 64, 65, 127, 128, 129, 300])
-def test_distinct_labels_are_found_behind_a_crowd_of_one(crowd: int) -> None:
+def test_other_labels_are_found_behind_many_images_of_one(crowd: int) -> None:
     # one label fills the first places; four others stand behind it
     angle_of = {f"a{i:03}": i / 100 for i in range(crowd)} | {f"z{i}": 90 + i for i in range(4)}
     label_of = {name: name[0] if name[0] == "a" else name for name in angle_of}
@@ -131,7 +131,7 @@ def test_distinct_labels_are_found_behind_a_crowd_of_one(crowd: int) -> None:
     assert rows(found) == [["a", "z0", "z1", "z2", "z3"]]
 
 
-def test_a_crowd_before_one_query_does_not_change_another() -> None:
+def test_many_images_near_one_query_do_not_change_the_labels_of_another() -> None:
     angle_of = {f"a{i:03}": i / 100 for i in range(100)} | {f"z{i}": 90 + i for i in range(4)}
     label_of = {name: name[0] if name[0] == "a" else name for name in angle_of}
     found = labels(placed({"q": 0, "r": 80}), placed(angle_of), label_of, 3)
@@ -151,7 +151,7 @@ def moved(angle: int) -> float:
     k=st.integers(1, 6),
     images=st.integers(1, 12),
 )
-def test_labels_equal_those_of_walking_over_all_images(
+def test_labels_equal_those_of_a_loop_over_all_images(
     how: str, label_at: dict[int, str], angles: list[int], k: int, images: int
 ) -> None:
     label_of = {f"{moved(angle):g}": label for angle, label in label_at.items()}
@@ -174,7 +174,7 @@ def test_labels_equal_those_of_walking_over_all_images(
 @pytest.mark.parametrize("how", ["best", "mean", "sum", "centre", "closeness"])
 @settings(max_examples=30)
 @given(shuffle=st.permutations(range(12)), held=st.sampled_from([1, 30, 12 * 5]))
-def test_labels_do_not_depend_on_the_order_of_the_gallery_or_on_how_much_is_held(
+def test_labels_do_not_depend_on_the_order_of_the_gallery_or_on_the_block_size(
     how: str, shuffle: list[int], held: int
 ) -> None:
     gallery, query = at_angles(*range(0, 360, 30)), at_angles(*range(3, 360, 45), prefix="q")
@@ -187,7 +187,7 @@ def test_labels_do_not_depend_on_the_order_of_the_gallery_or_on_how_much_is_held
 
 
 @pytest.mark.parametrize("how", ["best", "mean", "sum", "centre", "closeness"])
-def test_a_query_in_the_gallery_does_not_answer_itself(how: str) -> None:
+def test_a_query_in_the_gallery_does_not_count_for_its_own_label(how: str) -> None:
     label_of = {"0": "Ahab", "20": "Boo", "60": "Ahab"}
     everything = at_angles(0, 20, 60)
     found = labels(everything, everything, label_of, 2, how, 2)
@@ -207,7 +207,7 @@ def test_closeness_falls_from_one_with_the_distance() -> None:
     np.testing.assert_allclose(found, by_hand)
 
 
-def test_equally_near_labels_come_by_name() -> None:
+def test_equally_similar_labels_are_ordered_by_name() -> None:
     label_of = {"b": "Ahab", "a": "Zoe", "c": "Boo"}
     for order in (["a", "b", "c"], ["c", "b", "a"]):
         gallery = placed(dict.fromkeys(order, 30.0))
@@ -222,7 +222,7 @@ def test_equally_near_labels_come_by_name() -> None:
     st.lists(st.sampled_from([0, 60, 90, 180]), min_size=1, max_size=30),
     st.integers(1, 8),
 )
-def test_many_equally_near_labels_come_by_name(angles: list[int], k: int) -> None:
+def test_many_equally_similar_labels_are_ordered_by_name(angles: list[int], k: int) -> None:
     # every image is a label of its own; its cosine is one of four numbers
     gallery = placed({f"{i:02}": angle for i, angle in enumerate(angles)})
     found = labels(placed({"q": 0}), gallery, {f"{i:02}": f"w{i:02}" for i in range(30)}, k)
@@ -232,7 +232,9 @@ def test_many_equally_near_labels_come_by_name(angles: list[int], k: int) -> Non
 
 @pytest.mark.parametrize("how", ["best", "mean", "sum", "centre", "closeness"])
 @pytest.mark.parametrize("gallery", [0, 2, 100])
-def test_no_query_has_no_answers_and_no_gallery_gives_none(how: str, gallery: int) -> None:
+def test_without_queries_there_are_no_rows_and_without_a_gallery_no_answers(
+    how: str, gallery: int
+) -> None:
     label_of = {str(angle): f"w{angle % 3}" for angle in range(gallery)}
     searched = at_angles(*range(gallery))
     assert labels(at_angles(), searched, label_of, 5, how).answers.shape == (0, 5)

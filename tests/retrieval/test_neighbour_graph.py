@@ -191,7 +191,7 @@ def test_a_search_without_gallery_has_no_neighbours() -> None:
     assert reverse(graph).nearest(2).gallery_ids.tolist() == [["", ""]]
 
 
-def test_a_label_has_no_centre_that_could_be_reranked() -> None:
+def test_the_centre_of_a_label_is_refused_after_reranking() -> None:
     graph = reverse(graph_of(at_angles(1, prefix="q"), at_angles(0, 20, 30, 90)))
     with pytest.raises(KitboxError) as caught:
         label_similarity.measure(graph, image_set(LABELS), "centre")

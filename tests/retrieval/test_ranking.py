@@ -37,7 +37,7 @@ def rank(*searches: Search, k: int = 3, **asked: object) -> Ranking:
     return ranking.rank(graphs(*searches), labelled, settings)
 
 
-def test_images_of_nobody_answer_nothing() -> None:
+def test_images_without_an_individual_answer_nothing() -> None:
     known = {"0": "new_whale", "30": "Boo", "40": ""}
     asked = search(["10"], ["0", "20", "30", "40"])  # 20 has no label at all
     assert rows(rank(asked, labelled=known)) == [["Boo"]]
@@ -49,7 +49,7 @@ def test_labels_of_images_outside_the_gallery_answer_nothing() -> None:
     assert rows(rank(search(["10"], ["30"]), labelled=known)) == [["Boo"]]
 
 
-def test_a_label_is_as_similar_as_the_task_says() -> None:
+def test_labels_are_measured_as_the_task_says() -> None:
     known = {"0": "Ahab", "20": "Ahab", "170": "Ahab", "40": "Boo"}
     asked = search(["10"], list(known))
     of = {"best": "Ahab", "mean": "Boo", "sum": "Ahab"}
@@ -69,7 +69,7 @@ def test_each_group_is_searched_by_itself() -> None:
     assert rows(rank(lynx, turtle, labelled=known)) == [["Ahab"], ["Boo", "Cleo"]]
 
 
-def test_queries_of_a_scenario_are_called_as_the_scenario_calls_them() -> None:
+def test_queries_of_a_scenario_have_the_ids_of_the_scenario() -> None:
     # one image is asked about twice, each time of another gallery, and never finds itself
     first = search({"first-1": "10", "first-2": "200"}, ["0", "10", "90"], "first")
     second = search({"second-1": "10"}, ["10", "90"], "second")
@@ -80,7 +80,7 @@ def test_queries_of_a_scenario_are_called_as_the_scenario_calls_them() -> None:
     assert rows(labelled) == [["Boo"], ["Boo", "Ahab"], ["Boo"]]
 
 
-def test_a_query_among_its_own_matches_is_called_as_its_image() -> None:
+def test_a_query_among_its_own_matches_has_the_id_of_its_image() -> None:
     asked = search({"question": "10"}, ["0", "10", "90"])
     found = rank(asked, answers="matches", task={"with_itself": True})
     assert found.query_ids.tolist() == ["question"]
@@ -88,13 +88,13 @@ def test_a_query_among_its_own_matches_is_called_as_its_image() -> None:
     assert found.similarity[0, 0] == 1
 
 
-def test_a_wider_ranking_may_be_asked_for() -> None:
+def test_a_ranking_may_be_wider_than_the_competition_asks() -> None:
     asked, settings = search(["10"], ["0", "90"]), competition(answers="images", k=1)
     found = ranking.rank(graphs(asked), image_set({}), settings, k=2)
     assert rows(found) == [["0", "90"]]
 
 
-def test_a_group_without_gallery_has_no_answer_and_is_called_unknown() -> None:
+def test_a_query_of_a_group_without_gallery_is_answered_as_unknown() -> None:
     empty, full = search(["10"], [], "Lynx"), search(["30"], ["0"], "Turtle")
     asked = competition(answers="label", k=1)
     found = ranking.rank(graphs(empty, full), image_set({"0": "Ahab"}), asked)
@@ -103,7 +103,7 @@ def test_a_group_without_gallery_has_no_answer_and_is_called_unknown() -> None:
     assert decided.answers.tolist() == [["new_whale"], ["Ahab"]]
 
 
-def test_images_of_a_search_without_gallery_are_none() -> None:
+def test_a_search_without_gallery_finds_no_images() -> None:
     found = ranking.rank_images(graphs(search(["10"], [], "a"), search(["30"], ["0"], "b")), 2)
     assert found.answers.tolist() == [["", ""], ["0", ""]]
     assert np.isneginf(found.similarity[0]).all()
@@ -130,7 +130,7 @@ LIMITS = np.array([0.7, 0.5])
         ({"answers": "matches", "task": {"least": 1}}, [["Ahab", ""], ["Cleo", ""]]),
     ],
 )
-def test_answers_end_as_their_kind_wants(asked: dict[str, object], wanted: list[list[str]]) -> None:
+def test_answers_are_cut_by_their_kind(asked: dict[str, object], wanted: list[list[str]]) -> None:
     found = ranking.apply_thresholds(ranking_of(ROWS), LIMITS, competition(k=2, **asked))  # type: ignore[arg-type]
     assert found.answers.tolist() == wanted
 
@@ -162,7 +162,7 @@ def test_clusters_are_named_by_their_group_and_number() -> None:
     assert set(found.similarity[:, 0].tolist()) == {float(np.float32(0.9))}
 
 
-def test_each_group_may_be_cut_elsewhere() -> None:
+def test_each_group_may_be_cut_at_its_own_similarity() -> None:
     both = [search(["0", "10"], [], "Lynx"), search(["90", "100"], [], "Turtle")]
     found = ranking.cut_trees(
         ranking.cluster_trees(graphs(*both)), both, {"Lynx": 0.999, "Turtle": 0.9}
@@ -178,7 +178,7 @@ def test_clusters_of_one_search_have_no_group_in_their_name() -> None:
     assert found.answers.tolist() == [["cluster_0"]]
 
 
-def test_rows_are_put_into_the_order_of_the_queries() -> None:
+def test_a_ranking_is_put_into_the_order_of_the_queries() -> None:
     found = ranking.reorder(ranking_of(ROWS), strings(["r", "q"]))
     assert found.query_ids.tolist() == ["r", "q"]
     assert found.answers.tolist() == [["Cleo", "Dora"], ["Ahab", "Boo"]]
@@ -210,7 +210,7 @@ ROW = {"q": [("Ahab", 0.9), ("Boo", 0.6), ("Cleo", 0.3)]}
         (-1.0, ["Ahab", "Boo", "Cleo"], [0.9, 0.6, 0.3]),
     ],
 )
-def test_the_unknown_stands_before_the_first_answer_below_the_threshold(
+def test_the_unknown_label_stands_before_the_first_answer_below_the_threshold(
     threshold: float, wanted: list[str], similarity: list[float]
 ) -> None:
     # 0.6 and 0.3 as float32, which is what similarities are
@@ -220,7 +220,7 @@ def test_the_unknown_stands_before_the_first_answer_below_the_threshold(
     assert found.similarity.dtype == np.float32
 
 
-def test_where_answers_end_the_unknown_is_the_last() -> None:
+def test_after_fewer_answers_than_k_the_unknown_label_is_the_last() -> None:
     rows_ = {"q": [("A", 0.9), ("B", 0.6), ("C", 0.3)], "r": [("A", 0.9)]}
     found = ranking.insert_unknown(ranking_of(rows_), "new_whale", 0.1)
     assert found.answers.tolist() == [["A", "B", "C"], ["A", "new_whale", ""]]
@@ -237,7 +237,7 @@ def place_unknown(row: Sequence[tuple[str, float]], threshold: float) -> list[st
     st.lists(st.lists(st.integers(-50, 50), min_size=4, max_size=4), min_size=1, max_size=10),
     st.integers(-60, 60),
 )
-def test_the_unknown_is_placed_as_by_hand(values: list[list[int]], threshold: int) -> None:
+def test_the_unknown_label_is_placed_as_by_a_loop(values: list[list[int]], threshold: int) -> None:
     given_rows = {
         f"q{i}": [
             (f"w{j}", value / 64) for j, value in enumerate(sorted(row, reverse=True))
@@ -250,7 +250,7 @@ def test_the_unknown_is_placed_as_by_hand(values: list[list[int]], threshold: in
     ]
 
 
-def test_a_long_name_of_the_unknown_is_kept_whole() -> None:
+def test_a_long_unknown_label_is_not_truncated() -> None:
     short = Ranking(strings(["q"]), np.array([["A"]]), np.array([[0.5]], np.float32))
     assert ranking.insert_unknown(short, "new_individual", 0.9).answers.tolist() == [
         ["new_individual"]
@@ -277,7 +277,7 @@ def test_each_query_may_have_a_threshold_of_its_own() -> None:
         (-1.0, 0, ["a", "b", ""]),
     ],
 )
-def test_matches_end_at_the_threshold_but_not_before_the_least(
+def test_matches_end_at_the_threshold_but_not_before_the_fewest(
     threshold: float, least: int, wanted: list[str]
 ) -> None:
     row = Ranking(
@@ -289,7 +289,7 @@ def test_matches_end_at_the_threshold_but_not_before_the_least(
     assert found.similarity.dtype == np.float32
 
 
-def test_a_query_stands_first_among_its_own_matches_by_the_name_of_its_image() -> None:
+def test_a_query_is_the_first_of_its_own_matches_by_its_image_id() -> None:
     row = ranking_of({"question-1": [("a", 0.9), ("b", 0.5)], "question-2": [("a", 0.7)]})
     found = ranking.prepend_itself(row, strings(["q", "a_long_name.jpg"]))
     assert found.query_ids.tolist() == ["question-1", "question-2"]
@@ -298,7 +298,7 @@ def test_a_query_stands_first_among_its_own_matches_by_the_name_of_its_image() -
     assert found.similarity.dtype == np.float32
 
 
-def test_a_double_is_no_more_similar_than_the_query_itself() -> None:
+def test_a_copy_is_no_more_similar_than_the_query_itself() -> None:
     # cosines of float32 may be a little above 1
     row = ranking_of({"q": [("double", 1.0000001), ("b", 0.5)]})
     found = ranking.prepend_itself(row, strings(["q"]))

@@ -41,7 +41,7 @@ def test_an_interval_is_that_of_drawing_queries_one_by_one() -> None:
     assert (found.value, found.queries) == (pytest.approx(values.mean()), 7)
 
 
-def test_an_interval_does_not_depend_on_how_much_is_drawn_at_a_time(
+def test_an_interval_does_not_depend_on_the_block_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     values = mean(np.linspace(0, 1, 31) ** 2)
@@ -52,7 +52,7 @@ def test_an_interval_does_not_depend_on_how_much_is_drawn_at_a_time(
         assert (found.low, found.high) == pytest.approx((at_once.low, at_once.high), rel=1e-12)
 
 
-def test_an_interval_is_as_wide_as_statistics_says() -> None:
+def test_an_interval_is_as_wide_as_that_of_a_normal_approximation() -> None:
     # 400 queries, half of them right: 1.96 * sqrt(0.5 * 0.5 / 400) = 0.049 to each side
     found = score(mean(np.repeat([0.0, 1.0], 200)))
     assert found.value == 0.5
@@ -69,7 +69,7 @@ def test_a_mean_lies_between_the_extremes(values: list[float]) -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 1.0])
-def test_equal_values_leave_no_doubt(value: float) -> None:
+def test_equal_values_have_an_interval_without_width(value: float) -> None:
     # a thousand times 0.1 or 1/3 sums up to a little more or less than it should
     found = score(mean(np.full(1000, value)))
     assert [found.value, found.low, found.high] == pytest.approx([value] * 3)
@@ -104,7 +104,7 @@ def test_resamples_that_the_metric_does_not_count_are_left_out() -> None:
     assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
 
 
-def test_metrics_that_are_no_mean_have_intervals_too() -> None:
+def test_metrics_that_are_no_mean_have_intervals() -> None:
     rng = np.random.default_rng(5)
     n = 300
     ids = strings([f"q{i}" for i in range(n)])
@@ -136,7 +136,7 @@ def test_photographs_of_one_individual_are_drawn_together() -> None:
     assert found.high - found.low > 2.5 * (score(outcome).high - score(outcome).low)
 
 
-def test_queries_of_nobody_in_particular_are_each_an_individual() -> None:
+def test_queries_without_an_individual_are_each_one_of_their_own() -> None:
     ids = strings(list("abcde"))
     found = bootstrap.number_individuals(ids, {"a": "", "b": "Boo", "c": "", "e": "Boo"})
     assert found.tolist() == [0, 1, 2, 3, 1]
@@ -160,7 +160,7 @@ def test_an_individual_in_balanced_accuracies_is_one_of_those_averaged() -> None
     assert found.high - found.value == pytest.approx(1.96 * np.sqrt(0.25 / 100), abs=0.015)
 
 
-def test_a_half_of_the_individuals_is_drawn_without_any_twice() -> None:
+def test_halves_hold_no_individual_twice() -> None:
     clusters = np.array([0, 1, 1, 2, 3, 4, 0])
     drawn = np.concatenate(list(bootstrap.half_weights(clusters)))
     assert drawn.shape == (bootstrap.RESAMPLES, 7)
@@ -216,7 +216,7 @@ def strayed(rng: np.random.Generator, individuals: int = 40) -> tuple[np.ndarray
 
 
 @pytest.mark.parametrize("which", ["ari", "nmi"])
-def test_intervals_of_clusters_cover_what_other_individuals_would_score(which: str) -> None:
+def test_intervals_of_clusters_cover_the_scores_of_other_individuals(which: str) -> None:
     rng = np.random.default_rng(1)
 
     def clustering() -> tuple[ClusterAgreement, dict[str, str]]:

@@ -19,7 +19,7 @@ def test_the_curve_by_hand() -> None:
     assert found.tolist() == pytest.approx([0.5, 1 / (1 + np.exp(-1)), 0.0])
 
 
-def test_the_curve_is_found_again_from_what_it_draws() -> None:
+def test_the_curve_is_recovered_from_samples_of_it() -> None:
     generator = np.random.default_rng(0)
     similarity = generator.uniform(-1, 1, 4000).astype(np.float32)
     true = Calibration(6.0, -2.0)
@@ -30,12 +30,12 @@ def test_the_curve_is_found_again_from_what_it_draws() -> None:
     assert found.probability(similarity).mean() == pytest.approx(right.mean(), abs=1e-3)
 
 
-def test_answers_that_are_all_right_make_nothing_certain() -> None:
+def test_answers_that_are_all_right_have_a_probability_below_one() -> None:
     curve = calibration.fit(column(0.7, 0.8, 0.9), np.array([True, True, True]))
     assert curve.probability(column(0.2, 0.8)).tolist() == pytest.approx([4 / 5, 4 / 5])
 
 
-def test_answers_in_two_clean_halves_have_a_finite_curve() -> None:
+def test_separable_answers_have_a_finite_curve() -> None:
     similarity = np.linspace(0, 1, 20, dtype=np.float32)
     curve = calibration.fit(similarity, similarity > 0.5)
     probabilities = curve.probability(similarity)
@@ -43,7 +43,7 @@ def test_answers_in_two_clean_halves_have_a_finite_curve() -> None:
     assert 0.5 < probabilities[-1] < 1
 
 
-def test_a_similarity_that_misleads_says_nothing() -> None:
+def test_a_similarity_that_misleads_has_a_flat_curve() -> None:
     similarity = np.linspace(0, 1, 20, dtype=np.float32)
     curve = calibration.fit(similarity, similarity < 0.5)
     assert curve.slope == 0
@@ -52,7 +52,7 @@ def test_a_similarity_that_misleads_says_nothing() -> None:
     assert equal.probability(column(0.9)) == pytest.approx(0.5)
 
 
-def test_a_query_is_told_by_a_curve_that_never_saw_its_individual() -> None:
+def test_a_query_is_calibrated_by_a_curve_fitted_without_its_individual() -> None:
     generator = np.random.default_rng(1)
     similarity = generator.uniform(0, 1, (60, 2)).astype(np.float32)
     similarity.sort(axis=1)
@@ -77,7 +77,7 @@ def test_a_query_without_answer_is_never_fitted_on() -> None:
     assert (found[[0, 1, 3], 0] > 0).all()
 
 
-def test_one_individual_cannot_be_left_out() -> None:
+def test_queries_of_one_individual_are_refused() -> None:
     with pytest.raises(KitboxError, match=r"show one individual; .* --by classifier"):
         calibration.cross_fit(column(0.5)[:, None], np.array([True]), strings(["a"]))
     with pytest.raises(KitboxError, match="no query of the holdout has an answer"):

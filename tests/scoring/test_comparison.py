@@ -33,7 +33,9 @@ PAIRS = st.lists(st.tuples(*[st.sampled_from([0.0, 0.2, 0.5, 1.0])] * 2), min_si
 
 
 @given(PAIRS)
-def test_a_difference_is_turned_about_with_the_systems(pairs: list[tuple[float, float]]) -> None:
+def test_exchanging_the_systems_changes_the_sign_of_the_difference(
+    pairs: list[tuple[float, float]],
+) -> None:
     a, b = (mean(values) for values in zip(*pairs, strict=True))
     there, back = compare(a, b), compare(b, a)
     assert (back.value, back.p) == (-there.value, there.p)
@@ -63,7 +65,7 @@ def test_the_interval_draws_the_same_queries_for_both() -> None:
     assert found.high - found.low < 0.005  # apart, each mean strays by 0.04
 
 
-def test_p_does_not_depend_on_how_much_is_drawn_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_p_does_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = np.random.default_rng(3).random((2, 32))
     at_once = compare(mean(a), mean(b)).p
     monkeypatch.setattr(comparison, "_BLOCK_SIZE", 32 * 100)
@@ -80,7 +82,7 @@ def test_equal_systems_show_no_difference() -> None:
     assert found.largest_changes(5) == ((), ())
 
 
-def test_the_better_system_is_named_first_whichever_it_is() -> None:
+def test_the_better_system_is_named_first() -> None:
     rng = np.random.default_rng(0)
     low = rng.random(400) * 0.8
     high = low + rng.random(400) * 0.1
@@ -126,7 +128,7 @@ def test_the_better_system_is_named_first_whichever_it_is() -> None:
         ),
     ],
 )
-def test_a_sentence_says_what_interval_and_p_show(
+def test_the_sentence_reports_the_interval_and_p(
     low: float, high: float, p: float | None, sentence: str
 ) -> None:
     found = Difference(
@@ -161,7 +163,7 @@ def test_other_queries_are_refused_and_the_first_is_named() -> None:
         compare(mean([]), mean([1], ["a"]))
 
 
-def test_nothing_is_not_compared_with_nothing() -> None:
+def test_a_comparison_without_queries_is_refused() -> None:
     with pytest.raises(KitboxError, match=r"^A and B have no query; nothing to compare$"):
         compare(mean([]), mean([]))
     nobody = GlobalAveragePrecision(strings(["a"]), np.ones(1), *np.zeros((2, 1), np.bool_))
@@ -245,7 +247,7 @@ def test_p_swaps_whole_individuals() -> None:
     assert found.p == pytest.approx(0.5, abs=0.02)
 
 
-def test_metrics_that_are_no_mean_swap_whole_individuals_too() -> None:
+def test_metrics_that_are_no_mean_swap_whole_individuals() -> None:
     wrong, right = np.zeros(N, np.bool_), np.ones(N, np.bool_)
     a, b = (
         BalancedAccuracy(

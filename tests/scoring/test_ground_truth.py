@@ -69,7 +69,7 @@ def test_relevance_equals_looking_up_each_answer(
     assert known.relevant.tolist() == [count for _, count in wanted]
 
 
-def test_queries_of_a_scenario_are_known_by_their_images() -> None:
+def test_queries_of_a_scenario_are_matched_by_their_images() -> None:
     images = image_set({"a": "Ahab", "b": "Ahab", "c": "Boo"})
     asked = competition(answers="images", k=2)
     first = Search("first", strings(["q1", "q2"]), strings(["a", "c"]), strings(["a", "b"]))
@@ -102,7 +102,7 @@ def test_queries_of_one_search_keep_the_groups_of_their_list() -> None:
     assert of(image_set({"q": "A"}), image_set({"a": "A"})).groups.tolist() == [""]
 
 
-def test_the_truth_of_some_queries_is_theirs() -> None:
+def test_the_ground_truth_of_some_rows_is_that_of_their_queries() -> None:
     query = image_set({"q": "A", "r": "B", "s": "C"}, {"q": "x", "r": "y", "s": "z"})
     known = of(query, image_set({"a": "A", "b": "B", "c": "B"})).take(np.array([2, 1]))
     assert known.query_ids.tolist() == known.images.tolist() == ["s", "r"]
@@ -111,7 +111,7 @@ def test_the_truth_of_some_queries_is_theirs() -> None:
     assert known.relevant.tolist() == [0, 2]
 
 
-def test_the_truth_of_a_holdout_is_what_a_scorer_expects_and_who_is_shown() -> None:
+def test_the_ground_truth_of_a_holdout_has_expected_answers_and_identities() -> None:
     train, query = image_set({"a": "Ahab", "b": UNKNOWN}), image_set({"q": "Ahab", "r": "Dora"})
     split = Holdout(train, query, train, strings(["Ahab", UNKNOWN]))
     asked = competition()
@@ -132,7 +132,7 @@ LABELS = {
 }
 
 
-def test_image_answers_are_scored_where_there_is_something_to_find() -> None:
+def test_image_answers_are_scored_where_the_individual_is_in_the_gallery() -> None:
     asked = {"answers": "images", "k": 2}
     found = ranking_of({"q": [("a", 0.9), ("b", 0.5)], "r": [("a", 0.9), ("c", 0.5)],
                      "s": [("a", 0.9), ("b", 0.5)]})  # fmt: skip
@@ -141,7 +141,7 @@ def test_image_answers_are_scored_where_there_is_something_to_find() -> None:
     assert outcome.value == pytest.approx((1 + (1 / 2) / 2) / 2)
 
 
-def test_label_answers_are_scored_by_the_place_of_the_right_one() -> None:
+def test_label_answers_are_scored_by_the_rank_of_the_right_one() -> None:
     known = of(QUERY, GALLERY, EXPECTED, k=2)
     assert metric_outcome(ranking_of(LABELS), known, competition(k=2)).value == pytest.approx(2 / 3)
 
@@ -157,7 +157,7 @@ def test_matches_are_scored_by_f1_with_the_query_itself() -> None:
     assert outcome.per_query.tolist() == pytest.approx([2 / 3, 1, 2 / 3])
 
 
-def test_a_query_outside_the_gallery_is_among_its_own_matches_too() -> None:
+def test_a_query_outside_the_gallery_is_among_its_own_matches() -> None:
     asked = {"answers": "matches", "k": 3, "task": {"with_itself": True}}
     known = of(image_set({"q": "Ahab", "r": ""}), GALLERY, **asked)
     found = ranking_of({"q": [("q", 1), ("a", 0.9)], "r": [("r", 1)]})
@@ -211,12 +211,12 @@ def test_clusters_are_scored_by_the_images_of_known_individuals() -> None:
     assert {name: part.value for name, part in further.items()} == {"nmi": 1.0}
 
 
-def test_other_metrics_have_no_parts() -> None:
+def test_other_metrics_have_no_related_outcomes() -> None:
     known = of(QUERY, GALLERY, EXPECTED, k=2)
     assert related_outcomes(ranking_of(LABELS), known, competition(k=2)) == {}
 
 
-def test_a_part_that_counts_no_query_is_left_out() -> None:
+def test_a_related_outcome_that_counts_no_query_is_left_out() -> None:
     asked = competition(answers="label", k=1)
     known = image_set({"q": "Ahab"})
     gallery = image_set({"a": "Ahab"})

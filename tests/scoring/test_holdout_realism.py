@@ -1,11 +1,16 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
+from kitbox.competition.settings import Competition
+from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Holdout, ImageSet, Score, concatenate, strings
 from kitbox.scoring import holdout_realism
 from kitbox.scoring.holdout_realism import HoldoutRealism, estimate
 from tests.circle import competition, image_set, placed
+from tests.submission.collected import collection, unlabelled
 
 UNKNOWN = "new_whale"
 
@@ -45,7 +50,7 @@ def world(
     return placed(train | query | test), split, image_set(dict.fromkeys(test, ""))
 
 
-def test_a_test_like_the_holdout_is_found_alike() -> None:
+def test_a_test_like_the_holdout_is_reported_as_alike() -> None:
     embeddings, split, test = world(0, 200, 150, strange=1 / 3)
     found = estimate(embeddings, split, test, competition())
     assert found.separability.low < 0.5 < found.separability.high
@@ -58,7 +63,7 @@ def test_a_test_like_the_holdout_is_found_alike() -> None:
 
 
 @pytest.mark.parametrize("strange", [0.0, 0.1, 0.6, 1.0])
-def test_the_share_of_strangers_in_the_test_is_estimated(strange: float) -> None:
+def test_the_share_of_unknown_individuals_in_the_test_is_estimated(strange: float) -> None:
     embeddings, split, test = world(1, 200, 150, strange=strange)
     found = estimate(embeddings, split, test, competition())
     assert found.unknown_share is not None
@@ -75,14 +80,14 @@ def lifted(embeddings: Embeddings, test: ImageSet, height: float) -> Embeddings:
     return Embeddings(embeddings.image_ids, vectors.astype(np.float32))
 
 
-def test_a_test_from_another_camera_is_told_apart() -> None:
+def test_a_test_from_another_camera_is_reported_as_different() -> None:
     embeddings, split, test = world(2, 60, 60, strange=1 / 3)
     found = estimate(lifted(embeddings, test, 0.5), split, test, competition())
     assert found.separability.low == pytest.approx(1.0)
     assert "they differ in more than who is shown" in found.sentence
 
 
-def test_individuals_with_more_photographs_are_seen_in_both() -> None:
+def test_the_photographs_of_the_nearest_individuals_are_counted() -> None:
     train = {f"t{w}.{i}": 60.0 * w for w in range(2) for i in range(1 + 4 * w)}
     query = {f"q{i}": 1.0 for i in range(10)}  # near the one with one photograph
     test = {f"x{i}": 59.0 for i in range(10)}  # near the one with five
@@ -95,7 +100,7 @@ def test_individuals_with_more_photographs_are_seen_in_both() -> None:
     assert (found.holdout_photographs, found.photographs) == (1.0, 5.0)
 
 
-def test_without_strangers_in_the_holdout_their_share_is_not_estimated() -> None:
+def test_a_holdout_without_unknown_individuals_gives_no_estimate_of_their_share() -> None:
     embeddings, split, test = world(3, 30, 30, strange=0.5)
     assert split.query.labels is not None
     closed = Holdout(split.train, split.query, split.gallery, split.query.labels)
@@ -104,7 +109,7 @@ def test_without_strangers_in_the_holdout_their_share_is_not_estimated() -> None
     assert found.holdout_unknown_share == 0
 
 
-def test_training_images_of_nobody_are_nobodys_photographs() -> None:
+def test_training_images_without_an_individual_are_not_counted() -> None:
     embeddings, split, test = world(4, 30, 30, strange=0.5)
     train = concatenate(split.train, image_set({"n0": UNKNOWN, "n1": ""}))
     everyone = placed({"n0": 15.0, "n1": 15.0})
@@ -126,7 +131,7 @@ def test_too_few_images_of_either_side_are_refused(queries: int, tests: int) -> 
     assert str(caught.value) == f"{queries} queries and {tests} test images are too few"
 
 
-def test_few_queries_beside_many_test_images_are_never_left_out_of_an_interval() -> None:
+def test_few_queries_beside_many_test_images_are_in_every_resample() -> None:
     # of 200 images 10 are queries: drawn from all at once, some draws would hold hardly any
     embeddings, split, test = world(6, 10, 190, strange=1 / 3)
     found = estimate(embeddings, split, test, competition())
@@ -145,7 +150,7 @@ def test_few_queries_beside_many_test_images_are_never_left_out_of_an_interval()
         ),
     ],
 )
-def test_a_sentence_says_how_far_they_differ(value: float, sentence: str) -> None:
+def test_the_sentence_follows_the_area_under_the_curve(value: float, sentence: str) -> None:
     found = HoldoutRealism(
         separability=Score(value, value, value, 100),
         unknown_share=None,
@@ -157,10 +162,116 @@ def test_a_sentence_says_how_far_they_differ(value: float, sentence: str) -> Non
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
-def test_the_share_is_the_one_that_agrees_with_the_chances_it_makes(share: float) -> None:
+def test_the_estimated_share_equals_the_mean_of_its_probabilities(share: float) -> None:
     # Exact chances under a prior of one half: likelihood ratios of two normal distributions.
     rng = np.random.default_rng(7)
     place = np.concatenate([rng.normal(2, 1, round(20_000 * share)),
                             rng.normal(0, 1, round(20_000 * (1 - share)))])  # fmt: skip
     chance = 1 / (1 + np.exp(-(2 * place - 2)))
     assert holdout_realism._consistent_prior(chance, 0.5) == pytest.approx(share, abs=0.02)
+
+
+LABELLED = {"a": "Ahab", "a2": "Ahab", "a3": "Ahab", "b": "Boo", "n": "new_whale"}
+
+
+def collected(**shape: object) -> tuple[Collection, Competition]:
+    """Return a collection that asks about 'a', and its competition."""
+    asked = competition(holdout=shape)
+    found = collection(asked, LABELLED, unlabelled("x", "y", "z"))
+    digests = np.array([f"{number:064x}" for number in range(len(LABELLED))])
+    return (
+        dataclasses.replace(found, labelled=dataclasses.replace(found.labelled, digests=digests)),
+        asked,
+    )
+
+
+def by_name(figures: list[holdout_realism.RealismRow]) -> dict[str, tuple[object, object]]:
+    return {figure.name: (figure.holdout, figure.test) for figure in figures}
+
+
+def judged(low: float, high: float, photographs: float = 3.0) -> HoldoutRealism:
+    """Return a test whose share of unknown individuals lies between two, .27 on the holdout."""
+    alike = Score(0.5, 0.45, 0.55, 100)
+    share = Score((low + high) / 2, low, high, 100)
+    return HoldoutRealism(
+        separability=alike,
+        unknown_share=share,
+        holdout_unknown_share=0.27,
+        photographs=photographs,
+        holdout_photographs=3.0,
+    )
+
+
+def test_sizes_of_the_holdout_are_counted_beside_those_of_the_test() -> None:
+    figures = by_name(holdout_realism.count_rows(*collected()))
+    assert figures["training images"] == (4, 5)
+    assert figures["training individuals"] == (2, 2)
+    assert figures["queries"] == (1, 3)
+    assert figures["gallery images"] == (4, 5)
+    assert figures["queries of unknown individuals"] == ("0.0%", None)
+    assert figures["unknown individuals"] == (0, None)
+
+
+@pytest.mark.parametrize(("power", "mean"), [(0.0, "2.00"), (1.0, "2.50"), (2.0, "2.80")])
+def test_the_mean_photographs_of_asked_individuals_follow_the_power_they_are_drawn_by(
+    power: float, mean: str
+) -> None:
+    # Ahab has three photographs and Boo one: (3·3 + 1·1) / (3 + 1) = 2.5 where photographs are
+    # drawn; the holdout asks about Ahab, who keeps two
+    figures = by_name(holdout_realism.count_rows(*collected(frequency_power=power)))
+    assert figures["training photographs of an asked individual"] == (2.0, f"{mean} if drawn so")
+
+
+def test_a_holdout_of_unknown_individuals_has_no_row_about_their_photographs() -> None:
+    found, asked = collected()
+    strangers = np.array(["new_whale"])
+    holdout = dataclasses.replace(found.holdout, query_answers=strangers)
+    figures = by_name(
+        holdout_realism.count_rows(dataclasses.replace(found, holdout=holdout), asked)
+    )
+    assert "training photographs of an asked individual" not in figures
+    assert figures["queries of unknown individuals"] == ("100.0%", None)
+    assert figures["unknown individuals"] == (1, None)
+
+
+def test_a_copy_of_the_query_in_training_is_counted() -> None:
+    found, asked = collected()
+    assert found.labelled.digests is not None
+    copied = found.labelled.digests.copy()
+    copied[1] = copied[0]
+    labelled = dataclasses.replace(found.labelled, digests=copied)
+    figures = by_name(
+        holdout_realism.count_rows(dataclasses.replace(found, labelled=labelled), asked)
+    )
+    assert figures["near-duplicates of queries in training"] == (1, None)
+
+
+def test_an_estimate_with_a_wide_interval_is_marked() -> None:
+    wide = by_name(holdout_realism.estimate_rows(judged(0.0, 0.9)))[
+        "unknown individuals, estimated"
+    ]
+    assert wide == ("27.0%", "45.0% [0.0%, 90.0%], too wide to tell")
+    narrow = by_name(holdout_realism.estimate_rows(judged(0.2, 0.3)))[
+        "unknown individuals, estimated"
+    ]
+    assert narrow == ("27.0%", "25.0% [20.0%, 30.0%]")
+
+
+def test_a_setting_is_advised_where_the_share_is_outside_the_estimate() -> None:
+    asked = competition(holdout={"unknown_share": 0.27})
+    assert holdout_realism.advice(judged(0.2, 0.3), asked) == []
+    assert holdout_realism.advice(judged(0.0, 0.9), asked) == []
+    [sentence] = holdout_realism.advice(judged(0.4, 0.5), asked)
+    assert sentence == "more like the test: holdout.unknown_share = 0.45, where it is 0.27"
+
+
+@pytest.mark.parametrize(("photographs", "way"), [(4.0, "raise"), (2.0, "lower")])
+def test_a_setting_is_advised_where_numbers_of_photographs_differ(
+    photographs: float, way: str
+) -> None:
+    [sentence] = holdout_realism.advice(judged(0.2, 0.3, photographs), competition())
+    assert sentence.startswith(f"individuals that the test asks about have {photographs / 3:.2f} ")
+    assert sentence.endswith(f"{way} holdout.frequency_power, which is 1")
+    assert (
+        holdout_realism.advice(judged(0.2, 0.3, photographs), competition(answers="images")) == []
+    )

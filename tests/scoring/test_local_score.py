@@ -35,7 +35,7 @@ QUERY = {"3": "Ahab", "110": "Boo", "260": "Dora"}
 ANSWERS = ["Ahab", "Boo", UNKNOWN]
 
 
-def test_labels_are_scored_with_the_unknown_in_its_place() -> None:
+def test_labels_are_scored_with_the_unknown_label_at_the_threshold() -> None:
     split = holdout(TRAIN, QUERY, ANSWERS)
     found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, competition())
     # 3 finds Ahab first; 110 finds Cleo first and then Boo; 260 is 100 degrees from the nearest
@@ -44,7 +44,7 @@ def test_labels_are_scored_with_the_unknown_in_its_place() -> None:
     assert math.cos(math.radians(100)) < found.thresholds[""] <= math.cos(math.radians(20))
 
 
-def test_image_metrics_count_queries_that_have_a_match_only() -> None:
+def test_image_metrics_count_only_queries_that_have_a_match() -> None:
     split = holdout(TRAIN, QUERY, ANSWERS)
     found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, competition())
     assert list(values(found)) == [
@@ -64,7 +64,7 @@ def test_image_metrics_count_queries_that_have_a_match_only() -> None:
     assert found.scores.by_metric["map_at_20"].queries == 2
 
 
-def test_where_images_are_asked_for_there_is_no_threshold() -> None:
+def test_image_answers_have_no_threshold() -> None:
     split = holdout(TRAIN, QUERY, ANSWERS)
     asked = competition(answers="images", k=20)
     found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, asked)
@@ -91,7 +91,7 @@ def test_a_competition_without_unknown_individuals_has_no_threshold() -> None:
     assert found.scores.main.value == pytest.approx(0.75)
 
 
-def test_without_a_name_for_the_unknown_a_held_out_individual_scores_nothing() -> None:
+def test_without_an_unknown_label_a_query_of_an_unknown_individual_scores_zero() -> None:
     # Of three labels asked for, five places: the empty ones are no answer.
     split = holdout(TRAIN, QUERY, ["Ahab", "Boo", ""])
     asked = competition(unknown_label=None)
@@ -132,7 +132,7 @@ def test_a_holdout_without_any_match_is_refused() -> None:
         local_score.evaluate(at_angles(0, 90), split, competition(answers="images"))
 
 
-def test_where_nobody_is_in_the_gallery_the_unknown_are_scored_and_no_images() -> None:
+def test_without_any_match_only_unknown_queries_are_scored() -> None:
     split = holdout({"0": "Ahab"}, {"90": "Boo"}, [UNKNOWN])
     found = local_score.evaluate(at_angles(0, 90), split, competition())
     assert values(found) == {"label_map_at_5": 1.0}
@@ -156,7 +156,7 @@ def evidence_of(found: local_score.LocalScore, *names: str) -> list[object]:
     return [found.evidence[name] for name in names]
 
 
-def test_each_query_is_scored_by_a_threshold_that_others_gave() -> None:
+def test_each_query_is_scored_by_a_threshold_fitted_on_others() -> None:
     # Ten strangers, each with its own similarity to Ahab, and ten Ahabs above them all.
     train = {"0": "Ahab"}
     strangers = {str(30 + 5 * i): f"x{i}" for i in range(10)}
@@ -173,7 +173,7 @@ def test_each_query_is_scored_by_a_threshold_that_others_gave() -> None:
     assert found.evidence["thresholds"] == {"": round(found.thresholds[""], 6)}
 
 
-def test_a_threshold_fitted_on_the_query_itself_is_not_its_score() -> None:
+def test_a_query_is_not_scored_by_a_threshold_fitted_on_itself() -> None:
     # The one stranger is nearly as near as the others: a threshold must have seen it to tell.
     train, query = {"0": "Ahab", "180": "Boo"}, {"5": "Ahab", "175": "Boo", "20": "x"}
     split = holdout(train, query, ["Ahab", "Boo", UNKNOWN])
@@ -192,7 +192,7 @@ def test_a_fixed_threshold_is_taken_as_it_is() -> None:
     assert found.scores.main.value == pytest.approx(2 / 3)
 
 
-def test_a_share_of_the_queries_is_called_unknown() -> None:
+def test_a_share_of_the_queries_is_answered_as_unknown() -> None:
     asked = competition(k=1, threshold={"rule": "share", "share": 1 / 3})
     split = holdout(TRAIN, QUERY, ANSWERS)
     found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, asked)
@@ -233,7 +233,7 @@ def test_each_group_may_have_its_own_threshold() -> None:
     assert set(found.thresholds) == {"Lynx", "Turtle"}
 
 
-def test_a_group_that_training_does_not_show_is_scored_too() -> None:
+def test_a_group_without_training_images_is_scored() -> None:
     asked = competition(answers="label", k=1, task={"within_group": True})
     train = {"0": "Ahab", "20": "Ahab"}
     split = holdout(train, {"3": "Ahab", "110": "Dora"}, ["Ahab", UNKNOWN], groups=GROUPS)
@@ -242,7 +242,7 @@ def test_a_group_that_training_does_not_show_is_scored_too() -> None:
     assert found.scores.by_metric["recall_at_1"].queries == 1
 
 
-def test_a_label_with_its_confidence_is_scored_over_the_list_of_all() -> None:
+def test_a_label_with_its_confidence_is_scored_over_all_queries() -> None:
     asked = competition(answers="label", k=1, unknown_label=None, task={"metric": "gap"})
     split = holdout(TRAIN, QUERY, ["Ahab", "Boo", ""])
     found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, asked)
@@ -297,7 +297,7 @@ def test_clusters_are_scored_by_the_agreement_of_pairs(rule: str) -> None:
     assert found.evidence["score"] == 1.0
 
 
-def test_r_precision_is_left_out_where_it_would_look_at_too_much(
+def test_r_precision_is_left_out_where_it_needs_too_many_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     split, embeddings = holdout(TRAIN, QUERY, ANSWERS), at_angles(*map(int, {**TRAIN, **QUERY}))
@@ -308,7 +308,7 @@ def test_r_precision_is_left_out_where_it_would_look_at_too_much(
     }
 
 
-def test_photographs_of_one_individual_widen_the_interval_together() -> None:
+def test_intervals_draw_individuals_and_not_photographs() -> None:
     # forty photographs of Ahab are found, forty of Boo are not: two individuals, not eighty
     train = {"0": "Ahab", "180": "Boo"}
     query = {f"{i / 10:g}": "Ahab" if i % 2 else "Boo" for i in range(1, 81)}
@@ -321,7 +321,7 @@ def test_photographs_of_one_individual_widen_the_interval_together() -> None:
 
 
 @pytest.mark.parametrize("rule", ["best", "share"])
-def test_where_the_test_tells_no_groups_that_of_the_first_answer_finds_the_threshold(
+def test_without_groups_in_the_test_that_of_the_first_answer_selects_the_threshold(
     rule: str,
 ) -> None:
     # the stranger is a turtle, but nearest to a lynx

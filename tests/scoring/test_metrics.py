@@ -70,7 +70,7 @@ def test_a_missing_query_scores_zero_and_is_not_skipped() -> None:
         assert found.tolist() == [1.0, 0.0]  # the mean of those there are would be 1.0
 
 
-def test_where_all_similarities_are_tied_the_order_decides() -> None:
+def test_the_order_decides_where_all_similarities_are_equal() -> None:
     answered = ranking_of({"q": [("Ahab", 0.5), ("Boo", 0.5)]})
     first, second = strings(["Ahab"]), strings(["Boo"])
     # averaging over the ties would give 3/4 to both, or 1/2
@@ -80,7 +80,7 @@ def test_where_all_similarities_are_tied_the_order_decides() -> None:
     assert metrics.average_precision_at_k(hits, np.array([1]), 5).tolist() == [1.0]
 
 
-def test_a_row_shorter_than_k_is_judged_by_what_it_has() -> None:
+def test_a_row_shorter_than_k_is_scored_by_its_answers() -> None:
     # two of four relevant images, and nothing in places 3 to 5: (1 + 1) / min(5, 4)
     hits = np.array([[True, True]])
     assert metrics.average_precision_at_k(hits, np.array([4]), 5).tolist() == [0.5]
@@ -109,7 +109,7 @@ def test_average_precision_at_five_by_hand(hits: list[int], total: int, value: f
     assert found.tolist() == pytest.approx([value])
 
 
-def test_answers_beyond_k_count_nothing() -> None:
+def test_answers_beyond_k_do_not_count() -> None:
     short, long = np.array([[False, True]]), np.array([[False, True, True, True]])
     total = np.array([3])
     assert metrics.average_precision_at_k(long, total, 2) == metrics.average_precision_at_k(
@@ -135,7 +135,7 @@ def test_a_label_counts_by_its_rank(truth: str, k: int, value: float) -> None:
     assert found.tolist() == [value]
 
 
-def test_an_empty_place_is_no_answer_whatever_the_truth() -> None:
+def test_an_empty_place_is_no_answer_whatever_is_expected() -> None:
     answered = ranking_of({"q": [("Ahab", 0.5)], "r": [("Ahab", 0.5), ("Boo", 0.4)]})
     found = metrics.label_average_precision_at_k(answered, strings(["", ""]), 5)
     assert found.tolist() == [0.0, 0.0]
@@ -206,7 +206,7 @@ def test_an_empty_place_is_no_answer_even_where_it_is_marked_relevant() -> None:
     assert metrics.row_f1(answers, relevant, np.array([1])).tolist() == [1.0]
 
 
-def test_row_f1_of_nothing_where_nothing_is_relevant_is_one() -> None:
+def test_row_f1_without_answers_and_relevant_images_is_one() -> None:
     answers, relevant = np.array([["", ""], ["a", ""]]), np.zeros((2, 2), np.bool_)
     assert metrics.row_f1(answers, relevant, np.array([0, 0])).tolist() == [1.0, 0.0]
 

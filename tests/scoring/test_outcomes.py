@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score
 
 from kitbox.errors import KitboxError
 from kitbox.records import strings
 from kitbox.scoring.outcomes import (
+    AreaUnderCurve,
     BalancedAccuracy,
     ClusterAgreement,
     GlobalAveragePrecision,
@@ -136,7 +137,9 @@ def test_one_name_in_two_groups_is_two_individuals() -> None:
 
 
 @given(QUERIES)
-def test_a_mean_is_over_what_was_drawn(rows: list[tuple[str, str, float, str, int]]) -> None:
+def test_a_mean_is_weighted_by_how_often_queries_were_drawn(
+    rows: list[tuple[str, str, float, str, int]],
+) -> None:
     identity, predicted, _, _, drawn = columns(rows)
     values = (identity == predicted).astype(np.float64)
     found = Mean(ids(len(rows)), values)
@@ -158,7 +161,7 @@ def slow_weighted_gap(
 
 
 @given(QUERIES)
-def test_copies_of_an_answer_stand_together_in_the_list_of_all(
+def test_copies_of_an_answer_have_one_place_in_the_list_of_all(
     rows: list[tuple[str, str, float, str, int]],
 ) -> None:
     identity, predicted, confidence, _, drawn = columns(rows)
@@ -279,7 +282,9 @@ SECOND = outcomes([True, True, False, True], [90.0, 95.0, 80.0, 70.0])
 
 
 @pytest.mark.parametrize(("a", "b"), list(zip(FIRST, SECOND, strict=True)))
-def test_nothing_swapped_is_the_one_and_all_swapped_the_other(a: Outcome, b: Outcome) -> None:
+def test_swapping_none_gives_the_first_system_and_swapping_all_the_second(
+    a: Outcome, b: Outcome
+) -> None:
     none, every = np.zeros(4, np.bool_), np.ones(4, np.bool_)
     for mask, wanted in ((none, a.value), (every, b.value)):
         swapped = a.swapped(b, mask)
@@ -287,7 +292,7 @@ def test_nothing_swapped_is_the_one_and_all_swapped_the_other(a: Outcome, b: Out
         assert swapped.value == wanted
 
 
-def test_confidences_of_two_systems_meet_by_their_place() -> None:
+def test_confidences_of_two_systems_are_compared_by_rank() -> None:
     # 'q1' is second with the first system and, at 95 %, first with the other, as 'q0' was:
     # of equal places the earlier query is ahead. By raw numbers q1's answer would lead.
     swapped = FIRST[1].swapped(SECOND[1], np.array([False, True, False, False]))
@@ -297,13 +302,13 @@ def test_confidences_of_two_systems_meet_by_their_place() -> None:
     assert swapped.value == 3 / 4
 
 
-def test_outcomes_of_different_metrics_do_not_swap() -> None:
+def test_outcomes_of_different_metrics_are_not_swapped() -> None:
     every = np.ones(4, np.bool_)
     for a, b in itertools.permutations(FIRST, 2):
         assert a.swapped(b, every) is None
 
 
-def test_clusters_of_two_systems_do_not_swap() -> None:
+def test_clusters_of_two_systems_are_not_swapped() -> None:
     identity, _, group = SOME
     clusters = ClusterAgreement(query_ids=ids(4), cluster=identity, identity=identity, group=group)
     assert clusters.swapped(clusters, np.ones(4, np.bool_)) is None
@@ -357,7 +362,7 @@ def fold(rows: list[tuple[str, str, float, str, int]], first: int) -> list[Outco
 
 
 @given(QUERIES, QUERIES)
-def test_folds_together_are_scored_as_all_their_queries_at_once(
+def test_pooled_folds_are_scored_like_all_their_queries_at_once(
     a: list[tuple[str, str, float, str, int]], b: list[tuple[str, str, float, str, int]]
 ) -> None:
     parts = zip(fold(a, 0), fold(b, len(a)), strict=True)
@@ -390,7 +395,7 @@ def test_clusters_of_two_folds_are_groups_of_their_own() -> None:
     assert (right.value, wrong.value, found.value) == (1.0, 0.0, 0.5)
 
 
-def test_one_fold_is_itself() -> None:
+def test_a_single_fold_is_pooled_to_itself() -> None:
     for outcome in FIRST:
         assert pool([outcome]).value == outcome.value
 
@@ -407,3 +412,34 @@ def test_folds_of_different_metrics_are_not_pooled() -> None:
         message = r"^folds were scored by different metrics; score them by one$"
         with pytest.raises(KitboxError, match=message):
             pool([a, b])
+
+
+def area_of(values: list[float], positive: list[bool]) -> AreaUnderCurve:
+    query_ids = strings([f"q{i}" for i in range(len(values))])
+    return AreaUnderCurve(query_ids, np.array(values), np.array(positive))
+
+
+@pytest.mark.parametrize(
+    ("values", "area"),
+    [([3, 2, 1, 0], 1.0), ([0, 1, 2, 3], 0.0), ([1, 1, 1, 1], 0.5), ([3, 1, 2, 0], 0.75)],
+)
+def test_the_area_counts_pairs_in_the_right_order_and_ties_as_half(
+    values: list[float], area: float
+) -> None:
+    assert area_of(values, [True, True, False, False]).value == area
+
+
+VALUES = st.lists(
+    st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 3)), min_size=2, max_size=12
+)
+
+
+@given(VALUES)
+def test_a_weight_counts_as_so_many_queries(queries: list[tuple[int, bool, int]]) -> None:
+    values, positive, weights = (list(part) for part in zip(*queries, strict=True))
+    found = area_of(values, positive).over(np.array([weights], dtype=np.float64))[0]
+    repeated = [(m, n) for n, m, w in queries for _ in range(w)]
+    if len({m for m, _ in repeated}) < 2:
+        assert np.isnan(found)
+    else:
+        assert found == pytest.approx(roc_auc_score(*zip(*repeated, strict=True)))

@@ -91,9 +91,7 @@ def given_rows(rows: Sequence[Row], asked: Competition) -> tuple[Ranking, Ground
 @pytest.mark.parametrize("asked", KINDS, ids=KIND_NAMES)
 @settings(max_examples=60)
 @given(rows=QUERIES)
-def test_the_best_threshold_is_as_good_as_the_best_of_all(
-    asked: Competition, rows: list[Row]
-) -> None:
+def test_the_best_threshold_scores_as_well_as_any(asked: Competition, rows: list[Row]) -> None:
     found, known = given_rows(rows, asked)
     limits = thresholds.fit_best(found, known, asked)
     assert list(limits) == [""]
@@ -134,7 +132,7 @@ def test_thresholds_between_any_two_similarities_are_tried() -> None:
     assert limit == pytest.approx(4989.5 / 4999, abs=1e-6)
 
 
-def test_a_holdout_of_unknown_individuals_is_all_called_unknown() -> None:
+def test_every_query_of_an_unknown_individual_falls_below_the_threshold() -> None:
     found = ranking_of({"q0": [("A", 0.9), ("B", 0.5)], "q1": [("A", 0.7), ("B", 0.2)]})
     known = truth_of([("X", "", [], []), ("X", "", [], [])])
     limit = thresholds.fit_best(found, known, competition(k=2))[""]
@@ -142,7 +140,7 @@ def test_a_holdout_of_unknown_individuals_is_all_called_unknown() -> None:
     assert reached(found, known, competition(k=2), limit) == 1.0
 
 
-def test_a_holdout_of_known_individuals_calls_none_unknown() -> None:
+def test_no_query_of_a_known_individual_falls_below_the_threshold() -> None:
     found = ranking_of({"q0": [("A", 0.75), ("B", 0.5)], "q1": [("A", 0.75), ("B", 0.25)]})
     known = truth_of([("A", "", [], []), ("B", "", [], [])])
     limit = thresholds.fit_best(found, known, competition(k=2))[""]
@@ -185,7 +183,7 @@ def test_the_threshold_of_a_query_does_not_depend_on_its_individual(
     assert before[own].tolist() == after[own].tolist()
 
 
-def test_every_query_has_a_threshold_that_the_others_gave() -> None:
+def test_each_query_has_a_threshold_fitted_on_the_others() -> None:
     # Each individual alone would be best with a threshold just below its own similarity.
     rows: list[Row] = [(f"X{i}", "Lynx", ["A", "B", "C", "D"], [i]) for i in range(30)]
     rows += [("A", "Lynx", ["A", "B", "C", "D"], [64])] * 10
@@ -196,7 +194,7 @@ def test_every_query_has_a_threshold_that_the_others_gave() -> None:
     assert len({float(limit) for limit in limits[30:]}) == 1  # one individual, one part
 
 
-def test_where_all_queries_show_one_individual_it_gives_its_own_threshold() -> None:
+def test_queries_of_one_individual_have_a_threshold_fitted_on_themselves() -> None:
     rows: list[Row] = [("A", "Lynx", ["A", "B", "C", "D"], [32, n]) for n in range(5)]
     found, known, asked = answered(rows), truth_of(rows), competition(k=3)
     limits = thresholds.cross_fit(found, known, asked)
@@ -208,7 +206,7 @@ SIMILARITIES = st.lists(st.integers(-64, 64), min_size=1, max_size=30)
 
 @settings(max_examples=60)
 @given(SIMILARITIES, st.floats(0, 1))
-def test_a_share_is_met_as_nearly_as_equal_similarities_allow(
+def test_a_share_is_met_as_closely_as_equal_similarities_allow(
     numbers: list[int], share: float
 ) -> None:
     rows: list[Row] = [("A", "Lynx", ["A", "B", "C", "D"], [n]) for n in numbers]
@@ -249,13 +247,13 @@ def test_a_share_may_be_met_in_each_group() -> None:
     assert together == {"": 23 / 64}
 
 
-def test_queries_that_have_themselves_alone_have_no_share() -> None:
+def test_queries_with_only_themselves_have_a_threshold_of_zero() -> None:
     found = ranking_of({"q0": [("q0", 1.0)], "q1": [("q1", 1.0)]})
     asked = competition(answers="matches", k=2, task={"with_itself": True})
     assert thresholds.fit_share(found, strings(["", ""]), 0.5, asked) == {"": 0.0}
 
 
-def test_a_share_of_matches_counts_those_beside_the_query_itself() -> None:
+def test_a_share_of_matches_does_not_count_the_query_itself() -> None:
     found = ranking_of({"q0": [("q0", 1.0), ("a", 0.5)], "q1": [("q1", 1.0), ("a", 0.25)]})
     asked = competition(answers="matches", k=2, task={"with_itself": True, "least": 0})
     limit = thresholds.fit_share(found, strings(["", ""]), 0.5, asked)[""]
@@ -339,7 +337,7 @@ def test_the_best_cut_of_a_group_is_the_best_for_its_images(
 
 @settings(max_examples=40)
 @given(IMAGES, st.floats(0, 1))
-def test_a_cut_by_share_leaves_as_many_alone_as_nearly_as_pairs_allow(
+def test_a_cut_by_share_leaves_about_that_share_of_images_alone(
     images: dict[int, tuple[str, str]], share: float
 ) -> None:
     searches, _ = clustered(images, within_group=True)

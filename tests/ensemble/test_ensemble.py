@@ -64,7 +64,7 @@ def test_options_that_do_not_fit_the_competition_are_refused(
     assert str(caught.value).startswith(message)
 
 
-def test_options_that_fit_pass() -> None:
+def test_options_that_fit_the_competition_pass() -> None:
     EnsembleOptions().check(IMAGES)
     EnsembleOptions(combine="classifier", dims=8, unknown="learned").check(competition())
     EnsembleOptions(combine="labels").check(competition(unknown_label=None))
