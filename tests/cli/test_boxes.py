@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import Result
 
 from kitbox.boxes.detector import DetectorSettings
-from kitbox.cli import boxes as boxes_module
+from kitbox.cli import boxes
 from kitbox.competition import decisions, settings
 from kitbox.competition.boxes import Box, read_file, replace
 from kitbox.competition.decisions import Decision
@@ -371,7 +371,7 @@ def test_a_decided_box_is_trained_on_and_not_detected_again(drawn_workspace: Wor
 
 
 def test_the_defaults_of_the_command_are_those_of_the_settings() -> None:
-    defaults = {n: p.default for n, p in signature(boxes_module.detect).parameters.items()}
+    defaults = {n: p.default for n, p in signature(boxes.detect).parameters.items()}
     recipe = DetectorSettings().model_dump()
     assert {n: defaults[n] for n in ("backbone", "image_size", "epochs", "seed")} == {
         n: recipe[n] for n in ("backbone", "image_size", "epochs", "seed")
