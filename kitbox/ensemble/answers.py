@@ -38,7 +38,7 @@ class EnsembleAnswers:
         return self.options.scale or self.competition.task.similarity_name
 
     def score(self) -> LocalScore:
-        """Return the local score; its evidence has how well unknown queries were told."""
+        """Return the local score; its evidence has how well unknown queries are recognised."""
         scored = local_score.score_answers(self.answers, self.competition)
         evidence = dict(scored.evidence)
         if evidence and self.options.scale is not None:

@@ -85,10 +85,10 @@ def fit(
 ) -> Generator[Progress, None, DenseClassifier]:
     """Return a classifier fitted on labelled images alone; yields Progress.
 
-    The PCA leaves `dims` dimensions (2048, or as many as there are). Networks have learnt these
-    images too, so that they lie nearer together than new ones do; embeddings from outside a fold
-    lie in spaces of their own and cannot take their place. Images of the unknown label or of none
-    are left out. After Sanakoyeu, Pleskov and Shakhray (2019).
+    The PCA leaves `dims` dimensions (2048, or as many as there are). The networks were trained on
+    these images too, so that they lie closer together than new ones; out-of-fold embeddings come
+    from other networks, in spaces of their own, and cannot replace them. Images of the unknown
+    label or of none are left out. After Sanakoyeu, Pleskov and Shakhray (2019).
 
     Raises KitboxError for more dimensions than there are.
     """

@@ -28,7 +28,7 @@ _LOWEST = -1.0
 
 @dataclass(frozen=True)
 class UnknownModel:
-    """Models that tell queries of unknown individuals from queries of known ones.
+    """Models that classify queries as of unknown or of known individuals.
 
     `hit_rates (k,)` are how often the answer at each place is right where the individual is
     known; they never rise.

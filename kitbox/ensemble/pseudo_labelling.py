@@ -122,7 +122,7 @@ def label_test_images(
         raise KitboxError("this competition has no test images; set images.test_folder")
     candidates = _candidates(test, collection, competition)
     if not len(candidates):
-        raise KitboxError("every test image is a labelled one again; there is nobody to label")
+        raise KitboxError("every test image is a copy of a labelled one; there is none to label")
     on_holdout = replace(ensemble, members=scored)
     if options.source == "classifier":
         query_ids = holdout.query.image_ids

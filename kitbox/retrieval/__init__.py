@@ -1,1 +1,1 @@
-"""Nearest neighbours, and answers made of them."""
+"""Nearest neighbours, and the rankings made from them."""

@@ -85,8 +85,8 @@ def known_images(
     search: Search, labelled: LabelledImages, competition: Competition
 ) -> LabelledImages:
     """Return the images of known individuals in a search's gallery."""
-    nobody = ["", competition.images.unknown_label or ""]
-    named = labelled.take(~np.isin(labelled.labels, nobody))
+    unnamed = ["", competition.images.unknown_label or ""]
+    named = labelled.take(~np.isin(labelled.labels, unnamed))
     return named.take(np.isin(named.image_ids, search.gallery_images))
 
 
@@ -95,7 +95,7 @@ def apply_thresholds(
 ) -> Ranking:
     """Return the ranking cut at the threshold of each query, `limits (q,)`.
 
-    Below it labels give way to the unknown label, and matches end.
+    Below it the unknown label takes the place of labels, and matches end.
     """
     if not competition.uses_threshold:
         return ranking
@@ -148,12 +148,12 @@ def drop_below(ranking: Ranking, limits: float | NDArray[np.float64], fewest: in
     answer.
     """
     limits = np.broadcast_to(np.asarray(limits, dtype=np.float64), len(ranking.query_ids))
-    kept = (ranking.similarity >= limits[:, None]) | (np.arange(ranking.k) < fewest)
-    kept &= ranking.answers != ""
+    stays = (ranking.similarity >= limits[:, None]) | (np.arange(ranking.k) < fewest)
+    stays &= ranking.answers != ""
     return Ranking(
         ranking.query_ids,
-        np.where(kept, ranking.answers, ""),
-        np.where(kept, ranking.similarity, -np.inf).astype(np.float32),
+        np.where(stays, ranking.answers, ""),
+        np.where(stays, ranking.similarity, -np.inf).astype(np.float32),
     )
 
 

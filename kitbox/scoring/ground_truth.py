@@ -70,8 +70,8 @@ class GroundTruth:
 
         `expected (q,)` are the right answers to the query images.
         """
-        nobody = ["", competition.images.unknown_label or ""]
-        labels = np.where(np.isin(gallery.labels, nobody), "", gallery.labels)
+        unnamed = ["", competition.images.unknown_label or ""]
+        labels = np.where(np.isin(gallery.labels, unnamed), "", gallery.labels)
         label_of = dict(zip(gallery.image_ids.tolist(), labels.tolist(), strict=True))
         parts = []
         for search in searches:
@@ -79,7 +79,7 @@ class GroundTruth:
             missing = search.query_images[rows < 0]
             if len(missing):
                 raise KitboxError(f"no label of query '{missing[0]}'{more(len(missing) - 1)}")
-            identity = np.where(np.isin(query.labels[rows], nobody), "", query.labels[rows])
+            identity = np.where(np.isin(query.labels[rows], unnamed), "", query.labels[rows])
             parts.append(
                 cls(
                     query_ids=search.query_ids,

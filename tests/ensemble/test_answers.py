@@ -1,4 +1,4 @@
-"""Scores of several folds, pooled."""
+"""Pooling of the scores of several folds."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ from kitbox.scoring.local_score import LocalScore
 from kitbox.scoring.outcomes import Mean
 
 
-def locally(values: dict[str, list[float]], threshold: float | None = None) -> EnsembleScore:
-    """Return the score of a fold whose queries went like this by each metric."""
+def fold_score(values: dict[str, list[float]], threshold: float | None = None) -> EnsembleScore:
+    """Return the score of a fold with these values of the queries by each metric."""
     outcomes = {
         name: Mean(strings([f"{name}{i}" for i in range(len(given))]), np.array(given))
         for name, given in values.items()
@@ -29,7 +29,7 @@ def locally(values: dict[str, list[float]], threshold: float | None = None) -> E
 
 
 def test_folds_are_pooled_query_by_query() -> None:
-    folds = [locally({"map": [1.0], "own": [0.5]}), locally({"map": [0.0, 0.5]})]
+    folds = [fold_score({"map": [1.0], "own": [0.5]}), fold_score({"map": [0.0, 0.5]})]
     pooled = answers.pool_folds(folds)
     assert list(pooled.score.scores.by_metric) == ["map"]  # the other has no query in one fold
     assert pooled.score.scores.main.value == pytest.approx(0.5)
@@ -38,18 +38,20 @@ def test_folds_are_pooled_query_by_query() -> None:
 
 
 def test_thresholds_of_folds_are_averaged_and_their_evidence_kept() -> None:
-    folds = [locally({"map": [1.0]}, 0.2), locally({"map": [0.0]}, 0.4)]
+    folds = [fold_score({"map": [1.0]}, 0.2), fold_score({"map": [0.0]}, 0.4)]
     pooled = answers.pool_folds(folds).score
     assert pooled.thresholds == {"": pytest.approx(0.3)}
     assert pooled.evidence == {"rule": "best", "folds": [{"rule": "best", "queries": 2}] * 2}
 
 
 def test_the_interval_of_pooled_folds_draws_the_individuals_of_all() -> None:
-    folds = [locally({"map": [1.0, 0.0]}), locally({"map": [0.5, 0.0]})]
-    for fold, who in zip(folds, ("Ahab", "Boo"), strict=True):
+    folds = [fold_score({"map": [1.0, 0.0]}), fold_score({"map": [0.5, 0.0]})]
+    for fold, name in zip(folds, ("Ahab", "Boo"), strict=True):
         ids = fold.score.outcomes["map"].query_ids
-        fold.score.outcomes["map"] = Mean(strings([f"{who}{i}" for i in ids]), np.array([1.0, 0.0]))
-        fold.score.individuals.update({f"{who}{i}": "Cleo" for i in ids})
+        fold.score.outcomes["map"] = Mean(
+            strings([f"{name}{i}" for i in ids]), np.array([1.0, 0.0])
+        )
+        fold.score.individuals.update({f"{name}{i}": "Cleo" for i in ids})
     pooled = answers.pool_folds(folds).score
     assert set(pooled.individuals.values()) == {"Cleo"}
     # one individual in both folds leaves nothing to draw; four queries would give [0, 1]
@@ -57,5 +59,5 @@ def test_the_interval_of_pooled_folds_draws_the_individuals_of_all() -> None:
 
 
 def test_a_single_fold_is_not_changed() -> None:
-    fold = locally({"map": [1.0]}, 0.2)
+    fold = fold_score({"map": [1.0]}, 0.2)
     assert answers.pool_folds([fold]) is fold

@@ -42,8 +42,8 @@ EMBEDDINGS = torch.randn(5, 16, generator=torch.Generator().manual_seed(1)) * 3
 
 
 def test_a_linear_classifier_takes_the_length_of_embeddings(tmp_path: Path) -> None:
-    trained, kept = saved(tmp_path, tiny(losses=[ArcFace(), CrossEntropy()]))
-    own = class_probabilities.load_classifier(kept)
+    trained, saved_checkpoint = saved(tmp_path, tiny(losses=[ArcFace(), CrossEntropy()]))
+    own = class_probabilities.load_classifier(saved_checkpoint)
     assert own is not None
     assert own.homogeneous
     assert own.labels.tolist() == list(LABELS)
@@ -54,8 +54,8 @@ def test_a_linear_classifier_takes_the_length_of_embeddings(tmp_path: Path) -> N
 
 
 def test_a_classifier_of_angles_is_used_without_its_margin(tmp_path: Path) -> None:
-    trained, kept = saved(tmp_path, tiny(losses=[ArcFace(scale=4.0)]))
-    own = class_probabilities.load_classifier(kept)
+    trained, saved_checkpoint = saved(tmp_path, tiny(losses=[ArcFace(scale=4.0)]))
+    own = class_probabilities.load_classifier(saved_checkpoint)
     assert own is not None
     assert not own.homogeneous
     weight = normalize(trained.state_dict()["heads.0.loss.W"], dim=0)
@@ -77,14 +77,14 @@ def test_the_nearest_of_several_centers_counts() -> None:
 def test_probabilities_equal_those_of_the_head_without_its_margin(
     tmp_path: Path, loss: Loss
 ) -> None:
-    trained, kept = saved(tmp_path, tiny(losses=[Focal(), loss], dropout=0.5))
-    own = class_probabilities._load_head(kept, 1, loss, strings(LABELS))
+    trained, saved_checkpoint = saved(tmp_path, tiny(losses=[Focal(), loss], dropout=0.5))
+    own = class_probabilities._load_head(saved_checkpoint, 1, loss, strings(LABELS))
     assert own is not None
     with torch.inference_mode():
         expected = trained.heads[1].loss.get_logits(EMBEDDINGS).softmax(dim=1)  # type: ignore[union-attr,operator]
     unit = normalize(EMBEDDINGS).numpy()
     np.testing.assert_allclose(own.probabilities(unit), expected.numpy(), atol=1e-6)
-    first = class_probabilities.load_classifier(kept)
+    first = class_probabilities.load_classifier(saved_checkpoint)
     assert first is not None
     assert first.homogeneous  # the linear one goes before that of angles
 
@@ -106,11 +106,11 @@ def test_outputs_beyond_the_labels_have_probabilities_but_no_labels() -> None:
 def test_a_network_trained_without_a_classifier_has_none(
     tmp_path: Path, settings: dict[str, object], epoch: int
 ) -> None:
-    _, kept = saved(tmp_path, tiny(**settings), epoch)
-    assert class_probabilities.load_classifier(kept) is None
+    _, saved_checkpoint = saved(tmp_path, tiny(**settings), epoch)
+    assert class_probabilities.load_classifier(saved_checkpoint) is None
 
 
-def knowing(*labels: str) -> ClassifierHead:
+def classifier_of(*labels: str) -> ClassifierHead:
     """Return a classifier whose probabilities are softmaxes of the vectors themselves."""
     directions = np.eye(len(labels), dtype=np.float32)[:, None]
     return ClassifierHead(strings(labels), directions, None, 1.0)
@@ -123,8 +123,8 @@ def logits(*rows: tuple[float, ...]) -> np.ndarray:
 
 def test_labels_of_several_classifiers_are_matched_by_name() -> None:
     parts = [
-        (knowing("Ahab", "Boo"), logits((0.8, 0.2), (0.4, 0.6))),
-        (knowing("Boo", "Ahab"), logits((0.1, 0.9), (0.9, 0.1))),
+        (classifier_of("Ahab", "Boo"), logits((0.8, 0.2), (0.4, 0.6))),
+        (classifier_of("Boo", "Ahab"), logits((0.1, 0.9), (0.9, 0.1))),
     ]
     found = class_probabilities.mean_predictions(strings(["t1", "t2"]), parts, np.array([0.5, 0.5]))
     assert found.labels.tolist() == ["Ahab", "Boo"]
@@ -134,8 +134,8 @@ def test_labels_of_several_classifiers_are_matched_by_name() -> None:
 
 def test_a_label_that_a_classifier_lacks_has_probability_zero_by_it() -> None:
     parts = [
-        (knowing("Ahab", "Cid"), logits((0.1, 0.9))),
-        (knowing("Ahab", "Boo"), logits((0.6, 0.4))),
+        (classifier_of("Ahab", "Cid"), logits((0.1, 0.9))),
+        (classifier_of("Ahab", "Boo"), logits((0.6, 0.4))),
     ]
     found = class_probabilities.mean_predictions(strings(["t1"]), parts, np.array([0.25, 0.75]))
     # Ahab .25 · .1 + .75 · .6, Boo .75 · .4, Cid .25 · .9
@@ -145,7 +145,7 @@ def test_a_label_that_a_classifier_lacks_has_probability_zero_by_it() -> None:
 
 def test_one_label_alone_has_a_second_probability_of_zero() -> None:
     found = class_probabilities.mean_predictions(
-        strings(["t1"]), [(knowing("Ahab"), logits((1.0,)))], np.array([1.0])
+        strings(["t1"]), [(classifier_of("Ahab"), logits((1.0,)))], np.array([1.0])
     )
     assert (found.confidence[0], found.second[0]) == pytest.approx((1, 0))
 
@@ -153,7 +153,7 @@ def test_one_label_alone_has_a_second_probability_of_zero() -> None:
 def test_predictions_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     rows = generator.dirichlet([1, 1, 1], size=7).astype(np.float32)
-    parts = [(knowing("Ahab", "Boo", "Cid"), np.log(rows))]
+    parts = [(classifier_of("Ahab", "Boo", "Cid"), np.log(rows))]
     ids = strings([f"t{row}" for row in range(7)])
     monkeypatch.setattr(class_probabilities, "_BLOCK_SIZE", 6)  # two images at a time
     found = class_probabilities.mean_predictions(ids, parts, np.array([1.0]))

@@ -72,9 +72,9 @@ KNOWN = {
     for name, angle in (("Ahab", 0), ("Boo", 120), ("Cleo", 240))
     for number in range(6)
 }
-STRANGE = {f"x{number}": ("new_whale", 60 + 120 * number) for number in range(3)}
-LABELS = {image: name for image, (name, _) in (KNOWN | STRANGE).items()}
-POINTS = placed({image: angle for image, (_, angle) in (KNOWN | STRANGE).items()} | {"q": 125})
+UNKNOWN = {f"x{number}": ("new_whale", 60 + 120 * number) for number in range(3)}
+LABELS = {image: name for image, (name, _) in (KNOWN | UNKNOWN).items()}
+POINTS = placed({image: angle for image, (_, angle) in (KNOWN | UNKNOWN).items()} | {"q": 125})
 
 
 @pytest.fixture(autouse=True)
@@ -83,12 +83,12 @@ def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ranked(gallery: list[str], queries: tuple[str, ...] = ("q",), dims: int | None = None):  # type: ignore[no-untyped-def]
-    asked = competition()
+    toy = competition()
     labelled = image_set(LABELS)
-    events, classifier = finish(dense_classifier.fit(POINTS, labelled, asked, dims, "cpu"))
+    events, classifier = finish(dense_classifier.fit(POINTS, labelled, toy, dims, "cpu"))
     assert [event.stage for event in events] == ["fit the classifier"]
     search = Search("", strings(list(queries)), strings(list(queries)), strings(gallery))
-    known = known_images(search, labelled, asked)
+    known = known_images(search, labelled, toy)
     return rank_labels([classifier.measure(POINTS, search, known)], 5)
 
 
@@ -108,20 +108,20 @@ def test_only_labels_of_the_searched_gallery_answer() -> None:
 
 
 def test_a_gallery_without_known_individuals_has_no_answers() -> None:
-    assert ranked(list(STRANGE)).answers.tolist() == [[""] * 5]
+    assert ranked(list(UNKNOWN)).answers.tolist() == [[""] * 5]
 
 
 def test_images_outside_the_training_set_do_not_change_the_classifier() -> None:
     moved = placed(dict.fromkeys(LABELS, 0) | {"q": 125})
     vectors = np.where((POINTS.image_ids == "q")[:, None], -moved.vectors, POINTS.vectors)
     other = type(POINTS)(POINTS.image_ids, vectors)
-    asked, learnt = competition(), image_set(LABELS)
+    toy, labelled = competition(), image_set(LABELS)
     known = image_set({image: LABELS[image] for image in KNOWN})
     queries = strings(["Ahab0", "Boo3"])
     search = Search("", queries, queries, known.image_ids)
     blocks = []
     for embeddings in (POINTS, other):
-        _, classifier = finish(dense_classifier.fit(embeddings, learnt, asked, None, "cpu"))
+        _, classifier = finish(dense_classifier.fit(embeddings, labelled, toy, None, "cpu"))
         blocks += list(classifier.measure(embeddings, search, known).blocks)
     (_, first), (_, again) = blocks
     assert (first == again).all()

@@ -71,7 +71,7 @@ def test_decisions_after_the_training_are_named_as_the_reason(
 
 
 def a_run(workspace: Workspace, name: str, plugin: Plugin, **given: str) -> Path:
-    """Lay down a finished run of a plugin on other images."""
+    """Save a finished run of a plugin on other images."""
     folder = workspace.runs / name / "one"
     write_json(folder / "run.json", asdict(key_of(plugin, name, **given)))
     (folder / "journal.jsonl").write_text('{"event": "finished"}\n')

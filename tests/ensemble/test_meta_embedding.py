@@ -114,7 +114,7 @@ def test_whitening_gives_each_direction_variance_one_over_the_gallery(dim: int) 
     np.testing.assert_allclose(white[:40].mean(axis=0), 0, atol=1e-5)
     white /= np.linalg.norm(white, axis=1, keepdims=True)
     found = pca_whiten(everything, gallery.image_ids, dim)
-    # cosines, because a direction may point either way
+    # cosines, because a direction may have either sign
     np.testing.assert_allclose(cosines(found), white @ white.T, atol=1e-4)
     np.testing.assert_array_equal(found.image_ids, everything.image_ids)
     assert found.vectors.shape == (60, dim)
@@ -123,9 +123,9 @@ def test_whitening_gives_each_direction_variance_one_over_the_gallery(dim: int) 
 def test_whitening_is_fitted_on_the_gallery_only() -> None:
     gallery, queries, others = rows(40, 8, 1), rows(5, 8, 2, "q"), rows(9, 8, 3, "q")
 
-    def whitened(asked: Embeddings) -> Floats:
-        ids = np.concatenate([asked.image_ids, gallery.image_ids])
-        both = Embeddings(ids, np.concatenate([asked.vectors, gallery.vectors]))
+    def whitened(wanted: Embeddings) -> Floats:
+        ids = np.concatenate([wanted.image_ids, gallery.image_ids])
+        both = Embeddings(ids, np.concatenate([wanted.vectors, gallery.vectors]))
         return pca_whiten(both, gallery.image_ids, 4).of(gallery.image_ids).vectors
 
     np.testing.assert_allclose(whitened(queries), whitened(others), atol=1e-6)
@@ -139,7 +139,7 @@ def test_whitening_does_not_depend_on_the_order_of_the_gallery() -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "dim", "asked", "most"),
+    ("images", "dim", "wanted", "most"),
     [
         (40, 8, 9, 8),
         (40, 8, 1, 8),
@@ -150,13 +150,13 @@ def test_whitening_does_not_depend_on_the_order_of_the_gallery() -> None:
     ],
 )
 def test_dimensions_that_the_gallery_does_not_have_are_refused(
-    images: int, dim: int, asked: int, most: int
+    images: int, dim: int, wanted: int, most: int
 ) -> None:
     embeddings = rows(images, dim, seed=0)
     with pytest.raises(KitboxError) as caught:
-        pca_whiten(embeddings, embeddings.image_ids, asked)
+        pca_whiten(embeddings, embeddings.image_ids, wanted)
     assert str(caught.value) == (
-        f"--whiten {asked}: a gallery of {images} images in {dim} dimensions "
+        f"--whiten {wanted}: a gallery of {images} images in {dim} dimensions "
         f"can be whitened to 2 to {most} dimensions"
     )
 

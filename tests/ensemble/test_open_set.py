@@ -40,18 +40,18 @@ def test_features_of_missing_labels_are_minus_one() -> None:
     assert found[1].tolist() == [-1] * 7
 
 
-class Sure:
-    """Says of every query what its first feature says."""
+class FirstFeature:
+    """A model whose probability is the first feature."""
 
     def predict_proba(self, features: np.ndarray) -> np.ndarray:
         return np.stack([1 - features[:, 0], features[:, 0]], axis=1)
 
 
 def test_the_unknown_label_is_placed_by_its_probability() -> None:
-    judge = open_set.UnknownModel((Sure(), Sure()), np.array([0.6, 0.2, 0.1]))
+    model = open_set.UnknownModel((FirstFeature(), FirstFeature()), np.array([0.6, 0.2, 0.1]))
     answers = ranking_of({name: [("Ahab", 0.9), ("Boo", 0.8)] for name in "xyz"})
-    unknown = judge.probability(np.array([[0.5], [0.3], [0.1]]))
-    found = judge.with_probabilities(answers, unknown)
+    unknown = model.probability(np.array([[0.5], [0.3], [0.1]]))
+    found = model.with_probabilities(answers, unknown)
     # where the individual is known with .7, Ahab is right with .42: more than .3 for the unknown
     np.testing.assert_allclose(found.similarity[1], [0.42 / 0.72, 0.14 / 0.44], atol=1e-6)
     placed_at = insert_unknown(found, "new_whale", 0.5).answers.tolist()
@@ -59,37 +59,37 @@ def test_the_unknown_label_is_placed_by_its_probability() -> None:
 
 
 def test_a_place_without_an_answer_has_no_probability() -> None:
-    judge = open_set.UnknownModel((Sure(),), np.array([0.6, 0.2]))
+    model = open_set.UnknownModel((FirstFeature(),), np.array([0.6, 0.2]))
     answers = ranking_of({"x": [("Ahab", 0.9), ("", -np.inf)]})
-    assert judge.with_probabilities(answers, np.array([0.0])).similarity.tolist() == [
+    assert model.with_probabilities(answers, np.array([0.0])).similarity.tolist() == [
         [1.0, -np.inf]
     ]
 
 
-def scene(strangers: int = 30, others: int = 60):  # type: ignore[no-untyped-def]
-    """Return a holdout of strangers far from everybody and of others near to their individual."""
+def scene(unknown: int = 30, known: int = 60):  # type: ignore[no-untyped-def]
+    """Return a ranked holdout: unknown queries are far from every image, known ones near theirs."""
     generator = np.random.default_rng(0)
     names = [f"w{number}" for number in range(12)]
     train = {f"t{name}": name for name in names}
     angle_of = {f"t{name}": 30.0 * number for number, name in enumerate(names)}
     query, answers = {}, []
-    for number in range(strangers + others):
-        strange, name = number < strangers, names[number % 12]
-        near = 15 if strange else 0
+    for number in range(unknown + known):
+        is_unknown, name = number < unknown, names[number % 12]
+        near = 15 if is_unknown else 0
         angle_of[f"q{number}"] = angle_of[f"t{name}"] + near + generator.uniform(-5, 5)
-        query[f"q{number}"] = f"s{number}" if strange else name
-        answers.append("new_whale" if strange else name)
+        query[f"q{number}"] = f"s{number}" if is_unknown else name
+        answers.append("new_whale" if is_unknown else name)
     split = Holdout(image_set(train), image_set(query), image_set(train), strings(answers))
-    asked, embeddings = competition(), placed(angle_of)
-    searches = protocol.searches(split.query, split.gallery, asked)
-    plain = ranking.rank(neighbour_graphs(embeddings, searches), split.train, asked)
-    features = open_set.query_features([embeddings], searches, split.train, asked)
-    return plain, features, GroundTruth.of_holdout(split, searches, asked), asked
+    toy, embeddings = competition(), placed(angle_of)
+    searches = protocol.searches(split.query, split.gallery, toy)
+    plain = ranking.rank(neighbour_graphs(embeddings, searches), split.train, toy)
+    features = open_set.query_features([embeddings], searches, split.train, toy)
+    return plain, features, GroundTruth.of_holdout(split, searches, toy), toy
 
 
 def test_unknown_queries_are_recognised_by_models_fitted_without_them() -> None:
-    plain, features, known, asked = scene()
-    found = open_set.cross_fit(plain, features, known, asked)
+    plain, features, known, toy = scene()
+    found = open_set.cross_fit(plain, features, known, toy)
     decided = insert_unknown(found.ranking, "new_whale", 0.5)
     assert (decided.answers[:, 0] == known.expected).mean() > 0.95
     assert found.evidence["auc"]["value"] > 0.95
@@ -98,19 +98,19 @@ def test_unknown_queries_are_recognised_by_models_fitted_without_them() -> None:
 
 
 def test_the_probability_of_a_query_does_not_depend_on_its_own_ground_truth() -> None:
-    plain, features, known, asked = scene()
+    plain, features, known, toy = scene()
     part = thresholds.parts_of(known.individuals)
-    lied = known.expected.copy()
+    changed = known.expected.copy()
     here = part == part[0]
-    lied[here] = np.where(lied[here] == "new_whale", "w0", "new_whale")
-    other = GroundTruth(**(vars(known) | {"expected": lied}))
-    honest, lying = (open_set.cross_fit(plain, features, k, asked) for k in (known, other))
-    assert (honest.ranking.similarity[here] == lying.ranking.similarity[here]).all()
-    assert (honest.ranking.similarity[~here] != lying.ranking.similarity[~here]).any()
+    changed[here] = np.where(changed[here] == "new_whale", "w0", "new_whale")
+    other = GroundTruth(**(vars(known) | {"expected": changed}))
+    right, wrong = (open_set.cross_fit(plain, features, k, toy) for k in (known, other))
+    assert (right.ranking.similarity[here] == wrong.ranking.similarity[here]).all()
+    assert (right.ranking.similarity[~here] != wrong.ranking.similarity[~here]).any()
 
 
 def test_too_few_unknown_queries_are_refused() -> None:
-    plain, features, known, _ = scene(strangers=9)
+    plain, features, known, _ = scene(unknown=9)
     with pytest.raises(KitboxError) as caught:
         open_set.fit(features, known.expected == "new_whale", plain.answers == "w0")
     assert str(caught.value) == (

@@ -18,13 +18,13 @@ from tests.circle import competition, image_set
 from tests.submission.collected import collection
 
 
-def guesses(*rows: tuple[str, str, float, float]) -> Predictions:
-    """Return guesses from (image, likeliest label, its probability, the next one's)."""
+def predictions(*rows: tuple[str, str, float, float]) -> Predictions:
+    """Return predictions from (image, likeliest label, its probability, the next one's)."""
     ids, labels, first, second = zip(*rows, strict=True)
     return Predictions(strings(ids), strings(labels), np.array(first), np.array(second))
 
 
-TABLE = guesses(
+TABLE = predictions(
     ("t0", "Ahab", 0.95, 0.03),
     ("t1", "Ahab", 0.99, 0.01),
     ("t2", "Ahab", 0.90, 0.05),
@@ -35,7 +35,7 @@ TABLE = guesses(
 
 
 @pytest.mark.parametrize(
-    ("rule", "kept"),
+    ("rule", "selected"),
     [
         (PseudoLabelRule(), "t0 t1 t3"),  # 0.9 is not above 0.9
         (PseudoLabelRule(threshold=0.89), "t0 t1 t2 t3"),
@@ -46,12 +46,12 @@ TABLE = guesses(
         (PseudoLabelRule(threshold=1.0), ""),
     ],
 )
-def test_threshold_gap_and_cap_by_hand(rule: PseudoLabelRule, kept: str) -> None:
-    assert TABLE.image_ids[select(TABLE, rule, "new_whale")].tolist() == kept.split()
+def test_threshold_gap_and_cap_by_hand(rule: PseudoLabelRule, selected: str) -> None:
+    assert TABLE.image_ids[select(TABLE, rule, "new_whale")].tolist() == selected.split()
 
 
 def test_of_equally_confident_images_the_first_by_id_is_selected() -> None:
-    even = guesses(("t9", "Ahab", 0.95, 0.0), ("t1", "Ahab", 0.95, 0.0))
+    even = predictions(("t9", "Ahab", 0.95, 0.0), ("t1", "Ahab", 0.95, 0.0))
     assert select(even, PseudoLabelRule(per_label=1), None).tolist() == [False, True]
 
 
@@ -69,7 +69,7 @@ probabilities = st.integers(0, 10).map(lambda tenths: tenths / 10)
     st.integers(1, 3),
 )
 def test_the_selection_equals_that_of_a_loop(rows, threshold, gap, per_label) -> None:  # type: ignore[no-untyped-def]
-    table = guesses(
+    table = predictions(
         *((f"t{i:02}", label, max(p, q), min(p, q)) for i, (label, p, q) in enumerate(rows))
     )
     found = select(table, PseudoLabelRule(threshold, gap, per_label), "?")
@@ -89,35 +89,35 @@ def test_the_selection_equals_that_of_a_loop(rows, threshold, gap, per_label) ->
     assert np.flatnonzero(found).tolist() == [i for i in sure if ahead[i] < per_label]
 
 
-def asked(*rows: tuple[str, str]) -> Holdout:
-    """Return a holdout from (individual, answer that a scorer expects) of each query."""
+def holdout_of(*rows: tuple[str, str]) -> Holdout:
+    """Return a holdout from (individual, expected answer) of each query."""
     query = image_set({f"q{number}": label for number, (label, _) in enumerate(rows)})
     nothing = query.take(np.zeros(len(query), dtype=np.bool_))
     return Holdout(nothing, query, nothing, strings([answer for _, answer in rows]))
 
 
-def guessed(*rows: tuple[str, float]) -> Predictions:
+def predicted(*rows: tuple[str, float]) -> Predictions:
     labels, confidence = zip(*rows, strict=True)
     ids = strings([f"q{number}" for number in range(len(rows))])
     return Predictions(ids, strings(labels), np.array(confidence), np.zeros(len(rows)))
 
 
 def test_precision_and_coverage_by_hand() -> None:
-    holdout = asked(("Ahab", "Ahab"), ("Boo", "Boo"), ("Zoe", "new_whale"), ("Ahab", "Ahab"))
-    found = guessed(("Ahab", 0.95), ("Cid", 0.8), ("Boo", 0.97), ("Ahab", 0.92))
+    holdout = holdout_of(("Ahab", "Ahab"), ("Boo", "Boo"), ("Zoe", "new_whale"), ("Ahab", "Ahab"))
+    found = predicted(("Ahab", 0.95), ("Cid", 0.8), ("Boo", 0.97), ("Ahab", 0.92))
     precision, coverage = pseudo_labelling.measure_precision(
         found, holdout, PseudoLabelRule(), "new_whale"
     )
     assert precision is not None
     assert (precision.value, precision.queries) == (pytest.approx(2 / 3), 3)
     assert (coverage.value, coverage.queries) == (3 / 4, 4)
-    # a resample may hold Ahab alone, who is right twice, or Zoe alone, who never is
+    # a resample may hold Ahab alone, who is right twice, or Zoe alone, who is never right
     assert (precision.low, precision.high) == (0, 1)
 
 
 def test_a_rule_that_labels_nothing_has_no_precision() -> None:
     precision, coverage = pseudo_labelling.measure_precision(
-        guessed(("Ahab", 0.5)), asked(("Ahab", "Ahab")), PseudoLabelRule(), None
+        predicted(("Ahab", 0.5)), holdout_of(("Ahab", "Ahab")), PseudoLabelRule(), None
     )
     assert (precision, coverage.value) == (None, 0)
 
@@ -126,8 +126,8 @@ def test_a_precision_of_one_has_an_interval_by_the_number_of_individuals() -> No
     """Of 3 individuals all right: a share of .292 right gives that in 2.5 % of cases."""
     names = ("Ahab", "Boo", "Cid", "Cid")
     precision, _ = pseudo_labelling.measure_precision(
-        guessed(*((name, 0.95) for name in names)),
-        asked(*((n, n) for n in names)),
+        predicted(*((name, 0.95) for name in names)),
+        holdout_of(*((n, n) for n in names)),
         PseudoLabelRule(),
         None,
     )
@@ -142,18 +142,18 @@ labels = st.sampled_from(["Ahab", "Boo", "new_whale"])
 @given(st.lists(st.tuples(labels, labels, st.integers(0, 10)), min_size=1, max_size=20))
 def test_precision_equals_that_of_a_loop(rows: list[tuple[str, str, int]]) -> None:
     rule = PseudoLabelRule(threshold=0.5, per_label=2)
-    found = guessed(*((label, tenths / 10) for _, label, tenths in rows))
+    found = predicted(*((label, tenths / 10) for _, label, tenths in rows))
     precision, coverage = pseudo_labelling.measure_precision(
-        found, asked(*((true, true) for true, _, _ in rows)), rule, "new_whale"
+        found, holdout_of(*((true, true) for true, _, _ in rows)), rule, "new_whale"
     )
-    taken = []
+    found = []
     for label in ("Ahab", "Boo"):
         sure = [(-n, f"q{i}", true) for i, (true, mine, n) in enumerate(rows) if mine == label]
-        taken += [true == label for n, _, true in sorted(sure)[:2] if -n > 5]
-    assert coverage.value == pytest.approx(len(taken) / len(rows))
-    if taken:
+        found += [true == label for n, _, true in sorted(sure)[:2] if -n > 5]
+    assert coverage.value == pytest.approx(len(found) / len(rows))
+    if found:
         assert precision is not None
-        assert precision.value == pytest.approx(sum(taken) / len(taken))
+        assert precision.value == pytest.approx(sum(found) / len(found))
 
 
 RULE = PseudoLabelRule(threshold=0.9)
@@ -181,16 +181,16 @@ def test_rows_are_imported_by_file_name_and_threshold(tmp_path: Path, scene: Col
         "Ahab,/data/test/t9.jpg,0.99",
     )
     path = listed(tmp_path / "bootstrapped_data.csv", *rows)
-    taken = pseudo_labelling.import_gdsc(path, scene, competition(), RULE, "all")
-    assert [(row.image_id, row.label, row.confidence) for row in taken.rows] == [
+    found = pseudo_labelling.import_gdsc(path, scene, competition(), RULE, "all")
+    assert [(row.image_id, row.label, row.confidence) for row in found.rows] == [
         ("t1.jpg", "Ahab", 0.93),
         ("t2.jpg", "Boo", 0.99),
     ]
-    assert {(row.on, row.holdout, row.gap, row.round) for row in taken.rows} == {
+    assert {(row.on, row.holdout, row.gap, row.round) for row in found.rows} == {
         ("all", "", None, 1)
     }
-    assert taken.rows[0].source == "import bootstrapped_data.csv"
-    assert (taken.listed, taken.unknown_images, taken.unknown_labels) == (
+    assert found.rows[0].source == "import bootstrapped_data.csv"
+    assert (found.listed, found.unknown_images, found.unknown_labels) == (
         5,
         ("/data/test/t9.jpg",),
         ("Zoe",),

@@ -10,7 +10,7 @@ from kitbox.retrieval import clusters
 from tests.circle import at_angles, cosine, placed
 
 
-def drawn(seed: int, count: int, dim: int = 4) -> Embeddings:
+def random_embeddings(seed: int, count: int, dim: int = 4) -> Embeddings:
     vectors = np.random.default_rng(seed).normal(size=(count, dim))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return Embeddings(strings([f"i{i:03}" for i in range(count)]), vectors.astype(np.float32))
@@ -25,7 +25,7 @@ def by_first_image(numbers: list[int]) -> list[int]:
 @settings(max_examples=40)
 @given(st.integers(0, 999), st.integers(2, 40), st.floats(-0.9, 0.99))
 def test_clusters_are_those_of_average_linkage(seed: int, count: int, threshold: float) -> None:
-    embeddings = drawn(seed, count)
+    embeddings = random_embeddings(seed, count)
     oracle = AgglomerativeClustering(
         n_clusters=None, metric="cosine", linkage="average", distance_threshold=1 - threshold
     ).fit_predict(embeddings.vectors.astype(np.float64))
@@ -37,7 +37,7 @@ def test_clusters_are_those_of_average_linkage(seed: int, count: int, threshold:
 def test_clusters_do_not_depend_on_the_block_size(
     rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embeddings = drawn(3, 50)
+    embeddings = random_embeddings(3, 50)
     whole = clusters.link(embeddings)
     monkeypatch.setattr(clusters, "_ROWS", rows)
     found = clusters.link(embeddings).similarities
@@ -54,7 +54,7 @@ def test_two_clusters_are_as_similar_as_their_pairs_are_on_average() -> None:
 
 
 def test_look_alikes_do_not_chain_two_individuals() -> None:
-    # neighbours are 10 degrees apart all the way; the mean over pairs falls as clusters grow
+    # neighbours are 10 degrees apart; the mean over pairs falls as clusters grow
     found = clusters.link(at_angles(*range(0, 90, 10))).cut(cosine(0, 11))
     assert len(set(found.tolist())) > 1
 
@@ -76,7 +76,7 @@ def test_clusters_are_numbered_by_their_first_image() -> None:
 def test_an_image_is_alone_above_the_similarity_at_which_it_joins(
     seed: int, count: int, threshold: float
 ) -> None:
-    found = clusters.link(drawn(seed, count))
+    found = clusters.link(random_embeddings(seed, count))
     number = found.cut(threshold)
     alone = [bool((number == own).sum() == 1) for own in number]
     assert (found.alone_above < threshold).tolist() == alone
@@ -84,7 +84,7 @@ def test_an_image_is_alone_above_the_similarity_at_which_it_joins(
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_fewer_than_two_images_are_a_tree_without_joins(count: int) -> None:
-    found = clusters.link(drawn(0, count))
+    found = clusters.link(random_embeddings(0, count))
     assert found.joins is None
     assert found.similarities.tolist() == []
     assert found.cut(0.5).tolist() == [0] * count
@@ -94,7 +94,7 @@ def test_fewer_than_two_images_are_a_tree_without_joins(count: int) -> None:
 def test_too_many_images_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clusters, "_MAX_IMAGES", 4)
     with pytest.raises(KitboxError) as caught:
-        clusters.link(drawn(0, 5))
+        clusters.link(random_embeddings(0, 5))
     assert str(caught.value) == (
         "5 images are too many to cluster at once, at most 4; "
         "split them with images.group_column and task.within_group"

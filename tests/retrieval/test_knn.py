@@ -89,7 +89,7 @@ def test_equally_similar_images_are_ordered_by_id_in_any_gallery_order(
         assert row == wanted + [""] * (k - len(wanted))
 
 
-@pytest.mark.parametrize("queries", [1, 40])  # faiss has another way for 20 queries and more
+@pytest.mark.parametrize("queries", [1, 40])  # faiss computes differently from 20 queries on
 @pytest.mark.parametrize("dim", [2, 64, 257])
 def test_more_than_k_copies_are_ordered_by_id(queries: int, dim: int) -> None:
     generator = np.random.default_rng(0)
@@ -137,7 +137,7 @@ def test_queries_of_several_blocks_keep_their_order_and_do_not_find_themselves()
         np.concatenate([image.vectors for image in images]),
     )
     found = nearest(query, gallery, 1)
-    # the queries at 90 degrees have a double in q4999, which itself has to look further
+    # the queries at 90 degrees have a double in q4999, which finds another image itself
     wanted = np.resize(["1", "q4999", "181"], 5000)
     wanted[4999] = "91"
     assert found.gallery_ids[:, 0].tolist() == wanted.tolist()

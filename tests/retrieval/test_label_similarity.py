@@ -27,8 +27,8 @@ def rows(found: Ranking) -> list[list[str]]:
 def slow_centre(vectors: list[np.ndarray]) -> np.ndarray:
     middle = np.mean(vectors, axis=0) / np.linalg.norm(np.mean(vectors, axis=0))
     near = sorted(vectors, key=lambda vector: -float(vector @ middle))
-    kept = np.mean(near[: len(near) - len(near) // 4], axis=0)
-    return np.asarray(kept / np.linalg.norm(kept))
+    near_mean = np.mean(near[: len(near) - len(near) // 4], axis=0)
+    return np.asarray(near_mean / np.linalg.norm(near_mean))
 
 
 def slow_similarity(query: np.ndarray, images: list[np.ndarray], how: str, n: int) -> float:
@@ -45,7 +45,7 @@ def slow_similarity(query: np.ndarray, images: list[np.ndarray], how: str, n: in
 def distinct(
     query: Embeddings, gallery: Embeddings, label_of: Mapping[str, str], k: int, how: str, n: int
 ) -> list[list[tuple[str, float]]]:
-    """The slow oracle: take each label's other images together, and sort the labels."""
+    """The slow oracle: collect the images of each label, and sort the labels."""
     found = []
     for own, vector in zip(query.image_ids.tolist(), query.vectors.astype(float), strict=True):
         images: dict[str, list[np.ndarray]] = {}

@@ -31,17 +31,17 @@ def graphs(*searches: Search) -> tuple[NeighbourGraph, ...]:
     return neighbour_graphs(CIRCLE, searches)
 
 
-def rank(*searches: Search, k: int = 3, **asked: object) -> Ranking:
-    labelled = image_set(asked.pop("labelled", {}))  # type: ignore[arg-type]
-    settings = competition(k=k, **asked)  # type: ignore[arg-type]
-    return ranking.rank(graphs(*searches), labelled, settings)
+def rank(*searches: Search, k: int = 3, **settings: object) -> Ranking:
+    labelled = image_set(settings.pop("labelled", {}))  # type: ignore[arg-type]
+    task = competition(k=k, **settings)  # type: ignore[arg-type]
+    return ranking.rank(graphs(*searches), labelled, task)
 
 
 def test_images_without_an_individual_answer_nothing() -> None:
     known = {"0": "new_whale", "30": "Boo", "40": ""}
-    asked = search(["10"], ["0", "20", "30", "40"])  # 20 has no label at all
-    assert rows(rank(asked, labelled=known)) == [["Boo"]]
-    assert rows(rank(asked, labelled=known, unknown_label=None)) == [["new_whale", "Boo"]]
+    one = search(["10"], ["0", "20", "30", "40"])  # 20 has no label at all
+    assert rows(rank(one, labelled=known)) == [["Boo"]]
+    assert rows(rank(one, labelled=known, unknown_label=None)) == [["new_whale", "Boo"]]
 
 
 def test_labels_of_images_outside_the_gallery_answer_nothing() -> None:
@@ -51,12 +51,12 @@ def test_labels_of_images_outside_the_gallery_answer_nothing() -> None:
 
 def test_labels_are_measured_as_the_task_says() -> None:
     known = {"0": "Ahab", "20": "Ahab", "170": "Ahab", "40": "Boo"}
-    asked = search(["10"], list(known))
+    one = search(["10"], list(known))
     of = {"best": "Ahab", "mean": "Boo", "sum": "Ahab"}
     for how, first in of.items():
-        found = rank(asked, labelled=known, task={"label_similarity": how, "label_images": 3})
+        found = rank(one, labelled=known, task={"label_similarity": how, "label_images": 3})
         assert found.answers[0, 0] == first
-    two = rank(asked, labelled=known, task={"label_similarity": "mean", "label_images": 2})
+    two = rank(one, labelled=known, task={"label_similarity": "mean", "label_images": 2})
     np.testing.assert_allclose(two.similarity[0, :2], [cosine(0, 10), cosine(40, 10)], atol=1e-6)
 
 
@@ -70,7 +70,7 @@ def test_each_group_is_searched_by_itself() -> None:
 
 
 def test_queries_of_a_scenario_have_the_ids_of_the_scenario() -> None:
-    # one image is asked about twice, each time of another gallery, and never finds itself
+    # one image is a query of two galleries, and never finds itself
     first = search({"first-1": "10", "first-2": "200"}, ["0", "10", "90"], "first")
     second = search({"second-1": "10"}, ["10", "90"], "second")
     found = rank(first, second, answers="images")
@@ -81,25 +81,25 @@ def test_queries_of_a_scenario_have_the_ids_of_the_scenario() -> None:
 
 
 def test_a_query_among_its_own_matches_has_the_id_of_its_image() -> None:
-    asked = search({"question": "10"}, ["0", "10", "90"])
-    found = rank(asked, answers="matches", task={"with_itself": True})
-    assert found.query_ids.tolist() == ["question"]
+    one = search({"query-id": "10"}, ["0", "10", "90"])
+    found = rank(one, answers="matches", task={"with_itself": True})
+    assert found.query_ids.tolist() == ["query-id"]
     assert rows(found) == [["10", "0", "90"]]
     assert found.similarity[0, 0] == 1
 
 
 def test_a_ranking_may_be_wider_than_the_competition_asks() -> None:
-    asked, settings = search(["10"], ["0", "90"]), competition(answers="images", k=1)
-    found = ranking.rank(graphs(asked), image_set({}), settings, k=2)
+    one, toy = search(["10"], ["0", "90"]), competition(answers="images", k=1)
+    found = ranking.rank(graphs(one), image_set({}), toy, k=2)
     assert rows(found) == [["0", "90"]]
 
 
 def test_a_query_of_a_group_without_gallery_is_answered_as_unknown() -> None:
     empty, full = search(["10"], [], "Lynx"), search(["30"], ["0"], "Turtle")
-    asked = competition(answers="label", k=1)
-    found = ranking.rank(graphs(empty, full), image_set({"0": "Ahab"}), asked)
+    toy = competition(answers="label", k=1)
+    found = ranking.rank(graphs(empty, full), image_set({"0": "Ahab"}), toy)
     assert found.similarity[0].tolist() == [-math.inf]
-    decided = ranking.apply_thresholds(found, np.array([-0.5, -0.5]), asked)
+    decided = ranking.apply_thresholds(found, np.array([-0.5, -0.5]), toy)
     assert decided.answers.tolist() == [["new_whale"], ["Ahab"]]
 
 
@@ -119,7 +119,7 @@ LIMITS = np.array([0.7, 0.5])
 
 
 @pytest.mark.parametrize(
-    ("asked", "wanted"),
+    ("settings", "wanted"),
     [
         ({"answers": "images"}, [["Ahab", "Boo"], ["Cleo", "Dora"]]),
         ({"answers": "labels"}, [["Ahab", "new_whale"], ["new_whale", "Cleo"]]),
@@ -130,8 +130,10 @@ LIMITS = np.array([0.7, 0.5])
         ({"answers": "matches", "task": {"least": 1}}, [["Ahab", ""], ["Cleo", ""]]),
     ],
 )
-def test_answers_are_cut_by_their_kind(asked: dict[str, object], wanted: list[list[str]]) -> None:
-    found = ranking.apply_thresholds(ranking_of(ROWS), LIMITS, competition(k=2, **asked))  # type: ignore[arg-type]
+def test_answers_are_cut_by_their_kind(
+    settings: dict[str, object], wanted: list[list[str]]
+) -> None:
+    found = ranking.apply_thresholds(ranking_of(ROWS), LIMITS, competition(k=2, **settings))  # type: ignore[arg-type]
     assert found.answers.tolist() == wanted
 
 
@@ -261,8 +263,8 @@ def test_each_query_may_have_a_threshold_of_its_own() -> None:
     both = ranking_of({"q": [("A", 0.9), ("B", 0.5)], "r": [("A", 0.9), ("B", 0.5)]})
     found = ranking.insert_unknown(both, "new_whale", np.array([0.95, 0.7]))
     assert found.answers.tolist() == [["new_whale", "A"], ["A", "new_whale"]]
-    kept = ranking.drop_below(both, np.array([0.95, 0.7]), 0)
-    assert kept.answers.tolist() == [["", ""], ["A", ""]]
+    left = ranking.drop_below(both, np.array([0.95, 0.7]), 0)
+    assert left.answers.tolist() == [["", ""], ["A", ""]]
 
 
 @pytest.mark.parametrize(
@@ -290,9 +292,9 @@ def test_matches_end_at_the_threshold_but_not_before_the_fewest(
 
 
 def test_a_query_is_the_first_of_its_own_matches_by_its_image_id() -> None:
-    row = ranking_of({"question-1": [("a", 0.9), ("b", 0.5)], "question-2": [("a", 0.7)]})
+    row = ranking_of({"query-1": [("a", 0.9), ("b", 0.5)], "query-2": [("a", 0.7)]})
     found = ranking.prepend_itself(row, strings(["q", "a_long_name.jpg"]))
-    assert found.query_ids.tolist() == ["question-1", "question-2"]
+    assert found.query_ids.tolist() == ["query-1", "query-2"]
     assert found.answers.tolist() == [["q", "a"], ["a_long_name.jpg", "a"]]
     assert found.similarity.tolist() == [[1, pytest.approx(0.9)], [1, pytest.approx(0.7)]]
     assert found.similarity.dtype == np.float32

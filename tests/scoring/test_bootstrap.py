@@ -90,10 +90,10 @@ def test_each_resample_draws_as_many_queries_as_there_are() -> None:
 
 
 def test_a_metric_that_counts_no_query_is_refused() -> None:
-    nobody = GlobalAveragePrecision(strings(["a", "b"]), np.ones(2), *np.zeros((2, 2), np.bool_))
+    nothing = GlobalAveragePrecision(strings(["a", "b"]), np.ones(2), *np.zeros((2, 2), np.bool_))
     message = r"^the metric counts none of the 2 queries; nothing to score$"
     with pytest.raises(KitboxError, match=message):
-        score(nobody)
+        score(nothing)
 
 
 def test_resamples_that_the_metric_does_not_count_are_left_out() -> None:
@@ -126,7 +126,7 @@ def test_metrics_that_are_no_mean_have_intervals() -> None:
 
 
 def test_photographs_of_one_individual_are_drawn_together() -> None:
-    # whoever is easy is easy in all ten photographs: 40 individuals speak, not 400 queries
+    # an easy individual is easy in all ten photographs: 40 individuals count, not 400 queries
     values = np.repeat(np.tile([0.0, 1.0], 20), 10)
     outcome = mean(values)
     individuals = {f"q{i}": f"i{i // 10}" for i in range(400)}
@@ -140,7 +140,7 @@ def test_queries_without_an_individual_are_each_one_of_their_own() -> None:
     ids = strings(list("abcde"))
     found = bootstrap.number_individuals(ids, {"a": "", "b": "Boo", "c": "", "e": "Boo"})
     assert found.tolist() == [0, 1, 2, 3, 1]
-    # an individual who is called as a query is not that query
+    # an individual that has the name of a query is not that query
     assert bootstrap.number_individuals(strings(["a", "b"]), {"b": "a"}).tolist() == [0, 1]
 
 
@@ -171,7 +171,7 @@ def test_halves_hold_no_individual_twice() -> None:
 
 
 def one_of(kind: str, rng: np.random.Generator, n: int) -> tuple[Outcome, dict[str, str]]:
-    """Return how some metric went for n queries of about n / 3 individuals."""
+    """Return an outcome of n queries of about n / 3 individuals."""
     ids = strings([f"q{i}" for i in range(n)])
     identity = rng.choice([f"i{i}" for i in range(n // 3)], size=n)
     right, group = rng.random(n) < 0.7, rng.choice(["Lynx", "Turtle"], size=n)
@@ -208,7 +208,7 @@ def test_one_individual_alone_has_an_interval_without_width(kind: str) -> None:
 
 
 def strayed(rng: np.random.Generator, individuals: int = 40) -> tuple[np.ndarray, np.ndarray]:
-    """Return who is shown and in which cluster: photographs stray to a neighbour or are alone."""
+    """Return individuals and clusters: photographs are in a neighbour's cluster or alone."""
     identity = np.repeat(np.arange(individuals), 1 + rng.geometric(0.3, individuals))
     hard, u = rng.beta(1, 3, individuals)[identity], rng.random(len(identity))
     cluster = np.where(u < hard, identity // 2 * 2, identity)

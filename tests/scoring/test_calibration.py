@@ -1,4 +1,4 @@
-"""Similarities become probabilities that hold, and no query tells its own."""
+"""Calibrated probabilities are right on average, and no query is calibrated by itself."""
 
 import numpy as np
 import pytest

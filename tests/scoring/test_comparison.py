@@ -166,9 +166,9 @@ def test_other_queries_are_refused_and_the_first_is_named() -> None:
 def test_a_comparison_without_queries_is_refused() -> None:
     with pytest.raises(KitboxError, match=r"^A and B have no query; nothing to compare$"):
         compare(mean([]), mean([]))
-    nobody = GlobalAveragePrecision(strings(["a"]), np.ones(1), *np.zeros((2, 1), np.bool_))
+    nothing = GlobalAveragePrecision(strings(["a"]), np.ones(1), *np.zeros((2, 1), np.bool_))
     with pytest.raises(KitboxError, match=r"^the metric counts none of the 1 queries; nothing to"):
-        compare(nobody, nobody)
+        compare(nothing, nothing)
 
 
 N = 120
@@ -228,7 +228,7 @@ def test_clusters_are_compared_by_their_interval_alone() -> None:
 
 
 def shown_in(photographs: int) -> dict[str, str]:
-    """Return who each query shows, the same individual in so many of them in a row."""
+    """Return the individual of each query, the same in so many of them in a row."""
     return {f"q{i}": f"i{i // photographs}" for i in range(N)}
 
 

@@ -16,9 +16,9 @@ UNKNOWN = "new_whale"
 
 
 def of(
-    query: ImageSet, gallery: ImageSet, expected: list[str] | None = None, **asked: object
+    query: ImageSet, gallery: ImageSet, expected: list[str] | None = None, **settings: object
 ) -> GroundTruth:
-    toy = competition(**asked)  # type: ignore[arg-type]
+    toy = competition(**settings)  # type: ignore[arg-type]
     assert query.labels is not None
     answers = query.labels if expected is None else strings(expected)
     return GroundTruth.of_searches(
@@ -71,11 +71,11 @@ def test_relevance_equals_looking_up_each_answer(
 
 def test_queries_of_a_scenario_are_matched_by_their_images() -> None:
     images = image_set({"a": "Ahab", "b": "Ahab", "c": "Boo"})
-    asked = competition(answers="images", k=2)
+    settings = competition(answers="images", k=2)
     first = Search("first", strings(["q1", "q2"]), strings(["a", "c"]), strings(["a", "b"]))
     second = Search("second", strings(["q3"]), strings(["a"]), strings(["b", "c"]))
     assert images.labels is not None
-    known = GroundTruth.of_searches([first, second], images, images.labels, images, asked)
+    known = GroundTruth.of_searches([first, second], images, images.labels, images, settings)
     assert known.query_ids.tolist() == ["q1", "q2", "q3"]
     assert known.images.tolist() == ["a", "c", "a"]
     assert known.identity.tolist() == ["Ahab", "Boo", "Ahab"]
@@ -83,7 +83,7 @@ def test_queries_of_a_scenario_are_matched_by_their_images() -> None:
     assert known.relevant.tolist() == [1, 0, 1]
     found = ranking_of({"q1": [("b", 0.9), ("", -1)], "q2": [("b", 0.9), ("a", 0.8)],
                      "q3": [("c", 0.9), ("b", 0.8)]})  # fmt: skip
-    outcome = metric_outcome(found, known, asked)
+    outcome = metric_outcome(found, known, settings)
     assert outcome.query_ids.tolist() == ["q1", "q3"]
     assert outcome.per_query is not None
     assert outcome.per_query.tolist() == [1.0, 0.5]
@@ -114,8 +114,8 @@ def test_the_ground_truth_of_some_rows_is_that_of_their_queries() -> None:
 def test_the_ground_truth_of_a_holdout_has_expected_answers_and_identities() -> None:
     train, query = image_set({"a": "Ahab", "b": UNKNOWN}), image_set({"q": "Ahab", "r": "Dora"})
     split = Holdout(train, query, train, strings(["Ahab", UNKNOWN]))
-    asked = competition()
-    known = GroundTruth.of_holdout(split, protocol.searches(query, train, asked), asked)
+    settings = competition()
+    known = GroundTruth.of_holdout(split, protocol.searches(query, train, settings), settings)
     assert known.expected.tolist() == ["Ahab", UNKNOWN]
     assert known.identity.tolist() == ["Ahab", "Dora"]
     assert known.relevant.tolist() == [1, 0]
@@ -133,10 +133,10 @@ LABELS = {
 
 
 def test_image_answers_are_scored_where_the_individual_is_in_the_gallery() -> None:
-    asked = {"answers": "images", "k": 2}
+    settings = {"answers": "images", "k": 2}
     found = ranking_of({"q": [("a", 0.9), ("b", 0.5)], "r": [("a", 0.9), ("c", 0.5)],
                      "s": [("a", 0.9), ("b", 0.5)]})  # fmt: skip
-    outcome = metric_outcome(found, of(QUERY, GALLERY, **asked), competition(**asked))  # type: ignore[arg-type]
+    outcome = metric_outcome(found, of(QUERY, GALLERY, **settings), competition(**settings))  # type: ignore[arg-type]
     assert outcome.query_ids.tolist() == ["q", "r"]
     assert outcome.value == pytest.approx((1 + (1 / 2) / 2) / 2)
 
@@ -147,21 +147,21 @@ def test_label_answers_are_scored_by_the_rank_of_the_right_one() -> None:
 
 
 def test_matches_are_scored_by_f1_with_the_query_itself() -> None:
-    asked = {"answers": "matches", "k": 3, "task": {"with_itself": True}}
+    settings = {"answers": "matches", "k": 3, "task": {"with_itself": True}}
     query = image_set({"q": "Ahab", "r": "Boo", "s": "Boo"})
-    known = of(query, query, **asked)
+    known = of(query, query, **settings)
     assert known.relevant.tolist() == [1, 2, 2]
     found = ranking_of({"q": [("q", 1), ("r", 0.9)], "r": [("r", 1), ("s", 0.9)], "s": [("s", 1)]})
-    outcome = metric_outcome(found, known, competition(**asked))  # type: ignore[arg-type]
+    outcome = metric_outcome(found, known, competition(**settings))  # type: ignore[arg-type]
     assert outcome.per_query is not None
     assert outcome.per_query.tolist() == pytest.approx([2 / 3, 1, 2 / 3])
 
 
 def test_a_query_outside_the_gallery_is_among_its_own_matches() -> None:
-    asked = {"answers": "matches", "k": 3, "task": {"with_itself": True}}
-    known = of(image_set({"q": "Ahab", "r": ""}), GALLERY, **asked)
+    settings = {"answers": "matches", "k": 3, "task": {"with_itself": True}}
+    known = of(image_set({"q": "Ahab", "r": ""}), GALLERY, **settings)
     found = ranking_of({"q": [("q", 1), ("a", 0.9)], "r": [("r", 1)]})
-    outcome = metric_outcome(found, known, competition(**asked))  # type: ignore[arg-type]
+    outcome = metric_outcome(found, known, competition(**settings))  # type: ignore[arg-type]
     assert outcome.per_query is not None
     assert outcome.per_query.tolist() == [1, 1]
 
@@ -170,28 +170,28 @@ def test_a_query_outside_the_gallery_is_among_its_own_matches() -> None:
 def test_one_label_with_its_confidence_is_scored_over_all_queries(
     unknown_label: str | None,
 ) -> None:
-    asked = {"answers": "label", "task": {"metric": "gap"}, "unknown_label": unknown_label}
+    settings = {"answers": "label", "task": {"metric": "gap"}, "unknown_label": unknown_label}
     expected = ["Ahab", "Boo", unknown_label or ""]
-    known = of(QUERY, GALLERY, expected, **asked)
+    known = of(QUERY, GALLERY, expected, **settings)
     first = {query: row[:1] for query, row in LABELS.items()}
-    outcome = metric_outcome(ranking_of(first), known, competition(**asked))  # type: ignore[arg-type]
+    outcome = metric_outcome(ranking_of(first), known, competition(**settings))  # type: ignore[arg-type]
     # q is right, and first of all; r is wrong, s a distractor: (1/1) / 2
     assert outcome.value == 0.5
     silent = ranking_of({**first, "q": [("", -math.inf)]})
-    assert metric_outcome(silent, known, competition(**asked)).value == 0  # type: ignore[arg-type]
+    assert metric_outcome(silent, known, competition(**settings)).value == 0  # type: ignore[arg-type]
 
 
 def test_one_label_or_the_unknown_is_scored_by_balanced_accuracies() -> None:
     query = image_set(
         {"q": "Ahab", "r": "Boo", "s": "Dora", "t": ""}, dict.fromkeys("qrst", "Lynx")
     )
-    asked = {"answers": "label"}
-    known = of(query, GALLERY, ["Ahab", "Boo", UNKNOWN, UNKNOWN], **asked)
+    settings = {"answers": "label"}
+    known = of(query, GALLERY, ["Ahab", "Boo", UNKNOWN, UNKNOWN], **settings)
     found = ranking_of({"q": [("Ahab", 0.9)], "r": [("Ahab", 0.8)], "s": [(UNKNOWN, 0.6)],
                      "t": [("Ahab", 0.9)]})  # fmt: skip
-    outcome = metric_outcome(found, known, competition(**asked))  # type: ignore[arg-type]
+    outcome = metric_outcome(found, known, competition(**settings))  # type: ignore[arg-type]
     assert outcome.value == pytest.approx(math.sqrt(1 / 2 * 1 / 2))
-    parts = related_outcomes(found, known, competition(**asked))  # type: ignore[arg-type]
+    parts = related_outcomes(found, known, competition(**settings))  # type: ignore[arg-type]
     assert {name: part.value for name, part in parts.items()} == {"baks": 0.5, "baus": 0.5}
     assert isinstance(outcome, BalancedAccuracy)
     assert outcome.identity.tolist() == ["Ahab", "Boo", "Dora", "t"]
@@ -199,15 +199,15 @@ def test_one_label_or_the_unknown_is_scored_by_balanced_accuracies() -> None:
 
 def test_clusters_are_scored_by_the_images_of_known_individuals() -> None:
     query = image_set({"q": "Ahab", "r": "Ahab", "s": "Boo", "t": ""})
-    asked = {"answers": "clusters"}
-    known = of(query, query, **asked)
+    settings = {"answers": "clusters"}
+    known = of(query, query, **settings)
     cluster_of = {"q": "first", "r": "first", "s": "second", "t": "first"}
     found = ranking_of({name: [(cluster, 0.5)] for name, cluster in cluster_of.items()})
-    outcome = metric_outcome(found, known, competition(**asked))  # type: ignore[arg-type]
+    outcome = metric_outcome(found, known, competition(**settings))  # type: ignore[arg-type]
     assert isinstance(outcome, ClusterAgreement)
     assert outcome.query_ids.tolist() == ["q", "r", "s"]
     assert outcome.value == 1.0
-    further = related_outcomes(found, known, competition(**asked))  # type: ignore[arg-type]
+    further = related_outcomes(found, known, competition(**settings))  # type: ignore[arg-type]
     assert {name: part.value for name, part in further.items()} == {"nmi": 1.0}
 
 
@@ -217,9 +217,9 @@ def test_other_metrics_have_no_related_outcomes() -> None:
 
 
 def test_a_related_outcome_that_counts_no_query_is_left_out() -> None:
-    asked = competition(answers="label", k=1)
+    settings = competition(answers="label", k=1)
     known = image_set({"q": "Ahab"})
     gallery = image_set({"a": "Ahab"})
-    searches = protocol.searches(known, gallery, asked)
-    facts = GroundTruth.of_searches(searches, known, strings(["Ahab"]), gallery, asked)
-    assert set(related_outcomes(ranking_of({"q": [("Ahab", 0.9)]}), facts, asked)) == {"baks"}
+    searches = protocol.searches(known, gallery, settings)
+    facts = GroundTruth.of_searches(searches, known, strings(["Ahab"]), gallery, settings)
+    assert set(related_outcomes(ranking_of({"q": [("Ahab", 0.9)]}), facts, settings)) == {"baks"}

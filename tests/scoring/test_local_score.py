@@ -29,7 +29,7 @@ def values(found: local_score.LocalScore) -> dict[str, float]:
     return {name: score.value for name, score in found.scores.by_metric.items()}
 
 
-# Two queries of known individuals and one of an individual that nobody has seen.
+# Two queries of known individuals and one of an unknown individual.
 TRAIN = {"0": "Ahab", "20": "Ahab", "90": "Boo", "120": "Cleo"}
 QUERY = {"3": "Ahab", "110": "Boo", "260": "Dora"}
 ANSWERS = ["Ahab", "Boo", UNKNOWN]
@@ -66,8 +66,8 @@ def test_image_metrics_count_only_queries_that_have_a_match() -> None:
 
 def test_image_answers_have_no_threshold() -> None:
     split = holdout(TRAIN, QUERY, ANSWERS)
-    asked = competition(answers="images", k=20)
-    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, asked)
+    toy = competition(answers="images", k=20)
+    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, toy)
     assert (found.thresholds, found.evidence) == ({}, {})
     assert next(iter(values(found))) == "map_at_20"
     assert found.scores.main.value == pytest.approx(0.75)
@@ -78,32 +78,32 @@ def test_the_competitions_own_metric_comes_first(k: int) -> None:
     split = holdout(TRAIN, QUERY, ANSWERS)
     embeddings = at_angles(*map(int, {**TRAIN, **QUERY}))
     for kind in ("images", "labels"):
-        asked = competition(answers=kind, k=k)
-        found = local_score.evaluate(embeddings, split, asked)
-        assert next(iter(found.scores.by_metric)) == asked.metric
+        toy = competition(answers=kind, k=k)
+        found = local_score.evaluate(embeddings, split, toy)
+        assert next(iter(found.scores.by_metric)) == toy.metric
 
 
 def test_a_competition_without_unknown_individuals_has_no_threshold() -> None:
     split = holdout(TRAIN, {"3": "Ahab", "110": "Boo"}, ["Ahab", "Boo"])
-    asked = competition(unknown_label=None)
-    found = local_score.evaluate(at_angles(*map(int, TRAIN), 3, 110), split, asked)
+    toy = competition(unknown_label=None)
+    found = local_score.evaluate(at_angles(*map(int, TRAIN), 3, 110), split, toy)
     assert (found.thresholds, found.evidence) == ({}, {})
     assert found.scores.main.value == pytest.approx(0.75)
 
 
 def test_without_an_unknown_label_a_query_of_an_unknown_individual_scores_zero() -> None:
-    # Of three labels asked for, five places: the empty ones are no answer.
+    # Of three labels for five places: the empty ones are no answer.
     split = holdout(TRAIN, QUERY, ["Ahab", "Boo", ""])
-    asked = competition(unknown_label=None)
-    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, asked)
+    toy = competition(unknown_label=None)
+    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, toy)
     assert found.scores.main.value == pytest.approx((1 + 1 / 2 + 0) / 3)
 
 
 def test_queries_in_the_gallery_find_each_other_and_never_themselves() -> None:
     query = {"200": "Dora", "210": "Dora", "3": "Ahab"}
     split = holdout(TRAIN, query, [UNKNOWN, UNKNOWN, "Ahab"], "train+test")
-    asked = competition(gallery="train+test", answers="images", k=20)
-    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **query})), split, asked)
+    toy = competition(gallery="train+test", answers="images", k=20)
+    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **query})), split, toy)
     assert found.scores.main.value == pytest.approx(1.0)
     assert found.scores.main.queries == 3
 
@@ -113,8 +113,8 @@ def test_labels_of_queries_answer_no_query() -> None:
     # the two Doras, unknown to training, must not answer for each other here either.
     query = {"200": "Dora", "210": "Dora", "15": "Ahab"}
     split = holdout({"0": "Ahab"}, query, [UNKNOWN, UNKNOWN, "Ahab"], "train+test")
-    asked = competition(gallery="train+test", k=1)
-    found = local_score.evaluate(at_angles(0, 200, 210, 15), split, asked)
+    toy = competition(gallery="train+test", k=1)
+    found = local_score.evaluate(at_angles(0, 200, 210, 15), split, toy)
     # the Doras are 150 degrees and more from Ahab, 15 is at 15 degrees: all three are right
     assert found.scores.main.value == 1.0
 
@@ -140,16 +140,16 @@ def test_without_any_match_only_unknown_queries_are_scored() -> None:
 
 def test_a_perfect_network_scores_one() -> None:
     rng = np.random.default_rng(0)
-    who = rng.integers(0, 12, size=120)
+    individuals = rng.integers(0, 12, size=120)
     names = [f"i{i}" for i in range(120)]
     embeddings: Embeddings = placed(
-        {name: 30.0 * w + rng.uniform(-5, 5) for name, w in zip(names, who, strict=True)}
+        {name: 30.0 * w + rng.uniform(-5, 5) for name, w in zip(names, individuals, strict=True)}
     )
-    label_of = {name: f"w{w}" for name, w in zip(names, who, strict=True)}
+    label_of = {name: f"w{w}" for name, w in zip(names, individuals, strict=True)}
     train, query = dict(list(label_of.items())[:90]), dict(list(label_of.items())[90:])
     split = holdout(train, query, list(query.values()))
-    asked: Competition = competition()
-    assert set(values(local_score.evaluate(embeddings, split, asked)).values()) == {1.0}
+    toy: Competition = competition()
+    assert set(values(local_score.evaluate(embeddings, split, toy)).values()) == {1.0}
 
 
 def evidence_of(found: local_score.LocalScore, *names: str) -> list[object]:
@@ -157,10 +157,10 @@ def evidence_of(found: local_score.LocalScore, *names: str) -> list[object]:
 
 
 def test_each_query_is_scored_by_a_threshold_fitted_on_others() -> None:
-    # Ten strangers, each with its own similarity to Ahab, and ten Ahabs above them all.
+    # Ten unknown queries, each with its own similarity to Ahab, and ten Ahabs above them all.
     train = {"0": "Ahab"}
-    strangers = {str(30 + 5 * i): f"x{i}" for i in range(10)}
-    query = strangers | {f"{i / 10:g}": "Ahab" for i in range(1, 11)}
+    unknown = {str(30 + 5 * i): f"x{i}" for i in range(10)}
+    query = unknown | {f"{i / 10:g}": "Ahab" for i in range(1, 11)}
     answers = [UNKNOWN] * 10 + ["Ahab"] * 10
     embeddings = at_angles(*map(float, {**train, **query}))
     found = local_score.evaluate(embeddings, holdout(train, query, answers), competition(k=1))
@@ -174,7 +174,7 @@ def test_each_query_is_scored_by_a_threshold_fitted_on_others() -> None:
 
 
 def test_a_query_is_not_scored_by_a_threshold_fitted_on_itself() -> None:
-    # The one stranger is nearly as near as the others: a threshold must have seen it to tell.
+    # The unknown query is nearly as near as the others: only a threshold fitted on it is right.
     train, query = {"0": "Ahab", "180": "Boo"}, {"5": "Ahab", "175": "Boo", "20": "x"}
     split = holdout(train, query, ["Ahab", "Boo", UNKNOWN])
     found = local_score.evaluate(at_angles(0, 180, 5, 175, 20), split, competition(k=1))
@@ -184,18 +184,18 @@ def test_a_query_is_not_scored_by_a_threshold_fitted_on_itself() -> None:
 
 
 def test_a_fixed_threshold_is_taken_as_it_is() -> None:
-    asked = competition(k=1, threshold={"rule": "fixed", "similarity": 0.5})
+    toy = competition(k=1, threshold={"rule": "fixed", "similarity": 0.5})
     split = holdout(TRAIN, QUERY, ANSWERS)
-    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, asked)
+    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, toy)
     assert found.thresholds == {"": 0.5}
     assert found.evidence["rule"] == "fixed"
     assert found.scores.main.value == pytest.approx(2 / 3)
 
 
 def test_a_share_of_the_queries_is_answered_as_unknown() -> None:
-    asked = competition(k=1, threshold={"rule": "share", "share": 1 / 3})
+    toy = competition(k=1, threshold={"rule": "share", "share": 1 / 3})
     split = holdout(TRAIN, QUERY, ANSWERS)
-    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, asked)
+    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, toy)
     # 110 is 10 degrees from Cleo, 260 is 100 degrees from the nearest
     assert found.thresholds[""] == pytest.approx((cosine(260, 0) + cosine(110, 120)) / 2, abs=1e-6)
     assert found.evidence["answered_unknown"] == round(1 / 3, 4)
@@ -206,14 +206,14 @@ GROUPS = {"0": "Lynx", "20": "Lynx", "90": "Turtle", "120": "Turtle", "3": "Lynx
 
 
 def test_one_label_a_query_is_scored_by_balanced_accuracies_in_each_group() -> None:
-    asked = competition(
+    toy = competition(
         answers="label",
         k=1,
         task={"within_group": True},
         threshold={"rule": "fixed", "similarity": 0.5},
     )
     split = holdout(TRAIN, QUERY, ANSWERS, groups=GROUPS)
-    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, asked)
+    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, toy)
     assert list(values(found))[:3] == ["baks_baus", "baks", "baus"]
     # Lynx: Ahab is right. Turtle: Boo is called Cleo, 260 unknown: √(0 · 1)
     assert values(found)["baks_baus"] == 0.5
@@ -222,30 +222,30 @@ def test_one_label_a_query_is_scored_by_balanced_accuracies_in_each_group() -> N
 
 
 def test_each_group_may_have_its_own_threshold() -> None:
-    asked = competition(
+    toy = competition(
         answers="label", k=1, task={"within_group": True}, threshold={"by_group": True}
     )
     found = local_score.evaluate(
         at_angles(*map(int, {**TRAIN, **QUERY})),
         holdout(TRAIN, QUERY, ANSWERS, groups=GROUPS),
-        asked,
+        toy,
     )
     assert set(found.thresholds) == {"Lynx", "Turtle"}
 
 
 def test_a_group_without_training_images_is_scored() -> None:
-    asked = competition(answers="label", k=1, task={"within_group": True})
+    toy = competition(answers="label", k=1, task={"within_group": True})
     train = {"0": "Ahab", "20": "Ahab"}
     split = holdout(train, {"3": "Ahab", "110": "Dora"}, ["Ahab", UNKNOWN], groups=GROUPS)
-    found = local_score.evaluate(at_angles(0, 20, 3, 110), split, asked)
+    found = local_score.evaluate(at_angles(0, 20, 3, 110), split, toy)
     assert found.scores.main.value == 1.0
     assert found.scores.by_metric["recall_at_1"].queries == 1
 
 
 def test_a_label_with_its_confidence_is_scored_over_all_queries() -> None:
-    asked = competition(answers="label", k=1, unknown_label=None, task={"metric": "gap"})
+    toy = competition(answers="label", k=1, unknown_label=None, task={"metric": "gap"})
     split = holdout(TRAIN, QUERY, ["Ahab", "Boo", ""])
-    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, asked)
+    found = local_score.evaluate(at_angles(*map(int, {**TRAIN, **QUERY})), split, toy)
     assert isinstance(found.outcomes["gap"], GlobalAveragePrecision)
     # 3 is right and first; 110 is wrong, 260 a distractor: (1/1) / 2
     assert values(found)["gap"] == 0.5
@@ -253,7 +253,7 @@ def test_a_label_with_its_confidence_is_scored_over_all_queries() -> None:
 
 
 def test_matches_are_scored_by_f1_and_images_without_the_query_itself() -> None:
-    asked = competition(
+    toy = competition(
         gallery="test",
         answers="matches",
         k=3,
@@ -263,10 +263,10 @@ def test_matches_are_scored_by_f1_and_images_without_the_query_itself() -> None:
     )
     query = {"0": "Ahab", "10": "Ahab", "90": "Boo", "100": "Boo", "95": "Cleo"}
     split = holdout({"300": "x"}, query, list(query.values()), "test")
-    found = local_score.evaluate(at_angles(300, *map(int, query)), split, asked)
+    found = local_score.evaluate(at_angles(300, *map(int, query)), split, toy)
     # Ahabs are right; Boos have Cleo too: 2 · 2 / (3 + 2); Cleo has both: 2 · 1 / (3 + 1)
     assert values(found)["row_f1"] == pytest.approx((1 + 1 + 0.8 + 0.8 + 0.5) / 5)
-    # without itself: Boos find Cleo before each other, Cleo has nobody to find
+    # without itself: Boos find Cleo before each other, Cleo has no match
     assert values(found)["recall_at_1"] == 0.5
     assert found.scores.by_metric["recall_at_1"].queries == 4
     assert found.evidence["with_fewest_matches"] == 0.4
@@ -275,7 +275,7 @@ def test_matches_are_scored_by_f1_and_images_without_the_query_itself() -> None:
 
 @pytest.mark.parametrize("rule", ["best", "fixed", "share"])
 def test_clusters_are_scored_by_the_agreement_of_pairs(rule: str) -> None:
-    asked = competition(
+    toy = competition(
         gallery="test",
         answers="clusters",
         task={"within_group": True},
@@ -285,7 +285,7 @@ def test_clusters_are_scored_by_the_agreement_of_pairs(rule: str) -> None:
     query = {"0": "Ahab", "10": "Ahab", "90": "Boo", "200": "Dora", "210": "Dora", "300": "Emma"}
     groups = {name: "Lynx" if int(name) < 100 else "Turtle" for name in query} | {"150": "Lynx"}
     split = holdout({"150": "x"}, query, list(query.values()), "test", groups)
-    found = local_score.evaluate(at_angles(150, *map(int, query)), split, asked)
+    found = local_score.evaluate(at_angles(150, *map(int, query)), split, toy)
     assert list(values(found))[:2] == ["ari", "nmi"]
     assert isinstance(found.outcomes["ari"], ClusterAgreement)
     assert list(found.thresholds) == [""]
@@ -313,8 +313,8 @@ def test_intervals_draw_individuals_and_not_photographs() -> None:
     train = {"0": "Ahab", "180": "Boo"}
     query = {f"{i / 10:g}": "Ahab" if i % 2 else "Boo" for i in range(1, 81)}
     split = holdout(train, query, list(query.values()))
-    asked = competition(unknown_label=None, k=1)
-    found = local_score.evaluate(at_angles(*map(float, {**train, **query})), split, asked)
+    toy = competition(unknown_label=None, k=1)
+    found = local_score.evaluate(at_angles(*map(float, {**train, **query})), split, toy)
     assert (found.individuals["0.1"], found.individuals["0.2"]) == ("Ahab", "Boo")
     main = found.scores.main
     assert (main.low, main.value, main.high) == (0.0, 0.5, 1.0)
@@ -324,16 +324,16 @@ def test_intervals_draw_individuals_and_not_photographs() -> None:
 def test_without_groups_in_the_test_that_of_the_first_answer_selects_the_threshold(
     rule: str,
 ) -> None:
-    # the stranger is a turtle, but nearest to a lynx
+    # the unknown query shows a turtle, but is nearest to a lynx
     train, query = {"0": "Ahab", "180": "Boo"}, {"5": "Ahab", "60": "Dora"}
     groups = {"0": "Lynx", "180": "Turtle", "5": "Lynx", "60": "Turtle"}
-    asked = competition(
+    toy = competition(
         answers="label", k=1, threshold={"by_group": True, "rule": rule, "share": 0.5}
     )
     split = holdout(train, query, ["Ahab", UNKNOWN], groups=groups)
     embeddings = at_angles(0, 180, 5, 60)
-    told = local_score.evaluate(embeddings, split, asked)
-    assert set(told.thresholds) == {"Lynx", "Turtle"}
-    untold = local_score.evaluate(embeddings, split, asked, test_has_groups=False)
-    assert set(untold.thresholds) == {"Lynx"}
-    assert cosine(0, 60) < untold.thresholds["Lynx"] < cosine(0, 5)
+    given = local_score.evaluate(embeddings, split, toy)
+    assert set(given.thresholds) == {"Lynx", "Turtle"}
+    without = local_score.evaluate(embeddings, split, toy, test_has_groups=False)
+    assert set(without.thresholds) == {"Lynx"}
+    assert cosine(0, 60) < without.thresholds["Lynx"] < cosine(0, 5)

@@ -195,8 +195,8 @@ def test_row_f1_compares_two_sets(rows: list[tuple[set[str], set[str]]]) -> None
 
 
 def test_row_f1_with_the_query_itself_among_the_answers() -> None:
-    # itself, one of its two twins and a stranger: 2 · 2 / (3 + 3)
-    answers = np.array([["me", "twin", "stranger", ""]])
+    # itself, one of its two twins and another image: 2 · 2 / (3 + 3)
+    answers = np.array([["me", "twin", "other", ""]])
     relevant = np.array([[True, True, False, False]])
     assert metrics.row_f1(answers, relevant, np.array([3])).tolist() == [4 / 6]
 

@@ -59,12 +59,12 @@ def balanced(
 
 
 def slow_halves(identity: np.ndarray, predicted: np.ndarray, known: np.ndarray) -> dict[str, float]:
-    """Return the accuracies of the known and of the unknown, each the mean of every one's own."""
+    """Return the accuracies of known and of unknown individuals, as means over individuals."""
     found = {}
     for which, there in (("baks", known), ("baus", ~known)):
         shares = [
-            np.mean(predicted[identity == who] == (who[:1] if which == "baks" else "new"))
-            for who in np.unique(identity[there])
+            np.mean(predicted[identity == one] == (one[:1] if which == "baks" else "new"))
+            for one in np.unique(identity[there])
         ]
         found[which] = float(np.mean(shares)) if shares else math.nan
     return found
@@ -73,8 +73,8 @@ def slow_halves(identity: np.ndarray, predicted: np.ndarray, known: np.ndarray) 
 def slow_balanced(identity: np.ndarray, predicted: np.ndarray, group: np.ndarray) -> float:
     scores = []
     for name in np.unique(group):
-        truth, said = identity[group == name], predicted[group == name]
-        both = slow_halves(truth, said, np.isin(np.strings.slice(truth, 1), ["A", "B"]))
+        truth, answers = identity[group == name], predicted[group == name]
+        both = slow_halves(truth, answers, np.isin(np.strings.slice(truth, 1), ["A", "B"]))
         there = [factor for factor in both.values() if not math.isnan(factor)]
         scores.append(math.prod(there) ** (1 / len(there)))
     return float(np.mean(scores)) if scores else math.nan
@@ -86,7 +86,7 @@ def test_an_individual_drawn_twice_counts_as_two_in_a_balanced_accuracy(
 ) -> None:
     identity, predicted, _, group, drawn = columns(rows)
     often = dict(zip(identity.tolist(), drawn.tolist(), strict=True))
-    weights = np.array([often[who] for who in identity.tolist()])
+    weights = np.array([often[one] for one in identity.tolist()])
     found = balanced(identity, predicted, group).over(np.stack([weights, np.ones_like(drawn)]))
     copies = [(i, n) for i, weight in enumerate(weights) for n in range(int(weight))]
     taken = np.array([i for i, _ in copies], dtype=np.int64)

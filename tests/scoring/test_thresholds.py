@@ -21,7 +21,7 @@ from tests.circle import at_angles, competition, placed, ranking_of
 UNKNOWN = "new_whale"
 KNOWN = ["A", "B", "C"]
 
-# A query: who is shown, its group, and answers with similarities in 64ths, exact in float32.
+# A query: its individual, its group, and answers with similarities in 64ths, exact in float32.
 QUERY = st.tuples(
     st.sampled_from([*KNOWN, "X", "Y", ""]),
     st.sampled_from(["Lynx", "Turtle"]),
@@ -45,10 +45,12 @@ def answered(rows: Sequence[Row]) -> Ranking:
 
 def truth_of(rows: Sequence[Row], label_of: dict[str, str] | None = None) -> GroundTruth:
     ids = strings([f"q{i}" for i in range(len(rows))])
-    identity = [who for who, *_ in rows]
-    expected = [who if who in KNOWN else UNKNOWN for who in identity]
+    identity = [individual for individual, *_ in rows]
+    expected = [individual if individual in KNOWN else UNKNOWN for individual in identity]
     gallery = list((label_of or {}).values())
-    relevant = [1 + gallery.count(who) if who else 1 for who in identity]  # itself counts
+    relevant = [
+        1 + gallery.count(individual) if individual else 1 for individual in identity
+    ]  # itself counts
     return GroundTruth(
         query_ids=ids,
         images=ids,
@@ -60,15 +62,15 @@ def truth_of(rows: Sequence[Row], label_of: dict[str, str] | None = None) -> Gro
     )
 
 
-def reached(found: Ranking, known: GroundTruth, asked: Competition, limit: float) -> float:
-    decided = ranking.apply_thresholds(found, np.full(len(known.query_ids), limit), asked)
-    return metric_outcome(decided, known, asked).value
+def reached(found: Ranking, known: GroundTruth, toy: Competition, limit: float) -> float:
+    decided = ranking.apply_thresholds(found, np.full(len(known.query_ids), limit), toy)
+    return metric_outcome(decided, known, toy).value
 
 
-def brute_force(found: Ranking, known: GroundTruth, asked: Competition) -> float:
+def brute_force(found: Ranking, known: GroundTruth, toy: Competition) -> float:
     """Return the best score that any threshold reaches: at each similarity, or above all."""
     finite = found.similarity[np.isfinite(found.similarity)].tolist()
-    return max(reached(found, known, asked, limit) for limit in [*finite, 2.0])
+    return max(reached(found, known, toy, limit) for limit in [*finite, 2.0])
 
 
 LABEL_OF = {"A": "A", "B": "B", "C": "A", "D": "X"}  # of matches, which are images
@@ -81,41 +83,39 @@ KINDS = [
 KIND_NAMES = ["labels", "label", "matches", "two-matches"]
 
 
-def given_rows(rows: Sequence[Row], asked: Competition) -> tuple[Ranking, GroundTruth]:
-    if asked.task.answers != "matches":
+def given_rows(rows: Sequence[Row], toy: Competition) -> tuple[Ranking, GroundTruth]:
+    if toy.task.answers != "matches":
         return answered(rows), truth_of(rows)
     known = truth_of(rows, LABEL_OF)
     return prepend_itself(answered(rows), known.images), known
 
 
-@pytest.mark.parametrize("asked", KINDS, ids=KIND_NAMES)
+@pytest.mark.parametrize("toy", KINDS, ids=KIND_NAMES)
 @settings(max_examples=60)
 @given(rows=QUERIES)
-def test_the_best_threshold_scores_as_well_as_any(asked: Competition, rows: list[Row]) -> None:
-    found, known = given_rows(rows, asked)
-    limits = thresholds.fit_best(found, known, asked)
+def test_the_best_threshold_scores_as_well_as_any(toy: Competition, rows: list[Row]) -> None:
+    found, known = given_rows(rows, toy)
+    limits = thresholds.fit_best(found, known, toy)
     assert list(limits) == [""]
-    wanted = brute_force(found, known, asked)
-    assert reached(found, known, asked, limits[""]) == pytest.approx(wanted)
+    wanted = brute_force(found, known, toy)
+    assert reached(found, known, toy, limits[""]) == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize("asked", KINDS, ids=KIND_NAMES)
+@pytest.mark.parametrize("toy", KINDS, ids=KIND_NAMES)
 @settings(max_examples=30)
 @given(rows=QUERIES)
 def test_the_threshold_of_a_group_is_the_best_for_its_queries(
-    asked: Competition, rows: list[Row]
+    toy: Competition, rows: list[Row]
 ) -> None:
-    asked = asked.model_copy(
-        update={"threshold": asked.threshold.model_copy(update={"by_group": True})}
-    )
-    found, known = given_rows(rows, asked)
-    limits = thresholds.fit_best(found, known, asked)
+    toy = toy.model_copy(update={"threshold": toy.threshold.model_copy(update={"by_group": True})})
+    found, known = given_rows(rows, toy)
+    limits = thresholds.fit_best(found, known, toy)
     assert set(limits) == set(known.groups.tolist())
     for group, limit in limits.items():
         own = np.flatnonzero(known.groups == group)
         part = Ranking(found.query_ids[own], found.answers[own], found.similarity[own])
-        wanted = brute_force(part, known.take(own), asked)
-        assert reached(part, known.take(own), asked, limit) == pytest.approx(wanted)
+        wanted = brute_force(part, known.take(own), toy)
+        assert reached(part, known.take(own), toy, limit) == pytest.approx(wanted)
 
 
 def test_thresholds_between_any_two_similarities_are_tried() -> None:
@@ -158,28 +158,30 @@ def test_of_equally_good_thresholds_the_middle_one_is_taken() -> None:
 
 def test_queries_without_any_answer_leave_the_threshold_at_zero() -> None:
     nothing = Ranking(strings(["q0"]), np.array([[""]]), np.full((1, 1), -np.inf, np.float32))
-    for asked in (competition(k=1), competition(answers="label", k=1)):
+    for toy in (competition(k=1), competition(answers="label", k=1)):
         known = truth_of([("X", "", [], [])])
-        assert thresholds.fit_best(nothing, known, asked) == {"": 0.0}
-        assert thresholds.fit_share(nothing, known.groups, 0.5, asked) == {"": 0.0}
+        assert thresholds.fit_best(nothing, known, toy) == {"": 0.0}
+        assert thresholds.fit_share(nothing, known.groups, 0.5, toy) == {"": 0.0}
 
 
 @settings(max_examples=40)
 @given(QUERIES, st.sampled_from([*KNOWN, "X"]), st.booleans())
 def test_the_threshold_of_a_query_does_not_depend_on_its_individual(
-    rows: list[Row], who: str, by_group: bool
+    rows: list[Row], individual: str, by_group: bool
 ) -> None:
-    asked = competition(k=3, threshold={"by_group": by_group})
-    others = [("B" if who == "A" else "A", group, ["A", "B", "C", "D"], [32, n])
+    toy = competition(k=3, threshold={"by_group": by_group})
+    others = [("B" if individual == "A" else "A", group, ["A", "B", "C", "D"], [32, n])
               for group in ("Lynx", "Turtle") for n in (0, 16)]  # fmt: skip
     rows = [*rows, *others]
     changed = [
-        (name, group, ["D", "C", "B", "A"], [64, 63, 62]) if name == who else (name, group, *rest)
+        (name, group, ["D", "C", "B", "A"], [64, 63, 62])
+        if name == individual
+        else (name, group, *rest)
         for name, group, *rest in rows
     ]
-    before = thresholds.cross_fit(answered(rows), truth_of(rows), asked)
-    after = thresholds.cross_fit(answered(changed), truth_of(changed), asked)
-    own = truth_of(rows).identity == who
+    before = thresholds.cross_fit(answered(rows), truth_of(rows), toy)
+    after = thresholds.cross_fit(answered(changed), truth_of(changed), toy)
+    own = truth_of(rows).identity == individual
     assert before[own].tolist() == after[own].tolist()
 
 
@@ -187,8 +189,8 @@ def test_each_query_has_a_threshold_fitted_on_the_others() -> None:
     # Each individual alone would be best with a threshold just below its own similarity.
     rows: list[Row] = [(f"X{i}", "Lynx", ["A", "B", "C", "D"], [i]) for i in range(30)]
     rows += [("A", "Lynx", ["A", "B", "C", "D"], [64])] * 10
-    found, known, asked = answered(rows), truth_of(rows), competition(k=1)
-    limits = thresholds.cross_fit(found, known, asked)
+    found, known, toy = answered(rows), truth_of(rows), competition(k=1)
+    limits = thresholds.cross_fit(found, known, toy)
     assert limits.shape == (40,)
     assert np.isfinite(limits).all()
     assert len({float(limit) for limit in limits[30:]}) == 1  # one individual, one part
@@ -196,9 +198,9 @@ def test_each_query_has_a_threshold_fitted_on_the_others() -> None:
 
 def test_queries_of_one_individual_have_a_threshold_fitted_on_themselves() -> None:
     rows: list[Row] = [("A", "Lynx", ["A", "B", "C", "D"], [32, n]) for n in range(5)]
-    found, known, asked = answered(rows), truth_of(rows), competition(k=3)
-    limits = thresholds.cross_fit(found, known, asked)
-    assert limits.tolist() == [thresholds.fit_best(found, known, asked)[""]] * 5
+    found, known, toy = answered(rows), truth_of(rows), competition(k=3)
+    limits = thresholds.cross_fit(found, known, toy)
+    assert limits.tolist() == [thresholds.fit_best(found, known, toy)[""]] * 5
 
 
 SIMILARITIES = st.lists(st.integers(-64, 64), min_size=1, max_size=30)
@@ -210,10 +212,10 @@ def test_a_share_is_met_as_closely_as_equal_similarities_allow(
     numbers: list[int], share: float
 ) -> None:
     rows: list[Row] = [("A", "Lynx", ["A", "B", "C", "D"], [n]) for n in numbers]
-    found, asked = answered(rows), competition(k=1)
-    limit = thresholds.fit_share(found, truth_of(rows).groups, share, asked)[""]
+    found, toy = answered(rows), competition(k=1)
+    limit = thresholds.fit_share(found, truth_of(rows).groups, share, toy)[""]
     called = (
-        ranking.apply_thresholds(found, np.full(len(rows), limit), asked).answers[:, 0] == UNKNOWN
+        ranking.apply_thresholds(found, np.full(len(rows), limit), toy).answers[:, 0] == UNKNOWN
     ).sum()
     possible = [sum(n / 64 < t for n in numbers) for t in [-2.0, *(n / 64 for n in numbers), 2.0]]
     best = min(abs(count - share * len(numbers)) for count in possible)
@@ -240,8 +242,8 @@ def test_queries_without_answer_count_as_unknown_in_a_share() -> None:
 def test_a_share_may_be_met_in_each_group() -> None:
     rows: list[Row] = [("A", "Lynx", ["A", "B", "C", "D"], [n]) for n in (0, 2, 4, 6)]
     rows += [("A", "Turtle", ["A", "B", "C", "D"], [n]) for n in (40, 42, 44, 46)]
-    asked = competition(k=1, threshold={"by_group": True})
-    found = thresholds.fit_share(answered(rows), truth_of(rows).groups, 0.5, asked)
+    toy = competition(k=1, threshold={"by_group": True})
+    found = thresholds.fit_share(answered(rows), truth_of(rows).groups, 0.5, toy)
     assert found == {"Lynx": 3 / 64, "Turtle": 43 / 64}
     together = thresholds.fit_share(answered(rows), truth_of(rows).groups, 0.5, competition(k=1))
     assert together == {"": 23 / 64}
@@ -249,18 +251,18 @@ def test_a_share_may_be_met_in_each_group() -> None:
 
 def test_queries_with_only_themselves_have_a_threshold_of_zero() -> None:
     found = ranking_of({"q0": [("q0", 1.0)], "q1": [("q1", 1.0)]})
-    asked = competition(answers="matches", k=2, task={"with_itself": True})
-    assert thresholds.fit_share(found, strings(["", ""]), 0.5, asked) == {"": 0.0}
+    toy = competition(answers="matches", k=2, task={"with_itself": True})
+    assert thresholds.fit_share(found, strings(["", ""]), 0.5, toy) == {"": 0.0}
 
 
 def test_a_share_of_matches_does_not_count_the_query_itself() -> None:
     found = ranking_of({"q0": [("q0", 1.0), ("a", 0.5)], "q1": [("q1", 1.0), ("a", 0.25)]})
-    asked = competition(answers="matches", k=2, task={"with_itself": True, "least": 0})
-    limit = thresholds.fit_share(found, strings(["", ""]), 0.5, asked)[""]
+    toy = competition(answers="matches", k=2, task={"with_itself": True, "least": 0})
+    limit = thresholds.fit_share(found, strings(["", ""]), 0.5, toy)[""]
     assert limit == 0.375
 
 
-# A circle of images: angle → who is shown ('' where that is not known) and the group.
+# A circle of images: angle → individual ('' for none) and group.
 IMAGES = st.dictionaries(
     st.integers(0, 179),
     st.tuples(st.sampled_from(["A", "B", "C", ""]), st.sampled_from(["Lynx", "Turtle"])),
@@ -303,17 +305,17 @@ def test_the_best_cut_agrees_as_well_as_any(
     within_group: bool, images: dict[int, tuple[str, str]]
 ) -> None:
     searches, known = clustered(images, within_group=within_group)
-    asked = competition(answers="clusters", gallery="test")
+    toy = competition(answers="clusters", gallery="test")
     trees = ranking.cluster_trees(neighbour_graphs(moved(images), searches))
     levels = np.concatenate([one.similarities for one in trees.values()])
 
     def mean_agreement(limit: float) -> float:
-        return metric_outcome(ranking.cut_trees(trees, searches, {"": limit}), known, asked).value
+        return metric_outcome(ranking.cut_trees(trees, searches, {"": limit}), known, toy).value
 
-    found = thresholds.fit_best_cut(trees, searches, known, asked)
+    found = thresholds.fit_best_cut(trees, searches, known, toy)
     assert list(found) == [""]
     every = [mean_agreement(limit) for limit in [*(levels - 1e-9), 2.0]]
-    if np.isnan(every).all():  # nobody is known
+    if np.isnan(every).all():  # no individual is known
         return
     assert mean_agreement(found[""]) == pytest.approx(max(every))
 
@@ -324,9 +326,9 @@ def test_the_best_cut_of_a_group_is_the_best_for_its_images(
     images: dict[int, tuple[str, str]],
 ) -> None:
     searches, known = clustered(images, within_group=True)
-    asked = competition(answers="clusters", gallery="test", threshold={"by_group": True})
+    toy = competition(answers="clusters", gallery="test", threshold={"by_group": True})
     trees = ranking.cluster_trees(neighbour_graphs(moved(images), searches))
-    found = thresholds.fit_best_cut(trees, searches, known, asked)
+    found = thresholds.fit_best_cut(trees, searches, known, toy)
     assert set(found) == {search.name for search in searches}
     for name, limit in found.items():
         identity = known.identity[known.groups == name]
