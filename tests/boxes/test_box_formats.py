@@ -1,4 +1,4 @@
-"""Forms of boxes: what other programs write, and the corners that it means."""
+"""Formats of boxes in lists of other programs."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def test_a_header_allows_formats(tmp_path: Path, header: str, forms: tuple[str, 
         "\ufeffa.jpg,10 20 30 25 12 40\r\n\r\nb.jpg,1 2 3 4\r\n",
     ],
 )
-def test_outlines_are_read_however_they_are_parted(tmp_path: Path, text: str) -> None:
+def test_outlines_are_read_with_any_separators(tmp_path: Path, text: str) -> None:
     found = source(tmp_path, text)
     assert found.formats == ("points",)
     assert [(row.name, row.numbers) for row in found.rows] == [
@@ -59,13 +59,13 @@ def test_outlines_are_read_however_they_are_parted(tmp_path: Path, text: str) ->
 
 
 @pytest.mark.parametrize("text", ["a.jpg,1,2,3,4\n", "image,bbox\na.jpg,[1. 2. 3. 4.]\n"])
-def test_four_numbers_without_names_may_mean_anything(tmp_path: Path, text: str) -> None:
+def test_four_numbers_without_names_allow_all_formats(tmp_path: Path, text: str) -> None:
     found = source(tmp_path, text)
     assert found.formats == ("xyxy", "xywh", "yolo")
     assert found.rows[0].numbers == (1, 2, 3, 4)
 
 
-def test_a_folder_of_labels_has_a_file_an_image(tmp_path: Path) -> None:
+def test_a_folder_of_labels_has_a_file_for_each_image(tmp_path: Path) -> None:
     folder = tmp_path / "labels"
     (folder / "deep").mkdir(parents=True)
     (folder / "classes.txt").write_text("fluke\n")
@@ -80,13 +80,13 @@ def test_a_folder_of_labels_has_a_file_an_image(tmp_path: Path) -> None:
     ]
 
 
-def test_numbers_are_shares_where_most_are_small(tmp_path: Path) -> None:
+def test_numbers_are_shares_if_most_are_small(tmp_path: Path) -> None:
     header = "image,cx,cy,w,h\n"
     assert source(tmp_path, header + "a,.5,.5,1.02,.2\nb,.5,.5,.1,.1\nc,500,1,2,3\n").relative
     assert not source(tmp_path, header + "a,50,50,10,20\nb,60,60,10,10\nc,.5,.5,1,1\n").relative
 
 
-def test_what_is_no_number_is_kept_for_the_message(tmp_path: Path) -> None:
+def test_text_that_is_no_number_is_kept_for_the_message(tmp_path: Path) -> None:
     found = source(tmp_path, "image,x0,y0,x1,y1,conf\na,1,2,x,4,0.5\nb,1,2,3,,\nc,1,2,3,4,0.9\n")
     assert [row.text for row in found.rows] == ["1,2,x,4", "1,2,3,", "1,2,3,4"]
     assert [len(row.numbers) for row in found.rows] == [0, 3, 4]
@@ -114,13 +114,13 @@ def test_what_is_no_number_is_kept_for_the_message(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_list_of_no_boxes_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_a_list_without_boxes_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(KitboxError) as caught:
         source(tmp_path, text)
     assert str(caught.value) == message.format(path=tmp_path / "drawn.csv")
 
 
-def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_list_is_named(tmp_path: Path) -> None:
     with pytest.raises(KitboxError) as caught:
         box_formats.read(tmp_path / "drawn.csv")
     assert str(caught.value) == f"there is no list of boxes {tmp_path / 'drawn.csv'}"

@@ -31,7 +31,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> ListedImages:
     return ListedImages(ImageSet(strings([f.name for f in files]), tuple(files)), None, None, ())
 
 
-def understood(listed: ListedImages, file: Path, **given: Any) -> BoxImport:
+def imported(listed: ListedImages, file: Path, **given: Any) -> BoxImport:
     options = {"source": "me", "broken": "drop", **given}
     found: BoxImport = finish(box_import.import_boxes(file, listed, **options))[1]
     return found
@@ -42,8 +42,8 @@ def drawn(folder: Path, *rows: str, header: str = "image,x0,y0,x1,y1") -> Path:
     return folder / "drawn.csv"
 
 
-def test_boxes_are_taken_as_pixels_of_the_image(tmp_path: Path, photographs: ListedImages) -> None:
-    found = understood(photographs, drawn(tmp_path, "1,10,20,30,40", "/me/2.jpg,1,2,33.5,44"))
+def test_boxes_are_in_pixels_of_the_image(tmp_path: Path, photographs: ListedImages) -> None:
+    found = imported(photographs, drawn(tmp_path, "1,10,20,30,40", "/me/2.jpg,1,2,33.5,44"))
     assert [(box.image_id, box.corners, box.source) for box in found.boxes] == [
         ("1.jpg", (10, 20, 30, 40), "me"),
         ("2.jpg", (1, 2, 33.5, 44), "me"),
@@ -59,7 +59,7 @@ def test_shares_are_of_the_upright_image(tmp_path: Path) -> None:
         ImageSet(strings(["turned.jpg"]), (tmp_path / "turned.jpg",)), None, None, ()
     )
     file = drawn(tmp_path, "turned,.5,.5,.5,.25", header="image,cx,cy,w,h")
-    assert understood(listed, file).boxes[0].corners == (10, 30, 30, 50)
+    assert imported(listed, file).boxes[0].corners == (10, 30, 30, 50)
 
 
 @pytest.mark.parametrize(
@@ -69,31 +69,33 @@ def test_shares_are_of_the_upright_image(tmp_path: Path) -> None:
         ([f"{n},60,30,{20 + n},25" for n in range(10)], "xywh", {"xywh": 10, "gdsc": 0}),
     ],
 )
-def test_sizes_and_second_corners_are_told_apart_by_the_images(
+def test_the_images_decide_between_sizes_and_second_corners(
     tmp_path: Path, photographs: ListedImages, rows: list[str], form: str, inside: dict[str, int]
 ) -> None:
-    found = understood(photographs, drawn(tmp_path, *rows, header="new_path,x,y,w,h"))
+    found = imported(photographs, drawn(tmp_path, *rows, header="new_path,x,y,w,h"))
     assert (found.format, found.fits, len(found.boxes)) == (form, inside, 10)
 
 
-def test_what_could_be_either_is_not_guessed(tmp_path: Path, photographs: ListedImages) -> None:
+def test_an_ambiguous_format_is_not_guessed(tmp_path: Path, photographs: ListedImages) -> None:
     file = drawn(tmp_path, "1,10,10,40,30", "2,9,9,50,30", header="image,x,y,w,h")
     with pytest.raises(KitboxError) as caught:
-        understood(photographs, file)
+        imported(photographs, file)
     assert str(caught.value) == (
         f"{file}: of 2 boxes 2 as xywh and 2 as gdsc lie inside their images; "
         "choose one with --form xywh or --form gdsc"
     )
     forms: tuple[BoxFormat, ...] = ("xywh", "gdsc")
-    corners = [understood(photographs, file, box_format=form).boxes[0].corners for form in forms]
+    corners = [imported(photographs, file, box_format=form).boxes[0].corners for form in forms]
     assert corners == [(10, 10, 50, 40), (10, 10, 40, 30)]
 
 
-def test_one_faulty_row_of_many_decides_no_form(tmp_path: Path, photographs: ListedImages) -> None:
+def test_one_faulty_row_of_many_decides_no_format(
+    tmp_path: Path, photographs: ListedImages
+) -> None:
     rows = [f"{n % 10},10,10,{20 + n % 50},30" for n in range(99)] + ["1,60,30,90,50"]
     file = drawn(tmp_path, *rows, header="image,x,y,w,h")
     with pytest.raises(KitboxError, match="of 100 boxes 100 as gdsc and 99 as xywh lie inside"):
-        understood(photographs, file)
+        imported(photographs, file)
 
 
 def test_boxes_of_larger_images_are_refused_together(
@@ -101,7 +103,7 @@ def test_boxes_of_larger_images_are_refused_together(
 ) -> None:
     file = drawn(tmp_path, *(f"{n},30,{180 + n},300,350" for n in range(10)))
     with pytest.raises(KitboxError) as caught:
-        understood(photographs, file)
+        imported(photographs, file)
     assert str(caught.value) == (
         f"{file}: read as two corners x0,y0,x1,y1, 0 of 10 boxes lie inside their images; "
         "give another --form, or boxes drawn on images of this size"
@@ -141,10 +143,10 @@ FINE = [f"{number},10,10,60,40" for number in range(7)]
         ("77.jpg,1,1,9,9", "unmatched", "no image, or more than one, is '77.jpg'"),
     ],
 )
-def test_odd_boxes_are_named_by_line(
+def test_odd_boxes_are_reported_by_line(
     tmp_path: Path, photographs: ListedImages, row: str, kind: str, what: str
 ) -> None:
-    found = understood(photographs, drawn(tmp_path, *FINE, row))
+    found = imported(photographs, drawn(tmp_path, *FINE, row))
     assert [(finding.kind, str(finding)) for finding in found.findings] == [
         (kind, f"drawn.csv line 9: {what}")
     ]
@@ -152,16 +154,16 @@ def test_odd_boxes_are_named_by_line(
 
 
 def test_a_box_over_the_edge_is_cut_there(tmp_path: Path, photographs: ListedImages) -> None:
-    found = understood(photographs, drawn(tmp_path, *FINE, "9,-0.4,20,130,60.9"))
+    found = imported(photographs, drawn(tmp_path, *FINE, "9,-0.4,20,130,60.9"))
     assert found.boxes[-1].corners == (0, 20, 100, 60)
 
 
-def test_a_box_that_is_none_stops_unless_told_to_go_on(
+def test_an_invalid_box_stops_the_import_unless_broken_is_drop(
     tmp_path: Path, photographs: ListedImages
 ) -> None:
     file = drawn(tmp_path, *FINE, "9,1,2,3", "8,1,2,3")
     with pytest.raises(KitboxError) as caught:
-        understood(photographs, file, broken="stop")
+        imported(photographs, file, broken="stop")
     assert str(caught.value) == (
         f"drawn.csv line 9: box 1,2,3, is not four numbers; correct the row; 1 more like it{GO_ON}"
     )
@@ -174,7 +176,7 @@ def test_a_box_of_an_unreadable_image_is_refused(tmp_path: Path, photographs: Li
     listed = ListedImages(
         ImageSet(strings(names), tuple(tmp_path / name for name in names)), None, None, ()
     )
-    found = understood(listed, drawn(tmp_path, "page,1,2,30,40", "good,1,2,30,40"))
+    found = imported(listed, drawn(tmp_path, "page,1,2,30,40", "good,1,2,30,40"))
     [finding] = found.findings
     assert str(finding) == (
         f"drawn.csv line 2: image {tmp_path / 'page.jpg'} is not an image but a web page; "
@@ -186,7 +188,7 @@ def test_a_box_of_an_unreadable_image_is_refused(tmp_path: Path, photographs: Li
 def test_a_detected_box_keeps_its_confidence(tmp_path: Path, photographs: ListedImages) -> None:
     header = "image,x0,y0,x1,y1,score"
     rows = ("1,1,2,30,40,0.75", "1,1,2,30,50,", "2,1,2,30,40,87")
-    found = understood(photographs, drawn(tmp_path, *rows, header=header))
+    found = imported(photographs, drawn(tmp_path, *rows, header=header))
     assert [(box.confidence, box.drawn) for box in found.boxes] == [(0.75, False), (None, True)]
     [finding] = found.findings
     assert "has confidence 87, which is not between 0 and 1" in finding.what
@@ -195,7 +197,7 @@ def test_a_detected_box_keeps_its_confidence(tmp_path: Path, photographs: Listed
 def test_a_list_of_other_images_is_refused(tmp_path: Path, photographs: ListedImages) -> None:
     file = drawn(tmp_path, "whale,1,2,3,4")
     with pytest.raises(KitboxError) as caught:
-        understood(photographs, file)
+        imported(photographs, file)
     assert str(caught.value) == (
         f"{file} has no box for any image: it names 'whale', "
         "but image names look like '0.jpg'; correct its names"
@@ -203,12 +205,12 @@ def test_a_list_of_other_images_is_refused(tmp_path: Path, photographs: ListedIm
 
 
 @pytest.mark.parametrize("header", ["image,x0,y0,x1,y1", "image,x,y,w,h"])
-def test_a_box_without_four_numbers_is_told_where_it_is_the_only_one(
+def test_a_single_box_without_four_numbers_is_named(
     tmp_path: Path, photographs: ListedImages, header: str
 ) -> None:
     file = drawn(tmp_path, "1,nan,0,10,10", header=header)
     with pytest.raises(KitboxError) as caught:
-        understood(photographs, file, broken="stop")
+        imported(photographs, file, broken="stop")
     assert str(caught.value) == (
         f"drawn.csv line 2: box nan,0,10,10 is not four numbers; correct the row{GO_ON}"
     )
@@ -219,7 +221,7 @@ def test_a_folder_without_a_listed_image_is_named(
 ) -> None:
     nowhere = tmp_path / "nowhere"
     with pytest.raises(KitboxError) as caught:
-        understood(photographs, drawn(tmp_path, *FINE), folder=nowhere)
+        imported(photographs, drawn(tmp_path, *FINE), folder=nowhere)
     assert str(caught.value) == f"no listed image lies in {nowhere}; correct --images"
 
 
@@ -227,30 +229,30 @@ coordinates = st.integers(-20, 130)
 
 
 @given(st.lists(st.tuples(coordinates, coordinates, coordinates, coordinates), max_size=5))
-def test_every_row_is_taken_or_findinged_on(
+def test_every_row_is_imported_or_reported(
     tmp_path_factory: pytest.TempPathFactory,
     photographs: ListedImages,
     rows: list[tuple[int, int, int, int]],
 ) -> None:
     lines = [*FINE, *(f"8,{x0},{y0},{x1},{y1}" for x0, y0, x1, y1 in rows)]
-    found = understood(photographs, drawn(tmp_path_factory.mktemp("b"), *lines))
+    found = imported(photographs, drawn(tmp_path_factory.mktemp("b"), *lines))
     left_out = len(found.of_kind("refused")) + len(found.of_kind("repeated"))
     assert len(found.boxes) + left_out == len(lines)
     for x0, y0, x1, y1 in (box.corners for box in found.boxes):
         assert 0 <= x0 < x1 <= SIDE[0]
         assert 0 <= y0 < y1 <= SIDE[1]
-        # what is left of a row is what of it lies in the image
+        # the part of a box inside its image remains
         assert any(
             (x0, y0, x1, y1) == (max(a, 0), max(b, 0), min(c, SIDE[0]), min(d, SIDE[1]))
             for a, b, c, d in [*rows, (10, 10, 60, 40)]
         )
 
 
-def test_a_frame_is_not_taken_for_an_image_and_another_suffix_is_told(
+def test_a_frame_does_not_match_an_image_and_another_suffix_is_reported(
     tmp_path: Path, photographs: ListedImages
 ) -> None:
     rows = ("1,1,2,30,40", "1.0001,1,2,40,40", "1.png,3,4,50,50", "2.png,1,2,30,40")
-    found = understood(photographs, drawn(tmp_path, *rows, "2.png,1,2,50,40"))
+    found = imported(photographs, drawn(tmp_path, *rows, "2.png,1,2,50,40"))
     assert [(finding.kind, str(finding)) for finding in found.findings] == [
         ("unmatched", "drawn.csv line 3: no image, or more than one, is '1.0001'"),
         ("guessed", "drawn.csv line 4: '1.png' is read as image '1.jpg', like '1'"),

@@ -1,4 +1,4 @@
-"""Boxes: which of them count, and the workspace's list of them."""
+"""Boxes: the valid ones of each image, and the workspace's list."""
 
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,14 @@ def test_a_workspace_without_boxes_has_none(tmp_path: Path) -> None:
     assert boxes.read(images(tmp_path)) == {}
 
 
-def test_a_box_of_the_workspace_hides_that_of_the_data(tmp_path: Path) -> None:
+def test_a_box_of_the_workspace_overrides_that_of_the_data(tmp_path: Path) -> None:
     listed(tmp_path / "given.csv", "a,0,0,1,1,,", "b,0,0,2,2,,")
     mine = listed(tmp_path / "boxes.csv", "b,0,0,3,3,,mine")
     found = boxes.read(images(tmp_path, boxes="given.csv"), mine)
     assert found == {"a": (0, 0, 1, 1), "b": (0, 0, 3, 3)}
 
 
-def test_a_drawn_box_hides_a_detected_one_wherever_they_stand(tmp_path: Path) -> None:
+def test_a_drawn_box_overrides_a_detected_one(tmp_path: Path) -> None:
     listed(tmp_path / "given.csv", "a,0,0,1,1,,", "d,0,0,9,9,0.9,")
     mine = listed(
         tmp_path / "boxes.csv",
@@ -48,7 +48,7 @@ def test_a_drawn_box_hides_a_detected_one_wherever_they_stand(tmp_path: Path) ->
     assert {name: box[2] for name, box in found.items()} == {"a": 1, "b": 3, "c": 5, "d": 6}
 
 
-def test_of_several_who_drew_an_image_the_last_counts(tmp_path: Path) -> None:
+def test_of_several_sources_the_last_counts(tmp_path: Path) -> None:
     mine = listed(tmp_path / "boxes.csv", "a,0,0,1,1,,me", "a,0,0,2,2,,you", "b,0,0,3,3,,me")
     found = boxes.read_all(images(tmp_path), mine)
     assert {name: [box.source for box in of] for name, of in found.items()} == {
@@ -61,7 +61,7 @@ def test_of_several_who_drew_an_image_the_last_counts(tmp_path: Path) -> None:
     ("rule", "expected"),
     [("best", (5, 0, 6, 1)), ("largest", (0, 0, 4, 4)), ("union", (0, 0, 6, 4))],
 )
-def test_of_several_boxes_one_is_chosen(tmp_path: Path, rule: str, expected: object) -> None:
+def test_one_of_several_boxes_is_chosen(tmp_path: Path, rule: str, expected: object) -> None:
     rows = ("a,0,0,4,4,0.3,detector", "a,5,0,6,1,0.8,detector", "a,1,0,2,1,0.8,detector")
     mine = listed(tmp_path / "boxes.csv", *rows)
     asked = images(tmp_path, several_boxes=rule)
@@ -69,7 +69,7 @@ def test_of_several_boxes_one_is_chosen(tmp_path: Path, rule: str, expected: obj
     assert [box.confidence for box in boxes.read_all(asked, mine)["a"]] == [0.8, 0.8, 0.3]
 
 
-def test_of_drawn_boxes_the_first_is_best(tmp_path: Path) -> None:
+def test_the_first_drawn_box_is_the_best(tmp_path: Path) -> None:
     mine = listed(tmp_path / "boxes.csv", "a,0,0,4,4,,me", "a,5,0,60,100,,me")
     assert boxes.read(images(tmp_path), mine) == {"a": (0, 0, 4, 4)}
 
@@ -85,7 +85,7 @@ written = st.builds(
 
 
 @given(st.lists(written, max_size=8), st.lists(written, max_size=8))
-def test_the_box_that_counts_is_that_of_a_plain_search(
+def test_the_chosen_box_is_that_of_a_slow_search(
     tmp_path_factory: pytest.TempPathFactory, data: list[Box], mine: list[Box]
 ) -> None:
     root = tmp_path_factory.mktemp("boxes")
@@ -120,14 +120,14 @@ def test_boxes_of_a_source_are_replaced_and_others_stay(tmp_path: Path) -> None:
     assert path.read_text() == HEADER + "b,0,0,2,2,0.5,detector\n"
 
 
-def test_an_odd_name_survives_the_list(tmp_path: Path) -> None:
+def test_an_odd_name_is_read_as_it_was_saved(tmp_path: Path) -> None:
     box = Box('émoji 🐋, "<b>".jpg', (0.0, 0.0, 5.0, 5.0), None, "a,b")
     boxes.replace(tmp_path / "boxes.csv", "a,b", [box])
     assert boxes.read_file(tmp_path / "boxes.csv", "boxes.csv") == [box]
 
 
 @pytest.mark.parametrize("confidence", ["2", "-0.1", "nan", "high"])
-def test_a_confidence_that_is_none_is_refused(tmp_path: Path, confidence: str) -> None:
+def test_an_invalid_confidence_is_refused(tmp_path: Path, confidence: str) -> None:
     path = listed(tmp_path / "boxes.csv", f"a,0,0,1,1,{confidence},detector")
     with pytest.raises(KitboxError) as caught:
         boxes.read(images(tmp_path), path)
@@ -136,7 +136,7 @@ def test_a_confidence_that_is_none_is_refused(tmp_path: Path, confidence: str) -
     )
 
 
-def test_lists_take_the_boxes_of_the_workspace(tmp_path: Path) -> None:
+def test_listed_images_have_the_boxes_of_the_workspace(tmp_path: Path) -> None:
     for name in ("train/ahab/a.jpg", "test/x.jpg"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()

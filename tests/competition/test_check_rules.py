@@ -1,4 +1,4 @@
-"""Rules: one place says what is done about every kind of finding on every side."""
+"""Check rules: the action for each kind of finding on each side."""
 
 import pytest
 from pydantic import ValidationError
@@ -35,7 +35,7 @@ from kitbox.value import explain
         ("unlisted", "labelled", "stop", {}, "drop"),
     ],
 )
-def test_what_is_done_follows_from_kind_side_and_settings(
+def test_the_action_follows_from_kind_side_and_settings(
     kind: str,
     side: check_rules.Side,
     broken: check_rules.Broken,
@@ -47,7 +47,7 @@ def test_what_is_done_follows_from_kind_side_and_settings(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rule", ["drop", "stop", "keep"])
-def test_a_rule_does_what_it_says_or_is_refused(kind: str, rule: str) -> None:
+def test_a_rule_has_its_effect_or_is_refused(kind: str, rule: str) -> None:
     if rule in KINDS[kind].choices:
         done = check_rules.action_for(
             kind, "labelled", CheckRules.model_validate({rule: [kind]}), "stop"

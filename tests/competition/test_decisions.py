@@ -1,4 +1,4 @@
-"""Decisions: what people write down is read, kept, obeyed, and taken back."""
+"""Decisions: loaded, applied, added and removed."""
 
 import subprocess
 import sys
@@ -45,7 +45,7 @@ def labels(images: ImageSet) -> dict[str, str]:
     return dict(zip(images.image_ids.tolist(), images.labels.tolist(), strict=True))
 
 
-def test_where_nothing_was_decided_everything_stays(path: Path) -> None:
+def test_without_decisions_everything_stays(path: Path) -> None:
     assert decisions.load(path) == Decisions((), path)
     path.write_text("\n \n")
     assert decisions.load(path).rows == ()
@@ -53,7 +53,7 @@ def test_where_nothing_was_decided_everything_stays(path: Path) -> None:
     assert lists.apply_decisions(before, decisions.load(path)) is before
 
 
-def test_every_kind_is_read_and_obeyed(path: Path) -> None:
+def test_every_kind_is_read_and_applied(path: Path) -> None:
     written(
         path,
         "merge,Boo,Ahab,same nick",
@@ -80,7 +80,7 @@ def test_every_kind_is_read_and_obeyed(path: Path) -> None:
     assert found.labelled.boxes is None
 
 
-def test_a_box_takes_the_place_of_the_list_s() -> None:
+def test_a_decided_box_replaces_the_listed_one() -> None:
     before = listed()
     boxed = LabelledImages(
         before.labelled.image_ids,
@@ -96,7 +96,7 @@ def test_a_box_takes_the_place_of_the_list_s() -> None:
     assert boxed.boxes[1].tolist() == [4, 5, 6, 7]
 
 
-def test_of_what_is_said_of_whom_an_image_shows_the_last_counts() -> None:
+def test_the_last_decision_about_a_label_counts() -> None:
     decided = of(
         ("drop", "a1"), ("label", "a1", "Boo"), ("label", "b1", "Ahab"), ("wrong", "b1"),
         ("wrong", "b2"), ("drop", "b2"), ("train", "b2"),
@@ -120,7 +120,7 @@ def test_of_what_is_said_of_whom_an_image_shows_the_last_counts() -> None:
         (["AB", "CD", "BD"], {"A": "D", "B": "D", "C": "D"}),
     ],
 )
-def test_merges_are_followed_to_the_name_that_stays(
+def test_merges_are_followed_to_the_label_that_stays(
     merges: list[str], merged: dict[str, str]
 ) -> None:
     assert of(*(("merge", *pair) for pair in merges)).merged == merged
@@ -148,7 +148,7 @@ def test_merged_labels_are_those_that_chains_connect(pairs: list[tuple[str, str]
         assert merged.get(label, label) in (ends or group)
 
 
-def test_a_label_decided_and_then_merged_is_both() -> None:
+def test_a_decided_label_can_be_merged() -> None:
     found = lists.apply_decisions(listed(), of(("label", "n", "Cleo"), ("merge", "Cleo", "Boo")))
     assert labels(found.labelled)["n"] == "Boo"
 
@@ -168,7 +168,7 @@ def test_a_label_decided_and_then_merged_is_both() -> None:
         ("drop,a,,b,c", "line 2: 5 cells in 4 columns, 'c' is too many"),
     ],
 )
-def test_a_row_that_decides_nothing_is_named(path: Path, row: str, message: str) -> None:
+def test_an_invalid_row_is_named(path: Path, row: str, message: str) -> None:
     written(path, row)
     with pytest.raises(KitboxError) as caught:
         decisions.load(path)
@@ -190,7 +190,7 @@ def test_a_row_that_decides_nothing_is_named(path: Path, row: str, message: str)
         (("fine", "a1", "zz"), "'zz' is no image or label"),
     ],
 )
-def test_what_no_list_knows_is_named(row: tuple[str, ...], message: str) -> None:
+def test_a_name_in_no_list_is_refused(row: tuple[str, ...], message: str) -> None:
     decided = Decisions((Decision("drop", "a1"), Decision(*row)), Path("d.csv"), (2, 7))
     with pytest.raises(KitboxError) as caught:
         lists.apply_decisions(
@@ -200,19 +200,19 @@ def test_what_no_list_knows_is_named(row: tuple[str, ...], message: str) -> None
     assert message in str(caught.value)
 
 
-def test_an_image_that_was_left_out_already_may_be_dropped() -> None:
+def test_an_image_already_left_out_may_be_dropped() -> None:
     decided = of(("drop", "bad"), ("wrong", "bad"))
     found = lists.apply_decisions(listed((DataFinding("l", "faulty", image_id="bad"),)), decided)
     assert len(found.labelled) == 5
 
 
-def test_something_must_be_left() -> None:
+def test_decisions_must_leave_a_labelled_image() -> None:
     everything = of(*(("drop", name) for name in ("a1", "a2", "b1", "b2", "n")))
     with pytest.raises(KitboxError, match="leaves no labelled image; take back some decisions"):
         lists.apply_decisions(listed(), everything)
 
 
-def test_what_is_added_stands_under_a_header(path: Path) -> None:
+def test_added_decisions_stand_under_a_header(path: Path) -> None:
     first = Decision("drop", "émoji 🐋, <b>.jpg", note='a "copy"')
     decisions.add(path, first)
     assert path.read_text() == HEADER + 'drop,"émoji 🐋, <b>.jpg",,"a ""copy"""\n'
@@ -232,7 +232,7 @@ def test_what_is_added_stands_under_a_header(path: Path) -> None:
         ("by,value,subject,decision\nme,,b,drop\n", None),
     ],
 )
-def test_rows_of_ones_own_stay(path: Path, before: str, after: str | None) -> None:
+def test_rows_written_by_hand_stay(path: Path, before: str, after: str | None) -> None:
     path.write_bytes(before.encode())
     earlier = decisions.load(path).rows
     decisions.add(path, Decision("drop", "a", note="why"))
@@ -245,14 +245,14 @@ def test_rows_of_ones_own_stay(path: Path, before: str, after: str | None) -> No
     ]
 
 
-def test_nothing_is_added_to_what_is_no_list_of_decisions(path: Path) -> None:
+def test_nothing_is_added_to_another_list(path: Path) -> None:
     path.write_text("image;label\n")
     with pytest.raises(KitboxError, match="line 1: the separator is ';'"):
         decisions.add(path, Decision("drop", "a"))
     assert path.read_text() == "image;label\n"
 
 
-def test_the_last_equal_row_is_taken_back(path: Path) -> None:
+def test_the_last_equal_row_is_removed(path: Path) -> None:
     one, other = Decision("drop", "a", note="two\nlines"), Decision("drop", "a")
     for row in (one, other, one, other):
         decisions.add(path, row)
@@ -265,7 +265,7 @@ def test_the_last_equal_row_is_taken_back(path: Path) -> None:
     assert path.read_text() == HEADER + "\n"
 
 
-def test_a_row_with_a_cell_of_ones_own_is_taken_back_whole(path: Path) -> None:
+def test_a_row_with_an_extra_cell_is_removed_whole(path: Path) -> None:
     path.write_text('decision,subject,value,by\ndrop,a,,me\n\ndrop,b,,"two\nlines"\nwrong,c,,x\n')
     assert decisions.remove(path, Decision("drop", "b"))
     assert path.read_text() == "decision,subject,value,by\ndrop,a,,me\n\nwrong,c,,x\n"
@@ -273,7 +273,7 @@ def test_a_row_with_a_cell_of_ones_own_is_taken_back_whole(path: Path) -> None:
     assert path.read_text() == "decision,subject,value,by\ndrop,a,,me\n\n"
 
 
-def test_several_are_added_together(path: Path) -> None:
+def test_several_decisions_are_added_together(path: Path) -> None:
     decisions.add(path)
     assert not path.exists()
     rows = (Decision("drop", "a"), Decision("merge", "A", "B", "why"))
@@ -281,17 +281,17 @@ def test_several_are_added_together(path: Path) -> None:
     assert decisions.load(path).rows == rows
 
 
-def test_blanks_around_names_are_none_of_theirs(path: Path) -> None:
+def test_blanks_around_names_are_ignored(path: Path) -> None:
     written(path, " label , a1 , Boo ,note ")
     assert decisions.load(path).rows == (Decision("label", "a1", "Boo", "note "),)
 
 
-def test_from_nothing_nothing_is_taken_back(path: Path) -> None:
+def test_nothing_is_removed_from_a_missing_file(path: Path) -> None:
     assert not decisions.remove(path, Decision("drop", "a"))
     assert not path.exists()
 
 
-def test_many_may_decide_at_once(path: Path) -> None:
+def test_several_processes_may_add_and_remove_at_once(path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from kitbox.competition import decisions as d\n"
         "from kitbox.competition.decisions import Decision\n"
@@ -309,20 +309,20 @@ def test_many_may_decide_at_once(path: Path) -> None:
     assert sorted(row.subject for row in rows) == expected
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "decisions.csv").mkdir()
     with pytest.raises(KitboxError, match=r"cannot write .*decisions\.csv: Is a directory"):
         decisions.add(tmp_path / "decisions.csv", Decision("drop", "a"))
 
 
-def test_the_digest_is_of_what_matters() -> None:
+def test_the_digest_covers_effective_rows_without_notes() -> None:
     one = of(("drop", "a", "", "blurred"), ("fine", "a", "b"))
     assert one.digest == of(("drop", "a", "", "dark")).digest
     assert one.digest != of(("wrong", "a")).digest
     assert one.effective == (Decision("drop", "a", "", "blurred"),)
 
 
-def test_taking_back_keeps_a_link_and_its_mode(tmp_path: Path) -> None:
+def test_removing_keeps_a_link_and_its_mode(tmp_path: Path) -> None:
     shared, path = tmp_path / "shared.csv", tmp_path / "decisions.csv"
     decisions.add(shared, Decision("drop", "a"), Decision("drop", "b"))
     shared.chmod(0o660)

@@ -1,4 +1,4 @@
-"""Placing: a template names the file of an image, and none outside its folder."""
+"""Files of images: named by ids or templates, never outside their folder."""
 
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def test_a_template_names_a_file(
         ("{id}", "3", "image '3' is not in train; correct the row or remove it"),
     ],
 )
-def test_a_name_that_is_none_is_told(
+def test_a_name_without_a_file_is_reported(
     folder: image_files.ImageFolder, template: str, image_id: str, wrong: str
 ) -> None:
     placed = folder.file_of(template, image_id, {"id": image_id})
@@ -78,7 +78,9 @@ def test_a_name_that_no_file_can_have_is_missing(
     assert placed.what.endswith("; correct the row or remove it")
 
 
-def test_a_name_in_other_letters_is_told_and_not_read(folder: image_files.ImageFolder) -> None:
+def test_a_name_that_differs_in_case_is_reported_and_not_read(
+    folder: image_files.ImageFolder,
+) -> None:
     placed = folder.file_of("{id}", "3/X.PNG", {"id": "3/X.PNG"})
     what = "image '3/X.PNG' is not in train, but 'x.png' is; rename one of them"
     assert placed == image_files.FileMatch(None, "case", what)
@@ -87,7 +89,7 @@ def test_a_name_in_other_letters_is_told_and_not_read(folder: image_files.ImageF
 @pytest.mark.parametrize(
     ("template", "image_id"), [(None, "3/x.png "), ("3/{id}.png", " x"), ("3/{id}.*", "x\t")]
 )
-def test_blanks_around_a_name_are_told_where_the_file_without_is_there(
+def test_blanks_around_the_name_of_a_file_are_reported(
     folder: image_files.ImageFolder, template: str | None, image_id: str
 ) -> None:
     placed = folder.file_of(template, image_id, {"id": image_id})
@@ -117,7 +119,7 @@ def test_a_template_takes_its_parts_from_columns() -> None:
         ("{id:{width}}", "id"),
     ],
 )
-def test_a_part_that_is_no_column_is_refused(template: str, part: str) -> None:
+def test_a_part_that_is_not_a_column_is_refused(template: str, part: str) -> None:
     with pytest.raises(KitboxError) as caught:
         image_files.template_columns(template, "train_file")
     assert str(caught.value) == (

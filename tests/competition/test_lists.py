@@ -16,7 +16,7 @@ GO_ON = '; fix it, or set broken = "drop" in kitbox.toml to go on without'
 
 
 def photographs(folder: Path, *names: str) -> None:
-    """Make files of these names; only their names are read here."""
+    """Create empty files; only their names are read here."""
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
@@ -29,7 +29,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def asked(data: Path, train: str | bytes | None = None, **images: Any) -> Competition:
+def configured(data: Path, train: str | bytes | None = None, **images: Any) -> Competition:
     if train is not None:
         raw = train if isinstance(train, bytes) else train.encode()
         (data / "train.csv").write_bytes(raw)
@@ -45,7 +45,7 @@ def pairs(listed: lists.ListedImages) -> list[tuple[str, str]]:
 
 
 def test_a_list_is_read_in_its_order(data: Path) -> None:
-    listed = lists.read(asked(data, "Image,Id\nb.jpg,Boo\na.jpg,Ahab\n"))
+    listed = lists.read(configured(data, "Image,Id\nb.jpg,Boo\na.jpg,Ahab\n"))
     assert pairs(listed) == [("b.jpg", "Boo"), ("a.jpg", "Ahab")]
     assert listed.labelled.paths == (data / "train/b.jpg", data / "train/a.jpg")
     assert (listed.test, listed.findings, listed.labelled.boxes) == (None, (), None)
@@ -62,8 +62,8 @@ def test_a_list_is_read_in_its_order(data: Path) -> None:
     ],
     ids=["byte-order mark and CRLF", "no last line feed", "blank lines", "quotes", "more columns"],
 )
-def test_how_a_list_was_saved_does_not_matter(data: Path, train: bytes) -> None:
-    assert pairs(lists.read(asked(data, train))) == [("a.jpg", "Ahab"), ("b.jpg", "Boo")]
+def test_the_encoding_and_line_ends_of_a_list_do_not_matter(data: Path, train: bytes) -> None:
+    assert pairs(lists.read(configured(data, train))) == [("a.jpg", "Ahab"), ("b.jpg", "Boo")]
 
 
 @pytest.mark.parametrize(
@@ -117,16 +117,16 @@ def test_how_a_list_was_saved_does_not_matter(data: Path, train: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("broken", ["stop", "drop"])
-def test_a_list_that_cannot_be_used_stops_the_run(
+def test_an_unusable_list_stops_the_run(
     data: Path, train: str | bytes, message: str, broken: str
 ) -> None:
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, train, broken=broken))
+        lists.read(configured(data, train, broken=broken))
     assert str(caught.value) == message.format(data=data)
 
 
-def test_empty_cells_at_the_end_of_a_row_do_no_harm(data: Path) -> None:
-    listed = lists.read(asked(data, "Image,Id\na.jpg,Ahab,, \nb.jpg,Boo,\n")).labelled
+def test_empty_cells_at_the_end_of_a_row_are_ignored(data: Path) -> None:
+    listed = lists.read(configured(data, "Image,Id\na.jpg,Ahab,, \nb.jpg,Boo,\n")).labelled
     assert listed.labels is not None
     assert listed.labels.tolist() == ["Ahab", "Boo"]
 
@@ -134,7 +134,7 @@ def test_empty_cells_at_the_end_of_a_row_do_no_harm(data: Path) -> None:
 @pytest.mark.parametrize("broken", ["stop", "drop"])
 def test_a_missing_list_stops_the_run(data: Path, broken: str) -> None:
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, train_list="trian.csv", broken=broken))
+        lists.read(configured(data, train_list="trian.csv", broken=broken))
     assert str(caught.value) == (
         f"there is no list {data}/trian.csv; correct its name in kitbox.toml"
     )
@@ -190,31 +190,31 @@ FAULTY = {
 }
 
 
-@pytest.mark.parametrize(("row", "fault", "kept"), FAULTY.values(), ids=FAULTY)
-def test_a_faulty_row_stops_the_run(data: Path, row: str, fault: str, kept: Any) -> None:
+@pytest.mark.parametrize(("row", "message", "others"), FAULTY.values(), ids=FAULTY)
+def test_a_faulty_row_stops_the_run(data: Path, row: str, message: str, others: Any) -> None:
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, "Image,Id\na.jpg,Ahab\n" + row))
-    assert str(caught.value) == fault + GO_ON
+        lists.read(configured(data, "Image,Id\na.jpg,Ahab\n" + row))
+    assert str(caught.value) == message + GO_ON
 
 
-@pytest.mark.parametrize(("row", "fault", "kept"), FAULTY.values(), ids=FAULTY)
-def test_a_faulty_row_is_left_out_and_told_where_that_is_wished(
-    data: Path, row: str, fault: str, kept: list[tuple[str, str]]
+@pytest.mark.parametrize(("row", "message", "others"), FAULTY.values(), ids=FAULTY)
+def test_a_faulty_row_is_left_out_and_reported_with_broken_drop(
+    data: Path, row: str, message: str, others: list[tuple[str, str]]
 ) -> None:
-    listed = lists.read(asked(data, "Image,Id\na.jpg,Ahab\n" + row, broken="drop"))
-    assert pairs(listed) == kept
-    assert [str(found) for found in listed.findings] == [fault]
+    listed = lists.read(configured(data, "Image,Id\na.jpg,Ahab\n" + row, broken="drop"))
+    assert pairs(listed) == others
+    assert [str(finding) for finding in listed.findings] == [message]
 
 
 BLANK = "image 'b.jpg ' has blanks around its name; read as 'b.jpg'"
 
 
-def test_a_name_with_a_blank_behind_is_read_as_the_file_without(data: Path) -> None:
+def test_a_name_with_a_blank_at_its_end_is_read_without_it(data: Path) -> None:
     rows = "Image,Id\na.jpg,Ahab\nb.jpg ,Boo\n"
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, rows))
+        lists.read(configured(data, rows))
     assert str(caught.value) == f"train.csv line 3: {BLANK}{GO_ON}"
-    listed = lists.read(asked(data, rows, broken="drop"))
+    listed = lists.read(configured(data, rows, broken="drop"))
     assert pairs(listed) == [("a.jpg", "Ahab"), ("b.jpg", "Boo")]
     assert [str(finding) for finding in listed.findings] == [f"train.csv line 3: {BLANK}"]
 
@@ -222,24 +222,24 @@ def test_a_name_with_a_blank_behind_is_read_as_the_file_without(data: Path) -> N
 def test_a_query_keeps_the_blank_in_its_name(data: Path) -> None:
     (data / "sample.csv").write_text("Image,Id\ny.jpg ,\nx.jpg,\n")
     given = {"test_folder": "test", "test_list": "sample.csv", "broken": "drop"}
-    test = lists.read(asked(data, ONE, **given)).test
+    test = lists.read(configured(data, ONE, **given)).test
     assert test is not None
     assert test.image_ids.tolist() == ["y.jpg ", "x.jpg"]
     assert test.paths[0] == data / "test" / "y.jpg"
 
 
-def test_a_name_in_other_letters_is_told_with_the_file_that_is_there(data: Path) -> None:
+def test_a_name_that_differs_in_case_is_reported_with_the_file(data: Path) -> None:
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, "Image,Id\na.jpg,Ahab\nB.JPG,Boo\n"))
+        lists.read(configured(data, "Image,Id\na.jpg,Ahab\nB.JPG,Boo\n"))
     what = "image 'B.JPG' is not in train, but 'b.jpg' is; rename one of them"
     assert str(caught.value) == f"train.csv line 3: {what}{GO_ON}"
 
 
-def test_a_rule_of_ones_own_goes_before_what_is_broken(data: Path) -> None:
-    given = asked(data, "Image,Id\na.jpg,Ahab\na.jpg,Ahab\nb.jpg,\n")
-    kept = lists.read(with_rules(given, keep=["repeated"], drop=["no-label"]))
-    assert [finding.action for finding in kept.findings] == ["repair", "drop"]
-    dropping = asked(data, "Image,Id\na.jpg,Ahab\nb.jpg,\n", broken="drop")
+def test_a_check_rule_overrides_images_broken(data: Path) -> None:
+    given = configured(data, "Image,Id\na.jpg,Ahab\na.jpg,Ahab\nb.jpg,\n")
+    found = lists.read(with_rules(given, keep=["repeated"], drop=["no-label"]))
+    assert [finding.action for finding in found.findings] == ["repair", "drop"]
+    dropping = configured(data, "Image,Id\na.jpg,Ahab\nb.jpg,\n", broken="drop")
     with pytest.raises(KitboxError, match=r"or take 'no-label' out of check.stop in kitbox.toml"):
         lists.read(with_rules(dropping, stop=["no-label"]))
 
@@ -248,11 +248,11 @@ def with_rules(given: Competition, **check: list[str]) -> Competition:
     return given.model_copy(update={"check": CheckRules.model_validate(check)})
 
 
-def test_a_survey_finds_all_that_a_reading_would_stop_at(data: Path) -> None:
+def test_a_survey_reports_everything_that_stops_a_reading(data: Path) -> None:
     (data / "sample.csv").write_text('Image\nx.jpg\nz.jpg\nx.jpg\n""\n')
     rows = "Image,Id\na.jpg,Ahab\nd.jpg,Dora\nb.jpg,Smith, John\nc.jpg,Cleo\n"
     given = {"test_folder": "test", "test_list": "sample.csv", "index_folder": "idx"}
-    survey = lists.survey(asked(data, rows, **given))
+    survey = lists.survey(configured(data, rows, **given))
     assert survey.labelled is not None
     assert survey.test is not None
     assert survey.labelled.image_ids.tolist() == ["a.jpg", "c.jpg"]
@@ -279,7 +279,7 @@ def test_a_survey_blames_the_right_file_in_a_folder_with_a_colon_in_its_name(
     data = tmp_path / "flukes: 2020 line 7"
     photographs(data / "train", "a.jpg")
     (data / "boxes.csv").write_text("image,x0,y0,x1,y1\na.jpg,4,4,2,2\n")
-    survey = lists.survey(asked(data, "Image,Name\na.jpg,Ahab\n", boxes="boxes.csv"))
+    survey = lists.survey(configured(data, "Image,Name\na.jpg,Ahab\n", boxes="boxes.csv"))
     assert [finding.where for finding in survey.findings] == [
         f"{data}/train.csv line 1",
         "boxes.csv line 2",
@@ -289,18 +289,18 @@ def test_a_survey_blames_the_right_file_in_a_folder_with_a_colon_in_its_name(
     )
 
 
-def test_the_first_faulty_row_is_shown_and_the_others_are_counted(data: Path) -> None:
+def test_the_first_faulty_row_is_named_and_the_others_are_counted(data: Path) -> None:
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, "Image,Id\na.jpg,Ahab\nd.jpg,D\nb.jpg,\nc.jpg,Cleo\n"))
+        lists.read(configured(data, "Image,Id\na.jpg,Ahab\nd.jpg,D\nb.jpg,\nc.jpg,Cleo\n"))
     assert str(caught.value) == (
         "train.csv line 3: image 'd.jpg' is not in train; correct the row or remove it; "
         "1 more like it" + GO_ON
     )
 
 
-def test_a_third_row_of_a_conflicting_image_does_not_bring_it_back(data: Path) -> None:
+def test_a_third_row_does_not_bring_a_conflicting_image_back(data: Path) -> None:
     rows = "a.jpg,Ahab\na.jpg,Boo\na.jpg,Ahab\nb.jpg,Boo\n"
-    listed = lists.read(asked(data, "Image,Id\n" + rows, broken="drop"))
+    listed = lists.read(configured(data, "Image,Id\n" + rows, broken="drop"))
     assert pairs(listed) == [("b.jpg", "Boo")]
 
 
@@ -315,13 +315,13 @@ def test_without_a_list_folders_are_labels(tmp_path: Path) -> None:
         ".cache/1.jpg",
         "map.jpg",
     )
-    listed = lists.read(asked(tmp_path))
+    listed = lists.read(configured(tmp_path))
     assert pairs(listed) == [("Ahab/1.jpeg", "Ahab"), ("Boo/1.png", "Boo"), ("Boo/2.JPG", "Boo")]
 
 
-def test_test_images_inside_the_folder_of_folders_are_no_individual(tmp_path: Path) -> None:
+def test_test_images_among_the_folders_of_individuals_are_left_out(tmp_path: Path) -> None:
     photographs(tmp_path, "Ahab/1.jpg", "test/x.jpg")
-    listed = lists.read(asked(tmp_path, train_folder=".", test_folder="test"))
+    listed = lists.read(configured(tmp_path, train_folder=".", test_folder="test"))
     assert pairs(listed) == [("Ahab/1.jpg", "Ahab")]
     assert listed.test is not None
     assert listed.test.image_ids.tolist() == ["x.jpg"]
@@ -344,16 +344,16 @@ def test_a_folder_without_individuals_is_named(
     data: Path, images: dict[str, str], message: str
 ) -> None:
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, **images))
+        lists.read(configured(data, **images))
     assert str(caught.value) == message.format(data=data)
 
 
 ONE = "Image,Id\na.jpg,Ahab\n"
 
 
-def test_without_a_list_every_test_image_is_a_query_in_the_order_of_names(data: Path) -> None:
+def test_without_a_list_every_test_image_is_a_query_sorted_by_name(data: Path) -> None:
     photographs(data / "test", "w.png", "readme.md", ".hidden.jpg")
-    test = lists.read(asked(data, ONE, test_folder="test")).test
+    test = lists.read(configured(data, ONE, test_folder="test")).test
     assert test is not None
     assert test.image_ids.tolist() == ["w.png", "x.jpg", "y.jpg"]
     assert test.labels is None
@@ -361,7 +361,7 @@ def test_without_a_list_every_test_image_is_a_query_in_the_order_of_names(data: 
 
 def test_a_list_of_queries_keeps_its_order(data: Path) -> None:
     (data / "sample.csv").write_text("Image,Id\ny.jpg,A B C D E\nx.jpg,A B C D E\n")
-    test = lists.read(asked(data, ONE, test_folder="test", test_list="sample.csv")).test
+    test = lists.read(configured(data, ONE, test_folder="test", test_list="sample.csv")).test
     assert test is not None
     assert test.image_ids.tolist() == ["y.jpg", "x.jpg"]
 
@@ -381,18 +381,18 @@ def test_a_list_of_queries_keeps_its_order(data: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("broken", ["stop", "drop"])
-def test_a_query_that_cannot_be_answered_is_never_left_out(
+def test_a_query_without_a_file_is_never_left_out(
     data: Path, rows: str, message: str, broken: str
 ) -> None:
     (data / "sample.csv").write_text("Image\nx.jpg\n" + rows)
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, ONE, test_folder="test", test_list="sample.csv", broken=broken))
+        lists.read(configured(data, ONE, test_folder="test", test_list="sample.csv", broken=broken))
     assert str(caught.value) == message
 
 
 def test_a_missing_test_folder_is_named(data: Path) -> None:
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, ONE, test_folder="tset"))
+        lists.read(configured(data, ONE, test_folder="tset"))
     assert str(caught.value) == (
         f"there is no folder {data}/tset; correct images.test_folder; did you mean test?"
     )
@@ -402,7 +402,7 @@ def test_a_missing_test_folder_is_named(data: Path) -> None:
 def test_a_name_in_training_and_test_is_refused(data: Path, more: str) -> None:
     photographs(data / "test", "a.jpg", *(["b.jpg"] if more else []))
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, "Image,Id\na.jpg,Ahab\nb.jpg,Boo\n", test_folder="test"))
+        lists.read(configured(data, "Image,Id\na.jpg,Ahab\nb.jpg,Boo\n", test_folder="test"))
     assert str(caught.value) == (
         f"image 'a.jpg' is in the training images and in the test images{more}; "
         "rename it in one of them"
@@ -410,10 +410,10 @@ def test_a_name_in_training_and_test_is_refused(data: Path, more: str) -> None:
 
 
 @pytest.mark.parametrize("unknown", ["new_whale", None])
-def test_photographs_that_nobody_has_labelled_are_listed(data: Path, unknown: str | None) -> None:
+def test_unlabelled_photographs_are_listed(data: Path, unknown: str | None) -> None:
     photographs(data / "train", "may/d.jpg")
     given = {"unlabelled": True, "unknown_label": unknown, "train_folder": "."}
-    listed = lists.read(asked(data, test_folder="test", **given))
+    listed = lists.read(configured(data, test_folder="test", **given))
     label = unknown or ""
     names = ["train/a.jpg", "train/b.jpg", "train/c.jpg", "train/may/d.jpg"]
     assert pairs(listed) == [(name, label) for name in names]
@@ -424,7 +424,7 @@ def test_photographs_that_nobody_has_labelled_are_listed(data: Path, unknown: st
 def test_boxes_belong_to_images_by_name(data: Path) -> None:
     (data / "boxes.csv").write_text("image,x0,y0,x1,y1\nx.jpg,1,2,3,4\nb.jpg,5,6,7.5,8\n")
     listed = lists.read(
-        asked(data, "Image,Id\na.jpg,Ahab\nb.jpg,Boo\n", test_folder="test", boxes="boxes.csv")
+        configured(data, "Image,Id\na.jpg,Ahab\nb.jpg,Boo\n", test_folder="test", boxes="boxes.csv")
     )
     assert listed.labelled.boxes is not None
     assert listed.labelled.boxes.dtype == np.float32
@@ -452,17 +452,17 @@ def test_boxes_belong_to_images_by_name(data: Path) -> None:
         ("1,2,inf,4", "boxes.csv line 2: box 1,2,inf,4 is "),
     ],
 )
-def test_a_box_that_is_none_is_refused(data: Path, box: str, message: str) -> None:
+def test_an_invalid_box_is_refused(data: Path, box: str, message: str) -> None:
     (data / "boxes.csv").write_text(f"image,x0,y0,x1,y1\na.jpg,{box}\n")
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, ONE, boxes="boxes.csv"))
+        lists.read(configured(data, ONE, boxes="boxes.csv"))
     assert str(caught.value).startswith(message)
 
 
 def test_boxes_that_name_no_image_are_refused(data: Path) -> None:
     (data / "boxes.csv").write_text("image,x0,y0,x1,y1\ntrain/a.jpg,1,2,3,4\n")
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, ONE, boxes="boxes.csv"))
+        lists.read(configured(data, ONE, boxes="boxes.csv"))
     assert str(caught.value) == (
         "boxes.csv has no box for any image: it names 'train/a.jpg', "
         "but image names look like 'a.jpg'; correct its names"
@@ -471,45 +471,45 @@ def test_boxes_that_name_no_image_are_refused(data: Path) -> None:
 
 def test_a_misspelt_column_gets_a_suggestion(data: Path) -> None:
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, ONE, image_column="Imge"))
+        lists.read(configured(data, ONE, image_column="Imge"))
     assert str(caught.value) == (
         f"{data}/train.csv line 1: no column 'Imge' among Image, Id; did you mean Image?; "
         "correct the header, or the column's name in kitbox.toml"
     )
 
 
-def test_a_folder_in_the_place_of_a_list_is_no_list(data: Path) -> None:
+def test_a_folder_in_place_of_a_list_is_refused(data: Path) -> None:
     with pytest.raises(KitboxError, match=r"there is no list .*/test; correct its name in"):
-        lists.read(asked(data, train_list="test"))
+        lists.read(configured(data, train_list="test"))
 
 
 @pytest.mark.parametrize("broken", ["stop", "drop"])
-def test_a_list_of_images_in_a_folder_that_is_not_there_is_named(data: Path, broken: str) -> None:
+def test_a_missing_folder_of_listed_images_is_named(data: Path, broken: str) -> None:
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, ONE, train_folder="trains", broken=broken))
+        lists.read(configured(data, ONE, train_folder="trains", broken=broken))
     assert str(caught.value) == (
         f"there is no folder {data}/trains; correct images.train_folder; did you mean train?"
     )
 
 
-def test_a_column_may_be_called_anything(data: Path) -> None:
+def test_a_column_may_have_any_name(data: Path) -> None:
     header = "image.file:name[0]"
-    listed = lists.read(asked(data, f"{header},Id\na.jpg,Ahab\n", image_column=header))
+    listed = lists.read(configured(data, f"{header},Id\na.jpg,Ahab\n", image_column=header))
     assert pairs(listed) == [("a.jpg", "Ahab")]
 
 
 def test_a_row_without_an_image_is_faulty(data: Path) -> None:
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, "Image,Id\na.jpg,Ahab\n,Boo\n"))
+        lists.read(configured(data, "Image,Id\na.jpg,Ahab\n,Boo\n"))
     assert str(caught.value) == (
         "train.csv line 3: the column 'Image' is empty; fill it in or remove the row" + GO_ON
     )
 
 
-def test_a_file_name_is_made_of_the_columns_of_its_row(data: Path) -> None:
+def test_a_file_name_is_built_from_the_columns_of_its_row(data: Path) -> None:
     photographs(data / "train", "3/e.jpg", "4/f.png")
     listed = lists.read(
-        asked(
+        configured(
             data,
             "Image,chain,Id\ng,3,Ahab\nf,4,Boo\n",
             train_file="{chain}/{Image}.*",
@@ -525,20 +525,20 @@ def test_a_file_name_is_made_of_the_columns_of_its_row(data: Path) -> None:
 
 def test_a_file_template_needs_its_columns(data: Path) -> None:
     with pytest.raises(KitboxError, match=r"train\.csv line 1: no column 'chain' among Image, Id;"):
-        lists.read(asked(data, ONE, train_file="{chain}/{Image}"))
+        lists.read(configured(data, ONE, train_file="{chain}/{Image}"))
 
 
 def test_many_ids_may_share_a_file(data: Path) -> None:
     rows = "Image,file,Id\np1,a.jpg,Ahab\np2,a.jpg,Boo\n"
-    listed = lists.read(asked(data, rows, train_file="{file}"))
+    listed = lists.read(configured(data, rows, train_file="{file}"))
     assert listed.labelled.paths == (data / "train/a.jpg",) * 2
 
 
-def test_one_list_of_all_images_has_a_column_that_parts_them(data: Path) -> None:
+def test_one_list_of_all_images_has_a_split_column(data: Path) -> None:
     rows = "Image,Id,split\nb.jpg,Boo,database\ny.jpg,,query\na.jpg,Ahab,database\nx.jpg,,query\n"
     photographs(data, "all/a.jpg", "all/b.jpg", "all/x.jpg", "all/y.jpg")
     given = {"split_column": "split", "train_split": "database", "test_split": "query"}
-    listed = lists.read(asked(data, rows, train_folder="all", **given))
+    listed = lists.read(configured(data, rows, train_folder="all", **given))
     assert pairs(listed) == [("b.jpg", "Boo"), ("a.jpg", "Ahab")]
     assert listed.test is not None
     assert listed.test.image_ids.tolist() == ["y.jpg", "x.jpg"]
@@ -546,51 +546,51 @@ def test_one_list_of_all_images_has_a_column_that_parts_them(data: Path) -> None
 
 
 @pytest.mark.parametrize("setting", ["train_split", "test_split"])
-def test_a_split_that_no_row_has_is_named(data: Path, setting: str) -> None:
+def test_a_split_without_rows_is_named(data: Path, setting: str) -> None:
     rows = "Image,Id,split\na.jpg,Ahab,train\nb.jpg,,test\n"
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, rows, split_column="split", **{setting: "database"}))
+        lists.read(configured(data, rows, split_column="split", **{setting: "database"}))
     assert str(caught.value) == (
         f"{data}/train.csv has no row where split is 'database'; correct images.{setting}"
     )
 
 
-def test_a_list_of_queries_of_its_own_has_no_split(data: Path) -> None:
+def test_a_separate_list_of_queries_has_no_split(data: Path) -> None:
     (data / "queries.csv").write_text("Image\nx.jpg\n")
     rows = "Image,Id,split\na.jpg,Ahab,train\nb.jpg,Boo,none\n"
     listed = lists.read(
-        asked(data, rows, split_column="split", test_list="queries.csv", test_folder="test")
+        configured(data, rows, split_column="split", test_list="queries.csv", test_folder="test")
     )
     assert pairs(listed) == [("a.jpg", "Ahab")]
     assert listed.test is not None
     assert listed.test.image_ids.tolist() == ["x.jpg"]
 
 
-def test_groups_are_mended(data: Path) -> None:
+def test_misspelt_groups_are_corrected(data: Path) -> None:
     rows = "Image,Id,species\na.jpg,Ahab,kiler_whale\nb.jpg,Boo,killer_whale\nc.jpg,Cleo,beluga\n"
     given = {"group_column": "species", "group_names": {"kiler_whale": "killer_whale"}}
-    found = lists.read(asked(data, rows, **given)).labelled.groups
+    found = lists.read(configured(data, rows, **given)).labelled.groups
     assert found is not None
     assert found.tolist() == ["killer_whale", "killer_whale", "beluga"]
 
 
-def test_a_list_that_does_not_tell_the_species_has_no_groups(data: Path) -> None:
+def test_a_list_without_the_species_has_no_groups(data: Path) -> None:
     (data / "sample.csv").write_text("Image,Id\nx.jpg,A\n")
     rows = "Image,Id,species\na.jpg,Ahab,beluga\n"
     given = {"group_column": "species", "test_folder": "test", "test_list": "sample.csv"}
-    listed = lists.read(asked(data, rows, **given))
+    listed = lists.read(configured(data, rows, **given))
     assert listed.test is not None
     assert listed.test.groups is None
 
 
-def test_times_of_several_kinds_are_seconds(data: Path) -> None:
+def test_times_in_several_formats_are_seconds(data: Path) -> None:
     rows = (
         "Image,Id,met,at\n"
         "a.jpg,Ahab,e1,1970-01-02\n"
         "b.jpg,Boo,,1970-01-01 00:01:00\n"
         "c.jpg,Cleo,e1,\n"
     )
-    found = lists.read(asked(data, rows, encounter_column="met", time_column="at")).labelled
+    found = lists.read(configured(data, rows, encounter_column="met", time_column="at")).labelled
     assert found.encounters is not None
     assert found.encounters.tolist() == ["e1", "", "e1"]
     np.testing.assert_array_equal(found.times, [86400, 60, np.nan])
@@ -604,16 +604,16 @@ def test_times_of_several_kinds_are_seconds(data: Path) -> None:
         (" 2020-06-01 ", datetime(2020, 6, 1, tzinfo=UTC)),
     ],
 )
-def test_a_time_without_a_zone_is_taken_as_utc(data: Path, text: str, moment: datetime) -> None:
-    found = lists.read(asked(data, f"Image,Id,at\na.jpg,Ahab,{text}\n", time_column="at"))
+def test_a_time_without_a_zone_is_utc(data: Path, text: str, moment: datetime) -> None:
+    found = lists.read(configured(data, f"Image,Id,at\na.jpg,Ahab,{text}\n", time_column="at"))
     assert found.labelled.times is not None
     assert found.labelled.times.tolist() == [moment.timestamp()]
 
 
-def test_a_column_of_times_that_holds_none_is_refused(data: Path) -> None:
+def test_a_column_of_times_without_a_time_is_refused(data: Path) -> None:
     with pytest.raises(KitboxError) as caught:
         lists.read(
-            asked(data, "Image,Id,at\na.jpg,Ahab,\nb.jpg,Boo,31/05/2022\n", time_column="at")
+            configured(data, "Image,Id,at\na.jpg,Ahab,\nb.jpg,Boo,31/05/2022\n", time_column="at")
         )
     assert str(caught.value) == (
         "images.time_column = 'at': '31/05/2022' is neither a date as 2022-05-31 "
@@ -622,14 +622,14 @@ def test_a_column_of_times_that_holds_none_is_refused(data: Path) -> None:
 
 
 def sampled(data: Path, sample: str | None, **form: Any) -> Competition:
-    given = asked(data, ONE, test_folder="test").model_dump()
+    given = configured(data, ONE, test_folder="test").model_dump()
     if sample is not None:
         (data / "sample.csv").write_text(sample)
         given["submission"] |= {"sample": "sample.csv", **form}
     return Competition.model_validate(given)
 
 
-def test_queries_stand_in_the_order_of_the_sample_submission(data: Path) -> None:
+def test_queries_keep_the_order_of_the_sample_submission(data: Path) -> None:
     test = lists.read(sampled(data, "Image,Id\ny.jpg,A\nx.jpg,A\n")).test
     assert test is not None
     assert test.image_ids.tolist() == ["y.jpg", "x.jpg"]
@@ -666,14 +666,16 @@ def test_a_sample_submission_of_other_images_is_refused(
 @pytest.mark.parametrize(
     "form", [{"layout": "long", "header": ("query", "image", "score")}, {"header": ()}]
 )
-def test_a_sample_of_rows_of_answers_tells_no_order(data: Path, form: dict[str, Any]) -> None:
+def test_a_sample_without_a_row_for_each_query_gives_no_order(
+    data: Path, form: dict[str, Any]
+) -> None:
     test = lists.read(sampled(data, "query,image,score\nz,a.jpg,0\n", **form)).test
     assert test is not None
     assert test.image_ids.tolist() == ["x.jpg", "y.jpg"]
 
 
 def indexed(data: Path, **images: Any) -> Competition:
-    given = asked(data, ONE, test_folder="test", index_folder="index", **images).model_dump()
+    given = configured(data, ONE, test_folder="test", index_folder="index", **images).model_dump()
     given["task"] = {"gallery": "index", "answers": "images", "k": 3}
     return Competition.model_validate(given)
 
@@ -696,10 +698,10 @@ def test_an_index_shares_no_name_with_other_images(data: Path, name: str, side: 
     )
 
 
-def test_two_files_of_one_name_are_refused_where_no_list_tells_them_apart(data: Path) -> None:
+def test_two_files_of_one_name_are_refused_without_a_list(data: Path) -> None:
     photographs(data / "test", "deep/x.jpg")
     with pytest.raises(KitboxError) as caught:
-        lists.read(asked(data, ONE, test_folder="test"))
+        lists.read(configured(data, ONE, test_folder="test"))
     assert str(caught.value) == (
         f"{data}/test/x.jpg and {data}/test/deep/x.jpg have the same name; rename one of them"
     )
@@ -707,12 +709,12 @@ def test_two_files_of_one_name_are_refused_where_no_list_tells_them_apart(data: 
 
 def test_an_individual_may_be_called_test(tmp_path: Path) -> None:
     photographs(tmp_path, "train/Ahab/1.jpg", "train/test/2.jpg", "test/x.jpg")
-    listed = lists.read(asked(tmp_path, test_folder="test"))
+    listed = lists.read(configured(tmp_path, test_folder="test"))
     assert pairs(listed) == [("Ahab/1.jpg", "Ahab"), ("test/2.jpg", "test")]
 
 
-def test_scenarios_without_test_images_ask_about_labelled_ones(data: Path) -> None:
-    given = asked(data, ONE).model_dump()
+def test_scenarios_without_test_images_use_labelled_ones(data: Path) -> None:
+    given = configured(data, ONE).model_dump()
     given["task"] |= {"answers": "images", "gallery": "test", "scenarios": "scenarios.csv"}
     listed = lists.read(Competition.model_validate(given))
     assert listed.test is not None
@@ -724,9 +726,9 @@ FAULTY = "Image,Id\na.jpg,Ahab\na.jpg,Boo\nb.jpg,\nc.jpg,Cleo\nz.jpg,Cleo\n"
 
 
 def settled(data: Path, *rows: tuple[str, ...], broken: str = "stop") -> lists.ListedImages:
-    """Return what is left of faulty rows where these decisions settle them."""
+    """Return the listed images where these decisions settle faulty rows."""
     decided = Decisions(tuple(Decision(*row) for row in rows), lines=tuple(range(2, len(rows) + 2)))
-    given = asked(data, FAULTY, broken=broken)
+    given = configured(data, FAULTY, broken=broken)
     return lists.apply_decisions(lists.read(given, decisions=decided), decided)
 
 
@@ -752,20 +754,20 @@ def test_a_decision_settles_findings_on_the_rows_of_its_image(
     assert found.findings == ()
 
 
-def test_the_decided_one_of_two_labels_is_no_new_individual_s(data: Path) -> None:
+def test_the_decided_one_of_two_labels_is_not_a_new_label(data: Path) -> None:
     decided = Decisions((Decision("label", "a.jpg", "Boo"),))
-    found = lists.read(asked(data, FAULTY, broken="drop"), decisions=decided)
+    found = lists.read(configured(data, FAULTY, broken="drop"), decisions=decided)
     assert pairs(found) == [("a.jpg", "Boo"), ("c.jpg", "Cleo")]
     assert [finding.image_id for finding in found.findings] == ["b.jpg", "z.jpg"]
 
 
-def test_an_image_without_a_file_shows_nobody(data: Path) -> None:
+def test_an_image_without_a_file_gets_no_label(data: Path) -> None:
     with pytest.raises(KitboxError) as caught:
         settled(data, ("label", "z.jpg", "Cleo"), broken="drop")
     assert "line 2: 'z.jpg' is no labelled image; see train.csv line 6: " in str(caught.value)
 
 
-def test_what_is_decided_is_no_finding_either(data: Path) -> None:
+def test_a_settled_image_has_no_finding(data: Path) -> None:
     decided = Decisions((Decision("label", "a.jpg", "Boo"), Decision("drop", "z.jpg")))
-    found = lists.survey(asked(data, FAULTY), decisions=decided)
+    found = lists.survey(configured(data, FAULTY), decisions=decided)
     assert [finding.image_id for finding in found.findings] == ["b.jpg"]

@@ -1,4 +1,4 @@
-"""Presets: each reads the files of its competition, drawn tiny, as a reader of the lists would."""
+"""Presets: each reads the files of its competition, from a tiny synthetic one."""
 
 import csv
 import shutil
@@ -17,13 +17,13 @@ from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk
 
 INDIVIDUALS = 10
-OWN = {"train_list": "labels.csv", "test_list": "queries.csv"}  # of the form csv
+OWN = {"train_list": "labels.csv", "test_list": "queries.csv"}  # of the layout csv
 Row = dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Competition]]:
-    """Draw one competition, lay it out in every form, and make a workspace for each preset."""
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Competition]]:
+    """Draw one competition, lay it out in every layout, and create a workspace for each preset."""
     root = tmp_path_factory.mktemp("drawn")
     competition_on_disk(root, individuals=INDIVIDUALS, tests=2 * INDIVIDUALS + 2)
     rows = ["Image,Id,individual"]
@@ -39,8 +39,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Comp
         shutil.copy(root / "truth.csv", place)
         arrange(place / "data", place / "truth.csv", form)
         given = OWN if form == "csv" else {}
-        made = presets.init(Workspace(place / "work"), form, place / "data", columns=given)
-        places[form] = (place / "data", made)
+        prepared = presets.init(Workspace(place / "work"), form, place / "data", columns=given)
+        places[form] = (place / "data", prepared)
     return places
 
 
@@ -114,7 +114,7 @@ def sampled(column: str, file: Callable[[Path, str], Path]) -> Callable[[Path], 
 
 
 # preset → the files of the queries, in the order that the submission has them
-ASKED: dict[str, Callable[[Path], list[Path]]] = {
+QUERIES: dict[str, Callable[[Path], list[Path]]] = {
     "humpback": sampled("Image", lambda data, name: data / "test" / name),
     "gdsc2020": lambda data: sorted((data / "test").iterdir()),
     "folder": lambda data: sorted((data / "test").iterdir()),
@@ -141,39 +141,39 @@ def by_id(data: Path, image_id: str) -> Path:
 
 
 def read(
-    made: dict[str, tuple[Path, Competition]], name: str
+    prepared: dict[str, tuple[Path, Competition]], name: str
 ) -> tuple[Path, Competition, ListedImages]:
-    data, competition = made[name]
+    data, competition = prepared[name]
     return data, competition, lists.read(competition)
 
 
 every_preset = pytest.mark.parametrize("name", presets.names())
 
 
-def test_every_preset_has_a_drawn_form() -> None:
-    assert presets.names() == sorted(LAYOUTS) == sorted(LABELLED) == sorted(ASKED)
+def test_every_preset_has_a_layout() -> None:
+    assert presets.names() == sorted(LAYOUTS) == sorted(LABELLED) == sorted(QUERIES)
 
 
 @every_preset
 def test_a_preset_reads_the_labelled_images(
-    made: dict[str, tuple[Path, Competition]], name: str
+    prepared: dict[str, tuple[Path, Competition]], name: str
 ) -> None:
-    data, _, listed = read(made, name)
+    data, _, listed = read(prepared, name)
     found = listed.labelled
     assert found.labels is not None
-    told = list(zip(found.image_ids.tolist(), found.labels.tolist(), found.paths, strict=True))
-    assert told == LABELLED[name](data.resolve())
-    assert len(told) > INDIVIDUALS
+    triples = list(zip(found.image_ids.tolist(), found.labels.tolist(), found.paths, strict=True))
+    assert triples == LABELLED[name](data.resolve())
+    assert len(triples) > INDIVIDUALS
     assert listed.findings == ()
 
 
 @every_preset
-def test_a_preset_asks_about_the_test_images_in_the_order_of_the_submission(
-    made: dict[str, tuple[Path, Competition]], name: str
+def test_the_queries_of_a_preset_keep_the_order_of_the_submission(
+    prepared: dict[str, tuple[Path, Competition]], name: str
 ) -> None:
-    data, competition, listed = read(made, name)
+    data, competition, listed = read(prepared, name)
     assert listed.test is not None
-    assert list(listed.test.paths) == ASKED[name](data.resolve())
+    assert list(listed.test.paths) == QUERIES[name](data.resolve())
     found = protocol.leaderboard_searches(listed.test, listed.labelled, listed.index, competition)
     if competition.submission.sample is not None:
         first = [next(iter(row.values())) for row in rows(data / "sample_submission.csv")]
@@ -182,9 +182,9 @@ def test_a_preset_asks_about_the_test_images_in_the_order_of_the_submission(
 
 @every_preset
 def test_every_query_of_a_preset_has_a_gallery(
-    made: dict[str, tuple[Path, Competition]], name: str
+    prepared: dict[str, tuple[Path, Competition]], name: str
 ) -> None:
-    _, competition, listed = read(made, name)
+    _, competition, listed = read(prepared, name)
     assert listed.test is not None
     found = protocol.leaderboard_searches(listed.test, listed.labelled, listed.index, competition)
     assert all(len(search.gallery_images) > 1 for search in found)
@@ -196,10 +196,10 @@ def test_every_query_of_a_preset_has_a_gallery(
 
 
 @every_preset
-def test_a_summary_tells_what_a_preset_asks(
-    made: dict[str, tuple[Path, Competition]], name: str
+def test_a_summary_describes_the_task_of_a_preset(
+    prepared: dict[str, tuple[Path, Competition]], name: str
 ) -> None:
-    summary, competition = presets.summary(name), made[name][1]
+    summary, competition = presets.summary(name), prepared[name][1]
     assert summary["metric"] == competition.metric
     assert (summary["answers"], summary["k"]) == (competition.task.answers, competition.task.k)
     assert summary["gallery"] == competition.task.gallery
@@ -212,21 +212,23 @@ def groups(images: ImageSet | None) -> list[str]:
     return [str(group) for group in images.groups]
 
 
-def test_happywhale_has_its_species_mended(made: dict[str, tuple[Path, Competition]]) -> None:
-    data, _, listed = read(made, "happywhale")
+def test_misspelt_species_of_happywhale_are_corrected(
+    prepared: dict[str, tuple[Path, Competition]],
+) -> None:
+    data, _, listed = read(prepared, "happywhale")
     slips = {"kiler_whale": "killer_whale", "bottlenose_dolpin": "bottlenose_dolphin"}
-    told = [row["species"] for row in rows(data / "train.csv")]
-    assert set(told) & set(slips)
-    assert groups(listed.labelled) == [slips.get(species, species) for species in told]
+    triples = [row["species"] for row in rows(data / "train.csv")]
+    assert set(triples) & set(slips)
+    assert groups(listed.labelled) == [slips.get(species, species) for species in triples]
     assert listed.test is not None
     assert listed.test.groups is None
 
 
 @pytest.mark.parametrize("name", ["animalclef-2025", "animalclef-2026"])
-def test_animalclef_searches_each_data_set_by_itself(
-    made: dict[str, tuple[Path, Competition]], name: str
+def test_animalclef_searches_each_data_set_separately(
+    prepared: dict[str, tuple[Path, Competition]], name: str
 ) -> None:
-    data, competition, listed = read(made, name)
+    data, competition, listed = read(prepared, name)
     dataset = {row["image_id"]: row["dataset"] for row in rows(data / "metadata.csv")}
     assert listed.test is not None
     for images in (listed.labelled, listed.test):
@@ -239,20 +241,24 @@ def test_animalclef_searches_each_data_set_by_itself(
 @pytest.mark.parametrize(
     ("name", "column"), [("animalclef-2025", "date"), ("whale-do", "timestamp")]
 )
-def test_times_are_read(made: dict[str, tuple[Path, Competition]], name: str, column: str) -> None:
-    data, _, listed = read(made, name)
-    told = {
+def test_times_are_read(
+    prepared: dict[str, tuple[Path, Competition]], name: str, column: str
+) -> None:
+    data, _, listed = read(prepared, name)
+    triples = {
         row["image_id"]: datetime.fromisoformat(row[column]).replace(tzinfo=UTC).timestamp()
         for row in rows(data / "metadata.csv")
     }
     assert listed.labelled.times is not None
-    assert listed.labelled.times.tolist() == [told[i] for i in listed.labelled.image_ids.tolist()]
+    assert listed.labelled.times.tolist() == [
+        triples[i] for i in listed.labelled.image_ids.tolist()
+    ]
 
 
-def test_whale_do_tells_encounters_of_labelled_images_only(
-    made: dict[str, tuple[Path, Competition]],
+def test_whale_do_has_encounters_of_labelled_images_only(
+    prepared: dict[str, tuple[Path, Competition]],
 ) -> None:
-    data, _, listed = read(made, "whale-do")
+    data, _, listed = read(prepared, "whale-do")
     assert listed.labelled.encounters is not None
     assert listed.labelled.encounters.tolist() == [
         row["encounter_id"] for row in rows(data / "metadata.csv")
@@ -261,10 +267,10 @@ def test_whale_do_tells_encounters_of_labelled_images_only(
     assert listed.test.encounters is None
 
 
-def test_whale_do_asks_each_scenario_of_its_database(
-    made: dict[str, tuple[Path, Competition]],
+def test_whale_do_searches_each_scenario_in_its_database(
+    prepared: dict[str, tuple[Path, Competition]],
 ) -> None:
-    data, competition, listed = read(made, "whale-do")
+    data, competition, listed = read(prepared, "whale-do")
     assert listed.test is not None
     found = protocol.leaderboard_searches(listed.test, listed.labelled, None, competition)
     for search, row in zip(found, rows(data / "query_scenarios.csv"), strict=True):
@@ -275,10 +281,10 @@ def test_whale_do_asks_each_scenario_of_its_database(
         assert search.gallery_images.tolist() == [one["database_image_id"] for one in database]
 
 
-def test_whale_do_without_test_images_asks_about_labelled_ones(
-    made: dict[str, tuple[Path, Competition]], tmp_path: Path
+def test_whale_do_without_test_images_uses_labelled_ones(
+    prepared: dict[str, tuple[Path, Competition]], tmp_path: Path
 ) -> None:
-    source, _ = made["whale-do"]
+    source, _ = prepared["whale-do"]
     data = tmp_path / "data"
     shutil.copytree(source, data)
     ids = [row["image_id"] for row in rows(data / "metadata.csv")]
@@ -299,20 +305,20 @@ def test_whale_do_without_test_images_asks_about_labelled_ones(
     assert (search.query_ids.tolist(), search.gallery_images.tolist()) == (["one-q"], ids)
 
 
-def test_an_index_of_landmarks_is_called_by_names_without_suffix(
-    made: dict[str, tuple[Path, Competition]],
+def test_images_of_a_landmark_index_have_names_without_suffix(
+    prepared: dict[str, tuple[Path, Competition]],
 ) -> None:
-    data, _, listed = read(made, "landmark-retrieval")
+    data, _, listed = read(prepared, "landmark-retrieval")
     assert listed.index is not None
     files = sorted(path for path in (data / "index").rglob("*.png"))
     assert listed.index.image_ids.tolist() == [file.stem for file in files]
     assert listed.index.labels is None
 
 
-def test_boxes_are_read_where_there_are_some(
-    made: dict[str, tuple[Path, Competition]], tmp_path: Path
+def test_boxes_are_read_if_present(
+    prepared: dict[str, tuple[Path, Competition]], tmp_path: Path
 ) -> None:
-    source, _ = made["happywhale"]
+    source, _ = prepared["happywhale"]
     shutil.copytree(source, tmp_path / "data")
     image = rows(source / "train.csv")[0]["image"]
     (tmp_path / "data/boxes.csv").write_text(f"image,x0,y0,x1,y1\n{image},1,2,30,40\n")

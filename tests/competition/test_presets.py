@@ -27,28 +27,43 @@ def new(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "work")
 
 
-def test_humpback_asks_for_five_labels(sea: Path, new: Workspace) -> None:
+def test_humpback_has_five_labels_for_each_query(sea: Path, new: Workspace) -> None:
     data(sea, "train", "test", train="Image,Id\na.jpg,new_whale\n", sample_submission="Image,Id\n")
-    made = presets.init(new, "humpback", sea)
-    assert (made.name, made.metric, made.task.gallery) == ("humpback", "label_map_at_5", "train")
-    assert (made.submission.header, made.submission.layout) == (("Image", "Id"), "joined")
-    assert made.images.root == sea.resolve()
-    assert (made.images.train_list, made.images.image_column, made.images.label_column) == (
+    competition = presets.init(new, "humpback", sea)
+    assert (competition.name, competition.metric, competition.task.gallery) == (
+        "humpback",
+        "label_map_at_5",
+        "train",
+    )
+    assert (competition.submission.header, competition.submission.layout) == (
+        ("Image", "Id"),
+        "joined",
+    )
+    assert competition.images.root == sea.resolve()
+    assert (
+        competition.images.train_list,
+        competition.images.image_column,
+        competition.images.label_column,
+    ) == (
         "train.csv",
         "Image",
         "Id",
     )
-    assert made.images.test_list == made.submission.sample == "sample_submission.csv"
-    assert (made.images.unknown_label, made.images.boxes) == ("new_whale", None)
+    assert competition.images.test_list == competition.submission.sample == "sample_submission.csv"
+    assert (competition.images.unknown_label, competition.images.boxes) == ("new_whale", None)
 
 
-def test_gdsc2020_asks_for_twenty_images_and_has_no_header(sea: Path, new: Workspace) -> None:
+def test_gdsc2020_has_twenty_images_for_each_query_and_no_header(sea: Path, new: Workspace) -> None:
     data(sea, "train", "test", boxes="image,x0,y0,x1,y1\n")
-    made = presets.init(new, "gdsc2020", sea)
-    assert (made.name, made.metric, made.task.gallery) == ("gdsc2020", "map_at_20", "train+test")
-    assert (made.submission.header, made.submission.layout) == ((), "columns")
-    assert (made.images.train_list, made.images.boxes) == (None, "boxes.csv")
-    assert made.images.unknown_label == "-1"
+    competition = presets.init(new, "gdsc2020", sea)
+    assert (competition.name, competition.metric, competition.task.gallery) == (
+        "gdsc2020",
+        "map_at_20",
+        "train+test",
+    )
+    assert (competition.submission.header, competition.submission.layout) == ((), "columns")
+    assert (competition.images.train_list, competition.images.boxes) == (None, "boxes.csv")
+    assert competition.images.unknown_label == "-1"
 
 
 @pytest.mark.parametrize(
@@ -59,12 +74,15 @@ def test_gdsc2020_asks_for_twenty_images_and_has_no_header(sea: Path, new: Works
         (("Ahab", "Boo"), ".", None),
     ],
 )
-def test_ones_own_photographs_need_folders_only(
+def test_own_photographs_only_need_folders(
     sea: Path, new: Workspace, folders: tuple[str, ...], train_folder: str, test_folder: str | None
 ) -> None:
-    made = presets.init(new, "folder", data(sea, *folders))
-    assert (made.images.train_folder, made.images.test_folder) == (train_folder, test_folder)
-    assert (made.metric, made.images.train_list) == ("map_at_20", None)
+    competition = presets.init(new, "folder", data(sea, *folders))
+    assert (competition.images.train_folder, competition.images.test_folder) == (
+        train_folder,
+        test_folder,
+    )
+    assert (competition.metric, competition.images.train_list) == ("map_at_20", None)
 
 
 @pytest.mark.parametrize(
@@ -88,23 +106,23 @@ def test_photographs_without_folders_of_individuals_are_unlabelled(
     for name in photographs:
         (sea / name).parent.mkdir(parents=True, exist_ok=True)
         (sea / name).touch()
-    made = presets.init(new, "folder", sea).images
-    assert (made.train_folder, made.unlabelled) == (train_folder, unlabelled)
+    competition = presets.init(new, "folder", sea).images
+    assert (competition.train_folder, competition.unlabelled) == (train_folder, unlabelled)
 
 
 @pytest.mark.parametrize(
     ("header", "taken"), [("image,x0,y0,x1,y1", True), ("image,cx,cy,w,h", False), ("a;b", False)]
 )
-def test_boxes_are_taken_where_their_columns_are_understood(
+def test_boxes_are_used_if_their_columns_are_known(
     sea: Path, new: Workspace, header: str, taken: bool
 ) -> None:
-    made = presets.init(new, "folder", data(sea, "Ahab", "Boo", boxes=f"{header}\n")).images
-    assert made.boxes == ("boxes.csv" if taken else None)
+    competition = presets.init(new, "folder", data(sea, "Ahab", "Boo", boxes=f"{header}\n")).images
+    assert competition.boxes == ("boxes.csv" if taken else None)
 
 
 @pytest.mark.parametrize("image", presets.IMAGE_COLUMNS)
 @pytest.mark.parametrize("label", presets.LABEL_COLUMNS)
-def test_known_headers_of_lists_are_understood(
+def test_usual_headers_of_lists_are_recognised(
     sea: Path, new: Workspace, image: str, label: str
 ) -> None:
     data(
@@ -113,24 +131,24 @@ def test_known_headers_of_lists_are_understood(
         "test",
         train=f"\ufeff{label},{image},extra\r\nAhab,a.jpg,1\r\nAhab,b.jpg,2\r\n",
     )
-    made = presets.init(new, "gdsc2020", sea)
-    assert (made.images.image_column, made.images.label_column) == (image, label)
-    assert made.images.train_list == "train.csv"
+    competition = presets.init(new, "gdsc2020", sea)
+    assert (competition.images.image_column, competition.images.label_column) == (image, label)
+    assert competition.images.train_list == "train.csv"
 
 
 @pytest.mark.parametrize("better", ["whale", "name", "individual", "whale_id", "identity"])
 @pytest.mark.parametrize("number", ["Id", "id"])
-def test_the_number_of_a_row_is_not_taken_for_its_individual(
+def test_a_column_of_row_numbers_is_not_one_of_individuals(
     sea: Path, new: Workspace, number: str, better: str
 ) -> None:
     data(sea, "train", "test", train=f"{number},Image,{better}\n1,a.jpg,Ahab\n2,b.jpg,Ahab\n")
     assert presets.init(new, "gdsc2020", sea).images.label_column == better
 
 
-def test_a_column_that_is_named_may_show_everybody_once(sea: Path, new: Workspace) -> None:
+def test_a_given_column_may_have_each_individual_once(sea: Path, new: Workspace) -> None:
     data(sea, "train", "test", train="Image,Id\na.jpg,1\nb.jpg,2\n")
-    made = presets.init(new, "gdsc2020", sea, columns={"label_column": "Id"})
-    assert made.images.label_column == "Id"
+    competition = presets.init(new, "gdsc2020", sea, columns={"label_column": "Id"})
+    assert competition.images.label_column == "Id"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +160,7 @@ def test_a_column_that_is_named_may_show_everybody_once(sea: Path, new: Workspac
         (("Ahab", "Boo"), "-1"),
     ],
 )
-def test_the_label_of_unknown_individuals_is_found_in_the_list(
+def test_the_label_of_unknown_individuals_is_taken_from_the_list(
     sea: Path, new: Workspace, labels: tuple[str, ...], unknown: str
 ) -> None:
     rows = "".join(f"{i}.jpg,{label}\n" for i, label in enumerate([*labels, "Ahab", "Ahab"]))
@@ -199,7 +217,7 @@ def test_the_label_of_unknown_individuals_is_found_in_the_list(
         ),
     ],
 )
-def test_what_a_preset_lacks_is_named_and_nothing_is_written(
+def test_missing_data_is_named_and_nothing_is_written(
     sea: Path,
     new: Workspace,
     name: str,
@@ -237,9 +255,7 @@ def test_a_workspace_is_never_overwritten(sea: Path, new: Workspace) -> None:
     assert new.settings.read_text() == before
 
 
-def test_a_workspace_commits_receipts_and_ignores_what_can_be_made_again(
-    sea: Path, new: Workspace
-) -> None:
+def test_gitignore_leaves_receipts_in_and_built_files_out(sea: Path, new: Workspace) -> None:
     presets.init(new, "folder", data(sea, "Ahab"))
     ignored = (new.root / ".gitignore").read_text().splitlines()
     assert {".kitbox/", "submissions/*/*.csv"} <= set(ignored)
@@ -250,7 +266,7 @@ def test_a_workspace_commits_receipts_and_ignores_what_can_be_made_again(
     ]
 
 
-def test_a_gitignore_that_is_there_stays(sea: Path, new: Workspace) -> None:
+def test_an_existing_gitignore_stays(sea: Path, new: Workspace) -> None:
     new.root.mkdir()
     (new.root / ".gitignore").write_text("mine\n")
     presets.init(new, "folder", data(sea, "Ahab"))
@@ -270,9 +286,7 @@ def test_any_folder_name_survives_the_settings(tmp_path: Path, new: Workspace, n
 
 
 @pytest.mark.parametrize("broken", ["stop", "drop"])
-def test_what_to_do_with_broken_images_is_asked_once(
-    sea: Path, new: Workspace, broken: str
-) -> None:
+def test_the_rule_for_broken_images_is_written_once(sea: Path, new: Workspace, broken: str) -> None:
     presets.init(new, "folder", data(sea, "Ahab"), broken=broken)
     assert settings.load(new).images.broken == broken
 
@@ -292,7 +306,7 @@ def test_what_to_do_with_broken_images_is_asked_once(
         ("animalclef-2026", "ari", "image_id,cluster; joined"),
     ],
 )
-def test_a_summary_says_what_is_asked(name: str, metric: str, form: str) -> None:
+def test_a_summary_has_metric_and_format(name: str, metric: str, form: str) -> None:
     summary = presets.summary(name)
     assert (summary["preset"], summary["metric"], summary["format"]) == (name, metric, form)
 
@@ -312,15 +326,21 @@ def own(sea: Path, text: str = "file,who\na.jpg,Ahab\n", folder: str = "photos")
 
 
 @pytest.mark.parametrize("folder", ["photos", "."])
-def test_the_folder_of_ones_own_photographs_is_found(
-    sea: Path, new: Workspace, folder: str
-) -> None:
-    made = presets.init(new, "csv", own(sea, folder=folder), columns=OWN).images
-    assert (made.train_folder, made.test_folder, made.test_list) == (folder, None, None)
-    assert (made.train_list, made.image_column, made.label_column) == ("whales.csv", "file", "who")
+def test_the_folder_of_own_photographs_is_found(sea: Path, new: Workspace, folder: str) -> None:
+    competition = presets.init(new, "csv", own(sea, folder=folder), columns=OWN).images
+    assert (competition.train_folder, competition.test_folder, competition.test_list) == (
+        folder,
+        None,
+        None,
+    )
+    assert (competition.train_list, competition.image_column, competition.label_column) == (
+        "whales.csv",
+        "file",
+        "who",
+    )
 
 
-def test_lines_that_are_commented_out_have_no_gaps_to_fill(sea: Path, new: Workspace) -> None:
+def test_commented_lines_are_filled_in_too(sea: Path, new: Workspace) -> None:
     presets.init(new, "csv", own(sea), columns=OWN)
     lines = new.settings.read_text().splitlines()
     assert '# test_folder = "photos"' in lines
@@ -328,7 +348,7 @@ def test_lines_that_are_commented_out_have_no_gaps_to_fill(sea: Path, new: Works
     assert not any("<" in line for line in lines)
 
 
-def test_a_list_that_is_not_there_leaves_its_columns_open(sea: Path, new: Workspace) -> None:
+def test_a_missing_list_leaves_its_columns_open(sea: Path, new: Workspace) -> None:
     presets.init(new, "gdsc2020", data(sea, "train", "test"))
     assert '# label_column = "<label_column>"' in new.settings.read_text().splitlines()
 
@@ -338,20 +358,18 @@ def test_paths_in_a_list_may_name_folders_themselves(sea: Path, new: Workspace) 
     assert presets.init(new, "csv", sea, columns=OWN).images.train_folder == "."
 
 
-def test_a_first_photograph_that_is_missing_does_not_hide_the_folder(
-    sea: Path, new: Workspace
-) -> None:
+def test_a_missing_first_photograph_does_not_hide_the_folder(sea: Path, new: Workspace) -> None:
     own(sea, "file,who\ngone.jpg,Ahab\na.jpg,Ahab\n")
     assert presets.init(new, "csv", sea, columns=OWN).images.train_folder == "photos"
 
 
-def test_ones_own_columns_and_queries_can_be_named(sea: Path, new: Workspace) -> None:
+def test_own_columns_and_queries_can_be_given(sea: Path, new: Workspace) -> None:
     own(sea, 'seen,"a ""q"" picture",whale\n2020,a.jpg,Ahab\n')
-    data(sea, asked='"a ""q"" picture"\na.jpg\n')
-    columns = {"image_column": 'a "q" picture', "label_column": "whale", "test_list": "asked.csv"}
-    made = presets.init(new, "csv", sea, columns=OWN | columns).images
-    assert (made.image_column, made.label_column) == ('a "q" picture', "whale")
-    assert (made.test_list, made.test_folder) == ("asked.csv", "photos")
+    data(sea, queries='"a ""q"" picture"\na.jpg\n')
+    columns = {"image_column": 'a "q" picture', "label_column": "whale", "test_list": "queries.csv"}
+    competition = presets.init(new, "csv", sea, columns=OWN | columns).images
+    assert (competition.image_column, competition.label_column) == ('a "q" picture', "whale")
+    assert (competition.test_list, competition.test_folder) == ("queries.csv", "photos")
 
 
 @pytest.mark.parametrize(
@@ -367,8 +385,8 @@ def test_ones_own_columns_and_queries_can_be_named(sea: Path, new: Workspace) ->
         (
             "csv",
             "file,who\na.jpg,Ahab\n",
-            OWN | {"test_list": "asked.csv"},
-            "{sea} has no asked.csv, which the preset csv needs",
+            OWN | {"test_list": "queries.csv"},
+            "{sea} has no queries.csv, which the preset csv needs",
         ),
         (
             "csv",
@@ -406,12 +424,12 @@ def test_ones_own_columns_and_queries_can_be_named(sea: Path, new: Workspace) ->
         (
             "folder",
             "",
-            {"test_list": "asked.csv"},
+            {"test_list": "queries.csv"},
             "preset folder has fixed lists and takes no --test-list; leave it out",
         ),
     ],
 )
-def test_a_mistake_in_what_is_named_is_one_sentence(
+def test_a_wrong_option_is_one_sentence(
     sea: Path,
     new: Workspace,
     name: str,
@@ -434,7 +452,7 @@ def test_whale_do_needs_its_scenarios(sea: Path, new: Workspace) -> None:
     )
 
 
-def test_only_a_label_can_say_that_nobody_is_known(sea: Path, new: Workspace) -> None:
+def test_the_unknown_label_is_only_looked_for_among_labels(sea: Path, new: Workspace) -> None:
     # -1 stands in another column, and a row ends in empty cells
     data(
         sea,
@@ -446,7 +464,7 @@ def test_only_a_label_can_say_that_nobody_is_known(sea: Path, new: Workspace) ->
 
 
 @pytest.mark.parametrize("name", presets.names())
-def test_a_preset_says_what_it_is_in_one_line(name: str) -> None:
+def test_a_preset_describes_itself_in_one_line(name: str) -> None:
     summary = presets.summary(name)
     assert summary["preset"] == name
     assert 20 < len(str(summary["about"])) <= 100

@@ -1,4 +1,4 @@
-"""Protocol: each query is asked of the gallery that the competition gives it."""
+"""Protocol: each query is searched in the gallery of its competition."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from tests.circle import competition
 
 
 def images(*names: str, groups: str | None = None) -> ImageSet:
-    """Return images, and for each a group of one letter."""
+    """Return images, each with a group of one letter."""
     return ImageSet(
         strings(names),
         tuple(Path(name) for name in names),
@@ -21,7 +21,7 @@ def images(*names: str, groups: str | None = None) -> ImageSet:
     )
 
 
-def asked(root: Path = Path(), gallery: str = "test", k: int = 5, **task: Any) -> Competition:
+def configured(root: Path = Path(), gallery: str = "test", k: int = 5, **task: Any) -> Competition:
     given = competition(
         root=root, images={"index_folder": "index", "group_column": "species"}
     ).model_dump()
@@ -42,8 +42,8 @@ TEST, LABELLED, INDEX = images("x", "y"), images("a", "b", "c"), images("i")
     ("gallery", "searched"),
     [("train", "abc"), ("test", "xy"), ("train+test", "abcxy"), ("index", "i")],
 )
-def test_one_search_asks_the_whole_gallery(gallery: str, searched: str) -> None:
-    found = protocol.leaderboard_searches(TEST, LABELLED, INDEX, asked(gallery=gallery))
+def test_one_search_covers_the_whole_gallery(gallery: str, searched: str) -> None:
+    found = protocol.leaderboard_searches(TEST, LABELLED, INDEX, configured(gallery=gallery))
     assert shown(found) == [("", ["x", "y"], list(searched))]
     assert protocol.query_ids(found, TEST).tolist() == ["x", "y"]
 
@@ -52,7 +52,7 @@ def test_a_query_is_searched_in_its_group_only() -> None:
     test = images("x", "y", "z", groups="lsl")
     labelled = images("a", "b", "c", groups="sll")
     found = protocol.leaderboard_searches(
-        test, labelled, None, asked(gallery="train", within_group=True)
+        test, labelled, None, configured(gallery="train", within_group=True)
     )
     assert shown(found) == [("l", ["x", "z"], ["b", "c"]), ("s", ["y"], ["a"])]
     assert protocol.query_ids(found, test).tolist() == ["x", "y", "z"]
@@ -61,22 +61,22 @@ def test_a_query_is_searched_in_its_group_only() -> None:
 def test_a_group_without_gallery_is_named() -> None:
     test, labelled = images("x", "y", groups="ls"), images("a", groups="l")
     with pytest.raises(KitboxError) as caught:
-        protocol.searches(test, labelled, asked(gallery="train", within_group=True))
+        protocol.searches(test, labelled, configured(gallery="train", within_group=True))
     assert str(caught.value) == (
         "group 's' has 1 queries and no gallery; "
         "correct images.group_column, or fix its values with images.group_names"
     )
 
 
-def test_where_unknown_is_an_answer_a_group_needs_no_gallery() -> None:
+def test_a_group_needs_no_gallery_if_unknown_is_an_answer() -> None:
     test, labelled = images("x", groups="s"), images("a", groups="l")
-    given = asked(gallery="train", answers="label", within_group=True)
+    given = configured(gallery="train", answers="label", within_group=True)
     assert shown(protocol.searches(test, labelled, given)) == [("s", ["x"], [])]
 
 
 def test_groups_need_a_column_in_every_list() -> None:
     with pytest.raises(KitboxError) as caught:
-        protocol.searches(TEST, images("a", groups="l"), asked(within_group=True))
+        protocol.searches(TEST, images("a", groups="l"), configured(within_group=True))
     assert str(caught.value) == "task.within_group needs images.group_column in every list"
 
 
@@ -88,7 +88,7 @@ s2,queries/s2.csv,databases/s2.csv
 
 
 def scenarios(root: Path, **files: str) -> Competition:
-    """Write two scenarios, but for what is given: s1 asks x of a, b; s2 asks x and a of b, y."""
+    """Write two scenarios by default: s1 searches x in a, b; s2 searches x and a in b, y."""
     texts = {
         "query_scenarios.csv": SCENARIOS,
         "queries/s1.csv": "query_id,query_image_id\ns1-x,x\n",
@@ -100,17 +100,17 @@ def scenarios(root: Path, **files: str) -> Competition:
     for name, text in texts.items():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text)
-    return asked(root, scenarios="query_scenarios.csv")
+    return configured(root, scenarios="query_scenarios.csv")
 
 
-def test_each_scenario_asks_its_queries_of_its_database(tmp_path: Path) -> None:
+def test_each_scenario_searches_its_queries_in_its_database(tmp_path: Path) -> None:
     found = protocol.leaderboard_searches(TEST, LABELLED, None, scenarios(tmp_path))
     assert shown(found) == [("s1", ["s1-x"], ["a", "b"]), ("s2", ["s2-x", "s2-a"], ["b", "y"])]
     assert [search.query_images.tolist() for search in found] == [["x"], ["x", "a"]]
     assert protocol.query_ids(found, TEST).tolist() == ["s1-x", "s2-x", "s2-a"]
 
 
-def test_scenarios_may_ask_about_labelled_images_only(tmp_path: Path) -> None:
+def test_scenarios_may_use_labelled_images_only(tmp_path: Path) -> None:
     given = scenarios(
         tmp_path,
         query_scenarios="".join(SCENARIOS.splitlines(keepends=True)[:2]),

@@ -1,4 +1,4 @@
-"""pseudo.csv: written whole, edited by people, and refused by line where a row cannot be."""
+"""pseudo.csv: saved whole, edited by users, faulty rows refused by line."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def written(path: Path, *lines: str) -> Path:
     return path
 
 
-def test_what_is_written_is_read_again_in_the_order_of_images(tmp_path: Path) -> None:
+def test_saved_rows_are_loaded_sorted_by_image(tmp_path: Path) -> None:
     rows = (row("t2", "Boo, Jr"), row("t1", gap=None, on="holdout", holdout="1f2e3d4c5b6a"))
     path = tmp_path / "pseudo.csv"
     pseudo_labels.save(path, rows)
@@ -32,7 +32,7 @@ def test_what_is_written_is_read_again_in_the_order_of_images(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", [None, "", "\n \n", HEADER])
-def test_a_missing_or_empty_file_holds_none(tmp_path: Path, content: str | None) -> None:
+def test_a_missing_or_empty_file_has_no_rows(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "pseudo.csv"
     if content is not None:
         path.write_text(content)
@@ -75,7 +75,7 @@ def test_an_image_with_two_rows_is_refused(tmp_path: Path) -> None:
         pseudo_labels.load(path)
 
 
-def test_the_digest_names_what_is_learnt_and_nothing_else() -> None:
+def test_the_digest_covers_images_and_labels_only() -> None:
     rows = [row("t1"), row("t2", "Boo")]
     same = [row("t2", "Boo", confidence=0.99, round=2), row("t1", gap=None, line=7)]
     assert pseudo_labels.digest(rows) == pseudo_labels.digest(same)

@@ -46,7 +46,7 @@ def test_a_data_folder_is_relative_to_the_workspace(workspace: Workspace) -> Non
     assert settings.load(workspace).images.root == workspace.root.resolve() / "data"
 
 
-def test_the_data_folder_can_be_named_from_outside(
+def test_an_environment_variable_replaces_the_data_folder(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(workspace, folder="elsewhere")
@@ -64,7 +64,7 @@ def test_a_missing_data_folder_is_named_with_the_setting(workspace: Workspace) -
     )
 
 
-def test_a_byte_order_mark_does_no_harm(workspace: Workspace) -> None:
+def test_a_byte_order_mark_is_ignored(workspace: Workspace) -> None:
     path = write(workspace)
     path.write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
     assert settings.load(workspace).name == "whales"
@@ -144,7 +144,7 @@ def test_settings_that_are_not_utf_8_are_named(workspace: Workspace) -> None:
         ({"answers": "clusters"}, "ari"),
     ],
 )
-def test_a_metric_is_named_after_what_is_asked(task: dict[str, Any], metric: str) -> None:
+def test_the_name_of_the_metric_has_its_k(task: dict[str, Any], metric: str) -> None:
     assert competition(**task).metric == metric
 
 
@@ -286,7 +286,7 @@ def test_settings_that_do_not_fit_together_are_refused(
         ({"task": {"answers": "clusters"}, "images": {"unknown_label": None}}, True),
     ],
 )
-def test_where_an_answer_may_be_none_there_is_a_threshold(
+def test_there_is_a_threshold_if_a_query_may_have_no_answer(
     parts: dict[str, dict[str, Any]], decides: bool
 ) -> None:
     assert changed(**parts).uses_threshold == decides
@@ -303,7 +303,9 @@ def test_where_an_answer_may_be_none_there_is_a_threshold(
     ],
 )
 @pytest.mark.parametrize("by_group", [True, False])
-def test_a_threshold_can_be_asked_for(text: str, wanted: dict[str, Any], by_group: bool) -> None:
+def test_a_threshold_is_read_from_its_text(
+    text: str, wanted: dict[str, Any], by_group: bool
+) -> None:
     given = ThresholdSettings(rule="fixed", similarity=0.9, by_group=by_group)
     assert given.override(text) == ThresholdSettings(**wanted, by_group=by_group)
 
@@ -321,7 +323,7 @@ def test_a_threshold_can_be_asked_for(text: str, wanted: dict[str, Any], by_grou
         ),
     ],
 )
-def test_a_threshold_that_is_none_is_refused(text: str, message: str) -> None:
+def test_an_invalid_threshold_is_refused(text: str, message: str) -> None:
     with pytest.raises(KitboxError) as caught:
         ThresholdSettings().override(text)
     assert str(caught.value) == message
@@ -335,7 +337,7 @@ def test_a_sum_of_similarities_may_be_any_number() -> None:
     assert changed(task=best).task.similarity_range == (-1, 1)
 
 
-def test_no_closeness_is_as_low_as_cosines_are() -> None:
+def test_closeness_has_its_own_range() -> None:
     task = changed(task={"label_similarity": "closeness"}).task
     low = float(closeness(np.array(2.0)))  # of opposite points
     assert task.similarity_range == (pytest.approx(low, abs=5e-4), 1)
@@ -348,14 +350,14 @@ def test_no_closeness_is_as_low_as_cosines_are() -> None:
     )
 
 
-def test_a_default_threshold_does_no_harm_where_nothing_is_decided() -> None:
+def test_a_default_threshold_is_allowed_without_an_effect() -> None:
     assert changed(task={"answers": "images"}, threshold={"rule": "best"}).uses_threshold is False
 
 
-def test_where_a_list_goes_is_no_part_of_what_made_it() -> None:
+def test_the_name_on_kaggle_is_not_part_of_the_settings_in_receipts() -> None:
     assert "kaggle" not in changed(submission={"kaggle": "x"}).submission.model_dump()
 
 
-def test_a_run_stops_at_broken_images_unless_told_otherwise() -> None:
+def test_a_run_stops_at_broken_images_by_default() -> None:
     assert ImageSettings(root=Path(), train_folder="train").broken == "stop"
     assert HoldoutSettings() == HoldoutSettings(share=0.2, unknown_share=0.0, seed=0)
