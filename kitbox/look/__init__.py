@@ -1,1 +1,1 @@
-"""A local page to walk through images and to decide."""
+"""A local web page to review photographs and record decisions."""

@@ -56,7 +56,7 @@ def _add_page(app: Flask, review: Review, access: AccessControl) -> None:
 
     @app.get("/picture")
     def picture() -> Response:
-        image_id = _listed(review.photographs, request.args.get("id", ""))
+        image_id = _require_listed(review.photographs, request.args.get("id", ""))
         longest = _number("size")
         if longest not in SIZES:
             raise KitboxError(f"no pictures of size {longest}; there are {SIZES}")
@@ -75,12 +75,12 @@ def _add_data(app: Flask, review: Review) -> None:
         app.add_url_rule(path, path, view)
 
     def image(state: ReviewState) -> Any:
-        image_id = _listed(review.photographs, request.args.get("id", ""))
+        image_id = _require_listed(review.photographs, request.args.get("id", ""))
         return payloads.image(image_id, state, review.embeddings)
 
     def side_by_side(state: ReviewState) -> Any:
         ids = dict.fromkeys(request.args.getlist("id")[:_MAX_SIDE_BY_SIDE])
-        images = [_listed(review.photographs, image_id) for image_id in ids]
+        images = [_require_listed(review.photographs, image_id) for image_id in ids]
         if not images:
             raise KitboxError("name the images to see side by side, as ?id=a.jpg&id=b.jpg")
         item = review_items.side_by_side(images, state)
@@ -167,7 +167,7 @@ def _number(name: str) -> int:
     return int(text)
 
 
-def _listed(photographs: Photographs, image_id: str) -> str:
+def _require_listed(photographs: Photographs, image_id: str) -> str:
     if image_id not in photographs.rows:
         abort(404, "there is no such image in the lists")
     return image_id

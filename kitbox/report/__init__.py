@@ -1,1 +1,1 @@
-"""Pages and pictures for people."""
+"""HTML pages about data, duplicates, findings and results."""
