@@ -52,7 +52,7 @@ def drawn_boxes(folders: list[Path], file: Path, place: Workspace) -> BoxedImage
     """Return the images of the folders that have a box in a file of any supported format."""
     paths = [path for folder in folders for path in image_files.list_images(folder)]
     images = ImageSet(strings([path.name for path in paths]), tuple(paths))
-    listed = ListedImages(images, None, None, ())
+    listed = ListedImages(images)
     found = follow(box_import.import_boxes(file, listed, source=file.name, broken="drop"))
     of_image: dict[str, list[Box]] = {}
     for box in found.boxes:

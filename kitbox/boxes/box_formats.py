@@ -40,7 +40,7 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _YOLO_NUMBERS = (5, 6)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BoxRow:
     """A box in a list: its place, the name of its image, and numbers as the format defines them.
 
@@ -128,7 +128,15 @@ def _read_yolo_folder(folder: Path) -> BoxList:
                 numbers = _numbers(text) if len(text.split()) in _YOLO_NUMBERS else ()
                 confidence = numbers[5] if len(numbers) == max(_YOLO_NUMBERS) else None
                 where = f"{file.relative_to(folder.parent)} line {line}"
-                rows.append(BoxRow(where, name, numbers[1:5], confidence, text.strip()))
+                rows.append(
+                    BoxRow(
+                        where=where,
+                        name=name,
+                        numbers=numbers[1:5],
+                        confidence=confidence,
+                        text=text.strip(),
+                    )
+                )
     if not rows:
         raise KitboxError(f"{folder} has no labels; a file NAME.txt has lines of 'class cx cy w h'")
     return BoxList(tuple(rows), ("yolo",), "a folder of labels")
@@ -137,7 +145,7 @@ def _read_yolo_folder(folder: Path) -> BoxList:
 def _read_without_header(path: Path, lines: list[tuple[int, list[str]]]) -> BoxList:
     """Read lines of a name and numbers: four for a box, more for an outline."""
     rows = [
-        BoxRow(f"{path.name} line {line}", name, _numbers(text), None, text)
+        BoxRow(where=f"{path.name} line {line}", name=name, numbers=_numbers(text), text=text)
         for line, (name, *cells) in lines
         for text in [",".join(cells)]
     ]
@@ -164,7 +172,15 @@ def _read_with_header(path: Path) -> BoxList:
         confidences = _numbers(row[confidence]) if confidence is not None else ()
         where = f"{path.name} line {line}"
         value = confidences[0] if confidences else None
-        rows.append(BoxRow(where, row[image], _numbers(text), value, text))
+        rows.append(
+            BoxRow(
+                where=where,
+                name=row[image],
+                numbers=_numbers(text),
+                confidence=value,
+                text=text,
+            )
+        )
     if not rows:
         raise KitboxError(f"{path} has a header and no box", fix="get the whole file")
     return BoxList(tuple(rows), formats or _possible_formats(rows), f"columns {','.join(columns)}")

@@ -336,8 +336,8 @@ class _RowImporter:
 
     def add(self, row: BoxRow, image_id: str | None) -> None:
         """Add the box of a row as far as it lies in its image."""
-        if image_id is not None and (doubt := self.doubtful_names.pop(row.name, None)) is not None:
-            self._report("guessed", row, image_id, doubt)
+        if image_id is not None and (what := self.doubtful_names.pop(row.name, None)) is not None:
+            self._report("guessed", row, image_id, what)
         if image_id is None:
             self._report("unmatched", row, "", f"no image, or more than one, is '{row.name}'")
         elif image_id in self.problems:

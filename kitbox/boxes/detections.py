@@ -65,13 +65,13 @@ def detect(
 ) -> Generator[tuple[list[int], list[Detections]], None, None]:
     """Yield the rows of each batch of images, and their detections."""
     detector.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    form = detector.pyramid.data_config
+    interpolation = detector.pyramid.data_config.interpolation
     rows = np.arange(len(paths))
     batches = [
         [int(row) for row in batch] for batch in np.split(rows, range(_BATCH, len(rows), _BATCH))
     ]
     loader = detector_data.build_loader(
-        detector_data.PlainDataset(paths, height_width, form.interpolation),
+        detector_data.PlainDataset(paths, height_width, interpolation),
         batches if len(rows) else [],
         workers=default_worker_count(device, workers),
     )

@@ -22,7 +22,7 @@ from kitbox.files import digest_of, read_json, write_bytes, write_json
 _VERSION = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DetectorKey:
     """All that determines a trained detector: settings, data, initial weights, precision."""
 

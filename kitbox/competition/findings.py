@@ -48,6 +48,7 @@ class FindingCollector:
     """
 
     competition: "Competition"
+    _: KW_ONLY
     lenient: bool = False
     decisions: Decisions = field(default_factory=Decisions)
     findings: list[DataFinding] = field(default_factory=list)

@@ -18,16 +18,16 @@ from kitbox.errors import KitboxError
 from kitbox.records import Floats, ImageSet, strings
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class ListEntry:
     """An image named on a line of a list, or by a folder (`line` is 0).
 
     `extra` holds its group, encounter and time as the row has them, by column.
     """
 
-    line: int
     image_id: str
     path: Path
+    line: int = 0
     label: str = ""
     extra: dict[str, str] = field(default_factory=dict)
 
@@ -143,7 +143,9 @@ def read_test(images: ImageSettings, collector: FindingCollector) -> list[ListEn
         if match.file is not None and image_id not in entries:
             collector.add_file(match.file)
             extra = extra_values(row, images)
-            entries[image_id] = ListEntry(line, image_id, match.file, extra=extra)
+            entries[image_id] = ListEntry(
+                image_id=image_id, path=match.file, line=line, extra=extra
+            )
     if not entries and images.split_column is not None and listed == images.train_list:
         raise KitboxError(f"{images.root / listed} {_no_row_message(images, 'test_split')}")
     return list(entries.values())
@@ -214,7 +216,9 @@ def _labelled_from_list(
                 conflicting.add(image_id)
         else:
             extra = extra_values(row, images)
-            entries[image_id] = ListEntry(line, image_id, match.file, label, extra)
+            entries[image_id] = ListEntry(
+                image_id=image_id, path=match.file, line=line, label=label, extra=extra
+            )
     return [entry for entry in entries.values() if entry.image_id not in conflicting]
 
 
@@ -230,12 +234,16 @@ def _labelled_from_folders(images: ImageSettings) -> list[ListEntry]:
     others = {images.root / name for name in (images.test_folder, images.index_folder) if name}
     if images.unlabelled:
         return [
-            ListEntry(0, file.relative_to(folder).as_posix(), file, images.unknown_label or "")
+            ListEntry(
+                image_id=file.relative_to(folder).as_posix(),
+                path=file,
+                label=images.unknown_label or "",
+            )
             for file in image_files.list_images(folder)
             if not others & set(file.parents)
         ]
     return [
-        ListEntry(0, file.relative_to(folder).as_posix(), file, label.name)
+        ListEntry(image_id=file.relative_to(folder).as_posix(), path=file, label=label.name)
         for label in sorted(folder.iterdir())
         if label.is_dir() and not label.name.startswith(".") and label not in others
         for file in image_files.list_images(label)
@@ -269,7 +277,7 @@ def _entries_of_folder(images: ImageSettings, folder_name: str, setting: str) ->
                 f"{file} and {files[name]} have the same name", fix="rename one of them"
             )
         files[name] = file
-    return [ListEntry(0, name, file) for name, file in files.items()]
+    return [ListEntry(image_id=name, path=file) for name, file in files.items()]
 
 
 def _no_image_message(images: ImageSettings, findings: list[DataFinding]) -> str:

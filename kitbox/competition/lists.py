@@ -1,7 +1,7 @@
 """Lists of a competition read into image sets: labelled images, test images, an index."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -30,9 +30,10 @@ class ListedImages:
     """
 
     labelled: LabelledImages
-    test: ImageSet | None
-    index: ImageSet | None
-    findings: tuple[DataFinding, ...]
+    _: KW_ONLY
+    test: ImageSet | None = None
+    index: ImageSet | None = None
+    findings: tuple[DataFinding, ...] = ()
     settled: frozenset[str] = frozenset()
 
 
@@ -73,7 +74,13 @@ def read(
     collector = FindingCollector(competition, decisions=decisions or Decisions())
     found = _read(collector, boxes_file)
     assert found.labelled is not None  # noqa: S101  else the collector has raised
-    return ListedImages(found.labelled, found.test, found.index, found.findings, found.settled)
+    return ListedImages(
+        found.labelled,
+        test=found.test,
+        index=found.index,
+        findings=found.findings,
+        settled=found.settled,
+    )
 
 
 def survey(

@@ -231,7 +231,11 @@ def _as_decided(
     if survey.labelled is None:
         return survey.sets
     listed = ListedImages(
-        survey.labelled, survey.test, survey.index, survey.findings, survey.settled
+        survey.labelled,
+        test=survey.test,
+        index=survey.index,
+        findings=survey.findings,
+        settled=survey.settled,
     )
     found = lists.apply_decisions(listed, decided, competition.images.unknown_label)
     return found.labelled, found.test, found.index

@@ -28,7 +28,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> ListedImages:
     files = [folder / f"{number}.jpg" for number in range(10)]
     for file in files:
         Image.new("RGB", SIDE, (0, 80, 120)).save(file)
-    return ListedImages(ImageSet(strings([f.name for f in files]), tuple(files)), None, None, ())
+    return ListedImages(ImageSet(strings([f.name for f in files]), tuple(files)))
 
 
 def imported(listed: ListedImages, file: Path, **given: Any) -> BoxImport:
@@ -55,9 +55,7 @@ def test_shares_are_of_the_upright_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by a quarter, so 40 wide and 80 high
     Image.new("RGB", (80, 40)).save(tmp_path / "turned.jpg", exif=exif)
-    listed = ListedImages(
-        ImageSet(strings(["turned.jpg"]), (tmp_path / "turned.jpg",)), None, None, ()
-    )
+    listed = ListedImages(ImageSet(strings(["turned.jpg"]), (tmp_path / "turned.jpg",)))
     file = drawn(tmp_path, "turned,.5,.5,.5,.25", header="image,cx,cy,w,h")
     assert imported(listed, file).boxes[0].corners == (10, 30, 30, 50)
 
@@ -173,9 +171,7 @@ def test_a_box_of_an_unreadable_image_is_refused(tmp_path: Path, photographs: Li
     (tmp_path / "page.jpg").write_text("<html>")
     shutil.copy(photographs.labelled.paths[0], tmp_path / "good.jpg")
     names = ["page.jpg", "good.jpg"]
-    listed = ListedImages(
-        ImageSet(strings(names), tuple(tmp_path / name for name in names)), None, None, ()
-    )
+    listed = ListedImages(ImageSet(strings(names), tuple(tmp_path / name for name in names)))
     found = imported(listed, drawn(tmp_path, "page,1,2,30,40", "good,1,2,30,40"))
     [finding] = found.findings
     assert str(finding) == (
@@ -268,7 +264,7 @@ def listed(labelled: dict[str, str], test: dict[str, str] | None = None) -> List
         for of in (labelled, test)
     ]
     assert sets[0] is not None
-    return ListedImages(sets[0], sets[1], None, ())
+    return ListedImages(sets[0], test=sets[1])
 
 
 WHALES = listed(

@@ -37,7 +37,9 @@ def of(*rows: tuple[str, ...]) -> Decisions:
 def listed(findings: tuple[DataFinding, ...] = ()) -> ListedImages:
     labelled = image_set({"a1": "Ahab", "a2": "Ahab", "b1": "Boo", "b2": "Boo", "n": "new_whale"})
     test, index = (image_set(dict.fromkeys(names, "")) for names in ("xy", "ij"))
-    return ListedImages(labelled, test.without_labels(), index.without_labels(), findings)
+    return ListedImages(
+        labelled, test=test.without_labels(), index=index.without_labels(), findings=findings
+    )
 
 
 def labels(images: ImageSet) -> dict[str, str]:
@@ -89,7 +91,7 @@ def test_a_decided_box_replaces_the_listed_one() -> None:
         np.arange(20, dtype=np.float32).reshape(5, 4),
     )
     decided = of(("box", "a2", "1 1 9 9"), ("box", "a2", "2 2 5 5"))
-    found = lists.apply_decisions(ListedImages(boxed, None, None, ()), decided).labelled.boxes
+    found = lists.apply_decisions(ListedImages(boxed), decided).labelled.boxes
     assert found is not None
     assert found[:2].tolist() == [[0, 1, 2, 3], [2, 2, 5, 5]]
     assert boxed.boxes is not None

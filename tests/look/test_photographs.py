@@ -81,7 +81,7 @@ def test_labelled_images_that_are_also_queries_appear_once(
 ) -> None:
     workspace, competition = competition_on_disk(tmp_path)
     listed = lists.read(competition)
-    again = ListedImages(listed.labelled, listed.labelled.without_labels(), None, ())
+    again = ListedImages(listed.labelled, test=listed.labelled.without_labels())
     monkeypatch.setattr(lists, "read", lambda *_: again)
     listed = load_photographs(workspace, competition)
     assert len(listed.images) == 24

@@ -709,7 +709,7 @@ def test_a_competition_without_test_images_has_no_submission() -> None:
     assert str(caught.value) == "this competition has no test images; set images.test_folder"
 
 
-LISTED = ListedImages(TRAIN, TEST, None, ())
+LISTED = ListedImages(TRAIN, test=TEST)
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
