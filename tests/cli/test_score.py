@@ -239,7 +239,7 @@ WAYS = (
 WORDS = {
     "labels": "Labels are ranked by the mean of the members' similarities.",
     "classifier": "Labels are ranked by a classifier of the joined embeddings.",
-    "learned": "Unknown individuals are told by a judge fitted to other queries.",
+    "learned": "Unknown individuals are recognised by a model fitted to other queries.",
 }
 
 
@@ -359,7 +359,7 @@ def test_each_fold_has_the_evidence_of_its_learned_new_label() -> None:
         (("score", "plain", "--dims", "8"), "--dims 8 is the classifier's; "),
         (
             ("compare", "plain", "large", "--new-label", "learned", "--threshold", "0.5"),
-            "--new-label learned judges by chances, not at a fixed similarity; ",
+            "--new-label learned cuts at a probability, not at a fixed similarity; ",
         ),
         (("ensemble", "plain", "--combine", "classifier", "--dims", "99"), "--dims 99: "),
     ],
