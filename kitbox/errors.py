@@ -33,5 +33,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def more(count: int, noun: str = "more like it") -> str:
-    """Return '; N more like it', or '' for none: a sentence names only the first of several."""
+    """Return '; N more like it', or '' for a count of 0: a message names only the first mistake."""
     return f"; {count} {noun}" if count > 0 else ""

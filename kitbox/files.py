@@ -114,8 +114,8 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write bytes, atomically.
 
-    Let other libraries save to memory and write the bytes here: each reports a full disk in a way
-    of its own.
+    Libraries report a full disk in different ways, so let them save to memory and write the bytes
+    with this.
     """
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
@@ -142,7 +142,7 @@ def append_line(file: int, line: bytes) -> None:
     Raises OSError if it cannot be written; the file is then unchanged.
     """
     size = os.fstat(file).st_size
-    # a crash or an editor may have left the last line without its end
+    # a crash or an editor may have left the last line without a line feed
     if size and os.pread(file, 1, size - 1) != b"\n":
         line = b"\n" + line
     try:

@@ -73,7 +73,10 @@ class ImageSet:
         return type(self)(
             self.image_ids[indices],
             tuple(self.paths[i] for i in indices),
-            **{name: None if of is None else of[indices] for name, of in columns.items()},
+            **{
+                name: None if values is None else values[indices]
+                for name, values in columns.items()
+            },
         )
 
     def of(self, image_ids: Strings) -> Self:
@@ -146,14 +149,14 @@ def _filled(images: ImageSet, name: str) -> NDArray[Any]:
     return np.full(len(images), "", dtype=np.str_)
 
 
-def rows_of(wanted: Strings, image_ids: Strings) -> Integers:
-    """Return the row of each wanted id, -1 where there is none."""
+def rows_of(requested: Strings, image_ids: Strings) -> Integers:
+    """Return the row (n,) of each of the `requested (n,)` ids in `image_ids`, -1 if it has none."""
     if not len(image_ids):
-        return np.full(len(wanted), -1, dtype=np.int64)
+        return np.full(len(requested), -1, dtype=np.int64)
     order = np.argsort(image_ids, kind="stable")
     ordered = image_ids[order]
-    places = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
-    return np.where(ordered[places] == wanted, order[places], -1).astype(np.int64)
+    places = np.minimum(np.searchsorted(ordered, requested), len(ordered) - 1)
+    return np.where(ordered[places] == requested, order[places], -1).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -199,9 +202,13 @@ class Holdout:
             raise KitboxError(f"{len(self.query)} queries but {len(self.query_answers)} answers")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Weights on disk, with the plugin, its fingerprint and the digest of the file."""
+    """Weights on disk, with the plugin's name, its fingerprint and the digest of the file.
+
+    `on` is what they were trained on: "holdout" (its training side) or "all" (every labelled
+    image).
+    """
 
     path: Path
     plugin: str
@@ -359,7 +366,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a stage: `done` of `total` `unit`s of the work called `stage`."""
+    """Progress of the stage of this name: `done` of `total` units, such as images."""
 
     stage: str
     done: int

@@ -32,8 +32,9 @@ def read_rows(
 
     A byte-order mark, CRLF, blank lines and empty cells at the end of a row are allowed, and the
     missing values of a short row are empty. Raises KitboxError for a missing file, a missing
-    column, another separator, bytes that are not UTF-8, and a row with more cells than columns;
-    with `on_bad_row` such a row is left out, and its line and what is wrong are passed there.
+    column, another separator, and bytes that are not UTF-8. A row with more cells than columns is
+    an error too, unless there is `on_bad_row`: then it is called with the line and the message, and
+    the row is left out.
     """
     lines = _lines(path)
     _, names = next(lines, (1, []))

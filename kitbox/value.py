@@ -18,15 +18,15 @@ from kitbox.errors import did_you_mean, more
 class Value(BaseModel):
     """Settings that are checked when created, cannot change, and name a misspelt setting.
 
-    Digests of the written settings name plugins, so two class variables keep them stable. A setting
-    in `later` is not written at its default. A setting in `written_as` is written under the given
-    key, and read from it.
+    Plugins are identified by the digest of their written settings, which two class variables keep
+    stable: a setting in `later` is omitted at its default value, and a setting in `written_as` is
+    written under another key, and read from it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     later: ClassVar[frozenset[str]] = frozenset()
     written_as: ClassVar[Mapping[str, str]] = {}
-    title: ClassVar[str] = ""  # in error messages, where the class name says less
+    title: ClassVar[str] = ""  # used in error messages instead of the class name
 
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

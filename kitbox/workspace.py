@@ -11,7 +11,7 @@ SETTINGS = "kitbox.toml"
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths of one workspace; all below `cache` can be computed again and is never committed."""
+    """Paths of one workspace; everything in `cache` can be computed again and is not committed."""
 
     root: Path
     cache_name: str = ".kitbox"
@@ -98,12 +98,13 @@ class Workspace:
 
 
 def find_workspace(start: Path | None = None) -> Workspace:
-    """Return the workspace in `start` or KITBOX_WORKSPACE, else the nearest one upwards.
+    """Return the workspace `start` or KITBOX_WORKSPACE, else the nearest one of the current folder.
 
-    Searches from the current folder. Raises KitboxError where there is no `kitbox.toml`.
+    The current folder and those above it are searched. Raises KitboxError where there is no
+    `kitbox.toml`.
     """
-    given = os.environ.get("KITBOX_WORKSPACE")
-    named = start or (Path(given) if given else None)
+    variable = os.environ.get("KITBOX_WORKSPACE")
+    named = start or (Path(variable) if variable else None)
     if named is not None:
         if not (named / SETTINGS).is_file():
             raise KitboxError(

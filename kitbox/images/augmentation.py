@@ -8,7 +8,7 @@ import numpy as np
 from kitbox.images.preprocessing import Pixels
 from kitbox.records import Floats
 
-# albumentations asks the network for a newer release whenever it is imported.
+# Otherwise albumentations looks online for a newer release whenever it is imported.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 
@@ -29,7 +29,7 @@ class Augmentation:
 
 
 def _light(height_width: tuple[int, int]) -> Any:
-    """Return small changes of pose and light, after which a fluke still shows its individual.
+    """Return small changes of pose and light that keep an individual recognisable.
 
     Images are not mirrored: a mirrored fluke is another individual.
     """
@@ -62,11 +62,11 @@ def _light(height_width: tuple[int, int]) -> Any:
 
 
 def _gdsc2020(height_width: tuple[int, int]) -> Any:
-    """Return the pipeline of the third place in GDSC 2020, in terms of albumentations 2.
+    """Return the pipeline of the third place in GDSC 2020, rewritten for albumentations 2.
 
     Its imgaug transforms became Sharpen, Emboss, Perspective and Affine, Cutout became
-    CoarseDropout. In a OneOf the members' `p` are weights. The blur limit of 10 is 9 here, since
-    it must be odd.
+    CoarseDropout. In a OneOf the members' `p` are weights. The blur limit of 10 became 9, since it
+    must be odd.
     """
     import albumentations as alb
     import cv2
@@ -143,7 +143,7 @@ class BoxAugmentation:
     """Random changes of pose and light that also move boxes, repeatable by seed."""
 
     def __init__(self) -> None:
-        """Build the pipeline: mirrored, scaled, shifted, in another light."""
+        """Build the pipeline: mirroring, scale, shift, changes of light."""
         import albumentations as alb
         import cv2
 
@@ -161,12 +161,12 @@ class BoxAugmentation:
                 alb.HueSaturationValue(10, 30, 15, p=0.4),
                 alb.ToGray(p=0.15),
             ],
-            # a box stays while a third of it is in the image
+            # a box is dropped when less than a third of it stays in the image
             bbox_params=alb.BboxParams("pascal_voc", ["rows"], min_visibility=0.33, clip=True),
         )
 
     def __call__(self, pixels: Pixels, boxes: Floats, seed: int) -> tuple[Pixels, Floats]:
-        """Return changed pixels (h, w, 3) uint8, and those boxes (m, 4) that are still in sight."""
+        """Return changed pixels (h, w, 3) uint8, and the boxes (m, 4) that are still visible."""
         self._pipeline.set_random_seed(seed)
         changed = self._pipeline(image=pixels, bboxes=boxes, rows=np.arange(len(boxes)))
         return changed["image"], np.asarray(changed["bboxes"], dtype=np.float32).reshape(-1, 4)

@@ -1,4 +1,4 @@
-"""Index of image files: digest, signature, statistics and faults, so that each is read once."""
+"""Index of image files: digest, signature, statistics and problem, so that each is read once."""
 
 import hashlib
 import sqlite3
@@ -19,7 +19,7 @@ from kitbox.images.preprocessing import UnreadableImageError
 from kitbox.records import ImageSet, Integers, Progress, strings
 from kitbox.workspace import Workspace
 
-# Old builds of sqlite take at most about this many values in a statement.
+# Values per statement; old builds of sqlite accept few more.
 _CHUNK = 500
 # Version of the table and of the summaries in it; a table of another version is replaced.
 _VERSION = 4
@@ -33,7 +33,7 @@ _INSERT = f"INSERT OR REPLACE INTO looks VALUES ({','.join('?' * len(_COLUMNS))}
 
 @dataclass(frozen=True)
 class Signatures:
-    """What near-duplicates are found by: `hashes (n, 8) uint8` and `thumbnails (n, 256) uint8`."""
+    """Hashes and thumbnails to find near-duplicates by: `(n, 8)` and `(n, 256)`, both uint8."""
 
     hashes: NDArray[np.uint8]
     thumbnails: NDArray[np.uint8]
@@ -53,10 +53,10 @@ def concatenate_signatures(parts: list[Signatures]) -> Signatures:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """Images with digests and times, and what reading their files showed.
+    """Images with digests and times, and the problems, signatures and statistics of their files.
 
-    `problems` are image id → what is wrong, `problem_kinds` image id → its kind, both of unreadable
-    images. `stats (n,)` has the columns of ImageStats.
+    `problems` maps the id of each unreadable image to a message, `problem_kinds` to its kind.
+    `stats (n,)` has the columns of ImageStats.
     """
 
     images: ImageSet
@@ -67,10 +67,10 @@ class Inspection:
 
 
 def inspect(images: ImageSet, workspace: Workspace) -> Generator[Progress, None, Inspection]:
-    """Return an inspection of images, after reading every new file on all cores; yields Progress.
+    """Return the inspection of images, after reading every new file on all cores; yields Progress.
 
     A file is read again when its size, modification time or change time differ from those in the
-    index. Where the list gives no time, the camera's is taken.
+    index. Where the list gives no time, the camera's is used.
     """
     stamps = [_stamp(path) for path in images.paths]
     with _open(workspace.image_index) as database:
@@ -86,7 +86,7 @@ def inspect(images: ImageSet, workspace: Workspace) -> Generator[Progress, None,
         )
         for done, (stamp, record) in enumerate(zip(fresh, read, strict=True), 1):
             known[stamp] = record
-            if record.lasting:  # else it may succeed the next time
+            if record.lasting:  # else reading may succeed the next time
                 database.execute(_INSERT, (stamp, *record.as_row()))
             if done % _CHUNK == 0:
                 database.commit()
@@ -100,7 +100,7 @@ class _FileRecord:
     """A row of the index: sha256, why the file cannot be decoded, and its summary.
 
     `problem` and its `kind` are '' for a file that can be decoded. A file that the system cannot
-    read has a `digest` like no other, and is not `lasting`.
+    read gets a unique `digest`, and is not `lasting`.
     """
 
     digest: str
@@ -149,7 +149,7 @@ def _bytes(rows: list[bytes], width: int) -> NDArray[np.uint8]:
 
 
 def _stamp(path: Path) -> str:
-    """Return what changes whenever a file's bytes do: path, size, mtime and ctime in ns."""
+    """Return a key that changes whenever a file's bytes do: path, size, mtime and ctime in ns."""
     try:
         status = path.stat()
     except FileNotFoundError as error:

@@ -11,14 +11,14 @@ from PIL import ExifTags, Image
 
 from kitbox.images.preprocessing import EXIF_ORIENTATION, load_upright, open_image, to_rgb
 
-# Brightness and sharpness are measured on a grey image whose longer side has this many pixels:
-# blur that appears only at full size reaches no network.
+# Brightness and sharpness are measured on a grey image whose longer side has this many pixels: no
+# network sees blur that appears only at full size.
 QUALITY_SIDE = 256
-# Sharpness is that of the steepest edges, one pixel in 200: noise is everywhere, edges are few.
+# Sharpness is measured at the steepest edges, one pixel in 200: noise is everywhere, edges are few.
 _STEEPEST = 0.995
-# Grey levels from a pixel to the next; where no edge is steeper, sharpness cannot be measured.
+# Grey levels between neighbouring pixels; without an edge this steep, sharpness cannot be measured.
 _LEAST_EDGE = 8
-# Pixels per side: of a thumbnail, and the least from which a perceptual hash is computed.
+# Pixels per side: of a thumbnail, and at least of the image that a perceptual hash is computed on.
 _THUMBNAIL_SIDE = 16
 _HASHED_SIDE = 64
 _EXIF_DATE = 0x9003  # DateTimeOriginal
@@ -150,9 +150,9 @@ def _time_taken(image: Image.Image) -> float | None:
 
 
 def _draft(image: Image.Image) -> int:
-    """Ask the JPEG decoder for the size that sharpness needs; return the shrinking left for a hash.
+    """Set the JPEG decoder to the scale that sharpness needs; return the factor left for the hash.
 
-    A hash of fewer pixels, averaged as the decoder does it, is the same and quicker.
+    The hash of an image shrunk by averaging, as the decoder does, is the same and quicker.
     """
     if image.format != "JPEG":
         return 1
@@ -160,10 +160,10 @@ def _draft(image: Image.Image) -> int:
     hashed = next(
         factor for factor in (8, 4, 2, 1) if shortest >= factor * _HASHED_SIDE or factor == 1
     )
-    kept = next(
+    measured = next(
         factor for factor in (8, 4, 2, 1) if longest >= factor * QUALITY_SIDE or factor == 1
     )
-    factor = min(hashed, kept)
+    factor = min(hashed, measured)
     image.draft("RGB", (-(-image.width // factor), -(-image.height // factor)))
     return hashed // factor
 

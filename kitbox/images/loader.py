@@ -20,10 +20,7 @@ from kitbox.workspace import Workspace
 
 
 class BatchItem(NamedTuple):
-    """An image of a batch: its row, the seed of its augmentation, whether it is mirrored.
-
-    Without a seed it is not augmented.
-    """
+    """An image of a batch: its row, augmentation seed (None: not augmented), and mirroring."""
 
     row: int
     seed: int | None = None
@@ -34,7 +31,7 @@ class ImageDataset(Dataset[tuple[Pixels, int]]):
     """A network's input for each image of a set: (pixels (h, w, 3) uint8, row).
 
     It is indexed by a row or a `BatchItem`. `unreadable` images are grey. Pixels come from the
-    pixel cache of the workspace where it has them, else from the files; they are the same.
+    pixel cache of the workspace if it has them, else from the files; they are equal.
     """
 
     def __init__(
@@ -70,7 +67,7 @@ class ImageDataset(Dataset[tuple[Pixels, int]]):
 
     @property
     def source(self) -> str:
-        """Where the pixels come from, in words."""
+        """The source of the pixels as text: "from their files", "all prepared" or "N prepared"."""
         if not self._cached_count:
             return "from their files"
         return (
@@ -143,20 +140,23 @@ def build_loader(
     )
 
 
-def worker_count(dataset: ImageDataset, device: str, wanted: int | None = None) -> int:
-    """Return how many processes read a dataset: `wanted`, else the default for it.
+def worker_count(dataset: ImageDataset, device: str, requested: int | None = None) -> int:
+    """Return the number of processes that read a dataset: `requested`, else a default.
 
-    On a CPU there is none where reading only copies: handing a batch over would cost more.
+    On a CPU the default is none if reading only copies: passing a batch on would take longer.
     """
-    if wanted is None and device == "cpu" and dataset.only_copies:
+    if requested is None and device == "cpu" and dataset.only_copies:
         return 0
-    return default_worker_count(device, wanted)
+    return default_worker_count(device, requested)
 
 
-def default_worker_count(device: str, wanted: int | None = None) -> int:
-    """Return how many processes read images: `wanted`, else one a core on a GPU and 1 on a CPU."""
-    if wanted is not None:
-        return wanted
+def default_worker_count(device: str, requested: int | None = None) -> int:
+    """Return the number of processes that read images.
+
+    It is `requested`, else one per core, at most 16, for a GPU and 1 for a CPU.
+    """
+    if requested is not None:
+        return requested
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(cores or 1, 16) if device != "cpu" else 1
 
@@ -168,11 +168,11 @@ def augmentation_seed(seed: int, epoch: int, image_id: str) -> int:
 
 
 def start_worker(worker: int) -> None:
-    """Keep a process that reads images to one core."""
+    """Limit OpenCV to one thread in a worker process."""
     import cv2
 
     del worker
-    cv2.setNumThreads(0)  # one process a core is enough
+    cv2.setNumThreads(0)  # there is a process per core already
 
 
 def _empty(shape: tuple[int, ...]) -> Tensor:

@@ -25,7 +25,7 @@ KEY_BYTES = 16
 
 @dataclass(frozen=True)
 class PixelCache:
-    """The folder with all cached pixels of one size and interpolation, by one decoder.
+    """The folder of all cached pixels of one size, interpolation and decoder version.
 
     Row i is `KEY_BYTES` bytes of the file `keys` and h·w·3 bytes of a shard. Pixels reach the disk
     before their key does, so that a row with a key is complete whenever a process is killed.
@@ -43,7 +43,7 @@ class PixelCache:
 
     @property
     def row_bytes(self) -> int:
-        """The bytes of one image."""
+        """The size of one image in bytes."""
         return self.height_width[0] * self.height_width[1] * 3
 
     @property
@@ -53,7 +53,7 @@ class PixelCache:
 
     @property
     def keys_file(self) -> Path:
-        """The keys of all rows, one after the other."""
+        """The file of the keys of all rows, one after the other."""
         return self.folder / "keys"
 
     def location(self, row: int) -> tuple[Path, int]:
@@ -62,7 +62,7 @@ class PixelCache:
         return self.folder / f"pixels-{shard:05d}", rest * self.row_bytes
 
     def keys(self) -> list[bytes]:
-        """Return the keys of all rows, in their order, without a last one that was cut off.
+        """Return the keys of all rows, in their order, without a last one that is incomplete.
 
         Raises KitboxError where a shard is shorter than its rows.
         """
@@ -81,7 +81,7 @@ class PixelCache:
 
 @dataclass(eq=False)
 class CachedImages:
-    """Where a set's images lie in a cache: `rows (n,)`, −1 for an image that is not cached.
+    """The rows (n,) of an image set in a cache, −1 for an image that is not cached.
 
     Files are opened by the process that reads them.
     """
@@ -120,7 +120,7 @@ class CachedImages:
 
 
 def find(workspace: Workspace, images: ImageSet, spec: InputSpec) -> CachedImages | None:
-    """Return where images lie in the cache of an input spec, or None where none is cached.
+    """Return the rows of images in the cache of an input spec, or None if none is cached.
 
     Raises KitboxError for a damaged cache.
     """
@@ -152,6 +152,6 @@ def _damaged(folder: Path) -> KitboxError:
 
 
 def _decoder() -> list[object]:
-    """Return what determines pixels besides the input spec: this code, Pillow, its JPEG decoder."""
+    """Return all else that a cache depends on: this code, Pillow, its JPEG decoder, shard size."""
     versions = preprocessing.RECIPE_VERSION, PIL.__version__, features.version("libjpeg_turbo")
     return [*versions, SHARD_BYTES]

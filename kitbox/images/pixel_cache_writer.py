@@ -1,4 +1,4 @@
-"""Plans which images the pixel caches lack, and adds them on all cores."""
+"""Writer of the pixel caches: plans which images they lack, and adds these on all cores."""
 
 import hashlib
 import os
@@ -20,11 +20,11 @@ from kitbox.images.preprocessing import Crop, InputSpec, Pixels, UnreadableImage
 from kitbox.records import ImageSet, Progress
 from kitbox.workspace import Workspace
 
-# Keys are written after this many images, which is the most that a killed run repeats.
+# Keys are written after this many images, so a killed run has to repeat no more than these.
 _COMMIT = 256
 # Megabytes that each thread reuses: a photograph of 16 million pixels.
 _REUSED_MEGABYTES = 64
-# Bytes that stay free on the disk, for runs and embeddings.
+# Bytes to leave free on the disk for runs and embeddings.
 _LEFT_FREE = 500 * 10**6
 # The key of a row that stays empty, because its file turned out to be unreadable.
 _EMPTY = bytes(KEY_BYTES)
@@ -36,12 +36,12 @@ class DecodeJob:
 
     path: Path
     digest: str
-    wanted: tuple[tuple[PixelCache, Crop, bytes], ...]
+    targets: tuple[tuple[PixelCache, Crop, bytes], ...]
 
 
 @dataclass(frozen=True)
 class CachePlan:
-    """The work left so that `files` distinct files are cached: `jobs`, one a file."""
+    """The `jobs`, one per file, that remain to cache `files` distinct files."""
 
     files: int
     caches: tuple[PixelCache, ...]
@@ -49,19 +49,19 @@ class CachePlan:
 
     @property
     def bytes(self) -> int:
-        """The disk space that the jobs take."""
-        return sum(cache.row_bytes + KEY_BYTES for job in self.jobs for cache, _, _ in job.wanted)
+        """The disk space that the jobs will take."""
+        return sum(cache.row_bytes + KEY_BYTES for job in self.jobs for cache, _, _ in job.targets)
 
 
 def plan(workspace: Workspace, sets: Sequence[ImageSet], specs: Sequence[InputSpec]) -> CachePlan:
-    """Return what the caches lack of these image sets under these input specs.
+    """Return the plan that completes the caches of these image sets for these input specs.
 
     Copies of a file are decoded once. Raises KitboxError for a damaged cache.
     """
     caches = tuple(dict.fromkeys(PixelCache.for_spec(workspace, spec) for spec in specs))
     known = {cache: set(cache.keys()) for cache in caches}
     paths: dict[str, Path] = {}
-    wanted: dict[str, list[tuple[PixelCache, Crop, bytes]]] = {}
+    targets: dict[str, list[tuple[PixelCache, Crop, bytes]]] = {}
     for images in sets:
         digests = images.file_digests.tolist()
         paths |= dict(zip(digests, images.paths, strict=True))
@@ -70,20 +70,20 @@ def plan(workspace: Workspace, sets: Sequence[ImageSet], specs: Sequence[InputSp
             for row, key in enumerate(keys_of(images, spec)):
                 if key not in known[cache]:
                     known[cache].add(key)
-                    entry = (cache, spec.crop(images, row), key)
-                    wanted.setdefault(digests[row], []).append(entry)
-    jobs = (DecodeJob(paths[digest], digest, tuple(entries)) for digest, entries in wanted.items())
+                    target = (cache, spec.crop(images, row), key)
+                    targets.setdefault(digests[row], []).append(target)
+    jobs = (DecodeJob(paths[digest], digest, tuple(those)) for digest, those in targets.items())
     return CachePlan(len(paths), caches, tuple(jobs))
 
 
 def check_disk_space(workspace: Workspace, planned: CachePlan) -> int:
-    """Return the free bytes of the disk; raises KitboxError where the plan does not fit."""
+    """Return the free bytes of the disk; raises KitboxError if the plan does not fit."""
     folder = workspace.pixel_cache
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if planned.jobs and planned.bytes + _LEFT_FREE > free:
         raise KitboxError(
-            f"preparing takes {gigabytes(planned.bytes)} and {gigabytes(_LEFT_FREE)} are to stay "
+            f"preparing takes {gigabytes(planned.bytes)} and {gigabytes(_LEFT_FREE)} must stay "
             f"free, but {folder} has {gigabytes(free)}",
             fix="name fewer or smaller plugins, or remove prepared images with "
             "'kitbox data prepare --drop'",
@@ -92,17 +92,17 @@ def check_disk_space(workspace: Workspace, planned: CachePlan) -> int:
 
 
 def gigabytes(count: int) -> str:
-    """Return bytes as '3.27 GB'."""
+    """Return a number of bytes as text, such as '3.27 GB'."""
     return f"{count / 1e9:.2f} GB"
 
 
 def fill(
     planned: CachePlan, workspace: Workspace
 ) -> Generator[Progress, None, list[UnreadableImageError]]:
-    """Do the jobs of a plan and return the errors of unreadable files; yields Progress.
+    """Run the jobs of a plan and return the errors of unreadable files; yields Progress.
 
-    Committed rows stay, whatever stops it. Raises KitboxError where another process prepares images
-    in this workspace, and for a full disk.
+    Committed rows survive an interruption. Raises KitboxError if another process is preparing
+    images in this workspace, and for a full disk.
     """
     problems = []
     stopped = threading.Event()
@@ -111,21 +111,21 @@ def fill(
         writers = {cache: stack.enter_context(closing(_Writer(cache))) for cache in planned.caches}
         done = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(
             delayed(_write)(
-                job, [(writers[cache], writers[cache].next_row()) for cache, _, _ in job.wanted]
+                job, [(writers[cache], writers[cache].next_row()) for cache, _, _ in job.targets]
             )
             for job in takewhile(lambda _: not stopped.is_set(), planned.jobs)
         )
         try:
             for count, (job, problem) in enumerate(zip(planned.jobs, done, strict=True), 1):
                 problems += [] if problem is None else [problem]
-                for cache, _, key in job.wanted:
+                for cache, _, key in job.targets:
                     writers[cache].keys.append(key if problem is None else _EMPTY)
                 if count % _COMMIT == 0:
                     _commit(writers.values())
                 yield Progress("prepare images", count, len(planned.jobs))
         finally:
             stopped.set()
-            for _ in done:  # jobs under way; joblib warns about tasks that nobody waits for
+            for _ in done:  # wait for running jobs; joblib warns about tasks that are abandoned
                 pass
             _commit(writers.values())
     return problems
@@ -152,7 +152,7 @@ def lock(workspace: Workspace) -> AbstractContextManager[None]:
 
 
 class _Writer:
-    """Hands out the rows after a cache's last one, fills them and commits them in their order.
+    """Assigns rows after the last one of a cache, writes them, and commits them in order.
 
     `keys` are those of the rows to commit next.
     """
@@ -160,16 +160,16 @@ class _Writer:
     def __init__(self, cache: PixelCache) -> None:
         self.keys: list[bytes] = []
         self._cache = cache
-        self._committed = self._given = len(cache.keys())
+        self._committed = self._next = len(cache.keys())
         self._shards: dict[Path, int] = {}
         self._writing, self._closed = threading.Lock(), False
 
     def next_row(self) -> int:
-        self._given += 1
-        return self._given - 1
+        self._next += 1
+        return self._next - 1
 
     def write(self, row: int, pixels: Pixels) -> None:
-        """Write a row's pixels, unless closed: another process may own the row by then."""
+        """Write a row's pixels, unless closed: by then another process may write that row."""
         path, start = self._cache.location(row)
         left = pixels.data.cast("B")
         with self._writing:
@@ -178,7 +178,7 @@ class _Writer:
                 left, start = left[written:], start + written
 
     def commit(self) -> None:
-        """Bring the pixels to the disk, and then the keys that declare them complete."""
+        """Sync the pixels to the disk, and then the keys that declare them complete."""
         if not self.keys:
             return
         first, last = self._committed, self._committed + len(self.keys) - 1
@@ -226,14 +226,14 @@ def _write(job: DecodeJob, rows: list[tuple[_Writer, int]]) -> UnreadableImageEr
 
 
 def _decode(job: DecodeJob) -> list[Pixels]:
-    """Return the crops of an image, decoded from the very bytes of its digest."""
+    """Return the crops of an image, decoded from bytes whose digest is checked."""
     try:
         data = job.path.read_bytes()
     except OSError as error:
         raise preprocessing.read_error(job.path, error) from error
     if hashlib.sha256(data).hexdigest() != job.digest:
         raise UnreadableImageError(f"image {job.path} was changed while it was prepared")
-    return preprocessing.read_crops(job.path, [crop for _, crop, _ in job.wanted], data)
+    return preprocessing.read_crops(job.path, [crop for _, crop, _ in job.targets], data)
 
 
 @contextmanager

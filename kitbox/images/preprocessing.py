@@ -1,4 +1,4 @@
-"""Decodes an image file into pixels: upright, RGB, cropped and resized for a network."""
+"""Decoding of image files into a network's pixels: upright, RGB, cropped and resized."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from kitbox.records import ImageSet
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
-# Counts up when the pixels of a file change: decoding, orientation, cropping, resampling.
+# Incremented when a file gives other pixels: decoding, orientation, cropping, resampling.
 RECIPE_VERSION = 1
 # 30000 x 30000 decodes to 2.7 GB; no camera makes more than about 200 million pixels.
 MAX_PIXELS = 250_000_000
@@ -31,13 +31,13 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-# A JPEG may be decoded at 1/2, 1/4 or 1/8 as long as the region keeps this many times the wanted
+# A JPEG may be decoded at 1/2, 1/4 or 1/8 as long as the region keeps this many times the target
 # pixels per side; with fewer the embedding changes.
 _OVERSAMPLING = 2.0
-# Bytes within which a web page shows that it is one.
+# Bytes in which to look for the first tag of a web page.
 _HEAD_BYTES = 512
 # Formats of photographs, whatever the file's suffix; JPEG includes MPO. For some others (EPS)
-# Pillow would start programs. AVIF is missing from older Pillows.
+# Pillow would start external programs. AVIF is missing from older Pillows.
 _FORMATS = (
     *("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000"),
     *(("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()),
@@ -64,9 +64,9 @@ class Crop:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How images become a network's input: (height, width), interpolation, margin around boxes.
+    """Size (height, width), interpolation and margin around boxes of a network's input.
 
-    A `margin` of None means that boxes are not used.
+    With a `margin` of None whole images are read, not boxes.
     """
 
     height_width: tuple[int, int]
@@ -75,19 +75,19 @@ class InputSpec:
 
     @classmethod
     def from_plugin(cls, plugin: Plugin, interpolation: str) -> "InputSpec":
-        """Return the input of a plugin's network, given its backbone's interpolation."""
+        """Return the input spec of a plugin's network, given its backbone's interpolation."""
         margin = plugin.crop_margin if plugin.crop else None
         return cls(plugin.height_width, interpolation, margin)
 
     @classmethod
     def for_training(cls, plugin: Plugin, interpolation: str) -> "list[InputSpec]":
-        """Return the distinct inputs in the course of a plugin's training, the final one first."""
+        """Return the distinct input specs of a plugin's training phases, the final one first."""
         own = cls.from_plugin(plugin, interpolation)
         sizes = [side_lengths(phase.image_size) for phase in plugin.phases if phase.image_size]
         return list(dict.fromkeys([own, *(replace(own, height_width=size) for size in sizes)]))
 
     def crop(self, images: ImageSet, row: int) -> Crop:
-        """Return the part that is read of the image in a row."""
+        """Return the crop that is read of the image in a row."""
         box = box_of(images, row) if self.margin is not None else None
         margin = 0.0 if box is None or self.margin is None else self.margin
         return Crop(self.height_width, box, margin, self.interpolation)
@@ -162,9 +162,9 @@ def size_and_region(
 
 @contextmanager
 def reuse_memory(megabytes: int) -> Iterator[None]:
-    """Let Pillow keep and reuse this much memory instead of asking the system for every image.
+    """Let Pillow keep and reuse this much memory instead of allocating anew for every image.
 
-    Decoding threads wait for each other in that call: a sixth of the time of large photographs.
+    Threads wait for each other while they allocate: a sixth of the time of large photographs.
     """
     pillow = Image.core  # type: ignore[attr-defined]
     before = pillow.get_blocks_max()
@@ -177,9 +177,9 @@ def reuse_memory(megabytes: int) -> Iterator[None]:
 
 
 def load_upright(image: Image.Image) -> Image.Image:
-    """Return a decoded image, turned as its EXIF orientation says."""
+    """Return a decoded image, turned upright by its EXIF orientation."""
     image.load()
-    ImageOps.exif_transpose(image, in_place=True)  # else it copies what is upright already
+    ImageOps.exif_transpose(image, in_place=True)  # else it copies an image that is upright already
     return image
 
 
@@ -212,7 +212,7 @@ def _widened(box: Box, margin: float, size: tuple[int, int]) -> Box:
 
 
 def _scale(image: Image.Image, region: Box, height_width: tuple[int, int]) -> int:
-    """Return n of the smallest JPEG scale 1/n that keeps _OVERSAMPLING times the wanted pixels."""
+    """Return n of the smallest JPEG scale 1/n that keeps _OVERSAMPLING times the target pixels."""
     if image.format != "JPEG":
         return 1
     height, width = height_width
@@ -231,17 +231,17 @@ def _resized(pixels: Image.Image, size: tuple[int, int], region: Box, crop: Crop
 
 @contextmanager
 def open_image(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
-    """Open an image, or its bytes where they are given; pixels are decoded when first used.
+    """Open an image, or the bytes `data` of its file; pixels are decoded when first used.
 
-    Raises UnreadableImageError, also for whatever Pillow raises inside the `with` block: each of
-    its decoders has errors of its own, and none names the file. The file is always closed: Pillow
-    leaves one open whose first byte cannot be read.
+    Raises UnreadableImageError, also for any error of Pillow inside the `with` block: its decoders
+    raise many kinds, and none names the file. The file is always closed: Pillow leaves a file open
+    if its first byte cannot be read.
     """
     try:
         source = path.open("rb") if data is None else BytesIO(data)
     except OSError as error:
         raise read_error(path, error) from error
-    with source, _recognised(path, source) as image:
+    with source, _identify(path, source) as image:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow warns about odd EXIF; the pixels are fine
@@ -258,14 +258,14 @@ def read_error(path: Path, error: OSError) -> UnreadableImageError:
     return UnreadableImageError(f"image {path} cannot be read ({why}); replace or remove it")
 
 
-def _recognised(path: Path, source: IO[bytes]) -> Image.Image:
-    """Return the image in an open file."""
+def _identify(path: Path, source: IO[bytes]) -> Image.Image:
+    """Return the image in an open file, without decoding its pixels."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd EXIF, and many pixels, which are counted below
+            warnings.simplefilter("ignore")  # odd EXIF, and many pixels, which are checked below
             image = Image.open(source, formats=_FORMATS)
     except Image.DecompressionBombError as error:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # where Pillow itself refuses
+        most = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # Pillow's own limit
         sentence = f"image {path} is too large: it has more than {most:,} pixels; shrink it"
         raise UnreadableImageError(sentence, "bomb") from error
     except Exception as error:  # a damaged header makes Pillow's decoders raise almost anything
@@ -304,7 +304,7 @@ def _other_format(head: bytes) -> str | None:
     """Return the unsupported format that a file's first bytes belong to, or None."""
     if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev"):
         return "HEIF"
-    first = head[:16].ljust(16, b"\0")  # as many as Pillow looks at
+    first = head[:16].ljust(16, b"\0")  # as many as Pillow examines
     others = [name for name in Image.OPEN if name not in _FORMATS]
     return next(
         (name for name in others if (accepts := Image.OPEN[name][1]) and accepts(first)), None

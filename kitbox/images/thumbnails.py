@@ -18,11 +18,11 @@ from kitbox.images.preprocessing import Box, UnreadableImageError
 from kitbox.records import ImageSet, Integers, Progress, Strings
 from kitbox.workspace import Workspace
 
-# Counts up when a file gives another thumbnail.
+# Incremented when a file gives another thumbnail.
 _VERSION = 1
 # WebP at 60 shows no blocks at this size and takes half the bytes of JPEG.
 _QUALITY = 60
-# Old builds of sqlite take at most about this many values in a statement.
+# Values per statement; old builds of sqlite accept few more.
 _CHUNK = 500
 
 
@@ -65,9 +65,9 @@ def make(
 ) -> Generator[Progress, None, Thumbnails]:
     """Return thumbnails that fit into `side` x `side` pixels; new ones are drawn on all cores.
 
-    With a `crop_margin` an image that has a box shows the box with that margin, which is what a
-    network that crops sees; else the whole image. The aspect ratio is kept and nothing is padded.
-    Yields Progress.
+    With a `crop_margin`, the thumbnail of an image that has a box shows the box with that margin,
+    as a network that crops would; otherwise it shows the whole image. The aspect ratio is preserved
+    and nothing is padded. Yields Progress.
     """
     boxes = _boxes(images, crop_margin)
     keys = _keys(images, boxes, side, crop_margin or 0.0)

@@ -91,7 +91,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     origin = read_origin(path)
     return Checkpoint(
-        path, origin.plugin, origin.fingerprint, digest_of_file(path), origin.epoch, origin.on
+        path=path,
+        plugin=origin.plugin,
+        fingerprint=origin.fingerprint,
+        digest=digest_of_file(path),
+        epoch=origin.epoch,
+        on=origin.on,
     )
 
 

@@ -310,7 +310,7 @@ def test_a_disk_that_is_too_small_is_an_error_with_numbers(
     usage = pixel_cache_writer.shutil.disk_usage(tmp_path)._replace(free=503 * 10**6)
     monkeypatch.setattr(pixel_cache_writer.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(
-        KitboxError, match=r"takes 0.00 GB and 0.50 GB are to stay free, but .* has 0.50 GB; name"
+        KitboxError, match=r"takes 0.00 GB and 0.50 GB must stay free, but .* has 0.50 GB; name"
     ):
         pixel_cache_writer.check_disk_space(place, planned)
     assert pixel_cache_writer.check_disk_space(place, replace(planned, jobs=())) == 503 * 10**6
