@@ -173,7 +173,9 @@ def test_a_holdout_has_an_answer_for_each_query() -> None:
 def test_a_missing_checkpoint_names_the_command_that_makes_it(tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
     with pytest.raises(KitboxError) as caught:
-        Checkpoint(path, "resnet34_620", "f", "d", 3, "holdout")
+        Checkpoint(
+            path=path, plugin="resnet34_620", fingerprint="f", digest="d", epoch=3, on="holdout"
+        )
     assert str(caught.value) == f"there is no checkpoint {path}; run 'kitbox train resnet34_620'"
 
 

@@ -24,10 +24,10 @@ class Collection:
     """All usable images of a competition, after decisions.
 
     `index` is a gallery that is neither train nor test. `searches` are the leaderboard's. `units
-    (n,)` number the labelled images that a split keeps together. `unreadable` are test images,
-    which are replaced by grey ones; `findings` are the rows and files that were left out or
-    repaired. Both are empty where kitbox.toml has broken = "stop" and no rules in [check].
-    `new_labels` are those that only decisions give.
+    (n,)` are the numbers of the labelled images' units, which a split keeps together. `unreadable`
+    are test images, which are replaced by grey ones; `findings` are on rows and files that were
+    left out or repaired. Both are empty if kitbox.toml has broken = "stop" and no rules in [check].
+    `new_labels` are the labels that only decisions.csv contains.
     """
 
     labelled: LabelledImages
@@ -50,7 +50,7 @@ class Collection:
 
     @property
     def answerable(self) -> LabelledImages:
-        """The labelled images with '' for new labels, which no leaderboard knows."""
+        """The labelled images with '' for new labels, which no leaderboard accepts."""
         labels = self.labelled.labels
         new = np.isin(labels, list(self.new_labels))
         return self.labelled.with_labels(np.where(new, "", labels)) if new.any() else self.labelled
@@ -61,15 +61,15 @@ def collect(
 ) -> Generator[Progress, None, Collection]:
     """Read the lists, apply decisions, read every new file and split off a fold; yields Progress.
 
-    Raises KitboxError for a decision about an image that no list names, for what [check] in
-    kitbox.toml stops at, and, unless it has broken = "drop", for the first faulty row or unreadable
-    image.
+    Raises KitboxError for a decision about an image that is in no list, for a finding of a kind
+    that stops a run by [check] in kitbox.toml, and, unless it has broken = "drop", for the first
+    faulty row or unreadable image.
     """
     decided = decisions.load(workspace.decisions)
     unknown = competition.images.unknown_label
-    found = lists.read(competition, workspace.boxes, decided)
-    listed = lists.apply_decisions(found, decided, unknown)
-    new_labels = np.setdiff1d(listed.labelled.labels, found.labelled.labels)
+    as_listed = lists.read(competition, workspace.boxes, decided)
+    listed = lists.apply_decisions(as_listed, decided, unknown)
+    new_labels = np.setdiff1d(listed.labelled.labels, as_listed.labelled.labels)
     inspections: dict[Side, Inspection] = {}
     sides: tuple[tuple[Side, ImageSet | None], ...]
     sides = (("labelled", listed.labelled), ("test", listed.test), ("index", listed.index))
@@ -92,7 +92,7 @@ def collect(
         by_group=competition.task.within_group,
         never=decided.training_only,
     )
-    # images without labels can still be checked, boxed and looked at
+    # images without labels can still be checked, boxed and viewed
     if folds.individuals:
         holdout = from_folds(folds, labelled, competition, fold)
     else:
@@ -119,7 +119,10 @@ def collect(
 def _decisive_findings(
     inspections: dict[Side, Inspection], competition: Competition
 ) -> list[DataFinding]:
-    """Return why images are left out or made grey; raises KitboxError as `collect` does."""
+    """Return the findings that leave an image out or make it grey.
+
+    Raises KitboxError for one that stops the run.
+    """
     findings = [
         finding
         for side, inspection in inspections.items()
@@ -128,8 +131,8 @@ def _decisive_findings(
     stopping = [finding for finding in findings if finding.action == "stop"]
     if stopping:
         first = stopping[0]
-        way_on = how_to_continue(first.kind, competition)
-        raise KitboxError(f"{first.what}{more(len(stopping) - 1)}", fix=f"or {way_on}")
+        advice = how_to_continue(first.kind, competition)
+        raise KitboxError(f"{first.what}{more(len(stopping) - 1)}", fix=f"or {advice}")
     return findings
 
 
@@ -146,6 +149,6 @@ def _usable(
 
 
 def _headed_by_kind(finding: DataFinding) -> DataFinding:
-    """Return a finding on a file with its kind as the place: its sentence names the file."""
+    """Return a finding on a file with its kind in place of the file, which its message names."""
     kind = "unreadable" if finding.kind in image_checks.UNREADABLE else finding.kind
     return replace(finding, where=kind)

@@ -24,7 +24,7 @@ from kitbox.workspace import Workspace
 
 _HEADER = ("kind", "where", "image", "what", "action")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# Not allowed in file names of Windows, or misread by a CSV, a shell or a page.
+# Not allowed in file names on Windows, or misread by a CSV reader, a shell or a browser.
 _RISKY = set("<>:\"|?*\\,;`'")
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]+")
 # Control, format, private and unassigned characters, symbols such as emoji, line separators.
@@ -35,8 +35,8 @@ _ODD_CATEGORIES = {"Cc", "Cf", "Co", "Cn", "Cs", "So", "Sk", "Zl", "Zp"}
 class DataCheck:
     """All findings, in the order of `check_rules.KINDS`, then of the images.
 
-    `image_count` files were read. `image_sets` are the images of every side, and the files that no
-    list names.
+    `image_count` is the number of files read. `image_sets` are the images of every side, and the
+    files that are in no list.
     """
 
     findings: tuple[DataFinding, ...]
@@ -44,7 +44,7 @@ class DataCheck:
     image_sets: tuple[ImageSet, ...] = field(default=(), compare=False, repr=False)
 
     def by_kind(self) -> dict[str, list[DataFinding]]:
-        """Return kind → its findings, those that stop a run first, then those that lose images."""
+        """Return kind → findings, the kinds that stop a run first, then those that drop images."""
         order = ("stop", "drop", "repair", "keep")
         found: dict[str, list[DataFinding]] = {}
         for finding in self.findings:
@@ -76,7 +76,7 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
     read: set[Path] = set()
     for side, images in zip(sides, (*listed, excluded), strict=True):
         if images is not None:
-            # the queries of scenarios are labelled images, which are read already
+            # the queries of scenarios are labelled images, which have been read already
             new = np.array([path not in read for path in images.paths], dtype=np.bool_)
             read |= set(images.paths)
             inspections[side] = yield from file_index.inspect(images.take(new), workspace)
@@ -101,19 +101,19 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
 
 
 def save(findings: Iterable[DataFinding], path: Path) -> None:
-    """Write findings to a CSV that a spreadsheet reads as text and never as formulas."""
-    rows = [(of.kind, of.where, of.image_id, of.what, of.action) for of in findings]
+    """Write findings to a CSV, for spreadsheets: no cell is read as a formula."""
+    rows = [(each.kind, each.where, each.image_id, each.what, each.action) for each in findings]
     write_rows(path, [_HEADER, *rows])
 
 
 def list_format_findings(
     competition: Competition, boxes: Path | None = None
 ) -> Iterator[DataFinding]:
-    """Yield lists with a byte-order mark or CRLF; `boxes` is the workspace's list of boxes."""
+    """Yield findings on lists with a byte-order mark or CRLF; `boxes` is the workspace's list."""
     images, collector = competition.images, FindingCollector(competition)
     listed = (images.train_list, images.test_list, images.boxes, competition.submission.sample)
     for name in dict.fromkeys((*listed, competition.task.scenarios, boxes)):
-        path = images.root / (name or "")  # an absolute path stays what it is
+        path = images.root / (name or "")  # an absolute path replaces the root
         if not path.is_file():
             continue
         data = path.read_bytes()
@@ -130,7 +130,7 @@ def list_format_findings(
 def name_findings(
     sets: Iterable[ImageSet | None], competition: Competition, places: dict[str, str]
 ) -> Iterator[DataFinding]:
-    """Yield image names with odd characters, and names that differ only in case or accents."""
+    """Yield findings on names with odd characters, and on names that differ in case or accents."""
     collector = FindingCollector(competition)
     task, submission = competition.task, competition.submission
     joined = submission.layout == "joined" and task.answers in ("images", "matches")
@@ -164,8 +164,8 @@ def image_findings(
 ) -> list[DataFinding]:
     """Return the findings on the images of one side, kind by kind in the order of the images.
 
-    `places` map an image to its list and line. With `decisive` only findings that leave an image
-    out, make it grey, or stop the run.
+    `places` maps an image id to its list and line. With `decisive`, only findings that leave an
+    image out, make it grey, or stop the run are returned.
     """
     root, collector = competition.images.root, FindingCollector(competition)
     found = []
@@ -252,7 +252,7 @@ def _relative(text: str, root: Path) -> str:
 
 
 def _odd_characters(name: str, *, blanks: bool) -> list[str]:
-    """Return descriptions of the odd characters of a name, each once."""
+    """Return descriptions of the odd characters of a name, each once; with `blanks` also blanks."""
     if _PLAIN.fullmatch(name):
         return []
     found = []
@@ -273,7 +273,7 @@ def _odd_characters(name: str, *, blanks: bool) -> list[str]:
 def _unlisted_findings(
     unlisted: Inspection, inspections: dict[Side, Inspection]
 ) -> Iterator[DataFinding]:
-    """Yield images that no list names, and which of them are copies of a listed image."""
+    """Yield findings on images that are in no list; a copy of a listed image names that one."""
     listed: dict[str, str] = {}
     for part in inspections.values():
         listed |= dict(
@@ -292,7 +292,7 @@ def _unlisted_findings(
 def _similarity_findings(
     inspections: dict[Side, Inspection], competition: Competition, places: dict[str, str]
 ) -> Iterator[DataFinding]:
-    """Yield near-duplicates of an earlier image, and copies of images of another side."""
+    """Yield findings on near-duplicates of an earlier image, and on copies of another side."""
     if not inspections:
         return
     parts = list(inspections.values())
@@ -328,7 +328,7 @@ def _labels(images: ImageSet) -> Strings:
 def _similar_rows(parts: list[Inspection], sides: Strings, bits: int) -> Iterator[tuple[int, int]]:
     """Yield (earlier, later) rows that are near-duplicates, or copies on two sides.
 
-    Copies within one side are found by `image_checks`.
+    `image_checks` finds copies within one side.
     """
     readable = np.flatnonzero(np.concatenate([part.stats["width"] > 0 for part in parts]))
     digests = np.concatenate([part.images.file_digests for part in parts])[readable]

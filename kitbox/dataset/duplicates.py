@@ -29,15 +29,15 @@ from kitbox.records import (
 )
 from kitbox.workspace import Workspace
 
-# From the surest to the least sure; a group has the kind of its least sure link. Neighbours form
-# groups of their own, since no image is dropped for similarity alone.
+# From the most to the least certain; a group has the kind of its least certain link. Neighbours
+# form groups of their own, since no image is dropped for similarity alone.
 LinkKind = Literal["copies", "near-duplicates", "neighbours"]
 LINK_KINDS: tuple[LinkKind, ...] = ("copies", "near-duplicates", "neighbours")
 
 
 @dataclass(frozen=True)
 class ImagePool:
-    """All readable images of a competition, also those that decisions leave out.
+    """All readable images of a competition, including those that decisions leave out.
 
     `images` have labels after decisions, '' where there is none. `sides (n,)` are "train" and
     "query" (of the holdout), "test", "index", and "left out". `parts` are the image sets that are
@@ -57,9 +57,9 @@ class ImagePool:
 
 @dataclass(frozen=True, kw_only=True)
 class DuplicateGroup:
-    """Images that belong together, with the label ('' where none) and the side of each.
+    """Images that belong together, with the label ('' if none) and the side of each.
 
-    `undecided` where two of its images are in use and no row of decisions.csv finds them fine.
+    It is `undecided` if two linked images are in use and no row of decisions.csv calls them fine.
     """
 
     kind: LinkKind
@@ -70,7 +70,7 @@ class DuplicateGroup:
 
     @property
     def conflict(self) -> bool:
-        """Whether images in use have two labels: one picture, two individuals."""
+        """Whether images in use have two labels: one photograph of two individuals."""
         used = zip(self.labels, self.sides, strict=True)
         return len({label for label, side in used if label and side != "left out"}) > 1
 
@@ -91,7 +91,7 @@ def gather_pool(
 ) -> Generator[Progress, None, ImagePool]:
     """Return all readable images of a competition; yields Progress.
 
-    Boxes are those after decisions; no other decision changes the embeddings of these images.
+    Decisions about boxes are applied; no other decision changes the embeddings of these images.
     """
     decided = collection.decisions
     listed = lists.apply_decisions(
@@ -143,14 +143,14 @@ def near_duplicate_pairs(pool: ImagePool, bits: int) -> Pairs:
 
 
 def informative_links(links: Mapping[LinkKind, Pairs], count: int) -> dict[LinkKind, Pairs]:
-    """Return the links without those neighbours that surer links connect already.
+    """Return the links without those neighbours that more certain links already connect.
 
-    Links are kind → pairs of rows among `count` images.
+    Links are kind → pairs (p, 2) of rows among `count` images.
     """
     number = _connected(_concatenated(links[kind] for kind in links if kind != "neighbours"), count)
     return {
-        kind: of[number[of[:, 0]] != number[of[:, 1]]] if kind == "neighbours" else of
-        for kind, of in links.items()
+        kind: pairs[number[pairs[:, 0]] != number[pairs[:, 1]]] if kind == "neighbours" else pairs
+        for kind, pairs in links.items()
     }
 
 
@@ -159,14 +159,16 @@ def group_images(
 ) -> list[DuplicateGroup]:
     """Return the groups that links (kind → pairs of rows) connect, in the order of the images.
 
-    Neighbours do not change groups of copies and near-duplicates: where they link further images
-    they form a group of their own, which may share images with those. A link is decided where one
-    of its images is left out, or where `fine` has the pair.
+    Neighbours do not change groups of copies and near-duplicates: if they link further images they
+    form a group of their own, which may share images with those. A link is decided if one of its
+    images is left out, or if `fine` has the pair.
     """
     informative = informative_links(links, len(pool.images))
     found: list[tuple[int, DuplicateGroup]] = []
-    for sure in (True, False):
-        part = {kind: of for kind, of in informative.items() if (kind != "neighbours") == sure}
+    for certain in (True, False):
+        part = {
+            kind: pairs for kind, pairs in informative.items() if (kind != "neighbours") == certain
+        }
         found.extend(_groups(pool, part, fine))
     return [group for _, group in sorted(found, key=lambda one: one[0])]
 
@@ -174,7 +176,7 @@ def group_images(
 def drop_decisions(pool: ImagePool, fine: Container[frozenset[str]] = ()) -> list[Decision]:
     """Return decisions to drop exact copies: all but the first labelled image of a file and label.
 
-    Files under two labels and pairs in `fine` are left for people to decide.
+    Files with two labels and pairs in `fine` are left for people to decide.
     """
     used = np.isin(pool.sides, ("train", "query"))
     ids, digests = pool.images.image_ids[used].tolist(), pool.images.file_digests[used].tolist()
@@ -212,7 +214,7 @@ def _with_decided_labels(images: LabelledImages, collection: Collection) -> Labe
     rows = rows_of(images.image_ids, collection.labelled.image_ids)
     decided = collection.labelled.labels[rows].tolist()
     listed = images.labels.tolist()
-    labels = [now if row >= 0 else was for row, now, was in zip(rows, decided, listed, strict=True)]
+    labels = [new if row >= 0 else old for row, new, old in zip(rows, decided, listed, strict=True)]
     return images.with_labels(strings(labels))
 
 
@@ -222,7 +224,7 @@ def _groups(
     """Yield the groups that links connect, each with the row of its first image."""
     count, pairs = len(pool.images), _concatenated(links.values())
     kinds = np.repeat(
-        [LINK_KINDS.index(kind) for kind in links], [len(of) for of in links.values()]
+        [LINK_KINDS.index(kind) for kind in links], [len(part) for part in links.values()]
     )
     number = _connected(pairs, count)
     kind_of: NDArray[np.int64] = np.zeros(count, dtype=np.int64)
@@ -244,7 +246,7 @@ def _groups(
 
 
 def _undecided(pool: ImagePool, pairs: Pairs, fine: Container[frozenset[str]]) -> NDArray[np.bool_]:
-    """Return which pairs (p,) are of two images in use and not in `fine`."""
+    """Return which pairs (p,) have both images in use and are not in `fine`."""
     used: NDArray[np.bool_] = (pool.sides[pairs] != "left out").all(axis=1)
     named = pool.images.image_ids[pairs].tolist()
     used &= np.array([frozenset(pair) not in fine for pair in named], dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""Checks of image files by their statistics: unreadable, odd, repeated, boxed outside."""
+"""Checks of image files by their statistics: unreadable, odd or repeated ones, and wrong boxes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -35,13 +35,13 @@ _TURNS = {
 }
 # Grey levels above which an image of one colour is white, and below which it is black.
 _WHITE, _BLACK = 240, 16
-# Boxes are drawn to the pixel.
+# In pixels, since boxes are drawn to the pixel.
 _BOX_TOLERANCE = 1.0
 
 
 @dataclass(frozen=True)
 class ImageCheck:
-    """A kind of finding: `mask` gives the images (n,) that have it, `message` its sentence."""
+    """A kind of finding: `mask` returns which images (n,) have it, `message` a row's sentence."""
 
     kind: str
     mask: Callable[[], Mask]
@@ -141,7 +141,7 @@ def _copy_checks(inspection: Inspection) -> Iterator[ImageCheck]:
     """Yield the checks for exact copies: all but the first of a file, or all under two labels."""
     labels = inspection.images.labels
 
-    @cache  # computed only where one of the checks is asked for
+    @cache  # computed only if one of the two checks is run
     def files() -> tuple[Integers, Integers, Mask, Mask]:
         return _by_bytes(inspection)
 
@@ -158,8 +158,8 @@ def _copy_checks(inspection: Inspection) -> Iterator[ImageCheck]:
     def conflict_message(row: int) -> str:
         assert labels is not None  # noqa: S101  images without labels have no conflicts
         _, codes, _, _ = files()
-        of = int(np.flatnonzero((codes == codes[row]) & (labels != labels[row]))[0])
-        one, other = (f"{_named(inspection, at)} of '{labels[at]}'" for at in (row, of))
+        conflicting = int(np.flatnonzero((codes == codes[row]) & (labels != labels[row]))[0])
+        one, other = (f"{_named(inspection, at)} of '{labels[at]}'" for at in (row, conflicting))
         return f"{one} has the same bytes as {other}"
 
     yield ImageCheck("copy", copies, copy_message)
@@ -167,9 +167,10 @@ def _copy_checks(inspection: Inspection) -> Iterator[ImageCheck]:
 
 
 def _by_bytes(inspection: Inspection) -> tuple[Integers, Integers, Mask, Mask]:
-    """Return the first image (d,) of each distinct file, and each image's file (n,).
+    """Return the first image (d,) of each distinct file, and each image's file (n,), as rows.
 
-    Also which images (n,) share their file, and which share it with an image of another label.
+    Also return which images (n,) share their file, and which share it with an image of another
+    label.
     """
     digests, labels = inspection.images.file_digests, inspection.images.labels
     _, first, codes = np.unique(digests, return_index=True, return_inverse=True)

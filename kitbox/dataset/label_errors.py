@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from kitbox.records import Embeddings, Floats, Integers, Strings
 from kitbox.retrieval import clusters
 
-# Images compared with all others at a time: of 30,000 images, 60 MB of float32.
+# Images compared with all others at a time: with 30,000 images, 60 MB of float32.
 _ROWS = 512
 # The most neighbours of one image that are linked.
 _MOST_NEIGHBOURS = 50
-# The quantile at which the upper tail is measured: higher, and a few wrong labels would move it.
+# The quantile at which the upper tail is measured; a few wrong labels would move a higher one.
 _TAIL = 0.9
-# One image alone is just an odd photograph; a part has at least two.
+# Least images of a part: a single one is just an odd photograph.
 _LEAST_PART = 2
 # All pairs of this many images take 32 MB. Individuals with more have more than two aspects anyway.
 _MOST_IMAGES = 2000
@@ -28,8 +28,8 @@ class NearestImages:
     """The nearest images of each image of a known individual.
 
     `rows (n,)` are the images' rows; `own (n,)` and `other (n,)` the similarity to the nearest
-    image of the same and of another individual, -inf where there is none; `place (n,)` is the index
-    of the latter among the n.
+    image of the same and of another individual, -inf if there is none; `place (n,)` is the index of
+    the latter among the n, -1 if there is none.
     """
 
     rows: Integers
@@ -45,10 +45,10 @@ class NearestImages:
 
     @property
     def limit(self) -> float:
-        """The similarity that one image of another individual in all of these is expected to reach.
+        """The similarity to another individual that one of these images is expected to exceed.
 
-        It is the median plus as many deviations as the greatest of n normal values is expected to
-        have; the deviation is that of the upper tail, which wrong labels below a tenth do not move.
+        It is the 1 − 1/n quantile of a normal distribution, whose mean is the median and whose
+        deviation is that of the upper tail: wrong labels of less than a tenth do not move it.
         """
         found = self.other[np.isfinite(self.other)]
         if len(found) < 2:
@@ -63,11 +63,11 @@ class NearestImages:
 class LabelSuspect:
     """Images whose labels may be wrong.
 
-    "mutual": two images that are each other's nearest, under two `labels`; the first is the one
-    that is less similar to its own individual. "split": the images of one label that fall into two
+    "mutual": two images that are each other's nearest, with two `labels`; the first is the one that
+    is less similar to its own individual. "split": the images of one label that fall into two
     parts, of which the first has `first_count` images. `similarity` is that of the two images, or
-    the mean across the parts. `evidence` is a difference of cosines: how far this exceeds what an
-    innocent explanation would give.
+    the mean across the parts. `evidence` is a difference of cosines, by which the images contradict
+    their labels: see `_mutual` and `_split`.
     """
 
     kind: Literal["mutual", "split"]
@@ -79,7 +79,7 @@ class LabelSuspect:
 
     @property
     def key(self) -> frozenset[str]:
-        """What a decision "fine" about this suspect names: two images, or one label."""
+        """The subjects of a decision "fine" about this suspect: two images, or one label."""
         return frozenset(self.images if self.kind == "mutual" else self.labels)
 
 
@@ -92,12 +92,12 @@ def find_suspects(
     near: NearestImages | None = None,
     groups: Strings | None = None,
 ) -> list[LabelSuspect]:
-    """Return candidates for wrong labels, most suspicious first.
+    """Return candidates for wrong labels, those with most evidence first.
 
     `labels (n,)` are those of the embeddings' rows; images of the label `unknown` or '' are left
-    out, and so are suspects that people found `fine` (two images, or one label). With `groups (n,)`
-    images of different groups are not compared. Exact; takes the time of `nearest`, unless `near`
-    is its result.
+    out, and so are suspects that people decided are `fine` (two images, or one label). With
+    `groups (n,)` images of different groups are not compared. The search is exact and takes the
+    time of `nearest`, unless its result is passed as `near`.
     """
     near = near or nearest(embeddings, labels, unknown, groups)
     found = [
@@ -113,8 +113,8 @@ def nearest(
 ) -> NearestImages:
     """Return the nearest image of the same and of another individual, exactly.
 
-    Images of the label `unknown` or '' are left out: they may show anybody. Among other individuals
-    only images of the same one of `groups (n,)` are compared. Takes n² time, and memory for a few
+    Images of the label `unknown` or '' are left out: they may show any individual. Other
+    individuals are compared only within each of `groups (n,)`. Takes n² time, and memory for a few
     hundred rows of n similarities.
     """
     known = np.flatnonzero((labels != "") & (labels != (unknown or "")))
@@ -150,9 +150,9 @@ def similar_pairs(
 ) -> NDArray[np.int64]:
     """Return pairs of rows (p, 2) with a similarity above the limit, the lesser row first, sorted.
 
-    Only images of the same one of `groups (n,)` are compared. An image with more than 50 such
-    neighbours in later rows is paired with the 50 nearest: these connect a burst of thousands,
-    which would otherwise make millions of pairs.
+    Images are compared only within each of `groups (n,)`. An image with more than 50 such
+    neighbours in later rows is paired with the 50 nearest: these connect a burst of thousands of
+    images, all pairs of which would be millions.
     """
     vectors = np.ascontiguousarray(embeddings.vectors)
     code = _group_codes(groups, len(vectors))
@@ -178,7 +178,7 @@ def _group_codes(groups: Strings | None, count: int) -> Integers:
 
 
 def _squares(labels: Strings) -> tuple[list[int], list[int]]:
-    """Return where the rows of each row's label begin and end, given sorted labels."""
+    """Return, for each row of sorted labels, where the rows of its label begin and end."""
     _, first, code, counts = np.unique(
         labels, return_index=True, return_inverse=True, return_counts=True
     )
@@ -188,9 +188,9 @@ def _squares(labels: Strings) -> tuple[list[int], list[int]]:
 def _mutual(near: NearestImages, image_ids: Strings, labels: Strings) -> Iterator[LabelSuspect]:
     """Yield pairs of images of two individuals that are each other's nearest of all images.
 
-    The evidence is how much nearer they are than either is to its own individual, or than images of
-    two individuals typically are. For the only image of its individual, the median similarity to
-    the own individual takes the place of its own.
+    The evidence is how much nearer they are than either is to its own individual, and than images
+    of two individuals typically are. An individual's only image is compared with the median
+    similarity of images to their own individual.
     """
     finite = near.own[np.isfinite(near.own)]
     typical_own = max(float(np.median(finite)), near.typical) if len(finite) else near.typical
@@ -214,11 +214,11 @@ def _mutual(near: NearestImages, image_ids: Strings, labels: Strings) -> Iterato
 def _split(
     near: NearestImages, embeddings: Embeddings, labels: Strings, groups: Strings | None
 ) -> Iterator[LabelSuspect]:
-    """Yield individuals of two parts that are further apart than either is wide.
+    """Yield individuals whose images fall into two parts, further apart than either part is wide.
 
     The parts are the last two clusters under average linkage. The evidence is the gap between the
-    mean similarity at which the looser part joins and the most similar pair across. Individuals of
-    more than 2,000 images are skipped.
+    mean similarity at which the looser part joins and the most similar pair across. Individuals
+    with more than 2,000 images are skipped.
     """
     for label, rows in _individuals(near, labels, groups):
         if not 2 * _LEAST_PART <= len(rows) <= _MOST_IMAGES:
@@ -244,7 +244,7 @@ def _split(
 def _individuals(
     near: NearestImages, labels: Strings, groups: Strings | None
 ) -> Iterator[tuple[str, Integers]]:
-    """Yield each label and its rows, once for each group."""
+    """Yield each label with its rows, or with its rows of each group."""
     names, starts = np.unique(labels[near.rows], return_index=True)  # the rows are sorted by label
     for name, rows in zip(names.tolist(), np.split(near.rows, starts[1:]), strict=True):
         if groups is None:

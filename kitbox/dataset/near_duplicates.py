@@ -23,7 +23,7 @@ _CHUNK = 50_000
 
 
 def split_units(images: ImageSet, signatures: Signatures, settings: HoldoutSettings) -> Integers:
-    """Return the number of the unit (n,) of each image; a split must not part a unit.
+    """Return the number of each image's unit (n,); a split must keep a unit together.
 
     A unit holds copies, near-duplicates, and images of one label from one encounter or taken
     within `settings.encounter_minutes` of the next.
@@ -44,8 +44,8 @@ def split_units(images: ImageSet, signatures: Signatures, settings: HoldoutSetti
 def find_pairs(signatures: Signatures, bits: int) -> Pairs:
     """Return near-duplicate rows (p, 2): hashes at most `bits` apart and correlated thumbnails.
 
-    The first of a pair is the lesser row. With 0 bits there are no pairs: different files can have
-    equal hashes. An image of one colour has no near-duplicates.
+    The lesser row comes first. With 0 bits there are no pairs: different files can have equal
+    hashes. An image of one colour has no near-duplicates.
     """
     (rows,) = np.nonzero(np.ptp(signatures.thumbnails, axis=1))
     if not bits or not len(rows):
@@ -98,9 +98,10 @@ def _leaks(
 
 
 def _distinct_files(digests: Strings) -> tuple[Integers, Integers]:
-    """Return the first image (d,) of each distinct file, and each image's file (n,).
+    """Return the first image (d,) of each distinct file, and each image's file (n,), as rows.
 
-    Otherwise a file that thousands of images repeat would give millions of pairs.
+    Only distinct files are compared: one that thousands of images repeat would give millions of
+    pairs.
     """
     _, first, codes = np.unique(digests, return_index=True, return_inverse=True)
     return first.astype(np.int64), codes.astype(np.int64)
@@ -124,7 +125,7 @@ def _standardised(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _same_encounter(images: LabelledImages, encounters: Strings) -> Pairs:
-    """Return pairs of each image with the next one of its label and encounter; '' is none.
+    """Return pairs of each image with the next one of its label and encounter ('' is no encounter).
 
     Two individuals of one encounter stay two units: each can be a query on its own.
     """

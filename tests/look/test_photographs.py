@@ -94,7 +94,9 @@ def test_networks_trained_before_the_last_decision_are_outdated(
     plugin = tiny()
     monkeypatch.setattr(
         "kitbox.training.runs.read_checkpoint",
-        lambda path: Checkpoint(path, "tiny", "", "", epoch=1, on="holdout"),
+        lambda path: Checkpoint(
+            path=path, plugin="tiny", fingerprint="", digest="", epoch=1, on="holdout"
+        ),
     )
     key = RunKey(
         plugin="tiny",
