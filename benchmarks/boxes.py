@@ -48,19 +48,19 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the console script does
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
-def drawn_boxes(folders: list[Path], file: Path, place: Workspace) -> BoxedImages:
+def drawn_boxes(folders: list[Path], file: Path, workspace: Workspace) -> BoxedImages:
     """Return the images of the folders that have a box in a file of any supported format."""
     paths = [path for folder in folders for path in image_files.list_images(folder)]
     images = ImageSet(strings([path.name for path in paths]), tuple(paths))
     listed = ListedImages(images)
-    found = follow(box_import.import_boxes(file, listed, source=file.name, broken="drop"))
+    imported = follow(box_import.import_boxes(file, listed, source=file.name, broken="drop"))
     of_image: dict[str, list[Box]] = {}
-    for box in found.boxes:
+    for box in imported.boxes:
         of_image.setdefault(box.image_id, []).append(box)
-    kept = images.take(np.isin(images.image_ids, list(of_image)))
-    seen = follow(file_index.inspect(kept, place))
+    boxed = images.take(np.isin(images.image_ids, list(of_image)))
+    inspection = follow(file_index.inspect(boxed, workspace))
     return detector_data.with_boxes(
-        seen.images, {i: [box.corners for box in each] for i, each in of_image.items()}
+        inspection.images, {i: [box.corners for box in each] for i, each in of_image.items()}
     )
 
 
@@ -95,11 +95,11 @@ def draw_sheets(test: BoxedImages, found: list[Detections], folder: Path, name: 
         ]
         for image_id, true, each in zip(ids, test.boxes, found, strict=True)
     }
-    agreed = [
+    iou = [
         average_precision.iou(true, average_precision.crop_box(each, 0.2)[None]).max()
         for true, each in zip(test.boxes, found, strict=True)
     ]
-    worst = [ids[row] for row in np.argsort(agreed)[:24]]
+    worst = [ids[row] for row in np.argsort(iou)[:24]]
     places = dict(zip(ids, paths, strict=True))
     contact_sheet.draw(shown, places, folder / f"{name}.png")
     contact_sheet.draw({i: shown[i] for i in worst}, places, folder / f"{name}-worst.png")
@@ -113,16 +113,20 @@ def main() -> None:
     parser.add_argument("--learn", type=int, default=300)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--sheets", type=Path)
-    parser.add_argument("--keep", type=Path, help="a folder in which detectors are kept")
+    parser.add_argument("--keep", type=Path, help="a folder in which detectors are stored")
     for name, field in DetectorSettings.model_fields.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=field.annotation, default=None)
     given = parser.parse_args()
-    settings = {
+    values = {
         n: getattr(given, n) for n in DetectorSettings.model_fields if getattr(given, n) is not None
     }
-    recipe = DetectorSettings.model_validate(settings)
-    asked = Path(given.weights)
-    source = pretrained_weights.find_in_folder(asked, recipe.backbone) if asked.is_dir() else asked
+    settings = DetectorSettings.model_validate(values)
+    weights = Path(given.weights)
+    source = (
+        pretrained_weights.find_in_folder(weights, settings.backbone)
+        if weights.is_dir()
+        else weights
+    )
     options = detector_training.DetectorOptions(device=given.device)
     print(
         f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
@@ -130,28 +134,28 @@ def main() -> None:
         f"torch {torch.__version__}, torchvision {torchvision.__version__}"
     )
     with tempfile.TemporaryDirectory() as folder:
-        place = Workspace(given.keep or Path(folder))
-        drawn = drawn_boxes(given.images, given.boxes, place)
-        units = follow(detector_data.split_units(drawn, HoldoutSettings(), place))
-        learnt, held = detector_data.split(units, 1 - given.learn / len(drawn), recipe.seed)
-        stage = detector_training.train(drawn.take(learnt), recipe, source, place, options)
+        workspace = Workspace(given.keep or Path(folder))
+        drawn = drawn_boxes(given.images, given.boxes, workspace)
+        units = follow(detector_data.split_units(drawn, HoldoutSettings(), workspace))
+        training, held = detector_data.split(units, 1 - given.learn / len(drawn), settings.seed)
+        stage = detector_training.train(drawn.take(training), settings, source, workspace, options)
         trained = follow(stage)
         test = drawn.take(held)
-        sought = follow(detector_training.detect(trained, test.images, options))
-        scores = average_precision.score(test.boxes, sought.detections, 0.4, units[held]).by_metric
+        run = follow(detector_training.detect(trained, test.images, options))
+        scores = average_precision.score(test.boxes, run.detections, 0.4, units[held]).by_metric
         figures = {
-            "recipe": recipe.model_dump(),
+            "recipe": settings.model_dump(),
             "height_width": trained.height_width,
-            "learnt": len(learnt),
+            "learnt": len(training),
             "held_out": len(held),
             "seconds": round(trained.seconds),
-            "images_per_second": sought.images_per_second,
+            "images_per_second": run.images_per_second,
             "scores": {name: score.as_json() for name, score in scores.items()},
-            "thresholds": at_thresholds(test, sought.detections),
+            "thresholds": at_thresholds(test, run.detections),
         }
         print(json.dumps(figures, indent=1))
         if given.sheets is not None:
-            draw_sheets(test, sought.detections, given.sheets, given.boxes.parent.name)
+            draw_sheets(test, run.detections, given.sheets, given.boxes.parent.name)
 
 
 if __name__ == "__main__":
