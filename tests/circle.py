@@ -9,7 +9,7 @@ import numpy as np
 
 from kitbox.competition.settings import Competition
 from kitbox.records import Embeddings, LabelledImages, Ranking, Search, strings
-from kitbox.retrieval.neighbour_graph import NeighbourGraph
+from kitbox.retrieval.neighbour_graph import NeighbourGraph, Shortlist
 
 
 def placed(angle_of: Mapping[str, float]) -> Embeddings:
@@ -50,6 +50,12 @@ def graph_of(query: Embeddings, gallery: Embeddings) -> NeighbourGraph:
     )
     search = Search("", query.image_ids, query.image_ids, gallery.image_ids)
     return NeighbourGraph(search, embeddings)
+
+
+def reverse_nearest(graph: NeighbourGraph) -> NeighbourGraph:
+    """Reverse the order of the three nearest images of each query: a toy re-ranking step."""
+    shortlist = graph.shortlist(3)
+    return graph.rerank(Shortlist(shortlist.rows, shortlist.similarity[:, ::-1]))
 
 
 def ranking_of(rows: Mapping[str, Sequence[tuple[str, float]]]) -> Ranking:

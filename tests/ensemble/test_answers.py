@@ -1,14 +1,23 @@
-"""Pooling of the scores of several folds."""
+"""Answers of re-ranked ensembles, and pooling of the scores of several folds."""
+
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from kitbox.ensemble import answers
 from kitbox.ensemble.answers import EnsembleScore
-from kitbox.records import Scores, strings
+from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
+from kitbox.ensemble.meta_embedding import MetaEmbedding
+from kitbox.records import ImageSet, Scores, Strings, strings
 from kitbox.scoring import bootstrap
 from kitbox.scoring.local_score import LocalScore
 from kitbox.scoring.outcomes import Mean
+from kitbox.workspace import Workspace
+from tests.circle import competition, placed, reverse_nearest
+from tests.photographs import finish
+from tests.submission.collected import collection, unlabelled
 
 
 def fold_score(values: dict[str, list[float]], threshold: float | None = None) -> EnsembleScore:
@@ -61,3 +70,47 @@ def test_the_interval_of_pooled_folds_draws_the_individuals_of_all() -> None:
 def test_a_single_fold_is_not_changed() -> None:
     fold = fold_score({"map": [1.0]}, 0.2)
     assert answers.pool_folds([fold]) is fold
+
+
+# A query near Ahab's image, and Boo's two images further away.
+POINTS = placed({"q": 1, "a": 0, "b": 20, "c": 30, "d": 90})
+LABELS = {"q": "Ahab", "a": "Ahab", "b": "Boo", "c": "Boo", "d": "Cleo"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "plain", "reranked"),
+    [
+        ({"answers": "images"}, {}, "a", "c"),
+        ({"answers": "labels"}, {}, "Ahab", "Boo"),
+        ({"answers": "labels"}, {"combine": "labels"}, "Ahab", "Boo"),
+    ],
+)
+def test_a_reranking_step_moves_the_answers_of_an_ensemble(
+    monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace,
+    settings: dict[str, str],
+    options: dict[str, Any],
+    plain: str,
+    reranked: str,
+) -> None:
+    def assemble(_ensemble: Ensemble, sets: list[ImageSet], _gallery_ids: Strings):  # type: ignore[no-untyped-def]
+        yield from ()
+        block = POINTS.of(np.concatenate([images.image_ids for images in sets]))
+        return MetaEmbedding(block, (2, 2), (block, block), (1.0, 2.0))
+
+    monkeypatch.setattr(answers, "assemble", assemble)
+    toy = competition(
+        k=3,
+        unknown_label=None,
+        **settings,  # type: ignore[arg-type]
+    )
+    ensemble = Ensemble(
+        members=[],
+        collection=collection(toy, LABELS, unlabelled("x")),
+        competition=toy,
+        workspace=workspace,
+    )
+    for rerank, first in ((None, plain), (reverse_nearest, reranked)):
+        changed = replace(ensemble, options=EnsembleOptions(rerank=rerank, **options))
+        _, found = finish(answers.answer_holdout(changed))
+        assert found.answers.ranking.answers[0, 0] == first

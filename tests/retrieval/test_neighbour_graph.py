@@ -7,13 +7,7 @@ from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Floats, Search, strings
 from kitbox.retrieval import knn, label_similarity, neighbour_graph, ranking
 from kitbox.retrieval.neighbour_graph import NeighbourGraph, Shortlist, neighbour_graphs
-from tests.circle import at_angles, competition, cosine, graph_of, image_set
-
-
-def reverse(graph: NeighbourGraph) -> NeighbourGraph:
-    """Reverse the order of the three nearest: a toy of a re-ranking step."""
-    shortlist = graph.shortlist(3)
-    return graph.rerank(Shortlist(shortlist.rows, shortlist.similarity[:, ::-1]))
+from tests.circle import at_angles, competition, cosine, graph_of, image_set, reverse_nearest
 
 
 def random_graph(seed: int, queries: int, gallery: int, shared: int) -> NeighbourGraph:
@@ -109,10 +103,10 @@ LABELS = {"0": "Ahab", "20": "Boo", "30": "Boo", "90": "Cleo"}
 def test_a_reranking_step_moves_images_and_labels() -> None:
     graph = graph_of(at_angles(1, prefix="q"), at_angles(0, 20, 30, 90))
     assert graph.nearest(4).gallery_ids.tolist() == [["0", "20", "30", "90"]]
-    assert reverse(graph).nearest(4).gallery_ids.tolist() == [["30", "20", "0", "90"]]
+    assert reverse_nearest(graph).nearest(4).gallery_ids.tolist() == [["30", "20", "0", "90"]]
     task, known = competition(k=3), image_set(LABELS)
     assert ranking.rank([graph], known, task).answers.tolist() == [["Ahab", "Boo", "Cleo"]]
-    moved = ranking.rank([reverse(graph)], known, task)
+    moved = ranking.rank([reverse_nearest(graph)], known, task)
     assert moved.answers.tolist() == [["Boo", "Ahab", "Cleo"]]
     np.testing.assert_allclose(
         moved.similarity, [[cosine(0, 1), cosine(1, 30), cosine(1, 90)]], atol=1e-6
@@ -125,7 +119,7 @@ def test_a_reranking_step_moves_labels_however_they_are_measured(how: str) -> No
     task = competition(k=3, task={"label_similarity": how, "label_images": 1})
     plain, moved = (
         ranking.rank([each], image_set(LABELS), task).answers[0, 0]
-        for each in (graph, reverse(graph))
+        for each in (graph, reverse_nearest(graph))
     )
     # Boo's two images exchange places with Ahab's: both were further away than it
     assert plain == "Ahab"
@@ -136,7 +130,7 @@ def test_a_reranking_step_moves_matches() -> None:
     graph = graph_of(at_angles(1, prefix="q"), at_angles(0, 20, 30, 90))
     task = competition(gallery="index", answers="matches", k=3, images={"index_folder": "index"})
     limits = np.array([cosine(1, 0) - 1e-3])
-    for each, match in ((graph, "0"), (reverse(graph), "30")):
+    for each, match in ((graph, "0"), (reverse_nearest(graph), "30")):
         found = ranking.apply_thresholds(ranking.rank([each], image_set({}), task), limits, task)
         assert [answer for answer in found.answers[0].tolist() if answer] == [match]
 
@@ -178,7 +172,7 @@ def test_each_search_is_reranked_by_itself() -> None:
         Search("a", strings(["0"]), strings(["0"]), strings(["10", "20", "30", "40"])),
         Search("b", strings(["again"]), strings(["0"]), strings(["40", "20", "30"])),
     ]
-    graphs = neighbour_graphs(points, searches, reverse)
+    graphs = neighbour_graphs(points, searches, reverse_nearest)
     assert graphs[0].nearest(4).gallery_ids.tolist() == [["30", "20", "10", "40"]]
     assert graphs[1].nearest(3).gallery_ids.tolist() == [["40", "30", "20"]]
     assert ranking.rank_images(graphs, 1).query_ids.tolist() == ["0", "again"]
@@ -188,11 +182,11 @@ def test_a_search_without_gallery_has_no_neighbours() -> None:
     search = Search("", strings(["q"]), strings(["0"]), strings([]))
     graph = NeighbourGraph(search, at_angles(0))
     assert graph.nearest(2).gallery_ids.tolist() == [["", ""]]
-    assert reverse(graph).nearest(2).gallery_ids.tolist() == [["", ""]]
+    assert reverse_nearest(graph).nearest(2).gallery_ids.tolist() == [["", ""]]
 
 
 def test_the_centre_of_a_label_is_refused_after_reranking() -> None:
-    graph = reverse(graph_of(at_angles(1, prefix="q"), at_angles(0, 20, 30, 90)))
+    graph = reverse_nearest(graph_of(at_angles(1, prefix="q"), at_angles(0, 20, 30, 90)))
     with pytest.raises(KitboxError) as caught:
         label_similarity.measure(graph, image_set(LABELS), "centre")
     assert str(caught.value) == (
