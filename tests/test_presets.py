@@ -63,7 +63,7 @@ def test_a_preset_leads_from_init_to_a_list_that_is_linted_and_marked(
     kitbox("train", "plain", *RUN)
     report = json.loads(kitbox("ensemble", "plain", "--submit", *RUN, "--json").stdout)
     assert next(iter(report["scores"])) == competition.metric
-    assert "nothing to complain about" in kitbox("submission", "lint", report["csv"]).stderr
+    assert "no findings" in kitbox("submission", "lint", report["csv"]).stderr
     marked = json.loads(kitbox("submission", "mark", report["csv"], str(truth), "--json").stdout)
     assert next(iter(marked)) == competition.metric
     assert marked[competition.metric]["queries"] > 5
