@@ -6,7 +6,7 @@ from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.schedules import Phase, side_lengths
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CurriculumPhase:
     """A phase of epochs `first_epoch` to `last_epoch`, counted from 1, with its settings.
 
@@ -22,15 +22,15 @@ class CurriculumPhase:
 
 
 def phases(plugin: Plugin) -> tuple[CurriculumPhase, ...]:
-    """Return the phases in order, settings that a phase leaves out taken from the plugin.
+    """Return the phases in order; settings that a phase leaves out are the plugin's.
 
     A plugin without phases has one phase of all its epochs; without epochs it has none.
     """
     found: list[CurriculumPhase] = []
     last = 0
-    for phase in plugin.phases or _whole(plugin):
+    for phase in plugin.phases or _single_phase(plugin):
         first, last = last + 1, last + phase.epochs
-        found.append(_phase(plugin, phase, first, last))
+        found.append(_with_plugin_settings(phase, plugin, first, last))
     return tuple(found)
 
 
@@ -40,16 +40,16 @@ def phase_at(plugin: Plugin, epoch: int) -> CurriculumPhase:
     return phase
 
 
-def _whole(plugin: Plugin) -> tuple[Phase, ...]:
+def _single_phase(plugin: Plugin) -> tuple[Phase, ...]:
     return (Phase(epochs=plugin.epochs),) if plugin.epochs else ()
 
 
-def _phase(plugin: Plugin, phase: Phase, first: int, last: int) -> CurriculumPhase:
+def _with_plugin_settings(phase: Phase, plugin: Plugin, first: int, last: int) -> CurriculumPhase:
     return CurriculumPhase(
-        first,
-        last,
-        side_lengths(phase.image_size or plugin.image_size),
-        phase.frozen_backbone,
-        phase.rate,
-        phase.min_images_per_label or plugin.min_images_per_label,
+        first_epoch=first,
+        last_epoch=last,
+        image_size=side_lengths(phase.image_size or plugin.image_size),
+        frozen_backbone=phase.frozen_backbone,
+        rate=phase.rate,
+        min_images_per_label=phase.min_images_per_label or plugin.min_images_per_label,
     )

@@ -16,16 +16,19 @@ from kitbox.workspace import Workspace
 
 @dataclass(frozen=True)
 class NamedPlugin:
-    """A plugin with its name, its file and its source."""
+    """A plugin with its name, file and source: "workspace", "kitbox" or a package's name.
+
+    `path` is None for a plugin of a package.
+    """
 
     name: str
     plugin: Plugin
     path: Path | None
-    source: str  # "workspace", "kitbox" or the package that ships it
+    source: str
 
 
 def shipped_folder() -> Path:
-    """Return the folder of the plugins that kitbox ships, in a wheel or in a checkout."""
+    """Return the folder of the plugins that kitbox ships, in an installation or a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "shipped"
     return installed if installed.is_dir() else package.parent / "plugins"
@@ -49,10 +52,10 @@ def plugin_names(workspace: Workspace | None) -> list[str]:
 
 
 def load(name: str, workspace: Workspace | None) -> NamedPlugin:
-    """Return the plugin of that name.
+    """Return the plugin of this name.
 
-    Raises KitboxError for an unknown name, a file that does not load, and settings that equal
-    another plugin's.
+    Raises KitboxError for an unknown name, a file that does not load, and settings equal to those
+    of another plugin.
     """
     named = _load_alone(name, workspace)
     own = {n for n, (_, source) in plugin_files(workspace).items() if source == "workspace"}
@@ -110,13 +113,13 @@ def read_plugin_file(path: Path) -> Plugin:
     try:
         # compiled here, since the import system may use a stale .pyc of a file edited this second
         code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
-        exec(code, module.__dict__)  # noqa: S102  a plugin is the user's own Python file
+        exec(code, module.__dict__)  # noqa: S102  the file is the user's own
     except SyntaxError as error:
         where = f" line {error.lineno}" if error.lineno else ""
         raise KitboxError(f"{shown}{where}: {error.msg}") from error
     except ValidationError as error:
         raise KitboxError(f"{shown}: {explain(error)}") from error
-    except Exception as error:  # a plugin file may raise anything; its line is what helps
+    except Exception as error:  # a plugin file may raise anything; its own line helps most
         frames = traceback.extract_tb(error.__traceback__)
         line = max((f.lineno or 0 for f in frames if f.filename == str(path)), default=0)
         where = f" line {line}" if line else ""
@@ -128,14 +131,15 @@ def read_plugin_file(path: Path) -> Plugin:
 
 
 def name_problem(named: NamedPlugin) -> str | None:
-    """Return how a plugin's name departs from <backbone>_<pixels>[_...], or None."""
-    wanted = f"{named.plugin.backbone.rpartition('/')[2]}_{named.plugin.pixels}"
-    if named.name == wanted or named.name.startswith(f"{wanted}_"):
+    """Return a sentence if a plugin's name does not follow <backbone>_<pixels>[_...], else None."""
+    stem = f"{named.plugin.backbone.rpartition('/')[2]}_{named.plugin.pixels}"
+    if named.name == stem or named.name.startswith(f"{stem}_"):
         return None
-    return f"plugin {named.name} should be named {wanted} or {wanted}_<what differs>"
+    return f"plugin {named.name} should be named {stem} or {stem}_<what differs>"
 
 
 def _load_alone(name: str, workspace: Workspace | None) -> NamedPlugin:
+    """Return the plugin of this name without comparing it with the others."""
     found = plugin_files(workspace)
     if name in found:
         path, source = found[name]

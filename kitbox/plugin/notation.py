@@ -13,7 +13,7 @@ from kitbox.errors import KitboxError, did_you_mean
 from kitbox.plugin import losses, samplers, schedules
 from kitbox.value import Value, explain
 
-# Name → class of all that a plugin file imports beside Plugin.
+# Name → class of everything but Plugin that a plugin file can import from kitbox.
 VOCABULARY: dict[str, type[Value]] = {
     name: found
     for module in (losses, schedules, samplers)
@@ -27,21 +27,14 @@ _SIZE = re.compile(r"(\d+)x(\d+)")
 
 def split_commas(text: str) -> list[str]:
     """Return the parts of a text between commas outside brackets."""
-    parts, depth = [""], 0
-    for letter in text:
-        depth += (letter in "([{") - (letter in ")]}")
-        if letter == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part.strip() for part in parts]
+    return _split(text, ",")
 
 
 def parse_value(text: str) -> Any:
-    """Return the setting that a text means: 0.1, 96x192, gem, Triplet, PK(coverage=random), None.
+    """Return the setting in a text: 0.1, 96x192, gem, Triplet, PK(coverage=random), None.
 
     A bare word that is not in the vocabulary stays text. Raises KitboxError for settings that a
-    value of the vocabulary does not have.
+    class of the vocabulary does not have.
     """
     if size := _SIZE.fullmatch(text):
         height, width = int(size[1]), int(size[2])
@@ -53,12 +46,12 @@ def parse_value(text: str) -> Any:
 
 
 def parse_losses(text: str) -> tuple[Any, ...]:
-    """Return the losses that a text names: Triplet(mining=semi_hard), or several as A+B.
+    """Return the losses in a text: Triplet(mining=semi_hard), or several as A+B.
 
     Raises KitboxError for a part that is not a loss.
     """
     found = []
-    for part in _split_sum(text):
+    for part in _split(text, "+"):
         loss = parse_value(part)
         if not isinstance(loss, Value) or type(loss).__name__ not in LOSSES:
             word = part.partition("(")[0]
@@ -71,9 +64,11 @@ def parse_losses(text: str) -> tuple[Any, ...]:
 
 
 def to_source(setting: Any) -> str:
-    """Return the Python source of a setting; a value lists what differs from its defaults."""
+    """Return the Python source of a setting; defaults are left out."""
     if isinstance(setting, BaseModel):
-        inside = ", ".join(f"{name}={to_source(of)}" for name, of in changed_settings(setting))
+        inside = ", ".join(
+            f"{name}={to_source(inner)}" for name, inner in changed_settings(setting)
+        )
         return f"{type(setting).__name__}({inside})"
     if isinstance(setting, tuple):
         return f"({', '.join(map(to_source, setting))}{',' if len(setting) == 1 else ''})"
@@ -85,9 +80,10 @@ def name_part(setting: Any) -> str:
     match setting:
         case Value():
             words = [type(setting).__name__.lower()]
-            for name, of in changed_settings(setting):
+            for name, inner in changed_settings(setting):
                 # a number needs the name of its setting, a word does not
-                words += [name_part(of)] if isinstance(of, str | Value) else [name, name_part(of)]
+                words += [] if isinstance(inner, str | Value) else [name]
+                words.append(name_part(inner))
             return "_".join(words)
         case tuple():
             return "_".join(map(name_part, setting)) or "none"
@@ -108,21 +104,19 @@ def changed_settings(setting: BaseModel) -> Iterator[tuple[str, Any]]:
 def vocabulary_names(setting: Any) -> set[str]:
     """Return the names of the vocabulary that the source of a setting uses."""
     if isinstance(setting, BaseModel):
-        inner = [name for _, of in changed_settings(setting) for name in vocabulary_names(of)]
-        return {type(setting).__name__, *inner}
-    return (
-        {name for of in setting for name in vocabulary_names(of)}
-        if isinstance(setting, tuple)
-        else set()
-    )
+        parts = [inner for _, inner in changed_settings(setting)]
+        return {type(setting).__name__}.union(*map(vocabulary_names, parts))
+    if isinstance(setting, tuple):
+        return set().union(*map(vocabulary_names, setting))
+    return set()
 
 
-def _split_sum(text: str) -> list[str]:
-    """Return the parts of a text between plus signs outside brackets."""
-    depth, parts = 0, [""]
+def _split(text: str, separator: str) -> list[str]:
+    """Return the parts of a text between separators outside brackets."""
+    parts, depth = [""], 0
     for letter in text:
-        depth += (letter == "(") - (letter == ")")
-        if letter == "+" and depth == 0:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == separator and depth == 0:
             parts.append("")
         else:
             parts[-1] += letter

@@ -41,8 +41,8 @@ class Plugin(Value):
     embeddings are mixed in pairs for losses that classify.
 
     With `flip_identities` a mirrored image shows another individual, which is trained on too.
-    `box_choice` "random" draws one of an image's boxes each time. `unknown_share` is the share of a
-    batch that are images without a known label.
+    With a `box_choice` of "random" one of an image's boxes is drawn each time. `unknown_share` is
+    the share of a batch that are images of unknown individuals.
     """
 
     backbone: str = Field(min_length=1)
@@ -115,7 +115,7 @@ class Plugin(Value):
         return self
 
     def _batch_mistake(self) -> str | None:
-        """Return how losses, sampler and batch size contradict each other, or None."""
+        """Return a contradiction between losses, sampler and batch size as a sentence, or None."""
         sampler, size = self.sampler, self.batch_size
         if not self.losses and self.epochs:
             return f"losses is empty but epochs = {self.epochs}; name a loss"

@@ -1,4 +1,4 @@
-"""Settings of samplers: which images make a batch, divide and conquer, hardness sequencing."""
+"""Settings of samplers, of divide and conquer, and of hardness sequencing."""
 
 from typing import Annotated, ClassVar, Literal
 

@@ -54,10 +54,10 @@ Schedule = Annotated[Cosine | Multistep | Restarts, Field(discriminator="kind")]
 class Phase(Value):
     """Some epochs of a training with settings of their own.
 
-    `image_size` and `min_images_per_label` replace the plugin's where given; the latter makes a
-    curriculum that starts with the individuals of most photographs. `frozen_backbone` keeps the
-    backbone fixed, its batch normalisation included. `rate` multiplies the learning rates of the
-    plugin's schedule.
+    `image_size` and `min_images_per_label` replace the plugin's unless they are None; the latter
+    makes a curriculum that starts with the individuals that have most photographs.
+    `frozen_backbone` keeps the backbone fixed, its batch normalisation included. `rate` multiplies
+    the learning rates of the plugin's schedule.
     """
 
     epochs: int = Field(ge=1)

@@ -1,3 +1,5 @@
+"""Discovery: plugins of the workspace, kitbox and packages are found, and mistakes are named."""
+
 import os
 import sys
 from pathlib import Path
@@ -33,7 +35,7 @@ def write(workspace: Workspace, name: str, text: str) -> Path:
 
 @pytest.fixture
 def shipped(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return an empty folder in the place of the plugins that kitbox ships."""
+    """Return an empty folder that replaces the plugins that kitbox ships."""
     folder = tmp_path_factory.mktemp("shipped")
     monkeypatch.setattr(discovery, "shipped_folder", lambda: folder)
     return folder
@@ -41,7 +43,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def package(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of an installed package `whaletools`; its module is to be written."""
+    """Return the folder of an installed package `whaletools`, whose module is still missing."""
     site = tmp_path_factory.mktemp("site")
     about = site / "whaletools-1.0.dist-info"
     about.mkdir()
@@ -114,7 +116,7 @@ def test_a_mistake_in_a_plugin_file_is_one_sentence(
     assert str(caught.value) == message
 
 
-def test_a_name_that_kitbox_does_not_export_is_named_with_its_line(workspace: Workspace) -> None:
+def test_an_import_that_kitbox_does_not_export_is_named_with_its_line(workspace: Workspace) -> None:
     path = write(workspace, "mine", "from kitbox import ArcFase\n")
     with pytest.raises(KitboxError) as caught:
         discovery.read_plugin_file(path)
@@ -146,12 +148,12 @@ def test_a_plugin_file_may_begin_with_a_byte_order_mark(workspace: Workspace) ->
     assert discovery.read_plugin_file(path).backbone == "resnet10t"
 
 
-def test_an_edited_plugin_is_read_anew_even_where_clocks_are_coarse(
+def test_an_edited_plugin_is_read_again_even_if_its_time_is_the_same(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     fingerprints = []
-    for margin in (0.4, 0.5):  # of equal length: only the content tells them apart
+    for margin in (0.4, 0.5):  # of equal length: only the content differs
         path = write(workspace, "mine", good(margin=margin))
         os.utime(path, (1_600_000_000, 1_600_000_000))
         fingerprints.append(discovery.read_plugin_file(path).fingerprint)
@@ -183,7 +185,7 @@ def test_an_unknown_name_gets_a_suggestion_or_the_list(
     assert str(caught.value) == message
 
 
-def test_the_message_is_complete_without_any_plugin(shipped: Path) -> None:
+def test_the_message_about_an_unknown_name_is_complete_without_any_plugin(shipped: Path) -> None:
     with pytest.raises(KitboxError) as caught:
         discovery.load("resnet34_620", None)
     assert str(caught.value).startswith("no plugin named resnet34_620")

@@ -1,4 +1,4 @@
-"""Settings of losses: impossible margins are refused."""
+"""Settings of losses: impossible margins are refused, and all others survive JSON."""
 
 from typing import Any
 
@@ -35,5 +35,5 @@ def test_margins_per_label_survive_json(loss: Any, margin: Any) -> None:
     assert loss.model_validate_json(one.model_dump_json()) == one
 
 
-def test_later_settings_of_arcface_are_not_written_at_their_defaults() -> None:
+def test_later_settings_of_arcface_are_omitted_at_their_defaults() -> None:
     assert set(ArcFace().model_dump()) == {"kind", "weight", "margin", "scale"}

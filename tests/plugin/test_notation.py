@@ -1,3 +1,5 @@
+"""Notation: settings from the command line, in plugin files and in plugin names."""
+
 import re
 from typing import Any
 
@@ -31,11 +33,11 @@ from tests.plugin.test_plugin import ANOTHER
         ("ArcFace(margin=PowerMargin)", ArcFace(margin=PowerMargin())),
     ],
 )
-def test_a_setting_is_parsed_from_what_people_type(text: str, value: Any) -> None:
+def test_a_setting_is_parsed_from_text(text: str, value: Any) -> None:
     assert notation.parse_value(text) == value
 
 
-@pytest.mark.parametrize("value", [of for of in ANOTHER.values() if not isinstance(of, str)])
+@pytest.mark.parametrize("value", [each for each in ANOTHER.values() if not isinstance(each, str)])
 def test_the_source_of_a_setting_parses_back(value: Any) -> None:
     assert notation.parse_value(notation.to_source(value)) == value
 
@@ -95,5 +97,5 @@ def test_a_word_that_is_not_a_loss_is_refused_in_one_sentence(text: str, message
         ("package:some_weights", "package_some_weights"),
     ],
 )
-def test_a_setting_in_a_name(value: Any, name: str) -> None:
+def test_a_setting_becomes_a_part_of_a_name(value: Any, name: str) -> None:
     assert notation.name_part(value) == name

@@ -1,3 +1,5 @@
+"""Plugins: fingerprints cover every setting, and settings that cannot work are refused."""
+
 import json
 import math
 from pathlib import Path
@@ -16,7 +18,7 @@ from kitbox.value import explain
 
 SMALL: dict[str, Any] = {"backbone": "resnet10t", "image_size": 64, "epochs": 4}
 
-# A plugin of every default: these change only where "Scores may move" says so.
+# Fingerprint of a plugin with all defaults; it changes only with an entry in "Scores may move".
 DEFAULTS = "cc9a45671ddc2724ecbe69ff092697ba544cb5546f7d801c652a0c438232fa60"
 SHIPPED: dict[str, str] = json.loads(
     Path(__file__).with_name("fingerprints.json").read_text("utf-8")
@@ -72,16 +74,16 @@ def test_a_published_plugin_keeps_its_fingerprint(name: str, fingerprint: str) -
     assert discovery.load(name, None).plugin.fingerprint == fingerprint
 
 
-def test_every_shipped_plugin_has_its_fingerprint_here() -> None:
+def test_the_fingerprint_of_every_shipped_plugin_is_recorded() -> None:
     assert set(SHIPPED) == set(discovery.plugin_names(None))
 
 
-def test_the_defaults_keep_their_meaning() -> None:
+def test_the_defaults_keep_their_fingerprint() -> None:
     plugin = Plugin(backbone="resnet34", image_size=64, epochs=1, warmup_epochs=0)
     assert plugin.fingerprint == DEFAULTS
 
 
-def test_every_setting_is_listed_here() -> None:
+def test_another_value_of_every_setting_is_listed() -> None:
     assert set(ANOTHER) == set(Plugin.model_fields)
 
 
@@ -120,7 +122,7 @@ def test_equal_settings_written_differently_have_one_fingerprint(
 
 
 def test_settings_survive_json() -> None:
-    alone = {"unknown_share": 0.0, "flip_identities": False}  # these go with no divide
+    alone = {"unknown_share": 0.0, "flip_identities": False}  # divide excludes these
     plugin = Plugin(**{**SMALL, **ANOTHER, **alone, "epochs": 4, "embedding_dim": 128})
     again = Plugin.model_validate_json(plugin.model_dump_json())
     assert again == plugin
@@ -221,14 +223,14 @@ def test_undivided_epochs_come_after_whole_ones() -> None:
 
 
 @pytest.mark.parametrize("margin", [-1, "hard"])
-def test_a_margin_of_a_triplet_is_a_distance_or_soft(margin: Any) -> None:
+def test_the_margin_of_a_triplet_loss_is_a_distance_or_soft(margin: Any) -> None:
     assert Triplet(margin="soft").margin == "soft"
     with pytest.raises(ValidationError) as caught:
         Triplet(margin=margin)
     assert explain(caught.value).startswith(f"margin = {margin!r} should be ")
 
 
-def test_weights_without_training_need_no_loss_and_no_warm_up() -> None:
+def test_a_plugin_without_epochs_needs_no_loss() -> None:
     plugin = Plugin(backbone="resnet10t", image_size=64, epochs=0, losses=())
     assert plugin.losses == ()
 

@@ -1,4 +1,4 @@
-"""The contract of every shipped plugin, shrunk to a tiny network: one step, unit rows out."""
+"""Contract of every shipped plugin, shrunk to a tiny network: it takes a step and embeds."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_the_gdsc_2020_plugins_have_the_settings_of_the_solution() -> None:
         assert (plugin.losses[0].margin, plugin.losses[0].scale) == (0.5, 30.0)
 
 
-def test_the_networks_that_gdsc_2020_began_with_have_the_defaults_of_its_program() -> None:
+def test_the_first_gdsc_2020_networks_have_the_defaults_of_its_program() -> None:
     first = discovery.load("resnet34_224_triplet", None).plugin
     second = discovery.load("densenet121_224_triplet", None).plugin
     assert (first.backbone, second.backbone) == ("resnet34", "densenet121")
@@ -81,9 +81,9 @@ def test_the_second_gdsc_2020_network_starts_from_the_first() -> None:
         ("resnet34_620", "resnet34_224_triplet"),
         ("densenet121_480", "densenet121_224_triplet"),
     ):
-        after, begun = (discovery.load(each, None).plugin for each in (name, before))
+        after, first = (discovery.load(each, None).plugin for each in (name, before))
         for same in ("backbone", "embedding_dim", "neck", "pooling", "optimizer", "weight_decay"):
-            assert getattr(after, same) == getattr(begun, same)
+            assert getattr(after, same) == getattr(first, same)
 
 
 def test_the_third_of_humpback_2019_has_the_settings_of_its_config() -> None:
