@@ -89,9 +89,9 @@ def test_without_a_classifier_similarity_is_calibrated_on_the_holdout(workspace:
     assert found["by"] == "similarity"
     labels = [row["label"] for row in rows_of(workspace)]
     assert len(labels) == len(set(labels)) == found["labelled"] > 0
-    found = labels_of(workspace, "linear", "--by", "similarity", "--threshold", "0.999")
-    assert (found["labelled"], found["expected"], found["precision"]) == (0, None, None)
-    assert (found["file"], found["kept"]) == (None, None)
+    none = labels_of(workspace, "linear", "--by", "similarity", "--threshold", "0.999")
+    assert (none["labelled"], none["expected"], none["precision"]) == (0, None, None)
+    assert (none["file"], none["kept"]) == (None, None)
     assert len(rows_of(workspace)) == len(labels)
 
 
