@@ -259,7 +259,7 @@ def _locked(path: Path) -> Iterator[int]:
             file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                # a process that removed a decision meanwhile has replaced the file
+                # another process may have replaced the file when it removed a decision
                 if os.path.samestat(os.fstat(file), path.stat()):
                     yield file
                     return
