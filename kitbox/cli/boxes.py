@@ -134,20 +134,21 @@ def _source_name(file: Path, workspace: "Workspace") -> str:
     return (file.relative_to(root) if inside else Path(*file.parts[1:][-2:])).as_posix()
 
 
-def _print_findings(found: "BoxImport", file: Path) -> None:
+def _print_findings(imported: "BoxImport", file: Path) -> None:
     """Print how a list was read, and its findings by kind."""
     from kitbox.boxes.box_formats import DESCRIPTIONS
     from kitbox.boxes.box_import import ImportFindingKind
 
-    unit = "shares of the image's size" if found.relative else "pixels"
+    unit = "shares of the image's size" if imported.relative else "pixels"
     print_line(
-        f"{file}: {DESCRIPTIONS[found.format]}, in {unit} (format {found.format}, {found.reason})"
+        f"{file}: {DESCRIPTIONS[imported.format]}, in {unit} "
+        f"(format {imported.format}, {imported.reason})"
     )
-    if len(found.fits) > 1:
-        counts = ", ".join(f"{count} as {form}" for form, count in found.fits.items())
+    if len(imported.fits) > 1:
+        counts = ", ".join(f"{count} as {form}" for form, count in imported.fits.items())
         print_line(f"several formats are possible; boxes that lie inside their images: {counts}")
     for kind in get_args(ImportFindingKind):
-        findings = found.of_kind(kind)
+        findings = imported.of_kind(kind)
         for finding in findings[:_SHOWN]:
             print_line(f"{_HEADINGS[kind]}: {finding}")
         if len(findings) > _SHOWN:
@@ -188,7 +189,7 @@ def _draw_sheet(workspace: "Workspace", competition: "Competition", listed: "Lis
 
 
 def _as_json(
-    found: "BoxImport",
+    imported: "BoxImport",
     counts: dict[str, dict[str, int]],
     name: str,
     workspace: "Workspace",
@@ -197,14 +198,14 @@ def _as_json(
     from kitbox.boxes.box_import import ImportFindingKind
 
     return {
-        "form": found.format,
-        "relative": found.relative,
-        "inside": found.fits,
+        "form": imported.format,
+        "relative": imported.relative,
+        "inside": imported.fits,
         "source": name,
-        "boxes": len(found.boxes),
+        "boxes": len(imported.boxes),
         "images": counts,
-        **{kind: len(found.of_kind(kind)) for kind in get_args(ImportFindingKind)},
-        "remarks": [vars(finding) for finding in found.findings],
+        **{kind: len(imported.of_kind(kind)) for kind in get_args(ImportFindingKind)},
+        "remarks": [vars(finding) for finding in imported.findings],
         "written": str(workspace.boxes),
         "sheet": None if drawn is None else str(drawn),
     }

@@ -122,13 +122,13 @@ def _as_json(finding: "DataFinding") -> dict[str, str]:
     }
 
 
-def _print_summary(found: "DataCheck") -> None:
+def _print_summary(check: "DataCheck") -> None:
     """Print a row for each kind of finding."""
     from kitbox.competition.check_rules import KINDS
     from kitbox.report import check_page
 
     rows = []
-    for kind, part in found.by_kind().items():
+    for kind, part in check.by_kind().items():
         example = f"{part[0].where}: {part[0].what}"
         rows.append(
             (kind, str(len(part)), example, check_page.actions_text(part), KINDS[kind].advice)

@@ -178,40 +178,43 @@ def _import(
     }
 
 
-def _as_json(made: "PseudoLabelling") -> dict[str, Any]:
+def _as_json(labelling: "PseudoLabelling") -> dict[str, Any]:
+    expected = labelling.mean_confidence
     return {
-        "by": made.source,
-        "on": made.on,
-        "round": made.round,
-        "images": made.candidates,
-        "labelled": len(made.rows),
-        "labels": len(made.images_of),
-        "expected": None if made.mean_confidence is None else round(made.mean_confidence, 6),
-        "precision": None if made.precision is None else made.precision.as_json(),
-        "coverage": made.coverage.as_json(),
+        "by": labelling.source,
+        "on": labelling.on,
+        "round": labelling.round,
+        "images": labelling.candidates,
+        "labelled": len(labelling.rows),
+        "labels": len(labelling.images_of),
+        "expected": None if expected is None else round(expected, 6),
+        "precision": None if labelling.precision is None else labelling.precision.as_json(),
+        "coverage": labelling.coverage.as_json(),
     }
 
 
-def _print_summary(made: "PseudoLabelling") -> None:
+def _print_summary(labelling: "PseudoLabelling") -> None:
     """Print how many images get a label, and how confident the networks are of them."""
-    print_line(f"round {made.round}, by {made.source}, networks trained on {made.on}")
+    print_line(
+        f"round {labelling.round}, by {labelling.source}, networks trained on {labelling.on}"
+    )
     sure = (
         ""
-        if made.mean_confidence is None
-        else f", {made.mean_confidence:.1%} right by their own confidence"
+        if labelling.mean_confidence is None
+        else f", {labelling.mean_confidence:.1%} right by their own confidence"
     )
-    print_line(f"{len(made.rows)} of {made.candidates} test images get a label{sure}")
-    if made.rows:
-        print_line(_histogram(list(made.images_of.values())))
-    if made.precision is None:
+    print_line(f"{len(labelling.rows)} of {labelling.candidates} test images get a label{sure}")
+    if labelling.rows:
+        print_line(_histogram(list(labelling.images_of.values())))
+    if labelling.precision is None:
         print_line("no holdout query gets a label by this rule, so their precision is not known")
 
 
-def _print_precision(made: "PseudoLabelling") -> None:
+def _print_precision(labelling: "PseudoLabelling") -> None:
     """Print the share of right labels on the holdout, and the share of queries that get one."""
-    measured = [("coverage", made.coverage)]
-    if made.precision is not None:
-        measured.insert(0, ("precision", made.precision))
+    measured = [("coverage", labelling.coverage)]
+    if labelling.precision is not None:
+        measured.insert(0, ("precision", labelling.precision))
     print_table(
         ("on the holdout", "share", "95 % interval", "queries"),
         [

@@ -267,24 +267,24 @@ def _score_plugins(
     return chosen, answers.pool_folds(found)
 
 
-def _only(metric: str | None, found: "LocalScore") -> "Scores":
+def _only(metric: str | None, score: "LocalScore") -> "Scores":
     """Return all scores, or that of one metric."""
     from kitbox.records import Scores
 
-    by_metric = found.scores.by_metric
+    by_metric = score.scores.by_metric
     if metric is None:
-        return found.scores
+        return score.scores
     if metric not in by_metric:
         near = did_you_mean(metric, by_metric)
         raise KitboxError(f"no metric {metric}{near}; there are {', '.join(by_metric)}")
     return Scores({metric: by_metric[metric]})
 
 
-def print_threshold(found: "LocalScore") -> None:
+def print_threshold(score: "LocalScore") -> None:
     """Print the thresholds of a local score, and their effect."""
     from kitbox.scoring import local_score
 
-    for sentence in local_score.threshold_sentences(found):
+    for sentence in local_score.threshold_sentences(score):
         print_line(sentence)
 
 

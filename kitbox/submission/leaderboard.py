@@ -105,20 +105,20 @@ def replay(entries: Iterable[LedgerEntry]) -> dict[str, SubmissionStatus]:
     return statuses
 
 
-def find(text: str, known: Mapping[str, SubmissionStatus]) -> SubmissionStatus:
+def find(text: str, statuses: Mapping[str, SubmissionStatus]) -> SubmissionStatus:
     """Return the submission with this id, unique beginning of an id, or path of a folder."""
     name = text.rstrip("/").rsplit("/", 1)[-1]
-    if name in known:
-        return known[name]
-    matches = [submission for submission in known if name and submission.startswith(name)]
+    if name in statuses:
+        return statuses[name]
+    matches = [submission for submission in statuses if name and submission.startswith(name)]
     if len(matches) == 1:
-        return known[matches[0]]
+        return statuses[matches[0]]
     if matches:
         raise KitboxError(
             f"{len(matches)} submissions begin with {text}, {matches[0]} and {matches[1]}"
             f"{more(len(matches) - 2, 'more')}; type more of it"
         )
-    near = did_you_mean(name, known)
+    near = did_you_mean(name, statuses)
     listed = "" if near else "; 'kitbox leaderboard' lists them"
     raise KitboxError(f"no submission named {text}{near}{listed}")
 

@@ -41,12 +41,12 @@ def score_submission(
     for file in (path, truth):
         if not file.is_file():
             raise KitboxError(f"there is no file {file}")
-    known = {row[0]: row[1:] for _, row in tables.read_columns(truth, TRUTH_COLUMNS)}
+    truth_rows = {row[0]: row[1:] for _, row in tables.read_columns(truth, TRUTH_COLUMNS)}
     unknown = competition.images.unknown_label
-    query, expected = _labelled(test, known, truth, unknown)
+    query, expected = _labelled(test, truth_rows, truth, unknown)
     index = collection.index
     if index is not None:
-        index, _ = _labelled(index, known, truth, unknown)
+        index, _ = _labelled(index, truth_rows, truth, unknown)
     gallery = protocol.leaderboard_gallery(query, collection.labelled, index, competition).labelled
     ground_truth = GroundTruth.of_searches(
         collection.searches, query, expected, gallery, competition
@@ -100,13 +100,13 @@ def _read(path: Path, competition: Competition, query_ids: Strings) -> Ranking:
 
 
 def _labelled(
-    images: ImageSet, known: dict[str, list[str]], truth: Path, unknown: str | None
+    images: ImageSet, truth_rows: dict[str, list[str]], truth: Path, unknown: str | None
 ) -> tuple[LabelledImages, Strings]:
     """Return images with the labels of their individuals, and the label that a scorer expects."""
-    missing = [image for image in images.image_ids.tolist() if image not in known]
+    missing = [image for image in images.image_ids.tolist() if image not in truth_rows]
     if missing:
         raise KitboxError(f"{truth} has no row of image '{missing[0]}'{more(len(missing) - 1)}")
-    rows = [known[image] for image in images.image_ids.tolist()]
+    rows = [truth_rows[image] for image in images.image_ids.tolist()]
     # unknown individuals keep their own names, known ones have the labels of the lists
     names = [own if label in ("", unknown) else label for label, own in rows]
     return images.with_labels(strings(names)), strings([label for label, _ in rows])

@@ -227,9 +227,9 @@ def _keep_pseudo_labels(
     """Copy the pseudo-labels of the networks, which their runs keep only for a time."""
     for entry in receipt["plugins"]:
         for digest in {entry.get("pseudo_labels"), entry.get("scored_pseudo_labels")} - {None}:
-            kept = runs.find_pseudo_labels(workspace, entry["name"], digest)
-            if kept is not None:
-                write_bytes(package.pseudo_labels(digest), kept.read_bytes())
+            file = runs.find_pseudo_labels(workspace, entry["name"], digest)
+            if file is not None:
+                write_bytes(package.pseudo_labels(digest), file.read_bytes())
 
 
 def load(path: Path) -> dict[str, Any]:

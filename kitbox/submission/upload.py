@@ -74,12 +74,12 @@ def upload_submission(
     with _nothing_sent():
         kaggle = service(slug)
     with ledger.sending_lock(workspace):
-        known = leaderboard.load(workspace)
+        statuses = leaderboard.load(workspace)
         upload = _Upload(
             workspace=workspace,
             kaggle=kaggle,
-            status=known[name],
-            known=known,
+            status=statuses[name],
+            statuses=statuses,
             pace=pace or Pace(),
         )
         ref = yield from _send_once(upload, competition, message, again=again)
@@ -96,7 +96,7 @@ class _Upload:
     workspace: Workspace
     kaggle: Kaggle
     status: SubmissionStatus
-    known: Mapping[str, SubmissionStatus]
+    statuses: Mapping[str, SubmissionStatus]
     pace: Pace
 
     def record(self, what: ledger.LedgerEvent, **fields: object) -> None:
@@ -113,7 +113,7 @@ def _send_once(upload: _Upload, competition: Competition, message: str, *, again
     elif last is not None and last.outcome == "sent" and last.ref is not None and not again:
         yield f"{status.submission} was sent on {_to_minute(last.at)} as {last.ref}"
         return last.ref
-    _refuse_repeats(status, upload.known.values(), again=again)
+    _refuse_repeats(status, upload.statuses.values(), again=again)
     file, data = _load_checked(upload.workspace, competition, status)
     with _nothing_sent():
         upload.kaggle.check()
@@ -202,7 +202,7 @@ def _look_for(upload: _Upload, digest: str) -> KaggleSubmission | None:
 
 def _find_by_tag(upload: _Upload, digest: str) -> KaggleSubmission | None:
     """Return the latest submission with this CSV's tag that the ledger does not know yet."""
-    refs = {attempt.ref for status in upload.known.values() for attempt in status.attempts}
+    refs = {attempt.ref for status in upload.statuses.values() for attempt in status.attempts}
     for found in upload.kaggle.submissions():
         if found.ref not in refs and found.description.rstrip().endswith(_tag(digest)):
             return found
@@ -292,13 +292,13 @@ def _nothing_sent() -> Iterator[None]:
 
 
 def _refuse_repeats(
-    status: SubmissionStatus, known: Iterable[SubmissionStatus], *, again: bool
+    status: SubmissionStatus, statuses: Iterable[SubmissionStatus], *, again: bool
 ) -> None:
     """Raise KitboxError where Kaggle has, or may have, these bytes under any id.
 
     `again` permits bytes that Kaggle has, but not those that may be on their way under another id.
     """
-    for other in known:
+    for other in statuses:
         for attempt in other.attempts:
             if attempt.sha256 == status.sha256:
                 _refuse_repeat(attempt, other, status, again=again)
