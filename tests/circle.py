@@ -82,9 +82,9 @@ def competition(
     task: Mapping[str, Any] | None = None,
     threshold: Mapping[str, Any] | None = None,
 ) -> Competition:
-    """Return a competition that asks for five labels a photograph, but for what is given.
+    """Return a competition that asks for five labels a photograph, changed by the given settings.
 
-    Where something is done by group there is a column of groups, and GAP has its layout.
+    Settings by group come with a column of groups, and GAP with its layout.
     """
     by_group = (task or {}).get("within_group") or (threshold or {}).get("by_group")
     scored = (task or {}).get("metric") == "gap"
