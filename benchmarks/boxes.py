@@ -146,7 +146,7 @@ def main() -> None:
         figures = {
             "recipe": settings.model_dump(),
             "height_width": trained.height_width,
-            "learnt": len(training),
+            "trained_on": len(training),
             "held_out": len(held),
             "seconds": round(trained.seconds),
             "images_per_second": run.images_per_second,

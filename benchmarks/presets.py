@@ -69,7 +69,7 @@ def play(name: str, drawn: Path, folder: Path, epochs: int) -> str:
     marked = kitbox(place, "submission", "mark", made["csv"], str(place / "truth.csv"))
     metric = next(iter(made["scores"]))
     local, true = made["scores"][metric], next(iter(marked.values()))
-    form = presets.summary(name)["form"]
+    form = presets.summary(name)["format"]
     with Path(made["csv"]).open() as file:
         rows = sum(1 for _ in file)
     return (

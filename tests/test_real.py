@@ -164,7 +164,7 @@ def test_hand_drawn_boxes_are_imported(
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert (found["boxes"], found["remarks"]) == (boxes, [])
+    assert (found["boxes"], found["findings"]) == (boxes, [])
     assert sum(of["with_box"] for of in found["images"].values()) == boxes
 
 

@@ -58,8 +58,8 @@ def match_boxes(
 ) -> BoxMatches:
     """Return which detected boxes are correct, given the drawn boxes (m, 4) of each image.
 
-    Most confident first, each takes the drawn box of its image with the largest IoU among those
-    not yet taken; it is correct where that IoU reaches the threshold.
+    Most confident first, each detected box is matched with the free drawn box of its image that
+    has the largest IoU; it is correct where that IoU reaches the threshold.
     """
     rows = np.repeat(np.arange(len(detections)), [len(each.boxes) for each in detections])
     confidence = np.concatenate([each.confidences for each in detections])
@@ -86,7 +86,8 @@ def score(
     `ap50` is the average precision where an IoU of .5 is correct, `ap` its mean over .5, .55 … .95
     (COCO's). `crop_iou` is the mean IoU of the drawn box with the crop of its image: the box that
     `several_boxes` (of kitbox.toml) chooses among those that reach the threshold, or the whole
-    image where none does. Of several drawn boxes "best" takes the nearest.
+    image where none does. Of several drawn boxes "best" takes the nearest. Raises KitboxError for
+    no images.
     """
     if not len(drawn):
         raise KitboxError("no image with a box is held out", fix="raise --held-out")

@@ -1,4 +1,4 @@
-"""Lists of boxes in the formats of other programs: corners, sizes, YOLO, outlines."""
+"""Reads lists of boxes in the formats of other programs: corners, sizes, YOLO, outlines."""
 
 import re
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ def read(path: Path) -> BoxList:
 
 
 def is_complete(numbers: tuple[float, ...], box_format: BoxFormat) -> bool:
-    """Return whether a format has so many numbers: four, or two or more points."""
+    """Return whether a box has as many numbers as its format needs: four, or two or more points."""
     if box_format == "points":
         return len(numbers) >= 4 and len(numbers) % 2 == 0
     return len(numbers) == 4
@@ -189,7 +189,7 @@ def _read_with_header(path: Path) -> BoxList:
 def _number_columns(lower: dict[str, str]) -> tuple[tuple[BoxFormat, ...], tuple[str, ...]]:
     """Return the formats that a header's columns allow, and the columns with the numbers.
 
-    A single column with all numbers says nothing about the format.
+    A single column with all numbers leaves the format open: no formats are returned.
     """
     kinds: tuple[tuple[tuple[tuple[str, ...], ...], tuple[BoxFormat, ...]], ...] = (
         (_CORNERS, ("xyxy",)),

@@ -18,7 +18,7 @@ from kitbox.images import preprocessing
 from kitbox.images.preprocessing import UnreadableImageError
 from kitbox.records import ImageSet, Progress
 
-ImportFindingKind = Literal["cut", "whole", "repeated", "refused", "unmatched", "guessed"]
+ImportFindingKind = Literal["cut", "whole", "repeated", "refused", "unmatched", "unverified"]
 Size = tuple[int, int]
 
 # A format is clear where so much more of the boxes lie inside their images than by any other one.
@@ -35,7 +35,8 @@ _ROUNDING = 1.0  # pixels; shares are written with few digits
 class ImportFinding:
     """A box that is not imported as it is, or a name that may be another image's.
 
-    Boxes that are "cut" or "whole" and those of a "guessed" name are imported; others are not.
+    Boxes that are "cut" or "whole" and those with an "unverified" name are imported, others are
+    not.
     """
 
     kind: ImportFindingKind
@@ -52,7 +53,7 @@ class BoxImport:
     """The boxes of a list, how the list was read, and findings on its rows.
 
     `fits` has for each possible format the number of boxes that lie inside their images; `reason`
-    tells where these formats come from. Numbers are `relative` if they are shares of the image's
+    explains these formats. Numbers are `relative` if they are shares of the image's
     size.
     """
 
@@ -112,7 +113,7 @@ def import_boxes(
         source=source,
         sizes=sizes,
         problems=problems,
-        doubtful_names=names.doubtful(images),
+        suspicious_names=names.suspicious(images),
     )
     for row in box_list.rows:
         importer.add(row, images.get(row.name))
@@ -136,10 +137,10 @@ def import_boxes(
 
 
 class ImageNames:
-    """The images of a competition by all the names that a list may use for them."""
+    """Matches the names in a list of boxes with the images of a competition."""
 
     def __init__(self, listed: ListedImages, folder: Path | None = None) -> None:
-        """Take all images, or those whose files lie in a folder."""
+        """Index all images, or those whose files lie in `folder`."""
         self._paths: dict[str, Path] = {}
         self._by_file: defaultdict[str, list[str]] = defaultdict(list)
         self._by_stem: defaultdict[str, list[str]] = defaultdict(list)
@@ -153,8 +154,8 @@ class ImageNames:
     def match(self, names: Iterable[str]) -> dict[str, str]:
         """Return name → image id for the names that match one image.
 
-        Of several names for one image, as 'train/1.jpg' and 'test/1.jpg' where only one exists,
-        those count that share the most folders with its path.
+        Where several names match one image, as 'train/1.jpg' and 'test/1.jpg' do where only one
+        file exists, only those are kept that share the most folders with its path.
         """
         matches = {name: image_id for name in names if (image_id := self._match(name))}
         most_shared: defaultdict[str, int] = defaultdict(int)
@@ -166,7 +167,7 @@ class ImageNames:
             if self._shared(name, image_id) == most_shared[image_id]
         }
 
-    def doubtful(self, matches: dict[str, str]) -> dict[str, str]:
+    def suspicious(self, matches: dict[str, str]) -> dict[str, str]:
         """Return name → message for names whose match may be wrong.
 
         These are names with the suffix of another file, and names of an image that another name
@@ -238,7 +239,7 @@ def _parts(name: str) -> tuple[str, ...]:
 def _read_sizes(
     paths: dict[str, Path],
 ) -> Generator[Progress, None, tuple[dict[str, Size], dict[str, str]]]:
-    """Return the (width, height) of upright images, and messages about unreadable ones."""
+    """Return image id → (width, height) of the upright image, and id → message if unreadable."""
     sizes: dict[str, Size] = {}
     problems: dict[str, str] = {}
     for done, (image_id, path) in enumerate(paths.items(), 1):
@@ -253,7 +254,7 @@ def _read_sizes(
 def _possible_formats(box_list: BoxList, box_format: BoxFormat | None) -> tuple[BoxFormat, ...]:
     """Return the formats that a list may have, or the given one."""
     formats = box_list.formats if box_format is None else (box_format,)
-    if len(formats) > 1 and not box_list.relative:  # nobody writes centres in pixels unnamed
+    if len(formats) > 1 and not box_list.relative:  # centres in pixels have column names
         formats = tuple(name for name in formats if name != "yolo")
     return formats
 
@@ -264,7 +265,7 @@ def _count_fits(
     box_format: BoxFormat,
     tolerance: float,
 ) -> int:
-    """Count the boxes that lie inside their images, read in a format."""
+    """Count the boxes that lie inside their images when read in a format."""
     return sum(
         _fits(
             box_formats.to_corners(row.numbers, box_format, _scale(size, box_list.relative)),
@@ -299,7 +300,7 @@ def _clear_best(path: Path, fits: dict[BoxFormat, int], rows: int) -> BoxFormat:
 def _refuse_other_images(
     path: Path, box_list: BoxList, rows: list[tuple[BoxRow, Size]], box_format: BoxFormat
 ) -> None:
-    """Raise KitboxError where most boxes lie over the edge, as in images of another size."""
+    """Raise KitboxError where most boxes reach out of their images: those have another size."""
     count = _count_fits(box_list, rows, box_format, _ROUGHLY)
     if 2 * count < len(rows):
         raise KitboxError(
@@ -325,19 +326,19 @@ class _RowImporter:
         source: str,
         sizes: dict[str, Size],
         problems: dict[str, str],
-        doubtful_names: dict[str, str],
+        suspicious_names: dict[str, str],
     ) -> None:
         self.box_format, self.relative, self.source = box_format, relative, source
         self.sizes, self.problems = sizes, problems
-        self.doubtful_names = dict(doubtful_names)  # each is reported once
+        self.suspicious_names = dict(suspicious_names)  # each is reported once
         self.boxes: list[Box] = []
         self.findings: list[ImportFinding] = []
         self._first: dict[tuple[str, Corners], str] = {}  # → the place of the first such box
 
     def add(self, row: BoxRow, image_id: str | None) -> None:
-        """Add the box of a row as far as it lies in its image."""
-        if image_id is not None and (what := self.doubtful_names.pop(row.name, None)) is not None:
-            self._report("guessed", row, image_id, what)
+        """Add the part of a row's box that lies in its image, or a finding."""
+        if image_id is not None and (what := self.suspicious_names.pop(row.name, None)) is not None:
+            self._report("unverified", row, image_id, what)
         if image_id is None:
             self._report("unmatched", row, "", f"no image, or more than one, is '{row.name}'")
         elif image_id in self.problems:

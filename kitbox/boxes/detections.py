@@ -1,4 +1,4 @@
-"""Detections: boxes that a detector predicts, and findings on doubtful ones."""
+"""Detections: boxes that a detector predicts, and findings on suspicious ones."""
 
 import csv
 import io
@@ -63,7 +63,10 @@ def detect(
     precision: str,
     workers: int | None = None,
 ) -> Generator[tuple[list[int], list[Detections]], None, None]:
-    """Yield the rows of each batch of images, and their detections."""
+    """Yield the rows of each batch of images, and their detections.
+
+    `height_width` is the input size of the detector in pixels.
+    """
     detector.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     interpolation = detector.pyramid.data_config.interpolation
     rows = np.arange(len(paths))
@@ -106,7 +109,7 @@ _ODD_FACTOR = 1.25
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionFinding:
-    """An image with doubtful boxes; `box` and `other_box` are (4,), empty if there is none."""
+    """An image with suspicious boxes; `box` and `other_box` are (4,), or empty if there is none."""
 
     image_id: str
     reason: str
@@ -121,10 +124,10 @@ def review(
     threshold: float,
     bounds: tuple[Floats, Floats],
 ) -> list[DetectionFinding]:
-    """Return findings on images with doubtful boxes, the least confident first.
+    """Return findings on images with suspicious boxes, the least confident first.
 
-    These are images without a box at the threshold, with one just above it, with two apart of
-    similar confidence, or with one whose width, height or shape is outside the `bounds`.
+    These are images with no box at the threshold, a box just above it, two disjoint boxes of
+    similar confidence, or a box whose width, height or shape is outside the `bounds`.
     """
     findings = []
     for image_id, each in zip(image_ids.tolist(), detections, strict=True):
@@ -144,9 +147,9 @@ def review(
 
 
 def extent_bounds(boxed: BoxedImages) -> tuple[Floats, Floats]:
-    """Return the least and the largest usual (width, height, shape) of drawn boxes.
+    """Return the least and the largest usual (width, height, shape) of drawn boxes, each (3,).
 
-    Width and height are shares of the image's.
+    Width and height are shares of the image's, the shape is width / height in pixels.
     """
     extents = np.concatenate(
         [
@@ -161,7 +164,7 @@ def save_findings(path: Path, findings: Sequence[DetectionFinding]) -> None:
     """Write findings to a CSV, a row for each; the corners of boxes are pixels."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("image", "why", "confidence", "box", "other_box"))
+    writer.writerow(("image", "reason", "confidence", "box", "other_box"))
     for finding in findings:
         corners = [" ".join(f"{x:.0f}" for x in box) for box in (finding.box, finding.other_box)]
         writer.writerow((finding.image_id, finding.reason, f"{finding.confidence:.4f}", *corners))
@@ -185,7 +188,7 @@ def _reasons(
 
 
 def _rival(detections: Detections, threshold: float) -> Floats:
-    """Return the box (4,) apart from the first that is nearly as confident, or an empty array."""
+    """Return the nearly as confident box (4,) that is disjoint from the first, or an empty one."""
     for box, confidence in zip(detections.boxes[1:], detections.confidences[1:], strict=True):
         if confidence < max(_RIVAL_SHARE * detections.confidences[0], threshold):
             break

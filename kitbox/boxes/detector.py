@@ -27,8 +27,7 @@ class DetectorSettings(Value):
     """A detector: its backbone, input size, heads and training.
 
     Images are resized to one size, whose longer side is `image_size` pixels and whose shape is that
-    of the median image. Changing the shape keeps the relative place of a box and its IoU with
-    others.
+    of the median image. This keeps the relative place of a box and its IoU with others.
     """
 
     backbone: str = Field(default="mobilenetv2_100", min_length=1)
@@ -53,7 +52,7 @@ class DetectorSettings(Value):
         return (short, long) if shape >= 1 else (long, short)
 
 
-# Stages up to this stride are frozen: edges and colours learnt on ImageNet suit any photograph, and
+# Stages up to this stride are frozen: edges and colours from ImageNet suit any photograph, and
 # their gradients are the most expensive part of a step.
 _FROZEN_STRIDE = 4
 # Boxes below this confidence are dropped.
@@ -79,12 +78,14 @@ class Pyramid(nn.Module):
             settings.backbone, pretrained=pretrained
         )
         stages = _stages(self.backbone, settings.backbone)
-        wanted = [stride for stride in STRIDES if stride >= settings.finest]
-        self.indices = [max(i for i, s in enumerate(stages) if s["reduction"] == n) for n in wanted]
+        strides = [stride for stride in STRIDES if stride >= settings.finest]
+        self.indices = [
+            max(i for i, s in enumerate(stages) if s["reduction"] == n) for n in strides
+        ]
         channels = [stages[i]["num_chs"] for i in self.indices]
         self.merge = FeaturePyramidNetwork(channels, settings.channels)
         self.normalisation = Normalisation(self.data_config)
-        self.strides = tuple(wanted)
+        self.strides = tuple(strides)
         self.out_channels = settings.channels
         _freeze_first_stages(self.backbone, stages)
 
@@ -110,7 +111,7 @@ class Pyramid(nn.Module):
 
 
 class Detector(nn.Module):
-    """A network from pixels to boxes, in pixels of the input, with confidences."""
+    """A network that predicts boxes, in pixels of its input, and their confidences."""
 
     def __init__(self, settings: DetectorSettings, *, pretrained: bool = False) -> None:
         """Build the detector; `pretrained` weights are those of the backbone."""
@@ -157,8 +158,9 @@ class Detector(nn.Module):
     def losses(self, raw: dict[str, Any], boxes: Sequence[Tensor]) -> dict[str, Tensor]:
         """Return the loss of each head, given the true boxes (m, 4) of each image.
 
-        Focal loss of the class, GIoU loss of the box, cross-entropy of the centredness (Tian et
-        al., ICCV 2019), each summed and divided by the number of cells on objects.
+        These are the focal loss of the class, the GIoU loss of the box and the cross-entropy of
+        the centredness (Tian et al., ICCV 2019), each a sum divided by the number of cells on
+        objects.
         """
         targets = [
             {"boxes": each, "labels": torch.zeros(len(each), dtype=torch.int64, device=each.device)}

@@ -57,7 +57,7 @@ class BoxedImages:
 
 
 def with_boxes(images: ImageSet, boxes_of: Mapping[str, Sequence[Corners]]) -> BoxedImages:
-    """Return the images that have a box in `boxes_of` (by image id), in their order."""
+    """Return the images that have a box in `boxes_of` (image id → boxes), in their order."""
     rows = np.flatnonzero([image_id in boxes_of for image_id in images.image_ids.tolist()])
     boxed = images.take(rows)
     sizes = [preprocessing.upright_size(path) for path in boxed.paths]
@@ -86,10 +86,10 @@ def split_units(
 
     Only images of one individual can share an encounter.
     """
-    seen = yield from file_index.inspect(boxed.images, workspace)
+    indexed = yield from file_index.inspect(boxed.images, workspace)
     # minutes would chain all unlabelled images into one unit
     without_minutes = settings.model_copy(update={"encounter_minutes": None})
-    return near_duplicates.split_units(seen.images, seen.signatures, without_minutes)
+    return near_duplicates.split_units(indexed.images, indexed.signatures, without_minutes)
 
 
 def split(units: Integers, share: float, seed: int) -> tuple[Integers, Integers]:

@@ -1,4 +1,4 @@
-"""Detectors on disk: a folder for each key, with the weights and the detections."""
+"""Detectors on disk: a folder for each key, with weights and detections."""
 
 import json
 from contextlib import AbstractContextManager
@@ -24,7 +24,7 @@ _VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorKey:
-    """All that determines a trained detector: settings, data, initial weights, precision."""
+    """What determines a trained detector: settings, data, initial weights, precision."""
 
     settings: dict[str, Any]
     data: str  # digest of the training images and boxes
@@ -33,7 +33,7 @@ class DetectorKey:
     version: int = _VERSION
 
     def as_json(self) -> dict[str, Any]:
-        """Return the key as detector.json has it."""
+        """Return the key as it is written to detector.json."""
         return {
             "recipe": self.settings,
             "data": self.data,
@@ -70,7 +70,7 @@ class DetectorFolder:
         return self.path / "state.pt"
 
     def detections(self, precision: str) -> Path:
-        """Return the file of detections: a JSON object a line, one for each image."""
+        """Return the file of detections, with a line of JSON for each image."""
         return self.path / f"found-{precision}.jsonl"
 
 
@@ -138,7 +138,7 @@ def damaged_error(path: Path) -> KitboxError:
 
 
 def load_detections(path: Path) -> dict[str, Detections]:
-    """Return earlier detections by the digest of the image; an incomplete line is left out.
+    """Return image digest → earlier detections; an incomplete line is left out.
 
     Raises KitboxError for an invalid line.
     """
@@ -163,7 +163,7 @@ def load_detections(path: Path) -> dict[str, Detections]:
 
 
 def append_detections(path: Path, detections: dict[str, Detections]) -> None:
-    """Append detections, by the digests of their images."""
+    """Append detections; the keys are the digests of their images."""
     rows = [
         {
             "image": digest,

@@ -43,9 +43,10 @@ class DetectorOptions:
 
 @dataclass(frozen=True)
 class DetectionRun:
-    """The detections of each image; how many images had to be read for them, in how many seconds.
+    """The detections of each image.
 
-    The detections of the other images are from an earlier run.
+    `images_read` images were read in `seconds`; the detections of the others are from an earlier
+    run.
     """
 
     detections: list[Detections]
@@ -110,7 +111,8 @@ def train_epochs(
     """Return a detector trained on boxes, and the seconds of its training; yields Progress.
 
     The state after each epoch is saved in the file `state`. If that exists, the training resumes
-    from it, to the same weights. Raises KitboxError for a loss that is not a finite number.
+    from it, and ends with the same weights. Raises KitboxError for a loss that is not a finite
+    number.
     """
     torch.manual_seed(settings.seed)
     detector = _build_detector(settings, source, device, precision)
@@ -225,7 +227,7 @@ def _step(
     device: str,
     precision: str,
 ) -> float:
-    """Train on one batch and return its loss; one that is not finite changes nothing."""
+    """Train on one batch and return its loss; the weights stay if it is not finite."""
     with inference.autocast(device, precision):
         outputs = detector(pixels.to(device, non_blocking=True))
     losses = detector.losses(outputs, [torch.from_numpy(each).to(device) for each in boxes])

@@ -42,7 +42,7 @@ app = typer.Typer(help="Boxes that images are cropped to.", no_args_is_help=True
 _HEADINGS = {
     "refused": "left out",
     "unmatched": "names no image here",
-    "guessed": "check that this image is meant",
+    "unverified": "check that this image is meant",
     "repeated": "repeated",
     "cut": "cut at the edge",
     "whole": "crops nothing",
@@ -198,14 +198,14 @@ def _as_json(
     from kitbox.boxes.box_import import ImportFindingKind
 
     return {
-        "form": imported.format,
+        "format": imported.format,
         "relative": imported.relative,
         "inside": imported.fits,
         "source": name,
         "boxes": len(imported.boxes),
         "images": counts,
         **{kind: len(imported.of_kind(kind)) for kind in get_args(ImportFindingKind)},
-        "remarks": [vars(finding) for finding in imported.findings],
+        "findings": [vars(finding) for finding in imported.findings],
         "written": str(workspace.boxes),
         "sheet": None if drawn is None else str(drawn),
     }
@@ -259,7 +259,7 @@ def detect(
 
     A share of the drawn boxes is held out for scores: ap50 and ap are the average precision at an
     IoU of .5 and over .5 to .95, crop_iou is the IoU of the drawn box with the crop. Detected boxes
-    go to boxes.csv, doubtful ones to a list to look through. An interrupted training is resumed;
+    go to boxes.csv, suspicious ones to a list to look through. An interrupted training is resumed;
     an earlier detector and its boxes are used again.
 
     \b
@@ -345,7 +345,7 @@ def _describe(
         "backbone": settings.backbone,
         "image_size": list(trained.height_width),
         "epochs": settings.epochs,
-        "learnt": images,
+        "trained_on": images,
         "seconds": round(trained.seconds, 1),
     }
 
@@ -401,11 +401,11 @@ def _detect_others(
     detected = follow(detector_training.detect(trained, others, options))
     rows = detections.boxes_above(others.image_ids, detected.detections, threshold)
     before = boxes.replace(workspace.boxes, detections.SOURCE, rows)
-    doubtful = detections.review(
+    suspicious = detections.review(
         others.image_ids, detected.detections, threshold, detections.extent_bounds(drawn)
     )
-    listed = workspace.reports / "boxes-doubtful.csv"
-    detections.save_findings(listed, doubtful)
+    listed = workspace.reports / "boxes-suspicious.csv"
+    detections.save_findings(listed, suspicious)
     speed = detected.images_per_second
     return {
         "images": len(others),
@@ -413,8 +413,8 @@ def _detect_others(
         "replaced": before,
         "whole": sum(each.best(threshold) is None for each in detected.detections),
         "images_per_second": None if speed is None else round(speed, 1),
-        "doubtful": len(doubtful),
-        "doubtful_list": str(listed),
+        "suspicious": len(suspicious),
+        "suspicious_list": str(listed),
         "written": str(workspace.boxes),
     }
 
@@ -423,7 +423,7 @@ def _print_figures(figures: dict[str, Any], threshold: float) -> None:
     """Print the figures for people."""
     height, width = figures["image_size"]
     print_line(
-        f"{figures['backbone']} at {height}x{width}: trained on {figures['learnt']} images in "
+        f"{figures['backbone']} at {height}x{width}: trained on {figures['trained_on']} images in "
         f"{format_duration(figures['seconds'])}, {figures['detector']}"
     )
     held = figures.get("held_out")
@@ -453,4 +453,4 @@ def _print_figures(figures: dict[str, Any], threshold: float) -> None:
         print_line(f"{share:.1%} of the {figures['images']} images without a drawn box stay whole")
     before = f", in place of {figures['replaced']}" if figures["replaced"] else ""
     print_line(f"written to {figures['written']}: {figures['boxes']} boxes of 'detector'{before}")
-    print_line(f"{figures['doubtful']} are doubtful: {figures['doubtful_list']}")
+    print_line(f"{figures['suspicious']} are suspicious: {figures['suspicious_list']}")

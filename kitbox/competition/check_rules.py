@@ -71,7 +71,7 @@ KINDS: dict[str, FindingKind] = {
     "no-name": _broken_row("fill it in, or remove the row"),
     "no-label": _broken_row("fill it in, or remove the row"),
     "two-labels": _broken_row("look at it and remove the wrong row"),
-    "asked-twice": FindingKind("remove one row", "broken", None, row=True),
+    "repeated-query": FindingKind("remove one row", "broken", None, row=True),
     "repeated": _repaired_row("remove all rows but one"),
     "blank-in-name": _repaired_row("remove the blank"),
     "blank-in-label": _repaired_row("remove the blank"),

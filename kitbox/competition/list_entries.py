@@ -137,7 +137,7 @@ def read_test(images: ImageSettings, collector: FindingCollector) -> list[ListEn
             add("no-name", what=_no_name_message(images))
         elif image_id in entries:
             what = f"image '{image_id}' is listed twice; remove one row"
-            add("asked-twice", what=what, image_id=image_id)
+            add("repeated-query", what=what, image_id=image_id)
         elif match.kind:
             add(match.kind, what=match.what, image_id=image_id)
         if match.file is not None and image_id not in entries:

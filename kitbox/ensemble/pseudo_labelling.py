@@ -176,13 +176,16 @@ def import_gdsc(
         elif label not in labels:
             unknown_labels.append(given)
         elif image in found:
-            raise KitboxError(f"{path} line {line}: '{file}' is in line {line_of[image]} already")
+            raise KitboxError(
+                f"'{file}' is in line {line_of[image]} already", where=f"{path} line {line}"
+            )
         else:
             found[image], line_of[image] = (label, probability), line
     if unknown_images and len(unknown_images) == listed:
         raise KitboxError(
-            f"{path}: '{unknown_images[0]}' is no test image{more(listed - 1)}; "
-            "names of files are compared, with suffix or without"
+            f"'{unknown_images[0]}' is no test image{more(listed - 1)}; "
+            "names of files are compared, with suffix or without",
+            where=str(path),
         )
     candidates = set(_candidates(test, collection, competition).tolist())
     found = {image: found[image] for image in sorted(candidates & set(found))}

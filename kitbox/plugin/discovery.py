@@ -115,15 +115,15 @@ def read_plugin_file(path: Path) -> Plugin:
         code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
         exec(code, module.__dict__)  # noqa: S102  the file is the user's own
     except SyntaxError as error:
-        where = f" line {error.lineno}" if error.lineno else ""
-        raise KitboxError(f"{shown}{where}: {error.msg}") from error
+        line = f" line {error.lineno}" if error.lineno else ""
+        raise KitboxError(str(error.msg), where=f"{shown}{line}") from error
     except ValidationError as error:
-        raise KitboxError(f"{shown}: {explain(error)}") from error
+        raise KitboxError(explain(error), where=shown) from error
     except Exception as error:  # a plugin file may raise anything; its own line helps most
         frames = traceback.extract_tb(error.__traceback__)
-        line = max((f.lineno or 0 for f in frames if f.filename == str(path)), default=0)
-        where = f" line {line}" if line else ""
-        raise KitboxError(f"{shown}{where}: {type(error).__name__}: {error}") from error
+        number = max((f.lineno or 0 for f in frames if f.filename == str(path)), default=0)
+        line = f" line {number}" if number else ""
+        raise KitboxError(f"{type(error).__name__}: {error}", where=f"{shown}{line}") from error
     plugin = getattr(module, "plugin", None)
     if not isinstance(plugin, Plugin):
         raise KitboxError(f"{shown} sets no plugin; end it with 'plugin = Plugin(...)'")

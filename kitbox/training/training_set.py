@@ -57,7 +57,7 @@ def usable_pseudo_labels(
 ) -> tuple[PseudoLabel, ...]:
     """Return the rows that may be added to training `images`, with merged labels replaced.
 
-    A row is left out if its label is none of the images', or if its image is a copy of a labelled
+    A row is left out if no image of `images` has its label, or if its image is a copy of a labelled
     one: a file of equal bytes, or a near-duplicate whose hash differs in at most `bits`.
     Raises KitboxError for an image that is no test image, a label that does not exist, and rows
     made by networks that were trained on holdout images of this training.
@@ -74,13 +74,15 @@ def usable_pseudo_labels(
         row = with_label(row, collection.decisions.merged.get(row.label, row.label))
         if row.image_id not in candidates:
             raise KitboxError(
-                f"pseudo.csv line {row.line}: '{row.image_id}' is no test image"
-                f"{did_you_mean(row.image_id, candidates) or '; remove the row'}"
+                f"'{row.image_id}' is no test image"
+                f"{did_you_mean(row.image_id, candidates) or '; remove the row'}",
+                where=f"pseudo.csv line {row.line}",
             )
         if row.label not in existing:
             raise KitboxError(
-                f"pseudo.csv line {row.line}: '{row.label}' is no label"
-                f"{did_you_mean(row.label, existing) or '; correct or remove the row'}"
+                f"'{row.label}' is no label"
+                f"{did_you_mean(row.label, existing) or '; correct or remove the row'}",
+                where=f"pseudo.csv line {row.line}",
             )
         if row.label in labels and candidates[row.image_id]:
             usable.append(row)
@@ -116,12 +118,15 @@ def _refuse_leaks(collection: Collection, rows: Sequence[PseudoLabel]) -> None:
     """Raise KitboxError for rows made by networks that were trained on holdout images."""
     here = holdout_digest(collection.holdout.query.image_ids)
     for row in rows:
+        where = f"pseudo.csv line {row.line}"
         if row.on == "holdout" and row.holdout == here:
             continue
         if row.on == "holdout" and not row.holdout:
             raise KitboxError(
-                f"pseudo.csv line {row.line}: on = 'holdout' with an empty column holdout; write "
-                f"{here} there if its label does not depend on the holdout's answers, else on = all"
+                "on = 'holdout' with an empty column holdout",
+                where=where,
+                fix=f"write {here} there if its label does not depend on the holdout's answers, "
+                "else on = all",
             )
         source = (
             "all labels, among them"
@@ -130,9 +135,10 @@ def _refuse_leaks(collection: Collection, rows: Sequence[PseudoLabel]) -> None:
         )
         names = "NAME..." if row.source.startswith("import ") else row.source.replace("+", " ")
         raise KitboxError(
-            f"pseudo.csv line {row.line}: made by networks trained on {source} "
-            "answers of the holdout that this training is scored on; "
-            f"make others with 'kitbox pseudo {names} --on holdout'"
+            f"made by networks trained on {source} "
+            "answers of the holdout that this training is scored on",
+            where=where,
+            fix=f"make others with 'kitbox pseudo {names} --on holdout'",
         )
 
 

@@ -35,7 +35,7 @@ def test_correct_wrong_correct_of_two_boxes_is_five_sixths() -> None:
     assert ap50(truth, detections) != pytest.approx((51 + 50 * 2 / 3) / 101)
 
 
-def test_a_wrong_box_below_all_correct_ones_costs_nothing() -> None:
+def test_a_wrong_box_less_confident_than_all_correct_ones_costs_nothing() -> None:
     assert ap50([drawn(BOX)], [detected((0.9, BOX), (0.1, ELSEWHERE))]) == 1.0
 
 
@@ -108,8 +108,8 @@ def test_average_precision_equals_the_slow_oracle(
         detected(*sorted([(next(left) / 1000, box) for box in each], reverse=True))
         for _, each in images
     ]
-    wanted = slow_ap50(truth, detections, threshold)
-    assert ap50(truth, detections, threshold) == pytest.approx(wanted)
+    expected = slow_ap50(truth, detections, threshold)
+    assert ap50(truth, detections, threshold) == pytest.approx(expected)
 
 
 def test_an_image_with_weight_2_counts_as_two_images() -> None:
@@ -147,8 +147,8 @@ def test_scores_are_average_precision_and_the_iou_of_crops() -> None:
 def test_crops_follow_the_rule_for_several_boxes(several: str) -> None:
     large, all_ = (0, 0, 55, 55), (0, 0, 60, 60)
     detections = [detected((0.9, ELSEWHERE), (0.8, large), (0.1, (0, 0, 90, 90)))]
-    wanted = {"best": ELSEWHERE, "largest": large, "union": all_}
-    for rule, box in wanted.items():
+    crops = {"best": ELSEWHERE, "largest": large, "union": all_}
+    for rule, box in crops.items():
         score = average_precision.score([drawn(box)], detections, 0.4, np.array([0]), several)
         assert (score.by_metric["crop_iou"].value == pytest.approx(1.0)) == (rule == several)
     both = average_precision.score(

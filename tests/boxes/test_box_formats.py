@@ -10,13 +10,13 @@ from kitbox.boxes import box_formats
 from kitbox.errors import KitboxError
 
 
-def source(path: Path, text: str, name: str = "drawn.csv") -> box_formats.BoxList:
-    (path / name).write_text(text, encoding="utf-8")
-    return box_formats.read(path / name)
+def read_list(folder: Path, text: str) -> box_formats.BoxList:
+    (folder / "drawn.csv").write_text(text, encoding="utf-8")
+    return box_formats.read(folder / "drawn.csv")
 
 
 @pytest.mark.parametrize(
-    ("header", "forms"),
+    ("header", "formats"),
     [
         ("image,x0,y0,x1,y1", ("xyxy",)),
         ("filename,width,height,class,xmin,ymin,xmax,ymax", ("xyxy",)),
@@ -27,11 +27,13 @@ def source(path: Path, text: str, name: str = "drawn.csv") -> box_formats.BoxLis
         ("file,left,top,width,height", ("xywh", "gdsc", "yolo")),
     ],
 )
-def test_a_header_allows_formats(tmp_path: Path, header: str, forms: tuple[str, ...]) -> None:
+def test_a_header_limits_the_possible_formats(
+    tmp_path: Path, header: str, formats: tuple[str, ...]
+) -> None:
     columns = header.count(",")
     numbers = ",".join(str(number) for number in range(columns))
-    found = source(tmp_path, f"{header}\na.jpg,{numbers}\n")
-    assert found.formats == forms
+    found = read_list(tmp_path, f"{header}\na.jpg,{numbers}\n")
+    assert found.formats == formats
     [row] = found.rows
     assert (row.name, row.where) == ("a.jpg", "drawn.csv line 2")
     assert row.numbers == tuple(range(columns - 4, columns))
@@ -49,7 +51,7 @@ def test_a_header_allows_formats(tmp_path: Path, header: str, forms: tuple[str, 
     ],
 )
 def test_outlines_are_read_with_any_separators(tmp_path: Path, text: str) -> None:
-    found = source(tmp_path, text)
+    found = read_list(tmp_path, text)
     assert found.formats == ("points",)
     assert [(row.name, row.numbers) for row in found.rows] == [
         ("a.jpg", (10, 20, 30, 25, 12, 40)),
@@ -60,7 +62,7 @@ def test_outlines_are_read_with_any_separators(tmp_path: Path, text: str) -> Non
 
 @pytest.mark.parametrize("text", ["a.jpg,1,2,3,4\n", "image,bbox\na.jpg,[1. 2. 3. 4.]\n"])
 def test_four_numbers_without_names_allow_all_formats(tmp_path: Path, text: str) -> None:
-    found = source(tmp_path, text)
+    found = read_list(tmp_path, text)
     assert found.formats == ("xyxy", "xywh", "yolo")
     assert found.rows[0].numbers == (1, 2, 3, 4)
 
@@ -82,12 +84,12 @@ def test_a_folder_of_labels_has_a_file_for_each_image(tmp_path: Path) -> None:
 
 def test_numbers_are_shares_if_most_are_small(tmp_path: Path) -> None:
     header = "image,cx,cy,w,h\n"
-    assert source(tmp_path, header + "a,.5,.5,1.02,.2\nb,.5,.5,.1,.1\nc,500,1,2,3\n").relative
-    assert not source(tmp_path, header + "a,50,50,10,20\nb,60,60,10,10\nc,.5,.5,1,1\n").relative
+    assert read_list(tmp_path, header + "a,.5,.5,1.02,.2\nb,.5,.5,.1,.1\nc,500,1,2,3\n").relative
+    assert not read_list(tmp_path, header + "a,50,50,10,20\nb,60,60,10,10\nc,.5,.5,1,1\n").relative
 
 
 def test_text_that_is_no_number_is_kept_for_the_message(tmp_path: Path) -> None:
-    found = source(tmp_path, "image,x0,y0,x1,y1,conf\na,1,2,x,4,0.5\nb,1,2,3,,\nc,1,2,3,4,0.9\n")
+    found = read_list(tmp_path, "image,x0,y0,x1,y1,conf\na,1,2,x,4,0.5\nb,1,2,3,,\nc,1,2,3,4,0.9\n")
     assert [row.text for row in found.rows] == ["1,2,x,4", "1,2,3,", "1,2,3,4"]
     assert [len(row.numbers) for row in found.rows] == [0, 3, 4]
     assert [row.confidence for row in found.rows] == [0.5, None, 0.9]
@@ -116,11 +118,11 @@ def test_text_that_is_no_number_is_kept_for_the_message(tmp_path: Path) -> None:
 )
 def test_a_list_without_boxes_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(KitboxError) as caught:
-        source(tmp_path, text)
+        read_list(tmp_path, text)
     assert str(caught.value) == message.format(path=tmp_path / "drawn.csv")
 
 
-def test_a_missing_list_is_named(tmp_path: Path) -> None:
+def test_a_missing_list_and_a_folder_without_labels_are_named(tmp_path: Path) -> None:
     with pytest.raises(KitboxError) as caught:
         box_formats.read(tmp_path / "drawn.csv")
     assert str(caught.value) == f"there is no list of boxes {tmp_path / 'drawn.csv'}"
@@ -133,13 +135,13 @@ def test_a_missing_list_is_named(tmp_path: Path) -> None:
 @given(*(st.integers(0, 100) for _ in range(4)))
 def test_all_formats_of_a_box_give_the_same_corners(x: int, y: int, wide: int, high: int) -> None:
     expected = (x, y, x + wide, y + high)
-    for form, numbers in {
+    for box_format, numbers in {
         "xyxy": expected,
         "gdsc": expected,
         "xywh": (x, y, wide, high),
         "yolo": (x + wide / 2, y + high / 2, wide, high),
         "points": (x + wide, y, x, y + high),
     }.items():
-        assert box_formats.to_corners(numbers, form, (1, 1)) == expected
+        assert box_formats.to_corners(numbers, box_format, (1, 1)) == expected
         shares = tuple(n / side for n, side in zip(numbers, (200, 400) * 2, strict=True))
-        assert box_formats.to_corners(shares, form, (200, 400)) == pytest.approx(expected)
+        assert box_formats.to_corners(shares, box_format, (200, 400)) == pytest.approx(expected)

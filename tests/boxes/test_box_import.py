@@ -23,7 +23,7 @@ SIDE = (100, 60)
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> ListedImages:
-    """Return ten images of 100 x 60 pixels, called 0.jpg and so on."""
+    """Return ten images of 100 x 60 pixels, 0.jpg to 9.jpg."""
     folder = tmp_path_factory.mktemp("photographs")
     files = [folder / f"{number}.jpg" for number in range(10)]
     for file in files:
@@ -61,17 +61,21 @@ def test_shares_are_of_the_upright_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "form", "inside"),
+    ("rows", "box_format", "inside"),
     [
         ([f"{n},60,30,{90 + n},50" for n in range(10)], "gdsc", {"xywh": 0, "gdsc": 10}),
         ([f"{n},60,30,{20 + n},25" for n in range(10)], "xywh", {"xywh": 10, "gdsc": 0}),
     ],
 )
 def test_the_images_decide_between_sizes_and_second_corners(
-    tmp_path: Path, photographs: ListedImages, rows: list[str], form: str, inside: dict[str, int]
+    tmp_path: Path,
+    photographs: ListedImages,
+    rows: list[str],
+    box_format: str,
+    inside: dict[str, int],
 ) -> None:
     found = imported(photographs, drawn(tmp_path, *rows, header="new_path,x,y,w,h"))
-    assert (found.format, found.fits, len(found.boxes)) == (form, inside, 10)
+    assert (found.format, found.fits, len(found.boxes)) == (box_format, inside, 10)
 
 
 def test_an_ambiguous_format_is_not_guessed(tmp_path: Path, photographs: ListedImages) -> None:
@@ -82,12 +86,12 @@ def test_an_ambiguous_format_is_not_guessed(tmp_path: Path, photographs: ListedI
         f"{file}: of 2 boxes 2 as xywh and 2 as gdsc lie inside their images; "
         "choose one with --form xywh or --form gdsc"
     )
-    forms: tuple[BoxFormat, ...] = ("xywh", "gdsc")
-    corners = [imported(photographs, file, box_format=form).boxes[0].corners for form in forms]
+    formats: tuple[BoxFormat, ...] = ("xywh", "gdsc")
+    corners = [imported(photographs, file, box_format=each).boxes[0].corners for each in formats]
     assert corners == [(10, 10, 50, 40), (10, 10, 40, 30)]
 
 
-def test_one_faulty_row_of_many_decides_no_format(
+def test_one_faulty_row_of_many_does_not_decide_the_format(
     tmp_path: Path, photographs: ListedImages
 ) -> None:
     rows = [f"{n % 10},10,10,{20 + n % 50},30" for n in range(99)] + ["1,60,30,90,50"]
@@ -201,7 +205,7 @@ def test_a_list_of_other_images_is_refused(tmp_path: Path, photographs: ListedIm
 
 
 @pytest.mark.parametrize("header", ["image,x0,y0,x1,y1", "image,x,y,w,h"])
-def test_a_single_box_without_four_numbers_is_named(
+def test_the_only_box_is_named_if_it_is_not_four_numbers(
     tmp_path: Path, photographs: ListedImages, header: str
 ) -> None:
     file = drawn(tmp_path, "1,nan,0,10,10", header=header)
@@ -251,8 +255,8 @@ def test_a_frame_does_not_match_an_image_and_another_suffix_is_reported(
     found = imported(photographs, drawn(tmp_path, *rows, "2.png,1,2,50,40"))
     assert [(finding.kind, str(finding)) for finding in found.findings] == [
         ("unmatched", "drawn.csv line 3: no image, or more than one, is '1.0001'"),
-        ("guessed", "drawn.csv line 4: '1.png' is read as image '1.jpg', like '1'"),
-        ("guessed", "drawn.csv line 5: '2.png' is read as image '2.jpg', whose file is 2.jpg"),
+        ("unverified", "drawn.csv line 4: '1.png' is read as image '1.jpg', like '1'"),
+        ("unverified", "drawn.csv line 5: '2.png' is read as image '2.jpg', whose file is 2.jpg"),
     ]
     assert len(found.boxes) == 4
 
@@ -314,10 +318,10 @@ def test_a_name_of_a_missing_image_does_not_match_another_one() -> None:
     assert matches == {"train/1.jpg": "a"}
 
 
-def test_names_that_may_mean_another_image_are_doubtful() -> None:
+def test_names_that_may_mean_another_image_are_suspicious() -> None:
     names = ImageNames(listed({"7": "/d/one.jpg", "8": "/d/two.jpg", "c.png": "/d/c.JPG"}))
     matches = names.match(["one.png", "/me/two.JPG", "two", "c.png", "c.tif"])
-    assert names.doubtful(matches) == {
+    assert names.suspicious(matches) == {
         "one.png": "'one.png' is read as image '7', whose file is one.jpg",
         "two": "'two' is read as image '8', like '/me/two.JPG'",
     }

@@ -1,4 +1,4 @@
-"""Detections: findings on doubtful boxes, and rows for boxes.csv."""
+"""Detections: findings on suspicious boxes, and rows for boxes.csv."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_findings_are_sorted_by_confidence(tmp_path: Path) -> None:
     images = [detected((0.9, GOOD), (0.85, APART)), detected(), detected((0.42, GOOD))]
     detections.save_findings(tmp_path / "list.csv", detections.review(ids, images, 0.4, USUAL))
     assert (tmp_path / "list.csv").read_text().splitlines() == [
-        "image,why,confidence,box,other_box",
+        "image,reason,confidence,box,other_box",
         "b,no confident box,0.0000,,",
         "c,low confidence,0.4200,10 10 40 40,",
         "a,two boxes apart,0.9000,10 10 40 40,60 60 90 90",

@@ -52,26 +52,26 @@ UNITS = st.lists(st.integers(0, 9), min_size=1, max_size=30)
 @given(UNITS, st.floats(0, 0.9), st.integers(0, 5))
 def test_a_unit_is_never_split(numbers: list[int], share: float, seed: int) -> None:
     units = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
-    wanted, sizes = round(share * len(units)), np.bincount(units)
-    if wanted and (len(sizes) == 1 or wanted == len(units)):
+    most, sizes = round(share * len(units)), np.bincount(units)
+    if most and (len(sizes) == 1 or most == len(units)):
         return  # see the next test
     training, held = detector_data.split(units, share, seed)
     assert sorted([*training, *held]) == list(range(len(units)))
     assert not set(units[training]) & set(units[held])
     assert len(training)
-    if wanted >= sizes.min():
-        assert wanted - sizes.max() < len(held) <= wanted
+    if most >= sizes.min():
+        assert most - sizes.max() < len(held) <= most
     else:
-        assert len(held) == (sizes.min() if wanted else 0)
+        assert len(held) == (sizes.min() if most else 0)
 
 
-def test_images_of_one_unit_are_refused() -> None:
+def test_images_that_are_all_one_unit_are_refused() -> None:
     with pytest.raises(KitboxError, match=r"the 24 images .* hold none out with --held-out 0"):
         detector_data.split(np.zeros(24, dtype=np.int64), 0.2, 0)
     assert len(detector_data.split(np.zeros(24, dtype=np.int64), 0.0, 0)[0]) == 24
 
 
-def test_a_large_unit_is_skipped() -> None:
+def test_a_unit_larger_than_the_share_is_not_held_out() -> None:
     units = np.repeat(np.arange(5), [20, 1, 1, 1, 1]).astype(np.int64)
     assert [len(detector_data.split(units, 0.1, seed)[1]) for seed in range(5)] == [2] * 5
 

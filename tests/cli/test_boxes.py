@@ -74,9 +74,9 @@ def test_boxes_are_imported_counted_and_written(workspace: Workspace) -> None:
 def test_an_import_is_printed_as_one_json_document(workspace: Workspace) -> None:
     file = drawn(workspace, "0_0,60,30,90,62", "0_1,60,30,130,62", "0_2,0,0,96,64", "z,1,1,2,2")
     found = json.loads(run("data", "boxes", "import", file, "--form", "xyxy", "--json").stdout)
-    remarks = found.pop("remarks")
+    findings = found.pop("findings")
     assert found == {
-        "form": "xyxy",
+        "format": "xyxy",
         "relative": False,
         "inside": {"xyxy": 2},
         "source": "drawn.csv",
@@ -90,11 +90,11 @@ def test_an_import_is_printed_as_one_json_document(workspace: Workspace) -> None
         "repeated": 0,
         "refused": 0,
         "unmatched": 1,
-        "guessed": 0,
+        "unverified": 0,
         "written": str(workspace.boxes),
         "sheet": None,
     }
-    assert remarks[0] == {
+    assert findings[0] == {
         "kind": "cut",
         "where": "drawn.csv line 3",
         "image_id": "0_1.png",
@@ -285,7 +285,7 @@ def detected(drawn_workspace: Workspace) -> list[Box]:
 
 def test_boxes_are_detected_in_every_image_without_a_drawn_box(drawn_workspace: Workspace) -> None:
     figures = json.loads(detect("--threshold", "0", "--json").stdout)
-    assert (figures["learnt"], figures["held_out"]["images"], figures["images"]) == (18, 4, 10)
+    assert (figures["trained_on"], figures["held_out"]["images"], figures["images"]) == (18, 4, 10)
     assert list(figures["held_out"]["scores"]) == ["ap50", "ap", "crop_iou"]
     assert figures["image_size"] == [32, 64]
     assert figures["images_per_second"] > 0
@@ -305,9 +305,9 @@ def test_an_image_below_the_threshold_is_not_cropped_and_is_listed(
     drawn_workspace: Workspace,
 ) -> None:
     figures = json.loads(detect("--threshold", "1", "--held-out", "0", "--json").stdout)
-    assert (figures["boxes"], figures["whole"], figures["doubtful"]) == (0, 10, 10)
-    with Path(figures["doubtful_list"]).open() as file:
-        assert {row["why"] for row in csv.DictReader(file)} == {"no confident box"}
+    assert (figures["boxes"], figures["whole"], figures["suspicious"]) == (0, 10, 10)
+    with Path(figures["suspicious_list"]).open() as file:
+        assert {row["reason"] for row in csv.DictReader(file)} == {"no confident box"}
     assert detected(drawn_workspace) == []
     shown = detect("--threshold", "1", "--held-out", "0")
     assert "100.0% of the 10 images without a drawn box stay whole" in shown.stderr
@@ -343,7 +343,7 @@ def test_an_earlier_detector_and_its_boxes_are_used_again(drawn_workspace: Works
 def test_without_held_out_boxes_there_are_no_scores(drawn_workspace: Workspace) -> None:
     result = detect("--held-out", "0", "--json")
     figures = json.loads(result.stdout)
-    assert figures["learnt"] == 22
+    assert figures["trained_on"] == 22
     assert "held_out" not in figures
     assert "training on 22 images with drawn boxes; 0 are held out" in result.stderr
 
@@ -359,14 +359,14 @@ def test_a_detector_is_not_trained_on_detected_boxes(drawn_workspace: Workspace)
     guess = Box("5_0.png", (1.0, 1.0, 50.0, 50.0), 0.9, "another detector")
     replace(drawn_workspace.boxes, "another detector", [guess])
     figures = json.loads(detect("--held-out", "0", "--json").stdout)
-    assert (figures["learnt"], figures["images"]) == (22, 10)
+    assert (figures["trained_on"], figures["images"]) == (22, 10)
 
 
 def test_a_decided_box_is_trained_on_and_not_detected_again(drawn_workspace: Workspace) -> None:
     decisions.add(drawn_workspace.decisions, Decision("box", "5_0.png", "1 1 50 50"))
     decisions.add(drawn_workspace.decisions, Decision("box", "0_0.png", "2 2 40 40"))
     figures = json.loads(detect("--held-out", "0", "--threshold", "0", "--json").stdout)
-    assert (figures["learnt"], figures["images"]) == (23, 9)
+    assert (figures["trained_on"], figures["images"]) == (23, 9)
     assert "5_0.png" not in {box.image_id for box in detected(drawn_workspace)}
 
 

@@ -261,7 +261,7 @@ def test_a_survey_reports_everything_that_stops_a_reading(data: Path) -> None:
         ("missing", "train.csv line 3", "stop"),
         ("list", "train.csv line 4", "stop"),
         ("missing", "sample.csv line 3", "stop"),
-        ("asked-twice", "sample.csv line 4", "stop"),
+        ("repeated-query", "sample.csv line 4", "stop"),
         ("no-name", "sample.csv line 5", "stop"),
         ("list", "kitbox.toml", "stop"),
     ]
