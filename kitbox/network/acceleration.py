@@ -24,9 +24,9 @@ def fold_batchnorm(module: Module, example: Tensor, run: Run = _forward) -> tupl
     """Return a copy with the batch norms that follow a convolution folded, and their number.
 
     For inference only: the module must be in eval mode. Pairs are found by running the module on
-    `example` and looking for norms whose input is the output of a convolution. Where the folded
-    copy would compute something else, the module itself is returned, with 0. `run` returns the
-    maps of a module that are used, where that is not its forward.
+    `example` and looking for norms whose input is the output of a convolution. If the folded copy
+    computes something else, the module itself is returned, with 0. `run` computes the outputs that
+    are compared, by default those of the module's forward.
     """
     result = copy.deepcopy(module)
     pairs, before = _find_pairs(result, example, run)

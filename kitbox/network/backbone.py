@@ -15,7 +15,7 @@ CLASSIC = "pretrainedmodels/"
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """The pixels that a backbone expects: mean and std of RGB in [0, 1], resampling, channel order.
+    """The input of a backbone: mean and std of RGB in [0, 1], interpolation, channel order.
 
     `scale` is the largest pixel value: 1, or 255 for some classic networks.
     """
@@ -34,8 +34,8 @@ def build_backbone(
 
     `pretrained` downloads the weights from the library's hub. `drop_path` is the rate at which the
     last residual block is dropped in training; earlier ones have lower rates (Huang et al., ECCV
-    2016). Raises KitboxError for a name that the library does not have, for a hub that cannot be
-    reached, and for a network whose blocks cannot be dropped.
+    2016). Raises KitboxError for an unknown name, for a hub that cannot be reached, and for a
+    `drop_path` of a network without stochastic depth.
     """
     if not name.startswith(CLASSIC):
         return _build_timm(name, pretrained, drop_path)
@@ -52,7 +52,7 @@ def data_config(name: str) -> DataConfig:
 
 
 def check_feature_map(maps: Tensor, name: str, channels: int) -> None:
-    """Refuse a backbone whose output is not a map (n, c, h, w), such as a plain ViT's."""
+    """Raise KitboxError for an output that is not a map (n, c, h, w), such as a plain ViT's."""
     if maps.ndim != 4 or maps.shape[1] != channels:
         raise KitboxError(
             f"backbone {name} ends in {tuple(maps.shape)}, not in a map (n, {channels}, h, w); "
@@ -64,7 +64,7 @@ def check_feature_map(maps: Tensor, name: str, channels: int) -> None:
 class FeatureMaps:
     """The feature maps of a backbone that are pooled: `indices` of its stages from 0, as in timm.
 
-    () is the output of the backbone. Stage n of a convolutional network mostly has a stride of
+    () means the output of the backbone. Stage n of a convolutional network mostly has a stride of
     2^(n + 1), or 2^(n + 2) where the network begins with a stride of 4. The last stage of an
     EfficientNet or MobileNet ends before the convolution that widens it for the classifier:
     tf_efficientnet_lite0 has 320 channels there, and 1,280 in its output.
@@ -89,7 +89,7 @@ class FeatureMaps:
 def build_feature_maps(
     backbone: nn.Module, name: str, indices: tuple[int, ...], channels: int
 ) -> FeatureMaps:
-    """Return the feature maps at `indices` of a backbone whose output has so many channels.
+    """Return the feature maps at `indices` of a backbone; `channels` are those of its output.
 
     Raises KitboxError for a backbone without such stages.
     """
@@ -142,7 +142,7 @@ def _build_timm(name: str, pretrained: bool, drop_path: float) -> tuple[nn.Modul
         model = timm.create_model(
             name, pretrained=pretrained, num_classes=0, global_pool="", **drop_rate
         )
-    except Exception as error:  # hubs fail in many ways; 'from error' keeps which for --debug
+    except Exception as error:  # hubs raise many kinds; 'from error' keeps the cause for --debug
         if isinstance(error, TypeError) and "drop_path_rate" in str(error):
             raise _no_stochastic_depth(name) from error
         if not pretrained:
@@ -182,7 +182,7 @@ def _build_classic(name: str, pretrained: bool) -> tuple[nn.Module, int, DataCon
     short = name.removeprefix(CLASSIC)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it calls torchvision by outdated names
+            warnings.simplefilter("ignore")  # it uses deprecated names of torchvision
             model = pretrainedmodels.__dict__[short](
                 num_classes=1000, pretrained="imagenet" if pretrained else None
             )
@@ -196,7 +196,7 @@ def _build_classic(name: str, pretrained: bool) -> tuple[nn.Module, int, DataCon
 
 
 class _ClassicBackbone(nn.Module):
-    """A classic network up to its last map."""
+    """A classic network up to its last feature map."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -29,9 +29,9 @@ class Origin:
 
     `on` is "holdout" or "all", as in `Checkpoint`; `data` is the digest of the training data.
     `weights` is the digest of the initial backbone weights, "hub" or "none", or the digest of a
-    checkpoint of the plugin `init_from`. `pseudo` is the digest of the pseudo-labels, of round
-    `pseudo_round`. `earlier` are the labels learned by the networks that it was initialised from,
-    by the digest of their data.
+    checkpoint of the plugin `init_from`. `pseudo` is the digest of the pseudo-labels of round
+    `pseudo_round`. `earlier` maps digests of training data to the labels that were learned from
+    them by the networks that this one was initialised from.
     """
 
     plugin: str
@@ -51,13 +51,13 @@ class Origin:
 
     @property
     def learned_labels(self) -> dict[str, list[str]]:
-        """The labels learned by it and the networks before it, by the digest of their data."""
+        """Digest of training data → labels learned from them, by it and the networks before it."""
         before = self.earlier or {}
         return before | {self.data: sorted({*before.get(self.data, ()), *self.labels})}
 
     @property
     def may_have_seen_holdout(self) -> bool:
-        """Whether a network before it learned some of its labels from other images."""
+        """Whether a network before it learned some of its labels from other training data."""
         return self.on == "holdout" and bool(
             learned_elsewhere(self.earlier or {}, self.data, self.labels)
         )
@@ -72,7 +72,7 @@ def learned_elsewhere(
 
 
 def save_checkpoint(path: Path, trained: TrainedNetwork, origin: Origin) -> Checkpoint:
-    """Write network and heads with their origin; the file appears only when complete."""
+    """Save network and heads with their origin, atomically, and return the record of the file."""
     tensors = {
         name.replace("_orig_mod.", ""): tensor.detach().cpu().contiguous()
         for name, tensor in trained.state_dict().items()

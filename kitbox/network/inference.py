@@ -1,4 +1,4 @@
-"""Device, precision, and unit vectors of a network over batches of pixels."""
+"""Inference: device, precision, and the unit vectors of a network over batches of pixels."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +15,7 @@ Precision = str  # "32", "bf16" or "16"
 
 
 def resolve_device(device: str) -> str:
-    """Return "cuda" or "cpu" for auto, cuda or cpu; a missing GPU is refused."""
+    """Return "cuda" or "cpu" for auto, cuda or cpu; raises KitboxError for a missing GPU."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -29,7 +29,8 @@ def resolve_precision(precision: str, device: str, *, training: bool = False) ->
     """Return "32", "bf16" or "16" as requested, or the best one of the device for auto.
 
     Inference uses float16 where the processor has it: as fast as bfloat16, with eight times finer
-    steps. Training uses bfloat16, whose range gradients need.
+    steps. Training uses bfloat16, whose range gradients need. Raises KitboxError for a precision
+    that the device does not support.
     """
     half = device == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
     if precision == "auto":

@@ -85,7 +85,7 @@ class AngularHead(nn.Module):
             "num_classes": len(label_counts),
             "embedding_size": embedding_dim,
             "scale": loss.scale,
-            # the library's own initial norms are about 20, which small steps hardly turn
+            # the library initialises directions with norms of about 20, which small steps hardly turn
             "weight_init_func": TorchInitWrapper(nn.init.xavier_uniform_),
         }
         self.loss = (
@@ -132,7 +132,7 @@ class FocalHead(nn.Module):
 
 
 class BinaryCrossEntropyHead(nn.Module):
-    """A linear classifier with a binary loss on each label's output; of negatives the hardest."""
+    """A linear classifier with a binary loss on the own label's and the hardest other outputs."""
 
     def __init__(self, loss: BinaryCrossEntropy, embedding_dim: int, label_count: int) -> None:
         super().__init__()

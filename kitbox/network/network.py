@@ -1,4 +1,4 @@
-"""The network from pixels to embeddings: backbone, pooling, neck; and what it costs."""
+"""Network from pixels to embeddings (backbone, pooling and neck), and its cost."""
 
 import math
 import warnings
@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from kitbox.network.backbone import DataConfig, build_backbone, build_feature_maps
 from kitbox.plugin.plugin import Plugin
 
-# Smallest value of a map before a power: the gradient of a root stays finite where a map is 0.
+# Least value of a map before a power, so that the gradient of a root is finite where a map is 0.
 _SMALLEST = 1e-6
 # Up to this power _SMALLEST ** power is still a normal number of float32.
 _PLAIN_POWER = 6.0
@@ -24,13 +24,13 @@ _BYTES = 4  # of a float32, as a checkpoint stores it
 class Network(nn.Module):
     """From pixels (n, h, w, 3) uint8 to embeddings (n, d) float32, not yet of unit length.
 
-    With `divide` an embedding is a slice for each learner, each of unit length. `last_projection
-    (n, d)` is that of the last forward before the neck's normalisation, which spreads every batch,
-    collapsed or not.
+    With `divide` an embedding consists of a slice for each learner, each of unit length.
+    `last_projection (n, d)` is the last batch before the neck's normalisation, which would hide a
+    collapse: it spreads even embeddings that are nearly equal.
     """
 
     def __init__(self, plugin: Plugin, *, pretrained: bool = False) -> None:
-        """Build the network of a plugin; `pretrained` downloads the backbone's weights.
+        """Build the network of a plugin, with its backbone's weights downloaded if `pretrained`.
 
         Raises KitboxError for a backbone that does not support the plugin's settings.
         """
@@ -74,7 +74,7 @@ class Network(nn.Module):
         return pooled
 
     def train(self, mode: bool = True) -> "Network":
-        """Switch modes; frozen parts stay in eval mode."""
+        """Switch between training and eval mode; frozen parts stay in eval mode."""
         super().train(mode)
         if self.backbone_is_frozen:
             self.backbone.eval()
@@ -178,7 +178,7 @@ class Normalisation(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Parameters, multiply-adds of one image, bytes of the network's checkpoint, dimensions.
+    """Parameters, multiply-adds per image, bytes of a checkpoint, and dimensions of an embedding.
 
     Loss heads are left out: their size depends on the number of labels. Layers after the last of
     `pooled_maps` never run and are not counted, though a checkpoint stores them.

@@ -1,4 +1,4 @@
-"""Pretrained backbone weights: finding them, and loading them only where every tensor fits."""
+"""Pretrained backbone weights: located, and loaded only if every tensor fits."""
 
 import re
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ from kitbox.files import digest_of_file
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 State = dict[str, Tensor]
 
-# Prefixes that wrappers and other savers put before a tensor's name.
+# Prefixes that wrappers and other training programs put before a tensor's name.
 _PREFIX = re.compile(r"^(module\.|_orig_mod\.|model\.|state_dict\.|backbone\.)+")
 # Usual names of classifiers, which a backbone does not have.
 _CLASSIFIER = re.compile(r"^(classifier|fc|_fc|head|head\.fc|last_linear|logits)\.")
@@ -40,7 +40,7 @@ _EXPANDED = {
 def load(backbone: nn.Module, path: Path) -> int:
     """Load a file of weights into a backbone; return the number of tensors loaded.
 
-    The file must have every tensor of the backbone, and apart from a classifier no others. Raises
+    The file must have every tensor of the backbone, and no others but a classifier. Raises
     KitboxError that counts and names those that do not fit.
     """
     expected = backbone.state_dict()
@@ -84,7 +84,7 @@ def resolve_source(weights: str, backbone: str, folder: Path) -> Path | str:
 
 
 def default_source(backbone: str, folder: Path) -> str:
-    """Return "file" where the folder has a backbone's weights, else "hub"."""
+    """Return "file" if the folder has a backbone's weights, else "hub"."""
     try:
         find_in_folder(folder, backbone)
     except KitboxError:
@@ -93,14 +93,17 @@ def default_source(backbone: str, folder: Path) -> str:
 
 
 def source_digest(source: Path | str) -> str:
-    """Return the identity of initial weights: the file's sha256, or "hub" or "none"."""
+    """Return what identifies initial weights: the file's sha256, or "hub" or "none"."""
     if isinstance(source, Path) and not source.is_file():
         raise KitboxError(f"there is no file of weights {source}; name another with --weights")
     return digest_of_file(source) if isinstance(source, Path) else source
 
 
 def find_in_folder(folder: Path, backbone: str) -> Path:
-    """Return the file in a folder named after a backbone, with or without its tag."""
+    """Return the file in a folder named after a backbone, with or without its tag.
+
+    Raises KitboxError if there is none.
+    """
     stems = (backbone.rpartition("/")[2], backbone.rpartition("/")[2].partition(".")[0])
     for stem in stems:
         for suffix in SUFFIXES:
@@ -113,7 +116,10 @@ def find_in_folder(folder: Path, backbone: str) -> Path:
 
 
 def find_in_package(package: str) -> Path:
-    """Return the only file of weights in an installed package."""
+    """Return the only file of weights in an installed package.
+
+    Raises KitboxError for a package that is not installed, or has no such file or several.
+    """
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise KitboxError(
@@ -148,7 +154,7 @@ def _read(path: Path) -> State:
 
 
 def _rename(loaded: State, expected: State) -> State:
-    """Return loaded tensors under the names that the backbone expects, where they are known."""
+    """Return loaded tensors under the names that the backbone expects, if these are recognised."""
     if any(name.startswith("_blocks.") for name in loaded):
         loaded = _from_efficientnet_pytorch(loaded, expected)
     if sum(name in expected for name in loaded) < len(expected):
@@ -156,7 +162,7 @@ def _rename(loaded: State, expected: State) -> State:
         bare = {_PREFIX.sub("", name): tensor for name, tensor in loaded.items()}
         by_bare = {_PREFIX.sub("", name): name for name in expected}
         loaded = {by_bare.get(name, name): tensor for name, tensor in bare.items()}
-    # some savers do not count batches; the count is not used with a fixed momentum
+    # some files lack the count of batches, which is not used with a fixed momentum
     for name, tensor in expected.items():
         if name.endswith("num_batches_tracked") and name not in loaded:
             loaded = {**loaded, name: tensor}

@@ -36,7 +36,7 @@ class TrainedNetwork(nn.Module):
         )
 
     def set_epoch(self, epoch: float) -> None:
-        """Set the epochs done, with the fraction of the current one, for margins that grow."""
+        """Set the number of epochs trained, with a fraction for the current one, for ramps."""
         for module in self.heads.modules():
             if isinstance(module, Margins):
                 module.epoch = epoch
@@ -73,7 +73,7 @@ class TrainedNetwork(nn.Module):
         return [self.heads[first + i] for i in range(len(self.losses))]
 
     def _zero_of_unused(self, embeddings: Tensor, learner: int | None) -> Tensor:
-        """Return 0 with a gradient of 0 for heads whose weights the losses may not use."""
+        """Return 0 with a gradient of 0 for heads whose weights the losses may leave unused."""
         heads = self._heads_of(learner)
         used = {head for loss, head in zip(self.losses, heads, strict=True) if loss.classifies}
         return _zero(embeddings, [head for head in self.heads if head not in used])
@@ -112,7 +112,7 @@ def _mixup_loss(head: nn.Module, embeddings: Tensor, labels: Tensor, alpha: floa
 def _zero(embeddings: Tensor, heads: Iterable[nn.Module]) -> Tensor:
     """Return 0 with a gradient of 0 for embeddings and heads.
 
-    Processes that average their gradients wait for a gradient of every weight.
+    In distributed training, processes wait for a gradient of every weight.
     """
     zero = embeddings.sum() * 0
     for head in heads:

@@ -1,1 +1,1 @@
-"""Batches: which images a network is trained on together, and in what order."""
+"""Samplers: the batches of images that a network is trained on, epoch by epoch."""

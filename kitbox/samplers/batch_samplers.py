@@ -13,12 +13,12 @@ from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.samplers import PK, Balanced, Hardness, Sampler, Shuffled
 from kitbox.records import Floats, Integers
 
-# The label row of an unknown image. Losses that classify leave it out or teach that it has none of
+# The label row of an unknown image. Losses that classify leave it out, or train it to have none of
 # the labels; pair losses treat it as an individual of its own.
 UNKNOWN = -1
 
-# The unit vectors that a planner can ask for: "embedding" as the network gives them now, "pooled"
-# as its backbone gives them now, before the neck, "frozen" as the untrained backbone gave them.
+# The unit vectors that a planner can require: "embedding" of the current network, "pooled" of its
+# backbone, before the neck, and "frozen" of the backbone before the training.
 VectorKind = Literal["embedding", "pooled", "frozen"]
 
 
@@ -64,8 +64,8 @@ class Planner(Protocol):
 class SamplerPlanner:
     """Plans epochs with a Shuffled, Balanced or PK sampler, independently of each other.
 
-    A share `unknown_share` of every batch are unknown images, drawn in turn; PK rounds the rest
-    down to whole labels. With `flip_identities` every image occurs twice: as it is, and flipped as
+    A share `unknown_share` of every batch is unknown images, drawn in turn; PK rounds the rest down
+    to whole labels. With `flip_identities` every image occurs twice: as it is, and mirrored as
     another individual. Labels with fewer images than the epoch's phase requires are left out.
     """
 
@@ -77,8 +77,8 @@ class SamplerPlanner:
         `flipped_labels (n,)` are the labels of flipped images; by default new ones, counted on
         from the largest of `labels`.
 
-        Raises KitboxError where a batch cannot have its unknown images, or a phase has fewer than
-        two labels.
+        Raises KitboxError if a batch cannot have its share of unknown images, or if a phase has
+        fewer than two labels.
         """
         self._plugin, self._seed = plugin, seed
         self._unknown = np.flatnonzero(labels == UNKNOWN)
@@ -119,7 +119,7 @@ class SamplerPlanner:
         ]
 
     def metrics(self) -> dict[str, float]:
-        """Return the number of labels in the epoch planned last, where phases differ in it."""
+        """Return the number of labels in the epoch planned last, if phases differ in it."""
         return self._metrics
 
     def state(self) -> dict[str, object]:
@@ -219,7 +219,7 @@ def pk_batches(
 
     Each label's images are cut into groups of K, the last one filled up with repeats. The groups
     are dealt to B batches in turn, label after label: a label has at most B groups, so no batch
-    gets two of them. Batches that lack a group take one of another label. Full coverage of labels,
+    gets two of them. Batches that lack a group get one of another label. Full coverage of labels,
     though not of images, is from the GDSC 2020 solution.
     """
     rows_of = _rows_of_labels(labels)
@@ -246,7 +246,7 @@ def pk_batches(
 def count_pk_batches(labels: Integers, batch_size: int, images_per_label: int) -> int:
     """Return the number of batches that `pk_batches` gives.
 
-    It is enough for all groups, and at least the number of groups of the largest label.
+    They have room for all groups, and are at least as many as the groups of the largest label.
     """
     _, counts = np.unique(labels, return_counts=True)
     groups = -(-counts // images_per_label)

@@ -22,16 +22,16 @@ class DividedPlanner:
     """Plans batches of one cluster each, and of all images in the last epochs.
 
     The method is that of Sanakoyeu et al., CVPR 2019. In the first of every `divide.every` epochs
-    the images are clustered again by the backbone's vectors. An image that is alone of its label in
-    a cluster is trained on with the others; unknown images are in no cluster.
+    the images are clustered again by the backbone's vectors. The only image of its label in a
+    cluster is trained on as well; unknown images are in no cluster.
 
     An epoch has as many batches as an undivided one, since the schedule needs their number before
     there are clusters. The batches are taken from a queue: each cluster's batches are drawn by the
     plugin's sampler, and the clusters alternate in proportion to their numbers of batches. Full
-    coverage holds for a pass, which ends when every image was seen, in less than an epoch or in
-    more. An image alone in its cluster is repeated within a batch, so that a pass mostly takes more
-    than an epoch. New clusters empty the queue; it is refilled with the batches that have images
-    still unseen in this pass, those with most of them first.
+    coverage holds for a pass, which ends when every image has been in a batch and may be shorter or
+    longer than an epoch. It is mostly longer, since the only image of its label in a cluster is
+    repeated within a batch. New clusters empty the queue; it is refilled with the batches that have
+    images still unseen in this pass, those with most of them first.
     """
 
     def __init__(self, labels: Integers, plugin: Plugin, seed: int, undivided: Planner) -> None:
@@ -49,14 +49,14 @@ class DividedPlanner:
         return self._undivided.steps(epoch)
 
     def required_vectors(self, epoch: int) -> VectorKind | None:
-        """Return "pooled" where the epoch begins with new clusters."""
+        """Return "pooled" if the epoch begins with new clusters."""
         if _reached(epoch, self._divide.undivided_from):
             return self._undivided.required_vectors(epoch)
         due = (epoch - 1) % self._divide.every == 0
         return "pooled" if due or self._clusters is None else None
 
     def plan(self, epoch: int, vectors: Floats | None) -> list[Batch]:
-        """Return the batches of an epoch; their learner is the cluster, None from whole_from on."""
+        """Return the batches of an epoch; the learner is the cluster, None from whole_from on."""
         if _reached(epoch, self._divide.undivided_from):
             batches = self._undivided.plan(epoch, vectors)
             self._metrics = self._undivided.metrics()
@@ -74,7 +74,7 @@ class DividedPlanner:
         ]
 
     def metrics(self) -> dict[str, float]:
-        """Return the share of images that moved to another cluster, where clusters are new."""
+        """Return the share of images that moved to another cluster, if clusters are new."""
         return self._metrics
 
     def state(self) -> dict[str, object]:
@@ -148,9 +148,9 @@ def _reached(epoch: int, begin: int | None) -> bool:
 def cluster_vectors(vectors: Floats, count: int, seed: int) -> Integers:
     """Return the k-means cluster (n,), from 0, of each of `vectors (n, d)`; no cluster is empty.
 
-    Computed by faiss on all vectors, and the same for the same seed. A cluster that duplicates
-    leave empty takes the vector that is furthest from the mean of its own. Raises KitboxError where
-    there are fewer vectors than clusters.
+    faiss computes them on all vectors; the same seed gives the same clusters. A cluster that is
+    empty because of duplicates gets the vector that is furthest from the mean of its own. Raises
+    KitboxError if there are fewer vectors than clusters.
     """
     if len(vectors) < count:
         raise KitboxError(
@@ -179,8 +179,8 @@ def cluster_vectors(vectors: Floats, count: int, seed: int) -> Integers:
 def renumber_clusters(old: Integers, new: Integers, count: int) -> Integers:
     """Return clusters `new (n,)` renumbered so that most images keep their number in `old (n,)`.
 
-    A Hungarian assignment that maximises the images shared by each pair of clusters; the paper's
-    code took its inverse.
+    A Hungarian assignment maximises the number of images that paired clusters share; the paper's
+    code uses its inverse.
     """
     shared = np.zeros((count, count), dtype=np.int64)  # rows are new clusters, columns old ones
     np.add.at(shared, (new, old), 1)
@@ -221,10 +221,9 @@ def interleave(sizes: list[int]) -> list[tuple[int, int]]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep faiss to one thread: sums in one order, and no slower where cores are shared.
+    """Limit faiss to one thread, so that sums have a fixed order.
 
-    For so few means more threads are not worth it; waiting for each other took several times as
-    long.
+    With so few means, several threads on shared cores took several times as long.
     """
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)

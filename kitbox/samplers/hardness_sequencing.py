@@ -1,4 +1,4 @@
-"""Hardness sequencing: triplets whose negatives are as hard as a curve over the training asks."""
+"""Hardness sequencing: triplets whose negatives become harder along a curve over the training."""
 
 import math
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class HardnessPlanner:
     def __init__(self, labels: Integers, plugin: Plugin, seed: int) -> None:
         """Plan batches of images with `labels (n,)`, rows of the label map or UNKNOWN.
 
-        Raises KitboxError where there are no triplets, or fewer steps than the cycles need.
+        Raises KitboxError if there are no triplets, or fewer steps than the cycles need.
         """
         assert isinstance(plugin.sampler, Hardness)  # noqa: S101
         self._sampler, self._plugin, self._seed = plugin.sampler, plugin, seed
@@ -52,7 +52,7 @@ class HardnessPlanner:
         return -(-anchors * self._sampler.passes // self._triplets_per_batch)
 
     def required_vectors(self, epoch: int) -> VectorKind | None:  # noqa: ARG002  the same in each
-        """Return which vectors negatives are chosen by; frozen ones are required only once."""
+        """Return the kind of vectors that negatives are mined on; frozen ones only once."""
         if self._sampler.mined_on == "current":
             return "embedding"
         return "frozen" if self._frozen is None else None
@@ -60,7 +60,7 @@ class HardnessPlanner:
     def plan(self, epoch: int, vectors: Floats | None) -> list[Batch]:
         """Return batches of anchors, then their positives, then their negatives.
 
-        Where the last pass does not fill the last batch, an additional pass does.
+        If the last pass does not fill the last batch, an additional pass does.
         """
         if self._sampler.mined_on == "frozen":
             vectors = self._frozen = self._frozen if vectors is None else vectors
@@ -168,7 +168,7 @@ def mine_triplets(
     Euclidean distance to the anchor and d_min and d_max are its least and largest value. UNKNOWN
     images are negatives of all anchors. `vectors (n, d)` are of unit length.
 
-    Raises KitboxError where no label has two images, or there is only one label.
+    Raises KitboxError if no label has two images, or if there is only one label.
     """
     anchors, positives = _pairs(labels, len(hardness), generator)
     negatives = np.empty(len(hardness), dtype=np.int64)

@@ -18,7 +18,7 @@ _SEEDS_PER_EPOCH = 4096
 
 
 def build_planner(plugin: Plugin, labels: Integers, seed: int) -> Planner:
-    """Return a plugin's planner for images of these `labels (n,)`, UNKNOWN for unknown ones."""
+    """Return a plugin's planner for images with `labels (n,)`, UNKNOWN for unknown ones."""
     if isinstance(plugin.sampler, Hardness):
         return HardnessPlanner(labels, plugin, seed)
     sampled = SamplerPlanner(labels, plugin, seed)
@@ -28,9 +28,9 @@ def build_planner(plugin: Plugin, labels: Integers, seed: int) -> Planner:
 def block_size(plugin: Plugin, world: int) -> int:
     """Return the number of images per block when a batch is dealt to `world` processes.
 
-    A process computes pair losses on its own share alone. Blocks are single images, unless pairs
-    are needed and a process would get fewer than two images of a label: then a block is a label.
-    Raises KitboxError where a share would lack whole triplets or a second label.
+    A process computes pair losses on its own share alone. Blocks are single images, unless a loss
+    needs pairs and a process would get fewer than two images of a label: then a block is the images
+    of a label. Raises KitboxError if a share would lack whole triplets or a second label.
     """
     sampler, size = plugin.sampler, plugin.batch_size
     if isinstance(sampler, Hardness) and size // 3 % world:
@@ -51,7 +51,9 @@ def block_size(plugin: Plugin, world: int) -> int:
 
 
 class BatchSampler:
-    """Yields the items of each batch for a torch DataLoader; set `batches` and `epoch` per epoch.
+    """Yields the items of each batch for a torch DataLoader.
+
+    `batches` and `epoch` are set before each epoch.
 
     Items are the same on every machine and for any number of loader workers. Each of `world`
     processes yields its own share of every batch, dealt in blocks of `block_size` images.
