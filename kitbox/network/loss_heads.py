@@ -85,7 +85,7 @@ class AngularHead(nn.Module):
             "num_classes": len(label_counts),
             "embedding_size": embedding_dim,
             "scale": loss.scale,
-            # the library initialises directions with norms of about 20, which small steps hardly turn
+            # the library initialises weights of norms of about 20, which small steps hardly turn
             "weight_init_func": TorchInitWrapper(nn.init.xavier_uniform_),
         }
         self.loss = (

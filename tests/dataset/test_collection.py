@@ -1,4 +1,4 @@
-"""Collection: listed images are read, split by units, and the split is saved."""
+"""Collection: listed images are read, and split by units into saved folds."""
 
 import csv
 from pathlib import Path
@@ -21,10 +21,10 @@ def place(tmp_path: Path) -> tuple[Workspace, Competition]:
 
 
 def with_settings(competition: Competition, **parts: dict[str, Any]) -> Competition:
-    given = competition.model_dump()
+    settings = competition.model_dump()
     for part, values in parts.items():
-        given[part] |= values
-    return Competition.model_validate(given)
+        settings[part] |= values
+    return Competition.model_validate(settings)
 
 
 def collected(workspace: Workspace, competition: Competition, fold: int = 1) -> Collection:
@@ -48,7 +48,7 @@ def test_listed_images_are_collected(place: tuple[Workspace, Competition]) -> No
 def test_copies_stay_on_one_side(place: tuple[Workspace, Competition]) -> None:
     workspace, competition = place
     train = competition.images.root / "train"
-    for number in range(1, 4):  # the second individual has two pictures, of four names
+    for number in range(1, 4):  # the second individual has two photographs under four names
         (train / f"1_{number}.png").write_bytes((train / f"1_{number % 2}.png").read_bytes())
     for seed in range(5):
         settings = with_settings(
@@ -60,7 +60,7 @@ def test_copies_stay_on_one_side(place: tuple[Workspace, Competition]) -> None:
 
 
 @pytest.mark.parametrize("fold", [1, 3])
-def test_all_folds_are_saved_whichever_is_used(
+def test_all_folds_are_saved_whatever_fold_is_used(
     place: tuple[Workspace, Competition], fold: int
 ) -> None:
     workspace, competition = place
@@ -85,7 +85,7 @@ def test_an_unreadable_image_stops_the_run(place: tuple[Workspace, Competition])
     )
 
 
-def test_with_broken_drop_an_unreadable_image_is_left_out_and_a_query_becomes_grey(
+def test_broken_drop_leaves_out_unreadable_images_and_makes_queries_grey(
     place: tuple[Workspace, Competition],
 ) -> None:
     workspace, competition = place

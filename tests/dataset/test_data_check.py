@@ -1,4 +1,4 @@
-"""Data check: everything wrong is found by kind and place, and a run does what the check says."""
+"""Data check: every mistake is found with kind and place, and runs act on it as reported."""
 
 import csv
 from collections import Counter
@@ -35,7 +35,7 @@ def checked(workspace: Workspace, competition: Competition) -> DataCheck:
     return found
 
 
-def test_everything_wrong_is_found_once_and_nothing_else(
+def test_every_mistake_is_found_once_and_nothing_else(
     dirty_place: tuple[Path, Workspace, dict[str, str]],
 ) -> None:
     root, workspace, odd = dirty_place
@@ -91,7 +91,7 @@ def rules(draw: st.DrawFn) -> dict[str, object]:
 
 
 @given(rules())
-def test_a_collection_does_what_the_check_says(
+def test_a_collection_acts_on_findings_as_the_check_reports(
     dirty_place: tuple[Path, Workspace, dict[str, str]], rules_: dict[str, object]
 ) -> None:
     root, workspace, _ = dirty_place
@@ -113,7 +113,7 @@ def test_a_collection_does_what_the_check_says(
     assert collection.unreadable == {"broken_query.png"}
 
 
-def test_a_kind_to_stop_at_stops_the_run_and_says_how_to_go_on(
+def test_a_kind_that_stops_a_run_is_named_with_the_way_to_continue(
     dirty_place: tuple[Path, Workspace, dict[str, str]],
 ) -> None:
     root, workspace, _ = dirty_place
@@ -189,7 +189,7 @@ def test_a_row_of_boxes_that_names_no_image_is_found_in_either_list(tmp_path: Pa
     dirty.save(tmp_path / "data" / "train" / "a.jpg", dirty.scene(1), quality=95)
     (tmp_path / "data" / "test").mkdir()
     header = "image,x0,y0,x1,y1\n"
-    rows = "a.jpg,0,0,9,9\nnobody.jpg,0,0,9,9\ngone.jpg,0,0,9,9\n"
+    rows = "a.jpg,0,0,9,9\nabsent.jpg,0,0,9,9\ngone.jpg,0,0,9,9\n"
     (tmp_path / "data" / "boxes.csv").write_text(header + rows)
     workspace, competition = dirty.write_list(tmp_path, ["a.jpg,Ahab", "gone.jpg,Ahab"])
     rows = "a.jpg,1,1,9,9\r\nA.jpg,1,1,9,9\r\n"
@@ -199,7 +199,7 @@ def test_a_row_of_boxes_that_names_no_image_is_found_in_either_list(tmp_path: Pa
     advice = "belongs to no image; correct the name or remove the row"
     assert [(f.kind, f.where, f.image_id, f.what) for f in found] == [
         ("missing", "train.csv line 3", "gone.jpg", found[0].what),
-        ("box", "boxes.csv line 3", "nobody.jpg", f"the box of 'nobody.jpg' {advice}"),
+        ("box", "boxes.csv line 3", "absent.jpg", f"the box of 'absent.jpg' {advice}"),
         ("box", f"{workspace.boxes} line 3", "A.jpg", f"the box of 'A.jpg' {advice}"),
         *(
             (kind, f"{workspace.boxes} line 1", "", f"the list {what}")
@@ -240,7 +240,7 @@ def test_an_index_without_usable_images_stops_a_run_and_is_found(
     tmp_path: Path, index: tuple[str, ...], what: str
 ) -> None:
     workspace, competition = emptied(tmp_path, index)
-    # what else is left out is not to blame
+    # images left out on another side are not named
     dirty.save(tmp_path / "data" / "train" / "b.png", Image.new("RGB", (160, 100)))
     with pytest.raises(KitboxError) as caught:
         finish(collect(workspace, competition))
@@ -257,7 +257,7 @@ def test_an_index_emptied_by_decisions_stops_a_run_and_is_found(tmp_path: Path) 
     assert [f.action for f in checked(workspace, competition).findings] == ["stop"]
 
 
-def test_labelled_images_none_of_which_is_usable_stop_a_run_and_are_found(tmp_path: Path) -> None:
+def test_labelled_images_that_are_all_unusable_stop_a_run_and_are_found(tmp_path: Path) -> None:
     dirty.save(tmp_path / "data" / "train" / "a.png", Image.new("RGB", (160, 100)))
     dirty.save(tmp_path / "data" / "test" / "t.png", dirty.scene(90))
     workspace, competition = dirty.write_list(tmp_path, ["a.png,Ahab"], drop=["blank"])
@@ -324,7 +324,7 @@ def test_decisions_are_applied_first(tmp_path: Path) -> None:
     assert wrong.what.startswith("'z.png' is no labelled image")
 
 
-def test_a_name_that_looks_like_a_formula_is_written_as_text(tmp_path: Path) -> None:
+def test_a_name_that_begins_like_a_formula_is_written_as_text(tmp_path: Path) -> None:
     names = ["=1+1.jpg", "+1.jpg", "-1.jpg", "@a.jpg", "plain, 'quoted'.jpg"]
     findings = tuple(
         DataFinding(name, f"image {name}", image_id=name, kind="odd-name", action="keep")
@@ -359,26 +359,26 @@ def test_conflicts_agree_with_a_slow_count(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     train = tmp_path / "data" / "train"
     contents = [dirty.scene(number) for number in range(5)]
-    rows, of = [], {}
+    rows, contents_of = [], {}
     for number in range(24):
         name, content = f"{number}.png", int(generator.integers(5))
         dirty.save(train / name, contents[content])
         label = "AB"[int(generator.integers(4) == 0)]
         rows.append(f"{name},{label}")
-        of[name] = (content, label)
+        contents_of[name] = (content, label)
     (tmp_path / "data" / "test").mkdir()
     found = checked(*dirty.write_list(tmp_path, rows)).findings
     slow = {
         name
-        for name, (content, label) in of.items()
-        if any(other == content and its != label for other, its in of.values())
+        for name, (content, label) in contents_of.items()
+        if any(other == content and its != label for other, its in contents_of.values())
     }
     assert {f.image_id for f in found if f.kind == "copy-conflict"} == slow
 
 
-def odd_names(*names: str, **given: object) -> list[str]:
+def odd_names(*names: str, **settings: object) -> list[str]:
     images = circle.image_set(dict.fromkeys(names, "Ahab"))
-    rules = circle.competition(**given)  # type: ignore[arg-type]
+    rules = circle.competition(**settings)  # type: ignore[arg-type]
     places = dict.fromkeys(names, "train.csv line 2")
     return [finding.what for finding in data_check.name_findings([images], rules, places)]
 

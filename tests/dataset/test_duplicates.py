@@ -1,4 +1,4 @@
-"""Duplicates: images that belong together are one group, with what is left to decide."""
+"""Duplicates: images that belong together form a group, which is decided or undecided."""
 
 from pathlib import Path
 
@@ -53,25 +53,25 @@ def test_files_of_equal_bytes_are_copies_of_the_first() -> None:
 
 def joined(pairs: list[list[int]]) -> list[list[int]]:
     """Return the groups of ten rows that pairs connect, by joining two sets at each pair."""
-    apart = [{i} for i in range(10)]
+    sets = [{i} for i in range(10)]
     for one, two in pairs:
-        [a], [b] = ([s for s in apart if row in s] for row in (one, two))
-        apart = [s for s in apart if s not in (a, b)] + [a | b]
-    return sorted(sorted(s) for s in apart if len(s) > 1)
+        [a], [b] = ([s for s in sets if row in s] for row in (one, two))
+        sets = [s for s in sets if s not in (a, b)] + [a | b]
+    return sorted(sorted(s) for s in sets if len(s) > 1)
 
 
 @given(PAIRS, PAIRS, PAIRS)
-def test_groups_are_what_links_connect_and_neighbours_form_their_own(
+def test_links_connect_groups_and_neighbours_form_groups_of_their_own(
     copies: np.ndarray, near: np.ndarray, neighbours: np.ndarray
 ) -> None:
-    pairs = (of.reshape(-1, 2) for of in (copies, near, neighbours))
+    pairs = (each.reshape(-1, 2) for each in (copies, near, neighbours))
     links = dict(zip(duplicates.LINK_KINDS, pairs, strict=True))
-    sure = {kind: links[kind] for kind in duplicates.LINK_KINDS[:2]}
+    certain = {kind: links[kind] for kind in duplicates.LINK_KINDS[:2]}
     found = duplicates.group_images(pooled("abcdefghij"), links)
     assert [g for g in found if g.kind != "neighbours"] == duplicates.group_images(
-        pooled("abcdefghij"), sure
+        pooled("abcdefghij"), certain
     )
-    same = joined(np.concatenate(list(sure.values())).tolist())
+    same = joined(np.concatenate(list(certain.values())).tolist())
     new = [
         pair for pair in links["neighbours"].tolist() if not any(set(pair) <= set(s) for s in same)
     ]
@@ -80,13 +80,13 @@ def test_groups_are_what_links_connect_and_neighbours_form_their_own(
     }
     assert sorted(rows_of["copies"] + rows_of["near-duplicates"]) == same
     assert rows_of["neighbours"] == joined(new)
-    less_sure = set(links["near-duplicates"].ravel().tolist())
-    assert all(set(rows) & less_sure for rows in rows_of["near-duplicates"])
-    assert not any(set(rows) & less_sure for rows in rows_of["copies"])
+    less_certain = set(links["near-duplicates"].ravel().tolist())
+    assert all(set(rows) & less_certain for rows in rows_of["near-duplicates"])
+    assert not any(set(rows) & less_certain for rows in rows_of["copies"])
     assert all(group.undecided for group in found)
 
 
-def test_a_pair_that_is_also_neighbours_keeps_its_suggestion() -> None:
+def test_copies_that_are_also_neighbours_keep_their_suggestion() -> None:
     links = {"copies": np.array([[0, 1]]), "neighbours": np.array([[0, 1], [0, 2], [1, 2]])}
     same, alike = duplicates.group_images(pooled("xxy"), links)  # type: ignore[arg-type]
     assert (same.kind, same.images) == ("copies", ("0", "1"))
@@ -95,7 +95,7 @@ def test_a_pair_that_is_also_neighbours_keeps_its_suggestion() -> None:
     assert group_suggestions(alike, None) == []
 
 
-def test_one_picture_of_two_individuals_is_a_conflict() -> None:
+def test_copies_with_two_labels_are_a_conflict() -> None:
     same, other, test = grouped(pooled("xxyyzz", "AABCA.", "ttttqT"))
     assert (same.conflict, other.conflict, test.conflict) == (False, True, False)
     assert (other.images, other.labels) == (("2", "3"), ("B", "C"))
@@ -120,14 +120,14 @@ def test_leaks_depend_on_the_sides(sides: str, leaks: tuple[str, ...]) -> None:
     assert group.leaks == leaks
 
 
-def test_a_group_is_decided_when_no_two_of_its_images_are_left() -> None:
+def test_a_group_is_decided_when_only_one_of_its_images_is_in_use() -> None:
     [left] = grouped(pooled("xxx", None, "tt-"))
     [decided] = grouped(pooled("xx", None, "t-"))
     assert (left.undecided, decided.undecided) == (True, False)
     assert not grouped(pooled("xx", "AB", "t-"))[0].conflict
 
 
-def test_a_pair_found_fine_is_decided() -> None:
+def test_a_pair_that_is_marked_as_fine_is_decided() -> None:
     [fine] = grouped(pooled("xx"), fine={frozenset({"0", "1"})})
     [other] = grouped(pooled("xx"), fine={frozenset({"0", "2"})})
     assert (fine.undecided, other.undecided) == (False, True)
@@ -149,8 +149,8 @@ def test_all_but_the_first_of_exact_copies_can_be_dropped() -> None:
 def place(tmp_path: Path) -> tuple[Workspace, Competition]:
     workspace, competition = competition_on_disk(tmp_path)
     root = competition.images.root
-    for name, of in (("train/0_1.png", "train/0_0.png"), ("test/t_0.png", "train/1_0.png")):
-        (root / name).write_bytes((root / of).read_bytes())
+    for copy, original in (("train/0_1.png", "train/0_0.png"), ("test/t_0.png", "train/1_0.png")):
+        (root / copy).write_bytes((root / original).read_bytes())
     return workspace, competition
 
 
@@ -160,7 +160,7 @@ def pool_of(workspace: Workspace, competition: Competition) -> ImagePool:
     return pool
 
 
-def test_every_image_is_in_the_pool_whatever_is_decided(
+def test_every_image_is_in_the_pool_whatever_the_decisions_are(
     place: tuple[Workspace, Competition],
 ) -> None:
     workspace, competition = place
@@ -201,7 +201,5 @@ def test_unreadable_images_are_not_duplicates(place: tuple[Workspace, Competitio
         (root / name).write_bytes(b"")
     pool = pool_of(workspace, with_settings(competition, images={"broken": "drop"}))
     assert not {"2_0.png", "2_1.png", "t_1.png", "t_2.png"} & set(pool.images.image_ids.tolist())
-    assert [len(part) for part in pool.parts] == [
-        22,
-        8,
-    ]  # an unreadable test image is embedded as a grey one
+    # an unreadable test image is embedded as a grey one
+    assert [len(part) for part in pool.parts] == [22, 8]

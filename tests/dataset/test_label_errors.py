@@ -1,4 +1,4 @@
-"""Label errors: similar images of two labels and labels of two parts are found, and no others."""
+"""Label errors: similar images with two labels, and labels whose images fall into two parts."""
 
 from statistics import NormalDist
 
@@ -20,7 +20,7 @@ def found(angle_of: dict[str, tuple[str, float]], **options: object) -> list[Lab
     return label_errors.find_suspects(embeddings, labels, "new_whale", **options)  # type: ignore[arg-type]
 
 
-# Three whales of two photographs each; one of Boo is odd, and beside one of Ahab.
+# Three whales with two photographs each; one of Boo is next to one of Ahab.
 MISTAKEN = {
     "a1": ("Ahab", 0.0),
     "a2": ("Ahab", 20.0),
@@ -38,7 +38,7 @@ def test_mutual_nearest_images_of_two_labels_are_suspect_the_odd_one_first() -> 
     assert only.evidence == pytest.approx(cosine(0, 1) - cosine(0, 20), abs=1e-6)
 
 
-def test_suspects_found_fine_are_not_listed() -> None:
+def test_suspects_that_are_marked_as_fine_are_left_out() -> None:
     assert found(MISTAKEN, fine={frozenset({"a1", "b1"})}) == []
     assert len(found(MISTAKEN, fine={frozenset({"a1", "b2"}), frozenset({"Boo"})})) == 1
 
@@ -52,11 +52,11 @@ def test_an_image_nearest_to_its_own_individual_is_no_suspect() -> None:
     assert found(MISTAKEN | {"b1": ("Boo", 119.0)}) == []
 
 
-def test_suspects_of_most_evidence_come_first() -> None:
-    both = MISTAKEN | {"d": ("Dot", 203.0)}  # near to Cleo, who has one nearly as near
-    kinds = [(suspect.images, suspect.evidence) for suspect in found(both)]
-    assert [images for images, _ in kinds] == [("b1", "a1"), ("d", "c2")]
-    assert kinds[0][1] > kinds[1][1]
+def test_suspects_with_most_evidence_come_first() -> None:
+    # d is next to c2 of Cleo, who has c1 nearly as near
+    first, second = found(MISTAKEN | {"d": ("Dot", 203.0)})
+    assert [first.images, second.images] == [("b1", "a1"), ("d", "c2")]
+    assert first.evidence > second.evidence
 
 
 def test_images_of_different_groups_are_no_suspects() -> None:
@@ -67,7 +67,7 @@ def test_images_of_different_groups_are_no_suspects() -> None:
 
 def test_a_label_of_two_groups_is_examined_in_each() -> None:
     sides = {"s1": ("Sol", 0.0), "s2": ("Sol", 1.0), "s3": ("Sol", 80.0), "s4": ("Sol", 81.0)}
-    assert [of.kind for of in found(sides)] == ["split"]
+    assert [suspect.kind for suspect in found(sides)] == ["split"]
     assert found(sides, groups=strings(["newt", "newt", "turtle", "turtle"])) == []
 
 
@@ -94,7 +94,7 @@ def test_one_odd_image_is_no_part() -> None:
     assert found(SPLIT | {"a4": ("Ahab", 3.0)}) == []
 
 
-def test_an_individual_of_very_many_images_is_skipped(
+def test_an_individual_with_very_many_images_is_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(label_errors, "_MOST_IMAGES", 4)
@@ -194,7 +194,7 @@ def test_the_typical_similarity_is_the_median_to_other_individuals() -> None:
     assert found.typical == pytest.approx(np.median(nearest), abs=1e-6)
 
 
-def test_the_limit_is_what_one_image_of_another_individual_is_expected_to_reach() -> None:
+def test_the_limit_is_the_similarity_that_one_image_is_expected_to_exceed() -> None:
     generator = np.random.default_rng(0)
     similarity = generator.normal(0.5, 0.1, 2000).astype(np.float32)
     rows = np.arange(2000)

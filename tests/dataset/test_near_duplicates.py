@@ -1,4 +1,4 @@
-"""Near-duplicates: every pair and unit is found, and nothing else."""
+"""Near-duplicates: every pair and every unit is found, and nothing else."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,7 @@ from kitbox.images import image_stats
 from kitbox.images.file_index import Signatures
 from kitbox.records import ImageSet, LabelledImages, strings
 
-NOWHERE = np.nan
+UNKNOWN_TIME = np.nan
 
 
 def signatures(hashes: np.ndarray, thumbnails: np.ndarray | None = None) -> Signatures:
@@ -200,7 +200,7 @@ MINUTE = 60.0
 
 
 def test_images_of_an_individual_within_minutes_belong_together() -> None:
-    times = np.array([0, 9, 18, 29, 9, NOWHERE, NOWHERE]) * MINUTE
+    times = np.array([0, 9, 18, 29, 9, UNKNOWN_TIME, UNKNOWN_TIME]) * MINUTE
     given = images("aaaabaa", times=times)
     assert together(given, encounter_minutes=10) == [[0, 1, 2]]
     assert together(given, encounter_minutes=11) == [[0, 1, 2, 3]]

@@ -17,16 +17,16 @@ def test_an_augmentation_depends_on_the_seed_alone(tmp_path: Path, name: str) ->
     first = [augmentation(pixels, seed) for seed in range(12)]
     again = [Augmentation(name, (48, 64))(pixels, seed) for seed in range(12)]
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
-    assert all(one.shape == (48, 64, 3) and one.dtype == np.uint8 for one in first)
-    assert sum(bool((one != pixels).any()) for one in first) >= 10
+    assert all(found.shape == (48, 64, 3) and found.dtype == np.uint8 for found in first)
+    assert sum(bool((found != pixels).any()) for found in first) >= 10
 
 
-def test_no_augmentation_leaves_the_pixels_alone(tmp_path: Path) -> None:
+def test_without_an_augmentation_the_pixels_do_not_change(tmp_path: Path) -> None:
     pixels = preprocessing.read(picture(tmp_path / "a.png", 1, 1), (48, 64))
     assert Augmentation("none", (48, 64))(pixels, 3) is pixels
 
 
-def test_boxes_move_with_what_they_show() -> None:
+def test_boxes_move_with_their_content() -> None:
     augmentation = BoxAugmentation()
     for seed in range(20):
         pixels = np.zeros((64, 96, 3), dtype=np.uint8)
@@ -44,7 +44,7 @@ def test_boxes_move_with_what_they_show() -> None:
         np.testing.assert_allclose(boxes[0], visible, atol=2)
 
 
-def test_a_box_that_leaves_the_image_is_gone() -> None:
+def test_a_box_that_leaves_the_image_is_dropped() -> None:
     augmentation = BoxAugmentation()
     pixels = np.zeros((64, 96, 3), dtype=np.uint8)
     corner = np.array([[0, 0, 4, 4]], dtype=np.float32)

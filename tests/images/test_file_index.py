@@ -23,52 +23,52 @@ def images(root: Path, count: int = 3) -> ImageSet:
 
 
 def test_a_file_is_read_once_and_again_after_a_change(tmp_path: Path) -> None:
-    workspace, given = Workspace(tmp_path), images(tmp_path)
-    first, known = finish(file_index.inspect(given, workspace))
+    workspace, listed = Workspace(tmp_path), images(tmp_path)
+    first, inspected = finish(file_index.inspect(listed, workspace))
     assert [progress.done for progress in first] == [1, 2, 3]
-    assert known.problems == {}
-    again, same = finish(file_index.inspect(given, workspace))
+    assert inspected.problems == {}
+    again, same = finish(file_index.inspect(listed, workspace))
     assert again == []
-    assert (same.images.digests == known.images.digests).all()
-    assert (same.signatures.hashes == known.signatures.hashes).all()
-    assert (same.signatures.thumbnails == known.signatures.thumbnails).all()
-    picture(given.paths[1], 9, 9)
-    changed, other = finish(file_index.inspect(given, workspace))
+    assert (same.images.digests == inspected.images.digests).all()
+    assert (same.signatures.hashes == inspected.signatures.hashes).all()
+    assert (same.signatures.thumbnails == inspected.signatures.thumbnails).all()
+    picture(listed.paths[1], 9, 9)
+    changed, other = finish(file_index.inspect(listed, workspace))
     assert len(changed) == 1
-    assert (other.images.digests != known.images.digests).tolist() == [False, True, False]
+    assert (other.images.digests != inspected.images.digests).tolist() == [False, True, False]
 
 
 def test_two_images_of_one_file_are_read_once(tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png", 1, 1)
-    given = ImageSet(strings(["posting 1", "posting 2"]), (path, path))
-    steps, known = finish(file_index.inspect(given, Workspace(tmp_path)))
+    listed = ImageSet(strings(["posting 1", "posting 2"]), (path, path))
+    steps, inspected = finish(file_index.inspect(listed, Workspace(tmp_path)))
     assert [(progress.done, progress.total) for progress in steps] == [(1, 1)]
-    assert known.images.digests[0] == known.images.digests[1]
-    assert known.signatures.hashes.shape == (2, 8)
+    assert inspected.images.digests[0] == inspected.images.digests[1]
+    assert inspected.signatures.hashes.shape == (2, 8)
 
 
-def test_changed_bytes_are_noticed_under_an_old_size_and_time(tmp_path: Path) -> None:
-    workspace, given = Workspace(tmp_path), images(tmp_path)
-    _, known = finish(file_index.inspect(given, workspace))
-    path = given.paths[0]
+def test_changed_bytes_are_noticed_even_if_size_and_time_are_the_same(tmp_path: Path) -> None:
+    workspace, listed = Workspace(tmp_path), images(tmp_path)
+    _, inspected = finish(file_index.inspect(listed, workspace))
+    path = listed.paths[0]
     status, data = path.stat(), bytearray(path.read_bytes())
     data[-20] ^= 1
     path.write_bytes(bytes(data))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    _, other = finish(file_index.inspect(given, workspace))
-    assert other.images.digests[0] != known.images.digests[0]
+    _, other = finish(file_index.inspect(listed, workspace))
+    assert other.images.digests[0] != inspected.images.digests[0]
 
 
 def test_an_unreadable_file_is_reported_by_image_id_and_has_an_empty_signature(
     tmp_path: Path,
 ) -> None:
-    given = images(tmp_path)
-    given.paths[2].write_text("no image")
-    _, known = finish(file_index.inspect(given, Workspace(tmp_path)))
-    assert list(known.problems) == ["2.png"]
-    assert "is not an image" in known.problems["2.png"]
-    assert not known.signatures.thumbnails[2].any()
-    assert np.isnan(known.images.times[2])
+    listed = images(tmp_path)
+    listed.paths[2].write_text("no image")
+    _, inspected = finish(file_index.inspect(listed, Workspace(tmp_path)))
+    assert list(inspected.problems) == ["2.png"]
+    assert "is not an image" in inspected.problems["2.png"]
+    assert not inspected.signatures.thumbnails[2].any()
+    assert np.isnan(inspected.images.times[2])
 
 
 def test_times_come_from_the_camera_where_the_list_has_none(tmp_path: Path) -> None:
@@ -78,11 +78,11 @@ def test_times_come_from_the_camera_where_the_list_has_none(tmp_path: Path) -> N
     for path in paths[:2]:
         Image.new("RGB", (20, 20)).save(path, exif=exif)
     Image.new("RGB", (20, 20)).save(paths[2])
-    given = ImageSet(strings(["0", "1", "2"]), paths, times=np.array([5.0, np.nan, np.nan]))
-    _, known = finish(file_index.inspect(given, Workspace(tmp_path)))
-    np.testing.assert_array_equal(known.images.times, [5, 3600, np.nan])
-    _, known = finish(file_index.inspect(replace(given, times=None), Workspace(tmp_path)))
-    np.testing.assert_array_equal(known.images.times, [3600, 3600, np.nan])
+    listed = ImageSet(strings(["0", "1", "2"]), paths, times=np.array([5.0, np.nan, np.nan]))
+    _, inspected = finish(file_index.inspect(listed, Workspace(tmp_path)))
+    np.testing.assert_array_equal(inspected.images.times, [5, 3600, np.nan])
+    _, inspected = finish(file_index.inspect(replace(listed, times=None), Workspace(tmp_path)))
+    np.testing.assert_array_equal(inspected.images.times, [3600, 3600, np.nan])
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_an_index_of_another_version_is_replaced(tmp_path: Path, schema: str) ->
     with closing(sqlite3.connect(workspace.image_index)) as database:
         database.execute(schema)
         database.commit()
-    steps, known = finish(file_index.inspect(images(tmp_path), workspace))
-    assert (len(steps), known.problems) == (3, {})
+    steps, inspected = finish(file_index.inspect(images(tmp_path), workspace))
+    assert (len(steps), inspected.problems) == (3, {})
     assert finish(file_index.inspect(images(tmp_path), workspace))[1].problems == {}
 
 
@@ -113,34 +113,34 @@ def test_a_damaged_index_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    given = ImageSet(strings(["a"]), (tmp_path / "a.jpg",))
+    listed = ImageSet(strings(["a"]), (tmp_path / "a.jpg",))
     with pytest.raises(KitboxError) as caught:
-        finish(file_index.inspect(given, Workspace(tmp_path)))
+        finish(file_index.inspect(listed, Workspace(tmp_path)))
     assert str(caught.value) == f"there is no image {tmp_path / 'a.jpg'}"
 
 
 def test_a_file_that_the_system_cannot_read_is_unreadable_and_tried_again(tmp_path: Path) -> None:
-    given = images(tmp_path)
-    for path in given.paths[1:]:
+    listed = images(tmp_path)
+    for path in listed.paths[1:]:
         path.unlink()
         path.symlink_to("/proc/self/mem")  # its first byte cannot be read, as of a bad sector
     workspace = Workspace(tmp_path)
     for count in (3, 2):
-        steps, known = finish(file_index.inspect(given, workspace))
+        steps, inspected = finish(file_index.inspect(listed, workspace))
         assert len(steps) == count
-        assert known.problems == {
-            f"{i}.png": f"image {given.paths[i]} cannot be read (Input/output error); "
+        assert inspected.problems == {
+            f"{i}.png": f"image {listed.paths[i]} cannot be read (Input/output error); "
             "replace or remove it"
             for i in (1, 2)
         }
-    assert known.problem_kinds == {"1.png": "unreadable", "2.png": "unreadable"}
-    assert len(set(known.images.digests.tolist())) == 3  # they are no copies
-    given.paths[1].unlink()
-    picture(given.paths[1], 1, 0)
-    assert list(finish(file_index.inspect(given, workspace))[1].problems) == ["2.png"]
+    assert inspected.problem_kinds == {"1.png": "unreadable", "2.png": "unreadable"}
+    assert len(set(inspected.images.digests.tolist())) == 3  # they do not count as copies
+    listed.paths[1].unlink()
+    picture(listed.paths[1], 1, 0)
+    assert list(finish(file_index.inspect(listed, workspace))[1].problems) == ["2.png"]
 
 
 def test_a_name_that_is_too_long_for_a_file_is_unreadable(tmp_path: Path) -> None:
-    given = ImageSet(strings(["a"]), (tmp_path / ("a" * 300),))
-    [problem] = finish(file_index.inspect(given, Workspace(tmp_path)))[1].problems.values()
+    listed = ImageSet(strings(["a"]), (tmp_path / ("a" * 300),))
+    [problem] = finish(file_index.inspect(listed, Workspace(tmp_path)))[1].problems.values()
     assert problem.endswith("cannot be read (File name too long); replace or remove it")

@@ -18,7 +18,9 @@ def stats_of(path: Path) -> ImageStats:
     return image_stats.summarise(path).stats
 
 
-def test_format_is_that_of_the_file_and_size_that_of_the_upright_image(tmp_path: Path) -> None:
+def test_the_format_is_that_of_the_file_and_the_size_that_of_the_upright_image(
+    tmp_path: Path,
+) -> None:
     dirty.save(tmp_path / "a.jpg", dirty.scene(1), exif=dirty.rotated_exif(), quality=95)
     found = stats_of(tmp_path / "a.jpg")
     assert found[:9] == (
@@ -95,9 +97,7 @@ def test_columns_are_named_like_the_fields() -> None:
     assert table["width"].tolist() == [3, 0]
 
 
-def test_a_large_jpeg_decoded_at_reduced_scale_has_the_same_statistics(
-    tmp_path: Path,
-) -> None:
+def test_a_large_jpeg_decoded_at_reduced_scale_has_the_same_statistics(tmp_path: Path) -> None:
     large = dirty.scene(5, (2400, 1500))
     large.save(tmp_path / "a.jpg", quality=95)
     large.save(tmp_path / "a.png")

@@ -1,4 +1,4 @@
-"""Preprocessing: odd files are decoded right, or refused by name."""
+"""Preprocessing: odd files are decoded correctly, or refused by name."""
 
 import os
 import struct
@@ -76,7 +76,7 @@ def test_png_bytes_under_a_jpg_name_are_read(tmp_path: Path) -> None:
     assert is_red(preprocessing.read(tmp_path / "a.jpg", (16, 16))[8, 2])
 
 
-def test_a_box_outside_the_image_means_the_whole_image(tmp_path: Path) -> None:
+def test_a_box_outside_the_image_is_replaced_by_the_whole_image(tmp_path: Path) -> None:
     halves().save(tmp_path / "a.png")
     whole = preprocessing.read(tmp_path / "a.png", (16, 16))
     outside = preprocessing.read(tmp_path / "a.png", (16, 16), box=(500, 500, 600, 600))
@@ -90,7 +90,7 @@ def test_a_margin_widens_the_box_and_stops_at_the_edge(tmp_path: Path) -> None:
     assert is_red(preprocessing.read(tmp_path / "a.png", (16, 16), box=box, margin=1.0)[8, 0])
 
 
-def test_a_large_jpeg_decoded_at_reduced_scale_looks_the_same(tmp_path: Path) -> None:
+def test_a_large_jpeg_decoded_at_reduced_scale_has_nearly_the_same_pixels(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     coarse = generator.integers(0, 255, (30, 75, 3), dtype=np.uint8)
     large = Image.fromarray(coarse).resize((3000, 1200), Image.Resampling.BICUBIC)
@@ -147,7 +147,9 @@ def no_program(*command: object, **_: object) -> None:
     raise AssertionError(f"started {command}")
 
 
-def test_no_file_starts_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_starts_an_external_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.jpg").write_text(EPS)
     monkeypatch.setattr("subprocess.Popen", no_program)
     for read in (
@@ -163,7 +165,7 @@ def test_no_file_starts_another_program(tmp_path: Path, monkeypatch: pytest.Monk
         )
 
 
-def test_the_format_of_a_telephone_is_named(tmp_path: Path) -> None:
+def test_heif_as_telephones_write_it_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     with pytest.raises(
         UnreadableImageError, match="is in the format HEIF, which kitbox does not read"
@@ -233,14 +235,14 @@ def test_a_file_that_the_system_cannot_read_is_named(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_file_is_closed(tmp_path: Path) -> None:
-    refused = {"sector": "cannot be read", "text": "is not an image", "cut": "is truncated"}
+    messages = {"sector": "cannot be read", "text": "is not an image", "cut": "is truncated"}
     (tmp_path / "sector").symlink_to("/proc/self/mem")
     (tmp_path / "text").write_text("no image", encoding="utf-8")
     halves().save(tmp_path / "whole.png")
     (tmp_path / "cut").write_bytes((tmp_path / "whole.png").read_bytes()[:-60])
     before = os.listdir("/proc/self/fd")
-    for name, why in refused.items():
-        with pytest.raises(UnreadableImageError, match=why):
+    for name, message in messages.items():
+        with pytest.raises(UnreadableImageError, match=message):
             preprocessing.read(tmp_path / name, (16, 16))
         assert os.listdir("/proc/self/fd") == before
 
@@ -291,7 +293,7 @@ def test_the_time_of_a_photograph_is_that_of_its_camera(tmp_path: Path, suffix: 
 @pytest.mark.parametrize(
     "text", [None, "", "0000:00:00 00:00:00", "yesterday", "    :  :     :  :"]
 )
-def test_a_camera_without_a_clock_gives_no_time(tmp_path: Path, text: str | None) -> None:
+def test_a_time_that_the_camera_did_not_set_is_none(tmp_path: Path, text: str | None) -> None:
     assert taken(tmp_path / "a.jpg", text) is None
 
 

@@ -1,4 +1,4 @@
-"""Thumbnails: of the right part and shape, drawn once, and again where something changed."""
+"""Thumbnails: of the right part and shape, drawn once, and again after a change."""
 
 import io
 from pathlib import Path
@@ -25,9 +25,9 @@ def image_set(*paths: Path, boxes: list[list[float]] | None = None) -> ImageSet:
     )
 
 
-def draw(images: ImageSet, workspace: Workspace, **given: object) -> tuple[int, Thumbnails]:
+def draw(images: ImageSet, workspace: Workspace, **options: object) -> tuple[int, Thumbnails]:
     """Return how many thumbnails were drawn, and all of them."""
-    steps, found = finish(thumbnails.make(images, workspace, **{"side": 32, **given}))
+    steps, found = finish(thumbnails.make(images, workspace, **{"side": 32, **options}))
     return len(steps), found
 
 
@@ -55,9 +55,8 @@ def test_an_image_with_a_box_shows_the_box_and_its_margin(workspace: Workspace) 
     images = image_set(path, boxes=[[100, 20, 180, 60]])
     _, cropped = draw(images, workspace, crop_margin=0.0)
     assert shown(cropped).size == (32, 16)
-    assert (
-        np.asarray(shown(cropped).convert("L")).min() > 200
-    )  # WebP turns white corners a little grey
+    # WebP turns white corners a little grey
+    assert np.asarray(shown(cropped).convert("L")).min() > 200
     assert cropped.regions.tolist() == [[100, 20, 180, 60]]
     _, wider = draw(images, workspace, crop_margin=0.25)
     assert wider.regions.tolist() == [[80, 10, 200, 70]]

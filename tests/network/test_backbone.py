@@ -1,4 +1,4 @@
-"""Backbones, and the feature maps of their stages, side by side and one by one."""
+"""Backbones and the feature maps of their stages, several at once and one by one."""
 
 from pathlib import Path
 
@@ -18,9 +18,9 @@ def pixels(count: int = 2, size: int = 64) -> torch.Tensor:
     return torch.randint(0, 256, (count, size, size, 3), generator=generator, dtype=torch.uint8)
 
 
-def network(*stages: int, backbone: str = "test_efficientnet", **settings: object) -> Network:
+def network(*pooled_maps: int, backbone: str = "test_efficientnet", **settings: object) -> Network:
     torch.manual_seed(0)
-    plugin = tiny(backbone=backbone, pooled_maps=stages, image_size=64, **settings)
+    plugin = tiny(backbone=backbone, pooled_maps=pooled_maps, image_size=64, **settings)
     return Network(plugin).eval()
 
 
@@ -51,17 +51,17 @@ def test_pooled_maps_of_two_stages_are_those_of_each_stage_side_by_side(
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_byobnet"])
 def test_the_map_of_the_last_stage_of_a_plain_network_is_its_output(backbone: str) -> None:
-    staged, last = network(4, backbone=backbone), network(backbone=backbone)
-    last.backbone.load_state_dict(staged.backbone.state_dict())
+    pooled, last = network(4, backbone=backbone), network(backbone=backbone)
+    last.backbone.load_state_dict(pooled.backbone.state_dict())
     with torch.inference_mode():
-        torch.testing.assert_close(staged.pool(pixels()), last.pool(pixels()))
-    assert not staged.feature_maps.unused
+        torch.testing.assert_close(pooled.pool(pixels()), last.pool(pixels()))
+    assert not pooled.feature_maps.unused
 
 
 def test_the_last_stage_of_an_efficientnet_ends_before_its_last_convolution() -> None:
-    staged, last = network(4), network()
-    assert (staged.channels, last.channels) == (64, 256)
-    assert staged.feature_maps.unused == {"conv_head.weight", "bn2.weight", "bn2.bias"}
+    pooled, last = network(4), network()
+    assert (pooled.channels, last.channels) == (64, 256)
+    assert pooled.feature_maps.unused == {"conv_head.weight", "bn2.weight", "bn2.bias"}
 
 
 def test_blocks_of_a_transformer_have_maps() -> None:
@@ -71,13 +71,13 @@ def test_blocks_of_a_transformer_have_maps() -> None:
 
 
 def test_parameters_that_no_map_depends_on_are_not_trained_and_cost_nothing() -> None:
-    staged = network(1, 2).train()
-    staged(pixels()).sum().backward()
-    trained = {name for name, p in staged.backbone.named_parameters() if p.grad is not None}
-    assert trained == staged.trainable
+    pooled = network(1, 2).train()
+    pooled(pixels()).sum().backward()
+    trained = {name for name, p in pooled.backbone.named_parameters() if p.grad is not None}
+    assert trained == pooled.trainable
     assert not any(name.startswith(("blocks.3", "conv_head")) for name in trained)
     plugin = tiny(pooled_maps=(1, 2), image_size=64)
-    counted = sum(p.numel() for p in staged.parameters() if p.grad is not None)
+    counted = sum(p.numel() for p in pooled.parameters() if p.grad is not None)
     assert measure_cost(plugin).parameters == counted
     whole = measure_cost(tiny(image_size=64))
     assert measure_cost(plugin).multiply_adds < whole.multiply_adds
@@ -88,9 +88,9 @@ def test_weights_of_a_whole_backbone_fit_one_whose_stages_are_pooled(tmp_path: P
     torch.manual_seed(3)
     state = timm.create_model("test_efficientnet", num_classes=5).state_dict()
     save_file(state, tmp_path / "w.safetensors")
-    staged = network(2, 3)
-    assert pretrained_weights.load(staged.backbone, tmp_path / "w.safetensors") == len(state) - 2
-    assert torch.equal(staged.backbone.state_dict()["conv_stem.weight"], state["conv_stem.weight"])
+    pooled = network(2, 3)
+    assert pretrained_weights.load(pooled.backbone, tmp_path / "w.safetensors") == len(state) - 2
+    assert torch.equal(pooled.backbone.state_dict()["conv_stem.weight"], state["conv_stem.weight"])
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,9 @@ def test_weights_of_a_whole_backbone_fit_one_whose_stages_are_pooled(tmp_path: P
         ("pretrainedmodels/resnet18", "resnet18 does not give the maps of its stages; leave"),
     ],
 )
-def test_stages_that_a_backbone_does_not_have_are_refused(backbone: str, message: str) -> None:
+def test_feature_maps_that_a_backbone_does_not_have_are_refused(
+    backbone: str, message: str
+) -> None:
     with pytest.raises(KitboxError, match=message):
         network(3, 5, backbone=backbone)
 

@@ -1,4 +1,4 @@
-"""Unit vectors, devices and precisions."""
+"""Inference: vectors of unit length, and devices and precisions that exist."""
 
 import numpy as np
 import pytest

@@ -312,9 +312,8 @@ def test_a_batch_without_pairs_has_zero_loss_with_a_gradient(loss) -> None:
 
 
 @pytest.mark.parametrize("loss", PAIR_LOSSES, ids=repr)
-@pytest.mark.parametrize(
-    "each", [2, 20]
-)  # torch computes distances of more than 25 rows differently
+# torch computes distances of more than 25 rows differently
+@pytest.mark.parametrize("each", [2, 20])
 def test_gradients_are_finite_where_all_embeddings_are_equal(loss, each: int) -> None:
     embeddings = points(*[30.0] * 2 * each).requires_grad_()
     value = pair_head(loss, 2)(embeddings, torch.arange(2).repeat_interleave(each))

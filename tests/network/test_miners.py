@@ -1,4 +1,4 @@
-"""Miners, on hand-placed points of the circle and against slow oracles over random ones."""
+"""Miners, on points of the circle by hand, and on random ones against slow oracles."""
 
 import pytest
 import torch
@@ -29,9 +29,8 @@ def test_semi_hard_uses_the_nearest_negative_beyond_each_positive() -> None:
     # from 0° the positives are at 40° and 100°, the negatives at 20°, 65° and 120°
     triplets = mined("semi_hard", [0, 40, 100, 20, 65, 120], [0, 0, 0, 1, 2, 3])
     assert {(0, 1, 4), (0, 2, 5)} <= set(triplets)
-    assert [t for t in triplets if t[0] == 2] == [
-        (2, 1, 3)
-    ]  # no negative is further from 100° than 0°
+    # no negative is further from 100° than the positive at 0°
+    assert [t for t in triplets if t[0] == 2] == [(2, 1, 3)]
 
 
 def test_easy_positive_uses_the_nearest_positive_and_a_negative_beyond_it() -> None:

@@ -37,7 +37,7 @@ def test_a_network_without_neck_equals_timms_own_normalisation_and_pooling() -> 
         torch.testing.assert_close(network(pixels()), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_network_of_tokens_is_refused() -> None:
+def test_a_backbone_that_returns_tokens_is_refused() -> None:
     network = Network(tiny(backbone="test_vit", image_size=160)).eval()
     with pytest.raises(KitboxError, match=r"test_vit ends in .*, not in a map"):
         network(pixels(1, 160))
@@ -85,7 +85,7 @@ def test_gem_is_the_power_mean_of_a_map() -> None:
         ("gem_learned", 0.5, 2.5),  # a learned power is at least 1
     ],
 )
-def test_a_map_of_four_values_is_pooled_as_by_hand(
+def test_a_map_of_four_values_is_pooled_as_computed_by_hand(
     pooling: str, power: float, expected: float
 ) -> None:
     pool = Pooling(tiny(pooling=pooling, gem_power=power), 1)
@@ -145,7 +145,7 @@ def test_a_step_of_the_power_brings_the_mean_closer_to_its_target() -> None:
     optimizer = torch.optim.SGD(pool.parameters(), lr=0.1)
     losses = []
     for _ in range(2):
-        loss = (pool([SQUARE]) - 4).square().sum()  # 4 is the largest value: a high power
+        loss = (pool([SQUARE]) - 4).square().sum()  # 4, the largest value, needs a high power
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -241,7 +241,7 @@ def test_embeddings_and_gradients_are_finite_in_bfloat16(neck: str, pooling: str
 
 
 def take_step(network: Network) -> None:
-    """Take a training step that changes whatever can change."""
+    """Take a training step that changes all that is not frozen."""
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     network.train()
     network(BATCH).square().sum().backward()
@@ -310,9 +310,8 @@ def test_stochastic_depth_applies_in_training_only() -> None:
     assert list(deep.state_dict()) == list(plain.state_dict())
     for module in plain.backbone.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.ones_(
-                module.weight
-            )  # at 0, their initial value, residual blocks add nothing
+            # at 0, their initial value, residual blocks add nothing
+            torch.nn.init.ones_(module.weight)
     deep.load_state_dict(plain.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(deep.eval()(BATCH), plain.eval()(BATCH))

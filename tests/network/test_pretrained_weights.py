@@ -1,4 +1,4 @@
-"""Weights: a file that fits is loaded and counted, any other is refused by tensor names."""
+"""Pretrained weights: a file that fits is loaded, any other is refused by tensor names."""
 
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def test_names_of_efficientnet_pytorch_are_mapped_and_every_tensor_is_counted() 
         assert torch.equal(loaded[theirs], state[ours]), ours
 
 
-def test_the_message_about_a_missing_package_says_how_to_install_it() -> None:
+def test_the_message_about_a_missing_package_names_the_package_to_install() -> None:
     with pytest.raises(KitboxError, match=r"not installed; install kitbox\[demo\]"):
         pretrained_weights.find_in_package("no_such_package_anywhere")
 

@@ -1,4 +1,4 @@
-"""A network with its loss heads: every loss trains; weights, unknowns, mixup, slices."""
+"""Network with loss heads: every loss trains; loss weights, unknowns, mixup and slices."""
 
 import numpy as np
 import pytest
@@ -124,7 +124,7 @@ def test_losses_of_one_kind_are_reported_as_their_sum() -> None:
     torch.testing.assert_close(terms, {"Contrastive": one + two})
 
 
-def test_only_losses_that_take_dropout_see_it() -> None:
+def test_dropout_applies_only_to_losses_that_take_it() -> None:
     plugin = plugin_of(Contrastive(), CrossEntropy(), dropout=0.5)
     network = trained(plugin, scattered(), 1, 4, 9)
     (_, one), (_, two) = (losses(network, LABELS) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Embeddings placed by a test, instead of a network's."""
+"""Embeddings that a test chooses, in place of a network's."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Batches of each sampler: coverage, shares, repeats, unknown and flipped images."""
+"""Batch samplers: coverage, shares, repeats, unknown and flipped images."""
 
 from collections import Counter
 from hashlib import sha256
@@ -35,7 +35,7 @@ from kitbox.samplers.batch_samplers import (
     shuffled_batches,
 )
 
-# One individual with 500 photographs and 999 with one each, as in data of whales.
+# One individual with 500 photographs and 999 with one each, as in data sets of whales.
 LONG_TAILED = np.array([0] * 500 + list(range(1, 1000)))
 # 30 individuals with one to seven.
 MIXED = np.repeat(np.arange(30), np.arange(1, 31) % 7 + 1)
@@ -46,7 +46,7 @@ PK_RANDOM = PK(images_per_label=4, coverage="random")
 SAMPLERS: list[Sampler] = [PK(images_per_label=4), PK_RANDOM, Balanced(), Shuffled()]
 
 
-def drawn(seed: int = 0) -> np.random.Generator:
+def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
@@ -77,7 +77,7 @@ def rows_of(batches: list[Batch]) -> list[int]:
 
 @pytest.mark.parametrize("images_per_label", [2, 4, 8])
 def test_pk_shows_every_image_of_a_long_tail_in_every_epoch(images_per_label: int) -> None:
-    batches = pk_batches(LONG_TAILED, 32, images_per_label, drawn())
+    batches = pk_batches(LONG_TAILED, 32, images_per_label, generator())
     assert set(chain(*(batch.tolist() for batch in batches))) == set(range(1499))
     for batch in batches:
         counts = Counter(LONG_TAILED[batch].tolist())
@@ -93,9 +93,9 @@ def test_pk_has_no_more_batches_than_a_long_tail_needs() -> None:
 
 
 def test_pk_shows_no_image_much_more_often_than_another() -> None:
-    # 150 labels of 4 images and one of 40: everything fits, but for the last batches' filling
+    # 150 labels of 4 images and one of 40: only the last batches need filling
     labels = np.array([*np.repeat(np.arange(150), 4), *[150] * 40])
-    counts = Counter(chain(*(batch.tolist() for batch in pk_batches(labels, 32, 4, drawn()))))
+    counts = Counter(chain(*(batch.tolist() for batch in pk_batches(labels, 32, 4, generator()))))
     assert max(counts.values()) <= 2
     assert sum(counts.values()) <= len(labels) + 8 * 4
 
@@ -109,7 +109,7 @@ LABELS = st.lists(st.integers(1, 15), min_size=1, max_size=20).map(
 def test_pk_covers_everything_with_distinct_labels_in_full_batches(
     labels: np.ndarray, images_per_label: int, p: int, seed: int
 ) -> None:
-    batches = pk_batches(labels, p * images_per_label, images_per_label, drawn(seed))
+    batches = pk_batches(labels, p * images_per_label, images_per_label, generator(seed))
     assert len(batches) == count_pk_batches(labels, p * images_per_label, images_per_label)
     assert set(chain(*(batch.tolist() for batch in batches))) == set(range(len(labels)))
     distinct = min(p, int(labels.max()) + 1)
@@ -124,7 +124,7 @@ def test_a_label_is_grouped_differently_in_each_epoch() -> None:
     groups = {
         frozenset(batch[labels[batch] == 0].tolist())
         for seed in range(10)
-        for batch in pk_batches(labels, 16, 4, drawn(seed))
+        for batch in pk_batches(labels, 16, 4, generator(seed))
     }
     # two groups of four in each of ten epochs, out of 70 possible ones
     assert len(groups) > 10
@@ -133,7 +133,7 @@ def test_a_label_is_grouped_differently_in_each_epoch() -> None:
 def test_a_label_that_is_not_in_every_batch_is_spread_over_the_epoch() -> None:
     # one label in four of six batches, beside 20 labels with one image each
     labels = np.array([0] * 16 + list(range(1, 21)))
-    batches = [pk_batches(labels, 16, 4, drawn(seed)) for seed in range(20)]
+    batches = [pk_batches(labels, 16, 4, generator(seed)) for seed in range(20)]
     gaps = [[i for i, batch in enumerate(epoch) if 0 not in labels[batch]] for epoch in batches]
     assert {len(epoch) for epoch in batches} == {6}
     assert any(gap[0] > 0 and gap[1] - gap[0] > 1 and gap[1] < 5 for gap in gaps if len(gap) == 2)
@@ -141,7 +141,7 @@ def test_a_label_that_is_not_in_every_batch_is_spread_over_the_epoch() -> None:
 
 def test_a_label_with_enough_photographs_repeats_none_in_a_batch() -> None:
     labels = np.repeat(np.arange(10), 8)
-    for batch in pk_batches(labels, 32, 4, drawn()):
+    for batch in pk_batches(labels, 32, 4, generator()):
         assert len(set(batch.tolist())) == 32
 
 
@@ -149,7 +149,7 @@ def test_a_label_with_enough_photographs_repeats_none_in_a_batch() -> None:
 def test_shuffled_shows_every_image_once_except_a_remainder_smaller_than_a_batch(
     count: int, batch_size: int, seed: int
 ) -> None:
-    batches = shuffled_batches(count, batch_size, drawn(seed))
+    batches = shuffled_batches(count, batch_size, generator(seed))
     rows = [*chain(*(batch.tolist() for batch in batches))]
     assert len(set(rows)) == len(rows)
     assert set(rows) <= set(range(count))
@@ -161,9 +161,9 @@ def test_shuffled_shows_every_image_once_except_a_remainder_smaller_than_a_batch
 
 def test_pk_accepts_labels_with_gaps() -> None:
     # a cluster of images has some of the labels only
-    batches = pk_batches(MIXED, 32, 4, drawn())
+    batches = pk_batches(MIXED, 32, 4, generator())
     assert count_pk_batches(MIXED * 10 + 3, 32, 4) == len(batches)
-    again = pk_batches(MIXED * 10 + 3, 32, 4, drawn())
+    again = pk_batches(MIXED * 10 + 3, 32, 4, generator())
     assert all((one == two).all() for one, two in zip(batches, again, strict=True))
 
 
@@ -171,7 +171,7 @@ def test_pk_accepts_labels_with_gaps() -> None:
 def test_random_pk_draws_distinct_labels_and_repeats_no_image_without_need(
     labels: np.ndarray, images_per_label: int, p: int, seed: int
 ) -> None:
-    batches = random_pk_batches(labels, p * images_per_label, images_per_label, drawn(seed))
+    batches = random_pk_batches(labels, p * images_per_label, images_per_label, generator(seed))
     distinct = min(p, int(labels.max()) + 1)
     assert len(batches) == -(-len(labels) // (distinct * images_per_label))
     for batch in batches:
@@ -186,7 +186,7 @@ def test_random_pk_draws_distinct_labels_and_repeats_no_image_without_need(
 
 def test_random_pk_draws_each_label_as_often_as_any_other() -> None:
     batches = [
-        batch for seed in range(40) for batch in random_pk_batches(MIXED, 32, 4, drawn(seed))
+        batch for seed in range(40) for batch in random_pk_batches(MIXED, 32, 4, generator(seed))
     ]
     counts = np.bincount(MIXED[np.concatenate(batches)]) / 4
     assert chisquare(counts).pvalue > 0.01
@@ -196,7 +196,7 @@ def test_random_pk_draws_each_label_as_often_as_any_other() -> None:
 def test_a_balanced_epoch_draws_each_label_as_often_as_expected_up_to_rounding(
     labels: np.ndarray, batch_size: int, power: float, seed: int
 ) -> None:
-    batches = balanced_batches(labels, batch_size, power, drawn(seed))
+    batches = balanced_batches(labels, batch_size, power, generator(seed))
     size = min(batch_size, len(labels))
     assert [len(batch) for batch in batches] == [size] * (len(labels) // size)
     images = np.concatenate(batches)
@@ -211,19 +211,21 @@ def test_a_balanced_epoch_draws_each_label_as_often_as_expected_up_to_rounding(
 
 
 def test_balanced_draws_labels_and_the_images_of_a_label_equally_often() -> None:
-    epochs = [np.concatenate(balanced_batches(MIXED, 32, 1, drawn(seed))) for seed in range(200)]
+    epochs = [
+        np.concatenate(balanced_batches(MIXED, 32, 1, generator(seed))) for seed in range(200)
+    ]
     counts = np.bincount(np.concatenate(epochs), minlength=len(MIXED))
     expected = counts.sum() / 30 / np.bincount(MIXED)[MIXED]
     assert chisquare(counts, expected).pvalue > 0.01
 
 
 def test_balanced_with_power_0_is_shuffled() -> None:
-    (batch,) = balanced_batches(MIXED, len(MIXED), 0, drawn())
+    (batch,) = balanced_batches(MIXED, len(MIXED), 0, generator())
     assert sorted(batch.tolist()) == list(range(len(MIXED)))
 
 
 def test_the_rarest_labels_of_a_long_tail_are_in_every_balanced_epoch() -> None:
-    labels = LONG_TAILED[np.concatenate([*balanced_batches(LONG_TAILED, 32, 1, drawn())])]
+    labels = LONG_TAILED[np.concatenate([*balanced_batches(LONG_TAILED, 32, 1, generator())])]
     assert set(labels.tolist()) == set(range(1000))
     assert set(np.bincount(labels).tolist()) == {1, 2}
 
@@ -362,24 +364,24 @@ def test_an_impossible_share_is_refused(labels: np.ndarray, share: float, messag
 
 def test_an_epoch_has_every_image_as_it_is_and_flipped_as_another_individual() -> None:
     batches = planned(MIXED, plugin_with(Shuffled(), 2, flip_identities=True))
-    seen = set()
+    shown = set()
     for batch in batches:
         assert batch.flipped is not None
         assert (batch.labels == MIXED[batch.rows] + 30 * batch.flipped).all()
-        seen |= set(zip(batch.rows.tolist(), batch.flipped.tolist(), strict=True))
-    assert seen == {(row, flipped) for row in range(len(MIXED)) for flipped in (False, True)}
+        shown |= set(zip(batch.rows.tolist(), batch.flipped.tolist(), strict=True))
+    assert shown == {(row, flipped) for row in range(len(MIXED)) for flipped in (False, True)}
     assert len(batches) == len(MIXED)
 
 
 def test_pk_covers_every_image_of_a_long_tail_plain_and_flipped() -> None:
     plugin = plugin_with(PK(images_per_label=4), flip_identities=True)
-    seen = set()
+    shown = set()
     for batch in planned(LONG_TAILED, plugin):
         assert batch.flipped is not None
         assert set(Counter(batch.labels.tolist()).values()) == {4}
         assert len(set(batch.labels.tolist())) == 8
-        seen |= set(zip(batch.rows.tolist(), batch.flipped.tolist(), strict=True))
-    assert len(seen) == 2 * len(LONG_TAILED)
+        shown |= set(zip(batch.rows.tolist(), batch.flipped.tolist(), strict=True))
+    assert len(shown) == 2 * len(LONG_TAILED)
 
 
 def test_flipped_images_can_have_given_labels() -> None:
@@ -415,7 +417,9 @@ CURRICULUM = (
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("flip", [False, True])
-def test_a_curriculum_goes_from_the_most_photographed_to_all(sampler: Sampler, flip: bool) -> None:
+def test_a_curriculum_starts_with_the_most_photographed_individuals(
+    sampler: Sampler, flip: bool
+) -> None:
     plugin = plugin_with(
         sampler, 8, epochs=6, phases=CURRICULUM, min_images_per_label=2, flip_identities=flip
     )
@@ -458,4 +462,4 @@ def test_unknown_images_that_no_loss_uses_are_refused() -> None:
 
 def test_triplets_are_not_drawn_without_vectors() -> None:
     with pytest.raises(TypeError, match="Hardness samples triplets by vectors"):
-        draw_batches(MIXED, Hardness(), 30, drawn())
+        draw_batches(MIXED, Hardness(), 30, generator())

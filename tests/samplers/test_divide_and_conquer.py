@@ -1,4 +1,4 @@
-"""Clusters, and the batches that are planned from them."""
+"""Divide and conquer: clusters, and the batches that are planned from them."""
 
 import json
 from collections import Counter
@@ -94,7 +94,7 @@ def divided(
 
 
 def epoch_of(planner: DividedPlanner, epoch: int, *, seed: int | None = None) -> list[Batch]:
-    """Plan an epoch, on other vectors in each one where it requires any."""
+    """Plan an epoch, with other vectors in each epoch that requires any."""
     vectors = None
     if planner.required_vectors(epoch):
         vectors = scattered(len(planner._labels), epoch if seed is None else seed)
@@ -123,7 +123,7 @@ def test_clustering_restores_the_number_of_threads() -> None:
 
 
 @pytest.mark.parametrize("distinct", [1, 2, 3])
-def test_no_cluster_is_empty_even_where_images_are_duplicates(distinct: int) -> None:
+def test_no_cluster_is_empty_even_if_images_are_duplicates(distinct: int) -> None:
     vectors = at(*[50.0 * (i % distinct) for i in range(9)])
     assert sorted(set(cluster_vectors(vectors, 4, 0).tolist())) == [0, 1, 2, 3]
 
@@ -278,7 +278,7 @@ def test_with_room_for_a_pass_every_image_is_in_every_epoch() -> None:
         assert set(counts) == set(range(len(LABELS)))
 
 
-def test_images_are_seen_within_two_passes_even_where_clusters_change() -> None:
+def test_images_are_shown_within_two_passes_even_if_clusters_change() -> None:
     planner = divided(Divide(learners=3, every=1))
     last = np.zeros(len(LABELS), dtype=np.int64)
     for epoch in range(1, 31):
@@ -288,7 +288,7 @@ def test_images_are_seen_within_two_passes_even_where_clusters_change() -> None:
         assert epoch - last.min() <= 5
 
 
-def test_an_image_alone_of_its_label_in_a_cluster_is_trained_on() -> None:
+def test_the_only_image_of_its_label_in_a_cluster_is_trained_on() -> None:
     labels = np.array([0, 0, 0, 0, 1, 0, 1, 1, 1, 1])
     vectors = at(0, 1, 2, 3, 4, 180, 181, 182, 183, 184)
     planner = divided(Divide(learners=2), labels, steps=2)

@@ -1,4 +1,4 @@
-"""Curves of hardness; mining, against points on the circle and a slow oracle; planned epochs."""
+"""Hardness sequencing: curves, mining by hand and against a slow oracle, and planned epochs."""
 
 import math
 from collections import Counter
@@ -26,14 +26,14 @@ def circle(*angles: float) -> np.ndarray:
     return np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
 
 
-def drawn(seed: int = 0) -> np.random.Generator:
+def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
 def mined(
     angles: list[float], labels: list[int], hardness: list[float], seed: int = 0
 ) -> MinedTriplets:
-    return mine_triplets(circle(*angles), np.array(labels), np.array(hardness), drawn(seed))
+    return mine_triplets(circle(*angles), np.array(labels), np.array(hardness), generator(seed))
 
 
 def plugin(
@@ -166,9 +166,9 @@ def test_the_hardness_is_achieved_where_all_negatives_are_equally_far() -> None:
 def test_negatives_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, hardness = np.repeat(np.arange(9), 3), np.linspace(0, 1, 9)
     vectors = circle(*np.arange(27) * 13.0)
-    whole = mine_triplets(vectors, labels, hardness, drawn())
+    whole = mine_triplets(vectors, labels, hardness, generator())
     monkeypatch.setattr("kitbox.samplers.hardness_sequencing._CELLS", 54)  # two anchors at a time
-    parts = mine_triplets(vectors, labels, hardness, drawn())
+    parts = mine_triplets(vectors, labels, hardness, generator())
     assert parts.negatives.tolist() == whole.negatives.tolist()
     assert parts.achieved_hardness.tolist() == whole.achieved_hardness.tolist()
 
@@ -189,7 +189,7 @@ def test_mining_agrees_with_a_slow_oracle(
 ) -> None:
     vectors = circle(*(angle / 10 for angle, _ in images))
     labels = np.array([label for _, label in images])
-    triplets = mine_triplets(vectors, labels, np.array(requested), drawn(seed))
+    triplets = mine_triplets(vectors, labels, np.array(requested), generator(seed))
     rows = (triplets.anchors, triplets.positives, triplets.negatives)
     wide = vectors.astype(np.float64)
     for anchor, positive, negative, achieved, hardness in zip(
@@ -222,7 +222,7 @@ def test_every_label_with_two_images_is_an_anchor_once_a_pass(
 ) -> None:
     labels = np.array([*np.repeat(np.arange(len(times)), times), UNKNOWN, UNKNOWN])
     planner = HardnessPlanner(labels, plugin(batch_size, passes=passes), seed)
-    vectors = circle(*drawn(seed).uniform(0, 360, len(labels)))
+    vectors = circle(*generator(seed).uniform(0, 360, len(labels)))
     batches = planner.plan(2, vectors)
     anchors_of = {label for label, count in enumerate(times) if count > 1}
     third = batch_size // 3
@@ -255,7 +255,7 @@ def test_hardness_rises_step_by_step_over_the_whole_training() -> None:
 
 def test_later_batches_of_a_training_have_nearer_negatives() -> None:
     labels = np.repeat(np.arange(40), 2)
-    vectors = circle(*drawn().uniform(0, 360, 80))
+    vectors = circle(*generator().uniform(0, 360, 80))
     planner = HardnessPlanner(labels, plugin(batch_size=30, epochs=5), 0)
     batches = [batch for epoch in range(1, 6) for batch in planner.plan(epoch, vectors)]
     far = []
@@ -269,7 +269,7 @@ def test_later_batches_of_a_training_have_nearer_negatives() -> None:
 
 def test_an_epoch_reports_the_achieved_hardness_beside_the_requested_one() -> None:
     labels = np.repeat(np.arange(30), 3)
-    vectors = circle(*drawn().uniform(0, 360, 90))
+    vectors = circle(*generator().uniform(0, 360, 90))
     planner = HardnessPlanner(labels, plugin(30, curve="constant", threshold=0.5), 0)
     assert planner.metrics() == {}
     planner.plan(1, vectors)
@@ -279,7 +279,7 @@ def test_an_epoch_reports_the_achieved_hardness_beside_the_requested_one() -> No
 
 def test_an_epoch_is_the_same_after_a_resume() -> None:
     labels = np.repeat(np.arange(10), 3)
-    vectors = circle(*drawn().uniform(0, 360, 30))
+    vectors = circle(*generator().uniform(0, 360, 30))
     through, resumed = (HardnessPlanner(labels, plugin(), 7) for _ in range(2))
     through.plan(1, vectors)
     resumed.restore(through.state())
@@ -308,10 +308,10 @@ def test_a_curriculum_leaves_out_individuals_with_few_photographs() -> None:
     labels = np.array([0] * 4 + [1] * 3 + [2] * 2 + [3] + [UNKNOWN])
     phases = (Phase(epochs=1, min_images_per_label=3), Phase(epochs=2))
     planner = HardnessPlanner(labels, plugin(3, phases=phases), 0)
-    vectors = circle(*drawn().uniform(0, 360, 11))
+    vectors = circle(*generator().uniform(0, 360, 11))
     assert [planner.steps(epoch) for epoch in (1, 2, 3)] == [2, 3, 3]
-    seen = {int(label) for batch in planner.plan(1, vectors) for label in batch.labels}
-    assert seen <= {0, 1, UNKNOWN}
+    shown = {int(label) for batch in planner.plan(1, vectors) for label in batch.labels}
+    assert shown <= {0, 1, UNKNOWN}
     assert {int(batch.labels[0]) for batch in planner.plan(2, vectors)} == {0, 1, 2}
 
 

@@ -1,4 +1,4 @@
-"""Planners of plugins; augmentation seeds and the shares of several processes."""
+"""Planners of plugins, augmentation seeds, and the shares of several processes."""
 
 from itertools import chain
 
@@ -43,7 +43,7 @@ def test_several_processes_share_each_batch(sampler: PK | Shuffled, world: int) 
         assert [[MIXED[item.row] for item in part] for part in parts] == labels
 
 
-def test_an_image_is_augmented_anew_in_each_epoch_and_each_time_it_is_repeated() -> None:
+def test_an_image_has_another_augmentation_in_each_epoch_and_for_each_repeat() -> None:
     # one photograph of each individual: PK repeats it four times in its batch
     sampler = batch_sampler(np.arange(8), PK(images_per_label=4))
     items: list[BatchItem] = []
