@@ -1,4 +1,4 @@
-"""Kinds of findings on images and lists, and the rules for what is done about each."""
+"""Kinds of findings on images and lists, and the rules that choose an action for each."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -15,11 +15,11 @@ Broken = Literal["stop", "drop"]
 
 @dataclass(frozen=True)
 class FindingKind:
-    """A kind of finding: advice for the user, and what is done where no rule says otherwise.
+    """A kind of finding: advice for the user, and the action unless a rule changes it.
 
-    `default` "broken" stands for the value of `images.broken`. `fallback` is what going on means:
-    "repair" where kitbox reads the thing as it should be, None where it cannot be read. `choices`
-    are the rules that kitbox.toml may give.
+    `default` "broken" means the value of `images.broken`. `fallback` is the action where the image
+    is not left out: "repair" if kitbox can read what was meant, None if it cannot be read.
+    `choices` are the rules that kitbox.toml may give. `row` marks a finding on a row of a list.
     """
 
     advice: str
@@ -55,7 +55,7 @@ def _odd_image(advice: str) -> FindingKind:
 
 
 def _notice(advice: str, fallback: Literal["repair", "keep"] = "keep") -> FindingKind:
-    """Return the kind for what only the user can judge."""
+    """Return the kind for a finding that is only reported."""
     return FindingKind(advice, fallback, fallback)
 
 
@@ -108,7 +108,7 @@ class CheckRules(Value):
     `drop` leaves images of these kinds out of the labelled images and the index; a test image
     always gets an answer. `stop` stops the run, `keep` goes on. `images.broken` decides about
     unreadable files and faulty rows where no rule does. Sides are in pixels, levels are of 8 bits;
-    `image_stats.ImageStats` documents what is measured.
+    `image_stats.ImageStats` documents the measurements.
     """
 
     title: ClassVar[str] = "[check]"
@@ -131,7 +131,7 @@ class CheckRules(Value):
 
     @model_validator(mode="after")
     def _rules_are_possible(self) -> "CheckRules":
-        seen: dict[str, str] = {}
+        rule_of_name: dict[str, str] = {}
         for rule in ("drop", "stop", "keep"):
             for name in getattr(self, rule):
                 if name not in KINDS:
@@ -145,9 +145,11 @@ class CheckRules(Value):
                         f"check.{rule}: '{name}' can only be "
                         + (f"in {possible}" if possible else "reported; leave it out")
                     )
-                if name in seen:
-                    raise ValueError(f"'{name}' is in check.{seen[name]} and in check.{rule}")
-                seen[name] = rule
+                if name in rule_of_name:
+                    raise ValueError(
+                        f"'{name}' is in check.{rule_of_name[name]} and in check.{rule}"
+                    )
+                rule_of_name[name] = rule
         return self
 
     def rule_of(self, kind: str) -> str | None:
@@ -157,7 +159,7 @@ class CheckRules(Value):
 
 
 def action_for(kind: str, side: Side, check: CheckRules, broken: Broken) -> Action:
-    """Return what is done about a finding; nothing else decides that.
+    """Return the action on a finding of a kind; no other function decides it.
 
     A test image is never left out: an unreadable one is answered for as a grey image, and a row
     without a file stops the run. An image that no list names is left out, whatever else is wrong.

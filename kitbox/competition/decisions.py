@@ -29,7 +29,7 @@ from kitbox.competition.boxes import Corners
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.files import append_line, digest_of, read_text, sync_folder, write_text
 
-# What the value of each kind is; '' for a kind without a value.
+# The meaning of each kind's value; '' for a kind without a value.
 _VALUES = {
     "merge": "the label of the same individual",
     "drop": "",
@@ -63,13 +63,13 @@ class Decision:
             )
         if not self.subject:
             raise KitboxError(f"{self.kind} names no image or label; fill in the column 'subject'")
-        wanted = _VALUES[self.kind]
-        if self.value and not wanted:
+        meaning = _VALUES[self.kind]
+        if self.value and not meaning:
             raise KitboxError(
                 f"{self.kind} takes no value, here '{self.value}'; write comments into 'note'"
             )
-        if wanted and not self.value and self.kind != "fine":
-            raise KitboxError(f"{self.kind} of '{self.subject}' needs a value: {wanted}")
+        if meaning and not self.value and self.kind != "fine":
+            raise KitboxError(f"{self.kind} of '{self.subject}' needs a value: {meaning}")
         if self.kind in ("merge", "fine") and self.value == self.subject:
             raise KitboxError(f"{self.kind} names '{self.subject}' twice; remove the row")
         if self.kind == "box":
@@ -78,7 +78,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Decisions:
-    """All rows in their order with their line numbers, and what follows from them."""
+    """All rows in their order with their line numbers, and their combined effect."""
 
     rows: tuple[Decision, ...] = ()
     path: Path = Path("decisions.csv")

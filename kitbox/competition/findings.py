@@ -22,9 +22,9 @@ _DROP = 'set broken = "drop" in kitbox.toml to go on without'
 class DataFinding:
     """Something wrong with a row, a list or an image: its place and what is wrong.
 
-    `where` is a list and its line, or a file. `kind` is one of `check_rules.KINDS`. `action` is
-    what is done about it: "repair" reads it as it is meant, "keep" takes it as it is, "drop" leaves
-    the image out of the labelled images and the index, "stop" stops the run.
+    `where` is a list and its line, or a file. `kind` is one of `check_rules.KINDS`. The `action`
+    "repair" reads it as it is meant, "keep" takes it as it is, "drop" leaves the image out of the
+    labelled images and the index, "stop" stops the run.
     """
 
     where: str
@@ -42,9 +42,10 @@ class DataFinding:
 class FindingCollector:
     """Collects findings while lists are read.
 
-    It stops at the first serious one, or, where `lenient`, collects them all. `decisions` about an
-    image settle findings on its labelled rows: these are not collected. `settled` are the images
-    left out that way, `named_files` the files that rows name, those of faulty rows included.
+    It raises KitboxError at the first serious one, or collects all of them if `lenient`.
+    `decisions` about an image settle findings on its labelled rows: these are not collected.
+    `settled` are the images left out that way, `named_files` the files that rows name, those of
+    faulty rows included.
     """
 
     competition: "Competition"
@@ -65,16 +66,16 @@ class FindingCollector:
             raise KitboxError(what, where=where)
         self.findings.append(finding)
 
-    def on_bad_row(self, listed: str) -> Callable[[int, str], None] | None:
+    def on_bad_row(self, list_name: str) -> Callable[[int, str], None] | None:
         """Return the callback for rows that a lenient reading of a list leaves out, else None."""
         if not self.lenient:
             return None
         return lambda line, what: self.findings.append(
-            DataFinding(f"{listed} line {line}", what, kind="list", action="stop")
+            DataFinding(f"{list_name} line {line}", what, kind="list", action="stop")
         )
 
     def action(self, kind: str, side: Side) -> Action:
-        """Return what is done about a kind of finding."""
+        """Return the action on a kind of finding."""
         return check_rules.action_for(
             kind, side, self.competition.check, self.competition.images.broken
         )
@@ -99,13 +100,13 @@ class FindingCollector:
         """Raise KitboxError for the first finding that stops the run."""
         stopping = [finding for finding in self.findings if finding.action == "stop"]
         if stopping and not self.lenient:
-            way_on = how_to_continue(stopping[0].kind, self.competition)
-            raise KitboxError(stop_message(stopping, way_on))
+            remedy = how_to_continue(stopping[0].kind, self.competition)
+            raise KitboxError(stop_message(stopping, remedy))
 
 
-def stop_message(findings: list[DataFinding], way_on: str = _DROP) -> str:
-    """Return the sentence that stops a run at faulty rows or files, with a way to go on."""
-    return f"{findings[0]}{more(len(findings) - 1)}; fix it, or {way_on}"
+def stop_message(findings: list[DataFinding], remedy: str = _DROP) -> str:
+    """Return the sentence that stops a run at faulty rows or files, with a remedy."""
+    return f"{findings[0]}{more(len(findings) - 1)}; fix it, or {remedy}"
 
 
 def how_to_continue(kind: str, competition: "Competition") -> str:
@@ -116,7 +117,7 @@ def how_to_continue(kind: str, competition: "Competition") -> str:
 
 
 def nothing_left_message(image_ids: list[str], side: Side, dropped: dict[str, str]) -> str | None:
-    """Return the sentence for labelled images or an index of which none is left, else None.
+    """Return the sentence for a side with no image left, labelled or index, else None.
 
     `dropped` maps an image id to the reason why it is left out.
     """

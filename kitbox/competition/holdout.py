@@ -21,9 +21,9 @@ from kitbox.workspace import Workspace
 class Folds:
     """The fold in which each labelled image is a query, and the individuals unknown to each fold.
 
-    `fold_of (n,)` counts folds from 1; it is 0 for images that are never queries. `unknown` has
-    for each fold the individuals all of whose photographs are its queries. The folds were drawn
-    from `images` of known `individuals`.
+    `fold_of (n,)` counts folds from 1; it is 0 for images that are never queries. `unknown` has,
+    for each fold, the individuals whose photographs are all its queries. `individuals` is the
+    number of labelled individuals, `images` that of their photographs.
     """
 
     fold_of: Integers
@@ -56,21 +56,21 @@ def draw_folds(
     units: Integers | None = None,
     *,
     by_group: bool = False,
-    never: Collection[str] = (),
+    training_only: Collection[str] = (),
 ) -> Folds:
     """Return the folds of labelled images.
 
-    A `settings.share` of the images of known individuals become queries, or with several folds
-    each image that can be one. `settings.unknown_share` of the queries are all photographs of
+    A `settings.share` of the images of known individuals become queries or, with several folds,
+    every image that can be one. `settings.unknown_share` of the queries are all photographs of
     individuals who are held out whole, so that the training side does not show them. The other
-    queries leave at least one photograph of their individual behind, and come in proportion to
-    the individual's photographs to the power `settings.frequency_power`. `by_group` holds out
+    queries leave at least one photograph of their individual behind, and come in proportion to the
+    individual's photographs to the power `settings.frequency_power`. `by_group` holds out
     individuals of each group in proportion to the group's photographs.
 
     Images of one unit (`units (n,)`: near-duplicates, encounters) are queries of one fold; a unit
-    of two individuals never is a query, nor one with an image of `never`. The draw depends on the
-    seed, the image ids, the labels and the units only, not on their order, and a new image moves
-    few others.
+    of two individuals, or with an image of `training_only` (ids), is never a query. The draw
+    depends on the seed, the image ids, the labels and the units only, not on their order, and a new
+    image moves few others.
     """
     builder = _FoldBuilder(
         labelled=labelled,
@@ -78,7 +78,7 @@ def draw_folds(
         unknown_label=unknown_label or "",
         units=units,
         by_group=by_group,
-        never=never,
+        training_only=training_only,
     )
     builder.hold_out_individuals()
     builder.hold_out_photographs()
@@ -171,7 +171,7 @@ class _FoldBuilder:
     unknown_label: str
     units: Integers | None
     by_group: bool
-    never: Collection[str]
+    training_only: Collection[str]
     fold_of: Integers = field(init=False)
 
     def __post_init__(self) -> None:
@@ -192,8 +192,8 @@ class _FoldBuilder:
             for unit, rows in self.rows_of_unit.items()
             if len(rows) > 1 and len({str(labels[row]) for row in rows}) > 1
         }
-        never = np.flatnonzero(np.isin(self.labelled.image_ids, list(self.never)))
-        self.blocked |= {self.unit[row] for row in never.tolist()}
+        never = np.isin(self.labelled.image_ids, list(self.training_only))
+        self.blocked |= {self.unit[row] for row in np.flatnonzero(never).tolist()}
         folds = self.settings.folds
         share = self.settings.share if folds == 1 else 1 / folds
         self.fold_size = round(share * len(self.known))

@@ -1,4 +1,4 @@
-"""Entries: the images that the rows of a list, or the files of a folder, name."""
+"""Entries of lists and folders: images with their files, labels and lines."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -119,19 +119,19 @@ def read_labelled(images: ImageSettings, collector: FindingCollector) -> list[Li
 
 def read_test(images: ImageSettings, collector: FindingCollector) -> list[ListEntry] | None:
     """Return the test images, or None where kitbox.toml names none."""
-    listed = test_list(images)
-    folder_name = images.test_folder or (images.train_folder if listed else None)
+    list_name = test_list(images)
+    folder_name = images.test_folder or (images.train_folder if list_name else None)
     if folder_name is None:
         return None
-    if listed is None:
+    if list_name is None:
         return _entries_of_folder(images, folder_name, "test_folder")
     folder = image_files.ImageFolder(images.root / folder_name, folder_name, "test_folder")
     template = images.test_file
     entries: dict[str, ListEntry] = {}
     columns = tuple(image_files.template_columns(template, "test_file"))
-    for line, row in _rows(images, listed, images.test_split, columns, collector):
+    for line, row in _rows(images, list_name, images.test_split, columns, collector):
         image_id = row[images.image_column]
-        add = partial(collector.add, side="test", where=f"{listed} line {line}")
+        add = partial(collector.add, side="test", where=f"{list_name} line {line}")
         match = folder.file_of(template, image_id, row)
         if not image_id.strip():
             add("no-name", what=_no_name_message(images))
@@ -146,8 +146,8 @@ def read_test(images: ImageSettings, collector: FindingCollector) -> list[ListEn
             entries[image_id] = ListEntry(
                 image_id=image_id, path=match.file, line=line, extra=extra
             )
-    if not entries and images.split_column is not None and listed == images.train_list:
-        raise KitboxError(f"{images.root / listed} {_no_row_message(images, 'test_split')}")
+    if not entries and images.split_column is not None and list_name == images.train_list:
+        raise KitboxError(f"{images.root / list_name} {_no_row_message(images, 'test_split')}")
     return list(entries.values())
 
 
@@ -163,7 +163,7 @@ def test_list(images: ImageSettings) -> str | None:
 
 
 def _labelled_from_list(
-    images: ImageSettings, listed: str, collector: FindingCollector
+    images: ImageSettings, list_name: str, collector: FindingCollector
 ) -> list[ListEntry]:
     """Return the images of a list whose rows are usable or settled by a decision."""
     folder = image_files.ImageFolder(
@@ -179,9 +179,9 @@ def _labelled_from_list(
     conflicting: set[str] = set()
     decisions = collector.decisions
     left_out, settled, decided_labels = decisions.left_out, decisions.settled, decisions.labels
-    for line, row in _rows(images, listed, images.train_split, columns, collector):
+    for line, row in _rows(images, list_name, images.train_split, columns, collector):
         image_id, label = row[images.image_column], row[images.label_column]
-        add = partial(collector.add, side="labelled", where=f"{listed} line {line}")
+        add = partial(collector.add, side="labelled", where=f"{list_name} line {line}")
         match = folder.file_of(template, image_id, row)
         if not image_id.strip():
             add("no-name", what=_no_name_message(images))
@@ -252,21 +252,23 @@ def _labelled_from_folders(images: ImageSettings) -> list[ListEntry]:
 
 def _rows(
     images: ImageSettings,
-    listed: str,
+    list_name: str,
     split: str,
     columns: tuple[str, ...],
     collector: FindingCollector,
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the rows of a list; from a list of all images, those of one split."""
-    split_column = images.split_column if listed == images.train_list else None
-    wanted = (images.image_column, *columns, *([split_column] if split_column else []))
-    for line, row in tables.read_rows(images.root / listed, wanted, collector.on_bad_row(listed)):
+    split_column = images.split_column if list_name == images.train_list else None
+    needed = (images.image_column, *columns, *([split_column] if split_column else []))
+    for line, row in tables.read_rows(
+        images.root / list_name, needed, collector.on_bad_row(list_name)
+    ):
         if split_column is None or row[split_column] == split:
             yield line, row
 
 
 def _entries_of_folder(images: ImageSettings, folder_name: str, setting: str) -> list[ListEntry]:
-    """Return all images of a folder, called by their file names."""
+    """Return all images of a folder, with their file names as ids."""
     folder = images.root / folder_name
     image_files.require_folder(folder, setting)
     files: dict[str, Path] = {}

@@ -169,7 +169,7 @@ def _in_sample_order(test: ImageSet | None, competition: Competition) -> ImageSe
     foreign = [image_id for image_id in listed if image_id not in known]
     if foreign:
         raise KitboxError(
-            f"{path} asks for '{foreign[0]}', which is not a test image{more(len(foreign) - 1)}",
+            f"{path} names '{foreign[0]}', which is not a test image{more(len(foreign) - 1)}",
             fix="get all test images, or correct submission.sample",
         )
     return test.of(strings(list(listed)))
@@ -219,7 +219,7 @@ def _add_foreign_boxes(
 def apply_decisions(
     listed: ListedImages, decisions: Decisions, unknown: str | None = None
 ) -> ListedImages:
-    """Return the listed images with decisions applied; `unknown` is the label of no individual.
+    """Return the listed images with decisions applied; `unknown` is the label of unknown ones.
 
     Raises KitboxError, with file and line, for a decision about an image or label that no list
     names.

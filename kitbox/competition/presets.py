@@ -87,7 +87,7 @@ def find_column(data: Path, train: str, key: str, given: dict[str, str], name: s
 
 
 def _refuse_labels_of_one_image(path: Path, column: str) -> None:
-    """Raise KitboxError for a guessed column of labels without a repeated value: row numbers."""
+    """Raise KitboxError if no value repeats in a guessed label column: it may be row numbers."""
     labels = [label for _, (label,) in tables.read_columns(path, (column,)) if label.strip()]
     if 1 < len(labels) == len(set(labels)):
         raise KitboxError(

@@ -102,7 +102,7 @@ def _read_scenarios(competition: Competition, known: Strings) -> tuple[Search, .
 
 
 def _read_columns(root: Path, given: str, where: str, columns: tuple[str, ...]) -> list[Strings]:
-    """Return columns of a scenario's file: the organisers' absolute paths end in ours."""
+    """Return columns of a scenario's file, named by the last two parts of the given path."""
     parts = [part for part in PurePosixPath(given).parts if part != "/"][-2:]
     if ".." in parts or not parts:
         raise KitboxError(f"'{given}' leaves the data folder", where=where, fix="correct the path")

@@ -67,7 +67,7 @@ def load(path: Path, unknown: str | None = None) -> tuple[PseudoLabel, ...]:
     """Return the rows of a file; a missing or empty file has none.
 
     Raises KitboxError with file and line for a faulty row, for a second row of an image, and for a
-    row with the `unknown` label, which is that of no individual.
+    row with the `unknown` label, that of unknown individuals.
     """
     if not path.is_file() or not read_text(path).strip():
         return ()

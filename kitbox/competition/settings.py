@@ -40,7 +40,7 @@ class ImageSettings(Value):
     image that no list names is its file name, without suffix with `bare_ids`. In one list of all
     images the `split_column` is `train_split` for labelled images. `index_folder` is a gallery that
     is neither train nor test. `group_column` is a species or a data set, whose misspelt values
-    `group_names` corrects; `encounter_column` or `time_column` tell which images were taken
+    `group_names` corrects; `encounter_column` or `time_column` group images that were taken
     together. `several_boxes` chooses among several boxes of an image: the "best" (most confident,
     then first), the "largest" or the "union". `broken` decides about unreadable images and faulty
     rows: "stop", or "drop" them from the labelled images and answer for an unreadable test image

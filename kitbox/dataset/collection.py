@@ -90,7 +90,7 @@ def collect(
         unknown,
         units,
         by_group=competition.task.within_group,
-        never=decided.training_only,
+        training_only=decided.training_only,
     )
     # images without labels can still be checked, boxed and viewed
     if folds.individuals:

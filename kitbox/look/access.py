@@ -27,9 +27,9 @@ class AccessDeniedError(Exception):
 
 @dataclass(frozen=True)
 class AccessControl:
-    """Checks of every request: only a browser that opened the address with its key is answered.
+    """Checks every request: only a browser that opened the address with its key is answered.
 
-    `key` opens the page and is then kept in a cookie, so that other users of the computer see
+    `key` opens the page and is then stored in a cookie, so that other users of the computer see
     nothing. `token` is written into the page and sent with every decision. Both are new at each
     start.
     """
@@ -72,7 +72,7 @@ class AccessControl:
             )
 
     def _check_site(self, received: Request) -> None:
-        """Refuse what other sites load from here; a link may still open the page itself."""
+        """Refuse requests of other sites, except a link that opens the page itself."""
         site = received.headers.get("Sec-Fetch-Site", "none")
         opens = received.method == "GET" and received.headers.get("Sec-Fetch-Mode") == "navigate"
         if site not in ("same-origin", "none") and not (opens and received.path == "/"):

@@ -1,4 +1,4 @@
-"""JPEGs of photographs for the review page, the most recent ones kept in memory."""
+"""JPEGs of photographs for the review page, with the most recent ones in memory."""
 
 import io
 from collections import OrderedDict

@@ -99,7 +99,7 @@ def review_item(item: ReviewItem, state: ReviewState, embeddings: Embeddings) ->
 
 
 def decisions(state: ReviewState) -> list[dict[str, Any]]:
-    """Return the rows of decisions.csv, the last one first, each with images that it is about."""
+    """Return the rows of decisions.csv, the last one first, each with the images it is about."""
     rows = []
     for row in reversed(state.decisions.rows):
         images = [i for i in (row.subject, row.value) if i in state.photographs.rows]
@@ -147,9 +147,9 @@ def _examples(label: str, state: ReviewState) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFilter:
-    """Which images the grid shows, in which order.
+    """A selection of images for the grid, their order, and the page.
 
-    The words of `text` have to be in the image id or the label; `label` is a whole label.
+    The image id or the label must contain all words of `text`; `label` is a whole label.
     """
 
     text: str = ""

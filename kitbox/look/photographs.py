@@ -1,4 +1,4 @@
-"""The photographs that the lists name, whatever was decided about them, and their similarity."""
+"""All listed photographs, dropped ones included, and the similarity of their embeddings."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Photographs:
 
     `sides (n,)` are "labelled", "test" or "index". `problems` maps the id of an image that cannot
     be shown to the reason. `queries` are the ids of the holdout's queries, if a holdout is written.
-    `faulty_rows` counts rows of the lists that could not be used. `within_group`: images are
+    `faulty_rows` counts rows of the lists that could not be used. With `within_group` images are
     compared only within their group.
     """
 

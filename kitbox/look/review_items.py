@@ -36,9 +36,10 @@ class ReviewItem:
 
     `kind` is "copies", "near-duplicates", "neighbours" (by embeddings), "mutual" (each other's
     nearest image, under two labels), "split" (one label in two distant groups, of which the first
-    has the `first` images) or "pair" (chosen by the user). `labels` and `assigned`, image id → a
-    label that a user gave it, are those at the start. `similarity` is None if none was measured.
-    `pairs` are those that a decision "fine" is recorded for.
+    has the `first` images) or "pair" (chosen by the user). `labels` and `assigned` (image id → the
+    label that a user gave it) are those at the start. `similarity` is None if none was measured.
+    `pairs` are the pairs of images that a decision
+    "fine" confirms.
     """
 
     kind: str
@@ -58,14 +59,14 @@ class ReviewItem:
         pairs = [pair for pair in self.pairs if set(pair) <= set(in_use)]
         if len(in_use) < 2 or (pairs and all(frozenset(pair) in fine for pair in pairs)):
             return True
-        if len(self.labels) > 1:  # two images may show two individuals if a user just said so
+        if len(self.labels) > 1:  # a user may have relabelled one of two images
             return len(_labels(in_use, state)) < 2 or (relabelled and len(self.images) == 2)
         return any(image_id in state.training for image_id in self.images)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """All that the page of one competition shows.
+    """The content of the page of one competition.
 
     `by` are the plugins whose embeddings are compared; with none, `embeddings` are perceptual
     hashes.
@@ -175,7 +176,7 @@ def _suspect_item(suspect: LabelSuspect, state: ReviewState) -> ReviewItem:
     if suspect.kind == "split":
         most = _MAX_IMAGES // 2
         left, right = images[: suspect.first_count][:most], images[suspect.first_count :][:most]
-        images, first, pairs = left + right, len(left), []  # "fine" is recorded for its label
+        images, first, pairs = left + right, len(left), []  # "fine" confirms its label
     return ReviewItem(
         kind=suspect.kind,
         images=images,
@@ -192,8 +193,9 @@ def find_duplicates(
 ) -> list[ReviewItem]:
     """Return unsettled groups of images that show one picture.
 
-    The order: label conflicts, groups of test and labelled images, copies, near-duplicates (hashes
-    that differ in at most `bits`), and neighbours whose similarity by `embeddings` exceeds `limit`.
+    They are sorted: label conflicts, groups of test and labelled images, copies, near-duplicates
+    (hashes that differ in at most `bits`), and neighbours whose similarity by `embeddings` exceeds
+    `limit`.
     """
     pool = _image_pool(state)
     links: dict[LinkKind, Pairs] = {

@@ -152,7 +152,7 @@ class ReviewState:
         return image_id in self.dropped or image_id in self.wrong
 
     def in_use(self, images: Iterable[str]) -> list[str]:
-        """Return those of some images that are not excluded."""
+        """Return the given images without excluded ones, in their order."""
         return [image_id for image_id in images if not self.is_excluded(image_id)]
 
     def box(self, image_id: str) -> Corners | None:

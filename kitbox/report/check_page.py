@@ -1,4 +1,4 @@
-"""The page about findings on images and lists, by kind and with the images concerned."""
+"""The page of findings on images and lists, by kind, with the images concerned."""
 
 import csv
 from collections import Counter
@@ -91,7 +91,7 @@ def _finding_rows(findings: Sequence[DataFinding], numbers: dict[str, int]) -> l
 
 
 def action_text(finding: DataFinding) -> str:
-    """Return what kitbox does about a finding."""
+    """Return a description of the action on a finding."""
     unreadable = finding.kind in image_checks.UNREADABLE
     return _GREY if unreadable and finding.action == "repair" else _ACTIONS[finding.action]
 

@@ -144,7 +144,7 @@ def list_facts(
     total = sum(len(images) for images in parts.values())
     facts = [
         ("labelled photographs", f"{len(collection.labelled):,}", ""),
-        ("individuals", f"{len(counts):,}", f"{int((counts == 1).sum()):,} seen once"),
+        ("individuals", f"{len(counts):,}", f"{int((counts == 1).sum()):,} with one photograph"),
         *(
             (f"{side} photographs", f"{len(images):,}", "")
             for side, images in parts.items()

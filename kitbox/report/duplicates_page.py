@@ -54,7 +54,7 @@ def group_suggestions(group: DuplicateGroup, unknown: str | None) -> list[Decisi
     """Return the suggested decisions on a group of labelled images.
 
     A conflict is resolved to the label of most images, if possible not `unknown`. Of several equal
-    pictures only the first is kept. Neighbours of one label may stay: the real test has them too.
+    pictures only the first stays. Neighbours of one label may stay: the real test has them too.
     """
     used = [
         (image_id, label)
@@ -217,14 +217,14 @@ def write(
 
     `suspects` are None if no network was used.
     """
-    urgent, doubtful = by_urgency(groups), list(suspects or ())
+    urgent, suspect_list = by_urgency(groups), list(suspects or ())
     group_ids = (group.images[row] for group in urgent[:_MAX_CARDS] for row in _shown_rows(group))
-    ids = dict.fromkeys([*group_ids, *suspect_images(doubtful[:_MAX_CARDS])])
+    ids = dict.fromkeys([*group_ids, *suspect_images(suspect_list[:_MAX_CARDS])])
     images = pool.images.of(strings(list(ids)))
     pictures = yield from page.collect_pictures([images], workspace, None)
     numbers = {str(image): number for number, image in enumerate(images.image_ids.tolist())}
     label_counts = Counter(pool.labels[pool.sides != "left out"].tolist())
-    counts = count_undecided(groups, doubtful)
+    counts = count_undecided(groups, suspect_list)
     values: dict[str, Any] = {
         "title": "Duplicates and suspects",
         "kind": "before training",
@@ -236,8 +236,8 @@ def write(
         "counts": [(name, f"{number:,}", "") for name, number in counts.items()],
         "groups": group_cards(urgent[:_MAX_CARDS], numbers, unknown),
         "groups_left": max(len(urgent) - _MAX_CARDS, 0),
-        "suspects": suspect_cards(doubtful[:_MAX_CARDS], numbers, label_counts),
-        "suspects_left": max(len(doubtful) - _MAX_CARDS, 0),
+        "suspects": suspect_cards(suspect_list[:_MAX_CARDS], numbers, label_counts),
+        "suspects_left": max(len(suspect_list) - _MAX_CARDS, 0),
         "searched": suspects is not None,
         "sections": list(
             page.non_empty_sections(

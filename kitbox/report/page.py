@@ -25,7 +25,7 @@ from kitbox.workspace import Workspace
 
 # Pictures in a chunk: about 200 kB, the least that a page loads at a time.
 PICTURES_PER_CHUNK = 64
-# Sides in pixels: the largest shows nicks in a fluke, the smallest that there is a fluke.
+# Sides in pixels: the largest shows the nicks of a fluke, the smallest just its place.
 _SIDES = (256, 192, 144, 112)
 # Base64 bytes of a picture per pixel of its side squared; measured on whale flukes.
 _BYTES_PER_PIXEL = 0.1
@@ -180,10 +180,10 @@ def _folder(path: Path) -> Path:
     return path.with_name(f"{path.stem}_files")
 
 
-def _remove_stale_chunks(folder: Path, kept: set[str]) -> None:
+def _remove_stale_chunks(folder: Path, current: set[str]) -> None:
     """Remove the chunks of an earlier page of the same name."""
     for file in folder.glob("*.js"):
-        if file.name not in kept:
+        if file.name not in current:
             file.unlink()
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
@@ -203,7 +203,7 @@ def _render(page: Page, chunks: Mapping[str, str], folder: str) -> bytes:
             nonce=nonce,
             pictures_per_chunk=PICTURES_PER_CHUNK,
             version=kitbox.__version__,
-            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
     )
     return text.encode("utf-8", "replace")  # a file name may not be valid text

@@ -36,7 +36,7 @@ class QueryClusters:
 class QueryResults:
     """Results of queries in the order of the ground truth; columns are (q,) unless stated.
 
-    `labels` are '' for a query of unknown individual; `expected` are the right answers.
+    `labels` are '' for a query of an unknown individual; `expected` are the right answers.
     `relevant` is the number of gallery images of the query's individual, `nearest` has the nearest
     gallery images (q, 20), `nearest_labels` their labels, and `hits (q, 20)` marks those of the
     query's individual.

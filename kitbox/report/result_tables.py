@@ -24,7 +24,7 @@ _ROUNDING = 1e-9
 _QUERIES_PER_CHUNK = 500
 # Numbers are stored as whole ten-thousandths, half as long as decimals.
 _SCALE = 10_000
-_CLUSTERS = " The score is of all clusters together; '{}' of a query is of its nearest images."
+_CLUSTERS = " The score is of all clusters together; a query's '{}' is that of its nearest images."
 
 
 def score_rows(scores: Scores) -> list[dict[str, Any]]:
@@ -67,12 +67,12 @@ def queries_text(results: QueryResults, competition: Competition) -> str:
 
 
 def count_right(results: QueryResults) -> tuple[int, int]:
-    """Return the number of queries answered rightly, and the number of scored queries."""
+    """Return the number of queries answered correctly, and the number of scored queries."""
     return int((results.outcomes == RIGHT).sum()), int((results.outcomes != UNSCORED).sum())
 
 
 def unscored_name(results: QueryResults) -> str:
-    """Return how to call queries without an outcome; a score of clusters counts these too."""
+    """Return the name of queries without an outcome; the score of clusters counts them too."""
     return "not scored" if results.clusters is None else "not ranked"
 
 
@@ -89,7 +89,7 @@ def similarity_plots(results: QueryResults, score: LocalScore, scale: str) -> li
         caption = (
             f"As the least {scale} of an answer falls: the share of the answers given that are "
             "right, against the share of the queries of known individuals that are answered "
-            f"rightly. Area {area:.3f}; recall ends at {recall[-1]:.3f}."
+            f"correctly. Area {area:.3f}; recall ends at {recall[-1]:.3f}."
         )
         series = [("", [0.0, *recall.tolist()], [float(precision[0]), *precision.tolist()])]
         title = "Precision and recall of the first answer"

@@ -44,7 +44,7 @@ CLEF_HEADER = (
 
 
 def humpback(drawn: Catalogue) -> list[TruthRow]:
-    """Keep the files and lists as they are drawn."""
+    """Leave the files and lists as they are drawn."""
     return [TruthRow(one.name, _label(drawn, one, NEW_WHALE), one.individual) for one in drawn.test]
 
 

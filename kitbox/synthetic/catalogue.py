@@ -1,7 +1,7 @@
 """The photographs and the truth of a drawn competition, and helpers to change its layout.
 
-What a layout needs beyond the drawing (numbers, dates, species) is derived from hashes of names, so
-that the same drawing always gives the same files.
+Values that a layout adds to the drawing (numbers, dates, species) are derived from hashes of names,
+so that the same drawing always gives the same files.
 """
 
 import csv

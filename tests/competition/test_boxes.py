@@ -64,9 +64,9 @@ def test_of_several_sources_the_last_counts(tmp_path: Path) -> None:
 def test_one_of_several_boxes_is_chosen(tmp_path: Path, rule: str, expected: object) -> None:
     rows = ("a,0,0,4,4,0.3,detector", "a,5,0,6,1,0.8,detector", "a,1,0,2,1,0.8,detector")
     mine = listed(tmp_path / "boxes.csv", *rows)
-    asked = images(tmp_path, several_boxes=rule)
-    assert boxes.read(asked, mine) == {"a": expected}
-    assert [box.confidence for box in boxes.read_all(asked, mine)["a"]] == [0.8, 0.8, 0.3]
+    chosen_by = images(tmp_path, several_boxes=rule)
+    assert boxes.read(chosen_by, mine) == {"a": expected}
+    assert [box.confidence for box in boxes.read_all(chosen_by, mine)["a"]] == [0.8, 0.8, 0.3]
 
 
 def test_the_first_drawn_box_is_the_best(tmp_path: Path) -> None:
@@ -140,13 +140,13 @@ def test_listed_images_have_the_boxes_of_the_workspace(tmp_path: Path) -> None:
     for name in ("train/ahab/a.jpg", "test/x.jpg"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
-    asked = competition(root=tmp_path)
+    given = competition(root=tmp_path)
     mine = listed(tmp_path / "boxes.csv", "ahab/a.jpg,0,0,1,1,,me", "x.jpg,0,0,2,2,,me")
-    found = lists.read(asked, mine)
+    found = lists.read(given, mine)
     assert found.labelled.boxes is not None
     assert found.test is not None
     assert found.test.boxes is not None
     assert (found.labelled.boxes[0, 2], found.test.boxes[0, 2]) == (1, 2)
-    strange = listed(tmp_path / "boxes.csv", "b.jpg,0,0,1,1,,me")
+    unlisted = listed(tmp_path / "boxes.csv", "b.jpg,0,0,1,1,,me")
     with pytest.raises(KitboxError, match=r"boxes.csv has no box for any image: it names 'b.jpg'"):
-        lists.read(asked, strange)
+        lists.read(given, unlisted)

@@ -134,13 +134,15 @@ def test_merged_labels_are_those_that_chains_connect(pairs: list[tuple[str, str]
     merged = of(*(("merge", *row) for row in rows)).merged
     last = dict(rows)  # one row a subject
 
-    def reach(label: str) -> set[str]:  # the oracle: walk along rows, both ways, until no news
-        seen, news = set(), {label}
-        while news:
-            seen |= news
-            news = {b for a, b in [*last.items(), *((b, a) for a, b in last.items())] if a in seen}
-            news -= seen
-        return seen
+    def reach(
+        label: str,
+    ) -> set[str]:  # the oracle: walk along rows, both ways, until nothing is new
+        reached, new = set(), {label}
+        links = [*last.items(), *((b, a) for a, b in last.items())]
+        while new:
+            reached |= new
+            new = {b for a, b in links if a in reached} - reached
+        return reached
 
     for label in "ABCDEF":
         group = reach(label)
@@ -214,7 +216,7 @@ def test_decisions_must_leave_a_labelled_image() -> None:
         lists.apply_decisions(listed(), everything)
 
 
-def test_added_decisions_stand_under_a_header(path: Path) -> None:
+def test_decisions_are_added_below_a_header(path: Path) -> None:
     first = Decision("drop", "émoji 🐋, <b>.jpg", note='a "copy"')
     decisions.add(path, first)
     assert path.read_text() == HEADER + 'drop,"émoji 🐋, <b>.jpg",,"a ""copy"""\n'
@@ -324,7 +326,7 @@ def test_the_digest_covers_effective_rows_without_notes() -> None:
     assert one.effective == (Decision("drop", "a", "", "blurred"),)
 
 
-def test_removing_keeps_a_link_and_its_mode(tmp_path: Path) -> None:
+def test_a_linked_file_stays_a_link_with_its_mode_when_a_row_is_removed(tmp_path: Path) -> None:
     shared, path = tmp_path / "shared.csv", tmp_path / "decisions.csv"
     decisions.add(shared, Decision("drop", "a"), Decision("drop", "b"))
     shared.chmod(0o660)

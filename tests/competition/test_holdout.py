@@ -1,3 +1,5 @@
+"""The holdout: shares, units, folds and groups, the same in any order of rows."""
+
 import csv
 import dataclasses
 import random
@@ -20,7 +22,7 @@ from tests.circle import competition, image_set
 def photographed(*times: int, unknown: int = 0) -> ImageSet:
     """Return images of individuals, the given number for each."""
     names = [(f"{who}-{i}.jpg", f"w{who}") for who, n in enumerate(times) for i in range(n)]
-    no_individual = [(f"nobody-{i}.jpg", "new_whale") for i in range(unknown)]
+    no_individual = [(f"unknown-{i}.jpg", "new_whale") for i in range(unknown)]
     return image_set(dict(names + no_individual))
 
 
@@ -58,9 +60,9 @@ SHAPES = st.fixed_dictionaries(
 )
 
 
-def split_or_reject(images: ImageSet, wanted: Competition) -> Holdout:
+def split_or_reject(images: ImageSet, given: Competition) -> Holdout:
     try:
-        return holdout.split(images, wanted)
+        return holdout.split(images, given)
     except KitboxError:
         assume(False)
         raise
@@ -87,10 +89,10 @@ def test_an_answer_is_unknown_exactly_where_training_does_not_show_the_individua
 def test_queries_do_not_exceed_the_shares(images: ImageSet, shape: dict[str, Any]) -> None:
     split = split_or_reject(images, configured(**shape))
     known = sum(label != "new_whale" for label in labels(images))
-    wanted = round(shape["share"] * known)
-    assert len(split.query) <= wanted
+    most = round(shape["share"] * known)
+    assert len(split.query) <= most
     held_out = sum(answer == "new_whale" for answer in split.query_answers)
-    assert held_out <= round(shape["unknown_share"] * wanted)
+    assert held_out <= round(shape["unknown_share"] * most)
 
 
 @given(SETS, SHAPES)
@@ -117,8 +119,8 @@ def test_a_split_does_not_depend_on_the_order_of_rows(
 def test_the_gallery_imitates_that_of_the_leaderboard(gallery: str, searched: list[str]) -> None:
     images = photographed(*[3] * 20)
     split = holdout.split(images, configured(gallery))
-    wanted = np.concatenate([getattr(split, side).image_ids for side in searched])
-    assert sorted(split.gallery.image_ids.tolist()) == sorted(wanted.tolist())
+    ids = np.concatenate([getattr(split, side).image_ids for side in searched])
+    assert sorted(split.gallery.image_ids.tolist()) == sorted(ids.tolist())
     label_of = dict(zip(images.image_ids.tolist(), labels(images), strict=True))
     assert labels(split.gallery) == [label_of[name] for name in split.gallery.image_ids.tolist()]
 
@@ -250,7 +252,7 @@ def in_mixed_unit(images: ImageSet, units: np.ndarray) -> np.ndarray:
 
 
 @given(united(), FOLDED)
-def test_a_unit_never_straddles_the_split(
+def test_a_unit_is_never_split_between_sides_or_folds(
     given: tuple[ImageSet, np.ndarray], shape: dict[str, Any]
 ) -> None:
     fold_of = draw(given, shape).fold_of
@@ -270,17 +272,19 @@ def test_an_image_that_may_not_be_a_query_stays_in_training_with_its_unit(
     given: tuple[ImageSet, np.ndarray], shape: dict[str, Any], rows: list[int]
 ) -> None:
     images, units = given
-    kept = np.unique(np.array(rows) % len(images))
-    never = images.image_ids[kept].tolist()
-    found = holdout.draw_folds(images, HoldoutSettings(**shape), "new_whale", units, never=never)
-    assert not found.fold_of[np.isin(units, units[kept])].any()
-    shown = {labels(images)[row] for row in kept}
+    chosen = np.unique(np.array(rows) % len(images))
+    training_only = images.image_ids[chosen].tolist()
+    found = holdout.draw_folds(
+        images, HoldoutSettings(**shape), "new_whale", units, training_only=training_only
+    )
+    assert not found.fold_of[np.isin(units, units[chosen])].any()
+    shown = {labels(images)[row] for row in chosen}
     assert not shown & set().union(*found.unknown), "its individual is known"
 
 
 def test_an_image_that_may_not_be_a_query_still_counts_for_its_individual() -> None:
     images = photographed(2)
-    found = holdout.draw_folds(images, HoldoutSettings(share=0.5), None, never=["0-1.jpg"])
+    found = holdout.draw_folds(images, HoldoutSettings(share=0.5), None, training_only=["0-1.jpg"])
     assert found.fold_of.tolist() == [1, 0]
 
 
@@ -318,12 +322,12 @@ def test_no_fold_exceeds_its_share(
 ) -> None:
     found = draw(given, shape)
     share = shape["share"] if shape["folds"] == 1 else 1 / shape["folds"]
-    wanted = round(share * found.images)
+    most = round(share * found.images)
     for fold, unknown in enumerate(found.unknown, 1):
         queries = np.array(labels(given[0]))[found.fold_of == fold]
-        assert np.isin(queries, list(unknown)).sum() <= round(shape["unknown_share"] * wanted)
+        assert np.isin(queries, list(unknown)).sum() <= round(shape["unknown_share"] * most)
         if shape["folds"] == 1:
-            assert len(queries) <= wanted
+            assert len(queries) <= most
 
 
 @given(united(), FOLDED, st.randoms(use_true_random=False))
@@ -411,7 +415,7 @@ def test_a_missing_fold_is_refused(fold: int) -> None:
 
 
 def test_a_unit_that_is_too_large_stays_in_training() -> None:
-    # four of ten images are wanted; the unit of a's five does not fit, and b gives what it can
+    # the share is four of ten images: the unit of a's five does not fit, and others fill the fold
     images, units = photographs(*"aaaaaaabbb", unit="xxxxxyzuvw")
     for seed in range(20):
         found = holdout.draw_folds(images, HoldoutSettings(share=0.4, seed=seed), None, units)
@@ -442,7 +446,7 @@ def test_unknown_individuals_with_one_photograph_match_nothing() -> None:
         holdout.split(photographed(*[1] * 20), configured("test", unknown_share=1.0))
 
 
-def test_the_queries_play_the_index() -> None:
+def test_the_queries_are_the_gallery_in_place_of_an_index() -> None:
     given = competition(
         gallery="index",
         answers="images",
@@ -463,9 +467,9 @@ def test_queries_come_in_proportion_to_a_power_of_the_photographs(power: float) 
         [row] = np.flatnonzero(holdout.draw_folds(images, shape, None).fold_of)
         first[labels(images)[row]] += 1
     weights = np.array([2, 4, 8]) ** power
-    for who, wanted in zip(("w0", "w1", "w2"), weights / weights.sum(), strict=True):
-        deviation = np.sqrt(wanted * (1 - wanted) / draws)
-        assert abs(first[who] / draws - wanted) < 4 * deviation
+    for who, expected in zip(("w0", "w1", "w2"), weights / weights.sum(), strict=True):
+        deviation = np.sqrt(expected * (1 - expected) / draws)
+        assert abs(first[who] / draws - expected) < 4 * deviation
 
 
 def test_rare_individuals_are_queries_where_photographs_do_not_count() -> None:

@@ -35,7 +35,7 @@ def test_a_template_names_a_file(
 
 
 @pytest.mark.parametrize(
-    ("template", "image_id", "wrong"),
+    ("template", "image_id", "message"),
     [
         (
             "{id[0]}/{id[1]}/{id[2]}/{id}.*",
@@ -61,12 +61,12 @@ def test_a_template_names_a_file(
     ],
 )
 def test_a_name_without_a_file_is_reported(
-    folder: image_files.ImageFolder, template: str, image_id: str, wrong: str
+    folder: image_files.ImageFolder, template: str, image_id: str, message: str
 ) -> None:
     placed = folder.file_of(template, image_id, {"id": image_id})
     assert placed.file is None
-    assert placed.kind == ("outside" if "leaves" in wrong else "missing")
-    assert placed.what.startswith(wrong)
+    assert placed.kind == ("outside" if "leaves" in message else "missing")
+    assert placed.what.startswith(message)
 
 
 @pytest.mark.parametrize("template", ["{id}", "{id}.*", "{id}/x.png", "{id}/x.*"])

@@ -1,3 +1,5 @@
+"""Lists: labelled, test and index images, and the actions on faulty rows."""
+
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -58,7 +60,7 @@ def test_a_list_is_read_in_its_order(data: Path) -> None:
         b"Image,Id\na.jpg,Ahab\nb.jpg,Boo",
         b"Image,Id\n\na.jpg,Ahab\n\n\nb.jpg,Boo\n\n",
         b'"Image","Id"\n"a.jpg","Ahab"\n"b.jpg","Boo"\n',
-        b"seen,Id,Image\n2018,Ahab,a.jpg\n2019,Boo,b.jpg\n",
+        b"year,Id,Image\n2018,Ahab,a.jpg\n2019,Boo,b.jpg\n",
     ],
     ids=["byte-order mark and CRLF", "no last line feed", "blank lines", "quotes", "more columns"],
 )
@@ -621,11 +623,11 @@ def test_a_column_of_times_without_a_time_is_refused(data: Path) -> None:
     )
 
 
-def sampled(data: Path, sample: str | None, **form: Any) -> Competition:
+def sampled(data: Path, sample: str | None, **submission: Any) -> Competition:
     given = configured(data, ONE, test_folder="test").model_dump()
     if sample is not None:
         (data / "sample.csv").write_text(sample)
-        given["submission"] |= {"sample": "sample.csv", **form}
+        given["submission"] |= {"sample": "sample.csv", **submission}
     return Competition.model_validate(given)
 
 
@@ -645,7 +647,7 @@ def test_queries_keep_the_order_of_the_sample_submission(data: Path) -> None:
         ),
         (
             "Image,Id\nx.jpg,A\nw.jpg,A\ny.jpg,A\nz.jpg,A\n",
-            "{data}/sample.csv asks for 'w.jpg', which is not a test image; 1 more like it; "
+            "{data}/sample.csv names 'w.jpg', which is not a test image; 1 more like it; "
             "get all test images, or correct submission.sample",
         ),
         (
@@ -664,12 +666,12 @@ def test_a_sample_submission_of_other_images_is_refused(
 
 
 @pytest.mark.parametrize(
-    "form", [{"layout": "long", "header": ("query", "image", "score")}, {"header": ()}]
+    "submission", [{"layout": "long", "header": ("query", "image", "score")}, {"header": ()}]
 )
 def test_a_sample_without_a_row_for_each_query_gives_no_order(
-    data: Path, form: dict[str, Any]
+    data: Path, submission: dict[str, Any]
 ) -> None:
-    test = lists.read(sampled(data, "query,image,score\nz,a.jpg,0\n", **form)).test
+    test = lists.read(sampled(data, "query,image,score\nz,a.jpg,0\n", **submission)).test
     assert test is not None
     assert test.image_ids.tolist() == ["x.jpg", "y.jpg"]
 
@@ -722,13 +724,13 @@ def test_scenarios_without_test_images_use_labelled_ones(data: Path) -> None:
     assert listed.test.labels is None
 
 
-FAULTY = "Image,Id\na.jpg,Ahab\na.jpg,Boo\nb.jpg,\nc.jpg,Cleo\nz.jpg,Cleo\n"
+FAULTY_LIST = "Image,Id\na.jpg,Ahab\na.jpg,Boo\nb.jpg,\nc.jpg,Cleo\nz.jpg,Cleo\n"
 
 
 def settled(data: Path, *rows: tuple[str, ...], broken: str = "stop") -> lists.ListedImages:
     """Return the listed images where these decisions settle faulty rows."""
     decided = Decisions(tuple(Decision(*row) for row in rows), lines=tuple(range(2, len(rows) + 2)))
-    given = configured(data, FAULTY, broken=broken)
+    given = configured(data, FAULTY_LIST, broken=broken)
     return lists.apply_decisions(lists.read(given, decisions=decided), decided)
 
 
@@ -756,7 +758,7 @@ def test_a_decision_settles_findings_on_the_rows_of_its_image(
 
 def test_the_decided_one_of_two_labels_is_not_a_new_label(data: Path) -> None:
     decided = Decisions((Decision("label", "a.jpg", "Boo"),))
-    found = lists.read(configured(data, FAULTY, broken="drop"), decisions=decided)
+    found = lists.read(configured(data, FAULTY_LIST, broken="drop"), decisions=decided)
     assert pairs(found) == [("a.jpg", "Boo"), ("c.jpg", "Cleo")]
     assert [finding.image_id for finding in found.findings] == ["b.jpg", "z.jpg"]
 
@@ -769,5 +771,5 @@ def test_an_image_without_a_file_gets_no_label(data: Path) -> None:
 
 def test_a_settled_image_has_no_finding(data: Path) -> None:
     decided = Decisions((Decision("label", "a.jpg", "Boo"), Decision("drop", "z.jpg")))
-    found = lists.survey(configured(data, FAULTY), decisions=decided)
+    found = lists.survey(configured(data, FAULTY_LIST), decisions=decided)
     assert [finding.image_id for finding in found.findings] == ["b.jpg"]

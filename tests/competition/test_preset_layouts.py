@@ -33,14 +33,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, 
         rows.append(f"t_{number}.png,{label},w_{who}")
     (root / "truth.csv").write_text("\n".join(rows) + "\n")
     places = {}
-    for form in LAYOUTS:
-        place = tmp_path_factory.mktemp(form)
+    for layout in LAYOUTS:
+        place = tmp_path_factory.mktemp(layout)
         shutil.copytree(root / "data", place / "data")
         shutil.copy(root / "truth.csv", place)
-        arrange(place / "data", place / "truth.csv", form)
-        given = OWN if form == "csv" else {}
-        prepared = presets.init(Workspace(place / "work"), form, place / "data", columns=given)
-        places[form] = (place / "data", prepared)
+        arrange(place / "data", place / "truth.csv", layout)
+        given = OWN if layout == "csv" else {}
+        competition = presets.init(Workspace(place / "work"), layout, place / "data", columns=given)
+        places[layout] = (place / "data", competition)
     return places
 
 
@@ -217,9 +217,9 @@ def test_misspelt_species_of_happywhale_are_corrected(
 ) -> None:
     data, _, listed = read(prepared, "happywhale")
     slips = {"kiler_whale": "killer_whale", "bottlenose_dolpin": "bottlenose_dolphin"}
-    triples = [row["species"] for row in rows(data / "train.csv")]
-    assert set(triples) & set(slips)
-    assert groups(listed.labelled) == [slips.get(species, species) for species in triples]
+    written = [row["species"] for row in rows(data / "train.csv")]
+    assert set(written) & set(slips)
+    assert groups(listed.labelled) == [slips.get(species, species) for species in written]
     assert listed.test is not None
     assert listed.test.groups is None
 
@@ -245,13 +245,13 @@ def test_times_are_read(
     prepared: dict[str, tuple[Path, Competition]], name: str, column: str
 ) -> None:
     data, _, listed = read(prepared, name)
-    triples = {
+    seconds = {
         row["image_id"]: datetime.fromisoformat(row[column]).replace(tzinfo=UTC).timestamp()
         for row in rows(data / "metadata.csv")
     }
     assert listed.labelled.times is not None
     assert listed.labelled.times.tolist() == [
-        triples[i] for i in listed.labelled.image_ids.tolist()
+        seconds[i] for i in listed.labelled.image_ids.tolist()
     ]
 
 

@@ -1,3 +1,5 @@
+"""Presets: settings filled in from a data folder, columns and folders recognised."""
+
 from pathlib import Path
 
 import pytest
@@ -292,7 +294,7 @@ def test_the_rule_for_broken_images_is_written_once(sea: Path, new: Workspace, b
 
 
 @pytest.mark.parametrize(
-    ("name", "metric", "form"),
+    ("name", "metric", "csv_format"),
     [
         ("humpback", "label_map_at_5", "Image,Id; joined"),
         ("gdsc2020", "map_at_20", "no header; columns"),
@@ -306,12 +308,12 @@ def test_the_rule_for_broken_images_is_written_once(sea: Path, new: Workspace, b
         ("animalclef-2026", "ari", "image_id,cluster; joined"),
     ],
 )
-def test_a_summary_has_metric_and_format(name: str, metric: str, form: str) -> None:
+def test_a_summary_has_metric_and_format(name: str, metric: str, csv_format: str) -> None:
     summary = presets.summary(name)
-    assert (summary["preset"], summary["metric"], summary["format"]) == (name, metric, form)
+    assert (summary["preset"], summary["metric"], summary["format"]) == (name, metric, csv_format)
 
 
-def test_every_template_is_a_preset() -> None:
+def test_every_file_of_the_presets_folder_is_a_preset() -> None:
     folder = Path(presets.__file__).parent / "presets"
     assert sorted(path.stem for path in folder.iterdir()) == presets.names()
 
@@ -364,7 +366,7 @@ def test_a_missing_first_photograph_does_not_hide_the_folder(sea: Path, new: Wor
 
 
 def test_own_columns_and_queries_can_be_given(sea: Path, new: Workspace) -> None:
-    own(sea, 'seen,"a ""q"" picture",whale\n2020,a.jpg,Ahab\n')
+    own(sea, 'year,"a ""q"" picture",whale\n2020,a.jpg,Ahab\n')
     data(sea, queries='"a ""q"" picture"\na.jpg\n')
     columns = {"image_column": 'a "q" picture', "label_column": "whale", "test_list": "queries.csv"}
     competition = presets.init(new, "csv", sea, columns=OWN | columns).images
@@ -391,8 +393,8 @@ def test_own_columns_and_queries_can_be_given(sea: Path, new: Workspace) -> None
         (
             "csv",
             "file,who\na.jpg,Ahab\n",
-            OWN | {"label_column": "whom"},
-            "{sea}/whales.csv line 1: no column 'whom' among file, who; did you mean who?; "
+            OWN | {"label_column": "whoo"},
+            "{sea}/whales.csv line 1: no column 'whoo' among file, who; did you mean who?; "
             "correct --label-column",
         ),
         (
@@ -452,8 +454,8 @@ def test_whale_do_needs_its_scenarios(sea: Path, new: Workspace) -> None:
     )
 
 
-def test_the_unknown_label_is_only_looked_for_among_labels(sea: Path, new: Workspace) -> None:
-    # -1 stands in another column, and a row ends in empty cells
+def test_the_unknown_label_is_searched_only_among_labels(sea: Path, new: Workspace) -> None:
+    # -1 is in another column, and a row ends in empty cells
     data(
         sea,
         "train",

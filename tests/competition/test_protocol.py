@@ -121,7 +121,9 @@ def test_scenarios_may_use_labelled_images_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["/code_execution/data/", "data/", "./"])
-def test_the_organisers_paths_end_in_ours(tmp_path: Path, prefix: str) -> None:
+def test_the_last_two_parts_of_an_organisers_path_name_the_file(
+    tmp_path: Path, prefix: str
+) -> None:
     given = scenarios(
         tmp_path,
         query_scenarios=SCENARIOS.replace(",queries/", f",{prefix}queries/").replace(

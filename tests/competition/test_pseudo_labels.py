@@ -61,7 +61,7 @@ def test_a_faulty_row_is_named_by_its_line(tmp_path: Path, line: str, message: s
     assert str(caught.value).startswith(f"{path} {message}")
 
 
-def test_a_missing_column_is_not_looked_for_in_the_settings(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_column_does_not_name_the_settings(tmp_path: Path) -> None:
     path = tmp_path / "pseudo.csv"
     path.write_text("image,label,confidence,gap,rond,from,on,holdout\n")
     with pytest.raises(KitboxError) as caught:

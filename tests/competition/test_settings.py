@@ -1,3 +1,5 @@
+"""Settings of kitbox.toml: valid ones are loaded, mistakes are one sentence."""
+
 from pathlib import Path
 from typing import Any
 
@@ -293,7 +295,7 @@ def test_there_is_a_threshold_if_a_query_may_have_no_answer(
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("best", {"rule": "best"}),
         ("0.35", {"rule": "fixed", "similarity": 0.35}),
@@ -304,10 +306,10 @@ def test_there_is_a_threshold_if_a_query_may_have_no_answer(
 )
 @pytest.mark.parametrize("by_group", [True, False])
 def test_a_threshold_is_read_from_its_text(
-    text: str, wanted: dict[str, Any], by_group: bool
+    text: str, expected: dict[str, Any], by_group: bool
 ) -> None:
     given = ThresholdSettings(rule="fixed", similarity=0.9, by_group=by_group)
-    assert given.override(text) == ThresholdSettings(**wanted, by_group=by_group)
+    assert given.override(text) == ThresholdSettings(**expected, by_group=by_group)
 
 
 @pytest.mark.parametrize(

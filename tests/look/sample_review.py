@@ -1,4 +1,4 @@
-"""A small competition prepare_review on the review, and a browser's own requests to its server."""
+"""A small competition prepared for review, and a browser's requests to its server."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, finish, picture
 
 PORT = 8017
-# An image id and a label that break out of wrong quoting.
+# An image id and a label that would break out of missing quotes.
 HOSTILE_ID, HOSTILE_LABEL = (
     "a\" onload=alert(1) <b>&émoji 🐋'.png",
     "</script><img src=x onerror=alert(2)>",
@@ -32,10 +32,10 @@ def write_competition(root: Path) -> tuple[Workspace, Competition]:
     (train / "copy.png").write_bytes((train / "0_0.png").read_bytes())
     (train / "conflict.png").write_bytes((train / "1_0.png").read_bytes())
     (train / HOSTILE_ID).write_bytes((train / "5_3.png").read_bytes())
-    picture(train / "nobody.png", 77, 0)
+    picture(train / "unknown.png", 77, 0)
     (train / "broken.png").write_bytes(b"no image at all")
     with (data / "train.csv").open("a", encoding="utf-8") as file:
-        file.write("copy.png,w_0\nconflict.png,w_2\nbroken.png,w_3\nnobody.png,new_whale\n")
+        file.write("copy.png,w_0\nconflict.png,w_2\nbroken.png,w_3\nunknown.png,new_whale\n")
         quoted = HOSTILE_ID.replace('"', '""')
         file.write(f'"{quoted}","{HOSTILE_LABEL}"\n')
     (data / "boxes.csv").write_text("image,x0,y0,x1,y1\n0_1.png,10,12,80,60\n")

@@ -56,16 +56,16 @@ REFUSED: dict[str, tuple[Callable[[], Decision], str]] = {
         "label 'w\\ud800' has the control character U+D800; remove it",
     ),
     "an unlisted label merged": (
-        lambda: Decision("merge", "w_0", "w_nobody"),
-        "no image shows 'w_nobody'; merge two labels that images have",
+        lambda: Decision("merge", "w_0", "w_unlisted"),
+        "no image shows 'w_unlisted'; merge two labels that images have",
     ),
     "the label of unknown individuals merged": (
         lambda: Decision("merge", "new_whale", "w_0"),
         "'new_whale' stands for unknown individuals; give the image a label instead",
     ),
     "an unlisted label marked as fine": (
-        lambda: Decision("fine", "w_nobody"),
-        "no image shows 'w_nobody'; name a label that images have",
+        lambda: Decision("fine", "w_unlisted"),
+        "no image shows 'w_unlisted'; name a label that images have",
     ),
     "a box outside": (
         lambda: Decision("box", "0_0.png", "10 10 97 60"),
@@ -171,7 +171,7 @@ def test_a_label_that_another_row_assigns_too_is_taken_back(session: DecisionSes
     assert session.state.label("0_1.png") == "w_1"
 
 
-IMAGES = ("0_0.png", "0_1.png", "1_0.png", "2_0.png", "copy.png", "nobody.png", "t_0.png")
+IMAGES = ("0_0.png", "0_1.png", "1_0.png", "2_0.png", "copy.png", "unknown.png", "t_0.png")
 LABELS = ("w_0", "w_1", "w_2", "w_5", "typo", "other", "new_whale")
 ACTIONS = st.one_of(
     st.builds(Decision, st.sampled_from(("drop", "wrong", "train")), st.sampled_from(IMAGES)),

@@ -51,8 +51,8 @@ def test_only_listed_images_are_served(page: PageClient, name: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/static/../pages.py",
-        "/static/%2e%2e/pages.py",
+        "/static/../routes.py",
+        "/static/%2e%2e/routes.py",
         "/static/..%2f..%2fcli/app.py",
         "/static//etc/passwd",
         "/look.html",

@@ -184,10 +184,8 @@ def test_a_trained_plugin_compares_photographs_also_after_decisions(
     run = ("--device", "cpu", "--precision", "32", "--workers", "0")
     trained = CliRunner().invoke(app, ["train", "plain", *run])
     assert trained.exit_code == 0, trained.output
-    for label in (
-        "w_1",
-        "w_2",
-    ):  # a decision makes the run outdated, which the review does not mind
+    # a decision makes the run outdated, and the review accepts it
+    for label in ("w_1", "w_2"):
         with running_server(workspace.root, "plain", "--port", "0", *run) as server:
             user = HttpUser(server.address)
             assert user.get("/api/overview")["by"] == ["plain"]

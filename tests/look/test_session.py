@@ -60,7 +60,7 @@ def test_undo_returns_only_the_rows_that_were_still_there(session: DecisionSessi
     assert session.undo() == (Decision("drop", "0_1.png"),)
 
 
-HELD = [
+ONE_OF_EACH_KIND = [
     Decision("merge", "w_1", "w_0"),
     Decision("drop", "0_0.png"),
     Decision("wrong", "0_1.png"),
@@ -72,7 +72,7 @@ HELD = [
 ]
 
 
-@pytest.mark.parametrize("decision", HELD, ids=lambda decision: decision.kind)
+@pytest.mark.parametrize("decision", ONE_OF_EACH_KIND, ids=lambda decision: decision.kind)
 def test_a_decision_in_effect_is_not_written_again(
     session: DecisionSession, decision: Decision
 ) -> None:

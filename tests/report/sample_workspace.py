@@ -1,4 +1,4 @@
-"""A small trained competition with hostile names that wrong quoting would break."""
+"""A small trained competition with hostile names that would break out of missing quotes."""
 
 import csv
 import os

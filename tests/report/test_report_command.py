@@ -212,10 +212,10 @@ def test_a_large_page_is_split(place: Workspace, monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_file_names_are_short_and_safe(name: str, file: str) -> None:
-    parsed = results_page.file_name(name)
-    assert parsed[:80] == file[:80]
-    assert len(parsed) <= 89
-    assert "/" not in parsed
+    found = results_page.file_name(name)
+    assert found[:80] == file[:80]
+    assert len(found) <= 89
+    assert "/" not in found
 
 
 @pytest.mark.slow

@@ -88,7 +88,7 @@ def write_competition(root: Path) -> Path:
     """
     data = root / "data"
     train = {f"{i}_{n}.png": f"w_{i}" for i in range(INDIVIDUALS) for n in range(EACH)}
-    train |= {"single.png": "w_single", "nobody_0.png": "new_whale", "nobody_1.png": "new_whale"}
+    train |= {"single.png": "w_single", "unknown_0.png": "new_whale", "unknown_1.png": "new_whale"}
     known = {f"t{i}_{n}.png": f"w_{i}" for i in range(INDIVIDUALS) for n in range(2)}
     unknown = {f"u{i}.png": f"u_{i // 2}" for i in range(5)}
     for at, name in enumerate(train):
