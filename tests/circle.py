@@ -82,7 +82,7 @@ def competition(
     task: Mapping[str, Any] | None = None,
     threshold: Mapping[str, Any] | None = None,
 ) -> Competition:
-    """Return a competition that asks for five labels a photograph, changed by the given settings.
+    """Return a competition that asks for five labels per photograph, changed by the given settings.
 
     Settings by group come with a column of groups, and GAP with its layout.
     """

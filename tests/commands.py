@@ -1,4 +1,4 @@
-"""Commands as a person types them, run in this process."""
+"""Command lines, run in this process."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""How random cases are drawn, and the folders that tests of several rooms need."""
+"""Profiles of random cases, and fixtures that tests of several rooms use."""
 
 import os
 import shutil
@@ -14,8 +14,8 @@ from kitbox.workspace import Workspace
 CHROMIUM = os.environ.get("KITBOX_CHROMIUM") or shutil.which("chromium")
 CHROMEDRIVER = os.environ.get("KITBOX_CHROMEDRIVER") or shutil.which("chromedriver")
 
-# The same cases in every run, so that a red build means the change and not the draw.
-# `pytest --hypothesis-profile=search` looks further.
+# The same cases in every run, so that a failure is due to a change and not to chance.
+# `pytest --hypothesis-profile=search` tries more.
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=60)
 settings.register_profile("search", deadline=None, max_examples=1000)
 settings.load_profile("steady")
@@ -29,7 +29,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("KITBOX_WORKSPACE", "KITBOX_DATA", "KITBOX_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
 
@@ -44,7 +44,7 @@ def _chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options.binary_location = CHROMIUM
     for flag in (
         "--headless=new",
-        "--no-sandbox",  # which a container's root cannot have
+        "--no-sandbox",  # the sandbox does not work for a container's root
         "--disable-gpu",
         "--disable-background-networking",
         "--disable-dev-shm-usage",
@@ -62,8 +62,8 @@ def _chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def browser(_chromium: Any) -> Iterator[Any]:
-    """Return a real browser without a head, on an empty page and with nothing stored."""
-    _chromium.get_log("browser")  # what an earlier test left
+    """Return a headless browser on an empty page, with nothing stored."""
+    _chromium.get_log("browser")  # discard what earlier tests logged
     yield _chromium
     _chromium.get("about:blank")
     _chromium.delete_all_cookies()

@@ -128,8 +128,8 @@ def write_list(root: Path, rows: list[str], **check: object) -> tuple[Workspace,
 def competition_in(root: Path, *, broken: str = "drop", **check: object) -> Competition:
     """Return the competition on disk under these rules of [check]."""
     images = {"train_list": "train.csv", "broken": broken}
-    given = competition(root=root / "data", images=images, holdout={"unknown_share": 0.0})
-    return Competition.model_validate({**given.model_dump(), "check": check})
+    base = competition(root=root / "data", images=images, holdout={"unknown_share": 0.0})
+    return Competition.model_validate({**base.model_dump(), "check": check})
 
 
 def write_everything(root: Path) -> tuple[Workspace, Competition, dict[str, str]]:

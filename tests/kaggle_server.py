@@ -23,7 +23,7 @@ SLUG = "toy-whales"
 
 @dataclass
 class Fault:
-    """What happens to one call in place of its answer; `Fault()` is no fault."""
+    """A failure of one call in place of its answer; `Fault()` is none."""
 
     status: int = 0
     body: Any = None
@@ -102,10 +102,11 @@ class Service:
             case "ListSubmissions":
                 return self._page(int(request.get("pageToken") or 0))
             case "GetSubmission":
-                found = next(one for one in self.submissions if one["ref"] == request["ref"])
+                submissions = (each for each in self.submissions if each["ref"] == request["ref"])
+                found = next(submissions)
                 found["polls"] += 1
                 return self._shown(found)
-        raise AssertionError(f"the client made a call that it should not make: {call}")
+        raise AssertionError(f"unexpected call of the client: {call}")
 
     def _page(self, start: int) -> dict[str, Any]:
         shown = self.submissions
@@ -113,13 +114,13 @@ class Service:
             self.hidden_for -= 1
             shown = shown[1:]
         end = start + self.pages_of
-        page = [self._shown(one) for one in shown[start:end]]
+        page = [self._shown(submission) for submission in shown[start:end]]
         return {"submissions": page, "nextPageToken": str(end) if end < len(shown) else ""}
 
-    def _shown(self, one: dict[str, Any]) -> dict[str, Any]:
-        kept = {name: one[name] for name in one if name not in ("polls", "data")}
-        pending = one["polls"] <= self.polls_until_scored
-        return kept | ({"status": "PENDING"} if pending else self.score)
+    def _shown(self, submission: dict[str, Any]) -> dict[str, Any]:
+        fields = {name: submission[name] for name in submission if name not in ("polls", "data")}
+        pending = submission["polls"] <= self.polls_until_scored
+        return fields | ({"status": "PENDING"} if pending else self.score)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -182,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def running() -> Iterator[Service]:
-    """Give a service that listens on a free loopback port."""
+    """Yield a service that listens on a free loopback port."""
     service = Service()
     handler = type("Handler", (_Handler,), {"service": service})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)

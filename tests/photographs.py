@@ -15,7 +15,7 @@ TINY = "test_efficientnet.r160_in1k"
 
 
 def picture(path: Path, identity: int, number: int, size: tuple[int, int] = (96, 64)) -> Path:
-    """Save an image whose colour bands show the identity, with noise of its own."""
+    """Save an image with the colour bands of its identity and noise of its own."""
     generator = np.random.default_rng([identity, number])
     bands = np.random.default_rng(identity).integers(0, 255, size=(4, 3, 3))
     coarse = bands + generator.normal(0, 12, size=bands.shape)
@@ -58,7 +58,7 @@ def competition_on_disk(
 
 def tiny(**settings: object) -> Plugin:
     """Return a plugin that trains in a second."""
-    given = {
+    defaults = {
         "backbone": TINY,
         "image_size": 32,
         "weights": "none",
@@ -68,8 +68,8 @@ def tiny(**settings: object) -> Plugin:
         "augmentation": "none",
         "warmup_epochs": 1,
         "score_every": 1,
-    } | settings
-    return Plugin.model_validate(given)
+    }
+    return Plugin.model_validate(defaults | settings)
 
 
 def named(plugin: Plugin, name: str = "tiny") -> NamedPlugin:

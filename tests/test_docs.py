@@ -1,4 +1,4 @@
-"""The documents: every command in them exists, and the command page equals --help."""
+"""Documentation: every command in it exists, and the command page equals --help."""
 
 import re
 import runpy
@@ -44,7 +44,7 @@ def commands_in(block: str) -> list[list[str]]:
         words: list[str] = []
         for word in [*shlex.split(line.removeprefix("$ "), comments=True), "&&"]:
             if word in ("&&", "||", "|", ";", ">"):
-                # in 'docker run ... IMAGE reproduce' the image has the name kitbox, too
+                # in 'docker run ... IMAGE reproduce' the image is named kitbox, too
                 if words[:1] == ["kitbox"] or (words[:2] == ["docker", "run"]):
                     found.append(words[words.index("kitbox") + 1 :])
                 words = []

@@ -1,4 +1,4 @@
-"""From drawn photographs to a leaderboard CSV and back from its receipt, by the command line."""
+"""End to end by the command line: from photographs to a submission, and back by its receipt."""
 
 import csv
 import json
@@ -19,10 +19,10 @@ NAMES = ("one", "two")
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("drawn")
-    _, made = finish(
+    _, competition = finish(
         whale_competition.draw(root / "data", individuals=8, photographs=60, seed=1, long_side=400)
     )
-    layouts.arrange(made.folder, made.truth, "humpback")
+    layouts.arrange(competition.folder, competition.truth, "humpback")
     return root
 
 
@@ -31,11 +31,11 @@ def workspace(drawn: Path, tmp_path: Path, request, monkeypatch) -> Workspace:
     preset = getattr(request, "param", "humpback")
     arguments = ["--preset", preset, "--data", str(drawn / "data"), "--broken", "drop"]
     run("init", str(tmp_path / "w"), *arguments)
-    place = Workspace(tmp_path / "w")
-    write_plugin(place, "one", epochs=2)
-    write_plugin(place, "two", epochs=1, image_size=(24, 48), pooling="gem")
-    monkeypatch.chdir(place.root)
-    return place
+    workspace = Workspace(tmp_path / "w")
+    write_plugin(workspace, "one", epochs=2)
+    write_plugin(workspace, "two", epochs=1, image_size=(24, 48), pooling="gem")
+    monkeypatch.chdir(workspace.root)
+    return workspace
 
 
 @pytest.mark.slow
@@ -46,7 +46,7 @@ def test_two_plugins_become_a_linted_submission_that_reproduces(
     run("train", *NAMES, *RUN)
     run("embed", *NAMES, *RUN)
     alone = [json.loads(run("score", name, *RUN, "--json").stdout) for name in NAMES]
-    assert [entry["dim"] for entry in alone] == [16, 16]
+    assert [report["dim"] for report in alone] == [16, 16]
     ensemble = ["ensemble", *NAMES, "--weights", "2,1", *RUN, "--json"]
     local = json.loads(run(*ensemble).stdout)
     assert local["submission"] is None
@@ -64,8 +64,8 @@ def test_two_plugins_become_a_linted_submission_that_reproduces(
         assert rows[0] == ["Image", "Id"]
         assert {len(set(row[1].split(" "))) for row in rows[1:]} == {5}
     assert "no findings" in run("submission", "lint", report["csv"]).stderr
-    mark = ["submission", "mark", report["csv"], str(drawn / "truth.csv"), "--json"]
-    final = json.loads(run(*mark).stdout)
+    against_truth = ["submission", "mark", report["csv"], str(drawn / "truth.csv"), "--json"]
+    final = json.loads(run(*against_truth).stdout)
     main = final[settings.load(workspace).metric]
     assert main["queries"] > 5
     assert main["value"] > 0
@@ -75,14 +75,14 @@ def test_two_plugins_become_a_linted_submission_that_reproduces(
     receipt = json.loads((Path(report["submission"]) / "receipt.json").read_text())
     assert receipt["scores"] == report["scores"]
     assert {plugin["trained_on"] for plugin in receipt["plugins"]} == {"holdout"}
-    made_again = run("reproduce", report["submission"])
-    assert "the submission is the same, byte for byte" in made_again.stderr
+    reproduced = run("reproduce", report["submission"])
+    assert "the submission is the same, byte for byte" in reproduced.stderr
     retrained = run("reproduce", report["submission"], "--retrain", "--device", "cpu")
     assert "the submission is the same, byte for byte" in retrained.stderr
 
 
 @pytest.mark.slow
-def test_whitening_refitting_and_missing_checkpoints(workspace: Workspace) -> None:
+def test_a_whitened_submission_of_refitted_networks_needs_them(workspace: Workspace) -> None:
     run("train", "one", *RUN)
     run("train", "one", "--on", "all", *RUN)
     report = json.loads(run("ensemble", "one", "--whiten", "8", "--submit", *RUN, "--json").stdout)
@@ -96,7 +96,7 @@ def test_whitening_refitting_and_missing_checkpoints(workspace: Workspace) -> No
     assert "train it again with --retrain" in str(failed.exception)
 
 
-def test_reproducing_shows_what_has_changed(workspace: Workspace) -> None:
+def test_reproducing_after_a_change_lists_the_differences(workspace: Workspace) -> None:
     run("train", "one", *RUN)
     report = json.loads(run("ensemble", "one", "--submit", *RUN, "--json").stdout)
     receipt = json.loads((Path(report["submission"]) / "receipt.json").read_text())
@@ -136,11 +136,11 @@ def test_folders_of_individuals_become_a_submission(tmp_path: Path, monkeypatch)
             )
         picture(tmp_path / "data" / "test" / f"t{identity}.png", identity, 50)
     run("init", str(tmp_path / "w"), "--preset", "folder", "--data", str(tmp_path / "data"))
-    place = Workspace(tmp_path / "w")
-    write_plugin(place, "one", epochs=1)
-    settings_text = place.settings.read_text().replace("k = 20", "k = 3")
-    place.settings.write_text(settings_text.replace('layout = "joined"', 'layout = "columns"'))
-    monkeypatch.chdir(place.root)
+    workspace = Workspace(tmp_path / "w")
+    write_plugin(workspace, "one", epochs=1)
+    settings_text = workspace.settings.read_text().replace("k = 20", "k = 3")
+    workspace.settings.write_text(settings_text.replace('layout = "joined"', 'layout = "columns"'))
+    monkeypatch.chdir(workspace.root)
     run("train", "one", *RUN)
     report = json.loads(run("ensemble", "one", "--submit", *RUN, "--json").stdout)
     rows = list(csv.reader(Path(report["csv"]).read_text(encoding="utf-8").splitlines()))

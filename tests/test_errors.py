@@ -1,8 +1,10 @@
+"""Errors: their sentence and fields, and the hints at their end."""
+
 import copy
 
 import pytest
 
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, did_you_mean, more
 
 
 @pytest.mark.parametrize(
@@ -18,7 +20,7 @@ from kitbox.errors import KitboxError
         ),
     ],
 )
-def test_an_error_is_one_sentence_of_place_fault_and_fix(
+def test_an_error_is_one_sentence_of_place_mistake_and_fix(
     error: KitboxError, sentence: str, message: str
 ) -> None:
     assert (str(error), error.message) == (sentence, message)
@@ -29,3 +31,13 @@ def test_a_copied_error_keeps_its_fields() -> None:
     same = copy.copy(error)
     assert (same.what, same.where, same.fix) == (error.what, error.where, error.fix)
     assert str(same) == str(error)
+
+
+def test_a_near_word_is_suggested_and_a_far_one_is_not() -> None:
+    assert did_you_mean("margn", ["scale", "margin"]) == "; did you mean margin?"
+    assert did_you_mean("xyz", ["scale", "margin"]) == ""
+
+
+@pytest.mark.parametrize(("count", "text"), [(-1, ""), (0, ""), (3, "; 3 more like it")])
+def test_findings_beyond_the_first_are_counted(count: int, text: str) -> None:
+    assert more(count) == text

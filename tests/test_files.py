@@ -1,3 +1,5 @@
+"""Files: writes are whole or absent, digests do not change, and errors name the file."""
+
 import errno
 import os
 from collections.abc import Callable
@@ -21,12 +23,12 @@ def test_the_canonical_text_of_a_value_does_not_depend_on_order() -> None:
     assert files.digest_of({"a": 1, "b": 2}) == files.digest_of({"b": 2, "a": 1})
 
 
-def test_digests_keep_their_meaning(tmp_path: Path) -> None:
+def test_digests_do_not_change(tmp_path: Path) -> None:
     # sha256 of '{"a":1}' and of the same bytes in a file
-    wanted = "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
+    expected = "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
     (tmp_path / "a.json").write_bytes(b'{"a":1}')
-    assert files.digest_of({"a": 1}) == wanted
-    assert files.digest_of_file(tmp_path / "a.json") == wanted
+    assert files.digest_of({"a": 1}) == expected
+    assert files.digest_of_file(tmp_path / "a.json") == expected
 
 
 def test_a_value_without_canonical_text_has_no_digest() -> None:
@@ -36,31 +38,31 @@ def test_a_value_without_canonical_text_has_no_digest() -> None:
 
 def test_a_file_appears_whole_with_its_folders(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "a" / "curve.csv"
-    with files.atomic_file(path) as beside:
-        beside.write_text("half")
+    with files.atomic_file(path) as temporary:
+        temporary.write_text("half")
         assert not path.exists()
-        beside.write_text("whole")
+        temporary.write_text("whole")
     assert path.read_text() == "whole"
     assert [entry.name for entry in path.parent.iterdir()] == ["curve.csv"]
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-def write_half(path: Path, failure: BaseException) -> NoReturn:
-    with files.atomic_file(path) as beside:
-        beside.write_text("half")
+def write_partly(path: Path, failure: BaseException) -> NoReturn:
+    with files.atomic_file(path) as temporary:
+        temporary.write_text("half")
         raise failure
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("lost"), KeyboardInterrupt()])
 @pytest.mark.parametrize("old", ["old", None])
-def test_an_interrupted_write_leaves_what_was_there(
+def test_an_interrupted_write_leaves_the_old_file(
     tmp_path: Path, failure: BaseException, old: str | None
 ) -> None:
     path = tmp_path / "state"
     if old:
         path.write_text(old)
     with pytest.raises(type(failure)):
-        write_half(path, failure)
+        write_partly(path, failure)
     assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == (
         {"state": "old"} if old else {}
     )
@@ -116,22 +118,22 @@ def fail_at_the_first_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "fail", [fail_at_folder_sync, fail_at_folder_rename, fail_at_the_first_folder]
 )
-def test_a_full_disk_leaves_no_half_folder(
+def test_a_full_disk_leaves_no_partial_folder(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     fail: Callable[[pytest.MonkeyPatch], None],
 ) -> None:
     path = tmp_path / "embeddings"
     fail(monkeypatch)
-    with pytest.raises(KitboxError) as caught, files.atomic_folder(path) as beside:
-        (beside / "vectors.npy").write_bytes(b"1")
+    with pytest.raises(KitboxError) as caught, files.atomic_folder(path) as temporary:
+        (temporary / "vectors.npy").write_bytes(b"1")
     assert str(caught.value) == f"cannot write {path}: No space left on device"
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("write", [files.atomic_file, files.atomic_folder])
 def test_a_path_below_a_file_is_a_clear_error(tmp_path: Path, write: Callable[..., Any]) -> None:
-    (tmp_path / "runs").write_text("I am a file")
+    (tmp_path / "runs").write_text("a file")
     path = tmp_path / "runs" / "a"
     with pytest.raises(KitboxError) as caught, write(path):
         pass
@@ -140,31 +142,31 @@ def test_a_path_below_a_file_is_a_clear_error(tmp_path: Path, write: Callable[..
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:
     path = tmp_path / "cache" / "key"
-    with files.atomic_folder(path) as beside:
-        (beside / "a").write_text("1")
+    with files.atomic_folder(path) as temporary:
+        (temporary / "a").write_text("1")
         assert not path.exists()
-        (beside / "b").write_text("2")
+        (temporary / "b").write_text("2")
     assert sorted(entry.name for entry in path.iterdir()) == ["a", "b"]
     assert list(path.parent.iterdir()) == [path]
     assert path.stat().st_mode & 0o777 == 0o755
 
 
-def fill_half(path: Path) -> NoReturn:
-    with files.atomic_folder(path) as beside:
-        (beside / "a").write_text("half")
+def fill_partly(path: Path) -> NoReturn:
+    with files.atomic_folder(path) as temporary:
+        (temporary / "a").write_text("half")
         raise KeyboardInterrupt
 
 
 def test_an_interrupted_folder_never_appears(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        fill_half(tmp_path / "key")
+        fill_partly(tmp_path / "key")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_another_process_created_meanwhile_stays(tmp_path: Path) -> None:
     path = tmp_path / "key"
-    with files.atomic_folder(path) as beside:
-        (beside / "a").write_text("ours")
+    with files.atomic_folder(path) as temporary:
+        (temporary / "a").write_text("ours")
         path.mkdir()
         (path / "a").write_text("theirs")
     assert (path / "a").read_text() == "theirs"
@@ -182,8 +184,8 @@ def test_a_folder_created_at_the_last_moment_by_another_process_stays(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", too_late)
-    with files.atomic_folder(path) as beside:
-        (beside / "a").write_text("ours")
+    with files.atomic_folder(path) as temporary:
+        (temporary / "a").write_text("ours")
     assert (path / "a").read_text() == "theirs"
     assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
 
@@ -208,7 +210,7 @@ def test_written_json_reads_back_and_is_readable(tmp_path: Path) -> None:
         (b"\xff{}", "{path} is not readable JSON: 'utf-8' codec can't decode byte 0xff"),
     ],
 )
-def test_damaged_json_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_a_damaged_json_file_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "receipt.json"
     if content is not None:
         path.write_bytes(content)

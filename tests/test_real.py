@@ -1,4 +1,4 @@
-"""The real humpback photographs, if present: presets, scores of frozen networks, dirty data."""
+"""Real photographs, if present: presets, scores of frozen networks, dirty data."""
 
 import json
 import os
@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(
         not (HUMPBACK.is_dir() and WEIGHTS.is_dir()),
-        reason=f"the humpback photographs are not in {HUMPBACK}; name their place by KITBOX_SHARED",
+        reason=f"the humpback photographs are not in {HUMPBACK}; name the folder in KITBOX_SHARED",
     ),
 ]
 
@@ -58,13 +58,14 @@ def test_a_frozen_backbone_finds_whales_and_its_submission_passes_lint(
     result = runner.invoke(app, ["ensemble", "frozen", "--whiten", "256", "--submit", "--json"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    # random networks stay below 0.01; whitening adds, most at larger sizes
+    # random networks score below 0.01; whitening improves, most at larger sizes
     assert plain["scores"]["map_at_20"]["value"] > 0.04
     assert report["scores"]["map_at_20"]["value"] > plain["scores"]["map_at_20"]["value"]
     assert runner.invoke(app, ["submission", "lint", report["csv"]]).exit_code == 0
 
 
 def dirty(tmp_path: Path) -> tuple[Workspace, Competition]:
+    """Return a workspace and the competition of the dirty photographs."""
     data = tmp_path / "data"
     data.mkdir()
     for name in ("train", "train.csv"):
@@ -165,17 +166,11 @@ def test_hand_drawn_boxes_are_imported(
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert (found["boxes"], found["findings"]) == (boxes, [])
-    assert sum(of["with_box"] for of in found["images"].values()) == boxes
+    assert sum(side["with_box"] for side in found["images"].values()) == boxes
 
 
 def test_planted_copies_are_found_and_nothing_else(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    for name in ("train", "train.csv"):
-        (data / name).symlink_to(DIRTY / name)
-    (data / "test").mkdir()
-    workspace = Workspace(tmp_path / "w")
-    competition = presets.init(workspace, "humpback", data, broken="drop")
+    workspace, competition = dirty(tmp_path)
     _, collection = finish(collect(workspace, competition))
     _, pool = finish(duplicates.gather_pool(workspace, competition, collection))
     copies, near = duplicates.copy_pairs(pool), duplicates.near_duplicate_pairs(pool, 6)

@@ -1,4 +1,4 @@
-"""The recipes: every command on their pages is run, small, on drawn whales."""
+"""Recipes: every command on their pages is run, on small networks and drawn whales."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ from tests.test_docs import ROOT, blocks, find_command
 
 RECIPES = ROOT / "docs" / "recipes"
 HEREDOC = re.compile(r"<<'(\w+)'")
-# A tiny backbone for each family, so that weights of one do not fit another here either.
+# A tiny backbone for each family; weights of one do not fit another, as for the real ones.
 FAMILIES = {
     "resnet": "test_resnet",
     "densenet": TINY,
@@ -45,7 +45,7 @@ EASIER: dict[str, dict[str, str]] = {
 
 
 def shrunk(plugin: Plugin) -> dict[str, Any]:
-    """Return a plugin's settings with its methods, but a network and epochs that take seconds."""
+    """Return a plugin's settings with a network and epochs that take seconds, and its methods."""
     family = next(tiny for name, tiny in FAMILIES.items() if plugin.backbone.startswith(name))
     phases = tuple(
         phase.model_copy(update={"epochs": 1, "image_size": phase.image_size and 48})
@@ -76,9 +76,9 @@ def _without_other_processes() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of the shipped plugins that recipes train, shrunk."""
-    folder = tmp_path_factory.mktemp("shelf")
+    folder = tmp_path_factory.mktemp("plugins")
     typed = " ".join(block for page in RECIPES.glob("*.md") for block in blocks(page, "bash"))
     for path in discovery.shipped_folder().glob("*.py"):
         if path.stem not in typed.split():
@@ -93,19 +93,20 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the data of recipes: humpback/, gdsc/ and labels in flukes/."""
     root = tmp_path_factory.mktemp("recipes")
-    _, made = finish(
+    _, competition = finish(
         whale_competition.draw(
             root / "humpback", individuals=40, photographs=280, seed=1, long_side=200
         )
     )
-    for name in made.broken:  # files that a competitor would remove after 'kitbox data check'
-        next(made.folder.glob(f"*/{name}")).unlink()
-    lists = made.folder / "train.csv"
+    # a competitor would remove these after 'kitbox data check'
+    for name in competition.broken:
+        next(competition.folder.glob(f"*/{name}")).unlink()
+    lists = competition.folder / "train.csv"
     rows = lists.read_text("utf-8").splitlines(keepends=True)
-    kept = [row for row in rows if row.split(",")[0] not in made.broken]
-    lists.write_text("".join(kept), encoding="utf-8")
-    gdsc = shutil.copytree(made.folder, root / "gdsc")
-    layouts.arrange(gdsc, made.truth, "gdsc2020")
+    usable = [row for row in rows if row.split(",")[0] not in competition.broken]
+    lists.write_text("".join(usable), encoding="utf-8")
+    gdsc = shutil.copytree(competition.folder, root / "gdsc")
+    layouts.arrange(gdsc, competition.truth, "gdsc2020")
     (root / "flukes").mkdir()
     with (gdsc / "boxes.csv").open(encoding="utf-8") as file:
         for row in list(csv.DictReader(file))[:60]:
@@ -129,12 +130,14 @@ def label_as_yolo(folder: Path, data: Path, row: dict[str, str]) -> None:
 
 
 @pytest.fixture
-def place(drawn: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of a recipe's reader, and change to it."""
+def place(
+    drawn: Path, small_plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Change to a folder with the data of recipes, and return it."""
     for path in drawn.iterdir():
         if path.is_dir():
             (tmp_path / path.name).symlink_to(path)
-    monkeypatch.setattr(discovery, "shipped_folder", lambda: shelf)
+    monkeypatch.setattr(discovery, "shipped_folder", lambda: small_plugins)
     monkeypatch.setattr(dense_classifier, "STEPS", 30)
     monkeypatch.setitem(whale_competition.draw.__kwdefaults__, "long_side", 200)
     monkeypatch.chdir(tmp_path)
@@ -151,8 +154,8 @@ def statements(block: str) -> list[str]:
             end = None if line == end else end
         else:
             found.append(f"{line}\n")
-            begun = HEREDOC.search(line)
-            end = begun[1] if begun else None
+            heredoc = HEREDOC.search(line)
+            end = heredoc[1] if heredoc else None
     return found
 
 
@@ -214,8 +217,8 @@ def test_the_gdsc_2020_recipe_ends_in_a_submission_of_two_transferred_networks(
     written = receipt(place / "whales")
     assert [plugin["name"] for plugin in written["plugins"]] == ["resnet34_620", "densenet121_480"]
     assert {plugin["trained_on"] for plugin in written["plugins"]} == {"all"}
-    begun = ["resnet34_224_triplet", "densenet121_224_triplet"]
-    assert [plugin["init_from"] for plugin in written["plugins"]] == begun
+    first = ["resnet34_224_triplet", "densenet121_224_triplet"]
+    assert [plugin["init_from"] for plugin in written["plugins"]] == first
     assert [plugin.get("pseudo_round") for plugin in written["plugins"]] == [1, None]
     rows = next(place.glob("whales/submissions/*/submission.csv")).read_text("utf-8").splitlines()
     assert {len(row.split(",")) for row in rows} == {21}
@@ -233,7 +236,7 @@ def test_the_humpback_2019_recipe_ends_in_a_submission_with_the_tests_share_of_n
 
 
 @pytest.mark.slow
-def test_the_hardness_recipe_trains_and_reports_its_four_orders(
+def test_the_hardness_recipe_trains_four_networks_and_writes_a_report(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_page("hardness", monkeypatch)
@@ -241,10 +244,10 @@ def test_the_hardness_recipe_trains_and_reports_its_four_orders(
 
 
 def test_a_recipe_with_a_wrong_command_fails(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begin = "kitbox init whales --preset gdsc2020 --data gdsc\ncd whales\n"
+    setup = "kitbox init whales --preset gdsc2020 --data gdsc\ncd whales\n"
     with pytest.raises(AssertionError, match="did you mean resnet34_620"):
         run_block(
-            begin + "kitbox train resnet34_62 --init-from ../kaggle/resnet34_620\n", monkeypatch
+            setup + "kitbox train resnet34_62 --init-from ../kaggle/resnet34_620\n", monkeypatch
         )
 
 

@@ -1,3 +1,5 @@
+"""Records: shapes are checked, and images are selected and joined by their ids."""
+
 import math
 from pathlib import Path
 
@@ -6,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.errors import KitboxError, did_you_mean, more
+from kitbox.errors import KitboxError
 from kitbox.records import (
     Checkpoint,
     Embeddings,
@@ -61,7 +63,7 @@ def test_a_repeated_image_id_is_named_and_counted(ids: list[str], message: str) 
         ({"times": np.zeros(3)}, "2 image ids but 3 times"),
     ],
 )
-def test_an_image_set_has_one_of_everything_for_each_image(
+def test_every_column_of_an_image_set_has_a_value_for_each_image(
     changed: dict[str, object], message: str
 ) -> None:
     fields = {"image_ids": strings(["a", "b"]), "paths": (Path("a"), Path("b")), **changed}
@@ -90,7 +92,7 @@ def test_taking_no_image_leaves_an_empty_image_set() -> None:
     assert len(THREE.take(np.zeros(3, dtype=np.bool_))) == 0
 
 
-def test_images_under_other_labels_keep_their_boxes_and_digests() -> None:
+def test_images_without_labels_keep_their_boxes_and_digests() -> None:
     renamed = THREE.without_labels()
     assert renamed.labels is None
     for name in ("image_ids", "paths", "boxes", "digests", "groups", "encounters", "times"):
@@ -147,9 +149,9 @@ NAMES = st.text("abc", max_size=3)
 
 
 @given(st.lists(NAMES, max_size=20), st.lists(NAMES, unique=True, max_size=20))
-def test_rows_equal_a_linear_search(wanted: list[str], there: list[str]) -> None:
-    found = rows_of(strings(wanted), strings(there))
-    assert found.tolist() == [there.index(name) if name in there else -1 for name in wanted]
+def test_rows_equal_a_linear_search(requested: list[str], ids: list[str]) -> None:
+    found = rows_of(strings(requested), strings(ids))
+    assert found.tolist() == [ids.index(name) if name in ids else -1 for name in requested]
     assert found.dtype == np.int64
 
 
@@ -170,7 +172,7 @@ def test_a_holdout_has_an_answer_for_each_query() -> None:
         Holdout(train, query, train, strings(["Boo"]))
 
 
-def test_a_missing_checkpoint_names_the_command_that_makes_it(tmp_path: Path) -> None:
+def test_the_error_of_a_missing_checkpoint_names_the_command_to_run(tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
     with pytest.raises(KitboxError) as caught:
         Checkpoint(
@@ -210,15 +212,15 @@ def test_embeddings_are_finite_unit_rows_of_float32(vectors: np.ndarray, message
 def test_embeddings_of_some_images_are_their_rows_in_their_order(
     angles: list[int], random: object
 ) -> None:
-    wanted = random.sample(angles, random.randint(0, len(angles)))  # type: ignore[attr-defined]
-    found = at_angles(*angles).of(strings([str(angle) for angle in wanted]))
-    assert found.image_ids.tolist() == [str(angle) for angle in wanted]
-    np.testing.assert_array_equal(found.vectors, at_angles(*wanted).vectors)
+    some = random.sample(angles, random.randint(0, len(angles)))  # type: ignore[attr-defined]
+    found = at_angles(*angles).of(strings([str(angle) for angle in some]))
+    assert found.image_ids.tolist() == [str(angle) for angle in some]
+    np.testing.assert_array_equal(found.vectors, at_angles(*some).vectors)
 
 
-@pytest.mark.parametrize("there", [{}, {"a": 10.0}, {"a": 10.0, "whale": 20.0}])
-def test_an_image_without_embedding_is_named(there: dict[str, float]) -> None:
-    embeddings = placed(there)
+@pytest.mark.parametrize("angle_of", [{}, {"a": 10.0}, {"a": 10.0, "whale": 20.0}])
+def test_an_image_without_embedding_is_named(angle_of: dict[str, float]) -> None:
+    embeddings = placed(angle_of)
     with pytest.raises(KitboxError) as caught:
         embeddings.of(strings(["orca", "zebra"]))
     assert str(caught.value) == (
@@ -277,17 +279,7 @@ def test_scores_are_written_with_six_digits_and_the_main_one_first() -> None:
     }
 
 
-def test_a_near_word_is_suggested_and_a_far_one_is_not() -> None:
-    assert did_you_mean("margn", ["scale", "margin"]) == "; did you mean margin?"
-    assert did_you_mean("xyz", ["scale", "margin"]) == ""
-
-
-@pytest.mark.parametrize(("count", "text"), [(-1, ""), (0, ""), (3, "; 3 more like it")])
-def test_findings_beyond_the_first_are_counted(count: int, text: str) -> None:
-    assert more(count) == text
-
-
-def test_images_without_labels_are_not_taken_for_labelled_ones() -> None:
+def test_only_images_with_labels_are_labelled_images() -> None:
     bare = THREE.without_labels()
     assert bare.labels is None
     with pytest.raises(ValueError, match=r"^these images have no labels$"):

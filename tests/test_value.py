@@ -1,3 +1,5 @@
+"""Settings: mistakes are one sentence that names the setting, and values cannot change."""
+
 from typing import Any, Literal
 
 import pytest
@@ -48,7 +50,7 @@ def test_a_mistake_is_one_sentence_with_the_setting_and_its_value(
     assert explain(caught.value) == sentence
 
 
-def test_a_setting_is_named_even_where_its_name_looks_like_a_type() -> None:
+def test_a_setting_is_named_even_if_its_name_resembles_a_type() -> None:
     class Pointing(Value):
         interval: int
 

@@ -39,8 +39,8 @@ class Place:
 
     def setup(self, **options: object) -> TrainSetup:
         """Return the setup of a training on the CPU."""
-        given = replace(OPTIONS, **options)  # type: ignore[arg-type]
-        return TrainSetup(self.collection, self.competition, self.workspace, given)
+        changed = replace(OPTIONS, **options)  # type: ignore[arg-type]
+        return TrainSetup(self.collection, self.competition, self.workspace, changed)
 
     @property
     def train_images(self) -> ImageSet:
@@ -54,7 +54,7 @@ def place_of(root: Path, *, individuals: int = 8, each: int = 4) -> Place:
     data = competition.images.root
     listed = (data / "train.csv").read_text()
     (data / "train.csv").write_text(listed.replace(f"w_{individuals - 1}\n", "new_whale\n"))
-    # the images of an individual are near-duplicates here, which a holdout would not split
+    # the images of an individual are near-duplicates here, which a holdout keeps together
     text = workspace.settings.read_text()
     workspace.settings.write_text(text.replace("seed = 0", "seed = 0\nnear_duplicate_bits = 0"))
     names = sorted(path.name for path in (data / "train").iterdir())
@@ -73,14 +73,14 @@ def write_boxes(workspace: Workspace, boxes: dict[str, tuple[tuple[int, ...], ..
     """Write the boxes of images, with falling confidence."""
     rows = ["image,x0,y0,x1,y1,confidence,source"]
     for name, several in boxes.items():
-        for place, box in enumerate(several):
-            rows.append(f"{name},{','.join(map(str, box))},{0.9 - place / 10},detector")
+        for rank, box in enumerate(several):
+            rows.append(f"{name},{','.join(map(str, box))},{0.9 - rank / 10},detector")
     workspace.boxes.write_text("\n".join(rows) + "\n")
 
 
 def write_pseudo_labels(place: Place, label_of: dict[str, str], round_: int = 1) -> None:
-    """Write pseudo-labels made by networks that have not seen the holdout."""
-    unseen = holdout_digest(place.collection.holdout.query.image_ids)
+    """Write pseudo-labels of networks that were not trained on the holdout."""
+    holdout = holdout_digest(place.collection.holdout.query.image_ids)
     rows = [
         PseudoLabel(
             image_id=name,
@@ -90,20 +90,21 @@ def write_pseudo_labels(place: Place, label_of: dict[str, str], round_: int = 1)
             round=round_,
             source="other",
             on="holdout",
-            holdout=unseen,
+            holdout=holdout,
         )
         for name, label in label_of.items()
     ]
     pseudo_labels.save(place.workspace.pseudo_labels, rows)
 
 
-def write_method(workspace: Workspace, name: str, plugin: Plugin) -> Path:
+def write_plugin_file(workspace: Workspace, name: str, plugin: Plugin) -> Path:
     """Write the file of a plugin into a workspace."""
-    given = ", ".join(f"{key}={getattr(plugin, key)!r}" for key in sorted(plugin.model_fields_set))
-    words = ", ".join(kitbox.__all__)
+    names = sorted(plugin.model_fields_set)
+    arguments = ", ".join(f"{name}={getattr(plugin, name)!r}" for name in names)
+    vocabulary = ", ".join(kitbox.__all__)
     path = workspace.plugins / f"{name}.py"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"from kitbox import {words}\n\nplugin = Plugin({given})\n")
+    path.write_text(f"from kitbox import {vocabulary}\n\nplugin = Plugin({arguments})\n")
     return path
 
 
@@ -165,10 +166,10 @@ def recorded_inputs() -> Iterator[Inputs]:
     """Record the training batches of networks."""
     inputs = Inputs([], [])
 
-    def record(module: torch.nn.Module, given: tuple[Any, ...]) -> None:
+    def record(module: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
         if isinstance(module, TrainedNetwork):
-            inputs.pixels.append(given[0].clone())
-            inputs.labels.append(given[1].clone())
+            inputs.pixels.append(arguments[0].clone())
+            inputs.labels.append(arguments[1].clone())
 
     hook = torch.nn.modules.module.register_module_forward_pre_hook(record)
     try:

@@ -11,7 +11,7 @@ from kitbox.network.checkpoint import read_origin
 from kitbox.workspace import Workspace
 from tests.commands import RUN, invoke, json_of, kitbox
 from tests.photographs import competition_on_disk, tiny, write_plugin
-from tests.trainings import load_place, write_method, write_pseudo_labels
+from tests.trainings import load_place, write_plugin_file, write_pseudo_labels
 
 
 @pytest.fixture
@@ -153,8 +153,8 @@ def test_the_latest_training_is_scored(workspace: Workspace) -> None:
 
 def test_networks_of_different_methods_are_scored_together(workspace: Workspace) -> None:
     pairs = {"losses": [Margin()], "sampler": PK(images_per_label=2)}
-    write_method(workspace, "divided", tiny(epochs=1, divide=Divide(learners=2), **pairs))
-    write_method(workspace, "mirrored", tiny(epochs=1, flip_identities=True, averaging=Ema()))
+    write_plugin_file(workspace, "divided", tiny(epochs=1, divide=Divide(learners=2), **pairs))
+    write_plugin_file(workspace, "mirrored", tiny(epochs=1, flip_identities=True, averaging=Ema()))
     trained = json_of(workspace, "train", "divided", "mirrored")
     assert [entry["epoch"] for entry in trained] == [1, 1]
     for names in (["divided"], ["mirrored"], ["divided", "mirrored"]):
@@ -166,7 +166,7 @@ def test_a_receipt_names_the_pseudo_labels_and_other_ones_differ(workspace: Work
     text = workspace.settings.read_text()
     # photographs of an individual are alike here, too much to be two
     workspace.settings.write_text(text.replace("seed = 0", "seed = 0\nnear_duplicate_bits = 0"))
-    write_method(workspace, "more", tiny(epochs=1, pseudo_labels=True))
+    write_plugin_file(workspace, "more", tiny(epochs=1, pseudo_labels=True))
     write_pseudo_labels(load_place(workspace), {"t_0.png": "w_0", "t_1.png": "w_1"}, round_=2)
     json_of(workspace, "train", "more")
     made = json_of(workspace, "ensemble", "more", "--submit")

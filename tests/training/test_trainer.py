@@ -28,7 +28,7 @@ from kitbox.training.context import TrainOptions, TrainSetup
 from kitbox.training.events import EpochDone, HoldoutScored, StepDone, TrainingStarted
 from kitbox.workspace import Workspace
 from tests.photographs import competition_on_disk, finish, named, tiny
-from tests.trainings import write_method
+from tests.trainings import write_plugin_file
 
 OPTIONS = TrainOptions(device="cpu", precision="32", workers=0)
 
@@ -255,7 +255,7 @@ SHARED: dict[str, dict[str, object]] = {
 def train_in_two(workspace: Workspace, plugins: Mapping[str, Plugin]) -> Any:
     """Train plugins in two processes from the command line; return the result."""
     for name, plugin in plugins.items():
-        write_method(workspace, name, plugin)
+        write_plugin_file(workspace, name, plugin)
     command = [sys.executable, "-m", "kitbox", "train", *plugins, "--device", "cpu"]
     return subprocess.run(
         [*command, "--devices", "2", "--precision", "32", "--workers", "0", "--json"],

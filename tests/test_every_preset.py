@@ -1,0 +1,65 @@
+"""Every preset on a tiny competition, by the command line: from init to a scored submission."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kitbox.competition import presets, settings
+from kitbox.submission import csv_format
+from kitbox.synthetic import layouts
+from kitbox.workspace import Workspace
+from tests.commands import RUN, run
+from tests.photographs import competition_on_disk, write_plugin
+
+INDIVIDUALS, UNKNOWN, TESTS = 12, 2, 28
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a competition in the layout of humpback, with its truth.csv."""
+    root = tmp_path_factory.mktemp("drawn")
+    competition_on_disk(root, individuals=INDIVIDUALS, tests=TESTS, unknown=UNKNOWN)
+    shutil.rmtree(root / "workspace")
+    with (root / "truth.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Image", "Id", "individual"])
+        for number in range(TESTS):
+            identity = number % (INDIVIDUALS + UNKNOWN)
+            label = f"w_{identity}" if identity < INDIVIDUALS else "new_whale"
+            writer.writerow([f"t_{number}.png", label, f"w_{identity}"])
+    return root
+
+
+def test_every_preset_has_a_layout() -> None:
+    assert sorted(layouts.LAYOUTS) == presets.names()
+
+
+@pytest.mark.parametrize("name", sorted(layouts.LAYOUTS))
+def test_a_preset_leads_from_init_to_a_linted_and_scored_submission(
+    name: str, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(drawn, tmp_path, dirs_exist_ok=True)
+    data, truth = tmp_path / "data", tmp_path / "truth.csv"
+    layouts.arrange(data, truth, name)
+    lists = ["--train-list", "labels.csv", "--test-list", "queries.csv"] if name == "csv" else []
+    run("init", str(tmp_path / "w"), "--preset", name, "--data", str(data), *lists)
+    workspace = Workspace(tmp_path / "w")
+    # a tenth of so few photographs would be one
+    workspace.settings.write_text(
+        workspace.settings.read_text().replace("share = 0.1 ", "share = 0.3 ")
+    )
+    write_plugin(workspace, "plain", epochs=0)
+    monkeypatch.chdir(workspace.root)
+    competition = settings.load(workspace)
+    run("train", "plain", *RUN)
+    report = json.loads(run("ensemble", "plain", "--submit", *RUN, "--json").stdout)
+    assert next(iter(report["scores"])) == competition.metric
+    assert "no findings" in run("submission", "lint", report["csv"]).stderr
+    scores = json.loads(run("submission", "mark", report["csv"], str(truth), "--json").stdout)
+    assert next(iter(scores)) == competition.metric
+    assert scores[competition.metric]["queries"] > 5
+    read = csv_format.read(Path(report["csv"]).read_text(encoding="utf-8"), competition)
+    assert len(read.query_ids) == report["queries"]
