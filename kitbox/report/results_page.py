@@ -172,8 +172,8 @@ def _threshold_option(recorded: dict[str, Any]) -> str | None:
     """Return a receipt's rule as a value of --threshold, None if it has no threshold."""
     if not recorded.get("threshold_evidence"):
         return None
-    rule = recorded["competition"].get("threshold", {})
-    match rule.get("rule"):
+    rule = recorded["competition"]["threshold"]
+    match rule["rule"]:
         case "fixed":
             return str(rule["similarity"])
         case "share":

@@ -42,7 +42,7 @@ PACKAGES = (
 )
 _LONGEST_NAME = 80
 # The keys that a receipt must have.
-_REQUIRED = {"plugins", "csv", "data", "scores", "competition"}
+_REQUIRED = {"plugins", "csv", "data", "scores", "competition", "whiten", "way", "top_k"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def describe(
                 "scored_checkpoint": local.checkpoint.digest,
             }
             | _origins(member.checkpoint, local.checkpoint)
-            | _doubts(local.checkpoint)
+            | _holdout_warning(local.checkpoint)
         )
     return {
         "kitbox": kitbox.__version__,
@@ -144,8 +144,8 @@ def _origins(member: Checkpoint, scored: Checkpoint) -> dict[str, Any]:
     return given | others
 
 
-def _doubts(scored: Checkpoint) -> dict[str, Any]:
-    """Return a mark of a local score that may be too good."""
+def _holdout_warning(scored: Checkpoint) -> dict[str, Any]:
+    """Return an entry that marks a local score as possibly too high."""
     seen = read_origin(scored.path).may_have_seen_holdout
     return {"may_have_seen_holdout": True} if seen else {}
 
@@ -238,7 +238,9 @@ def load(path: Path) -> dict[str, Any]:
     receipt = read_json(file)
     missing = _REQUIRED - set(receipt)
     if missing:
-        raise KitboxError(f"{file} is no receipt: it lacks {', '.join(sorted(missing))}")
+        raise KitboxError(f"{file} is not a receipt: it lacks {', '.join(sorted(missing))}")
+    if "threshold" not in receipt["competition"]:
+        raise KitboxError(f"{file} is not a receipt: its competition lacks threshold")
     return receipt  # type: ignore[no-any-return]
 
 

@@ -96,8 +96,16 @@ def test_a_difference_is_named_by_its_keys() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{}", "is no receipt: it lacks competition, csv, data, plugins, scores"),
+        (
+            "{}",
+            "is not a receipt: it lacks competition, csv, data, plugins, scores, top_k, way, whiten",
+        ),
         ('{"plugins": [], "csv": {}, "data": {}, "scores": {}}', "it lacks competition"),
+        (
+            '{"plugins": [], "csv": {}, "data": {}, "scores": {}, "whiten": null, "way": {}, '
+            '"top_k": 5, "competition": {}}',
+            "its competition lacks threshold",
+        ),
         ("{", "is not readable JSON"),
     ],
 )
@@ -111,6 +119,15 @@ def test_a_file_that_is_not_a_receipt_is_an_error(tmp_path: Path, text: str, mes
 
 
 def test_a_receipt_can_be_read_from_its_folder(tmp_path: Path) -> None:
-    value = {"plugins": [], "csv": {}, "data": {}, "scores": {}, "competition": {}}
+    value = {
+        "plugins": [],
+        "csv": {},
+        "data": {},
+        "scores": {},
+        "competition": {"threshold": {}},
+        "whiten": None,
+        "way": {},
+        "top_k": 5,
+    }
     (tmp_path / "receipt.json").write_text(json.dumps(value))
     assert receipt.load(tmp_path) == receipt.load(tmp_path / "receipt.json") == value
