@@ -98,7 +98,7 @@ def test_a_difference_is_named_by_its_keys() -> None:
     [
         (
             "{}",
-            "is not a receipt: it lacks competition, csv, data, plugins, scores, top_k, way, whiten",
+            "is not a receipt: it lacks competition, csv, data, plugins, scores, top_k",
         ),
         ('{"plugins": [], "csv": {}, "data": {}, "scores": {}}', "it lacks competition"),
         (
