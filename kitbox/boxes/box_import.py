@@ -10,7 +10,7 @@ from typing import Literal
 from kitbox.boxes import box_formats
 from kitbox.boxes.box_formats import BoxFormat, BoxList, BoxRow
 from kitbox.competition.boxes import Box, Corners
-from kitbox.competition.findings import DataFinding, stop_message
+from kitbox.competition.findings import DataFinding, stop_error
 from kitbox.competition.image_files import IMAGE_SUFFIXES
 from kitbox.competition.lists import ListedImages
 from kitbox.errors import KitboxError
@@ -130,7 +130,7 @@ def import_boxes(
         for f in result.of_kind("refused")
     ]
     if refused and broken == "stop":
-        raise KitboxError(stop_message(refused))
+        raise stop_error(refused)
     if not result.boxes:
         raise KitboxError(f"{path} has no usable box: {refused[0]}")
     return result

@@ -89,7 +89,7 @@ KINDS: dict[str, FindingKind] = {
     "blurred": _odd_image("look at it"),
     "odd-aspect": _odd_image("look at it; a box would crop it"),
     "copy": _odd_image("'kitbox data duplicates' shows them side by side"),
-    "copy-conflict": _odd_image("find out whom it shows and correct the list"),
+    "copy-conflict": _odd_image("find out which individual it shows and correct the list"),
     "leak": _notice("gives an answer away; 'kitbox data duplicates' shows them side by side"),
     "near-copy": _notice("'kitbox data duplicates' shows them side by side"),
     "near-conflict": _notice("'kitbox data duplicates' shows them side by side"),

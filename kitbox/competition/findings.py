@@ -101,12 +101,14 @@ class FindingCollector:
         stopping = [finding for finding in self.findings if finding.action == "stop"]
         if stopping and not self.lenient:
             remedy = how_to_continue(stopping[0].kind, self.competition)
-            raise KitboxError(stop_message(stopping, remedy))
+            raise stop_error(stopping, remedy)
 
 
-def stop_message(findings: list[DataFinding], remedy: str = _DROP) -> str:
-    """Return the sentence that stops a run at faulty rows or files, with a remedy."""
-    return f"{findings[0]}{more(len(findings) - 1)}; fix it, or {remedy}"
+def stop_error(findings: list[DataFinding], remedy: str = _DROP) -> KitboxError:
+    """Return the error that stops a run at faulty rows or files: the first, with a remedy."""
+    first = findings[0]
+    what = f"{first.what}{more(len(findings) - 1)}"
+    return KitboxError(what, where=first.where, fix=f"fix it, or {remedy}")
 
 
 def how_to_continue(kind: str, competition: "Competition") -> str:

@@ -1,7 +1,7 @@
 """Presets: the settings of known competitions, filled in from a data folder.
 
-A preset is a template of `kitbox.toml` in `presets/`. `<root>` and other names in angle brackets
-are filled in. A line that begins with a condition is commented out where that does not hold:
+A preset is a `kitbox.toml` in the folder `presets/`, in which `<root>` and other names in angle
+brackets are filled in. A line that begins with a condition is commented out unless that holds:
 `<?boxes.csv>` needs such a file or folder in the data (boxes also need kitbox's columns),
 `<?--test-list>` needs that option, and `<?unlabelled>` needs a folder without individuals' folders.
 """
@@ -167,7 +167,9 @@ def init(
         raise KitboxError(f"the data folder {data} does not exist")
     given = columns or {}
     _refuse_unused(given, name)
-    text = _fill(_template(name), data, lambda key: _value(key, name, data, broken, given), given)
+    text = _fill(
+        _preset_text(name), data, lambda key: _value(key, name, data, broken, given), given
+    )
     _refuse_missing(name, data, tomllib.loads(text.replace("<root>", "")))
     text = text.replace("<root>", _toml_text(data, workspace))
     workspace.plugins.mkdir(parents=True, exist_ok=True)
@@ -184,8 +186,8 @@ def init(
 
 
 def summary(name: str) -> dict[str, str | int]:
-    """Return a preset's name, task and format, read from its template."""
-    lines = [_CONDITION.sub("", line) for line in _template(name).splitlines()]
+    """Return a preset's name, task and format."""
+    lines = [_CONDITION.sub("", line) for line in _preset_text(name).splitlines()]
     text = "\n".join(lines).replace("<broken>", "stop")
     competition = Competition.model_validate(tomllib.loads(text))
     csv_format = competition.submission
@@ -201,14 +203,14 @@ def summary(name: str) -> dict[str, str | int]:
     }
 
 
-def _template(name: str) -> str:
+def _preset_text(name: str) -> str:
     return (files("kitbox.competition") / "presets" / f"{name}.toml").read_text("utf-8")
 
 
-def _fill(template: str, data: Path, value: Callable[[str], str], given: dict[str, str]) -> str:
-    """Return the template with every name but <root> filled in, unused lines commented out."""
+def _fill(preset: str, data: Path, value: Callable[[str], str], given: dict[str, str]) -> str:
+    """Return a preset with every name but <root> filled in and unused lines commented out."""
     lines = []
-    for line in template.splitlines():
+    for line in preset.splitlines():
         condition = _CONDITION.match(line)
         text = _CONDITION.sub("", line)
         if condition and not _holds(condition[1], data, given):
@@ -237,7 +239,7 @@ def _holds(condition: str, data: Path, given: dict[str, str]) -> bool:
 
 
 def _value(key: str, name: str, data: Path, broken: str, given: dict[str, str]) -> str:
-    """Return the value of a name in a template."""
+    """Return the value of a name in angle brackets."""
     train = given.get("train_list", "train.csv")
     match key:
         case "broken":
@@ -261,9 +263,9 @@ def _value(key: str, name: str, data: Path, broken: str, given: dict[str, str]) 
 
 def _refuse_unused(given: dict[str, str], name: str) -> None:
     """Raise KitboxError for a given list or column that a preset does not use."""
-    template = _template(name)
+    text = _preset_text(name)
     for key in given:
-        if f"<{key}>" not in template:
+        if f"<{key}>" not in text:
             option = f"--{key.replace('_', '-')}"
             raise KitboxError(
                 f"preset {name} has fixed lists and takes no {option}",

@@ -197,6 +197,7 @@ def test_a_faulty_row_stops_the_run(data: Path, row: str, message: str, others: 
     with pytest.raises(KitboxError) as caught:
         lists.read(configured(data, "Image,Id\na.jpg,Ahab\n" + row))
     assert str(caught.value) == message + GO_ON
+    assert caught.value.where == "train.csv line 3"
 
 
 @pytest.mark.parametrize(("row", "message", "others"), FAULTY.values(), ids=FAULTY)

@@ -16,7 +16,7 @@ def shown(review: Review, **values: Any) -> list[str]:
     return payloads.filtered_ids(ImageFilter(**values), review.session.state)
 
 
-def test_all_images_are_shown_in_listed_order_also_unreadable_ones(review: Review) -> None:
+def test_all_images_even_unreadable_ones_are_shown_in_listed_order(review: Review) -> None:
     everything = shown(review)
     assert everything == review.photographs.images.image_ids.tolist()
     assert {"broken.png", HOSTILE_ID, "t_0.png"} <= set(everything)

@@ -164,7 +164,7 @@ def test_excluded_images_are_not_shown_in_later_items(review: Review) -> None:
     assert any({"0_0.png", "copy.png"} == set(item.images) for item in open_duplicates(review))
 
 
-def test_a_split_label_is_settled_by_fine_by_new_labels_or_by_distrust(review: Review) -> None:
+def test_a_split_label_is_settled_as_fine_by_new_labels_or_as_wrong(review: Review) -> None:
     images = ("0_0.png", "0_1.png", "0_2.png", "0_3.png")
     item = ReviewItem(kind="split", images=images, labels=("w_0",), similarity=0.2, first=2)
     state = review.session.state

@@ -175,7 +175,7 @@ def test_the_command_reports_a_taken_port_with_the_fix(tmp_path: Path) -> None:
     )
 
 
-def test_a_trained_plugin_compares_photographs_also_after_decisions(
+def test_a_trained_plugin_still_compares_photographs_after_decisions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, _ = competition_on_disk(tmp_path)

@@ -182,7 +182,7 @@ def map_of_hits(hits: np.ndarray, relevant: np.ndarray) -> float:
     return sum(results) / len(results)
 
 
-def test_chunks_have_the_same_results_by_number() -> None:
+def test_chunks_refer_to_images_and_labels_of_the_results_by_number() -> None:
     task = competition()
     results, _ = results_of(TRAIN, QUERY, ANSWERS, task)
     shown = image_set({**QUERY, **TRAIN})

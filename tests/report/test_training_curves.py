@@ -71,7 +71,7 @@ def test_warnings_are_marked_in_the_plots_of_loss_and_spread(sequenced: Training
     assert "flukes 1.2 → 0.02" in marked["Spread"].caption
 
 
-def test_a_vertical_adds_a_line() -> None:
+def test_each_vertical_draws_a_line() -> None:
     series = [("one", [0.0, 1.0], [0.0, 1.0])]
     plain, marked = (
         training_curves.plots.lines("t", "c", series, labels=("x", "y"), verticals=verticals)

@@ -84,7 +84,7 @@ def test_the_truth_has_exactly_the_test_photographs_and_is_outside_the_folder(co
     assert not list(competition.folder.rglob("truth*"))
 
 
-def test_the_truth_names_individuals_also_of_those_labelled_new_whale(competition):
+def test_the_truth_also_names_individuals_labelled_new_whale(competition):
     known = {row["Id"] for row in rows(competition.folder / "train.csv")}
     for row in rows(competition.truth):
         assert row["individual"].startswith("w_")
