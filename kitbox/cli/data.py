@@ -98,7 +98,7 @@ def check(
     stopping = sum(finding.action == "stop" for finding in found.findings)
     if stopping:
         print_line(
-            f'{stopping} of them stop every run; mend them, or set broken = "drop" in kitbox.toml '
+            f'{stopping} of them stop every run; fix them, or set broken = "drop" in kitbox.toml '
             "where it helps"
         )
 

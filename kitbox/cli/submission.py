@@ -30,7 +30,7 @@ leaderboard_app = typer.Typer(invoke_without_command=True)
 IdArgument = Annotated[
     str, typer.Argument(metavar="ID", help="A submission's folder, or the beginning of its name.")
 ]
-# Findings to print: mending the first often mends all.
+# Findings to print: fixing the first often fixes all.
 _SHOWN = 50
 
 

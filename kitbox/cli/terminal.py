@@ -207,7 +207,7 @@ def load_collection(
 
     collection = follow(collect(workspace, competition, fold))
     for finding in collection.findings[:3]:
-        action = "left out" if finding.action == "drop" else "mended"
+        action = "left out" if finding.action == "drop" else "repaired"
         if finding.image_id in collection.unreadable:
             action = "answered as grey"
         print_line(f"{action}: {finding}")

@@ -137,7 +137,7 @@ def count_rows(collection: Collection, competition: Competition) -> list[Realism
         # an individual of n photographs is drawn in proportion to n to the power
         chances = np.array(list(before.values()), np.float64) ** competition.holdout.frequency_power
         drawn = np.average(list(before.values()), weights=chances)
-        name = "training photographs of an asked individual"
+        name = "training photographs of a queried individual"
         rows.insert(
             6, RealismRow(name, round(float(np.mean(known)), 2), f"{drawn:.2f} if drawn so")
         )

@@ -286,7 +286,7 @@ def _image_outcomes(
 
 def _unknown_sentence(evidence: dict[str, Any]) -> str:
     return (
-        "unknown individuals are told from known ones with an area under the ROC curve of "
+        "unknown individuals are distinguished from known ones with an area under the ROC curve of "
         f"{_with_interval(evidence['auc'])}, by the first similarity alone of "
         f"{_with_interval(evidence['auc_of_similarity'])}"
     )

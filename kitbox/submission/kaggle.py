@@ -314,7 +314,7 @@ def _http_error(error: Any, doing: str, slug: str) -> KaggleError:
             "Kaggle got too many requests",
             f"try again in {'a while' if wait is None else f'{math.ceil(wait)} s'}",
         ),
-    }.get(status, ("Kaggle refused", f"mend what it names, or see {page}"))
+    }.get(status, ("Kaggle refused", f"fix what it names, or see {page}"))
     if status >= 500:
         what, fix = "Kaggle failed", "try again later"
     return KaggleError(

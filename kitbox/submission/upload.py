@@ -346,7 +346,7 @@ def _load_checked(
     findings = lint.lint_file(file, competition, listed)
     if findings:
         raise KitboxError(
-            f"{file} {findings[0]}{more(len(findings) - 1, 'more')}; mend the plugins or settings "
+            f"{file} {findings[0]}{more(len(findings) - 1, 'more')}; fix the plugins or settings "
             "that made it and package it again"
         )
     return file, data

@@ -31,8 +31,8 @@ def initial_weights(plugin: Plugin, setup: TrainSetup, data: str) -> InitialWeig
     if options.init_from is not None:
         path = find_checkpoint(options.init_from, workspace, options.on, data)
         return InitialWeights("none", path)
-    asked = options.weights or plugin.weights
-    source = pretrained_weights.resolve_source(asked, plugin.backbone, workspace.weights)
+    requested = options.weights or plugin.weights
+    source = pretrained_weights.resolve_source(requested, plugin.backbone, workspace.weights)
     return InitialWeights(source)
 
 

@@ -106,7 +106,7 @@ def test_the_holdout_is_counted_beside_the_test(many_images: Workspace) -> None:
     with many_images.holdout.open() as file:
         assert sum(row["side"] == "query" for row in csv.DictReader(file)) == queries
     shown = run("data", "holdout")
-    assert "training photographs of an asked individual" in shown.stdout
+    assert "training photographs of a queried individual" in shown.stdout
     assert "'kitbox data holdout --by NAME' compares the images" in shown.stderr
     assert f"written to {many_images.holdout}" in shown.stderr
 

@@ -314,7 +314,7 @@ def test_a_plugin_may_have_fewer_dimensions_than_the_classifier_of_all(
 def test_a_learned_new_label_is_printed_with_its_evidence(ensembles: Workspace) -> None:
     shown = kitbox(ensembles, "score", "plain", "large", "--new-label", "learned", *RUN).stderr
     assert "threshold: chance 0.5000 (fixed)" in shown
-    assert "are told from known ones with an area under the ROC curve of " in shown
+    assert "are distinguished from known ones with an area under the ROC curve of " in shown
     evidence = json_of(ensembles, "score", "plain", "--new-label", "learned")["threshold"][
         "new_label"
     ]

@@ -220,7 +220,7 @@ def test_the_mean_photographs_of_asked_individuals_follow_the_power_they_are_dra
     # Ahab has three photographs and Boo one: (3·3 + 1·1) / (3 + 1) = 2.5 where photographs are
     # drawn; the holdout asks about Ahab, of whom two remain
     figures = by_name(holdout_realism.count_rows(*collected(frequency_power=power)))
-    assert figures["training photographs of an asked individual"] == (2.0, f"{mean} if drawn so")
+    assert figures["training photographs of a queried individual"] == (2.0, f"{mean} if drawn so")
 
 
 def test_a_holdout_of_unknown_individuals_has_no_row_about_their_photographs() -> None:
@@ -228,7 +228,7 @@ def test_a_holdout_of_unknown_individuals_has_no_row_about_their_photographs() -
     unknown = np.array(["new_whale"])
     holdout = dataclasses.replace(found.holdout, query_answers=unknown)
     figures = by_name(holdout_realism.count_rows(dataclasses.replace(found, holdout=holdout), toy))
-    assert "training photographs of an asked individual" not in figures
+    assert "training photographs of a queried individual" not in figures
     assert figures["queries of unknown individuals"] == ("100.0%", None)
     assert figures["unknown individuals"] == (1, None)
 

@@ -363,7 +363,7 @@ def test_a_submission_with_a_lint_finding_is_not_sent(scene: Scene) -> None:
     bad = package(scene.workspace, GOOD.replace("w_0 w_1", "w_0 w_0"), day="2026-02-02")
     message = scene.refused(bad)
     assert message.endswith(
-        "submission.csv line 2, column 13: answer 'w_0' is repeated; name another; mend the "
+        "submission.csv line 2, column 13: answer 'w_0' is repeated; name another; fix the "
         "plugins or settings that made it and package it again"
     )
     assert scene.kaggle.calls == []
@@ -496,7 +496,7 @@ FAILURES = [
     (
         Fault(400, {"code": 400, "message": "No."}),
         "Kaggle refused (400 while {doing}: No.)",
-        f"mend what it names, or see https://www.kaggle.com/competitions/{SLUG}",
+        f"fix what it names, or see https://www.kaggle.com/competitions/{SLUG}",
     ),
     (
         BROKEN,
