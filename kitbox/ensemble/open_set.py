@@ -58,8 +58,8 @@ class UnknownModel:
 class UnknownFit:
     """The holdout's ranking by probabilities of cross-fitted models, and a model fitted on all.
 
-    `evidence` holds how well unknown queries are distinguished from known ones, by the models and by the
-    similarity alone.
+    `evidence` holds how well unknown queries are distinguished from known ones, by the models and
+    by the similarity alone.
     """
 
     ranking: Ranking
