@@ -22,7 +22,7 @@ class EnsembleOptions:
 
     Each member's block is PCA-whitened to `whiten` dimensions, None leaves it as it is. `combine`:
     "embeddings" are joined and searched; "labels" are ranked by the mean of the members'
-    similarities; a "classifier" of the joined embeddings, cut down to `dims`, ranks them by
+    similarities; a "classifier" of the meta-embeddings, cut down to `dims`, ranks them by
     probability. `unknown`: the unknown label stands below a "threshold", or where a "learned"
     probability puts it. `rerank` is a step between the search and the ranking. `top_k` answers are
     given to each query of a submission, None for the competition's k.
@@ -72,7 +72,7 @@ class EnsembleOptions:
 
     @property
     def plain(self) -> bool:
-        """Whether answers are ranked by similarities of joined embeddings alone."""
+        """Whether answers are ranked by similarities of meta-embeddings alone."""
         return self.combine == "embeddings" and self.unknown == "threshold"
 
     @property

@@ -24,7 +24,7 @@ def rank(
 ) -> Generator[Progress, None, Ranking]:
     """Return the k best answers of each query, not yet cut at a threshold; yields Progress.
 
-    `graphs` are those of the searches under the joined embeddings. Labels are those of `labelled`,
+    `graphs` are those of the searches under the meta-embeddings. Labels are those of `labelled`,
     on which a classifier is fitted.
     """
     options, competition = ensemble.options, ensemble.competition

@@ -46,7 +46,7 @@ _MAX_NAME = 80
 _COMBINE_NOTES: dict[str, list[str]] = {
     "embeddings": [],
     "labels": ["Labels are ranked by the mean of the members' similarities."],
-    "classifier": ["Labels are ranked by a classifier of the joined embeddings."],
+    "classifier": ["Labels are ranked by a classifier of the meta-embeddings."],
 }
 
 

@@ -238,7 +238,7 @@ WAYS = (
 
 WORDS = {
     "labels": "Labels are ranked by the mean of the members' similarities.",
-    "classifier": "Labels are ranked by a classifier of the joined embeddings.",
+    "classifier": "Labels are ranked by a classifier of the meta-embeddings.",
     "learned": "Unknown individuals are recognised by a model fitted to other queries.",
 }
 
