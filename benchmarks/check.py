@@ -3,9 +3,9 @@
     python benchmarks/check.py [--count 100000] [--folder DIR] [--json]
 
 The images are 160 x 120 pixels of blocks and noise. One in a hundred is a copy of another, and one
-in a hundred is saved again. Images that are already in the folder are reused. Each step runs in a
-process of its own; in "second" runs every file is already in the index. Memory is the peak of the
-process and of its children.
+in a hundred is another that was compressed again. Images that are already in the folder are reused.
+Each step runs in a process of its own; in "second" runs every file is already in the index. Memory
+is the peak of the process and of its children.
 """
 
 import argparse
@@ -40,11 +40,12 @@ def draw(folder: Path, count: int) -> None:
         elif number % 100 == 2:
             Image.open(before).save(path, quality=80)
         else:
-            picture(number).save(path, quality=90)
+            draw_image(number).save(path, quality=90)
     (folder / "train.csv").write_text("\n".join(rows) + "\n")
 
 
-def picture(number: int) -> Image.Image:
+def draw_image(number: int) -> Image.Image:
+    """Draw blocks of random colours with noise, by number."""
     generator = np.random.default_rng(number)
     blocks = generator.integers(20, 235, (6, 8, 3)).astype(np.uint8)
     coarse = np.asarray(Image.fromarray(blocks).resize(SIZE, Image.Resampling.NEAREST))
@@ -52,13 +53,13 @@ def picture(number: int) -> Image.Image:
     return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
-def measured(name: str, code: str, place: Path) -> dict[str, object]:
-    """Run one step in a process of its own."""
+def measure(name: str, code: str, workspace: Path) -> dict[str, object]:
+    """Return the seconds and peak memory of one step, run in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", SETUP + code + REPORT, str(place)],
+        [sys.executable, "-c", SETUP + code + REPORT, str(workspace)],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    return {"what": name, **json.loads(done.stdout.splitlines()[-1])}
+    return {"step": name, **json.loads(done.stdout.splitlines()[-1])}
 
 
 SETUP = """
@@ -77,14 +78,14 @@ def finish(stage):
         except StopIteration as end:
             return end.value
 
-place = find_workspace(Path(sys.argv[1]))
-competition = settings.load(place)
+workspace = find_workspace(Path(sys.argv[1]))
+competition = settings.load(workspace)
 began = time.perf_counter()
 """
-CHECK = "found = len(finish(data_check.check(place, competition)).findings)"
-COLLECT = "found = len(finish(collect(place, competition)).labelled)"
+CHECK = "found = len(finish(data_check.check(workspace, competition)).findings)"
+COLLECT = "found = len(finish(collect(workspace, competition)).labelled)"
 NEAR_DUPLICATES = """
-inspection = finish(file_index.inspect(lists.read(competition).labelled, place))
+inspection = finish(file_index.inspect(lists.read(competition).labelled, workspace))
 bits = competition.holdout.near_duplicate_bits
 began = time.perf_counter()
 found = len(near_duplicates.find_pairs(inspection.signatures, bits))
@@ -108,10 +109,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as fresh:
         folder = given.folder or Path(fresh) / "data"
         draw(folder, given.count)
-        place = Path(fresh) / "workspace"
-        presets.init(Workspace(place), "humpback", folder)
+        workspace = Path(fresh) / "workspace"
+        presets.init(Workspace(workspace), "humpback", folder)
         rows = [
-            measured(name, code, place)
+            measure(name, code, workspace)
             for name, code in (
                 ("check, first", CHECK),
                 ("check, second", CHECK),

@@ -29,11 +29,11 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5)
     given = parser.parse_args()
     generator = np.random.default_rng(0)
-    often = 1 / np.arange(1, given.individuals + 1) ** 0.7
-    more = generator.choice(
-        given.individuals, given.images - given.individuals, p=often / often.sum()
+    frequency = 1 / np.arange(1, given.individuals + 1) ** 0.7
+    others = generator.choice(
+        given.individuals, given.images - given.individuals, p=frequency / frequency.sum()
     )
-    labels = np.concatenate([np.arange(given.individuals), more])
+    labels = np.concatenate([np.arange(given.individuals), others])
     centres = generator.standard_normal((given.individuals, given.dim), dtype=np.float32)
     vectors = centres[labels]
     plugin = Plugin(
@@ -46,27 +46,27 @@ def main() -> None:
         epochs=2 * given.times,
         divide=Divide(learners=8, every=2),
     )
-    divided = build_planner(plugin, labels, 0)
+    planner = build_planner(plugin, labels, 0)
     seconds: dict[bool, list[float]] = {True: [], False: []}
     moved = []
     for epoch in range(1, plugin.epochs + 1):
         noise = generator.standard_normal(vectors.shape, dtype=np.float32)
         vectors = vectors + 0.1 * noise
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        anew = divided.required_vectors(epoch) is not None
+        clusters_again = planner.required_vectors(epoch) is not None
         began = time.perf_counter()
-        batches = divided.plan(epoch, unit if anew else None)
-        seconds[anew].append(time.perf_counter() - began)
-        moved += divided.metrics().values()
+        batches = planner.plan(epoch, unit if clusters_again else None)
+        seconds[clusters_again].append(time.perf_counter() - began)
+        moved += planner.metrics().values()
     print(
         f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
         f"faiss {faiss.__version__}, kitbox {kitbox.__version__}"
     )
     print(f"{given.images} x {given.dim}, 8 clusters, {len(batches)} batches in an epoch")
-    for anew, spent in seconds.items():
+    for clusters_again, times in seconds.items():
         print(
-            f"{'clustered again' if anew else 'with the same clusters'}: "
-            f"{statistics.median(spent):.2f} s [{min(spent):.2f}, {max(spent):.2f}]"
+            f"{'clustered again' if clusters_again else 'with the same clusters'}: "
+            f"{statistics.median(times):.2f} s [{min(times):.2f}, {max(times):.2f}]"
         )
     print(f"images that moved to another cluster: {statistics.mean(moved):.0%}")
 

@@ -16,6 +16,7 @@ KITBOX = [sys.executable, "-m", "kitbox"]
 
 
 def seconds(command: list[str], rounds: int, folder: Path) -> float:
+    """Return the median wall-clock seconds of a command."""
     taken = []
     for _ in range(rounds):
         began = time.perf_counter()
@@ -29,18 +30,21 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("plugins", nargs="+")
     given = parser.parse_args()
-    place = given.workspace.resolve()
-    ours = seconds([*KITBOX, "--help"], 9, place)
-    typer = seconds([sys.executable, "-c", "import typer"], 9, place)
-    print(f"kitbox --help {ours:.3f} s, import typer {typer:.3f} s: {ours / typer:.2f} times")
-    ensemble = seconds([*KITBOX, "ensemble", *given.plugins, "--submit"], 3, place)
+    workspace = given.workspace.resolve()
+    kitbox_help = seconds([*KITBOX, "--help"], 9, workspace)
+    import_typer = seconds([sys.executable, "-c", "import typer"], 9, workspace)
+    ratio = kitbox_help / import_typer
+    print(
+        f"kitbox --help {kitbox_help:.3f} s, import typer {import_typer:.3f} s: {ratio:.2f} times"
+    )
+    ensemble = seconds([*KITBOX, "ensemble", *given.plugins, "--submit"], 3, workspace)
     knn = subprocess.run(
-        [sys.executable, "-c", KNN, str(place), *given.plugins],
+        [sys.executable, "-c", KNN, str(workspace), *given.plugins],
         check=True, capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip
-    torch = seconds([sys.executable, "-c", "import torch, faiss"], 3, place)
+    imports = seconds([sys.executable, "-c", "import torch, faiss"], 3, workspace)
     print(f"cached ensemble --submit {ensemble:.2f} s")
-    print(f"importing torch and faiss alone {torch:.2f} s")
+    print(f"importing torch and faiss alone {imports:.2f} s")
     print(f"the two calls of faiss.knn alone: {knn}")
 
 
@@ -53,14 +57,14 @@ from kitbox.ensemble import members
 from kitbox.ensemble.ensemble import Ensemble
 from kitbox.ensemble.meta_embedding import assemble
 from kitbox.plugin import discovery
-place, competition = open_workspace(Path(sys.argv[1]))
-collection = load_collection(place, competition)
-plugins = [discovery.load(name, place) for name in sys.argv[2:]]
+workspace, competition = open_workspace(Path(sys.argv[1]))
+collection = load_collection(workspace, competition)
+plugins = [discovery.load(name, workspace) for name in sys.argv[2:]]
 parts = []
 for group, sets in ((members.for_holdout, [collection.labelled]),
                     (members.for_submission, [collection.labelled, collection.test])):
-    ensemble = Ensemble(members=group(place, plugins, None, collection), collection=collection,
-                        competition=competition, workspace=place)
+    ensemble = Ensemble(members=group(workspace, plugins, None, collection), collection=collection,
+                        competition=competition, workspace=workspace)
     found = follow(assemble(ensemble, sets, sets[0].image_ids))
     query = (collection.holdout.query if len(sets) == 1 else collection.test).image_ids
     q = found.embeddings.of(query).vectors

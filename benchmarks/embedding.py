@@ -27,7 +27,7 @@ from kitbox.network.network import Network
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
-from kitbox.records import ImageSet, strings
+from kitbox.records import Checkpoint, ImageSet, strings
 from kitbox.workspace import Workspace
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the console script does
@@ -51,15 +51,19 @@ class PlainFiles(Dataset):
         return (pixels - self.mean) / self.std
 
 
-def plain(paths: list[Path], size: tuple[int, int], model: torch.nn.Module) -> np.ndarray:
+def embed_plainly(paths: list[Path], size: tuple[int, int], model: torch.nn.Module) -> np.ndarray:
     loader = DataLoader(PlainFiles(paths, size, model.pretrained_cfg), 32, num_workers=2)
     with torch.no_grad():
         found = [torch.nn.functional.normalize(model(batch)) for batch in loader]
     return torch.cat(found).numpy()
 
 
-def kitbox(images: ImageSet, named: NamedPlugin, kept: object, place: Workspace) -> np.ndarray:
-    stage = embedder.embed(named, kept, images, place, options=embedder.EmbedOptions(reuse=False))
+def embed_with_kitbox(
+    images: ImageSet, named: NamedPlugin, checkpoint: Checkpoint, workspace: Workspace
+) -> np.ndarray:
+    stage = embedder.embed(
+        named, checkpoint, images, workspace, options=embedder.EmbedOptions(reuse=False)
+    )
     while True:
         try:
             next(stage)
@@ -68,6 +72,7 @@ def kitbox(images: ImageSet, named: NamedPlugin, kept: object, place: Workspace)
 
 
 def timed(run: Callable[[], np.ndarray], count: int) -> tuple[np.ndarray, float]:
+    """Return the vectors of `count` images, and images per second."""
     began = time.perf_counter()
     vectors = run()
     return vectors, count / (time.perf_counter() - began)
@@ -94,7 +99,7 @@ def main() -> None:
     model = timm.create_model(given.backbone, num_classes=0).eval()
     pretrained_weights.load(model, given.weights)
     with tempfile.TemporaryDirectory() as folder:
-        place = Workspace(Path(folder))
+        workspace = Workspace(Path(folder))
         settings = plugin.model_dump(mode="json")
         origin = Origin(
             plugin="frozen",
@@ -108,12 +113,14 @@ def main() -> None:
             seed=0,
             precision="32",
         )
-        kept = save_checkpoint(
-            place.root / "w.safetensors",
+        checkpoint = save_checkpoint(
+            workspace.root / "w.safetensors",
             TrainedNetwork(network, plugin, np.zeros(0, np.int64)),
             origin,
         )
-        stage = file_index.inspect(ImageSet(strings([p.name for p in paths]), tuple(paths)), place)
+        stage = file_index.inspect(
+            ImageSet(strings([p.name for p in paths]), tuple(paths)), workspace
+        )
         while True:
             try:
                 next(stage)
@@ -122,8 +129,10 @@ def main() -> None:
                 break
         speeds: list[tuple[float, float]] = []
         for _ in range(given.rounds):
-            ours, our_speed = timed(lambda: kitbox(images, named, kept, place), len(paths))
-            theirs, their_speed = timed(lambda: plain(paths, size, model), len(paths))
+            ours, our_speed = timed(
+                lambda: embed_with_kitbox(images, named, checkpoint, workspace), len(paths)
+            )
+            theirs, their_speed = timed(lambda: embed_plainly(paths, size, model), len(paths))
             speeds.append((our_speed, their_speed))
             print(f"kitbox {our_speed:.1f}, plain {their_speed:.1f} images/s", flush=True)
     cosine = (ours * theirs).sum(axis=1)

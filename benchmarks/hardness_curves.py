@@ -1,4 +1,4 @@
-"""The hardness that each curve requests, and the hardness that negatives achieve.
+"""Plots of the hardness that each curve requests, and of the hardness that negatives achieve.
 
     python benchmarks/hardness_curves.py [--out docs/recipes/hardness.svg]
 
@@ -35,7 +35,7 @@ TRAININGS = {
 }
 
 
-def drawn() -> tuple[np.ndarray, np.ndarray]:
+def random_vectors() -> tuple[np.ndarray, np.ndarray]:
     """Return unit vectors around a centre for each individual, and their labels."""
     generator = np.random.default_rng(0)
     labels = np.repeat(np.arange(300), generator.integers(2, 7, size=300))
@@ -47,7 +47,7 @@ def drawn() -> tuple[np.ndarray, np.ndarray]:
 
 def achieved(sampler: Hardness) -> tuple[list[float], list[float]]:
     """Return the mean requested and achieved hardness of each epoch."""
-    vectors, labels = drawn()
+    vectors, labels = random_vectors()
     plugin = Plugin(
         backbone="resnet10t",
         image_size=64,
@@ -82,10 +82,10 @@ def draw(path: Path) -> None:
         epochs = range(1, EPOCHS + 1)
         colours = ("#1f77b4", "#d62728", "#2ca02c")
         for (name, sampler), colour in zip(TRAININGS.items(), colours, strict=True):
-            asked, found = achieved(sampler)
-            right.plot(epochs, asked, color=colour, linestyle="--", label=name)
-            right.plot(epochs, found, color=colour, marker="o", markersize=3, label="achieved")
-            print(f"{name:24} requested {np.round(asked, 2)}, achieved {np.round(found, 2)}")
+            requested, reached = achieved(sampler)
+            right.plot(epochs, requested, color=colour, linestyle="--", label=name)
+            right.plot(epochs, reached, color=colour, marker="o", markersize=3, label="achieved")
+            print(f"{name:24} requested {np.round(requested, 2)}, achieved {np.round(reached, 2)}")
         left.set(xlabel="share of a cycle, u", ylabel="hardness", title="Requested in one cycle")
         right.set(xlabel="epoch", title="Requested and achieved, mean of each epoch")
         for axes, columns in ((left, 2), (right, 3)):

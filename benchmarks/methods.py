@@ -2,12 +2,12 @@
 
     python benchmarks/methods.py WORKSPACE [METHOD...] [--images 19200] [--write docs/methods.md]
 
-WORKSPACE is made by 'kitbox init --preset gdsc2020' from labelled photographs of individuals, and
-has a boxes.csv. Every method trains EfficientNet-Lite0 from the same ImageNet weights on the
+WORKSPACE comes from 'kitbox init --preset gdsc2020' on labelled photographs of individuals, and has
+a boxes.csv. Every method trains EfficientNet-Lite0 from the same ImageNet weights on the
 training side of the holdout; the number of epochs is chosen so that all methods see about as many
 images. Each is scored on one holdout with images as answers (mAP@20, recall@1) and with labels as
 answers (MAP@5), with 95 % intervals over individuals. For some methods the paired difference from
-another one is added. Finished runs are reused, so the script can be stopped and started again.
+another one is added. Finished runs are reused, so the script can be stopped and restarted.
 """
 
 import argparse
@@ -85,11 +85,11 @@ def sequence(hardness: Hardness) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table: the settings that differ from BASE, and the row it is compared with."""
+    """A row of the table: the settings that differ from BASE, and the method to compare with."""
 
     about: str
     settings: dict[str, Any]
-    beside: str = ""  # the method that it is compared with
+    compared_with: str = ""
     init_from: str = ""  # a method that is trained before this one, on half of the images
     share: float = 1.0
     pseudo: bool = False
@@ -212,21 +212,21 @@ class Row:
     images: int
     seconds: float
     scores: dict[str, tuple[float, float, float]]
-    against: Difference | None  # in mAP@20, from the method that it is compared with
+    difference: Difference | None  # in mAP@20, from the method to compare with
     notes: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        against = None if self.against is None else self.against.as_json()
-        return vars(self) | {"against": against}
+        difference = None if self.difference is None else self.difference.as_json()
+        return vars(self) | {"difference": difference}
 
 
-class Measuring:
+class Benchmark:
     """Trains and scores methods in one workspace, all with the same budget of images."""
 
     def __init__(self, folder: Path, images: int) -> None:
-        self.place = Workspace(folder.resolve())
-        self.competition = settings.load(self.place)
-        self.collection = follow(collect(self.place, self.competition))
+        self.workspace = Workspace(folder.resolve())
+        self.competition = settings.load(self.workspace)
+        self.collection = follow(collect(self.workspace, self.competition))
         self.images = images
         self._trained: dict[str, tuple[NamedPlugin, Checkpoint, int]] = {}
         self._scored: dict[str, tuple[LocalScore, LocalScore]] = {}
@@ -236,19 +236,21 @@ class Measuring:
         )
 
     def setup(self, **options: str) -> TrainSetup:
-        return TrainSetup(self.collection, self.competition, self.place, TrainOptions(**options))
+        return TrainSetup(
+            self.collection, self.competition, self.workspace, TrainOptions(**options)
+        )
 
     def plugin(self, method: Method) -> tuple[Plugin, int]:
         """Return a method's plugin with the epochs of its budget, and the number of images seen."""
-        given = BASE | method.settings | {"pseudo_labels": method.pseudo}
-        if not given["losses"]:
-            return Plugin(**given | {"epochs": 0, "warmup_epochs": 0}), 0
-        one = Plugin(**given | {"epochs": 1})
-        learnt = training_set.select(one, self.setup())
-        steps = build_planner(one, learnt.label_rows, 0).steps(1)
-        seen = steps * one.batch_size
-        epochs = max(round(method.share * self.images / seen), 1)
-        return Plugin(**given | {"epochs": epochs}), epochs * seen
+        values = BASE | method.settings | {"pseudo_labels": method.pseudo}
+        if not values["losses"]:
+            return Plugin(**values | {"epochs": 0, "warmup_epochs": 0}), 0
+        single_epoch = Plugin(**values | {"epochs": 1})
+        selected = training_set.select(single_epoch, self.setup())
+        steps = build_planner(single_epoch, selected.label_rows, 0).steps(1)
+        per_epoch = steps * single_epoch.batch_size
+        epochs = max(round(method.share * self.images / per_epoch), 1)
+        return Plugin(**values | {"epochs": epochs}), epochs * per_epoch
 
     def trained(self, name: str) -> tuple[NamedPlugin, Checkpoint, int]:
         """Train a method unless that is done; also return the number of images that it sees."""
@@ -276,46 +278,46 @@ class Measuring:
             members=[Member(named, checkpoint, 1.0)],
             collection=self.collection,
             competition=self.competition,
-            workspace=self.place,
+            workspace=self.workspace,
         )
         options = PseudoLabelOptions("holdout", "similarity", PSEUDO)
-        made = follow(label_test_images(ensemble, ensemble.members, options))
-        pseudo_labels.save(self.place.pseudo_labels, made.rows)
-        print(f"{len(made.rows)} pseudo-labels; precision on the holdout: {made.precision}")
+        labelled = follow(label_test_images(ensemble, ensemble.members, options))
+        pseudo_labels.save(self.workspace.pseudo_labels, labelled.rows)
+        print(f"{len(labelled.rows)} pseudo-labels; precision on the holdout: {labelled.precision}")
 
     def row(self, name: str) -> Row:
         """Train and score a method."""
         named, checkpoint, seen = self.trained(name)
         method = METHODS[name]
-        entries = runs.Run(checkpoint.path.parent).events()
-        seconds = sum(entry["seconds"] for entry in entries if entry["event"] == "epoch")
-        notes = [entry["text"] for entry in entries if entry["event"] == "warning"]
+        events = runs.Run(checkpoint.path.parent).events()
+        seconds = sum(event["seconds"] for event in events if event["event"] == "epoch")
+        notes = [event["text"] for event in events if event["event"] == "warning"]
         if method.init_from:
             before = self.row(method.init_from)
             seconds, seen = seconds + before.seconds, seen + before.images
         as_images, as_labels = self.scored(name)
         found = {}
-        for of, metric in (
+        for local, metric in (
             (as_images, "map_at_20"),
             (as_images, "recall_at_1"),
             (as_labels, "label_map_at_5"),
         ):
-            score = of.scores.by_metric[metric]
+            score = local.scores.by_metric[metric]
             found[metric] = score.value, score.low, score.high
-        against = None
-        if method.beside:
-            other = self.scored(method.beside)[0]
-            against = comparison.compare(
+        difference = None
+        if method.compared_with:
+            other = self.scored(method.compared_with)[0]
+            difference = comparison.compare(
                 other.outcomes["map_at_20"], as_images.outcomes["map_at_20"], as_images.individuals
             )
-        return Row(name, named.plugin.epochs, seen, seconds, found, against, notes)
+        return Row(name, named.plugin.epochs, seen, seconds, found, difference, notes)
 
     def scored(self, name: str) -> tuple[LocalScore, LocalScore]:
         """Return a method's holdout scores with images and with labels as answers."""
         if name not in self._scored:
             named, checkpoint, _ = self.trained(name)
             images = self.collection.labelled
-            embeddings = follow(embedder.embed(named, checkpoint, images, self.place))
+            embeddings = follow(embedder.embed(named, checkpoint, images, self.workspace))
             as_images, as_labels = (
                 local_score.evaluate(embeddings, self.collection.holdout, competition)
                 for competition in (self.competition, self.as_labels)
@@ -338,16 +340,16 @@ def table(rows: list[Row]) -> str:
         cells = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in row.scores.values()]
         lines.append(
             f"| {row.name} | {METHODS[row.name].about} | {' | '.join(cells)} | {row.epochs} "
-            f"| {row.images} | {row.seconds:.0f} | {_beside(row)} |"
+            f"| {row.images} | {row.seconds:.0f} | {_difference_text(row)} |"
         )
     return "\n".join(lines)
 
 
-def _beside(row: Row) -> str:
-    found = row.against
-    if found is None:
+def _difference_text(row: Row) -> str:
+    if row.difference is None:
         return ""
-    return f"{METHODS[row.name].beside}: {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+    value, low, high = row.difference.value, row.difference.low, row.difference.high
+    return f"{METHODS[row.name].compared_with}: {value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def main() -> None:
@@ -358,11 +360,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--write", type=Path, help="replace the table in this page")
     given = parser.parse_args()
-    measuring = Measuring(given.workspace, given.images)
+    benchmark = Benchmark(given.workspace, given.images)
     rows = []
     for name in given.methods or [name for name in METHODS if name != "half triplet"]:
         began = time.perf_counter()
-        rows.append(measuring.row(name))
+        rows.append(benchmark.row(name))
         print(table(rows[-1:]).splitlines()[-1], f"{time.perf_counter() - began:.0f} s", flush=True)
     if given.json:
         print(json.dumps([row.as_json() for row in rows], indent=2))

@@ -88,7 +88,7 @@ def outcomes(n: int, rng: np.random.Generator) -> dict[str, tuple[Outcome, Outco
     return dict(zip(kinds, zip(one(0.5), one(0.55), strict=True), strict=True))
 
 
-def measured(name: str, queries: int, run: Callable[[], object], rounds: int) -> dict[str, object]:
+def measure(name: str, queries: int, run: Callable[[], object], rounds: int) -> dict[str, object]:
     taken = []
     for _ in range(rounds):
         began = time.perf_counter()
@@ -99,7 +99,7 @@ def measured(name: str, queries: int, run: Callable[[], object], rounds: int) ->
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return {
-        "what": name,
+        "name": name,
         "queries": queries,
         "seconds": round(statistics.median(taken), 4),
         "least": round(min(taken), 4),
@@ -128,7 +128,7 @@ def main() -> None:
         print(f"{'':32}{'queries':>8}{'seconds':>9}{'min':>9}{'max':>9}{'MB':>6}")
     rows = []
     for run in runs:
-        row = measured(*run, given.rounds)
+        row = measure(*run, given.rounds)
         rows.append(row)
         if not given.json:
             name, n, seconds, least, most, size = row.values()

@@ -31,7 +31,7 @@ def main() -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     labels = generator.integers(given.individuals, size=given.images)
     anchors = int((np.bincount(labels) > 1).sum())
-    asked = np.linspace(0, 1, anchors)
+    hardness = np.linspace(0, 1, anchors)
     print(
         f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
         f"numpy {np.__version__}, kitbox {kitbox.__version__}"
@@ -39,7 +39,7 @@ def main() -> None:
     seconds = []
     for _ in range(given.times):
         began = time.perf_counter()
-        mine_triplets(vectors, labels, asked, generator)
+        mine_triplets(vectors, labels, hardness, generator)
         seconds.append(time.perf_counter() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(

@@ -69,31 +69,33 @@ def finish(stage):
             return end.value
 
 
-def prepare(place: Workspace, images: ImageSet, specs: list[InputSpec]) -> None:
-    assert (
-        finish(pixel_cache_writer.fill(pixel_cache_writer.plan(place, [images], specs), place))
-        == []
-    )
+def prepare(workspace: Workspace, images: ImageSet, specs: list[InputSpec]) -> None:
+    planned = pixel_cache_writer.plan(workspace, [images], specs)
+    assert finish(pixel_cache_writer.fill(planned, workspace)) == []
 
 
-def view(images: ImageSet, size, augmentation: str, place: Workspace | None) -> ImageDataset:
+def dataset_of(
+    images: ImageSet, size, augmentation: str, workspace: Workspace | None
+) -> ImageDataset:
     return ImageDataset(
         images,
         size,
         interpolation="bicubic",
         crop_margin=None,
         augmentation=augmentation,
-        workspace=place,
+        workspace=workspace,
     )
 
 
 def items(rows: list[int], augmentation: str) -> list[list]:
-    asked = rows if augmentation == "none" else [(row, row) for row in rows]
-    return [asked[at : at + BATCH] for at in range(0, len(asked), BATCH)]
+    """Return batches of rows, with augmentation seeds where there is an augmentation."""
+    rows = rows if augmentation == "none" else [(row, row) for row in rows]
+    return [rows[at : at + BATCH] for at in range(0, len(rows), BATCH)]
 
 
-def loaded(seen: ImageDataset, rows: list[int]) -> int:
-    loader = build_loader(seen, items(rows, seen.augmentation_name), workers=0)
+def load(dataset: ImageDataset, rows: list[int]) -> int:
+    """Load the images of some rows; return their number."""
+    loader = build_loader(dataset, items(rows, dataset.augmentation_name), workers=0)
     return sum(len(places) for _, places in loader)
 
 
@@ -119,14 +121,16 @@ def vision(path: Path, size) -> None:
     resize(pixels, list(size), antialias=True)
 
 
-def forget(place: Workspace) -> None:
+def drop_from_cache(workspace: Workspace) -> None:
     """Drop the prepared pixels from the system's cache."""
-    for path in place.pixel_cache.glob("*/pixels-*"):
+    for path in workspace.pixel_cache.glob("*/pixels-*"):
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def readers(images: ImageSet, size, place: Workspace) -> dict[str, Callable[[list[int]], object]]:
+def readers(
+    images: ImageSet, size, workspace: Workspace
+) -> dict[str, Callable[[list[int]], object]]:
     """Return the readers by name; each takes the rows of images to read."""
     reduced = {1: 1, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
                8: cv2.IMREAD_REDUCED_COLOR_8}[shrink(size)]  # fmt: skip
@@ -135,14 +139,14 @@ def readers(images: ImageSet, size, place: Workspace) -> dict[str, Callable[[lis
         return lambda rows: [read(images.paths[row]) for row in rows]
 
     def ours(augmentation: str, where: Workspace | None) -> Callable[[list[int]], object]:
-        return partial(loaded, view(images, size, augmentation, where))
+        return partial(load, dataset_of(images, size, augmentation, where))
 
     return {
         "loader, files": ours("none", None),
         "loader, files, light": ours("light", None),
-        "loader, prepared, first epoch": ours("none", place),
-        "loader, prepared": ours("none", place),
-        "loader, prepared, light": ours("light", place),
+        "loader, prepared, first epoch": ours("none", workspace),
+        "loader, prepared": ours("none", workspace),
+        "loader, prepared, light": ours("light", workspace),
         "OpenCV, whole": each(partial(opencv, size=size, flag=cv2.IMREAD_COLOR)),
         f"OpenCV, 1/{shrink(size)}": each(partial(opencv, size=size, flag=reduced)),
         "Pillow, whole": each(partial(pillow, size=size, scale=1)),
@@ -151,19 +155,19 @@ def readers(images: ImageSet, size, place: Workspace) -> dict[str, Callable[[lis
     }
 
 
-def speeds(images: ImageSet, size, place: Workspace, rounds: int) -> dict[str, list[float]]:
+def speeds(images: ImageSet, size, workspace: Workspace, rounds: int) -> dict[str, list[float]]:
     """Return images per second of each reader in each round, on one core."""
-    chosen = readers(images, size, place)
+    chosen = readers(images, size, workspace)
     found: dict[str, list[float]] = {name: [] for name in chosen}
     for turn in range(rounds + 1):
         order = np.random.default_rng(turn).permutation(len(images))[:SHARE].tolist()
         for name, read in chosen.items():
             if name == "loader, prepared, first epoch":
-                forget(place)
+                drop_from_cache(workspace)
             rows = order
             if "prepared" in name and "first" not in name:
                 rows = order * 10  # enough images to time
-                loaded(view(images, size, "none", place), order)
+                load(dataset_of(images, size, "none", workspace), order)
             # CPU time leaves out other work on the cores; the first epoch has to count disk waits
             clock = time.perf_counter if "first" in name else time.process_time
             began = clock()
@@ -175,8 +179,8 @@ def speeds(images: ImageSet, size, place: Workspace, rounds: int) -> dict[str, l
 
 
 def epoch(images: ImageSet, size, augmentation: str) -> None:
-    asked = items(list(range(len(images))), augmentation)
-    loader = build_loader(view(images, size, augmentation, None), asked, workers=CORES)
+    batches = items(list(range(len(images))), augmentation)
+    loader = build_loader(dataset_of(images, size, augmentation, None), batches, workers=CORES)
     assert sum(len(places) for _, places in loader) == len(images)
     loader._iterator._shutdown_workers()  # wait4 counts their CPU time only when they have ended
 
@@ -197,9 +201,9 @@ def epochs(images: ImageSet, size, folder: Path, rounds: int) -> dict[str, list[
     """Return seconds with all cores, for preparing and for epochs of the loader on the files."""
     found: dict[str, list[float]] = {}
     for turn in range(rounds):
-        place = Workspace(folder / f"{size[0]}_{turn}")
+        workspace = Workspace(folder / f"{size[0]}_{turn}")
         works = {
-            "preparing": partial(prepare, place, images, [InputSpec(size, "bicubic", None)]),
+            "preparing": partial(prepare, workspace, images, [InputSpec(size, "bicubic", None)]),
             "epoch from files": partial(epoch, images, size, "none"),
             "epoch from files, light": partial(epoch, images, size, "light"),
         }
@@ -253,12 +257,12 @@ def main() -> None:
             paths,
             digests=strings([digest_of_file(path) for path in paths]),
         )
-        place = Workspace(folder / "store")
-        prepare(place, images, [InputSpec(size, "bicubic", None) for size in SIZES])
-        read = {size: speeds(images, size, place, given.rounds) for size in SIZES}
+        workspace = Workspace(folder / "store")
+        prepare(workspace, images, [InputSpec(size, "bicubic", None) for size in SIZES])
+        read = {size: speeds(images, size, workspace, given.rounds) for size in SIZES}
         spent = {size: epochs(images, size, folder, given.rounds) for size in SIZES}
         specs = [InputSpec(size, "bicubic", None) for size in SIZES]
-        together = [
+        all_sizes = [
             spent_by(partial(prepare, Workspace(folder / f"all_{turn}"), images, specs))[1]
             for turn in range(given.rounds)
         ]
@@ -270,7 +274,7 @@ def main() -> None:
             "images": given.count,
             "images_per_second_and_core": {f"{h}x{w}": read[h, w] for h, w in SIZES},
             "seconds_with_all_cores": {f"{h}x{w}": spent[h, w] for h, w in SIZES},
-            "processor_seconds_for_all_sizes": together,
+            "processor_seconds_for_all_sizes": all_sizes,
             "peak_memory_mb": {"imports": before, "preparing": after},
         }
         print(json.dumps(figures, indent=2))
@@ -286,9 +290,12 @@ def main() -> None:
         print(f"{size[0]}x{size[1]}: seconds for {given.count} images with {CORES} cores")
         for work, values in spent[size].items():
             print(f"  {work:32s} {spread(values)}")
-    each = [statistics.median(spent[size]["epoch from files, CPU time"]) for size in SIZES]
-    print(f"\npreparing all {len(SIZES)} sizes together: {spread(together)} s of CPU time,", end="")
-    print(f" × {statistics.median(together) / sum(each):.2f} of one epoch from files at each size")
+    epoch_seconds = [statistics.median(spent[size]["epoch from files, CPU time"]) for size in SIZES]
+    ratio = statistics.median(all_sizes) / sum(epoch_seconds)
+    print(
+        f"\npreparing all {len(SIZES)} sizes together: {spread(all_sizes)} s of CPU time,", end=""
+    )
+    print(f" × {ratio:.2f} of one epoch from files at each size")
     print(f"peak memory: {before:.0f} MB after the imports, {after:.0f} MB after preparing")
 
 

@@ -40,9 +40,9 @@ plugin = Plugin(
 NAME = "tf_efficientnet_lite0_96x192"
 
 
-def kitbox(place: Path, *arguments: str) -> Any:
+def kitbox(workspace: Path, *arguments: str) -> Any:
     done = subprocess.run(
-        [sys.executable, "-m", "kitbox", "--workspace", str(place), *arguments, "--json"],
+        [sys.executable, "-m", "kitbox", "--workspace", str(workspace), *arguments, "--json"],
         capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
@@ -50,30 +50,31 @@ def kitbox(place: Path, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def play(name: str, drawn: Path, folder: Path, epochs: int) -> str:
-    place = folder / name
-    shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(drawn, place)
-    layouts.arrange(place / "data", place / "truth.csv", name)
+def run_preset(name: str, drawn: Path, folder: Path, epochs: int) -> str:
+    """Return the row of the table of a preset."""
+    workspace = folder / name
+    shutil.rmtree(workspace, ignore_errors=True)
+    shutil.copytree(drawn, workspace)
+    layouts.arrange(workspace / "data", workspace / "truth.csv", name)
     columns = {"train_list": "labels.csv", "test_list": "queries.csv"} if name == "csv" else {}
-    initial = ["--preset", name, "--data", str(place / "data"), "--broken", "drop"]
+    initial = ["--preset", name, "--data", str(workspace / "data"), "--broken", "drop"]
     for key, value in columns.items():
         initial += [f"--{key.replace('_', '-')}", value]
-    subprocess.run([sys.executable, "-m", "kitbox", "init", str(place), *initial], check=True,
+    subprocess.run([sys.executable, "-m", "kitbox", "init", str(workspace), *initial], check=True,
                    capture_output=True)  # fmt: skip
-    (place / "plugins" / f"{NAME}.py").write_text(PLUGIN.format(epochs=epochs))
+    (workspace / "plugins" / f"{NAME}.py").write_text(PLUGIN.format(epochs=epochs))
     began = time.perf_counter()
-    kitbox(place, "train", NAME)
-    made = kitbox(place, "ensemble", NAME, "--submit")
-    findings = kitbox(place, "submission", "lint", made["csv"])
-    marked = kitbox(place, "submission", "mark", made["csv"], str(place / "truth.csv"))
-    metric = next(iter(made["scores"]))
-    local, true = made["scores"][metric], next(iter(marked.values()))
-    form = presets.summary(name)["format"]
-    with Path(made["csv"]).open() as file:
+    kitbox(workspace, "train", NAME)
+    report = kitbox(workspace, "ensemble", NAME, "--submit")
+    findings = kitbox(workspace, "submission", "lint", report["csv"])
+    scores = kitbox(workspace, "submission", "mark", report["csv"], str(workspace / "truth.csv"))
+    metric = next(iter(report["scores"]))
+    local, true = report["scores"][metric], next(iter(scores.values()))
+    csv_format = presets.summary(name)["format"]
+    with Path(report["csv"]).open() as file:
         rows = sum(1 for _ in file)
     return (
-        f"| `{name}` | {form} | {metric} | {made['queries']} | {rows} | {len(findings)} | "
+        f"| `{name}` | {csv_format} | {metric} | {report['queries']} | {rows} | {len(findings)} | "
         f"{local['value']:.3f} [{local['low']:.3f}, {local['high']:.3f}] | {true['value']:.3f} | "
         f"{time.perf_counter() - began:.0f} s |"
     )
@@ -98,7 +99,7 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     for name in given.presets or presets.names():
-        print(play(name, drawn, given.folder, given.epochs), flush=True)
+        print(run_preset(name, drawn, given.folder, given.epochs), flush=True)
 
 
 if __name__ == "__main__":

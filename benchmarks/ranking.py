@@ -46,11 +46,11 @@ def run(kind: str, queries: int, gallery: int, dim: int) -> str:
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return Embeddings(strings([f"{prefix}{i:08x}.jpg" for i in range(count)]), vectors)
 
-    def images(of: Embeddings, labels: list[str] | None = None) -> ImageSet:
-        paths = tuple(Path(name) for name in of.image_ids.tolist())
-        return ImageSet(of.image_ids, paths, None if labels is None else strings(labels))
+    def images(embeddings: Embeddings, labels: list[str] | None = None) -> ImageSet:
+        paths = tuple(Path(name) for name in embeddings.image_ids.tolist())
+        return ImageSet(embeddings.image_ids, paths, None if labels is None else strings(labels))
 
-    asked, searched = unit("q", queries), unit("g", gallery)
+    query, searched = unit("q", queries), unit("g", gallery)
     labels = [f"w_{i:07x}" for i in generator.integers(INDIVIDUALS, size=gallery)]
     competition = Competition.model_validate(
         {
@@ -64,15 +64,15 @@ def run(kind: str, queries: int, gallery: int, dim: int) -> str:
             "holdout": {},
         }
     )  # fmt: skip
-    test, known = images(asked), images(searched, labels)
-    everyone = Embeddings(
-        np.concatenate([asked.image_ids, searched.image_ids]),
-        np.concatenate([asked.vectors, searched.vectors]),
+    test, known = images(query), images(searched, labels)
+    embeddings = Embeddings(
+        np.concatenate([query.image_ids, searched.image_ids]),
+        np.concatenate([query.vectors, searched.vectors]),
     )
     searches = protocol.searches(test, known, competition)
-    del asked, searched
+    del query, searched
     began = time.perf_counter()
-    ranking = rank(neighbour_graphs(everyone, searches), known, competition)
+    ranking = rank(neighbour_graphs(embeddings, searches), known, competition)
     ranked = time.perf_counter()
     if competition.uses_threshold:
         ranking = apply_thresholds(ranking, np.full(queries, 0.1), competition)

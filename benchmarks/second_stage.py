@@ -20,7 +20,7 @@ from kitbox.scoring import comparison
 
 
 @dataclass(frozen=True)
-class Tried:
+class Variant:
     """A line of the table: the label similarity and the settings of the ensemble."""
 
     name: str
@@ -28,23 +28,23 @@ class Tried:
     options: EnsembleOptions = EnsembleOptions()  # noqa: RUF009  a frozen value
 
 
-TRIED = (
-    Tried("meta-embedding, nearest image of a label"),
-    Tried("meta-embedding, closeness", "closeness"),
-    Tried("labels, nearest image", options=EnsembleOptions(combine="labels")),
-    Tried("labels, closeness", "closeness", options=EnsembleOptions(combine="labels")),
-    Tried("classifier", options=EnsembleOptions(combine="classifier")),
-    Tried("classifier, 256 dimensions", options=EnsembleOptions(combine="classifier", dims=256)),
-    Tried("meta-embedding, learned new label", options=EnsembleOptions(unknown="learned")),
-    Tried(
+VARIANTS = (
+    Variant("meta-embedding, nearest image of a label"),
+    Variant("meta-embedding, closeness", "closeness"),
+    Variant("labels, nearest image", options=EnsembleOptions(combine="labels")),
+    Variant("labels, closeness", "closeness", options=EnsembleOptions(combine="labels")),
+    Variant("classifier", options=EnsembleOptions(combine="classifier")),
+    Variant("classifier, 256 dimensions", options=EnsembleOptions(combine="classifier", dims=256)),
+    Variant("meta-embedding, learned new label", options=EnsembleOptions(unknown="learned")),
+    Variant(
         "labels, learned new label", options=EnsembleOptions(combine="labels", unknown="learned")
     ),
-    Tried(
+    Variant(
         "classifier, learned new label",
         options=EnsembleOptions(combine="classifier", unknown="learned"),
     ),
-    Tried("meta-embedding, whitened to 256", options=EnsembleOptions(whiten=256)),
-    Tried("the same, learned new label", options=EnsembleOptions(unknown="learned", whiten=256)),
+    Variant("meta-embedding, whitened to 256", options=EnsembleOptions(whiten=256)),
+    Variant("the same, learned new label", options=EnsembleOptions(unknown="learned", whiten=256)),
 )
 
 
@@ -61,15 +61,15 @@ def main() -> None:
     print(f"| variant | {competition.metric} | minus the first | ROC AUC of unknown | seconds |")
     print("|---|---|---|---|---|")
     plain = None
-    for tried in TRIED:
-        task = competition.task.model_copy(update={"label_similarity": tried.similarity})
-        asked = competition.model_copy(update={"task": task})
+    for variant in VARIANTS:
+        task = competition.task.model_copy(update={"label_similarity": variant.similarity})
+        changed = competition.model_copy(update={"task": task})
         ensemble = Ensemble(
             members=chosen,
             collection=collection,
-            competition=asked,
+            competition=changed,
             workspace=place,
-            options=tried.options,
+            options=variant.options,
             embed_options=EmbedOptions(workers=0),
         )
         begun = time.perf_counter()
@@ -77,15 +77,14 @@ def main() -> None:
         seconds = time.perf_counter() - begun
         own = found.outcomes[competition.metric]
         plain = plain or own
-        apart = comparison.compare(plain, own, found.individuals)
+        difference = comparison.compare(plain, own, found.individuals)
         main_score, learned = found.scores.main, found.evidence.get("new_label")
         area = "" if learned is None else bracketed(**learned["auc"])
         if learned is not None:
             area += f", by similarity {bracketed(**learned['auc_of_similarity'])}"
-        print(
-            f"| {tried.name} | {bracketed(main_score.value, main_score.low, main_score.high)} "
-            f"| {bracketed(apart.value, apart.low, apart.high)} | {area} | {seconds:.1f} |"
-        )
+        score = bracketed(main_score.value, main_score.low, main_score.high)
+        gain = bracketed(difference.value, difference.low, difference.high)
+        print(f"| {variant.name} | {score} | {gain} | {area} | {seconds:.1f} |")
 
 
 def bracketed(value: float, low: float, high: float, **_: object) -> str:

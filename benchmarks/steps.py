@@ -86,7 +86,7 @@ def stepper(plugin: Plugin, label_count: int) -> Callable[[], float]:
     trained = TrainedNetwork(Network(plugin), plugin, np.full(label_count, 4))
     trained.to(memory_format=torch.channels_last).train()
     averaged = None if plugin.averaging is None else AveragedWeights(trained, plugin.averaging)
-    rate = build_optimizer(plugin, trained)
+    optimizer = build_optimizer(plugin, trained)
     height, width = plugin.height_width
     size = plugin.batch_size
     pixels = torch.randint(0, 256, (size, height, width, 3), dtype=torch.uint8)
@@ -102,8 +102,8 @@ def stepper(plugin: Plugin, label_count: int) -> Callable[[], float]:
             loss, _ = trained(pixels, labels, 0 if plugin.divide else None)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained.parameters(), 5.0)
-        rate.step()
-        rate.zero_grad(set_to_none=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         if averaged is not None:
             averaged.after_step(trained)
         return (time.process_time() - began) * 32 / size
@@ -127,14 +127,14 @@ def main() -> None:
         f"{given.labels:,} labels"
     )
     for name in given.methods or METHODS:
-        settings, bare = METHODS[name]
+        settings, plain = METHODS[name]
         common = {
             "backbone": given.backbone,
             "image_size": tuple(given.size),
             "embedding_dim": 512,
             "epochs": 1,
         }
-        steps = [stepper(Plugin(**common | chosen), given.labels) for chosen in (settings, bare)]
+        steps = [stepper(Plugin(**common | chosen), given.labels) for chosen in (settings, plain)]
         seconds: list[list[float]] = [[], []]
         for turn in range(given.rounds + 2):
             for place, step in enumerate(steps):

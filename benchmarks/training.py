@@ -1,4 +1,4 @@
-"""Training steps: kitbox compared with a plain fp32 loop of the same recipe.
+"""Training steps: kitbox compared with a plain fp32 loop with the same settings.
 
     python benchmarks/training.py --data HUMPBACK
 
@@ -38,7 +38,7 @@ class PlainFiles(Dataset):
     def __init__(self, images, size: tuple[int, int]) -> None:
         self.images, self.size = images, size
         self.labels = np.unique(images.labels, return_inverse=True)[1]
-        self.change = alb.Compose(
+        self.augment = alb.Compose(
             [alb.Affine(rotate=(-12, 12), shear=(-8, 8)), alb.RandomBrightnessContrast()]
         )
 
@@ -48,11 +48,11 @@ class PlainFiles(Dataset):
     def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
         image = Image.open(self.images.paths[row]).convert("RGB")
         image = image.resize((self.size[1], self.size[0]), Image.Resampling.BICUBIC)
-        pixels = torch.from_numpy(self.change(image=np.array(image))["image"]).permute(2, 0, 1)
+        pixels = torch.from_numpy(self.augment(image=np.array(image))["image"]).permute(2, 0, 1)
         return pixels.float() / 127.5 - 1, int(self.labels[row])
 
 
-def plain(images, plugin: Plugin) -> float:
+def train_plainly(images, plugin: Plugin) -> float:
     model = timm.create_model(plugin.backbone, num_classes=plugin.embedding_dim).train()
     data = PlainFiles(images, plugin.height_width)
     loss = ArcFaceLoss(int(data.labels.max()) + 1, plugin.embedding_dim, margin=17.2, scale=24)
@@ -69,15 +69,15 @@ def plain(images, plugin: Plugin) -> float:
     return STEPS * plugin.batch_size / (time.perf_counter() - began)
 
 
-def kitbox(plugin: Plugin, collection, competition, place: Workspace) -> float:
+def train_with_kitbox(plugin: Plugin, collection, competition, workspace: Workspace) -> float:
     named = NamedPlugin("benchmark", plugin, None, "benchmark")
     options = TrainOptions(on="all", fresh=True)
-    stage = trainer.train(named, TrainSetup(collection, competition, place, options))
-    for report in stage:
-        if isinstance(report, events.StepDone):
-            if report.step == WARM_UP:
+    stage = trainer.train(named, TrainSetup(collection, competition, workspace, options))
+    for event in stage:
+        if isinstance(event, events.StepDone):
+            if event.step == WARM_UP:
                 began = time.perf_counter()
-            if report.step == WARM_UP + STEPS:
+            if event.step == WARM_UP + STEPS:
                 break
     stage.close()
     return STEPS * plugin.batch_size / (time.perf_counter() - began)
@@ -96,9 +96,9 @@ def main() -> None:
     )  # fmt: skip
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
-        place = Workspace(Path(folder))
-        competition = presets.init(place, "humpback", given.data)
-        stage = collect(place, competition)
+        workspace = Workspace(Path(folder))
+        competition = presets.init(workspace, "humpback", given.data)
+        stage = collect(workspace, competition)
         while True:
             try:
                 next(stage)
@@ -106,8 +106,8 @@ def main() -> None:
                 collection = end.value
                 break
         for _ in range(given.rounds):
-            ours = kitbox(plugin, collection, competition, place)
-            theirs = plain(collection.labelled, plugin)
+            ours = train_with_kitbox(plugin, collection, competition, workspace)
+            theirs = train_plainly(collection.labelled, plugin)
             ratios.append(ours / theirs)
             print(f"kitbox {ours:.1f}, plain {theirs:.1f} images/s", flush=True)
     ratios.sort()

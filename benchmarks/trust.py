@@ -2,7 +2,7 @@
 
     python benchmarks/trust.py --workspace DIR PLUGIN [PLUGIN ...] [--whiten 256] [--worlds 16]
 
-The plugins should be frozen (epochs=0), so that they have learnt nothing from the hidden tests. In
+The plugins should be frozen (epochs=0), so that they have not been trained on the hidden tests. In
 each of the simulated worlds, kitbox's own split hides a test from the labelled images, with the
 share of unknown individuals in kitbox.toml. A holdout is split off the rest, and its score is
 compared with the score on the hidden test, whose threshold comes from the holdout. Prints the mean
@@ -40,8 +40,8 @@ HOLDOUTS: dict[str, dict[str, Any]] = {
 }
 
 
-def shaped(competition: Competition, **shape: Any) -> Competition:
-    changed = competition.holdout.model_copy(update=shape)
+def with_holdout(competition: Competition, **changes: Any) -> Competition:
+    changed = competition.holdout.model_copy(update=changes)
     return competition.model_copy(update={"holdout": changed})
 
 
@@ -76,16 +76,16 @@ def main() -> None:
     )
     parser.add_argument("plugins", nargs="+")
     given = parser.parse_args()
-    place, competition = open_workspace(given.workspace)
-    collection = follow(collect(place, competition))
-    plugins = [discovery.load(name, place) for name in given.plugins]
-    chosen = members.for_holdout(place, plugins, None, collection)
+    workspace, competition = open_workspace(given.workspace)
+    collection = follow(collect(workspace, competition))
+    plugins = [discovery.load(name, workspace) for name in given.plugins]
+    chosen = members.for_holdout(workspace, plugins, None, collection)
     labelled, units = collection.labelled, collection.units
     ensemble = Ensemble(
         members=chosen,
         collection=collection,
         competition=competition,
-        workspace=place,
+        workspace=workspace,
         options=EnsembleOptions(whiten=given.whiten),
     )
     embeddings = follow(assemble(ensemble, [labelled], labelled.image_ids)).embeddings
@@ -94,15 +94,15 @@ def main() -> None:
     for world in range(given.worlds):
         hidden = holdout.split(
             labelled,
-            shaped(
+            with_holdout(
                 competition, share=HIDDEN_SHARE, frequency_power=given.drawn_by, seed=1000 + world
             ),
             units,
         )
         rest = np.isin(labelled.image_ids, hidden.train.image_ids)
-        for name, shape in HOLDOUTS.items():
+        for name, changes in HOLDOUTS.items():
             local = holdout.split(
-                hidden.train, shaped(competition, seed=world, **shape), units[rest]
+                hidden.train, with_holdout(competition, seed=world, **changes), units[rest]
             )
             value, fitted = scored(embeddings, local, competition)
             true, _ = scored(embeddings, hidden, competition, fitted)
