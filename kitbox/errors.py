@@ -17,13 +17,14 @@ class KitboxError(Exception):
         self.where = where
         self.fix = fix
 
+    # not `message`: torch raises errors of worker processes again, with such a keyword argument
     @property
-    def message(self) -> str:
+    def explanation(self) -> str:
         """What is wrong and the fix, without the place."""
         return "; ".join(part for part in (self.what, self.fix) if part)
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.message}" if self.where else self.message
+        return f"{self.where}: {self.explanation}" if self.where else self.explanation
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

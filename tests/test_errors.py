@@ -8,7 +8,7 @@ from kitbox.errors import KitboxError, did_you_mean, more
 
 
 @pytest.mark.parametrize(
-    ("error", "sentence", "message"),
+    ("error", "sentence", "explanation"),
     [
         (KitboxError("no label"), "no label", "no label"),
         (KitboxError("no label", fix="add one"), "no label; add one", "no label; add one"),
@@ -21,9 +21,9 @@ from kitbox.errors import KitboxError, did_you_mean, more
     ],
 )
 def test_an_error_is_one_sentence_of_place_mistake_and_fix(
-    error: KitboxError, sentence: str, message: str
+    error: KitboxError, sentence: str, explanation: str
 ) -> None:
-    assert (str(error), error.message) == (sentence, message)
+    assert (str(error), error.explanation) == (sentence, explanation)
 
 
 def test_a_copied_error_keeps_its_fields() -> None:

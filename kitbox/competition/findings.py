@@ -93,7 +93,7 @@ class FindingCollector:
             if not self.lenient:
                 raise
             where = error.where or "kitbox.toml"
-            self.findings.append(DataFinding(where, error.message, kind="list", action="stop"))
+            self.findings.append(DataFinding(where, error.explanation, kind="list", action="stop"))
             return None
 
     def raise_first(self) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from kitbox.errors import KitboxError
 from kitbox.images import preprocessing
 from kitbox.images.augmentation import Augmentation
 from kitbox.images.loader import ImageDataset, build_loader
@@ -41,3 +42,11 @@ def test_an_unreadable_image_is_grey(tmp_path: Path) -> None:
         unreadable=frozenset({"broken.jpg"}),
     )
     assert (dataset[0][0] == 128).all()
+
+
+def test_an_error_in_a_worker_process_is_still_an_error_that_a_user_can_fix(tmp_path: Path) -> None:
+    images = ImageSet(strings(["gone.jpg"]), (tmp_path / "gone.jpg",))
+    dataset = ImageDataset(images, (16, 16), interpolation="bicubic", crop_margin=None)
+    # torch raises it again, from its type and a message
+    with pytest.raises(KitboxError, match=r"there is no image .*gone\.jpg"):
+        next(iter(build_loader(dataset, [[0]], workers=1)))
