@@ -315,8 +315,8 @@ def _similarity_findings(
             f"image '{ids[row]}'" + (f" of '{labels[row]}'" if labels[row] else "")
             for row in (other, one)
         )
-        where, beside = (places[str(ids[row])] for row in (other, one))
-        what = f"{later} looks like {earlier} ({beside})"
+        where, earlier_place = (places[str(ids[row])] for row in (other, one))
+        what = f"{later} looks like {earlier} ({earlier_place})"
         action = collector.action(kind, "labelled")
         yield DataFinding(where, what, image_id=str(ids[other]), kind=kind, action=action)
 

@@ -14,7 +14,7 @@ from PIL import Image
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of
 from kitbox.images import preprocessing
-from kitbox.images.preprocessing import Box, UnreadableImageError
+from kitbox.images.preprocessing import Box, UnreadableImageError, box_of
 from kitbox.records import ImageSet, Integers, Progress, Strings
 from kitbox.workspace import Workspace
 
@@ -126,9 +126,9 @@ def _draw(path: Path, side: int, box: Box | None, margin: float) -> _Thumbnail:
 
 
 def _boxes(images: ImageSet, crop_margin: float | None) -> list[Box | None]:
-    if images.boxes is None or crop_margin is None:
+    if crop_margin is None:
         return [None] * len(images)
-    return [None if np.isnan(box).any() else tuple(box.tolist()) for box in images.boxes]
+    return [box_of(images, row) for row in range(len(images))]
 
 
 def _keys(images: ImageSet, boxes: list[Box | None], side: int, margin: float) -> list[str]:
