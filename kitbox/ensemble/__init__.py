@@ -1,1 +1,1 @@
-"""Several embeddings into one."""
+"""Ensembles: members joined into meta-embeddings, their answers, and pseudo-labels."""
