@@ -170,7 +170,7 @@ def ensemble(
     from kitbox.ensemble import answers, members
     from kitbox.ensemble.ensemble import Ensemble
     from kitbox.network import inference
-    from kitbox.submission import receipt
+    from kitbox.submission import csv_format, receipt
     from kitbox.submission.submission import check_top_k, make_submission
 
     workspace, competition = open_workspace(folder)
@@ -230,6 +230,9 @@ def ensemble(
     print_threshold(locally.score)
     if submit:
         print_line(f"submission: {report['csv']}")
+        note_on_scale = csv_format.scale_note(competition)
+        if note_on_scale:
+            print_line(note_on_scale)
         print_line(f"receipt:    {package.receipt}")
 
 

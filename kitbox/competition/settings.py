@@ -19,6 +19,8 @@ Metric = Literal["map", "label_map", "gap", "baks_baus", "row_f1", "ari"]
 
 # The closeness of opposite points (d = 2), rounded down; see `retrieval.label_similarity`.
 _LEAST_CLOSENESS = 0.574
+# whale-do's, whose scores lie in [0, 1].
+_UNIT_HEADER = ("query_id", "database_image_id", "score")
 
 # The usual metric of each kind of answers comes first.
 METRICS: dict[str, tuple[Metric, ...]] = {
@@ -207,18 +209,32 @@ class SubmissionFormat(Value):
     """The CSV format: its header (empty: none) and the layout of a query's answers.
 
     Layouts are "joined": answers in one column with blanks between them; "columns": a column for
-    each answer; "long": a row for each answer with its score in [0, 1]; "scored": the answer and
-    its score in one column. A file above `largest_mb` is refused. `kaggle` is the competition's
-    name in its address on kaggle.com; receipts leave it out, as it does not affect the answers.
+    each answer, whose names a header of two numbers (`match` to `match_1`, `match_2` …); "long": a
+    row for each answer with its score; "scored": the answer and its score in one column. The scores
+    of "long" are the "similarity" that the terminal and the pages show, or (1 + cosine) / 2 where a
+    format demands a "unit" range. A file above `largest_mb` is refused.
+    `kaggle` is the competition's name in its address on kaggle.com; receipts leave it out, as it
+    does not affect the answers.
     """
 
     title: ClassVar[str] = "[submission]"
 
     header: tuple[str, ...] = ()
     layout: Literal["joined", "columns", "long", "scored"]
+    scores: Literal["similarity", "unit"] | None = None
     sample: str | None = None
     largest_mb: float = Field(default=100.0, gt=0)
     kaggle: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]+$", exclude=True)
+
+    @property
+    def unit_scores(self) -> bool:
+        """Whether scores are (1 + cosine) / 2.
+
+        Workspaces of whale-do that are older than `scores` are recognised by their header.
+        """
+        if self.layout != "long":
+            return False
+        return self.scores == "unit" or (self.scores is None and self.header == _UNIT_HEADER)
 
 
 class HoldoutSettings(Value):
@@ -276,6 +292,21 @@ class Competition(Value):
         """The name of the competition's metric, with its k."""
         name = self.task.leaderboard_metric
         return f"{name}_at_{self.task.k}" if name in ("map", "label_map") else name
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The header of the CSV, with a name for each of k answers that have columns of their own.
+
+        CSV readers drop or refuse values beyond the header.
+        """
+        given = self.submission.header
+        missing = 1 + self.task.k - len(given)
+        if self.submission.layout != "columns" or not given or missing <= 0:
+            return given
+        if len(given) == 2:
+            return (given[0], *(f"{given[1]}_{number}" for number in range(1, self.task.k + 1)))
+        numbers = range(len(given), self.task.k + 1)
+        return (*given, *(f"answer_{number}" for number in numbers))
 
     @property
     def uses_threshold(self) -> bool:
@@ -358,6 +389,10 @@ def _format_contradictions(competition: Competition) -> Iterator[str]:
     csv_format, task = competition.submission, competition.task
     if csv_format.layout == "long" and len(csv_format.header) != 3:
         yield "layout = 'long' needs a header of three columns"
+    if csv_format.layout != "long" and csv_format.scores is not None:
+        yield "submission.scores is for layout = 'long'; leave it out"
+    if csv_format.unit_scores and task.similarity_range[0] < -1:
+        yield "scores = 'unit' needs similarities from -1 to 1, which sums are not"
     if csv_format.layout in ("joined", "scored") and len(csv_format.header) not in (0, 2):
         yield f"layout = '{csv_format.layout}' needs a header of two columns, or none"
     if csv_format.layout == "scored" and task.answers != "label":

@@ -187,7 +187,10 @@ def _suspect_rows(
     suspects: Sequence[LabelSuspect], label_counts: Counter[str]
 ) -> list[list[object]]:
     rows: list[list[object]] = [
-        ["rank", "kind", "first", "second", "labels", "similarity", "evidence", "fine", "decision"]
+        [
+            *("rank", "kind", "first", "second", "labels"),
+            *("similarity_cosine", "evidence", "fine", "decision"),
+        ]
     ]
     for number, suspect in enumerate(suspects, 1):
         first, second = suspect.images[: suspect.first_count], suspect.images[suspect.first_count :]

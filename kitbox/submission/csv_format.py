@@ -26,15 +26,17 @@ _VALUE = re.compile(r'(?:"([^"]*(?:""[^"]*)*)"|([^,\r\n]*))(,|\r\n|\r|\n|\Z)')
 def write(ranking: Ranking, competition: Competition) -> str:
     """Return the CSV of a ranking: the competition's header, then a row for each query.
 
-    The long layout has a row for each answer, with a score in [0, 1] that falls along a query's
-    answers. Lines end in line feeds. Raises KitboxError for an answer that the format cannot hold.
+    The long layout has a row for each answer, with a score that falls along a query's answers.
+    Lines end in line feeds. Raises KitboxError for an answer that the format cannot hold.
     """
-    layout, header = competition.submission.layout, competition.submission.header
+    layout, header = competition.submission.layout, competition.header
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     if header:
         writer.writerow(header)
-    scores = falling_scores(ranking.similarity) if layout == "long" else ranking.similarity
+    scores: Floats | NDArray[np.float64] = ranking.similarity
+    if layout == "long":
+        scores = falling_scores(ranking.similarity, unit=competition.submission.unit_scores)
     for query_id, answers, row in zip(
         ranking.query_ids.tolist(), ranking.answers.tolist(), scores.tolist(), strict=True
     ):
@@ -54,13 +56,27 @@ def write(ranking: Ranking, competition: Competition) -> str:
     return written.getvalue()
 
 
-def falling_scores(similarity: Floats) -> NDArray[np.float64]:
-    """Return scores (q, k) in [0, 1] for cosines (q, k): (1 + cosine) / 2, falling along a row.
+def scale_note(competition: Competition) -> str | None:
+    """Return a sentence where the CSV has other numbers than the terminal, None elsewhere."""
+    if not competition.submission.unit_scores:
+        return None
+    return (
+        "the scores in the CSV are (1 + cosine) / 2, from 0 to 1, as this format demands; "
+        "everywhere else similarities and thresholds are cosines"
+    )
 
-    The order of equal scores is undefined to a scorer that sorts, so each of several equal ones is
-    one step of seven decimals below the one before.
+
+def falling_scores(similarity: Floats, *, unit: bool) -> NDArray[np.float64]:
+    """Return scores (q, k) of similarities (q, k), falling along a row.
+
+    They are the similarities, or where `unit`, (1 + cosine) / 2 in [0, 1]. The order of equal
+    scores is undefined to a scorer that sorts, so each of several equal ones is one step of seven
+    decimals below the one before.
     """
     steps = np.arange(similarity.shape[1]) * _STEP
+    if not unit:
+        own = np.round(similarity.astype(np.float64), 7)
+        return np.asarray(np.minimum.accumulate(own + steps, axis=1) - steps)
     cosines = np.where(np.isfinite(similarity), similarity, -1).astype(np.float64)
     scores = np.round(np.clip((1 + cosines) / 2, 0, 1), 7)
     room = steps[::-1]  # what the answers after it need above 0
@@ -74,14 +90,14 @@ def read(data: str, competition: Competition) -> Ranking:
     Similarities are its scores, or fall with the rank where it has none. Raises KitboxError for
     text in another format.
     """
-    layout, header = competition.submission.layout, competition.submission.header
+    layout, header = competition.submission.layout, competition.header
     try:
         rows = [row for row in csv.reader(io.StringIO(data, newline="")) if row]
     except csv.Error as error:
         raise KitboxError(f"the submission is no CSV: {error}") from error
     if header and rows:
         first, *rows = rows
-        if tuple(first) != header:
+        if tuple(first) not in (header, competition.submission.header):
             raise KitboxError(
                 f"the header is {','.join(first)}, not {','.join(header)}; write it on line 1"
             )

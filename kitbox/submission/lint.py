@@ -21,6 +21,8 @@ _BOM = b"\xef\xbb\xbf"
 # The most known words that a wrong word is compared with, and the most wrong words; each
 # comparison takes milliseconds.
 _MOST_COMPARED = 5000
+# Names of a header that are told; of a longer one the first three and the last.
+_MOST_NAMES = 6
 _MOST_SEARCHES = 50
 
 
@@ -141,19 +143,33 @@ def lint(
         return [*found, LintFinding(*_position(data, error.start), what)]
     expected = expected_answers(competition, labelled, test, searches)
     rows = csv_format.read_rows(written)
-    header = competition.submission.header
+    header = competition.header
     first = next(rows, None) if header else None
     names = () if first is None else tuple(field.text for field in first.fields)
     if names != header:
-        what = f"the header is {','.join(names) or 'missing'}, not {','.join(header)}; "
-        found.append(LintFinding(1, 1, what + "write it on line 1"))
+        found.append(LintFinding(1, 1, _wrong_header(names, header)))
     if first is not None and names[0] in expected.row_of:  # no header, but a query
         rows = chain([first], rows)
     if competition.submission.layout == "long":
-        found += _check_long_rows(rows, expected)
+        found += _check_long_rows(rows, expected, unit=competition.submission.unit_scores)
     else:
         found += _check_rows(rows, competition.submission.layout, expected)
     return sorted(found, key=lambda finding: (finding.line, finding.column))
+
+
+def _wrong_header(names: tuple[str, ...], header: tuple[str, ...]) -> str:
+    """Return the text of the finding about a header; one of many columns is cut short."""
+
+    def short(columns: tuple[str, ...]) -> str:
+        if len(columns) <= _MOST_NAMES:
+            return ",".join(columns) or "missing"
+        return f"{','.join(columns[:3])},…,{columns[-1]}"
+
+    counts = ""
+    if len(header) > 3 and 0 < len(names) != len(header):
+        noun = "column" if len(names) == 1 else "columns"
+        counts = f" ({len(names)} {noun} of {len(header)})"
+    return f"the header is {short(names)}, not {short(header)}{counts}; write it on line 1"
 
 
 def _check_bytes(data: bytes, competition: Competition) -> Iterator[LintFinding]:
@@ -259,8 +275,10 @@ def _check_all_equal(confidences: list[tuple[int, CsvField]]) -> Iterator[LintFi
         yield LintFinding(line, column, what + "give surer answers a higher confidence")
 
 
-def _check_long_rows(rows: Iterator[CsvRow], expected: ExpectedAnswers) -> Iterator[LintFinding]:
-    """Check the layout with one row for each answer."""
+def _check_long_rows(
+    rows: Iterator[CsvRow], expected: ExpectedAnswers, *, unit: bool
+) -> Iterator[LintFinding]:
+    """Check the layout with one row for each answer; `unit` scores lie in [0, 1]."""
     suggestions, before, last, line = _Suggestions(), -1, "", 1
     by_query: dict[str, list[CsvRow]] = {}
     for line, fields in rows:
@@ -280,7 +298,7 @@ def _check_long_rows(rows: Iterator[CsvRow], expected: ExpectedAnswers) -> Itera
         last = query.text if query.text in by_query else last
     for name, own in by_query.items():
         yield from _check_long_answers(name, own, expected, suggestions)
-        yield from _check_scores(name, own)
+        yield from _check_scores(name, own, unit=unit)
     yield from _check_missing(by_query, line, expected)
 
 
@@ -301,15 +319,15 @@ def _check_long_answers(
     yield from _check_itself(query, answers, own[0].line, answers[0].column, expected)
 
 
-def _check_scores(query: str, own: list[CsvRow]) -> Iterator[LintFinding]:
+def _check_scores(query: str, own: list[CsvRow], *, unit: bool) -> Iterator[LintFinding]:
     """Check the scores in the rows of a query."""
-    values = set()
+    values, wanted = set(), " from 0 to 1" if unit else ""
     for line, (_, _, (text, column)) in own:
         value = csv_format.parse_number(text)
         values.add(value)
         if value is None:
-            yield LintFinding(line, column, f"'{text}' is not a score; write a number from 0 to 1")
-        elif not 0 <= value <= 1:
+            yield LintFinding(line, column, f"'{text}' is not a score; write a number{wanted}")
+        elif unit and not 0 <= value <= 1:
             what = f"score {text} is out of range; scores are from 0 to 1"
             yield LintFinding(line, column, what)
     if len(own) > 1 and len(values) == 1:

@@ -207,6 +207,17 @@ def changed(**parts: dict[str, Any]) -> Competition:
         ),
         ({"submission": {"layout": "scored"}}, "layout = 'scored' needs answers = 'label'"),
         (
+            {"submission": {"scores": "unit"}},
+            "submission.scores is for layout = 'long'; leave it out",
+        ),
+        (
+            {
+                "task": {"label_similarity": "sum"},
+                "submission": {"layout": "long", "header": ["q", "a", "s"], "scores": "unit"},
+            },
+            "scores = 'unit' needs similarities from -1 to 1, which sums are not",
+        ),
+        (
             {"task": {"answers": "label", "metric": "gap"}},
             "metric = 'gap' needs layout = 'scored', which has the confidences",
         ),

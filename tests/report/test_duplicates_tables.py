@@ -149,6 +149,8 @@ def test_suggested_rows_can_be_pasted_into_decisions(workspace: Workspace) -> No
     with paths[1].open() as file:
         suspects = list(csv.DictReader(file))
     assert (suspects[0]["first"], suspects[0]["labels"]) == ("b.jpg", "Boo\nAhab")
+    # the scale of the terminal and of the page, which show it with three decimals
+    assert float(suspects[0]["similarity_cosine"]) == MUTUAL.similarity
     assert (suspects[1]["first"], suspects[1]["second"]) == ("c.jpg\nd.jpg", "e, f.jpg\ng.jpg")
     pasted = [row["decision"] for row in (*images, *suspects) if row["decision"]]
     pasted += [row["fine"] for row in suspects]

@@ -27,6 +27,7 @@ FORMATS: dict[str, dict[str, Any]] = {
     "joined": {"layout": "joined"},
     "columns": {"layout": "columns", "header": ()},
     "long": LONG,
+    "unit": LONG | {"scores": "unit"},
     "scored": {"layout": "scored"},
 }
 
@@ -48,11 +49,62 @@ def test_each_answer_can_have_a_column_and_no_header() -> None:
     assert csv_format.write(ranking_of(ROWS), toy) == "x.jpg,Ahab,new_whale,Boo\ny.jpg,Boo,Ahab\n"
 
 
-def test_in_the_long_layout_each_answer_has_a_row_and_a_score_from_0_to_1() -> None:
+def test_a_header_of_two_names_numbers_the_columns_of_all_answers() -> None:
+    toy = competition(k=4, form={"layout": "columns", "header": ("query", "match")})
+    written = csv_format.write(ranking_of(ROWS), toy)  # the first row has three answers
+    assert written.splitlines()[0] == "query,match_1,match_2,match_3,match_4"
+    assert csv_format.read(written, toy).answers.tolist() == ranking_of(ROWS).answers.tolist()
+    short = written.replace("match_1,match_2,match_3,match_4", "match")  # an older file is read
+    assert csv_format.read(short, toy).query_ids.tolist() == ["x.jpg", "y.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("header", "whole"),
+    [
+        (("query",), "query,answer_1,answer_2,answer_3"),
+        (("query", "best", "second"), "query,best,second,answer_3"),
+        (("query", "a", "b", "c"), "query,a,b,c"),
+        ((), "x.jpg,Ahab,new_whale,Boo"),
+    ],
+)
+def test_a_header_names_a_column_for_each_answer(header: tuple[str, ...], whole: str) -> None:
+    toy = competition(k=3, form={"layout": "columns", "header": header})
+    assert csv_format.write(ranking_of(ROWS), toy).splitlines()[0] == whole
+
+
+def test_in_the_long_layout_each_answer_has_a_row_with_the_similarity_of_the_terminal() -> None:
     assert csv_format.write(ranking_of(ROWS), competition_with("long")) == (
+        "query,image,score\n"
+        "x.jpg,Ahab,0.9000000\nx.jpg,new_whale,0.5000000\nx.jpg,Boo,0.4000000\n"
+        "y.jpg,Boo,0.8000000\ny.jpg,Ahab,0.7000000\n"
+    )
+    assert csv_format.scale_note(competition_with("long")) is None
+
+
+def test_similarities_beyond_cosines_are_written_as_they_are() -> None:
+    written = csv_format.write(
+        ranking_of({"x": [("a", 2.5), ("b", -1.0)]}), competition_with("long")
+    )
+    assert written == "query,image,score\nx,a,2.5000000\nx,b,-1.0000000\n"
+
+
+WHALE_DO = {"layout": "long", "header": ("query_id", "database_image_id", "score")}
+
+
+def test_workspaces_of_whale_do_without_the_setting_keep_scores_from_0_to_1() -> None:
+    written = csv_format.write(ranking_of({"x": [("a", 0.4592)]}), competition(form=WHALE_DO))
+    assert written.splitlines()[1] == "x,a,0.7296000"
+
+
+def test_where_scores_lie_within_0_and_1_a_sentence_tells_it() -> None:
+    assert csv_format.write(ranking_of(ROWS), competition_with("unit")) == (
         "query,image,score\n"
         "x.jpg,Ahab,0.9500000\nx.jpg,new_whale,0.7500000\nx.jpg,Boo,0.7000000\n"
         "y.jpg,Boo,0.9000000\ny.jpg,Ahab,0.8500000\n"
+    )
+    assert csv_format.scale_note(competition_with("unit")) == (
+        "the scores in the CSV are (1 + cosine) / 2, from 0 to 1, as this format demands; "
+        "everywhere else similarities and thresholds are cosines"
     )
 
 
@@ -75,7 +127,7 @@ def test_a_query_without_answers_keeps_its_row(layout: str) -> None:
 
 def test_names_with_commas_and_quotes_are_quoted() -> None:
     rows = {"x,1.jpg": [('the "old" one', 0.9)]}
-    toy = competition(form={"layout": "columns"})
+    toy = competition(k=1, form={"layout": "columns"})
     assert csv_format.write(ranking_of(rows), toy) == 'Image,Id\n"x,1.jpg","the ""old"" one"\n'
 
 
@@ -129,7 +181,7 @@ SIMILARITIES = arrays.arrays(
 @given(SIMILARITIES)
 def test_scores_fall_within_0_and_1_and_move_as_little_as_possible(found) -> None:
     similarity = -np.sort(-found, axis=1)
-    scores = csv_format.falling_scores(similarity)
+    scores = csv_format.falling_scores(similarity, unit=True)
     assert (scores >= 0).all()
     assert (scores <= 1).all()
     assert (np.diff(scores, axis=1) < 0).all()
@@ -138,19 +190,28 @@ def test_scores_fall_within_0_and_1_and_move_as_little_as_possible(found) -> Non
 
 
 @given(SIMILARITIES)
-def test_no_two_scores_of_a_query_are_equal_in_the_file(found) -> None:
+def test_similarities_in_a_file_fall_and_move_by_no_more_than_their_ties(found) -> None:
+    similarity = -np.sort(-found, axis=1)
+    scores = csv_format.falling_scores(similarity, unit=False)
+    assert (np.diff(scores, axis=1) < 0).all()
+    assert np.allclose(scores, similarity, rtol=0, atol=1e-7 * similarity.shape[1])
+
+
+@pytest.mark.parametrize("scale", ["long", "unit"])
+@given(found=SIMILARITIES)
+def test_no_two_scores_of_a_query_are_equal_in_the_file(scale: str, found) -> None:
     rows = {f"q{n}": [(f"g{i}", v) for i, v in enumerate(row)] for n, row in enumerate(found)}
-    lines = csv_format.write(ranking_of(rows), competition_with("long")).splitlines()[1:]
+    lines = csv_format.write(ranking_of(rows), competition_with(scale)).splitlines()[1:]
     assert len({tuple(line.split(",")[::2]) for line in lines}) == len(lines)
 
 
 def test_a_row_of_cosines_of_minus_1_falls_to_0() -> None:
-    scores = csv_format.falling_scores(np.full((1, 4), -1, dtype=np.float32))
+    scores = csv_format.falling_scores(np.full((1, 4), -1, dtype=np.float32), unit=True)
     assert scores.tolist() == [pytest.approx([3e-7, 2e-7, 1e-7, 0], abs=1e-12)]
 
 
 def test_a_row_of_cosines_of_1_begins_at_1() -> None:
-    scores = csv_format.falling_scores(np.full((1, 3), 1.0000001, dtype=np.float32))
+    scores = csv_format.falling_scores(np.full((1, 3), 1.0000001, dtype=np.float32), unit=True)
     assert scores.tolist() == [pytest.approx([1, 1 - 1e-7, 1 - 2e-7], abs=1e-12)]
 
 

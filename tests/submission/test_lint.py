@@ -27,7 +27,9 @@ IMAGES = competition(
 )
 # The two nearest images, a row each, scored.
 LONG = competition(
-    answers="images", k=2, form={"header": ("query", "image", "score"), "layout": "long"}
+    answers="images",
+    k=2,
+    form={"header": ("query", "image", "score"), "layout": "long", "scores": "unit"},
 )
 # Up to three matches among the test images, the query itself and one more at least.
 MATCHES = competition(
@@ -75,6 +77,27 @@ def changed(kind: str, old: str, new: str) -> list[str]:
     text, toy = GOODS[kind]
     assert old in text
     return found(text.replace(old, new, 1), toy)
+
+
+def test_a_header_is_checked_to_its_last_column() -> None:
+    form = {"header": ("query", "match"), "layout": "columns"}
+    toy = competition(k=8, answers="images", gallery="train+test", task={"least": 2}, form=form)
+    whole = ",".join(("query", *(f"match_{number}" for number in range(1, 9))))
+    assert found(f"{whole}\n{GOOD_IMAGES}", toy) == []
+    assert found(f"query,match\n{GOOD_IMAGES}", toy) == [
+        "line 1, column 1: the header is query,match, not query,match_1,match_2,…,match_8 "
+        "(2 columns of 9); write it on line 1"
+    ]
+
+
+def test_similarities_may_lie_outside_0_and_1_where_they_are_no_unit_scores() -> None:
+    form = {"header": ("query", "image", "similarity_cosine"), "layout": "long"}
+    toy = competition(answers="images", k=2, form=form)
+    text = GOOD_LONG.replace("score", "similarity_cosine").replace("0.3", "-0.3")
+    assert found(text, toy) == []
+    assert found(text.replace("-0.3", "near"), toy) == [
+        "line 7, column 13: 'near' is not a score; write a number"
+    ]
 
 
 @pytest.mark.parametrize("kind", GOODS)
