@@ -54,7 +54,8 @@ def init(
       kitbox init whales --preset humpback --data ~/data/humpback
       kitbox init seals --preset csv --data ~/seals --train-list seals.csv --label-column name
     """
-    from kitbox.competition import presets
+    from kitbox.competition import lists, presets
+    from kitbox.dataset.inventory import inventory_lines
 
     given = {
         "train_list": train_list,
@@ -72,6 +73,8 @@ def init(
             f"{images.train_list}: images in column '{images.image_column}', "
             f"individuals in column '{images.label_column}'"
         )
+    for line in inventory_lines(lists.survey(competition, workspace.boxes), competition):
+        print_line(line)
     if images.boxes is None and (data / "boxes.csv").is_file():
         print_line(
             f"{data / 'boxes.csv'} has no columns image,x0,y0,x1,y1; "

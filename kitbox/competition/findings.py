@@ -1,5 +1,6 @@
 """Findings on rows and files, and a collector that stops at them or reads on."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -45,7 +46,7 @@ class FindingCollector:
     It raises KitboxError at the first serious one, or collects all of them if `lenient`.
     `decisions` about an image settle findings on its labelled rows: these are not collected.
     `settled` are the images left out that way, `named_files` the files that rows name, those of
-    faulty rows included.
+    faulty rows included, and `rows` counts the rows read of each list.
     """
 
     competition: "Competition"
@@ -55,6 +56,7 @@ class FindingCollector:
     findings: list[DataFinding] = field(default_factory=list)
     settled: set[str] = field(default_factory=set)
     named_files: set[Path] = field(default_factory=set)
+    rows: Counter[str] = field(default_factory=Counter)
 
     def add(self, kind: str, side: Side, where: str, what: str, image_id: str = "") -> None:
         """Add a finding; raise KitboxError for one on a row that a query needs."""

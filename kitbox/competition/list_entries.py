@@ -264,6 +264,7 @@ def _rows(
         images.root / list_name, needed, collector.on_bad_row(list_name)
     ):
         if split_column is None or row[split_column] == split:
+            collector.rows[list_name] += 1
             yield line, row
 
 

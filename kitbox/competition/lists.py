@@ -43,7 +43,7 @@ class ListSurvey:
 
     `places` maps an image to its list and line, or to its file where no list names it.
     `named_files` are the files of all rows, those of faulty rows included; `settled` is that of
-    `ListedImages`.
+    `ListedImages`. `rows` counts the rows read of each list.
     """
 
     labelled: LabelledImages | None
@@ -53,6 +53,7 @@ class ListSurvey:
     places: dict[str, str]
     named_files: frozenset[Path]
     settled: frozenset[str]
+    rows: dict[str, int]
 
     @property
     def sets(self) -> tuple[ImageSet | None, ImageSet | None, ImageSet | None]:
@@ -130,6 +131,7 @@ def _read(collector: FindingCollector, boxes_file: Path | None) -> ListSurvey:
         places=_places(images, by_list) if collector.lenient else {},
         named_files=frozenset(collector.named_files),
         settled=frozenset(collector.settled),
+        rows=dict(collector.rows),
     )
 
 

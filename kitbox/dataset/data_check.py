@@ -15,7 +15,7 @@ from kitbox.competition.decisions import Decisions
 from kitbox.competition.findings import DataFinding, FindingCollector, nothing_left_message
 from kitbox.competition.lists import ListedImages, ListSurvey
 from kitbox.competition.settings import Competition
-from kitbox.dataset import image_checks, near_duplicates
+from kitbox.dataset import image_checks, inventory, near_duplicates
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, concatenate_signatures
 from kitbox.records import ImageSet, Progress, Strings, strings
@@ -70,7 +70,7 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
         *list_format_findings(competition, workspace.boxes),
         *name_findings(listed, competition, places),
     ]
-    excluded = _image_set(excluded_files(survey, competition), root)
+    excluded = _image_set(inventory.excluded_files(survey, competition), root)
     sides: tuple[Side, ...] = ("labelled", "test", "index", "unlisted")
     inspections: dict[Side, Inspection] = {}
     read: set[Path] = set()
@@ -85,7 +85,7 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
             if (what := nothing_left_message(images.image_ids.tolist(), side, dropped)) is not None:
                 findings.append(DataFinding("kitbox.toml", what, kind="list", action="stop"))
     unlisted = yield from file_index.inspect(
-        _image_set(unlisted_files(survey, competition), root), workspace
+        _image_set(inventory.unlisted_files(survey, competition), root), workspace
     )
     findings += _unlisted_findings(unlisted, inspections)
     image_sets = *(inspection.images for inspection in inspections.values()), unlisted.images
@@ -188,40 +188,6 @@ def image_findings(
                 )
             )
     return found
-
-
-def unlisted_files(survey: ListSurvey, competition: Competition) -> list[Path]:
-    """Return the images in the folders that no row names.
-
-    A folder whose list cannot be read is left out: all its images would be unlisted.
-    """
-    images = competition.images
-    sides: list[tuple[ImageSet | None, str]] = [(survey.labelled, images.train_folder)]
-    if images.test_folder is not None:
-        sides.append((survey.test, images.test_folder))
-    used = {
-        path for part in survey.sets if part is not None for path in part.paths
-    } | survey.named_files
-    found: dict[Path, None] = {}
-    for part, name in sides:
-        folder = images.root / name
-        if part is not None and folder.is_dir():
-            found |= dict.fromkeys(
-                file for file in image_files.list_images(folder) if file not in used
-            )
-    return list(found)
-
-
-def excluded_files(survey: ListSurvey, competition: Competition) -> list[Path]:
-    """Return the images left out because of their row, or of a list that cannot be read."""
-    images = competition.images
-    used = {path for part in survey.sets if part is not None for path in part.paths}
-    found = set(survey.named_files)
-    sides = ((survey.labelled, images.train_folder), (survey.test, images.test_folder))
-    for part, name in sides:
-        if part is None and name is not None and (images.root / name).is_dir():
-            found |= set(image_files.list_images(images.root / name))
-    return sorted(found - used)
 
 
 def _as_decided(

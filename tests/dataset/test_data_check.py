@@ -14,7 +14,7 @@ from kitbox.competition import lists
 from kitbox.competition.check_rules import KINDS
 from kitbox.competition.findings import DataFinding
 from kitbox.competition.settings import Competition
-from kitbox.dataset import data_check
+from kitbox.dataset import data_check, inventory
 from kitbox.dataset.collection import collect
 from kitbox.dataset.data_check import DataCheck
 from kitbox.errors import KitboxError
@@ -441,9 +441,9 @@ def test_an_image_of_a_faulty_row_counts_as_listed_and_is_excluded(tmp_path: Pat
         root=tmp_path, images={"train_list": "train.csv", "test_list": "test.csv"}
     )
     survey = lists.survey(given)
-    assert data_check.unlisted_files(survey, given) == [
+    assert inventory.unlisted_files(survey, given) == [
         tmp_path / "train/c.jpg",
         tmp_path / "test/y.jpg",
     ]
-    assert data_check.excluded_files(survey, given) == [tmp_path / "train/b.jpg"]
+    assert inventory.excluded_files(survey, given) == [tmp_path / "train/b.jpg"]
     assert survey.places == {"a.jpg": "train.csv line 2", "x.jpg": "test.csv line 2"}

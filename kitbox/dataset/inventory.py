@@ -1,0 +1,102 @@
+"""Inventory of a competition's lists and folders: counts of images, with an example of each kind.
+
+`kitbox init` prints it. Later steps name single images; here stands how many there are and where.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from kitbox.competition import image_files, list_entries
+from kitbox.competition.findings import DataFinding
+from kitbox.competition.lists import ListSurvey
+from kitbox.competition.settings import Competition, ImageSettings
+from kitbox.errors import more
+from kitbox.records import ImageSet
+
+# The most folders that are named.
+_MOST_FOLDERS = 3
+
+
+def inventory_lines(survey: ListSurvey, competition: Competition) -> Iterator[str]:
+    """Yield lines on the images of each side, on findings, and on files that no row names."""
+    images = competition.images
+    sides = (
+        ("labelled images", survey.labelled, images.train_list),
+        ("test images", survey.test, list_entries.test_list(images)),
+        ("index images", survey.index, None),
+    )
+    for name, part, listed in sides:
+        if part is None:
+            continue
+        found = f"{len(part)}{_folders(part, images)}"
+        if listed is None:
+            yield f"{name}: {found}{_individuals(part, images)}"
+        else:
+            rows = survey.rows.get(listed, 0)
+            yield f"{name}: {listed} has {rows} row{'' if rows == 1 else 's'}; found {found}{_individuals(part, images)}"
+    by_kind: dict[str, list[DataFinding]] = {}
+    for finding in survey.findings:
+        by_kind.setdefault(finding.kind, []).append(finding)
+    for kind, findings in by_kind.items():
+        yield f"{kind}: {findings[0]}{more(len(findings) - 1)}"
+    if unlisted := unlisted_files(survey, competition):
+        first = image_files.display_path(unlisted[0], images.root)
+        yield f"unlisted: no row names {first}{more(len(unlisted) - 1)}"
+
+
+def _individuals(part: ImageSet, images: ImageSettings) -> str:
+    """Return how many individuals labelled images show, without the unknown label."""
+    if part.labels is None or images.unlabelled:
+        return ""
+    labels = part.labels.tolist()
+    known = len(set(labels) - {"", images.unknown_label})
+    unknown = labels.count(images.unknown_label) if images.unknown_label else 0
+    also = f" and {unknown} images of '{images.unknown_label}'" if unknown else ""
+    return f"; {known} individual{'' if known == 1 else 's'}{also}"
+
+
+def _folders(part: ImageSet, images: ImageSettings) -> str:
+    """Return the folders of images, the fullest first, with their counts if there are several."""
+    counts = Counter(image_files.display_path(path.parent, images.root) for path in part.paths)
+    if set(counts) <= {"."}:
+        return " in the data folder" if counts else ""
+    if len(counts) == 1:
+        return f" in {next(iter(counts))}"
+    named = ", ".join(f"{name} ({count})" for name, count in counts.most_common(_MOST_FOLDERS))
+    others = len(counts) - _MOST_FOLDERS
+    return f" in {named}{f' and {others} more folders' if others > 0 else ''}"
+
+
+def unlisted_files(survey: ListSurvey, competition: Competition) -> list[Path]:
+    """Return the images in the folders that no row names.
+
+    A folder whose list cannot be read is left out: all its images would be unlisted.
+    """
+    images = competition.images
+    sides: list[tuple[ImageSet | None, str]] = [(survey.labelled, images.train_folder)]
+    if images.test_folder is not None:
+        sides.append((survey.test, images.test_folder))
+    used = {
+        path for part in survey.sets if part is not None for path in part.paths
+    } | survey.named_files
+    found: dict[Path, None] = {}
+    for part, name in sides:
+        folder = images.root / name
+        if part is not None and folder.is_dir():
+            found |= dict.fromkeys(
+                file for file in image_files.list_images(folder) if file not in used
+            )
+    return list(found)
+
+
+def excluded_files(survey: ListSurvey, competition: Competition) -> list[Path]:
+    """Return the images left out because of their row, or of a list that cannot be read."""
+    images = competition.images
+    used = {path for part in survey.sets if part is not None for path in part.paths}
+    found = set(survey.named_files)
+    sides = ((survey.labelled, images.train_folder), (survey.test, images.test_folder))
+    for part, name in sides:
+        if part is None and name is not None and (images.root / name).is_dir():
+            found |= set(image_files.list_images(images.root / name))
+    return sorted(found - used)

@@ -1,0 +1,40 @@
+"""Counts of lists and folders, with an example of each kind of finding."""
+
+from pathlib import Path
+
+from kitbox.competition import lists, presets
+from kitbox.dataset.inventory import inventory_lines
+from kitbox.workspace import Workspace
+from tests.photographs import picture
+
+
+def lines(tmp_path: Path, preset: str, **columns: str) -> list[str]:
+    competition = presets.init(Workspace(tmp_path / "w"), preset, tmp_path / "sea", columns=columns)
+    return list(inventory_lines(lists.survey(competition), competition))
+
+
+def test_rows_files_individuals_and_what_is_left_out_are_counted(tmp_path: Path) -> None:
+    sea = tmp_path / "sea"
+    for name in ("a.png", "b.png", "c.png", "d.png", "q.png"):
+        picture(sea / "photos" / name, 0, 0, (8, 8))
+    (sea / "seals.csv").write_text("file,who\na.png,Ann\nb.png,Bob\nx.png,Bob\ny.png,Bob\n")
+    (sea / "queries.csv").write_text("file\nq.png\n")
+    assert lines(tmp_path, "csv", train_list="seals.csv", test_list="queries.csv") == [
+        "labelled images: seals.csv has 4 rows; found 2 in photos; 2 individuals",
+        "test images: queries.csv has 1 row; found 1 in photos",
+        "missing: seals.csv line 4: image 'x.png' is not in photos; correct the row or remove it; "
+        "1 more like it",
+        "unlisted: no row names photos/c.png; 1 more like it",
+    ]
+
+
+def test_folders_of_individuals_are_counted(tmp_path: Path) -> None:
+    for who in ("Ann", "Bob", "Cat", "Dan", "Eve"):
+        for n in range(1 + (who == "Dan")):
+            picture(tmp_path / "sea" / "train" / who / f"{n}.png", 0, 0, (8, 8))
+    picture(tmp_path / "sea" / "test" / "q.png", 0, 0, (8, 8))
+    assert lines(tmp_path, "folder") == [
+        "labelled images: 6 in train/Dan (2), train/Ann (1), train/Bob (1) and 2 more folders; "
+        "5 individuals",
+        "test images: 1 in test",
+    ]
