@@ -29,12 +29,9 @@ def inventory_lines(survey: ListSurvey, competition: Competition) -> Iterator[st
     for name, part, listed in sides:
         if part is None:
             continue
-        found = f"{len(part)}{_folders(part, images)}"
-        if listed is None:
-            yield f"{name}: {found}{_individuals(part, images)}"
-        else:
-            rows = survey.rows.get(listed, 0)
-            yield f"{name}: {listed} has {rows} row{'' if rows == 1 else 's'}; found {found}{_individuals(part, images)}"
+        rows = survey.rows.get(listed or "", 0)
+        read = f"{listed} has {rows} row{'' if rows == 1 else 's'}; found " if listed else ""
+        yield f"{name}: {read}{len(part)}{_folders(part, images)}{_individuals(part, images)}"
     by_kind: dict[str, list[DataFinding]] = {}
     for finding in survey.findings:
         by_kind.setdefault(finding.kind, []).append(finding)
