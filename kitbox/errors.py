@@ -1,4 +1,4 @@
-"""Errors that a user can fix."""
+"""Errors that a user can fix, and warnings."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -25,6 +25,10 @@ class KitboxError(Exception):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.explanation}" if self.where else self.explanation
+
+
+class KitboxWarning(UserWarning):
+    """Something that a user should know and that stops nothing."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

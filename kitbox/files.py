@@ -1,17 +1,25 @@
-"""Atomic writes of files and folders, and digests of content."""
+"""Atomic writes, durable appends, access at an offset, and digests of content.
 
-import fcntl
+Calls that only some systems have stand here and nowhere else.
+"""
+
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kitbox.errors import KitboxError
+
+# Windows translates line feeds without it.
+_BINARY = getattr(os, "O_BINARY", 0)
+# Guards the position of open files where the system cannot read and write at an offset.
+_POSITION = threading.Lock()
 
 
 def canonical_json(value: Any) -> str:
@@ -79,18 +87,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-@contextmanager
-def lock(folder: Path, message: str) -> Iterator[None]:
-    """Keep other processes out of a folder; raises KitboxError(message) if one holds the lock."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise KitboxError(message) from error
-        yield
-
-
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file without its byte-order mark, line ends unchanged.
 
@@ -136,33 +132,77 @@ def read_json(path: Path) -> Any:
         raise KitboxError(f"{path} is not readable JSON: {error}") from error
 
 
-def append_line(file: int, line: bytes) -> None:
-    """Append a line to an open file and sync it.
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line to a file, created where missing, and sync both it and its folder.
 
-    Raises OSError if it cannot be written; the file is then unchanged.
+    Raises OSError if the line cannot be written; the file is then unchanged. Two processes must not
+    append at once.
     """
-    size = os.fstat(file).st_size
-    # a crash or an editor may have left the last line without a line feed
-    if size and os.pread(file, 1, size - 1) != b"\n":
-        line = b"\n" + line
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _BINARY, 0o644)
     try:
-        while line:
-            line = line[os.write(file, line) :]
-        os.fsync(file)
-    except OSError:
-        os.ftruncate(file, size)
-        raise
+        size = os.lseek(file, 0, os.SEEK_END)
+        # a crash or an editor may have left the last line without a line feed
+        if size and _last_byte(file) != b"\n":
+            line = b"\n" + line
+        try:
+            while line:
+                line = line[os.write(file, line) :]
+            os.fsync(file)
+        except OSError:
+            os.ftruncate(file, size)
+            raise
+    finally:
+        os.close(file)
+    _sync_folder(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
+def open_positioned(path: Path, *, write: bool = False) -> int:
+    """Return the descriptor of a file for `read_at` or, created where missing, `write_at`."""
+    return os.open(path, (os.O_WRONLY | os.O_CREAT if write else os.O_RDONLY) | _BINARY, 0o644)
+
+
+def read_at(file: int, buffer: memoryview, offset: int) -> int:
+    """Read bytes at an offset of an open file into a buffer; return their number.
+
+    Threads may share the file.
+    """
+    if hasattr(os, "preadv"):
+        return os.preadv(file, [buffer], offset)
+    with _POSITION:  # Windows
+        os.lseek(file, offset, os.SEEK_SET)
+        data = os.read(file, buffer.nbytes)
+    buffer.cast("B")[: len(data)] = data
+    return len(data)
+
+
+def write_at(file: int, data: memoryview, offset: int) -> int:
+    """Write bytes at an offset of an open file; return how many, which may be fewer than given.
+
+    Threads may share the file.
+    """
+    if hasattr(os, "pwrite"):
+        return os.pwrite(file, data, offset)
+    with _POSITION:  # Windows
+        os.lseek(file, offset, os.SEEK_SET)
+        return os.write(file, data)
+
+
+def _last_byte(file: int) -> bytes:
+    os.lseek(file, -1, os.SEEK_END)
+    return os.read(file, 1)
+
+
+def _sync(path: Path) -> None:
+    with path.open("r+b") as file:  # Windows syncs only what may be written
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
     """Sync a folder, so that the name of a new file is as durable as its bytes."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
     file = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(file)
     finally:
         os.close(file)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
-from kitbox import files
+from kitbox import locks
 from kitbox.boxes.detections import Detections
 from kitbox.boxes.detector import Detector, DetectorSettings
 from kitbox.boxes.detector_data import BoxedImages
@@ -179,8 +179,8 @@ def append_detections(path: Path, detections: dict[str, Detections]) -> None:
 
 def lock(folder: DetectorFolder) -> AbstractContextManager[None]:
     """Lock a detector against other processes."""
-    return files.lock(
-        folder.path, f"another process uses the detector {folder.path}; wait until it ends"
+    return locks.lock(
+        folder.path / "lock", f"another process uses the detector {folder.path}; wait until it ends"
     )
 
 

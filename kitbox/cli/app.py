@@ -3,15 +3,17 @@
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
 
 import kitbox
 from kitbox.cli import data, init, plugins, pseudo, report, score, submission, sweep, train
-from kitbox.errors import KitboxError
+from kitbox.cli.terminal import print_line
+from kitbox.errors import KitboxError, KitboxWarning
 
 # The steps of the work, in the order of the help, with their commands.
 STEPS = {
@@ -45,6 +47,8 @@ class CommandsByStep(TyperGroup):
                     ]
                 )
 
+
+_show_as_python = warnings.showwarning
 
 # Without rich's markup the help needs no rich, and starts twice as fast.
 app = typer.Typer(
@@ -110,6 +114,7 @@ def main() -> None:
     # worker that reads images, spinning makes the same work up to seven times as long.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     signal.signal(signal.SIGINT, _interrupt)
+    warnings.showwarning = _show_warning
     try:
         app()
     except BrokenPipeError:  # the reader of a pipe left, as 'head' does
@@ -126,6 +131,21 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     """Stop at Ctrl-C, and silence workers that were only half started."""
     sys.unraisablehook = lambda _: None
     signal.default_int_handler(number, frame)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning of kitbox as a sentence, and those of libraries as Python does."""
+    if issubclass(category, KitboxWarning):
+        print_line(f"warning: {message}")
+    else:
+        _show_as_python(message, category, filename, lineno, file, line)
 
 
 def _sentence(error: KitboxError | OSError) -> str:

@@ -14,10 +14,8 @@ Of drop, wrong and label the last row of an image counts; else the last of a kin
 """
 
 import csv
-import fcntl
 import io
 import math
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +25,8 @@ from pathlib import Path
 from kitbox import tables
 from kitbox.competition.boxes import Corners
 from kitbox.errors import KitboxError, did_you_mean
-from kitbox.files import append_line, digest_of, read_text, sync_folder, write_text
+from kitbox.files import append_line, digest_of, read_text, write_text
+from kitbox.locks import lock
 
 # The meaning of each kind's value; '' for a kind without a value.
 _VALUES = {
@@ -218,17 +217,16 @@ def add(path: Path, *decisions: Decision) -> None:
     """
     if not decisions:
         return
-    with _locked(path) as file:
-        empty = not read_text(path).strip()
+    with _locked(path):
+        empty = not path.exists() or not read_text(path).strip()
         if empty:
-            os.ftruncate(file, 0)
+            path.write_bytes(b"")
             names = list(COLUMNS)
         else:
             next(tables.read_rows(path, COLUMNS[:3]), None)  # raises where a column is missing
             names = tables.read_header(path)
         rows = [_row([_cells(decision).get(name, "") for name in names]) for decision in decisions]
-        append_line(file, "".join([*([_row(COLUMNS)] if empty else []), *rows]).encode())
-        sync_folder(path.parent)
+        append_line(path, "".join([*([_row(COLUMNS)] if empty else []), *rows]).encode())
 
 
 def remove(path: Path, decision: Decision) -> bool:
@@ -252,19 +250,12 @@ def remove(path: Path, decision: Decision) -> bool:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    """Lock the file at `path`, created where missing, and yield its descriptor."""
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other processes from changing the file, by whatever link they know it."""
+    file = path.resolve()
     try:
-        while True:
-            file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                # another process may have replaced the file when it removed a decision
-                if os.path.samestat(os.fstat(file), path.stat()):
-                    yield file
-                    return
-            finally:
-                os.close(file)
+        with lock(file.parent / ".kitbox" / f"{file.name}.lock"):
+            yield
     except OSError as error:
         raise KitboxError(f"cannot write {path}: {error.strerror or error}") from error
 

@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
+from kitbox.database import open_database
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.images import image_stats, preprocessing
@@ -175,21 +176,14 @@ def _read(path: Path) -> _FileRecord:
 
 @contextmanager
 def _open(path: Path) -> Iterator[sqlite3.Connection]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=60)) as database:
-            database.execute("PRAGMA journal_mode=WAL")
-            [(version,)] = database.execute("PRAGMA user_version")
-            if version != _VERSION:
-                database.execute("DROP TABLE IF EXISTS looks")
-                database.execute(f"PRAGMA user_version = {_VERSION}")
-            rest = ", ".join(_COLUMNS[1:])
-            database.execute(f"CREATE TABLE IF NOT EXISTS looks (stamp TEXT PRIMARY KEY, {rest})")
-            yield database
-    except sqlite3.OperationalError as error:  # a full disk, a folder without write permission
-        raise KitboxError(f"cannot write {path}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise KitboxError(f"{path} is damaged ({error})", fix="remove it") from error
+    with open_database(path) as database:
+        [(version,)] = database.execute("PRAGMA user_version")
+        if version != _VERSION:
+            database.execute("DROP TABLE IF EXISTS looks")
+            database.execute(f"PRAGMA user_version = {_VERSION}")
+        rest = ", ".join(_COLUMNS[1:])
+        database.execute(f"CREATE TABLE IF NOT EXISTS looks (stamp TEXT PRIMARY KEY, {rest})")
+        yield database
 
 
 def _load(database: sqlite3.Connection, stamps: list[str]) -> dict[str, _FileRecord]:

@@ -10,6 +10,7 @@ import numpy as np
 import PIL
 from PIL import features
 
+from kitbox import files
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of
 from kitbox.images import preprocessing
@@ -102,14 +103,14 @@ class CachedImages:
         # read and not memory-mapped: as fast, the one copy goes straight into the batch, the
         # system's page cache does not count as the process's memory, and a truncated file is an
         # error instead of a signal
-        if os.preadv(self._file(shard), [pixels.data], start) != self.cache.row_bytes:
+        if files.read_at(self._file(shard), pixels.data, start) != self.cache.row_bytes:
             raise _damaged(self.cache.folder)
         return True
 
     def _file(self, path: Path) -> int:
         if path not in self._files:
             try:
-                self._files[path] = os.open(path, os.O_RDONLY)
+                self._files[path] = files.open_positioned(path)
             except FileNotFoundError as error:
                 raise _damaged(self.cache.folder) from error
             weakref.finalize(self, os.close, self._files[path])

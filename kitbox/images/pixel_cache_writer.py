@@ -12,7 +12,7 @@ from pathlib import Path
 
 from joblib import Parallel, cpu_count, delayed
 
-from kitbox import files
+from kitbox import files, locks
 from kitbox.errors import KitboxError
 from kitbox.images import preprocessing
 from kitbox.images.pixel_cache import KEY_BYTES, PixelCache, keys_of
@@ -145,8 +145,8 @@ def remove_unused(workspace: Workspace, used: Sequence[InputSpec]) -> list[tuple
 
 def lock(workspace: Workspace) -> AbstractContextManager[None]:
     """Keep other processes from changing the pixel caches of this workspace."""
-    return files.lock(
-        workspace.pixel_cache,
+    return locks.lock(
+        workspace.pixel_cache / "lock",
         f"another process is preparing images in {workspace.pixel_cache}; wait for it",
     )
 
@@ -174,7 +174,7 @@ class _Writer:
         left = pixels.data.cast("B")
         with self._writing:
             while left and not self._closed:  # the system may write less than it is given
-                written = os.pwrite(self._shard(path), left, start)
+                written = files.write_at(self._shard(path), left, start)
                 left, start = left[written:], start + written
 
     def commit(self) -> None:
@@ -205,7 +205,7 @@ class _Writer:
     def _shard(self, path: Path) -> int:
         if path not in self._shards:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._shards[path] = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+            self._shards[path] = files.open_positioned(path, write=True)
         return self._shards[path]
 
 

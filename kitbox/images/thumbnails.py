@@ -3,7 +3,7 @@
 import io
 import sqlite3
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image
 
-from kitbox.errors import KitboxError
+from kitbox.database import open_database
 from kitbox.files import digest_of
 from kitbox.images import preprocessing
 from kitbox.images.preprocessing import Box, UnreadableImageError, box_of
@@ -159,16 +159,9 @@ def _chunks(keys: list[str]) -> Iterator[list[str]]:
 
 @contextmanager
 def _open(path: Path) -> Iterator[sqlite3.Connection]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=60)) as database:
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS thumbnails (key TEXT PRIMARY KEY, picture BLOB, "
-                "width INTEGER, height INTEGER, x0 REAL, y0 REAL, x1 REAL, y1 REAL)"
-            )
-            yield database
-    except sqlite3.OperationalError as error:  # a full disk, a folder without write permission
-        raise KitboxError(f"cannot write {path}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise KitboxError(f"{path} is damaged ({error})", fix="remove it") from error
+    with open_database(path) as database:
+        database.execute(
+            "CREATE TABLE IF NOT EXISTS thumbnails (key TEXT PRIMARY KEY, picture BLOB, "
+            "width INTEGER, height INTEGER, x0 REAL, y0 REAL, x1 REAL, y1 REAL)"
+        )
+        yield database

@@ -11,18 +11,17 @@
 - `scored`: `public`, `private`, `source` ("kaggle" or "by hand"), `ref` where there is one
 """
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from kitbox.errors import KitboxError
-from kitbox.files import append_line, read_json, sync_folder
+from kitbox.files import append_line, read_json
+from kitbox.locks import lock
 from kitbox.workspace import Workspace
 
 LedgerEvent = Literal["made", "sending", "sent", "refused", "failed", "scored"]
@@ -88,9 +87,8 @@ def append(workspace: Workspace, what: LedgerEvent, submission: str, **fields: A
     path = path_of(workspace)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _open_locked(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, fcntl.LOCK_EX) as file:
-            append_line(file, line.encode())
-        sync_folder(path.parent)
+        with _lock(workspace):
+            append_line(path, line.encode())
     except OSError as error:
         raise KitboxError(f"cannot write {path}: {error.strerror or error}") from error
     return entry
@@ -100,11 +98,10 @@ def load(workspace: Workspace) -> Ledger:
     """Return the ledger; damaged lines are skipped, and their numbers kept."""
     path = path_of(workspace)
     try:
-        with (
-            _open_locked(path, os.O_RDONLY, fcntl.LOCK_SH) as file,
-            os.fdopen(os.dup(file), "rb") as lines,
-        ):
-            data = lines.read()
+        data = path.read_bytes()
+        if data and not data.endswith(b"\n"):  # another process may be writing the last line
+            with suppress(KitboxError), _lock(workspace):
+                data = path.read_bytes()
     except FileNotFoundError:
         return Ledger()
     except OSError as error:
@@ -134,35 +131,20 @@ def entries_from_receipts(workspace: Workspace) -> Iterator[LedgerEntry]:
         yield LedgerEntry("made", created, file.parent.name, fields)
 
 
-@contextmanager
-def sending_lock(workspace: Workspace) -> Iterator[None]:
+def sending_lock(workspace: Workspace) -> AbstractContextManager[None]:
     """Keep other processes of this workspace from sending at the same time.
 
     Raises KitboxError at once where another is sending. The lock ends with its process.
     """
-    path = workspace.cache / "sending.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as locks:
-        try:
-            flags = os.O_RDWR | os.O_CREAT
-            locks.enter_context(_open_locked(path, flags, fcntl.LOCK_EX | fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise KitboxError(
-                f"another 'kitbox submission upload' is sending from {workspace.root} right now; "
-                "run this again when it is done"
-            ) from error
-        yield
+    return lock(
+        workspace.cache / "sending.lock",
+        f"another 'kitbox submission upload' is sending from {workspace.root} right now; "
+        "run this again when it is done",
+    )
 
 
-@contextmanager
-def _open_locked(path: Path, flags: int, lock: int) -> Iterator[int]:
-    """Give the descriptor of a locked file; closing it ends the lock."""
-    file = os.open(path, flags, 0o644)
-    try:
-        fcntl.flock(file, lock)
-        yield file
-    finally:
-        os.close(file)
+def _lock(workspace: Workspace) -> AbstractContextManager[None]:
+    return lock(workspace.cache / "ledger.lock")
 
 
 def _entry(line: bytes) -> LedgerEntry | None:

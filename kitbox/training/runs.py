@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kitbox import files
+from kitbox import locks
 from kitbox.competition import pseudo_labels
 from kitbox.competition.pseudo_labels import PseudoLabel
 from kitbox.errors import KitboxError
@@ -151,7 +151,7 @@ def load_key(run: Run) -> RunKey:
 
 def lock(run: Run) -> AbstractContextManager[None]:
     """Keep other processes from training the same run."""
-    return files.lock(run.folder, f"another process is training {run.folder.parent.name}")
+    return locks.lock(run.folder / "lock", f"another process is training {run.folder.parent.name}")
 
 
 def data_digest(images: LabelledImages) -> str:

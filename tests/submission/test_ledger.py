@@ -1,6 +1,7 @@
 """The ledger: durable lines, damaged lines, and one sender at a time."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -94,8 +95,8 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(workspace: Workspace, monkeypat
         written.append(data)
         return real(file, data[:9])
 
-    real = ledger.os.write
-    monkeypatch.setattr(ledger.os, "write", half)
+    real = os.write
+    monkeypatch.setattr(os, "write", half)
     with pytest.raises(KitboxError, match=r"cannot write .*ledger.jsonl: No space left on device"):
         sending(workspace)
     assert ledger.path_of(workspace).read_bytes() == before

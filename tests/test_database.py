@@ -1,0 +1,102 @@
+"""SQLite files of several processes, on file systems of all kinds."""
+
+import errno
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from kitbox import database
+from kitbox.database import open_database
+from kitbox.errors import KitboxError
+from tests import no_locks
+
+INSERT = """
+    import sys, warnings
+    from pathlib import Path
+    from kitbox.database import open_database
+    warnings.simplefilter("ignore")
+    for n in range(10):
+        with open_database(Path(sys.argv[1])) as database:
+            database.execute("CREATE TABLE IF NOT EXISTS t (a TEXT)")
+            database.execute("INSERT INTO t VALUES (?)", (f"{sys.argv[2]}{n}",))
+            database.commit()
+"""
+
+
+def fill(path: Path, env: dict[str, str]) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(INSERT), str(path)]
+    running = [subprocess.Popen([*command, who], env=env) for who in "ab"]
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+
+
+def names(path: Path) -> list[str]:
+    with open_database(path) as rows:
+        return sorted(name for (name,) in rows.execute("SELECT a FROM t"))
+
+
+EXPECTED = [f"{who}{n}" for who in "ab" for n in range(10)]
+
+
+def test_it_has_a_write_ahead_log_where_that_can_be_had(tmp_path: Path) -> None:
+    fill(tmp_path / "images.sqlite", dict(os.environ))
+    assert names(tmp_path / "images.sqlite") == EXPECTED
+    with open_database(tmp_path / "images.sqlite") as rows:
+        assert rows.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_processes_lose_nothing_where_the_file_system_has_no_locks(
+    tmp_path: Path, number: int
+) -> None:
+    path = tmp_path / "cache" / "images.sqlite"
+    fill(path, no_locks.environment(tmp_path, number))
+    assert names(path) == EXPECTED
+
+
+def test_a_database_that_was_made_with_locks_can_be_used_without(tmp_path: Path) -> None:
+    path = tmp_path / "images.sqlite"
+    with open_database(path) as rows:  # not closed properly: the log stays
+        rows.execute("CREATE TABLE t (a TEXT)")
+        rows.execute("INSERT INTO t VALUES ('old')")
+        rows.commit()
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for file in tmp_path.glob("images.sqlite*"):
+            (copy / file.name).write_bytes(file.read_bytes())
+    fill(copy / "images.sqlite", no_locks.environment(tmp_path, errno.ENOLCK))
+    assert names(copy / "images.sqlite") == [*EXPECTED, "old"]
+
+
+@pytest.mark.parametrize("error", ["disk I/O error", "locking protocol"])
+def test_without_shared_memory_it_has_a_rollback_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    class WithoutSharedMemory(sqlite3.Connection):
+        def execute(self, sql: str, *rest: object) -> sqlite3.Cursor:  # type: ignore[override]
+            if sql == "PRAGMA journal_mode=WAL":
+                raise sqlite3.OperationalError(error)
+            return super().execute(sql, *rest)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        database.sqlite3,
+        "connect",
+        lambda *args, **options: connect(*args, **options, factory=WithoutSharedMemory),
+    )
+    with open_database(tmp_path / "images.sqlite") as rows:
+        assert rows.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        rows.execute("CREATE TABLE t (a)")
+
+
+def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "images.sqlite").write_bytes(b"not a database" * 99)
+    with (
+        pytest.raises(KitboxError, match=r"images\.sqlite is damaged .*; remove it"),
+        open_database(tmp_path / "images.sqlite"),
+    ):
+        pass
