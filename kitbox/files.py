@@ -3,6 +3,7 @@
 Calls that only some systems have stand here and nowhere else.
 """
 
+import codecs
 import hashlib
 import json
 import os
@@ -90,9 +91,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file without its byte-order mark, line ends unchanged.
 
-    Raises KitboxError that names the first byte that is not UTF-8.
+    Raises KitboxError for UTF-16, and one that names the first byte that is not UTF-8.
     """
     data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise KitboxError(
+            f"{path} is UTF-16, as Excel's 'Unicode Text' is",
+            fix="save it as UTF-8, in Excel as 'CSV UTF-8'",
+        )
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:

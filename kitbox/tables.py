@@ -1,97 +1,319 @@
-"""CSV files: rows read by the names of their columns, and rows written for spreadsheets."""
+"""Lists: rows of a CSV or an Excel workbook by their columns, and rows for spreadsheets."""
 
 import csv
 import io
+import re
+import warnings
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import date, datetime, time
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.files import read_text, write_text
 
+if TYPE_CHECKING:
+    from _csv import Reader
+
 # A spreadsheet takes a cell that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# Python's own limit is 131,072 characters; this is the largest number that every system takes.
+_LONGEST_CELL = 2**31 - 1
+# Lines at the top of a list in which its header is looked for.
+_TOP = 20
+_WORKBOOK = b"PK\x03\x04"  # a zip archive, as .xlsx
+_OLD_WORKBOOK = b"\xd0\xcf\x11\xe0"  # .xls, or a workbook with a password
 
 
-def read_header(path: Path) -> list[str]:
-    """Return the column names of a CSV; raises KitboxError as `read_rows` does."""
-    _, names = next(_lines(path), (1, []))
-    _refuse_separator(path, names)
+def read_header(path: Path, usual: Iterable[str] = ()) -> list[str]:
+    """Return the column names of a list; raises KitboxError as `read_rows` does.
+
+    Where none of the `usual` names is among them, but one is in a line below, that line must be the
+    header: an error too.
+    """
+    line, names, _ = _table(path)
+    if not set(usual) & set(names):
+        _refuse_title(path, line, lambda cells: bool(set(usual) & set(cells)))
     return names
 
 
 def read_columns(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, values of `columns`) of a CSV; raises KitboxError as `read_rows` does."""
+    """Yield (line number, values of `columns`); raises KitboxError as `read_rows` does."""
     for line, row in read_rows(path, columns):
         yield line, [row[name] for name in columns]
 
 
 def read_rows(
-    path: Path, columns: tuple[str, ...], on_bad_row: Callable[[int, str], None] | None = None
+    path: Path,
+    columns: tuple[str, ...],
+    on_bad_row: Callable[[int, str], None] | None = None,
+    optional: tuple[str, ...] = (),
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, column → value) for each row of a CSV that has at least `columns`.
+    """Yield (line number, column → value) for each row of a list that has at least `columns`.
 
-    A byte-order mark, CRLF, blank lines and empty cells at the end of a row are allowed, and the
-    missing values of a short row are empty. Raises KitboxError for a missing file, a missing
-    column, another separator, and bytes that are not UTF-8. A row with more cells than columns is
-    an error too, unless there is `on_bad_row`: then it is called with the line and the message, and
-    the row is left out.
+    A list is a CSV with commas, semicolons or tabs, or an Excel workbook with one sheet. A
+    byte-order mark, CRLF, rows without a value and empty cells at the end of a row are allowed, and
+    the missing values of a short row are empty. Raises KitboxError for a missing file, a missing
+    column, one of `columns` or of the `optional` ones that occurs twice, a title above the header,
+    and bytes that are not UTF-8. A row with more cells than columns and a second header are errors
+    too, unless there is `on_bad_row`: then it is called with the line and the message, and the row
+    is left out.
     """
-    lines = _lines(path)
-    _, names = next(lines, (1, []))
+    first, names, lines = _table(path)
     missing = [name for name in columns if name not in names]
     if missing:
-        _refuse_separator(path, names)
+        _refuse_title(path, first, lambda cells: set(columns) <= set(cells))
         raise KitboxError(
-            f"no column '{missing[0]}' among {', '.join(names) or 'nothing'}"
-            f"{did_you_mean(missing[0], names)}",
-            where=f"{path} line 1",
+            f"no column '{missing[0]}' among {join(names)}{did_you_mean(missing[0], names)}",
+            where=f"{path} line {first}",
             fix="correct the header, or the column's name in kitbox.toml",
         )
+    refuse_repeated(path, names, (*columns, *optional), first)
     for line, row in lines:
-        surplus = next((cell for cell in row[len(names) :] if cell.strip()), None)
-        if surplus is not None:
-            what = (
-                f"{len(row)} cells in {len(names)} columns, '{surplus}' is too many; "
-                'put a value with a comma into quotes, as "Smith, John"'
-            )
-            if on_bad_row is None:
-                raise KitboxError(what, where=f"{path} line {line}")
-            on_bad_row(line, what)
-        elif row:
+        what = _row_problem(row, names)
+        if what is None:
             padded = [*row, *[""] * (len(names) - len(row))]
             yield line, dict(zip(names, padded, strict=False))
+        elif on_bad_row is None:
+            raise KitboxError(what, where=f"{path} line {line}")
+        else:
+            on_bad_row(line, what)
 
 
 def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, cells) for every line of a CSV, with or without a header."""
+    """Yield (line number, cells) for every line of a list, with or without a header."""
     return _lines(path)
 
 
-def _refuse_separator(path: Path, names: list[str]) -> None:
-    """Raise KitboxError for a header with another separator than commas."""
-    for separator, name in ((";", "';'"), ("\t", "a tab")):
-        if len(names) == 1 and separator in names[0]:
+def join(names: Iterable[str]) -> str:
+    """Return the names of columns as part of a sentence."""
+    return ", ".join(name for name in names if name.strip()) or "nothing"
+
+
+def refuse_repeated(path: Path, names: list[str], columns: Iterable[str], line: int = 1) -> None:
+    """Raise KitboxError for one of the columns that the header on a line names twice."""
+    for name in columns:
+        places = [str(place) for place, other in enumerate(names, 1) if other == name]
+        if len(places) > 1:
             raise KitboxError(
-                f"the separator is {name} and must be ','",
-                where=f"{path} line 1",
-                fix="save it with commas",
+                f"the column '{name}' is there {len(places)} times, as columns "
+                f"{' and '.join(places)}",
+                where=f"{path} line {line}",
+                fix="rename or remove all but one",
             )
+
+
+def is_workbook(path: Path) -> bool:
+    """Return whether a file is an Excel workbook by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(len(_WORKBOOK)) == _WORKBOOK
+
+
+def separator_of(path: Path) -> str:
+    """Return the separator of a CSV: a comma, a semicolon or a tab."""
+    return _separator(read_text(path))[0]
+
+
+def csv_reader(text: str, separator: str = ",", *, strict: bool = False) -> "Reader":
+    """Return a reader of the lines of a CSV whose cells may be of any length."""
+    csv.field_size_limit(_LONGEST_CELL)
+    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
+
+
+def _table(path: Path) -> tuple[int, list[str], Iterator[tuple[int, list[str]]]]:
+    """Return the header's line, the column names, and the rows that have a value.
+
+    Raises KitboxError for a title above the header: one cell above a row of several.
+    """
+    lines = ((line, cells) for line, cells in _lines(path) if _filled(cells))
+    first, names = next(lines, (1, []))
+    if len(_filled(names)) != 1:
+        return first, names, lines
+    second = next(lines, None)
+    if second is not None and len(_filled(second[1])) > 1:
+        raise KitboxError(
+            f"'{join(names)}' stands alone above the {len(_filled(second[1]))} cells of line "
+            f"{second[0]}",
+            where=f"{path} line {first}",
+            fix="remove a title above the header, or complete the header",
+        )
+    return first, names, lines if second is None else chain([second], lines)
+
+
+def _filled(cells: list[str]) -> list[str]:
+    return [cell for cell in cells if cell.strip()]
+
+
+def _refuse_title(path: Path, first: int, is_header: Callable[[list[str]], bool]) -> None:
+    """Raise KitboxError where a line below the first is the header."""
+    for line, cells in islice(_lines(path), _TOP):
+        # the separator is that of the first line, which a title may not have
+        parts = re.split(r"[;\t]", cells[0]) if len(cells) == 1 else cells
+        if line > first and is_header(parts):
+            raise KitboxError(
+                f"the header seems to be on line {line}, below a title",
+                where=f"{path} line {first}",
+                fix=f"remove what is above line {line}",
+            )
+
+
+def _row_problem(row: list[str], names: list[str]) -> str | None:
+    """Return what is wrong with a row, or None."""
+    surplus = next((cell for cell in row[len(names) :] if cell.strip()), None)
+    if surplus is not None:
+        return (
+            f"{len(row)} cells in {len(names)} columns, '{surplus}' is too many; "
+            'put a value with a comma into quotes, as "Smith, John"'
+        )
+    # the columns of a second list below the first may have another order
+    cells = [cell.strip().casefold() for cell in _filled(row)]
+    known = {name.strip().casefold() for name in names}
+    if known.issuperset(cells) and len(cells) == len(set(cells)) >= min(2, len(names)):
+        return f"'{', '.join(_filled(row))}' is a second header; remove the row"
+    return None
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, cells) for every line, the header first."""
     try:
-        text = read_text(path)
-    except (FileNotFoundError, IsADirectoryError) as error:
+        with path.open("rb") as file:
+            start = file.read(len(_WORKBOOK))
+        text = "" if start in (_WORKBOOK, _OLD_WORKBOOK) else read_text(path)
+        stat = path.stat()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise KitboxError(
             f"there is no list {path}", fix="correct its name in kitbox.toml"
         ) from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    except OSError as error:
+        raise KitboxError(f"{path} cannot be read ({error.strerror})") from error
+    if start == _WORKBOOK:
+        yield from _workbook_lines(path, stat.st_mtime_ns, stat.st_size)
+    elif start == _OLD_WORKBOOK:
+        raise KitboxError(
+            f"{path} is a workbook of an old Excel, or one with a password",
+            fix="save it as .xlsx without a password, or as 'CSV UTF-8'",
+        )
+    else:
+        yield from _csv_lines(path, text)
+
+
+def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    if path.name.startswith("~$"):
+        raise KitboxError(
+            f"{path} is not a list: Excel keeps it beside an open workbook",
+            fix=f"name {path.name.removeprefix('~$')}",
+        )
+    separator, skipped = _separator(text)
+    reader = csv_reader(text, separator, strict=True)
     try:
         for row in reader:
-            yield reader.line_num, row
+            if reader.line_num > skipped:
+                yield reader.line_num, row
     except csv.Error as error:
         raise KitboxError(str(error), where=f"{path} line {reader.line_num}") from error
+
+
+def _separator(text: str) -> tuple[str, int]:
+    """Return the separator of a CSV, and how many lines are no rows: 1 for Excel's "sep=;"."""
+    first = next((line for line in io.StringIO(text) if line.strip()), "").strip("\r\n")
+    given = re.fullmatch(r'"?sep=(.)"?[,;\s]*', first, re.IGNORECASE)
+    if given:
+        return given[1], text[: text.index(first)].count("\n") + 1
+    unquoted = re.sub(r'"[^"]*"', "", first)
+    return max((",", ";", "\t"), key=unquoted.count), 0
+
+
+@lru_cache(maxsize=4)
+def _workbook_lines(path: Path, _mtime_ns: int, _size: int) -> list[tuple[int, list[str]]]:
+    """Return (row number, cells as texts) of the only sheet of a workbook that has any.
+
+    Raises KitboxError without openpyxl, for another kind of file, for several sheets with cells,
+    and for a formula whose result the file does not have.
+    """
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise KitboxError(
+            f"{path} is an Excel workbook, which kitbox reads with openpyxl",
+            fix="pip install 'kitbox[xlsx]', or save it as 'CSV UTF-8'",
+        ) from error
+    formulas = []
+    try:
+        # openpyxl warns of styles and drop-down lists that it does not read
+        with warnings.catch_warnings(), path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            warnings.simplefilter("ignore")
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+            visible = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
+            names, sheets = [sheet.title for sheet in visible], [_sheet(one) for one in visible]
+            members = [name for name in archive.namelist() if name.startswith("xl/worksheets/")]
+            if any(re.search(rb"<f[ />]", archive.read(name)) for name in members):
+                book = openpyxl.load_workbook(file, read_only=True)
+                formulas = [_sheet(book[name], formulas=True) for name in names]
+    except Exception as error:  # openpyxl raises whatever it meets in a damaged archive
+        raise KitboxError(
+            f"{path} is a zip archive and not an Excel workbook that can be read",
+            fix="save it as .xlsx or as 'CSV UTF-8'",
+        ) from error
+    filled = [number for number, rows in enumerate(sheets) if rows]
+    if len(filled) > 1:
+        raise KitboxError(
+            f"{path} has {len(filled)} sheets, '{names[filled[0]]}' and '{names[filled[1]]}'"
+            f"{' and more' if len(filled) > 2 else ''}",
+            fix="keep the one with the list, or save that one as 'CSV UTF-8'",
+        )
+    rows = sheets[filled[0]] if filled else []
+    values = dict(rows)
+    for line, cells in formulas[filled[0]] if filled and formulas else ():
+        for place, cell in enumerate(cells):
+            if cell and (place >= len(values.get(line, [])) or not values[line][place]):
+                raise KitboxError(
+                    f"the formula {cell} has no result in the file",
+                    where=f"{path} line {line}",
+                    fix="open it in a spreadsheet and save it, or save it as 'CSV UTF-8'",
+                )
+    return rows
+
+
+def _sheet(sheet: Any, *, formulas: bool = False) -> list[tuple[int, list[str]]]:
+    """Return the rows of a sheet that have a value; with `formulas` only cells that are one."""
+    sheet.reset_dimensions()  # some programs write wrong ones, which would cut off rows
+    rows = []
+    for line, row in enumerate(sheet.iter_rows(), 1):
+        cells = [
+            "" if formulas and cell.data_type != "f" else _cell_text(cell.value, cell)
+            for cell in row
+        ]
+        while cells and not cells[-1]:
+            cells.pop()
+        if cells:
+            rows.append((line, cells))
+    return rows
+
+
+def _cell_text(value: object, cell: Any) -> str:
+    """Return a cell as the text that a user sees: 12 for 12.0, 007 for a 7 shown so, ISO dates."""
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case bool():
+            return str(value).upper()
+        case float() if value.is_integer():
+            return _cell_text(int(value), cell)
+        case int():
+            zeros = re.fullmatch("0+", cell.number_format)
+            return str(value).zfill(len(zeros[0])) if zeros else str(value)
+        case datetime():
+            has_time = value.time() != time() or re.search(r"h|ss", cell.number_format.lower())
+            return value.isoformat(" ") if has_time else value.date().isoformat()
+        case date() | time():
+            return value.isoformat()
+        case _:
+            return str(value)
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:

@@ -225,6 +225,13 @@ def add(path: Path, *decisions: Decision) -> None:
         else:
             next(tables.read_rows(path, COLUMNS[:3]), None)  # raises where a column is missing
             names = tables.read_header(path)
+            separator = tables.separator_of(path)
+            if separator != ",":
+                raise KitboxError(
+                    f"the separator is {separator!r} and must be ',' to add a decision",
+                    where=f"{path} line 1",
+                    fix="save it with commas",
+                )
         rows = [_row([_cells(decision).get(name, "") for name in names]) for decision in decisions]
         append_line(path, "".join([*([_row(COLUMNS)] if empty else []), *rows]).encode())
 

@@ -261,7 +261,10 @@ def _rows(
     split_column = images.split_column if list_name == images.train_list else None
     needed = (images.image_column, *columns, *([split_column] if split_column else []))
     for line, row in tables.read_rows(
-        images.root / list_name, needed, collector.on_bad_row(list_name)
+        images.root / list_name,
+        needed,
+        collector.on_bad_row(list_name),
+        tuple(extra_columns(images)),
     ):
         if split_column is None or row[split_column] == split:
             collector.rows[list_name] += 1

@@ -64,10 +64,10 @@ def find_column(data: Path, train: str, key: str, given: dict[str, str], name: s
     path, kind = data / train, key.removesuffix("_column")
     if not path.is_file():
         raise KitboxError(f"{data} has no {train}, which the preset {name} needs")
-    header = tables.read_header(path)
     usual = IMAGE_COLUMNS if kind == "image" else LABEL_COLUMNS
+    header = tables.read_header(path, (given[key],) if key in given else usual)
     guess = next((column for column in usual if column in header), None)
-    columns = ", ".join(header) or "nothing"
+    columns = tables.join(header)
     if key in given and given[key] not in header:
         raise KitboxError(
             f"no column '{given[key]}' among {columns}{did_you_mean(given[key], header)}",
@@ -81,6 +81,7 @@ def find_column(data: Path, train: str, key: str, given: dict[str, str], name: s
             fix=f"name it {usual[0]}, or give --{kind}-column NAME",
         )
     column = given.get(key) or str(guess)
+    tables.refuse_repeated(path, header, (column,))
     if kind == "label" and key not in given:
         _refuse_labels_of_one_image(path, column)
     return column

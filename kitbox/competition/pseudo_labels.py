@@ -160,7 +160,7 @@ def _table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str
     missing = next((name for name in columns if name not in names), None)
     if missing is not None:
         raise KitboxError(
-            f"no column '{missing}' among {', '.join(names) or 'nothing'}"
+            f"no column '{missing}' among {tables.join(names)}"
             f"{did_you_mean(missing, names) or '; correct the header'}",
             where=f"{path} line 1",
         )

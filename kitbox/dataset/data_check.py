@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kitbox import tables
 from kitbox.competition import check_rules, decisions, image_files, lists
 from kitbox.competition.check_rules import Side
 from kitbox.competition.decisions import Decisions
@@ -19,7 +20,6 @@ from kitbox.dataset import image_checks, inventory, near_duplicates
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, concatenate_signatures
 from kitbox.records import ImageSet, Progress, Strings, strings
-from kitbox.tables import write_rows
 from kitbox.workspace import Workspace
 
 _HEADER = ("kind", "where", "image", "what", "action")
@@ -103,7 +103,7 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
 def save(findings: Iterable[DataFinding], path: Path) -> None:
     """Write findings to a CSV, for spreadsheets: no cell is read as a formula."""
     rows = [(each.kind, each.where, each.image_id, each.what, each.action) for each in findings]
-    write_rows(path, [_HEADER, *rows])
+    tables.write_rows(path, [_HEADER, *rows])
 
 
 def list_format_findings(
@@ -114,7 +114,7 @@ def list_format_findings(
     listed = (images.train_list, images.test_list, images.boxes, competition.submission.sample)
     for name in dict.fromkeys((*listed, competition.task.scenarios, boxes)):
         path = images.root / (name or "")  # an absolute path replaces the root
-        if not path.is_file():
+        if not path.is_file() or tables.is_workbook(path):
             continue
         data = path.read_bytes()
         found = {

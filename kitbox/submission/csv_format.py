@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kitbox import tables
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.records import Floats, Ranking, Strings, rows_of, strings
@@ -92,7 +93,7 @@ def read(data: str, competition: Competition) -> Ranking:
     """
     layout, header = competition.submission.layout, competition.header
     try:
-        rows = [row for row in csv.reader(io.StringIO(data, newline="")) if row]
+        rows = [row for row in tables.csv_reader(data) if row]
     except csv.Error as error:
         raise KitboxError(f"the submission is no CSV: {error}") from error
     if header and rows:

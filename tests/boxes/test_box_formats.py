@@ -45,6 +45,8 @@ def test_a_header_limits_the_possible_formats(
         "a.jpg,10 20 30 25 12 40\nb.jpg,1 2 3 4\n",
         "a.jpg,10,20,30,25,12,40\nb.jpg,1,2,3,4\n",
         "a.jpg 10 20 30 25 12 40\nb.jpg 1 2 3 4\n",
+        "a.jpg;10;20;30;25;12;40\nb.jpg;1;2;3;4\n",
+        "Image;points\na.jpg;10 20 30 25 12 40\nb.jpg;1 2 3 4\n",
         "Image,points\na.jpg,10 20 30 25 12 40\nb.jpg,1 2 3 4\n",
         'Image,outline\na.jpg,"[(10, 20), (30, 25), (12, 40)]"\nb.jpg,"(1, 2), (3, 4)"\n',
         "\ufeffa.jpg,10 20 30 25 12 40\r\n\r\nb.jpg,1 2 3 4\r\n",
@@ -109,10 +111,6 @@ def test_text_that_is_no_number_is_kept_for_the_message(tmp_path: Path) -> None:
         (
             "who,x,y,w,h\nx,1,2,3,4\n",
             "{path} line 1: no column of images among who, x, y, w, h; name them so",
-        ),
-        (
-            "image;x;y;w;h\nx;1;2;3;4\n",
-            "{path} line 1: the separator is ';' and must be ','; save it with commas",
         ),
     ],
 )

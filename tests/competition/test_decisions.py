@@ -250,10 +250,19 @@ def test_rows_written_by_hand_stay(path: Path, before: str, after: str | None) -
 
 
 def test_nothing_is_added_to_another_list(path: Path) -> None:
-    path.write_text("image;label\n")
-    with pytest.raises(KitboxError, match="line 1: the separator is ';'"):
+    path.write_text("image,label\n")
+    with pytest.raises(KitboxError, match="line 1: no column 'decision' among image, label"):
         decisions.add(path, Decision("drop", "a"))
-    assert path.read_text() == "image;label\n"
+    assert path.read_text() == "image,label\n"
+
+
+def test_rows_with_semicolons_are_read_but_none_is_added_to_them(path: Path) -> None:
+    text = "decision;subject;value;note\ndrop;a;;\n"
+    path.write_text(text)
+    assert decisions.load(path).dropped == {"a"}
+    with pytest.raises(KitboxError, match="line 1: the separator is ';' and must be ',' to add"):
+        decisions.add(path, Decision("drop", "b"))
+    assert path.read_text() == text
 
 
 def test_the_last_equal_row_is_removed(path: Path) -> None:

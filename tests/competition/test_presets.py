@@ -207,8 +207,23 @@ def test_the_label_of_unknown_individuals_is_taken_from_the_list(
         (
             "humpback",
             ("train", "test"),
-            {"train": "id;filename;whale\n1;a.jpg;Ahab\n"},
-            "{sea}/train.csv line 1: the separator is ';' and must be ','; save it with commas",
+            {"train": "Flukes of 2018,,\n\nid,filename,whale\n1,a.jpg,Ahab\n"},
+            "{sea}/train.csv line 1: 'Flukes of 2018' stands alone above the 3 cells of line 3; "
+            "remove a title above the header, or complete the header",
+        ),
+        (
+            "humpback",
+            ("train", "test"),
+            {"train": "Flukes,2018\nfilename,whale\na.jpg,Ahab\n"},
+            "{sea}/train.csv line 1: the header seems to be on line 2, below a title; "
+            "remove what is above line 2",
+        ),
+        (
+            "humpback",
+            ("train", "test"),
+            {"train": "filename,whale,whale\na.jpg,Ahab,Boo\n"},
+            "{sea}/train.csv line 1: the column 'whale' is there 2 times, as columns 2 and 3; "
+            "rename or remove all but one",
         ),
         (
             "humpback",
