@@ -153,14 +153,16 @@ class TaskSettings(Value):
 class ThresholdSettings(Value):
     """The similarity below which an answer does not count: unknown, no match, another cluster.
 
-    It is the "best" one on the holdout, "fixed" at `similarity`, or such that a `share` of the
+    It is the "best" one on the holdout for the metric; the "balanced" one, with the least mean of
+    the share of known individuals answered as unknown and that of unknown ones answered as known;
+    "fixed" at `similarity`; or such that a `share` of the
     queries have the unknown label as first answer (or no match but themselves, or a cluster of
     their own). `by_group` sets one threshold for each group.
     """
 
     title: ClassVar[str] = "[threshold]"
 
-    rule: Literal["best", "fixed", "share"] = "best"
+    rule: Literal["best", "balanced", "fixed", "share"] = "best"
     similarity: float | None = None
     share: float | None = Field(default=None, ge=0, le=1)
     by_group: bool = False
@@ -168,19 +170,20 @@ class ThresholdSettings(Value):
     def override(
         self, text: str, between: tuple[float, float] = (-1.0, 1.0)
     ) -> "ThresholdSettings":
-        """Return the threshold given on the command line: best, a similarity as 0.35, or 16.5%.
+        """Return the threshold given on the command line: best, balanced, 0.35, or 16.5%.
 
         Similarities lie in the range `between`.
         """
         low, high = between
-        if text == "best":
-            given: dict[str, object] = {"rule": "best"}
+        if text in ("best", "balanced"):
+            given: dict[str, object] = {"rule": text}
         else:
             try:
                 value = float(text.removesuffix("%"))
             except ValueError as error:
                 raise KitboxError(
-                    f"threshold {text} is not best, a similarity as 0.35, or a share as 16.5%"
+                    f"threshold {text} is not best, balanced, a similarity as 0.35, or a share as "
+                    "16.5%"
                 ) from error
             share = text.endswith("%")
             if not share and (value < low or value > high):
@@ -405,6 +408,12 @@ def _threshold_contradictions(competition: Competition) -> Iterator[str]:
     threshold, task = competition.threshold, competition.task
     if not competition.uses_threshold and threshold != type(threshold)():
         yield "[threshold] has no effect on these answers; leave it out"
+    labels = task.answers in ("labels", "label")
+    if threshold.rule == "balanced" and labels and competition.holdout.unknown_share == 0:
+        yield (
+            "rule = 'balanced' needs queries of unknown individuals; "
+            "set holdout.unknown_share above 0"
+        )
     similarity = threshold.similarity
     low, high = task.similarity_range
     if similarity is None or low <= similarity <= high:

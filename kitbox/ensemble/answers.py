@@ -16,6 +16,7 @@ from kitbox.retrieval.neighbour_graph import neighbour_graphs
 from kitbox.scoring import bootstrap, local_score, outcomes
 from kitbox.scoring.ground_truth import GroundTruth
 from kitbox.scoring.local_score import HoldoutAnswers, LocalScore
+from kitbox.scoring.thresholds import pool_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +114,8 @@ def pool_folds(folds: Sequence[EnsembleScore]) -> EnsembleScore:
     evidence: dict[str, Any] = {}
     if thresholds:
         evidence = {"rule": scores[0].evidence["rule"], "folds": [s.evidence for s in scores]}
+        errors = [fold.evidence["errors"] for fold in scores if "errors" in fold.evidence]
+        evidence |= {"errors": pool_errors(errors)} if len(errors) == len(scores) else {}
     individuals = {query: label for s in scores for query, label in s.individuals.items()}
     by_metric = {name: bootstrap.score(outcome, individuals) for name, outcome in pooled.items()}
     score = LocalScore(

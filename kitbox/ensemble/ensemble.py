@@ -64,10 +64,11 @@ class EnsembleOptions:
                 "add --threshold best, or a share as --threshold 16.5%"
             )
         balanced = competition.task.leaderboard_metric == "baks_baus"
-        if balanced and competition.threshold.rule != "share":
+        if balanced and competition.threshold.rule not in ("share", "balanced"):
             raise KitboxError(
                 "--new-label learned cuts at a probability of one half, which is best for the mean "
-                "of 1 / rank and not for baks_baus; add a share as --threshold 16.5%"
+                "of 1 / rank and not for baks_baus; add --threshold balanced, or a share as "
+                "--threshold 16.5%"
             )
 
     @property

@@ -155,9 +155,9 @@ def at_even_odds(competition: Competition) -> Competition:
     """Return the competition with the threshold at a probability of one half.
 
     The mean of 1 / rank is highest in the order of probabilities, so that nothing is left to fit.
-    The rule "share" stays: it is met among probabilities as among similarities.
+    The rules "share" and "balanced" stay: they work on probabilities as on similarities.
     """
-    if competition.threshold.rule == "share":
+    if competition.threshold.rule in ("share", "balanced"):
         return competition
     by_group = competition.threshold.by_group
     half = ThresholdSettings(rule="fixed", similarity=0.5, by_group=by_group)

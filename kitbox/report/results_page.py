@@ -179,7 +179,7 @@ def _threshold_option(recorded: dict[str, Any]) -> str | None:
         case "share":
             return f"{100 * rule['share']:.10g}%"
         case _:
-            return "best"
+            return str(rule["rule"])
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def threshold_sentences(scored: LocalScore) -> list[str]:
         f"threshold{f' of {group}' if group else ''}: {scale} {value:.4f} ({evidence['rule']})"
         for group, value in scored.thresholds.items()
     ]
-    if "score_on_the_same_queries" in evidence and evidence["rule"] == "best":
+    if "score_on_the_same_queries" in evidence and evidence["rule"] in ("best", "balanced"):
         sentences.append(
             "each query was scored by a threshold fitted without it; fitted on the same queries "
             f"it would look like {evidence['score_on_the_same_queries']:.4f}"
@@ -166,6 +166,13 @@ def threshold_sentences(scored: LocalScore) -> list[str]:
             f"{evidence['unknown']:.1%} of the queries are unknown, "
             f"{evidence['answered_unknown']:.1%} were answered so"
         )
+    if "errors" in evidence:
+        sentences.append(_errors_sentence(evidence["errors"], folds[0]))
+        if evidence["rule"] == "best" and evidence["errors"]["mean_share"]:
+            sentences.append(
+                "'best' serves the competition's metric; --threshold balanced takes the least mean "
+                "of both shares"
+            )
     sentences += [_unknown_sentence(fold["new_label"]) for fold in folds if "new_label" in fold]
     if any(fold.get("fitted_on_the_same_queries") for fold in folds):
         sentences.append(
@@ -187,7 +194,7 @@ def _cut(
     of_query = thresholds.groups_of(groups, competition)
     rule = competition.threshold
     match rule.rule:
-        case "best":
+        case "best" | "balanced":
             fitted = thresholds.fit_best(uncut, ground_truth, competition, groups)
             limits = thresholds.cross_fit(uncut, ground_truth, competition, groups)
         case "share":
@@ -203,6 +210,8 @@ def _cut(
     on_same_queries = metric_outcome(flattered, ground_truth, competition).value
     evidence = _evidence(competition, fitted, ground_truth)
     evidence |= {"score_on_the_same_queries": round(on_same_queries, 6)}
+    first = thresholds.FirstAnswers.of_ranking(uncut, ground_truth, competition)
+    evidence |= {"errors": first.errors(limits)}
     return ranking, limits, fitted, evidence | _shares(ranking, ground_truth, competition)
 
 
@@ -215,6 +224,8 @@ def _cluster(
     match rule.rule:
         case "best":
             fitted = thresholds.fit_best_cut(trees, searches, ground_truth, competition)
+        case "balanced":
+            fitted = thresholds.fit_balanced_cut(trees, searches, ground_truth, competition)
         case "share":
             assert rule.share is not None  # noqa: S101  checked with the settings
             fitted = thresholds.fit_cut_share(trees, rule.share, by_group=rule.by_group)
@@ -224,8 +235,11 @@ def _cluster(
     ranking = cut_trees(trees, searches, fitted)
     individuals = set(ground_truth.identity.tolist()) - {""}
     evidence = {"clusters": len(np.unique(ranking.answers[:, 0])), "individuals": len(individuals)}
-    if rule.rule == "best":
+    if rule.rule in ("best", "balanced"):
         evidence["fitted_on_the_same_queries"] = True
+    names = np.concatenate([np.full(len(search.query_ids), search.name) for search in searches])
+    first = thresholds.FirstAnswers.of_trees(trees, searches, ground_truth, competition)
+    evidence["errors"] = first.errors(query_thresholds(fitted, names))
     return ranking, fitted, _evidence(competition, fitted, ground_truth) | evidence
 
 
@@ -282,6 +296,26 @@ def _image_outcomes(
     if whole:
         values["r_precision"] = metrics.r_precision(hits, relevant)
     return {name: Mean(ids, value) for name, value in values.items()}
+
+
+def _errors_sentence(errors: dict[str, Any], evidence: dict[str, Any]) -> str:
+    """Return a sentence about both errors of a threshold, in the words of the task's answers."""
+    if "clusters" in evidence:
+        kinds = ("photographs with others of their individual", "without others")
+        wrong = ("stay alone", "join others")
+    elif "with_fewest_matches" in evidence:
+        kinds, wrong = ("queries with a match", "without one"), ("get none", "get one")
+    else:
+        kinds = ("queries of known individuals", "of unknown ones")
+        wrong = ("are answered as unknown", "as known")
+    known, unknown = errors["known_queries"], errors["unknown_queries"]
+    first = _share_of(errors["known_answered_unknown"], known)
+    second = _share_of(errors["unknown_answered_known"], unknown)
+    return f"of {known} {kinds[0]} {first} {wrong[0]}, of {unknown} {kinds[1]} {second} {wrong[1]}"
+
+
+def _share_of(count: int, total: int) -> str:
+    return f"{count} ({count / total:.1%})" if total else str(count)
 
 
 def _unknown_sentence(evidence: dict[str, Any]) -> str:

@@ -3,13 +3,15 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
-from kitbox.records import Integers, LabelledImages, Ranking, Search, Strings, strings
+from kitbox.records import Floats, Integers, LabelledImages, Ranking, Search, Strings, strings
 from kitbox.retrieval.clusters import ClusterTree
 from kitbox.retrieval.ranking import query_thresholds
 from kitbox.scoring import metrics
@@ -23,6 +25,95 @@ _BEYOND = 0.1
 _ROUNDING = 1e-10
 # Parts of the queries; each is cut at a threshold fitted on the others.
 PARTS = 5
+
+
+@dataclass(frozen=True)
+class FirstAnswers:
+    """What decides whether each query (q,) is answered as known, and whether it is `unknown`.
+
+    Below its `similarity` to the first answer a query is answered as unknown: with the unknown
+    label, with no match but itself, or alone in its cluster.
+    """
+
+    similarity: NDArray[np.floating]
+    unknown: NDArray[np.bool_]
+
+    @classmethod
+    def of_ranking(
+        cls, ranking: Ranking, ground_truth: GroundTruth, competition: Competition
+    ) -> "FirstAnswers":
+        """Return those of answers that are not yet cut."""
+        return cls(
+            _first_similarity(ranking, competition), unknown_queries(ground_truth, competition)
+        )
+
+    @classmethod
+    def of_trees(
+        cls,
+        trees: Mapping[str, ClusterTree],
+        searches: Sequence[Search],
+        ground_truth: GroundTruth,
+        competition: Competition,
+    ) -> "FirstAnswers":
+        """Return those of images that form clusters."""
+        alone = np.concatenate([trees[search.name].alone_above for search in searches])
+        return cls(alone, unknown_queries(ground_truth, competition))
+
+    def errors(self, limits: NDArray[np.float64]) -> dict[str, Any]:
+        """Return both errors at the thresholds (q,): their counts, and the mean of their shares."""
+        answered_unknown = self.similarity < limits
+        return _with_mean(
+            {
+                "known_queries": int((~self.unknown).sum()),
+                "known_answered_unknown": int((answered_unknown & ~self.unknown).sum()),
+                "unknown_queries": int(self.unknown.sum()),
+                "unknown_answered_known": int((~answered_unknown & self.unknown).sum()),
+            }
+        )
+
+
+def pool_errors(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the errors over the queries of several folds."""
+    counted = [name for name in errors[0] if name != "mean_share"]
+    return _with_mean({name: sum(each[name] for each in errors) for name in counted})
+
+
+def _with_mean(counts: dict[str, int]) -> dict[str, Any]:
+    """Return error counts and the mean of both shares, None without queries of both kinds."""
+    if not (counts["known_queries"] and counts["unknown_queries"]):
+        return counts | {"mean_share": None}
+    known = counts["known_answered_unknown"] / counts["known_queries"]
+    unknown = counts["unknown_answered_known"] / counts["unknown_queries"]
+    return counts | {"mean_share": round((known + unknown) / 2, 6)}
+
+
+def unknown_queries(ground_truth: GroundTruth, competition: Competition) -> NDArray[np.bool_]:
+    """Return which queries (q,) are of unknown individuals, or have no match in their gallery."""
+    if competition.task.answers in ("labels", "label"):
+        return np.asarray(ground_truth.expected == (competition.images.unknown_label or ""))
+    return np.asarray(ground_truth.relevant <= int(competition.task.with_itself))
+
+
+def fit_balanced(first: FirstAnswers, groups: Strings) -> dict[str, float]:
+    """Return group → the threshold of the least mean of both error shares.
+
+    The errors are known individuals answered as unknown, and unknown ones answered as known.
+    `groups (q,)` are those that have thresholds of their own; one without queries of both kinds
+    gets none, and takes that of the others. Raises KitboxError where no queries are of both kinds.
+    """
+    found = {
+        name: _least_error(first.similarity[rows], first.unknown[rows])
+        for name, rows in _by_group(groups)
+        if len(np.unique(first.unknown[rows])) == 2
+    }
+    if not found and len(np.unique(first.unknown)) < 2:
+        count = int(first.unknown.sum())
+        raise KitboxError(
+            f"the threshold 'balanced' needs queries of known and of unknown individuals; of the "
+            f"holdout's {len(first.unknown)} queries {count} are of unknown ones; change "
+            "holdout.unknown_share in kitbox.toml, or take --threshold best"
+        )
+    return found or {"": _least_error(first.similarity, first.unknown)}
 
 
 def groups_of(groups: Strings, competition: Competition) -> Strings:
@@ -50,10 +141,14 @@ def fit_best(
 ) -> dict[str, float]:
     """Return group → the threshold of the best score by the competition's metric.
 
-    It lies half-way between two similarities that occur; of thresholds that score the same, the
-    middle one is taken. `groups (n,)` are those of the ground truth unless given.
+    By the rule "balanced" it is the one of the least mean of both error shares instead. It lies
+    half-way between two similarities that occur; of thresholds that score the same, the middle one
+    is taken. `groups (n,)` are those of the ground truth unless given.
     """
     groups = ground_truth.groups if groups is None else groups
+    if competition.threshold.rule == "balanced":
+        first = FirstAnswers.of_ranking(ranking, ground_truth, competition)
+        return fit_balanced(first, groups_of(groups, competition))
     return {
         name: _best_threshold(_rows(ranking, rows), ground_truth.take(rows), competition)
         for name, rows in _by_group(groups_of(groups, competition))
@@ -69,16 +164,19 @@ def cross_fit(
     """Return for each query (n,) a threshold fitted without it.
 
     The queries of an individual are in one of five parts together; each part takes the threshold
-    that is best on the others. Where one part has all queries, it is fitted on them. `groups (n,)`
-    are those of the ground truth unless given.
+    that is best on the others. Where one part has all queries, or all of unknown individuals that
+    the rule "balanced" needs, it is fitted on all. `groups (n,)` are those of the ground truth
+    unless given.
     """
     groups = ground_truth.groups if groups is None else groups
+    unknown = unknown_queries(ground_truth, competition)
+    kinds = 2 if competition.threshold.rule == "balanced" else 1
     part = parts_of(ground_truth.individuals)
     limits = np.empty(len(part), dtype=np.float64)
     for number in range(PARTS):
         scored, fitted = np.flatnonzero(part == number), np.flatnonzero(part != number)
-        if not len(fitted):
-            fitted = scored
+        if len(np.unique(unknown[fitted])) < kinds:
+            fitted = np.arange(len(part))
         if not len(scored):
             continue
         found = fit_best(
@@ -101,12 +199,19 @@ def fit_share(
     Winners found it by bisection; it is a quantile of the first answers' similarities, half-way to
     the next, so that the share is met to within half a query unless similarities are equal.
     """
-    place = 1 if competition.task.with_itself else 0
-    first = ranking.similarity[:, place : place + 1]  # empty, where a query has only itself
+    first = _first_similarity(ranking, competition)
     return {
-        name: _with_share_below(first[rows].ravel(), share)
+        name: _with_share_below(first[rows], share)
         for name, rows in _by_group(groups_of(groups, competition))
     }
+
+
+def _first_similarity(ranking: Ranking, competition: Competition) -> Floats:
+    """Return the similarity (q,) of each query's first answer but itself, -inf for none."""
+    place = 1 if competition.task.with_itself else 0
+    if place == ranking.k:  # no query has another answer than itself
+        return np.full(len(ranking.query_ids), -np.inf, dtype=np.float32)
+    return ranking.similarity[:, place]
 
 
 def fit_best_cut(
@@ -131,6 +236,22 @@ def fit_best_cut(
             curve = (tree.similarities, _agreement(tree, identity))
             curves.setdefault(name, []).append(curve)
     return {name: _best_of_mean(of_name) for name, of_name in curves.items()}
+
+
+def fit_balanced_cut(
+    trees: Mapping[str, ClusterTree],
+    searches: Sequence[Search],
+    ground_truth: GroundTruth,
+    competition: Competition,
+) -> dict[str, float]:
+    """Return group → the similarity of the least mean of both error shares.
+
+    The errors are images that stay alone though others show their individual, and images that
+    join others though none does.
+    """
+    first = FirstAnswers.of_trees(trees, searches, ground_truth, competition)
+    names = np.concatenate([np.full(len(search.query_ids), search.name) for search in searches])
+    return fit_balanced(first, groups_of(names, competition))
 
 
 def fit_cut_share(
@@ -184,6 +305,15 @@ def _match_scores(ranking: Ranking, ground_truth: GroundTruth, competition: Comp
     sizes = count + ground_truth.relevant[:, None]
     both = 2.0 * np.take_along_axis(right, count, axis=1)
     return np.where(sizes > 0, both / np.maximum(sizes, 1), 1.0)
+
+
+def _least_error(similarity: NDArray[np.floating], unknown: NDArray[np.bool_]) -> float:
+    """Return the threshold of the least mean of both error shares."""
+    known, every = similarity[~unknown], similarity[unknown]
+    candidates = _candidates(similarity)
+    missed = np.searchsorted(np.sort(known), candidates) / len(known)
+    taken = 1 - np.searchsorted(np.sort(every), candidates) / len(every)
+    return _best(candidates, -(missed + taken))
 
 
 def _balanced_scores(

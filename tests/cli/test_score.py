@@ -64,6 +64,7 @@ def test_each_fold_has_its_threshold_and_their_mean_is_printed(two_folds: Worksp
         ("-0.2", "fixed", -0.2),
         ("25%", "share", None),
         ("best", "best", None),
+        ("balanced", "balanced", None),
     ],
 )
 def test_a_threshold_is_best_a_similarity_or_a_share(
@@ -72,6 +73,8 @@ def test_a_threshold_is_best_a_similarity_or_a_share(
     evidence = json_of(two_folds, "score", "plain", f"--threshold={given}")["threshold"]
     assert evidence["rule"] == rule
     assert threshold in (None, evidence["thresholds"][""])
+    errors = evidence["errors"]
+    assert errors["known_queries"] + errors["unknown_queries"] == evidence["queries"]
     if rule == "share":
         assert evidence["answered_unknown"] == pytest.approx(0.25, abs=0.5 / evidence["queries"])
 
@@ -112,7 +115,7 @@ def test_one_metric_can_be_shown_alone(two_folds: Workspace) -> None:
     [
         (
             ("score", "plain", "--threshold", "high"),
-            "threshold high is not best, a similarity as 0.35, or a share as 16.5%",
+            "threshold high is not best, balanced, a similarity as 0.35, or a share as 16.5%",
         ),
         (("score", "plain", "--threshold", "120%"), "threshold 120%: "),
         (
@@ -227,6 +230,28 @@ def test_a_share_of_the_test_is_answered_unknown_and_reproduced(two_folds: Works
     assert sum(line.split(",")[1].startswith("new_whale ") for line in lines) == 3  # of 9
     again = kitbox(two_folds, "reproduce", made["submission"], "--device", "cpu")
     assert "the submission is the same, byte for byte" in again.stderr
+
+
+def test_a_balanced_threshold_is_in_the_receipt_and_reproduced(two_folds: Workspace) -> None:
+    made = json_of(two_folds, "ensemble", "plain", "--threshold", "balanced", "--submit")
+    written = json.loads((Path(made["submission"]) / "receipt.json").read_text())
+    assert written["competition"]["threshold"]["rule"] == "balanced"
+    assert written["threshold_evidence"]["errors"] == made["threshold"]["errors"]
+    again = kitbox(two_folds, "reproduce", made["submission"], "--device", "cpu")
+    assert "the submission is the same, byte for byte" in again.stderr
+    page = json_of(two_folds, "report", Path(made["submission"]).name)["page"]
+    assert "(balanced)." in " ".join(parse(Path(page)).words)
+
+
+def test_errors_of_all_folds_are_added(two_folds: Workspace) -> None:
+    fold_errors = [
+        json_of(two_folds, "score", "plain", "--fold", n)["threshold"]["errors"] for n in "12"
+    ]
+    pooled = json_of(two_folds, "score", "plain", "--fold", "all")["threshold"]["errors"]
+    for name in ("known_queries", "known_answered_unknown", "unknown_answered_known"):
+        assert pooled[name] == sum(errors[name] for errors in fold_errors)
+    shown = kitbox(two_folds, "score", "plain", "--fold", "all", *RUN).stderr
+    assert f"of {pooled['known_queries']} queries of known individuals" in shown
 
 
 WAYS = (

@@ -255,6 +255,11 @@ def changed(**parts: dict[str, Any]) -> Competition:
         ({"threshold": {"rule": "fixed"}}, "rule = 'fixed' needs a similarity"),
         ({"threshold": {"rule": "share"}}, "rule = 'share' needs a share"),
         (
+            {"threshold": {"rule": "balanced"}, "holdout": {"unknown_share": 0}},
+            "rule = 'balanced' needs queries of unknown individuals; "
+            "set holdout.unknown_share above 0",
+        ),
+        (
             {"threshold": {"rule": "share", "share": 1.1}},
             "threshold.share = 1.1 should be less than or equal to 1",
         ),
@@ -309,6 +314,7 @@ def test_there_is_a_threshold_if_a_query_may_have_no_answer(
     ("text", "expected"),
     [
         ("best", {"rule": "best"}),
+        ("balanced", {"rule": "balanced"}),
         ("0.35", {"rule": "fixed", "similarity": 0.35}),
         ("-0.1", {"rule": "fixed", "similarity": -0.1}),
         ("16.5%", {"rule": "share", "share": 0.165}),
@@ -326,8 +332,8 @@ def test_a_threshold_is_read_from_its_text(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("high", "threshold high is not best, a similarity as 0.35, or a share as 16.5%"),
-        ("%", "threshold % is not best, a similarity as 0.35, or a share as 16.5%"),
+        ("high", "threshold high is not best, balanced, a similarity as 0.35, or a share as 16.5%"),
+        ("%", "threshold % is not best, balanced, a similarity as 0.35, or a share as 16.5%"),
         ("120%", "threshold 120%: share = 1.2 should be less than or equal to 1"),
         ("nan", "threshold nan: similarity = nan should be a finite number"),
         (

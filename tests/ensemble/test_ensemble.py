@@ -52,7 +52,7 @@ IMAGES = competition(answers="images")
             EnsembleOptions(unknown="learned"),
             competition(answers="label", k=1),
             "--new-label learned cuts at a probability of one half, which is best for the mean "
-            "of 1 / rank and not for baks_baus; add a share as --threshold 16.5%",
+            "of 1 / rank and not for baks_baus; add --threshold balanced, or a share as ",
         ),
     ],
 )

@@ -133,3 +133,5 @@ def test_probabilities_are_cut_at_one_half_unless_the_rule_is_a_share() -> None:
     assert (half.rule, half.similarity) == ("fixed", 0.5)
     shared = competition(threshold={"rule": "share", "share": 0.3})
     assert open_set.at_even_odds(shared) == shared
+    balanced = competition(threshold={"rule": "balanced"}, holdout={"unknown_share": 0.3})
+    assert open_set.at_even_odds(balanced) == balanced

@@ -273,7 +273,7 @@ def test_matches_are_scored_by_f1_and_images_without_the_query_itself() -> None:
     assert isinstance(found.outcomes["row_f1"], Mean)
 
 
-@pytest.mark.parametrize("rule", ["best", "fixed", "share"])
+@pytest.mark.parametrize("rule", ["best", "balanced", "fixed", "share"])
 def test_clusters_are_scored_by_the_agreement_of_pairs(rule: str) -> None:
     toy = competition(
         gallery="test",
@@ -291,7 +291,8 @@ def test_clusters_are_scored_by_the_agreement_of_pairs(rule: str) -> None:
     assert list(found.thresholds) == [""]
     assert evidence_of(found, "rule", "individuals") == [rule, 4]
     # the queries make the clusters together, so that none can be left out of the fit
-    assert found.evidence.get("fitted_on_the_same_queries", False) == (rule == "best")
+    assert found.evidence.get("fitted_on_the_same_queries", False) == (rule in ("best", "balanced"))
+    assert found.evidence["errors"]["mean_share"] == 0.0
     # a third of the images of each group is alone; half of them cannot be
     assert (values(found)["ari"], found.evidence["clusters"]) == (1.0, 4)
     assert found.evidence["score"] == 1.0
@@ -337,3 +338,41 @@ def test_without_groups_in_the_test_that_of_the_first_answer_selects_the_thresho
     without = local_score.evaluate(embeddings, split, toy, test_has_groups=False)
     assert set(without.thresholds) == {"Lynx"}
     assert cosine(0, 60) < without.thresholds["Lynx"] < cosine(0, 5)
+
+
+def test_both_errors_of_a_threshold_are_told_in_counts_and_shares() -> None:
+    # the metric forgives 'new_whale' before the right answer; a person reads only the first one
+    train, query = {"0": "Ahab", "180": "Boo"}, {"5": "Ahab", "175": "Boo", "40": "x", "70": "y"}
+    split = holdout(train, query, ["Ahab", "Boo", UNKNOWN, UNKNOWN])
+    toy = competition(k=2, threshold={"rule": "fixed", "similarity": cosine(0, 50)})
+    found = local_score.evaluate(at_angles(0, 180, 5, 175, 40, 70), split, toy)
+    assert found.evidence["errors"] == {
+        "known_queries": 2,
+        "known_answered_unknown": 0,
+        "unknown_queries": 2,
+        "unknown_answered_known": 1,
+        "mean_share": 0.25,
+    }
+    assert (
+        "of 2 queries of known individuals 0 (0.0%) are answered as unknown, "
+        "of 2 of unknown ones 1 (50.0%) as known"
+    ) in local_score.threshold_sentences(found)
+
+
+def test_the_rule_best_names_the_balanced_one_where_it_errs() -> None:
+    train, query = {"0": "Ahab", "180": "Boo"}, {"5": "Ahab", "175": "Boo", "20": "x"}
+    split = holdout(train, query, ["Ahab", "Boo", UNKNOWN])
+    embeddings = at_angles(0, 180, 5, 175, 20)
+    advice = (
+        "'best' serves the competition's metric; --threshold balanced takes the least mean of both "
+        "shares"
+    )
+    found = local_score.evaluate(embeddings, split, competition(k=1))
+    assert local_score.threshold_sentences(found)[-1] == advice
+    toy = competition(k=1, threshold={"rule": "balanced"}, holdout={"unknown_share": 0.3})
+    balanced = local_score.evaluate(embeddings, split, toy)
+    sentences = local_score.threshold_sentences(balanced)
+    assert sentences[0] == f"threshold: similarity {balanced.thresholds['']:.4f} (balanced)"
+    assert cosine(0, 20) < balanced.thresholds[""] < cosine(0, 5)
+    assert advice not in sentences
+    assert "a threshold fitted without it" in sentences[1]

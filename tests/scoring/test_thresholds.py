@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from kitbox.competition.settings import Competition
+from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Ranking, Search, strings
 from kitbox.retrieval import ranking
 from kitbox.retrieval.clusters import ClusterTree, link
@@ -360,3 +361,123 @@ def test_each_group_may_be_cut_by_its_own_share() -> None:
     assert list(found) == ["Lynx", "Turtle"]
     for name, limit in found.items():
         assert len(set(trees[name].cut(limit).tolist())) == 3  # one pair and two alone
+
+
+def balanced(**changes: object) -> Competition:
+    return competition(
+        k=3, threshold={"rule": "balanced", **changes}, holdout={"unknown_share": 0.3}
+    )
+
+
+def mean_error(found: Ranking, known: GroundTruth, toy: Competition, limit: float) -> float:
+    """Return the mean of both error shares, from the answers as they are given."""
+    limits = np.full(len(known.query_ids), limit)
+    called = ranking.apply_thresholds(found, limits, toy).answers[:, 0] == UNKNOWN
+    unknown = known.expected == UNKNOWN
+    return float((called[~unknown].mean() + (~called[unknown]).mean()) / 2)
+
+
+def both_kinds(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows with one query of either kind before them."""
+    ends: list[Row] = [("A", "Lynx", ["A", "B", "C", "D"], [8])]
+    return [*ends, ("X", "Lynx", ["A", "B", "C", "D"], [8]), *rows]
+
+
+@settings(max_examples=60)
+@given(rows=QUERIES)
+def test_no_threshold_has_a_lesser_mean_of_both_error_shares(rows: list[Row]) -> None:
+    rows, toy = both_kinds(rows), balanced()
+    found, known = given_rows(rows, toy)
+    [limit] = thresholds.fit_best(found, known, toy).values()
+    finite = found.similarity[:, 0][np.isfinite(found.similarity[:, 0])].tolist()
+    least = min(mean_error(found, known, toy, each) for each in [*finite, -2.0, 2.0])
+    assert mean_error(found, known, toy, limit) == pytest.approx(least)
+    errors = thresholds.FirstAnswers.of_ranking(found, known, toy).errors(np.full(len(rows), limit))
+    assert errors["mean_share"] == pytest.approx(least, abs=1e-6)
+    assert errors["known_queries"] + errors["unknown_queries"] == len(rows)
+
+
+def few_unknown() -> list[Row]:
+    """Return 28 known queries at .30 and above, and seven unknown ones below .40, in 64ths.
+
+    The metric of the first answer alone is best where nothing is answered as unknown.
+    """
+    names = ["A", "B", "C", "D"]
+    rows: list[Row] = [("A", "Lynx", names, [20 + n]) for n in range(28)]
+    return rows + [("X", "Lynx", names, [18 + n]) for n in range(7)]
+
+
+def test_balanced_weighs_few_unknown_queries_as_much_as_many_known_ones() -> None:
+    rows = few_unknown()
+    found, known = answered(rows), truth_of(rows)
+    every = np.ones(len(rows))
+    [limit] = thresholds.fit_best(found, known, balanced()).values()
+    first = thresholds.FirstAnswers.of_ranking(found, known, balanced())
+    # 18 to 24 are unknown, 20 to 47 known: above all unknown ones, five of 28 known are missed
+    assert limit == 24.5 / 64
+    assert first.errors(limit * every) == {
+        "known_queries": 28,
+        "known_answered_unknown": 5,
+        "unknown_queries": 7,
+        "unknown_answered_known": 0,
+        "mean_share": round(5 / 28 / 2, 6),
+    }
+
+
+def test_a_group_without_unknown_queries_has_no_balanced_threshold_of_its_own() -> None:
+    names = ["A", "B", "C", "D"]
+    rows = [*few_unknown(), ("A", "Turtle", names, [10]), ("B", "Turtle", names, [12])]
+    toy = balanced(by_group=True)
+    assert thresholds.fit_best(answered(rows), truth_of(rows), toy) == {"Lynx": 24.5 / 64}
+    limits = thresholds.cross_fit(answered(rows), truth_of(rows), toy)
+    assert (np.isfinite(limits)).all()
+
+
+def test_where_one_part_has_all_unknown_queries_the_fit_is_on_all() -> None:
+    rows = few_unknown()  # the unknown ones are of one individual
+    limits = thresholds.cross_fit(answered(rows), truth_of(rows), balanced())
+    assert (limits[-7:] == 24.5 / 64).all()
+
+
+def test_balanced_without_unknown_queries_is_an_error() -> None:
+    rows = few_unknown()[:28]
+    with pytest.raises(KitboxError) as caught:
+        thresholds.fit_best(answered(rows), truth_of(rows), balanced())
+    assert str(caught.value) == (
+        "the threshold 'balanced' needs queries of known and of unknown individuals; of the "
+        "holdout's 28 queries 0 are of unknown ones; change holdout.unknown_share in kitbox.toml, "
+        "or take --threshold best"
+    )
+
+
+def test_matches_and_clusters_are_balanced_between_the_lone_and_the_others() -> None:
+    toy = competition(
+        answers="matches", k=2, task={"with_itself": True}, threshold={"rule": "balanced"}
+    )
+    pairs = {"A": 0.9, "B": 0.6, "C": 0.7, "D": 0.1}
+    found = ranking_of({name: [(name, 1.0), ("Z", value)] for name, value in pairs.items()})
+    known = replace(
+        truth_of([(name, "", [], []) for name in pairs]), relevant=np.array([2, 2, 1, 1])
+    )
+    # C has no match, but looks more like Z than B does, who has one
+    assert thresholds.fit_best(found, known, toy)[""] == pytest.approx(0.8)
+    errors = thresholds.FirstAnswers.of_ranking(found, known, toy).errors(np.full(4, 0.8))
+    assert (errors["known_answered_unknown"], errors["unknown_answered_known"]) == (1, 0)
+
+
+def test_a_balanced_cut_leaves_alone_whom_nobody_else_shows() -> None:
+    angles = {"0": "Ahab", "8": "Ahab", "90": "Boo", "98": "Boo", "200": "Cleo", "260": "Dora"}
+    toy = competition(
+        answers="clusters", gallery="test", unknown_label=None, threshold={"rule": "balanced"}
+    )
+    embeddings = at_angles(*map(int, angles))
+    search = Search("", embeddings.image_ids, embeddings.image_ids, embeddings.image_ids)
+    trees = {"": link(embeddings)}
+    known = replace(
+        truth_of([(name, "", [], []) for name in angles.values()]),
+        relevant=np.array([1, 1, 1, 1, 0, 0]),
+    )
+    [limit] = thresholds.fit_balanced_cut(trees, [search], known, toy).values()
+    assert math.cos(math.radians(60)) < limit < math.cos(math.radians(8))
+    errors = thresholds.FirstAnswers.of_trees(trees, [search], known, toy).errors(np.full(6, limit))
+    assert errors["mean_share"] == 0
