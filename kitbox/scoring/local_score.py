@@ -234,7 +234,10 @@ def _cluster(
             fitted = {"": rule.similarity}
     ranking = cut_trees(trees, searches, fitted)
     individuals = set(ground_truth.identity.tolist()) - {""}
-    evidence = {"clusters": len(np.unique(ranking.answers[:, 0])), "individuals": len(individuals)}
+    evidence: dict[str, Any] = {
+        "clusters": len(np.unique(ranking.answers[:, 0])),
+        "individuals": len(individuals),
+    }
     if rule.rule in ("best", "balanced"):
         evidence["fitted_on_the_same_queries"] = True
     names = np.concatenate([np.full(len(search.query_ids), search.name) for search in searches])
