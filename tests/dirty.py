@@ -106,7 +106,7 @@ def write_odd_files(train: Path) -> dict[str, str]:
 # Rows of train.csv → the kind and the image of their finding.
 ROWS = {
     "missing.png,Ahab": ("missing", "missing.png"),
-    "CLEAN_0.png,Ahab": ("case", "CLEAN_0.png"),
+    "Cased.PNG,Ahab": ("case", "Cased.PNG"),
     "../outside.png,Ahab": ("outside", "../outside.png"),
     ",Ahab": ("no-name", ""),
     "unlabelled.png,": ("no-label", "unlabelled.png"),
@@ -136,7 +136,9 @@ def write_everything(root: Path) -> tuple[Workspace, Competition, dict[str, str]
     """Write a competition with every kind of finding once; return image → kind too."""
     train = root / "data" / "train"
     odd = write_odd_files(train)
-    for number, name in enumerate([*CLEAN, "unlabelled.png", "blank_after.png", "spaced.png"]):
+    for number, name in enumerate(
+        [*CLEAN, "unlabelled.png", "blank_after.png", "spaced.png", "cased.png"]
+    ):
         save(train / name, scene(number))
     save(train / "loose.png", scene(50))
     save(train / "clean_3.PNG", scene(51))

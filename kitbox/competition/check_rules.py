@@ -44,6 +44,11 @@ def _repaired_row(advice: str) -> FindingKind:
     return FindingKind(advice, "broken", "repair", ("keep", "stop"), row=True)
 
 
+def _other_name(advice: str) -> FindingKind:
+    """Return the kind for a row that names its file in another way."""
+    return FindingKind(advice, "repair", "repair", ("keep", "stop"), row=True)
+
+
 def _converted_file(advice: str) -> FindingKind:
     """Return the kind for a file that is converted while it is read."""
     return FindingKind(advice, "repair", "repair", ("keep", "drop", "stop"))
@@ -66,7 +71,9 @@ KINDS: dict[str, FindingKind] = {
     "empty": _broken_file("get the file again, or remove it"),
     "bomb": _broken_file("shrink it, or remove it"),
     "missing": _broken_row("get the file, or remove the row"),
-    "case": _broken_row("name the file as the list does; some systems distinguish A and a"),
+    "ambiguous": _broken_row("write the folder before the name, or set images.folder_column"),
+    "case": _other_name("nothing, or name the file as the list does"),
+    "path": _other_name("nothing, or write the path of the file"),
     "outside": _broken_row("correct the name"),
     "no-name": _broken_row("fill it in, or remove the row"),
     "no-label": _broken_row("fill it in, or remove the row"),

@@ -125,12 +125,14 @@ def read_test(images: ImageSettings, collector: FindingCollector) -> list[ListEn
         return None
     if list_name is None:
         return _entries_of_folder(images, folder_name, "test_folder")
-    folder = image_files.ImageFolder(images.root / folder_name, folder_name, "test_folder")
     template = images.test_file
     entries: dict[str, ListEntry] = {}
+    named: dict[Path, ListEntry] = {}
     columns = tuple(image_files.template_columns(template, "test_file"))
-    for line, row in _rows(images, list_name, images.test_split, columns, collector):
-        image_id = row[images.image_column]
+    rows = list(_rows(images, list_name, images.test_split, columns, collector))
+    folder = _folder(images, folder_name, "test_folder", rows)
+    for line, row in rows:
+        image_id = _image_id(row, images)
         add = partial(collector.add, side="test", where=f"{list_name} line {line}")
         match = folder.file_of(template, image_id, row)
         if not image_id.strip():
@@ -138,12 +140,14 @@ def read_test(images: ImageSettings, collector: FindingCollector) -> list[ListEn
         elif image_id in entries:
             what = f"image '{image_id}' is listed twice; remove one row"
             add("repeated-query", what=what, image_id=image_id)
+        elif match.file in named and template is None:
+            add("repeated-query", what=_same_file(image_id, named[match.file]), image_id=image_id)
         elif match.kind:
             add(match.kind, what=match.what, image_id=image_id)
         if match.file is not None and image_id not in entries:
             collector.add_file(match.file)
             extra = extra_values(row, images)
-            entries[image_id] = ListEntry(
+            entries[image_id] = named[match.file] = ListEntry(
                 image_id=image_id, path=match.file, line=line, extra=extra
             )
     if not entries and images.split_column is not None and list_name == images.train_list:
@@ -166,21 +170,22 @@ def _labelled_from_list(
     images: ImageSettings, list_name: str, collector: FindingCollector
 ) -> list[ListEntry]:
     """Return the images of a list whose rows are usable or settled by a decision."""
-    folder = image_files.ImageFolder(
-        images.root / images.train_folder, images.train_folder, "train_folder"
-    )
     template = images.train_file
     columns = (
         images.label_column,
         *image_files.template_columns(template, "train_file"),
         *extra_columns(images),
+        *([images.folder_column] if images.folder_column else []),
     )
+    rows = list(_rows(images, list_name, images.train_split, columns, collector))
+    folder = _folder(images, images.train_folder, "train_folder", rows)
     entries: dict[str, ListEntry] = {}
+    named: dict[Path, ListEntry] = {}
     conflicting: set[str] = set()
     decisions = collector.decisions
     left_out, settled, decided_labels = decisions.left_out, decisions.settled, decisions.labels
-    for line, row in _rows(images, list_name, images.train_split, columns, collector):
-        image_id, label = row[images.image_column], row[images.label_column]
+    for line, row in rows:
+        image_id, label = _image_id(row, images), row[images.label_column]
         add = partial(collector.add, side="labelled", where=f"{list_name} line {line}")
         match = folder.file_of(template, image_id, row)
         if not image_id.strip():
@@ -207,19 +212,44 @@ def _labelled_from_list(
             # of several rows the one with the decided label counts: that label is not a new one
             if label == decided_labels.get(image_id):
                 entries[image_id].label = label
-        elif image_id in entries:
-            first = entries[image_id]
+        elif image_id in entries or (match.file in named and template is None):
+            first = entries.get(image_id) or named[match.file]
             conflict = "" if first.label == label else f" as '{first.label}', here as '{label}'"
             what = f"image '{image_id}' is on line {first.line} already{conflict}; remove one row"
+            if first.image_id != image_id:
+                what = _same_file(image_id, first, conflict)
             add("two-labels" if conflict else "repeated", what=what, image_id=image_id)
             if conflict:
-                conflicting.add(image_id)
+                conflicting.add(first.image_id)
         else:
             extra = extra_values(row, images)
-            entries[image_id] = ListEntry(
+            entries[image_id] = named[match.file] = ListEntry(
                 image_id=image_id, path=match.file, line=line, label=label, extra=extra
             )
     return [entry for entry in entries.values() if entry.image_id not in conflicting]
+
+
+def _folder(
+    images: ImageSettings, name: str, setting: str, rows: list[tuple[int, dict[str, str]]]
+) -> image_files.ImageFolder:
+    """Return the folder of a list's images."""
+    listed = {_image_id(row, images) for _, row in rows}
+    return image_files.ImageFolder(images.root / name, name, setting, listed)
+
+
+def _image_id(row: dict[str, str], images: ImageSettings) -> str:
+    """Return the id of a row's image: its name, after its folder if the list has such a column."""
+    name = row[images.image_column]
+    folder = row.get(images.folder_column, "") if images.folder_column else ""
+    folder = folder.strip().rstrip("/\\")
+    return f"{folder}/{name}" if folder and name.strip() else name
+
+
+def _same_file(image_id: str, first: ListEntry, conflict: str = "") -> str:
+    return (
+        f"image '{image_id}' is the file of '{first.image_id}' on line {first.line}{conflict}; "
+        "remove one row"
+    )
 
 
 def _no_name_message(images: ImageSettings) -> str:

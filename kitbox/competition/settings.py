@@ -37,9 +37,11 @@ class ImageSettings(Value):
 
     Labels come from the columns of `train_list` or, without a list, from the folders in
     `train_folder`; `unlabelled` images have none, and can be checked but not trained on. The file
-    of a listed image is its id, or is built from its row by `train_file` and `test_file`:
+    of a listed image is its id, which may leave out or add leading folders while one file fits, or
+    is built from its row by `train_file` and `test_file`:
     "{chain}/{image}", "{id[0]}/{id[1]}/{id[2]}/{id}.*" (".*": any image suffix). The id of an
-    image that no list names is its file name, without suffix with `bare_ids`. In one list of all
+    image that no list names is its file name, without suffix with `bare_ids`. With a
+    `folder_column` an id is the folder, a slash and the name. In one list of all
     images the `split_column` is `train_split` for labelled images. `index_folder` is a gallery that
     is neither train nor test. `group_column` is a species or a data set, whose misspelt values
     `group_names` corrects; `encounter_column` or `time_column` group images that were taken
@@ -57,6 +59,7 @@ class ImageSettings(Value):
     train_file: str | None = None
     image_column: str = "Image"
     label_column: str = "Id"
+    folder_column: str | None = None
     group_column: str | None = None
     group_names: dict[str, str] = Field(default_factory=dict)
     encounter_column: str | None = None

@@ -1,5 +1,6 @@
 """Files of images: named by ids or templates, never outside their folder."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -78,12 +79,143 @@ def test_a_name_that_no_file_can_have_is_missing(
     assert placed.what.endswith("; correct the row or remove it")
 
 
-def test_a_name_that_differs_in_case_is_reported_and_not_read(
-    folder: image_files.ImageFolder,
-) -> None:
+def test_a_built_name_may_differ_in_case(folder: image_files.ImageFolder) -> None:
     placed = folder.file_of("{id}", "3/X.PNG", {"id": "3/X.PNG"})
-    what = "image '3/X.PNG' is not in train, but 'x.png' is; rename one of them"
-    assert placed == image_files.FileMatch(None, "case", what)
+    what = "image '3/X.PNG' is read as '3/x.png'"
+    assert placed == image_files.FileMatch(folder.path / "3" / "x.png", "case", what)
+
+
+def sea(tmp_path: Path, *names: str) -> Path:
+    for name in names:
+        (tmp_path / "seals" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "seals" / name).touch()
+    return tmp_path / "seals"
+
+
+def match(root: Path, *listed: str) -> list[str]:
+    """Return the files of listed names, or "kind: what" of those without one."""
+    folder = image_files.ImageFolder(root, ".", "train_folder", listed)
+    found = [folder.file_of(None, name, {"Image": name}) for name in listed]
+    return [
+        f"{each.kind}: {each.what}" if each.file is None else each.file.relative_to(root).as_posix()
+        for each in found
+    ]
+
+
+DAYS = ("day0/IMG_1.JPG", "day0/IMG_2.JPG", "day1/IMG_1.JPG", "day1/IMG_2.JPG", "one.jpg")
+
+
+@pytest.mark.parametrize(
+    ("listed", "found", "kind"),
+    [
+        ("day1/IMG_1.JPG", "day1/IMG_1.JPG", ""),
+        ("./day1/IMG_1.JPG", "day1/IMG_1.JPG", ""),
+        ("one.jpg", "one.jpg", ""),
+        (r"day1\IMG_1.JPG", "day1/IMG_1.JPG", "path"),
+        ("/day1/IMG_1.JPG", "day1/IMG_1.JPG", "path"),
+        ("seals/day1/IMG_1.JPG", "day1/IMG_1.JPG", "path"),
+        ("../seals/day1/IMG_1.JPG", "day1/IMG_1.JPG", "path"),
+        (r"C:\Users\jo\photos\day1\IMG_1.JPG", "day1/IMG_1.JPG", "path"),
+        ("https://host/day1/IMG_1.JPG", "day1/IMG_1.JPG", "path"),
+        ("day1/img_1.jpg", "day1/IMG_1.JPG", "case"),
+        ("DAY1/IMG_1.JPG", "day1/IMG_1.JPG", "case"),
+        (r"C:\seals\DAY1\img_1.jpg", "day1/IMG_1.JPG", "path"),
+        ("day1/IMG_1", "day1/IMG_1.JPG", "path"),
+        ("one", "one.jpg", "path"),
+        ("ONE", "one.jpg", "path"),
+    ],
+)
+def test_a_listed_name_finds_its_one_file(
+    tmp_path: Path, listed: str, found: str, kind: str
+) -> None:
+    root = sea(tmp_path, *DAYS)
+    placed = image_files.ImageFolder(root, ".", "train_folder", [listed]).file_of(None, listed, {})
+    assert (placed.file, placed.kind) == (root / found, kind)
+    assert placed.what == (f"image '{listed}' is read as '{found}'" if kind else "")
+
+
+def test_a_path_in_the_data_folder_itself_is_read_beside_any_other_names(tmp_path: Path) -> None:
+    root = sea(tmp_path, "a.jpg", "b.jpg")
+    assert match(root, "a.jpg", str(root / "b.jpg")) == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_are_the_same_in_both_unicode_forms(tmp_path: Path, form: str) -> None:
+    names = {each: unicodedata.normalize(each, "Möwe/Zoë é.jpg") for each in ("NFC", "NFD")}
+    root = sea(tmp_path, names.pop(form))
+    [other] = names.values()
+    placed = image_files.ImageFolder(root, ".", "train_folder").file_of(None, other, {})
+    assert placed.kind == "case"
+    assert placed.file is not None
+    assert placed.file.is_file()
+
+
+@pytest.mark.parametrize(
+    ("listed", "files"),
+    [
+        ("IMG_1.JPG", "day0/IMG_1.JPG and day1/IMG_1.JPG"),
+        ("img_1.jpg", "day0/IMG_1.JPG and day1/IMG_1.JPG"),
+        ("IMG_1", "day0/IMG_1.JPG and day1/IMG_1.JPG"),
+        ("both.jpg", "both.jpg and day0/both.jpg; 1 more"),
+    ],
+)
+def test_a_name_that_several_files_bear_is_ambiguous(
+    tmp_path: Path, listed: str, files: str
+) -> None:
+    root = sea(tmp_path, *DAYS, "both.jpg", "day0/both.jpg", "day1/both.jpg")
+    assert match(root, listed) == [
+        f"ambiguous: image '{listed}' is {files}; write its folder before it, or name the column "
+        "of folders in images.folder_column"
+    ]
+
+
+def test_two_suffixes_of_a_name_without_one_are_ambiguous(tmp_path: Path) -> None:
+    assert match(sea(tmp_path, "a.jpg", "a.png"), "a") == [
+        "ambiguous: image 'a' is a.jpg and a.png; write the name of the file, or remove one of them"
+    ]
+
+
+def test_the_file_written_as_in_the_list_comes_first(tmp_path: Path) -> None:
+    root = sea(tmp_path, "day0/a.jpg", "day1/A.jpg")
+    assert match(root, "a.jpg", "A.jpg") == ["day0/a.jpg", "day1/A.jpg"]
+    assert match(root, "A.JPG")[0].startswith("ambiguous: image 'A.JPG' is day0/a.jpg and ")
+
+
+def test_another_folder_is_another_photograph(tmp_path: Path) -> None:
+    assert match(sea(tmp_path, "day0/IMG_1.JPG"), "day7/IMG_1.JPG") == [
+        "missing: image 'day7/IMG_1.JPG' is not in the data folder, but 'day0/IMG_1.JPG' is; "
+        "correct the row or remove it"
+    ]
+
+
+def test_leading_folders_are_left_out_where_all_names_have_the_same(tmp_path: Path) -> None:
+    root = sea(tmp_path, "IMG_1.JPG", "IMG_2.JPG")
+    assert match(root, r"E:\trip\IMG_1.JPG", r"E:\trip\IMG_2.JPG") == ["IMG_1.JPG", "IMG_2.JPG"]
+    # a copy without folders is as good if the names differ
+    assert match(root, r"E:\day0\IMG_1.JPG", r"E:\day1\IMG_2.JPG") == ["IMG_1.JPG", "IMG_2.JPG"]
+    what = "missing: image '{}' is not in the data folder, but 'IMG_{}.JPG' is; "
+    names = (r"E:\day0\IMG_1.JPG", r"E:\day1\IMG_1.JPG", r"E:\day1\IMG_2.JPG")
+    for found, name in zip(match(root, *names), names, strict=True):
+        assert found.startswith(what.format(name, name[-5]))
+    # the loose files are in the list, those of the other folder are missing
+    names = ("IMG_1.JPG", "IMG_2.JPG", "day7/IMG_1.JPG")
+    assert match(root, *names)[2].startswith(what.format("day7/IMG_1.JPG", 1))
+
+
+def test_a_hint_names_the_file_with_the_same_letters_and_numbers(tmp_path: Path) -> None:
+    root = sea(tmp_path, "day0/IMG_0001.JPG", "day0/IMG_0002.JPG")
+    for name in ("IMG 1.jpg", "img-01", "IMG_0001.png"):
+        assert match(root, name) == [
+            f"missing: image '{name}' is not in the data folder, but 'day0/IMG_0001.JPG' is; "
+            "correct the row or remove it"
+        ]
+    assert match(root, "IMG_0003.JPG") == [
+        "missing: image 'IMG_0003.JPG' is not in the data folder; correct the row or remove it"
+    ]
+    assert match(root, "/photos/img-1.jpg") == [
+        "outside: image '/photos/img-1.jpg' leaves the data folder, but 'day0/IMG_0001.JPG' is in "
+        "it; correct the name"
+    ]
 
 
 @pytest.mark.parametrize(

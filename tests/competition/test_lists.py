@@ -238,11 +238,80 @@ def test_a_query_keeps_the_blank_in_its_name(data: Path) -> None:
     assert test.paths[0] == data / "test" / "y.jpg"
 
 
-def test_a_name_that_differs_in_case_is_reported_with_the_file(data: Path) -> None:
+def test_a_name_that_differs_in_case_is_read_and_only_a_survey_tells_it(data: Path) -> None:
+    given = configured(data, "Image,Id\na.jpg,Ahab\nB.JPG,Boo\n")
+    found = lists.read(given)
+    assert found.labelled.image_ids.tolist() == ["a.jpg", "B.JPG"]
+    assert found.labelled.paths[1] == data / "train" / "b.jpg"
+    assert found.findings == ()
+    [finding] = lists.survey(given).findings
+    assert str(finding) == "train.csv line 3: image 'B.JPG' is read as 'b.jpg'"
+    assert (finding.kind, finding.action) == ("case", "repair")
+
+
+def test_other_names_can_be_refused(data: Path) -> None:
+    given = with_rules(configured(data, "Image,Id\nB.JPG,Boo\n"), stop=["case"])
+    with pytest.raises(KitboxError, match=r"^train.csv line 2: image 'B.JPG' is read as 'b.jpg'; "):
+        lists.read(given)
+
+
+def test_two_names_of_one_file_are_a_repeated_row(data: Path) -> None:
+    rows = "Image,Id\na.jpg,Ahab\nA.JPG,{}\nb.jpg,Boo\n"
+    same = lists.read(configured(data, rows.format("Ahab"), broken="drop"))
+    assert [str(finding) for finding in same.findings] == [
+        "train.csv line 3: image 'A.JPG' is the file of 'a.jpg' on line 2; remove one row"
+    ]
+    assert same.labelled.image_ids.tolist() == ["a.jpg", "b.jpg"]
+    other = lists.read(configured(data, rows.format("Boo"), broken="drop"))
+    assert [str(finding) for finding in other.findings] == [
+        "train.csv line 3: image 'A.JPG' is the file of 'a.jpg' on line 2 as 'Ahab', "
+        "here as 'Boo'; remove one row"
+    ]
+    assert other.labelled.image_ids.tolist() == ["b.jpg"]
+
+
+def test_a_query_named_in_two_ways_stops_the_run(data: Path) -> None:
+    (data / "sample.csv").write_text("Image\nx.jpg\nX.jpg\n")
     with pytest.raises(KitboxError) as caught:
-        lists.read(configured(data, "Image,Id\na.jpg,Ahab\nB.JPG,Boo\n"))
-    what = "image 'B.JPG' is not in train, but 'b.jpg' is; rename one of them"
-    assert str(caught.value) == f"train.csv line 3: {what}{GO_ON}"
+        lists.read(configured(data, ONE, test_folder="test", test_list="sample.csv"))
+    assert str(caught.value) == (
+        "sample.csv line 3: image 'X.jpg' is the file of 'x.jpg' on line 2; remove one row"
+    )
+
+
+def test_a_name_that_several_files_bear_is_never_read(data: Path) -> None:
+    photographs(data / "train", "day0/IMG_1.jpg", "day1/IMG_1.jpg")
+    rows = "Image,Id\na.jpg,Ahab\nIMG_1.jpg,Boo\n"
+    what = (
+        "train.csv line 3: image 'IMG_1.jpg' is day0/IMG_1.jpg and day1/IMG_1.jpg; write its "
+        "folder before it, or name the column of folders in images.folder_column"
+    )
+    with pytest.raises(KitboxError) as caught:
+        lists.read(configured(data, rows))
+    assert str(caught.value) == what + GO_ON
+    found = lists.read(configured(data, rows, broken="drop"))
+    assert [str(finding) for finding in found.findings] == [what]
+    assert found.labelled.image_ids.tolist() == ["a.jpg"]
+    # the same in the list of queries, where no row may be left out
+    (data / "sample.csv").write_text("Image\nIMG_1.jpg\n")
+    queries = {"test_folder": "train", "test_list": "sample.csv", "broken": "drop"}
+    with pytest.raises(KitboxError, match=r"^sample.csv line 2: image 'IMG_1.jpg' is day0/IMG_1"):
+        lists.read(configured(data, ONE, **queries))
+
+
+def test_a_folder_column_names_the_folder_of_each_image(data: Path) -> None:
+    photographs(data / "train", "day0/IMG_1.jpg", "2023/day1/IMG_1.jpg")
+    rows = "Image,Id,day\nIMG_1.jpg,Ahab,day0\nIMG_1.jpg,Boo,day1/\nb.jpg,Boo,\n"
+    (data / "sample.csv").write_text("Image\nx.jpg\n")  # a list of queries may have none
+    queries = {"test_folder": "test", "test_list": "sample.csv"}
+    found = lists.read(configured(data, rows, folder_column="day", **queries))
+    assert found.labelled.image_ids.tolist() == ["day0/IMG_1.jpg", "day1/IMG_1.jpg", "b.jpg"]
+    assert [path.relative_to(data / "train").as_posix() for path in found.labelled.paths] == [
+        *("day0/IMG_1.jpg", "2023/day1/IMG_1.jpg", "b.jpg")
+    ]
+    assert found.labelled.labels.tolist() == ["Ahab", "Boo", "Boo"]
+    assert found.test is not None
+    assert found.test.image_ids.tolist() == ["x.jpg"]
 
 
 def test_a_check_rule_overrides_images_broken(data: Path) -> None:
@@ -268,8 +337,8 @@ def test_a_survey_reports_everything_that_stops_a_reading(data: Path) -> None:
     assert survey.labelled.image_ids.tolist() == ["a.jpg", "c.jpg"]
     assert survey.test.image_ids.tolist() == ["x.jpg"]
     assert [(finding.kind, finding.where, finding.action) for finding in survey.findings] == [
-        ("missing", "train.csv line 3", "stop"),
         ("list", "train.csv line 4", "stop"),
+        ("missing", "train.csv line 3", "stop"),
         ("missing", "sample.csv line 3", "stop"),
         ("repeated-query", "sample.csv line 4", "stop"),
         ("no-name", "sample.csv line 5", "stop"),

@@ -55,7 +55,16 @@ def test_every_mistake_is_found_once_and_nothing_else(
     assert Counter((f.kind, f.image_id) for f in found.findings) == expected
     assert set(KINDS) - {f.kind for f in found.findings} == {
         # each has a test of its own
-        *("list", "repeated-query", "near-conflict", "box", "byte-order-mark", "crlf"),
+        *(
+            "list",
+            "ambiguous",
+            "path",
+            "repeated-query",
+            "near-conflict",
+            "box",
+            "byte-order-mark",
+            "crlf",
+        ),
     }
 
 
