@@ -13,6 +13,8 @@ from kitbox.errors import KitboxError, more
 Strings = NDArray[np.str_]
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
+# Similarities are float32 where vectors give them, and float64 where a file does.
+Similarities = NDArray[np.float32 | np.float64]
 
 # float32 rows of a few thousand dimensions are of unit length to about 1e-6.
 UNIT_TOLERANCE = 1e-3
@@ -297,13 +299,13 @@ class Neighbours:
 class Ranking:
     """The answers of each query, best first: image ids or labels.
 
-    `query_ids (q,)`, `answers (q, k)`, `similarity (q, k) float32`. A row with fewer than k
-    answers ends in empty strings.
+    `query_ids (q,)`, `answers (q, k)`, `similarity (q, k)`: float32, or float64 where they are
+    the confidences of a file. A row with fewer than k answers ends in empty strings.
     """
 
     query_ids: Strings
     answers: Strings
-    similarity: Floats
+    similarity: Similarities
 
     def __post_init__(self) -> None:
         if self.answers.shape != self.similarity.shape or len(self.answers) != len(self.query_ids):
@@ -338,14 +340,12 @@ class Score:
         if not -1.0 <= self.value <= 1.0:
             raise KitboxError(f"a score of {self.value} is not in [-1, 1]")
 
-    def as_json(self) -> dict[str, float | int]:
-        """Return the fields, rounded to six digits."""
-        return {
-            "value": round(self.value, 6),
-            "low": round(self.low, 6),
-            "high": round(self.high, 6),
-            "queries": self.queries,
-        }
+    def as_json(self, digits: int | None = None) -> dict[str, float | int]:
+        """Return the fields, the numbers rounded to `digits`."""
+        numbers = {"value": self.value, "low": self.low, "high": self.high}
+        if digits is not None:
+            numbers = {name: round(value, digits) for name, value in numbers.items()}
+        return {**numbers, "queries": self.queries}
 
 
 @dataclass(frozen=True)
@@ -359,9 +359,9 @@ class Scores:
         """The score of the competition's metric."""
         return next(iter(self.by_metric.values()))
 
-    def as_json(self) -> dict[str, Any]:
-        """Return metric → {value, low, high, queries}."""
-        return {name: score.as_json() for name, score in self.by_metric.items()}
+    def as_json(self, digits: int | None = None) -> dict[str, Any]:
+        """Return metric → {value, low, high, queries}, the numbers rounded to `digits`."""
+        return {name: score.as_json(digits) for name, score in self.by_metric.items()}
 
 
 @dataclass(frozen=True)

@@ -267,11 +267,12 @@ def test_a_score_outside_minus_1_to_1_is_refused(value: float) -> None:
         Score(value, 0.0, 1.0, 3)
 
 
-def test_scores_are_written_with_six_digits_and_the_main_one_first() -> None:
+def test_scores_are_written_whole_or_rounded_and_the_main_one_first() -> None:
     scores = Scores({"map_at_5": Score(1 / 3, 0.25, 0.5, 9), "recall_at_1": Score(0.5, 0, 1, 9)})
     assert scores.main.value == 1 / 3
     assert list(scores.as_json()) == ["map_at_5", "recall_at_1"]
-    assert scores.as_json()["map_at_5"] == {
+    assert scores.as_json()["map_at_5"]["value"] == 1 / 3
+    assert scores.as_json(6)["map_at_5"] == {
         "value": 0.333333,
         "low": 0.25,
         "high": 0.5,

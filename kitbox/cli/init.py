@@ -203,7 +203,7 @@ def demo(
         print_line(f"\n{name}, on the local holdout")
         print_scores(scores)
     print_line("\nthe submission, scored by the true labels")
-    print_scores(final)
+    print_scores(final.scores)
     print_line(f"\nsubmission: {package.csv}  ({format_duration(time.monotonic() - began)} in all)")
     print_line("what to try next:")
     print_line(f"  cd {folder}")

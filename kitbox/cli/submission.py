@@ -73,10 +73,17 @@ def mark(
     truth: Annotated[
         Path, typer.Argument(metavar="TRUTH", help="A CSV of image,label,individual.")
     ],
+    lenient: Annotated[
+        bool,
+        typer.Option("--lenient", help="Count repeated answers as the official scorer does."),
+    ] = False,
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
     """Score a submission by the true labels, as a leaderboard would.
+
+    Images with several true labels have several rows. A column Usage (Public, Private, Ignored)
+    gives the score of each half too. Where answers are labels, Kaggle's own solution file is taken.
 
     \b
     Example:
@@ -85,11 +92,17 @@ def mark(
     from kitbox.submission.mark import score_submission
 
     workspace, competition = open_workspace(folder)
-    scores = score_submission(file, truth, competition, load_collection(workspace, competition))
+    collection = load_collection(workspace, competition)
+    found = score_submission(file, truth, competition, collection, lenient=lenient)
     if as_json:
-        print_json(scores.as_json())
-    else:
+        print_json(found.as_json())
+        return
+    print_scores(found.scores)
+    for half, scores in found.halves.items():
+        print_line(f"{half} half:")
         print_scores(scores)
+    for note in found.notes:
+        print_line(note)
 
 
 @app.command("upload")

@@ -93,7 +93,7 @@ def cross_fit(
     areas = {
         name: score(
             AreaUnderCurve(ground_truth.query_ids, values, unknown), ground_truth.individual_of
-        ).as_json()
+        ).as_json(6)
         for name, values in (
             ("auc", probability),
             ("auc_of_similarity", -ranking.similarity[:, 0].astype(np.float64)),

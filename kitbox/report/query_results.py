@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kitbox.competition.settings import Competition
-from kitbox.records import Integers, Ranking, Strings, rows_of, strings
+from kitbox.records import Integers, Ranking, Similarities, Strings, rows_of, strings
 from kitbox.retrieval.ranking import rank_images
 from kitbox.scoring.ground_truth import relevance
 from kitbox.scoring.local_score import HoldoutAnswers, LocalScore
@@ -62,7 +62,7 @@ class QueryResults:
     metric: str
     values: NDArray[np.float64]
     outcomes: Integers
-    first_similarity: NDArray[np.float32]
+    first_similarity: Similarities
     first_is_right: NDArray[np.bool_]
     thresholds: NDArray[np.float64]
     answers: Strings | None

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kitbox.errors import KitboxError
-from kitbox.records import Floats, Strings
+from kitbox.records import Floats, Similarities, Strings
 from kitbox.scoring.metrics import Hits
 
 Probabilities = NDArray[np.float64]
@@ -24,7 +24,7 @@ class Calibration:
     slope: float
     offset: float
 
-    def probability(self, similarity: Floats | Probabilities) -> Probabilities:
+    def probability(self, similarity: Similarities) -> Probabilities:
         """Return the probability of answers of any shape, 0 for none (similarity -inf)."""
         there = np.isfinite(similarity)
         logits = self.slope * np.where(there, similarity, 0.0).astype(np.float64) + self.offset

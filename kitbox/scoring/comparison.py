@@ -90,13 +90,13 @@ class Difference:
         return gained, lost
 
     def as_json(self) -> dict[str, Any]:
-        """Return the names, the numbers rounded to six digits, and the sentence."""
+        """Return the names, the numbers and the sentence."""
         return {
             "names": list(self.names),
-            "difference": round(self.value, 6),
-            "low": round(self.low, 6),
-            "high": round(self.high, 6),
-            "p": None if self.p is None else round(self.p, 6),
+            "difference": self.value,
+            "low": self.low,
+            "high": self.high,
+            "p": self.p,
             "queries": len(self.query_ids),
             "sentence": self.sentence,
         }

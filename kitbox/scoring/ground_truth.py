@@ -37,7 +37,8 @@ class GroundTruth:
     their labels even where the gallery lacks them, '' where there is none; `groups` are species or
     data sets. `relevant` counts the images of a query's gallery that show its individual, itself
     only where the competition counts it. `label_of` maps every gallery image to its label, '' for
-    none.
+    none. `alternatives (q, m)` are further labels that are right answers too, '' where there are
+    fewer.
     """
 
     query_ids: Strings
@@ -47,6 +48,7 @@ class GroundTruth:
     groups: Strings
     relevant: Integers
     label_of: dict[str, str]
+    alternatives: Strings | None = None
 
     @classmethod
     def of_holdout(
@@ -107,6 +109,14 @@ class GroundTruth:
         return np.where(self.identity == "", self.query_ids, self.identity)
 
     @property
+    def accepted(self) -> Strings:
+        """All labels that are right answers (q, 1 + m), '' where there are fewer."""
+        expected = self.expected[:, None]
+        if self.alternatives is None:
+            return expected
+        return np.concatenate([expected, self.alternatives], axis=1)
+
+    @property
     def individual_of(self) -> dict[str, str]:
         """Query id → identity, which intervals are taken over."""
         return dict(zip(self.query_ids.tolist(), self.identity.tolist(), strict=True))
@@ -121,6 +131,7 @@ class GroundTruth:
             groups=self.groups[rows],
             relevant=self.relevant[rows],
             label_of=self.label_of,
+            alternatives=None if self.alternatives is None else self.alternatives[rows],
         )
 
 
@@ -156,14 +167,14 @@ def metric_outcome(
             relevant = ground_truth.relevant[answerable]
             return Mean(ids[answerable], metrics.average_precision_at_k(hits, relevant, task.k))
         case "label_map":
-            expected = ground_truth.expected
-            return Mean(ids, metrics.label_average_precision_at_k(ranking, expected, task.k))
+            accepted = ground_truth.accepted
+            return Mean(ids, metrics.label_average_precision_at_k(ranking, accepted, task.k))
         case "row_f1":
             hits = relevance(ranking, ground_truth, with_itself=task.with_itself)
             return Mean(ids, metrics.row_f1(ranking.answers, hits, ground_truth.relevant))
         case "gap":
             known = ~np.isin(ground_truth.expected, ["", unknown])
-            right = (ranking.answers[:, 0] == ground_truth.expected) & known
+            right = (ranking.answers[:, :1] == ground_truth.accepted).any(axis=1) & known
             confidence = np.where(ranking.answers[:, 0] == "", -np.inf, ranking.similarity[:, 0])
             return GlobalAveragePrecision(ids, confidence.astype(np.float64), right, known)
         case "baks_baus":

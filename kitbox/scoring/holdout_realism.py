@@ -9,7 +9,17 @@ from kitbox.competition.settings import Competition
 from kitbox.dataset import near_duplicates
 from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, Holdout, ImageSet, Integers, Ranking, Score, Search, Strings
+from kitbox.records import (
+    Embeddings,
+    Holdout,
+    ImageSet,
+    Integers,
+    Ranking,
+    Score,
+    Search,
+    Similarities,
+    Strings,
+)
 from kitbox.retrieval import label_similarity
 from kitbox.retrieval.neighbour_graph import NeighbourGraph
 from kitbox.retrieval.ranking import rank_labels
@@ -195,7 +205,7 @@ def _count_photographs(
     return counted[0], counted[1]
 
 
-def _separability(queries: NDArray[np.float32], tests: NDArray[np.float32]) -> Score:
+def _separability(queries: Similarities, tests: Similarities) -> Score:
     """Return the area under the ROC curve, each image classified by a fit without it."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -224,9 +234,9 @@ def _separability(queries: NDArray[np.float32], tests: NDArray[np.float32]) -> S
 
 
 def _unknown_share(
-    similarity: NDArray[np.float32],
+    similarity: Similarities,
     unknown: NDArray[np.bool_],
-    test_similarity: NDArray[np.float32],
+    test_similarity: Similarities,
 ) -> Score | None:
     """Return the estimated share of unknown individuals in the test.
 

@@ -22,7 +22,7 @@ from kitbox.retrieval.ranking import (
 from kitbox.scoring import metrics, thresholds
 from kitbox.scoring.bootstrap import score
 from kitbox.scoring.ground_truth import GroundTruth, metric_outcome, related_outcomes, relevance
-from kitbox.scoring.outcomes import Mean, Outcome
+from kitbox.scoring.outcomes import BalancedAccuracy, Mean, Outcome
 
 # The rank at which image retrieval is scored beside the competition's own metric.
 _IMAGE_K = 20
@@ -173,6 +173,13 @@ def threshold_sentences(scored: LocalScore) -> list[str]:
                 "'best' serves the competition's metric; --threshold balanced takes the least mean "
                 "of both shares"
             )
+    own = next(iter(scored.outcomes.values()), None)
+    if isinstance(own, BalancedAccuracy):
+        sentences += [
+            f"the holdout{f' of {group}' if group else ''} has no query of {lacks} individuals and "
+            "is scored by the others alone; a leaderboard scores such a set 0"
+            for group, lacks in own.one_sided_groups.items()
+        ]
     sentences += [_unknown_sentence(fold["new_label"]) for fold in folds if "new_label" in fold]
     if any(fold.get("fitted_on_the_same_queries") for fold in folds):
         sentences.append(

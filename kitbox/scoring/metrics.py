@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from kitbox.records import Integers, Ranking, Strings
+from kitbox.records import Integers, Ranking, Similarities, Strings
 
 Hits = NDArray[np.bool_]
 PerQuery = NDArray[np.float64]
@@ -23,7 +23,9 @@ def recall_at_k(relevant: Hits, k: int) -> PerQuery:
     return np.asarray(relevant[:, :k].any(axis=1), dtype=np.float64)
 
 
-def average_precision_at_k(relevant: Hits, relevant_total: Integers, k: int) -> PerQuery:
+def average_precision_at_k(
+    relevant: Hits, relevant_total: Integers, k: int, scores: Similarities | None = None
+) -> PerQuery:
     """Return each query's average precision at k, divided by min(k, relevant_total).
 
     `relevant (q, w)` marks the relevant answers, best first; places beyond w are not relevant;
@@ -31,12 +33,27 @@ def average_precision_at_k(relevant: Hits, relevant_total: Integers, k: int) -> 
     hit at rank 1 of three relevant images, k = 5: (1/1) / min(5, 3) = 0.333. Kaggle's and the
     landmark challenges' denominator; other libraries divide by the hits found (1.0 here), by all
     relevant images, or by k. The order of the answers decides, whatever their similarities.
+
+    With `scores (q, w)`, which fall along a row, it is the average precision of scikit-learn, which
+    Where's Whale-do takes: the precision at a hit is that after all answers of an equal score, and
+    the row is not cut at k.
     """
-    hits = relevant[:, :k].astype(np.float64)
+    hits = (relevant[:, :k] if scores is None else relevant).astype(np.float64)
     ranks = np.arange(1, hits.shape[1] + 1)
     precision = np.cumsum(hits, axis=1) / ranks
+    if scores is not None:
+        precision = np.take_along_axis(precision, _last_equal(scores), axis=1)
     total: PerQuery = (precision * hits).sum(axis=1) / np.minimum(relevant_total, k)
     return total
+
+
+def _last_equal(scores: Similarities) -> Integers:
+    """Return the last column (q, w) whose score equals that of each place, in falling rows."""
+    width = scores.shape[1]
+    last = np.ones(scores.shape, dtype=np.bool_)
+    last[:, :-1] = scores[:, :-1] != scores[:, 1:]
+    columns = np.where(last, np.arange(width), width)
+    return np.asarray(np.minimum.accumulate(columns[:, ::-1], axis=1)[:, ::-1], dtype=np.int64)
 
 
 def label_average_precision_at_k(ranking: Ranking, expected: Strings, k: int) -> PerQuery:
@@ -44,9 +61,13 @@ def label_average_precision_at_k(ranking: Ranking, expected: Strings, k: int) ->
 
     The mean is the MAP@k of Kaggle's humpback competitions: one label is true, so the average
     precision is the reciprocal rank. `expected (q,)`; the unknown label is one like others.
+    With `expected (q, m)` several labels of a query are true, '' where there are fewer, and it is
+    their average precision at k.
     """
-    hits = (ranking.answers[:, :k] == expected[:, None]) & (expected != "")[:, None]
-    return np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1), 0.0)
+    true = expected[:, None] if expected.ndim == 1 else expected
+    hits = (ranking.answers[:, :k, None] == true[:, None, :]) & (true != "")[:, None, :]
+    total = np.maximum((true != "").sum(axis=1), 1)
+    return average_precision_at_k(hits.any(axis=2), total, k)
 
 
 def r_precision(relevant: Hits, relevant_total: Integers) -> PerQuery:

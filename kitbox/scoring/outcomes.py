@@ -79,7 +79,11 @@ class Mean(Outcome):
 
 @dataclass(frozen=True)
 class GlobalAveragePrecision(Outcome):
-    """`metrics.global_average_precision` of `confidence`, `correct` and `answerable`, all (n,)."""
+    """`metrics.global_average_precision` of `confidence`, `correct` and `answerable`, all (n,).
+
+    Of equal confidences the query whose id sorts first comes first. Source: Kaggle's convention, as
+    GlobalAveragePrecision in the `delf` package of the competition's hosts has it.
+    """
 
     query_ids: Strings
     confidence: Numbers
@@ -93,7 +97,7 @@ class GlobalAveragePrecision(Outcome):
     def over(self, weights: Numbers) -> Numbers:
         """Return the global average precision (r,)."""
         return metrics.global_average_precision(
-            self.confidence, self.correct, self.answerable, weights
+            self._negative_ranks, self.correct, self.answerable, weights
         )
 
     def swapped(self, other: Outcome, mask: Hits) -> Self | None:
@@ -113,7 +117,7 @@ class GlobalAveragePrecision(Outcome):
     @cached_property
     def _negative_ranks(self) -> Numbers:
         """Minus the rank of each answer by its confidence, -inf where there is no answer."""
-        order = np.argsort(-self.confidence, kind="stable")
+        order = np.lexsort((self.query_ids, -self.confidence))
         ranks = np.empty(len(order))
         ranks[order] = -np.arange(1.0, len(order) + 1)
         return np.where(self.confidence > -np.inf, ranks, -np.inf)
@@ -147,9 +151,9 @@ class BalancedAccuracy(Outcome):
 
     All are (n,): the true `identity`, whether it is `known`, whether the answer is `correct` (of
     an unknown identity: whether it was answered as unknown), and the `group`. Where a group has no
-    known or no unknown query, `both` is the other factor alone; a group without any is left out of
-    the mean. An individual that was drawn twice counts as two. Source: AnimalCLEF 2025 and
-    wildlife-datasets.
+    known or no unknown query, `both` is the other factor alone, or 0 with `absent_is_zero`, as on
+    the leaderboard; a group without any is left out of the mean. An individual that was drawn twice
+    counts as two. Source: AnimalCLEF 2025 and wildlife-datasets.
     """
 
     query_ids: Strings
@@ -158,6 +162,7 @@ class BalancedAccuracy(Outcome):
     correct: Hits
     group: Strings
     which: Literal["both", "baks", "baus"] = "both"
+    absent_is_zero: bool = False
     # each query's share of its identity (n, 2 g); kept in swaps, which change only `correct`
     _shares: Numbers | None = field(default=None, repr=False)
 
@@ -181,7 +186,21 @@ class BalancedAccuracy(Outcome):
             return _mean_of_defined(baks if self.which == "baks" else baus)
         alone = np.where(np.isnan(baks), baus, baks)
         either = np.isnan(baks) | np.isnan(baus)
-        return _mean_of_defined(np.where(either, alone, np.sqrt(baks * baus)))
+        by_group = np.where(either, alone, np.sqrt(baks * baus))
+        if self.absent_is_zero:  # absent from the queries, not only from those that were drawn
+            there = np.asarray(shares.any(axis=0))
+            by_group = np.where(there[0::2] & there[1::2], by_group, by_group * 0)
+        return _mean_of_defined(by_group)
+
+    @property
+    def one_sided_groups(self) -> dict[str, str]:
+        """Group → "known" or "unknown", of which it has no query."""
+        found = {}
+        for group in np.unique(self.group).tolist():
+            known = self.known[self.group == group]
+            if known.all() or not known.any():
+                found[group] = "unknown" if known.all() else "known"
+        return found
 
     def swapped(self, other: Outcome, mask: Hits) -> Self | None:
         """Return the answers with the other's where `mask`."""

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
-from kitbox.records import Floats, Integers, LabelledImages, Ranking, Search, Strings, strings
+from kitbox.records import (
+    Integers,
+    LabelledImages,
+    Ranking,
+    Search,
+    Similarities,
+    Strings,
+    strings,
+)
 from kitbox.retrieval.clusters import ClusterTree
 from kitbox.retrieval.ranking import query_thresholds
 from kitbox.scoring import metrics
@@ -206,7 +214,7 @@ def fit_share(
     }
 
 
-def _first_similarity(ranking: Ranking, competition: Competition) -> Floats:
+def _first_similarity(ranking: Ranking, competition: Competition) -> Similarities:
     """Return the similarity (q,) of each query's first answer but itself, -inf for none."""
     place = 1 if competition.task.with_itself else 0
     if place == ranking.k:  # no query has another answer than itself
@@ -353,7 +361,7 @@ def _share_reaching(
     return _sum_reaching(similarity, counted / counts[codes] / max(len(counts), 1), candidates)
 
 
-def _sum_reaching(similarity: NDArray[np.float32], weight: Curve, candidates: Curve) -> Curve:
+def _sum_reaching(similarity: Similarities, weight: Curve, candidates: Curve) -> Curve:
     """Return the sum of the weights (n,) whose similarity (n,) reaches each candidate."""
     order = np.argsort(similarity, kind="stable")
     above = np.append(np.cumsum(weight[order][::-1])[::-1], 0.0)

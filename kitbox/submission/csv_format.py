@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kitbox import tables
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
-from kitbox.records import Floats, Ranking, Strings, rows_of, strings
+from kitbox.records import Ranking, Similarities, Strings, rows_of, strings
 
 # The step between two scores of the long layout, which has seven decimals: a thousand equal scores
 # spread over 0.0001.
@@ -35,7 +35,7 @@ def write(ranking: Ranking, competition: Competition) -> str:
     writer = csv.writer(written, lineterminator="\n")
     if header:
         writer.writerow(header)
-    scores: Floats | NDArray[np.float64] = ranking.similarity
+    scores = ranking.similarity
     if layout == "long":
         scores = falling_scores(ranking.similarity, unit=competition.submission.unit_scores)
     for query_id, answers, row in zip(
@@ -67,7 +67,7 @@ def scale_note(competition: Competition) -> str | None:
     )
 
 
-def falling_scores(similarity: Floats, *, unit: bool) -> NDArray[np.float64]:
+def falling_scores(similarity: Similarities, *, unit: bool) -> NDArray[np.float64]:
     """Return scores (q, k) of similarities (q, k), falling along a row.
 
     They are the similarities, or where `unit`, (1 + cosine) / 2 in [0, 1]. The order of equal
@@ -85,11 +85,38 @@ def falling_scores(similarity: Floats, *, unit: bool) -> NDArray[np.float64]:
     return np.asarray(np.clip(falling, 0, 1))
 
 
+class SubmittedRow(NamedTuple):
+    """The answers of a file to one query, best first, and their scores, which fall."""
+
+    query_id: str
+    answers: list[str]
+    scores: list[float]
+
+
 def read(data: str, competition: Competition) -> Ranking:
     """Return the ranking in a submission's CSV.
 
     Similarities are its scores, or fall with the rank where it has none. Raises KitboxError for
-    text in another format.
+    text in another format, and for an answer that is repeated.
+    """
+    return to_ranking(read_submission(data, competition))
+
+
+def to_ranking(rows: Sequence[SubmittedRow]) -> Ranking:
+    """Return rows as a ranking, filled up to the same width."""
+    width = max(1, *(len(row.answers) for row in rows))
+    filled = [row.answers + [""] * (width - len(row.answers)) for row in rows]
+    similarity = np.full((len(rows), width), -np.inf)
+    for place, row in enumerate(rows):
+        similarity[place, : len(row.scores)] = row.scores
+    query_ids = strings([row.query_id for row in rows])
+    return Ranking(query_ids, np.array(filled, dtype=np.str_), similarity)
+
+
+def read_submission(data: str, competition: Competition) -> list[SubmittedRow]:
+    """Return the rows of a submission's CSV, one for each query; an answer may be repeated.
+
+    Raises KitboxError for text in another format.
     """
     layout, header = competition.submission.layout, competition.header
     try:
@@ -113,14 +140,17 @@ def read(data: str, competition: Competition) -> Ranking:
     if layout != "columns":
         answers = [[word for word in " ".join(row).split(" ") if word] for row in answers]
     if layout != "scored":
-        return _ranking(
-            query_ids, answers, [[-rank for rank in range(len(row))] for row in answers]
-        )
+        return [
+            SubmittedRow(query_id, row, [-float(rank) for rank in range(len(row))])
+            for query_id, row in zip(query_ids, answers, strict=True)
+        ]
     for query_id, row in zip(query_ids, answers, strict=True):
         if len(row) % 2:
             raise KitboxError(f"the answers of query '{query_id}' are not pairs 'label confidence'")
-    scores = [[_score(value) for value in row[1::2]] for row in answers]
-    return _ranking(query_ids, [row[0::2] for row in answers], scores)
+    return [
+        SubmittedRow(query_id, row[0::2], [_score(value) for value in row[1::2]])
+        for query_id, row in zip(query_ids, answers, strict=True)
+    ]
 
 
 def rows_for_queries(ranking: Ranking, query_ids: Strings) -> Ranking:
@@ -130,34 +160,21 @@ def rows_for_queries(ranking: Ranking, query_ids: Strings) -> Ranking:
     return Ranking(
         query_ids,
         np.where(known, ranking.answers[rows], ""),
-        np.where(known, ranking.similarity[rows], -np.inf).astype(np.float32),
+        np.where(known, ranking.similarity[rows], -np.inf),
     )
 
 
-def _read_long(rows: list[list[str]]) -> Ranking:
+def _read_long(rows: list[list[str]]) -> list[SubmittedRow]:
     by_query: dict[str, list[tuple[float, str]]] = {}
     for row in rows:
         if len(row) != 3:
             raise KitboxError(f"the row {','.join(row)} has {len(row)} columns, not 3")
         by_query.setdefault(row[0], []).append((_score(row[2]), row[1]))
-    ordered = [sorted(pairs, key=lambda pair: -pair[0]) for pairs in by_query.values()]
-    return _ranking(
-        list(by_query),
-        [[answer for _, answer in pairs] for pairs in ordered],
-        [[score for score, _ in pairs] for pairs in ordered],
-    )
-
-
-def _ranking(
-    query_ids: list[str], answers: list[list[str]], scores: Sequence[Sequence[float]]
-) -> Ranking:
-    """Return a ranking whose rows are filled up to the same width."""
-    width = max(*map(len, answers), 1)
-    filled = [row + [""] * (width - len(row)) for row in answers]
-    similarity = np.full((len(answers), width), -np.inf, dtype=np.float32)
-    for row, values in enumerate(scores):
-        similarity[row, : len(values)] = values
-    return Ranking(strings(query_ids), np.array(filled, dtype=np.str_), similarity)
+    return [
+        SubmittedRow(query_id, [answer for _, answer in ordered], [score for score, _ in ordered])
+        for query_id, pairs in by_query.items()
+        for ordered in [sorted(pairs, key=lambda pair: -pair[0])]
+    ]
 
 
 def _refuse_blanks(answers: Iterable[str]) -> None:

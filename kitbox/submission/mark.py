@@ -1,6 +1,9 @@
 """Scores a submission by true labels, as a leaderboard would."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,7 +13,17 @@ from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError, more
 from kitbox.files import read_text
-from kitbox.records import ImageSet, LabelledImages, Ranking, Scores, Search, Strings, strings
+from kitbox.records import (
+    ImageSet,
+    Integers,
+    LabelledImages,
+    Ranking,
+    Scores,
+    Search,
+    Strings,
+    rows_of,
+    strings,
+)
 from kitbox.scoring import metrics
 from kitbox.scoring.bootstrap import score
 from kitbox.scoring.ground_truth import (
@@ -19,21 +32,80 @@ from kitbox.scoring.ground_truth import (
     related_outcomes,
     relevance,
 )
-from kitbox.scoring.outcomes import Mean, Outcome
+from kitbox.scoring.outcomes import BalancedAccuracy, Mean, Outcome
 from kitbox.submission import csv_format
+from kitbox.submission.csv_format import SubmittedRow
 
 TRUTH_COLUMNS = ("image", "label", "individual")
+# The halves of a leaderboard, and the rows that it does not score, by their names at Kaggle.
+HALVES = ("Public", "Private")
+_IGNORED = "Ignored"
+# Before an answer that is no image of the query's gallery: no id begins so.
+_OUTSIDE = "\0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmissionScores:
+    """The scores of a submission over all queries, of each half of the key, and what was left out.
+
+    `halves` are "Public" and "Private" where the key has these.
+    """
+
+    scores: Scores
+    halves: Mapping[str, Scores]
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return metric → score, then the name of each half → the same."""
+        return self.scores.as_json() | {name: own.as_json() for name, own in self.halves.items()}
+
+
+class _TrueAnswers(NamedTuple):
+    """The labels of an image that a scorer takes, who it shows, and its half of the leaderboard."""
+
+    labels: tuple[str, ...]
+    individual: str
+    usage: str
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """A submission's answers to all queries, one row each.
+
+    A repeated answer is '' in the ranking; `first (q, w)` is the column where it is named first.
+    """
+
+    ranking: Ranking
+    first: Integers
+
+    def take(self, rows: Integers) -> "_Answers":
+        ranking = self.ranking
+        taken = Ranking(ranking.query_ids[rows], ranking.answers[rows], ranking.similarity[rows])
+        return _Answers(taken, self.first[rows])
 
 
 def score_submission(
-    path: Path, truth: Path, competition: Competition, collection: Collection
-) -> Scores:
+    path: Path,
+    truth: Path,
+    competition: Competition,
+    collection: Collection,
+    *,
+    lenient: bool = False,
+) -> SubmissionScores:
     """Return the competition's metric of a submission, by the true labels of the test images.
 
     `truth` is a CSV of image, label, individual: the label that a scorer expects, and the
-    individual, of every test image and every image of an index. A query without a row scores 0.
-    Raises KitboxError for a submission in another format or with unknown queries, and for a truth
-    with missing images.
+    individual, of every test image and every image of an index. Several labels of an image, in as
+    many rows or with blanks between them, are all right. Instead of these columns it may have the
+    two of a submission, as the solution files of Kaggle do where answers are labels. A column Usage
+    puts an image into the "Public" or the "Private" half, or leaves it out ("Ignored").
+
+    A query without a row scores 0. With `lenient`, faults count as in the official scorer: a
+    repeated answer takes its rank and is right once, but adds nothing to a set of matches; in the
+    long layout each of its rows counts, and a query without a row is left out.
+
+    Raises KitboxError for a submission in another format or with unknown queries, for one with
+    repeated answers unless `lenient`, and for a truth with missing images.
     """
     test = collection.test
     if test is None:
@@ -41,20 +113,47 @@ def score_submission(
     for file in (path, truth):
         if not file.is_file():
             raise KitboxError(f"there is no file {file}")
-    truth_rows = {row[0]: row[1:] for _, row in tables.read_columns(truth, TRUTH_COLUMNS)}
-    unknown = competition.images.unknown_label
-    query, expected = _labelled(test, truth_rows, truth, unknown)
+    key = _read_key(truth, competition)
+    query, expected = _labelled(test, key, truth, competition)
     index = collection.index
     if index is not None:
-        index, _ = _labelled(index, truth_rows, truth, unknown)
+        index, _ = _labelled(index, key, truth, competition)
     gallery = protocol.leaderboard_gallery(query, collection.labelled, index, competition).labelled
     ground_truth = GroundTruth.of_searches(
         collection.searches, query, expected, gallery, competition
     )
-    ranking = _read(path, competition, ground_truth.query_ids)
+    ground_truth = _with_alternatives(ground_truth, key)
+    answers = _read(path, competition, ground_truth.query_ids, lenient=lenient)
     if competition.task.answers in ("images", "matches"):
-        ranking = _in_gallery(ranking, collection.searches)
-    own = metric_outcome(ranking, ground_truth, competition)
+        inside = _in_gallery(answers.ranking, collection.searches)
+        answers = replace(answers, ranking=inside)
+    usage = strings([key[image].usage for image in ground_truth.images.tolist()])
+    rows, notes = np.flatnonzero(usage != _IGNORED), []
+    if lenient and competition.submission.layout == "long":
+        answered = np.asarray((answers.ranking.similarity > -np.inf).any(axis=1))
+        silent = rows[~answered[rows]]
+        rows = rows[answered[rows]]
+        if len(silent):
+            notes.append(
+                f"{len(silent)} of {len(silent) + len(rows)} queries have no row; the official "
+                "scorer leaves them out, and without --lenient they score 0"
+            )
+    halves = {name: rows[usage[rows] == name] for name in HALVES}
+    return SubmissionScores(
+        scores=_score(answers.take(rows), ground_truth.take(rows), competition),
+        halves={
+            name: _score(answers.take(half), ground_truth.take(half), competition)
+            for name, half in halves.items()
+            if len(half)
+        },
+        notes=tuple(notes),
+    )
+
+
+def _score(answers: _Answers, ground_truth: GroundTruth, competition: Competition) -> Scores:
+    """Return the scores of some queries, the competition's own metric first."""
+    ranking = answers.ranking
+    own = _official_outcome(answers, ground_truth, competition)
     outcomes: dict[str, Outcome] = {competition.metric: own}
     outcomes |= related_outcomes(ranking, ground_truth, competition)
     if competition.task.answers == "images":
@@ -63,15 +162,38 @@ def score_submission(
         outcomes["recall_at_1"] = Mean(
             ground_truth.query_ids[counted], metrics.recall_at_k(hits, 1)
         )
-    return Scores(
-        {name: score(outcome, ground_truth.individual_of) for name, outcome in outcomes.items()}
+    individuals = ground_truth.individual_of
+    return Scores({name: score(outcome, individuals) for name, outcome in outcomes.items()})
+
+
+def _official_outcome(
+    answers: _Answers, ground_truth: GroundTruth, competition: Competition
+) -> Outcome:
+    """Return the outcome of the competition's metric where a leaderboard's differs from a holdout's.
+
+    The scores of the long layout are ranks, so equal ones are ties; and a group without known or
+    without unknown queries scores 0.
+    """
+    own = metric_outcome(answers.ranking, ground_truth, competition)
+    if isinstance(own, BalancedAccuracy):
+        return replace(own, absent_is_zero=True)
+    if competition.submission.layout != "long":
+        return own
+    counted = np.flatnonzero(ground_truth.relevant > 0)
+    hits = np.take_along_axis(relevance(answers.ranking, ground_truth), answers.first, axis=1)
+    precision = metrics.average_precision_at_k(
+        hits[counted],
+        ground_truth.relevant[counted],
+        competition.task.k,
+        answers.ranking.similarity[counted],
     )
+    return Mean(ground_truth.query_ids[counted], precision)
 
 
 def _in_gallery(ranking: Ranking, searches: tuple[Search, ...]) -> Ranking:
-    """Return the ranking without the answers outside of the query's own gallery.
+    """Return the ranking with the answers outside of the query's own gallery as names of no image.
 
-    Their ranks stay empty and count as misses.
+    They match nothing, keep their ranks and count in the size of a set.
     """
     galleries = [frozenset(search.gallery_images.tolist()) for search in searches]
     gallery_of = {
@@ -80,33 +202,106 @@ def _in_gallery(ranking: Ranking, searches: tuple[Search, ...]) -> Ranking:
         for query in search.query_ids.tolist()
     }
     rows = zip(ranking.query_ids.tolist(), ranking.answers.tolist(), strict=True)
-    inside = [[answer in gallery_of[query] for answer in answers] for query, answers in rows]
-    answers = np.where(np.array(inside, dtype=np.bool_), ranking.answers, "")
-    return Ranking(ranking.query_ids, answers, ranking.similarity)
+    answers = [
+        [a if a in gallery_of[query] or not a else f"{_OUTSIDE}{a}" for a in answers]
+        for query, answers in rows
+    ]
+    return replace(ranking, answers=np.array(answers, dtype=np.str_))
 
 
-def _read(path: Path, competition: Competition, query_ids: Strings) -> Ranking:
+def _read(
+    path: Path, competition: Competition, query_ids: Strings, *, lenient: bool
+) -> _Answers:
     """Return a submission's answers to the queries; raise KitboxError for unknown queries."""
     try:
-        ranking = csv_format.read(read_text(path), competition)
+        rows = csv_format.read_submission(read_text(path), competition)
+        width = max(len(row.answers) for row in rows)
+        first = np.tile(np.arange(width), (len(rows), 1))
+        if lenient:
+            rows = [_without_repeats(row, own) for row, own in zip(rows, first, strict=True)]
+        ranking = csv_format.to_ranking(rows)
         others = ranking.query_ids[~np.isin(ranking.query_ids, query_ids)].tolist()
         if others:
             raise KitboxError(f"'{others[0]}' is not a query{more(len(others) - 1)}")
-        return csv_format.rows_for_queries(ranking, query_ids)
     except KitboxError as error:
         raise KitboxError(
             f"{path}: {error}; 'kitbox submission lint {path}' lists all findings"
         ) from error
+    places = rows_of(query_ids, ranking.query_ids)
+    return _Answers(csv_format.rows_for_queries(ranking, query_ids), first[places])
+
+
+def _without_repeats(row: SubmittedRow, first: Integers) -> SubmittedRow:
+    """Return a row with '' where an answer is repeated, and note in `first` where it was named."""
+    if len(set(row.answers)) == len(row.answers):
+        return row
+    column: dict[str, int] = {}
+    answers = []
+    for place, answer in enumerate(row.answers):
+        first[place] = column.setdefault(answer, place)
+        answers.append(answer if first[place] == place else "")
+    return row._replace(answers=answers)
+
+
+def _read_key(truth: Path, competition: Competition) -> dict[str, _TrueAnswers]:
+    """Return image → its true answers, from a CSV of labels and individuals or Kaggle's solution."""
+    header, own = tables.read_header(truth), competition.submission.header
+    columns = TRUTH_COLUMNS
+    labels_answer = competition.task.answers in ("labels", "label")
+    if not set(TRUTH_COLUMNS) <= set(header) and labels_answer and own and set(own) <= set(header):
+        columns = (own[0], own[1], own[1])
+    usage = next((name for name in header if name.casefold() == "usage"), None)
+    words = competition.submission.layout in ("joined", "scored") and labels_answer
+    key: dict[str, _TrueAnswers] = {}
+    for line, row in tables.read_rows(truth, (*columns, *([usage] if usage else []))):
+        image, label, individual = (row[name] for name in columns)
+        labels = tuple(label.split()) if words else (label,)
+        half = row[usage].strip().capitalize() if usage else ""
+        if half not in ("", *HALVES, _IGNORED):
+            raise KitboxError(
+                f"'{row[usage or '']}' is no usage",
+                where=f"{truth} line {line}",
+                fix="write Public, Private or Ignored",
+            )
+        if columns != TRUTH_COLUMNS:
+            individual = next(iter(labels), "")
+        if image in key:
+            before = key[image]
+            if not labels_answer and (labels, individual) != (before.labels, before.individual):
+                raise KitboxError(
+                    f"'{image}' has a second row; {competition.task.answers} are scored by the "
+                    "one individual that an image shows",
+                    where=f"{truth} line {line}",
+                    fix="remove one row",
+                )
+            labels, individual = before.labels + labels, before.individual
+        key[image] = _TrueAnswers(tuple(dict.fromkeys(labels)), individual, half)
+    return key
 
 
 def _labelled(
-    images: ImageSet, truth_rows: dict[str, list[str]], truth: Path, unknown: str | None
+    images: ImageSet, key: Mapping[str, _TrueAnswers], truth: Path, competition: Competition
 ) -> tuple[LabelledImages, Strings]:
     """Return images with the labels of their individuals, and the label that a scorer expects."""
-    missing = [image for image in images.image_ids.tolist() if image not in truth_rows]
+    missing = [image for image in images.image_ids.tolist() if image not in key]
     if missing:
         raise KitboxError(f"{truth} has no row of image '{missing[0]}'{more(len(missing) - 1)}")
-    rows = [truth_rows[image] for image in images.image_ids.tolist()]
+    unknown = competition.images.unknown_label
+    found = [key[image] for image in images.image_ids.tolist()]
+    expected = [next(iter(one.labels), "") for one in found]
     # unknown individuals keep their own names, known ones have the labels of the lists
-    names = [own if label in ("", unknown) else label for label, own in rows]
-    return images.with_labels(strings(names)), strings([label for label, _ in rows])
+    names = [
+        one.individual if label in ("", unknown) else label
+        for one, label in zip(found, expected, strict=True)
+    ]
+    return images.with_labels(strings(names)), strings(expected)
+
+
+def _with_alternatives(ground_truth: GroundTruth, key: Mapping[str, _TrueAnswers]) -> GroundTruth:
+    """Return the ground truth with the labels after the first where a query has several."""
+    further = [key[image].labels[1:] for image in ground_truth.images.tolist()]
+    width = max(map(len, further))
+    if not width:
+        return ground_truth
+    filled = [[*labels, *[""] * (width - len(labels))] for labels in further]
+    return replace(ground_truth, alternatives=np.array(filled, dtype=np.str_))

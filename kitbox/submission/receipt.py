@@ -41,6 +41,8 @@ PACKAGES = (
     "torch",
 )
 _LONGEST_NAME = 80
+# Digits of a score in a receipt: the order of summation changes those after them.
+DIGITS = 6
 # The keys that a receipt must have.
 _REQUIRED = {"plugins", "csv", "data", "scores", "competition", "whiten", "way", "top_k"}
 
@@ -109,7 +111,7 @@ def describe(
         "queries": submission.queries,
         "gallery": submission.gallery,
         "metric": competition.metric,
-        "scores": score.score.scores.as_json(),
+        "scores": score.score.scores.as_json(DIGITS),
         "data": data_digests(ensemble.collection),
         "csv": {
             "file": "submission.csv",

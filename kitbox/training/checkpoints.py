@@ -120,7 +120,7 @@ def score(
         if best:
             state.best = scores.main.value
             save(training, network, training.run.best, epoch)
-        training.run.log("score", epoch=epoch, best=best, scores=scores.as_json())
+        training.run.log("score", epoch=epoch, best=best, scores=scores.as_json(6))
         yield HoldoutScored(epoch, scores, best)
     training.fabric.barrier()
 

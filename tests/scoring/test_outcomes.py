@@ -21,7 +21,7 @@ from kitbox.scoring.outcomes import (
 
 
 def ids(n: int) -> np.ndarray:
-    return strings([f"q{i}" for i in range(n)])
+    return strings([f"q{i:02}" for i in range(n)])  # in order of their names
 
 
 # A query: its individual, what was answered, the confidence, its group, and how often it is drawn.

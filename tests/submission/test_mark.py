@@ -32,7 +32,7 @@ def scored(
     (folder / "submission.csv").write_text("\n".join(text) + "\n")
     lines = [f"{name},{label},{who},{GROUPS.get(name, '')}" for name, (label, who) in truth.items()]
     (folder / "truth.csv").write_text("image,label,individual,group\n" + "\n".join(lines) + "\n")
-    found = score_submission(folder / "submission.csv", folder / "truth.csv", toy, images)
+    found = score_submission(folder / "submission.csv", folder / "truth.csv", toy, images).scores
     assert next(iter(found.by_metric)) == toy.metric
     values = {name: pytest.approx(score.value) for name, score in found.by_metric.items()}
     return values | {"queries": found.main.queries}
@@ -210,7 +210,7 @@ def test_a_key_needs_no_group(tmp_path: Path, columns: int) -> None:
     found = score_submission(
         tmp_path / "submission.csv", tmp_path / "truth.csv", competition(), images
     )
-    assert found.main.value == 1
+    assert found.scores.main.value == 1
 
 
 def test_a_key_without_a_test_image_is_named(tmp_path: Path) -> None:
@@ -225,3 +225,47 @@ def test_a_key_without_a_test_image_is_named(tmp_path: Path) -> None:
 def test_a_competition_without_test_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(KitboxError, match=r"has no test images; set images\.test_folder"):
         scored(tmp_path, [], competition(), collection(competition(), TRAIN, None))
+
+
+def test_a_repeated_answer_counts_once_where_the_scorer_is_lenient(tmp_path: Path) -> None:
+    toy = competition(k=3)
+    images = collection(toy, TRAIN, unlabelled("x", "y", "z"))
+    (tmp_path / "submission.csv").write_text("Image,Id\nx,Boo Boo Ahab\ny,new_whale new_whale\n")
+    (tmp_path / "truth.csv").write_text(
+        "image,label,individual\nx,Ahab,Ahab\ny,new_whale,Zoe\nz,new_whale,Zoe\n"
+    )
+    files = tmp_path / "submission.csv", tmp_path / "truth.csv"
+    with pytest.raises(KitboxError, match="an answer to query 'x' is repeated"):
+        score_submission(*files, toy, images)
+    found = score_submission(*files, toy, images, lenient=True)
+    # the repeated answer keeps its rank, so that Ahab is third
+    assert found.scores.main.value == pytest.approx((1 / 3 + 1 + 0) / 3)
+    assert (found.halves, found.notes) == ({}, ())
+
+
+def test_an_unknown_usage_is_an_error_with_its_line(tmp_path: Path) -> None:
+    images = collection(competition(), TRAIN, unlabelled("x"))
+    (tmp_path / "submission.csv").write_text("Image,Id\nx,Ahab\n")
+    (tmp_path / "truth.csv").write_text("image,label,individual,Usage\nx,Ahab,Ahab,test\n")
+    with pytest.raises(KitboxError) as caught:
+        score_submission(
+            tmp_path / "submission.csv", tmp_path / "truth.csv", competition(), images
+        )
+    assert str(caught.value) == (
+        f"{tmp_path / 'truth.csv'} line 2: 'test' is no usage; write Public, Private or Ignored"
+    )
+
+
+def test_two_individuals_of_an_image_are_refused_where_images_are_the_answers(
+    tmp_path: Path,
+) -> None:
+    toy = competition(answers="images", k=2, gallery="test", unknown_label=None)
+    images = collection(toy, TRAIN, unlabelled("x", "y"))
+    (tmp_path / "submission.csv").write_text("Image,Id\nx,y\ny,x\n")
+    (tmp_path / "truth.csv").write_text("image,label,individual\nx,A,A\ny,A,A\nx,B,B\n")
+    with pytest.raises(KitboxError) as caught:
+        score_submission(tmp_path / "submission.csv", tmp_path / "truth.csv", toy, images)
+    assert str(caught.value) == (
+        f"{tmp_path / 'truth.csv'} line 4: 'x' has a second row; images are scored by the one "
+        "individual that an image shows; remove one row"
+    )
