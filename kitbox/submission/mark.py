@@ -169,7 +169,7 @@ def _score(answers: _Answers, ground_truth: GroundTruth, competition: Competitio
 def _official_outcome(
     answers: _Answers, ground_truth: GroundTruth, competition: Competition
 ) -> Outcome:
-    """Return the outcome of the competition's metric where a leaderboard's differs from a holdout's.
+    """Return the outcome of the competition's metric, as a leaderboard has it.
 
     The scores of the long layout are ranks, so equal ones are ties; and a group without known or
     without unknown queries scores 0.
@@ -209,9 +209,7 @@ def _in_gallery(ranking: Ranking, searches: tuple[Search, ...]) -> Ranking:
     return replace(ranking, answers=np.array(answers, dtype=np.str_))
 
 
-def _read(
-    path: Path, competition: Competition, query_ids: Strings, *, lenient: bool
-) -> _Answers:
+def _read(path: Path, competition: Competition, query_ids: Strings, *, lenient: bool) -> _Answers:
     """Return a submission's answers to the queries; raise KitboxError for unknown queries."""
     try:
         rows = csv_format.read_submission(read_text(path), competition)
@@ -244,7 +242,7 @@ def _without_repeats(row: SubmittedRow, first: Integers) -> SubmittedRow:
 
 
 def _read_key(truth: Path, competition: Competition) -> dict[str, _TrueAnswers]:
-    """Return image → its true answers, from a CSV of labels and individuals or Kaggle's solution."""
+    """Return image → its true answers, from a CSV of kitbox's columns or Kaggle's solution."""
     header, own = tables.read_header(truth), competition.submission.header
     columns = TRUTH_COLUMNS
     labels_answer = competition.task.answers in ("labels", "label")

@@ -110,7 +110,11 @@ def reproduce(
         *_checkpoint_comparisons(recorded, members),
         *_checkpoint_comparisons(recorded, scored, "scored "),
         *_compare("threshold", recorded["thresholds"], again.thresholds),
-        *_compare("score", _values(recorded["scores"]), _values(locally.score.scores.as_json(receipt.DIGITS))),
+        *_compare(
+            "score",
+            _values(recorded["scores"]),
+            _values(locally.score.scores.as_json(receipt.DIGITS)),
+        ),
         Comparison(
             "submission.csv", recorded["csv"]["sha256"], sha256(again.text.encode()).hexdigest()
         ),

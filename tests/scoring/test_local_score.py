@@ -221,8 +221,8 @@ def test_one_label_a_query_is_scored_by_balanced_accuracies_in_each_group() -> N
     assert isinstance(found.outcomes["baks_baus"], BalancedAccuracy)
     # Lynx counts by BAKS alone here, and as 0 on a leaderboard
     assert local_score.threshold_sentences(found)[-1] == (
-        "the holdout of Lynx has no query of unknown individuals and is scored by the others alone; "
-        "a leaderboard scores such a set 0"
+        "the holdout of Lynx has no query of unknown individuals and is scored by the others "
+        "alone; a leaderboard scores such a set 0"
     )
 
 

@@ -390,7 +390,7 @@ def test_clusters_of_two_folds_are_groups_of_their_own() -> None:
     )
     found = pool([right, wrong])
     assert isinstance(found, ClusterAgreement)
-    assert found.query_ids.tolist() == ["q0", "q1", "q2", "q3", "r0", "r1", "r2"]
+    assert found.query_ids.tolist() == ["q00", "q01", "q02", "q03", "r0", "r1", "r2"]
     assert found.group.tolist() == ["1/g"] * 4 + ["2/g"] * 3
     assert (right.value, wrong.value, found.value) == (1.0, 0.0, 0.5)
 

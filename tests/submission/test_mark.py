@@ -248,9 +248,7 @@ def test_an_unknown_usage_is_an_error_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "submission.csv").write_text("Image,Id\nx,Ahab\n")
     (tmp_path / "truth.csv").write_text("image,label,individual,Usage\nx,Ahab,Ahab,test\n")
     with pytest.raises(KitboxError) as caught:
-        score_submission(
-            tmp_path / "submission.csv", tmp_path / "truth.csv", competition(), images
-        )
+        score_submission(tmp_path / "submission.csv", tmp_path / "truth.csv", competition(), images)
     assert str(caught.value) == (
         f"{tmp_path / 'truth.csv'} line 2: 'test' is no usage; write Public, Private or Ignored"
     )

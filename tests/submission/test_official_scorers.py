@@ -56,11 +56,8 @@ def key(label_of: Mapping[str, str], individual_of: Mapping[str, str] | None = N
     return ["image,label,individual", *rows]
 
 
-def test_images(group_of: Mapping[str, str] | None = None) -> ImageSet:
+def queries(group_of: Mapping[str, str] | None = None) -> ImageSet:
     return image_set(dict.fromkeys(QUERIES, ""), group_of).without_labels()
-
-
-test_images.__test__ = False  # type: ignore[attr-defined]
 
 
 def kaggle_map(true: Sequence[str], answers: Sequence[str], k: int) -> float:
@@ -76,7 +73,7 @@ def kaggle_map(true: Sequence[str], answers: Sequence[str], k: int) -> float:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_map_over_labels_is_that_of_kaggle(seed: int, tmp_path: Path) -> None:
     draw, toy = Random(seed), competition(k=5)
-    images = collection(toy, TRAIN, test_images())
+    images = collection(toy, TRAIN, queries())
     several = seed % 3 == 0
     true = {
         query: draw.sample([*LABELS, UNKNOWN], draw.randint(1, 3) if several else 1)
@@ -96,7 +93,7 @@ def test_map_over_labels_is_that_of_kaggle(seed: int, tmp_path: Path) -> None:
         own = [wanted[query] for query in QUERIES if usage[query] == half]
         assert found.halves[half].main.value == EXACT(np.mean(own), abs=1e-12)
     # the same key with a row for each label, in kitbox's columns
-    listed = [f"{q},{label},{labels[0]},{usage[q]}" for q, labels in true.items() for label in labels]
+    listed = [f"{q},{label},{names[0]},{usage[q]}" for q, names in true.items() for label in names]
     again = mark(
         tmp_path, toy, images, rows, ["image,label,individual,usage", *listed], lenient=True
     )
@@ -142,9 +139,7 @@ def test_gap_is_that_of_the_landmark_hosts(seed: int, tmp_path: Path) -> None:
         for query in draw.sample(QUERIES, len(QUERIES))
     ]
     truth = [f"{query},{' '.join(labels)},{usage[query]}" for query, labels in solution.items()]
-    found = mark(
-        tmp_path, toy, collection(toy, TRAIN, test), rows, ["id,landmarks,Usage", *truth]
-    )
+    found = mark(tmp_path, toy, collection(toy, TRAIN, test), rows, ["id,landmarks,Usage", *truth])
     for half in ("Public", "Private"):
         own = {query: labels for query, labels in solution.items() if usage[query] == half}
         given = {query: answer for query, answer in answers.items() if query in own}
@@ -184,7 +179,7 @@ def drivendata_map(
 def test_whale_do_scores_groups_of_equal_scores(seed: int, lenient: bool, tmp_path: Path) -> None:
     draw = Random(seed)
     whales = {query: draw.choice(LABELS) for query in QUERIES}
-    test = test_images()
+    test = queries()
     first, second = QUERIES[:16], QUERIES[8:]
     searches = tuple(
         Search(name, strings([f"{name}-{q}" for q in gallery[:6]]), strings(gallery[:6]),
@@ -195,7 +190,9 @@ def test_whale_do_scores_groups_of_equal_scores(seed: int, lenient: bool, tmp_pa
         query: {other for other in search.gallery_images.tolist()
                 if whales[other] == whales[image] and other != image}
         for search in searches
-        for query, image in zip(search.query_ids.tolist(), search.query_images.tolist(), strict=True)
+        for query, image in zip(
+            search.query_ids.tolist(), search.query_images.tolist(), strict=True
+        )
     }  # fmt: skip
     rows = []
     for number, (query, image) in enumerate(
@@ -254,13 +251,13 @@ def test_row_f1_is_that_of_the_sets(seed: int, tmp_path: Path) -> None:
     draw = Random(seed)
     product = {query: draw.choice(LABELS) for query in QUERIES}
     answers = {
-        query: draw.choices([*QUERIES, query, *(f"invented{n}" for n in range(9))], k=draw.randint(1, 12))
+        query: draw.choices([*QUERIES, *(f"invented{n}" for n in range(9))], k=draw.randint(1, 12))
         for query in QUERIES
-    }  # fmt: skip
+    }
     found = mark(
         tmp_path,
         SHOPEE,
-        collection(SHOPEE, TRAIN, test_images()),
+        collection(SHOPEE, TRAIN, queries()),
         [f"{query},{' '.join(row)}" for query, row in answers.items()],
         key(product),
         lenient=True,
@@ -276,7 +273,7 @@ def test_row_f1_is_that_of_the_sets(seed: int, tmp_path: Path) -> None:
 def test_inventions_count_in_the_size_of_a_set(tmp_path: Path) -> None:
     product = {query: query[1] for query in QUERIES}  # ten, ten and four of one product
     rows = [f"{query},{query} x{query} y{query} z{query}" for query in QUERIES]
-    found = mark(tmp_path, SHOPEE, collection(SHOPEE, TRAIN, test_images()), rows, key(product))
+    found = mark(tmp_path, SHOPEE, collection(SHOPEE, TRAIN, queries()), rows, key(product))
     wanted = (20 * 2 / (4 + 10) + 4 * 2 / (4 + 4)) / 24
     assert found.scores.main.value == EXACT(wanted)
 
@@ -329,7 +326,7 @@ def test_balanced_accuracies_are_those_of_animalclef(seed: int, tmp_path: Path) 
     found = mark(
         tmp_path,
         CLEF,
-        collection(CLEF, labelled, test_images(group)),
+        collection(CLEF, labelled, queries(group)),
         [f"{query},{answer}" for query, answer in answers.items()],
         key({q: one if one in known else "new_individual" for q, one in who.items()}, who),
     )
@@ -350,18 +347,18 @@ def test_clusters_have_the_mean_rand_index_of_the_data_sets(seed: int, tmp_path:
     found = mark(
         tmp_path,
         toy,
-        collection(toy, TRAIN, test_images(group)),
+        collection(toy, TRAIN, queries(group)),
         [f"{query},{name}" for query, name in cluster.items()],
         ["image,label,individual,Usage", *truth],
     )
 
-    def wanted(queries: Sequence[str]) -> float:
+    def wanted(chosen: Sequence[str]) -> float:
         return float(
             np.mean(
                 [
                     adjusted_rand_score([who[q] for q in own], [cluster[q] for q in own])
                     for name in SETS
-                    if (own := [q for q in queries if group[q] == name])
+                    if (own := [q for q in chosen if group[q] == name])
                 ]
             )
         )
@@ -403,7 +400,7 @@ def test_map_over_an_index_is_that_of_the_landmark_hosts(seed: int, tmp_path: Pa
     found = mark(
         tmp_path,
         toy,
-        collection(toy, TRAIN, test_images(), index),
+        collection(toy, TRAIN, queries(), index),
         [f"{query},{' '.join(row)}" for query, row in answers.items()],
         key(shown),
         lenient=True,
