@@ -31,6 +31,14 @@ class KitboxWarning(UserWarning):
     """Something that a user should know and that stops nothing."""
 
 
+def readable(text: str) -> str:
+    r"""Return a text that every file can hold: a byte that is not UTF-8 becomes \xf1."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character, which names on Windows may have
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return '; did you mean X?' for the known word nearest to `word`, or '' if none is near."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -11,7 +11,7 @@ from kitbox.boxes import box_formats
 from kitbox.boxes.box_formats import BoxFormat, BoxList, BoxRow
 from kitbox.competition.boxes import Box, Corners
 from kitbox.competition.findings import DataFinding, stop_error
-from kitbox.competition.image_files import IMAGE_SUFFIXES
+from kitbox.competition.folder_scan import IMAGE_SUFFIXES
 from kitbox.competition.lists import ListedImages
 from kitbox.errors import KitboxError
 from kitbox.images import preprocessing

@@ -1,4 +1,4 @@
-"""The files of listed images, and the images in a folder without a list."""
+"""The files of listed images."""
 
 import re
 import string
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from kitbox.competition.folder_scan import IMAGE_SUFFIXES, list_images
 from kitbox.errors import KitboxError, did_you_mean, more
 
 PathParts = tuple[str, ...]
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 # At the end of a template: any image suffix.
 _ANY_SUFFIX = ".*"
 # A column, or one of its letters; attributes and keys would reach into Python objects.
@@ -322,19 +322,3 @@ def require_folder(folder: Path, setting: str) -> None:
             f"there is no folder {folder}; correct images.{setting}"
             f"{did_you_mean(folder.name, beside)}"
         )
-
-
-def display_path(path: Path, root: Path) -> str:
-    """Return a file's path relative to the data folder `root`, or the whole path outside it."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-
-
-def list_images(folder: Path) -> list[Path]:
-    """Return the image files of a folder and its subfolders, sorted by path."""
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and file.is_file()
-    )

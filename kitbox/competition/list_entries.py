@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kitbox import tables
-from kitbox.competition import image_files
+from kitbox.competition import folder_scan, image_files
 from kitbox.competition.boxes import Corners
 from kitbox.competition.findings import DataFinding, FindingCollector
+from kitbox.competition.folder_scan import display_path
 from kitbox.competition.settings import ImageSettings
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, readable
 from kitbox.records import Floats, ImageSet, strings
 
 
@@ -260,24 +261,16 @@ def _labelled_from_folders(images: ImageSettings) -> list[ListEntry]:
     """Return the images of a folder per individual, or of one folder of unlabelled images."""
     folder = images.root / images.train_folder
     image_files.require_folder(folder, "train_folder")
-    # the folders of test and index images may lie among those of individuals
-    others = {images.root / name for name in (images.test_folder, images.index_folder) if name}
-    if images.unlabelled:
-        return [
-            ListEntry(
-                image_id=file.relative_to(folder).as_posix(),
-                path=file,
-                label=images.unknown_label or "",
-            )
-            for file in image_files.list_images(folder)
-            if not others & set(file.parents)
-        ]
-    return [
-        ListEntry(image_id=file.relative_to(folder).as_posix(), path=file, label=label.name)
-        for label in sorted(folder.iterdir())
-        if label.is_dir() and not label.name.startswith(".") and label not in others
-        for file in image_files.list_images(label)
-    ]
+    entries = []
+    for individual, file in folder_scan.individuals(images):
+        if images.unlabelled:
+            label = images.unknown_label or ""
+        elif individual is None:
+            continue  # `folder_scan.left_alone` counts these
+        else:
+            label = readable(individual.as_posix())
+        entries.append(ListEntry(image_id=display_path(file, folder), path=file, label=label))
+    return entries
 
 
 def _rows(
@@ -306,8 +299,8 @@ def _entries_of_folder(images: ImageSettings, folder_name: str, setting: str) ->
     folder = images.root / folder_name
     image_files.require_folder(folder, setting)
     files: dict[str, Path] = {}
-    for file in image_files.list_images(folder):
-        name = file.stem if images.bare_ids else file.name
+    for file in folder_scan.list_images(folder):
+        name = readable(file.stem if images.bare_ids else file.name)
         if name in files:
             raise KitboxError(
                 f"{file} and {files[name]} have the same name", fix="rename one of them"

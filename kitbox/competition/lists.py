@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from kitbox import tables
-from kitbox.competition import boxes, image_files, list_entries
+from kitbox.competition import boxes, folder_scan, list_entries
 from kitbox.competition.boxes import Corners
 from kitbox.competition.decisions import Decisions
 from kitbox.competition.findings import DataFinding, FindingCollector
@@ -142,7 +142,7 @@ def _places(
     return {
         entry.image_id: f"{listed} line {entry.line}"
         if entry.line
-        else image_files.display_path(entry.path, images.root)
+        else folder_scan.display_path(entry.path, images.root)
         for listed, part in parts
         for entry in part or ()
     }

@@ -14,7 +14,7 @@ from itertools import islice, product
 from pathlib import Path
 
 from kitbox import tables
-from kitbox.competition import boxes, image_files, settings
+from kitbox.competition import boxes, folder_scan, settings
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.files import write_text
@@ -47,16 +47,16 @@ def is_flat(folder: Path) -> bool:
 
 def _has_photographs(folder: Path) -> bool:
     """Return whether photographs lie in a folder itself."""
-    return any(file.parent == folder for file in image_files.list_images(folder))
+    return any(
+        path.suffix.lower() in folder_scan.IMAGE_SUFFIXES and path.is_file()
+        for path in folder.iterdir()
+        if not folder_scan.is_hidden(path.name)
+    )
 
 
 def _individual_folders(folder: Path) -> list[Path]:
     """Return the subfolders that may be of individuals: all but "test" and hidden ones."""
-    return [
-        path
-        for path in sorted(folder.glob("*/"))
-        if not path.name.startswith(".") and path.name != "test"
-    ]
+    return [path for path in folder_scan.subfolders(folder) if path.name != "test"]
 
 
 def find_column(data: Path, train: str, key: str, given: dict[str, str], name: str) -> str:

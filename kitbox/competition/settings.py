@@ -36,22 +36,23 @@ class ImageSettings(Value):
     """The places of images and lists; all paths are relative to `root`.
 
     Labels come from the columns of `train_list` or, without a list, from the folders in
-    `train_folder`; `unlabelled` images have none, and can be checked but not trained on. The file
-    of a listed image is its id, which may leave out or add leading folders while one file fits, or
-    is built from its row by `train_file` and `test_file`:
-    "{chain}/{image}", "{id[0]}/{id[1]}/{id[2]}/{id}.*" (".*": any image suffix). The id of an
-    image that no list names is its file name, without suffix with `bare_ids`. With a
-    `folder_column` an id is the folder, a slash and the name. In one list of all
-    images the `split_column` is `train_split` for labelled images. `index_folder` is a gallery that
-    is neither train nor test. `group_column` is a species or a data set, whose misspelt values
-    `group_names` corrects; `encounter_column` or `time_column` group images that were taken
-    together. `several_boxes` chooses among several boxes of an image: the "best" (most confident,
-    then first), the "largest" or the "union". `broken` decides about unreadable images and faulty
-    rows: "stop", or "drop" them from the labelled images and answer for an unreadable test image
-    as for a grey one.
+    `train_folder`: those in it, or with `individual_level` = 2 those one level below, whose labels
+    are "species/individual". `unlabelled` images have none, and can be checked but not trained on.
+    The file of a listed image is its id, which may leave out or add leading folders while one file
+    fits, or is built from its row by `train_file` and `test_file`: "{chain}/{image}",
+    "{id[0]}/{id[1]}/{id[2]}/{id}.*" (".*": any image suffix). The id of an image that no list names
+    is its file name, without suffix with `bare_ids`. With a `folder_column` an id is the folder, a
+    slash and the name. In one list of all images the `split_column` is `train_split` for labelled
+    images. `index_folder` is a gallery that is neither train nor test. `group_column` is a species
+    or a data set, whose misspelt values `group_names` corrects; `encounter_column` or `time_column`
+    group images that were taken together. `several_boxes` chooses among several boxes of an image:
+    the "best" (most confident, then first), the "largest" or the "union". `broken` decides about
+    unreadable images and faulty rows: "stop", or "drop" them from the labelled images and answer
+    for an unreadable test image as for a grey one.
     """
 
     title: ClassVar[str] = "[images]"
+    later: ClassVar[frozenset[str]] = frozenset({"individual_level"})
 
     root: Path
     train_folder: str
@@ -73,6 +74,7 @@ class ImageSettings(Value):
     index_folder: str | None = None
     bare_ids: bool = False
     unlabelled: bool = False
+    individual_level: int = Field(default=1, ge=1, le=9)
     boxes: str | None = None
     several_boxes: Literal["best", "largest", "union"] = "best"
     unknown_label: str | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kitbox import tables
-from kitbox.competition import check_rules, decisions, image_files, lists
+from kitbox.competition import check_rules, decisions, folder_scan, lists
 from kitbox.competition.check_rules import Side
 from kitbox.competition.decisions import Decisions
 from kitbox.competition.findings import DataFinding, FindingCollector, nothing_left_message
@@ -90,6 +90,7 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
     findings += _unlisted_findings(unlisted, inspections)
     image_sets = *(inspection.images for inspection in inspections.values()), unlisted.images
     del inspections["unlisted"]
+    findings += _left_alone_findings(competition)
     findings += _similarity_findings(inspections, competition, places)
     order = {kind: place for place, kind in enumerate(check_rules.KINDS)}
     findings.sort(key=lambda finding: order[finding.kind])
@@ -176,7 +177,7 @@ def image_findings(
             continue
         for row in np.flatnonzero(check_.mask()).tolist():
             image_id = str(inspection.images.image_ids[row])
-            file = image_files.display_path(inspection.images.paths[row], root)
+            file = folder_scan.display_path(inspection.images.paths[row], root)
             where = (places or {}).get(image_id, file)
             found.append(
                 DataFinding(
@@ -209,7 +210,7 @@ def _as_decided(
 
 def _image_set(files: list[Path], root: Path) -> ImageSet:
     """Return files as images named by their path in the data folder."""
-    return ImageSet(strings([image_files.display_path(file, root) for file in files]), tuple(files))
+    return ImageSet(strings([folder_scan.display_path(file, root) for file in files]), tuple(files))
 
 
 def _relative(text: str, root: Path) -> str:
@@ -253,6 +254,16 @@ def _unlisted_findings(
         yield DataFinding(
             file, f"no row names {file}{also}", image_id=name, kind="unlisted", action="drop"
         )
+
+
+def _left_alone_findings(competition: Competition) -> Iterator[DataFinding]:
+    """Yield a finding for each folder, and each reason why files in it are not read."""
+    root = competition.images.root
+    found = folder_scan.left_alone(competition.images)
+    odd = [each for each in found if each.reason != "document"]
+    for first, sentence in folder_scan.sentences(odd, root, by_folder=True):
+        where = folder_scan.display_path(first.path, root)
+        yield DataFinding(where, sentence, kind="left-alone", action="drop")
 
 
 def _similarity_findings(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kitbox.competition.check_rules import CheckRules
+from kitbox.competition.folder_scan import FORMATS
 from kitbox.images.file_index import Inspection
 from kitbox.records import Integers
 
@@ -15,15 +16,6 @@ Mask = NDArray[np.bool_]
 
 # Kinds of files that cannot be decoded.
 UNREADABLE = ("unreadable", "truncated", "empty", "bomb")
-_FORMATS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".bmp": "BMP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-}
 _TURNS = {
     2: "mirrored",
     3: "turned by 180 degrees",
@@ -91,7 +83,7 @@ def _masks(inspection: Inspection, rules: CheckRules) -> dict[str, Callable[[], 
 
 
 def _misnamed(inspection: Inspection) -> Mask:
-    by_suffix = [_FORMATS.get(path.suffix.lower(), "") for path in inspection.images.paths]
+    by_suffix = [FORMATS.get(path.suffix.lower(), "") for path in inspection.images.paths]
     expected = np.array(by_suffix, dtype=np.str_)
     misnamed: Mask = (expected != "") & (expected != inspection.stats["format"])
     return misnamed

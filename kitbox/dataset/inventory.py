@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from kitbox.competition import image_files, list_entries
+from kitbox.competition import folder_scan, list_entries
 from kitbox.competition.findings import DataFinding
 from kitbox.competition.lists import ListSurvey
 from kitbox.competition.settings import Competition, ImageSettings
@@ -19,7 +19,7 @@ _MOST_FOLDERS = 3
 
 
 def inventory_lines(survey: ListSurvey, competition: Competition) -> Iterator[str]:
-    """Yield lines on the images of each side, on findings, and on files that no row names."""
+    """Yield lines on the images of each side, on findings, and on files that are not read."""
     images = competition.images
     sides = (
         ("labelled images", survey.labelled, images.train_list),
@@ -38,8 +38,9 @@ def inventory_lines(survey: ListSurvey, competition: Competition) -> Iterator[st
     for kind, findings in by_kind.items():
         yield f"{kind}: {findings[0]}{more(len(findings) - 1)}"
     if unlisted := unlisted_files(survey, competition):
-        first = image_files.display_path(unlisted[0], images.root)
+        first = folder_scan.display_path(unlisted[0], images.root)
         yield f"unlisted: no row names {first}{more(len(unlisted) - 1)}"
+    yield from folder_scan.lines(images)
 
 
 def _individuals(part: ImageSet, images: ImageSettings) -> str:
@@ -55,7 +56,7 @@ def _individuals(part: ImageSet, images: ImageSettings) -> str:
 
 def _folders(part: ImageSet, images: ImageSettings) -> str:
     """Return the folders of images, the fullest first, with their counts if there are several."""
-    counts = Counter(image_files.display_path(path.parent, images.root) for path in part.paths)
+    counts = Counter(folder_scan.display_path(path.parent, images.root) for path in part.paths)
     if set(counts) <= {"."}:
         return " in the data folder" if counts else ""
     if len(counts) == 1:
@@ -82,7 +83,7 @@ def unlisted_files(survey: ListSurvey, competition: Competition) -> list[Path]:
         folder = images.root / name
         if part is not None and folder.is_dir():
             found |= dict.fromkeys(
-                file for file in image_files.list_images(folder) if file not in used
+                file for file in folder_scan.list_images(folder) if file not in used
             )
     return list(found)
 
@@ -95,5 +96,5 @@ def excluded_files(survey: ListSurvey, competition: Competition) -> list[Path]:
     sides = ((survey.labelled, images.train_folder), (survey.test, images.test_folder))
     for part, name in sides:
         if part is None and name is not None and (images.root / name).is_dir():
-            found |= set(image_files.list_images(images.root / name))
+            found |= set(folder_scan.list_images(images.root / name))
     return sorted(found - used)

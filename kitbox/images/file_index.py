@@ -165,13 +165,19 @@ def _read(path: Path) -> _FileRecord:
         data = path.read_bytes() if path.stat().st_size <= _LARGEST_HELD else None
         digest = digest_of_file(path) if data is None else hashlib.sha256(data).hexdigest()
     except OSError as error:  # a bad sector, a missing permission, a server that is gone
-        problem = preprocessing.read_error(path, error)
-        unique = hashlib.sha256(str(problem).encode()).hexdigest()
-        return _FileRecord(digest=unique, problem=str(problem), kind=problem.kind, lasting=False)
+        return _passing(preprocessing.read_error(path, error))
     try:
         return _FileRecord(digest=digest, summary=image_stats.summarise(path, data))
     except UnreadableImageError as error:
+        if not error.lasting:
+            return _passing(error)
         return _FileRecord(digest=digest, problem=str(error), kind=error.kind)
+
+
+def _passing(problem: UnreadableImageError) -> _FileRecord:
+    """Return the record of a file that may be readable the next time."""
+    unique = hashlib.sha256(str(problem).encode()).hexdigest()
+    return _FileRecord(digest=unique, problem=str(problem), kind=problem.kind, lasting=False)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from kitbox.competition.folder_scan import INSTALL_HEIF, RAW_SUFFIXES
 from kitbox.errors import KitboxError
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.schedules import side_lengths
@@ -43,13 +45,22 @@ _FORMATS = (
     *(("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()),
 )
 
+# The first brands of a HEIF file: those of telephones and cameras, and of libheif.
+_HEIF_BRANDS = frozenset(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+)
+
 
 class UnreadableImageError(KitboxError):
-    """An image file that cannot be decoded; `kind` is unreadable, truncated, empty or bomb."""
+    """An image file that cannot be decoded; `kind` is unreadable, truncated, empty or bomb.
 
-    def __init__(self, sentence: str, kind: str = "unreadable") -> None:
+    One that is not `lasting` may be decoded the next time: a server is back, a reader installed.
+    """
+
+    def __init__(self, sentence: str, kind: str = "unreadable", *, lasting: bool = True) -> None:
         super().__init__(sentence)
         self.kind = kind
+        self.lasting = lasting
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,17 +264,21 @@ def open_image(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
 def read_error(path: Path, error: OSError) -> UnreadableImageError:
     """Return the error of a file whose bytes the system cannot read."""
     if isinstance(error, FileNotFoundError):
-        return UnreadableImageError(f"there is no image {path}")
+        return UnreadableImageError(f"there is no image {path}", lasting=False)
     why = error.strerror or error
-    return UnreadableImageError(f"image {path} cannot be read ({why}); replace or remove it")
+    sentence = f"image {path} cannot be read ({why}); replace or remove it"
+    return UnreadableImageError(sentence, lasting=False)
 
 
 def _identify(path: Path, source: IO[bytes]) -> Image.Image:
     """Return the image in an open file, without decoding its pixels."""
     try:
+        head = source.read(_HEAD_BYTES)
+        source.seek(0)
+        formats = (*_FORMATS, *_register_heif()) if _is_heif(head) else _FORMATS
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd EXIF, and many pixels, which are checked below
-            image = Image.open(source, formats=_FORMATS)
+            image = Image.open(source, formats=formats)
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # Pillow's own limit
         sentence = f"image {path} is too large: it has more than {most:,} pixels; shrink it"
@@ -276,7 +291,30 @@ def _identify(path: Path, source: IO[bytes]) -> Image.Image:
             f"more than {MAX_PIXELS:,}; shrink it",
             "bomb",
         )
+    if path.suffix.lower() in RAW_SUFFIXES and image.format == "TIFF":  # a preview of few pixels
+        raise _raw(path)
     return image
+
+
+def _is_heif(head: bytes) -> bool:
+    """Return whether a file begins as HEIF, which Pillow reads with an extra only."""
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
+
+
+@cache
+def _register_heif() -> tuple[str, ...]:
+    """Register the reader of HEIF with Pillow; return its format, nothing if not installed."""
+    if find_spec("pillow_heif") is None:
+        return ()
+    import pillow_heif  # its codecs take a tenth of a second to load
+
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return ("HEIF",)
+
+
+def _raw(path: Path) -> UnreadableImageError:
+    what = "is a raw camera file, which kitbox does not read; save it as JPEG or TIFF"
+    return UnreadableImageError(f"image {path} {what}, or remove it")
 
 
 def _no_image(path: Path, error: Exception) -> UnreadableImageError:
@@ -288,24 +326,39 @@ def _no_image(path: Path, error: Exception) -> UnreadableImageError:
         return read_error(path, refusal)
     if not head:
         return UnreadableImageError(f"image {path} is empty; replace or remove it", "empty")
+    missing = _missing_reader(head)
+    if missing is not None:
+        sentence = f"image {path} is in the format {missing}, or save it as JPEG"
+        return UnreadableImageError(sentence, lasting=False)
+    if path.suffix.lower() in RAW_SUFFIXES:
+        return _raw(path)
     other = _other_format(head)
     if other is not None:
         what = f"is in the format {other}, which kitbox does not read; save it as PNG"
         return UnreadableImageError(f"image {path} {what}, or remove it")
     if not isinstance(error, UnidentifiedImageError):
         return _damaged(path, error)
+    if _is_heif(head):
+        return UnreadableImageError(f"image {path} is a damaged HEIF file; replace or remove it")
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     web = text.startswith((b"<!doctype html", b"<html", b"<head", b"<body"))
     what = "is not an image but a web page" if web else "is not an image"
     return UnreadableImageError(f"image {path} {what}; replace or remove it")
 
 
+def _missing_reader(head: bytes) -> str | None:
+    """Return the format of a file whose reader is not installed, with the command, or None."""
+    if _is_heif(head) and not _register_heif():
+        return f"HEIF; {INSTALL_HEIF} to have it read"
+    if head[4:12] in (b"ftypavif", b"ftypavis") and "AVIF" not in _FORMATS:
+        return "AVIF; pip install 'pillow>=11.3' to have it read"
+    return None
+
+
 def _other_format(head: bytes) -> str | None:
     """Return the unsupported format that a file's first bytes belong to, or None."""
-    if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev"):
-        return "HEIF"
     first = head[:16].ljust(16, b"\0")  # as many as Pillow examines
-    others = [name for name in Image.OPEN if name not in _FORMATS]
+    others = [name for name in Image.OPEN if name not in (*_FORMATS, "HEIF")]
     return next(
         (name for name in others if (accepts := Image.OPEN[name][1]) and accepts(first)), None
     )

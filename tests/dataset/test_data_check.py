@@ -64,6 +64,7 @@ def test_every_mistake_is_found_once_and_nothing_else(
             "box",
             "byte-order-mark",
             "crlf",
+            "left-alone",
         ),
     }
 
@@ -352,6 +353,38 @@ def test_clean_data_has_no_findings(tmp_path: Path) -> None:
     dirty.save(tmp_path / "data" / "test" / "t.png", dirty.scene(90))
     found = checked(*dirty.write_list(tmp_path, [f"{name},Ahab" for name in dirty.CLEAN]))
     assert found == DataCheck((), len(dirty.CLEAN) + 1)
+
+
+def test_files_left_alone_are_found_by_reason_and_folder(tmp_path: Path) -> None:
+    train = tmp_path / "data" / "train"
+    for name in (*dirty.CLEAN, "@eaDir/thumbnail.png"):
+        dirty.save(train / name, dirty.scene(len(list(train.rglob("*.png")))))
+    dirty.save(tmp_path / "data" / "test" / "t.png", dirty.scene(90))
+    for name in ("a.nef", "b.cr2", "notes.txt", "old/c.nef"):
+        (train / name).parent.mkdir(exist_ok=True)
+        (train / name).touch()
+    (train / "gone.png").symlink_to("nowhere.png")
+    found = checked(*dirty.write_list(tmp_path, [f"{name},Ahab" for name in dirty.CLEAN]))
+    assert [(f.kind, f.where, f.what, f.action) for f in found.findings] == [
+        ("left-alone", where, what, "drop")
+        for where, what in (
+            ("train/gone.png", "1 link to nothing: train/gone.png; mend or remove it"),
+            (
+                "train/a.nef",
+                "2 raw camera files (.nef 1, .cr2 1) in train; "
+                "save as JPEG or TIFF to have them read",
+            ),
+            (
+                "train/old/c.nef",
+                "1 raw camera file (.nef 1) in train/old; save as JPEG or TIFF to have them read",
+            ),
+            (
+                "train/@eaDir/thumbnail.png",
+                "1 hidden picture or thumbnail of the system (.png 1) in train/@eaDir; "
+                "nothing to do, unless you hid photographs there",
+            ),
+        )
+    ]
 
 
 def test_the_kind_that_stops_a_run_is_shown_first() -> None:

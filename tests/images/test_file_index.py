@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from kitbox.errors import KitboxError
-from kitbox.images import file_index
+from kitbox.images import file_index, preprocessing
 from kitbox.records import ImageSet, strings
 from kitbox.workspace import Workspace
 from tests.photographs import finish, picture
@@ -36,6 +36,23 @@ def test_a_file_is_read_once_and_again_after_a_change(tmp_path: Path) -> None:
     changed, other = finish(file_index.inspect(listed, workspace))
     assert len(changed) == 1
     assert (other.images.digests != inspected.images.digests).tolist() == [False, True, False]
+
+
+def test_a_file_without_a_reader_is_read_again_once_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener(thumbnails=False)
+    path = picture(tmp_path / "a.heic", 1, 1)
+    listed, workspace = ImageSet(strings(["a.heic"]), (path,)), Workspace(tmp_path)
+    with monkeypatch.context() as without:
+        without.setattr(preprocessing, "_register_heif", tuple)
+        _, before = finish(file_index.inspect(listed, workspace))
+    assert "pip install 'kitbox[heic]'" in before.problems["a.heic"]
+    _, after = finish(file_index.inspect(listed, workspace))
+    assert after.problems == {}
+    # embeddings of the grey image that stood for it are not those of the photograph
+    assert before.images.digests[0] != after.images.digests[0]
 
 
 def test_two_images_of_one_file_are_read_once(tmp_path: Path) -> None:

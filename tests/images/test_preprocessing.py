@@ -165,12 +165,60 @@ def test_no_file_starts_an_external_program(
         )
 
 
-def test_heif_as_telephones_write_it_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-    with pytest.raises(
-        UnreadableImageError, match="is in the format HEIF, which kitbox does not read"
-    ):
+def save_heic(path: Path, exif: Image.Exif | None = None) -> None:
+    """Save `halves` as telephones do."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener(thumbnails=False)
+    halves().save(path, format="HEIF", quality=90, exif=exif and exif.tobytes())
+
+
+@pytest.mark.parametrize("name", ["a.HEIC", "a.jpg"])
+def test_a_photograph_of_a_telephone_is_read(tmp_path: Path, name: str) -> None:
+    save_heic(tmp_path / name)
+    assert preprocessing.upright_size(tmp_path / name) == halves().size
+    assert is_red(preprocessing.read(tmp_path / name, (16, 16))[8, 2])
+    assert image_stats.summarise(tmp_path / name).stats.format == "HEIF"
+
+
+def test_a_turned_photograph_of_a_telephone_is_turned_once(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif.get_ifd(0x8769)[0x9003] = "2022:05:31 14:05:09"
+    save_heic(tmp_path / "a.heic", exif)
+    width, height = halves().size
+    assert preprocessing.upright_size(tmp_path / "a.heic") == (height, width)
+    assert is_red(preprocessing.read(tmp_path / "a.heic", (16, 16))[2, 8])  # left becomes top
+    taken = image_stats.summarise(tmp_path / "a.heic").taken
+    assert taken == datetime(2022, 5, 31, 14, 5, 9, tzinfo=UTC).timestamp()
+
+
+def test_without_its_reader_a_photograph_of_a_telephone_is_named_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_heic(tmp_path / "a.heic")
+    monkeypatch.setattr(preprocessing, "_register_heif", tuple)
+    with pytest.raises(UnreadableImageError) as caught:
+        preprocessing.upright_size(tmp_path / "a.heic")
+    assert str(caught.value) == (
+        f"image {tmp_path / 'a.heic'} is in the format HEIF; pip install 'kitbox[heic]' "
+        "to have it read, or save it as JPEG"
+    )
+    assert not caught.value.lasting
+
+
+def test_a_damaged_photograph_of_a_telephone_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400))
+    with pytest.raises(UnreadableImageError, match="is a damaged HEIF file; replace or remove it"):
         preprocessing.upright_size(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("name", ["a.NEF", "a.dng"])
+def test_the_preview_in_a_raw_camera_file_is_not_taken_for_the_photograph(
+    tmp_path: Path, name: str
+) -> None:
+    halves().save(tmp_path / name, format="TIFF")
+    with pytest.raises(UnreadableImageError, match=r"is a raw camera file, .* JPEG or TIFF, or"):
+        preprocessing.upright_size(tmp_path / name)
 
 
 @pytest.mark.parametrize(
