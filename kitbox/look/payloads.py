@@ -10,7 +10,7 @@ from kitbox.images.preprocessing import UnreadableImageError
 from kitbox.look import photographs
 from kitbox.look.photographs import SIDES, Photographs
 from kitbox.look.review_items import ReviewItem
-from kitbox.look.session import ReviewState
+from kitbox.look.session import ReviewState, in_effect, refusals, removal_refusal
 from kitbox.records import Embeddings
 
 # Photographs of the same individual beside an image, and its nearest neighbours.
@@ -49,8 +49,14 @@ def tile(image_id: str, state: ReviewState) -> dict[str, Any]:
 
 
 def large_image(image_id: str, state: ReviewState) -> dict[str, Any]:
-    """Return the content of a tile, and the image's upright size in pixels."""
-    content = tile(image_id, state)
+    """Return the content of a tile, the image's upright size in pixels, and what it refuses.
+
+    `refused` maps kinds of decisions to the reason; those `inEffect` would change nothing.
+    """
+    content = tile(image_id, state) | {
+        "refused": refusals(image_id, state),
+        "inEffect": in_effect(image_id, state),
+    }
     if not content["problem"]:
         photographs = state.photographs
         path = photographs.images.paths[photographs.rows[image_id]]
@@ -94,18 +100,25 @@ def review_item(item: ReviewItem, state: ReviewState, embeddings: Embeddings) ->
         "first": item.first,
         "labels": item.labels,
         "settled": item.is_settled(state),
+        "settledFine": item.is_fine(state),
         "images": images,
     }
 
 
 def decisions(state: ReviewState) -> list[dict[str, Any]]:
-    """Return the rows of decisions.csv, the last one first, each with the images it is about."""
+    """Return the rows of decisions.csv, the last one first, each with the images it is about.
+
+    `refused` is why a row cannot be taken back, '' if it can.
+    """
     rows = []
     for row in reversed(state.decisions.rows):
         images = [i for i in (row.subject, row.value) if i in state.photographs.rows]
         if row.kind == "merge":
             images = _examples(row.subject, state)
-        rows.append(asdict(row) | {"images": [tile(i, state) for i in images]})
+        refused = removal_refusal([row], state)
+        rows.append(
+            asdict(row) | {"refused": refused, "images": [tile(i, state) for i in images]}
+        )
     return rows
 
 

@@ -50,6 +50,13 @@ class ReviewItem:
     first: int = 0
     assigned: Mapping[str, str] = field(default_factory=dict)
 
+    def is_fine(self, state: ReviewState) -> bool:
+        """Return whether a decision "fine" confirms all of it already."""
+        kinds = [frozenset(pair) for pair in self.pairs]
+        if self.kind == "split":
+            kinds = [frozenset({label}) for label in self.labels]
+        return all(confirmed in state.decisions.fine for confirmed in kinds)
+
     def is_settled(self, state: ReviewState) -> bool:
         """Return whether decisions since the start leave nothing to decide."""
         fine, in_use = state.decisions.fine, state.in_use(self.images)

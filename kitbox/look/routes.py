@@ -144,6 +144,7 @@ def _overview(review: Review, state: ReviewState) -> dict[str, Any]:
         "suspects": counts(review.suspects),
         "duplicates": counts(review.duplicates),
         "decisions": len(state.decisions.rows),
+        "canUndo": review.session.can_undo,
         "file": str(review.session.path),
         "faultyRows": photographs.faulty_rows,
     }

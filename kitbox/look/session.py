@@ -74,6 +74,12 @@ class DecisionSession:
             self._batches.pop()
             return tuple(reversed(removed))
 
+    @property
+    def can_undo(self) -> bool:
+        """Whether `undo` would take something back."""
+        with self._lock:
+            return bool(self._batches) and not removal_refusal(self._batches[-1], self.state)
+
     def take_back(self, decision: Decision) -> None:
         """Remove one decision, whenever it was made."""
         with self._lock:
@@ -213,6 +219,33 @@ def check_decision(decision: Decision, state: ReviewState) -> None:
             _check_side(kind, subject, state)
     if kind == "label":
         _check_label(value, state)
+
+
+def refusals(image_id: str, state: ReviewState) -> dict[str, str]:
+    """Return kind of decision → why it is refused, for those that an image does not take."""
+    found = {}
+    for kind in ("drop", "wrong", "label", "train"):
+        try:
+            _check_side(kind, image_id, state)
+        except KitboxError as error:
+            found[kind] = str(error)
+    if image_id in state.photographs.problems:
+        found["box"] = f"'{image_id}' cannot be read, so that no box can be drawn"
+    return found
+
+
+def in_effect(image_id: str, state: ReviewState) -> list[str]:
+    """Return the kinds of decisions that would change nothing about an image."""
+    return [kind for kind in ("drop", "wrong", "train") if state.has(Decision(kind, image_id))]
+
+
+def removal_refusal(removed: Sequence[Decision], state: ReviewState) -> str:
+    """Return why decisions cannot be taken back, '' if they can."""
+    try:
+        check_removal(removed, state)
+    except KitboxError as error:
+        return str(error)
+    return ""
 
 
 def check_removal(removed: Sequence[Decision], state: ReviewState) -> None:

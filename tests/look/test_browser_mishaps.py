@@ -47,7 +47,7 @@ def test_undo_returns_to_where_the_decision_was_made(user: BrowserUser) -> None:
 def test_decisions_made_or_removed_before_are_reported_as_such(user: BrowserUser) -> None:
     user.open("#/image/2_1.png", ".photograph .card")
     user.press("d", "d")
-    user.wait(lambda: user.text("#message") == "Already decided: dropped 2_1.png")
+    user.wait(lambda: user.text("#message.error") == "decided already")
     user.expect_decisions(("drop", "2_1.png", ""))
     user.review.session.path.unlink()
     user.press("u")

@@ -1,5 +1,8 @@
 // Actions on images, as the rows that decisions.csv takes, and their wording.
 
+// The kinds of decisions about one image, by their keys.
+export const KINDS = { d: "drop", w: "wrong", l: "label", t: "train", b: "box" };
+
 const row = (kind, subject, value = "") => ({ kind, subject, value });
 
 // Rows that make all images one individual: their labels are merged into the most frequent one,
@@ -18,6 +21,22 @@ export function sameIndividual(images, unknown) {
     ...others.map((label) => row("merge", label, stays)),
     ...shown.filter((image) => image.label === unknown).map((image) => row("label", image.id, stays)),
   ];
+}
+
+// Why no rows make these images one individual.
+export function whyNotSame(images, unknown) {
+  const shown = images.filter((image) => image.side === "labelled" && !image.excluded);
+  const other = images.find((image) => image.side !== "labelled");
+  if (shown.length < 2) return other ? `${other.side} images have no label` : "needs two images in use";
+  if (shown.every((image) => !image.label || image.label === unknown)) return "no label yet: set one";
+  return "one label already";
+}
+
+// Why images do not take a kind of decision: '' if they take it and it changes something.
+export function refusal(kind, images) {
+  const refused = images.map((image) => image.refused[kind]).find(Boolean);
+  if (refused) return refused;
+  return images.every((image) => image.inEffect.includes(kind)) ? "decided already" : "";
 }
 
 // Rows that mark an item as correct, so that it is no longer suspect.

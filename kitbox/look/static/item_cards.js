@@ -37,7 +37,9 @@ export function itemHeader(view) {
 }
 
 function stepButton(view, by, text, title) {
-  return make("button", { type: "button", class: "step", text, title, onclick: () => view.page.run(() => view.go(view.place + by)) });
+  const place = view.place + by;
+  const disabled = place < 0 || place >= view.items.length;
+  return make("button", { type: "button", class: "step", text, title, disabled, onclick: () => view.page.run(() => view.go(place)) });
 }
 
 export function imageCard(view, image, place) {

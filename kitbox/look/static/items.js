@@ -72,7 +72,7 @@ export class ItemsView {
       this,
       itemHeader(this),
       this.item.first ? this.groups() : make("div", { class: `cards of${Math.min(images.length, 4)}` }, this.cards),
-      this.bar(),
+      this.toolbar = make("div", {}),
     );
     this.choose(this.current);
     if (this.page.zoomToBox) for (const viewer of this.viewers) viewer.showBox();
@@ -97,15 +97,28 @@ export class ItemsView {
 
   bar() {
     const merge = actions.sameIndividual(this.item.images, this.page.overview.unknown);
-    const effect = merge.length ? actions.sentence(merge) : "one label already";
-    const bar = this.page.buttonBar([
-      ["m", "Same individual", effect], ["f", "Fine", "as they are"],
+    return this.page.buttonBar([
+      ["m", "Same individual", merge.length ? actions.sentence(merge) : this.refusal("m")],
+      ["f", "Fine", this.refusal("f") || "as they are"],
       ["d", "Drop", "leave it out"], ["w", "Wrong label", "do not trust it"],
       ["l", "Label…", "set the individual"], ["t", "Training", "never a query"],
       ["b", "Box…", "draw, correct"], ["u", "Undo", "take back"],
-    ], this);
-    bar.firstChild.classList.toggle("idle", !merge.length);
-    return bar;
+    ].filter(([key]) => !actions.KINDS[key] || !this.refusal(key)), this);
+  }
+
+  // Why a key does nothing here; '' if it does something.
+  refusal(key) {
+    const { images, settledFine } = this.item;
+    const kind = actions.KINDS[key];
+    if (kind === "box") return actions.refusal(kind, [images[this.current]]);
+    if (kind) return actions.refusal(kind, this.chosenImages);
+    if (key === "f") {
+      if (!actions.fine(this.item).length) return "needs two images";
+      return settledFine ? "fine already" : "";
+    }
+    if (key !== "m") return "";
+    const { unknown } = this.page.overview;
+    return actions.sameIndividual(images, unknown).length ? "" : actions.whyNotSame(images, unknown);
   }
 
   choose(place, more = false) {
@@ -117,6 +130,9 @@ export class ItemsView {
       card.classList.toggle("chosen", this.chosen.has(number));
       card.classList.toggle("current", number === this.current);
     });
+    const bar = this.bar(); // what the chosen images take
+    this.toolbar.replaceWith(bar);
+    this.toolbar = bar;
   }
 
   get chosenImages() {
@@ -153,7 +169,7 @@ export class ItemsView {
       ["-", "zoom out", () => this.viewer.zoom(1 / 1.5)],
       ["0", "whole picture", () => this.viewer.showWhole()],
       ["Enter", "show details of the chosen image", () => this.page.navigate(`#/image/${encodeURIComponent(this.item.images[this.current].id)}`)],
-    ];
+    ].filter(([key]) => !this.refusal(key));
   }
 
   digit(number) {
@@ -174,9 +190,7 @@ export class ItemsView {
   }
 
   merge() {
-    const rows = actions.sameIndividual(this.item.images, this.page.overview.unknown);
-    if (!rows.length) throw new Error("these images have one label already");
-    return rows;
+    return actions.sameIndividual(this.item.images, this.page.overview.unknown);
   }
 
   async label() {
@@ -189,7 +203,6 @@ export class ItemsView {
 
   async box() {
     const image = this.item.images[this.current];
-    if (image.problem) throw new Error("this image cannot be read");
     const corners = await drawBox(this.page.dialog, image);
     if (corners) await this.decide(actions.box(image, corners), false);
   }

@@ -62,7 +62,7 @@ class Page {
   async start() {
     history.replaceState(null, "", `/${location.hash}`); // the key is in a cookie now
     initTheme();
-    document.querySelector("#help").onclick = () => showHelp(this.dialog, this.view?.keys() ?? []);
+    document.querySelector("#help").onclick = () => this.help();
     addEventListener("hashchange", () => this.open());
     addEventListener("keydown", (event) => this.key(event));
     await this.open();
@@ -84,6 +84,12 @@ class Page {
   navigate(address) {
     history.pushState(null, "", address);
     return this.open();
+  }
+
+  // The keys that do something here.
+  help() {
+    const keys = this.view?.keys() ?? [];
+    showHelp(this.dialog, keys.filter(([key]) => key !== "u" || this.overview.canUndo));
   }
 
   // Views open one after the other: of two requested at once the last one stays.
@@ -211,8 +217,9 @@ class Page {
   // The buttons of a view; each does the same as its key.
   buttonBar(buttons, view) {
     const run = (key) => () => this.run(view.keys().find(([one]) => one === key)[2], key);
+    const idle = (key) => Boolean(view.refusal(key)) || (key === "u" && !this.overview.canUndo);
     return make("div", { class: "bar", role: "toolbar", "aria-label": "Decisions" },
-      buttons.map(([key, name, effect]) => make("button", { type: "button", "data-key": key, title: effect, onclick: run(key) },
+      buttons.map(([key, name, effect]) => make("button", { type: "button", "data-key": key, title: effect, disabled: idle(key), onclick: run(key) },
         make("kbd", { text: key }), make("span", {}, make("b", { text: name }), make("small", { text: effect })))));
   }
 
@@ -226,12 +233,14 @@ class Page {
     const typing = event.target.matches("input, select, textarea");
     if (typing && event.key === "Escape") event.target.blur();
     if (typing || this.dialog.open || event.ctrlKey || event.metaKey || event.altKey || !this.view) return;
-    if (event.key === "?") return showHelp(this.dialog, this.view.keys());
+    if (event.key === "?") return this.help();
     const pressed = event.key.length === 1 ? event.key.toLowerCase() : event.key; // caps lock
     const onControl = event.target.matches("a, button");
     if (onControl && (event.key === "Enter" || event.key === " ")) return; // the control handles it
     if (/^[1-9]$/.test(event.key) && this.view.digit) return this.view.digit(Number(event.key));
     const binding = this.view.keys().find(([key, , run]) => run && key === pressed);
+    const refusal = this.view.refusal?.(pressed);
+    if (refusal) return this.showMessage(refusal, true);
     if (!binding) return;
     event.preventDefault();
     const writes = DECISION_KEYS.has(pressed) || pressed === "u";

@@ -47,7 +47,7 @@ export class PhotographView {
         ["w", "Wrong label", "do not trust it"], ["l", "Label…", "set the individual"],
         ["t", "Training", "never a query"], ["b", "Box…", "draw, correct"],
         ["u", "Undo", "take back"],
-      ], this),
+      ].filter(([key]) => !this.refusal(key)), this),
     );
     if (page.zoomToBox) this.viewer.showBox();
   }
@@ -63,6 +63,13 @@ export class PhotographView {
       })))
       : make("p", { class: "soft", text: empty });
     return make("section", {}, make("h2", { text: title }), content);
+  }
+
+  // Why a key does nothing here; '' if it does something.
+  refusal(key) {
+    const kind = actions.KINDS[key];
+    if (kind) return actions.refusal(kind, [this.image]);
+    return key === "m" && !this.image.nearest.length ? "no other image to compare with" : "";
   }
 
   keys() {
@@ -81,7 +88,7 @@ export class PhotographView {
       ["+", "zoom in", () => this.viewer.zoom(1.5)],
       ["-", "zoom out", () => this.viewer.zoom(1 / 1.5)],
       ["0", "whole picture", () => this.viewer.showWhole()],
-    ];
+    ].filter(([key]) => !this.refusal(key));
   }
 
   toggleZoom() {
@@ -91,7 +98,6 @@ export class PhotographView {
 
   compare() {
     const [first] = this.image.nearest;
-    if (!first) throw new Error("no other image to compare with");
     return this.page.navigate(pairAddress([this.id, first.id]));
   }
 
@@ -103,7 +109,6 @@ export class PhotographView {
   }
 
   async box() {
-    if (this.image.problem) throw new Error("this image cannot be read");
     const corners = await drawBox(this.page.dialog, this.image);
     if (corners) await this.decide(actions.box(this.image, corners));
   }
