@@ -116,9 +116,7 @@ def decisions(state: ReviewState) -> list[dict[str, Any]]:
         if row.kind == "merge":
             images = _examples(row.subject, state)
         refused = removal_refusal([row], state)
-        rows.append(
-            asdict(row) | {"refused": refused, "images": [tile(i, state) for i in images]}
-        )
+        rows.append(asdict(row) | {"refused": refused, "images": [tile(i, state) for i in images]})
     return rows
 
 
