@@ -188,7 +188,7 @@ class Holdout:
 
     Networks train on `train`; `query` is searched in `gallery`. `query_answers (q,)` are the
     expected answers: the unknown label for individuals that `train` does not show, whose true
-    label is in `query.labels`.
+    label is in `query.labels`. Where there is no holdout, there are no queries.
     """
 
     train: LabelledImages

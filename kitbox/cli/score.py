@@ -161,7 +161,8 @@ def ensemble(
 ) -> None:
     """Join plugins, score them locally, and package a submission.
 
-    Without --submit nothing is written.
+    Without --submit nothing is written. Where the labelled images leave no holdout, a submission
+    has no local score.
 
     \b
     Example:
@@ -171,7 +172,7 @@ def ensemble(
     from kitbox.ensemble.ensemble import Ensemble
     from kitbox.network import inference
     from kitbox.submission import csv_format, receipt
-    from kitbox.submission.submission import check_top_k, make_submission
+    from kitbox.submission.submission import check_top_k, make_submission, unfitted_thresholds
 
     workspace, competition = open_workspace(folder)
     competition = combine.set_threshold(competition)
@@ -180,8 +181,13 @@ def ensemble(
     options = combine.for_ensemble(top_k)
     if submit:
         check_top_k(options, competition)
-    scored = members.for_holdout(workspace, plugins, given, collection, combine.checkpoint)
-    _print_warnings(scored)
+    missing, locally, unknown_model = collection.absent_holdout, None, None
+    scored: list[Member] = []
+    if submit and missing is not None:
+        thresholds = unfitted_thresholds(options, competition, missing)
+    else:
+        scored = members.for_holdout(workspace, plugins, given, collection, combine.checkpoint)
+        _print_warnings(scored)
     ensemble = Ensemble(
         members=scored,
         collection=collection,
@@ -190,26 +196,29 @@ def ensemble(
         options=options,
         embed_options=device.for_embedding(),
     )
-    locally = follow(answers.score(ensemble))
+    if scored:
+        locally = follow(answers.score(ensemble))
+        thresholds, unknown_model = locally.score.thresholds, locally.unknown_model
+    dims = locally.dims if locally else ()
     report: dict[str, Any] = {
         "submission": None,
         "csv": None,
-        "plugins": [m.as_json(d) for m, d in zip(scored, locally.dims, strict=True)],
-        "dim": sum(locally.dims),
+        "plugins": [m.as_json(d) for m, d in zip(scored, dims, strict=True)],
+        "dim": sum(dims),
         "top_k": top_k or competition.task.k,
         "queries": len(collection.holdout.query),
         "gallery": len(collection.holdout.gallery),
         "whiten": combine.whiten,
         "way": options.method_json(),
-        "threshold": locally.score.evidence or None,
-        "scores": locally.score.scores.as_json(),
+        "threshold": (locally.score.evidence or None) if locally else None,
+        "scores": locally.score.scores.as_json() if locally else {},
     }
     if submit:
         chosen = members.for_submission(workspace, plugins, given, collection, combine.checkpoint)
         _print_warnings(member for member in chosen if member not in scored)
         print_refits(chosen)
         ensemble = replace(ensemble, members=chosen)
-        made = follow(make_submission(ensemble, locally.score.thresholds, locally.unknown_model))
+        made = follow(make_submission(ensemble, thresholds, unknown_model))
         resolved = inference.resolve_precision(
             device.precision, inference.resolve_device(device.device)
         )
@@ -219,15 +228,20 @@ def ensemble(
             "submission": str(package.folder),
             "csv": str(package.csv),
             "plugins": [m.as_json(d) for m, d in zip(chosen, made.dims, strict=True)],
+            "dim": sum(made.dims),
             "queries": made.queries,
             "gallery": made.gallery,
             "thresholds": made.thresholds,
+            **({"no_local_score": missing.reason} if missing else {}),
         }
     if as_json:
         print_json(report)
         return
-    print_scores(locally.score.scores)
-    print_threshold(locally.score)
+    if locally is not None:
+        print_scores(locally.score.scores)
+        print_threshold(locally.score)
+    elif missing is not None:
+        print_line(f"no local score, because there is no holdout: {missing.reason}")
     if submit:
         print_line(f"submission: {report['csv']}")
         note_on_scale = csv_format.scale_note(competition)

@@ -295,6 +295,10 @@ def reproduce(
 
 def _cells(status: "SubmissionStatus", metric: str) -> tuple[str, ...]:
     local = status.scores.get(metric)
+    if local is None:
+        shown = "" if status.scores else "no holdout"
+    else:
+        shown = f"{local['value']:.4f} ({local['low']:.4f} – {local['high']:.4f})"
     last = status.last
     sent = status.sent_at[:16].replace("T", " ")
     if last is not None and last.outcome in ("open", "refused", "failed"):
@@ -304,7 +308,7 @@ def _cells(status: "SubmissionStatus", metric: str) -> tuple[str, ...]:
     return (
         status.submission,
         status.note or "+".join(status.plugins),
-        "" if local is None else f"{local['value']:.4f} ({local['low']:.4f} – {local['high']:.4f})",
+        shown,
         "" if status.public is None else f"{status.public:g}",
         "" if status.private is None else f"{status.private:g}",
         sent,

@@ -111,6 +111,7 @@ def sweep(
         return
     number = parse_fold(fold, competition, "a sweep is about one fold")
     collection = load_collection(workspace, competition, number)
+    collection.require_holdout()  # before anything is written
     options = TrainOptions(
         weights=weights,
         device=device.device,

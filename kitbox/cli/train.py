@@ -133,8 +133,9 @@ def embed(
     jobs: list[tuple[Member, ImageSet, Collection]] = []
     for number in parse_folds(fold, competition):
         collection = load_collection(workspace, competition, number)
-        own = members.for_holdout(workspace, plugins, None, collection, checkpoint, fold=number)
-        jobs += [(member, collection.labelled, collection) for member in own]
+        if collection.absent_holdout is None:
+            own = members.for_holdout(workspace, plugins, None, collection, checkpoint, fold=number)
+            jobs += [(member, collection.labelled, collection) for member in own]
         if number == 1:  # the fold whose networks answer for the leaderboard
             final = members.for_submission(workspace, plugins, None, collection, checkpoint)
             sets = (collection.labelled, collection.test, collection.index)

@@ -6,7 +6,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from kitbox.errors import KitboxError
 from kitbox.files import write_text
 from kitbox.records import Holdout, Integers, LabelledImages, strings
 from kitbox.workspace import Workspace
+
+
+class TooFewQueriesError(KitboxError):
+    """A fold that has no query to score on."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,12 @@ class Folds:
     unknown: tuple[frozenset[str], ...]
     images: int
     individuals: int
+
+    @property
+    def emptied(self) -> "Folds":
+        """The same folds without any query."""
+        nobody = tuple(frozenset[str]() for _ in self.unknown)
+        return replace(self, fold_of=np.zeros_like(self.fold_of), unknown=nobody)
 
 
 def split(
@@ -92,8 +102,8 @@ def from_folds(
     """Return the holdout with the queries of one fold.
 
     The gallery imitates the leaderboard's: the training side, the queries, or both; with
-    `holdout.distractors` always both. Raises KitboxError for a missing fold and for too few
-    queries.
+    `holdout.distractors` always both. Raises KitboxError for a missing fold, TooFewQueriesError for
+    fewer than two queries, or none that another image of its individual could answer.
     """
     if not 1 <= fold <= len(folds.unknown):
         raise KitboxError(
@@ -108,7 +118,7 @@ def from_folds(
         label for label in labels[counts >= least].tolist() if least > 1 or label not in unknown
     }
     if not matched or len(query) < 2:
-        raise KitboxError(
+        raise TooFewQueriesError(
             f"a holdout needs individuals with two photographs; {folds.images} labelled images "
             f"of {folds.individuals} individuals leave no query"
         )
@@ -126,7 +136,7 @@ def from_folds(
 
 
 def without_queries(labelled: LabelledImages) -> Holdout:
-    """Return the holdout of images without known individuals: it has no queries."""
+    """Return the holdout of images that leave no query: all of them are to train on."""
     none = labelled.take(np.zeros(len(labelled), dtype=np.bool_))
     return Holdout(labelled, none, labelled, strings([]))
 

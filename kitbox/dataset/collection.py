@@ -9,9 +9,16 @@ from kitbox.competition import decisions, lists, protocol
 from kitbox.competition.check_rules import Side
 from kitbox.competition.decisions import Decisions
 from kitbox.competition.findings import DataFinding, how_to_continue, nothing_left_message
-from kitbox.competition.holdout import draw_folds, from_folds, save, without_queries
+from kitbox.competition.holdout import (
+    TooFewQueriesError,
+    draw_folds,
+    from_folds,
+    save,
+    without_queries,
+)
 from kitbox.competition.settings import Competition
 from kitbox.dataset import data_check, image_checks, near_duplicates
+from kitbox.dataset.absent_holdout import AbsentHoldout
 from kitbox.errors import KitboxError, more
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, Signatures
@@ -27,7 +34,8 @@ class Collection:
     (n,)` are the numbers of the labelled images' units, which a split keeps together. `unreadable`
     are test images, which are replaced by grey ones; `findings` are on rows and files that were
     left out or repaired. Both are empty if kitbox.toml has broken = "stop" and no rules in [check].
-    `new_labels` are the labels that only decisions.csv contains.
+    `new_labels` are the labels that only decisions.csv contains. `absent_holdout` says why the
+    holdout has no queries, None where it has some.
     """
 
     labelled: LabelledImages
@@ -42,6 +50,13 @@ class Collection:
     findings: tuple[DataFinding, ...]
     decisions: Decisions = field(default_factory=Decisions)
     new_labels: frozenset[str] = frozenset()
+    absent_holdout: AbsentHoldout | None = None
+
+    def require_holdout(self) -> Holdout:
+        """Return the holdout; raises KitboxError with reason and fix where there is none."""
+        if self.absent_holdout is not None:
+            raise self.absent_holdout.error
+        return self.holdout
 
     @property
     def test_has_groups(self) -> bool:
@@ -92,11 +107,14 @@ def collect(
         by_group=competition.task.within_group,
         training_only=decided.training_only,
     )
-    # images without labels can still be checked, boxed and viewed
-    if folds.individuals:
+    missing = None
+    try:
         holdout = from_folds(folds, labelled, competition, fold)
-    else:
+    except TooFewQueriesError:
+        # images without a holdout can still be checked, boxed, viewed and trained on
         holdout = without_queries(labelled)
+        missing = AbsentHoldout(labelled, signatures, competition, decided.training_only)
+        folds = folds if competition.holdout.folds > 1 else folds.emptied
     save(folds, labelled, competition, workspace)
     return Collection(
         labelled=labelled,
@@ -113,6 +131,7 @@ def collect(
         findings=(*listed.findings, *map(_headed_by_kind, findings)),
         decisions=decided,
         new_labels=frozenset(new_labels.tolist()),
+        absent_holdout=missing,
     )
 
 

@@ -74,7 +74,7 @@ def answer_holdout(ensemble: Ensemble) -> Generator[Progress, None, EnsembleAnsw
     """
     options, competition = ensemble.options, ensemble.competition
     options.check(competition)
-    collection, holdout = ensemble.collection, ensemble.collection.holdout
+    collection, holdout = ensemble.collection, ensemble.collection.require_holdout()
     meta = yield from assemble(ensemble, [collection.labelled], holdout.gallery.image_ids)
     searches = local_score.holdout_searches(holdout, competition)
     graphs = neighbour_graphs(meta.embeddings, searches, options.rerank)

@@ -55,9 +55,9 @@ def for_holdout(
 ) -> list[Member]:
     """Return members for local scores, whose networks have not seen the holdout.
 
-    `fold` is that of the collection's holdout.
+    `fold` is that of the collection's holdout. Raises KitboxError where there is none.
     """
-    data = runs.data_digest(collection.holdout.train)
+    data = runs.data_digest(collection.require_holdout().train)
     checkpoints = [
         runs.find(workspace, named, on="holdout", data=data, which=which, fold=fold)
         for named in plugins
@@ -80,6 +80,8 @@ def for_submission(
         try:
             checkpoints.append(runs.find(workspace, named, on="all", data=everything))
         except KitboxError:  # not refitted: the receipt tells which network it was
+            if collection.absent_holdout is not None:
+                raise
             checkpoints.append(runs.find(workspace, named, on="holdout", data=held, which=which))
     return _members(plugins, checkpoints, weights)
 
@@ -89,16 +91,19 @@ def for_inspection(
 ) -> tuple[list[Member], list[str]]:
     """Return members for looking at similar images, and the names of those that are outdated.
 
-    Those for the holdout; where a decision has changed the images since, the newest before it, so
-    that reviewing suspects does not need a training after every decision.
+    Those for the holdout, or for a submission where there is no holdout; where a decision has
+    changed the images since, the newest before it, so that reviewing suspects does not need a
+    training after every decision.
     """
+    has_holdout = collection.absent_holdout is None
+    suitable, on = (for_holdout, "holdout") if has_holdout else (for_submission, "all")
     checkpoints, outdated = [], []
     for named in plugins:
         try:
-            [member] = for_holdout(workspace, [named], None, collection)
+            [member] = suitable(workspace, [named], None, collection)
             checkpoints.append(member.checkpoint)
         except runs.OtherImagesError:
-            older = runs.newest(workspace, named, on="holdout")
+            older = runs.newest(workspace, named, on=on)
             if older is None:
                 raise
             checkpoints.append(older)

@@ -111,8 +111,7 @@ def _values(
     sizes = {
         side: part.sizes[part.lengths > 0] for side, part in zip(parts, pictures.parts, strict=True)
     }
-    # a data set without labels has no holdout
-    has_holdout = len(collection.holdout.query) > 0
+    has_holdout = collection.absent_holdout is None
     figures = holdout_realism.count_rows(collection, competition) if has_holdout else []
     return {
         "title": f"{competition.name}: the data",
@@ -154,6 +153,8 @@ def list_facts(
     ]
     if unknown:
         facts.insert(2, ("of unknown individuals", f"{unknown:,}", "by their label"))
+    if collection.absent_holdout is not None:
+        facts.append(("holdout queries", "0", collection.absent_holdout.reason))
     if collection.findings:
         lost = sum(finding.action == "drop" for finding in collection.findings)
         facts.append(

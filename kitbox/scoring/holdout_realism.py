@@ -109,13 +109,10 @@ def estimate(
 def count_rows(collection: Collection, competition: Competition) -> list[RealismRow]:
     """Return sizes, shares and near-duplicates of the holdout, and of the test where known.
 
-    Raises KitboxError for a holdout without queries.
+    Raises KitboxError where there is no holdout.
     """
-    if not len(collection.holdout.query):
-        raise KitboxError(
-            "no labelled image shows a known individual; there is nothing to ask about"
-        )
-    split, labelled, test = collection.holdout, collection.labelled, collection.test
+    split = collection.require_holdout()
+    labelled, test = collection.labelled, collection.test
     bits = competition.holdout.near_duplicate_bits
     unknown = split.query_answers == (competition.images.unknown_label or "")
     queries = searched = leaks = None

@@ -3,7 +3,8 @@
 `submissions/ledger.jsonl` is only ever appended to. A line is one JSON object with `what`, `at`
 (UTC), `submission` (the name of its folder) and the fields of its event, by `what`:
 
-- `made`: `sha256` of the CSV, `note`, `plugins`, `metric`, `scores` on the holdout
+- `made`: `sha256` of the CSV, `note`, `plugins`, `metric`, `scores` on the holdout, or
+  none and the reason in `no_local_score`
 - `sending`: `sha256`, `competition`, `description`; written before the first byte is sent
 - `sent`: `ref`, the service's number of it; `adopted` if it was found there without an answer
 - `refused`: `why`, and `ref` if the scoring refused it
@@ -72,6 +73,7 @@ def receipt_fields(receipt: Mapping[str, Any]) -> dict[str, Any]:
         "plugins": [plugin["name"] for plugin in receipt["plugins"]],
         "metric": str(receipt["metric"]),
         "scores": dict(receipt["scores"]),
+        **{name: receipt[name] for name in ("no_local_score",) if name in receipt},
     }
 
 

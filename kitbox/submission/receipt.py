@@ -71,7 +71,7 @@ class SubmissionFolder:
 def describe(
     submission: Submission,
     ensemble: Ensemble,
-    score: EnsembleScore,
+    score: EnsembleScore | None,
     scored: Sequence[Member],
     *,
     precision: str,
@@ -80,22 +80,21 @@ def describe(
     """Return the receipt of a submission.
 
     `ensemble` answered its queries; `scored` are members of the same plugins whose networks have
-    not seen the holdout, and `score` is theirs.
+    not seen the holdout, and `score` is theirs. Without a holdout there are none.
     """
     competition, options = ensemble.competition, ensemble.options
+    missing = ensemble.collection.absent_holdout
     plugins = []
-    for member, local, dim in zip(ensemble.members, scored, submission.dims, strict=True):
-        plugins.append(
-            member.as_json(dim)
-            | {
-                "settings": read_origin(member.checkpoint.path).settings,
-                "trained_on": member.checkpoint.on,
-                "epoch": member.checkpoint.epoch,
-                "scored_checkpoint": local.checkpoint.digest,
-            }
-            | _origins(member.checkpoint, local.checkpoint)
-            | _holdout_warning(local.checkpoint)
-        )
+    for row, (member, dim) in enumerate(zip(ensemble.members, submission.dims, strict=True)):
+        entry = member.as_json(dim) | {
+            "settings": read_origin(member.checkpoint.path).settings,
+            "trained_on": member.checkpoint.on,
+            "epoch": member.checkpoint.epoch,
+        }
+        local = scored[row].checkpoint if score else member.checkpoint
+        if score:
+            entry |= {"scored_checkpoint": local.digest} | _holdout_warning(local)
+        plugins.append(entry | _origins(member.checkpoint, local))
     return {
         "kitbox": kitbox.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -107,11 +106,12 @@ def describe(
         "way": options.method_json(),
         "top_k": options.top_k or competition.task.k,
         "thresholds": submission.thresholds,
-        "threshold_evidence": score.score.evidence,
+        "threshold_evidence": score.score.evidence if score else {},
         "queries": submission.queries,
         "gallery": submission.gallery,
         "metric": competition.metric,
-        "scores": score.score.scores.as_json(DIGITS),
+        "scores": score.score.scores.as_json(DIGITS) if score else {},
+        **({"no_local_score": missing.reason} if missing else {}),
         "data": data_digests(ensemble.collection),
         "csv": {
             "file": "submission.csv",

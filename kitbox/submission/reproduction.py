@@ -76,10 +76,11 @@ def reproduce(
     apart = replace(workspace, cache_name=".kitbox/reproduced")
     members: list[Member] = []
     scored: list[Member] = []
+    local = ("holdout",) if recorded["scores"] else ()  # else there was no holdout
     for entry in recorded["plugins"]:
         named = _plugin(entry)
         networks: dict[str, Checkpoint] = {}
-        for on in dict.fromkeys(("holdout", entry["trained_on"])):
+        for on in dict.fromkeys((*local, entry["trained_on"])):
             side = receipt.entry_of_side(entry, on)
             if retrain:
                 training = TrainOptions(on=on, device=device, fresh=True)
@@ -87,7 +88,7 @@ def reproduce(
                 networks[on] = yield from _retrain(named, side, setup, workspace, folder)
             else:
                 networks[on] = _recorded(workspace, named, side["checkpoint"])
-        scored.append(Member(named, networks["holdout"], entry["weight"]))
+        scored += [Member(named, networks[on], entry["weight"]) for on in local]
         members.append(Member(named, networks[entry["trained_on"]], entry["weight"]))
     applied = _with_threshold(competition, recorded)
     ensemble = Ensemble(
@@ -98,22 +99,25 @@ def reproduce(
         options=receipt.ensemble_options(recorded),
         embed_options=EmbedOptions(device=device, precision=recorded["precision"], reuse=False),
     )
-    locally = yield from answers.score(replace(ensemble, members=scored))
-    again = yield from submission.make_submission(
-        ensemble, locally.score.thresholds, locally.unknown_model
-    )
+    locally = None
+    if local:
+        locally = yield from answers.score(replace(ensemble, members=scored))
+        thresholds, unknown_model = locally.score.thresholds, locally.unknown_model
+    else:
+        thresholds, unknown_model = recorded["thresholds"], None
+    again = yield from submission.make_submission(ensemble, thresholds, unknown_model)
     comparisons = [
         *_compare("competition", recorded["competition"], receipt.competition_settings(applied)),
         *_compare("data", recorded["data"], receipt.data_digests(collection)),
         *_compare("version", recorded["versions"], receipt.package_versions()),
         *_plugin_comparisons(recorded, workspace),
         *_checkpoint_comparisons(recorded, members),
-        *_checkpoint_comparisons(recorded, scored, "scored "),
+        *(_checkpoint_comparisons(recorded, scored, "scored ") if local else ()),
         *_compare("threshold", recorded["thresholds"], again.thresholds),
         *_compare(
             "score",
             _values(recorded["scores"]),
-            _values(locally.score.scores.as_json(receipt.DIGITS)),
+            _values(locally.score.scores.as_json(receipt.DIGITS)) if locally else {},
         ),
         Comparison(
             "submission.csv", recorded["csv"]["sha256"], sha256(again.text.encode()).hexdigest()

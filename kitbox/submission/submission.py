@@ -7,6 +7,7 @@ import numpy as np
 
 from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
+from kitbox.dataset.absent_holdout import AbsentHoldout
 from kitbox.dataset.collection import Collection
 from kitbox.ensemble import fusion, open_set
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
@@ -52,6 +53,30 @@ def check_top_k(options: EnsembleOptions, competition: Competition) -> None:
         span = f"{most}" if least == most else f"{least} to {most}"
         noun = "answer" if most == 1 else "answers"
         raise KitboxError(f"--top-k {top_k}: a submission has {span} {noun} a query; leave it out")
+
+
+def unfitted_thresholds(
+    options: EnsembleOptions, competition: Competition, missing: AbsentHoldout
+) -> dict[str, float]:
+    """Return the thresholds of a submission without a holdout; by a share, the test gives them.
+
+    Raises KitboxError for a rule that is fitted on the holdout.
+    """
+    options.check(competition)
+    fitted, rule = "", competition.threshold
+    if options.unknown == "learned":
+        fitted = "--new-label learned"
+    elif competition.uses_threshold and rule.rule not in ("fixed", "share"):
+        fitted = f"the threshold '{rule.rule}'"
+    if fitted:
+        similar = "" if options.combine == "classifier" else "a similarity as --threshold 0.35, or "
+        raise KitboxError(
+            f"{fitted} is fitted on a holdout, and there is none: {missing.reason}",
+            fix=f"give {similar}the share of queries without an answer as --threshold 16.5%",
+        )
+    if competition.uses_threshold and rule.similarity is not None:
+        return {"": rule.similarity}
+    return {}
 
 
 def make_submission(

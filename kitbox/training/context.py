@@ -58,9 +58,14 @@ class TrainSetup:
 
     @property
     def images(self) -> LabelledImages:
-        """The labelled images that may be trained on: all, or those outside the holdout."""
+        """The labelled images that may be trained on: all, or those outside the holdout.
+
+        Raises KitboxError where they are to be outside of a holdout that does not exist.
+        """
         collection = self.collection
-        return collection.labelled if self.options.on == "all" else collection.holdout.train
+        if self.options.on == "all":
+            return collection.labelled
+        return collection.require_holdout().train
 
 
 @dataclass(frozen=True)

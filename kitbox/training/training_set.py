@@ -152,6 +152,11 @@ def _labels_with_enough_images(labels: Strings, plugin: Plugin, unknown: str) ->
         raise KitboxError(
             "no labelled image shows a known individual; there is nothing to train on"
         )
+    known = names[names != unknown]
+    if len(known) == 1 and plugin.epochs:
+        raise KitboxError(
+            f"every labelled image shows one individual, '{known[0]}'; a training needs two"
+        )
     if len(enough) < 2 and plugin.epochs:
         raise KitboxError(
             f"{len(enough)} labels have {needed} or more images to train on; "
