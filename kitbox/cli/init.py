@@ -46,6 +46,22 @@ def init(
     label_column: Annotated[
         str | None, typer.Option("--label-column", help="The list's column of individuals.")
     ] = None,
+    train_folder: Annotated[
+        str | None,
+        typer.Option("--train-folder", help="Your folder of individuals' folders, below --data."),
+    ] = None,
+    test_folder: Annotated[
+        str | None,
+        typer.Option("--test-folder", help="Your folder of images to identify, below --data."),
+    ] = None,
+    individual_level: Annotated[
+        int | None,
+        typer.Option(
+            "--individual-level",
+            min=1,
+            help="2 where individuals' folders are in folders of species.",
+        ),
+    ] = None,
 ) -> None:
     """Make a workspace for a competition or your own photographs.
 
@@ -62,6 +78,9 @@ def init(
         "test_list": test_list,
         "image_column": image_column,
         "label_column": label_column,
+        "train_folder": train_folder,
+        "test_folder": test_folder,
+        "individual_level": None if individual_level is None else str(individual_level),
     }
     columns = {name: value for name, value in given.items() if value is not None}
     workspace = Workspace(folder)

@@ -102,6 +102,7 @@ KINDS: dict[str, FindingKind] = {
     "near-conflict": _notice("'kitbox data duplicates' shows them side by side"),
     "box": _notice("correct the box", "repair"),
     "unlisted": FindingKind("add a row, or leave it", "drop", "keep"),
+    "individual-level": _notice("set individual_level in kitbox.toml, 1 or 2"),
     "left-alone": FindingKind("convert or move what should be read", "drop", "keep"),
     "names-alike": _notice("rename one; some systems treat them as one file"),
     "odd-name": _notice("rename it if another program cannot read it"),

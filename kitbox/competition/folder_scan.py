@@ -1,6 +1,8 @@
 """Scan of a folder of photographs: the images in it, and what is left alone, with the reason."""
 
 import os
+import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass, field
@@ -101,6 +103,15 @@ REASONS = {
 }
 # Names and counts in one line of a summary.
 _SHOWN = 3
+# Names of folders inside an individual's: dates and numbers of encounters, and sides of its body.
+_PART = re.compile(
+    r"(?:\d{8}|(?:19|20)\d\d(?:[-_. ]\d\d?){0,2}|\d\d?[-_.]\d\d?[-_.](?:19|20)?\d\d"
+    r"|(?:(?:(?:19|20)\d\d[-_. ]*)?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+    r"|(?:encounter|sighting|session|survey|season|visit|trip|day|event|burst|year|month)s?"
+    r"|left|right|front|back|top|bottom|side|dorsal|ventral|lateral|head|face|tail|fluke|fin|flank"
+    r"|flukes|fins|flanks|body|best|other|others|new|old|crops?)(?:[-_. ]*\d+)*)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -191,6 +202,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM_FOLDERS | _SYSTEM_FILES
 
 
+def is_part(name: str) -> bool:
+    """Return whether a folder is named like a date, an encounter or a side of a body."""
+    return _PART.fullmatch(name) is not None
+
+
 def list_images(folder: Path) -> list[Path]:
     """Return the image files of a folder and its subfolders, sorted by path."""
     return FolderScan(folder).images
@@ -268,6 +284,48 @@ def individuals(images: "ImageSettings") -> list[tuple[Path | None, Path]]:
     ]
 
 
+def doubt_about_individuals(images: "ImageSettings") -> tuple[str, str] | None:
+    """Return why the train folder's folders may not be individuals, and the options; else None.
+
+    They may be species, or a catalogue beside a season's photographs, if they hold no photographs
+    but folders of them, and these are not named like dates, encounters or sides of a body.
+    """
+    top = images.root / images.train_folder
+    first_level = images.model_copy(update={"individual_level": 1})
+    inner: dict[str, list[str]] = {}
+    for folder, file in individuals(first_level):
+        if folder is not None:
+            below = file.relative_to(top / folder).parts
+            inner.setdefault(folder.name, []).append(below[0] if len(below) > 1 else "")
+    flat = [name for name, parts in inner.items() if "" in parts]
+    doubtful = {
+        name: list(dict.fromkeys(parts))
+        for name, parts in inner.items()
+        if name not in flat and not all(is_part(part) for part in parts)
+    }
+    if not doubtful:
+        return None
+    outer, parts = next(iter(doubtful.items()))
+    if flat:
+        what = (
+            f"'{outer}' has folders of photographs ('{parts[0]}'{more(len(parts) - 1, 'more')}), "
+            f"and '{flat[0]}' has photographs"
+        )
+        catalogue, season = (
+            shlex.quote(display_path(top / name, images.root)) for name in (outer, flat[0])
+        )
+        options = (
+            f"give --train-folder {catalogue} --test-folder {season} if '{outer}' is a catalogue "
+            "of individuals, or --individual-level 1 if both are individuals"
+        )
+        return what, options
+    return (
+        f"the photographs are two folders deep, as in '{outer}/{parts[0]}'",
+        f"give --individual-level 2 if '{parts[0]}' is an individual, "
+        f"or --individual-level 1 if '{outer}' is one",
+    )
+
+
 def _other_folders(images: "ImageSettings") -> set[Path]:
     """Return the folders of test and index images, which may lie among those of individuals."""
     return {images.root / name for name in (images.test_folder, images.index_folder) if name}
@@ -288,10 +346,27 @@ def _without_individual(images: "ImageSettings") -> Iterator[LeftAlone]:
     yield from (LeftAlone(path, "empty") for path in level if path.relative_to(top) not in used)
 
 
+def _nested(images: "ImageSettings") -> Iterator[str]:
+    """Yield a line on the folders inside those of individuals, which have the same label."""
+    top = images.root / images.train_folder
+    inside = {
+        display_path(file.parent, top): None
+        for folder, file in individuals(images)
+        if folder is not None and file.parent != top / folder
+    }
+    if inside:
+        example = next(iter(inside))
+        label = "/".join(example.split("/")[: images.individual_level])
+        rest = more(len(inside) - 1, "more folders inside those of individuals")
+        yield f"photographs in {example} show '{label}'{rest}"
+
+
 def lines(images: "ImageSettings") -> Iterator[str]:
     """Yield lines on the files in the image folders that are not read, or not yet."""
     for _, sentence in sentences(left_alone(images), images.root):
         yield f"left alone: {sentence}"
+    if images.train_list is None and not images.unlabelled:
+        yield from _nested(images)
     if find_spec("pillow_heif") is None:
         folders = (images.train_folder, images.test_folder, images.index_folder)
         inside = [images.root / name for name in folders if name and (images.root / name).is_dir()]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kitbox import tables
 from kitbox.competition import boxes, folder_scan, settings
-from kitbox.competition.settings import Competition
+from kitbox.competition.settings import Competition, ImageSettings
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.files import write_text
 from kitbox.workspace import SETTINGS, Workspace
@@ -35,8 +35,19 @@ def find_train_folder(data: Path) -> str:
     if (data / "train").is_dir():
         return "train"
     first, *others = _individual_folders(data) or [data]
-    is_only_one = not others and not _has_photographs(data) and is_flat(first)
-    return first.name if is_only_one else "."
+    if others or first == data or _has_photographs(data):
+        return "."
+    return first.name if is_flat(first) or _has_individuals(first) else "."
+
+
+def _has_individuals(folder: Path) -> bool:
+    """Return whether a folder has two folders or more with photographs, none of them a date."""
+    inner = [path for path in _individual_folders(folder) if folder_scan.list_images(path)]
+    return len(inner) > 1 and not any(folder_scan.is_part(path.name) for path in inner)
+
+
+def _train_folder(data: Path, given: dict[str, str]) -> str:
+    return given.get("train_folder") or find_train_folder(data)
 
 
 def is_flat(folder: Path) -> bool:
@@ -153,8 +164,8 @@ def init(
 ) -> Competition:
     """Write a workspace for a known competition, and return the competition.
 
-    `columns` names lists and columns that cannot be guessed from the data: train_list, test_list,
-    image_column, label_column.
+    `columns` names lists, folders and columns that cannot be guessed from the data: train_list,
+    test_list, train_folder, test_folder, individual_level, image_column, label_column.
 
     Raises KitboxError for an unknown preset, a name that the preset does not use, a folder that is
     a workspace already, and data without a file that the preset needs.
@@ -171,7 +182,10 @@ def init(
     text = _fill(
         _preset_text(name), data, lambda key: _value(key, name, data, broken, given), given
     )
-    _refuse_missing(name, data, tomllib.loads(text.replace("<root>", "")))
+    values = tomllib.loads(text.replace("<root>", ""))
+    _refuse_missing(name, data, values)
+    if "<individual_level>" in _preset_text(name) and "individual_level" not in given:
+        _refuse_doubtful_folders(data, values["images"])
     text = text.replace("<root>", _toml_text(data, workspace))
     workspace.plugins.mkdir(parents=True, exist_ok=True)
     workspace.submissions.mkdir(exist_ok=True)
@@ -189,7 +203,7 @@ def init(
 def summary(name: str) -> dict[str, str | int]:
     """Return a preset's name, task and format."""
     lines = [_CONDITION.sub("", line) for line in _preset_text(name).splitlines()]
-    text = "\n".join(lines).replace("<broken>", "stop")
+    text = "\n".join(lines).replace("<broken>", "stop").replace("<individual_level>", "1")
     competition = Competition.model_validate(tomllib.loads(text))
     csv_format = competition.submission
     header = ",".join(csv_format.header) or "no header"
@@ -233,7 +247,9 @@ def _holds(condition: str, data: Path, given: dict[str, str]) -> bool:
     if condition.startswith("--"):
         return condition.removeprefix("--").replace("-", "_") in given
     if condition == "unlabelled":
-        return is_flat(data / find_train_folder(data))
+        return "individual_level" not in given and is_flat(data / _train_folder(data, given))
+    if condition == "test" and "test_folder" in given:
+        return True
     if condition == "boxes.csv":
         return boxes.is_box_list(data / condition)
     return (data / condition).exists()
@@ -246,7 +262,11 @@ def _value(key: str, name: str, data: Path, broken: str, given: dict[str, str]) 
         case "broken":
             return broken
         case "train_folder":
-            return find_train_folder(data)
+            return _escaped(_train_folder(data, given))
+        case "test_folder":
+            return _escaped(given.get(key, "test"))
+        case "individual_level":
+            return given.get(key, "2")
         case "train_list" if key not in given:
             raise KitboxError(
                 f"preset {name} needs the name of your list", fix="give --train-list FILE"
@@ -286,6 +306,14 @@ def _refuse_missing(name: str, data: Path, values: dict[str, dict[str, str]]) ->
     scenarios = values["task"].get("scenarios")
     if scenarios is not None and not (data / scenarios).is_file():
         raise KitboxError(f"{data} has no {scenarios}, which the preset {name} needs")
+
+
+def _refuse_doubtful_folders(data: Path, values: dict[str, object]) -> None:
+    """Raise KitboxError where the folders of photographs may not be those of individuals."""
+    images = ImageSettings.model_validate({**values, "root": data})
+    doubt = None if images.unlabelled else folder_scan.doubt_about_individuals(images)
+    if doubt is not None:
+        raise KitboxError(doubt[0], where=str(data / images.train_folder), fix=doubt[1])
 
 
 def _toml_text(data: Path, workspace: Workspace) -> str:

@@ -90,7 +90,7 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
     findings += _unlisted_findings(unlisted, inspections)
     image_sets = *(inspection.images for inspection in inspections.values()), unlisted.images
     del inspections["unlisted"]
-    findings += _left_alone_findings(competition)
+    findings += _folder_findings(competition)
     findings += _similarity_findings(inspections, competition, places)
     order = {kind: place for place, kind in enumerate(check_rules.KINDS)}
     findings.sort(key=lambda finding: order[finding.kind])
@@ -256,10 +256,18 @@ def _unlisted_findings(
         )
 
 
-def _left_alone_findings(competition: Competition) -> Iterator[DataFinding]:
-    """Yield a finding for each folder, and each reason why files in it are not read."""
-    root = competition.images.root
-    found = folder_scan.left_alone(competition.images)
+def _folder_findings(competition: Competition) -> Iterator[DataFinding]:
+    """Yield a finding for each folder and each reason why files in it are not read.
+
+    Also find folders that may not be those of individuals.
+    """
+    images, root = competition.images, competition.images.root
+    from_folders = images.train_list is None and not images.unlabelled
+    if from_folders and "individual_level" not in images.model_fields_set:
+        doubt = folder_scan.doubt_about_individuals(images)
+        if doubt is not None:
+            yield DataFinding(images.train_folder, doubt[0], kind="individual-level", action="keep")
+    found = folder_scan.left_alone(images)
     odd = [each for each in found if each.reason != "document"]
     for first, sentence in folder_scan.sentences(odd, root, by_folder=True):
         where = folder_scan.display_path(first.path, root)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kitbox.competition import presets, settings
+from kitbox.competition import folder_scan, lists, presets, settings
 from kitbox.errors import KitboxError
 from kitbox.workspace import Workspace
 
@@ -15,6 +15,12 @@ def data(folder: Path, *folders: str, **lists: str) -> Path:
     for name, text in lists.items():
         (folder / f"{name}.csv").write_text(text, encoding="utf-8")
     return folder
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
 
 
 @pytest.fixture
@@ -110,6 +116,88 @@ def test_photographs_without_folders_of_individuals_are_unlabelled(
         (sea / name).touch()
     competition = presets.init(new, "folder", sea).images
     assert (competition.train_folder, competition.unlabelled) == (train_folder, unlabelled)
+
+
+@pytest.mark.parametrize(
+    ("photographs", "question"),
+    [
+        (
+            ("seal/A1/a.jpg", "seal/A2/b.jpg", "whale/B1/c.jpg"),
+            "{sea}: the photographs are two folders deep, as in 'seal/A1'; give --individual-level "
+            "2 if 'A1' is an individual, or --individual-level 1 if 'seal' is one",
+        ),
+        (
+            ("train/seal/A1/a.jpg", "train/whale/B1/c.jpg", "test/a.jpg"),
+            "{sea}/train: the photographs are two folders deep, as in 'seal/A1'; give "
+            "--individual-level 2 if 'A1' is an individual, or --individual-level 1 if 'seal' is "
+            "one",
+        ),
+        (
+            ("known seals/A1/a.jpg", "known seals/A2/b.jpg", "season 24/c.jpg", "season 24/d.jpg"),
+            "{sea}: 'known seals' has folders of photographs ('A1'; 1 more), and 'season 24' has "
+            "photographs; give --train-folder 'known seals' --test-folder 'season 24' if 'known "
+            "seals' is a catalogue of individuals, or --individual-level 1 if both are individuals",
+        ),
+    ],
+)
+def test_folders_that_may_be_species_or_a_catalogue_are_never_labels_in_silence(
+    sea: Path, new: Workspace, photographs: tuple[str, ...], question: str
+) -> None:
+    touch(sea, *photographs)
+    with pytest.raises(KitboxError) as caught:
+        presets.init(new, "folder", sea)
+    assert str(caught.value) == question.format(sea=sea)
+    assert not new.root.exists()
+
+
+@pytest.mark.parametrize(
+    "photographs",
+    [
+        ("Ahab/2019/a.jpg", "Boo/2020-05/b.jpg"),
+        ("Ahab/2019-05-31/a.jpg", "Boo/20200501/b.jpg", "Boo/May 2021/c.jpg"),
+        ("Ahab/left/a.jpg", "Ahab/right/b.jpg", "Boo/left/c.jpg"),
+        ("Ahab/encounter 1/a.jpg", "Boo/b.jpg"),
+        ("Ahab/a.jpg", "Ahab/from Anna/b.jpg", "Boo/c.jpg"),
+    ],
+)
+def test_folders_of_encounters_belong_to_their_individual(
+    sea: Path, new: Workspace, photographs: tuple[str, ...]
+) -> None:
+    touch(sea, *photographs)
+    images = presets.init(new, "folder", sea).images
+    labels = {str(folder) for folder, _ in folder_scan.individuals(images)}
+    assert labels == {"Ahab", "Boo"}
+    [line] = [line for line in folder_scan.lines(images) if "Ahab" in line]
+    assert line.endswith("show 'Ahab'") or "; " in line
+
+
+def test_individuals_may_lie_in_folders_of_species(sea: Path, new: Workspace) -> None:
+    touch(sea, "seal/01/a.jpg", "seal/02/b.jpg", "whale/01/2019/c.jpg", "whale/d.jpg", "e.jpg")
+    given = {"individual_level": "2"}
+    competition = presets.init(new, "folder", sea, columns=given)
+    listed = lists.read(competition).labelled
+    assert dict(zip(listed.image_ids.tolist(), listed.labels.tolist(), strict=True)) == {
+        "seal/01/a.jpg": "seal/01",
+        "seal/02/b.jpg": "seal/02",
+        "whale/01/2019/c.jpg": "whale/01",
+    }
+    assert settings.load(new).images.individual_level == 2
+    left = {one.path.name: one.reason for one in folder_scan.left_alone(competition.images)}
+    assert left == {"d.jpg": "loose", "e.jpg": "loose"}
+
+
+def test_a_catalogue_may_lie_beside_a_season(sea: Path, new: Workspace) -> None:
+    touch(sea, "known seals/A1/a.jpg", "known seals/A2/b.jpg", "season/c.jpg", "season/d.jpg")
+    given = {"train_folder": "known seals", "test_folder": "season"}
+    listed = lists.read(presets.init(new, "folder", sea, columns=given))
+    assert listed.labelled.labels.tolist() == ["A1", "A2"]
+    assert listed.test is not None
+    assert listed.test.image_ids.tolist() == ["c.jpg", "d.jpg"]
+
+
+def test_the_only_folder_may_be_that_of_all_individuals(sea: Path, new: Workspace) -> None:
+    touch(sea, "seals/A1/a.jpg", "seals/A2/b.jpg", "test/c.jpg")
+    assert presets.init(new, "folder", sea).images.train_folder == "seals"
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def test_every_mistake_is_found_once_and_nothing_else(
             "byte-order-mark",
             "crlf",
             "left-alone",
+            "individual-level",
         ),
     }
 
@@ -353,6 +354,20 @@ def test_clean_data_has_no_findings(tmp_path: Path) -> None:
     dirty.save(tmp_path / "data" / "test" / "t.png", dirty.scene(90))
     found = checked(*dirty.write_list(tmp_path, [f"{name},Ahab" for name in dirty.CLEAN]))
     assert found == DataCheck((), len(dirty.CLEAN) + 1)
+
+
+@pytest.mark.parametrize("level", [None, 1, 2])
+def test_folders_that_may_be_species_are_found_unless_their_level_is_set(
+    tmp_path: Path, level: int | None
+) -> None:
+    data = tmp_path / "data"
+    for number, name in enumerate(("seal/A1/a.png", "seal/A2/b.png", "whale/B1/c.png")):
+        dirty.save(data / name, dirty.scene(number))
+    images = {"train_folder": ".", "train_list": None, "test_folder": None}
+    given = images if level is None else images | {"individual_level": level}
+    found = checked(Workspace(tmp_path), circle.competition(root=data, images=given))
+    expected = [] if level else ["the photographs are two folders deep, as in 'seal/A1'"]
+    assert [finding.what for finding in found.findings] == expected
 
 
 def test_files_left_alone_are_found_by_reason_and_folder(tmp_path: Path) -> None:
