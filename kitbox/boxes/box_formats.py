@@ -1,15 +1,16 @@
-"""Reads lists of boxes in the formats of other programs: corners, sizes, YOLO, outlines."""
+"""Formats of boxes: rows of a list as the format defines them, and their corners in pixels."""
 
+import math
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from kitbox import tables
+from kitbox.boxes.orientation import Frame, PhotographSize, Size
 from kitbox.competition.boxes import Corners
-from kitbox.competition.presets import IMAGE_COLUMNS
-from kitbox.errors import KitboxError
-from kitbox.files import read_text
+from kitbox.errors import KitboxError, did_you_mean
 
 BoxFormat = Literal["xyxy", "xywh", "yolo", "gdsc", "points"]
 DESCRIPTIONS: dict[BoxFormat, str] = {
@@ -19,48 +20,48 @@ DESCRIPTIONS: dict[BoxFormat, str] = {
     "gdsc": "two corners, though the columns are called x,y,w,h",
     "points": "the points of an outline",
 }
-# Usual names of four columns of numbers.
-_CORNERS = (
-    *(("x0", "y0", "x1", "y1"), ("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax")),
-    *(("x_min", "y_min", "x_max", "y_max"), ("left", "top", "right", "bottom")),
-)
-_CENTRES = (
-    *(("cx", "cy", "w", "h"), ("xc", "yc", "w", "h"), ("x_center", "y_center", "width", "height")),
-    *(("xcenter", "ycenter", "width", "height"), ("cx", "cy", "width", "height")),
-)
-_SIZES = (
-    *(("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height")),
-    *(("xmin", "ymin", "width", "height"), ("x_min", "y_min", "width", "height")),
-)
-_IN_ONE = ("bbox", "box", "points", "outline")
-_IMAGES = ("new_path", *IMAGE_COLUMNS, "img", "image_name", "imageid")
-_CONFIDENCES = ("confidence", "conf", "score", "probability")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-# YOLO writes the class of a box, four numbers and, for a detected box, the confidence.
-_YOLO_NUMBERS = (5, 6)
+# What spreadsheets and table programs write for an image that has no box.
+_BLANKS = {"", "nan", "none", "null", "na", "n/a", "<na>", "#n/a"}
+# How far boxes may reach over the edge: in image sides, where formats are compared, and in pixels,
+# as shares are written with few digits.
+NEARLY, ROUNDING = 0.01, 1.0
+_ANIMAL = "animal"  # of several categories, the one that is meant
+_CATEGORIES_SHOWN = 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoxRow:
     """A box in a list: its place, the name of its image, and numbers as the format defines them.
 
-    `numbers` are empty where `text` cannot be read as numbers.
+    `numbers` are empty where `text` cannot be read as numbers. `category` is what the box shows,
+    `size` the (width, height) of the image that it was drawn on, where the list has them. A row
+    with `absent` has no box: this is why.
     """
 
     where: str
     name: str
-    numbers: tuple[float, ...]
+    numbers: tuple[float, ...] = ()
     confidence: float | None = None
     text: str = ""
+    category: str = ""
+    size: Size | None = None
+    absent: str = ""
 
 
 @dataclass(frozen=True)
 class BoxList:
-    """The rows of a list of boxes, their possible formats, and the reason for these."""
+    """The rows of a list of boxes, their possible formats, and the reason for these.
+
+    `threshold` is the confidence from which the program's boxes are usually taken, `frame` what it
+    draws boxes on, where it is known.
+    """
 
     rows: tuple[BoxRow, ...]
     formats: tuple[BoxFormat, ...]
     reason: str
+    threshold: float | None = None
+    frame: Frame | None = None
 
     @property
     def relative(self) -> bool:
@@ -68,26 +69,6 @@ class BoxList:
         largest = sorted(max(map(abs, row.numbers)) for row in self.rows if row.numbers)
         # a share is at most 1, or a little more for a box drawn over the edge
         return bool(largest) and largest[len(largest) // 2] <= 1.5
-
-
-def read(path: Path) -> BoxList:
-    """Return the boxes of a list, or of a folder of YOLO labels.
-
-    Raises KitboxError for a missing or empty list and for an unknown format.
-    """
-    if path.is_dir():
-        return _read_yolo_folder(path)
-    if not path.is_file():
-        raise KitboxError(f"there is no list of boxes {path}")
-    lines = [
-        (line, _split(cells)) for line, cells in tables.read_cells(path) if "".join(cells).strip()
-    ]
-    if not lines:
-        raise KitboxError(f"{path} is empty", fix="get the whole file")
-    _, (_, *first) = lines[0]
-    if first and all(map(_numbers, first)):
-        return _read_without_header(path, lines)
-    return _read_with_header(path)
 
 
 def is_complete(numbers: tuple[float, ...], box_format: BoxFormat) -> bool:
@@ -117,110 +98,206 @@ def to_corners(
     return a * width, b * height, c * width, d * height
 
 
-def _read_yolo_folder(folder: Path) -> BoxList:
-    """Read a folder of YOLO labels: a file for each image, a line for each box."""
-    files = [file for file in sorted(folder.rglob("*.txt")) if file.name != "classes.txt"]
-    rows = []
-    for file in files:
-        name = file.relative_to(folder).with_suffix("").as_posix()
-        for line, text in enumerate(read_text(file).splitlines(), 1):
-            if text.strip():
-                numbers = _numbers(text) if len(text.split()) in _YOLO_NUMBERS else ()
-                confidence = numbers[5] if len(numbers) == max(_YOLO_NUMBERS) else None
-                where = f"{file.relative_to(folder.parent)} line {line}"
-                rows.append(
-                    BoxRow(
-                        where=where,
-                        name=name,
-                        numbers=numbers[1:5],
-                        confidence=confidence,
-                        text=text.strip(),
-                    )
-                )
-    if not rows:
-        raise KitboxError(f"{folder} has no labels; a file NAME.txt has lines of 'class cx cy w h'")
-    return BoxList(tuple(rows), ("yolo",), "a folder of labels")
+def image_size(width: Any, height: Any) -> Size | None:
+    """Return (width, height) from two cells of a list, None where they are no size."""
+    try:
+        size = int(float(width)), int(float(height))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return size if min(size) > 0 else None
 
 
-def _read_without_header(path: Path, lines: list[tuple[int, list[str]]]) -> BoxList:
-    """Read lines of a name and numbers: four for a box, more for an outline."""
-    rows = [
-        BoxRow(where=f"{path.name} line {line}", name=name, numbers=_numbers(text), text=text)
-        for line, (name, *cells) in lines
-        for text in [",".join(cells)]
-    ]
-    return BoxList(tuple(rows), _possible_formats(rows), "no header")
+def shape_corners(shape: Any) -> tuple[float, ...]:
+    """Return the corners x0, y0, x1, y1 around a shape of VGG's image annotator, () if it is none.
 
-
-def _read_with_header(path: Path) -> BoxList:
-    """Read a list with a header: four columns of numbers, or one column with all of them."""
-    header = tables.read_header(path)
-    lower = {name.strip().lower(): name for name in reversed(header)}
-    image = next((lower[name.lower()] for name in _IMAGES if name.lower() in lower), None)
-    formats, columns = _number_columns(lower)
-    if image is None or not columns:
-        missing = "of images" if image is None else "of four numbers, as x0,y0,x1,y1 or x,y,w,h"
-        raise KitboxError(
-            f"no column {missing} among {', '.join(header)}",
-            where=f"{path} line 1",
-            fix="name them so",
-        )
-    confidence = next((lower[name] for name in _CONFIDENCES if name in lower), None)
-    rows = []
-    for line, row in tables.read_rows(path, (image, *columns)):
-        text = ",".join(row[column] for column in columns)
-        confidences = _numbers(row[confidence]) if confidence is not None else ()
-        where = f"{path.name} line {line}"
-        value = confidences[0] if confidences else None
-        rows.append(
-            BoxRow(
-                where=where,
-                name=row[image],
-                numbers=_numbers(text),
-                confidence=value,
-                text=text,
-            )
-        )
-    if not rows:
-        raise KitboxError(f"{path} has a header and no box", fix="get the whole file")
-    return BoxList(tuple(rows), formats or _possible_formats(rows), f"columns {','.join(columns)}")
-
-
-def _number_columns(lower: dict[str, str]) -> tuple[tuple[BoxFormat, ...], tuple[str, ...]]:
-    """Return the formats that a header's columns allow, and the columns with the numbers.
-
-    A single column with all numbers leaves the format open: no formats are returned.
+    Shapes are rectangles, polygons, lines, circles and ellipses.
     """
-    kinds: tuple[tuple[tuple[tuple[str, ...], ...], tuple[BoxFormat, ...]], ...] = (
-        (_CORNERS, ("xyxy",)),
-        (_CENTRES, ("yolo",)),
-        (_SIZES, ("xywh", "gdsc", "yolo")),
+    try:
+        if "width" in shape:
+            x, y = float(shape["x"]), float(shape["y"])
+            return x, y, x + float(shape["width"]), y + float(shape["height"])
+        if "all_points_x" in shape:
+            xs, ys = ([float(n) for n in shape[f"all_points_{axis}"]] for axis in "xy")
+            return min(xs), min(ys), max(xs), max(ys)
+        x, y = float(shape["cx"]), float(shape["cy"])
+        across, down = (float(shape.get(name, shape.get("r"))) for name in ("rx", "ry"))
+        return x - across, y - down, x + across, y + down
+    except (TypeError, ValueError, LookupError, AttributeError):
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxSelection:
+    """Which boxes of a list are taken: those of some categories, from a confidence on.
+
+    `taken` and `left_out` count boxes by category; `below` of the taken categories have less
+    confidence than the `threshold`. `rows` are the boxes, `without` the other rows.
+    """
+
+    rows: tuple[BoxRow, ...]
+    without: tuple[BoxRow, ...]
+    taken: dict[str, int]
+    left_out: dict[str, int]
+    threshold: float | None
+    below: int
+
+    def notes(self) -> list[str]:
+        """Return sentences on boxes that are left out, and how to take them."""
+        notes = []
+        if self.left_out:
+            notes.append(
+                f"categories: {_counted(self.taken)}; left out: {_counted(self.left_out)}; "
+                "--category takes others"
+            )
+        elif len(self.taken) > 1:
+            notes.append(f"categories: {_counted(self.taken)}; --category takes some of them")
+        if self.threshold is not None and self.below:
+            notes.append(
+                f"{self.below} boxes with a confidence below {self.threshold:g} are left out; "
+                "--threshold sets another"
+            )
+        return notes
+
+
+@dataclass(frozen=True)
+class CornerReader:
+    """Reads the numbers of a box as corners in pixels of the upright image.
+
+    `chosen` is the frame that the boxes are said to be drawn on, `usual` that of their program.
+    """
+
+    relative: bool
+    chosen: Frame | None = None
+    usual: Frame | None = None
+
+    def corners(
+        self, row: BoxRow, image: PhotographSize, box_format: BoxFormat, frame: Frame
+    ) -> Corners:
+        """Return the corners of a box that is drawn on a frame."""
+        width, height = image.of(frame)
+        scale = (float(width), float(height))
+        if not self.relative:
+            drawn = row.size if row.size and frame in image.frames_of_size(row.size) else None
+            scale = (width / drawn[0], height / drawn[1]) if drawn else (1.0, 1.0)
+        corners = to_corners(row.numbers, box_format, scale)
+        return image.turn(corners) if frame == "raw" else corners
+
+    def evidence(self, row: BoxRow, image: PhotographSize, box_format: BoxFormat) -> Frame | None:
+        """Return the frame that a box must be drawn on, None where it may be either."""
+        frames = self.possible_frames(row, image)
+        if len(frames) == 1:
+            return frames[0]
+        inside = [
+            frame
+            for frame in frames
+            if _fits(self.corners(row, image, box_format, frame), image.upright, NEARLY)
+        ]
+        return inside[0] if len(inside) == 1 else None
+
+    def possible_frames(self, row: BoxRow, image: PhotographSize) -> tuple[Frame, ...]:
+        """Return the frames that a box may be drawn on, whatever its numbers."""
+        if self.chosen in image.frames:
+            return (self.chosen,)
+        of_size = image.frames_of_size(row.size) if row.size else ()
+        if len(of_size) == 1:
+            return of_size
+        return (self.usual,) if self.usual in image.frames else image.frames
+
+
+def count_fits(
+    reader: CornerReader,
+    rows: list[tuple[BoxRow, PhotographSize]],
+    box_format: BoxFormat,
+    tolerance: float = NEARLY,
+) -> int:
+    """Count the boxes that lie inside their images when read in a format."""
+    return sum(
+        any(
+            _fits(reader.corners(row, image, box_format, frame), image.upright, tolerance)
+            for frame in reader.possible_frames(row, image)
+        )
+        for row, image in rows
+        if is_complete(row.numbers, box_format)
     )
-    for sets, formats in kinds:
-        for names in sets:
-            if all(name in lower for name in names):
-                return formats, tuple(lower[name] for name in names)
-    one = next((lower[name] for name in _IN_ONE if name in lower), None)
-    return (), () if one is None else (one,)
 
 
-def _possible_formats(rows: list[BoxRow]) -> tuple[BoxFormat, ...]:
-    """Return the formats that numbers without column names may have, by their count."""
-    if any(len(row.numbers) > 4 for row in rows):  # four are a box, more are points
-        return ("points",)
-    return ("xyxy", "xywh", "yolo")
+def _fits(corners: Corners, size: Size, tolerance: float) -> bool:
+    x0, y0, x1, y1 = corners
+    over_x, over_y = (tolerance * side + ROUNDING for side in size)
+    fits_x = -over_x <= x0 < x1 <= size[0] + over_x
+    return fits_x and -over_y <= y0 < y1 <= size[1] + over_y
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def select(
+    path: Path, rows: Sequence[BoxRow], categories: Sequence[str], threshold: float | None
+) -> BoxSelection:
+    """Return the boxes of the wanted categories and confidence.
+
+    Without `categories` all are taken, but of several categories only animals, if there are any.
+    Raises KitboxError for a category that no box has, and where no box is left.
+    """
+    counts = Counter(row.category for row in rows if not row.absent)
+    known = {name.casefold() for name in counts}
+    wanted = {name.strip().casefold() for name in categories}
+    unknown = next((name for name in categories if name.strip().casefold() not in known), None)
+    if unknown is not None:
+        raise KitboxError(
+            f"no box is of category '{unknown}'{did_you_mean(unknown, counts)}",
+            where=str(path),
+            fix=f"its categories are {_counted(counts) or 'not named'}",
+        )
+    wanted = wanted or ({_ANIMAL} if _ANIMAL in known else known)
+    taken, without, below = [], [], 0
+    for row in rows:
+        if row.absent or row.category.casefold() not in wanted:
+            without.append(row)
+        elif threshold is not None and row.confidence is not None and row.confidence < threshold:
+            without.append(row)
+            below += 1
+        else:
+            taken.append(row)
+    if not taken and not below:
+        absent = next(row for row in rows if row.absent)
+        what = f"{path} has no box for any image here: {absent.where}: {absent.absent}"
+        raise KitboxError(what)
+    if not taken:
+        raise KitboxError(
+            f"all {below} boxes have a confidence below {threshold:g}",
+            where=str(path),
+            fix="lower --threshold",
+        )
+    ordered = counts.most_common() if any(counts) else []
+    return BoxSelection(
+        rows=tuple(taken),
+        without=tuple(without),
+        taken={name: count for name, count in ordered if name.casefold() in wanted},
+        left_out={name: count for name, count in ordered if name.casefold() not in wanted},
+        threshold=threshold,
+        below=below,
+    )
+
+
+def _counted(counts: dict[str, int]) -> str:
+    """Return the most frequent categories with their numbers of boxes."""
+    shown = [
+        f"{name or 'none'} {count}" for name, count in list(counts.items())[:_CATEGORIES_SHOWN]
+    ]
+    return ", ".join([*shown, *(["…"] if len(counts) > _CATEGORIES_SHOWN else [])])
+
+
+def is_blank(text: str) -> bool:
+    """Return whether a cell, or all cells of a list, say that there is no box."""
+    return set(_parts(text.lower())) <= _BLANKS
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
     """Return the numbers of a text, none if it has anything but brackets and separators beside."""
-    parts = re.sub(r"[\s,;()\[\]]+", " ", text).split()
+    parts = _parts(text)
     if not all(_NUMBER.fullmatch(part) for part in parts):
         return ()
-    return tuple(float(part) for part in parts)
+    numbers = tuple(float(part) for part in parts)
+    return numbers if all(map(math.isfinite, numbers)) else ()
 
 
-def _split(cells: list[str]) -> list[str]:
-    """Return the cells of a line, separated by commas, or by blanks if it has no comma."""
-    if len(cells) == 1:
-        return cells[0].split()
-    return cells if cells[-1].strip() else cells[:-1]
+def _parts(text: str) -> list[str]:
+    return re.sub(r"[\s,;()\[\]{}]+", " ", text).split()

@@ -1,14 +1,15 @@
 """Import of boxes that other programs wrote, for the listed images."""
 
-from collections import defaultdict
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from kitbox.boxes import box_formats
-from kitbox.boxes.box_formats import BoxFormat, BoxList, BoxRow
+from kitbox.boxes import box_formats, box_lists, orientation
+from kitbox.boxes.box_formats import BoxFormat, BoxList, BoxRow, BoxSelection, CornerReader
+from kitbox.boxes.orientation import Frame, PhotographSize, TurnedBoxes
 from kitbox.competition.boxes import Box, Corners
 from kitbox.competition.findings import DataFinding, stop_error
 from kitbox.competition.folder_scan import IMAGE_SUFFIXES
@@ -18,25 +19,25 @@ from kitbox.images import preprocessing
 from kitbox.images.preprocessing import UnreadableImageError
 from kitbox.records import ImageSet, Progress
 
-ImportFindingKind = Literal["cut", "whole", "repeated", "refused", "unmatched", "unverified"]
-Size = tuple[int, int]
+ImportFindingKind = Literal[
+    "cut", "whole", "repeated", "refused", "unmatched", "unverified", "scaled", "without"
+]
 
 # A format is clear where so much more of the boxes lie inside their images than by any other one.
 _CLEAR = 0.02
-# How far boxes may reach over the edge, in image sides: to compare formats, and before a whole list
-# is refused as one for other images.
-_NEARLY, _ROUGHLY = 0.01, 0.1
+# How far boxes may reach over the edge, in image sides, before a whole list is refused as one for
+# other images.
+_ROUGHLY = 0.1
 _LEAST_SIDE = 4  # pixels; a smaller box shows nothing
 _WHOLE = 0.995  # share of its image from which a box crops nothing
-_ROUNDING = 1.0  # pixels; shares are written with few digits
 
 
 @dataclass(frozen=True)
 class ImportFinding:
     """A box that is not imported as it is, or a name that may be another image's.
 
-    Boxes that are "cut" or "whole" and those with an "unverified" name are imported, others are
-    not.
+    Boxes that are "cut", "scaled" or "whole" and those with an "unverified" name are imported,
+    others are not. "without" is an image for which the list has no box.
     """
 
     kind: ImportFindingKind
@@ -53,8 +54,8 @@ class BoxImport:
     """The boxes of a list, how the list was read, and findings on its rows.
 
     `fits` has for each possible format the number of boxes that lie inside their images; `reason`
-    explains these formats. Numbers are `relative` if they are shares of the image's
-    size.
+    explains these formats. Numbers are `relative` if they are shares of the image's size. `turned`
+    counts boxes on photographs that EXIF turns.
     """
 
     boxes: tuple[Box, ...]
@@ -63,6 +64,31 @@ class BoxImport:
     reason: str
     fits: dict[BoxFormat, int]
     findings: tuple[ImportFinding, ...]
+    selection: BoxSelection
+    turned: TurnedBoxes
+
+    @property
+    def several(self) -> int:
+        """The number of images with several boxes."""
+        return sum(count > 1 for count in Counter(box.image_id for box in self.boxes).values())
+
+    def notes(self, several_boxes: str) -> list[str]:
+        """Return sentences on what was left out, turned or chosen; `several_boxes` is the rule."""
+        notes = self.selection.notes()
+        if self.turned.total:
+            notes.append(str(self.turned))
+        if self.turned.unclear:
+            notes.append(
+                f"the {self.turned.unclear} unclear boxes fit both ways and are read as drawn on "
+                "the upright photograph: look at them with --sheet, and give --raw if the program "
+                "shows raw pixels, as labelImg and VoTT do, or --upright if it does not"
+            )
+        if self.several:
+            notes.append(
+                f"{self.several} images have several boxes: all are written, and "
+                f'several_boxes = "{several_boxes}" in kitbox.toml chooses'
+            )
+        return notes
 
     def of_kind(self, kind: ImportFindingKind) -> list[ImportFinding]:
         """Return the findings of a kind."""
@@ -77,15 +103,19 @@ def import_boxes(
     broken: str = "stop",
     box_format: BoxFormat | None = None,
     folder: Path | None = None,
+    categories: Sequence[str] = (),
+    threshold: float | None = None,
+    frame: Frame | None = None,
 ) -> Generator[Progress, None, BoxImport]:
     """Return the boxes of a foreign list as boxes of the listed images; yields Progress.
 
     Without `box_format` the header decides, and where it allows several formats, the one by which
-    most boxes lie inside their images. With `folder` only images in it can match. Raises
-    KitboxError if no name matches an image, if the format is unclear or does not fit, if no box is
-    usable, and, where `broken` is "stop", for the first invalid box.
+    most boxes lie inside their images. With `folder` only images in it can match. `categories` and
+    `threshold` are of the boxes to take, `frame` is what they were drawn on where EXIF turns the
+    image. Raises KitboxError if no name matches an image, if the format is unclear or does not fit,
+    if no box is usable, and, where `broken` is "stop", for the first invalid box.
     """
-    box_list = box_formats.read(path)
+    box_list = box_lists.read(path)
     names = ImageNames(listed, folder)
     if not len(names):
         raise KitboxError(f"no listed image lies in {folder}", fix="correct --images")
@@ -96,27 +126,40 @@ def import_boxes(
             f"but image names look like '{listed.labelled.image_ids[0]}'",
             fix="correct its names",
         )
+    matched = [row for row in box_list.rows if row.name in images]
+    least = box_list.threshold if threshold is None else threshold
+    selection = box_formats.select(path, matched, categories, least)
     sizes, problems = yield from _read_sizes(names.paths(images.values()))
+    reader = CornerReader(box_list.relative, frame, box_list.frame)
     formats = _possible_formats(box_list, box_format)
     complete = [
         (row, sizes[images[row.name]])
-        for row in box_list.rows
-        if images.get(row.name) in sizes
+        for row in selection.rows
+        if images[row.name] in sizes
         and any(box_formats.is_complete(row.numbers, name) for name in formats)
     ]
-    fits = {name: _count_fits(box_list, complete, name, _NEARLY) for name in formats}
+    fits = {name: box_formats.count_fits(reader, complete, name) for name in formats}
     best = _clear_best(path, fits, len(complete))
-    _refuse_other_images(path, box_list, complete, best)
+    _refuse_other_images(path, reader, complete, best)
+    turned = [
+        (row, size)
+        for row, size in complete
+        if len(size.frames) > 1 and box_formats.is_complete(row.numbers, best)
+    ]
+    frames, counts = orientation.decide(reader.evidence(row, size, best) for row, size in turned)
     importer = _RowImporter(
         box_format=best,
-        relative=box_list.relative,
+        reader=reader,
         source=source,
         sizes=sizes,
         problems=problems,
         suspicious_names=names.suspicious(images),
+        frames={id(row): of_row for (row, _), of_row in zip(turned, frames, strict=True)},
     )
-    for row in box_list.rows:
-        importer.add(row, images.get(row.name))
+    importer.add_unmatched(row for row in box_list.rows if row.name not in images)
+    for row in selection.rows:
+        importer.add(row, images[row.name])
+    importer.add_without(selection, images)
     result = BoxImport(
         boxes=tuple(importer.boxes),
         format=best,
@@ -124,6 +167,8 @@ def import_boxes(
         reason=box_list.reason,
         fits=fits,
         findings=tuple(importer.findings),
+        selection=selection,
+        turned=counts,
     )
     refused = [
         DataFinding(where=f.where, what=f.what, image_id=f.image_id)
@@ -238,13 +283,13 @@ def _parts(name: str) -> tuple[str, ...]:
 
 def _read_sizes(
     paths: dict[str, Path],
-) -> Generator[Progress, None, tuple[dict[str, Size], dict[str, str]]]:
-    """Return image id → (width, height) of the upright image, and id → message if unreadable."""
-    sizes: dict[str, Size] = {}
+) -> Generator[Progress, None, tuple[dict[str, PhotographSize], dict[str, str]]]:
+    """Return image id → the size of the photograph, and id → message if it is unreadable."""
+    sizes: dict[str, PhotographSize] = {}
     problems: dict[str, str] = {}
     for done, (image_id, path) in enumerate(paths.items(), 1):
         try:
-            sizes[image_id] = preprocessing.upright_size(path)
+            sizes[image_id] = PhotographSize(*preprocessing.raw_size(path))
         except UnreadableImageError as error:
             problems[image_id] = str(error)
         yield Progress("read the sizes of images", done, len(paths))
@@ -257,31 +302,6 @@ def _possible_formats(box_list: BoxList, box_format: BoxFormat | None) -> tuple[
     if len(formats) > 1 and not box_list.relative:  # centres in pixels have column names
         formats = tuple(name for name in formats if name != "yolo")
     return formats
-
-
-def _count_fits(
-    box_list: BoxList,
-    rows: list[tuple[BoxRow, Size]],
-    box_format: BoxFormat,
-    tolerance: float,
-) -> int:
-    """Count the boxes that lie inside their images when read in a format."""
-    return sum(
-        _fits(
-            box_formats.to_corners(row.numbers, box_format, _scale(size, box_list.relative)),
-            size,
-            tolerance,
-        )
-        for row, size in rows
-        if box_formats.is_complete(row.numbers, box_format)
-    )
-
-
-def _fits(corners: Corners, size: Size, tolerance: float) -> bool:
-    x0, y0, x1, y1 = corners
-    over_x, over_y = (tolerance * side + _ROUNDING for side in size)
-    fits_x = -over_x <= x0 < x1 <= size[0] + over_x
-    return fits_x and -over_y <= y0 < y1 <= size[1] + over_y
 
 
 def _clear_best(path: Path, fits: dict[BoxFormat, int], rows: int) -> BoxFormat:
@@ -298,10 +318,13 @@ def _clear_best(path: Path, fits: dict[BoxFormat, int], rows: int) -> BoxFormat:
 
 
 def _refuse_other_images(
-    path: Path, box_list: BoxList, rows: list[tuple[BoxRow, Size]], box_format: BoxFormat
+    path: Path,
+    reader: CornerReader,
+    rows: list[tuple[BoxRow, PhotographSize]],
+    box_format: BoxFormat,
 ) -> None:
     """Raise KitboxError where most boxes reach out of their images: those have another size."""
-    count = _count_fits(box_list, rows, box_format, _ROUGHLY)
+    count = box_formats.count_fits(reader, rows, box_format, _ROUGHLY)
     if 2 * count < len(rows):
         raise KitboxError(
             f"read as {box_formats.DESCRIPTIONS[box_format]}, {count} of {len(rows)} boxes lie "
@@ -311,42 +334,47 @@ def _refuse_other_images(
         )
 
 
-def _scale(size: Size, relative: bool) -> tuple[float, float]:
-    return (float(size[0]), float(size[1])) if relative else (1.0, 1.0)
-
-
+@dataclass(kw_only=True)
 class _RowImporter:
     """Imports boxes row by row, with findings on those that are not imported as they are."""
 
-    def __init__(
-        self,
-        *,
-        box_format: BoxFormat,
-        relative: bool,
-        source: str,
-        sizes: dict[str, Size],
-        problems: dict[str, str],
-        suspicious_names: dict[str, str],
-    ) -> None:
-        self.box_format, self.relative, self.source = box_format, relative, source
-        self.sizes, self.problems = sizes, problems
-        self.suspicious_names = dict(suspicious_names)  # each is reported once
-        self.boxes: list[Box] = []
-        self.findings: list[ImportFinding] = []
-        self._first: dict[tuple[str, Corners], str] = {}  # → the place of the first such box
+    box_format: BoxFormat
+    reader: CornerReader
+    source: str
+    sizes: dict[str, PhotographSize]
+    problems: dict[str, str]
+    suspicious_names: dict[str, str]  # each is reported once
+    frames: dict[int, Frame]  # of the rows whose images EXIF turns, by the identity of the row
+    boxes: list[Box] = field(default_factory=list)
+    findings: list[ImportFinding] = field(default_factory=list)
+    _first: dict[tuple[str, Corners], str] = field(default_factory=dict)  # the first such box
 
-    def add(self, row: BoxRow, image_id: str | None) -> None:
+    def add(self, row: BoxRow, image_id: str) -> None:
         """Add the part of a row's box that lies in its image, or a finding."""
-        if image_id is not None and (what := self.suspicious_names.pop(row.name, None)) is not None:
+        if (what := self.suspicious_names.pop(row.name, None)) is not None:
             self._report("unverified", row, image_id, what)
-        if image_id is None:
-            self._report("unmatched", row, "", f"no image, or more than one, is '{row.name}'")
-        elif image_id in self.problems:
+        if image_id in self.problems:
             self._report("refused", row, image_id, self.problems[image_id])
         elif (problem := self._problem(row)) is not None:
             self._report("refused", row, image_id, f"box {row.text} {problem}; correct the row")
         else:
+            self._report_size(row, image_id)
             self._add_cut(row, image_id)
+
+    def add_without(self, selection: BoxSelection, images: dict[str, str]) -> None:
+        """Add a finding for each image that is in the list and has no box to take."""
+        boxed = {images[row.name] for row in selection.rows}
+        for row in selection.without:
+            image_id = images[row.name]
+            if image_id not in boxed:
+                boxed.add(image_id)
+                why = row.absent or "its boxes are of another category or of less confidence"
+                self._report("without", row, image_id, f"image '{image_id}' has no box: {why}")
+
+    def add_unmatched(self, rows: Iterable[BoxRow]) -> None:
+        """Add a finding for each name of a row that matches no image."""
+        for name, row in {row.name: row for row in reversed([*rows])}.items():
+            self._report("unmatched", row, "", f"no image, or more than one, is '{name}'")
 
     def _problem(self, row: BoxRow) -> str | None:
         if not box_formats.is_complete(row.numbers, self.box_format):
@@ -358,8 +386,9 @@ class _RowImporter:
 
     def _add_cut(self, row: BoxRow, image_id: str) -> None:
         """Add a box, cut at the edges of its image."""
-        size = self.sizes[image_id]
-        corners = box_formats.to_corners(row.numbers, self.box_format, _scale(size, self.relative))
+        photograph = self.sizes[image_id]
+        size, frame = photograph.upright, self.frames.get(id(row), "upright")
+        corners = self.reader.corners(row, photograph, self.box_format, frame)
         x0, y0 = max(corners[0], 0.0), max(corners[1], 0.0)
         x1, y1 = min(corners[2], float(size[0])), min(corners[3], float(size[1]))
         width, height = x1 - x0, y1 - y0
@@ -381,12 +410,25 @@ class _RowImporter:
             self._report("repeated", row, image_id, f"box {row.text} is the same as in {first}")
             return
         over = max(abs(a - b) for a, b in zip(corners, (x0, y0, x1, y1), strict=True))
-        if over > _ROUNDING:
+        if over > box_formats.ROUNDING:
             what = f"box {row.text} reaches {over:.0f} pixels out of {image}"
             self._report("cut", row, image_id, what)
         if width * height >= _WHOLE * size[0] * size[1]:
             self._report("whole", row, image_id, f"box {row.text} covers all of {image}")
         self.boxes.append(Box(image_id, cut, row.confidence, self.source))
+
+    def _report_size(self, row: BoxRow, image_id: str) -> None:
+        """Report a box that was drawn on a copy of another size, or on another image."""
+        image = self.sizes[image_id]
+        if row.size is None or row.size in (image.raw, image.upright):
+            return
+        has = f"image '{image_id}' has {image.upright[0]}x{image.upright[1]} pixels"
+        list_has = f"the list has {row.size[0]}x{row.size[1]}"
+        if not image.frames_of_size(row.size):
+            self._report("unverified", row, image_id, f"{has}, but {list_has}")
+        elif not self.reader.relative:
+            what = f"box {row.text}: {has}, {list_has}, a copy of another size"
+            self._report("scaled", row, image_id, what)
 
     def _report(self, kind: ImportFindingKind, row: BoxRow, image_id: str, what: str) -> None:
         self.findings.append(ImportFinding(kind, row.where, image_id, what))

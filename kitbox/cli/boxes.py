@@ -46,6 +46,8 @@ _HEADINGS = {
     "repeated": "repeated",
     "cut": "cut at the edge",
     "whole": "crops nothing",
+    "scaled": "scaled from a copy",
+    "without": "no box",
 }
 _SHOWN = 3
 # Intervals over fewer images are too narrow to trust.
@@ -56,11 +58,38 @@ _DETECTOR = "detector"
 
 @app.command("import")
 def import_boxes(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A list, or a folder of labels.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A CSV, a JSON file, or a folder of labels.")
+    ],
     form: Annotated[
         Literal["auto", "xyxy", "xywh", "yolo", "gdsc", "points"],
         typer.Option("--form", help="Format of the boxes; auto: found from the data."),
     ] = "auto",
+    category: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--category",
+            help="Take only boxes of this category; repeat it. Default: animal, else all.",
+            metavar="NAME",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            help="Take only boxes of this confidence or more. Default: MegaDetector's .2, else 0.",
+            min=0,
+            max=1,
+        ),
+    ] = None,
+    raw: Annotated[
+        bool | None,
+        typer.Option(
+            "--raw/--upright",
+            help="What boxes were drawn on where EXIF turns the photograph: the raw pixels of the "
+            "file, or the upright photograph. Default: found from the list and the boxes.",
+        ),
+    ] = None,
     images: Annotated[
         Path | None,
         typer.Option("--images", help="Match only images in this folder.", metavar="DIR"),
@@ -77,14 +106,21 @@ def import_boxes(
 ) -> None:
     """Import boxes that people or other programs drew.
 
-    Writes them to boxes.csv. A row has an image and x0,y0,x1,y1 or x,y,w,h or YOLO's cx,cy,w,h, in
-    pixels of the upright image or in shares of its size, or the points of an outline. Boxes of the
-    same source are replaced; those of others stay.
+    Writes them to boxes.csv. A row of a CSV has an image and x0,y0,x1,y1 or x,y,w,h or YOLO's
+    cx,cy,w,h, in pixels or in shares of the image's size, or the points of an outline.
+    MegaDetector, COCO and VGG's annotator write JSON; YOLO and labelImg (Pascal VOC) a folder of
+    labels. Boxes of the same source are replaced; those of others stay.
+
+    Where EXIF turns a photograph, a box on its raw pixels is turned with it. The width and height
+    in the list decide, else whether the box fits only one way; boxes that fit both ways are
+    counted.
 
     \b
     Examples:
       kitbox data boxes import drawn.csv --sheet
       kitbox data boxes import labels/ --form yolo
+      kitbox data boxes import megadetector.json --threshold 0.5
+      kitbox data boxes import coco.json --category seal --raw
     """
     from kitbox.boxes import box_import
     from kitbox.competition import boxes, decisions, lists
@@ -103,6 +139,9 @@ def import_boxes(
         broken=competition.images.broken,
         box_format=None if form == "auto" else form,
         folder=None if images is None else images.resolve(),
+        categories=category or (),
+        threshold=threshold,
+        frame=None if raw is None else "raw" if raw else "upright",
     )
     found = follow(stage)
     replaced = boxes.replace(workspace.boxes, name, list(found.boxes))
@@ -114,7 +153,7 @@ def import_boxes(
     counts = _counts(listed)
     if as_json:
         print_json(_as_json(found, counts, name, workspace, drawn))
-    _print_findings(found, file)
+    _print_findings(found, file, competition.images.several_boxes)
     if not as_json:
         rows = [(side, str(of["images"]), str(of["with_box"])) for side, of in counts.items()]
         print_table(("", "images", "with a box"), rows)
@@ -134,7 +173,7 @@ def _source_name(file: Path, workspace: "Workspace") -> str:
     return (file.relative_to(root) if inside else Path(*file.parts[1:][-2:])).as_posix()
 
 
-def _print_findings(imported: "BoxImport", file: Path) -> None:
+def _print_findings(imported: "BoxImport", file: Path, several_boxes: str) -> None:
     """Print how a list was read, and its findings by kind."""
     from kitbox.boxes.box_formats import DESCRIPTIONS
     from kitbox.boxes.box_import import ImportFindingKind
@@ -147,6 +186,8 @@ def _print_findings(imported: "BoxImport", file: Path) -> None:
     if len(imported.fits) > 1:
         counts = ", ".join(f"{count} as {form}" for form, count in imported.fits.items())
         print_line(f"several formats are possible; boxes that lie inside their images: {counts}")
+    for note in imported.notes(several_boxes):
+        print_line(note)
     for kind in get_args(ImportFindingKind):
         findings = imported.of_kind(kind)
         for finding in findings[:_SHOWN]:
@@ -204,6 +245,12 @@ def _as_json(
         "source": name,
         "boxes": len(imported.boxes),
         "images": counts,
+        "several": imported.several,
+        "categories": imported.selection.taken,
+        "other_categories": imported.selection.left_out,
+        "threshold": imported.selection.threshold,
+        "below": imported.selection.below,
+        "turned": vars(imported.turned),
         **{kind: len(imported.of_kind(kind)) for kind in get_args(ImportFindingKind)},
         "findings": [vars(finding) for finding in imported.findings],
         "written": str(workspace.boxes),

@@ -13,6 +13,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from kitbox.competition.folder_scan import INSTALL_HEIF, RAW_SUFFIXES
 from kitbox.errors import KitboxError
@@ -28,6 +29,8 @@ RECIPE_VERSION = 1
 # 30000 x 30000 decodes to 2.7 GB; no camera makes more than about 200 million pixels.
 MAX_PIXELS = 250_000_000
 EXIF_ORIENTATION = 0x0112
+SWAPPED = (5, 6, 7, 8)  # orientations that swap width and height
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257  # tags
 INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -160,6 +163,15 @@ def upright_size(path: Path) -> tuple[int, int]:
         return _upright_size(image)
 
 
+def raw_size(path: Path) -> tuple[tuple[int, int], int]:
+    """Return width and height before EXIF turns an image, and its orientation, 1 to 8.
+
+    Only the header is read.
+    """
+    with open_image(path) as image:
+        return _raw_size(image)
+
+
 def size_and_region(
     path: Path, box: Box | None = None, margin: float = 0.0
 ) -> tuple[tuple[int, int], Box]:
@@ -206,8 +218,17 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
-    swapped = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-    return (image.height, image.width) if swapped else (image.width, image.height)
+    (width, height), orientation = _raw_size(image)
+    return (height, width) if orientation in SWAPPED else (width, height)
+
+
+def _raw_size(image: Image.Image) -> tuple[tuple[int, int], int]:
+    """Return (width, height) and EXIF orientation of an image that is not decoded yet."""
+    orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    size = image.size
+    if isinstance(image, TiffImageFile):  # newer Pillows give a TIFF's upright size
+        size = (image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT])
+    return size, orientation if orientation in range(1, 9) else 1
 
 
 def _region(crop: Crop, size: tuple[int, int]) -> Box:

@@ -55,9 +55,13 @@ def test_boxes_are_imported_counted_and_written(workspace: Workspace) -> None:
     assert lines[1] == (
         "several formats are possible; boxes that lie inside their images: 0 as xywh, 3 as gdsc"
     )
-    assert lines[2] == ("names no image here: drawn.csv line 5: no image, or more than one, is 'z'")
-    assert lines[3] == f"written to {workspace.boxes}: 3 boxes of 'drawn.csv'"
-    assert lines[4] == f"look at {workspace.reports / 'boxes.png'}"
+    assert lines[2] == (
+        '1 images have several boxes: all are written, and several_boxes = "best" in kitbox.toml '
+        "chooses"
+    )
+    assert lines[3] == ("names no image here: drawn.csv line 5: no image, or more than one, is 'z'")
+    assert lines[4] == f"written to {workspace.boxes}: 3 boxes of 'drawn.csv'"
+    assert lines[5] == f"look at {workspace.reports / 'boxes.png'}"
     with Image.open(workspace.reports / "boxes.png") as sheet:
         assert sheet.format == "PNG"
     rows = [line.split() for line in shown.stdout.splitlines()]
@@ -91,6 +95,14 @@ def test_an_import_is_printed_as_one_json_document(workspace: Workspace) -> None
         "refused": 0,
         "unmatched": 1,
         "unverified": 0,
+        "scaled": 0,
+        "without": 0,
+        "several": 0,
+        "categories": {},
+        "other_categories": {},
+        "threshold": None,
+        "below": 0,
+        "turned": {"raw": 0, "upright": 0, "followed": 0, "unclear": 0},
         "written": str(workspace.boxes),
         "sheet": None,
     }

@@ -1,4 +1,4 @@
-"""Formats of boxes in lists of other programs."""
+"""Lists of boxes of other programs, and the formats of their numbers."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.boxes import box_formats
+from kitbox.boxes import box_formats, box_lists
 from kitbox.errors import KitboxError
 
 
 def read_list(folder: Path, text: str) -> box_formats.BoxList:
     (folder / "drawn.csv").write_text(text, encoding="utf-8")
-    return box_formats.read(folder / "drawn.csv")
+    return box_lists.read(folder / "drawn.csv")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_folder_of_labels_has_a_file_for_each_image(tmp_path: Path) -> None:
     (folder / "classes.txt").write_text("fluke\n")
     (folder / "a.b.txt").write_text("0 0.5 0.5 0.2 0.1\n0 0.1 0.2 0.3 0.4 0.75\n")
     (folder / "deep" / "c.txt").write_text("\n0 0.5 0.5 0.2\n")
-    found = box_formats.read(folder)
+    found = box_lists.read(folder)
     assert (found.formats, found.relative) == (("yolo",), True)
     assert [(row.where, row.name, row.numbers, row.confidence) for row in found.rows] == [
         ("labels/a.b.txt line 1", "a.b", (0.5, 0.5, 0.2, 0.1), None),
@@ -122,12 +122,12 @@ def test_a_list_without_boxes_is_refused(tmp_path: Path, text: str, message: str
 
 def test_a_missing_list_and_a_folder_without_labels_are_named(tmp_path: Path) -> None:
     with pytest.raises(KitboxError) as caught:
-        box_formats.read(tmp_path / "drawn.csv")
+        box_lists.read(tmp_path / "drawn.csv")
     assert str(caught.value) == f"there is no list of boxes {tmp_path / 'drawn.csv'}"
     with pytest.raises(
         KitboxError, match=r"has no labels; a file NAME.txt has lines of 'class cx cy w h'"
     ):
-        box_formats.read(tmp_path)
+        box_lists.read(tmp_path)
 
 
 @given(*(st.integers(0, 100) for _ in range(4)))
