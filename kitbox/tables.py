@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # Python's own limit is 131,072 characters; this is the largest number that every system takes.
 _LONGEST_CELL = 2**31 - 1
+# Column names in a message, and characters of one.
+_NAMED, _SHOWN = 30, 60
 # Lines at the top of a list in which its header is looked for.
 _TOP = 20
 _WORKBOOK = b"PK\x03\x04"  # a zip archive, as .xlsx
@@ -89,8 +91,10 @@ def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def join(names: Iterable[str]) -> str:
-    """Return the names of columns as part of a sentence."""
-    return ", ".join(name for name in names if name.strip()) or "nothing"
+    """Return the names of columns as part of a sentence: not all of very many or very long ones."""
+    named = [name for name in names if name.strip()]
+    shown = [name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…" for name in named[:_NAMED]]
+    return ", ".join([*shown, *(["…"] if len(named) > _NAMED else [])]) or "nothing"
 
 
 def refuse_repeated(path: Path, names: list[str], columns: Iterable[str], line: int = 1) -> None:
@@ -205,6 +209,11 @@ def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         raise KitboxError(
             f"{path} is not a list: Excel keeps it beside an open workbook",
             fix=f"name {path.name.removeprefix('~$')}",
+        )
+    if re.match(r"\s*(\{|\[\s*[\[{])", text):
+        raise KitboxError(
+            f"{path} is JSON, not a list with columns",
+            fix="export it as CSV; 'kitbox data boxes import' reads boxes in JSON",
         )
     separator, skipped = _separator(text)
     reader = csv_reader(text, separator, strict=True)

@@ -254,3 +254,20 @@ def test_the_file_that_excel_keeps_beside_an_open_workbook_is_named(tmp_path: Pa
 def test_a_cell_that_a_spreadsheet_would_compute_is_quoted(path: Path) -> None:
     tables.write_rows(path, [["image", "n"], ["=1+1", -1]])
     assert path.read_text() == "image,n\n'=1+1,-1\n"
+
+
+@pytest.mark.parametrize("text", ['{"images": [1]}', '\ufeff\n [{"a": 1}]', "[[1, 2]]"])
+def test_json_is_not_read_as_a_list(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(KitboxError) as caught:
+        tables.read_header(path)
+    assert str(caught.value) == (
+        f"{path} is JSON, not a list with columns; export it as CSV; "
+        "'kitbox data boxes import' reads boxes in JSON"
+    )
+
+
+def test_very_many_and_very_long_column_names_are_shortened() -> None:
+    assert tables.join(["a", " ", "b" * 61]) == f"a, {'b' * 60}…"
+    assert tables.join([str(n) for n in range(31)]).endswith("28, 29, …")

@@ -280,7 +280,8 @@ def select(
 def _counted(counts: dict[str, int]) -> str:
     """Return the most frequent categories with their numbers of boxes."""
     shown = [
-        f"{name or 'none'} {count}" for name, count in list(counts.items())[:_CATEGORIES_SHOWN]
+        f"{name or 'none'} {count}"
+        for name, count in Counter(counts).most_common(_CATEGORIES_SHOWN)
     ]
     return ", ".join([*shown, *(["…"] if len(counts) > _CATEGORIES_SHOWN else [])])
 

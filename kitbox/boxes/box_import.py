@@ -79,13 +79,13 @@ class BoxImport:
             notes.append(str(self.turned))
         if self.turned.unclear:
             notes.append(
-                f"the {self.turned.unclear} unclear boxes fit both ways and are read as drawn on "
-                "the upright photograph: look at them with --sheet, and give --raw if the program "
-                "shows raw pixels, as labelImg and VoTT do, or --upright if it does not"
+                "unclear boxes fit both ways and are read as drawn on the upright photograph: look "
+                "at them with --sheet, and give --raw if the program shows raw pixels, as labelImg "
+                "and VoTT do, or --upright if it does not"
             )
         if self.several:
             notes.append(
-                f"{self.several} images have several boxes: all are written, and "
+                f"images with several boxes: {self.several}; all are written, and "
                 f'several_boxes = "{several_boxes}" in kitbox.toml chooses'
             )
         return notes
@@ -154,12 +154,12 @@ def import_boxes(
         sizes=sizes,
         problems=problems,
         suspicious_names=names.suspicious(images),
+        handled={images[row.name] for row in selection.rows},
         frames={id(row): of_row for (row, _), of_row in zip(turned, frames, strict=True)},
     )
-    importer.add_unmatched(row for row in box_list.rows if row.name not in images)
-    for row in selection.rows:
-        importer.add(row, images[row.name])
-    importer.add_without(selection, images)
+    taken = set(map(id, selection.rows))
+    for row in box_list.rows:
+        importer.add(row, images.get(row.name), taken=id(row) in taken)
     result = BoxImport(
         boxes=tuple(importer.boxes),
         format=best,
@@ -344,13 +344,27 @@ class _RowImporter:
     sizes: dict[str, PhotographSize]
     problems: dict[str, str]
     suspicious_names: dict[str, str]  # each is reported once
+    handled: set[str]  # images with a box or a finding, and reported names without an image
     frames: dict[int, Frame]  # of the rows whose images EXIF turns, by the identity of the row
     boxes: list[Box] = field(default_factory=list)
     findings: list[ImportFinding] = field(default_factory=list)
     _first: dict[tuple[str, Corners], str] = field(default_factory=dict)  # the first such box
 
-    def add(self, row: BoxRow, image_id: str) -> None:
+    def add(self, row: BoxRow, image_id: str | None, *, taken: bool) -> None:
         """Add the part of a row's box that lies in its image, or a finding."""
+        if image_id is None:
+            if row.name not in self.handled:
+                self.handled.add(row.name)
+                self._report("unmatched", row, "", f"no image, or more than one, is '{row.name}'")
+        elif not taken:
+            if image_id not in self.handled:
+                self.handled.add(image_id)
+                why = row.absent or "its boxes are of another category or of less confidence"
+                self._report("without", row, image_id, f"image '{image_id}' has no box: {why}")
+        else:
+            self._add_taken(row, image_id)
+
+    def _add_taken(self, row: BoxRow, image_id: str) -> None:
         if (what := self.suspicious_names.pop(row.name, None)) is not None:
             self._report("unverified", row, image_id, what)
         if image_id in self.problems:
@@ -360,21 +374,6 @@ class _RowImporter:
         else:
             self._report_size(row, image_id)
             self._add_cut(row, image_id)
-
-    def add_without(self, selection: BoxSelection, images: dict[str, str]) -> None:
-        """Add a finding for each image that is in the list and has no box to take."""
-        boxed = {images[row.name] for row in selection.rows}
-        for row in selection.without:
-            image_id = images[row.name]
-            if image_id not in boxed:
-                boxed.add(image_id)
-                why = row.absent or "its boxes are of another category or of less confidence"
-                self._report("without", row, image_id, f"image '{image_id}' has no box: {why}")
-
-    def add_unmatched(self, rows: Iterable[BoxRow]) -> None:
-        """Add a finding for each name of a row that matches no image."""
-        for name, row in {row.name: row for row in reversed([*rows])}.items():
-            self._report("unmatched", row, "", f"no image, or more than one, is '{name}'")
 
     def _problem(self, row: BoxRow) -> str | None:
         if not box_formats.is_complete(row.numbers, self.box_format):

@@ -175,7 +175,7 @@ def _read_with_header(path: Path) -> BoxList:
     if image is None or not columns:
         missing = "of images" if image is None else "of four numbers, as x0,y0,x1,y1 or x,y,w,h"
         raise KitboxError(
-            f"no column {missing} among {_shortened(header)}",
+            f"no column {missing} among {tables.join(header)}",
             where=f"{path} line 1",
             fix="name them so",
         )
@@ -224,12 +224,6 @@ def _shape_numbers(text: str) -> tuple[float, ...]:
         return shape_corners(json.loads(text))
     except ValueError:
         return ()
-
-
-def _shortened(header: list[str]) -> str:
-    """Return column names for a message, which a file that is no CSV does not fill."""
-    names = [name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…" for name in header[:12]]
-    return ", ".join([*names, *(["…"] if len(header) > 12 else [])])
 
 
 def _number_columns(lower: dict[str, str]) -> tuple[tuple[BoxFormat, ...], tuple[str, ...]]:

@@ -81,8 +81,8 @@ class TurnedBoxes:
     def __str__(self) -> str:
         follow = f" ({self.followed} of them like the other boxes)" if self.followed else ""
         return (
-            f"{self.total} boxes lie on photographs that EXIF turns: {self.raw} drawn on the raw "
-            f"pixels, {self.upright} on the upright photograph{follow}, {self.unclear} unclear"
+            f"boxes on photographs that EXIF turns: {self.raw} drawn on the raw pixels, "
+            f"{self.upright} on the upright photograph{follow}, {self.unclear} unclear"
         )
 
 

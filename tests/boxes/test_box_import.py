@@ -1,5 +1,6 @@
 """Boxes of other programs: their formats, and findings on them."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 from kitbox.boxes import box_import
 from kitbox.boxes.box_formats import BoxFormat
 from kitbox.boxes.box_import import BoxImport, ImageNames
+from kitbox.boxes.orientation import TurnedBoxes
 from kitbox.competition.lists import ListedImages
 from kitbox.errors import KitboxError
 from kitbox.records import ImageSet, strings
@@ -325,3 +327,261 @@ def test_names_that_may_mean_another_image_are_suspicious() -> None:
         "one.png": "'one.png' is read as image '7', whose file is one.jpg",
         "two": "'two' is read as image '8', like '/me/two.JPG'",
     }
+
+
+def turned_photographs(folder: Path, orientations: list[int]) -> ListedImages:
+    """Return photographs of 80x60 raw pixels, named by the EXIF orientation that turns them."""
+    files = []
+    for turned in orientations:
+        exif = Image.Exif()
+        exif[0x0112] = turned
+        files.append(folder / f"{turned}.jpg")
+        Image.new("RGB", (80, 60)).save(files[-1], exif=exif)
+    return ListedImages(ImageSet(strings([f.name for f in files]), tuple(files)))
+
+
+def corners_of(found: BoxImport) -> dict[str, tuple[float, ...]]:
+    return {box.image_id.removesuffix(".jpg"): box.corners for box in found.boxes}
+
+
+# Where the raw box 10,5,50,45 of 80x60 pixels lies in the upright photograph.
+UPRIGHT = {
+    "1": (10, 5, 50, 45),
+    "2": (30, 5, 70, 45),
+    "3": (30, 15, 70, 55),
+    "4": (10, 15, 50, 55),
+    "5": (5, 10, 45, 50),
+    "6": (15, 10, 55, 50),
+    "7": (15, 30, 55, 70),
+    "8": (5, 30, 45, 70),
+}
+ALL = list(range(1, 9))
+SIZED = "image,width,height,xmin,ymin,xmax,ymax"
+
+
+def test_raw_boxes_are_turned_by_all_orientations(tmp_path: Path) -> None:
+    photographs = turned_photographs(tmp_path, ALL)
+    file = drawn(tmp_path, *(f"{n},10,5,50,45" for n in ALL))
+    found = imported(photographs, file, frame="raw")
+    assert corners_of(found) == UPRIGHT
+    assert found.turned == TurnedBoxes(raw=7)
+    upright = imported(photographs, file, frame="upright")
+    assert set(corners_of(upright).values()) == {(10, 5, 50, 45)}
+    assert upright.turned == TurnedBoxes(upright=7)
+
+
+def test_the_lists_own_size_decides_and_the_others_follow(tmp_path: Path) -> None:
+    photographs = turned_photographs(tmp_path, ALL)
+    file = drawn(tmp_path, *(f"{n},80,60,10,5,50,45" for n in ALL), header=SIZED)
+    found = imported(photographs, file)
+    assert corners_of(found) == UPRIGHT
+    assert found.turned == TurnedBoxes(raw=7, followed=3)  # 2, 3 and 4 keep the size
+    rows = [f"{n},{'60,80' if n > 4 else '80,60'},10,5,50,45" for n in ALL]
+    found = imported(photographs, drawn(tmp_path, *rows, header=SIZED))
+    assert set(corners_of(found).values()) == {(10, 5, 50, 45)}
+    assert found.turned == TurnedBoxes(upright=7, followed=3)
+
+
+def test_each_box_is_turned_by_its_own_size_where_a_list_mixes_both(tmp_path: Path) -> None:
+    photographs = turned_photographs(tmp_path, [6, 8, 3])
+    rows = ("6,80,60,10,5,50,45", "8,60,80,10,5,50,45", "3,80,60,10,5,50,45")
+    found = imported(photographs, drawn(tmp_path, *rows, header=SIZED))
+    assert corners_of(found) == {"6": UPRIGHT["6"], "8": (10, 5, 50, 45), "3": (10, 5, 50, 45)}
+    assert found.turned == TurnedBoxes(raw=1, upright=1, unclear=1)
+    assert "unclear boxes fit both ways" in found.notes("best")[1]
+
+
+def test_without_a_size_a_box_that_fits_only_one_way_decides(tmp_path: Path) -> None:
+    photographs = turned_photographs(tmp_path, [6, 8, 3])
+    file = drawn(tmp_path, "6,10,5,78,45", "8,10,5,50,45", "3,10,5,50,45")
+    found = imported(photographs, file)
+    assert corners_of(found) == {"6": (15, 10, 55, 78), "8": UPRIGHT["8"], "3": UPRIGHT["3"]}
+    assert found.turned == TurnedBoxes(raw=3, followed=2)
+    found = imported(photographs, drawn(tmp_path, "6,10,5,50,78", "8,10,5,50,45"))
+    assert corners_of(found) == {"6": (10, 5, 50, 78), "8": (10, 5, 50, 45)}
+    assert found.turned == TurnedBoxes(upright=2, followed=1)
+
+
+def test_boxes_that_fit_both_ways_are_counted_with_the_option(tmp_path: Path) -> None:
+    photographs = turned_photographs(tmp_path, [1, 6, 8])
+    found = imported(photographs, drawn(tmp_path, *(f"{n},10,5,50,45" for n in (1, 6, 8))))
+    assert set(corners_of(found).values()) == {(10, 5, 50, 45)}
+    assert found.turned == TurnedBoxes(unclear=2)
+    assert found.notes("best") == [
+        "boxes on photographs that EXIF turns: 0 drawn on the raw pixels, 0 on the upright "
+        "photograph, 2 unclear",
+        "unclear boxes fit both ways and are read as drawn on the upright photograph: look "
+        "at them with --sheet, and give --raw if the program shows raw pixels, as labelImg and "
+        "VoTT do, or --upright if it does not",
+    ]
+    assert (
+        imported(turned_photographs(tmp_path, [1]), drawn(tmp_path, "1,9,9,20,20")).notes("best")
+        == []
+    )
+
+
+def test_a_list_of_raw_boxes_is_not_refused_as_one_of_other_images(tmp_path: Path) -> None:
+    photographs = turned_photographs(tmp_path, [6, 8])
+    file = drawn(tmp_path, "6,40,5,39,45", "8,45,5,34,45", header="image,x,y,w,h")
+    found = imported(photographs, file)
+    assert (found.format, found.turned) == ("xywh", TurnedBoxes(raw=2))
+    assert corners_of(found) == {"6": (10, 40, 55, 79), "8": (5, 1, 50, 35)}
+
+
+def test_raw_shares_are_of_the_raw_size(tmp_path: Path) -> None:
+    photographs = turned_photographs(tmp_path, [6])
+    file = drawn(tmp_path, "6,.125,.25,.5,.5", header="image,cx,cy,w,h")
+    file.write_text("image,x0,y0,x1,y1\n6,0.125,0.25,0.5,0.5\n")
+    assert corners_of(imported(photographs, file, frame="raw")) == {"6": (30, 10, 45, 40)}
+    assert imported(photographs, file).turned == TurnedBoxes(unclear=1)
+
+
+def test_boxes_drawn_on_a_copy_of_another_size_are_scaled_and_told(tmp_path: Path) -> None:
+    photographs = turned_photographs(tmp_path, [1, 6])
+    rows = ("1,160,120,20,10,100,90", "6,40,30,5,2.5,25,22.5")
+    found = imported(photographs, drawn(tmp_path, *rows, header=SIZED))
+    assert corners_of(found) == {"1": (10, 5, 50, 45), "6": UPRIGHT["6"]}
+    assert [str(finding) for finding in found.of_kind("scaled")] == [
+        "drawn.csv line 2: box 20,10,100,90: image '1.jpg' has 80x60 pixels, the list has 160x120, "
+        "a copy of another size",
+        "drawn.csv line 3: box 5,2.5,25,22.5: image '6.jpg' has 60x80 pixels, the list has 40x30, "
+        "a copy of another size",
+    ]
+
+
+def test_a_size_of_another_shape_may_be_another_image(tmp_path: Path) -> None:
+    photographs = turned_photographs(tmp_path, [1])
+    found = imported(photographs, drawn(tmp_path, "1,500,500,10,5,50,45", header=SIZED))
+    assert corners_of(found) == {"1": (10, 5, 50, 45)}
+    [finding] = found.findings
+    assert (finding.kind, finding.what) == (
+        "unverified",
+        "image '1.jpg' has 80x60 pixels, but the list has 500x500",
+    )
+
+
+def megadetector(folder: Path, images: dict[str, list[tuple[str, float]] | None]) -> Path:
+    """Write detections as (category, confidence); None is a failure."""
+    document = {
+        "detection_categories": {"1": "animal", "2": "person", "3": "vehicle"},
+        "images": [
+            {"file": name, "failure": "Failure image access", "detections": None}
+            if found is None
+            else {
+                "file": name,
+                "detections": [
+                    {"category": category, "conf": conf, "bbox": [0.1, 0.1, 0.5, 0.5 + conf / 10]}
+                    for category, conf in found
+                ],
+            }
+            for name, found in images.items()
+        ],
+    }
+    (folder / "md.json").write_text(json.dumps(document))
+    return folder / "md.json"
+
+
+def test_animals_of_megadetector_are_taken_from_a_confidence_on(
+    tmp_path: Path, photographs: ListedImages
+) -> None:
+    file = megadetector(
+        tmp_path,
+        {
+            "0.jpg": [("2", 0.99), ("1", 0.9), ("1", 0.3), ("1", 0.01)],
+            "1.jpg": [("1", 0.25)],
+            "2.jpg": [("2", 0.8)],
+            "3.jpg": [("1", 0.1)],
+            "4.jpg": [],
+            "5.jpg": None,
+            "elsewhere.jpg": [("1", 0.9), ("3", 0.9)],
+        },
+    )
+    found = imported(photographs, file)
+    assert [(box.image_id, box.confidence) for box in found.boxes] == [
+        ("0.jpg", 0.9),
+        ("0.jpg", 0.3),
+        ("1.jpg", 0.25),
+    ]
+    assert found.boxes[0].corners == (10, 6, 60, 41.4)
+    assert found.notes("best") == [
+        "categories: animal 5; left out: person 2; --category takes others",
+        "2 boxes with a confidence below 0.2 are left out; --threshold sets another",
+        'images with several boxes: 1; all are written, and several_boxes = "best" in kitbox.toml '
+        "chooses",
+    ]
+    less = "its boxes are of another category or of less confidence"
+    assert [(f.kind, f.where, f.what) for f in found.findings] == [
+        ("unmatched", "md.json image 7", "no image, or more than one, is 'elsewhere.jpg'"),
+        ("without", "md.json image 3", f"image '2.jpg' has no box: {less}"),
+        ("without", "md.json image 4", f"image '3.jpg' has no box: {less}"),
+        ("without", "md.json image 5", "image '4.jpg' has no box: MegaDetector found nothing"),
+        (
+            "without",
+            "md.json image 6",
+            "image '5.jpg' has no box: MegaDetector failed: Failure image access",
+        ),
+    ]
+    people = imported(photographs, file, categories=["Person"], threshold=0.9)
+    assert [(box.image_id, box.confidence) for box in people.boxes] == [("0.jpg", 0.99)]
+    assert len(imported(photographs, file, threshold=0).boxes) == 5
+    with pytest.raises(KitboxError) as caught:
+        imported(photographs, file, categories=["animals"])
+    assert str(caught.value) == (
+        f"{file}: no box is of category 'animals'; did you mean animal?; its categories are "
+        "animal 5, person 2"
+    )
+    with pytest.raises(KitboxError) as caught:
+        imported(photographs, file, threshold=0.95)
+    assert str(caught.value) == (
+        f"{file}: all 5 boxes have a confidence below 0.95; lower --threshold"
+    )
+
+
+def test_megadetector_turns_photographs_itself(tmp_path: Path) -> None:
+    photographs = turned_photographs(tmp_path, [6, 8])
+    found = imported(photographs, megadetector(tmp_path, {"6": [("1", 0.9)], "8": [("1", 0.9)]}))
+    assert corners_of(found)["6"] == (6, 8, 36, 55.2)
+    assert found.turned == TurnedBoxes(upright=2)
+
+
+def test_the_size_in_coco_decides_and_its_categories_can_be_chosen(tmp_path: Path) -> None:
+    photographs = turned_photographs(tmp_path, [6, 1])
+    document = {
+        "images": [
+            {"id": 1, "file_name": "6.jpg", "width": 80, "height": 60},
+            {"id": 2, "file_name": "1.jpg", "width": 80, "height": 60},
+        ],
+        "annotations": [
+            {"id": n, "image_id": image, "category_id": category, "bbox": [10, 5, 40, 40 - n]}
+            for n, (image, category) in enumerate([(1, 1), (1, 2), (2, 2)])
+        ],
+        "categories": [{"id": 1, "name": "seal"}, {"id": 2, "name": "buoy"}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(document))
+    found = imported(photographs, tmp_path / "coco.json")
+    assert len(found.boxes) == 3
+    assert found.boxes[0].corners == UPRIGHT["6"]
+    assert found.notes("largest") == [
+        "categories: buoy 2, seal 1; --category takes some of them",
+        "boxes on photographs that EXIF turns: 2 drawn on the raw pixels, 0 on the upright "
+        "photograph, 0 unclear",
+        'images with several boxes: 1; all are written, and several_boxes = "largest" in '
+        "kitbox.toml chooses",
+    ]
+    seals = imported(photographs, tmp_path / "coco.json", categories=["seal"])
+    assert corners_of(seals) == {"6": UPRIGHT["6"]}
+    assert [finding.kind for finding in seals.findings] == ["without"]
+
+
+def test_rows_without_a_box_do_not_stop_an_import(
+    tmp_path: Path, photographs: ListedImages
+) -> None:
+    found = imported(photographs, drawn(tmp_path, *FINE, "8,,,,", "9,nan,nan,nan,nan"))
+    assert [str(finding) for finding in found.of_kind("without")] == [
+        "drawn.csv line 9: image '8.jpg' has no box: its cells are empty",
+        "drawn.csv line 10: image '9.jpg' has no box: its cells are empty",
+    ]
+    with pytest.raises(
+        KitboxError, match=r"has no box for any image here: drawn\.csv line 2: its c"
+    ):
+        imported(photographs, drawn(tmp_path, "8,,,,"))

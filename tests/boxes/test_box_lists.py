@@ -62,6 +62,113 @@ def test_outlines_are_read_with_any_separators(tmp_path: Path, text: str) -> Non
     assert box_formats.to_corners(found.rows[0].numbers, "points", (1, 1)) == (10, 20, 30, 40)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a/1.jpg,10,5,50,40,seal\na/2.jpg,,,,,\n",  # Keras-RetinaNet
+        "a/2.jpg,,,,,\na/1.jpg,10,5,50,40,seal\n",
+        "image,xmin,ymin,xmax,ymax,label\na/1.jpg,10,5,50,40,seal\na/2.jpg,,nan,NaN,,\n",  # VoTT
+        '"image","bbox","class"\na/1.jpg,"[10.0, 5.0, 50.0, 40.0]",seal\na/2.jpg,"[nan, nan]",\n',
+    ],
+)
+def test_a_class_and_rows_without_a_box_are_read(tmp_path: Path, text: str) -> None:
+    rows = sorted(read_list(tmp_path, text).rows, key=lambda row: row.name)
+    assert [(r.name, r.numbers, r.category, r.absent) for r in rows] == [
+        ("a/1.jpg", (10, 5, 50, 40), "seal", ""),
+        ("a/2.jpg", (), "", "its cells are empty"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "size"),
+    [
+        ("image,width,height,class,xmin,ymin,xmax,ymax", (80, 60)),
+        ("image,image_width,image_height,class,bbox_x,bbox_y,bbox_w,bbox_h", (80, 60)),
+        ("image,width,height,class,left,top,right,bottom", (80, 60)),
+        ("image,a,b,class,x,y,width,height", None),  # the width of the box
+    ],
+)
+def test_columns_of_the_images_size_are_not_those_of_the_box(
+    tmp_path: Path, header: str, size: tuple[int, int] | None
+) -> None:
+    [row] = read_list(tmp_path, f"{header}\na.jpg,80,60.0,seal,1,2,3,4\n").rows
+    assert (row.numbers, row.category, row.size) == ((1, 2, 3, 4), "seal", size)
+
+
+@pytest.mark.parametrize("size", ["0,60", "-1,-1", ",", "x,60", "nan,60", "inf,60"])
+def test_a_size_that_is_none_is_left_out(tmp_path: Path, size: str) -> None:
+    text = f"image,width,height,xmin,ymin,xmax,ymax\na.jpg,{size},1,2,3,4\n"
+    assert read_list(tmp_path, text).rows[0].size is None
+
+
+def test_a_csv_of_the_vgg_annotator_has_shapes(tmp_path: Path) -> None:
+    header = "filename,file_size,region_count,region_id,region_shape_attributes,region_attributes"
+    rows = [
+        'a.jpg,12,1,0,"{""name"":""rect"",""x"":10,""y"":5,""width"":40,""height"":30}","{}"',
+        'b.jpg,12,0,0,"{}","{}"',
+        'c.jpg,12,1,0,"{""name"":""point"",""cx"":10}","{}"',
+        'd.jpg,12,1,0,"{""name"":","{}"',
+    ]
+    found = read_list(tmp_path, "\n".join([header, *rows]))
+    assert found.formats == ("xyxy",)
+    assert [(row.name, row.numbers, row.absent) for row in found.rows] == [
+        ("a.jpg", (10, 5, 50, 35), ""),
+        ("b.jpg", (), "its cells are empty"),
+        ("c.jpg", (), ""),
+        ("d.jpg", (), ""),
+    ]
+
+
+VOC = """<annotation><filename>old.jpg</filename>
+<size><width>80</width><height>60</height><depth>3</depth></size>
+<object><name>seal</name><bndbox><xmin>10</xmin><ymin>5</ymin><xmax>50.5</xmax><ymax>40</ymax>
+</bndbox></object></annotation>"""
+
+
+@pytest.mark.parametrize("folder_is_given", [True, False])
+def test_labels_of_pascal_voc_have_an_xml_for_each_image(
+    tmp_path: Path, folder_is_given: bool
+) -> None:
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    (folder / "a.xml").write_text(VOC)
+    if folder_is_given:
+        (folder / "b.xml").write_text("<annotation><filename>b.jpg</filename></annotation>")
+    found = box_lists.read(folder if folder_is_given else folder / "a.xml")
+    assert found.formats == ("xyxy",)
+    row, *others = found.rows
+    assert (row.where, row.name, row.numbers) == ("labels/a.xml object 1", "a", (10, 5, 50.5, 40))
+    assert (row.category, row.size) == ("seal", (80, 60))
+    assert [(other.name, other.absent) for other in others] == (
+        [("b", "it has no object")] if folder_is_given else []
+    )
+
+
+def test_broken_xml_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text("<annotation>")
+    with pytest.raises(KitboxError, match=r"/a\.xml: is no XML \(no element found"):
+        box_lists.read(tmp_path)
+
+
+def test_classes_and_empty_files_of_yolo_labels_are_read(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("buoy\nseal\n")
+    (tmp_path / "a.txt").write_text("1 0.5 0.5 0.2 0.1\n7 0.5 0.5 0.2 0.1\n")
+    (tmp_path / "b.txt").write_text("\n")
+    assert [(row.name, row.category, row.absent) for row in box_lists.read(tmp_path).rows] == [
+        ("a", "seal", ""),
+        ("a", "7", ""),
+        ("b", "", "its file of labels is empty"),
+    ]
+
+
+def test_a_file_with_other_columns_does_not_fill_the_message(tmp_path: Path) -> None:
+    header = ",".join([f"column{n}" for n in range(5000)] + ["x" * 5000])
+    with pytest.raises(KitboxError) as caught:
+        read_list(tmp_path, f"{header}\n1,2\n")
+    assert "no column of images among column0, column1, " in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
 @pytest.mark.parametrize("text", ["a.jpg,1,2,3,4\n", "image,bbox\na.jpg,[1. 2. 3. 4.]\n"])
 def test_four_numbers_without_names_allow_all_formats(tmp_path: Path, text: str) -> None:
     found = read_list(tmp_path, text)

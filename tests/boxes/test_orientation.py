@@ -73,7 +73,7 @@ def test_boxes_without_evidence_follow_the_others_where_these_agree(
 
 def test_turned_boxes_are_told_in_one_sentence() -> None:
     assert str(TurnedBoxes(raw=5, upright=1, followed=0, unclear=2)) == (
-        "8 boxes lie on photographs that EXIF turns: 5 drawn on the raw pixels, 1 on the upright "
+        "boxes on photographs that EXIF turns: 5 drawn on the raw pixels, 1 on the upright "
         "photograph, 2 unclear"
     )
     assert "5 drawn on the raw pixels, 0 on the upright photograph (3 of them like" in str(

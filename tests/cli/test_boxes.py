@@ -56,7 +56,7 @@ def test_boxes_are_imported_counted_and_written(workspace: Workspace) -> None:
         "several formats are possible; boxes that lie inside their images: 0 as xywh, 3 as gdsc"
     )
     assert lines[2] == (
-        '1 images have several boxes: all are written, and several_boxes = "best" in kitbox.toml '
+        'images with several boxes: 1; all are written, and several_boxes = "best" in kitbox.toml '
         "chooses"
     )
     assert lines[3] == ("names no image here: drawn.csv line 5: no image, or more than one, is 'z'")
