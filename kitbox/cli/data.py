@@ -271,7 +271,7 @@ def prepare(
     from kitbox.images import pixel_cache_writer
 
     workspace, competition = open_workspace(folder)
-    plugins = _choose_plugins(names or [], workspace)
+    plugins = _choose_plugins(names or [], workspace, strict=drop)
     specs = _input_specs(plugins)
     if drop:
         _remove_unused(workspace, specs, as_json=as_json)
@@ -316,25 +316,42 @@ def prepare(
 app.add_typer(boxes.app, name="boxes")
 
 
-def _choose_plugins(names: list[str], workspace: "Workspace") -> "list[NamedPlugin]":
-    """Return the named plugins, or the workspace's own and those trained in it."""
+def _choose_plugins(
+    names: list[str], workspace: "Workspace", *, strict: bool
+) -> "list[NamedPlugin]":
+    """Return the named plugins, or the workspace's own and those trained in it.
+
+    Of the latter, those that cannot be used are named and left out, unless `strict`.
+    """
+    from kitbox.network.backbone import data_config
     from kitbox.plugin import discovery
 
-    if not names:
-        own = {
-            name for name, (_, of) in discovery.plugin_files(workspace).items() if of == "workspace"
-        }
-        names = [
-            name
-            for name in discovery.plugin_names(workspace)
-            if name in own or (workspace.runs / name).is_dir()
-        ]
+    if names:
+        return load_plugins(names, workspace)
+    own = {name for name, (_, of) in discovery.plugin_files(workspace).items() if of == "workspace"}
+    names = [
+        name
+        for name in discovery.plugin_names(workspace)
+        if name in own or (workspace.runs / name).is_dir()
+    ]
     if not names:
         raise KitboxError(
             f"{workspace.plugins} has no plugin and none was trained here; name the plugins to "
             "prepare for, as 'kitbox plugins' lists them"
         )
-    return load_plugins(names, workspace)
+    found, mistakes = discovery.load_all(workspace, names)
+    usable = []
+    for named in found:
+        try:
+            data_config(named.plugin.backbone)
+            usable.append(named)
+        except KitboxError as error:
+            mistakes.append(KitboxError(str(error), where=named.name))
+    if mistakes and (strict or not usable):
+        raise mistakes[0]
+    for mistake in mistakes:
+        print_line(f"left out: {mistake}")
+    return usable
 
 
 def _input_specs(plugins: "list[NamedPlugin]") -> "list[InputSpec]":

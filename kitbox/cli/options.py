@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
     from kitbox.embedding.embedder import EmbedOptions
     from kitbox.ensemble.ensemble import EnsembleOptions
+    from kitbox.network.network import Cost
     from kitbox.plugin.discovery import NamedPlugin
     from kitbox.workspace import Workspace
 
@@ -174,6 +175,19 @@ def load_plugins(names: list[str], workspace: "Workspace") -> "list[NamedPlugin]
     from kitbox.plugin import discovery
 
     return [discovery.load(name, workspace) for name in names]
+
+
+def measure_plugin(named: "NamedPlugin") -> "Cost":
+    """Return the cost of a plugin's network; raises KitboxError with its name for one that fails.
+
+    That is a backbone that does not exist, or one that does not take the plugin's image sizes.
+    """
+    from kitbox.network.network import measure_cost
+
+    try:
+        return measure_cost(named.plugin)
+    except KitboxError as error:
+        raise KitboxError(error.explanation, where=named.name) from error
 
 
 def parse_weights(text: str | None) -> list[float] | None:

@@ -1,12 +1,13 @@
 """Commands about plugins: plugins, plugins new and plugins check."""
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kitbox.cli.options import JsonOption, WorkspaceOption
+from kitbox.cli.options import JsonOption, WorkspaceOption, measure_plugin
 from kitbox.cli.terminal import print_json, print_line, print_table
 from kitbox.errors import KitboxError
 from kitbox.workspace import find_workspace
@@ -37,7 +38,12 @@ def show_plugins(
 
     workspace = _workspace(folder)
     found, mistakes = discovery.load_all(workspace)
-    rows = [_row(named, workspace) for named in found]
+    rows = []
+    for named in found:
+        try:
+            rows.append(_row(named, workspace))
+        except KitboxError as error:
+            mistakes.append(error)
     if as_json:
         print_json(rows)
     else:
@@ -46,10 +52,7 @@ def show_plugins(
              "checkpoint", "dim", "fingerprint", "trained", "from"),
             [_cells(row) for row in rows],
         )  # fmt: skip
-    for mistake in mistakes:
-        print_line(f"error: {mistake}")
-    if mistakes:
-        raise typer.Exit(1)
+    _end_with(mistakes)
 
 
 @app.command("new")
@@ -77,39 +80,69 @@ def new(
     path = workspace.plugins / f"{name}.py"
     if path.exists():
         raise KitboxError(f"{path} exists already; edit it, or choose another name")
-    if not name.replace(".", "_").isidentifier() and not name.replace("-", "_").isidentifier():
-        raise KitboxError(f"'{name}' is not a plugin name; use letters, digits and _")
+    _check_name(name, source)
     write_text(path, original[0].read_text(encoding="utf-8"))
     print_line(f"wrote {path}, a copy of {source}: edit it, then 'kitbox train {name}'")
 
 
+# What follows the backbone in a plugin's name: its pixels, as 620 or 96x192.
+_PIXELS = re.compile(r"_([1-9]\d*)(?:x([1-9]\d*))?(?=_|$)")
+
+
+def _check_name(name: str, source: str) -> None:
+    """Raise KitboxError for a name that 'kitbox plugins check' refuses, whatever the settings."""
+    from kitbox.network.backbone import is_backbone
+
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII):
+        raise KitboxError(f"'{name}' is not a plugin name; use letters, digits and _")
+    fits = any(
+        pixels[1] != pixels[2] and is_backbone(name[: pixels.start()])
+        for pixels in _PIXELS.finditer(name)
+    )
+    if not fits:
+        raise KitboxError(
+            f"a plugin is named <backbone>_<pixels>, with _<what differs>: {name} is not",
+            fix=f"such as {source}_{name}",
+        )
+
+
 @app.command("check")
-def check(folder: WorkspaceOption = None) -> None:
-    """Load and build all plugins, and find copies and misleading names.
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Plugins; default: all.")
+    ] = None,
+    folder: WorkspaceOption = None,
+) -> None:
+    """Load and build plugins, and find copies and misleading names.
 
     Networks are built without weights.
 
     \b
     Example:
       kitbox plugins check
+      kitbox plugins check resnet34_620
     """
-    from kitbox.network.network import measure_cost
     from kitbox.plugin import discovery
 
-    found, mistakes = discovery.load_all(_workspace(folder))
+    found, mistakes = discovery.load_all(_workspace(folder), names or None)
     for named in found:
         problem = discovery.name_problem(named)
         if problem is not None:
             mistakes.append(KitboxError(problem))
         try:
-            measure_cost(named.plugin)
+            measure_plugin(named)
         except KitboxError as error:
-            mistakes.append(KitboxError(f"{named.name}: {error}"))
+            mistakes.append(error)
+    _end_with(mistakes)
+    print_line("1 plugin is valid" if len(found) == 1 else f"{len(found)} plugins are valid")
+
+
+def _end_with(mistakes: list[KitboxError]) -> None:
+    """Print mistakes, and exit if there are any."""
     for mistake in mistakes:
         print_line(f"error: {mistake}")
     if mistakes:
         raise typer.Exit(1)
-    print_line(f"{len(found)} plugins are valid")
 
 
 def _workspace(folder: Path | None) -> "Workspace | None":
@@ -123,10 +156,9 @@ def _workspace(folder: Path | None) -> "Workspace | None":
 
 
 def _row(named: "NamedPlugin", workspace: "Workspace | None") -> dict[str, Any]:
-    from kitbox.network.network import measure_cost
     from kitbox.training import runs
 
-    plugin, price = named.plugin, measure_cost(named.plugin)
+    plugin, price = named.plugin, measure_plugin(named)
     return {
         "name": named.name,
         "source": named.source,
@@ -152,7 +184,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         str(row["epochs"]),
         "yes" if row["pseudo_labels"] else "no",
         f"{row['parameters'] / 1e6:.1f} M",
-        f"{row['multiply_adds'] / 1e9:.2f} G",
+        "not known" if row["multiply_adds"] is None else f"{row['multiply_adds'] / 1e9:.2f} G",
         f"{row['checkpoint_bytes'] / 1e6:.0f} MB",
         str(row["embedding_dim"]),
         row["fingerprint"][:8],

@@ -261,8 +261,10 @@ def _against_best(each: "VariantResult") -> str:
     return "worse" if each.difference.significant else "no difference shown"
 
 
-def _giga(operations: float) -> str:
+def _giga(operations: float | None) -> str:
     """Return operations in units of 1e9, with two significant digits."""
+    if operations is None:
+        return "not known"
     return f"{float(f'{operations / 1e9:.2g}'):g} G"
 
 

@@ -14,6 +14,7 @@ from kitbox.cli.options import (
     NamesArgument,
     WorkspaceOption,
     load_plugins,
+    measure_plugin,
     parse_folds,
     with_records,
 )
@@ -88,6 +89,8 @@ def train(
         nodes=nodes,
         fresh=fresh,
     )
+    for named in plugins:
+        measure_plugin(named)  # each network runs, before the first is trained
     done = []
     for number, named in product(parse_folds(fold, competition), plugins):
         collection = load_collection(workspace, competition, number)

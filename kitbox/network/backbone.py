@@ -2,7 +2,8 @@
 
 import copy
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from kitbox.errors import KitboxError, did_you_mean
 
 CLASSIC = "pretrainedmodels/"
+_MAPPED = "a backbone that ends in a feature map, such as convnext_tiny"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,13 @@ def build_backbone(
     return _build_classic(name, pretrained)
 
 
+def is_backbone(name: str) -> bool:
+    """Return whether timm or pretrainedmodels has a backbone of this name, without its folder."""
+    import timm
+
+    return timm.is_model(name.partition(".")[0]) or name in _pretrainedmodels().pretrained_settings
+
+
 def data_config(name: str) -> DataConfig:
     """Return the data configuration of a backbone without building it."""
     if name.startswith(CLASSIC):
@@ -51,50 +60,126 @@ def data_config(name: str) -> DataConfig:
     return _timm_config(_pretrained_cfg(name))
 
 
-def check_feature_map(maps: Tensor, name: str, channels: int) -> None:
-    """Raise KitboxError for an output that is not a map (n, c, h, w), such as a plain ViT's."""
-    if maps.ndim != 4 or maps.shape[1] != channels:
-        raise KitboxError(
-            f"backbone {name} ends in {tuple(maps.shape)}, not in a map (n, {channels}, h, w); "
-            "choose a convolutional backbone"
-        )
+def own_size(name: str) -> tuple[int, int]:
+    """Return the height and width that a backbone's weights were trained at."""
+    if name.startswith(CLASSIC):
+        _, height, width = _classic_settings(name)["input_size"]
+    else:
+        _, height, width = _pretrained_cfg(name).input_size
+    return height, width
 
 
-@dataclass(frozen=True)
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+@dataclass(frozen=True, kw_only=True)
 class FeatureMaps:
     """The feature maps of a backbone that are pooled: `indices` of its stages from 0, as in timm.
 
-    () means the output of the backbone. Stage n of a convolutional network mostly has a stride of
+    () means the last map of the backbone. Stage n of a convolutional network mostly has a stride of
     2^(n + 1), or 2^(n + 2) where the network begins with a stride of 4. The last stage of an
-    EfficientNet or MobileNet ends before the convolution that widens it for the classifier:
+    EfficientNet ends before the convolution that widens it for the classifier:
     tf_efficientnet_lite0 has 320 channels there, and 1,280 in its output.
+
+    `before_head`: the network widens its map only after pooling, as MobileNetV3 and VGG do, so
+    that its last map is the input of that head. `channels_last`: its output is (n, h, w, c), as
+    that of a Swin.
     """
 
     name: str
-    indices: tuple[int, ...]
+    indices: tuple[int, ...] = ()
     channels: tuple[int, ...]
     unused: frozenset[str] = frozenset()  # names of parameters that no map depends on
+    before_head: bool = False
+    channels_last: bool = False
 
     def compute(self, backbone: nn.Module, pixels: Tensor) -> list[Tensor]:
         """Return the maps (n, c_i, h_i, w_i) of normalised pixels (n, 3, h, w).
 
         Raises KitboxError where the backbone returns something else.
         """
-        maps = _run(backbone, pixels, self.indices) if self.indices else [backbone(pixels)]
+        maps = self._run(backbone, pixels)
         for each, channels in zip(maps, self.channels, strict=True):
-            check_feature_map(each, self.name, channels)
+            if not isinstance(each, Tensor) or each.ndim != 4 or each.shape[1] != channels:
+                raise _no_map(backbone, self.name, each)
         return maps
+
+    def trace(self, backbone: nn.Module) -> "FeatureMaps":
+        """Return these maps with their channels and unused parameters, from a run on one image."""
+        cfg: Any = backbone.pretrained_cfg
+        size = cfg["input_size"]
+        try:  # without memory, which some operations cannot do
+            maps, unused = self._trace(copy.deepcopy(backbone).to("meta"), size)
+        except (RuntimeError, NotImplementedError):
+            maps, unused = self._trace(copy.deepcopy(backbone).to_empty(device="cpu"), size)
+        return replace(self, channels=tuple(each.shape[1] for each in maps), unused=unused)
+
+    def _run(self, backbone: nn.Module, pixels: Tensor) -> list[Tensor]:
+        if self.indices:
+            maps: list[Tensor] = backbone.forward_intermediates(  # type: ignore[operator]
+                pixels, indices=list(self.indices), stop_early=True, intermediates_only=True
+            )
+            return maps
+        run: Any = backbone.forward_features if self.before_head else backbone
+        last = run(pixels)
+        return [last.permute(0, 3, 1, 2) if self.channels_last and last.ndim == 4 else last]
+
+    def _trace(
+        self, backbone: nn.Module, size: tuple[int, int, int]
+    ) -> tuple[list[Tensor], frozenset[str]]:
+        """Return the maps of one image, and the parameters that they do not depend on."""
+        backbone.eval().requires_grad_(True)
+        names, parameters = zip(*backbone.named_parameters(), strict=True)
+        with torch.enable_grad():
+            maps = self._run(backbone, torch.zeros((1, *size), device=parameters[0].device))
+            total = torch.stack([each.sum() for each in maps]).sum()
+        gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+        unused = (name for name, g in zip(names, gradients, strict=True) if g is None)
+        return maps, frozenset(unused)
+
+
+def _without_head(backbone: nn.Module, last: FeatureMaps) -> FeatureMaps:
+    """Take the layers after the last map out of a backbone; return the map with its channels."""
+    unused = last.trace(backbone).unused
+    for name, child in list(backbone.named_children()):
+        parameters = {f"{name}.{each}" for each, _ in child.named_parameters()}
+        if parameters and parameters <= unused:
+            setattr(backbone, name, nn.Identity())
+    return last.trace(backbone)
+
+
+def _no_map(backbone: nn.Module, name: str, output: Any) -> KitboxError:
+    """Return the error about an output that is not a map (n, c, h, w), such as a plain ViT's."""
+    fix = f"choose {_MAPPED}"
+    kind = type(output).__name__
+    if isinstance(output, Tensor):
+        kind = {2: "a vector", 3: "tokens"}.get(output.ndim, "an array")
+        kind = f"{kind}, {tuple(output.shape[1:])} for an image"
+        if output.ndim == 3 and hasattr(backbone, "forward_intermediates"):
+            last = len(getattr(backbone, "feature_info", ())) - 1
+            fix = f"set pooled_maps=({last},) for the map of its last block, or {fix}"
+    what = f"backbone {name} puts out {kind}, not a feature map"
+    return KitboxError(what, fix=fix)
 
 
 def build_feature_maps(
     backbone: nn.Module, name: str, indices: tuple[int, ...], channels: int
 ) -> FeatureMaps:
-    """Return the feature maps at `indices` of a backbone; `channels` are those of its output.
+    """Return the feature maps at `indices` of a backbone; `channels` are those of its last map.
 
     Raises KitboxError for a backbone without such stages.
     """
     if not indices:
-        return FeatureMaps(name, (), (channels,))
+        last = FeatureMaps(
+            name=name,
+            channels=(channels,),
+            before_head=getattr(backbone, "head_hidden_size", channels) != channels,
+            channels_last=getattr(backbone, "output_fmt", "NCHW") == "NHWC",
+        )
+        return _without_head(backbone, last) if last.before_head else last
     stages = getattr(backbone, "feature_info", None)
     if name.startswith(CLASSIC) or not stages or not hasattr(backbone, "forward_intermediates"):
         raise KitboxError(
@@ -105,67 +190,79 @@ def build_feature_maps(
         raise KitboxError(
             f"pooled_maps = {indices}, but the stages of backbone {name} are 0 to {len(stages) - 1}"
         )
-    return _trace_feature_maps(backbone, name, indices)
-
-
-def _trace_feature_maps(backbone: nn.Module, name: str, indices: tuple[int, ...]) -> FeatureMaps:
-    """Return feature maps with their channels and unused parameters, from a run on meta tensors."""
-    shadow = copy.deepcopy(backbone).to("meta").eval().requires_grad_(True)
-    cfg: Any = shadow.pretrained_cfg
-    names, parameters = zip(*shadow.named_parameters(), strict=True)
-    with torch.enable_grad():
-        maps = _run(shadow, torch.zeros((1, *cfg["input_size"]), device="meta"), indices)
-        total = torch.stack([each.sum() for each in maps]).sum()
-    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
-    return FeatureMaps(
-        name,
-        indices,
-        tuple(each.shape[1] for each in maps),
-        frozenset(n for n, grad in zip(names, gradients, strict=True) if grad is None),
-    )
-
-
-def _run(backbone: nn.Module, pixels: Tensor, indices: tuple[int, ...]) -> list[Tensor]:
-    maps: list[Tensor] = backbone.forward_intermediates(  # type: ignore[operator]
-        pixels, indices=list(indices), stop_early=True, intermediates_only=True
-    )
-    return maps
+    return FeatureMaps(name=name, indices=indices, channels=()).trace(backbone)
 
 
 def _build_timm(name: str, pretrained: bool, drop_path: float) -> tuple[nn.Module, int, DataConfig]:
     import timm
 
-    config = _timm_config(_pretrained_cfg(name))
-    # passed only where it is set: some networks do not accept it
-    drop_rate = {"drop_path_rate": drop_path} if drop_path else {}
-    try:
-        model = timm.create_model(
-            name, pretrained=pretrained, num_classes=0, global_pool="", **drop_rate
-        )
-    except Exception as error:  # hubs raise many kinds; 'from error' keeps the cause for --debug
-        if isinstance(error, TypeError) and "drop_path_rate" in str(error):
-            raise _no_stochastic_depth(name) from error
-        if not pretrained:
-            raise
+    cfg = _pretrained_cfg(name)
+    if pretrained and not cfg.has_weights:
         raise KitboxError(
-            f"cannot download the weights of {name} ({type(error).__name__}); "
-            "give a file with --weights FILE, or train from random weights with --weights none"
+            f"timm has no weights of {name}",
+            fix="give a file with --weights FILE, or train from random weights with --weights none",
+        )
+    # passed only where it is set: some networks do not accept it
+    options = {"drop_path_rate": drop_path} if drop_path else {}
+    try:
+        try:
+            model = timm.create_model(
+                name, pretrained=pretrained, num_classes=0, global_pool="", **options
+            )
+        except AssertionError:  # its pooling is a part of its head, which then is left out
+            model = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+    except Exception as error:  # hubs raise many kinds; 'from error' keeps the cause for --debug
+        if "drop_path_rate" in str(error):
+            raise _no_stochastic_depth(name) from error
+        if pretrained:
+            raise _no_download(name, error) from error
+        raise KitboxError(
+            f"timm cannot build backbone {name} ({first_line(error)})", fix=f"choose {_MAPPED}"
         ) from error
     if drop_path and not any(isinstance(m, timm.layers.DropPath) for m in model.modules()):
         raise _no_stochastic_depth(name)
-    return model, int(model.num_features), config
+    return model, int(model.num_features), _timm_config(cfg)
 
 
 def _no_stochastic_depth(name: str) -> KitboxError:
     return KitboxError(f"backbone {name} has no stochastic depth; leave drop_path out")
 
 
+def _no_download(name: str, error: Exception) -> KitboxError:
+    return KitboxError(
+        f"cannot download the weights of {name} ({type(error).__name__})",
+        fix="give a file with --weights FILE, or train from random weights with --weights none",
+    )
+
+
 def _pretrained_cfg(name: str) -> Any:
+    """Return timm's configuration of the weights that a name stands for.
+
+    Raises KitboxError for an unknown architecture or tag, and for the name of a hub.
+    """
     import timm
 
-    if not timm.is_model(name.partition(".")[0]):
+    base = name.rpartition("/")[2]
+    architecture, _, tag = base.partition(".")
+    known = timm.is_model(architecture)
+    if base != name or ":" in name:
+        raise KitboxError(
+            f"backbone {name} is the name of a hub",
+            fix=f'use timm\'s own name, "{base}"'
+            if known
+            else "name its architecture in timm, such as swin_tiny_patch4_window7_224, and give "
+            "the downloaded weights with --weights FILE",
+        )
+    if not known:
         raise KitboxError(f"timm has no backbone {name}{did_you_mean(name, timm.list_models())}")
-    cfg = timm.models.get_pretrained_cfg(name)
+    try:
+        cfg = timm.models.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{architecture}.*")]
+        raise KitboxError(
+            f"timm has no weights '{tag}' of {architecture}{did_you_mean(tag, tags)}",
+            fix=f"there are {', '.join(tags)}" if tags else f'use "{architecture}"',
+        ) from error
     if cfg is None:
         raise KitboxError(f"timm has no data configuration of {name}; choose another backbone")
     return cfg
@@ -176,23 +273,26 @@ def _timm_config(cfg: Any) -> DataConfig:
 
 
 def _build_classic(name: str, pretrained: bool) -> tuple[nn.Module, int, DataConfig]:
-    import pretrainedmodels
-
-    settings = _classic_settings(name)
+    config = _classic_config(_classic_settings(name))
     short = name.removeprefix(CLASSIC)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it uses deprecated names of torchvision
-            model = pretrainedmodels.__dict__[short](
+            model = _pretrainedmodels().__dict__[short](
                 num_classes=1000, pretrained="imagenet" if pretrained else None
             )
     except OSError as error:
-        raise KitboxError(
-            f"cannot download the weights of {name}; "
-            "give a file with --weights FILE, or train from random weights with --weights none"
-        ) from error
-    channels = int(model.last_linear.in_features)
-    return _ClassicBackbone(model), channels, _classic_config(settings)
+        raise _no_download(name, error) from error
+    if short.startswith("resnext101"):
+        model.features = _own_copy(model.features, reset=not pretrained)
+    if short.startswith("squeezenet"):
+        return _TorchvisionBackbone(model.features), 512, config
+    if hasattr(model, "_features"):  # AlexNet and VGG, whose features() go on to the classifier
+        convs = [layer for layer in model._features if isinstance(layer, nn.Conv2d)]
+        return _TorchvisionBackbone(model._features), convs[-1].out_channels, config
+    last: Any = model.last_linear  # a convolution in the dual path networks
+    channels = last.in_channels if isinstance(last, nn.Conv2d) else last.in_features
+    return _ClassicBackbone(model), int(channels), config
 
 
 class _ClassicBackbone(nn.Module):
@@ -208,11 +308,39 @@ class _ClassicBackbone(nn.Module):
         return maps
 
 
-def _classic_settings(name: str) -> dict[str, Any]:
-    import pretrainedmodels
+class _TorchvisionBackbone(nn.Module):
+    """The convolutions of a classic network of torchvision, with the names of its files."""
 
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        maps: Tensor = self.features(pixels)
+        return maps
+
+
+def _own_copy(shared: nn.Module, *, reset: bool) -> nn.Module:
+    """Return a copy of layers that pretrainedmodels builds once, when it is imported.
+
+    `reset` draws their weights anew, so that they follow from the seed as those of others do.
+    """
+    layers = copy.deepcopy(shared).to(torch.get_default_device())
+    for module in layers.modules():
+        if reset and hasattr(module, "reset_parameters"):
+            module.reset_parameters()  # type: ignore[operator]
+    return layers
+
+
+def _pretrainedmodels() -> Any:
+    """Import pretrainedmodels; on the CPU, since it builds layers while it is imported."""
+    with torch.device("cpu"):
+        return import_module("pretrainedmodels")
+
+
+def _classic_settings(name: str) -> dict[str, Any]:
     short = name.removeprefix(CLASSIC)
-    known = pretrainedmodels.pretrained_settings
+    known = _pretrainedmodels().pretrained_settings
     if short not in known:
         raise KitboxError(f"pretrainedmodels has no backbone {short}{did_you_mean(short, known)}")
     settings: dict[str, Any] = next(iter(known[short].values()))

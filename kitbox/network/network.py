@@ -11,8 +11,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from kitbox.network.backbone import DataConfig, build_backbone, build_feature_maps
+from kitbox.errors import KitboxError
+from kitbox.network.backbone import (
+    DataConfig,
+    build_backbone,
+    build_feature_maps,
+    first_line,
+    own_size,
+)
 from kitbox.plugin.plugin import Plugin
+from kitbox.plugin.schedules import side_lengths
 
 # Least value of a map before a power, so that the gradient of a root is finite where a map is 0.
 _SMALLEST = 1e-6
@@ -181,28 +189,83 @@ class Cost:
     """Parameters, multiply-adds per image, bytes of a checkpoint, and dimensions of an embedding.
 
     Loss heads are left out: their size depends on the number of labels. Layers after the last of
-    `pooled_maps` never run and are not counted, though a checkpoint stores them.
+    `pooled_maps` never run and are not counted, though a checkpoint stores them. `multiply_adds` is
+    None where a network runs, but its operations cannot be counted.
     """
 
     parameters: int
-    multiply_adds: int
+    multiply_adds: int | None
     checkpoint_bytes: int
     embedding_dim: int
 
 
 def measure_cost(plugin: Plugin) -> Cost:
-    """Return the cost of a plugin's network, which is built without memory for its weights."""
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        network = Network(plugin).eval()
-        pixels = torch.zeros((1, *plugin.height_width, 3), dtype=torch.uint8)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(pixels)
+    """Return the cost of a plugin's network, which is run on an image of each of its sizes.
+
+    It is built without memory for its weights, unless one of its operations needs them. Raises
+    KitboxError for a backbone that does not exist, and for sizes that it does not take.
+    """
+    sizes = [plugin.height_width]
+    sizes += [side_lengths(phase.image_size) for phase in plugin.phases if phase.image_size]
+    try:
+        network, operations = _run_once(plugin, sizes, "meta")
+    except KitboxError:
+        raise
+    except Exception:  # meta tensors have no values, and not every operation knows them
+        network, operations = _run_once(plugin, sizes, "cpu")
     unused = {f"backbone.{name}" for name in network.feature_maps.unused}
     used = [p for name, p in network.named_parameters() if name not in unused]
     return Cost(
         parameters=sum(p.numel() for p in used),
-        multiply_adds=counter.get_total_flops() // 2,  # a multiply-add is two operations
+        multiply_adds=None if operations is None else operations // 2,  # a multiplication, a sum
         checkpoint_bytes=_BYTES * sum(t.numel() for t in network.state_dict().values()),
         embedding_dim=network.embedding_dim,
+    )
+
+
+def _run_once(
+    plugin: Plugin, sizes: Sequence[tuple[int, int]], device: str
+) -> tuple[Network, int | None]:
+    """Build a network and run it on an image of each size; return the operations of the first.
+
+    Raises KitboxError for a size that the network does not take on the CPU.
+    """
+    with torch.device(device), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        network = Network(plugin).eval()
+        operations: list[int | None] = []
+        for size in sizes:
+            pixels = torch.zeros((1, *size, 3), dtype=torch.uint8)
+            try:
+                operations.append(_count_operations(network, pixels))
+            except (KitboxError, MemoryError):
+                raise
+            except Exception as error:
+                if device == "meta":
+                    raise
+                raise _refused_size(plugin, size, error) from error
+    return network, operations[0]
+
+
+def _count_operations(network: Network, pixels: Tensor) -> int | None:
+    """Run a network; return its operations, None where they cannot be counted."""
+    try:
+        with FlopCounterMode(display=False) as counter:
+            network(pixels)
+    except KitboxError:
+        raise
+    except Exception:
+        network(pixels)  # raises the network's own error
+        return None
+    return int(counter.get_total_flops())
+
+
+def _refused_size(plugin: Plugin, size: tuple[int, int], error: Exception) -> KitboxError:
+    """Return the error about an image size that a backbone does not take."""
+    height, width = size
+    own = own_size(plugin.backbone)
+    pixels = str(own[0]) if own[0] == own[1] else f"{own[0]}x{own[1]}"
+    return KitboxError(
+        f"backbone {plugin.backbone} does not take {height}x{width} pixels ({first_line(error)})",
+        fix="choose another backbone" if own == size else f"its own size is {pixels}",
     )

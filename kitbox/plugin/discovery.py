@@ -3,6 +3,7 @@
 import importlib.metadata
 import traceback
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,10 +92,12 @@ def find_equal(plugin: Plugin, workspace: Workspace | None) -> NamedPlugin | Non
     return None
 
 
-def load_all(workspace: Workspace | None) -> tuple[list[NamedPlugin], list[KitboxError]]:
-    """Return every plugin that loads, sorted by name, and the errors of the others."""
+def load_all(
+    workspace: Workspace | None, names: Sequence[str] | None = None
+) -> tuple[list[NamedPlugin], list[KitboxError]]:
+    """Return every plugin that loads and the errors of the others; `names` None: of all."""
     plugins, mistakes = [], []
-    for name in plugin_names(workspace):
+    for name in plugin_names(workspace) if names is None else names:
         try:
             plugins.append(load(name, workspace))
         except KitboxError as error:
@@ -119,7 +122,7 @@ def read_plugin_file(path: Path) -> Plugin:
         raise KitboxError(str(error.msg), where=f"{shown}{line}") from error
     except ValidationError as error:
         raise KitboxError(explain(error), where=shown) from error
-    except Exception as error:  # a plugin file may raise anything; its own line helps most
+    except (Exception, SystemExit) as error:  # it may do anything; its own line helps most
         frames = traceback.extract_tb(error.__traceback__)
         number = max((f.lineno or 0 for f in frames if f.filename == str(path)), default=0)
         line = f" line {number}" if number else ""
@@ -149,7 +152,7 @@ def _load_alone(name: str, workspace: Workspace | None) -> NamedPlugin:
             package = point.dist.name if point.dist else point.value
             try:
                 plugin = point.load()
-            except Exception as error:  # another package's code may raise anything
+            except (Exception, SystemExit) as error:  # another package's code may do anything
                 raise KitboxError(
                     f"entry point {name} of package {package} does not load: {error}"
                 ) from error

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pretrainedmodels
 import pytest
 import timm
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 
 from kitbox.errors import KitboxError
 from kitbox.network import pretrained_weights
+from kitbox.network.backbone import own_size
 from kitbox.network.network import Network, measure_cost
 from tests.photographs import tiny
 
@@ -119,6 +121,14 @@ def test_a_classic_backbone_gives_embeddings() -> None:
     [
         ("resnet43", "timm has no backbone resnet43; did you mean resnet34"),
         ("pretrainedmodels/senet145", "pretrainedmodels has no backbone senet145; did you mean se"),
+        (
+            "resnet18.a1_in2k",
+            r"no weights 'a1_in2k' of resnet18; did you mean a1_in1k\?; there are a1_in1k, a2_in1k",
+        ),
+        ("vgg11.", "no weights '' of vgg11; there are tv_in1k$"),
+        ("test_vit5.x", "timm has no backbone test_vit5.x; did you mean test_vit"),
+        ("timm/resnet18.a1_in1k", 'is the name of a hub; use timm\'s own name, "resnet18.a1_in1k"'),
+        ("hf-hub:BVRA/MegaDescriptor-T-224", "hub; name its architecture in timm, such as swin"),
     ],
 )
 def test_a_misspelt_backbone_gets_a_suggestion(backbone: str, message: str) -> None:
@@ -130,3 +140,96 @@ def test_a_misspelt_backbone_gets_a_suggestion(backbone: str, message: str) -> N
 def test_a_backbone_without_stochastic_depth_is_refused(backbone: str) -> None:
     with pytest.raises(KitboxError, match=r"has no stochastic depth; leave drop_path out"):
         Network(tiny(backbone=backbone, drop_path=0.1))
+
+
+HEADS = ("mobilenetv3_small_050", "mobilenetv4_conv_small_035", "lcnet_035", "ghostnet_050")
+
+
+@pytest.mark.parametrize("backbone", [*HEADS, "efficientvit_b0", "hgnetv2_b0", "vgg11"])
+def test_the_last_map_of_a_network_that_widens_after_pooling_is_the_input_of_its_head(
+    backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = network(backbone=backbone)
+    model = timm.create_model(backbone, num_classes=0).eval()
+    model.load_state_dict(made.backbone.state_dict(), strict=False)
+    images = made.normalisation(pixels())
+    with torch.inference_mode():
+        (last,) = made.feature_maps.compute(made.backbone, images)
+        torch.testing.assert_close(last, model.forward_features(images))
+    assert last.shape[1] == model.num_features == made.channels
+    made.train()(pixels()).sum().backward()
+    assert all(p.grad is not None for p in made.parameters() if p.requires_grad)
+    assert sum(p.numel() for p in made.backbone.parameters()) < 0.9 * sum(
+        p.numel() for p in model.parameters()
+    )
+
+
+def test_a_map_whose_channels_are_last_is_turned() -> None:
+    swin = network(backbone="swin_tiny_patch4_window7_224")
+    images = torch.randn(1, 3, 224, 224)
+    with torch.inference_mode():
+        (last,) = swin.feature_maps.compute(swin.backbone, images)
+        expected = swin.backbone.forward_features(images)  # (n, h, w, c)
+    assert last.shape == (1, 768, 7, 7)
+    torch.testing.assert_close(last.permute(0, 2, 3, 1), expected)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size", "message"),
+    [
+        ("test_vit", 160, r"test_vit puts out tokens, \(101, 64\) for .*; set pooled_maps=\(5,\)"),
+        ("crossvit_tiny_240", 240, r"puts out a vector, \(288,\) for .*; choose a backbone that"),
+    ],
+)
+def test_a_backbone_that_ends_in_no_map_is_refused_as_what_it_is(
+    backbone: str, size: int, message: str
+) -> None:
+    with pytest.raises(KitboxError, match=message):
+        measure_cost(tiny(backbone=backbone, image_size=size))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size", "message"),
+    [
+        (
+            "swin_tiny_patch4_window7_224",
+            96,
+            r"96x96 pixels \(Input height .*\); its own size is 224",
+        ),
+        ("maxvit_pico_rw_256", (64, 256), r"does not take 64x256 pixels \(.*divisible by window"),
+        ("inception_v3", 32, r"32x32 pixels \(.*can't be greater .*\); its own size is 299"),
+        ("pretrainedmodels/alexnet", 32, r"32x32 pixels .*; its own size is 224"),
+    ],
+)
+def test_a_size_that_a_backbone_does_not_take_is_one_sentence(
+    backbone: str, size: object, message: str
+) -> None:
+    with pytest.raises(KitboxError, match=message) as caught:
+        measure_cost(tiny(backbone=backbone, image_size=size))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_size_of_a_phase_is_looked_at_too() -> None:
+    phases = [{"epochs": 1, "image_size": 32}, {"epochs": 1}]
+    with pytest.raises(KitboxError, match="inception_v3 does not take 32x32 pixels"):
+        measure_cost(tiny(backbone="inception_v3", image_size=96, phases=phases))
+
+
+def test_classic_networks_that_share_their_layers_have_layers_of_their_own() -> None:
+    first = network(backbone="pretrainedmodels/resnext101_32x4d")
+    again = network(backbone="pretrainedmodels/resnext101_32x4d")
+    ours, theirs = first.backbone.state_dict(), again.backbone.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)  # of the same seed
+    with torch.no_grad():
+        next(first.backbone.parameters()).add_(1)
+    assert not torch.equal(next(first.backbone.parameters()), next(again.backbone.parameters()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", pretrainedmodels.model_names)
+def test_every_classic_backbone_builds_and_gives_a_map(name: str) -> None:
+    height, width = own_size(f"pretrainedmodels/{name}")
+    plugin = tiny(backbone=f"pretrainedmodels/{name}", image_size=(height, width))
+    cost = measure_cost(plugin)
+    assert cost.embedding_dim == 16
+    assert cost.multiply_adds
