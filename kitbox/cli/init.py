@@ -48,7 +48,7 @@ def init(
     ] = None,
     train_folder: Annotated[
         str | None,
-        typer.Option("--train-folder", help="Your folder of individuals' folders, below --data."),
+        typer.Option("--train-folder", help="Your folder of labelled images, below --data."),
     ] = None,
     test_folder: Annotated[
         str | None,
@@ -62,6 +62,9 @@ def init(
             help="2 where individuals' folders are in folders of species.",
         ),
     ] = None,
+    folder_column: Annotated[
+        str | None, typer.Option("--folder-column", help="The list's column of folders.")
+    ] = None,
 ) -> None:
     """Make a workspace for a competition or your own photographs.
 
@@ -70,7 +73,7 @@ def init(
       kitbox init whales --preset humpback --data ~/data/humpback
       kitbox init seals --preset csv --data ~/seals --train-list seals.csv --label-column name
     """
-    from kitbox.competition import lists, presets
+    from kitbox.competition import presets
     from kitbox.dataset.inventory import inventory_lines
 
     given = {
@@ -81,18 +84,22 @@ def init(
         "train_folder": train_folder,
         "test_folder": test_folder,
         "individual_level": None if individual_level is None else str(individual_level),
+        "folder_column": folder_column,
     }
     columns = {name: value for name, value in given.items() if value is not None}
     workspace = Workspace(folder)
-    competition = presets.init(workspace, preset, data, broken=broken, columns=columns)
+    prepared = presets.prepare(workspace, preset, data, broken=broken, columns=columns)
+    prepared.save()
+    competition = prepared.competition
     print_line(f"wrote {workspace.settings}: {competition.metric} over {competition.task.gallery}")
     images = competition.images
     if images.train_list is not None:
         print_line(
             f"{images.train_list}: images in column '{images.image_column}', "
             f"individuals in column '{images.label_column}'"
+            + (f", folders in column '{images.folder_column}'" if images.folder_column else "")
         )
-    for line in inventory_lines(lists.survey(competition, workspace.boxes), competition):
+    for line in (*inventory_lines(prepared.survey, competition), *prepared.notes):
         print_line(line)
     if images.boxes is None and (data / "boxes.csv").is_file():
         print_line(

@@ -265,7 +265,10 @@ def left_alone(images: "ImageSettings") -> list[LeftAlone]:
             found |= {each.path: each for each in FolderScan(folder).left_alone}
     if images.train_list is None and not images.unlabelled:
         found |= {each.path: each for each in _without_individual(images)}
-    return list(found.values())
+    read = {
+        images.root / (name or "") for name in (images.train_list, images.test_list, images.boxes)
+    }
+    return [each for path, each in found.items() if path not in read]
 
 
 def individuals(images: "ImageSettings") -> list[tuple[Path | None, Path]]:

@@ -310,7 +310,8 @@ def _ambiguous(name: str, files: list[PathParts]) -> FileMatch:
         fix = "write the name of the file, or remove one of them"
     else:
         fix = "write its folder before it, or name the column of folders in images.folder_column"
-    what = f"image '{name}' is {named}{more(len(files) - 2, 'more')}; {fix}"
+    others = f" and {len(files) - 2} more" if len(files) > 2 else ""
+    what = f"image '{name}' is {named}{others}; {fix}"
     return FileMatch(None, "ambiguous", what)
 
 

@@ -238,6 +238,13 @@ def _folder(
     return image_files.ImageFolder(images.root / name, name, setting, listed)
 
 
+def files_of(images: ImageSettings, rows: list[dict[str, str]]) -> list[Path | None]:
+    """Return the file of each row of the list of labelled images, None where it is not clear."""
+    folder = _folder(images, images.train_folder, "train_folder", list(enumerate(rows)))
+    named = [(_image_id(row, images), row) for row in rows]
+    return [folder.file_of(images.train_file, image_id, row).file for image_id, row in named]
+
+
 def _image_id(row: dict[str, str], images: ImageSettings) -> str:
     """Return the id of a row's image: its name, after its folder if the list has such a column."""
     name = row[images.image_column]

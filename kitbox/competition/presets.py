@@ -3,21 +3,27 @@
 A preset is a `kitbox.toml` in the folder `presets/`, in which `<root>` and other names in angle
 brackets are filled in. A line that begins with a condition is commented out unless that holds:
 `<?boxes.csv>` needs such a file or folder in the data (boxes also need kitbox's columns),
-`<?--test-list>` needs that option, and `<?unlabelled>` needs a folder without individuals' folders.
+`<?--test-list|--test-folder>` needs one of these options, and `<?unlabelled>` needs a folder
+without individuals' folders.
 """
 
 import re
 import tomllib
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.resources import files
-from itertools import islice, product
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from kitbox import tables
-from kitbox.competition import boxes, folder_scan, settings
+from kitbox.competition import boxes, folder_scan, list_entries, lists, protocol, settings
+from kitbox.competition.findings import DataFinding
+from kitbox.competition.lists import ListSurvey
 from kitbox.competition.settings import Competition, ImageSettings
-from kitbox.errors import KitboxError, did_you_mean
+from kitbox.errors import KitboxError, did_you_mean, more
 from kitbox.files import write_text
+from kitbox.value import explain
 from kitbox.workspace import SETTINGS, Workspace
 
 # Headers of the published lists of such competitions. Specific ones come first: an "id" beside a
@@ -109,28 +115,25 @@ def _refuse_labels_of_one_image(path: Path, column: str) -> None:
         )
 
 
-def find_image_folder(data: Path, train: str, column: str) -> str:
-    """Return the folder of the list's first images: "." or a subfolder of the data folder."""
-    folders = (data, *sorted(data.glob("*/")))
-    # some files may be missing; if all of the first 20 are, the names are not paths
-    first = [
-        name for _, (name,) in islice(tables.read_columns(data / train, (column,)), 20) if name
-    ]
-    for name, folder in product(first, folders):
-        if _is_file(folder / name):
-            return folder.relative_to(data).as_posix()
-    raise KitboxError(
-        f"there is no '{''.join(first[:1])}' in {data} or a folder in it",
-        where=f"{data / train} line 2",
-        fix="name the images' paths from the data folder, or their column with --image-column",
-    )
+def find_folder_column(competition: Competition) -> str | None:
+    """Return the column of a list that tells apart files of one name, or None.
 
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a cell of another column may be too long for a file name
-        return False
+    With it before the name, every row has one file, which is that of the name alone where only one
+    file bears it. There is none where two such columns name different files.
+    """
+    images = competition.images
+    path = images.root / str(images.train_list)
+    header = [name for name in tables.read_header(path) if name]
+    rows = [row for _, row in tables.read_rows(path, (images.image_column,), lambda *_: None)]
+    alone = list_entries.files_of(images, rows)
+    fitting = {}
+    for column in header:
+        given = images.model_copy(update={"folder_column": column})
+        files = [] if column == images.image_column else list_entries.files_of(given, rows)
+        pairs = zip(alone, files, strict=False)
+        if files and all(files) and all(one in (None, file) for one, file in pairs):
+            fitting[column] = tuple(files)
+    return next(iter(fitting)) if len(set(fitting.values())) == 1 else None
 
 
 def find_unknown_label(data: Path, train: str, given: dict[str, str], name: str) -> str:
@@ -154,6 +157,33 @@ def names() -> list[str]:
     return sorted(name.removesuffix(".toml") for name in found if name.endswith(".toml"))
 
 
+@dataclass(frozen=True)
+class NewWorkspace:
+    """A workspace that is not written yet: its settings and their text, and what the lists name.
+
+    `notes` say what was chosen because of the data.
+    """
+
+    workspace: Workspace
+    text: str
+    competition: Competition
+    survey: ListSurvey
+    notes: tuple[str, ...] = ()
+
+    def save(self) -> None:
+        """Write the settings and the folders."""
+        self.workspace.plugins.mkdir(parents=True, exist_ok=True)
+        self.workspace.submissions.mkdir(exist_ok=True)
+        ignored = self.workspace.root / ".gitignore"
+        if not ignored.exists():
+            write_text(
+                ignored,
+                "# files that kitbox can build again\n.kitbox/\nholdout.csv\n"
+                "submissions/*/*.csv\n!submissions/*/pseudo_*.csv\nweights/\n",
+            )
+        write_text(self.workspace.root / SETTINGS, self.text)
+
+
 def init(
     workspace: Workspace,
     name: str,
@@ -162,13 +192,28 @@ def init(
     broken: str = "stop",
     columns: dict[str, str] | None = None,
 ) -> Competition:
-    """Write a workspace for a known competition, and return the competition.
+    """Write a workspace for a known competition, and return the competition; see `prepare`."""
+    prepare(workspace, name, data, broken=broken, columns=columns).save()
+    return settings.load(workspace)
 
-    `columns` names lists, folders and columns that cannot be guessed from the data: train_list,
-    test_list, train_folder, test_folder, individual_level, image_column, label_column.
+
+def prepare(
+    workspace: Workspace,
+    name: str,
+    data: Path,
+    *,
+    broken: str = "stop",
+    columns: dict[str, str] | None = None,
+) -> NewWorkspace:
+    """Return the workspace of a known competition, with nothing written yet.
+
+    `columns` names lists, columns and folders that cannot be guessed from the data: train_list,
+    test_list, train_folder, test_folder, individual_level, image_column, label_column,
+    folder_column.
 
     Raises KitboxError for an unknown preset, a name that the preset does not use, a folder that is
-    a workspace already, and data without a file that the preset needs.
+    a workspace already, data without a file that the preset needs, names in lists that several
+    files bear, and names that the format of a submission cannot hold.
     """
     if name not in names():
         known = ", ".join(names())
@@ -177,8 +222,35 @@ def init(
         raise KitboxError(f"{workspace.settings} exists already", fix="edit it, or remove it first")
     if not data.is_dir():
         raise KitboxError(f"the data folder {data} does not exist")
-    given = columns or {}
+    given = dict(columns or {})
     _refuse_unused(given, name)
+    text, competition = _settings(name, data, broken, given)
+    survey = lists.survey(competition)
+    has_own_list = "<train_list>" in _preset_text(name)
+    if has_own_list and "folder_column" not in given and _ambiguous(survey):
+        column = find_folder_column(competition)
+        if column is not None:
+            given["folder_column"] = column
+            text, competition = _settings(name, data, broken, given)
+            survey = lists.survey(competition)
+    _refuse_ambiguous(survey, competition)
+    if has_own_list and not survey.named_files:
+        _refuse_foreign_names(competition)
+    notes = []
+    try:
+        _refuse_blanks(survey, competition)
+    except KitboxError as error:
+        if "<layout>" not in _preset_text(name):
+            raise
+        given["layout"] = "columns"  # its cells are quoted where they have to be
+        text, competition = _settings(name, data, broken, given)
+        notes.append(f"{error.what}: submissions have a column for each answer instead")
+    text = text.replace("<root>", _toml_text(data, workspace))
+    return NewWorkspace(workspace, text, competition, survey, tuple(notes))
+
+
+def _settings(name: str, data: Path, broken: str, given: dict[str, str]) -> tuple[str, Competition]:
+    """Return the text of the settings, in which only <root> is left to fill in, and their value."""
     text = _fill(
         _preset_text(name), data, lambda key: _value(key, name, data, broken, given), given
     )
@@ -186,24 +258,63 @@ def init(
     _refuse_missing(name, data, values)
     if "<individual_level>" in _preset_text(name) and "individual_level" not in given:
         _refuse_doubtful_folders(data, values["images"])
-    text = text.replace("<root>", _toml_text(data, workspace))
-    workspace.plugins.mkdir(parents=True, exist_ok=True)
-    workspace.submissions.mkdir(exist_ok=True)
-    ignored = workspace.root / ".gitignore"
-    if not ignored.exists():
-        write_text(
-            ignored,
-            "# files that kitbox can build again\n.kitbox/\nholdout.csv\n"
-            "submissions/*/*.csv\n!submissions/*/pseudo_*.csv\nweights/\n",
+    values["images"]["root"] = str(data.resolve())
+    try:
+        return text, Competition.model_validate(values)
+    except ValidationError as error:
+        raise KitboxError(explain(error), where=f"preset {name}") from error
+
+
+def _ambiguous(survey: ListSurvey) -> list[DataFinding]:
+    return [finding for finding in survey.findings if finding.kind == "ambiguous"]
+
+
+def _refuse_ambiguous(survey: ListSurvey, competition: Competition) -> None:
+    """Raise KitboxError for names that several files bear, unless such rows are to be dropped."""
+    found = _ambiguous(survey)
+    if survey.named_files:
+        found = [finding for finding in found if finding.action == "stop"]
+    if found:
+        raise KitboxError(
+            f"{found[0].what}{more(len(found) - 1)}",
+            where=str(competition.images.root / found[0].where),
+            fix="'kitbox init' takes such a column as --folder-column, and the folder of all "
+            "images as --train-folder",
         )
-    write_text(workspace.root / SETTINGS, text)
-    return settings.load(workspace)
+
+
+def _refuse_foreign_names(competition: Competition) -> None:
+    """Raise KitboxError where no name of the list has a file."""
+    images = competition.images
+    path = images.root / str(images.train_list)
+    rows = tables.read_columns(path, (images.image_column,))
+    first = next((name for _, (name,) in rows if name), "")
+    files = folder_scan.list_images(images.root)
+    there = (
+        f"; files there are named as '{folder_scan.display_path(files[0], images.root)}'"
+        if files
+        else ""
+    )
+    folder = images.root / images.train_folder
+    raise KitboxError(
+        f"there is no '{first}' in {folder} or a folder in it{there}",
+        where=f"{path} line 2",
+        fix="name the images' paths from the data folder, or their column with --image-column",
+    )
+
+
+def _refuse_blanks(survey: ListSurvey, competition: Competition) -> None:
+    """Raise KitboxError for answers that the format of a submission cannot hold."""
+    if survey.labelled is not None:
+        sets = survey.labelled, survey.test, survey.index
+        protocol.refuse_blanks(protocol.possible_answers(*sets, competition), competition)
 
 
 def summary(name: str) -> dict[str, str | int]:
     """Return a preset's name, task and format."""
     lines = [_CONDITION.sub("", line) for line in _preset_text(name).splitlines()]
     text = "\n".join(lines).replace("<broken>", "stop").replace("<individual_level>", "1")
+    text = text.replace("<layout>", "joined").replace("<neighbours>", "neighbours")
     competition = Competition.model_validate(tomllib.loads(text))
     csv_format = competition.submission
     header = ",".join(csv_format.header) or "no header"
@@ -245,7 +356,8 @@ def _value_or_name(name: re.Match[str], value: Callable[[str], str]) -> str:
 
 def _holds(condition: str, data: Path, given: dict[str, str]) -> bool:
     if condition.startswith("--"):
-        return condition.removeprefix("--").replace("-", "_") in given
+        options = [option.replace("-", "_") for option in condition.removeprefix("--").split("|--")]
+        return any(option in given for option in options)
     if condition == "unlabelled":
         return "individual_level" not in given and is_flat(data / _train_folder(data, given))
     if condition == "test" and "test_folder" in given:
@@ -261,6 +373,8 @@ def _value(key: str, name: str, data: Path, broken: str, given: dict[str, str]) 
     match key:
         case "broken":
             return broken
+        case "train_folder" | "test_folder" if "<train_list>" in _preset_text(name):
+            return _escaped(given.get(key) or given.get("train_folder", "."))
         case "train_folder":
             return _escaped(_train_folder(data, given))
         case "test_folder":
@@ -273,11 +387,14 @@ def _value(key: str, name: str, data: Path, broken: str, given: dict[str, str]) 
             )
         case "train_list" | "test_list":
             return _escaped(given.get(key, "test.csv"))
-        case "image_column" | "label_column":
+        case "folder_column" if key not in given:
+            return "folder"
+        case "image_column" | "label_column" | "folder_column":
             return _escaped(find_column(data, train, key, given, name))
-        case "images":
-            column = find_column(data, train, "image_column", given, name)
-            return _escaped(find_image_folder(data, train, column))
+        case "layout":
+            return given.get(key, "joined")
+        case "neighbours":
+            return "neighbour" if given.get("layout") == "columns" else "neighbours"
         case _:
             return find_unknown_label(data, train, given, name)
 

@@ -1,5 +1,6 @@
 """The searches of a competition: which queries are searched in which gallery."""
 
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -64,6 +65,45 @@ def leaderboard_gallery(
         case "index":
             assert index is not None  # noqa: S101  a competition with this gallery has a folder
             return index
+
+
+def refuse_blanks(answers: Iterable[str], competition: Competition) -> None:
+    """Raise KitboxError for answers that the blanks between the answers of a format would split."""
+    layout = competition.submission.layout
+    if layout not in ("joined", "scored"):
+        return
+    split = [answer for answer in answers if answer.split() != [answer]]
+    if split:
+        raise KitboxError(
+            f"answer '{split[0]}' has a blank, which separates answers where "
+            f'submission.layout is "{layout}"{more(len(split) - 1)}',
+            fix='rename it, or set layout = "columns" in kitbox.toml if no leaderboard asks for '
+            "this format",
+        )
+
+
+def possible_answers(
+    labelled: LabelledImages,
+    test: ImageSet | None,
+    index: ImageSet | None,
+    competition: Competition,
+) -> Iterable[str]:
+    """Return all answers that a submission may have: images, labels, or clusters by their group.
+
+    Without test images there may be some later, with images of this gallery.
+    """
+    match competition.task.answers:
+        case "images" | "matches":
+            gallery: ImageSet = labelled
+            if test is not None:
+                gallery = leaderboard_gallery(test, labelled, index, competition)
+            return map(str, gallery.image_ids)
+        case "clusters":
+            groups = None if test is None else search_groups(test, competition)
+            return () if groups is None else (f"cluster_{name}" for name in np.unique(groups))
+        case _:
+            unknown = competition.images.unknown_label or ""
+            return sorted({*labelled.labels.tolist(), unknown} - {""})
 
 
 def query_ids(found: tuple[Search, ...], test: ImageSet) -> Strings:

@@ -98,6 +98,12 @@ def collect(
     index = None
     if "index" in inspections:
         index, _ = _usable(inspections["index"], "index", findings)
+    if test is not None:  # before anything is trained for answers that no file can hold
+        answered = labelled.with_labels(
+            np.where(np.isin(labelled.labels, new_labels), "", labelled.labels)
+        )
+        answers = protocol.possible_answers(answered, test.images, index, competition)
+        protocol.refuse_blanks(answers, competition)
     units = near_duplicates.split_units(labelled, signatures, competition.holdout)
     folds = draw_folds(
         labelled,

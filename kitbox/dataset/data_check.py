@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kitbox import tables
-from kitbox.competition import check_rules, decisions, folder_scan, lists
+from kitbox.competition import check_rules, decisions, folder_scan, lists, protocol
 from kitbox.competition.check_rules import Side
 from kitbox.competition.decisions import Decisions
 from kitbox.competition.findings import DataFinding, FindingCollector, nothing_left_message
@@ -64,6 +64,7 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
     survey = lists.survey(competition, workspace.boxes, decided)
     places, root = survey.places, competition.images.root
     listed = collector.attempt(partial(_as_decided, survey, decided, competition)) or survey.sets
+    collector.attempt(partial(_refuse_blanks, listed, competition))
     findings = [
         *survey.findings,
         *collector.findings,
@@ -189,6 +190,16 @@ def image_findings(
                 )
             )
     return found
+
+
+def _refuse_blanks(
+    listed: tuple[ImageSet | None, ImageSet | None, ImageSet | None], competition: Competition
+) -> None:
+    """Raise KitboxError for answers that the format of a submission cannot hold."""
+    labelled, test, index = listed
+    if labelled is not None and test is not None:
+        answers = protocol.possible_answers(labelled.labelled, test, index, competition)
+        protocol.refuse_blanks(answers, competition)
 
 
 def _as_decided(

@@ -11,7 +11,6 @@ from kitbox.competition import folder_scan, list_entries
 from kitbox.competition.findings import DataFinding
 from kitbox.competition.lists import ListSurvey
 from kitbox.competition.settings import Competition, ImageSettings
-from kitbox.errors import more
 from kitbox.records import ImageSet
 
 # The most folders that are named.
@@ -36,10 +35,10 @@ def inventory_lines(survey: ListSurvey, competition: Competition) -> Iterator[st
     for finding in survey.findings:
         by_kind.setdefault(finding.kind, []).append(finding)
     for kind, findings in by_kind.items():
-        yield f"{kind}: {findings[0]}{more(len(findings) - 1)}"
+        yield f"{kind}: {len(findings)}, as {findings[0]}"
     if unlisted := unlisted_files(survey, competition):
         first = folder_scan.display_path(unlisted[0], images.root)
-        yield f"unlisted: no row names {first}{more(len(unlisted) - 1)}"
+        yield f"unlisted: {len(unlisted)} images that no row names, as {first}"
     yield from folder_scan.lines(images)
 
 

@@ -4,13 +4,14 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kitbox import tables
+from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.records import Ranking, Similarities, Strings, rows_of, strings
@@ -42,8 +43,7 @@ def write(ranking: Ranking, competition: Competition) -> str:
         ranking.query_ids.tolist(), ranking.answers.tolist(), scores.tolist(), strict=True
     ):
         pairs = [(name, value) for name, value in zip(answers, row, strict=True) if name]
-        if layout in ("joined", "scored"):
-            _refuse_blanks(name for name, _ in pairs)
+        protocol.refuse_blanks((name for name, _ in pairs), competition)
         match layout:
             case "columns":
                 writer.writerow([query_id, *(name for name, _ in pairs)])
@@ -175,16 +175,6 @@ def _read_long(rows: list[list[str]]) -> list[SubmittedRow]:
         for query_id, pairs in by_query.items()
         for ordered in [sorted(pairs, key=lambda pair: -pair[0])]
     ]
-
-
-def _refuse_blanks(answers: Iterable[str]) -> None:
-    """Raise KitboxError for an answer that the blanks between answers would split."""
-    spaced = next((answer for answer in answers if answer.split() != [answer]), None)
-    if spaced is not None:
-        raise KitboxError(
-            f"answer '{spaced}' has a blank, which separates answers in this format; "
-            'rename it, or set layout = "columns" in kitbox.toml'
-        )
 
 
 def _score(text: str) -> float:

@@ -35,7 +35,35 @@ def test_options_describe_ones_own_photographs(tmp_path: Path) -> None:
     images = settings.load(Workspace(tmp_path / "w")).images
     assert (images.train_list, images.test_list) == ("seals.csv", "queries.csv")
     assert (images.image_column, images.label_column) == ("photograph", "seal")
-    assert (images.train_folder, images.test_folder) == ("photos", "photos")
+    assert (images.train_folder, images.test_folder) == (".", ".")
+    found = "labelled images: seals.csv has 8 rows; found 8 in photos; 4 individuals\n"
+    assert found in made.stderr
+    assert "test images: queries.csv has 2 rows; found 2 in photos\n" in made.stderr
+    assert "a column for each answer" not in made.stderr
+
+
+def test_a_folder_and_its_column_can_be_given(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    rows = [(f"{n}.png", f"day{day}", f"seal {day}") for day in range(2) for n in range(2)]
+    for at, (name, day, _) in enumerate(rows):
+        picture(data / "photos" / day / name, at // 2, at, (24, 16))
+        picture(data / "thumbs" / day / name, at // 2, at, (12, 8))
+    with (data / "seals.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "day", "seal"), *rows])
+    arguments = ("--preset", "csv", "--data", str(data), "--train-list", "seals.csv")
+    given = ("--label-column", "seal", "--train-folder", "photos", "--folder-column", "day")
+    made = run("init", str(tmp_path / "w"), *arguments, *given)
+    assert "individuals in column 'seal', folders in column 'day'" in made.stderr
+    images = settings.load(Workspace(tmp_path / "w")).images
+    assert (images.train_folder, images.folder_column) == ("photos", "day")
+    refused = run("init", str(tmp_path / "v"), *arguments, *given[:2], code=1)
+    assert str(refused.exception) == (
+        f"{data}/seals.csv line 2: image '0.png' is photos/day0/0.png and photos/day1/0.png and "
+        "2 more; write its folder before it, or name the column of folders in "
+        "images.folder_column; 3 more like it; 'kitbox init' takes such a column as "
+        "--folder-column, and the folder of all images as --train-folder"
+    )
+    assert not (tmp_path / "v").exists()
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_accents_are_the_same_in_both_unicode_forms(tmp_path: Path, form: str) -
         ("IMG_1.JPG", "day0/IMG_1.JPG and day1/IMG_1.JPG"),
         ("img_1.jpg", "day0/IMG_1.JPG and day1/IMG_1.JPG"),
         ("IMG_1", "day0/IMG_1.JPG and day1/IMG_1.JPG"),
-        ("both.jpg", "both.jpg and day0/both.jpg; 1 more"),
+        ("both.jpg", "both.jpg and day0/both.jpg and 1 more"),
     ],
 )
 def test_a_name_that_several_files_bear_is_ambiguous(

@@ -434,10 +434,11 @@ def own(sea: Path, text: str = "file,who\na.jpg,Ahab\n", folder: str = "photos")
 def test_the_folder_of_own_photographs_is_found(sea: Path, new: Workspace, folder: str) -> None:
     competition = presets.init(new, "csv", own(sea, folder=folder), columns=OWN).images
     assert (competition.train_folder, competition.test_folder, competition.test_list) == (
-        folder,
+        ".",
         None,
         None,
     )
+    assert lists.read(settings.load(new)).labelled.paths == (sea / folder / "a.jpg",)
     assert (competition.train_list, competition.image_column, competition.label_column) == (
         "whales.csv",
         "file",
@@ -448,7 +449,7 @@ def test_the_folder_of_own_photographs_is_found(sea: Path, new: Workspace, folde
 def test_commented_lines_are_filled_in_too(sea: Path, new: Workspace) -> None:
     presets.init(new, "csv", own(sea), columns=OWN)
     lines = new.settings.read_text().splitlines()
-    assert '# test_folder = "photos"' in lines
+    assert '# test_folder = "."' in lines
     assert any(line.startswith('# test_list = "test.csv" ') for line in lines)
     assert not any("<" in line for line in lines)
 
@@ -465,7 +466,117 @@ def test_paths_in_a_list_may_name_folders_themselves(sea: Path, new: Workspace) 
 
 def test_a_missing_first_photograph_does_not_hide_the_folder(sea: Path, new: Workspace) -> None:
     own(sea, "file,who\ngone.jpg,Ahab\na.jpg,Ahab\n")
-    assert presets.init(new, "csv", sea, columns=OWN).images.train_folder == "photos"
+    assert presets.init(new, "csv", sea, columns=OWN).images.train_folder == "."
+
+
+def days(sea: Path, list_text: str, *files: str) -> Path:
+    for name in files or ("day0/1.jpg", "day0/2.jpg", "day1/1.jpg", "day1/2.jpg"):
+        (sea / name).parent.mkdir(parents=True, exist_ok=True)
+        (sea / name).touch()
+    return data(sea, whales=list_text)
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ("file,who,n,day\n1.jpg,A,1,day0\n2.jpg,B,2,day0\n1.jpg,B,3,day1\n2.jpg,A,4,day1\n", "day"),
+        ("file,who,day\n1.jpg,A,C:\\day0\n1.jpg,A,C:\\day1\\\n", "day"),
+        ("file,who\n1.jpg,day0\n2.jpg,day0\n1.jpg,day1\n", "who"),
+        ("file,who,a,b\n1.jpg,A,day0,day0\n1.jpg,A,day1,day1/\n", "a"),
+    ],
+)
+def test_a_column_that_tells_files_of_one_name_apart_is_found(
+    sea: Path, new: Workspace, text: str, column: str
+) -> None:
+    days(sea, text)
+    assert presets.init(new, "csv", sea, columns=OWN).images.folder_column == column
+    assert f'folder_column = "{column}"' in new.settings.read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,who\n1.jpg,A\n2.jpg,A\n",
+        "file,who,day\n1.jpg,A,day0\n1.jpg,A,day7\n",  # a folder that is not there
+        "file,who,day\n1.jpg,A,day0\n1.jpg,A,\n",
+        "file,who,a,b\n1.jpg,A,day0,day1\n1.jpg,A,day1,day0\n",  # two that contradict each other
+    ],
+)
+def test_names_that_several_files_bear_are_refused(sea: Path, new: Workspace, text: str) -> None:
+    days(sea, text)
+    with pytest.raises(KitboxError) as caught:
+        presets.init(new, "csv", sea, columns=OWN)
+    assert str(caught.value) == (
+        f"{sea}/whales.csv line 2: image '1.jpg' is day0/1.jpg and day1/1.jpg; write its folder "
+        "before it, or name the column of folders in images.folder_column; 1 more like it; "
+        "'kitbox init' takes such a column as --folder-column, and the folder of all images "
+        "as --train-folder"
+    )
+    assert not new.root.exists()
+
+
+def test_ambiguous_names_are_left_out_where_faulty_rows_are(sea: Path, new: Workspace) -> None:
+    days(sea, "file,who\n1.jpg,A\na.jpg,A\nb.jpg,A\n", "day0/1.jpg", "day1/1.jpg", "a.jpg", "b.jpg")
+    presets.init(new, "csv", sea, broken="drop", columns=OWN)
+    found = lists.read(settings.load(new))
+    assert found.labelled.image_ids.tolist() == ["a.jpg", "b.jpg"]
+    assert [finding.kind for finding in found.findings] == ["ambiguous"]
+
+
+def test_a_folder_that_is_added_later_is_not_taken_for_another(sea: Path, new: Workspace) -> None:
+    days(sea, "file,who\n1.jpg,A\n2.jpg,A\n", "day0/1.jpg", "day0/2.jpg")
+    presets.init(new, "csv", sea, columns=OWN)
+    days(sea, "file,who\n1.jpg,A\n2.jpg,A\n", "day1/1.jpg")
+    with pytest.raises(KitboxError, match=r"^whales.csv line 2: image '1.jpg' is day0/1.jpg and"):
+        lists.read(settings.load(new))
+
+
+def test_an_image_folder_keeps_the_others_out(sea: Path, new: Workspace) -> None:
+    days(sea, "file,who\n1.jpg,A\n2.jpg,A\n")
+    presets.init(new, "csv", sea, columns=OWN | {"train_folder": "day1"})
+    found = lists.read(settings.load(new)).labelled
+    assert found.paths == (sea / "day1/1.jpg", sea / "day1/2.jpg")
+
+
+def test_queries_that_several_files_bear_are_refused(sea: Path, new: Workspace) -> None:
+    days(sea, "file,who\na.jpg,A\nb.jpg,A\n", "a.jpg", "b.jpg", "day0/1.jpg", "day1/1.jpg")
+    data(sea, queries="file\n1.jpg\n")
+    with pytest.raises(KitboxError, match=r"sea/queries.csv line 2: image '1.jpg' is day0/1.jpg"):
+        presets.init(new, "csv", sea, columns=OWN | {"test_list": "queries.csv"})
+
+
+@pytest.mark.parametrize("preset", ["csv", "folder"])
+def test_names_with_blanks_have_columns_of_their_own(
+    sea: Path, new: Workspace, preset: str
+) -> None:
+    names = ("train/Big Ben/IMG 1 (2), a.jpg", "train/Ann/2.jpg")
+    days(sea, "file,who\n" + "".join(f'"{name}",A\n' for name in names), *names)
+    prepared = presets.prepare(new, preset, sea, columns=OWN if preset == "csv" else {})
+    [note] = prepared.notes
+    assert note.endswith(": submissions have a column for each answer instead")
+    prepared.save()
+    csv_format = settings.load(new).submission
+    assert (csv_format.header, csv_format.layout) == (("query", "neighbour"), "columns")
+
+
+def test_names_without_blanks_are_joined(sea: Path, new: Workspace) -> None:
+    days(sea, "", "train/Ann/1,2.jpg", "train/Bob/2.jpg")
+    csv_format = presets.init(new, "folder", sea).submission
+    assert (csv_format.header, csv_format.layout) == (("query", "neighbours"), "joined")
+
+
+def test_a_fixed_format_that_cannot_hold_the_labels_is_refused(sea: Path, new: Workspace) -> None:
+    data(sea, sample_submission="Image,Id\nq.jpg,\n")
+    days(sea, "", "train/a.jpg", "train/b.jpg", "test/q.jpg")
+    data(sea, train="Image,Id\na.jpg,Big Ben\nb.jpg,Queen of Hearts\nc.jpg,Big Ben\n")
+    with pytest.raises(KitboxError) as caught:
+        presets.init(new, "humpback", sea)
+    assert str(caught.value) == (
+        "answer 'Big Ben' has a blank, which separates answers where submission.layout is "
+        '"joined"; 1 more like it; rename it, or set layout = "columns" in kitbox.toml if no '
+        "leaderboard asks for this format"
+    )
+    assert not new.root.exists()
 
 
 def test_own_columns_and_queries_can_be_given(sea: Path, new: Workspace) -> None:
@@ -474,7 +585,7 @@ def test_own_columns_and_queries_can_be_given(sea: Path, new: Workspace) -> None
     columns = {"image_column": 'a "q" picture', "label_column": "whale", "test_list": "queries.csv"}
     competition = presets.init(new, "csv", sea, columns=OWN | columns).images
     assert (competition.image_column, competition.label_column) == ('a "q" picture', "whale")
-    assert (competition.test_list, competition.test_folder) == ("queries.csv", "photos")
+    assert (competition.test_list, competition.test_folder) == ("queries.csv", ".")
 
 
 @pytest.mark.parametrize(
@@ -512,6 +623,7 @@ def test_own_columns_and_queries_can_be_given(sea: Path, new: Workspace) -> None
             "file,who\nb.jpg,Ahab\n",
             OWN,
             "{sea}/whales.csv line 2: there is no 'b.jpg' in {sea} or a folder in it; "
+            "files there are named as 'photos/a.jpg'; "
             "name the images' paths from the data folder, or their column with --image-column",
         ),
         (

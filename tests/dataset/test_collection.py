@@ -9,6 +9,7 @@ import pytest
 from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision
 from kitbox.competition.settings import Competition
+from kitbox.dataset import data_check
 from kitbox.dataset.collection import Collection, collect
 from kitbox.errors import KitboxError
 from kitbox.workspace import Workspace
@@ -148,3 +149,24 @@ def test_a_decision_about_an_image_that_no_list_names_is_an_error(
         f"{workspace.decisions} line 2: 't_0.png' is no labelled image but a test image; "
         "correct or remove the row"
     )
+
+
+def test_labels_that_the_format_cannot_hold_are_refused_before_a_training(
+    place: tuple[Workspace, Competition],
+) -> None:
+    workspace, competition = place
+    path = competition.images.root / "train.csv"
+    path.write_text(path.read_text().replace(",w_0", ",Big Ben").replace(",id_0", ",Big Ben"))
+    assert "Big Ben" in path.read_text()
+    message = (
+        "answer 'Big Ben' has a blank, which separates answers where submission.layout is "
+        '"joined"; rename it, or set layout = "columns" in kitbox.toml if no leaderboard asks for '
+        "this format"
+    )
+    with pytest.raises(KitboxError) as caught:
+        collected(workspace, competition)
+    assert str(caught.value) == message
+    found = finish(data_check.check(workspace, competition))[1].findings
+    assert [str(each) for each in found if each.kind == "list"] == [f"kitbox.toml: {message}"]
+    other = with_settings(competition, submission={"layout": "columns"})
+    assert "Big Ben" in collected(workspace, other).labelled.labels

@@ -22,9 +22,9 @@ def test_rows_files_individuals_and_what_is_left_out_are_counted(tmp_path: Path)
     assert lines(tmp_path, "csv", train_list="seals.csv", test_list="queries.csv") == [
         "labelled images: seals.csv has 4 rows; found 2 in photos; 2 individuals",
         "test images: queries.csv has 1 row; found 1 in photos",
-        "missing: seals.csv line 4: image 'x.png' is not in photos; correct the row or remove it; "
-        "1 more like it",
-        "unlisted: no row names photos/c.png; 1 more like it",
+        "missing: 2, as seals.csv line 4: image 'x.png' is not in the data folder; correct the row "
+        "or remove it",
+        "unlisted: 2 images that no row names, as photos/c.png",
     ]
 
 

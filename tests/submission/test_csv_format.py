@@ -138,8 +138,9 @@ def test_a_blank_inside_a_joined_answer_is_an_error(layout: str, blank: str) -> 
     with pytest.raises(KitboxError) as caught:
         csv_format.write(ranking_of(rows), competition_with(layout))
     assert str(caught.value) == (
-        f"answer 'Old{blank}Boo' has a blank, which separates answers in this format; "
-        'rename it, or set layout = "columns" in kitbox.toml'
+        f"answer 'Old{blank}Boo' has a blank, which separates answers where "
+        f'submission.layout is "{layout}"; rename it, or set layout = "columns" in kitbox.toml if '
+        "no leaderboard asks for this format"
     )
 
 
