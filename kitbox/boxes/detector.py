@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -27,12 +27,16 @@ class DetectorSettings(Value):
     """A detector: its backbone, input size, heads and training.
 
     Images are resized to one size, whose longer side is `image_size` pixels and whose shape is that
-    of the median image. This keeps the relative place of a box and its IoU with others.
+    of the median image. This keeps the relative place of a box and its IoU with others. A training
+    ends after `patience` epochs without a better score on held-out images, with 0 never.
     """
 
+    later: ClassVar[frozenset[str]] = frozenset({"patience"})
+
     backbone: str = Field(default="mobilenetv2_100", min_length=1)
-    image_size: int = Field(default=384, ge=32, le=2048)
-    epochs: int = Field(default=16, ge=1, le=1000)
+    image_size: int = Field(default=256, ge=32, le=2048)
+    epochs: int = Field(default=6, ge=1, le=1000)
+    patience: int = Field(default=0, ge=0, le=1000)
     batch_size: int = Field(default=8, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
@@ -50,6 +54,22 @@ class DetectorSettings(Value):
         long = max(round(self.image_size / step), 1) * step
         short = max(round(self.image_size * min(shape, 1 / shape) / step), 1) * step
         return (short, long) if shape >= 1 else (long, short)
+
+
+# As many images are enough: six epochs of 390. Fewer boxes take more epochs, at the same cost.
+_ENOUGH_IMAGES = 2340
+_LEAST_PATIENCE = 3
+
+
+def default_epochs(images: int) -> int:
+    """Return the epochs that are enough for this number of training images."""
+    fewest = DetectorSettings().epochs
+    return min(max(fewest, round(_ENOUGH_IMAGES / max(images, 1))), 1000)
+
+
+def default_patience(epochs: int) -> int:
+    """Return the patience of a training: a fifth of its epochs, as scores of few images jump."""
+    return max(_LEAST_PATIENCE, epochs // 5)
 
 
 # Stages up to this stride are frozen: edges and colours from ImageNet suit any photograph, and

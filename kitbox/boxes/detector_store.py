@@ -24,17 +24,22 @@ _VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorKey:
-    """What determines a trained detector: settings, data, initial weights, precision."""
+    """What determines a trained detector: settings, data, initial weights, precision.
+
+    `held` is the digest of the held-out images and boxes that end its training, if any do.
+    """
 
     settings: dict[str, Any]
     data: str  # digest of the training images and boxes
     weights: str  # digest of the backbone's initial weights
     precision: str
     version: int = _VERSION
+    held: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the key as it is written to detector.json."""
-        return {
+        held = {"held": self.held} if self.held else {}  # earlier detectors keep their digest
+        return held | {
             "recipe": self.settings,
             "data": self.data,
             "weights": self.weights,
@@ -76,12 +81,16 @@ class DetectorFolder:
 
 @dataclass(frozen=True)
 class TrainedDetector:
-    """A detector, its folder, its input (height, width), and the seconds of its training."""
+    """A detector, its folder, its input (height, width), and the seconds of its training.
+
+    `epoch` is the one whose weights it has, the last one unless held-out images chose another.
+    """
 
     folder: DetectorFolder
     detector: Detector
     height_width: tuple[int, int]
     seconds: float
+    epoch: int
 
 
 def data_digest(boxed: BoxedImages) -> str:
@@ -100,10 +109,16 @@ def save(
     key: DetectorKey,
     height_width: tuple[int, int],
     seconds: float,
+    epoch: int,
 ) -> None:
     """Save a finished detector, and remove the state of its training."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in detector.state_dict().items()}
-    metadata = {"causes": key.as_json(), "height_width": height_width, "seconds": seconds}
+    metadata = {
+        "causes": key.as_json(),
+        "height_width": height_width,
+        "seconds": seconds,
+        "epoch": epoch,
+    }
     write_json(folder.metadata, metadata)
     write_bytes(folder.weights, to_bytes(tensors))
     folder.state.unlink(missing_ok=True)
@@ -122,6 +137,7 @@ def load(folder: DetectorFolder) -> TrainedDetector:
         settings = DetectorSettings.model_validate(metadata["causes"]["recipe"])
         height, width = metadata["height_width"]
         seconds = float(metadata["seconds"])
+        epoch = int(metadata.get("epoch", settings.epochs))
     except (KitboxError, KeyError, TypeError, ValueError) as error:
         raise damaged_error(folder.metadata) from error
     detector = Detector(settings)
@@ -129,7 +145,7 @@ def load(folder: DetectorFolder) -> TrainedDetector:
         detector.load_state_dict(load_file(folder.weights))
     except (SafetensorError, RuntimeError, OSError) as error:
         raise damaged_error(folder.weights) from error
-    return TrainedDetector(folder, detector.eval(), (height, width), seconds)
+    return TrainedDetector(folder, detector.eval(), (height, width), seconds, epoch)
 
 
 def damaged_error(path: Path) -> KitboxError:

@@ -1,19 +1,20 @@
-"""Trains a detector on drawn boxes, resumes where it stopped, and detects boxes in images."""
+"""Trains a detector on drawn boxes until it no longer learns, and detects boxes in images."""
 
 import io
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import PickleError
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
-from kitbox.boxes import detections, detector_data, detector_store
+from kitbox.boxes import average_precision, detections, detector_data, detector_store
 from kitbox.boxes.detections import Detections
 from kitbox.boxes.detector import Detector, DetectorSettings
 from kitbox.boxes.detector_data import BoxedImages
@@ -29,6 +30,10 @@ from kitbox.workspace import Workspace
 _LARGEST_GRADIENT_NORM = 5.0
 # Learning rate of the pretrained backbone / that of the new heads.
 _BACKBONE_RATE = 0.3
+# Steps, at most an epoch, after which the time is estimated; the first is slower and not counted.
+_TIMED_STEPS = 5
+# Seconds of a forward pass / those of a training step: a backward pass takes about twice as long.
+_FORWARD_SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,60 @@ class DetectorOptions:
     precision: str = "auto"
     workers: int | None = None
     fresh: bool = False
+
+
+@dataclass(frozen=True)
+class DetectorEstimate:
+    """The seconds that a training takes from its first steps on, at most: it may stop early.
+
+    `seconds_per_image` is an estimate for the detection of boxes.
+    """
+
+    epochs: int
+    images: int
+    seconds: float
+    seconds_per_image: float
+
+
+@dataclass(frozen=True)
+class DetectorEpoch:
+    """An epoch is done: its average precision on held-out images, if there are any.
+
+    `best_epoch` is the best one so far; `stopped` if the training ends before its last epoch.
+    """
+
+    epoch: int
+    epochs: int
+    ap: float | None
+    best_epoch: int
+    seconds_left: float
+    stopped: bool
+
+
+DetectorEvent = Progress | DetectorEstimate | DetectorEpoch
+
+
+@dataclass
+class _Position:
+    """Where a training stands: finished epochs, their seconds, and the best weights so far."""
+
+    epoch: int = 0
+    seconds: float = 0.0
+    best_ap: float = 0.0
+    best_epoch: int = 0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, ap: float | None, detector: Detector) -> None:
+        """Keep the weights of the best epoch, or, while nothing is detected, of the last one."""
+        if ap is None or ap > self.best_ap or self.best_ap == 0:
+            self.best_ap, self.best_epoch = ap or 0.0, self.epoch
+            if ap is not None:
+                state = detector.state_dict()
+                self.best_weights = {name: t.detach().clone() for name, t in state.items()}
+
+    def no_longer_learns(self, patience: int) -> bool:
+        """Return whether the last `patience` epochs were not better, but something is detected."""
+        return bool(patience and self.best_ap and self.epoch - self.best_epoch >= patience)
 
 
 @dataclass(frozen=True)
@@ -65,12 +124,16 @@ def train(
     source: Path | str,
     workspace: Workspace,
     options: DetectorOptions,
-) -> Generator[Progress, None, TrainedDetector]:
-    """Return a detector trained on boxes, or the earlier one with the same key; yields Progress.
+    held: BoxedImages | None = None,
+) -> Generator[DetectorEvent, None, TrainedDetector]:
+    """Return a detector trained on boxes, or the earlier one with the same key; yields events.
 
     An interrupted training is resumed after its last finished epoch. `source` is where the
-    backbone's weights come from: "hub", "none" or a file.
+    backbone's weights come from: "hub", "none" or a file. If the settings have a patience, the
+    `held` boxes are scored after each epoch: they end the training and choose the epoch.
     """
+    if not settings.patience or held is None or not len(held):
+        held = None
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device, training=True)
     key = DetectorKey(
@@ -78,23 +141,26 @@ def train(
         data=detector_store.data_digest(boxed),
         weights=pretrained_weights.source_digest(source),
         precision=precision,
+        held="" if held is None else detector_store.data_digest(held),
     )
     folder = DetectorFolder(workspace.detectors / key.digest)
     if options.fresh or not folder.weights.exists():
         with detector_store.lock(folder):
             if options.fresh:
                 detector_store.delete(folder)
-            detector, seconds = yield from train_epochs(
+            detector, position = yield from train_epochs(
                 boxed,
                 settings,
                 source,
                 folder.state,
+                held=held,
                 device=device,
                 precision=precision,
                 workers=options.workers,
             )
             height_width = settings.height_width(boxed.shape)
-            detector_store.save(folder, detector, key, height_width, seconds)
+            seconds, epoch = position.seconds, position.best_epoch
+            detector_store.save(folder, detector, key, height_width, seconds, epoch)
     return detector_store.load(folder)
 
 
@@ -104,11 +170,12 @@ def train_epochs(
     source: Path | str,
     state: Path,
     *,
+    held: BoxedImages | None = None,
     device: str,
     precision: str,
     workers: int | None = None,
-) -> Generator[Progress, None, tuple[Detector, float]]:
-    """Return a detector trained on boxes, and the seconds of its training; yields Progress.
+) -> Generator[DetectorEvent, None, tuple[Detector, _Position]]:
+    """Return a detector trained on boxes, and where its training ended; yields events.
 
     The state after each epoch is saved in the file `state`. If that exists, the training resumes
     from it, and ends with the same weights. Raises KitboxError for a loss that is not a finite
@@ -118,16 +185,19 @@ def train_epochs(
     detector = _build_detector(settings, source, device, precision)
     batches = detector_data.EpochBatches(boxed, settings.batch_size, settings.seed)
     optimizer, schedule = _build_optimizer(detector, settings, len(batches))
-    done, earlier_seconds = _load_state(state, detector, optimizer, schedule)
+    position = _load_state(state, detector, optimizer, schedule)
+    height_width = settings.height_width(boxed.shape)
     interpolation = detector.pyramid.data_config.interpolation
     loader = detector_data.build_loader(
-        detector_data.BoxedDataset(boxed, settings.height_width(boxed.shape), interpolation),
+        detector_data.BoxedDataset(boxed, height_width, interpolation),
         batches,
         workers=default_worker_count(device, workers),
     )
-    start, seconds = time.perf_counter(), earlier_seconds
-    for epoch in range(done + 1, settings.epochs + 1):
-        batches.epoch = epoch
+    earlier, earlier_seconds = position.epoch, position.seconds
+    total = settings.epochs * len(batches)
+    start = first_step = time.perf_counter()
+    while position.epoch < settings.epochs and not position.no_longer_learns(settings.patience):
+        batches.epoch = epoch = position.epoch + 1
         for step, (pixels, boxes, _) in enumerate(loader, 1):
             loss = _step(detector.train(), pixels, boxes, optimizer, device, precision)
             if not loss < float("inf"):
@@ -136,15 +206,63 @@ def train_epochs(
                     fix="try --precision 32, or another --backbone",
                 )
             schedule.step()
-            steps = (epoch - 1) * len(batches) + step
-            images = (steps - done * len(batches)) / len(batches) * len(boxed)
-            speed = images / (time.perf_counter() - start)
+            now, steps = time.perf_counter(), (epoch - 1) * len(batches) + step
+            done = steps - earlier * len(batches)
+            first_step = now if done == 1 else first_step
+            if done == min(_TIMED_STEPS, len(batches)):
+                per_step = (now - first_step) / (done - 1) if done > 1 else now - start
+                per_image = per_step * len(batches) / len(boxed) * _FORWARD_SHARE
+                scoring = per_image * len(held) * (settings.epochs - earlier) if held else 0.0
+                seconds = per_step * (total - steps) + scoring
+                yield DetectorEstimate(settings.epochs, len(boxed), seconds, per_image)
+            speed = done / len(batches) * len(boxed) / (now - start)
             note = f"epoch {epoch}/{settings.epochs}, loss {loss:.3f}, {speed:.0f} images/s"
-            total = settings.epochs * len(batches)
             yield Progress("train the detector", steps, total, "steps", note)
-        seconds = earlier_seconds + time.perf_counter() - start
-        _save_state(state, detector, optimizer, schedule, {"epoch": epoch, "seconds": seconds})
-    return detector.eval(), seconds
+        position.epoch = epoch
+        ap = (
+            None
+            if held is None
+            else _score(detector, held, height_width, device, precision, workers)
+        )
+        position.add(ap, detector)
+        position.seconds = earlier_seconds + time.perf_counter() - start
+        _save_state(state, detector, optimizer, schedule, position)
+        yield DetectorEpoch(
+            epoch=epoch,
+            epochs=settings.epochs,
+            ap=ap,
+            best_epoch=position.best_epoch,
+            seconds_left=(time.perf_counter() - start)
+            / (epoch - earlier)
+            * (settings.epochs - epoch),
+            stopped=epoch < settings.epochs and position.no_longer_learns(settings.patience),
+        )
+    if position.best_weights:
+        detector.load_state_dict(position.best_weights)
+    return detector.eval(), position
+
+
+def _score(
+    detector: Detector,
+    held: BoxedImages,
+    height_width: tuple[int, int],
+    device: str,
+    precision: str,
+    workers: int | None,
+) -> float:
+    """Return the average precision of a detector over IoUs of .5 to .95 on held-out images."""
+    found: dict[int, Detections] = {}
+    for rows, of_rows in detections.detect(
+        detector,
+        list(held.images.paths),
+        height_width,
+        device=device,
+        precision=precision,
+        workers=workers,
+    ):
+        found |= dict(zip(rows, of_rows, strict=True))
+    matches = average_precision.match_boxes(held.boxes, [found[row] for row in range(len(held))])
+    return float(matches.average_precision(np.ones((1, len(held)))).mean())
 
 
 def detect(
@@ -209,11 +327,12 @@ def _build_optimizer(
     optimizer = torch.optim.AdamW(
         [{"params": backbone}, {"params": heads}], weight_decay=settings.weight_decay
     )
+    total = settings.epochs * steps
     schedule = OneCycleLR(
         optimizer,
         max_lr=rates,
-        total_steps=settings.epochs * steps,
-        pct_start=0.1,
+        total_steps=total,
+        pct_start=0.2 if total == 10 else 0.1,  # torch divides by zero for one step of warm-up
         cycle_momentum=False,
     )
     return optimizer, schedule
@@ -242,25 +361,30 @@ def _step(
 
 
 def _save_state(
-    state: Path, detector: Detector, optimizer: Any, schedule: OneCycleLR, position: dict[str, Any]
+    state: Path, detector: Detector, optimizer: Any, schedule: OneCycleLR, position: _Position
 ) -> None:
     buffer = io.BytesIO()
     parts = {"detector": detector, "optimizer": optimizer, "schedule": schedule}
-    torch.save({name: p.state_dict() for name, p in parts.items()} | position, buffer)
+    torch.save({name: p.state_dict() for name, p in parts.items()} | vars(position), buffer)
     write_bytes(state, buffer.getvalue())
 
 
-def _load_state(
-    state: Path, detector: Detector, optimizer: Any, schedule: OneCycleLR
-) -> tuple[int, float]:
-    """Load the state of an interrupted training, if any; return its epochs and seconds."""
+def _load_state(state: Path, detector: Detector, optimizer: Any, schedule: OneCycleLR) -> _Position:
+    """Load the state of an interrupted training, if any; return where it stood."""
     if not state.exists():
-        return 0, 0.0
+        return _Position()
     try:
         saved = torch.load(state, map_location="cpu", weights_only=True)
         detector.load_state_dict(saved["detector"])
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
-        return int(saved["epoch"]), float(saved["seconds"])
+        epoch = int(saved["epoch"])
+        return _Position(
+            epoch=epoch,
+            seconds=float(saved["seconds"]),
+            best_ap=float(saved.get("best_ap", 0.0)),
+            best_epoch=int(saved.get("best_epoch", epoch)),
+            best_weights=saved.get("best_weights", {}),
+        )
     except (OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError, PickleError) as e:
         raise damaged_error(state) from e

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kitbox.boxes import average_precision, detector_training
+from kitbox.boxes import average_precision, detector_store, detector_training
+from kitbox.boxes.detector import Detector, default_epochs, default_patience
 from kitbox.boxes.detector_data import BoxedImages
 from kitbox.boxes.detector_store import TrainedDetector
-from kitbox.boxes.detector_training import DetectorOptions
+from kitbox.boxes.detector_training import DetectorEpoch, DetectorEstimate, DetectorOptions
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.records import Progress
@@ -25,12 +26,25 @@ def drawn(tmp_path: Path) -> BoxedImages:
 
 
 def train(
-    drawn: BoxedImages, workspace: Workspace, **settings: object
+    drawn: BoxedImages, workspace: Workspace, held: BoxedImages | None = None, **settings: object
 ) -> tuple[list[Progress], TrainedDetector]:
-    reports, trained = finish(
-        detector_training.train(drawn, tiny(**settings), "none", workspace, OPTIONS)
+    events, trained = train_with_events(drawn, workspace, held, **settings)
+    return [event for event in events if isinstance(event, Progress)], trained
+
+
+def train_with_events(
+    drawn: BoxedImages, workspace: Workspace, held: BoxedImages | None = None, **settings: object
+) -> tuple[list[object], TrainedDetector]:
+    events, trained = finish(
+        detector_training.train(drawn, tiny(**settings), "none", workspace, OPTIONS, held)
     )
-    return reports, trained
+    return events, trained
+
+
+def scores_in_turn(monkeypatch: pytest.MonkeyPatch, *scores: float) -> None:
+    """Give each epoch's detector the next of these scores on held-out images."""
+    left = iter(scores)
+    monkeypatch.setattr(detector_training, "_score", lambda *_: next(left))
 
 
 def test_a_detector_is_trained_once(drawn: BoxedImages, workspace: Workspace) -> None:
@@ -64,7 +78,7 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
         if stop_after is not None:
             stage = detector_training.train(drawn, tiny(epochs=3), "none", workspace, OPTIONS)
             for report in stage:
-                if report.done == stop_after:
+                if isinstance(report, Progress) and report.done == stop_after:
                     break
             stage.close()
         reports, trained = train(drawn, workspace, epochs=3)
@@ -72,6 +86,108 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
         assert reports[0].done == first_step
         digests.append(digest_of_file(trained.folder.weights))
     assert len(set(digests)) == 1
+
+
+def epochs_of(events: list[object]) -> list[tuple[int, float | None, int, bool]]:
+    return [
+        (event.epoch, event.ap, event.best_epoch, event.stopped)
+        for event in events
+        if isinstance(event, DetectorEpoch)
+    ]
+
+
+def test_a_training_stops_when_it_no_longer_learns_and_keeps_its_best_epoch(
+    drawn: BoxedImages, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights: dict[float, object] = {}
+
+    def score(detector: Detector, *_: object) -> float:
+        ap = (0.0, 0.0, 0.5, 0.7, 0.6, 0.7)[len(weights)]
+        state = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
+        weights[len(weights) + 1] = state
+        return ap
+
+    monkeypatch.setattr(detector_training, "_score", score)
+    events, trained = train_with_events(
+        drawn.take(np.arange(8)), workspace, drawn.take(np.arange(8, 12)), epochs=9, patience=2
+    )
+    assert epochs_of(events) == [
+        (1, 0.0, 1, False),
+        (2, 0.0, 2, False),  # nothing is detected yet: it may still learn
+        (3, 0.5, 3, False),
+        (4, 0.7, 4, False),
+        (5, 0.6, 4, False),
+        (6, 0.7, 4, True),
+    ]
+    assert trained.epoch == 4
+    kept = trained.detector.state_dict()
+    best, last = weights[4], weights[6]
+    assert isinstance(best, dict)
+    assert isinstance(last, dict)
+    assert all((kept[name] == best[name]).all() for name in kept)
+    assert any((kept[name] != last[name]).any() for name in kept)
+
+
+def test_without_patience_or_held_out_images_all_epochs_are_trained(
+    drawn: BoxedImages, workspace: Workspace
+) -> None:
+    events, trained = train_with_events(drawn, workspace, None, patience=1)
+    assert epochs_of(events) == [(1, None, 1, False), (2, None, 2, False)]
+    assert trained.epoch == 2
+    events, _ = train_with_events(drawn, workspace, drawn, patience=0)
+    assert epochs_of(events) == [(1, None, 1, False), (2, None, 2, False)]
+
+
+def test_the_digest_of_a_detector_without_patience_is_what_it_was(
+    drawn: BoxedImages, workspace: Workspace
+) -> None:
+    key = detector_store.DetectorKey(
+        settings=tiny().model_dump(mode="json"), data="d", weights="w", precision="32"
+    )
+    assert list(key.as_json()) == ["recipe", "data", "weights", "precision", "version"]
+    assert "patience" not in key.settings
+    held = train(drawn, workspace, drawn, epochs=1, patience=1)[1].folder
+    other = train(drawn, workspace, drawn.take(np.arange(5)), epochs=1, patience=1)[1].folder
+    assert len({held.path, other.path, train(drawn, workspace, epochs=1)[1].folder.path}) == 3
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_an_interrupted_training_remembers_its_best_epoch(
+    drawn: BoxedImages,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    stop_after: int,
+) -> None:
+    settings = tiny(epochs=6, patience=2)
+    scores_in_turn(monkeypatch, 0.7, 0.6, 0.5)
+    stage = detector_training.train(drawn, settings, "none", workspace, OPTIONS, drawn)
+    for event in stage:
+        if isinstance(event, DetectorEpoch) and event.epoch == stop_after:
+            break
+    stage.close()
+    scores_in_turn(monkeypatch, *(0.6, 0.5)[stop_after - 1 :])
+    events, trained = finish(
+        detector_training.train(drawn, settings, "none", workspace, OPTIONS, drawn)
+    )
+    assert [epoch for epoch, *_ in epochs_of(events)] == [2, 3][stop_after - 1 :]
+    assert trained.epoch == 1
+
+
+def test_the_time_of_a_training_is_estimated_after_its_first_steps(
+    drawn: BoxedImages, workspace: Workspace
+) -> None:
+    events, _ = train_with_events(drawn, workspace, drawn, epochs=5, patience=1)
+    [estimate] = [event for event in events if isinstance(event, DetectorEstimate)]
+    before = [event for event in events[: events.index(estimate)] if isinstance(event, Progress)]
+    assert len(before) == 1  # in the first epoch, of two steps
+    assert (estimate.epochs, estimate.images) == (5, 12)
+    assert estimate.seconds > 0
+    assert estimate.seconds_per_image > 0
+
+
+def test_fewer_boxes_take_more_epochs() -> None:
+    assert [default_epochs(n) for n in (390, 5000, 195, 16, 1, 0)] == [6, 6, 12, 146, 1000, 1000]
+    assert [default_patience(n) for n in (1, 6, 20, 146)] == [3, 3, 4, 29]
 
 
 def test_boxes_are_detected_once_in_an_image(drawn: BoxedImages, workspace: Workspace) -> None:
@@ -114,7 +230,7 @@ def test_a_damaged_detector_is_named(
 @pytest.mark.parametrize("length", [0, 100, 10_000])
 def test_a_damaged_state_is_named(drawn: BoxedImages, workspace: Workspace, length: int) -> None:
     stage = detector_training.train(drawn, tiny(epochs=3), "none", workspace, OPTIONS)
-    while next(stage).done < 3:
+    while not isinstance(event := next(stage), DetectorEpoch) or event.epoch < 1:
         pass
     stage.close()
     [state] = workspace.detectors.glob("*/state.pt")

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 from inspect import signature
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 from typer.testing import Result
 
 from kitbox.boxes.detector import DetectorSettings
-from kitbox.cli import boxes
+from kitbox.cli import box_detection
 from kitbox.competition import decisions, settings
 from kitbox.competition.boxes import Box, read_file, replace
 from kitbox.competition.decisions import Decision
@@ -383,11 +384,40 @@ def test_a_decided_box_is_trained_on_and_not_detected_again(drawn_workspace: Wor
 
 
 def test_the_defaults_of_the_command_are_those_of_the_settings() -> None:
-    defaults = {n: p.default for n, p in signature(boxes.detect).parameters.items()}
+    defaults = {n: p.default for n, p in signature(box_detection.detect).parameters.items()}
     recipe = DetectorSettings().model_dump()
-    assert {n: defaults[n] for n in ("backbone", "image_size", "epochs", "seed")} == {
-        n: recipe[n] for n in ("backbone", "image_size", "epochs", "seed")
+    assert {n: defaults[n] for n in ("backbone", "image_size", "seed")} == {
+        n: recipe[n] for n in ("backbone", "image_size", "seed")
     }
+    assert (recipe["image_size"], recipe["epochs"]) == (256, 6)
+
+
+def test_the_time_of_a_detector_is_told_at_the_start_and_after_each_epoch(
+    drawn_workspace: Workspace,
+) -> None:
+    shown = detect("--epochs", "2", "--threshold", "0").stderr
+    assert re.search(
+        r"^training takes about \d+ s, at most 2 epochs of 18 images; the boxes of 10 other images "
+        r"about \d+ s more$",
+        shown,
+        re.MULTILINE,
+    )
+    assert re.search(
+        r"^epoch 1/2: ap 0\.\d{3} on the held-out images, best: epoch 1; about \d+ s left$",
+        shown,
+        re.MULTILINE,
+    )
+    assert shown.index("training takes") < shown.index("epoch 1/2")
+    unmeasured = detect("--epochs", "2", "--threshold", "0", "--held-out", "0").stderr
+    assert re.search(r"^epoch 1/2; about \d+ s left$", unmeasured, re.MULTILINE)
+
+
+def test_few_boxes_take_more_epochs_and_patience_ends_them(drawn_workspace: Workspace) -> None:
+    arguments = ["data", "boxes", "detect", *SMALL, *RUN, "--threshold", "0", "--json"]
+    del arguments[(at := arguments.index("--epochs")) : at + 2]
+    figures = json.loads(run(*arguments, "--patience", "1").stdout)
+    assert figures["epochs"] == 130  # of 18 images
+    assert figures["best_epoch"] < 130
 
 
 def test_a_missing_weights_file_is_an_error(drawn_workspace: Workspace) -> None:
