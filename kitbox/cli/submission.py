@@ -42,7 +42,8 @@ def lint(
 ) -> None:
     """Check whether the leaderboard would accept a file.
 
-    Exits with 1 if not, and lists the findings by line and column.
+    Exits with 1 if not, and lists the findings by line and column. A warning is about what the
+    leaderboard takes, but scores lower than need be.
 
     \b
     Example:
@@ -50,7 +51,7 @@ def lint(
     """
     from kitbox.competition import decisions, lists
     from kitbox.submission import leaderboard
-    from kitbox.submission.lint import lint_file
+    from kitbox.submission.lint import errors, lint_file
 
     workspace, competition = open_workspace(folder)
     earlier = leaderboard.sent_digests(workspace)
@@ -62,9 +63,10 @@ def lint(
         print_line(f"{file} {finding}")
     if len(findings) > _SHOWN:
         print_line(f"{file}: {len(findings) - _SHOWN} more; --json lists them all")
-    if findings:
+    if errors(findings):
         raise typer.Exit(1)
-    print_line(f"{file}: no findings")
+    warnings = f"{len(findings)} warning{'s' if len(findings) > 1 else ''}, no errors"
+    print_line(f"{file}: {warnings if findings else 'no findings'}")
 
 
 @app.command("mark")

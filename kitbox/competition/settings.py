@@ -22,6 +22,9 @@ _LEAST_CLOSENESS = 0.574
 # whale-do's, whose scores lie in [0, 1].
 _UNIT_HEADER = ("query_id", "database_image_id", "score")
 
+# What a leaderboard's scorer may take beside k different answers in the order of the queries.
+Accepted = Literal["fewer", "none", "any-order", "repeated"]
+
 # The usual metric of each kind of answers comes first.
 METRICS: dict[str, tuple[Metric, ...]] = {
     "images": ("map",),
@@ -221,8 +224,13 @@ class SubmissionFormat(Value):
     row for each answer with its score; "scored": the answer and its score in one column. The scores
     of "long" are the "similarity" that the terminal and the pages show, or (1 + cosine) / 2 where a
     format demands a "unit" range. A file above `largest_mb` is refused.
-    `kaggle` is the competition's name in its address on kaggle.com; receipts leave it out, as it
-    does not affect the answers.
+
+    `accepts` is what the leaderboard's own scorer takes: "fewer" than k answers to a query, "none"
+    at all, rows in "any-order", "repeated" answers; the lint warns of them, and refuses what is not
+    listed. Clusters begin with `cluster_prefix`, where {group} is the query's group. `sent_as` is
+    how answers reach the leaderboard: as a "file", or by a "notebook" or "code" that runs there.
+    `kaggle` is the competition's name in its address on kaggle.com. Receipts leave these four out,
+    as they do not affect the answers.
     """
 
     title: ClassVar[str] = "[submission]"
@@ -233,6 +241,11 @@ class SubmissionFormat(Value):
     sample: str | None = None
     largest_mb: float = Field(default=100.0, gt=0)
     kaggle: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]+$", exclude=True)
+    accepts: tuple[Accepted, ...] = Field(default=(), exclude=True)
+    cluster_prefix: str | None = Field(
+        default=None, pattern=r"^([^{}\s]|\{group\})+$", exclude=True
+    )
+    sent_as: Literal["file", "notebook", "code"] = Field(default="file", exclude=True)
 
     @property
     def unit_scores(self) -> bool:
@@ -407,6 +420,10 @@ def _format_contradictions(competition: Competition) -> Iterator[str]:
         yield "layout = 'scored' needs answers = 'label'"
     if task.leaderboard_metric == "gap" and csv_format.layout != "scored":
         yield "metric = 'gap' needs layout = 'scored', which has the confidences"
+    if csv_format.cluster_prefix is not None and task.answers != "clusters":
+        yield "submission.cluster_prefix is for answers = 'clusters'; leave it out"
+    if "{group}" in (csv_format.cluster_prefix or "") and not task.within_group:
+        yield "submission.cluster_prefix with {group} needs task.within_group = true"
 
 
 def _threshold_contradictions(competition: Competition) -> Iterator[str]:

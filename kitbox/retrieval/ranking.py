@@ -189,16 +189,23 @@ def cluster_trees(graphs: Sequence[NeighbourGraph]) -> dict[str, ClusterTree]:
 
 
 def cut_trees(
-    trees: Mapping[str, ClusterTree], searches: Sequence[Search], thresholds: Thresholds
+    trees: Mapping[str, ClusterTree],
+    searches: Sequence[Search],
+    thresholds: Thresholds,
+    prefix: str | None = None,
 ) -> Ranking:
-    """Return each query's cluster as its only answer: `cluster_<group>_<number>`."""
+    """Return each query's cluster as its only answer: `prefix` and a number.
+
+    {group} in it is the query's group; by default it is `cluster_{group}_`.
+    """
     names: list[str] = []
     limits: list[float] = []
     for search in searches:
         limit = float(query_thresholds(thresholds, strings([search.name]))[0])
-        prefix = f"cluster_{search.name}_" if search.name else "cluster_"
+        usual = "cluster_{group}_" if search.name else "cluster_"
+        begin = (prefix or usual).replace("{group}", search.name)
         numbers = trees[search.name].cut(limit)
-        names += [f"{prefix}{number}" for number in numbers]
+        names += [f"{begin}{number}" for number in numbers]
         limits += [limit] * len(numbers)
     return Ranking(
         np.concatenate([search.query_ids for search in searches]),

@@ -1,16 +1,17 @@
 """Checks whether the leaderboard would accept a file; findings have a line, a column and a fix."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from kitbox.competition import protocol
 from kitbox.competition.lists import ListedImages
-from kitbox.competition.settings import Competition
+from kitbox.competition.settings import Accepted, Competition
 from kitbox.errors import KitboxError, did_you_mean, more
 from kitbox.records import ImageSet, LabelledImages, Search
 from kitbox.submission import csv_format
@@ -28,14 +29,24 @@ _MOST_SEARCHES = 50
 
 @dataclass(frozen=True)
 class LintFinding:
-    """A reason why a leaderboard would refuse a file or score it wrongly, with its fix."""
+    """A reason why a leaderboard would refuse a file or score it wrongly, with its fix.
+
+    A "warning" is about what its scorer takes, but scores lower than need be or by chance.
+    """
 
     line: int
     column: int
     what: str
+    level: Literal["error", "warning"] = "error"
 
     def __str__(self) -> str:
-        return f"line {self.line}, column {self.column}: {self.what}"
+        level = "warning: " if self.level == "warning" else ""
+        return f"line {self.line}, column {self.column}: {level}{self.what}"
+
+
+def errors(findings: Iterable[LintFinding]) -> list[LintFinding]:
+    """Return the findings for which a leaderboard would refuse a file."""
+    return [finding for finding in findings if finding.level == "error"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +54,8 @@ class ExpectedAnswers:
     """The queries in their order (query → row), and their possible answers.
 
     `kind` of answer is "label", "image" or "cluster". `allowed` are the answers of each search,
-    `search_of` the search of each query, and `image_of` its image.
+    `search_of` the search of each query, and `image_of` its image. `accepts` is what the
+    leaderboard takes, and `prefixes` are what the clusters of each search must begin with, if any.
     """
 
     kind: str
@@ -54,6 +66,12 @@ class ExpectedAnswers:
     least: int
     most: int
     with_itself: bool
+    accepts: frozenset[str] = frozenset()
+    prefixes: tuple[str, ...] = ()
+
+    def level(self, fault: Accepted) -> Literal["error", "warning"]:
+        """Return the level of a finding that the leaderboard may take."""
+        return "warning" if fault in self.accepts else "error"
 
     def answers(self, query: str) -> Collection[str]:
         """Return the possible answers to a query."""
@@ -246,12 +264,14 @@ def _check_answers(
     for answer in answers:
         if answer.text in seen and not repeated:
             what = f"answer '{answer.text}' is repeated; name another"
-            yield LintFinding(line, answer.column, what)
+            yield LintFinding(line, answer.column, what, expected.level("repeated"))
             repeated = True
         seen.add(answer.text)
         if not wrong and not expected.allows(answer.text, query):
             yield _wrong_answer(query, answer, line, expected, suggestions)
             wrong = True
+    if answers:
+        yield from _check_prefix(query, answers[0], line, expected)
     yield from _check_itself(query, answers, line, column, expected)
 
 
@@ -293,7 +313,7 @@ def _check_long_rows(
         else:
             if query.text != last:
                 what = f"rows of query '{query.text}' are apart; put them one after another"
-                yield LintFinding(line, query.column, what)
+                yield LintFinding(line, query.column, what, expected.level("any-order"))
             by_query[query.text].append(row)
         last = query.text if query.text in by_query else last
     for name, own in by_query.items():
@@ -312,7 +332,7 @@ def _check_long_answers(
     for (line, _), answer in zip(own, answers, strict=True):
         if answer.text in seen:
             what = f"answer '{answer.text}' is on line {seen[answer.text]} already; name another"
-            yield LintFinding(line, answer.column, what)
+            yield LintFinding(line, answer.column, what, expected.level("repeated"))
         elif not expected.allows(answer.text, query):
             yield _wrong_answer(query, answer, line, expected, suggestions)
         seen[answer.text] = line
@@ -334,6 +354,26 @@ def _check_scores(query: str, own: list[CsvRow], *, unit: bool) -> Iterator[Lint
         text, column = own[0].fields[2]
         what = f"all answers of '{query}' have the score {text}, which gives no order; "
         yield LintFinding(own[0].line, column, what + "let the scores fall along the answers")
+    elif len(values) < len(own):
+        yield from _check_ties(query, own)
+
+
+def _check_ties(query: str, own: list[CsvRow]) -> Iterator[LintFinding]:
+    """Check that no answers of a query have equal scores; the first that has one is told."""
+    first: dict[float, int] = {}
+    ties = []
+    for row in own:
+        value = csv_format.parse_number(row.fields[2].text)
+        if value is not None and first.setdefault(value, row.line) != row.line:
+            ties.append((row, first[value]))
+    if ties:
+        row, line = ties[0]
+        text, column = row.fields[2]
+        what = (
+            f"score {text} of '{query}' is on line {line} already{more(len(ties) - 1)}; equal scores "
+            "have no order and count as one group; let the scores fall along the answers"
+        )
+        yield LintFinding(row.line, column, what, "warning")
 
 
 def _unknown_query(
@@ -354,7 +394,8 @@ def _check_order(
     row = expected.row_of[query.text]
     if row < before:
         what = f"query '{query.text}' should be number {row + 1} of the queries; "
-        yield LintFinding(line, query.column, what + "sort the rows in the order of the queries")
+        what += "sort the rows in the order of the queries"
+        yield LintFinding(line, query.column, what, expected.level("any-order"))
 
 
 def _check_missing(
@@ -377,7 +418,28 @@ def _check_count(
     wanted = f"{most}" if least == most else f"{least} to {most}"
     advice = "name more" if len(answers) < least else "leave the last ones out"
     noun = "answer" if len(answers) == 1 else "answers"
-    yield LintFinding(line, column, f"{len(answers)} {noun}, not {wanted}; {advice}")
+    level: Literal["error", "warning"] = "error"
+    if len(answers) < least:
+        level = expected.level("fewer" if answers else "none")
+    yield LintFinding(line, column, f"{len(answers)} {noun}, not {wanted}; {advice}", level)
+
+
+def _check_prefix(
+    query: str, answer: CsvField, line: int, expected: ExpectedAnswers
+) -> Iterator[LintFinding]:
+    """Check that a cluster begins as the organisers demand, with the query's own group."""
+    if not expected.prefixes or not answer.text.strip():
+        return
+    own = expected.prefixes[expected.search_of[query]]
+    if answer.text.startswith(own):
+        return
+    other = next((begin for begin in expected.prefixes if answer.text.startswith(begin)), None)
+    if other is None:
+        what = f"cluster '{answer.text}' does not begin with '{own}', which is demanded; rename it"
+        yield LintFinding(line, answer.column, what)
+    else:
+        what = f"cluster '{answer.text}' is of another group than query '{query}'; begin it with "
+        yield LintFinding(line, answer.column, f"{what}'{own}'", "warning")
 
 
 def _wrong_answer(
@@ -438,6 +500,7 @@ def expected_answers(
     else:
         kind = "cluster" if task.answers == "clusters" else "image"
         allowed = [frozenset(search.gallery_images.tolist()) for search in searches]
+    prefix = competition.submission.cluster_prefix
     return ExpectedAnswers(
         kind=kind,
         row_of={query: row for row, query in enumerate(query_ids.tolist())},
@@ -447,6 +510,10 @@ def expected_answers(
         least=least,
         most=task.k,
         with_itself=task.with_itself,
+        accepts=frozenset(competition.submission.accepts),
+        prefixes=()
+        if prefix is None
+        else tuple(prefix.replace("{group}", search.name) for search in searches),
     )
 
 

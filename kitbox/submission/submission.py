@@ -48,7 +48,8 @@ def check_top_k(options: EnsembleOptions, competition: Competition) -> None:
     if top_k in (None, task.k):
         return
     single = task.answers in ("label", "clusters")
-    least, most = (1, 1) if single else (task.min_answers, task.k)
+    fewer = "fewer" in competition.submission.accepts
+    least, most = (1, 1) if single else (1 if fewer else task.min_answers, task.k)
     if single or not least <= top_k <= most:
         span = f"{most}" if least == most else f"{least} to {most}"
         noun = "answer" if most == 1 else "answers"
@@ -101,8 +102,9 @@ def make_submission(
     ranking = reorder(ranking, protocol.query_ids(collection.searches, test))
     text = csv_format.write(ranking, competition)
     findings = lint.lint(text.encode(), competition, labelled, test, collection.searches)
-    if findings:
-        raise KitboxError(f"the submission would be refused: {findings[0]}")
+    errors = lint.errors(findings)
+    if errors:
+        raise KitboxError(f"the submission would be refused: {errors[0]}")
     return Submission(
         text=text,
         ranking=ranking,
@@ -128,7 +130,7 @@ def _answer(
         trees = cluster_trees(graphs)
         if rule.rule == "share" and rule.share is not None:
             used = thresholds.fit_cut_share(trees, rule.share, by_group=rule.by_group)
-        return cut_trees(trees, searches, used), used
+        return cut_trees(trees, searches, used, competition.submission.cluster_prefix), used
     labelled = collection.answerable
     ranking = yield from fusion.rank(ensemble, meta, graphs, labelled, options.top_k)
     if unknown_model is not None:

@@ -21,6 +21,7 @@ from kitbox.errors import KitboxError, more
 from kitbox.submission import leaderboard, ledger, lint
 from kitbox.submission.kaggle import Kaggle, KaggleError, KaggleSubmission, one_line
 from kitbox.submission.leaderboard import Attempt, SubmissionStatus
+from kitbox.submission.lint import LintFinding
 from kitbox.workspace import Workspace
 
 # A stage that yields lines for people and returns Kaggle's number of the submission.
@@ -114,7 +115,9 @@ def _send_once(upload: _Upload, competition: Competition, message: str, *, again
         yield f"{status.submission} was sent on {_to_minute(last.at)} as {last.ref}"
         return last.ref
     _refuse_repeats(status, upload.statuses.values(), again=again)
-    file, data = _load_checked(upload.workspace, competition, status)
+    file, data, warnings = _load_checked(upload.workspace, competition, status)
+    if warnings:
+        yield f"{file} {warnings[0]}{more(len(warnings) - 1, 'more')}"
     with _nothing_sent():
         upload.kaggle.check()
         found = None if again else _find_by_tag(upload, status.sha256)
@@ -331,8 +334,11 @@ def _refuse_repeat(
 
 def _load_checked(
     workspace: Workspace, competition: Competition, status: SubmissionStatus
-) -> tuple[Path, bytes]:
-    """Return the CSV and its bytes, which are those of the receipt and pass the lint."""
+) -> tuple[Path, bytes, list[LintFinding]]:
+    """Return the CSV, its bytes, which are those of the receipt, and the lint's warnings.
+
+    Raises KitboxError where the lint finds an error.
+    """
     file = workspace.submissions / status.submission / "submission.csv"
     if not file.is_file():
         raise KitboxError(f"there is no {file}; 'kitbox reproduce {file.parent}' makes it again")
@@ -344,12 +350,13 @@ def _load_checked(
         )
     listed = lists.read(competition, decisions=decisions.load(workspace.decisions))
     findings = lint.lint_file(file, competition, listed)
-    if findings:
+    errors = lint.errors(findings)
+    if errors:
         raise KitboxError(
-            f"{file} {findings[0]}{more(len(findings) - 1, 'more')}; fix the plugins or settings "
+            f"{file} {errors[0]}{more(len(errors) - 1, 'more')}; fix the plugins or settings "
             "that made it and package it again"
         )
-    return file, data
+    return file, data, findings
 
 
 def _attempts_left(kaggle: Kaggle) -> str:

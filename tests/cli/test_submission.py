@@ -167,3 +167,15 @@ def test_lint_reports_a_submission_that_was_sent_before(workspace: Workspace) ->
     assert f"these bytes were sent before, as {name}, and would score the same" in (
         run("submission", "lint", str(path), code=1).stderr
     )
+
+
+def test_lint_accepts_a_file_with_warnings(workspace: Workspace) -> None:
+    path = workspace.root / "mine.csv"
+    path.write_text(GOOD.replace("new_whale w_1 w_0", "new_whale w_1"))
+    shown = run("submission", "lint", str(path)).stderr.splitlines()
+    assert "warning: 2 answers, not 3; name more" in shown[0]
+    assert shown[1] == f"{path}: 1 warning, no errors"
+    [finding] = json.loads(run("submission", "lint", str(path), "--json").stdout)
+    assert finding["level"] == "warning"
+    workspace.settings.write_text(workspace.settings.read_text().replace("accepts", "# accepts"))
+    assert "2 answers, not 3" in run("submission", "lint", str(path), code=1).stderr

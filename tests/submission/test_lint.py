@@ -783,3 +783,92 @@ def test_a_competition_may_take_fewer_answers_than_k() -> None:
     assert found(header + "x.jpg,y.jpg\ny.jpg,x.jpg z.jpg\nz.jpg,x.jpg\n", toy) == []
     [finding] = found(header + "x.jpg,\ny.jpg,x.jpg z.jpg\nz.jpg,x.jpg\n", toy)
     assert finding == "line 2, column 7: 0 answers, not 1 to 2; name more"
+
+
+@pytest.mark.parametrize(
+    ("accepts", "row", "finding"),
+    [
+        ("fewer", "x.jpg,Ahab Boo", "line 2, column 7: {}2 answers, not 3; name more"),
+        ("none", "x.jpg,", "line 2, column 7: {}0 answers, not 3; name more"),
+        (
+            "repeated",
+            "x.jpg,Ahab Ahab Cleo",
+            "line 2, column 12: {}answer 'Ahab' is repeated; name another",
+        ),
+    ],
+)
+def test_what_the_leaderboard_takes_is_a_warning(accepts: str, row: str, finding: str) -> None:
+    text = GOOD.replace("x.jpg,Ahab Boo Cleo", row)
+    assert found(text, competition(k=3, form={"accepts": (accepts,)})) == [
+        finding.format("warning: ")
+    ]
+    others = {"fewer", "none", "any-order", "repeated"} - {accepts}
+    assert found(text, competition(k=3, form={"accepts": sorted(others)})) == [finding.format("")]
+
+
+def test_rows_in_another_order_are_a_warning_where_the_leaderboard_takes_them() -> None:
+    lines = GOOD.splitlines(keepends=True)
+    text = "".join([lines[0], lines[2], lines[1], lines[3]])
+    [finding] = found(text, competition(k=3, form={"accepts": ("any-order",)}))
+    assert finding.startswith("line 3, column 1: warning: query 'x.jpg' should be number 1 ")
+    apart = GOOD_LONG.replace("x.jpg,b.jpg,0.8\n", "") + "x.jpg,b.jpg,0.8\n"
+    any_order = competition(
+        answers="images",
+        k=2,
+        form={"header": LONG.submission.header, "layout": "long", "accepts": ("any-order",)},
+    )
+    [finding] = found(apart, any_order)
+    assert finding == (
+        "line 7, column 1: warning: rows of query 'x.jpg' are apart; put them one after another"
+    )
+
+
+def test_two_equal_scores_of_a_query_are_a_warning() -> None:
+    toy = competition(
+        answers="images", k=4, form={"header": ("query", "image", "score"), "layout": "long"}
+    )
+    rows = ["a.jpg,0.9", "b.jpg,0.5", "c.jpg,0.50", "d.jpg,5e-1"]
+    sure = ["a.jpg,0.4", "b.jpg,0.3", "c.jpg,0.2", "d.jpg,0.1"]
+    text = "query,image,score\n" + "".join(
+        f"{query},{row}\n"
+        for query, own in (("x.jpg", rows), ("y.jpg", sure), ("z.jpg", sure))
+        for row in own
+    )
+    assert found(text, toy) == [
+        "line 4, column 13: warning: score 0.50 of 'x.jpg' is on line 3 already; 1 more like it; "
+        "equal scores have no order and count as one group; let the scores fall along the answers"
+    ]
+
+
+PREFIXED = competition(
+    answers="clusters",
+    gallery="test",
+    task={"within_group": True},
+    form={"cluster_prefix": "cluster_{group}_"},
+)
+
+
+def test_clusters_begin_as_the_organisers_demand() -> None:
+    test = image_set(
+        {"x.jpg": "", "y.jpg": "", "z.jpg": ""},
+        {"x.jpg": "LynxID2025", "y.jpg": "LynxID2025", "z.jpg": "TexasHornedLizards"},
+    ).without_labels()
+    good = (
+        "Image,Id\nx.jpg,cluster_LynxID2025_0\ny.jpg,cluster_LynxID2025_0\n"
+        "z.jpg,cluster_TexasHornedLizards_4\n"
+    )
+    train = image_set({"a.jpg": "Ahab"}, {"a.jpg": "LynxID2025"})
+    assert found(good, PREFIXED, train, test) == []
+    assert found(good.replace("_TexasHornedLizards_4", "_4"), PREFIXED, train, test) == [
+        "line 4, column 7: cluster 'cluster_4' does not begin with 'cluster_TexasHornedLizards_', "
+        "which is demanded; rename it"
+    ]
+    assert found(good.replace("TexasHornedLizards", "LynxID2025"), PREFIXED, train, test) == [
+        "line 4, column 7: warning: cluster 'cluster_LynxID2025_4' is of another group than query "
+        "'z.jpg'; begin it with 'cluster_TexasHornedLizards_'"
+    ]
+
+
+def test_only_errors_keep_a_file_from_the_leaderboard() -> None:
+    findings = [LintFinding(1, 1, "a tie", "warning"), LintFinding(2, 1, "no query")]
+    assert lint.errors(findings) == findings[1:]
