@@ -63,3 +63,33 @@ def test_a_preset_leads_from_init_to_a_linted_and_scored_submission(
     assert scores[competition.metric]["queries"] > 5
     read = csv_format.read(Path(report["csv"]).read_text(encoding="utf-8"), competition)
     assert len(read.query_ids) == report["queries"]
+
+
+def test_a_data_set_without_training_images_is_clustered_too(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(drawn, tmp_path, dirs_exist_ok=True)
+    data, truth = tmp_path / "data", tmp_path / "truth.csv"
+    layouts.arrange(data, truth, "animalclef-2026")
+    run("init", str(tmp_path / "w"), "--preset", "animalclef-2026", "--data", str(data))
+    workspace = Workspace(tmp_path / "w")
+    # lizards have no holdout, and so no threshold of their own
+    text = workspace.settings.read_text()
+    workspace.settings.write_text(text.replace("[threshold]\n", "[threshold]\nby_group = true\n"))
+    write_plugin(workspace, "plain", epochs=0)
+    monkeypatch.chdir(workspace.root)
+    run("train", "plain", *RUN)
+    report = json.loads(run("ensemble", "plain", "--submit", *RUN, "--json").stdout)
+    assert "TexasHornedLizards" not in report["thresholds"]
+    rows = csv.DictReader((data / "metadata.csv").read_text().splitlines())
+    data_set = {row["image_id"]: row["dataset"] for row in rows if row["split"] == "test"}
+    answers = list(csv.DictReader(Path(report["csv"]).read_text().splitlines()))
+    assert [row["image_id"] for row in answers] == list(data_set)
+    for row in answers:
+        prefix, _, number = row["cluster"].rpartition("_")
+        assert (prefix, number.isdigit()) == (f"cluster_{data_set[row['image_id']]}", True)
+    assert "TexasHornedLizards" in data_set.values()
+    assert "no findings" in run("submission", "lint", report["csv"]).stderr
+    scores = json.loads(run("submission", "mark", report["csv"], str(truth), "--json").stdout)
+    assert scores["ari"]["queries"] == len(answers)
+    assert settings.load(workspace).submission.kaggle == "animal-clef-2026"

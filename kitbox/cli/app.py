@@ -21,7 +21,7 @@ STEPS = {
     "Data": ("data",),
     "Train": ("plugins", "train", "sweep", "embed", "pseudo"),
     "Answer": ("score", "compare", "ensemble", "report", "look"),
-    "Submit": ("submission", "leaderboard", "reproduce"),
+    "Submit": ("submission", "bundle", "leaderboard", "reproduce"),
 }
 
 
@@ -80,6 +80,7 @@ app.command("report")(report.report)
 app.command("look")(report.look)
 
 app.add_typer(submission.app, name="submission")
+app.command("bundle")(submission.bundle)
 app.add_typer(submission.leaderboard_app, name="leaderboard")
 app.command("reproduce")(submission.reproduce)
 

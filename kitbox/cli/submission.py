@@ -162,6 +162,83 @@ def upload(
     )
 
 
+def bundle(
+    submission: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="ID",
+            help="A submission's folder, or the beginning of its name; default: the newest.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The new folder; default: bundle.", show_default=False),
+    ] = None,
+    as_zip: Annotated[bool, typer.Option("--zip", help="Write a zip beside the folder.")] = False,
+    wheels: Annotated[
+        bool, typer.Option("--wheels", help="Get the wheels of all packages with pip.")
+    ] = False,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="Pack cached embeddings, which save time there.")
+    ] = False,
+    images: Annotated[
+        bool, typer.Option("--images", help="Pack the labelled images, where the kernel has none.")
+    ] = False,
+    as_json: JsonOption = False,
+    folder: WorkspaceOption = None,
+) -> None:
+    """Pack a submission's ensemble for a notebook or code without internet.
+
+    The bundle's run.py answers hidden test images: it runs 'kitbox ensemble --submit' with the
+    packed networks on the data folder that it is given. README.md in it says how to use it.
+
+    \b
+    Example:
+      kitbox bundle 2026-01-31_a+b_1f2e3d4c --out hotels --zip
+    """
+    import shutil
+
+    from kitbox.submission import leaderboard
+    from kitbox.submission.bundle import BundleOptions, pack
+    from kitbox.submission.receipt import SubmissionFolder
+
+    workspace, competition = open_workspace(folder)
+    found = leaderboard.load(workspace)
+    if not found:
+        raise KitboxError("no submission yet; 'kitbox ensemble NAME... --submit' packages one")
+    newest = list(found.values())[-1].submission
+    name = newest if submission is None else leaderboard.find(submission, found).submission
+    packed = follow(
+        pack(
+            SubmissionFolder(workspace.submissions / name),
+            workspace,
+            competition,
+            out or Path("bundle"),
+            BundleOptions(wheels=wheels, embeddings=embeddings, images=images),
+        )
+    )
+    archive = shutil.make_archive(str(packed.folder), "zip", packed.folder) if as_zip else None
+    if as_json:
+        print_json(
+            {
+                "folder": str(packed.folder),
+                "zip": archive,
+                "submission": name,
+                "ensemble": list(packed.arguments),
+                "megabytes": round(packed.megabytes, 3),
+                "notes": list(packed.notes),
+            }
+        )
+        return
+    print_line(f"packed {name}: {packed.folder} ({packed.megabytes:.1f} MB)")
+    if archive is not None:
+        print_line(f"zip: {archive}")
+    for note in packed.notes:
+        print_line(note)
+    print_line("in the kernel: python run.py --data DATA --out submission.csv")
+
+
 @leaderboard_app.callback()
 def show_leaderboard(
     context: typer.Context, as_json: JsonOption = False, folder: WorkspaceOption = None

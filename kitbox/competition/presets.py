@@ -325,6 +325,7 @@ def summary(name: str) -> dict[str, str | int]:
         "gallery": competition.task.gallery,
         "metric": competition.metric,
         "format": f"{header}; {csv_format.layout}",
+        "sent_as": csv_format.sent_as,
         "about": competition.about,
     }
 

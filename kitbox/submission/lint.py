@@ -370,8 +370,8 @@ def _check_ties(query: str, own: list[CsvRow]) -> Iterator[LintFinding]:
         row, line = ties[0]
         text, column = row.fields[2]
         what = (
-            f"score {text} of '{query}' is on line {line} already{more(len(ties) - 1)}; equal scores "
-            "have no order and count as one group; let the scores fall along the answers"
+            f"score {text} of '{query}' is on line {line} already{more(len(ties) - 1)}; equal "
+            "scores have no order and count as one group; let the scores fall along the answers"
         )
         yield LintFinding(row.line, column, what, "warning")
 

@@ -26,6 +26,7 @@ from kitbox.workspace import Workspace
 
 # A stage that yields lines for people and returns Kaggle's number of the submission.
 _Steps = Generator[str, None, int]
+_SENT_AS = {"notebook": "a notebook", "code": "code of yours"}
 _NOT_KNOWN = "whether the submission arrived is not known yet"
 _AGAIN = "--again sends the same bytes once more"
 
@@ -65,6 +66,12 @@ def upload_submission(
 
     Yields lines for people. Raises KitboxError with whether anything was sent.
     """
+    if competition.submission.sent_as != "file":
+        raise KitboxError(
+            f"{competition.name} takes no file: {_SENT_AS[competition.submission.sent_as]} answers "
+            "hidden images there, without internet; nothing was sent; 'kitbox bundle' packs what "
+            "it needs"
+        )
     slug = competition.submission.kaggle
     if slug is None:
         raise KitboxError(

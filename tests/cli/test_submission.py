@@ -177,5 +177,7 @@ def test_lint_accepts_a_file_with_warnings(workspace: Workspace) -> None:
     assert shown[1] == f"{path}: 1 warning, no errors"
     [finding] = json.loads(run("submission", "lint", str(path), "--json").stdout)
     assert finding["level"] == "warning"
-    workspace.settings.write_text(workspace.settings.read_text().replace("accepts", "# accepts"))
+    workspace.settings.write_text(
+        workspace.settings.read_text().replace("accepts =", "# accepts =")
+    )
     assert "2 answers, not 3" in run("submission", "lint", str(path), code=1).stderr
