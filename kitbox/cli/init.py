@@ -126,10 +126,13 @@ def competitions(as_json: JsonOption = False) -> None:
     if as_json:
         print_json(rows)
         return
-    print_table(
-        ("preset", "answers", "k", "gallery", "metric", "format", "about"),
-        [tuple(str(value) for value in row.values()) for row in rows],
-    )
+    columns = ("preset", "answers", "k", "gallery", "metric", "format", "about")
+    print_table(columns, [tuple(str(row[column]) for column in columns) for row in rows])
+    for sent_as, what in (("notebook", "a notebook"), ("code", "code of yours")):
+        names = ", ".join(str(row["preset"]) for row in rows if row["sent_as"] == sent_as)
+        print_line(
+            f"{names}: no file is taken, {what} answers hidden images; 'kitbox bundle' packs it"
+        )
 
 
 PLUGINS = ("tf_efficientnet_lite0_96x192_demo", "resnet10t_64x128_demo")

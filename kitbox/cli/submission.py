@@ -188,9 +188,9 @@ def bundle(
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
-    """Pack a submission's ensemble for a notebook or code without internet.
+    """Pack a submission for a notebook without internet.
 
-    The bundle's run.py answers hidden test images: it runs 'kitbox ensemble --submit' with the
+    The same goes for code that runs at the organisers'. The bundle's run.py answers hidden test images: it runs 'kitbox ensemble --submit' with the
     packed networks on the data folder that it is given. README.md in it says how to use it.
 
     \b

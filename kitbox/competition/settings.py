@@ -23,7 +23,7 @@ _LEAST_CLOSENESS = 0.574
 _UNIT_HEADER = ("query_id", "database_image_id", "score")
 
 # What a leaderboard's scorer may take beside k different answers in the order of the queries.
-Accepted = Literal["fewer", "none", "any-order", "repeated"]
+Accepted = Literal["fewer", "none", "any-order"]
 
 # The usual metric of each kind of answers comes first.
 METRICS: dict[str, tuple[Metric, ...]] = {
@@ -226,9 +226,9 @@ class SubmissionFormat(Value):
     format demands a "unit" range. A file above `largest_mb` is refused.
 
     `accepts` is what the leaderboard's own scorer takes: "fewer" than k answers to a query, "none"
-    at all, rows in "any-order", "repeated" answers; the lint warns of them, and refuses what is not
-    listed. Clusters begin with `cluster_prefix`, where {group} is the query's group. `sent_as` is
-    how answers reach the leaderboard: as a "file", or by a "notebook" or "code" that runs there.
+    at all, rows in "any-order"; the lint warns of them, and refuses what is not listed. Clusters
+    begin with `cluster_prefix`, where {group} is the query's group. `sent_as` is how answers reach
+    the leaderboard: as a "file", or by a "notebook" or "code" that runs there.
     `kaggle` is the competition's name in its address on kaggle.com. Receipts leave these four out,
     as they do not affect the answers.
     """

@@ -267,19 +267,22 @@ def _plugin(entry: Mapping[str, Any], workspace: Workspace) -> NamedPlugin:
 
 
 def _checkpoint_files(
-    entry: Mapping[str, Any], named: NamedPlugin, workspace: Workspace
+    entry: dict[str, Any], named: NamedPlugin, workspace: Workspace
 ) -> list[Path]:
     """Return the files of the runs of a member: its networks, their keys and journals.
 
     Raises KitboxError for a checkpoint that is in no run.
     """
-    wanted = dict.fromkeys([entry["checkpoint"], entry.get("scored_checkpoint")])
+    sides = [entry]
+    if entry.get("scored_checkpoint") is not None:
+        sides.append(receipt.entry_of_side(entry, "holdout"))
     found: list[Path] = []
-    for digest in wanted:
-        if digest is None:
-            continue
-        candidates = sorted((workspace.runs / named.name).glob("*/*.safetensors"))
-        file = next((path for path in candidates if digest_of_file(path) == digest), None)
+    for digest, which in dict.fromkeys((side["checkpoint"], side.get("which")) for side in sides):
+        files = sorted(
+            (workspace.runs / named.name).glob("*/*.safetensors"),
+            key=lambda path: path.stem != which,  # a last checkpoint may be the best one, too
+        )
+        file = next((path for path in files if digest_of_file(path) == digest), None)
         if file is None:
             raise KitboxError(
                 f"the checkpoint {digest[:12]} of {named.name} is not in "

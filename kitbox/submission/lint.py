@@ -264,7 +264,7 @@ def _check_answers(
     for answer in answers:
         if answer.text in seen and not repeated:
             what = f"answer '{answer.text}' is repeated; name another"
-            yield LintFinding(line, answer.column, what, expected.level("repeated"))
+            yield LintFinding(line, answer.column, what)
             repeated = True
         seen.add(answer.text)
         if not wrong and not expected.allows(answer.text, query):
@@ -332,7 +332,7 @@ def _check_long_answers(
     for (line, _), answer in zip(own, answers, strict=True):
         if answer.text in seen:
             what = f"answer '{answer.text}' is on line {seen[answer.text]} already; name another"
-            yield LintFinding(line, answer.column, what, expected.level("repeated"))
+            yield LintFinding(line, answer.column, what)
         elif not expected.allows(answer.text, query):
             yield _wrong_answer(query, answer, line, expected, suggestions)
         seen[answer.text] = line

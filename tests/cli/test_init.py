@@ -92,7 +92,7 @@ def test_every_preset_is_listed() -> None:
     rows = json.loads(run("competitions", "--json").stdout)
     assert [row["preset"] for row in rows] == presets.names()
     assert {tuple(row) for row in rows} == {
-        ("preset", "answers", "k", "gallery", "metric", "format", "about")
+        ("preset", "answers", "k", "gallery", "metric", "format", "sent_as", "about")
     }
     shown = run("competitions").stdout
     assert all(row["about"] in shown for row in rows)

@@ -369,6 +369,14 @@ def test_a_submission_with_a_lint_finding_is_not_sent(scene: Scene) -> None:
     assert scene.kaggle.calls == []
 
 
+def test_a_warning_is_told_and_the_submission_sent(scene: Scene) -> None:
+    fewer = package(scene.workspace, GOOD.replace("w_0 w_1 new_whale", "w_0"), day="2026-02-03")
+    scene.upload(fewer)
+    warning = "line 2, column 9: warning: 1 answer, not 3; name more"
+    assert any(warning in line for line in scene.lines)
+    assert scene.ledger() == ["sending", "sent", "scored"]
+
+
 def test_an_edited_submission_is_not_sent(scene: Scene) -> None:
     csv_of(scene).write_text(OTHER)
     assert scene.refused() == (
