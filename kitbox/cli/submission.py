@@ -190,8 +190,9 @@ def bundle(
 ) -> None:
     """Pack a submission for a notebook without internet.
 
-    The same goes for code that runs at the organisers'. The bundle's run.py answers hidden test images: it runs 'kitbox ensemble --submit' with the
-    packed networks on the data folder that it is given. README.md in it says how to use it.
+    The same goes for code that runs at the organisers'. The bundle's run.py answers hidden test
+    images: it runs 'kitbox ensemble --submit' with the packed networks on the data folder that it
+    is given. README.md in it says how to use it.
 
     \b
     Example:
