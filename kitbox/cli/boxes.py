@@ -133,9 +133,8 @@ def import_boxes(
     )
     found = follow(stage)
     replaced = boxes.replace(workspace.boxes, name, list(found.boxes))
-    unknown = competition.images.unknown_label
     listed = lists.apply_decisions(
-        lists.read(competition, workspace.boxes, decided), decided, unknown
+        lists.read(competition, workspace.boxes, decided), decided, competition.images
     )
     drawn = _draw_sheet(workspace, competition, listed) if sheet else None
     counts = _counts(listed)

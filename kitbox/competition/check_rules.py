@@ -100,6 +100,10 @@ KINDS: dict[str, FindingKind] = {
     "leak": _notice("gives an answer away; 'kitbox data duplicates' shows them side by side"),
     "near-copy": _notice("'kitbox data duplicates' shows them side by side"),
     "near-conflict": _notice("'kitbox data duplicates' shows them side by side"),
+    "unknown-label": _notice(
+        "set images.unknown_label, or decide 'fine' where it is the name of an individual"
+    ),
+    "labels-alike": _notice("decide 'merge' where they are one individual, else 'fine'"),
     "box": _notice("correct the box", "repair"),
     "unlisted": FindingKind("add a row, or leave it", "drop", "keep"),
     "individual-level": _notice("set individual_level in kitbox.toml, 1 or 2"),

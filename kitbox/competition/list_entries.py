@@ -205,13 +205,13 @@ def _labelled_from_list(
         if label != label.strip() != "":
             what = f"label '{label}' has blanks around it; read as '{label.strip()}'"
             add("blank-in-label", what=what, image_id=image_id)
-        label = label.strip()
+        label = images.read_label(label.strip())
         if not label and image_id not in settled:
-            what = f"image '{image_id}' has an empty label; fill it in or remove the row"
+            what = f"image '{image_id}' has an empty label; {_empty_label_advice(images)}"
             add("no-label", what=what, image_id=image_id)
         elif image_id in entries and image_id in settled:
             # of several rows the one with the decided label counts: that label is not a new one
-            if label == decided_labels.get(image_id):
+            if label == images.read_label(decided_labels.get(image_id, "")):
                 entries[image_id].label = label
         elif image_id in entries or (match.file in named and template is None):
             first = entries.get(image_id) or named[match.file]
@@ -260,6 +260,15 @@ def _same_file(image_id: str, first: ListEntry, conflict: str = "") -> str:
     )
 
 
+def _empty_label_advice(images: ImageSettings) -> str:
+    unknown = images.unknown_labels or ("unknown",)
+    labels = ", ".join(f'"{label}"' for label in (*unknown, ""))
+    return (
+        "fill it in or remove the row, or where nobody knows the individual set "
+        f"unknown_label = [{labels}] in kitbox.toml"
+    )
+
+
 def _no_name_message(images: ImageSettings) -> str:
     return f"the column '{images.image_column}' is empty; fill it in or remove the row"
 
@@ -275,7 +284,7 @@ def _labelled_from_folders(images: ImageSettings) -> list[ListEntry]:
         elif individual is None:
             continue  # `folder_scan.left_alone` counts these
         else:
-            label = readable(individual.as_posix())
+            label = images.read_label(readable(individual.as_posix()))
         entries.append(ListEntry(image_id=display_path(file, folder), path=file, label=label))
     return entries
 

@@ -219,18 +219,18 @@ def _add_foreign_boxes(
 
 
 def apply_decisions(
-    listed: ListedImages, decisions: Decisions, unknown: str | None = None
+    listed: ListedImages, decisions: Decisions, images: ImageSettings | None = None
 ) -> ListedImages:
-    """Return the listed images with decisions applied; `unknown` is the label of unknown ones.
+    """Return the listed images with decisions applied; `images` name the unknown individuals.
 
     Raises KitboxError, with file and line, for a decision about an image or label that no list
     names.
     """
     if not decisions.rows:
         return listed
-    _refuse_foreign_names(listed, decisions, unknown)
+    _refuse_foreign_names(listed, decisions, images.unknown_label if images else None)
     dropped = list(decisions.dropped)
-    labelled = _relabelled(listed.labelled, decisions)
+    labelled = _relabelled(listed.labelled, decisions, images)
     labelled = labelled.take(~np.isin(labelled.image_ids, [*dropped, *decisions.wrong]))
     if not len(labelled):
         raise KitboxError(
@@ -245,13 +245,16 @@ def apply_decisions(
     )
 
 
-def _relabelled(images: LabelledImages, decisions: Decisions) -> LabelledImages:
+def _relabelled(
+    images: LabelledImages, decisions: Decisions, settings: ImageSettings | None
+) -> LabelledImages:
     labels, merged = decisions.labels, decisions.merged
     current = [
         labels.get(image_id, label)
         for image_id, label in zip(images.image_ids.tolist(), images.labels.tolist(), strict=True)
     ]
-    return images.with_labels(strings([merged.get(label, label) for label in current]))
+    found = [merged.get(label, label) for label in current]
+    return images.with_labels(strings(list(map(settings.read_label, found)) if settings else found))
 
 
 def _with_boxes(images: AnyImages, boxes: dict[str, Corners]) -> AnyImages:

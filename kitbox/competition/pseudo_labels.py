@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kitbox import tables
+from kitbox.competition.settings import ImageSettings
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.files import digest_of, read_text, write_bytes, write_text
 from kitbox.records import Strings
@@ -63,11 +64,11 @@ class PseudoLabel:
         return (*prediction, self.round, self.source, self.on, self.holdout)
 
 
-def load(path: Path, unknown: str | None = None) -> tuple[PseudoLabel, ...]:
+def load(path: Path, images: ImageSettings | None = None) -> tuple[PseudoLabel, ...]:
     """Return the rows of a file; a missing or empty file has none.
 
     Raises KitboxError with file and line for a faulty row, for a second row of an image, and for a
-    row with the `unknown` label, that of unknown individuals.
+    row with a label of unknown individuals, which `images` name.
     """
     if not path.is_file() or not read_text(path).strip():
         return ()
@@ -81,9 +82,10 @@ def load(path: Path, unknown: str | None = None) -> tuple[PseudoLabel, ...]:
             pseudo_label = _row(cells, line)
         except KitboxError as error:
             raise KitboxError(str(error), where=where) from error
-        if pseudo_label.label == unknown:
+        label = pseudo_label.label
+        if images is not None and images.read_label(label) == images.unknown_label:
             raise KitboxError(
-                f"'{unknown}' is no individual",
+                f"'{label}' is no individual",
                 where=where,
                 fix="name one, or remove the row",
             )

@@ -2,12 +2,18 @@
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import inf
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from kitbox.competition.check_rules import CheckRules
 from kitbox.errors import KitboxError
@@ -49,13 +55,16 @@ class ImageSettings(Value):
     images. `index_folder` is a gallery that is neither train nor test. `group_column` is a species
     or a data set, whose misspelt values `group_names` corrects; `encounter_column` or `time_column`
     group images that were taken together. `several_boxes` chooses among several boxes of an image:
-    the "best" (most confident, then first), the "largest" or the "union". `broken` decides about
-    unreadable images and faulty rows: "stop", or "drop" them from the labelled images and answer
-    for an unreadable test image as for a grey one.
+    the "best" (most confident, then first), the "largest" or the "union". `unknown_label` is the
+    label of images whose individual nobody knows, or a list of such labels: "" for an empty one,
+    "unidentified_*" for all that begin so; each is read as the first of them, which is the one in
+    answers. `broken` decides about unreadable images and faulty rows: "stop", or "drop" them from
+    the labelled images and answer for an unreadable test image as for a grey one.
     """
 
     title: ClassVar[str] = "[images]"
     later: ClassVar[frozenset[str]] = frozenset({"individual_level"})
+    written_as: ClassVar[Mapping[str, str]] = {"unknown_labels": "unknown_label"}
 
     root: Path
     train_folder: str
@@ -80,8 +89,36 @@ class ImageSettings(Value):
     individual_level: int = Field(default=1, ge=1, le=9)
     boxes: str | None = None
     several_boxes: Literal["best", "largest", "union"] = "best"
-    unknown_label: str | None = None
+    unknown_labels: tuple[str, ...] = ()
     broken: Literal["stop", "drop"] = "stop"
+
+    @field_validator("unknown_labels", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: object) -> object:
+        if given is None:
+            return ()
+        labels = (given,) if isinstance(given, str) else given
+        if not isinstance(labels, list | tuple) or not all(isinstance(one, str) for one in labels):
+            raise ValueError(f"unknown_label = {given!r} is neither a label nor a list of labels")
+        return tuple(label.strip() for label in labels)
+
+    @field_serializer("unknown_labels")
+    def _one_without_list(self, labels: tuple[str, ...]) -> str | list[str] | None:
+        return list(labels) if len(labels) > 1 else self.unknown_label
+
+    @property
+    def unknown_label(self) -> str | None:
+        """The label of unknown individuals in answers, or None where there is none."""
+        return self.unknown_labels[0] if self.unknown_labels else None
+
+    def read_label(self, label: str) -> str:
+        """Return a label as it is read: each label of unknown individuals as the first of them."""
+        unknown = label in self.unknown_labels or any(
+            label.startswith(pattern[:-1])
+            for pattern in self.unknown_labels
+            if pattern.endswith("*") and pattern != "*"
+        )
+        return self.unknown_labels[0] if unknown else label
 
 
 class TaskSettings(Value):
@@ -394,6 +431,11 @@ def _answer_contradictions(competition: Competition) -> Iterator[str]:
             yield f"answers = '{task.answers}' needs queries of known individuals"
     if images.unknown_label == "":
         yield "images.unknown_label is empty; name the label, or leave the line out"
+    if (images.unknown_label or "").endswith("*"):
+        yield (
+            f"images.unknown_label begins with '{images.unknown_label}'; begin with the label that "
+            "answers have"
+        )
     if task.leaderboard_metric == "baks_baus" and images.unknown_label is None:
         yield "metric = 'baks_baus' needs images.unknown_label"
 

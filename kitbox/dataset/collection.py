@@ -83,7 +83,7 @@ def collect(
     decided = decisions.load(workspace.decisions)
     unknown = competition.images.unknown_label
     as_listed = lists.read(competition, workspace.boxes, decided)
-    listed = lists.apply_decisions(as_listed, decided, unknown)
+    listed = lists.apply_decisions(as_listed, decided, competition.images)
     new_labels = np.setdiff1d(listed.labelled.labels, as_listed.labelled.labels)
     inspections: dict[Side, Inspection] = {}
     sides: tuple[tuple[Side, ImageSet | None], ...]

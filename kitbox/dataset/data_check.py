@@ -16,7 +16,7 @@ from kitbox.competition.decisions import Decisions
 from kitbox.competition.findings import DataFinding, FindingCollector, nothing_left_message
 from kitbox.competition.lists import ListedImages, ListSurvey
 from kitbox.competition.settings import Competition
-from kitbox.dataset import image_checks, inventory, near_duplicates
+from kitbox.dataset import image_checks, inventory, label_checks, near_duplicates
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, concatenate_signatures
 from kitbox.records import ImageSet, Progress, Strings, strings
@@ -70,6 +70,7 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
         *collector.findings,
         *list_format_findings(competition, workspace.boxes),
         *name_findings(listed, competition, places),
+        *_label_findings(listed[0], competition, places, decided),
     ]
     excluded = _image_set(inventory.excluded_files(survey, competition), root)
     sides: tuple[Side, ...] = ("labelled", "test", "index", "unlisted")
@@ -215,7 +216,7 @@ def _as_decided(
         findings=survey.findings,
         settled=survey.settled,
     )
-    found = lists.apply_decisions(listed, decided, competition.images.unknown_label)
+    found = lists.apply_decisions(listed, decided, competition.images)
     return found.labelled, found.test, found.index
 
 
@@ -315,6 +316,13 @@ def _similarity_findings(
         what = f"{later} looks like {earlier} ({earlier_place})"
         action = collector.action(kind, "labelled")
         yield DataFinding(where, what, image_id=str(ids[other]), kind=kind, action=action)
+
+
+def _label_findings(
+    images: ImageSet | None, competition: Competition, places: dict[str, str], decided: Decisions
+) -> Iterator[DataFinding]:
+    if images is not None:
+        yield from label_checks.label_findings(images.labelled, competition, places, decided)
 
 
 def _labels(images: ImageSet) -> Strings:

@@ -11,6 +11,7 @@ from kitbox.competition import folder_scan, list_entries
 from kitbox.competition.findings import DataFinding
 from kitbox.competition.lists import ListSurvey
 from kitbox.competition.settings import Competition, ImageSettings
+from kitbox.dataset import label_checks
 from kitbox.records import ImageSet
 
 # The most folders that are named.
@@ -32,10 +33,13 @@ def inventory_lines(survey: ListSurvey, competition: Competition) -> Iterator[st
         read = f"{listed} has {rows} row{'' if rows == 1 else 's'}; found " if listed else ""
         yield f"{name}: {read}{len(part)}{_folders(part, images)}{_individuals(part, images)}"
     by_kind: dict[str, list[DataFinding]] = {}
-    for finding in survey.findings:
+    findings = list(survey.findings)
+    if survey.labelled is not None:
+        findings += label_checks.label_findings(survey.labelled, competition, survey.places)
+    for finding in findings:
         by_kind.setdefault(finding.kind, []).append(finding)
-    for kind, findings in by_kind.items():
-        yield f"{kind}: {len(findings)}, as {findings[0]}"
+    for kind, part_of_kind in by_kind.items():
+        yield f"{kind}: {len(part_of_kind)}, as {part_of_kind[0]}"
     if unlisted := unlisted_files(survey, competition):
         first = folder_scan.display_path(unlisted[0], images.root)
         yield f"unlisted: {len(unlisted)} images that no row names, as {first}"

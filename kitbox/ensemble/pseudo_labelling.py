@@ -171,6 +171,7 @@ def import_gdsc(
         name = PurePosixPath(file.replace("\\", "/"))
         image = image_of.get(name.name) or image_of.get(name.stem)
         label = collection.decisions.merged.get(given, given)
+        label = competition.images.read_label(label)
         if image is None:
             unknown_images.append(file)
         elif label not in labels:

@@ -253,7 +253,10 @@ def _read_key(truth: Path, competition: Competition) -> dict[str, _TrueAnswers]:
     key: dict[str, _TrueAnswers] = {}
     for line, row in tables.read_rows(truth, (*columns, *([usage] if usage else []))):
         image, label, individual = (row[name] for name in columns)
-        labels = tuple(label.split()) if words else (label,)
+        read = competition.images.read_label
+        label = read(label.strip()) if words else read(label)
+        several = words and label != competition.images.unknown_label
+        labels = tuple(map(read, label.split())) if several else (label,)
         half = row[usage].strip().capitalize() if usage else ""
         if half not in ("", *HALVES, _IGNORED):
             raise KitboxError(

@@ -38,7 +38,7 @@ def select(plugin: Plugin, setup: TrainSetup) -> TrainingSet:
     pseudo = None
     if plugin.pseudo_labels:
         path = options.pseudo or setup.workspace.pseudo_labels
-        rows = pseudo_labels.load(path, competition.images.unknown_label)
+        rows = pseudo_labels.load(path, competition.images)
         bits = competition.holdout.near_duplicate_bits
         pseudo = usable_pseudo_labels(images, collection, rows, options.on, bits)
         images = with_pseudo_labels(images, collection, pseudo)

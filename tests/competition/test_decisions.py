@@ -15,7 +15,7 @@ from kitbox.competition.findings import DataFinding
 from kitbox.competition.lists import ListedImages
 from kitbox.errors import KitboxError
 from kitbox.records import ImageSet, LabelledImages
-from tests.circle import image_set
+from tests.circle import competition, image_set
 
 HEADER = "decision,subject,value,note\n"
 
@@ -198,7 +198,7 @@ def test_a_name_in_no_list_is_refused(row: tuple[str, ...], message: str) -> Non
     decided = Decisions((Decision("drop", "a1"), Decision(*row)), Path("d.csv"), (2, 7))
     with pytest.raises(KitboxError) as caught:
         lists.apply_decisions(
-            listed((DataFinding("l", "faulty", image_id="bad"),)), decided, "new_whale"
+            listed((DataFinding("l", "faulty", image_id="bad"),)), decided, competition().images
         )
     assert str(caught.value).startswith("d.csv line 7: ")
     assert message in str(caught.value)

@@ -172,12 +172,14 @@ FAULTY = {
     ),
     "empty label": (
         "b.jpg,\n",
-        "train.csv line 3: image 'b.jpg' has an empty label; fill it in or remove the row",
+        "train.csv line 3: image 'b.jpg' has an empty label; fill it in or remove the row, or "
+        'where nobody knows the individual set unknown_label = ["new_whale", ""] in kitbox.toml',
         [("a.jpg", "Ahab")],
     ),
     "short row": (
         "b.jpg\n",
-        "train.csv line 3: image 'b.jpg' has an empty label; fill it in or remove the row",
+        "train.csv line 3: image 'b.jpg' has an empty label; fill it in or remove the row, or "
+        'where nobody knows the individual set unknown_label = ["new_whale", ""] in kitbox.toml',
         [("a.jpg", "Ahab")],
     ),
     "repeated row": (
@@ -850,3 +852,36 @@ def test_a_settled_image_has_no_finding(data: Path) -> None:
     decided = Decisions((Decision("label", "a.jpg", "Boo"), Decision("drop", "z.jpg")))
     found = lists.survey(configured(data, FAULTY_LIST), decisions=decided)
     assert [finding.image_id for finding in found.findings] == ["b.jpg"]
+
+
+SEVERAL = ["unknown", "NA", "", "unidentified_*"]
+
+
+def test_each_unknown_label_is_read_as_the_first(data: Path) -> None:
+    photographs(data / "train", "d.jpg", "e.jpg", "f.jpg")
+    rows = "a.jpg,Ahab\nb.jpg,NA\nc.jpg,\nd.jpg,unidentified_12\ne.jpg,na\nf.jpg,unknown\n"
+    found = lists.read(configured(data, f"Image,Id\n{rows}", unknown_label=SEVERAL))
+    assert [label for _, label in pairs(found)] == [
+        "Ahab", "unknown", "unknown", "unknown", "na", "unknown"
+    ]  # fmt: skip
+    assert found.findings == ()
+
+
+def test_folders_with_an_unknown_label_are_read_as_the_first(tmp_path: Path) -> None:
+    photographs(tmp_path, "Ahab/a.jpg", "NA/b.jpg", "unidentified_3/c.jpg")
+    found = lists.read(configured(tmp_path, train_folder=".", unknown_label=SEVERAL))
+    assert pairs(found) == [
+        ("Ahab/a.jpg", "Ahab"),
+        ("NA/b.jpg", "unknown"),
+        ("unidentified_3/c.jpg", "unknown"),
+    ]
+
+
+def test_a_decided_label_may_be_one_of_several_unknown_ones(data: Path) -> None:
+    given = configured(data, "Image,Id\na.jpg,Ahab\nb.jpg,Boo\n", unknown_label=SEVERAL)
+    decided = Decisions((Decision("label", "b.jpg", "NA"),), lines=(2,))
+    found = lists.apply_decisions(lists.read(given, decisions=decided), decided, given.images)
+    assert pairs(found) == [("a.jpg", "Ahab"), ("b.jpg", "unknown")]
+    merged = Decisions((Decision("merge", "unknown", "Ahab"),), lines=(2,))
+    with pytest.raises(KitboxError, match="'unknown' is no label of an individual"):
+        lists.apply_decisions(found, merged, given.images)

@@ -8,6 +8,7 @@ from kitbox.competition import pseudo_labels
 from kitbox.competition.pseudo_labels import PseudoLabel
 from kitbox.errors import KitboxError
 from kitbox.records import strings
+from tests.circle import competition
 
 HEADER = "image,label,confidence,gap,round,from,on,holdout\n"
 
@@ -52,12 +53,13 @@ def test_a_missing_or_empty_file_has_no_rows(tmp_path: Path, content: str | None
         ("t1,Ahab,0.9,0,0,a,all,", "line 2: round = 0 is below 1"),
         ("t1,Ahab,0.9,0,1,a,test,", "line 2: on = 'test' is neither holdout nor all"),
         ("t1,new_whale,0.9,0,1,a,all,", "line 2: 'new_whale' is no individual; name one"),
+        ("t1,NA,0.9,0,1,a,all,", "line 2: 'NA' is no individual; name one"),
     ],
 )
 def test_a_faulty_row_is_named_by_its_line(tmp_path: Path, line: str, message: str) -> None:
     path = written(tmp_path / "pseudo.csv", line)
     with pytest.raises(KitboxError) as caught:
-        pseudo_labels.load(path, "new_whale")
+        pseudo_labels.load(path, competition(unknown_label=["new_whale", "NA"]).images)
     assert str(caught.value).startswith(f"{path} {message}")
 
 

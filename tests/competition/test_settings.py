@@ -229,6 +229,23 @@ def changed(**parts: dict[str, Any]) -> Competition:
             {"images": {"unknown_label": ""}},
             "images.unknown_label is empty; name the label, or leave the line out",
         ),
+        (
+            {"images": {"unknown_label": ["", "NA"]}},
+            "images.unknown_label is empty; name the label, or leave the line out",
+        ),
+        (
+            {"images": {"unknown_label": ["unidentified_*", "NA"]}},
+            "images.unknown_label begins with 'unidentified_*'; begin with the label that "
+            "answers have",
+        ),
+        (
+            {"images": {"unknown_label": 3}},
+            "unknown_label = 3 is neither a label nor a list of labels",
+        ),
+        (
+            {"images": {"unknown_label": ["NA", 3]}},
+            "unknown_label = ['NA', 3] is neither a label nor a list of labels",
+        ),
         ({"task": {"within_group": True}}, "task.within_group needs images.group_column"),
         ({"threshold": {"by_group": True}}, "threshold.by_group needs images.group_column"),
         (
@@ -380,3 +397,33 @@ def test_the_name_on_kaggle_is_not_part_of_the_settings_in_receipts() -> None:
 def test_a_run_stops_at_broken_images_by_default() -> None:
     assert ImageSettings(root=Path(), train_folder="train").broken == "stop"
     assert HoldoutSettings() == HoldoutSettings(share=0.2, unknown_share=0.0, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "first", "written"),
+    [
+        (None, None, None),
+        ("new_whale", "new_whale", "new_whale"),
+        (["new_whale"], "new_whale", "new_whale"),
+        (["unknown", "NA", ""], "unknown", ["unknown", "NA", ""]),
+    ],
+)
+def test_the_first_unknown_label_is_the_one_in_answers(
+    given: Any, first: str | None, written: Any
+) -> None:
+    images = competition(unknown_label=given).images
+    assert images.unknown_label == first
+    # in receipts one label is a text, as it was before there could be several
+    assert images.model_dump(mode="json")["unknown_label"] == written
+    assert "unknown_labels" not in images.model_dump(mode="json")
+    assert ImageSettings.model_validate(images.model_dump()) == images
+
+
+def test_labels_are_read_by_the_unknown_ones() -> None:
+    images = competition(unknown_label=["unknown", "NA", "", "unk_*", "*"]).images
+    read = {label: images.read_label(label) for label in ("NA", "", "unk_1", "unk", "na", "*", "a")}
+    assert read == {
+        "NA": "unknown", "": "unknown", "unk_1": "unknown", "*": "unknown",
+        "unk": "unk", "na": "na", "a": "a",
+    }  # fmt: skip
+    assert competition(unknown_label=None).images.read_label("NA") == "NA"

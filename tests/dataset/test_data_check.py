@@ -67,6 +67,7 @@ def test_every_mistake_is_found_once_and_nothing_else(
             "left-alone",
             "individual-level",
         ),
+        *("unknown-label", "labels-alike"),
     }
 
 
@@ -504,3 +505,28 @@ def test_an_image_of_a_faulty_row_counts_as_listed_and_is_excluded(tmp_path: Pat
     ]
     assert inventory.excluded_files(survey, given) == [tmp_path / "train/b.jpg"]
     assert survey.places == {"a.jpg": "train.csv line 2", "x.jpg": "test.csv line 2"}
+
+
+def test_labels_are_checked_after_decisions(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    for number in range(4):
+        dirty.save(tmp_path / "data" / "train" / f"{number}.png", dirty.scene(number))
+    rows = "Image,Id\n0.png,NA\n1.png,Boo\n2.png,Boo\n3.png,boo\n"
+    (tmp_path / "data" / "list.csv").write_text(rows)
+    given = circle.competition(
+        root=tmp_path / "data",
+        unknown_label=None,
+        images={"train_list": "list.csv", "test_folder": None},
+    )
+    found = checked(workspace, given).findings
+    assert [(each.kind, each.where) for each in found] == [
+        ("unknown-label", "list.csv line 2"),
+        ("labels-alike", "list.csv line 5"),
+    ]
+    lines = list(inventory.inventory_lines(lists.survey(given), given))
+    assert [line.split(": label")[0] for line in lines[1:]] == [
+        "unknown-label: list.csv line 2",
+        "labels-alike: list.csv line 5",
+    ]
+    workspace.decisions.write_text("decision,subject,value,note\nfine,NA\nmerge,boo,Boo\n")
+    assert checked(workspace, given).findings == ()

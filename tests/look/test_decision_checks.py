@@ -16,6 +16,7 @@ from kitbox.errors import KitboxError
 from kitbox.look.review_items import Review
 from kitbox.look.session import DecisionSession
 from kitbox.workspace import Workspace
+from tests.circle import competition
 from tests.look.sample_review import load_photographs
 from tests.photographs import competition_on_disk, picture
 
@@ -189,7 +190,7 @@ ACTIONS = st.one_of(
 
 def refusal(listed: ListedImages, decided: decisions.Decisions) -> str:
     try:
-        lists.apply_decisions(listed, decided, "new_whale")
+        lists.apply_decisions(listed, decided, competition().images)
     except KitboxError as error:
         return str(error)
     return ""

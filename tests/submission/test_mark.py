@@ -55,6 +55,15 @@ def test_a_query_without_a_row_scores_0_and_the_order_of_rows_does_not_matter(
     assert scored(tmp_path, rows, toy, images) == {"label_map_at_2": (1 / 2 + 1) / 3, "queries": 3}
 
 
+def test_a_key_may_have_any_of_the_unknown_labels(tmp_path: Path) -> None:
+    toy = competition(k=2, unknown_label=["new_whale", "NA", ""])
+    images = collection(toy, TRAIN, unlabelled("x", "y", "z"))
+    truth = {"x": ("NA", "u"), "y": ("", "v"), "z": ("Boo", "Boo")}
+    rows = ["x,new_whale Boo", "y,Ahab new_whale", "z,Ahab Boo"]
+    found = scored(tmp_path, rows, toy, images, truth)
+    assert found == {"label_map_at_2": (1 + 1 / 2 + 1 / 2) / 3, "queries": 3}
+
+
 def test_images_match_by_individual_even_without_a_label(tmp_path: Path) -> None:
     toy = competition(answers="images", k=2, gallery="train+test")
     images = collection(toy, TRAIN, unlabelled("x", "y", "z"))
