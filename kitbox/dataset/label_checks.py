@@ -101,12 +101,15 @@ def is_nobody(label: str) -> bool:
     if label in UNKNOWN_LABELS or text in _NUMBERS or text in _EXCEL_ERRORS:
         return True
     if not any(letter.isalnum() for letter in text):
-        return all(
+        return text != "" and all(
             unicodedata.category(letter)[0] in "PZ" or letter in "<>=~+|^" for letter in text
         )
     if _STEMS.search(text) or _PHRASES.match(phrase) or _WORDS & {*words[:1], *words[-1:]}:
         return True
-    return phrase in _WHOLE and not re.search(r"\d", text)
+    if phrase in _WHOLE and not re.search(r"\d", text):
+        return True
+    # the folder of an individual in that of its species
+    return "/" in label and is_nobody(label.rpartition("/")[2])
 
 
 def setting_line(nobody: Iterable[str], counts: Mapping[str, int], images: ImageSettings) -> str:

@@ -26,14 +26,15 @@ NOBODY = """
     missing | other | n. a. | unbekannt | Unbekannt 2 | nicht identifiziert | inconnu |
     Inconnue | non identifié | desconocido | no identificado | sin identificar | sin nombre |
     desconhecido | não identificado | sem nome | sconosciuto | non identificata | onbekend |
-    ukjent | niet geïdentificeerd | okänd | tuntematon | nieznany | неизвестный | 不明 | 未知
+    ukjent | niet geïdentificeerd | okänd | tuntematon | nieznany | неизвестный | 不明 | 未知 | seal/NA | seal/?
 """
 
 NAMES = """
     Nana | Una | Nina | Nona | Noah | Nan2 | NA12 | None-3 | Unity | Unkas | Unka | Ahab |
     w_1287fbc | 7 | 007 | 0 | -12 | A- | x | X1 | No 7 | No. 12 | Not a wolf | Non | Notch |
     Other Sister | Emptiness | Missy | Nulla | Nullarbor | Sinbad | Sin | Naomi | Identity |
-    Tabea | TBD7 | Novo | 🐋 | 王 | Nemo | new
+    Tabea | TBD7 | Novo | 🐋 | 王 | Nemo | new | seal/Una | N/Una |
+    a/b/
 """
 
 
