@@ -525,8 +525,8 @@ def test_labels_are_checked_after_decisions(tmp_path: Path) -> None:
     ]
     lines = list(inventory.inventory_lines(lists.survey(given), given))
     assert [line.split(": label")[0] for line in lines[1:]] == [
-        "unknown-label: list.csv line 2",
-        "labels-alike: list.csv line 5",
+        "unknown-label: 1, as list.csv line 2",
+        "labels-alike: 1, as list.csv line 5",
     ]
     workspace.decisions.write_text("decision,subject,value,note\nfine,NA\nmerge,boo,Boo\n")
     assert checked(workspace, given).findings == ()

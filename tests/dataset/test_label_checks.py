@@ -26,7 +26,8 @@ NOBODY = """
     missing | other | n. a. | unbekannt | Unbekannt 2 | nicht identifiziert | inconnu |
     Inconnue | non identifié | desconocido | no identificado | sin identificar | sin nombre |
     desconhecido | não identificado | sem nome | sconosciuto | non identificata | onbekend |
-    ukjent | niet geïdentificeerd | okänd | tuntematon | nieznany | неизвестный | 不明 | 未知 | seal/NA | seal/?
+    ukjent | niet geïdentificeerd | okänd | tuntematon | nieznany | неизвестный | 不明 | 未知 |
+    seal/NA | seal/?
 """
 
 NAMES = """
