@@ -208,8 +208,8 @@ class Holdout:
 class Checkpoint:
     """Weights on disk, with the plugin's name, its fingerprint and the digest of the file.
 
-    `on` is what they were trained on: "holdout" (its training side) or "all" (every labelled
-    image).
+    `on` is what they were trained on: "holdout" (its training side), "all" (every labelled image)
+    or "none" (the initial weights of a frozen plugin).
     """
 
     path: Path
@@ -218,6 +218,11 @@ class Checkpoint:
     digest: str
     epoch: int
     on: str
+
+    @property
+    def trained_on(self) -> str:
+        """What they were trained on, in words."""
+        return "frozen" if self.on == "none" else f"trained on {self.on}"
 
     def __post_init__(self) -> None:
         if not self.path.is_file():

@@ -188,6 +188,6 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['checkpoint_bytes'] / 1e6:.0f} MB",
         str(row["embedding_dim"]),
         row["fingerprint"][:8],
-        ", ".join(row["trained_on"]) or "no",
+        ", ".join(row["trained_on"]) or ("no" if row["epochs"] else "frozen"),
         row["source"],
     )

@@ -308,7 +308,7 @@ def print_threshold(score: "LocalScore") -> None:
 def print_refits(members: "Iterable[Member]") -> None:
     """Print how to refit the members that were trained without the holdout."""
     for member in members:
-        if member.checkpoint.on != "all":
+        if member.checkpoint.on == "holdout":
             name = member.named.name
             print_line(
                 f"{name} was trained without the holdout; "

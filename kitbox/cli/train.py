@@ -96,7 +96,8 @@ def train(
         collection = load_collection(workspace, competition, number)
         setup = TrainSetup(collection, competition, workspace, options)
         checkpoint = follow(trainer.train(named, setup))
-        print_line(f"{named.name}: trained on {on}, {checkpoint.path}")
+        nothing = " (epochs = 0): there is nothing to train" if checkpoint.on == "none" else ""
+        print_line(f"{named.name}: {checkpoint.trained_on}{nothing}, {checkpoint.path}")
         done.append(
             {
                 "name": named.name,
@@ -104,8 +105,8 @@ def train(
                 "checkpoint": checkpoint.digest,
                 "path": str(checkpoint.path),
                 "epoch": checkpoint.epoch,
-                "on": on,
-                "fold": number if on == "holdout" else None,
+                "on": checkpoint.on,
+                "fold": number if checkpoint.on == "holdout" else None,
             }
         )
     if as_json:
@@ -168,7 +169,7 @@ def embed(
             }
         )
         print_line(
-            f"{member.named.name} (trained on {member.checkpoint.on}): "
+            f"{member.named.name} ({member.checkpoint.trained_on}): "
             f"{len(embeddings)} images × {embeddings.dim} in {seconds:.1f} s"
         )
     if as_json:

@@ -11,7 +11,7 @@ from kitbox.errors import KitboxError
 from kitbox.network.checkpoint import read_origin
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint
-from kitbox.training import runs
+from kitbox.training import runs, transfer
 from kitbox.workspace import Workspace
 
 
@@ -58,10 +58,12 @@ def for_holdout(
     `fold` is that of the collection's holdout. Raises KitboxError where there is none.
     """
     data = runs.data_digest(collection.require_holdout().train)
-    checkpoints = [
-        runs.find(workspace, named, on="holdout", data=data, which=which, fold=fold)
-        for named in plugins
-    ]
+    checkpoints = []
+    for named in plugins:
+        transfer.build_if_frozen(named, workspace)
+        checkpoints.append(
+            runs.find(workspace, named, on="holdout", data=data, which=which, fold=fold)
+        )
     return _members(plugins, checkpoints, weights)
 
 
@@ -77,6 +79,7 @@ def for_submission(
     held = runs.data_digest(collection.holdout.train)
     checkpoints = []
     for named in plugins:
+        transfer.build_if_frozen(named, workspace)
         try:
             checkpoints.append(runs.find(workspace, named, on="all", data=everything))
         except KitboxError:  # not refitted: the receipt tells which network it was

@@ -17,7 +17,7 @@ from kitbox.images.file_index import Inspection, Signatures
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, Embeddings, ImageSet, Progress, Strings, concatenate, strings
 from kitbox.retrieval import knn
-from kitbox.training import runs
+from kitbox.training import runs, transfer
 from kitbox.training.runs import Run
 from kitbox.workspace import Workspace
 
@@ -205,18 +205,22 @@ def embed(
 
 def outdated(plugins: Sequence[NamedPlugin], workspace: Workspace) -> list[str]:
     """Return the plugins whose newest network was trained before decisions.csv changed."""
+    newest = {named.name: _newest(workspace, named) for named in plugins}
     return [
-        named.name
-        for named in plugins
-        if runs.decisions_changed_since(workspace, [Run(_newest(workspace, named).path.parent)])
+        name
+        for name, checkpoint in newest.items()
+        if checkpoint.on != "none"
+        and runs.decisions_changed_since(workspace, [Run(checkpoint.path.parent)])
     ]
 
 
 def _newest(workspace: Workspace, named: NamedPlugin) -> Checkpoint:
     """Return the newest checkpoint that was trained without the holdout, or else with it.
 
-    A network finds a wrong label more easily if it was not trained on it.
+    A network finds a wrong label more easily if it was not trained on it. That of a frozen plugin
+    is built where it has none.
     """
+    transfer.build_if_frozen(named, workspace)
     found = (runs.newest(workspace, named, on) for on in ("holdout", "all"))
     newest = next((checkpoint for checkpoint in found if checkpoint is not None), None)
     if newest is None:

@@ -27,7 +27,8 @@ _KEY = "kitbox"
 class Origin:
     """Metadata of a checkpoint: plugin settings, label map (row → label), epoch and training data.
 
-    `on` is "holdout" or "all", as in `Checkpoint`; `data` is the digest of the training data.
+    `on` is "holdout", "all" or "none", as in `Checkpoint`; `data` is the digest of the training
+    data, '' without any.
     `weights` is the digest of the initial backbone weights, "hub" or "none", or the digest of a
     checkpoint of the plugin `init_from`. `pseudo` is the digest of the pseudo-labels of round
     `pseudo_round`. `earlier` maps digests of training data to the labels that were learned from
@@ -53,6 +54,8 @@ class Origin:
     def learned_labels(self) -> dict[str, list[str]]:
         """Digest of training data → labels learned from them, by it and the networks before it."""
         before = self.earlier or {}
+        if not self.data:
+            return before
         return before | {self.data: sorted({*before.get(self.data, ()), *self.labels})}
 
     @property

@@ -198,6 +198,11 @@ class Plugin(Value):
         return None
 
     @property
+    def frozen(self) -> bool:
+        """Whether nothing is trained: its network has the initial weights, whatever the images."""
+        return self.epochs == 0
+
+    @property
     def height_width(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return side_lengths(self.image_size)

@@ -82,12 +82,13 @@ def reproduce(
         networks: dict[str, Checkpoint] = {}
         for on in dict.fromkeys((*local, entry["trained_on"])):
             side = receipt.entry_of_side(entry, on)
-            if retrain:
+            kept = None if retrain else _recorded(workspace, named, side)
+            if kept is None:
                 training = TrainOptions(on=on, device=device, fresh=True)
                 setup = TrainSetup(collection, competition, apart, training)
                 networks[on] = yield from _retrain(named, side, setup, workspace, folder)
             else:
-                networks[on] = _recorded(workspace, named, side["checkpoint"])
+                networks[on] = kept
         scored += [Member(named, networks[on], entry["weight"]) for on in local]
         members.append(Member(named, networks[entry["trained_on"]], entry["weight"]))
     applied = _with_threshold(competition, recorded)
@@ -157,11 +158,17 @@ def _plugin(entry: dict[str, Any]) -> NamedPlugin:
     return NamedPlugin(entry["name"], plugin, None, "receipt")
 
 
-def _recorded(workspace: Workspace, named: NamedPlugin, digest: str) -> Checkpoint:
-    """Return the checkpoint with this digest, from the plugin's runs."""
+def _recorded(workspace: Workspace, named: NamedPlugin, entry: dict[str, Any]) -> Checkpoint | None:
+    """Return the checkpoint of an entry, from the plugin's runs.
+
+    None for a frozen plugin whose network is not there: it is built again.
+    """
+    digest = entry["checkpoint"]
     for file in sorted((workspace.runs / named.name).glob("*/*.safetensors")):
         if digest_of_file(file) == digest:
             return read_checkpoint(file)
+    if named.plugin.frozen and entry.get("init_from") is None:
+        return None
     raise KitboxError(
         f"the checkpoint {digest[:12]} of {named.name} is not in {workspace.runs / named.name}; "
         "copy it there, or train it again with --retrain"

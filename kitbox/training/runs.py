@@ -35,9 +35,9 @@ class RunKey:
 
     plugin: str
     fingerprint: str
-    data: str  # training images, labels and boxes
+    data: str  # training images, labels and boxes; '' for none
     weights: str  # initial weights
-    on: str  # "holdout" or "all"
+    on: str  # "holdout", "all" or "none"
     seed: int
     precision: str
     boxes: str | None = None  # several boxes of an image, where the plugin draws one of them
@@ -48,6 +48,10 @@ class RunKey:
         """Twelve hex digits that name the run's folder; absent values are left out."""
         present = {name: value for name, value in asdict(self).items() if value is not None}
         return digest_of(present)[:12]
+
+    def fits(self, on: str, data: str) -> bool:
+        """Return whether the network may be used where one trained on this data is wanted."""
+        return self.on == "none" or (self.on, self.data) == (on, data)
 
     def same_task(self, other: "RunKey") -> bool:
         """Return whether two runs have the same settings and images."""
@@ -90,6 +94,12 @@ class Run:
     def best(self) -> Path:
         """The checkpoint of the best holdout score."""
         return self.folder / "best.safetensors"
+
+    @property
+    def init_from(self) -> Path | None:
+        """The checkpoint that the run started from with --init-from, None without one."""
+        path = read_json(self.key_file).get(_INIT_PATH)
+        return None if path is None else Path(path)
 
     @property
     def finished(self) -> bool:
@@ -179,9 +189,11 @@ def find(
     runs = _runs(workspace, named)
     keys = {run.folder: load_key(run) for run in runs}
     same = [run for run in runs if keys[run.folder].fingerprint == named.plugin.fingerprint]
-    fitting = [run for run in same if keys[run.folder].on == on and keys[run.folder].data == data]
+    fitting = [run for run in same if keys[run.folder].fits(on, data)]
     finished = [run for run in fitting if run.finished]
     option = " --on all" if on == "all" else f" --fold {fold}" if fold > 1 else ""
+    if named.plugin.frozen:  # else its network is not from a training
+        option += "".join(f" --init-from {run.init_from}" for run in same[:1])
     command = f"run 'kitbox train {named.name}{option}'"
     if finished:
         run = max(finished, key=_end)
@@ -211,13 +223,13 @@ def reuse(run: Run) -> Checkpoint:
 
 def newest(workspace: Workspace, named: NamedPlugin, on: str) -> Checkpoint | None:
     """Return the last checkpoint of a plugin's newest finished run on any images, None if none."""
-    done = [run for run in _finished(workspace, named) if load_key(run).on == on]
+    done = [run for run in _finished(workspace, named) if load_key(run).on in (on, "none")]
     return read_checkpoint(max(done, key=_end).last) if done else None
 
 
 def trained_on(workspace: Workspace, named: NamedPlugin) -> list[str]:
     """Return on what ("all", "holdout") a plugin with its present settings is trained."""
-    return sorted({load_key(run).on for run in _finished(workspace, named)})
+    return sorted({load_key(run).on for run in _finished(workspace, named)} - {"none"})
 
 
 def ambiguity(checkpoint: Checkpoint) -> str | None:
@@ -274,8 +286,21 @@ def find_pseudo_labels(workspace: Workspace, plugin: str, digest: str) -> Path |
     return None
 
 
+def exists(workspace: Workspace, named: NamedPlugin) -> bool:
+    """Return whether a plugin has a finished run with its present settings."""
+    return bool(_finished(workspace, named))
+
+
 def _runs(workspace: Workspace, named: NamedPlugin) -> list[Run]:
-    return [Run(path.parent) for path in (workspace.runs / named.name).glob("*/run.json")]
+    """Return the runs of a plugin.
+
+    Of a frozen one only those that no image determines: of its initial weights, or of those of a
+    trained network. Earlier releases kept one for each set of training images.
+    """
+    found = [Run(path.parent) for path in (workspace.runs / named.name).glob("*/run.json")]
+    if not named.plugin.frozen:
+        return found
+    return [run for run in found if load_key(run).on == "none" or run.init_from is not None]
 
 
 def _finished(workspace: Workspace, named: NamedPlugin) -> list[Run]:

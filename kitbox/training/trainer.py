@@ -40,6 +40,8 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
     Raises KitboxError for weights that do not fit, an empty training set, batches that processes
     cannot share, and a loss that is no longer a number.
     """
+    if named.plugin.frozen and setup.options.init_from is None:
+        return transfer.frozen_checkpoint(named, setup.workspace, setup.options)
     training = _prepare(named, setup)
     plugin, options, run = named.plugin, setup.options, training.run
     if run.finished and not options.fresh:

@@ -10,15 +10,16 @@ from safetensors.torch import load_file
 
 from kitbox.errors import KitboxError
 from kitbox.network import acceleration, pretrained_weights
-from kitbox.network.checkpoint import Origin, learned_elsewhere, read_origin
+from kitbox.network.checkpoint import Origin, learned_elsewhere, read_origin, save_checkpoint
 from kitbox.network.network import Network
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import discovery
+from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
-from kitbox.records import Strings
+from kitbox.records import Checkpoint, Strings
 from kitbox.training import runs
-from kitbox.training.context import InitialWeights, Training, TrainSetup
-from kitbox.training.runs import RunKey
+from kitbox.training.context import InitialWeights, Training, TrainOptions, TrainSetup
+from kitbox.training.runs import Run, RunKey
 from kitbox.workspace import Workspace, find_workspace
 
 
@@ -36,6 +37,58 @@ def initial_weights(plugin: Plugin, setup: TrainSetup, data: str) -> InitialWeig
     return InitialWeights(source)
 
 
+def frozen_checkpoint(
+    named: NamedPlugin, workspace: Workspace, options: TrainOptions
+) -> Checkpoint:
+    """Return the network of a frozen plugin, which is built unless it is on disk.
+
+    It has the initial weights of the plugin, and of its seed where these are random. No image
+    determines it, so that it can be used on any.
+    """
+    plugin = named.plugin
+    requested = options.weights or plugin.weights
+    source = pretrained_weights.resolve_source(requested, plugin.backbone, workspace.weights)
+    key = RunKey(
+        plugin=named.name,
+        fingerprint=plugin.fingerprint,
+        data="",
+        weights=pretrained_weights.source_digest(source),
+        on="none",
+        seed=plugin.seed if options.seed is None else options.seed,
+        precision="32",
+    )
+    run = Run(workspace.runs / key.plugin / key.digest)
+    if run.finished and run.last.is_file() and not options.fresh:
+        return runs.reuse(run)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key.seed)
+        network = _initial_network(plugin, source)
+    headless = plugin.model_copy(update={"losses": (), "divide": None})
+    runs.begin(run, key, fresh=options.fresh)
+    origin = Origin(
+        plugin=key.plugin,
+        settings=plugin.model_dump(mode="json"),
+        fingerprint=key.fingerprint,
+        labels=(),
+        epoch=0,
+        on=key.on,
+        data=key.data,
+        weights=key.weights,
+        seed=key.seed,
+        precision=key.precision,
+    )
+    none = np.zeros(0, dtype=np.int64)
+    saved = save_checkpoint(run.last, TrainedNetwork(network, headless, none), origin)
+    run.log("finished", epoch=0)
+    return saved
+
+
+def build_if_frozen(named: NamedPlugin, workspace: Workspace) -> None:
+    """Build the network of a frozen plugin if it has none in a workspace: it needs no training."""
+    if named.plugin.frozen and not runs.exists(workspace, named):
+        frozen_checkpoint(named, workspace, TrainOptions())
+
+
 def find_checkpoint(name: str, workspace: Workspace, on: str, data: str) -> Path:
     """Return the checkpoint that --init-from names: a file, a plugin, or FOLDER/NAME elsewhere.
 
@@ -51,6 +104,7 @@ def find_checkpoint(name: str, workspace: Workspace, on: str, data: str) -> Path
         folder, _, plugin = name.rpartition("/")
         place = find_workspace(Path(folder)) if folder else workspace
         named = discovery.load(plugin, place)
+        build_if_frozen(named, place)
         other = "holdout" if on == "all" else "all"
         newest = runs.newest(place, named, on) or runs.newest(place, named, other)
         if newest is None:
@@ -61,7 +115,7 @@ def find_checkpoint(name: str, workspace: Workspace, on: str, data: str) -> Path
             )
         path, inside = newest.path, place.root == workspace.root
     origin = read_origin(path)
-    if inside and on == "holdout" and origin.data != data:
+    if inside and on == "holdout" and origin.data not in ("", data):
         raise KitboxError(
             f"--init-from {name}: that network was trained on other images of this competition "
             "than this training may use, so it may have seen the holdout; name one trained on the "
@@ -77,9 +131,7 @@ def build(training: Training) -> tuple[TrainedNetwork, tuple[str, ...]]:
     """
     seed_everything(training.seed)
     plugin, weights, training_set = training.plugin, training.weights, training.training_set
-    network = Network(plugin, pretrained=weights.source == "hub")
-    if isinstance(weights.source, Path):
-        pretrained_weights.load(network.backbone, weights.source)
+    network = _initial_network(plugin, weights.source)
     if training.device == "cpu" and training.precision == "bf16":
         acceleration.speed_up_depthwise(network.backbone)
     # mirrored images are individuals of their own, after all others
@@ -90,6 +142,14 @@ def build(training: Training) -> tuple[TrainedNetwork, tuple[str, ...]]:
         notes = _load(trained, plugin, training_set.label_map, weights.init_from, training.key)
     trained.to(training.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return trained, notes
+
+
+def _initial_network(plugin: Plugin, source: str | Path) -> Network:
+    """Return a network whose backbone has its initial weights."""
+    network = Network(plugin, pretrained=source == "hub")
+    if isinstance(source, Path):
+        pretrained_weights.load(network.backbone, source)
+    return network
 
 
 def seed_everything(seed: int) -> None:

@@ -91,7 +91,7 @@ def test_the_rules_in_the_settings_apply(broken_data: Workspace) -> None:
 @pytest.fixture
 def many_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     found, _ = competition_on_disk(tmp_path, individuals=20, tests=24)
-    write_plugin(found, "plain", epochs=0)
+    write_plugin(found, "plain", epochs=1)
     monkeypatch.chdir(found.root)
     return found
 
@@ -143,7 +143,7 @@ def prepared(workspace: Workspace, *arguments: str) -> Any:
 def two_plugins(tmp_path: Path) -> Workspace:
     workspace, _ = competition_on_disk(tmp_path)
     write_plugin(workspace, "test_efficientnet_32")
-    write_plugin(workspace, "test_efficientnet_48", image_size=48, epochs=0)
+    write_plugin(workspace, "test_efficientnet_48", image_size=48, epochs=1)
     return workspace
 
 

@@ -24,7 +24,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         ("test/t_4.png", "test/t_5.png"),
     ):
         (root / name).write_bytes((root / of).read_bytes())
-    write_plugin(found, "plain", epochs=0)
+    write_plugin(found, "plain", epochs=1)
     write_plugin(found, "other", epochs=0, image_size=24)
     monkeypatch.chdir(found.root)
     return found

@@ -20,13 +20,13 @@ from tests.report.parsed_page import ParsedPage, parse
 
 @pytest.fixture(scope="module")
 def two_folds(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Return a workspace of two folds, with two untrained networks for each fold."""
+    """Return a workspace of two folds, with two networks for each fold."""
     root = tmp_path_factory.mktemp("results")
     workspace, _ = competition_on_disk(root, individuals=8, tests=9)
     text = workspace.settings.read_text()
     workspace.settings.write_text(text.replace("seed = 0", "seed = 0\nfolds = 2"))
-    write_plugin(workspace, "plain", epochs=0)
-    write_plugin(workspace, "large", epochs=0, image_size=48)
+    write_plugin(workspace, "plain", epochs=1)
+    write_plugin(workspace, "large", epochs=1, image_size=48)
     done = json_of(workspace, "train", "plain", "large", "--fold", "all")
     assert [(entry["name"], entry["fold"]) for entry in done] == [
         ("plain", 1),
@@ -285,7 +285,6 @@ def trained_ways(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     write_plugin(ensembles, "plain", epochs=0)
     write_plugin(ensembles, "large", epochs=0, image_size=48)
     write_plugin(ensembles, "narrow", epochs=0, embedding_dim=6)
-    json_of(ensembles, "train", "plain", "large", "narrow")
     return ensembles
 
 
