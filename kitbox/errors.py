@@ -12,10 +12,8 @@ class KitboxError(Exception):
     """
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.where = where
-        self.fix = fix
+        self.what, self.where, self.fix = readable(what), readable(where), readable(fix)
+        super().__init__(self.what)
 
     # not `message`: torch raises errors of worker processes again, with such a keyword argument
     @property

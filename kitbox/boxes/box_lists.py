@@ -18,7 +18,7 @@ from kitbox.boxes.box_formats import (
     shape_corners,
 )
 from kitbox.competition.presets import IMAGE_COLUMNS
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, readable
 from kitbox.files import read_text
 
 # Usual names of four columns of numbers.
@@ -94,7 +94,7 @@ def _read_yolo_folder(folder: Path) -> BoxList:
     names = {str(number): name.strip() for number, name in enumerate(classes)}
     rows = []
     for file in files:
-        name = file.relative_to(folder).with_suffix("").as_posix()
+        name = readable(file.relative_to(folder).with_suffix("").as_posix())
         where = str(file.relative_to(folder.parent))
         lines = [
             (n, text) for n, text in enumerate(read_text(file).splitlines(), 1) if text.strip()
@@ -127,7 +127,7 @@ def _read_voc(folder: Path, documents: list[Path]) -> BoxList:
         except ElementTree.ParseError as error:
             raise KitboxError(f"is no XML ({error})", where=where, fix="write it again") from error
         # the file's own name: the one inside may be of the photograph before it was renamed
-        name = file.relative_to(folder).with_suffix("").as_posix()
+        name = readable(file.relative_to(folder).with_suffix("").as_posix())
         size = image_size(root.findtext("size/width"), root.findtext("size/height"))
         objects = root.findall("object")
         if not objects:

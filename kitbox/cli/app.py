@@ -1,5 +1,6 @@
 """The console script: all commands, and a user's mistake as one sentence."""
 
+import io
 import os
 import signal
 import sys
@@ -114,6 +115,10 @@ def main() -> None:
     # Torch's threads wait for each other by spinning. Where another process has a core, such as a
     # worker that reads images, spinning makes the same work up to seven times as long.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    _run_in_utf8()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack the letters of a name
+            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGINT, _interrupt)
     warnings.showwarning = _show_warning
     try:
@@ -124,8 +129,21 @@ def main() -> None:
     except (KitboxError, OSError) as error:
         if os.environ.get("KITBOX_DEBUG"):
             raise
-        typer.echo(f"error: {_sentence(error)}", err=True)
+        print(f"error: {_sentence(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _run_in_utf8() -> None:
+    """Start again in UTF-8 mode where the locale would read file names in another encoding.
+
+    They would be other names than in a UTF-8 terminal, and letters outside of the locale's encoding
+    could not be opened. What is printed stays in the terminal's encoding.
+    """
+    if os.name != "posix" or sys.getfilesystemencoding() == "utf-8" or not sys.executable:
+        return
+    os.environ.setdefault("PYTHONIOENCODING", f"{sys.stdout.encoding}:backslashreplace")
+    os.environ["PYTHONUTF8"] = "1"  # so it does not start again
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -8,8 +8,6 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, assert_never
 
-import typer
-
 from kitbox.errors import more
 from kitbox.workspace import find_workspace
 
@@ -31,13 +29,15 @@ _LINE_INTERVAL = 10.0
 def print_line(text: str) -> None:
     """Print a line for people, on stderr: stdout is for figures and JSON."""
     if _is_main_process():
-        typer.echo(text, err=True)
+        print(text, file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
     """Print one JSON document on stdout."""
     if _is_main_process():
-        typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        # a letter that the terminal's encoding lacks is written as \\u00f1
+        every = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+        print(json.dumps(value, indent=2, ensure_ascii=not every), flush=True)
 
 
 def print_table(

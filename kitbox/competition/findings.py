@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from kitbox.competition import check_rules
 from kitbox.competition.check_rules import KINDS, Action, Side
 from kitbox.competition.decisions import Decisions
-from kitbox.errors import KitboxError, more
+from kitbox.errors import KitboxError, more, readable
 
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
@@ -34,6 +34,10 @@ class DataFinding:
     image_id: str = ""
     kind: str = "list"
     action: Action = "drop"
+
+    def __post_init__(self) -> None:
+        for name in ("where", "what", "image_id"):  # the name of a file may not be UTF-8
+            object.__setattr__(self, name, readable(getattr(self, name)))
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"

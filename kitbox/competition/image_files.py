@@ -257,9 +257,13 @@ class _FileNames:
         return found
 
 
+# Bytes of file names that are not UTF-8, as the letters that they are in Latin-1.
+_AS_LATIN_1 = {0xDC00 + byte: byte for byte in range(0x80, 0x100)}
+
+
 def fold(text: str) -> str:
     """Return a text without differences in capitals and Unicode form."""
-    return _composed(_composed(text).casefold())
+    return _composed(_composed(text.translate(_AS_LATIN_1)).casefold())
 
 
 def _composed(text: str) -> str:

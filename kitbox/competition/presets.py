@@ -21,7 +21,7 @@ from kitbox.competition import boxes, folder_scan, list_entries, lists, protocol
 from kitbox.competition.findings import DataFinding
 from kitbox.competition.lists import ListSurvey
 from kitbox.competition.settings import Competition, ImageSettings
-from kitbox.errors import KitboxError, did_you_mean, more
+from kitbox.errors import KitboxError, did_you_mean, more, readable
 from kitbox.files import write_text
 from kitbox.value import explain
 from kitbox.workspace import SETTINGS, Workspace
@@ -246,6 +246,12 @@ def prepare(
         text, competition = _settings(name, data, broken, given)
         notes.append(f"{error.what}: submissions have a column for each answer instead")
     text = text.replace("<root>", _toml_text(data, workspace))
+    if text != readable(text):
+        raise KitboxError(
+            f"the name of {data.resolve()} or of a folder of photographs in it is not UTF-8, which "
+            "kitbox.toml cannot hold",
+            fix="rename the folder; the names of photographs may stay",
+        )
     return NewWorkspace(workspace, text, competition, survey, tuple(notes))
 
 

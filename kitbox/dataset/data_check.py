@@ -17,6 +17,7 @@ from kitbox.competition.findings import DataFinding, FindingCollector, nothing_l
 from kitbox.competition.lists import ListedImages, ListSurvey
 from kitbox.competition.settings import Competition
 from kitbox.dataset import image_checks, inventory, label_checks, near_duplicates
+from kitbox.errors import readable
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, concatenate_signatures
 from kitbox.records import ImageSet, Progress, Strings, strings
@@ -139,8 +140,12 @@ def name_findings(
     joined = submission.layout == "joined" and task.answers in ("images", "matches")
     first: dict[str, str] = {}
     for images in sets:
-        for image_id in () if images is None else images.image_ids.tolist():
+        if images is None:
+            continue
+        for image_id, path in zip(images.image_ids.tolist(), images.paths, strict=True):
             odd = _odd_characters(image_id, blanks=joined)
+            if "\\x" in image_id and readable(str(path)) != str(path):
+                odd = ["bytes that are not UTF-8"]
             where = places[image_id]
             if odd:
                 what = f"the name of image '{image_id}' has {', '.join(odd)}"

@@ -22,7 +22,7 @@ from kitbox.ensemble.class_probabilities import (
 from kitbox.ensemble.ensemble import Ensemble
 from kitbox.ensemble.members import Member
 from kitbox.ensemble.meta_embedding import assemble
-from kitbox.errors import KitboxError, more
+from kitbox.errors import KitboxError, more, readable
 from kitbox.network.checkpoint import read_origin
 from kitbox.records import (
     Holdout,
@@ -361,7 +361,7 @@ def _image_of_name(images: ImageSet) -> dict[str, str]:
     pairs = {
         (name, image)
         for image, path in zip(images.image_ids.tolist(), images.paths, strict=True)
-        for name in (image, path.name, path.stem)
+        for name in (image, readable(path.name), readable(path.stem))
     }
     count = Counter(name for name, _ in pairs)
     return {name: image for name, image in pairs if count[name] == 1}

@@ -12,7 +12,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from kitbox.database import open_database
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, readable
 from kitbox.files import digest_of_file
 from kitbox.images import image_stats, preprocessing
 from kitbox.images.image_stats import ImageStats, ImageSummary, StatsTable
@@ -156,8 +156,8 @@ def _stamp(path: Path) -> str:
     except FileNotFoundError as error:
         raise KitboxError(f"there is no image {path}") from error
     except OSError:
-        return f"{path}|"  # never in the index
-    return f"{path}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
+        return f"{readable(str(path))}|"  # never in the index
+    return f"{readable(str(path))}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
 
 
 def _read(path: Path) -> _FileRecord:

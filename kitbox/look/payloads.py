@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, readable
 from kitbox.images import preprocessing
 from kitbox.images.preprocessing import UnreadableImageError
 from kitbox.look import photographs
@@ -72,7 +72,7 @@ def image(image_id: str, state: ReviewState, embeddings: Embeddings) -> dict[str
     near = photographs.nearest(embeddings, image_id, _NEAREST)
     rows = [row for row in state.decisions.rows if image_id in (row.subject, row.value)]
     return large_image(image_id, state) | {
-        "file": state.photographs.images.paths[state.photographs.rows[image_id]].name,
+        "file": readable(state.photographs.images.paths[state.photographs.rows[image_id]].name),
         "sameIndividual": _same_individual(image_id, state, _SAME),
         "photographCount": _photograph_count(image_id, state),
         "nearest": [tile(i, state) | {"similarity": round(s, 4)} for i, s in near],

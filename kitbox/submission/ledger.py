@@ -90,7 +90,7 @@ def append(workspace: Workspace, what: LedgerEvent, submission: str, **fields: A
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _lock(workspace):
-            append_line(path, line.encode())
+            append_line(path, line.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise KitboxError(f"cannot write {path}: {error.strerror or error}") from error
     return entry

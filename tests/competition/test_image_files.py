@@ -1,5 +1,6 @@
 """Files of images: named by ids or templates, never outside their folder."""
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -137,6 +138,11 @@ def test_a_listed_name_finds_its_one_file(
 def test_a_path_in_the_data_folder_itself_is_read_beside_any_other_names(tmp_path: Path) -> None:
     root = sea(tmp_path, "a.jpg", "b.jpg")
     assert match(root, "a.jpg", str(root / "b.jpg")) == ["a.jpg", "b.jpg"]
+
+
+def test_a_file_name_in_latin_1_is_found_by_its_letters(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"Mu\xf1oz_1.jpg")
+    assert match(sea(tmp_path, odd, "Munoz_2.jpg"), "Muñoz_1.jpg") == [odd]
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
