@@ -311,15 +311,18 @@ def _rows(
 
 
 def _entries_of_folder(images: ImageSettings, folder_name: str, setting: str) -> list[ListEntry]:
-    """Return all images of a folder, with their file names as ids."""
+    """Return all images of a folder, with their paths in it as ids, or their names without suffix.
+
+    Raises KitboxError for two files of one such name, which is all that a published format has.
+    """
     folder = images.root / folder_name
     image_files.require_folder(folder, setting)
     files: dict[str, Path] = {}
     for file in folder_scan.list_images(folder):
-        name = readable(file.stem if images.bare_ids else file.name)
+        name = readable(file.stem if images.bare_ids else file.relative_to(folder).as_posix())
         if name in files:
             raise KitboxError(
-                f"{file} and {files[name]} have the same name", fix="rename one of them"
+                f"{file} and {files[name]} have the same name, '{name}'", fix="rename one of them"
             )
         files[name] = file
     return [ListEntry(image_id=name, path=file) for name, file in files.items()]

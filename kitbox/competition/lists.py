@@ -186,7 +186,7 @@ def _refuse_shared_names(sets: dict[str, ImageSet | None], examples: bool) -> No
         if len(both):
             raise KitboxError(
                 f"image '{both[0]}' is in the {name} and in the {other_name}{more(len(both) - 1)}",
-                fix="rename it in one of them",
+                fix="rename it in one of them, or name it with a folder before it",
             )
 
 

@@ -237,14 +237,17 @@ def prepare(
     if has_own_list and not survey.named_files:
         _refuse_foreign_names(competition)
     notes = []
-    try:
-        _refuse_blanks(survey, competition)
-    except KitboxError as error:
-        if "<layout>" not in _preset_text(name):
-            raise
+    sets = survey.labelled, survey.test, survey.index
+    answers = protocol.possible_answers(*sets, competition)
+    if "<layout>" not in _preset_text(name):
+        protocol.refuse_split(answers, competition)
+    elif split := protocol.split_answers(answers, competition):
         given["layout"] = "columns"  # its cells are quoted where they have to be
         text, competition = _settings(name, data, broken, given)
-        notes.append(f"{error.what}: submissions have a column for each answer instead")
+        notes.append(
+            f"names with blanks: {len(split)}, as '{split[0]}'; in submissions each answer has a "
+            'column of its own (layout = "columns")'
+        )
     text = text.replace("<root>", _toml_text(data, workspace))
     if text != readable(text):
         raise KitboxError(
@@ -307,13 +310,6 @@ def _refuse_foreign_names(competition: Competition) -> None:
         where=f"{path} line 2",
         fix="name the images' paths from the data folder, or their column with --image-column",
     )
-
-
-def _refuse_blanks(survey: ListSurvey, competition: Competition) -> None:
-    """Raise KitboxError for answers that the format of a submission cannot hold."""
-    if survey.labelled is not None:
-        sets = survey.labelled, survey.test, survey.index
-        protocol.refuse_blanks(protocol.possible_answers(*sets, competition), competition)
 
 
 def summary(name: str) -> dict[str, str | int]:

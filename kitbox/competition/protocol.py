@@ -67,23 +67,26 @@ def leaderboard_gallery(
             return index
 
 
-def refuse_blanks(answers: Iterable[str], competition: Competition) -> None:
+def split_answers(answers: Iterable[str], competition: Competition) -> list[str]:
+    """Return the answers that the blanks between the answers of a format would split."""
+    if competition.submission.layout not in ("joined", "scored"):
+        return []
+    return [answer for answer in answers if answer.split() != [answer]]
+
+
+def refuse_split(answers: Iterable[str], competition: Competition) -> None:
     """Raise KitboxError for answers that the blanks between the answers of a format would split."""
-    layout = competition.submission.layout
-    if layout not in ("joined", "scored"):
-        return
-    split = [answer for answer in answers if answer.split() != [answer]]
-    if split:
+    if split := split_answers(answers, competition):
         raise KitboxError(
             f"answer '{split[0]}' has a blank, which separates answers where "
-            f'submission.layout is "{layout}"{more(len(split) - 1)}',
+            f'submission.layout is "{competition.submission.layout}"{more(len(split) - 1)}',
             fix='rename it, or set layout = "columns" in kitbox.toml if no leaderboard asks for '
             "this format",
         )
 
 
 def possible_answers(
-    labelled: LabelledImages,
+    labelled: LabelledImages | None,
     test: ImageSet | None,
     index: ImageSet | None,
     competition: Competition,
@@ -92,6 +95,8 @@ def possible_answers(
 
     Without test images there may be some later, with images of this gallery.
     """
+    if labelled is None:  # a list that cannot be read
+        return ()
     match competition.task.answers:
         case "images" | "matches":
             gallery: ImageSet = labelled

@@ -103,7 +103,7 @@ def collect(
             np.where(np.isin(labelled.labels, new_labels), "", labelled.labels)
         )
         answers = protocol.possible_answers(answered, test.images, index, competition)
-        protocol.refuse_blanks(answers, competition)
+        protocol.refuse_split(answers, competition)
     units = near_duplicates.split_units(labelled, signatures, competition.holdout)
     folds = draw_folds(
         labelled,

@@ -65,7 +65,7 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
     survey = lists.survey(competition, workspace.boxes, decided)
     places, root = survey.places, competition.images.root
     listed = collector.attempt(partial(_as_decided, survey, decided, competition)) or survey.sets
-    collector.attempt(partial(_refuse_blanks, listed, competition))
+    collector.attempt(partial(_refuse_split, listed, competition))
     findings = [
         *survey.findings,
         *collector.findings,
@@ -198,14 +198,14 @@ def image_findings(
     return found
 
 
-def _refuse_blanks(
+def _refuse_split(
     listed: tuple[ImageSet | None, ImageSet | None, ImageSet | None], competition: Competition
 ) -> None:
     """Raise KitboxError for answers that the format of a submission cannot hold."""
     labelled, test, index = listed
     if labelled is not None and test is not None:
         answers = protocol.possible_answers(labelled.labelled, test, index, competition)
-        protocol.refuse_blanks(answers, competition)
+        protocol.refuse_split(answers, competition)
 
 
 def _as_decided(

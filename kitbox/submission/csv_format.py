@@ -43,7 +43,7 @@ def write(ranking: Ranking, competition: Competition) -> str:
         ranking.query_ids.tolist(), ranking.answers.tolist(), scores.tolist(), strict=True
     ):
         pairs = [(name, value) for name, value in zip(answers, row, strict=True) if name]
-        protocol.refuse_blanks((name for name, _ in pairs), competition)
+        protocol.refuse_split((name for name, _ in pairs), competition)
         match layout:
             case "columns":
                 writer.writerow([query_id, *(name for name, _ in pairs)])

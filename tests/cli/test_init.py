@@ -39,7 +39,7 @@ def test_options_describe_ones_own_photographs(tmp_path: Path) -> None:
     found = "labelled images: seals.csv has 8 rows; found 8 in photos; 4 individuals\n"
     assert found in made.stderr
     assert "test images: queries.csv has 2 rows; found 2 in photos\n" in made.stderr
-    assert "a column for each answer" not in made.stderr
+    assert "blanks" not in made.stderr
 
 
 def test_a_folder_and_its_column_can_be_given(tmp_path: Path) -> None:

@@ -486,7 +486,7 @@ def test_a_name_in_training_and_test_is_refused(data: Path, more: str) -> None:
         lists.read(configured(data, "Image,Id\na.jpg,Ahab\nb.jpg,Boo\n", test_folder="test"))
     assert str(caught.value) == (
         f"image 'a.jpg' is in the training images and in the test images{more}; "
-        "rename it in one of them"
+        "rename it in one of them, or name it with a folder before it"
     )
 
 
@@ -771,20 +771,31 @@ def test_an_index_is_a_gallery_without_labels(data: Path) -> None:
 
 @pytest.mark.parametrize(("name", "side"), [("a.jpg", "training images"), ("x.jpg", "test images")])
 def test_an_index_shares_no_name_with_other_images(data: Path, name: str, side: str) -> None:
-    photographs(data / "index", "0/" + name)
+    photographs(data / "index", name)
     with pytest.raises(KitboxError) as caught:
         lists.read(indexed(data))
     assert str(caught.value) == (
-        f"image '{name}' is in the {side} and in the index; rename it in one of them"
+        f"image '{name}' is in the {side} and in the index; rename it in one of them, "
+        "or name it with a folder before it"
     )
 
 
-def test_two_files_of_one_name_are_refused_without_a_list(data: Path) -> None:
+def test_files_of_one_name_in_two_folders_are_two_photographs(data: Path) -> None:
+    photographs(data / "test", "2024-05-01/x.jpg", "2024-05-02/x.jpg")
+    test = lists.read(configured(data, ONE, test_folder="test")).test
+    assert test is not None
+    assert test.image_ids.tolist() == ["2024-05-01/x.jpg", "2024-05-02/x.jpg", "x.jpg", "y.jpg"]
+    assert [path.relative_to(data / "test").as_posix() for path in test.paths] == [
+        *("2024-05-01/x.jpg", "2024-05-02/x.jpg", "x.jpg", "y.jpg")
+    ]
+
+
+def test_two_files_of_one_bare_id_are_refused(data: Path) -> None:
     photographs(data / "test", "deep/x.jpg")
     with pytest.raises(KitboxError) as caught:
-        lists.read(configured(data, ONE, test_folder="test"))
+        lists.read(configured(data, ONE, test_folder="test", bare_ids=True))
     assert str(caught.value) == (
-        f"{data}/test/x.jpg and {data}/test/deep/x.jpg have the same name; rename one of them"
+        f"{data}/test/x.jpg and {data}/test/deep/x.jpg have the same name, 'x'; rename one of them"
     )
 
 

@@ -549,11 +549,13 @@ def test_queries_that_several_files_bear_are_refused(sea: Path, new: Workspace) 
 def test_names_with_blanks_have_columns_of_their_own(
     sea: Path, new: Workspace, preset: str
 ) -> None:
-    names = ("train/Big Ben/IMG 1 (2), a.jpg", "train/Ann/2.jpg")
+    names = ("train/Big Ben/IMG 1 (2), a.jpg", "train/Big Ben/x.jpg", "train/Ann/3.jpg")
     days(sea, "file,who\n" + "".join(f'"{name}",A\n' for name in names), *names)
     prepared = presets.prepare(new, preset, sea, columns=OWN if preset == "csv" else {})
-    [note] = prepared.notes
-    assert note.endswith(": submissions have a column for each answer instead")
+    assert prepared.notes == (
+        f"names with blanks: 2, as '{names[0].removeprefix('train/' * (preset == 'folder'))}'; in "
+        'submissions each answer has a column of its own (layout = "columns")',
+    )
     prepared.save()
     csv_format = settings.load(new).submission
     assert (csv_format.header, csv_format.layout) == (("query", "neighbour"), "columns")

@@ -100,6 +100,19 @@ def test_similarities_may_lie_outside_0_and_1_where_they_are_no_unit_scores() ->
     ]
 
 
+@pytest.mark.parametrize("layout", ["columns", "long"])
+def test_names_with_blanks_and_commas_are_written_read_and_accepted(layout: str) -> None:
+    names = ("Big Ben/IMG 1 (2), a.jpg", 'the "old" one.jpg', " ,.jpg", "plain.jpg")
+    header = ("query", "match") if layout == "columns" else ("query", "match", "score")
+    toy = competition(answers="images", k=4, form={"header": header, "layout": layout})
+    train = image_set(dict.fromkeys(names, "Ahab"))
+    test = image_set({"a query, b.jpg": ""}).without_labels()
+    rows = {"a query, b.jpg": [(name, 0.9 - n / 10) for n, name in enumerate(names)]}
+    text = csv_format.write(ranking_of(rows), toy)
+    assert csv_format.read(text, toy).answers.tolist() == [list(names)]
+    assert found(text, toy, train=train, test=test) == []
+
+
 @pytest.mark.parametrize("kind", GOODS)
 def test_a_valid_submission_has_no_findings(kind: str) -> None:
     assert found(*GOODS[kind]) == []
