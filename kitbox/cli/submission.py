@@ -73,7 +73,10 @@ def lint(
 def mark(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV for the leaderboard.")],
     truth: Annotated[
-        Path, typer.Argument(metavar="TRUTH", help="A CSV of image,label,individual.")
+        Path,
+        typer.Argument(
+            metavar="TRUTH", help="A CSV of image,label,individual, or a solution file."
+        ),
     ],
     lenient: Annotated[
         bool,
@@ -85,7 +88,7 @@ def mark(
     """Score a submission by the true labels, as a leaderboard would.
 
     Images with several true labels have several rows. A column Usage (Public, Private, Ignored)
-    gives the score of each half too. Where answers are labels, Kaggle's own solution file is taken.
+    gives the score of each half too. The organisers' own solution file is taken as it is.
 
     \b
     Example:

@@ -38,7 +38,8 @@ class GroundTruth:
     data sets. `relevant` counts the images of a query's gallery that show its individual, itself
     only where the competition counts it. `label_of` maps every gallery image to its label, '' for
     none. `alternatives (q, m)` are further labels that are right answers too, '' where there are
-    fewer.
+    fewer. `matches` has the relevant images of each query id where these are listed, instead of
+    labels.
     """
 
     query_ids: Strings
@@ -49,6 +50,7 @@ class GroundTruth:
     relevant: Integers
     label_of: dict[str, str]
     alternatives: Strings | None = None
+    matches: dict[str, frozenset[str]] | None = None
 
     @classmethod
     def of_holdout(
@@ -132,6 +134,7 @@ class GroundTruth:
             relevant=self.relevant[rows],
             label_of=self.label_of,
             alternatives=None if self.alternatives is None else self.alternatives[rows],
+            matches=self.matches,
         )
 
 
@@ -142,6 +145,11 @@ def relevance(
 
     An image without a label matches nothing, and a query matches itself only `with_itself`.
     """
+    if ground_truth.matches is not None:
+        listed = [ground_truth.matches[query] for query in ranking.query_ids.tolist()]
+        rows = zip(ranking.answers.tolist(), listed, strict=True)
+        found_in = [[answer in images for answer in answers] for answers, images in rows]
+        return np.array(found_in, dtype=np.bool_).reshape(ranking.answers.shape)
     known = sorted(set(ground_truth.label_of.values()) - {""})
     code_of = {"": -1} | {label: code for code, label in enumerate(known)}
     image_code = {image: code_of[label] for image, label in ground_truth.label_of.items()}

@@ -1,6 +1,6 @@
 """Scores a submission by true labels, as a leaderboard would."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +40,8 @@ TRUTH_COLUMNS = ("image", "label", "individual")
 # The halves of a leaderboard, and the rows that it does not score, by their names at Kaggle.
 HALVES = ("Public", "Private")
 _IGNORED = "Ignored"
+# In the landmark hosts' solutions the right images of a query that is not scored.
+_NOTHING = "None"
 # Before an answer that is no image of the query's gallery: no id begins so.
 _OUTSIDE = "\0"
 
@@ -96,9 +98,10 @@ def score_submission(
 
     `truth` is a CSV of image, label, individual: the label that a scorer expects, and the
     individual, of every test image and every image of an index. Several labels of an image, in as
-    many rows or with blanks between them, are all right. Instead of these columns it may have the
-    two of a submission, as the solution files of Kaggle do where answers are labels. A column Usage
-    puts an image into the "Public" or the "Private" half, or leaves it out ("Ignored").
+    many rows or with blanks between them, are all right. Instead it may be a solution file as the
+    organisers have it: the first two columns of a submission, with all right answers to each query.
+    A column Usage puts an image into the "Public" or the "Private" half, or leaves it out
+    ("Ignored").
 
     A query without a row scores 0. With `lenient`, faults count as in the official scorer: a
     repeated answer takes its rank and is right once, but adds nothing to a set of matches; in the
@@ -113,21 +116,11 @@ def score_submission(
     for file in (path, truth):
         if not file.is_file():
             raise KitboxError(f"there is no file {file}")
-    key = _read_key(truth, competition)
-    query, expected = _labelled(test, key, truth, competition)
-    index = collection.index
-    if index is not None:
-        index, _ = _labelled(index, key, truth, competition)
-    gallery = protocol.leaderboard_gallery(query, collection.labelled, index, competition).labelled
-    ground_truth = GroundTruth.of_searches(
-        collection.searches, query, expected, gallery, competition
-    )
-    ground_truth = _with_alternatives(ground_truth, key)
+    ground_truth, usage = _read_truth(truth, test, collection, competition)
     answers = _read(path, competition, ground_truth.query_ids, lenient=lenient)
     if competition.task.answers in ("images", "matches"):
         inside = _in_gallery(answers.ranking, collection.searches)
         answers = replace(answers, ranking=inside)
-    usage = strings([key[image].usage for image in ground_truth.images.tolist()])
     rows, notes = np.flatnonzero(usage != _IGNORED), []
     if lenient and competition.submission.layout == "long":
         answered = np.asarray((answers.ranking.similarity > -np.inf).any(axis=1))
@@ -241,30 +234,43 @@ def _without_repeats(row: SubmittedRow, first: Integers) -> SubmittedRow:
     return row._replace(answers=answers)
 
 
-def _read_key(truth: Path, competition: Competition) -> dict[str, _TrueAnswers]:
-    """Return image → its true answers, from a CSV of kitbox's columns or Kaggle's solution."""
-    header, own = tables.read_header(truth), competition.submission.header
+def _read_truth(
+    truth: Path, test: ImageSet, collection: Collection, competition: Competition
+) -> tuple[GroundTruth, Strings]:
+    """Return the right answers to all queries, and the usage (q,) of each."""
+    header, own = set(tables.read_header(truth)), competition.submission.header[:2]
     columns = TRUTH_COLUMNS
-    labels_answer = competition.task.answers in ("labels", "label")
-    if not set(TRUTH_COLUMNS) <= set(header) and labels_answer and own and set(own) <= set(header):
+    if len(own) == 2 and set(own) <= header and not set(TRUTH_COLUMNS) <= header:
+        if competition.task.answers in ("images", "matches"):
+            return _read_solution(truth, collection.searches, competition)
         columns = (own[0], own[1], own[1])
-    usage = next((name for name in header if name.casefold() == "usage"), None)
+    key = _read_key(truth, columns, competition)
+    query, expected = _labelled(test, key, truth, competition)
+    index = collection.index
+    if index is not None:
+        index, _ = _labelled(index, key, truth, competition)
+    gallery = protocol.leaderboard_gallery(query, collection.labelled, index, competition).labelled
+    ground_truth = GroundTruth.of_searches(
+        collection.searches, query, expected, gallery, competition
+    )
+    usage = strings([key[image].usage for image in ground_truth.images.tolist()])
+    return _with_alternatives(ground_truth, key), usage
+
+
+def _read_key(
+    truth: Path, columns: tuple[str, str, str], competition: Competition
+) -> dict[str, _TrueAnswers]:
+    """Return image → its true answers, from columns of images, labels and individuals."""
+    labels_answer = competition.task.answers in ("labels", "label")
     words = competition.submission.layout in ("joined", "scored") and labels_answer
     key: dict[str, _TrueAnswers] = {}
-    for line, row in tables.read_rows(truth, (*columns, *([usage] if usage else []))):
+    for line, half, row in _rows_with_usage(truth, columns):
         image, label, individual = (row[name] for name in columns)
         read = competition.images.read_label
         label = read(label.strip()) if words else read(label)
         several = words and label != competition.images.unknown_label
         labels = tuple(map(read, label.split())) if several else (label,)
-        half = row[usage].strip().capitalize() if usage else ""
-        if half not in ("", *HALVES, _IGNORED):
-            raise KitboxError(
-                f"'{row[usage or '']}' is no usage",
-                where=f"{truth} line {line}",
-                fix="write Public, Private or Ignored",
-            )
-        if columns != TRUTH_COLUMNS:
+        if columns[1] == columns[2]:
             individual = next(iter(labels), "")
         if image in key:
             before = key[image]
@@ -278,6 +284,60 @@ def _read_key(truth: Path, competition: Competition) -> dict[str, _TrueAnswers]:
             labels, individual = before.labels + labels, before.individual
         key[image] = _TrueAnswers(tuple(dict.fromkeys(labels)), individual, half)
     return key
+
+
+def _read_solution(
+    truth: Path, searches: tuple[Search, ...], competition: Competition
+) -> tuple[GroundTruth, Strings]:
+    """Return the right answers that the organisers' solution lists, and the usage of each query.
+
+    Raises KitboxError for a query that does not exist, and for one without a row, unless each row
+    has one answer.
+    """
+    columns, layout = competition.submission.header[:2], competition.submission.layout
+    query_ids = np.concatenate([search.query_ids for search in searches])
+    known = set(query_ids.tolist())
+    matches: dict[str, frozenset[str]] = {}
+    usage: dict[str, str] = {}
+    for line, half, row in _rows_with_usage(truth, columns):
+        query, images = row[columns[0]], row[columns[1]]
+        if query not in known:
+            raise KitboxError(f"'{query}' is not a query", where=f"{truth} line {line}")
+        own = images.split() if layout == "joined" else [images]
+        usage[query] = _IGNORED if images == _NOTHING else half
+        matches[query] = matches.get(query, frozenset()) | (frozenset(own) - {"", _NOTHING})
+    missing = [query for query in query_ids.tolist() if query not in matches]
+    if missing and layout == "joined":
+        raise KitboxError(f"{truth} has no row of query '{missing[0]}'{more(len(missing) - 1)}")
+    matches |= dict.fromkeys(missing, frozenset())
+    none = np.full(len(query_ids), "")
+    ground_truth = GroundTruth(
+        query_ids=query_ids,
+        images=np.concatenate([search.query_images for search in searches]),
+        expected=none,
+        identity=none,
+        groups=none,
+        relevant=np.array([len(matches[query]) for query in query_ids.tolist()], dtype=np.int64),
+        label_of={},
+        matches=matches,
+    )
+    return ground_truth, strings([usage.get(query, "") for query in query_ids.tolist()])
+
+
+def _rows_with_usage(
+    truth: Path, columns: tuple[str, ...]
+) -> Iterator[tuple[int, str, dict[str, str]]]:
+    """Yield line, usage and values of a CSV's rows; its usage is '' where it has none."""
+    usage = next((name for name in tables.read_header(truth) if name.casefold() == "usage"), None)
+    for line, row in tables.read_rows(truth, (*columns, *([usage] if usage else []))):
+        half = row[usage].strip().capitalize() if usage else ""
+        if half not in ("", *HALVES, _IGNORED):
+            raise KitboxError(
+                f"'{row[usage or '']}' is no usage",
+                where=f"{truth} line {line}",
+                fix="write Public, Private or Ignored",
+            )
+        yield line, half, row
 
 
 def _labelled(

@@ -276,3 +276,22 @@ def test_two_individuals_of_an_image_are_refused_where_images_are_the_answers(
         f"{tmp_path / 'truth.csv'} line 4: 'x' has a second row; images are scored by the one "
         "individual that an image shows; remove one row"
     )
+
+
+@pytest.mark.parametrize(
+    ("truth", "message"),
+    [
+        ("Image,Id\nx,y\nw,x\n", " line 3: 'w' is not a query"),
+        ("Image,Id\nx,y\n", " has no row of query 'y'"),
+    ],
+)
+def test_a_solution_names_every_query_and_no_other(
+    truth: str, message: str, tmp_path: Path
+) -> None:
+    toy = competition(answers="images", k=2, gallery="test", unknown_label=None)
+    images = collection(toy, TRAIN, unlabelled("x", "y"))
+    (tmp_path / "submission.csv").write_text("Image,Id\nx,y\ny,x\n")
+    (tmp_path / "truth.csv").write_text(truth)
+    with pytest.raises(KitboxError) as caught:
+        score_submission(tmp_path / "submission.csv", tmp_path / "truth.csv", toy, images)
+    assert str(caught.value) == f"{tmp_path / 'truth.csv'}{message}"

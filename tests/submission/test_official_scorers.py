@@ -221,6 +221,15 @@ def test_whale_do_scores_groups_of_equal_scores(seed: int, lenient: bool, tmp_pa
     )
     # a match outside of the query's own gallery is none
     assert found.scores.main.value == EXACT(drivendata_map(rows, positives), abs=1e-12)
+    again = mark(
+        tmp_path,
+        WHALE_DO,
+        collection(WHALE_DO, TRAIN, test, searches=searches),
+        [f"{query},{image},{score!r}" for query, image, score in rows],
+        ["query_id,database_image_id", *(f"{q},{i}" for q, own in positives.items() for i in own)],
+        lenient=lenient,
+    )
+    assert again.scores.main.value == EXACT(found.scores.main.value, abs=1e-12)
     silent = len(positives) - len({query for query, _, _ in rows})
     assert len(found.notes) == (1 if silent else 0)
 
@@ -268,6 +277,18 @@ def test_row_f1_is_that_of_the_sets(seed: int, tmp_path: Path) -> None:
         right = {other for other in QUERIES if product[other] == product[query]}
         wanted.append(2 * len(named & right) / (len(named) + len(right)))
     assert found.scores.main.value == EXACT(np.mean(wanted), abs=1e-12)
+    again = mark(
+        tmp_path,
+        SHOPEE,
+        collection(SHOPEE, TRAIN, queries()),
+        [f"{query},{' '.join(row)}" for query, row in answers.items()],
+        ["posting_id,matches", *(
+            f"{query},{' '.join(other for other in QUERIES if product[other] == product[query])}"
+            for query in QUERIES
+        )],
+        lenient=True,
+    )  # fmt: skip
+    assert again.scores.main.value == found.scores.main.value
 
 
 def test_inventions_count_in_the_size_of_a_set(tmp_path: Path) -> None:
@@ -409,3 +430,20 @@ def test_map_over_an_index_is_that_of_the_landmark_hosts(seed: int, tmp_path: Pa
         query: {image for image in gallery if shown[image] == shown[query]} for query in QUERIES
     }
     assert found.scores.main.value == EXACT(delf_map(answers, solution), abs=1e-12)
+    # the hosts' own solution: lists of images, halves, and queries that are not scored
+    usage = {query: draw.choice(["Public", "Private", "Ignored"]) for query in QUERIES}
+    truth = [
+        f"{query},{'None' if usage[query] == 'Ignored' else ' '.join(images)},{usage[query]}"
+        for query, images in solution.items()
+    ]
+    again = mark(
+        tmp_path,
+        toy,
+        collection(toy, TRAIN, queries(), index),
+        [f"{query},{' '.join(row)}" for query, row in answers.items()],
+        ["id,images,Usage", *truth],
+        lenient=True,
+    )
+    for half in ("Public", "Private"):
+        own = {query: images for query, images in solution.items() if usage[query] == half}
+        assert again.halves[half].main.value == EXACT(delf_map(answers, own), abs=1e-12)
