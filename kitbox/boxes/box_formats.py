@@ -194,6 +194,12 @@ class CornerReader:
         ]
         return inside[0] if len(inside) == 1 else None
 
+    def differs(self, row: BoxRow, image: PhotographSize, box_format: BoxFormat) -> bool:
+        """Return whether it matters what a box is drawn on: EXIF turns the image, and the box."""
+        first, *others = (self.corners(row, image, box_format, frame) for frame in image.frames)
+        distances = [abs(a - b) for other in others for a, b in zip(first, other, strict=True)]
+        return max(distances, default=0.0) > ROUNDING
+
     def possible_frames(self, row: BoxRow, image: PhotographSize) -> tuple[Frame, ...]:
         """Return the frames that a box may be drawn on, whatever its numbers."""
         if self.chosen in image.frames:

@@ -144,7 +144,7 @@ def import_boxes(
     turned = [
         (row, size)
         for row, size in complete
-        if len(size.frames) > 1 and box_formats.is_complete(row.numbers, best)
+        if box_formats.is_complete(row.numbers, best) and reader.differs(row, size, best)
     ]
     frames, counts = orientation.decide(reader.evidence(row, size, best) for row, size in turned)
     importer = _RowImporter(

@@ -184,13 +184,15 @@ def _in_words(
                     f"images about {then} more"
                 )
             case DetectorEpoch():
-                score = "" if event.ap is None else f": ap {event.ap:.3f} on the held-out images"
-                best = f", best: epoch {event.best_epoch}" if event.ap is not None else ""
-                left = f"about {format_duration(event.seconds_left)} left"
-                yield (
-                    f"epoch {event.epoch}/{event.epochs}{score}{best}; "
-                    f"{'it no longer learns: stopped' if event.stopped else left}"
-                )
+                parts = [f"epoch {event.epoch}/{event.epochs}"]
+                if event.ap is not None:
+                    parts.append(f"ap {event.ap:.3f} on the held-out images")
+                    parts.append(f"best: epoch {event.best_epoch}")
+                if event.stopped:
+                    parts.append("it no longer learns: stopped")
+                elif event.epoch < event.epochs:
+                    parts.append(f"about {format_duration(event.seconds_left)} left")
+                yield ", ".join(parts)
             case _:
                 yield event
 

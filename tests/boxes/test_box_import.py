@@ -420,6 +420,14 @@ def test_boxes_that_fit_both_ways_are_counted_with_the_option(tmp_path: Path) ->
     )
 
 
+def test_a_box_that_is_the_same_both_ways_is_not_counted(tmp_path: Path) -> None:
+    photographs = turned_photographs(tmp_path, [3, 6])
+    file = drawn(tmp_path, "3,0.25,0.25,0.75,0.75", "6,0,0,1,1")
+    found = imported(photographs, file)
+    assert corners_of(found) == {"3": (20, 15, 60, 45), "6": (0, 0, 60, 80)}
+    assert found.turned == TurnedBoxes()
+
+
 def test_a_list_of_raw_boxes_is_not_refused_as_one_of_other_images(tmp_path: Path) -> None:
     photographs = turned_photographs(tmp_path, [6, 8])
     file = drawn(tmp_path, "6,40,5,39,45", "8,45,5,34,45", header="image,x,y,w,h")
@@ -511,7 +519,6 @@ def test_animals_of_megadetector_are_taken_from_a_confidence_on(
     ]
     less = "its boxes are of another category or of less confidence"
     assert [(f.kind, f.where, f.what) for f in found.findings] == [
-        ("unmatched", "md.json image 7", "no image, or more than one, is 'elsewhere.jpg'"),
         ("without", "md.json image 3", f"image '2.jpg' has no box: {less}"),
         ("without", "md.json image 4", f"image '3.jpg' has no box: {less}"),
         ("without", "md.json image 5", "image '4.jpg' has no box: MegaDetector found nothing"),
@@ -520,6 +527,7 @@ def test_animals_of_megadetector_are_taken_from_a_confidence_on(
             "md.json image 6",
             "image '5.jpg' has no box: MegaDetector failed: Failure image access",
         ),
+        ("unmatched", "md.json image 7", "no image, or more than one, is 'elsewhere.jpg'"),
     ]
     people = imported(photographs, file, categories=["Person"], threshold=0.9)
     assert [(box.image_id, box.confidence) for box in people.boxes] == [("0.jpg", 0.99)]

@@ -403,13 +403,14 @@ def test_the_time_of_a_detector_is_told_at_the_start_and_after_each_epoch(
         re.MULTILINE,
     )
     assert re.search(
-        r"^epoch 1/2: ap 0\.\d{3} on the held-out images, best: epoch 1; about \d+ s left$",
+        r"^epoch 1/2, ap 0\.\d{3} on the held-out images, best: epoch 1, about \d+ s left$",
         shown,
         re.MULTILINE,
     )
     assert shown.index("training takes") < shown.index("epoch 1/2")
+    assert re.search(r"^epoch 2/2, ap 0\.\d{3} on .*, best: epoch \d$", shown, re.MULTILINE)
     unmeasured = detect("--epochs", "2", "--threshold", "0", "--held-out", "0").stderr
-    assert re.search(r"^epoch 1/2; about \d+ s left$", unmeasured, re.MULTILINE)
+    assert re.search(r"^epoch 1/2, about \d+ s left$", unmeasured, re.MULTILINE)
 
 
 def test_few_boxes_take_more_epochs_and_patience_ends_them(drawn_workspace: Workspace) -> None:
