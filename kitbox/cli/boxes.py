@@ -47,7 +47,7 @@ _DETECTOR = "detector"
 @app.command("import")
 def import_boxes(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A CSV, a JSON file, or a folder of labels.")
+        Path, typer.Argument(metavar="FILE", help="A CSV, workbook or JSON, or a folder of labels.")
     ],
     form: Annotated[
         Literal["auto", "xyxy", "xywh", "yolo", "gdsc", "points"],
@@ -57,7 +57,7 @@ def import_boxes(
         list[str] | None,
         typer.Option(
             "--category",
-            help="Take only boxes of this category; repeat it. Default: animal, else all.",
+            help="Take only boxes of this category; may be repeated. Default: animal, else all.",
             metavar="NAME",
         ),
     ] = None,

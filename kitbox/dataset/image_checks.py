@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from kitbox.competition.check_rules import CheckRules
 from kitbox.competition.folder_scan import FORMATS
 from kitbox.images.file_index import Inspection
+from kitbox.images.preprocessing import SWAPPED
 from kitbox.records import Integers
 
 Mask = NDArray[np.bool_]
@@ -195,4 +196,11 @@ def _box_message(inspection: Inspection, row: int) -> str:
     stats = inspection.stats[row]
     size = f"{stats['width']} x {stats['height']}"
     name = _named(inspection, row)
-    return f"the box {box} of {name} reaches beyond its {size} pixels; cut there"
+    what = f"the box {box} of {name} reaches beyond its {size} pixels; cut there"
+    x1, y1 = inspection.images.boxes[row, 2:] - _BOX_TOLERANCE
+    if stats["orientation"] in SWAPPED and x1 <= stats["height"] and y1 <= stats["width"]:
+        return (
+            f"{what}; it fits the raw pixels, which EXIF turns: if it was drawn on them, import "
+            "its list by 'kitbox data boxes import FILE --raw'"
+        )
+    return what

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from kitbox.images.preprocessing import EXIF_ORIENTATION, load_upright, open_image, to_rgb
+from kitbox.images.preprocessing import SWAPPED, load_upright, open_image, raw_size_of, to_rgb
 
 # Brightness and sharpness are measured on a grey image whose longer side has this many pixels: no
 # network sees blur that appears only at full size.
@@ -103,8 +103,8 @@ def read_header(image: Image.Image, length: int) -> ImageStats:
     deep = "16" in packed or image.mode.startswith("I")
     # cameras put a preview behind a JPEG (MPO), which is no animation
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    orientation = _orientation(image)  # decodes a PNG, so it comes last
-    width, height = image.size if orientation < 5 else image.size[::-1]
+    size, orientation = raw_size_of(image)  # decodes a PNG, so it comes last
+    width, height = size[::-1] if orientation in SWAPPED else size
     return ImageStats(
         format="JPEG" if image.format == "MPO" else str(image.format),
         mode=image.mode,
@@ -133,11 +133,6 @@ def measure_quality(stats: ImageStats, grey: Image.Image) -> ImageStats:
         contrast=float(pixels.std(dtype=np.float32)),
         sharpness=_sharpness(pixels),
     )
-
-
-def _orientation(image: Image.Image) -> int:
-    found = image.getexif().get(EXIF_ORIENTATION, 1)
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _time_taken(image: Image.Image) -> float | None:

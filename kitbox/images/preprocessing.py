@@ -169,7 +169,7 @@ def raw_size(path: Path) -> tuple[tuple[int, int], int]:
     Only the header is read.
     """
     with open_image(path) as image:
-        return _raw_size(image)
+        return raw_size_of(image)
 
 
 def size_and_region(
@@ -218,12 +218,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
-    (width, height), orientation = _raw_size(image)
+    (width, height), orientation = raw_size_of(image)
     return (height, width) if orientation in SWAPPED else (width, height)
 
 
-def _raw_size(image: Image.Image) -> tuple[tuple[int, int], int]:
-    """Return (width, height) and EXIF orientation of an image that is not decoded yet."""
+def raw_size_of(image: Image.Image) -> tuple[tuple[int, int], int]:
+    """Return width and height of an undecoded image before EXIF turns it, and its orientation."""
     orientation = image.getexif().get(EXIF_ORIENTATION, 1)
     size = image.size
     if isinstance(image, TiffImageFile):  # newer Pillows give a TIFF's upright size

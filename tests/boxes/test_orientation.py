@@ -8,7 +8,7 @@ from PIL import Image
 
 from kitbox.boxes import orientation
 from kitbox.boxes.orientation import Frame, PhotographSize, TurnedBoxes
-from kitbox.images import preprocessing
+from kitbox.images import image_stats, preprocessing
 
 RAW = (11, 19, 37, 43)  # a box on the raw pixels of 80x60
 
@@ -32,6 +32,8 @@ def test_a_box_of_the_raw_pixels_turns_with_the_photograph(
     size = PhotographSize(*preprocessing.raw_size(path))
     assert (size.raw, size.orientation) == ((80, 60), turned)
     assert size.upright == preprocessing.upright_size(path)
+    stats = image_stats.summarise(path).stats
+    assert (stats.width, stats.height, stats.orientation) == (*size.upright, turned)
     upright = preprocessing.read(path, size.upright[::-1])
     rows, columns = np.nonzero(upright[..., 0] > 127)
     assert size.turn(RAW) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)

@@ -190,7 +190,9 @@ def test_a_box_beyond_the_upright_image_is_found(tmp_path: Path) -> None:
     [box] = [finding for finding in found if finding.kind == "box"]
     assert box == DataFinding(
         "train.csv line 3",
-        "the box 0 0 160 100 of image 'b.jpg' reaches beyond its 100 x 160 pixels; cut there",
+        "the box 0 0 160 100 of image 'b.jpg' reaches beyond its 100 x 160 pixels; cut there; it "
+        "fits the raw pixels, which EXIF turns: if it was drawn on them, import its list by "
+        "'kitbox data boxes import FILE --raw'",
         image_id="b.jpg",
         kind="box",
         action="repair",
