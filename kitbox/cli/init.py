@@ -127,7 +127,8 @@ def competitions(as_json: JsonOption = False) -> None:
         print_json(rows)
         return
     columns = ("preset", "answers", "k", "gallery", "metric", "format", "about")
-    print_table(columns, [tuple(str(row[column]) for column in columns) for row in rows])
+    table = [tuple(str(row[column]) for column in columns) for row in rows]
+    print_table(columns, table, left=(0, 1, 6), spare=(3, 5))
     for sent_as, what in (("notebook", "a notebook"), ("code", "code of yours")):
         names = ", ".join(str(row["preset"]) for row in rows if row["sent_as"] == sent_as)
         print_line(

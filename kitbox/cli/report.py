@@ -126,7 +126,16 @@ def _write_results(
     part = "" if number == 1 else f"_fold{number}"
     path = workspace.reports / f"results_{wanted.name}{part}.html"
     about = wanted.notes(chosen, number)
-    stage = results_page.write(found, chosen, collection, competition, workspace, path, about=about)
+    stage = results_page.write(
+        found,
+        chosen,
+        collection,
+        competition,
+        workspace,
+        path,
+        about=about,
+        submitted=results_page.submitted_answers(wanted, collection, competition, workspace),
+    )
     return follow(stage), found.score.scores.as_json()
 
 

@@ -2,11 +2,12 @@
 
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar, assert_never
 
 from kitbox.errors import more
 from kitbox.workspace import find_workspace
@@ -24,12 +25,66 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 # Seconds between two lines of progress where there is no terminal to redraw.
 _LINE_INTERVAL = 10.0
+# Words of a sentence: a command in quotes stays whole, so that it can be copied.
+_WORD = re.compile(r"'kitbox [^']*'\S*|\S+")
+# Blanks between two figures of a line, and between two columns of a table.
+_GAP = 2
+_TABLE_GAP = 3
+# A terminal of fewer columns has no room for a bar beside the figures of a step.
+_LEAST_FOR_BAR = 110
 
 
 def print_line(text: str) -> None:
     """Print a line for people, on stderr: stdout is for figures and JSON."""
     if _is_main_process():
-        print(text, file=sys.stderr, flush=True)
+        print(wrap(text, _columns(sys.stderr)), file=sys.stderr, flush=True)
+
+
+def wrap(text: str, width: int | None) -> str:
+    """Return a text in lines of at most `width` columns, which cut no word; None: as it is.
+
+    Figures stay with their names: a line ends at two blanks where it has any.
+    """
+    if width is None:
+        return text
+    return "\n".join(part for line in text.split("\n") for part in _wrap_line(line, width))
+
+
+def _wrap_line(line: str, width: int) -> Iterator[str]:
+    if len(line) <= width:
+        yield line
+        return
+    current = ""
+    for piece in re.split(r"(?<=\S)  (?=\S)", line):
+        if current and len(current) + _GAP + len(piece) <= width:
+            current += " " * _GAP + piece
+            continue
+        if current:
+            yield current
+        current = ""
+        for word in _words(piece, width):
+            if current and len(current) + 1 + len(word) > width:
+                yield current
+                current = word
+            else:
+                current = f"{current} {word}" if current else word
+    yield current
+
+
+def _words(text: str, width: int) -> Iterator[str]:
+    for word in _WORD.findall(text):
+        yield from [word] if len(word) <= width else word.split()
+
+
+def _columns(stream: TextIO) -> int | None:
+    """Return the columns of a terminal, or those of COLUMNS; None in a pipe."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else None
+    except (OSError, ValueError):  # a stream that only claims to be a terminal
+        return None
 
 
 def print_json(value: Any) -> None:
@@ -41,21 +96,86 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    left: Sequence[int] = (0,),
+    spare: Sequence[int] = (),
 ) -> None:
-    """Print a table on stdout, in full width in a pipe; `left` are the left-aligned columns."""
+    """Print a table on stdout; `left` are the left-aligned columns.
+
+    In a pipe it has its full width. In a terminal that is narrower its cells are wrapped between
+    words. Where whole words do not fit either, the `spare` columns are left out, and named; without
+    them each row becomes a list of its values.
+    """
     from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    cells = [headers, *rows]
+    columns = [[str(row[column]) for row in cells] for column in range(len(headers))]
+    widths = [max(map(cell_len, column)) for column in columns]
+    least = [max((cell_len(w) for c in column for w in c.split()), default=0) for column in columns]
+    gaps = _TABLE_GAP * (len(headers) - 1)
+    available = _columns(sys.stdout)
+    if available is not None and sum(least) + gaps > available and spare:
+        kept = [column for column in range(len(headers)) if column not in spare]
+        print_table(
+            [headers[column] for column in kept],
+            [[row[column] for column in kept] for row in rows],
+            left=[place for place, column in enumerate(kept) if column in left],
+        )
+        names = " and ".join(headers[column] for column in spare)
+        print_line(f"{names} need a wider terminal; --json prints them too")
+        return
+    if available is not None and sum(least) + gaps > available:
+        print("\n".join(_records(headers, rows, available)))
+        return
+    if available is not None:
+        widths = _fit(widths, least, available - gaps)
     drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column, header in enumerate(headers):
-        drawn.add_column(header, justify="left" if column in left else "right", overflow="fold")
+        justify: Any = "left" if column in left else "right"
+        drawn.add_column(header, justify=justify, overflow="fold", width=widths[column])
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))  # names are shown, not read as markup
-    width = None if sys.stdout.isatty() else 240
-    Console(highlight=False, width=width).print(drawn)
+    Console(highlight=False, width=max(available or 0, sum(widths) + gaps + 1)).print(drawn)
+
+
+def _fit(widths: Sequence[int], least: Sequence[int], available: int) -> list[int]:
+    """Return widths that add up to what is available, no column below its least.
+
+    Narrow columns get their whole width first.
+    """
+    fitted, left = list(least), available - sum(least)
+    order = sorted(range(len(widths)), key=lambda column: widths[column] - least[column])
+    for place, column in enumerate(order):
+        share = left // (len(order) - place)
+        more_here = min(widths[column] - least[column], share)
+        fitted[column] += more_here
+        left -= more_here
+    return fitted
+
+
+def _records(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """Yield the rows of a table as lists of values: the first alone, the others below it."""
+    indent = 2 + max(map(len, headers[1:]), default=0) + _GAP
+    if indent > width // 2:
+        indent = 4
+    if headers[0]:
+        yield from _wrap_line(headers[0], width)
+    for row in rows:
+        yield row[0]
+        for header, cell in zip(headers[1:], row[1:], strict=True):
+            first, *others = [*_wrap_line(cell, width - indent)]
+            name = f"  {header}"
+            if len(name) > indent - 1:
+                yield name
+                name = ""
+            yield name.ljust(indent) + first
+            yield from (" " * indent + other for other in others)
 
 
 def print_scores(scores: "Scores") -> None:
@@ -77,11 +197,12 @@ def follow(stage: "Generator[SweepEvent | str, None, Result]") -> Result:
     console = _console()
     if not (console.is_terminal and _is_main_process()):
         return _follow_in_lines(stage)
+    width = _columns(sys.stderr) or console.width
+    # a bar and the time left of one epoch give way to the figures of a step
+    wide = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        *(wide if width >= _LEAST_FOR_BAR else [MofNCompleteColumn()]),
         TextColumn("{task.fields[note]}"),
     )
     with Bars(*columns, console=console, transient=True) as bars:
@@ -93,7 +214,7 @@ def follow(stage: "Generator[SweepEvent | str, None, Result]") -> Result:
                 return end.value  # type: ignore[no-any-return]
             shown = _render(event)
             if isinstance(shown, str):
-                bars.console.print(shown, markup=False)
+                bars.console.print(wrap(shown, width), markup=False)
                 continue
             if task is None or title != shown.title:
                 if task is not None:

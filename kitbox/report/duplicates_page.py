@@ -308,7 +308,7 @@ def _suspect_card(
         "lines": [reason, *_more_photographs(len(suspect.images) - len(shown))],
         "rows": [format_decision(decision) for decision in suggestions],
         "fine": format_decision(fine_decision(suspect)),
-        "find": "",
+        "find": [],
     }
 
 
@@ -343,7 +343,7 @@ def _group_card(
         ],
         "rows": [format_decision(decision) for decision in group_suggestions(group, unknown)],
         "fine": "",
-        "find": "",
+        "find": [],
     }
 
 

@@ -130,7 +130,7 @@ def _query_scores(
     if outcome.per_query is None:
         if answers.ranking.answers.size and competition.task.answers == "label":
             right = answers.ranking.answers[:, 0] == answers.ground_truth.expected
-            return "accuracy", np.asarray(right, dtype=np.float64)
+            return "right_answer", np.asarray(right, dtype=np.float64)
         return "recall_at_1", hits[:, 0].astype(np.float64)
     values = np.full(len(ids), np.nan)
     values[rows_of(outcome.query_ids, ids)] = outcome.per_query

@@ -14,7 +14,7 @@ from kitbox.records import LabelledImages, Scores, Strings, rows_of
 from kitbox.report import plots
 from kitbox.report.plots import Plot
 from kitbox.report.query_results import RIGHT, UNSCORED, ConfusedPair, QueryResults
-from kitbox.scoring import comparison, local_score
+from kitbox.scoring import comparison, local_score, metrics
 from kitbox.scoring.local_score import LocalScore
 
 _BINS = 40
@@ -32,6 +32,8 @@ def score_rows(scores: Scores) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
+            "title": metrics.title(name),
+            "meaning": metrics.meaning(name),
             **vars(score),
             "left": min(max(score.low, 0.0), 1.0),
             "width": min(max(score.high, 0.0), 1.0) - min(max(score.low, 0.0), 1.0),
@@ -59,10 +61,10 @@ def queries_text(results: QueryResults, competition: Competition) -> str:
     rest = len(results) - scored
     unscored = f"; {rest} have no match to find and are {unscored_name(results)}" if rest else ""
     return (
-        f"{right} of {scored} queries are right: {criterion}{unscored}. Each has its "
-        f"{results.nearest.answers.shape[1]} nearest gallery images, as the score counts them: "
-        "those of the same individual have an edge and a tick."
-        f"{'' if results.clusters is None else _CLUSTERS.format(results.metric)}"
+        f"{right} of {scored} queries are right: {criterion}{unscored}. Each shows its five "
+        f"nearest gallery images, and up to {results.nearest.answers.shape[1]} on demand, as the "
+        "score counts them: those of the same individual have an edge and a tick."
+        f"{'' if results.clusters is None else _CLUSTERS.format(metrics.title(results.metric))}"
     )
 
 
@@ -164,30 +166,30 @@ def member_tables(
     """Return the tables that compare members: a row for each, and a row for each pair."""
     if not members:
         return {"members_text": "", "member_heads": (), "member_rows": (), "member_pairs": ()}
-    metrics = list(ensemble.scores.by_metric)[:4]
-    rows = [("ensemble", "", *_format_scores(ensemble, metrics), "")]
+    names = list(ensemble.scores.by_metric)[:4]
+    rows = [("ensemble", "", *_format_scores(ensemble, names), "")]
     rows += [
         (
             one.name,
             f"{one.weight:g}",
-            *_format_scores(one.score, metrics),
+            *_format_scores(one.score, names),
             str(int((one.values > results.values + _ROUNDING).sum())),
         )
         for one in members
     ]
     return {
         "members_text": "Each member alone on the same queries, and the number of queries on which "
-        f"its {results.metric} is better than the ensemble's. The queries above can be ordered by "
-        "a member's gain over the others.",
-        "member_heads": ("", "weight", *metrics, "better than the ensemble"),
+        f"its {metrics.title(results.metric)} is better than the ensemble's. "
+        "The queries above can be ordered by a member's gain over the others.",
+        "member_heads": ("", "weight", *map(metrics.title, names), "better than the ensemble"),
         "member_rows": rows,
         "member_pairs": [_compare_members(a, b, metric) for a, b in combinations(members, 2)],
     }
 
 
-def _format_scores(score: LocalScore, metrics: Sequence[str]) -> list[str]:
+def _format_scores(score: LocalScore, names: Sequence[str]) -> list[str]:
     by_metric = score.scores.by_metric
-    return [f"{by_metric[name].value:.4f}" if name in by_metric else "" for name in metrics]
+    return [f"{by_metric[name].value:.4f}" if name in by_metric else "" for name in names]
 
 
 def _compare_members(a: MemberResult, b: MemberResult, metric: str) -> tuple[str, ...]:
@@ -224,7 +226,7 @@ def pair_card(pair: ConfusedPair, results: QueryResults, numbers: dict[str, int]
         "kind": "",
         "rows": [],
         "fine": "",
-        "find": str(results.labels[first]),
+        "find": sorted({str(results.labels[row]) for row in pair.rows}),
     }
 
 
@@ -278,7 +280,7 @@ def _query_columns(
 ) -> dict[str, Any]:
     clusters = results.clusters
     return {
-        "metric": results.metric.replace("_at_", "@"),
+        "metric": metrics.title(results.metric),
         "unscored": unscored_name(results),
         "id": results.query_ids.tolist(),
         "image": rows_of(results.images, images.image_ids).tolist(),

@@ -1,7 +1,7 @@
 """The page about results: an ensemble's answers on the holdout, query by query."""
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +18,7 @@ from kitbox.ensemble.answers import answer_holdout
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
+from kitbox.files import read_text
 from kitbox.plugin import discovery
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
@@ -33,14 +34,16 @@ from kitbox.report import (
 from kitbox.report.page import Page, WrittenPage
 from kitbox.report.query_results import QueryResults
 from kitbox.report.result_tables import MemberResult
+from kitbox.scoring import metrics
 from kitbox.scoring.local_score import LocalScore
-from kitbox.submission import leaderboard, receipt
+from kitbox.submission import csv_format, leaderboard, receipt
 from kitbox.workspace import Workspace
 
 # Confused pairs and suspects with pictures, and rows of the table of individuals.
 _MAX_PAIRS = 60
 _MAX_SUSPECTS = 40
 _MAX_INDIVIDUALS = 2000
+_MAX_SUBMITTED = 2000
 # A file name may have 255 bytes; the names of many plugins are cut.
 _MAX_NAME = 80
 _COMBINE_NOTES: dict[str, list[str]] = {
@@ -48,6 +51,10 @@ _COMBINE_NOTES: dict[str, list[str]] = {
     "labels": ["Labels are ranked by the mean of the members' similarities."],
     "classifier": ["Labels are ranked by a classifier of the meta-embeddings."],
 }
+
+
+# The test photographs of a page that is not about a submission.
+NOT_SUBMITTED: dict[str, Any] = {"rows": [], "left": 0, "text": ""}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +140,46 @@ def resolve_names(
         threshold=threshold,
         checkpoint=checkpoint,
     )
+
+
+def submitted_answers(
+    wanted: ResultsRequest,
+    collection: Collection,
+    competition: Competition,
+    workspace: Workspace,
+) -> dict[str, Any]:
+    """Return the test photographs of a submission with their answers, as the page shows them."""
+    if wanted.receipt is None:
+        return NOT_SUBMITTED
+    package = receipt.SubmissionFolder(workspace.submissions / wanted.name)
+    try:
+        ranking = csv_format.read(read_text(package.csv), competition)
+    except (OSError, KitboxError) as error:  # removed or changed since
+        return NOT_SUBMITTED | {"text": f"{package.csv.name} cannot be shown: {error}."}
+    image_of = {
+        query: image
+        for search in collection.searches
+        for query, image in zip(
+            search.query_ids.tolist(), search.query_images.tolist(), strict=True
+        )
+    }
+    rows = []
+    for query, answers in zip(ranking.query_ids.tolist(), ranking.answers.tolist(), strict=True):
+        image = image_of.get(query, query)
+        first, *others = [answer for answer in answers if answer] or ["no answer"]
+        rest = f" and {len(others) - 4} more" if len(others) > 4 else ""
+        name = query if image == query else f"{query}, {image}"
+        rows.append((name, first, " · ".join(others[:4]) + rest))
+    text = (
+        f"{len(rows)} test photographs, and the answers of {package.csv.name} to them. Their right "
+        "answers are not known here; the scores above are those of the holdout."
+    )
+    note = csv_format.scale_note(competition)
+    return {
+        "rows": rows[:_MAX_SUBMITTED],
+        "left": max(len(rows) - _MAX_SUBMITTED, 0),
+        "text": text if note is None else f"{text} {note[0].upper()}{note[1:]}.",
+    }
 
 
 def file_name(name: str) -> str:
@@ -231,6 +278,7 @@ def write(
     path: Path,
     *,
     about: Sequence[str] = (),
+    submitted: Mapping[str, Any] = NOT_SUBMITTED,
 ) -> Generator[Progress, None, WrittenPage]:
     """Write the page of results; yields Progress."""
     suspects = _find_suspects(results, collection, competition)
@@ -250,6 +298,7 @@ def write(
     values = _values(results, numbers, competition) | {
         "about": [*about, _members_text(members)],
         "curves": curves,
+        "submitted": submitted,
         "suspects": duplicates_page.suspect_cards(suspects, numbers, _label_counts(collection)),
     }
     values["sections"] = list(
@@ -261,6 +310,7 @@ def write(
             ("similarities", results.scale.capitalize(), True),
             ("map", "Map", True),
             ("members", "Members", values["members"]),
+            ("submitted", "Test photographs", submitted["text"]),
             ("training", "Training", curves),
             ("suspects", "Suspects", values["suspects"]),
         )
@@ -284,9 +334,9 @@ def _values(
     pairs = query_results.confused_pairs(queries)[:_MAX_PAIRS]
     on_map = min(len(results.embeddings), plots.MAX_POINTS)
     return {
-        "title": f"{competition.name}: {score.scores.main.value:.4f} {metric}",
+        "title": f"{competition.name}: {score.scores.main.value:.4f} {metrics.title(metric)}",
         "kind": "results on the local holdout",
-        "heading": f"{competition.name}: {metric} {score.scores.main.value:.4f}",
+        "heading": f"{competition.name}: {metrics.title(metric)} {score.scores.main.value:.4f}",
         "scores": result_tables.score_rows(score.scores),
         "scores_text": "On labelled photographs that no member was trained on. The interval "
         "resamples individuals, not photographs; the competition's own metric comes first.",
@@ -296,13 +346,13 @@ def _values(
         "individuals": individuals[:_MAX_INDIVIDUALS],
         "individuals_left": max(len(individuals) - _MAX_INDIVIDUALS, 0),
         "individuals_text": f"{len(individuals)} individuals have queries. 'score' is the mean "
-        f"{queries.metric} of an individual's queries; 'confused with' is the label that most "
-        "often came first instead.",
+        f"{metrics.title(queries.metric)} of an individual's queries; 'confused with' is the "
+        "label that most often came first instead.",
         "individual_heads": (
             "individual", "in gallery", "queries", "right", "score", "confused with",
         ),
         "unscored": result_tables.unscored_name(queries),
-        "metric": metric,
+        "metric": metrics.title(metric),
         "similarity_plots": result_tables.similarity_plots(queries, score, results.scale),
         "scale": results.scale,
         "map_text": f"{on_map:,} of {len(results.embeddings):,} labelled photographs, laid out by "

@@ -7,6 +7,7 @@ from typing import Any
 from kitbox.ensemble.members import Member
 from kitbox.report import plots
 from kitbox.report.plots import Plot
+from kitbox.scoring import metrics
 from kitbox.training.runs import Run
 
 Points = tuple[tuple[int, float], ...]
@@ -79,9 +80,10 @@ def _scores(curves: Sequence[TrainingCurve]) -> list[Plot]:
             f"{curve.name} {curve.scores[0][1]:.3f} → {curve.scores[-1][1]:.3f}" for curve in scored
         )
         series = [(curve.name, *_columns(curve.scores)) for curve in scored]
-        caption = f"{metric} on the holdout during training, from epoch 0 before it: {ends}."
-        title = f"Holdout score ({metric})"
-        found.append(plots.lines(title, caption, series, labels=("epoch", metric)))
+        name = metrics.title(metric)
+        caption = f"{name} on the holdout during training, from epoch 0 before it: {ends}."
+        title = f"Holdout score ({name})"
+        found.append(plots.lines(title, caption, series, labels=("epoch", name)))
     return found
 
 

@@ -13,6 +13,39 @@ Numbers = NDArray[np.float64]
 _ROUNDING = 1e-12
 
 
+# Metric without its k → its name in words, and what it measures; {k} is the number in its name.
+_WORDS = {
+    "label_map": ("MAP@{k}", "1 / rank of the right label among the first {k} answers, on average"),
+    "map": ("mAP@{k}", "average precision of the first {k} images"),
+    "recall": ("recall@{k}", "share of queries whose individual is among the first {k} images"),
+    "r_precision": ("R-precision", "precision of as many images as the individual has"),
+    "gap": ("GAP", "global average precision of all answers, the most confident first"),
+    "row_f1": ("F1", "F1 of each query's matches, on average"),
+    "baks_baus": ("√(BAKS · BAUS)", "both following shares multiplied, the mean over groups"),
+    "baks": ("BAKS", "share of known individuals' queries that are right, mean over individuals"),
+    "baus": ("BAUS", "share of unknown individuals' queries that are answered as unknown"),
+    "ari": ("ARI", "adjusted Rand index: how far clusters and individuals agree on pairs"),
+    "nmi": ("NMI", "normalised mutual information of clusters and individuals"),
+    "right_answer": ("right answer", "share of queries whose answer is right"),
+}
+
+
+def title(name: str) -> str:
+    """Return the name of a metric in words: MAP@5 for label_map_at_5."""
+    return _words(name)[0]
+
+
+def meaning(name: str) -> str:
+    """Return what a metric measures, in a few words."""
+    return _words(name)[1]
+
+
+def _words(name: str) -> tuple[str, str]:
+    stem, _, k = name.partition("_at_")
+    shown, measured = _WORDS.get(stem, (name, ""))
+    return shown.format(k=k), measured.format(k=k)
+
+
 def recall_at_k(relevant: Hits, k: int) -> PerQuery:
     """Return for each query 1 if any of its first k answers is relevant, else 0.
 

@@ -120,3 +120,14 @@ def test_a_demo_of_an_unknown_preset_is_an_error_before_anything_is_drawn(tmp_pa
     result = run(*arguments, code=1)
     assert str(result.exception) == "no preset named whale-d; did you mean whale-do?"
     assert not (tmp_path / "d").exists()
+
+
+def test_the_competitions_fit_into_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run("competitions")
+    lines = [*shown.stdout.splitlines(), *shown.stderr.splitlines()]
+    assert max(map(len, lines)) <= 80
+    words = shown.stdout.split()
+    for name in presets.names():
+        assert name in words
+    assert "gallery and format need a wider terminal" in shown.stderr

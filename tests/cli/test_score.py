@@ -254,6 +254,19 @@ def test_errors_of_all_folds_are_added(two_folds: Workspace) -> None:
     assert f"of {pooled['known_queries']} queries of known individuals" in shown
 
 
+def test_score_and_compare_fit_into_80_columns(
+    two_folds: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ("plain", "plain+large")
+    for arguments in (("compare", *names), ("score", "plain", "large")):
+        shown = kitbox(two_folds, *arguments, *RUN)
+        lines = [*shown.stdout.splitlines(), *shown.stderr.splitlines()]
+        assert max(map(len, lines)) <= 80
+        assert "…" not in shown.stdout
+    assert "map_at_20" in shown.stdout
+
+
 WAYS = (
     ("--combine", "labels"),
     ("--combine", "classifier", "--dims", "8"),

@@ -119,3 +119,100 @@ def test_only_the_first_of_several_processes_prints(
     terminal.print_line("hello")
     terminal.print_json({})
     assert capsys.readouterr() == ("", "")
+
+
+LONG = ("tf_efficientnet_lite0_96x192_demo", "tf_efficientnet_lite0_96x192+mobilenetv2_100_128x256")
+
+
+def readable(shown: str, *words: str) -> None:
+    """Assert that a text fits into 80 columns, and that no word of it is cut."""
+    assert max(map(len, shown.splitlines())) <= 80, shown
+    assert "…" not in shown
+    for word in words:
+        assert word in shown
+
+
+@pytest.mark.parametrize("event", [event for event, _ in LINES])
+def test_an_event_is_wrapped_between_words_in_a_terminal(
+    event: SweepEvent | str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = terminal.follow(stage(event)), capsys.readouterr().err.split()
+    monkeypatch.setenv("COLUMNS", "24")
+    terminal.follow(stage(event))
+    shown = capsys.readouterr().err
+    assert shown.split() == whole[1]
+    assert all(len(line) <= 24 or " " not in line for line in shown.splitlines())
+
+
+def test_figures_stay_with_their_names_and_commands_whole() -> None:
+    scores = "holdout: label_map_at_5 0.1234  map_at_20 0.2345  recall_at_1 0.3456  (best)"
+    assert terminal.wrap(scores, 40) == (
+        "holdout: label_map_at_5 0.1234\nmap_at_20 0.2345  recall_at_1 0.3456\n(best)"
+    )
+    advice = "plain was trained without it; 'kitbox train plain --on all' refits it"
+    assert terminal.wrap(advice, 40) == (
+        "plain was trained without it;\n'kitbox train plain --on all' refits it"
+    )
+    assert terminal.wrap(advice, None) == advice
+
+
+def test_a_table_is_wrapped_between_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = "five labels for each photograph, new_whale included, of the humpback competitions"
+    rows = [("humpback", "5", about), ("landmark-recognition", "100", about)]
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal.print_table(("preset", "k", "about"), rows, left=(0, 2))
+    shown = capsys.readouterr().out
+    readable(shown, "landmark-recognition", "competitions", "photograph,")
+    monkeypatch.delenv("COLUMNS")
+    terminal.print_table(("preset", "k", "about"), rows, left=(0, 2))
+    assert about in capsys.readouterr().out  # in a pipe each row has one line
+
+
+def test_a_table_of_long_words_becomes_lists_in_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal.print_table(("gained most", *LONG), [("a.jpg", "0.000", "1.000")])
+    shown = capsys.readouterr().out
+    readable(shown, *LONG)
+    assert shown.splitlines() == [
+        "gained most", "a.jpg", f"  {LONG[0]}", "    0.000", f"  {LONG[1]}", "    1.000",
+    ]  # fmt: skip
+
+
+def test_spare_columns_are_left_out_and_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal.print_table(("name", *LONG), [("a", "b", "c")], spare=(1, 2))
+    shown = capsys.readouterr()
+    assert shown.out.split()[::2] == ["name", "a"]
+    assert "need a wider terminal; --json prints them too" in shown.err.replace("\n", " ")
+
+
+def test_a_step_of_a_training_fits_into_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Console
+
+    class Screen(Console):
+        """A terminal of 80 columns that writes where the test reads."""
+
+        def __init__(self) -> None:
+            super().__init__(
+                stderr=True, highlight=False, soft_wrap=True, force_terminal=True, width=80,
+                force_interactive=True, color_system=None, legacy_windows=False,
+            )  # fmt: skip
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(terminal, "_console", Screen)
+    step = events.StepDone(
+        epoch=12, epochs=16, step=1200, steps=1300, loss=10.421, learning_rate=2.5e-4,
+        images_per_second=1234.0, seconds_left=12_240.0,
+    )  # fmt: skip
+    terminal.follow(stage(STARTED, step, EPOCH))
+    shown = capsys.readouterr().err
+    assert "…" not in shown
+    assert "1200/1300 loss 10.421  rate 2.50e-04  1234 images/s  3.4 h left" in shown

@@ -73,7 +73,7 @@ def test_a_results_page_opens_from_disk_and_fetches_nothing(browser: Any, result
     fetched = "return performance.getEntriesByType('resource').map((e) => e.name)"
     assert [name for name in browser.execute_script(fetched) if name[:5] != "data:"] == []
     assert [entry["message"] for entry in browser.get_log("browser")] == []
-    assert browser.title.endswith(" label_map_at_5")  # no name was executed as a script
+    assert browser.title.endswith(" MAP@5")  # no name was executed as a script
     assert LABEL in texts(browser, "#individuals button.plain")
 
 
@@ -246,3 +246,87 @@ def test_a_split_page_loads_its_files(
     first = "const i = document.querySelector('.card .near img'); return i && i.naturalWidth"
     assert waited(browser, first) == 96
     assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
+SECTIONS = "return [...document.querySelectorAll('nav .links a')].map((a) => a.hash.slice(1))"
+TOP = "return document.getElementById(arguments[0]).getBoundingClientRect().top"
+AT_END = "return scrollY + innerHeight >= document.documentElement.scrollHeight - 2"
+
+
+def lands(browser: Any, section: str) -> bool:
+    """Return whether a section is at the top of the page, or the page at its end, and stays."""
+    waited(
+        browser,
+        f"const t = (() => {{ {TOP} }})(arguments[0]); window.last ??= null;"
+        "const still = window.last === t; window.last = t; return still",
+        section,
+    )
+    top = float(browser.execute_script(TOP, section))
+    return 0 < top < 120 or (top > 0 and bool(browser.execute_script(AT_END)))
+
+
+@pytest.mark.parametrize("page_of", ["results", "data"])
+def test_each_link_of_the_bar_lands_on_its_section(
+    browser: Any, request: pytest.FixtureRequest, page_of: str
+) -> None:
+    path = request.getfixturevalue(page_of)
+    opened(browser, path)
+    browser.execute_script("document.documentElement.style.scrollBehavior = 'auto'")
+    for section in browser.execute_script(SECTIONS):
+        browser.execute_script(f"document.querySelector('nav a[href=\\'#{section}\\']').click()")
+        assert lands(browser, section), section
+    for section in browser.execute_script(SECTIONS):
+        browser.get("about:blank")
+        browser.get(f"{path.as_uri()}#{section}")  # a link from elsewhere
+        waited(browser, "return document.body.dataset.ready === 'yes'")
+        browser.execute_script("document.documentElement.style.scrollBehavior = 'auto'")
+        assert lands(browser, section), section
+
+
+def test_queries_below_are_drawn_on_demand_and_move_nothing(browser: Any, results: Path) -> None:
+    opened(browser, results)
+    assert len(texts(browser, "#cards .card")) == 8
+    where = "return document.getElementById('individuals').getBoundingClientRect().top + scrollY"
+    before = browser.execute_script(where)
+    browser.execute_script("scrollTo(0, document.body.scrollHeight)")
+    browser.execute_script("scrollTo(0, 0)")
+    assert browser.execute_script(where) == pytest.approx(before, abs=1)
+    browser.execute_script("document.querySelector('#queries > .more').click()")
+    assert len(texts(browser, "#cards .card")) == 11
+
+
+def test_a_card_shows_five_neighbours_and_the_others_on_demand(browser: Any, results: Path) -> None:
+    opened(browser, results)
+    waited(browser, "return document.querySelector('.near .picture') !== null")
+    shown = "return document.querySelector('#cards .near').children.length"
+    assert browser.execute_script(shown) == 5
+    assert texts(browser, "#cards .card .more")[0] == "15 more neighbours"
+    browser.execute_script("document.querySelector('#cards .card .more').click()")
+    assert browser.execute_script(shown) == 20
+
+
+def test_links_to_queries_show_those_of_one_individual(browser: Any, results: Path) -> None:
+    opened(browser, results)
+    names = texts(browser, "#individuals button.plain")
+    for name in names:
+        browser.execute_script(
+            "[...document.querySelectorAll('#individuals button.plain')]"
+            ".find((one) => one.textContent === arguments[0]).click()",
+            name,
+        )
+        waited(
+            browser, "return document.getElementById('text').value === arguments[0]", f'"{name}"'
+        )
+        waited(browser, "return / of /.test(document.querySelector('.count').textContent)")
+        assert set(texts(browser, "#cards h3")) == {name}
+    for link in texts(browser, "#pairs button.plain"):
+        assert link.startswith("queries of ")
+
+
+def test_metrics_have_names_in_words(browser: Any, results: Path) -> None:
+    opened(browser, results)
+    names = texts(browser, "#scores tbody td:first-child")
+    assert names[:2] == ["MAP@5", "mAP@20"]
+    shown = browser.execute_script("return document.body.innerText")
+    for code in ("_at_", "r_precision", "accuracy"):
+        assert code not in shown

@@ -95,7 +95,7 @@ def test_a_single_label_is_right_or_wrong() -> None:
     task = competition(answers="label", k=1, task={"metric": "baks_baus"})
     results, _ = results_of(TRAIN, QUERY, ANSWERS, task)
     assert results.values.tolist() == (results.outcomes == RIGHT).astype(float).tolist()
-    assert results.metric == "accuracy"
+    assert results.metric == "right_answer"
 
 
 def test_queries_for_clusters_are_scored_by_their_nearest_images() -> None:
@@ -121,7 +121,7 @@ def test_queries_for_clusters_are_scored_by_their_nearest_images() -> None:
     assert "1 have no match to find and are not ranked" in text
     chunk = result_tables.query_chunks(results, split.query, [100] * 5, task, [])
     assert (chunk["queries"]["queries"]["metric"], chunk["queries"]["queries"]["unscored"]) == (
-        "map@20",
+        "mAP@20",
         "not ranked",
     )
 

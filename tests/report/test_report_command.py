@@ -119,6 +119,17 @@ def test_a_submission_is_reported_by_its_receipt(place: Workspace) -> None:
     assert f"Submission {name}, answered on the local holdout." in parsed.text
     assert "plain (75%), large (25%)" in parsed.text
     assert "Trained again" not in parsed.text
+    csv = Path(submission["csv"])
+    lines = [line.split(",") for line in csv.read_text().splitlines()[1:]]
+    assert f"{len(lines)} test photographs, and the answers of submission.csv" in parsed.text
+    for photograph, answers in lines:
+        assert f"{photograph}{answers.split()[0]}{' · '.join(answers.split()[1:])}" in parsed.text
+    text = csv.read_text()
+    csv.unlink()  # it is not under version control
+    try:
+        assert "submission.csv cannot be shown: " in report(place, name, *RUN)[1].text
+    finally:
+        csv.write_text(text)
     message = refused(place, name, "--weights", "1,1")
     assert message.endswith("combination and threshold in its receipt; leave the options out")
 

@@ -65,7 +65,7 @@ def test_requested_and_achieved_hardness_are_in_one_plot(sequenced: TrainingCurv
 
 def test_warnings_are_marked_in_the_plots_of_loss_and_spread(sequenced: TrainingCurve) -> None:
     marked = {plot.title: plot for plot in training_curves.draw_curves([sequenced])}
-    assert list(marked) == ["Loss", "Holdout score (map_at_20)", "Hardness, flukes", "Spread"]
+    assert list(marked) == ["Loss", "Holdout score (mAP@20)", "Hardness, flukes", "Spread"]
     for title in ("Loss", "Spread"):
         assert f"Vertical line: flukes, epoch 2: {WARNING}." in marked[title].caption
     assert "flukes 1.2 → 0.02" in marked["Spread"].caption

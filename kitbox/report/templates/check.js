@@ -41,5 +41,5 @@
     field("findings").scrollIntoView();
   });
   update();
-  document.body.dataset.ready = "yes";
+  kitbox.ready();
 })();

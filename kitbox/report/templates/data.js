@@ -92,5 +92,5 @@
   form.addEventListener("input", update);
   form.addEventListener("reset", () => setTimeout(update));
   update();
-  document.body.dataset.ready = "yes";
+  kitbox.ready();
 })();

@@ -60,20 +60,25 @@ const kitbox = (() => {
     return make("img", { "data-picture": number, alt, decoding: "async" });
   }
 
-  // A list whose rows are drawn as the user scrolls to them, so that 30,000 are as fast as 30.
-  function lazyList(root, draw, step) {
+  // A list whose rows are drawn in parts, so that 30,000 are as fast as 30: as the user scrolls to
+  // them where nothing follows the list, else by a button, since what follows would move away.
+  const lists = [];
+  function lazyList(root, draw, step, onDemand = false) {
     let rows = [], shown = 0;
-    const end = make("div", { class: "more" });
+    const end = onDemand
+      ? make("button", { type: "button", class: "more", onclick: () => grow() }) : make("div", {});
     root.after(end);
+    lists.push([root, () => grow()]);
     function grow() {
       const part = rows.slice(shown, shown + step);
       shown += part.length;
       root.append(...part.map(draw));
       watch(root);
       end.hidden = shown >= rows.length;
+      if (onDemand) end.textContent = `Show ${Math.min(step, rows.length - shown)} more of ${rows.length - shown}`;
       return part.length > 0;
     }
-    new IntersectionObserver((entries) => entries.some((e) => e.isIntersecting) && fillScreen(),
+    if (!onDemand) new IntersectionObserver((entries) => entries.some((e) => e.isIntersecting) && fillScreen(),
       { rootMargin: "900px" }).observe(end);
     function fillScreen() {
       while (grow() && end.getBoundingClientRect().top < innerHeight + 900);
@@ -122,6 +127,9 @@ const kitbox = (() => {
 
   // Keys
   function step(by) {
+    for (const [root, grow] of lists) {
+      if (by > 0 && root.contains(document.activeElement) && root.lastElementChild.contains(document.activeElement)) grow();
+    }
     const cards = [...document.querySelectorAll(".card:not([hidden])")];
     const current = document.activeElement?.closest?.(".card");
     const top = cards.findIndex((card) => card.getBoundingClientRect().bottom > 120);
@@ -177,5 +185,11 @@ const kitbox = (() => {
     showLarge(figures, buttons.indexOf(button));
   });
   watch(document);
-  return { chunk, receive, picture, watch, make, image, lazyList, showLarge };
+  // To the section of the address, which moved as the page was filled.
+  function ready() {
+    document.body.dataset.ready = "yes";
+    const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (target) target.scrollIntoView({ behavior: "instant" });
+  }
+  return { chunk, receive, picture, watch, make, image, lazyList, showLarge, ready };
 })();

@@ -8,6 +8,7 @@
   const rows = queries.id.map((_, row) => row);
   const words = rows.map((row) =>
     [queries.id[row], images.id[queries.image[row]], labels[queries.label[row]] ?? ""].join("\n").toLowerCase());
+  const FEW = 5; // neighbours on a card before more are asked for
   const OUTCOMES = [["✗ wrong", "is-wrong"], ["✓ right", "is-right"], ["– " + queries.unscored, "is-open"]];
 
   function card(row) {
@@ -16,7 +17,10 @@
     const name = labels[queries.label[row]] || "unknown individual";
     const alt = `query ${queries.id[row]}, ${name}`;
     const title = make("h3", { id: "q" + row }, name);
-    const near = make("ol", { class: "near", "aria-label": "nearest images of the gallery" });
+    // empty places keep the height of a card until its neighbours are loaded
+    const near = make("ol", { class: "near", "aria-label": "nearest images of the gallery" },
+      ...Array.from({ length: FEW }, () => make("li", { "aria-hidden": true },
+        make("span", { class: "missing" }), make("small", {}, "\u00a0"), make("small", {}, "\u00a0"))));
     const query = make("div", { class: "query" },
       make("button", { type: "button", class: "picture", style: `--shape: ${images.aspect[number] / 100}`,
         onclick: () => showLarge([[number, alt]], 0) }, image(number, alt)),
@@ -50,7 +54,7 @@
     const isHit = (place) => (marks[place] & 1) === 1, inCluster = (place) => (marks[place] & 2) === 2;
     const figures = numbers.map((number, place) => [number,
       `${place + 1}: ${images.id[number]}, ${label(number) || "unknown individual"}, similarity ${format(similarities[place])}${isHit(place) ? ", the same individual" : ""}${inCluster(place) ? ", in its cluster" : ""}`]);
-    near.append(...numbers.map((number, place) => {
+    const items = numbers.map((number, place) => {
       const hit = isHit(place), isAnswer = !answersAreImages || place < queries.answerCount[row];
       return make("li", { class: (hit ? "hit" : "") + (isAnswer ? "" : " beyond") },
         make("button", { type: "button", class: "picture", onclick: () => showLarge(figures, place, queryFigure) },
@@ -58,12 +62,22 @@
         make("small", {}, `${place + 1} · ${format(similarities[place], 2)}${hit ? " ✓" : ""}`),
         make("small", {}, label(number) || "–"),
         inCluster(place) ? make("small", {}, "in its cluster") : null);
-    }));
+    });
+    near.replaceChildren(...items.slice(0, FEW));
+    if (items.length > FEW) {
+      const more = make("button", { type: "button", class: "more", onclick: () => {
+        near.append(...items.slice(FEW));
+        watch(near);
+        near.children[FEW].querySelector("button").focus({ preventScroll: true });
+        more.remove();
+      } }, `${items.length - FEW} more neighbours`);
+      near.after(more);
+    }
     watch(near);
   }
 
   const form = document.querySelector(".find"), field = (id) => document.getElementById(id);
-  const count = document.querySelector(".count"), cards = lazyList(field("cards"), card, 12);
+  const count = document.querySelector(".count"), cards = lazyList(field("cards"), card, 8, true);
   const value = (row) => queries.value[row] ?? 1e9;
   const gain = (member) => (row) => {
     const others = members.filter((_, m) => m !== member).map((m) => m.value[row] ?? 0);
@@ -81,9 +95,11 @@
 
   function update() {
     const text = field("text").value.trim().toLowerCase();
+    const exact = text.length > 2 && text.startsWith('"') && text.endsWith('"') ? text.slice(1, -1) : null;
+    const matches = (row) => (exact === null ? words[row].includes(text) : words[row].split("\n").includes(exact));
     const outcome = field("outcome").value, known = field("known").value;
     const found = rows.filter((row) =>
-      (!text || words[row].includes(text))
+      (!text || matches(row))
       && (outcome === "" || queries.outcome[row] === Number(outcome))
       && (known === "" || queries.known[row] === Number(known)));
     found.sort(orders[field("order").value]);
@@ -98,10 +114,12 @@
     const button = event.target.closest?.("[data-find]");
     if (!button) return;
     form.reset();
-    field("text").value = button.dataset.find;
-    setTimeout(update);
-    document.getElementById("queries").scrollIntoView();
+    field("text").value = `"${button.dataset.find}"`; // w_1 is not w_10
+    setTimeout(() => {
+      update();
+      document.getElementById("queries").scrollIntoView();
+    });
   });
   update();
-  document.body.dataset.ready = "yes";
+  kitbox.ready();
 })();
