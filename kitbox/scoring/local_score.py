@@ -321,7 +321,10 @@ def _errors_sentence(errors: dict[str, Any], evidence: dict[str, Any]) -> str:
     known, unknown = errors["known_queries"], errors["unknown_queries"]
     first = _share_of(errors["known_answered_unknown"], known)
     second = _share_of(errors["unknown_answered_known"], unknown)
-    return f"of {known} {kinds[0]} {first} {wrong[0]}, of {unknown} {kinds[1]} {second} {wrong[1]}"
+    sentence = f"of {known} {kinds[0]} {first} {wrong[0]}"
+    if not unknown:
+        return f"{sentence}; there are none {kinds[1]}"
+    return f"{sentence}, of {unknown} {kinds[1]} {second} {wrong[1]}"
 
 
 def _share_of(count: int, total: int) -> str:

@@ -43,6 +43,8 @@ def meaning(name: str) -> str:
 def _words(name: str) -> tuple[str, str]:
     stem, _, k = name.partition("_at_")
     shown, measured = _WORDS.get(stem, (name, ""))
+    if stem == "recall" and k == "1":
+        measured = "share of queries whose nearest image shows the individual"
     return shown.format(k=k), measured.format(k=k)
 
 
