@@ -241,7 +241,7 @@ def alts(browser: Any) -> list[str]:
 def test_a_split_page_loads_its_files(
     browser: Any, scene: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(page, "MAX_BYTES", 110_000)
     opened(browser, write_report(scene, "large", *RUN))
     first = "const i = document.querySelector('.card .near img'); return i && i.naturalWidth"
     assert waited(browser, first) == 96
