@@ -62,14 +62,16 @@ class ImageFolder:
 
     A name in a list may lack leading folders, and may have others, other capitals, another Unicode
     form, backslashes or no suffix, as long as one file fits. `listed` are all names of the list,
-    which tell whether leading folders may be left out. A template says the folder itself. Raises
-    KitboxError where there is no such folder.
+    which tell whether leading folders may be left out. Files in the folders `apart` are found only
+    by their path. A template says the folder itself. Raises KitboxError where there is no such
+    folder.
     """
 
     path: Path
     name: str
     setting: str
     listed: Collection[str] = ()
+    apart: Collection[Path] = ()
     _stems: dict[Path, dict[str, list[str]]] = field(default_factory=dict, init=False)
     _folded: dict[Path, dict[str, list[str]]] = field(default_factory=dict, init=False)
 
@@ -120,6 +122,8 @@ class ImageFolder:
 
     def _match_listed(self, name: str) -> FileMatch:
         """Return the file of a name in a list, wherever in the folder it lies."""
+        if len(bearing := self._index.bearing(name)) == 1:
+            return FileMatch(self.path.joinpath(*bearing[0]))
         path, parts = Path(name), _path_parts(name)
         exact = _is_inside(path) and path.name != "" and (self.path / path).is_file()
         if exact and len(path.parts) > 1:
@@ -171,7 +175,11 @@ class ImageFolder:
 
     @cached_property
     def _index(self) -> "_FileNames":
-        return _FileNames([file.relative_to(self.path).parts for file in list_images(self.path)])
+        start, apart = len(self.path.parts), [path.parts for path in self.apart]
+        files = [file.parts for file in list_images(self.path)]
+        return _FileNames(
+            [file[start:] for file in files if not any(file[: len(one)] == one for one in apart)]
+        )
 
     def _read_as(self, name: str, file: PathParts, kind: str) -> FileMatch:
         what = f"image '{name}' is read as '{'/'.join(file)}'"
@@ -215,11 +223,30 @@ class _FileNames:
 
     def __init__(self, files: list[PathParts]) -> None:
         self._files = files
-        self._by_name: dict[str, list[PathParts]] = {}
-        self._by_stem: dict[str, list[PathParts]] = {}
-        for file in files:
-            self._by_name.setdefault(fold(file[-1]), []).append(file)
-            self._by_stem.setdefault(fold(Path(file[-1]).stem), []).append(file)
+        self._as_written = self._by(lambda name: name)
+
+    def _by(self, key: Callable[[str], str]) -> dict[str, list[PathParts]]:
+        """Return a key of the name → the files that have it."""
+        found: dict[str, list[PathParts]] = {}
+        for file in self._files:
+            found.setdefault(key(file[-1]), []).append(file)
+        return found
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[PathParts]]:
+        return self._by(fold)
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[PathParts]]:
+        return self._by(lambda name: fold(Path(name).stem))
+
+    @cached_property
+    def _by_letters(self) -> dict[str, list[PathParts]]:
+        return self._by(_letters)
+
+    def bearing(self, name: str) -> list[PathParts]:
+        """Return the files of exactly this name, in any folder."""
+        return self._as_written.get(name, [])
 
     def fitting(self, parts: PathParts) -> list[PathParts]:
         """Return the files whose path ends with a name's, or is the end of it.
@@ -249,13 +276,6 @@ class _FileNames:
         """Return the files with a name's letters and numbers, in any folder, of any suffix."""
         return self._by_letters.get(_letters(parts[-1]), []) if parts else []
 
-    @cached_property
-    def _by_letters(self) -> dict[str, list[PathParts]]:
-        found: dict[str, list[PathParts]] = {}
-        for file in self._files:
-            found.setdefault(_letters(file[-1]), []).append(file)
-        return found
-
 
 # Bytes of file names that are not UTF-8, as the letters that they are in Latin-1.
 _AS_LATIN_1 = {0xDC00 + byte: byte for byte in range(0x80, 0x100)}
@@ -263,6 +283,8 @@ _AS_LATIN_1 = {0xDC00 + byte: byte for byte in range(0x80, 0x100)}
 
 def fold(text: str) -> str:
     """Return a text without differences in capitals and Unicode form."""
+    if text.isascii():
+        return text.lower()
     return _composed(_composed(text.translate(_AS_LATIN_1)).casefold())
 
 

@@ -235,7 +235,11 @@ def _folder(
 ) -> image_files.ImageFolder:
     """Return the folder of a list's images."""
     listed = {_image_id(row, images) for _, row in rows}
-    return image_files.ImageFolder(images.root / name, name, setting, listed)
+    folder = images.root / name
+    others = (images.test_folder, images.index_folder) if setting == "train_folder" else ()
+    paths = [images.root / other for other in others if other]
+    apart = [path for path in paths if folder in path.parents]
+    return image_files.ImageFolder(folder, name, setting, listed, apart)
 
 
 def files_of(images: ImageSettings, rows: list[dict[str, str]]) -> list[Path | None]:

@@ -301,6 +301,17 @@ def test_a_name_that_several_files_bear_is_never_read(data: Path) -> None:
         lists.read(configured(data, ONE, **queries))
 
 
+def test_names_are_not_looked_for_in_the_folder_of_test_images(data: Path) -> None:
+    given = {"train_folder": ".", "test_folder": "test"}
+    photographs(data / "test", "day1/a.jpg", "only.jpg")
+    found = lists.read(configured(data, ONE, **given))
+    assert found.labelled.paths == (data / "train/a.jpg",)
+    around = {"train_folder": "train", "test_folder": "."}
+    assert lists.read(configured(data, ONE, **around)).labelled.paths == (data / "train/a.jpg",)
+    with pytest.raises(KitboxError, match=r"'only\.jpg' is not in the data folder; "):
+        lists.read(configured(data, "Image,Id\nonly.jpg,Ahab\n", **given))
+
+
 def test_a_folder_column_names_the_folder_of_each_image(data: Path) -> None:
     photographs(data / "train", "day0/IMG_1.jpg", "2023/day1/IMG_1.jpg")
     rows = "Image,Id,day\nIMG_1.jpg,Ahab,day0\nIMG_1.jpg,Boo,day1/\nb.jpg,Boo,\n"
