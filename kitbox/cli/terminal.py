@@ -327,8 +327,9 @@ def load_collection(
     from kitbox.dataset.collection import collect
 
     collection = follow(collect(workspace, competition, fold))
-    for finding in collection.findings[:3]:
-        action = "left out" if finding.action == "drop" else "repaired"
+    # what is lost comes first
+    for finding in sorted(collection.findings, key=lambda each: each.action != "drop")[:3]:
+        action = {"drop": "left out", "keep": "kept"}.get(finding.action, "repaired")
         if finding.image_id in collection.unreadable:
             action = "answered as grey"
         print_line(f"{action}: {finding}")

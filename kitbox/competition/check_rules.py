@@ -103,6 +103,8 @@ KINDS: dict[str, FindingKind] = {
     "unknown-label": _notice(
         "set images.unknown_label, or decide 'fine' where it is the name of an individual"
     ),
+    "time": _notice("write it as 2022-05-31 14:05"),
+    "encounter": _notice("fill in the time or the encounter"),
     "labels-alike": _notice("decide 'merge' where they are one individual, else 'fine'"),
     "box": _notice("correct the box", "repair"),
     "unlisted": FindingKind("add a row, or leave it", "drop", "keep"),

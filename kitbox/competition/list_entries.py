@@ -1,6 +1,8 @@
 """Entries of lists and folders: images with their files, labels and lines."""
 
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -12,10 +14,11 @@ from numpy.typing import NDArray
 from kitbox import tables
 from kitbox.competition import folder_scan, image_files
 from kitbox.competition.boxes import Corners
+from kitbox.competition.check_rules import Side
 from kitbox.competition.findings import DataFinding, FindingCollector
 from kitbox.competition.folder_scan import display_path
 from kitbox.competition.settings import ImageSettings
-from kitbox.errors import KitboxError, readable
+from kitbox.errors import KitboxError, more, readable
 from kitbox.records import Floats, ImageSet, strings
 
 
@@ -65,7 +68,7 @@ def to_image_set(
         _corners(entries, corners),
         groups=None if groups is None else strings([images.group_names.get(g, g) for g in groups]),
         encounters=None if encounters is None else strings(encounters),
-        times=None if times is None else _times(times, images),
+        times=None if times is None else _times(entries, times, images),
     )
 
 
@@ -84,27 +87,158 @@ def _values(entries: list[ListEntry], column: str | None) -> list[str] | None:
     return [entry.extra.get(column, "") for entry in entries]
 
 
-def _times(texts: list[str], images: ImageSettings) -> NDArray[np.float64]:
+def _times(
+    entries: list[ListEntry], texts: list[str], images: ImageSettings
+) -> NDArray[np.float64]:
     """Return dates or times as seconds since 1970, NaN where there is none.
 
     Raises KitboxError where there are values and none of them is a time.
     """
-    times = np.array([_seconds(text) for text in texts], dtype=np.float64)
-    given = [text for text in texts if text.strip()]
-    if given and np.isnan(times).all():
+    moments = [_moment(text) for text in texts]
+    given = [(entry, text) for entry, text in zip(entries, texts, strict=True) if text.strip()]
+    if given and not any(moments):
+        entry, text = given[0]
+        listed = images.train_list if entry.label else test_list(images)
         raise KitboxError(
-            f"images.time_column = '{images.time_column}': '{given[0]}' is neither a date as "
-            "2022-05-31 nor a time as 2022-05-31 14:05; correct the column"
+            f"{_time_problem(text)}{more(len(given) - 1)}",
+            where=f"{listed} line {entry.line}",
+            fix=f"or correct images.time_column = '{images.time_column}'",
         )
-    return times
+    return np.array([np.nan if one is None else one.timestamp() for one in moments])
 
 
-def _seconds(text: str) -> float:
+# A date with the year first, as EXIF writes it too, and perhaps a time.
+_YEAR_FIRST = re.compile(
+    r"(\d{4})([-/.:])(\d{1,2})\2(\d{1,2})"
+    r"(?:[ T_]+(\d{1,2}):(\d{2})([\d:.,]*) ?(Z|UTC|GMT|[-+][\d:]+)?)?"
+)
+# What is wrong with a time, by its form.
+_TIME_PROBLEMS = {
+    r"\d{1,2}([./-])\d{1,2}\1\d{2,4}\b.*": "the day and the month cannot be told apart",
+    r"\d{1,2}:\d{2}.*": "the date is missing",
+    r"\d{4}([-/.]\d{1,2})?": "the day is missing",
+    r"\d{4}([-/.:]?)\d{1,2}\1\d{1,2}\b.*": "there is no such day or time",
+    r"\d{5}(\.\d+)?": "it is the number by which Excel keeps a day",
+    r"\d{10}(\d{3})?(\.\d+)?": "it counts from 1970",
+}
+
+
+_ZONE = re.compile(r":\d{2}\S* ?(Z|UTC|GMT|[-+]\d{2}:?(\d{2})?)$")
+
+
+def _has_zone(text: str) -> bool:
+    return bool(_ZONE.search(text.strip()))
+
+
+def _has_time_of_day(text: str) -> bool:
+    match = _YEAR_FIRST.fullmatch(text.strip())
+    return bool(match[5]) if match else len(text.strip()) > len("2022-05-31")
+
+
+def _moment(text: str) -> datetime | None:
+    """Return the date or time of a text, in UTC where it names no zone, or None."""
+    text = text.strip()
+    match = _YEAR_FIRST.fullmatch(text)
+    if match:
+        year, _, month, day, hour, minute, rest, zone = match.groups()
+        text = f"{year}-{month:0>2}-{day:0>2}"
+        if hour:
+            zone = "Z" if zone in ("UTC", "GMT") else zone or ""
+            text += f" {hour:0>2}:{minute}{rest}{zone}"
     try:
-        moment = datetime.fromisoformat(text.strip())
+        moment = datetime.fromisoformat(text)
     except ValueError:
-        return np.nan
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _time_problem(text: str) -> str:
+    known = (why for form, why in _TIME_PROBLEMS.items() if re.fullmatch(form, text.strip()))
+    why = next(known, "")
+    return (
+        f"time '{text}' is not understood{f': {why}' if why else ''}; "
+        "write it as 2022-05-31 or 2022-05-31 14:05"
+    )
+
+
+def add_time_findings(
+    entries: list[ListEntry], images: ImageSettings, side: Side, collector: FindingCollector
+) -> None:
+    """Add a finding for each time that is not understood, and for a column of two kinds of times.
+
+    For labelled images also one on those that the holdout cannot keep with their encounter.
+    """
+    listed = images.train_list if side == "labelled" else test_list(images)
+    add = partial(collector.add, side=side)
+    texts = _values(entries, images.time_column) or [""] * len(entries)
+    moments = [_moment(text) for text in texts]
+    rows = [row for row in zip(entries, texts, moments, strict=True) if row[1].strip()]
+    if any(moments):  # else `to_image_set` refuses the column
+        for entry, text, moment in rows:
+            if moment is None:
+                add(
+                    "time",
+                    where=f"{listed} line {entry.line}",
+                    what=_time_problem(text),
+                    image_id=entry.image_id,
+                )
+        read = [(entry, text) for entry, text, moment in rows if moment is not None]
+        kinds: list[tuple[str, str, Callable[[str], bool]]] = [("zone", "UTC", _has_zone)]
+        if collector.competition.holdout.encounter_minutes is not None:
+            kinds.append(("time of day", "midnight", _has_time_of_day))
+        for lacking, read_as, has in kinds:
+            without = [(entry, text) for entry, text in read if not has(text)]
+            if without and len(without) < len(read):
+                entry, text = without[0]
+                what = (
+                    f"time '{text}' has no {lacking} and is read as {read_as}"
+                    f"{more(len(without) - 1)}, while {len(read) - len(without)} times have one; "
+                    "write all of them alike"
+                )
+                add("time", where=f"{listed} line {entry.line}", what=what, image_id=entry.image_id)
+    if side == "labelled":
+        _add_encounter_finding(entries, moments, images, collector)
+
+
+def _add_encounter_finding(
+    entries: list[ListEntry],
+    moments: list[datetime | None],
+    images: ImageSettings,
+    collector: FindingCollector,
+) -> None:
+    """Add a finding where the holdout is split by encounters and images have none."""
+    minutes = collector.competition.holdout.encounter_minutes
+    encounters = _values(entries, images.encounter_column)
+    if minutes is None and encounters is None:
+        return
+    counts = Counter(entry.label for entry in entries)
+    loose = [
+        entry
+        for entry, moment, encounter in zip(
+            entries, moments, encounters or [""] * len(entries), strict=True
+        )
+        if not encounter
+        and (moment is None or minutes is None)
+        and counts[entry.label] > 1
+        and entry.label not in ("", images.unknown_label)
+    ]
+    if loose:
+        lacking = [] if encounters is None else [f"value in '{images.encounter_column}'"]
+        if minutes is not None:
+            lacking.append(f"time in '{images.time_column}' that is understood")
+        what = (
+            f"{len(loose)} of {len(entries)} labelled images have no "
+            f"{' and no '.join(lacking)}; each is an encounter of its own, so that the "
+            "holdout may have photographs of one encounter on both sides; fill it in"
+        )
+        place = f"{images.train_list} line {loose[0].line}" if loose[0].line else ""
+        collector.add(
+            "encounter",
+            "labelled",
+            where=place or images.train_folder,
+            what=what,
+            image_id=loose[0].image_id,
+        )
 
 
 def read_labelled(images: ImageSettings, collector: FindingCollector) -> list[ListEntry]:

@@ -114,6 +114,10 @@ def _read(collector: FindingCollector, boxes_file: Path | None) -> ListSurvey:
         )
         for name, (part, labels) in parts.items()
     }
+    if labelled is not None:
+        list_entries.add_time_findings(labelled, images, "labelled", collector)
+    if test is not None and list_entries.test_list(images) is not None:
+        list_entries.add_time_findings(test, images, "test", collector)
     collector.attempt(partial(_refuse_shared_names, sets, examples))
     collector.attempt(
         partial(_refuse_foreign_boxes, sets, images.boxes or str(boxes_file), corners)

@@ -442,6 +442,9 @@ def _answer_contradictions(competition: Competition) -> Iterator[str]:
 
 
 def _group_contradictions(competition: Competition) -> Iterator[str]:
+    minutes = competition.holdout.encounter_minutes
+    if minutes is not None and competition.images.time_column is None:
+        yield f"holdout.encounter_minutes = {minutes:g} needs images.time_column"
     if competition.images.group_column is None:
         if competition.task.within_group:
             yield "task.within_group needs images.group_column"

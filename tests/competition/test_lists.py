@@ -708,8 +708,102 @@ def test_a_column_of_times_without_a_time_is_refused(data: Path) -> None:
             configured(data, "Image,Id,at\na.jpg,Ahab,\nb.jpg,Boo,31/05/2022\n", time_column="at")
         )
     assert str(caught.value) == (
-        "images.time_column = 'at': '31/05/2022' is neither a date as 2022-05-31 "
-        "nor a time as 2022-05-31 14:05; correct the column"
+        "train.csv line 3: time '31/05/2022' is not understood: the day and the month cannot be "
+        "told apart; write it as 2022-05-31 or 2022-05-31 14:05; or correct "
+        "images.time_column = 'at'"
+    )
+
+
+def timed(data: Path, *times: str, **holdout: Any) -> Competition:
+    """A list of four photographs of one individual, and their times."""
+    names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    photographs(data / "train", *names)
+    rows = "".join(f"{name},Ahab,{time}\n" for name, time in zip(names, times, strict=False))
+    given = configured(data, "Image,Id,at\n" + rows, time_column="at")
+    return competition(root=data, images=given.images.model_dump(), holdout=holdout)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2020:06:01 08:30:00", datetime(2020, 6, 1, 8, 30, tzinfo=UTC)),
+        ("2020/6/1 8:30", datetime(2020, 6, 1, 8, 30, tzinfo=UTC)),
+        ("2020.06.01", datetime(2020, 6, 1, tzinfo=UTC)),
+        ("20200601", datetime(2020, 6, 1, tzinfo=UTC)),
+        ("2020-06-01T08:30:00.250Z", datetime(2020, 6, 1, 8, 30, 0, 250_000, tzinfo=UTC)),
+        ("2020-06-01 08:30:00 UTC", datetime(2020, 6, 1, 8, 30, tzinfo=UTC)),
+        ("2020-06-01 10:30:00 +02:00", datetime(2020, 6, 1, 8, 30, tzinfo=UTC)),
+    ],
+)
+def test_a_date_with_the_year_first_is_understood(data: Path, text: str, moment: datetime) -> None:
+    found = lists.read(timed(data, text))
+    assert found.labelled.times is not None
+    assert found.labelled.times.tolist() == [moment.timestamp()]
+    assert found.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("31/05/2022", ": the day and the month cannot be told apart"),
+        ("5.6.22 14:05", ": the day and the month cannot be told apart"),
+        ("14:05", ": the date is missing"),
+        ("2022", ": the day is missing"),
+        ("2022-05", ": the day is missing"),
+        ("2021-02-30", ": there is no such day or time"),
+        ("2021:13:01 10:00:00", ": there is no such day or time"),
+        ("44712.5868", ": it is the number by which Excel keeps a day"),
+        ("1654005900", ": it counts from 1970"),
+        ("May 2019", ""),
+    ],
+)
+def test_a_time_that_is_not_understood_is_a_finding(data: Path, text: str, why: str) -> None:
+    found = lists.read(timed(data, "2022-05-31", text, "", text))
+    expected = f"time '{text}' is not understood{why}; write it as 2022-05-31 or 2022-05-31 14:05"
+    assert [(each.kind, str(each), each.action) for each in found.findings] == [
+        ("time", f"train.csv line 3: {expected}", "keep"),
+        ("time", f"train.csv line 5: {expected}", "keep"),
+    ]
+    assert found.labelled.times is not None
+    assert np.isnan(found.labelled.times).tolist() == [False, True, True, True]
+
+
+def test_times_of_two_kinds_are_a_finding(data: Path) -> None:
+    times = ("2022-05-31 14:05", "2022-05-31T14:05+02:00", "2022-05-31", "2022-06-01 10:00Z")
+    found = lists.read(timed(data, *times)).findings
+    zone = (
+        "train.csv line 2: time '2022-05-31 14:05' has no zone and is read as UTC; 1 more like it, "
+        "while 2 times have one; write all of them alike"
+    )
+    assert [str(each) for each in found] == [zone]
+    found = lists.read(timed(data, *times, encounter_minutes=30)).findings
+    assert [str(each) for each in found] == [
+        zone,
+        "train.csv line 4: time '2022-05-31' has no time of day and is read as midnight, "
+        "while 3 times have one; write all of them alike",
+    ]
+
+
+def test_images_that_the_holdout_cannot_keep_with_their_encounter_are_counted(data: Path) -> None:
+    given = timed(data, "2022-05-31 14:05", "5/31/2022", "", "2022-05-31 14:07")
+    assert [each.kind for each in lists.read(given).findings] == ["time"]
+    given = timed(
+        data, "2022-05-31 14:05", "5/31/2022", "", "2022-05-31 14:07", encounter_minutes=30
+    )
+    assert [str(each) for each in lists.read(given).findings][1:] == [
+        "train.csv line 3: 2 of 4 labelled images have no time in 'at' that is understood; each is "
+        "an encounter of its own, "
+        "so that the holdout may have photographs of one encounter on both sides; fill it in"
+    ]
+    assert [each.kind for each in lists.survey(given).findings] == ["time", "encounter"]
+
+
+def test_an_empty_encounter_is_told_where_others_have_one(data: Path) -> None:
+    rows = "Image,Id,met\na.jpg,Ahab,1\nb.jpg,Ahab,\nc.jpg,Boo,\n"
+    [found] = lists.read(configured(data, rows, encounter_column="met")).findings
+    # an individual with one photograph cannot be torn
+    assert str(found).startswith(
+        "train.csv line 3: 1 of 3 labelled images have no value in 'met'; each is"
     )
 
 

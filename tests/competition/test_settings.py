@@ -247,6 +247,10 @@ def changed(**parts: dict[str, Any]) -> Competition:
             "unknown_label = ['NA', 3] is neither a label nor a list of labels",
         ),
         ({"task": {"within_group": True}}, "task.within_group needs images.group_column"),
+        (
+            {"holdout": {"encounter_minutes": 30}},
+            "holdout.encounter_minutes = 30 needs images.time_column",
+        ),
         ({"threshold": {"by_group": True}}, "threshold.by_group needs images.group_column"),
         (
             {"task": {"answers": "images"}, "threshold": {"rule": "share", "share": 0.2}},
