@@ -72,3 +72,8 @@ def __getattr__(name: str) -> Any:
         modules = [import_module(f"kitbox.plugin.{module}") for module in _MODULES]
         return next(getattr(module, name) for module in modules if hasattr(module, name))
     raise AttributeError(f"module 'kitbox' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, which are imported only when they are used."""
+    return sorted(__all__)

@@ -46,3 +46,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def more(count: int, noun: str = "more like it") -> str:
     """Return '; N more like it', or '' for a count of 0: a message names only the first mistake."""
     return f"; {count} {noun}" if count > 0 else ""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,7 +1,10 @@
 """The base class of settings: frozen, checked, with mistakes explained in one sentence."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from datetime import date, time
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, NoneType
+from typing import Any, ClassVar, get_origin
 
 from pydantic import (
     BaseModel,
@@ -53,6 +56,11 @@ class Value(BaseModel):
                     raise ValueError(
                         f"'{name}' is not a setting of {cls.title or cls.__name__}{near}"
                     )
+            for name, value in given.items():
+                several = get_origin(cls.model_fields[name].annotation) is tuple
+                if several and isinstance(value, Value):
+                    kind = type(value).__name__
+                    raise ValueError(f"{name} is a tuple; write {name}=({kind}(...),)")
         return given
 
 
@@ -67,10 +75,56 @@ def explain(error: ValidationError) -> str:
     if first["type"] == "missing":
         message = f"{where} is missing"
     elif where and first["type"] != "value_error":
-        value = "" if isinstance(given, dict) else f" = {given!r}"
-        message = f"{where}{value} {message}"
+        value = "" if isinstance(given, dict) else f" = {_shown(given)}"
+        message = _objection(where, first) or f"{where}{value} {message}"
     places = {tuple(part for part in m["loc"] if not _is_type_name(part)) for m in mistakes}
     return message + more(len(places) - 1)
+
+
+# What settings are made of.
+_PLAIN = (str, bytes, bool, int, float, NoneType, tuple, list, dict, set, date, time, Path, Value)
+# Errors about something that is no value of the right class.
+_NO_VALUE = (
+    "union_tag_not_found",
+    "union_tag_invalid",
+    "model_attributes_type",
+    "model_type",
+    "dataclass_type",
+)
+
+
+def _objection(where: str, mistake: Any) -> str | None:
+    """Return a sentence about code, a class or a word in the place of a value, else None."""
+    given, expected = mistake["input"], mistake.get("ctx", {})
+    if isinstance(given, type) and issubclass(given, Value):
+        return f"{where} is the class {given.__name__}; write {given.__name__}() for its value"
+    if not isinstance(given, _PLAIN):
+        kind = "the class " if isinstance(given, type) else "an object of "
+        named = given if isinstance(given, type) else type(given)
+        described = kind + f"{named.__module__}.{named.__qualname__}".removeprefix("builtins.")
+        if isinstance(given, FunctionType | BuiltinFunctionType):
+            described = "a function"
+        takes = (
+            f"one of {expected['expected']}"
+            if mistake["type"] == "literal_error"
+            else "words, numbers and what can be imported from kitbox, such as ArcFace()"
+        )
+        return f"{where} is {described}, but a setting holds no code; it takes {takes}"
+    if mistake["type"] == "union_tag_invalid":
+        named = expected["tag"]
+        return f"{where} = {named} is none of {expected['expected_tags'].replace(chr(39), '')}"
+    if mistake["type"] == "tuple_type":
+        return f"{where} = {_shown(given)} should be a tuple, written as (A, B) or (A,)"
+    if mistake["type"] in _NO_VALUE and isinstance(given, str):
+        example = f"{given}()" if given.isidentifier() else "PK()"
+        return f"{where} = {given!r} is a word; it takes a value of kitbox, written as {example}"
+    return None
+
+
+def _shown(given: Any) -> str:
+    """Return a value as Python shows it, in one line of at most 80 characters."""
+    text = " ".join(repr(given).split())
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def _is_type_name(part: int | str) -> bool:

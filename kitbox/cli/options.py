@@ -170,6 +170,15 @@ def given_options(*records: object) -> list[str]:
     ]
 
 
+def add_settings(name: str, changes: dict[str, Any]) -> str:
+    """Return the name of a plugin with changed settings; None leaves a setting as it is."""
+    from kitbox.plugin import derivation
+
+    base, own = derivation.split_name(name)
+    given = {setting: value for setting, value in changes.items() if value is not None}
+    return derivation.join_name(base, own | given)
+
+
 def load_plugins(names: list[str], workspace: "Workspace") -> "list[NamedPlugin]":
     """Return the plugins of these names."""
     from kitbox.plugin import discovery

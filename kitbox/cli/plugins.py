@@ -37,7 +37,9 @@ def show_plugins(
     from kitbox.plugin import discovery
 
     workspace = _workspace(folder)
-    found, mistakes = discovery.load_all(workspace)
+    derived = [] if workspace is None else discovery.derived_names(workspace)
+    names = sorted([*discovery.plugin_names(workspace), *derived])
+    found, mistakes = discovery.load_all(workspace, names)
     rows = []
     for named in found:
         try:

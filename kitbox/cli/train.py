@@ -13,6 +13,7 @@ from kitbox.cli.options import (
     JsonOption,
     NamesArgument,
     WorkspaceOption,
+    add_settings,
     load_plugins,
     measure_plugin,
     parse_folds,
@@ -36,6 +37,16 @@ def train(
         typer.Option("--on", help="Images to train on; all: every labelled image."),
     ] = "holdout",
     fold: FoldOption = "1",
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", min=1, help="Another number of epochs, as NAME@epochs=N."),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--learning-rate", metavar="RATE", help="Another rate, as NAME@learning_rate=RATE."
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Random seed; default: the plugin's.")
     ] = None,
@@ -64,15 +75,20 @@ def train(
 ) -> None:
     """Train plugins, or resume an interrupted training.
 
+    With --epochs or --learning-rate a plugin is tried under another name, which says so and which
+    every command takes: NAME@epochs=2.
+
     \b
     Example:
       kitbox train tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
+      kitbox train tf_efficientnet_lite0_96x192 --epochs 2
     """
     from kitbox.training import trainer
     from kitbox.training.context import TrainOptions, TrainSetup
 
     workspace, competition = open_workspace(folder)
-    plugins = load_plugins(names, workspace)
+    changes = {"epochs": epochs, "learning_rate": learning_rate}
+    plugins = load_plugins([add_settings(name, changes) for name in names], workspace)
     if weights is not None and init_from is not None:
         raise KitboxError("--weights and --init-from both say where to start; give one of them")
     if on == "all" and fold != "1":

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kitbox.errors import KitboxError, did_you_mean
+from kitbox.errors import KitboxError, did_you_mean, first_line
 
 CLASSIC = "pretrainedmodels/"
 _MAPPED = "a backbone that ends in a feature map, such as convnext_tiny"
@@ -67,12 +67,6 @@ def own_size(name: str) -> tuple[int, int]:
     else:
         _, height, width = _pretrained_cfg(name).input_size
     return height, width
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 @dataclass(frozen=True, kw_only=True)

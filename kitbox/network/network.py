@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, first_line
 from kitbox.network.backbone import (
     DataConfig,
     build_backbone,
     build_feature_maps,
-    first_line,
     own_size,
 )
 from kitbox.plugin.plugin import Plugin

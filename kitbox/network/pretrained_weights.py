@@ -1,21 +1,31 @@
 """Pretrained backbone weights: located, and loaded only if every tensor fits."""
 
+import pickle
 import re
+import zipfile
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, first_line
 from kitbox.files import digest_of_file
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar")
 State = dict[str, Tensor]
 
-# Prefixes that wrappers and other training programs put before a tensor's name.
-_PREFIX = re.compile(r"^(module\.|_orig_mod\.|model\.|state_dict\.|backbone\.)+")
+# Where programs keep the trained network in a file, in the order of preference.
+_KEYS = ("state_dict", "model", "model_state_dict", "net", "network", "params", "weights")
+# What wrappers put before the names of its tensors.
+_WRAPPERS = ("module", "_orig_mod", "backbone", "encoder", "base_model", "body", "trunk")
 # Usual names of classifiers, which a backbone does not have.
 _CLASSIFIER = re.compile(r"^(classifier|fc|_fc|head|head\.fc|last_linear|logits)\.")
 # Names of lukemelas' EfficientNet-PyTorch, without and with an expansion convolution.
@@ -37,35 +47,72 @@ _EXPANDED = {
 }
 
 
-def load(backbone: nn.Module, path: Path) -> int:
-    """Load a file of weights into a backbone; return the number of tensors loaded.
+@dataclass(frozen=True)
+class FittingWeights:
+    """The tensors of a file that fit a backbone, and a `note` on what else it holds, "" if nothing.
 
-    The file must have every tensor of the backbone, and no others but a classifier. Raises
-    KitboxError that counts and names those that do not fit.
+    Classifiers of usual names are not mentioned.
+    """
+
+    state: State
+    note: str
+
+
+def load(backbone: nn.Module, path: Path) -> FittingWeights:
+    """Load a file of weights into a backbone; return what was loaded, and what was not used.
+
+    The file must have every tensor of the backbone, at the top or below one name, as training
+    programs have it: "model.backbone.". Raises KitboxError that counts and names those that do not
+    fit, for a file that holds two networks that fit, and for values that are no numbers.
     """
     expected = backbone.state_dict()
-    loaded = _rename(_read(path), expected)
-    missing = [name for name in expected if name not in loaded]
-    unequal = [
-        name for name in expected if name in loaded and loaded[name].shape != expected[name].shape
-    ]
-    unused = [name for name in loaded if name not in expected and not _CLASSIFIER.match(name)]
-    if missing or unequal or unused:
-        fits = len(expected) - len(missing) - len(unequal)
-        raise KitboxError(
-            f"the weights {path} fit {fits} of {len(expected)} tensors of the network: "
-            + "; ".join(
-                f"{len(names)} {problem}, such as {names[0]}"
-                for names, problem in (
-                    (missing, "missing"),
-                    (unequal, "of another shape"),
-                    (unused, "not used"),
-                )
-                if names
-            )
+    fits = [fit for place, state in _states(_read(path)) for fit in _fits(place, state, expected)]
+    if not fits:
+        raise KitboxError(f"the weights {path} hold no tensors with names (a state dict)")
+    most = max(len(fit.fitting) for fit in fits)
+    best, *others = sorted(
+        (fit for fit in fits if len(fit.fitting) == most), key=lambda fit: not fit.usual
+    )
+    problems = [
+        f"{len(names)} {problem}, such as {names[0]}"
+        for names, problem in (
+            (best.missing, "missing"),
+            (best.unequal, "of another shape"),
+            (best.unused, "not used"),
         )
-    backbone.load_state_dict({name: loaded[name] for name in expected})
-    return len(expected)
+        if names
+    ]
+    if problems:
+        raise KitboxError(
+            f"the weights {path} fit {most} of {len(expected)} tensors of the network: "
+            + "; ".join(problems)
+        )
+    state = {name: best.renamed[name] for name in best.fitting}
+    others = [o for o in others if any(not torch.equal(o.renamed[n], state[n]) for n in state)]
+    for other in others:
+        if not best.usual or (other.usual and other.key == best.key):
+            raise KitboxError(
+                f"the weights {path} hold the network twice, as {best.place} and {other.place}",
+                fix="save the one that you mean in a file of its own",
+            )
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise KitboxError(
+                f"the weights {path} have values that are not numbers (NaN or infinite) in {name}",
+                fix="take an earlier checkpoint of that training",
+            )
+    backbone.load_state_dict(expected | state)
+    return FittingWeights(state, _note(best, others))
+
+
+def _note(best: "_Fit", others: "list[_Fit]") -> str:
+    """Return a sentence on what a file holds beside the tensors that are used, or ""."""
+    parts = [f"the network is in it also as {other.place}" for other in others]
+    if best.left_over:
+        count, many = len(best.left_over), "s" if len(best.left_over) > 1 else ""
+        shown = ", ".join(best.left_over[:3]) + (", …" if len(best.left_over) > 3 else "")
+        parts.append(f"{count} tensor{many} beside the backbone's: {shown}")
+    return f"not used of the file of weights: {'; '.join(parts)}" if parts else ""
 
 
 def resolve_source(weights: str, backbone: str, folder: Path) -> Path | str:
@@ -136,37 +183,201 @@ def find_in_package(package: str) -> Path:
     return files[0]
 
 
-def _read(path: Path) -> State:
+def _read(path: Path) -> Any:
+    """Return what a file of weights holds; no code in it is run."""
     if not path.is_file():
         raise KitboxError(f"there is no file of weights {path}; name another with --weights")
+    with path.open("rb") as file:
+        begin = file.read(200)
+    if problem := _no_weights(begin):
+        raise KitboxError(f"the weights {path} cannot be read: it is {problem[0]}", fix=problem[1])
     try:
-        if path.suffix == ".safetensors":
+        if begin[8:9] == b"{":  # after the length of its header, whatever its suffix
             return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:  # it holds settings and the like beside tensors
+            return torch.load(
+                path, map_location="cpu", weights_only=False, pickle_module=_TENSORS_ALONE
+            )
     except Exception as error:  # each format has its own errors; they mean the same to a user
-        raise KitboxError(f"the weights {path} cannot be read: {error}") from error
-    for key in ("state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise KitboxError(f"the weights {path} hold no state dict")
-    return loaded
+        damaged = (
+            isinstance(error, SafetensorError | EOFError)
+            or "truncated" in str(error)
+            or (begin[:2] == b"PK" and not zipfile.is_zipfile(path))
+        )
+        what = "it is cut short or damaged" if damaged else first_line(error)
+        fix = "download or copy it again" if damaged else "save the network's state_dict() alone"
+        raise KitboxError(f"the weights {path} cannot be read: {what}", fix=fix) from error
 
 
-def _rename(loaded: State, expected: State) -> State:
-    """Return loaded tensors under the names that the backbone expects, if these are recognised."""
-    if any(name.startswith("_blocks.") for name in loaded):
-        loaded = _from_efficientnet_pytorch(loaded, expected)
-    if sum(name in expected for name in loaded) < len(expected):
-        # compare without prefixes: a wrapper's, or a classic network's own 'model.'
-        bare = {_PREFIX.sub("", name): tensor for name, tensor in loaded.items()}
-        by_bare = {_PREFIX.sub("", name): name for name in expected}
-        loaded = {by_bare.get(name, name): tensor for name, tensor in bare.items()}
-    # some files lack the count of batches, which is not used with a fixed momentum
-    for name, tensor in expected.items():
-        if name.endswith("num_batches_tracked") and name not in loaded:
-            loaded = {**loaded, name: tensor}
-    return loaded
+def _no_weights(begin: bytes) -> tuple[str, str] | None:
+    """Return what a file is that begins so, and what to do, None where it may hold weights."""
+    text = begin.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    if not begin:
+        return "empty", "download or copy it again"
+    if text.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS", "run 'git lfs pull' where it is from"
+    if text.startswith(b"<"):
+        return "a web page", "download the file itself"
+    if begin.startswith(b"\x89HDF"):
+        return "of Keras (HDF5)", "give weights of PyTorch"
+    return None
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Reads tensors, and puts a stand-in for everything else: no class or function is looked up.
+
+    Checkpoints of training programs hold their settings, paths and callbacks as well, of classes
+    that may not be installed here.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        rebuilds = module == "torch._utils" and name in _REBUILDS
+        known = rebuilds or (module, name) in _PLAIN
+        return super().find_class(module, name) if known else _StandIn
+
+
+def _load_tensors(file: Any, **options: Any) -> Any:
+    return _TensorUnpickler(file, **options).load()
+
+
+# What torch.load takes for the module `pickle`.
+_TENSORS_ALONE = SimpleNamespace(
+    __name__="tensors alone", Unpickler=_TensorUnpickler, load=_load_tensors
+)
+_REBUILDS = {"_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"}
+_PLAIN = {
+    ("collections", "OrderedDict"),
+    ("torch", "Size"),
+    ("torch.nn.parameter", "Parameter"),
+    *(("torch", name) for name in ("float32", "float16", "bfloat16", "float64", "int64", "int32")),
+}
+
+
+class _StandIn(dict[Any, Any]):
+    """Stands for an object of any class in a file: takes what it is given, and does nothing."""
+
+    def __init__(self, *given: Any, **settings: Any) -> None:
+        del given, settings
+        super().__init__()
+
+    def __call__(self, *given: Any, **settings: Any) -> "_StandIn":
+        del given, settings
+        return _StandIn()
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, dict):
+            self.update(state)
+
+    def append(self, value: Any) -> None:
+        del value
+
+    add = extend = append
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+def _states(loaded: Any, place: str = "", depth: int = 4) -> Iterator[tuple[str, State]]:
+    """Yield (place, tensors by name) of every network in a file, the usual places first."""
+    if not isinstance(loaded, Mapping) or depth == 0:
+        return
+    if "_modules" in loaded:  # a whole module was saved
+        state = dict(_module_tensors(loaded))
+    else:
+        state = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
+    if state:
+        yield place, state
+    keys = [key for key in loaded if isinstance(key, str) and key != "_modules"]
+    for key in sorted(keys, key=lambda key: _KEYS.index(key) if key in _KEYS else len(_KEYS)):
+        yield from _states(loaded[key], f"{place}.{key}".lstrip("."), depth - 1)
+
+
+def _module_tensors(module: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield (name, tensor) of the parameters and buffers of a module that was saved whole."""
+    for kind in ("_parameters", "_buffers"):
+        for name, value in (module.get(kind) or {}).items():
+            if isinstance(value, Tensor):
+                yield prefix + name, value.detach()
+    for name, child in (module.get("_modules") or {}).items():
+        if isinstance(child, Mapping):
+            yield from _module_tensors(child, f"{prefix}{name}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fit:
+    """The tensors of a network in a file, under the names of a backbone, and what does not fit.
+
+    `key` is where the file has its tensors, `place` what precedes their names as well.
+    """
+
+    key: str
+    place: str
+    renamed: State
+    fitting: tuple[str, ...]
+    missing: tuple[str, ...]
+    unequal: tuple[str, ...]
+    unused: tuple[str, ...]  # in layers of the backbone: the file is of another network
+    left_over: tuple[str, ...]
+
+    @property
+    def usual(self) -> bool:
+        """Whether it is where programs keep the network that was trained."""
+        return set(self.place.split(".")) <= {*_KEYS, *_WRAPPERS, ""}
+
+
+def _fits(key: str, state: State, expected: State) -> Iterator[_Fit]:
+    """Yield how tensors fit a backbone below each name under which most of them do."""
+    blocks = next(filter(None, (re.match(r"(.*?)_blocks\.", name) for name in state)), None)
+    if blocks:
+        bare = {name.removeprefix(blocks[1]): tensor for name, tensor in state.items()}
+        state = _from_efficientnet_pytorch(bare, expected)
+    # a classic network's own 'model.' is not in its files
+    own = "model." if all(name.startswith("model.") for name in expected) else ""
+    names = {name.removeprefix(own): name for name in expected}
+    layers = {name.partition(".")[0] for name in names}
+    for prefix in _prefixes(state, names):
+        renamed: State = {}
+        unused: list[str] = []
+        left_over: list[str] = []
+        for name, tensor in state.items():
+            bare_name = name.removeprefix(prefix)
+            if not name.startswith(prefix):
+                left_over.append(name)
+            elif bare_name in names:
+                renamed[names[bare_name]] = tensor
+            elif not _CLASSIFIER.match(bare_name):
+                of_backbone = bare_name.partition(".")[0] in layers
+                (unused if of_backbone else left_over).append(name)
+        there = [name for name in expected if name in renamed]
+        equal = [name for name in there if renamed[name].shape == expected[name].shape]
+        yield _Fit(
+            key=key,
+            place=".".join(filter(None, (key, prefix.rstrip(".")))),
+            renamed=renamed,
+            fitting=tuple(equal),
+            # some files lack the count of batches, which is not used with a fixed momentum
+            missing=tuple(
+                name
+                for name in expected
+                if name not in renamed and not name.endswith("num_batches_tracked")
+            ),
+            unequal=tuple(name for name in there if name not in equal),
+            unused=tuple(unused),
+            left_over=tuple(left_over),
+        )
+
+
+def _prefixes(names: Iterable[str], wanted: Container[str]) -> list[str]:
+    """Return what precedes the wanted names, where most of them are; several only if equal."""
+    counts = Counter([""])
+    for name in names:
+        parts = name.split(".")
+        for at in range(len(parts)):
+            if ".".join(parts[at:]) in wanted:
+                counts[".".join(parts[:at]) + "." * bool(at)] += 1
+    counts[""] -= 1
+    most = max(counts.values())
+    return sorted((prefix for prefix in counts if counts[prefix] == most), key=len)
 
 
 def _from_efficientnet_pytorch(loaded: State, expected: State) -> State:

@@ -4,12 +4,13 @@ import importlib.metadata
 import traceback
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from kitbox.errors import KitboxError, did_you_mean
+from kitbox.plugin import derivation
 from kitbox.plugin.plugin import Plugin
 from kitbox.value import explain
 from kitbox.workspace import Workspace
@@ -52,12 +53,28 @@ def plugin_names(workspace: Workspace | None) -> list[str]:
     return sorted({*plugin_files(workspace), *(point.name for point in _entry_points())})
 
 
+def derived_names(workspace: Workspace) -> list[str]:
+    """Return the names with changed settings of plugins that were trained here, sorted."""
+    names = [path.name for path in workspace.runs.glob("*@*") if path.is_dir()]
+    return sorted(name for name in names if name.partition("@")[0] in plugin_names(workspace))
+
+
 def load(name: str, workspace: Workspace | None) -> NamedPlugin:
     """Return the plugin of this name.
 
-    Raises KitboxError for an unknown name, a file that does not load, and settings equal to those
-    of another plugin.
+    A name may hold changed settings, as "resnet34_620@epochs=2". Raises KitboxError for an unknown
+    name, a file that does not load, and settings equal to those of another plugin.
     """
+    base, changes = derivation.split_name(name)
+    if changes:
+        named = load(base, workspace)
+        try:
+            plugin = derivation.derive(named.plugin, changes)
+        except KitboxError as error:
+            raise KitboxError(error.explanation, where=name) from error
+        if plugin == named.plugin:
+            return named
+        return replace(named, name=derivation.join_name(base, changes), plugin=plugin)
     named = _load_alone(name, workspace)
     own = {n for n, (_, source) in plugin_files(workspace).items() if source == "workspace"}
     for other in plugin_names(workspace):

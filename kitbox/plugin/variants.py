@@ -6,17 +6,14 @@ from itertools import product
 from textwrap import fill
 from typing import Any
 
-from pydantic import ValidationError
-
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.files import write_text
 from kitbox.plugin import discovery, notation
+from kitbox.plugin.derivation import scale_epochs, with_settings
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.notation import name_part
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.samplers import PK, Hardness, Shuffled
-from kitbox.plugin.schedules import Multistep, Phase, Swa
-from kitbox.value import explain
 from kitbox.workspace import Workspace
 
 # The text that means the value of the base plugin.
@@ -161,46 +158,6 @@ def variant_with_epochs(variant: Variant, epochs: int) -> Variant:
     return replace(variant, plugin=scale_epochs(variant.plugin, epochs))
 
 
-def scale_epochs(plugin: Plugin, epochs: int) -> Plugin:
-    """Return the plugin with its training stretched or shortened to a number of epochs.
-
-    Everything that is counted in epochs keeps its share: warm-up, phases, milestones, averaging,
-    ramps of margins, the last epochs of divide and conquer. Raises KitboxError if they do not fit.
-    """
-    if epochs == plugin.epochs:
-        return plugin
-    share = epochs / plugin.epochs if plugin.epochs else 1.0
-    changes: dict[str, Any] = {
-        "epochs": epochs,
-        "warmup_epochs": min(round(plugin.warmup_epochs * share, 4), epochs),
-        "losses": tuple(_scale_ramp(loss, share) for loss in plugin.losses),
-    }
-    if plugin.phases:
-        changes["phases"] = _scale_phases(plugin.phases, epochs)
-    if isinstance(plugin.schedule, Multistep):
-        changes["schedule"] = _scale_milestones(plugin.schedule, share, epochs)
-    if isinstance(plugin.averaging, Swa):
-        begin = max(1, round(plugin.averaging.from_epoch * share))
-        changes["averaging"] = plugin.averaging.model_copy(update={"from_epoch": begin})
-    if plugin.divide is not None:
-        late = {
-            name: max(2, round(at * share))
-            for name in ("whole_from", "undivided_from")
-            if (at := getattr(plugin.divide, name)) is not None
-        }
-        changes["divide"] = plugin.divide.model_copy(update=late)
-    return with_settings(plugin, changes)
-
-
-def with_settings(plugin: Plugin, changes: dict[str, Any]) -> Plugin:
-    """Return a plugin with changed settings; raises KitboxError where they are invalid."""
-    settings = {name: getattr(plugin, name) for name in Plugin.model_fields}
-    try:
-        return Plugin.model_validate(settings | changes)
-    except ValidationError as error:
-        raise KitboxError(explain(error)) from error
-
-
 def fit_sampler(plugin: Plugin, changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the changes with the sampler that their losses need, and a note if it was changed."""
     losses = changes.get("losses", plugin.losses)
@@ -301,41 +258,3 @@ def _docstring(variant: Variant, budget: Budget) -> str:
 def _import_order(name: str) -> tuple[bool, str]:
     """Return a sort key that puts constants first, as import sorters do."""
     return not name.isupper(), name
-
-
-def _scale_ramp(loss: Any, share: float) -> Any:
-    ramp = getattr(loss, "ramp", None)
-    if ramp is None:
-        return loss
-    return loss.model_copy(
-        update={"ramp": ramp.model_copy(update={"epochs": round(ramp.epochs * share, 4)})}
-    )
-
-
-def _scale_phases(phases: tuple[Phase, ...], epochs: int) -> tuple[Phase, ...]:
-    """Return the phases scaled to `epochs` in all, each with its share and at least one."""
-    if epochs < len(phases):
-        raise KitboxError(
-            f"{len(phases)} phases do not fit into {epochs} epochs; give it {len(phases)} or more"
-        )
-    total = sum(phase.epochs for phase in phases)
-    ends: list[int] = []
-    done = 0
-    for number, phase in enumerate(phases, 1):
-        done += phase.epochs
-        room = epochs - (len(phases) - number)  # leaves an epoch for each later phase
-        ends.append(max((ends[-1] if ends else 0) + 1, min(room, round(done * epochs / total))))
-    return tuple(
-        phase.model_copy(update={"epochs": end - begin})
-        for phase, begin, end in zip(phases, [0, *ends], ends, strict=False)
-    )
-
-
-def _scale_milestones(schedule: Multistep, share: float, epochs: int) -> Multistep:
-    milestones = tuple(max(1, round(at * share)) for at in schedule.milestones)
-    if len({*milestones}) < len(milestones) or milestones[-1] >= epochs:
-        raise KitboxError(
-            f"milestones = {schedule.milestones} do not fit into {epochs} epochs; "
-            "give it more, or another schedule"
-        )
-    return schedule.model_copy(update={"milestones": milestones})

@@ -13,7 +13,7 @@ from kitbox.embedding import embedder
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.errors import KitboxError
 from kitbox.network.network import Cost, measure_cost
-from kitbox.plugin import variants
+from kitbox.plugin import derivation, variants
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.schedules import Cosine, Ema, Phase
@@ -256,7 +256,7 @@ def epoch_seconds(named: NamedPlugin, setup: TrainSetup) -> Generator[Progress, 
     nothing is scored. If an epoch has few steps, the second epoch is timed. Raises KitboxError as
     `trainer.train` does.
     """
-    plugin = named.plugin if named.plugin.epochs else variants.scale_epochs(named.plugin, 1)
+    plugin = named.plugin if named.plugin.epochs else derivation.scale_epochs(named.plugin, 1)
     label_rows = training_set.select(plugin, setup).label_rows
     planner = build_planner(plugin, label_rows, plugin.seed)
     on_all = replace(setup, options=replace(setup.options, on="all", fresh=True))
@@ -280,7 +280,7 @@ def _short(plugin: Plugin, phase: Phase) -> Plugin:
         # a mean that is updated after each epoch adds nothing to a step
         "averaging": plugin.averaging if isinstance(plugin.averaging, Ema) else None,
     }
-    return variants.with_settings(plugin, changes)
+    return derivation.with_settings(plugin, changes)
 
 
 def _step_seconds(probe: NamedPlugin, setup: TrainSetup) -> Generator[Progress, None, float]:

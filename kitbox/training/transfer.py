@@ -62,7 +62,7 @@ def frozen_checkpoint(
         return runs.reuse(run)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key.seed)
-        network = _initial_network(plugin, source)
+        network, _ = _initial_network(plugin, source)
     headless = plugin.model_copy(update={"losses": (), "divide": None})
     runs.begin(run, key, fresh=options.fresh)
     origin = Origin(
@@ -131,25 +131,25 @@ def build(training: Training) -> tuple[TrainedNetwork, tuple[str, ...]]:
     """
     seed_everything(training.seed)
     plugin, weights, training_set = training.plugin, training.weights, training.training_set
-    network = _initial_network(plugin, weights.source)
+    network, notes = _initial_network(plugin, weights.source)
     if training.device == "cpu" and training.precision == "bf16":
         acceleration.speed_up_depthwise(network.backbone)
     # mirrored images are individuals of their own, after all others
     copies = 2 if plugin.flip_identities else 1
     trained = TrainedNetwork(network, plugin, np.tile(training_set.counts, copies))
-    notes: tuple[str, ...] = ()
     if weights.init_from is not None:
-        notes = _load(trained, plugin, training_set.label_map, weights.init_from, training.key)
+        notes += _load(trained, plugin, training_set.label_map, weights.init_from, training.key)
     trained.to(training.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return trained, notes
 
 
-def _initial_network(plugin: Plugin, source: str | Path) -> Network:
-    """Return a network whose backbone has its initial weights."""
+def _initial_network(plugin: Plugin, source: str | Path) -> tuple[Network, tuple[str, ...]]:
+    """Return a network whose backbone has its initial weights, and what their file has beside."""
     network = Network(plugin, pretrained=source == "hub")
-    if isinstance(source, Path):
-        pretrained_weights.load(network.backbone, source)
-    return network
+    if not isinstance(source, Path):
+        return network, ()
+    note = pretrained_weights.load(network.backbone, source).note
+    return network, (note,) if note else ()
 
 
 def seed_everything(seed: int) -> None:

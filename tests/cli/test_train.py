@@ -195,3 +195,18 @@ def test_two_starts_of_a_training_are_an_error(workspace: Workspace) -> None:
         "--init-from first: first is not trained; run 'kitbox train first', or give a checkpoint "
         "file"
     )
+
+
+def test_a_quick_try_has_a_name_that_other_commands_take(workspace: Workspace) -> None:
+    (trained,) = json_of(workspace, "train", "first", "--learning-rate", "1e-3", "--epochs", "2")
+    name = "first@epochs=2,learning_rate=0.001"
+    assert (trained["name"], trained["epoch"]) == (name, 2)
+    assert json_of(workspace, "score", name)["plugins"][0]["name"] == name
+    made = json_of(workspace, "ensemble", name, "--submit")
+    receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
+    assert [entry["name"] for entry in receipt["plugins"]] == [name]
+    again = kitbox(workspace, "reproduce", made["submission"], "--device", "cpu")
+    assert "the submission is the same, byte for byte" in again.stderr
+    rows = {row["name"]: row for row in json.loads(kitbox(workspace, "plugins", "--json").stdout)}
+    assert rows[name]["trained_on"] == ["holdout"]
+    assert rows["first"]["trained_on"] == []

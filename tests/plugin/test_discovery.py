@@ -116,6 +116,57 @@ def test_a_mistake_in_a_plugin_file_is_one_sentence(
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "losses=(torch.nn.CrossEntropyLoss(),)",
+            "losses.0 is an object of torch.nn.modules.loss.CrossEntropyLoss, but a setting holds "
+            "no code; it takes words, numbers and what can be imported from kitbox, such as "
+            "ArcFace()",
+        ),
+        (
+            "losses=(lambda embeddings, labels: 0,)",
+            "losses.0 is a function, but a setting holds no code; it takes words, numbers and what "
+            "can be imported from kitbox, such as ArcFace()",
+        ),
+        (
+            "augmentation=A.Compose([A.HorizontalFlip()])",
+            "augmentation is an object of albumentations.core.composition.Compose, but a setting "
+            "holds no code; it takes one of 'none', 'light' or 'gdsc2020'",
+        ),
+        (
+            "optimizer=torch.optim.Adam",
+            "optimizer is the class torch.optim.adam.Adam, but a setting holds no code; it takes "
+            "one of 'adam', 'adamw' or 'sgd'",
+        ),
+        ("losses=(ArcFace,)", "losses.0 is the class ArcFace; write ArcFace() for its value"),
+        ("losses=ArcFace()", "losses is a tuple; write losses=(ArcFace(...),)"),
+        ("losses='ArcFace'", "losses = 'ArcFace' should be a tuple, written as (A, B) or (A,)"),
+        (
+            "sampler='PK'",
+            "sampler = 'PK' is a word; it takes a value of kitbox, written as PK()",
+        ),
+        (
+            "sampler=ArcFace()",
+            "sampler = ArcFace is none of Shuffled, Balanced, PK, Hardness",
+        ),
+    ],
+)
+def test_code_and_classes_in_place_of_values_are_refused_in_plain_words(
+    workspace: Workspace, setting: str, message: str
+) -> None:
+    text = "import albumentations as A\nimport torch\nfrom kitbox import ArcFace, Plugin\n"
+    write(
+        workspace,
+        "mine",
+        f"{text}plugin = Plugin(backbone='r', image_size=64, epochs=1, {setting})\n",
+    )
+    with pytest.raises(KitboxError) as caught:
+        discovery.load("mine", workspace)
+    assert str(caught.value) == f"plugins/mine.py: {message}"
+
+
 def test_an_import_that_kitbox_does_not_export_is_named_with_its_line(workspace: Workspace) -> None:
     path = write(workspace, "mine", "from kitbox import ArcFase\n")
     with pytest.raises(KitboxError) as caught:

@@ -260,3 +260,7 @@ def test_kitbox_exports_the_vocabulary() -> None:
     assert all(getattr(kitbox, name) is not None for name in kitbox.__all__)
     with pytest.raises(AttributeError, match="module 'kitbox' has no attribute 'SubCenterArcFace'"):
         kitbox.SubCenterArcFace  # noqa: B018
+
+
+def test_the_public_names_are_listed() -> None:
+    assert dir(kitbox) == sorted(kitbox.__all__)

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from kitbox.errors import KitboxError
 from kitbox.plugin import discovery, variants
+from kitbox.plugin.derivation import scale_epochs, with_settings
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.losses import ArcFace, Ramp, Triplet
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.samplers import PK, Divide, Hardness, Shuffled
 from kitbox.plugin.schedules import Multistep, Phase, Swa
-from kitbox.plugin.variants import Budget, Variant, scale_epochs, with_settings
+from kitbox.plugin.variants import Budget, Variant
 from kitbox.workspace import Workspace
 from tests.plugin.test_plugin import ANOTHER, SMALL
 
