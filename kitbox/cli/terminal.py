@@ -116,7 +116,10 @@ def print_table(
 
     cells = [headers, *rows]
     columns = [[str(row[column]) for row in cells] for column in range(len(headers))]
-    widths = [max(map(cell_len, column)) for column in columns]
+    widths = [
+        max(cell_len(line) for cell in column for line in (cell.splitlines() or [""]))
+        for column in columns
+    ]
     least = [max((cell_len(w) for c in column for w in c.split()), default=0) for column in columns]
     gaps = _TABLE_GAP * (len(headers) - 1)
     available = _columns(sys.stdout)
