@@ -152,10 +152,13 @@ def submitted_answers(
     if wanted.receipt is None:
         return NOT_SUBMITTED
     package = receipt.SubmissionFolder(workspace.submissions / wanted.name)
+    if not package.csv.is_file():  # it is not under version control
+        missing = f"{package.csv.name} is no longer beside its receipt"
+        return NOT_SUBMITTED | {"text": f"{missing}, so that its answers are not shown."}
     try:
         ranking = csv_format.read(read_text(package.csv), competition)
-    except (OSError, KitboxError) as error:  # removed or changed since
-        return NOT_SUBMITTED | {"text": f"{package.csv.name} cannot be shown: {error}."}
+    except KitboxError as error:  # changed by hand, or kitbox.toml has another format now
+        return NOT_SUBMITTED | {"text": f"{package.csv.name} cannot be read: {error}."}
     image_of = {
         query: image
         for search in collection.searches

@@ -127,7 +127,7 @@ def test_a_submission_is_reported_by_its_receipt(place: Workspace) -> None:
     text = csv.read_text()
     csv.unlink()  # it is not under version control
     try:
-        assert "submission.csv cannot be shown: " in report(place, name, *RUN)[1].text
+        assert "submission.csv is no longer beside its receipt" in report(place, name, *RUN)[1].text
     finally:
         csv.write_text(text)
     message = refused(place, name, "--weights", "1,1")
