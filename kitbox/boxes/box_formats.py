@@ -54,7 +54,7 @@ class BoxList:
     """The rows of a list of boxes, their possible formats, and the reason for these.
 
     `threshold` is the confidence from which the program's boxes are usually taken, `frame` what it
-    draws boxes on, where it is known.
+    draws boxes on, where it is known. `named` is the format that the column names spell out.
     """
 
     rows: tuple[BoxRow, ...]
@@ -62,6 +62,7 @@ class BoxList:
     reason: str
     threshold: float | None = None
     frame: Frame | None = None
+    named: BoxFormat | None = None
 
     @property
     def relative(self) -> bool:

@@ -139,7 +139,8 @@ def import_boxes(
         and any(box_formats.is_complete(row.numbers, name) for name in formats)
     ]
     fits = {name: box_formats.count_fits(reader, complete, name) for name in formats}
-    best = _clear_best(path, fits, len(complete))
+    named = None if box_list.relative else box_list.named  # shares may be of the centre
+    best = _clear_best(path, fits, len(complete), named)
     _refuse_other_images(path, reader, complete, best)
     turned = [
         (row, size)
@@ -304,10 +305,18 @@ def _possible_formats(box_list: BoxList, box_format: BoxFormat | None) -> tuple[
     return formats
 
 
-def _clear_best(path: Path, fits: dict[BoxFormat, int], rows: int) -> BoxFormat:
-    """Return the format by which clearly more boxes lie inside their images than by any other."""
+def _clear_best(
+    path: Path, fits: dict[BoxFormat, int], rows: int, named: BoxFormat | None
+) -> BoxFormat:
+    """Return the format by which clearly more boxes lie inside their images than by any other.
+
+    The format that is `named` by the columns is taken unless another one is clearly better.
+    """
     best, *others = sorted(fits, key=lambda name: -fits[name])
-    if others and rows and fits[best] - fits[others[0]] < max(1, _CLEAR * rows):
+    margin = max(1, _CLEAR * rows)
+    if named in fits and fits[best] - fits[named] < margin:
+        return named
+    if others and rows and fits[best] - fits[others[0]] < margin:
         counts = " and ".join(f"{fits[name]} as {name}" for name in (best, others[0]))
         raise KitboxError(
             f"of {rows} boxes {counts} lie inside their images",

@@ -198,7 +198,14 @@ def _read_with_header(path: Path) -> BoxList:
         )
     if not rows:
         raise KitboxError(f"{path} has a header and no box", fix="get the whole file")
-    return BoxList(tuple(rows), formats or _possible_formats(rows), f"columns {','.join(columns)}")
+    # nobody calls a second corner width and height, as they do w and h
+    spelled = "xywh" in formats and columns[2:] == (lower.get("width"), lower.get("height"))
+    return BoxList(
+        tuple(rows),
+        formats or _possible_formats(rows),
+        f"columns {','.join(columns)}",
+        named="xywh" if spelled else None,
+    )
 
 
 def _cell_reader(columns: dict[str, str]) -> Callable[[dict[str, str], Iterable[str]], str]:

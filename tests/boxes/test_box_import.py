@@ -93,6 +93,19 @@ def test_an_ambiguous_format_is_not_guessed(tmp_path: Path, photographs: ListedI
     assert corners == [(10, 10, 50, 40), (10, 10, 40, 30)]
 
 
+def test_width_and_height_are_meant_unless_the_images_speak_against_it(
+    tmp_path: Path, photographs: ListedImages
+) -> None:
+    header = "image,x,y,width,height"
+    found = imported(photographs, drawn(tmp_path, "1,10,10,40,30", header=header))
+    assert (found.format, found.boxes[0].corners) == ("xywh", (10, 10, 50, 40))
+    rows = [f"{n},60,30,{90 + n},50" for n in range(10)]
+    assert imported(photographs, drawn(tmp_path, *rows, header=header)).format == "gdsc"
+    shares = drawn(tmp_path, "1,.4,.4,.5,.5", "2,.4,.4,.6,.5", header=header)
+    with pytest.raises(KitboxError, match="of 2 boxes 2 as xywh and 2 as gdsc lie inside"):
+        imported(photographs, shares)
+
+
 def test_one_faulty_row_of_many_does_not_decide_the_format(
     tmp_path: Path, photographs: ListedImages
 ) -> None:
