@@ -62,6 +62,8 @@ def write_odd_files(train: Path) -> dict[str, str]:
     save(train / "deep.png", Image.fromarray(deep))
     save(train / "alpha.png", scene(104).convert("RGBA"))
     save(train / "palette.png", scene(105).convert("P"))
+    save(train / "exif.png", scene(120), exif=rotated_exif())
+    (train / "exif.png").write_bytes((train / "exif.png").read_bytes().replace(b"MM", b"XX", 1))
     save(train / "rotated.jpg", scene(106), exif=rotated_exif(), quality=95)
     frames = [scene(107), scene(108)]
     save(train / "animated.webp", frames[0], save_all=True, append_images=frames[1:], lossless=True)
@@ -88,6 +90,7 @@ def write_odd_files(train: Path) -> dict[str, str]:
         "deep.png": "16-bit",
         "alpha.png": "alpha",
         "palette.png": "palette",
+        "exif.png": "exif",
         "rotated.jpg": "rotated",
         "animated.webp": "animated",
         "tiny.png": "tiny",

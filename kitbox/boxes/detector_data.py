@@ -86,7 +86,7 @@ def split_units(
 
     Only images of one individual can share an encounter.
     """
-    indexed = yield from file_index.inspect(boxed.images, workspace)
+    indexed = yield from file_index.inspect(boxed.images, workspace, keep_truncated=True)
     # minutes would chain all unlabelled images into one unit
     without_minutes = settings.model_copy(update={"encounter_minutes": None})
     return near_duplicates.split_units(indexed.images, indexed.signatures, without_minutes)

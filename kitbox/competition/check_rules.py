@@ -67,7 +67,12 @@ def _notice(advice: str, fallback: Literal["repair", "keep"] = "keep") -> Findin
 KINDS: dict[str, FindingKind] = {
     "list": FindingKind("correct the list or kitbox.toml", "broken", None),
     "unreadable": _broken_file("get the file again, or remove it"),
-    "truncated": _broken_file("get the file again, or remove it"),
+    "truncated": FindingKind(
+        'get the file again, remove it, or keep what there is: keep = ["truncated"]',
+        "broken",
+        None,
+        ("drop", "stop", "keep"),
+    ),
     "empty": _broken_file("get the file again, or remove it"),
     "bomb": _broken_file("shrink it, or remove it"),
     "missing": _broken_row("get the file, or remove the row"),
@@ -88,6 +93,7 @@ KINDS: dict[str, FindingKind] = {
     "alpha": _converted_file("nothing, or check whether the transparent parts matter"),
     "palette": _converted_file("nothing, or look for the original"),
     "rotated": _converted_file("nothing, or draw boxes on the upright image"),
+    "exif": _converted_file("nothing, or turn it upright"),
     "animated": _converted_file("nothing, or keep its best frame"),
     "tiny": _odd_image("look for the original, or drop it"),
     "blank": _odd_image("drop it"),
@@ -121,7 +127,8 @@ class CheckRules(Value):
     """The thresholds that make an image odd, and the rules for each kind of finding.
 
     `drop` leaves images of these kinds out of the labelled images and the index; a test image
-    always gets an answer. `stop` stops the run, `keep` goes on. `images.broken` decides about
+    always gets an answer. `stop` stops the run, `keep` goes on: with "truncated" what there is of
+    such a file is used, also of a test image, and the rest is grey. `images.broken` decides about
     unreadable files and faulty rows where no rule does. Sides are in pixels, levels are of 8 bits;
     `image_stats.ImageStats` documents the measurements.
     """
@@ -167,6 +174,11 @@ class CheckRules(Value):
                 rule_of_name[name] = rule
         return self
 
+    @property
+    def keep_truncated(self) -> bool:
+        """Whether what there is of a truncated file is used."""
+        return "truncated" in self.keep
+
     def rule_of(self, kind: str) -> str | None:
         """Return the user's rule for a kind: drop, stop, keep, or None."""
         rules = ("drop", "stop", "keep")
@@ -186,6 +198,8 @@ def action_for(kind: str, side: Side, check: CheckRules, broken: Broken) -> Acti
     chosen = check.rule_of(kind) or default
     if kind == "list" or chosen == "stop":
         return "stop"
+    if chosen == "keep" and kind == "truncated":
+        return "keep"
     if side == "test" and finding.fallback is None:
         return "stop" if finding.row else "repair"
     if chosen == "drop" and side != "test" and not (finding.row and finding.fallback):

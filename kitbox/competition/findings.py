@@ -123,6 +123,8 @@ def how_to_continue(kind: str, competition: "Competition") -> str:
     """Return the setting by which a kind of finding no longer stops the run."""
     if competition.check.rule_of(kind) == "stop":
         return f"take '{kind}' out of check.stop in kitbox.toml"
+    if kind == "truncated":
+        return f'{_DROP}, or [check] keep = ["truncated"] to use what there is of them'
     return _DROP
 
 

@@ -90,7 +90,9 @@ def collect(
     sides = (("labelled", listed.labelled), ("test", listed.test), ("index", listed.index))
     for side, images in sides:
         if images is not None:
-            inspections[side] = yield from file_index.inspect(images, workspace)
+            inspections[side] = yield from file_index.inspect(
+                images, workspace, keep_truncated=competition.check.keep_truncated
+            )
     findings = _decisive_findings(inspections, competition)
     usable, signatures = _usable(inspections["labelled"], "labelled", findings)
     labelled = usable.labelled

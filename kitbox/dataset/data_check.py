@@ -82,7 +82,9 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
             # the queries of scenarios are labelled images, which have been read already
             new = np.array([path not in read for path in images.paths], dtype=np.bool_)
             read |= set(images.paths)
-            inspections[side] = yield from file_index.inspect(images.take(new), workspace)
+            inspections[side] = yield from file_index.inspect(
+                images.take(new), workspace, keep_truncated=competition.check.keep_truncated
+            )
             findings += image_findings(inspections[side], side, competition, places)
             dropped = {found.image_id: found.what for found in findings if found.action == "drop"}
             if (what := nothing_left_message(images.image_ids.tolist(), side, dropped)) is not None:

@@ -109,7 +109,9 @@ def gather_pool(
         # the queries of scenarios are labelled images, which are there already
         if found is None or (parts and np.isin(found.image_ids, parts[0].image_ids).any()):
             continue
-        inspection = yield from file_index.inspect(found, workspace)
+        inspection = yield from file_index.inspect(
+            found, workspace, keep_truncated=competition.check.keep_truncated
+        )
         readable = ~np.isin(found.image_ids, list(inspection.problems))
         images.append(inspection.images.take(readable))
         signatures.append(inspection.signatures.take(readable))

@@ -44,13 +44,11 @@ class ImageCheck:
 def checks(inspection: Inspection, rules: CheckRules) -> Iterator[ImageCheck]:
     """Yield the checks of inspected images, each of a kind in `check_rules.KINDS`."""
     ids = inspection.images.image_ids
-    kinds = np.array(
-        [inspection.problem_kinds.get(str(image_id), "") for image_id in ids], dtype=np.str_
-    )
+    found = inspection.problem_kinds | dict.fromkeys(inspection.truncated, "truncated")
+    messages = inspection.problems | inspection.truncated
+    kinds = np.array([found.get(str(image_id), "") for image_id in ids], dtype=np.str_)
     for kind in UNREADABLE:
-        yield ImageCheck(
-            kind, partial(np.equal, kinds, kind), lambda row: inspection.problems[str(ids[row])]
-        )
+        yield ImageCheck(kind, partial(np.equal, kinds, kind), lambda row: messages[str(ids[row])])
     for kind, mask in _masks(inspection, rules).items():
         yield ImageCheck(kind, mask, partial(_message, kind, inspection))
     yield from _copy_checks(inspection)
@@ -73,6 +71,7 @@ def _masks(inspection: Inspection, rules: CheckRules) -> dict[str, Callable[[], 
         "alpha": lambda: stats["alpha"],
         "palette": lambda: np.isin(stats["mode"], ["P", "PA"]),
         "rotated": lambda: stats["orientation"] > 1,
+        "exif": lambda: readable & (stats["orientation"] == 0),
         "animated": lambda: stats["frames"] > 1,
         "tiny": lambda: tiny,
         "blank": lambda: blank,
@@ -107,6 +106,8 @@ def _message(kind: str, inspection: Inspection, row: int) -> str:
             what = "has a palette of few colours; read as RGB"
         case "rotated":
             what = f"is to be shown {_TURNS[int(stats['orientation'])]} (EXIF); read upright"
+        case "exif":
+            what = "has damaged EXIF, so nothing tells when it was taken and whether it is upright"
         case "animated":
             what = f"has {stats['frames']} frames; the first is read"
         case "tiny":

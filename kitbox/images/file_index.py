@@ -4,7 +4,7 @@ import hashlib
 import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,9 @@ from kitbox.workspace import Workspace
 # Values per statement; old builds of sqlite accept few more.
 _CHUNK = 500
 # Version of the table and of the summaries in it; a table of another version is replaced.
-_VERSION = 4
+_VERSION = 5
+# Version 4 is the same but for files that it could not read, some of which can be read now.
+_ALIKE_BUT_UNREADABLE = 4
 # The summary of a file that cannot be decoded.
 _NOTHING = ImageSummary(bytes(8), bytes(256), None, ImageStats())
 # Larger files are read twice, for the digest and for the pixels, and never held in memory.
@@ -56,19 +58,25 @@ def concatenate_signatures(parts: list[Signatures]) -> Signatures:
 class Inspection:
     """Images with digests and times, and the problems, signatures and statistics of their files.
 
-    `problems` maps the id of each unreadable image to a message, `problem_kinds` to its kind.
-    `stats (n,)` has the columns of ImageStats.
+    `problems` maps the id of each unreadable image to a message, `problem_kinds` to its kind;
+    `truncated` maps that of a truncated image that is used all the same. `stats (n,)` has the
+    columns of ImageStats.
     """
 
     images: ImageSet
     problems: dict[str, str]
+    truncated: dict[str, str] = field(default_factory=dict)
     problem_kinds: dict[str, str]
     signatures: Signatures
     stats: StatsTable
 
 
-def inspect(images: ImageSet, workspace: Workspace) -> Generator[Progress, None, Inspection]:
+def inspect(
+    images: ImageSet, workspace: Workspace, *, keep_truncated: bool = False
+) -> Generator[Progress, None, Inspection]:
     """Return the inspection of images, after reading every new file on all cores; yields Progress.
+
+    With `keep_truncated` what there is of a truncated file counts as an image, not as a problem.
 
     A file is read again when its size, modification time or change time differ from those in the
     index. Where the list gives no time, the camera's is used.
@@ -93,15 +101,16 @@ def inspect(images: ImageSet, workspace: Workspace) -> Generator[Progress, None,
                 database.commit()
             yield Progress("check images", done, len(fresh))
         database.commit()
-    return _inspection(images, [known[stamp] for stamp in stamps])
+    return _inspection(images, [known[stamp] for stamp in stamps], keep_truncated)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _FileRecord:
     """A row of the index: sha256, why the file cannot be decoded, and its summary.
 
-    `problem` and its `kind` are '' for a file that can be decoded. A file that the system cannot
-    read gets a unique `digest`, and is not `lasting`.
+    `problem` and its `kind` are '' for a file that can be decoded; a truncated one has the summary
+    of what there is. A file that the system cannot read gets a unique `digest`, and is not
+    `lasting`.
     """
 
     digest: str
@@ -119,13 +128,18 @@ class _FileRecord:
         )
 
 
-def _inspection(images: ImageSet, records: list[_FileRecord]) -> Inspection:
-    unreadable = {
+def _inspection(images: ImageSet, records: list[_FileRecord], keep_truncated: bool) -> Inspection:
+    damaged = {
         str(image_id): record
         for image_id, record in zip(images.image_ids, records, strict=True)
         if record.problem
     }
-    summaries = [record.summary for record in records]
+    kept = {i: r for i, r in damaged.items() if keep_truncated and r.kind == "truncated"}
+    unreadable = {image_id: record for image_id, record in damaged.items() if image_id not in kept}
+    summaries = [
+        _NOTHING if record.problem and str(image_id) not in kept else record.summary
+        for image_id, record in zip(images.image_ids, records, strict=True)
+    ]
     taken = np.array([_or_nan(summary.taken) for summary in summaries], dtype=np.float64)
     times = taken if images.times is None else np.where(np.isnan(images.times), taken, images.times)
     digests = strings([record.digest for record in records])
@@ -133,6 +147,7 @@ def _inspection(images: ImageSet, records: list[_FileRecord]) -> Inspection:
         images=replace(images, digests=digests, times=times),
         problems={image_id: record.problem for image_id, record in unreadable.items()},
         problem_kinds={image_id: record.kind for image_id, record in unreadable.items()},
+        truncated={image_id: record.problem for image_id, record in kept.items()},
         signatures=Signatures(
             _bytes([summary.hash for summary in summaries], 8),
             _bytes([summary.thumbnail for summary in summaries], 256),
@@ -171,7 +186,13 @@ def _read(path: Path) -> _FileRecord:
     except UnreadableImageError as error:
         if not error.lasting:
             return _passing(error)
-        return _FileRecord(digest=digest, problem=str(error), kind=error.kind)
+        summary, kind = _NOTHING, error.kind
+        if kind == "truncated":
+            try:
+                summary = image_stats.summarise(path, data, partial=True)
+            except UnreadableImageError:
+                kind = "unreadable"
+        return _FileRecord(digest=digest, problem=str(error), kind=kind, summary=summary)
 
 
 def _passing(problem: UnreadableImageError) -> _FileRecord:

@@ -27,7 +27,8 @@ _EXIF_DATE = 0x9003  # DateTimeOriginal
 class ImageStats(NamedTuple):
     """Measurements of an image file; all are 0 or empty where it cannot be decoded.
 
-    `width` and `height` are those of the upright image. `low` and `high` are the grey levels that
+    `width` and `height` are those of the upright image, whose `orientation` is 0 where EXIF is
+    damaged. `low` and `high` are the grey levels that
     5 and 95 % of the pixels do not exceed, `contrast` their standard deviation. `sharpness` is how
     abruptly the steepest edges begin: about 2 in a sharp image, below 1 in a blurred one, 0 where
     there is no edge.
@@ -77,18 +78,21 @@ def stats_table(rows: list[ImageStats]) -> StatsTable:
     return np.array([tuple(row) for row in rows], dtype=DTYPE)
 
 
-def summarise(path: Path, data: bytes | None = None) -> ImageSummary:
+def summarise(path: Path, data: bytes | None = None, *, partial: bool = False) -> ImageSummary:
     """Return the summary of an image after decoding all of its file, or `data`, the file's bytes.
 
-    Raises UnreadableImageError that names the file and what is wrong.
+    With `partial`, that of a truncated file is of what is there. Raises UnreadableImageError that
+    names the file and what is wrong.
     """
     import imagehash  # loads scipy
 
     with open_image(path, data) as image:
+        if partial and image.format == "PNG":
+            load_upright(image, partial=True)  # its EXIF may stand behind the pixels
         stats = read_header(image, path.stat().st_size if data is None else len(data))
         taken = _time_taken(image)
         shrink = _draft(image)  # all bytes are read, few pixels decoded
-        grey = to_rgb(load_upright(image)).convert("L")
+        grey = to_rgb(load_upright(image, partial=partial)).convert("L")
         stats = measure_quality(stats, grey)
         grey = grey.reduce(shrink) if shrink > 1 else grey
         small = grey.resize((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.BOX)
@@ -136,7 +140,10 @@ def measure_quality(stats: ImageStats, grey: Image.Image) -> ImageStats:
 
 
 def _time_taken(image: Image.Image) -> float | None:
-    text = str(image.getexif().get_ifd(ExifTags.IFD.Exif).get(_EXIF_DATE, ""))
+    try:
+        text = str(image.getexif().get_ifd(ExifTags.IFD.Exif).get(_EXIF_DATE, ""))
+    except Exception:  # damaged EXIF: Pillow raises many kinds
+        return None
     try:
         moment = datetime.strptime(text.strip("\0 "), "%Y:%m:%d %H:%M:%S")
     except ValueError:

@@ -1,6 +1,8 @@
 """Decoding of image files into a network's pixels: upright, RGB, cropped and resized."""
 
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +14,7 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kitbox.competition.folder_scan import INSTALL_HEIF, RAW_SUFFIXES
@@ -48,6 +50,19 @@ _FORMATS = (
     *(("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()),
 )
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_JPEG_END = b"\xff\xd9"
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+# The note in `Image.info` on a PNG whose EXIF was left out because its checksum is wrong.
+_DAMAGED_EXIF = "damaged EXIF"
 # The first brands of a HEIF file: those of telephones and cameras, and of libheif.
 _HEIF_BRANDS = frozenset(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
@@ -135,7 +150,9 @@ def read_crops(path: Path, crops: Sequence[Crop], data: bytes | None = None) -> 
     """Return the pixels of several crops of one image, each equal to what `read` returns.
 
     The file is decoded once for each scale that is needed. `data` are its bytes, if they have been
-    read already. Raises UnreadableImageError that names the file and what is wrong.
+    read already. Of a truncated file what is there is read: whether it may be used is decided by
+    the file index, which finds it. Raises UnreadableImageError that names the file and what is
+    wrong.
     """
     found: dict[int, Pixels] = {}
     while len(found) < len(crops):  # an open JPEG can be decoded at one scale only
@@ -150,7 +167,7 @@ def read_crops(path: Path, crops: Sequence[Crop], data: bytes | None = None) -> 
             scale = scales[left[0]]
             if scale > 1:
                 image.draft("RGB", (-(-image.width // scale), -(-image.height // scale)))
-            pixels = to_rgb(load_upright(image))
+            pixels = to_rgb(load_upright(image, partial=True))
         for place in left:
             if scales[place] == scale:
                 found[place] = _resized(pixels, size, regions[place], crops[place])
@@ -199,11 +216,46 @@ def reuse_memory(megabytes: int) -> Iterator[None]:
         pillow.clear_cache()
 
 
-def load_upright(image: Image.Image) -> Image.Image:
-    """Return a decoded image, turned upright by its EXIF orientation."""
-    image.load()
-    ImageOps.exif_transpose(image, in_place=True)  # else it copies an image that is upright already
-    return image
+def load_upright(image: Image.Image, *, partial: bool = False) -> Image.Image:
+    """Return a decoded image, turned upright by its EXIF orientation.
+
+    With `partial`, the missing part of a truncated file is grey, or black in other formats than
+    JPEG.
+    """
+    if partial:
+        _load_partial(image)
+    else:
+        image.load()
+    turn = _TURNS.get(orientation_of(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _load_partial(image: Image.Image) -> None:
+    """Decode as much as there is; raise what Pillow raises where there is nothing."""
+    if image.format in ("JPEG", "MPO"):
+        # the marker at the end of a JPEG: libjpeg fills what is missing before it with grey
+        end, read = [_JPEG_END], image.load_read  # type: ignore[attr-defined]
+        image.load_read = lambda count: read(count) or (end.pop() if end else b"")  # type: ignore[attr-defined]
+    try:
+        image.load()
+    except OSError as error:
+        if error.errno is not None or "truncated" not in str(error):
+            raise
+        image.tile = []  # type: ignore[attr-defined]  # so that Pillow does not read on
+        image.load()
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation from 1 to 8; 1 where there is none, 0 where EXIF is damaged."""
+    if image.format == "PNG" and "exif" not in image.info:
+        image.load()  # EXIF may stand behind the pixels
+    if _DAMAGED_EXIF in image.info:
+        return 0
+    try:
+        found = image.getexif().get(EXIF_ORIENTATION, 1)
+        return int(found) if found in _TURNS else 1
+    except Exception:  # Pillow raises many kinds; the pixels are whole
+        return 0
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -299,7 +351,7 @@ def _identify(path: Path, source: IO[bytes]) -> Image.Image:
         formats = (*_FORMATS, *_register_heif()) if _is_heif(head) else _FORMATS
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd EXIF, and many pixels, which are checked below
-            image = Image.open(source, formats=formats)
+            image = _open(source, head, formats)
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # Pillow's own limit
         sentence = f"image {path} is too large: it has more than {most:,} pixels; shrink it"
@@ -315,6 +367,37 @@ def _identify(path: Path, source: IO[bytes]) -> Image.Image:
     if path.suffix.lower() in RAW_SUFFIXES and image.format == "TIFF":  # a preview of few pixels
         raise _raw(path)
     return image
+
+
+def _open(source: IO[bytes], head: bytes, formats: tuple[str, ...]) -> Image.Image:
+    """Return the image in an open file; a PNG without its damaged blocks that are not pixels."""
+    try:
+        return Image.open(source, formats=formats)
+    except Image.DecompressionBombError:
+        raise
+    except Exception:
+        if not head.startswith(_PNG_START):
+            raise
+        source.seek(0)
+        data, exif_is_damaged = _essential_blocks(source.read())
+        image = Image.open(BytesIO(data), formats=formats)
+        if exif_is_damaged:
+            image.info[_DAMAGED_EXIF] = True
+        return image
+
+
+def _essential_blocks(data: bytes) -> tuple[bytes, bool]:
+    """Return a PNG without texts and profiles, and whether its EXIF was damaged and left out."""
+    kept, at, exif_is_damaged = [data[:8]], 8, False
+    while at + 8 <= len(data):
+        (length,), name = struct.unpack(">I", data[at : at + 4]), data[at + 4 : at + 8]
+        block = data[at : at + length + 12]
+        whole = block[-4:] == struct.pack(">I", zlib.crc32(block[4:-4]))
+        if name[:1].isupper() or (name in (b"tRNS", b"eXIf") and whole):
+            kept.append(block)
+        exif_is_damaged |= name == b"eXIf" and not whole
+        at += length + 12
+    return b"".join(kept), exif_is_damaged
 
 
 def _is_heif(head: bytes) -> bool:

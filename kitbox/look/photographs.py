@@ -99,7 +99,9 @@ def load(workspace: Workspace, competition: Competition) -> Generator[Progress, 
     inspections: dict[str, Inspection] = {}
     for side, part in parts.items():
         if len(part):
-            inspections[side] = yield from file_index.inspect(part, workspace)
+            inspections[side] = yield from file_index.inspect(
+                part, workspace, keep_truncated=competition.check.keep_truncated
+            )
     return _combine(inspections, competition, _holdout_queries(workspace), len(listed.findings))
 
 

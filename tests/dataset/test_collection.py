@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kitbox.competition import decisions
+from kitbox.competition.check_rules import CheckRules
 from kitbox.competition.decisions import Decision
 from kitbox.competition.settings import Competition
 from kitbox.dataset import data_check
@@ -99,6 +100,36 @@ def test_broken_drop_leaves_out_unreadable_images_and_makes_queries_grey(
     assert len(found.test) == 8
     assert found.unreadable == {"t_0.png"}
     assert [finding.image_id for finding in found.findings] == ["0_0.png", "t_0.png"]
+
+
+def test_truncated_images_can_be_kept_also_in_the_test(
+    place: tuple[Workspace, Competition],
+) -> None:
+    workspace, competition = place
+    for name in ("train/0_0.png", "test/t_0.png"):
+        file = competition.images.root / name
+        file.write_bytes(file.read_bytes()[:-300])
+    with pytest.raises(KitboxError) as caught:
+        collected(workspace, competition)
+    assert str(caught.value).endswith(
+        '0_0.png is truncated; replace or remove it; 1 more like it; or set broken = "drop" in '
+        'kitbox.toml to go on without, or [check] keep = ["truncated"] to use what there is of them'
+    )
+    kept = competition.model_copy(update={"check": CheckRules(keep=("truncated",))})
+    found = collected(workspace, kept)
+    assert "0_0.png" in found.labelled.image_ids
+    assert found.unreadable == frozenset()
+    assert [(f.image_id, f.action) for f in found.findings] == [
+        ("0_0.png", "keep"),
+        ("t_0.png", "keep"),
+    ]
+    assert found.signatures.hashes.any(axis=1).all()
+    dropped = collected(workspace, with_settings(competition, images={"broken": "drop"}))
+    assert dropped.unreadable == {"t_0.png"}
+    # embeddings of the grey image and of the photograph have other keys: `unreadable` is in them
+    assert dropped.test is not None
+    assert found.test is not None
+    assert (dropped.test.file_digests == found.test.file_digests).all()
 
 
 def test_decisions_are_applied(place: tuple[Workspace, Competition]) -> None:

@@ -135,9 +135,104 @@ def test_a_damaged_file_is_named_with_what_is_wrong(
     tmp_path: Path, damage, name: str, message: str
 ) -> None:
     damage(tmp_path / name)
-    for read in (image_stats.summarise, lambda path: preprocessing.read(path, (16, 16))):
+    with pytest.raises(UnreadableImageError, match=message):
+        image_stats.summarise(tmp_path / name)
+    if damage is not truncate:
         with pytest.raises(UnreadableImageError, match=message):
-            read(tmp_path / name)
+            preprocessing.read(tmp_path / name, (16, 16))
+
+
+def cut(path: Path, share: float, size: tuple[int, int] = (400, 300), **options: object) -> Path:
+    """Save a photograph and leave only a share of its bytes."""
+    noise = np.random.default_rng(0).integers(0, 250, (9, 12, 3)).astype(np.uint8)
+    Image.fromarray(noise).resize(size, Image.Resampling.BILINEAR).save(path, **options)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    return path
+
+
+@pytest.mark.parametrize("share", [0.99, 0.6])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"exif": b"II*\0rubbish"}])
+@pytest.mark.parametrize("target", [(300, 400), (30, 40)])  # the latter decodes at reduced scale
+def test_what_there_is_of_a_truncated_jpeg_is_read_as_pillow_would(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    share: float,
+    options: dict[str, object],
+    target: tuple[int, int],
+) -> None:
+    path = cut(tmp_path / "a.jpg", share, (1600, 1200), **options)
+    with pytest.raises(UnreadableImageError, match="is truncated") as caught:
+        image_stats.summarise(path)
+    assert caught.value.kind == "truncated"
+    pixels = preprocessing.read(path, target)
+    assert (preprocessing.read(path, target) == pixels).all()
+    monkeypatch.setattr("PIL.ImageFile.LOAD_TRUNCATED_IMAGES", True)
+    with Image.open(path) as image:
+        image.draft("RGB", (target[1] * 2, target[0] * 2))
+        expected = image.convert("RGB").resize(target[::-1], Image.Resampling.BICUBIC)
+    assert (pixels == np.asarray(expected)).all()
+    if share < 0.9 and not options:
+        assert (np.abs(pixels[-1].astype(int) - 128) <= 1).all()  # grey
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.gif", "a.tif", "a.bmp"])
+def test_what_there_is_of_other_truncated_files_is_read(tmp_path: Path, name: str) -> None:
+    path = cut(tmp_path / name, 0.6)
+    pixels = preprocessing.read(path, (30, 40))
+    assert pixels.std() > 0
+    assert (preprocessing.read(path, (30, 40)) == pixels).all()
+    assert image_stats.summarise(path, partial=True).stats.width == 400
+    assert preprocessing.upright_size(path) == (400, 300)
+
+
+def png_block(name: bytes, content: bytes, *, whole: bool = True) -> bytes:
+    checksum = zlib.crc32(name + content) ^ (not whole)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+
+TIFF_OF_EXIF = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # turned
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(
+    ("block", "orientation"),
+    [
+        (png_block(b"eXIf", b"rubbish"), 0),
+        (png_block(b"eXIf", b""), 0),
+        (png_block(b"eXIf", b"MM\0*\xff\xff\xff\xff"), 0),
+        (png_block(b"eXIf", TIFF_OF_EXIF[:-8]), 0),
+        (png_block(b"eXIf", TIFF_OF_EXIF, whole=False), 0),
+        (png_block(b"eXIf", TIFF_OF_EXIF), 6),
+        (png_block(b"pHYs", b"short"), 1),
+        (png_block(b"tEXt", b"text", whole=False), 1),
+        (png_block(b"zTXt", b"a\0\0rubbish"), 1),
+        (png_block(b"iCCP", b"a\0\0rubbish"), 1),
+        (png_block(b"pHYs", b"short") + png_block(b"eXIf", TIFF_OF_EXIF), 6),
+    ],
+)
+def test_a_png_with_damaged_blocks_beside_its_pixels_is_read(
+    tmp_path: Path, block: bytes, orientation: int, after: bool
+) -> None:
+    halves().save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    at = data.index(b"IEND") - 4 if after else data.index(b"IDAT") - 4
+    (tmp_path / "a.png").write_bytes(data[:at] + block + data[at:])
+    summary = image_stats.summarise(tmp_path / "a.png")
+    if not after:  # Pillow does not look at all blocks behind the pixels
+        assert summary.stats.orientation == orientation
+    assert summary.taken is None
+    turned = summary.stats.orientation == 6
+    assert preprocessing.upright_size(tmp_path / "a.png") == ((40, 80) if turned else (80, 40))
+    pixels = preprocessing.read(tmp_path / "a.png", (16, 16))
+    assert is_red(pixels[2, 8] if turned else pixels[8, 2])
+    assert is_blue(pixels[13, 8] if turned else pixels[8, 13])
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "png"])
+def test_an_image_whose_exif_is_rubbish_is_read(tmp_path: Path, suffix: str) -> None:
+    halves().save(tmp_path / f"a.{suffix}", exif=b"Exif\0\0rubbish that is no TIFF")
+    assert image_stats.summarise(tmp_path / f"a.{suffix}").stats.orientation in (0, 1)
+    assert is_red(preprocessing.read(tmp_path / f"a.{suffix}", (16, 16))[8, 2])
 
 
 EPS = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n"
