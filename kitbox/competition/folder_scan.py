@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kitbox.errors import more, readable
+from kitbox.workspace import SETTINGS
 
 if TYPE_CHECKING:
     from kitbox.competition.settings import ImageSettings
@@ -51,6 +52,7 @@ _DOCUMENTS = frozenset((
     ".csv", ".tsv", ".txt", ".json", ".xml", ".md", ".pdf", ".xls", ".xlsx", ".ods", ".doc",
     ".docx", ".odt", ".htm", ".html", ".toml", ".yaml", ".yml", ".py", ".ipynb", ".r", ".log",
 ))  # fmt: skip
+_NOTES = frozenset(("readme", "license", "licence", "copying", "makefile", "md5sums", "sha256sums"))
 INSTALL_HEIF = "pip install 'kitbox[heic]'"
 
 
@@ -179,7 +181,8 @@ class FolderScan:
         elif suffix in RAW_SUFFIXES:
             self._leave(path, "raw")
         else:
-            self._leave(path, "document" if suffix in _DOCUMENTS else "other")
+            note = suffix in _DOCUMENTS or path.name.lower() in _NOTES
+            self._leave(path, "document" if note else "other")
 
     def _leave(self, path: Path, reason: str) -> None:
         self.left_alone.append(LeftAlone(path, reason))
@@ -346,7 +349,9 @@ def _without_individual(images: "ImageSettings") -> Iterator[LeftAlone]:
     level = [top]
     for _ in range(images.individual_level):
         level = [inner for outer in level for inner in subfolders(outer) if inner not in others]
-    yield from (LeftAlone(path, "empty") for path in level if path.relative_to(top) not in used)
+    for path in level:
+        if path.relative_to(top) not in used and not (path / SETTINGS).exists():  # a workspace
+            yield LeftAlone(path, "empty")
 
 
 def _nested(images: "ImageSettings") -> Iterator[str]:

@@ -15,7 +15,10 @@ from typer.testing import CliRunner
 from kitbox.cli.app import app, main
 from tests.photographs import competition_on_disk, write_plugin
 
-HEAVY = ("torch", "timm", "faiss", "albumentations", "pandas", "matplotlib", "sklearn", "cv2")
+HEAVY = (
+    *("torch", "timm", "faiss", "albumentations", "pandas", "matplotlib", "sklearn", "cv2"),
+    *("pillow_heif", "openpyxl"),
+)
 
 
 def run(arguments: list[str], capsys, monkeypatch) -> tuple[int, str, str]:

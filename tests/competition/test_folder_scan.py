@@ -43,11 +43,23 @@ def test_photographs_of_telephones_and_of_the_web_are_taken(tmp_path: Path) -> N
 
 
 def test_raw_files_lists_and_other_files_are_left_alone_by_reason(tmp_path: Path) -> None:
-    write(tmp_path, "a.CR2", "b.nef", "c.dng", "d.mov", "e.csv", "README", "f.jpg.bak", "g.jpg")
+    write(
+        tmp_path,
+        "a.CR2",
+        "b.nef",
+        "c.dng",
+        "d.mov",
+        "e.csv",
+        "README",
+        "NIKON001",
+        "f.jpg.bak",
+        "g.jpg",
+    )
     scan = FolderScan(tmp_path)
     assert names(scan.images, tmp_path) == ["g.jpg"]
     assert left(scan) == {
-        "README": "other",
+        "README": "document",
+        "NIKON001": "other",
         "a.CR2": "raw",
         "b.nef": "raw",
         "c.dng": "raw",
@@ -134,9 +146,11 @@ def test_what_is_left_alone_is_counted_by_suffix_and_folder(tmp_path: Path) -> N
 
 def test_loose_photographs_and_empty_folders_of_individuals_are_left_alone(tmp_path: Path) -> None:
     write(tmp_path, "loose.jpg", "I0/a.jpg", "I1/b.mov", "test/q.jpg", ".cache/x.txt")
+    write(tmp_path, "work/kitbox.toml", "work/plugins/a.py")
     images = competition(root=tmp_path, images={"train_folder": "."}).images
     found = {one.path.name: one.reason for one in folder_scan.left_alone(images)}
-    assert found == {"loose.jpg": "loose", "b.mov": "other", "I1": "empty"}
+    documents = dict.fromkeys(("kitbox.toml", "a.py"), "document")
+    assert found == documents | {"loose.jpg": "loose", "b.mov": "other", "I1": "empty"}
 
 
 def test_photographs_without_a_reader_are_counted_with_the_command(
