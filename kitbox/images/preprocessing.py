@@ -186,7 +186,9 @@ def raw_size(path: Path) -> tuple[tuple[int, int], int]:
     Only the header is read.
     """
     with open_image(path) as image:
-        return raw_size_of(image)
+        _load_header(image)
+        size, orientation = raw_size_of(image)
+        return size, orientation or 1
 
 
 def size_and_region(
@@ -225,9 +227,18 @@ def load_upright(image: Image.Image, *, partial: bool = False) -> Image.Image:
     if partial:
         _load_partial(image)
     else:
-        image.load()
+        _load(image)
     turn = _TURNS.get(orientation_of(image))
     return image if turn is None else image.transpose(turn)
+
+
+def _load(image: Image.Image) -> None:
+    """Decode all pixels; damaged blocks behind those of a PNG do not matter."""
+    try:
+        image.load()
+    except Exception:
+        if image.format != "PNG" or image.tile:  # type: ignore[attr-defined]  # pixels are missing
+            raise
 
 
 def _load_partial(image: Image.Image) -> None:
@@ -237,7 +248,7 @@ def _load_partial(image: Image.Image) -> None:
         end, read = [_JPEG_END], image.load_read  # type: ignore[attr-defined]
         image.load_read = lambda count: read(count) or (end.pop() if end else b"")  # type: ignore[attr-defined]
     try:
-        image.load()
+        _load(image)
     except OSError as error:
         if error.errno is not None or "truncated" not in str(error):
             raise
@@ -245,10 +256,16 @@ def _load_partial(image: Image.Image) -> None:
         image.load()
 
 
+def _load_header(image: Image.Image) -> None:
+    """Decode a PNG whose EXIF may stand behind the pixels, as much of it as there is."""
+    if image.format == "PNG" and "exif" not in image.info:
+        _load_partial(image)
+
+
 def orientation_of(image: Image.Image) -> int:
     """Return the EXIF orientation from 1 to 8; 1 where there is none, 0 where EXIF is damaged."""
     if image.format == "PNG" and "exif" not in image.info:
-        image.load()  # EXIF may stand behind the pixels
+        _load(image)  # EXIF may stand behind the pixels
     if _DAMAGED_EXIF in image.info:
         return 0
     try:
@@ -270,17 +287,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
+    _load_header(image)
     (width, height), orientation = raw_size_of(image)
     return (height, width) if orientation in SWAPPED else (width, height)
 
 
 def raw_size_of(image: Image.Image) -> tuple[tuple[int, int], int]:
-    """Return width and height of an undecoded image before EXIF turns it, and its orientation."""
-    orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    """Return width and height of an image before EXIF turns it, and its `orientation_of`."""
+    orientation = orientation_of(image)
     size = image.size
     if isinstance(image, TiffImageFile):  # newer Pillows give a TIFF's upright size
         size = (image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT])
-    return size, orientation if orientation in range(1, 9) else 1
+    return size, orientation
 
 
 def _region(crop: Crop, size: tuple[int, int]) -> Box:

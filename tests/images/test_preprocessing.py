@@ -198,9 +198,9 @@ TIFF_OF_EXIF = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0
     ("block", "orientation"),
     [
         (png_block(b"eXIf", b"rubbish"), 0),
-        (png_block(b"eXIf", b""), 0),
-        (png_block(b"eXIf", b"MM\0*\xff\xff\xff\xff"), 0),
-        (png_block(b"eXIf", TIFF_OF_EXIF[:-8]), 0),
+        (png_block(b"eXIf", b""), 1),
+        (png_block(b"eXIf", b"MM\0*\xff\xff\xff\xff"), 1),
+        (png_block(b"eXIf", TIFF_OF_EXIF[:-8]), 1),
         (png_block(b"eXIf", TIFF_OF_EXIF, whole=False), 0),
         (png_block(b"eXIf", TIFF_OF_EXIF), 6),
         (png_block(b"pHYs", b"short"), 1),
