@@ -24,8 +24,6 @@ from kitbox.workspace import Workspace
 _CHUNK = 500
 # Version of the table and of the summaries in it; a table of another version is replaced.
 _VERSION = 5
-# Version 4 is the same but for files that it could not read, some of which can be read now.
-_ALIKE_BUT_UNREADABLE = 4
 # The summary of a file that cannot be decoded.
 _NOTHING = ImageSummary(bytes(8), bytes(256), None, ImageStats())
 # Larger files are read twice, for the digest and for the pixels, and never held in memory.

@@ -69,17 +69,6 @@ def test_a_truncated_file_is_a_problem_unless_it_is_to_be_kept(tmp_path: Path) -
     assert not strict.signatures.hashes[1].any()
 
 
-def test_an_older_index_reads_again_only_what_it_could_not_read(tmp_path: Path) -> None:
-    workspace, listed = Workspace(tmp_path), images(tmp_path)
-    listed.paths[1].write_text("words")
-    finish(file_index.inspect(listed, workspace))
-    with closing(sqlite3.connect(workspace.image_index)) as database:
-        database.execute("PRAGMA user_version = 4")
-        database.commit()
-    steps, _ = finish(file_index.inspect(listed, workspace))
-    assert len(steps) == 1
-
-
 def test_two_images_of_one_file_are_read_once(tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png", 1, 1)
     listed = ImageSet(strings(["posting 1", "posting 2"]), (path, path))

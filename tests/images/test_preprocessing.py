@@ -386,8 +386,10 @@ def test_an_unreadable_file_is_closed(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")
     for name, message in messages.items():
         with pytest.raises(UnreadableImageError, match=message):
-            preprocessing.read(tmp_path / name, (16, 16))
+            image_stats.summarise(tmp_path / name)
         assert os.listdir("/proc/self/fd") == before
+    preprocessing.read(tmp_path / "cut", (16, 16))
+    assert os.listdir("/proc/self/fd") == before
 
 
 def thumbnail(path: Path) -> np.ndarray:
