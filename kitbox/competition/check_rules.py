@@ -114,6 +114,7 @@ KINDS: dict[str, FindingKind] = {
     "labels-alike": _notice("decide 'merge' where they are one individual, else 'fine'"),
     "box": _notice("correct the box", "repair"),
     "unlisted": FindingKind("add a row, or leave it", "drop", "keep"),
+    "elsewhere": _notice("check that the list means the files in its folder"),
     "individual-level": _notice("set individual_level in kitbox.toml, 1 or 2"),
     "left-alone": FindingKind("convert or move what should be read", "drop", "keep"),
     "names-alike": _notice("rename one; some systems treat them as one file"),

@@ -70,6 +70,7 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
         *survey.findings,
         *collector.findings,
         *list_format_findings(competition, workspace.boxes),
+        *inventory.names_elsewhere(survey, competition),
         *name_findings(listed, competition, places),
         *_label_findings(listed[0], competition, places, decided),
     ]

@@ -42,7 +42,10 @@ def inventory_lines(survey: ListSurvey, competition: Competition) -> Iterator[st
         yield f"{kind}: {len(part_of_kind)}, as {part_of_kind[0]}"
     if unlisted := unlisted_files(survey, competition):
         first = folder_scan.display_path(unlisted[0], images.root)
-        yield f"unlisted: {len(unlisted)} images that no row names, as {first}"
+        noun = "image" if len(unlisted) == 1 else "images"
+        yield f"unlisted: {len(unlisted)} {noun} that no row names, as {first}"
+    for finding in names_elsewhere(survey, competition):
+        yield f"{finding.kind}: {finding.what}"
     yield from folder_scan.lines(images)
 
 
@@ -67,6 +70,39 @@ def _folders(part: ImageSet, images: ImageSettings) -> str:
     named = ", ".join(f"{name} ({count})" for name, count in counts.most_common(_MOST_FOLDERS))
     others = len(counts) - _MOST_FOLDERS
     return f" in {named}{f' and {others} more folders' if others > 0 else ''}"
+
+
+def names_elsewhere(survey: ListSurvey, competition: Competition) -> Iterator[DataFinding]:
+    """Yield a finding if files outside the folder of labelled images have the names of listed ones.
+
+    Names in the list that have no folder could mean them too.
+    """
+    images = competition.images
+    side_folders = (images.train_folder, images.test_folder, images.index_folder)
+    folders = {images.root / name for name in side_folders if name}
+    if survey.labelled is None or images.train_list is None or images.root in folders:
+        return
+    bare = {
+        path.name: path
+        for image_id, path in zip(survey.labelled.image_ids, survey.labelled.paths, strict=True)
+        if "/" not in image_id
+    }
+    if images.train_file is not None or not bare:
+        return
+    found = [
+        file
+        for file in folder_scan.list_images(images.root)
+        if file.name in bare and not folders & set(file.parents)
+    ]
+    if found:
+        one, other = (
+            folder_scan.display_path(file, images.root) for file in (bare[found[0].name], found[0])
+        )
+        what = (
+            f"names of {images.train_list} that files outside {images.train_folder} have too: "
+            f"{len({file.name for file in found})}, as {one} and {other}"
+        )
+        yield DataFinding(images.train_list, what, kind="elsewhere", action="keep")
 
 
 def unlisted_files(survey: ListSurvey, competition: Competition) -> list[Path]:

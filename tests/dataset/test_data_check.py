@@ -67,7 +67,7 @@ def test_every_mistake_is_found_once_and_nothing_else(
             "left-alone",
             "individual-level",
         ),
-        *("unknown-label", "labels-alike", "time", "encounter"),
+        *("elsewhere", "unknown-label", "labels-alike", "time", "encounter"),
     }
 
 

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from kitbox.competition import lists, presets
+from kitbox.competition import lists, presets, settings
+from kitbox.dataset import data_check
 from kitbox.dataset.inventory import inventory_lines
 from kitbox.workspace import Workspace
-from tests.photographs import picture
+from tests.photographs import finish, picture
 
 
 def lines(tmp_path: Path, preset: str, **columns: str) -> list[str]:
@@ -38,3 +39,16 @@ def test_folders_of_individuals_are_counted(tmp_path: Path) -> None:
         "5 individuals",
         "test images: 1 in test",
     ]
+
+
+def test_listed_names_in_other_folders_are_told(tmp_path: Path) -> None:
+    sea = tmp_path / "sea"
+    for name in ("day0/1.png", "day0/2.png", "day1/1.png", "day2/1.png", "day2/3.png"):
+        picture(sea / name, 0, 0, (8, 8))
+    (sea / "seals.csv").write_text("file,who\n1.png,Ann\n2.png,Ann\n")
+    what = "names of seals.csv that files outside day0 have too: 1, as day0/1.png and day1/1.png"
+    found = lines(tmp_path, "csv", train_list="seals.csv", train_folder="day0")
+    assert f"elsewhere: {what}" in found
+    workspace = Workspace(tmp_path / "w")
+    checked = finish(data_check.check(workspace, settings.load(workspace)))[1].findings
+    assert [each.what for each in checked if each.kind == "elsewhere"] == [what]
