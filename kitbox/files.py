@@ -94,7 +94,8 @@ def read_text(path: Path) -> str:
     Raises KitboxError for UTF-16, and one that names the first byte that is not UTF-8.
     """
     data = path.read_bytes()
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    # without its byte-order mark every second byte of Latin letters is zero
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or 0 in data[:2]:
         raise KitboxError(
             f"{path} is UTF-16, as Excel's 'Unicode Text' is",
             fix="save it as UTF-8, in Excel as 'CSV UTF-8'",

@@ -127,6 +127,11 @@ def test_a_cell_may_be_longer_than_pythons_limit(path: Path) -> None:
             "save it as UTF-8, in Excel as 'CSV UTF-8'",
         ),
         (
+            "Image,Id\n".encode("utf-16-be"),
+            "list.csv is UTF-16, as Excel's 'Unicode Text' is; "
+            "save it as UTF-8, in Excel as 'CSV UTF-8'",
+        ),
+        (
             b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
             "list.csv is a workbook of an old Excel, or one with a password; "
             "save it as .xlsx without a password, or as 'CSV UTF-8'",
