@@ -57,7 +57,6 @@ app = typer.Typer(
     cls=CommandsByStep,
     help="Tell individuals apart in photographs: from images to a leaderboard.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

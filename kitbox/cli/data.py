@@ -11,6 +11,7 @@ from kitbox.cli.options import (
     DeviceOptions,
     JsonOption,
     WorkspaceOption,
+    complete_plugins,
     load_plugins,
     with_records,
 )
@@ -249,6 +250,7 @@ def prepare(
         list[str] | None,
         typer.Argument(
             metavar="[NAME...]",
+            autocompletion=complete_plugins,
             help="Plugins to prepare for; default: the workspace's own and those trained in it.",
         ),
     ] = None,

@@ -9,7 +9,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from kitbox.cli.options import DeviceOption, JsonOption, PrecisionOption
+from kitbox.cli.options import (
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    complete_presets,
+)
 from kitbox.cli.terminal import (
     follow,
     format_duration,
@@ -26,7 +31,12 @@ from kitbox.workspace import Workspace
 
 def init(
     preset: Annotated[
-        str, typer.Option("--preset", help="The competition; see 'kitbox competitions'.")
+        str,
+        typer.Option(
+            "--preset",
+            help="The competition; see 'kitbox competitions'.",
+            autocompletion=complete_presets,
+        ),
     ],
     data: Annotated[Path, typer.Option("--data", help="The folder of images and lists.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The new workspace.")] = Path(),
@@ -148,7 +158,12 @@ def demo(
         int, typer.Option("--photographs", min=12, help="Photographs to draw.")
     ] = 900,
     preset: Annotated[
-        str, typer.Option("--preset", help="The competition to draw; see 'kitbox competitions'.")
+        str,
+        typer.Option(
+            "--preset",
+            help="The competition to draw; see 'kitbox competitions'.",
+            autocompletion=complete_presets,
+        ),
     ] = "humpback",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed of the drawing.")] = 0,
     draw_only: Annotated[

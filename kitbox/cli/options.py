@@ -24,7 +24,33 @@ if TYPE_CHECKING:
     from kitbox.workspace import Workspace
 
 
-NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", help="Trained plugins.")]
+def complete_plugins(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the plugins whose names begin so, for the completion of a shell."""
+    from kitbox.plugin import discovery
+    from kitbox.workspace import find_workspace
+
+    folder = context.params.get("folder") or context.find_root().params.get("workspace")
+    try:
+        workspace = find_workspace(Path(folder) if folder else None)
+    except KitboxError:
+        workspace = None
+    names = discovery.plugin_names(workspace)
+    names += [] if workspace is None else discovery.derived_names(workspace)
+    given = context.params.get("names") or ()
+    return [name for name in sorted(names) if name.startswith(incomplete) and name not in given]
+
+
+def complete_presets(incomplete: str) -> list[str]:
+    """Return the presets whose names begin so, for the completion of a shell."""
+    from kitbox.competition import presets
+
+    return [name for name in presets.names() if name.startswith(incomplete)]
+
+
+NamesArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME...", help="Trained plugins.", autocompletion=complete_plugins),
+]
 WorkspaceOption = Annotated[
     Path | None,
     typer.Option(

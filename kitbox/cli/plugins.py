@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kitbox.cli.options import JsonOption, WorkspaceOption, measure_plugin
+from kitbox.cli.options import (
+    JsonOption,
+    WorkspaceOption,
+    complete_plugins,
+    measure_plugin,
+)
 from kitbox.cli.terminal import print_json, print_line, print_table
 from kitbox.errors import KitboxError
 from kitbox.workspace import find_workspace
@@ -61,7 +66,10 @@ def show_plugins(
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Backbone, pixels and what differs.")],
     source: Annotated[
-        str, typer.Option("--from", help="The plugin to copy.", metavar="OTHER")
+        str,
+        typer.Option(
+            "--from", help="The plugin to copy.", metavar="OTHER", autocompletion=complete_plugins
+        ),
     ] = "tf_efficientnet_lite0_96x192",
     folder: WorkspaceOption = None,
 ) -> None:
@@ -111,7 +119,10 @@ def _check_name(name: str, source: str) -> None:
 @app.command("check")
 def check(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME...]", help="Plugins; default: all.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME...]", help="Plugins; default: all.", autocompletion=complete_plugins
+        ),
     ] = None,
     folder: WorkspaceOption = None,
 ) -> None:

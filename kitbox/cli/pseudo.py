@@ -12,6 +12,7 @@ from kitbox.cli.options import (
     JsonOption,
     WeightsOption,
     WorkspaceOption,
+    complete_plugins,
     load_plugins,
     parse_folds,
     parse_weights,
@@ -42,7 +43,8 @@ _SPANS = ((1, 1), (2, 3), (4, 10), (11, None))
 @with_records
 def pseudo(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME...", help="Trained plugins.")
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help="Trained plugins.", autocompletion=complete_plugins),
     ] = None,
     *,
     threshold: Annotated[

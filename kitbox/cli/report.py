@@ -13,6 +13,7 @@ from kitbox.cli.options import (
     WeightsOption,
     WhitenOption,
     WorkspaceOption,
+    complete_plugins,
     given_options,
     load_plugins,
     parse_fold,
@@ -37,7 +38,9 @@ def report(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME...|ID]", help="Trained plugins, or a submission; none: the data."
+            metavar="[NAME...|ID]",
+            help="Trained plugins, or a submission; none: the data.",
+            autocompletion=complete_plugins,
         ),
     ] = None,
     *,
@@ -153,7 +156,10 @@ def look(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME...]", help="Trained plugins to compare by.", show_default=False
+            metavar="[NAME...]",
+            help="Trained plugins to compare by.",
+            autocompletion=complete_plugins,
+            show_default=False,
         ),
     ] = None,
     *,

@@ -9,6 +9,7 @@ from kitbox.cli.options import (
     DeviceOptions,
     JsonOption,
     WorkspaceOption,
+    complete_plugins,
     parse_fold,
     with_records,
 )
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 
 @with_records
 def sweep(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin to vary.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="The plugin to vary.", autocompletion=complete_plugins),
+    ],
     *,
     image_size: Annotated[
         str | None,

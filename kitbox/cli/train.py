@@ -14,6 +14,7 @@ from kitbox.cli.options import (
     NamesArgument,
     WorkspaceOption,
     add_settings,
+    complete_plugins,
     load_plugins,
     measure_plugin,
     parse_folds,
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
 
 @with_records
 def train(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Plugins to train.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...", help="Plugins to train.", autocompletion=complete_plugins
+        ),
+    ],
     *,
     on: Annotated[
         Literal["holdout", "all"],

@@ -45,6 +45,52 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert "HEAVY []" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("kitbox --workspace {} train fi", ["fine", "fine@epochs=1"]),
+        ("kitbox score --workspace {} fine@", ["fine@epochs=1"]),
+        ("kitbox train resnet34_6", ["resnet34_620"]),
+        ("kitbox plugins check bninc", ["bninception_224_multisimilarity"]),
+        ("kitbox init --preset animal", ["animalclef-2025", "animalclef-2026"]),
+        ("kitbox tra", ["train"]),
+    ],
+)
+def test_a_shell_completes_plugins_and_presets_without_heavy_imports(
+    tmp_path: Path, words: str, expected: list[str]
+) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    write_plugin(workspace, "fine")
+    (workspace.runs / "fine@epochs=1").mkdir(parents=True)
+    words = words.format(workspace.root)
+    code = (
+        "import atexit, sys; sys.argv = ['kitbox']\n"
+        f"atexit.register(lambda: print('HEAVY', sorted(set({HEAVY}) & set(sys.modules))))\n"
+        "from kitbox.cli.app import main; main()"
+    )
+    asked = {
+        "_KITBOX_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, timeout=60, env={**os.environ, **asked},
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [*expected, "HEAVY []"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_of_a_shell_is_shown(shell: str) -> None:
+    off = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    code = "import sys; sys.argv[0] = 'kitbox'; from kitbox.cli.app import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--show-completion", shell],
+        capture_output=True, text=True, timeout=60, env={**os.environ, **off},
+    )  # fmt: skip
+    assert f"_KITBOX_COMPLETE=complete_{shell}" in done.stdout
+
+
 def test_the_help_lists_every_command_under_its_step_in_one_line() -> None:
     shown = CliRunner().invoke(app, ["--help"], env={"TERM": "dumb", "COLUMNS": "80"}).stdout
     sections = re.findall(r"^(\w+):\n((?:  .*\n?)+)", shown, re.MULTILINE)
