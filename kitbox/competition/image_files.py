@@ -129,7 +129,8 @@ class ImageFolder:
         if exact and len(path.parts) > 1:
             return FileMatch(self.path / path)
         fitting = self._index.fitting(parts) if parts else []
-        if len(fitting) > 1:
+        # links to a file or its folder are the same photograph
+        if len({self.path.joinpath(*file).resolve() for file in fitting}) > 1:
             return _ambiguous(name, fitting)
         if exact:
             return FileMatch(self.path / path)
@@ -137,7 +138,7 @@ class ImageFolder:
             others = fitting or self._index.resembling(parts)
             hint = f", but '{'/'.join(others[0])}' is{more(len(others) - 1)}" if others else ""
             return self._no_file(name, hint)
-        [file] = fitting
+        file = fitting[0]
         if "/".join(file[-len(parts) :]) == name:
             return FileMatch(self.path.joinpath(*file))
         return self._read_as(name, file, "case" if fold(name) == fold("/".join(file)) else "path")

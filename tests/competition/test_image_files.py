@@ -181,6 +181,12 @@ def test_two_suffixes_of_a_name_without_one_are_ambiguous(tmp_path: Path) -> Non
     ]
 
 
+def test_a_link_to_a_folder_makes_no_name_ambiguous(tmp_path: Path) -> None:
+    root = sea(tmp_path, "day0/IMG_1.JPG", "day1/IMG_2.JPG")
+    (root / "latest").symlink_to(root / "day1")
+    assert match(root, "IMG_1.JPG", "IMG_2.JPG") == ["day0/IMG_1.JPG", "day1/IMG_2.JPG"]
+
+
 def test_the_file_written_as_in_the_list_comes_first(tmp_path: Path) -> None:
     root = sea(tmp_path, "day0/a.jpg", "day1/A.jpg")
     assert match(root, "a.jpg", "A.jpg") == ["day0/a.jpg", "day1/A.jpg"]
