@@ -389,6 +389,11 @@ def _notes(
         notes.append(
             "code that runs at the organisers' sees no training images; --images packs them"
         )
+    if options.images and competition.images.test_list is None:
+        notes.append(
+            "kitbox.toml names no images.test_list, under which the kernel's list of hidden images "
+            "would be read; name one and pack again if it has one"
+        )
     packages = [named.source for named in plugins if named.source not in ("kitbox", "workspace")]
     if packages:
         notes.append(

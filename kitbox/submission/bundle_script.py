@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from importlib import metadata
@@ -101,6 +102,8 @@ def set_up(work: Path) -> Path:
     for name, inside in parts.items():
         if (HERE / name).is_dir():
             shutil.copytree(HERE / name, cache / inside, dirs_exist_ok=True)
+    for path in (workspace, *workspace.rglob("*")):  # packed files may be read-only
+        path.chmod(path.stat().st_mode | stat.S_IWUSR)
     return workspace
 
 

@@ -16,6 +16,7 @@ from kitbox.errors import KitboxError
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.submission import bundle, bundle_script
 from kitbox.submission.upload import upload_submission
+from kitbox.synthetic import layouts
 from kitbox.workspace import Workspace
 from tests.circle import competition
 from tests.commands import RUN, run
@@ -109,6 +110,37 @@ def test_a_bundle_answers_without_internet_as_its_workspace_did(
     assert "decisions left out: 1" in done.stdout
     lines = (elsewhere / out).read_text().splitlines()
     assert [line.partition(",")[0] for line in lines] == ["Image", *names]
+
+
+@pytest.mark.slow
+def test_packed_images_answer_where_code_runs_without_training_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, elsewhere = tmp_path / "data", tmp_path / "kernel"
+    competition_on_disk(tmp_path, individuals=10, tests=20, unknown=0)
+    shutil.rmtree(tmp_path / "workspace")
+    rows = [f"t_{number}.png,w_{number % 10},w_{number % 10}" for number in range(20)]
+    (tmp_path / "truth.csv").write_text("\n".join(["Image,Id,individual", *rows]) + "\n")
+    layouts.arrange(data, tmp_path / "truth.csv", "whale-do")
+    run("init", str(tmp_path / "w"), "--preset", "whale-do", "--data", str(data))
+    workspace = Workspace(tmp_path / "w")
+    monkeypatch.chdir(workspace.root)
+    write_plugin(workspace, "plain", epochs=0)
+    made = json.loads(run("ensemble", "plain", "--submit", *RUN, "--json").stdout)
+    run("bundle", "--images", "--out", str(tmp_path / "b"))
+    hidden = elsewhere / "data"
+    # at the organisers' the list of the hidden images has the name of that of the labelled ones
+    (hidden / "images").mkdir(parents=True)
+    shutil.copyfile(data / "test_metadata.csv", hidden / "metadata.csv")
+    for path in (data / "images").glob("test*"):
+        shutil.copyfile(path, hidden / "images" / path.name)
+    for name in ("queries", "databases"):
+        shutil.copytree(data / name, hidden / name)
+    shutil.copyfile(data / "query_scenarios.csv", hidden / "query_scenarios.csv")
+    shutil.rmtree(data)
+    done = in_kernel(elsewhere, tmp_path / "b", hidden, "--out", "out/submission.csv", "--", *RUN)
+    assert done.returncode == 0, done.stderr
+    assert (elsewhere / "out" / "submission.csv").read_bytes() == Path(made["csv"]).read_bytes()
 
 
 def receipt_with(**changes: Any) -> dict[str, Any]:
