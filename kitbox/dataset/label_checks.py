@@ -84,10 +84,12 @@ def label_findings(
             _row("merge", other, most) for other in others if frozenset({most, other}) not in fine
         ]
         if rows:
+            # decisions.csv is read without the blanks around a label, which a folder may have
+            blank = any(label != label.strip() for label in alike)
+            advice = "rename a folder" if blank else f"add {' and '.join(rows)} to decisions.csv"
             what = (
                 f"labels {' and '.join(_counted(label, counts) for label in alike)} differ only in "
-                f"{_difference(alike)}; if they are one individual, add {' and '.join(rows)} "
-                "to decisions.csv"
+                f"{_difference(alike)}; if they are one individual, {advice}"
             )
             yield finding("labels-alike", others[0], what)
 

@@ -189,3 +189,8 @@ def test_three_labels_are_one_finding() -> None:
 def test_thousands_of_labels_of_one_form_are_not_alike() -> None:
     labels = [f"w_{number * 7919 % 16**7:07x}" for number in range(5000)]
     assert label_checks.labels_alike(Counter(labels)) == []
+
+
+def test_a_folder_with_a_blank_at_its_end_is_renamed() -> None:
+    [found] = findings({"Boo": 2, "Boo ": 1})
+    assert found.what.endswith("differ only in blanks; if they are one individual, rename a folder")
