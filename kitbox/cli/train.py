@@ -2,7 +2,7 @@
 
 import time
 from itertools import product
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -113,10 +113,16 @@ def train(
     )
     for named in plugins:
         measure_plugin(named)  # each network runs, before the first is trained
-    done = []
+    done: list[dict[str, Any]] = []
+    setups: dict[int, TrainSetup] = {}
     for number, named in product(parse_folds(fold, competition), plugins):
-        collection = load_collection(workspace, competition, number)
-        setup = TrainSetup(collection, competition, workspace, options)
+        if number not in setups:
+            collection = load_collection(workspace, competition, number)
+            setups = {number: TrainSetup(collection, competition, workspace, options)}
+        setup = setups[number]
+        if not done and len(plugins) > 1:
+            for each in plugins:  # a mistake in the last one shows before the first is trained
+                trainer.check(each, setup)
         checkpoint = follow(trainer.train(named, setup))
         nothing = " (epochs = 0): there is nothing to train" if checkpoint.on == "none" else ""
         print_line(f"{named.name}: {checkpoint.trained_on}{nothing}, {checkpoint.path}")

@@ -17,12 +17,15 @@ from kitbox.errors import KitboxError
 from kitbox.files import digest_of, digest_of_file, read_json, write_json, write_text
 from kitbox.network.checkpoint import read_checkpoint, read_origin
 from kitbox.plugin.discovery import NamedPlugin
+from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint, ImageSet, LabelledImages
 from kitbox.workspace import Workspace
 
-# In run.json beside the key: the path of the --init-from checkpoint. It is not part of the key,
-# since the result depends on the checkpoint's bytes alone.
-_INIT_PATH = "begun_from"
+# In run.json beside the key: the path of the --init-from checkpoint, and the plugin's settings.
+# They are not part of the key: the checkpoint's bytes and the fingerprint are.
+_INIT_PATH, _SETTINGS = "begun_from", "settings"
+# Settings of an unfinished run that a message lists, and characters of each.
+_SHOWN, _LONGEST = 3, 40
 
 
 class OtherImagesError(KitboxError):
@@ -135,19 +138,23 @@ def begin(
     pseudo: Sequence[PseudoLabel] = (),
     init_from: Path | None = None,
     *,
+    plugin: Plugin,
     fresh: bool,
 ) -> None:
     """Write the key and the pseudo-labels of a run; `fresh` removes its earlier results.
 
-    `init_from` is the checkpoint that the run continues from; its path is written too.
+    `init_from` is the checkpoint that the run continues from; its path is written too, and the
+    settings of the `plugin`.
     """
     if fresh:
         for path in (run.state, run.journal, run.best, run.last):
             path.unlink(missing_ok=True)
         shutil.rmtree(run.folder / "tensorboard", ignore_errors=True)
     if init_from is not None or not run.key_file.exists():
-        path_entry = {} if init_from is None else {_INIT_PATH: str(init_from)}
-        write_json(run.key_file, asdict(key) | path_entry)
+        beside: dict[str, Any] = {_SETTINGS: plugin.model_dump(mode="json")}
+        if init_from is not None:
+            beside[_INIT_PATH] = str(init_from)
+        write_json(run.key_file, asdict(key) | beside)
     if pseudo:
         pseudo_labels.save(run.pseudo_labels, pseudo)
 
@@ -155,8 +162,64 @@ def begin(
 def load_key(run: Run) -> RunKey:
     """Return the key of a run."""
     values = read_json(run.key_file)
-    values.pop(_INIT_PATH, None)
+    for beside in (_INIT_PATH, _SETTINGS):
+        values.pop(beside, None)
     return RunKey(**values)
+
+
+def unfinished(workspace: Workspace, key: RunKey, plugin: Plugin) -> list[str]:
+    """Return a sentence for each unfinished run of a plugin that differs from a new one.
+
+    `key` and `plugin` are those of the new run. A run without a finished epoch is left out: there
+    is nothing to continue.
+    """
+    sentences = []
+    for path in sorted((workspace.runs / key.plugin).glob("*/run.json")):
+        run = Run(path.parent)
+        epochs = [event["epoch"] for event in run.events() if event["event"] == "epoch"]
+        if run.folder.name == key.digest or not run.state.exists() or not epochs:
+            continue
+        earlier, settings = load_key(run), read_json(path).get(_SETTINGS)
+        of = f" of {settings['epochs']}" if settings else ""
+        had = "; ".join(_differences(key, plugin, earlier, settings))
+        sentences.append(
+            f"an earlier training of {key.plugin} stays unfinished, {max(epochs)}{of} epochs done: "
+            f"{had}; set that back and train again to continue it, or delete {run.folder}"
+        )
+    return sentences
+
+
+def _differences(
+    key: RunKey, plugin: Plugin, earlier: RunKey, settings: dict[str, Any] | None
+) -> list[str]:
+    """Return how an earlier run differs from a new one, as parts of a sentence."""
+    parts = []
+    if earlier.fingerprint != key.fingerprint:
+        now = plugin.model_dump(mode="json")
+        before = {} if settings is None else settings
+        changed = [name for name in before if before[name] != now.get(name)]
+        parts += [
+            f"it had {name} = {before[name]}, now {now.get(name)}"
+            if len(f"{before[name]}{now.get(name)}") <= _LONGEST
+            else f"it had another value of {name}"
+            for name in changed[:_SHOWN]
+        ]
+        if len(changed) > _SHOWN:
+            parts.append(f"other values of {', '.join(changed[_SHOWN:])}")
+        if not changed:
+            parts.append("it had other settings of the plugin")
+    if earlier.on != key.on:
+        parts.append(f"it was --on {earlier.on}")
+    elif (earlier.data, earlier.boxes) != (key.data, key.boxes):
+        parts.append("it had other images, labels or boxes (or another --fold)")
+    if earlier.weights != key.weights:
+        parts.append("it had other initial weights (--weights, --init-from)")
+    for name in ("seed", "precision"):
+        if (one := getattr(earlier, name)) != getattr(key, name):
+            parts.append(f"it had --{name} {one}")
+    if earlier.pseudo != key.pseudo:
+        parts.append("it had other pseudo-labels")
+    return parts
 
 
 def lock(run: Run) -> AbstractContextManager[None]:

@@ -17,7 +17,7 @@ from kitbox.plugin import curriculum
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, Floats, Progress
 from kitbox.samplers.batch_samplers import Batch
-from kitbox.samplers.planner import BatchSampler, block_size
+from kitbox.samplers.planner import BatchSampler, block_size, build_planner
 from kitbox.training import checkpoints, evaluation, runs, training_set, transfer
 from kitbox.training.checkpoints import TrainState
 from kitbox.training.context import Training, TrainSetup
@@ -52,9 +52,18 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
     with runs.lock(run) if training.first else nullcontext():
         if training.first:
             pseudo = training.training_set.pseudo or ()
-            runs.begin(run, training.key, pseudo, training.weights.init_from, fresh=options.fresh)
+            runs.begin(
+                run,
+                training.key,
+                pseudo,
+                training.weights.init_from,
+                plugin=plugin,
+                fresh=options.fresh,
+            )
         fabric.barrier()
         state, notes = checkpoints.resume(training)
+        if state.epoch == 0:
+            notes += tuple(runs.unfinished(setup.workspace, training.key, plugin))
         yield _started(training, state, notes)
         if state.epoch == 0 and options.on == "holdout":
             yield from checkpoints.score(training, state, state.trained)
@@ -81,6 +90,24 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
             run.state.unlink(missing_ok=True)
         fabric.barrier()
     return read_checkpoint(run.last)
+
+
+def check(named: NamedPlugin, setup: TrainSetup) -> None:
+    """Raise KitboxError, with the plugin's name, for what would stop its training at the start.
+
+    That are its weights, which are downloaded where they have to be, its batches, its training set,
+    and the checkpoint that it starts from.
+    """
+    try:
+        if named.plugin.frozen and setup.options.init_from is None:
+            transfer.frozen_checkpoint(named, setup.workspace, setup.options)
+            return
+        training = _prepare(named, setup)
+        if setup.options.fresh or not training.run.finished:
+            transfer.build_on_cpu(training)
+            build_planner(named.plugin, training.training_set.label_rows, training.seed)
+    except KitboxError as error:
+        raise KitboxError(str(error), where=named.name) from error
 
 
 def _train_epoch(

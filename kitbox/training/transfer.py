@@ -64,7 +64,7 @@ def frozen_checkpoint(
         torch.manual_seed(key.seed)
         network, _ = _initial_network(plugin, source)
     headless = plugin.model_copy(update={"losses": (), "divide": None})
-    runs.begin(run, key, fresh=options.fresh)
+    runs.begin(run, key, plugin=plugin, fresh=options.fresh)
     origin = Origin(
         plugin=key.plugin,
         settings=plugin.model_dump(mode="json"),
@@ -129,6 +129,13 @@ def build(training: Training) -> tuple[TrainedNetwork, tuple[str, ...]]:
 
     Seeds everything first, so that each call returns the same weights.
     """
+    trained, notes = build_on_cpu(training)
+    trained.to(training.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return trained, notes
+
+
+def build_on_cpu(training: Training) -> tuple[TrainedNetwork, tuple[str, ...]]:
+    """Return what `build` does, before it is on the devices of the training."""
     seed_everything(training.seed)
     plugin, weights, training_set = training.plugin, training.weights, training.training_set
     network, notes = _initial_network(plugin, weights.source)
@@ -139,7 +146,6 @@ def build(training: Training) -> tuple[TrainedNetwork, tuple[str, ...]]:
     trained = TrainedNetwork(network, plugin, np.tile(training_set.counts, copies))
     if weights.init_from is not None:
         notes += _load(trained, plugin, training_set.label_map, weights.init_from, training.key)
-    trained.to(training.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return trained, notes
 
 

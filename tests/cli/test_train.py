@@ -5,12 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from kitbox import PK, Divide, Ema, Margin
 from kitbox.network.checkpoint import read_origin
 from kitbox.workspace import Workspace
 from tests.commands import RUN, invoke, json_of, kitbox
-from tests.photographs import competition_on_disk, tiny, write_plugin
+from tests.photographs import TINY, competition_on_disk, tiny, write_plugin
 from tests.trainings import load_place, write_plugin_file, write_pseudo_labels
 
 
@@ -210,3 +212,43 @@ def test_a_quick_try_has_a_name_that_other_commands_take(workspace: Workspace) -
     rows = {row["name"]: row for row in json.loads(kitbox(workspace, "plugins", "--json").stdout)}
     assert rows[name]["trained_on"] == ["holdout"]
     assert rows["first"]["trained_on"] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"weights": "file"}, "WEIGHTS"),
+        (
+            {"weights": "file", "backbone": "resnet10t"},
+            "there is no file resnet10t.safetensors (or .pth, .pt, .bin) in ",
+        ),
+        ({"weights": "package:nowhere"}, "the weights are in the package nowhere"),
+        ({"min_images_per_label": 9}, "0 labels have 9 or more images to train on"),
+    ],
+)
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_mistake_of_the_second_plugin_shows_before_the_first_is_trained(
+    workspace: Workspace,
+    settings: dict[str, object],
+    told: str,
+    epochs: int,
+) -> None:
+    weights = workspace.weights / f"{TINY}.safetensors"
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"layer.weight": torch.zeros(1)}, weights)
+    write_plugin(workspace, "third", epochs=epochs, **settings)
+    result = invoke(workspace, "train", "first", "third", *RUN)
+    if not epochs and "weights" not in settings:
+        assert result.exit_code == 0  # nothing is trained on labels
+        return
+    told = told.replace("WEIGHTS", str(weights))
+    assert str(result.exception).startswith("third: ")
+    assert told in str(result.exception)
+    assert not workspace.runs.exists()
+
+
+def test_checking_plugins_first_leaves_their_weights_as_they_are(workspace: Workspace) -> None:
+    both = {entry["name"]: entry for entry in json_of(workspace, "train", "first", "second")}
+    for name, entry in both.items():
+        [alone] = json_of(workspace, "train", name, "--fresh")
+        assert alone["checkpoint"] == entry["checkpoint"]
