@@ -253,9 +253,10 @@ def _pretrained_cfg(name: str) -> Any:
         cfg = timm.models.get_pretrained_cfg(name)
     except RuntimeError as error:
         tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{architecture}.*")]
+        near = did_you_mean(tag, tags).removeprefix("; ")
+        there = f"there are {', '.join(tags)}" if tags else f'use "{architecture}"'
         raise KitboxError(
-            f"timm has no weights '{tag}' of {architecture}{did_you_mean(tag, tags)}",
-            fix=f"there are {', '.join(tags)}" if tags else f'use "{architecture}"',
+            f"timm has no weights '{tag}' of {architecture}", fix=f"{near} {there}".strip()
         ) from error
     if cfg is None:
         raise KitboxError(f"timm has no data configuration of {name}; choose another backbone")

@@ -73,16 +73,16 @@ def load(backbone: nn.Module, path: Path) -> FittingWeights:
     best, *others = sorted(
         (fit for fit in fits if len(fit.fitting) == most), key=lambda fit: not fit.usual
     )
-    problems = [
-        f"{len(names)} {problem}, such as {names[0]}"
-        for names, problem in (
-            (best.missing, "missing"),
-            (best.unequal, "of another shape"),
-            (best.unused, "not used"),
-        )
-        if names
-    ]
-    if problems:
+    if best.missing or best.unequal or best.unused:
+        problems = [
+            f"{len(names)} {problem}, such as {names[0]}"
+            for names, problem in (
+                (best.missing, "missing"),
+                (best.unequal, "of another shape"),
+                (best.unused + best.left_over, "not used"),
+            )
+            if names
+        ]
         raise KitboxError(
             f"the weights {path} fit {most} of {len(expected)} tensors of the network: "
             + "; ".join(problems)
@@ -194,12 +194,14 @@ def _read(path: Path) -> Any:
     try:
         if begin[8:9] == b"{":  # after the length of its header, whatever its suffix
             return load_file(path)
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:  # it holds settings and the like beside tensors
-            return torch.load(
-                path, map_location="cpu", weights_only=False, pickle_module=_TENSORS_ALONE
-            )
+        with path.open("rb") as file:  # not the path, by whose suffix torch chooses a reader
+            try:
+                return torch.load(file, map_location="cpu", weights_only=True)
+            except pickle.UnpicklingError:  # it holds settings and the like beside tensors
+                file.seek(0)
+                return torch.load(
+                    file, map_location="cpu", weights_only=False, pickle_module=_TENSORS_ALONE
+                )
     except Exception as error:  # each format has its own errors; they mean the same to a user
         damaged = (
             isinstance(error, SafetensorError | EOFError)

@@ -125,7 +125,7 @@ def test_a_classic_backbone_gives_embeddings() -> None:
         ("pretrainedmodels/senet145", "pretrainedmodels has no backbone senet145; did you mean se"),
         (
             "resnet18.a1_in2k",
-            r"no weights 'a1_in2k' of resnet18; did you mean a1_in1k\?; there are a1_in1k, a2_in1k",
+            r"no weights 'a1_in2k' of resnet18; did you mean a1_in1k\? there are a1_in1k, a2",
         ),
         ("vgg11.", "no weights '' of vgg11; there are tv_in1k$"),
         ("test_vit5.x", "timm has no backbone test_vit5.x; did you mean test_vit"),
