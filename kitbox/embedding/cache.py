@@ -12,7 +12,7 @@ from kitbox.records import Embeddings, strings
 from kitbox.workspace import Workspace
 
 # Raise it when the same file gives another vector: by its reading, resampling or normalisation.
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 
 
 def key(parts: dict[str, Any]) -> str:

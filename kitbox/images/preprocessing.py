@@ -27,7 +27,7 @@ Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
 # Incremented when a file gives other pixels: decoding, orientation, cropping, resampling.
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 # 30000 x 30000 decodes to 2.7 GB; no camera makes more than about 200 million pixels.
 MAX_PIXELS = 250_000_000
 EXIF_ORIENTATION = 0x0112

@@ -166,7 +166,7 @@ def test_pixels_change_only_with_the_recipe_version(tmp_path: Path) -> None:
             digest.update(preprocessing.read_crops(tmp_path / "a.png", [crop])[0].tobytes())
     # Another digest means other pixels, while older caches would still be read: increment
     # preprocessing.RECIPE_VERSION, and the recipe version of embedding.cache.
-    assert (preprocessing.RECIPE_VERSION, digest.hexdigest()[:16]) == (1, "c69d7a09e7fee3a3")
+    assert (preprocessing.RECIPE_VERSION, digest.hexdigest()[:16]) == (2, "c69d7a09e7fee3a3")
 
 
 def test_copies_of_a_file_are_one_row(workspace: Workspace, tmp_path: Path) -> None:
