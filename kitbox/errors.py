@@ -43,9 +43,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def more(count: int, noun: str = "more like it") -> str:
-    """Return '; N more like it', or '' for a count of 0: a message names only the first mistake."""
-    return f"; {count} {noun}" if count > 0 else ""
+def more(count: int, noun: str = "more like it", one: str = "") -> str:
+    """Return '; N more like it', or '' for a count of 0: a message names only the first mistake.
+
+    `one` is the noun for a count of 1, where it differs.
+    """
+    return f"; {count} {one or noun if count == 1 else noun}" if count > 0 else ""
 
 
 def first_line(error: Exception) -> str:

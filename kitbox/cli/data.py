@@ -98,9 +98,10 @@ def check(
     print_line(f"with images: {page}")
     stopping = sum(finding.action == "stop" for finding in found.findings)
     if stopping:
+        stop, them = ("stops", "it") if stopping == 1 else ("stop", "them")
         print_line(
-            f'{stopping} of them stop every run; fix them, or set broken = "drop" in kitbox.toml '
-            "where it helps"
+            f'{stopping} of them {stop} every run; fix {them}, or set broken = "drop" in '
+            "kitbox.toml where it helps"
         )
 
 

@@ -85,6 +85,11 @@ REASONS = {
         "photographs beside the individuals' folders",
         "move each into the folder of its individual",
     ),
+    "outside": Reason(
+        "photograph outside the folders that kitbox.toml names",
+        "photographs outside the folders that kitbox.toml names",
+        "move into one of these what should be read",
+    ),
     "empty": Reason(
         "individual's folder without a photograph",
         "individuals' folders without a photograph",
@@ -255,15 +260,23 @@ def _sentence(reason: Reason, part: list[LeftAlone], root: Path) -> str:
         return f"{count}: {where}; {reason.advice}"
     suffixes = Counter(each.suffix for each in part).most_common()
     counts = ", ".join(f"{suffix} {number:,}" for suffix, number in suffixes[:_SHOWN])
-    counts += more(len(suffixes) - _SHOWN, "other suffixes")
+    counts += more(len(suffixes) - _SHOWN, "other suffixes", "other suffix")
     return f"{count} ({counts}) in {where}; {reason.advice}"
 
 
 def left_alone(images: "ImageSettings") -> list[LeftAlone]:
-    """Return what is left alone in the folders of labelled, test and index images."""
-    folders = (images.train_folder, images.test_folder, images.index_folder)
+    """Return what is left alone in the folders of labelled, test and index images.
+
+    Photographs in other folders of the data folder are left alone too.
+    """
+    names = (images.train_folder, images.test_folder, images.index_folder)
+    folders = dict.fromkeys(images.root / name for name in names if name)
     found: dict[Path, LeftAlone] = {}
-    for folder in dict.fromkeys(images.root / name for name in folders if name):
+    if not folders.keys() & {images.root, *images.root.parents}:
+        for file in list_images(images.root):
+            if not folders.keys() & set(file.parents):
+                found[file] = LeftAlone(file, "outside")
+    for folder in folders:
         if folder.is_dir():
             found |= {each.path: each for each in FolderScan(folder).left_alone}
     if images.train_list is None and not images.unlabelled:
@@ -365,7 +378,11 @@ def _nested(images: "ImageSettings") -> Iterator[str]:
     if inside:
         example = next(iter(inside))
         label = "/".join(example.split("/")[: images.individual_level])
-        rest = more(len(inside) - 1, "more folders inside those of individuals")
+        rest = more(
+            len(inside) - 1,
+            "more folders inside those of individuals",
+            "more folder inside those of individuals",
+        )
         yield f"photographs in {example} show '{label}'{rest}"
 
 
@@ -381,4 +398,5 @@ def lines(images: "ImageSettings") -> Iterator[str]:
         files = {file for folder in inside for file in list_images(folder)}
         count = sum(FORMATS[file.suffix.lower()] == "HEIF" for file in files)
         if count:
-            yield f"{count:,} photographs are HEIC; to have them read: {INSTALL_HEIF}"
+            are, them = ("photograph is", "it") if count == 1 else ("photographs are", "them")
+            yield f"{count:,} {are} HEIC; to have {them} read: {INSTALL_HEIF}"

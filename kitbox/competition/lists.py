@@ -232,7 +232,7 @@ def apply_decisions(
     """
     if not decisions.rows:
         return listed
-    _refuse_foreign_names(listed, decisions, images.unknown_label if images else None)
+    _refuse_foreign_names(listed, decisions, images)
     dropped = list(decisions.dropped)
     labelled = _relabelled(listed.labelled, decisions, images)
     labelled = labelled.take(~np.isin(labelled.image_ids, [*dropped, *decisions.wrong]))
@@ -272,8 +272,11 @@ def _with_boxes(images: AnyImages, boxes: dict[str, Corners]) -> AnyImages:
     return replace(images, boxes=corners)
 
 
-def _refuse_foreign_names(listed: ListedImages, decisions: Decisions, unknown: str | None) -> None:
+def _refuse_foreign_names(
+    listed: ListedImages, decisions: Decisions, settings: ImageSettings | None
+) -> None:
     """Raise KitboxError for the first decision about an image or label that no list names."""
+    unknown = settings.unknown_label if settings else None
     faulty = {finding.image_id: finding for finding in listed.findings if finding.image_id}
     left_out = {*faulty, *listed.settled}
     labelled = set(listed.labelled.image_ids.tolist())
@@ -301,6 +304,9 @@ def _refuse_foreign_names(listed: ListedImages, decisions: Decisions, unknown: s
             case _:
                 names, known, what = names[:1], labelled | left_out, "labelled image"
         for name in names:
+            # a label that the settings have read as the unknown one since it was found to be fine
+            if row.kind == "fine" and settings and settings.read_label(name) == unknown:
+                continue
             if name not in known:
                 fix = "; correct or remove the row"
                 if name in test:

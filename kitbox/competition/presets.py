@@ -284,11 +284,14 @@ def _refuse_ambiguous(survey: ListSurvey, competition: Competition) -> None:
     if survey.named_files:
         found = [finding for finding in found if finding.action == "stop"]
     if found:
+        options = (
+            "'kitbox init' takes such a column as --folder-column, and the folder of all images "
+            "as --train-folder"
+        )
         raise KitboxError(
             f"{found[0].what}{more(len(found) - 1)}",
             where=str(competition.images.root / found[0].where),
-            fix="'kitbox init' takes such a column as --folder-column, and the folder of all "
-            "images as --train-folder",
+            fix=options if "images.folder_column" in found[0].what else "",
         )
 
 

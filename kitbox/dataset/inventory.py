@@ -56,7 +56,8 @@ def _individuals(part: ImageSet, images: ImageSettings) -> str:
     labels = part.labels.tolist()
     known = len(set(labels) - {"", images.unknown_label})
     unknown = labels.count(images.unknown_label) if images.unknown_label else 0
-    also = f" and {unknown} images of '{images.unknown_label}'" if unknown else ""
+    noun = "image" if unknown == 1 else "images"
+    also = f" and {unknown} {noun} of '{images.unknown_label}'" if unknown else ""
     return f"; {known} individual{'' if known == 1 else 's'}{also}"
 
 
@@ -69,7 +70,8 @@ def _folders(part: ImageSet, images: ImageSettings) -> str:
         return f" in {next(iter(counts))}"
     named = ", ".join(f"{name} ({count})" for name, count in counts.most_common(_MOST_FOLDERS))
     others = len(counts) - _MOST_FOLDERS
-    return f" in {named}{f' and {others} more folders' if others > 0 else ''}"
+    noun = "folder" if others == 1 else "folders"
+    return f" in {named}{f' and {others} more {noun}' if others > 0 else ''}"
 
 
 def names_elsewhere(survey: ListSurvey, competition: Competition) -> Iterator[DataFinding]:
@@ -106,12 +108,14 @@ def names_elsewhere(survey: ListSurvey, competition: Competition) -> Iterator[Da
 
 
 def unlisted_files(survey: ListSurvey, competition: Competition) -> list[Path]:
-    """Return the images in the folders that no row names.
+    """Return the images in the folders that no row names; `folder_scan` counts those without lists.
 
     A folder whose list cannot be read is left out: all its images would be unlisted.
     """
     images = competition.images
-    sides: list[tuple[ImageSet | None, str]] = [(survey.labelled, images.train_folder)]
+    sides: list[tuple[ImageSet | None, str]] = []
+    if images.train_list is not None:
+        sides.append((survey.labelled, images.train_folder))
     if images.test_folder is not None:
         sides.append((survey.test, images.test_folder))
     used = {

@@ -102,9 +102,11 @@ def summarise(path: Path, data: bytes | None = None, *, partial: bool = False) -
 
 def read_header(image: Image.Image, length: int) -> ImageStats:
     """Return the statistics of an open image that need no decoding; `length` is in bytes."""
-    # what the decoder unpacks: Pillow turns 16-bit colours into 8 bits
-    packed = str([tile[3] for tile in getattr(image, "tile", ())])
-    deep = "16" in packed or image.mode.startswith("I")
+    # what the decoder unpacks: Pillow turns 16-bit colours into 8 bits; numbers here are lengths
+    arguments = [tile[3] for tile in getattr(image, "tile", ())]
+    packed = [arg if isinstance(arg, tuple) else (arg,) for arg in arguments]
+    words = [word for part in packed for word in part if isinstance(word, str)]
+    deep = any("16" in word for word in words) or image.mode.startswith("I")
     # cameras put a preview behind a JPEG (MPO), which is no animation
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     size, orientation = raw_size_of(image)  # decodes a PNG, so it comes last

@@ -344,3 +344,11 @@ def test_a_linked_file_stays_a_link_with_its_mode_when_a_row_is_removed(tmp_path
     assert path.is_symlink()
     assert [row.subject for row in decisions.load(shared).rows] == ["b"]
     assert shared.stat().st_mode & 0o777 == 0o660
+
+
+def test_a_label_found_fine_stays_harmless_once_it_is_read_as_the_unknown_label() -> None:
+    settings = competition(images={"unknown_label": ["new_whale", "NA"]}).images
+    found = lists.apply_decisions(listed(), of(("fine", "NA")), settings)
+    assert labels(found.labelled) == labels(listed().labelled)
+    with pytest.raises(KitboxError, match="'NB' is no image or label"):
+        lists.apply_decisions(listed(), of(("fine", "NB")), settings)

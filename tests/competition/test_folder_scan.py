@@ -163,3 +163,21 @@ def test_photographs_without_a_reader_are_counted_with_the_command(
     assert list(folder_scan.lines(images)) == [
         "2 photographs are HEIC; to have them read: pip install 'kitbox[heic]'"
     ]
+
+
+def test_counts_of_one_are_worded_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(
+        tmp_path,
+        "I0/2019/a.jpg",
+        "I0/2020/b.heic",
+        "I1/c.nef",
+        "I1/c.cr2",
+        "I1/c.dng",
+        "I1/raf.raf",
+    )
+    images = competition(root=tmp_path, images={"train_folder": "."}).images
+    monkeypatch.setattr(folder_scan, "find_spec", {}.get)
+    found = "\n".join(folder_scan.lines(images))
+    assert "photographs in I0/2019 show 'I0'; 1 more folder inside those of individuals" in found
+    assert "1 photograph is HEIC; to have it read: pip" in found
+    assert "4 raw camera files (.cr2 1, .dng 1, .nef 1; 1 other suffix) in I1" in found

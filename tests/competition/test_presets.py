@@ -515,6 +515,16 @@ def test_names_that_several_files_bear_are_refused(sea: Path, new: Workspace, te
     assert not new.root.exists()
 
 
+def test_names_of_files_in_one_folder_need_no_column_of_folders(sea: Path, new: Workspace) -> None:
+    days(sea, "file,who\n1,A\na,A\nb,A\n", "day0/1.jpg", "day0/1.png", "day0/a.jpg", "day0/b.jpg")
+    with pytest.raises(KitboxError) as caught:
+        presets.init(new, "csv", sea, columns=OWN)
+    assert str(caught.value) == (
+        f"{sea}/whales.csv line 2: image '1' is day0/1.jpg and day0/1.png; write the name of the "
+        "file, or remove one of them"
+    )
+
+
 def test_ambiguous_names_are_left_out_where_faulty_rows_are(sea: Path, new: Workspace) -> None:
     days(sea, "file,who\n1.jpg,A\na.jpg,A\nb.jpg,A\n", "day0/1.jpg", "day1/1.jpg", "a.jpg", "b.jpg")
     presets.init(new, "csv", sea, broken="drop", columns=OWN)

@@ -52,3 +52,38 @@ def test_listed_names_in_other_folders_are_told(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "w")
     checked = finish(data_check.check(workspace, settings.load(workspace)))[1].findings
     assert [each.what for each in checked if each.kind == "elsewhere"] == [what]
+
+
+def test_one_more_folder_is_one(tmp_path: Path) -> None:
+    for who in ("Ann", "Bob", "Cat", "Dan"):
+        picture(tmp_path / "sea" / who / "1.png", 0, 0, (8, 8))
+    [line] = lines(tmp_path, "folder")
+    assert line.endswith("in Ann (1), Bob (1), Cat (1) and 1 more folder; 4 individuals")
+
+
+def test_photographs_beside_the_folders_of_individuals_are_told_once(tmp_path: Path) -> None:
+    for name in ("Ann/1.png", "Bob/1.png", "loose.png"):
+        picture(tmp_path / "sea" / name, 0, 0, (8, 8))
+    found = lines(tmp_path, "folder")
+    assert found[1:] == [
+        "left alone: 1 photograph beside the individuals' folders (.png 1) in .; "
+        "move each into the folder of its individual"
+    ]
+    workspace = Workspace(tmp_path / "w")
+    checked = finish(data_check.check(workspace, settings.load(workspace)))[1].findings
+    assert [each.kind for each in checked if "loose" in each.where] == ["left-alone"]
+
+
+def test_photographs_outside_the_folders_of_the_settings_are_told(tmp_path: Path) -> None:
+    names = ("train/Ann/1.png", "train/Bob/1.png", "test/q.png", "catalogue/Ann/2.png", "x.png")
+    for name in (*names, "catalogue/Bob/3.jpg", ".thumbs/1.png"):
+        picture(tmp_path / "sea" / name, 0, 0, (8, 8))
+    sentence = (
+        "3 photographs outside the folders that kitbox.toml names (.png 2, .jpg 1) in "
+        "catalogue/Ann, catalogue/Bob, .; move into one of these what should be read"
+    )
+    assert lines(tmp_path, "folder")[2:] == [f"left alone: {sentence}"]
+    workspace = Workspace(tmp_path / "w")
+    checked = finish(data_check.check(workspace, settings.load(workspace)))[1].findings
+    found = [each for each in checked if each.kind == "left-alone" and ".thumbs" not in each.where]
+    assert {each.where for each in found} == {"x.png", "catalogue/Ann/2.png", "catalogue/Bob/3.jpg"}

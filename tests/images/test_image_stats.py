@@ -41,6 +41,13 @@ def test_sixteen_bits_are_recognised_where_pillow_decodes_eight(tmp_path: Path) 
     assert [stats_of(tmp_path / name).bits for name in names] == [16, 16, 16, 8]
 
 
+def test_a_length_with_sixteen_in_it_is_no_depth(tmp_path: Path) -> None:
+    file = tmp_path / "a.jp2"
+    dirty.scene(1, (40, 40)).save(file)
+    file.write_bytes(file.read_bytes().ljust(16_000, b"\0"))
+    assert stats_of(file).bits == 8
+
+
 def test_transparency_frames_and_palettes_are_recognised(tmp_path: Path) -> None:
     dirty.save(tmp_path / "a.png", dirty.scene(1).convert("RGBA"))
     dirty.save(tmp_path / "p.png", dirty.scene(1).convert("P"), transparency=0)
