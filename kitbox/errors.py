@@ -40,7 +40,10 @@ def readable(text: str) -> str:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return '; did you mean X?' for the known word nearest to `word`, or '' if none is near."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    if not near:
+        return ""
+    # quotation marks show the blanks around a word
+    return f"; did you mean {near[0] if near[0] == near[0].strip() else repr(near[0])}?"
 
 
 def more(count: int, noun: str = "more like it", one: str = "") -> str:

@@ -103,8 +103,9 @@ def read_text(path: Path) -> str:
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
         raise KitboxError(
-            f"{path} is not UTF-8 at byte {error.start}", fix="save it as UTF-8"
+            f"{path} is not UTF-8 at byte {error.start}, on line {line}", fix="save it as UTF-8"
         ) from error
 
 

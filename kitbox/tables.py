@@ -92,7 +92,8 @@ def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def join(names: Iterable[str]) -> str:
     """Return the names of columns as part of a sentence: not all of very many or very long ones."""
-    named = [name for name in names if name.strip()]
+    # quotation marks show the blanks around a name
+    named = [f"'{name}'" if name != name.strip() else name for name in names if name.strip()]
     shown = [name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…" for name in named[:_NAMED]]
     return ", ".join([*shown, *(["…"] if len(named) > _NAMED else [])]) or "nothing"
 
@@ -217,12 +218,24 @@ def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         )
     separator, skipped = _separator(text)
     reader = csv_reader(text, separator, strict=True)
+    row_end = 0
     try:
         for row in reader:
-            if reader.line_num > skipped:
-                yield reader.line_num, row
+            row_end = reader.line_num
+            if row_end > skipped:
+                yield row_end, row
     except csv.Error as error:
-        raise KitboxError(str(error), where=f"{path} line {reader.line_num}") from error
+        if "unexpected end" in str(error):
+            raise KitboxError(
+                "the row has a quotation mark that is closed nowhere below",
+                where=f"{path} line {row_end + 1}",
+                fix="close or remove it",
+            ) from error
+        raise KitboxError(
+            f"a cell goes on behind its closing quotation mark ({error})",
+            where=f"{path} line {reader.line_num}",
+            fix='write a quotation mark inside a cell twice, as "the ""big"" one"',
+        ) from error
 
 
 def _separator(text: str) -> tuple[str, int]:

@@ -99,8 +99,10 @@ def init(
     columns = {name: value for name, value in given.items() if value is not None}
     workspace = Workspace(folder)
     prepared = presets.prepare(workspace, preset, data, broken=broken, columns=columns)
-    prepared.save()
     competition = prepared.competition
+    if preset == "folder":
+        presets.refuse_folder_without_images(competition.images)
+    prepared.save()
     print_line(f"wrote {workspace.settings}: {competition.metric} over {competition.task.gallery}")
     images = competition.images
     if images.train_list is not None:

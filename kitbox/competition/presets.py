@@ -8,6 +8,7 @@ without individuals' folders.
 """
 
 import re
+import shlex
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -299,20 +300,48 @@ def _refuse_foreign_names(competition: Competition) -> None:
     """Raise KitboxError where no name of the list has a file."""
     images = competition.images
     path = images.root / str(images.train_list)
-    rows = tables.read_columns(path, (images.image_column,))
-    first = next((name for _, (name,) in rows if name), "")
+    rows = [row for row in tables.read_columns(path, (images.image_column,)) if row[1][0].strip()]
+    if not rows:
+        raise KitboxError(
+            f"no row has a name in column '{images.image_column}'",
+            where=str(path),
+            fix="complete the list, or name the column with --image-column",
+        )
+    line, (first,) = rows[0]
+    listed = {_last_part(name) for _, (name,) in rows}
     files = folder_scan.list_images(images.root)
+    alike = [file for file in files if file.name in listed]
     there = (
-        f"; files there are named as '{folder_scan.display_path(files[0], images.root)}'"
+        f"; files there are named as '{folder_scan.display_path([*alike, *files][0], images.root)}'"
         if files
         else ""
     )
-    folder = images.root / images.train_folder
+    fix = "name the images' paths from the data folder, or their column with --image-column"
+    if {file.name for file in alike} == listed and len({file.parent for file in alike}) == 1:
+        folder = shlex.quote(folder_scan.display_path(alike[0].parent, images.root))
+        fix = f"give --train-folder {folder} if these are the photographs; else {fix}"
     raise KitboxError(
-        f"there is no '{first}' in {folder} or a folder in it{there}",
-        where=f"{path} line 2",
-        fix="name the images' paths from the data folder, or their column with --image-column",
+        f"there is no '{first}' in {images.root / images.train_folder} or a folder in it{there}",
+        where=f"{path} line {line}",
+        fix=fix,
     )
+
+
+def refuse_folder_without_images(images: ImageSettings) -> None:
+    """Raise KitboxError where the folder of labelled images has no photograph."""
+    folder = images.root / images.train_folder
+    if not folder_scan.list_images(folder):
+        found = folder_scan.left_alone(images)
+        left = [sentence for _, sentence in folder_scan.sentences(found, images.root)]
+        raise KitboxError(
+            f"{folder} has no photograph that kitbox reads{''.join(f'; {one}' for one in left)}",
+            fix="name the folder of photographs with --data or --train-folder",
+        )
+
+
+def _last_part(name: str) -> str:
+    """Return the name of a file in a path of any system."""
+    return re.split(r"[/\\]", name.strip())[-1]
 
 
 def summary(name: str) -> dict[str, str | int]:

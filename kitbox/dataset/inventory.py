@@ -22,7 +22,11 @@ def inventory_lines(survey: ListSurvey, competition: Competition) -> Iterator[st
     """Yield lines on the images of each side, on findings, and on files that are not read."""
     images = competition.images
     sides = (
-        ("labelled images", survey.labelled, images.train_list),
+        (
+            "images without labels" if images.unlabelled else "labelled images",
+            survey.labelled,
+            images.train_list,
+        ),
         ("test images", survey.test, list_entries.test_list(images)),
         ("index images", survey.index, None),
     )

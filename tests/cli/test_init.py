@@ -131,3 +131,16 @@ def test_the_competitions_fit_into_80_columns(monkeypatch: pytest.MonkeyPatch) -
     for name in presets.names():
         assert name in words
     assert "gallery and format need a wider terminal" in shown.stderr
+
+
+def test_a_folder_without_photographs_is_refused_with_what_it_has(tmp_path: Path) -> None:
+    data = tmp_path / "photos"
+    (data / "Ahab").mkdir(parents=True)
+    (data / "Ahab" / "a.NEF").write_bytes(b"raw")
+    made = ("init", str(tmp_path / "new"), "--preset", "folder", "--data", str(data))
+    assert str(run(*made, code=1).exception) == (
+        f"{data} has no photograph that kitbox reads; 1 raw camera file (.nef 1) in Ahab; save as "
+        "JPEG or TIFF to have them read; 1 individual's folder without a photograph: Ahab; add "
+        "photographs, or remove it; name the folder of photographs with --data or --train-folder"
+    )
+    assert not (tmp_path / "new").exists()

@@ -95,13 +95,28 @@ def test_the_encoding_and_line_ends_of_a_list_do_not_matter(data: Path, train: b
         ),
         (
             b"Image,Id\na.jpg,T\xe4ht\n",
-            "{data}/train.csv is not UTF-8 at byte 16; save it as UTF-8",
+            "{data}/train.csv is not UTF-8 at byte 16, on line 2; save it as UTF-8",
         ),
         (
             b"Image,Id\n" + b"a.jpg,Ahab\n" * 2000 + b"b.jpg,T\xe4ht\n",
-            "{data}/train.csv is not UTF-8 at byte 22016; save it as UTF-8",
+            "{data}/train.csv is not UTF-8 at byte 22016, on line 2002; save it as UTF-8",
         ),
-        ('Image,Id\na.jpg,"Ahab\n', "{data}/train.csv line 2: unexpected end of data"),
+        (
+            'Image,Id\na.jpg,"Ahab\nb.jpg,Boo\n',
+            "{data}/train.csv line 2: the row has a quotation mark that is closed nowhere below; "
+            "close or remove it",
+        ),
+        (
+            'Image,Id\na.jpg,Ahab\nb.jpg,"Big" Boo\n',
+            "{data}/train.csv line 3: a cell goes on behind its closing quotation mark (',' "
+            "expected after '\"'); write a quotation mark inside a cell twice, as "
+            '"the ""big"" one"',
+        ),
+        (
+            "Image ,Id\na.jpg,Ahab\n",
+            "{data}/train.csv line 1: no column 'Image' among 'Image ', Id; "
+            "did you mean 'Image '?; correct the header, or the column's name in kitbox.toml",
+        ),
         (
             "Image,Id\nd.jpg,Ahab\n",
             "{data}/train.csv names no usable image: train.csv line 2: "
@@ -120,6 +135,8 @@ def test_the_encoding_and_line_ends_of_a_list_do_not_matter(data: Path, train: b
         "undecodable byte",
         "undecodable byte far down",
         "open quote",
+        "text behind a quote",
+        "a blank in the header",
         "no image there",
         "no row",
         "a name with a comma",

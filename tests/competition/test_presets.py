@@ -642,7 +642,17 @@ def test_own_columns_and_queries_can_be_given(sea: Path, new: Workspace) -> None
             "csv",
             "file,who\n",
             OWN,
-            "{sea}/whales.csv line 2: there is no '' in {sea} or a folder in it; ",
+            "{sea}/whales.csv: no row has a name in column 'file'; complete the list, or name the "
+            "column with --image-column",
+        ),
+        (
+            "csv",
+            "file,who\n,\ntrain/a.jpg,Ahab\n",
+            OWN,
+            "{sea}/whales.csv line 3: there is no 'train/a.jpg' in {sea} or a folder in it; "
+            "files there are named as 'photos/a.jpg'; "
+            "give --train-folder photos if these are the photographs; else name the images' paths "
+            "from the data folder, or their column with --image-column",
         ),
         (
             "happywhale",

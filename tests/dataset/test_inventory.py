@@ -87,3 +87,9 @@ def test_photographs_outside_the_folders_of_the_settings_are_told(tmp_path: Path
     checked = finish(data_check.check(workspace, settings.load(workspace)))[1].findings
     found = [each for each in checked if each.kind == "left-alone" and ".thumbs" not in each.where]
     assert {each.where for each in found} == {"x.png", "catalogue/Ann/2.png", "catalogue/Bob/3.jpg"}
+
+
+def test_photographs_without_individuals_are_not_called_labelled(tmp_path: Path) -> None:
+    for name in ("train/1.png", "train/2.png", "test/q.png"):
+        picture(tmp_path / "sea" / name, 0, 0, (8, 8))
+    assert lines(tmp_path, "folder")[0] == "images without labels: 2 in train"
