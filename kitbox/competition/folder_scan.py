@@ -111,12 +111,22 @@ REASONS = {
 # Names and counts in one line of a summary.
 _SHOWN = 3
 # Names of folders inside an individual's: dates and numbers of encounters, and sides of its body.
-_PART = re.compile(
+_DATE = re.compile(
     r"(?:\d{8}|(?:19|20)\d\d(?:[-_. ]\d\d?){0,2}|\d\d?[-_.]\d\d?[-_.](?:19|20)?\d\d"
     r"|(?:(?:(?:19|20)\d\d[-_. ]*)?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
     r"|(?:encounter|sighting|session|survey|season|visit|trip|day|event|burst|year|month)s?"
-    r"|left|right|front|back|top|bottom|side|dorsal|ventral|lateral|head|face|tail|fluke|fin|flank"
-    r"|flukes|fins|flanks|body|best|other|others|new|old|crops?)(?:[-_. ]*\d+)*)",
+    r")(?:[-_. ]*\d+)*)",
+    re.IGNORECASE,
+)
+_SIDE = re.compile(
+    r"(?:left|right|front|back|top|bottom|side|dorsal|ventral|lateral|head|face|tail|fluke|fin|flank"
+    r"|flukes|fins|flanks|body|best|other|others|new|old|crops?)(?:[-_. ]*\d+)*",
+    re.IGNORECASE,
+)
+# Eight digits that are no day, and a month with a number but no year: these may name an animal.
+_CODE = re.compile(
+    r"(?!(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))\d{8}"
+    r"|(?!.*(?:19|20)\d\d)(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec).*",
     re.IGNORECASE,
 )
 
@@ -212,7 +222,22 @@ def is_hidden(name: str) -> bool:
 
 def is_part(name: str) -> bool:
     """Return whether a folder is named like a date, an encounter or a side of a body."""
-    return _PART.fullmatch(name) is not None
+    return _DATE.fullmatch(name) is not None or _SIDE.fullmatch(name) is not None
+
+
+def is_date(name: str) -> bool:
+    """Return whether a folder is named like a date or a numbered encounter."""
+    dated = _DATE.fullmatch(name) is not None and any(letter.isdigit() for letter in name)
+    return dated and _CODE.fullmatch(name) is None
+
+
+def label_of(individual: Path) -> str:
+    """Return the label of an individual's folder: its path, without folders of dates above it.
+
+    An individual has one label in all seasons: that of 2019/A12 and of 2020/A12 is A12.
+    """
+    above = [part for part in individual.parts[:-1] if not is_date(part)]
+    return readable("/".join([*above, individual.name]))
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -307,7 +332,8 @@ def doubt_about_individuals(images: "ImageSettings") -> tuple[str, str] | None:
     """Return why the train folder's folders may not be individuals, and the options; else None.
 
     They may be species, or a catalogue beside a season's photographs, if they hold no photographs
-    but folders of them, and these are not named like dates, encounters or sides of a body.
+    but folders of them, and these are not named like dates, encounters or sides of a body. They may
+    be dates if all are named so.
     """
     top = images.root / images.train_folder
     first_level = images.model_copy(update={"individual_level": 1})
@@ -323,7 +349,7 @@ def doubt_about_individuals(images: "ImageSettings") -> tuple[str, str] | None:
         if name not in flat and not all(is_part(part) for part in parts)
     }
     if not doubtful:
-        return None
+        return _doubt_about_dates(sorted(inner))
     outer, parts = next(iter(doubtful.items()))
     if flat:
         what = (
@@ -342,6 +368,18 @@ def doubt_about_individuals(images: "ImageSettings") -> tuple[str, str] | None:
         f"the photographs are two folders deep, as in '{outer}/{parts[0]}'",
         f"give --individual-level 2 if '{parts[0]}' is an individual, "
         f"or --individual-level 1 if '{outer}' is one",
+    )
+
+
+def _doubt_about_dates(names: list[str]) -> tuple[str, str] | None:
+    """Return why folders of photographs may be dates and not individuals, and the options."""
+    if len(names) < 2 or not all(map(is_date, names)):
+        return None
+    return (
+        f"the folders of photographs are named like dates, as '{readable(names[0])}' and "
+        f"'{readable(names[1])}'",
+        "sort the photographs into folders of individuals, or move all into one folder to have "
+        f"them read without; give --individual-level 1 if '{readable(names[0])}' is an individual",
     )
 
 
@@ -377,7 +415,7 @@ def _nested(images: "ImageSettings") -> Iterator[str]:
     }
     if inside:
         example = next(iter(inside))
-        label = "/".join(example.split("/")[: images.individual_level])
+        label = label_of(Path(*Path(example).parts[: images.individual_level]))
         rest = more(
             len(inside) - 1,
             "more folders inside those of individuals",
@@ -386,11 +424,24 @@ def _nested(images: "ImageSettings") -> Iterator[str]:
         yield f"photographs in {example} show '{label}'{rest}"
 
 
+def _dated(images: "ImageSettings") -> Iterator[str]:
+    """Yield a line on folders of dates above those of individuals, which are no part of labels."""
+    folders = {folder for folder, _ in individuals(images) if folder is not None}
+    dated = sorted(folder for folder in folders if label_of(folder) != readable(folder.as_posix()))
+    if dated:
+        shown = readable(dated[0].as_posix())
+        yield (
+            "folders of dates are no part of a label: "
+            f"photographs in {shown} show '{label_of(dated[0])}'"
+        )
+
+
 def lines(images: "ImageSettings") -> Iterator[str]:
     """Yield lines on the files in the image folders that are not read, or not yet."""
     for _, sentence in sentences(left_alone(images), images.root):
         yield f"left alone: {sentence}"
     if images.train_list is None and not images.unlabelled:
+        yield from _dated(images)
         yield from _nested(images)
     if find_spec("pillow_heif") is None:
         folders = (images.train_folder, images.test_folder, images.index_folder)

@@ -422,7 +422,7 @@ def _labelled_from_folders(images: ImageSettings) -> list[ListEntry]:
         elif individual is None:
             continue  # `folder_scan.left_alone` counts these
         else:
-            label = images.read_label(readable(individual.as_posix()))
+            label = images.read_label(folder_scan.label_of(individual))
         entries.append(ListEntry(image_id=display_path(file, folder), path=file, label=label))
     return entries
 

@@ -46,21 +46,21 @@ class ImageSettings(Value):
 
     Labels come from the columns of `train_list` or, without a list, from the folders in
     `train_folder`: those in it, or with `individual_level` = 2 those one level below, whose labels
-    are "species/individual". `unlabelled` images have none, and can be checked but not trained on.
-    The file of a listed image is its id, which may leave out or add leading folders while one file
-    fits, or is built from its row by `train_file` and `test_file`: "{chain}/{image}",
-    "{id[0]}/{id[1]}/{id[2]}/{id}.*" (".*": any image suffix). The id of an image that no list names
-    is its path in the folder, or with `bare_ids` its name without suffix. With a `folder_column` an
-    id is the folder, a slash and the name. In one list of all images the `split_column` is
-    `train_split` for labelled images. `index_folder` is a gallery that is neither train nor test.
-    `group_column` is a species or a data set, whose misspelt values `group_names` corrects;
-    `encounter_column` or `time_column` group images that were taken together. `several_boxes`
-    chooses among several boxes of an image: the "best" (most confident, then first), the "largest"
-    or the "union". `unknown_label` is the label of images whose individual nobody knows, or a list
-    of such labels: "" for an empty one, "unidentified_*" for all that begin so; each is read as the
-    first of them, which is the one in answers. `broken` decides about unreadable images and faulty
-    rows: "stop", or "drop" them from the labelled images and answer for an unreadable test image as
-    for a grey one.
+    are "species/individual", or "individual" in folders of dates. `unlabelled` images have none,
+    and can be checked but not trained on. The file of a listed image is its id, which may leave out
+    or add leading folders while one file fits, or is built from its row by `train_file` and
+    `test_file`: "{chain}/{image}", "{id[0]}/{id[1]}/{id[2]}/{id}.*" (".*": any image suffix). The
+    id of an image that no list names is its path in the folder, or with `bare_ids` its name without
+    suffix. With a `folder_column` an id is the folder, a slash and the name. In one list of all
+    images the `split_column` is `train_split` for labelled images. `index_folder` is a gallery that
+    is neither train nor test. `group_column` is a species or a data set, whose misspelt values
+    `group_names` corrects; `encounter_column` or `time_column` group images that were taken
+    together. `several_boxes` chooses among several boxes of an image: the "best" (most confident,
+    then first), the "largest" or the "union". `unknown_label` is the label of images whose
+    individual nobody knows, or a list of such labels: "" for an empty one, "unidentified_*" for all
+    that begin so; each is read as the first of them, which is the one in answers. `broken` decides
+    about unreadable images and faulty rows: "stop", or "drop" them from the labelled images and
+    answer for an unreadable test image as for a grey one.
     """
 
     title: ClassVar[str] = "[images]"

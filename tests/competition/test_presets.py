@@ -707,3 +707,45 @@ def test_a_preset_describes_itself_in_one_line(name: str) -> None:
     summary = presets.summary(name)
     assert summary["preset"] == name
     assert 20 < len(str(summary["about"])) <= 100
+
+
+@pytest.mark.parametrize(
+    "names", [("20190501", "20200501"), ("May 2019", "day2"), ("2019", "2020")]
+)
+def test_folders_of_dates_are_no_individuals_unasked(
+    sea: Path, new: Workspace, names: tuple[str, str]
+) -> None:
+    touch(sea, *(f"{name}/{n}.jpg" for name in names for n in range(2)))
+    with pytest.raises(KitboxError, match="the folders of photographs are named like dates"):
+        presets.init(new, "folder", sea)
+
+
+def test_folders_named_like_dates_are_doubted(sea: Path, new: Workspace) -> None:
+    touch(sea, "2019-05-01/a.jpg", "2019-05-02/b.jpg")
+    with pytest.raises(KitboxError) as caught:
+        presets.init(new, "folder", sea)
+    assert str(caught.value) == (
+        f"{sea}: the folders of photographs are named like dates, as '2019-05-01' and "
+        "'2019-05-02'; sort the photographs into folders of individuals, or move all into one "
+        "folder to have them read without; give --individual-level 1 if '2019-05-01' is an "
+        "individual"
+    )
+    assert presets.init(new, "folder", sea, columns={"individual_level": "1"}).images
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("2019-05-01", "Ann"),
+        ("10020034", "20229134"),  # numbers of eight digits
+        ("fin1", "fin2"),
+        ("7", "007"),
+        ("May", "June"),
+        ("MAR001", "MAR002"),
+    ],
+)
+def test_other_names_are_those_of_individuals(
+    sea: Path, new: Workspace, names: tuple[str, str]
+) -> None:
+    touch(sea, *(f"{name}/{n}.jpg" for name in names for n in range(2)))
+    presets.init(new, "folder", sea)

@@ -93,3 +93,32 @@ def test_photographs_without_individuals_are_not_called_labelled(tmp_path: Path)
     for name in ("train/1.png", "train/2.png", "test/q.png"):
         picture(tmp_path / "sea" / name, 0, 0, (8, 8))
     assert lines(tmp_path, "folder")[0] == "images without labels: 2 in train"
+
+
+def test_an_individual_has_one_label_in_all_seasons(tmp_path: Path) -> None:
+    for name in (
+        "2019/Ann/1.png",
+        "2019/Bob/1.png",
+        "2020-05-01/Ann/1.png",
+        "2020-05-01/Bob/1.png",
+    ):
+        picture(tmp_path / "sea" / name, 0, 0, (8, 8))
+    found = lines(tmp_path, "folder", individual_level="2")
+    assert found[0].endswith("; 2 individuals")
+    assert found[1:] == [
+        "folders of dates are no part of a label: photographs in 2019/Ann show 'Ann'"
+    ]
+    labelled = lists.survey(settings.load(Workspace(tmp_path / "w"))).labelled
+    assert labelled is not None
+    assert dict(zip(labelled.image_ids.tolist(), labelled.labels.tolist(), strict=True)) == {
+        name: who
+        for who in ("Ann", "Bob")
+        for name in (f"2019/{who}/1.png", f"2020-05-01/{who}/1.png")
+    }
+
+
+def test_folders_of_species_are_part_of_a_label(tmp_path: Path) -> None:
+    for name in ("fin/A1/1.png", "blue/A1/1.png", "blue/2019/1.png"):
+        picture(tmp_path / "sea" / name, 0, 0, (8, 8))
+    found = lines(tmp_path, "folder", individual_level="2")
+    assert found == ["labelled images: 3 in blue/2019 (1), blue/A1 (1), fin/A1 (1); 3 individuals"]
