@@ -54,6 +54,11 @@ def more(count: int, noun: str = "more like it", one: str = "") -> str:
     return f"; {count} {one or noun if count == 1 else noun}" if count > 0 else ""
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return '1 box' or '2 boxes'; `many` is what is counted, by default `one` with an s."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an error's text, or its type where it has none."""
     lines = str(error).strip().splitlines()

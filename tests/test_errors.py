@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from kitbox.errors import KitboxError, did_you_mean, more
+from kitbox.errors import KitboxError, counted, did_you_mean, more
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,13 @@ def test_a_near_word_is_suggested_and_a_far_one_is_not() -> None:
 @pytest.mark.parametrize(("count", "text"), [(-1, ""), (0, ""), (3, "; 3 more like it")])
 def test_findings_beyond_the_first_are_counted(count: int, text: str) -> None:
     assert more(count) == text
+
+
+def test_counts_of_one_and_of_many_have_their_noun() -> None:
+    assert (counted(1, "row"), counted(2, "row"), counted(0, "row")) == (
+        "1 row",
+        "2 rows",
+        "0 rows",
+    )
+    assert (counted(1, "box", "boxes"), counted(3, "box", "boxes")) == ("1 box", "3 boxes")
+    assert more(1, "more folders", "more folder") == "; 1 more folder"

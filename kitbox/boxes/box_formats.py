@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from kitbox.boxes.orientation import Frame, PhotographSize, Size
 from kitbox.competition.boxes import Corners
-from kitbox.errors import KitboxError, did_you_mean
+from kitbox.errors import KitboxError, counted, did_you_mean
 
 BoxFormat = Literal["xyxy", "xywh", "yolo", "gdsc", "points"]
 DESCRIPTIONS: dict[BoxFormat, str] = {
@@ -154,8 +154,8 @@ class BoxSelection:
             notes.append(f"categories: {_counted(self.taken)}; --category takes some of them")
         if self.threshold is not None and self.below:
             notes.append(
-                f"{self.below} boxes with a confidence below {self.threshold:g} are left out; "
-                "--threshold sets another"
+                f"left out: {counted(self.below, 'box', 'boxes')} with a confidence below "
+                f"{self.threshold:g}; --threshold sets another"
             )
         return notes
 

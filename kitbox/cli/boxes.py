@@ -17,7 +17,7 @@ from kitbox.cli.terminal import (
     print_line,
     print_table,
 )
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, counted
 
 if TYPE_CHECKING:
     from kitbox.boxes.box_import import BoxImport
@@ -145,7 +145,8 @@ def import_boxes(
         rows = [(side, str(of["images"]), str(of["with_box"])) for side, of in counts.items()]
         print_table(("", "images", "with a box"), rows)
     instead = f", in place of {replaced}" if replaced else ""
-    print_line(f"written to {workspace.boxes}: {len(found.boxes)} boxes of '{name}'{instead}")
+    count = counted(len(found.boxes), "box", "boxes")
+    print_line(f"written to {workspace.boxes}: {count} of '{name}'{instead}")
     if drawn is not None:
         print_line(f"look at {drawn}")
 

@@ -24,7 +24,7 @@ from kitbox.cli.terminal import (
     print_line,
     print_table,
 )
-from kitbox.errors import KitboxError, did_you_mean
+from kitbox.errors import KitboxError, counted, did_you_mean
 
 if TYPE_CHECKING:
     from kitbox.competition.findings import DataFinding
@@ -93,7 +93,8 @@ def check(
     else:
         _print_findings(shown)
     print_line(
-        f"{found.image_count} images read, {len(found.findings)} findings; written to {path}"
+        f"{counted(found.image_count, 'image')} read, "
+        f"{counted(len(found.findings), 'finding')}; written to {path}"
     )
     print_line(f"with images: {page}")
     stopping = sum(finding.action == "stop" for finding in found.findings)

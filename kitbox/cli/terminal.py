@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar, assert_never
 
-from kitbox.errors import more
+from kitbox.errors import counted, more
 from kitbox.workspace import find_workspace
 
 if TYPE_CHECKING:
@@ -339,9 +339,9 @@ def load_collection(
     if len(collection.findings) > 3:
         print_line(f"{len(collection.findings) - 3} more like it; 'kitbox data check' lists them")
     if collection.decisions.effective:
-        rows = f"{len(collection.decisions.effective)} rows of {workspace.decisions.name}"
+        rows = counted(len(collection.decisions.effective), "row")
         new = sorted(collection.new_labels)
         # a typing error makes one too
         also = f"; new individual '{new[0]}'{more(len(new) - 1)}" if new else ""
-        print_line(f"decided: {rows}{also}")
+        print_line(f"decided: {rows} of {workspace.decisions.name}{also}")
     return collection

@@ -364,11 +364,13 @@ def doubt_about_individuals(images: "ImageSettings") -> tuple[str, str] | None:
             "of individuals, or --individual-level 1 if both are individuals"
         )
         return what, options
-    return (
-        f"the photographs are two folders deep, as in '{outer}/{parts[0]}'",
+    options = (
         f"give --individual-level 2 if '{parts[0]}' is an individual, "
-        f"or --individual-level 1 if '{outer}' is one",
+        f"or --individual-level 1 if '{outer}' is one"
     )
+    if len(inner) == 1:
+        options += f", or --data {shlex.quote(readable(str(top / outer)))} if it holds everything"
+    return f"the photographs are two folders deep, as in '{outer}/{parts[0]}'", options
 
 
 def _doubt_about_dates(names: list[str]) -> tuple[str, str] | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from kitbox.competition.settings import Competition, HoldoutSettings
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, counted
 from kitbox.files import write_text
 from kitbox.records import Holdout, Integers, LabelledImages, strings
 from kitbox.workspace import Workspace
@@ -119,8 +119,9 @@ def from_folds(
     }
     if not matched or len(query) < 2:
         raise TooFewQueriesError(
-            f"a holdout needs individuals with two photographs; {folds.images} labelled images "
-            f"of {folds.individuals} individuals leave no query"
+            "a holdout needs individuals with two photographs; "
+            f"{counted(folds.images, 'labelled image')} of "
+            f"{counted(folds.individuals, 'individual')} leave no query"
         )
     sides = {
         "train": ~is_query,

@@ -114,7 +114,7 @@ _YEAR_FIRST = re.compile(
 )
 # What is wrong with a time, by its form.
 _TIME_PROBLEMS = {
-    r"\d{1,2}([./-])\d{1,2}\1\d{2,4}\b.*": "the day and the month cannot be told apart",
+    r"\d{1,2}([./-])\d{1,2}\1\d{2,4}\b.*": "the year does not come first",
     r"\d{1,2}:\d{2}.*": "the date is missing",
     r"\d{4}([-/.]\d{1,2})?": "the day is missing",
     r"\d{4}([-/.:]?)\d{1,2}\1\d{1,2}\b.*": "there is no such day or time",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kitbox.competition import holdout
 from kitbox.competition.settings import Competition
 from kitbox.dataset import near_duplicates
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, counted
 from kitbox.images.file_index import Signatures
 from kitbox.records import Integers, LabelledImages
 
@@ -88,7 +88,7 @@ class AbsentHoldout:
             _Limit(
                 "training_only",
                 [self.training_only, frozenset()],
-                f"decisions.csv keeps {len(self.training_only)} images in training",
+                f"decisions.csv keeps {counted(len(self.training_only), 'image')} in training",
                 lambda _: "remove rows 'train' of decisions.csv",
             ),
             _setting(
@@ -188,7 +188,8 @@ class AbsentHoldout:
     @property
     def _counted(self) -> str:
         known = self.labelled.labels[self._known]
-        return f"{len(known)} labelled images of {len(np.unique(known))} individuals"
+        images = counted(len(known), "labelled image")
+        return f"{images} of {counted(len(np.unique(known)), 'individual')}"
 
 
 def _setting(name: str, values: Sequence[Any], reason: str) -> _Limit:

@@ -12,6 +12,7 @@ from kitbox.competition.findings import DataFinding
 from kitbox.competition.lists import ListSurvey
 from kitbox.competition.settings import Competition, ImageSettings
 from kitbox.dataset import label_checks
+from kitbox.errors import counted
 from kitbox.records import ImageSet
 
 # The most folders that are named.
@@ -34,7 +35,7 @@ def inventory_lines(survey: ListSurvey, competition: Competition) -> Iterator[st
         if part is None:
             continue
         rows = survey.rows.get(listed or "", 0)
-        read = f"{listed} has {rows} row{'' if rows == 1 else 's'}; found " if listed else ""
+        read = f"{listed} has {counted(rows, 'row')}; found " if listed else ""
         yield f"{name}: {read}{len(part)}{_folders(part, images)}{_individuals(part, images)}"
     by_kind: dict[str, list[DataFinding]] = {}
     findings = list(survey.findings)
@@ -46,8 +47,7 @@ def inventory_lines(survey: ListSurvey, competition: Competition) -> Iterator[st
         yield f"{kind}: {len(part_of_kind)}, as {part_of_kind[0]}"
     if unlisted := unlisted_files(survey, competition):
         first = folder_scan.display_path(unlisted[0], images.root)
-        noun = "image" if len(unlisted) == 1 else "images"
-        yield f"unlisted: {len(unlisted)} {noun} that no row names, as {first}"
+        yield f"unlisted: {counted(len(unlisted), 'image')} that no row names, as {first}"
     for finding in names_elsewhere(survey, competition):
         yield f"{finding.kind}: {finding.what}"
     yield from folder_scan.lines(images)
@@ -60,9 +60,8 @@ def _individuals(part: ImageSet, images: ImageSettings) -> str:
     labels = part.labels.tolist()
     known = len(set(labels) - {"", images.unknown_label})
     unknown = labels.count(images.unknown_label) if images.unknown_label else 0
-    noun = "image" if unknown == 1 else "images"
-    also = f" and {unknown} {noun} of '{images.unknown_label}'" if unknown else ""
-    return f"; {known} individual{'' if known == 1 else 's'}{also}"
+    also = f" and {counted(unknown, 'image')} of '{images.unknown_label}'" if unknown else ""
+    return f"; {counted(known, 'individual')}{also}"
 
 
 def _folders(part: ImageSet, images: ImageSettings) -> str:
@@ -74,8 +73,8 @@ def _folders(part: ImageSet, images: ImageSettings) -> str:
         return f" in {next(iter(counts))}"
     named = ", ".join(f"{name} ({count})" for name, count in counts.most_common(_MOST_FOLDERS))
     others = len(counts) - _MOST_FOLDERS
-    noun = "folder" if others == 1 else "folders"
-    return f" in {named}{f' and {others} more {noun}' if others > 0 else ''}"
+    also = f" and {counted(others, 'more folder')}" if others > 0 else ""
+    return f" in {named}{also}"
 
 
 def names_elsewhere(survey: ListSurvey, competition: Competition) -> Iterator[DataFinding]:

@@ -526,7 +526,7 @@ def test_animals_of_megadetector_are_taken_from_a_confidence_on(
     assert found.boxes[0].corners == (10, 6, 60, 41.4)
     assert found.notes("best") == [
         "categories: animal 5; left out: person 2; --category takes others",
-        "2 boxes with a confidence below 0.2 are left out; --threshold sets another",
+        "left out: 2 boxes with a confidence below 0.2; --threshold sets another",
         'images with several boxes: 1; all are written, and several_boxes = "best" in kitbox.toml '
         "chooses",
     ]

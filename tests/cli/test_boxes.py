@@ -131,7 +131,7 @@ def test_boxes_of_the_same_source_are_replaced_and_others_stay(workspace: Worksp
     run(*arguments, "--source", "me")
     run(*arguments)
     shown = run(*arguments)
-    assert "1 boxes of 'drawn.csv', in place of 1" in shown.stderr
+    assert "1 box of 'drawn.csv', in place of 1" in shown.stderr
     assert workspace.boxes.read_text().splitlines()[1:] == [
         "0_0.png,1,2,30,40,,me",
         "0_0.png,1,2,30,40,,drawn.csv",
@@ -169,7 +169,7 @@ def test_the_source_of_a_list_outside_the_workspace_has_its_folder(workspace: Wo
     elsewhere.parent.mkdir()
     elsewhere.write_text("image,x0,y0,x1,y1\n0_0,1,2,30,40\n")
     shown = run("data", "boxes", "import", str(elsewhere))
-    assert "1 boxes of 'labels/drawn.csv'" in shown.stderr
+    assert "1 box of 'labels/drawn.csv'" in shown.stderr
 
 
 def test_an_import_without_usable_boxes_replaces_nothing(workspace: Workspace) -> None:

@@ -182,9 +182,9 @@ def test_a_new_image_moves_few_others() -> None:
     ("times", "shape", "counted"),
     [
         ((1, 1, 1), {}, "3 labelled images of 3 individuals"),
-        ((1,), {"share": 0.9}, "1 labelled images of 1 individuals"),
+        ((1,), {"share": 0.9}, "1 labelled image of 1 individual"),
         ((2, 1), {"share": 0.3}, "3 labelled images of 2 individuals"),
-        ((2,), {"share": 0.9}, "2 labelled images of 1 individuals"),
+        ((2,), {"share": 0.9}, "2 labelled images of 1 individual"),
         ((1,) * 20, {"share": 0.5, "unknown_share": 0.9}, "20 labelled images of 20 individuals"),
         # all three photographs of one individual are held out, and the others have one each
         (

@@ -725,8 +725,8 @@ def test_a_column_of_times_without_a_time_is_refused(data: Path) -> None:
             configured(data, "Image,Id,at\na.jpg,Ahab,\nb.jpg,Boo,31/05/2022\n", time_column="at")
         )
     assert str(caught.value) == (
-        "train.csv line 3: time '31/05/2022' is not understood: the day and the month cannot be "
-        "told apart; write it as 2022-05-31 or 2022-05-31 14:05; or correct "
+        "train.csv line 3: time '31/05/2022' is not understood: the year does not come "
+        "first; write it as 2022-05-31 or 2022-05-31 14:05; or correct "
         "images.time_column = 'at'"
     )
 
@@ -762,8 +762,8 @@ def test_a_date_with_the_year_first_is_understood(data: Path, text: str, moment:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("31/05/2022", ": the day and the month cannot be told apart"),
-        ("5.6.22 14:05", ": the day and the month cannot be told apart"),
+        ("31/05/2022", ": the year does not come first"),
+        ("5.6.22 14:05", ": the year does not come first"),
         ("14:05", ": the date is missing"),
         ("2022", ": the day is missing"),
         ("2022-05", ": the day is missing"),

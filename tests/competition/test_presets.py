@@ -749,3 +749,11 @@ def test_other_names_are_those_of_individuals(
 ) -> None:
     touch(sea, *(f"{name}/{n}.jpg" for name in names for n in range(2)))
     presets.init(new, "folder", sea)
+
+
+def test_a_folder_around_everything_may_be_the_data_folder(sea: Path, new: Workspace) -> None:
+    touch(sea, *(f"seals/{part}/Ann/1.jpg" for part in ("train", "test")))
+    with pytest.raises(KitboxError) as caught:
+        presets.init(new, "folder", sea)
+    assert str(caught.value).endswith(f", or --data {sea}/seals if it holds everything")
+    assert presets.init(new, "folder", sea / "seals").images.train_folder == "train"
