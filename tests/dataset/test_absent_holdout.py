@@ -32,7 +32,8 @@ def missing(
 ) -> AbsentHoldout:
     count = len(images)
     flat = Signatures(np.zeros((count, 8), np.uint8), np.zeros((count, 256), np.uint8))
-    return AbsentHoldout(images, flat, competition(holdout=shape), training_only)
+    given = competition(holdout=shape, images={"time_column": "time"})
+    return AbsentHoldout(images, flat, given, training_only)
 
 
 BURST = ((10, 0), (10, 1), (10, 2), (10, 3))
