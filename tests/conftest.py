@@ -30,7 +30,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @pytest.fixture(autouse=True)
 def _no_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("KITBOX_WORKSPACE", "KITBOX_DATA", "KITBOX_WEIGHTS"):
+    for name in ("KITBOX_WORKSPACE", "KITBOX_DATA", "KITBOX_WEIGHTS", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
 
 

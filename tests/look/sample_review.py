@@ -39,7 +39,8 @@ def write_competition(root: Path) -> tuple[Workspace, Competition]:
         quoted = HOSTILE_ID.replace('"', '""')
         file.write(f'"{quoted}","{HOSTILE_LABEL}"\n')
     (data / "boxes.csv").write_text("image,x0,y0,x1,y1\n0_1.png,10,12,80,60\n")
-    text = workspace.settings.read_text()
+    # an answer with blanks needs a column of its own
+    text = workspace.settings.read_text().replace('layout = "joined"', 'layout = "columns"')
     lines = [line for line in text.splitlines() if not line.lstrip("# ").startswith("boxes =")]
     lines.insert(lines.index("[images]") + 1, 'boxes = "boxes.csv"')
     workspace.settings.write_text("\n".join(lines) + "\n")
