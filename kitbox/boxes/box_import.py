@@ -14,7 +14,7 @@ from kitbox.competition.boxes import Box, Corners
 from kitbox.competition.findings import DataFinding, stop_error
 from kitbox.competition.folder_scan import IMAGE_SUFFIXES
 from kitbox.competition.lists import ListedImages
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, counted
 from kitbox.images import preprocessing
 from kitbox.images.preprocessing import UnreadableImageError
 from kitbox.records import ImageSet, Progress
@@ -419,7 +419,7 @@ class _RowImporter:
             return
         over = max(abs(a - b) for a, b in zip(corners, (x0, y0, x1, y1), strict=True))
         if over > box_formats.ROUNDING:
-            what = f"box {row.text} reaches {over:.0f} pixels out of {image}"
+            what = f"box {row.text} reaches {counted(round(over), 'pixel')} out of {image}"
             self._report("cut", row, image_id, what)
         if width * height >= _WHOLE * size[0] * size[1]:
             self._report("whole", row, image_id, f"box {row.text} covers all of {image}")

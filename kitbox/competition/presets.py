@@ -246,7 +246,7 @@ def prepare(
         given["layout"] = "columns"  # its cells are quoted where they have to be
         text, competition = _settings(name, data, broken, given)
         notes.append(
-            f"names with blanks: {len(split)}, as '{split[0]}'; in submissions each answer has a "
+            f"names with blanks: {len(split)}, as {split[0]!r}; in submissions each answer has a "
             'column of its own (layout = "columns")'
         )
     text = text.replace("<root>", _toml_text(data, workspace))

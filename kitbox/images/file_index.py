@@ -57,7 +57,7 @@ class Inspection:
     """Images with digests and times, and the problems, signatures and statistics of their files.
 
     `problems` maps the id of each unreadable image to a message, `problem_kinds` to its kind;
-    `truncated` maps that of a truncated image that is used all the same. `stats (n,)` has the
+    `truncated` maps a truncated image that is used all the same to a sentence. `stats (n,)` has the
     columns of ImageStats.
     """
 
@@ -145,7 +145,10 @@ def _inspection(images: ImageSet, records: list[_FileRecord], keep_truncated: bo
         images=replace(images, digests=digests, times=times),
         problems={image_id: record.problem for image_id, record in unreadable.items()},
         problem_kinds={image_id: record.kind for image_id, record in unreadable.items()},
-        truncated={image_id: record.problem for image_id, record in kept.items()},
+        truncated={
+            image_id: f"{record.problem.rpartition(';')[0]}; what there is of it is used"
+            for image_id, record in kept.items()
+        },
         signatures=Signatures(
             _bytes([summary.hash for summary in summaries], 8),
             _bytes([summary.thumbnail for summary in summaries], 256),

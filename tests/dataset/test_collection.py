@@ -123,6 +123,7 @@ def test_truncated_images_can_be_kept_also_in_the_test(
         ("0_0.png", "keep"),
         ("t_0.png", "keep"),
     ]
+    assert found.findings[0].what.endswith("0_0.png is truncated; what there is of it is used")
     assert found.signatures.hashes.any(axis=1).all()
     dropped = collected(workspace, with_settings(competition, images={"broken": "drop"}))
     assert dropped.unreadable == {"t_0.png"}
