@@ -21,6 +21,13 @@ settings.register_profile("search", deadline=None, max_examples=1000)
 settings.load_profile("steady")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first, so that no core waits for the last of them at the end."""
+    markers = ("slow", "real")
+    slow = {item.path for item in items if any(map(item.get_closest_marker, markers))}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """Return an empty workspace with a folder for plugins."""
