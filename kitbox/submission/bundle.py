@@ -68,7 +68,7 @@ and run
 Put the bundle beside a `main.py` that runs
 
     subprocess.run([sys.executable, "bundle/run.py", "--data", "data", "--out",
-                    "submission/submission.csv", "--work", "/tmp/kitbox"], check=True)
+                    "submission/submission.csv", "--work", tempfile.mkdtemp()], check=True)
 
 No training images are there: pack them with `kitbox bundle --images`. `run.py` then links them and
 the hidden ones into one folder, with the hidden list under the name of the workspace's test list.
