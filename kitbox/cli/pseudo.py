@@ -18,7 +18,6 @@ from kitbox.cli.options import (
     parse_weights,
     with_records,
 )
-from kitbox.cli.score import print_refits
 from kitbox.cli.terminal import (
     follow,
     load_collection,
@@ -128,7 +127,8 @@ def pseudo(
             chosen = members.for_submission(
                 workspace, plugins, given_weights, collection, checkpoint
             )
-            print_refits(chosen)
+            for line in members.refit_advice(chosen):
+                print_line(line)
         source = default_source([*chosen, *scored]) if by == "auto" else by
         ensemble = Ensemble(
             members=chosen,

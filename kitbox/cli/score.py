@@ -1,6 +1,5 @@
 """Commands that score plugins: score, compare, ensemble."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,7 +29,7 @@ from kitbox.cli.terminal import (
 from kitbox.errors import KitboxError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from kitbox.competition.settings import Competition
     from kitbox.ensemble.answers import EnsembleScore
@@ -168,42 +167,36 @@ def ensemble(
     Example:
       kitbox ensemble resnet34_620 densenet121_480 --submit
     """
-    from kitbox.ensemble import answers, members
+    from kitbox.ensemble import answers
     from kitbox.ensemble.ensemble import Ensemble
-    from kitbox.network import inference
     from kitbox.submission import csv_format, receipt
-    from kitbox.submission.submission import check_top_k, make_submission, unfitted_thresholds
 
     workspace, competition = open_workspace(folder)
     competition = combine.set_threshold(competition)
     plugins, given = load_plugins(names, workspace), parse_weights(weights)
     collection = load_collection(workspace, competition)
     options = combine.for_ensemble(top_k)
-    if submit:
-        check_top_k(options, competition)
-    missing, locally, unknown_model = collection.absent_holdout, None, None
-    scored: list[Member] = []
-    if submit and missing is not None:
-        thresholds = unfitted_thresholds(options, competition, missing)
-    else:
-        scored = members.for_holdout(workspace, plugins, given, collection, combine.checkpoint)
-        _print_warnings(scored)
-    ensemble = Ensemble(
-        members=scored,
+    setup = Ensemble(
         collection=collection,
         competition=competition,
         workspace=workspace,
         options=options,
         embed_options=device.for_embedding(),
     )
-    if scored:
-        locally = follow(answers.score(ensemble))
-        thresholds, unknown_model = locally.score.thresholds, locally.unknown_model
-    dims = locally.dims if locally else ()
+    package: receipt.Package | None = None
+    locally: EnsembleScore | None
+    chosen: Sequence[Member]
+    dims: tuple[int, ...]
+    if submit:
+        package = follow(receipt.submit(setup, plugins, given, combine.checkpoint, note=note))
+        locally, chosen, dims = package.score, package.members, package.submission.dims
+    else:
+        chosen, locally = follow(answers.score_plugins(setup, plugins, given, combine.checkpoint))
+        dims = locally.dims
     report: dict[str, Any] = {
         "submission": None,
         "csv": None,
-        "plugins": [m.as_json(d) for m, d in zip(scored, dims, strict=True)],
+        "plugins": [m.as_json(d) for m, d in zip(chosen, dims, strict=True)],
         "dim": sum(dims),
         "top_k": top_k or competition.task.k,
         "queries": len(collection.holdout.query),
@@ -213,22 +206,12 @@ def ensemble(
         "threshold": (locally.score.evidence or None) if locally else None,
         "scores": locally.score.scores.as_json() if locally else {},
     }
-    if submit:
-        chosen = members.for_submission(workspace, plugins, given, collection, combine.checkpoint)
-        _print_warnings(member for member in chosen if member not in scored)
-        print_refits(chosen)
-        ensemble = replace(ensemble, members=chosen)
-        made = follow(make_submission(ensemble, thresholds, unknown_model))
-        resolved = inference.resolve_precision(
-            device.precision, inference.resolve_device(device.device)
-        )
-        written = receipt.describe(made, ensemble, locally, scored, precision=resolved, note=note)
-        package = receipt.save(workspace, written, made.text)
+    missing = None
+    if package is not None:
+        made, missing = package.submission, package.missing
         report |= {
-            "submission": str(package.folder),
-            "csv": str(package.csv),
-            "plugins": [m.as_json(d) for m, d in zip(chosen, made.dims, strict=True)],
-            "dim": sum(made.dims),
+            "submission": str(package.folder.folder),
+            "csv": str(package.folder.csv),
             "queries": made.queries,
             "gallery": made.gallery,
             "thresholds": made.thresholds,
@@ -242,12 +225,12 @@ def ensemble(
         print_threshold(locally.score)
     elif missing is not None:
         print_line(f"no local score, because there is no holdout: {missing.reason}")
-    if submit:
+    if package is not None:
         print_line(f"submission: {report['csv']}")
         note_on_scale = csv_format.scale_note(competition)
         if note_on_scale:
             print_line(note_on_scale)
-        print_line(f"receipt:    {package.receipt}")
+        print_line(f"receipt:    {package.folder.receipt}")
 
 
 def _score_plugins(
@@ -261,26 +244,25 @@ def _score_plugins(
     device: DeviceOptions,
 ) -> "tuple[list[Member], EnsembleScore]":
     """Return the members and their local score, on one fold or over all."""
-    from kitbox.ensemble import answers, members
+    from kitbox.ensemble import answers
     from kitbox.ensemble.ensemble import Ensemble
 
     plugins, given = load_plugins(names, workspace), parse_weights(weights)
+    chosen: list[Member] = []
     found = []
     for number in parse_folds(fold, competition):
         collection = load_collection(workspace, competition, number)
-        chosen = members.for_holdout(
-            workspace, plugins, given, collection, combine.checkpoint, fold=number
-        )
-        _print_warnings(chosen)
-        ensemble = Ensemble(
-            members=chosen,
+        setup = Ensemble(
             collection=collection,
             competition=competition,
             workspace=workspace,
             options=combine.for_ensemble(),
             embed_options=device.for_embedding(),
         )
-        found.append(follow(answers.score(ensemble)))
+        chosen, one = follow(
+            answers.score_plugins(setup, plugins, given, combine.checkpoint, fold=number)
+        )
+        found.append(one)
     return chosen, answers.pool_folds(found)
 
 
@@ -303,21 +285,3 @@ def print_threshold(score: "LocalScore") -> None:
 
     for sentence in local_score.threshold_sentences(score):
         print_line(sentence)
-
-
-def print_refits(members: "Iterable[Member]") -> None:
-    """Print how to refit the members that were trained without the holdout."""
-    for member in members:
-        if member.checkpoint.on == "holdout":
-            name = member.named.name
-            print_line(
-                f"{name} was trained without the holdout; "
-                f"'kitbox train {name} --on all' refits it on every label"
-            )
-
-
-def _print_warnings(chosen: "Iterable[Member]") -> None:
-    from kitbox.ensemble import members
-
-    for line in members.checkpoint_warnings(list(chosen)):
-        print_line(line)

@@ -9,7 +9,6 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar, assert_never
 
-from kitbox.errors import counted, more
 from kitbox.workspace import find_workspace
 
 if TYPE_CHECKING:
@@ -330,18 +329,6 @@ def load_collection(
     from kitbox.dataset.collection import collect
 
     collection = follow(collect(workspace, competition, fold))
-    # what is lost comes first
-    for finding in sorted(collection.findings, key=lambda each: each.action != "drop")[:3]:
-        action = {"drop": "left out", "keep": "kept"}.get(finding.action, "repaired")
-        if finding.image_id in collection.unreadable:
-            action = "answered as grey"
-        print_line(f"{action}: {finding}")
-    if len(collection.findings) > 3:
-        print_line(f"{len(collection.findings) - 3} more like it; 'kitbox data check' lists them")
-    if collection.decisions.effective:
-        rows = counted(len(collection.decisions.effective), "row")
-        new = sorted(collection.new_labels)
-        # a typing error makes one too
-        also = f"; new individual '{new[0]}'{more(len(new) - 1)}" if new else ""
-        print_line(f"decided: {rows} of {workspace.decisions.name}{also}")
+    for note in collection.notes:
+        print_line(note)
     return collection

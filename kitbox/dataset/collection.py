@@ -19,11 +19,14 @@ from kitbox.competition.holdout import (
 from kitbox.competition.settings import Competition
 from kitbox.dataset import data_check, image_checks, near_duplicates
 from kitbox.dataset.absent_holdout import AbsentHoldout
-from kitbox.errors import KitboxError, more
+from kitbox.errors import KitboxError, counted, more
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, Signatures
 from kitbox.records import Holdout, ImageSet, Integers, LabelledImages, Progress, Search
 from kitbox.workspace import Workspace
+
+# Findings that the notes name; all of them are in 'kitbox data check'.
+_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,28 @@ class Collection:
     decisions: Decisions = field(default_factory=Decisions)
     new_labels: frozenset[str] = frozenset()
     absent_holdout: AbsentHoldout | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on what was left out, repaired or decided."""
+        # what is lost comes first
+        ordered = sorted(self.findings, key=lambda finding: finding.action != "drop")
+        sentences = []
+        for finding in ordered[:_NAMED]:
+            action = {"drop": "left out", "keep": "kept"}.get(finding.action, "repaired")
+            if finding.image_id in self.unreadable:
+                action = "answered as grey"
+            sentences.append(f"{action}: {finding}")
+        if len(ordered) > _NAMED:
+            left = len(ordered) - _NAMED
+            sentences.append(f"{left} more like it; 'kitbox data check' lists them")
+        if self.decisions.effective:
+            rows = counted(len(self.decisions.effective), "row")
+            new = sorted(self.new_labels)
+            # a typing error makes one too
+            also = f"; new individual '{new[0]}'{more(len(new) - 1)}" if new else ""
+            sentences.append(f"decided: {rows} of decisions.csv{also}")
+        return sentences
 
     def require_holdout(self) -> Holdout:
         """Return the holdout; raises KitboxError with reason and fix where there is none."""

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from kitbox.competition.settings import Competition
-from kitbox.ensemble import fusion, open_set
+from kitbox.ensemble import fusion, members, open_set
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
+from kitbox.ensemble.members import Member
 from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
 from kitbox.ensemble.open_set import UnknownFit, UnknownModel
+from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Progress, Scores
 from kitbox.retrieval.neighbour_graph import neighbour_graphs
 from kitbox.scoring import bootstrap, local_score, outcomes
@@ -64,6 +66,26 @@ def score(ensemble: Ensemble) -> Generator[Progress, None, EnsembleScore]:
     fit = answered.unknown_fit
     model = None if fit is None else fit.model
     return EnsembleScore(answered.score(), answered.meta_embedding.dims, model)
+
+
+def score_plugins(
+    setup: Ensemble,
+    plugins: Sequence[NamedPlugin],
+    weights: Sequence[float] | None = None,
+    which: str = "last",
+    *,
+    fold: int = 1,
+) -> Generator[Progress | str, None, tuple[list[Member], EnsembleScore]]:
+    """Return plugins as members that have not seen the holdout, and their local score.
+
+    `setup` has no members yet; `fold` is that of its collection. Yields warnings about checkpoints.
+    """
+    chosen = members.for_holdout(
+        setup.workspace, plugins, weights, setup.collection, which, fold=fold
+    )
+    yield from members.checkpoint_warnings(chosen)
+    found = yield from score(replace(setup, members=chosen))
+    return chosen, found
 
 
 def answer_holdout(ensemble: Ensemble) -> Generator[Progress, None, EnsembleAnswers]:

@@ -92,7 +92,7 @@ class EnsembleOptions:
 class Ensemble:
     """Members with their options, and the collection and the competition that they answer for."""
 
-    members: Sequence[Member]
+    members: Sequence[Member] = ()
     collection: Collection
     competition: Competition
     workspace: Workspace

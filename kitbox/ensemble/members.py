@@ -129,6 +129,16 @@ def checkpoint_warnings(members: Sequence[Member]) -> list[str]:
     return list(dict.fromkeys(sentences))
 
 
+def refit_advice(members: Sequence[Member]) -> list[str]:
+    """Return sentences on how to refit the members that were trained without the holdout."""
+    return [
+        f"{member.named.name} was trained without the holdout; "
+        f"'kitbox train {member.named.name} --on all' refits it on every label"
+        for member in members
+        if member.checkpoint.on == "holdout"
+    ]
+
+
 def _members(
     plugins: Sequence[NamedPlugin],
     checkpoints: Sequence[Checkpoint],

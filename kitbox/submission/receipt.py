@@ -2,8 +2,8 @@
 
 import platform
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
@@ -12,16 +12,25 @@ from typing import Any
 
 import kitbox
 from kitbox.competition.settings import Competition
+from kitbox.dataset.absent_holdout import AbsentHoldout
 from kitbox.dataset.collection import Collection
+from kitbox.ensemble import answers, members
 from kitbox.ensemble.answers import EnsembleScore
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, read_json, write_bytes, write_json, write_text
+from kitbox.network import inference
 from kitbox.network.checkpoint import read_origin
-from kitbox.records import Checkpoint, ImageSet
+from kitbox.plugin.discovery import NamedPlugin
+from kitbox.records import Checkpoint, ImageSet, Progress
 from kitbox.submission import ledger
-from kitbox.submission.submission import Submission
+from kitbox.submission.submission import (
+    Submission,
+    check_top_k,
+    make_submission,
+    unfitted_thresholds,
+)
 from kitbox.training import runs
 from kitbox.training.runs import data_digest
 from kitbox.workspace import Workspace
@@ -232,6 +241,62 @@ def _keep_pseudo_labels(
             file = runs.find_pseudo_labels(workspace, entry["name"], digest)
             if file is not None:
                 write_bytes(package.pseudo_labels(digest), file.read_bytes())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A packaged submission: its folder, receipt and answers, the members and their local score.
+
+    `missing` says why there is no local score.
+    """
+
+    folder: SubmissionFolder
+    receipt: dict[str, Any]
+    submission: Submission
+    members: Sequence[Member]
+    score: EnsembleScore | None
+    missing: AbsentHoldout | None
+
+
+def submit(
+    setup: Ensemble,
+    plugins: Sequence[NamedPlugin],
+    weights: Sequence[float] | None = None,
+    which: str = "last",
+    *,
+    note: str = "",
+) -> Generator[Progress | str, None, Package]:
+    """Score plugins locally, answer the leaderboard's queries, and write the CSV with its receipt.
+
+    `setup` has no members yet. Yields warnings about checkpoints. Raises KitboxError for options
+    that need a holdout where there is none.
+    """
+    competition, collection, options = setup.competition, setup.collection, setup.options
+    check_top_k(options, competition)
+    scored: list[Member] = []
+    locally, unknown_model, missing = None, None, collection.absent_holdout
+    if missing is not None:
+        thresholds = unfitted_thresholds(options, competition, missing)
+    else:
+        scored, locally = yield from answers.score_plugins(setup, plugins, weights, which)
+        thresholds, unknown_model = locally.score.thresholds, locally.unknown_model
+    chosen = members.for_submission(setup.workspace, plugins, weights, collection, which)
+    yield from members.checkpoint_warnings([one for one in chosen if one not in scored])
+    yield from members.refit_advice(chosen)
+    ensemble = replace(setup, members=chosen)
+    made = yield from make_submission(ensemble, thresholds, unknown_model)
+    given = setup.embed_options
+    device = inference.resolve_device(given.device)
+    precision = inference.resolve_precision(given.precision, device)
+    written = describe(made, ensemble, locally, scored, precision=precision, note=note)
+    return Package(
+        folder=save(setup.workspace, written, made.text),
+        receipt=written,
+        submission=made,
+        members=chosen,
+        score=locally,
+        missing=missing,
+    )
 
 
 def load(path: Path) -> dict[str, Any]:
