@@ -84,7 +84,7 @@ def small_plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if path.stem not in typed.split():
             continue
         settings = shrunk(discovery.read_plugin_file(path))
-        text = f"from kitbox import Plugin\n\nplugin = Plugin.model_validate({settings!r})\n"
+        text = f"from kitbox import Plugin\n\nplugin = Plugin.read({settings!r})\n"
         (folder / path.name).write_text(text, encoding="utf-8")
     return folder
 

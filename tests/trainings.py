@@ -137,7 +137,7 @@ def tensors_of(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
 def embeddings_of(checkpoint: Checkpoint, images: ImageSet) -> Floats:
     """Return the embeddings of images by the network of a checkpoint."""
     network = load_network(checkpoint)
-    plugin = Plugin.model_validate(read_origin(checkpoint.path).settings)
+    plugin = Plugin.read(read_origin(checkpoint.path).settings)
     view = ImageDataset(images, plugin.height_width, interpolation="bicubic", crop_margin=0.05)
     batch = view.__getitems__(range(len(images)))
     batches = inference.embed_batches(network, [batch], device="cpu", precision="32")

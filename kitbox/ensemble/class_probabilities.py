@@ -131,7 +131,7 @@ def load_classifier(checkpoint: Checkpoint) -> ClassifierHead | None:
     their margins), whose softmax is poorly calibrated.
     """
     origin = read_origin(checkpoint.path)
-    plugin = Plugin.model_validate(origin.settings)
+    plugin = Plugin.read(origin.settings)
     if not (origin.epoch and origin.labels) or plugin.divide is not None:
         return None
     labels = strings(origin.labels)

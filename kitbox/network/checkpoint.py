@@ -130,7 +130,7 @@ def load_network(checkpoint: Checkpoint, named: NamedPlugin | None = None) -> Ne
         )
     if digest_of_file(checkpoint.path) != checkpoint.digest:
         raise KitboxError(f"the bytes of checkpoint {checkpoint.path} have changed; train it again")
-    plugin = Plugin.model_validate(origin.settings)
+    plugin = Plugin.read(origin.settings)
     network = Network(plugin)
     with safe_open(checkpoint.path, framework="pt") as file:
         state = {

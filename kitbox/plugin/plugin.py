@@ -1,9 +1,9 @@
 """A plugin: all settings of one model and its training, as a value with a fingerprint."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 
 from kitbox.files import digest_of
 from kitbox.plugin.losses import ArcFace, Loss, NotNegative, Positive, Share, Triplet
@@ -21,6 +21,11 @@ from kitbox.plugin.schedules import (
 )
 from kitbox.value import Value
 
+Pooling = Literal["average", "gem", "gem_learned", "cls", "cls+mean", "native"]
+# How poolings are recorded: before there was a choice by family, "average" was the default, and it
+# stays the record of a plugin that sets none.
+_RECORDED: Mapping[str | None, str] = {None: "average", "average": "mean"}
+
 UnknownShare = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -32,13 +37,17 @@ class Plugin(Value):
     them), "file" (a file named after the backbone in the workspace's weights folder),
     "package:NAME" (an installed package) or "none" (random). `pooled_maps` are the feature maps of
     the backbone that are pooled and concatenated, counted from 0; () is the last one alone.
+    `pooling` is over its map or patch tokens ("average", "gem", "gem_learned"), its class token
+    ("cls"), both ("cls+mean"), or its own head before the classifier ("native"); None is what the
+    backbone's family is best at.
 
     Learning rates are per step of the whole batch. `final_learning_rate` is reached at the last
     step, and the heads' rate falls in the same proportion. `layer_decay` multiplies the backbone's
     rate once for each layer below its last. A step sums the gradients of `accumulate` batches.
     `dropout` applies to the embeddings that classifying losses see, not to pairs. `drop_path` is
-    the rate of stochastic depth. `embedding_mixup` is the alpha of the beta distribution by which
-    embeddings are mixed in pairs for losses that classify.
+    the rate of stochastic depth. `checkpointing` computes the backbone twice to save memory.
+    `train_last_blocks` freezes the backbone but for its last blocks. `embedding_mixup` is the alpha
+    of the beta distribution by which embeddings are mixed in pairs for losses that classify.
 
     With `flip_identities` a mirrored image shows another individual, which is trained on too.
     With a `box_choice` of "random" one of an image's boxes is drawn each time. `unknown_share` is
@@ -48,7 +57,7 @@ class Plugin(Value):
     backbone: str = Field(min_length=1)
     image_size: Side | tuple[Side, Side]
     weights: str = Field(default="hub", pattern=r"^(hub|file|none|package:[a-z0-9_]+)$")
-    pooling: Literal["average", "gem", "gem_learned"] = "average"
+    pooling: Pooling | None = None
     gem_power: Positive = 3.0
     pooled_maps: tuple[int, ...] = ()
     embedding_dim: int | None = Field(default=256, ge=2)
@@ -56,6 +65,8 @@ class Plugin(Value):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     frozen_batchnorm: bool = False
+    checkpointing: bool = False
+    train_last_blocks: int | None = Field(default=None, ge=0)
 
     losses: tuple[Loss, ...] = (ArcFace(),)
     embedding_mixup: NotNegative = 0.0
@@ -94,6 +105,8 @@ class Plugin(Value):
             "pooled_maps",
             "drop_path",
             "frozen_batchnorm",
+            "checkpointing",
+            "train_last_blocks",
             "embedding_mixup",
             "divide",
             "unknown_share",
@@ -196,6 +209,19 @@ class Plugin(Value):
         ):
             return f"pooled_maps = {self.pooled_maps} are not rising feature maps, counted from 0"
         return None
+
+    @classmethod
+    def read(cls, recorded: Mapping[str, Any]) -> "Plugin":
+        """Return the plugin of settings that `model_dump(mode="json")` recorded."""
+        pooling: Any = recorded.get("pooling")
+        for chosen, written in _RECORDED.items():
+            if pooling == written:
+                return cls.model_validate({**recorded, "pooling": chosen})
+        return cls.model_validate(recorded)
+
+    @field_serializer("pooling", when_used="json")
+    def _recorded_pooling(self, pooling: str | None) -> str | None:
+        return _RECORDED.get(pooling, pooling)
 
     @property
     def frozen(self) -> bool:

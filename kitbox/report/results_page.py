@@ -207,8 +207,7 @@ def _find_submission(names: Sequence[str], workspace: Workspace) -> ResultsReque
     return ResultsRequest(
         name=name,
         plugins=tuple(
-            NamedPlugin(e["name"], Plugin.model_validate(e["settings"]), None, "receipt")
-            for e in entries
+            NamedPlugin(e["name"], Plugin.read(e["settings"]), None, "receipt") for e in entries
         ),
         weights=tuple(float(entry["weight"]) for entry in entries),
         options=receipt.ensemble_options(recorded),

@@ -154,7 +154,7 @@ def _describe(threshold: ThresholdSettings) -> str:
 
 
 def _plugin(entry: dict[str, Any]) -> NamedPlugin:
-    plugin = Plugin.model_validate(entry["settings"])
+    plugin = Plugin.read(entry["settings"])
     return NamedPlugin(entry["name"], plugin, None, "receipt")
 
 

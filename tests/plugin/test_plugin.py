@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 import kitbox
 from kitbox.plugin import discovery
+from kitbox.plugin.derivation import with_settings
 from kitbox.plugin.losses import ArcFace, CrossEntropy, Loss, Triplet
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.samplers import PK, Balanced, Divide, Shuffled
@@ -37,6 +38,8 @@ ANOTHER = {
     "dropout": 0.1,
     "drop_path": 0.1,
     "frozen_batchnorm": True,
+    "checkpointing": True,
+    "train_last_blocks": 4,
     "embedding_mixup": 0.2,
     "divide": Divide(),
     "unknown_share": 0.25,
@@ -124,9 +127,22 @@ def test_equal_settings_written_differently_have_one_fingerprint(
 def test_settings_survive_json() -> None:
     alone = {"unknown_share": 0.0, "flip_identities": False}  # divide excludes these
     plugin = Plugin(**{**SMALL, **ANOTHER, **alone, "epochs": 4, "embedding_dim": 128})
-    again = Plugin.model_validate_json(plugin.model_dump_json())
+    again = Plugin.read(json.loads(plugin.model_dump_json()))
     assert again == plugin
     assert again.fingerprint == plugin.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("pooling", "recorded"),
+    [(None, "average"), ("average", "mean"), ("gem", "gem"), ("cls+mean", "cls+mean")],
+)
+def test_a_pooling_that_is_left_open_is_recorded_as_the_default_of_old(
+    pooling: str | None, recorded: str
+) -> None:
+    plugin = Plugin(**SMALL, pooling=pooling)
+    assert plugin.model_dump(mode="json")["pooling"] == recorded
+    assert Plugin.read(plugin.model_dump(mode="json")) == plugin
+    assert with_settings(plugin, {"seed": 1}).pooling == pooling
 
 
 @pytest.mark.parametrize(
@@ -164,7 +180,12 @@ def test_settings_survive_json() -> None:
             "weights = 'imagenet' String should match pattern "
             "'^(hub|file|none|package:[a-z0-9_]+)$'",
         ),
-        ({"pooling": "max"}, "pooling = 'max' should be 'average', 'gem' or 'gem_learned'"),
+        (
+            {"pooling": "max"},
+            "pooling = 'max' should be 'average', 'gem', 'gem_learned', 'cls', 'cls+mean' or "
+            "'native'",
+        ),
+        ({"train_last_blocks": -1}, "train_last_blocks = -1 should be greater than or equal to 0"),
         ({"bacth_size": 16}, "'bacth_size' is not a setting of Plugin; did you mean batch_size?"),
     ],
 )
