@@ -35,7 +35,7 @@ from kitbox.competition.settings import TaskSettings, ThresholdSettings
 from kitbox.dataset.collection import collect
 from kitbox.embedding import embedder
 from kitbox.ensemble.ensemble import Ensemble
-from kitbox.ensemble.members import Member
+from kitbox.ensemble.members import NetworkMember
 from kitbox.ensemble.pseudo_labelling import PseudoLabelOptions, PseudoLabelRule, label_test_images
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint
@@ -275,7 +275,7 @@ class Benchmark:
         """Label test images with a trained method and write pseudo.csv of the workspace."""
         named, checkpoint, _ = self.trained(name)
         ensemble = Ensemble(
-            members=[Member(named, checkpoint, 1.0)],
+            members=[NetworkMember(1.0, named, checkpoint)],
             collection=self.collection,
             competition=self.competition,
             workspace=self.workspace,

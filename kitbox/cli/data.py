@@ -215,7 +215,6 @@ def _compare_with_test(
 ) -> "HoldoutRealism":
     import numpy as np
 
-    from kitbox.embedding import embedder
     from kitbox.ensemble import members
     from kitbox.records import Embeddings
     from kitbox.scoring import holdout_realism
@@ -224,16 +223,7 @@ def _compare_with_test(
         raise KitboxError("this competition has no test images; set images.test_folder")
     [member] = members.for_holdout(workspace, load_plugins([by], workspace), None, collection)
     parts = [
-        follow(
-            embedder.embed(
-                member.named,
-                member.checkpoint,
-                images,
-                workspace,
-                unreadable=collection.unreadable,
-                options=options,
-            )
-        )
+        follow(member.embed(images, workspace, collection.unreadable, options))
         for images in (collection.labelled, collection.test)
     ]
     # queries of scenarios may be labelled images; keep each image once

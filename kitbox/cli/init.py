@@ -225,7 +225,7 @@ def demo(
     report = {}
     for member in ensemble.members:
         alone = replace(ensemble, members=[member])
-        report[member.named.name] = follow(answers.score(alone)).score.scores
+        report[member.name] = follow(answers.score(alone)).score.scores
     locally = follow(answers.score(ensemble))
     report["ensemble"] = locally.score.scores
     made = follow(make_submission(ensemble, locally.score.thresholds))

@@ -157,7 +157,6 @@ def embed(
     Example:
       kitbox embed tf_efficientnet_lite0_96x192
     """
-    from kitbox.embedding import embedder
     from kitbox.ensemble import members
 
     workspace, competition = open_workspace(folder)
@@ -175,29 +174,20 @@ def embed(
     done = []
     for member, images, collection in jobs:
         began = time.perf_counter()
-        embeddings = follow(
-            embedder.embed(
-                member.named,
-                member.checkpoint,
-                images,
-                workspace,
-                unreadable=collection.unreadable,
-                options=options,
-            )
-        )
+        embeddings = follow(member.embed(images, workspace, collection.unreadable, options))
         seconds = time.perf_counter() - began
         done.append(
             {
-                "name": member.named.name,
-                "checkpoint": member.checkpoint.digest,
-                "trained_on": member.checkpoint.on,
+                "name": member.name,
+                "checkpoint": member.digest,
+                "trained_on": member.on,
                 "images": len(embeddings),
                 "dim": embeddings.dim,
                 "seconds": round(seconds, 3),
             }
         )
         print_line(
-            f"{member.named.name} ({member.checkpoint.trained_on}): "
+            f"{member.name} ({member.trained_on}): "
             f"{len(embeddings)} images × {embeddings.dim} in {seconds:.1f} s"
         )
     if as_json:

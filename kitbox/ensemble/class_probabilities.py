@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from kitbox.embedding import embedder
 from kitbox.ensemble.ensemble import Ensemble
 from kitbox.errors import KitboxError
 from kitbox.network.checkpoint import read_origin
@@ -83,17 +82,13 @@ def predict(
     for member in ensemble.members:
         classifier = load_classifier(member.checkpoint)
         if classifier is None:
-            raise KitboxError(
-                f"{member.named.name} has no classifier of the labels; use --by similarity"
-            )
+            raise KitboxError(f"{member.name} has no classifier of the labels; use --by similarity")
         # plain embeddings of the whole list are in the cache: other commands need them too
-        embeddings = yield from embedder.embed(
-            member.named,
-            member.checkpoint,
+        embeddings = yield from member.embed(
             images.of(image_ids) if classifier.homogeneous else images,
             ensemble.workspace,
-            unreadable=ensemble.collection.unreadable,
-            options=ensemble.embed_options,
+            ensemble.collection.unreadable,
+            ensemble.embed_options,
             homogeneous=classifier.homogeneous,
         )
         parts.append((classifier, embeddings.of(image_ids).vectors))
@@ -124,12 +119,14 @@ def mean_predictions(
     return Predictions(image_ids, labels[first], best[:, 0], best[:, 1])
 
 
-def load_classifier(checkpoint: Checkpoint) -> ClassifierHead | None:
+def load_classifier(checkpoint: Checkpoint | None) -> ClassifierHead | None:
     """Return the classifier of a trained checkpoint, or None where it has none over its labels.
 
     A linear one (CrossEntropy, Focal) is preferred to one of angles (ArcFace, CosFace, without
     their margins), whose softmax is poorly calibrated.
     """
+    if checkpoint is None:
+        return None
     origin = read_origin(checkpoint.path)
     plugin = Plugin.read(origin.settings)
     if not (origin.epoch and origin.labels) or plugin.divide is not None:

@@ -1,44 +1,165 @@
 """The members of an ensemble: plugins, each with a checkpoint for a purpose."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from kitbox.dataset.collection import Collection
+from kitbox.embedding import embedder
+from kitbox.embedding.embedder import EmbedOptions
 from kitbox.errors import KitboxError
 from kitbox.network.checkpoint import read_origin
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.records import Checkpoint
+from kitbox.records import Checkpoint, Embeddings, ImageSet, Progress
 from kitbox.training import runs, transfer
 from kitbox.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Member:
-    """A plugin of an ensemble with its checkpoint and its weight.
+class Member(ABC):
+    """What an ensemble joins: something that gives images embeddings, with its weight.
 
     Raises KitboxError for a weight that is not above 0, or not finite.
     """
 
-    named: NamedPlugin
-    checkpoint: Checkpoint
     weight: float
 
     def __post_init__(self) -> None:
         if not 0 < self.weight < np.inf:
             raise KitboxError(
-                f"the weight of {self.named.name} is {self.weight:g}; "
-                "give it a finite number above 0"
+                f"the weight of {self.name} is {self.weight:g}; give it a finite number above 0"
             )
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name by which commands know it."""
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """The digest of what determines its embeddings of an image."""
+
+    @property
+    @abstractmethod
+    def on(self) -> str:
+        """What it learned from: "holdout", "all", "none" or, of embeddings, "elsewhere"."""
+
+    @property
+    @abstractmethod
+    def trained_on(self) -> str:
+        """What it learned from, in words."""
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The checkpoint of its network, None where it has none."""
+        return None
+
+    @property
+    def crop_margin(self) -> float | None:
+        """The margin around the boxes that images are cropped to, None where they stay whole."""
+        return None
+
+    @property
+    def holdout_warning(self) -> str | None:
+        """A sentence if its local score may be too good, else None."""
+        return None
+
+    @abstractmethod
+    def embed(
+        self,
+        images: ImageSet,
+        workspace: Workspace,
+        unreadable: frozenset[str],
+        options: EmbedOptions,
+        *,
+        homogeneous: bool = False,
+    ) -> Generator[Progress, None, Embeddings]:
+        """Return the unit embeddings of images, in their order; yields Progress."""
+
+    @abstractmethod
+    def as_json(self, dim: int) -> dict[str, Any]:
+        """Return the member as a receipt records it."""
+
+
+@dataclass(frozen=True)
+class NetworkMember(Member):
+    """A plugin with its checkpoint."""
+
+    named: NamedPlugin
+    network: Checkpoint
+
+    @property
+    def name(self) -> str:
+        """The name of the plugin."""
+        return self.named.name
+
+    @property
+    def digest(self) -> str:
+        """The digest of the checkpoint."""
+        return self.network.digest
+
+    @property
+    def on(self) -> str:
+        """What the network was trained on: "holdout", "all" or "none"."""
+        return self.network.on
+
+    @property
+    def trained_on(self) -> str:
+        """What the network was trained on, in words."""
+        return self.network.trained_on
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint."""
+        return self.network
+
+    @property
+    def crop_margin(self) -> float | None:
+        """The plugin's margin, where it crops."""
+        return self.named.plugin.crop_margin if self.named.plugin.crop else None
+
+    @property
+    def holdout_warning(self) -> str | None:
+        """A sentence if the network may have seen the holdout, else None."""
+        if not read_origin(self.network.path).may_have_seen_holdout:
+            return None
+        return (
+            f"warning: {self.name} may have seen the holdout elsewhere; its local score may be too "
+            "good"
+        )
+
+    def embed(
+        self,
+        images: ImageSet,
+        workspace: Workspace,
+        unreadable: frozenset[str],
+        options: EmbedOptions,
+        *,
+        homogeneous: bool = False,
+    ) -> Generator[Progress, None, Embeddings]:
+        """Return the embeddings by the network, through the cache; yields Progress."""
+        return (
+            yield from embedder.embed(
+                self.named,
+                self.network,
+                images,
+                workspace,
+                unreadable=unreadable,
+                options=options,
+                homogeneous=homogeneous,
+            )
+        )
 
     def as_json(self, dim: int) -> dict[str, Any]:
         """Return the member as a receipt records it."""
         return {
-            "name": self.named.name,
+            "name": self.name,
             "fingerprint": self.named.plugin.fingerprint,
-            "checkpoint": self.checkpoint.digest,
+            "checkpoint": self.digest,
             "weight": self.weight,
             "dim": dim,
         }
@@ -100,42 +221,36 @@ def for_inspection(
     """
     has_holdout = collection.absent_holdout is None
     suitable, on = (for_holdout, "holdout") if has_holdout else (for_submission, "all")
-    checkpoints, outdated = [], []
+    chosen, outdated = list[Member](), []
     for named in plugins:
         try:
             [member] = suitable(workspace, [named], None, collection)
-            checkpoints.append(member.checkpoint)
+            chosen.append(member)
         except runs.OtherImagesError:
             older = runs.newest(workspace, named, on=on)
             if older is None:
                 raise
-            checkpoints.append(older)
+            chosen += _members([named], [older], None)
             outdated.append(named.name)
-    return _members(plugins, checkpoints, None), outdated
+    return chosen, outdated
 
 
 def checkpoint_warnings(members: Sequence[Member]) -> list[str]:
     """Return sentences on ambiguous checkpoints, and on networks that may have seen the holdout."""
     sentences = []
     for member in members:
-        ambiguity = runs.ambiguity(member.checkpoint)
-        if ambiguity is not None:
-            sentences.append(ambiguity)
-        if read_origin(member.checkpoint.path).may_have_seen_holdout:
-            sentences.append(
-                f"warning: {member.named.name} may have seen the holdout elsewhere; its local "
-                "score may be too good"
-            )
+        ambiguity = None if member.checkpoint is None else runs.ambiguity(member.checkpoint)
+        sentences += [each for each in (ambiguity, member.holdout_warning) if each is not None]
     return list(dict.fromkeys(sentences))
 
 
 def refit_advice(members: Sequence[Member]) -> list[str]:
     """Return sentences on how to refit the members that were trained without the holdout."""
     return [
-        f"{member.named.name} was trained without the holdout; "
-        f"'kitbox train {member.named.name} --on all' refits it on every label"
+        f"{member.name} was trained without the holdout; "
+        f"'kitbox train {member.name} --on all' refits it on every label"
         for member in members
-        if member.checkpoint.on == "holdout"
+        if member.on == "holdout"
     ]
 
 
@@ -151,6 +266,6 @@ def _members(
     if len(given) != len(plugins):
         raise KitboxError(f"--weights names {len(given)} weights for {len(plugins)} plugins")
     return [
-        Member(named, checkpoint, weight)
+        NetworkMember(weight, named, checkpoint)
         for named, checkpoint, weight in zip(plugins, checkpoints, given, strict=True)
     ]

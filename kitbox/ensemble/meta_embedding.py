@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kitbox.embedding import embedder
 from kitbox.ensemble.ensemble import Ensemble
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, ImageSet, Progress, Strings
@@ -38,13 +37,11 @@ def assemble(
     for member in ensemble.members:
         parts = []
         for images in image_sets:
-            part = yield from embedder.embed(
-                member.named,
-                member.checkpoint,
+            part = yield from member.embed(
                 images,
                 ensemble.workspace,
-                unreadable=ensemble.collection.unreadable,
-                options=ensemble.embed_options,
+                ensemble.collection.unreadable,
+                ensemble.embed_options,
             )
             parts.append(part)
         block = Embeddings(

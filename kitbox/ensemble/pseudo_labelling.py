@@ -203,8 +203,9 @@ def default_source(members: Sequence[Member]) -> LabelSource:
 
 def next_round(members: Sequence[Member]) -> int:
     """Return the round of labels by these networks: one more than those they were trained on."""
-    origins = (read_origin(member.checkpoint.path) for member in members)
-    return 1 + max(origin.pseudo_round for origin in origins)
+    networks = (member.checkpoint for member in members)
+    rounds = (read_origin(one.path).pseudo_round for one in networks if one is not None)
+    return 1 + max(rounds, default=0)
 
 
 def select(
@@ -304,7 +305,7 @@ def _individuals(holdout: Holdout, unknown: str | None) -> Strings:
 def _rows(
     predictions: Predictions, ensemble: Ensemble, options: PseudoLabelOptions, number: int
 ) -> tuple[PseudoLabel, ...]:
-    networks = "+".join(member.named.name for member in ensemble.members)
+    networks = "+".join(member.name for member in ensemble.members)
     query_ids = ensemble.collection.holdout.query.image_ids
     holdout = holdout_digest(query_ids) if options.on == "holdout" else ""
     gap = predictions.gap

@@ -89,7 +89,7 @@ class ResultsRequest:
             return notes
         notes.append(f"Submission {self.name}, answered on the local holdout.")
         entries = zip(self.receipt["plugins"], members, strict=True)
-        others = [e["name"] for e, m in entries if e["scored_checkpoint"] != m.checkpoint.digest]
+        others = [e["name"] for e, m in entries if e["scored_checkpoint"] != m.digest]
         if others:
             notes.append(f"Trained again since, so that scores may differ: {', '.join(others)}.")
         return notes
@@ -262,7 +262,7 @@ def evaluate(ensemble: Ensemble) -> Generator[Progress, None, HoldoutResults]:
         yield Progress("score members", number, len(members), "members")
         options = _limit_dims(ensemble.options, dims[number])
         one, _ = yield from answer(replace(ensemble, members=[member], options=options))
-        alone.append(MemberResult(member.named.name, member.weight, one.score, one.queries.values))
+        alone.append(MemberResult(member.name, member.weight, one.score, one.queries.values))
     return replace(together, members=tuple(alone))
 
 
@@ -288,15 +288,13 @@ def write(
     map_rows, map_points = _lay_out_map(results, collection)
     map_ids = results.embeddings.image_ids[map_rows]
     images = _pictured_images(results.queries, map_ids, suspects, collection)
-    plugin = members[0].named.plugin
-    margin = plugin.crop_margin if plugin.crop else None
-    pictures = yield from page.collect_pictures([images], workspace, margin)
+    pictures = yield from page.collect_pictures([images], workspace, members[0].crop_margin)
     numbers = {str(image_id): number for number, image_id in enumerate(images.image_ids.tolist())}
     data = result_tables.query_chunks(
         results.queries, images, pictures.aspects, competition, results.members
     )
     data["map"] = {"image": [numbers[image] for image in map_ids.tolist()], **map_points}
-    curves = training_curves.draw_curves([training_curves.load_curve(one) for one in members])
+    curves = training_curves.draw_curves(training_curves.load_curves(members))
     values = _values(results, numbers, competition) | {
         "about": [*about, _members_text(members)],
         "curves": curves,
@@ -366,9 +364,9 @@ def _values(
 
 def _members_text(members: Sequence[Member]) -> str:
     if len(members) == 1:
-        return f"Plugin: {members[0].named.name}."
+        return f"Plugin: {members[0].name}."
     total = sum(member.weight for member in members)
-    shares = [f"{member.named.name} ({member.weight / total:.0%})" for member in members]
+    shares = [f"{member.name} ({member.weight / total:.0%})" for member in members]
     return f"Plugins: {', '.join(shares)}."
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kitbox.ensemble.members import Member
+from kitbox.records import Checkpoint
 from kitbox.report import plots
 from kitbox.report.plots import Plot
 from kitbox.scoring import metrics
@@ -31,15 +32,24 @@ class TrainingCurve:
     warnings: tuple[tuple[int, str], ...] = ()
 
 
-def load_curve(member: Member) -> TrainingCurve:
-    """Return the curve of the run that a member's checkpoint comes from."""
-    events = Run(member.checkpoint.path.parent).events()
+def load_curves(members: Sequence[Member]) -> list[TrainingCurve]:
+    """Return the curves of the runs that members' checkpoints come from."""
+    return [
+        load_curve(member.name, member.checkpoint)
+        for member in members
+        if member.checkpoint is not None
+    ]
+
+
+def load_curve(name: str, checkpoint: Checkpoint) -> TrainingCurve:
+    """Return the curve of the run that the checkpoint of a plugin's name comes from."""
+    events = Run(checkpoint.path.parent).events()
     epochs = [event for event in events if event["event"] == "epoch"]
     figures = [{**event.get("figures", {}), "epoch": event["epoch"]} for event in epochs]
     scored = [event for event in events if event["event"] == "score" and event["scores"]]
     metric = next(iter(scored[-1]["scores"])) if scored else ""
     return TrainingCurve(
-        name=member.named.name,
+        name=name,
         losses=_points(epochs, "loss"),
         scores=tuple(
             (int(event["epoch"]), float(event["scores"][metric]["value"])) for event in scored

@@ -95,15 +95,14 @@ def describe(
     missing = ensemble.collection.absent_holdout
     plugins = []
     for row, (member, dim) in enumerate(zip(ensemble.members, submission.dims, strict=True)):
-        entry = member.as_json(dim) | {
-            "settings": read_origin(member.checkpoint.path).settings,
-            "trained_on": member.checkpoint.on,
-            "epoch": member.checkpoint.epoch,
-        }
-        local = scored[row].checkpoint if score else member.checkpoint
+        local = scored[row] if score else member
+        entry = member.as_json(dim) | {"trained_on": member.on}
         if score:
-            entry |= {"scored_checkpoint": local.digest} | _holdout_warning(local)
-        plugins.append(entry | _origins(member.checkpoint, local))
+            entry |= {"scored_checkpoint": local.digest}
+            entry |= {"may_have_seen_holdout": True} if local.holdout_warning else {}
+        if member.checkpoint is not None and local.checkpoint is not None:
+            entry |= _origins(member.checkpoint, local.checkpoint)
+        plugins.append(entry)
     return {
         "kitbox": kitbox.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -151,14 +150,9 @@ def _origins(member: Checkpoint, scored: Checkpoint) -> dict[str, Any]:
     """Return the origin of a network, and where that of the scored one differs, as `scored_*`."""
     own, local = _origin(member), _origin(scored)
     given = {name: value for name, value in own.items() if value is not None}
+    given |= {"settings": read_origin(member.path).settings, "epoch": member.epoch}
     others = {f"scored_{name}": value for name, value in local.items() if value != own[name]}
     return given | others
-
-
-def _holdout_warning(scored: Checkpoint) -> dict[str, Any]:
-    """Return an entry that marks a local score as possibly too high."""
-    seen = read_origin(scored.path).may_have_seen_holdout
-    return {"may_have_seen_holdout": True} if seen else {}
 
 
 def competition_settings(competition: Competition) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from kitbox.dataset.collection import Collection
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.ensemble import answers
 from kitbox.ensemble.ensemble import Ensemble
-from kitbox.ensemble.members import Member
+from kitbox.ensemble.members import NetworkMember
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.network.checkpoint import read_checkpoint, read_origin
@@ -74,8 +74,8 @@ def reproduce(
     folder = path if path.is_dir() else path.parent
     # apart from the workspace's own runs, so that the recorded checkpoints are not replaced
     apart = replace(workspace, cache_name=".kitbox/reproduced")
-    members: list[Member] = []
-    scored: list[Member] = []
+    members: list[NetworkMember] = []
+    scored: list[NetworkMember] = []
     local = ("holdout",) if recorded["scores"] else ()  # else there was no holdout
     for entry in recorded["plugins"]:
         named = _plugin(entry)
@@ -89,8 +89,8 @@ def reproduce(
                 networks[on] = yield from _retrain(named, side, setup, workspace, folder)
             else:
                 networks[on] = kept
-        scored += [Member(named, networks[on], entry["weight"]) for on in local]
-        members.append(Member(named, networks[entry["trained_on"]], entry["weight"]))
+        scored += [NetworkMember(entry["weight"], named, networks[on]) for on in local]
+        members.append(NetworkMember(entry["weight"], named, networks[entry["trained_on"]]))
     applied = _with_threshold(competition, recorded)
     ensemble = Ensemble(
         members=members,
@@ -252,7 +252,7 @@ def _plugin_comparisons(recorded: dict[str, Any], workspace: Workspace) -> list[
 
 
 def _checkpoint_comparisons(
-    recorded: dict[str, Any], members: list[Member], prefix: str = ""
+    recorded: dict[str, Any], members: list[NetworkMember], prefix: str = ""
 ) -> list[Comparison]:
     """Compare the networks with those of one side of a receipt."""
     found = []

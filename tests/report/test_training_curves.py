@@ -18,11 +18,8 @@ def curve_of(folder: Path, *entries: dict[str, Any]) -> TrainingCurve:
     """Return the curve of a run 'flukes' with this journal."""
     lines = [json.dumps(entry) + "\n" for entry in entries]
     (folder / "journal.jsonl").write_text("".join(lines))
-    member = SimpleNamespace(
-        named=SimpleNamespace(name="flukes"),
-        checkpoint=SimpleNamespace(path=folder / "last.safetensors"),
-    )
-    return training_curves.load_curve(member)
+    checkpoint = SimpleNamespace(path=folder / "last.safetensors")
+    return training_curves.load_curve("flukes", checkpoint)
 
 
 def epoch(number: int, **values: Any) -> dict[str, Any]:
