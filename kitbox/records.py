@@ -371,10 +371,14 @@ class Scores:
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of the stage of this name: `done` of `total` units, such as images."""
+    """Progress of the stage of this name: `done` of `total` units, such as images.
+
+    `notice` is a sentence that the user should still see after the stage.
+    """
 
     stage: str
     done: int
     total: int
     unit: str = "images"
     note: str = ""
+    notice: str = ""

@@ -261,6 +261,8 @@ def _render(event: "SweepEvent | str") -> str | _Bar:
     match event:
         case str():
             return event
+        case Progress(notice=notice) if notice:
+            return notice
         case Progress():
             return _Bar(event.stage, event.done, event.total, event.note)
         case events.StepDone():

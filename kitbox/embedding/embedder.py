@@ -1,7 +1,7 @@
 """Embeds images with a checkpoint, or loads the embeddings from the cache."""
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from kitbox.embedding import cache
+from kitbox.embedding.view_inputs import scale_network, view_inputs
 from kitbox.files import digest_of
-from kitbox.images.loader import ImageDataset, build_loader, worker_count
+from kitbox.images.loader import BatchItem, ImageDataset, build_loader, worker_count
 from kitbox.network import acceleration, inference
 from kitbox.network.checkpoint import load_network
 from kitbox.network.network import Network
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.records import Checkpoint, Embeddings, ImageSet, Progress
+from kitbox.plugin.views import PLAIN, View, cost, views_of
+from kitbox.records import Checkpoint, Embeddings, Floats, ImageSet, Progress
 from kitbox.workspace import Workspace
 
 _BATCH = 64
@@ -43,44 +45,48 @@ def embed(
 ) -> Generator[Progress, None, Embeddings]:
     """Return the unit embeddings of images, in their order; yields Progress unless cached.
 
-    `homogeneous` returns (x, 1) at unit length, of one dimension more, for an embedding x: it
-    keeps the length of x, which a linear classifier needs.
-    Raises KitboxError for a checkpoint of another plugin or of other settings.
+    The vectors of the plugin's views are averaged, each of which is cached apart. `homogeneous`
+    returns (x, 1) at unit length, of one dimension more, for an embedding x: it keeps the length of
+    x, which a linear classifier needs.
+    Raises KitboxError for a checkpoint of another plugin or of other settings, and for a view that
+    the images or the network cannot have.
     """
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device)
-    parts = key_parts(named, checkpoint, images, unreadable, precision, homogeneous=homogeneous)
-    key = cache.key(parts)
-    if options.reuse and (cached := cache.load(workspace, key)) is not None:
-        return cached
-    network, plugin = _load_network(checkpoint, named, device, homogeneous), named.plugin
-    dataset = ImageDataset(
-        images,
-        plugin.height_width,
-        interpolation=network.data_config.interpolation,
-        crop_margin=plugin.crop_margin if plugin.crop else None,
-        unreadable=unreadable,
-        workspace=workspace,
-    )
-    rows = np.arange(len(images))
-    batches = [
-        [int(row) for row in batch] for batch in np.split(rows, range(_BATCH, len(rows), _BATCH))
-    ]
-    workers = worker_count(dataset, device, options.workers)
-    loader = build_loader(dataset, batches, workers=workers, pinned=device == "cuda")
-    dim = network.embedding_dim + homogeneous
-    vectors = np.empty((len(images), dim), dtype=np.float32)
-    done = 0
-    for batch_vectors, batch_rows in inference.embed_batches(
-        network, loader, device=device, precision=precision
-    ):
-        vectors[batch_rows] = batch_vectors
-        done += len(batch_rows)
-        yield Progress(f"embed {named.name}", done, len(images), note=dataset.source)
-    embeddings = Embeddings(images.image_ids, vectors)
-    if options.reuse:
-        cache.save(workspace, key, embeddings, parts)
-    return embeddings
+    views = views_of(named.plugin.views)
+    parts = {
+        view: key_parts(
+            named, checkpoint, images, unreadable, precision, homogeneous=homogeneous, view=view
+        )
+        for view in views
+    }
+    found = {
+        view: embeddings
+        for view in views
+        if options.reuse
+        and (embeddings := cache.load(workspace, cache.key(parts[view]))) is not None
+    }
+    missing = [view for view in views if view not in found]
+    if missing and named.plugin.views:
+        notice = f"{named.name}: {cost(views, missing, len(images))}"
+        yield Progress(f"embed {named.name}", 0, len(images), notice=notice)
+    for view in missing:
+        vectors = yield from _vectors(
+            named,
+            checkpoint,
+            images,
+            workspace,
+            view=view,
+            unreadable=unreadable,
+            options=replace(options, device=device, precision=precision),
+            homogeneous=homogeneous,
+        )
+        found[view] = Embeddings(images.image_ids, vectors)
+        if options.reuse:
+            cache.save(workspace, cache.key(parts[view]), found[view], parts[view])
+    if len(views) == 1:
+        return found[views[0]]
+    return Embeddings(images.image_ids, _mean([found[view].vectors for view in views]))
 
 
 def key_parts(
@@ -91,28 +97,89 @@ def key_parts(
     precision: str,
     *,
     homogeneous: bool = False,
+    view: View = PLAIN,
 ) -> dict[str, Any]:
-    """Return everything that determines the embeddings of images, for their cache key.
+    """Return everything that determines the embeddings of images by a view, for their cache key.
 
     It covers the plugin's settings, the bytes of the weights, and of each image its id, its bytes
     and the box it is cropped to.
     """
-    margin = named.plugin.crop_margin if named.plugin.crop else None
+    cropped = any(part.cropped for part in view_inputs(view, images, crop=named.plugin.crop))
     boxes: list[Any] = [None] * len(images)
-    if margin is not None and images.boxes is not None:
+    if cropped and images.boxes is not None:
         boxes = [None if np.isnan(box).any() else box.tolist() for box in images.boxes]
     rows = [
         [str(image_id), str(digest), box]
         for image_id, digest, box in zip(images.image_ids, images.file_digests, boxes, strict=True)
     ]
+    name = f"homogeneous {view.name}" if homogeneous else view.name
     return {
         "fingerprint": named.plugin.fingerprint,
         "checkpoint": checkpoint.digest,
         "images": digest_of(rows),
         "blank": sorted(unreadable & set(images.image_ids.tolist())),
-        "view": "homogeneous" if homogeneous else "plain",
+        "view": "homogeneous" if homogeneous and view == PLAIN else name,
         "precision": precision,
     }
+
+
+def _vectors(
+    named: NamedPlugin,
+    checkpoint: Checkpoint,
+    images: ImageSet,
+    workspace: Workspace,
+    *,
+    view: View,
+    unreadable: frozenset[str],
+    options: EmbedOptions,
+    homogeneous: bool,
+) -> Generator[Progress, None, Floats]:
+    """Return the unit vectors (n, d) of a view; yields Progress."""
+    network, plugin = _load_network(checkpoint, named, options.device, homogeneous), named.plugin
+    size = plugin.height_width
+    if view.scale != 1:
+        size = scale_network(network, size, view.scale, named.name)
+    inputs = view_inputs(view, images, crop=plugin.crop)
+    found = []
+    for number, given in enumerate(inputs):
+        dataset = ImageDataset(
+            images,
+            size,
+            interpolation=network.data_config.interpolation,
+            crop_margin=plugin.crop_margin if given.cropped else None,
+            part=given.part,
+            unreadable=unreadable,
+            workspace=workspace,
+        )
+        rows = np.arange(len(images))
+        batches = [
+            [BatchItem(int(row), flipped=given.flipped) for row in batch]
+            for batch in np.split(rows, range(_BATCH, len(rows), _BATCH))
+        ]
+        workers = worker_count(dataset, options.device, options.workers)
+        loader = build_loader(dataset, batches, workers=workers, pinned=options.device == "cuda")
+        vectors = np.empty((len(images), network.embedding_dim + homogeneous), dtype=np.float32)
+        done = number * len(images)
+        for batch_vectors, batch_rows in inference.embed_batches(
+            network, loader, device=options.device, precision=options.precision
+        ):
+            vectors[batch_rows] = batch_vectors
+            done += len(batch_rows)
+            yield Progress(
+                f"embed {named.name}{f' ({view.name})' if plugin.views else ''}",
+                done,
+                len(inputs) * len(images),
+                note=dataset.source,
+            )
+        found.append(vectors)
+    return found[0] if len(found) == 1 else _mean(found)
+
+
+def _mean(vectors: Sequence[Floats]) -> Floats:
+    """Return the mean of unit vectors (n, d) at unit length."""
+    total = np.sum(vectors, axis=0, dtype=np.float32)
+    unit: Floats = total / np.linalg.norm(total, axis=1, keepdims=True)
+    return unit
 
 
 def _load_network(

@@ -162,6 +162,7 @@ class NetworkMember(Member):
             "checkpoint": self.digest,
             "weight": self.weight,
             "dim": dim,
+            **({"views": list(views)} if (views := self.named.plugin.views) else {}),
         }
 
 

@@ -41,6 +41,7 @@ class ImageDataset(Dataset[tuple[Pixels, int]]):
         *,
         interpolation: str,
         crop_margin: float | None,
+        part: Box | None = None,
         augmentation: str = "none",
         unreadable: frozenset[str] = frozenset(),
         workspace: Workspace | None = None,
@@ -48,10 +49,11 @@ class ImageDataset(Dataset[tuple[Pixels, int]]):
     ) -> None:
         """Read whole images, or with a `crop_margin` their boxes widened by that margin.
 
-        An item with a seed is cropped to one of the image's `alternative_boxes`, if it has any.
+        Of these it reads a `part`, as shares of their width and height, if one is given. An item
+        with a seed is cropped to one of the image's `alternative_boxes`, if it has any.
         """
         self.images = images
-        self.spec = InputSpec(height_width, interpolation, crop_margin)
+        self.spec = InputSpec(height_width, interpolation, crop_margin, part)
         self.augmentation_name = augmentation
         self.unreadable = unreadable
         self._alternative_boxes = alternative_boxes or {}

@@ -134,11 +134,15 @@ def find(workspace: Workspace, images: ImageSet, spec: InputSpec) -> CachedImage
 
 
 def keys_of(images: ImageSet, spec: InputSpec) -> list[bytes]:
-    """Return the key of each image: a hash of its file's digest, its box and its margin if any."""
+    """Return the key of each image: a hash of its file's digest, its box and its margin if any.
+
+    Of a part of an image it also has that part.
+    """
     crops = (spec.crop(images, row) for row in range(len(images)))
+    part = "" if spec.part is None else f"|{spec.part}"
     return [
         hashlib.blake2b(
-            f"{digest}|{crop.box}|{crop.margin}".encode(), digest_size=KEY_BYTES
+            f"{digest}|{crop.box}|{crop.margin}{part}".encode(), digest_size=KEY_BYTES
         ).digest()
         for digest, crop in zip(images.file_digests, crops, strict=True)
     ]

@@ -83,24 +83,30 @@ class UnreadableImageError(KitboxError):
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """The part of an image to read: all of it, or a box with a margin, at (height, width)."""
+    """The part of an image to read: all of it, or a box with a margin, at (height, width).
+
+    `part` is what of that region is read, as shares of its width and height.
+    """
 
     height_width: tuple[int, int]
     box: Box | None = None
     margin: float = 0.0
     interpolation: str = "bicubic"
+    part: Box | None = None
 
 
 @dataclass(frozen=True)
 class InputSpec:
     """Size (height, width), interpolation and margin around boxes of a network's input.
 
-    With a `margin` of None whole images are read, not boxes.
+    With a `margin` of None whole images are read, not boxes. `part` is what of each is read, as
+    shares of its width and height; None is all of it.
     """
 
     height_width: tuple[int, int]
     interpolation: str
     margin: float | None
+    part: Box | None = None
 
     @classmethod
     def from_plugin(cls, plugin: Plugin, interpolation: str) -> "InputSpec":
@@ -119,7 +125,7 @@ class InputSpec:
         """Return the crop that is read of the image in a row."""
         box = box_of(images, row) if self.margin is not None else None
         margin = 0.0 if box is None or self.margin is None else self.margin
-        return Crop(self.height_width, box, margin, self.interpolation)
+        return Crop(self.height_width, box, margin, self.interpolation, self.part)
 
 
 def box_of(images: ImageSet, row: int) -> Box | None:
@@ -302,7 +308,13 @@ def raw_size_of(image: Image.Image) -> tuple[tuple[int, int], int]:
 
 
 def _region(crop: Crop, size: tuple[int, int]) -> Box:
-    return _widened(crop.box, crop.margin, size) if crop.box else (0.0, 0.0, *size)
+    x0, y0, x1, y1 = _widened(crop.box, crop.margin, size) if crop.box else (0.0, 0.0, *size)
+    if crop.part is None:
+        return x0, y0, x1, y1
+    left, top, right, bottom = crop.part
+    width, height = x1 - x0, y1 - y0
+    ends = min(x0 + right * width, x1), min(y0 + bottom * height, y1)  # not beyond by rounding
+    return x0 + left * width, y0 + top * height, *ends
 
 
 def _widened(box: Box, margin: float, size: tuple[int, int]) -> Box:

@@ -1,11 +1,12 @@
 """Plugins derived from another by changed settings, which their names hold.
 
 "resnet34_620@epochs=2" is the plugin resnet34_620 with a training of two epochs. It needs no file:
-its name says all of it, in receipts too.
+its name says all of it, in receipts too. "resnet34_620@views=plain+flip" is the same network, which
+looks at each image twice.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from kitbox.value import explain
 _SIGN = "@"
 # How a changed setting may be written in a name: a number, a word or a size.
 _PLAIN = re.compile(r"[\w.+-]+", re.ASCII)
+_VIEWS = re.compile(r"[\w.+:-]+", re.ASCII)
 
 
 def split_name(name: str) -> tuple[str, dict[str, Any]]:
@@ -30,7 +32,8 @@ def split_name(name: str) -> tuple[str, dict[str, Any]]:
     changes: dict[str, Any] = {}
     for part in text.split(",") if sign else ():
         setting, equals, value = part.partition("=")
-        if not base or not equals or not _PLAIN.fullmatch(value) or setting in changes:
+        plain = _VIEWS if setting == "views" else _PLAIN
+        if not base or not equals or not plain.fullmatch(value) or setting in changes:
             raise KitboxError(
                 f"'{name}' is not a plugin's name with changed settings",
                 fix="write it as resnet34_620@epochs=2,learning_rate=0.001",
@@ -38,7 +41,9 @@ def split_name(name: str) -> tuple[str, dict[str, Any]]:
         if setting not in Plugin.model_fields:
             near = did_you_mean(setting, Plugin.model_fields)
             raise KitboxError(f"{name}: '{setting}' is not a setting of Plugin{near}")
-        changes[setting] = notation.parse_value(value)
+        changes[setting] = (
+            tuple(value.split("+")) if setting == "views" else notation.parse_value(value)
+        )
     return base, changes
 
 
@@ -64,6 +69,16 @@ def derive(base: Plugin, changes: Mapping[str, Any]) -> Plugin:
     if isinstance(epochs, int) and epochs > 0:
         return scale_epochs(plugin, epochs)
     return with_settings(plugin, {"epochs": epochs, "warmup_epochs": 0.0})
+
+
+def with_views(plugin: Plugin, views: Sequence[str]) -> Plugin:
+    """Return the plugin with other views; raises KitboxError for one that there is not."""
+    return with_settings(plugin, {"views": tuple(views)})
+
+
+def name_with_views(name: str, views: Sequence[str]) -> str:
+    """Return the name under which a plugin is found with these views."""
+    return f"{name}{',' if _SIGN in name else _SIGN}views={'+'.join(views)}" if views else name
 
 
 def _text(setting: Any) -> str:

@@ -28,6 +28,18 @@ class NamedPlugin:
     path: Path | None
     source: str
 
+    @property
+    def full_name(self) -> str:
+        """The name with the views, where there are any: what names the network has none."""
+        return derivation.name_with_views(self.name, self.plugin.views)
+
+    def with_views(self, views: Sequence[str]) -> "NamedPlugin":
+        """Return the plugin with other views; raises KitboxError for one that there is not."""
+        try:
+            return replace(self, plugin=derivation.with_views(self.plugin, views))
+        except KitboxError as error:
+            raise KitboxError(error.explanation, where=self.name) from error
+
 
 def shipped_folder() -> Path:
     """Return the folder of the plugins that kitbox ships, in an installation or a checkout."""
@@ -62,10 +74,14 @@ def derived_names(workspace: Workspace) -> list[str]:
 def load(name: str, workspace: Workspace | None) -> NamedPlugin:
     """Return the plugin of this name.
 
-    A name may hold changed settings, as "resnet34_620@epochs=2". Raises KitboxError for an unknown
-    name, a file that does not load, and settings equal to those of another plugin.
+    A name may hold changed settings, as "resnet34_620@epochs=2". Views stay out of the name that is
+    returned, because they do not change the network. Raises KitboxError for an unknown name, a file
+    that does not load, and settings equal to those of another plugin.
     """
     base, changes = derivation.split_name(name)
+    if "views" in changes:
+        views = changes.pop("views")
+        return load(derivation.join_name(base, changes), workspace).with_views(views)
     if changes:
         named = load(base, workspace)
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_serializer, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from kitbox.files import digest_of
 from kitbox.plugin.losses import ArcFace, Loss, NotNegative, Positive, Share, Triplet
@@ -19,6 +19,7 @@ from kitbox.plugin.schedules import (
     Swa,
     side_lengths,
 )
+from kitbox.plugin.views import parse_views
 from kitbox.value import Value
 
 Pooling = Literal["average", "gem", "gem_learned", "cls", "cls+mean", "native"]
@@ -52,6 +53,10 @@ class Plugin(Value):
     With `flip_identities` a mirrored image shows another individual, which is trained on too.
     With a `box_choice` of "random" one of an image's boxes is drawn each time. `unknown_share` is
     the share of a batch that are images of unknown individuals.
+
+    `views` are the ways in which the trained network looks at an image ("plain", "flip",
+    "scale:1.25", "five_crops", "boxes"; () is "plain"): their vectors are averaged. They change no
+    training, so that the fingerprint is without them.
     """
 
     backbone: str = Field(min_length=1)
@@ -98,6 +103,7 @@ class Plugin(Value):
     averaging: Averaging | None = None
     score_every: int = Field(default=5, ge=1)
     seed: int = Field(default=0, ge=0)
+    views: tuple[str, ...] = ()
 
     written_as: ClassVar[Mapping[str, str]] = {"phases": "stages"}
     later: ClassVar[frozenset[str]] = frozenset(
@@ -117,8 +123,14 @@ class Plugin(Value):
             "layer_decay",
             "schedule",
             "averaging",
+            "views",
         }
     )
+
+    @field_validator("views")
+    @classmethod
+    def _known_views(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(view.name for view in parse_views(names))
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Plugin":
@@ -240,6 +252,13 @@ class Plugin(Value):
         return str(height) if height == width else f"{height}x{width}"
 
     @property
+    def recorded(self) -> dict[str, Any]:
+        """The settings of its network and its training, as runs and checkpoints record them."""
+        settings = self.model_dump(mode="json")
+        settings.pop("views", None)
+        return settings
+
+    @property
     def fingerprint(self) -> str:
-        """The sha256 of all settings, as 64 hex digits."""
-        return digest_of(self.model_dump(mode="json"))
+        """The sha256 of the recorded settings, as 64 hex digits."""
+        return digest_of(self.recorded)

@@ -132,7 +132,7 @@ def save(training: Training, network: TrainedNetwork, path: Path, epoch: int) ->
     key, training_set = training.key, training.training_set
     origin = Origin(
         plugin=key.plugin,
-        settings=training.plugin.model_dump(mode="json"),
+        settings=training.plugin.recorded,
         fingerprint=key.fingerprint,
         labels=tuple(str(label) for label in training_set.label_map),
         epoch=epoch,

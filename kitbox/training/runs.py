@@ -151,7 +151,7 @@ def begin(
             path.unlink(missing_ok=True)
         shutil.rmtree(run.folder / "tensorboard", ignore_errors=True)
     if init_from is not None or not run.key_file.exists():
-        beside: dict[str, Any] = {_SETTINGS: plugin.model_dump(mode="json")}
+        beside: dict[str, Any] = {_SETTINGS: plugin.recorded}
         if init_from is not None:
             beside[_INIT_PATH] = str(init_from)
         write_json(run.key_file, asdict(key) | beside)
@@ -195,7 +195,7 @@ def _differences(
     """Return how an earlier run differs from a new one, as parts of a sentence."""
     parts = []
     if earlier.fingerprint != key.fingerprint:
-        now = plugin.model_dump(mode="json")
+        now = plugin.recorded
         before = {} if settings is None else settings
         changed = [name for name in before if before[name] != now.get(name)]
         parts += [

@@ -67,7 +67,7 @@ def frozen_checkpoint(
     runs.begin(run, key, plugin=plugin, fresh=options.fresh)
     origin = Origin(
         plugin=key.plugin,
-        settings=plugin.model_dump(mode="json"),
+        settings=plugin.recorded,
         fingerprint=key.fingerprint,
         labels=(),
         epoch=0,

@@ -69,6 +69,7 @@ ANOTHER = {
     "gradient_clip": None,
     "score_every": 1,
     "seed": 1,
+    "views": ("plain", "flip"),
 }
 
 
@@ -90,7 +91,14 @@ def test_another_value_of_every_setting_is_listed() -> None:
     assert set(ANOTHER) == set(Plugin.model_fields)
 
 
-@pytest.mark.parametrize("name", ANOTHER)
+def test_views_are_no_part_of_the_fingerprint_and_the_record() -> None:
+    plugin = Plugin(**SMALL, views=("plain", "flip"))
+    assert plugin != Plugin(**SMALL)
+    assert plugin.fingerprint == Plugin(**SMALL).fingerprint
+    assert plugin.recorded == Plugin(**SMALL).recorded
+
+
+@pytest.mark.parametrize("name", [name for name in ANOTHER if name != "views"])
 def test_every_setting_is_part_of_the_fingerprint(name: str) -> None:
     assert Plugin(**{**SMALL, name: ANOTHER[name]}).fingerprint != Plugin(**SMALL).fingerprint
 
