@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,26 @@ pytestmark = [
 ]
 
 
-def test_the_holdout_imitates_the_real_test(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def image_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the index of all photographs, which takes 20 s to make."""
+    workspace = Workspace(tmp_path_factory.mktemp("real") / "w")
+    competition = presets.init(workspace, "humpback", HUMPBACK)
+    finish(collect(workspace, competition))
+    return workspace.image_index
+
+
+@pytest.fixture
+def indexed(tmp_path: Path, image_index: Path) -> Workspace:
+    """Return a workspace without settings in which the photographs have been read."""
     workspace = Workspace(tmp_path / "w")
+    workspace.image_index.parent.mkdir(parents=True)
+    shutil.copy(image_index, workspace.image_index)
+    return workspace
+
+
+def test_the_holdout_imitates_the_real_test(indexed: Workspace) -> None:
+    workspace = indexed
     competition = presets.init(workspace, "humpback", HUMPBACK)
     _, collection = finish(collect(workspace, competition))
     assert (len(collection.labelled), len(collection.test)) == (2503, 891)
@@ -41,9 +60,9 @@ def test_the_holdout_imitates_the_real_test(tmp_path: Path) -> None:
 
 
 def test_a_frozen_backbone_finds_whales_and_its_submission_passes_lint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    indexed: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace = Workspace(tmp_path / "w")
+    workspace = indexed
     presets.init(workspace, "gdsc2020", HUMPBACK)
     (workspace.plugins / "frozen.py").write_text(
         "from kitbox import Plugin\n\n"
@@ -137,8 +156,8 @@ def test_every_planted_defect_is_named_and_no_clean_photograph(tmp_path: Path) -
     assert found == PLANTED
 
 
-def test_only_truly_odd_real_photographs_are_found(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path / "w")
+def test_only_truly_odd_real_photographs_are_found(indexed: Workspace) -> None:
+    workspace = indexed
     competition = presets.init(workspace, "humpback", HUMPBACK)
     _, checked = finish(data_check.check(workspace, competition))
     named: dict[str, set[str]] = {}

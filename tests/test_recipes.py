@@ -54,7 +54,7 @@ def shrunk(plugin: Plugin) -> dict[str, Any]:
     epochs = len(phases) or 2
     settings: dict[str, Any] = {
         "backbone": family, "image_size": 32, "weights": "none", "augmentation": "none",
-        "epochs": epochs, "batch_size": 12, "warmup_epochs": min(plugin.warmup_epochs, 1),
+        "epochs": epochs, "batch_size": 36, "warmup_epochs": min(plugin.warmup_epochs, 1),
         "score_every": epochs, "phases": phases,
     }  # fmt: skip
     if plugin.embedding_dim:
