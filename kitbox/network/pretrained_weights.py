@@ -1,15 +1,18 @@
 """Pretrained backbone weights: located, and loaded only if every tensor fits."""
 
+import contextlib
+import io
 import pickle
 import re
+import sys
 import zipfile
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,15 +22,22 @@ from torch import Tensor, nn
 from kitbox.errors import KitboxError, first_line
 from kitbox.files import digest_of_file
 
+if TYPE_CHECKING:
+    from kitbox.network.network import Network
+
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar")
 State = dict[str, Tensor]
+Convert = Callable[[State], State]
 
-# Where programs keep the trained network in a file, in the order of preference.
+# Where programs keep the trained network in a file, in the order of preference. An average of its
+# weights (state_dict_ema, model_ema, ema_state_dict) is taken where none of these is there.
 _KEYS = ("state_dict", "model", "model_state_dict", "net", "network", "params", "weights")
 # What wrappers put before the names of its tensors.
-_WRAPPERS = ("module", "_orig_mod", "backbone", "encoder", "base_model", "body", "trunk")
+_WRAPPERS = ("module", "_orig_mod", "backbone", "encoder", "base_model", "body", "trunk", "visual")
 # Usual names of classifiers, which a backbone does not have.
-_CLASSIFIER = re.compile(r"^(classifier|fc|_fc|head|head\.fc|last_linear|logits)\.")
+_CLASSIFIER = re.compile(r"^(classifier|_?fc|head|head_dist|head\.fc2?|last_linear|logits)\.")
+# The number of batches that a batch norm has seen: without effect here, and not in every file.
+_COUNT = "num_batches_tracked"
 # Names of lukemelas' EfficientNet-PyTorch, without and with an expansion convolution.
 _STEM = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
 _SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
@@ -49,70 +59,170 @@ _EXPANDED = {
 
 @dataclass(frozen=True)
 class FittingWeights:
-    """The tensors of a file that fit a backbone, and a `note` on what else it holds, "" if nothing.
-
-    Classifiers of usual names are not mentioned.
-    """
+    """The tensors of a file that fit a network, and `notes`: sentences on what else it holds."""
 
     state: State
-    note: str
+    notes: tuple[str, ...]
 
 
 def load(backbone: nn.Module, path: Path) -> FittingWeights:
     """Load a file of weights into a backbone; return what was loaded, and what was not used.
 
     The file must have every tensor of the backbone, at the top or below one name, as training
-    programs have it: "model.backbone.". Raises KitboxError that counts and names those that do not
-    fit, for a file that holds two networks that fit, and for values that are no numbers.
+    programs have it: "model.backbone.". Names of other programs and position embeddings of another
+    image size are converted as timm does. Raises KitboxError that counts and names the tensors
+    that do not fit, for a file that holds two networks that fit, and for values that are no
+    numbers.
     """
-    expected = backbone.state_dict()
-    fits = [fit for place, state in _states(_read(path)) for fit in _fits(place, state, expected)]
-    if not fits:
-        raise KitboxError(f"the weights {path} hold no tensors with names (a state dict)")
-    most = max(len(fit.fitting) for fit in fits)
-    best, *others = sorted(
-        (fit for fit in fits if len(fit.fitting) == most), key=lambda fit: not fit.usual
-    )
-    if best.missing or best.unequal or best.unused:
-        problems = [
-            f"{len(names)} {problem}, such as {names[0]}"
-            for names, problem in (
-                (best.missing, "missing"),
-                (best.unequal, "of another shape"),
-                (best.unused + best.left_over, "not used"),
-            )
-            if names
-        ]
+    return _fill(backbone, *_best_fit(backbone, _networks(path), path))
+
+
+def load_network(network: "Network", path: Path) -> FittingWeights:
+    """Load a file of weights into a network's backbone as `load` does, or a MiewID whole.
+
+    A file of MiewID has the power of its pooling and the batch norm of its neck as well. They are
+    loaded where the network has the same, and then nothing but the classifier of its training may
+    be left; else a sentence says what the network would need.
+    """
+    networks = _networks(path)
+    fit, notes = _best_fit(network.backbone, networks, path)
+    if not any(re.fullmatch(r"(.*\.)?pooling\.p", name) for name in fit.left_over):
+        return _fill(network.backbone, fit, notes)
+    whole = _as_miewid(network)
+    if whole is None:
+        return _fill(network.backbone, fit, (*notes, _MIEWID))
+    fit, notes = _best_fit(whole, networks, path)
+    left_over = (*fit.classifier, *fit.left_over)
+    others = tuple(name for name in left_over if not re.match(r"(.*\.)?final\.", name))
+    if others:
+        raise _no_fit(path, replace(fit, unused=others, left_over=()))
+    return _fill(whole, fit, notes)
+
+
+_MIEWID = (
+    "the file is of a MiewID, of which the pooling and the batch norm need pooling='gem_learned', "
+    "neck='batchnorm' and embedding_dim=None"
+)
+
+
+def _as_miewid(network: "Network") -> nn.Module | None:
+    """Return a network under the names of MiewID, None if its pooling or neck is another."""
+    projection, norm = network.neck
+    power = network.pooling.powers
+    if power is None or len(power) > 1:
+        return None
+    if not isinstance(projection, nn.Identity) or not isinstance(norm, nn.BatchNorm1d):
+        return None
+    pooling = nn.Module()
+    pooling.register_parameter("p", power)
+    return nn.ModuleDict({"backbone": network.backbone, "pooling": pooling, "bn": norm})
+
+
+def _networks(path: Path) -> list[tuple[str, State]]:
+    """Return (place, tensors by name) of every network in a file, numbers as float32.
+
+    Raises KitboxError for a file without any.
+    """
+    found = [
+        (place, {name: t.float() if t.is_floating_point() else t for name, t in state.items()})
+        for place, state in _states(_read(path))
+    ]
+    if not found:
         raise KitboxError(
-            f"the weights {path} fit {most} of {len(expected)} tensors of the network: "
-            + "; ".join(problems)
+            f"the weights {path} hold no tensors with names (a state dict)",
+            fix="save the network's state_dict() alone",
         )
-    state = {name: best.renamed[name] for name in best.fitting}
-    others = [o for o in others if any(not torch.equal(o.renamed[n], state[n]) for n in state)]
+    return found
+
+
+def _fill(module: nn.Module, fit: "_Fit", notes: tuple[str, ...]) -> FittingWeights:
+    """Give a module the tensors of a file; what is not in the file stays as it was."""
+    module.load_state_dict(module.state_dict() | fit.state)
+    return FittingWeights(fit.state, notes)
+
+
+def _best_fit(
+    module: nn.Module, networks: Sequence[tuple[str, State]], path: Path
+) -> "tuple[_Fit, tuple[str, ...]]":
+    """Return the tensors that fill a module, and sentences on what else the file holds."""
+    expected, convert = module.state_dict(), _timm_conversion(module)
+    fits = [fit for key, state in networks for fit in _fits(key, state, expected, convert)]
+    most = max(fit.count for fit in fits)
+    best, *others = sorted(
+        (fit for fit in fits if fit.count == most), key=lambda fit: not fit.usual
+    )
+    if not best.whole:
+        raise _no_fit(path, best)
+    others = [
+        o
+        for o in others
+        if any(not torch.equal(o.state[n], t) for n, t in best.state.items() if n in o.state)
+    ]
     for other in others:
         if not best.usual or (other.usual and other.key == best.key):
             raise KitboxError(
                 f"the weights {path} hold the network twice, as {best.place} and {other.place}",
                 fix="save the one that you mean in a file of its own",
             )
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+    for name, tensor in best.state.items():
+        if expected[name].is_floating_point() and not tensor.is_floating_point():
+            raise KitboxError(
+                f"the weights {path} are quantised: {name} holds whole numbers",
+                fix="give the weights from before the quantisation",
+            )
+        if not bool(torch.isfinite(tensor).all()):
             raise KitboxError(
                 f"the weights {path} have values that are not numbers (NaN or infinite) in {name}",
                 fix="take an earlier checkpoint of that training",
             )
-    backbone.load_state_dict(expected | state)
-    return FittingWeights(state, _note(best, others))
+    return best, tuple(_notes(best, others))
 
 
-def _note(best: "_Fit", others: "list[_Fit]") -> str:
-    """Return a sentence on what a file holds beside the tensors that are used, or ""."""
+def _no_fit(path: Path, fit: "_Fit") -> KitboxError:
+    """Return the error about a file of another network; it counts the tensors of the file alone."""
+    problems = [
+        f"{len(names)} {problem}, such as {names[0]}"
+        for names, problem in (
+            (fit.missing, "missing"),
+            (fit.unequal, "of another shape"),
+            (fit.unused + fit.left_over, "not used"),
+        )
+        if names
+    ]
+    return KitboxError(
+        f"the weights {path} fit {fit.count} of {fit.of} tensors of the network: "
+        + "; ".join(problems),
+        fix=_OF_TRANSFORMERS if any(_TRANSFORMERS.search(n) for n in fit.left_over) else "",
+    )
+
+
+# Names that transformers gives to the tensors of a ViT or a Swin.
+_TRANSFORMERS = re.compile(
+    r"embeddings\.patch_embeddings\.|(^|\.)encoder\.layers?\.\d+\.(attention|blocks)"
+)
+_OF_TRANSFORMERS = "that is the layout of transformers; take timm's own file of that network"
+
+
+def _notes(fit: "_Fit", others: "Sequence[_Fit]") -> Iterator[str]:
+    """Yield sentences on what a file holds beside the tensors that are used."""
     parts = [f"the network is in it also as {other.place}" for other in others]
-    if best.left_over:
-        count, many = len(best.left_over), "s" if len(best.left_over) > 1 else ""
-        shown = ", ".join(best.left_over[:3]) + (", …" if len(best.left_over) > 3 else "")
-        parts.append(f"{count} tensor{many} beside the backbone's: {shown}")
-    return f"not used of the file of weights: {'; '.join(parts)}" if parts else ""
+    if parts:
+        parts[-1] += f" (taken is {fit.place})" if fit.place else " (taken is the first)"
+    if fit.classifier:
+        parts.append(f"the classifier: {_shown(fit.classifier)}")
+    if fit.left_over:
+        many = "s" if len(fit.left_over) > 1 else ""
+        parts.append(
+            f"{len(fit.left_over)} tensor{many} beside the backbone's: {_shown(fit.left_over)}"
+        )
+    if parts:
+        yield f"not used of the file of weights: {'; '.join(parts)}"
+    if fit.converted:
+        yield f"of the file of weights, converted as timm does: {_shown(fit.converted)}"
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def resolve_source(weights: str, backbone: str, folder: Path) -> Path | str:
@@ -162,6 +272,29 @@ def find_in_folder(folder: Path, backbone: str) -> Path:
     )
 
 
+def _files_of_weights(folder: Path) -> list[Path]:
+    """Return the files of weights in a folder, the one that timm would take first."""
+    files = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES))
+    return sorted(files, key=lambda path: _RANKS.get(path.name, len(_RANKS)))
+
+
+# Names that the hub's programs give to files of weights, in the order of timm.
+_RANKS = {
+    name: rank
+    for rank, name in enumerate(
+        (
+            "model.safetensors",
+            "pytorch_model.bin",
+            "pytorch_model.pth",
+            "model.pth",
+            "open_clip_model.safetensors",
+            "open_clip_pytorch_model.safetensors",
+            "open_clip_pytorch_model.bin",
+        )
+    )
+}
+
+
 def find_in_package(package: str) -> Path:
     """Return the only file of weights in an installed package.
 
@@ -185,11 +318,20 @@ def find_in_package(package: str) -> Path:
 
 def _read(path: Path) -> Any:
     """Return what a file of weights holds; no code in it is run."""
+    if path.is_dir():
+        inside = [each.name for each in _files_of_weights(path)]
+        raise KitboxError(
+            f"the weights {path} are a folder",
+            fix=f"name the file in it: {path / inside[0]}" if inside else "name a file of weights",
+        )
     if not path.is_file():
         raise KitboxError(f"there is no file of weights {path}; name another with --weights")
-    with path.open("rb") as file:
-        begin = file.read(200)
-    if problem := _no_weights(begin):
+    try:
+        with path.open("rb") as file:
+            begin = file.read(512)
+    except OSError as error:
+        raise KitboxError(f"the weights {path} cannot be read: {error.strerror}") from error
+    if problem := _no_weights(path, begin):
         raise KitboxError(f"the weights {path} cannot be read: it is {problem[0]}", fix=problem[1])
     try:
         if begin[8:9] == b"{":  # after the length of its header, whatever its suffix
@@ -213,7 +355,7 @@ def _read(path: Path) -> Any:
         raise KitboxError(f"the weights {path} cannot be read: {what}", fix=fix) from error
 
 
-def _no_weights(begin: bytes) -> tuple[str, str] | None:
+def _no_weights(path: Path, begin: bytes) -> tuple[str, str] | None:
     """Return what a file is that begins so, and what to do, None where it may hold weights."""
     text = begin.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
     if not begin:
@@ -222,9 +364,39 @@ def _no_weights(begin: bytes) -> tuple[str, str] | None:
         return "a pointer of Git LFS", "run 'git lfs pull' where it is from"
     if text.startswith(b"<"):
         return "a web page", "download the file itself"
+    if text.startswith((b"{", b"[")):
+        return "a text (JSON)", "give the file of weights beside it"
     if begin.startswith(b"\x89HDF"):
         return "of Keras (HDF5)", "give weights of PyTorch"
-    return None
+    # an ONNX file begins with its version, and then who wrote it, or the network
+    if begin[0] == 8 and begin[2:3] in (b"\x12", b"\x3a", b"\x42"):
+        return "of ONNX", "give the weights of PyTorch that it was exported from"
+    if begin.startswith(
+        (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd")
+    ):
+        return "compressed", "unpack it"
+    if begin[257:262] == b"ustar":
+        return "an archive (tar)", "unpack it"
+    return _no_torch_file(path) if begin[:2] == b"PK" else None
+
+
+def _no_torch_file(path: Path) -> tuple[str, str] | None:
+    """Return what a zip archive is that is not of torch, and what to do, None where it may be."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return None  # it is cut short, as reading it shows
+    if any(re.fullmatch(r"[^/]+/constants\.pkl", name) for name in names):
+        save = "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
+        return "a program of TorchScript", f"where you trust it, take its tensors out: {save}"
+    if any(re.fullmatch(r"([^/]+/)?data\.pkl", name) for name in names):
+        return None
+    if any(name.endswith(".npy") for name in names):
+        return "of numpy (.npz)", "give weights of PyTorch"
+    if any(name.endswith(".weights.h5") for name in names):
+        return "of Keras", "give weights of PyTorch"
+    return "a zip archive", "unpack it"
 
 
 class _TensorUnpickler(pickle.Unpickler):
@@ -307,19 +479,32 @@ def _module_tensors(module: Mapping[str, Any], prefix: str = "") -> Iterator[tup
 
 @dataclass(frozen=True, kw_only=True)
 class _Fit:
-    """The tensors of a network in a file, under the names of a backbone, and what does not fit.
+    """The tensors of a file that fit a network, under its names, and what does not fit.
 
-    `key` is where the file has its tensors, `place` what precedes their names as well.
+    `key` is where the file has its tensors, `place` what precedes their names as well, and `of`
+    the number of tensors that it should have.
     """
 
     key: str
     place: str
-    renamed: State
-    fitting: tuple[str, ...]
+    state: State
+    of: int
     missing: tuple[str, ...]
     unequal: tuple[str, ...]
-    unused: tuple[str, ...]  # in layers of the backbone: the file is of another network
+    unused: tuple[str, ...]  # in layers of the network: the file is of another
+    classifier: tuple[str, ...]
     left_over: tuple[str, ...]
+    converted: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """The number of tensors of the file that fit."""
+        return sum(not name.endswith(_COUNT) for name in self.state)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the file has every tensor, and none in a layer that the network lacks."""
+        return not (self.missing or self.unequal or self.unused)
 
     @property
     def usual(self) -> bool:
@@ -327,8 +512,12 @@ class _Fit:
         return set(self.place.split(".")) <= {*_KEYS, *_WRAPPERS, ""}
 
 
-def _fits(key: str, state: State, expected: State) -> Iterator[_Fit]:
-    """Yield how tensors fit a backbone below each name under which most of them do."""
+def _fits(key: str, state: State, expected: State, convert: Convert | None) -> Iterator[_Fit]:
+    """Yield how tensors fit a network below each name under which most of them do.
+
+    `convert` changes the names and position embeddings of other programs; it counts where the
+    network is whole by it, or comes closer.
+    """
     blocks = next(filter(None, (re.match(r"(.*?)_blocks\.", name) for name in state)), None)
     if blocks:
         bare = {name.removeprefix(blocks[1]): tensor for name, tensor in state.items()}
@@ -336,37 +525,98 @@ def _fits(key: str, state: State, expected: State) -> Iterator[_Fit]:
     # a classic network's own 'model.' is not in its files
     own = "model." if all(name.startswith("model.") for name in expected) else ""
     names = {name.removeprefix(own): name for name in expected}
-    layers = {name.partition(".")[0] for name in names}
     for prefix in _prefixes(state, names):
-        renamed: State = {}
-        unused: list[str] = []
-        left_over: list[str] = []
-        for name, tensor in state.items():
-            bare_name = name.removeprefix(prefix)
-            if not name.startswith(prefix):
-                left_over.append(name)
-            elif bare_name in names:
-                renamed[names[bare_name]] = tensor
-            elif not _CLASSIFIER.match(bare_name):
-                of_backbone = bare_name.partition(".")[0] in layers
-                (unused if of_backbone else left_over).append(name)
-        there = [name for name in expected if name in renamed]
-        equal = [name for name in there if renamed[name].shape == expected[name].shape]
-        yield _Fit(
-            key=key,
-            place=".".join(filter(None, (key, prefix.rstrip(".")))),
-            renamed=renamed,
-            fitting=tuple(equal),
-            # some files lack the count of batches, which is not used with a fixed momentum
-            missing=tuple(
-                name
-                for name in expected
-                if name not in renamed and not name.endswith("num_batches_tracked")
-            ),
-            unequal=tuple(name for name in there if name not in equal),
-            unused=tuple(unused),
-            left_over=tuple(left_over),
-        )
+        fit = _fit(key, prefix, state, names, expected)
+        # where no names are alike, what precedes all of them may still be a wrapper's
+        befores = (prefix,) if fit.whole else (prefix, _wrapper_of(state), "")
+        for before in dict.fromkeys(befores if convert else ()):
+            fit = _converted(fit, _fit(key, before, state, names, expected, convert))
+        yield fit
+
+
+def _fit(
+    key: str,
+    prefix: str,
+    state: State,
+    names: Mapping[str, str],
+    expected: State,
+    convert: Convert | None = None,
+) -> _Fit:
+    """Return how the tensors below a prefix fit a network, whose names are given by the file's."""
+    layers = {name.partition(".")[0] for name in names}
+    theirs = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+    within = convert(theirs) if convert else theirs
+    renamed = {names[name]: tensor for name, tensor in within.items() if name in names}
+    surplus = [name for name in within if name not in names]
+    classifier = [name for name in surplus if _CLASSIFIER.match(name)]
+    others = [name for name in surplus if name not in classifier]
+    outside = [name for name in state if not name.startswith(prefix)]
+    fitting = {n: t for n, t in renamed.items() if t.shape == expected[n].shape}
+    changed = [n for n in within if convert and n in names and within[n] is not theirs.get(n)]
+    return _Fit(
+        key=key,
+        place=".".join(filter(None, (key, prefix.rstrip(".")))),
+        state=fitting,
+        of=sum(not name.endswith(_COUNT) for name in expected),
+        missing=tuple(n for n in expected if n not in renamed and not n.endswith(_COUNT)),
+        unequal=tuple(n for n in renamed if n not in fitting and not n.endswith(_COUNT)),
+        unused=tuple(prefix + n for n in others if n.partition(".")[0] in layers),
+        classifier=tuple(prefix + n for n in classifier),
+        left_over=(
+            *outside,
+            *(prefix + n for n in others if n.partition(".")[0] not in layers),
+        ),
+        converted=tuple(changed),
+    )
+
+
+def _converted(fit: _Fit, other: _Fit) -> _Fit:
+    """Return a fit after its conversion where that makes it whole or closer, else as it is."""
+    if fit.whole:
+        # the same tensors, but some of them for the image size: the file's surplus is what it was
+        better = other.whole and other.converted
+        return replace(fit, state=other.state, converted=other.converted) if better else fit
+    return other if other.whole or other.count > fit.count else fit
+
+
+def _timm_conversion(module: nn.Module) -> Convert | None:
+    """Return how timm changes the files of other programs and sizes for a network, None if not."""
+    import timm
+
+    architecture = (getattr(module, "pretrained_cfg", None) or {}).get("architecture")
+    if not architecture or not timm.is_model(architecture):
+        return None
+    source = sys.modules[timm.models.model_entrypoint(architecture).__module__]
+    own = getattr(source, "checkpoint_filter_fn", None) or getattr(source, "_filter_fn", None)
+    if own is None:
+        return None
+    patches = module.state_dict().get("patch_embed.proj.weight")
+
+    def convert(state: State) -> State:
+        theirs = state.get("patch_embed.proj.weight", patches)
+        if patches is not None and theirs is not None and theirs.ndim == patches.ndim:
+            sizes = theirs.shape[2:], patches.shape[2:]
+            if sizes[0] != sizes[1]:
+                return state  # of patches of another size: it is another network
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it looks for
+                changed: State = own(dict(state), module)
+        except Exception:  # it expects a file of the same network
+            return state
+        return changed
+
+    return convert
+
+
+def _wrapper_of(names: Iterable[str]) -> str:
+    """Return the names of wrappers that precede every name."""
+    prefix, rest = "", list(names)
+    while rest:
+        first = rest[0].partition(".")[0]
+        if first not in {*_WRAPPERS, *_KEYS} or not all(n.startswith(f"{first}.") for n in rest):
+            break
+        prefix, rest = f"{prefix}{first}.", [n.removeprefix(f"{first}.") for n in rest]
+    return prefix
 
 
 def _prefixes(names: Iterable[str], wanted: Container[str]) -> list[str]:

@@ -154,8 +154,7 @@ def _initial_network(plugin: Plugin, source: str | Path) -> tuple[Network, tuple
     network = Network(plugin, pretrained=source == "hub")
     if not isinstance(source, Path):
         return network, ()
-    note = pretrained_weights.load(network.backbone, source).note
-    return network, (note,) if note else ()
+    return network, pretrained_weights.load_network(network, source).notes
 
 
 def seed_everything(seed: int) -> None:

@@ -2,6 +2,9 @@
 
 import argparse
 import os
+import re
+import warnings
+import zipfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +17,8 @@ from safetensors.torch import save_file
 
 from kitbox.errors import KitboxError
 from kitbox.network import pretrained_weights
+from kitbox.network.network import Network
+from kitbox.plugin.plugin import Plugin
 from tests.photographs import TINY
 
 
@@ -28,9 +33,10 @@ def assert_holds(network: torch.nn.Module, state: dict[str, torch.Tensor]) -> No
         assert torch.equal(tensor, state[name]), name
 
 
-def full_state(seed: int = 1) -> dict[str, torch.Tensor]:
+def full_state(seed: int = 1, *, classifier: bool = False) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
-    return dict(timm.create_model(TINY, num_classes=7).state_dict())
+    state = timm.create_model(TINY, num_classes=7).state_dict()
+    return {n: t for n, t in state.items() if classifier or not n.startswith("classifier.")}
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
@@ -84,15 +90,33 @@ FILES: dict[str, tuple[Callable[[State], object], str]] = {
             "model": under("backbone.", state) | {"head2.weight": ZERO, "neck.0": ZERO},
             "iteration": 100,
         },
-        "not used of the file of weights: 2 tensors beside the backbone's: head2.weight, neck.0",
+        "2 tensors beside the backbone's: head2.weight, neck.0",
     ),
     "a head of its own": (
         lambda state: under("module.", state | {"arc.weight": ZERO}),
-        "not used of the file of weights: 1 tensor beside the backbone's: module.arc.weight",
+        "1 tensor beside the backbone's: module.arc.weight",
     ),
     "an average beside": (
         lambda state: {"state_dict": state, "state_dict_ema": {n: t * 2 for n, t in state.items()}},
-        "not used of the file of weights: the network is in it also as state_dict_ema",
+        "the network is in it also as state_dict_ema (taken is state_dict)",
+    ),
+    "an average alone": (lambda state: {"ema_state_dict": state, "epoch": 3}, ""),
+    "timm's own": (
+        lambda state: {
+            "epoch": 1,
+            "arch": TINY,
+            "state_dict": under("module.", state) | {"module.classifier.weight": ZERO},
+            "optimizer": {"state": {0: {"exp_avg": ZERO}}, "param_groups": [{"params": [0]}]},
+            "args": argparse.Namespace(lr=0.1),
+        },
+        "the classifier: module.classifier.weight",
+    ),
+    "wrapped twice": (lambda state: under("module._orig_mod.net.backbone.backbone.", state), ""),
+    "a tower of two": (
+        lambda state: (
+            under("visual.trunk.", state) | {"text.positional": ZERO, "logit_scale": ZERO}
+        ),
+        "2 tensors beside the backbone's: text.positional, logit_scale",
     ),
     "twice the same": (lambda state: {"student": state, "teacher": dict(state)}, ""),
     "model_state_dict": (lambda state: {"model_state_dict": state, "loss": np.float64(0.3)}, ""),
@@ -108,7 +132,8 @@ def test_files_of_training_programs_are_read(tmp_path: Path, kind: str, legacy: 
     path = tmp_path / "w.ckpt"
     torch.save(build(full_state()), path, _use_new_zipfile_serialization=not legacy)
     network = backbone()
-    assert pretrained_weights.load(network, path).note == note
+    notes = pretrained_weights.load(network, path).notes
+    assert notes == ((f"not used of the file of weights: {note}",) if note else ())
     state = full_state()
     assert_holds(
         network, {n: t.half().float() for n, t in state.items()} if kind == "half" else state
@@ -131,6 +156,221 @@ def test_no_code_in_a_file_is_run(tmp_path: Path) -> None:
     torch.save({"state_dict": full_state(), "other": Harmful()}, tmp_path / "w.pth")
     pretrained_weights.load(backbone(), tmp_path / "w.pth")
     assert not (tmp_path / "made").exists()
+
+
+def test_what_kitbox_fills_in_itself_is_not_called_fitting(tmp_path: Path) -> None:
+    state = full_state()
+    counts = {name for name in state if name.endswith("num_batches_tracked")}
+    path = tmp_path / "w.pth"
+    torch.save({n: t for n, t in state.items() if n not in counts}, path)
+    network = backbone()
+    assert set(pretrained_weights.load(network, path).state) == set(state) - counts
+    learned = len(state) - len(counts)
+    torch.save({"conv_stem.weight": state["conv_stem.weight"], **dict.fromkeys(counts, ZERO)}, path)
+    with pytest.raises(
+        KitboxError, match=rf" fit 1 of {learned} tensors .*: {learned - 1} missing"
+    ):
+        pretrained_weights.load(backbone(), path)
+
+
+MIEWID = Plugin(
+    backbone=TINY,
+    image_size=(64, 64),
+    pooling="gem_learned",
+    embedding_dim=None,
+    epochs=0,
+    losses=(),
+)
+
+
+def miewid(**beside: torch.Tensor) -> State:
+    """A file of MiewID: a backbone of timm, GeM and a batch norm, without a projection."""
+    channels = backbone().num_features
+    torch.manual_seed(5)
+    norm = torch.nn.BatchNorm1d(int(channels))  # type: ignore[call-overload]
+    torch.nn.init.normal_(norm.running_mean)  # type: ignore[arg-type]
+    return {
+        **under("backbone.", full_state()),
+        "pooling.p": torch.tensor([3.4]),
+        **under("bn.", dict(norm.state_dict())),
+        **beside,
+    }
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone."])
+def test_a_miewid_fills_pooling_and_neck_as_well(tmp_path: Path, prefix: str) -> None:
+    state = miewid(**{"final.weight": torch.zeros(9, 4)})
+    save_file(under(prefix, state), tmp_path / "w.safetensors")
+    network = Network(MIEWID).eval()
+    notes = pretrained_weights.load_network(network, tmp_path / "w.safetensors").notes
+    assert notes == (
+        f"not used of the file of weights: 1 tensor beside the backbone's: {prefix}final.weight",
+    )
+    timms = backbone().eval()
+    timms.load_state_dict(full_state())
+    pixels = torch.randint(0, 255, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        maps = timms(network.normalisation(pixels))
+        pooled = maps.clamp(min=1e-6).pow(3.4).mean((2, 3)).pow(1 / 3.4)
+        variance = (state["bn.running_var"] + 1e-5).sqrt()
+        wanted = (pooled - state["bn.running_mean"]) / variance  # weight 1, bias 0
+        torch.testing.assert_close(network(pixels), wanted)
+
+
+@pytest.mark.parametrize(
+    ("changes", "without", "message"),
+    [
+        ({"neck.weight": ZERO}, "", "1 not used, such as neck.weight"),
+        ({"fc.weight": ZERO}, "", "1 not used, such as fc.weight"),
+        ({}, "bn.running_mean", "1 missing, such as bn.running_mean"),
+        ({"bn.weight": ZERO}, "", "1 of another shape, such as bn.weight"),
+        ({"pooling.q": ZERO}, "", "1 not used, such as pooling.q"),
+    ],
+)
+def test_a_miewid_is_loaded_whole_or_not_at_all(
+    tmp_path: Path, changes: State, without: str, message: str
+) -> None:
+    state = miewid(**changes)
+    state.pop(without, None)
+    torch.save(state, tmp_path / "w.bin")
+    network = Network(MIEWID)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(KitboxError, match=message):
+        pretrained_weights.load_network(network, tmp_path / "w.bin")
+    assert_holds(network, before)
+
+
+def test_a_network_with_another_neck_takes_the_backbone_of_a_miewid_and_says_so(
+    tmp_path: Path,
+) -> None:
+    torch.save(miewid(), tmp_path / "w.bin")
+    network = Network(MIEWID.model_copy(update={"embedding_dim": 8}))
+    first, second = pretrained_weights.load_network(network, tmp_path / "w.bin").notes
+    assert "6 tensors beside the backbone's: pooling.p, bn.weight" in first
+    assert "need pooling='gem_learned', neck='batchnorm' and embedding_dim=None" in second
+    assert_holds(network.backbone, full_state())
+
+
+def swin(**options: object) -> torch.nn.Module:
+    small = {"depths": (1, 1, 1, 1), "embed_dim": 12, "num_heads": (1, 2, 3, 4)}
+    model: torch.nn.Module = timm.create_model(
+        "swin_tiny_patch4_window7_224", **(small | {"num_classes": 0} | options)
+    )
+    return model
+
+
+def test_a_swin_of_older_programs_is_loaded_with_and_without_its_head(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    state = swin().state_dict()
+    # they merge patches at the end of a stage, and save what depends on the window alone
+    older = {
+        re.sub(
+            r"layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", name
+        ): tensor
+        for name, tensor in state.items()
+    }
+    older |= {
+        "layers.0.blocks.0.attn.relative_position_index": torch.zeros(49, 49, dtype=torch.int64),
+        "layers.0.blocks.0.attn_mask": torch.zeros(64, 49, 49),
+        "head.weight": torch.zeros(5, 96),
+        "head.bias": torch.zeros(5),
+    }
+    path = tmp_path / "pytorch_model.bin"
+    for file in (dict(state), older, {"model": older}):
+        torch.save(file, path)
+        network = swin()
+        pretrained_weights.load(network, path)
+        assert_holds(network, dict(state))
+
+
+def vit(name: str = "test_vit", **options: object) -> torch.nn.Module:
+    model: torch.nn.Module = timm.create_model(name, num_classes=0, **options)
+    return model
+
+
+@pytest.mark.parametrize("size", [(160, 160), (80, 320)])  # 100 patches as at its own size, or not
+def test_position_embeddings_of_another_size_are_resampled(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    torch.manual_seed(1)
+    source = vit()
+    torch.nn.init.normal_(source.pos_embed)  # type: ignore[arg-type]
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    network = vit(img_size=size)
+    notes = pretrained_weights.load(network, tmp_path / "w.safetensors").notes
+    own = size == (160, 160)
+    assert notes == (() if own else ("of the file of weights, converted as timm does: pos_embed",))
+    grid = source.pos_embed[:, 1:].reshape(1, 10, 10, -1).permute(0, 3, 1, 2)
+    patches = (size[0] // 16, size[1] // 16)
+    wanted = torch.nn.functional.interpolate(grid, patches, mode="bicubic", antialias=True)
+    torch.testing.assert_close(
+        network.pos_embed[:, 1:], grid.flatten(2).mT if own else wanted.flatten(2).mT
+    )
+    assert torch.equal(network.cls_token, source.cls_token)  # type: ignore[arg-type]
+
+
+def test_the_layout_of_the_original_dinov2_is_converted(tmp_path: Path) -> None:
+    options = {"img_size": 28, "embed_dim": 12, "depth": 2, "num_heads": 2}
+    torch.manual_seed(1)
+    source = vit("vit_small_patch14_reg4_dinov2", **options)
+    state = {
+        name.replace("reg_token", "register_tokens"): tensor + 1
+        for name, tensor in source.state_dict().items()
+    }
+    state |= {"pos_embed": torch.ones(1, 5, 12), "mask_token": torch.zeros(1, 12)}
+    torch.save(under("teacher.backbone.", state), tmp_path / "w.pth")
+    network = vit("vit_small_patch14_reg4_dinov2", **options)
+    pretrained_weights.load(network, tmp_path / "w.pth")
+    held = network.state_dict()
+    assert torch.equal(held["blocks.1.ls1.gamma"], state["blocks.1.ls1.gamma"])
+    assert torch.equal(held["reg_token"], state["register_tokens"])
+    # the position of the class token is a part of it in timm
+    assert torch.equal(held["cls_token"], state["cls_token"] + 1)
+    assert held["pos_embed"].shape == (1, 4, 12)
+
+
+def test_patches_of_another_size_are_not_resampled(tmp_path: Path) -> None:
+    torch.save(vit(patch_size=8, img_size=80).state_dict(), tmp_path / "w.pth")
+    with pytest.raises(KitboxError, match=r"1 of another shape, such as patch_embed\.proj\.weight"):
+        pretrained_weights.load(vit(), tmp_path / "w.pth")
+
+
+def test_the_layout_of_transformers_is_called_so(tmp_path: Path) -> None:
+    names = ("embeddings.patch_embeddings.projection.weight", "encoder.layer.0.attention.q.weight")
+    torch.save(dict.fromkeys(names, ZERO), tmp_path / "w.bin")
+    with pytest.raises(KitboxError, match="the layout of transformers; take timm's own file"):
+        pretrained_weights.load(vit(), tmp_path / "w.bin")
+
+
+def test_quantised_weights_are_refused(tmp_path: Path) -> None:
+    state = full_state()
+    state["conv_stem.weight"] = torch.zeros_like(state["conv_stem.weight"], dtype=torch.int8)
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(KitboxError, match=r"quantised: conv_stem.weight holds whole numbers"):
+        pretrained_weights.load(backbone(), tmp_path / "w.pth")
+
+
+def test_archives_and_folders_are_called_what_they_are(tmp_path: Path) -> None:
+    class Double(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * 2
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(Double(), ZERO), tmp_path / "script.pth")
+    with zipfile.ZipFile(tmp_path / "zip.pth", "w") as archive:
+        archive.writestr("weights/model.pth", b"")
+    np.savez(tmp_path / "numpy.npz", a=np.zeros(3))
+    (tmp_path / "folder.pth").mkdir()
+    (tmp_path / "folder.pth" / "model.safetensors").touch()
+    for name, message in (
+        ("script.pth", r"a program of TorchScript; where you trust it, .*torch.jit.load\(FILE\)"),
+        ("zip.pth", "a zip archive; unpack it"),
+        ("numpy.npz", r"of numpy \(.npz\); give weights of PyTorch"),
+        ("folder.pth", "are a folder; name the file in it: .*model.safetensors"),
+    ):
+        with pytest.raises(KitboxError, match=message):
+            pretrained_weights.load(backbone(), tmp_path / name)
 
 
 def test_a_file_with_two_networks_is_refused(tmp_path: Path) -> None:
@@ -168,6 +408,10 @@ def test_values_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
             "a web page; download the file itself",
         ),
         (b"", "it is empty; download or copy it again"),
+        (b"\x89HDF\r\n\x1a\n", r"of Keras \(HDF5\); give weights of PyTorch"),
+        (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0", "it is of ONNX; give the weights of PyTorch"),
+        (b"\x1f\x8b\x08\x00", "it is compressed; unpack it"),
+        (b'{"error": "not found"}', r"a text \(JSON\); give the file of weights beside it"),
         (b"hello", "w.* cannot be read: [^;]+; "),
     ],
 )
