@@ -72,6 +72,11 @@ class Workspace:
         return self.cache / "prepared"
 
     @property
+    def costs(self) -> Path:
+        """Measured costs of plugins' networks."""
+        return self.cache / "costs"
+
+    @property
     def detectors(self) -> Path:
         """Trained detectors of boxes."""
         return self.cache / "detectors"

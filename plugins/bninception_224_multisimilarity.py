@@ -3,6 +3,9 @@
 For years papers compared their losses on this network of pretrainedmodels, with embeddings of 512
 dimensions. Its input is BGR from 0 to 255, which kitbox takes care of. Epochs and learning rates
 are our choice.
+
+Weights: bninception of pretrainedmodels (ImageNet); licence not stated, that of the code is
+BSD-3-Clause.
 """
 
 from kitbox import PK, MultiSimilarity, Plugin

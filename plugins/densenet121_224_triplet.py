@@ -1,6 +1,8 @@
 """DenseNet-121 at 224 px on triplets: pretraining for the second network of GDSC 2020, third place.
 
 The settings and their sources are those of resnet34_224_triplet.
+
+Weights: densenet121.ra_in1k of timm (ImageNet); licence Apache-2.0.
 """
 
 from kitbox import PK, Plugin, Triplet

@@ -2,6 +2,8 @@
 
 The values are from configs/densenet121.2nd.yml of the solution, the epochs from its README: 60
 hours on a GTX 1080 Ti. docs/recipes/humpback2019.md lists the differences.
+
+Weights: densenet121.ra_in1k of timm (ImageNet); licence Apache-2.0.
 """
 
 from kitbox import ArcFace, Multistep, Plugin, Swa

@@ -1,6 +1,8 @@
 """DenseNet-121 at 480 px without pseudo-labels: the second network of GDSC 2020, third place.
 
 Alone it scored 1450 points, the first network (resnet34_620) 1434.
+
+Weights: densenet121.ra_in1k of timm (ImageNet); licence Apache-2.0.
 """
 
 from kitbox import ArcFace, CrossEntropy, Plugin

@@ -3,6 +3,8 @@
 The team's write-up gives the image sizes, the batch size and the drop of the learning rate after
 100 epochs. Slices, clusters and pairs are those of resnet50_224_divided, whose authors include a
 member of the team. Dimensions, peak learning rate and the number of epochs are our choice.
+
+Weights: densenet169.tv_in1k of timm (ImageNet); licence Apache-2.0.
 """
 
 from kitbox import PK, Divide, Margin, Multistep, Phase, Plugin

@@ -3,6 +3,8 @@
 Batches, learning rates and losses are from the author's program. The number of epochs in each phase
 is our choice; the author chose it by looking at the scores. docs/recipes/humpback2019.md lists the
 other differences.
+
+Weights: legacy_senet154.in1k of timm (ImageNet); licence Apache-2.0.
 """
 
 from kitbox import PK, BinaryCrossEntropy, Phase, Plugin, Triplet

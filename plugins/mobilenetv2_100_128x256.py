@@ -2,6 +2,8 @@
 
 Its errors differ from those of tf_efficientnet_lite0_96x192, so the two together are better than
 either. Put ImageNet weights into weights/mobilenetv2_100.safetensors, or use --weights hub.
+
+Weights: mobilenetv2_100.ra_in1k of timm (ImageNet); licence Apache-2.0.
 """
 
 from kitbox import ArcFace, Plugin

@@ -2,6 +2,8 @@
 
 As mobilenetv2_100_128x256, except for the margin loss and its pairs. Its parts have the proportions
 of the 2019 source: slices for four tenths of the epochs, undivided images at the end.
+
+Weights: mobilenetv2_100.ra_in1k of timm (ImageNet); licence Apache-2.0.
 """
 
 from kitbox import PK, Divide, Margin, Plugin

@@ -3,6 +3,8 @@
 After Sigmoid-Triplet-Sequencer; see docs/recipes/hardness.md. One pass over the 510 humpbacks with
 at least two photographs trains on 1,530 images an epoch and embeds 1,942 to choose negatives from,
 about the work of an epoch of mobilenetv2_100_128x256. The weights are the same as there.
+
+Weights: mobilenetv2_100.ra_in1k of timm (ImageNet); licence Apache-2.0.
 """
 
 from kitbox import Hardness, Plugin, Triplet

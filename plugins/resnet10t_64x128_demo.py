@@ -1,6 +1,8 @@
 """A small ResNet at 64x128 px from random weights: the demo's second network.
 
 Without pretrained weights it needs more epochs; each takes a second or two.
+
+Weights: none, it begins with random ones; licence none needed.
 """
 
 from kitbox import ArcFace, Plugin

@@ -3,6 +3,8 @@
 It is trained on Kaggle's humpbacks; docs/recipes/gdsc2020.md continues from it. The author gives
 neither image size, learning rate nor epochs: these, like P = 16, K = 4 and the soft margin, are the
 defaults of the author's program.
+
+Weights: resnet34.a1_in1k of timm (ImageNet); licence Apache-2.0.
 """
 
 from kitbox import PK, Plugin, Triplet

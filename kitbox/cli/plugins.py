@@ -29,7 +29,7 @@ app = typer.Typer(invoke_without_command=True)
 def show_plugins(
     context: typer.Context, as_json: JsonOption = False, folder: WorkspaceOption = None
 ) -> None:
-    """List the plugins: settings, cost, fingerprint, training.
+    """List the plugins: settings, cost, fingerprint, training, licence of the weights.
 
     \b
     Example:
@@ -56,7 +56,7 @@ def show_plugins(
     else:
         print_table(
             ("plugin", "size", "losses", "epochs", "pseudo", "parameters", "multiply-adds",
-             "checkpoint", "dim", "fingerprint", "trained", "from"),
+             "checkpoint", "dim", "fingerprint", "trained", "from", "licence of weights"),
             [_cells(row) for row in rows],
         )  # fmt: skip
     _end_with(mistakes)
@@ -95,21 +95,22 @@ def new(
     print_line(f"wrote {path}, a copy of {source}: edit it, then 'kitbox train {name}'")
 
 
-# What follows the backbone in a plugin's name: its pixels, as 620 or 96x192.
+# What follows the model in a plugin's name: its pixels, as 620 or 96x192.
 _PIXELS = re.compile(r"_([1-9]\d*)(?:x([1-9]\d*))?(?=_|$)")
 
 
 def _check_name(name: str, source: str) -> None:
-    """Raise KitboxError for a name that 'kitbox plugins check' refuses, whatever the settings."""
+    """Raise KitboxError for a name that 'kitbox plugins check' refuses, whatever the settings.
+
+    It begins with a backbone's name, or with that of the model of the plugin `source`.
+    """
     from kitbox.network.backbone import is_backbone
 
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII):
         raise KitboxError(f"'{name}' is not a plugin name; use letters, digits and _")
-    fits = any(
-        pixels[1] != pixels[2] and is_backbone(name[: pixels.start()])
-        for pixels in _PIXELS.finditer(name)
-    )
-    if not fits:
+    known = {source[: pixels.start()] for pixels in _PIXELS.finditer(source)}
+    models = [name[: p.start()] for p in _PIXELS.finditer(name) if p[1] != p[2]]
+    if not any(model in known or is_backbone(model) for model in models):
         raise KitboxError(
             f"a plugin is named <backbone>_<pixels>, with _<what differs>: {name} is not",
             fix=f"such as {source}_{name}",
@@ -135,15 +136,17 @@ def check(
       kitbox plugins check
       kitbox plugins check resnet34_620
     """
+    from kitbox.network.backbone import is_backbone
     from kitbox.plugin import discovery
 
-    found, mistakes = discovery.load_all(_workspace(folder), names or None)
+    workspace = _workspace(folder)
+    found, mistakes = discovery.load_all(workspace, names or None)
     for named in found:
-        problem = discovery.name_problem(named)
+        problem = discovery.name_problem(named, is_backbone)
         if problem is not None:
             mistakes.append(KitboxError(problem))
         try:
-            measure_plugin(named)
+            measure_plugin(named, workspace)
         except KitboxError as error:
             mistakes.append(error)
     _end_with(mistakes)
@@ -171,7 +174,7 @@ def _workspace(folder: Path | None) -> "Workspace | None":
 def _row(named: "NamedPlugin", workspace: "Workspace | None") -> dict[str, Any]:
     from kitbox.training import runs
 
-    plugin, price = named.plugin, measure_plugin(named)
+    plugin, price = named.plugin, measure_plugin(named, workspace)
     return {
         "name": named.name,
         "source": named.source,
@@ -185,6 +188,8 @@ def _row(named: "NamedPlugin", workspace: "Workspace | None") -> dict[str, Any]:
         "checkpoint_bytes": price.checkpoint_bytes,
         "embedding_dim": price.embedding_dim,
         "fingerprint": plugin.fingerprint,
+        "weights": named.terms.source,
+        "licence": named.terms.licence,
         "trained_on": [] if workspace is None else runs.trained_on(workspace, named),
     }
 
@@ -203,4 +208,5 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["fingerprint"][:8],
         ", ".join(row["trained_on"]) or ("no" if row["epochs"] else "frozen"),
         row["source"],
+        row["licence"] or "not stated",
     )

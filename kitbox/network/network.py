@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -18,6 +17,7 @@ from kitbox.network.backbone import (
     build_feature_maps,
     own_size,
 )
+from kitbox.plugin.cost import Cost
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.schedules import side_lengths
 
@@ -181,21 +181,6 @@ class Normalisation(nn.Module):
             pixels = pixels.flip(3)
         gain, offset = cast(Tensor, self.gain), cast(Tensor, self.offset)
         return torch.addcmul(offset, pixels.permute(0, 3, 1, 2).float(), gain)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """Parameters, multiply-adds per image, bytes of a checkpoint, and dimensions of an embedding.
-
-    Loss heads are left out: their size depends on the number of labels. Layers after the last of
-    `pooled_maps` never run and are not counted, though a checkpoint stores them. `multiply_adds` is
-    None where a network runs, but its operations cannot be counted.
-    """
-
-    parameters: int
-    multiply_adds: int | None
-    checkpoint_bytes: int
-    embedding_dim: int
 
 
 def measure_cost(plugin: Plugin) -> Cost:

@@ -1,9 +1,12 @@
 """Search for plugins in the workspace, in kitbox and in installed packages."""
 
 import importlib.metadata
+import re
+import sys
 import traceback
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,18 +18,44 @@ from kitbox.plugin.plugin import Plugin
 from kitbox.value import explain
 from kitbox.workspace import Workspace
 
+# "Weights: SOURCE; licence NAME, more about it."
+_TERMS = re.compile(
+    r"(?:^|.* )Weights: (?P<source>[^;]+); licen[cs]e (?P<licence>(?:[^,:;(.]|\.(?=\S))+)"
+)
+_MEND = "mend the file, or move it out of the folder"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Where the weights of a plugin are from, and their licence; "" where its file is silent.
+
+    A file states them in its docstring: "Weights: SOURCE; licence NAME, more about it."
+    """
+
+    source: str = ""
+    licence: str = ""
+
+    @classmethod
+    def of(cls, docstring: str | None) -> "Terms":
+        """Return the terms that a plugin file's docstring states."""
+        for paragraph in re.split(r"\n\s*\n", docstring or ""):
+            if stated := _TERMS.match(" ".join(paragraph.split())):
+                return cls(stated["source"].strip(), stated["licence"].strip())
+        return cls()
+
 
 @dataclass(frozen=True)
 class NamedPlugin:
     """A plugin with its name, file and source: "workspace", "kitbox" or a package's name.
 
-    `path` is None for a plugin of a package.
+    `path` is None for a plugin of a package. `terms` are those of its weights.
     """
 
     name: str
     plugin: Plugin
     path: Path | None
     source: str
+    terms: Terms = Terms()
 
     @property
     def full_name(self) -> str:
@@ -78,46 +107,17 @@ def load(name: str, workspace: Workspace | None) -> NamedPlugin:
     returned, because they do not change the network. Raises KitboxError for an unknown name, a file
     that does not load, and settings equal to those of another plugin.
     """
-    base, changes = derivation.split_name(name)
-    if "views" in changes:
-        views = changes.pop("views")
-        return load(derivation.join_name(base, changes), workspace).with_views(views)
-    if changes:
-        named = load(base, workspace)
-        try:
-            plugin = derivation.derive(named.plugin, changes)
-        except KitboxError as error:
-            raise KitboxError(error.explanation, where=name) from error
-        if plugin == named.plugin:
-            return named
-        return replace(named, name=derivation.join_name(base, changes), plugin=plugin)
-    named = _load_alone(name, workspace)
-    own = {n for n, (_, source) in plugin_files(workspace).items() if source == "workspace"}
-    for other in plugin_names(workspace):
-        if other == name:
-            continue
-        if named.source != "workspace" and other in own:
-            continue  # the unedited copy in the workspace is reported, not this one
-        try:
-            same = _load_alone(other, workspace)
-        except KitboxError:
-            continue  # 'kitbox plugins check' reports mistakes of other files
-        if same.plugin == named.plugin:
-            raise KitboxError(
-                f"plugins {name} and {other} have equal settings; "
-                f"was one copied from the other and not edited?"
-            )
-    return named
+    return _Plugins(workspace).load(name)
 
 
 def find_equal(plugin: Plugin, workspace: Workspace | None) -> NamedPlugin | None:
     """Return a plugin with these settings, the workspace's first, or None."""
-    found = plugin_files(workspace)
+    plugins = _Plugins(workspace)
     for name in sorted(
-        plugin_names(workspace), key=lambda name: found.get(name, ("", ""))[1] == "kitbox"
+        plugins.names(), key=lambda name: plugins.files.get(name, ("", ""))[1] == "kitbox"
     ):
         try:
-            named = _load_alone(name, workspace)
+            named = plugins.load_alone(name)
         except KitboxError:
             continue  # 'kitbox plugins check' reports it
         if named.plugin == plugin:
@@ -129,13 +129,14 @@ def load_all(
     workspace: Workspace | None, names: Sequence[str] | None = None
 ) -> tuple[list[NamedPlugin], list[KitboxError]]:
     """Return every plugin that loads and the errors of the others; `names` None: of all."""
-    plugins, mistakes = [], []
-    for name in plugin_names(workspace) if names is None else names:
+    plugins = _Plugins(workspace)
+    found, mistakes = [], []
+    for name in plugins.names() if names is None else names:
         try:
-            plugins.append(load(name, workspace))
+            found.append(plugins.load(name))
         except KitboxError as error:
             mistakes.append(error)
-    return plugins, mistakes
+    return found, mistakes
 
 
 def read_plugin_file(path: Path) -> Plugin:
@@ -143,60 +144,139 @@ def read_plugin_file(path: Path) -> Plugin:
 
     Raises KitboxError with file and line for a mistake in it.
     """
+    return _read_file(path)[0]
+
+
+def _read_file(path: Path) -> tuple[Plugin, str | None]:
+    """Return the value `plugin` of a plugin file, and its docstring."""
     shown = f"{path.parent.name}/{path.name}"
     module = types.ModuleType(f"kitbox_plugin_{path.stem}")
     module.__file__ = str(path)
     try:
         # compiled here, since the import system may use a stale .pyc of a file edited this second
         code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
-        exec(code, module.__dict__)  # noqa: S102  the file is the user's own
+        with redirect_stdout(sys.stderr):  # stdout may be a JSON document
+            exec(code, module.__dict__)  # noqa: S102  the file is the user's own
     except SyntaxError as error:
         line = f" line {error.lineno}" if error.lineno else ""
-        raise KitboxError(str(error.msg), where=f"{shown}{line}") from error
+        raise KitboxError(str(error.msg), where=f"{shown}{line}", fix=_MEND) from error
     except ValidationError as error:
         raise KitboxError(explain(error), where=shown) from error
     except (Exception, SystemExit) as error:  # it may do anything; its own line helps most
         frames = traceback.extract_tb(error.__traceback__)
         number = max((f.lineno or 0 for f in frames if f.filename == str(path)), default=0)
         line = f" line {number}" if number else ""
-        raise KitboxError(f"{type(error).__name__}: {error}", where=f"{shown}{line}") from error
+        what = f"{type(error).__name__}: {error}"
+        fix = _MEND
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            package = error.name.partition(".")[0]
+            fix = f"install the package of {package}, or move the file out of the folder"
+        raise KitboxError(what, where=f"{shown}{line}", fix=fix) from error
     plugin = getattr(module, "plugin", None)
     if not isinstance(plugin, Plugin):
         raise KitboxError(f"{shown} sets no plugin; end it with 'plugin = Plugin(...)'")
-    return plugin
+    return plugin, module.__doc__
 
 
-def name_problem(named: NamedPlugin) -> str | None:
-    """Return a sentence if a plugin's name does not follow <backbone>_<pixels>[_...], else None."""
-    stem = f"{named.plugin.backbone.rpartition('/')[2]}_{named.plugin.pixels}"
-    if named.name == stem or named.name.startswith(f"{stem}_"):
-        return None
+def name_problem(named: NamedPlugin, is_backbone: Callable[[str], bool]) -> str | None:
+    """Return a sentence if a plugin's name misleads, else None.
+
+    A name is <model>_<pixels>, and may go on with _<what differs>. The model is the plugin's
+    backbone, or the name that its weights are known by, which is no other backbone's.
+    """
+    backbone, pixels = named.plugin.backbone.rpartition("/")[2], named.plugin.pixels
+    for size in re.finditer(rf"_{pixels}(?=_|$)", named.name):
+        model = named.name[: size.start()]
+        if model in (backbone, backbone.partition(".")[0]) or (model and not is_backbone(model)):
+            return None
+    stem = f"{backbone}_{pixels}"
     return f"plugin {named.name} should be named {stem} or {stem}_<what differs>"
 
 
-def _load_alone(name: str, workspace: Workspace | None) -> NamedPlugin:
-    """Return the plugin of this name without comparing it with the others."""
-    found = plugin_files(workspace)
-    if name in found:
-        path, source = found[name]
-        return NamedPlugin(name, read_plugin_file(path), path, source)
-    for point in _entry_points():
-        if point.name == name:
-            package = point.dist.name if point.dist else point.value
+class _Plugins:
+    """The plugins of a workspace, of kitbox and of packages, each of which is read once."""
+
+    def __init__(self, workspace: Workspace | None) -> None:
+        self.files = plugin_files(workspace)
+        self.points = {point.name: point for point in _entry_points()}
+        self._read: dict[str, NamedPlugin | KitboxError] = {}
+
+    def names(self) -> list[str]:
+        return sorted({*self.files, *self.points})
+
+    def load(self, name: str) -> NamedPlugin:
+        base, changes = derivation.split_name(name)
+        if "views" in changes:
+            views = changes.pop("views")
+            return self.load(derivation.join_name(base, changes)).with_views(views)
+        if not changes:
+            return self._load_unequal(name)
+        named = self._load_unequal(base)
+        try:
+            plugin = derivation.derive(named.plugin, changes)
+        except KitboxError as error:
+            raise KitboxError(error.explanation, where=name) from error
+        if plugin == named.plugin:
+            return named
+        return replace(named, name=derivation.join_name(base, changes), plugin=plugin)
+
+    def load_alone(self, name: str) -> NamedPlugin:
+        """Return the plugin of this name without comparing it with the others."""
+        if name not in self._read:
             try:
-                plugin = point.load()
-            except (Exception, SystemExit) as error:  # another package's code may do anything
+                self._read[name] = self._load_file(name)
+            except KitboxError as error:
+                self._read[name] = error
+        read = self._read[name]
+        if isinstance(read, KitboxError):
+            raise read
+        return read
+
+    def _load_unequal(self, name: str) -> NamedPlugin:
+        """Return the plugin of this name; raises KitboxError if another has equal settings."""
+        named = self.load_alone(name)
+        for other in self.names():
+            if other == name:
+                continue
+            own = self.files.get(other, ("", ""))[1] == "workspace"
+            if named.source != "workspace" and own:
+                continue  # the unedited copy in the workspace is reported, not this one
+            try:
+                same = self.load_alone(other)
+            except KitboxError:
+                continue  # 'kitbox plugins check' reports mistakes of other files
+            if same.plugin == named.plugin:
                 raise KitboxError(
-                    f"entry point {name} of package {package} does not load: {error}"
-                ) from error
-            if not isinstance(plugin, Plugin):
-                raise KitboxError(f"entry point {name} of package {package} is no Plugin")
-            return NamedPlugin(name, plugin, None, package)
-    known = plugin_names(workspace)
-    raise KitboxError(
-        f"no plugin named {name}{did_you_mean(name, known)}"
-        + ("" if did_you_mean(name, known) else f"; there are {', '.join(known) or 'none'}")
-    )
+                    f"plugins {name} and {other} have equal settings; "
+                    f"was one copied from the other and not edited?"
+                )
+        return named
+
+    def _load_file(self, name: str) -> NamedPlugin:
+        if name in self.files:
+            path, source = self.files[name]
+            plugin, text = _read_file(path)
+            return NamedPlugin(name, plugin, path, source, Terms.of(text))
+        if name in self.points:
+            return _load_point(self.points[name])
+        known = self.names()
+        near = did_you_mean(name, known)
+        there = "" if near else f"; there are {', '.join(known) or 'none'}"
+        raise KitboxError(f"no plugin named {name}{near}{there}")
+
+
+def _load_point(point: importlib.metadata.EntryPoint) -> NamedPlugin:
+    package = point.dist.name if point.dist else point.value
+    try:
+        plugin = point.load()
+    except (Exception, SystemExit) as error:  # another package's code may do anything
+        raise KitboxError(
+            f"entry point {point.name} of package {package} does not load: {error}"
+        ) from error
+    if not isinstance(plugin, Plugin):
+        raise KitboxError(f"entry point {point.name} of package {package} is no Plugin")
+    text = sys.modules[point.module].__doc__
+    return NamedPlugin(point.name, plugin, None, package, Terms.of(text))
 
 
 def _entry_points() -> list[importlib.metadata.EntryPoint]:

@@ -15,7 +15,6 @@ from kitbox.competition import pseudo_labels
 from kitbox.competition.pseudo_labels import PseudoLabel
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, digest_of_file, read_json, write_json, write_text
-from kitbox.network.checkpoint import read_checkpoint, read_origin
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint, ImageSet, LabelledImages
@@ -260,7 +259,7 @@ def find(
     command = f"run 'kitbox train {named.name}{option}'"
     if finished:
         run = max(finished, key=_end)
-        return read_checkpoint(run.best if which == "best" and run.best.exists() else run.last)
+        return _read(run.best if which == "best" and run.best.exists() else run.last)
     if fitting:
         raise KitboxError(f"the training of {named.name} is not finished; {command} to resume it")
     others = [run for run in same if keys[run.folder].on == on]
@@ -281,13 +280,13 @@ def find(
 def reuse(run: Run) -> Checkpoint:
     """Return the last checkpoint of a finished run, and make the run its plugin's newest."""
     run.journal.touch()
-    return read_checkpoint(run.last)
+    return _read(run.last)
 
 
 def newest(workspace: Workspace, named: NamedPlugin, on: str) -> Checkpoint | None:
     """Return the last checkpoint of a plugin's newest finished run on any images, None if none."""
     done = [run for run in _finished(workspace, named) if load_key(run).on in (on, "none")]
-    return read_checkpoint(max(done, key=_end).last) if done else None
+    return _read(max(done, key=_end).last) if done else None
 
 
 def trained_on(workspace: Workspace, named: NamedPlugin) -> list[str]:
@@ -309,6 +308,8 @@ def ambiguity(checkpoint: Checkpoint) -> str | None:
     alike = [other for other in finished if other.same_task(key)]
     if len({(other.weights, other.pseudo) for other in alike}) < 2:
         return None
+    from kitbox.network.checkpoint import read_origin  # it imports torch
+
     origin = read_origin(checkpoint.path)
     start = origin.init_from or key.weights[:12]  # a digest where the weights have no name
     pseudo = f"with pseudo-labels of round {origin.pseudo_round}"
@@ -383,3 +384,9 @@ def _end(run: Run) -> int:
 def _boxes(images: ImageSet) -> list[list[float] | None]:
     assert images.boxes is not None  # noqa: S101  checked by the caller
     return [None if np.isnan(box).any() else [float(x) for x in box] for box in images.boxes]
+
+
+def _read(path: Path) -> Checkpoint:
+    from kitbox.network.checkpoint import read_checkpoint  # it imports torch
+
+    return read_checkpoint(path)

@@ -12,8 +12,9 @@ import torch
 from kitbox.embedding import embedder
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.errors import KitboxError
-from kitbox.network.network import Cost, measure_cost
+from kitbox.network.network import measure_cost
 from kitbox.plugin import derivation, variants
+from kitbox.plugin.cost import Cost
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.schedules import Cosine, Ema, Phase

@@ -1,25 +1,82 @@
 """Plugins: listed, copied and checked."""
 
 import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from kitbox.network import network
+from kitbox.plugin import cost, discovery
+from kitbox.plugin.cost import Cost
 from tests.commands import run
-from tests.photographs import competition_on_disk, write_plugin
+from tests.photographs import TINY, competition_on_disk, write_plugin
 
 
-def test_plugins_are_listed_with_their_cost(tmp_path, monkeypatch) -> None:
+@pytest.fixture(autouse=True)
+def _few_plugins(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ship two plugins alone; tests/plugin/test_shipped.py builds the networks of all."""
+    folder = tmp_path_factory.mktemp("shipped")
+    for name in ("resnet34_620", "tf_efficientnet_lite0_96x192"):
+        shutil.copy(discovery.plugin_files(None)[name][0], folder)
+    monkeypatch.setattr(discovery, "shipped_folder", lambda: folder)
+
+
+def test_plugins_are_listed_with_their_cost_and_the_licence_of_their_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, _ = competition_on_disk(tmp_path)
     write_plugin(workspace, "fine")
     monkeypatch.chdir(workspace.root)
-    result = run("plugins", "--json")
-    rows = {row["name"]: row for row in json.loads(result.stdout)}
+    listed = run("plugins", "--json").stdout
+    rows = {row["name"]: row for row in json.loads(listed)}
     assert rows["resnet34_620"]["parameters"] == pytest.approx(21.4e6, rel=0.01)
     assert rows["resnet34_620"]["multiply_adds"] == pytest.approx(28.5e9, rel=0.05)
+    assert rows["resnet34_620"]["licence"] == "Apache-2.0"
+    assert rows["resnet34_620"]["weights"].startswith("resnet34.a1_in1k")
     assert rows["fine"]["source"] == "workspace"
     assert rows["fine"]["trained_on"] == []
-    shown = run("plugins")
-    assert "densenet121_480" in shown.stdout
+    assert rows["fine"]["licence"] == ""
+    built = []
+    measure = network.measure_cost
+    monkeypatch.setattr(network, "measure_cost", lambda p: built.append(p.backbone) or measure(p))
+    shown = run("plugins").stdout.splitlines()
+    assert "licence of weights" in shown[0]
+    assert any("resnet34_620" in line and "Apache-2.0" in line for line in shown)
+    assert any("fine" in line and "not stated" in line for line in shown)
+    assert built == []  # a network is built once
+    next(workspace.costs.iterdir()).write_text("{")
+    assert run("plugins", "--json").stdout == listed
+    assert len(built) == 1  # that of the damaged file
+    write_plugin(workspace, "fine", image_size=48)
+    run("plugins", "--json")
+    assert built[1:] == [TINY]  # that of the edited plugin
+
+
+def test_listing_known_plugins_imports_no_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    monkeypatch.chdir(workspace.root)
+    known = Cost(parameters=1, multiply_adds=1, checkpoint_bytes=4, embedding_dim=1)
+    for named in discovery.load_all(None)[0]:
+        cost.store(named.plugin, known, workspace)
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from typer.testing import CliRunner\n"
+        "from kitbox.cli.app import app\n"
+        "from kitbox.plugin import discovery\n"
+        f"discovery.shipped_folder = lambda: Path({str(discovery.shipped_folder())!r})\n"
+        "result = CliRunner().invoke(app, ['plugins'])\n"
+        "assert 'resnet34_620' in result.stdout, result.output\n"
+        "print({'torch', 'timm', 'pandas', 'pretrainedmodels'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
 
 
 def test_a_new_plugin_is_a_copy_that_must_be_edited(tmp_path, monkeypatch) -> None:
@@ -30,7 +87,8 @@ def test_a_new_plugin_is_a_copy_that_must_be_edited(tmp_path, monkeypatch) -> No
     assert str(result.exception).startswith(
         "plugins resnet34_620_mine and resnet34_620 have equal settings; was one copied"
     )
-    assert "have equal settings" in run("plugins", "check", code=1).stderr
+    checked = run("plugins", "check", "resnet34_620_mine", code=1).stderr
+    assert checked.count("have equal settings") == 1
 
 
 def test_a_plugin_whose_network_fails_does_not_hide_the_others(tmp_path, monkeypatch) -> None:
@@ -43,7 +101,7 @@ def test_a_plugin_whose_network_fails_does_not_hide_the_others(tmp_path, monkeyp
     assert "fine" in shown.stdout
     assert "resnet34_620" in shown.stdout
     assert "error: tagged: timm has no weights 'nosuchtag' of resnet18" in shown.stderr
-    assert "error: plugins/leaving.py line 3: SystemExit: bye" in shown.stderr
+    assert shown.stderr.count("error: plugins/leaving.py line 3: SystemExit: bye; mend the") == 1
     result = run("train", "fine", "tagged", "--device", "cpu", code=1)
     assert str(result.exception).startswith("tagged: timm has no weights 'nosuchtag'")
     assert not workspace.runs.exists()
@@ -90,3 +148,18 @@ def test_a_new_plugin_may_have_another_backbone_and_size(tmp_path, monkeypatch, 
     monkeypatch.chdir(workspace.root)
     run("plugins", "new", name, "--from", "resnet34_620")
     assert (workspace.plugins / f"{name}.py").is_file()
+
+
+def test_a_copy_of_a_plugin_named_by_its_model_keeps_that_name(tmp_path, monkeypatch) -> None:
+    workspace, _ = competition_on_disk(tmp_path)
+    shutil.copy(discovery.plugin_files(None)["resnet34_620"][0], workspace.root)
+    workspace.plugins.mkdir(exist_ok=True)
+    file = (workspace.root / "resnet34_620.py").rename(workspace.plugins / "whalenet_620.py")
+    file.write_text(file.read_text("utf-8").replace("epochs=70", "epochs=71"))
+    monkeypatch.chdir(workspace.root)
+    assert "1 plugin is valid" in run("plugins", "check", "whalenet_620").stderr
+    run("plugins", "new", "whalenet_480", "--from", "whalenet_620")
+    assert (workspace.plugins / "whalenet_480.py").is_file()
+    assert "name" in str(
+        run("plugins", "new", "wolfnet_480", "--from", "whalenet_620", code=1).exception
+    )

@@ -82,7 +82,7 @@ def test_an_outdated_network_serves_for_inspection_and_is_named(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     older = a_run(workspace, "tiny", tiny())
-    monkeypatch.setattr("kitbox.training.runs.read_checkpoint", lambda path: path)
+    monkeypatch.setattr("kitbox.network.checkpoint.read_checkpoint", lambda path: path)
     labelled = replace(image_set({"a": "Ahab", "b": "Boo"}), digests=strings(["1", "2"]))
     images = collection(competition(), labelled, None)
     [member], behind = members.for_inspection(workspace, [named(tiny())], images)
@@ -109,7 +109,7 @@ def test_an_unfinished_training_is_refused_also_where_an_outdated_network_exists
 def test_a_weight_that_is_not_above_zero_or_not_finite_is_refused(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, weight: str
 ) -> None:
-    monkeypatch.setattr("kitbox.training.runs.read_checkpoint", lambda path: path)
+    monkeypatch.setattr("kitbox.network.checkpoint.read_checkpoint", lambda path: path)
     labelled = replace(image_set({"a": "Ahab", "b": "Boo"}), digests=strings(["1", "2"]))
     images = collection(competition(), labelled, None)
     a_run(workspace, "tiny", tiny(), data=runs.data_digest(images.holdout.train))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kitbox.errors import KitboxError
+from kitbox.network.backbone import is_backbone
 from kitbox.plugin import discovery
 from kitbox.plugin.plugin import Plugin
 from kitbox.workspace import Workspace
@@ -75,7 +76,7 @@ def package(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
         ),
         (
             "from kitbox import Plugin\n\nplugin = = Plugin()\n",
-            "plugins/mine.py line 3: invalid syntax",
+            "plugins/mine.py line 3: invalid syntax; mend the file, or move it out of the folder",
         ),
         (
             "from kitbox import Plugin\nplugn = 1\n",
@@ -88,11 +89,13 @@ def package(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
         ("", "plugins/mine.py sets no plugin; end it with 'plugin = Plugin(...)'"),
         (
             "side = '620px'\n\nimage_size = int(side)\n",
-            "plugins/mine.py line 3: ValueError: invalid literal for int() with base 10: '620px'",
+            "plugins/mine.py line 3: ValueError: invalid literal for int() with base 10: '620px'; "
+            "mend the file, or move it out of the folder",
         ),
         (
             "\nimport whale_losses\n",
-            "plugins/mine.py line 2: ModuleNotFoundError: No module named 'whale_losses'",
+            "plugins/mine.py line 2: ModuleNotFoundError: No module named 'whale_losses'; install "
+            "the package of whale_losses, or move the file out of the folder",
         ),
     ],
     ids=[
@@ -281,7 +284,64 @@ def test_a_mistake_in_another_file_does_not_stop_a_plugin(
     assert discovery.load("whole", workspace).plugin.backbone == "resnet10t"
     plugins, mistakes = discovery.load_all(workspace)
     assert [named.name for named in plugins] == ["whole"]
-    assert [str(mistake) for mistake in mistakes] == ["plugins/broken.py line 1: invalid syntax"]
+    assert [str(mistake) for mistake in mistakes] == [
+        "plugins/broken.py line 1: invalid syntax; mend the file, or move it out of the folder"
+    ]
+
+
+def test_bad_files_are_named_once_and_the_others_are_found(
+    workspace: Workspace, shipped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for size in range(64, 83):
+        write(workspace, f"resnet10t_{size}", good(image_size=size) + "print('loaded')\n")
+    write(workspace, "a_syntax", "plugin = Plugin(\n")
+    write(workspace, "an_error", "print(1 / 0)\n")
+    write(workspace, "missing", "import whale_losses.arcface\n")
+    write(workspace, "nothing", "from kitbox import Plugin\n")
+    write(workspace, "leaving", "raise SystemExit('bye')\n")
+    plugins, mistakes = discovery.load_all(workspace)
+    assert [named.name for named in plugins] == [f"resnet10t_{size}" for size in range(64, 83)]
+    assert sorted(map(str, mistakes)) == [
+        "plugins/a_syntax.py line 1: '(' was never closed; mend the file, or move it out of the "
+        "folder",
+        "plugins/an_error.py line 1: ZeroDivisionError: division by zero; mend the file, or move "
+        "it out of the folder",
+        "plugins/leaving.py line 1: SystemExit: bye; mend the file, or move it out of the folder",
+        "plugins/missing.py line 1: ModuleNotFoundError: No module named 'whale_losses'; install "
+        "the package of whale_losses, or move the file out of the folder",
+        "plugins/nothing.py sets no plugin; end it with 'plugin = Plugin(...)'",
+    ]
+    printed = capsys.readouterr()
+    assert printed.out == ""  # it may be a JSON document
+    assert printed.err.count("loaded") == 19  # each file is run once
+
+
+@pytest.mark.parametrize(
+    ("docstring", "source", "licence"),
+    [
+        (
+            "A network.\n\nWeights: timm, by its hub; licence Apache-2.0.",
+            "timm, by its hub",
+            "Apache-2.0",
+        ),
+        (
+            "Weights: a file of\nyours; licence CC-BY-NC-4.0 (not for sale).",
+            "a file of yours",
+            "CC-BY-NC-4.0",
+        ),
+        ("Text. Weights: x; license none stated: ask\nthe author.", "x", "none stated"),
+        ("Weights: x\n\nlicence MIT", "", ""),
+        ("A network.", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_the_licence_of_weights_is_read_from_the_docstring(
+    workspace: Workspace, shipped: Path, docstring: str, source: str, licence: str
+) -> None:
+    write(workspace, "mine", f'"""{docstring}"""\n' + good())
+    terms = discovery.load("mine", workspace).terms
+    assert (terms.source, terms.licence) == (source, licence)
+    assert discovery.load("mine@epochs=2", workspace).terms == terms
 
 
 def test_hidden_and_other_files_are_not_plugins(workspace: Workspace, shipped: Path) -> None:
@@ -297,6 +357,10 @@ def test_hidden_and_other_files_are_not_plugins(workspace: Workspace, shipped: P
         ("resnet10t_64_triplet_long", "resnet10t", 64, None),
         ("resnet10t_160x320", "resnet10t", (160, 320), None),
         ("vit_small_224", "timm/vit_small", 224, None),
+        ("resnet10t_64", "resnet10t.c3_in1k", 64, None),
+        ("whales_resnet_64_mine", "resnet10t", 64, None),
+        ("megadescriptor_l_384", "swin_large_patch4_window12_384", 384, None),
+        ("swin_tiny_patch4_window7_224_224", "swin_tiny_patch4_window7_224", 224, None),
         (
             "resnet10t_640",
             "resnet10t",
@@ -309,13 +373,25 @@ def test_hidden_and_other_files_are_not_plugins(workspace: Workspace, shipped: P
             64,
             "plugin resnet18_64 should be named resnet10t_64 or resnet10t_64_<what differs>",
         ),
+        (
+            "mine",
+            "resnet10t",
+            64,
+            "plugin mine should be named resnet10t_64 or resnet10t_64_<what differs>",
+        ),
+        (
+            "mine_6464",
+            "resnet10t",
+            64,
+            "plugin mine_6464 should be named resnet10t_64 or resnet10t_64_<what differs>",
+        ),
     ],
 )
-def test_a_plugins_name_begins_with_backbone_and_pixels(
+def test_a_plugins_name_is_of_its_model_and_pixels(
     workspace: Workspace, name: str, backbone: str, image_size: object, problem: str | None
 ) -> None:
     write(workspace, name, good(backbone=backbone, image_size=image_size))
-    assert discovery.name_problem(discovery.load(name, workspace)) == problem
+    assert discovery.name_problem(discovery.load(name, workspace), is_backbone) == problem
 
 
 def test_kitbox_ships_plugins() -> None:
@@ -325,7 +401,7 @@ def test_kitbox_ships_plugins() -> None:
 @pytest.mark.parametrize("name", discovery.plugin_files(None))
 def test_a_shipped_plugin_loads_is_unique_well_named_and_documented(name: str) -> None:
     named = discovery.load(name, None)
-    assert discovery.name_problem(named) is None
+    assert discovery.name_problem(named, is_backbone) is None
     assert named.source == "kitbox"
     assert named.path is not None
     assert named.path.read_text(encoding="utf-8").startswith('"""')

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitbox.errors import KitboxError
+from kitbox.network.backbone import is_backbone
 from kitbox.plugin import discovery, variants
 from kitbox.plugin.derivation import scale_epochs, with_settings
 from kitbox.plugin.discovery import NamedPlugin
@@ -57,7 +58,7 @@ def test_names_keep_the_pattern_and_the_suffix_of_the_base(name: str) -> None:
         "_".join(part for part in ("resnet10t_96", own, "triplet_epochs_2") if part)
     ]
     named = NamedPlugin(found[0].name, found[0].plugin, None, "workspace")
-    assert discovery.name_problem(named) is None
+    assert discovery.name_problem(named, is_backbone) is None
 
 
 @pytest.mark.parametrize("name", ANOTHER)

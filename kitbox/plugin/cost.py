@@ -1,0 +1,94 @@
+"""The cost of a plugin's network, and a store of costs measured before.
+
+A measurement builds the network, which takes seconds. It is kept under a key of all its causes:
+the plugin's settings, the code that builds and counts, and the libraries' versions.
+"""
+
+import functools
+import importlib.metadata
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from kitbox.errors import KitboxError
+from kitbox.files import digest_of, digest_of_file, write_json
+from kitbox.plugin.plugin import Plugin
+from kitbox.workspace import Workspace
+
+# What networks are built with, beside kitbox's own code.
+_LIBRARIES = ("timm", "torch", "pretrainedmodels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Parameters, multiply-adds per image, bytes of a checkpoint, and dimensions of an embedding.
+
+    Loss heads are left out: their size depends on the number of labels. Layers after the last of
+    `pooled_maps` never run and are not counted, though a checkpoint stores them. `multiply_adds` is
+    None where a network runs, but its operations cannot be counted.
+    """
+
+    parameters: int
+    multiply_adds: int | None
+    checkpoint_bytes: int
+    embedding_dim: int
+
+
+def find(plugin: Plugin, workspace: Workspace | None) -> Cost | None:
+    """Return the measured cost of a plugin's network; None: unknown, or its file is damaged."""
+    path = _path(plugin, workspace)
+    if path is None:
+        return None
+    try:
+        stored = json.loads(path.read_bytes())
+        cost = Cost(**{field.name: stored[field.name] for field in fields(Cost)})
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    known = [cost.parameters, cost.checkpoint_bytes, cost.embedding_dim]
+    known += [] if cost.multiply_adds is None else [cost.multiply_adds]
+    return cost if all(type(number) is int and number >= 0 for number in known) else None
+
+
+def store(plugin: Plugin, cost: Cost, workspace: Workspace | None) -> None:
+    """Keep the cost of a plugin's network, where there is room and leave to write."""
+    path = _path(plugin, workspace)
+    if path is not None:
+        try:
+            write_json(path, asdict(cost))
+        except KitboxError:
+            return  # it is measured again
+
+
+def _path(plugin: Plugin, workspace: Workspace | None) -> Path | None:
+    """Return the file of a plugin's cost; None where it depends on files outside of the key."""
+    if ":" in plugin.backbone:  # of a hub, a folder or a user's module
+        return None
+    key = digest_of({"plugin": plugin.fingerprint, **builders()})
+    return _folder(workspace) / f"{key}.json"
+
+
+def _folder(workspace: Workspace | None) -> Path:
+    if workspace is not None:
+        return workspace.costs
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "kitbox" / "costs"
+    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
+        return Path(local) / "kitbox" / "costs"
+    return Path.home() / ".cache" / "kitbox" / "costs"
+
+
+@functools.cache
+def builders() -> dict[str, str]:
+    """Return the version of each library that a network is built with, and digests of own code."""
+    own = Path(__file__).resolve().parents[1] / "network"
+    versions = {name: _version(name) for name in _LIBRARIES}
+    return versions | {path.name: digest_of_file(path) for path in sorted(own.glob("*.py"))}
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
