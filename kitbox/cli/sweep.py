@@ -109,7 +109,7 @@ def sweep(
     named = {"image_size": image_size, "backbone": backbone, "losses": loss}
     axes = _axes(base, named, settings or [], epochs, minutes, seeds)
     budget = Budget(epochs, minutes)
-    variants = combine(base, axes, budget, seeds)
+    variants = combine(base, axes, budget, seeds, workspace.root)
     if dry_run:
         _preview(variants, budget, as_json=as_json)
         return

@@ -1,11 +1,18 @@
 """Augmentations of training images; the only module that uses albumentations."""
 
 import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 
+from kitbox.errors import KitboxError
 from kitbox.images.preprocessing import Pixels
+from kitbox.plugin import source_code
+from kitbox.plugin.source_code import SourceCode, article
 from kitbox.records import Floats
 
 # Otherwise albumentations looks online for a newer release whenever it is imported.
@@ -15,17 +22,87 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 class Augmentation:
     """A named pipeline of random changes to an image, repeatable by seed."""
 
-    def __init__(self, name: str, height_width: tuple[int, int]) -> None:
-        """Build the pipeline `name` ("none", "light", "gdsc2020") for images of one size."""
-        self._pipeline = _PIPELINES[name](height_width) if name != "none" else None
+    def __init__(
+        self, name: str, height_width: tuple[int, int], code: SourceCode | None = None
+    ) -> None:
+        """Build the pipeline `name` ("none", "light", "gdsc2020") for images of one size.
+
+        "module:function" is a user's own, in `code`. Raises KitboxError for what goes wrong in it.
+        """
+        self._own: _OwnAugmentation | None = None
+        self._pipeline: Any = None
+        if source_code.is_reference(name):
+            self._own = _OwnAugmentation(name, height_width, code or SourceCode({}))
+        elif name != "none":
+            self._pipeline = _PIPELINES[name](height_width)
 
     def __call__(self, pixels: Pixels, seed: int) -> Pixels:
         """Return the pixels (h, w, 3) uint8, changed at random by this seed."""
+        if self._own is not None:
+            return self._own(pixels, seed)
         if self._pipeline is None:
             return pixels
         self._pipeline.set_random_seed(seed)
         changed: Pixels = self._pipeline(image=pixels)["image"]
         return changed
+
+
+class _OwnAugmentation:
+    """A user's transform of albumentations, or a function from pixels to pixels."""
+
+    def __init__(self, name: str, height_width: tuple[int, int], code: SourceCode) -> None:
+        import albumentations as alb
+
+        self._name = name
+        height, width = height_width
+        given = {"height": height, "width": width, "image_size": height_width}
+        self._transform = code.call(name, given)
+        self._is_pipeline = isinstance(self._transform, alb.BasicTransform | alb.BaseCompose)
+        if not callable(self._transform):
+            raise KitboxError(
+                f"it returns {article(type(self._transform).__name__)}",
+                where=name,
+                fix="return a transform of albumentations, or a function from pixels to pixels",
+            )
+        if self._is_pipeline and not isinstance(self._transform, alb.BaseCompose):
+            self._transform = alb.Compose([self._transform])
+
+    def __call__(self, pixels: Pixels, seed: int) -> Pixels:
+        before = pixels.shape
+        with source_code.errors_of(self._name), _seeded(seed):
+            if self._is_pipeline:
+                self._transform.set_random_seed(seed)
+                changed = self._transform(image=pixels)["image"]
+            else:
+                changed = self._transform(pixels)
+        if isinstance(changed, np.ndarray) and changed.dtype == np.uint8:
+            if changed.shape == before:
+                return changed
+            kind = f"uint8 pixels of shape {changed.shape}"
+        else:
+            shape = getattr(changed, "shape", None)
+            kind = article(type(changed).__name__)
+            kind += "" if shape is None else f" of {changed.dtype}, of shape {tuple(shape)}"
+        raise KitboxError(
+            f"an image of {before[0]}x{before[1]} became {kind}",
+            where=self._name,
+            fix=f"return a numpy array of uint8, of shape {before}",
+        )
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the generators of Python, numpy and torch, and give them back as they were."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  a user's code may draw from it
+    torch.random.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        torch.set_rng_state(states[2])
 
 
 def _light(height_width: tuple[int, int]) -> Any:

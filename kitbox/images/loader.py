@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from kitbox.errors import KitboxError
 from kitbox.images import pixel_cache, preprocessing
 from kitbox.images.augmentation import Augmentation
 from kitbox.images.preprocessing import Box, InputSpec, Pixels
+from kitbox.plugin.source_code import SourceCode
 from kitbox.records import ImageSet
 from kitbox.workspace import Workspace
 
@@ -43,6 +45,7 @@ class ImageDataset(Dataset[tuple[Pixels, int]]):
         crop_margin: float | None,
         part: Box | None = None,
         augmentation: str = "none",
+        code: SourceCode | None = None,
         unreadable: frozenset[str] = frozenset(),
         workspace: Workspace | None = None,
         alternative_boxes: Mapping[str, Sequence[Box]] | None = None,
@@ -51,10 +54,12 @@ class ImageDataset(Dataset[tuple[Pixels, int]]):
 
         Of these it reads a `part`, as shares of their width and height, if one is given. An item
         with a seed is cropped to one of the image's `alternative_boxes`, if it has any.
+        `code` is that of a user's own augmentation.
         """
         self.images = images
         self.spec = InputSpec(height_width, interpolation, crop_margin, part)
         self.augmentation_name = augmentation
+        self._code = code
         self.unreadable = unreadable
         self._alternative_boxes = alternative_boxes or {}
         self.cached = None if workspace is None else pixel_cache.find(workspace, images, self.spec)
@@ -86,9 +91,18 @@ class ImageDataset(Dataset[tuple[Pixels, int]]):
         return pixels, self._fill(pixels, item)
 
     def __getitems__(self, items: Sequence[int | BatchItem]) -> tuple[Tensor, Tensor]:
-        """Return a batch as `build_loader` describes it; cached images are copied once, into it."""
+        """Return a batch as `build_loader` describes it; cached images are copied once, into it.
+
+        A worker process returns the error of a user's mistake, which the loader raises.
+        """
         batch = _empty((len(items), *self.spec.height_width, 3))
-        rows = [self._fill(pixels, item) for pixels, item in zip(batch.numpy(), items, strict=True)]
+        images = zip(batch.numpy(), items, strict=True)
+        try:
+            rows = [self._fill(pixels, item) for pixels, item in images]
+        except KitboxError as error:
+            if get_worker_info() is None:
+                raise
+            return error  # type: ignore[return-value]  # torch would add a traceback to its text
         return batch, torch.tensor(rows, dtype=torch.int64)
 
     def _fill(self, pixels: Pixels, item: int | BatchItem) -> int:
@@ -102,7 +116,9 @@ class ImageDataset(Dataset[tuple[Pixels, int]]):
             pixels[:] = pixels[:, ::-1].copy()
         if seed is not None:
             if self._augmentation is None:  # built in the worker: albumentations is slow to import
-                self._augmentation = Augmentation(self.augmentation_name, self.spec.height_width)
+                self._augmentation = Augmentation(
+                    self.augmentation_name, self.spec.height_width, self._code
+                )
             pixels[:] = self._augmentation(pixels, seed)
         return row
 
@@ -130,7 +146,7 @@ def build_loader(
 
     `batches` yields the items of each batch: rows, or `BatchItem`s.
     """
-    return DataLoader(
+    return _Loader(
         dataset,
         batch_sampler=batches,  # type: ignore[arg-type]
         collate_fn=_unchanged,
@@ -140,6 +156,16 @@ def build_loader(
         prefetch_factor=4 if workers else None,
         persistent_workers=workers > 0,  # each imports albumentations once, not once an epoch
     )
+
+
+class _Loader(DataLoader[Any]):
+    """A loader that raises the errors that workers return."""
+
+    def __iter__(self) -> Any:
+        for batch in super().__iter__():
+            if isinstance(batch, KitboxError):
+                raise batch
+            yield batch
 
 
 def worker_count(dataset: ImageDataset, device: str, requested: int | None = None) -> int:

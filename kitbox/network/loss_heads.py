@@ -4,9 +4,12 @@ Heads of losses that classify have weights for every label, and only BinaryCross
 unknowns, whose label is negative. Heads of pair losses mine the pairs or triplets of a batch.
 """
 
+import copy
 import math
+from collections.abc import Sequence
 from typing import Any, assert_never
 
+import numpy as np
 import torch
 from pytorch_metric_learning.losses import (
     ContrastiveLoss,
@@ -21,6 +24,7 @@ from pytorch_metric_learning.utils.common_functions import TorchInitWrapper
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kitbox.errors import KitboxError
 from kitbox.network import miners
 from kitbox.network.margins import Margins
 from kitbox.plugin.losses import (
@@ -29,20 +33,27 @@ from kitbox.plugin.losses import (
     Contrastive,
     CosFace,
     CrossEntropy,
+    Custom,
     Focal,
     Loss,
     Margin,
     MultiSimilarity,
     Triplet,
 )
+from kitbox.plugin.source_code import SourceCode, article, errors_of
 from kitbox.records import Integers
 
 # arccos has an infinite slope at 1: nearer to it than this (0.08°) an angle has no gradient.
 _LARGEST_COSINE = 1 - 1e-6
 
 
-def build_loss_head(loss: Loss, embedding_dim: int, label_counts: Integers) -> nn.Module:
-    """Return the head of a loss, given the number of training images of each label (L,)."""
+def build_loss_head(
+    loss: Loss, embedding_dim: int, label_counts: Integers, code: SourceCode | None = None
+) -> nn.Module:
+    """Return the head of a loss, given the number of training images of each label (L,).
+
+    `code` is that of a user's own losses; raises KitboxError for what goes wrong in it.
+    """
     match loss:
         case ArcFace() | CosFace():
             return AngularHead(loss, embedding_dim, label_counts)
@@ -71,8 +82,17 @@ def build_loss_head(loss: Loss, embedding_dim: int, label_counts: Integers) -> n
         case MultiSimilarity():
             similarity = MultiSimilarityLoss(alpha=loss.alpha, beta=loss.beta, base=loss.base)
             return PairHead(similarity, MultiSimilarityMiner(epsilon=loss.epsilon))
+        case Custom():
+            return CustomHead(loss, embedding_dim, label_counts, code or SourceCode({}))
         case _:
             assert_never(loss)
+
+
+def check_custom_losses(losses: Sequence[Loss], embedding_dim: int, code: SourceCode) -> None:
+    """Build the heads of a user's own losses for a few labels, which tries them."""
+    for loss in losses:
+        if isinstance(loss, Custom):
+            build_loss_head(loss, embedding_dim, np.full(4, 2), code)
 
 
 class AngularHead(nn.Module):
@@ -170,6 +190,80 @@ class PairHead(nn.Module):
         mined = None if self.miner is None else self.miner(embeddings, labels)
         value: Tensor = self.loss(embeddings, labels, mined)
         return value
+
+
+# Images of the batch that a user's own loss is tried on.
+_TRIED = 8
+
+
+class CustomHead(nn.Module):
+    """A user's own loss, which is tried on a batch of random embeddings when it is built."""
+
+    def __init__(
+        self, loss: Custom, embedding_dim: int, label_counts: Integers, code: SourceCode
+    ) -> None:
+        super().__init__()
+        self.function = loss.function
+        count = len(label_counts)
+        given = {
+            "embedding_dim": embedding_dim,
+            "embedding_size": embedding_dim,
+            "label_counts": label_counts,
+            "label_count": count,
+            "num_classes": count,
+        }
+        with torch.device("cpu"):
+            module = code.call(loss.function, given, loss.settings)
+            if not isinstance(module, nn.Module):
+                raise KitboxError(
+                    f"it returns {article(type(module).__name__)}",
+                    where=loss.function,
+                    fix="return a torch.nn.Module from embeddings and labels to a loss",
+                )
+            self.loss = module
+            self._try(embedding_dim, count)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss."""
+        with errors_of(self.function):
+            value: Any = self.loss(embeddings, labels)
+        if isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point():
+            return value.float().reshape(())
+        shape = tuple(getattr(value, "shape", ()))
+        kind = article(type(value).__name__) + (f" of shape {shape}" if shape else "")
+        if isinstance(value, Tensor) and not shape:
+            kind = f"a Tensor of {value.dtype}"
+        raise KitboxError(
+            f"its loss of a batch is {kind}", where=self.function, fix="return one number, the mean"
+        )
+
+    def _try(self, embedding_dim: int, label_count: int) -> None:
+        """Raise KitboxError if the loss or its gradient is not finite, for unit embeddings."""
+        tried = copy.deepcopy(self)  # it may remember batches
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(0)
+            embeddings = functional.normalize(torch.randn(_TRIED, embedding_dim))
+            embeddings.requires_grad_(True)
+            value = tried(embeddings, torch.arange(_TRIED) // 2 % label_count)
+            with errors_of(self.function):
+                gradient = (
+                    torch.autograd.grad(value, embeddings, allow_unused=True)[0]
+                    if value.requires_grad
+                    else None
+                )
+        batch = f"for {_TRIED} random embeddings of unit length"
+        if not torch.isfinite(value):
+            raise KitboxError(f"its loss is {float(value)} {batch}", where=self.function)
+        if gradient is None:
+            raise KitboxError(
+                f"its loss has no gradient {batch}",
+                where=self.function,
+                fix="compute it by torch from the embeddings that it is given",
+            )
+        if not torch.isfinite(gradient).all():
+            raise KitboxError(
+                f"the gradient of its loss is not finite {batch}", where=self.function
+            )
 
 
 class _ArcFaceLoss(SubCenterArcFaceLoss):  # type: ignore[misc]  # of an untyped package

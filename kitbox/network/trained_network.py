@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from kitbox.network.margins import Margins
 from kitbox.network.network import Network
-from kitbox.plugin.losses import Loss
+from kitbox.plugin.losses import Custom, Loss
 from kitbox.plugin.plugin import Plugin
+from kitbox.plugin.source_code import SourceCode
 from kitbox.records import Integers
 
 
@@ -32,7 +33,9 @@ class TrainedNetwork(nn.Module):
         whole = network.embedding_dim
         widths = [whole] + [whole // self.learners for _ in range(self.learners)]
         self.heads = nn.ModuleList(
-            _build_head(loss, width, label_counts) for width in widths for loss in plugin.losses
+            _build_head(loss, width, label_counts, plugin.source_code)
+            for width in widths
+            for loss in plugin.losses
         )
 
     def set_epoch(self, epoch: float) -> None:
@@ -75,7 +78,11 @@ class TrainedNetwork(nn.Module):
     def _zero_of_unused(self, embeddings: Tensor, learner: int | None) -> Tensor:
         """Return 0 with a gradient of 0 for heads whose weights the losses may leave unused."""
         heads = self._heads_of(learner)
-        used = {head for loss, head in zip(self.losses, heads, strict=True) if loss.classifies}
+        used = {
+            head
+            for loss, head in zip(self.losses, heads, strict=True)
+            if loss.classifies and not isinstance(loss, Custom)
+        }
         return _zero(embeddings, [head for head in self.heads if head not in used])
 
     def _loss(self, loss: Loss, head: nn.Module, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -121,8 +128,10 @@ def _zero(embeddings: Tensor, heads: Iterable[nn.Module]) -> Tensor:
     return zero
 
 
-def _build_head(loss: Loss, embedding_dim: int, label_counts: Integers) -> nn.Module:
+def _build_head(
+    loss: Loss, embedding_dim: int, label_counts: Integers, code: SourceCode
+) -> nn.Module:
     # pytorch-metric-learning takes a second to import, which embedding need not wait for
     from kitbox.network.loss_heads import build_loss_head
 
-    return build_loss_head(loss, embedding_dim, label_counts)
+    return build_loss_head(loss, embedding_dim, label_counts, code)

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from kitbox.errors import KitboxError, did_you_mean
-from kitbox.plugin import derivation
+from kitbox.plugin import derivation, source_code
 from kitbox.plugin.plugin import Plugin
 from kitbox.value import explain
 from kitbox.workspace import Workspace
@@ -175,7 +175,24 @@ def _read_file(path: Path) -> tuple[Plugin, str | None]:
     plugin = getattr(module, "plugin", None)
     if not isinstance(plugin, Plugin):
         raise KitboxError(f"{shown} sets no plugin; end it with 'plugin = Plugin(...)'")
-    return plugin, module.__doc__
+    if plugin.code:
+        raise KitboxError("code is set by kitbox", where=shown, fix="leave it out")
+    try:
+        return with_code(plugin, path.resolve().parents[1]), module.__doc__
+    except KitboxError as error:
+        place = f"{shown}: {error.where}" if error.where else shown
+        raise KitboxError(error.what, where=place, fix=error.fix) from error
+
+
+def with_code(plugin: Plugin, root: Path | None) -> Plugin:
+    """Return a plugin with the digests of the user's own code that it names.
+
+    That is looked for in the folder `root` of a workspace, then in packages. Raises KitboxError
+    where it is not found.
+    """
+    references = plugin.references
+    code = source_code.read(references, root) if references else {}
+    return plugin if code == plugin.code else plugin.model_copy(update={"code": code})
 
 
 def name_problem(named: NamedPlugin, is_backbone: Callable[[str], bool]) -> str | None:
@@ -189,7 +206,7 @@ def name_problem(named: NamedPlugin, is_backbone: Callable[[str], bool]) -> str 
         model = named.name[: size.start()]
         if model in (backbone, backbone.partition(".")[0]) or (model and not is_backbone(model)):
             return None
-    stem = f"{backbone}_{pixels}"
+    stem = f"{backbone}_{pixels}".replace(":", "_")
     return f"plugin {named.name} should be named {stem} or {stem}_<what differs>"
 
 
@@ -197,6 +214,7 @@ class _Plugins:
     """The plugins of a workspace, of kitbox and of packages, each of which is read once."""
 
     def __init__(self, workspace: Workspace | None) -> None:
+        self._root = None if workspace is None else workspace.root
         self.files = plugin_files(workspace)
         self.points = {point.name: point for point in _entry_points()}
         self._read: dict[str, NamedPlugin | KitboxError] = {}
@@ -216,6 +234,8 @@ class _Plugins:
             plugin = derivation.derive(named.plugin, changes)
         except KitboxError as error:
             raise KitboxError(error.explanation, where=name) from error
+        if {*plugin.references} != {*named.plugin.references}:
+            plugin = with_code(plugin, self._root)
         if plugin == named.plugin:
             return named
         return replace(named, name=derivation.join_name(base, changes), plugin=plugin)
@@ -276,7 +296,7 @@ def _load_point(point: importlib.metadata.EntryPoint) -> NamedPlugin:
     if not isinstance(plugin, Plugin):
         raise KitboxError(f"entry point {point.name} of package {package} is no Plugin")
     text = sys.modules[point.module].__doc__
-    return NamedPlugin(point.name, plugin, None, package, Terms.of(text))
+    return NamedPlugin(point.name, with_code(plugin, None), None, package, Terms.of(text))
 
 
 def _entry_points() -> list[importlib.metadata.EntryPoint]:

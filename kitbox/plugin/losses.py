@@ -1,10 +1,11 @@
 """Settings of the losses that a plugin can use."""
 
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
+from kitbox.plugin import source_code
 from kitbox.value import Value
 
 Positive = Annotated[float, Field(gt=0)]
@@ -237,6 +238,62 @@ class MultiSimilarity(_Loss):
     needs_pairs: ClassVar[bool] = True
 
 
+class Custom(_Loss):
+    """A loss of your own: `function`, written "module:function", is a module's function or class.
+
+    It is called with those of `embedding_dim` (or `embedding_size`), `label_counts` (the number of
+    images of each label) and `label_count` (or `num_classes`) that it has parameters for, and with
+    `settings`. It returns a torch module from embeddings (n, d) float32 and label rows (n,) to the
+    mean loss. With `pairs` a batch must hold several images of a label, and unknowns are labels of
+    their own, not below the number of labels; else it classifies and sees no unknowns.
+    """
+
+    kind: Literal["Custom"] = "Custom"
+    function: str
+    settings: dict[str, JsonValue] = {}
+    pairs: bool = False
+
+    def __init__(self, function: str | None = None, /, **settings: Any) -> None:
+        """Take the function as the first argument, or by name."""
+        super().__init__(**({} if function is None else {"function": function}), **settings)
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _with_lists(cls, settings: Any) -> Any:
+        return _listed(settings)
+
+    @model_validator(mode="after")
+    def _names_a_function(self) -> "Custom":
+        if not source_code.is_reference(self.function):
+            raise ValueError(
+                f"function = {self.function!r} should name a module and its function or class, as "
+                "'mylosses:Circle' does"
+            )
+        return self
+
+    @property
+    def needs_pairs(self) -> bool:  # type: ignore[override]
+        """Whether a batch must hold several images of a label."""
+        return self.pairs
+
+    @property
+    def classifies(self) -> bool:  # type: ignore[override]
+        """Whether it has an output for every label."""
+        return not self.pairs
+
+    @property
+    def takes_dropout(self) -> bool:  # type: ignore[override]
+        """Whether it is computed on the embedding after dropout."""
+        return not self.pairs
+
+
+def _listed(value: Any) -> Any:
+    """Return a setting with lists in place of tuples, as JSON has it."""
+    if isinstance(value, list | tuple):
+        return [_listed(each) for each in value]
+    return {name: _listed(of) for name, of in value.items()} if isinstance(value, dict) else value
+
+
 Loss = Annotated[
     ArcFace
     | CosFace
@@ -246,6 +303,7 @@ Loss = Annotated[
     | Triplet
     | Margin
     | Contrastive
-    | MultiSimilarity,
+    | MultiSimilarity
+    | Custom,
     Field(discriminator="kind"),
 ]

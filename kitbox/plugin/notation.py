@@ -22,6 +22,8 @@ VOCABULARY: dict[str, type[Value]] = {
     if not name.startswith("_")
 }
 LOSSES = {name for name, found in VOCABULARY.items() if hasattr(found, "needs_pairs")}
+# What a class sets itself: its kind, and of a plugin the digests of code.
+_NOT_WRITTEN = ("kind", "code")
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
 
@@ -97,7 +99,7 @@ def changed_settings(setting: BaseModel) -> Iterator[tuple[str, Any]]:
     """Yield (name, setting) of a value where it differs from the default, in order."""
     for name, field in type(setting).model_fields.items():
         given = getattr(setting, name)
-        if name != "kind" and (field.is_required() or given != field.get_default()):
+        if name not in _NOT_WRITTEN and (field.is_required() or given != field.get_default()):
             yield name, given
 
 

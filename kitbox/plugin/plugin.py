@@ -6,7 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from kitbox.files import digest_of
-from kitbox.plugin.losses import ArcFace, Loss, NotNegative, Positive, Share, Triplet
+from kitbox.plugin import source_code
+from kitbox.plugin.losses import ArcFace, Custom, Loss, NotNegative, Positive, Share, Triplet
 from kitbox.plugin.samplers import PK, Divide, Hardness, Sampler, Shuffled
 from kitbox.plugin.schedules import (
     Averaging,
@@ -19,6 +20,7 @@ from kitbox.plugin.schedules import (
     Swa,
     side_lengths,
 )
+from kitbox.plugin.source_code import SourceCode
 from kitbox.plugin.views import parse_views
 from kitbox.value import Value
 
@@ -26,7 +28,8 @@ Pooling = Literal["average", "gem", "gem_learned", "cls", "cls+mean", "native"]
 # How poolings are recorded: before there was a choice by family, "average" was the default, and it
 # stays the record of a plugin that sets none.
 _RECORDED: Mapping[str | None, str] = {None: "average", "average": "mean"}
-
+# "module:function" of a user's own code.
+Reference = Annotated[str, Field(pattern=source_code.PATTERN)]
 UnknownShare = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -57,6 +60,10 @@ class Plugin(Value):
     `views` are the ways in which the trained network looks at an image ("plain", "flip",
     "scale:1.25", "five_crops", "boxes"; () is "plain"): their vectors are averaged. They change no
     training, so that the fingerprint is without them.
+
+    `backbone`, `augmentation` and `Custom` losses may name code of your own, "module:function".
+    `code` is not written in a plugin file: kitbox sets it to the sha256 of that code's files and
+    the versions of its packages.
     """
 
     backbone: str = Field(min_length=1)
@@ -78,7 +85,7 @@ class Plugin(Value):
     divide: Divide | None = None
     sampler: Sampler = Shuffled()
     unknown_share: UnknownShare = 0.0
-    augmentation: Literal["none", "light", "gdsc2020"] = "light"
+    augmentation: Literal["none", "light", "gdsc2020"] | Reference = "light"
     crop: bool = True
     crop_margin: NotNegative = 0.05
     box_choice: Literal["one", "random"] = "one"
@@ -104,6 +111,7 @@ class Plugin(Value):
     score_every: int = Field(default=5, ge=1)
     seed: int = Field(default=0, ge=0)
     views: tuple[str, ...] = ()
+    code: dict[str, str] = {}
 
     written_as: ClassVar[Mapping[str, str]] = {"phases": "stages"}
     later: ClassVar[frozenset[str]] = frozenset(
@@ -124,6 +132,7 @@ class Plugin(Value):
             "schedule",
             "averaging",
             "views",
+            "code",
         }
     )
 
@@ -234,6 +243,29 @@ class Plugin(Value):
     @field_serializer("pooling", when_used="json")
     def _recorded_pooling(self, pooling: str | None) -> str | None:
         return _RECORDED.get(pooling, pooling)
+
+    @field_validator("code")
+    @classmethod
+    def _names_files(cls, code: dict[str, str]) -> dict[str, str]:
+        for name in code:
+            if not source_code.FILE.fullmatch(name) and not source_code.PACKAGE.fullmatch(name):
+                raise ValueError(f"code has '{name}', which is the name of no file or package")
+        return code
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The "module:function" that it names, of a user's own code."""
+        named = (
+            self.backbone,
+            self.augmentation,
+            *(loss.function for loss in self.losses if isinstance(loss, Custom)),
+        )
+        return tuple(name for name in named if source_code.is_reference(name))
+
+    @property
+    def source_code(self) -> SourceCode:
+        """The code that it names; raises KitboxError for what may not be run here."""
+        return SourceCode.of(self.references, self.code)
 
     @property
     def frozen(self) -> bool:

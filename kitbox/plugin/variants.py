@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 from textwrap import fill
 from typing import Any
 
@@ -83,12 +84,17 @@ def axis_values(base: Plugin, setting: str, text: str) -> list[Any]:
 
 
 def combine(
-    base: NamedPlugin, axes: Mapping[str, Sequence[Any]], budget: Budget, seeds: int = 1
+    base: NamedPlugin,
+    axes: Mapping[str, Sequence[Any]],
+    budget: Budget,
+    seeds: int = 1,
+    root: Path | None = None,
 ) -> list[Variant]:
     """Return a variant for every combination of values, each once, under the budget.
 
-    A budget in minutes leaves the epochs unchanged. Raises KitboxError for a combination that is
-    not a valid plugin.
+    A budget in minutes leaves the epochs unchanged. Code of a user that values name is looked for
+    in the workspace's folder `root`. Raises KitboxError for a combination that is not a valid
+    plugin.
     """
     found: dict[str, Variant] = {}
     for values in product(*axes.values()):
@@ -96,6 +102,8 @@ def combine(
         for number in range(seeds):
             seed = {"seed": base.plugin.seed + number} if seeds > 1 else {}
             variant = _derive(base, changes | seed, budget)
+            if {*variant.plugin.references} != {*base.plugin.references}:
+                variant = replace(variant, plugin=discovery.with_code(variant.plugin, root))
             found.setdefault(variant.plugin.fingerprint, variant)
     return list(found.values())
 
@@ -227,7 +235,7 @@ def _name(base: NamedPlugin, plugin: Plugin, differs: Mapping[str, Any], budget:
 
 
 def _stem(plugin: Plugin) -> str:
-    return f"{plugin.backbone.rpartition('/')[2]}_{plugin.pixels}"
+    return f"{plugin.backbone.rpartition('/')[2]}_{plugin.pixels}".replace(":", "_")
 
 
 def _other_name(variant: Variant) -> str:

@@ -118,6 +118,7 @@ def augmentation_samples(named: NamedPlugin, train: ImageSet) -> AugmentationSam
         interpolation=data_config(plugin.backbone).interpolation,
         crop_margin=plugin.crop_margin if plugin.crop else None,
         augmentation=plugin.augmentation,
+        code=plugin.source_code,
     )
     boxed = train.boxes is not None and plugin.crop
     crop = f"cropped to the box with a margin of {plugin.crop_margin:.0%}" if boxed else "whole"

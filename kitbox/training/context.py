@@ -203,6 +203,7 @@ class Training:
             interpolation=self._interpolation,
             crop_margin=self.plugin.crop_margin if self.plugin.crop else None,
             augmentation=augmentation,
+            code=self.plugin.source_code,
             unreadable=self.setup.collection.unreadable,
             workspace=self.setup.workspace,
             alternative_boxes=alternative_boxes,
