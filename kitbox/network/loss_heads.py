@@ -253,7 +253,7 @@ class CustomHead(nn.Module):
                 )
         batch = f"for {_TRIED} random embeddings of unit length"
         if not torch.isfinite(value):
-            raise KitboxError(f"its loss is {float(value)} {batch}", where=self.function)
+            raise KitboxError(f"its loss is {float(value.detach())} {batch}", where=self.function)
         if gradient is None:
             raise KitboxError(
                 f"its loss has no gradient {batch}",

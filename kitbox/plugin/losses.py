@@ -250,12 +250,13 @@ class Custom(_Loss):
 
     kind: Literal["Custom"] = "Custom"
     function: str
-    settings: dict[str, JsonValue] = {}
+    settings: dict[str, JsonValue] = Field(default={})
     pairs: bool = False
 
     def __init__(self, function: str | None = None, /, **settings: Any) -> None:
         """Take the function as the first argument, or by name."""
-        super().__init__(**({} if function is None else {"function": function}), **settings)
+        given: dict[str, Any] = {} if function is None else {"function": function}
+        super().__init__(**given, **settings)
 
     @field_validator("settings", mode="before")
     @classmethod

@@ -111,7 +111,7 @@ class Plugin(Value):
     score_every: int = Field(default=5, ge=1)
     seed: int = Field(default=0, ge=0)
     views: tuple[str, ...] = ()
-    code: dict[str, str] = {}
+    code: dict[str, str] = Field(default={})
 
     written_as: ClassVar[Mapping[str, str]] = {"phases": "stages"}
     later: ClassVar[frozenset[str]] = frozenset(

@@ -189,9 +189,9 @@ class SourceCode:
         Raises KitboxError with file and line for what goes wrong in it.
         """
         function = self._function(reference)
-        arguments = _arguments(reference, function, given, settings or {})
+        values, named = _arguments(reference, function, given, settings or {})
         with errors_of(reference):
-            return function(**arguments)
+            return function(*values, **named)
 
     def _function(self, reference: str) -> Callable[..., Any]:
         module, function = _parts(reference)
@@ -272,17 +272,14 @@ def _arguments(
     function: Callable[..., Any],
     given: Mapping[str, Any],
     settings: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return the arguments that a function is called with, by name."""
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments that a function is called with: by position, and by name."""
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError) as error:
         raise KitboxError("Python does not know what it takes", where=reference) from error
-    named = {
-        name
-        for name, parameter in parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    }
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = {name for name, each in parameters.items() if each.kind not in variable}
     arguments = {name: value for name, value in given.items() if name in named} | dict(settings)
     takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
     unknown = [name for name in settings if name not in named and not takes_all]
@@ -290,14 +287,18 @@ def _arguments(
         near = did_you_mean(unknown[0], named)
         raise KitboxError(f"it takes no '{unknown[0]}'{near}", where=reference)
     for name, parameter in parameters.items():
-        optional = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        if name not in arguments and parameter.default is parameter.empty and not optional:
+        if name in named and name not in arguments and parameter.default is parameter.empty:
             raise KitboxError(
                 f"it takes '{name}', which kitbox does not give it",
                 where=reference,
                 fix=f"kitbox gives {', '.join(given)}; let '{name}' have a default",
             )
-    return arguments
+    first = [
+        arguments.pop(name)
+        for name, each in parameters.items()
+        if each.kind is each.POSITIONAL_ONLY and name in arguments
+    ]
+    return first, arguments
 
 
 # Files of a module.
@@ -445,7 +446,8 @@ class _CodeImporter(MetaPathFinder, Loader):
     They cannot be mistaken for others of the same name, nor for what they were before an edit.
     """
 
-    def find_spec(self, fullname: str, *_: Any) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, *others: Any) -> ModuleSpec | None:
+        del others  # where parts of a package lie, and a module to import again
         package, _, module = fullname.partition(".")
         files = _imported.get(package)
         if files is None:
@@ -454,10 +456,15 @@ class _CodeImporter(MetaPathFinder, Loader):
         folder = name is None or name.endswith("/__init__.py")
         if module and name is None and not _is_folder(module, files):
             return None
-        spec = ModuleSpec(fullname, self, is_package=folder)
-        if name is not None:
-            spec.origin, spec.has_location = files[name].path, True
-            spec.loader_state = files[name]
+        file = None if name is None else files[name]
+        spec = ModuleSpec(
+            fullname,
+            self,
+            origin=None if file is None else file.path,
+            loader_state=file,
+            is_package=folder,
+        )
+        spec.has_location = file is not None
         return spec
 
     def exec_module(self, module: ModuleType) -> None:

@@ -17,6 +17,7 @@ from kitbox import (
     Contrastive,
     CosFace,
     CrossEntropy,
+    Custom,
     Focal,
     Margin,
     MultiSimilarity,
@@ -24,9 +25,13 @@ from kitbox import (
     Ramp,
     Triplet,
 )
+from kitbox.errors import KitboxError
 from kitbox.network.loss_heads import build_loss_head
 from kitbox.network.margins import Margins
+from kitbox.plugin import source_code
+from kitbox.plugin.source_code import SourceCode
 from tests.network.toy import points
+from tests.own_code import code_of
 
 # margins of 0.5 and 0.2 for labels of 1 and 4 images
 MARGIN = PowerMargin(coefficient=0.4, power=-1, constant=0.1)
@@ -320,3 +325,106 @@ def test_gradients_are_finite_where_all_embeddings_are_equal(loss, each: int) ->
     value.backward()
     assert torch.isfinite(value)
     assert torch.isfinite(embeddings.grad).all()
+
+
+CIRCLE = """\
+import torch
+from torch import nn
+
+class Circle(nn.Module):
+    def __init__(self, embedding_dim, label_counts, scale=1.0):
+        super().__init__()
+        self.scale = scale
+        self.centers = nn.Parameter(torch.eye(embedding_dim)[: len(label_counts)])
+
+    def forward(self, embeddings, labels):
+        return self.scale * (1 - (embeddings * self.centers[labels]).sum(1)).mean()
+"""
+
+
+def own_head(root, body: str = "", loss: Custom | None = None, text: str = "") -> nn.Module:
+    """Return the head of a user's own loss, with this body of its forward."""
+    class_ = f"import torch\n\nclass Mine(torch.nn.Module):\n    def forward(self, e, y):\n{body}"
+    loss = loss or Custom("mylosses:Mine")
+    code = code_of(root, loss.function, text or class_)
+    return build_loss_head(loss, 2, COUNTS, code)
+
+
+def test_an_own_loss_is_built_for_the_embeddings_and_labels(tmp_path) -> None:
+    loss = Custom("mylosses:Circle", settings={"scale": 3})
+    head = own_head(tmp_path, loss=loss, text=CIRCLE)
+    found = head(points(0, 60), torch.tensor([0, 1]))
+    torch.testing.assert_close(found, torch.tensor(3 * (1 - math.cos(math.radians(30))) / 2))
+    assert [tuple(each.shape) for each in head.parameters()] == [(2, 2)]
+
+
+def test_a_loss_of_a_package_needs_no_module(tmp_path) -> None:
+    function = "pytorch_metric_learning.losses:CircleLoss"
+    code = SourceCode.of([function], source_code.read([function], tmp_path))
+    head = build_loss_head(Custom(function, settings={"m": 0.3}, pairs=True), 2, COUNTS, code)
+    assert head(points(0, 5, 60, 70), torch.tensor([0, 0, 1, 1])) > 0
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            "        return e.sum(1)",
+            "mylosses:Mine: its loss of a batch is a Tensor of shape (8,); ",
+        ),
+        ("        return 1.5", "mylosses:Mine: its loss of a batch is a float; return one number"),
+        (
+            "        return y.sum()",
+            "mylosses:Mine: its loss of a batch is a Tensor of torch.int64; ",
+        ),
+        (
+            "        return (e - e).sum() / 0",
+            "mylosses:Mine: its loss is nan for 8 random embeddings of unit length",
+        ),
+        (
+            "        return ((e - e) ** 2).sum().sqrt()",
+            "mylosses:Mine: the gradient of its loss is not finite for 8 random embeddings",
+        ),
+        ("        return e.detach().sum()", "mylosses:Mine: its loss has no gradient for 8 random"),
+        ("        return e @ y", "mylosses.py line 5: RuntimeError: size mismatch, got"),
+    ],
+)
+def test_an_own_loss_that_cannot_be_trained_is_refused_when_it_is_built(
+    tmp_path, body: str, message: str
+) -> None:
+    with pytest.raises(KitboxError) as caught:
+        own_head(tmp_path, body)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("loss", "text", "message"),
+    [
+        (
+            Custom("mylosses:Circle", settings={"scal": 1}),
+            CIRCLE,
+            "mylosses:Circle: it takes no 'scal'; did you mean scale?",
+        ),
+        (
+            Custom("mylosses:circle"),
+            "def circle(label_count): return print",
+            "mylosses:circle: it returns a builtin_function_or_method; return a torch.nn.Module",
+        ),
+    ],
+)
+def test_an_own_loss_that_cannot_be_built_is_refused(
+    tmp_path, loss: Custom, text: str, message: str
+) -> None:
+    with pytest.raises(KitboxError) as caught:
+        own_head(tmp_path, loss=loss, text=text)
+    assert str(caught.value).startswith(message)
+
+
+def test_trying_an_own_loss_changes_neither_it_nor_the_seed(tmp_path) -> None:
+    text = CIRCLE.replace("        return", "        self.seen = len(labels)\n        return")
+    torch.manual_seed(3)
+    head = own_head(tmp_path, loss=Custom("mylosses:Circle"), text=text)
+    drawn = float(torch.rand(()))
+    torch.manual_seed(3)
+    assert drawn == float(torch.rand(()))
+    assert not hasattr(head.loss, "seen")

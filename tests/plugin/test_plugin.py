@@ -70,6 +70,7 @@ ANOTHER = {
     "score_every": 1,
     "seed": 1,
     "views": ("plain", "flip"),
+    "code": {"mymodels.py": "0" * 64},
 }
 
 
