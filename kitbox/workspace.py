@@ -67,6 +67,11 @@ class Workspace:
         return self.cache / "embeddings"
 
     @property
+    def engines(self) -> Path:
+        """Networks as ONNX graphs, and which engine is the faster one for a network."""
+        return self.cache / "engines"
+
+    @property
     def pixel_cache(self) -> Path:
         """Cached pixels: images decoded, cropped and resized for networks."""
         return self.cache / "prepared"

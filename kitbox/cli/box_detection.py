@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kitbox.cli.options import (
-    DeviceOptions,
+    HardwareOptions,
     JsonOption,
     WorkspaceOption,
     with_records,
@@ -89,7 +89,7 @@ def detect(
     seed: Annotated[
         int, typer.Option("--seed", help="Seed of the split and of the training.", min=0)
     ] = 0,
-    device: DeviceOptions,
+    device: HardwareOptions,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Discard an earlier detector and train again.")
     ] = False,

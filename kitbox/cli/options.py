@@ -65,6 +65,13 @@ PrecisionOption = Annotated[
     Literal["auto", "32", "bf16", "16"],
     typer.Option("--precision", help="Number format; auto: half where the device has it."),
 ]
+EngineOption = Annotated[
+    Literal["auto", "torch", "onnx"],
+    typer.Option(
+        "--engine",
+        help="What runs networks on a CPU: torch, or ONNX Runtime; auto: the faster one.",
+    ),
+]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", help="Processes that read images.", min=0)
 ]
@@ -86,18 +93,30 @@ WhitenOption = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceOptions:
+class HardwareOptions:
     """Where and how networks run."""
 
     device: DeviceOption = "auto"
     precision: PrecisionOption = "auto"
     workers: WorkersOption = None
 
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions(HardwareOptions):
+    """Where and how networks embed images."""
+
+    engine: EngineOption = "auto"
+
     def for_embedding(self) -> "EmbedOptions":
         """Return them as options of the embedder."""
         from kitbox.embedding.embedder import EmbedOptions
 
-        return EmbedOptions(device=self.device, precision=self.precision, workers=self.workers)
+        return EmbedOptions(
+            device=self.device,
+            precision=self.precision,
+            workers=self.workers,
+            engine=self.engine,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

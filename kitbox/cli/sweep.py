@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kitbox.cli.options import (
-    DeviceOptions,
+    HardwareOptions,
     JsonOption,
     WorkspaceOption,
     complete_plugins,
@@ -84,7 +84,7 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plugins and their cost; write nothing.")
     ] = False,
-    device: DeviceOptions,
+    device: HardwareOptions,
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:

@@ -10,6 +10,7 @@ from kitbox.cli.options import (
     CheckpointOption,
     DeviceOptions,
     FoldOption,
+    HardwareOptions,
     JsonOption,
     NamesArgument,
     WorkspaceOption,
@@ -68,7 +69,7 @@ def train(
             help="Start from a trained plugin, FOLDER/NAME of another workspace, or a checkpoint.",
         ),
     ] = None,
-    device: DeviceOptions,
+    device: HardwareOptions,
     devices: Annotated[
         int, typer.Option("--devices", min=1, help="Processes, with a device each.")
     ] = 1,

@@ -2,19 +2,20 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kitbox.embedding import cache
+from kitbox.embedding import cache, engine
+from kitbox.embedding.engine import TORCH, Engine, EngineChoice
 from kitbox.embedding.view_inputs import scale_network, view_inputs
 from kitbox.files import digest_of
 from kitbox.images.loader import BatchItem, ImageDataset, build_loader, worker_count
-from kitbox.network import acceleration, inference
+from kitbox.network import inference
 from kitbox.network.checkpoint import load_network
-from kitbox.network.network import Network
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.views import PLAIN, View, cost, views_of
 from kitbox.records import Checkpoint, Embeddings, Floats, ImageSet, Progress
@@ -30,6 +31,7 @@ class EmbedOptions:
     device: str = "auto"
     precision: str = "auto"
     workers: int | None = None
+    engine: str = "auto"
     reuse: bool = True
 
 
@@ -53,25 +55,32 @@ def embed(
     """
     device = inference.resolve_device(options.device)
     precision = inference.resolve_precision(options.precision, device)
+    choice = engine.choose(options.engine, device, options.precision, len(images))
     views = views_of(named.plugin.views)
     parts = {
-        view: key_parts(
-            named, checkpoint, images, unreadable, precision, homogeneous=homogeneous, view=view
+        (view, each): key_parts(
+            named,
+            checkpoint,
+            images,
+            unreadable,
+            precision,
+            homogeneous=homogeneous,
+            view=view,
+            engine=each,
         )
-        for view in views
+        for view, each in product(views, choice.engines)
     }
-    found = {
-        view: embeddings
-        for view in views
-        if options.reuse
-        and (embeddings := cache.load(workspace, cache.key(parts[view]))) is not None
-    }
+    found: dict[View, Embeddings] = {}
+    for (view, _), causes in parts.items():  # those of torch first, where there are both
+        if options.reuse and view not in found:
+            embeddings = cache.load(workspace, cache.key(causes))
+            found |= {} if embeddings is None else {view: embeddings}
     missing = [view for view in views if view not in found]
     if missing and named.plugin.views:
         notice = f"{named.name}: {cost(views, missing, len(images))}"
         yield Progress(f"embed {named.name}", 0, len(images), notice=notice)
     for view in missing:
-        vectors = yield from _vectors(
+        vectors, used = yield from _vectors(
             named,
             checkpoint,
             images,
@@ -79,11 +88,13 @@ def embed(
             view=view,
             unreadable=unreadable,
             options=replace(options, device=device, precision=precision),
+            choice=choice,
             homogeneous=homogeneous,
         )
         found[view] = Embeddings(images.image_ids, vectors)
         if options.reuse:
-            cache.save(workspace, cache.key(parts[view]), found[view], parts[view])
+            causes = parts[view, used]
+            cache.save(workspace, cache.key(causes), found[view], causes)
     if len(views) == 1:
         return found[views[0]]
     return Embeddings(images.image_ids, _mean([found[view].vectors for view in views]))
@@ -98,6 +109,7 @@ def key_parts(
     *,
     homogeneous: bool = False,
     view: View = PLAIN,
+    engine: str = TORCH,
 ) -> dict[str, Any]:
     """Return everything that determines the embeddings of images by a view, for their cache key.
 
@@ -113,6 +125,7 @@ def key_parts(
         for image_id, digest, box in zip(images.image_ids, images.file_digests, boxes, strict=True)
     ]
     name = f"homogeneous {view.name}" if homogeneous else view.name
+    own = {} if engine == TORCH else {"engine": engine, "precision": "32"}
     return {
         "fingerprint": named.plugin.fingerprint,
         "checkpoint": checkpoint.digest,
@@ -120,6 +133,7 @@ def key_parts(
         "blank": sorted(unreadable & set(images.image_ids.tolist())),
         "view": "homogeneous" if homogeneous and view == PLAIN else name,
         "precision": precision,
+        **own,
     }
 
 
@@ -132,13 +146,24 @@ def _vectors(
     view: View,
     unreadable: frozenset[str],
     options: EmbedOptions,
+    choice: EngineChoice,
     homogeneous: bool,
-) -> Generator[Progress, None, Floats]:
-    """Return the unit vectors (n, d) of a view; yields Progress."""
-    network, plugin = _load_network(checkpoint, named, options.device, homogeneous), named.plugin
+) -> Generator[Progress, None, tuple[Floats, str]]:
+    """Return the unit vectors (n, d) of a view, and the engine used; yields Progress."""
+    network, plugin = load_network(checkpoint, named), named.plugin
     size = plugin.height_width
     if view.scale != 1:
         size = scale_network(network, size, view.scale, named.name)
+    runner = Engine(
+        network,
+        choice,
+        device=options.device,
+        digest=digest_of([plugin.fingerprint, checkpoint.digest]),
+        folder=workspace.engines,
+        images=len(images),
+    )
+    if homogeneous:
+        runner.register_forward_hook(_append_one)
     inputs = view_inputs(view, images, crop=plugin.crop)
     found = []
     for number, given in enumerate(inputs):
@@ -161,18 +186,20 @@ def _vectors(
         vectors = np.empty((len(images), network.embedding_dim + homogeneous), dtype=np.float32)
         done = number * len(images)
         for batch_vectors, batch_rows in inference.embed_batches(
-            network, loader, device=options.device, precision=options.precision
+            runner, loader, device=options.device, precision=options.precision
         ):
             vectors[batch_rows] = batch_vectors
             done += len(batch_rows)
+            notice = runner.take_notice()
             yield Progress(
                 f"embed {named.name}{f' ({view.name})' if plugin.views else ''}",
                 done,
                 len(inputs) * len(images),
-                note=dataset.source,
+                note=", ".join(part for part in (dataset.source, runner.label) if part),
+                notice=notice and f"{named.name}: {notice}",
             )
         found.append(vectors)
-    return found[0] if len(found) == 1 else _mean(found)
+    return found[0] if len(found) == 1 else _mean(found), runner.used
 
 
 def _mean(vectors: Sequence[Floats]) -> Floats:
@@ -180,21 +207,6 @@ def _mean(vectors: Sequence[Floats]) -> Floats:
     total = np.sum(vectors, axis=0, dtype=np.float32)
     unit: Floats = total / np.linalg.norm(total, axis=1, keepdims=True)
     return unit
-
-
-def _load_network(
-    checkpoint: Checkpoint, named: NamedPlugin, device: str, homogeneous: bool
-) -> Network:
-    """Return the network of a checkpoint on its device, with batch norms folded for speed."""
-    network = load_network(checkpoint, named)
-    generator = torch.Generator().manual_seed(0)
-    example = torch.randn(1, 3, *named.plugin.height_width, generator=generator)
-    network.backbone, _ = acceleration.fold_batchnorm(
-        network.backbone, example, network.feature_maps.compute
-    )
-    if homogeneous:
-        network.register_forward_hook(_append_one)
-    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _append_one(module: nn.Module, given: tuple[Tensor, ...], embeddings: Tensor) -> Tensor:

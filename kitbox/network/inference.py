@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kitbox.errors import KitboxError
 from kitbox.network.network import Network
@@ -55,7 +56,7 @@ def autocast(device: str, precision: Precision) -> AbstractContextManager[object
 
 
 def embed_batches(
-    network: Network,
+    network: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
     *,
     device: str,
@@ -69,7 +70,7 @@ def embed_batches(
     """
     was_training = network.training
     network.eval()
-    run: Callable[[Tensor], Tensor] = network.pool if backbone_only else network
+    run: Callable[[Tensor], Tensor] = cast(Network, network).pool if backbone_only else network
     try:
         for pixels, rows in batches:
             with torch.inference_mode(), autocast(device, precision):
