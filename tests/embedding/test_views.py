@@ -151,14 +151,14 @@ def test_a_network_of_one_size_alone_says_so(place: Place, monkeypatch: pytest.M
         if given[0].shape[1] != 64:
             raise ValueError("input height (96) does not match model (64)")
 
-    load = embedder._load_network
+    load = embedder.load_network
 
     def load_fixed(*arguments):  # type: ignore[no-untyped-def]
         network = load(*arguments)
         network.register_forward_pre_hook(refuse)
         return network
 
-    monkeypatch.setattr(embedder, "_load_network", load_fixed)
+    monkeypatch.setattr(embedder, "load_network", load_fixed)
     with pytest.raises(
         KitboxError, match="takes images of 64x64 pixels alone, not of 96x96; leave"
     ):
