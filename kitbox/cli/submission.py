@@ -332,13 +332,18 @@ def reproduce(
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train the networks again from the receipt.")
     ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Write and run code of the receipt. Read it first."),
+    ] = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
     """Make a submission again from its receipt, and compare.
 
-    Shows what is equal and what differs. Exits with 1 if the submission differs.
+    Shows what is equal and what differs. Exits with 1 if the submission differs. A receipt holds
+    settings, which run nothing; code of others that it needs is run with --trust only.
 
     \b
     Example:
@@ -350,7 +355,13 @@ def reproduce(
     collection = load_collection(workspace, competition)
     found = follow(
         reproduction.reproduce(
-            receipt, collection, competition, workspace, retrain=retrain, device=device
+            receipt,
+            collection,
+            competition,
+            workspace,
+            retrain=retrain,
+            trust=trust,
+            device=device,
         )
     )
     if as_json:

@@ -5,7 +5,7 @@ import re
 import sys
 import traceback
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,6 +137,15 @@ def load_all(
         except KitboxError as error:
             mistakes.append(error)
     return found, mistakes
+
+
+def read_code(plugins: Iterable[Plugin], workspace: Workspace) -> None:
+    """Read the plugin files of a workspace where plugins that were recorded name code of users.
+
+    Of that, what the files name may be run afterwards.
+    """
+    if any(plugin.references for plugin in plugins):
+        load_all(workspace)
 
 
 def read_plugin_file(path: Path) -> Plugin:

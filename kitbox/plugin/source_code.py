@@ -90,26 +90,32 @@ def read(references: Sequence[str], root: Path | None) -> dict[str, str]:
     return dict(sorted(code.items()))
 
 
-def lacking(references: Iterable[str], code: Mapping[str, str]) -> str | None:
-    """Return what of some code cannot be run here, as the beginning of a sentence, or None."""
+def lacking(references: Iterable[str], code: Mapping[str, str]) -> list[str]:
+    """Return what of some code cannot be run here: files, packages and functions."""
+    missing = []
     for name, digest in code.items():
         if FILE.fullmatch(name):
             if digest not in _files:
-                return f"{name} (sha256 {digest[:_SHORT]})"
+                missing.append(f"{name} (sha256 {digest[:_SHORT]})")
         elif _version(name) != digest:
-            return f"the package {name} {digest}, of which {_version(name) or 'none'} is installed"
-    for reference in references:
-        if reference not in _references:
-            return f"{reference}, which no plugin here names"
-        if not _is_covered(reference, code):
-            return f"{reference}, whose file or package is not recorded"
-    return None
+            there = _version(name) or "none"
+            missing.append(f"the package {name} {digest} ({there} is installed)")
+    return missing + [
+        f"{reference} (no plugin here names it)"
+        for reference in references
+        if reference not in _references or not _is_covered(reference, code)
+    ]
 
 
 def _is_covered(reference: str, code: Mapping[str, str]) -> bool:
     """Return whether some code has the file or the package of a reference."""
     module, _ = _parts(reference)
     return _file_of(module, code) is not None or _package(module.partition(".")[0]) in code
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the names of files and packages that differ between two records of code."""
+    return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
 
 
 def texts(code: Mapping[str, str]) -> dict[str, str]:
@@ -166,20 +172,30 @@ def trust(
 
 @dataclass(frozen=True)
 class SourceCode:
-    """Some code with its files, which other processes can run, too."""
+    """Some code with its files, which other processes can run, too; `named` are its packages."""
 
     files: Mapping[str, CodeFile]
+    named: tuple[str, ...] = ()
+
+    @property
+    def packages(self) -> set[str]:
+        """The installed packages that it names, and those that its files import."""
+        tops = {
+            module.partition(".")[0] for file in self.files.values() for module in _imports(file)
+        }
+        return {*self.named, *(package for top in tops if (package := _package(top)))}
 
     @classmethod
     def of(cls, references: Iterable[str], code: Mapping[str, str]) -> "SourceCode":
         """Return code that a plugin names; raises KitboxError for what may not be run here."""
         missing = lacking(references, code)
-        if missing is not None:
+        if missing:
             raise KitboxError(
-                f"this needs {missing}", fix="code is run only where a plugin of the workspace "
-                "names it and has the same files"
-            )  # fmt: skip
-        return cls({name: _files[digest] for name, digest in code.items() if FILE.fullmatch(name)})
+                f"this needs {', '.join(missing)}",
+                fix="code is run only where a plugin of the workspace names it, with these files",
+            )
+        files = {name: _files[digest] for name, digest in code.items() if FILE.fullmatch(name)}
+        return cls(files, tuple(name for name in code if name not in files))
 
     def call(
         self, reference: str, given: Mapping[str, Any], settings: Mapping[str, Any] | None = None

@@ -204,11 +204,13 @@ def _find_submission(names: Sequence[str], workspace: Workspace) -> ResultsReque
         return None
     recorded = receipt.load(workspace.submissions / name)
     entries = recorded["plugins"]
+    plugins = tuple(
+        NamedPlugin(e["name"], Plugin.read(e["settings"]), None, "receipt") for e in entries
+    )
+    discovery.read_code((named.plugin for named in plugins), workspace)
     return ResultsRequest(
         name=name,
-        plugins=tuple(
-            NamedPlugin(e["name"], Plugin.read(e["settings"]), None, "receipt") for e in entries
-        ),
+        plugins=plugins,
         weights=tuple(float(entry["weight"]) for entry in entries),
         options=receipt.ensemble_options(recorded),
         threshold=_threshold_option(recorded),

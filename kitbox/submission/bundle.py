@@ -20,7 +20,7 @@ import kitbox
 from kitbox.competition import decisions, lists, settings
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
-from kitbox.files import digest_of_file, read_json, write_json, write_text
+from kitbox.files import digest_of_file, read_json, write_bytes, write_json, write_text
 from kitbox.network import pretrained_weights
 from kitbox.plugin import discovery
 from kitbox.plugin.discovery import NamedPlugin
@@ -128,6 +128,9 @@ def pack(
             _copy(file, folder / "checkpoints" / file.relative_to(workspace.runs))
             yield Progress("pack checkpoints", done + 1, len(checkpoints), unit="files")
         _copy_workspace(workspace, submission, folder / "workspace")
+        for named in plugins:
+            for code in named.plugin.source_code.files.values():
+                write_bytes(folder / "workspace" / code.name, code.content)
         notes = _copy_weights(plugins, workspace, folder)
         if options.embeddings:
             notes += _copy_embeddings(checkpoints, workspace, folder / "embeddings")
@@ -198,6 +201,7 @@ def pinned_requirements(plugins: Sequence[NamedPlugin]) -> list[str]:
     waiting = ["kitbox", *(p.source for p in plugins if p.source not in ("kitbox", "workspace"))]
     weights = [str(named.plugin.weights) for named in plugins]
     waiting += [w.removeprefix("package:") for w in weights if w.startswith("package:")]
+    waiting += [name for named in plugins for name in named.plugin.source_code.packages]
     found: dict[str, str] = {}
     while waiting:
         name = _canonical(waiting.pop())

@@ -22,6 +22,7 @@ from kitbox.errors import KitboxError
 from kitbox.files import digest_of, read_json, write_bytes, write_json, write_text
 from kitbox.network import inference
 from kitbox.network.checkpoint import read_origin
+from kitbox.plugin import source_code
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Checkpoint, ImageSet, Progress
 from kitbox.submission import ledger
@@ -103,12 +104,18 @@ def describe(
         if member.checkpoint is not None and local.checkpoint is not None:
             entry |= _origins(member.checkpoint, local.checkpoint)
         plugins.append(entry)
+    code = {
+        name: text
+        for entry in plugins
+        for name, text in source_code.texts(entry.get("settings", {}).get("code", {})).items()
+    }
     return {
         "kitbox": kitbox.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "note": note,
         "competition": competition_settings(competition),
         "plugins": plugins,
+        **({"code": code} if code else {}),
         "dim": sum(submission.dims),
         "whiten": options.whiten,
         "way": options.method_json(),

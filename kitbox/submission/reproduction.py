@@ -6,6 +6,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from kitbox.competition.settings import Competition, ThresholdSettings
 from kitbox.dataset.collection import Collection
 from kitbox.embedding.embedder import EmbedOptions
@@ -15,13 +17,14 @@ from kitbox.ensemble.members import NetworkMember
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.network.checkpoint import read_checkpoint, read_origin
-from kitbox.plugin import discovery
+from kitbox.plugin import discovery, source_code
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint
 from kitbox.submission import receipt, submission
 from kitbox.training import events, runs, trainer
 from kitbox.training.context import TrainOptions, TrainSetup
+from kitbox.value import explain
 from kitbox.workspace import Workspace
 
 
@@ -60,17 +63,20 @@ def reproduce(
     workspace: Workspace,
     *,
     retrain: bool,
+    trust: bool = False,
     device: str = "auto",
 ) -> Generator[events.TrainingEvent, None, Reproduction]:
     """Make the submission of a receipt again and compare it; yields the events of trainings.
 
     Networks come from the recorded checkpoints, or with `retrain` from the recorded settings. The
     threshold rule is the receipt's; a note tells if kitbox.toml has another one. Nothing is read
-    from the embedding cache.
+    from the embedding cache. Code of users that no plugin of the workspace names is run only with
+    `trust`, which writes its files into the workspace.
 
-    Raises KitboxError for a receipt whose checkpoints are missing.
+    Raises KitboxError for a receipt whose checkpoints are missing, and for such code.
     """
     recorded = receipt.load(path)
+    notes = _admit_code(recorded, path, workspace, trust=trust)
     folder = path if path.is_dir() else path.parent
     # apart from the workspace's own runs, so that the recorded checkpoints are not replaced
     apart = replace(workspace, cache_name=".kitbox/reproduced")
@@ -124,7 +130,8 @@ def reproduce(
             "submission.csv", recorded["csv"]["sha256"], sha256(again.text.encode()).hexdigest()
         ),
     ]
-    return Reproduction(tuple(comparisons), again.text, _threshold_notes(competition, applied))
+    notes += _threshold_notes(competition, applied)
+    return Reproduction(tuple(comparisons), again.text, notes)
 
 
 def rows_that_differ(text: str, other: str) -> int:
@@ -153,8 +160,37 @@ def _describe(threshold: ThresholdSettings) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
+def _admit_code(
+    recorded: dict[str, Any], path: Path, workspace: Workspace, *, trust: bool
+) -> tuple[str, ...]:
+    """Let the code of users that a receipt needs be run; return sentences about files written.
+
+    Raises KitboxError for code that no plugin of the workspace names, unless it is trusted.
+    """
+    plugins = [_plugin(entry).plugin for entry in recorded["plugins"] if "settings" in entry]
+    discovery.read_code(plugins, workspace)
+    written: list[Path] = []
+    for plugin in plugins:
+        missing = source_code.lacking(plugin.references, plugin.code)
+        if not missing:
+            continue
+        if not trust:
+            raise KitboxError(
+                f"the receipt runs code of somebody else: {', '.join(missing)}",
+                where=str(path),
+                fix=f'read it under "code" in the receipt; --trust writes it to {workspace.root} '
+                "and runs it",
+            )
+        texts = recorded.get("code", {})
+        written += source_code.trust(plugin.references, plugin.code, texts, workspace.root)
+    return tuple(f"wrote {file}, as the receipt has it" for file in written)
+
+
 def _plugin(entry: dict[str, Any]) -> NamedPlugin:
-    plugin = Plugin.read(entry["settings"])
+    try:
+        plugin = Plugin.read(entry["settings"])
+    except ValidationError as error:
+        raise KitboxError(explain(error), where=f"the receipt's {entry['name']}") from error
     return NamedPlugin(entry["name"], plugin, None, "receipt")
 
 

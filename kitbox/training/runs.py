@@ -15,6 +15,7 @@ from kitbox.competition import pseudo_labels
 from kitbox.competition.pseudo_labels import PseudoLabel
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, digest_of_file, read_json, write_json, write_text
+from kitbox.plugin import source_code
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint, ImageSet, LabelledImages
@@ -196,7 +197,9 @@ def _differences(
     if earlier.fingerprint != key.fingerprint:
         now = plugin.recorded
         before = {} if settings is None else settings
-        changed = [name for name in before if before[name] != now.get(name)]
+        code = source_code.changes(before.get("code", {}), now.get("code", {}))
+        parts += [f"it had another {' and '.join(code)}"] if code else []
+        changed = [name for name in before if name != "code" and before[name] != now.get(name)]
         parts += [
             f"it had {name} = {before[name]}, now {now.get(name)}"
             if len(f"{before[name]}{now.get(name)}") <= _LONGEST
@@ -205,7 +208,7 @@ def _differences(
         ]
         if len(changed) > _SHOWN:
             parts.append(f"other values of {', '.join(changed[_SHOWN:])}")
-        if not changed:
+        if not changed and not code:
             parts.append("it had other settings of the plugin")
     if earlier.on != key.on:
         parts.append(f"it was --on {earlier.on}")
@@ -271,10 +274,20 @@ def find(
             f"{reason}; {command}"
         )
     if runs and not same:
-        raise KitboxError(
-            f"{named.name} was trained with other settings than it has now; {command}"
-        )
+        code = _changed_code(max(runs, key=_end), named.plugin)
+        other = "other settings than it has now"
+        if code:
+            other = f"another {' and '.join(code)} than there is now"
+        raise KitboxError(f"{named.name} was trained with {other}; {command}")
     raise KitboxError(f"{named.name} is not trained on {on}; {command}")
+
+
+def _changed_code(run: Run, plugin: Plugin) -> list[str]:
+    """Return the files of a user's code that changed since a run, if nothing else did."""
+    before = read_json(run.key_file).get(_SETTINGS) or {}
+    if {**before, "code": None} != {**plugin.recorded, "code": None}:
+        return []
+    return source_code.changes(before.get("code", {}), plugin.code)
 
 
 def reuse(run: Run) -> Checkpoint:
