@@ -1,4 +1,4 @@
-"""Errors that a user can fix, and warnings."""
+"""Errors that a user can fix, warnings, and the words of messages."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -57,6 +57,13 @@ def more(count: int, noun: str = "more like it", one: str = "") -> str:
 def counted(count: int, one: str, many: str = "") -> str:
     """Return '1 box' or '2 boxes'; `many` is what is counted, by default `one` with an s."""
     return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def format_duration(seconds: float) -> str:
+    """Return seconds as '43 s', '12 min' or '3.4 h'."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def first_line(error: Exception) -> str:

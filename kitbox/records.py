@@ -8,6 +8,7 @@ from typing import Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from kitbox.columns import Table
 from kitbox.errors import KitboxError, more
 
 Strings = NDArray[np.str_]
@@ -353,7 +354,7 @@ class Score:
         return {**numbers, "queries": self.queries}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
     """Metric name → Score, the competition's metric first."""
 
@@ -363,6 +364,26 @@ class Scores:
     def main(self) -> Score:
         """The score of the competition's metric."""
         return next(iter(self.by_metric.values()))
+
+    @property
+    def table(self) -> Table:
+        """The scores with their 95 % intervals as a table, a metric in each row."""
+        scores = list(self.by_metric.values())
+        return Table(
+            {
+                "metric": strings(list(self.by_metric)),
+                "score": np.array([score.value for score in scores], dtype=np.float64),
+                "low": np.array([score.low for score in scores], dtype=np.float64),
+                "high": np.array([score.high for score in scores], dtype=np.float64),
+                "queries": np.array([score.queries for score in scores], dtype=np.int64),
+            }
+        )
+
+    def __repr__(self) -> str:
+        return repr(self.table)
+
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
 
     def as_json(self, digits: int | None = None) -> dict[str, Any]:
         """Return metric → {value, low, high, queries}, the numbers rounded to `digits`."""
@@ -382,3 +403,6 @@ class Progress:
     unit: str = "images"
     note: str = ""
     notice: str = ""
+
+    def __str__(self) -> str:
+        return self.notice or f"{self.stage} {self.done}/{self.total} {self.note}".rstrip()

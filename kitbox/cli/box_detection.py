@@ -13,14 +13,13 @@ from kitbox.cli.options import (
 )
 from kitbox.cli.terminal import (
     follow,
-    format_duration,
     load_collection,
     open_workspace,
     print_json,
     print_line,
     print_table,
 )
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, format_duration
 
 if TYPE_CHECKING:
     from kitbox.boxes.detector import DetectorSettings

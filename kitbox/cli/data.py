@@ -17,14 +17,13 @@ from kitbox.cli.options import (
 )
 from kitbox.cli.terminal import (
     follow,
-    format_duration,
     load_collection,
     open_workspace,
     print_json,
     print_line,
     print_table,
 )
-from kitbox.errors import KitboxError, counted, did_you_mean
+from kitbox.errors import KitboxError, counted, did_you_mean, format_duration
 
 if TYPE_CHECKING:
     from kitbox.competition.findings import DataFinding

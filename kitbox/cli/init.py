@@ -17,7 +17,6 @@ from kitbox.cli.options import (
 )
 from kitbox.cli.terminal import (
     follow,
-    format_duration,
     load_collection,
     open_workspace,
     print_json,
@@ -25,7 +24,7 @@ from kitbox.cli.terminal import (
     print_scores,
     print_table,
 )
-from kitbox.errors import KitboxError, did_you_mean
+from kitbox.errors import KitboxError, did_you_mean, format_duration
 from kitbox.workspace import Workspace
 
 

@@ -172,12 +172,7 @@ class CombineOptions:
         """Return the competition with the rule of --threshold, if one is given."""
         if self.threshold is None:
             return competition
-        if not competition.uses_threshold:
-            raise KitboxError(
-                f"the answers of {competition.name} have no threshold; leave --threshold out"
-            )
-        rule = competition.threshold.override(self.threshold, competition.task.similarity_range)
-        return competition.model_copy(update={"threshold": rule})
+        return competition.with_threshold(self.threshold)
 
 
 def with_records(command: Callable[..., None]) -> Callable[..., None]:

@@ -266,34 +266,15 @@ def _render(event: "SweepEvent | str") -> str | _Bar:
         case Progress():
             return _Bar(event.stage, event.done, event.total, event.note)
         case events.StepDone():
-            note = (
-                f"loss {event.loss:.3f}  rate {event.learning_rate:.2e}  "
-                f"{event.images_per_second:.0f} images/s  "
-                f"{format_duration(event.seconds_left)} left"
-            )
-            return _Bar(f"epoch {event.epoch}/{event.epochs}", event.step, event.steps, note)
-        case events.TrainingStarted():
-            resumed = f", resumed after epoch {event.epoch}" if event.epoch else ""
-            line = (
-                f"{event.plugin}: {event.images} images of {event.labels} labels on "
-                f"{event.device} in {event.precision}, weights {Path(event.weights).name}"
-                f"{resumed}; images {event.source}"
-            )
-            return "\n".join((line, *event.notes))
-        case events.EpochDone():
-            figures = "".join(f", {name} {value:.3f}" for name, value in event.figures.items())
-            return (
-                f"epoch {event.epoch}: loss {event.loss:.4f}, "
-                f"{event.images_per_second:.0f} images/s, {format_duration(event.seconds)}{figures}"
-            )
-        case events.HoldoutScored():
-            scores = "  ".join(f"{n} {s.value:.4f}" for n, s in event.scores.by_metric.items())
-            when = "before training (frozen backbone)" if event.epoch == 0 else "holdout"
-            return f"{when}: {scores}{'  (best)' if event.best else ''}"
-        case events.TrainingWarning():
-            return f"warning: {event.text}"
-        case events.SweepMessage():
-            return event.text
+            return _Bar(event.stage, event.step, event.steps, event.note)
+        case (
+            events.TrainingStarted()
+            | events.EpochDone()
+            | events.HoldoutScored()
+            | events.TrainingWarning()
+            | events.SweepMessage()
+        ):
+            return str(event)
         case _:
             assert_never(event)
 
@@ -307,13 +288,6 @@ def _console() -> "Console":
 def _is_main_process() -> bool:
     """Return whether this process prints: of several that train together, only the first does."""
     return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
-
-
-def format_duration(seconds: float) -> str:
-    """Return seconds as '43 s', '12 min' or '3.4 h'."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def open_workspace(folder: Path | None) -> "tuple[Workspace, Competition]":

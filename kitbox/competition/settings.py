@@ -375,6 +375,18 @@ class Competition(Value):
             return self.images.unknown_label is not None and task.metric != "gap"
         return task.answers in ("matches", "clusters")
 
+    def with_threshold(self, text: str) -> "Competition":
+        """Return the competition with the threshold that --threshold gives.
+
+        Raises KitboxError where answers have none.
+        """
+        if not self.uses_threshold:
+            raise KitboxError(
+                f"the answers of {self.name} have no threshold; leave --threshold out"
+            )
+        rule = self.threshold.override(text, self.task.similarity_range)
+        return self.model_copy(update={"threshold": rule})
+
 
 def load(workspace: Workspace) -> Competition:
     """Return the competition of a workspace; KITBOX_DATA, if set, replaces `images.root`.

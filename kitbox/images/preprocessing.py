@@ -1,5 +1,6 @@
 """Decoding of image files into a network's pixels: upright, RGB, cropped and resized."""
 
+import re
 import struct
 import warnings
 import zlib
@@ -343,6 +344,9 @@ def _resized(pixels: Image.Image, size: tuple[int, int], region: Box, crop: Crop
     return np.array(pixels.resize((width, height), INTERPOLATIONS[crop.interpolation], box=part))
 
 
+_PILLOW = re.compile(r"(PIL|pillow_heif)\b")
+
+
 @contextmanager
 def open_image(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
     """Open an image, or the bytes `data` of its file; pixels are decoded when first used.
@@ -355,13 +359,21 @@ def open_image(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
         source = path.open("rb") if data is None else BytesIO(data)
     except OSError as error:
         raise read_error(path, error) from error
+    _silence_pillow()
     with source, _identify(path, source) as image:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow warns about odd EXIF; the pixels are fine
-                yield image
+            yield image
         except Exception as error:
             raise _damaged(path, error) from error
+
+
+def _silence_pillow() -> None:
+    """Ignore warnings of Pillow: of odd EXIF, and of many pixels, which are counted here.
+
+    For good: leaving `warnings.catch_warnings` in threads may leave all warnings ignored.
+    """
+    if ("ignore", None, Warning, _PILLOW, 0) not in warnings.filters:
+        warnings.filterwarnings("ignore", module=_PILLOW.pattern)
 
 
 def read_error(path: Path, error: OSError) -> UnreadableImageError:
@@ -379,9 +391,7 @@ def _identify(path: Path, source: IO[bytes]) -> Image.Image:
         head = source.read(_HEAD_BYTES)
         source.seek(0)
         formats = (*_FORMATS, *_register_heif()) if _is_heif(head) else _FORMATS
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd EXIF, and many pixels, which are checked below
-            image = _open(source, head, formats)
+        image = _open(source, head, formats)
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # Pillow's own limit
         sentence = f"image {path} is too large: it has more than {most:,} pixels; shrink it"

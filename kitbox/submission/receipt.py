@@ -3,7 +3,7 @@
 import platform
 import subprocess
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
@@ -252,11 +252,16 @@ class Package:
     """
 
     folder: SubmissionFolder
-    receipt: dict[str, Any]
-    submission: Submission
-    members: Sequence[Member]
-    score: EnsembleScore | None
-    missing: AbsentHoldout | None
+    receipt: dict[str, Any] = field(repr=False)
+    submission: Submission = field(repr=False)
+    members: Sequence[Member] = field(repr=False)
+    score: EnsembleScore | None = field(repr=False)
+    missing: AbsentHoldout | None = field(repr=False)
+
+    @property
+    def csv(self) -> Path:
+        """The file for the leaderboard."""
+        return self.folder.csv
 
 
 def submit(

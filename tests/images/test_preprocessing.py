@@ -2,6 +2,7 @@
 
 import os
 import struct
+import warnings
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -450,3 +451,18 @@ def test_odd_exif_causes_no_error_and_no_warning(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(bytes(data))
     assert image_stats.summarise(tmp_path / "a.jpg").hash  # warnings are errors here
     assert preprocessing.read(tmp_path / "a.jpg", (16, 16)).shape == (16, 16, 3)
+
+
+def test_images_that_are_open_in_several_threads_leave_warnings_as_they_were(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "image.png"
+    Image.new("RGB", (8, 8)).save(path)
+    first, second = preprocessing.open_image(path), preprocessing.open_image(path)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    with pytest.warns(UserWarning, match="of mine"):
+        warnings.warn("of mine", stacklevel=1)
+    assert ("ignore", None, Warning, None, 0) not in warnings.filters

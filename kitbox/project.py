@@ -1,0 +1,424 @@
+"""A workspace in Python: what the commands do, as methods that return records and tables.
+
+>>> import kitbox
+>>> whales = kitbox.open(folder)
+>>> whales.neighbours("frozen_64", k=2).columns
+('image', 'label', 'rank', 'neighbour', 'neighbour_label', 'similarity')
+"""
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from kitbox.columns import Table
+from kitbox.competition import settings
+from kitbox.competition.settings import Competition
+from kitbox.dataset.collection import Collection, collect
+from kitbox.embedding.embedder import EmbedOptions
+from kitbox.ensemble import answers, members
+from kitbox.ensemble.ensemble import Combine, Ensemble, EnsembleOptions, UnknownRule
+from kitbox.ensemble.meta_embedding import assemble
+from kitbox.errors import KitboxError, KitboxWarning
+from kitbox.plugin import discovery
+from kitbox.plugin.discovery import NamedPlugin
+from kitbox.records import (
+    Checkpoint,
+    Embeddings,
+    ImageSet,
+    Progress,
+    Scores,
+    Strings,
+    concatenate,
+    rows_of,
+    strings,
+)
+from kitbox.retrieval import knn
+from kitbox.submission import receipt
+from kitbox.submission.receipt import Package
+from kitbox.training import runs, trainer
+from kitbox.training.context import TrainOptions, TrainSetup
+from kitbox.training.events import StepDone, TrainingEvent, TrainingWarning
+from kitbox.workspace import Workspace, find_workspace
+
+Event = TrainingEvent | str
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "32", "bf16", "16"]
+Result = TypeVar("Result")
+# Seconds between two events of progress.
+_INTERVAL = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """A workspace, opened for Python with `kitbox.open`.
+
+    Lists, decisions and settings are read again by every method, as by every command; images that
+    have been read and embeddings come from their caches.
+    """
+
+    workspace: Workspace
+    device: Device = "auto"
+    precision: Precision = "auto"
+    workers: int | None = None
+    progress: Callable[[Any], object] | None = None
+
+    def __repr__(self) -> str:
+        return f"kitbox.open({str(self.workspace.root)!r})"
+
+    @property
+    def competition(self) -> Competition:
+        """The settings of kitbox.toml.
+
+        >>> whales.competition.metric
+        'label_map_at_5'
+        """
+        return settings.load(self.workspace)
+
+    def collection(self, fold: int = 1) -> Collection:
+        """Return the usable images, split into a fold's holdout and the rest.
+
+        >>> len(whales.collection().holdout.query)
+        5
+        """
+        return self._collect(self.competition, fold)
+
+    @property
+    def images(self) -> Table:
+        """The usable images with label, part (train, holdout, test or index) and path.
+
+        >>> images = whales.images
+        >>> images.columns
+        ('image', 'label', 'part', 'path')
+        >>> test = images.take(images["part"] == "test")
+        >>> len(images), len(test)
+        (32, 8)
+        """
+        collection = self.collection()
+        held_out = np.isin(
+            collection.labelled.image_ids, collection.holdout.query.image_ids.tolist()
+        )
+        parts: list[tuple[ImageSet, Strings]]
+        parts = [(collection.labelled, np.where(held_out, "holdout", "train"))]
+        others = (("test", collection.test), ("index", collection.index))
+        parts += [
+            (images, np.full(len(images), part)) for part, images in others if images is not None
+        ]
+        return Table(
+            {
+                "image": np.concatenate([images.image_ids for images, _ in parts]),
+                "label": np.concatenate([_labels(images) for images, _ in parts]),
+                "part": np.concatenate([part for _, part in parts]),
+                "path": strings([str(path) for images, _ in parts for path in images.paths]),
+            }
+        )
+
+    def plugins(self) -> Table:
+        """Return the plugins of the workspace, of kitbox and of packages.
+
+        Raises KitboxError for the first plugin file that does not load.
+
+        >>> plugins = whales.plugins()
+        >>> plugins.take(plugins["source"] == "workspace")["name"].tolist()
+        ['frozen_64', 'small_32']
+        """
+        names = discovery.plugin_names(self.workspace)
+        names += discovery.derived_names(self.workspace)
+        found, mistakes = discovery.load_all(self.workspace, sorted(names))
+        if mistakes:
+            raise mistakes[0]
+        trained = [runs.trained_on(self.workspace, named) for named in found]
+        return Table(
+            {
+                "name": strings([named.name for named in found]),
+                "source": strings([named.source for named in found]),
+                "backbone": strings([named.plugin.backbone for named in found]),
+                "height": np.array([named.plugin.height_width[0] for named in found]),
+                "width": np.array([named.plugin.height_width[1] for named in found]),
+                "epochs": np.array([named.plugin.epochs for named in found]),
+                "trained_on": strings([" ".join(on) for on in trained]),
+                "fingerprint": strings([named.plugin.fingerprint for named in found]),
+            }
+        )
+
+    def train(
+        self,
+        name: str,
+        *,
+        on: Literal["holdout", "all"] = "holdout",
+        fold: int = 1,
+        seed: int | None = None,
+        weights: str | None = None,
+        init_from: str | None = None,
+        fresh: bool = False,
+    ) -> Checkpoint:
+        """Train a plugin, or resume its training; return its checkpoint.
+
+        `name` may hold changed settings, as "small_32@epochs=2".
+
+        >>> checkpoint = whales.train("small_32")
+        >>> checkpoint.epoch, checkpoint.trained_on
+        (1, 'trained on holdout')
+        """
+        if weights is not None and init_from is not None:
+            raise KitboxError("weights and init_from both say where to start; give one of them")
+        competition = self.competition
+        [named] = self._load([name])
+        options = TrainOptions(
+            on=on,
+            weights=weights,
+            init_from=init_from,
+            seed=seed,
+            device=self.device,
+            precision=self.precision,
+            workers=self.workers,
+            fresh=fresh,
+        )
+        setup = TrainSetup(self._collect(competition, fold), competition, self.workspace, options)
+        return self._run(trainer.train(named, setup))
+
+    def score(
+        self,
+        *names: str,
+        weights: Sequence[float] | None = None,
+        whiten: int | None = None,
+        combine: Combine = "embeddings",
+        dims: int | None = None,
+        new_label: UnknownRule = "threshold",
+        threshold: str | None = None,
+        checkpoint: Literal["last", "best"] = "last",
+        fold: int | Literal["all"] = 1,
+    ) -> Scores:
+        """Return the local scores of one plugin, or of several as an ensemble.
+
+        >>> scores = whales.score("frozen_64", whiten=8)
+        >>> 0 <= scores.main.value <= 1
+        True
+        >>> scores.table.columns
+        ('metric', 'score', 'low', 'high', 'queries')
+        """
+        competition = _with_threshold(self.competition, threshold)
+        plugins = self._load(names)
+        options = EnsembleOptions(whiten=whiten, combine=combine, dims=dims, unknown=new_label)
+        found = []
+        for number in _folds(fold, competition):
+            setup = self._setup(competition, options, number)
+            stage = answers.score_plugins(setup, plugins, weights, checkpoint, fold=number)
+            found.append(self._run(stage)[1])
+        return answers.pool_folds(found).score.scores
+
+    def embeddings(
+        self,
+        *names: str,
+        weights: Sequence[float] | None = None,
+        whiten: int | None = None,
+        on: Literal["holdout", "all"] = "holdout",
+    ) -> Embeddings:
+        """Return the unit embeddings of all usable images; several plugins' are joined.
+
+        `on` names the networks: those that have not seen the holdout, or those of a submission.
+
+        >>> found = whales.embeddings("frozen_64")
+        >>> found.image_ids.shape, found.vectors.shape
+        ((32,), (32, 16))
+        """
+        return self._embed(names, weights, whiten, on)[1]
+
+    def neighbours(
+        self,
+        *names: str,
+        k: int = 20,
+        weights: Sequence[float] | None = None,
+        whiten: int | None = None,
+        on: Literal["holdout", "all"] = "holdout",
+    ) -> Table:
+        """Return the k images most similar to each usable image, best first.
+
+        >>> near = whales.neighbours("frozen_64", k=3)
+        >>> len(near)
+        96
+        >>> near["rank"][:3].tolist()
+        [1, 2, 3]
+        """
+        if k < 1:
+            raise KitboxError(f"k = {k}: give 1 or more")
+        images, embeddings = self._embed(names, weights, whiten, on)
+        found = knn.nearest(embeddings, embeddings, min(k, max(len(images) - 1, 1)))
+        query, rank = np.nonzero(found.gallery_ids != "")
+        neighbour, labels = found.gallery_ids[query, rank], _labels(images)
+        return Table(
+            {
+                "image": images.image_ids[query],
+                "label": labels[query],
+                "rank": rank + 1,
+                "neighbour": neighbour,
+                "neighbour_label": labels[rows_of(neighbour, images.image_ids)],
+                "similarity": found.similarity[query, rank],
+            }
+        )
+
+    def submit(
+        self,
+        *names: str,
+        note: str = "",
+        weights: Sequence[float] | None = None,
+        whiten: int | None = None,
+        combine: Combine = "embeddings",
+        dims: int | None = None,
+        new_label: UnknownRule = "threshold",
+        threshold: str | None = None,
+        top_k: int | None = None,
+        checkpoint: Literal["last", "best"] = "last",
+    ) -> Package:
+        """Write a submission with its receipt; return both, with the local scores.
+
+        >>> made = whales.submit("frozen_64", whiten=8, note="frozen")
+        >>> made.csv.name
+        'submission.csv'
+        >>> made.receipt["note"]
+        'frozen'
+        """
+        competition = _with_threshold(self.competition, threshold)
+        plugins = self._load(names)
+        options = EnsembleOptions(
+            whiten=whiten, combine=combine, dims=dims, unknown=new_label, top_k=top_k
+        )
+        setup = self._setup(competition, options)
+        return self._run(receipt.submit(setup, plugins, weights, checkpoint, note=note))
+
+    def _collect(self, competition: Competition, fold: int = 1) -> Collection:
+        collection = self._run(collect(self.workspace, competition, fold))
+        for note in collection.notes:
+            self._show(note)
+        return collection
+
+    def _load(self, names: Sequence[str]) -> list[NamedPlugin]:
+        if not names:
+            raise KitboxError("name a plugin; .plugins() lists them")
+        return [discovery.load(name, self.workspace) for name in names]
+
+    def _setup(self, competition: Competition, options: EnsembleOptions, fold: int = 1) -> Ensemble:
+        return Ensemble(
+            collection=self._collect(competition, fold),
+            competition=competition,
+            workspace=self.workspace,
+            options=options,
+            embed_options=EmbedOptions(
+                device=self.device, precision=self.precision, workers=self.workers
+            ),
+        )
+
+    def _embed(
+        self,
+        names: Sequence[str],
+        weights: Sequence[float] | None,
+        whiten: int | None,
+        on: Literal["holdout", "all"],
+    ) -> tuple[ImageSet, Embeddings]:
+        """Return all usable images, each once, and their embeddings."""
+        plugins = self._load(names)
+        setup = self._setup(self.competition, EnsembleOptions(whiten=whiten))
+        collection = setup.collection
+        suitable = members.for_submission if on == "all" else members.for_holdout
+        chosen = suitable(self.workspace, plugins, weights, collection)
+        for line in members.checkpoint_warnings(chosen):
+            self._show(line)
+        gallery = collection.labelled if on == "all" else collection.holdout.gallery
+        sets = [
+            images
+            for images in (collection.labelled, collection.test, collection.index)
+            if images is not None
+        ]
+        stage = assemble(replace(setup, members=chosen), sets, gallery.image_ids)
+        embeddings = self._run(stage).embeddings
+        every: ImageSet = collection.labelled
+        for images in sets[1:]:  # of scenarios, test images may be labelled ones
+            every = concatenate(every, images.take(~np.isin(images.image_ids, every.image_ids)))
+        return every, embeddings.of(every.image_ids)
+
+    def _run(self, stage: Generator[Event, None, Result]) -> Result:
+        """Run a stage to its end, show its events, and return its result."""
+        last = time.monotonic()
+        while True:
+            try:
+                event = next(stage)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            if isinstance(event, Progress | StepDone) and not getattr(event, "notice", ""):
+                if time.monotonic() - last < _INTERVAL:
+                    continue
+                last = time.monotonic()
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
+        """Hand an event on; without `progress` print it in a terminal, and warn in a notebook."""
+        if self.progress is not None:
+            self.progress(event)
+        elif sys.stderr is not None and sys.stderr.isatty():
+            print(event, file=sys.stderr, flush=True)
+        elif isinstance(event, str | TrainingWarning):
+            warnings.warn(str(event), KitboxWarning, stacklevel=_stacklevel())
+
+
+def open_project(
+    folder: str | Path | None = None,
+    *,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    workers: int | None = None,
+    progress: Callable[[Any], object] | None = None,
+) -> Project:
+    """Open a workspace: a folder, else KITBOX_WORKSPACE or the nearest one of the current folder.
+
+    `progress` is called with each event of a long method, such as `print`: a text, or a record with
+    a text, of which those that only count come every few seconds. Without it progress is printed in
+    a terminal alone, and what needs attention becomes a KitboxWarning.
+
+    Raises KitboxError for a folder that is no workspace, and for settings that are not valid.
+
+    >>> kitbox.open(folder).competition.name
+    'humpback'
+    """
+    project = Project(
+        workspace=find_workspace(None if folder is None else Path(folder).expanduser()),
+        device=device,
+        precision=precision,
+        workers=workers,
+        progress=progress,
+    )
+    settings.load(project.workspace)  # a mistake in it shows here
+    return project
+
+
+def _labels(images: ImageSet) -> Strings:
+    return images.labels if images.labels is not None else strings([""] * len(images))
+
+
+def _with_threshold(competition: Competition, threshold: str | None) -> Competition:
+    if threshold is None:
+        return competition
+    return competition.with_threshold(threshold)
+
+
+def _folds(fold: int | Literal["all"], competition: Competition) -> list[int]:
+    folds = competition.holdout.folds
+    if fold == "all":
+        return list(range(1, folds + 1))
+    if not 1 <= fold <= folds:
+        raise KitboxError(
+            f"fold {fold}: kitbox.toml has holdout.folds = {folds}; give 1 to {folds}, or 'all'"
+        )
+    return [fold]
+
+
+def _stacklevel() -> int:
+    """Return the level of the nearest frame outside of this module, for a warning."""
+    level, frame = 2, sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
+        level, frame = level + 1, frame.f_back
+    return level
