@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from kitbox.errors import KitboxError, did_you_mean, first_line
+from kitbox.network import model_hub
 
 CLASSIC = "pretrainedmodels/"
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _MAPPED = "a backbone that ends in a feature map, such as convnext_tiny"
 
 
@@ -200,11 +202,9 @@ def _build_timm(name: str, pretrained: bool, drop_path: float) -> tuple[nn.Modul
     options = {"drop_path_rate": drop_path} if drop_path else {}
     try:
         try:
-            model = timm.create_model(
-                name, pretrained=pretrained, num_classes=0, global_pool="", **options
-            )
+            model = _create(name, pretrained=pretrained, num_classes=0, global_pool="", **options)
         except AssertionError:  # its pooling is a part of its head, which then is left out
-            model = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+            model = _create(name, pretrained=pretrained, num_classes=0, **options)
     except Exception as error:  # hubs raise many kinds; 'from error' keeps the cause for --debug
         if "drop_path_rate" in str(error):
             raise _no_stochastic_depth(name) from error
@@ -229,25 +229,41 @@ def _no_download(name: str, error: Exception) -> KitboxError:
     )
 
 
+def _create(name: str, *, pretrained: bool, **options: Any) -> Any:
+    """Return a network of timm, of a name that timm, the hub or a folder gives it."""
+    import timm
+
+    described = model_hub.describe(name)
+    if described is None:
+        return timm.create_model(model_hub.timm_name(name), pretrained=pretrained, **options)
+    return timm.create_model(
+        described.architecture,
+        pretrained_cfg=described.pretrained_cfg.to_dict(),
+        pretrained_model_args=described.arguments or None,
+        **(described.arguments | options),
+    )
+
+
 def _pretrained_cfg(name: str) -> Any:
     """Return timm's configuration of the weights that a name stands for.
 
-    Raises KitboxError for an unknown architecture or tag, and for the name of a hub.
+    Raises KitboxError for an unknown architecture or tag, and as `model_hub.describe` does.
     """
     import timm
 
-    base = name.rpartition("/")[2]
-    architecture, _, tag = base.partition(".")
-    known = timm.is_model(architecture)
-    if base != name or ":" in name:
+    described = model_hub.describe(name)
+    if described is not None:
+        return described.pretrained_cfg
+    name = model_hub.timm_name(name)
+    architecture, _, tag = name.partition(".")
+    if "/" in name or ":" in name:
+        base = name.rpartition("/")[2].rpartition(":")[2]
+        own = f', or timm\'s own, "{base}"' if timm.is_model(base.partition(".")[0]) else ""
         raise KitboxError(
-            f"backbone {name} is the name of a hub",
-            fix=f'use timm\'s own name, "{base}"'
-            if known
-            else "name its architecture in timm, such as swin_tiny_patch4_window7_224, and give "
-            "the downloaded weights with --weights FILE",
+            f"timm has no backbone {name}",
+            fix=f'a model of the Hugging Face hub is named "hf-hub:OWNER/NAME"{own}',
         )
-    if not known:
+    if not timm.is_model(architecture):
         raise KitboxError(f"timm has no backbone {name}{did_you_mean(name, timm.list_models())}")
     try:
         cfg = timm.models.get_pretrained_cfg(name)
@@ -264,7 +280,12 @@ def _pretrained_cfg(name: str) -> Any:
 
 
 def _timm_config(cfg: Any) -> DataConfig:
-    return DataConfig(mean=tuple(cfg.mean), std=tuple(cfg.std), interpolation=cfg.interpolation)
+    """Return the data configuration; what a config.json leaves out is as in timm."""
+    return DataConfig(
+        mean=tuple(cfg.mean or IMAGENET_MEAN),
+        std=tuple(cfg.std or IMAGENET_STD),
+        interpolation=cfg.interpolation or "bicubic",
+    )
 
 
 def _build_classic(name: str, pretrained: bool) -> tuple[nn.Module, int, DataConfig]:

@@ -12,6 +12,7 @@ from safetensors.torch import save as to_bytes
 
 from kitbox.errors import KitboxError
 from kitbox.files import canonical_json, digest_of_file, write_bytes
+from kitbox.network import model_hub
 from kitbox.network.network import Network
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin.discovery import NamedPlugin
@@ -32,7 +33,8 @@ class Origin:
     `weights` is the digest of the initial backbone weights, "hub" or "none", or the digest of a
     checkpoint of the plugin `init_from`. `pseudo` is the digest of the pseudo-labels of round
     `pseudo_round`. `earlier` maps digests of training data to the labels that were learned from
-    them by the networks that this one was initialised from.
+    them by the networks that this one was initialised from. `backbone_config` is the
+    config.json of a backbone of the hub or a folder, so that neither is needed to read it.
     """
 
     plugin: str
@@ -49,6 +51,7 @@ class Origin:
     pseudo_round: int = 0
     init_from: str | None = None
     earlier: dict[str, list[str]] | None = None
+    backbone_config: dict[str, Any] | None = None
 
     @property
     def learned_labels(self) -> dict[str, list[str]]:
@@ -83,6 +86,8 @@ def save_checkpoint(path: Path, trained: TrainedNetwork, origin: Origin) -> Chec
     # empty fields are omitted: a new optional field leaves the digests of other checkpoints alone
     metadata = {name: value for name, value in vars(origin).items() if value not in (None, 0)}
     metadata |= {"epoch": origin.epoch, "seed": origin.seed}
+    if (config := model_hub.load_config(origin.settings["backbone"])) is not None:
+        metadata |= {"backbone_config": config}
     write_bytes(path, to_bytes(tensors, metadata={_KEY: canonical_json(metadata)}))
     return read_checkpoint(path)
 
@@ -131,7 +136,8 @@ def load_network(checkpoint: Checkpoint, named: NamedPlugin | None = None) -> Ne
     if digest_of_file(checkpoint.path) != checkpoint.digest:
         raise KitboxError(f"the bytes of checkpoint {checkpoint.path} have changed; train it again")
     plugin = Plugin.read(origin.settings)
-    network = Network(plugin)
+    with model_hub.recorded_config(plugin.backbone, origin.backbone_config):
+        network = Network(plugin)
     with safe_open(checkpoint.path, framework="pt") as file:
         state = {
             name.removeprefix("network."): file.get_tensor(name)

@@ -20,12 +20,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kitbox.errors import KitboxError, first_line
-from kitbox.files import digest_of_file
+from kitbox.files import digest_of, digest_of_file
+from kitbox.network import model_hub
+from kitbox.network.model_hub import SUFFIXES
 
 if TYPE_CHECKING:
     from kitbox.network.network import Network
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar")
 State = dict[str, Tensor]
 Convert = Callable[[State], State]
 
@@ -229,14 +230,20 @@ def resolve_source(weights: str, backbone: str, folder: Path) -> Path | str:
     """Return "hub", "none", or the file of a backbone's weights.
 
     `weights` is one of these two, "file" for a file in `folder` named after the backbone,
-    "package:NAME" for one in an installed package, or a path.
+    "package:NAME" for one in an installed package, "local-dir:FOLDER" or "hf-hub:OWNER/NAME" for a
+    downloaded folder or a model of the hub, or a path. Where a config.json describes the backbone,
+    "hub" is the file beside it.
     """
+    if weights == "hub" and model_hub.is_described(backbone):
+        return model_hub.find_weights(backbone)
     if weights in ("hub", "none"):
         return weights
     if weights == "file":
         return find_in_folder(folder, backbone)
     if weights.startswith("package:"):
         return find_in_package(weights.removeprefix("package:"))
+    if weights.startswith(("local-dir:", "hf-hub:", "hf_hub:")):
+        return model_hub.find_weights(weights)
     return Path(weights)
 
 
@@ -249,11 +256,18 @@ def default_source(backbone: str, folder: Path) -> str:
     return "file"
 
 
-def source_digest(source: Path | str) -> str:
-    """Return what identifies initial weights: the file's sha256, or "hub" or "none"."""
-    if isinstance(source, Path) and not source.is_file():
+def source_digest(source: Path | str, backbone: str = "") -> str:
+    """Return what identifies initial weights: the file's sha256, or "hub" or "none".
+
+    A config.json that describes the backbone is a part of it.
+    """
+    if isinstance(source, Path) and not source.exists():
         raise KitboxError(f"there is no file of weights {source}; name another with --weights")
-    return digest_of_file(source) if isinstance(source, Path) else source
+    digest = (
+        digest_of_file(source) if isinstance(source, Path) and source.is_file() else str(source)
+    )
+    config = model_hub.load_config(backbone)
+    return digest if config is None else digest_of([digest, config])
 
 
 def find_in_folder(folder: Path, backbone: str) -> Path:
@@ -261,7 +275,8 @@ def find_in_folder(folder: Path, backbone: str) -> Path:
 
     Raises KitboxError if there is none.
     """
-    stems = (backbone.rpartition("/")[2], backbone.rpartition("/")[2].partition(".")[0])
+    name = model_hub.short_name(backbone)
+    stems = (name, name.partition(".")[0])
     for stem in stems:
         for suffix in SUFFIXES:
             if (folder / f"{stem}{suffix}").is_file():
@@ -270,29 +285,6 @@ def find_in_folder(folder: Path, backbone: str) -> Path:
         f"there is no file {stems[0]}.safetensors (or .pth, .pt, .bin) in {folder}; "
         "put it there, name one with --weights FILE, or the folder with KITBOX_WEIGHTS"
     )
-
-
-def _files_of_weights(folder: Path) -> list[Path]:
-    """Return the files of weights in a folder, the one that timm would take first."""
-    files = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES))
-    return sorted(files, key=lambda path: _RANKS.get(path.name, len(_RANKS)))
-
-
-# Names that the hub's programs give to files of weights, in the order of timm.
-_RANKS = {
-    name: rank
-    for rank, name in enumerate(
-        (
-            "model.safetensors",
-            "pytorch_model.bin",
-            "pytorch_model.pth",
-            "model.pth",
-            "open_clip_model.safetensors",
-            "open_clip_pytorch_model.safetensors",
-            "open_clip_pytorch_model.bin",
-        )
-    )
-}
 
 
 def find_in_package(package: str) -> Path:
@@ -316,16 +308,21 @@ def find_in_package(package: str) -> Path:
     return files[0]
 
 
-def _read(path: Path) -> Any:
-    """Return what a file of weights holds; no code in it is run."""
+def _check_file(path: Path) -> None:
+    """Raise KitboxError for a folder, and where there is no file."""
     if path.is_dir():
-        inside = [each.name for each in _files_of_weights(path)]
+        inside = [each.name for each in model_hub.files_of_weights(path)]
         raise KitboxError(
             f"the weights {path} are a folder",
             fix=f"name the file in it: {path / inside[0]}" if inside else "name a file of weights",
         )
     if not path.is_file():
         raise KitboxError(f"there is no file of weights {path}; name another with --weights")
+
+
+def _read(path: Path) -> Any:
+    """Return what a file of weights holds; no code in it is run."""
+    _check_file(path)
     try:
         with path.open("rb") as file:
             begin = file.read(512)

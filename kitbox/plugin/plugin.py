@@ -39,7 +39,9 @@ class Plugin(Value):
     `image_size` is (height, width) in pixels, or one side; images are resized to it without regard
     to their aspect ratio. `weights` is the source of the backbone's weights: "hub" (timm downloads
     them), "file" (a file named after the backbone in the workspace's weights folder),
-    "package:NAME" (an installed package) or "none" (random). `pooled_maps` are the feature maps of
+    "package:NAME" (an installed package), "local-dir:FOLDER" and "hf-hub:OWNER/NAME" (a downloaded
+    folder, a model of the Hugging Face hub) or "none" (random). Where `backbone` is such a folder
+    or model itself, "hub" is its own. `pooled_maps` are the feature maps of
     the backbone that are pooled and concatenated, counted from 0; () is the last one alone.
     `pooling` is over its map or patch tokens ("average", "gem", "gem_learned"), its class token
     ("cls"), both ("cls+mean"), or its own head before the classifier ("native"); None is what the
@@ -68,7 +70,9 @@ class Plugin(Value):
 
     backbone: str = Field(min_length=1)
     image_size: Side | tuple[Side, Side]
-    weights: str = Field(default="hub", pattern=r"^(hub|file|none|package:[a-z0-9_]+)$")
+    weights: str = Field(
+        default="hub", pattern=r"^(hub|file|none|package:[a-z0-9_]+|(local-dir|hf-hub):.+)$"
+    )
     pooling: Pooling | None = None
     gem_power: Positive = 3.0
     pooled_maps: tuple[int, ...] = ()

@@ -121,14 +121,15 @@ class TrainingSet:
 class InitialWeights:
     """Where weights come from: the backbone's `source`, and a checkpoint loaded over it."""
 
+    backbone: str
     source: str | Path
     init_from: Path | None = None
 
     @property
     def digest(self) -> str:
         """The digest of the weights in a run key."""
-        own = pretrained_weights.source_digest(self.source) if self.init_from is None else ""
-        return own or pretrained_weights.source_digest(self.init_from or "none")
+        source = self.source if self.init_from is None else self.init_from
+        return pretrained_weights.source_digest(source, self.backbone)
 
     @property
     def plugin(self) -> str | None:

@@ -1,6 +1,7 @@
 """Builds the network of a training with its initial weights, pretrained or from a checkpoint."""
 
 import random
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, KitboxWarning
 from kitbox.network import acceleration, pretrained_weights
 from kitbox.network.checkpoint import Origin, learned_elsewhere, read_origin, save_checkpoint
 from kitbox.network.network import Network
@@ -31,10 +32,10 @@ def initial_weights(plugin: Plugin, setup: TrainSetup, data: str) -> InitialWeig
     options, workspace = setup.options, setup.workspace
     if options.init_from is not None:
         path = find_checkpoint(options.init_from, workspace, options.on, data)
-        return InitialWeights("none", path)
+        return InitialWeights(plugin.backbone, "none", path)
     requested = options.weights or plugin.weights
     source = pretrained_weights.resolve_source(requested, plugin.backbone, workspace.weights)
-    return InitialWeights(source)
+    return InitialWeights(plugin.backbone, source)
 
 
 def frozen_checkpoint(
@@ -52,7 +53,7 @@ def frozen_checkpoint(
         plugin=named.name,
         fingerprint=plugin.fingerprint,
         data="",
-        weights=pretrained_weights.source_digest(source),
+        weights=pretrained_weights.source_digest(source, plugin.backbone),
         on="none",
         seed=plugin.seed if options.seed is None else options.seed,
         precision="32",
@@ -62,7 +63,9 @@ def frozen_checkpoint(
         return runs.reuse(run)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key.seed)
-        network, _ = _initial_network(plugin, source)
+        network, notes = _initial_network(plugin, source)
+    for note in notes:
+        warnings.warn(f"{key.plugin}: {note}", KitboxWarning, stacklevel=2)
     headless = plugin.model_copy(update={"losses": (), "divide": None})
     runs.begin(run, key, plugin=plugin, fresh=options.fresh)
     origin = Origin(

@@ -1,5 +1,6 @@
 """Checkpoints: complete, with equal bytes for equal content, and tied to their plugin."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +82,21 @@ def test_a_file_that_kitbox_did_not_write_is_refused(tmp_path: Path, content: by
     (tmp_path / "a.safetensors").write_bytes(content)
     with pytest.raises(KitboxError, match="is not a checkpoint of kitbox, or is damaged"):
         read_checkpoint(tmp_path / "a.safetensors")
+
+
+def test_a_checkpoint_needs_no_folder_that_described_its_backbone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kitbox.toml").touch()
+    monkeypatch.setenv("KITBOX_WORKSPACE", str(tmp_path))
+    config = {"architecture": "test_efficientnet", "pretrained_cfg": {"mean": [0.1, 0.2, 0.3]}}
+    described = tmp_path / "net" / "config.json"
+    described.parent.mkdir()
+    described.write_text(json.dumps(config))
+    trained, checkpoint = saved(tmp_path / "a.safetensors", tiny(backbone="local-dir:net"))
+    described.unlink()
+    network = load_network(checkpoint)
+    assert network.data_config.mean == (0.1, 0.2, 0.3)
+    assert torch.equal(network.normalisation.offset, trained.network.normalisation.offset)
+    with pytest.raises(KitboxError, match=r"backbone local-dir:net has no config\.json"):
+        Network(tiny(backbone="local-dir:net"))

@@ -1,0 +1,248 @@
+"""Networks that a config.json describes, on the Hugging Face hub or in a folder, as timm has them.
+
+`hf-hub:OWNER/NAME` is one of the hub, `timm/NAME` one of timm's own there, and `local-dir:FOLDER`
+a downloaded one, in the workspace or by its whole path.
+"""
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kitbox.errors import KitboxError, did_you_mean, first_line
+from kitbox.workspace import find_workspace
+
+Config = Mapping[str, Any]
+
+# Files of weights, in the order of timm; the hub is asked for one after the other.
+WEIGHTS = (
+    "model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.pth",
+    "model.pth",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar")
+_HUBS = ("hf-hub:", "hf_hub:")
+_FOLDER = "local-dir:"
+
+# What checkpoints that are being read say of their backbones: no hub or folder is needed.
+_recorded: ContextVar[tuple[str, Config] | None] = ContextVar("recorded", default=None)
+
+
+@dataclass(frozen=True)
+class DescribedModel:
+    """What a config.json says: timm's architecture, its arguments and its `pretrained_cfg`."""
+
+    architecture: str
+    arguments: dict[str, Any]
+    pretrained_cfg: Any
+
+
+def timm_name(name: str) -> str:
+    """Return a backbone's name, without the hub if timm has the network itself: "timm/NAME"."""
+    import timm
+
+    if not _is_of_hub(name):
+        return name
+    own = _repository(name).removeprefix("timm/")
+    known = timm.is_model(own.partition(".")[0])
+    # the hub may have newer weights than this timm knows of
+    known = known and (not name.startswith(_HUBS) or timm.models.is_model_pretrained(own))
+    return own if known else name
+
+
+def is_described(name: str) -> bool:
+    """Return whether a config.json describes a backbone of this name, and not timm itself."""
+    return name.startswith(_FOLDER) or (_is_of_hub(name) and timm_name(name) == name)
+
+
+def short_name(name: str) -> str:
+    """Return a backbone's name without its hub, owner and folder, as plugins are named."""
+    return name.rpartition(":")[2].rstrip("/").rpartition("/")[2].partition("@")[0]
+
+
+def load_config(name: str) -> Config | None:
+    """Return the config.json of a backbone, None for one of timm itself.
+
+    Raises KitboxError for a folder or model that does not exist, and a hub that is out of reach.
+    """
+    recorded = _recorded.get()
+    if recorded is not None and recorded[0] == name:
+        return recorded[1]
+    if not is_described(name):
+        return None
+    path = _file(name, "config.json")
+    if path is None:
+        raise KitboxError(
+            f"backbone {name} has no config.json, which tells timm what to build", fix=_NAME_IT
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise KitboxError(f"{path} cannot be read: {first_line(error)}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
+        other = "of transformers" if "model_type" in config else "not of timm"
+        raise KitboxError(f"the config.json of backbone {name} is {other}", fix=_NAME_IT)
+    return config
+
+
+_NAME_IT = (
+    "name the architecture in timm, such as swin_large_patch4_window12_384, and give the file of "
+    "weights with --weights FILE"
+)
+
+
+@contextmanager
+def recorded_config(name: str, config: Config | None) -> Iterator[None]:
+    """Build a backbone as a checkpoint has recorded it, whatever the hub or folder says now."""
+    token = _recorded.set(None if config is None else (name, config))
+    try:
+        yield
+    finally:
+        _recorded.reset(token)
+
+
+def describe(name: str) -> DescribedModel | None:
+    """Return what the config.json of a backbone says, None for one of timm itself.
+
+    Raises KitboxError as `load_config` does, and for an architecture that timm does not have.
+    """
+    import timm
+    from timm.models._hub import _parse_model_cfg
+
+    config = load_config(name)
+    if config is None:
+        return None
+    architecture = str(config["architecture"])
+    if not timm.is_model(architecture):
+        near = did_you_mean(architecture, timm.list_models())
+        raise KitboxError(
+            f"the config.json of backbone {name} names {architecture}, which timm "
+            f"{timm.__version__} does not have{near}"
+        )
+    cfg, _, arguments = _parse_model_cfg(copy.deepcopy(dict(config)), {})
+    resolved = timm.models.resolve_pretrained_cfg(architecture, cfg)
+    if resolved.input_size[0] != 3:
+        raise KitboxError(f"backbone {name} takes {resolved.input_size[0]} channels, not 3")
+    return DescribedModel(architecture, arguments, resolved)
+
+
+def find_weights(name: str) -> Path:
+    """Return the file of weights of a hub's model or of a folder; it is downloaded if need be.
+
+    Raises KitboxError where there is none.
+    """
+    if name.startswith(_FOLDER):
+        files = files_of_weights(_folder(name))
+        if files:
+            return files[0]
+        raise KitboxError(f"{_folder(name)} has no file of weights, such as {WEIGHTS[0]}")
+    for file in WEIGHTS:
+        if path := _cached(name, file):
+            return path
+    for file in WEIGHTS:
+        if path := _file(name, file):
+            return path
+    raise KitboxError(
+        f"{_repository(name)} has no file of weights at the hub, such as {WEIGHTS[0]}"
+    )
+
+
+def files_of_weights(folder: Path) -> list[Path]:
+    """Return the files of weights in a folder, the one that timm takes first."""
+    ranks = {name: rank for rank, name in enumerate(WEIGHTS)}
+    files = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES))
+    return sorted(files, key=lambda path: ranks.get(path.name, len(ranks)))
+
+
+def _is_of_hub(name: str) -> bool:
+    return name.startswith((*_HUBS, "timm/"))
+
+
+def _repository(name: str) -> str:
+    """Return OWNER/NAME of a model at the hub."""
+    return name.partition(":")[2] if name.startswith(_HUBS) else name
+
+
+def _folder(name: str) -> Path:
+    """Return the folder of a name `local-dir:FOLDER`."""
+    given = Path(name.removeprefix(_FOLDER)).expanduser()
+    try:
+        root = find_workspace().root
+    except KitboxError:
+        root = Path.cwd()
+    folder = root / given
+    if not folder.is_dir():
+        raise KitboxError(
+            f"there is no folder {folder} of {name}",
+            fix="a relative one is taken from the workspace",
+        )
+    return folder
+
+
+def _file(name: str, file: str) -> Path | None:
+    """Return a file of a model, None if it has no such file."""
+    if name.startswith(_FOLDER):
+        path = _folder(name) / file
+        return path if path.is_file() else None
+    return _cached(name, file) or _download(name, file)
+
+
+def _cached(name: str, file: str) -> Path | None:
+    """Return a file that the hub's own programs have downloaded before, None if not."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    repository, _, revision = _repository(name).partition("@")
+    try:
+        path = try_to_load_from_cache(repository, file, revision=revision or None)
+    except HFValidationError as error:
+        raise KitboxError(f"backbone {name} is not OWNER/NAME of the hub") from error
+    return Path(path) if isinstance(path, str) else None
+
+
+def _download(name: str, file: str) -> Path | None:
+    """Return a file of the hub, None if the model has no such file."""
+    from huggingface_hub import errors as hub
+    from huggingface_hub import hf_hub_download
+
+    repository, _, revision = _repository(name).partition("@")
+    page = f"https://huggingface.co/{repository}"
+    try:
+        return Path(hf_hub_download(repository, file, revision=revision or None))
+    except hub.LocalEntryNotFoundError as error:
+        raise _unreachable(name, error) from error
+    except hub.EntryNotFoundError:
+        return None
+    except hub.GatedRepoError as error:
+        raise KitboxError(
+            f"the owner of {repository} asks for your consent to its terms",
+            fix=f"accept them at {page}, and log in with 'hf auth login'",
+        ) from error
+    except hub.RepositoryNotFoundError as error:
+        raise KitboxError(
+            f"the Hugging Face hub has no model {repository}, or shows it to members alone",
+            fix="look at its page, or log in with 'hf auth login'",
+        ) from error
+    except hub.RevisionNotFoundError as error:
+        raise KitboxError(f"{repository} has no revision {revision}; see {page}") from error
+    except Exception as error:  # each layer of the network has errors of its own
+        raise _unreachable(name, error) from error
+
+
+def _unreachable(name: str, error: Exception) -> KitboxError:
+    """Return the error about a hub that does not answer, with the way to do without it."""
+    repository = _repository(name)
+    folder = f"weights/{short_name(name)}"
+    return KitboxError(
+        f"cannot download {repository} from the Hugging Face hub ({type(error).__name__})",
+        fix=f"run 'hf download {repository} --local-dir {folder}' where there is a network, copy "
+        f"the folder into the workspace, and name the backbone {_FOLDER}{folder}; a copy of the "
+        "hub's cache (HF_HOME) does as well",
+    )
