@@ -81,7 +81,7 @@ def write_plugin(workspace: Workspace, name: str, **settings: object) -> Path:
     """Write a tiny plugin's file into a workspace."""
     values = tiny(**settings).model_dump(mode="json", exclude_defaults=True)
     # pooling is written as it was before None, its default, was a choice by family
-    left_out = {"losses", "pooling"} - set(settings)
+    left_out = {"losses"} if "pooling" in settings else {"losses", "pooling"}
     lines = [f"    {key}={value!r}," for key, value in values.items() if key not in left_out]
     text = "from kitbox import Plugin\n\nplugin = Plugin(\n" + "\n".join(lines) + "\n)\n"
     path = workspace.plugins / f"{name}.py"
