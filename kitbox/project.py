@@ -10,7 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -67,6 +67,7 @@ class Project:
     precision: Precision = "auto"
     workers: int | None = None
     progress: Callable[[Any], object] | None = None
+    _shown: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def __repr__(self) -> str:
         return f"kitbox.open({str(self.workspace.root)!r})"
@@ -356,7 +357,14 @@ class Project:
             self._show(event)
 
     def _show(self, event: Event) -> None:
-        """Hand an event on; without `progress` print it in a terminal, and warn in a notebook."""
+        """Hand an event on; without `progress` print it in a terminal, and warn in a notebook.
+
+        The same sentence, as of an image that was left out, is shown once.
+        """
+        if isinstance(event, str):
+            if event in self._shown:
+                return
+            self._shown.add(event)
         if self.progress is not None:
             self.progress(event)
         elif sys.stderr is not None and sys.stderr.isatty():
