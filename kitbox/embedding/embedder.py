@@ -1,6 +1,6 @@
 """Embeds images with a checkpoint, or loads the embeddings from the cache."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -13,7 +13,7 @@ from kitbox.embedding import cache, engine
 from kitbox.embedding.engine import TORCH, Engine, EngineChoice
 from kitbox.embedding.view_inputs import scale_network, view_inputs
 from kitbox.files import digest_of
-from kitbox.images.loader import BatchItem, ImageDataset, build_loader, worker_count
+from kitbox.images.loader import BatchItem, ImageDataset, build_loader, read_ahead, worker_count
 from kitbox.network import inference
 from kitbox.network.checkpoint import load_network
 from kitbox.plugin.discovery import NamedPlugin
@@ -181,8 +181,13 @@ def _vectors(
             [BatchItem(int(row), flipped=given.flipped) for row in batch]
             for batch in np.split(rows, range(_BATCH, len(rows), _BATCH))
         ]
-        workers = worker_count(dataset, options.device, options.workers)
-        loader = build_loader(dataset, batches, workers=workers, pinned=options.device == "cuda")
+        loader: Iterable[tuple[Tensor, Tensor]]
+        if options.device == "cpu" and options.workers is None:
+            loader = read_ahead(dataset, batches, torch.get_num_threads())
+        else:
+            workers = worker_count(dataset, options.device, options.workers)
+            pinned = options.device == "cuda"
+            loader = build_loader(dataset, batches, workers=workers, pinned=pinned)
         vectors = np.empty((len(images), network.embedding_dim + homogeneous), dtype=np.float32)
         done = number * len(images)
         for batch_vectors, batch_rows in inference.embed_batches(

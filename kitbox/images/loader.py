@@ -3,7 +3,9 @@
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,6 +21,9 @@ from kitbox.images.preprocessing import Box, InputSpec, Pixels
 from kitbox.plugin.source_code import SourceCode
 from kitbox.records import ImageSet
 from kitbox.workspace import Workspace
+
+# Batches that are read while the network runs on another.
+_BATCHES_AHEAD = 2
 
 
 class BatchItem(NamedTuple):
@@ -88,7 +93,7 @@ class ImageDataset(Dataset[tuple[Pixels, int]]):
 
     def __getitem__(self, item: int | BatchItem) -> tuple[Pixels, int]:
         pixels = np.empty((*self.spec.height_width, 3), dtype=np.uint8)
-        return pixels, self._fill(pixels, item)
+        return pixels, self.fill(pixels, item)
 
     def __getitems__(self, items: Sequence[int | BatchItem]) -> tuple[Tensor, Tensor]:
         """Return a batch as `build_loader` describes it; cached images are copied once, into it.
@@ -98,14 +103,14 @@ class ImageDataset(Dataset[tuple[Pixels, int]]):
         batch = _empty((len(items), *self.spec.height_width, 3))
         images = zip(batch.numpy(), items, strict=True)
         try:
-            rows = [self._fill(pixels, item) for pixels, item in images]
+            rows = [self.fill(pixels, item) for pixels, item in images]
         except KitboxError as error:
             if get_worker_info() is None:
                 raise
             return error  # type: ignore[return-value]  # torch would add a traceback to its text
         return batch, torch.tensor(rows, dtype=torch.int64)
 
-    def _fill(self, pixels: Pixels, item: int | BatchItem) -> int:
+    def fill(self, pixels: Pixels, item: int | BatchItem) -> int:
         """Fill pixels (h, w, 3) with an item; return its row."""
         row, seed, flipped = BatchItem(*item) if isinstance(item, tuple) else BatchItem(item)
         if str(self.images.image_ids[row]) in self.unreadable:
@@ -166,6 +171,37 @@ class _Loader(DataLoader[Any]):
             if isinstance(batch, KitboxError):
                 raise batch
             yield batch
+
+
+def read_ahead(
+    dataset: ImageDataset, batches: Iterable[Sequence[Any]], threads: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield what the loader of `build_loader` yields, read in threads of this process.
+
+    Decoders work outside of Python's lock, so that threads are as fast as processes where nothing
+    is augmented; they take no memory of their own, and no batch is passed on.
+    """
+    waiting: deque[tuple[Tensor, list[Future[int]]]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="reader")
+    try:
+        for items in batches:
+            batch = torch.empty((len(items), *dataset.spec.height_width, 3), dtype=torch.uint8)
+            filled = [
+                pool.submit(dataset.fill, pixels, item)
+                for pixels, item in zip(batch.numpy(), items, strict=True)
+            ]
+            waiting.append((batch, filled))
+            if len(waiting) > _BATCHES_AHEAD:
+                yield _finished(*waiting.popleft())
+        while waiting:
+            yield _finished(*waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _finished(batch: Tensor, filled: Sequence[Future[int]]) -> tuple[Tensor, Tensor]:
+    """Return a batch and its rows once all of its images are read."""
+    return batch, torch.tensor([each.result() for each in filled], dtype=torch.int64)
 
 
 def worker_count(dataset: ImageDataset, device: str, requested: int | None = None) -> int:

@@ -7,7 +7,7 @@ import pytest
 from kitbox.errors import KitboxError
 from kitbox.images import preprocessing
 from kitbox.images.augmentation import Augmentation
-from kitbox.images.loader import ImageDataset, build_loader
+from kitbox.images.loader import BatchItem, ImageDataset, build_loader, read_ahead
 from kitbox.records import ImageSet, strings
 from tests.photographs import picture
 
@@ -50,3 +50,25 @@ def test_an_error_in_a_worker_process_is_still_an_error_that_a_user_can_fix(tmp_
     # torch raises it again, from its type and a message
     with pytest.raises(KitboxError, match=r"there is no image .*gone\.jpg"):
         next(iter(build_loader(dataset, [[0]], workers=1)))
+
+
+def test_threads_read_what_the_loader_reads_in_its_order(tmp_path: Path) -> None:
+    paths = tuple(picture(tmp_path / f"{i}.png", i, 0) for i in range(7))
+    images = ImageSet(strings([path.name for path in paths]), paths)
+    dataset = ImageDataset(images, (32, 32), interpolation="bicubic", crop_margin=None)
+    batches = [[1, 0], [3], [2, 4], [BatchItem(5, flipped=True)], [6]]
+    for threads in (1, 3):
+        for (pixels, rows), (expected, expected_rows) in zip(
+            read_ahead(dataset, batches, threads),
+            build_loader(dataset, batches, workers=0),
+            strict=True,
+        ):
+            assert (pixels == expected).all()
+            assert (rows == expected_rows).all()
+
+
+def test_an_error_in_a_reading_thread_ends_the_reading(tmp_path: Path) -> None:
+    images = ImageSet(strings(["gone.jpg"]), (tmp_path / "gone.jpg",))
+    dataset = ImageDataset(images, (16, 16), interpolation="bicubic", crop_margin=None)
+    with pytest.raises(KitboxError, match=r"there is no image .*gone\.jpg"):
+        next(read_ahead(dataset, [[0]] * 50, 2))
