@@ -1,8 +1,10 @@
-"""Backbones of timm and pretrainedmodels, their data configuration and feature maps."""
+"""Backbones of timm and pretrainedmodels at an image size, and their data configuration."""
 
 import copy
 import warnings
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -14,7 +16,7 @@ from kitbox.network import model_hub
 
 CLASSIC = "pretrainedmodels/"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_MAPPED = "a backbone that ends in a feature map, such as convnext_tiny"
+Sizes = tuple[tuple[int, int], ...]  # (height, width) of images, the usual one first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,18 +33,52 @@ class DataConfig:
     scale: float = 1.0
 
 
-def build_backbone(
-    name: str, *, pretrained: bool = False, drop_path: float = 0.0
-) -> tuple[nn.Module, int, DataConfig]:
-    """Return a module from pixels (n, 3, h, w) to a map (n, c, h', w'), c, and its DataConfig.
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What a backbone puts out for an image of its own size, as found by running it.
 
-    `pretrained` downloads the weights from the library's hub. `drop_path` is the rate at which the
-    last residual block is dropped in training; earlier ones have lower rates (Huang et al., ECCV
-    2016). Raises KitboxError for an unknown name, for a hub that cannot be reached, and for a
-    `drop_path` of a network without stochastic depth.
+    `features` is the shape (1, …) of its features, `open` that of what its head makes of them
+    without pooling, `native` that of its own vector; () where there is none. `tokens_before` is the
+    number of class and register tokens, which come before those of patches.
+    """
+
+    features: tuple[int, ...] = ()
+    open: tuple[int, ...] = ()
+    native: tuple[int, ...] = ()
+    pool: str = ""  # that of its own head
+    patch: tuple[int, ...] = ()
+    tokens_before: int = 0
+    class_token: bool = False
+    registers: bool = False
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether it puts out tokens (n, t, c) rather than maps."""
+        return len(self.open or self.features) == 3
+
+
+def build_backbone(
+    name: str,
+    *,
+    pretrained: bool = False,
+    drop_path: float = 0.0,
+    sizes: Sizes = (),
+    whole: bool = False,
+) -> tuple[nn.Module, int, DataConfig]:
+    """Return a module from pixels (n, 3, h, w) to its features, their channels, and its DataConfig.
+
+    The features are a map (n, c, h', w'), tokens (n, t, c), or, with `whole`, of which the head is
+    kept, what the head pools. `sizes` are the (height, width) that it has to take, the first one
+    most of the time. `pretrained` downloads the weights from the library's hub. `drop_path` is the
+    rate at which the last residual block is dropped in training; earlier ones have lower rates
+    (Huang et al., ECCV 2016). Raises KitboxError for an unknown name, for a hub that cannot be
+    reached, for sizes that it cannot take, and for a `drop_path` of a network without stochastic
+    depth.
     """
     if not name.startswith(CLASSIC):
-        return _build_timm(name, pretrained, drop_path)
+        return _build_timm(
+            name, pretrained=pretrained, drop_path=drop_path, sizes=sizes, whole=whole
+        )
     if drop_path:
         raise _no_stochastic_depth(name)
     return _build_classic(name, pretrained)
@@ -71,125 +107,14 @@ def own_size(name: str) -> tuple[int, int]:
     return height, width
 
 
-@dataclass(frozen=True, kw_only=True)
-class FeatureMaps:
-    """The feature maps of a backbone that are pooled: `indices` of its stages from 0, as in timm.
-
-    () means the last map of the backbone. Stage n of a convolutional network mostly has a stride of
-    2^(n + 1), or 2^(n + 2) where the network begins with a stride of 4. The last stage of an
-    EfficientNet ends before the convolution that widens it for the classifier:
-    tf_efficientnet_lite0 has 320 channels there, and 1,280 in its output.
-
-    `before_head`: the network widens its map only after pooling, as MobileNetV3 and VGG do, so
-    that its last map is the input of that head. `channels_last`: its output is (n, h, w, c), as
-    that of a Swin.
-    """
-
-    name: str
-    indices: tuple[int, ...] = ()
-    channels: tuple[int, ...]
-    unused: frozenset[str] = frozenset()  # names of parameters that no map depends on
-    before_head: bool = False
-    channels_last: bool = False
-
-    def compute(self, backbone: nn.Module, pixels: Tensor) -> list[Tensor]:
-        """Return the maps (n, c_i, h_i, w_i) of normalised pixels (n, 3, h, w).
-
-        Raises KitboxError where the backbone returns something else.
-        """
-        maps = self._run(backbone, pixels)
-        for each, channels in zip(maps, self.channels, strict=True):
-            if not isinstance(each, Tensor) or each.ndim != 4 or each.shape[1] != channels:
-                raise _no_map(backbone, self.name, each)
-        return maps
-
-    def trace(self, backbone: nn.Module) -> "FeatureMaps":
-        """Return these maps with their channels and unused parameters, from a run on one image."""
-        cfg: Any = backbone.pretrained_cfg
-        size = cfg["input_size"]
-        try:  # without memory, which some operations cannot do
-            maps, unused = self._trace(copy.deepcopy(backbone).to("meta"), size)
-        except (RuntimeError, NotImplementedError):
-            maps, unused = self._trace(copy.deepcopy(backbone).to_empty(device="cpu"), size)
-        return replace(self, channels=tuple(each.shape[1] for each in maps), unused=unused)
-
-    def _run(self, backbone: nn.Module, pixels: Tensor) -> list[Tensor]:
-        if self.indices:
-            maps: list[Tensor] = backbone.forward_intermediates(  # type: ignore[operator]
-                pixels, indices=list(self.indices), stop_early=True, intermediates_only=True
-            )
-            return maps
-        run: Any = backbone.forward_features if self.before_head else backbone
-        last = run(pixels)
-        return [last.permute(0, 3, 1, 2) if self.channels_last and last.ndim == 4 else last]
-
-    def _trace(
-        self, backbone: nn.Module, size: tuple[int, int, int]
-    ) -> tuple[list[Tensor], frozenset[str]]:
-        """Return the maps of one image, and the parameters that they do not depend on."""
-        backbone.eval().requires_grad_(True)
-        names, parameters = zip(*backbone.named_parameters(), strict=True)
-        with torch.enable_grad():
-            maps = self._run(backbone, torch.zeros((1, *size), device=parameters[0].device))
-            total = torch.stack([each.sum() for each in maps]).sum()
-        gradients = torch.autograd.grad(total, parameters, allow_unused=True)
-        unused = (name for name, g in zip(names, gradients, strict=True) if g is None)
-        return maps, frozenset(unused)
-
-
-def _without_head(backbone: nn.Module, last: FeatureMaps) -> FeatureMaps:
-    """Take the layers after the last map out of a backbone; return the map with its channels."""
-    unused = last.trace(backbone).unused
-    for name, child in list(backbone.named_children()):
-        parameters = {f"{name}.{each}" for each, _ in child.named_parameters()}
-        if parameters and parameters <= unused:
-            setattr(backbone, name, nn.Identity())
-    return last.trace(backbone)
-
-
-def _no_map(backbone: nn.Module, name: str, output: Any) -> KitboxError:
-    """Return the error about an output that is not a map (n, c, h, w), such as a plain ViT's."""
-    fix = f"choose {_MAPPED}"
-    kind = type(output).__name__
-    if isinstance(output, Tensor):
-        kind = {2: "a vector", 3: "tokens"}.get(output.ndim, "an array")
-        kind = f"{kind}, {tuple(output.shape[1:])} for an image"
-        if output.ndim == 3 and hasattr(backbone, "forward_intermediates"):
-            last = len(getattr(backbone, "feature_info", ())) - 1
-            fix = f"set pooled_maps=({last},) for the map of its last block, or {fix}"
-    what = f"backbone {name} puts out {kind}, not a feature map"
-    return KitboxError(what, fix=fix)
-
-
-def build_feature_maps(
-    backbone: nn.Module, name: str, indices: tuple[int, ...], channels: int
-) -> FeatureMaps:
-    """Return the feature maps at `indices` of a backbone; `channels` are those of its last map.
-
-    Raises KitboxError for a backbone without such stages.
-    """
-    if not indices:
-        last = FeatureMaps(
-            name=name,
-            channels=(channels,),
-            before_head=getattr(backbone, "head_hidden_size", channels) != channels,
-            channels_last=getattr(backbone, "output_fmt", "NCHW") == "NHWC",
-        )
-        return _without_head(backbone, last) if last.before_head else last
-    stages = getattr(backbone, "feature_info", None)
-    if name.startswith(CLASSIC) or not stages or not hasattr(backbone, "forward_intermediates"):
-        raise KitboxError(
-            f"backbone {name} does not give the maps of its stages; leave pooled_maps out, or "
-            "choose another, such as tf_efficientnet_lite0"
-        )
-    if indices[-1] >= len(stages):
-        raise KitboxError(
-            f"pooled_maps = {indices}, but the stages of backbone {name} are 0 to {len(stages) - 1}"
-        )
-    return FeatureMaps(name=name, indices=indices, channels=()).trace(backbone)
-
-
-def _build_timm(name: str, pretrained: bool, drop_path: float) -> tuple[nn.Module, int, DataConfig]:
+def _build_timm(
+    name: str,
+    *,
+    pretrained: bool,
+    drop_path: float,
+    sizes: Sizes,
+    whole: bool,
+) -> tuple[nn.Module, int, DataConfig]:
     import timm
 
     cfg = _pretrained_cfg(name)
@@ -198,24 +123,171 @@ def _build_timm(name: str, pretrained: bool, drop_path: float) -> tuple[nn.Modul
             f"timm has no weights of {name}",
             fix="give a file with --weights FILE, or train from random weights with --weights none",
         )
-    # passed only where it is set: some networks do not accept it
-    options = {"drop_path_rate": drop_path} if drop_path else {}
+    traits = traits_of(name)
+    # passed only where they are set: some networks do not accept them
+    options = _size_options(name, sizes)
+    options |= {"drop_path_rate": drop_path} if drop_path else {}
     try:
-        try:
-            model = _create(name, pretrained=pretrained, num_classes=0, global_pool="", **options)
-        except AssertionError:  # its pooling is a part of its head, which then is left out
-            model = _create(name, pretrained=pretrained, num_classes=0, **options)
+        # weights of tokens are those of a network with its head, whose pooling decides on its norms
+        if whole or traits.has_tokens:
+            model = _create(name, pretrained=pretrained, **options)
+            if not whole and traits.open:
+                model.reset_classifier(0, "")
+        else:
+            try:
+                model = _create(name, pretrained=pretrained, global_pool="", **options)
+            except AssertionError:  # its pooling is a part of its head, which then is left out
+                model = _create(name, pretrained=pretrained, **options)
     except Exception as error:  # hubs raise many kinds; 'from error' keeps the cause for --debug
         if "drop_path_rate" in str(error):
             raise _no_stochastic_depth(name) from error
         if pretrained:
             raise _no_download(name, error) from error
         raise KitboxError(
-            f"timm cannot build backbone {name} ({first_line(error)})", fix=f"choose {_MAPPED}"
+            f"timm cannot build backbone {name} ({first_line(error)})",
+            fix="choose another backbone, such as convnext_tiny",
         ) from error
     if drop_path and not any(isinstance(m, timm.layers.DropPath) for m in model.modules()):
         raise _no_stochastic_depth(name)
     return model, int(model.num_features), _timm_config(cfg)
+
+
+def _create_empty(name: str, **options: Any) -> Any:
+    """Build a network without memory for its weights, in eval mode; draw no random numbers."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _create(name, **options).eval()
+
+
+@lru_cache(maxsize=64)
+def traits_of(name: str) -> Traits:
+    """Return what a backbone of timm puts out, from a run on an image of its own size."""
+    size = own_size(name)
+    try:
+        model = _create_empty(name)
+    except Exception:  # building it for use explains what is wrong
+        return Traits()
+    return describe(model, size)
+
+
+@torch.no_grad()
+def describe(model: Any, size: tuple[int, int]) -> Traits:
+    """Return what a network of timm without memory puts out; its pooling is turned off."""
+    image = torch.zeros((1, 3, *size), device="meta")
+    features, native, opened = None, None, None
+    with suppress(Exception):  # each network refuses in its own way
+        features = model.forward_features(image)
+        native = model.forward_head(features, pre_logits=True)
+    pool = str(getattr(model, "global_pool", ""))
+    with suppress(Exception):
+        model.reset_classifier(0, "")
+        opened = model.forward_head(features, pre_logits=True)
+    before = int(getattr(model, "num_prefix_tokens", 0) or 0)
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", ())
+    registers = getattr(model, "reg_token", None) is not None
+    return Traits(
+        features=_shape(features),
+        open=_shape(opened),
+        native=_shape(native),
+        pool=pool,
+        patch=(patch, patch) if isinstance(patch, int) else tuple(patch),
+        tokens_before=before,
+        class_token=before > int(registers) and getattr(model, "cls_token", None) is not None,
+        registers=registers,
+    )
+
+
+def _shape(output: Any) -> tuple[int, ...]:
+    return tuple(output.shape) if isinstance(output, Tensor) else ()
+
+
+def _size_options(name: str, sizes: Sizes) -> dict[str, Any]:
+    """Return the options with which a backbone of timm takes all sizes of images.
+
+    Raises KitboxError that names the nearest sizes.
+    """
+    fixed = _pretrained_cfg(name).fixed_input_size or traits_of(name).patch
+    if not fixed or {*sizes} <= {own_size(name)}:
+        return {}
+    found = _fitting_options(name, sizes)
+    if not isinstance(found, str):
+        return dict(found)
+    for size in sizes:
+        if isinstance(problem := _fitting_options(name, (size,)), str):
+            near = " and ".join(f"{height}x{width}" for height, width in _nearest(name, size))
+            raise KitboxError(
+                f"backbone {name} does not take {size[0]}x{size[1]} pixels ({problem})",
+                fix=f"the nearest that it takes: {near}",
+            )
+    several = " and ".join(f"{height}x{width}" for height, width in dict.fromkeys(sizes))
+    raise KitboxError(
+        f"backbone {name} takes images of one size, not of {several} in turn",
+        fix="leave image_size out of the phases",
+    )
+
+
+@lru_cache(maxsize=256)
+def _fitting_options(name: str, sizes: Sizes) -> tuple[tuple[str, Any], ...] | str:
+    """Return options with which a backbone takes all sizes, or what is wrong, in a few words.
+
+    Its weights keep their shapes but for embeddings of positions, which are resampled: with windows
+    of another size it would be another network.
+    """
+    problem = ""
+    candidates: tuple[dict[str, Any], ...] = (
+        {},
+        {"img_size": sizes[0], "dynamic_img_size": True},
+        {"dynamic_img_size": True},
+        {"img_size": sizes[0]},
+    )
+    for options in candidates:
+        try:
+            _check_sizes(name, sizes, options)
+        except Exception as error:  # each network refuses in its own way
+            problem = problem or first_line(error)
+        else:
+            return tuple(options.items())
+    return problem
+
+
+@torch.no_grad()
+def _check_sizes(name: str, sizes: Sizes, options: dict[str, Any]) -> None:
+    """Raise an error unless a backbone with these options takes all sizes, with its own windows."""
+    traits = traits_of(name)
+    for size in sizes:
+        patch = traits.patch if traits.patch and (options or traits.has_tokens) else (1, 1)
+        if any(pixels % step for pixels, step in zip(size, patch, strict=True)):
+            raise ValueError(f"its patches have {patch[0]}x{patch[1]}")
+    model = _create_empty(name, **options) if options else _empty(name)
+    if options and not traits.has_tokens:
+        shapes = {key: tensor.shape for key, tensor in _empty(name).state_dict().items()}
+        for key, tensor in model.state_dict().items():
+            if "pos_embed" not in key and tensor.shape != shapes.get(key):
+                raise ValueError("its windows would have another size")
+    for size in sizes:
+        model(torch.zeros((1, 3, *size), device="meta"))
+
+
+@lru_cache(maxsize=2)
+def _empty(name: str) -> Any:
+    """Return a backbone of timm without memory, to be run alone."""
+    return _create_empty(name)
+
+
+def _nearest(name: str, size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Return the nearest sizes that a backbone takes, each side a multiple of the same unit."""
+    own, least = own_size(name), max(traits_of(name).patch or (16, 16))
+    units = [unit for unit in range(least, own[0] + 1) if own[0] % unit == unit % least == 0]
+    for unit in units:
+        near = [tuple(max(side // unit + more, 1) * unit for side in size) for more in (0, 1)]
+        takes = [
+            (height, width)
+            for height, width in dict.fromkeys(near)
+            if not isinstance(_fitting_options(name, ((height, width),)), str)
+        ]
+        if takes:
+            return takes
+    return [own]
 
 
 def _no_stochastic_depth(name: str) -> KitboxError:
@@ -229,10 +301,11 @@ def _no_download(name: str, error: Exception) -> KitboxError:
     )
 
 
-def _create(name: str, *, pretrained: bool, **options: Any) -> Any:
+def _create(name: str, *, pretrained: bool = False, **options: Any) -> Any:
     """Return a network of timm, of a name that timm, the hub or a folder gives it."""
     import timm
 
+    options["num_classes"] = 0
     described = model_hub.describe(name)
     if described is None:
         return timm.create_model(model_hub.timm_name(name), pretrained=pretrained, **options)

@@ -1,6 +1,5 @@
 """Network from pixels to embeddings (backbone, pooling and neck), and its cost."""
 
-import math
 import warnings
 from collections.abc import Sequence
 from typing import cast
@@ -11,20 +10,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from kitbox.errors import KitboxError, first_line
-from kitbox.network.backbone import (
-    DataConfig,
-    build_backbone,
-    build_feature_maps,
-    own_size,
-)
+from kitbox.network.backbone import DataConfig, build_backbone, own_size
+from kitbox.network.pooling import Pooling, build_feature_maps, pooled_by
 from kitbox.plugin.cost import Cost
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.schedules import side_lengths
 
-# Least value of a map before a power, so that the gradient of a root is finite where a map is 0.
-_SMALLEST = 1e-6
-# Up to this power _SMALLEST ** power is still a normal number of float32.
-_PLAIN_POWER = 6.0
 _BYTES = 4  # of a float32, as a checkpoint stores it
 
 
@@ -42,15 +33,18 @@ class Network(nn.Module):
         Raises KitboxError for a backbone that does not support the plugin's settings.
         """
         super().__init__()
+        pooling = pooled_by(plugin)
         self.backbone, channels, self.data_config = build_backbone(
-            plugin.backbone, pretrained=pretrained, drop_path=plugin.drop_path
+            plugin.backbone,
+            pretrained=pretrained,
+            drop_path=plugin.drop_path,
+            sizes=_sizes(plugin),
+            whole=pooling == "native",
         )
-        self.feature_maps = build_feature_maps(
-            self.backbone, plugin.backbone, plugin.pooled_maps, channels
-        )
+        self.feature_maps = build_feature_maps(self.backbone, plugin, pooling, channels)
         trainable = {name for name, p in self.backbone.named_parameters() if p.requires_grad}
         self.trainable = frozenset(trainable) - self.feature_maps.unused
-        self.pooling = Pooling(plugin, len(self.feature_maps.channels))
+        self.pooling = Pooling(pooling, plugin.gem_power, len(self.feature_maps.channels))
         self.channels = sum(self.feature_maps.channels)
         self.embedding_dim = plugin.embedding_dim or self.channels
         self.learners = plugin.divide.learners if plugin.divide else 1
@@ -99,6 +93,12 @@ class Network(nn.Module):
         self.train(self.training)
 
 
+def _sizes(plugin: Plugin) -> tuple[tuple[int, int], ...]:
+    """Return the sizes of images of a plugin, its own first, each once."""
+    phases = [side_lengths(phase.image_size) for phase in plugin.phases if phase.image_size]
+    return tuple(dict.fromkeys([plugin.height_width, *phases]))
+
+
 def _build_projection(plugin: Plugin, channels: int) -> nn.Module:
     if plugin.embedding_dim is None:
         return nn.Identity()
@@ -118,49 +118,6 @@ def _build_norm(plugin: Plugin, embedding_dim: int) -> nn.Module:
             return nn.LayerNorm(embedding_dim)
         case "none":
             return nn.Identity()
-
-
-class Pooling(nn.Module):
-    """From maps (n, c_i, h_i, w_i) to their pooled channels side by side, (n, Σc_i) float32."""
-
-    def __init__(self, plugin: Plugin, maps: int) -> None:
-        """Pool as in the plugin; learned powers are a parameter with one value per map."""
-        super().__init__()
-        self.power = plugin.gem_power if plugin.pooling == "gem" else None
-        if plugin.pooling == "gem_learned":
-            self.powers: nn.Parameter | None = nn.Parameter(torch.full((maps,), plugin.gem_power))
-        else:
-            self.register_parameter("powers", None)
-
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Return the pooled maps; means and powers are computed in float32 even under autocast."""
-        pooled = [self._pool(each.float(), index) for index, each in enumerate(maps)]
-        return pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)
-
-    def _pool(self, maps: Tensor, index: int) -> Tensor:
-        if self.powers is not None:
-            return power_mean(maps, _at_least_one(self.powers[index]))
-        if self.power is None:
-            return maps.mean((2, 3))
-        return power_mean(maps, self.power)
-
-
-def power_mean(maps: Tensor, power: float | Tensor) -> Tensor:
-    """Return the power mean of each channel of maps (n, c, h, w) float32, negative values as 0.
-
-    This is generalised-mean pooling (Radenović et al., TPAMI 2019).
-    """
-    maps = maps.clamp(min=_SMALLEST)
-    if isinstance(power, float) and power <= _PLAIN_POWER:
-        return maps.pow(power).mean((2, 3)).pow(1 / power)
-    # the same by logarithms, where no power leaves the range of float32
-    area = maps.shape[2] * maps.shape[3]
-    return ((torch.logsumexp(power * maps.log(), (2, 3)) - math.log(area)) / power).exp()
-
-
-def _at_least_one(power: Tensor) -> Tensor:
-    """Return a power of at least 1; the gradient passes, so that a lower one can rise again."""
-    return power + (power.clamp(min=1) - power).detach()
 
 
 class Normalisation(nn.Module):
@@ -189,8 +146,7 @@ def measure_cost(plugin: Plugin) -> Cost:
     It is built without memory for its weights, unless one of its operations needs them. Raises
     KitboxError for a backbone that does not exist, and for sizes that it does not take.
     """
-    sizes = [plugin.height_width]
-    sizes += [side_lengths(phase.image_size) for phase in plugin.phases if phase.image_size]
+    sizes = _sizes(plugin)
     try:
         network, operations = _run_once(plugin, sizes, "meta")
     except KitboxError:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from kitbox.network import inference
-from kitbox.network.network import Network, Pooling, measure_cost, power_mean
+from kitbox.network.network import Network, measure_cost
+from kitbox.network.pooling import Pooling, power_mean
 from tests.photographs import TINY, tiny
 
 
@@ -107,12 +108,12 @@ def test_gem_is_the_power_mean_of_a_map() -> None:
 def test_a_map_of_four_values_is_pooled_as_computed_by_hand(
     pooling: str, power: float, expected: float
 ) -> None:
-    pool = Pooling(tiny(pooling=pooling, gem_power=power), 1)
+    pool = Pooling(pooling, power, 1)
     assert float(pool([SQUARE]).detach()) == pytest.approx(expected, rel=1e-6)
 
 
 def test_each_map_has_its_own_learned_power() -> None:
-    pool = Pooling(tiny(pooling="gem_learned", gem_power=1.0), 2)
+    pool = Pooling("gem_learned", 1.0, 2)
     with torch.no_grad():
         pool.powers[1] = 3.0
     torch.testing.assert_close(pool([SQUARE, SQUARE]), torch.tensor([[2.5, 25 ** (1 / 3)]]))
@@ -138,7 +139,7 @@ def test_power_means_equal_their_definition_in_double_precision(
 @pytest.mark.parametrize("pooling", ["gem", "gem_learned"])
 @pytest.mark.parametrize("power", [3.0, 20.0])
 def test_gradients_are_finite_where_a_channel_is_zero_or_large(pooling: str, power: float) -> None:
-    pool = Pooling(tiny(pooling=pooling, gem_power=power), 1)
+    pool = Pooling(pooling, power, 1)
     maps = torch.stack([torch.zeros(2, 2), torch.full((2, 2), 1000.0)])[None].bfloat16()
     maps.requires_grad_()
     pooled = pool([maps])
@@ -150,7 +151,7 @@ def test_gradients_are_finite_where_a_channel_is_zero_or_large(pooling: str, pow
 
 
 def test_the_gradient_of_a_learned_power_is_the_slope_of_the_mean() -> None:
-    pool = Pooling(tiny(pooling="gem_learned", gem_power=3.0), 1)
+    pool = Pooling("gem_learned", 3.0, 1)
     pool([SQUARE]).sum().backward()
     step = 1e-3
     slope = (power_mean(SQUARE.double(), 3 + step) - power_mean(SQUARE.double(), 3 - step)) / (
@@ -160,7 +161,7 @@ def test_the_gradient_of_a_learned_power_is_the_slope_of_the_mean() -> None:
 
 
 def test_a_step_of_the_power_brings_the_mean_closer_to_its_target() -> None:
-    pool = Pooling(tiny(pooling="gem_learned", gem_power=3.0), 1)
+    pool = Pooling("gem_learned", 3.0, 1)
     optimizer = torch.optim.SGD(pool.parameters(), lr=0.1)
     losses = []
     for _ in range(2):
@@ -173,7 +174,7 @@ def test_a_step_of_the_power_brings_the_mean_closer_to_its_target() -> None:
 
 
 def test_a_power_below_one_can_rise_again() -> None:
-    pool = Pooling(tiny(pooling="gem_learned", gem_power=0.9), 1)
+    pool = Pooling("gem_learned", 0.9, 1)
     (pool([SQUARE]) - 4).square().sum().backward()
     assert float(pool.powers.grad) < 0
 
