@@ -90,7 +90,7 @@ def new(
     path = workspace.plugins / f"{name}.py"
     if path.exists():
         raise KitboxError(f"{path} exists already; edit it, or choose another name")
-    _check_name(name, source)
+    _check_name(name, source, workspace)
     write_text(path, original[0].read_text(encoding="utf-8"))
     print_line(f"wrote {path}, a copy of {source}: edit it, then 'kitbox train {name}'")
 
@@ -99,16 +99,18 @@ def new(
 _PIXELS = re.compile(r"_([1-9]\d*)(?:x([1-9]\d*))?(?=_|$)")
 
 
-def _check_name(name: str, source: str) -> None:
+def _check_name(name: str, source: str, workspace: "Workspace") -> None:
     """Raise KitboxError for a name that 'kitbox plugins check' refuses, whatever the settings.
 
-    It begins with a backbone's name, or with that of the model of the plugin `source`.
+    It begins with a backbone's name, with that of the model of the plugin `source`, or with that
+    of a module of the workspace.
     """
     from kitbox.network.backbone import is_backbone
 
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII):
         raise KitboxError(f"'{name}' is not a plugin name; use letters, digits and _")
-    known = {source[: pixels.start()] for pixels in _PIXELS.finditer(source)}
+    known = {path.stem for path in workspace.root.glob("*.py")}
+    known |= {source[: pixels.start()] for pixels in _PIXELS.finditer(source)}
     models = [name[: p.start()] for p in _PIXELS.finditer(name) if p[1] != p[2]]
     if not any(model in known or is_backbone(model) for model in models):
         raise KitboxError(
@@ -147,10 +149,26 @@ def check(
             mistakes.append(KitboxError(problem))
         try:
             measure_plugin(named, workspace)
+            _try_own_code(named)
         except KitboxError as error:
             mistakes.append(error)
     _end_with(mistakes)
     print_line("1 plugin is valid" if len(found) == 1 else f"{len(found)} plugins are valid")
+
+
+def _try_own_code(named: "NamedPlugin") -> None:
+    """Try a user's own losses and augmentation; raises KitboxError for what goes wrong."""
+    if not named.plugin.references:
+        return
+    from kitbox.images.augmentation import try_augmentation
+    from kitbox.network.loss_heads import try_losses
+
+    try:
+        try_losses(named.plugin)
+        try_augmentation(named.plugin)
+    except KitboxError as error:
+        place = f"{named.name}: {error.where}" if error.where else named.name
+        raise KitboxError(error.what, where=place, fix=error.fix) from error
 
 
 def _end_with(mistakes: list[KitboxError]) -> None:

@@ -12,6 +12,8 @@ import torch
 from kitbox.errors import KitboxError
 from kitbox.images.preprocessing import Pixels
 from kitbox.plugin import source_code
+from kitbox.plugin.plugin import Plugin
+from kitbox.plugin.schedules import side_lengths
 from kitbox.plugin.source_code import SourceCode, article
 from kitbox.records import Floats
 
@@ -88,6 +90,14 @@ class _OwnAugmentation:
             where=self._name,
             fix=f"return a numpy array of uint8, of shape {before}",
         )
+
+
+def try_augmentation(plugin: Plugin) -> None:
+    """Augment a grey image of each size of a plugin; raises KitboxError for what goes wrong."""
+    phased = (side_lengths(phase.image_size) for phase in plugin.phases if phase.image_size)
+    for height_width in {plugin.height_width, *phased}:
+        augmentation = Augmentation(plugin.augmentation, height_width, plugin.source_code)
+        augmentation(np.full((*height_width, 3), 128, dtype=np.uint8), plugin.seed)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ unknowns, whose label is negative. Heads of pair losses mine the pairs or triple
 
 import copy
 import math
-from collections.abc import Sequence
 from typing import Any, assert_never
 
 import numpy as np
@@ -40,11 +39,14 @@ from kitbox.plugin.losses import (
     MultiSimilarity,
     Triplet,
 )
+from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.source_code import SourceCode, article, errors_of
 from kitbox.records import Integers
 
 # arccos has an infinite slope at 1: nearer to it than this (0.08°) an angle has no gradient.
 _LARGEST_COSINE = 1 - 1e-6
+# Images of the batch that a user's own loss is tried on.
+_TRIED = 8
 
 
 def build_loss_head(
@@ -88,11 +90,12 @@ def build_loss_head(
             assert_never(loss)
 
 
-def check_custom_losses(losses: Sequence[Loss], embedding_dim: int, code: SourceCode) -> None:
+def try_losses(plugin: Plugin) -> None:
     """Build the heads of a user's own losses for a few labels, which tries them."""
-    for loss in losses:
+    for loss in plugin.losses:
         if isinstance(loss, Custom):
-            build_loss_head(loss, embedding_dim, np.full(4, 2), code)
+            dim = plugin.embedding_dim or 2 * _TRIED
+            build_loss_head(loss, dim, np.full(_TRIED // 2, 2), plugin.source_code)
 
 
 class AngularHead(nn.Module):
@@ -190,10 +193,6 @@ class PairHead(nn.Module):
         mined = None if self.miner is None else self.miner(embeddings, labels)
         value: Tensor = self.loss(embeddings, labels, mined)
         return value
-
-
-# Images of the batch that a user's own loss is tried on.
-_TRIED = 8
 
 
 class CustomHead(nn.Module):

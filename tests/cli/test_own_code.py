@@ -8,7 +8,7 @@ import pytest
 
 from kitbox.plugin import source_code
 from kitbox.workspace import Workspace
-from tests.commands import RUN, error_of, json_of, kitbox
+from tests.commands import RUN, error_of, invoke, json_of, kitbox
 from tests.photographs import competition_on_disk
 
 PLUGIN = """\
@@ -168,3 +168,24 @@ def test_a_bundle_takes_the_code_along(home: Workspace, tmp_path: Path) -> None:
     json.loads(kitbox(home, *json_of_bundle).stdout)
     packed = tmp_path / "b/workspace"
     assert {name: (packed / name).read_text() for name in FILES} == FILES
+
+
+def test_a_check_tries_losses_and_augmentations(home: Workspace) -> None:
+    names = ("plugins", "check", "own_32")
+    kitbox(home, *names)
+    mistakes = {
+        "own/loss.py": (
+            LOSS.replace("labels)\n", "labels, reduction='none')\n"),
+            "own_32: own.loss:Centers: its loss of a batch is a Tensor of shape (8,); return one",
+        ),
+        "own/change.py": (
+            CHANGE.replace("np.roll", "1 + np.roll").replace("axis=1)", "axis=1).astype(int)"),
+            "own_32: own.change:build: an image of 32x32 became a ndarray of int64, of shape (32,",
+        ),
+    }
+    for name, (text, message) in mistakes.items():
+        (home.root / name).write_text(text)
+        try:
+            assert f"error: {message}" in " ".join(invoke(home, *names).stderr.split())
+        finally:
+            (home.root / name).write_text(FILES[name])
