@@ -1,28 +1,51 @@
-"""Contract of every shipped plugin, shrunk to a tiny network: it takes a step and embeds."""
+"""Contract of every shipped plugin: its layout, and shrunk to a tiny network a step."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from kitbox.network import inference
+from kitbox.network.backbone import data_config
 from kitbox.network.network import Network
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin import discovery
+from kitbox.plugin.losses import ArcFace
 from kitbox.plugin.samplers import PK
-from kitbox.plugin.schedules import Multistep
+from kitbox.plugin.schedules import Ema, Multistep
 from kitbox.samplers.batch_samplers import UNKNOWN
 from kitbox.samplers.planner import build_planner
 from kitbox.training import optimizer
 from tests.photographs import TINY
 
 NAMES = discovery.plugin_names(None)
+# A small network of the family, and a size that it takes, for those that TINY does not stand for.
+FAMILIES = {
+    "convnext_base_384": ("test_convnext", 32),
+    "dinov2_base_518": ("test_vit", 32),
+    "dinov3_base_256": ("test_vit", 32),
+    "eva02_large_448": ("eva02_tiny_patch14_224", 28),
+    "megadescriptor_t_224": ("swin_tiny_patch4_window7_224", 56),
+}
 
 
-@pytest.mark.parametrize("name", NAMES)
+# With settings that only one plugin has: megadescriptor_l_384 is megadescriptor_t_224, but larger.
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "megadescriptor_l_384"])
 def test_a_plugin_takes_a_step_and_embeds_unit_rows(name: str) -> None:
     plugin = discovery.load(name, None).plugin
-    shrunk = {"backbone": TINY, "image_size": 32, "batch_size": 12, "pooled_maps": (), "phases": ()}
+    backbone, side = FAMILIES.get(name, (TINY, 32))
+    shrunk = {
+        "backbone": backbone,
+        "image_size": side,
+        "batch_size": 12,
+        "pooled_maps": (),
+        "phases": (),
+    }
     plugin = plugin.model_copy(update=shrunk)
+    if plugin.frozen:  # a copy of it is trained so
+        plugin = plugin.model_copy(update={"losses": (ArcFace(),), "epochs": 1})
     known = np.repeat(np.arange(6), 4)
     labels = np.append(known, [UNKNOWN] * 4) if plugin.unknown_share else known
     counts = np.tile(np.bincount(known), 2 if plugin.flip_identities else 1)
@@ -31,7 +54,7 @@ def test_a_plugin_takes_a_step_and_embeds_unit_rows(name: str) -> None:
     batch = plan.plan(1, vectors if plan.required_vectors(1) else None)[0]
     torch.manual_seed(0)
     trained = TrainedNetwork(Network(plugin), plugin, counts).train()
-    pixels = torch.randint(0, 256, (len(batch), 32, 32, 3), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (len(batch), side, side, 3), dtype=torch.uint8)
     before = [parameter.detach().clone() for parameter in trained.parameters()]
     loss, terms = trained(pixels, torch.from_numpy(batch.labels), batch.learner)
     assert {loss.kind for loss in plugin.losses} <= set(terms)
@@ -44,6 +67,156 @@ def test_a_plugin_takes_a_step_and_embeds_unit_rows(name: str) -> None:
         inference.embed_batches(trained.network, batches, device="cpu", precision="32")
     )
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is known of a network: dimensions, millions of parameters, the last map, some tensors."""
+
+    dimensions: int
+    millions: float
+    features: tuple[int, ...]
+    tensors: dict[str, tuple[int, ...]]
+
+
+LAYOUTS = {
+    "convnext_base_384": Layout(
+        512, 88.1, (1024, 12, 12), {"backbone.stem.0.weight": (128, 3, 4, 4)}
+    ),
+    "dinov2_base_518": Layout(
+        768,
+        86.6,
+        (768,),
+        {
+            "backbone.cls_token": (1, 1, 768),
+            "backbone.pos_embed": (1, 1 + 37 * 37, 768),
+            "backbone.patch_embed.proj.weight": (768, 3, 14, 14),
+        },
+    ),
+    "dinov3_base_256": Layout(
+        768,
+        85.6,
+        (768,),
+        {
+            "backbone.cls_token": (1, 1, 768),
+            "backbone.reg_token": (1, 4, 768),
+            "backbone.patch_embed.proj.weight": (768, 3, 16, 16),
+        },
+    ),
+    "eva02_large_448": Layout(
+        1024,
+        304.1,
+        (1024, 32 * 32, 1),
+        {
+            "backbone.fc_norm.weight": (1024,),
+            "backbone.pos_embed": (1, 1 + 32 * 32, 1024),
+            "pooling.powers": (1,),
+            "neck.1.running_mean": (1024,),
+        },
+    ),
+    "megadescriptor_l_384": Layout(
+        1536,
+        195.2,
+        (1536, 12, 12),
+        {
+            "backbone.patch_embed.proj.weight": (192, 3, 4, 4),
+            "backbone.layers.0.blocks.0.attn.relative_position_bias_table": (23 * 23, 6),
+            "backbone.norm.weight": (1536,),
+        },
+    ),
+    "megadescriptor_t_224": Layout(
+        768,
+        27.5,
+        (768, 7, 7),
+        {
+            "backbone.patch_embed.proj.weight": (96, 3, 4, 4),
+            "backbone.layers.0.blocks.0.attn.relative_position_bias_table": (13 * 13, 3),
+        },
+    ),
+    "miewid_msv3_440": Layout(
+        2152,
+        51.1,
+        (2152, 14, 14),
+        {
+            "backbone.conv_stem.weight": (32, 3, 3, 3),
+            "backbone.bn1.running_mean": (32,),
+            "backbone.conv_head.weight": (2152, 328, 1, 1),
+            "backbone.bn2.running_var": (2152,),
+            "pooling.powers": (1,),
+            "neck.1.weight": (2152,),
+            "neck.1.running_var": (2152,),
+        },
+    ),
+}
+
+
+# One plugin of each backbone.
+EACH_BACKBONE = {discovery.load(name, None).plugin.backbone: name for name in NAMES}.values()
+
+
+@pytest.mark.parametrize("name", EACH_BACKBONE)
+def test_the_network_of_a_plugin_runs_at_its_size(name: str) -> None:
+    """On the meta device, so that it has no weights and no result, but shapes."""
+    plugin = discovery.load(name, None).plugin
+    with torch.device("meta"), torch.no_grad():
+        network = Network(plugin).eval()
+        pixels = torch.zeros((1, *plugin.height_width, 3), dtype=torch.uint8)
+        maps = network.feature_maps.compute(network.backbone, network.normalisation(pixels))
+        embeddings = network.neck(network.pooling(maps))
+    assert embeddings.shape == (1, network.embedding_dim)
+    if name not in LAYOUTS:
+        return
+    layout, state = LAYOUTS[name], network.state_dict()
+    assert network.embedding_dim == layout.dimensions
+    assert maps[0].shape[1:] == layout.features
+    parameters = sum(p.numel() for p in network.parameters()) / 1e6
+    assert parameters == pytest.approx(layout.millions, abs=0.1)
+    assert {key: tuple(state[key].shape) for key in layout.tensors} == layout.tensors
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_plugin_states_the_source_and_the_licence_of_its_weights(name: str) -> None:
+    terms = discovery.load(name, None).terms
+    assert terms.source
+    assert terms.licence
+
+
+def test_the_licences_are_those_that_the_owners_state() -> None:
+    licences = {name: discovery.load(name, None).terms.licence for name in LAYOUTS}
+    assert licences == {
+        "convnext_base_384": "Apache-2.0",
+        "dinov2_base_518": "Apache-2.0",
+        "dinov3_base_256": "DINOv3 License",
+        "eva02_large_448": "MIT",
+        "megadescriptor_l_384": "CC-BY-NC-4.0",
+        "megadescriptor_t_224": "CC-BY-NC-4.0",
+        "miewid_msv3_440": "not stated",
+    }
+    for name, licence in licences.items():
+        plugin = discovery.load(name, None).plugin
+        if plugin.weights == "hub":
+            in_timm = timm.models.get_pretrained_cfg(plugin.backbone).license
+            assert licence.lower().replace(" ", "-") == in_timm
+
+
+def test_networks_of_others_are_frozen_and_normalised_by_imagenet() -> None:
+    frozen = {name for name in NAMES if discovery.load(name, None).plugin.frozen}
+    assert frozen == {*LAYOUTS} - {"convnext_base_384", "eva02_large_448"}
+    for name in frozen:
+        plugin = discovery.load(name, None).plugin
+        assert (plugin.embedding_dim, plugin.losses, plugin.dropout) == (None, (), 0)
+        config = data_config(plugin.backbone)
+        assert (config.mean, config.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def test_the_fourth_of_jaguars_2026_has_the_settings_of_its_program() -> None:
+    plugin = discovery.load("eva02_large_448", None).plugin
+    assert (plugin.pooling, plugin.gem_power, plugin.neck) == ("gem_learned", 3.0, "batchnorm")
+    assert (plugin.losses[0].kind, plugin.losses[0].margin) == ("ArcFace", 0.5)
+    assert plugin.losses[0].scale == 30.0
+    assert (plugin.epochs, plugin.batch_size, plugin.accumulate) == (20, 4, 4)
+    assert plugin.averaging == Ema(decay=0.999)
+    assert plugin.checkpointing
 
 
 def test_the_gdsc_2020_plugins_have_the_settings_of_the_solution() -> None:
