@@ -35,6 +35,10 @@ _FOLDER = "local-dir:"
 _recorded: ContextVar[tuple[str, Config] | None] = ContextVar("recorded", default=None)
 
 
+class UnreachableHubError(KitboxError):
+    """The hub does not answer, and the file is not in its cache."""
+
+
 @dataclass(frozen=True)
 class DescribedModel:
     """What a config.json says: timm's architecture, its arguments and its `pretrained_cfg`."""
@@ -236,11 +240,11 @@ def _download(name: str, file: str) -> Path | None:
         raise _unreachable(name, error) from error
 
 
-def _unreachable(name: str, error: Exception) -> KitboxError:
+def _unreachable(name: str, error: Exception) -> UnreachableHubError:
     """Return the error about a hub that does not answer, with the way to do without it."""
     repository = _repository(name)
     folder = f"weights/{short_name(name)}"
-    return KitboxError(
+    return UnreachableHubError(
         f"cannot download {repository} from the Hugging Face hub ({type(error).__name__})",
         fix=f"run 'hf download {repository} --local-dir {folder}' where there is a network, copy "
         f"the folder into the workspace, and name the backbone {_FOLDER}{folder}; a copy of the "

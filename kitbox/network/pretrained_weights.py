@@ -230,9 +230,10 @@ def resolve_source(weights: str, backbone: str, folder: Path) -> Path | str:
     """Return "hub", "none", or the file of a backbone's weights.
 
     `weights` is one of these two, "file" for a file in `folder` named after the backbone,
-    "package:NAME" for one in an installed package, "local-dir:FOLDER" or "hf-hub:OWNER/NAME" for a
-    downloaded folder or a model of the hub, or a path. Where a config.json describes the backbone,
-    "hub" is the file beside it.
+    "file:NAME" for one of another name, "package:NAME" for one in an installed package,
+    "local-dir:FOLDER" for a downloaded folder, "hf-hub:OWNER/NAME" for a model of the hub, which
+    may lie in `folder`, or a path. Where a config.json describes the backbone, "hub" is the file
+    beside it.
     """
     if weights == "hub" and model_hub.is_described(backbone):
         return model_hub.find_weights(backbone)
@@ -240,11 +241,32 @@ def resolve_source(weights: str, backbone: str, folder: Path) -> Path | str:
         return weights
     if weights == "file":
         return find_in_folder(folder, backbone)
+    if weights.startswith("file:"):
+        return find_in_folder(folder, weights.removeprefix("file:"))
     if weights.startswith("package:"):
         return find_in_package(weights.removeprefix("package:"))
-    if weights.startswith(("local-dir:", "hf-hub:", "hf_hub:")):
+    if weights.startswith("local-dir:"):
         return model_hub.find_weights(weights)
+    if weights.startswith(("hf-hub:", "hf_hub:")):
+        return _find_of_hub(folder, weights)
     return Path(weights)
+
+
+def _find_of_hub(folder: Path, name: str) -> Path:
+    """Return the file of a model of the hub, which is downloaded unless it is in the folder."""
+    short = model_hub.short_name(name)
+    if found := _in_folder(folder, short):
+        return found
+    try:
+        return model_hub.find_weights(name)
+    except model_hub.UnreachableHubError as error:
+        model = name.partition(":")[2].partition("@")[0]
+        command = f"hf download {model} --local-dir {folder / short}"
+        raise KitboxError(
+            error.what,
+            fix=f"run '{command}' where there is a network, and copy that folder; or give its "
+            "file with 'kitbox train NAME --weights FILE'",
+        ) from error
 
 
 def default_source(backbone: str, folder: Path) -> str:
@@ -273,18 +295,29 @@ def source_digest(source: Path | str, backbone: str = "") -> str:
 def find_in_folder(folder: Path, backbone: str) -> Path:
     """Return the file in a folder named after a backbone, with or without its tag.
 
-    Raises KitboxError if there is none.
+    It may lie in a folder of that name, as the hub's programs download it. Raises KitboxError if
+    there is none.
     """
     name = model_hub.short_name(backbone)
-    stems = (name, name.partition(".")[0])
-    for stem in stems:
+    if found := _in_folder(folder, name):
+        return found
+    raise KitboxError(
+        f"there is no file {name}.safetensors (or .pth, .pt, .bin) in {folder}, nor a folder "
+        f"{name} with one",
+        fix="put it there, name one with 'kitbox train --weights FILE', or the folder with "
+        "KITBOX_WEIGHTS",
+    )
+
+
+def _in_folder(folder: Path, name: str) -> Path | None:
+    """Return the file of a name in a folder, or that in a folder of the name; None: neither."""
+    for stem in (name, name.partition(".")[0]):
         for suffix in SUFFIXES:
             if (folder / f"{stem}{suffix}").is_file():
                 return folder / f"{stem}{suffix}"
-    raise KitboxError(
-        f"there is no file {stems[0]}.safetensors (or .pth, .pt, .bin) in {folder}; "
-        "put it there, name one with --weights FILE, or the folder with KITBOX_WEIGHTS"
-    )
+        if (folder / stem).is_dir() and (files := model_hub.files_of_weights(folder / stem)):
+            return files[0]
+    return None
 
 
 def find_in_package(package: str) -> Path:

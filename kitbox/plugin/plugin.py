@@ -1,5 +1,6 @@
 """A plugin: all settings of one model and its training, as a value with a fingerprint."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -30,6 +31,10 @@ Pooling = Literal["average", "gem", "gem_learned", "cls", "cls+mean", "native"]
 _RECORDED: Mapping[str | None, str] = {None: "average", "average": "mean"}
 # "module:function" of a user's own code.
 Reference = Annotated[str, Field(pattern=source_code.PATTERN)]
+# Sources of weights.
+_WEIGHTS = re.compile(
+    r"hub|file|none|file:[\w.-]+|package:[a-z0-9_]+|local-dir:.+|hf-hub:[^/\s]+/[^/\s]+"
+)
 UnknownShare = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -38,11 +43,12 @@ class Plugin(Value):
 
     `image_size` is (height, width) in pixels, or one side; images are resized to it without regard
     to their aspect ratio. `weights` is the source of the backbone's weights: "hub" (timm downloads
-    them), "file" (a file named after the backbone in the workspace's weights folder),
-    "package:NAME" (an installed package), "local-dir:FOLDER" and "hf-hub:OWNER/NAME" (a downloaded
-    folder, a model of the Hugging Face hub) or "none" (random). Where `backbone` is such a folder
-    or model itself, "hub" is its own. `pooled_maps` are the feature maps of
-    the backbone that are pooled and concatenated, counted from 0; () is the last one alone.
+    them), "file" or "file:NAME" (in the workspace's weights folder, named after the backbone or
+    otherwise), "package:NAME" (an installed package), "local-dir:FOLDER" (a downloaded folder),
+    "hf-hub:OWNER/NAME" (a model of the Hugging Face hub, which may lie in the weights folder) or
+    "none" (random). Where `backbone` is such a folder or model itself, "hub" is its own.
+    `pooled_maps` are the feature maps of the backbone that are pooled and concatenated, counted
+    from 0; () is the last one alone.
     `pooling` is over its map or patch tokens ("average", "gem", "gem_learned"), its class token
     ("cls"), both ("cls+mean"), or its own head before the classifier ("native"); None is what the
     backbone's family is best at.
@@ -70,9 +76,7 @@ class Plugin(Value):
 
     backbone: str = Field(min_length=1)
     image_size: Side | tuple[Side, Side]
-    weights: str = Field(
-        default="hub", pattern=r"^(hub|file|none|package:[a-z0-9_]+|(local-dir|hf-hub):.+)$"
-    )
+    weights: str = "hub"
     pooling: Pooling | None = None
     gem_power: Positive = 3.0
     pooled_maps: tuple[int, ...] = ()
@@ -139,6 +143,17 @@ class Plugin(Value):
             "code",
         }
     )
+
+    @field_validator("weights")
+    @classmethod
+    def _known_source(cls, weights: str) -> str:
+        if not _WEIGHTS.fullmatch(weights):
+            raise ValueError(
+                f"weights = '{weights}' is none of hub, file, file:NAME, package:NAME, "
+                "local-dir:FOLDER, hf-hub:OWNER/NAME and none; a path is given to "
+                "'kitbox train NAME --weights FILE'"
+            )
+        return weights
 
     @field_validator("views")
     @classmethod

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from kitbox.errors import KitboxError
-from kitbox.network import pretrained_weights
+from kitbox.network import model_hub, pretrained_weights
 from kitbox.network.network import Network
 from kitbox.plugin.plugin import Plugin
 from tests.photographs import TINY
@@ -502,6 +502,43 @@ def test_a_folders_file_is_found_with_or_without_the_backbones_tag(tmp_path: Pat
         pretrained_weights.find_in_folder(tmp_path, "a_b.tag")
     (tmp_path / "a_b.pth").touch()
     assert pretrained_weights.find_in_folder(tmp_path, "a_b.tag").name == "a_b.pth"
+
+
+@pytest.mark.parametrize("weights", ["file:Mega-L", "hf-hub:me/Mega-L", "hf-hub:me/Mega-L@v2"])
+@pytest.mark.parametrize("file", ["Mega-L.pth", "Mega-L/pytorch_model.bin"])
+def test_weights_of_another_name_are_a_file_or_a_downloaded_folder(
+    tmp_path: Path, weights: str, file: str
+) -> None:
+    (tmp_path / "resnet18.pth").touch()  # that of the backbone is another network
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).touch()
+    assert pretrained_weights.resolve_source(weights, "resnet18", tmp_path) == tmp_path / file
+
+
+def test_weights_of_another_name_that_are_nowhere_are_refused_with_the_way_to_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "resnet18.pth").touch()
+    (tmp_path / "miewid-msv3").mkdir()
+    with pytest.raises(KitboxError) as caught:
+        pretrained_weights.resolve_source("file:miewid-msv3", "resnet18", tmp_path)
+    assert str(caught.value) == (
+        f"there is no file miewid-msv3.safetensors (or .pth, .pt, .bin) in {tmp_path}, nor a "
+        "folder miewid-msv3 with one; put it there, name one with 'kitbox train --weights FILE', "
+        "or the folder with KITBOX_WEIGHTS"
+    )
+
+    def out_of_reach(name: str) -> Path:
+        raise model_hub.UnreachableHubError(f"cannot download {name}", fix="name the backbone")
+
+    monkeypatch.setattr(model_hub, "find_weights", out_of_reach)
+    with pytest.raises(KitboxError) as caught:
+        pretrained_weights.resolve_source("hf-hub:me/Mega-L", "resnet18", tmp_path)
+    assert str(caught.value) == (
+        f"cannot download hf-hub:me/Mega-L; run 'hf download me/Mega-L --local-dir {tmp_path}/"
+        "Mega-L' where there is a network, and copy that folder; or give its file with 'kitbox "
+        "train NAME --weights FILE'"
+    )
 
 
 def test_weights_in_the_folder_are_preferred_to_the_hub(tmp_path: Path) -> None:

@@ -186,8 +186,8 @@ def test_a_pooling_that_is_left_open_is_recorded_as_the_default_of_old(
         ({"learning_rate": 0}, "learning_rate = 0 should be greater than 0"),
         (
             {"weights": "imagenet"},
-            "weights = 'imagenet' String should match pattern "
-            "'^(hub|file|none|package:[a-z0-9_]+)$'",
+            "weights = 'imagenet' is none of hub, file, file:NAME, package:NAME, local-dir:FOLDER, "
+            "hf-hub:OWNER/NAME and none; a path is given to 'kitbox train NAME --weights FILE'",
         ),
         (
             {"pooling": "max"},

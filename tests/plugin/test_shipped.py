@@ -71,7 +71,7 @@ def test_a_plugin_takes_a_step_and_embeds_unit_rows(name: str) -> None:
 
 @dataclass(frozen=True)
 class Layout:
-    """What is known of a network: dimensions, millions of parameters, the last map, some tensors."""
+    """What is known of a network; `features` is its last map or what is pooled."""
 
     dimensions: int
     millions: float
