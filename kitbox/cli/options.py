@@ -4,7 +4,7 @@ typer reads a command's signature. `with_records` lets a signature name a record
 of the options themselves; the command receives the record.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from kitbox.cli.terminal import print_line
 from kitbox.errors import KitboxError
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def complete_presets(incomplete: str) -> list[str]:
 
 NamesArgument = Annotated[
     list[str],
-    typer.Argument(metavar="NAME...", help="Trained plugins.", autocompletion=complete_plugins),
+    typer.Argument(
+        metavar="NAME...", help="Trained or frozen plugins.", autocompletion=complete_plugins
+    ),
 ]
 WorkspaceOption = Annotated[
     Path | None,
@@ -89,6 +92,15 @@ WeightsOption = Annotated[
 WhitenOption = Annotated[
     int | None,
     typer.Option("--whiten", help="PCA-whiten each plugin's block to DIM.", metavar="DIM", min=2),
+]
+ViewOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--view",
+        help="Average views of each image: plain, flip, scale:1.25, five_crops, boxes; repeat it, "
+        "or use commas.",
+        metavar="VIEW",
+    ),
 ]
 
 
@@ -224,6 +236,53 @@ def load_plugins(names: list[str], workspace: "Workspace") -> "list[NamedPlugin]
     from kitbox.plugin import discovery
 
     return [discovery.load(name, workspace) for name in names]
+
+
+def load_networks(
+    names: Sequence[str], workspace: "Workspace", views: Sequence[str] | None = None
+) -> "list[NamedPlugin]":
+    """Return the plugins of these names, to be used: the network of a frozen one is built.
+
+    `views` are those of --view; a name that has views of its own keeps them.
+    """
+    from kitbox.plugin import discovery
+
+    plugins = discovery.load_with_views(names, workspace, parse_views(views or ()))
+    build_frozen(plugins, workspace)
+    return plugins
+
+
+def build_frozen(plugins: "Iterable[NamedPlugin]", workspace: "Workspace") -> None:
+    """Build the network of each frozen plugin that has none here, and say so."""
+    from kitbox.training import transfer
+
+    for named in plugins:
+        if (built := transfer.build_if_frozen(named, workspace)) is not None:
+            print_line(built)
+
+
+def parse_views(given: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of --view, which may be repeated and may hold commas."""
+    from kitbox.plugin import views
+
+    try:
+        found = views.parse_views(part for text in given for part in text.split(","))
+    except ValueError as error:
+        raise KitboxError(str(error), where="--view") from error
+    return tuple(view.name for view in found)
+
+
+def split_names(text: str) -> list[str]:
+    """Return the plugins of x+y; the views of x@views=plain+flip stay together."""
+    from kitbox.plugin import views
+
+    names: list[str] = []
+    for part in text.split("+"):
+        if names and "views=" in names[-1] and views.is_view(part.partition(",")[0]):
+            names[-1] += f"+{part}"
+        else:
+            names.append(part)
+    return names
 
 
 def measure_plugin(named: "NamedPlugin", workspace: "Workspace | None") -> "Cost":

@@ -10,10 +10,11 @@ from kitbox.cli.options import (
     DeviceOptions,
     FoldOption,
     JsonOption,
+    ViewOption,
     WeightsOption,
     WorkspaceOption,
     complete_plugins,
-    load_plugins,
+    load_networks,
     parse_folds,
     parse_weights,
     with_records,
@@ -43,7 +44,9 @@ _SPANS = ((1, 1), (2, 3), (4, 10), (11, None))
 def pseudo(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME...", help="Trained plugins.", autocompletion=complete_plugins),
+        typer.Argument(
+            metavar="NAME...", help="Trained or frozen plugins.", autocompletion=complete_plugins
+        ),
     ] = None,
     *,
     threshold: Annotated[
@@ -74,6 +77,7 @@ def pseudo(
         typer.Option("--import", help="Import the rows of FILE: folder,full_path,proba."),
     ] = None,
     weights: WeightsOption = None,
+    view: ViewOption = None,
     fold: FoldOption = "1",
     checkpoint: CheckpointOption = "last",
     device: DeviceOptions,
@@ -107,7 +111,12 @@ def pseudo(
         raise KitboxError("--fold all: pseudo.csv holds the labels of one fold; name it")
     if bool(names) == (file is not None):
         raise KitboxError("name trained plugins, or a list with --import FILE")
-    ignored = {"--by": by != "auto", "--weights": weights, "--checkpoint": checkpoint != "last"}
+    ignored = {
+        "--by": by != "auto",
+        "--weights": weights,
+        "--view": view,
+        "--checkpoint": checkpoint != "last",
+    }
     given = [option for option, value in ignored.items() if value]
     if file is not None and given:
         raise KitboxError(f"{given[0]} is about networks, and --import uses none; leave it out")
@@ -118,7 +127,7 @@ def pseudo(
     if file is not None:
         rows, report = _import(file, rule, on or "all", competition, collection)
     else:
-        plugins, given_weights = load_plugins(names or [], workspace), parse_weights(weights)
+        plugins, given_weights = load_networks(names or [], workspace, view), parse_weights(weights)
         scored = members.for_holdout(
             workspace, plugins, given_weights, collection, checkpoint, fold=number
         )

@@ -10,13 +10,17 @@ from kitbox.cli.options import (
     DeviceOptions,
     FoldOption,
     JsonOption,
+    ViewOption,
     WeightsOption,
     WhitenOption,
     WorkspaceOption,
+    build_frozen,
     complete_plugins,
     given_options,
+    load_networks,
     load_plugins,
     parse_fold,
+    parse_views,
     parse_weights,
     with_records,
 )
@@ -49,6 +53,7 @@ def report(
         typer.Option("--by", help="Show the data as this plugin reads it.", metavar="NAME"),
     ] = None,
     weights: WeightsOption = None,
+    view: ViewOption = None,
     combine: CombineOptions,
     fold: FoldOption = "1",
     device: DeviceOptions,
@@ -73,13 +78,14 @@ def report(
             raise KitboxError("--by shows the data; leave it out, or the names before it")
         wanted = results_page.resolve_names(
             names, workspace, parse_weights(weights), combine.for_ensemble(), combine.threshold,
-            combine.checkpoint,
+            combine.checkpoint, parse_views(view or ()),
         )  # fmt: skip
+        build_frozen(wanted.plugins, workspace)
         written, scores = _write_results(
             wanted, workspace, competition, fold, device.for_embedding()
         )
     else:
-        given = {"--weights": weights is not None, "--fold": fold != "1"}
+        given = {"--weights": weights is not None, "--view": bool(view), "--fold": fold != "1"}
         ignored = [*(option for option in given if given[option]), *given_options(combine)]
         if ignored:
             raise KitboxError(f"{ignored[0]} is about plugins; name them, or leave it out")
@@ -170,6 +176,7 @@ def look(
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
     ] = True,
+    view: ViewOption = None,
     whiten: WhitenOption = None,
     device: DeviceOptions,
     folder: WorkspaceOption = None,
@@ -189,7 +196,8 @@ def look(
     from kitbox.look.session import DecisionSession
 
     if not names:
-        given = [*(["--whiten"] if whiten is not None else []), *given_options(device)]
+        whitens = ["--whiten"] if whiten is not None else []
+        given = [*whitens, *(["--view"] if view else []), *given_options(device)]
         if given:
             raise KitboxError(
                 f"{given[0]} is for comparing by plugins; "
@@ -200,7 +208,7 @@ def look(
         session = DecisionSession(workspace, follow(photographs.load(workspace, competition)))
         embeddings = None
         if names:
-            embeddings = _embed(names, session, workspace, whiten, device.for_embedding())
+            embeddings = _embed(names, session, workspace, view, whiten, device.for_embedding())
             print_line(f"comparing {len(embeddings)} images")  # each with each: a minute for 30,000
         bits = competition.holdout.near_duplicate_bits
         items = review_items.prepare(
@@ -218,12 +226,13 @@ def _embed(
     names: list[str],
     session: "DecisionSession",
     workspace: "Workspace",
+    views: list[str] | None,
     whiten: int | None,
     options: "EmbedOptions",
 ) -> "Embeddings":
     from kitbox.look import photographs
 
-    plugins = load_plugins(names, workspace)
+    plugins = load_networks(names, workspace, views)
     if older := photographs.outdated(plugins, workspace):
         print_line(f"trained before {workspace.decisions.name} changed: {', '.join(older)}")
     stage = photographs.embed(

@@ -1,5 +1,6 @@
 """Commands that score plugins: score, compare, ensemble."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,11 +11,13 @@ from kitbox.cli.options import (
     FoldOption,
     JsonOption,
     NamesArgument,
+    ViewOption,
     WeightsOption,
     WorkspaceOption,
-    load_plugins,
+    load_networks,
     parse_folds,
     parse_weights,
+    split_names,
     with_records,
 )
 from kitbox.cli.terminal import (
@@ -33,7 +36,10 @@ if TYPE_CHECKING:
 
     from kitbox.competition.settings import Competition
     from kitbox.ensemble.answers import EnsembleScore
+    from kitbox.ensemble.ensemble import Ensemble
+    from kitbox.ensemble.gains import Gain
     from kitbox.ensemble.members import Member
+    from kitbox.plugin.discovery import NamedPlugin
     from kitbox.records import Scores
     from kitbox.scoring.local_score import LocalScore
     from kitbox.workspace import Workspace
@@ -44,6 +50,7 @@ def score(
     names: NamesArgument,
     *,
     weights: WeightsOption = None,
+    view: ViewOption = None,
     combine: CombineOptions,
     metric: Annotated[
         str | None, typer.Option("--metric", help="Show this metric alone.", metavar="M")
@@ -56,18 +63,22 @@ def score(
     """Score plugins on the local holdout, with 95 % intervals.
 
     Several plugins are scored as an ensemble. With --fold all, each fold is answered by the
-    networks that have not seen it.
+    networks that have not seen it. With views the score is compared with that of the plain view,
+    and where whitening helps, it is offered.
 
     \b
-    Example:
+    Examples:
       kitbox score resnet34_620 densenet121_480 --weights 2,1
+      kitbox score mobilenetv2_100_128x256 --view plain --view scale:1.25
     """
     workspace, competition = open_workspace(folder)
     competition = combine.set_threshold(competition)
-    members, found = _score_plugins(
-        workspace, competition, names, weights, fold, combine=combine, device=device
+    plugins, given = load_networks(names, workspace, view), parse_weights(weights)
+    ensembles, found = _score_plugins(
+        workspace, competition, plugins, given, fold, combine=combine, device=device
     )
-    scores = _only(metric, found.score)
+    members, scores = ensembles[0].members, _only(metric, found.score)
+    gains = _gains(ensembles, found, next(iter(scores.by_metric)))
     if as_json:
         print_json(
             {
@@ -77,11 +88,13 @@ def score(
                 "way": combine.for_ensemble().method_json(),
                 "threshold": found.score.evidence or None,
                 "scores": scores.as_json(),
+                **_gains_json(gains),
             }
         )
         return
     print_scores(scores)
     print_threshold(found.score)
+    _print_gains(gains)
 
 
 @with_records
@@ -89,6 +102,7 @@ def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A plugin, or several as x+y.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The one that may be better.")],
     *,
+    view: ViewOption = None,
     combine: CombineOptions,
     metric: Annotated[
         str | None,
@@ -107,17 +121,19 @@ def compare(
     The comparison is paired, query by query, and resamples individuals.
 
     \b
-    Example:
+    Examples:
       kitbox compare resnet34_620 resnet34_620+densenet121_480
+      kitbox compare resnet34_620 resnet34_620@views=plain+flip
     """
     from kitbox.scoring import comparison
 
     workspace, competition = open_workspace(folder)
     competition = combine.set_threshold(competition)
     outcomes = []
-    for names in (a, b):
+    sides = [load_networks(split_names(names), workspace, view) for names in (a, b)]
+    for plugins in sides:
         _, found = _score_plugins(
-            workspace, competition, names.split("+"), None, fold, combine=combine, device=device
+            workspace, competition, plugins, None, fold, combine=combine, device=device
         )
         name = next(iter(_only(metric, found.score).by_metric))
         outcomes.append(found.score.outcomes[name])
@@ -145,6 +161,7 @@ def ensemble(
     names: NamesArgument,
     *,
     weights: WeightsOption = None,
+    view: ViewOption = None,
     combine: CombineOptions,
     top_k: Annotated[
         int | None,
@@ -173,7 +190,7 @@ def ensemble(
 
     workspace, competition = open_workspace(folder)
     competition = combine.set_threshold(competition)
-    plugins, given = load_plugins(names, workspace), parse_weights(weights)
+    plugins, given = load_networks(names, workspace, view), parse_weights(weights)
     collection = load_collection(workspace, competition)
     options = combine.for_ensemble(top_k)
     setup = Ensemble(
@@ -184,6 +201,7 @@ def ensemble(
         embed_options=device.for_embedding(),
     )
     package: receipt.Package | None = None
+    gains: dict[str, Gain] = {}
     locally: EnsembleScore | None
     chosen: Sequence[Member]
     dims: tuple[int, ...]
@@ -193,6 +211,8 @@ def ensemble(
     else:
         chosen, locally = follow(answers.score_plugins(setup, plugins, given, combine.checkpoint))
         dims = locally.dims
+        metric = next(iter(locally.score.outcomes))
+        gains = _gains([replace(setup, members=chosen)], locally, metric)
     report: dict[str, Any] = {
         "submission": None,
         "csv": None,
@@ -218,11 +238,12 @@ def ensemble(
             **({"no_local_score": missing.reason} if missing else {}),
         }
     if as_json:
-        print_json(report)
+        print_json(report | _gains_json(gains))
         return
     if locally is not None:
         print_scores(locally.score.scores)
         print_threshold(locally.score)
+        _print_gains(gains)
     elif missing is not None:
         print_line(f"no local score, because there is no holdout: {missing.reason}")
     if package is not None:
@@ -236,20 +257,18 @@ def ensemble(
 def _score_plugins(
     workspace: "Workspace",
     competition: "Competition",
-    names: list[str],
-    weights: str | None,
+    plugins: "list[NamedPlugin]",
+    weights: list[float] | None,
     fold: str,
     *,
     combine: CombineOptions,
     device: DeviceOptions,
-) -> "tuple[list[Member], EnsembleScore]":
-    """Return the members and their local score, on one fold or over all."""
+) -> "tuple[list[Ensemble], EnsembleScore]":
+    """Return the ensemble of each fold, of one or of all, and their local score."""
     from kitbox.ensemble import answers
     from kitbox.ensemble.ensemble import Ensemble
 
-    plugins, given = load_plugins(names, workspace), parse_weights(weights)
-    chosen: list[Member] = []
-    found = []
+    ensembles, found = [], []
     for number in parse_folds(fold, competition):
         collection = load_collection(workspace, competition, number)
         setup = Ensemble(
@@ -260,10 +279,36 @@ def _score_plugins(
             embed_options=device.for_embedding(),
         )
         chosen, one = follow(
-            answers.score_plugins(setup, plugins, given, combine.checkpoint, fold=number)
+            answers.score_plugins(setup, plugins, weights, combine.checkpoint, fold=number)
         )
+        ensembles.append(replace(setup, members=chosen))
         found.append(one)
-    return chosen, answers.pool_folds(found)
+    return ensembles, answers.pool_folds(found)
+
+
+def _gains(folds: "Sequence[Ensemble]", found: "EnsembleScore", metric: str) -> "dict[str, Gain]":
+    """Return what views gained over the plain one, and what whitening would gain if it helps."""
+    from kitbox.ensemble import gains
+
+    stages = {
+        "views": gains.by_views(folds, found, metric),
+        "whitening": gains.by_whitening(folds, found, metric),
+    }
+    measured = {name: follow(stage) for name, stage in stages.items()}
+    return {
+        name: gain
+        for name, gain in measured.items()
+        if gain is not None and (name == "views" or gain.helps)
+    }
+
+
+def _gains_json(gains: "dict[str, Gain]") -> dict[str, Any]:
+    return {name: gain.as_json() for name, gain in gains.items()}
+
+
+def _print_gains(gains: "dict[str, Gain]") -> None:
+    for gain in gains.values():
+        print_line(gain.sentence)
 
 
 def _only(metric: str | None, score: "LocalScore") -> "Scores":

@@ -13,9 +13,11 @@ from kitbox.cli.options import (
     HardwareOptions,
     JsonOption,
     NamesArgument,
+    ViewOption,
     WorkspaceOption,
     add_settings,
     complete_plugins,
+    load_networks,
     load_plugins,
     measure_plugin,
     parse_folds,
@@ -146,6 +148,7 @@ def train(
 def embed(
     names: NamesArgument,
     *,
+    view: ViewOption = None,
     fold: FoldOption = "1",
     checkpoint: CheckpointOption = "last",
     device: DeviceOptions,
@@ -161,7 +164,7 @@ def embed(
     from kitbox.ensemble import members
 
     workspace, competition = open_workspace(folder)
-    plugins, options = load_plugins(names, workspace), device.for_embedding()
+    plugins, options = load_networks(names, workspace, view), device.for_embedding()
     jobs: list[tuple[Member, ImageSet, Collection]] = []
     for number in parse_folds(fold, competition):
         collection = load_collection(workspace, competition, number)

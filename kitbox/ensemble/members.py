@@ -39,6 +39,11 @@ class Member(ABC):
         """The name by which commands know it."""
 
     @property
+    def full_name(self) -> str:
+        """The name with all that sets it apart from other members, such as views."""
+        return self.name
+
+    @property
     @abstractmethod
     def digest(self) -> str:
         """The digest of what determines its embeddings of an image."""
@@ -96,6 +101,11 @@ class NetworkMember(Member):
     def name(self) -> str:
         """The name of the plugin."""
         return self.named.name
+
+    @property
+    def full_name(self) -> str:
+        """The name of the plugin, with its views."""
+        return self.named.full_name
 
     @property
     def digest(self) -> str:

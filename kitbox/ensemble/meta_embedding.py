@@ -48,7 +48,9 @@ def assemble(
             np.concatenate([part.image_ids for part in parts]),
             np.concatenate([part.vectors for part in parts]),
         )
-        blocks.append(pca_whiten(block, gallery_ids, min(whiten, block.dim)) if whiten else block)
+        if whiten:
+            block = yield from whiten_block(block, gallery_ids, whiten, member.full_name)
+        blocks.append(block)
     weights = tuple(member.weight for member in ensemble.members)
     dims = tuple(block.dim for block in blocks)
     return MetaEmbedding(concatenate(blocks, weights), dims, tuple(blocks), weights)
@@ -83,6 +85,25 @@ def concatenate(blocks: Sequence[Embeddings], weights: Sequence[float]) -> Embed
     return Embeddings(image_ids, joined)
 
 
+def whiten_block(
+    block: Embeddings, gallery_ids: Strings, dim: int, name: str
+) -> Generator[Progress, None, Embeddings]:
+    """Return the block of the member `name` whitened to `dim` dimensions, or to as many as it can.
+
+    Yields a notice where it has fewer dimensions, or where the gallery does not have more images.
+    Then it is half as many as there are images: with as many as images, all are equally far apart.
+    """
+    images = len(gallery_ids)
+    if images > dim or images > block.dim:
+        used, why = min(dim, block.dim), f"it has {block.dim}"
+    else:
+        used, why = max(images // 2, 2), f"half of the {images} images of the gallery"
+    if used < dim:
+        notice = f"{name}: whitened to {used} dimensions, not to {dim}: {why}"
+        yield Progress(f"whiten {name}", 0, 1, unit="blocks", notice=notice)
+    return pca_whiten(block, gallery_ids, used)
+
+
 def pca_whiten(embeddings: Embeddings, gallery_ids: Strings, dim: int) -> Embeddings:
     """Return embeddings PCA-whitened to `dim` dimensions, fitted on gallery images without labels.
 
@@ -93,6 +114,12 @@ def pca_whiten(embeddings: Embeddings, gallery_ids: Strings, dim: int) -> Embedd
     """
     gallery = embeddings.of(gallery_ids).vectors
     most = min(gallery.shape[0] - 1, gallery.shape[1])
+    if most < 2:
+        raise KitboxError(
+            f"--whiten {dim}: a gallery of {gallery.shape[0]} images in {gallery.shape[1]} "
+            "dimensions is too small to whiten",
+            fix="leave the option out",
+        )
     if not 2 <= dim <= most:
         raise KitboxError(
             f"--whiten {dim}: a gallery of {gallery.shape[0]} images in {gallery.shape[1]} "

@@ -200,7 +200,9 @@ def embed(
             np.concatenate([part.vectors for part in parts]),
         )
         if whiten:
-            block = meta_embedding.pca_whiten(block, block.image_ids, min(whiten, block.dim))
+            block = yield from meta_embedding.whiten_block(
+                block, block.image_ids, whiten, named.full_name
+            )
         blocks.append(block)
     return meta_embedding.concatenate(blocks, [1.0] * len(blocks))
 

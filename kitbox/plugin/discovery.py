@@ -110,6 +110,19 @@ def load(name: str, workspace: Workspace | None) -> NamedPlugin:
     return _Plugins(workspace).load(name)
 
 
+def load_with_views(
+    names: Sequence[str], workspace: Workspace | None, views: Sequence[str]
+) -> list[NamedPlugin]:
+    """Return the plugins of these names with these views, if any, unless a name has its own."""
+    plugins = [load(name, workspace) for name in names]
+    return [
+        named.with_views(views)
+        if views and "views" not in derivation.split_name(name)[1]
+        else named
+        for name, named in zip(names, plugins, strict=True)
+    ]
+
+
 def find_equal(plugin: Plugin, workspace: Workspace | None) -> NamedPlugin | None:
     """Return a plugin with these settings, the workspace's first, or None."""
     plugins = _Plugins(workspace)

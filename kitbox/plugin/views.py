@@ -58,6 +58,15 @@ def parse_view(text: str) -> View:
     return View(f"{_SCALE}:{scale:g}", scale=scale)
 
 
+def is_view(text: str) -> bool:
+    """Return whether a text names a view."""
+    try:
+        parse_view(text)
+    except ValueError:
+        return False
+    return True
+
+
 def parse_views(texts: Iterable[str]) -> tuple[View, ...]:
     """Return the views of these names; raises ValueError for one that is named twice."""
     views: list[View] = []

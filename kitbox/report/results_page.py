@@ -21,7 +21,6 @@ from kitbox.errors import KitboxError
 from kitbox.files import read_text
 from kitbox.plugin import discovery
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.plugin.plugin import Plugin
 from kitbox.records import Embeddings, Integers, LabelledImages, Progress, Strings, strings
 from kitbox.report import (
     duplicates_page,
@@ -76,7 +75,8 @@ class ResultsRequest:
         """Return sentences about the origin of the results, for the head of the page."""
         notes = [] if fold == 1 else [f"Fold {fold} of the holdout."]
         if self.options.whiten is not None:
-            notes.append(f"Each member is whitened to {self.options.whiten} dimensions.")
+            most = f"{self.options.whiten} dimensions, or as many as it can have"
+            notes.append(f"Each member is whitened to {most}.")
         notes += _COMBINE_NOTES[self.options.combine]
         if self.options.unknown == "learned":
             notes.append("Unknown individuals are recognised by a model fitted to other queries.")
@@ -102,13 +102,14 @@ def resolve_names(
     options: EnsembleOptions,
     threshold: str | None,
     checkpoint: str,
+    views: Sequence[str] = (),
 ) -> ResultsRequest:
     """Return the request for plugins of these names, or for the submission that one name means.
 
     Raises KitboxError for names that are neither, and for options that a submission's receipt has.
     """
     try:
-        plugins = tuple(discovery.load(name, workspace) for name in names)
+        plugins = tuple(discovery.load_with_views(names, workspace, views))
     except KitboxError as error:
         submission = _find_submission(names, workspace)
         known = discovery.plugin_names(workspace)
@@ -118,14 +119,15 @@ def resolve_names(
             ) from error
         if submission is None:
             raise
-        if weights is not None or options != EnsembleOptions() or threshold is not None:
+        if weights is not None or options != EnsembleOptions() or threshold is not None or views:
             raise KitboxError(
-                f"{submission.name} has its weights, whitening, combination and threshold in its "
-                "receipt; leave the options out"
+                f"{submission.name} has its weights, views, whitening, combination and threshold "
+                "in its receipt; leave the options out"
             ) from None
         return submission
     parts = ["+".join(names)]
     parts += [f"w{':'.join(f'{w:g}' for w in weights)}"] if weights else []
+    parts += ["+".join(views)] if views else []
     parts += [f"whiten{options.whiten}"] if options.whiten else []
     method = f"{options.combine}{options.dims or ''}"
     parts += [method] if options.combine != "embeddings" else []
@@ -204,9 +206,7 @@ def _find_submission(names: Sequence[str], workspace: Workspace) -> ResultsReque
         return None
     recorded = receipt.load(workspace.submissions / name)
     entries = recorded["plugins"]
-    plugins = tuple(
-        NamedPlugin(e["name"], Plugin.read(e["settings"]), None, "receipt") for e in entries
-    )
+    plugins = tuple(receipt.recorded_plugin(entry) for entry in entries)
     discovery.read_code((named.plugin for named in plugins), workspace)
     return ResultsRequest(
         name=name,
@@ -264,7 +264,7 @@ def evaluate(ensemble: Ensemble) -> Generator[Progress, None, HoldoutResults]:
         yield Progress("score members", number, len(members), "members")
         options = _limit_dims(ensemble.options, dims[number])
         one, _ = yield from answer(replace(ensemble, members=[member], options=options))
-        alone.append(MemberResult(member.name, member.weight, one.score, one.queries.values))
+        alone.append(MemberResult(member.full_name, member.weight, one.score, one.queries.values))
     return replace(together, members=tuple(alone))
 
 
@@ -366,9 +366,9 @@ def _values(
 
 def _members_text(members: Sequence[Member]) -> str:
     if len(members) == 1:
-        return f"Plugin: {members[0].name}."
+        return f"Plugin: {members[0].full_name}."
     total = sum(member.weight for member in members)
-    shares = [f"{member.name} ({member.weight / total:.0%})" for member in members]
+    shares = [f"{member.full_name} ({member.weight / total:.0%})" for member in members]
     return f"Plugins: {', '.join(shares)}."
 
 

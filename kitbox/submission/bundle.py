@@ -22,7 +22,7 @@ from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
 from kitbox.files import digest_of_file, read_json, write_bytes, write_json, write_text
 from kitbox.network import pretrained_weights
-from kitbox.plugin import discovery
+from kitbox.plugin import derivation, discovery
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import LabelledImages, Progress
 from kitbox.submission import bundle_script, receipt
@@ -167,7 +167,9 @@ def pack(
 def ensemble_arguments(recorded: Mapping[str, Any]) -> list[str]:
     """Return the arguments with which `kitbox ensemble` makes the submission of a receipt."""
     plugins, way = recorded["plugins"], recorded["way"]
-    arguments = [entry["name"] for entry in plugins]
+    arguments = [
+        derivation.name_with_views(entry["name"], entry.get("views", ())) for entry in plugins
+    ]
     if len({entry["weight"] for entry in plugins}) > 1:
         arguments += ["--weights", ",".join(f"{entry['weight']:g}" for entry in plugins)]
     if recorded["whiten"] is not None:

@@ -2,13 +2,15 @@
 
 import platform
 import subprocess
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 import kitbox
 from kitbox.competition.settings import Competition
@@ -24,6 +26,7 @@ from kitbox.network import inference
 from kitbox.network.checkpoint import read_origin
 from kitbox.plugin import source_code
 from kitbox.plugin.discovery import NamedPlugin
+from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint, ImageSet, Progress
 from kitbox.submission import ledger
 from kitbox.submission.submission import (
@@ -34,6 +37,7 @@ from kitbox.submission.submission import (
 )
 from kitbox.training import runs
 from kitbox.training.runs import data_digest
+from kitbox.value import explain
 from kitbox.workspace import Workspace
 
 # Packages whose release may change a vector or a score.
@@ -327,6 +331,15 @@ def ensemble_options(recorded: dict[str, Any]) -> EnsembleOptions:
         unknown=way["new_label"],
         top_k=recorded["top_k"],
     )
+
+
+def recorded_plugin(entry: Mapping[str, Any]) -> NamedPlugin:
+    """Return the plugin of a receipt's entry, with its settings and its views."""
+    try:
+        plugin = Plugin.read(entry["settings"])
+    except ValidationError as error:
+        raise KitboxError(explain(error), where=f"the receipt's {entry['name']}") from error
+    return NamedPlugin(entry["name"], plugin, None, "receipt").with_views(entry.get("views", ()))
 
 
 def entry_of_side(entry: dict[str, Any], on: str) -> dict[str, Any]:

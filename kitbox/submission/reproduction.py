@@ -6,8 +6,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from kitbox.competition.settings import Competition, ThresholdSettings
 from kitbox.dataset.collection import Collection
 from kitbox.embedding.embedder import EmbedOptions
@@ -19,12 +17,10 @@ from kitbox.files import digest_of_file
 from kitbox.network.checkpoint import read_checkpoint, read_origin
 from kitbox.plugin import discovery, source_code
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint
 from kitbox.submission import receipt, submission
 from kitbox.training import events, runs, trainer
 from kitbox.training.context import TrainOptions, TrainSetup
-from kitbox.value import explain
 from kitbox.workspace import Workspace
 
 
@@ -84,7 +80,7 @@ def reproduce(
     scored: list[NetworkMember] = []
     local = ("holdout",) if recorded["scores"] else ()  # else there was no holdout
     for entry in recorded["plugins"]:
-        named = _plugin(entry)
+        named = receipt.recorded_plugin(entry)
         networks: dict[str, Checkpoint] = {}
         for on in dict.fromkeys((*local, entry["trained_on"])):
             side = receipt.entry_of_side(entry, on)
@@ -167,7 +163,11 @@ def _admit_code(
 
     Raises KitboxError for code that no plugin of the workspace names, unless it is trusted.
     """
-    plugins = [_plugin(entry).plugin for entry in recorded["plugins"] if "settings" in entry]
+    plugins = [
+        receipt.recorded_plugin(entry).plugin
+        for entry in recorded["plugins"]
+        if "settings" in entry
+    ]
     discovery.read_code(plugins, workspace)
     written: list[Path] = []
     for plugin in plugins:
@@ -184,14 +184,6 @@ def _admit_code(
         texts = recorded.get("code", {})
         written += source_code.trust(plugin.references, plugin.code, texts, workspace.root)
     return tuple(f"wrote {file}, as the receipt has it" for file in written)
-
-
-def _plugin(entry: dict[str, Any]) -> NamedPlugin:
-    try:
-        plugin = Plugin.read(entry["settings"])
-    except ValidationError as error:
-        raise KitboxError(explain(error), where=f"the receipt's {entry['name']}") from error
-    return NamedPlugin(entry["name"], plugin, None, "receipt")
 
 
 def _recorded(workspace: Workspace, named: NamedPlugin, entry: dict[str, Any]) -> Checkpoint | None:

@@ -86,10 +86,30 @@ def frozen_checkpoint(
     return saved
 
 
-def build_if_frozen(named: NamedPlugin, workspace: Workspace) -> None:
-    """Build the network of a frozen plugin if it has none in a workspace: it needs no training."""
-    if named.plugin.frozen and not runs.exists(workspace, named):
-        frozen_checkpoint(named, workspace, TrainOptions())
+def build_if_frozen(named: NamedPlugin, workspace: Workspace) -> str | None:
+    """Build the network of a frozen plugin if it has none in a workspace: it needs no training.
+
+    Return a sentence on what was built, if anything. Raises KitboxError where there are no weights.
+    """
+    if not named.plugin.frozen or runs.exists(workspace, named):
+        return None
+    try:
+        built = frozen_checkpoint(named, workspace, TrainOptions())
+    except KitboxError as error:
+        # other commands than train have no --weights, or mean something else by it
+        train = f"--weights belongs to 'kitbox train {named.name}', which builds the network too"
+        raise KitboxError(
+            error.explanation,
+            where=f"{named.name} is frozen, and its network cannot be built",
+            fix=train if "--weights" in error.explanation else "",
+        ) from error
+    weights = {"hub": "the hub's weights", "none": "random weights"}
+    plugin = named.plugin
+    source = weights.get(plugin.weights, f"weights of '{plugin.weights}'")
+    return (
+        f"{named.name} is frozen (epochs = 0), so nothing is trained: built {plugin.backbone} at "
+        f"{plugin.pixels} with {source}, {built.path}"
+    )
 
 
 def find_checkpoint(name: str, workspace: Workspace, on: str, data: str) -> Path:

@@ -1,0 +1,155 @@
+"""What whitening and views do to a local score: paired differences on the same queries."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from kitbox.ensemble import answers
+from kitbox.ensemble.answers import EnsembleScore
+from kitbox.ensemble.ensemble import Ensemble
+from kitbox.ensemble.members import Member, NetworkMember
+from kitbox.records import Progress
+from kitbox.scoring import comparison
+from kitbox.scoring.comparison import Difference
+
+# Dimensions that are tried where nothing is whitened; a set with room for none has half of its own.
+WHITENED_DIMS = (128, 256)
+# Multiplications of a PCA, images × dimensions × the smaller of both: some ten seconds.
+_MOST_WORK = 2e10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """A score by a metric with a setting, and how much better it is than without.
+
+    `tried` are the values of the setting that were tried; this one scored best.
+    """
+
+    setting: int | tuple[str, ...]
+    metric: str
+    value: float
+    difference: Difference
+    tried: tuple[int, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The score, the difference with its interval, and for whitening the option."""
+        change = self.difference
+        numbers = (
+            f"{self.metric} {self.value:.4f}, "
+            f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
+        )
+        if isinstance(self.setting, tuple):
+            return f"views {' + '.join(self.setting)} against plain alone: {numbers}"
+        tried = f" (the best of {' and '.join(map(str, self.tried))})" if self.tried[1:] else ""
+        return f"whitened to {self.setting}{tried}: {numbers}; add --whiten {self.setting}"
+
+    @property
+    def helps(self) -> bool:
+        """Whether the whole interval is above 0."""
+        return self.difference.low > 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the setting and the numbers."""
+        name = "views" if isinstance(self.setting, tuple) else "whiten"
+        return {
+            name: self.setting,
+            "metric": self.metric,
+            "value": self.value,
+            "difference": self.difference.value,
+            "low": self.difference.low,
+            "high": self.difference.high,
+        }
+
+
+def by_whitening(
+    folds: Sequence[Ensemble], plain: EnsembleScore, metric: str
+) -> Generator[Progress, None, Gain | None]:
+    """Return what whitening gains over the local score `plain` of ensembles that do not whiten.
+
+    Of several dimensions the best. None where they whiten already, answer by something else than
+    joined embeddings, are too large to try it in seconds, or have nothing to compare.
+    """
+    if any(fold.options.whiten or not fold.options.plain for fold in folds):
+        return None
+    gallery = [len(fold.collection.holdout.gallery) for fold in folds]
+    work = sum(n * dim * min(n, dim) for n in gallery for dim in plain.dims)
+    tried = _dims(min(gallery), max(plain.dims))
+    if not tried or work * len(tried) > _MOST_WORK:
+        return None
+    gains = []
+    for dims in tried:
+        whitened = [replace(fold, options=replace(fold.options, whiten=dims)) for fold in folds]
+        found = yield from _pooled(whitened)
+        gain = _paired(plain, found, metric, f"whitened to {dims}", dims)
+        gains += [] if gain is None else [replace(gain, tried=tried)]
+    return max(gains, key=lambda gain: gain.value, default=None)
+
+
+def by_views(
+    folds: Sequence[Ensemble], viewed: EnsembleScore, metric: str
+) -> Generator[Progress, None, Gain | None]:
+    """Return what views gain over the plain view; None where no member has another one.
+
+    `viewed` is the local score of the ensembles. Plain embeddings that are not cached are made.
+    """
+    views = list(dict.fromkeys(name for member in folds[0].members for name in _views(member)))
+    if not views or views == ["plain"]:
+        return None
+    plain = [replace(f, members=[_with_plain_view(m) for m in f.members]) for f in folds]
+    before = yield from _pooled(plain)
+    return _paired(before, viewed, metric, "views", tuple(views))
+
+
+def _views(member: Member) -> tuple[str, ...]:
+    return member.named.plugin.views if isinstance(member, NetworkMember) else ()
+
+
+def _with_plain_view(member: Member) -> Member:
+    if isinstance(member, NetworkMember) and member.named.plugin.views:
+        return replace(member, named=member.named.with_views(()))
+    return member
+
+
+def _dims(gallery: int, dims: int) -> tuple[int, ...]:
+    """Return the dimensions to try for so many images of so many dimensions."""
+    most = min(gallery // 2, dims)
+    return tuple(each for each in WHITENED_DIMS if each <= most) or ((most,) if most >= 2 else ())
+
+
+def _pooled(folds: Sequence[Ensemble]) -> Generator[Progress, None, EnsembleScore]:
+    found = []
+    for fold in folds:
+        one = yield from _quiet(answers.score(fold))
+        found.append(one)
+    return answers.pool_folds(found)
+
+
+def _paired(
+    before: EnsembleScore,
+    after: EnsembleScore,
+    metric: str,
+    name: str,
+    setting: int | tuple[str, ...],
+) -> Gain | None:
+    """Return the gain of one score over another, None where no query counts."""
+    one, two = before.score.outcomes[metric], after.score.outcomes[metric]
+    if np.isnan(two.value - one.value):
+        return None
+    difference = comparison.compare(one, two, after.score.individuals, ("plain", name))
+    return Gain(setting=setting, metric=metric, value=two.value, difference=difference)
+
+
+def _quiet(
+    stage: Generator[Progress, None, EnsembleScore],
+) -> Generator[Progress, None, EnsembleScore]:
+    """Follow a stage without the notices that the first score gave."""
+    while True:
+        try:
+            progress = next(stage)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if not progress.notice:
+            yield progress
