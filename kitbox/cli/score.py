@@ -78,7 +78,7 @@ def score(
         workspace, competition, plugins, given, fold, combine=combine, device=device
     )
     members, scores = ensembles[0].members, _only(metric, found.score)
-    gains = _gains(ensembles, found, next(iter(scores.by_metric)))
+    gains = _gains(ensembles, found, metric)
     if as_json:
         print_json(
             {
@@ -211,8 +211,7 @@ def ensemble(
     else:
         chosen, locally = follow(answers.score_plugins(setup, plugins, given, combine.checkpoint))
         dims = locally.dims
-        metric = next(iter(locally.score.outcomes))
-        gains = _gains([replace(setup, members=chosen)], locally, metric)
+        gains = _gains([replace(setup, members=chosen)], locally)
     report: dict[str, Any] = {
         "submission": None,
         "csv": None,
@@ -286,20 +285,25 @@ def _score_plugins(
     return ensembles, answers.pool_folds(found)
 
 
-def _gains(folds: "Sequence[Ensemble]", found: "EnsembleScore", metric: str) -> "dict[str, Gain]":
-    """Return what views gained over the plain one, and what whitening would gain if it helps."""
+def _gains(
+    folds: "Sequence[Ensemble]", found: "EnsembleScore", metric: str | None = None
+) -> "dict[str, Gain]":
+    """Return what views gained over the plain one, and what whitening would gain if it helps.
+
+    By the metric, or else by the competition's own and by that of image retrieval.
+    """
     from kitbox.ensemble import gains
 
+    own = metric or next(iter(found.score.outcomes))
+    both = (
+        [own] if metric or gains.RETRIEVAL not in found.score.outcomes else [own, gains.RETRIEVAL]
+    )
     stages = {
-        "views": gains.by_views(folds, found, metric),
-        "whitening": gains.by_whitening(folds, found, metric),
+        "views": gains.by_views(folds, found, own),
+        "whitening": gains.by_whitening(folds, found, both),
     }
     measured = {name: follow(stage) for name, stage in stages.items()}
-    return {
-        name: gain
-        for name, gain in measured.items()
-        if gain is not None and (name == "views" or gain.helps)
-    }
+    return {name: gain for name, gain in measured.items() if gain is not None}
 
 
 def _gains_json(gains: "dict[str, Gain]") -> dict[str, Any]:
