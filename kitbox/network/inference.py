@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kitbox.errors import KitboxError
+from kitbox.network import acceleration
 from kitbox.network.network import Network
 from kitbox.records import Floats
 
@@ -16,13 +17,18 @@ Precision = str  # "32", "bf16" or "16"
 
 
 def resolve_device(device: str) -> str:
-    """Return "cuda" or "cpu" for auto, cuda or cpu; raises KitboxError for a missing GPU."""
+    """Return "cuda" or "cpu" for auto, cuda or cpu; raises KitboxError for a missing GPU.
+
+    From then on networks on a CPU reuse the memory of earlier batches.
+    """
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise KitboxError("--device cuda: torch sees no GPU here; leave the option out for the CPU")
     if device not in ("cpu", "cuda"):
         raise KitboxError(f"--device {device} is not auto, cpu or cuda")
+    if device == "cpu":
+        acceleration.reuse_memory()
     return device
 
 

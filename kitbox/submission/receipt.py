@@ -138,6 +138,7 @@ def describe(
             "rows": submission.text.count("\n"),
         },
         "precision": precision,
+        "engine": ensemble.embed_options.engine,
         "versions": package_versions(),
         "git": git_state(ensemble.workspace.root),
     }
@@ -298,6 +299,7 @@ def submit(
     given = setup.embed_options
     device = inference.resolve_device(given.device)
     precision = inference.resolve_precision(given.precision, device)
+    precision = "32" if given.engine == "onnx" else precision
     written = describe(made, ensemble, locally, scored, precision=precision, note=note)
     return Package(
         folder=save(setup.workspace, written, made.text),

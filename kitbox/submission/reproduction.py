@@ -100,7 +100,12 @@ def reproduce(
         competition=applied,
         workspace=workspace,
         options=receipt.ensemble_options(recorded),
-        embed_options=EmbedOptions(device=device, precision=recorded["precision"], reuse=False),
+        embed_options=EmbedOptions(
+            device=device,
+            precision=recorded["precision"],
+            engine=recorded.get("engine", "torch"),  # all that there was
+            reuse=False,
+        ),
     )
     locally = None
     if local:

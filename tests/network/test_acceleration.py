@@ -1,5 +1,10 @@
 """Acceleration: folded batch norms and float32 depthwise gradients compute the same."""
 
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 import timm
 import torch
@@ -87,3 +92,31 @@ def test_depthwise_gradients_have_the_dtype_of_the_weights_under_bfloat16() -> N
         loss = model(torch.rand(4, 3, 64, 64)).float().logsumexp(1).sum()
     loss.backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_memory_of_a_batch_is_used_by_the_next() -> None:
+    """A new page is a page fault: without the setting every large buffer is made of new pages."""
+    program = """
+import resource, sys
+import torch
+from kitbox.network import inference
+if sys.argv[1] == "reuse":
+    inference.resolve_device("cpu")
+torch.zeros(64 * 2**20, dtype=torch.uint8).fill_(1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    torch.zeros(64 * 2**20, dtype=torch.uint8).fill_(1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    faults = {
+        mode: int(
+            subprocess.run(
+                [sys.executable, "-c", program, mode],
+                env=environment, capture_output=True, text=True, check=True,
+            ).stdout
+        )
+        for mode in ("leave", "reuse")
+    }  # fmt: skip
+    assert faults["reuse"] < 100 < faults["leave"]
