@@ -297,7 +297,8 @@ def _no_stochastic_depth(name: str) -> KitboxError:
 def _no_download(name: str, error: Exception) -> KitboxError:
     return KitboxError(
         f"cannot download the weights of {name} ({type(error).__name__})",
-        fix="give a file with --weights FILE, or train from random weights with --weights none",
+        fix="give a file with --weights FILE, or a copy of the hub's cache (HF_HOME), or train from "
+        "random weights with --weights none",
     )
 
 
