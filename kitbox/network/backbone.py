@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -297,7 +297,7 @@ def _no_stochastic_depth(name: str) -> KitboxError:
 def _no_download(name: str, error: Exception) -> KitboxError:
     return KitboxError(
         f"cannot download the weights of {name} ({type(error).__name__})",
-        fix="give a file with --weights FILE, or a copy of the hub's cache (HF_HOME), or train from "
+        fix="give a file with --weights FILE or a copy of the hub's cache (HF_HOME), or train from "
         "random weights with --weights none",
     )
 
@@ -309,7 +309,9 @@ def _create(name: str, *, pretrained: bool = False, **options: Any) -> Any:
     options["num_classes"] = 0
     described = model_hub.describe(name)
     if described is None:
-        return timm.create_model(model_hub.timm_name(name), pretrained=pretrained, **options)
+        offline = model_hub.cache_alone_if_offline() if pretrained else nullcontext()
+        with offline:
+            return timm.create_model(model_hub.timm_name(name), pretrained=pretrained, **options)
     return timm.create_model(
         described.architecture,
         pretrained_cfg=described.pretrained_cfg.to_dict(),

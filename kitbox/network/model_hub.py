@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,36 @@ def files_of_weights(folder: Path) -> list[Path]:
     return sorted(files, key=lambda path: ranks.get(path.name, len(ranks)))
 
 
+@contextmanager
+def cache_alone_if_offline() -> Iterator[None]:
+    """Let the hub's own programs look into their cache alone where the hub does not answer.
+
+    They ask it even for what they have, and try six times in half a minute.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or _answers(constants.ENDPOINT):
+        yield
+        return
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = False
+
+
+@cache
+def _answers(hub: str) -> bool:
+    """Return whether the hub answers within some seconds; it is asked once."""
+    from huggingface_hub import utils
+
+    try:
+        utils.get_session().head(hub, timeout=5)
+    except Exception:  # of whichever program it asks with
+        return False
+    return True
+
+
 def _is_of_hub(name: str) -> bool:
     return name.startswith((*_HUBS, "timm/"))
 
@@ -219,9 +250,10 @@ def _download(name: str, file: str) -> Path | None:
     repository, _, revision = _repository(name).partition("@")
     page = f"https://huggingface.co/{repository}"
     try:
-        return Path(hf_hub_download(repository, file, revision=revision or None))
-    except hub.LocalEntryNotFoundError as error:
-        raise _unreachable(name, error) from error
+        with cache_alone_if_offline():
+            return Path(hf_hub_download(repository, file, revision=revision or None))
+    except hub.LocalEntryNotFoundError as error:  # it is out of reach
+        raise _unreachable(name) from error
     except hub.EntryNotFoundError:
         return None
     except hub.GatedRepoError as error:
@@ -237,15 +269,15 @@ def _download(name: str, file: str) -> Path | None:
     except hub.RevisionNotFoundError as error:
         raise KitboxError(f"{repository} has no revision {revision}; see {page}") from error
     except Exception as error:  # each layer of the network has errors of its own
-        raise _unreachable(name, error) from error
+        raise _unreachable(name) from error
 
 
-def _unreachable(name: str, error: Exception) -> UnreachableHubError:
+def _unreachable(name: str) -> UnreachableHubError:
     """Return the error about a hub that does not answer, with the way to do without it."""
     repository = _repository(name)
     folder = f"weights/{short_name(name)}"
     return UnreachableHubError(
-        f"cannot download {repository} from the Hugging Face hub ({type(error).__name__})",
+        f"cannot download {repository}: the Hugging Face hub is out of reach",
         fix=f"run 'hf download {repository} --local-dir {folder}' where there is a network, copy "
         f"the folder into the workspace, and name the backbone {_FOLDER}{folder}; a copy of the "
         "hub's cache (HF_HOME) does as well",

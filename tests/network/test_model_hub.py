@@ -127,7 +127,7 @@ def test_a_name_of_timm_at_the_hub_is_timms_own() -> None:
     [
         (
             "hf-hub:BVRA/MegaDescriptor-L-384",
-            "cannot download BVRA/MegaDescriptor-L-384 from the Hugging Face hub .*; run 'hf "
+            "cannot download BVRA/MegaDescriptor-L-384: the .* hub is out of reach; run 'hf "
             "download BVRA/MegaDescriptor-L-384 --local-dir weights/MegaDescriptor-L-384' where "
             "there is a network, .* name the backbone local-dir:weights/MegaDescriptor-L-384",
         ),
@@ -164,3 +164,25 @@ def test_a_folder_without_weights_is_refused(workspace: Path) -> None:
     (workspace / "mega" / "model.safetensors").unlink()
     with pytest.raises(KitboxError, match=r"mega has no file of weights, such as model\.safeten"):
         pretrained_weights.resolve_source("hub", "local-dir:mega", workspace)
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Session:
+        def head(self, url: str, timeout: float) -> None:
+            asked.append(url)
+            raise OSError(timeout)
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://nowhere.invalid")
+    monkeypatch.setattr("huggingface_hub.utils.get_session", Session)
+    for name in ("hf-hub:one/net", "hf-hub:two/net"):
+        with pytest.raises(KitboxError, match="/net: the Hugging Face hub is out of reach"):
+            Network(of(name))
+    with pytest.raises(KitboxError, match="cannot download the weights of resnet10t"):
+        Network(of("resnet10t"), pretrained=True)
+    assert asked == ["https://nowhere.invalid"]
+    assert not constants.HF_HUB_OFFLINE
