@@ -190,7 +190,7 @@ def _answers(hub: str) -> bool:
     from huggingface_hub import utils
 
     try:
-        utils.get_session().head(hub, timeout=5)
+        utils.get_session().head(hub, timeout=5)  # type: ignore[attr-defined]
     except Exception:  # of whichever program it asks with
         return False
     return True
