@@ -103,12 +103,12 @@ def build_if_frozen(named: NamedPlugin, workspace: Workspace) -> str | None:
             where=f"{named.name} is frozen, and its network cannot be built",
             fix=train if "--weights" in error.explanation else "",
         ) from error
-    weights = {"hub": "the hub's weights", "none": "random weights"}
     plugin = named.plugin
-    source = weights.get(plugin.weights, f"weights of '{plugin.weights}'")
+    source = pretrained_weights.resolve_source(plugin.weights, plugin.backbone, workspace.weights)
+    weights = {"hub": "the hub's weights", "none": "random weights"}.get(str(source), str(source))
     return (
         f"{named.name} is frozen (epochs = 0), so nothing is trained: built {plugin.backbone} at "
-        f"{plugin.pixels} with {source}, {built.path}"
+        f"{plugin.pixels} from {weights}, {built.path}"
     )
 
 

@@ -3,10 +3,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.ensemble.meta_embedding import concatenate, pca_whiten
+from kitbox.ensemble.meta_embedding import concatenate, pca_whiten, whiten_block
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Floats, strings
 from tests.circle import at_angles, cosine, placed
+from tests.photographs import finish
 
 
 def rows(images: int, dim: int, seed: int, prefix: str = "i") -> Embeddings:
@@ -164,3 +165,35 @@ def test_dimensions_that_the_gallery_does_not_have_are_refused(
 def test_whitening_of_another_image_set_is_refused() -> None:
     with pytest.raises(KitboxError, match=r"^no embedding of image 'z'; "):
         pca_whiten(rows(10, 4, 0), strings(["z"]), 2)
+
+
+@pytest.mark.parametrize(
+    ("images", "dim", "used", "told"),
+    [
+        (40, 8, 8, None),
+        (40, 100, 16, "a: whitened to 16 dimensions, not to 100: it has 16"),
+        (
+            12,
+            100,
+            6,
+            "a: whitened to 6 dimensions, not to 100: half of the 12 images of the gallery",
+        ),
+        (12, 11, 11, None),
+    ],
+)
+def test_whitening_goes_as_far_as_it_can_and_says_so(
+    images: int, dim: int, used: int, told: str | None
+) -> None:
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(images, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    block = Embeddings(strings([f"i{row}" for row in range(images)]), vectors)
+    events, whitened = finish(whiten_block(block, block.image_ids, dim, "a"))
+    assert whitened.dim == used
+    assert [event.notice for event in events] == ([] if told is None else [told])
+
+
+def test_a_gallery_too_small_to_whiten_is_refused() -> None:
+    block = Embeddings(strings(["a", "b"]), np.eye(2, 4, dtype=np.float32))
+    with pytest.raises(KitboxError, match="is too small to whiten; leave the option out"):
+        finish(whiten_block(block, block.image_ids, 256, "a"))
