@@ -20,7 +20,7 @@ INSERT = """
     from pathlib import Path
     from kitbox.database import open_database
     warnings.simplefilter("ignore")
-    for n in range(10):
+    for n in range(5):
         with open_database(Path(sys.argv[1])) as database:
             database.execute("CREATE TABLE IF NOT EXISTS t (a TEXT)")
             database.execute("INSERT INTO t VALUES (?)", (f"{sys.argv[2]}{n}",))
@@ -39,7 +39,7 @@ def names(path: Path) -> list[str]:
         return sorted(name for (name,) in rows.execute("SELECT a FROM t"))
 
 
-EXPECTED = [f"{who}{n}" for who in "ab" for n in range(10)]
+EXPECTED = [f"{who}{n}" for who in "ab" for n in range(5)]
 
 
 def test_it_has_a_write_ahead_log_where_that_can_be_had(tmp_path: Path) -> None:

@@ -65,9 +65,9 @@ def env(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
 
 def test_processes_take_turns(tmp_path: Path, env: dict[str, str]) -> None:
     (tmp_path / "number").write_text("0")
-    running = [start(COUNT, tmp_path / "number", 20, env=env) for _ in range(2)]
+    running = [start(COUNT, tmp_path / "number", 6, env=env) for _ in range(2)]
     assert [process.communicate(timeout=60)[1] for process in running] == ["", ""]
-    assert (tmp_path / "number").read_text() == "40"
+    assert (tmp_path / "number").read_text() == "12"
 
 
 def test_a_lock_that_is_held_is_refused_at_once_and_ends_with_its_process(

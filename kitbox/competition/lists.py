@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from kitbox import tables
-from kitbox.competition import boxes, folder_scan, list_entries
+from kitbox.competition import boxes, decisions, folder_scan, list_entries, settings
 from kitbox.competition.boxes import Corners
 from kitbox.competition.decisions import Decisions
 from kitbox.competition.findings import DataFinding, FindingCollector
@@ -18,6 +18,7 @@ from kitbox.competition.list_entries import ListEntry
 from kitbox.competition.settings import Competition, ImageSettings
 from kitbox.errors import KitboxError, did_you_mean, more
 from kitbox.records import ImageSet, LabelledImages, rows_of, strings
+from kitbox.workspace import Workspace
 
 AnyImages = TypeVar("AnyImages", bound=ImageSet)
 
@@ -318,3 +319,21 @@ def _refuse_foreign_names(
                 raise KitboxError(
                     f"'{name}' is no {what}{aside}", where=f"{decisions.path} line {line}"
                 )
+
+
+def settle(workspace: Workspace) -> int:
+    """Leave out decisions about images that are not here; return their number.
+
+    Hidden test images are others than those that people looked at.
+    """
+    decided = decisions.load(workspace.decisions)
+    if not decided.rows:
+        return 0
+    found = survey(settings.load(workspace), workspace.boxes)
+    sides = (found.labelled, found.test, found.index)
+    known = {image for side in sides if side is not None for image in side.image_ids.tolist()}
+    kept = [row for row in decided.rows if row.kind in ("merge", "fine") or row.subject in known]
+    if len(kept) < len(decided.rows):
+        workspace.decisions.unlink()
+        decisions.add(workspace.decisions, *kept)
+    return len(decided.rows) - len(kept)

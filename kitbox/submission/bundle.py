@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import kitbox
-from kitbox.competition import decisions, lists, settings
+from kitbox.competition import decisions, lists
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
 from kitbox.files import digest_of_file, read_json, write_bytes, write_json, write_text
@@ -241,24 +241,6 @@ def build_wheels(folder: Path) -> None:
             f"pip could not get the wheels: {last}",
             fix="'kitbox bundle' without --wheels packs the rest; README.md has pip's command",
         )
-
-
-def settle(workspace: Workspace) -> int:
-    """Leave out decisions about images that are not here; return their number.
-
-    Hidden test images are others than those that people looked at.
-    """
-    decided = decisions.load(workspace.decisions)
-    if not decided.rows:
-        return 0
-    survey = lists.survey(settings.load(workspace), workspace.boxes)
-    sides = (survey.labelled, survey.test, survey.index)
-    known = {image for side in sides if side is not None for image in side.image_ids.tolist()}
-    kept = [row for row in decided.rows if row.kind in ("merge", "fine") or row.subject in known]
-    if len(kept) < len(decided.rows):
-        workspace.decisions.unlink()
-        decisions.add(workspace.decisions, *kept)
-    return len(decided.rows) - len(kept)
 
 
 def _plugin(entry: Mapping[str, Any], workspace: Workspace) -> NamedPlugin:

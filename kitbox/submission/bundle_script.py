@@ -45,7 +45,7 @@ def main() -> None:
     if (HERE / "weights").is_dir():
         environment["KITBOX_WEIGHTS"] = str(HERE / "weights")
     settle = (
-        "import sys; from pathlib import Path; from kitbox.submission.bundle import settle; "
+        "import sys; from pathlib import Path; from kitbox.competition.lists import settle; "
         "from kitbox.workspace import Workspace; print(settle(Workspace(Path(sys.argv[1]))))"
     )
     run([sys.executable, "-c", settle, str(workspace)], environment, "decisions left out: {}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kitbox.competition import decisions, presets, settings
+from kitbox.competition import decisions, lists, presets, settings
 from kitbox.competition.decisions import Decision
 from kitbox.errors import KitboxError
 from kitbox.plugin.discovery import NamedPlugin
@@ -210,10 +210,10 @@ def test_a_package_that_is_not_installed_cannot_be_pinned() -> None:
 
 def test_decisions_about_images_that_are_not_here_are_left_out(tmp_path: Path) -> None:
     workspace, _ = competition_on_disk(tmp_path, individuals=2, each=2, tests=1)
-    assert bundle.settle(workspace) == 0
+    assert lists.settle(workspace) == 0
     there = [Decision("merge", "w_0", "w_1"), Decision("wrong", "0_0.png", note="blurred")]
     decisions.add(workspace.decisions, there[0], Decision("box", "gone.png", "0 0 9 9"), there[1])
-    assert bundle.settle(workspace) == 1
+    assert lists.settle(workspace) == 1
     assert list(decisions.load(workspace.decisions).rows) == there
 
 

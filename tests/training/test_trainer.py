@@ -249,6 +249,16 @@ SHARED: dict[str, dict[str, object]] = {
         "batch_size": 6,
         "epochs": 3,
     },
+    "alike": {  # nothing in it depends on how a batch is shared
+        "epochs": 3,
+        "phases": [Phase(epochs=1, frozen_backbone=True), Phase(epochs=2)],
+        "losses": [CrossEntropy()],
+        "accumulate": 2,
+        "neck": "none",
+        "frozen_batchnorm": True,
+        "optimizer": "sgd",
+        "learning_rate": 0.02,
+    },
 }
 
 
@@ -267,14 +277,22 @@ def train_in_two(workspace: Workspace, plugins: Mapping[str, Plugin]) -> Any:
     )
 
 
-@pytest.mark.slow
-def test_two_processes_share_every_batch(tmp_path: Path) -> None:
-    workspace, competition = competition_on_disk(tmp_path)
+@pytest.fixture(scope="module")
+def in_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainSetup, dict[str, Plugin], Any]:
+    """Return plugins that one command has trained in two processes, and what it printed."""
+    workspace, competition = competition_on_disk(tmp_path_factory.mktemp("two"))
     plugins = {f"shared_{name}": tiny(**({"epochs": 2} | given)) for name, given in SHARED.items()}
     done = train_in_two(workspace, plugins)
     assert done.returncode == 0, done.stderr
     _, collection = finish(collect(workspace, competition))
-    for (name, plugin), result in zip(plugins.items(), json.loads(done.stdout), strict=True):
+    setup = TrainSetup(collection, competition, workspace, OPTIONS)
+    return setup, plugins, json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_two_processes_share_every_batch(in_two) -> None:
+    setup, plugins, results = in_two
+    for (name, plugin), result in zip(plugins.items(), results, strict=True):
         assert (result["name"], result["epoch"]) == (name, plugin.epochs)
         run = runs.Run(Path(result["path"]).parent)
         entries = run.events()
@@ -283,35 +301,16 @@ def test_two_processes_share_every_batch(tmp_path: Path) -> None:
         assert np.isfinite(losses).all()
         assert len(losses) == [entry["event"] for entry in entries].count("score") - 1
         # one process then finds the run finished
-        events, again = finish(
-            trainer.train(
-                named(plugin, name), TrainSetup(collection, competition, workspace, OPTIONS)
-            )
-        )
+        events, again = finish(trainer.train(named(plugin, name), setup))
         assert (events, again.path) == ([], run.last)
 
 
 @pytest.mark.slow
-def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
+def test_two_processes_end_with_the_weights_of_one(in_two) -> None:
     """Gradients of the backbone are shared again after a phase in which it was frozen."""
-    plugin = tiny(
-        epochs=3,
-        phases=[Phase(epochs=1, frozen_backbone=True), Phase(epochs=2)],
-        losses=[CrossEntropy()],
-        accumulate=2,
-        neck="none",
-        frozen_batchnorm=True,
-        optimizer="sgd",
-        learning_rate=0.02,
-    )
-    workspace, competition = competition_on_disk(tmp_path)
-    done = train_in_two(workspace, {"shared": plugin})
-    assert done.returncode == 0, done.stderr
-    two = load_file(json.loads(done.stdout)[0]["path"])
-    _, collection = finish(collect(workspace, competition))
-    setup = TrainSetup(collection, competition, workspace, OPTIONS)
-    alone = trainer.train(named(plugin, "alone"), setup)
-    _, checkpoint = finish(alone)
+    setup, plugins, results = in_two
+    [two] = [load_file(each["path"]) for each in results if each["name"] == "shared_alike"]
+    _, checkpoint = finish(trainer.train(named(plugins["shared_alike"], "alone"), setup))
     for name, tensor in load_file(checkpoint.path).items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
 
