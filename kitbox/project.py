@@ -27,6 +27,7 @@ from kitbox.ensemble.meta_embedding import assemble
 from kitbox.errors import KitboxError, KitboxWarning
 from kitbox.plugin import discovery
 from kitbox.plugin.discovery import NamedPlugin
+from kitbox.plugin.views import parse_views
 from kitbox.records import (
     Checkpoint,
     Embeddings,
@@ -142,6 +143,7 @@ class Project:
                 "height": np.array([named.plugin.height_width[0] for named in found]),
                 "width": np.array([named.plugin.height_width[1] for named in found]),
                 "epochs": np.array([named.plugin.epochs for named in found]),
+                "licence": strings([named.terms.licence or "" for named in found]),
                 "trained_on": strings([" ".join(on) for on in trained]),
                 "fingerprint": strings([named.plugin.fingerprint for named in found]),
             }
@@ -187,6 +189,7 @@ class Project:
         self,
         *names: str,
         weights: Sequence[float] | None = None,
+        views: Sequence[str] = (),
         whiten: int | None = None,
         combine: Combine = "embeddings",
         dims: int | None = None,
@@ -204,7 +207,7 @@ class Project:
         ('metric', 'score', 'low', 'high', 'queries')
         """
         competition = _with_threshold(self.competition, threshold)
-        plugins = self._load(names)
+        plugins = self._load(names, views)
         options = EnsembleOptions(whiten=whiten, combine=combine, dims=dims, unknown=new_label)
         found = []
         for number in _folds(fold, competition):
@@ -217,24 +220,27 @@ class Project:
         self,
         *names: str,
         weights: Sequence[float] | None = None,
+        views: Sequence[str] = (),
         whiten: int | None = None,
         on: Literal["holdout", "all"] = "holdout",
     ) -> Embeddings:
         """Return the unit embeddings of all usable images; several plugins' are joined.
 
         `on` names the networks: those that have not seen the holdout, or those of a submission.
+        `views` are averaged, as ["plain", "flip"].
 
         >>> found = whales.embeddings("frozen_64")
         >>> found.image_ids.shape, found.vectors.shape
         ((32,), (32, 16))
         """
-        return self._embed(names, weights, whiten, on)[1]
+        return self._embed(names, weights, views, whiten, on)[1]
 
     def neighbours(
         self,
         *names: str,
         k: int = 20,
         weights: Sequence[float] | None = None,
+        views: Sequence[str] = (),
         whiten: int | None = None,
         on: Literal["holdout", "all"] = "holdout",
     ) -> Table:
@@ -248,7 +254,7 @@ class Project:
         """
         if k < 1:
             raise KitboxError(f"k = {k}: give 1 or more")
-        images, embeddings = self._embed(names, weights, whiten, on)
+        images, embeddings = self._embed(names, weights, views, whiten, on)
         found = knn.nearest(embeddings, embeddings, min(k, max(len(images) - 1, 1)))
         query, rank = np.nonzero(found.gallery_ids != "")
         neighbour, labels = found.gallery_ids[query, rank], _labels(images)
@@ -268,6 +274,7 @@ class Project:
         *names: str,
         note: str = "",
         weights: Sequence[float] | None = None,
+        views: Sequence[str] = (),
         whiten: int | None = None,
         combine: Combine = "embeddings",
         dims: int | None = None,
@@ -285,7 +292,7 @@ class Project:
         'frozen'
         """
         competition = _with_threshold(self.competition, threshold)
-        plugins = self._load(names)
+        plugins = self._load(names, views)
         options = EnsembleOptions(
             whiten=whiten, combine=combine, dims=dims, unknown=new_label, top_k=top_k
         )
@@ -298,10 +305,16 @@ class Project:
             self._show(note)
         return collection
 
-    def _load(self, names: Sequence[str]) -> list[NamedPlugin]:
+    def _load(self, names: Sequence[str], views: Sequence[str] = ()) -> list[NamedPlugin]:
         if not names:
             raise KitboxError("name a plugin; .plugins() lists them")
-        return [discovery.load(name, self.workspace) for name in names]
+        if isinstance(views, str):
+            raise KitboxError(f"views = {views!r}: give several, as [{views!r}]")
+        try:
+            given = [view.name for view in parse_views(views)]
+        except ValueError as error:
+            raise KitboxError(str(error), where="views") from error
+        return discovery.load_with_views(names, self.workspace, given)
 
     def _setup(self, competition: Competition, options: EnsembleOptions, fold: int = 1) -> Ensemble:
         return Ensemble(
@@ -318,11 +331,12 @@ class Project:
         self,
         names: Sequence[str],
         weights: Sequence[float] | None,
+        views: Sequence[str],
         whiten: int | None,
         on: Literal["holdout", "all"],
     ) -> tuple[ImageSet, Embeddings]:
         """Return all usable images, each once, and their embeddings."""
-        plugins = self._load(names)
+        plugins = self._load(names, views)
         setup = self._setup(self.competition, EnsembleOptions(whiten=whiten))
         collection = setup.collection
         suitable = members.for_submission if on == "all" else members.for_holdout

@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pytest
 
+from kitbox.plugin import discovery
 from tests.commands import run
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "docs" / "notebook.ipynb"
@@ -77,3 +78,9 @@ def test_it_is_stored_without_outputs_and_as_notebooks_are() -> None:
     assert len(set(ids)) == len(ids)
     text = json.dumps(DOCUMENT, indent=1, ensure_ascii=False) + "\n"
     assert NOTEBOOK.read_text("utf-8") == text
+
+
+def test_the_networks_of_a_kernel_are_shipped() -> None:
+    code = "".join(CELLS[1]["source"])
+    names = ast.literal_eval(re.findall(r"NETWORKS = (\[.*\])\n", code)[0])
+    assert all(discovery.load(name, None).plugin.frozen for name in names)

@@ -97,6 +97,15 @@ def test_neighbours_are_the_most_similar_images(whales: Project) -> None:
     assert all(labels[row.neighbour] == row.neighbour_label for row in near)
 
 
+def test_views_are_averaged_as_by_the_commands(whales: Project) -> None:
+    found = whales.score("frozen_64", views=["plain", "flip"])
+    told = json_of(whales.workspace, "score", "frozen_64", "--view", "plain", "--view", "flip")
+    assert found.as_json() == told["scores"]
+    plain = whales.embeddings("frozen_64").vectors
+    both = whales.embeddings("frozen_64", views=["plain", "flip"]).vectors
+    assert not np.allclose(plain, both, atol=1e-4)
+
+
 def test_mistakes_are_one_sentence(whales: Project, tmp_path: Path) -> None:
     for mistake, message in (
         (lambda: kitbox.open(tmp_path), "is not a workspace: it has no kitbox.toml"),
@@ -104,6 +113,8 @@ def test_mistakes_are_one_sentence(whales: Project, tmp_path: Path) -> None:
         (lambda: whales.score(), r"name a plugin; .plugins\(\) lists them"),
         (lambda: whales.score("frozen_64", fold=3), "fold 3: kitbox.toml has holdout.folds = 1"),
         (lambda: whales.score("frozen_64", weights=[1, 2]), "2 weights for 1 plugins"),
+        (lambda: whales.score("frozen_64", views=["flop"]), "did you mean flip?"),
+        (lambda: whales.score("frozen_64", views="flip"), r"give several, as \['flip'\]"),
         (lambda: whales.neighbours("frozen_64", k=0), "k = 0: give 1 or more"),
         (lambda: whales.images["labels"], "no column labels; did you mean label?"),
         (lambda: whales.submit("frozen_64", top_k=9), "--top-k 9"),
