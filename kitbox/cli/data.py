@@ -317,7 +317,7 @@ def _choose_plugins(
 
     Of the latter, those that cannot be used are named and left out, unless `strict`.
     """
-    from kitbox.network.backbone import data_config
+    from kitbox.network.backbone import input_config
     from kitbox.plugin import discovery
 
     if names:
@@ -337,7 +337,7 @@ def _choose_plugins(
     usable = []
     for named in found:
         try:
-            data_config(named.plugin.backbone)
+            input_config(named.plugin)
             usable.append(named)
         except KitboxError as error:
             mistakes.append(KitboxError(str(error), where=named.name))
@@ -350,14 +350,12 @@ def _choose_plugins(
 
 def _input_specs(plugins: "list[NamedPlugin]") -> "list[InputSpec]":
     from kitbox.images.preprocessing import InputSpec
-    from kitbox.network.backbone import data_config
+    from kitbox.network.backbone import input_config
 
     return [
         spec
         for named in plugins
-        for spec in InputSpec.for_training(
-            named.plugin, data_config(named.plugin.backbone).interpolation
-        )
+        for spec in InputSpec.for_training(named.plugin, input_config(named.plugin).interpolation)
     ]
 
 

@@ -1,6 +1,7 @@
 """Backbones of timm and pretrainedmodels at an image size, and their data configuration."""
 
 import copy
+import math
 import warnings
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -10,11 +11,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from kitbox.errors import KitboxError, did_you_mean, first_line
 from kitbox.network import model_hub
+from kitbox.plugin import source_code
+from kitbox.plugin.plugin import Plugin
+from kitbox.plugin.source_code import article
 
 CLASSIC = "pretrainedmodels/"
+# How `images.preprocessing` can resize.
+_INTERPOLATIONS = ("bilinear", "bicubic", "lanczos")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Sizes = tuple[tuple[int, int], ...]  # (height, width) of images, the usual one first
 
@@ -96,6 +103,81 @@ def data_config(name: str) -> DataConfig:
     if name.startswith(CLASSIC):
         return _classic_config(_classic_settings(name))
     return _timm_config(_pretrained_cfg(name))
+
+
+def input_config(plugin: Plugin) -> DataConfig:
+    """Return the data configuration of a plugin's backbone; one of a user is built for it."""
+    if not source_code.is_reference(plugin.backbone):
+        return data_config(plugin.backbone)
+    if plugin.fingerprint not in _configs:
+        with torch.random.fork_rng(devices=[]):
+            _configs[plugin.fingerprint] = build_custom(plugin)[1]
+    return _configs[plugin.fingerprint]
+
+
+# Data configurations of users' backbones, by the plugin's fingerprint.
+_configs: dict[str, DataConfig] = {}
+
+
+def build_custom(plugin: Plugin, *, pretrained: bool = False) -> tuple[nn.Module, DataConfig]:
+    """Return a user's own backbone, on the CPU, and its DataConfig.
+
+    Raises KitboxError for what goes wrong in the user's code, and for what it returns.
+    """
+    name, (height, width) = plugin.backbone, plugin.height_width
+    given = {
+        "image_size": (height, width),
+        "height": height,
+        "width": width,
+        "pretrained": pretrained,
+    }
+    with torch.device("cpu"):
+        # demanded where it is set: else it would be lost
+        demanded = {"drop_path": plugin.drop_path} if plugin.drop_path else {}
+        module = plugin.source_code.call(name, given, demanded)
+    if not isinstance(module, nn.Module):
+        raise KitboxError(
+            f"it returns {article(type(module).__name__)}",
+            where=name,
+            fix="return a torch.nn.Module from pixels (n, 3, h, w) to a map, tokens or a vector",
+        )
+    odd = [key for key, tensor in module.state_dict().items() if not isinstance(tensor, Tensor)]
+    if odd or any(isinstance(each, UninitializedParameter) for each in module.parameters()):
+        what = f"its state '{odd[0]}' is no tensor" if odd else "a layer of it has no size yet"
+        raise KitboxError(f"{what}, so that no checkpoint can hold it", where=name)
+    return module, _custom_config(module, name)
+
+
+def _custom_config(module: nn.Module, name: str) -> DataConfig:
+    """Return what the attributes of a user's backbone say of its input, or timm's of it."""
+    cfg = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None) or {}
+    found: dict[str, Any] = {}
+    for key, default in (
+        ("mean", IMAGENET_MEAN),
+        ("std", IMAGENET_STD),
+        ("interpolation", "bicubic"),
+    ):
+        own = getattr(module, key, None)
+        told = cfg.get(key) if isinstance(cfg, dict) else getattr(cfg, key, None)
+        # a tensor of this name is a part of the network's own arithmetic
+        found[key] = own if isinstance(own, str | tuple | list) else told or default
+    colours = (*found["mean"], *found["std"])
+    if not (
+        len(found["mean"]) == len(found["std"]) == 3
+        and all(isinstance(each, int | float) and math.isfinite(each) for each in colours)
+        and min(found["std"]) > 0
+    ):
+        raise KitboxError(
+            f"its mean = {found['mean']} and std = {found['std']} are not three numbers each",
+            where=name,
+            fix="give those of red, green and blue between 0 and 1",
+        )
+    if found["interpolation"] not in _INTERPOLATIONS:
+        what = f"its interpolation = {found['interpolation']!r}"
+        raise KitboxError(f"{what} is none of {', '.join(_INTERPOLATIONS)}", where=name)
+    return DataConfig(
+        mean=tuple(found["mean"]), std=tuple(found["std"]), interpolation=found["interpolation"]
+    )
 
 
 def own_size(name: str) -> tuple[int, int]:

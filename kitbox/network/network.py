@@ -10,8 +10,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from kitbox.errors import KitboxError, first_line
-from kitbox.network.backbone import DataConfig, build_backbone, own_size
-from kitbox.network.pooling import Pooling, build_feature_maps, pooled_by
+from kitbox.network.backbone import DataConfig, build_backbone, build_custom, own_size
+from kitbox.network.pooling import (
+    Pooling,
+    build_custom_features,
+    build_feature_maps,
+    pooled_by,
+)
+from kitbox.plugin import source_code
 from kitbox.plugin.cost import Cost
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.schedules import side_lengths
@@ -33,15 +39,21 @@ class Network(nn.Module):
         Raises KitboxError for a backbone that does not support the plugin's settings.
         """
         super().__init__()
-        pooling = pooled_by(plugin)
-        self.backbone, channels, self.data_config = build_backbone(
-            plugin.backbone,
-            pretrained=pretrained,
-            drop_path=plugin.drop_path,
-            sizes=_sizes(plugin),
-            whole=pooling == "native",
-        )
-        self.feature_maps = build_feature_maps(self.backbone, plugin, pooling, channels)
+        if source_code.is_reference(plugin.backbone):
+            self.backbone, self.data_config = build_custom(plugin, pretrained=pretrained)
+            self.feature_maps, pooling = build_custom_features(
+                self.backbone, plugin, _sizes(plugin)
+            )
+        else:
+            pooling = pooled_by(plugin)
+            self.backbone, channels, self.data_config = build_backbone(
+                plugin.backbone,
+                pretrained=pretrained,
+                drop_path=plugin.drop_path,
+                sizes=_sizes(plugin),
+                whole=pooling == "native",
+            )
+            self.feature_maps = build_feature_maps(self.backbone, plugin, pooling, channels)
         trainable = {name for name, p in self.backbone.named_parameters() if p.requires_grad}
         self.trainable = frozenset(trainable) - self.feature_maps.unused
         self.pooling = Pooling(pooling, plugin.gem_power, len(self.feature_maps.channels))
@@ -147,8 +159,9 @@ def measure_cost(plugin: Plugin) -> Cost:
     KitboxError for a backbone that does not exist, and for sizes that it does not take.
     """
     sizes = _sizes(plugin)
+    own = source_code.is_reference(plugin.backbone)  # built and run with its values anyway
     try:
-        network, operations = _run_once(plugin, sizes, "meta")
+        network, operations = _run_once(plugin, sizes, "cpu" if own else "meta")
     except KitboxError:
         raise
     except Exception:  # meta tensors have no values, and not every operation knows them

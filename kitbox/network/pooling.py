@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from kitbox.errors import KitboxError
 from kitbox.network.backbone import CLASSIC, Traits, traits_of
+from kitbox.plugin import source_code
 from kitbox.plugin.plugin import Plugin
+from kitbox.plugin.source_code import article
 
 # Least value of a map before a power, so that the gradient of a root is finite where a map is 0.
 _SMALLEST = 1e-6
@@ -32,6 +34,11 @@ def pooled_by(plugin: Plugin) -> str:
         best = "average"
     else:
         possible, best = _poolings(traits_of(plugin.backbone))
+    return _chosen(plugin, possible, best)
+
+
+def _chosen(plugin: Plugin, possible: Sequence[str], best: str) -> str:
+    """Return the pooling of a plugin, of those that its backbone can have."""
     if plugin.pooling is None:
         return best
     if plugin.pooling not in possible:
@@ -89,7 +96,11 @@ class FeatureMaps:
         Tokens of patches are a map (n, c, t, 1). The class token and the vector of a backbone's own
         head are (n, c). Raises KitboxError where the backbone returns something else.
         """
-        maps = self._run(backbone, pixels)
+        if source_code.is_reference(self.name):
+            with source_code.errors_of(self.name):
+                maps = self._run(backbone, pixels)
+        else:
+            maps = self._run(backbone, pixels)
         for each, channels in zip(maps, self.channels, strict=True):
             fits = isinstance(each, Tensor) and each.ndim in (2, 4) and each.shape[1] == channels
             if not fits:
@@ -104,6 +115,12 @@ class FeatureMaps:
             maps, unused = self._trace(copy.deepcopy(backbone).to("meta"), shape)
         except (RuntimeError, NotImplementedError):
             maps, unused = self._trace(copy.deepcopy(backbone).to_empty(device="cpu"), shape)
+        return replace(self, channels=tuple(each.shape[1] for each in maps), unused=unused)
+
+    def trace_whole(self, backbone: nn.Module, size: tuple[int, int]) -> "FeatureMaps":
+        """Return what `trace` does, from a run of the whole backbone with its values."""
+        with source_code.errors_of(self.name), torch.device("cpu"):
+            maps, unused = self._trace(copy.deepcopy(backbone), (3, *size))
         return replace(self, channels=tuple(each.shape[1] for each in maps), unused=unused)
 
     def _run(self, backbone: nn.Module, pixels: Tensor) -> list[Tensor]:
@@ -135,12 +152,16 @@ class FeatureMaps:
     ) -> tuple[list[Tensor], frozenset[str]]:
         """Return the features of one image, and the parameters that they do not depend on."""
         backbone.eval().requires_grad_(True)
-        names, parameters = zip(*backbone.named_parameters(), strict=True)
+        named = dict(backbone.named_parameters())
+        names, parameters = list(named), list(named.values())
+        device = parameters[0].device if parameters else "cpu"
         with torch.enable_grad():
-            maps = self._run(backbone, torch.zeros((1, *size), device=parameters[0].device))
+            maps = self._run(backbone, torch.zeros((1, *size), device=device))
             if not all(isinstance(each, Tensor) for each in maps):
                 raise _no_features(self.name, maps[0])
             total = torch.stack([each.sum() for each in maps]).sum()
+        if not (parameters and total.requires_grad):  # of a user who trains nothing of it
+            return maps, frozenset(names)
         gradients = torch.autograd.grad(total, parameters, allow_unused=True)
         unused = (name for name, g in zip(names, gradients, strict=True) if g is None)
         return maps, frozenset(unused)
@@ -203,6 +224,79 @@ def build_feature_maps(
         channels_last=getattr(backbone, "output_fmt", "NCHW") == "NHWC",
     )
     return _without_head(backbone, last) if last.before_head else last
+
+
+def build_custom_features(
+    backbone: nn.Module, plugin: Plugin, sizes: Sequence[tuple[int, int]]
+) -> tuple[FeatureMaps, str]:
+    """Return the features of a user's own backbone, and their pooling, by running it.
+
+    Tokens are pooled by the class token, if it has one. Raises KitboxError for what goes wrong in
+    it, and for features that cannot be pooled.
+    """
+    name = plugin.backbone
+    if plugin.pooled_maps:
+        maps = _stages(backbone, name, plugin.pooled_maps, plugin.height_width)
+        return maps, _chosen(plugin, _SPATIAL, "average")
+    tokens_before = int(getattr(backbone, "num_prefix_tokens", 0) or 0)
+    found = FeatureMaps(
+        name=name,
+        channels=(),
+        channels_last=getattr(backbone, "output_fmt", "NCHW") == "NHWC",
+        tokens_before=tokens_before,
+    )
+    outputs = [_run_custom(backbone, name, size) for size in sizes]
+    if outputs[0].ndim == 2:
+        pooling = _chosen(plugin, ("native",), "native")
+    elif outputs[0].ndim == 3 and tokens_before:
+        pooling = _chosen(plugin, (*_SPATIAL, "cls", "cls+mean"), "cls")
+    else:
+        pooling = _chosen(plugin, _SPATIAL, "average")
+    kind = "average" if pooling == "native" else pooling  # its vector is its output
+    found = replace(found, pooling=kind).trace_whole(backbone, sizes[0])
+    for size, output in zip(sizes, outputs, strict=True):
+        if output.ndim != outputs[0].ndim or _channels(output, found) != _channels(
+            outputs[0], found
+        ):
+            raise KitboxError(
+                f"it puts out {tuple(outputs[0].shape[1:])} for {sizes[0][0]}x{sizes[0][1]} "
+                f"pixels, and {tuple(output.shape[1:])} for {size[0]}x{size[1]}",
+                where=name,
+            )
+    declared = getattr(backbone, "num_features", found.channels[-1])
+    if declared != found.channels[-1]:
+        raise KitboxError(
+            f"its num_features = {declared}, but it puts out {found.channels[-1]} channels",
+            where=name,
+            fix='set output_fmt = "NHWC" if they come last' if outputs[0].ndim == 4 else "",
+        )
+    return found, pooling
+
+
+def _channels(output: Tensor, maps: FeatureMaps) -> int:
+    return output.shape[1 if output.ndim == 4 and not maps.channels_last else -1]
+
+
+def _run_custom(backbone: nn.Module, name: str, size: tuple[int, int]) -> Tensor:
+    """Return what a user's own backbone puts out for two images of a size."""
+    mode = backbone.training
+    fixed = torch.random.fork_rng(devices=[])
+    with source_code.errors_of(name), torch.no_grad(), torch.device("cpu"), fixed:
+        output: Any = backbone.eval()(torch.zeros((2, 3, *size)))
+    backbone.train(mode)
+    if not isinstance(output, Tensor):
+        what = article(type(output).__name__)
+    elif output.ndim not in (2, 3, 4) or len(output) != 2 or not output.is_floating_point():
+        what = f"an array {tuple(output.shape)} of {output.dtype}"
+    elif not torch.isfinite(output).all():
+        what = "values that are not finite"
+    else:
+        return output
+    raise KitboxError(
+        f"for two images of {size[0]}x{size[1]} pixels it puts out {what}",
+        where=name,
+        fix="return a map (n, c, h, w), tokens (n, t, c) or a vector (n, c)",
+    )
 
 
 def _stages(

@@ -23,6 +23,7 @@ from kitbox.errors import KitboxError, first_line
 from kitbox.files import digest_of, digest_of_file
 from kitbox.network import model_hub
 from kitbox.network.model_hub import SUFFIXES
+from kitbox.plugin import source_code
 
 if TYPE_CHECKING:
     from kitbox.network.network import Network
@@ -299,6 +300,8 @@ def find_in_folder(folder: Path, backbone: str) -> Path:
     there is none.
     """
     name = model_hub.short_name(backbone)
+    if source_code.is_reference(backbone):
+        name = backbone.replace(":", "_")
     if found := _in_folder(folder, name):
         return found
     raise KitboxError(

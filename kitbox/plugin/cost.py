@@ -15,6 +15,7 @@ from pathlib import Path
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, digest_of_file, write_json
 from kitbox.plugin.plugin import Plugin
+from kitbox.plugin.source_code import is_reference
 from kitbox.workspace import Workspace
 
 # What networks are built with, beside kitbox's own code.
@@ -63,7 +64,7 @@ def store(plugin: Plugin, cost: Cost, workspace: Workspace | None) -> None:
 
 def _path(plugin: Plugin, workspace: Workspace | None) -> Path | None:
     """Return the file of a plugin's cost; None where it depends on files outside of the key."""
-    if ":" in plugin.backbone:  # of a hub, a folder or a user's module
+    if ":" in plugin.backbone and not is_reference(plugin.backbone):  # of a hub or a folder
         return None
     key = digest_of({"plugin": plugin.fingerprint, **builders()})
     return _folder(workspace) / f"{key}.json"

@@ -108,14 +108,14 @@ def augmentation_samples(named: NamedPlugin, train: ImageSet) -> AugmentationSam
 
     Reading, size, crop, augmentation and the seeds of the first epochs are those of its training.
     """
-    from kitbox.network.backbone import data_config
+    from kitbox.network.backbone import input_config
 
     plugin = named.plugin
     height, width = plugin.height_width
     dataset = ImageDataset(
         train,
         plugin.height_width,
-        interpolation=data_config(plugin.backbone).interpolation,
+        interpolation=input_config(plugin).interpolation,
         crop_margin=plugin.crop_margin if plugin.crop else None,
         augmentation=plugin.augmentation,
         code=plugin.source_code,

@@ -17,7 +17,7 @@ from kitbox.files import digest_of
 from kitbox.images import loader
 from kitbox.images.preprocessing import Box
 from kitbox.network import pretrained_weights
-from kitbox.network.backbone import data_config
+from kitbox.network.backbone import input_config
 from kitbox.network.checkpoint import read_origin
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.plugin import Plugin
@@ -188,7 +188,7 @@ class Training:
 
     @cached_property
     def _interpolation(self) -> str:
-        return data_config(self.plugin.backbone).interpolation
+        return input_config(self.plugin).interpolation
 
     def dataset(
         self,

@@ -15,7 +15,7 @@ PLUGIN = """\
 from kitbox import Custom, Plugin
 
 plugin = Plugin(
-    backbone="resnet10t",
+    backbone="own.net:build",
     image_size=32,
     weights="none",
     embedding_dim=16,
@@ -25,6 +25,12 @@ plugin = Plugin(
     batch_size=8,
     warmup_epochs=1,
 )
+"""
+NET = """\
+from torch import nn
+
+def build():
+    return nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8), nn.ReLU())
 """
 LOSS = """\
 from torch import nn
@@ -52,9 +58,10 @@ FILES = {
     "plugins/own_32.py": PLUGIN,
     "own/loss.py": LOSS,
     "own/change.py": CHANGE,
+    "own/net.py": NET,
     "own/sizes.py": "MOST = 4\n",
 }
-CODE = ["own/change.py", "own/loss.py", "own/sizes.py"]
+CODE = ["own/change.py", "own/loss.py", "own/net.py", "own/sizes.py"]
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +156,14 @@ def test_a_trusted_receipt_writes_only_what_it_records(
 def test_a_receipt_cannot_run_what_is_no_code_of_its_own(elsewhere: Workspace) -> None:
     file = submission_of(elsewhere) / "receipt.json"
     receipt = json.loads(file.read_text())
-    receipt["plugins"][0]["settings"] |= {"augmentation": "os:system", "code": {}}
+    receipt["plugins"][0]["settings"] |= {
+        "backbone": "resnet10t",
+        "losses": [],
+        "augmentation": "os:system",
+        "code": {},
+        "epochs": 0,
+        "warmup_epochs": 0,
+    }
     file.write_text(json.dumps(receipt))
     command = ("reproduce", str(file), "--device", "cpu")
     assert "os:system (no plugin here names it)" in error_of(elsewhere, *command)
