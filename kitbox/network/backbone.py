@@ -258,6 +258,9 @@ def describe(model: Any, size: tuple[int, int]) -> Traits:
     image = torch.zeros((1, 3, *size), device="meta")
     features, native, opened = None, None, None
     with suppress(Exception):  # each network refuses in its own way
+        if not hasattr(model, "forward_features"):
+            opened = model(image)
+            native = opened if len(_shape(opened)) == 2 else None
         features = model.forward_features(image)
         native = model.forward_head(features, pre_logits=True)
     pool = str(getattr(model, "global_pool", ""))

@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,12 @@ class Network(nn.Module):
             self.feature_maps = build_feature_maps(self.backbone, plugin, pooling, channels)
         trainable = {name for name, p in self.backbone.named_parameters() if p.requires_grad}
         self.trainable = frozenset(trainable) - self.feature_maps.unused
+        self.train_last_blocks = plugin.train_last_blocks
+        if plugin.train_last_blocks is not None:
+            self.trainable = _last_blocks(self, plugin.backbone, plugin.train_last_blocks)
+        self.checkpointing = plugin.checkpointing
+        if plugin.checkpointing:
+            _check_checkpointing(self.backbone, plugin.backbone)
         self.pooling = Pooling(pooling, plugin.gem_power, len(self.feature_maps.channels))
         self.channels = sum(self.feature_maps.channels)
         self.embedding_dim = plugin.embedding_dim or self.channels
@@ -89,12 +96,19 @@ class Network(nn.Module):
     def train(self, mode: bool = True) -> "Network":
         """Switch between training and eval mode; frozen parts stay in eval mode."""
         super().train(mode)
+        if self.checkpointing:  # without gradients there is no memory to save
+            self.backbone.set_grad_checkpointing(mode)  # type: ignore[operator]
         if self.backbone_is_frozen:
             self.backbone.eval()
         elif self.frozen_batchnorm:
             for module in self.backbone.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
+        if self.train_last_blocks is not None:
+            for name, module in self.backbone.named_modules():
+                parameters = {f"{name}.{each}".lstrip(".") for each, _ in module.named_parameters()}
+                if parameters and not parameters & self.trainable:
+                    module.eval()  # its batch norms keep their statistics
         return self
 
     def freeze_backbone(self, frozen: bool) -> None:
@@ -103,6 +117,52 @@ class Network(nn.Module):
         for name, parameter in self.backbone.named_parameters():
             parameter.requires_grad_(not frozen and name in self.trainable)
         self.train(self.training)
+
+
+def layers_of(backbone: nn.Module, name: str, setting: str) -> tuple[dict[str, int], int]:
+    """Return parameter → layer, counted from the stem, as timm groups them, and the last block.
+
+    Norms and heads after the last block may be in a layer of their own, above it. Raises
+    KitboxError for a backbone whose layers are not known.
+    """
+    from timm.models import group_parameters
+
+    if not hasattr(backbone, "group_matcher"):
+        raise KitboxError(
+            f"the layers of backbone {name} are not known; leave {setting} out, or choose "
+            "another, such as tf_efficientnet_lite0"
+        )
+    matcher = cast(Any, backbone).group_matcher(coarse=False)
+    # what no pattern knows is grouped with this name, after all blocks
+    named = [*((each, None) for each, _ in backbone.named_parameters()), ("?", None)]
+    module = SimpleNamespace(named_parameters=lambda: iter(named))
+    layers: dict[str, int] = group_parameters(module, matcher, reverse=True)
+    after = layers.pop("?")
+    return layers, max((layer for layer in layers.values() if layer < after), default=0)
+
+
+def _last_blocks(network: Network, name: str, count: int) -> frozenset[str]:
+    """Return those parameters that learn which are in the last blocks, or after them."""
+    layers, last = layers_of(network.backbone, name, "train_last_blocks")
+    learning = [layers[each] for each in network.trainable if layers[each] <= last]
+    last = max(learning, default=last)  # blocks above the last of pooled_maps do not count
+    if count > last + 1:
+        raise KitboxError(
+            f"train_last_blocks = {count}, but backbone {name} has {last + 1}, its stem among them",
+            fix="leave it out to train all",
+        )
+    return frozenset(each for each in network.trainable if count and layers[each] > last - count)
+
+
+def _check_checkpointing(backbone: Any, name: str) -> None:
+    """Raise KitboxError for a backbone that cannot be computed twice to save memory."""
+    try:
+        backbone.set_grad_checkpointing(True)
+        backbone.set_grad_checkpointing(False)
+    except (AttributeError, AssertionError, NotImplementedError) as error:
+        raise KitboxError(
+            f"backbone {name} has no gradient checkpointing; leave checkpointing out"
+        ) from error
 
 
 def _sizes(plugin: Plugin) -> tuple[tuple[int, int], ...]:

@@ -57,7 +57,7 @@ def _poolings(traits: Traits) -> tuple[tuple[str, ...], str]:
     """Return the poolings that a backbone can have, and the best one."""
     native = ("native",) if len(traits.native) == 2 else ()
     if not traits.has_tokens:
-        is_map = 4 in (len(traits.open), len(traits.features)) or not traits.native
+        is_map = 4 in (len(traits.open), len(traits.features)) or not native
         return (*_SPATIAL, *native) if is_map else native, "average" if is_map else "native"
     summary = ("cls", "cls+mean") if traits.class_token else ()
     best = "native" if native else "average"
@@ -169,9 +169,10 @@ class FeatureMaps:
 
 def _own_vector(backbone: Any, pixels: Tensor) -> Tensor:
     """Return what a backbone's own head makes of its features, before a classifier."""
+    if not hasattr(backbone, "forward_features"):
+        return backbone(pixels)  # type: ignore[no-any-return]
     features = backbone.forward_features(pixels)
-    vector: Tensor = backbone.forward_head(features, pre_logits=True)
-    return vector
+    return backbone.forward_head(features, pre_logits=True)  # type: ignore[no-any-return]
 
 
 def _without_head(backbone: nn.Module, last: FeatureMaps) -> FeatureMaps:

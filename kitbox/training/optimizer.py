@@ -9,10 +9,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from kitbox.errors import KitboxError
 from kitbox.network import inference
 from kitbox.network.inference import Precision
-from kitbox.network.network import Network
+from kitbox.network.network import Network, layers_of
 from kitbox.network.trained_network import TrainedNetwork
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.schedules import Ema, Swa
@@ -65,26 +64,12 @@ def _layers(trained: TrainedNetwork, plugin: Plugin) -> list[tuple[list[nn.Param
     backbone = trained.network.backbone
     if plugin.layer_decay == 1:
         return [(list(backbone.parameters()), 1.0)]
-    depth_of = _depths(backbone, plugin.backbone)
-    last = max(depth_of[name] for name in trained.network.trainable)
+    depth_of, last_block = layers_of(backbone, plugin.backbone, "layer_decay")
+    last = max((depth_of[name] for name in trained.network.trainable), default=last_block)
     layers: dict[int, list[nn.Parameter]] = {}
     for name, parameter in backbone.named_parameters():
         layers.setdefault(min(depth_of[name], last), []).append(parameter)
     return [(layers[depth], plugin.layer_decay ** (last - depth)) for depth in sorted(layers)[::-1]]
-
-
-def _depths(backbone: nn.Module, name: str) -> dict[str, int]:
-    """Return parameter → layer, counted from the stem, as timm groups them."""
-    from timm.models import group_parameters
-
-    if not hasattr(backbone, "group_matcher"):
-        raise KitboxError(
-            f"the layers of backbone {name} are not known; leave layer_decay out, or choose "
-            "another, such as tf_efficientnet_lite0"
-        )
-    matcher = cast(Any, backbone).group_matcher(coarse=False)
-    depths: dict[str, int] = group_parameters(backbone, matcher, reverse=True)
-    return depths
 
 
 class AveragedWeights:
