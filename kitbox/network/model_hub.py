@@ -1,7 +1,7 @@
 """Networks that a config.json describes, on the Hugging Face hub or in a folder, as timm has them.
 
-`hf-hub:OWNER/NAME` is one of the hub, `timm/NAME` one of timm's own there, and `local-dir:FOLDER`
-a downloaded one, in the workspace or by its whole path.
+`hf-hub:OWNER/NAME` is one of the hub, which may lie in the workspace's `weights/NAME`, `timm/NAME`
+one of timm's own there, and `local-dir:FOLDER` a folder, in the workspace or by its whole path.
 """
 
 import copy
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kitbox.errors import KitboxError, did_you_mean, first_line
-from kitbox.workspace import find_workspace
+from kitbox.workspace import Workspace, find_workspace
 
 Config = Mapping[str, Any]
 
@@ -143,11 +143,12 @@ def find_weights(name: str) -> Path:
 
     Raises KitboxError where there is none.
     """
-    if name.startswith(_FOLDER):
-        files = files_of_weights(_folder(name))
+    folder = _folder(name)
+    if folder is not None:
+        files = files_of_weights(folder)
         if files:
             return files[0]
-        raise KitboxError(f"{_folder(name)} has no file of weights, such as {WEIGHTS[0]}")
+        raise KitboxError(f"{folder} has no file of weights, such as {WEIGHTS[0]}")
     for file in WEIGHTS:
         if path := _cached(name, file):
             return path
@@ -205,14 +206,19 @@ def _repository(name: str) -> str:
     return name.partition(":")[2] if name.startswith(_HUBS) else name
 
 
-def _folder(name: str) -> Path:
-    """Return the folder of a name `local-dir:FOLDER`."""
-    given = Path(name.removeprefix(_FOLDER)).expanduser()
+def _folder(name: str) -> Path | None:
+    """Return the folder of a name `local-dir:FOLDER`, or a model of the hub among the weights.
+
+    It is None for a model that is not downloaded into the workspace's folder of weights.
+    """
     try:
-        root = find_workspace().root
+        workspace = find_workspace()
     except KitboxError:
-        root = Path.cwd()
-    folder = root / given
+        workspace = Workspace(Path.cwd())
+    if not name.startswith(_FOLDER):
+        folder = workspace.weights / short_name(name)
+        return folder if (folder / "config.json").is_file() else None
+    folder = workspace.root / Path(name.removeprefix(_FOLDER)).expanduser()
     if not folder.is_dir():
         raise KitboxError(
             f"there is no folder {folder} of {name}",
@@ -223,9 +229,9 @@ def _folder(name: str) -> Path:
 
 def _file(name: str, file: str) -> Path | None:
     """Return a file of a model, None if it has no such file."""
-    if name.startswith(_FOLDER):
-        path = _folder(name) / file
-        return path if path.is_file() else None
+    folder = _folder(name)
+    if folder is not None:
+        return folder / file if (folder / file).is_file() else None
     return _cached(name, file) or _download(name, file)
 
 
@@ -278,7 +284,6 @@ def _unreachable(name: str) -> UnreachableHubError:
     folder = f"weights/{short_name(name)}"
     return UnreachableHubError(
         f"cannot download {repository}: the Hugging Face hub is out of reach",
-        fix=f"run 'hf download {repository} --local-dir {folder}' where there is a network, copy "
-        f"the folder into the workspace, and name the backbone {_FOLDER}{folder}; a copy of the "
-        "hub's cache (HF_HOME) does as well",
+        fix=f"run 'hf download {repository} --local-dir {folder}' where there is a network, and "
+        "copy that folder into the workspace, or the hub's cache (HF_HOME)",
     )

@@ -284,11 +284,9 @@ def source_digest(source: Path | str, backbone: str = "") -> str:
 
     A config.json that describes the backbone is a part of it.
     """
-    if isinstance(source, Path) and not source.exists():
-        raise KitboxError(f"there is no file of weights {source}; name another with --weights")
-    digest = (
-        digest_of_file(source) if isinstance(source, Path) and source.is_file() else str(source)
-    )
+    if isinstance(source, Path):
+        _check_file(source)
+    digest = digest_of_file(source) if isinstance(source, Path) else source
     config = model_hub.load_config(backbone)
     return digest if config is None else digest_of([digest, config])
 

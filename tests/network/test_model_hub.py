@@ -62,12 +62,18 @@ def cached(workspace: Path, repository: str) -> Path:
     return model / "snapshots" / "0abc"
 
 
-@pytest.mark.parametrize("of_hub", [False, True])
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("local-dir:nets/mega", "nets/mega"),
+        ("hf-hub:BVRA/Mega-T", "weights/Mega-T"),
+        ("hf_hub:BVRA/Mega-T", "hub"),
+    ],
+)
 def test_a_described_backbone_gives_timms_vectors_without_a_network(
-    workspace: Path, of_hub: bool
+    workspace: Path, name: str, place: str
 ) -> None:
-    folder = cached(workspace, "BVRA/Mega-T") if of_hub else workspace / "weights" / "mega"
-    name = "hf-hub:BVRA/Mega-T" if of_hub else "local-dir:weights/mega"
+    folder = cached(workspace, "BVRA/Mega-T") if place == "hub" else workspace / place
     model = write_folder(folder)
     source = pretrained_weights.resolve_source("hub", name, workspace)
     assert source == folder / "model.safetensors"
@@ -129,7 +135,7 @@ def test_a_name_of_timm_at_the_hub_is_timms_own() -> None:
             "hf-hub:BVRA/MegaDescriptor-L-384",
             "cannot download BVRA/MegaDescriptor-L-384: the .* hub is out of reach; run 'hf "
             "download BVRA/MegaDescriptor-L-384 --local-dir weights/MegaDescriptor-L-384' where "
-            "there is a network, .* name the backbone local-dir:weights/MegaDescriptor-L-384",
+            "there is a network, and copy that folder into the workspace, or the hub's cache",
         ),
         ("hf-hub:Mega Descriptor", "backbone hf-hub:Mega Descriptor is not OWNER/NAME of the hub"),
         (

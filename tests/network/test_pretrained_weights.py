@@ -329,6 +329,52 @@ def test_the_layout_of_the_original_dinov2_is_converted(tmp_path: Path) -> None:
     assert held["pos_embed"].shape == (1, 4, 12)
 
 
+def test_the_layout_of_the_original_dinov3_is_converted(tmp_path: Path) -> None:
+    options = {"embed_dim": 16, "depth": 2, "num_heads": 2}
+    torch.manual_seed(1)
+    source = vit("vit_small_patch16_dinov3", **options).state_dict()
+    names = {"reg_token": "storage_tokens", "gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}
+    state = {re.sub("|".join(names), lambda m: names[m[0]], n): t for n, t in source.items()}
+    state |= {"rope_embed.periods": torch.ones(4), "mask_token": torch.zeros(1, 16)}
+    state |= {
+        f"blocks.{i}.attn.qkv.{n}": torch.zeros(48) for i in (0, 1) for n in ("bias", "bias_mask")
+    }
+    torch.save(state, tmp_path / "w.pth")
+    network = vit("vit_small_patch16_dinov3", **options)
+    pretrained_weights.load(network, tmp_path / "w.pth")
+    assert_holds(network, dict(source))
+
+
+@pytest.mark.parametrize("pooling", [None, "native", "cls+mean"])
+def test_a_network_of_tokens_takes_timms_file_at_another_image_size(
+    tmp_path: Path, pooling: str | None
+) -> None:
+    torch.manual_seed(1)
+    source = vit()
+    torch.save({"state_dict": under("module.", dict(source.state_dict()))}, tmp_path / "w.pth")
+    network = Network(
+        Plugin(
+            backbone="test_vit",
+            image_size=(80, 320),
+            pooling=pooling,
+            embedding_dim=None,
+            neck="none",
+            epochs=0,
+            losses=(),
+        )
+    ).eval()
+    assert pretrained_weights.load_network(network, tmp_path / "w.pth").notes == ()
+    same = vit(dynamic_img_size=True).eval()
+    same.load_state_dict(source.state_dict())
+    pixels = torch.randint(0, 255, (1, 80, 320, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        tokens = same.forward_features(network.normalisation(pixels))
+        wanted = tokens[:, 0]  # its own head takes the class token
+        if pooling == "cls+mean":
+            wanted = torch.cat([wanted, tokens[:, 1:].mean(1)], 1)
+        torch.testing.assert_close(network(pixels), wanted)
+
+
 def test_patches_of_another_size_are_not_resampled(tmp_path: Path) -> None:
     torch.save(vit(patch_size=8, img_size=80).state_dict(), tmp_path / "w.pth")
     with pytest.raises(KitboxError, match=r"1 of another shape, such as patch_embed\.proj\.weight"):
