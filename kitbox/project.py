@@ -21,12 +21,12 @@ from kitbox.competition import settings
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection, collect
 from kitbox.embedding.embedder import EmbedOptions
-from kitbox.ensemble import answers, members
+from kitbox.ensemble import answers, members, neighbour_table
 from kitbox.ensemble.ensemble import Combine, Ensemble, EnsembleOptions, UnknownRule
+from kitbox.ensemble.members import MemberSource
 from kitbox.ensemble.meta_embedding import assemble
 from kitbox.errors import KitboxError, KitboxWarning
 from kitbox.plugin import discovery
-from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.views import parse_views
 from kitbox.records import (
     Checkpoint,
@@ -35,11 +35,8 @@ from kitbox.records import (
     Progress,
     Scores,
     Strings,
-    concatenate,
-    rows_of,
     strings,
 )
-from kitbox.retrieval import knn
 from kitbox.submission import receipt
 from kitbox.submission.receipt import Package
 from kitbox.training import runs, trainer
@@ -171,7 +168,7 @@ class Project:
         if weights is not None and init_from is not None:
             raise KitboxError("weights and init_from both say where to start; give one of them")
         competition = self.competition
-        [named] = self._load([name])
+        named = discovery.load(name, self.workspace)
         options = TrainOptions(
             on=on,
             weights=weights,
@@ -255,18 +252,8 @@ class Project:
         if k < 1:
             raise KitboxError(f"k = {k}: give 1 or more")
         images, embeddings = self._embed(names, weights, views, whiten, on)
-        found = knn.nearest(embeddings, embeddings, min(k, max(len(images) - 1, 1)))
-        query, rank = np.nonzero(found.gallery_ids != "")
-        neighbour, labels = found.gallery_ids[query, rank], _labels(images)
         return Table(
-            {
-                "image": images.image_ids[query],
-                "label": labels[query],
-                "rank": rank + 1,
-                "neighbour": neighbour,
-                "neighbour_label": labels[rows_of(neighbour, images.image_ids)],
-                "similarity": found.similarity[query, rank],
-            }
+            neighbour_table.nearest_images(embeddings, images, images, self.competition, k)
         )
 
     def submit(
@@ -305,7 +292,7 @@ class Project:
             self._show(note)
         return collection
 
-    def _load(self, names: Sequence[str], views: Sequence[str] = ()) -> list[NamedPlugin]:
+    def _load(self, names: Sequence[str], views: Sequence[str] = ()) -> list[MemberSource]:
         if not names:
             raise KitboxError("name a plugin; .plugins() lists them")
         if isinstance(views, str):
@@ -314,7 +301,7 @@ class Project:
             given = [view.name for view in parse_views(views)]
         except ValueError as error:
             raise KitboxError(str(error), where="views") from error
-        return discovery.load_with_views(names, self.workspace, given)
+        return members.find(names, self.workspace, given)
 
     def _setup(self, competition: Competition, options: EnsembleOptions, fold: int = 1) -> Ensemble:
         return Ensemble(
@@ -344,17 +331,14 @@ class Project:
         for line in members.checkpoint_warnings(chosen):
             self._show(line)
         gallery = collection.labelled if on == "all" else collection.holdout.gallery
+        every = members.embedded(neighbour_table.all_images(collection), chosen)
         sets = [
-            images
-            for images in (collection.labelled, collection.test, collection.index)
-            if images is not None
+            members.embedded(images, chosen)
+            for images in neighbour_table.distinct_sets(collection).values()
         ]
+        sets = [images for images in sets if len(images)]
         stage = assemble(replace(setup, members=chosen), sets, gallery.image_ids)
-        embeddings = self._run(stage).embeddings
-        every: ImageSet = collection.labelled
-        for images in sets[1:]:  # of scenarios, test images may be labelled ones
-            every = concatenate(every, images.take(~np.isin(images.image_ids, every.image_ids)))
-        return every, embeddings.of(every.image_ids)
+        return every, self._run(stage).embeddings
 
     def _run(self, stage: Generator[Event, None, Result]) -> Result:
         """Run a stage to its end, show its events, and return its result."""

@@ -246,7 +246,7 @@ class Embeddings:
             )
         if self.vectors.dtype != np.float32:
             raise KitboxError(f"embeddings are float32, not {self.vectors.dtype}")
-        lengths = np.linalg.norm(self.vectors, axis=1)
+        lengths = np.sqrt(np.einsum("nd,nd->n", self.vectors, self.vectors))  # no second array
         bad = np.flatnonzero(~(np.abs(lengths - 1) < UNIT_TOLERANCE))
         if len(bad):
             raise KitboxError(

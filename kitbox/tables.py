@@ -12,8 +12,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kitbox.errors import KitboxError, did_you_mean
-from kitbox.files import read_text, write_text
+from kitbox.errors import KitboxError, did_you_mean, readable
+from kitbox.files import atomic_file, read_text
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -343,13 +343,15 @@ def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
 
     A text that a spreadsheet would read as a formula gets an apostrophe before it.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    for row in rows:
-        table.writerow(
-            [
-                f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
-                for cell in row
-            ]
-        )
-    write_text(path, text.getvalue())
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        table = csv.writer(file, lineterminator="\n")
+        table.writerows([_safe_cell(cell) for cell in row] for row in rows)
+
+
+def _safe_cell(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    return readable(f"'{cell}" if cell.startswith(_FORMULA) else cell)

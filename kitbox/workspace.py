@@ -72,6 +72,11 @@ class Workspace:
         return self.cache / "engines"
 
     @property
+    def imported(self) -> Path:
+        """Embeddings of other programs, a folder each; see `embedding.imported_embeddings`."""
+        return self.root / "embeddings"
+
+    @property
     def pixel_cache(self) -> Path:
         """Cached pixels: images decoded, cropped and resized for networks."""
         return self.cache / "prepared"

@@ -12,7 +12,18 @@ import typer
 from typer.core import TyperGroup
 
 import kitbox
-from kitbox.cli import data, init, plugins, pseudo, report, score, submission, sweep, train
+from kitbox.cli import (
+    data,
+    embeddings,
+    init,
+    plugins,
+    pseudo,
+    report,
+    score,
+    submission,
+    sweep,
+    train,
+)
 from kitbox.cli.terminal import print_line
 from kitbox.errors import KitboxError, KitboxWarning
 
@@ -20,8 +31,8 @@ from kitbox.errors import KitboxError, KitboxWarning
 STEPS = {
     "Workspace": ("demo", "init", "competitions"),
     "Data": ("data",),
-    "Train": ("plugins", "train", "sweep", "embed", "pseudo"),
-    "Answer": ("score", "compare", "ensemble", "report", "look"),
+    "Train": ("plugins", "train", "sweep", "embed", "embeddings", "pseudo"),
+    "Answer": ("score", "compare", "ensemble", "neighbours", "report", "look"),
     "Submit": ("submission", "bundle", "leaderboard", "reproduce"),
 }
 
@@ -71,11 +82,13 @@ app.add_typer(plugins.app, name="plugins")
 app.command("train")(train.train)
 app.command("sweep")(sweep.sweep)
 app.command("embed")(train.embed)
+app.add_typer(embeddings.app, name="embeddings")
 app.command("pseudo")(pseudo.pseudo)
 
 app.command("score")(score.score)
 app.command("compare")(score.compare)
 app.command("ensemble")(score.ensemble)
+app.command("neighbours")(embeddings.neighbours)
 app.command("report")(report.report)
 app.command("look")(report.look)
 

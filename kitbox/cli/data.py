@@ -12,7 +12,7 @@ from kitbox.cli.options import (
     JsonOption,
     WorkspaceOption,
     complete_plugins,
-    load_networks,
+    load_members,
     load_plugins,
     with_records,
 )
@@ -221,7 +221,7 @@ def _compare_with_test(
 
     if collection.test is None:
         raise KitboxError("this competition has no test images; set images.test_folder")
-    [member] = members.for_holdout(workspace, load_networks([by], workspace), None, collection)
+    [member] = members.for_holdout(workspace, load_members([by], workspace), None, collection)
     parts = [
         follow(member.embed(images, workspace, collection.unreadable, options))
         for images in (collection.labelled, collection.test)

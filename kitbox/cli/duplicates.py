@@ -9,7 +9,7 @@ from kitbox.cli.options import (
     DeviceOptions,
     JsonOption,
     WorkspaceOption,
-    load_networks,
+    load_members,
     with_records,
 )
 from kitbox.cli.terminal import (
@@ -139,7 +139,7 @@ def _embed(
     from kitbox.ensemble import members, meta_embedding
     from kitbox.ensemble.ensemble import Ensemble
 
-    found, outdated = members.for_inspection(workspace, load_networks(names, workspace), collection)
+    found, outdated = members.for_inspection(workspace, load_members(names, workspace), collection)
     if outdated:
         print_line(f"trained on images, labels or boxes as they were before: {', '.join(outdated)}")
     assembled = follow(

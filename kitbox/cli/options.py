@@ -5,6 +5,7 @@ of the options themselves; the command receives the record.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -15,11 +16,13 @@ import typer
 
 from kitbox.cli.terminal import print_line
 from kitbox.errors import KitboxError
+from kitbox.workspace import find_workspace
 
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
     from kitbox.embedding.embedder import EmbedOptions
     from kitbox.ensemble.ensemble import EnsembleOptions
+    from kitbox.ensemble.members import MemberSource
     from kitbox.plugin.cost import Cost
     from kitbox.plugin.discovery import NamedPlugin
     from kitbox.workspace import Workspace
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
 def complete_plugins(context: typer.Context, incomplete: str) -> list[str]:
     """Return the plugins whose names begin so, for the completion of a shell."""
     from kitbox.plugin import discovery
-    from kitbox.workspace import find_workspace
 
     folder = context.params.get("folder") or context.find_root().params.get("workspace")
     try:
@@ -41,6 +43,18 @@ def complete_plugins(context: typer.Context, incomplete: str) -> list[str]:
     return [name for name in sorted(names) if name.startswith(incomplete) and name not in given]
 
 
+def complete_members(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the plugins and imported embeddings whose names begin so, for a shell."""
+    from kitbox.embedding import imported_embeddings
+
+    names = complete_plugins(context, incomplete)
+    with suppress(KitboxError):
+        folder = context.params.get("folder") or context.find_root().params.get("workspace")
+        names += imported_embeddings.names(find_workspace(Path(folder) if folder else None))
+    given = context.params.get("names") or ()
+    return sorted(name for name in names if name.startswith(incomplete) and name not in given)
+
+
 def complete_presets(incomplete: str) -> list[str]:
     """Return the presets whose names begin so, for the completion of a shell."""
     from kitbox.competition import presets
@@ -51,7 +65,7 @@ def complete_presets(incomplete: str) -> list[str]:
 NamesArgument = Annotated[
     list[str],
     typer.Argument(
-        metavar="NAME...", help="Trained or frozen plugins.", autocompletion=complete_plugins
+        metavar="NAME...", help="Plugins or imported embeddings.", autocompletion=complete_members
     ),
 ]
 WorkspaceOption = Annotated[
@@ -233,30 +247,45 @@ def add_settings(name: str, changes: dict[str, Any]) -> str:
 
 def load_plugins(names: list[str], workspace: "Workspace") -> "list[NamedPlugin]":
     """Return the plugins of these names."""
+    from kitbox.embedding import imported_embeddings
     from kitbox.plugin import discovery
 
+    imported = {*imported_embeddings.names(workspace)} - {*discovery.plugin_names(workspace)}
+    for name in names:
+        if name in imported:
+            raise KitboxError(
+                f"{name} is imported embeddings, which have no network; name a plugin"
+            )
     return [discovery.load(name, workspace) for name in names]
 
 
-def load_networks(
+def load_members(
     names: Sequence[str], workspace: "Workspace", views: Sequence[str] | None = None
-) -> "list[NamedPlugin]":
-    """Return the plugins of these names, to be used: the network of a frozen one is built.
+) -> "list[MemberSource]":
+    """Return the plugins or imported embeddings of these names, with frozen networks built.
 
     `views` are those of --view; a name that has views of its own keeps them.
     """
-    from kitbox.plugin import discovery
+    from kitbox.ensemble import members
+    from kitbox.plugin.discovery import NamedPlugin
 
-    plugins = discovery.load_with_views(names, workspace, parse_views(views or ()))
-    build_frozen(plugins, workspace)
-    return plugins
+    found = members.find(names, workspace, parse_views(views or ()))
+    if views:
+        for one in found:
+            if not isinstance(one, NamedPlugin):
+                print_line(f"{one.name} is imported embeddings: --view leaves it as it is")
+    build_frozen(found, workspace)
+    return found
 
 
-def build_frozen(plugins: "Iterable[NamedPlugin]", workspace: "Workspace") -> None:
+def build_frozen(sources: "Iterable[MemberSource]", workspace: "Workspace") -> None:
     """Build the network of each frozen plugin that has none here, and say so."""
+    from kitbox.plugin.discovery import NamedPlugin
     from kitbox.training import transfer
 
-    for named in plugins:
+    for named in sources:
+        if not isinstance(named, NamedPlugin):
+            continue
         if (built := transfer.build_if_frozen(named, workspace)) is not None:
             print_line(built)
 

@@ -39,6 +39,7 @@ def show_plugins(
         if folder is not None:
             os.environ["KITBOX_WORKSPACE"] = str(folder)
         return
+    from kitbox.embedding import imported_embeddings
     from kitbox.plugin import discovery
 
     workspace = _workspace(folder)
@@ -59,6 +60,8 @@ def show_plugins(
              "checkpoint", "dim", "fingerprint", "trained", "from", "licence of weights"),
             [_cells(row) for row in rows],
         )  # fmt: skip
+        if workspace is not None and (imported := imported_embeddings.names(workspace)):
+            print_line(f"imported embeddings: {', '.join(imported)}; see 'kitbox embeddings'")
     _end_with(mistakes)
 
 

@@ -13,8 +13,8 @@ from kitbox.cli.options import (
     ViewOption,
     WeightsOption,
     WorkspaceOption,
-    complete_plugins,
-    load_networks,
+    complete_members,
+    load_members,
     parse_folds,
     parse_weights,
     with_records,
@@ -45,7 +45,9 @@ def pseudo(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NAME...", help="Trained or frozen plugins.", autocompletion=complete_plugins
+            metavar="NAME...",
+            help="Plugins or imported embeddings.",
+            autocompletion=complete_members,
         ),
     ] = None,
     *,
@@ -127,7 +129,7 @@ def pseudo(
     if file is not None:
         rows, report = _import(file, rule, on or "all", competition, collection)
     else:
-        plugins, given_weights = load_networks(names or [], workspace, view), parse_weights(weights)
+        plugins, given_weights = load_members(names or [], workspace, view), parse_weights(weights)
         scored = members.for_holdout(
             workspace, plugins, given_weights, collection, checkpoint, fold=number
         )

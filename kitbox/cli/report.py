@@ -15,9 +15,9 @@ from kitbox.cli.options import (
     WhitenOption,
     WorkspaceOption,
     build_frozen,
-    complete_plugins,
+    complete_members,
     given_options,
-    load_networks,
+    load_members,
     load_plugins,
     parse_fold,
     parse_views,
@@ -44,7 +44,7 @@ def report(
         typer.Argument(
             metavar="[NAME...|ID]",
             help="Trained plugins, or a submission; none: the data.",
-            autocompletion=complete_plugins,
+            autocompletion=complete_members,
         ),
     ] = None,
     *,
@@ -164,7 +164,7 @@ def look(
         typer.Argument(
             metavar="[NAME...]",
             help="Trained plugins to compare by.",
-            autocompletion=complete_plugins,
+            autocompletion=complete_members,
             show_default=False,
         ),
     ] = None,
@@ -232,10 +232,10 @@ def _embed(
 ) -> "Embeddings":
     from kitbox.look import photographs
 
-    plugins = load_networks(names, workspace, views)
-    if older := photographs.outdated(plugins, workspace):
+    members = load_members(names, workspace, views)
+    if older := photographs.outdated(members, workspace):
         print_line(f"trained before {workspace.decisions.name} changed: {', '.join(older)}")
     stage = photographs.embed(
-        plugins, session.photographs, workspace, whiten=whiten, options=options
+        members, session.photographs, workspace, whiten=whiten, options=options
     )
     return follow(stage)

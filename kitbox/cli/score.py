@@ -14,7 +14,7 @@ from kitbox.cli.options import (
     ViewOption,
     WeightsOption,
     WorkspaceOption,
-    load_networks,
+    load_members,
     parse_folds,
     parse_weights,
     split_names,
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from kitbox.ensemble.answers import EnsembleScore
     from kitbox.ensemble.ensemble import Ensemble
     from kitbox.ensemble.gains import Gain
-    from kitbox.ensemble.members import Member
-    from kitbox.plugin.discovery import NamedPlugin
+    from kitbox.ensemble.members import Member, MemberSource
     from kitbox.records import Scores
     from kitbox.scoring.local_score import LocalScore
     from kitbox.workspace import Workspace
@@ -73,7 +72,7 @@ def score(
     """
     workspace, competition = open_workspace(folder)
     competition = combine.set_threshold(competition)
-    plugins, given = load_networks(names, workspace, view), parse_weights(weights)
+    plugins, given = load_members(names, workspace, view), parse_weights(weights)
     ensembles, found = _score_plugins(
         workspace, competition, plugins, given, fold, combine=combine, device=device
     )
@@ -130,7 +129,7 @@ def compare(
     workspace, competition = open_workspace(folder)
     competition = combine.set_threshold(competition)
     outcomes = []
-    sides = [load_networks(split_names(names), workspace, view) for names in (a, b)]
+    sides = [load_members(split_names(names), workspace, view) for names in (a, b)]
     for plugins in sides:
         _, found = _score_plugins(
             workspace, competition, plugins, None, fold, combine=combine, device=device
@@ -190,7 +189,7 @@ def ensemble(
 
     workspace, competition = open_workspace(folder)
     competition = combine.set_threshold(competition)
-    plugins, given = load_networks(names, workspace, view), parse_weights(weights)
+    plugins, given = load_members(names, workspace, view), parse_weights(weights)
     collection = load_collection(workspace, competition)
     options = combine.for_ensemble(top_k)
     setup = Ensemble(
@@ -234,7 +233,7 @@ def ensemble(
             "queries": made.queries,
             "gallery": made.gallery,
             "thresholds": made.thresholds,
-            **({"no_local_score": missing.reason} if missing else {}),
+            **({"no_local_score": missing} if missing else {}),
         }
     if as_json:
         print_json(report | _gains_json(gains))
@@ -244,7 +243,8 @@ def ensemble(
         print_threshold(locally.score)
         _print_gains(gains)
     elif missing is not None:
-        print_line(f"no local score, because there is no holdout: {missing.reason}")
+        why = ", because there is no holdout" if collection.absent_holdout else ""
+        print_line(f"no local score{why}: {missing}")
     if package is not None:
         print_line(f"submission: {report['csv']}")
         note_on_scale = csv_format.scale_note(competition)
@@ -256,7 +256,7 @@ def ensemble(
 def _score_plugins(
     workspace: "Workspace",
     competition: "Competition",
-    plugins: "list[NamedPlugin]",
+    plugins: "list[MemberSource]",
     weights: list[float] | None,
     fold: str,
     *,

@@ -17,7 +17,7 @@ from kitbox.cli.options import (
     WorkspaceOption,
     add_settings,
     complete_plugins,
-    load_networks,
+    load_members,
     load_plugins,
     measure_plugin,
     parse_folds,
@@ -164,7 +164,7 @@ def embed(
     from kitbox.ensemble import members
 
     workspace, competition = open_workspace(folder)
-    plugins, options = load_networks(names, workspace, view), device.for_embedding()
+    plugins, options = load_members(names, workspace, view), device.for_embedding()
     jobs: list[tuple[Member, ImageSet, Collection]] = []
     for number in parse_folds(fold, competition):
         collection = load_collection(workspace, competition, number)

@@ -124,7 +124,7 @@ class ImageFolder:
         """Return the file of a name in a list, wherever in the folder it lies."""
         if len(bearing := self._index.bearing(name)) == 1:
             return FileMatch(self.path.joinpath(*bearing[0]))
-        path, parts = Path(name), _path_parts(name)
+        path, parts = Path(name), path_parts(name)
         exact = _is_inside(path) and path.name != "" and (self.path / path).is_file()
         if exact and len(path.parts) > 1:
             return FileMatch(self.path / path)
@@ -158,7 +158,7 @@ class ImageFolder:
     @cached_property
     def _names_differ(self) -> bool:
         """Whether the names of the list differ without their folders."""
-        listed = [parts for name in set(self.listed) if (parts := _path_parts(name))]
+        listed = [parts for name in set(self.listed) if (parts := path_parts(name))]
         return len({fold(parts[-1]) for parts in listed}) == len(listed)
 
     @cached_property
@@ -166,7 +166,7 @@ class ImageFolder:
         """Folder → the leading folders that names of its files have in the list."""
         found: dict[PathParts, set[PathParts]] = {}
         for name in set(self.listed):
-            parts = _path_parts(name)
+            parts = path_parts(name)
             fitting = self._index.fitting(parts) if parts else []
             extra = _leading(parts, fitting[0]) if len(fitting) == 1 else ()
             # without any, a name with its folder is as good, one without could mean another folder
@@ -175,10 +175,10 @@ class ImageFolder:
         return found
 
     @cached_property
-    def _index(self) -> "_FileNames":
+    def _index(self) -> "FileNames":
         start, apart = len(self.path.parts), [path.parts for path in self.apart]
         files = [file.parts for file in list_images(self.path)]
-        return _FileNames(
+        return FileNames(
             [file[start:] for file in files if not any(file[: len(one)] == one for one in apart)]
         )
 
@@ -219,7 +219,7 @@ class ImageFolder:
         return self._stems[subfolder]
 
 
-class _FileNames:
+class FileNames:
     """The paths of image files, found by names that lists write in another way."""
 
     def __init__(self, files: list[PathParts]) -> None:
@@ -297,7 +297,7 @@ def _fold_parts(parts: PathParts) -> PathParts:
     return tuple(map(fold, parts))
 
 
-def _path_parts(name: str) -> PathParts:
+def path_parts(name: str) -> PathParts:
     """Return the folders and the name in a path of any system."""
     return tuple(part for part in re.split(r"[/\\]+", name) if part not in ("", "."))
 

@@ -9,10 +9,9 @@ import numpy as np
 from kitbox.competition.settings import Competition
 from kitbox.ensemble import fusion, members, open_set
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
-from kitbox.ensemble.members import Member
+from kitbox.ensemble.members import Member, MemberSource
 from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
 from kitbox.ensemble.open_set import UnknownFit, UnknownModel
-from kitbox.plugin.discovery import NamedPlugin
 from kitbox.records import Progress, Scores
 from kitbox.retrieval.neighbour_graph import neighbour_graphs
 from kitbox.scoring import bootstrap, local_score, outcomes
@@ -70,7 +69,7 @@ def score(ensemble: Ensemble) -> Generator[Progress, None, EnsembleScore]:
 
 def score_plugins(
     setup: Ensemble,
-    plugins: Sequence[NamedPlugin],
+    sources: Sequence[MemberSource],
     weights: Sequence[float] | None = None,
     which: str = "last",
     *,
@@ -81,7 +80,7 @@ def score_plugins(
     `setup` has no members yet; `fold` is that of its collection. Yields warnings about checkpoints.
     """
     chosen = members.for_holdout(
-        setup.workspace, plugins, weights, setup.collection, which, fold=fold
+        setup.workspace, sources, weights, setup.collection, which, fold=fold
     )
     yield from members.checkpoint_warnings(chosen)
     found = yield from score(replace(setup, members=chosen))

@@ -1,21 +1,29 @@
-"""The members of an ensemble: plugins, each with a checkpoint for a purpose."""
+"""The members of an ensemble: plugins, each with a checkpoint, and imported embeddings."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kitbox.dataset.collection import Collection
-from kitbox.embedding import embedder
+from kitbox.embedding import embedder, imported_embeddings
 from kitbox.embedding.embedder import EmbedOptions
-from kitbox.errors import KitboxError
+from kitbox.embedding.imported_embeddings import ImportedEmbeddings
+from kitbox.errors import KitboxError, did_you_mean
 from kitbox.network.checkpoint import read_origin
+from kitbox.plugin import discovery
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.records import Checkpoint, Embeddings, ImageSet, Progress
+from kitbox.records import Checkpoint, Embeddings, ImageSet, Progress, Strings
 from kitbox.training import runs, transfer
 from kitbox.workspace import Workspace
+
+AnyImages = TypeVar("AnyImages", bound=ImageSet)
+# What a command's NAME means.
+MemberSource = NamedPlugin | ImportedEmbeddings
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,10 @@ class Member(ABC):
     def holdout_warning(self) -> str | None:
         """A sentence if its local score may be too good, else None."""
         return None
+
+    def has(self, image_ids: Strings) -> NDArray[np.bool_]:
+        """Return which of some images (n,) it can embed."""
+        return np.ones(len(image_ids), dtype=np.bool_)
 
     @abstractmethod
     def embed(
@@ -176,32 +188,132 @@ class NetworkMember(Member):
         }
 
 
+@dataclass(frozen=True)
+class ImportedMember(Member):
+    """Embeddings that another program computed."""
+
+    embeddings: ImportedEmbeddings
+
+    @property
+    def name(self) -> str:
+        """The name under which they were imported."""
+        return self.embeddings.name
+
+    @property
+    def digest(self) -> str:
+        """The digest of ids and vectors."""
+        return self.embeddings.digest
+
+    @property
+    def on(self) -> str:
+        """The word "elsewhere", as no training here made them."""
+        return "elsewhere"
+
+    @property
+    def trained_on(self) -> str:
+        """The word "imported"."""
+        return "imported"
+
+    @property
+    def holdout_warning(self) -> str | None:
+        """A sentence where nobody knows what they learned from, else None."""
+        if self.embeddings.learned_from != "unknown":
+            return None
+        return (
+            f"warning: nobody knows which images {self.name} learned from; if the holdout is among "
+            f"them, its local score is too good; import them again with --learned-from"
+        )
+
+    def has(self, image_ids: Strings) -> NDArray[np.bool_]:
+        """Return which of some images (n,) have an embedding."""
+        return self.embeddings.has(image_ids)
+
+    def embed(
+        self,
+        images: ImageSet,
+        workspace: Workspace,
+        unreadable: frozenset[str],
+        options: EmbedOptions,
+        *,
+        homogeneous: bool = False,
+    ) -> Generator[Progress, None, Embeddings]:
+        """Return the imported embeddings; yields nothing."""
+        del workspace, unreadable, options, homogeneous
+        yield from ()
+        return self.embeddings.of(images)
+
+    def as_json(self, dim: int) -> dict[str, Any]:
+        """Return the member as a receipt records it."""
+        return {
+            "name": self.name,
+            "checkpoint": self.digest,
+            "weight": self.weight,
+            "dim": dim,
+            "imported": self.embeddings.as_json(),
+        }
+
+
+def find(
+    names: Sequence[str], workspace: Workspace, views: Sequence[str] = ()
+) -> list[MemberSource]:
+    """Return the plugins or imported embeddings of these names; raises KitboxError for others.
+
+    Plugins get these views, if any, unless their name has its own.
+    """
+    return [_find(name, workspace, views) for name in names]
+
+
+def _find(name: str, workspace: Workspace, views: Sequence[str]) -> MemberSource:
+    imported = imported_embeddings.names(workspace)
+    if name in imported:
+        if name in discovery.plugin_names(workspace):
+            raise KitboxError(
+                f"{name} is a plugin, and imported embeddings too",
+                fix="rename the plugin's file, or import the embeddings under another name",
+            )
+        return imported_embeddings.load(name, workspace)
+    try:
+        [named] = discovery.load_with_views([name], workspace, views)
+        return named
+    except KitboxError as error:
+        near = did_you_mean(name, imported)
+        if not near or name in discovery.plugin_names(workspace):
+            raise
+        raise KitboxError(f"no plugin or imported embeddings named {name}{near}") from error
+
+
 def for_holdout(
     workspace: Workspace,
-    plugins: Sequence[NamedPlugin],
+    sources: Sequence[MemberSource],
     weights: Sequence[float] | None,
     collection: Collection,
     which: str = "last",
     *,
     fold: int = 1,
 ) -> list[Member]:
-    """Return members for local scores, whose networks have not seen the holdout.
+    """Return members for local scores, which have not seen the holdout.
 
-    `fold` is that of the collection's holdout. Raises KitboxError where there is none.
+    `fold` is that of the collection's holdout. Raises KitboxError where there is none, and for
+    embeddings that are known to have learned from its queries.
     """
     data = runs.data_digest(collection.require_holdout().train)
-    checkpoints = []
-    for named in plugins:
-        transfer.build_if_frozen(named, workspace)
-        checkpoints.append(
-            runs.find(workspace, named, on="holdout", data=data, which=which, fold=fold)
+    conflict = holdout_conflict(sources, collection)
+    if conflict is not None:
+        raise KitboxError(
+            f"{conflict}, so that the local score would be too good",
+            fix="score embeddings of a network that has not seen them; 'kitbox ensemble NAME "
+            "--submit' makes a submission without a local score",
         )
-    return _members(plugins, checkpoints, weights)
+
+    def checkpoint(named: NamedPlugin) -> Checkpoint:
+        return runs.find(workspace, named, on="holdout", data=data, which=which, fold=fold)
+
+    return _members(sources, weights, workspace, checkpoint)
 
 
 def for_submission(
     workspace: Workspace,
-    plugins: Sequence[NamedPlugin],
+    sources: Sequence[MemberSource],
     weights: Sequence[float] | None,
     collection: Collection,
     which: str = "last",
@@ -209,20 +321,23 @@ def for_submission(
     """Return members for a submission, refitted on all labelled images where they were."""
     everything = runs.data_digest(collection.labelled)
     held = runs.data_digest(collection.holdout.train)
-    checkpoints = []
-    for named in plugins:
-        transfer.build_if_frozen(named, workspace)
+
+    def checkpoint(named: NamedPlugin) -> Checkpoint:
         try:
-            checkpoints.append(runs.find(workspace, named, on="all", data=everything))
+            return runs.find(workspace, named, on="all", data=everything)
         except KitboxError:  # not refitted: the receipt tells which network it was
             if collection.absent_holdout is not None:
                 raise
-            checkpoints.append(runs.find(workspace, named, on="holdout", data=held, which=which))
-    return _members(plugins, checkpoints, weights)
+            return runs.find(workspace, named, on="holdout", data=held, which=which)
+
+    return _members(sources, weights, workspace, checkpoint)
 
 
 def for_inspection(
-    workspace: Workspace, plugins: Sequence[NamedPlugin], collection: Collection
+    workspace: Workspace,
+    sources: Sequence[MemberSource],
+    collection: Collection,
+    weights: Sequence[float] | None = None,
 ) -> tuple[list[Member], list[str]]:
     """Return members for looking at similar images, and the names of those that are outdated.
 
@@ -232,18 +347,57 @@ def for_inspection(
     """
     has_holdout = collection.absent_holdout is None
     suitable, on = (for_holdout, "holdout") if has_holdout else (for_submission, "all")
-    chosen, outdated = list[Member](), []
-    for named in plugins:
+    outdated: list[str] = []
+
+    def checkpoint(named: NamedPlugin) -> Checkpoint:
         try:
             [member] = suitable(workspace, [named], None, collection)
-            chosen.append(member)
+            found = member.checkpoint
         except runs.OtherImagesError:
-            older = runs.newest(workspace, named, on=on)
-            if older is None:
+            found = runs.newest(workspace, named, on=on)
+            if found is None:
                 raise
-            chosen += _members([named], [older], None)
             outdated.append(named.name)
-    return chosen, outdated
+        assert found is not None  # noqa: S101  a plugin has one
+        return found
+
+    return _members(sources, weights, workspace, checkpoint), outdated
+
+
+def newest(workspace: Workspace, sources: Sequence[MemberSource]) -> list[Member]:
+    """Return members for looking at images, each with its newest checkpoint on any images.
+
+    That of a network which was trained without the holdout comes first: it finds a wrong label more
+    easily if it was not trained on it. That of a frozen plugin is built where it has none.
+    """
+
+    def checkpoint(named: NamedPlugin) -> Checkpoint:
+        found = (runs.newest(workspace, named, on) for on in ("holdout", "all"))
+        first = next((one for one in found if one is not None), None)
+        if first is None:
+            raise KitboxError(f"{named.name} is not trained; run 'kitbox train {named.name}'")
+        return first
+
+    return _members(sources, None, workspace, checkpoint)
+
+
+def embedded(images: AnyImages, members: Sequence[Member]) -> AnyImages:
+    """Return the images that all members can embed."""
+    found = [member.has(images.image_ids) for member in members]
+    return images if np.all(found) else images.take(np.all(found, axis=0))
+
+
+def holdout_conflict(sources: Sequence[MemberSource], collection: Collection) -> str | None:
+    """Return which embeddings are known to have learned from the holdout's queries, or None."""
+    queries = collection.holdout.query.image_ids
+    for source in sources:
+        seen = source.knows(queries) if isinstance(source, ImportedEmbeddings) else []
+        if seen:
+            return (
+                f"{source.name} learned from {len(seen)} of the {len(queries)} images that the "
+                f"holdout asks about, such as '{seen[0]}'"
+            )
+    return None
 
 
 def checkpoint_warnings(members: Sequence[Member]) -> list[str]:
@@ -266,17 +420,23 @@ def refit_advice(members: Sequence[Member]) -> list[str]:
 
 
 def _members(
-    plugins: Sequence[NamedPlugin],
-    checkpoints: Sequence[Checkpoint],
+    sources: Sequence[MemberSource],
     weights: Sequence[float] | None,
+    workspace: Workspace,
+    checkpoint: Callable[[NamedPlugin], Checkpoint],
 ) -> list[Member]:
-    repeated = next((p.name for i, p in enumerate(plugins) if p in plugins[:i]), None)
+    """Return a member of each source; `checkpoint` finds that of a plugin."""
+    found: list[Callable[[float], Member]] = []
+    for source in sources:
+        if isinstance(source, ImportedEmbeddings):
+            found.append(partial(ImportedMember, embeddings=source))
+        else:
+            transfer.build_if_frozen(source, workspace)
+            found.append(partial(NetworkMember, named=source, network=checkpoint(source)))
+    repeated = next((p.name for i, p in enumerate(sources) if p in sources[:i]), None)
     if repeated is not None:
         raise KitboxError(f"plugin {repeated} is named twice; to count it double use --weights")
-    given = [1.0] * len(plugins) if weights is None else list(weights)
-    if len(given) != len(plugins):
-        raise KitboxError(f"--weights names {len(given)} weights for {len(plugins)} plugins")
-    return [
-        NetworkMember(weight, named, checkpoint)
-        for named, checkpoint, weight in zip(plugins, checkpoints, given, strict=True)
-    ]
+    given = [1.0] * len(sources) if weights is None else list(weights)
+    if len(given) != len(sources):
+        raise KitboxError(f"--weights names {len(given)} weights for {len(sources)} plugins")
+    return [member(weight) for member, weight in zip(found, given, strict=True)]

@@ -1,13 +1,17 @@
 """Meta-embeddings: weighted concatenation of embeddings, each PCA-whitened first if wanted."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kitbox.ensemble.ensemble import Ensemble
+from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, ImageSet, Progress, Strings
+from kitbox.records import Embeddings, Floats, ImageSet, Progress, Strings
+
+# Numbers of a block of rows: 16 MB of float32.
+_BLOCK_SIZE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -35,25 +39,68 @@ def assemble(
         raise KitboxError("an ensemble needs a plugin")
     whiten, blocks = ensemble.options.whiten, []
     for member in ensemble.members:
-        parts = []
-        for images in image_sets:
-            part = yield from member.embed(
-                images,
-                ensemble.workspace,
-                ensemble.collection.unreadable,
-                ensemble.embed_options,
+        parts = yield from _embed(member, ensemble, image_sets)
+        block = parts[0]
+        if len(parts) > 1:
+            block = Embeddings(
+                np.concatenate([part.image_ids for part in parts]),
+                np.concatenate([part.vectors for part in parts]),
             )
-            parts.append(part)
-        block = Embeddings(
-            np.concatenate([part.image_ids for part in parts]),
-            np.concatenate([part.vectors for part in parts]),
-        )
         if whiten:
             block = yield from whiten_block(block, gallery_ids, whiten, member.full_name)
         blocks.append(block)
     weights = tuple(member.weight for member in ensemble.members)
     dims = tuple(block.dim for block in blocks)
     return MetaEmbedding(concatenate(blocks, weights), dims, tuple(blocks), weights)
+
+
+def assemble_rows(
+    ensemble: Ensemble, image_sets: Sequence[ImageSet], gallery_ids: Strings
+) -> Generator[Progress, None, tuple[int, Iterator[Floats]]]:
+    """Return the dimensions of the meta-embeddings of `assemble`, and their rows in blocks.
+
+    Without whitening no more than a block is held at a time: embeddings are on disk.
+    """
+    if ensemble.options.whiten:
+        meta = yield from assemble(ensemble, image_sets, gallery_ids)
+        whole = meta.embeddings
+        return whole.dim, (whole.vectors[rows] for rows in row_slices(len(whole), whole.dim))
+    parts = []
+    for member in ensemble.members:
+        of_member = yield from _embed(member, ensemble, image_sets)
+        parts.append(of_member)
+    shares = _shares([member.weight for member in ensemble.members])
+    dim = sum(of_member[0].dim for of_member in parts)
+    return dim, (
+        np.concatenate(
+            [part.vectors[rows] * share for part, share in zip(of_set, shares, strict=True)], axis=1
+        )
+        for of_set in zip(*parts, strict=True)
+        for rows in row_slices(len(of_set[0]), dim)
+    )
+
+
+def row_slices(rows: int, dim: int) -> Iterator[slice]:
+    """Yield slices of rows that have four million numbers at most."""
+    step = max(_BLOCK_SIZE // max(dim, 1), 1)
+    return (slice(start, start + step) for start in range(0, rows, step))
+
+
+def _embed(
+    member: Member, ensemble: Ensemble, image_sets: Sequence[ImageSet]
+) -> Generator[Progress, None, list[Embeddings]]:
+    parts = []
+    for images in image_sets:
+        part = yield from member.embed(
+            images, ensemble.workspace, ensemble.collection.unreadable, ensemble.embed_options
+        )
+        parts.append(part)
+    return parts
+
+
+def _shares(weights: Sequence[float]) -> list[np.float32]:
+    """Return the scale of each block: sqrt(weight_i / sum of weights)."""
+    return [*np.sqrt(np.asarray(weights, dtype=np.float64) / np.sum(weights)).astype(np.float32)]
 
 
 def concatenate(blocks: Sequence[Embeddings], weights: Sequence[float]) -> Embeddings:
@@ -74,14 +121,14 @@ def concatenate(blocks: Sequence[Embeddings], weights: Sequence[float]) -> Embed
                 f"embeddings of {len(image_ids)} and of {len(block)} images cannot be joined; "
                 "embed the same image set with each plugin"
             )
-    shares = np.sqrt(np.asarray(weights, dtype=np.float64) / np.sum(weights))
-    joined = np.concatenate(
-        [
-            block.of(image_ids).vectors * np.float32(share)
-            for block, share in zip(blocks, shares, strict=True)
-        ],
-        axis=1,
-    )
+    if len(blocks) == 1:
+        return blocks[0]
+    joined = np.empty((len(image_ids), sum(block.dim for block in blocks)), dtype=np.float32)
+    column = 0
+    for block, share in zip(blocks, _shares(weights), strict=True):
+        in_order = block if np.array_equal(block.image_ids, image_ids) else block.of(image_ids)
+        np.multiply(in_order.vectors, share, out=joined[:, column : column + block.dim])
+        column += block.dim
     return Embeddings(image_ids, joined)
 
 

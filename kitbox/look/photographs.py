@@ -9,15 +9,14 @@ import numpy as np
 from kitbox import tables
 from kitbox.competition import decisions, lists
 from kitbox.competition.settings import Competition
-from kitbox.embedding import embedder
-from kitbox.ensemble import meta_embedding
-from kitbox.errors import KitboxError
+from kitbox.embedding.embedder import EmbedOptions
+from kitbox.ensemble import members, meta_embedding
+from kitbox.ensemble.members import MemberSource
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, Signatures
-from kitbox.plugin.discovery import NamedPlugin
-from kitbox.records import Checkpoint, Embeddings, ImageSet, Progress, Strings, concatenate, strings
+from kitbox.records import Embeddings, ImageSet, Progress, Strings, concatenate, strings
 from kitbox.retrieval import knn
-from kitbox.training import runs, transfer
+from kitbox.training import runs
 from kitbox.training.runs import Run
 from kitbox.workspace import Workspace
 
@@ -176,24 +175,26 @@ def least_similarity(embeddings: Embeddings, images: Sequence[str]) -> float | N
 
 
 def embed(
-    plugins: Sequence[NamedPlugin],
+    sources: Sequence[MemberSource],
     photographs: Photographs,
     workspace: Workspace,
     *,
     whiten: int | None,
-    options: embedder.EmbedOptions,
+    options: EmbedOptions,
 ) -> Generator[Progress, None, Embeddings]:
     """Return the meta-embeddings of all readable images, through the cache; yields Progress.
 
-    Each plugin's newest finished run is used, even if boxes or labels were decided after it.
+    Each plugin's newest finished run is used, even if boxes or labels were decided after it. Images
+    that imported embeddings lack are left out.
     """
-    checkpoints = [_newest(workspace, named) for named in plugins]
-    sides = [images for side in SIDES if len(images := photographs.part(side))]
+    chosen = members.newest(workspace, sources)
+    sides = [members.embedded(photographs.part(side), chosen) for side in SIDES]
+    sides = [images for images in sides if len(images)]
     blocks = []
-    for named, checkpoint in zip(plugins, checkpoints, strict=True):
+    for member in chosen:
         parts = []
         for images in sides:
-            part = yield from embedder.embed(named, checkpoint, images, workspace, options=options)
+            part = yield from member.embed(images, workspace, frozenset(), options)
             parts.append(part)
         block = Embeddings(
             strings(np.concatenate([part.image_ids for part in parts])),
@@ -201,32 +202,19 @@ def embed(
         )
         if whiten:
             block = yield from meta_embedding.whiten_block(
-                block, block.image_ids, whiten, named.full_name
+                block, block.image_ids, whiten, member.full_name
             )
         blocks.append(block)
     return meta_embedding.concatenate(blocks, [1.0] * len(blocks))
 
 
-def outdated(plugins: Sequence[NamedPlugin], workspace: Workspace) -> list[str]:
+def outdated(sources: Sequence[MemberSource], workspace: Workspace) -> list[str]:
     """Return the plugins whose newest network was trained before decisions.csv changed."""
-    newest = {named.name: _newest(workspace, named) for named in plugins}
+    networks = {one.name: one.checkpoint for one in members.newest(workspace, sources)}
     return [
         name
-        for name, checkpoint in newest.items()
-        if checkpoint.on != "none"
+        for name, checkpoint in networks.items()
+        if checkpoint is not None
+        and checkpoint.on != "none"
         and runs.decisions_changed_since(workspace, [Run(checkpoint.path.parent)])
     ]
-
-
-def _newest(workspace: Workspace, named: NamedPlugin) -> Checkpoint:
-    """Return the newest checkpoint that was trained without the holdout, or else with it.
-
-    A network finds a wrong label more easily if it was not trained on it. That of a frozen plugin
-    is built where it has none.
-    """
-    transfer.build_if_frozen(named, workspace)
-    found = (runs.newest(workspace, named, on) for on in ("holdout", "all"))
-    newest = next((checkpoint for checkpoint in found if checkpoint is not None), None)
-    if newest is None:
-        raise KitboxError(f"{named.name} is not trained; run 'kitbox train {named.name}'")
-    return newest

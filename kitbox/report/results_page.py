@@ -14,9 +14,11 @@ from kitbox.competition.settings import Competition
 from kitbox.dataset import label_errors
 from kitbox.dataset.collection import Collection
 from kitbox.dataset.label_errors import LabelSuspect
+from kitbox.embedding import imported_embeddings
+from kitbox.ensemble import members
 from kitbox.ensemble.answers import answer_holdout
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
-from kitbox.ensemble.members import Member
+from kitbox.ensemble.members import Member, MemberSource
 from kitbox.errors import KitboxError
 from kitbox.files import read_text
 from kitbox.plugin import discovery
@@ -64,7 +66,7 @@ class ResultsRequest:
     """
 
     name: str
-    plugins: tuple[NamedPlugin, ...]
+    plugins: tuple[MemberSource, ...]
     weights: tuple[float, ...] | None
     options: EnsembleOptions
     threshold: str | None
@@ -89,7 +91,7 @@ class ResultsRequest:
             return notes
         notes.append(f"Submission {self.name}, answered on the local holdout.")
         entries = zip(self.receipt["plugins"], members, strict=True)
-        others = [e["name"] for e, m in entries if e["scored_checkpoint"] != m.digest]
+        others = [e["name"] for e, m in entries if e.get("scored_checkpoint", m.digest) != m.digest]
         if others:
             notes.append(f"Trained again since, so that scores may differ: {', '.join(others)}.")
         return notes
@@ -109,10 +111,10 @@ def resolve_names(
     Raises KitboxError for names that are neither, and for options that a submission's receipt has.
     """
     try:
-        plugins = tuple(discovery.load_with_views(names, workspace, views))
+        plugins = tuple(members.find(names, workspace, views))
     except KitboxError as error:
         submission = _find_submission(names, workspace)
-        known = discovery.plugin_names(workspace)
+        known = [*discovery.plugin_names(workspace), *imported_embeddings.names(workspace)]
         if submission is None and len(names) == 1 and names[0] not in known:
             raise KitboxError(
                 f"{error}; nor is it a submission, 'kitbox leaderboard' lists submissions"
@@ -206,15 +208,16 @@ def _find_submission(names: Sequence[str], workspace: Workspace) -> ResultsReque
         return None
     recorded = receipt.load(workspace.submissions / name)
     entries = recorded["plugins"]
-    plugins = tuple(receipt.recorded_plugin(entry) for entry in entries)
-    discovery.read_code((named.plugin for named in plugins), workspace)
+    plugins = tuple(receipt.source_of(entry, workspace) for entry in entries)
+    networks = (one.plugin for one in plugins if isinstance(one, NamedPlugin))
+    discovery.read_code(networks, workspace)
     return ResultsRequest(
         name=name,
         plugins=plugins,
         weights=tuple(float(entry["weight"]) for entry in entries),
         options=receipt.ensemble_options(recorded),
         threshold=_threshold_option(recorded),
-        checkpoint="best" if any(entry["which"] == "best" for entry in entries) else "last",
+        checkpoint="best" if any(entry.get("which") == "best" for entry in entries) else "last",
         receipt=recorded,
     )
 

@@ -245,6 +245,12 @@ def build_wheels(folder: Path) -> None:
 
 def _plugin(entry: Mapping[str, Any], workspace: Workspace) -> NamedPlugin:
     """Return the plugin of a receipt's entry; raise KitboxError where it has other settings now."""
+    if "imported" in entry:
+        raise KitboxError(
+            f"{entry['name']} is imported embeddings, which have no network for the images of a "
+            "kernel",
+            fix="pack a submission of plugins alone",
+        )
     named = discovery.load(entry["name"], workspace)
     if named.plugin.fingerprint != entry["fingerprint"]:
         raise KitboxError(

@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 import kitbox
 from kitbox.competition.settings import Competition
-from kitbox.dataset.absent_holdout import AbsentHoldout
 from kitbox.dataset.collection import Collection
+from kitbox.embedding import imported_embeddings
 from kitbox.ensemble import answers, members
 from kitbox.ensemble.answers import EnsembleScore
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
-from kitbox.ensemble.members import Member
+from kitbox.ensemble.members import Member, MemberSource
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, read_json, write_bytes, write_json, write_text
 from kitbox.network import inference
@@ -90,14 +90,15 @@ def describe(
     *,
     precision: str,
     note: str = "",
+    missing: str | None = None,
 ) -> dict[str, Any]:
     """Return the receipt of a submission.
 
     `ensemble` answered its queries; `scored` are members of the same plugins whose networks have
-    not seen the holdout, and `score` is theirs. Without a holdout there are none.
+    not seen the holdout, and `score` is theirs. Without a holdout there are none, and `missing`
+    says why.
     """
     competition, options = ensemble.competition, ensemble.options
-    missing = ensemble.collection.absent_holdout
     plugins = []
     for row, (member, dim) in enumerate(zip(ensemble.members, submission.dims, strict=True)):
         local = scored[row] if score else member
@@ -130,7 +131,7 @@ def describe(
         "gallery": submission.gallery,
         "metric": competition.metric,
         "scores": score.score.scores.as_json(DIGITS) if score else {},
-        **({"no_local_score": missing.reason} if missing else {}),
+        **({"no_local_score": missing} if missing else {}),
         "data": data_digests(ensemble.collection),
         "csv": {
             "file": "submission.csv",
@@ -261,7 +262,7 @@ class Package:
     submission: Submission = field(repr=False)
     members: Sequence[Member] = field(repr=False)
     score: EnsembleScore | None = field(repr=False)
-    missing: AbsentHoldout | None = field(repr=False)
+    missing: str | None = field(repr=False)
 
     @property
     def csv(self) -> Path:
@@ -271,7 +272,7 @@ class Package:
 
 def submit(
     setup: Ensemble,
-    plugins: Sequence[NamedPlugin],
+    sources: Sequence[MemberSource],
     weights: Sequence[float] | None = None,
     which: str = "last",
     *,
@@ -285,13 +286,14 @@ def submit(
     competition, collection, options = setup.competition, setup.collection, setup.options
     check_top_k(options, competition)
     scored: list[Member] = []
-    locally, unknown_model, missing = None, None, collection.absent_holdout
+    locally, unknown_model, absent = None, None, collection.absent_holdout
+    missing = absent.reason if absent else members.holdout_conflict(sources, collection)
     if missing is not None:
         thresholds = unfitted_thresholds(options, competition, missing)
     else:
-        scored, locally = yield from answers.score_plugins(setup, plugins, weights, which)
+        scored, locally = yield from answers.score_plugins(setup, sources, weights, which)
         thresholds, unknown_model = locally.score.thresholds, locally.unknown_model
-    chosen = members.for_submission(setup.workspace, plugins, weights, collection, which)
+    chosen = members.for_submission(setup.workspace, sources, weights, collection, which)
     yield from members.checkpoint_warnings([one for one in chosen if one not in scored])
     yield from members.refit_advice(chosen)
     ensemble = replace(setup, members=chosen)
@@ -300,7 +302,9 @@ def submit(
     device = inference.resolve_device(given.device)
     precision = inference.resolve_precision(given.precision, device)
     precision = "32" if given.engine == "onnx" else precision
-    written = describe(made, ensemble, locally, scored, precision=precision, note=note)
+    written = describe(
+        made, ensemble, locally, scored, precision=precision, note=note, missing=missing
+    )
     return Package(
         folder=save(setup.workspace, written, made.text),
         receipt=written,
@@ -321,6 +325,13 @@ def load(path: Path) -> dict[str, Any]:
     if "threshold" not in receipt["competition"]:
         raise KitboxError(f"{file} is not a receipt: its competition lacks threshold")
     return receipt  # type: ignore[no-any-return]
+
+
+def source_of(entry: dict[str, Any], workspace: Workspace) -> MemberSource:
+    """Return the plugin of a receipt's entry, with the settings that it had, or the embeddings."""
+    if "imported" in entry:
+        return imported_embeddings.load(entry["name"], workspace)
+    return recorded_plugin(entry)
 
 
 def ensemble_options(recorded: dict[str, Any]) -> EnsembleOptions:

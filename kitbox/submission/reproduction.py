@@ -8,10 +8,11 @@ from typing import Any
 
 from kitbox.competition.settings import Competition, ThresholdSettings
 from kitbox.dataset.collection import Collection
+from kitbox.embedding import imported_embeddings
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.ensemble import answers
 from kitbox.ensemble.ensemble import Ensemble
-from kitbox.ensemble.members import NetworkMember
+from kitbox.ensemble.members import ImportedMember, Member, NetworkMember
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.network.checkpoint import read_checkpoint, read_origin
@@ -76,10 +77,15 @@ def reproduce(
     folder = path if path.is_dir() else path.parent
     # apart from the workspace's own runs, so that the recorded checkpoints are not replaced
     apart = replace(workspace, cache_name=".kitbox/reproduced")
-    members: list[NetworkMember] = []
-    scored: list[NetworkMember] = []
+    members: list[Member] = []
+    scored: list[Member] = []
     local = ("holdout",) if recorded["scores"] else ()  # else there was no holdout
     for entry in recorded["plugins"]:
+        if "imported" in entry:
+            member = _imported(entry, workspace)
+            members.append(member)
+            scored += [member for _ in local]
+            continue
         named = receipt.recorded_plugin(entry)
         networks: dict[str, Checkpoint] = {}
         for on in dict.fromkeys((*local, entry["trained_on"])):
@@ -191,6 +197,23 @@ def _admit_code(
     return tuple(f"wrote {file}, as the receipt has it" for file in written)
 
 
+def _imported(entry: dict[str, Any], workspace: Workspace) -> ImportedMember:
+    """Return imported embeddings; raises KitboxError where those of the receipt are not here."""
+    name, recorded = entry["name"], entry["imported"]
+    files = " and ".join(recorded["files"])
+    found = None
+    if name in imported_embeddings.names(workspace):
+        found = imported_embeddings.load(name, workspace)
+    if found is None or found.digest != entry["checkpoint"]:
+        others = "nothing of that name is here" if found is None else "those here are others"
+        raise KitboxError(
+            f"{name} is embeddings {entry['checkpoint'][:12]} imported from {files}, and {others}",
+            fix=f"run 'kitbox embeddings import {' '.join(recorded['files'])} --name {name}"
+            f"{'' if found is None else ' --replace'}'",
+        )
+    return ImportedMember(entry["weight"], found)
+
+
 def _recorded(workspace: Workspace, named: NamedPlugin, entry: dict[str, Any]) -> Checkpoint | None:
     """Return the checkpoint of an entry, from the plugin's runs.
 
@@ -276,6 +299,8 @@ def _plugin_comparisons(recorded: dict[str, Any], workspace: Workspace) -> list[
     """Compare each recorded plugin with the file that has its name now."""
     found = []
     for entry in recorded["plugins"]:
+        if "imported" in entry:
+            continue  # no file determines them
         try:
             now = discovery.load(entry["name"], workspace).plugin.fingerprint
         except KitboxError as error:
@@ -285,13 +310,17 @@ def _plugin_comparisons(recorded: dict[str, Any], workspace: Workspace) -> list[
 
 
 def _checkpoint_comparisons(
-    recorded: dict[str, Any], members: list[NetworkMember], prefix: str = ""
+    recorded: dict[str, Any], members: list[Member], prefix: str = ""
 ) -> list[Comparison]:
     """Compare the networks with those of one side of a receipt."""
     found = []
     for entry, member in zip(recorded["plugins"], members, strict=True):
         if prefix and entry["trained_on"] == "holdout":
             continue  # the same network was scored
+        if member.checkpoint is None:
+            what = f"{prefix}embeddings {entry['name']}"
+            found.append(Comparison(what, entry["checkpoint"], member.digest))
+            continue
         side = receipt.entry_of_side(entry, member.checkpoint.on)
         origin = read_origin(member.checkpoint.path)
         for what, then, now in (

@@ -7,7 +7,6 @@ import numpy as np
 
 from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
-from kitbox.dataset.absent_holdout import AbsentHoldout
 from kitbox.dataset.collection import Collection
 from kitbox.ensemble import fusion, open_set
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
@@ -57,9 +56,11 @@ def check_top_k(options: EnsembleOptions, competition: Competition) -> None:
 
 
 def unfitted_thresholds(
-    options: EnsembleOptions, competition: Competition, missing: AbsentHoldout
+    options: EnsembleOptions, competition: Competition, missing: str
 ) -> dict[str, float]:
     """Return the thresholds of a submission without a holdout; by a share, the test gives them.
+
+    `missing` says why there is none.
 
     Raises KitboxError for a rule that is fitted on the holdout.
     """
@@ -72,7 +73,7 @@ def unfitted_thresholds(
     if fitted:
         similar = "" if options.combine == "classifier" else "a similarity as --threshold 0.35, or "
         raise KitboxError(
-            f"{fitted} is fitted on a holdout, and there is none: {missing.reason}",
+            f"{fitted} is fitted on a holdout, and there is none: {missing}",
             fix=f"give {similar}the share of queries without an answer as --threshold 16.5%",
         )
     if competition.uses_threshold and rule.similarity is not None:

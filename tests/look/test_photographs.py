@@ -93,7 +93,7 @@ def test_networks_trained_before_the_last_decision_are_outdated(
 ) -> None:
     plugin = tiny()
     monkeypatch.setattr(
-        "kitbox.training.runs.read_checkpoint",
+        "kitbox.network.checkpoint.read_checkpoint",
         lambda path: Checkpoint(
             path=path, plugin="tiny", fingerprint="", digest="", epoch=1, on="holdout"
         ),

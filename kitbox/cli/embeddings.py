@@ -1,0 +1,448 @@
+"""Commands that exchange embeddings with other programs: embeddings, and neighbours."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+import typer
+
+from kitbox.cli.options import (
+    DeviceOptions,
+    JsonOption,
+    NamesArgument,
+    WeightsOption,
+    WhitenOption,
+    WorkspaceOption,
+    load_members,
+    parse_weights,
+    with_records,
+)
+from kitbox.cli.terminal import (
+    follow,
+    load_collection,
+    open_workspace,
+    print_json,
+    print_line,
+    print_table,
+)
+from kitbox.errors import KitboxError, counted, more
+from kitbox.workspace import find_workspace
+
+if TYPE_CHECKING:
+    from kitbox.embedding.imported_embeddings import ImportReport, LearnedFrom, NamedImages
+    from kitbox.embedding.vector_rows import VectorFile
+    from kitbox.ensemble.ensemble import Ensemble
+
+app = typer.Typer(invoke_without_command=True)
+
+OnOption = Annotated[
+    Literal["holdout", "all"],
+    typer.Option("--on", help="Networks that have not seen the holdout, or those of a submission."),
+]
+_LEARNED_WORDS = ("nothing", "labelled", "unknown")
+_QUESTION = (
+    "Which images of this competition did the network learn from: nothing, labelled (all labelled "
+    "images), a list of images or individuals, or unknown?"
+)
+
+
+@app.callback()
+def show_embeddings(
+    context: typer.Context, as_json: JsonOption = False, folder: WorkspaceOption = None
+) -> None:
+    """List the embeddings that were imported.
+
+    \b
+    Example:
+      kitbox embeddings
+    """
+    if context.invoked_subcommand is not None:
+        if folder is not None:
+            os.environ["KITBOX_WORKSPACE"] = str(folder)
+        return
+    from kitbox.embedding import imported_embeddings
+
+    workspace = find_workspace(folder)
+    names = imported_embeddings.names(workspace)
+    found = [imported_embeddings.load(name, workspace) for name in names]
+    if as_json:
+        print_json([{"name": each.name, **each.as_json()} for each in found])
+    elif found:
+        print_table(
+            ("embeddings", "images", "dim", "learned from", "digest", "file"),
+            [
+                (each.name, str(each.shape[0]), str(each.dim), each.learned_from, each.digest[:8],
+                 ", ".join(each.files))
+                for each in found
+            ],
+            left=(0, 3, 5),
+        )  # fmt: skip
+    else:
+        print_line("no imported embeddings; 'kitbox embeddings import FILE --name NAME' makes some")
+
+
+@app.command("import")
+def import_files(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Files of one network: .npz, .npy, .parquet, .csv."),
+    ],
+    *,
+    name: Annotated[
+        str, typer.Option("--name", help="The name that commands take.", metavar="NAME")
+    ],
+    ids: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ids",
+            help="The list of image names beside a .npy, or the array or column of names.",
+            metavar="FILE|KEY",
+        ),
+    ] = None,
+    vectors: Annotated[
+        str | None,
+        typer.Option("--vectors", help="The array or column of vectors.", metavar="KEY"),
+    ] = None,
+    learned_from: Annotated[
+        str | None,
+        typer.Option(
+            "--learned-from",
+            help="What the network learned from: nothing, labelled, FILE or unknown.",
+            metavar="WHAT",
+        ),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put them in the place of those of this name.")
+    ] = False,
+    as_json: JsonOption = False,
+    folder: WorkspaceOption = None,
+) -> None:
+    """Import embeddings that another program computed, as a member like any plugin.
+
+    Names of rows are matched to images as those of lists: with or without folder and suffix. Every
+    labelled image must have a row, and for submissions every test image. Rows are scaled to unit
+    length. --learned-from nothing is a network that saw no image of this competition, labelled one
+    that saw every labelled image, and FILE lists the images or individuals that it saw, as
+    holdout.csv does. What has seen the holdout is not scored on it.
+
+    \b
+    Examples:
+      kitbox embeddings import features.npz --name dinov2 --learned-from nothing
+      kitbox embeddings import train.npy test.npy --ids train.txt --ids test.txt --name mine
+    """
+    from kitbox.competition import decisions, lists
+    from kitbox.embedding import imported_embeddings, vector_files
+    from kitbox.embedding.imported_embeddings import NamedImages
+    from kitbox.plugin import discovery
+
+    workspace, competition = open_workspace(folder)
+    imported_embeddings.check_name(
+        name, discovery.plugin_names(workspace), workspace, replace=replace
+    )
+    if ids and len(ids) not in (1, len(files)):
+        raise KitboxError(
+            f"{len(files)} files, but --ids is given {len(ids)} times",
+            fix="give it once for each file, in their order",
+        )
+    given = [None] * len(files) if not ids else ids * (len(files) if len(ids) == 1 else 1)
+    opened = [vector_files.read(file, of, vectors) for file, of in zip(files, given, strict=True)]
+    collection = load_collection(workspace, competition)
+    lenient = competition.images.model_copy(update={"broken": "drop"})
+    listed = lists.read(
+        competition.model_copy(update={"images": lenient}),
+        workspace.boxes,
+        decisions.load(workspace.decisions),
+    )
+    sides = {"labelled": collection.labelled, "test": collection.test, "index": collection.index}
+    all_images = [part for part in (listed.labelled, listed.test, listed.index) if part is not None]
+    known = NamedImages(all_images, competition.images.root)
+    if learned_from is None and not as_json and sys.stdin.isatty() and sys.stderr.isatty():
+        learned_from = typer.prompt(_QUESTION, default="unknown", err=True)
+    kind, learned = _learned(learned_from or "unknown", known)
+    report = follow(
+        imported_embeddings.save(
+            name,
+            opened,
+            known,
+            {side: images.image_ids for side, images in sides.items() if images is not None},
+            kind,
+            learned,
+            workspace,
+        )
+    )
+    if as_json:
+        print_json(
+            {
+                "name": name,
+                **report.embeddings.as_json(),
+                "rows": report.rows,
+                "left_out": list(report.foreign),
+                "missing": list(report.missing),
+            }
+        )
+        return
+    _print_report(report, opened)
+
+
+def _learned(text: str, known: "NamedImages") -> "tuple[LearnedFrom, frozenset[str]]":
+    """Return what --learned-from says, and the images of its list."""
+    from kitbox.embedding import imported_embeddings
+
+    match text:
+        case "nothing" | "labelled" | "unknown":
+            return text, frozenset()
+    path = Path(text)
+    if not path.is_file():
+        raise KitboxError(
+            f"--learned-from {text} is neither a file nor one of {', '.join(_LEARNED_WORDS)}"
+        )
+    images, foreign = imported_embeddings.learned_images(path, known)
+    if foreign:
+        print_line(
+            f"--learned-from: '{foreign[0]}' is no image or individual here{more(len(foreign) - 1)}"
+        )
+    return "images", images
+
+
+def _print_report(report: "ImportReport", opened: "list[VectorFile]") -> None:
+    found = report.embeddings
+    for file in opened:
+        for note in file.notes:
+            print_line(note)
+    if report.foreign:
+        rows = counted(len(report.foreign), "row")
+        print_line(
+            f"left out: {rows} of images that are not in this competition, such as "
+            f"'{report.foreign[0]}'"
+        )
+    print_line(f"{found.name}: {found.shape[0]} images × {found.dim}, rows scaled to unit length")
+    for side in report.missing:
+        print_line(
+            f"it has no {side} image: it can be scored, but not submitted; to submit, import the "
+            f"{side} images too"
+        )
+    learned = counted(len(found.learned_images), "image")
+    words = {
+        "nothing": "it learned from no image of this competition",
+        "labelled": "it learned from every labelled image, so that it has no local score",
+        "images": f"it learned from {learned} of this competition",
+        "unknown": "nobody knows which images it learned from; if the holdout is among them, its "
+        "local score is too good (--learned-from nothing, labelled or FILE says)",
+    }
+    print_line(words[found.learned_from])
+    print_line(f"next: kitbox score {found.name}")
+
+
+@app.command("export")
+@with_records
+def export(
+    names: NamesArgument,
+    *,
+    weights: WeightsOption = None,
+    whiten: WhitenOption = None,
+    on: OnOption = "holdout",
+    form: Annotated[
+        Literal["npz", "npy", "parquet"] | None,
+        typer.Option("--format", help="Format of the file; default: by its suffix, else npz."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The file; default: NAME.npz here.", metavar="FILE"),
+    ] = None,
+    device: DeviceOptions,
+    as_json: JsonOption = False,
+    folder: WorkspaceOption = None,
+) -> None:
+    """Write the embeddings of all images for other programs.
+
+    They are those of the labelled, test and index images, in the order of the lists; several names
+    are joined as an ensemble joins them. Networks are those that have not seen the holdout, or with
+    --on all those of a submission. A .npz has the arrays ids, embeddings, label and side, Parquet
+    the columns image, label, side and embedding. Beside a .npy the ids are in a .txt.
+
+    \b
+    Examples:
+      kitbox embeddings export resnet34_620 --format parquet
+      kitbox embeddings export resnet34_620 dinov2 --weights 2,1 --whiten 256 --out both.npz
+    """
+    import numpy as np
+
+    from kitbox.embedding import vector_output
+    from kitbox.embedding.vector_output import NamedVectors
+    from kitbox.ensemble import members, meta_embedding, neighbour_table
+
+    form = vector_output.resolve_format(out, form, get_args(vector_output.VectorFormat), "npz")
+    ensemble = _open_members(names, weights, whiten, on, device, folder)
+    collection, chosen = ensemble.collection, ensemble.members
+    sets = neighbour_table.distinct_sets(collection)
+    count = sum(map(len, sets.values()))
+    sets = {side: members.embedded(images, chosen) for side, images in sets.items()}
+    sets = {side: images for side, images in sets.items() if len(images)}
+    ids = np.concatenate([images.image_ids for images in sets.values()])
+    gallery = collection.holdout.gallery if on == "holdout" else collection.labelled
+    dim, rows = follow(meta_embedding.assemble_rows(ensemble, [*sets.values()], gallery.image_ids))
+    vectors = NamedVectors(
+        ids=ids,
+        dim=dim,
+        blocks=rows,
+        beside={
+            "label": np.concatenate(
+                [neighbour_table.labels_of(images) for images in sets.values()]
+            ),
+            "side": np.repeat([*sets], [len(images) for images in sets.values()]),
+        },
+    )
+    path = out or Path(f"{'+'.join(names)}.{form}")
+    written = follow(vector_output.write_vectors(path, form, vectors))
+    if as_json:
+        sizes = {side: len(images) for side, images in sets.items()}
+        print_json(
+            {
+                "files": [str(file) for file in written],
+                "members": [member.name for member in chosen],
+                "images": len(ids),
+                "dim": dim,
+                **sizes,
+            }
+        )
+        return
+    if len(ids) < count:
+        print_line(f"left out: {counted(count - len(ids), 'image')} without imported embedding")
+    print_line(
+        f"{len(ids)} images × {dim} written to {' and '.join(str(file) for file in written)}"
+    )
+
+
+@with_records
+def neighbours(
+    names: NamesArgument,
+    *,
+    k: Annotated[int, typer.Option("--k", help="Neighbours of each image.", min=1)] = 20,
+    individuals: Annotated[
+        bool, typer.Option("--individuals", help="Rank individuals in place of images.")
+    ] = False,
+    queries: Annotated[
+        Literal["all", "labelled", "test", "index", "holdout"],
+        typer.Option("--queries", help="The images whose neighbours are wanted."),
+    ] = "all",
+    gallery: Annotated[
+        Literal["all", "labelled", "test", "index", "holdout"] | None,
+        typer.Option(
+            "--gallery",
+            help="The images to search; default: all, for --individuals labelled.",
+            show_default=False,
+        ),
+    ] = None,
+    weights: WeightsOption = None,
+    whiten: WhitenOption = None,
+    on: OnOption = "holdout",
+    form: Annotated[
+        Literal["csv", "parquet"] | None,
+        typer.Option("--format", help="Format of the file; default: by its suffix, else csv."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The file; default: neighbours_NAME.csv here.", metavar="FILE"),
+    ] = None,
+    device: DeviceOptions,
+    as_json: JsonOption = False,
+    folder: WorkspaceOption = None,
+) -> None:
+    """Write the images or individuals most similar to each image.
+
+    By default each image, labelled or not, is searched among all others. The columns are image,
+    label, rank, neighbour, neighbour_label and similarity, or individual in place of the
+    neighbour; a label is empty where no list gives one. An image is no neighbour of itself.
+    --queries holdout --gallery holdout is the local test, and --queries test --gallery labelled is
+    what most leaderboards ask for.
+
+    \b
+    Examples:
+      kitbox neighbours resnet34_620 --k 20 --format parquet
+      kitbox neighbours resnet34_620 dinov2 --individuals --queries test
+    """
+    from kitbox.embedding import vector_output
+    from kitbox.ensemble import members, neighbour_table
+    from kitbox.ensemble.meta_embedding import assemble
+
+    form = vector_output.resolve_format(out, form, get_args(vector_output.TableFormat), "csv")
+    ensemble = _open_members(names, weights, whiten, on, device, folder)
+    collection, chosen = ensemble.collection, ensemble.members
+    searched = gallery or ("labelled" if individuals else "all")
+    query, known = (
+        members.embedded(neighbour_table.images_of(side, collection, gallery=place), chosen)
+        for side, place in ((queries, False), (searched, True))
+    )
+    sets = [
+        members.embedded(one, chosen) for one in neighbour_table.distinct_sets(collection).values()
+    ]
+    fitted = collection.holdout.gallery if on == "holdout" else collection.labelled
+    meta = follow(assemble(ensemble, [one for one in sets if len(one)], fitted.image_ids))
+    find = neighbour_table.nearest_individuals if individuals else neighbour_table.nearest_images
+    table = find(meta.embeddings, query, known, ensemble.competition, k)
+    path = out or Path(f"neighbours_{'+'.join(names)}.{form}")
+    vector_output.write_table(path, form, table)
+    rows = len(table["image"])
+    if as_json:
+        figures = {"queries": len(query), "gallery": len(known), "rows": rows}
+        print_json({"file": str(path), **figures, "columns": [*table]})
+        return
+    what = "individuals of" if individuals else "images among"
+    print_line(
+        f"the {k} most similar {what} {len(known)} images, for {len(query)} images: {rows} rows "
+        f"written to {path}"
+    )
+
+
+def _open_members(
+    names: list[str],
+    weights: str | None,
+    whiten: int | None,
+    on: str,
+    device: DeviceOptions,
+    folder: Path | None,
+) -> "Ensemble":
+    """Return the ensemble of some names for looking at all images."""
+    from kitbox.ensemble import members
+    from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
+
+    workspace, competition = open_workspace(folder)
+    sources, given = load_members(names, workspace), parse_weights(weights)
+    collection = load_collection(workspace, competition)
+    if on == "all":
+        chosen = members.for_submission(workspace, sources, given, collection)
+    else:
+        chosen, outdated = members.for_inspection(workspace, sources, collection, given)
+        if outdated:
+            print_line(
+                f"trained on images, labels or boxes as they were before: {', '.join(outdated)}"
+            )
+    return Ensemble(
+        members=chosen,
+        collection=collection,
+        competition=competition,
+        workspace=workspace,
+        options=EnsembleOptions(whiten=whiten),
+        embed_options=device.for_embedding(),
+    )
+
+
+@app.command("remove")
+def remove(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Imported embeddings.")],
+    folder: WorkspaceOption = None,
+) -> None:
+    """Remove imported embeddings.
+
+    \b
+    Example:
+      kitbox embeddings remove dinov2
+    """
+    from kitbox.embedding import imported_embeddings
+
+    workspace = find_workspace(folder)
+    found = [imported_embeddings.load(name, workspace) for name in names]  # all, or none is removed
+    for each in found:
+        imported_embeddings.remove(each.name, workspace)
+        print_line(f"removed {each.name}: {each.shape[0]} images × {each.dim}")

@@ -1,0 +1,111 @@
+"""Tables of the images or individuals most similar to each image, for other programs."""
+
+from functools import reduce
+from itertools import chain
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kitbox.competition import protocol
+from kitbox.competition.settings import Competition
+from kitbox.dataset.collection import Collection
+from kitbox.errors import KitboxError
+from kitbox.records import Embeddings, ImageSet, Ranking, Strings, concatenate, rows_of
+from kitbox.retrieval.neighbour_graph import neighbour_graphs
+from kitbox.retrieval.ranking import measure_labels, rank_images, rank_labels, reorder
+
+# Some of a competition's images, by name.
+Side = Literal["all", "labelled", "test", "index", "holdout"]
+
+
+def distinct_sets(collection: Collection) -> dict[str, ImageSet]:
+    """Return the labelled, test and index images by side, each image once."""
+    found: dict[str, ImageSet] = {"labelled": collection.labelled}
+    for side, images in (("test", collection.test), ("index", collection.index)):
+        if images is not None:  # of scenarios, test images may be labelled ones
+            new = ~np.isin(images.image_ids, [*chain(*(s.image_ids for s in found.values()))])
+            found[side] = images.take(new)
+    return found
+
+
+def all_images(collection: Collection) -> ImageSet:
+    """Return the labelled, test and index images in one set, each once."""
+    return reduce(concatenate, distinct_sets(collection).values())
+
+
+def images_of(side: Side, collection: Collection, *, gallery: bool) -> ImageSet:
+    """Return the images of a side; of the holdout its gallery or its queries.
+
+    Raises KitboxError for a side without images.
+    """
+    found: ImageSet | None
+    match side:
+        case "all":
+            found = all_images(collection)
+        case "labelled":
+            found = collection.labelled
+        case "holdout":
+            holdout = collection.require_holdout()
+            found = holdout.gallery if gallery else holdout.query
+        case _:
+            found = getattr(collection, side)
+    if found is None or not len(found):
+        option = "--gallery" if gallery else "--queries"
+        raise KitboxError(f"{option} {side}: this competition has no {side} images")
+    return found
+
+
+def nearest_images(
+    embeddings: Embeddings, query: ImageSet, gallery: ImageSet, competition: Competition, k: int
+) -> dict[str, NDArray[Any]]:
+    """Return the k gallery images most similar to each query, best first, as columns.
+
+    An image is never its own neighbour, and with task.within_group none of another group.
+    """
+    searches = protocol.searches(query, gallery, competition)
+    width = min(k, len(gallery))
+    ranking = rank_images(neighbour_graphs(embeddings, searches), width)
+    columns = _columns(ranking, query)
+    neighbours = columns.pop("answer")
+    similarity = columns.pop("similarity")
+    return columns | {
+        "neighbour": neighbours,
+        "neighbour_label": labels_of(gallery)[rows_of(neighbours, gallery.image_ids)],
+        "similarity": similarity,
+    }
+
+
+def nearest_individuals(
+    embeddings: Embeddings, query: ImageSet, gallery: ImageSet, competition: Competition, k: int
+) -> dict[str, NDArray[Any]]:
+    """Return the k individuals most similar to each query, best first, as columns.
+
+    They are measured as the task says, by the images of the gallery that have a label.
+    """
+    known = gallery.with_labels(labels_of(gallery))
+    searches = protocol.searches(query, gallery, competition)
+    graphs = neighbour_graphs(embeddings, searches)
+    width = min(k, len(np.unique(known.labels)))
+    ranking = rank_labels((measure_labels(graph, known, competition) for graph in graphs), width)
+    columns = _columns(ranking, query)
+    individuals, similarity = columns.pop("answer"), columns.pop("similarity")
+    return columns | {"individual": individuals, "similarity": similarity}
+
+
+def _columns(ranking: Ranking, query: ImageSet) -> dict[str, NDArray[Any]]:
+    """Return a row for each answer: the query, its label, the rank from 1, and the answer."""
+    ordered = reorder(ranking, query.image_ids)
+    row, place = np.nonzero(ordered.answers != "")
+    return {
+        "image": query.image_ids[row],
+        "label": labels_of(query)[row],
+        "rank": place + 1,
+        "answer": ordered.answers[row, place],
+        "similarity": ordered.similarity[row, place],
+    }
+
+
+def labels_of(images: ImageSet) -> Strings:
+    """Return the labels (n,) of images, '' where they have none."""
+    return np.full(len(images), "") if images.labels is None else images.labels
