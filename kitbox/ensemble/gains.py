@@ -119,7 +119,7 @@ def _views(member: Member) -> tuple[str, ...]:
 
 def _with_plain_view(member: Member) -> Member:
     if isinstance(member, NetworkMember) and member.named.plugin.views:
-        return replace(member, named=member.named.with_views(()))
+        return replace(member, named=member.named.with_views(("plain",)))
     return member
 
 
@@ -155,11 +155,11 @@ def _paired(
 def _quiet(
     stage: Generator[Progress, None, EnsembleScore],
 ) -> Generator[Progress, None, EnsembleScore]:
-    """Follow a stage without the notices that the first score gave."""
+    """Follow a stage without the notices on whitening, which the first score gave or needed not."""
     while True:
         try:
             progress = next(stage)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-        if not progress.notice:
+        if not (progress.notice and progress.unit == "blocks"):
             yield progress

@@ -73,6 +73,11 @@ def axis_values(base: Plugin, setting: str, text: str) -> list[Any]:
     if setting not in Plugin.model_fields:
         near = did_you_mean(setting, Plugin.model_fields)
         raise KitboxError(f"'{setting}' is not a setting of Plugin{near}")
+    if setting == "views":
+        raise KitboxError(
+            "views change no training, so there is nothing to sweep",
+            fix="compare them with 'kitbox compare NAME NAME@views=plain+flip'",
+        )
     read = _READERS.get(setting, notation.parse_value)
     parts = notation.split_commas(text)
     if not all(parts):
