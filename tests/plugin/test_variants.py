@@ -296,5 +296,5 @@ def test_a_budget_is_a_part_of_a_name_and_a_sentence(
 
 
 def test_views_are_compared_and_not_swept() -> None:
-    with pytest.raises(KitboxError, match="^views change no training, so there is nothing to sw"):
+    with pytest.raises(KitboxError, match=r"^views change no training, so there is nothing to sw"):
         variants.axis_values(BASE.plugin, "views", "flip,plain")
