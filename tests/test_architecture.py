@@ -18,6 +18,7 @@ TERMS = {
     "detector_training",
     "hardness_sequencing",
     "meta_embedding",
+    "pooling",
     "preprocessing",
     "pseudo_labelling",
     "ranking",

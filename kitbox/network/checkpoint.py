@@ -79,10 +79,14 @@ def learned_elsewhere(
 
 def save_checkpoint(path: Path, trained: TrainedNetwork, origin: Origin) -> Checkpoint:
     """Save network and heads with their origin, atomically, and return the record of the file."""
-    tensors = {
-        name.replace("_orig_mod.", ""): tensor.detach().cpu().contiguous()
-        for name, tensor in trained.state_dict().items()
-    }
+    tensors: dict[str, torch.Tensor] = {}
+    memory: set[int] = set()
+    for name, trained_tensor in trained.state_dict().items():
+        tensor = trained_tensor.detach().cpu().contiguous()
+        # layers that share their weights have a copy each: the format knows no shared memory
+        shared = tensor.untyped_storage().data_ptr() in memory
+        memory.add(tensor.untyped_storage().data_ptr())
+        tensors[name.replace("_orig_mod.", "")] = tensor.clone() if shared else tensor
     # empty fields are omitted: a new optional field leaves the digests of other checkpoints alone
     metadata = {name: value for name, value in vars(origin).items() if value not in (None, 0)}
     metadata |= {"epoch": origin.epoch, "seed": origin.seed}

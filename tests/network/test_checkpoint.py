@@ -56,6 +56,14 @@ def test_a_checkpoint_holds_the_network_its_heads_and_its_label_map(tmp_path: Pa
     assert b"heads.0.loss.W" in checkpoint.path.read_bytes()
 
 
+def test_layers_that_share_their_weights_are_saved_with_a_copy_each(tmp_path: Path) -> None:
+    plugin = tiny(embedding_dim=16)
+    trained = TrainedNetwork(Network(plugin), plugin, np.array([3, 1]))
+    trained.network.neck[1].bias = trained.network.neck[1].weight
+    network = load_network(save_checkpoint(tmp_path / "a.safetensors", trained, origin_of(plugin)))
+    assert torch.equal(network.neck[1].bias, network.neck[1].weight)
+
+
 def test_equal_weights_have_equal_bytes(tmp_path: Path) -> None:
     _, one = saved(tmp_path / "a.safetensors", tiny())
     _, other = saved(tmp_path / "b.safetensors", tiny())
