@@ -40,12 +40,15 @@ def show_plugins(
             os.environ["KITBOX_WORKSPACE"] = str(folder)
         return
     from kitbox.embedding import imported_embeddings
-    from kitbox.plugin import discovery
+    from kitbox.plugin import cost, discovery
 
     workspace = _workspace(folder)
     derived = [] if workspace is None else discovery.derived_names(workspace)
     names = sorted([*discovery.plugin_names(workspace), *derived])
     found, mistakes = discovery.load_all(workspace, names)
+    unknown = sum(cost.find(named.plugin, workspace) is None for named in found)
+    if unknown > 1:
+        print_line(f"measuring {unknown} networks, which is done once; no weights are needed")
     rows = []
     for named in found:
         try:

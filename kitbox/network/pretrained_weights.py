@@ -305,8 +305,7 @@ def find_in_folder(folder: Path, backbone: str) -> Path:
     raise KitboxError(
         f"there is no file {name}.safetensors (or .pth, .pt, .bin) in {folder}, nor a folder "
         f"{name} with one",
-        fix="put it there, name one with 'kitbox train --weights FILE', or the folder with "
-        "KITBOX_WEIGHTS",
+        fix="put it there, name one with --weights FILE, or the folder with KITBOX_WEIGHTS",
     )
 
 

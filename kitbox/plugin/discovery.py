@@ -245,6 +245,10 @@ class _Plugins:
         return sorted({*self.files, *self.points})
 
     def load(self, name: str) -> NamedPlugin:
+        if "@" in name and name in self.files:
+            what = "the name of a plugin has no @, which changes a setting"
+            path = self.files[name][0]
+            raise KitboxError(what, where=f"{path.parent.name}/{path.name}", fix="rename the file")
         base, changes = derivation.split_name(name)
         if "views" in changes:
             views = changes.pop("views")

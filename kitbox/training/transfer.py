@@ -48,7 +48,13 @@ def frozen_checkpoint(
     """
     plugin = named.plugin
     requested = options.weights or plugin.weights
-    source = pretrained_weights.resolve_source(requested, plugin.backbone, workspace.weights)
+    try:
+        source = pretrained_weights.resolve_source(requested, plugin.backbone, workspace.weights)
+    except KitboxError as error:
+        if options.weights is None and named.terms.source:
+            what = f"{error.what} ({named.terms.source}; licence {named.terms.licence})"
+            raise KitboxError(what, where=named.name, fix=error.fix) from error
+        raise
     key = RunKey(
         plugin=named.name,
         fingerprint=plugin.fingerprint,

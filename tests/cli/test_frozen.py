@@ -30,7 +30,10 @@ def networks(workspace: Workspace) -> list[Path]:
     return sorted(workspace.runs.glob("*/*/*.safetensors"))
 
 
-def test_every_command_takes_a_frozen_plugin_as_it_is(place: Workspace) -> None:
+def test_every_command_takes_a_frozen_plugin_as_it_is(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "shipped_folder", lambda: place.plugins)  # these two alone
     assert "frozen" in kitbox(place, "plugins").stdout
     for command in (
         ("score", "plain"),
@@ -156,3 +159,14 @@ def test_without_a_holdout_it_is_submitted_too(tmp_path: Path) -> None:
     assert made["scores"] == {}
     kitbox(workspace, "embed", "plain", *RUN)
     kitbox(workspace, "data", "duplicates", "--by", "plain", *RUN)
+
+
+def test_a_frozen_plugin_whose_weights_are_missing_says_whose_they_are(place: Workspace) -> None:
+    assert error_of(place, "score", "miewid_msv3_440", *RUN) == (
+        "miewid_msv3_440 is frozen, and its network cannot be built: there is no file "
+        f"miewid-msv3.safetensors (or .pth, .pt, .bin) in {place.weights}, nor a folder "
+        "miewid-msv3 with one (a file that you bring, of conservationxlabs/miewid-msv3; licence "
+        "not stated); put it there, name one with --weights FILE, or the folder with "
+        "KITBOX_WEIGHTS; --weights belongs to 'kitbox train miewid_msv3_440', which builds the "
+        "network too"
+    )

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from kitbox import PK, Divide, Ema, Margin
 from kitbox.network.checkpoint import read_origin
+from kitbox.plugin import discovery
 from kitbox.workspace import Workspace
 from tests.commands import RUN, invoke, json_of, kitbox
 from tests.photographs import TINY, competition_on_disk, tiny, write_plugin
@@ -199,7 +200,10 @@ def test_two_starts_of_a_training_are_an_error(workspace: Workspace) -> None:
     )
 
 
-def test_a_quick_try_has_a_name_that_other_commands_take(workspace: Workspace) -> None:
+def test_a_quick_try_has_a_name_that_other_commands_take(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "shipped_folder", lambda: workspace.plugins)  # no others
     (trained,) = json_of(workspace, "train", "first", "--learning-rate", "1e-3", "--epochs", "2")
     name = "first@epochs=2,learning_rate=0.001"
     assert (trained["name"], trained["epoch"]) == (name, 2)

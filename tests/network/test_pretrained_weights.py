@@ -570,8 +570,8 @@ def test_weights_of_another_name_that_are_nowhere_are_refused_with_the_way_to_ge
         pretrained_weights.resolve_source("file:miewid-msv3", "resnet18", tmp_path)
     assert str(caught.value) == (
         f"there is no file miewid-msv3.safetensors (or .pth, .pt, .bin) in {tmp_path}, nor a "
-        "folder miewid-msv3 with one; put it there, name one with 'kitbox train --weights FILE', "
-        "or the folder with KITBOX_WEIGHTS"
+        "folder miewid-msv3 with one; put it there, name one with --weights FILE, or the folder "
+        "with KITBOX_WEIGHTS"
     )
 
     def out_of_reach(name: str) -> Path:

@@ -299,6 +299,7 @@ def test_bad_files_are_named_once_and_the_others_are_found(
     write(workspace, "missing", "import whale_losses.arcface\n")
     write(workspace, "nothing", "from kitbox import Plugin\n")
     write(workspace, "leaving", "raise SystemExit('bye')\n")
+    write(workspace, "resnet10t_64@epochs=2", good(margin=0.1))
     plugins, mistakes = discovery.load_all(workspace)
     assert [named.name for named in plugins] == [f"resnet10t_{size}" for size in range(64, 83)]
     assert sorted(map(str, mistakes)) == [
@@ -310,6 +311,8 @@ def test_bad_files_are_named_once_and_the_others_are_found(
         "plugins/missing.py line 1: ModuleNotFoundError: No module named 'whale_losses'; install "
         "the package of whale_losses, or move the file out of the folder",
         "plugins/nothing.py sets no plugin; end it with 'plugin = Plugin(...)'",
+        "plugins/resnet10t_64@epochs=2.py: the name of a plugin has no @, which changes a setting; "
+        "rename the file",
     ]
     printed = capsys.readouterr()
     assert printed.out == ""  # it may be a JSON document
