@@ -1,5 +1,6 @@
 """What a network is given of each image for a view: the whole of it, a part, mirrored or larger."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +68,9 @@ def scale_network(
     try:
         resize = getattr(network.backbone, "set_input_size", None)
         if resize is not None:  # position embeddings, windows
-            resize(img_size=size)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's advice to timm
+                resize(img_size=size)
         with torch.inference_mode():
             network(torch.zeros((1, *size, 3), dtype=torch.uint8))
     except Exception as error:  # networks raise many kinds

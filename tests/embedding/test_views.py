@@ -9,9 +9,11 @@ from PIL import Image
 
 from kitbox.dataset.collection import Collection, collect
 from kitbox.embedding import embedder
+from kitbox.embedding.view_inputs import scale_network
 from kitbox.errors import KitboxError
 from kitbox.images import preprocessing
 from kitbox.images.preprocessing import Crop
+from kitbox.network.network import Network
 from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint, Embeddings, Floats, ImageSet
 from kitbox.training import transfer
@@ -163,3 +165,10 @@ def test_a_network_of_one_size_alone_says_so(place: Place, monkeypatch: pytest.M
         KitboxError, match="takes images of 64x64 pixels alone, not of 96x96; leave"
     ):
         place.embed("scale:1.5", seed=3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_transformer_looks_at_a_scaled_image() -> None:
+    plugin = tiny(backbone="test_vit.r160_in1k", image_size=160, epochs=0)
+    network = Network(plugin).eval()
+    assert scale_network(network, plugin.height_width, 1.25, "vit") == (192, 192)
