@@ -167,6 +167,17 @@ def files_of_weights(folder: Path) -> list[Path]:
     return sorted(files, key=lambda path: ranks.get(path.name, len(ranks)))
 
 
+def recorded_mean_and_std(weights: Path) -> tuple[list[float], list[float]] | None:
+    """Return what the config.json beside a file of weights says of its pixels, None if nothing."""
+    try:
+        config = json.loads((weights.parent / "config.json").read_text(encoding="utf-8"))
+        cfg = config.get("pretrained_cfg", config)
+        mean, std = ([float(value) for value in cfg[key]] for key in ("mean", "std"))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # it is of another program
+    return (mean, std) if len(mean) == len(std) == 3 else None
+
+
 @contextmanager
 def cache_alone_if_offline() -> Iterator[None]:
     """Let the hub's own programs look into their cache alone where the hub does not answer.

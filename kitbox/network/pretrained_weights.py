@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -88,17 +89,32 @@ def load_network(network: "Network", path: Path) -> FittingWeights:
     """
     networks = _networks(path)
     fit, notes = _best_fit(network.backbone, networks, path)
+    notes += _other_pixels(network, path)
     if not any(re.fullmatch(r"(.*\.)?pooling\.p", name) for name in fit.left_over):
         return _fill(network.backbone, fit, notes)
     whole = _as_miewid(network)
     if whole is None:
         return _fill(network.backbone, fit, (*notes, _MIEWID))
     fit, notes = _best_fit(whole, networks, path)
+    notes += _other_pixels(network, path)
     left_over = (*fit.classifier, *fit.left_over)
     others = tuple(name for name in left_over if not re.match(r"(.*\.)?final\.", name))
     if others:
         raise _no_fit(path, replace(fit, unused=others, left_over=()))
     return _fill(whole, fit, notes)
+
+
+def _other_pixels(network: "Network", path: Path) -> tuple[str, ...]:
+    """Return a sentence if the config.json beside a file has another mean or deviation, or none."""
+    theirs = model_hub.recorded_mean_and_std(path)
+    ours = list(network.data_config.mean), list(network.data_config.std)
+    if theirs is None or np.allclose(theirs, ours, atol=1e-3):
+        return ()
+    return (
+        f"pixels are normalised by mean {ours[0]} and deviation {ours[1]}, but "
+        f"{path.parent / 'config.json'} has {theirs[0]} and {theirs[1]}, which "
+        f'backbone="local-dir:{path.parent}" would use',
+    )
 
 
 _MIEWID = (

@@ -78,7 +78,7 @@ def test_a_described_backbone_gives_timms_vectors_without_a_network(
     source = pretrained_weights.resolve_source("hub", name, workspace)
     assert source == folder / "model.safetensors"
     network = Network(of(name)).eval()
-    pretrained_weights.load_network(network, Path(source))
+    assert pretrained_weights.load_network(network, Path(source)).notes == ()
     pixels = torch.randint(0, 255, (1, 224, 224, 3), dtype=torch.uint8)
     mean, std = torch.tensor(CFG["mean"]), torch.tensor(CFG["std"])
     with torch.no_grad():
@@ -113,6 +113,19 @@ def test_weights_of_a_folder_serve_timms_own_backbone(workspace: Path) -> None:
     for weights in ("local-dir:mega", f"local-dir:{workspace / 'mega'}"):
         found = pretrained_weights.resolve_source(weights, SWIN, workspace)
         assert found == workspace / "mega" / "model.safetensors"
+
+
+def test_another_mean_beside_the_weights_is_told(workspace: Path) -> None:
+    write_folder(workspace / "vit", older=True)
+    path = workspace / "vit" / "model.safetensors"
+    [note] = pretrained_weights.load_network(Network(of("test_vit", image_size=160)), path).notes
+    assert "mean [0.5, 0.5, 0.5] and deviation [0.5, 0.5, 0.5], but" in note
+    assert f"{path.parent / 'config.json'} has [0.5, 0.4, 0.3] and [0.2, 0.3, 0.4]" in note
+    assert note.endswith(f'which backbone="local-dir:{path.parent}" would use')
+    for text in ("<html>", "[]", '{"mean": [0.1], "std": [0.1]}', '{"pretrained_cfg": null}'):
+        (path.parent / "config.json").write_text(text)
+        network = Network(of("test_vit", image_size=160))
+        assert pretrained_weights.load_network(network, path).notes == ()
 
 
 def test_a_name_of_timm_at_the_hub_is_timms_own() -> None:
