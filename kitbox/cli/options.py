@@ -330,7 +330,8 @@ def measure_plugin(named: "NamedPlugin", workspace: "Workspace | None") -> "Cost
     try:
         measured = measure_cost(named.plugin)
     except KitboxError as error:
-        raise KitboxError(error.explanation, where=named.name) from error
+        place = f"{named.name}: {error.where}" if error.where else named.name
+        raise KitboxError(error.what, where=place, fix=error.fix) from error
     cost.store(named.plugin, measured, workspace)
     return measured
 

@@ -188,6 +188,10 @@ def test_a_check_tries_losses_and_augmentations(home: Workspace) -> None:
     names = ("plugins", "check", "own_32")
     kitbox(home, *names)
     mistakes = {
+        "own/net.py": (
+            NET.replace("nn.ReLU", "nn.Relu"),
+            "own_32: own/net.py line 4: AttributeError: module 'torch.nn' has no attribute 'Relu'",
+        ),
         "own/loss.py": (
             LOSS.replace("labels)\n", "labels, reduction='none')\n"),
             "own_32: own.loss:Centers: its loss of a batch is a Tensor of shape (8,); return one",
