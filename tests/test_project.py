@@ -154,6 +154,13 @@ def test_kitbox_is_imported_at_once_and_keeps_pythons_own_open() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("module", ["kitbox.look.server", "kitbox.competition.lists"])
+def test_what_needs_no_network_loads_no_torch(module: str) -> None:
+    code = f"import sys, {module}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False\n", done.stderr
+
+
 def test_a_table_is_columns_and_rows(tmp_path: Path) -> None:
     table = Table({"name": np.array(["=a", "b<c"]), "size": np.array([1, 2])})
     assert (len(table), table.columns, dict(table).keys()) == (2, ("name", "size"), table.keys())

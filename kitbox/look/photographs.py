@@ -3,15 +3,13 @@
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kitbox import tables
 from kitbox.competition import decisions, lists
 from kitbox.competition.settings import Competition
-from kitbox.embedding.embedder import EmbedOptions
-from kitbox.ensemble import members, meta_embedding
-from kitbox.ensemble.members import MemberSource
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, Signatures
 from kitbox.records import Embeddings, ImageSet, Progress, Strings, concatenate, strings
@@ -19,6 +17,10 @@ from kitbox.retrieval import knn
 from kitbox.training import runs
 from kitbox.training.runs import Run
 from kitbox.workspace import Workspace
+
+if TYPE_CHECKING:
+    from kitbox.embedding.embedder import EmbedOptions
+    from kitbox.ensemble.members import MemberSource
 
 SIDES = ("labelled", "test", "index")
 
@@ -175,18 +177,21 @@ def least_similarity(embeddings: Embeddings, images: Sequence[str]) -> float | N
 
 
 def embed(
-    sources: Sequence[MemberSource],
+    sources: "Sequence[MemberSource]",
     photographs: Photographs,
     workspace: Workspace,
     *,
     whiten: int | None,
-    options: EmbedOptions,
+    options: "EmbedOptions",
 ) -> Generator[Progress, None, Embeddings]:
     """Return the meta-embeddings of all readable images, through the cache; yields Progress.
 
     Each plugin's newest finished run is used, even if boxes or labels were decided after it. Images
     that imported embeddings lack are left out.
     """
+    # torch takes seconds to load, and a page without plugins needs none
+    from kitbox.ensemble import members, meta_embedding
+
     chosen = members.newest(workspace, sources)
     sides = [members.embedded(photographs.part(side), chosen) for side in SIDES]
     sides = [images for images in sides if len(images)]
@@ -208,8 +213,10 @@ def embed(
     return meta_embedding.concatenate(blocks, [1.0] * len(blocks))
 
 
-def outdated(sources: Sequence[MemberSource], workspace: Workspace) -> list[str]:
+def outdated(sources: "Sequence[MemberSource]", workspace: Workspace) -> list[str]:
     """Return the plugins whose newest network was trained before decisions.csv changed."""
+    from kitbox.ensemble import members
+
     networks = {one.name: one.checkpoint for one in members.newest(workspace, sources)}
     return [
         name
