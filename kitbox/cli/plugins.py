@@ -60,7 +60,7 @@ def show_plugins(
     else:
         print_table(
             ("plugin", "size", "losses", "epochs", "pseudo", "parameters", "multiply-adds",
-             "checkpoint", "dim", "fingerprint", "trained", "from", "licence of weights"),
+             "checkpoint", "pooling", "dim", "fingerprint", "trained", "from", "licence of weights"),
             [_cells(row) for row in rows],
         )  # fmt: skip
         if workspace is not None and (imported := imported_embeddings.names(workspace)):
@@ -210,6 +210,7 @@ def _row(named: "NamedPlugin", workspace: "Workspace | None") -> dict[str, Any]:
         "parameters": price.parameters,
         "multiply_adds": price.multiply_adds,
         "checkpoint_bytes": price.checkpoint_bytes,
+        "pooling": price.pooling,
         "embedding_dim": price.embedding_dim,
         "fingerprint": plugin.fingerprint,
         "weights": named.terms.source,
@@ -228,6 +229,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['parameters'] / 1e6:.1f} M",
         "not known" if row["multiply_adds"] is None else f"{row['multiply_adds'] / 1e9:.2f} G",
         f"{row['checkpoint_bytes'] / 1e6:.0f} MB",
+        row["pooling"],
         str(row["embedding_dim"]),
         row["fingerprint"][:8],
         ", ".join(row["trained_on"]) or ("no" if row["epochs"] else "frozen"),

@@ -233,6 +233,7 @@ def measure_cost(plugin: Plugin) -> Cost:
         multiply_adds=None if operations is None else operations // 2,  # a multiplication, a sum
         checkpoint_bytes=_BYTES * sum(t.numel() for t in network.state_dict().values()),
         embedding_dim=network.embedding_dim,
+        pooling=network.pooling.kind,
     )
 
 

@@ -28,13 +28,15 @@ class Cost:
 
     Loss heads are left out: their size depends on the number of labels. Layers after the last of
     `pooled_maps` never run and are not counted, though a checkpoint stores them. `multiply_adds` is
-    None where a network runs, but its operations cannot be counted.
+    None where a network runs, but its operations cannot be counted. `pooling` is how its features
+    are pooled, also where the plugin leaves that to the backbone's family.
     """
 
     parameters: int
     multiply_adds: int | None
     checkpoint_bytes: int
     embedding_dim: int
+    pooling: str
 
 
 def find(plugin: Plugin, workspace: Workspace | None) -> Cost | None:
@@ -49,7 +51,8 @@ def find(plugin: Plugin, workspace: Workspace | None) -> Cost | None:
         return None
     known = [cost.parameters, cost.checkpoint_bytes, cost.embedding_dim]
     known += [] if cost.multiply_adds is None else [cost.multiply_adds]
-    return cost if all(type(number) is int and number >= 0 for number in known) else None
+    sound = all(type(number) is int and number >= 0 for number in known)
+    return cost if sound and isinstance(cost.pooling, str) else None
 
 
 def store(plugin: Plugin, cost: Cost, workspace: Workspace | None) -> None:

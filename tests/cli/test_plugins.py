@@ -36,6 +36,7 @@ def test_plugins_are_listed_with_their_cost_and_the_licence_of_their_weights(
     rows = {row["name"]: row for row in json.loads(listed)}
     assert rows["resnet34_620"]["parameters"] == pytest.approx(21.4e6, rel=0.01)
     assert rows["resnet34_620"]["multiply_adds"] == pytest.approx(28.5e9, rel=0.05)
+    assert rows["resnet34_620"]["pooling"] == "average"  # what the plugin leaves to its family
     assert rows["resnet34_620"]["licence"] == "Apache-2.0"
     assert rows["resnet34_620"]["weights"].startswith("resnet34.a1_in1k")
     assert rows["fine"]["source"] == "workspace"
@@ -64,7 +65,7 @@ def test_listing_known_plugins_imports_no_torch(
 ) -> None:
     workspace, _ = competition_on_disk(tmp_path)
     monkeypatch.chdir(workspace.root)
-    known = Cost(parameters=1, multiply_adds=1, checkpoint_bytes=4, embedding_dim=1)
+    known = Cost(parameters=1, multiply_adds=1, checkpoint_bytes=4, embedding_dim=1, pooling="cls")
     for named in discovery.load_all(None)[0]:
         cost.store(named.plugin, known, workspace)
     script = (

@@ -1,5 +1,7 @@
 """The store of costs: what was measured is found until anything that determines it changes."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ from kitbox.plugin.cost import Cost
 from kitbox.workspace import Workspace
 from tests.photographs import tiny
 
-MEASURED = Cost(parameters=7, multiply_adds=None, checkpoint_bytes=28, embedding_dim=16)
+MEASURED = Cost(
+    parameters=7, multiply_adds=None, checkpoint_bytes=28, embedding_dim=16, pooling="gem"
+)
 
 
 def stored(workspace: Workspace) -> list[Path]:
@@ -64,10 +68,16 @@ def test_a_backbone_that_is_defined_elsewhere_is_measured_each_time(workspace: W
         b"[]",
         b"{}",
         b'{"parameters": 7}',
-        b'{"parameters": "7", "multiply_adds": 1, "checkpoint_bytes": 28, "embedding_dim": 16}',
-        b'{"parameters": 7, "multiply_adds": true, "checkpoint_bytes": 28, "embedding_dim": 16}',
-        b'{"parameters": -7, "multiply_adds": 1, "checkpoint_bytes": 28, "embedding_dim": 16}',
-        b'{"parameters": null, "multiply_adds": 1, "checkpoint_bytes": 28, "embedding_dim": 16}',
+        *(
+            json.dumps(asdict(MEASURED) | wrong).encode()
+            for wrong in (
+                {"parameters": "7"},
+                {"multiply_adds": True},
+                {"parameters": -7},
+                {"parameters": None},
+                {"pooling": 3},
+            )
+        ),
     ],
 )
 def test_a_damaged_file_is_no_cost(workspace: Workspace, damaged: bytes) -> None:
