@@ -60,7 +60,8 @@ def show_plugins(
     else:
         print_table(
             ("plugin", "size", "losses", "epochs", "pseudo", "parameters", "multiply-adds",
-             "checkpoint", "pooling", "dim", "fingerprint", "trained", "from", "licence of weights"),
+             "checkpoint", "pooling", "dim", "fingerprint", "trained", "from",
+             "licence of weights"),
             [_cells(row) for row in rows],
         )  # fmt: skip
         if workspace is not None and (imported := imported_embeddings.names(workspace)):

@@ -53,7 +53,7 @@ def test_the_code_that_builds_networks_is_a_cause() -> None:
 
 
 def test_a_backbone_that_is_defined_elsewhere_is_measured_each_time(workspace: Workspace) -> None:
-    for backbone in ("local-dir:weights/mine", "hf-hub:me/mine", "mymodels:build"):
+    for backbone in ("local-dir:weights/mine", "hf-hub:me/mine"):
         cost.store(tiny(backbone=backbone), MEASURED, workspace)
     assert not workspace.costs.exists()
 
