@@ -103,11 +103,18 @@ def build_if_frozen(named: NamedPlugin, workspace: Workspace) -> str | None:
         built = frozen_checkpoint(named, workspace, TrainOptions())
     except KitboxError as error:
         # other commands than train have no --weights, or mean something else by it
-        train = f"--weights belongs to 'kitbox train {named.name}', which builds the network too"
+        train = f"'kitbox train {named.name}', which builds the network too"
+        what = error.explanation
+        fix = f"--weights belongs to {train}" if "--weights" in what else ""
+        if "--weights none" in error.fix:  # random weights are no use here
+            what = error.what
+            from_file = f"{named.name}{',' if '@' in named.name else '@'}weights=file"
+            fix = (
+                f"put its file into {workspace.weights} and name {from_file}, or give it to {train}"
+                ", with --weights FILE"
+            )
         raise KitboxError(
-            error.explanation,
-            where=f"{named.name} is frozen, and its network cannot be built",
-            fix=train if "--weights" in error.explanation else "",
+            what, where=f"{named.name} is frozen, and its network cannot be built", fix=fix
         ) from error
     plugin = named.plugin
     source = pretrained_weights.resolve_source(plugin.weights, plugin.backbone, workspace.weights)

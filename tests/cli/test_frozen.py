@@ -170,3 +170,20 @@ def test_a_frozen_plugin_whose_weights_are_missing_says_whose_they_are(place: Wo
         "KITBOX_WEIGHTS; --weights belongs to 'kitbox train miewid_msv3_440', which builds the "
         "network too"
     )
+
+
+def test_a_frozen_plugin_out_of_the_hubs_reach_says_where_a_file_goes(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr("timm.models._builder.load_pretrained", unreachable)
+    write_plugin(place, "far", epochs=0, backbone="test_vit.r160_in1k", weights="hub")
+    # the advice for a training, random weights, is no use to a frozen network
+    assert error_of(place, "score", "far", *RUN) == (
+        "far is frozen, and its network cannot be built: cannot download the weights of "
+        f"test_vit.r160_in1k (ConnectionError); put its file into {place.weights} and name "
+        "far@weights=file, or give it to 'kitbox train far', which builds the network too, with "
+        "--weights FILE"
+    )
