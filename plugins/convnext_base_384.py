@@ -1,6 +1,6 @@
 """ConvNeXt-B at 384 px with ArcFace: a convolutional network to train where there is a GPU.
 
-A different family than a transformer, so the two together are better than either. The learning
+A family other than the transformers, so that it adds to them in an ensemble. The learning
 rates are the usual ones for fine-tuning with layer decay (Liu et al., A ConvNet for the 2020s, CVPR
 2022); epochs and batches are our choice. Flukes are wide: convnext_base_384@image_size=256x512.
 

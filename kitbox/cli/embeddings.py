@@ -51,7 +51,7 @@ _QUESTION = (
 def show_embeddings(
     context: typer.Context, as_json: JsonOption = False, folder: WorkspaceOption = None
 ) -> None:
-    """List the embeddings that were imported.
+    """Import or export embeddings, and list those imported.
 
     \b
     Example:
@@ -79,7 +79,9 @@ def show_embeddings(
             left=(0, 3, 5),
         )  # fmt: skip
     else:
-        print_line("no imported embeddings; 'kitbox embeddings import FILE --name NAME' makes some")
+        print_line(
+            "no imported embeddings; 'kitbox embeddings import FILE --name NAME' imports some"
+        )
 
 
 @app.command("import")
@@ -113,7 +115,7 @@ def import_files(
         ),
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Put them in the place of those of this name.")
+        bool, typer.Option("--replace", help="Replace the embeddings of this name.")
     ] = False,
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
@@ -122,9 +124,9 @@ def import_files(
 
     Names of rows are matched to images as those of lists: with or without folder and suffix. Every
     labelled image must have a row, and for submissions every test image. Rows are scaled to unit
-    length. --learned-from nothing is a network that saw no image of this competition, labelled one
-    that saw every labelled image, and FILE lists the images or individuals that it saw, as
-    holdout.csv does. What has seen the holdout is not scored on it.
+    length. --learned-from says which images the network was trained on: nothing of this
+    competition, every labelled image, or those that FILE lists, by image or individual, as
+    holdout.csv does. A network that has seen the holdout is not scored on it.
 
     \b
     Examples:

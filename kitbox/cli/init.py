@@ -118,7 +118,8 @@ def init(
             "'kitbox data boxes import' reads other formats"
         )
     print_line(
-        "next: 'kitbox plugins' lists what can be trained; 'kitbox data holdout' shows the holdout"
+        "next: 'kitbox plugins' lists the networks, trained and frozen; 'kitbox data holdout' "
+        "shows the holdout"
     )
 
 

@@ -29,7 +29,7 @@ app = typer.Typer(invoke_without_command=True)
 def show_plugins(
     context: typer.Context, as_json: JsonOption = False, folder: WorkspaceOption = None
 ) -> None:
-    """List the plugins: settings, cost, fingerprint, training, licence of the weights.
+    """List the plugins: settings, cost, training, licence.
 
     \b
     Example:
