@@ -311,8 +311,10 @@ def _build_detector(
     detector = Detector(settings, pretrained=source == "hub")
     if isinstance(source, Path):
         detector.load_weights(source)
-    if device == "cpu" and precision == "bf16":
-        acceleration.speed_up_depthwise(detector.pyramid.backbone)
+    if device == "cpu":
+        acceleration.avoid_torch_crashes(detector.pyramid.backbone)
+        if precision == "bf16":
+            acceleration.speed_up_depthwise(detector.pyramid.backbone)
     return detector.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

@@ -1,4 +1,4 @@
-"""Faster networks: folded batch norms, float32 depthwise gradients, and memory that is reused."""
+"""Networks made faster, or safe from faults of torch, that compute the same; memory reused."""
 
 import copy
 import ctypes
@@ -19,8 +19,10 @@ Pair = tuple[int, int]
 _TOLERANCE = 1e-3
 
 
-# Of mallopt in glibc: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD.
-_MALLOPT = {-1: 2**31 - 1, -2: 2**26, -3: 2**30}
+# Of mallopt in glibc: M_MMAP_THRESHOLD, of which older releases take 32 MB at most, and then
+# M_TRIM_THRESHOLD and M_TOP_PAD. Any of them ends glibc's own adjustment of the first.
+_MMAP, _MMAP_THRESHOLDS = -3, (2**30, 2**25)
+_MALLOPT = {-1: 2**31 - 1, -2: 2**26}
 
 
 @cache
@@ -37,8 +39,9 @@ def reuse_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # macOS, musl, Windows
         return
-    for parameter, value in _MALLOPT.items():
-        mallopt(parameter, value)
+    if any(mallopt(_MMAP, threshold) for threshold in _MMAP_THRESHOLDS):
+        for parameter, value in _MALLOPT.items():
+            mallopt(parameter, value)
 
 
 def _forward(module: nn.Module, example: Tensor) -> Sequence[Tensor]:
@@ -101,6 +104,26 @@ def speed_up_depthwise(module: nn.Module) -> int:
     return len(depthwise)
 
 
+def avoid_torch_crashes(module: nn.Module) -> int:
+    """Let strided 1x1 convolutions of few channels drop pixels first; return their number.
+
+    They compute the same. On a CPU torch 2.14 writes beyond its memory where it computes the
+    gradient of their weights from channels_last pixels of fewer than 8 channels: the stems of
+    FastViT and MobileOne ended the process.
+    """
+    convs = [
+        conv
+        for conv in module.modules()
+        if type(conv) is nn.Conv2d
+        and conv.kernel_size == (1, 1) != conv.stride
+        and conv.in_channels < 8
+        and conv.padding == (0, 0)
+    ]
+    for conv in convs:
+        conv.__class__ = _Pointwise  # the same tensors and names
+    return len(convs)
+
+
 def _find_pairs(
     module: nn.Module, example: Tensor, run: Run
 ) -> tuple[list[tuple[nn.Conv2d, Any]], Sequence[Tensor]]:
@@ -133,6 +156,13 @@ def _find_pairs(
         if runs[conv] == runs[norm] == 1 and convs.count(conv) == 1
     ]
     return single, maps
+
+
+class _Pointwise(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch's name
+        down, across = cast(Pair, self.stride)
+        kept = input[:, :, ::down, ::across]
+        return nn.functional.conv2d(kept, self.weight, self.bias, groups=self.groups)
 
 
 class _Depthwise(nn.Conv2d):

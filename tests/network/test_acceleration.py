@@ -1,16 +1,23 @@
 """Acceleration: folded batch norms and float32 depthwise gradients compute the same."""
 
+import ctypes
 import os
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
 from torch import nn
 
-from kitbox.network.acceleration import fold_batchnorm, speed_up_depthwise
+from kitbox.network.acceleration import (
+    avoid_torch_crashes,
+    fold_batchnorm,
+    reuse_memory,
+    speed_up_depthwise,
+)
 from kitbox.network.network import Network
 from tests.photographs import tiny
 
@@ -92,6 +99,42 @@ def test_depthwise_gradients_have_the_dtype_of_the_weights_under_bfloat16() -> N
         loss = model(torch.rand(4, 3, 64, 64)).float().logsumexp(1).sum()
     loss.backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize(("channels", "stride"), [(3, (2, 2)), (5, (4, 1))])
+def test_a_strided_1x1_convolution_of_few_channels_takes_a_step(
+    channels: int, stride: tuple[int, int]
+) -> None:
+    """Without the mend torch 2.14 ends the process, for pixels that are channels_last."""
+    torch.manual_seed(0)
+    plain = nn.Conv2d(channels, 48, 1, stride)
+    mended = nn.Sequential(nn.Conv2d(channels, 48, 1, stride), nn.Conv2d(48, 8, 1, 2))
+    mended[0].load_state_dict(plain.state_dict())
+    assert avoid_torch_crashes(mended) == 1
+    pixels = torch.randn(2, channels, 33, 64)
+    expected = plain(pixels)
+    channels_last = pixels.to(memory_format=torch.channels_last)
+    found = mended.to(memory_format=torch.channels_last)[0](channels_last)
+    torch.testing.assert_close(found, expected)
+    for output in (expected, found):
+        output.square().sum().backward()
+    torch.testing.assert_close(mended[0].weight.grad, plain.weight.grad, rtol=1e-3, atol=1e-3)
+
+
+def test_an_older_glibc_takes_32_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refuses more; once told to trim less it would map every large buffer anew."""
+    given = []
+
+    def mallopt(parameter: int, value: int) -> int:
+        given.append((parameter, value))
+        return int(parameter != -3 or value <= 2**25)
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
+    for name in [each for each in os.environ if each.startswith(("MALLOC_", "GLIBC_TUNABLES"))]:
+        monkeypatch.delenv(name)
+    reuse_memory.__wrapped__()
+    assert given[:2] == [(-3, 2**30), (-3, 2**25)]
+    assert {parameter for parameter, _ in given[2:]} == {-1, -2}
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
