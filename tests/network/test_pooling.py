@@ -35,6 +35,11 @@ SHRUNK: dict[str, tuple[str, int, dict[str, Any]]] = {
     "tiny_xcit": ("xcit_nano_12_p16_224", 64, PLAIN),
     "tiny_swin": ("swin_tiny_patch4_window7_224", 56, STAGES),
     "tiny_swinv2": ("swinv2_tiny_window8_256", 64, STAGES),
+    "tiny_efficientnetv2": (
+        "tf_efficientnetv2_b0",
+        64,
+        {"channel_multiplier": 0.25, "depth_multiplier": 0.3},
+    ),
     "tiny_pvt": ("pvt_v2_b0", 64, {"depths": (1, 1, 1, 1), "embed_dims": (16, 32, 40, 64)}),
 }
 default_cfgs = generate_default_cfgs(
@@ -79,7 +84,9 @@ FAMILIES: list[tuple[str, Size, dict[str, Any], str, tuple[str, ...]]] = [
     ("test_convnext", (32, 64), {}, "average", (*MAP, "native")),
     ("test_nfnet", (32, 64), {}, "average", (*MAP, "native")),
     ("test_maxvit", (160, 160), {}, "average", (*MAP, "native")),
+    ("test_coatnet", (160, 160), {}, "average", (*MAP, "native")),
     ("test_efficientnet", (32, 64), {}, "average", (*MAP, "native")),
+    ("tiny_efficientnetv2", (32, 64), {}, "average", (*MAP, "native")),
     ("mobilenetv3_small_050", (32, 64), {}, "average", (*MAP, "native")),
     ("mobilenetv4_conv_small_035", (32, 64), {}, "average", (*MAP, "native")),
     ("lcnet_035", (32, 64), {}, "average", (*MAP, "native")),
