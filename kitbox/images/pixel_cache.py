@@ -110,10 +110,11 @@ class CachedImages:
     def _file(self, path: Path) -> int:
         if path not in self._files:
             try:
-                self._files[path] = files.open_positioned(path)
+                opened = files.open_positioned(path)
             except FileNotFoundError as error:
                 raise _damaged(self.cache.folder) from error
-            weakref.finalize(self, os.close, self._files[path])
+            weakref.finalize(self, os.close, opened)  # each its own: threads may open it at once
+            self._files[path] = opened
         return self._files[path]
 
     def __getstate__(self) -> dict[str, object]:
