@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from kitbox.errors import KitboxError, did_you_mean, first_line
+from kitbox.files import canonical_json
 from kitbox.network import model_hub
 from kitbox.plugin import source_code
 from kitbox.plugin.plugin import Plugin
@@ -241,9 +242,20 @@ def _create_empty(name: str, **options: Any) -> Any:
         return _create(name, **options).eval()
 
 
-@lru_cache(maxsize=64)
 def traits_of(name: str) -> Traits:
     """Return what a backbone of timm puts out, from a run on an image of its own size."""
+    return _traits(name, _config(name))
+
+
+def _config(name: str) -> str:
+    """Return the config.json of a backbone, which may change while a notebook is open, or ""."""
+    config = model_hub.load_config(name)
+    return "" if config is None else canonical_json(config)
+
+
+@lru_cache(maxsize=64)
+def _traits(name: str, config: str) -> Traits:
+    del config  # a part of the key
     size = own_size(name)
     try:
         model = _create_empty(name)
@@ -298,11 +310,12 @@ def _size_options(name: str, sizes: Sizes) -> dict[str, Any]:
     fixed = _pretrained_cfg(name).fixed_input_size or traits_of(name).patch
     if not fixed or {*sizes} <= {own_size(name)}:
         return {}
-    found = _fitting_options(name, sizes)
+    config = _config(name)
+    found = _fitting_options(name, config, sizes)
     if not isinstance(found, str):
         return dict(found)
     for size in sizes:
-        if isinstance(problem := _fitting_options(name, (size,)), str):
+        if isinstance(problem := _fitting_options(name, config, (size,)), str):
             near = " and ".join(f"{height}x{width}" for height, width in _nearest(name, size))
             raise KitboxError(
                 f"backbone {name} does not take {size[0]}x{size[1]} pixels ({problem})",
@@ -316,7 +329,7 @@ def _size_options(name: str, sizes: Sizes) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def _fitting_options(name: str, sizes: Sizes) -> tuple[tuple[str, Any], ...] | str:
+def _fitting_options(name: str, config: str, sizes: Sizes) -> tuple[tuple[str, Any], ...] | str:
     """Return options with which a backbone takes all sizes, or what is wrong, in a few words.
 
     Its weights keep their shapes but for embeddings of positions, which are resampled: with windows
@@ -331,7 +344,7 @@ def _fitting_options(name: str, sizes: Sizes) -> tuple[tuple[str, Any], ...] | s
     )
     for options in candidates:
         try:
-            _check_sizes(name, sizes, options)
+            _check_sizes(name, config, sizes, options)
         except Exception as error:  # each network refuses in its own way
             problem = problem or first_line(error)
         else:
@@ -340,16 +353,16 @@ def _fitting_options(name: str, sizes: Sizes) -> tuple[tuple[str, Any], ...] | s
 
 
 @torch.no_grad()
-def _check_sizes(name: str, sizes: Sizes, options: dict[str, Any]) -> None:
+def _check_sizes(name: str, config: str, sizes: Sizes, options: dict[str, Any]) -> None:
     """Raise an error unless a backbone with these options takes all sizes, with its own windows."""
     traits = traits_of(name)
     for size in sizes:
         patch = traits.patch if traits.patch and (options or traits.has_tokens) else (1, 1)
         if any(pixels % step for pixels, step in zip(size, patch, strict=True)):
             raise ValueError(f"its patches have {patch[0]}x{patch[1]}")
-    model = _create_empty(name, **options) if options else _empty(name)
+    model = _create_empty(name, **options) if options else _empty(name, config)
     if options and not traits.has_tokens:
-        shapes = {key: tensor.shape for key, tensor in _empty(name).state_dict().items()}
+        shapes = {key: tensor.shape for key, tensor in _empty(name, config).state_dict().items()}
         for key, tensor in model.state_dict().items():
             if "pos_embed" not in key and tensor.shape != shapes.get(key):
                 raise ValueError("its windows would have another size")
@@ -358,8 +371,9 @@ def _check_sizes(name: str, sizes: Sizes, options: dict[str, Any]) -> None:
 
 
 @lru_cache(maxsize=2)
-def _empty(name: str) -> Any:
+def _empty(name: str, config: str) -> Any:
     """Return a backbone of timm without memory, to be run alone."""
+    del config  # a part of the key
     return _create_empty(name)
 
 
@@ -372,7 +386,7 @@ def _nearest(name: str, size: tuple[int, int]) -> list[tuple[int, int]]:
         takes = [
             (height, width)
             for height, width in dict.fromkeys(near)
-            if not isinstance(_fitting_options(name, ((height, width),)), str)
+            if not isinstance(_fitting_options(name, _config(name), ((height, width),)), str)
         ]
         if takes:
             return takes

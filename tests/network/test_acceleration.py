@@ -129,7 +129,7 @@ def test_an_older_glibc_takes_32_megabytes(monkeypatch: pytest.MonkeyPatch) -> N
         given.append((parameter, value))
         return int(parameter != -3 or value <= 2**25)
 
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
     for name in [each for each in os.environ if each.startswith(("MALLOC_", "GLIBC_TUNABLES"))]:
         monkeypatch.delenv(name)
     reuse_memory.__wrapped__()

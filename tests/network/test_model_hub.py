@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.network import model_hub, pretrained_weights
-from kitbox.network.backbone import data_config, own_size
+from kitbox.network.backbone import data_config, own_size, traits_of
 from kitbox.network.network import Network, measure_cost
 from kitbox.plugin.plugin import Plugin
 
@@ -94,6 +94,13 @@ def test_the_older_form_of_a_config_is_read(workspace: Path) -> None:
     name = f"local-dir:{workspace / 'vit'}"
     assert own_size(name) == (160, 160)
     assert data_config(name).std == (0.2, 0.3, 0.4)
+
+
+def test_a_config_that_changes_is_read_again(workspace: Path) -> None:
+    write_folder(workspace / "mine")
+    assert not traits_of("local-dir:mine").has_tokens
+    write_folder(workspace / "mine", older=True)
+    assert traits_of("local-dir:mine").has_tokens
 
 
 def test_the_digest_of_weights_covers_their_config(workspace: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from timm.models import generate_default_cfgs, get_pretrained_cfg, model_entrypoint, register_model
 
 from kitbox.errors import KitboxError
-from kitbox.network.backbone import traits_of
+from kitbox.network.backbone import _traits, traits_of
 from kitbox.network.network import Network, layers_of
 from kitbox.network.pooling import pooled_by
 from tests.photographs import tiny
@@ -280,6 +280,6 @@ def test_what_a_network_puts_out_is_found_without_drawing_numbers() -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    traits_of.cache_clear()
+    _traits.cache_clear()
     assert traits_of("tiny_dinov3").registers
     assert torch.equal(torch.rand(1), expected)
