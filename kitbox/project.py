@@ -25,7 +25,7 @@ from kitbox.ensemble import answers, members, neighbour_table
 from kitbox.ensemble.ensemble import Combine, Ensemble, EnsembleOptions, UnknownRule
 from kitbox.ensemble.members import MemberSource
 from kitbox.ensemble.meta_embedding import assemble
-from kitbox.errors import KitboxError, KitboxWarning
+from kitbox.errors import KitboxError, KitboxWarning, counted
 from kitbox.plugin import discovery
 from kitbox.plugin.views import parse_views
 from kitbox.records import (
@@ -326,12 +326,20 @@ class Project:
         plugins = self._load(names, views)
         setup = self._setup(self.competition, EnsembleOptions(whiten=whiten))
         collection = setup.collection
-        suitable = members.for_submission if on == "all" else members.for_holdout
-        chosen = suitable(self.workspace, plugins, weights, collection)
+        if on == "all":
+            chosen = members.for_submission(self.workspace, plugins, weights, collection)
+        else:
+            chosen, outdated = members.for_inspection(self.workspace, plugins, collection, weights)
+            for name in outdated:
+                self._show(f"{name} was trained on images, labels or boxes as they were before")
         for line in members.checkpoint_warnings(chosen):
             self._show(line)
         gallery = collection.labelled if on == "all" else collection.holdout.gallery
-        every = members.embedded(neighbour_table.all_images(collection), chosen)
+        usable = neighbour_table.all_images(collection)
+        every = members.embedded(usable, chosen)
+        if len(every) < len(usable):
+            left = counted(len(usable) - len(every), "image")
+            self._show(f"left out: {left} without imported embedding")
         sets = [
             members.embedded(images, chosen)
             for images in neighbour_table.distinct_sets(collection).values()

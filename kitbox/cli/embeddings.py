@@ -304,6 +304,7 @@ def export(
                 "files": [str(file) for file in written],
                 "members": [member.name for member in chosen],
                 "images": len(ids),
+                "left_out": count - len(ids),
                 "dim": dim,
                 **sizes,
             }
@@ -376,9 +377,9 @@ def neighbours(
         members.embedded(neighbour_table.images_of(side, collection, gallery=place), chosen)
         for side, place in ((queries, False), (searched, True))
     )
-    sets = [
-        members.embedded(one, chosen) for one in neighbour_table.distinct_sets(collection).values()
-    ]
+    usable = [*neighbour_table.distinct_sets(collection).values()]
+    sets = [members.embedded(one, chosen) for one in usable]
+    left = sum(map(len, usable)) - sum(map(len, sets))
     fitted = collection.holdout.gallery if on == "holdout" else collection.labelled
     meta = follow(assemble(ensemble, [one for one in sets if len(one)], fitted.image_ids))
     find = neighbour_table.nearest_individuals if individuals else neighbour_table.nearest_images
@@ -387,9 +388,11 @@ def neighbours(
     vector_output.write_table(path, form, table)
     rows = len(table["image"])
     if as_json:
-        figures = {"queries": len(query), "gallery": len(known), "rows": rows}
+        figures = {"queries": len(query), "gallery": len(known), "rows": rows, "left_out": left}
         print_json({"file": str(path), **figures, "columns": [*table]})
         return
+    if left:
+        print_line(f"left out: {counted(left, 'image')} without imported embedding")
     what = "individuals of" if individuals else "images among"
     print_line(
         f"the {k} most similar {what} {len(known)} images, for {len(query)} images: {rows} rows "

@@ -15,6 +15,7 @@ from kitbox.competition.decisions import Decision
 from kitbox.embedding import imported_embeddings
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.look import photographs
+from kitbox.project import open_project
 from kitbox.workspace import Workspace
 from tests.commands import RUN, error_of, invoke, json_of, kitbox
 from tests.photographs import competition_on_disk, finish, write_plugin
@@ -382,6 +383,20 @@ def test_export_says_where_a_format_is_not_clear(imported: Workspace) -> None:
     assert "has another suffix than --format npy" in error_of(
         imported, *do[:-1], f"{do[-1]}.npz", "--format", "npy"
     )
+
+
+def test_images_without_embedding_are_counted_by_the_command_and_in_python(
+    place: Workspace,
+) -> None:
+    file = save_npz(place.root / "features.npz", LABELLED)
+    do_import(place, file, "--learned-from", "labelled")  # which has no score, but neighbours
+    out = place.root / "near.csv"
+    shown = kitbox(place, "neighbours", "other", "--k", "2", "--out", str(out)).stderr
+    assert "left out: 8 images without imported embedding" in shown
+    lines: list[object] = []
+    near = open_project(place.root, progress=lines.append).neighbours("other", k=2)
+    assert len(near) == 2 * len(LABELLED) == len(out.read_text().splitlines()) - 1
+    assert "left out: 8 images without imported embedding" in lines
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
