@@ -120,7 +120,7 @@ def import_files(
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
-    """Import embeddings that another program computed, as a member like any plugin.
+    """Import embeddings of another program, as a member of ensembles.
 
     Names of rows are matched to images as those of lists: with or without folder and suffix. Every
     labelled image must have a row, and for submissions every test image. Rows are scaled to unit
