@@ -308,8 +308,9 @@ def save(
             f"{files[0].path} has {counted(dim, 'number')} for each image; an embedding has several"
         )
     target = workspace.imported / name
-    beside = workspace.imported / f".{name}.new"
-    shutil.rmtree(beside, ignore_errors=True)
+    beside, replaced = (workspace.imported / f".{name}.{state}" for state in ("new", "old"))
+    for left in (beside, replaced):
+        shutil.rmtree(left, ignore_errors=True)
     _ignore_folder(workspace)
     try:
         with atomic_folder(beside) as folder:
@@ -338,9 +339,10 @@ def save(
             }
             text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
             (folder / "manifest.json").write_text(text, encoding="utf-8")
-        if target.exists():
-            shutil.rmtree(target)
+        if target.exists():  # it stays whole until the new one can take its place
+            target.rename(replaced)
         beside.rename(target)
+        shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return ImportReport(

@@ -221,7 +221,7 @@ class ImportedMember(Member):
             return None
         return (
             f"warning: nobody knows which images {self.name} learned from; if the holdout is among "
-            f"them, its local score is too good; import them again with --learned-from"
+            f"them, its local score is too good; import them again with --replace --learned-from"
         )
 
     def has(self, image_ids: Strings) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ from kitbox.ensemble.ensemble import Ensemble
 from kitbox.ensemble.members import ImportedMember, Member, NetworkMember
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
+from kitbox.network import inference
 from kitbox.network.checkpoint import read_checkpoint, read_origin
 from kitbox.plugin import discovery, source_code
 from kitbox.plugin.discovery import NamedPlugin
@@ -108,7 +109,7 @@ def reproduce(
         options=receipt.ensemble_options(recorded),
         embed_options=EmbedOptions(
             device=device,
-            precision=recorded["precision"],
+            precision=_precision(recorded, device),
             engine=recorded.get("engine", "torch"),  # all that there was
             reuse=False,
         ),
@@ -139,6 +140,16 @@ def reproduce(
     ]
     notes += _threshold_notes(competition, applied)
     return Reproduction(tuple(comparisons), again.text, notes)
+
+
+def _precision(recorded: dict[str, Any], device: str) -> str:
+    """Return the precision of a receipt, as "auto" where that is the same here.
+
+    Beside a precision that is named, the engine would be torch alone.
+    """
+    named: str = recorded["precision"]
+    usual = inference.resolve_precision("auto", inference.resolve_device(device))
+    return "auto" if recorded.get("engine") == "auto" and named == usual else named
 
 
 def rows_that_differ(text: str, other: str) -> int:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitbox.errors import KitboxError
+from kitbox.network import inference
 from kitbox.submission import receipt, reproduction
 from kitbox.submission.reproduction import Comparison, Reproduction
 from tests.circle import competition
@@ -21,6 +22,24 @@ from tests.circle import competition
 def test_different_and_additional_rows_are_counted(text: str, other: str, count: int) -> None:
     assert reproduction.rows_that_differ(text, other) == count
     assert reproduction.rows_that_differ(other, text) == count
+
+
+@pytest.mark.parametrize(
+    ("engine", "named", "expected"),
+    [
+        ("auto", "bf16", "auto"),
+        ("auto", "32", "32"),
+        ("torch", "bf16", "bf16"),
+        (None, "bf16", "bf16"),
+    ],
+)
+def test_the_engine_is_chosen_as_it_was_where_the_precision_is_the_usual_one(
+    monkeypatch: pytest.MonkeyPatch, engine: str | None, named: str, expected: str
+) -> None:
+    """A processor with half precision may have chosen ONNX Runtime, which computes in float32."""
+    monkeypatch.setattr(inference, "resolve_precision", lambda *_: "bf16")
+    recorded = {"precision": named} | ({"engine": engine} if engine else {})
+    assert reproduction._precision(recorded, "cpu") == expected
 
 
 def test_the_csv_is_the_same_if_its_digest_is() -> None:
