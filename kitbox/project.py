@@ -47,6 +47,7 @@ from kitbox.workspace import Workspace, find_workspace
 Event = TrainingEvent | str
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "32", "bf16", "16"]
+Engine = Literal["auto", "torch", "onnx"]
 Result = TypeVar("Result")
 # Seconds between two events of progress.
 _INTERVAL = 5.0
@@ -63,6 +64,7 @@ class Project:
     workspace: Workspace
     device: Device = "auto"
     precision: Precision = "auto"
+    engine: Engine = "auto"
     workers: int | None = None
     progress: Callable[[Any], object] | None = None
     _shown: set[str] = field(default_factory=set, repr=False, compare=False)
@@ -310,7 +312,10 @@ class Project:
             workspace=self.workspace,
             options=options,
             embed_options=EmbedOptions(
-                device=self.device, precision=self.precision, workers=self.workers
+                device=self.device,
+                precision=self.precision,
+                engine=self.engine,
+                workers=self.workers,
             ),
         )
 
@@ -384,6 +389,7 @@ def open_project(
     *,
     device: Device = "auto",
     precision: Precision = "auto",
+    engine: Engine = "auto",
     workers: int | None = None,
     progress: Callable[[Any], object] | None = None,
 ) -> Project:
@@ -402,6 +408,7 @@ def open_project(
         workspace=find_workspace(None if folder is None else Path(folder).expanduser()),
         device=device,
         precision=precision,
+        engine=engine,
         workers=workers,
         progress=progress,
     )

@@ -82,11 +82,6 @@ class Workspace:
         return self.cache / "prepared"
 
     @property
-    def costs(self) -> Path:
-        """Measured costs of plugins' networks."""
-        return self.cache / "costs"
-
-    @property
     def detectors(self) -> Path:
         """Trained detectors of boxes."""
         return self.cache / "detectors"

@@ -314,7 +314,7 @@ def split_names(text: str) -> list[str]:
     return names
 
 
-def measure_plugin(named: "NamedPlugin", workspace: "Workspace | None") -> "Cost":
+def measure_plugin(named: "NamedPlugin") -> "Cost":
     """Return the cost of a plugin's network, which is built unless it was measured before.
 
     Raises KitboxError with the plugin's name for a backbone that does not exist, and for one that
@@ -322,7 +322,7 @@ def measure_plugin(named: "NamedPlugin", workspace: "Workspace | None") -> "Cost
     """
     from kitbox.plugin import cost
 
-    known = cost.find(named.plugin, workspace)
+    known = cost.find(named.plugin)
     if known is not None:
         return known
     from kitbox.network.network import measure_cost
@@ -332,7 +332,7 @@ def measure_plugin(named: "NamedPlugin", workspace: "Workspace | None") -> "Cost
     except KitboxError as error:
         place = f"{named.name}: {error.where}" if error.where else named.name
         raise KitboxError(error.what, where=place, fix=error.fix) from error
-    cost.store(named.plugin, measured, workspace)
+    cost.store(named.plugin, measured)
     return measured
 
 

@@ -46,7 +46,7 @@ def show_plugins(
     derived = [] if workspace is None else discovery.derived_names(workspace)
     names = sorted([*discovery.plugin_names(workspace), *derived])
     found, mistakes = discovery.load_all(workspace, names)
-    unknown = sum(cost.find(named.plugin, workspace) is None for named in found)
+    unknown = sum(cost.find(named.plugin) is None for named in found)
     if unknown > 1:
         print_line(f"measuring {unknown} networks, which is done once; no weights are needed")
     rows = []
@@ -155,7 +155,7 @@ def check(
         if problem is not None:
             mistakes.append(KitboxError(problem))
         try:
-            measure_plugin(named, workspace)
+            measure_plugin(named)
             _try_own_code(named)
         except KitboxError as error:
             mistakes.append(error)
@@ -199,7 +199,7 @@ def _workspace(folder: Path | None) -> "Workspace | None":
 def _row(named: "NamedPlugin", workspace: "Workspace | None") -> dict[str, Any]:
     from kitbox.training import runs
 
-    plugin, price = named.plugin, measure_plugin(named, workspace)
+    plugin, price = named.plugin, measure_plugin(named)
     return {
         "name": named.name,
         "source": named.source,

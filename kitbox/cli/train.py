@@ -115,7 +115,7 @@ def train(
         fresh=fresh,
     )
     for named in plugins:
-        measure_plugin(named, workspace)  # each network runs, before the first is trained
+        measure_plugin(named)  # each network runs, before the first is trained
     done: list[dict[str, Any]] = []
     setups: dict[int, TrainSetup] = {}
     for number, named in product(parse_folds(fold, competition), plugins):

@@ -16,7 +16,6 @@ from kitbox.errors import KitboxError
 from kitbox.files import digest_of, digest_of_file, write_json
 from kitbox.plugin.plugin import Plugin
 from kitbox.plugin.source_code import is_reference
-from kitbox.workspace import Workspace
 
 # What networks are built with, beside kitbox's own code.
 _LIBRARIES = ("timm", "torch", "pretrainedmodels")
@@ -39,9 +38,9 @@ class Cost:
     pooling: str
 
 
-def find(plugin: Plugin, workspace: Workspace | None) -> Cost | None:
+def find(plugin: Plugin) -> Cost | None:
     """Return the measured cost of a plugin's network; None: unknown, or its file is damaged."""
-    path = _path(plugin, workspace)
+    path = _path(plugin)
     if path is None:
         return None
     try:
@@ -55,9 +54,9 @@ def find(plugin: Plugin, workspace: Workspace | None) -> Cost | None:
     return cost if sound and isinstance(cost.pooling, str) else None
 
 
-def store(plugin: Plugin, cost: Cost, workspace: Workspace | None) -> None:
+def store(plugin: Plugin, cost: Cost) -> None:
     """Keep the cost of a plugin's network, where there is room and leave to write."""
-    path = _path(plugin, workspace)
+    path = _path(plugin)
     if path is not None:
         try:
             write_json(path, asdict(cost))
@@ -65,17 +64,16 @@ def store(plugin: Plugin, cost: Cost, workspace: Workspace | None) -> None:
             return  # it is measured again
 
 
-def _path(plugin: Plugin, workspace: Workspace | None) -> Path | None:
+def _path(plugin: Plugin) -> Path | None:
     """Return the file of a plugin's cost; None where it depends on files outside of the key."""
     if ":" in plugin.backbone and not is_reference(plugin.backbone):  # of a hub or a folder
         return None
     key = digest_of({"plugin": plugin.fingerprint, **builders()})
-    return _folder(workspace) / f"{key}.json"
+    return folder() / f"{key}.json"
 
 
-def _folder(workspace: Workspace | None) -> Path:
-    if workspace is not None:
-        return workspace.costs
+def folder() -> Path:
+    """Return the user's folder of costs, which all workspaces share."""
     if cache := os.environ.get("XDG_CACHE_HOME"):
         return Path(cache) / "kitbox" / "costs"
     if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):

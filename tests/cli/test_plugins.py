@@ -30,6 +30,7 @@ def test_plugins_are_listed_with_their_cost_and_the_licence_of_their_weights(
     workspace, _ = competition_on_disk(tmp_path)
     write_plugin(workspace, "fine")
     monkeypatch.chdir(workspace.root)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     first = run("plugins", "--json")
     assert "measuring 3 networks, which is done once" in first.stderr
     listed = first.stdout
@@ -52,7 +53,7 @@ def test_plugins_are_listed_with_their_cost_and_the_licence_of_their_weights(
     assert any("resnet34_620" in line and "Apache-2.0" in line for line in shown)
     assert any("fine" in line and "not stated" in line for line in shown)
     assert built == []  # a network is built once
-    next(workspace.costs.iterdir()).write_text("{")
+    next(cost.folder().iterdir()).write_text("{")
     assert run("plugins", "--json").stdout == listed
     assert len(built) == 1  # that of the damaged file
     write_plugin(workspace, "fine", image_size=48)
@@ -65,9 +66,10 @@ def test_listing_known_plugins_imports_no_torch(
 ) -> None:
     workspace, _ = competition_on_disk(tmp_path)
     monkeypatch.chdir(workspace.root)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     known = Cost(parameters=1, multiply_adds=1, checkpoint_bytes=4, embedding_dim=1, pooling="cls")
     for named in discovery.load_all(None)[0]:
-        cost.store(named.plugin, known, workspace)
+        cost.store(named.plugin, known)
     script = (
         "import sys\n"
         "from pathlib import Path\n"
