@@ -231,7 +231,8 @@ def test_the_humpback_2019_recipe_ends_in_a_submission_with_the_tests_share_of_n
     run_page("humpback2019", monkeypatch)
     assert len(receipt(place / "whales")["plugins"]) == 3
     path = next(place.glob("whales/submissions/*/submission.csv"))
-    first = [row["Id"].split()[0] for row in csv.DictReader(path.open(encoding="utf-8"))]
+    with path.open(encoding="utf-8") as file:
+        first = [row["Id"].split()[0] for row in csv.DictReader(file)]
     assert first.count("new_whale") == pytest.approx(0.276 * len(first), abs=1)
 
 

@@ -15,6 +15,7 @@ from kitbox.competition.decisions import Decision
 from kitbox.embedding import imported_embeddings
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.look import photographs
+from kitbox.plugin import discovery
 from kitbox.project import open_project
 from kitbox.workspace import Workspace
 from tests.commands import RUN, error_of, invoke, json_of, kitbox
@@ -81,7 +82,10 @@ def test_imported_rows_are_of_unit_length_under_the_ids_of_the_lists(imported: W
     assert stored.dtype == np.float32
 
 
-def test_every_command_takes_imported_embeddings(imported: Workspace) -> None:
+def test_every_command_takes_imported_embeddings(
+    imported: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "shipped_folder", lambda: tmp_path / "none")
     scored = json_of(imported, "score", "other")
     assert scored["scores"]["map_at_20"]["value"] == pytest.approx(1.0)
     assert scored["plugins"][0]["imported"]["learned_from"] == "nothing"

@@ -99,10 +99,12 @@ def test_printing_never_fails_in_a_terminal_without_utf8(place: Workspace, encod
     table = started(encoding, place, "data", "check", "--kind", "odd-name")
     assert table.returncode == 0
     assert r"Ni\xf1a/2_0.png" in table.stdout.decode(encoding)
-    refused = started(encoding, place, "train", "Åsa")
+
+
+def test_a_mistake_is_told_in_a_terminal_without_utf8(place: Workspace) -> None:
+    refused = started("ascii", place, "train", "Åsa")
     assert refused.returncode == 1
-    shown = refused.stderr.decode(encoding)
-    assert ("Åsa" if encoding != "ascii" else r"\xc5sa") in shown
+    assert r"\xc5sa" in refused.stderr.decode("ascii")
 
 
 def test_json_is_the_same_in_a_terminal_without_utf8(place: Workspace) -> None:

@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 
 from kitbox.cli import terminal
+from kitbox.errors import format_duration
 from kitbox.records import Progress, Score, Scores
 from kitbox.training import events
 from kitbox.training.events import SweepEvent
@@ -109,7 +110,7 @@ def test_every_kind_of_event_is_shown() -> None:
     [(0, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h")],
 )
 def test_a_duration_has_the_unit_that_fits(seconds: float, text: str) -> None:
-    assert terminal.format_duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_only_the_first_of_several_processes_prints(
