@@ -88,8 +88,9 @@ def draw(
     try:
         for part in ("train", "test"):
             (folder / part).mkdir(parents=True, exist_ok=True)
+        place = folder.absolute()  # worker processes keep the current folder that they began in
         jobs = (
-            delayed(draw_album)(folder, album, seed, long_side) for album in group_albums(sightings)
+            delayed(draw_album)(place, album, seed, long_side) for album in group_albums(sightings)
         )
         boxes: dict[str, Box | None] = {}
         for album in Parallel(n_jobs=-1, return_as="generator")(jobs):

@@ -53,6 +53,13 @@ def test_the_same_numbers_draw_the_same_bytes_in_one_process_or_many(competition
     assert digests(again) == digests(competition)
 
 
+def test_a_relative_folder_is_that_of_the_current_folder_of_now(competition, tmp_path, monkeypatch):
+    """Worker processes that drew before are in another folder."""
+    monkeypatch.chdir(tmp_path)
+    _, again = run_drawing(Path("data"), seed=3, **SIZES)
+    assert digests(again) == digests(competition)
+
+
 def test_another_seed_draws_other_photographs_and_other_lists(competition, tmp_path):
     _, other = run_drawing(tmp_path / "data", seed=4, **SIZES)
     same = set(digests(competition).values()) & set(digests(other).values())
