@@ -73,6 +73,8 @@ def scale_network(
                 resize(img_size=size)
         with torch.inference_mode():
             network(torch.zeros((1, *size, 3), dtype=torch.uint8))
+    except (KitboxError, MemoryError):
+        raise
     except Exception as error:  # networks raise many kinds
         raise KitboxError(
             f"the view scale:{scale:g}: {name} takes images of {own} pixels alone, not of {other}",
