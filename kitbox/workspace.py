@@ -67,6 +67,16 @@ class Workspace:
         return self.cache / "embeddings"
 
     @property
+    def local_features(self) -> Path:
+        """Keypoints of images with their descriptors; see `keypoints.match_cache`."""
+        return self.cache / "keypoints.sqlite"
+
+    @property
+    def local_matches(self) -> Path:
+        """Matches of pairs of images; see `keypoints.match_cache`."""
+        return self.cache / "matches.sqlite"
+
+    @property
     def engines(self) -> Path:
         """Networks as ONNX graphs, and which engine is the faster one for a network."""
         return self.cache / "engines"

@@ -206,7 +206,7 @@ def size_and_region(
     Only the header is read. Raises UnreadableImageError that names the file and what is wrong.
     """
     size = upright_size(path)
-    return size, _widened(box, margin, size) if box else (0.0, 0.0, *size)
+    return size, widened(box, margin, size) if box else (0.0, 0.0, *size)
 
 
 @contextmanager
@@ -309,7 +309,7 @@ def raw_size_of(image: Image.Image) -> tuple[tuple[int, int], int]:
 
 
 def _region(crop: Crop, size: tuple[int, int]) -> Box:
-    x0, y0, x1, y1 = _widened(crop.box, crop.margin, size) if crop.box else (0.0, 0.0, *size)
+    x0, y0, x1, y1 = widened(crop.box, crop.margin, size) if crop.box else (0.0, 0.0, *size)
     if crop.part is None:
         return x0, y0, x1, y1
     left, top, right, bottom = crop.part
@@ -318,7 +318,7 @@ def _region(crop: Crop, size: tuple[int, int]) -> Box:
     return x0 + left * width, y0 + top * height, *ends
 
 
-def _widened(box: Box, margin: float, size: tuple[int, int]) -> Box:
+def widened(box: Box, margin: float, size: tuple[int, int]) -> Box:
     """Return a box widened by a margin and clipped to the image; the whole image if outside it."""
     x0, y0, x1, y1 = box
     dx, dy = margin * (x1 - x0), margin * (y1 - y0)

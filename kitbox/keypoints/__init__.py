@@ -1,0 +1,1 @@
+"""Local matching: keypoints of photographs, and how many of them two photographs share."""

@@ -1,0 +1,111 @@
+"""Features of images, found once and then read from the cache."""
+
+from collections import OrderedDict
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+
+from joblib import Parallel, delayed
+
+from kitbox.images.preprocessing import UnreadableImageError, box_of
+from kitbox.keypoints import match_cache
+from kitbox.keypoints.local_features import LocalFeatures, read_picture
+from kitbox.keypoints.match_cache import FeatureStore
+from kitbox.keypoints.matcher import Matcher
+from kitbox.records import ImageSet, Progress
+
+# Features held in memory after they were used.
+_HELD_BYTES = 256 << 20
+# Images between two commits.
+_BLOCK = 256
+NO_KEYPOINTS = "no keypoints were found in it"
+
+
+@dataclass
+class FeatureSource:
+    """The features that a matcher finds in the images of a set, by their rows.
+
+    `without` has the rows of images without keypoints, and why they have none.
+    """
+
+    matcher: Matcher
+    images: ImageSet
+    store: FeatureStore
+    unreadable: frozenset[str]
+    without: dict[int, str] = field(default_factory=dict)
+    _held: "OrderedDict[int, LocalFeatures]" = field(default_factory=OrderedDict)
+    _bytes: int = 0
+
+    def missing(self, rows: Sequence[int]) -> list[int]:
+        """Return the rows of images whose features are still to be found."""
+        keys = {row: self._key(row) for row in rows}
+        known = self.store.counts(list(keys.values()))
+        missing = []
+        for row, key in keys.items():
+            if str(self.images.image_ids[row]) in self.unreadable:
+                self.without[row] = "it cannot be read"
+            elif key not in known:
+                missing.append(row)
+            elif not known[key]:
+                self.without[row] = NO_KEYPOINTS
+        return missing
+
+    def find(
+        self, rows: Sequence[int], workers: int, stage: str
+    ) -> Generator[Progress, None, None]:
+        """Find the features of images, and write them to the cache; yields Progress.
+
+        An image that cannot be read has none, and is not written.
+        """
+        found = Parallel(n_jobs=workers, prefer="threads", return_as="generator")(
+            delayed(self._extract)(row) for row in rows
+        )
+        try:
+            for done, (row, features) in enumerate(zip(rows, found, strict=True), 1):
+                if isinstance(features, str):
+                    self.without[row] = features
+                else:
+                    self.store.save(self._key(row), len(features), features.to_bytes())
+                    self._hold(row, features)
+                    if not len(features):
+                        self.without[row] = NO_KEYPOINTS
+                if done % _BLOCK == 0:
+                    self.store.commit()
+                yield Progress(stage, done, len(rows))
+        finally:  # nothing is lost where the run is interrupted
+            self.store.commit()
+
+    def load(self, row: int) -> LocalFeatures:
+        """Return the features of an image, which were found before."""
+        if row in self._held:
+            self._held.move_to_end(row)
+            return self._held[row]
+        features = LocalFeatures.from_bytes(self.store.load(self._key(row)))
+        self._hold(row, features)
+        return features
+
+    def _key(self, row: int) -> bytes:
+        return match_cache.feature_key(
+            self.matcher.extraction,
+            match_cache.image_key(str(self.images.file_digests[row]), box_of(self.images, row)),
+        )
+
+    def _hold(self, row: int, features: LocalFeatures) -> None:
+        self._held[row] = features
+        self._bytes += features.descriptors.nbytes
+        while self._bytes > _HELD_BYTES and len(self._held) > 1:
+            _, dropped = self._held.popitem(last=False)
+            self._bytes -= dropped.descriptors.nbytes
+
+    def _extract(self, row: int) -> LocalFeatures | str:
+        """Return the features of an image, or why it cannot be read."""
+        settings = self.matcher.settings
+        try:
+            picture = read_picture(
+                self.images.paths[row],
+                box_of(self.images, row),
+                size=settings.size,
+                margin=settings.margin,
+            )
+        except UnreadableImageError as error:
+            return str(error)
+        return self.matcher.extract(picture.pixels, picture.box)

@@ -1,0 +1,149 @@
+"""Settings of local matching, written as "sift:shortlist=50,points=500"."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Self
+
+from kitbox.errors import did_you_mean
+from kitbox.files import digest_of
+
+# Incremented when the same photographs give other counts.
+RECIPE_VERSION = 1
+
+
+class _Range(NamedTuple):
+    """The numbers that a setting takes, and what it counts."""
+
+    kind: type
+    least: float
+    most: float
+
+
+_RANGES = {
+    "shortlist": _Range(int, 1, math.inf),
+    "points": _Range(int, 4, 100_000),
+    "size": _Range(int, 32, 8192),
+    "margin": _Range(float, 0, 1),
+    "ratio": _Range(float, 0.01, 1),
+    "threshold": _Range(float, 0.1, 1000),
+    "fewest": _Range(int, 4, 100_000),
+}
+# The matchers, and the settings that each takes beside `shortlist` and `margin`, with defaults.
+# Of SIFT those that were best on photographs of flukes; of ORB those of AnimalCLEF 2026.
+METHODS: Mapping[str, Mapping[str, Any]] = {
+    "sift": {"points": 500, "size": 448, "ratio": 0.85, "threshold": 8.0, "fewest": 8},
+    "orb": {"points": 1024, "size": 768, "ratio": 0.8, "threshold": 8.0, "fewest": 8},
+    "kaze": {"points": 500, "size": 448, "ratio": 0.85, "threshold": 8.0, "fewest": 8},
+}
+# What decides which pairs are matched, and how features are compared, but not the features.
+_OF_SHORTLIST = frozenset({"method", "shortlist"})
+_OF_MATCHING = frozenset({"ratio", "threshold", "fewest"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchSettings:
+    """A local matcher and its settings; one that the matcher does not have is None.
+
+    `shortlist`: gallery images of each query that are matched. `points`: keypoints of an image at
+    most. `size`: pixels of the longer side of the box, or of a photograph without one. `margin`:
+    what of the surroundings of a box counts, as a share of its width and height. `ratio`: the
+    distance of a match must be below this share of that of the second best (Lowe, 2004).
+    `threshold`: pixels, at that size, by which a match may miss the homography. `fewest`: fewer
+    inliers count as 0.
+    """
+
+    method: str
+    shortlist: int = 20
+    points: int
+    size: int
+    margin: float = 0.05
+    ratio: float | None = None
+    threshold: float | None = None
+    fewest: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the settings of a text such as "sift:shortlist=50,points=500".
+
+        What is left out has the matcher's default. Raises ValueError with one sentence for a
+        matcher or a setting that there is not, and for a value out of its range.
+        """
+        method, colon, rest = text.strip().partition(":")
+        if method not in METHODS:
+            near = did_you_mean(method, METHODS) or f"; there are {', '.join(METHODS)}"
+            raise ValueError(f"there is no matcher '{method}'{near}")
+        given: dict[str, Any] = {}
+        for part in rest.split(",") if colon else []:
+            name, equals, value = (word.strip() for word in part.partition("="))
+            if not equals:
+                raise ValueError(
+                    f"'{part}' is no setting of the matcher {method}; write it as points=500"
+                )
+            if name in given:
+                raise ValueError(f"the setting {name} of the matcher {method} is given twice")
+            given[name] = _number(method, name, value)
+        return cls.of(method, **given)
+
+    @classmethod
+    def of(cls, method: str, **given: Any) -> Self:
+        """Return the settings of a matcher, with its defaults for what is not given."""
+        return cls(**{"method": method, **METHODS[method], **given})
+
+    def __str__(self) -> str:
+        """Return the text that `parse` reads: the matcher, and what is not its default."""
+        plain = type(self).of(self.method)
+        changed = [
+            f"{name}={_written(value)}"
+            for name, value in self._own().items()
+            if value != getattr(plain, name)
+        ]
+        return f"{self.method}:{','.join(changed)}" if changed else self.method
+
+    @property
+    def extraction(self) -> dict[str, Any]:
+        """What determines the features of an image, beside its bytes and box."""
+        own = self._own().items()
+        return {
+            "recipe": RECIPE_VERSION,
+            "method": self.method,
+            **{name: value for name, value in own if name not in _OF_SHORTLIST | _OF_MATCHING},
+        }
+
+    @property
+    def causes(self) -> dict[str, Any]:
+        """What determines the counts of a pair, beside its two images."""
+        matching = {name: value for name, value in self._own().items() if name in _OF_MATCHING}
+        return self.extraction | matching
+
+    @property
+    def key(self) -> str:
+        """The digest of `causes`."""
+        return digest_of(self.causes)[:32]
+
+    def _own(self) -> dict[str, Any]:
+        """Return the settings that the matcher has, in the order of the fields."""
+        names = [field.name for field in fields(self) if field.name != "method"]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+def _number(method: str, name: str, text: str) -> float | int:
+    """Return the value of a setting; raises ValueError for one that the matcher does not take."""
+    names = ("shortlist", "margin", *METHODS[method])
+    if name not in names:
+        near = did_you_mean(name, names) or f"; it has {', '.join(names)}"
+        raise ValueError(f"the matcher {method} has no setting '{name}'{near}")
+    kind, least, most = _RANGES[name]
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:
+        what = "a whole number" if kind is int else "a number"
+        span = f"from {least:g} to {most:g}" if most < math.inf else f"of at least {least:g}"
+        raise ValueError(f"{name}={text} of the matcher {method} is not {what} {span}")
+    return value  # type: ignore[no-any-return]
+
+
+def _written(value: float | str) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

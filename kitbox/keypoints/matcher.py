@@ -1,0 +1,70 @@
+"""Matchers: how keypoints of photographs are found and compared."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from kitbox.images.preprocessing import Box, Pixels
+from kitbox.keypoints.local_features import LocalFeatures
+from kitbox.keypoints.match_settings import MatchSettings
+
+
+@dataclass(frozen=True)
+class MatchCounts:
+    """How many keypoints two photographs share.
+
+    `matches`: pairs of keypoints that the matcher found. `inliers`: those that agree with one
+    homography, 0 where they are fewer than the settings ask for. `confident`: matches that a
+    learned matcher is sure of; of others the inliers, however few. `ratio`: confident per match,
+    in [0, 1].
+    """
+
+    matches: float = 0.0
+    inliers: float = 0.0
+    confident: float = 0.0
+    ratio: float = 0.0
+
+
+class Matcher(ABC):
+    """A local matcher; it holds no state that changes, and may be used by several threads."""
+
+    # The count by which pairs are ranked: inliers, confident or matches.
+    ranked_by = "inliers"
+    # Whether the order of two photographs cannot matter much; else both orders are measured.
+    symmetric = True
+    # Whether it uses one core, so that it may run in a thread for each.
+    single_threaded = True
+
+    def __init__(self, settings: MatchSettings) -> None:
+        self.settings = settings
+
+    @property
+    def extraction(self) -> dict[str, Any]:
+        """What determines the features of an image, beside its bytes and box."""
+        return self.settings.extraction
+
+    @property
+    def causes(self) -> dict[str, Any]:
+        """What determines the counts of a pair, beside its two images."""
+        return self.settings.causes
+
+    @abstractmethod
+    def extract(self, pixels: Pixels, box: Box | None) -> LocalFeatures:
+        """Return the features of a picture (h, w, 3) uint8 RGB.
+
+        Keypoints are found in all of it; those outside of `box`, in its pixels, are then dropped.
+        """
+
+    @abstractmethod
+    def match(self, a: LocalFeatures, b: LocalFeatures) -> MatchCounts:
+        """Return how many keypoints two photographs share; both have some."""
+
+
+def matcher_of(settings: MatchSettings) -> Matcher:
+    """Return the matcher that settings name.
+
+    Raises KitboxError for one whose library or weights are not there.
+    """
+    from kitbox.keypoints import classical_matchers  # OpenCV
+
+    return classical_matchers.MATCHERS[settings.method](settings)
