@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kitbox.competition.settings import Competition
-from kitbox.ensemble import fusion, members, open_set
+from kitbox.ensemble import combination, members, open_set
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.members import Member, MemberSource
 from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
@@ -101,7 +101,7 @@ def answer_holdout(ensemble: Ensemble) -> Generator[Progress, None, EnsembleAnsw
     graphs = neighbour_graphs(meta.embeddings, searches, options.rerank)
     uncut = unknown_fit = None
     if not options.plain:
-        uncut = yield from fusion.rank(ensemble, meta, graphs, holdout.train)
+        uncut = yield from combination.rank(ensemble, meta, graphs, holdout.train)
     if uncut is not None and options.unknown == "learned":
         ground_truth = GroundTruth.of_holdout(holdout, searches, competition)
         features = open_set.query_features(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kitbox.competition.settings import Competition, ThresholdSettings
-from kitbox.ensemble.fusion import measure_members, member_blocks
+from kitbox.ensemble.combination import measure_members, member_blocks
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Floats, LabelledImages, Ranking, Search
 from kitbox.retrieval.neighbour_graph import Reranker

@@ -8,7 +8,7 @@ import numpy as np
 from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
-from kitbox.ensemble import fusion, open_set
+from kitbox.ensemble import combination, open_set
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
 from kitbox.ensemble.open_set import UnknownModel
@@ -133,7 +133,7 @@ def _answer(
             used = thresholds.fit_cut_share(trees, rule.share, by_group=rule.by_group)
         return cut_trees(trees, searches, used, competition.submission.cluster_prefix), used
     labelled = collection.answerable
-    ranking = yield from fusion.rank(ensemble, meta, graphs, labelled, options.top_k)
+    ranking = yield from combination.rank(ensemble, meta, graphs, labelled, options.top_k)
     if unknown_model is not None:
         features = open_set.query_features(
             meta.blocks, searches, labelled, competition, options.rerank

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.ensemble import fusion, meta_embedding
+from kitbox.ensemble import combination, meta_embedding
 from kitbox.records import Search, strings
 from kitbox.retrieval import ranking
 from kitbox.retrieval.label_similarity import closeness
@@ -19,8 +19,8 @@ SEARCH = Search("", strings(["q"]), strings(["q"]), strings(list(LABELS)))
 
 def ranked(how: str, weights: tuple[float, ...] = (1, 1), images: int = 9):  # type: ignore[no-untyped-def]
     toy = competition(task={"label_similarity": how, "label_images": images})
-    members = fusion.measure_members([ONE, OTHER], SEARCH, image_set(LABELS), toy)
-    return ranking.rank_labels([fusion.mean_similarity(members, weights)], 3)
+    members = combination.measure_members([ONE, OTHER], SEARCH, image_set(LABELS), toy)
+    return ranking.rank_labels([combination.mean_similarity(members, weights)], 3)
 
 
 def test_each_member_measures_a_label_by_its_own_best_image() -> None:
@@ -62,7 +62,7 @@ def test_the_mean_of_all_cosines_is_that_of_the_meta_embedding(
 def test_one_member_alone_ranks_as_its_embedding_does() -> None:
     toy = competition()
     early = ranking.rank(neighbour_graphs(ONE, [SEARCH]), image_set(LABELS), toy, 3)
-    members = fusion.measure_members([ONE], SEARCH, image_set(LABELS), toy)
-    late = ranking.rank_labels([fusion.mean_similarity(members, [2.0])], 3)
+    members = combination.measure_members([ONE], SEARCH, image_set(LABELS), toy)
+    late = ranking.rank_labels([combination.mean_similarity(members, [2.0])], 3)
     assert late.answers.tolist() == early.answers.tolist()
     assert late.similarity.tolist() == early.similarity.tolist()
