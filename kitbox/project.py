@@ -26,6 +26,9 @@ from kitbox.ensemble.ensemble import Combine, Ensemble, EnsembleOptions, Unknown
 from kitbox.ensemble.members import MemberSource
 from kitbox.ensemble.meta_embedding import assemble
 from kitbox.errors import KitboxError, KitboxWarning, counted
+from kitbox.keypoints.match_settings import MatchSettings
+from kitbox.keypoints.pair_scores import MatchOptions
+from kitbox.keypoints.shortlist_matches import match_shortlists
 from kitbox.plugin import discovery
 from kitbox.plugin.views import parse_views
 from kitbox.records import (
@@ -256,6 +259,51 @@ class Project:
         images, embeddings = self._embed(names, weights, views, whiten, on)
         return Table(
             neighbour_table.nearest_images(embeddings, images, images, self.competition, k)
+        )
+
+    def match(
+        self,
+        *names: str,
+        matcher: str = "sift",
+        queries: Literal["holdout", "test"] = "holdout",
+        budget: int | None = None,
+        weights: Sequence[float] | None = None,
+        views: Sequence[str] = (),
+        whiten: int | None = None,
+    ) -> Table:
+        """Match keypoints of each query with those of the images most similar to it.
+
+        `matcher` has settings as "sift:shortlist=50,points=800". Return a row for each pair of a
+        shortlist, by query and rank; counts are NaN where a pair was not measured.
+
+        >>> matched = whales.match("frozen_64", matcher="sift:shortlist=3")
+        >>> matched.columns[-4:]
+        ('matches', 'inliers', 'confident', 'ratio')
+        >>> len(matched)
+        15
+        """
+        try:
+            parsed = MatchSettings.parse(matcher)
+        except ValueError as error:
+            raise KitboxError(str(error), where="matcher") from error
+        sources = self._load(names, views)
+        setup = self._setup(self.competition, EnsembleOptions(whiten=whiten))
+        suitable = members.for_holdout if queries == "holdout" else members.for_submission
+        chosen = suitable(self.workspace, sources, weights, setup.collection)
+        for line in members.checkpoint_warnings(chosen):
+            self._show(line)
+        workers = None if self.workers is None else max(self.workers, 1)
+        options = MatchOptions(workers=workers, budget=budget)
+        ensemble = replace(setup, members=chosen)
+        graphs, images = self._run(neighbour_table.search_side(ensemble, queries))
+        labelled, unreadable = setup.collection.labelled, setup.collection.unreadable
+        found = self._run(
+            match_shortlists(parsed, graphs, images, self.workspace, options, unreadable=unreadable)
+        )
+        return Table(
+            found.columns(
+                dict(zip(labelled.image_ids.tolist(), labelled.labels.tolist(), strict=True))
+            )
         )
 
     def submit(

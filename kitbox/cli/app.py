@@ -16,6 +16,7 @@ from kitbox.cli import (
     data,
     embeddings,
     init,
+    match,
     plugins,
     pseudo,
     report,
@@ -32,7 +33,7 @@ STEPS = {
     "Workspace": ("demo", "init", "competitions"),
     "Data": ("data",),
     "Train": ("plugins", "train", "sweep", "embed", "embeddings", "pseudo"),
-    "Answer": ("score", "compare", "ensemble", "neighbours", "report", "look"),
+    "Answer": ("score", "compare", "ensemble", "match", "neighbours", "report", "look"),
     "Submit": ("submission", "bundle", "leaderboard", "reproduce"),
 }
 
@@ -88,6 +89,7 @@ app.command("pseudo")(pseudo.pseudo)
 app.command("score")(score.score)
 app.command("compare")(score.compare)
 app.command("ensemble")(score.ensemble)
+app.command("match")(match.match)
 app.command("neighbours")(embeddings.neighbours)
 app.command("report")(report.report)
 app.command("look")(report.look)

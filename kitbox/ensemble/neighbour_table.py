@@ -1,5 +1,6 @@
-"""Tables of the images or individuals most similar to each image, for other programs."""
+"""The images or individuals most similar to each image, and tables of them."""
 
+from collections.abc import Generator
 from functools import reduce
 from itertools import chain
 from typing import Any, Literal
@@ -10,10 +11,13 @@ from numpy.typing import NDArray
 from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
+from kitbox.ensemble.ensemble import Ensemble
+from kitbox.ensemble.meta_embedding import assemble
 from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, ImageSet, Ranking, Strings, concatenate, rows_of
-from kitbox.retrieval.neighbour_graph import neighbour_graphs
+from kitbox.records import Embeddings, ImageSet, Progress, Ranking, Strings, concatenate, rows_of
+from kitbox.retrieval.neighbour_graph import NeighbourGraph, neighbour_graphs
 from kitbox.retrieval.ranking import measure_labels, rank_images, rank_labels, reorder
+from kitbox.scoring import local_score
 
 # Some of a competition's images, by name.
 Side = Literal["all", "labelled", "test", "index", "holdout"]
@@ -91,6 +95,30 @@ def nearest_individuals(
     columns = _columns(ranking, query)
     individuals, similarity = columns.pop("answer"), columns.pop("similarity")
     return columns | {"individual": individuals, "similarity": similarity}
+
+
+def search_side(
+    ensemble: Ensemble, side: Literal["holdout", "test"]
+) -> Generator[Progress, None, tuple[tuple[NeighbourGraph, ...], ImageSet]]:
+    """Return the graphs of the holdout's searches or the leaderboard's, and all their images.
+
+    Yields Progress. Raises KitboxError where there are no such queries.
+    """
+    collection, competition = ensemble.collection, ensemble.competition
+    sets = [*distinct_sets(collection).values()]
+    if side == "holdout":
+        holdout = collection.require_holdout()
+        searches = local_score.holdout_searches(holdout, competition)
+        gallery_ids, sets = holdout.gallery.image_ids, sets[:1]
+    else:
+        if collection.test is None:
+            raise KitboxError("this competition has no test images; set images.test_folder")
+        searches = collection.searches
+        gallery_ids = protocol.leaderboard_gallery(
+            collection.test, collection.labelled, collection.index, competition
+        ).image_ids
+    meta = yield from assemble(ensemble, [one for one in sets if len(one)], gallery_ids)
+    return neighbour_graphs(meta.embeddings, searches), reduce(concatenate, sets)
 
 
 def _columns(ranking: Ranking, query: ImageSet) -> dict[str, NDArray[Any]]:

@@ -1,6 +1,7 @@
 """Matchers of OpenCV: RootSIFT, ORB and KAZE, verified by a homography."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -20,6 +21,8 @@ _ROOT_SIFT_LENGTH = 512
 _KAZE_LENGTH = 2048
 # Four points have a homography that fits all of them.
 _LEAST_FOR_HOMOGRAPHY = 5
+# Pixels of the shorter side: OpenCV's detectors need room for a descriptor, and some fail without.
+_LEAST_SIDE = 16
 _ITERATIONS = 2000
 _CONFIDENCE = 0.999
 
@@ -38,8 +41,11 @@ class ClassicalMatcher(Matcher):
         """Return the features of the best keypoints in the box."""
         height, width = pixels.shape[:2]
         grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-        found, raw = self.detector().detectAndCompute(grey, None)
-        if not found:
+        found: Sequence[Any] = ()
+        raw = None
+        if min(height, width) >= _LEAST_SIDE:
+            found, raw = self.detector().detectAndCompute(grey, None)
+        if raw is None:
             raw = np.empty((0, 1), dtype=np.float32)
         features = LocalFeatures(
             np.array([one.pt for one in found], dtype=np.float32).reshape(-1, 2),

@@ -1,0 +1,235 @@
+"""Command that matches keypoints: match."""
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from kitbox.cli.options import (
+    CheckpointOption,
+    DeviceOptions,
+    JsonOption,
+    NamesArgument,
+    ViewOption,
+    WeightsOption,
+    WhitenOption,
+    WorkspaceOption,
+    load_members,
+    parse_weights,
+    with_records,
+)
+from kitbox.cli.terminal import (
+    follow,
+    load_collection,
+    open_workspace,
+    print_json,
+    print_line,
+    print_table,
+)
+from kitbox.errors import KitboxError, counted
+
+if TYPE_CHECKING:
+    from kitbox.ensemble.ensemble import Ensemble
+    from kitbox.keypoints.match_settings import MatchSettings
+    from kitbox.keypoints.shortlist_matches import ShortlistMatches
+    from kitbox.scoring.graph_comparison import GraphDifference, PairSeparation
+
+
+@with_records
+def match(
+    names: NamesArgument,
+    *,
+    matchers: Annotated[
+        list[str],
+        typer.Option(
+            "--with",
+            help="A local matcher, as sift or orb:points=800,size=640; repeat it for several.",
+            metavar="MATCHER",
+        ),
+    ] = ["sift"],  # noqa: B006  typer copies it
+    shortlist: Annotated[
+        int | None,
+        typer.Option(
+            "--shortlist",
+            help="Gallery images to match with each query; default: the matcher's.",
+            metavar="N",
+            min=1,
+        ),
+    ] = None,
+    queries: Annotated[
+        Literal["holdout", "test", "all"],
+        typer.Option("--queries", help="Whose shortlists are matched."),
+    ] = "holdout",
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            "--budget",
+            help="Pairs to match at most, the nearest of all queries first; default: all.",
+            metavar="PAIRS",
+            min=1,
+        ),
+    ] = None,
+    weights: WeightsOption = None,
+    view: ViewOption = None,
+    whiten: WhitenOption = None,
+    checkpoint: CheckpointOption = "last",
+    device: DeviceOptions,
+    as_json: JsonOption = False,
+    folder: WorkspaceOption = None,
+) -> None:
+    """Match keypoints of each query with those of the images most similar to it.
+
+    A pair is counted once, in whatever order it is asked for, and kept in the workspace: an
+    interrupted run goes on where it was. On the holdout the matches alone are compared with the
+    global similarity, paired, with 95 % intervals. An image without keypoints keeps its global
+    similarity.
+
+    \b
+    Examples:
+      kitbox match resnet34_620 --with sift --shortlist 50
+      kitbox match resnet34_620 densenet121_480 --with sift --with orb --queries all
+    """
+    from kitbox.ensemble import members, neighbour_table
+    from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
+    from kitbox.keypoints.pair_scores import MatchOptions
+    from kitbox.keypoints.shortlist_matches import match_shortlists
+
+    settings = [parse_matcher(text, shortlist) for text in matchers]
+    workspace, competition = open_workspace(folder)
+    sources, given = load_members(names, workspace, view), parse_weights(weights)
+    collection = load_collection(workspace, competition)
+    setup = Ensemble(
+        collection=collection,
+        competition=competition,
+        workspace=workspace,
+        options=EnsembleOptions(whiten=whiten),
+        embed_options=device.for_embedding(),
+    )
+    workers = None if device.workers is None else max(device.workers, 1)
+    options = MatchOptions(workers=workers, budget=budget)
+    sides: tuple[Literal["holdout", "test"], ...]
+    sides = ("holdout", "test") if queries == "all" else (queries,)
+    report = []
+    for side in sides:
+        suitable = members.for_holdout if side == "holdout" else members.for_submission
+        chosen = suitable(workspace, sources, given, collection, checkpoint)
+        for line in members.checkpoint_warnings(chosen):
+            print_line(line)
+        ensemble = replace(setup, members=chosen)
+        graphs, images = follow(neighbour_table.search_side(ensemble, side))
+        for one in settings:
+            begin = time.monotonic()
+            found = follow(
+                match_shortlists(
+                    one, graphs, images, workspace, options, unreadable=collection.unreadable
+                )
+            )
+            seconds = time.monotonic() - begin
+            report.append(_Row(one, side, found, seconds, ensemble))
+    if as_json:
+        print_json({"matches": [row.as_json() for row in report]})
+        return
+    print_table(
+        ("matcher", "queries", "pairs", "cached", "matched", "left out", "seconds a pair"),
+        [row.cells() for row in report],
+        left=(0, 1),
+    )
+    for row in report:
+        row.print_effect()
+
+
+def parse_matcher(text: str, shortlist: int | None = None) -> "MatchSettings":
+    """Return the settings of a matcher; `shortlist` holds where the text has none of its own."""
+    from kitbox.keypoints.match_settings import MatchSettings
+
+    try:
+        settings = MatchSettings.parse(text)
+    except ValueError as error:
+        raise KitboxError(str(error), where="--with") from error
+    if shortlist is None or "shortlist" in text:
+        return settings
+    return replace(settings, shortlist=shortlist)
+
+
+class _Row:
+    """What a matcher did for the queries of a side, and what it is worth on the holdout."""
+
+    def __init__(
+        self,
+        settings: "MatchSettings",
+        side: str,
+        found: "ShortlistMatches",
+        seconds: float,
+        ensemble: "Ensemble",
+    ) -> None:
+        self.settings, self.side, self.found, self.seconds = settings, side, found, seconds
+        self.effect: tuple[GraphDifference, ...] = ()
+        self.separation: PairSeparation | None = None
+        if side == "holdout":
+            self._measure(ensemble)
+
+    def _measure(self, ensemble: "Ensemble") -> None:
+        from kitbox.scoring import graph_comparison
+
+        collection, found = ensemble.collection, self.found
+        labelled = collection.labelled
+        label_of = dict(zip(labelled.image_ids.tolist(), labelled.labels.tolist(), strict=True))
+        columns = found.columns(label_of)
+        self.separation = graph_comparison.separate_pairs(
+            columns["label"],
+            columns["neighbour_label"],
+            columns[found.pairs.ranked_by],
+            columns["similarity"],
+            ensemble.competition.images.unknown_label,
+        )
+        self.effect = graph_comparison.compare_graphs(
+            found.graphs,
+            found.reordered(),
+            collection.holdout,
+            ensemble.competition,
+            ("similarity", f"{self.settings.method} alone"),
+            test_has_groups=collection.test_has_groups,
+        )
+
+    @property
+    def _each(self) -> float | None:
+        computed = self.found.pairs.computed
+        return self.seconds / computed if computed else None
+
+    def cells(self) -> list[str]:
+        pairs = self.found.pairs
+        each = "" if self._each is None else f"{self._each:.3f}"
+        missing = len(pairs) - int(pairs.measured.sum())
+        numbers = (len(pairs), pairs.cached, pairs.computed, missing)
+        return [str(self.settings), self.side, *(f"{number:,}" for number in numbers), each]
+
+    def print_effect(self) -> None:
+        if self.separation is not None and self.separation.auc is not None:
+            pairs, count = self.separation, self.found.pairs.ranked_by
+            print_line(
+                f"{self.settings.method}: {pairs.same:,} of "
+                f"{counted(pairs.pairs, 'labelled pair')} show one individual; area under the ROC "
+                f"curve of the {count} {pairs.auc:.3f}, of the similarity "
+                f"{pairs.auc_of_similarity:.3f}"
+            )
+        for change in self.effect:
+            print_line(f"{change.metric}: {change.difference.sentence}")
+
+    def as_json(self) -> dict[str, Any]:
+        pairs = self.found.pairs
+        effect = {
+            "separation": None if self.separation is None else self.separation.as_json(),
+            "effect": [change.as_json() for change in self.effect],
+        }
+        return {
+            "matcher": str(self.settings),
+            "queries": self.side,
+            "pairs": len(pairs),
+            "cached": pairs.cached,
+            "matched": pairs.computed,
+            "left_out": len(pairs) - int(pairs.measured.sum()),
+            "seconds_a_pair": self._each,
+            "without_keypoints": pairs.without_keypoints,
+            **(effect if self.side == "holdout" else {}),
+        }
