@@ -1,0 +1,119 @@
+"""The command 'match' on drawn flukes: its figures, its cache, and its mistakes."""
+
+import numpy as np
+import pytest
+
+import kitbox
+from kitbox.competition import presets
+from kitbox.synthetic import whale_competition
+from kitbox.workspace import Workspace
+from tests.commands import error_of, invoke, json_of
+from tests.photographs import finish, write_plugin
+
+SIFT = "sift:size=256,points=300"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Workspace:
+    root = tmp_path_factory.mktemp("whales")
+    finish(
+        whale_competition.draw(root / "data", individuals=8, photographs=48, seed=1, long_side=400)
+    )
+    workspace = Workspace(root / "workspace")
+    presets.init(workspace, "humpback", root / "data", broken="drop")
+    write_plugin(workspace, "frozen_32", epochs=0)
+    return workspace
+
+
+def match(place: Workspace, *options: str):
+    return json_of(place, "match", "frozen_32", "--with", SIFT, "--shortlist", "6", *options)
+
+
+def test_the_holdout_is_matched_once_and_compared_with_the_similarity(place):
+    [first] = match(place)["matches"]
+    [again] = match(place)["matches"]
+    assert first["matcher"] == "sift:shortlist=6,points=300,size=256"
+    assert first["queries"] == "holdout"
+    assert first["matched"] > 20
+    assert first["cached"] == 0
+    assert (again["matched"], again["cached"]) == (0, first["matched"])
+    assert again["seconds_a_pair"] is None
+    assert again["effect"] == first["effect"]
+    # a network of random weights knows nothing, matches do
+    separation = first["separation"]
+    assert separation["auc"] > 0.7 > separation["auc_of_similarity"]
+    assert separation["same"] > 0
+    by_metric = {one["metric"]: one for one in first["effect"]}
+    assert next(iter(by_metric)) == "label_map_at_5"
+    found = by_metric["map_at_20"]
+    assert found["after"] - found["before"] == pytest.approx(found["difference"])
+    assert found["low"] <= found["difference"] <= found["high"]
+    assert found["difference"] > 0
+    assert found["names"] == ["similarity", "sift alone"]
+
+
+def test_several_matchers_and_the_test_are_a_row_each(place):
+    found = match(place, "--with", "orb:size=256,shortlist=2", "--queries", "all", "--budget", "12")
+    rows = found["matches"]
+    assert [(row["matcher"].partition(":")[0], row["queries"]) for row in rows] == [
+        *(("sift", "holdout"), ("orb", "holdout")),
+        *(("sift", "test"), ("orb", "test")),
+    ]
+    assert all(row["matched"] + row["cached"] <= 12 for row in rows)
+    assert rows[0]["left_out"] >= rows[0]["pairs"] - 24  # a pair may stand in two shortlists
+    assert "effect" in rows[1]
+    assert "effect" not in rows[2]
+
+
+def test_people_read_a_table_and_sentences(place):
+    result = invoke(place, "match", "frozen_32", "--with", SIFT, "--shortlist", "6")
+    assert result.exit_code == 0, result.output
+    assert "seconds a pair" in result.stdout
+    assert "area under the ROC curve of the inliers" in result.stderr
+    assert "map_at_20: " in result.stderr
+    begin = invoke(place, "match", "frozen_32", "--with", f"{SIFT},ratio=0.8", "--shortlist", "3")
+    assert "sift: " in begin.stderr
+    assert " pairs, 0 cached; " in begin.stderr
+
+
+def test_python_returns_the_same_counts(place):
+    told: list[object] = []
+    whales = kitbox.open(place.root, device="cpu", precision="32", workers=0, progress=told.append)
+    table = whales.match("frozen_32", matcher=f"{SIFT},shortlist=6")
+    assert table.columns == (
+        *("image", "label", "rank", "neighbour", "neighbour_label", "similarity"),
+        *("matches", "inliers", "confident", "ratio"),
+    )
+    same = (table["label"] == table["neighbour_label"]) & (table["label"] != "new_whale")
+    assert np.nanmean(table["inliers"][same]) > np.nanmean(table["inliers"][~same])
+    [row] = match(place)["matches"]
+    assert len(table) == row["pairs"]
+    assert row["cached"] > 0
+    assert row["matched"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--with", "shift"), "--with: there is no matcher 'shift'; did you mean sift?"),
+        (("--with", "sift:ratio=2"),
+         "--with: ratio=2 of the matcher sift is not a number from 0.01 to 1"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_sentence(place, options, sentence):
+    assert error_of(place, "match", "frozen_32", *options) == sentence
+
+
+def test_a_mistake_of_python_names_the_argument(place):
+    with pytest.raises(kitbox.errors.KitboxError, match="matcher: there is no matcher 'x'"):
+        kitbox.open(place.root).match("frozen_32", matcher="x")
+
+
+def test_a_test_without_images_has_no_shortlist(place, tmp_path):
+    text = place.settings.read_text()
+    other = Workspace(tmp_path)
+    other.settings.write_text(
+        "\n".join(line for line in text.splitlines() if not line.startswith("test_"))
+    )
+    write_plugin(other, "frozen_32", epochs=0)
+    assert "no test images" in error_of(other, "match", "frozen_32", "--queries", "test")
