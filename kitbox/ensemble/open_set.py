@@ -10,8 +10,8 @@ from kitbox.competition.settings import Competition, ThresholdSettings
 from kitbox.ensemble.combination import measure_members, member_blocks
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Floats, LabelledImages, Ranking, Search
+from kitbox.retrieval.knn import best_columns
 from kitbox.retrieval.neighbour_graph import Reranker
-from kitbox.retrieval.ranking import best_columns
 from kitbox.scoring import thresholds
 from kitbox.scoring.bootstrap import score
 from kitbox.scoring.ground_truth import GroundTruth

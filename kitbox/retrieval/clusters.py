@@ -1,5 +1,6 @@
 """Clusters of similar images, by average linkage."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,10 +8,8 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, Floats, Integers
-
-# Rows (p,) and larger rows (p,) of pairs of images, and their similarities (p,).
-Pairs = tuple[Integers, Integers, Floats]
+from kitbox.records import Embeddings, Integers
+from kitbox.retrieval.neighbour_graph import Block, NeighbourGraph
 
 # All pairs of this many images take 1.6 GB, twice over while they are linked.
 _MAX_IMAGES = 20_000
@@ -58,16 +57,34 @@ class ClusterTree:
         return rank[number]
 
 
-def link(embeddings: Embeddings, reranked: Pairs | None = None) -> ClusterTree:
+def link(embeddings: Embeddings) -> ClusterTree:
     """Return the tree of images under average linkage of their cosines.
 
     Two clusters are as similar as their pairs of images are on average (Sokal and Michener, 1958);
-    a single pair of look-alikes does not chain two individuals. `reranked` pairs have another
-    similarity than their cosine. Takes n² time and memory.
+    a single pair of look-alikes does not chain two individuals. Takes n² time and memory.
 
     Raises KitboxError above 20,000 images.
     """
-    count = len(embeddings)
+    vectors = embeddings.vectors
+    return _tree(
+        len(vectors),
+        (
+            (slice(start, start + _ROWS), vectors[start : start + _ROWS] @ vectors[start:].T)
+            for start in range(0, len(vectors), _ROWS)
+        ),
+    )
+
+
+def link_queries(graph: NeighbourGraph) -> ClusterTree:
+    """Return the tree of a search's queries under average linkage of the graph's similarities.
+
+    A pair that sees each other differently has the mean of both similarities. See `link`.
+    """
+    return _tree(len(graph.search.query_ids), graph.query_blocks())
+
+
+def _tree(count: int, blocks: Iterator[Block]) -> ClusterTree:
+    """Return the tree of images by blocks of their similarities to those from a row on."""
     if count > _MAX_IMAGES:
         raise KitboxError(
             f"{count} images are too many to cluster at once, at most {_MAX_IMAGES}; "
@@ -77,14 +94,9 @@ def link(embeddings: Embeddings, reranked: Pairs | None = None) -> ClusterTree:
         return ClusterTree(count, None)
     distances = np.empty(count * (count - 1) // 2, dtype=np.float64)
     begin = 0
-    for start in range(0, count, _ROWS):
-        cosines = embeddings.vectors[start : start + _ROWS] @ embeddings.vectors[start:].T
-        for row, of_row in enumerate(cosines):
+    for _, similarities in blocks:
+        for row, of_row in enumerate(similarities):
             end = begin + len(of_row) - row - 1
             distances[begin:end] = 1 - of_row[row + 1 :]
             begin = end
-    if reranked is not None:
-        first, second, similarity = reranked
-        # n - 1 distances of row 0 come first, then n - 2 of row 1, ...
-        distances[first * (2 * count - first - 1) // 2 + second - first - 1] = 1 - similarity
     return ClusterTree(count, linkage(np.maximum(distances, 0, out=distances), method="average"))

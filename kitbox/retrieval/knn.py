@@ -52,6 +52,21 @@ def nearest_rows(query: Embeddings, gallery: Embeddings, k: int) -> tuple[Intege
     return nearest, similarity
 
 
+def best_columns(values: Floats, k: int) -> Integers:
+    """Return the columns (q, k) of the largest values, best first; of equals the first."""
+    if k == values.shape[1]:
+        return np.argsort(-values, axis=1, kind="stable")
+    least = np.partition(values, values.shape[1] - k, axis=1)[:, -k][:, None]
+    chosen = values >= least
+    tied = np.flatnonzero(chosen.sum(axis=1) > k)
+    for row in tied:  # more than k reach the k-th value: keep the first of those that equal it
+        equal = np.flatnonzero(values[row] == least[row])
+        chosen[row, equal[k - (values[row] > least[row]).sum() :]] = False
+    columns = np.nonzero(chosen)[1].reshape(len(values), k)
+    order = np.argsort(-np.take_along_axis(values, columns, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1)
+
+
 def _nearest_and_ties(
     query: Floats, gallery: Floats, own: Integers, k: int
 ) -> tuple[Floats, Integers]:

@@ -41,14 +41,17 @@ def measure(
     A query that is in the gallery does not count for its own label. The happywhale winner took the
     best image, several humpback winners the centre.
 
-    Raises KitboxError for the "centre" of a re-ranked graph.
+    A centre is compared as an image outside of shortlists is: it follows a step that moves
+    embeddings, raises what each query sees by one number, or all similarities by a curve.
+
+    Raises KitboxError for the "centre" of a graph whose shortlist or gallery images were moved.
     """
     by_label = np.lexsort((known.image_ids, known.labels))
     labels, starts = np.unique(known.labels[by_label], return_index=True)
     image_ids = known.image_ids[by_label]
     blocks: Iterator[Block] = iter(())
     if similarity == "centre":
-        if graph.reranked is not None:
+        if graph.reranked is not None or graph.outside.of_gallery is not None:
             raise KitboxError(
                 "a label's centre is no image, so that re-ranking does not move it; choose another "
                 "task.label_similarity"
@@ -121,6 +124,7 @@ def _centre_blocks(graph: NeighbourGraph, image_ids: Strings, starts: Integers) 
     queries, vectors = graph.query.vectors, graph.embeddings.of(image_ids).vectors
     own, centres = rows_of(graph.search.query_images, image_ids), _centres(vectors, starts)
     ends = np.append(starts, len(vectors))
+    outside = graph.outside
     for rows in row_blocks(len(queries) if len(starts) else 0, len(vectors)):
         found: Floats = queries[rows] @ centres.T
         for row in np.flatnonzero(own[rows] >= 0):
@@ -130,7 +134,9 @@ def _centre_blocks(graph: NeighbourGraph, image_ids: Strings, starts: Integers) 
             others = vectors[images[images != itself]]
             centre = _centres(others, np.zeros(min(len(others), 1), dtype=np.int64))
             found[row, label] = queries[rows][row] @ centre[0] if len(others) else -np.inf
-        yield rows, found
+        if outside.of_query is not None:
+            found += outside.of_query[rows, None]
+        yield rows, outside.curve(found)
 
 
 def _centres(vectors: Floats, starts: Integers) -> Floats:

@@ -5,20 +5,24 @@ a graph and returns one, moves them all.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Floats, Integers, Neighbours, Search, Strings, rows_of
 from kitbox.retrieval import knn
-from kitbox.retrieval.clusters import Pairs
 
 # Rows of some queries, and their similarities (rows, n).
 Block = tuple[slice, Floats]
+# Rows (p,) and larger rows (p,) of pairs of images, and their similarities (p,).
+Pairs = tuple[Integers, Integers, Floats]
 
 # Similarities held at a time: 64 MB of float32.
 _BLOCK_SIZE = 16_000_000
+# Queries compared with all queries at a time: of 20,000, 20 MB of float32.
+_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -37,29 +41,136 @@ class Shortlist:
             raise KitboxError(
                 f"a shortlist of {self.rows.shape} rows but {self.similarity.shape} similarities"
             )
+        lost = int((np.isnan(self.similarity) & (self.rows >= 0)).sum())
+        if lost:
+            raise KitboxError(f"{lost} similarities of a shortlist are no numbers")
+
+
+@dataclass(frozen=True, eq=False)
+class SimilarityMap:
+    """What becomes of the cosines of pairs that are in no shortlist.
+
+    `curve(cosine + of_query[q] + of_gallery[g])`: `of_query (q,)` and `of_gallery (g,)` are 0
+    unless given. The curve is linear between the knots `x` and `y`, and continues beyond them as
+    between the last two. It rises everywhere, so that it changes no order. Without knots it is the
+    identity.
+
+    Raises KitboxError for knots that do not rise, fewer than two, or numbers that are not finite.
+    """
+
+    of_query: Floats | None = None
+    of_gallery: Floats | None = None
+    x: tuple[float, ...] = ()
+    y: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y) or len(self.x) == 1:
+            raise KitboxError(
+                f"a curve of similarities has as many x as y, two or more, not {len(self.x)} "
+                f"and {len(self.y)}"
+            )
+        for name, knots in (("x", self.x), ("y", self.y)):
+            if not np.isfinite(knots).all() or (np.diff(knots) <= 0).any():
+                raise KitboxError(f"the knots {name} of a curve of similarities have to rise")
+        for name in ("of_query", "of_gallery"):
+            offsets = getattr(self, name)
+            if offsets is not None and not np.isfinite(offsets).all():
+                raise KitboxError(f"offsets {name} of similarities are no numbers")
+
+    @classmethod
+    def linear(cls, slope: float, intercept: float = 0.0) -> "SimilarityMap":
+        """Return the map to slope · cosine + intercept."""
+        return cls(x=(0.0, 1.0), y=(intercept, intercept + slope))
+
+    @property
+    def identity(self) -> bool:
+        """Whether a cosine stays what it is."""
+        return self.of_query is None and self.of_gallery is None and not self.x
+
+    def curve(self, values: Floats) -> Floats:
+        """Return the curve's value of each cosine and its offsets."""
+        if not self.x:
+            return values
+        if len(self.x) > 2:
+            return _curve(values, self.x, self.y).astype(np.float32)
+        slope = (self.y[1] - self.y[0]) / (self.x[1] - self.x[0])
+        line: Floats = np.float32(slope) * values + np.float32(self.y[0] - slope * self.x[0])
+        return line
+
+    def then(self, x: Sequence[float], y: Sequence[float]) -> "SimilarityMap":
+        """Return the map whose curve is followed by another one of knots `x` and `y`."""
+        other = SimilarityMap(x=tuple(x), y=tuple(y))
+        if not (self.x and other.x):
+            return replace(self, x=self.x or other.x, y=self.y or other.y)
+        # the knots of the other curve, as this one reaches them
+        back = _curve(np.array(other.x), self.y, self.x)
+        knots = np.unique(np.concatenate([np.array(self.x), back]))
+        values = _curve(_curve(knots, self.x, self.y), other.x, other.y)
+        rising = np.append(True, np.diff(np.maximum.accumulate(values)) > 0)  # but for rounding
+        return replace(self, x=tuple(knots[rising].tolist()), y=tuple(values[rising].tolist()))
+
+    def minus(self, of_query: Floats) -> "SimilarityMap":
+        """Return the map to similarities that are lower by `of_query (q,)` than those of this one.
+
+        Raises KitboxError for a curve of more than one slope.
+        """
+        if len(self.x) > 2:
+            raise KitboxError("offsets of queries come before a curve of similarities, not after")
+        slope = (self.y[1] - self.y[0]) / (self.x[1] - self.x[0]) if self.x else 1.0
+        offsets = -of_query.astype(np.float64) / slope
+        total = offsets if self.of_query is None else self.of_query + offsets
+        return replace(self, of_query=total.astype(np.float32))
+
+
+def _curve(
+    values: NDArray[np.floating], x: Sequence[float], y: Sequence[float]
+) -> NDArray[np.float64]:
+    """Return the values of a curve in float64."""
+    first, last = (y[1] - y[0]) / (x[1] - x[0]), (y[-1] - y[-2]) / (x[-1] - x[-2])
+    ends = first * np.minimum(values - x[0], 0) + last * np.maximum(values - x[-1], 0)
+    return np.asarray(np.interp(values, x, y) + ends)
 
 
 @dataclass(frozen=True)
 class NeighbourGraph:
     """The queries and the gallery images of a search, joined by their similarities.
 
-    A similarity is the cosine of two `embeddings` unless `reranked` has it. Nothing is computed
+    A similarity is what `reranked` says, else what `outside` makes of the cosine of two
+    `embeddings`. Query vectors that differ from those of the same images in the gallery are in
+    `expanded`, in the order of the queries. `others` are ids of images that surely show none of
+    the individuals that are searched for, None where there are no such images. Nothing is computed
     before it is asked for, and never all pairs at once. A query is no neighbour of itself.
     """
 
     search: Search
     embeddings: Embeddings
     reranked: Shortlist | None = None
+    outside: SimilarityMap = field(default_factory=SimilarityMap)
+    expanded: Embeddings | None = None
+    others: Strings | None = None
+
+    def __post_init__(self) -> None:
+        for name, offsets, images in (
+            ("of_query", self.outside.of_query, self.search.query_images),
+            ("of_gallery", self.outside.of_gallery, self.search.gallery_images),
+        ):
+            if offsets is not None and len(offsets) != len(images):
+                raise KitboxError(f"{len(offsets)} offsets {name} of {len(images)} images")
 
     @property
     def query(self) -> Embeddings:
         """The embeddings of the query images (q, d)."""
-        return self.embeddings.of(self.search.query_images)
+        return self.expanded or self.embeddings.of(self.search.query_images)
 
     @property
     def gallery(self) -> Embeddings:
         """The embeddings of the gallery images (g, d)."""
         return self.embeddings.of(self.search.gallery_images)
+
+    @property
+    def plain(self) -> bool:
+        """Whether all similarities are cosines of the query and the gallery vectors."""
+        return self.reranked is None and self.outside.identity
 
     def nearest(self, k: int) -> Neighbours:
         """Return the k most similar gallery images of each query; equals are ordered by id.
@@ -73,17 +184,21 @@ class NeighbourGraph:
 
     def shortlist(self, k: int) -> Shortlist:
         """Return the k nearest as rows of the gallery: what a re-ranking step begins with."""
-        reranked, gallery_size = self.reranked, len(self.search.gallery_images)
-        if not gallery_size:
-            shape = (len(self.search.query_ids), k)
-            return Shortlist(np.full(shape, -1), np.full(shape, -np.inf, dtype=np.float32))
-        if reranked is None:
+        gallery_ids = self.search.gallery_images
+        if len(gallery_ids) and self.plain:
             return Shortlist(*knn.nearest_rows(self.query, self.gallery, k))
-        # s of the k + s nearest may be re-ranked; that leaves the k nearest others
-        width = k + reranked.rows.shape[1]
-        found = Shortlist(*knn.nearest_rows(self.query, self.gallery, width))
-        both = _joined(reranked, found, gallery_size)
-        return _sorted(both, self.search.gallery_images, k)
+        shape = (len(self.search.query_ids), k)
+        found, similarity = np.full(shape, -1), np.full(shape, -np.inf, dtype=np.float32)
+        if not len(gallery_ids):
+            return Shortlist(found, similarity)
+        order, width = np.argsort(gallery_ids, kind="stable"), min(k, len(gallery_ids))
+        # in the order of ids: of equals the first is taken
+        for rows, block in self.blocks(gallery_ids[order]):
+            best = knn.best_columns(block, width)
+            values = np.take_along_axis(block, best, axis=1)
+            found[rows, :width] = np.where(np.isneginf(values), -1, order[best])
+            similarity[rows, :width] = values
+        return Shortlist(found, similarity)
 
     def blocks(self, gallery_ids: Strings) -> Iterator[Block]:
         """Yield the similarities (rows, g) of all queries to some gallery images, in their order.
@@ -92,10 +207,14 @@ class NeighbourGraph:
         """
         queries, vectors = self.query.vectors, self.embeddings.of(gallery_ids).vectors
         own = rows_of(self.search.query_images, gallery_ids)
-        reranked = self.reranked
+        reranked, of_query = self.reranked, self.outside.of_query
         columns = None if reranked is None else self._columns(reranked, gallery_ids)
+        of_gallery = self._gallery_offsets(gallery_ids)
         for rows in row_blocks(len(queries), len(gallery_ids)):
             similarity: Floats = queries[rows] @ vectors.T
+            similarity = self._outside(
+                similarity, None if of_query is None else of_query[rows], of_gallery
+            )
             if reranked is not None and columns is not None:
                 row, place = np.nonzero(columns[rows] >= 0)
                 similarity[row, columns[rows][row, place]] = reranked.similarity[rows][row, place]
@@ -104,42 +223,128 @@ class NeighbourGraph:
             yield rows, similarity
 
     def query_pairs(self) -> Pairs | None:
-        """Return the re-ranked pairs of queries, None without re-ranking.
+        """Return the re-ranked pairs of queries, None without a shortlist.
 
         A pair has two similarities, one as each side sees the other, and takes their mean. There
-        are pairs where queries are in their own gallery.
+        are pairs where queries are in their own gallery. They are ordered by both rows.
         """
         if self.reranked is None:
             return None
-        queries = self.search.query_images
-        columns = self._columns(self.reranked, queries)
+        count = len(self.search.query_images)
+        columns = self._columns(self.reranked, self.search.query_images)
         row, place = np.nonzero(columns >= 0)
         other = columns[row, place]
-        keys = np.minimum(row, other) * len(queries) + np.maximum(row, other)
-        pairs, of_pair, count = np.unique(keys, return_inverse=True, return_counts=True)
-        first, second = np.divmod(pairs, max(len(queries), 1))
-        vectors = self.query.vectors
-        cosine = np.einsum("pd,pd->p", vectors[first], vectors[second])
-        total = np.bincount(of_pair, self.reranked.similarity[row, place], len(pairs))
-        # the side whose shortlist lacks the other sees the cosine
-        return first, second, ((total + (2 - count) * cosine) / 2).astype(np.float32)
+        keys = np.minimum(row, other) * count + np.maximum(row, other)
+        pairs, of_pair = np.unique(keys, return_inverse=True)
+        first, second = np.divmod(pairs, max(count, 1))
+        sides = np.full((2, len(pairs)), np.nan, dtype=np.float32)
+        sides[(row > other).astype(np.int64), of_pair] = self.reranked.similarity[row, place]
+        for values, ones, others in zip(sides, (first, second), (second, first), strict=True):
+            # the side whose shortlist lacks the other sees what is outside of shortlists
+            lacks = np.flatnonzero(np.isnan(values))
+            values[lacks] = self._seen(ones[lacks], others[lacks])
+        return first, second, sides.mean(axis=0, dtype=np.float32)
 
-    def rerank(self, shortlist: Shortlist) -> "NeighbourGraph":
+    def query_blocks(self) -> Iterator[Block]:
+        """Yield the similarities (rows, n) of queries to those from the first of these rows on.
+
+        Each pair of queries comes at least once. It has two similarities, one as each side sees
+        the other, and takes their mean.
+        """
+        seeing = self.query.vectors
+        seen = seeing if self.expanded is None else self._as_gallery.vectors
+        of_query = self.outside.of_query
+        of_gallery = self._gallery_offsets(self.search.query_images)
+        both = of_query is not None or of_gallery is not None or self.expanded is not None
+        pairs = self.query_pairs()
+        for start in range(0, len(seeing), _ROWS):
+            rows, rest = slice(start, start + _ROWS), slice(start, None)
+            similarity: Floats = seeing[rows] @ seen[rest].T
+            similarity = self._outside(similarity, _part(of_query, rows), _part(of_gallery, rest))
+            if both:
+                back: Floats = seeing[rest] @ seen[rows].T
+                back = self._outside(back, _part(of_query, rest), _part(of_gallery, rows))
+                similarity = (similarity + back.T) * np.float32(0.5)
+            if pairs is not None:
+                first, second, values = pairs
+                own = slice(*np.searchsorted(first, [start, start + _ROWS]))
+                row, other = first[own] - start, second[own] - start
+                similarity[row, other] = values[own]
+                within = np.flatnonzero(other < len(similarity))
+                similarity[other[within], row[within]] = values[own][within]
+            yield rows, similarity
+
+    def rerank(
+        self, shortlist: Shortlist, outside: SimilarityMap | None = None
+    ) -> "NeighbourGraph":
         """Return the graph with the similarities of a shortlist in place of its own.
 
-        A query's own image in its shortlist does not count.
+        A query's own image in its shortlist does not count. `outside` takes the place of the
+        graph's map, None leaves it. Pairs of an earlier shortlist keep their similarity; `mapped`
+        moves those too.
         """
         own = rows_of(self.search.query_images, self.search.gallery_images)
         rows = np.where(shortlist.rows == own[:, None], -1, shortlist.rows)
         reranked = Shortlist(rows, shortlist.similarity)
         if self.reranked is not None:
             reranked = _joined(reranked, self.reranked, len(self.search.gallery_images))
-        return replace(self, reranked=reranked)
+        return replace(self, reranked=reranked, outside=outside or self.outside)
+
+    def mapped(self, x: Sequence[float], y: Sequence[float]) -> "NeighbourGraph":
+        """Return the graph with all its similarities put through a rising curve.
+
+        The knots are those of a `SimilarityMap`: no query's order changes.
+        """
+        reranked = self.reranked
+        if reranked is not None:
+            values = SimilarityMap(x=tuple(x), y=tuple(y)).curve(reranked.similarity)
+            reranked = Shortlist(reranked.rows, values)
+        return replace(self, reranked=reranked, outside=self.outside.then(x, y))
+
+    @property
+    def _as_gallery(self) -> Embeddings:
+        """The query images as others see them."""
+        return self.embeddings.of(self.search.query_images)
+
+    def _outside(
+        self, cosine: Floats, of_query: Floats | None, of_gallery: Floats | None
+    ) -> Floats:
+        """Return what the map makes of cosines (q, g) and their offsets (q,) and (g,)."""
+        if of_query is not None:
+            cosine += of_query[:, None]
+        if of_gallery is not None:
+            cosine += of_gallery
+        return self.outside.curve(cosine)
+
+    def _gallery_offsets(self, image_ids: Strings) -> Floats | None:
+        """Return the offset (n,) of images, 0 of those that are not in the gallery."""
+        if self.outside.of_gallery is None:
+            return None
+        rows = rows_of(image_ids, self.search.gallery_images)
+        offsets: Floats = np.append(self.outside.of_gallery, np.float32(0))[rows]
+        return offsets
+
+    def _seen(self, ones: Integers, others: Integers) -> Floats:
+        """Return the similarities (p,) of pairs of queries outside of shortlists, as ones see."""
+        seeing = self.query.vectors
+        seen = seeing if self.expanded is None else self._as_gallery.vectors
+        cosine = np.empty(len(ones), dtype=np.float32)
+        for rows in row_blocks(len(ones), seeing.shape[1]):
+            cosine[rows] = np.einsum("pd,pd->p", seeing[ones[rows]], seen[others[rows]])
+        of_gallery = self._gallery_offsets(self.search.query_images)
+        for offsets, rows_seen in ((self.outside.of_query, ones), (of_gallery, others)):
+            if offsets is not None:
+                cosine += offsets[rows_seen]
+        return self.outside.curve(cosine)
 
     def _columns(self, shortlist: Shortlist, image_ids: Strings) -> Integers:
         """Return where the images (q, s) of a shortlist stand among `image_ids`, -1 if nowhere."""
         place = rows_of(self.search.gallery_images, image_ids)
         return np.append(place, -1)[shortlist.rows]
+
+
+def _part(offsets: Floats | None, rows: slice) -> Floats | None:
+    return None if offsets is None else offsets[rows]
 
 
 # A re-ranking step: from a graph to the same one with other similarities in its shortlists.
@@ -169,17 +374,4 @@ def _joined(first: Shortlist, second: Shortlist, gallery_size: int) -> Shortlist
     return Shortlist(
         np.concatenate([first.rows, rows], axis=1),
         np.concatenate([first.similarity, second.similarity], axis=1),
-    )
-
-
-def _sorted(shortlist: Shortlist, gallery_ids: Strings, k: int) -> Shortlist:
-    """Return the k most similar images of each query, best first; equals are ordered by id."""
-    similarity = np.where(shortlist.rows < 0, -np.inf, shortlist.similarity).astype(np.float32)
-    rows = np.where(np.isneginf(similarity), -1, shortlist.rows)
-    place = np.empty(len(gallery_ids) + 1, dtype=np.int64)
-    place[np.argsort(gallery_ids, kind="stable")] = np.arange(len(gallery_ids))
-    place[-1] = len(gallery_ids)  # of row -1
-    order = np.lexsort((place[rows], -similarity))[:, :k]
-    return Shortlist(
-        np.take_along_axis(rows, order, axis=1), np.take_along_axis(similarity, order, axis=1)
     )

@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
 from kitbox.records import (
-    Floats,
-    Integers,
     LabelledImages,
     Ranking,
     Search,
@@ -19,6 +17,7 @@ from kitbox.records import (
 )
 from kitbox.retrieval import clusters, label_similarity
 from kitbox.retrieval.clusters import ClusterTree
+from kitbox.retrieval.knn import best_columns
 from kitbox.retrieval.label_similarity import LabelSimilarities
 from kitbox.retrieval.neighbour_graph import NeighbourGraph
 
@@ -185,7 +184,7 @@ def reorder(ranking: Ranking, query_ids: Strings) -> Ranking:
 
 def cluster_trees(graphs: Sequence[NeighbourGraph]) -> dict[str, ClusterTree]:
     """Return for each search the tree in which its queries join into clusters."""
-    return {graph.search.name: clusters.link(graph.query, graph.query_pairs()) for graph in graphs}
+    return {graph.search.name: clusters.link_queries(graph) for graph in graphs}
 
 
 def cut_trees(
@@ -212,21 +211,6 @@ def cut_trees(
         strings(names)[:, None],
         np.array(limits, dtype=np.float32)[:, None],
     )
-
-
-def best_columns(values: Floats, k: int) -> Integers:
-    """Return the columns (q, k) of the largest values, best first; of equals the first."""
-    if k == values.shape[1]:
-        return np.argsort(-values, axis=1, kind="stable")
-    least = np.partition(values, values.shape[1] - k, axis=1)[:, -k][:, None]
-    chosen = values >= least
-    tied = np.flatnonzero(chosen.sum(axis=1) > k)
-    for row in tied:  # more than k reach the k-th value: keep the first of those that equal it
-        equal = np.flatnonzero(values[row] == least[row])
-        chosen[row, equal[k - (values[row] > least[row]).sum() :]] = False
-    columns = np.nonzero(chosen)[1].reshape(len(values), k)
-    order = np.argsort(-np.take_along_axis(values, columns, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(columns, order, axis=1)
 
 
 def _best_labels(measured: LabelSimilarities, k: int) -> Ranking:

@@ -1,13 +1,30 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.cluster.hierarchy import linkage
 
 from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, Floats, Search, strings
-from kitbox.retrieval import knn, label_similarity, neighbour_graph, ranking
-from kitbox.retrieval.neighbour_graph import NeighbourGraph, Shortlist, neighbour_graphs
-from tests.circle import at_angles, competition, cosine, graph_of, image_set, reverse_nearest
+from kitbox.records import Embeddings, Floats, Search, Strings, strings
+from kitbox.retrieval import clusters, knn, label_similarity, neighbour_graph, ranking
+from kitbox.retrieval.neighbour_graph import (
+    NeighbourGraph,
+    Shortlist,
+    SimilarityMap,
+    neighbour_graphs,
+)
+from tests.circle import (
+    at_angles,
+    competition,
+    cosine,
+    graph_of,
+    image_set,
+    placed,
+    reverse_nearest,
+)
 
 
 def random_graph(seed: int, queries: int, gallery: int, shared: int) -> NeighbourGraph:
@@ -198,3 +215,177 @@ def test_the_centre_of_a_label_is_refused_after_reranking() -> None:
 def test_a_shortlist_has_a_similarity_for_each_row() -> None:
     with pytest.raises(KitboxError, match=r"^a shortlist of \(1, 2\) rows but \(1, 1\) similar"):
         Shortlist(np.zeros((1, 2), np.int64), np.zeros((1, 1), np.float32))
+
+
+def random_map(graph: NeighbourGraph, seed: int) -> SimilarityMap:
+    """Return a map with offsets or without, and with a curve of up to four knots."""
+    generator = np.random.default_rng(seed)
+    offsets = [
+        None if generator.random() < 0.3 else generator.normal(size=len(ids)).astype(np.float32)
+        for ids in (graph.search.query_images, graph.search.gallery_images)
+    ]
+    knots = int(generator.choice([0, 2, 3, 4]))
+    x, y = (np.cumsum(generator.uniform(0.1, 1, knots)) - 1 for _ in range(2))
+    return SimilarityMap(offsets[0], offsets[1], tuple(x.tolist()), tuple(y.tolist()))
+
+
+def slow_curve(value: float, x: Sequence[float], y: Sequence[float]) -> float:
+    """Return the value of a curve, found knot by knot."""
+    if not x:
+        return value
+    place = max(i for i in range(len(x) - 1) if i == 0 or value >= x[i])
+    slope = (y[place + 1] - y[place]) / (x[place + 1] - x[place])
+    return y[place] + slope * (value - x[place])
+
+
+def slow_map(graph: NeighbourGraph, *, moved: Floats | None = None) -> Floats:
+    """Return the similarities (q, g) outside of shortlists, one by one."""
+    outside = graph.outside
+    found = (graph.query.vectors if moved is None else moved) @ graph.gallery.vectors.T
+    for query in range(len(found)):
+        for row in range(found.shape[1]):
+            value = float(found[query, row])
+            value += 0.0 if outside.of_query is None else float(outside.of_query[query])
+            value += 0.0 if outside.of_gallery is None else float(outside.of_gallery[row])
+            found[query, row] = slow_curve(value, outside.x, outside.y)
+    return found
+
+
+def whole(graph: NeighbourGraph, ids: Strings) -> Floats:
+    """Return all blocks of a graph as one matrix."""
+    blocks = [block for _, block in graph.blocks(ids)]
+    return np.concatenate(blocks) if blocks else np.empty((0, len(ids)), np.float32)
+
+
+@settings(max_examples=150)
+@given(GRAPHS, st.integers(1, 25), st.integers(0, 6), st.integers(0, 999))
+def test_pairs_outside_of_shortlists_are_ranked_by_what_the_map_makes_of_their_cosines(
+    graph: NeighbourGraph, k: int, size: int, seed: int
+) -> None:
+    shortlist, outside = random_shortlist(graph, size, seed), random_map(graph, seed)
+    reranked = graph.rerank(shortlist, outside)
+    wanted = slow_map(reranked)
+    for query, row in zip(*np.nonzero(shortlist.rows >= 0), strict=True):
+        wanted[query, shortlist.rows[query, row]] = shortlist.similarity[query, row]
+    ids = graph.search.gallery_images
+    wanted[graph.search.query_images[:, None] == ids] = -np.inf
+    np.testing.assert_allclose(whole(reranked, ids), wanted, atol=1e-5)
+    found = reranked.shortlist(k)
+    assert found.rows.shape == (len(wanted), k)
+    for row, similarities in enumerate(wanted):
+        best = sorted(similarities[np.isfinite(similarities)].tolist(), reverse=True)[:k]
+        assert found.similarity[row, : len(best)].tolist() == pytest.approx(best, abs=1e-5)
+        assert (found.rows[row, len(best) :] == -1).all()
+        chosen = found.rows[row, : len(best)]
+        assert similarities[chosen].tolist() == pytest.approx(best, abs=1e-5)
+        assert len(set(chosen.tolist())) == len(best)
+
+
+def test_equal_similarities_are_ordered_by_id_with_a_map() -> None:
+    graph = graph_of(at_angles(0, prefix="q"), placed({"c": 10, "a": -10, "b": 10, "d": 40}))
+    mapped = graph.mapped((0, 1), (0, 0.5))
+    assert mapped.nearest(4).gallery_ids.tolist() == [["a", "b", "c", "d"]]
+    # the first two by offsets alone
+    outside = SimilarityMap(of_gallery=np.array([0, -2, 0, 1], np.float32))
+    moved = graph.rerank(
+        Shortlist(np.empty((1, 0), np.int64), np.empty((1, 0), np.float32)), outside
+    )
+    assert moved.nearest(4).gallery_ids.tolist() == [["d", "b", "c", "a"]]
+
+
+@settings(max_examples=100)
+@given(st.integers(0, 999), st.integers(0, 9), st.integers(0, 6), st.booleans())
+def test_pairs_of_queries_are_the_mean_of_what_both_sides_see(
+    seed: int, count: int, size: int, expand: bool
+) -> None:
+    plain = random_graph(seed, count, 1, 0)
+    search = plain.search
+    graph = NeighbourGraph(
+        Search("", search.query_ids, search.query_images, search.query_images[::-1]),
+        plain.embeddings,
+    )
+    moved = random_graph(seed + 1, count, 1, 0).query.vectors
+    if expand:
+        graph = replace(graph, expanded=Embeddings(search.query_images, moved))
+    graph = graph.rerank(random_shortlist(graph, size, seed), random_map(graph, seed))
+    one_side = whole(graph, search.query_images)
+    wanted = (one_side + one_side.T) / 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighbour_graph, "_ROWS", 4)
+        blocks = list(graph.query_blocks())
+    for rows, block in blocks:
+        among = np.triu_indices(count - rows.start, 1)
+        known = among[0] < len(block)
+        first, second = among[0][known], among[1][known]
+        np.testing.assert_allclose(
+            block[first, second], wanted[rows.start :, rows.start :][first, second], atol=1e-5
+        )
+    assert sum(len(block) for _, block in blocks) == count
+    first, second, similarity = graph.query_pairs() or pytest.fail("no pairs")
+    np.testing.assert_allclose(similarity, wanted[first, second], atol=1e-5)
+    tree = clusters.link_queries(graph)
+    if count > 1:
+        distances = 1 - wanted[np.triu_indices(count, 1)].astype(np.float64)
+        oracle = linkage(np.maximum(distances, 0), method="average")
+        np.testing.assert_allclose(tree.similarities, 1 - oracle[:, 2], atol=1e-5)
+
+
+@settings(max_examples=100)
+@given(GRAPHS, st.integers(0, 6), st.integers(0, 999))
+def test_a_curve_over_a_graph_moves_all_its_similarities(
+    graph: NeighbourGraph, size: int, seed: int
+) -> None:
+    before = graph.rerank(random_shortlist(graph, size, seed), random_map(graph, seed))
+    curve = random_map(graph, seed + 1)
+    after = before.mapped(curve.x, curve.y)
+    ids = graph.search.gallery_images
+    found, was = whole(after, ids), whole(before, ids)
+    for new, old in zip(found.ravel().tolist(), was.ravel().tolist(), strict=True):
+        assert new == pytest.approx(slow_curve(old, curve.x, curve.y), abs=1e-4)
+
+
+def test_offsets_of_queries_are_subtracted_after_a_line() -> None:
+    graph = graph_of(at_angles(0, 90, prefix="q"), at_angles(0))
+    lower = SimilarityMap.linear(0.5, 0.1).minus(np.array([0.25, -0.5], np.float32))
+    found = whole(replace(graph, outside=lower), graph.search.gallery_images)
+    np.testing.assert_allclose(found, [[0.6 - 0.25], [0.1 + 0.5]], atol=1e-6)
+    with pytest.raises(KitboxError, match=r"^offsets of queries come before a curve"):
+        SimilarityMap(x=(0, 1, 2), y=(0, 1, 3)).minus(np.zeros(1, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "what"),
+    [
+        ((0.0,), (0.0,), "a curve of similarities has as many x as y, two or more, not 1 and 1"),
+        ((0.0, 1.0), (0.0,), "a curve of similarities has as many x as y, two or more, not 2 and"),
+        ((0.0, 0.0), (0.0, 1.0), "the knots x of a curve of similarities have to rise"),
+        ((0.0, 1.0), (1.0, 1.0), "the knots y of a curve of similarities have to rise"),
+        ((0.0, float("nan")), (0.0, 1.0), "the knots x of a curve of similarities have to rise"),
+    ],
+)
+def test_a_curve_that_does_not_rise_is_refused(
+    x: tuple[float, ...], y: tuple[float, ...], what: str
+) -> None:
+    with pytest.raises(KitboxError) as caught:
+        SimilarityMap(x=x, y=y)
+    assert str(caught.value).startswith(what)
+
+
+def test_numbers_that_are_none_are_refused() -> None:
+    nan = np.array([[np.nan, np.nan]], np.float32)
+    with pytest.raises(KitboxError, match=r"^1 similarities of a shortlist are no numbers"):
+        Shortlist(np.array([[0, -1]]), nan)
+    with pytest.raises(KitboxError, match=r"^offsets of_query of similarities are no numbers"):
+        SimilarityMap(of_query=nan[0])
+    graph = graph_of(at_angles(0, prefix="q"), at_angles(10))
+    with pytest.raises(KitboxError, match=r"^2 offsets of_query of 1 images"):
+        replace(graph, outside=SimilarityMap(of_query=np.zeros(2, np.float32)))
+
+
+def test_the_centre_of_a_label_follows_moved_vectors_and_curves() -> None:
+    graph = graph_of(at_angles(1, prefix="q"), at_angles(0, 20, 30, 90))
+    moved = replace(graph, expanded=Embeddings(strings(["q1"]), at_angles(40).vectors))
+    moved = replace(moved.mapped((0, 1), (0.5, 1)), others=None)
+    [(_, found)] = label_similarity.measure(moved, image_set(LABELS), "centre").blocks
+    wanted = [0.5 + cosine(40, angle) / 2 for angle in (0, 25, 90)]
+    np.testing.assert_allclose(found, [wanted], atol=1e-6)
