@@ -36,7 +36,7 @@ class QueryExpansion(RerankStep):
         return replace(graph, expanded=_moved_queries(graph, self.k, self.alpha, self.kind))
 
 
-class Augmentation(RerankStep):
+class DatabaseAugmentation(RerankStep):
     """Database-side augmentation: each image of both sides moves towards its gallery neighbours.
 
     As `QueryExpansion`, for gallery images too (Arandjelović and Zisserman, 2012; Gordo et al.,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kitbox.errors import KitboxError, more
-from kitbox.records import Embeddings, Floats, Strings, strings
+from kitbox.records import Embeddings, Floats, Strings, rows_of, strings
 from kitbox.retrieval.knn import best_columns
 from kitbox.retrieval.neighbour_graph import Block, NeighbourGraph, Shortlist, SimilarityMap
 from kitbox.value import Value
@@ -114,9 +114,12 @@ def add_gains(graph: NeighbourGraph, gains: Iterator[Block], share: float) -> Ne
     """
     queries, gallery = graph.query.vectors, graph.gallery.vectors
     most = max(_PAIRS // max(len(queries), 1), _FEWEST)
+    own = rows_of(graph.search.query_images, graph.search.gallery_images)
     parts = []
     for rows, gain in gains:
         gained = gain > 0
+        itself = np.flatnonzero(own[rows] >= 0)
+        gained[itself, own[rows][itself]] = False
         counts = gained.sum(axis=1)
         width = int(min(counts.max(initial=0), most, gain.shape[1]))
         cosine = _cosines(queries[rows], gallery, gained)

@@ -12,7 +12,7 @@ from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.records import LabelledImages, Search, Strings
 from kitbox.retrieval.diffusion import Diffusion
-from kitbox.retrieval.expansion import Augmentation, QueryExpansion, Subtraction
+from kitbox.retrieval.expansion import DatabaseAugmentation, QueryExpansion, Subtraction
 from kitbox.retrieval.k_reciprocal import KReciprocal
 from kitbox.retrieval.neighbour_graph import NeighbourGraph, Reranker
 from kitbox.retrieval.offsets import LocalScaling, ScoreNormalisation
@@ -23,7 +23,7 @@ STEPS: dict[str, type[RerankStep]] = {
     step.kind: step
     for step in (
         QueryExpansion,
-        Augmentation,
+        DatabaseAugmentation,
         Subtraction,
         KReciprocal,
         Diffusion,
@@ -39,12 +39,12 @@ def parse_step(text: str) -> RerankStep:
     Settings that are left out have their defaults; `str` of the step writes them all. Raises
     KitboxError for a step or a setting that there is not, or a value that it cannot have.
     """
-    kind, _, given = text.strip().partition(":")
+    kind, _, given = (piece.strip() for piece in text.partition(":"))
     if kind not in STEPS:
         near = did_you_mean(kind, STEPS) or f"; there are {', '.join(STEPS)}"
         raise KitboxError(f"there is no re-ranking step '{kind}'{near}")
     settings: dict[str, Any] = {}
-    for part in given.split(",") if given.strip() else []:
+    for part in given.split(",") if given else []:
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not (name and equals and value) or name in settings:
             example = next(iter(STEPS[kind].model_fields))
