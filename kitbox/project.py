@@ -22,10 +22,10 @@ from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection, collect
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.ensemble import answers, members, neighbour_table
-from kitbox.ensemble.ensemble import Combine, Ensemble, EnsembleOptions, UnknownRule
-from kitbox.ensemble.members import MemberSource
-from kitbox.ensemble.meta_embedding import assemble
-from kitbox.errors import KitboxError, KitboxWarning, counted
+from kitbox.ensemble.ensemble import Combine, Ensemble, UnknownRule
+from kitbox.ensemble.neighbour_table import AllImages
+from kitbox.ensemble.recipe import Recipe
+from kitbox.errors import KitboxError, KitboxWarning
 from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.keypoints.pair_scores import MatchOptions
 from kitbox.keypoints.shortlist_matches import match_shortlists
@@ -192,15 +192,23 @@ class Project:
         *names: str,
         weights: Sequence[float] | None = None,
         views: Sequence[str] = (),
-        whiten: int | None = None,
+        whiten: int | Sequence[int | None] | None = None,
         combine: Combine = "embeddings",
         dims: int | None = None,
         new_label: UnknownRule = "threshold",
         threshold: str | None = None,
+        rerank: str | Sequence[str] = (),
+        match: str | Sequence[str] = (),
+        fusion: str | None = None,
+        balance: str | None = None,
+        recipe: str | Path | None = None,
         checkpoint: Literal["last", "best"] = "last",
         fold: int | Literal["all"] = 1,
     ) -> Scores:
         """Return the local scores of one plugin, or of several as an ensemble.
+
+        A `recipe` is a file, such as 'best.toml', in place of names and options. Without either it
+        is that of kitbox.toml. `whiten` is one for all, or one for each name.
 
         >>> scores = whales.score("frozen_64", whiten=8)
         >>> 0 <= scores.main.value <= 1
@@ -208,13 +216,33 @@ class Project:
         >>> scores.table.columns
         ('metric', 'score', 'low', 'high', 'queries')
         """
-        competition = _with_threshold(self.competition, threshold)
-        plugins = self._load(names, views)
-        options = EnsembleOptions(whiten=whiten, combine=combine, dims=dims, unknown=new_label)
+        chosen = self._recipe(
+            names,
+            recipe,
+            weights=weights,
+            views=views,
+            whiten=whiten,
+            combine=combine,
+            dims=dims,
+            new_label=new_label,
+            threshold=threshold,
+            checkpoint=checkpoint,
+            rerank=rerank,
+            match=match,
+            fusion=fusion,
+            balance=balance,
+        )
+        competition, sources = self.competition, chosen.sources(self.workspace)
         found = []
         for number in _folds(fold, competition):
-            setup = self._setup(competition, options, number)
-            stage = answers.score_plugins(setup, plugins, weights, checkpoint, fold=number)
+            stage = answers.score_plugins(
+                self._setup(chosen, fold=number),
+                sources,
+                chosen.weights,
+                chosen.checkpoint,
+                whitening=chosen.whitening,
+                fold=number,
+            )
             found.append(self._run(stage)[1])
         return answers.pool_folds(found).score.scores
 
@@ -223,7 +251,8 @@ class Project:
         *names: str,
         weights: Sequence[float] | None = None,
         views: Sequence[str] = (),
-        whiten: int | None = None,
+        whiten: int | Sequence[int | None] | None = None,
+        recipe: str | Path | None = None,
         on: Literal["holdout", "all"] = "holdout",
     ) -> Embeddings:
         """Return the unit embeddings of all usable images; several plugins' are joined.
@@ -235,7 +264,8 @@ class Project:
         >>> found.image_ids.shape, found.vectors.shape
         ((32,), (32, 16))
         """
-        return self._embed(names, weights, views, whiten, on)[1]
+        chosen = self._recipe(names, recipe, weights=weights, views=views, whiten=whiten)
+        return self._run(self._open(chosen, on).embeddings())
 
     def neighbours(
         self,
@@ -243,7 +273,9 @@ class Project:
         k: int = 20,
         weights: Sequence[float] | None = None,
         views: Sequence[str] = (),
-        whiten: int | None = None,
+        whiten: int | Sequence[int | None] | None = None,
+        rerank: str | Sequence[str] = (),
+        recipe: str | Path | None = None,
         on: Literal["holdout", "all"] = "holdout",
     ) -> Table:
         """Return the k images most similar to each usable image, best first.
@@ -256,9 +288,15 @@ class Project:
         """
         if k < 1:
             raise KitboxError(f"k = {k}: give 1 or more")
-        images, embeddings = self._embed(names, weights, views, whiten, on)
+        chosen = self._recipe(
+            names, recipe, weights=weights, views=views, whiten=whiten, rerank=rerank
+        )
+        found = self._open(chosen, on, "rerank")
+        images, reranker = found.images, found.ensemble.options.reranker
         return Table(
-            neighbour_table.nearest_images(embeddings, images, images, self.competition, k)
+            neighbour_table.nearest_images(
+                self._run(found.embeddings()), images, images, self.competition, k, reranker
+            )
         )
 
     def match(
@@ -269,7 +307,9 @@ class Project:
         budget: int | None = None,
         weights: Sequence[float] | None = None,
         views: Sequence[str] = (),
-        whiten: int | None = None,
+        whiten: int | Sequence[int | None] | None = None,
+        rerank: str | Sequence[str] = (),
+        recipe: str | Path | None = None,
     ) -> Table:
         """Match keypoints of each query with those of the images most similar to it.
 
@@ -286,10 +326,19 @@ class Project:
             parsed = MatchSettings.parse(matcher)
         except ValueError as error:
             raise KitboxError(str(error), where="matcher") from error
-        sources = self._load(names, views)
-        setup = self._setup(self.competition, EnsembleOptions(whiten=whiten))
+        used = self._recipe(
+            names, recipe, weights=weights, views=views, whiten=whiten, rerank=rerank
+        )
+        setup = self._setup(used)
         suitable = members.for_holdout if queries == "holdout" else members.for_submission
-        chosen = suitable(self.workspace, sources, weights, setup.collection)
+        chosen = suitable(
+            self.workspace,
+            used.sources(self.workspace),
+            used.weights,
+            setup.collection,
+            used.checkpoint,
+            whitening=used.whitening,
+        )
         for line in members.checkpoint_warnings(chosen):
             self._show(line)
         workers = None if self.workers is None else max(self.workers, 1)
@@ -312,11 +361,16 @@ class Project:
         note: str = "",
         weights: Sequence[float] | None = None,
         views: Sequence[str] = (),
-        whiten: int | None = None,
+        whiten: int | Sequence[int | None] | None = None,
         combine: Combine = "embeddings",
         dims: int | None = None,
         new_label: UnknownRule = "threshold",
         threshold: str | None = None,
+        rerank: str | Sequence[str] = (),
+        match: str | Sequence[str] = (),
+        fusion: str | None = None,
+        balance: str | None = None,
+        recipe: str | Path | None = None,
         top_k: int | None = None,
         checkpoint: Literal["last", "best"] = "last",
     ) -> Package:
@@ -328,13 +382,32 @@ class Project:
         >>> made.receipt["note"]
         'frozen'
         """
-        competition = _with_threshold(self.competition, threshold)
-        plugins = self._load(names, views)
-        options = EnsembleOptions(
-            whiten=whiten, combine=combine, dims=dims, unknown=new_label, top_k=top_k
+        chosen = self._recipe(
+            names,
+            recipe,
+            weights=weights,
+            views=views,
+            whiten=whiten,
+            combine=combine,
+            dims=dims,
+            new_label=new_label,
+            threshold=threshold,
+            checkpoint=checkpoint,
+            rerank=rerank,
+            match=match,
+            fusion=fusion,
+            balance=balance,
         )
-        setup = self._setup(competition, options)
-        return self._run(receipt.submit(setup, plugins, weights, checkpoint, note=note))
+        stage = receipt.submit(
+            self._setup(chosen, top_k=top_k),
+            chosen.sources(self.workspace),
+            chosen.weights,
+            chosen.checkpoint,
+            whitening=chosen.whitening,
+            note=note,
+            recipe=chosen.text(),
+        )
+        return self._run(stage)
 
     def _collect(self, competition: Competition, fold: int = 1) -> Collection:
         collection = self._run(collect(self.workspace, competition, fold))
@@ -342,23 +415,43 @@ class Project:
             self._show(note)
         return collection
 
-    def _load(self, names: Sequence[str], views: Sequence[str] = ()) -> list[MemberSource]:
-        if not names:
-            raise KitboxError("name a plugin; .plugins() lists them")
+    def _recipe(
+        self,
+        names: Sequence[str],
+        file: str | Path | None,
+        *,
+        views: Sequence[str] = (),
+        **options: Any,
+    ) -> Recipe:
+        """Return the recipe of some names with options, or of a file; else kitbox.toml's."""
         if isinstance(views, str):
             raise KitboxError(f"views = {views!r}: give several, as [{views!r}]")
+        for name in ("rerank", "match"):
+            steps = options.get(name, ())
+            options[name] = (steps,) if isinstance(steps, str) else tuple(steps)
+        usual = {"combine": "embeddings", "new_label": "threshold", "checkpoint": "last"}
+        given = [
+            f"{name}="
+            for name, value in ({"views": tuple(views)} | options).items()
+            if value not in (None, (), usual.get(name))
+        ]
+        path = None if file is None else Path(file).expanduser()
+        found = Recipe.find(path, names, given, self.workspace, self.competition)
+        if found is not None:
+            return found[1]
         try:
-            given = [view.name for view in parse_views(views)]
+            viewed = [view.name for view in parse_views(views)]
         except ValueError as error:
             raise KitboxError(str(error), where="views") from error
-        return members.find(names, self.workspace, given)
+        return Recipe.of(names, views=viewed, **options)
 
-    def _setup(self, competition: Competition, options: EnsembleOptions, fold: int = 1) -> Ensemble:
+    def _setup(self, recipe: Recipe, *, fold: int = 1, top_k: int | None = None) -> Ensemble:
+        competition = recipe.set_threshold(self.competition)
         return Ensemble(
             collection=self._collect(competition, fold),
             competition=competition,
             workspace=self.workspace,
-            options=options,
+            options=recipe.options(top_k),
             embed_options=EmbedOptions(
                 device=self.device,
                 precision=self.precision,
@@ -367,39 +460,21 @@ class Project:
             ),
         )
 
-    def _embed(
-        self,
-        names: Sequence[str],
-        weights: Sequence[float] | None,
-        views: Sequence[str],
-        whiten: int | None,
-        on: Literal["holdout", "all"],
-    ) -> tuple[ImageSet, Embeddings]:
-        """Return all usable images, each once, and their embeddings."""
-        plugins = self._load(names, views)
-        setup = self._setup(self.competition, EnsembleOptions(whiten=whiten))
-        collection = setup.collection
-        if on == "all":
-            chosen = members.for_submission(self.workspace, plugins, weights, collection)
-        else:
-            chosen, outdated = members.for_inspection(self.workspace, plugins, collection, weights)
-            for name in outdated:
-                self._show(f"{name} was trained on images, labels or boxes as they were before")
-        for line in members.checkpoint_warnings(chosen):
-            self._show(line)
-        gallery = collection.labelled if on == "all" else collection.holdout.gallery
-        usable = neighbour_table.all_images(collection)
-        every = members.embedded(usable, chosen)
-        if len(every) < len(usable):
-            left = counted(len(usable) - len(every), "image")
-            self._show(f"left out: {left} without imported embedding")
-        sets = [
-            members.embedded(images, chosen)
-            for images in neighbour_table.distinct_sets(collection).values()
-        ]
-        sets = [images for images in sets if len(images)]
-        stage = assemble(replace(setup, members=chosen), sets, gallery.image_ids)
-        return every, self._run(stage).embeddings
+    def _open(self, recipe: Recipe, on: Literal["holdout", "all"], *used: str) -> AllImages:
+        """Return all usable images, with the ensemble of a recipe for looking at them."""
+        sources = recipe.sources(self.workspace)
+        unused = recipe.settings_of_answers(*used)
+        if unused:
+            self._show(f"without effect here: {', '.join(unused)} of the recipe")
+        stage = neighbour_table.open_all(
+            self._setup(recipe),
+            sources,
+            recipe.weights,
+            recipe.checkpoint,
+            whitening=recipe.whitening,
+            on=on,
+        )
+        return self._run(stage)
 
     def _run(self, stage: Generator[Event, None, Result]) -> Result:
         """Run a stage to its end, show its events, and return its result."""
@@ -466,12 +541,6 @@ def open_project(
 
 def _labels(images: ImageSet) -> Strings:
     return images.labels if images.labels is not None else strings([""] * len(images))
-
-
-def _with_threshold(competition: Competition, threshold: str | None) -> Competition:
-    if threshold is None:
-        return competition
-    return competition.with_threshold(threshold)
 
 
 def _folds(fold: int | Literal["all"], competition: Competition) -> list[int]:

@@ -110,7 +110,7 @@ def test_mistakes_are_one_sentence(whales: Project, tmp_path: Path) -> None:
     for mistake, message in (
         (lambda: kitbox.open(tmp_path), "is not a workspace: it has no kitbox.toml"),
         (lambda: whales.score("frozen"), "did you mean frozen_64?"),
-        (lambda: whales.score(), r"name a plugin; .plugins\(\) lists them"),
+        (lambda: whales.score(), "name a plugin, or a recipe with --recipe FILE"),
         (lambda: whales.score("frozen_64", fold=3), "fold 3: kitbox.toml has holdout.folds = 1"),
         (lambda: whales.score("frozen_64", weights=[1, 2]), "2 weights for 1 plugins"),
         (lambda: whales.score("frozen_64", views=["flop"]), "did you mean flip?"),

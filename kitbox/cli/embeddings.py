@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 
 from kitbox.cli.options import (
+    CombineOptions,
     DeviceOptions,
     JsonOption,
+    MemberOptions,
     NamesArgument,
-    WeightsOption,
+    RerankOption,
     WhitenOption,
     WorkspaceOption,
-    load_members,
-    parse_weights,
+    choose_recipe,
+    load_sources,
     with_records,
 )
 from kitbox.cli.terminal import (
@@ -32,7 +34,8 @@ from kitbox.workspace import find_workspace
 if TYPE_CHECKING:
     from kitbox.embedding.imported_embeddings import ImportReport, LearnedFrom, NamedImages
     from kitbox.embedding.vector_rows import VectorFile
-    from kitbox.ensemble.ensemble import Ensemble
+    from kitbox.ensemble.neighbour_table import AllImages
+    from kitbox.ensemble.recipe import Recipe
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -239,9 +242,9 @@ def _print_report(report: "ImportReport", opened: "list[VectorFile]") -> None:
 @app.command("export")
 @with_records
 def export(
-    names: NamesArgument,
+    names: NamesArgument = None,
     *,
-    weights: WeightsOption = None,
+    plugins: MemberOptions,
     whiten: WhitenOption = None,
     on: OnOption = "holdout",
     form: Annotated[
@@ -272,18 +275,16 @@ def export(
 
     from kitbox.embedding import vector_output
     from kitbox.embedding.vector_output import NamedVectors
-    from kitbox.ensemble import members, meta_embedding, neighbour_table
+    from kitbox.ensemble import meta_embedding, neighbour_table
 
     form = vector_output.resolve_format(out, form, get_args(vector_output.VectorFormat), "npz")
-    ensemble = _open_members(names, weights, whiten, on, device, folder)
-    collection, chosen = ensemble.collection, ensemble.members
-    sets = neighbour_table.distinct_sets(collection)
-    count = sum(map(len, sets.values()))
-    sets = {side: members.embedded(images, chosen) for side, images in sets.items()}
-    sets = {side: images for side, images in sets.items() if len(images)}
-    ids = np.concatenate([images.image_ids for images in sets.values()])
-    gallery = collection.holdout.gallery if on == "holdout" else collection.labelled
-    dim, rows = follow(meta_embedding.assemble_rows(ensemble, [*sets.values()], gallery.image_ids))
+    found, recipe = _open_images(names, plugins, CombineOptions(whiten=whiten), on, device, folder)
+    _print_unused(recipe)
+    sets = found.by_side
+    ids = found.images.image_ids
+    dim, rows = follow(
+        meta_embedding.assemble_rows(found.ensemble, [*sets.values()], found.fitted_on)
+    )
     vectors = NamedVectors(
         ids=ids,
         dim=dim,
@@ -295,23 +296,21 @@ def export(
             "side": np.repeat([*sets], [len(images) for images in sets.values()]),
         },
     )
-    path = out or Path(f"{'+'.join(names)}.{form}")
+    path = out or Path(f"{_stem(recipe, plugins)}.{form}")
     written = follow(vector_output.write_vectors(path, form, vectors))
     if as_json:
         sizes = {side: len(images) for side, images in sets.items()}
         print_json(
             {
                 "files": [str(file) for file in written],
-                "members": [member.name for member in chosen],
+                "members": [member.name for member in found.ensemble.members],
                 "images": len(ids),
-                "left_out": count - len(ids),
+                "left_out": found.left_out,
                 "dim": dim,
                 **sizes,
             }
         )
         return
-    if len(ids) < count:
-        print_line(f"left out: {counted(count - len(ids), 'image')} without imported embedding")
     print_line(
         f"{len(ids)} images × {dim} written to {' and '.join(str(file) for file in written)}"
     )
@@ -319,7 +318,7 @@ def export(
 
 @with_records
 def neighbours(
-    names: NamesArgument,
+    names: NamesArgument = None,
     *,
     k: Annotated[int, typer.Option("--k", help="Neighbours of each image.", min=1)] = 20,
     individuals: Annotated[
@@ -337,8 +336,9 @@ def neighbours(
             show_default=False,
         ),
     ] = None,
-    weights: WeightsOption = None,
+    plugins: MemberOptions,
     whiten: WhitenOption = None,
+    rerank: RerankOption = None,
     on: OnOption = "holdout",
     form: Annotated[
         Literal["csv", "parquet"] | None,
@@ -367,32 +367,35 @@ def neighbours(
     """
     from kitbox.embedding import vector_output
     from kitbox.ensemble import members, neighbour_table
-    from kitbox.ensemble.meta_embedding import assemble
 
     form = vector_output.resolve_format(out, form, get_args(vector_output.TableFormat), "csv")
-    ensemble = _open_members(names, weights, whiten, on, device, folder)
-    collection, chosen = ensemble.collection, ensemble.members
+    combine = CombineOptions(whiten=whiten, rerank=rerank)
+    found, recipe = _open_images(names, plugins, combine, on, device, folder)
+    _print_unused(recipe, "rerank")
+    ensemble, left = found.ensemble, found.left_out
     searched = gallery or ("labelled" if individuals else "all")
     query, known = (
-        members.embedded(neighbour_table.images_of(side, collection, gallery=place), chosen)
+        members.embedded(
+            neighbour_table.images_of(side, ensemble.collection, gallery=place), ensemble.members
+        )
         for side, place in ((queries, False), (searched, True))
     )
-    usable = [*neighbour_table.distinct_sets(collection).values()]
-    sets = [members.embedded(one, chosen) for one in usable]
-    left = sum(map(len, usable)) - sum(map(len, sets))
-    fitted = collection.holdout.gallery if on == "holdout" else collection.labelled
-    meta = follow(assemble(ensemble, [one for one in sets if len(one)], fitted.image_ids))
     find = neighbour_table.nearest_individuals if individuals else neighbour_table.nearest_images
-    table = find(meta.embeddings, query, known, ensemble.competition, k)
-    path = out or Path(f"neighbours_{'+'.join(names)}.{form}")
+    table = find(
+        follow(found.embeddings()),
+        query,
+        known,
+        ensemble.competition,
+        k,
+        ensemble.options.reranker,
+    )
+    path = out or Path(f"neighbours_{_stem(recipe, plugins)}.{form}")
     vector_output.write_table(path, form, table)
     rows = len(table["image"])
     if as_json:
         figures = {"queries": len(query), "gallery": len(known), "rows": rows, "left_out": left}
         print_json({"file": str(path), **figures, "columns": [*table]})
         return
-    if left:
-        print_line(f"left out: {counted(left, 'image')} without imported embedding")
     what = "individuals of" if individuals else "images among"
     print_line(
         f"the {k} most similar {what} {len(known)} images, for {len(query)} images: {rows} rows "
@@ -400,37 +403,44 @@ def neighbours(
     )
 
 
-def _open_members(
-    names: list[str],
-    weights: str | None,
-    whiten: int | None,
-    on: str,
+def _open_images(
+    names: list[str] | None,
+    options: MemberOptions,
+    combine: CombineOptions,
+    on: Literal["holdout", "all"],
     device: DeviceOptions,
     folder: Path | None,
-) -> "Ensemble":
-    """Return the ensemble of some names for looking at all images."""
-    from kitbox.ensemble import members
-    from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
+) -> "tuple[AllImages, Recipe]":
+    """Return all images with an ensemble for looking at them, and its recipe."""
+    from kitbox.ensemble import neighbour_table
+    from kitbox.ensemble.ensemble import Ensemble
 
     workspace, competition = open_workspace(folder)
-    sources, given = load_members(names, workspace), parse_weights(weights)
-    collection = load_collection(workspace, competition)
-    if on == "all":
-        chosen = members.for_submission(workspace, sources, given, collection)
-    else:
-        chosen, outdated = members.for_inspection(workspace, sources, collection, given)
-        if outdated:
-            print_line(
-                f"trained on images, labels or boxes as they were before: {', '.join(outdated)}"
-            )
-    return Ensemble(
-        members=chosen,
-        collection=collection,
+    recipe = choose_recipe(names, options, combine, workspace, competition)
+    sources = load_sources(recipe, workspace)
+    setup = Ensemble(
+        collection=load_collection(workspace, competition),
         competition=competition,
         workspace=workspace,
-        options=EnsembleOptions(whiten=whiten),
+        options=recipe.options(),
         embed_options=device.for_embedding(),
     )
+    stage = neighbour_table.open_all(
+        setup, sources, recipe.weights, recipe.checkpoint, whitening=recipe.whitening, on=on
+    )
+    return follow(stage), recipe
+
+
+def _stem(recipe: "Recipe", options: MemberOptions) -> str:
+    """Return the part of a file's name that tells its members: their names, or the recipe's."""
+    return options.recipe.stem if options.recipe is not None else "+".join(recipe.names)
+
+
+def _print_unused(recipe: "Recipe", *used: str) -> None:
+    """Print which settings of a recipe are of answers, and so without effect here."""
+    unused = recipe.settings_of_answers(*used)
+    if unused:
+        print_line(f"without effect here: {', '.join(unused)} of the recipe")
 
 
 @app.command("remove")

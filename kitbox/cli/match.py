@@ -8,15 +8,16 @@ import typer
 
 from kitbox.cli.options import (
     CheckpointOption,
+    CombineOptions,
     DeviceOptions,
     JsonOption,
+    MemberOptions,
     NamesArgument,
-    ViewOption,
-    WeightsOption,
+    RerankOption,
     WhitenOption,
     WorkspaceOption,
-    load_members,
-    parse_weights,
+    choose_recipe,
+    load_sources,
     with_records,
 )
 from kitbox.cli.terminal import (
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 @with_records
 def match(
-    names: NamesArgument,
+    names: NamesArgument = None,
     *,
     matchers: Annotated[
         list[str],
@@ -70,9 +71,9 @@ def match(
             min=1,
         ),
     ] = None,
-    weights: WeightsOption = None,
-    view: ViewOption = None,
+    plugins: MemberOptions,
     whiten: WhitenOption = None,
+    rerank: RerankOption = None,
     checkpoint: CheckpointOption = "last",
     device: DeviceOptions,
     as_json: JsonOption = False,
@@ -91,19 +92,21 @@ def match(
       kitbox match resnet34_620 densenet121_480 --with sift --with orb --queries all
     """
     from kitbox.ensemble import members, neighbour_table
-    from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
+    from kitbox.ensemble.ensemble import Ensemble
     from kitbox.keypoints.pair_scores import MatchOptions
     from kitbox.keypoints.shortlist_matches import match_shortlists
 
     settings = [parse_matcher(text, shortlist) for text in matchers]
     workspace, competition = open_workspace(folder)
-    sources, given = load_members(names, workspace, view), parse_weights(weights)
+    combine = CombineOptions(whiten=whiten, rerank=rerank, checkpoint=checkpoint)
+    recipe = choose_recipe(names, plugins, combine, workspace, competition)
+    sources = load_sources(recipe, workspace)
     collection = load_collection(workspace, competition)
     setup = Ensemble(
         collection=collection,
         competition=competition,
         workspace=workspace,
-        options=EnsembleOptions(whiten=whiten),
+        options=recipe.options(),
         embed_options=device.for_embedding(),
     )
     workers = None if device.workers is None else max(device.workers, 1)
@@ -113,7 +116,14 @@ def match(
     report = []
     for side in sides:
         suitable = members.for_holdout if side == "holdout" else members.for_submission
-        chosen = suitable(workspace, sources, given, collection, checkpoint)
+        chosen = suitable(
+            workspace,
+            sources,
+            recipe.weights,
+            collection,
+            recipe.checkpoint,
+            whitening=recipe.whitening,
+        )
         for line in members.checkpoint_warnings(chosen):
             print_line(line)
         ensemble = replace(setup, members=chosen)

@@ -21,8 +21,8 @@ from kitbox.workspace import find_workspace
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
     from kitbox.embedding.embedder import EmbedOptions
-    from kitbox.ensemble.ensemble import EnsembleOptions
     from kitbox.ensemble.members import MemberSource
+    from kitbox.ensemble.recipe import Recipe
     from kitbox.plugin.cost import Cost
     from kitbox.plugin.discovery import NamedPlugin
     from kitbox.workspace import Workspace
@@ -63,9 +63,12 @@ def complete_presets(incomplete: str) -> list[str]:
 
 
 NamesArgument = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
-        metavar="NAME...", help="Plugins or imported embeddings.", autocompletion=complete_members
+        metavar="[NAME...]",
+        help="Plugins or imported embeddings.",
+        autocompletion=complete_members,
+        show_default=False,
     ),
 ]
 WorkspaceOption = Annotated[
@@ -104,8 +107,20 @@ WeightsOption = Annotated[
 ]
 
 WhitenOption = Annotated[
-    int | None,
-    typer.Option("--whiten", help="PCA-whiten each plugin's block to DIM.", metavar="DIM", min=2),
+    str | None,
+    typer.Option(
+        "--whiten",
+        help="PCA-whiten each plugin's block to DIM, or as 256,none one by one.",
+        metavar="DIM,DIM",
+    ),
+]
+RerankOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rerank",
+        help="Re-rank neighbours, as dba or k_reciprocal:k1=8; repeat it for more steps.",
+        metavar="STEP",
+    ),
 ]
 ViewOption = Annotated[
     list[str] | None,
@@ -116,6 +131,21 @@ ViewOption = Annotated[
         metavar="VIEW",
     ),
 ]
+
+
+RecipeOption = Annotated[
+    Path | None,
+    typer.Option("--recipe", help="A file in place of plugins and their options.", metavar="FILE"),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberOptions:
+    """How much each plugin counts and which views it has, or a recipe in place of plugins."""
+
+    weights: WeightsOption = None
+    view: ViewOption = None
+    recipe: RecipeOption = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,24 +211,43 @@ class CombineOptions:
         ),
     ] = None
     checkpoint: CheckpointOption = "last"
+    rerank: RerankOption = None
+    match: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--match",
+            help="Match keypoints on a shortlist, as sift:shortlist=50; repeat it for more.",
+            metavar="MATCHER",
+        ),
+    ] = None
+    fusion: Annotated[
+        str | None,
+        typer.Option("--fusion", help="How matches join the similarity.", metavar="METHOD"),
+    ] = None
+    balance: Annotated[
+        str | None,
+        typer.Option("--balance", help="Share queries out among individuals.", metavar="METHOD"),
+    ] = None
 
-    def for_ensemble(self, top_k: int | None = None) -> "EnsembleOptions":
-        """Return them as options of an ensemble; `top_k` None: the competition's k."""
-        from kitbox.ensemble.ensemble import EnsembleOptions
+    def recipe_of(self, names: Sequence[str], options: MemberOptions) -> "Recipe":
+        """Return the recipe of some plugins with these options."""
+        from kitbox.ensemble.recipe import Recipe
 
-        return EnsembleOptions(
-            whiten=self.whiten,
+        return Recipe.of(
+            names,
+            weights=parse_weights(options.weights),
+            views=parse_views(options.view or ()),
+            whiten=parse_whitening(self.whiten),
             combine=self.combine,
             dims=self.dims,
-            unknown=self.new_label,
-            top_k=top_k,
+            new_label=self.new_label,
+            threshold=self.threshold,
+            checkpoint=self.checkpoint,
+            rerank=tuple(self.rerank or ()),
+            match=tuple(self.match or ()),
+            fusion=self.fusion,
+            balance=self.balance,
         )
-
-    def set_threshold(self, competition: "Competition") -> "Competition":
-        """Return the competition with the rule of --threshold, if one is given."""
-        if self.threshold is None:
-            return competition
-        return competition.with_threshold(self.threshold)
 
 
 def with_records(command: Callable[..., None]) -> Callable[..., None]:
@@ -232,7 +281,7 @@ def given_options(*records: object) -> list[str]:
         f"--{field.name.replace('_', '-')}"
         for record in records
         for field in fields(record)  # type: ignore[arg-type]
-        if getattr(record, field.name) != field.default
+        if getattr(record, field.name) not in (field.default, [])
     ]
 
 
@@ -274,6 +323,37 @@ def load_members(
         for one in found:
             if not isinstance(one, NamedPlugin):
                 print_line(f"{one.name} is imported embeddings: --view leaves it as it is")
+    build_frozen(found, workspace)
+    return found
+
+
+def choose_recipe(
+    names: Sequence[str] | None,
+    options: MemberOptions,
+    combine: CombineOptions,
+    workspace: "Workspace",
+    competition: "Competition",
+) -> "Recipe":
+    """Return the recipe of a command line: names with options, or a file; else kitbox.toml's."""
+    from kitbox.ensemble.recipe import Recipe
+
+    given = [option for option in given_options(options, combine) if option != "--recipe"]
+    found = Recipe.find(options.recipe, names or (), given, workspace, competition)
+    if found is None:
+        return combine.recipe_of(names or (), options)
+    path, chosen = found
+    print_line(f"{path}: {chosen.summary}")
+    return chosen
+
+
+def load_sources(recipe: "Recipe", workspace: "Workspace") -> "list[MemberSource]":
+    """Return the plugins or embeddings of a recipe, with frozen networks built."""
+    from kitbox.plugin.discovery import NamedPlugin
+
+    found = recipe.sources(workspace)
+    for one, member in zip(found, recipe.members, strict=True):
+        if member.views and not isinstance(one, NamedPlugin):
+            print_line(f"{one.name} is imported embeddings: views leave it as it is")
     build_frozen(found, workspace)
     return found
 
@@ -344,6 +424,21 @@ def parse_weights(text: str | None) -> list[float] | None:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise KitboxError(f"--weights {text} is not numbers with commas, as 2,1") from error
+
+
+def parse_whitening(text: str | None) -> int | list[int | None] | None:
+    """Return the dimensions of --whiten: for all plugins, or plugin by plugin."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part == "none" or part.isdecimal() for part in parts):
+        raise KitboxError(
+            f"--whiten {text} is neither dimensions, as 256, nor one for each plugin, as 256,none"
+        )
+    dims = [None if part == "none" else int(part) for part in parts]
+    if any(each is not None and each < 2 for each in dims):
+        raise KitboxError(f"--whiten {text}: give 2 dimensions or more")
+    return dims[0] if len(dims) == 1 else dims
 
 
 def parse_folds(text: str, competition: "Competition") -> list[int]:

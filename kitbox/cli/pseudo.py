@@ -7,16 +7,18 @@ import typer
 
 from kitbox.cli.options import (
     CheckpointOption,
+    CombineOptions,
     DeviceOptions,
     FoldOption,
     JsonOption,
-    ViewOption,
-    WeightsOption,
+    MemberOptions,
+    RerankOption,
     WorkspaceOption,
+    choose_recipe,
     complete_members,
-    load_members,
+    given_options,
+    load_sources,
     parse_folds,
-    parse_weights,
     with_records,
 )
 from kitbox.cli.terminal import (
@@ -78,8 +80,8 @@ def pseudo(
         Path | None,
         typer.Option("--import", help="Import the rows of FILE: folder,full_path,proba."),
     ] = None,
-    weights: WeightsOption = None,
-    view: ViewOption = None,
+    plugins: MemberOptions,
+    rerank: RerankOption = None,
     fold: FoldOption = "1",
     checkpoint: CheckpointOption = "last",
     device: DeviceOptions,
@@ -111,17 +113,15 @@ def pseudo(
     workspace, competition = open_workspace(folder)
     if fold == "all":
         raise KitboxError("--fold all: pseudo.csv holds the labels of one fold; name it")
-    if bool(names) == (file is not None):
+    source_given = names or plugins.recipe or competition.ensemble.recipe
+    if (names or plugins.recipe) if file is not None else not source_given:
         raise KitboxError("name trained plugins, or a list with --import FILE")
-    ignored = {
-        "--by": by != "auto",
-        "--weights": weights,
-        "--view": view,
-        "--checkpoint": checkpoint != "last",
-    }
-    given = [option for option, value in ignored.items() if value]
+    combine = CombineOptions(checkpoint=checkpoint, rerank=rerank)
+    given = (["--by"] if by != "auto" else []) + given_options(plugins, combine)
     if file is not None and given:
         raise KitboxError(f"{given[0]} is about networks, and --import uses none; leave it out")
+    if file is None:
+        recipe = choose_recipe(names, plugins, combine, workspace, competition)
     [number] = parse_folds(fold, competition)
     collection = load_collection(workspace, competition, number)
     rule = PseudoLabelRule(threshold, gap, per_label or None)
@@ -129,20 +129,25 @@ def pseudo(
     if file is not None:
         rows, report = _import(file, rule, on or "all", competition, collection)
     else:
-        plugins, given_weights = load_members(names or [], workspace, view), parse_weights(weights)
+        sources, weights, which = load_sources(recipe, workspace), recipe.weights, recipe.checkpoint
+        whitening = recipe.whitening
         scored = members.for_holdout(
-            workspace, plugins, given_weights, collection, checkpoint, fold=number
+            workspace, sources, weights, collection, which, whitening=whitening, fold=number
         )
         chosen = scored
         if on == "all":
             chosen = members.for_submission(
-                workspace, plugins, given_weights, collection, checkpoint
+                workspace, sources, weights, collection, which, whitening=whitening
             )
             for line in members.refit_advice(chosen):
                 print_line(line)
         source = default_source([*chosen, *scored]) if by == "auto" else by
+        unused = recipe.settings_of_answers(*(["rerank"] if source == "similarity" else []))
+        if unused:
+            print_line(f"without effect here: {', '.join(unused)} of the recipe")
         ensemble = Ensemble(
             members=chosen,
+            options=recipe.options(),
             collection=collection,
             competition=competition,
             workspace=workspace,

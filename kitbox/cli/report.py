@@ -10,18 +10,18 @@ from kitbox.cli.options import (
     DeviceOptions,
     FoldOption,
     JsonOption,
+    MemberOptions,
     ViewOption,
-    WeightsOption,
     WhitenOption,
     WorkspaceOption,
     build_frozen,
+    choose_recipe,
     complete_members,
     given_options,
     load_members,
     load_plugins,
     parse_fold,
-    parse_views,
-    parse_weights,
+    parse_whitening,
     with_records,
 )
 from kitbox.cli.terminal import follow, load_collection, open_workspace, print_json, print_line
@@ -52,8 +52,7 @@ def report(
         list[str] | None,
         typer.Option("--by", help="Show the data as this plugin reads it.", metavar="NAME"),
     ] = None,
-    weights: WeightsOption = None,
-    view: ViewOption = None,
+    plugins: MemberOptions,
     combine: CombineOptions,
     fold: FoldOption = "1",
     device: DeviceOptions,
@@ -63,30 +62,28 @@ def report(
     """Write a page about the data, or about holdout results.
 
     The page opens from disk. Without a name it shows the data: sizes, individuals, contact sheets,
-    boxes. With plugins or a submission it shows every query with its nearest images, failures,
-    confusable pairs and a map.
+    boxes. With plugins, a recipe or a submission it shows every query with its nearest images,
+    failures, confusable pairs and a map.
 
     \b
-    Example:
+    Examples:
       kitbox report resnet34_620 densenet121_480 --weights 2,1
+      kitbox report --recipe best.toml
     """
     from kitbox.report import results_page
 
     workspace, competition = open_workspace(folder)
-    if names:
+    if names or plugins.recipe is not None:
         if by:
             raise KitboxError("--by shows the data; leave it out, or the names before it")
-        wanted = results_page.resolve_names(
-            names, workspace, parse_weights(weights), combine.for_ensemble(), combine.threshold,
-            combine.checkpoint, parse_views(view or ()),
-        )  # fmt: skip
-        build_frozen(wanted.plugins, workspace)
+        recipe = choose_recipe(names, plugins, combine, workspace, competition)
+        wanted = results_page.resolve_names(recipe, workspace)
+        build_frozen(wanted.sources, workspace)
         written, scores = _write_results(
             wanted, workspace, competition, fold, device.for_embedding()
         )
     else:
-        given = {"--weights": weights is not None, "--view": bool(view), "--fold": fold != "1"}
-        ignored = [*(option for option in given if given[option]), *given_options(combine)]
+        ignored = given_options(plugins, combine) + (["--fold"] if fold != "1" else [])
         if ignored:
             raise KitboxError(f"{ignored[0]} is about plugins; name them, or leave it out")
         written, scores = _write_data(by or [], workspace, competition), None
@@ -115,10 +112,17 @@ def _write_results(
     from kitbox.report import results_page
 
     number = parse_fold(fold, competition, "a page shows one fold")
-    competition = CombineOptions(threshold=wanted.threshold).set_threshold(competition)
+    recipe = wanted.recipe
+    competition = recipe.set_threshold(competition)
     collection = load_collection(workspace, competition, number)
     chosen = members.for_holdout(
-        workspace, wanted.plugins, wanted.weights, collection, wanted.checkpoint, fold=number
+        workspace,
+        wanted.sources,
+        recipe.weights,
+        collection,
+        recipe.checkpoint,
+        whitening=recipe.whitening,
+        fold=number,
     )
     found = follow(
         results_page.evaluate(
@@ -127,7 +131,7 @@ def _write_results(
                 collection=collection,
                 competition=competition,
                 workspace=workspace,
-                options=wanted.options,
+                options=recipe.options(),
                 embed_options=options,
             )
         )
@@ -227,7 +231,7 @@ def _embed(
     session: "DecisionSession",
     workspace: "Workspace",
     views: list[str] | None,
-    whiten: int | None,
+    whiten: str | None,
     options: "EmbedOptions",
 ) -> "Embeddings":
     from kitbox.look import photographs
@@ -235,7 +239,12 @@ def _embed(
     members = load_members(names, workspace, views)
     if older := photographs.outdated(members, workspace):
         print_line(f"trained before {workspace.decisions.name} changed: {', '.join(older)}")
+    dims = parse_whitening(whiten)
     stage = photographs.embed(
-        members, session.photographs, workspace, whiten=whiten, options=options
+        members,
+        session.photographs,
+        workspace,
+        whitening=dims if isinstance(dims, list) else [dims] * len(members),
+        options=options,
     )
     return follow(stage)

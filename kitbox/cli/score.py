@@ -1,6 +1,8 @@
 """Commands that score plugins: score, compare, ensemble."""
 
 from dataclasses import replace
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,13 +12,13 @@ from kitbox.cli.options import (
     DeviceOptions,
     FoldOption,
     JsonOption,
+    MemberOptions,
     NamesArgument,
     ViewOption,
-    WeightsOption,
     WorkspaceOption,
-    load_members,
+    choose_recipe,
+    load_sources,
     parse_folds,
-    parse_weights,
     split_names,
     with_records,
 )
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
     from kitbox.ensemble.answers import EnsembleScore
     from kitbox.ensemble.ensemble import Ensemble
     from kitbox.ensemble.gains import Gain
-    from kitbox.ensemble.members import Member, MemberSource
+    from kitbox.ensemble.members import Member
+    from kitbox.ensemble.recipe import Recipe
     from kitbox.records import Scores
     from kitbox.scoring.local_score import LocalScore
     from kitbox.workspace import Workspace
@@ -46,10 +49,9 @@ if TYPE_CHECKING:
 
 @with_records
 def score(
-    names: NamesArgument,
+    names: NamesArgument = None,
     *,
-    weights: WeightsOption = None,
-    view: ViewOption = None,
+    plugins: MemberOptions,
     combine: CombineOptions,
     metric: Annotated[
         str | None, typer.Option("--metric", help="Show this metric alone.", metavar="M")
@@ -63,19 +65,18 @@ def score(
 
     Several plugins are scored as an ensemble. With --fold all, each fold is answered by the
     networks that have not seen it. With views the score is compared with that of the plain view,
-    and where whitening helps, it is offered.
+    with --rerank, --fusion or --balance with that without, and where whitening helps, it is
+    offered. Without a name, the recipe of --recipe or of kitbox.toml is scored.
 
     \b
     Examples:
       kitbox score resnet34_620 densenet121_480 --weights 2,1
+      kitbox score --recipe best.toml
       kitbox score mobilenetv2_100_128x256 --view plain --view scale:1.25
     """
     workspace, competition = open_workspace(folder)
-    competition = combine.set_threshold(competition)
-    plugins, given = load_members(names, workspace, view), parse_weights(weights)
-    ensembles, found = _score_plugins(
-        workspace, competition, plugins, given, fold, combine=combine, device=device
-    )
+    recipe = choose_recipe(names, plugins, combine, workspace, competition)
+    ensembles, found = _score(recipe, workspace, competition, fold, device)
     members, scores = ensembles[0].members, _only(metric, found.score)
     gains = _gains(ensembles, found, metric)
     if as_json:
@@ -83,8 +84,8 @@ def score(
             {
                 "plugins": [m.as_json(d) for m, d in zip(members, found.dims, strict=True)],
                 "dim": sum(found.dims),
-                "whiten": combine.whiten,
-                "way": combine.for_ensemble().method_json(),
+                "whiten": ensembles[0].options.whiten,
+                "way": ensembles[0].options.method_json(),
                 "threshold": found.score.evidence or None,
                 "scores": scores.as_json(),
                 **_gains_json(gains),
@@ -98,7 +99,9 @@ def score(
 
 @with_records
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A plugin, or several as x+y.")],
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="A plugin, several as x+y, or a recipe as x.toml.")
+    ],
     b: Annotated[str, typer.Argument(metavar="B", help="The one that may be better.")],
     *,
     view: ViewOption = None,
@@ -117,23 +120,22 @@ def compare(
 ) -> None:
     """Test whether B is better than A on the local holdout.
 
-    The comparison is paired, query by query, and resamples individuals.
+    The comparison is paired, query by query, and resamples individuals. Options are for both sides;
+    recipes have their own.
 
     \b
     Examples:
       kitbox compare resnet34_620 resnet34_620+densenet121_480
+      kitbox compare resnet34_620 best.toml
       kitbox compare resnet34_620 resnet34_620@views=plain+flip
     """
     from kitbox.scoring import comparison
 
     workspace, competition = open_workspace(folder)
-    competition = combine.set_threshold(competition)
     outcomes = []
-    sides = [load_members(split_names(names), workspace, view) for names in (a, b)]
-    for plugins in sides:
-        _, found = _score_plugins(
-            workspace, competition, plugins, None, fold, combine=combine, device=device
-        )
+    sides = [_side(text, view, combine, workspace, competition) for text in (a, b)]
+    for recipe in sides:
+        _, found = _score(recipe, workspace, competition, fold, device)
         name = next(iter(_only(metric, found.score).by_metric))
         outcomes.append(found.score.outcomes[name])
     difference = comparison.compare(outcomes[0], outcomes[1], found.score.individuals, (a, b))
@@ -157,10 +159,9 @@ def compare(
 
 @with_records
 def ensemble(
-    names: NamesArgument,
+    names: NamesArgument = None,
     *,
-    weights: WeightsOption = None,
-    view: ViewOption = None,
+    plugins: MemberOptions,
     combine: CombineOptions,
     top_k: Annotated[
         int | None,
@@ -177,21 +178,22 @@ def ensemble(
     """Join plugins, score them locally, and package a submission.
 
     Without --submit nothing is written. Where the labelled images leave no holdout, a submission
-    has no local score.
+    has no local score. Without a name, the recipe of --recipe or of kitbox.toml answers.
 
     \b
-    Example:
+    Examples:
       kitbox ensemble resnet34_620 densenet121_480 --submit
+      kitbox ensemble --recipe best.toml --submit
     """
     from kitbox.ensemble import answers
     from kitbox.ensemble.ensemble import Ensemble
     from kitbox.submission import csv_format, receipt
 
     workspace, competition = open_workspace(folder)
-    competition = combine.set_threshold(competition)
-    plugins, given = load_members(names, workspace, view), parse_weights(weights)
+    recipe = choose_recipe(names, plugins, combine, workspace, competition)
+    competition, options = recipe.set_threshold(competition), recipe.options(top_k)
+    sources = load_sources(recipe, workspace)
     collection = load_collection(workspace, competition)
-    options = combine.for_ensemble(top_k)
     setup = Ensemble(
         collection=collection,
         competition=competition,
@@ -200,15 +202,29 @@ def ensemble(
         embed_options=device.for_embedding(),
     )
     package: receipt.Package | None = None
-    gains: dict[str, Gain] = {}
+    gains: dict[str, list[Gain]] = {}
     locally: EnsembleScore | None
     chosen: Sequence[Member]
     dims: tuple[int, ...]
     if submit:
-        package = follow(receipt.submit(setup, plugins, given, combine.checkpoint, note=note))
+        package = follow(
+            receipt.submit(
+                setup,
+                sources,
+                recipe.weights,
+                recipe.checkpoint,
+                whitening=recipe.whitening,
+                note=note,
+                recipe=recipe.text(),
+            )
+        )
         locally, chosen, dims = package.score, package.members, package.submission.dims
     else:
-        chosen, locally = follow(answers.score_plugins(setup, plugins, given, combine.checkpoint))
+        chosen, locally = follow(
+            answers.score_plugins(
+                setup, sources, recipe.weights, recipe.checkpoint, whitening=recipe.whitening
+            )
+        )
         dims = locally.dims
         gains = _gains([replace(setup, members=chosen)], locally)
     report: dict[str, Any] = {
@@ -219,7 +235,7 @@ def ensemble(
         "top_k": top_k or competition.task.k,
         "queries": len(collection.holdout.query),
         "gallery": len(collection.holdout.gallery),
-        "whiten": combine.whiten,
+        "whiten": options.whiten,
         "way": options.method_json(),
         "threshold": (locally.score.evidence or None) if locally else None,
         "scores": locally.score.scores.as_json() if locally else {},
@@ -253,20 +269,33 @@ def ensemble(
         print_line(f"receipt:    {package.folder.receipt}")
 
 
-def _score_plugins(
+def _side(
+    text: str,
+    views: list[str] | None,
+    combine: CombineOptions,
     workspace: "Workspace",
     competition: "Competition",
-    plugins: "list[MemberSource]",
-    weights: list[float] | None,
+) -> "Recipe":
+    """Return the recipe of one side of a comparison: a file, or plugins as x+y with options."""
+    if text.endswith(".toml"):
+        options = MemberOptions(view=views, recipe=Path(text))
+        return choose_recipe(None, options, combine, workspace, competition)
+    return combine.recipe_of(split_names(text), MemberOptions(view=views))
+
+
+def _score(
+    recipe: "Recipe",
+    workspace: "Workspace",
+    competition: "Competition",
     fold: str,
-    *,
-    combine: CombineOptions,
     device: DeviceOptions,
 ) -> "tuple[list[Ensemble], EnsembleScore]":
     """Return the ensemble of each fold, of one or of all, and their local score."""
     from kitbox.ensemble import answers
     from kitbox.ensemble.ensemble import Ensemble
 
+    competition, options = recipe.set_threshold(competition), recipe.options()
+    sources = load_sources(recipe, workspace)
     ensembles, found = [], []
     for number in parse_folds(fold, competition):
         collection = load_collection(workspace, competition, number)
@@ -274,11 +303,18 @@ def _score_plugins(
             collection=collection,
             competition=competition,
             workspace=workspace,
-            options=combine.for_ensemble(),
+            options=options,
             embed_options=device.for_embedding(),
         )
         chosen, one = follow(
-            answers.score_plugins(setup, plugins, weights, combine.checkpoint, fold=number)
+            answers.score_plugins(
+                setup,
+                sources,
+                recipe.weights,
+                recipe.checkpoint,
+                whitening=recipe.whitening,
+                fold=number,
+            )
         )
         ensembles.append(replace(setup, members=chosen))
         found.append(one)
@@ -287,8 +323,8 @@ def _score_plugins(
 
 def _gains(
     folds: "Sequence[Ensemble]", found: "EnsembleScore", metric: str | None = None
-) -> "dict[str, Gain]":
-    """Return what views gained over the plain one, and what whitening would gain if it helps.
+) -> "dict[str, list[Gain]]":
+    """Return what views and steps gained, and what whitening would gain if it helps.
 
     By the metric, or else by the competition's own and by that of image retrieval.
     """
@@ -298,20 +334,26 @@ def _gains(
     both = (
         [own] if metric or gains.RETRIEVAL not in found.score.outcomes else [own, gains.RETRIEVAL]
     )
-    stages = {
-        "views": gains.by_views(folds, found, own),
-        "whitening": gains.by_whitening(folds, found, both),
+    views = follow(gains.by_views(folds, found, own))
+    whitening = follow(gains.by_whitening(folds, found, both))
+    return {
+        "views": [] if views is None else [views],
+        "steps": follow(gains.by_steps(folds, found, both)),
+        "whitening": [] if whitening is None else [whitening],
     }
-    measured = {name: follow(stage) for name, stage in stages.items()}
-    return {name: gain for name, gain in measured.items() if gain is not None}
 
 
-def _gains_json(gains: "dict[str, Gain]") -> dict[str, Any]:
-    return {name: gain.as_json() for name, gain in gains.items()}
+def _gains_json(gains: "dict[str, list[Gain]]") -> dict[str, Any]:
+    """Return the steps as a list, and the others, of which there is one at most, each by name."""
+    return {
+        name: [gain.as_json() for gain in found] if name == "steps" else found[0].as_json()
+        for name, found in gains.items()
+        if found
+    }
 
 
-def _print_gains(gains: "dict[str, Gain]") -> None:
-    for gain in gains.values():
+def _print_gains(gains: "dict[str, list[Gain]]") -> None:
+    for gain in chain.from_iterable(gains.values()):
         print_line(gain.sentence)
 
 

@@ -12,10 +12,10 @@ from kitbox.cli.options import (
     FoldOption,
     HardwareOptions,
     JsonOption,
-    NamesArgument,
     ViewOption,
     WorkspaceOption,
     add_settings,
+    complete_members,
     complete_plugins,
     load_members,
     load_plugins,
@@ -146,7 +146,14 @@ def train(
 
 @with_records
 def embed(
-    names: NamesArgument,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            help="Plugins or imported embeddings.",
+            autocompletion=complete_members,
+        ),
+    ],
     *,
     view: ViewOption = None,
     fold: FoldOption = "1",

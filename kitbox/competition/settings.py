@@ -322,10 +322,19 @@ class HoldoutSettings(Value):
     seed: int = Field(default=0, ge=0)
 
 
+class EnsembleSettings(Value):
+    """The `recipe` of commands that are given no plugin: a file, relative to the workspace."""
+
+    title: ClassVar[str] = "[ensemble]"
+
+    recipe: str | None = Field(default=None, min_length=1)
+
+
 class Competition(Value):
     """A competition: its images, task, CSV format and holdout.
 
     `check` decides about odd images; receipts record the images that it leaves out, not its rules.
+    They record the ensemble that answered, not the one that `ensemble` names.
     """
 
     title: ClassVar[str] = "kitbox.toml"
@@ -338,6 +347,7 @@ class Competition(Value):
     threshold: ThresholdSettings = ThresholdSettings()
     submission: SubmissionFormat
     holdout: HoldoutSettings
+    ensemble: EnsembleSettings = Field(default=EnsembleSettings(), exclude=True)
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Competition":

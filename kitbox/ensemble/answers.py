@@ -9,7 +9,7 @@ import numpy as np
 from kitbox.competition.settings import Competition
 from kitbox.ensemble import combination, members, open_set
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
-from kitbox.ensemble.members import Member, MemberSource
+from kitbox.ensemble.members import Member, MemberSource, Whitening
 from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
 from kitbox.ensemble.open_set import UnknownFit, UnknownModel
 from kitbox.records import Progress, Scores
@@ -73,6 +73,7 @@ def score_plugins(
     weights: Sequence[float] | None = None,
     which: str = "last",
     *,
+    whitening: Whitening = None,
     fold: int = 1,
 ) -> Generator[Progress | str, None, tuple[list[Member], EnsembleScore]]:
     """Return plugins as members that have not seen the holdout, and their local score.
@@ -80,7 +81,13 @@ def score_plugins(
     `setup` has no members yet; `fold` is that of its collection. Yields warnings about checkpoints.
     """
     chosen = members.for_holdout(
-        setup.workspace, sources, weights, setup.collection, which, fold=fold
+        setup.workspace,
+        sources,
+        weights,
+        setup.collection,
+        which,
+        whitening=whitening,
+        fold=fold,
     )
     yield from members.checkpoint_warnings(chosen)
     found = yield from score(replace(setup, members=chosen))
@@ -98,14 +105,14 @@ def answer_holdout(ensemble: Ensemble) -> Generator[Progress, None, EnsembleAnsw
     collection, holdout = ensemble.collection, ensemble.collection.require_holdout()
     meta = yield from assemble(ensemble, [collection.labelled], holdout.gallery.image_ids)
     searches = local_score.holdout_searches(holdout, competition)
-    graphs = neighbour_graphs(meta.embeddings, searches, options.rerank)
+    graphs = neighbour_graphs(meta.embeddings, searches, options.reranker)
     uncut = unknown_fit = None
     if not options.plain:
         uncut = yield from combination.rank(ensemble, meta, graphs, holdout.train)
     if uncut is not None and options.unknown == "learned":
         ground_truth = GroundTruth.of_holdout(holdout, searches, competition)
         features = open_set.query_features(
-            meta.blocks, searches, holdout.train, competition, options.rerank
+            meta.blocks, searches, holdout.train, competition, options.reranker
         )
         unknown_fit = open_set.cross_fit(uncut, features, ground_truth, competition)
         uncut, competition = unknown_fit.ranking, open_set.at_even_odds(competition)

@@ -35,7 +35,7 @@ def rank(
     measured: Iterator[LabelSimilarities]
     if options.combine == "labels":
         by_member = (
-            measure_members(meta.blocks, search, labelled, competition, options.rerank)
+            measure_members(meta.blocks, search, labelled, competition, options.reranker)
             for search in searches
         )
         measured = (mean_similarity(members, meta.weights) for members in by_member)

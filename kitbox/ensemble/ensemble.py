@@ -20,24 +20,44 @@ UnknownRule = Literal["threshold", "learned"]
 class EnsembleOptions:
     """How the embeddings of members become answers.
 
-    Each member's block is PCA-whitened to `whiten` dimensions, None leaves it as it is. `combine`:
+    Each member's block is PCA-whitened to `whiten` dimensions, unless the member has its own, or
+    with None left as it is. `combine`:
     "embeddings" are joined and searched; "labels" are ranked by the mean of the members'
     similarities; a "classifier" of the meta-embeddings, cut down to `dims`, ranks them by
     probability. `unknown`: the unknown label stands below a "threshold", or where a "learned"
-    probability puts it. `rerank` is a step between the search and the ranking. `top_k` answers are
-    given to each query of a submission, None for the competition's k.
+    probability puts it. `top_k` answers are given to each query of a submission, None for the
+    competition's k.
+
+    Stages between the search and the ranking are texts, as receipts and recipes have them: the
+    steps of `rerank` in their order, then the matchers of `match` on a shortlist and the `fusion`
+    of their matches with the similarity, then `balance` of the answers.
     """
 
     whiten: int | None = None
     combine: Combine = "embeddings"
     dims: int | None = None
     unknown: UnknownRule = "threshold"
-    rerank: Reranker | None = None
+    rerank: tuple[str, ...] = ()
+    match: tuple[str, ...] = ()
+    fusion: str | None = None
+    balance: str | None = None
     top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.whiten is not None and self.whiten < 2:
+            raise KitboxError(f"--whiten {self.whiten}: give 2 dimensions or more")
 
     def check(self, competition: Competition) -> None:
         """Raise KitboxError for options that contradict each other or the competition."""
         asks_labels = competition.task.answers in ("labels", "label")
+        for option, given in (
+            ("--rerank", self.rerank),
+            ("--match", self.match),
+            ("--fusion", self.fusion),
+            ("--balance", self.balance),
+        ):
+            if given:
+                raise KitboxError(f"{option} is not there yet; leave it out")
         fixed = competition.uses_threshold and competition.threshold.rule == "fixed"
         if self.combine != "embeddings" and not asks_labels:
             raise KitboxError(
@@ -72,8 +92,13 @@ class EnsembleOptions:
             )
 
     @property
+    def reranker(self) -> Reranker | None:
+        """The steps of `rerank` as one, None where there are none."""
+        return None
+
+    @property
     def plain(self) -> bool:
-        """Whether answers are ranked by similarities of meta-embeddings alone."""
+        """Whether the neighbour graph of meta-embeddings ranks answers, and no other model."""
         return self.combine == "embeddings" and self.unknown == "threshold"
 
     @property
@@ -85,7 +110,15 @@ class EnsembleOptions:
 
     def method_json(self) -> dict[str, Any]:
         """Return the method of answering as receipts record it."""
-        return {"combine": self.combine, "dims": self.dims, "new_label": self.unknown}
+        stages = {
+            "rerank": list(self.rerank),
+            "match": list(self.match),
+            "fusion": self.fusion,
+            "balance": self.balance,
+        }
+        return {"combine": self.combine, "dims": self.dims, "new_label": self.unknown} | {
+            name: given for name, given in stages.items() if given
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,3 +131,8 @@ class Ensemble:
     workspace: Workspace
     options: EnsembleOptions = EnsembleOptions()
     embed_options: EmbedOptions = field(default_factory=EmbedOptions)
+
+    @property
+    def whitening(self) -> tuple[int | None, ...]:
+        """The dimensions that each member is whitened to: its own, or else the options'."""
+        return tuple(member.whiten or self.options.whiten for member in self.members)

@@ -1,4 +1,4 @@
-"""What whitening and views do to a local score: paired differences on the same queries."""
+"""What whitening, views and steps do to a local score: paired differences on the same queries."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ import numpy as np
 
 from kitbox.ensemble import answers
 from kitbox.ensemble.answers import EnsembleScore
-from kitbox.ensemble.ensemble import Ensemble
+from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.members import Member, NetworkMember
 from kitbox.records import Progress
 from kitbox.scoring import comparison
@@ -26,10 +26,12 @@ _MOST_WORK = 2e10
 class Gain:
     """A score by a metric with a setting, and how much better it is than without.
 
-    `tried` are the values of the setting that were tried; this one scored best.
+    `kind` is the setting's name: views, whiten, rerank, fusion or balance. `tried` are the values
+    of it that were tried; this one scored best.
     """
 
-    setting: int | tuple[str, ...]
+    kind: str
+    setting: int | tuple[str, ...] | str
     metric: str
     value: float
     difference: Difference
@@ -45,6 +47,9 @@ class Gain:
         )
         if isinstance(self.setting, tuple):
             return f"views {' + '.join(self.setting)} against plain alone: {numbers}"
+        if isinstance(self.setting, str):
+            without = f"{self.metric} {self.value - change.value:.4f} without"
+            return f"--{self.kind} {self.setting}: {without}, {numbers}"
         tried = f" (the best of {' and '.join(map(str, self.tried))})" if self.tried[1:] else ""
         return f"whitened to {self.setting}{tried}: {numbers}; add --whiten {self.setting}"
 
@@ -55,9 +60,8 @@ class Gain:
 
     def as_json(self) -> dict[str, Any]:
         """Return the setting and the numbers."""
-        name = "views" if isinstance(self.setting, tuple) else "whiten"
         return {
-            name: self.setting,
+            self.kind: self.setting,
             "metric": self.metric,
             "value": self.value,
             "difference": self.difference.value,
@@ -76,7 +80,7 @@ def by_whitening(
     whiten already, answer by something else than joined embeddings, or are too large to try it in
     seconds.
     """
-    if any(fold.options.whiten or not fold.options.plain for fold in folds):
+    if any(any(fold.whitening) or not fold.options.plain or fold.options.match for fold in folds):
         return None
     gallery = [len(fold.collection.holdout.gallery) for fold in folds]
     work = sum(n * dim * min(n, dim) for n in gallery for dim in plain.dims)
@@ -91,7 +95,7 @@ def by_whitening(
     first = plain.score.outcomes[metrics[0]].value
     for metric in metrics:
         best = max(tried, key=lambda dims: found[dims].score.outcomes[metric].value)
-        gain = _paired(plain, found[best], metric, f"whitened to {best}", best)
+        gain = _paired(plain, found[best], metric, "whiten", best)
         falls = found[best].score.outcomes[metrics[0]].value < first
         if gain is not None and gain.helps and not falls:
             return replace(gain, tried=tried)
@@ -111,6 +115,37 @@ def by_views(
     plain = [replace(f, members=[_with_plain_view(m) for m in f.members]) for f in folds]
     before = yield from _pooled(plain)
     return _paired(before, viewed, metric, "views", tuple(views))
+
+
+def by_steps(
+    folds: Sequence[Ensemble], found: EnsembleScore, metrics: Sequence[str]
+) -> Generator[Progress, None, list[Gain]]:
+    """Return what each step that is off by default gains over the same ensembles without it.
+
+    These are re-ranking, one step at a time; matches with their fusion; and balance. `found` is the
+    local score of the ensembles with all of them.
+    """
+    gains = []
+    for kind, setting, changes in _steps(folds[0].options):
+        without = [replace(fold, options=replace(fold.options, **changes)) for fold in folds]
+        before = yield from _pooled(without)
+        paired = (_paired(before, found, metric, kind, setting) for metric in metrics)
+        gains += [gain for gain in paired if gain is not None]
+    return gains
+
+
+def _steps(options: EnsembleOptions) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return the steps of options: name, text, and what options without it have in their place."""
+    steps: list[tuple[str, str, dict[str, Any]]] = []
+    for number, step in enumerate(options.rerank):
+        others = options.rerank[:number] + options.rerank[number + 1 :]
+        steps.append(("rerank", step, {"rerank": others}))
+    if options.match:
+        texts = [*options.match, *([options.fusion] if options.fusion else [])]
+        steps.append(("fusion", " + ".join(texts), {"match": (), "fusion": None}))
+    if options.balance is not None:
+        steps.append(("balance", options.balance, {"balance": None}))
+    return steps
 
 
 def _views(member: Member) -> tuple[str, ...]:
@@ -141,15 +176,15 @@ def _paired(
     before: EnsembleScore,
     after: EnsembleScore,
     metric: str,
-    name: str,
-    setting: int | tuple[str, ...],
+    kind: str,
+    setting: int | tuple[str, ...] | str,
 ) -> Gain | None:
     """Return the gain of one score over another, None where no query counts."""
     one, two = before.score.outcomes[metric], after.score.outcomes[metric]
     if np.isnan(two.value - one.value):
         return None
-    difference = comparison.compare(one, two, after.score.individuals, ("plain", name))
-    return Gain(setting=setting, metric=metric, value=two.value, difference=difference)
+    difference = comparison.compare(one, two, after.score.individuals, ("plain", kind))
+    return Gain(kind=kind, setting=setting, metric=metric, value=two.value, difference=difference)
 
 
 def _quiet(

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,22 +24,28 @@ from kitbox.workspace import Workspace
 AnyImages = TypeVar("AnyImages", bound=ImageSet)
 # What a command's NAME means.
 MemberSource = NamedPlugin | ImportedEmbeddings
+# The dimensions that each of some sources is whitened to, None for those of the ensemble.
+Whitening = Sequence[int | None] | None
 
 
 @dataclass(frozen=True)
 class Member(ABC):
     """What an ensemble joins: something that gives images embeddings, with its weight.
 
-    Raises KitboxError for a weight that is not above 0, or not finite.
+    Its block is whitened to `whiten` dimensions, with None to those of the ensemble. Raises
+    KitboxError for a weight that is not above 0, or not finite.
     """
 
     weight: float
+    whiten: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not 0 < self.weight < np.inf:
             raise KitboxError(
                 f"the weight of {self.name} is {self.weight:g}; give it a finite number above 0"
             )
+        if self.whiten is not None and self.whiten < 2:
+            raise KitboxError(f"--whiten {self.whiten}: give {self.name} 2 dimensions or more")
 
     @property
     @abstractmethod
@@ -184,6 +190,7 @@ class NetworkMember(Member):
             "checkpoint": self.digest,
             "weight": self.weight,
             "dim": dim,
+            **({"whiten": self.whiten} if self.whiten else {}),
             **({"views": list(views)} if (views := self.named.plugin.views) else {}),
         }
 
@@ -249,6 +256,7 @@ class ImportedMember(Member):
             "checkpoint": self.digest,
             "weight": self.weight,
             "dim": dim,
+            **({"whiten": self.whiten} if self.whiten else {}),
             "imported": self.embeddings.as_json(),
         }
 
@@ -289,12 +297,14 @@ def for_holdout(
     collection: Collection,
     which: str = "last",
     *,
+    whitening: Whitening = None,
     fold: int = 1,
 ) -> list[Member]:
     """Return members for local scores, which have not seen the holdout.
 
-    `fold` is that of the collection's holdout. Raises KitboxError where there is none, and for
-    embeddings that are known to have learned from its queries.
+    `weights` and `whitening` are those of the sources, one each. `fold` is that of the collection's
+    holdout. Raises KitboxError where there is none, and for embeddings that are known to have
+    learned from its queries.
     """
     data = runs.data_digest(collection.require_holdout().train)
     conflict = holdout_conflict(sources, collection)
@@ -308,7 +318,7 @@ def for_holdout(
     def checkpoint(named: NamedPlugin) -> Checkpoint:
         return runs.find(workspace, named, on="holdout", data=data, which=which, fold=fold)
 
-    return _members(sources, weights, workspace, checkpoint)
+    return _members(sources, weights, whitening, workspace, checkpoint)
 
 
 def for_submission(
@@ -317,6 +327,8 @@ def for_submission(
     weights: Sequence[float] | None,
     collection: Collection,
     which: str = "last",
+    *,
+    whitening: Whitening = None,
 ) -> list[Member]:
     """Return members for a submission, refitted on all labelled images where they were."""
     everything = runs.data_digest(collection.labelled)
@@ -330,7 +342,7 @@ def for_submission(
                 raise
             return runs.find(workspace, named, on="holdout", data=held, which=which)
 
-    return _members(sources, weights, workspace, checkpoint)
+    return _members(sources, weights, whitening, workspace, checkpoint)
 
 
 def for_inspection(
@@ -338,6 +350,9 @@ def for_inspection(
     sources: Sequence[MemberSource],
     collection: Collection,
     weights: Sequence[float] | None = None,
+    which: str = "last",
+    *,
+    whitening: Whitening = None,
 ) -> tuple[list[Member], list[str]]:
     """Return members for looking at similar images, and the names of those that are outdated.
 
@@ -351,7 +366,7 @@ def for_inspection(
 
     def checkpoint(named: NamedPlugin) -> Checkpoint:
         try:
-            [member] = suitable(workspace, [named], None, collection)
+            [member] = suitable(workspace, [named], None, collection, which)
             found = member.checkpoint
         except runs.OtherImagesError:
             found = runs.newest(workspace, named, on=on)
@@ -361,10 +376,12 @@ def for_inspection(
         assert found is not None  # noqa: S101  a plugin has one
         return found
 
-    return _members(sources, weights, workspace, checkpoint), outdated
+    return _members(sources, weights, whitening, workspace, checkpoint), outdated
 
 
-def newest(workspace: Workspace, sources: Sequence[MemberSource]) -> list[Member]:
+def newest(
+    workspace: Workspace, sources: Sequence[MemberSource], *, whitening: Whitening = None
+) -> list[Member]:
     """Return members for looking at images, each with its newest checkpoint on any images.
 
     That of a network which was trained without the holdout comes first: it finds a wrong label more
@@ -378,7 +395,7 @@ def newest(workspace: Workspace, sources: Sequence[MemberSource]) -> list[Member
             raise KitboxError(f"{named.name} is not trained; run 'kitbox train {named.name}'")
         return first
 
-    return _members(sources, None, workspace, checkpoint)
+    return _members(sources, None, whitening, workspace, checkpoint)
 
 
 def embedded(images: AnyImages, members: Sequence[Member]) -> AnyImages:
@@ -422,11 +439,12 @@ def refit_advice(members: Sequence[Member]) -> list[str]:
 def _members(
     sources: Sequence[MemberSource],
     weights: Sequence[float] | None,
+    whitening: Whitening,
     workspace: Workspace,
     checkpoint: Callable[[NamedPlugin], Checkpoint],
 ) -> list[Member]:
     """Return a member of each source; `checkpoint` finds that of a plugin."""
-    found: list[Callable[[float], Member]] = []
+    found: list[Callable[..., Member]] = []
     for source in sources:
         if isinstance(source, ImportedEmbeddings):
             found.append(partial(ImportedMember, embeddings=source))
@@ -439,4 +457,10 @@ def _members(
     given = [1.0] * len(sources) if weights is None else list(weights)
     if len(given) != len(sources):
         raise KitboxError(f"--weights names {len(given)} weights for {len(sources)} plugins")
-    return [member(weight) for member, weight in zip(found, given, strict=True)]
+    whitens = [None] * len(sources) if whitening is None else list(whitening)
+    if len(whitens) != len(sources):
+        raise KitboxError(f"--whiten names {len(whitens)} dimensions for {len(sources)} plugins")
+    return [
+        member(weight, whiten=whiten)
+        for member, weight, whiten in zip(found, given, whitens, strict=True)
+    ]

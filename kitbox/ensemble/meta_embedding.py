@@ -33,12 +33,12 @@ def assemble(
 ) -> Generator[Progress, None, MetaEmbedding]:
     """Return the meta-embeddings of all images of `image_sets`; yields Progress.
 
-    Where the ensemble whitens, each member's block is PCA-whitened on the gallery first.
+    Blocks of members that are whitened are PCA-whitened on the gallery first.
     """
     if not ensemble.members:
         raise KitboxError("an ensemble needs a plugin")
-    whiten, blocks = ensemble.options.whiten, []
-    for member in ensemble.members:
+    blocks = []
+    for member, whiten in zip(ensemble.members, ensemble.whitening, strict=True):
         parts = yield from _embed(member, ensemble, image_sets)
         block = parts[0]
         if len(parts) > 1:
@@ -61,7 +61,7 @@ def assemble_rows(
 
     Without whitening no more than a block is held at a time: embeddings are on disk.
     """
-    if ensemble.options.whiten:
+    if any(ensemble.whitening):
         meta = yield from assemble(ensemble, image_sets, gallery_ids)
         whole = meta.embeddings
         return whole.dim, (whole.vectors[rows] for rows in row_slices(len(whole), whole.dim))
@@ -171,6 +171,11 @@ def pca_whiten(embeddings: Embeddings, gallery_ids: Strings, dim: int) -> Embedd
         raise KitboxError(
             f"--whiten {dim}: a gallery of {gallery.shape[0]} images in {gallery.shape[1]} "
             f"dimensions can be whitened to 2 to {most} dimensions"
+        )
+    if (gallery == gallery[0]).all():
+        raise KitboxError(
+            f"--whiten {dim}: all {gallery.shape[0]} images of the gallery have the same embedding",
+            fix="leave the option out",
         )
     from sklearn.decomposition import PCA  # takes a second to load
 

@@ -1,6 +1,7 @@
 """The images or individuals most similar to each image, and tables of them."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import chain
 from typing import Any, Literal
@@ -11,16 +12,90 @@ from numpy.typing import NDArray
 from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
+from kitbox.ensemble import members
 from kitbox.ensemble.ensemble import Ensemble
+from kitbox.ensemble.members import MemberSource, Whitening
 from kitbox.ensemble.meta_embedding import assemble
-from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, ImageSet, Progress, Ranking, Strings, concatenate, rows_of
-from kitbox.retrieval.neighbour_graph import NeighbourGraph, neighbour_graphs
+from kitbox.errors import KitboxError, counted
+from kitbox.records import (
+    Embeddings,
+    ImageSet,
+    Progress,
+    Ranking,
+    Strings,
+    concatenate,
+    rows_of,
+)
+from kitbox.retrieval.neighbour_graph import NeighbourGraph, Reranker, neighbour_graphs
 from kitbox.retrieval.ranking import measure_labels, rank_images, rank_labels, reorder
 from kitbox.scoring import local_score
 
 # Some of a competition's images, by name.
 Side = Literal["all", "labelled", "test", "index", "holdout"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllImages:
+    """The usable images that every member of an ensemble can embed, by side, each once.
+
+    `left_out` counts the others. Whitening is fitted on the images `fitted_on`.
+    """
+
+    ensemble: Ensemble
+    by_side: dict[str, ImageSet]
+    left_out: int
+    fitted_on: Strings
+
+    @property
+    def images(self) -> ImageSet:
+        """All of them in one set."""
+        return reduce(concatenate, self.by_side.values())
+
+    def embeddings(self) -> Generator[Progress, None, Embeddings]:
+        """Return the meta-embeddings of all of them; yields Progress."""
+        meta = yield from assemble(self.ensemble, [*self.by_side.values()], self.fitted_on)
+        return meta.embeddings
+
+
+def open_all(
+    setup: Ensemble,
+    sources: Sequence[MemberSource],
+    weights: Sequence[float] | None = None,
+    which: str = "last",
+    *,
+    whitening: Whitening = None,
+    on: Literal["holdout", "all"] = "holdout",
+) -> Generator[str, None, AllImages]:
+    """Return sources as members for looking at all images; yields what a user should know.
+
+    `setup` has no members yet. `on` names the networks: those that have not seen the holdout, or
+    those of a submission.
+    """
+    workspace, collection = setup.workspace, setup.collection
+    if on == "all":
+        chosen = members.for_submission(
+            workspace, sources, weights, collection, which, whitening=whitening
+        )
+        fitted_on = collection.labelled
+    else:
+        chosen, outdated = members.for_inspection(
+            workspace, sources, collection, weights, which, whitening=whitening
+        )
+        if outdated:
+            yield f"trained on images, labels or boxes as they were before: {', '.join(outdated)}"
+        fitted_on = collection.holdout.gallery
+    yield from members.checkpoint_warnings(chosen)
+    usable = distinct_sets(collection)
+    embedded = {side: members.embedded(images, chosen) for side, images in usable.items()}
+    left_out = sum(map(len, usable.values())) - sum(map(len, embedded.values()))
+    if left_out:
+        yield f"left out: {counted(left_out, 'image')} without imported embedding"
+    return AllImages(
+        ensemble=replace(setup, members=chosen),
+        by_side={side: images for side, images in embedded.items() if len(images)},
+        left_out=left_out,
+        fitted_on=fitted_on.image_ids,
+    )
 
 
 def distinct_sets(collection: Collection) -> dict[str, ImageSet]:
@@ -61,7 +136,12 @@ def images_of(side: Side, collection: Collection, *, gallery: bool) -> ImageSet:
 
 
 def nearest_images(
-    embeddings: Embeddings, query: ImageSet, gallery: ImageSet, competition: Competition, k: int
+    embeddings: Embeddings,
+    query: ImageSet,
+    gallery: ImageSet,
+    competition: Competition,
+    k: int,
+    rerank: Reranker | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Return the k gallery images most similar to each query, best first, as columns.
 
@@ -69,7 +149,7 @@ def nearest_images(
     """
     searches = protocol.searches(query, gallery, competition)
     width = min(k, len(gallery))
-    ranking = rank_images(neighbour_graphs(embeddings, searches), width)
+    ranking = rank_images(neighbour_graphs(embeddings, searches, rerank), width)
     columns = _columns(ranking, query)
     neighbours = columns.pop("answer")
     similarity = columns.pop("similarity")
@@ -81,7 +161,12 @@ def nearest_images(
 
 
 def nearest_individuals(
-    embeddings: Embeddings, query: ImageSet, gallery: ImageSet, competition: Competition, k: int
+    embeddings: Embeddings,
+    query: ImageSet,
+    gallery: ImageSet,
+    competition: Competition,
+    k: int,
+    rerank: Reranker | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Return the k individuals most similar to each query, best first, as columns.
 
@@ -89,7 +174,7 @@ def nearest_individuals(
     """
     known = gallery.with_labels(labels_of(gallery))
     searches = protocol.searches(query, gallery, competition)
-    graphs = neighbour_graphs(embeddings, searches)
+    graphs = neighbour_graphs(embeddings, searches, rerank)
     width = min(k, len(np.unique(known.labels)))
     ranking = rank_labels((measure_labels(graph, known, competition) for graph in graphs), width)
     columns = _columns(ranking, query)
@@ -118,7 +203,8 @@ def search_side(
             collection.test, collection.labelled, collection.index, competition
         ).image_ids
     meta = yield from assemble(ensemble, [one for one in sets if len(one)], gallery_ids)
-    return neighbour_graphs(meta.embeddings, searches), reduce(concatenate, sets)
+    graphs = neighbour_graphs(meta.embeddings, searches, ensemble.options.reranker)
+    return graphs, reduce(concatenate, sets)
 
 
 def _columns(ranking: Ranking, query: ImageSet) -> dict[str, NDArray[Any]]:

@@ -36,7 +36,7 @@ from kitbox.records import (
     strings,
 )
 from kitbox.retrieval import label_similarity
-from kitbox.retrieval.neighbour_graph import NeighbourGraph
+from kitbox.retrieval.neighbour_graph import neighbour_graphs
 from kitbox.retrieval.ranking import rank_labels
 from kitbox.scoring import bootstrap, calibration
 from kitbox.scoring.calibration import Calibration
@@ -262,7 +262,8 @@ def _rank_two(
     # whole lists, as other commands embed them: then they are in the cache
     lists = [collection.labelled, *([] if collection.test is None else [collection.test])]
     meta = yield from assemble(ensemble, lists, gallery.image_ids)
-    graph = NeighbourGraph(Search("", image_ids, image_ids, gallery.image_ids), meta.embeddings)
+    search = Search("", image_ids, image_ids, gallery.image_ids)
+    [graph] = neighbour_graphs(meta.embeddings, [search], ensemble.options.reranker)
     return rank_labels([label_similarity.measure(graph, gallery)], 2)
 
 

@@ -20,7 +20,7 @@ from kitbox.workspace import Workspace
 
 if TYPE_CHECKING:
     from kitbox.embedding.embedder import EmbedOptions
-    from kitbox.ensemble.members import MemberSource
+    from kitbox.ensemble.members import MemberSource, Whitening
 
 SIDES = ("labelled", "test", "index")
 
@@ -181,7 +181,7 @@ def embed(
     photographs: Photographs,
     workspace: Workspace,
     *,
-    whiten: int | None,
+    whitening: "Whitening",
     options: "EmbedOptions",
 ) -> Generator[Progress, None, Embeddings]:
     """Return the meta-embeddings of all readable images, through the cache; yields Progress.
@@ -192,7 +192,7 @@ def embed(
     # torch takes seconds to load, and a page without plugins needs none
     from kitbox.ensemble import members, meta_embedding
 
-    chosen = members.newest(workspace, sources)
+    chosen = members.newest(workspace, sources, whitening=whitening)
     sides = [members.embedded(photographs.part(side), chosen) for side in SIDES]
     sides = [images for images in sides if len(images)]
     blocks = []
@@ -205,9 +205,9 @@ def embed(
             strings(np.concatenate([part.image_ids for part in parts])),
             np.concatenate([part.vectors for part in parts]),
         )
-        if whiten:
+        if member.whiten:
             block = yield from meta_embedding.whiten_block(
-                block, block.image_ids, whiten, member.full_name
+                block, block.image_ids, member.whiten, member.full_name
             )
         blocks.append(block)
     return meta_embedding.concatenate(blocks, [1.0] * len(blocks))

@@ -15,10 +15,10 @@ from kitbox.dataset import label_errors
 from kitbox.dataset.collection import Collection
 from kitbox.dataset.label_errors import LabelSuspect
 from kitbox.embedding import imported_embeddings
-from kitbox.ensemble import members
 from kitbox.ensemble.answers import answer_holdout
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.members import Member, MemberSource
+from kitbox.ensemble.recipe import Recipe
 from kitbox.errors import KitboxError
 from kitbox.files import read_text
 from kitbox.plugin import discovery
@@ -66,23 +66,29 @@ class ResultsRequest:
     """
 
     name: str
-    plugins: tuple[MemberSource, ...]
-    weights: tuple[float, ...] | None
-    options: EnsembleOptions
-    threshold: str | None
-    checkpoint: str
+    sources: tuple[MemberSource, ...]
+    recipe: Recipe
     receipt: dict[str, Any] | None = None
 
     def notes(self, members: Sequence[Member], fold: int) -> list[str]:
         """Return sentences about the origin of the results, for the head of the page."""
         notes = [] if fold == 1 else [f"Fold {fold} of the holdout."]
-        if self.options.whiten is not None:
-            most = f"{self.options.whiten} dimensions, or as many as it can have"
+        options = self.recipe.options()
+        if options.whiten is not None:
+            most = f"{options.whiten} dimensions, or as many as it can have"
             notes.append(f"Each member is whitened to {most}.")
-        notes += _COMBINE_NOTES[self.options.combine]
-        if self.options.unknown == "learned":
+        notes += [f"{m.name} is whitened to {m.whiten} dimensions." for m in members if m.whiten]
+        notes += _COMBINE_NOTES[options.combine]
+        if options.unknown == "learned":
             notes.append("Unknown individuals are recognised by a model fitted to other queries.")
-        if self.checkpoint == "best":
+        if options.rerank:
+            notes.append(f"Neighbours are re-ranked by {', then '.join(options.rerank)}.")
+        if options.match:
+            fused = f", joined with the similarity by {options.fusion}" if options.fusion else ""
+            notes.append(f"Keypoints are matched by {' and '.join(options.match)}{fused}.")
+        if options.balance:
+            notes.append(f"Answers are balanced by {options.balance}.")
+        if self.recipe.checkpoint == "best":
             notes.append(
                 "The checkpoints are those that scored best on this holdout, so that the scores "
                 "are too high."
@@ -97,21 +103,14 @@ class ResultsRequest:
         return notes
 
 
-def resolve_names(
-    names: Sequence[str],
-    workspace: Workspace,
-    weights: Sequence[float] | None,
-    options: EnsembleOptions,
-    threshold: str | None,
-    checkpoint: str,
-    views: Sequence[str] = (),
-) -> ResultsRequest:
-    """Return the request for plugins of these names, or for the submission that one name means.
+def resolve_names(recipe: Recipe, workspace: Workspace) -> ResultsRequest:
+    """Return the request for the plugins of a recipe, or for the submission that one name means.
 
     Raises KitboxError for names that are neither, and for options that a submission's receipt has.
     """
+    names = recipe.names
     try:
-        plugins = tuple(members.find(names, workspace, views))
+        sources = tuple(recipe.sources(workspace))
     except KitboxError as error:
         submission = _find_submission(names, workspace)
         known = [*discovery.plugin_names(workspace), *imported_embeddings.names(workspace)]
@@ -121,29 +120,33 @@ def resolve_names(
             ) from error
         if submission is None:
             raise
-        if weights is not None or options != EnsembleOptions() or threshold is not None or views:
+        if recipe.model_copy(update={"checkpoint": "last"}) != Recipe.of(names):
             raise KitboxError(
-                f"{submission.name} has its weights, views, whitening, combination and threshold "
-                "in its receipt; leave the options out"
+                f"{submission.name} has its weights, views, whitening, combination, re-ranking and "
+                "threshold in its receipt; leave the options out"
             ) from None
         return submission
-    parts = ["+".join(names)]
-    parts += [f"w{':'.join(f'{w:g}' for w in weights)}"] if weights else []
+    return ResultsRequest(
+        name=file_name("_".join(_name_parts(recipe))), sources=sources, recipe=recipe
+    )
+
+
+def _name_parts(recipe: Recipe) -> list[str]:
+    """Return the names of a recipe's members, and what differs from the default."""
+    options, weights, whitening = recipe.options(), recipe.weights, recipe.whitening
+    parts = ["+".join(recipe.names)]
+    parts += [f"w{':'.join(f'{w:g}' for w in weights)}"] if {*weights} != {1.0} else []
+    views = list(dict.fromkeys(view for member in recipe.members for view in member.views))
     parts += ["+".join(views)] if views else []
     parts += [f"whiten{options.whiten}"] if options.whiten else []
+    parts += [f"whiten{':'.join(str(dims or 0) for dims in whitening)}"] if whitening else []
     method = f"{options.combine}{options.dims or ''}"
     parts += [method] if options.combine != "embeddings" else []
     parts += [options.unknown] if options.unknown != "threshold" else []
-    parts += [f"threshold{threshold}"] if threshold else []
-    parts += [checkpoint] if checkpoint != "last" else []
-    return ResultsRequest(
-        name=file_name("_".join(parts)),
-        plugins=plugins,
-        weights=None if weights is None else tuple(weights),
-        options=options,
-        threshold=threshold,
-        checkpoint=checkpoint,
-    )
+    stages = (*options.rerank, *options.match, options.fusion, options.balance)
+    parts += [stage for stage in stages if stage is not None]
+    parts += [f"threshold{recipe.threshold}"] if recipe.threshold else []
+    return parts + ([recipe.checkpoint] if recipe.checkpoint != "last" else [])
 
 
 def submitted_answers(
@@ -213,27 +216,10 @@ def _find_submission(names: Sequence[str], workspace: Workspace) -> ResultsReque
     discovery.read_code(networks, workspace)
     return ResultsRequest(
         name=name,
-        plugins=plugins,
-        weights=tuple(float(entry["weight"]) for entry in entries),
-        options=receipt.ensemble_options(recorded),
-        threshold=_threshold_option(recorded),
-        checkpoint="best" if any(entry.get("which") == "best" for entry in entries) else "last",
+        sources=plugins,
+        recipe=receipt.recipe_of(recorded),
         receipt=recorded,
     )
-
-
-def _threshold_option(recorded: dict[str, Any]) -> str | None:
-    """Return a receipt's rule as a value of --threshold, None if it has no threshold."""
-    if not recorded.get("threshold_evidence"):
-        return None
-    rule = recorded["competition"]["threshold"]
-    match rule["rule"]:
-        case "fixed":
-            return str(rule["similarity"])
-        case "share":
-            return f"{100 * rule['share']:.10g}%"
-        case _:
-            return str(rule["rule"])
 
 
 @dataclass(frozen=True)

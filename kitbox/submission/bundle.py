@@ -174,12 +174,19 @@ def ensemble_arguments(recorded: Mapping[str, Any]) -> list[str]:
         arguments += ["--weights", ",".join(f"{entry['weight']:g}" for entry in plugins)]
     if recorded["whiten"] is not None:
         arguments += ["--whiten", str(recorded["whiten"])]
+    elif any("whiten" in entry for entry in plugins):
+        dims = [str(entry.get("whiten", "none")) for entry in plugins]
+        arguments += ["--whiten", ",".join(dims)]
     if way["combine"] != "embeddings":
         arguments += ["--combine", way["combine"]]
     if way["dims"] is not None:
         arguments += ["--dims", str(way["dims"])]
     if way["new_label"] != "threshold":
         arguments += ["--new-label", way["new_label"]]
+    for name in ("rerank", "match"):
+        arguments += [text for given in way.get(name, ()) for text in (f"--{name}", given)]
+    for name in ("fusion", "balance"):
+        arguments += [f"--{name}", way[name]] if name in way else []
     if recorded["top_k"] != recorded["competition"]["task"]["k"]:
         arguments += ["--top-k", str(recorded["top_k"])]
     if any("best" in (entry.get("which"), entry.get("scored_which")) for entry in plugins):

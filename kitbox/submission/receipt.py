@@ -19,7 +19,8 @@ from kitbox.embedding import imported_embeddings
 from kitbox.ensemble import answers, members
 from kitbox.ensemble.answers import EnsembleScore
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
-from kitbox.ensemble.members import Member, MemberSource
+from kitbox.ensemble.members import Member, MemberSource, Whitening
+from kitbox.ensemble.recipe import Recipe, RecipeMember
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, read_json, write_bytes, write_json, write_text
 from kitbox.network import inference
@@ -91,6 +92,7 @@ def describe(
     precision: str,
     note: str = "",
     missing: str | None = None,
+    recipe: str = "",
 ) -> dict[str, Any]:
     """Return the receipt of a submission.
 
@@ -124,6 +126,7 @@ def describe(
         "dim": sum(submission.dims),
         "whiten": options.whiten,
         "way": options.method_json(),
+        **({"recipe": recipe} if recipe else {}),
         "top_k": options.top_k or competition.task.k,
         "thresholds": submission.thresholds,
         "threshold_evidence": score.score.evidence if score else {},
@@ -276,12 +279,14 @@ def submit(
     weights: Sequence[float] | None = None,
     which: str = "last",
     *,
+    whitening: Whitening = None,
     note: str = "",
+    recipe: str = "",
 ) -> Generator[Progress | str, None, Package]:
     """Score plugins locally, answer the leaderboard's queries, and write the CSV with its receipt.
 
-    `setup` has no members yet. Yields warnings about checkpoints. Raises KitboxError for options
-    that need a holdout where there is none.
+    `setup` has no members yet; the receipt holds the text of a `recipe`. Yields warnings about
+    checkpoints. Raises KitboxError for options that need a holdout where there is none.
     """
     competition, collection, options = setup.competition, setup.collection, setup.options
     check_top_k(options, competition)
@@ -291,9 +296,13 @@ def submit(
     if missing is not None:
         thresholds = unfitted_thresholds(options, competition, missing)
     else:
-        scored, locally = yield from answers.score_plugins(setup, sources, weights, which)
+        scored, locally = yield from answers.score_plugins(
+            setup, sources, weights, which, whitening=whitening
+        )
         thresholds, unknown_model = locally.score.thresholds, locally.unknown_model
-    chosen = members.for_submission(setup.workspace, sources, weights, collection, which)
+    chosen = members.for_submission(
+        setup.workspace, sources, weights, collection, which, whitening=whitening
+    )
     yield from members.checkpoint_warnings([one for one in chosen if one not in scored])
     yield from members.refit_advice(chosen)
     ensemble = replace(setup, members=chosen)
@@ -303,7 +312,14 @@ def submit(
     precision = inference.resolve_precision(given.precision, device)
     precision = "32" if given.engine == "onnx" else precision
     written = describe(
-        made, ensemble, locally, scored, precision=precision, note=note, missing=missing
+        made,
+        ensemble,
+        locally,
+        scored,
+        precision=precision,
+        note=note,
+        missing=missing,
+        recipe=recipe,
     )
     return Package(
         folder=save(setup.workspace, written, made.text),
@@ -342,8 +358,49 @@ def ensemble_options(recorded: dict[str, Any]) -> EnsembleOptions:
         combine=way["combine"],
         dims=way["dims"],
         unknown=way["new_label"],
+        rerank=tuple(way.get("rerank", ())),
+        match=tuple(way.get("match", ())),
+        fusion=way.get("fusion"),
+        balance=way.get("balance"),
         top_k=recorded["top_k"],
     )
+
+
+def recipe_of(recorded: dict[str, Any]) -> Recipe:
+    """Return the recipe that made the submission of a receipt."""
+    entries, way = recorded["plugins"], recorded["way"]
+    return Recipe(
+        members=tuple(
+            RecipeMember(
+                name=entry["name"],
+                weight=entry["weight"],
+                views=tuple(entry.get("views", ())),
+                whiten=entry.get("whiten"),
+            )
+            for entry in entries
+        ),
+        whiten=recorded["whiten"],
+        combine=way["combine"],
+        dims=way["dims"],
+        new_label=way["new_label"],
+        threshold=_threshold_option(recorded),
+        checkpoint="best" if any(entry.get("which") == "best" for entry in entries) else "last",
+        **{name: way[name] for name in ("rerank", "match", "fusion", "balance") if name in way},
+    )
+
+
+def _threshold_option(recorded: dict[str, Any]) -> str | None:
+    """Return a receipt's rule as a value of --threshold, None if it has no threshold."""
+    if not recorded.get("threshold_evidence"):
+        return None
+    rule = recorded["competition"]["threshold"]
+    match rule["rule"]:
+        case "fixed":
+            return str(rule["similarity"])
+        case "share":
+            return f"{100 * rule['share']:.10g}%"
+        case _:
+            return str(rule["rule"])
 
 
 def recorded_plugin(entry: Mapping[str, Any]) -> NamedPlugin:

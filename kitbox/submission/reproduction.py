@@ -83,7 +83,7 @@ def reproduce(
     local = ("holdout",) if recorded["scores"] else ()  # else there was no holdout
     for entry in recorded["plugins"]:
         if "imported" in entry:
-            member = _imported(entry, workspace)
+            member: Member = replace(_imported(entry, workspace), whiten=entry.get("whiten"))
             members.append(member)
             scored += [member for _ in local]
             continue
@@ -98,8 +98,9 @@ def reproduce(
                 networks[on] = yield from _retrain(named, side, setup, workspace, folder)
             else:
                 networks[on] = kept
-        scored += [NetworkMember(entry["weight"], named, networks[on]) for on in local]
-        members.append(NetworkMember(entry["weight"], named, networks[entry["trained_on"]]))
+        weight, whiten = entry["weight"], entry.get("whiten")
+        scored += [NetworkMember(weight, named, networks[on], whiten=whiten) for on in local]
+        members.append(NetworkMember(weight, named, networks[entry["trained_on"]], whiten=whiten))
     applied = _with_threshold(competition, recorded)
     ensemble = Ensemble(
         members=members,

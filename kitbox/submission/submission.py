@@ -125,7 +125,7 @@ def _answer(
     """Return the answers to the leaderboard's queries, and the thresholds that cut them."""
     collection, competition, options = ensemble.collection, ensemble.competition, ensemble.options
     searches, rule = collection.searches, competition.threshold
-    graphs = neighbour_graphs(meta.embeddings, searches, options.rerank)
+    graphs = neighbour_graphs(meta.embeddings, searches, options.reranker)
     used = fitted
     if competition.task.answers == "clusters":
         trees = cluster_trees(graphs)
@@ -136,7 +136,7 @@ def _answer(
     ranking = yield from combination.rank(ensemble, meta, graphs, labelled, options.top_k)
     if unknown_model is not None:
         features = open_set.query_features(
-            meta.blocks, searches, labelled, competition, options.rerank
+            meta.blocks, searches, labelled, competition, options.reranker
         )
         ranking = unknown_model.with_probabilities(ranking, unknown_model.probability(features))
     if not competition.uses_threshold:

@@ -469,7 +469,7 @@ def test_the_review_page_compares_by_imported_embeddings(imported: Workspace) ->
     stage = photographs.load(imported, settings.load(imported))
     everything = finish(stage)[1]
     embeddings = finish(
-        photographs.embed([found], everything, imported, whiten=None, options=EmbedOptions())
+        photographs.embed([found], everything, imported, whitening=None, options=EmbedOptions())
     )[1]
     nearest = photographs.nearest(embeddings, "0_0.png", 3)
     same = {"0_1.png", "0_2.png", "0_3.png", "t_0.png", "t_7.png"}
@@ -479,6 +479,6 @@ def test_the_review_page_compares_by_imported_embeddings(imported: Workspace) ->
     do_import(imported, file, "--replace")
     found = imported_embeddings.load("other", imported)
     embeddings = finish(
-        photographs.embed([found], everything, imported, whiten=None, options=EmbedOptions())
+        photographs.embed([found], everything, imported, whitening=None, options=EmbedOptions())
     )[1]
     assert embeddings.image_ids.tolist() == LABELLED

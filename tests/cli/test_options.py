@@ -14,6 +14,7 @@ from kitbox.cli.options import (
     parse_fold,
     parse_folds,
     parse_weights,
+    parse_whitening,
     with_records,
 )
 from kitbox.errors import KitboxError
@@ -70,6 +71,19 @@ def test_weights_are_numbers_with_commas() -> None:
     assert parse_weights("2,1.5") == [2.0, 1.5]
     with pytest.raises(KitboxError, match="--weights a is not numbers with commas, as 2,1"):
         parse_weights("a")
+
+
+def test_dimensions_are_one_number_or_one_for_each_plugin() -> None:
+    assert parse_whitening(None) is None
+    assert parse_whitening("none") is None
+    assert parse_whitening("256") == 256
+    assert parse_whitening("256, none,8") == [256, None, 8]
+    for text in ("few", "256,", "-2", "1.5", "²"):
+        with pytest.raises(KitboxError, match=f"--whiten {text} is neither dimensions, as 256, "):
+            parse_whitening(text)
+    for text in ("0", "8,1"):
+        with pytest.raises(KitboxError, match=f"--whiten {text}: give 2 dimensions or more"):
+            parse_whitening(text)
 
 
 def test_a_fold_is_one_or_all() -> None:

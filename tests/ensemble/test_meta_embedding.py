@@ -162,6 +162,15 @@ def test_dimensions_that_the_gallery_does_not_have_are_refused(
     )
 
 
+def test_equal_embeddings_have_no_direction_to_whiten() -> None:
+    same = placed({"a": 30, "b": 30, "c": 30, "d": 30})
+    with pytest.raises(KitboxError) as caught:
+        pca_whiten(same, same.image_ids, 2)
+    assert str(caught.value) == (
+        "--whiten 2: all 4 images of the gallery have the same embedding; leave the option out"
+    )
+
+
 def test_whitening_of_another_image_set_is_refused() -> None:
     with pytest.raises(KitboxError, match=r"^no embedding of image 'z'; "):
         pca_whiten(rows(10, 4, 0), strings(["z"]), 2)
