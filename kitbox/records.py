@@ -20,6 +20,9 @@ Similarities = NDArray[np.float32 | np.float64]
 # float32 rows of a few thousand dimensions are of unit length to about 1e-6.
 UNIT_TOLERANCE = 1e-3
 
+# An odd number; its powers modulo 2^64 weight the letters of a text.
+_HASH_BASE = 0x9E3779B97F4A7C15
+
 
 def strings(values: Sequence[str] | Strings) -> Strings:
     """Return values as a one-dimensional numpy array of str, even if there are none."""
@@ -160,6 +163,29 @@ def rows_of(requested: Strings, image_ids: Strings) -> Integers:
     ordered = image_ids[order]
     places = np.minimum(np.searchsorted(ordered, requested), len(ordered) - 1)
     return np.where(ordered[places] == requested, order[places], -1).astype(np.int64)
+
+
+def rows_of_many(requested: Strings, image_ids: Strings) -> Integers:
+    """Return the same as `rows_of`, by hashes: faster for millions of requested ids (n,)."""
+    hashes = hash_strings(image_ids)
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    if not len(ordered) or (ordered[1:] == ordered[:-1]).any():
+        return rows_of(requested, image_ids)
+    places = np.searchsorted(ordered, hash_strings(requested))
+    rows = order[np.minimum(places, len(ordered) - 1)]
+    return np.where(image_ids[rows] == requested, rows, -1).astype(np.int64)
+
+
+def hash_strings(values: Strings) -> NDArray[np.uint64]:
+    """Return a number (n,) of each text, equal for equal texts in arrays of any width."""
+    width = values.dtype.itemsize // 4
+    letters = np.ascontiguousarray(values).view(np.uint32).reshape(len(values), width)
+    found = np.zeros(len(values), dtype=np.uint64)
+    for column in range(width):  # zeros behind a shorter text add nothing
+        key = np.uint64(pow(_HASH_BASE, column + 1, 2**64))
+        found += letters[:, column] * key
+    return found
 
 
 @dataclass(frozen=True)

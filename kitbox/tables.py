@@ -12,6 +12,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kitbox.errors import KitboxError, did_you_mean, readable
 from kitbox.files import atomic_file, read_text
 
@@ -26,6 +28,8 @@ _LONGEST_CELL = 2**31 - 1
 _NAMED, _SHOWN = 30, 60
 # Lines at the top of a list in which its header is looked for.
 _TOP = 20
+# Rows of a long list that are read at a time.
+_BLOCK_ROWS = 100_000
 _WORKBOOK = b"PK\x03\x04"  # a zip archive, as .xlsx
 _OLD_WORKBOOK = b"\xd0\xcf\x11\xe0"  # .xls, or a workbook with a password
 
@@ -83,6 +87,60 @@ def read_rows(
             raise KitboxError(what, where=f"{path} line {line}")
         else:
             on_bad_row(line, what)
+
+
+def read_column_blocks(path: Path, columns: tuple[str, ...]) -> Iterator[list[Any]]:
+    """Yield columns of a long list in blocks of rows, each column an array (n,) of str.
+
+    numpy reads the rows as long as no cell has quotes or line ends and all rows have as many cells
+    as the header; any other list is read as by `read_columns`, which raises the same errors.
+    """
+    header = read_header(path)
+    done = 0
+    if set(columns) <= set(header) and not is_workbook(path):
+        refuse_repeated(path, header, columns)
+        text = read_text(path)
+        separator, skipped = _separator(text)
+        rows = text.rstrip("\r\n").count("\n")
+        first, _, rest = text.partition("\n")
+        plain = '"' not in text and not skipped and first.strip()
+        if plain and text.count(separator) == (rows + 1) * (len(header) - 1):
+            places = tuple(header.index(name) for name in columns)
+            for block in parse_blocks(rest, places, separator):
+                done += len(block[0])
+                yield block
+            if done == rows:
+                return
+    others = islice(read_columns(path, columns), done, None)
+    while table := [row for _, row in islice(others, _BLOCK_ROWS)]:
+        yield [np.array(column, dtype=np.str_) for column in zip(*table, strict=True)]
+
+
+def parse_blocks(text: str, places: tuple[int, ...], separator: str = ",") -> Iterator[list[Any]]:
+    """Yield columns of a CSV without header and quotes by their places from 0, as arrays of str.
+
+    Ends before a block with a row of fewer columns. Lines without any value are left out.
+    """
+    lines = io.StringIO(text, newline=None)
+    size = _BLOCK_ROWS
+    while size == _BLOCK_ROWS:
+        try:
+            with warnings.catch_warnings():  # of empty lines and of no lines
+                warnings.simplefilter("ignore", UserWarning)
+                block = np.loadtxt(
+                    lines,
+                    dtype=np.str_,
+                    delimiter=separator,
+                    comments=None,
+                    usecols=places,
+                    max_rows=_BLOCK_ROWS,
+                    ndmin=2,
+                )
+        except ValueError:
+            return
+        size = len(block)
+        if size:
+            yield list(block.reshape(-1, len(places)).T)
 
 
 def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -84,10 +84,14 @@ def competition(
 ) -> Competition:
     """Return a competition that asks for five labels per photograph, changed by the given settings.
 
-    Settings by group come with a column of groups, and GAP with its layout.
+    Settings by group come with a column of groups, GAP and pairs with their layouts.
     """
     by_group = (task or {}).get("within_group") or (threshold or {}).get("by_group")
     scored = (task or {}).get("metric") == "gap"
+    pairs = answers == "pairs"
+    header = ("query", "image", "similarity") if pairs else ("Image", "Id")
+    if pairs and (task or {}).get("pairs") and "pair_columns" not in (task or {}):
+        header = ("row_id", "similarity")
     return Competition.model_validate(
         {
             "name": "toy",
@@ -99,11 +103,16 @@ def competition(
                 "group_column": "species" if by_group else None,
                 **(images or {}),
             },
-            "task": {"gallery": gallery, "answers": answers, "k": k, **(task or {})},
+            "task": {
+                "gallery": gallery,
+                "answers": answers,
+                **({} if pairs else {"k": k}),
+                **(task or {}),
+            },
             "threshold": threshold or {},
             "submission": {
-                "header": ("Image", "Id"),
-                "layout": "scored" if scored else "joined",
+                "header": header,
+                "layout": "pairs" if pairs else "scored" if scored else "joined",
                 **(form or {}),
             },
             "holdout": holdout or {},

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kitbox import records
 from kitbox.errors import KitboxError
 from kitbox.records import (
     Checkpoint,
@@ -22,6 +23,7 @@ from kitbox.records import (
     Search,
     concatenate,
     rows_of,
+    rows_of_many,
     strings,
 )
 from tests.circle import at_angles, image_set, placed
@@ -299,3 +301,16 @@ def test_labelled_images_stay_labelled_when_others_are_added() -> None:
     both = concatenate(THREE.labelled, ImageSet(strings(["d"]), (Path("d.jpg"),)))
     assert isinstance(both, LabelledImages)
     assert both.labels.tolist() == [*THREE.labelled.labels.tolist(), ""]
+
+
+@given(st.lists(st.text(max_size=4), unique=True), st.lists(st.text(max_size=6)))
+def test_many_rows_are_found_by_hashes_as_by_names(ids: list[str], requested: list[str]) -> None:
+    known, asked = strings(ids), strings([*requested, *ids])
+    known = known[np.unique(known, return_index=True)[1]]  # numpy drops zeros behind a text
+    assert rows_of_many(asked, known).tolist() == rows_of(asked, known).tolist()
+
+
+def test_equal_hashes_of_two_names_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "hash_strings", lambda values: np.zeros(len(values), np.uint64))
+    assert rows_of_many(strings(["b", "c", "a"]), strings(["a", "b"])).tolist() == [1, -1, 0]
+    assert rows_of_many(strings(["b", "a"]), strings(["a"])).tolist() == [-1, 0]

@@ -264,8 +264,8 @@ def ensemble(
     if package is not None:
         print_line(f"submission: {report['csv']}")
         note_on_scale = csv_format.scale_note(competition)
-        if note_on_scale:
-            print_line(note_on_scale)
+        for line in (*([note_on_scale] if note_on_scale else []), *package.submission.notes):
+            print_line(line)
         print_line(f"receipt:    {package.folder.receipt}")
 
 

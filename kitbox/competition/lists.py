@@ -159,7 +159,7 @@ def _in_sample_order(test: ImageSet | None, competition: Competition) -> ImageSe
     if (
         test is None
         or csv_format.sample is None
-        or csv_format.layout == "long"
+        or csv_format.layout in ("long", "pairs")
         or not csv_format.header
     ):
         return test

@@ -455,9 +455,9 @@ def _refuse_missing(name: str, data: Path, values: dict[str, dict[str, str]]) ->
             raise KitboxError(f"{data} has no {value}, which the preset {name} needs")
         if key.endswith("_folder") and not (data / value).is_dir():
             raise KitboxError(f"{data} has no folder {value}, which the preset {name} needs")
-    scenarios = values["task"].get("scenarios")
-    if scenarios is not None and not (data / scenarios).is_file():
-        raise KitboxError(f"{data} has no {scenarios}, which the preset {name} needs")
+    for asked in (values["task"].get("scenarios"), values["task"].get("pairs")):
+        if asked is not None and not (data / asked).is_file():
+            raise KitboxError(f"{data} has no {asked}, which the preset {name} needs")
 
 
 def _refuse_doubtful_folders(data: Path, values: dict[str, object]) -> None:

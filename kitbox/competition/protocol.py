@@ -1,16 +1,76 @@
-"""The searches of a competition: which queries are searched in which gallery."""
+"""The searches of a competition: which queries are searched in which gallery, and which pairs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
 from kitbox import tables
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
-from kitbox.records import ImageSet, LabelledImages, Search, Strings, concatenate, rows_of, strings
+from kitbox.records import (
+    ImageSet,
+    Integers,
+    LabelledImages,
+    Search,
+    Strings,
+    concatenate,
+    hash_strings,
+    rows_of,
+    rows_of_many,
+    strings,
+)
 
 _SCENARIO_COLUMNS = ("scenario_id", "queries_path", "database_path")
+# All pairs of this many have a file of some GB.
+_MOST_PAIRS = 50_000_000
+
+
+@dataclass(frozen=True)
+class PairList:
+    """Pairs of a query and a gallery image, in the order of a submission's rows.
+
+    `search (p,)` counts the searches from 0, `query (p,)` the queries of that search and
+    `gallery (p,)` its gallery images. `row_ids (p,)` name the rows, None where both images do.
+    """
+
+    searches: tuple[Search, ...]
+    search: Integers
+    query: Integers
+    gallery: Integers
+    row_ids: Strings | None = None
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    @property
+    def numbered_queries(self) -> Integers:
+        """The query (p,) of each pair, counted from 0 over all searches."""
+        starts = np.cumsum([0, *(len(one.query_ids) for one in self.searches)])
+        return np.asarray(starts[self.search] + self.query, dtype=np.int64)
+
+    @property
+    def query_ids(self) -> Strings:
+        """The query (p,) of each pair."""
+        return _concatenated([one.query_ids for one in self.searches])[self.numbered_queries]
+
+    @property
+    def gallery_images(self) -> Strings:
+        """The gallery image (p,) of each pair."""
+        starts = np.cumsum([0, *(len(one.gallery_images) for one in self.searches)])
+        return _concatenated([one.gallery_images for one in self.searches])[
+            starts[self.search] + self.gallery
+        ]
+
+    @property
+    def names(self) -> tuple[Strings, ...]:
+        """The columns (p,) of a submission that name its rows."""
+        if self.row_ids is not None:
+            return (self.row_ids,)
+        return self.query_ids, self.gallery_images
 
 
 def searches(query: ImageSet, gallery: ImageSet, competition: Competition) -> tuple[Search, ...]:
@@ -67,6 +127,102 @@ def leaderboard_gallery(
             return index
 
 
+def submitted_pairs(found: Sequence[Search], competition: Competition) -> PairList:
+    """Return the pairs that the competition asks for: those of its list, or all pairs.
+
+    All pairs are each query with each other image of its gallery, query by query. Raises
+    KitboxError, with file and line, for a listed pair of images that are not a query and an image
+    of its gallery, a pair that names one image twice, and a row's id that two rows have.
+    """
+    listed = competition.task.pairs
+    if listed is not None:
+        return _read_pairs(found, competition, listed)
+    total = sum(len(search.query_ids) * len(search.gallery_images) for search in found)
+    if total > _MOST_PAIRS:
+        raise KitboxError(
+            f"all pairs are {total:,}, more than a file of {_MOST_PAIRS:,} rows",
+            fix="name the list of the pairs that are asked for in task.pairs",
+        )
+    parts = []
+    for number, search in enumerate(found):
+        size = len(search.gallery_images)
+        query, gallery = np.divmod(np.arange(len(search.query_ids) * size), max(size, 1))
+        own = rows_of(search.query_images, search.gallery_images)
+        others = gallery != own[query]
+        parts.append((np.full(int(others.sum()), number), query[others], gallery[others]))
+    search_of, query, gallery = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return PairList(tuple(found), search_of, query, gallery)
+
+
+def _read_pairs(found: Sequence[Search], competition: Competition, listed: str) -> PairList:
+    path, columns = competition.images.root / listed, competition.task.pair_columns
+    query_ids = _concatenated([search.query_ids for search in found])
+    query_images = _concatenated([search.query_images for search in found])
+    sizes = [len(search.query_ids) for search in found]
+    starts, search_of = np.cumsum([0, *sizes]), np.repeat(np.arange(len(found)), sizes)
+    row_ids: list[Strings] = []
+    parts: list[tuple[Integers, ...]] = []
+    done = 0
+    for *ids, queries, images in tables.read_column_blocks(path, columns):
+        query = rows_of_many(queries, query_ids)
+        search = search_of[query] if len(query_ids) else query
+        gallery = np.full(len(images), -1, dtype=np.int64)
+        for number, one in enumerate(found):
+            own = search == number
+            gallery[own] = rows_of_many(images[own], one.gallery_images)
+        itself = (query >= 0) & (query_images[query] == images)
+        wrong = np.flatnonzero((query < 0) | (gallery < 0) | itself)
+        if len(wrong):
+            row = int(wrong[0])
+            name, image = str(queries[row]), str(images[row])
+            fix = "get all images, or correct task.pairs and task.pair_columns in kitbox.toml"
+            if query[row] < 0:
+                what = f"'{name}' is not a query"
+            elif itself[row]:
+                what = f"the pair names '{image}' twice; an image is not compared with itself"
+                fix = "remove the row"
+            else:
+                what = f"'{image}' is no image of the gallery of '{name}'"
+            place = _place_of(path, columns, done + row)
+            raise KitboxError(what + more(len(wrong) - 1), where=f"{listed} {place}", fix=fix)
+        narrow = (search, query - starts[search], gallery)
+        parts.append(tuple(column.astype(np.int32) for column in narrow))
+        row_ids += ids
+        done += len(query)
+    if not done:
+        raise KitboxError(f"{path} names no pair", fix="get the whole file")
+    named = np.concatenate(row_ids) if row_ids else None
+    if named is not None and (repeat := _is_repeat(named)).any():
+        row = int(np.flatnonzero(repeat)[0])
+        raise KitboxError(
+            f"the row's id '{named[row]}' is that of an earlier row{more(int(repeat.sum()) - 1)}",
+            where=f"{listed} {_place_of(path, columns, row)}",
+            fix="correct the list",
+        )
+    search, query, gallery = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return PairList(tuple(found), search, query, gallery, named)
+
+
+def _place_of(path: Path, columns: tuple[str, ...], row: int) -> str:
+    """Return the line of a row of a list, counted from 0."""
+    line = next(line for line, _ in islice(tables.read_columns(path, columns), row, None))
+    return f"line {line}"
+
+
+def _is_repeat(values: Strings) -> np.ndarray[Any, Any]:
+    """Return whether each value (n,) occurs earlier."""
+    hashes = np.sort(hash_strings(values))
+    repeat = np.zeros(len(values), dtype=np.bool_)
+    if (hashes[1:] == hashes[:-1]).any():
+        repeat[:] = True
+        repeat[np.unique(values, return_index=True)[1]] = False
+    return repeat
+
+
+def _concatenated(parts: Sequence[Strings]) -> Strings:
+    return np.concatenate([strings([]), *parts])
+
+
 def split_answers(answers: Iterable[str], competition: Competition) -> list[str]:
     """Return the answers that the blanks between the answers of a format would split."""
     if competition.submission.layout not in ("joined", "scored"):
@@ -98,7 +254,7 @@ def possible_answers(
     if labelled is None:  # a list that cannot be read
         return ()
     match competition.task.answers:
-        case "images" | "matches":
+        case "images" | "matches" | "pairs":
             gallery: ImageSet = labelled
             if test is not None:
                 gallery = leaderboard_gallery(test, labelled, index, competition)

@@ -20,13 +20,16 @@ from kitbox.errors import KitboxError
 from kitbox.value import Value, explain
 from kitbox.workspace import Workspace
 
-Answers = Literal["images", "labels", "label", "matches", "clusters"]
-Metric = Literal["map", "label_map", "gap", "baks_baus", "row_f1", "ari"]
+Answers = Literal["images", "labels", "label", "matches", "clusters", "pairs"]
+Metric = Literal["map", "label_map", "gap", "baks_baus", "row_f1", "ari", "identity_balanced_map"]
 
 # The closeness of opposite points (d = 2), rounded down; see `retrieval.label_similarity`.
 _LEAST_CLOSENESS = 0.574
 # whale-do's, whose scores lie in [0, 1].
 _UNIT_HEADER = ("query_id", "database_image_id", "score")
+
+# The columns of a list of pairs, as Kaggle's jaguar competitions name them.
+PAIR_COLUMNS = ("row_id", "query_image", "gallery_image")
 
 # What a leaderboard's scorer may take beside k different answers in the order of the queries.
 Accepted = Literal["fewer", "none", "any-order"]
@@ -38,6 +41,7 @@ METRICS: dict[str, tuple[Metric, ...]] = {
     "label": ("baks_baus", "gap"),
     "matches": ("row_f1",),
     "clusters": ("ari",),
+    "pairs": ("identity_balanced_map",),
 }
 
 
@@ -126,9 +130,10 @@ class TaskSettings(Value):
     """The answers to each query, and the gallery that they are searched in.
 
     `answers` are the `k` most similar "images" of the gallery; `k` distinct "labels", best first;
-    one "label" or the unknown label; at most `k` "matches" above a threshold; or "clusters" of the
-    test images. `metric` is the leaderboard's: map (mAP@k over images), label_map (MAP@k over
-    labels), gap, baks_baus, row_f1, ari.
+    one "label" or the unknown label; at most `k` "matches" above a threshold; "clusters" of the
+    test images; or "pairs": the similarity of each pair of a query and a gallery image. `metric` is
+    the leaderboard's: map (mAP@k over images), label_map (MAP@k over labels), gap, baks_baus,
+    row_f1, ari, identity_balanced_map.
 
     `label_similarity` is how similar a label is to a query: as its "best" image; as the "mean" or
     "sum" of its `label_images` best images; as the "centre" of its images without outliers; or by
@@ -137,9 +142,14 @@ class TaskSettings(Value):
     counts the query among its own matches. `least` is the least number of answers to a query: by
     default all `k` images or labels, one match or cluster, and no label where answers have a
     confidence.
+
+    `pairs` names the list of the pairs that are asked for, with the columns `pair_columns`: the
+    row's id, the query and the gallery image, or the last two alone. Without it all pairs are: each
+    query with each other image of its gallery.
     """
 
     title: ClassVar[str] = "[task]"
+    later: ClassVar[frozenset[str]] = frozenset({"pairs", "pair_columns"})
 
     gallery: Literal["train", "test", "train+test", "index"]
     answers: Answers
@@ -151,6 +161,21 @@ class TaskSettings(Value):
     scenarios: str | None = None
     with_itself: bool = False
     least: int | None = Field(default=None, ge=0, le=1000)
+    pairs: str | None = None
+    pair_columns: tuple[str, ...] = Field(default=PAIR_COLUMNS, min_length=2, max_length=3)
+
+    @model_validator(mode="after")
+    def _pairs_are_answers(self) -> "TaskSettings":
+        if self.answers == "pairs":
+            if "k" in self.model_fields_set or self.least is not None:
+                raise ValueError(
+                    "answers = 'pairs' are all of the pairs; leave task.k and least out"
+                )
+            if len(set(self.pair_columns)) < len(self.pair_columns):
+                raise ValueError("task.pair_columns names a column twice")
+        elif self.pairs is not None or self.pair_columns != PAIR_COLUMNS:
+            raise ValueError("task.pairs and task.pair_columns need answers = 'pairs'")
+        return self
 
     @model_validator(mode="after")
     def _has_k(self) -> "TaskSettings":
@@ -259,9 +284,11 @@ class SubmissionFormat(Value):
 
     Layouts are "joined": answers in one column with blanks between them; "columns": a column for
     each answer, whose names a header of two numbers (`match` to `match_1`, `match_2` …); "long": a
-    row for each answer with its score; "scored": the answer and its score in one column. The scores
-    of "long" are the "similarity" that the terminal and the pages show, or (1 + cosine) / 2 where a
-    format demands a "unit" range. A file above `largest_mb` is refused.
+    row for each answer with its score; "scored": the answer and its score in one column; "pairs": a
+    row for each pair, named by its row's id or by both images, with its score. The scores of "long"
+    are the "similarity" that the terminal and the pages show, or (1 + cosine) / 2 where a format
+    demands a "unit" range. Those of "pairs" are in the unit range unless "similarity" is set. A
+    file above `largest_mb` is refused.
 
     `accepts` is what the leaderboard's own scorer takes: "fewer" than k answers to a query, "none"
     at all, rows in "any-order"; the lint warns of them, and refuses what is not listed. Clusters
@@ -274,7 +301,7 @@ class SubmissionFormat(Value):
     title: ClassVar[str] = "[submission]"
 
     header: tuple[str, ...] = ()
-    layout: Literal["joined", "columns", "long", "scored"]
+    layout: Literal["joined", "columns", "long", "scored", "pairs"]
     scores: Literal["similarity", "unit"] | None = None
     sample: str | None = None
     largest_mb: float = Field(default=100.0, gt=0)
@@ -287,10 +314,12 @@ class SubmissionFormat(Value):
 
     @property
     def unit_scores(self) -> bool:
-        """Whether scores are (1 + cosine) / 2.
+        """Whether scores are between 0 and 1: in the layout "long" (1 + cosine) / 2.
 
         Workspaces of whale-do that are older than `scores` are recognised by their header.
         """
+        if self.layout == "pairs":
+            return self.scores != "similarity"
         if self.layout != "long":
             return False
         return self.scores == "unit" or (self.scores is None and self.header == _UNIT_HEADER)
@@ -478,9 +507,16 @@ def _format_contradictions(competition: Competition) -> Iterator[str]:
     csv_format, task = competition.submission, competition.task
     if csv_format.layout == "long" and len(csv_format.header) != 3:
         yield "layout = 'long' needs a header of three columns"
-    if csv_format.layout != "long" and csv_format.scores is not None:
-        yield "submission.scores is for layout = 'long'; leave it out"
-    if csv_format.unit_scores and task.similarity_range[0] < -1:
+    if csv_format.layout not in ("long", "pairs") and csv_format.scores is not None:
+        yield "submission.scores is for layout = 'long' or 'pairs'; leave it out"
+    if (csv_format.layout == "pairs") != (task.answers == "pairs"):
+        yield "answers = 'pairs' need layout = 'pairs', and no others have it"
+    if csv_format.layout == "pairs":
+        named = 1 if task.pairs is not None and len(task.pair_columns) == 3 else 2
+        if len(csv_format.header) != named + 1:
+            names = "the row's id" if named == 1 else "the query, the gallery image"
+            yield f"layout = 'pairs' needs a header of {named + 1} columns: {names}, the similarity"
+    if csv_format.unit_scores and csv_format.layout == "long" and task.similarity_range[0] < -1:
         yield "scores = 'unit' needs similarities from -1 to 1, which sums are not"
     if csv_format.layout in ("joined", "scored") and len(csv_format.header) not in (0, 2):
         yield f"layout = '{csv_format.layout}' needs a header of two columns, or none"

@@ -119,7 +119,7 @@ def list_format_findings(
     """Yield findings on lists with a byte-order mark or CRLF; `boxes` is the workspace's list."""
     images, collector = competition.images, FindingCollector(competition)
     listed = (images.train_list, images.test_list, images.boxes, competition.submission.sample)
-    for name in dict.fromkeys((*listed, competition.task.scenarios, boxes)):
+    for name in dict.fromkeys((*listed, competition.task.scenarios, competition.task.pairs, boxes)):
         path = images.root / (name or "")  # an absolute path replaces the root
         if not path.is_file() or tables.is_workbook(path):
             continue

@@ -11,6 +11,7 @@ from kitbox.records import Integers, Ranking, Similarities, Strings, rows_of, st
 from kitbox.retrieval.ranking import rank_images
 from kitbox.scoring.ground_truth import relevance
 from kitbox.scoring.local_score import HoldoutAnswers, LocalScore
+from kitbox.scoring.outcomes import MeanOverIndividuals
 
 # Gallery images shown for each query.
 NEAREST_SHOWN = 20
@@ -124,6 +125,10 @@ def _query_scores(
     """
     ids, metric = answers.ground_truth.query_ids, competition.metric
     outcome = score.outcomes[metric]
+    if isinstance(outcome, MeanOverIndividuals):
+        values = np.full(len(ids), np.nan)
+        values[rows_of(outcome.query_ids, ids)] = outcome.values
+        return metric, values
     if outcome.per_query is None and competition.task.answers == "clusters":
         metric = f"map_at_{NEAREST_SHOWN}"
         outcome = score.outcomes.get(metric, outcome)
@@ -158,7 +163,7 @@ def _outcomes(
 def _answer_counts(answers: HoldoutAnswers, competition: Competition) -> Integers:
     """Return how many of the nearest images (q,) are answers."""
     rows = len(answers.ground_truth.query_ids)
-    if competition.task.answers == "clusters":
+    if competition.task.answers in ("clusters", "pairs"):
         return np.full(rows, NEAREST_SHOWN, dtype=np.int64)
     if competition.task.answers != "matches":
         return np.full(rows, min(competition.task.k, NEAREST_SHOWN), dtype=np.int64)

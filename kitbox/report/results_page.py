@@ -23,7 +23,15 @@ from kitbox.errors import KitboxError
 from kitbox.files import read_text
 from kitbox.plugin import discovery
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.records import Embeddings, Integers, LabelledImages, Progress, Strings, strings
+from kitbox.records import (
+    Embeddings,
+    Integers,
+    LabelledImages,
+    Progress,
+    Ranking,
+    Strings,
+    strings,
+)
 from kitbox.report import (
     duplicates_page,
     page,
@@ -35,6 +43,7 @@ from kitbox.report import (
 from kitbox.report.page import Page, WrittenPage
 from kitbox.report.query_results import QueryResults
 from kitbox.report.result_tables import MemberResult
+from kitbox.retrieval import pair_similarity
 from kitbox.scoring import metrics
 from kitbox.scoring.local_score import LocalScore
 from kitbox.submission import csv_format, leaderboard, receipt
@@ -44,6 +53,8 @@ from kitbox.workspace import Workspace
 _MAX_PAIRS = 60
 _MAX_SUSPECTS = 40
 _MAX_INDIVIDUALS = 2000
+# Images of each query that are shown of pairs.
+_SHOWN_PAIRS = 20
 _MAX_SUBMITTED = 2000
 # A file name may have 255 bytes; the names of many plugins are cut.
 _MAX_NAME = 80
@@ -163,7 +174,7 @@ def submitted_answers(
         missing = f"{package.csv.name} is no longer beside its receipt"
         return NOT_SUBMITTED | {"text": f"{missing}, so that its answers are not shown."}
     try:
-        ranking = csv_format.read(read_text(package.csv), competition)
+        ranking = _read_answers(read_text(package.csv), collection, competition)
     except KitboxError as error:  # changed by hand, or kitbox.toml has another format now
         return NOT_SUBMITTED | {"text": f"{package.csv.name} cannot be read: {error}."}
     image_of = {
@@ -190,6 +201,15 @@ def submitted_answers(
         "left": max(len(rows) - _MAX_SUBMITTED, 0),
         "text": text if note is None else f"{text} {note[0].upper()}{note[1:]}.",
     }
+
+
+def _read_answers(text: str, collection: Collection, competition: Competition) -> Ranking:
+    """Return the answers of a submission; of pairs the most similar images of each query."""
+    if competition.task.answers != "pairs":
+        return csv_format.read(text, competition)
+    pairs = protocol.submitted_pairs(collection.searches, competition)
+    scores = csv_format.read_pairs(text, pairs, competition)
+    return pair_similarity.best_pairs(pairs, scores, _SHOWN_PAIRS)
 
 
 def file_name(name: str) -> str:

@@ -19,14 +19,19 @@ from kitbox.records import (
     rows_of,
     strings,
 )
+from kitbox.retrieval.neighbour_graph import NeighbourGraph
 from kitbox.scoring import metrics
 from kitbox.scoring.outcomes import (
     BalancedAccuracy,
     ClusterAgreement,
     GlobalAveragePrecision,
     Mean,
+    MeanOverIndividuals,
     Outcome,
 )
+
+# Similarities sorted at a time, with some ten arrays of 8 MB.
+_MOST_SORTED = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +165,48 @@ def relevance(
     hits = found.reshape(ranking.answers.shape) == own[:, None]
     itself = ranking.answers == ground_truth.images[:, None]
     return np.asarray(hits | itself if with_itself else hits & ~itself)
+
+
+def pair_outcome(
+    graphs: Sequence[NeighbourGraph], ground_truth: GroundTruth
+) -> MeanOverIndividuals:
+    """Return the identity-balanced mAP of all pairs of the graphs' queries and galleries.
+
+    A query's average precision is over all images of its gallery but itself; queries whose
+    individual no other image shows are left out. Equal similarities count together, see
+    `metrics.average_precision_at_k` with scores. Similarities are taken block by block.
+    """
+    codes = {label: code for code, label in enumerate(sorted({*ground_truth.label_of.values()}))}
+    own = np.array([codes.get(label, -1) for label in ground_truth.identity.tolist()])
+    own[ground_truth.identity == ""] = -1
+    values, start = np.full(len(own), np.nan), 0
+    for graph in graphs:
+        images = graph.search.gallery_images
+        shown = np.array([codes[ground_truth.label_of[image]] for image in images.tolist()])
+        queries = np.arange(start, start + len(graph.search.query_ids))
+        step = max(_MOST_SORTED // max(len(images), 1), 1)
+        for rows, block in graph.blocks(images):
+            for begin in range(0, len(block), step):
+                asked, similarity = queries[rows][begin : begin + step], block[begin : begin + step]
+                order = np.argsort(-similarity, axis=1, kind="stable")
+                scores = np.take_along_axis(similarity, order, axis=1)
+                # the query itself, at -inf, is no pair
+                hits = (shown[order] == own[asked][:, None]) & ~np.isneginf(scores)
+                relevant = hits.sum(axis=1)
+                values[asked] = np.where(
+                    relevant > 0,
+                    metrics.average_precision_at_k(
+                        hits, np.maximum(relevant, 1), len(images), scores
+                    ),
+                    np.nan,
+                )
+        start += len(queries)
+    counted = np.flatnonzero(~np.isnan(values))
+    return MeanOverIndividuals(
+        query_ids=ground_truth.query_ids[counted],
+        values=values[counted],
+        identity=ground_truth.identity[counted],
+    )
 
 
 def metric_outcome(

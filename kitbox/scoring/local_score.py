@@ -21,7 +21,13 @@ from kitbox.retrieval.ranking import (
 )
 from kitbox.scoring import metrics, thresholds
 from kitbox.scoring.bootstrap import score
-from kitbox.scoring.ground_truth import GroundTruth, metric_outcome, related_outcomes, relevance
+from kitbox.scoring.ground_truth import (
+    GroundTruth,
+    metric_outcome,
+    pair_outcome,
+    related_outcomes,
+    relevance,
+)
 from kitbox.scoring.outcomes import BalancedAccuracy, Mean, Outcome
 
 # The rank at which image retrieval is scored beside the competition's own metric.
@@ -130,7 +136,11 @@ def score_answers(answers: HoldoutAnswers, competition: Competition) -> LocalSco
     Image retrieval counts the queries whose individual is elsewhere in their gallery.
     """
     ground_truth, evidence = answers.ground_truth, dict(answers.evidence)
-    own = metric_outcome(answers.ranking, ground_truth, competition)
+    own: Outcome
+    if competition.task.answers == "pairs":
+        own = pair_outcome(answers.graphs, ground_truth)
+    else:
+        own = metric_outcome(answers.ranking, ground_truth, competition)
     outcomes = {competition.metric: own}
     outcomes |= related_outcomes(answers.ranking, ground_truth, competition)
     if answers.thresholds:

@@ -25,6 +25,10 @@ _WORDS = {
     "baks": ("BAKS", "share of known individuals' queries that are right, mean over individuals"),
     "baus": ("BAUS", "share of unknown individuals' queries that are answered as unknown"),
     "ari": ("ARI", "adjusted Rand index: how far clusters and individuals agree on pairs"),
+    "identity_balanced_map": (
+        "identity-balanced mAP",
+        "average precision of each query over all its pairs, the mean over individuals",
+    ),
     "nmi": ("NMI", "normalised mutual information of clusters and individuals"),
     "right_answer": ("right answer", "share of queries whose answer is right"),
 }
@@ -80,6 +84,30 @@ def average_precision_at_k(
         precision = np.take_along_axis(precision, _last_equal(scores), axis=1)
     total: PerQuery = (precision * hits).sum(axis=1) / np.minimum(relevant_total, k)
     return total
+
+
+def pair_average_precision(query: Integers, scores: Numbers, hits: Hits) -> PerQuery:
+    """Return the average precision (n,) of queries 0 to n − 1 over pairs, NaN without a hit.
+
+    `query (p,)` is the query of each pair, `scores (p,)` its similarity, `hits (p,)` whether both
+    images show one individual. Pairs of equal scores count together: the precision at a hit is
+    that after all pairs of its score, as in scikit-learn, so the order of the rows makes no
+    difference. Source: the metric of Kaggle's jaguar competitions averages it over the queries of
+    each individual, then over individuals.
+    """
+    count = int(query.max(initial=-1)) + 1
+    order = np.lexsort((-scores, query))
+    of_query, right = query[order], hits[order].astype(np.float64)
+    starts = np.searchsorted(of_query, np.arange(count))
+    # the last place of each group of equal scores of one query
+    ends = np.ones(len(order), dtype=np.bool_)
+    ends[:-1] = (of_query[1:] != of_query[:-1]) | (scores[order][1:] != scores[order][:-1])
+    last = np.flatnonzero(ends)[np.cumsum(ends) - ends]
+    found = np.cumsum(right)
+    before = np.append(0.0, found)[starts][of_query]
+    precision = (found[last] - before) / (last - starts[of_query] + 1)
+    total = np.bincount(of_query, right, count).astype(np.float64)
+    return quotient(np.bincount(of_query, precision * right, count).astype(np.float64), total)
 
 
 def _last_equal(scores: Similarities) -> Integers:

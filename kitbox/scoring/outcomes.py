@@ -77,6 +77,38 @@ class Mean(Outcome):
         return replace(self, values=np.where(mask, other.values, self.values))
 
 
+@dataclass(frozen=True, kw_only=True)
+class MeanOverIndividuals(Outcome):
+    """The mean over individuals of the mean of `values (n,)`, one of each of their queries.
+
+    `identity (n,)` is the individual of each query. One that was drawn twice counts as two.
+    """
+
+    query_ids: Strings
+    values: PerQuery
+    identity: Strings
+
+    def __post_init__(self) -> None:
+        _check_lengths(self.query_ids, values=self.values, identity=self.identity)
+
+    def over(self, weights: Numbers) -> Numbers:
+        """Return the means (r,) of the individuals that were drawn."""
+        shares = self._shares
+        return quotient(weights @ (shares * self.values), weights @ shares)
+
+    def swapped(self, other: Outcome, mask: Hits) -> Self | None:
+        """Return these values with the other's where `mask`."""
+        if not isinstance(other, MeanOverIndividuals):
+            return None
+        return replace(self, values=np.where(mask, other.values, self.values))
+
+    @cached_property
+    def _shares(self) -> Numbers:
+        """The share (n,) of each query in its individual."""
+        codes = _codes(self.identity)
+        return np.asarray(1 / np.bincount(codes)[codes])
+
+
 @dataclass(frozen=True)
 class GlobalAveragePrecision(Outcome):
     """`metrics.global_average_precision` of `confidence`, `correct` and `answerable`, all (n,).

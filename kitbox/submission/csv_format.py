@@ -12,15 +12,22 @@ from numpy.typing import NDArray
 
 from kitbox import tables
 from kitbox.competition import protocol
+from kitbox.competition.protocol import PairList
 from kitbox.competition.settings import Competition
-from kitbox.errors import KitboxError
-from kitbox.records import Ranking, Similarities, Strings, rows_of, strings
+from kitbox.errors import KitboxError, more
+from kitbox.records import Integers, Ranking, Similarities, Strings, rows_of, rows_of_many, strings
 
 # The step between two scores of the long layout, which has seven decimals: a thousand equal scores
 # spread over 0.0001.
 _STEP = 1e-7
+# Decimals of a pair's score, more than float32 cosines near 1 differ by.
+PAIR_DECIMALS = 9
+# Rows of pairs that are written at a time.
+_BLOCK_ROWS = 100_000
 # A number as every reader of CSVs takes it.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+# The letters of such numbers by their code; numpy fills texts up with zeros.
+_NUMERIC = np.isin(np.arange(128), [0, *map(ord, "+-.0123456789eE")])
 # A value, quoted or not, and the comma or the line's end after it.
 _VALUE = re.compile(r'(?:"([^"]*(?:""[^"]*)*)"|([^,\r\n]*))(,|\r\n|\r|\n|\Z)')
 
@@ -57,9 +64,106 @@ def write(ranking: Ranking, competition: Competition) -> str:
     return written.getvalue()
 
 
+def write_pairs(pairs: PairList, scores: Similarities, competition: Competition) -> str:
+    """Return the CSV of the scores (p,) of pairs: the header, then a row for each pair in order."""
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(competition.header)
+    names = pairs.names
+    for begin in range(0, len(pairs), _BLOCK_ROWS):
+        part = slice(begin, begin + _BLOCK_ROWS)
+        numbers = map(f"%.{PAIR_DECIMALS}f".__mod__, scores[part].tolist())
+        writer.writerows(zip(*(column[part].tolist() for column in names), numbers, strict=True))
+    return written.getvalue()
+
+
+def read_pairs(data: str, pairs: PairList, competition: Competition) -> NDArray[np.float64]:
+    """Return the score (p,) of each pair in a submission's CSV, whose rows may be in any order.
+
+    Raises KitboxError for text in another format, for rows of no pair, for a pair without a row or
+    with two, and for a score that is no number.
+    """
+    header = competition.header
+    found = parse_pairs(data, header)
+    if found is None:
+        raise KitboxError(f"the submission has no rows of {len(header)} columns below its header")
+    *names, texts = found
+    row, other = pair_rows(pairs, names)
+    if (row < 0).any():
+        first = int(np.flatnonzero(row < 0)[0])
+        name = ",".join(str(column[first]) for column in names)
+        raise KitboxError(f"'{name}' is no pair{more(int((row < 0).sum()) - 1)}")
+    if other.any():
+        first = int(np.flatnonzero(other)[0])
+        name = ",".join(str(column[first]) for column in names)
+        raise KitboxError(f"pair '{name}' has two rows; remove one")
+    if len(row) < len(pairs):
+        missing = np.ones(len(pairs), dtype=np.bool_)
+        missing[row] = False
+        name = ",".join(str(column[missing][0]) for column in pairs.names)
+        raise KitboxError(f"pair '{name}' has no row{more(int(missing.sum()) - 1)}")
+    scores = np.empty(len(pairs))
+    values = to_numbers(texts)
+    if np.isnan(values).any():
+        raise KitboxError(f"'{texts[np.isnan(values)][0]}' is not a similarity; write a number")
+    scores[row] = values
+    return scores
+
+
+def parse_pairs(data: str, header: Sequence[str]) -> list[Strings] | None:
+    """Return the columns (n,) of a CSV of pairs below its header, None where it is no such CSV."""
+    first, _, rest = data.partition("\n")
+    if next(tables.csv_reader(first), []) != list(header) or not rest.strip():
+        return None
+    if '"' not in rest:
+        blocks = list(tables.parse_blocks(rest, tuple(range(len(header)))))
+        whole = (
+            bool(blocks) and sum(len(block[0]) for block in blocks) == rest.rstrip().count("\n") + 1
+        )
+        return [np.concatenate(column) for column in zip(*blocks, strict=True)] if whole else None
+    rows = [row for row in tables.csv_reader(rest) if row]
+    if not rows or any(len(row) != len(header) for row in rows):
+        return None
+    return [strings([row[place] for row in rows]) for place in range(len(header))]
+
+
+def pair_rows(pairs: PairList, names: Sequence[Strings]) -> tuple[Integers, NDArray[np.bool_]]:
+    """Return the pair (n,) of each row that `names (n,)` name, -1 for none, and repeats (n,)."""
+    own = pairs.names
+    if all(map(np.array_equal, own, names)):  # as kitbox writes them
+        return np.arange(len(pairs)), np.zeros(len(pairs), dtype=np.bool_)
+    keys, wanted = own[0], names[0]
+    if len(own) == 2:  # the first column of a pair has no line end
+        keys = np.char.add(np.char.add(own[0], "\n"), own[1])
+        wanted = np.char.add(np.char.add(names[0], "\n"), names[1])
+    row = rows_of_many(wanted, keys)
+    repeat = np.zeros(len(row), dtype=np.bool_)
+    known = np.flatnonzero(row >= 0)
+    first = np.unique(row[known], return_index=True)[1]
+    repeat[known] = True
+    repeat[known[first]] = False
+    return row, repeat
+
+
+def to_numbers(texts: Strings) -> NDArray[np.float64]:
+    """Return the finite numbers (n,) in texts, NaN for any other text; see `parse_number`."""
+    letters = np.ascontiguousarray(texts).view(np.uint32).reshape(len(texts), -1)
+    plain = _NUMERIC[np.minimum(letters, len(_NUMERIC) - 1)].all(axis=1)
+    try:
+        found = np.where(plain, texts, "nan").astype(np.float64)
+    except ValueError:  # such as '' and '1e'
+        return np.array([_number_or_nan(text) for text in texts.tolist()])
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def _number_or_nan(text: str) -> float:
+    value = parse_number(text)
+    return float("nan") if value is None else value
+
+
 def scale_note(competition: Competition) -> str | None:
     """Return a sentence where the CSV has other numbers than the terminal, None elsewhere."""
-    if not competition.submission.unit_scores:
+    if not competition.submission.unit_scores or competition.task.answers == "pairs":
         return None
     return (
         "the scores in the CSV are (1 + cosine) / 2, from 0 to 1, as this format demands; "

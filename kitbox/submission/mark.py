@@ -9,6 +9,7 @@ import numpy as np
 
 from kitbox import tables
 from kitbox.competition import protocol
+from kitbox.competition.protocol import PairList
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
 from kitbox.errors import KitboxError, more
@@ -32,7 +33,7 @@ from kitbox.scoring.ground_truth import (
     related_outcomes,
     relevance,
 )
-from kitbox.scoring.outcomes import BalancedAccuracy, Mean, Outcome
+from kitbox.scoring.outcomes import BalancedAccuracy, Mean, MeanOverIndividuals, Outcome
 from kitbox.submission import csv_format
 from kitbox.submission.csv_format import SubmittedRow
 
@@ -103,6 +104,10 @@ def score_submission(
     A column Usage puts an image into the "Public" or the "Private" half, or leaves it out
     ("Ignored").
 
+    Of pairs, a solution has the columns of a submission, with 1 for two images of one individual
+    and 0 for others; individuals are then the groups that such pairs join. A half has its own
+    pairs.
+
     A query without a row scores 0. With `lenient`, faults count as in the official scorer: a
     repeated answer takes its rank and is right once, but adds nothing to a set of matches; in the
     long layout each of its rows counts, and a query without a row is left out.
@@ -116,6 +121,8 @@ def score_submission(
     for file in (path, truth):
         if not file.is_file():
             raise KitboxError(f"there is no file {file}")
+    if competition.task.answers == "pairs":
+        return _score_pairs(path, truth, competition, collection)
     ground_truth, usage = _read_truth(truth, test, collection, competition)
     answers = _read(path, competition, ground_truth.query_ids, lenient=lenient)
     if competition.task.answers in ("images", "matches"):
@@ -141,6 +148,95 @@ def score_submission(
         },
         notes=tuple(notes),
     )
+
+
+def _score_pairs(
+    path: Path, truth: Path, competition: Competition, collection: Collection
+) -> SubmissionScores:
+    """Return the identity-balanced mAP of a submission of pairs, over all and over each half."""
+    pairs = protocol.submitted_pairs(collection.searches, competition)
+    try:
+        scores = csv_format.read_pairs(read_text(path), pairs, competition)
+    except KitboxError as error:
+        raise KitboxError(
+            f"{path}: {error}; 'kitbox submission lint {path}' lists all findings"
+        ) from error
+    header = tables.read_header(truth)
+    if set(competition.header) <= set(header) and not set(TRUTH_COLUMNS) <= set(header):
+        hits, individuals, usage = _read_pair_solution(truth, pairs, competition)
+    else:
+        ground_truth, of_query = _read_truth(truth, collection.test, collection, competition)  # type: ignore[arg-type]
+        hits, individuals = _pair_hits(pairs, ground_truth), ground_truth.identity
+        usage = of_query[pairs.numbered_queries]
+    query_ids = np.concatenate([search.query_ids for search in collection.searches])
+
+    def score_of(rows: Integers) -> Scores:
+        values = metrics.pair_average_precision(
+            pairs.numbered_queries[rows], scores[rows], hits[rows]
+        )
+        counted = np.flatnonzero(~np.isnan(values))
+        outcome = MeanOverIndividuals(
+            query_ids=query_ids[counted], values=values[counted], identity=individuals[counted]
+        )
+        of_query = dict(zip(query_ids.tolist(), individuals.tolist(), strict=True))
+        return Scores({competition.metric: score(outcome, of_query)})
+
+    halves = {name: np.flatnonzero(usage == name) for name in HALVES}
+    return SubmissionScores(
+        scores=score_of(np.flatnonzero(usage != _IGNORED)),
+        halves={name: score_of(rows) for name, rows in halves.items() if len(rows)},
+        notes=(),
+    )
+
+
+def _pair_hits(pairs: PairList, ground_truth: GroundTruth) -> metrics.Hits:
+    """Return which pairs (p,) show one individual."""
+    query = ground_truth.identity
+    hits = np.zeros(len(pairs), dtype=np.bool_)
+    for number, search in enumerate(pairs.searches):
+        shown = strings([ground_truth.label_of[image] for image in search.gallery_images.tolist()])
+        own = pairs.search == number
+        individual = query[pairs.numbered_queries[own]]
+        hits[own] = (individual == shown[pairs.gallery[own]]) & (individual != "")
+    return hits
+
+
+def _read_pair_solution(
+    truth: Path, pairs: PairList, competition: Competition
+) -> tuple[metrics.Hits, Strings, Strings]:
+    """Return which pairs (p,) show one individual, that of each query, and the usage (p,)."""
+    listed = list(_rows_with_usage(truth, competition.header))
+    names = [strings([row[name] for _, _, row in listed]) for name in competition.header[:-1]]
+    row, repeat = csv_format.pair_rows(pairs, names)
+    wrong = np.flatnonzero((row < 0) | repeat)
+    if len(wrong) or len(row) < len(pairs):
+        what = "has not one row for each pair"
+        where = f"{truth} line {listed[wrong[0]][0]}" if len(wrong) else str(truth)
+        raise KitboxError(f"the solution {what}", where=where, fix="get the whole file")
+    hits, usage = np.zeros(len(pairs), dtype=np.bool_), np.full(len(pairs), "", dtype="<U7")
+    for place, (line, half, values) in zip(row.tolist(), listed, strict=True):
+        same = csv_format.parse_number(values[competition.header[-1]])
+        if same not in (0, 1):
+            raise KitboxError(
+                f"'{values[competition.header[-1]]}' is neither 0 nor 1",
+                where=f"{truth} line {line}",
+            )
+        hits[place], usage[place] = same == 1, half
+    return hits, _joined_individuals(pairs, hits), usage
+
+
+def _joined_individuals(pairs: PairList, hits: metrics.Hits) -> Strings:
+    """Return the individual (q,) of each query: a number for each group that hits join."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    images = np.concatenate([search.query_images for search in pairs.searches])
+    names = np.unique(np.concatenate([images, *(s.gallery_images for s in pairs.searches)]))
+    first = rows_of(images, names)[pairs.numbered_queries[hits]]
+    second = rows_of(pairs.gallery_images[hits], names)
+    graph = coo_array((np.ones(len(first)), (first, second)), shape=(len(names), len(names)))
+    _, group = connected_components(graph, directed=False)
+    return strings([f"individual {number}" for number in group[rows_of(images, names)].tolist()])
 
 
 def _score(answers: _Answers, ground_truth: GroundTruth, competition: Competition) -> Scores:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 import kitbox
+from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
 from kitbox.embedding import imported_embeddings
@@ -130,6 +131,7 @@ def describe(
         "top_k": options.top_k or competition.task.k,
         "thresholds": submission.thresholds,
         "threshold_evidence": score.score.evidence if score else {},
+        **({"pairs": submission.pairs} if submission.pairs else {}),
         "queries": submission.queries,
         "gallery": submission.gallery,
         "metric": competition.metric,
@@ -290,6 +292,8 @@ def submit(
     """
     competition, collection, options = setup.competition, setup.collection, setup.options
     check_top_k(options, competition)
+    if competition.task.answers == "pairs":  # a faulty list shows before anything is embedded
+        protocol.submitted_pairs(collection.searches, competition)
     scored: list[Member] = []
     locally, unknown_model, absent = None, None, collection.absent_holdout
     missing = absent.reason if absent else members.holdout_conflict(sources, collection)

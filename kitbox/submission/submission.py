@@ -2,8 +2,10 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
@@ -12,8 +14,9 @@ from kitbox.ensemble import combination, open_set
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
 from kitbox.ensemble.open_set import UnknownModel
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, counted
 from kitbox.records import Progress, Ranking, Search, Strings, rows_of
+from kitbox.retrieval import pair_similarity
 from kitbox.retrieval.neighbour_graph import neighbour_graphs
 from kitbox.retrieval.ranking import (
     apply_thresholds,
@@ -25,12 +28,17 @@ from kitbox.retrieval.ranking import (
 from kitbox.scoring import thresholds
 from kitbox.submission import csv_format, lint
 
+# Answers of each query that are kept beside the similarities of all pairs.
+_BEST_PAIRS = 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
     """A submission's CSV, the thresholds that were applied, and sizes.
 
-    `queries` and `gallery` count images, `dims` are the dimensions of each member.
+    `queries` and `gallery` count images, `dims` are the dimensions of each member. `pairs` is how
+    similarities of pairs became scores, and how many pairs have that of another pair of their
+    query; `notes` are sentences about it.
     """
 
     text: str
@@ -39,11 +47,15 @@ class Submission:
     queries: int
     gallery: int
     dims: tuple[int, ...]
+    pairs: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def check_top_k(options: EnsembleOptions, competition: Competition) -> None:
     """Raise KitboxError for more or fewer answers than a submission may have."""
     task, top_k = competition.task, options.top_k
+    if task.answers == "pairs" and top_k is not None:
+        raise KitboxError(f"--top-k {top_k}: a submission has all of its pairs; leave it out")
     if top_k in (None, task.k):
         return
     single = task.answers in ("label", "clusters")
@@ -99,9 +111,15 @@ def make_submission(
     image_sets = [labelled, test, *([] if collection.index is None else [collection.index])]
     gallery = protocol.leaderboard_gallery(test, labelled, collection.index, competition)
     meta: MetaEmbedding = yield from assemble(ensemble, image_sets, gallery.image_ids)
-    ranking, used = yield from _answer(ensemble, meta, fitted, unknown_model)
-    ranking = reorder(ranking, protocol.query_ids(collection.searches, test))
-    text = csv_format.write(ranking, competition)
+    answered: _AnsweredPairs | None = None
+    used: dict[str, float] = {}
+    if competition.task.answers == "pairs":
+        answered = yield from _answer_pairs(ensemble, meta)
+        ranking, text = answered.ranking, answered.text
+    else:
+        ranking, used = yield from _answer(ensemble, meta, fitted, unknown_model)
+        ranking = reorder(ranking, protocol.query_ids(collection.searches, test))
+        text = csv_format.write(ranking, competition)
     findings = lint.lint(text.encode(), competition, labelled, test, collection.searches)
     errors = lint.errors(findings)
     if errors:
@@ -113,6 +131,52 @@ def make_submission(
         queries=len(ranking.query_ids),
         gallery=len(gallery),
         dims=meta.dims,
+        pairs=None if answered is None else answered.evidence,
+        notes=() if answered is None else answered.notes,
+    )
+
+
+@dataclass(frozen=True)
+class _AnsweredPairs:
+    """The scores of pairs as a CSV, the best of each query, and how they were made."""
+
+    text: str
+    ranking: Ranking
+    evidence: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def _answer_pairs(
+    ensemble: Ensemble, meta: MetaEmbedding
+) -> Generator[Progress, None, _AnsweredPairs]:
+    """Return the similarity of each pair that the competition asks for."""
+    competition, options = ensemble.competition, ensemble.options
+    pairs = protocol.submitted_pairs(ensemble.collection.searches, competition)
+    graphs = neighbour_graphs(meta.embeddings, pairs.searches, options.rerank)
+    yield Progress("similarities of pairs", 0, len(pairs), "pairs")
+    similarity = pair_similarity.measure_pairs(graphs, pairs)
+    scores: NDArray[np.float64] = similarity.astype(np.float64)
+    evidence: dict[str, Any] = {"rows": len(pairs)}
+    notes: list[str] = []
+    if competition.submission.unit_scores:
+        scaled = pair_similarity.unit_scores(similarity)
+        scores = scaled.scores
+        evidence |= {"scale": scaled.scale, "low": scaled.low, "high": scaled.high}
+        notes.append(scaled.sentence)
+    # as they are written
+    scores = np.round(scores, csv_format.PAIR_DECIMALS)
+    evidence["ties"] = pair_similarity.count_ties(pairs.numbered_queries, scores)
+    if evidence["ties"]:
+        notes.append(
+            f"{counted(evidence['ties'], 'pair')} of {len(pairs)} have the similarity of another "
+            "pair of their query, and count together"
+        )
+    yield Progress("similarities of pairs", len(pairs), len(pairs), "pairs")
+    return _AnsweredPairs(
+        csv_format.write_pairs(pairs, scores, competition),
+        pair_similarity.best_pairs(pairs, scores, _BEST_PAIRS),
+        evidence,
+        tuple(notes),
     )
 
 

@@ -110,6 +110,26 @@ def happywhale(drawn: Catalogue) -> list[TruthRow]:
     ]
 
 
+def jaguar_2026(drawn: Catalogue) -> list[TruthRow]:
+    """List every ordered pair of test photographs; all of their individuals are in train."""
+    queries = [one for one in drawn.test if one.individual in drawn.known]
+    for one in set(drawn.test) - set(queries):
+        one.path.unlink()
+    labels = [(one.name, one.individual) for one in drawn.train]
+    write_list(drawn.folder / "train.csv", ("filename", "ground_truth"), labels)
+    pairs = [
+        (first.name, second.name) for first in queries for second in queries if first != second
+    ]
+    header = ("row_id", "query_image", "gallery_image")
+    rows = [(number, *names) for number, names in enumerate(pairs)]
+    write_list(drawn.folder / "test.csv", header, rows)
+    sample = [(number, 0.5) for number, _ in enumerate(pairs)]
+    write_list(drawn.folder / "sample_submission.csv", ("row_id", "similarity"), sample)
+    move_photographs(drawn.train, lambda one: drawn.folder / "train" / "train" / one.name)
+    move_photographs(queries, lambda one: drawn.folder / "test" / "test" / one.name)
+    return [TruthRow(one.name, one.individual, one.individual) for one in queries]
+
+
 def animalclef_2025(drawn: Catalogue) -> list[TruthRow]:
     """Give each individual one of three data sets; answers are identities or new_individual."""
     numbers = number_names(drawn.individuals)

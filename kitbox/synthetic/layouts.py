@@ -22,6 +22,7 @@ LAYOUTS: dict[str, Callable[[Catalogue], list[TruthRow]]] = {
     "shopee": object_layouts.shopee,
     "animalclef-2025": animal_layouts.animalclef_2025,
     "animalclef-2026": animal_layouts.animalclef_2026,
+    "jaguar-2026": animal_layouts.jaguar_2026,
 }
 # Layouts with boxes, and with a label for unknown individuals in train; in all others such
 # photographs would need an identity that is not theirs, so they are left out.

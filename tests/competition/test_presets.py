@@ -409,6 +409,7 @@ def test_the_rule_for_broken_images_is_written_once(sea: Path, new: Workspace, b
         ("shopee", "row_f1", "posting_id,matches; joined"),
         ("animalclef-2025", "baks_baus", "image_id,identity; joined"),
         ("animalclef-2026", "ari", "image_id,cluster; joined"),
+        ("jaguar-2026", "identity_balanced_map", "row_id,similarity; pairs"),
     ],
 )
 def test_a_summary_has_metric_and_format(name: str, metric: str, csv_format: str) -> None:

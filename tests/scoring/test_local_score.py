@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
@@ -381,3 +382,32 @@ def test_the_rule_best_names_the_balanced_one_where_it_errs() -> None:
     assert cosine(0, 20) < balanced.thresholds[""] < cosine(0, 5)
     assert advice not in sentences
     assert "a threshold fitted without it" in sentences[1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pairs_of_the_holdouts_queries_have_the_identity_balanced_map(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    names = [f"q{number}" for number in range(14)]
+    label = dict(zip(names, draw.choice(["A", "B", "C", "D", "E"], 14).tolist(), strict=True))
+    # a few angles, so that many similarities are equal
+    angle = dict(zip(names, draw.choice([0, 30, 60, 90], 14).tolist(), strict=True))
+    query = image_set(label)
+    toy = competition(answers="pairs", gallery="test", unknown_label=None)
+    split = Holdout(image_set({"t": "A"}), query, query, query.labels)
+    found = local_score.evaluate(placed(angle), split, toy)
+    by_individual: dict[str, list[float]] = {}
+    for name in names:
+        others = [other for other in names if other != name]
+        hits = [label[other] == label[name] for other in others]
+        if any(hits):
+            # as float32, so that what is equal there is equal here
+            scores = [np.float32(cosine(angle[name], angle[other])) for other in others]
+            one = average_precision_score(hits, np.round(scores, 5))
+            by_individual.setdefault(label[name], []).append(one)
+    means = [np.mean(values) for values in by_individual.values()]
+    score = found.scores.by_metric["identity_balanced_map"]
+    assert next(iter(found.scores.by_metric)) == "identity_balanced_map"
+    assert score.value == pytest.approx(np.mean(means))
+    assert score.queries == sum(map(len, by_individual.values()))
+    assert score.low <= score.value <= score.high
+    assert found.thresholds == {}

@@ -271,3 +271,34 @@ def test_of_equally_confident_answers_the_earlier_query_comes_first() -> None:
     tied, everyone = np.zeros(2), np.ones(2, np.bool_)
     assert metrics.global_average_precision(tied, np.array([True, False]), everyone) == 1 / 2
     assert metrics.global_average_precision(tied, np.array([False, True]), everyone) == 1 / 4
+
+
+PAIRS = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.booleans()),
+    min_size=1,
+    max_size=25,
+)
+
+
+@given(PAIRS)
+def test_average_precision_over_pairs_is_that_of_each_query_alone(
+    pairs: list[tuple[int, float, bool]],
+) -> None:
+    query, scores, hits = (np.array(column) for column in zip(*pairs, strict=True))
+    found = metrics.pair_average_precision(query, scores, hits)
+    assert len(found) == query.max() + 1
+    for number in range(len(found)):
+        own = query == number
+        if hits[own].any():
+            wanted = average_precision_score(hits[own], scores[own])
+            assert found[number] == pytest.approx(wanted, abs=1e-12)
+        else:
+            assert np.isnan(found[number])
+
+
+def test_average_precision_over_pairs_by_hand() -> None:
+    # query 0: right at 1 and 3 of 3; query 1: both pairs are equally similar, one is right
+    query, hits = np.array([0, 1, 0, 1, 0]), np.array([True, True, False, False, True])
+    scores = np.array([0.9, 0.5, 0.8, 0.5, 0.1])
+    found = metrics.pair_average_precision(query, scores, hits)
+    assert found.tolist() == pytest.approx([(1 + 2 / 3) / 2, 1 / 2])

@@ -15,6 +15,7 @@ from kitbox.scoring.outcomes import (
     ClusterAgreement,
     GlobalAveragePrecision,
     Mean,
+    MeanOverIndividuals,
     Outcome,
     pool,
 )
@@ -443,3 +444,34 @@ def test_a_weight_counts_as_so_many_queries(queries: list[tuple[int, bool, int]]
         assert np.isnan(found)
     else:
         assert found == pytest.approx(roc_auc_score(*zip(*repeated, strict=True)))
+
+
+@given(QUERIES)
+def test_a_mean_over_individuals_counts_each_as_often_as_it_was_drawn(
+    rows: list[tuple[str, str, float, str, int]],
+) -> None:
+    identity, _, _, _, _ = columns(rows)
+    values = np.arange(len(rows)) / 7
+    names = sorted(set(identity.tolist()))
+    drawn = {name: number % 3 for number, name in enumerate(names)}
+    outcome = MeanOverIndividuals(query_ids=ids(len(rows)), values=values, identity=identity)
+    means = {name: float(values[identity == name].mean()) for name in names}
+    assert outcome.value == pytest.approx(np.mean(list(means.values())))
+    weights = np.array([drawn[name] for name in identity.tolist()], dtype=np.float64)
+    several = [means[name] for name in names for _ in range(drawn[name])]
+    found = float(outcome.over(weights[None])[0])
+    assert math.isnan(found) if not several else found == pytest.approx(np.mean(several))
+
+
+def test_a_mean_over_individuals_takes_the_others_values_where_they_are_swapped() -> None:
+    identity = strings(["A", "A", "B"])
+    one, other = (
+        MeanOverIndividuals(query_ids=ids(3), values=np.array(values), identity=identity)
+        for values in ([0.0, 1.0, 0.5], [1.0, 1.0, 0.0])
+    )
+    assert (one.value, other.value) == (0.5, 0.5)
+    swapped = one.swapped(other, np.array([True, True, False]))
+    assert swapped is not None
+    assert swapped.value == 0.75
+    assert one.swapped(Mean(ids(3), np.zeros(3)), np.array([True, False, False])) is None
+    assert pool([one, other]).value == pytest.approx((3 / 4 + 1 / 4) / 2)

@@ -17,6 +17,7 @@ from sklearn.metrics import adjusted_rand_score, average_precision_score
 
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
+from kitbox.errors import KitboxError
 from kitbox.records import ImageSet, Search, strings
 from kitbox.submission.mark import SubmissionScores, score_submission
 from tests.circle import competition, image_set
@@ -447,3 +448,89 @@ def test_map_over_an_index_is_that_of_the_landmark_hosts(seed: int, tmp_path: Pa
     for half in ("Public", "Private"):
         own = {query: images for query, images in solution.items() if usage[query] == half}
         assert again.halves[half].main.value == EXACT(delf_map(answers, own), abs=1e-12)
+
+
+def balanced_map(
+    scores: Mapping[tuple[str, str], float],
+    who: Mapping[str, str],
+    pairs: Sequence[tuple[str, str]],
+) -> float:
+    """Return the identity-balanced mAP of some pairs; queries without a match do not count."""
+    by_individual: dict[str, list[float]] = {}
+    for query in sorted({query for query, _ in pairs}):
+        own = [pair for pair in pairs if pair[0] == query]
+        hits = [who[query] == who[image] for _, image in own]
+        if any(hits):
+            precision = average_precision_score(hits, [scores[pair] for pair in own])
+            by_individual.setdefault(who[query], []).append(precision)
+    return float(np.mean([np.mean(values) for values in by_individual.values()]))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_pairs_have_the_mean_average_precision_of_individuals(seed: int, tmp_path: Path) -> None:
+    draw = Random(seed)
+    who = {query: draw.choice(LABELS) for query in QUERIES}
+    every = [(query, image) for query in QUERIES for image in QUERIES if query != image]
+    pairs = draw.sample(every, 400)
+    numbers = {pair: str(draw.randrange(10**6)) + f"-{at}" for at, pair in enumerate(pairs)}
+    listed = [f"{numbers[pair]},{pair[0]},{pair[1]}" for pair in pairs]
+    (tmp_path / "pairs.csv").write_text("\n".join(["row_id,query_image,gallery_image", *listed]))
+    toy = competition(
+        answers="pairs", gallery="test", unknown_label=None, root=tmp_path,
+        task={"pairs": "pairs.csv"},
+    )  # fmt: skip
+    images = collection(toy, TRAIN, queries())
+    scores = {pair: draw.choice([0.25, 0.5, round(draw.random(), 6)]) for pair in pairs}
+    rows = [f"{numbers[pair]},{scores[pair]!r}" for pair in draw.sample(pairs, 400)]
+    usage = {pair: draw.choice(["Public", "Private", "Ignored"]) for pair in pairs}
+    solution = [
+        f"{numbers[pair]},{int(who[pair[0]] == who[pair[1]])},{usage[pair]}"
+        for pair in draw.sample(pairs, 400)
+    ]
+    by_key = mark(tmp_path, toy, images, rows, key(who))
+    assert by_key.scores.main.value == EXACT(balanced_map(scores, who, pairs), abs=1e-12)
+    found = mark(tmp_path, toy, images, rows, ["row_id,similarity,Usage", *solution])
+    for half in ("Public", "Private"):
+        own = [pair for pair in pairs if usage[pair] == half]
+        assert found.halves[half].main.value == EXACT(balanced_map(scores, who, own), abs=1e-12)
+    counted = [pair for pair in pairs if usage[pair] != "Ignored"]
+    assert found.scores.main.value == EXACT(balanced_map(scores, who, counted), abs=1e-12)
+
+
+def test_all_pairs_are_named_by_both_images(tmp_path: Path) -> None:
+    toy = competition(answers="pairs", gallery="test", unknown_label=None)
+    who = {"q00": "a", "q01": "a", "q02": "b", "q03": "b", "q04": "b"}
+    images = collection(toy, TRAIN, image_set(dict.fromkeys(who, "")).without_labels())
+    pairs = [(query, image) for query in who for image in who if query != image]
+    scores = {pair: number / 20 for number, pair in enumerate(pairs)}
+    rows = [f"{query},{image},{scores[query, image]}" for query, image in pairs]
+    found = mark(tmp_path, toy, images, rows, key(who))
+    assert found.scores.main.value == EXACT(balanced_map(scores, who, pairs), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["q00,q01,0.5"], "pair 'q01,q00' has no row"),
+        (["q00,q01,0.5", "q01,q00,0.5", "q00,q01,0.5"], "pair 'q00,q01' has two rows; remove one"),
+        (["q00,q01,0.5", "q01,q00,0.5", "q00,q09,0.5"], "'q00,q09' is no pair"),
+        (["q00,q01,0.5", "q01,q00,high"], "'high' is not a similarity; write a number"),
+        (["q00,q01", "q01,q00"], "the submission has no rows of 3 columns below its header"),
+    ],
+)
+def test_a_faulty_file_of_pairs_is_refused(tmp_path: Path, rows: list[str], message: str) -> None:
+    toy = competition(answers="pairs", gallery="test", unknown_label=None)
+    images = collection(toy, TRAIN, image_set({"q00": "", "q01": ""}).without_labels())
+    with pytest.raises(KitboxError, match=rf"submission.csv: {message}.*lists all findings"):
+        mark(tmp_path, toy, images, rows, key({"q00": "a", "q01": "a"}))
+
+
+def test_a_solution_of_pairs_has_zeros_and_ones(tmp_path: Path) -> None:
+    toy = competition(answers="pairs", gallery="test", unknown_label=None)
+    images = collection(toy, TRAIN, image_set({"q00": "", "q01": ""}).without_labels())
+    rows = ["q00,q01,0.5", "q01,q00,0.5"]
+    head = "query,image,similarity"
+    with pytest.raises(KitboxError, match=r"truth.csv line 3: '0.5' is neither 0 nor 1"):
+        mark(tmp_path, toy, images, rows, [head, "q00,q01,1", "q01,q00,0.5"])
+    with pytest.raises(KitboxError, match=r"truth.csv: the solution has not one row for each pair"):
+        mark(tmp_path, toy, images, rows, [head, "q00,q01,1"])

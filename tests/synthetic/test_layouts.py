@@ -77,6 +77,11 @@ HEADERS = {
         "metadata.csv": "image_id,identity,path,date,orientation,species,split,dataset",
         "sample_submission.csv": "image_id,cluster",
     },
+    "jaguar-2026": {
+        "train.csv": "filename,ground_truth",
+        "test.csv": "row_id,query_image,gallery_image",
+        "sample_submission.csv": "row_id,similarity",
+    },
 }
 
 
@@ -175,6 +180,8 @@ def labelled(layout: str, data: Path) -> list[tuple[Path, str]]:
     if layout.startswith("landmark"):
         folder = data / "train"
         return [(in_three_folders(folder, row["id"]), row["landmark_id"]) for row in train]
+    if layout == "jaguar-2026":
+        return [(data / "train/train" / row["filename"], row["ground_truth"]) for row in train]
     label = {"happywhale": "individual_id", "shopee": "label_group"}[layout]
     return [(data / "train_images" / row["image"], row[label]) for row in train]
 
@@ -183,6 +190,8 @@ def hidden(layout: str, data: Path) -> dict[str, Path]:
     """Return the files whose labels are hidden from competitors, by image id."""
     if layout in ("humpback", "gdsc2020", "folder"):
         return {path.name: path for path in pictures(data / "test")}
+    if layout == "jaguar-2026":
+        return {path.name: path for path in pictures(data / "test/test")}
     if layout == "csv":
         return {name: data / "photos" / name for name in column(data / "queries.csv", "file")}
     if layout == "whale-do":
@@ -207,6 +216,8 @@ def queries(layout: str, data: Path) -> list[str]:
     if layout == "whale-do":
         names = [row["queries_path"] for row in rows(data / "query_scenarios.csv")]
         return [image_id for name in names for image_id in column(data / name, "query_image_id")]
+    if layout == "jaguar-2026":
+        return sorted(set(column(data / "test.csv", "query_image")))
     return [next(iter(row.values())) for row in rows(data / "sample_submission.csv")]
 
 
@@ -249,7 +260,8 @@ def test_a_layout_loses_only_photographs_that_it_has_no_place_for(
         map(digest, pictures(arranged[layout]))
     )
     expected = [] if layout in KEEP_UNKNOWN else ["new_whale"] * 2
-    expected += ["u_0", "u_0", "u_1", "u_1", "u_2"] if layout.startswith("hotel") else []
+    closed = layout.startswith("hotel") or layout == "jaguar-2026"
+    expected += ["u_0", "u_0", "u_1", "u_1", "u_2"] if closed else []
     assert sorted(shown[one] for one in lost.elements()) == sorted(expected)
     assert not Counter(map(digest, pictures(arranged[layout]))) - Counter(
         map(digest, pictures(original))
