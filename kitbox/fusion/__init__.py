@@ -1,0 +1,1 @@
+"""Fusion: unlike signals of pairs of photographs joined into one probability."""
