@@ -8,7 +8,7 @@ import numpy as np
 from kitbox.errors import KitboxError
 from kitbox.fusion import pair_classifier, pair_scorer
 from kitbox.fusion.fusion_method import FusionMethod
-from kitbox.fusion.pair_classifier import PairClassifier
+from kitbox.fusion.pair_classifier import Features, PairClassifier
 from kitbox.fusion.pair_scorer import PairScorer
 from kitbox.fusion.pair_table import PairTable, PairTruth
 from kitbox.fusion.probability_curve import Flags, Numbers, ProbabilityCurve, fit_curve
@@ -94,19 +94,20 @@ def cross_fit(
             "has nothing to be fitted on; leave --fusion and --match out"
         )
     found = np.empty(len(table))
+    features = pair_classifier.pair_features(table) if method.name == "classifier" else None
     both = np.where(table.reverse >= 0, truth.part_of_second, truth.part_of_first)
     low, high = np.minimum(truth.part_of_first, both), np.maximum(truth.part_of_first, both)
     one_kind = 0
     for first, second in np.unique(np.stack([low, high], axis=1), axis=0).tolist():
         parts = tuple(dict.fromkeys((first, second)))
         rows = (low == first) & (high == second)
-        scorer = _fit(method, table, truth, parts)
-        found[rows] = scorer.probability(table)[rows]
+        scorer = _fit(method, table, truth, parts, features)
+        found[rows] = _probability(scorer, table, features)[rows]
         train = truth.counted & ~truth.touches(parts)
         one_kind += len(np.unique(truth.same[train])) < 2
     model = FusionModel(
         signals=table.signals,
-        scorer=_fit(method, table, truth, ()),
+        scorer=_fit(method, table, truth, (), features),
         outside=fit_curve(*outside),
     )
     found = model.at_least_outside(found, table)
@@ -127,11 +128,23 @@ def expected_calibration_error(probability: Numbers, same: Flags) -> float:
 
 
 def _fit(
-    method: FusionMethod, table: PairTable, truth: PairTruth, without: tuple[int, ...]
+    method: FusionMethod,
+    table: PairTable,
+    truth: PairTruth,
+    without: tuple[int, ...],
+    features: Features | None,
 ) -> PairScorer | PairClassifier:
     if method.name == "classifier":
-        return pair_classifier.fit_classifier(table, truth, without)
+        return pair_classifier.fit_classifier(table, truth, without, features)
     return pair_scorer.fit(method, table, truth, without)
+
+
+def _probability(
+    scorer: PairScorer | PairClassifier, table: PairTable, features: Features | None
+) -> Numbers:
+    if isinstance(scorer, PairClassifier):
+        return scorer.probability(table, features)
+    return scorer.probability(table)
 
 
 def _evidence(

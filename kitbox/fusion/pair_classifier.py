@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kitbox.fusion.pair_table import PairTable, PairTruth
-from kitbox.fusion.probability_curve import Flags, Numbers, ProbabilityCurve, fit_curve
+from kitbox.fusion.probability_curve import Numbers, ProbabilityCurve, fit_curve
 
 # By this share the global probability decides between pairs that the trees cannot tell apart.
 _TIE = 1e-3
@@ -23,41 +23,46 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
+# Feature → its values (p,).
+Features = dict[str, Numbers]
+
+
 @dataclass(frozen=True)
 class PairClassifier:
     """Fitted trees, and the curve of the global similarity that breaks their ties.
 
-    `model` is scikit-learn's, or None where all pairs are of one kind. `used (f,)` are the features
-    that some pair had when it was fitted.
+    `model` is scikit-learn's, or None where all pairs are of one kind. `features (f,)` are those
+    that some pair had when it was fitted; where the lists of other pairs lack one, it is missing.
     """
 
     model: Any
-    names: tuple[str, ...]
-    used: Flags
+    features: tuple[str, ...]
     curve: ProbabilityCurve
 
-    def probability(self, table: PairTable) -> Numbers:
+    def probability(self, table: PairTable, features: Features | None = None) -> Numbers:
         """Return the probability (p,) that both photographs of a pair show the same individual.
 
-        A pair that no local matcher can compare has that of the global similarity.
+        A pair that no local matcher can compare has that of the global similarity. `features` are
+        those of the table, which are computed unless given.
         """
         whole = self.curve.probability(table.whole)
         if self.model is None or not len(table):
             return table.of_both_directions(whole)
         from threadpoolctl import threadpool_limits
 
-        names, features = pair_features(table)
-        if names != self.names:
-            raise ValueError(f"the classifier was fitted on {self.names}, not on {names}")
+        values = _columns(features or pair_features(table), self.features, len(table))
         with threadpool_limits(1):
-            found = self.model.predict_proba(features[:, self.used])[:, 1]
+            found = self.model.predict_proba(values)[:, 1]
         found = (1 - _TIE) * found + _TIE * whole
         found = np.where(table.without_keypoints, whole, found)
         return table.of_both_directions(found)
 
 
 def fit_classifier(
-    table: PairTable, truth: PairTruth, without: tuple[int, ...] = ()
+    table: PairTable,
+    truth: PairTruth,
+    without: tuple[int, ...] = (),
+    features: Features | None = None,
 ) -> PairClassifier:
     """Return the classifier fitted to the pairs of a table, without those of some parts.
 
@@ -66,28 +71,28 @@ def fit_classifier(
     """
     train = truth.counted & ~truth.touches(without)
     same = truth.same[train]
-    names, features = pair_features(table)
     curve = fit_curve(table.whole[train], same)
-    used: Flags = np.asarray(~np.isnan(features[train]).all(axis=0))
+    found = features or pair_features(table)
+    names = tuple(name for name, values in found.items() if not np.isnan(values[train]).all())
     if len(np.unique(same)) < 2:
-        return PairClassifier(None, names, used, curve)
+        return PairClassifier(None, names, curve)
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
     model = HistGradientBoostingClassifier(**_SETTINGS)
     with threadpool_limits(1):
-        model.fit(features[train][:, used], same)
-    return PairClassifier(model, names, used, curve)
+        model.fit(_columns(found, names, len(table))[train], same)
+    return PairClassifier(model, names, curve)
 
 
-def pair_features(table: PairTable) -> tuple[tuple[str, ...], Numbers]:
-    """Return the names (f,) and values (p, f) of the features of pairs.
+def pair_features(table: PairTable) -> Features:
+    """Return name → values (p,) of the features of pairs, NaN where one is missing.
 
     Of each signal: its value, its rank in the query's list and, of pairs in both directions, in
     the other one's, and the gaps to the best of the list and to the next lower one. Of the whole
     similarity also how many of both lists' best ten are in both. Then the table's own features.
     """
-    columns: dict[str, Numbers] = {}
+    columns: Features = {}
     for column, name in enumerate(table.signals):
         values = table.values[:, column]
         rank = table.ranks(column, "min")
@@ -100,8 +105,13 @@ def pair_features(table: PairTable) -> tuple[tuple[str, ...], Numbers]:
         columns[f"{name} gap to the best"] = below_best
         columns[f"{name} gap to the next"] = above_next
     columns["mutual neighbours"] = _mutual_neighbours(table)
-    columns |= table.features
-    return tuple(columns), np.stack(list(columns.values()), axis=1)
+    return columns | table.features
+
+
+def _columns(found: Features, names: tuple[str, ...], pairs: int) -> Numbers:
+    """Return the named features (p, f)."""
+    missing = np.full(pairs, np.nan)
+    return np.stack([found.get(name, missing) for name in names], axis=1)
 
 
 def _gaps(table: PairTable, values: Numbers) -> tuple[Numbers, Numbers]:
