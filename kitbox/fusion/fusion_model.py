@@ -8,6 +8,7 @@ import numpy as np
 from kitbox.errors import KitboxError
 from kitbox.fusion import pair_classifier, pair_scorer
 from kitbox.fusion.fusion_method import FusionMethod
+from kitbox.fusion.label_blend import LabelBlend
 from kitbox.fusion.pair_classifier import Features, PairClassifier
 from kitbox.fusion.pair_scorer import PairScorer
 from kitbox.fusion.pair_table import PairTable, PairTruth
@@ -25,12 +26,14 @@ class FusionModel:
     """A method fitted to pairs of some signals.
 
     `scorer` gives the probability of a pair of the shortlists, `outside` that of a similarity of
-    the ensemble beyond them, where no local matcher looks.
+    the ensemble beyond them, where no local matcher looks. `blend` joins probabilities of labels
+    with those of a classifier.
     """
 
     signals: tuple[str, ...]
     scorer: PairScorer | PairClassifier
     outside: ProbabilityCurve
+    blend: LabelBlend | None = None
 
     def probability(self, table: PairTable) -> Numbers:
         """Return the probability (p,) that both photographs of a pair show the same individual.

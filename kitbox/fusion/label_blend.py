@@ -8,9 +8,9 @@ import numpy as np
 
 from kitbox.fusion.probability_curve import Flags, Numbers, ProbabilityCurve, fit_curve
 from kitbox.records import Floats, Integers, Strings
+from kitbox.retrieval.knn import best_columns
 from kitbox.retrieval.label_similarity import LabelSimilarities
 from kitbox.retrieval.neighbour_graph import Block
-from kitbox.retrieval.ranking import best_columns
 from kitbox.scoring.thresholds import PARTS, parts_of
 
 # Labels of each query that curves are fitted to: those that an answer may name.
