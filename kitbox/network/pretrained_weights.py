@@ -77,7 +77,7 @@ def load(backbone: nn.Module, path: Path) -> FittingWeights:
     that do not fit, for a file that holds two networks that fit, and for values that are no
     numbers.
     """
-    return _fill(backbone, *_best_fit(backbone, _networks(path), path))
+    return _fill(backbone, *_best_fit(backbone, networks_in(path), path))
 
 
 def load_network(network: "Network", path: Path) -> FittingWeights:
@@ -87,7 +87,7 @@ def load_network(network: "Network", path: Path) -> FittingWeights:
     loaded where the network has the same, and then nothing but the classifier of its training may
     be left; else a sentence says what the network would need.
     """
-    networks = _networks(path)
+    networks = networks_in(path)
     fit, notes = _best_fit(network.backbone, networks, path)
     notes += _other_pixels(network, path)
     if not any(re.fullmatch(r"(.*\.)?pooling\.p", name) for name in fit.left_over):
@@ -136,7 +136,7 @@ def _as_miewid(network: "Network") -> nn.Module | None:
     return nn.ModuleDict({"backbone": network.backbone, "pooling": pooling, "bn": norm})
 
 
-def _networks(path: Path) -> list[tuple[str, State]]:
+def networks_in(path: Path) -> list[tuple[str, State]]:
     """Return (place, tensors by name) of every network in a file, numbers as float32.
 
     Raises KitboxError for a file without any.

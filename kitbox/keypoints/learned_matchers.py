@@ -1,0 +1,231 @@
+"""Learned matchers: keypoints that a network finds, compared by descriptors or by LightGlue."""
+
+from abc import abstractmethod
+from functools import cached_property
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kitbox.errors import KitboxError
+from kitbox.files import digest_of_file
+from kitbox.images.preprocessing import Box, Pixels
+from kitbox.keypoints import package_weights
+from kitbox.keypoints.classical_matchers import count_inliers
+from kitbox.keypoints.learned_features import (
+    SIDE_STEP,
+    FeatureNetwork,
+    build_network,
+    feature_file,
+)
+from kitbox.keypoints.match_networks import (
+    LIGHTGLUE_FILES,
+    LOFTR_FILE,
+    LightGlueNetwork,
+    LoftrNetwork,
+    PointSet,
+)
+from kitbox.keypoints.local_features import LocalFeatures
+from kitbox.keypoints.match_settings import MatchSettings
+from kitbox.keypoints.matcher import MatchCounts, Matcher
+from kitbox.records import Floats, Integers
+
+# Four points have a homography that fits all of them.
+_LEAST_FOR_HOMOGRAPHY = 5
+# Of the keypoints around a box some are dropped, so that more of them are looked for.
+_FOUND_AROUND_BOX = 2
+
+
+class LearnedMatcher(Matcher):
+    """A matcher whose networks run on one device, with all cores of a CPU."""
+
+    single_threaded = False
+
+    def __init__(self, settings: MatchSettings, device: str) -> None:
+        super().__init__(settings)
+        self.device = device
+
+    @cached_property
+    def extraction(self) -> dict[str, Any]:
+        """What determines the features of an image: settings, weights and release of kornia."""
+        return {
+            **self.settings.extraction,
+            "weights": digest_of_file(self.extractor_path),
+            "kornia": metadata.version("kornia"),
+        }
+
+    @cached_property
+    def causes(self) -> dict[str, Any]:
+        """What determines the counts of a pair."""
+        return self.settings.causes | self.extraction
+
+    @property
+    @abstractmethod
+    def extractor_path(self) -> Path:
+        """The file of weights of the network that sees a photograph."""
+
+    def counts(
+        self, first: Floats, second: Floats, confidences: Floats | None = None
+    ) -> MatchCounts:
+        """Return the counts of matched points (k, 2) of two pictures.
+
+        Where the matcher has no confidences (k,), the inliers are the confident ones.
+        """
+        threshold, fewest = self.settings.threshold or 0.0, self.settings.fewest or 0
+        agreeing = 0
+        if len(first) >= _LEAST_FOR_HOMOGRAPHY:
+            agreeing = count_inliers(first, second, threshold)
+        confident = agreeing
+        if confidences is not None:
+            confident = int((confidences > (self.settings.confidence or 0.0)).sum())
+        return MatchCounts(
+            matches=len(first),
+            inliers=agreeing if agreeing >= fewest else 0,
+            confident=confident,
+            ratio=confident / len(first) if len(first) else 0.0,
+        )
+
+
+class NetworkMatcher(LearnedMatcher):
+    """Mutual nearest neighbours of the descriptors of ALIKED, DISK or XFeat, verified by MAGSAC.
+
+    The cosine of two descriptors must be above `cosine` of the settings.
+    """
+
+    def __init__(self, settings: MatchSettings, device: str) -> None:
+        super().__init__(settings, device)
+        self._features = settings.method.partition("+")[0]
+        file = feature_file(self._features, settings.network)
+        self._path = package_weights.find(file, settings.weights or "package")
+
+    @property
+    def extractor_path(self) -> Path:
+        """The file of weights of the network that finds keypoints."""
+        return self._path
+
+    def extract(self, pixels: Pixels, box: Box | None) -> LocalFeatures:
+        """Return the features of the best keypoints in the box."""
+        height, width = pixels.shape[:2]
+        padding = [(0, -side % SIDE_STEP) for side in (height, width)]
+        # pictures of few shapes, whose sides no network has to change
+        padded = np.pad(pixels, (*padding, (0, 0)), mode="edge")
+        points = self.settings.points * (1 if box is None else _FOUND_AROUND_BOX)
+        [found] = self._network.extract([padded], points)
+        features = LocalFeatures(
+            found.points,
+            found.descriptors.astype(np.float16 if self._features == "xfeat" else np.float32),
+            found.scores,
+            (width, height),
+        )
+        whole = (0.0, 0.0, width - 1.0, height - 1.0)
+        return features.inside(whole).inside(box).best(self.settings.points)
+
+    def match(self, a: LocalFeatures, b: LocalFeatures) -> MatchCounts:
+        """Return the matches, and the inliers of the homography that most of them agree with."""
+        left, right = (each.descriptors.astype(np.float32) for each in (a, b))
+        rows, columns = mutual_nearest(left @ right.T, self.settings.cosine or 0.0)
+        return self.counts(a.points[rows], b.points[columns])
+
+    @cached_property
+    def _network(self) -> FeatureNetwork:
+        return build_network(self._features, self.settings.network, self._path, self.device)
+
+
+class LightGlueMatcher(NetworkMatcher):
+    """Keypoints of ALIKED, DISK or XFeat, matched by LightGlue.
+
+    On photographs of flukes the number of its matches above a confidence of .5 tells individuals
+    apart better than that of all its matches.
+    """
+
+    score = "confident"
+
+    def __init__(self, settings: MatchSettings, device: str) -> None:
+        super().__init__(settings, device)
+        self._glue_path = package_weights.find(
+            LIGHTGLUE_FILES[self._features], settings.weights or "package"
+        )
+
+    @cached_property
+    def causes(self) -> dict[str, Any]:
+        """What determines the counts of a pair, also the weights of LightGlue."""
+        return super().causes | {"lightglue": digest_of_file(self._glue_path)}
+
+    def match(self, a: LocalFeatures, b: LocalFeatures) -> MatchCounts:
+        """Return LightGlue's matches, those of them above the confidence, and their inliers."""
+        first, second = (PointSet(each.points, each.descriptors, *each.size) for each in (a, b))
+        found = self._glue.match(first, second)
+        rows, columns = found.rows.T
+        return self.counts(a.points[rows], b.points[columns], found.confidences)
+
+    @cached_property
+    def _glue(self) -> LightGlueNetwork:
+        return LightGlueNetwork(self._features, self._glue_path, self.device)
+
+
+class LoftrMatcher(LearnedMatcher):
+    """LoFTR on the boxes of two photographs; it finds no keypoints before it sees both.
+
+    The features of a photograph are the rows of its grey picture.
+    """
+
+    symmetric = False
+
+    def __init__(self, settings: MatchSettings, device: str) -> None:
+        super().__init__(settings, device)
+        self._path = package_weights.find(LOFTR_FILE, settings.weights or "package")
+
+    @property
+    def extractor_path(self) -> Path:
+        """The file of weights."""
+        return self._path
+
+    def extract(self, pixels: Pixels, box: Box | None) -> LocalFeatures:
+        """Return the rows of the grey picture of the box as descriptors, one point for each."""
+        import cv2
+
+        height, width = pixels.shape[:2]
+        left, top, right, bottom = map(round, box or (0, 0, width, height))
+        grey = cv2.cvtColor(pixels[top:bottom, left:right], cv2.COLOR_RGB2GRAY)
+        rows, columns = grey.shape
+        points = np.stack([np.zeros(rows), np.arange(rows)], axis=1).astype(np.float32)
+        return LocalFeatures(points, grey, np.zeros(rows, np.float32), (columns, rows))
+
+    def match(self, a: LocalFeatures, b: LocalFeatures) -> MatchCounts:
+        """Return LoFTR's matches, those of them above the confidence, and their inliers."""
+        found = self._network.match(a.descriptors, b.descriptors)
+        return self.counts(found.first, found.second, found.confidences)
+
+    @cached_property
+    def _network(self) -> LoftrNetwork:
+        return LoftrNetwork(self._path, self.device)
+
+
+def mutual_nearest(cosines: Floats, least: float) -> tuple[Integers, Integers]:
+    """Return rows and columns (k,) that are each other's nearest, with a cosine above `least`.
+
+    `cosines (n, m)`, of which neither is 0; of equal ones the first counts.
+    """
+    rows, columns = np.arange(len(cosines)), cosines.argmax(axis=1)
+    mutual = cosines.argmax(axis=0)[columns] == rows
+    kept = mutual & (cosines[rows, columns] > least)
+    return rows[kept], columns[kept]
+
+
+def learned_matcher(settings: MatchSettings, device: str) -> LearnedMatcher:
+    """Return the learned matcher that settings name; its networks are loaded when they are used.
+
+    Raises KitboxError where kornia or a file of weights is missing.
+    """
+    if find_spec("kornia") is None:
+        raise KitboxError(
+            f"the matcher {settings.method} needs the package kornia, which is not installed",
+            fix="run 'pip install 'kitbox[local]''",
+        )
+    if settings.method == "loftr":
+        return LoftrMatcher(settings, device)
+    if settings.method.endswith("+lightglue"):
+        return LightGlueMatcher(settings, device)
+    return NetworkMatcher(settings, device)
