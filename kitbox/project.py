@@ -342,7 +342,7 @@ class Project:
         for line in members.checkpoint_warnings(chosen):
             self._show(line)
         workers = None if self.workers is None else max(self.workers, 1)
-        options = MatchOptions(workers=workers, budget=budget)
+        options = MatchOptions(workers=workers, budget=budget, device=self.device)
         ensemble = replace(setup, members=chosen)
         graphs, images = self._run(neighbour_table.search_side(ensemble, queries))
         labelled, unreadable = setup.collection.labelled, setup.collection.unreadable

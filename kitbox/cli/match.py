@@ -110,7 +110,7 @@ def match(
         embed_options=device.for_embedding(),
     )
     workers = None if device.workers is None else max(device.workers, 1)
-    options = MatchOptions(workers=workers, budget=budget)
+    options = MatchOptions(workers=workers, budget=budget, device=device.device)
     sides: tuple[Literal["holdout", "test"], ...]
     sides = ("holdout", "test") if queries == "all" else (queries,)
     report = []

@@ -20,7 +20,8 @@ from kitbox.keypoints.package_weights import NetworkFile
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from kitbox.records import Floats, Pixels
+    from kitbox.images.preprocessing import Pixels
+    from kitbox.records import Floats
 
 ALIKED_VARIANTS = ("n16", "n16rot", "n32", "t16")
 # Sides of pictures are multiples of it: each of the networks needs that, or pads or resizes to it.
@@ -51,7 +52,7 @@ class FeatureNetwork(ABC):
     """How many numbers a descriptor has."""
 
     def __init__(self, path: Path, device: str) -> None:
-        self._network = self._build()
+        self._network: Any = self._build()
         self.unused = package_weights.fill(self._weighted(), path, self.file, self.title)
         self._device = device
         self._network.eval().to(device)
@@ -74,7 +75,8 @@ class FeatureNetwork(ABC):
 
     def _weighted(self) -> "nn.Module":
         """Return the part of the network that the file holds."""
-        return self._network
+        network: nn.Module = self._network
+        return network
 
     @abstractmethod
     def _find(self, images: "Tensor", points: int) -> "Iterator[tuple[Tensor, Tensor, Tensor]]":
@@ -165,8 +167,8 @@ def kornia_features() -> Any:
         import kornia.feature
     except ModuleNotFoundError as error:
         raise KitboxError(
-            f"this matcher needs the package {error.name}, which is not installed",
-            fix="run 'pip install 'kitbox[local]''",
+            f"learned matchers need the package {error.name}, which is not installed",
+            fix="run pip install 'kitbox[local]'",
         ) from error
     return kornia.feature
 

@@ -1,15 +1,15 @@
 """Learned matchers: keypoints that a network finds, compared by descriptors or by LightGlue."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.images.preprocessing import Box, Pixels
 from kitbox.keypoints import package_weights
@@ -19,7 +19,9 @@ from kitbox.keypoints.learned_features import (
     FeatureNetwork,
     build_network,
     feature_file,
+    kornia_features,
 )
+from kitbox.keypoints.local_features import LocalFeatures
 from kitbox.keypoints.match_networks import (
     LIGHTGLUE_FILES,
     LOFTR_FILE,
@@ -27,7 +29,6 @@ from kitbox.keypoints.match_networks import (
     LoftrNetwork,
     PointSet,
 )
-from kitbox.keypoints.local_features import LocalFeatures
 from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.keypoints.matcher import MatchCounts, Matcher
 from kitbox.records import Floats, Integers
@@ -39,19 +40,39 @@ _FOUND_AROUND_BOX = 2
 
 
 class LearnedMatcher(Matcher):
-    """A matcher whose networks run on one device, with all cores of a CPU."""
+    """A matcher whose networks run on a device, on a CPU in a thread for each core.
 
-    single_threaded = False
+    Each call uses one of them: small networks gain little from more, and the order in which torch
+    sums does not depend on the number of cores then.
+    """
 
     def __init__(self, settings: MatchSettings, device: str) -> None:
         super().__init__(settings)
+        self.features = settings.method.partition("+")[0]
         self.device = device
+        self.single_threaded = device == "cpu"
+
+    @contextmanager
+    def one_thread_each(self) -> Iterator[None]:
+        """Let torch use one thread for each call."""
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     @cached_property
     def extraction(self) -> dict[str, Any]:
-        """What determines the features of an image: settings, weights and release of kornia."""
+        """What determines the features of an image: settings, weights and release of kornia.
+
+        The same keypoints serve matchers with and without LightGlue.
+        """
         return {
             **self.settings.extraction,
+            "method": self.features,
             "weights": digest_of_file(self.extractor_path),
             "kornia": metadata.version("kornia"),
         }
@@ -59,7 +80,7 @@ class LearnedMatcher(Matcher):
     @cached_property
     def causes(self) -> dict[str, Any]:
         """What determines the counts of a pair."""
-        return self.settings.causes | self.extraction
+        return self.settings.causes | self.extraction | {"method": self.settings.method}
 
     @property
     @abstractmethod
@@ -96,8 +117,7 @@ class NetworkMatcher(LearnedMatcher):
 
     def __init__(self, settings: MatchSettings, device: str) -> None:
         super().__init__(settings, device)
-        self._features = settings.method.partition("+")[0]
-        file = feature_file(self._features, settings.network)
+        file = feature_file(self.features, settings.network)
         self._path = package_weights.find(file, settings.weights or "package")
 
     @property
@@ -111,16 +131,20 @@ class NetworkMatcher(LearnedMatcher):
         padding = [(0, -side % SIDE_STEP) for side in (height, width)]
         # pictures of few shapes, whose sides no network has to change
         padded = np.pad(pixels, (*padding, (0, 0)), mode="edge")
-        points = self.settings.points * (1 if box is None else _FOUND_AROUND_BOX)
-        [found] = self._network.extract([padded], points)
-        features = LocalFeatures(
-            found.points,
-            found.descriptors.astype(np.float16 if self._features == "xfeat" else np.float32),
-            found.scores,
-            (width, height),
-        )
         whole = (0.0, 0.0, width - 1.0, height - 1.0)
-        return features.inside(whole).inside(box).best(self.settings.points)
+        wanted = self.settings.points * (1 if box is None else _FOUND_AROUND_BOX)
+        while True:
+            [found] = self._network.extract([padded], wanted)
+            features = LocalFeatures(
+                found.points,
+                found.descriptors.astype(np.float16 if self.features == "xfeat" else np.float32),
+                found.scores,
+                (width, height),
+            )
+            kept = features.inside(whole).inside(box)
+            if len(kept) >= self.settings.points or len(found.points) < wanted:
+                return kept.best(self.settings.points)
+            wanted *= 2
 
     def match(self, a: LocalFeatures, b: LocalFeatures) -> MatchCounts:
         """Return the matches, and the inliers of the homography that most of them agree with."""
@@ -130,7 +154,7 @@ class NetworkMatcher(LearnedMatcher):
 
     @cached_property
     def _network(self) -> FeatureNetwork:
-        return build_network(self._features, self.settings.network, self._path, self.device)
+        return build_network(self.features, self.settings.network, self._path, self.device)
 
 
 class LightGlueMatcher(NetworkMatcher):
@@ -140,12 +164,12 @@ class LightGlueMatcher(NetworkMatcher):
     apart better than that of all its matches.
     """
 
-    score = "confident"
+    ranked_by = "confident"
 
     def __init__(self, settings: MatchSettings, device: str) -> None:
         super().__init__(settings, device)
         self._glue_path = package_weights.find(
-            LIGHTGLUE_FILES[self._features], settings.weights or "package"
+            LIGHTGLUE_FILES[self.features], settings.weights or "package"
         )
 
     @cached_property
@@ -162,7 +186,7 @@ class LightGlueMatcher(NetworkMatcher):
 
     @cached_property
     def _glue(self) -> LightGlueNetwork:
-        return LightGlueNetwork(self._features, self._glue_path, self.device)
+        return LightGlueNetwork(self.features, self._glue_path, self.device)
 
 
 class LoftrMatcher(LearnedMatcher):
@@ -196,7 +220,8 @@ class LoftrMatcher(LearnedMatcher):
     def match(self, a: LocalFeatures, b: LocalFeatures) -> MatchCounts:
         """Return LoFTR's matches, those of them above the confidence, and their inliers."""
         found = self._network.match(a.descriptors, b.descriptors)
-        return self.counts(found.first, found.second, found.confidences)
+        best = np.argsort(-found.confidences, kind="stable")[: self.settings.points]
+        return self.counts(found.first[best], found.second[best], found.confidences[best])
 
     @cached_property
     def _network(self) -> LoftrNetwork:
@@ -219,11 +244,10 @@ def learned_matcher(settings: MatchSettings, device: str) -> LearnedMatcher:
 
     Raises KitboxError where kornia or a file of weights is missing.
     """
-    if find_spec("kornia") is None:
-        raise KitboxError(
-            f"the matcher {settings.method} needs the package kornia, which is not installed",
-            fix="run 'pip install 'kitbox[local]''",
-        )
+    from kitbox.network import inference  # torch
+
+    kornia_features()
+    device = inference.resolve_device(device)
     if settings.method == "loftr":
         return LoftrMatcher(settings, device)
     if settings.method.endswith("+lightglue"):

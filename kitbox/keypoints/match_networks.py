@@ -161,9 +161,10 @@ def build_lightglue(features: str) -> "nn.Module":
     settings = {n: v for n, v in lightglue.features[features].items() if n != "weights"}
     settings |= {"depth_confidence": -1, "width_confidence": -1, "flash": False}
     # kornia switches flash attention for all of torch, and computes it in half precision
-    before = torch.backends.cuda.flash_sdp_enabled()
+    cuda: Any = torch.backends.cuda
+    before = cuda.flash_sdp_enabled()
     try:
         network: nn.Module = lightglue(features=None, **settings)
     finally:
-        torch.backends.cuda.enable_flash_sdp(before)
+        cuda.enable_flash_sdp(before)
     return network

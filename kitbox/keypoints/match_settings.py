@@ -1,6 +1,7 @@
 """Settings of local matching, written as "sift:shortlist=50,points=500"."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Self
@@ -28,17 +29,34 @@ _RANGES = {
     "ratio": _Range(float, 0.01, 1),
     "threshold": _Range(float, 0.1, 1000),
     "fewest": _Range(int, 4, 100_000),
+    "cosine": _Range(float, 0, 0.999),
+    "confidence": _Range(float, 0, 0.999),
 }
+# The variants of ALIKED. LightGlue takes descriptors of 128 numbers; those of t16 have 64.
+_NETWORKS = ("n16", "n16rot", "n32", "t16")
+# Where weights are: see `package_weights.find`.
+_WEIGHTS = re.compile(r"package:[\w.-]+|file:.+")
+# What all learned matchers have.
+_LEARNED = {"size": 448, "weights": None, "threshold": 8.0, "fewest": 8}
 # The matchers, and the settings that each takes beside `shortlist` and `margin`, with defaults.
 # Of SIFT those that were best on photographs of flukes; of ORB those of AnimalCLEF 2026.
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "sift": {"points": 500, "size": 448, "ratio": 0.85, "threshold": 8.0, "fewest": 8},
     "orb": {"points": 1024, "size": 768, "ratio": 0.8, "threshold": 8.0, "fewest": 8},
     "kaze": {"points": 500, "size": 448, "ratio": 0.85, "threshold": 8.0, "fewest": 8},
+    "xfeat": _LEARNED | {"points": 500, "cosine": 0.82},
+    "aliked": _LEARNED | {"points": 256, "network": "n16", "cosine": 0.75},
+    "disk": _LEARNED | {"points": 256, "cosine": 0.75},
+    "xfeat+lightglue": _LEARNED | {"points": 500, "confidence": 0.5},
+    "aliked+lightglue": _LEARNED | {"points": 256, "network": "n16", "confidence": 0.5},
+    "disk+lightglue": _LEARNED | {"points": 256, "confidence": 0.5},
+    "loftr": _LEARNED | {"points": 1000, "confidence": 0.5},
 }
 # What decides which pairs are matched, and how features are compared, but not the features.
 _OF_SHORTLIST = frozenset({"method", "shortlist"})
-_OF_MATCHING = frozenset({"ratio", "threshold", "fewest"})
+_OF_MATCHING = frozenset({"ratio", "threshold", "fewest", "cosine", "confidence"})
+# A matcher has a digest of the file in its place.
+_OF_MACHINE = frozenset({"weights"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +69,11 @@ class MatchSettings:
     distance of a match must be below this share of that of the second best (Lowe, 2004).
     `threshold`: pixels, at that size, by which a match may miss the homography. `fewest`: fewer
     inliers count as 0.
+
+    Of learned matchers: `cosine` of two descriptors that match at least; `confidence` above which
+    a match of LightGlue or LoFTR is counted as confident; `network`, the variant of ALIKED;
+    `weights`, "package:NAME" or "file:PATH" where they are not in their usual package. LoFTR finds
+    no keypoints: `points` are its matches of a pair at most.
     """
 
     method: str
@@ -61,6 +84,10 @@ class MatchSettings:
     ratio: float | None = None
     threshold: float | None = None
     fewest: int | None = None
+    cosine: float | None = None
+    confidence: float | None = None
+    network: str | None = None
+    weights: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -82,7 +109,7 @@ class MatchSettings:
                 )
             if name in given:
                 raise ValueError(f"the setting {name} of the matcher {method} is given twice")
-            given[name] = _number(method, name, value)
+            given[name] = _value(method, name, value)
         return cls.of(method, **given)
 
     @classmethod
@@ -101,13 +128,18 @@ class MatchSettings:
         return f"{self.method}:{','.join(changed)}" if changed else self.method
 
     @property
+    def learned(self) -> bool:
+        """Whether networks of kornia match, whose weights are needed."""
+        return "weights" in METHODS[self.method]
+
+    @property
     def extraction(self) -> dict[str, Any]:
         """What determines the features of an image, beside its bytes and box."""
-        own = self._own().items()
+        own, omitted = self._own().items(), _OF_SHORTLIST | _OF_MATCHING | _OF_MACHINE
         return {
             "recipe": RECIPE_VERSION,
             "method": self.method,
-            **{name: value for name, value in own if name not in _OF_SHORTLIST | _OF_MATCHING},
+            **{name: value for name, value in own if name not in omitted},
         }
 
     @property
@@ -127,12 +159,25 @@ class MatchSettings:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
-def _number(method: str, name: str, text: str) -> float | int:
+def _value(method: str, name: str, text: str) -> float | int | str:
     """Return the value of a setting; raises ValueError for one that the matcher does not take."""
     names = ("shortlist", "margin", *METHODS[method])
     if name not in names:
         near = did_you_mean(name, names) or f"; it has {', '.join(names)}"
         raise ValueError(f"the matcher {method} has no setting '{name}'{near}")
+    if name == "weights":
+        if not _WEIGHTS.fullmatch(text):
+            raise ValueError(
+                f"weights={text} of the matcher {method} is neither package:NAME nor file:PATH"
+            )
+        return text
+    if name == "network":
+        known = [each for each in _NETWORKS if each != "t16" or "+" not in method]
+        if text not in known:
+            raise ValueError(
+                f"network={text} of the matcher {method} is none of {', '.join(known)}"
+            )
+        return text
     kind, least, most = _RANGES[name]
     try:
         value = kind(text)

@@ -1,6 +1,7 @@
 """Matchers: how keypoints of photographs are found and compared."""
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ class Matcher(ABC):
     ranked_by = "inliers"
     # Whether the order of two photographs cannot matter much; else both orders are measured.
     symmetric = True
-    # Whether it uses one core, so that it may run in a thread for each.
+    # Whether it runs in a thread for each core; else in one.
     single_threaded = True
 
     def __init__(self, settings: MatchSettings) -> None:
@@ -48,6 +49,10 @@ class Matcher(ABC):
         """What determines the counts of a pair, beside its two images."""
         return self.settings.causes
 
+    def one_thread_each(self) -> AbstractContextManager[object]:
+        """Return a context in which its library uses one thread for each call."""
+        return nullcontext()
+
     @abstractmethod
     def extract(self, pixels: Pixels, box: Box | None) -> LocalFeatures:
         """Return the features of a picture (h, w, 3) uint8 RGB.
@@ -60,11 +65,15 @@ class Matcher(ABC):
         """Return how many keypoints two photographs share; both have some."""
 
 
-def matcher_of(settings: MatchSettings) -> Matcher:
-    """Return the matcher that settings name.
+def matcher_of(settings: MatchSettings, device: str = "auto") -> Matcher:
+    """Return the matcher that settings name; the networks of a learned one run on a device.
 
     Raises KitboxError for one whose library or weights are not there.
     """
+    if settings.learned:
+        from kitbox.keypoints import learned_matchers  # torch
+
+        return learned_matchers.learned_matcher(settings, device)
     from kitbox.keypoints import classical_matchers  # OpenCV
 
     return classical_matchers.MATCHERS[settings.method](settings)

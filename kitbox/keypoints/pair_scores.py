@@ -32,7 +32,7 @@ Counts = dict[bytes, MatchCounts]
 
 @dataclass(frozen=True, kw_only=True)
 class MatchOptions:
-    """How pairs are measured: in `workers` threads, None for one a core.
+    """How pairs are measured: in `workers` threads, None for one a core; networks on `device`.
 
     With a `budget` no more than that many pairs are measured, the first of those that are asked
     for, whether they are cached or not; the others are left out.
@@ -40,6 +40,7 @@ class MatchOptions:
 
     workers: int | None = None
     budget: int | None = None
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("workers", "budget"):
@@ -102,7 +103,7 @@ def measure(
     what is left out. Raises KitboxError for an image that is not in `images`, and for a pair that
     names an image twice.
     """
-    matcher, stage = matcher_of(settings), f"match {settings.method}"
+    matcher, stage = matcher_of(settings, options.device), f"match {settings.method}"
     pairs, of_pair = _distinct(images, first, second)
     if options.budget is not None and options.budget < len(pairs):
         notice = (
@@ -325,7 +326,7 @@ def _worker_count(matcher: Matcher, requested: int | None) -> int:
 
 @contextmanager
 def _one_thread_each(matcher: Matcher) -> Iterator[None]:
-    """Let OpenCV and BLAS use one thread for each worker, unless the matcher uses all cores."""
+    """Let libraries use one thread for each worker, unless the matcher runs in one."""
     if not matcher.single_threaded:
         yield
         return
@@ -335,7 +336,7 @@ def _one_thread_each(matcher: Matcher) -> Iterator[None]:
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        with threadpool_limits(1, user_api="blas"):
+        with threadpool_limits(1, user_api="blas"), matcher.one_thread_each():
             yield
     finally:
         cv2.setNumThreads(before)
