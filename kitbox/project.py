@@ -215,6 +215,8 @@ class Project:
         True
         >>> scores.table.columns
         ('metric', 'score', 'low', 'high', 'queries')
+        >>> whales.score("frozen_64", rerank="dba:k=2").main.queries
+        5
         """
         chosen = self._recipe(
             names,
@@ -292,10 +294,10 @@ class Project:
             names, recipe, weights=weights, views=views, whiten=whiten, rerank=rerank
         )
         found = self._open(chosen, on, "rerank")
-        images, reranker = found.images, found.ensemble.options.reranker
+        images = found.images
         return Table(
             neighbour_table.nearest_images(
-                self._run(found.embeddings()), images, images, self.competition, k, reranker
+                self._run(found.embeddings()), images, images, self.competition, k, found.reranker
             )
         )
 

@@ -387,7 +387,7 @@ def neighbours(
         known,
         ensemble.competition,
         k,
-        ensemble.options.reranker,
+        found.reranker,
     )
     path = out or Path(f"neighbours_{_stem(recipe, plugins)}.{form}")
     vector_output.write_table(path, form, table)

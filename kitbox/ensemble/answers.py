@@ -105,14 +105,15 @@ def answer_holdout(ensemble: Ensemble) -> Generator[Progress, None, EnsembleAnsw
     collection, holdout = ensemble.collection, ensemble.collection.require_holdout()
     meta = yield from assemble(ensemble, [collection.labelled], holdout.gallery.image_ids)
     searches = local_score.holdout_searches(holdout, competition)
-    graphs = neighbour_graphs(meta.embeddings, searches, options.reranker)
+    rerank = options.reranker(holdout.train, competition)
+    graphs = neighbour_graphs(meta.embeddings, searches, rerank)
     uncut = unknown_fit = None
     if not options.plain:
         uncut = yield from combination.rank(ensemble, meta, graphs, holdout.train)
     if uncut is not None and options.unknown == "learned":
         ground_truth = GroundTruth.of_holdout(holdout, searches, competition)
         features = open_set.query_features(
-            meta.blocks, searches, holdout.train, competition, options.reranker
+            meta.blocks, searches, holdout.train, competition, rerank
         )
         unknown_fit = open_set.cross_fit(uncut, features, ground_truth, competition)
         uncut, competition = unknown_fit.ranking, open_set.at_even_odds(competition)

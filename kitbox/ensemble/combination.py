@@ -34,8 +34,9 @@ def rank(
     searches = [graph.search for graph in graphs]
     measured: Iterator[LabelSimilarities]
     if options.combine == "labels":
+        rerank = options.reranker(labelled, competition)
         by_member = (
-            measure_members(meta.blocks, search, labelled, competition, options.reranker)
+            measure_members(meta.blocks, search, labelled, competition, rerank)
             for search in searches
         )
         measured = (mean_similarity(members, meta.weights) for members in by_member)

@@ -9,7 +9,9 @@ from kitbox.dataset.collection import Collection
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
+from kitbox.records import LabelledImages
 from kitbox.retrieval.neighbour_graph import Reranker
+from kitbox.retrieval.rerankers import check_steps, parse_steps, reranker
 from kitbox.workspace import Workspace
 
 Combine = Literal["embeddings", "labels", "classifier"]
@@ -21,16 +23,17 @@ class EnsembleOptions:
     """How the embeddings of members become answers.
 
     Each member's block is PCA-whitened to `whiten` dimensions, unless the member has its own, or
-    with None left as it is. `combine`:
-    "embeddings" are joined and searched; "labels" are ranked by the mean of the members'
-    similarities; a "classifier" of the meta-embeddings, cut down to `dims`, ranks them by
-    probability. `unknown`: the unknown label stands below a "threshold", or where a "learned"
-    probability puts it. `top_k` answers are given to each query of a submission, None for the
-    competition's k.
+    with None left as it is. `combine`: "embeddings" are joined and searched; "labels" are ranked by
+    the mean of the members' similarities; a "classifier" of the meta-embeddings, cut down to
+    `dims`, ranks them by probability. `unknown`: the unknown label stands below a "threshold", or
+    where a "learned" probability puts it. `top_k` answers are given to each query of a submission,
+    None for the competition's k.
 
     Stages between the search and the ranking are texts, as receipts and recipes have them: the
-    steps of `rerank` in their order, then the matchers of `match` on a shortlist and the `fusion`
-    of their matches with the similarity, then `balance` of the answers.
+    steps of `rerank` in their order (see `retrieval.rerankers`), then the matchers of `match` on a
+    shortlist and the `fusion` of their matches with the similarity, then `balance` of the answers.
+
+    Raises KitboxError for a text that is none.
     """
 
     whiten: int | None = None
@@ -46,12 +49,13 @@ class EnsembleOptions:
     def __post_init__(self) -> None:
         if self.whiten is not None and self.whiten < 2:
             raise KitboxError(f"--whiten {self.whiten}: give 2 dimensions or more")
+        # with all settings, so that a receipt keeps its meaning when a default changes
+        object.__setattr__(self, "rerank", tuple(map(str, parse_steps(self.rerank))))
 
     def check(self, competition: Competition) -> None:
         """Raise KitboxError for options that contradict each other or the competition."""
         asks_labels = competition.task.answers in ("labels", "label")
         for option, given in (
-            ("--rerank", self.rerank),
             ("--match", self.match),
             ("--fusion", self.fusion),
             ("--balance", self.balance),
@@ -66,6 +70,12 @@ class EnsembleOptions:
             )
         if self.dims is not None and self.combine != "classifier":
             raise KitboxError(f"--dims {self.dims} is the classifier's; add --combine classifier")
+        if self.combine == "classifier" and self.rerank:
+            raise KitboxError(
+                "--rerank changes similarities, and --combine classifier ranks by probability; "
+                "leave one of them out"
+            )
+        check_steps(parse_steps(self.rerank), competition)
         if self.combine == "classifier" and fixed:
             raise KitboxError(
                 "--combine classifier ranks by probability, not by similarity; "
@@ -91,10 +101,12 @@ class EnsembleOptions:
                 "--threshold 16.5%"
             )
 
-    @property
-    def reranker(self) -> Reranker | None:
-        """The steps of `rerank` as one, None where there are none."""
-        return None
+    def reranker(self, labelled: LabelledImages, competition: Competition) -> Reranker | None:
+        """Return the steps of `rerank` as one, None where there are none.
+
+        `labelled` are the labelled images that queries may be compared with.
+        """
+        return reranker(self.rerank, labelled, competition)
 
     @property
     def plain(self) -> bool:

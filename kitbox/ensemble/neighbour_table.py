@@ -47,6 +47,12 @@ class AllImages:
     fitted_on: Strings
 
     @property
+    def reranker(self) -> Reranker | None:
+        """The re-ranking steps of the ensemble."""
+        ensemble = self.ensemble
+        return ensemble.options.reranker(ensemble.collection.labelled, ensemble.competition)
+
+    @property
     def images(self) -> ImageSet:
         """All of them in one set."""
         return reduce(concatenate, self.by_side.values())
@@ -203,8 +209,9 @@ def search_side(
             collection.test, collection.labelled, collection.index, competition
         ).image_ids
     meta = yield from assemble(ensemble, [one for one in sets if len(one)], gallery_ids)
-    graphs = neighbour_graphs(meta.embeddings, searches, ensemble.options.reranker)
-    return graphs, reduce(concatenate, sets)
+    others = collection.labelled if side == "test" else collection.holdout.train
+    rerank = ensemble.options.reranker(others, competition)
+    return neighbour_graphs(meta.embeddings, searches, rerank), reduce(concatenate, sets)
 
 
 def _columns(ranking: Ranking, query: ImageSet) -> dict[str, NDArray[Any]]:

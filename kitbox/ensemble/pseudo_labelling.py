@@ -263,7 +263,8 @@ def _rank_two(
     lists = [collection.labelled, *([] if collection.test is None else [collection.test])]
     meta = yield from assemble(ensemble, lists, gallery.image_ids)
     search = Search("", image_ids, image_ids, gallery.image_ids)
-    [graph] = neighbour_graphs(meta.embeddings, [search], ensemble.options.reranker)
+    rerank = ensemble.options.reranker(gallery, ensemble.competition)
+    [graph] = neighbour_graphs(meta.embeddings, [search], rerank)
     return rank_labels([label_similarity.measure(graph, gallery)], 2)
 
 

@@ -16,6 +16,7 @@ from kitbox.ensemble.members import MemberSource, Whitening
 from kitbox.errors import KitboxError, counted
 from kitbox.files import write_text
 from kitbox.plugin.views import parse_views
+from kitbox.retrieval.rerankers import parse_steps
 from kitbox.value import Value, explain
 from kitbox.workspace import Workspace
 
@@ -101,6 +102,14 @@ class Recipe(Value):
         if isinstance(given, str):
             raise ValueError(f'{info.field_name} = "{given}": give a list, as ["{given}"]')
         return given
+
+    @field_validator("rerank")
+    @classmethod
+    def _rerank_steps(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(map(str, parse_steps(given)))
+        except KitboxError as error:
+            raise ValueError(str(error)) from error
 
     @field_validator("threshold", mode="before")
     @classmethod
@@ -227,9 +236,9 @@ class Recipe(Value):
         except ValidationError as error:
             raise KitboxError(explain(error), where=where) from error
 
-    def write(self, path: Path, comment: str = "") -> None:
+    def write(self, path: str | Path, comment: str = "") -> None:
         """Write the recipe to a file, whole or not at all; `comment` goes into its head."""
-        write_text(path, self.text(comment))
+        write_text(Path(path), self.text(comment))
 
     def text(self, comment: str = "") -> str:
         """Return the recipe as TOML: settings that are not the default, then each member."""

@@ -189,7 +189,8 @@ def _answer(
     """Return the answers to the leaderboard's queries, and the thresholds that cut them."""
     collection, competition, options = ensemble.collection, ensemble.competition, ensemble.options
     searches, rule = collection.searches, competition.threshold
-    graphs = neighbour_graphs(meta.embeddings, searches, options.reranker)
+    rerank = options.reranker(collection.labelled, competition)
+    graphs = neighbour_graphs(meta.embeddings, searches, rerank)
     used = fitted
     if competition.task.answers == "clusters":
         trees = cluster_trees(graphs)
@@ -199,9 +200,7 @@ def _answer(
     labelled = collection.answerable
     ranking = yield from combination.rank(ensemble, meta, graphs, labelled, options.top_k)
     if unknown_model is not None:
-        features = open_set.query_features(
-            meta.blocks, searches, labelled, competition, options.reranker
-        )
+        features = open_set.query_features(meta.blocks, searches, labelled, competition, rerank)
         ranking = unknown_model.with_probabilities(ranking, unknown_model.probability(features))
     if not competition.uses_threshold:
         return ranking, {}

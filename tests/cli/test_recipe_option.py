@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kitbox.ensemble.recipe import Recipe
-from kitbox.project import open_project
+from kitbox.project import Project, open_project
 from kitbox.workspace import Workspace
 from tests.commands import RUN, error_of, json_of, kitbox
 from tests.photographs import competition_on_disk, write_plugin
@@ -16,7 +16,10 @@ from tests.report.parsed_page import parse
 
 # Both members differ in all that a member has.
 NAMES = ("plain", "large@views=plain+flip")
-OPTIONS = (*NAMES, "--weights", "2,0.5", "--whiten", "none,4", "--threshold", "40%")
+STEP = "dba:k=2,alpha=3"
+OPTIONS = (
+    *NAMES, "--weights", "2,0.5", "--whiten", "none,4", "--threshold", "40%", "--rerank", "dba:k=2",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +28,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace, _ = competition_on_disk(tmp_path_factory.mktemp("recipes"))
     write_plugin(workspace, "plain", epochs=0)
     write_plugin(workspace, "large", epochs=0, image_size=48)
-    Recipe.of(NAMES, weights=[2, 0.5], whiten=[None, 4], threshold="40%").write(
-        workspace.root / "best.toml"
-    )
+    best = Recipe.of(NAMES, weights=[2, 0.5], whiten=[None, 4], threshold="40%", rerank=["dba:k=2"])
+    best.write(workspace.root / "best.toml")
     return workspace
 
 
@@ -40,6 +42,10 @@ def default(place: Workspace) -> Any:
     place.settings.write_text(settings)
 
 
+def whales_of(place: Workspace) -> Project:
+    return open_project(place.root, device="cpu", precision="32", workers=0)
+
+
 def test_a_recipe_scores_as_its_options_do(place: Workspace) -> None:
     by_options, by_file = (
         json_of(place, "score", *given) for given in (OPTIONS, ("--recipe", "best.toml"))
@@ -48,7 +54,16 @@ def test_a_recipe_scores_as_its_options_do(place: Workspace) -> None:
     assert [one.get("whiten") for one in by_file["plugins"]] == [None, 4]
     assert [one["weight"] for one in by_file["plugins"]] == [2, 0.5]
     assert by_file["whiten"] is None
+    assert by_file["way"]["rerank"] == [STEP]
+    without = json_of(place, "score", *OPTIONS[:-2])["scores"]
+    for step in by_file["steps"]:
+        assert step["rerank"] == STEP
+        assert step["value"] == by_file["scores"][step["metric"]]["value"]
+        before = without[step["metric"]]["value"]
+        assert step["difference"] == pytest.approx(step["value"] - before, abs=2e-6)
+    assert [step["metric"] for step in by_file["steps"]] == ["label_map_at_5", "map_at_20"]
     shown = kitbox(place, "score", "--recipe", "best.toml", *RUN).stderr
+    assert f"--rerank {STEP}: map_at_20 " in shown
     assert f"{place.root / 'best.toml'}: 2 members: 2 plain, 0.5 large@views=plain+flip" in shown
 
 
@@ -75,7 +90,10 @@ def test_a_submission_of_a_recipe_is_made_again_without_it(place: Workspace) -> 
     assert Path(json_of(place, "ensemble", *OPTIONS, "--submit")["csv"]).read_bytes() == csv
     page = json_of(place, "report", Path(made["submission"]).name)
     assert page["scores"] == made["scores"]
-    assert "large is whitened to 4 dimensions." in parse(Path(page["page"])).text
+    assert receipt["way"]["rerank"] == [STEP]
+    text = parse(Path(page["page"])).text
+    assert "large is whitened to 4 dimensions." in text
+    assert f"Neighbours are re-ranked by {STEP}." in text
 
 
 def test_a_report_of_a_recipe_has_its_scores(place: Workspace) -> None:
@@ -106,21 +124,23 @@ def test_neighbours_and_vectors_of_a_recipe_leave_out_what_is_about_answers(
     do = ("neighbours", "--recipe", "best.toml", "--k", "2", "--out", str(out))
     shown = kitbox(place, *do, *RUN).stderr
     assert "without effect here: threshold of the recipe" in shown
+    plain = whales_of(place).neighbours(*NAMES, weights=[2, 0.5], whiten=[None, 4], k=2)
     file = tmp_path / "both.npz"
     made = json_of(place, "embeddings", "export", "--recipe", "best.toml", "--out", str(file))
     assert made["dim"] == 16 + 4
-    whales = open_project(place.root, device="cpu", precision="32", workers=0)
-    with np.load(file) as found, pytest.warns(match="without effect here: threshold"):
+    whales = whales_of(place)
+    with np.load(file) as found, pytest.warns(match="without effect here: threshold, rerank of "):
         np.testing.assert_array_equal(
             found["embeddings"], whales.embeddings(recipe="best.toml").vectors
         )
-    near = whales.neighbours(*NAMES, weights=[2, 0.5], whiten=[None, 4], k=2)
+    near = whales.neighbours(*NAMES, weights=[2, 0.5], whiten=[None, 4], rerank="dba:k=2", k=2)
     rows = [line.split(",") for line in out.read_text().splitlines()[1:]]
     assert [row[3] for row in rows] == near["neighbour"].tolist()
+    assert not np.allclose(near["similarity"], plain["similarity"], atol=1e-4)
 
 
 def test_python_scores_and_submits_a_recipe(place: Workspace) -> None:
-    whales = open_project(place.root, device="cpu", precision="32", workers=0)
+    whales = whales_of(place)
     scores = whales.score(recipe="best.toml")
     assert scores.as_json() == json_of(place, "score", *OPTIONS)["scores"]
     made = whales.submit(recipe="best.toml")
@@ -141,6 +161,15 @@ def test_python_scores_and_submits_a_recipe(place: Workspace) -> None:
         (("score", "plain", "--whiten", "few"), "--whiten few is neither dimensions, as 256, nor "),
         (("score", "plain", "--whiten", "1"), "--whiten 1: give 2 dimensions or more"),
         (("ensemble", "plain", "--weights", "0"), "the weight of plain is 0; give it a finite "),
+        (("score", "plain", "--rerank", "dbx"), "there is no re-ranking step 'dbx'; did you mean "),
+        (
+            ("score", "plain", "--combine", "classifier", "--rerank", "dba"),
+            "--rerank changes similarities, and --combine classifier ranks by probability; ",
+        ),
+        (
+            ("ensemble", "plain", "--rerank", "subtraction", "--submit"),
+            "the re-ranking step subtraction needs images that surely show nobody who is searched ",
+        ),
         (("report", "--whiten", "4"), "--whiten is about plugins; name them, or leave it out"),
         (("pseudo", "--recipe", "best.toml", "--import", "x.csv"), "name trained plugins, or a "),
     ],

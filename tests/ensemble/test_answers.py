@@ -111,7 +111,7 @@ def test_a_reranking_step_moves_the_answers_of_an_ensemble(
         workspace=workspace,
     )
     for rerank, first in ((None, plain), (reverse_nearest, reranked)):
-        monkeypatch.setattr(EnsembleOptions, "reranker", rerank and staticmethod(rerank))
+        monkeypatch.setattr(EnsembleOptions, "reranker", lambda *_, given=rerank: given)
         changed = replace(ensemble, options=EnsembleOptions(**options))
         _, found = finish(answers.answer_holdout(changed))
         assert found.answers.ranking.answers[0, 0] == first

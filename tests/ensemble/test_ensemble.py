@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from kitbox.competition.settings import Competition
@@ -49,6 +51,18 @@ IMAGES = competition(answers="images")
             "add --threshold best, or a share as --threshold 16.5%",
         ),
         (
+            EnsembleOptions(combine="classifier", rerank=("dba",)),
+            competition(),
+            "--rerank changes similarities, and --combine classifier ranks by probability; "
+            "leave one of them out",
+        ),
+        (
+            EnsembleOptions(rerank=("dba", "subtraction")),
+            competition(),
+            "the re-ranking step subtraction needs images that surely show nobody who is searched "
+            "for, and the gallery of toy is the labelled images; leave it out",
+        ),
+        (
             EnsembleOptions(unknown="learned"),
             competition(answers="label", k=1),
             "--new-label learned cuts at a probability of one half, which is best for the mean "
@@ -61,6 +75,37 @@ def test_options_that_do_not_fit_the_competition_are_refused(
 ) -> None:
     with pytest.raises(KitboxError) as caught:
         options.check(task)
+    assert str(caught.value).startswith(message)
+
+
+def test_steps_are_held_with_all_their_settings() -> None:
+    options = EnsembleOptions(rerank=("dba", " k_reciprocal:k1=8"))
+    assert options.rerank[0] == "dba:k=3,alpha=3"
+    assert options.rerank[1].startswith("k_reciprocal:k1=8,k2=")
+    assert options == EnsembleOptions(rerank=options.rerank)
+    assert EnsembleOptions().method_json() == {
+        "combine": "embeddings",
+        "dims": None,
+        "new_label": "threshold",
+    }
+    assert options.method_json()["rerank"] == list(options.rerank)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rerank": ("dbx",)}, "there is no re-ranking step 'dbx'; did you mean dba?"),
+        ({"rerank": ("dba:k=0",)}, "the re-ranking step 'dba:k=0': k = '0' should be greater "),
+        (
+            {"rerank": ("k_reciprocal", "dba")},
+            "the re-ranking step dba reads cosines, which k_reciprocal replaces; name dba first",
+        ),
+        ({"whiten": 1}, "--whiten 1: give 2 dimensions or more"),
+    ],
+)
+def test_texts_that_are_no_stage_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(KitboxError) as caught:
+        EnsembleOptions(**options)
     assert str(caught.value).startswith(message)
 
 

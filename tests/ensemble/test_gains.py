@@ -118,6 +118,34 @@ def test_views_are_paired_with_the_plain_view(folds: list[Ensemble]) -> None:
     assert gain.as_json()["views"] == ("flip", "scale:1.5")
 
 
+def test_every_step_is_paired_with_the_same_ensemble_without_it(
+    folds: list[Ensemble], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide_individuals(monkeypatch, shared=3)
+
+    def score_with(*steps: str) -> EnsembleScore:
+        options = EnsembleOptions(rerank=steps)
+        return score_of([replace(fold, options=options) for fold in folds])
+
+    first, second = "dba:k=3,alpha=3", "local_scaling:k=5"
+    both = [replace(fold, options=EnsembleOptions(rerank=(first, second))) for fold in folds]
+    found = score_with(first, second)
+    gains_of_steps = finish(gains.by_steps(both, found, ["map_at_20"]))[1]
+    assert [gain.setting for gain in gains_of_steps] == [first, second]
+    value = found.score.outcomes["map_at_20"].value
+    for gain, without in zip(gains_of_steps, (score_with(second), score_with(first)), strict=True):
+        before = without.score.outcomes["map_at_20"].value
+        assert gain.value == value
+        assert gain.difference.value == pytest.approx(value - before)
+        assert gain.sentence == (
+            f"--rerank {gain.setting}: map_at_20 {before:.4f} without, map_at_20 {value:.4f}, "
+            f"{value - before:+.4f} [{gain.difference.low:+.4f}, {gain.difference.high:+.4f}]"
+        )
+        assert gain.as_json()["rerank"] == gain.setting
+    assert any(gain.difference.value != 0 for gain in gains_of_steps)
+    assert finish(gains.by_steps(folds, found, ["map_at_20"]))[1] == []
+
+
 @pytest.mark.parametrize(
     ("gallery", "dims", "tried"),
     [

@@ -67,7 +67,8 @@ def test_a_bundle_answers_without_internet_as_its_workspace_did(
     for name in ("plain", "large"):
         run("train", name, *RUN)
     run("train", "plain", "--on", "all", *RUN)
-    options = ("--weights", "2,1", "--whiten", "4", "--threshold", "20%")
+    rerank = ("--rerank", "dba:k=2,alpha=3")
+    options = ("--weights", "2,1", "--whiten", "4,none", *rerank, "--threshold", "20%")
     made = json.loads(
         run("ensemble", "plain", "large", *options, "--submit", *RUN, "--json").stdout
     )
@@ -164,6 +165,25 @@ def receipt_with(**changes: Any) -> dict[str, Any]:
         (
             {"way": {"combine": "classifier", "dims": 32, "new_label": "learned"}},
             "a --combine classifier --dims 32 --new-label learned --threshold best",
+        ),
+        (
+            {
+                "plugins": [
+                    {"name": "a", "weight": 1.0, "whiten": 64},
+                    {"name": "b", "weight": 1.0},
+                ],
+                "way": {
+                    "combine": "embeddings",
+                    "dims": None,
+                    "new_label": "threshold",
+                    "rerank": ["dba:k=3,alpha=3", "local_scaling:k=5"],
+                    "match": ["sift"],
+                    "fusion": "logit",
+                    "balance": "hungarian",
+                },
+            },
+            "a b --whiten 64,none --rerank dba:k=3,alpha=3 --rerank local_scaling:k=5 --match sift "
+            "--fusion logit --balance hungarian --threshold best",
         ),
         (
             {
