@@ -152,7 +152,8 @@ def _answer_pairs(
     """Return the similarity of each pair that the competition asks for."""
     competition, options = ensemble.competition, ensemble.options
     pairs = protocol.submitted_pairs(ensemble.collection.searches, competition)
-    graphs = neighbour_graphs(meta.embeddings, pairs.searches, options.reranker)
+    rerank = options.reranker(ensemble.collection.labelled, competition)
+    graphs = neighbour_graphs(meta.embeddings, pairs.searches, rerank)
     yield Progress("similarities of pairs", 0, len(pairs), "pairs")
     similarity = pair_similarity.measure_pairs(graphs, pairs)
     scores: NDArray[np.float64] = similarity.astype(np.float64)
