@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
-from scipy.sparse import csr_array, diags_array
-from scipy.sparse.linalg import LinearOperator, cg
+from scipy.sparse import csr_array, diags_array, eye_array
+from scipy.sparse.linalg import cg
 
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings
@@ -14,10 +14,11 @@ from kitbox.retrieval import knn
 from kitbox.retrieval.neighbour_graph import Block, NeighbourGraph, Shortlist
 from kitbox.retrieval.rerank_step import RerankStep, add_gains
 
-# Unknowns solved for at a time; conjugate gradients hold five arrays of them, of float64.
-_UNKNOWNS = 2_000_000
-# The length of a residual at which conjugate gradients stop; no similarity is wrong by more.
-_RESIDUAL = 1e-6
+# Unknowns solved for together, and pairs of queries and gallery images held: some 100 MB.
+_UNKNOWNS = 500_000
+_HELD = 4_000_000
+# The length of an error at which conjugate gradients stop; no similarity is wrong by more.
+_ERROR = 1e-6
 
 
 class Diffusion(RerankStep):
@@ -25,11 +26,12 @@ class Diffusion(RerankStep):
 
     A(x, z) = max(0, cos)^γ for gallery images that are among the `k` nearest of each other, else 0;
     S = D^-½ A D^-½ with the sums D of its rows. A query's similarities y = max(0, cos)^γ to its `k`
-    nearest gallery images spread to f = (1 − α) (I − α S)⁻¹ y, found by conjugate gradients for
-    many queries together. The similarity is (1 − weight) cos + weight · f.
+    nearest gallery images spread to f = (1 − α) (I − α S)⁻¹ y among its `size` nearest. The
+    similarity is (1 − weight) cos + weight · f; f is 0 beyond those.
 
     f lies on the scale of y, so that queries can be compared. A query that is in its own gallery
-    is no neighbour of itself.
+    is no neighbour of itself. The systems of many queries are solved together by conjugate
+    gradients.
     """
 
     kind: ClassVar[str] = "diffusion"
@@ -37,6 +39,7 @@ class Diffusion(RerankStep):
     k: int = Field(default=10, ge=1)
     alpha: float = Field(default=0.9, ge=0, lt=1)
     gamma: float = Field(default=3.0, gt=0)
+    size: int = Field(default=500, ge=1)
     weight: float = Field(default=0.5, gt=0, lt=1)
 
     def apply(self, graph: NeighbourGraph) -> NeighbourGraph:
@@ -44,8 +47,9 @@ class Diffusion(RerankStep):
 
         Raises KitboxError where conjugate gradients do not converge.
         """
-        begun = graph.shortlist(self.k)
-        spread = _spread_blocks(begun, _normalised(graph.gallery, self.k, self.gamma), self)
+        images = len(graph.search.gallery_images)
+        near = graph.shortlist(min(max(self.size, self.k), images))
+        spread = _spread_blocks(near, _normalised(graph.gallery, self.k, self.gamma), self)
         weight = np.float32(self.weight)
         return add_gains(graph, ((rows, weight * f) for rows, f in spread), 1 - self.weight)
 
@@ -65,32 +69,46 @@ def _normalised(gallery: Embeddings, k: int, gamma: float) -> Any:
     return (scale @ mutual @ scale).tocsr()
 
 
-def _spread_blocks(begun: Shortlist, normalised: Any, step: Diffusion) -> Iterator[Block]:
-    """Yield f (rows, g) of some queries at a time, by their nearest gallery images."""
-    images, alpha = normalised.shape[0], step.alpha
-    size = max(_UNKNOWNS // max(images, 1), 1)
-    for start in range(0, len(begun.rows), size):
-        nearest = begun.rows[start : start + size]
-        queries = len(nearest)
-        row, place = np.nonzero(nearest >= 0)
-        y = np.zeros((images, queries))
-        cosine = begun.similarity[start : start + size][row, place].astype(np.float64)
-        y[nearest[row, place], row] = np.maximum(cosine, 0) ** step.gamma
+def _spread_blocks(near: Shortlist, normalised: Any, step: Diffusion) -> Iterator[Block]:
+    """Yield f (rows, g) of some queries at a time, by their nearest gallery images, best first."""
+    images, width = normalised.shape[0], near.rows.shape[1]
+    count = max(min(_UNKNOWNS // width, _HELD // images), 1)
+    for start in range(0, len(near.rows), count):
+        rows = slice(start, min(start + count, len(near.rows)))
+        found = np.zeros((rows.stop - start, images), dtype=np.float32)
+        query, place = np.nonzero(near.rows[rows] >= 0)
+        image = near.rows[rows][query, place]
+        similarity = near.similarity[rows][query, place].astype(np.float64)
+        begun = np.where(place < step.k, np.maximum(similarity, 0) ** step.gamma, 0)
+        system = _own_systems(query, image, normalised, found.shape)
+        found[query, image] = _solved(system, begun, step.alpha)
+        yield rows, found
 
-        def left(f: Any, queries: int = queries) -> Any:
-            whole = f.reshape(images, queries)
-            return (whole - alpha * (normalised @ whole)).ravel()
 
-        system = LinearOperator((y.size, y.size), matvec=left, dtype=np.float64)
-        # of (1 - α) f no number is wrong by more than the residual of the system
-        f, failed = cg(system, (1 - alpha) * y.ravel(), rtol=0, atol=(1 - alpha) * _RESIDUAL)
-        if failed:
-            raise KitboxError(
-                f"diffusion with alpha {alpha:g} does not converge", fix="choose a smaller alpha"
-            )
-        found = np.maximum(f.reshape(images, queries).T, 0)
-        # what is less than the residual is rounding
-        yield (
-            slice(start, start + queries),
-            np.where(found > _RESIDUAL, found, 0).astype(np.float32),
+def _own_systems(query: Any, image: Any, normalised: Any, shape: tuple[int, int]) -> Any:
+    """Return S among the images of each query: one block for each on the diagonal.
+
+    `query (n,)` and `image (n,)` are the unknowns of all systems.
+    """
+    unknowns = len(query)
+    unknown_of = np.full(shape, -1, dtype=np.int32)
+    unknown_of[query, image] = np.arange(unknowns)
+    lengths = np.diff(normalised.indptr)[image]
+    ends = np.cumsum(lengths)
+    entry = np.arange(lengths.sum()) + np.repeat(normalised.indptr[image] - ends + lengths, lengths)
+    other = unknown_of[np.repeat(query, lengths), normalised.indices[entry]]
+    one, kept = np.repeat(np.arange(unknowns), lengths), other >= 0
+    values = normalised.data[entry[kept]]
+    return csr_array((values, (one[kept], other[kept])), shape=(unknowns, unknowns))
+
+
+def _solved(system: Any, begun: Any, alpha: float) -> Any:
+    """Return f of (I − α S) f = (1 − α) y, without what is less than rounding."""
+    left = (eye_array(system.shape[0]) - alpha * system).tocsr()
+    # the error of f is the residual divided by 1 - α at most
+    f, failed = cg(left, (1 - alpha) * begun, rtol=0, atol=(1 - alpha) * _ERROR)
+    if failed:
+        raise KitboxError(
+            f"diffusion with alpha {alpha:g} does not converge", fix="choose a smaller alpha"
         )
+    return np.where(f > _ERROR, f, 0)

@@ -9,7 +9,7 @@ from scipy.sparse import csc_array, csr_array, diags_array, eye_array
 
 from kitbox.records import Embeddings, Floats, Integers, rows_of
 from kitbox.retrieval import knn
-from kitbox.retrieval.neighbour_graph import NeighbourGraph, row_blocks
+from kitbox.retrieval.neighbour_graph import NeighbourGraph
 from kitbox.retrieval.rerank_step import RerankStep, add_gains, nodes_of
 
 # Minima summed at a time: about 100 MB with their places.
@@ -90,7 +90,8 @@ def _weights(nodes: Embeddings, reciprocal: Any) -> Floats:
     """Return exp(cos − 1) of each entry of a sparse matrix."""
     row = np.repeat(np.arange(len(nodes)), np.diff(reciprocal.indptr))
     cosine = np.empty(len(row), dtype=np.float64)
-    for part in row_blocks(len(row), nodes.dim):
+    for start in range(0, len(row), max(_TERMS // nodes.dim, 1)):
+        part = slice(start, start + max(_TERMS // nodes.dim, 1))
         one, other = nodes.vectors[row[part]], nodes.vectors[reciprocal.indices[part]]
         cosine[part] = np.einsum("pd,pd->p", one, other)
     return np.exp(cosine - 1)
