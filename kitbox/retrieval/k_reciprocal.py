@@ -13,7 +13,7 @@ from kitbox.retrieval.neighbour_graph import NeighbourGraph
 from kitbox.retrieval.rerank_step import RerankStep, add_gains, nodes_of
 
 # Minima summed at a time: about 100 MB with their places.
-_TERMS = 4_000_000
+_TERMS = 2_000_000
 
 
 class KReciprocal(RerankStep):

@@ -1,5 +1,7 @@
 """Exact nearest neighbours: the gallery images most similar to each query."""
 
+from collections.abc import Sequence
+
 import faiss
 import numpy as np
 
@@ -8,6 +10,8 @@ from kitbox.records import Embeddings, Floats, Integers, Neighbours, rows_of
 
 # Queries searched at a time: faiss's buffers stay below 100 MB for any gallery.
 _ROWS = 4096
+# Neighbours found at a time: 200 MB with their rows.
+_PAIRS = 16_000_000
 
 
 def nearest(query: Embeddings, gallery: Embeddings, k: int) -> Neighbours:
@@ -78,6 +82,16 @@ def _nearest_and_ties(
     width = k + 2  # itself, and one more to detect a tie
     while True:
         width = min(width, len(gallery))
+        if len(query) > 1 and len(query) * width > _PAIRS:  # of many equals, all are looked at
+            half = len(query) // 2
+            parts = [
+                _nearest_and_ties(query[rows], gallery, own[rows], k)
+                for rows in (slice(None, half), slice(half, None))
+            ]
+            widest = max(found.shape[1] for found, _ in parts)
+            return _padded([one for one, _ in parts], widest, -np.inf), _padded(
+                [one for _, one in parts], widest, 0
+            )
         found, places = _knn(query, gallery, width)
         found = np.where(places == own[:, None], -np.inf, found).astype(np.float32)
         if width == len(gallery):
@@ -87,6 +101,16 @@ def _nearest_and_ties(
         if (least < ranked[:, k - 1]).all():
             return found, places
         width *= 2
+
+
+def _padded(parts: Sequence[np.ndarray], width: int, value: float) -> np.ndarray:
+    """Return arrays (q, w) one below the other, filled up to a width."""
+    return np.concatenate(
+        [
+            np.pad(part, [(0, 0), (0, width - part.shape[1])], constant_values=value)
+            for part in parts
+        ]
+    )
 
 
 def _knn(query: Floats, gallery: Floats, k: int) -> tuple[Floats, Integers]:

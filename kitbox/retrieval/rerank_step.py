@@ -12,8 +12,8 @@ from kitbox.retrieval.knn import best_columns
 from kitbox.retrieval.neighbour_graph import Block, NeighbourGraph, Shortlist, SimilarityMap
 from kitbox.value import Value
 
-# Pairs held: 190 MB with their rows.
-_PAIRS = 16_000_000
+# Pairs held: 100 MB with their rows.
+_PAIRS = 8_000_000
 # Gallery images of a query that are kept however many queries there are.
 _FEWEST = 100
 # A pair's cosine by its two vectors takes as long as this many by a product of matrices.
@@ -109,7 +109,7 @@ def add_gains(graph: NeighbourGraph, gains: Iterator[Block], share: float) -> Ne
 
     `gains` yields rows of queries and what is added (rows, g) to each gallery image, 0 or more.
     Pairs with a gain make the shortlist; all others have share · cos. Of a query with more of them
-    than the memory for all allows (16 million pairs, at least 100 a query) the most similar ones
+    than the memory for all allows (8 million pairs, at least 100 a query) the most similar ones
     are kept, so that the nearest stay exact.
     """
     queries, gallery = graph.query.vectors, graph.gallery.vectors
@@ -132,7 +132,8 @@ def add_gains(graph: NeighbourGraph, gains: Iterator[Block], share: float) -> Ne
     found = np.full((len(queries), width), -1, dtype=np.int64)
     similarity = np.full((len(queries), width), -np.inf, dtype=np.float32)
     start = 0
-    for columns, values in parts:
+    while parts:
+        columns, values = parts.pop(0)
         place = (slice(start, start + len(columns)), slice(columns.shape[1]))
         found[place], similarity[place] = columns, values
         start += len(columns)

@@ -12,10 +12,15 @@ from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.records import LabelledImages, Search, Strings
 from kitbox.retrieval.diffusion import Diffusion
-from kitbox.retrieval.expansion import DatabaseAugmentation, QueryExpansion, Subtraction
+from kitbox.retrieval.expansion import (
+    DatabaseAugmentation,
+    LocalScaling,
+    QueryExpansion,
+    ScoreNormalisation,
+    Subtraction,
+)
 from kitbox.retrieval.k_reciprocal import KReciprocal
 from kitbox.retrieval.neighbour_graph import NeighbourGraph, Reranker
-from kitbox.retrieval.offsets import LocalScaling, ScoreNormalisation
 from kitbox.retrieval.rerank_step import RerankStep
 from kitbox.value import explain
 

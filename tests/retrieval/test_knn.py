@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, strings
+from kitbox.retrieval import knn
 from kitbox.retrieval.knn import nearest
 from tests.circle import at_angles, cosine, placed
 
@@ -152,3 +153,16 @@ def test_embeddings_of_different_dimensions_are_refused() -> None:
 def test_an_empty_gallery_is_refused() -> None:
     with pytest.raises(KitboxError, match=r"^the gallery is empty$"):
         nearest(at_angles(0), at_angles(), 1)
+
+
+@pytest.mark.parametrize("pairs", [1, 40, 300])
+def test_of_many_equals_few_queries_are_compared_at_a_time(
+    pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = placed({f"g{i:02}": 90 if i % 3 else i for i in range(40)})
+    query = placed({f"q{i:02}": 80 + i for i in range(21)})
+    whole = nearest(query, gallery, 5)
+    monkeypatch.setattr(knn, "_PAIRS", pairs)
+    found = nearest(query, gallery, 5)
+    assert found.gallery_ids.tolist() == whole.gallery_ids.tolist()
+    np.testing.assert_allclose(found.similarity, whole.similarity, **CLOSE)
