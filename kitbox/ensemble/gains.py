@@ -10,6 +10,7 @@ from kitbox.ensemble import answers
 from kitbox.ensemble.answers import EnsembleScore
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.members import Member, NetworkMember
+from kitbox.errors import KitboxError
 from kitbox.records import Progress
 from kitbox.scoring import comparison
 from kitbox.scoring.comparison import Difference
@@ -91,7 +92,10 @@ def by_whitening(
     for dims in tried:
         options = [replace(fold.options, whiten=dims) for fold in folds]
         whitened = [replace(f, options=o) for f, o in zip(folds, options, strict=True)]
-        found[dims] = yield from _pooled(whitened)
+        try:
+            found[dims] = yield from _pooled(whitened)
+        except KitboxError:  # there is nothing to whiten, as where all embeddings are equal
+            return None
     first = plain.score.outcomes[metrics[0]].value
     for metric in metrics:
         best = max(tried, key=lambda dims: found[dims].score.outcomes[metric].value)
