@@ -156,13 +156,16 @@ def test_a_receipt_can_be_read_from_its_folder(tmp_path: Path) -> None:
 def test_a_receipt_of_an_older_release_has_the_options_that_it_had() -> None:
     """As of 0.1.0: without steps, whitening by member and the text of a recipe."""
     recorded = {
-        "plugins": [{"name": "a", "weight": 2.0, "views": ["plain", "flip"]}, {"name": "b", "weight": 1.0}],
+        "plugins": [
+            {"name": "a", "weight": 2.0, "views": ["plain", "flip"]},
+            {"name": "b", "weight": 1.0},
+        ],
         "whiten": 128,
         "way": {"combine": "labels", "dims": None, "new_label": "threshold"},
         "top_k": 3,
         "competition": {"threshold": {"rule": "share", "share": 0.165}},
         "threshold_evidence": {"rule": "share"},
-    }  # fmt: skip
+    }
     options = receipt.ensemble_options(recorded)
     assert options == EnsembleOptions(whiten=128, combine="labels", top_k=3)
     assert options.method_json() == recorded["way"]
