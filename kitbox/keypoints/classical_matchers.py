@@ -37,6 +37,16 @@ class ClassicalMatcher(Matcher):
     # Distances are squared, so that ratios are too.
     squared = True
 
+    @property
+    def extraction(self) -> dict[str, Any]:
+        """What determines the features of an image: also the version of OpenCV."""
+        return super().extraction | {"opencv": cv2.__version__.rpartition(".")[0]}
+
+    @property
+    def causes(self) -> dict[str, Any]:
+        """What determines the counts of a pair: also the version of OpenCV."""
+        return super().causes | self.extraction
+
     def extract(self, pixels: Pixels, box: Box | None) -> LocalFeatures:
         """Return the features of the best keypoints in the box."""
         height, width = pixels.shape[:2]

@@ -127,10 +127,10 @@ def test_a_longer_shortlist_matches_the_new_pairs_alone(images, tmp_path, work):
 
 @pytest.mark.parametrize(
     ("changed", "extracted", "matched"),
-    [("box", 1, 5), ("bytes", 1, 5), ("points", 6, 15), ("ratio", 0, 15)],
+    [("box", 1, 5), ("bytes", 1, 5), ("points", 6, 15), ("ratio", 0, 15), ("OpenCV", 6, 15)],
 )
 def test_what_a_pair_depends_on_computes_it_anew(
-    images, tmp_path, work, changed, extracted, matched
+    images, tmp_path, work, monkeypatch, changed, extracted, matched
 ):
     boxes = [(100.0, 40.0, 400.0, 250.0)] * 6
     workspace = Workspace(tmp_path)
@@ -146,6 +146,8 @@ def test_what_a_pair_depends_on_computes_it_anew(
             settings += ",points=400"
         case "ratio":
             settings += ",ratio=0.8"
+        case "OpenCV":
+            monkeypatch.setattr(classical_matchers.cv2, "__version__", "9.9.9")
     again = images_of(paths, boxes)
     pairs = all_pairs(images)
     # the id stays, whatever the file is called
