@@ -207,11 +207,15 @@ class _Row:
         computed = self.found.pairs.computed
         return self.seconds / computed if computed else None
 
+    @property
+    def _left_out(self) -> int:
+        pairs = self.found.pairs
+        return pairs.distinct - pairs.cached - pairs.computed
+
     def cells(self) -> list[str]:
         pairs = self.found.pairs
         each = "" if self._each is None else f"{self._each:.3f}"
-        missing = len(pairs) - int(pairs.measured.sum())
-        numbers = (len(pairs), pairs.cached, pairs.computed, missing)
+        numbers = (pairs.distinct, pairs.cached, pairs.computed, self._left_out)
         return [str(self.settings), self.side, *(f"{number:,}" for number in numbers), each]
 
     def print_effect(self) -> None:
@@ -235,10 +239,10 @@ class _Row:
         return {
             "matcher": str(self.settings),
             "queries": self.side,
-            "pairs": len(pairs),
+            "pairs": pairs.distinct,
             "cached": pairs.cached,
             "matched": pairs.computed,
-            "left_out": len(pairs) - int(pairs.measured.sum()),
+            "left_out": self._left_out,
             "seconds_a_pair": self._each,
             "without_keypoints": pairs.without_keypoints,
             **(effect if self.side == "holdout" else {}),

@@ -1,10 +1,12 @@
 """Features of images, found once and then read from the cache."""
 
-from collections import OrderedDict
-from collections.abc import Generator, Sequence
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
-
-from joblib import Parallel, delayed
+from typing import TypeVar
 
 from kitbox.images.preprocessing import UnreadableImageError, box_of
 from kitbox.keypoints import match_cache
@@ -13,11 +15,37 @@ from kitbox.keypoints.match_cache import FeatureStore
 from kitbox.keypoints.matcher import Matcher
 from kitbox.records import ImageSet, Progress
 
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+# Values that each thread has waiting for it.
+_AHEAD = 4
 # Features held in memory after they were used.
 _HELD_BYTES = 256 << 20
-# Images between two commits.
-_BLOCK = 256
 NO_KEYPOINTS = "no keypoints were found in it"
+
+
+def run_in_threads(
+    function: Callable[[Given], Made], given: Iterable[Given], workers: int
+) -> Generator[Made, None, None]:
+    """Yield what a function makes of each of some values, in their order.
+
+    It is computed in `workers` threads, a few values ahead; close it, and the rest is left out.
+    """
+    if workers == 1:
+        yield from map(function, given)
+        return
+    waiting: deque[Future[Made]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="keypoints")
+    try:
+        for one in given:
+            waiting.append(pool.submit(function, one))
+            if len(waiting) > _AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @dataclass
@@ -56,21 +84,21 @@ class FeatureSource:
 
         An image that cannot be read has none, and is not written.
         """
-        found = Parallel(n_jobs=workers, prefer="threads", return_as="generator")(
-            delayed(self._extract)(row) for row in rows
-        )
+        committed = time.monotonic()
         try:
-            for done, (row, features) in enumerate(zip(rows, found, strict=True), 1):
-                if isinstance(features, str):
-                    self.without[row] = features
-                else:
-                    self.store.save(self._key(row), len(features), features.to_bytes())
-                    self._hold(row, features)
-                    if not len(features):
-                        self.without[row] = NO_KEYPOINTS
-                if done % _BLOCK == 0:
-                    self.store.commit()
-                yield Progress(stage, done, len(rows))
+            with closing(run_in_threads(self._extract, rows, workers)) as found:
+                for done, (row, features) in enumerate(zip(rows, found, strict=True), 1):
+                    if isinstance(features, str):
+                        self.without[row] = features
+                    else:
+                        self.store.save(self._key(row), len(features), features.to_bytes())
+                        self._hold(row, features)
+                        if not len(features):
+                            self.without[row] = NO_KEYPOINTS
+                    if time.monotonic() - committed > match_cache.COMMIT_SECONDS:
+                        self.store.commit()
+                        committed = time.monotonic()
+                    yield Progress(stage, done, len(rows))
         finally:  # nothing is lost where the run is interrupted
             self.store.commit()
 

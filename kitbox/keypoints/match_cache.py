@@ -14,6 +14,8 @@ from kitbox.workspace import Workspace
 
 # Values per statement; old builds of sqlite accept few more.
 _CHUNK = 500
+# Seconds of work that a power cut may cost.
+COMMIT_SECONDS = 5.0
 
 
 def image_key(digest: str, box: Box | None) -> str:
@@ -37,30 +39,34 @@ class FeatureStore:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
+        self._waiting: dict[bytes, tuple[int, bytes]] = {}
         database.execute(
             "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, points INTEGER NOT NULL, "
             "bytes BLOB NOT NULL)"
         )
 
     def counts(self, keys: Sequence[bytes]) -> dict[bytes, int]:
-        """Return the number of keypoints of those keys that have features."""
+        """Return the number of keypoints of those keys that have features on disk."""
         select = "SELECT key, points FROM features WHERE key IN"
         return dict(_select(self._database, select, keys))
 
     def load(self, key: bytes) -> bytes:
         """Return the bytes of a key that has features."""
+        if key in self._waiting:
+            return self._waiting[key][1]
         row = self._database.execute("SELECT bytes FROM features WHERE key = ?", (key,)).fetchone()
         return bytes(row[0])
 
     def save(self, key: bytes, points: int, data: bytes) -> None:
-        """Write the bytes of a key; `commit` makes them last."""
-        self._database.execute(
-            "INSERT OR REPLACE INTO features VALUES (?, ?, ?)", (key, points, data)
-        )
+        """Keep the bytes of a key until `commit` writes them."""
+        self._waiting[key] = points, data
 
     def commit(self) -> None:
-        """Make what was written last."""
-        self._database.commit()
+        """Write what was saved. Other processes wait meanwhile, so it is not written one by one."""
+        rows = ((key, *features) for key, features in self._waiting.items())
+        with self._database:
+            self._database.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
+        self._waiting.clear()
 
 
 class PairStore:
@@ -68,27 +74,31 @@ class PairStore:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
+        self._waiting: dict[bytes, MatchCounts] = {}
         database.execute(
             "CREATE TABLE IF NOT EXISTS pairs (key BLOB PRIMARY KEY, matches REAL, inliers REAL, "
             "confident REAL, ratio REAL) WITHOUT ROWID"
         )
 
     def load(self, keys: Sequence[bytes]) -> dict[bytes, MatchCounts]:
-        """Return the counts of those keys that have some."""
+        """Return the counts of those keys that have some on disk."""
         select = "SELECT key, matches, inliers, confident, ratio FROM pairs WHERE key IN"
         rows = _select(self._database, select, keys)
         return {key: MatchCounts(*counts) for key, *counts in rows}
 
     def save(self, key: bytes, counts: MatchCounts) -> None:
-        """Write the counts of a key; `commit` makes them last."""
-        self._database.execute(
-            "INSERT OR REPLACE INTO pairs VALUES (?, ?, ?, ?, ?)",
-            (key, counts.matches, counts.inliers, counts.confident, counts.ratio),
-        )
+        """Keep the counts of a key until `commit` writes them."""
+        self._waiting[key] = counts
 
     def commit(self) -> None:
-        """Make what was written last."""
-        self._database.commit()
+        """Write what was saved."""
+        rows = (
+            (key, one.matches, one.inliers, one.confident, one.ratio)
+            for key, one in self._waiting.items()
+        )
+        with self._database:
+            self._database.executemany("INSERT OR REPLACE INTO pairs VALUES (?, ?, ?, ?, ?)", rows)
+        self._waiting.clear()
 
 
 @contextmanager

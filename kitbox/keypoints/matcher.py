@@ -10,7 +10,7 @@ from kitbox.keypoints.local_features import LocalFeatures
 from kitbox.keypoints.match_settings import MatchSettings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MatchCounts:
     """How many keypoints two photographs share.
 

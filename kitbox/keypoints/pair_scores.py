@@ -3,18 +3,18 @@
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from kitbox.errors import KitboxError, counted, format_duration, more
 from kitbox.images.preprocessing import box_of
 from kitbox.keypoints import match_cache
-from kitbox.keypoints.feature_source import FeatureSource
+from kitbox.keypoints.feature_source import FeatureSource, run_in_threads
 from kitbox.keypoints.local_features import LocalFeatures
 from kitbox.keypoints.match_cache import PairStore
 from kitbox.keypoints.match_settings import MatchSettings
@@ -22,7 +22,7 @@ from kitbox.keypoints.matcher import MatchCounts, Matcher, matcher_of
 from kitbox.records import Floats, ImageSet, Integers, Progress, Strings, rows_of
 from kitbox.workspace import Workspace
 
-# Pairs whose features are held at a time, and between two commits.
+# Pairs whose features are held at a time.
 _BLOCK = 512
 # Pairs that are timed before the rest.
 _PROBED = 6
@@ -54,8 +54,8 @@ class PairMatches:
     """The counts of pairs (p,) of images; see `MatchCounts`.
 
     They are NaN where a pair was not measured: where one of its images has no keypoints or cannot
-    be read (`without_keypoints`, image id → why), or where the budget had ended. Of the distinct
-    pairs `computed` were measured now, `cached` before.
+    be read (`without_keypoints`, image id → why), or where the budget had ended. Of the `distinct`
+    pairs, whatever their order, `computed` were measured now, `cached` before.
     """
 
     settings: MatchSettings
@@ -67,6 +67,7 @@ class PairMatches:
     ratio: Floats
     ranked_by: str = "inliers"
     without_keypoints: dict[str, str] = field(default_factory=dict)
+    distinct: int = 0
     computed: int = 0
     cached: int = 0
 
@@ -105,6 +106,7 @@ def measure(
     """
     matcher, stage = matcher_of(settings, options.device), f"match {settings.method}"
     pairs, of_pair = _distinct(images, first, second)
+    distinct = len(pairs)
     if options.budget is not None and options.budget < len(pairs):
         notice = (
             f"{settings.method}: the budget of {options.budget:,} pairs leaves out "
@@ -157,6 +159,7 @@ def measure(
         ratio=columns[:, 3],
         ranked_by=matcher.ranked_by,
         without_keypoints=ids,
+        distinct=distinct,
         computed=sum(key in counts for key in keys) - cached,
         cached=cached,
     )
@@ -270,7 +273,8 @@ class _Work:
         able = [place for place in places if not without.keys() & {*self.pairs[place].tolist()}]
         # neighbours in this order share images, whose features are read once
         able.sort(key=lambda place: (*self.pairs[place].tolist(), place))
-        done = 0
+        count = partial(_count, self.matcher)
+        done, committed = 0, time.monotonic()
         try:
             for start in range(0, len(able), _BLOCK):
                 block = able[start : start + _BLOCK]
@@ -278,21 +282,22 @@ class _Work:
                     (self.source.load(int(a)), self.source.load(int(b)))
                     for a, b in self.pairs[block]
                 ]
-                found = Parallel(n_jobs=workers, prefer="threads", return_as="generator")(
-                    delayed(_count)(self.matcher, a, b) for a, b in given
-                )
-                for place, counts in zip(block, found, strict=True):
-                    self.counts[self.keys[place]] = counts
-                    self.store.save(self.keys[place], counts)
-                    done += 1
-                    yield Progress(stage, done, len(able), "pairs")
-                self.store.commit()
+                with closing(run_in_threads(count, given, workers)) as found:
+                    for place, counts in zip(block, found, strict=True):
+                        self.counts[self.keys[place]] = counts
+                        self.store.save(self.keys[place], counts)
+                        done += 1
+                        if time.monotonic() - committed > match_cache.COMMIT_SECONDS:
+                            self.store.commit()
+                            committed = time.monotonic()
+                        yield Progress(stage, done, len(able), "pairs")
         finally:  # nothing is lost where the run is interrupted
             self.store.commit()
 
 
-def _count(matcher: Matcher, a: LocalFeatures, b: LocalFeatures) -> MatchCounts:
+def _count(matcher: Matcher, pair: tuple[LocalFeatures, LocalFeatures]) -> MatchCounts:
     """Return the counts of a pair: where the order of its images matters, the mean of both."""
+    a, b = pair
     one = matcher.match(a, b)
     if matcher.symmetric:
         return one

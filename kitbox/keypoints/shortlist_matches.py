@@ -13,8 +13,8 @@ from kitbox.records import Floats, ImageSet, Progress, Strings, strings
 from kitbox.retrieval.neighbour_graph import NeighbourGraph, Shortlist
 from kitbox.workspace import Workspace
 
-# Pairs of a shortlist at most: their ids, keys and counts take about 10 GB.
-_MOST_PAIRS = 20_000_000
+# Pairs of a shortlist at most: their ids, keys and counts take about 2 GB.
+_MOST_PAIRS = 5_000_000
 
 
 @dataclass(frozen=True, kw_only=True)

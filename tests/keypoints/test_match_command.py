@@ -35,7 +35,7 @@ def test_the_holdout_is_matched_once_and_compared_with_the_similarity(place):
     assert first["matcher"] == "sift:shortlist=6,points=300,size=256"
     assert first["queries"] == "holdout"
     assert first["matched"] > 20
-    assert first["cached"] == 0
+    assert (first["cached"], first["left_out"]) == (0, 0)
     assert (again["matched"], again["cached"]) == (0, first["matched"])
     assert again["seconds_a_pair"] is None
     assert again["effect"] == first["effect"]
@@ -60,7 +60,8 @@ def test_several_matchers_and_the_test_are_a_row_each(place):
         *(("sift", "test"), ("orb", "test")),
     ]
     assert all(row["matched"] + row["cached"] <= 12 for row in rows)
-    assert rows[0]["left_out"] >= rows[0]["pairs"] - 24  # a pair may stand in two shortlists
+    assert all(row["matched"] + row["cached"] + row["left_out"] == row["pairs"] for row in rows)
+    assert rows[0]["left_out"] > 0
     assert "effect" in rows[1]
     assert "effect" not in rows[2]
 
@@ -87,7 +88,7 @@ def test_python_returns_the_same_counts(place):
     same = (table["label"] == table["neighbour_label"]) & (table["label"] != "new_whale")
     assert np.nanmean(table["inliers"][same]) > np.nanmean(table["inliers"][~same])
     [row] = match(place)["matches"]
-    assert len(table) == row["pairs"]
+    assert len(table) >= row["pairs"]  # a pair may stand in two shortlists
     assert row["cached"] > 0
     assert row["matched"] == 0
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from kitbox.errors import KitboxError
 from kitbox.images.preprocessing import EXIF_ORIENTATION
-from kitbox.keypoints import classical_matchers
+from kitbox.keypoints import classical_matchers, match_cache
 from kitbox.keypoints.classical_matchers import RootSift
 from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.keypoints.matcher import MatchCounts
@@ -61,6 +61,10 @@ def run(images, workspace, pairs=None, settings=SIFT, unreadable=frozenset(), **
 def counts_of(found: PairMatches) -> list[list[float]]:
     columns = (found.matches, found.inliers, found.confident, found.ratio)
     return np.stack(columns, axis=1).tolist()
+
+
+def row_count(store, table: str) -> int:
+    return store._database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
 
 
 def notices(yielded) -> list[str]:
@@ -157,20 +161,36 @@ def test_what_a_pair_depends_on_computes_it_anew(
     assert work["match"] - before["match"] == matched
 
 
-@pytest.mark.parametrize("stage", ["find keypoints sift", "match sift"])
-def test_an_interrupted_run_goes_on_where_it_was(images, tmp_path, work, stage):
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("stage", "after"), [("find keypoints sift", 4), ("match sift", 9)])
+def test_an_interrupted_run_goes_on_where_it_was(images, tmp_path, stage, after, workers):
     workspace = Workspace(tmp_path)
-    running = measure(SIFT, images, *all_pairs(images), workspace, MatchOptions(workers=1))
-    done = 0
-    for event in running:
-        done += event.stage == stage and not event.notice
-        if done == 10 or (done == 5 and stage.startswith("find")):
-            break
+    running = measure(SIFT, images, *all_pairs(images), workspace, MatchOptions(workers=workers))
+    events = (event for event in running if event.stage == stage and not event.notice)
+    for _ in range(after):
+        next(events)
     running.close()
-    _, found = run(images, workspace, workers=1)
-    assert work == {"extract": 6, "match": 15}  # nothing twice
+    with match_cache.open_features(workspace) as features, match_cache.open_pairs(workspace) as one:
+        kept = [row_count(features, "features"), row_count(one, "pairs")]
+    assert kept == ([4, 0] if stage.startswith("find") else [6, 9])
+    _, found = run(images, workspace, workers=workers)
+    assert (found.cached, found.computed) == (kept[1], 15 - kept[1])
     _, whole = run(images, Workspace(tmp_path / "other"), workers=1)
     assert counts_of(found) == counts_of(whole)
+
+
+def test_results_are_written_every_few_seconds(images, tmp_path, monkeypatch):
+    """Another process sees them, and is never locked out for long."""
+    monkeypatch.setattr(match_cache, "COMMIT_SECONDS", 0.0)
+    running = measure(SIFT, images, *all_pairs(images), Workspace(tmp_path))
+    for event in running:
+        if event.stage == "match sift" and event.done == 7 and not event.notice:
+            break
+    with match_cache.open_pairs(Workspace(tmp_path)) as other:
+        assert row_count(other, "pairs") >= 7
+        other.save(b"1" * 16, MatchCounts(1, 1, 1, 1))
+        other.commit()
+    running.close()
 
 
 def test_an_error_on_the_way_loses_nothing(images, tmp_path, work, monkeypatch):
