@@ -87,6 +87,7 @@ def score(
                 "whiten": ensembles[0].options.whiten,
                 "way": ensembles[0].options.method_json(),
                 "threshold": found.score.evidence or None,
+                **({"fusion": list(found.fusions)} if found.fusions else {}),
                 "scores": scores.as_json(),
                 **_gains_json(gains),
             }
@@ -94,6 +95,7 @@ def score(
         return
     print_scores(scores)
     print_threshold(found.score)
+    _print_fusions(found)
     _print_gains(gains)
 
 
@@ -238,6 +240,7 @@ def ensemble(
         "whiten": options.whiten,
         "way": options.method_json(),
         "threshold": (locally.score.evidence or None) if locally else None,
+        **({"fusion": list(locally.fusions)} if locally and locally.fusions else {}),
         "scores": locally.score.scores.as_json() if locally else {},
     }
     missing = None
@@ -257,6 +260,7 @@ def ensemble(
     if locally is not None:
         print_scores(locally.score.scores)
         print_threshold(locally.score)
+        _print_fusions(locally)
         _print_gains(gains)
     elif missing is not None:
         why = ", because there is no holdout" if collection.absent_holdout else ""
@@ -368,6 +372,15 @@ def _only(metric: str | None, score: "LocalScore") -> "Scores":
         near = did_you_mean(metric, by_metric)
         raise KitboxError(f"no metric {metric}{near}; there are {', '.join(by_metric)}")
     return Scores({metric: by_metric[metric]})
+
+
+def _print_fusions(found: "EnsembleScore") -> None:
+    """Print what is fused, and how right its probabilities are."""
+    from kitbox.fusion.fused_graphs import fusion_sentences
+
+    for evidence in found.fusions:
+        for sentence in fusion_sentences(evidence):
+            print_line(sentence)
 
 
 def print_threshold(score: "LocalScore") -> None:

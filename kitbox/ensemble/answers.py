@@ -12,7 +12,9 @@ from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.members import Member, MemberSource, Whitening
 from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
 from kitbox.ensemble.open_set import UnknownFit, UnknownModel
-from kitbox.records import Progress, Scores
+from kitbox.fusion.fused_graphs import FusedHoldout, fuse_holdout
+from kitbox.fusion.fusion_model import FusionModel
+from kitbox.records import Holdout, Progress, Scores
 from kitbox.retrieval.neighbour_graph import neighbour_graphs
 from kitbox.scoring import bootstrap, local_score, outcomes
 from kitbox.scoring.ground_truth import GroundTruth
@@ -25,7 +27,7 @@ class EnsembleAnswers:
     """An ensemble's answers to the holdout's queries.
 
     `competition` has the threshold that cut them: a probability of one half where unknown queries
-    are learned (`unknown_fit`).
+    are learned (`unknown_fit`). `fused` has the model of a fusion, and how right it is.
     """
 
     answers: HoldoutAnswers
@@ -33,6 +35,7 @@ class EnsembleAnswers:
     competition: Competition
     options: EnsembleOptions
     unknown_fit: UnknownFit | None = None
+    fused: FusedHoldout | None = None
 
     @property
     def scale(self) -> str:
@@ -52,19 +55,30 @@ class EnsembleAnswers:
 
 @dataclass(frozen=True)
 class EnsembleScore:
-    """A local score, the dimensions of each member's block, and the model of unknown queries."""
+    """A local score, the dimensions of each member's block, and the models that were fitted.
+
+    Those are of unknown queries, and of a fusion. `fusions` say of each fold how right its fused
+    probabilities are.
+    """
 
     score: LocalScore
     dims: tuple[int, ...]
     unknown_model: UnknownModel | None = None
+    fusion_model: FusionModel | None = None
+    fusions: tuple[dict[str, Any], ...] = ()
 
 
 def score(ensemble: Ensemble) -> Generator[Progress, None, EnsembleScore]:
     """Return the local score of an ensemble whose members have not seen the holdout."""
     answered = yield from answer_holdout(ensemble)
-    fit = answered.unknown_fit
-    model = None if fit is None else fit.model
-    return EnsembleScore(answered.score(), answered.meta_embedding.dims, model)
+    fit, fused = answered.unknown_fit, answered.fused
+    return EnsembleScore(
+        answered.score(),
+        answered.meta_embedding.dims,
+        None if fit is None else fit.model,
+        None if fused is None else fused.model,
+        () if fused is None else (fused.evidence,),
+    )
 
 
 def score_plugins(
@@ -97,8 +111,9 @@ def score_plugins(
 def answer_holdout(ensemble: Ensemble) -> Generator[Progress, None, EnsembleAnswers]:
     """Return the answers of an ensemble whose members have not seen the holdout.
 
-    A classifier is fitted on the holdout's training side alone, and a model of unknown queries on
-    the other queries. Raises KitboxError for options that do not fit the competition.
+    A classifier is fitted on the holdout's training side alone, a model of unknown queries on the
+    other queries, and a fusion on pairs of other individuals. Raises KitboxError for options that
+    do not fit the competition.
     """
     options, competition = ensemble.options, ensemble.competition
     options.check(competition)
@@ -107,8 +122,23 @@ def answer_holdout(ensemble: Ensemble) -> Generator[Progress, None, EnsembleAnsw
     searches = local_score.holdout_searches(holdout, competition)
     rerank = options.reranker(holdout.train, competition)
     graphs = neighbour_graphs(meta.embeddings, searches, rerank)
-    uncut = unknown_fit = None
-    if not options.plain:
+    uncut = unknown_fit = fused = None
+    settings = options.fusion_settings
+    if settings is not None:
+        sources = combination.signal_sources(
+            ensemble, meta, graphs, collection.labelled, holdout.train
+        )
+        fused = yield from fuse_holdout(
+            sources, settings, _labels_of(holdout), competition.images.unknown_label
+        )
+        graphs = fused.graphs
+    if settings is not None and fused is not None and settings.method.blend is not None:
+        ground_truth = GroundTruth.of_holdout(holdout, searches, competition)
+        uncut, blend = yield from combination.rank_blended(
+            ensemble, meta, graphs, holdout.train, ground_truth, settings.method.blend
+        )
+        fused = replace(fused, model=replace(fused.model, blend=blend))
+    elif not options.plain:
         uncut = yield from combination.rank(ensemble, meta, graphs, holdout.train)
     if uncut is not None and options.unknown == "learned":
         ground_truth = GroundTruth.of_holdout(holdout, searches, competition)
@@ -126,7 +156,18 @@ def answer_holdout(ensemble: Ensemble) -> Generator[Progress, None, EnsembleAnsw
         competition=competition,
         options=options,
         unknown_fit=unknown_fit,
+        fused=fused,
     )
+
+
+def _labels_of(holdout: Holdout) -> dict[str, str]:
+    """Return the label of each image of the holdout's gallery and queries."""
+    sides = (holdout.gallery, holdout.query)
+    return {
+        image: label
+        for side in sides
+        for image, label in zip(side.image_ids.tolist(), side.labels.tolist(), strict=True)
+    }
 
 
 def pool_folds(folds: Sequence[EnsembleScore]) -> EnsembleScore:
@@ -154,4 +195,5 @@ def pool_folds(folds: Sequence[EnsembleScore]) -> EnsembleScore:
         evidence=evidence,
         individuals=individuals,
     )
-    return EnsembleScore(score, folds[0].dims)
+    fusions = tuple(evidence for fold in folds for evidence in fold.fusions)
+    return EnsembleScore(score, folds[0].dims, fusions=fusions)

@@ -1,18 +1,31 @@
 """The methods by which the members of an ensemble answer together."""
 
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from kitbox.competition.settings import Competition
 from kitbox.ensemble.ensemble import Ensemble
 from kitbox.ensemble.meta_embedding import MetaEmbedding
+from kitbox.fusion.label_blend import LabelBlend, cross_fit_blend
+from kitbox.fusion.pair_signals import SignalSources
 from kitbox.network.inference import resolve_device
-from kitbox.records import Embeddings, Floats, LabelledImages, Progress, Ranking, Search
+from kitbox.records import (
+    Embeddings,
+    Floats,
+    ImageSet,
+    LabelledImages,
+    Progress,
+    Ranking,
+    Search,
+)
 from kitbox.retrieval import ranking
 from kitbox.retrieval.label_similarity import LabelSimilarities
 from kitbox.retrieval.neighbour_graph import Block, NeighbourGraph, Reranker, neighbour_graphs
 from kitbox.retrieval.ranking import known_images, measure_labels
+from kitbox.scoring.ground_truth import GroundTruth
 
 
 def rank(
@@ -21,11 +34,12 @@ def rank(
     graphs: Sequence[NeighbourGraph],
     labelled: LabelledImages,
     k: int | None = None,
+    blend: LabelBlend | None = None,
 ) -> Generator[Progress, None, Ranking]:
     """Return the k best answers of each query, not yet cut at a threshold; yields Progress.
 
     `graphs` are those of the searches under the meta-embeddings. Labels are those of `labelled`,
-    on which a classifier is fitted.
+    on which a classifier is fitted; `blend` joins its probabilities with those of the graphs.
     """
     options, competition = ensemble.options, ensemble.competition
     width = k or competition.task.k
@@ -41,17 +55,85 @@ def rank(
         )
         measured = (mean_similarity(members, meta.weights) for members in by_member)
     else:
-        from kitbox.ensemble import dense_classifier  # torch
-
-        device = resolve_device(ensemble.embed_options.device)
-        classifier = yield from dense_classifier.fit(
-            meta.embeddings, labelled, competition, options.dims, device
-        )
-        measured = (
-            classifier.measure(meta.embeddings, search, known_images(search, labelled, competition))
-            for search in searches
-        )
+        measured = yield from _classify(ensemble, meta, searches, labelled)
+        if blend is not None:
+            near = (measure_labels(graph, labelled, competition) for graph in graphs)
+            measured = map(blend.blended, measured, near)
     return ranking.rank_labels(measured, width)
+
+
+def rank_blended(
+    ensemble: Ensemble,
+    meta: MetaEmbedding,
+    graphs: Sequence[NeighbourGraph],
+    labelled: LabelledImages,
+    ground_truth: GroundTruth,
+    share: float,
+) -> Generator[Progress, None, tuple[Ranking, LabelBlend]]:
+    """Return the holdout's best labels by a classifier and the graphs, cross-fitted, and the blend.
+
+    `share` is that of the classifier; queries are those of the ground truth. Yields Progress.
+    """
+    competition = ensemble.competition
+    searches = [graph.search for graph in graphs]
+    classified = yield from _classify(ensemble, meta, searches, labelled)
+    near = [measure_labels(graph, labelled, competition) for graph in graphs]
+    blended, blend = cross_fit_blend(
+        share, list(classified), near, ground_truth.expected, ground_truth.individuals
+    )
+    return ranking.rank_labels(blended, competition.task.k), blend
+
+
+def signal_sources(
+    ensemble: Ensemble,
+    meta: MetaEmbedding,
+    graphs: Sequence[NeighbourGraph],
+    images: ImageSet,
+    labelled: LabelledImages,
+) -> SignalSources:
+    """Return what the signals of the graphs' pairs are made of; `labelled` are known to answers.
+
+    Of metadata only what all lists of images have counts, so that the test has it too.
+    """
+    collection = ensemble.collection
+    names: list[str] = []
+    for member in ensemble.members:
+        same = names.count(member.full_name)
+        names.append(member.full_name + (f" {same + 1}" if same else ""))
+    others = [each for each in (collection.test, collection.index) if each is not None]
+    absent: dict[str, Any] = {
+        name: None
+        for name in ("boxes", "times", "groups", "encounters")
+        if any(getattr(each, name) is None for each in others)
+    }
+    searched = np.concatenate([graph.search.gallery_images for graph in graphs])
+    unnamed = ["", ensemble.competition.images.unknown_label or ""]
+    known = ~np.isin(labelled.labels, unnamed) & np.isin(labelled.image_ids, searched)
+    return SignalSources(
+        graphs=graphs,
+        members=dict(zip(names, meta.blocks, strict=True)),
+        images=replace(images, **absent),
+        known=labelled.take(known),
+        workspace=ensemble.workspace,
+        unreadable=collection.unreadable,
+    )
+
+
+def _classify(
+    ensemble: Ensemble, meta: MetaEmbedding, searches: Sequence[Search], labelled: LabelledImages
+) -> Generator[Progress, None, Iterator[LabelSimilarities]]:
+    """Return the probabilities of labels for each search by a classifier of meta-embeddings."""
+    from kitbox.ensemble import dense_classifier  # torch
+
+    competition = ensemble.competition
+    device = resolve_device(ensemble.embed_options.device)
+    classifier = yield from dense_classifier.fit(
+        meta.embeddings, labelled, competition, ensemble.options.dims, device
+    )
+    return (
+        classifier.measure(meta.embeddings, search, known_images(search, labelled, competition))
+        for search in searches
+    )
 
 
 def measure_members(

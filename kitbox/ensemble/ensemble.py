@@ -9,6 +9,7 @@ from kitbox.dataset.collection import Collection
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
+from kitbox.fusion.fused_graphs import FusionSettings
 from kitbox.records import LabelledImages
 from kitbox.retrieval.neighbour_graph import Reranker
 from kitbox.retrieval.rerankers import check_steps, parse_steps, reranker
@@ -51,18 +52,19 @@ class EnsembleOptions:
             raise KitboxError(f"--whiten {self.whiten}: give 2 dimensions or more")
         # with all settings, so that a receipt keeps its meaning when a default changes
         object.__setattr__(self, "rerank", tuple(map(str, parse_steps(self.rerank))))
+        settings = self.fusion_settings
+        if settings is not None:
+            object.__setattr__(self, "match", tuple(map(str, settings.matchers)))
+            if self.fusion is not None:
+                object.__setattr__(self, "fusion", str(settings.method))
 
     def check(self, competition: Competition) -> None:
         """Raise KitboxError for options that contradict each other or the competition."""
         asks_labels = competition.task.answers in ("labels", "label")
-        for option, given in (
-            ("--match", self.match),
-            ("--fusion", self.fusion),
-            ("--balance", self.balance),
-        ):
-            if given:
-                raise KitboxError(f"{option} is not there yet; leave it out")
+        if self.balance:
+            raise KitboxError("--balance is not there yet; leave it out")
         fixed = competition.uses_threshold and competition.threshold.rule == "fixed"
+        self._check_fusion(competition)
         if self.combine != "embeddings" and not asks_labels:
             raise KitboxError(
                 f"--combine {self.combine} ranks labels; {competition.name} asks for "
@@ -109,6 +111,39 @@ class EnsembleOptions:
         return reranker(self.rerank, labelled, competition)
 
     @property
+    def fusion_settings(self) -> FusionSettings | None:
+        """The method of fusion and its matchers, None where nothing is fused."""
+        return FusionSettings.parse(self.fusion, self.match)
+
+    def _check_fusion(self, competition: Competition) -> None:
+        """Raise KitboxError for a fusion that the other options leave nothing to do."""
+        settings = self.fusion_settings
+        if settings is None:
+            return
+        option = "--match" if self.fusion is None else "--fusion"
+        blend = settings.method.blend is not None
+        if self.combine == "labels":
+            raise KitboxError(
+                f"--combine labels averages similarities of labels, and {option} those of pairs of "
+                "photographs; leave one of them out"
+            )
+        if self.combine == "classifier" and not blend:
+            raise KitboxError(
+                f"--combine classifier ranks labels without {option}; blend both, as "
+                f"--fusion {settings.method.name}:blend=0.5"
+            )
+        if blend and self.combine != "classifier":
+            raise KitboxError(
+                f"blend={settings.method.blend:g} is the share of a classifier of labels; add "
+                "--combine classifier, or leave it out"
+            )
+        if competition.task.label_similarity == "centre" and not blend:
+            raise KitboxError(
+                f"a label's centre is no image, so that {option} does not move it; choose another "
+                "task.label_similarity"
+            )
+
+    @property
     def plain(self) -> bool:
         """Whether the neighbour graph of meta-embeddings ranks answers, and no other model."""
         return self.combine == "embeddings" and self.unknown == "threshold"
@@ -118,7 +153,8 @@ class EnsembleOptions:
         """The name of what answers are cut by, None where it is the task's similarity."""
         if self.unknown == "learned":
             return "chance"
-        return "probability" if self.combine == "classifier" else None
+        fused = self.fusion is not None or self.match
+        return "probability" if self.combine == "classifier" or fused else None
 
     def method_json(self) -> dict[str, Any]:
         """Return the method of answering as receipts record it."""

@@ -81,7 +81,7 @@ def by_whitening(
     whiten already, answer by something else than joined embeddings, or are too large to try it in
     seconds.
     """
-    if any(any(fold.whitening) or not fold.options.plain or fold.options.match for fold in folds):
+    if any(any(fold.whitening) or not fold.options.plain or fold.options.scale for fold in folds):
         return None
     gallery = [len(fold.collection.holdout.gallery) for fold in folds]
     work = sum(n * dim * min(n, dim) for n in gallery for dim in plain.dims)
@@ -144,7 +144,7 @@ def _steps(options: EnsembleOptions) -> list[tuple[str, str, dict[str, Any]]]:
     for number, step in enumerate(options.rerank):
         others = options.rerank[:number] + options.rerank[number + 1 :]
         steps.append(("rerank", step, {"rerank": others}))
-    if options.match:
+    if options.match or options.fusion:
         texts = [*options.match, *([options.fusion] if options.fusion else [])]
         steps.append(("fusion", " + ".join(texts), {"match": (), "fusion": None}))
     if options.balance is not None:

@@ -132,6 +132,7 @@ def describe(
         "thresholds": submission.thresholds,
         "threshold_evidence": score.score.evidence if score else {},
         **({"pairs": submission.pairs} if submission.pairs else {}),
+        **({"fusion": score.fusions[0]} if score and score.fusions else {}),
         "queries": submission.queries,
         "gallery": submission.gallery,
         "metric": competition.metric,
@@ -295,7 +296,8 @@ def submit(
     if competition.task.answers == "pairs":  # a faulty list shows before anything is embedded
         protocol.submitted_pairs(collection.searches, competition)
     scored: list[Member] = []
-    locally, unknown_model, absent = None, None, collection.absent_holdout
+    locally, absent = None, collection.absent_holdout
+    unknown_model, fusion_model = None, None
     missing = absent.reason if absent else members.holdout_conflict(sources, collection)
     if missing is not None:
         thresholds = unfitted_thresholds(options, competition, missing)
@@ -304,13 +306,14 @@ def submit(
             setup, sources, weights, which, whitening=whitening
         )
         thresholds, unknown_model = locally.score.thresholds, locally.unknown_model
+        fusion_model = locally.fusion_model
     chosen = members.for_submission(
         setup.workspace, sources, weights, collection, which, whitening=whitening
     )
     yield from members.checkpoint_warnings([one for one in chosen if one not in scored])
     yield from members.refit_advice(chosen)
     ensemble = replace(setup, members=chosen)
-    made = yield from make_submission(ensemble, thresholds, unknown_model)
+    made = yield from make_submission(ensemble, thresholds, unknown_model, fusion_model)
     given = setup.embed_options
     device = inference.resolve_device(given.device)
     precision = inference.resolve_precision(given.precision, device)

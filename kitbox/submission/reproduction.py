@@ -68,8 +68,8 @@ def reproduce(
 
     Networks come from the recorded checkpoints, or with `retrain` from the recorded settings. The
     threshold rule is the receipt's; a note tells if kitbox.toml has another one. Nothing is read
-    from the embedding cache. Code of users that no plugin of the workspace names is run only with
-    `trust`, which writes its files into the workspace.
+    from the embedding cache; counts of local matches are. Code of users that no plugin of the
+    workspace names is run only with `trust`, which writes its files into the workspace.
 
     Raises KitboxError for a receipt whose checkpoints are missing, and for such code.
     """
@@ -119,9 +119,10 @@ def reproduce(
     if local:
         locally = yield from answers.score(replace(ensemble, members=scored))
         thresholds, unknown_model = locally.score.thresholds, locally.unknown_model
+        fusion_model = locally.fusion_model
     else:
-        thresholds, unknown_model = recorded["thresholds"], None
-    again = yield from submission.make_submission(ensemble, thresholds, unknown_model)
+        thresholds, unknown_model, fusion_model = recorded["thresholds"], None, None
+    again = yield from submission.make_submission(ensemble, thresholds, unknown_model, fusion_model)
     comparisons = [
         *_compare("competition", recorded["competition"], receipt.competition_settings(applied)),
         *_compare("data", recorded["data"], receipt.data_digests(collection)),

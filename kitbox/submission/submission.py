@@ -1,6 +1,6 @@
 """Answers the leaderboard's queries with an ensemble, in the format of the competition."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,14 @@ from kitbox.dataset.collection import Collection
 from kitbox.ensemble import combination, open_set
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
+from kitbox.ensemble.neighbour_table import all_images
 from kitbox.ensemble.open_set import UnknownModel
 from kitbox.errors import KitboxError, counted
+from kitbox.fusion.fused_graphs import fuse_test
+from kitbox.fusion.fusion_model import FusionModel
 from kitbox.records import Progress, Ranking, Search, Strings, rows_of
 from kitbox.retrieval import pair_similarity
-from kitbox.retrieval.neighbour_graph import neighbour_graphs
+from kitbox.retrieval.neighbour_graph import NeighbourGraph, neighbour_graphs
 from kitbox.retrieval.ranking import (
     apply_thresholds,
     cluster_trees,
@@ -80,6 +83,11 @@ def unfitted_thresholds(
     fitted, rule = "", competition.threshold
     if options.unknown == "learned":
         fitted = "--new-label learned"
+    elif options.fusion_settings is not None:
+        raise KitboxError(
+            f"--match and --fusion are fitted on a holdout, and there is none: {missing}",
+            fix="leave them out",
+        )
     elif competition.uses_threshold and rule.rule not in ("fixed", "share"):
         fitted = f"the threshold '{rule.rule}'"
     if fitted:
@@ -94,14 +102,17 @@ def unfitted_thresholds(
 
 
 def make_submission(
-    ensemble: Ensemble, fitted: dict[str, float], unknown_model: UnknownModel | None = None
+    ensemble: Ensemble,
+    fitted: dict[str, float],
+    unknown_model: UnknownModel | None = None,
+    fusion_model: FusionModel | None = None,
 ) -> Generator[Progress, None, Submission]:
     """Return the submission of an ensemble: its answers to the leaderboard's queries, as a CSV.
 
     Test images take the same path as the holdout. `fitted` are the thresholds, `unknown_model`
-    the model of unknown queries that the holdout gave; a classifier is fitted on all labelled
-    images. Raises KitboxError where there are no test images, for a number of answers that no
-    submission may have, and where its own lint finds something.
+    the model of unknown queries and `fusion_model` that of a fusion, which the holdout gave; a
+    classifier is fitted on all labelled images. Raises KitboxError where there are no test images,
+    for a number of answers that no submission may have, and where its own lint finds something.
     """
     collection, competition = ensemble.collection, ensemble.competition
     test, labelled = collection.test, collection.labelled
@@ -114,10 +125,10 @@ def make_submission(
     answered: _AnsweredPairs | None = None
     used: dict[str, float] = {}
     if competition.task.answers == "pairs":
-        answered = yield from _answer_pairs(ensemble, meta)
+        answered = yield from _answer_pairs(ensemble, meta, fusion_model)
         ranking, text = answered.ranking, answered.text
     else:
-        ranking, used = yield from _answer(ensemble, meta, fitted, unknown_model)
+        ranking, used = yield from _answer(ensemble, meta, fitted, unknown_model, fusion_model)
         ranking = reorder(ranking, protocol.query_ids(collection.searches, test))
         text = csv_format.write(ranking, competition)
     findings = lint.lint(text.encode(), competition, labelled, test, collection.searches)
@@ -147,13 +158,12 @@ class _AnsweredPairs:
 
 
 def _answer_pairs(
-    ensemble: Ensemble, meta: MetaEmbedding
+    ensemble: Ensemble, meta: MetaEmbedding, fusion_model: FusionModel | None
 ) -> Generator[Progress, None, _AnsweredPairs]:
     """Return the similarity of each pair that the competition asks for."""
-    competition, options = ensemble.competition, ensemble.options
+    competition = ensemble.competition
     pairs = protocol.submitted_pairs(ensemble.collection.searches, competition)
-    rerank = options.reranker(ensemble.collection.labelled, competition)
-    graphs = neighbour_graphs(meta.embeddings, pairs.searches, rerank)
+    graphs = yield from _search(ensemble, meta, pairs.searches, fusion_model)
     yield Progress("similarities of pairs", 0, len(pairs), "pairs")
     similarity = pair_similarity.measure_pairs(graphs, pairs)
     scores: NDArray[np.float64] = similarity.astype(np.float64)
@@ -181,26 +191,47 @@ def _answer_pairs(
     )
 
 
+def _search(
+    ensemble: Ensemble,
+    meta: MetaEmbedding,
+    searches: Sequence[Search],
+    fusion_model: FusionModel | None,
+) -> Generator[Progress, None, tuple[NeighbourGraph, ...]]:
+    """Return the graphs of searches, re-ranked and fused."""
+    collection, competition, options = ensemble.collection, ensemble.competition, ensemble.options
+    rerank = options.reranker(collection.labelled, competition)
+    graphs = neighbour_graphs(meta.embeddings, searches, rerank)
+    settings = options.fusion_settings
+    if settings is None or fusion_model is None:
+        return graphs
+    sources = combination.signal_sources(
+        ensemble, meta, graphs, all_images(collection), collection.answerable
+    )
+    fused = yield from fuse_test(sources, settings, fusion_model)
+    return fused
+
+
 def _answer(
     ensemble: Ensemble,
     meta: MetaEmbedding,
     fitted: dict[str, float],
     unknown_model: UnknownModel | None,
+    fusion_model: FusionModel | None,
 ) -> Generator[Progress, None, tuple[Ranking, dict[str, float]]]:
     """Return the answers to the leaderboard's queries, and the thresholds that cut them."""
     collection, competition, options = ensemble.collection, ensemble.competition, ensemble.options
     searches, rule = collection.searches, competition.threshold
-    rerank = options.reranker(collection.labelled, competition)
-    graphs = neighbour_graphs(meta.embeddings, searches, rerank)
-    used = fitted
+    labelled, used = collection.answerable, fitted
+    graphs = yield from _search(ensemble, meta, searches, fusion_model)
     if competition.task.answers == "clusters":
         trees = cluster_trees(graphs)
         if rule.rule == "share" and rule.share is not None:
             used = thresholds.fit_cut_share(trees, rule.share, by_group=rule.by_group)
         return cut_trees(trees, searches, used, competition.submission.cluster_prefix), used
-    labelled = collection.answerable
-    ranking = yield from combination.rank(ensemble, meta, graphs, labelled, options.top_k)
+    blend = None if fusion_model is None else fusion_model.blend
+    ranking = yield from combination.rank(ensemble, meta, graphs, labelled, options.top_k, blend)
     if unknown_model is not None:
+        rerank = options.reranker(collection.labelled, competition)
         features = open_set.query_features(meta.blocks, searches, labelled, competition, rerank)
         ranking = unknown_model.with_probabilities(ranking, unknown_model.probability(features))
     if not competition.uses_threshold:
