@@ -87,8 +87,10 @@ def collect_pairs(
             columns.append(_cosines(block, pairs.table.first, pairs.table.second))
     extra: dict[str, Numbers] = {}
     without: dict[str, tuple[str, ...]] = {}
+    methods = [settings.method for settings in matchers]
     for settings in matchers:
-        name = _distinct_name(str(settings), names)
+        alone = methods.count(settings.method) == 1
+        name = _distinct_name(settings.method if alone else str(settings), names)
         found, looked = yield from _match(settings, pairs, sources)
         names.append(name)
         columns.append(_counts(found.score, found, pairs.table, looked))

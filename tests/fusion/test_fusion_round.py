@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+import kitbox
 from kitbox.competition import presets
 from kitbox.ensemble.ensemble import EnsembleOptions
 from kitbox.errors import KitboxError
 from kitbox.submission import bundle, submission
 from kitbox.synthetic import whale_competition
 from kitbox.workspace import Workspace
+from tests import commands
 from tests.circle import competition
-from tests.commands import RUN, error_of, json_of, kitbox
+from tests.commands import RUN, error_of, json_of
 from tests.photographs import finish, write_plugin
 
 SIFT = "sift:shortlist=8,points=300,size=256"
@@ -37,7 +39,7 @@ def test_matches_are_fused_and_paired_with_the_score_without_them(place: Workspa
     assert found["way"]["match"] == [SIFT]
     [evidence] = found["fusion"]
     assert evidence["method"] == "logit"
-    assert list(evidence["weights"]) == ["similarity", "sift:shortlist=8,points=300,size=256"]
+    assert list(evidence["weights"]) == ["similarity", "sift"]
     # a network of random weights knows nothing, matches do
     weights = list(evidence["weights"].values())
     assert weights[1] > weights[0]
@@ -53,8 +55,10 @@ def test_matches_are_fused_and_paired_with_the_score_without_them(place: Workspa
 
 
 def test_people_read_the_weights_and_how_far_probabilities_are_off(place: Workspace) -> None:
-    told = kitbox(place, "score", "frozen_32", "--match", SIFT, "--fusion", "mean", *RUN).stderr
-    assert f"fusion by mean of similarity, {SIFT}: probabilities are off by 0." in told
+    told = commands.kitbox(
+        place, "score", "frozen_32", "--match", SIFT, "--fusion", "mean", *RUN
+    ).stderr
+    assert "fusion by mean of similarity, sift: probabilities are off by 0." in told
     assert "of them of one individual, each by a fit without its individuals" in told
 
 
@@ -65,12 +69,19 @@ def test_a_submission_is_made_and_reproduced_byte_for_byte(
     made = json_of(place, "ensemble", "frozen_32", *how, "--submit")
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
     assert receipt["way"]["match"] == [SIFT]
-    assert receipt["fusion"]["signals"] == ["similarity", SIFT]
+    assert receipt["fusion"]["signals"] == ["similarity", "sift"]
     assert receipt["fusion"].get("weights", {}) == made["fusion"][0].get("weights", {})
     packed = bundle.ensemble_arguments(receipt)
     assert packed[packed.index("--match") + 1] == SIFT
-    told = kitbox(place, "reproduce", made["submission"], "--device", "cpu").stderr
+    told = commands.kitbox(place, "reproduce", made["submission"], "--device", "cpu").stderr
     assert "the submission is the same, byte for byte" in told
+
+
+def test_python_scores_a_fusion_as_the_command_does(place: Workspace) -> None:
+    found = json_of(place, "score", "frozen_32", "--match", SIFT)
+    whales = kitbox.open(place.root, device="cpu", precision="32", workers=0, progress=print)
+    score = whales.score("frozen_32", match=SIFT)
+    assert score.by_metric["map_at_20"].value == found["scores"]["map_at_20"]["value"]
 
 
 def test_members_are_fused_without_matches(place: Workspace) -> None:
@@ -94,7 +105,7 @@ def test_a_classifier_of_labels_is_blended_with_neighbours(place: Workspace) -> 
         place, "ensemble", "frozen_32", "--combine", "classifier", "--match", SIFT,
         "--fusion", "logit:blend=0.3", "--submit",
     )  # fmt: skip
-    told = kitbox(place, "reproduce", made["submission"], "--device", "cpu").stderr
+    told = commands.kitbox(place, "reproduce", made["submission"], "--device", "cpu").stderr
     assert "the submission is the same, byte for byte" in told
 
 

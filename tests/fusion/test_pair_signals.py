@@ -178,25 +178,32 @@ def test_a_matcher_looks_at_its_own_shortlist_and_finds_nothing_beyond(
     found = collected(sources_of(two_queries()), "logit:shortlist=3", ["sift:shortlist=1"])
     assert sorted(asked) == [("q", "a"), ("r", "c")]
     table = found.table
-    assert table.signals == ("similarity", "sift:shortlist=1")
+    assert table.signals == ("similarity", "sift")
     assert table.local.tolist() == [False, True]
     expected = [np.log1p(16), 0, 0, 0, np.log1p(15), 0]
     np.testing.assert_allclose(table.values[:, 1], expected, rtol=1e-6)
-    matches = table.features["sift:shortlist=1 matches"]
+    matches = table.features["sift matches"]
     np.testing.assert_allclose(matches, [np.log1p(32), 0, 0, 0, np.log1p(30), 0], rtol=1e-6)
 
 
 def test_the_longest_shortlist_is_that_of_all_signals(asked: list[tuple[str, str]]) -> None:
     found = collected(sources_of(two_queries()), "logit", ["sift:shortlist=1", "orb:shortlist=3"])
+    assert found.table.signals == ("similarity", "sift", "orb")
     assert len(found.table) == 6
     assert len(asked) == 2 + 6
+
+
+@pytest.mark.usefixtures("asked")
+def test_two_matchers_of_one_method_are_named_by_their_settings() -> None:
+    found = collected(sources_of(two_queries()), "logit", ["sift:shortlist=1", "sift:points=60"])
+    assert found.table.signals == ("similarity", "sift:shortlist=1", "sift:points=60")
 
 
 def test_a_photograph_without_keypoints_has_no_value_and_is_named(
     asked: list[tuple[str, str]],
 ) -> None:
     found = collected(sources_of(two_queries()), "logit", ["sift:shortlist=2"])
-    assert found.without_keypoints == {"sift:shortlist=2": ("d",)}
+    assert found.without_keypoints == {"sift": ("d",)}
     assert np.isnan(found.table.values[:, 1]).tolist() == [False, False, False, True]
     assert found.table.without_keypoints.tolist() == [False, False, False, True]
 
