@@ -65,22 +65,27 @@ class LearnedMatcher(Matcher):
             torch.set_num_threads(before)
 
     @cached_property
+    def sources(self) -> dict[str, str]:
+        """The release of kornia, and the digest of the weights that features come from."""
+        return {
+            "kornia": metadata.version("kornia"),
+            "weights": digest_of_file(self.extractor_path),
+        }
+
+    @cached_property
     def extraction(self) -> dict[str, Any]:
         """What determines the features of an image: settings, weights and release of kornia.
 
         The same keypoints serve matchers with and without LightGlue.
         """
-        return {
-            **self.settings.extraction,
-            "method": self.features,
-            "weights": digest_of_file(self.extractor_path),
-            "kornia": metadata.version("kornia"),
-        }
+        own = {name: self.sources[name] for name in ("kornia", "weights")}
+        return {**self.settings.extraction, "method": self.features, **own}
 
     @cached_property
     def causes(self) -> dict[str, Any]:
         """What determines the counts of a pair."""
-        return self.settings.causes | self.extraction | {"method": self.settings.method}
+        own = {"method": self.settings.method, **self.sources}
+        return self.settings.causes | self.extraction | own
 
     @property
     @abstractmethod
@@ -173,9 +178,9 @@ class LightGlueMatcher(NetworkMatcher):
         )
 
     @cached_property
-    def causes(self) -> dict[str, Any]:
-        """What determines the counts of a pair, also the weights of LightGlue."""
-        return super().causes | {"lightglue": digest_of_file(self._glue_path)}
+    def sources(self) -> dict[str, str]:
+        """The release of kornia, and the digests of both files of weights."""
+        return super().sources | {"lightglue": digest_of_file(self._glue_path)}
 
     def match(self, a: LocalFeatures, b: LocalFeatures) -> MatchCounts:
         """Return LightGlue's matches, those of them above the confidence, and their inliers."""

@@ -1,6 +1,7 @@
 """Matchers: how keypoints of photographs are found and compared."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,11 @@ class Matcher(ABC):
         """What determines the counts of a pair, beside its two images."""
         return self.settings.causes
 
+    @property
+    def sources(self) -> dict[str, str]:
+        """What a receipt tells of it beside its settings: releases, and digests of weights."""
+        return {}
+
     def one_thread_each(self) -> AbstractContextManager[object]:
         """Return a context in which its library uses one thread for each call."""
         return nullcontext()
@@ -63,6 +69,15 @@ class Matcher(ABC):
     @abstractmethod
     def match(self, a: LocalFeatures, b: LocalFeatures) -> MatchCounts:
         """Return how many keypoints two photographs share; both have some."""
+
+
+def matcher_sources(texts: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the `sources` of the matchers that have some, by their settings.
+
+    Raises KitboxError for one whose library or weights are not there.
+    """
+    found = {text: matcher_of(MatchSettings.parse(text), "cpu").sources for text in texts}
+    return {text: sources for text, sources in found.items() if sources}
 
 
 def matcher_of(settings: MatchSettings, device: str = "auto") -> Matcher:

@@ -24,6 +24,7 @@ from kitbox.ensemble.members import Member, MemberSource, Whitening
 from kitbox.ensemble.recipe import Recipe, RecipeMember
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, read_json, write_bytes, write_json, write_text
+from kitbox.keypoints.matcher import matcher_sources
 from kitbox.network import inference
 from kitbox.network.checkpoint import read_origin
 from kitbox.plugin import source_code
@@ -147,6 +148,7 @@ def describe(
         "precision": precision,
         "engine": ensemble.embed_options.engine,
         "versions": package_versions(),
+        **({"matchers": matchers} if (matchers := matcher_sources(options.match)) else {}),
         "git": git_state(ensemble.workspace.root),
     }
 

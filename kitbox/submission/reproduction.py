@@ -15,6 +15,7 @@ from kitbox.ensemble.ensemble import Ensemble
 from kitbox.ensemble.members import ImportedMember, Member, NetworkMember
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
+from kitbox.keypoints.matcher import matcher_sources
 from kitbox.network import inference
 from kitbox.network.checkpoint import read_checkpoint, read_origin
 from kitbox.plugin import discovery, source_code
@@ -127,6 +128,7 @@ def reproduce(
         *_compare("competition", recorded["competition"], receipt.competition_settings(applied)),
         *_compare("data", recorded["data"], receipt.data_digests(collection)),
         *_compare("version", recorded["versions"], receipt.package_versions()),
+        *_compare("matcher", recorded.get("matchers", {}), matcher_sources(ensemble.options.match)),
         *_plugin_comparisons(recorded, workspace),
         *_checkpoint_comparisons(recorded, members),
         *(_checkpoint_comparisons(recorded, scored, "scored ") if local else ()),

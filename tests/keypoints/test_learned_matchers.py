@@ -16,7 +16,7 @@ from kitbox.images.preprocessing import Pixels
 from kitbox.keypoints import learned_features, match_networks, pair_scores
 from kitbox.keypoints.learned_matchers import LoftrMatcher, mutual_nearest
 from kitbox.keypoints.match_settings import MatchSettings
-from kitbox.keypoints.matcher import Matcher, matcher_of
+from kitbox.keypoints.matcher import Matcher, matcher_of, matcher_sources
 from kitbox.keypoints.pair_scores import PairMatches
 from kitbox.records import ImageSet, strings
 from kitbox.synthetic.fluke import draw_whale
@@ -128,6 +128,22 @@ def test_features_are_shared_with_and_without_lightglue_and_depend_on_the_weight
     again = matcher(f"disk+lightglue:weights=file:{first}")
     assert again.extraction == glued.extraction
     assert again.causes != glued.causes
+
+
+def test_a_receipt_tells_the_weights_of_learned_matchers(tmp_path: Path) -> None:
+    weights = write_random(tmp_path)
+    torch.save(
+        randomised(match_networks.build_lightglue("disk"), 3), weights / "disk_lightglue.pth"
+    )
+    texts = [f"disk:weights=file:{weights}", f"disk+lightglue:weights=file:{weights}"]
+    of_keypoints = digest_of_file(weights / "disk-depth-save.pth")
+    own = {"kornia": metadata.version("kornia"), "weights": of_keypoints}
+    assert matcher_sources(["sift", *texts]) == {
+        texts[0]: own,
+        texts[1]: own | {"lightglue": digest_of_file(weights / "disk_lightglue.pth")},
+    }
+    with pytest.raises(KitboxError, match=r"there is no file of weights .*disk-depth-save\.pth"):
+        matcher_sources([f"disk:weights=file:{tmp_path / 'away' / 'disk-depth-save.pth'}"])
 
 
 def test_mutual_nearest_neighbours_are_worked_out_by_hand() -> None:
