@@ -49,8 +49,14 @@ class Gain:
         if isinstance(self.setting, tuple):
             return f"views {' + '.join(self.setting)} against plain alone: {numbers}"
         if isinstance(self.setting, str):
-            without = f"{self.metric} {self.value - change.value:.4f} without"
-            return f"--{self.kind} {self.setting}: {without}, {numbers}"
+            outcome = (
+                "" if self.helps else "; it harms" if change.high < 0 else "; no gain is shown"
+            )
+            return (
+                f"--{self.kind} {self.setting}: {self.metric} {self.value - change.value:.4f} "
+                f"without, {self.value:.4f} with, {change.value:+.4f} "
+                f"[{change.low:+.4f}, {change.high:+.4f}]{outcome}"
+            )
         tried = f" (the best of {' and '.join(map(str, self.tried))})" if self.tried[1:] else ""
         return f"whitened to {self.setting}{tried}: {numbers}; add --whiten {self.setting}"
 

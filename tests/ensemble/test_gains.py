@@ -12,7 +12,8 @@ from kitbox.ensemble import answers, gains, members
 from kitbox.ensemble.answers import EnsembleScore
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.gains import Gain
-from kitbox.records import Embeddings, ImageSet, Progress
+from kitbox.records import Embeddings, ImageSet, Progress, strings
+from kitbox.scoring.comparison import Difference
 from tests.photographs import competition_on_disk, finish, named, tiny
 
 
@@ -138,8 +139,9 @@ def test_every_step_is_paired_with_the_same_ensemble_without_it(
         assert gain.value == value
         assert gain.difference.value == pytest.approx(value - before)
         assert gain.sentence == (
-            f"--rerank {gain.setting}: map_at_20 {before:.4f} without, map_at_20 {value:.4f}, "
+            f"--rerank {gain.setting}: map_at_20 {before:.4f} without, {value:.4f} with, "
             f"{value - before:+.4f} [{gain.difference.low:+.4f}, {gain.difference.high:+.4f}]"
+            f"{'' if gain.helps else '; no gain is shown'}"
         )
         assert gain.as_json()["rerank"] == gain.setting
     assert any(gain.difference.value != 0 for gain in gains_of_steps)
@@ -173,3 +175,20 @@ def test_every_fold_is_whitened_on_its_own(
     pooled = score_of(twice)
     gain = finish(gains.by_whitening(twice, pooled, ["map_at_20"]))[1]
     assert gain.difference.value == pytest.approx(once.difference.value)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "end"),
+    [
+        (0.01, 0.05, "[+0.0100, +0.0500]"),
+        (-0.01, 0.05, "[-0.0100, +0.0500]; no gain is shown"),
+        (0.0, 0.0, "[+0.0000, +0.0000]; no gain is shown"),
+        (-0.05, -0.01, "[-0.0500, -0.0100]; it harms"),
+    ],
+)
+def test_a_step_says_whether_it_helps(low: float, high: float, end: str) -> None:
+    found = Difference(
+        names=("plain", "rerank"), value=0.02, low=low, high=high, p=0.5, query_ids=strings([])
+    )
+    gain = Gain(kind="rerank", setting="dba", metric="map_at_20", value=0.52, difference=found)
+    assert gain.sentence == (f"--rerank dba: map_at_20 0.5000 without, 0.5200 with, +0.0200 {end}")
