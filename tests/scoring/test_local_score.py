@@ -7,6 +7,8 @@ from sklearn.metrics import average_precision_score
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Holdout, strings
+from kitbox.retrieval.neighbour_graph import NeighbourGraph, neighbour_graphs
+from kitbox.retrieval.rerankers import reranker
 from kitbox.scoring import local_score
 from kitbox.scoring.outcomes import BalancedAccuracy, ClusterAgreement, GlobalAveragePrecision, Mean
 from tests.circle import at_angles, competition, cosine, image_set, placed
@@ -302,6 +304,56 @@ def test_clusters_are_scored_by_the_agreement_of_pairs(rule: str) -> None:
     # a third of the images of each group is alone; half of them cannot be
     assert (values(found)["ari"], found.evidence["clusters"]) == (1.0, 4)
     assert found.evidence["score"] == 1.0
+
+
+REFITTED = {
+    "labels": (TRAIN, QUERY, ANSWERS, {"k": 2}),
+    "matches": (
+        {"300": "x"},
+        {"0": "Ahab", "10": "Ahab", "90": "Boo", "103": "Boo", "95": "Cleo", "200": "Dora"},
+        None,
+        {"gallery": "test", "k": 3, "unknown_label": None},
+    ),
+    "clusters": (
+        {"300": "x"},
+        {"0": "Ahab", "10": "Ahab", "90": "Boo", "103": "Boo", "95": "Cleo", "200": "Dora"},
+        None,
+        {"gallery": "test", "unknown_label": None},
+    ),
+}
+
+
+@pytest.mark.parametrize("answers", REFITTED)
+@pytest.mark.parametrize("step", [None, "dba:k=1", "k_reciprocal:k1=2", "local_scaling:k=2"])
+def test_thresholds_are_fitted_to_what_the_last_step_makes_of_similarities(
+    answers: str, step: str | None
+) -> None:
+    train, query, expected, task = REFITTED[answers]
+    toy = competition(answers=answers, **task)  # type: ignore[arg-type]
+    split = holdout(
+        train, query, expected or list(query.values()), str(task.get("gallery", "train"))
+    )
+    searches = local_score.holdout_searches(split, toy)
+    embeddings = at_angles(*map(int, {**train, **query}))
+    rerank = reranker([] if step is None else [step])
+
+    def halved(graph: NeighbourGraph) -> NeighbourGraph:
+        return (graph if rerank is None else rerank(graph)).mapped((0, 1), (0.1, 0.6))
+
+    before, after = (
+        local_score.score_answers(
+            local_score.answer_queries(neighbour_graphs(embeddings, searches, each), split, toy),
+            toy,
+        )
+        for each in (rerank, halved)
+    )
+    # a line through all similarities moves the threshold along, and changes no answer
+    assert values(after) == values(before)
+    assert after.thresholds[""] == pytest.approx(0.1 + before.thresholds[""] / 2, abs=1e-5)
+    assert after.evidence["errors"] == before.evidence["errors"]
+    if step is not None:
+        plain = local_score.evaluate(embeddings, split, toy)
+        assert abs(plain.thresholds[""] - before.thresholds[""]) > 1e-3
 
 
 def test_r_precision_is_left_out_where_it_needs_too_many_answers(
