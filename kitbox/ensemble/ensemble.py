@@ -72,7 +72,7 @@ class EnsembleOptions:
             )
         if self.dims is not None and self.combine != "classifier":
             raise KitboxError(f"--dims {self.dims} is the classifier's; add --combine classifier")
-        if self.combine == "classifier" and self.rerank:
+        if self.combine == "classifier" and self.rerank and self.fusion_settings is None:
             raise KitboxError(
                 "--rerank changes similarities, and --combine classifier ranks by probability; "
                 "leave one of them out"

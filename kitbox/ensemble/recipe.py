@@ -16,7 +16,6 @@ from kitbox.ensemble.members import MemberSource, Whitening
 from kitbox.errors import KitboxError, counted
 from kitbox.files import write_text
 from kitbox.plugin.views import parse_views
-from kitbox.retrieval.rerankers import parse_steps
 from kitbox.value import Value, explain
 from kitbox.workspace import Workspace
 
@@ -103,14 +102,6 @@ class Recipe(Value):
             raise ValueError(f'{info.field_name} = "{given}": give a list, as ["{given}"]')
         return given
 
-    @field_validator("rerank")
-    @classmethod
-    def _rerank_steps(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            return tuple(map(str, parse_steps(given)))
-        except KitboxError as error:
-            raise ValueError(str(error)) from error
-
     @field_validator("threshold", mode="before")
     @classmethod
     def _threshold_text(cls, given: Any) -> Any:
@@ -128,9 +119,12 @@ class Recipe(Value):
         if not self.members:
             raise ValueError("a recipe needs a plugin; add [[members]] with its name")
         try:
-            self.options()
+            options = self.options()
         except KitboxError as error:
             raise ValueError(str(error)) from error
+        # the same stage is the same text, with all its settings
+        for name in ("rerank", "match", "fusion", "balance"):
+            self.__dict__[name] = getattr(options, name)
         return self
 
     @classmethod

@@ -156,6 +156,24 @@ def test_options_of_commands_are_those_of_the_ensemble() -> None:
     assert Recipe.of(["a", "b"], weights=[2, 0.5]).summary == "2 members: 2 a, 0.5 b"
 
 
+def test_stages_are_the_same_however_they_are_written(tmp_path: Path) -> None:
+    short = Recipe.of(["a"], rerank=["dba"], match=["sift:points=500,shortlist=30"], fusion="logit")
+    assert short.rerank == ("dba:k=3,alpha=3",)
+    assert short.match == ("sift:shortlist=30",)  # 500 points are the default
+    assert short.options().match == short.match
+    whole = Recipe.of(["a"], rerank=short.rerank, match=short.match, fusion=short.fusion)
+    assert whole == short
+    short.write(tmp_path / "best.toml")
+    assert Recipe.read(tmp_path / "best.toml") == short
+    for stage, message in (
+        ({"rerank": ("dbx",)}, "no re-ranking step 'dbx'; did you mean dba?"),
+        ({"match": ("sitf",)}, "sitf"),
+        ({"match": ("sift",), "fusion": "logits"}, "logits"),
+    ):
+        with pytest.raises(KitboxError, match=message):
+            Recipe.of(["a"], **stage)
+
+
 def test_views_of_a_name_stay() -> None:
     recipe = Recipe.of(["a@views=flip", "b"], views=["plain", "flip"])
     assert [member.views for member in recipe.members] == [(), ("plain", "flip")]
