@@ -205,8 +205,8 @@ class CombineOptions:
         str | None,
         typer.Option(
             "--threshold",
-            help="Where answers end: best, balanced, a similarity as 0.35, or a share unknown as "
-            "16.5%.",
+            help="Where answers end: best, ami (of clusters), balanced, a similarity as 0.35, or a "
+            "share unknown as 16.5%.",
             metavar="T",
         ),
     ] = None

@@ -9,24 +9,31 @@ decisions.csv has the columns decision, subject, value and note. A row is one of
 - `train,IMAGE`: it is never a query of the holdout
 - `box,IMAGE,x0 y0 x1 y1`: crop it to this box, in pixels of the upright image
 - `fine,IMAGE,IMAGE` or `fine,LABEL`: checked and correct; not shown as a suspect again
+- `same,IMAGE,IMAGE` and `different,IMAGE,IMAGE`: both show one individual, or two; see `Links`
 
-Of drop, wrong and label the last row of an image counts; else the last of a kind and a subject.
+Of drop, wrong and label the last row of an image counts, of same and different the last row of a
+pair in either order; else the last of a kind and a subject.
 """
 
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count, pairwise
 from pathlib import Path
+
+import numpy as np
 
 from kitbox import tables
 from kitbox.competition.boxes import Corners
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.files import append_line, digest_of, read_text, write_text
 from kitbox.locks import lock
+from kitbox.records import Integers, Strings
 
 # The meaning of each kind's value; '' for a kind without a value.
 _VALUES = {
@@ -37,9 +44,13 @@ _VALUES = {
     "train": "",
     "box": "the corners as 'x0 y0 x1 y1'",
     "fine": "the other image, or nothing for a label",
+    "same": "the other image",
+    "different": "the other image",
 }
 # Kinds that decide about the label of an image: the last row of any of them counts.
 _LABEL_KINDS = ("drop", "wrong", "label")
+# Kinds that decide about a pair of images: the last row of either counts.
+PAIR_KINDS = ("same", "different")
 
 
 @dataclass(frozen=True)
@@ -69,10 +80,47 @@ class Decision:
             )
         if meaning and not self.value and self.kind != "fine":
             raise KitboxError(f"{self.kind} of '{self.subject}' needs a value: {meaning}")
-        if self.kind in ("merge", "fine") and self.value == self.subject:
+        if self.kind in ("merge", "fine", *PAIR_KINDS) and self.value == self.subject:
             raise KitboxError(f"{self.kind} names '{self.subject}' twice; remove the row")
         if self.kind == "box":
             _corners(self.value)
+
+
+@dataclass(frozen=True)
+class Links:
+    """The individuals of images that people linked, followed through chains of links and labels.
+
+    `individual_of` numbers the individual of each image from 0: of linked images, and of all
+    labelled images of an individual that has one of them. `label_of` is the label of an individual
+    that has one. `different` are pairs of individuals, the smaller number first, that are not one;
+    individuals of two labels are not one either. `pairs` are the rows that count.
+    """
+
+    individual_of: Mapping[str, int] = field(default_factory=dict)
+    label_of: Mapping[int, str] = field(default_factory=dict)
+    different: frozenset[tuple[int, int]] = frozenset()
+    pairs: tuple[Decision, ...] = ()
+
+    def individuals(self, image_ids: Strings) -> Integers:
+        """Return the individual (n,) of each image, -1 where nothing is decided."""
+        known = self.individual_of
+        return np.array([known.get(name, -1) for name in image_ids.tolist()], dtype=np.int64)
+
+    def apart(self, individuals: Integers) -> Integers:
+        """Return the pairs (p, 2) of some individuals that are different, the smaller first."""
+        present = set(individuals.tolist()) - {-1}
+        labelled = sorted(present & set(self.label_of))
+        found = {pair for pair in self.different if present.issuperset(pair)}
+        found |= {(one, other) for one in labelled for other in labelled if one < other}
+        return np.array(sorted(found), dtype=np.int64).reshape(-1, 2)
+
+    def count_of(self, image_ids: Strings) -> int:
+        """Return the number of rows that name at least one of some images."""
+        named = set(image_ids.tolist())
+        return sum(not named.isdisjoint((row.subject, row.value)) for row in self.pairs)
+
+
+NO_LINKS = Links()
 
 
 @dataclass(frozen=True)
@@ -138,6 +186,28 @@ class Decisions:
         rows = self.rows_of("fine")
         return frozenset(frozenset({row.subject, row.value} - {""}) for row in rows)
 
+    @cached_property
+    def linked(self) -> dict[frozenset[str], tuple[Decision, int]]:
+        """Pair of images → its last row of `same` or `different`, and the line of that row."""
+        lines = self.lines or (0,) * len(self.rows)
+        found: dict[frozenset[str], tuple[Decision, int]] = {}
+        for row, line in zip(self.rows, lines, strict=True):
+            if row.kind in PAIR_KINDS:
+                pair = frozenset({row.subject, row.value})
+                found.pop(pair, None)
+                found[pair] = row, line
+        return found
+
+    def link(self, labels: Mapping[str, str]) -> Links:
+        """Return the links of images; `labels` are the labels of images of known individuals.
+
+        Raises KitboxError, with all rows of the chain, where links make two labels one individual,
+        and where images are different that labels or other links make the same.
+        """
+        if not self.linked:
+            return NO_LINKS
+        return _LinkBuilder(self, labels).build()
+
     @property
     def effective(self) -> tuple[Decision, ...]:
         """The rows that change labels, images, boxes or the holdout: all but `fine`."""
@@ -165,6 +235,111 @@ class Decisions:
     @cached_property
     def _label_rows(self) -> list[Decision]:
         return _last(row for row in self.rows if row.kind in _LABEL_KINDS)
+
+
+# An image or a label, which a chain of links goes through.
+_Node = tuple[str, str]
+
+
+class _LinkBuilder:
+    """Follows links from image to image and through labels, and refuses contradictions."""
+
+    def __init__(self, decisions: Decisions, labels: Mapping[str, str]) -> None:
+        self.path, self.labels = decisions.path, labels
+        self.rows = list(decisions.linked.values())
+        # the line that joins two nodes, 0 for an image with its label
+        self.joined: dict[_Node, dict[_Node, int]] = {}
+        for row, line in self.rows:
+            nodes = [("image", name) for name in (row.subject, row.value)]
+            for node in nodes:
+                if node not in self.joined and node[1] in labels:
+                    self._join(node, ("label", labels[node[1]]), 0)
+                self.joined.setdefault(node, {})
+            if row.kind == "same":
+                self._join(nodes[0], nodes[1], line)
+
+    def build(self) -> Links:
+        individual_of: dict[_Node, int] = {}
+        label_of: dict[int, str] = {}
+        numbers = count()
+        for start in self.joined:
+            if start in individual_of:
+                continue
+            number = next(numbers)
+            reached = self._from(start)
+            individual_of |= dict.fromkeys(reached, number)
+            names = [name for kind, name in reached if kind == "label"]
+            if len(names) > 1:
+                raise self._two_labels(names[0], names[1])
+            if names:
+                label_of[number] = names[0]
+        different = set()
+        for row, line in self.rows:
+            if row.kind == "different":
+                one, other = (("image", name) for name in (row.subject, row.value))
+                if individual_of[one] == individual_of[other]:
+                    raise self._not_different(row, line)
+                pair = sorted((individual_of[one], individual_of[other]))
+                different.add((pair[0], pair[1]))
+        number_of = {name: number for number, name in label_of.items()}
+        images = {name: number for (kind, name), number in individual_of.items() if kind == "image"}
+        images |= {
+            image: number_of[label] for image, label in self.labels.items() if label in number_of
+        }
+        return Links(images, label_of, frozenset(different), tuple(row for row, _ in self.rows))
+
+    def _join(self, one: _Node, other: _Node, line: int) -> None:
+        self.joined.setdefault(one, {})[other] = line
+        self.joined.setdefault(other, {})[one] = line
+
+    def _from(self, start: _Node) -> dict[_Node, _Node]:
+        """Return every node that a chain reaches, and the one before it, the nearest first."""
+        before, waiting = {start: start}, deque([start])
+        while waiting:
+            node = waiting.popleft()
+            for other in self.joined[node]:
+                if other not in before:
+                    before[other] = node
+                    waiting.append(other)
+        return before
+
+    def _chain(self, start: _Node, end: _Node) -> list[_Node]:
+        """Return the shortest chain of nodes from one to another."""
+        before, chain = self._from(start), [end]
+        while chain[-1] != start:
+            chain.append(before[chain[-1]])
+        return chain[::-1]
+
+    def _lines(self, chain: list[_Node]) -> list[int]:
+        return sorted({self.joined[one][other] for one, other in pairwise(chain)} - {0})
+
+    def _two_labels(self, label: str, other: str) -> KitboxError:
+        chain = self._chain(("label", label), ("label", other))
+        lines = self._lines(chain)
+        return KitboxError(
+            f"'{chain[1][1]}' of '{label}' and '{chain[-2][1]}' of '{other}' are the same "
+            f"individual by {_line_words(lines)}",
+            where=f"{self.path} line {lines[-1]}",
+            fix="correct or remove a row, or merge the labels",
+        )
+
+    def _not_different(self, row: Decision, line: int) -> KitboxError:
+        chain = self._chain(("image", row.subject), ("image", row.value))
+        reasons = [_line_words(self._lines(chain))] if self._lines(chain) else []
+        reasons += [f"the label '{name}'" for kind, name in chain if kind == "label"]
+        return KitboxError(
+            f"'{row.subject}' and '{row.value}' are different, but the same individual by "
+            f"{' and '.join(reasons)}",
+            where=f"{self.path} line {line}",
+            fix="correct or remove a row",
+        )
+
+
+def _line_words(lines: Sequence[int]) -> str:
+    """Return "line 2", "lines 2 and 5" or "lines 2, 3 and 5"."""
+    if len(lines) == 1:
+        return f"line {lines[0]}"
+    return f"lines {', '.join(map(str, lines[:-1]))} and {lines[-1]}"
 
 
 def _last(rows: Iterator[Decision]) -> list[Decision]:

@@ -12,7 +12,7 @@ import numpy as np
 from kitbox import tables
 from kitbox.competition import boxes, decisions, folder_scan, list_entries, settings
 from kitbox.competition.boxes import Corners
-from kitbox.competition.decisions import Decisions
+from kitbox.competition.decisions import NO_LINKS, PAIR_KINDS, Decisions, Links
 from kitbox.competition.findings import DataFinding, FindingCollector
 from kitbox.competition.list_entries import ListEntry
 from kitbox.competition.settings import Competition, ImageSettings
@@ -27,7 +27,8 @@ AnyImages = TypeVar("AnyImages", bound=ImageSet)
 class ListedImages:
     """The images that the lists name, and the findings on rows left out.
 
-    `settled` are images without a file whose rows a decision leaves out.
+    `settled` are images without a file whose rows a decision leaves out, `links` the images that
+    decisions call the same individual or different ones.
     """
 
     labelled: LabelledImages
@@ -36,6 +37,7 @@ class ListedImages:
     index: ImageSet | None = None
     findings: tuple[DataFinding, ...] = ()
     settled: frozenset[str] = frozenset()
+    links: Links = NO_LINKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +231,7 @@ def apply_decisions(
     """Return the listed images with decisions applied; `images` name the unknown individuals.
 
     Raises KitboxError, with file and line, for a decision about an image or label that no list
-    names.
+    names, and for links of images that contradict each other or the labels.
     """
     if not decisions.rows:
         return listed
@@ -247,7 +249,15 @@ def apply_decisions(
         labelled=_with_boxes(labelled, decisions.boxes),
         test=listed.test and _with_boxes(listed.test, decisions.boxes),
         index=index and _with_boxes(index, decisions.boxes),
+        links=decisions.link(_known_labels(labelled, images)),
     )
+
+
+def _known_labels(labelled: LabelledImages, settings: ImageSettings | None) -> dict[str, str]:
+    """Return image id → label of the images of known individuals."""
+    unnamed = {"", (settings.unknown_label if settings else None) or ""}
+    pairs = zip(labelled.image_ids.tolist(), labelled.labels.tolist(), strict=True)
+    return {image: label for image, label in pairs if label not in unnamed}
 
 
 def _relabelled(
@@ -298,6 +308,8 @@ def _refuse_foreign_names(
                 known, what = images | labels | left_out, "image or label"
             case "box":
                 names, known, what = names[:1], images, "image"
+            case "same" | "different":
+                known, what = images | left_out, "image"
             case "drop":
                 names, known, what = names[:1], labelled | index | left_out, "labelled image"
             case "label":
@@ -332,7 +344,12 @@ def settle(workspace: Workspace) -> int:
     found = survey(settings.load(workspace), workspace.boxes)
     sides = (found.labelled, found.test, found.index)
     known = {image for side in sides if side is not None for image in side.image_ids.tolist()}
-    kept = [row for row in decided.rows if row.kind in ("merge", "fine") or row.subject in known]
+    kept = [
+        row
+        for row in decided.rows
+        if row.kind in ("merge", "fine")
+        or (row.subject in known and (row.kind not in PAIR_KINDS or row.value in known))
+    ]
     if len(kept) < len(decided.rows):
         workspace.decisions.unlink()
         decisions.add(workspace.decisions, *kept)

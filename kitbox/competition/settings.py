@@ -139,7 +139,10 @@ class TaskSettings(Value):
     "sum" of its `label_images` best images; as the "centre" of its images without outliers; or by
     "closeness", which falls with the mean distance to all its images. `within_group` searches only
     images of the query's group, `scenarios` names a list of query and gallery files. `with_itself`
-    counts the query among its own matches. `least` is the least number of answers to a query: by
+    counts the query among its own matches. Clusters merge by `linkage`: the "average" similarity of
+    their images, or "components" of images joined by their most similar pair. With `anchors`, test
+    images that are similar enough to a known individual form its cluster, and only the others
+    merge. `least` is the least number of answers to a query: by
     default all `k` images or labels, one match or cluster, and no label where answers have a
     confidence.
 
@@ -149,7 +152,7 @@ class TaskSettings(Value):
     """
 
     title: ClassVar[str] = "[task]"
-    later: ClassVar[frozenset[str]] = frozenset({"pairs", "pair_columns"})
+    later: ClassVar[frozenset[str]] = frozenset({"anchors", "linkage", "pair_columns", "pairs"})
 
     gallery: Literal["train", "test", "train+test", "index"]
     answers: Answers
@@ -160,6 +163,8 @@ class TaskSettings(Value):
     within_group: bool = False
     scenarios: str | None = None
     with_itself: bool = False
+    linkage: Literal["average", "components"] = "average"
+    anchors: bool = False
     least: int | None = Field(default=None, ge=0, le=1000)
     pairs: str | None = None
     pair_columns: tuple[str, ...] = Field(default=PAIR_COLUMNS, min_length=2, max_length=3)
@@ -224,7 +229,8 @@ class TaskSettings(Value):
 class ThresholdSettings(Value):
     """The similarity below which an answer does not count: unknown, no match, another cluster.
 
-    It is the "best" one on the holdout for the metric; the "balanced" one, with the least mean of
+    It is the "best" one on the holdout for the metric; the one of clusters that agree best by "ami"
+    (adjusted mutual information) instead; the "balanced" one, with the least mean of
     the share of known individuals answered as unknown and that of unknown ones answered as known;
     "fixed" at `similarity`; or such that a `share` of the
     queries have the unknown label as first answer (or no match but themselves, or a cluster of
@@ -233,7 +239,7 @@ class ThresholdSettings(Value):
 
     title: ClassVar[str] = "[threshold]"
 
-    rule: Literal["best", "balanced", "fixed", "share"] = "best"
+    rule: Literal["best", "ami", "balanced", "fixed", "share"] = "best"
     similarity: float | None = None
     share: float | None = Field(default=None, ge=0, le=1)
     by_group: bool = False
@@ -241,20 +247,20 @@ class ThresholdSettings(Value):
     def override(
         self, text: str, between: tuple[float, float] = (-1.0, 1.0)
     ) -> "ThresholdSettings":
-        """Return the threshold given on the command line: best, balanced, 0.35, or 16.5%.
+        """Return the threshold given on the command line: best, ami, balanced, 0.35, or 16.5%.
 
         Similarities lie in the range `between`.
         """
         low, high = between
-        if text in ("best", "balanced"):
+        if text in ("best", "ami", "balanced"):
             given: dict[str, object] = {"rule": text}
         else:
             try:
                 value = float(text.removesuffix("%"))
             except ValueError as error:
                 raise KitboxError(
-                    f"threshold {text} is not best, balanced, a similarity as 0.35, or a share as "
-                    "16.5%"
+                    f"threshold {text} is not best, ami, balanced, a similarity as 0.35, or a "
+                    "share as 16.5%"
                 ) from error
             share = text.endswith("%")
             if not share and (value < low or value > high):
@@ -424,7 +430,10 @@ class Competition(Value):
                 f"the answers of {self.name} have no threshold; leave --threshold out"
             )
         rule = self.threshold.override(text, self.task.similarity_range)
-        return self.model_copy(update={"threshold": rule})
+        changed = self.model_copy(update={"threshold": rule})
+        for sentence in _cluster_contradictions(changed):
+            raise KitboxError(f"--threshold {text}: {sentence}")
+        return changed
 
 
 def load(workspace: Workspace) -> Competition:
@@ -460,6 +469,7 @@ def contradiction(competition: Competition) -> str | None:
         _answer_contradictions,
         _group_contradictions,
         _format_contradictions,
+        _cluster_contradictions,
         _threshold_contradictions,
     )
     return next((sentence for check in checks for sentence in check(competition)), None)
@@ -528,6 +538,26 @@ def _format_contradictions(competition: Competition) -> Iterator[str]:
         yield "submission.cluster_prefix is for answers = 'clusters'; leave it out"
     if "{group}" in (csv_format.cluster_prefix or "") and not task.within_group:
         yield "submission.cluster_prefix with {group} needs task.within_group = true"
+
+
+def _cluster_contradictions(competition: Competition) -> Iterator[str]:
+    task, rule = competition.task, competition.threshold.rule
+    if task.answers != "clusters":
+        if task.linkage != "average":
+            yield "task.linkage is for answers = 'clusters'; leave it out"
+        if task.anchors:
+            yield "task.anchors is for answers = 'clusters'; leave it out"
+        if rule == "ami":
+            yield "rule = 'ami' is for answers = 'clusters'; take 'best'"
+    elif task.anchors:
+        if "train" not in task.gallery:
+            yield (
+                "task.anchors needs labelled images in the gallery; set task.gallery = 'train+test'"
+            )
+        if rule not in ("best", "ami", "fixed"):
+            yield (
+                f"rule = '{rule}' fits no threshold of task.anchors; take 'best', 'ami' or 'fixed'"
+            )
 
 
 def _threshold_contradictions(competition: Competition) -> Iterator[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from kitbox.competition import decisions, lists, protocol
 from kitbox.competition.check_rules import Side
-from kitbox.competition.decisions import Decisions
+from kitbox.competition.decisions import NO_LINKS, Decisions, Links
 from kitbox.competition.findings import DataFinding, how_to_continue, nothing_left_message
 from kitbox.competition.holdout import (
     TooFewQueriesError,
@@ -37,8 +37,10 @@ class Collection:
     (n,)` are the numbers of the labelled images' units, which a split keeps together. `unreadable`
     are test images, which are replaced by grey ones; `findings` are on rows and files that were
     left out or repaired. Both are empty if kitbox.toml has broken = "stop" and no rules in [check].
-    `new_labels` are the labels that only decisions.csv contains. `absent_holdout` says why the
-    holdout has no queries, None where it has some.
+    `new_labels` are the labels that only decisions.csv contains. `links` are the images that it
+    calls the same individual or different ones: they count for the leaderboard's queries, never for
+    the holdout's, whose score they would flatter. `absent_holdout` says why the holdout has no
+    queries, None where it has some.
     """
 
     labelled: LabelledImages
@@ -53,6 +55,7 @@ class Collection:
     findings: tuple[DataFinding, ...]
     decisions: Decisions = field(default_factory=Decisions)
     new_labels: frozenset[str] = frozenset()
+    links: Links = NO_LINKS
     absent_holdout: AbsentHoldout | None = None
 
     @property
@@ -75,6 +78,12 @@ class Collection:
             # a typing error makes one too
             also = f"; new individual '{new[0]}'{more(len(new) - 1)}" if new else ""
             sentences.append(f"decided: {rows} of decisions.csv{also}")
+        ignored = self.links.count_of(self.holdout.query.image_ids)
+        if ignored:
+            sentences.append(
+                f"the local score ignores {counted(ignored, 'link')} of holdout queries, which "
+                "would flatter it"
+            )
         return sentences
 
     def require_holdout(self) -> Holdout:
@@ -164,6 +173,7 @@ def collect(
         findings=(*listed.findings, *map(_headed_by_kind, findings)),
         decisions=decided,
         new_labels=frozenset(new_labels.tolist()),
+        links=listed.links,
         absent_holdout=missing,
     )
 

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from kitbox.clusters import cluster_tree
 from kitbox.records import Embeddings, Floats, Integers, Strings
-from kitbox.retrieval import clusters
 
 # Images compared with all others at a time: with 30,000 images, 60 MB of float32.
 _ROWS = 512
@@ -224,7 +224,7 @@ def _split(
         if not 2 * _LEAST_PART <= len(rows) <= _MOST_IMAGES:
             continue
         own = Embeddings(embeddings.image_ids[rows], embeddings.vectors[rows])
-        parts = _last_parts(clusters.link(own))
+        parts = _last_parts(cluster_tree.link(own))
         if min(map(len, parts)) < _LEAST_PART:
             continue
         across = own.vectors[parts[0]] @ own.vectors[parts[1]].T
@@ -253,13 +253,11 @@ def _individuals(
             yield from ((name, rows[groups[rows] == group]) for group in np.unique(groups[rows]))
 
 
-def _last_parts(tree: clusters.ClusterTree) -> tuple[Integers, Integers]:
+def _last_parts(tree: cluster_tree.ClusterTree) -> tuple[Integers, Integers]:
     """Return the rows of the two clusters that join last, the larger one's first."""
     assert tree.joins is not None  # noqa: S101  of four images or more
-    from scipy.cluster.hierarchy import fcluster
-
-    number = fcluster(tree.joins, 2, criterion="maxclust")
-    parts = [np.flatnonzero(number == part) for part in (1, 2)]
+    number = tree.after(len(tree.joins) - 1)
+    parts = [np.flatnonzero(number == part) for part in (0, 1)]
     one, two = sorted(parts, key=lambda part: (-len(part), part.tolist()))
     return one, two
 
@@ -267,4 +265,4 @@ def _last_parts(tree: clusters.ClusterTree) -> tuple[Integers, Integers]:
 def _join_similarity(own: Embeddings, part: Integers) -> float:
     """Return the mean similarity at which the last two clusters of a part join."""
     embeddings = Embeddings(own.image_ids[part], own.vectors[part])
-    return float(clusters.link(embeddings).similarities[-1])
+    return float(cluster_tree.link(embeddings).similarities[-1])

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from kitbox.clusters.decided_pairs import link_labels, rank_linked
+from kitbox.competition.decisions import NO_LINKS, Links
 from kitbox.competition.settings import Competition
 from kitbox.ensemble.ensemble import Ensemble
 from kitbox.ensemble.meta_embedding import MetaEmbedding
@@ -35,16 +37,18 @@ def rank(
     labelled: LabelledImages,
     k: int | None = None,
     blend: LabelBlend | None = None,
+    links: Links = NO_LINKS,
 ) -> Generator[Progress, None, Ranking]:
     """Return the k best answers of each query, not yet cut at a threshold; yields Progress.
 
     `graphs` are those of the searches under the meta-embeddings. Labels are those of `labelled`,
     on which a classifier is fitted; `blend` joins its probabilities with those of the graphs.
+    `links` have the last word.
     """
     options, competition = ensemble.options, ensemble.competition
     width = k or competition.task.k
     if options.combine == "embeddings":
-        return ranking.rank(graphs, labelled, competition, width)
+        return rank_linked(graphs, labelled, competition, width, links)
     searches = [graph.search for graph in graphs]
     measured: Iterator[LabelSimilarities]
     if options.combine == "labels":
@@ -59,7 +63,10 @@ def rank(
         if blend is not None:
             near = (measure_labels(graph, labelled, competition) for graph in graphs)
             measured = map(blend.blended, measured, near)
-    return ranking.rank_labels(measured, width)
+    linked = (
+        link_labels(each, search, links) for each, search in zip(measured, searches, strict=True)
+    )
+    return ranking.rank_labels(linked, width)
 
 
 def rank_blended(

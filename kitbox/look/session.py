@@ -144,6 +144,17 @@ class ReviewState:
         return members
 
     @cached_property
+    def known_labels(self) -> dict[str, str]:
+        """Image id → label of the images in use of known individuals."""
+        unknown = self.photographs.unknown
+        return {
+            image_id: label
+            for label, images in self.members.items()
+            for image_id in images
+            if label != unknown
+        }
+
+    @cached_property
     def labels(self) -> frozenset[str]:
         """All labels that are listed or were assigned, before merges."""
         return self.photographs.label_set | set(self.assigned.values())
@@ -181,13 +192,18 @@ class ReviewState:
                 return self.drawn_boxes.get(subject) == Decisions((decision,)).boxes[subject]
             case "fine":
                 return frozenset({subject, value} - {""}) in self.decisions.fine
+            case "same" | "different":
+                row = self.decisions.linked.get(frozenset({subject, value}))
+                return row is not None and row[0].kind == kind
         images = {"drop": self.dropped, "wrong": self.wrong, "train": self.training}
         return subject in images[kind]
 
     def with_decision(self, decision: Decision) -> "ReviewState":
         """Return the state after one more decision."""
-        rows = (*self.decisions.rows, decision)
-        return ReviewState(self.photographs, Decisions(rows, self.decisions.path))
+        rows, lines = self.decisions.rows, self.decisions.lines
+        line = max(lines, default=1) + 1
+        decided = Decisions((*rows, decision), self.decisions.path, (*lines, line))
+        return ReviewState(self.photographs, decided)
 
     def tags(self, image_id: str) -> list[str]:
         """Return the decisions about an image, each in a word or two."""
@@ -215,10 +231,15 @@ def check_decision(decision: Decision, state: ReviewState) -> None:
         case "box":
             _check_listed(subject, state)
             _check_box(subject, value, state)
+        case "same" | "different":
+            _check_listed(subject, state)
+            _check_listed(value, state)
         case _:
             _check_side(kind, subject, state)
     if kind == "label":
         _check_label(value, state)
+    if kind != "fine":
+        _check_links(state.with_decision(decision))
 
 
 def refusals(image_id: str, state: ReviewState) -> dict[str, str]:
@@ -250,10 +271,11 @@ def removal_refusal(removed: Sequence[Decision], state: ReviewState) -> str:
 
 def check_removal(removed: Sequence[Decision], state: ReviewState) -> None:
     """Raise KitboxError if a remaining row needs a label that only the removed rows introduced."""
-    remaining = list(state.decisions.rows)
+    remaining, lines = list(state.decisions.rows), list(state.decisions.lines)
     for decision in removed:
         if decision in remaining:
-            remaining.remove(decision)
+            place = remaining.index(decision)
+            del remaining[place], lines[place : place + 1]
     still_assigned = {row.value for row in remaining if row.kind == "label"}
     assigned = {row.value for row in state.decisions.rows_of("label")}
     lost = assigned - still_assigned - state.photographs.label_set
@@ -265,6 +287,14 @@ def check_removal(removed: Sequence[Decision], state: ReviewState) -> None:
                     f"the label '{label}' exists only by this decision, and '{words}' needs it; "
                     "take that back first"
                 )
+    decided = Decisions(tuple(remaining), state.decisions.path, tuple(lines))
+    _check_links(ReviewState(state.photographs, decided))
+
+
+def _check_links(state: ReviewState) -> None:
+    """Raise KitboxError if links of images contradict each other or the labels."""
+    if state.decisions.linked:
+        state.decisions.link(state.known_labels)
 
 
 def _check_text(name: str, text: str) -> None:

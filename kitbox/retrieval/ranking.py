@@ -1,4 +1,4 @@
-"""Rankings: the best images, labels or clusters of every query of a competition's searches."""
+"""Rankings: the best images or labels of every query of a competition's searches."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -13,10 +13,8 @@ from kitbox.records import (
     Search,
     Strings,
     rows_of,
-    strings,
 )
-from kitbox.retrieval import clusters, label_similarity
-from kitbox.retrieval.clusters import ClusterTree
+from kitbox.retrieval import label_similarity
 from kitbox.retrieval.knn import best_columns
 from kitbox.retrieval.label_similarity import LabelSimilarities
 from kitbox.retrieval.neighbour_graph import NeighbourGraph
@@ -180,37 +178,6 @@ def reorder(ranking: Ranking, query_ids: Strings) -> Ranking:
     if len(missing):
         raise KitboxError(f"query '{missing[0]}' was not ranked{more(len(missing) - 1)}")
     return Ranking(query_ids, ranking.answers[rows], ranking.similarity[rows])
-
-
-def cluster_trees(graphs: Sequence[NeighbourGraph]) -> dict[str, ClusterTree]:
-    """Return for each search the tree in which its queries join into clusters."""
-    return {graph.search.name: clusters.link_queries(graph) for graph in graphs}
-
-
-def cut_trees(
-    trees: Mapping[str, ClusterTree],
-    searches: Sequence[Search],
-    thresholds: Thresholds,
-    prefix: str | None = None,
-) -> Ranking:
-    """Return each query's cluster as its only answer: `prefix` and a number.
-
-    {group} in it is the query's group; by default it is `cluster_{group}_`.
-    """
-    names: list[str] = []
-    limits: list[float] = []
-    for search in searches:
-        limit = float(query_thresholds(thresholds, strings([search.name]))[0])
-        usual = "cluster_{group}_" if search.name else "cluster_"
-        begin = (prefix or usual).replace("{group}", search.name)
-        numbers = trees[search.name].cut(limit)
-        names += [f"{begin}{number}" for number in numbers]
-        limits += [limit] * len(numbers)
-    return Ranking(
-        np.concatenate([search.query_ids for search in searches]),
-        strings(names)[:, None],
-        np.array(limits, dtype=np.float32)[:, None],
-    )
 
 
 def _best_labels(measured: LabelSimilarities, k: int) -> Ranking:

@@ -7,20 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kitbox.clusters.cluster_tree import cut_trees
+from kitbox.clusters.constraints import ANCHOR, cuts_of
 from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
-from kitbox.records import Embeddings, Holdout, Ranking, Scores, Search, Strings
+from kitbox.records import Embeddings, Holdout, LabelledImages, Ranking, Scores, Search, Strings
 from kitbox.retrieval.neighbour_graph import NeighbourGraph, neighbour_graphs
 from kitbox.retrieval.ranking import (
     apply_thresholds,
-    cluster_trees,
-    cut_trees,
     query_thresholds,
     rank,
     rank_images,
 )
 from kitbox.scoring import metrics, thresholds
 from kitbox.scoring.bootstrap import score
+from kitbox.scoring.cluster_cuts import fit_cuts
 from kitbox.scoring.ground_truth import (
     GroundTruth,
     metric_outcome,
@@ -110,7 +111,7 @@ def answer_queries(
     searches = [graph.search for graph in graphs]
     ground_truth = GroundTruth.of_holdout(holdout, searches, competition)
     if competition.task.answers == "clusters":
-        ranking, fitted, evidence = _cluster(graphs, ground_truth, competition)
+        ranking, fitted, evidence = _cluster(graphs, ground_truth, competition, holdout.train)
         uncut, limits = rank_images(graphs, 1), np.full(len(ground_truth.images), np.nan)
     else:
         if uncut is None:
@@ -163,7 +164,7 @@ def threshold_sentences(scored: LocalScore) -> list[str]:
     folds = evidence.get("folds", [evidence])
     scale = folds[0].get("scale", "similarity")
     sentences = [
-        f"threshold{f' of {group}' if group else ''}: {scale} {value:.4f} ({evidence['rule']})"
+        f"{_threshold_name(group)}: {scale} {value:.4f} ({evidence['rule']})"
         for group, value in scored.thresholds.items()
     ]
     if "score_on_the_same_queries" in evidence and evidence["rule"] in ("best", "balanced"):
@@ -196,10 +197,33 @@ def threshold_sentences(scored: LocalScore) -> list[str]:
             "the clusters were scored at the cut that is best for the same queries: it flatters"
         )
     if "clusters" in evidence:
+        anchored = f", {evidence['anchored']} queries anchored" if "anchored" in evidence else ""
         sentences.append(
-            f"{evidence['clusters']} clusters of {evidence['individuals']} individuals"
+            f"{evidence['clusters']} clusters of {evidence['individuals']} individuals{anchored}"
         )
+    if "agreement" in evidence:
+        sentences.append(_agreement_sentence(evidence["agreement"], evidence["rule"]))
     return sentences
+
+
+def _threshold_name(group: str) -> str:
+    kind = "threshold of anchors" if group.startswith(ANCHOR) else "threshold"
+    name = group.removeprefix(ANCHOR)
+    return f"{kind}{' in' if kind != 'threshold' else ' of'} {name}" if name else kind
+
+
+def _agreement_sentence(agreement: dict[str, dict[str, float]], rule: str) -> str:
+    """Return a sentence about clusters cut by either measure of agreement."""
+    used, other = ("ami", "ari") if rule == "ami" else ("ari", "ami")
+    numbers = {
+        name: f"ARI {values['ari']:.4f} and AMI {values['ami']:.4f}"
+        for name, values in agreement.items()
+    }
+    option = "ami" if other == "ami" else "best"
+    return (
+        f"cut where {used.upper()} is best: {numbers[used]}; where {other.upper()} is best "
+        f"(--threshold {option}): {numbers[other]}"
+    )
 
 
 def _cut(
@@ -211,7 +235,7 @@ def _cut(
     of_query = thresholds.groups_of(groups, competition)
     rule = competition.threshold
     match rule.rule:
-        case "best" | "balanced":
+        case "best" | "ami" | "balanced":
             fitted = thresholds.fit_best(uncut, ground_truth, competition, groups)
             limits = thresholds.cross_fit(uncut, ground_truth, competition, groups)
         case "share":
@@ -233,34 +257,31 @@ def _cut(
 
 
 def _cluster(
-    graphs: Sequence[NeighbourGraph], ground_truth: GroundTruth, competition: Competition
+    graphs: Sequence[NeighbourGraph],
+    ground_truth: GroundTruth,
+    competition: Competition,
+    labelled: LabelledImages,
 ) -> tuple[Ranking, dict[str, float], dict[str, Any]]:
     """Return the cluster of each query, the similarities at which trees are cut, and how."""
-    trees, searches = cluster_trees(graphs), [graph.search for graph in graphs]
-    rule = competition.threshold
-    match rule.rule:
-        case "best":
-            fitted = thresholds.fit_best_cut(trees, searches, ground_truth, competition)
-        case "balanced":
-            fitted = thresholds.fit_balanced_cut(trees, searches, ground_truth, competition)
-        case "share":
-            assert rule.share is not None  # noqa: S101  checked with the settings
-            fitted = thresholds.fit_cut_share(trees, rule.share, by_group=rule.by_group)
-        case "fixed":
-            assert rule.similarity is not None  # noqa: S101  checked with the settings
-            fitted = {"": rule.similarity}
-    ranking = cut_trees(trees, searches, fitted)
+    searches = [graph.search for graph in graphs]
+    cuts = fit_cuts(graphs, ground_truth, competition, labelled)
+    ranking = cut_trees(cuts.trees, searches, cuts.thresholds)
     individuals = set(ground_truth.identity.tolist()) - {""}
     evidence: dict[str, Any] = {
         "clusters": len(np.unique(ranking.answers[:, 0])),
         "individuals": len(individuals),
     }
-    if rule.rule in ("best", "balanced"):
+    if competition.threshold.rule in ("best", "ami", "balanced"):
         evidence["fitted_on_the_same_queries"] = True
     names = np.concatenate([np.full(len(search.query_ids), search.name) for search in searches])
-    first = thresholds.FirstAnswers.of_trees(trees, searches, ground_truth, competition)
-    evidence["errors"] = first.errors(query_thresholds(fitted, names))
-    return ranking, fitted, _evidence(competition, fitted, ground_truth) | evidence
+    first = thresholds.FirstAnswers.of_trees(cuts.trees, searches, ground_truth, competition)
+    evidence["errors"] = first.errors(query_thresholds(cuts_of(cuts.thresholds), names))
+    evidence |= cuts.evidence
+    return (
+        ranking,
+        cuts.thresholds,
+        _evidence(competition, cuts.thresholds, ground_truth) | evidence,
+    )
 
 
 def _evidence(

@@ -213,6 +213,60 @@ def normalised_mutual_information(both: Numbers, clusters: Numbers, identities: 
     return np.where(trivial, 1.0, np.where(found < _ROUNDING, 0.0, np.minimum(found, 1.0)))
 
 
+def adjusted_mutual_information(
+    both: Numbers, clusters: Numbers, identities: Numbers, expected: Numbers
+) -> Numbers:
+    """Return the adjusted mutual information from entropies and the information by chance.
+
+    `both` is the joint entropy of clusters and identities. (I − E) / (½ (H(clusters) +
+    H(identities)) − E), E the mutual information of random partitions with parts of these sizes
+    (`ExpectedInformation`): 1 if equal, 0 on average by chance. Equal partitions score 1 also where
+    chance has no room. Source: Vinh, Epps and Bailey (2010); the arithmetic mean as in
+    scikit-learn.
+    """
+    room = (clusters + identities) / 2 - expected
+    trivial = np.abs(room) <= _ROUNDING * np.maximum(clusters + identities, 1.0)
+    gained = clusters + identities - both - expected
+    return np.where(trivial, 1.0, gained / np.where(trivial, 1.0, room))
+
+
+class ExpectedInformation:
+    """The mutual information that random partitions have on average with a given one.
+
+    `sizes (i,)` are its parts. It is a sum over the parts of the other one, whose numbers in each
+    part are hypergeometric (Vinh, Epps and Bailey, 2010).
+    """
+
+    def __init__(self, sizes: Integers) -> None:
+        from scipy.special import gammaln
+
+        self.total = int(sizes.sum())
+        self.sizes, self.counts = np.unique(sizes, return_counts=True)
+        self.log_factorial = gammaln(np.arange(self.total + 2) + 1.0)
+        self.found: dict[int, float] = {}
+
+    def of(self, size: int) -> float:
+        """Return what a part of this size adds."""
+        if size not in self.found:
+            self.found[size] = self._of(size) if size and self.total else 0.0
+        return self.found[size]
+
+    def _of(self, size: int) -> float:
+        total, log = self.total, self.log_factorial
+        sizes = self.sizes[:, None]
+        shared = np.arange(1, min(size, int(self.sizes.max())) + 1)[None, :]
+        possible = (shared <= sizes) & (shared >= size + sizes - total)
+        part, other = np.where(possible, shared, 0), np.where(possible, sizes, 0)
+        rest = np.where(possible, total - size - sizes + shared, 0)
+        chance = (
+            log[size] + log[sizes] + log[total - size] + log[total - sizes] - log[total]
+            - log[part] - log[size - part] - log[other - part] - log[rest]
+        )  # fmt: skip
+        information = shared / total * np.log(total * shared / (size * sizes))
+        terms = np.where(possible, information * np.exp(np.where(possible, chance, 0.0)), 0.0)
+        return float((terms.sum(axis=1) * self.counts).sum())
+
+
 def quotient(part: Numbers, whole: Numbers) -> Numbers:
     """Return part / whole, NaN where whole is 0."""
     return np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), np.nan)

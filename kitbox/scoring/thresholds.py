@@ -1,7 +1,6 @@
 """Thresholds of similarity below which answers are cut, fitted on ranked queries."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kitbox.clusters.cluster_tree import ClusterTree
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.records import (
@@ -20,7 +20,6 @@ from kitbox.records import (
     Strings,
     strings,
 )
-from kitbox.retrieval.clusters import ClusterTree
 from kitbox.retrieval.ranking import query_thresholds
 from kitbox.scoring import metrics
 from kitbox.scoring.ground_truth import GroundTruth, relevance
@@ -209,7 +208,7 @@ def fit_share(
     """
     first = _first_similarity(ranking, competition)
     return {
-        name: _with_share_below(first[rows], share)
+        name: threshold_with_share_below(first[rows], share)
         for name, rows in _by_group(groups_of(groups, competition))
     }
 
@@ -222,56 +221,6 @@ def _first_similarity(ranking: Ranking, competition: Competition) -> Similaritie
     return ranking.similarity[:, place]
 
 
-def fit_best_cut(
-    trees: Mapping[str, ClusterTree],
-    searches: Sequence[Search],
-    ground_truth: GroundTruth,
-    competition: Competition,
-) -> dict[str, float]:
-    """Return group → the similarity at which its tree is cut to agree best with the individuals.
-
-    By the adjusted Rand index; for one cut of all groups by its mean over them.
-    """
-    curves: dict[str, list[tuple[Curve, Curve]]] = {}
-    start = 0
-    for search in searches:
-        own = ground_truth.take(np.arange(start, start + len(search.query_ids)))
-        start += len(search.query_ids)
-        tree = trees[search.name]
-        for group in np.unique(own.groups):
-            identity = np.where(own.groups == group, own.identity, "")
-            name = search.name if competition.threshold.by_group else ""
-            curve = (tree.similarities, _agreement(tree, identity))
-            curves.setdefault(name, []).append(curve)
-    return {name: _best_of_mean(of_name) for name, of_name in curves.items()}
-
-
-def fit_balanced_cut(
-    trees: Mapping[str, ClusterTree],
-    searches: Sequence[Search],
-    ground_truth: GroundTruth,
-    competition: Competition,
-) -> dict[str, float]:
-    """Return group → the similarity of the least mean of both error shares.
-
-    The errors are images that stay alone though others show their individual, and images that
-    join others though none does.
-    """
-    first = FirstAnswers.of_trees(trees, searches, ground_truth, competition)
-    names = np.concatenate([np.full(len(search.query_ids), search.name) for search in searches])
-    return fit_balanced(first, groups_of(names, competition))
-
-
-def fit_cut_share(
-    trees: Mapping[str, ClusterTree], share: float, *, by_group: bool = False
-) -> dict[str, float]:
-    """Return group → the similarity at which a `share` of the images are alone in their cluster."""
-    alone = {name: tree.alone_above for name, tree in trees.items()}
-    if not by_group:
-        alone = {"": np.concatenate(list(alone.values()))}
-    return {name: _with_share_below(values, share) for name, values in alone.items()}
-
-
 def _best_threshold(ranking: Ranking, ground_truth: GroundTruth, competition: Competition) -> float:
     match competition.metric.split("_at_")[0]:
         case "label_map":
@@ -279,15 +228,15 @@ def _best_threshold(ranking: Ranking, ground_truth: GroundTruth, competition: Co
         case "row_f1":
             scores = _match_scores(ranking, ground_truth, competition)
         case _:
-            candidates = _candidates(ranking.similarity[:, 0])
-            return _best(
+            candidates = candidates_between(ranking.similarity[:, 0])
+            return best_candidate(
                 candidates, _balanced_scores(ranking, ground_truth, competition, candidates)
             )
-    candidates = _candidates(ranking.similarity)
+    candidates = candidates_between(ranking.similarity)
     # each answer that reaches the threshold changes the score of its query by a step
     steps = np.diff(scores, axis=1).ravel()
     total = scores[:, 0].sum() + _sum_reaching(ranking.similarity.ravel(), steps, candidates)
-    return _best(candidates, total / len(scores))
+    return best_candidate(candidates, total / len(scores))
 
 
 def _label_scores(ranking: Ranking, ground_truth: GroundTruth, competition: Competition) -> Curve:
@@ -318,10 +267,10 @@ def _match_scores(ranking: Ranking, ground_truth: GroundTruth, competition: Comp
 def _least_error(similarity: NDArray[np.floating], unknown: NDArray[np.bool_]) -> float:
     """Return the threshold of the least mean of both error shares."""
     known, every = similarity[~unknown], similarity[unknown]
-    candidates = _candidates(similarity)
+    candidates = candidates_between(similarity)
     missed = np.searchsorted(np.sort(known), candidates) / len(known)
     taken = 1 - np.searchsorted(np.sort(every), candidates) / len(every)
-    return _best(candidates, -(missed + taken))
+    return best_candidate(candidates, -(missed + taken))
 
 
 def _balanced_scores(
@@ -368,37 +317,7 @@ def _sum_reaching(similarity: Similarities, weight: Curve, candidates: Curve) ->
     return np.asarray(above[np.searchsorted(similarity[order], candidates)])
 
 
-def _best_of_mean(curves: Sequence[tuple[Curve, Curve]]) -> float:
-    """Return the threshold that is best for the mean of curves.
-
-    A curve is the similarities of its joins, falling, and the agreement after 0, 1 … of them.
-    """
-    candidates = _candidates(np.concatenate([joins for joins, _ in curves]))
-    values = [agreement[np.searchsorted(-joins, -candidates)] for joins, agreement in curves]
-    return _best(candidates, np.mean(values, axis=0))
-
-
-def _agreement(tree: ClusterTree, identity: Strings) -> Curve:
-    """Return the adjusted Rand index after 0, 1 … all joins; identity '' does not count."""
-    members = [Counter([label] if label else []) for label in identity.tolist()]
-    sizes = [len(labels) for labels in members]
-    both, clusters = [0], [0]  # pairs within a cluster: of one individual, of any
-    for left, right in [] if tree.joins is None else tree.joins[:, :2].astype(int).tolist():
-        fewer, others = sorted((members[left], members[right]), key=len)
-        both.append(both[-1] + sum(count * others[label] for label, count in fewer.items()))
-        clusters.append(clusters[-1] + sizes[left] * sizes[right])
-        others.update(fewer)
-        members.append(others)
-        sizes.append(sizes[left] + sizes[right])
-    named = sum(sizes[: tree.images])
-    counts = np.unique(identity[identity != ""], return_counts=True)[1]
-    identities, pairs = (counts * (counts - 1)).sum() / 2, named * (named - 1) / 2
-    return metrics.adjusted_rand_index(
-        *(np.asarray(number, dtype=np.float64) for number in (both, clusters, identities, pairs))
-    )
-
-
-def _candidates(similarity: NDArray[np.floating]) -> Curve:
+def candidates_between(similarity: NDArray[np.floating]) -> Curve:
     """Return thresholds between all similarities that occur, and beyond both ends, rising."""
     values = np.unique(similarity[np.isfinite(similarity)].astype(np.float64))
     if not len(values):
@@ -407,15 +326,15 @@ def _candidates(similarity: NDArray[np.floating]) -> Curve:
     return np.concatenate([[values[0] - _BEYOND], middles, [values[-1] + _BEYOND]])
 
 
-def _best(candidates: Curve, scores: Curve) -> float:
+def best_candidate(candidates: Curve, scores: Curve) -> float:
     """Return the middle one of the candidates that score best."""
     ties = np.flatnonzero(scores >= scores.max() - _ROUNDING)
     return float(candidates[ties[len(ties) // 2]])
 
 
-def _with_share_below(similarity: NDArray[np.floating], share: float) -> float:
+def threshold_with_share_below(similarity: NDArray[np.floating], share: float) -> float:
     """Return the threshold whose share of similarities below it is nearest to `share`."""
-    candidates = _candidates(similarity)
+    candidates = candidates_between(similarity)
     below = np.searchsorted(np.sort(similarity), candidates)
     return float(candidates[np.argmin(np.abs(below - share * len(similarity)))])
 

@@ -1,12 +1,15 @@
 """Answers the leaderboard's queries with an ensemble, in the format of the competition."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kitbox.clusters.cluster_tree import ClusterTree, cluster_trees, cut_trees
+from kitbox.clusters.constraints import constraints_of, nearest_known
+from kitbox.clusters.decided_pairs import link_answers, link_graph, link_limits
 from kitbox.competition import protocol
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
@@ -23,12 +26,11 @@ from kitbox.retrieval import pair_similarity
 from kitbox.retrieval.neighbour_graph import NeighbourGraph, neighbour_graphs
 from kitbox.retrieval.ranking import (
     apply_thresholds,
-    cluster_trees,
-    cut_trees,
     query_thresholds,
     reorder,
 )
 from kitbox.scoring import thresholds
+from kitbox.scoring.cluster_cuts import fit_cut_share
 from kitbox.submission import csv_format, lint
 
 # Answers of each query that are kept beside the similarities of all pairs.
@@ -163,7 +165,8 @@ def _answer_pairs(
     """Return the similarity of each pair that the competition asks for."""
     competition = ensemble.competition
     pairs = protocol.submitted_pairs(ensemble.collection.searches, competition)
-    graphs = yield from _search(ensemble, meta, pairs.searches, fusion_model)
+    searched = yield from _search(ensemble, meta, pairs.searches, fusion_model)
+    graphs = [link_graph(graph, ensemble.collection.links) for graph in searched]
     yield Progress("similarities of pairs", 0, len(pairs), "pairs")
     similarity = pair_similarity.measure_pairs(graphs, pairs)
     scores: NDArray[np.float64] = similarity.astype(np.float64)
@@ -224,12 +227,15 @@ def _answer(
     labelled, used = collection.answerable, fitted
     graphs = yield from _search(ensemble, meta, searches, fusion_model)
     if competition.task.answers == "clusters":
-        trees = cluster_trees(graphs)
+        trees = _linked_trees(graphs, collection, competition, fitted)
         if rule.rule == "share" and rule.share is not None:
-            used = thresholds.fit_cut_share(trees, rule.share, by_group=rule.by_group)
+            used = fit_cut_share(trees, rule.share, by_group=rule.by_group)
         return cut_trees(trees, searches, used, competition.submission.cluster_prefix), used
     blend = None if fusion_model is None else fusion_model.blend
-    ranking = yield from combination.rank(ensemble, meta, graphs, labelled, options.top_k, blend)
+    links = collection.links
+    ranking = yield from combination.rank(
+        ensemble, meta, graphs, labelled, options.top_k, blend, links
+    )
     if unknown_model is not None:
         rerank = options.reranker(collection.labelled, competition)
         features = open_set.query_features(meta.blocks, searches, labelled, competition, rerank)
@@ -242,7 +248,27 @@ def _answer(
     if rule.rule == "share" and rule.share is not None:
         used = thresholds.fit_share(ranking, groups, rule.share, competition)
     limits = query_thresholds(used, thresholds.groups_of(groups, competition))
-    return apply_thresholds(ranking, limits, competition), used
+    itself = competition.task.with_itself
+    limits = link_limits(limits, ranking, searches, links, with_itself=itself)
+    ranking = apply_thresholds(ranking, limits, competition)
+    if competition.task.answers != "matches":
+        ranking = link_answers(ranking, searches, links, np.unique(labelled.labels))
+    return ranking, used
+
+
+def _linked_trees(
+    graphs: Sequence[NeighbourGraph],
+    collection: Collection,
+    competition: Competition,
+    fitted: Mapping[str, float],
+) -> dict[str, ClusterTree]:
+    """Return the trees of the queries of each search within links and anchors."""
+    searches, links, task = [graph.search for graph in graphs], collection.links, competition.task
+    anchors = None
+    if task.anchors:
+        anchors = nearest_known(graphs, collection.labelled, competition, links)
+    constraints = constraints_of(searches, links, anchors, fitted)
+    return cluster_trees(graphs, task.linkage, constraints)
 
 
 def _query_groups(ranking: Ranking, search: Search, collection: Collection) -> Strings:

@@ -115,7 +115,7 @@ def test_one_metric_can_be_shown_alone(two_folds: Workspace) -> None:
     [
         (
             ("score", "plain", "--threshold", "high"),
-            "threshold high is not best, balanced, a similarity as 0.35, or a share as 16.5%",
+            "threshold high is not best, ami, balanced, a similarity as 0.35, or a share as 16.5%",
         ),
         (("score", "plain", "--threshold", "120%"), "threshold 120%: "),
         (

@@ -15,7 +15,9 @@ from kitbox.competition.findings import DataFinding
 from kitbox.competition.lists import ListedImages
 from kitbox.errors import KitboxError
 from kitbox.records import ImageSet, LabelledImages
+from kitbox.workspace import Workspace
 from tests.circle import competition, image_set
+from tests.photographs import competition_on_disk
 
 HEADER = "decision,subject,value,note\n"
 
@@ -166,6 +168,9 @@ def test_a_decided_label_can_be_merged() -> None:
         ("drop,a,blurred", "drop takes no value, here 'blurred'; write comments into 'note'"),
         ("merge,a,", "merge of 'a' needs a value: the label of the same individual"),
         ("merge,a,a", "merge names 'a' twice; remove the row"),
+        ("same,a,a", "same names 'a' twice; remove the row"),
+        ("different,a,a", "different names 'a' twice; remove the row"),
+        ("same,a,", "same of 'a' needs a value: the other image"),
         ("box,a,1 2 3", "box '1 2 3' is not four numbers; write 'x0 y0 x1 y1'"),
         ("box,a,1 2 1 4", "box '1 2 1 4' is empty; write 'x0 y0 x1 y1' with x0 < x1 and y0 < y1"),
         ("box,a,1 2 nan 4", "box '1 2 nan 4' is empty"),
@@ -192,6 +197,9 @@ def test_an_invalid_row_is_named(path: Path, row: str, message: str) -> None:
         (("merge", "new_whale", "Ahab"), "'new_whale' is no label of an individual"),
         (("box", "z", "1 2 3 4"), "'z' is no image"),
         (("fine", "a1", "zz"), "'zz' is no image or label"),
+        (("same", "x", "zz"), "'zz' is no image; correct or remove the row"),
+        (("different", "yy", "x"), "'yy' is no image; did you mean y?"),
+        (("same", "x", "Ahab"), "'Ahab' is no image"),
     ],
 )
 def test_a_name_in_no_list_is_refused(row: tuple[str, ...], message: str) -> None:
@@ -202,6 +210,135 @@ def test_a_name_in_no_list_is_refused(row: tuple[str, ...], message: str) -> Non
         )
     assert str(caught.value).startswith("d.csv line 7: ")
     assert message in str(caught.value)
+
+
+def test_links_join_images_of_all_sides_through_chains_and_labels() -> None:
+    decided = of(
+        ("same", "x", "a1"), ("same", "i", "j"), ("same", "j", "n"), ("different", "y", "j"),
+        ("different", "y", "b1"),
+    )  # fmt: skip
+    found = lists.apply_decisions(listed(), decided, competition().images).links
+    one = found.individual_of
+    # a2 is of the individual of a1, and so is b2 of that of b1
+    assert one["x"] == one["a1"] == one["a2"]
+    assert one["i"] == one["j"] == one["n"]
+    assert one["b1"] == one["b2"]
+    assert found.label_of == {one["x"]: "Ahab", one["b1"]: "Boo"}  # new_whale is no individual
+    apart = {frozenset({one["y"], one["i"]}), frozenset({one["y"], one["b1"]})}
+    assert {frozenset(pair) for pair in found.different} == apart
+    images = np.array(["x", "b2", "y", "i", "other"])
+    assert found.individuals(images).tolist() == [*(one[i] for i in ("x", "b1", "y", "i")), -1]
+    # two labels are two individuals without a row that says so
+    assert {frozenset(pair) for pair in found.apart(found.individuals(images)).tolist()} == {
+        *apart, frozenset({one["x"], one["b1"]})
+    }  # fmt: skip
+    assert found.apart(found.individuals(images[:1])).tolist() == []
+    assert found.count_of(np.array(["y", "a2"])) == 2
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.sampled_from("abcdef"), st.sampled_from("abcdef")), max_size=9
+    )
+)
+def test_links_are_refused_only_where_chains_contradict_them(
+    given_: list[tuple[bool, str, str]],
+) -> None:
+    rows = [
+        ("same" if same else "different", one, other) for same, one, other in given_ if one != other
+    ]
+    last = {frozenset({one, other}): kind for kind, one, other in rows}
+    same = {pair for pair, kind in last.items() if kind == "same"}
+
+    def reach(image: str) -> set[str]:  # the oracle: walk until nothing is new
+        reached = {image}
+        while more := {i for pair in same if pair & reached for i in pair} - reached:
+            reached |= more
+        return reached
+
+    apart = [pair for pair, kind in last.items() if kind == "different"]
+    contradicted = any(reach(one) & {other} for one, other in map(sorted, apart))
+    if contradicted:
+        with pytest.raises(KitboxError, match="are different, but the same individual by line"):
+            of(*rows).link({})
+        return
+    found = of(*rows).link({})
+    for image in found.individual_of:
+        group = {i for i, who in found.individual_of.items() if who == found.individual_of[image]}
+        assert group == reach(image) & set(found.individual_of)
+    assert {frozenset(pair) for pair in found.different} == {
+        frozenset({found.individual_of[one], found.individual_of[other]})
+        for one, other in map(sorted, apart)
+    }
+
+
+def test_the_last_row_of_a_pair_counts_in_either_order() -> None:
+    found = of(("same", "x", "y"), ("different", "y", "x")).link({})
+    assert found.individual_of == {"x": 1, "y": 0}
+    assert found.different == {(0, 1)}
+    again = of(("same", "x", "y"), ("different", "y", "x"), ("same", "x", "y")).link({})
+    assert (again.individual_of, again.different) == ({"x": 0, "y": 0}, frozenset())
+    assert len(again.pairs) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [("same", "x", "y"), ("same", "y", "i"), ("different", "i", "x")],
+            "line 4: 'i' and 'x' are different, but the same individual by lines 2 and 3; correct "
+            "or remove a row",
+        ),
+        (
+            [("different", "a1", "a2")],
+            "line 2: 'a1' and 'a2' are different, but the same individual by the label 'Ahab'; "
+            "correct or remove a row",
+        ),
+        (
+            [("same", "x", "a1"), ("same", "y", "a2"), ("different", "x", "y")],
+            "line 4: 'x' and 'y' are different, but the same individual by lines 2 and 3 and the "
+            "label 'Ahab'; correct or remove a row",
+        ),
+        (
+            [("same", "a1", "b2")],
+            "line 2: 'a1' of 'Ahab' and 'b2' of 'Boo' are the same individual by line 2; correct "
+            "or remove a row, or merge the labels",
+        ),
+        (
+            [("same", "a1", "x"), ("drop", "n"), ("same", "y", "x"), ("same", "y", "b1")],
+            "line 5: 'a1' of 'Ahab' and 'b1' of 'Boo' are the same individual by lines 2, 4 and "
+            "5; correct or remove a row, or merge the labels",
+        ),
+    ],
+)
+def test_links_that_contradict_each_other_are_refused_with_their_rows(
+    rows: list[tuple[str, ...]], message: str
+) -> None:
+    with pytest.raises(KitboxError) as caught:
+        lists.apply_decisions(listed(), of(*rows), competition().images)
+    assert str(caught.value) == f"decisions.csv {message}"
+
+
+def test_decisions_about_labels_settle_a_contradiction() -> None:
+    settings = competition().images
+    same = ("same", "a1", "b2")
+    merged = lists.apply_decisions(listed(), of(same, ("merge", "Boo", "Ahab")), settings)
+    assert set(merged.links.label_of.values()) == {"Ahab"}
+    wrong = lists.apply_decisions(listed(), of(same, ("wrong", "b2")), settings)
+    assert wrong.links.individual_of["b2"] == wrong.links.individual_of["a2"]
+    assert "b1" not in wrong.links.individual_of
+
+
+def test_links_of_hidden_test_images_are_left_out_whole(tmp_path: Path) -> None:
+    competition_on_disk(tmp_path, individuals=2, tests=2)
+    workspace = Workspace(tmp_path / "workspace")
+    rows = [
+        Decision("same", "t_0.png", "t_1.png"), Decision("same", "t_0.png", "hidden.png"),
+        Decision("different", "hidden.png", "t_0.png"),
+    ]  # fmt: skip
+    decisions.add(workspace.decisions, *rows)
+    assert lists.settle(workspace) == 2
+    assert decisions.load(workspace.decisions).rows == (rows[0],)
 
 
 def test_an_image_already_left_out_may_be_dropped() -> None:
@@ -333,6 +470,7 @@ def test_the_digest_covers_effective_rows_without_notes() -> None:
     assert one.digest == of(("drop", "a", "", "dark")).digest
     assert one.digest != of(("wrong", "a")).digest
     assert one.effective == (Decision("drop", "a", "", "blurred"),)
+    assert of(("same", "a", "b")).digest != of(("different", "a", "b")).digest
 
 
 def test_a_linked_file_stays_a_link_with_its_mode_when_a_row_is_removed(tmp_path: Path) -> None:

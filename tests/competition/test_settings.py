@@ -273,6 +273,26 @@ def changed(**parts: dict[str, Any]) -> Competition:
             "threshold.similarity = 0.35 is not between 0.574 and 1, where "
             "label_similarity = 'closeness' lies; correct it",
         ),
+        (
+            {"task": {"linkage": "components"}},
+            "task.linkage is for answers = 'clusters'; leave it out",
+        ),
+        ({"task": {"anchors": True}}, "task.anchors is for answers = 'clusters'; leave it out"),
+        ({"threshold": {"rule": "ami"}}, "rule = 'ami' is for answers = 'clusters'; take 'best'"),
+        (
+            {
+                "images": {"test_folder": "t"},
+                "task": {"answers": "clusters", "gallery": "test", "anchors": True},
+            },
+            "task.anchors needs labelled images in the gallery; set task.gallery = 'train+test'",
+        ),
+        (
+            {
+                "task": {"answers": "clusters", "gallery": "train", "anchors": True},
+                "threshold": {"rule": "balanced"},
+            },
+            "rule = 'balanced' fits no threshold of task.anchors; take 'best', 'ami' or 'fixed'",
+        ),
         ({"threshold": {"rule": "fixed"}}, "rule = 'fixed' needs a similarity"),
         ({"threshold": {"rule": "share"}}, "rule = 'share' needs a share"),
         (
@@ -353,8 +373,11 @@ def test_a_threshold_is_read_from_its_text(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("high", "threshold high is not best, balanced, a similarity as 0.35, or a share as 16.5%"),
-        ("%", "threshold % is not best, balanced, a similarity as 0.35, or a share as 16.5%"),
+        (
+            "high",
+            "threshold high is not best, ami, balanced, a similarity as 0.35, or a share as 16.5%",
+        ),
+        ("%", "threshold % is not best, ami, balanced, a similarity as 0.35, or a share as 16.5%"),
         ("120%", "threshold 120%: share = 1.2 should be less than or equal to 1"),
         ("nan", "threshold nan: similarity = nan should be a finite number"),
         (
@@ -375,6 +398,23 @@ def test_a_sum_of_similarities_may_be_any_number() -> None:
     assert ThresholdSettings().override("2.5", changed(task=sums).task.similarity_range) == fixed
     assert changed(task=sums, threshold=fixed.model_dump()).threshold == fixed
     assert changed(task=best).task.similarity_range == (-1, 1)
+
+
+def test_a_threshold_of_clusters_is_refused_for_other_answers() -> None:
+    with pytest.raises(KitboxError) as caught:
+        competition().with_threshold("ami")
+    assert str(caught.value) == (
+        "--threshold ami: rule = 'ami' is for answers = 'clusters'; take 'best'"
+    )
+    clusters = competition(answers="clusters", gallery="test")
+    assert clusters.with_threshold("ami").threshold.rule == "ami"
+
+
+def test_settings_of_clusters_are_written_only_where_they_are_set() -> None:
+    plain = competition(answers="clusters", gallery="test").model_dump()["task"]
+    assert not {"linkage", "anchors"} & set(plain)
+    changed_ = competition(answers="clusters", gallery="test", task={"linkage": "components"})
+    assert changed_.model_dump()["task"]["linkage"] == "components"
 
 
 def test_closeness_has_its_own_range() -> None:

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kitbox.clusters import cluster_tree
 from kitbox.fusion import pair_scorer
 from kitbox.fusion.fused_graphs import (
     FusionSettings,
@@ -63,8 +64,8 @@ def test_clusters_join_what_is_probably_one_individual() -> None:
     names = zip(pairs.table.first.tolist(), pairs.table.second.tolist(), strict=True)
     probability = np.array([0.9 if {*pair} in ({"a", "d"}, {"b", "c"}) else 0.05 for pair in names])
     fused = with_probabilities([graph], pairs, probability, plain_model(graph, height=0.01))
-    trees = ranking.cluster_trees(fused)
-    found = ranking.cut_trees(trees, [graph.search], {"": 0.5})
+    trees = cluster_tree.cluster_trees(fused)
+    found = cluster_tree.cut_trees(trees, [graph.search], {"": 0.5})
     assert found.answers[:, 0].tolist() == ["cluster_0", "cluster_1", "cluster_1", "cluster_0"]
 
 

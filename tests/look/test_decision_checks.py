@@ -68,6 +68,10 @@ REFUSED: dict[str, tuple[Callable[[], Decision], str]] = {
         lambda: Decision("fine", "w_unlisted"),
         "no image shows 'w_unlisted'; name a label that images have",
     ),
+    "a link to an image that is not listed": (
+        lambda: Decision("same", "t_0.png", "../secret.png"),
+        "there is no image '../secret.png'; choose one of the lists",
+    ),
     "a box outside": (
         lambda: Decision("box", "0_0.png", "10 10 97 60"),
         "box '10 10 97 60' does not lie within the 96x64 pixels of '0_0.png'; "
@@ -112,6 +116,30 @@ def test_a_label_that_was_merged_away_is_refused_and_names_the_one_that_stays(
         session.decide([Decision("label", "4_0.png", "w_1")])
     assert str(caught.value) == "'w_1' was merged into 'w_0'; give the image that label"
     assert len(session.state.decisions.rows) == 1
+
+
+def test_links_that_would_contradict_labels_are_refused(session: DecisionSession) -> None:
+    with pytest.raises(KitboxError) as caught:
+        session.decide([Decision("same", "0_0.png", "1_0.png")])
+    assert str(caught.value) == (
+        f"{session.path} line 2: '0_0.png' of 'w_0' and '1_0.png' of 'w_1' are the same individual "
+        "by line 2; correct or remove a row, or merge the labels"
+    )
+    wrong, same = Decision("wrong", "1_0.png"), Decision("same", "0_0.png", "1_0.png")
+    session.decide([wrong, same, Decision("different", "t_0.png", "t_1.png")])
+    assert session.state.has(same)
+    assert not session.state.has(Decision("different", "0_0.png", "1_0.png"))
+    with pytest.raises(
+        KitboxError, match=r"'0_0.png' of 'w_0' and '1_0.png' of 'w_1' are the same"
+    ):
+        session.take_back(wrong)
+    with pytest.raises(KitboxError, match=r"line 5: '0_0.png' of 'w_2' and '0_1.png' of 'w_0'"):
+        session.decide(
+            [Decision("same", "0_0.png", "0_1.png"), Decision("label", "0_0.png", "w_2")]
+        )
+    session.decide([Decision("different", "1_0.png", "0_0.png")])  # the last row counts
+    assert not session.state.has(same)
+    session.take_back(wrong)
 
 
 def test_merges_in_one_request_cannot_form_a_cycle(session: DecisionSession) -> None:
@@ -180,7 +208,11 @@ ACTIONS = st.one_of(
         Decision, st.just("label"), st.sampled_from(IMAGES), st.sampled_from(("typo", *LABELS))
     ),
     st.permutations(LABELS).map(lambda two: Decision("merge", two[0], two[1])),
-    st.permutations(IMAGES).map(lambda two: Decision("fine", two[0], two[1])),
+    st.builds(
+        lambda kind, two: Decision(kind, two[0], two[1]),
+        st.sampled_from(("fine", "same", "different")),
+        st.permutations(IMAGES),
+    ),
     st.sampled_from(LABELS).map(lambda label: Decision("fine", label)),
     st.sampled_from(IMAGES).map(lambda image_id: Decision("box", image_id, "1 2 30 40")),
     st.just("undo"),

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import linkage
 
+from kitbox.clusters import cluster_tree
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Floats, Search, Strings, strings
-from kitbox.retrieval import clusters, knn, label_similarity, neighbour_graph, ranking
+from kitbox.retrieval import knn, label_similarity, neighbour_graph, ranking
 from kitbox.retrieval.neighbour_graph import (
     NeighbourGraph,
     Shortlist,
@@ -164,8 +165,8 @@ def test_reranked_pairs_of_queries_are_clustered_by_the_mean_of_both_sides() -> 
     assert list(zip(first.tolist(), second.tolist(), strict=True)) == [(0, 2), (1, 2)]
     assert similarity.tolist() == pytest.approx([0.49, 0.9], abs=1e-6)
     trees = {
-        "plain": ranking.cluster_trees([plain])[""],
-        "new": ranking.cluster_trees([reranked])[""],
+        "plain": cluster_tree.cluster_trees([plain])[""],
+        "new": cluster_tree.cluster_trees([reranked])[""],
     }
     assert trees["plain"].cut(0.6).tolist() == [0, 0, 1]
     assert trees["new"].similarities.tolist() == pytest.approx(
@@ -323,10 +324,10 @@ def test_pairs_of_queries_are_the_mean_of_what_both_sides_see(
     assert sum(len(block) for _, block in blocks) == count
     first, second, similarity = graph.query_pairs() or pytest.fail("no pairs")
     np.testing.assert_allclose(similarity, wanted[first, second], atol=1e-5)
-    tree = clusters.link_queries(graph)
+    tree = cluster_tree.link_queries(graph)
     if count > 1:
         distances = 1 - wanted[np.triu_indices(count, 1)].astype(np.float64)
-        oracle = linkage(np.maximum(distances, 0), method="average")
+        oracle = linkage(distances, method="average")
         np.testing.assert_allclose(tree.similarities, 1 - oracle[:, 2], atol=1e-5)
 
 

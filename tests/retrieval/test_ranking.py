@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kitbox.clusters import cluster_tree
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Ranking, Search, strings
 from kitbox.retrieval import ranking
@@ -155,8 +156,8 @@ def test_no_threshold_at_all_is_refused() -> None:
 def test_clusters_are_named_by_their_group_and_number() -> None:
     lynx = search(["0", "10", "90"], [], "Lynx")
     turtle = search({"a": "200", "b": "0", "c": "210"}, [], "Turtle")
-    trees = ranking.cluster_trees(graphs(lynx, turtle))
-    found = ranking.cut_trees(trees, [lynx, turtle], {"": 0.9})
+    trees = cluster_tree.cluster_trees(graphs(lynx, turtle))
+    found = cluster_tree.cut_trees(trees, [lynx, turtle], {"": 0.9})
     assert dict(zip(found.query_ids.tolist(), found.answers[:, 0].tolist(), strict=True)) == {
         "0": "cluster_Lynx_0", "10": "cluster_Lynx_0", "90": "cluster_Lynx_1",
         "a": "cluster_Turtle_0", "b": "cluster_Turtle_1", "c": "cluster_Turtle_0",
@@ -166,8 +167,8 @@ def test_clusters_are_named_by_their_group_and_number() -> None:
 
 def test_each_group_may_be_cut_at_its_own_similarity() -> None:
     both = [search(["0", "10"], [], "Lynx"), search(["90", "100"], [], "Turtle")]
-    found = ranking.cut_trees(
-        ranking.cluster_trees(graphs(*both)), both, {"Lynx": 0.999, "Turtle": 0.9}
+    found = cluster_tree.cut_trees(
+        cluster_tree.cluster_trees(graphs(*both)), both, {"Lynx": 0.999, "Turtle": 0.9}
     )
     assert found.answers[:, 0].tolist() == [
         "cluster_Lynx_0", "cluster_Lynx_1", "cluster_Turtle_0", "cluster_Turtle_0",
@@ -176,7 +177,7 @@ def test_each_group_may_be_cut_at_its_own_similarity() -> None:
 
 def test_clusters_of_one_search_have_no_group_in_their_name() -> None:
     alone = search(["0"], [])
-    found = ranking.cut_trees(ranking.cluster_trees(graphs(alone)), [alone], {"": 0.5})
+    found = cluster_tree.cut_trees(cluster_tree.cluster_trees(graphs(alone)), [alone], {"": 0.5})
     assert found.answers.tolist() == [["cluster_0"]]
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
 
+from kitbox.clusters import cluster_tree
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Floats, Search, Strings, strings
 from kitbox.retrieval import k_reciprocal, ranking, rerank_step, rerankers
@@ -367,10 +368,10 @@ def test_clusters_follow_a_step_in_all_their_pairs(text: str) -> None:
     points = at_angles(0, 11, 25, 90, 97, 110, 200)
     graph = graph_of(points, points)
     [reranked] = neighbour_graphs(points, [graph.search], reranker([text]))
-    tree = ranking.cluster_trees([reranked])[""]
+    tree = cluster_tree.cluster_trees([reranked])[""]
     one_side = slow(text, graph)
     both = ((one_side + one_side.T) / 2)[np.triu_indices(len(points), 1)]
-    wanted = 1 - linkage(np.maximum(1 - both, 0), method="average")[:, 2]
+    wanted = 1 - linkage(1 - both, method="average")[:, 2]
     np.testing.assert_allclose(tree.similarities, wanted, atol=1e-5)
 
 

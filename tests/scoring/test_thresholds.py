@@ -8,14 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
+from kitbox.clusters import cluster_tree
+from kitbox.clusters.cluster_tree import ClusterTree, link
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError
 from kitbox.records import Embeddings, Ranking, Search, strings
 from kitbox.retrieval import ranking
-from kitbox.retrieval.clusters import ClusterTree, link
 from kitbox.retrieval.neighbour_graph import neighbour_graphs
 from kitbox.retrieval.ranking import prepend_itself
-from kitbox.scoring import thresholds
+from kitbox.scoring import cluster_cuts, thresholds
 from kitbox.scoring.ground_truth import GroundTruth, metric_outcome
 from tests.circle import at_angles, competition, placed, ranking_of
 
@@ -307,13 +308,15 @@ def test_the_best_cut_agrees_as_well_as_any(
 ) -> None:
     searches, known = clustered(images, within_group=within_group)
     toy = competition(answers="clusters", gallery="test")
-    trees = ranking.cluster_trees(neighbour_graphs(moved(images), searches))
+    trees = cluster_tree.cluster_trees(neighbour_graphs(moved(images), searches))
     levels = np.concatenate([one.similarities for one in trees.values()])
 
     def mean_agreement(limit: float) -> float:
-        return metric_outcome(ranking.cut_trees(trees, searches, {"": limit}), known, toy).value
+        return metric_outcome(
+            cluster_tree.cut_trees(trees, searches, {"": limit}), known, toy
+        ).value
 
-    found = thresholds.fit_best_cut(trees, searches, known, toy)
+    found = cluster_cuts.fit_best_cut(trees, searches, known, toy)
     assert list(found) == [""]
     every = [mean_agreement(limit) for limit in [*(levels - 1e-9), 2.0]]
     if np.isnan(every).all():  # no individual is known
@@ -328,8 +331,8 @@ def test_the_best_cut_of_a_group_is_the_best_for_its_images(
 ) -> None:
     searches, known = clustered(images, within_group=True)
     toy = competition(answers="clusters", gallery="test", threshold={"by_group": True})
-    trees = ranking.cluster_trees(neighbour_graphs(moved(images), searches))
-    found = thresholds.fit_best_cut(trees, searches, known, toy)
+    trees = cluster_tree.cluster_trees(neighbour_graphs(moved(images), searches))
+    found = cluster_cuts.fit_best_cut(trees, searches, known, toy)
     assert set(found) == {search.name for search in searches}
     for name, limit in found.items():
         identity = known.identity[known.groups == name]
@@ -344,12 +347,12 @@ def test_a_cut_by_share_leaves_about_that_share_of_images_alone(
     images: dict[int, tuple[str, str]], share: float
 ) -> None:
     searches, _ = clustered(images, within_group=True)
-    trees = ranking.cluster_trees(neighbour_graphs(moved(images), searches))
+    trees = cluster_tree.cluster_trees(neighbour_graphs(moved(images), searches))
 
     def alone(limit: float) -> int:
         return sum(int((np.bincount(one.cut(limit)) == 1).sum()) for one in trees.values())
 
-    limit = thresholds.fit_cut_share(trees, share)[""]
+    limit = cluster_cuts.fit_cut_share(trees, share)[""]
     levels = np.concatenate([one.similarities for one in trees.values()])
     best = min(abs(alone(at) - share * len(images)) for at in [*(levels - 1e-9), 2.0])
     assert abs(alone(limit) - share * len(images)) == pytest.approx(best)
@@ -357,7 +360,7 @@ def test_a_cut_by_share_leaves_about_that_share_of_images_alone(
 
 def test_each_group_may_be_cut_by_its_own_share() -> None:
     trees = {"Lynx": link(at_angles(0, 1, 90, 100)), "Turtle": link(at_angles(0, 20, 180, 220))}
-    found = thresholds.fit_cut_share(trees, 0.5, by_group=True)
+    found = cluster_cuts.fit_cut_share(trees, 0.5, by_group=True)
     assert list(found) == ["Lynx", "Turtle"]
     for name, limit in found.items():
         assert len(set(trees[name].cut(limit).tolist())) == 3  # one pair and two alone
@@ -477,7 +480,7 @@ def test_a_balanced_cut_leaves_alone_whom_nobody_else_shows() -> None:
         truth_of([(name, "", [], []) for name in angles.values()]),
         relevant=np.array([1, 1, 1, 1, 0, 0]),
     )
-    [limit] = thresholds.fit_balanced_cut(trees, [search], known, toy).values()
+    [limit] = cluster_cuts.fit_balanced_cut(trees, [search], known, toy).values()
     assert math.cos(math.radians(60)) < limit < math.cos(math.radians(8))
     errors = thresholds.FirstAnswers.of_trees(trees, [search], known, toy).errors(np.full(6, limit))
     assert errors["mean_share"] == 0

@@ -1,0 +1,1 @@
+"""Clusters of images: trees of linkage, constraints on them, and anchors."""
