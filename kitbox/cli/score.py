@@ -335,9 +335,8 @@ def _gains(
     from kitbox.ensemble import gains
 
     own = metric or next(iter(found.score.outcomes))
-    both = (
-        [own] if metric or gains.RETRIEVAL not in found.score.outcomes else [own, gains.RETRIEVAL]
-    )
+    retrieval = gains.RETRIEVAL in found.score.outcomes and metric is None
+    both = [*dict.fromkeys([own, gains.RETRIEVAL] if retrieval else [own])]
     views = follow(gains.by_views(folds, found, own))
     whitening = follow(gains.by_whitening(folds, found, both))
     return {

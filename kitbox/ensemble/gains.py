@@ -52,8 +52,10 @@ class Gain:
             outcome = (
                 "" if self.helps else "; it harms" if change.high < 0 else "; no gain is shown"
             )
+            fused = self.kind == "fusion"
+            step = f"fusion ({self.setting})" if fused else f"--{self.kind} {self.setting}"
             return (
-                f"--{self.kind} {self.setting}: {self.metric} {self.value - change.value:.4f} "
+                f"{step}: {self.metric} {self.value - change.value:.4f} "
                 f"without, {self.value:.4f} with, {change.value:+.4f} "
                 f"[{change.low:+.4f}, {change.high:+.4f}]{outcome}"
             )

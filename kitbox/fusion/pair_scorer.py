@@ -69,12 +69,12 @@ def fit(
     )
     apart = _calibrated_apart(table, truth, train, curves, without)
     compared = train & ~table.without_keypoints
-    if method.name == "logit" and len(np.unique(truth.same[compared])) < 2:
-        # nothing to fit weights by: the global similarity alone
+    if len(np.unique(truth.same[compared])) < 2:
+        # nothing to fit by: the global similarity alone
         alone = np.zeros(len(table.signals))
         alone[0] = 1.0
-        prior = unfitted.prior
-        return replace(unfitted, weights=alone, offset=float(np.log(prior / (1 - prior))))
+        offset = float(np.log(unfitted.prior / (1 - unfitted.prior)))
+        return replace(unfitted, method=FusionMethod(name="logit"), weights=alone, offset=offset)
     if method.name == "logit":
         evidence = _evidence(apart[compared], unfitted.prior)
         weights, offset = non_negative_logistic(evidence, truth.same[compared])

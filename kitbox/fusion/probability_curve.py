@@ -18,6 +18,8 @@ _TIE = 1e-3
 _BEYOND = 10.0
 # Steps of isotonic regression that are this close are one.
 _ROUNDING = 1e-9
+# Where no value is known, a curve rises between these.
+_WIDE = 1000.0
 # Points of a logistic curve between the lowest and the highest value.
 _POINTS = 65
 
@@ -54,7 +56,7 @@ def fit_curve(values: NDArray[np.floating], same: Flags) -> ProbabilityCurve:
     high, low = (positives + 1) / (positives + 2), 1 / (len(right) - positives + 2)
     mean = (positives * high + (len(right) - positives) * low) / max(len(right), 1)
     if not len(x):
-        return ProbabilityCurve(np.array([-1.0, 1.0]), np.array([0.499, 0.501]))
+        return ProbabilityCurve(np.array([-_WIDE, _WIDE]), np.array([0.25, 0.75]))
     if np.ptp(x) == 0 or positives in (0, len(right)):
         return _with_ends(*_flat(x, mean))
     if positives >= FEWEST_POSITIVES:

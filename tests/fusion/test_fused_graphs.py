@@ -138,6 +138,34 @@ def test_a_useless_member_has_less_weight_than_the_others_and_is_named() -> None
     assert second == "similarity and noise have weight 0: no help to the other signals"
 
 
+def small(query: dict[str, float], gallery: dict[str, float]) -> SignalSources:
+    """Return a search of a few points, which one member sees."""
+    return sources_of(graph_of(placed(query), placed(gallery)))
+
+
+@pytest.mark.parametrize("text", ["logit", "mean", "rank_sum", "vote", "classifier"])
+@pytest.mark.parametrize(
+    ("query", "gallery", "same", "expected"),
+    [
+        ({"q": 0}, {"a": 20}, "qa", ["a", ""]),  # a gallery of one image
+        ({"q": 0, "r": 0}, {"a": 0, "b": 0, "c": 0}, "qa", ["a", "b"]),  # all alike
+        ({"q": 0, "r": 5}, {"b": 9, "a": 20}, "qrab", ["b", "a"]),  # all of one individual
+        ({"q": 0, "r": 5}, {"b": 9, "a": 20}, "", ["b", "a"]),  # all of different ones
+    ],
+)
+def test_too_few_pairs_keep_the_order_of_the_similarity(
+    text: str, query: dict[str, float], gallery: dict[str, float], same: str, expected: list[str]
+) -> None:
+    label_of = {image: "Ahab" if image in same else image for image in [*query, *gallery]}
+    settings = FusionSettings.parse(text, [])
+    assert settings is not None
+    fused = followed(fuse_holdout(small(query, gallery), settings, label_of, None))
+    near = fused.graphs[0].nearest(2)
+    assert near.gallery_ids[0].tolist() == expected
+    there = near.similarity[near.gallery_ids != ""]
+    assert ((there > 0) & (there < 1)).all()
+
+
 def test_sentences_tell_what_was_lacking() -> None:
     evidence = {
         "method": "mean",
