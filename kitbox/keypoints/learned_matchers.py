@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
 from kitbox.images.preprocessing import Box, Pixels
 from kitbox.keypoints import package_weights
@@ -258,3 +259,24 @@ def learned_matcher(settings: MatchSettings, device: str) -> LearnedMatcher:
     if settings.method.endswith("+lightglue"):
         return LightGlueMatcher(settings, device)
     return NetworkMatcher(settings, device)
+
+
+def weight_packages(settings: MatchSettings) -> list[str]:
+    """Return the packages that carry the weights of a learned matcher.
+
+    Raises KitboxError for weights in a file of their own, which no package carries.
+    """
+    kind, _, place = (settings.weights or "package").partition(":")
+    if kind == "file":
+        raise KitboxError(
+            f"the weights of {settings.method} are in the file {place}, which no package carries",
+            fix="use those of a package, as weights=package:NAME",
+        )
+    features, _, glue = settings.method.partition("+")
+    if features == "loftr":
+        files = [LOFTR_FILE]
+    else:
+        files = [feature_file(features, settings.network)]
+        files += [LIGHTGLUE_FILES[features]] if glue else []
+    names = [place or file.package for file in files]
+    return list(dict.fromkeys(name for name in names if name is not None))

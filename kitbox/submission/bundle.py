@@ -21,6 +21,7 @@ from kitbox.competition import decisions, lists
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
 from kitbox.files import digest_of_file, read_json, write_bytes, write_json, write_text
+from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.network import pretrained_weights
 from kitbox.plugin import derivation, discovery
 from kitbox.plugin.discovery import NamedPlugin
@@ -120,7 +121,8 @@ def pack(
         for entry, named in zip(recorded["plugins"], plugins, strict=True)
         for file in _checkpoint_files(entry, named, workspace)
     ]
-    requirements = pinned_requirements(plugins)
+    matchers = [MatchSettings.parse(text) for text in recorded["way"].get("match", ())]
+    requirements = pinned_requirements(plugins, matchers)
     arguments = ensemble_arguments(recorded)
     try:
         _copy_code(folder / "code")
@@ -202,15 +204,26 @@ def ensemble_arguments(recorded: Mapping[str, Any]) -> list[str]:
     return [*arguments, "--submit"]
 
 
-def pinned_requirements(plugins: Sequence[NamedPlugin]) -> list[str]:
-    """Return `name==version` of every package that kitbox and some plugins need, as installed.
+def pinned_requirements(
+    plugins: Sequence[NamedPlugin], matchers: Sequence[MatchSettings] = ()
+) -> list[str]:
+    """Return `name==version` of every package that kitbox, plugins and matchers need, as installed.
 
-    Raises KitboxError where kitbox is not installed by pip, or a package of it is missing.
+    Packages that carry the weights of a matcher are needed without what they require. Raises
+    KitboxError where kitbox is not installed by pip, or a package of it is missing.
     """
     waiting = ["kitbox", *(p.source for p in plugins if p.source not in ("kitbox", "workspace"))]
     weights = [str(named.plugin.weights) for named in plugins]
     waiting += [w.removeprefix("package:") for w in weights if w.startswith("package:")]
     waiting += [name for named in plugins for name in named.plugin.source_code.packages]
+    carriers: set[str] = set()
+    for settings in matchers:
+        if settings.learned:
+            from kitbox.keypoints import learned_matchers  # torch
+
+            waiting.append("kornia")
+            carriers |= {_canonical(name) for name in learned_matchers.weight_packages(settings)}
+    waiting += carriers
     found: dict[str, str] = {}
     while waiting:
         name = _canonical(waiting.pop())
@@ -225,7 +238,8 @@ def pinned_requirements(plugins: Sequence[NamedPlugin]) -> list[str]:
             ) from error
         # a local version, as 2.6+cpu, is of one build
         found[name] = distribution.version.partition("+")[0]
-        waiting += [need for need in map(_needed, distribution.requires or ()) if need]
+        needs = () if name in carriers else distribution.requires or ()
+        waiting += [need for need in map(_needed, needs) if need]
     return sorted(f"{name}=={version}" for name, version in found.items() if name != "kitbox")
 
 

