@@ -226,7 +226,11 @@ class CombineOptions:
     ] = None
     balance: Annotated[
         str | None,
-        typer.Option("--balance", help="Share queries out among individuals.", metavar="METHOD"),
+        typer.Option(
+            "--balance",
+            help="Share queries out among labels, as each_label or sinkhorn.",
+            metavar="METHOD",
+        ),
     ] = None
 
     def recipe_of(self, names: Sequence[str], options: MemberOptions) -> "Recipe":

@@ -12,6 +12,7 @@ from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.members import Member, MemberSource, Whitening
 from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
 from kitbox.ensemble.open_set import UnknownFit, UnknownModel
+from kitbox.errors import counted
 from kitbox.fusion.fused_graphs import FusedHoldout, fuse_holdout
 from kitbox.fusion.fusion_model import FusionModel
 from kitbox.records import Holdout, Progress, Scores
@@ -140,6 +141,7 @@ def answer_holdout(ensemble: Ensemble) -> Generator[Progress, None, EnsembleAnsw
         fused = replace(fused, model=replace(fused.model, blend=blend))
     elif not options.plain:
         uncut = yield from combination.rank(ensemble, meta, graphs, holdout.train)
+    yield from _balance_trust(options, holdout, competition)
     if uncut is not None and options.unknown == "learned":
         ground_truth = GroundTruth.of_holdout(holdout, searches, competition)
         features = open_set.query_features(
@@ -168,6 +170,25 @@ def _labels_of(holdout: Holdout) -> dict[str, str]:
         for side in sides
         for image, label in zip(side.image_ids.tolist(), side.labels.tolist(), strict=True)
     }
+
+
+def _balance_trust(
+    options: EnsembleOptions, holdout: Holdout, competition: Competition
+) -> Generator[Progress, None, None]:
+    """Tell how many labels have a query on the holdout, which decides what its score is worth."""
+    if options.balance is None:
+        return
+    unnamed = ["", competition.images.unknown_label or ""]
+    labels = np.setdiff1d(holdout.train.labels, unnamed)
+    asked = int(np.isin(labels, holdout.query_answers).sum())
+    if asked < len(labels):
+        unknown = int(np.isin(holdout.query_answers, unnamed).sum())
+        notice = (
+            f"on the holdout {asked} of {counted(len(labels), 'label')} have a query, and "
+            f"{unknown} of {len(holdout.query)} queries show an unknown individual; if the test "
+            "differs in this, the score says little about the balance"
+        )
+        yield Progress("balance", asked, len(labels), combination.BALANCED, notice=notice)
 
 
 def pool_folds(folds: Sequence[EnsembleScore]) -> EnsembleScore:

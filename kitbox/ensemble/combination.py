@@ -1,6 +1,6 @@
 """The methods by which the members of an ensemble answer together."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from kitbox.competition.decisions import NO_LINKS, Links
 from kitbox.competition.settings import Competition
 from kitbox.ensemble.ensemble import Ensemble
 from kitbox.ensemble.meta_embedding import MetaEmbedding
+from kitbox.errors import counted
 from kitbox.fusion.label_blend import LabelBlend, cross_fit_blend
 from kitbox.fusion.pair_signals import SignalSources
 from kitbox.network.inference import resolve_device
@@ -18,16 +19,23 @@ from kitbox.records import (
     Embeddings,
     Floats,
     ImageSet,
+    Integers,
     LabelledImages,
     Progress,
     Ranking,
     Search,
+    Strings,
+    rows_of,
 )
-from kitbox.retrieval import ranking
+from kitbox.retrieval import balance, ranking
+from kitbox.retrieval.balance import BalancedLabels
 from kitbox.retrieval.label_similarity import LabelSimilarities
 from kitbox.retrieval.neighbour_graph import Block, NeighbourGraph, Reranker, neighbour_graphs
 from kitbox.retrieval.ranking import known_images, measure_labels
 from kitbox.scoring.ground_truth import GroundTruth
+
+# The unit of progress of balance, whose notices are given once.
+BALANCED = "balanced queries"
 
 
 def rank(
@@ -47,11 +55,13 @@ def rank(
     """
     options, competition = ensemble.options, ensemble.competition
     width = k or competition.task.k
-    if options.combine == "embeddings":
+    if options.combine == "embeddings" and options.balance is None:
         return rank_linked(graphs, labelled, competition, width, links)
     searches = [graph.search for graph in graphs]
     measured: Iterator[LabelSimilarities]
-    if options.combine == "labels":
+    if options.combine == "embeddings":
+        measured = (measure_labels(graph, labelled, competition) for graph in graphs)
+    elif options.combine == "labels":
         rerank = options.reranker(labelled, competition)
         by_member = (
             measure_members(meta.blocks, search, labelled, competition, rerank)
@@ -63,10 +73,53 @@ def rank(
         if blend is not None:
             near = (measure_labels(graph, labelled, competition) for graph in graphs)
             measured = map(blend.blended, measured, near)
+    return (yield from _rank_balanced(ensemble, measured, searches, labelled, width, links))
+
+
+def _rank_balanced(
+    ensemble: Ensemble,
+    measured: Iterable[LabelSimilarities],
+    searches: Sequence[Search],
+    labelled: LabelledImages,
+    width: int,
+    links: Links = NO_LINKS,
+) -> Generator[Progress, None, Ranking]:
+    """Return the best labels by the similarities of each search, after the options' balance.
+
+    Links come before balance, so that linked queries have their places, and after it.
+    """
+    text = ensemble.options.balance
     linked = (
         link_labels(each, search, links) for each, search in zip(measured, searches, strict=True)
     )
-    return ranking.rank_labels(linked, width)
+    if text is None:
+        return ranking.rank_labels(linked, width)
+    method, balanced = balance.parse_balance(text), []
+    for each, search in zip(linked, searches, strict=True):
+        shown = known_images(search, labelled, ensemble.competition).labels
+        balanced.append(balance.apply_balance(each, method, _counts_of(each.labels, shown)))
+    yield _balance_notice(text, balanced)
+    again = [
+        link_labels(each.measured, search, links)
+        for each, search in zip(balanced, searches, strict=True)
+    ]
+    return ranking.rank_labels(again, width)
+
+
+def _counts_of(labels: Strings, shown: Strings) -> Integers:
+    """Return how many photographs (l,) there are of each label, by the labels of all of them."""
+    found, counts = np.unique(shown, return_counts=True)
+    return np.append(counts, 0)[rows_of(labels, found)].astype(np.int64)
+
+
+def _balance_notice(text: str, balanced: Sequence[BalancedLabels]) -> Progress:
+    queries = sum(each.queries for each in balanced)
+    moved = sum(each.moved for each in balanced)
+    left = sum(each.without_place for each in balanced)
+    notice = f"balance {text}: {moved} of {counted(queries, 'query', 'queries')} have another label"
+    if left:
+        notice += f"; {left} have no place and keep their own order"
+    return Progress("balance", queries, queries, BALANCED, notice=notice)
 
 
 def rank_blended(
@@ -88,7 +141,9 @@ def rank_blended(
     blended, blend = cross_fit_blend(
         share, list(classified), near, ground_truth.expected, ground_truth.individuals
     )
-    return ranking.rank_labels(blended, competition.task.k), blend
+    width = competition.task.k
+    ranked = yield from _rank_balanced(ensemble, blended, searches, labelled, width)
+    return ranked, blend
 
 
 def signal_sources(

@@ -11,6 +11,7 @@ from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
 from kitbox.fusion.fused_graphs import FusionSettings
 from kitbox.records import LabelledImages
+from kitbox.retrieval.balance import parse_balance
 from kitbox.retrieval.neighbour_graph import Reranker
 from kitbox.retrieval.rerankers import check_steps, parse_steps, reranker
 from kitbox.workspace import Workspace
@@ -57,12 +58,12 @@ class EnsembleOptions:
             object.__setattr__(self, "match", tuple(map(str, settings.matchers)))
             if self.fusion is not None:
                 object.__setattr__(self, "fusion", str(settings.method))
+        if self.balance is not None:
+            object.__setattr__(self, "balance", str(parse_balance(self.balance)))
 
     def check(self, competition: Competition) -> None:
         """Raise KitboxError for options that contradict each other or the competition."""
         asks_labels = competition.task.answers in ("labels", "label")
-        if self.balance:
-            raise KitboxError("--balance is not there yet; leave it out")
         fixed = competition.uses_threshold and competition.threshold.rule == "fixed"
         self._check_fusion(competition)
         if self.combine != "embeddings" and not asks_labels:
@@ -82,6 +83,16 @@ class EnsembleOptions:
             raise KitboxError(
                 "--combine classifier ranks by probability, not by similarity; "
                 "add --threshold best, or a share as --threshold 16.5%"
+            )
+        if self.balance is not None and not asks_labels:
+            raise KitboxError(
+                f"--balance {self.balance} shares queries out among labels; {competition.name} "
+                f"asks for {competition.task.answers}, so leave it out"
+            )
+        if self.balance is not None and fixed:
+            raise KitboxError(
+                f"--balance {self.balance} changes similarities, for which a fixed threshold was "
+                "not meant; add --threshold best, or a share as --threshold 16.5%"
             )
         if self.unknown == "threshold":
             return
@@ -146,7 +157,8 @@ class EnsembleOptions:
     @property
     def plain(self) -> bool:
         """Whether the neighbour graph of meta-embeddings ranks answers, and no other model."""
-        return self.combine == "embeddings" and self.unknown == "threshold"
+        alone = self.combine == "embeddings" and self.balance is None
+        return alone and self.unknown == "threshold"
 
     @property
     def scale(self) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kitbox.ensemble import answers
+from kitbox.ensemble import answers, combination
 from kitbox.ensemble.answers import EnsembleScore
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.members import Member, NetworkMember
@@ -141,7 +141,9 @@ def by_steps(
     for kind, setting, changes in _steps(folds[0].options):
         without = [replace(fold, options=replace(fold.options, **changes)) for fold in folds]
         before = yield from _pooled(without)
-        paired = (_paired(before, found, metric, kind, setting) for metric in metrics)
+        # balance moves labels, not images
+        moved = metrics[:1] if kind == "balance" else metrics
+        paired = (_paired(before, found, metric, kind, setting) for metric in moved)
         gains += [gain for gain in paired if gain is not None]
     return gains
 
@@ -202,11 +204,11 @@ def _paired(
 def _quiet(
     stage: Generator[Progress, None, EnsembleScore],
 ) -> Generator[Progress, None, EnsembleScore]:
-    """Follow a stage without the notices on whitening, which the first score gave or needed not."""
+    """Follow a stage without notices on whitening and balance, which the first score gave."""
     while True:
         try:
             progress = next(stage)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-        if not (progress.notice and progress.unit == "blocks"):
+        if not (progress.notice and progress.unit in ("blocks", combination.BALANCED)):
             yield progress

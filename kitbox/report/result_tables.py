@@ -104,7 +104,7 @@ def similarity_histogram(results: QueryResults, score: LocalScore, scale: str) -
     similarity, known = results.first_similarity, results.known
     finite = np.isfinite(similarity)
     threshold = next(iter(score.thresholds.values())) if len(score.thresholds) == 1 else None
-    both = similarity[finite]
+    both = similarity[finite].astype(np.float64)  # steps of float32 near 1 are not equal
     low, high = (both.min(), both.max()) if len(both) else (0.0, 1.0)
     bins = np.linspace(low, max(high, low + 1e-3), _BINS + 1)
     sides = {"known": similarity[finite & known], "unknown": similarity[finite & ~known]}
@@ -119,7 +119,7 @@ def similarity_histogram(results: QueryResults, score: LocalScore, scale: str) -
         f"Queries of {'; of '.join(medians)}.{line}",
         [("in the gallery", sides["known"]), ("not in the gallery", sides["unknown"])],
         label=scale,
-        bins=bins.astype(np.float64),
+        bins=bins,
         vertical=threshold,
     )
 

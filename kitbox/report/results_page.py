@@ -43,8 +43,7 @@ from kitbox.report import (
 from kitbox.report.page import Page, WrittenPage
 from kitbox.report.query_results import QueryResults
 from kitbox.report.result_tables import MemberResult
-from kitbox.retrieval import pair_similarity
-from kitbox.scoring import metrics
+from kitbox.scoring import metrics, pair_similarity
 from kitbox.scoring.local_score import LocalScore
 from kitbox.submission import csv_format, leaderboard, receipt
 from kitbox.workspace import Workspace

@@ -8,7 +8,7 @@ almost equally likely.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,21 @@ _LEAST_SUM = 1e-300
 Shares = Literal["equal", "train"]
 
 
-class EachLabel(Value):
+class BalanceMethod(Value):
+    """A rule about the labels of queries; `str` of it is its text, with every setting."""
+
+    kind: ClassVar[str]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        cls.title = cls.kind
+
+    def __str__(self) -> str:
+        settings = ",".join(f"{name}={value}" for name, value in self.model_dump().items())
+        return f"{self.kind}:{settings}"
+
+
+class EachLabel(BalanceMethod):
     """Each label is the first answer of a query, as long as the query loses `within` or less.
 
     The loss is the similarity of its best label less that of the new one. Labels without a query
@@ -38,35 +52,35 @@ class EachLabel(Value):
     than labels each query has a label of its own.
     """
 
-    title: ClassVar[str] = "each_label"
+    kind: ClassVar[str] = "each_label"
 
     within: float = Field(default=0.1, ge=0)
 
 
-class Assignment(Value):
+class Assignment(BalanceMethod):
     """Each label is the first answer of at most `most` queries, at the largest total similarity.
 
     With more queries than places, those without a place keep their own order.
     """
 
-    title: ClassVar[str] = "assignment"
+    kind: ClassVar[str] = "assignment"
 
     most: int = Field(default=1, ge=1)
 
 
-class LabelSizes(Value):
+class LabelSizes(BalanceMethod):
     """Each label is the first answer of as many queries as its share says.
 
     Shares are "equal", or those of the labelled photographs ("train"), rounded to whole queries by
     largest remainders, of equal ones the first by name.
     """
 
-    title: ClassVar[str] = "sizes"
+    kind: ClassVar[str] = "sizes"
 
     like: Shares = "train"
 
 
-class Sinkhorn(Value):
+class Sinkhorn(BalanceMethod):
     """Offsets of labels, with which the queries' probabilities add up to the labels' shares.
 
     Probabilities are softmax((similarity + offset) / temperature) over the labels of a query. The
@@ -74,16 +88,15 @@ class Sinkhorn(Value):
     Cuturi, 2013). Shares as in `LabelSizes`.
     """
 
-    title: ClassVar[str] = "sinkhorn"
+    kind: ClassVar[str] = "sinkhorn"
 
     temperature: float = Field(default=0.05, gt=0)
     rounds: int = Field(default=100, ge=1, le=10_000)
     like: Shares = "train"
 
 
-Balance = EachLabel | Assignment | LabelSizes | Sinkhorn
-_METHODS: dict[str, type[Balance]] = {
-    kind.title: kind for kind in (EachLabel, Assignment, LabelSizes, Sinkhorn)
+METHODS: dict[str, type[BalanceMethod]] = {
+    method.kind: method for method in (EachLabel, Assignment, LabelSizes, Sinkhorn)
 }
 
 
@@ -97,36 +110,34 @@ class BalancedLabels:
     without_place: int
 
 
-def parse_balance(text: str) -> Balance:
+def parse_balance(text: str) -> BalanceMethod:
     """Return the balance of a text such as "sinkhorn:temperature=0.1,like=equal".
 
-    Raises KitboxError for another name, another setting, or a value out of range.
+    Settings that are left out have their defaults. Raises KitboxError for another name, another
+    setting, or a value out of range.
     """
-    name, _, given = text.partition(":")
-    kind = _METHODS.get(name.strip())
-    if kind is None:
-        near = did_you_mean(name, _METHODS)
-        raise KitboxError(f"no balance named {name}{near}; there are {', '.join(_METHODS)}")
+    kind, _, given = (piece.strip() for piece in text.partition(":"))
+    if kind not in METHODS:
+        near = did_you_mean(kind, METHODS) or f"; there are {', '.join(METHODS)}"
+        raise KitboxError(f"there is no balance '{kind}'{near}")
     settings: dict[str, str] = {}
-    for part in filter(None, (part.strip() for part in given.split(","))):
-        key, sign, value = part.partition("=")
-        if not sign or key in settings:
-            raise KitboxError(f"balance {text}: '{part}' is not a setting, as in like=equal")
-        settings[key.strip()] = value.strip()
+    for part in given.split(",") if given else []:
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        if not (name and value) or name in settings:
+            example = next(iter(METHODS[kind].model_fields.items()))
+            raise KitboxError(
+                f"the balance '{text}' has '{part.strip()}', which is no setting or a second one",
+                fix=f"write its settings as {kind}:{example[0]}={example[1].default}",
+            )
+        settings[name] = value
     try:
-        return kind.model_validate(settings)
+        return METHODS[kind].model_validate(settings)
     except ValidationError as error:
-        raise KitboxError(f"balance {text}: {explain(error)}") from error
-
-
-def balance_text(method: Balance) -> str:
-    """Return the text of a balance with all its settings."""
-    settings = ",".join(f"{key}={value}" for key, value in method.model_dump().items())
-    return f"{method.title}:{settings}"
+        raise KitboxError(f"the balance '{text}': {explain(error)}") from None
 
 
 def apply_balance(
-    measured: LabelSimilarities, method: Balance, photographs: Integers | None = None
+    measured: LabelSimilarities, method: BalanceMethod, photographs: Integers | None = None
 ) -> BalancedLabels:
     """Return the similarities of a search's queries to labels under a balance.
 
@@ -164,6 +175,8 @@ def apply_balance(
             rows, columns = _assigned(similarity, places)
             _put_first(similarity, rows, columns)
             without_place = queries - len(rows)
+        case _:
+            raise TypeError(f"no balance: {method!r}")
     moved = int((similarity.argmax(axis=1) != before).sum())
     found = np.empty_like(similarity)
     found[order] = similarity

@@ -16,7 +16,7 @@ from kitbox.competition.protocol import PairList
 from kitbox.competition.settings import Accepted, Competition
 from kitbox.errors import KitboxError, counted, did_you_mean, more
 from kitbox.records import ImageSet, Integers, LabelledImages, Search
-from kitbox.retrieval import pair_similarity
+from kitbox.scoring import pair_similarity
 from kitbox.submission import csv_format
 from kitbox.submission.csv_format import CsvField, CsvRow
 

@@ -22,15 +22,18 @@ from kitbox.errors import KitboxError, counted
 from kitbox.fusion.fused_graphs import fuse_test
 from kitbox.fusion.fusion_model import FusionModel
 from kitbox.records import Progress, Ranking, Search, Strings, rows_of
-from kitbox.retrieval import pair_similarity
 from kitbox.retrieval.neighbour_graph import NeighbourGraph, neighbour_graphs
 from kitbox.retrieval.ranking import (
     apply_thresholds,
     query_thresholds,
     reorder,
 )
+<<<<<<< HEAD
 from kitbox.scoring import thresholds
 from kitbox.scoring.cluster_cuts import fit_cut_share
+=======
+from kitbox.scoring import pair_similarity, thresholds
+>>>>>>> 6691d34 (Balance answers on the holdout and in submissions)
 from kitbox.submission import csv_format, lint
 
 # Answers of each query that are kept beside the similarities of all pairs.
@@ -59,10 +62,10 @@ class Submission:
 def check_top_k(options: EnsembleOptions, competition: Competition) -> None:
     """Raise KitboxError for more or fewer answers than a submission may have."""
     task, top_k = competition.task, options.top_k
-    if task.answers == "pairs" and top_k is not None:
-        raise KitboxError(f"--top-k {top_k}: a submission has all of its pairs; leave it out")
     if top_k in (None, task.k):
         return
+    if task.answers == "pairs":
+        raise KitboxError(f"--top-k {top_k}: a submission has all of its pairs; leave it out")
     single = task.answers in ("label", "clusters")
     fewer = "fewer" in competition.submission.accepts
     least, most = (1, 1) if single else (1 if fewer else task.min_answers, task.k)
@@ -173,7 +176,7 @@ def _answer_pairs(
     evidence: dict[str, Any] = {"rows": len(pairs)}
     notes: list[str] = []
     if competition.submission.unit_scores:
-        scaled = pair_similarity.unit_scores(similarity)
+        scaled = pair_similarity.unit_scores(similarity, probability=fusion_model is not None)
         scores = scaled.scores
         evidence |= {"scale": scaled.scale, "low": scaled.low, "high": scaled.high}
         notes.append(scaled.sentence)

@@ -10,12 +10,12 @@ from kitbox.ensemble import answers
 from kitbox.ensemble.answers import EnsembleScore
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.ensemble.meta_embedding import MetaEmbedding
-from kitbox.records import ImageSet, Scores, Strings, strings
+from kitbox.records import Holdout, ImageSet, Scores, Strings, strings
 from kitbox.scoring import bootstrap
 from kitbox.scoring.local_score import LocalScore
 from kitbox.scoring.outcomes import Mean
 from kitbox.workspace import Workspace
-from tests.circle import competition, placed, reverse_nearest
+from tests.circle import competition, image_set, placed, reverse_nearest
 from tests.photographs import finish
 from tests.submission.collected import collection, unlabelled
 
@@ -115,3 +115,49 @@ def test_a_reranking_step_moves_the_answers_of_an_ensemble(
         changed = replace(ensemble, options=EnsembleOptions(**options))
         _, found = finish(answers.answer_holdout(changed))
         assert found.answers.ranking.answers[0, 0] == first
+
+
+@pytest.mark.parametrize("combine", ["embeddings", "labels"])
+def test_balance_answers_the_queries_of_a_search_together(
+    monkeypatch: pytest.MonkeyPatch, workspace: Workspace, combine: Any
+) -> None:
+    # both queries are nearest to Ahab, the second by less
+    points = placed({"q": 0, "r": 30, "a": 10, "b": 60, "c": 300})
+    labels = {"q": "Ahab", "r": "Boo", "a": "Ahab", "b": "Boo", "c": "Cleo"}
+
+    def assemble(_ensemble: Ensemble, sets: list[ImageSet], _gallery_ids: Strings):  # type: ignore[no-untyped-def]
+        yield from ()
+        block = points.of(np.concatenate([images.image_ids for images in sets]))
+        return MetaEmbedding(block, (2,), (block,), (1.0,))
+
+    monkeypatch.setattr(answers, "assemble", assemble)
+    toy = competition(k=3, unknown_label=None)
+    known = image_set(labels)
+    query, train = (known.take(np.array(rows)) for rows in ([0, 1], [2, 3, 4]))
+    split = Holdout(train, query, train, query.labels)
+    images = replace(collection(toy, labels, unlabelled("x")), holdout=split)
+    found = {}
+    for text in (None, "each_label:within=0.2", "assignment"):
+        ensemble = Ensemble(
+            collection=images,
+            competition=toy,
+            workspace=workspace,
+            options=EnsembleOptions(combine=combine, balance=text),
+        )
+        progress, answered = finish(answers.answer_holdout(ensemble))
+        notices = [one.notice for one in progress if one.notice]
+        found[text] = answered.answers.ranking.answers.tolist(), notices
+    assert found[None] == ([["Ahab", "Boo", "Cleo"], ["Ahab", "Boo", "Cleo"]], [])
+    told = (
+        "on the holdout 2 of 3 labels have a query, and 0 of 2 queries show an unknown individual; "
+        "if the test differs in this, the score says little about the balance"
+    )
+    ranked, notices = found["each_label:within=0.2"]
+    assert ranked == [["Ahab", "Boo", "Cleo"], ["Boo", "Ahab", "Cleo"]]
+    assert notices == [
+        "balance each_label:within=0.2: 1 of 2 queries have another label",
+        told,
+    ]
+    ranked, notices = found["assignment"]
+    assert [row[0] for row in ranked] == ["Ahab", "Boo"]
+    assert notices[1] == told

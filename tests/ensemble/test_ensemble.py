@@ -68,6 +68,23 @@ IMAGES = competition(answers="images")
             "--new-label learned cuts at a probability of one half, which is best for the mean "
             "of 1 / rank and not for baks_baus; add --threshold balanced, or a share as ",
         ),
+        (
+            EnsembleOptions(balance="assignment"),
+            IMAGES,
+            "--balance assignment:most=1 shares queries out among labels; toy asks for images, so "
+            "leave it out",
+        ),
+        (
+            EnsembleOptions(balance="sizes"),
+            competition(answers="pairs", gallery="test"),
+            "--balance sizes:like=train shares queries out among labels; toy asks for pairs, ",
+        ),
+        (
+            EnsembleOptions(balance="each_label"),
+            competition(threshold={"rule": "fixed", "similarity": 0.4}),
+            "--balance each_label:within=0.1 changes similarities, for which a fixed threshold was "
+            "not meant; add --threshold best, or a share as --threshold 16.5%",
+        ),
     ],
 )
 def test_options_that_do_not_fit_the_competition_are_refused(
@@ -113,7 +130,17 @@ def test_options_that_fit_the_competition_pass() -> None:
     EnsembleOptions().check(IMAGES)
     EnsembleOptions(combine="classifier", dims=8, unknown="learned").check(competition())
     EnsembleOptions(combine="labels").check(competition(unknown_label=None))
+    EnsembleOptions(balance="sinkhorn").check(competition())
     shared = {"rule": "share", "share": 0.3}
     EnsembleOptions(combine="classifier", unknown="learned").check(
         competition(answers="label", k=1, threshold=shared)
     )
+
+
+def test_a_balance_is_kept_with_all_its_settings() -> None:
+    options = EnsembleOptions(balance="sinkhorn:like=equal")
+    assert options.balance == "sinkhorn:temperature=0.05,rounds=100,like=equal"
+    assert options.method_json()["balance"] == options.balance
+    assert not options.plain
+    with pytest.raises(KitboxError, match="there is no balance 'fair'"):
+        EnsembleOptions(balance="fair")

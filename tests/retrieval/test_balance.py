@@ -13,13 +13,12 @@ from kitbox.records import Floats, strings
 from kitbox.retrieval import balance
 from kitbox.retrieval.balance import (
     Assignment,
-    Balance,
     BalancedLabels,
+    BalanceMethod,
     EachLabel,
     LabelSizes,
     Sinkhorn,
     apply_balance,
-    balance_text,
     parse_balance,
     whole_sizes,
 )
@@ -47,7 +46,7 @@ def matrix(found: BalancedLabels) -> Floats:
     return np.concatenate([block for _, block in found.measured.blocks])
 
 
-def balanced(similarity: Any, method: Balance, photographs: Any = None) -> Floats:
+def balanced(similarity: Any, method: BalanceMethod, photographs: Any = None) -> Floats:
     counts = None if photographs is None else np.asarray(photographs)
     return matrix(apply_balance(measured(similarity), method, counts))
 
@@ -166,7 +165,7 @@ CONTESTED = [[0.9, 0.8, 0.1], [0.9, 0.3, 0.2], [0.7, 0.65, 0.6]]
     ],
 )
 def test_contested_labels_by_hand(
-    method: Balance, firsts: list[int], moved: int, without_place: int
+    method: BalanceMethod, firsts: list[int], moved: int, without_place: int
 ) -> None:
     photographs = np.array([5, 3, 1])  # of 3 queries 1.67, 1 and .33
     result = apply_balance(measured(CONTESTED), method, photographs)
@@ -201,21 +200,21 @@ def test_with_fewer_queries_than_labels_each_has_a_label_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("method", [EachLabel(), Assignment(), LabelSizes(), Sinkhorn()])
-def test_one_label_is_the_answer_of_all(method: Balance) -> None:
+def test_one_label_is_the_answer_of_all(method: BalanceMethod) -> None:
     result = apply_balance(measured([[0.5], [0.25], [0.75]]), method, np.array([4]))
     assert matrix(result).tolist() == [[0.5], [0.25], [0.75]]
     assert result.moved == 0
 
 
 @pytest.mark.parametrize("method", [EachLabel(), Assignment(), LabelSizes(), Sinkhorn()])
-def test_no_query_and_no_label_are_left_alone(method: Balance) -> None:
+def test_no_query_and_no_label_are_left_alone(method: BalanceMethod) -> None:
     for shape in ((0, 3), (3, 0)):
         result = apply_balance(measured(np.zeros(shape)), method, np.ones(shape[1], dtype=np.int64))
         assert (list(result.measured.blocks), result.moved) == ([], 0)
 
 
 @pytest.mark.parametrize("method", [EachLabel(), Assignment(), LabelSizes(), Sinkhorn(rounds=9)])
-def test_a_query_that_is_similar_to_no_label_gets_none(method: Balance) -> None:
+def test_a_query_that_is_similar_to_no_label_gets_none(method: BalanceMethod) -> None:
     similarity = np.array([[-np.inf, -np.inf], [0.5, 0.25], [0.5, 0.5]], dtype=np.float32)
     found = balanced(similarity, method, [1, 1])
     assert np.isneginf(found[0]).all()
@@ -259,7 +258,7 @@ def test_sinkhorn_is_computed_in_blocks_of_queries(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("method", [EachLabel(), Assignment(), LabelSizes(like="equal")])
-def test_ties_are_broken_by_names_and_not_by_the_order_of_the_list(method: Balance) -> None:
+def test_ties_are_broken_by_names_and_not_by_the_order_of_the_list(method: BalanceMethod) -> None:
     equal = np.full((4, 4), 0.5, dtype=np.float32)
     ids = ["d", "b", "a", "c"]
     one = matrix(apply_balance(measured(equal, ids), method))
@@ -280,30 +279,29 @@ def test_ties_are_broken_by_names_and_not_by_the_order_of_the_list(method: Balan
         ("sinkhorn:temperature=0.1,rounds=5", Sinkhorn(temperature=0.1, rounds=5)),
     ],
 )
-def test_a_balance_has_a_text(text: str, method: Balance) -> None:
+def test_a_balance_has_a_text(text: str, method: BalanceMethod) -> None:
     assert parse_balance(text) == method
-    assert parse_balance(balance_text(method)) == method
+    assert parse_balance(str(method)) == method
 
 
 def test_the_text_of_a_balance_has_all_its_settings() -> None:
-    assert balance_text(Sinkhorn()) == "sinkhorn:temperature=0.05,rounds=100,like=train"
+    assert str(Sinkhorn()) == "sinkhorn:temperature=0.05,rounds=100,like=train"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("asignment", "there is no balance 'asignment'; did you mean assignment?"),
+        ("fair", "there is no balance 'fair'; there are each_label, assignment, sizes, sinkhorn"),
+        ("sizes:like=test", "the balance 'sizes:like=test': like = 'test' should be 'equal' or"),
+        ("assignment:most=0", "the balance 'assignment:most=0': most = '0' should be greater than"),
+        ("assignment:least=1", "the balance 'assignment:least=1': 'least' is not a setting of ass"),
         (
-            "asignment",
-            "no balance named asignment; did you mean assignment?; there are each_label, ",
+            "sinkhorn:0.1",
+            "the balance 'sinkhorn:0.1' has '0.1', which is no setting or a second one; write its "
+            "settings as sinkhorn:temperature=0.05",
         ),
-        ("sizes:like=test", "balance sizes:like=test: like = 'test' should be 'equal' or 'train'"),
-        ("assignment:most=0", "balance assignment:most=0: most = '0' should be greater than or"),
-        (
-            "assignment:least=1",
-            "balance assignment:least=1: 'least' is not a setting of assignment",
-        ),
-        ("sinkhorn:0.1", "balance sinkhorn:0.1: '0.1' is not a setting, as in like=equal"),
-        ("sinkhorn:temperature=nan", "balance sinkhorn:temperature=nan: temperature"),
+        ("sinkhorn:temperature=nan", "the balance 'sinkhorn:temperature=nan': temperature = 'nan'"),
     ],
 )
 def test_a_wrong_balance_is_one_sentence(text: str, message: str) -> None:

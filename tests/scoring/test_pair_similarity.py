@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from kitbox.competition.protocol import PairList
 from kitbox.errors import KitboxError
 from kitbox.records import Search, strings
-from kitbox.retrieval import neighbour_graph, pair_similarity
+from kitbox.retrieval import neighbour_graph
 from kitbox.retrieval.neighbour_graph import NeighbourGraph
+from kitbox.scoring import pair_similarity
 from tests.circle import at_angles, cosine, reverse_nearest
 
 SEARCHES = (
