@@ -62,6 +62,25 @@ def test_a_submission_of_pairs_is_made_again_byte_for_byte(place: Workspace) -> 
     assert f"{TESTS} test photographs, and the answers of submission.csv to them" in text
 
 
+def test_a_fused_probability_is_the_similarity_of_a_pair(place: Workspace) -> None:
+    made = json_of(place, "ensemble", "plain", "large", "--fusion", "mean", "--submit")
+    receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
+    assert receipt["pairs"]["scale"] == "probability"
+    again = invoke(place, "reproduce", made["submission"], "--device", "cpu")
+    assert "the submission is the same, byte for byte" in again.stderr
+
+
+def test_re_ranking_moves_pairs_and_is_made_again(place: Workspace) -> None:
+    made = json_of(place, "ensemble", "plain", "--rerank", "local_scaling:k=2", "--submit")
+    receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
+    assert receipt["way"]["rerank"] == ["local_scaling:k=2"]
+    similarity = read(Path(made["csv"]))
+    assert all(0 <= value <= 1 for value in similarity.values())
+    assert similarity != read(Path(json_of(place, "ensemble", "plain", "--submit")["csv"]))
+    again = invoke(place, "reproduce", made["submission"], "--device", "cpu")
+    assert "the submission is the same, byte for byte" in again.stderr
+
+
 def test_both_directions_of_a_pair_are_equal(place: Workspace) -> None:
     made = json_of(place, "ensemble", "plain", "--submit")
     similarity = read(Path(made["csv"]))
