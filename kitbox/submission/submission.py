@@ -28,12 +28,8 @@ from kitbox.retrieval.ranking import (
     query_thresholds,
     reorder,
 )
-<<<<<<< HEAD
-from kitbox.scoring import thresholds
-from kitbox.scoring.cluster_cuts import fit_cut_share
-=======
 from kitbox.scoring import pair_similarity, thresholds
->>>>>>> 6691d34 (Balance answers on the holdout and in submissions)
+from kitbox.scoring.cluster_cuts import fit_cut_share
 from kitbox.submission import csv_format, lint
 
 # Answers of each query that are kept beside the similarities of all pairs.
