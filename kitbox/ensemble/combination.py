@@ -14,6 +14,7 @@ from kitbox.ensemble.meta_embedding import MetaEmbedding
 from kitbox.errors import counted
 from kitbox.fusion.label_blend import LabelBlend, cross_fit_blend
 from kitbox.fusion.pair_signals import SignalSources
+from kitbox.keypoints.pair_scores import MatchOptions
 from kitbox.network.inference import resolve_device
 from kitbox.records import (
     Embeddings,
@@ -177,6 +178,7 @@ def signal_sources(
         images=replace(images, **absent),
         known=labelled.take(known),
         workspace=ensemble.workspace,
+        match_options=MatchOptions(device=ensemble.embed_options.device),
         unreadable=collection.unreadable,
     )
 
