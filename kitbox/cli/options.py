@@ -222,7 +222,9 @@ class CombineOptions:
     ] = None
     fusion: Annotated[
         str | None,
-        typer.Option("--fusion", help="How matches join the similarity.", metavar="METHOD"),
+        typer.Option(
+            "--fusion", help="How matches join the similarity, as logit or mean.", metavar="METHOD"
+        ),
     ] = None
     balance: Annotated[
         str | None,

@@ -96,6 +96,26 @@ def test_a_submission_of_a_recipe_is_made_again_without_it(place: Workspace) -> 
     assert f"Neighbours are re-ranked by {STEP}." in text
 
 
+def test_all_stages_together_are_made_again_byte_for_byte(place: Workspace) -> None:
+    stages = {"rerank": ["dba:k=2"], "match": ["orb:shortlist=4"], "fusion": "mean"}
+    recipe = Recipe.of(NAMES, whiten=[None, 4], threshold="40%", balance="sinkhorn", **stages)
+    recipe.write(place.root / "all.toml")
+    made = json_of(place, "ensemble", "--recipe", "all.toml", "--submit")
+    way = {name: made["way"][name] for name in ("rerank", "match", "fusion", "balance")}
+    assert way == {
+        "rerank": [STEP],
+        "match": ["orb:shortlist=4"],
+        "fusion": recipe.fusion,
+        "balance": recipe.balance,
+    }
+    again = kitbox(place, "reproduce", made["submission"], "--device", "cpu", "--json")
+    assert [one for one in json.loads(again.stdout) if not one["equal"]] == []
+    found = json_of(place, "score", "--recipe", "all.toml")
+    assert found["scores"] == made["scores"]
+    kinds = [next(iter(step)) for step in found["steps"]]
+    assert list(dict.fromkeys(kinds)) == ["rerank", "fusion", "balance"]
+
+
 def test_a_report_of_a_recipe_has_its_scores(place: Workspace) -> None:
     page = json_of(place, "report", "--recipe", "best.toml")
     assert page["scores"] == json_of(place, "score", *OPTIONS)["scores"]
