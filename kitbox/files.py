@@ -62,6 +62,17 @@ def atomic_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Raise KitboxError where a file cannot be written, before the work for it is done."""
+    if path.is_dir():
+        raise KitboxError(f"cannot write {path}: it is a folder")
+    parent = next((each for each in path.absolute().parents if each.exists()), Path())
+    if not parent.is_dir():
+        raise KitboxError(f"cannot write {path}: {parent} is no folder")
+    if not os.access(parent, os.W_OK):
+        raise KitboxError(f"cannot write {path}: {parent} cannot be written to")
+
+
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder to fill; on success it is renamed to `path`.

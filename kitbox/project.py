@@ -26,6 +26,7 @@ from kitbox.ensemble.ensemble import Combine, Ensemble, UnknownRule
 from kitbox.ensemble.neighbour_table import AllImages
 from kitbox.ensemble.recipe import Recipe
 from kitbox.errors import KitboxError, KitboxWarning
+from kitbox.files import check_writable
 from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.keypoints.pair_scores import MatchOptions
 from kitbox.keypoints.shortlist_matches import match_shortlists
@@ -40,6 +41,11 @@ from kitbox.records import (
     Strings,
     strings,
 )
+from kitbox.report import effects_page
+from kitbox.selection import recipe_search
+from kitbox.selection.effects import Explanation
+from kitbox.selection.nested_search import SearchResult, SearchSettings
+from kitbox.selection.recipe_search import HoldoutFolds
 from kitbox.submission import receipt
 from kitbox.submission.receipt import Package
 from kitbox.training import runs, trainer
@@ -248,6 +254,113 @@ class Project:
             found.append(self._run(stage)[1])
         return answers.pool_folds(found).score.scores
 
+    def search(
+        self,
+        *names: str,
+        metric: str | None = None,
+        trials: int = 60,
+        seconds: float | None = None,
+        seed: int = 0,
+        views: Sequence[str] = (),
+        whiten: int | Sequence[int | None] | None = None,
+        combine: Combine = "embeddings",
+        dims: int | None = None,
+        new_label: UnknownRule = "threshold",
+        threshold: str | None = None,
+        rerank: str | Sequence[str] = (),
+        match: str | Sequence[str] = (),
+        fusion: str | None = None,
+        balance: str | None = None,
+        checkpoint: Literal["last", "best"] = "last",
+        out: str | Path | None = None,
+        fold: int | Literal["all"] = 1,
+    ) -> SearchResult:
+        """Search for members, weights and steps; return the gain out of sample and the recipe.
+
+        The recipe is that of the best plugin alone where nothing pays. It is written to `out`, if
+        given.
+
+        >>> found = whales.search("frozen_64", "small_32", trials=2)
+        >>> found.chosen.level in ("single", "equal", "members", "tuned")
+        True
+        """
+        limits = SearchSettings(metric=metric, trials=trials, seconds=seconds, seed=seed)
+        if out is not None:
+            check_writable(Path(out))
+        given = self._recipe(
+            names,
+            None,
+            views=views,
+            whiten=whiten,
+            combine=combine,
+            dims=dims,
+            new_label=new_label,
+            threshold=threshold,
+            checkpoint=checkpoint,
+            rerank=rerank,
+            match=match,
+            fusion=fusion,
+            balance=balance,
+        )
+        sources = given.sources(self.workspace)
+        stage = recipe_search.search_recipe(given, sources, self._holdout_folds(fold), limits)
+        found = self._run(stage)
+        if out is not None and found.recipe is not None:
+            found.recipe.write(Path(out), "\n".join(found.comment))
+        return found
+
+    def explain(
+        self,
+        *names: str,
+        metric: str | None = None,
+        views: Sequence[str] = (),
+        whiten: int | Sequence[int | None] | None = None,
+        combine: Combine = "embeddings",
+        dims: int | None = None,
+        new_label: UnknownRule = "threshold",
+        threshold: str | None = None,
+        rerank: str | Sequence[str] = (),
+        match: str | Sequence[str] = (),
+        fusion: str | None = None,
+        balance: str | None = None,
+        recipe: str | Path | None = None,
+        checkpoint: Literal["last", "best"] = "last",
+        out: str | Path | None = None,
+        fold: int | Literal["all"] = 1,
+    ) -> Explanation:
+        """Return what each member, view, whitening and step adds to an ensemble or a recipe.
+
+        A page of it is written to `out`, if given.
+
+        >>> found = whales.explain("frozen_64", "small_32")
+        >>> [effect.name for effect in found.effects if effect.kind == "member"]
+        ['frozen_64', 'small_32']
+        """
+        given = self._recipe(
+            names,
+            recipe,
+            views=views,
+            whiten=whiten,
+            combine=combine,
+            dims=dims,
+            new_label=new_label,
+            threshold=threshold,
+            checkpoint=checkpoint,
+            rerank=rerank,
+            match=match,
+            fusion=fusion,
+            balance=balance,
+        )
+        if out is not None:
+            check_writable(Path(out))
+        sources = given.sources(self.workspace)
+        found = self._run(
+            recipe_search.explain_recipe(given, sources, self._holdout_folds(fold), metric=metric)
+        )
+        if out is not None:
+            effects_page.write(found, self.competition, Path(out))
+        return found
+
     def embeddings(
         self,
         *names: str,
@@ -411,6 +524,15 @@ class Project:
         )
         return self._run(stage)
 
+    def _holdout_folds(self, fold: int | Literal["all"]) -> HoldoutFolds:
+        competition = self.competition
+        return HoldoutFolds(
+            collections={n: self._collect(competition, n) for n in _folds(fold, competition)},
+            competition=competition,
+            workspace=self.workspace,
+            embed_options=self._embed_options,
+        )
+
     def _collect(self, competition: Competition, fold: int = 1) -> Collection:
         collection = self._run(collect(self.workspace, competition, fold))
         for note in collection.notes:
@@ -454,12 +576,16 @@ class Project:
             competition=competition,
             workspace=self.workspace,
             options=recipe.options(top_k),
-            embed_options=EmbedOptions(
-                device=self.device,
-                precision=self.precision,
-                engine=self.engine,
-                workers=self.workers,
-            ),
+            embed_options=self._embed_options,
+        )
+
+    @property
+    def _embed_options(self) -> EmbedOptions:
+        return EmbedOptions(
+            device=self.device,
+            precision=self.precision,
+            engine=self.engine,
+            workers=self.workers,
         )
 
     def _open(self, recipe: Recipe, on: Literal["holdout", "all"], *used: str) -> AllImages:

@@ -217,3 +217,18 @@ def test_a_damaged_json_file_is_named(tmp_path: Path, content: bytes | None, mes
     with pytest.raises(KitboxError) as caught:
         files.read_json(path)
     assert str(caught.value).startswith(message.format(path=path))
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    files.check_writable(tmp_path / "new" / "folder" / "file.toml")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    files.check_writable(tmp_path / "file")  # it is replaced
+    for path, reason in (
+        (tmp_path, "it is a folder"),
+        (tmp_path / "file" / "x", f"{tmp_path / 'file'} is no folder"),
+        (tmp_path / "file" / "x" / "y", f"{tmp_path / 'file'} is no folder"),
+    ):
+        with pytest.raises(KitboxError) as caught:
+            files.check_writable(path)
+        assert str(caught.value) == f"cannot write {path}: {reason}"

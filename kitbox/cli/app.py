@@ -21,6 +21,7 @@ from kitbox.cli import (
     pseudo,
     report,
     score,
+    search,
     submission,
     sweep,
     train,
@@ -33,7 +34,10 @@ STEPS = {
     "Workspace": ("demo", "init", "competitions"),
     "Data": ("data",),
     "Train": ("plugins", "train", "sweep", "embed", "embeddings", "pseudo"),
-    "Answer": ("score", "compare", "ensemble", "match", "neighbours", "report", "look"),
+    "Answer": (
+        *("score", "compare", "search", "explain", "ensemble", "match"),
+        *("neighbours", "report", "look"),
+    ),
     "Submit": ("submission", "bundle", "leaderboard", "reproduce"),
 }
 
@@ -88,6 +92,8 @@ app.command("pseudo")(pseudo.pseudo)
 
 app.command("score")(score.score)
 app.command("compare")(score.compare)
+app.command("search")(search.search)
+app.command("explain")(search.explain)
 app.command("ensemble")(score.ensemble)
 app.command("match")(match.match)
 app.command("neighbours")(embeddings.neighbours)

@@ -1,6 +1,7 @@
 """The embedding cache: one folder per cache key, written atomically, without pickles."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,20 @@ def load(workspace: Workspace, key: str) -> Embeddings | None:
     if list(vectors.shape) != manifest["shape"] or len(vectors) != len(image_ids):
         raise KitboxError(f"the embeddings {folder} are damaged; remove that folder")
     return Embeddings(image_ids, vectors)
+
+
+def causes_like(workspace: Workspace, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the causes of cached embeddings that have the wanted ones, by the name of the folder.
+
+    A folder whose manifest cannot be read is left out; `load` tells of it.
+    """
+    for path in sorted(workspace.embeddings.glob("*/manifest.json")):
+        try:
+            causes = read_json(path)["causes"]
+        except (KitboxError, KeyError, TypeError):
+            continue
+        if wanted.items() <= causes.items():
+            yield causes
 
 
 def save(workspace: Workspace, key: str, embeddings: Embeddings, parts: dict[str, Any]) -> Path:

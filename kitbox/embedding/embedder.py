@@ -17,7 +17,7 @@ from kitbox.images.loader import BatchItem, ImageDataset, build_loader, read_ahe
 from kitbox.network import inference
 from kitbox.network.checkpoint import load_network
 from kitbox.plugin.discovery import NamedPlugin
-from kitbox.plugin.views import PLAIN, View, cost, views_of
+from kitbox.plugin.views import PLAIN, View, cost, is_view, parse_view, views_of
 from kitbox.records import Checkpoint, Embeddings, Floats, ImageSet, Progress
 from kitbox.workspace import Workspace
 
@@ -98,6 +98,38 @@ def embed(
     if len(views) == 1:
         return found[views[0]]
     return Embeddings(images.image_ids, _mean([found[view].vectors for view in views]))
+
+
+def cached_views(
+    named: NamedPlugin,
+    checkpoint: Checkpoint,
+    images: ImageSet,
+    workspace: Workspace,
+    *,
+    unreadable: frozenset[str] = frozenset(),
+    options: EmbedOptions = EmbedOptions(),
+) -> tuple[str, ...]:
+    """Return the names of the views by which `embed` would find these images in the cache.
+
+    The plain view comes first, the others by name.
+    """
+    if not options.reuse:
+        return ()
+    device = inference.resolve_device(options.device)
+    precision = inference.resolve_precision(options.precision, device)
+    choice = engine.choose(options.engine, device, options.precision, len(images))
+    network = {"fingerprint": named.plugin.fingerprint, "checkpoint": checkpoint.digest}
+    names = {str(causes.get("view")) for causes in cache.causes_like(workspace, network)}
+    found = []
+    for view in map(parse_view, sorted(filter(is_view, names))):
+        for each in choice.engines:
+            causes = key_parts(
+                named, checkpoint, images, unreadable, precision, view=view, engine=each
+            )
+            if (workspace.embeddings / cache.key(causes)).is_dir():
+                found.append(view)
+                break
+    return tuple(view.name for view in sorted(found, key=lambda view: (view != PLAIN, view.name)))
 
 
 def key_parts(

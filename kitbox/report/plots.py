@@ -3,7 +3,7 @@
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,10 @@ _STYLE = {
     "axes.axisbelow": True,
 }
 
+# Inches of a plot, and of each row of one with rows.
+_SIZE = (5.4, 2.9)
+_ROW = 0.24
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -58,16 +62,24 @@ class Plot:
 
 
 def draw_plot(
-    title: str, caption: str, paint: Callable[[Any], None], legend: Sequence[str] = ()
+    title: str,
+    caption: str,
+    paint: Callable[[Any], None],
+    legend: Sequence[str] = (),
+    *,
+    size: tuple[float, float] = _SIZE,
 ) -> Plot:
-    """Return what `paint` draws on matplotlib axes, as SVG with the caption for screen readers."""
+    """Return what `paint` draws on matplotlib axes, as SVG with the caption for screen readers.
+
+    `size` is the width and height in inches at a font of 9 points.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     # the title seeds the ids within the SVG, so that those of two plots in a page differ
     with mpl.rc_context(_STYLE | {"svg.hashsalt": title}):
-        figure = Figure(figsize=(5.4, 2.9), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         paint(figure.subplots())
         text = io.StringIO()
@@ -152,6 +164,66 @@ def lines(
     return draw_plot(
         title, caption, paint, [name for name, _, _ in series] if len(series) > 1 else ()
     )
+
+
+def intervals(
+    title: str,
+    caption: str,
+    rows: Sequence[tuple[str, float, float, float]],
+    *,
+    label: str,
+    notable: Sequence[bool] = (),
+) -> Plot:
+    """Return a dot with its interval for each (name, value, low, high), the first row on top.
+
+    A line stands at 0; rows that are not `notable`, by default none, are quiet.
+    """
+    shown = list(notable) or [True] * len(rows)
+
+    def paint(axes: Any) -> None:
+        for place, (_, value, low, high) in enumerate(rows):
+            colour = SERIES[0] if shown[place] else QUIET
+            axes.plot([low, high], [place, place], color=colour, linewidth=1.6)
+            axes.plot([value], [place], color=colour, marker="o", markersize=4.5)
+        axes.axvline(0, color=INK, linewidth=1)
+        axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        axes.grid(visible=True, axis="x")
+        axes.set_xlabel(label)
+
+    return draw_plot(title, caption, paint, size=(7.2, 0.7 + _ROW * len(rows)))
+
+
+def heat_map(
+    title: str, caption: str, names: Sequence[str], values: Mapping[tuple[int, int], float]
+) -> Plot:
+    """Return a square of cells for (row, column) → value in [0, 1], with the numbers in them.
+
+    Rows and columns have the same names; the columns are numbered as the rows are.
+    """
+    numbered = [f"{name} ({place})" for place, name in enumerate(names, 1)]
+
+    def paint(axes: Any) -> None:
+        for (row, column), value in values.items():
+            strength = min(max(value, 0.0), 1.0)
+            axes.fill(
+                [column - 0.48, column + 0.48, column + 0.48, column - 0.48],
+                [row - 0.48, row - 0.48, row + 0.48, row + 0.48],
+                color=SERIES[0],
+                alpha=0.08 + 0.5 * strength,
+                linewidth=0,
+            )
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=INK)
+        axes.set_xticks(range(len(names)), [str(place) for place in range(1, len(names) + 1)])
+        axes.set_yticks(range(len(names)), numbered)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+
+    side = 0.55 * len(names)
+    return draw_plot(title, caption, paint, size=(2.4 + side, 0.6 + 0.36 * len(names)))
 
 
 def _inline(svg: str, description: str) -> Markup:

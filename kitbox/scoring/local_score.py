@@ -137,17 +137,9 @@ def score_answers(answers: HoldoutAnswers, competition: Competition) -> LocalSco
     Image retrieval counts the queries whose individual is elsewhere in their gallery.
     """
     ground_truth, evidence = answers.ground_truth, dict(answers.evidence)
-    own: Outcome
-    if competition.task.answers == "pairs":
-        own = pair_outcome(answers.graphs, ground_truth)
-    else:
-        own = metric_outcome(answers.ranking, ground_truth, competition)
-    outcomes = {competition.metric: own}
-    outcomes |= related_outcomes(answers.ranking, ground_truth, competition)
+    outcomes = answer_outcomes(answers, competition)
     if answers.thresholds:
-        evidence["score"] = round(own.value, 6)
-    for name, outcome in _image_outcomes(answers.graphs, ground_truth, competition).items():
-        outcomes.setdefault(name, outcome)
+        evidence["score"] = round(outcomes[competition.metric].value, 6)
     individuals = ground_truth.individual_of
     return LocalScore(
         scores=Scores({name: score(outcome, individuals) for name, outcome in outcomes.items()}),
@@ -156,6 +148,24 @@ def score_answers(answers: HoldoutAnswers, competition: Competition) -> LocalSco
         evidence=evidence,
         individuals=individuals,
     )
+
+
+def answer_outcomes(answers: HoldoutAnswers, competition: Competition) -> dict[str, Outcome]:
+    """Return the outcomes of answers by metric, in the order of `score_answers`.
+
+    Unlike scores they have no intervals, whose resamples take longer than the answers.
+    """
+    ground_truth = answers.ground_truth
+    own: Outcome
+    if competition.task.answers == "pairs":
+        own = pair_outcome(answers.graphs, ground_truth)
+    else:
+        own = metric_outcome(answers.ranking, ground_truth, competition)
+    outcomes = {competition.metric: own}
+    outcomes |= related_outcomes(answers.ranking, ground_truth, competition)
+    for name, outcome in _image_outcomes(answers.graphs, ground_truth, competition).items():
+        outcomes.setdefault(name, outcome)
+    return outcomes
 
 
 def threshold_sentences(scored: LocalScore) -> list[str]:

@@ -298,6 +298,34 @@ class ClusterAgreement(Outcome):
         return _indicator(_codes(self.group))
 
 
+def take(outcome: Outcome, rows: Integers) -> Outcome:
+    """Return the outcome of some queries alone."""
+    columns: dict[str, Any] = {
+        column.name: getattr(outcome, column.name)[rows]
+        for column in fields(outcome)  # type: ignore[arg-type]
+        if isinstance(getattr(outcome, column.name), np.ndarray) and column.name != "_shares"
+    }
+    if isinstance(outcome, BalancedAccuracy):
+        columns["_shares"] = None
+    return replace(outcome, **columns)  # type: ignore[type-var]
+
+
+def stitch(outcomes: Sequence[Outcome], part: Integers) -> Outcome:
+    """Return the outcome whose queries take part `part (n,)` of outcomes of the same queries.
+
+    Queries of number i have the answers of outcome i. Where answers of two systems cannot be
+    mixed, as those of clusters, the parts are kept apart like groups, and queries come in the order
+    of the parts.
+    """
+    mixed: Outcome | None = outcomes[0]
+    for number, outcome in enumerate(outcomes[1:], 1):
+        mixed = None if mixed is None else mixed.swapped(outcome, part == number)
+    if mixed is not None:
+        return mixed
+    rows = [np.flatnonzero(part == number) for number in range(len(outcomes))]
+    return pool([take(outcome, own) for outcome, own in zip(outcomes, rows, strict=True)])
+
+
 def pool(outcomes: Sequence[Outcome]) -> Outcome:
     """Return the outcome over the queries of several folds, which have no query in common.
 

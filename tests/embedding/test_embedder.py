@@ -159,3 +159,25 @@ def test_homogeneous_embeddings_keep_their_length(place: Place) -> None:
     assert not np.allclose(lengths, 1, atol=0.1)
     np.testing.assert_allclose(whole / lengths[:, None], plain.vectors, atol=1e-5)
     assert not place.embed()[0]
+
+
+def test_the_views_in_the_cache_are_found(place: Place) -> None:
+    def cached(images: ImageSet | None = None, plugin=None, **options: object) -> tuple[str, ...]:
+        return embedder.cached_views(
+            named(plugin or place.plugin),
+            place.checkpoint,
+            place.images if images is None else images,
+            place.workspace,
+            options=replace(OPTIONS, **options),  # type: ignore[arg-type]
+        )
+
+    assert cached() == ()
+    place.embed(plugin=named(place.plugin).with_views(("scale:1.5", "flip")).plugin)
+    assert cached() == ("flip", "scale:1.5")
+    place.embed()
+    assert cached() == ("plain", "flip", "scale:1.5")
+    assert cached(place.images.take(np.arange(3))) == ()
+    assert cached(plugin=tiny(epochs=0, losses=[], embedding_dim=8)) == ()
+    assert cached(reuse=False) == ()
+    (next(place.workspace.embeddings.iterdir()) / "manifest.json").write_text("{")
+    assert len(cached()) == 2  # one that cannot be read is not offered

@@ -73,3 +73,28 @@ def test_extreme_values_are_drawn(values: list[float]) -> None:
         "t", "c", [("a", np.array(values))], label="x", bins=bins, ticks=[1, 10], shares=False
     )
     assert found.legend == ()
+
+
+def texts_of(plot: Plot) -> list[str | None]:
+    root = ElementTree.fromstring(plot.svg)  # noqa: S314  our own
+    return [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_intervals_have_a_row_each_and_quiet_ones_have_no_colour() -> None:
+    rows = [("one", 0.1, 0.05, 0.2), (HOSTILE, -0.1, -0.3, 0.1)]
+    found = plots.intervals("Effects", "c", rows, label="map", notable=[True, False])
+    assert {"one", HOSTILE, "map"} <= {*texts_of(found)}
+    quiet = plots.intervals("Effects", "c", rows, label="map", notable=[False, False])
+    assert "var(--accent)" in found.svg
+    assert "var(--accent)" not in quiet.svg
+    more = plots.intervals("Effects", "c", rows * 10, label="map")
+    height = [
+        float(plot.svg.split('viewBox="')[1].split('"')[0].split()[3]) for plot in (found, more)
+    ]
+    assert height[1] > 4 * height[0]
+
+
+def test_a_heat_map_has_the_number_of_each_cell() -> None:
+    values = {(0, 0): 1.0, (0, 1): 0.25, (1, 0): 0.25, (1, 1): 1.0}
+    found = texts_of(plots.heat_map("Agreement", "c", ["a", "b"], values))
+    assert [found.count(text) for text in ("1.00", "0.25", "a (1)", "b (2)")] == [2, 2, 1, 1]

@@ -18,6 +18,8 @@ from kitbox.scoring.outcomes import (
     MeanOverIndividuals,
     Outcome,
     pool,
+    stitch,
+    take,
 )
 
 
@@ -475,3 +477,36 @@ def test_a_mean_over_individuals_takes_the_others_values_where_they_are_swapped(
     assert swapped.value == 0.75
     assert one.swapped(Mean(ids(3), np.zeros(3)), np.array([True, False, False])) is None
     assert pool([one, other]).value == pytest.approx((3 / 4 + 1 / 4) / 2)
+
+
+def test_queries_of_each_part_have_the_answers_of_its_outcome() -> None:
+    one = Mean(ids(4), np.array([1.0, 1.0, 0.0, 0.0]))
+    two = Mean(ids(4), np.array([0.25, 0.5, 0.75, 1.0]))
+    found = stitch([one, two], np.array([0, 1, 1, 0]))
+    assert found.per_query is not None
+    assert found.per_query.tolist() == [1.0, 0.5, 0.75, 0.0]
+    assert found.query_ids.tolist() == ids(4).tolist()
+
+
+def test_clusters_of_parts_are_kept_apart() -> None:
+    identity = strings(["A", "A", "B", "B", "A", "A"])
+    apart = strings(list("123456"))
+    groups = strings([""] * 6)
+    one, two = (
+        ClusterAgreement(query_ids=ids(6), cluster=cluster, identity=identity, group=groups)
+        for cluster in (identity, apart)
+    )
+    found = stitch([one, two], np.array([0, 0, 0, 1, 1, 1]))
+    assert found.query_ids.tolist() == ids(6).tolist()
+    # the first part has its clusters right, an index of 1; the other joins none, an index of 0
+    assert found.value == pytest.approx(0.5)
+    assert stitch([one, one], np.array([1, 0, 1, 0, 1, 0])).value == pytest.approx(1.0)
+
+
+def test_some_queries_are_scored_as_if_there_were_no_others() -> None:
+    rows = np.array([0, 2, 3])
+    identity, predicted = strings(["A", "B", "C", "A"]), strings(["A", "A", "new", "B"])
+    group = strings(["x", "x", "x", "y"])
+    whole = balanced(identity, predicted, group)
+    alone = balanced(identity[rows], predicted[rows], group[rows])
+    assert take(whole, rows).value == pytest.approx(alone.value, nan_ok=True)
