@@ -195,12 +195,13 @@ def nearest_pairs(blocks: Iterator[Block], count: int, neighbours: int) -> Spars
         start = rows.start
         size = len(similarities)
         # each pair once: images before or at the row are left out
-        later = np.where(np.tri(size, similarities.shape[1], dtype=np.bool_), -np.inf, similarities)
+        before = np.tri(size, similarities.shape[1], dtype=np.bool_)
+        later = np.where(before, np.float32(-np.inf), similarities)
         total += float(similarities[:, size:].sum(dtype=np.float64))
         total += float(later[:, :size][np.triu_indices(size, 1)].sum(dtype=np.float64))
         own, rest = np.arange(start, start + size), np.arange(start, count)
-        nearest.add(own, rest, later.astype(np.float32))
-        nearest.add(rest, own, np.ascontiguousarray(later.T, dtype=np.float32))
+        nearest.add(own, rest, later)
+        nearest.add(rest, own, later.T)
     first, second, similarity = nearest.pairs()
     others = count * (count - 1) // 2 - len(first)
     if not others:
@@ -211,7 +212,10 @@ def nearest_pairs(blocks: Iterator[Block], count: int, neighbours: int) -> Spars
 
 @dataclass(frozen=True)
 class _Nearest:
-    """The nearest images (n, k) of each, -1 where there are fewer so far, and similarities."""
+    """The nearest images (n, k) of each, the k-th last, and their similarities.
+
+    -1 and -inf where there are fewer so far.
+    """
 
     images: NDArray[np.int32]
     similarity: Floats
@@ -224,18 +228,25 @@ class _Nearest:
     def add(self, rows: Integers, columns: Integers, similarity: Floats) -> None:
         """Take the nearest of `columns (c,)` to `rows (r,)`, by their similarities (r, c)."""
         width = self.images.shape[1]
-        # most rows have nearer ones already
-        nearer = np.flatnonzero((similarity > self.similarity[rows, -1:]).any(axis=1))
-        rows, similarity = rows[nearer], similarity[nearer]
-        both = np.concatenate([self.similarity[rows], similarity], axis=1)
+        # most columns are farther than what a row has already
+        nearer = similarity > self.similarity[rows, -1:]
+        counts = nearer.sum(axis=1)
+        touched = np.flatnonzero(counts)
+        if not len(touched):
+            return
+        row, column = np.nonzero(nearer[touched])
+        counts = counts[touched]
+        place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+        found = _Nearest.none(len(touched), int(counts.max()))
+        found.images[row, place] = columns[column]
+        found.similarity[row, place] = similarity[touched[row], column]
+        own = rows[touched]
+        both = np.concatenate([self.similarity[own], found.similarity], axis=1)
+        images = np.concatenate([self.images[own], found.images], axis=1)
+        # the last of the nearest stands last
         best = np.argpartition(-both, width - 1, axis=1)[:, :width]
-        order = np.argsort(-np.take_along_axis(both, best, axis=1), axis=1, kind="stable")
-        best = np.take_along_axis(best, order, axis=1)
-        images = np.concatenate(
-            [self.images[rows], np.broadcast_to(columns.astype(np.int32), similarity.shape)], axis=1
-        )
-        self.images[rows] = np.take_along_axis(images, best, axis=1)
-        self.similarity[rows] = np.take_along_axis(both, best, axis=1)
+        self.images[own] = np.take_along_axis(images, best, axis=1)
+        self.similarity[own] = np.take_along_axis(both, best, axis=1)
 
     def pairs(self) -> tuple[Integers, Integers, Numbers]:
         """Return each pair once, the smaller row first."""

@@ -141,17 +141,12 @@ def link_limits(
     """
     if not links.individual_of or ranking.k <= int(with_itself):
         return limits
-    found, start = limits.copy(), 0
-    for search in searches:
-        queries = links.individuals(search.query_images)
-        gallery = links.individuals(search.gallery_images)
-        itself = np.isin(search.query_images, search.gallery_images)
-        count = np.bincount(gallery[gallery >= 0], minlength=int(queries.max(initial=0)) + 1)
-        linked = np.flatnonzero((queries >= 0) & (count[np.maximum(queries, 0)] > itself))
-        rows = start + linked
-        first = ranking.similarity[rows, int(with_itself)]
-        found[rows] = np.minimum(found[rows], np.where(np.isfinite(first), first, np.inf))
-        start += len(queries)
+    found = limits.copy()
+    queries = np.concatenate([links.individuals(search.query_images) for search in searches])
+    for row in np.flatnonzero(queries >= 0).tolist():
+        answer, number = str(ranking.answers[row, int(with_itself)]), int(queries[row])
+        if links.label_of.get(number) == answer or links.individual_of.get(answer) == number:
+            found[row] = min(found[row], float(ranking.similarity[row, int(with_itself)]))
     return found
 
 

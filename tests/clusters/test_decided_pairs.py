@@ -114,17 +114,17 @@ def test_a_linked_label_is_answered_before_the_unknown_one() -> None:
     assert found.answers[:2, 0].tolist() == ["new", "new"]
 
 
-def test_no_threshold_cuts_a_linked_image() -> None:
+def test_no_threshold_cuts_a_linked_image_or_label() -> None:
     images = strings(["w", "x", "y", "z"])
-    search = Search("", images, images, strings(["0", "90", "y", "z"]))
+    search = Search("", images, images, images)
     given = links(("same", "x", "0"), ("different", "z", "90"), ("same", "w", "elsewhere"))
-    found = ranking_of({name: [("0", 0.75), ("90", 0.5)] for name in images.tolist()})
-    limits = link_limits(np.full(4, 1.1), found, [search], given)
-    assert limits.tolist() == [1.1, 0.75, 1.1, 1.1]
+    found = ranking_of({name: [("0", 0.75), ("20", 0.5)] for name in images.tolist()})
+    assert link_limits(np.full(4, 1.1), found, [search], given).tolist() == [1.1, 0.75, 1.1, 1.1]
     limits = link_limits(np.full(4, 1.1), found, [search], given, with_itself=True)
-    assert limits.tolist() == [1.1, 0.5, 1.1, 1.1]
+    assert limits.tolist() == [1.1, 0.5, 1.1, 1.1]  # 20 is an Ahab too
     assert link_limits(np.zeros(4), found, [search], given).tolist() == [0, 0, 0, 0]
-    # two queries of one individual that are each other's gallery
-    both = Search("", images, images, images)
-    given = links(("same", "y", "z"))
-    assert link_limits(np.full(4, 1.1), found, [both], given).tolist() == [1.1, 1.1, 0.75, 0.75]
+    labels = ranking_of({name: [("Ahab", 0.75), ("Boo", 0.5)] for name in images.tolist()})
+    assert link_limits(np.full(4, 1.1), labels, [search], given).tolist() == [1.1, 0.75, 1.1, 1.1]
+    single = ranking_of({name: [(name, 1.0)] for name in images.tolist()})
+    limits = link_limits(np.full(4, 1.1), single, [search], given, with_itself=True)
+    assert limits.tolist() == [1.1] * 4

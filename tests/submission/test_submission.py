@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kitbox.competition.decisions import Decision, Decisions
 from kitbox.competition.settings import Competition
 from kitbox.dataset.collection import Collection
 from kitbox.embedding.embedder import EmbedOptions
@@ -126,6 +127,94 @@ def test_clusters_are_cut_at_the_threshold(monkeypatch, workspace, threshold, fi
     images = collection(toy, TRAIN, unlabelled("x", "y", "z"))
     made = make(monkeypatch, workspace, toy, images, fitted=fitted)
     assert lines(made) == ["x,cluster_0", "y,cluster_1", "z,cluster_2"]
+
+
+def linked(images: Collection, *rows: tuple[str, str, str]) -> Collection:
+    """Return the collection with links of decisions.csv."""
+    labels = dict(
+        zip(images.labelled.image_ids.tolist(), images.labelled.labels.tolist(), strict=True)
+    )
+    decided = Decisions(tuple(Decision(*row) for row in rows))
+    return replace(images, decisions=decided, links=decided.link(labels))
+
+
+def test_links_of_test_images_decide_their_clusters(monkeypatch, workspace) -> None:
+    toy = competition(answers="clusters", gallery="test")
+    images = collection(toy, TRAIN, unlabelled("x", "y", "z"))
+    whole, none = {"": cosine(0, 60)}, {"": 2.0}
+    assert lines(make(monkeypatch, workspace, toy, images, whole)) == [
+        "x,cluster_0", "y,cluster_0", "z,cluster_0"
+    ]  # fmt: skip
+    apart = linked(images, ("different", "z", "y"), ("same", "x", "z"))
+    found = lines(make(monkeypatch, workspace, toy, apart, whole))
+    assert found == ["x,cluster_0", "y,cluster_1", "z,cluster_0"]
+    assert lines(make(monkeypatch, workspace, toy, apart, none)) == found
+    # x and y show two individuals of the labelled images, and z is nearer to y
+    by_label = linked(images, ("same", "x", "a"), ("same", "y", "b"))
+    found = lines(make(monkeypatch, workspace, toy, by_label, whole))
+    assert found == ["x,cluster_0", "y,cluster_1", "z,cluster_1"]
+
+
+@pytest.mark.parametrize("linkage", ["average", "components"])
+def test_anchored_test_images_form_clusters_of_their_own(monkeypatch, workspace, linkage) -> None:
+    toy = competition(
+        answers="clusters", gallery="train+test", task={"anchors": True, "linkage": linkage}
+    )
+    images = collection(toy, TRAIN, unlabelled("x", "y", "z"))
+    fitted = {"": cosine(0, 27), "anchor:": cosine(0, 11)}
+    # x is anchored to Ahab, y and z are not and join
+    assert lines(make(monkeypatch, workspace, toy, images, fitted)) == [
+        "x,cluster_0", "y,cluster_1", "z,cluster_1"
+    ]  # fmt: skip
+    fitted["anchor:"] = cosine(0, 37)
+    assert lines(make(monkeypatch, workspace, toy, images, fitted)) == [
+        "x,cluster_0", "y,cluster_1", "z,cluster_0"
+    ]  # fmt: skip
+    told = linked(images, ("different", "z", "a"))
+    assert lines(make(monkeypatch, workspace, toy, told, fitted)) == [
+        "x,cluster_0", "y,cluster_1", "z,cluster_2"
+    ]  # fmt: skip
+
+
+def test_links_have_the_last_word_on_labels_matches_and_images(monkeypatch, workspace) -> None:
+    labels = competition(k=3)
+    rows = (("same", "z", "b"), ("different", "x", "a"), ("same", "y", "z"))
+    test = unlabelled("x", "y", "z")
+    told = linked(collection(labels, TRAIN, test), *rows)
+    # above all similarities, as where the holdout has no known individual
+    made = make(monkeypatch, workspace, labels, told, fitted={"": 1.1})
+    assert lines(made) == ["x,new_whale Boo Ahab", "y,Boo new_whale Ahab", "z,Boo new_whale Ahab"]
+    one = competition(answers="label", k=1)
+    made = make(monkeypatch, workspace, one, told, fitted={"": -1.0})
+    assert lines(made) == ["x,Boo", "y,Boo", "z,Boo"]
+    matches = competition(
+        answers="matches", k=3, gallery="train+test", unknown_label=None, task={"least": 0}
+    )
+    told = linked(collection(matches, TRAIN, test), *rows)
+    made = make(monkeypatch, workspace, matches, told, fitted={"": 1.1})
+    assert lines(made) == ["x,", "y,b z", "z,b y"]
+    nearest = competition(answers="images", k=2, gallery="train+test", unknown_label=None)
+    made = make(monkeypatch, workspace, nearest, told)
+    assert lines(made) == ["x,z y", "y,b z", "z,b y"]
+
+
+def test_a_new_individual_of_a_link_is_no_label_of_the_leaderboard(monkeypatch, workspace) -> None:
+    toy = competition(answers="label", k=1)
+    images = collection(toy, TRAIN, unlabelled("x", "y", "z"))
+    told = linked(replace(images, new_labels=frozenset({"Ahab"})), ("same", "x", "a"))
+    made = make(monkeypatch, workspace, toy, told, fitted={"": cosine(0, 40)})
+    assert lines(made)[0] == "x,new_whale"
+
+
+def test_links_of_pairs_are_their_most_and_least_similar(monkeypatch, workspace) -> None:
+    toy = competition(answers="pairs", gallery="test", unknown_label=None)
+    images = collection(toy, TRAIN, unlabelled("x", "y", "z"))
+    told = linked(images, ("same", "x", "y"), ("different", "z", "y"))
+    # so that z and x are different too
+    found = [line.split(",") for line in lines(make(monkeypatch, workspace, toy, told))]
+    assert {(query, image): float(score) for query, image, score in found} == {
+        ("x", "y"): 1, ("y", "x"): 1, ("x", "z"): 0, ("z", "x"): 0, ("y", "z"): 0, ("z", "y"): 0
+    }  # fmt: skip
 
 
 def test_top_k_may_be_smaller_where_a_submission_may_have_fewer_answers(
