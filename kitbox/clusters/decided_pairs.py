@@ -87,6 +87,8 @@ def link_labels(measured: LabelSimilarities, search: Search, links: Links) -> La
     def linked() -> Iterator[Block]:
         for rows, similarity in measured.blocks:
             own = queries[rows]
+            if (own >= 0).any():
+                similarity = similarity.copy()
             for row in np.flatnonzero(own >= 0):
                 values = similarity[row]
                 known = values > -np.inf
