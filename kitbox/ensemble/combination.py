@@ -1,8 +1,6 @@
 """The methods by which the members of an ensemble answer together."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +11,7 @@ from kitbox.ensemble.ensemble import Ensemble
 from kitbox.ensemble.meta_embedding import MetaEmbedding
 from kitbox.errors import counted
 from kitbox.fusion.label_blend import LabelBlend, cross_fit_blend
-from kitbox.fusion.pair_signals import SignalSources
+from kitbox.fusion.pair_signals import METADATA, SignalSources
 from kitbox.keypoints.pair_scores import MatchOptions
 from kitbox.network.inference import resolve_device
 from kitbox.records import (
@@ -164,18 +162,17 @@ def signal_sources(
         same = names.count(member.full_name)
         names.append(member.full_name + (f" {same + 1}" if same else ""))
     others = [each for each in (collection.test, collection.index) if each is not None]
-    absent: dict[str, Any] = {
-        name: None
-        for name in ("boxes", "times", "groups", "encounters")
-        if any(getattr(each, name) is None for each in others)
-    }
+    metadata = [
+        name for name in METADATA if all(getattr(each, name) is not None for each in others)
+    ]
     searched = np.concatenate([graph.search.gallery_images for graph in graphs])
     unnamed = ["", ensemble.competition.images.unknown_label or ""]
     known = ~np.isin(labelled.labels, unnamed) & np.isin(labelled.image_ids, searched)
     return SignalSources(
         graphs=graphs,
         members=dict(zip(names, meta.blocks, strict=True)),
-        images=replace(images, **absent),
+        images=images,
+        metadata=tuple(metadata),
         known=labelled.take(known),
         workspace=ensemble.workspace,
         match_options=MatchOptions(device=ensemble.embed_options.device),

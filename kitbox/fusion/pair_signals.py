@@ -27,6 +27,8 @@ from kitbox.workspace import Workspace
 # Rows of embeddings compared at a time: of 2,048 dimensions 64 MB.
 _ROWS = 4096
 _SECONDS_OF_DAY = 86_400.0
+# The columns of image sets from which features are made.
+METADATA = ("boxes", "times", "groups", "encounters")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,8 @@ class SignalSources:
 
     `graphs` are those of the searches under the ensemble, `members` their blocks by name, `images`
     all that are searched or searched for, and `known` those whose labels an answer may use.
-    `unreadable` images have no keypoints.
+    `metadata` names the columns of lists that features are made of. `unreadable` images have no
+    keypoints.
     """
 
     graphs: Sequence[NeighbourGraph]
@@ -43,6 +46,7 @@ class SignalSources:
     images: ImageSet
     known: LabelledImages
     workspace: Workspace
+    metadata: tuple[str, ...] = METADATA
     match_options: MatchOptions = field(default_factory=MatchOptions)
     unreadable: frozenset[str] = frozenset()
 
@@ -98,7 +102,7 @@ def collect_pairs(
         extra[f"{name} inlier ratio"] = _counts(found.ratio, found, pairs.table, looked)
         if found.without_keypoints:
             without[name] = tuple(sorted(found.without_keypoints))
-    extra |= _metadata(pairs.table, sources.images)
+    extra |= _metadata(pairs.table, sources.images, sources.metadata)
     extra |= _of_candidates(pairs.table, sources.known)
     table = replace(
         pairs.table,
@@ -257,24 +261,25 @@ def _counts(counts: np.ndarray, found: PairMatches, table: PairTable, rows: Inte
     return values
 
 
-def _metadata(table: PairTable, images: ImageSet) -> dict[str, Numbers]:
-    """Return what lists say of both photographs of each pair, where they say something."""
+def _metadata(table: PairTable, images: ImageSet, columns: Sequence[str]) -> dict[str, Numbers]:
+    """Return what columns of lists say of both photographs of each pair."""
     found: dict[str, Numbers] = {}
     first, second = (rows_of(ids, images.image_ids) for ids in (table.first, table.second))
-    if images.times is not None:
+    if images.times is not None and "times" in columns:
         found["days apart"] = np.abs(images.times[first] - images.times[second]) / _SECONDS_OF_DAY
-    if images.boxes is not None:
+    if images.boxes is not None and "boxes" in columns:
         boxes = images.boxes.astype(np.float64)
         width = np.maximum(boxes[:, 2] - boxes[:, 0], 1)
         height = np.maximum(boxes[:, 3] - boxes[:, 1], 1)
         area, aspect = np.log(width * height), np.log(width / height)
         found["box size ratio"] = np.abs(area[first] - area[second])
         found["box aspect ratio"] = np.abs(aspect[first] - aspect[second])
-    for name, column in (("group", images.groups), ("encounter", images.encounters)):
-        if column is not None:
+    for name in ("groups", "encounters"):
+        column = getattr(images, name)
+        if column is not None and name in columns:
             present = (column[first] != "") & (column[second] != "")
             equal = (column[first] == column[second]).astype(np.float64)
-            found[f"equal {name}"] = np.where(present, equal, np.nan)
+            found[f"equal {name.removesuffix('s')}"] = np.where(present, equal, np.nan)
     return found
 
 

@@ -128,6 +128,13 @@ def test_lists_give_days_apart_box_ratios_and_equal_groups() -> None:
     np.testing.assert_allclose(features["box size ratio"], [np.log(2), np.nan, np.nan, np.nan])
     np.testing.assert_allclose(features["box aspect ratio"], [np.log(2), np.nan, np.nan, np.nan])
     np.testing.assert_allclose(features["equal group"], [1, 0, 1, np.nan])
+    # what the lists of the test lack is no feature
+    fewer = replace(sources_of(graph, images=images.labelled), metadata=("boxes",))
+    assert [name for name in collected(fewer).table.features if "photo" not in name] == [
+        "box size ratio",
+        "box aspect ratio",
+        "lead over the next individual",
+    ]
 
 
 def test_candidates_have_their_photographs_and_the_lead_over_the_next_individual() -> None:
