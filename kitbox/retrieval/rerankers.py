@@ -118,27 +118,36 @@ def reranker(
 
 
 def check_steps(steps: Sequence[RerankStep], competition: Competition) -> None:
-    """Raise KitboxError for a step that needs others where a competition surely has none.
+    """Raise KitboxError for steps that do not fit a competition.
 
-    Others are labelled images. They show nobody who is searched for only where the gallery does
-    not hold them, and the individuals of the test are all new (`holdout.unknown_share` = 1).
+    Centres of labels are no images: they follow a step that moves vectors, and none that changes
+    similarities pair by pair. Others are labelled images, which show nobody who is searched for
+    only where the gallery does not hold them and the individuals of the test are all new
+    (`holdout.unknown_share` = 1).
     """
+    task = competition.task
+    pairwise = next((s.kind for s in steps if s.reads_cosines and not s.keeps_cosines), None)
+    if pairwise and task.answers in ("labels", "label") and task.label_similarity == "centre":
+        raise KitboxError(
+            f"the re-ranking step {pairwise} compares images, and task.label_similarity is "
+            '"centre"',
+            fix='choose "best" or another, or leave the step out',
+        )
     needing = next((step.kind for step in steps if step.needs_others), None)
     if needing is None:
         return
     needs = (
         f"the re-ranking step {needing} needs images that surely show nobody who is searched for"
     )
-    share, gallery = competition.holdout.unknown_share, competition.task.gallery
-    if gallery not in ("test", "index"):
+    if task.gallery not in ("test", "index"):
         raise KitboxError(
-            f"{needs}, and the gallery of {competition.name} is the labelled images",
+            f"{needs}, and the gallery of {competition.name} holds the labelled images",
             fix="leave it out",
         )
-    if share != 1:
+    if competition.holdout.unknown_share != 1:
         raise KitboxError(
             f"{needs}, and the labelled images may show individuals of the test: "
-            f"holdout.unknown_share is {share:g}, not 1",
+            f"holdout.unknown_share is {competition.holdout.unknown_share:g}, not 1",
             fix="leave it out",
         )
     if competition.holdout.distractors:

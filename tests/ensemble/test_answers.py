@@ -161,3 +161,43 @@ def test_balance_answers_the_queries_of_a_search_together(
     ranked, notices = found["assignment"]
     assert [row[0] for row in ranked] == ["Ahab", "Boo"]
     assert notices[1] == told
+
+
+def test_others_on_the_holdout_are_its_training_side(
+    monkeypatch: pytest.MonkeyPatch, workspace: Workspace
+) -> None:
+    def assemble(_ensemble: Ensemble, sets: list[ImageSet], _gallery_ids: Strings):  # type: ignore[no-untyped-def]
+        yield from ()
+        block = POINTS.of(np.concatenate([images.image_ids for images in sets]))
+        return MetaEmbedding(block, (2,), (block,), (1.0,))
+
+    monkeypatch.setattr(answers, "assemble", assemble)
+    # all individuals of the test are new: the holdout holds Ahab and Boo out whole
+    toy = competition(
+        gallery="index",
+        answers="images",
+        images={"index_folder": "index"},
+        holdout={"unknown_share": 1},
+    )
+    whole = collection(toy, LABELS, unlabelled("x"), unlabelled("y"))
+    held_out = np.isin(whole.labelled.labels, ["Ahab", "Boo"])
+    query, train = whole.labelled.take(held_out), whole.labelled.take(~held_out)
+    split = Holdout(train, query, query, strings(["new_whale"] * 4))
+    steps = ("subtraction:beta=0.5,k=9,rounds=1", "score_normalisation:beta=2,k=1")
+    ensemble = Ensemble(
+        members=[],
+        collection=replace(whole, holdout=split),
+        competition=toy,
+        workspace=workspace,
+        options=EnsembleOptions(rerank=steps),
+    )
+    _, found = finish(answers.answer_holdout(ensemble))
+    cleo = POINTS.of(train.image_ids).vectors[0]
+    moved = POINTS.of(query.image_ids).vectors - 0.5 * cleo
+    moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+    wanted = moved @ moved.T - 2 * (moved @ cleo)[:, None]
+    np.fill_diagonal(wanted, -np.inf)
+    assert found.answers.uncut.answers[0, 0] == query.image_ids[wanted[0].argmax()]
+    np.testing.assert_allclose(
+        found.answers.uncut.similarity[:, :3], -np.sort(-wanted, axis=1)[:, :3], atol=1e-5
+    )

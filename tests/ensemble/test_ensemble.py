@@ -60,7 +60,7 @@ IMAGES = competition(answers="images")
             EnsembleOptions(rerank=("dba", "subtraction")),
             competition(),
             "the re-ranking step subtraction needs images that surely show nobody who is searched "
-            "for, and the gallery of toy is the labelled images; leave it out",
+            "for, and the gallery of toy holds the labelled images; leave it out",
         ),
         (
             EnsembleOptions(unknown="learned"),

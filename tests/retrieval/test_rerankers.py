@@ -500,7 +500,7 @@ CLOSED = {"gallery": "index", "answers": "images", "images": {"index_folder": "i
 @pytest.mark.parametrize(
     ("given", "what"),
     [
-        ({}, ", and the gallery of toy is the labelled images; leave it out"),
+        ({}, ", and the gallery of toy holds the labelled images; leave it out"),
         (CLOSED, ", and the labelled images may show individuals of the test: "
          "holdout.unknown_share is 0, not 1; leave it out"),
         (CLOSED | {"holdout": {"unknown_share": 1, "distractors": True}},
@@ -517,6 +517,27 @@ def test_a_step_without_sure_others_is_refused(given: dict[str, Any], what: str)
     )
     with pytest.raises(KitboxError, match=r"nobody who is searched for, and there are none; leave"):
         parse_step("score_normalisation")(graph_of(at_angles(0, prefix="q"), at_angles(10)))
+
+
+def test_centres_of_labels_go_with_steps_that_move_vectors() -> None:
+    centres = competition(task={"label_similarity": "centre"})
+    rerankers.check_steps(parse_steps(["query_expansion", "dba"]), centres)
+    for kind in ("k_reciprocal", "diffusion", "local_scaling"):
+        with pytest.raises(KitboxError) as caught:
+            reranker([kind], image_set(LABELS), centres)
+        assert str(caught.value) == (
+            f'the re-ranking step {kind} compares images, and task.label_similarity is "centre"; '
+            'choose "best" or another, or leave the step out'
+        )
+    graph = graph_of(at_angles(1, prefix="q"), at_angles(0, 20, 30, 90))
+    [reranked] = neighbour_graphs(
+        graph.embeddings, [graph.search], reranker(["dba:k=1,alpha=0"], image_set(LABELS), centres)
+    )
+    found = ranking.rank([reranked], image_set(LABELS), centres)
+    # q1 and 0 go to 0.5 and 10, both of Boo to 25, 90 to 60
+    assert found.answers[0, :3].tolist() == ["Ahab", "Boo", "Cleo"]
+    wanted = [cosine(0.5, 10), cosine(0.5, 25), cosine(0.5, 60)]
+    np.testing.assert_allclose(found.similarity[0, :3], wanted, atol=1e-6)
 
 
 def test_others_are_labelled_images_of_known_individuals_outside_of_the_search() -> None:
