@@ -16,7 +16,7 @@ from kitbox.errors import counted
 from kitbox.fusion.fused_graphs import FusedHoldout, fuse_holdout
 from kitbox.fusion.fusion_model import FusionModel
 from kitbox.records import Holdout, Progress, Scores
-from kitbox.retrieval.neighbour_graph import neighbour_graphs
+from kitbox.retrieval.neighbour_graph import graph_stage
 from kitbox.scoring import bootstrap, local_score, outcomes
 from kitbox.scoring.ground_truth import GroundTruth
 from kitbox.scoring.local_score import HoldoutAnswers, LocalScore
@@ -122,7 +122,7 @@ def answer_holdout(ensemble: Ensemble) -> Generator[Progress, None, EnsembleAnsw
     meta = yield from assemble(ensemble, [collection.labelled], holdout.gallery.image_ids)
     searches = local_score.holdout_searches(holdout, competition)
     rerank = options.reranker(holdout.train, competition)
-    graphs = neighbour_graphs(meta.embeddings, searches, rerank)
+    graphs = yield from graph_stage(meta.embeddings, searches, rerank)
     uncut = unknown_fit = fused = None
     settings = options.fusion_settings
     if settings is not None:

@@ -4,14 +4,23 @@ Images, labels, matches and clusters are all ranked from it, so that a re-rankin
 a graph and returns one, moves them all.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kitbox.errors import KitboxError
-from kitbox.records import Embeddings, Floats, Integers, Neighbours, Search, Strings, rows_of
+from kitbox.records import (
+    Embeddings,
+    Floats,
+    Integers,
+    Neighbours,
+    Progress,
+    Search,
+    Strings,
+    rows_of,
+)
 from kitbox.retrieval import knn
 
 # Rows of some queries, and their similarities (rows, n).
@@ -357,6 +366,18 @@ def neighbour_graphs(
     """Return the graph of each search, re-ranked if a step is given."""
     graphs = [NeighbourGraph(search, embeddings) for search in searches]
     return tuple(graphs if rerank is None else [rerank(graph) for graph in graphs])
+
+
+def graph_stage(
+    embeddings: Embeddings, searches: Sequence[Search], rerank: Reranker | None = None
+) -> Generator[Progress, None, tuple[NeighbourGraph, ...]]:
+    """Return what `neighbour_graphs` does; yields Progress where there is something to re-rank."""
+    graphs: list[NeighbourGraph] = []
+    for number, search in enumerate(searches):
+        if rerank is not None:
+            yield Progress("re-rank", number, len(searches), unit="searches", note=search.name)
+        graphs += neighbour_graphs(embeddings, [search], rerank)
+    return tuple(graphs)
 
 
 def row_blocks(rows: int, columns: int) -> Iterator[slice]:

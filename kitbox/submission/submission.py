@@ -22,7 +22,7 @@ from kitbox.errors import KitboxError, counted
 from kitbox.fusion.fused_graphs import fuse_test
 from kitbox.fusion.fusion_model import FusionModel
 from kitbox.records import Progress, Ranking, Search, Strings, rows_of
-from kitbox.retrieval.neighbour_graph import NeighbourGraph, neighbour_graphs
+from kitbox.retrieval.neighbour_graph import NeighbourGraph, graph_stage
 from kitbox.retrieval.ranking import (
     apply_thresholds,
     query_thresholds,
@@ -202,7 +202,7 @@ def _search(
     """Return the graphs of searches, re-ranked and fused."""
     collection, competition, options = ensemble.collection, ensemble.competition, ensemble.options
     rerank = options.reranker(collection.labelled, competition)
-    graphs = neighbour_graphs(meta.embeddings, searches, rerank)
+    graphs = yield from graph_stage(meta.embeddings, searches, rerank)
     settings = options.fusion_settings
     if settings is None or fusion_model is None:
         return graphs

@@ -15,6 +15,7 @@ from kitbox.retrieval.neighbour_graph import (
     NeighbourGraph,
     Shortlist,
     SimilarityMap,
+    graph_stage,
     neighbour_graphs,
 )
 from tests.circle import (
@@ -194,6 +195,22 @@ def test_each_search_is_reranked_by_itself() -> None:
     assert graphs[0].nearest(4).gallery_ids.tolist() == [["30", "20", "10", "40"]]
     assert graphs[1].nearest(3).gallery_ids.tolist() == [["40", "30", "20"]]
     assert ranking.rank_images(graphs, 1).query_ids.tolist() == ["0", "again"]
+
+
+def test_the_stage_tells_which_search_is_reranked() -> None:
+    points = at_angles(0, 10, 20, 30, 40)
+    searches = [
+        Search(name, strings(["0"]), strings(["0"]), strings(["10", "20", "30"])) for name in "ab"
+    ]
+    stage = graph_stage(points, searches, reverse_nearest)
+    told = [(event.done, event.total, event.note) for event in (next(stage), next(stage))]
+    assert told == [(0, 2, "a"), (1, 2, "b")]
+    with pytest.raises(StopIteration) as end:
+        next(stage)
+    for graph in end.value.value:
+        assert graph.nearest(3).gallery_ids.tolist() == [["30", "20", "10"]]
+    with pytest.raises(StopIteration):
+        next(graph_stage(points, searches))
 
 
 def test_a_search_without_gallery_has_no_neighbours() -> None:
