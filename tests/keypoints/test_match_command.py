@@ -118,3 +118,20 @@ def test_a_test_without_images_has_no_shortlist(place, tmp_path):
     )
     write_plugin(other, "frozen_32", epochs=0)
     assert "no test images" in error_of(other, "match", "frozen_32", "--queries", "test")
+
+
+def test_imported_embeddings_have_a_shortlist_too(place, tmp_path):
+    whales = kitbox.open(place.root, device="cpu", workers=0, progress=[].append)
+    images = whales.images
+    vectors = np.random.default_rng(0).normal(size=(len(images), 4)).astype(np.float32)
+    np.savez(tmp_path / "random.npz", image_ids=images["image"], vectors=vectors)
+    imported = invoke(
+        place, "embeddings", "import", str(tmp_path / "random.npz"), "--name", "random"
+    )
+    assert imported.exit_code == 0, imported.output
+    table = whales.match("random", "frozen_32", matcher=f"{SIFT},shortlist=2", weights=[9, 1])
+    queries = len(whales.collection().holdout.query)
+    assert table["rank"].tolist() == [1, 2] * queries
+    same = (table["label"] == table["neighbour_label"]) & (table["label"] != "new_whale")
+    assert np.isfinite(table["inliers"]).all()
+    assert table["inliers"][~same].mean() < 4
