@@ -228,7 +228,11 @@ class _Row:
                 f"{pairs.auc_of_similarity:.3f}"
             )
         for change in self.effect:
-            print_line(f"{change.metric}: {change.difference.sentence}")
+            before, after = change.difference.names
+            print_line(
+                f"{change.metric}: {before} {change.before:.4f}, {after} {change.after:.4f}; "
+                f"{change.difference.sentence}"
+            )
 
     def as_json(self) -> dict[str, Any]:
         pairs = self.found.pairs

@@ -81,8 +81,8 @@ def test_true_pairs_of_drawn_flukes_have_more_inliers_than_wrong_ones(tmp_path, 
     }
     true = [count for (a, b), count in inliers.items() if a // 2 == b // 2]
     wrong = [count for (a, b), count in inliers.items() if a // 2 != b // 2]
-    assert max(wrong) == 0  # fewer than 8 count 0
-    assert sorted(true)[-2] > 20
+    assert sorted(true)[-2] > 20 > max(wrong)
+    assert np.median(wrong) == 0  # fewer than 8 count as none
 
 
 @pytest.mark.skipif(HAS_KAZE, reason="this OpenCV has KAZE")

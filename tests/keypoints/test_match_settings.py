@@ -8,7 +8,7 @@ from kitbox.keypoints.match_settings import METHODS, MatchSettings
 def test_a_text_names_the_matcher_and_what_differs_from_its_defaults():
     settings = MatchSettings.parse(" sift: size=448 , shortlist=50")
     assert (settings.shortlist, settings.points, settings.size) == (50, 500, 448)
-    assert (settings.ratio, settings.threshold, settings.fewest) == (0.85, 8.0, 8)
+    assert (settings.ratio, settings.threshold, settings.fewest) == (0.95, 12.0, 8)
     assert str(settings) == "sift:shortlist=50"
 
 
@@ -18,7 +18,7 @@ def test_the_plain_text_of_a_matcher_is_its_name(method):
 
 
 def test_the_canonical_text_reads_back_as_the_same_settings():
-    text = "orb:shortlist=5,points=64,size=320,margin=0.125,ratio=0.9,threshold=2.5,fewest=6"
+    text = "orb:shortlist=5,points=64,size=320,margin=0.125,ratio=0.75,threshold=2.5,fewest=6"
     settings = MatchSettings.parse(text)
     assert str(settings) == text
     assert MatchSettings.parse(str(settings)) == settings

@@ -77,7 +77,8 @@ def test_one_and_two_workers_give_the_same_counts(images, tmp_path):
     assert counts_of(one) == counts_of(two)
     assert one.measured.all()
     same = np.char.partition(one.first, "_")[:, 0] == np.char.partition(one.second, "_")[:, 0]
-    assert one.score[same].max() > 10 > one.score[~same].max()
+    assert one.score[same].max() > 1.5 * one.score[~same].max()
+    assert one.score[same].max() > 10
 
 
 def test_a_pair_has_the_same_counts_in_both_orders_and_is_measured_once(images, tmp_path, work):

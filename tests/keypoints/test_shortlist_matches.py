@@ -156,7 +156,7 @@ def test_counts_that_come_back_reorder_the_graph(images, tmp_path):
     graph = graph_of(images, [0, 50, 10, 70], [0], [1, 2, 3])
     assert graph.nearest(3).gallery_ids.tolist() == [["1_0.png", "0_1.png", "1_1.png"]]
     _, found = run("sift:size=320,shortlist=2", [graph], images, Workspace(tmp_path))
-    assert found.shortlists[0].inliers[0, 1] > 8 > found.shortlists[0].inliers[0, 0]
+    assert found.shortlists[0].inliers[0, 1] > found.shortlists[0].inliers[0, 0]
     assert found.reordered()[0].nearest(3).gallery_ids.tolist() == [
         ["0_1.png", "1_0.png", "1_1.png"]
     ]
