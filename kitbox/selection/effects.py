@@ -274,6 +274,11 @@ def _steps(base: Candidate, space: SearchSpace) -> Iterator[Part]:
             yield Part("fusion", fusion_text(match, fusion), False, with_it, base, place)
     if options.balance is not None:
         yield Part("balance", options.balance, True, base, changed(balance=None))
+    place = f"in place of {options.balance}" if options.balance is not None else ""
+    kind = (options.balance or "").partition(":")[0]
+    for rule in space.balances:
+        if rule.partition(":")[0] != kind:
+            yield Part("balance", rule, False, changed(balance=rule), base, place)
 
 
 def _metrics(metric: str, whole: Mapping[str, Outcome]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from kitbox.selection.effects import Explanation
 from kitbox.selection.evaluator import Evaluator
 from kitbox.selection.nested_search import SearchResult, SearchSettings
 from kitbox.selection.search_space import MemberForms, SearchSpace, whitening_choices
-from kitbox.selection.step_choices import fusion_methods, step_groups
+from kitbox.selection.step_choices import balances, fusion_methods, step_groups
 from kitbox.workspace import Workspace
 
 
@@ -61,6 +61,7 @@ def prepare(
         members=tuple(found),
         steps=step_groups(fold.competition),
         methods=fusion_methods(fold.options),
+        balances=balances(fold.competition),
     )
 
 

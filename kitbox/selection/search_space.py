@@ -94,12 +94,15 @@ class SearchSpace:
     """Members in all their forms, and groups of steps of which each candidate has one or none.
 
     `steps` has by the name of a group its choices, in the order in which groups are applied;
-    `methods` are pairs of matchers and the fusion of their matches, () for none.
+    `methods` are pairs of matchers and the fusion of their matches, () for none. `balances` are
+    rules that are explained and not searched: the holdout says little of how often labels occur in
+    the test.
     """
 
     members: tuple[MemberForms, ...]
     steps: Mapping[str, tuple[StepChoice, ...]]
     methods: tuple[tuple[tuple[str, ...], str], ...] = ()
+    balances: tuple[str, ...] = ()
 
     def of(self, names: Sequence[str]) -> "SearchSpace":
         """Return the space of some members, by the names as they were given."""

@@ -6,7 +6,7 @@ from kitbox.competition.settings import Competition
 from kitbox.ensemble.ensemble import EnsembleOptions
 from kitbox.errors import KitboxError
 from kitbox.fusion.fusion_method import parse_fusion
-from kitbox.retrieval import rerankers
+from kitbox.retrieval import balance, rerankers
 from kitbox.selection.search_space import Range, StepChoice
 
 # Groups of steps in the order in which they are applied; a candidate has one of each or none.
@@ -62,6 +62,13 @@ def fusion_methods(options: EnsembleOptions) -> tuple[tuple[tuple[str, ...], str
     names = [name for name in _METHODS if options.match or name != "boost"]
     texts = [str(parse_fusion(name)) for name in names if name != settings.method.name]
     return tuple((options.match, text) for text in (str(settings.method), *texts))
+
+
+def balances(competition: Competition) -> tuple[str, ...]:
+    """Return the rules about the labels of queries, () where answers are no labels."""
+    if competition.task.answers not in ("labels", "label"):
+        return ()
+    return tuple(str(method()) for method in balance.METHODS.values())
 
 
 def _fits(kind: str, competition: Competition) -> bool:

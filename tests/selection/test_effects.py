@@ -147,6 +147,31 @@ def test_a_fusion_is_left_out_and_exchanged(workspace: Workspace) -> None:
     ]
 
 
+def test_rules_of_balance_are_explained_where_answers_are_labels(workspace: Workspace) -> None:
+    fold = ensemble(workspace, {"a": 1.5}, answers="labels", individuals=20)
+    found = explained(fold)
+    rules = [effect for effect in found.effects if effect.kind == "balance"]
+    assert [rule.name.partition(":")[0] for rule in rules] == [
+        "each_label",
+        "assignment",
+        "sizes",
+        "sinkhorn",
+    ]
+    scores = {}
+    for rule in (None, rules[1].name):
+        options = EnsembleOptions(balance=rule)
+        scored = score_of(replace(fold, options=options), *fold.members).score
+        scores[rule] = scored.outcomes["label_map_at_5"].value
+    assert rules[1].main.value == pytest.approx(scores[rules[1].name] - scores[None], abs=1e-12)
+    base = Candidate.of_members(fold.members, EnsembleOptions(balance="assignment"))
+    _, space = finish(recipe_search.prepare([fold]))[1]
+    parts = [part for part in effects.parts_of(base, space, "a") if part.kind == "balance"]
+    assert [(part.present, part.place) for part in parts] == [
+        (True, ""),
+        *[(False, "in place of assignment:most=1")] * 3,
+    ]
+
+
 def test_a_single_member_has_no_member_effects(workspace: Workspace) -> None:
     found = explained(ensemble(workspace, {"a": 1.0}))
     assert {effect.kind for effect in found.effects} == {"whitening", "re-ranking"}
