@@ -224,14 +224,22 @@ class _Scorer:
         return share
 
     def announce(
-        self, space: SearchSpace, settings: SearchSettings, parts: int, seconds: float
+        self,
+        space: SearchSpace,
+        settings: SearchSettings,
+        parts: int,
+        seconds: float,
+        whitening: float,
     ) -> Progress:
-        """Return how many candidates are to be expected, and how long they take."""
+        """Return how many candidates are to be expected, and how long they take.
+
+        One takes `seconds`, and all whitened blocks together `whitening` seconds more.
+        """
         forms = sum(len(one.all) for one in space.members)
         runs = parts + 1
         # a selection tries each member some ten times, and bags try much the same
         self.expected = forms + 10 * len(space.members) + runs * settings.trials
-        needed = self.expected * seconds
+        needed = self.expected * seconds + whitening
         if settings.seconds is not None:
             needed = min(needed, settings.seconds)
         notice = (
@@ -281,7 +289,8 @@ def search(
         )
     parts = min(settings.parts, count // 2)
     space = yield from _usable(scorer, space, base)
-    yield scorer.announce(space, settings, parts, seconds)
+    whitening = yield from _whitening_seconds(scorer, space, base)
+    yield scorer.announce(space, settings, parts, seconds, whitening)
     order = np.random.default_rng(settings.seed).permutation(count)
     part = (order % parts)[individuals]
     everything = np.ones(len(individuals))
@@ -298,6 +307,18 @@ def search(
         notice = f"{counted(times, 'candidate')} could not answer: {reason}"
         yield Progress("search", evaluator.evaluations, evaluator.evaluations, notice=notice)
     return (yield from _result(scorer, chosen, part, settings, count))
+
+
+def _whitening_seconds(
+    scorer: _Scorer, space: SearchSpace, base: Candidate
+) -> Generator[Progress, None, float]:
+    """Return how long it takes to whiten all members in all their forms, by one of them."""
+    whitened = [form for forms in space.members for form in forms.all if form.whiten]
+    if not whitened:
+        return 0.0
+    begin = time.monotonic()
+    yield from scorer.outcome(Candidate(members=(whitened[0],), options=base.options))
+    return (time.monotonic() - begin) * len(whitened)
 
 
 def _usable(
