@@ -21,13 +21,12 @@ def test_views_in_the_cache_are_forms_of_a_member(tmp_path: Path) -> None:
     plugin = named(tiny(epochs=0, image_size=64))
     flipped = plugin.with_views(("flip",))
 
-    def fold_of(source: object, options: EnsembleOptions = EnsembleOptions()) -> Ensemble:
+    def fold_of(source: object) -> Ensemble:
         return Ensemble(
             members=members.for_holdout(workspace, [source], None, collection),  # type: ignore[list-item]
             collection=collection,
             competition=competition,
             workspace=workspace,
-            options=options,
             embed_options=EmbedOptions(device="cpu", precision="32", workers=0),
         )
 
