@@ -28,7 +28,8 @@ class Gain:
     """A score by a metric with a setting, and how much better it is than without.
 
     `kind` is the setting's name: views, whiten, rerank, fusion or balance. `tried` are the values
-    of it that were tried; this one scored best.
+    of it that were tried; this one scored best. `unmatched`: both scores are without the local
+    matches of the ensemble, whose shortlists the setting changes.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Gain:
     value: float
     difference: Difference
     tried: tuple[int, ...] = ()
+    unmatched: bool = False
 
     @property
     def sentence(self) -> str:
@@ -46,8 +48,9 @@ class Gain:
             f"{self.metric} {self.value:.4f}, "
             f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
         )
+        beside = ", both without --match" if self.unmatched else ""
         if isinstance(self.setting, tuple):
-            return f"views {' + '.join(self.setting)} against plain alone: {numbers}"
+            return f"views {' + '.join(self.setting)} against plain alone{beside}: {numbers}"
         if isinstance(self.setting, str):
             outcome = (
                 "" if self.helps else "; it harms" if change.high < 0 else "; no gain is shown"
@@ -55,7 +58,7 @@ class Gain:
             fused = self.kind == "fusion"
             step = f"fusion ({self.setting})" if fused else f"--{self.kind} {self.setting}"
             return (
-                f"{step}: {self.metric} {self.value - change.value:.4f} "
+                f"{step}{beside}: {self.metric} {self.value - change.value:.4f} "
                 f"without, {self.value:.4f} with, {change.value:+.4f} "
                 f"[{change.low:+.4f}, {change.high:+.4f}]{outcome}"
             )
@@ -76,6 +79,7 @@ class Gain:
             "difference": self.difference.value,
             "low": self.difference.low,
             "high": self.difference.high,
+            **({"unmatched": True} if self.unmatched else {}),
         }
 
 
@@ -120,13 +124,19 @@ def by_views(
     """Return what views gain over the plain view; None where no member has another one.
 
     `viewed` is the local score of the ensembles. Plain embeddings that are not cached are made.
+    Ensembles that match are compared without matches: other neighbours are other pairs to match,
+    which may take hours.
     """
     views = list(dict.fromkeys(name for member in folds[0].members for name in _views(member)))
     if not views or views == ["plain"]:
         return None
+    unmatched = _without_matches(folds)
+    if unmatched is not None:
+        folds, viewed = unmatched, (yield from _pooled(unmatched))
     plain = [replace(f, members=[_with_plain_view(m) for m in f.members]) for f in folds]
     before = yield from _pooled(plain)
-    return _paired(before, viewed, metric, "views", tuple(views))
+    gain = _paired(before, viewed, metric, "views", tuple(views))
+    return None if gain is None else replace(gain, unmatched=unmatched is not None)
 
 
 def by_steps(
@@ -135,17 +145,37 @@ def by_steps(
     """Return what each step that is off by default gains over the same ensembles without it.
 
     These are re-ranking, one step at a time; matches with their fusion; and balance. `found` is the
-    local score of the ensembles with all of them.
+    local score of the ensembles with all of them. Re-ranking is compared without matches, as views
+    are.
     """
     gains = []
+    unmatched = _without_matches(folds) if folds[0].options.rerank else None
+    bare = None if unmatched is None else (yield from _pooled(unmatched))
     for kind, setting, changes in _steps(folds[0].options):
-        without = [replace(fold, options=replace(fold.options, **changes)) for fold in folds]
+        both, after = folds, found
+        if kind == "rerank" and unmatched is not None and bare is not None:
+            both, after = unmatched, bare
+        without = [replace(fold, options=replace(fold.options, **changes)) for fold in both]
         before = yield from _pooled(without)
         # balance moves labels, not images
         moved = metrics[:1] if kind == "balance" else metrics
-        paired = (_paired(before, found, metric, kind, setting) for metric in moved)
-        gains += [gain for gain in paired if gain is not None]
+        paired = (_paired(before, after, metric, kind, setting) for metric in moved)
+        gains += [
+            replace(gain, unmatched=after is not found) for gain in paired if gain is not None
+        ]
     return gains
+
+
+def _without_matches(folds: Sequence[Ensemble]) -> list[Ensemble] | None:
+    """Return ensembles without their matches, None where they have none, or answer by them alone.
+
+    A classifier of labels answers without the neighbours that steps before the matches move.
+    """
+    options = folds[0].options
+    if not options.match or options.combine == "classifier":
+        return None
+    without = replace(options, match=(), fusion=None)
+    return [replace(fold, options=without) for fold in folds]
 
 
 def _steps(options: EnsembleOptions) -> list[tuple[str, str, dict[str, Any]]]:

@@ -114,6 +114,19 @@ def test_all_stages_together_are_made_again_byte_for_byte(place: Workspace) -> N
     assert found["scores"] == made["scores"]
     kinds = [next(iter(step)) for step in found["steps"]]
     assert list(dict.fromkeys(kinds)) == ["rerank", "fusion", "balance"]
+    # re-ranking changes the shortlists, and other pairs are not matched to tell its gain
+    assert [
+        kind for kind, step in zip(kinds, found["steps"], strict=True) if "unmatched" in step
+    ] == (["rerank"] * kinds.count("rerank"))
+    unmatched = [*NAMES, "--whiten", "none,4", "--threshold", "40%", "--balance", "sinkhorn"]
+    plain, reranked = (
+        json_of(place, "score", *unmatched, *more)["scores"]["map_at_20"]["value"]
+        for more in ((), ("--rerank", "dba:k=2"))
+    )
+    [step] = [s for s in found["steps"] if "rerank" in s and s["metric"] == "map_at_20"]
+    assert (step["value"], step["difference"]) == pytest.approx(
+        (reranked, reranked - plain), abs=2e-6
+    )
 
 
 def test_a_report_of_a_recipe_has_its_scores(place: Workspace) -> None:
