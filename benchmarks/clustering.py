@@ -96,6 +96,7 @@ def link_tree(vectors: np.ndarray, labels: np.ndarray, by: str) -> None:
         if limit > 20_000:
             break
         cluster_tree._MAX_IMAGES = limit
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         wall, processor = time.perf_counter(), time.process_time()
         tree = cluster_tree.link_queries(graph, by=by)
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
@@ -105,8 +106,8 @@ def link_tree(vectors: np.ndarray, labels: np.ndarray, by: str) -> None:
         }
         best = max(scores, key=scores.__getitem__)
         print(
-            f"{kind}: {wall:.1f} s, {processor:.1f} s of processors, {peak:.2f} GB at most; "
-            f"best ARI {scores[best]:.4f} at {best:.3f}"
+            f"{kind}: {wall:.1f} s, {processor:.1f} s of processors, {peak:.2f} GB at most "
+            f"({before:.2f} GB before); best ARI {scores[best]:.4f} at {best:.3f}"
         )
 
 

@@ -19,6 +19,8 @@ _MAX_IMAGES = 20_000
 _NEIGHBOURS = 100
 # Images compared with all others at a time: of 20,000, 20 MB of float32.
 _ROWS = 256
+# Similarities that are looked through at a time: with their rows and columns, 60 MB.
+_CELLS = 1_000_000
 # Cosines of float32 vectors exceed 1 by less.
 _ROUNDING = 1e-5
 
@@ -227,6 +229,12 @@ class _Nearest:
 
     def add(self, rows: Integers, columns: Integers, similarity: Floats) -> None:
         """Take the nearest of `columns (c,)` to `rows (r,)`, by their similarities (r, c)."""
+        step = max(_CELLS // max(len(columns), 1), 1)
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            self._add(rows[part], columns, similarity[part])
+
+    def _add(self, rows: Integers, columns: Integers, similarity: Floats) -> None:
         width = self.images.shape[1]
         # most columns are farther than what a row has already
         nearer = similarity > self.similarity[rows, -1:]

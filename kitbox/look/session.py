@@ -144,17 +144,6 @@ class ReviewState:
         return members
 
     @cached_property
-    def known_labels(self) -> dict[str, str]:
-        """Image id → label of the images in use of known individuals."""
-        unknown = self.photographs.unknown
-        return {
-            image_id: label
-            for label, images in self.members.items()
-            for image_id in images
-            if label != unknown
-        }
-
-    @cached_property
     def labels(self) -> frozenset[str]:
         """All labels that are listed or were assigned, before merges."""
         return self.photographs.label_set | set(self.assigned.values())
@@ -293,8 +282,14 @@ def check_removal(removed: Sequence[Decision], state: ReviewState) -> None:
 
 def _check_links(state: ReviewState) -> None:
     """Raise KitboxError if links of images contradict each other or the labels."""
-    if state.decisions.linked:
-        state.decisions.link(state.known_labels)
+    if not state.decisions.linked:
+        return
+    linked = {image_id for pair in state.decisions.linked for image_id in pair}
+    linked &= set(state.photographs.rows)
+    labels = {image_id: state.label(image_id) for image_id in linked - state.dropped - state.wrong}
+    unnamed = ("", state.photographs.unknown)
+    # only labels of linked images can contradict a link
+    state.decisions.link({image: label for image, label in labels.items() if label not in unnamed})
 
 
 def _check_text(name: str, text: str) -> None:

@@ -13,6 +13,7 @@ from kitbox.competition.decisions import Decision
 from kitbox.competition.lists import ListedImages
 from kitbox.competition.settings import load
 from kitbox.errors import KitboxError
+from kitbox.look import payloads
 from kitbox.look.review_items import Review
 from kitbox.look.session import DecisionSession
 from kitbox.workspace import Workspace
@@ -128,6 +129,11 @@ def test_links_that_would_contradict_labels_are_refused(session: DecisionSession
     wrong, same = Decision("wrong", "1_0.png"), Decision("same", "0_0.png", "1_0.png")
     session.decide([wrong, same, Decision("different", "t_0.png", "t_1.png")])
     assert session.state.has(same)
+    listed = payloads.decisions(session.state)
+    assert [(row["kind"], len(row["images"])) for row in listed] == [
+        ("different", 2), ("same", 2), ("wrong", 1)
+    ]  # fmt: skip
+    assert [bool(row["refused"]) for row in listed] == [False, False, True]
     assert not session.state.has(Decision("different", "0_0.png", "1_0.png"))
     with pytest.raises(
         KitboxError, match=r"'0_0.png' of 'w_0' and '1_0.png' of 'w_1' are the same"
