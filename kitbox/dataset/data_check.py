@@ -66,6 +66,7 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
     places, root = survey.places, competition.images.root
     listed = collector.attempt(partial(_as_decided, survey, decided, competition)) or survey.sets
     collector.attempt(partial(_refuse_split, listed, competition))
+    collector.attempt(partial(_refuse_faulty_pairs, listed, competition))
     findings = [
         *survey.findings,
         *collector.findings,
@@ -209,6 +210,17 @@ def _refuse_split(
     if labelled is not None and test is not None:
         answers = protocol.possible_answers(labelled.labelled, test, index, competition)
         protocol.refuse_split(answers, competition)
+
+
+def _refuse_faulty_pairs(
+    listed: tuple[ImageSet | None, ImageSet | None, ImageSet | None], competition: Competition
+) -> None:
+    """Raise KitboxError for a list of pairs with a fault."""
+    labelled, test, index = listed
+    asked = competition.task.answers == "pairs" and competition.task.pairs is not None
+    if asked and labelled is not None and test is not None:
+        searches = protocol.leaderboard_searches(test, labelled.labelled, index, competition)
+        protocol.submitted_pairs(searches, competition)
 
 
 def _as_decided(

@@ -25,7 +25,7 @@ _MOST_SIMILARITIES = 100_000_000
 _MOST_COSTS = 50_000_000
 # A column sum this close to its size, as a share, is right.
 _CONVERGED = 1e-4
-_LEAST_SUM = 1e-300
+_LEAST_SUM = 1e-30
 
 Shares = Literal["equal", "train"]
 
@@ -261,13 +261,16 @@ def _offsets(similarity: Floats, method: Sinkhorn, shares: NDArray[np.float64]) 
     there = np.flatnonzero(np.isfinite(similarity).any(axis=1))
     wanted = shares * len(there)
     possible = np.isfinite(similarity[there]).any(axis=0)
-    potential = np.zeros(len(shares))
+    potential, scale = np.zeros(len(shares)), np.float32(method.temperature)
     for _ in range(method.rounds if len(there) else 0):
         sums = np.zeros(len(shares))
         for rows in row_blocks(len(there), len(shares)):
-            logits = similarity[there[rows]].astype(np.float64) / method.temperature - potential
-            odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-            sums += (odds / odds.sum(axis=1, keepdims=True)).sum(axis=0)
+            # float32, whose exponentials are several times as fast
+            odds = similarity[there[rows]] / scale
+            odds -= potential.astype(np.float32)
+            odds -= odds.max(axis=1, keepdims=True)
+            np.exp(odds, out=odds)
+            sums += (1 / odds.sum(axis=1)) @ odds
         if (np.abs(sums - wanted)[possible] <= _CONVERGED * wanted[possible]).all():
             break
         # a label far from all queries may have a sum of 0 at first

@@ -184,6 +184,13 @@ def _answer_pairs(
             f"{counted(evidence['ties'], 'pair')} of {len(pairs)} have the similarity of another "
             "pair of their query, and count together"
         )
+    queries = sum(len(search.query_ids) for search in pairs.searches)
+    silent = queries - len(np.unique(pairs.numbered_queries))
+    if silent:
+        notes.append(
+            f"{counted(silent, 'query', 'queries')} of {queries} are in no pair as a query, and "
+            "have no row"
+        )
     yield Progress("similarities of pairs", len(pairs), len(pairs), "pairs")
     return _AnsweredPairs(
         csv_format.write_pairs(pairs, scores, competition),

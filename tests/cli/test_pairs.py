@@ -98,12 +98,25 @@ def test_a_faulty_list_of_pairs_stops_before_anything_is_embedded(place: Workspa
     try:
         listed.write_text(text + "999,t_0.png,t_0.png\n")
         told = error_of(place, "ensemble", "plain", "--submit")
+        checked = invoke(place, "data", "check")
     finally:
         listed.write_text(text)
-    assert told == (
-        f"test.csv line {TESTS * (TESTS - 1) + 2}: the pair names 't_0.png' twice; an image is not "
-        "compared with itself; remove the row"
-    )
+    line = TESTS * (TESTS - 1) + 2
+    what = "the pair names 't_0.png' twice; an image is not compared with itself; remove the row"
+    assert told == f"test.csv line {line}: {what}"
+    assert f"test.csv line {line}" in checked.output
+    assert "names 't_0.png' twice" in checked.output
+
+
+def test_queries_that_no_pair_names_are_counted(place: Workspace) -> None:
+    listed = place.root.parent / "data/test.csv"
+    text = listed.read_text()
+    try:
+        listed.write_text("\n".join(text.splitlines()[: 2 * TESTS - 1]) + "\n")
+        shown = kitbox(place, "ensemble", "plain", "--submit", *RUN).stderr
+    finally:
+        listed.write_text(text)
+    assert f"{TESTS - 2} queries of {TESTS} are in no pair as a query, and have no row" in shown
 
 
 def test_pairs_have_no_number_of_answers_and_no_threshold(place: Workspace) -> None:
