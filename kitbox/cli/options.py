@@ -223,7 +223,9 @@ class CombineOptions:
     fusion: Annotated[
         str | None,
         typer.Option(
-            "--fusion", help="How matches join the similarity, as logit or mean.", metavar="METHOD"
+            "--fusion",
+            help="Join matches and members by logit, mean, boost, rank_sum, vote or classifier.",
+            metavar="METHOD",
         ),
     ] = None
     balance: Annotated[
