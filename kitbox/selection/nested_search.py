@@ -334,8 +334,8 @@ def _usable(
     for group, choices in space.steps.items():
         fitting = []
         for choice in choices:
-            options = replace(base.options, rerank=(choice.default,))
             try:
+                options = replace(base.options, rerank=(choice.default,))
                 yield from scorer.outcome(replace(base, options=options))
                 fitting.append(choice)
             except KitboxError as error:

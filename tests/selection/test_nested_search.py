@@ -14,6 +14,7 @@ from kitbox.scoring.outcomes import Mean
 from kitbox.selection import nested_search, recipe_search
 from kitbox.selection.candidate import Candidate
 from kitbox.selection.nested_search import SearchResult, SearchSettings
+from kitbox.selection.search_space import StepChoice
 from kitbox.workspace import Workspace
 from tests.photographs import finish
 from tests.selection.drawn import DrawnMember, ensemble
@@ -167,21 +168,26 @@ def test_steps_that_help_are_found_and_those_that_do_not_fit_are_told(
     [step] = tuned.candidate.options.rerank
     assert step == str(parse_step(step))
     assert tuned.helps
-    centred = ensemble(
-        workspace, {"a": 1.0, "b": 1.0}, answers="labels", task={"label_similarity": "centre"}
-    )
-    settings = SearchSettings(trials=4, parts=2, bags=1, metric="label_map_at_5")
-    evaluator, space = finish(recipe_search.prepare([centred], kept=["label_map_at_5"]))[1]
-    base = Candidate.of_members(centred.members, centred.options)
+    # labelled images are the gallery here, so that none of them surely shows another individual
+    settings = SearchSettings(trials=4, parts=2, bags=1, metric="map_at_5")
+    evaluator, space = finish(recipe_search.prepare([fold], kept=["map_at_5"]))[1]
+    foreign = StepChoice(default="score_normalisation:beta=1,k=3", ranges={})
+    space = replace(space, steps={"re-ranking": (foreign,)})
+    base = Candidate.of_members(fold.members, fold.options)
     told, found = finish(nested_search.search(evaluator, space, base, settings))
     notices = [event.notice for event in told if "is left out of the search" in event.notice]
-    assert [notice.split()[0] for notice in notices] == [
-        "k_reciprocal",
-        "diffusion",
-        "local_scaling",
-    ]
-    assert "a label's centre" in notices[0]
+    assert len(notices) == 1
+    assert notices[0].startswith("score_normalisation is left out of the search: the re-ranking")
     assert found.level("tuned").candidate.options.rerank == ()
+
+
+def test_steps_that_a_competition_cannot_have_are_not_searched(workspace: Workspace) -> None:
+    task = {"label_similarity": "centre"}
+    centred = ensemble(workspace, {"a": 1.0, "b": 1.0}, answers="labels", task=task)
+    _, space = finish(recipe_search.prepare([centred]))[1]
+    names = [choice.name for part in space.steps.values() for choice in part]
+    assert "query_expansion" in names
+    assert "k_reciprocal" not in names
 
 
 def test_clusters_are_scored_out_of_sample_too(workspace: Workspace) -> None:
