@@ -76,6 +76,9 @@ def report(
     if names or plugins.recipe is not None:
         if by:
             raise KitboxError("--by shows the data; leave it out, or the names before it")
+        own = {"--recipe", "--checkpoint"}
+        given = [each for each in given_options(plugins, combine) if each not in own]
+        results_page.refuse_options(names or (), given, workspace)
         recipe = choose_recipe(names, plugins, combine, workspace, competition)
         wanted = results_page.resolve_names(recipe, workspace)
         build_frozen(wanted.sources, workspace)

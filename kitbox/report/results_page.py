@@ -116,7 +116,7 @@ class ResultsRequest:
 def resolve_names(recipe: Recipe, workspace: Workspace) -> ResultsRequest:
     """Return the request for the plugins of a recipe, or for the submission that one name means.
 
-    Raises KitboxError for names that are neither, and for options that a submission's receipt has.
+    Raises KitboxError for names that are neither.
     """
     names = recipe.names
     try:
@@ -130,15 +130,25 @@ def resolve_names(recipe: Recipe, workspace: Workspace) -> ResultsRequest:
             ) from error
         if submission is None:
             raise
-        if recipe.model_copy(update={"checkpoint": "last"}) != Recipe.of(names):
-            raise KitboxError(
-                f"{submission.name} has its weights, views, whitening, combination, re-ranking and "
-                "threshold in its receipt; leave the options out"
-            ) from None
         return submission
     return ResultsRequest(
         name=file_name("_".join(_name_parts(recipe))), sources=sources, recipe=recipe
     )
+
+
+def refuse_options(names: Sequence[str], given: Sequence[str], workspace: Workspace) -> None:
+    """Raise KitboxError for `given` options beside a submission, whose receipt has them."""
+    if not given:
+        return
+    try:
+        Recipe.of(names).sources(workspace)
+    except KitboxError:
+        submission = _find_submission(names, workspace)
+        if submission is not None:
+            raise KitboxError(
+                f"{submission.name} has its weights, views, whitening, combination, re-ranking and "
+                "threshold in its receipt; leave the options out"
+            ) from None
 
 
 def _name_parts(recipe: Recipe) -> list[str]:

@@ -131,7 +131,7 @@ def test_a_submission_is_reported_by_its_receipt(place: Workspace) -> None:
     finally:
         csv.write_text(text)
     message = refused(place, name, "--weights", "1,1")
-    assert message.endswith("combination and threshold in its receipt; leave the options out")
+    assert message.endswith("and threshold in its receipt; leave the options out")
 
 
 def test_unknown_names_are_refused(place: Workspace) -> None:
