@@ -79,9 +79,9 @@ def match(
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
-    """Match keypoints of each query with those of the images most similar to it.
+    """Match keypoints of similar images.
 
-    A pair is counted once, in whatever order it is asked for, and kept in the workspace: an
+    Those of each query are matched with those of the images most similar to it. A pair is counted once, in whatever order it is asked for, and kept in the workspace: an
     interrupted run goes on where it was. On the holdout the matches alone are compared with the
     global similarity, paired, with 95 % intervals. An image without keypoints keeps its global
     similarity.

@@ -73,12 +73,12 @@ def search(
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
-    """Search for the members, weights and steps that score best, and write them as a recipe.
+    """Search for the best members, weights and steps.
 
     Members are selected one by one, then weights, whitening, cached views, re-ranking and, with
     --match, its fusion are searched. The gain is out of sample: each part of the individuals is
-    answered by what the search chose without it. Where no gain is shown, the recipe is the best
-    plugin alone.
+    answered by what the search chose without it. The result is written as a recipe; where no gain
+    is shown, it is the best plugin alone.
 
     \b
     Examples:
@@ -126,7 +126,7 @@ def explain(
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
-    """Show what each member, view, whitening and step adds to an ensemble.
+    """Show what each part of an ensemble adds to its score.
 
     Each part that the ensemble has is left out, and each that it has not is added; the differences
     are paired on the same queries. Steps are tried with their default parameters. Plugins beside a
