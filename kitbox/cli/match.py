@@ -81,10 +81,10 @@ def match(
 ) -> None:
     """Match keypoints of similar images.
 
-    Those of each query are matched with those of the images most similar to it. A pair is counted once, in whatever order it is asked for, and kept in the workspace: an
-    interrupted run goes on where it was. On the holdout the matches alone are compared with the
-    global similarity, paired, with 95 % intervals. An image without keypoints keeps its global
-    similarity.
+    Those of each query are matched with those of the images most similar to it. A pair is counted
+    once, in whatever order it is asked for, and kept in the workspace: an interrupted run goes on
+    where it was. On the holdout the matches alone are compared with the global similarity, paired,
+    with 95 % intervals. An image without keypoints keeps its global similarity.
 
     \b
     Examples:
