@@ -30,7 +30,7 @@ MARKED = {
 }
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`kitbox ([^`]+)`")
-EXAMPLE = re.compile(r"Example:\s+kitbox (.*)")
+EXAMPLES = re.compile(r"Examples?:\n((?:\s+kitbox .*\n?)+)")
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
@@ -106,12 +106,15 @@ def test_every_command_on_a_page_exists_with_its_options(page: Path):
 
 def test_every_example_in_a_help_text_is_valid():
     paths = runpy.run_path(str(ROOT / "scripts" / "command-page"))["paths"]
-    wrong = []
+    found, wrong = 0, []
     for path in paths(get_command(app)):
-        for example in EXAMPLE.findall(find_command(list(path))[0].help or ""):
-            problem = problem_of(shlex.split(example), complete=True)
-            if problem:
-                wrong.append(problem)
+        for block in EXAMPLES.findall(find_command(list(path))[0].help or ""):
+            for line in block.splitlines():
+                found += 1
+                problem = problem_of(shlex.split(line)[1:], complete=True)
+                if problem:
+                    wrong.append(problem)
+    assert found > 40
     assert wrong == []
 
 
