@@ -119,7 +119,9 @@ def explain(
     metric: MetricOption = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Where to write the page; default: in .kitbox/reports.", metavar="FILE"),
+        typer.Option(
+            "--out", help="Where to write the page; default: in .kitbox/reports.", metavar="FILE"
+        ),
     ] = None,
     fold: FoldOption = "1",
     device: DeviceOptions,
