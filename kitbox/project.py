@@ -446,6 +446,7 @@ class Project:
         used = self._recipe(
             names, recipe, weights=weights, views=views, whiten=whiten, rerank=rerank
         )
+        self._show_unused(used, "rerank")
         setup = self._setup(used)
         suitable = members.for_holdout if queries == "holdout" else members.for_submission
         chosen = suitable(
@@ -458,8 +459,7 @@ class Project:
         )
         for line in members.checkpoint_warnings(chosen):
             self._show(line)
-        workers = None if self.workers is None else max(self.workers, 1)
-        options = MatchOptions(workers=workers, budget=budget, device=self.device)
+        options = MatchOptions(workers=self.workers, budget=budget, device=self.device)
         ensemble = replace(setup, members=chosen)
         graphs, images = self._run(neighbour_table.search_side(ensemble, queries))
         labelled, unreadable = setup.collection.labelled, setup.collection.unreadable
@@ -590,12 +590,15 @@ class Project:
             workers=self.workers,
         )
 
-    def _open(self, recipe: Recipe, on: Literal["holdout", "all"], *used: str) -> AllImages:
-        """Return all usable images, with the ensemble of a recipe for looking at them."""
-        sources = recipe.sources(self.workspace)
+    def _show_unused(self, recipe: Recipe, *used: str) -> None:
         unused = recipe.settings_of_answers(*used)
         if unused:
             self._show(f"without effect here: {', '.join(unused)} of the recipe")
+
+    def _open(self, recipe: Recipe, on: Literal["holdout", "all"], *used: str) -> AllImages:
+        """Return all usable images, with the ensemble of a recipe for looking at them."""
+        sources = recipe.sources(self.workspace)
+        self._show_unused(recipe, *used)
         stage = neighbour_table.open_all(
             self._setup(recipe),
             sources,

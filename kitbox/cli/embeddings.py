@@ -18,6 +18,7 @@ from kitbox.cli.options import (
     WorkspaceOption,
     choose_recipe,
     load_sources,
+    print_unused,
     with_records,
 )
 from kitbox.cli.terminal import (
@@ -279,7 +280,7 @@ def export(
 
     form = vector_output.resolve_format(out, form, get_args(vector_output.VectorFormat), "npz")
     found, recipe = _open_images(names, plugins, CombineOptions(whiten=whiten), on, device, folder)
-    _print_unused(recipe)
+    print_unused(recipe)
     sets = found.by_side
     ids = found.images.image_ids
     dim, rows = follow(
@@ -371,7 +372,7 @@ def neighbours(
     form = vector_output.resolve_format(out, form, get_args(vector_output.TableFormat), "csv")
     combine = CombineOptions(whiten=whiten, rerank=rerank)
     found, recipe = _open_images(names, plugins, combine, on, device, folder)
-    _print_unused(recipe, "rerank")
+    print_unused(recipe, "rerank")
     ensemble, left = found.ensemble, found.left_out
     searched = gallery or ("labelled" if individuals else "all")
     query, known = (
@@ -434,13 +435,6 @@ def _open_images(
 def _stem(recipe: "Recipe", options: MemberOptions) -> str:
     """Return the part of a file's name that tells its members: their names, or the recipe's."""
     return options.recipe.stem if options.recipe is not None else "+".join(recipe.names)
-
-
-def _print_unused(recipe: "Recipe", *used: str) -> None:
-    """Print which settings of a recipe are of answers, and so without effect here."""
-    unused = recipe.settings_of_answers(*used)
-    if unused:
-        print_line(f"without effect here: {', '.join(unused)} of the recipe")
 
 
 @app.command("remove")

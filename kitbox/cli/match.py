@@ -18,6 +18,7 @@ from kitbox.cli.options import (
     WorkspaceOption,
     choose_recipe,
     load_sources,
+    print_unused,
     with_records,
 )
 from kitbox.cli.terminal import (
@@ -100,6 +101,7 @@ def match(
     workspace, competition = open_workspace(folder)
     combine = CombineOptions(whiten=whiten, rerank=rerank, checkpoint=checkpoint)
     recipe = choose_recipe(names, plugins, combine, workspace, competition)
+    print_unused(recipe, "rerank")
     sources = load_sources(recipe, workspace)
     collection = load_collection(workspace, competition)
     setup = Ensemble(
@@ -109,8 +111,7 @@ def match(
         options=recipe.options(),
         embed_options=device.for_embedding(),
     )
-    workers = None if device.workers is None else max(device.workers, 1)
-    options = MatchOptions(workers=workers, budget=budget, device=device.device)
+    options = MatchOptions(workers=device.workers, budget=budget, device=device.device)
     sides: tuple[Literal["holdout", "test"], ...]
     sides = ("holdout", "test") if queries == "all" else (queries,)
     report = []

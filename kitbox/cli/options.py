@@ -366,6 +366,13 @@ def load_sources(recipe: "Recipe", workspace: "Workspace") -> "list[MemberSource
     return found
 
 
+def print_unused(recipe: "Recipe", *used: str) -> None:
+    """Print which settings of a recipe are of answers, and so without effect here."""
+    unused = recipe.settings_of_answers(*used)
+    if unused:
+        print_line(f"without effect here: {', '.join(unused)} of the recipe")
+
+
 def build_frozen(sources: "Iterable[MemberSource]", workspace: "Workspace") -> None:
     """Build the network of each frozen plugin that has none here, and say so."""
     from kitbox.plugin.discovery import NamedPlugin

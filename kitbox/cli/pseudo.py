@@ -19,6 +19,7 @@ from kitbox.cli.options import (
     given_options,
     load_sources,
     parse_folds,
+    print_unused,
     with_records,
 )
 from kitbox.cli.terminal import (
@@ -142,9 +143,7 @@ def pseudo(
             for line in members.refit_advice(chosen):
                 print_line(line)
         source = default_source([*chosen, *scored]) if by == "auto" else by
-        unused = recipe.settings_of_answers(*(["rerank"] if source == "similarity" else []))
-        if unused:
-            print_line(f"without effect here: {', '.join(unused)} of the recipe")
+        print_unused(recipe, *(["rerank"] if source == "similarity" else []))
         ensemble = Ensemble(
             members=chosen,
             options=recipe.options(),

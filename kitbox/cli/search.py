@@ -18,7 +18,6 @@ from kitbox.cli.options import (
     ViewOption,
     WorkspaceOption,
     choose_recipe,
-    given_options,
     load_sources,
     parse_folds,
     with_records,
@@ -31,7 +30,6 @@ from kitbox.cli.terminal import (
     print_line,
     print_table,
 )
-from kitbox.errors import KitboxError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,21 +137,20 @@ def explain(
       kitbox explain resnet34_620 densenet121_480
       kitbox explain --recipe best.toml
     """
-    from kitbox.ensemble.recipe import Recipe
     from kitbox.files import check_writable
     from kitbox.report import effects_page
     from kitbox.selection import recipe_search
 
     workspace, competition = open_workspace(folder)
-    path = out or workspace.reports / effects_page.file_name(names or (), recipe)
-    check_writable(path)
     others = None
     if recipe is None:
-        base = combine.recipe_of(names or (), MemberOptions(view=view))
-    else:
-        if given := given_options(combine):
-            raise KitboxError(f"{given[0]} is beside the recipe {recipe}, which decides it")
-        base = Recipe.read(recipe if recipe.exists() else workspace.root / recipe)
+        base = choose_recipe(names, MemberOptions(view=view), combine, workspace, competition)
+    else:  # views are those of the plugins beside it
+        own = MemberOptions(view=None if names else view, recipe=recipe)
+        base = choose_recipe(None, own, combine, workspace, competition)
+    shown = names or (base.names if recipe is None else ())
+    path = out or workspace.reports / effects_page.file_name(shown, recipe)
+    check_writable(path)
     if recipe is not None and names:
         added = combine.recipe_of(names, MemberOptions(view=view))
         others = added, load_sources(added, workspace)

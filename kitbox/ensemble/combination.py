@@ -175,7 +175,9 @@ def signal_sources(
         metadata=tuple(metadata),
         known=labelled.take(known),
         workspace=ensemble.workspace,
-        match_options=MatchOptions(device=ensemble.embed_options.device),
+        match_options=MatchOptions(
+            workers=ensemble.embed_options.workers, device=ensemble.embed_options.device
+        ),
         unreadable=collection.unreadable,
     )
 

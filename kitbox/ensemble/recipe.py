@@ -106,7 +106,7 @@ class Recipe(Value):
     @classmethod
     def _threshold_text(cls, given: Any) -> Any:
         if isinstance(given, int | float) and not isinstance(given, bool):
-            given = f"{given:g}"
+            given = str(given)
         if isinstance(given, str):
             try:
                 ThresholdSettings().override(given, (-inf, inf))

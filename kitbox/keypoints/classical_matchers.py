@@ -38,9 +38,14 @@ class ClassicalMatcher(Matcher):
     squared = True
 
     @property
+    def sources(self) -> dict[str, str]:
+        """The version of OpenCV."""
+        return {"opencv": cv2.__version__}
+
+    @property
     def extraction(self) -> dict[str, Any]:
         """What determines the features of an image: also the version of OpenCV."""
-        return super().extraction | {"opencv": cv2.__version__.rpartition(".")[0]}
+        return super().extraction | self.sources
 
     @property
     def causes(self) -> dict[str, Any]:
@@ -194,9 +199,11 @@ def _nearest(distances: Floats, ratio: float) -> tuple[Integers, NDArray[np.bool
 def count_inliers(first: Floats, second: Floats, threshold: float) -> int:
     """Return how many of the pairs of points (k, 2) agree with one homography.
 
-    It maps the first onto the second, within `threshold` pixels. OpenCV's estimator starts from
-    the same random numbers each time.
+    It maps the first onto the second, within `threshold` pixels; any four pairs have one, so that
+    fewer than five count 0. OpenCV's estimator starts from the same random numbers each time.
     """
+    if len(first) < _LEAST_FOR_HOMOGRAPHY:
+        return 0
     try:
         homography, agreeing = cv2.findHomography(
             first.astype(np.float64),

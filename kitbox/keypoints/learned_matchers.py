@@ -34,8 +34,6 @@ from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.keypoints.matcher import MatchCounts, Matcher
 from kitbox.records import Floats, Integers
 
-# Four points have a homography that fits all of them.
-_LEAST_FOR_HOMOGRAPHY = 5
 # Of the keypoints around a box some are dropped, so that more of them are looked for.
 _FOUND_AROUND_BOX = 2
 
@@ -67,9 +65,12 @@ class LearnedMatcher(Matcher):
 
     @cached_property
     def sources(self) -> dict[str, str]:
-        """The release of kornia, and the digest of the weights that features come from."""
+        """The releases of kornia and OpenCV, and the digest of the weights of features."""
+        import cv2  # its homographies count inliers
+
         return {
             "kornia": metadata.version("kornia"),
+            "opencv": cv2.__version__,
             "weights": digest_of_file(self.extractor_path),
         }
 
@@ -101,9 +102,7 @@ class LearnedMatcher(Matcher):
         Where the matcher has no confidences (k,), the inliers are the confident ones.
         """
         threshold, fewest = self.settings.threshold or 0.0, self.settings.fewest or 0
-        agreeing = 0
-        if len(first) >= _LEAST_FOR_HOMOGRAPHY:
-            agreeing = count_inliers(first, second, threshold)
+        agreeing = count_inliers(first, second, threshold)
         confident = agreeing
         if confidences is not None:
             confident = int((confidences > (self.settings.confidence or 0.0)).sum())
@@ -180,7 +179,7 @@ class LightGlueMatcher(NetworkMatcher):
 
     @cached_property
     def sources(self) -> dict[str, str]:
-        """The release of kornia, and the digests of both files of weights."""
+        """The releases of kornia and OpenCV, and the digests of both files of weights."""
         return super().sources | {"lightglue": digest_of_file(self._glue_path)}
 
     def match(self, a: LocalFeatures, b: LocalFeatures) -> MatchCounts:

@@ -34,6 +34,8 @@ Counts = dict[bytes, MatchCounts]
 class MatchOptions:
     """How pairs are measured: in `workers` threads, None for one a core; networks on `device`.
 
+    0 workers are one, as it is for reading images.
+
     With a `budget` no more than that many pairs are measured, the first of those that are asked
     for, whether they are cached or not; the others are left out.
     """
@@ -43,10 +45,10 @@ class MatchOptions:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("workers", "budget"):
+        for name, least in (("workers", 0), ("budget", 1)):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise KitboxError(f"{name} = {value}: give 1 or more")
+            if value is not None and value < least:
+                raise KitboxError(f"{name} = {value}: give {least} or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,7 +326,7 @@ def _worker_count(matcher: Matcher, requested: int | None) -> int:
     if not matcher.single_threaded:
         return 1
     if requested is not None:
-        return requested
+        return max(requested, 1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return cores or 1
 

@@ -173,7 +173,7 @@ def ensemble_arguments(recorded: Mapping[str, Any]) -> list[str]:
         derivation.name_with_views(entry["name"], entry.get("views", ())) for entry in plugins
     ]
     if len({entry["weight"] for entry in plugins}) > 1:
-        arguments += ["--weights", ",".join(f"{entry['weight']:g}" for entry in plugins)]
+        arguments += ["--weights", ",".join(map(_exact, (entry["weight"] for entry in plugins)))]
     if recorded["whiten"] is not None:
         arguments += ["--whiten", str(recorded["whiten"])]
     elif any("whiten" in entry for entry in plugins):
@@ -194,14 +194,14 @@ def ensemble_arguments(recorded: Mapping[str, Any]) -> list[str]:
     if any("best" in (entry.get("which"), entry.get("scored_which")) for entry in plugins):
         arguments += ["--checkpoint", "best"]
     rule = recorded["competition"]["threshold"]
-    match rule["rule"]:
-        case "fixed":
-            arguments += ["--threshold", f"{rule['similarity']:g}"]
-        case "share":
-            arguments += ["--threshold", f"{100 * rule['share']:g}%"]
-        case other if recorded["thresholds"]:
-            arguments += ["--threshold", other]
+    if rule["rule"] in ("fixed", "share") or recorded["thresholds"]:
+        arguments += ["--threshold", receipt.threshold_text(rule)]
     return [*arguments, "--submit"]
+
+
+def _exact(number: float) -> str:
+    """Return a number as text that reads back as the same number."""
+    return repr(number).removesuffix(".0")
 
 
 def pinned_requirements(

@@ -402,7 +402,11 @@ def _threshold_option(recorded: dict[str, Any]) -> str | None:
     """Return a receipt's rule as a value of --threshold, None if it has no threshold."""
     if not recorded.get("threshold_evidence"):
         return None
-    rule = recorded["competition"]["threshold"]
+    return threshold_text(recorded["competition"]["threshold"])
+
+
+def threshold_text(rule: Mapping[str, Any]) -> str:
+    """Return a receipt's rule of thresholds as a value of --threshold."""
     match rule["rule"]:
         case "fixed":
             return str(rule["similarity"])

@@ -113,13 +113,15 @@ def make_submission(
     Test images take the same path as the holdout. `fitted` are the thresholds, `unknown_model`
     the model of unknown queries and `fusion_model` that of a fusion, which the holdout gave; a
     classifier is fitted on all labelled images. Raises KitboxError where there are no test images,
-    for a number of answers that no submission may have, and where its own lint finds something.
+    for a number of answers that no submission may have, for options whose model is not given, and
+    where its own lint finds something.
     """
     collection, competition = ensemble.collection, ensemble.competition
     test, labelled = collection.test, collection.labelled
     if test is None:
         raise KitboxError("this competition has no test images; set images.test_folder")
     check_top_k(ensemble.options, competition)
+    _check_models(ensemble.options, unknown_model, fusion_model)
     image_sets = [labelled, test, *([] if collection.index is None else [collection.index])]
     gallery = protocol.leaderboard_gallery(test, labelled, collection.index, competition)
     meta: MetaEmbedding = yield from assemble(ensemble, image_sets, gallery.image_ids)
@@ -146,6 +148,21 @@ def make_submission(
         pairs=None if answered is None else answered.evidence,
         notes=() if answered is None else answered.notes,
     )
+
+
+def _check_models(
+    options: EnsembleOptions, unknown_model: UnknownModel | None, fusion_model: FusionModel | None
+) -> None:
+    """Raise KitboxError for options that need a model of the holdout which is not given."""
+    needed = "--new-label learned" if options.unknown == "learned" else ""
+    missing = needed if unknown_model is None else ""
+    if options.fusion_settings is not None and fusion_model is None:
+        missing = "--match" if options.fusion is None else "--fusion"
+    if missing:
+        raise KitboxError(
+            f"{missing} needs the model that is fitted on the holdout, and there is none here",
+            fix="score the ensemble first, on one fold, and give the models of that score",
+        )
 
 
 @dataclass(frozen=True)
@@ -211,7 +228,7 @@ def _search(
     rerank = options.reranker(collection.labelled, competition)
     graphs = yield from graph_stage(meta.embeddings, searches, rerank)
     settings = options.fusion_settings
-    if settings is None or fusion_model is None:
+    if settings is None or fusion_model is None:  # both or none: see _check_models
         return graphs
     sources = combination.signal_sources(
         ensemble, meta, graphs, all_images(collection), collection.answerable

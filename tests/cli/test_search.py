@@ -119,6 +119,30 @@ def test_plugins_beside_a_recipe_are_those_to_add(place: Workspace, tmp_path: Pa
     assert [member["name"] for member in found["members"]] == ["good"]
 
 
+def test_without_a_name_the_recipe_of_the_settings_is_explained(
+    place: Workspace, tmp_path: Path
+) -> None:
+    settings = place.settings.read_text()
+    (place.root / "pair.toml").write_text(
+        '[[members]]\nname = "good"\n\n[[members]]\nname = "other"\n'
+    )
+    place.settings.write_text(f'{settings}\n[ensemble]\nrecipe = "pair.toml"\n')
+    try:
+        found = json_of(place, "explain", "--out", str(tmp_path / "page.html"))
+    finally:
+        place.settings.write_text(settings)
+    assert [member["name"] for member in found["members"]] == ["good", "other"]
+
+
+def test_a_view_beside_a_recipe_alone_is_refused(place: Workspace, tmp_path: Path) -> None:
+    recipe = tmp_path / "one.toml"
+    recipe.write_text('[[members]]\nname = "good"\n')
+    assert error_of(place, "explain", "--recipe", str(recipe), "--view", "flip") == (
+        "--view is beside the recipe one.toml, which decides it; change it there, or name plugins "
+        "in place of the recipe"
+    )
+
+
 def test_mistakes_are_one_sentence_and_write_nothing(place: Workspace, tmp_path: Path) -> None:
     out = tmp_path / "best.toml"
     assert error_of(place, "search", "good", "--out", str(out)) == (

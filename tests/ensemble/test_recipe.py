@@ -144,6 +144,7 @@ def test_a_file_that_is_no_text_or_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_number_may_be_a_threshold() -> None:
     assert Recipe.parse(f"threshold = 0.35\n{MEMBER}").threshold == "0.35"
+    assert Recipe.parse(f"threshold = 0.123456789\n{MEMBER}").threshold == "0.123456789"
 
 
 def test_options_of_commands_are_those_of_the_ensemble() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import kitbox
 from kitbox.competition import presets
-from kitbox.ensemble.ensemble import EnsembleOptions
+from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.errors import KitboxError
 from kitbox.submission import bundle, submission
 from kitbox.synthetic import whale_competition
@@ -146,3 +146,27 @@ def test_without_a_holdout_there_is_nothing_to_fit_a_fusion_on() -> None:
         KitboxError, match=r"fitted on a holdout, and there is none: too few; leave"
     ):
         submission.unfitted_thresholds(EnsembleOptions(match=("sift",)), competition(), "too few")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (EnsembleOptions(match=("sift",)), "--match"),
+        (EnsembleOptions(fusion="mean"), "--fusion"),
+        (EnsembleOptions(unknown="learned"), "--new-label learned"),
+    ],
+)
+def test_a_submission_without_the_model_of_its_options_is_refused(
+    place: Workspace, options: EnsembleOptions, named: str
+) -> None:
+    whales = kitbox.open(place.root, progress=[].append)
+    ensemble = Ensemble(
+        collection=whales.collection(),
+        competition=whales.competition,
+        workspace=place,
+        options=options,
+    )
+    with pytest.raises(
+        KitboxError, match=f"^{named} needs the model that is fitted on the holdout, and there is"
+    ):
+        next(submission.make_submission(ensemble, {"": 0.5}))

@@ -147,3 +147,14 @@ def test_fewer_inliers_than_asked_for_count_as_none():
     }
     assert (counts[12].matches, counts[12].inliers, counts[12].ratio) == (12, 12, 1)
     assert (counts[13].matches, counts[13].inliers) == (12, 0)
+
+
+def test_the_version_of_opencv_is_a_cause_of_features_and_counts():
+    sift = matcher_of(MatchSettings.parse("sift"))
+    assert sift.sources == {"opencv": cv2.__version__}
+    assert sift.extraction["opencv"] == sift.causes["opencv"] == cv2.__version__
+
+
+def test_four_pairs_of_points_have_no_inliers():
+    corners = np.array([[0, 0], [9, 0], [0, 9], [9, 9]], dtype=np.float32)
+    assert count_inliers(corners, corners, 3.0) == 0

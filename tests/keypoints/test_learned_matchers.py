@@ -4,6 +4,7 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -119,6 +120,8 @@ def test_features_are_shared_with_and_without_lightglue_and_depend_on_the_weight
         torch.save(glue, folder / "disk_lightglue.pth")
     plain = matcher(f"disk:weights=file:{first}")
     assert plain.extraction["kornia"] == metadata.version("kornia")
+    assert "opencv" not in plain.extraction
+    assert plain.causes["opencv"] == cv2.__version__  # its homographies count inliers
     assert matcher(f"disk:weights=file:{same}").extraction == plain.extraction
     assert matcher(f"disk:weights=file:{other}").extraction != plain.extraction
     glued = matcher(f"disk+lightglue:weights=file:{first}")
@@ -137,8 +140,10 @@ def test_a_receipt_tells_the_weights_of_learned_matchers(tmp_path: Path) -> None
     )
     texts = [f"disk:weights=file:{weights}", f"disk+lightglue:weights=file:{weights}"]
     of_keypoints = digest_of_file(weights / "disk-depth-save.pth")
-    own = {"kornia": metadata.version("kornia"), "weights": of_keypoints}
+    opencv = {"opencv": cv2.__version__}
+    own = opencv | {"kornia": metadata.version("kornia"), "weights": of_keypoints}
     assert matcher_sources(["sift", *texts]) == {
+        "sift": opencv,
         texts[0]: own,
         texts[1]: own | {"lightglue": digest_of_file(weights / "disk_lightglue.pth")},
     }

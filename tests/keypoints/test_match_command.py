@@ -7,7 +7,8 @@ import kitbox
 from kitbox.competition import presets
 from kitbox.synthetic import whale_competition
 from kitbox.workspace import Workspace
-from tests.commands import error_of, invoke, json_of
+from tests.commands import RUN, error_of, invoke, json_of
+from tests.commands import kitbox as run_kitbox
 from tests.photographs import finish, write_plugin
 
 SIFT = "sift:size=256,points=300"
@@ -135,3 +136,17 @@ def test_imported_embeddings_have_a_shortlist_too(place, tmp_path):
     same = (table["label"] == table["neighbour_label"]) & (table["label"] != "new_whale")
     assert np.isfinite(table["inliers"]).all()
     assert table["inliers"][~same].mean() < 4
+
+
+def test_settings_of_answers_in_a_recipe_are_told(place, tmp_path):
+    recipe = tmp_path / "one.toml"
+    recipe.write_text(
+        'match = ["orb"]\nthreshold = "40%"\nrerank = ["dba"]\n[[members]]\nname = "frozen_32"\n'
+    )
+    do = ("match", "--recipe", str(recipe), "--with", SIFT, "--shortlist", "2", "--budget", "2")
+    assert (
+        "without effect here: threshold, match of the recipe" in run_kitbox(place, *do, *RUN).stderr
+    )
+    whales = kitbox.open(place.root, device="cpu", workers=0, progress=[].append)
+    with pytest.warns(match="without effect here: threshold, match of the recipe"):
+        whales.match(recipe=recipe, matcher=f"{SIFT},shortlist=2", budget=2)

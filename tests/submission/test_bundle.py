@@ -201,6 +201,16 @@ def receipt_with(**changes: Any) -> dict[str, Any]:
             "a --threshold 0.35",
         ),
         (
+            {
+                "plugins": [{"name": "a", "weight": 1 / 3}, {"name": "b", "weight": 2.0}],
+                "competition": {
+                    "task": {"k": 5},
+                    "threshold": {"rule": "fixed", "similarity": 0.12345678},
+                },
+            },
+            "a b --weights 0.3333333333333333,2 --threshold 0.12345678",
+        ),
+        (
             {"competition": {"task": {"k": 5}, "threshold": {"rule": "share", "share": 0.165}}},
             "a --threshold 16.5%",
         ),
