@@ -112,7 +112,7 @@ MEMBER = '[[members]]\nname = "a"\n'
         ),
         (
             f'threshold = "high"\n{MEMBER}',
-            "threshold high is not best, balanced, a similarity as 0.35, or a share as 16.5%",
+            "threshold high is not best, ami, balanced, a similarity as 0.35, or a share as 16.5%",
         ),
         ("members = []\n", "a recipe needs a plugin; add [[members]] with its name"),
         (
