@@ -43,13 +43,14 @@ def match(
     names: NamesArgument = None,
     *,
     matchers: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--with",
-            help="A local matcher, as sift or orb:points=800,size=640; repeat it for several.",
+            help="A local matcher, as sift or orb:points=800,size=640; repeat it for several. "
+            "Default: those of the recipe, or sift.",
             metavar="MATCHER",
         ),
-    ] = ["sift"],  # noqa: B006  typer copies it
+    ] = None,
     shortlist: Annotated[
         int | None,
         typer.Option(
@@ -97,11 +98,12 @@ def match(
     from kitbox.keypoints.pair_scores import MatchOptions
     from kitbox.keypoints.shortlist_matches import match_shortlists
 
-    settings = [parse_matcher(text, shortlist) for text in matchers]
+    settings = [parse_matcher(text, shortlist) for text in matchers or ()]
     workspace, competition = open_workspace(folder)
     combine = CombineOptions(whiten=whiten, rerank=rerank, checkpoint=checkpoint)
     recipe = choose_recipe(names, plugins, combine, workspace, competition)
-    print_unused(recipe, "rerank")
+    print_unused(recipe, "rerank", *(() if settings else ("match",)))
+    settings = settings or [parse_matcher(text, shortlist) for text in recipe.match or ("sift",)]
     sources = load_sources(recipe, workspace)
     collection = load_collection(workspace, competition)
     setup = Ensemble(

@@ -242,8 +242,9 @@ class _Scorer:
         needed = self.expected * seconds + whitening
         if settings.seconds is not None:
             needed = min(needed, settings.seconds)
+        and_whitening = f" and {format_duration(whitening)} of whitening" if whitening >= 1 else ""
         notice = (
-            f"about {self.expected} candidates of {seconds:.2f} s each: "
+            f"about {self.expected} candidates of {seconds:.2f} s each{and_whitening}: "
             f"{format_duration(needed)}; the search runs {runs} times, once without each "
             f"of {parts} parts of the individuals"
         )

@@ -5,6 +5,7 @@ import pytest
 
 import kitbox
 from kitbox.competition import presets
+from kitbox.ensemble.recipe import Recipe
 from kitbox.synthetic import whale_competition
 from kitbox.workspace import Workspace
 from tests.commands import RUN, error_of, invoke, json_of
@@ -65,6 +66,15 @@ def test_several_matchers_and_the_test_are_a_row_each(place):
     assert rows[0]["left_out"] > 0
     assert "effect" in rows[1]
     assert "effect" not in rows[2]
+
+
+def test_without_a_matcher_those_of_the_recipe_are_taken(place, tmp_path):
+    file = tmp_path / "best.toml"
+    Recipe.of(["frozen_32"], match=(f"{SIFT},shortlist=2", "orb:size=256,shortlist=3")).write(file)
+    rows = json_of(place, "match", "--recipe", str(file))["matches"]
+    assert [row["matcher"].partition(":")[0] for row in rows] == ["sift", "orb"]
+    [row] = json_of(place, "match", "--recipe", str(file), "--with", "sift:shortlist=1")["matches"]
+    assert row["matcher"] == "sift:shortlist=1"
 
 
 def test_people_read_a_table_and_sentences(place):
