@@ -157,6 +157,7 @@ def test_settings_of_answers_in_a_recipe_are_told(place, tmp_path):
     assert (
         "without effect here: threshold, match of the recipe" in run_kitbox(place, *do, *RUN).stderr
     )
-    whales = kitbox.open(place.root, device="cpu", workers=0, progress=[].append)
-    with pytest.warns(match="without effect here: threshold, match of the recipe"):
-        whales.match(recipe=recipe, matcher=f"{SIFT},shortlist=2", budget=2)
+    shown = []
+    whales = kitbox.open(place.root, device="cpu", workers=0, progress=shown.append)
+    whales.match(recipe=recipe, matcher=f"{SIFT},shortlist=2", budget=2)
+    assert "without effect here: threshold, match of the recipe" in shown
