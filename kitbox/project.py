@@ -332,16 +332,18 @@ class Project:
     ) -> Explanation:
         """Return what each member, view, whitening and step adds to an ensemble or a recipe.
 
-        A page of it is written to `out`, if given.
+        Names beside a `recipe` are plugins that could be added to it. A page is written to `out`,
+        if given.
 
         >>> found = whales.explain("frozen_64", "frozen_64@views=plain+flip")
         >>> [effect.name for effect in found.effects if effect.kind == "member"]
         ['frozen_64', 'frozen_64@views=plain+flip']
         """
+        beside = names if recipe is not None else ()
         given = self._recipe(
-            names,
+            () if beside else names,
             recipe,
-            views=views,
+            views=() if beside else views,
             whiten=whiten,
             combine=combine,
             dims=dims,
@@ -355,9 +357,13 @@ class Project:
         )
         if out is not None:
             check_writable(Path(out))
-        sources = given.sources(self.workspace)
+        sources, others = given.sources(self.workspace), None
+        if beside:
+            added = self._recipe(beside, None, views=views)
+            others = added, added.sources(self.workspace)
+        folds = self._holdout_folds(fold)
         found = self._run(
-            recipe_search.explain_recipe(given, sources, self._holdout_folds(fold), metric=metric)
+            recipe_search.explain_recipe(given, sources, folds, others=others, metric=metric)
         )
         if out is not None:
             effects_page.write(found, self.competition, Path(out))

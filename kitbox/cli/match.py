@@ -1,5 +1,6 @@
 """Command that matches keypoints: match."""
 
+import re
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -160,7 +161,7 @@ def parse_matcher(text: str, shortlist: int | None = None) -> "MatchSettings":
         settings = MatchSettings.parse(text)
     except ValueError as error:
         raise KitboxError(str(error), where="--with") from error
-    if shortlist is None or "shortlist" in text:
+    if shortlist is None or re.search(r"[:,]\s*shortlist\s*=", text):
         return settings
     return replace(settings, shortlist=shortlist)
 

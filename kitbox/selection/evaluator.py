@@ -20,7 +20,7 @@ from kitbox.scoring.outcomes import Outcome
 from kitbox.selection.candidate import Candidate
 from kitbox.workspace import Workspace
 
-# Bytes of whitened blocks and of averaged views that are kept: the plain ones are on disk.
+# Bytes of whitened blocks that are kept. All others stay: those of one view are on disk.
 MEMORY = 2_000_000_000
 
 

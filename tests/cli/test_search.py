@@ -117,6 +117,9 @@ def test_plugins_beside_a_recipe_are_those_to_add(place: Workspace, tmp_path: Pa
     [other] = [e for e in found["effects"] if e["kind"] == "member"]
     assert (other["name"], other["present"]) == ("other", False)
     assert [member["name"] for member in found["members"]] == ["good"]
+    whales = kitbox.open(place.root, device="cpu", precision="32", workers=0)
+    again = whales.explain("other", recipe=recipe).as_json()
+    assert again == {key: found[key] for key in again}
 
 
 def test_without_a_name_the_recipe_of_the_settings_is_explained(

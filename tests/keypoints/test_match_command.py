@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import kitbox
+from kitbox.cli.match import parse_matcher
 from kitbox.competition import presets
 from kitbox.ensemble.recipe import Recipe
 from kitbox.synthetic import whale_competition
@@ -161,3 +162,12 @@ def test_settings_of_answers_in_a_recipe_are_told(place, tmp_path):
     whales = kitbox.open(place.root, device="cpu", workers=0, progress=shown.append)
     whales.match(recipe=recipe, matcher=f"{SIFT},shortlist=2", budget=2)
     assert "without effect here: threshold, match of the recipe" in shown
+
+
+def test_a_shortlist_is_that_of_the_option_unless_the_matcher_has_its_own():
+    for text, length in (
+        ("sift", 50),
+        ("sift:points=80,shortlist=7", 7),
+        ("disk:weights=file:shortlist/disk.pth", 50),
+    ):
+        assert parse_matcher(text, 50).shortlist == length
