@@ -83,7 +83,7 @@ def test_a_byte_order_mark_is_ignored(workspace: Workspace) -> None:
         (
             '"joined"',
             '"join"',
-            "submission.layout = 'join' should be 'joined', 'columns', 'long' or 'scored'",
+            "submission.layout = 'join' should be 'joined', 'columns', 'long', 'scored' or 'pairs'",
         ),
         (
             "test_folder",
@@ -208,7 +208,7 @@ def changed(**parts: dict[str, Any]) -> Competition:
         ({"submission": {"layout": "scored"}}, "layout = 'scored' needs answers = 'label'"),
         (
             {"submission": {"scores": "unit"}},
-            "submission.scores is for layout = 'long'; leave it out",
+            "submission.scores is for layout = 'long' or 'pairs'; leave it out",
         ),
         (
             {
