@@ -169,10 +169,11 @@ class EnsembleOptions:
         return "probability" if self.combine == "classifier" or fused else None
 
     def method_json(self) -> dict[str, Any]:
-        """Return the method of answering as receipts record it."""
+        """Return the method of answering as receipts record it, with all settings."""
+        settings = self.fusion_settings
         stages = {
             "rerank": list(self.rerank),
-            "match": list(self.match),
+            "match": [] if settings is None else [each.full for each in settings.matchers],
             "fusion": self.fusion,
             "balance": self.balance,
         }

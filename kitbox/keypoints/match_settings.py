@@ -121,12 +121,18 @@ class MatchSettings:
     def __str__(self) -> str:
         """Return the text that `parse` reads: the matcher, and what is not its default."""
         plain = type(self).of(self.method)
-        changed = [
-            f"{name}={_written(value)}"
-            for name, value in self._own().items()
-            if value != getattr(plain, name)
-        ]
-        return f"{self.method}:{','.join(changed)}" if changed else self.method
+        return self._text(
+            {n: value for n, value in self._own().items() if value != getattr(plain, n)}
+        )
+
+    @property
+    def full(self) -> str:
+        """The text with all settings, which has the same meaning when a default changes."""
+        return self._text(self._own())
+
+    def _text(self, settings: dict[str, Any]) -> str:
+        written = ",".join(f"{name}={_written(value)}" for name, value in settings.items())
+        return f"{self.method}:{written}" if written else self.method
 
     @property
     def learned(self) -> bool:

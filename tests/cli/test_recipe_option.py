@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kitbox.ensemble.recipe import Recipe
+from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.project import Project, open_project
 from kitbox.workspace import Workspace
 from tests.commands import RUN, error_of, json_of, kitbox
@@ -104,7 +105,7 @@ def test_all_stages_together_are_made_again_byte_for_byte(place: Workspace) -> N
     way = {name: made["way"][name] for name in ("rerank", "match", "fusion", "balance")}
     assert way == {
         "rerank": [STEP],
-        "match": ["orb:shortlist=4"],
+        "match": [MatchSettings.parse("orb:shortlist=4").full],
         "fusion": recipe.fusion,
         "balance": recipe.balance,
     }

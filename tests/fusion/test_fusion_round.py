@@ -10,6 +10,7 @@ import kitbox
 from kitbox.competition import presets
 from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.errors import KitboxError
+from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.submission import bundle, submission
 from kitbox.synthetic import whale_competition
 from kitbox.workspace import Workspace
@@ -36,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def test_matches_are_fused_and_paired_with_the_score_without_them(place: Workspace) -> None:
     plain = json_of(place, "score", "frozen_32")
     found = json_of(place, "score", "frozen_32", "--match", SIFT)
-    assert found["way"]["match"] == [SIFT]
+    assert found["way"]["match"] == [MatchSettings.parse(SIFT).full]
     [evidence] = found["fusion"]
     assert evidence["method"] == "logit"
     assert list(evidence["weights"]) == ["similarity", "sift"]
@@ -68,11 +69,11 @@ def test_a_submission_is_made_and_reproduced_byte_for_byte(
 ) -> None:
     made = json_of(place, "ensemble", "frozen_32", *how, "--submit")
     receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
-    assert receipt["way"]["match"] == [SIFT]
+    assert receipt["way"]["match"] == [MatchSettings.parse(SIFT).full]
     assert receipt["fusion"]["signals"] == ["similarity", "sift"]
     assert receipt["fusion"].get("weights", {}) == made["fusion"][0].get("weights", {})
     packed = bundle.ensemble_arguments(receipt)
-    assert packed[packed.index("--match") + 1] == SIFT
+    assert packed[packed.index("--match") + 1] == MatchSettings.parse(SIFT).full
     told = commands.kitbox(place, "reproduce", made["submission"], "--device", "cpu").stderr
     assert "the submission is the same, byte for byte" in told
 

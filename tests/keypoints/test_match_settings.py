@@ -23,6 +23,10 @@ def test_the_canonical_text_reads_back_as_the_same_settings():
     assert str(settings) == text
     assert MatchSettings.parse(str(settings)) == settings
     assert str(MatchSettings.parse("orb:points=64,shortlist=5")) == "orb:shortlist=5,points=64"
+    assert MatchSettings.parse(settings.full) == settings
+    assert MatchSettings.parse("orb").full == (
+        "orb:shortlist=20,points=1024,size=768,margin=0.05,ratio=0.9,threshold=8,fewest=8"
+    )
 
 
 @pytest.mark.parametrize(
