@@ -312,7 +312,14 @@ def test_pairs_that_cannot_be_matched_are_one_sentence(images, tmp_path, first, 
     assert not Workspace(tmp_path).local_matches.exists()
 
 
-@pytest.mark.parametrize("name", ["workers", "budget"])
-def test_a_setting_of_0_is_refused(name):
-    with pytest.raises(KitboxError, match=f"{name} = 0: give 1 or more"):
-        MatchOptions(**{name: 0})
+@pytest.mark.parametrize(("name", "value", "least"), [("workers", -1, 0), ("budget", 0, 1)])
+def test_a_setting_that_is_too_small_is_refused(name, value, least):
+    with pytest.raises(KitboxError, match=f"{name} = {value}: give {least} or more"):
+        MatchOptions(**{name: value})
+
+
+def test_no_workers_are_one(images, tmp_path):
+    _, none = run(images, Workspace(tmp_path / "none"), workers=0)
+    _, one = run(images, Workspace(tmp_path / "one"), workers=1)
+    np.testing.assert_array_equal(none.inliers, one.inliers)
+    assert none.computed == one.computed > 0
