@@ -30,6 +30,7 @@ from kitbox.cli.terminal import (
     print_line,
     print_table,
 )
+from kitbox.errors import KitboxError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,6 +89,8 @@ def search(
     from kitbox.selection.nested_search import SearchSettings
 
     workspace, competition = open_workspace(folder)
+    if not names and competition.ensemble.recipe is None:
+        raise KitboxError("name plugins to search among", fix="'kitbox plugins' lists plugins")
     settings = SearchSettings(metric=metric, trials=trials, seconds=seconds, seed=seed)
     check_writable(out)
     given = choose_recipe(names, MemberOptions(view=view), combine, workspace, competition)

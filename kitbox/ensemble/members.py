@@ -13,7 +13,7 @@ from kitbox.dataset.collection import Collection
 from kitbox.embedding import embedder, imported_embeddings
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.embedding.imported_embeddings import ImportedEmbeddings
-from kitbox.errors import KitboxError, did_you_mean
+from kitbox.errors import KitboxError, counted, did_you_mean
 from kitbox.network.checkpoint import read_origin
 from kitbox.plugin import discovery
 from kitbox.plugin.discovery import NamedPlugin
@@ -459,7 +459,9 @@ def _members(
         raise KitboxError(f"--weights names {len(given)} weights for {len(sources)} plugins")
     whitens = [None] * len(sources) if whitening is None else list(whitening)
     if len(whitens) != len(sources):
-        raise KitboxError(f"--whiten names {len(whitens)} dimensions for {len(sources)} plugins")
+        raise KitboxError(
+            f"--whiten names {len(whitens)} dimensions for {counted(len(sources), 'plugin')}"
+        )
     return [
         member(weight, whiten=whiten)
         for member, weight, whiten in zip(found, given, whitens, strict=True)

@@ -151,7 +151,9 @@ class Recipe(Value):
             own = [dims or False for dims in whiten]
             whiten = None
             if len(own) != count:
-                raise KitboxError(f"--whiten names {len(own)} dimensions for {count} plugins")
+                raise KitboxError(
+                    f"--whiten names {len(own)} dimensions for {counted(count, 'plugin')}"
+                )
         try:
             return cls(
                 members=tuple(

@@ -191,7 +191,7 @@ def test_python_scores_and_submits_a_recipe(place: Workspace) -> None:
         (("score", "--recipe", "gone.toml"), "cannot read the recipe "),
         (("score", "--recipe", "best.toml", "--weights", "1,2"), "--weights is beside the recipe "),
         (("score", "--recipe", "best.toml", "--view", "flip"), "--view is beside the recipe best"),
-        (("score", "plain", "--whiten", "4,4"), "--whiten names 2 dimensions for 1 plugins"),
+        (("score", "plain", "--whiten", "4,4"), "--whiten names 2 dimensions for 1 plugin"),
         (("score", "plain", "--whiten", "few"), "--whiten few is neither dimensions, as 256, nor "),
         (("score", "plain", "--whiten", "1"), "--whiten 1: give 2 dimensions or more"),
         (("ensemble", "plain", "--weights", "0"), "the weight of plain is 0; give it a finite "),

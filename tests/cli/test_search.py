@@ -152,6 +152,7 @@ def test_mistakes_are_one_sentence_and_write_nothing(place: Workspace, tmp_path:
         "a search combines plugins, and good is the only one; name more of them; "
         "'kitbox explain good' tells what steps do for it"
     )
+    assert error_of(place, "search").startswith("name plugins to search among; ")
     assert "no metric map_at_3" in error_of(
         place, "search", *NOISE, "--metric", "map_at_3", "--out", str(out), *RUN
     )
