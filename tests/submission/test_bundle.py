@@ -69,7 +69,8 @@ def test_a_bundle_answers_without_internet_as_its_workspace_did(
     for name in ("plain", "large"):
         run("train", name, *RUN)
     run("train", "plain", "--on", "all", *RUN)
-    stages = ("--rerank", "dba:k=2,alpha=3", "--match", "orb:shortlist=4", "--fusion", "mean")
+    matcher = MatchSettings.parse("orb:shortlist=4").full  # as receipts write it
+    stages = ("--rerank", "dba:k=2,alpha=3", "--match", matcher, "--fusion", "mean")
     options = ("--weights", "2,1", "--whiten", "4,none", *stages, "--threshold", "20%")
     made = json.loads(
         run("ensemble", "plain", "large", *options, "--submit", *RUN, "--json").stdout
