@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from kitbox.ensemble import gains
 from kitbox.errors import KitboxError, did_you_mean
 from kitbox.records import Progress
 from kitbox.scoring import comparison
@@ -18,9 +19,8 @@ from kitbox.selection.evaluator import Evaluator
 from kitbox.selection.search_space import SearchSpace
 
 Kind = Literal["member", "views", "whitening", "re-ranking", "fusion", "balance"]
-# The metric by which a query is answered rightly, and that of image retrieval.
+# The metric by which a query is answered rightly.
 HIT = "recall_at_1"
-RETRIEVAL = "map_at_20"
 
 
 @dataclass(frozen=True)
@@ -286,7 +286,7 @@ def _metrics(metric: str, whole: Mapping[str, Outcome]) -> tuple[str, ...]:
     if metric not in whole:
         near = did_you_mean(metric, whole)
         raise KitboxError(f"no metric {metric}{near}; there are {', '.join(whole)}")
-    other = RETRIEVAL if metric == HIT else HIT
+    other = gains.RETRIEVAL if metric == HIT else HIT
     return (metric, other) if other in whole else (metric,)
 
 

@@ -8,7 +8,7 @@ from kitbox.retrieval import rerankers
 from kitbox.selection.candidate import Candidate, CandidateMember, fusion_text
 
 # Dimensions of whitening that are tried; a gallery without room for any has half of its images.
-WHITENED_DIMS = (64, 128, 256, 512)
+_WHITENED_DIMS = (64, 128, 256, 512)
 # Weights are drawn in steps of this.
 _GRID = 0.05
 
@@ -174,7 +174,7 @@ class SearchSpace:
 def whitening_choices(dims: int, gallery: int) -> tuple[int | None, ...]:
     """Return None and the dimensions that a block may be whitened to, on so many images."""
     most = min(dims, gallery // 2)
-    usual = tuple(each for each in WHITENED_DIMS if each <= most)
+    usual = tuple(each for each in _WHITENED_DIMS if each <= most)
     return (None, *(usual or ((most,) if most >= 2 else ())))
 
 
