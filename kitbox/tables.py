@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from _csv import Reader
 
 # A spreadsheet takes a cell that begins with one of these for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 # Python's own limit is 131,072 characters; this is the largest number that every system takes.
 _LONGEST_CELL = 2**31 - 1
 # Column names in a message, and characters of one.
@@ -60,7 +60,8 @@ def read_rows(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, column → value) for each row of a list that has at least `columns`.
 
-    A list is a CSV with commas, semicolons or tabs, or an Excel workbook with one sheet. A
+    A list is a CSV with commas, semicolons or tabs, or an Excel workbook with one sheet. The
+    apostrophe before a formula, as `write_rows` puts it, is no part of a value. A
     byte-order mark, CRLF, rows without a value and empty cells at the end of a row are allowed, and
     the missing values of a short row are empty. Raises KitboxError for a missing file, a missing
     column, one of `columns` or of the `optional` ones that occurs twice, a title above the header,
@@ -82,7 +83,7 @@ def read_rows(
         what = _row_problem(row, names)
         if what is None:
             padded = [*row, *[""] * (len(names) - len(row))]
-            yield line, dict(zip(names, padded, strict=False))
+            yield line, dict(zip(names, map(plain_cell, padded), strict=False))
         elif on_bad_row is None:
             raise KitboxError(what, where=f"{path} line {line}")
         else:
@@ -92,8 +93,9 @@ def read_rows(
 def read_column_blocks(path: Path, columns: tuple[str, ...]) -> Iterator[list[Any]]:
     """Yield columns of a long list in blocks of rows, each column an array (n,) of str.
 
-    numpy reads the rows as long as no cell has quotes or line ends and all rows have as many cells
-    as the header; any other list is read as by `read_columns`, which raises the same errors.
+    numpy reads the rows as long as no cell has quotes, apostrophes or line ends and all rows have
+    as many cells as the header; any other list is read as by `read_columns`, which raises the same
+    errors.
     """
     header = read_header(path)
     done = 0
@@ -103,7 +105,7 @@ def read_column_blocks(path: Path, columns: tuple[str, ...]) -> Iterator[list[An
         separator, skipped = _separator(text)
         rows = text.rstrip("\r\n").count("\n")
         first, _, rest = text.partition("\n")
-        plain = '"' not in text and not skipped and first.strip()
+        plain = not any(mark in text for mark in "\"'") and not skipped and first.strip()
         if plain and text.count(separator) == (rows + 1) * (len(header) - 1):
             places = tuple(header.index(name) for name in columns)
             for block in parse_blocks(rest, places, separator):
@@ -399,7 +401,8 @@ def _cell_text(value: object, cell: Any) -> str:
 def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
     """Write rows as a CSV for spreadsheets, whole or not at all.
 
-    A text that a spreadsheet would read as a formula gets an apostrophe before it.
+    A text that a spreadsheet would read as a formula gets an apostrophe before it, which
+    `read_rows` takes away again.
     """
     with (
         atomic_file(path) as temporary,
@@ -412,4 +415,9 @@ def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
 def _safe_cell(cell: object) -> object:
     if not isinstance(cell, str):
         return cell
-    return readable(f"'{cell}" if cell.startswith(_FORMULA) else cell)
+    return readable(f"'{cell}" if _FORMULA.match(cell) else cell)
+
+
+def plain_cell(cell: str) -> str:
+    """Return the text of a cell without the apostrophe that `write_rows` puts before a formula."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

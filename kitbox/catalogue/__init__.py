@@ -1,0 +1,1 @@
+"""The catalogue: known individuals with their photographs, dates and places."""

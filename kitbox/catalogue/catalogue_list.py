@@ -1,0 +1,87 @@
+"""The workspace's list of known individuals and their photographs, catalogue.csv."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+
+from kitbox import tables
+from kitbox.errors import KitboxError, more
+
+
+@dataclass(frozen=True)
+class CatalogueRow:
+    """A photograph of an individual; what is not known is empty.
+
+    `image` is its name in the workspace. `date` is ISO 8601, as exact as it is known: "2019",
+    "2019-07", "2019-07-03" or "2019-07-03T10:11:12". Photographs of one `encounter` were taken
+    together; `side` is the side of the animal that they show.
+    """
+
+    image: str
+    individual: str
+    date: str = ""
+    place: str = ""
+    side: str = ""
+    encounter: str = ""
+
+    @property
+    def day(self) -> str:
+        """The date without the time of day."""
+        return self.date[:10]
+
+
+COLUMNS = tuple(field.name for field in fields(CatalogueRow))
+
+
+def load(path: Path) -> tuple[CatalogueRow, ...]:
+    """Return the rows of a catalogue.csv; a missing file has none.
+
+    Raises KitboxError, with the line, for a row without an image or an individual, and for an image
+    that two rows name.
+    """
+    if not path.exists():
+        return ()
+    rows: list[CatalogueRow] = []
+    line_of: dict[str, int] = {}
+    for line, cells in tables.read_rows(path, COLUMNS[:2], optional=COLUMNS[2:]):
+        row = CatalogueRow(*(cells.get(name, "").strip() for name in COLUMNS))
+        where = f"{path} line {line}"
+        if not row.image or not row.individual:
+            missing = "image" if not row.image else "individual"
+            raise KitboxError(f"the row has no {missing}", where=where, fix="complete or remove it")
+        if row.image in line_of:
+            raise KitboxError(
+                f"image '{row.image}' is on line {line_of[row.image]} too",
+                where=where,
+                fix="remove one of the rows",
+            )
+        line_of[row.image] = line
+        rows.append(row)
+    return tuple(rows)
+
+
+def save(path: Path, rows: Iterable[CatalogueRow]) -> None:
+    """Write a catalogue.csv, whole or not at all; raises KitboxError for a repeated image."""
+    rows = tuple(rows)
+    repeated = [image for image, count in Counter(row.image for row in rows).items() if count > 1]
+    if repeated:
+        raise KitboxError(
+            f"image '{repeated[0]}' is twice in the catalogue{more(len(repeated) - 1)}",
+            fix="remove one of the two",
+        )
+    tables.write_rows(path, [COLUMNS, *map(astuple, rows)])
+
+
+def with_encounters(rows: Iterable[CatalogueRow]) -> list[CatalogueRow]:
+    """Return the rows with an encounter each that has a date and none yet.
+
+    It is the individual, the day and the place, so that photographs of one animal on one day at one
+    place were taken together.
+    """
+    return [row if row.encounter or not row.date else _with_encounter(row) for row in rows]
+
+
+def _with_encounter(row: CatalogueRow) -> CatalogueRow:
+    parts = (row.individual, row.day, row.place)
+    return replace(row, encounter=" ".join(part for part in parts if part))

@@ -1,0 +1,69 @@
+"""catalogue.csv: its rows, and which of them are refused."""
+
+from pathlib import Path
+
+import pytest
+
+from kitbox.catalogue import catalogue_list
+from kitbox.catalogue.catalogue_list import CatalogueRow
+from kitbox.errors import KitboxError
+
+
+def test_a_saved_catalogue_is_loaded_as_it_was(tmp_path: Path) -> None:
+    rows = (
+        CatalogueRow("cat/a.jpg", "W-1", "2019-07-03T10:11:12", "Bay, north", "left", "e 1"),
+        CatalogueRow("cat/b.jpg", "Åse", "2019"),
+        CatalogueRow("cat/c.jpg", "'quoted'"),
+    )
+    catalogue_list.save(tmp_path / "catalogue.csv", rows)
+    assert catalogue_list.load(tmp_path / "catalogue.csv") == rows
+    assert [row.day for row in rows] == ["2019-07-03", "2019", ""]
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+12", "-12", "@home", "'=x", "''-"])
+def test_a_name_that_a_spreadsheet_would_compute_is_harmless_and_stays(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "catalogue.csv"
+    catalogue_list.save(path, [CatalogueRow("cat/a.jpg", name)])
+    assert f",'{name}," in path.read_text()
+    assert catalogue_list.load(path) == (CatalogueRow("cat/a.jpg", name),)
+
+
+def test_a_missing_catalogue_has_no_rows(tmp_path: Path) -> None:
+    assert catalogue_list.load(tmp_path / "catalogue.csv") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a,W1\na,W2\n", " line 3: image 'a' is on line 2 too; remove one of the rows"),
+        ("a,W1\nb,\n", " line 3: the row has no individual; complete or remove it"),
+        (",W1\n", " line 2: the row has no image; complete or remove it"),
+    ],
+)
+def test_a_faulty_row_is_named_by_its_line(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "catalogue.csv"
+    path.write_text(f"image,individual\n{text}")
+    with pytest.raises(KitboxError) as caught:
+        catalogue_list.load(path)
+    assert str(caught.value) == f"{path}{expected}"
+
+
+def test_a_repeated_image_is_not_saved(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.csv"
+    with pytest.raises(KitboxError, match="image 'a' is twice in the catalogue; remove one"):
+        catalogue_list.save(path, [CatalogueRow("a", "W1"), CatalogueRow("a", "W2")])
+    assert not path.exists()
+
+
+def test_photographs_of_a_day_and_place_are_one_encounter() -> None:
+    rows = [
+        CatalogueRow("a", "W1", "2019-07-03T10:11:12", "bay"),
+        CatalogueRow("b", "W1", "2019-07-03", "bay"),
+        CatalogueRow("c", "W1", "2019-07-03"),
+        CatalogueRow("d", "W1"),
+        CatalogueRow("e", "W1", "2019-07-03", "bay", encounter="7"),
+    ]
+    found = [row.encounter for row in catalogue_list.with_encounters(rows)]
+    assert found == ["W1 2019-07-03 bay", "W1 2019-07-03 bay", "W1 2019-07-03", "", "7"]

@@ -1,0 +1,82 @@
+"""Folders of photographs under one root: the names of their images."""
+
+from pathlib import Path
+
+import pytest
+
+from kitbox.catalogue import photograph_folders
+from kitbox.competition.image_files import ImageFolder
+from kitbox.errors import KitboxError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("cat/A/x.jpg", "card/season 1/y.jpg", "card/cat/z.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path / "workspace" / "photographs"
+
+
+def test_a_folder_has_one_name_however_often_it_is_linked(root: Path, tmp_path: Path) -> None:
+    first = photograph_folders.link(root, tmp_path / "cat")
+    again = photograph_folders.link(root, tmp_path / "card" / ".." / "cat", "other")
+    assert (first, again) == ("cat", "cat")
+    assert photograph_folders.linked(root) == {"cat": (tmp_path / "cat").resolve()}
+
+
+def test_a_folder_inside_a_linked_one_gets_no_link(root: Path, tmp_path: Path) -> None:
+    photograph_folders.link(root, tmp_path / "cat")
+    assert photograph_folders.link(root, tmp_path / "cat" / "A") == "cat/A"
+    assert [path.name for path in root.iterdir()] == ["cat"]
+
+
+def test_two_folders_of_one_name_and_odd_characters_are_told_apart(
+    root: Path, tmp_path: Path
+) -> None:
+    found = [
+        photograph_folders.link(root, tmp_path / name)
+        for name in ("cat", "card/cat", "card/season 1")
+    ]
+    assert found == ["cat", "cat-2", "season-1"]
+
+
+def test_images_are_found_by_their_names_below_the_root(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "card" / "season 1"
+    photograph_folders.link(root, folder)
+    (name,) = photograph_folders.names_of(root, folder, [folder / "y.jpg"])
+    assert name == "season-1/y.jpg"
+    match = ImageFolder(root, ".", "root", [name]).file_of(None, name, {})
+    assert (match.file, match.kind) == (root / "season-1" / "y.jpg", "")
+
+
+def test_a_file_keeps_its_first_name_when_a_folder_above_is_linked(
+    root: Path, tmp_path: Path
+) -> None:
+    season, card = tmp_path / "card" / "season 1", tmp_path / "card"
+    before = [photograph_folders.link(root, season)]
+    before += photograph_folders.names_of(root, season, [season / "y.jpg"])
+    photograph_folders.link(root, card)
+    files = [season / "y.jpg", card / "cat" / "z.jpg"]
+    assert before == ["season-1", "season-1/y.jpg"]
+    assert photograph_folders.names_of(root, card, files) == ["season-1/y.jpg", "card/cat/z.jpg"]
+
+
+def test_a_missing_folder_and_one_around_the_workspace_are_refused(
+    root: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KitboxError, match=r"there is no folder .*gone; correct its name"):
+        photograph_folders.link(root, tmp_path / "gone")
+    with pytest.raises(KitboxError, match=r"lies inside .*; give a workspace outside"):
+        photograph_folders.link(root, tmp_path)
+
+
+def test_a_folder_that_is_gone_is_named(root: Path, tmp_path: Path) -> None:
+    photograph_folders.link(root, tmp_path / "cat")
+    (tmp_path / "cat").rename(tmp_path / "elsewhere")
+    with pytest.raises(KitboxError, match=r"cat are gone: there is no folder .*/cat; plug in"):
+        photograph_folders.linked(root)
+
+
+def test_a_file_outside_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(KitboxError, match=r"x\.jpg is in no linked folder"):
+        photograph_folders.names_of(root, tmp_path / "cat", [tmp_path / "cat" / "A" / "x.jpg"])
