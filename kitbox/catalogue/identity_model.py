@@ -1,0 +1,239 @@
+"""The probability of each individual, and of a new one, from how similar they are.
+
+A conditional logit (McFadden, 1974) with an outside option: an individual i has the log-odds
+zᵢ = a·similarity + c·log(photographs) + d·matches + b against a new one, whose own are 0, so that
+the probabilities of all individuals and of a new one sum to 1. It is fitted on photographs of the
+catalogue, each once with its individual among the others and once without it.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kitbox.errors import KitboxError
+from kitbox.records import Floats, Integers, Strings
+
+Numbers = NDArray[np.float64]
+
+# Photographs whose individual has another encounter: with fewer, nothing is calibrated.
+FEWEST_PAIRS = 30
+# Parts of the individuals; each part has probabilities of a model fitted on the others.
+_PARTS = 5
+# So weak a penalty on standardised coefficients that it only keeps separable data finite.
+_PENALTY = 1e-3
+# The share of new individuals that the catalogue itself shows counts as so many photographs.
+_PRIOR_PHOTOGRAPHS = 20.0
+_ROUNDS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signals:
+    """What a model looks at: `similarity`, `photographs` and, if measured, `matches`, all (q, m).
+
+    Similarity is -inf where an individual has no photograph left. `matches` is log(1 + n) of the
+    local matches with the individual's photographs, 0 where none were looked for.
+    """
+
+    similarity: Floats
+    photographs: Integers
+    matches: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.similarity)
+
+    def take(self, rows: Integers | NDArray[np.bool_]) -> "Signals":
+        """Return the signals of some queries (indices or a mask)."""
+        matches = None if self.matches is None else self.matches[rows]
+        return Signals(
+            similarity=self.similarity[rows], photographs=self.photographs[rows], matches=matches
+        )
+
+    @property
+    def columns(self) -> list[Numbers]:
+        """The columns of the logit, 0 where an individual has no photograph left."""
+        there = np.isfinite(self.similarity)
+        found = [
+            np.where(there, self.similarity, 0).astype(np.float64),
+            np.log(np.where(there, np.maximum(self.photographs, 1), 1).astype(np.float64)),
+        ]
+        return found if self.matches is None else [*found, self.matches.astype(np.float64)]
+
+
+@dataclass(frozen=True)
+class Identities:
+    """The probability of each individual (q, m), and of a `new (q,)` one; rows sum to 1."""
+
+    probability: Numbers
+    new: Numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentityModel:
+    """The coefficients of the columns of signals, and the intercept at a share of 1/2 new."""
+
+    coefficients: tuple[float, ...]
+    intercept: float
+
+    def identities(self, signals: Signals, new_share: float) -> Identities:
+        """Return the probabilities of queries of which a share in (0, 1) shows new individuals."""
+        log_odds = self._log_odds(signals) + np.log((1 - new_share) / new_share)
+        top = np.maximum(log_odds.max(axis=1, initial=-np.inf), 0.0)
+        parts = np.exp(log_odds - top[:, None])
+        new = np.exp(-top)
+        total = parts.sum(axis=1) + new
+        return Identities(parts / total[:, None], new / total)
+
+    def new_share(self, signals: Signals, expected: float) -> float:
+        """Return the share of queries that show new individuals (Saerens et al., 2002).
+
+        It is the share at which the mean of the probabilities is that share, with the one that is
+        `expected` counting as twenty queries.
+        """
+        share = expected
+        for _ in range(_ROUNDS):
+            new = float(self.identities(signals, share).new.sum())
+            share = (new + _PRIOR_PHOTOGRAPHS * expected) / (len(signals) + _PRIOR_PHOTOGRAPHS)
+        return share
+
+    def _log_odds(self, signals: Signals) -> Numbers:
+        total = sum(
+            weight * column
+            for weight, column in zip(self.coefficients, signals.columns, strict=True)
+        )
+        return np.where(np.isfinite(signals.similarity), total + self.intercept, -np.inf)
+
+
+def fit(signals: Signals, own: Integers) -> IdentityModel:
+    """Return the model fitted to queries whose individual is in the column `own (q,)`.
+
+    It is -1, or has similarity -inf, where the individual has no other photograph: such a query
+    counts as one of a new individual alone. Both kinds count alike in all. Similarity and matches
+    never count against an individual. Raises KitboxError without queries of both kinds.
+    """
+    rows = np.arange(len(signals))
+    present = own >= 0
+    present[present] = np.isfinite(signals.similarity[rows[present], own[present]])
+    if not present.any() or len(signals.similarity[0]) < 2:
+        raise KitboxError("no photograph has its individual beside others; nothing to calibrate")
+    columns = signals.columns
+    there = np.isfinite(signals.similarity)
+    middles = [float(column[there].mean()) for column in columns]
+    spreads = [float(column[there].std()) or 1.0 for column in columns]
+    scaled = np.stack(
+        [(c - middle) / spread for c, middle, spread in zip(columns, middles, spreads, strict=True)]
+    )
+    others = there.copy()  # candidates of a query whose individual is not among them
+    others[rows[present], own[present]] = False
+    weights = 0.5 * len(signals) / np.array([present.sum(), len(signals)])
+
+    def loss(parameters: Numbers) -> tuple[float, Numbers]:
+        log_odds = np.tensordot(parameters[:-1], scaled, axes=1) + parameters[-1]
+        value = 0.5 * _PENALTY * float((parameters[:-1] ** 2).sum()) * len(signals)
+        gradient = np.append(_PENALTY * len(signals) * parameters[:-1], 0.0)
+        for candidates, used, weight in (
+            (there, present, weights[0]),
+            (others, np.ones_like(present), weights[1]),
+        ):
+            z = np.where(candidates[used], log_odds[used], -np.inf)
+            top = np.maximum(z.max(axis=1), 0.0)
+            share = np.exp(z - top[:, None])
+            total = share.sum(axis=1) + np.exp(-top)
+            share /= total[:, None]
+            value += weight * float((np.log(total) + top).sum())
+            if candidates is there:  # the right answer is the individual, else the outside option
+                chosen = np.arange(len(z)), own[used]
+                value -= weight * float(z[chosen].sum())
+                share[chosen] -= 1
+            gradient[:-1] += weight * np.tensordot(scaled[:, used], share, axes=2)
+            gradient[-1] += weight * float(share.sum())
+        return value / len(signals), gradient / len(signals)
+
+    from scipy.optimize import minimize
+
+    start = np.zeros(len(columns) + 1)
+    free = (None, None)
+    bounds = [(0, None), free, *[(0, None)] * (len(columns) - 2), free]
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    weights_of = found[:-1] / np.array(spreads)
+    return IdentityModel(
+        coefficients=tuple(map(float, weights_of)),
+        intercept=float(found[-1] - (weights_of * np.array(middles)).sum()),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossFit:
+    """Probabilities of queries of the catalogue, each by a model fitted without its individual.
+
+    `known` are those with the individual among the others, NaN in rows of queries whose individual
+    has no other photograph; `unknown` are those of all queries without it.
+    """
+
+    known: Identities
+    unknown: Identities
+
+
+def cross_fit(signals: Signals, own: Integers, individuals: Strings, new_share: float) -> CrossFit:
+    """Return cross-fitted probabilities of queries that show `individuals (q,)`.
+
+    Raises KitboxError as `fit` does, and for fewer than two individuals.
+    """
+    names, groups = np.unique(individuals, return_inverse=True)
+    if len(names) < 2:
+        raise KitboxError("all photographs show one individual; nothing to calibrate")
+    from sklearn.model_selection import GroupKFold
+
+    without = without_own(signals, own)
+    shape = signals.similarity.shape
+    found = [[np.full(shape, np.nan), np.full(len(signals), np.nan)] for _ in range(2)]
+    for others, part in GroupKFold(min(_PARTS, len(names))).split(groups, groups=groups):
+        model = fit(signals.take(others), own[others])
+        for (probability, new), given in zip(found, (signals, without), strict=True):
+            identities = model.identities(given.take(part), new_share)
+            probability[part], new[part] = identities.probability, identities.new
+    absent = ~has_own(signals, own)
+    found[0][0][absent], found[0][1][absent] = np.nan, np.nan
+    return CrossFit(known=Identities(*found[0]), unknown=Identities(*found[1]))
+
+
+def has_own(signals: Signals, own: Integers) -> NDArray[np.bool_]:
+    """Return which queries (q,) have a photograph of their individual left."""
+    found = own >= 0
+    rows = np.flatnonzero(found)
+    found[rows] = np.isfinite(signals.similarity[rows, own[rows]])
+    return found
+
+
+def without_own(signals: Signals, own: Integers) -> Signals:
+    """Return the signals as they are where the individual of each query is not in the catalogue."""
+    similarity = signals.similarity.copy()
+    rows = np.flatnonzero(own >= 0)
+    similarity[rows, own[rows]] = -np.inf
+    return replace(signals, similarity=similarity)
+
+
+def expected_new_share(individuals: Strings, encounters: Integers) -> float:
+    """Return the share of encounters that are expected to show a new individual.
+
+    It is that of individuals met once among all encounters (Good, 1953): the chance that the next
+    one is of an individual not met before. It is kept within 2 % and 98 %.
+    """
+    met = {*zip(individuals.tolist(), encounters.tolist(), strict=True)}
+    names = [name for name, _ in met]
+    times = np.unique(np.array(names), return_counts=True)[1] if names else np.zeros(0)
+    share = float((times == 1).sum()) / max(int(times.sum()), 1)
+    return float(np.clip(share, 0.02, 0.98))
+
+
+def log_loss(fit: CrossFit, own: Integers, new_share: float) -> float:
+    """Return the mean of −log of the probability of what is right, over both kinds of queries.
+
+    `new_share` is the weight of queries without their individual.
+    """
+    rows = np.flatnonzero(~np.isnan(fit.known.new))
+    right = fit.known.probability[rows, own[rows]]
+    least = np.finfo(np.float64).tiny
+    of_known = -np.log(np.maximum(right, least)).mean()
+    of_new = -np.log(np.maximum(fit.unknown.new, least)).mean()
+    return float((1 - new_share) * of_known + new_share * of_new)

@@ -1,0 +1,79 @@
+"""Drawn vectors of individuals that are met again: a catalogue without photographs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kitbox.catalogue.identity_model import Signals
+from kitbox.catalogue.individual_evidence import Gallery, evidence_blocks
+from kitbox.records import Floats, Integers, Strings
+
+DIM = 24
+
+
+@dataclass(frozen=True)
+class DrawnCatalogue:
+    """Unit `vectors (n, 24)` of `individuals (n,)` at `encounters (n,)`, around `centres`."""
+
+    vectors: Floats
+    individuals: Strings
+    encounters: Integers
+    centres: Floats
+
+    @property
+    def gallery(self) -> Gallery:
+        return Gallery.of(self.vectors, self.individuals, self.encounters)
+
+    @property
+    def own(self) -> Integers:
+        return np.searchsorted(self.gallery.individuals, self.individuals).astype(np.int64)
+
+    @property
+    def signals(self) -> Signals:
+        """Each photograph against those of other encounters."""
+        return signals_of(self.vectors, self.gallery, self.encounters)
+
+
+def signals_of(vectors: Floats, gallery: Gallery, encounters: Integers | None = None) -> Signals:
+    blocks = list(evidence_blocks(vectors, gallery, encounters))
+    return Signals(
+        similarity=np.concatenate([block.similarity for block in blocks]),
+        photographs=np.concatenate([block.photographs for block in blocks]),
+    )
+
+
+def draw(individuals: int = 60, *, seed: int = 0, noise: float = 1.0) -> DrawnCatalogue:
+    """Draw individuals with one to five encounters of one or two photographs each."""
+    generator = np.random.default_rng(seed)
+    centres = generator.normal(size=(individuals, DIM))
+    vectors, labels, encounters = [], [], []
+    for individual in range(individuals):
+        for _ in range(generator.integers(1, 6)):
+            animal = centres[individual] + noise * generator.normal(size=DIM)
+            encounter = encounters[-1] + 1 if encounters else 0
+            for _ in range(generator.integers(1, 3)):
+                vectors.append(animal + 0.3 * generator.normal(size=DIM))
+                labels.append(f"w{individual:03d}")
+                encounters.append(encounter)
+    return DrawnCatalogue(unit(np.array(vectors)), np.array(labels), np.array(encounters), centres)
+
+
+def draw_queries(
+    catalogue: DrawnCatalogue, count: int, *, new_share: float, seed: int = 1, noise: float = 1.0
+) -> tuple[Floats, Strings]:
+    """Draw new photographs (count, 24) and their individuals, '' where it is a new one.
+
+    Known individuals are met as often as in the catalogue.
+    """
+    generator = np.random.default_rng(seed)
+    names = generator.choice(catalogue.individuals, size=count)
+    shown = np.array([int(name[1:]) for name in names])
+    new = generator.random(count) < new_share
+    centres = np.where(new[:, None], generator.normal(size=(count, DIM)), catalogue.centres[shown])
+    found = centres + np.sqrt(noise**2 + 0.3**2) * generator.normal(size=(count, DIM))
+    return unit(found), np.where(new, "", names)
+
+
+def unit(vectors: np.ndarray) -> Floats:
+    scaled: Floats = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return scaled

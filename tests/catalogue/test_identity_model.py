@@ -1,0 +1,159 @@
+from functools import cache
+
+import numpy as np
+import pytest
+
+from kitbox.catalogue import identity_model
+from kitbox.catalogue.identity_model import (
+    IdentityModel,
+    Signals,
+    cross_fit,
+    expected_new_share,
+    has_own,
+    log_loss,
+    without_own,
+)
+from kitbox.errors import KitboxError
+from tests.catalogue.drawn_catalogue import DrawnCatalogue, draw, draw_queries, signals_of
+
+
+@cache
+def catalogue() -> DrawnCatalogue:
+    return draw(80)
+
+
+@cache
+def fitted() -> IdentityModel:
+    return identity_model.fit(catalogue().signals, catalogue().own)
+
+
+def small(*similarity: float) -> Signals:
+    values = np.array([similarity], dtype=np.float32)
+    return Signals(similarity=values, photographs=np.ones_like(values, dtype=np.int64))
+
+
+def test_probabilities_of_all_individuals_and_of_a_new_one_sum_to_1():
+    model = IdentityModel(coefficients=(2.0, 0.0), intercept=-1.0)
+    found = model.identities(small(0.5, 1.0), 0.5)
+    # by hand: log-odds 0 and 1 against 0 of a new one
+    total = 1 + np.e + 1
+    np.testing.assert_allclose(found.probability, [[1 / total, np.e / total]])
+    np.testing.assert_allclose(found.new, [1 / total])
+    # three new ones for each known one: the odds of individuals are a third
+    rarer = model.identities(small(0.5, 1.0), 0.75)
+    np.testing.assert_allclose(rarer.new, [3 / (3 + 1 + np.e)])
+
+
+def test_an_individual_without_photograph_has_probability_0():
+    model = IdentityModel(coefficients=(2.0, 0.0), intercept=-1.0)
+    found = model.identities(small(0.5, -np.inf), 0.5)
+    np.testing.assert_allclose(found.probability, [[0.5, 0]])
+
+
+def test_certain_answers_do_not_overflow():
+    model = IdentityModel(coefficients=(5000.0, 0.0), intercept=0.0)
+    found = model.identities(small(1.0, -1.0), 0.5)
+    np.testing.assert_allclose([*found.probability[0], *found.new], [1, 0, 0])
+
+
+def test_probabilities_of_new_photographs_are_as_often_right_as_they_say():
+    vectors, labels = draw_queries(catalogue(), 3000, new_share=0.25)
+    gallery = catalogue().gallery
+    found = fitted().identities(signals_of(vectors, gallery), 0.25)
+    best, top = found.probability.argmax(axis=1), found.probability.max(axis=1)
+    right = gallery.individuals[best] == labels
+    for stated, happened in ((top, right), (found.new, labels == "")):
+        for low in np.arange(0, 1, 0.2):
+            rows = (stated >= low) & (stated < low + 0.2)
+            if rows.sum() >= 200:
+                assert abs(stated[rows].mean() - happened[rows].mean()) < 0.1
+        assert abs(stated.mean() - happened.mean()) < 0.05
+
+
+def test_the_share_of_new_individuals_follows_the_photographs():
+    gallery = catalogue().gallery
+    shares = []
+    for true in (0.05, 0.5, 0.9):
+        vectors, _ = draw_queries(catalogue(), 1000, new_share=true)
+        shares.append(fitted().new_share(signals_of(vectors, gallery), 0.3))
+    assert shares == sorted(shares)
+    # above the truth: leaving an encounter out leaves known individuals fewer photographs
+    np.testing.assert_allclose(shares, [0.05, 0.5, 0.9], atol=0.16)
+    # few photographs say little
+    few, _ = draw_queries(catalogue(), 1, new_share=1.0)
+    assert abs(fitted().new_share(signals_of(few, gallery), 0.3) - 0.3) < 0.05
+
+
+def test_similarity_never_counts_against_an_individual():
+    signals = Signals(
+        similarity=-catalogue().signals.similarity.clip(-1),
+        photographs=catalogue().signals.photographs,
+    )
+    assert identity_model.fit(signals, catalogue().own).coefficients[0] == 0
+
+
+def test_matches_that_tell_individuals_apart_have_weight_and_help():
+    drawn, own = catalogue(), catalogue().own
+    signals = drawn.signals
+    matches = np.zeros_like(signals.similarity)
+    rows = np.flatnonzero(has_own(signals, own))
+    matches[rows, own[rows]] = 3.0
+    helped = Signals(
+        similarity=signals.similarity, photographs=signals.photographs, matches=matches
+    )
+    assert identity_model.fit(helped, own).coefficients[2] > 0.5
+    losses = [
+        log_loss(cross_fit(given, own, drawn.individuals, 0.3), own, 0.3)
+        for given in (signals, helped)
+    ]
+    assert losses[1] < losses[0] - 0.2
+
+
+def test_cross_fitted_probabilities_are_by_models_of_other_individuals(monkeypatch):
+    drawn, seen = catalogue(), []
+    honest = identity_model.fit
+
+    def watched(signals: Signals, own: np.ndarray) -> IdentityModel:
+        seen.append(set(own.tolist()))
+        return honest(signals, own)
+
+    monkeypatch.setattr(identity_model, "fit", watched)
+    found = cross_fit(drawn.signals, drawn.own, drawn.individuals, 0.3)
+    everybody = set(drawn.own.tolist())
+    left_out = [everybody - part for part in seen]
+    assert len(left_out) == 5
+    assert set().union(*left_out) == everybody
+    assert sum(map(len, left_out)) == len(everybody)
+    known = has_own(drawn.signals, drawn.own)
+    assert np.isnan(found.known.new).tolist() == (~known).tolist()
+    total = found.unknown.probability.sum(axis=1) + found.unknown.new
+    np.testing.assert_allclose(total, 1)
+    rows = np.arange(len(drawn.own))
+    assert (found.unknown.probability[rows, drawn.own] == 0).all()
+
+
+def test_without_its_individual_a_query_keeps_all_others():
+    drawn = catalogue()
+    before, after = drawn.signals.similarity, without_own(drawn.signals, drawn.own).similarity
+    rows = np.arange(len(drawn.own))
+    assert np.isneginf(after[rows, drawn.own]).all()
+    changed = before != after
+    changed[rows, drawn.own] = False
+    assert not changed.any()
+
+
+def test_the_expected_share_of_new_individuals_is_that_of_those_met_once():
+    individuals = np.array(["a", "a", "a", "b", "c", "c"])
+    encounters = np.array([0, 0, 1, 2, 3, 3])
+    # encounters: a twice, b once, c once
+    assert expected_new_share(individuals, encounters) == 0.5
+    assert expected_new_share(individuals[:3], encounters[:3]) == 0.02
+    assert expected_new_share(individuals[3:], encounters[3:]) == 0.98
+
+
+def test_nothing_is_calibrated_where_nobody_is_met_again_or_there_is_one_individual():
+    signals = small(-np.inf, 0.5)
+    with pytest.raises(KitboxError, match="nothing to calibrate"):
+        identity_model.fit(signals, np.array([0]))
+    with pytest.raises(KitboxError, match="all photographs show one individual"):
+        cross_fit(small(0.5), np.array([0]), np.array(["a"]), 0.5)
