@@ -82,7 +82,8 @@ class EvidenceBlock:
         part = gallery.photographs_of(individual)
         values = self.of_photographs[row, part]
         order = np.argsort(-values, kind="stable")[:k]
-        return part.start + order[np.isfinite(values[order])]
+        found: Integers = part.start + order[np.isfinite(values[order])]
+        return found
 
 
 def evidence_blocks(
