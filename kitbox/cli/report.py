@@ -1,6 +1,7 @@
 """Commands that show data and results in a browser: report, look."""
 
-from contextlib import nullcontext
+import getpass
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -183,6 +184,14 @@ def look(
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
     ] = True,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            help="Who decides, as decisions.csv names it; default: the login name.",
+            metavar="NAME",
+        ),
+    ] = None,
     view: ViewOption = None,
     whiten: WhitenOption = None,
     device: DeviceOptions,
@@ -212,7 +221,8 @@ def look(
             )
     workspace, competition = open_workspace(folder)
     with listen(port) as listening:
-        session = DecisionSession(workspace, follow(photographs.load(workspace, competition)))
+        listed = follow(photographs.load(workspace, competition))
+        session = DecisionSession(workspace, listed, _login_name() if by is None else by)
         embeddings = None
         if names:
             embeddings = _embed(names, session, workspace, view, whiten, device.for_embedding())
@@ -227,6 +237,13 @@ def look(
         with open_browser(address, workspace.cache) if browser else nullcontext():
             server.serve_forever()  # until Ctrl-C
     print_line(f"done; {len(session.state.decisions.rows)} decisions in {workspace.decisions}")
+
+
+def _login_name() -> str:
+    """Return the user's login name, '' where the system knows none."""
+    with suppress(OSError, KeyError, ImportError):
+        return getpass.getuser()
+    return ""
 
 
 def _embed(

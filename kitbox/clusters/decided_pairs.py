@@ -38,13 +38,14 @@ def link_graph(graph: NeighbourGraph, links: Links) -> NeighbourGraph:
     """Return the graph in which linked pairs of queries and gallery images have the last word.
 
     Images of one individual are as similar as no others of the graph are, those of two individuals
-    as little: 1 and -1 where similarities are cosines.
+    as little: 1 and -1 where similarities are cosines. A new one is none of those with a label.
     """
     search = graph.search
     queries = links.individuals(search.query_images)
     linked = np.flatnonzero(queries >= 0)
     gallery = links.individuals(search.gallery_images)
-    if not len(linked) or (gallery < 0).all():
+    named = np.flatnonzero(np.isin(search.gallery_images, list(links.named)))
+    if not len(linked) or ((gallery < 0).all() and not len(named)):
         return graph
     apart = _apart(links, queries, gallery)
     members = [np.flatnonzero(gallery == number) for number in range(int(gallery.max()) + 1)]
@@ -52,8 +53,10 @@ def link_graph(graph: NeighbourGraph, links: Links) -> NeighbourGraph:
     rows: list[Integers] = []
     similarity: list[NDArray[np.float32]] = []
     for number in queries[linked].tolist():
-        own = members[number] if number < len(members) else members[0][:0]
+        own = members[number] if number < len(members) else named[:0]
         others = [members[other] for other in sorted(apart.get(number, ()))]
+        if number in links.new:
+            others = [np.union1d(np.concatenate([named[:0], *others]), named)]
         rows.append(np.concatenate([own, *others]))
         values = np.full(len(rows[-1]), low, dtype=np.float32)
         values[: len(own)] = high
@@ -75,12 +78,13 @@ def link_labels(measured: LabelSimilarities, search: Search, links: Links) -> La
     """Return similarities of labels in which links of the search's queries have the last word.
 
     The label of a query's individual is more similar than all others, that of another individual
-    less.
+    less. All labels are less similar to a new one, in their order.
     """
     queries = links.individuals(search.query_images)
     number_of = {label: number for number, label in links.label_of.items()}
     columns = np.array([number_of.get(label, -1) for label in measured.labels.tolist()])
-    if (queries < 0).all() or not len(columns) or (columns < 0).all():
+    new = np.isin(queries, list(links.new))
+    if (queries < 0).all() or not len(columns) or ((columns < 0).all() and not new.any()):
         return measured
     apart = _apart(links, queries, columns)
 
@@ -92,6 +96,9 @@ def link_labels(measured: LabelSimilarities, search: Search, links: Links) -> La
             for row in np.flatnonzero(own >= 0):
                 values = similarity[row]
                 known = values > -np.inf
+                if int(own[row]) in links.new and known.any():
+                    low = min(-1.0, float(values[known].min()))
+                    values[known] += np.float32(low - float(values[known].max()))
                 same = known & (columns == own[row])
                 others = known & np.isin(columns, list(apart.get(int(own[row]), ())))
                 if same.any():
@@ -106,17 +113,22 @@ def link_labels(measured: LabelSimilarities, search: Search, links: Links) -> La
 
 
 def link_answers(
-    ranking: Ranking, searches: Sequence[Search], links: Links, labels: Strings
+    ranking: Ranking,
+    searches: Sequence[Search],
+    links: Links,
+    labels: Strings,
+    unknown: str | None = None,
 ) -> Ranking:
     """Return the ranking of labels in which a linked query's own label comes first.
 
-    Only if it is one of the `labels` that answers may have.
+    Only if it is one of the `labels` that answers may have. The `unknown` label, where answers may
+    have it, comes first for a new individual.
     """
     queries = np.concatenate([links.individuals(search.query_images) for search in searches])
-    possible = set(labels.tolist()) - {""}
+    possible = {*labels.tolist(), unknown} - {"", None}
     answers, similarity = ranking.answers.copy(), ranking.similarity.copy()
     for row, number in enumerate(queries.tolist()):
-        label = links.label_of.get(number)
+        label = unknown if number in links.new else links.label_of.get(number)
         if label is None or label not in possible or answers[row, 0] == label:
             continue
         place = np.flatnonzero(answers[row] == label)

@@ -1,6 +1,7 @@
 """Decisions of the user about images and individuals, which every later step applies.
 
-decisions.csv has the columns decision, subject, value and note. A row is one of
+decisions.csv has the columns decision, subject, value and note, and where a page wrote a row also
+by (who decided) and time (UTC, as 2026-11-30T12:00:00Z), which change no result. A row is one of
 
 - `merge,LABEL,LABEL`: the first is the same individual as the second, whose name stays
 - `drop,IMAGE`: leave it out of the labelled images and of an index; a test image cannot be dropped
@@ -10,18 +11,27 @@ decisions.csv has the columns decision, subject, value and note. A row is one of
 - `box,IMAGE,x0 y0 x1 y1`: crop it to this box, in pixels of the upright image
 - `fine,IMAGE,IMAGE` or `fine,LABEL`: checked and correct; not shown as a suspect again
 - `same,IMAGE,IMAGE` and `different,IMAGE,IMAGE`: both show one individual, or two; see `Links`
+- `new,IMAGE`: it shows none of the individuals that have a label: the unknown label is its first
+  answer, no labelled image its match, no known individual its cluster. A `same` with a labelled
+  image, or a label of its own, ends that: then it is known who it is
+- `unsure,IMAGE`: a person cannot tell who it shows; no step does anything, and the matching desk
+  does not ask that person again
+- `poor,IMAGE`: the picture is too poor to tell; no step does anything, and the matching desk asks
+  nobody again and counts it
 
 Of drop, wrong and label the last row of an image counts, of same and different the last row of a
-pair in either order; else the last of a kind and a subject.
+pair in either order; else the last of a kind and a subject. A row of a page (with `by`) about an
+image that is in no list any more is counted and told; one written by hand is refused, since its
+name may have a typing error.
 """
 
 import csv
 import io
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from itertools import count, pairwise
 from pathlib import Path
@@ -46,16 +56,23 @@ _VALUES = {
     "fine": "the other image, or nothing for a label",
     "same": "the other image",
     "different": "the other image",
+    "new": "",
+    "unsure": "",
+    "poor": "",
 }
 # Kinds that decide about the label of an image: the last row of any of them counts.
 _LABEL_KINDS = ("drop", "wrong", "label")
 # Kinds that decide about a pair of images: the last row of either counts.
 PAIR_KINDS = ("same", "different")
+# Kinds that say of an image by itself who it shows, or why nobody can tell.
+IMAGE_KINDS = ("new", "unsure", "poor")
+# Kinds that change nothing: no label, image, box or link.
+_WITHOUT_EFFECT = ("fine", "unsure", "poor")
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A row: a decision about an image or a label.
+    """A row: a decision about an image or a label, who made it and when, '' if no page wrote it.
 
     Raises KitboxError for an unknown kind and for a value that does not fit its kind.
     """
@@ -64,6 +81,8 @@ class Decision:
     subject: str
     value: str = ""
     note: str = ""
+    by: str = ""
+    time: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in _VALUES:
@@ -85,6 +104,13 @@ class Decision:
         if self.kind == "box":
             _corners(self.value)
 
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The images that the row names, without those of `fine`, which may be labels."""
+        if self.kind in ("merge", "fine"):
+            return ()
+        return (self.subject, self.value) if self.kind in PAIR_KINDS else (self.subject,)
+
 
 @dataclass(frozen=True)
 class Links:
@@ -93,13 +119,17 @@ class Links:
     `individual_of` numbers the individual of each image from 0: of linked images, and of all
     labelled images of an individual that has one of them. `label_of` is the label of an individual
     that has one. `different` are pairs of individuals, the smaller number first, that are not one;
-    individuals of two labels are not one either. `pairs` are the rows that count.
+    individuals of two labels are not one either. `new` are individuals that are none of those with
+    a label; where there are some, `named` are the images that have one. `pairs` are the rows of
+    pairs that count.
     """
 
     individual_of: Mapping[str, int] = field(default_factory=dict)
     label_of: Mapping[int, str] = field(default_factory=dict)
     different: frozenset[tuple[int, int]] = frozenset()
     pairs: tuple[Decision, ...] = ()
+    new: frozenset[int] = frozenset()
+    named: frozenset[str] = frozenset()
 
     def individuals(self, image_ids: Strings) -> Integers:
         """Return the individual (n,) of each image, -1 where nothing is decided."""
@@ -112,6 +142,8 @@ class Links:
         labelled = sorted(present & set(self.label_of))
         found = {pair for pair in self.different if present.issuperset(pair)}
         found |= {(one, other) for one in labelled for other in labelled if one < other}
+        for one in present & self.new:
+            found |= {(min(one, other), max(one, other)) for other in labelled}
         return np.array(sorted(found), dtype=np.int64).reshape(-1, 2)
 
     def count_of(self, image_ids: Strings) -> int:
@@ -186,6 +218,16 @@ class Decisions:
         rows = self.rows_of("fine")
         return frozenset(frozenset({row.subject, row.value} - {""}) for row in rows)
 
+    @property
+    def new(self) -> frozenset[str]:
+        """Images that a row calls new; see `Links.new` for those that still are."""
+        return frozenset(row.subject for row in self.rows_of("new"))
+
+    @property
+    def poor(self) -> frozenset[str]:
+        """Images that are too poor to tell who they show."""
+        return frozenset(row.subject for row in self.rows_of("poor"))
+
     @cached_property
     def linked(self) -> dict[frozenset[str], tuple[Decision, int]]:
         """Pair of images → its last row of `same` or `different`, and the line of that row."""
@@ -204,23 +246,43 @@ class Decisions:
         Raises KitboxError, with all rows of the chain, where links make two labels one individual,
         and where images are different that labels or other links make the same.
         """
-        if not self.linked:
+        if not (self.linked or self.new):
             return NO_LINKS
         return _LinkBuilder(self, labels).build()
 
-    @property
+    @cached_property
     def effective(self) -> tuple[Decision, ...]:
-        """The rows that change labels, images, boxes or the holdout: all but `fine`."""
-        return tuple(row for row in self.rows if row.kind != "fine")
+        """The rows that change labels, images, boxes, links or the holdout.
+
+        So all but `fine`, `unsure` and `poor`, and but rows in which a person (`by`) agrees with
+        what is decided about a pair, or an image that is new, already.
+        """
+        found: list[Decision] = []
+        decided: dict[frozenset[str], str] = {}
+        for row in self.rows:
+            if row.kind in _WITHOUT_EFFECT:
+                continue
+            if row.kind in (*PAIR_KINDS, "new"):
+                images = frozenset(row.images)
+                if row.by and decided.get(images) == row.kind:
+                    continue
+                decided[images] = row.kind
+            found.append(row)
+        return tuple(found)
 
     @property
     def digest(self) -> str:
-        """The sha256 of the effective rows without their notes."""
+        """The sha256 of the effective rows without their notes, who made them, and when."""
         return digest_of([[row.kind, row.subject, row.value] for row in self.effective])
 
     def only(self, kind: str) -> "Decisions":
         """Return the decisions of one kind."""
-        pairs = [pair for pair in zip(self.rows, self.lines, strict=True) if pair[0].kind == kind]
+        return self.where(lambda row: row.kind == kind)
+
+    def where(self, keeps: Callable[[Decision], bool]) -> "Decisions":
+        """Return the decisions whose rows a function keeps."""
+        numbered = zip(self.rows, self.lines or (0,) * len(self.rows), strict=True)
+        pairs = [pair for pair in numbered if keeps(pair[0])]
         rows, lines = (tuple(row for row, _ in pairs), tuple(line for _, line in pairs))
         return Decisions(rows, self.path, lines)
 
@@ -257,6 +319,9 @@ class _LinkBuilder:
                 self.joined.setdefault(node, {})
             if row.kind == "same":
                 self._join(nodes[0], nodes[1], line)
+        self.new = decisions.new - set(labels)
+        for name in self.new:
+            self.joined.setdefault(("image", name), {})
 
     def build(self) -> Links:
         individual_of: dict[_Node, int] = {}
@@ -286,7 +351,15 @@ class _LinkBuilder:
         images |= {
             image: number_of[label] for image, label in self.labels.items() if label in number_of
         }
-        return Links(images, label_of, frozenset(different), tuple(row for row, _ in self.rows))
+        new = {individual_of["image", name] for name in self.new} - set(label_of)
+        return Links(
+            images,
+            label_of,
+            frozenset(different),
+            tuple(row for row, _ in self.rows),
+            frozenset(new),
+            frozenset(self.labels if new else ()),
+        )
 
     def _join(self, one: _Node, other: _Node, line: int) -> None:
         self.joined.setdefault(one, {})[other] = line
@@ -361,7 +434,9 @@ def _corners(text: str) -> Corners:
     return x0, y0, x1, y1
 
 
-COLUMNS = ("decision", "subject", "value", "note")
+COLUMNS = ("decision", "subject", "value", "note", "by", "time")
+# Columns of a file in which no row has the others.
+_PLAIN = COLUMNS[:4]
 
 
 def load(path: Path) -> Decisions:
@@ -377,7 +452,8 @@ def load(path: Path) -> Decisions:
             continue
         kind, subject, value = (row[name].strip() for name in COLUMNS[:3])
         try:
-            rows.append(Decision(kind, subject, value, row.get("note", "")))
+            by, time = (row.get(name, "").strip() for name in COLUMNS[4:])
+            rows.append(Decision(kind, subject, value, row.get("note", ""), by, time))
         except KitboxError as error:
             raise KitboxError(str(error), where=f"{path} line {line}") from error
         lines.append(line)
@@ -387,32 +463,64 @@ def load(path: Path) -> Decisions:
 def add(path: Path, *decisions: Decision) -> None:
     """Append decisions durably: all of them are on disk when this returns.
 
-    The file keeps its order of columns and everything written by hand. Several processes may add
-    at once. Raises KitboxError for a file that is no list of decisions or cannot be written.
+    The file keeps its order of columns and everything written by hand; columns `by` and `time` are
+    added where a decision has them. Several processes may add at once. Raises KitboxError for a
+    file that is no list of decisions or cannot be written.
     """
-    if not decisions:
-        return
+    if decisions:
+        with _locked(path):
+            _append(path, decisions)
+
+
+def add_chosen(
+    path: Path, choose: Callable[[Decisions], Sequence[Decision]]
+) -> tuple[Decision, ...]:
+    """Append the decisions that a function chooses, given those in the file; return them.
+
+    No other process adds a decision between the two. Raises KitboxError as `load` and `add` do.
+    """
     with _locked(path):
-        empty = not path.exists() or not read_text(path).strip()
-        if empty:
-            path.write_bytes(b"")
-            names = list(COLUMNS)
-        else:
-            next(tables.read_rows(path, COLUMNS[:3]), None)  # raises where a column is missing
-            names = tables.read_header(path)
-            separator = tables.separator_of(path)
-            if separator != ",":
-                raise KitboxError(
-                    f"the separator is {separator!r} and must be ',' to add a decision",
-                    where=f"{path} line 1",
-                    fix="save it with commas",
-                )
-        rows = [_row([_cells(decision).get(name, "") for name in names]) for decision in decisions]
-        append_line(path, "".join([*([_row(COLUMNS)] if empty else []), *rows]).encode())
+        chosen = tuple(choose(load(path)))
+        if chosen:
+            _append(path, chosen)
+        return chosen
+
+
+def _append(path: Path, decisions: Sequence[Decision]) -> None:
+    signed = any(decision.by or decision.time for decision in decisions)
+    empty = not path.exists() or not read_text(path).strip()
+    if empty:
+        path.write_bytes(b"")
+        names = list(COLUMNS if signed else _PLAIN)
+    else:
+        next(tables.read_rows(path, COLUMNS[:3]), None)  # raises where a column is missing
+        names = tables.read_header(path)
+        separator = tables.separator_of(path)
+        if separator != ",":
+            raise KitboxError(
+                f"the separator is {separator!r} and must be ',' to add a decision",
+                where=f"{path} line 1",
+                fix="save it with commas",
+            )
+        missing = [name for name in COLUMNS[4:] if signed and name not in names]
+        if missing:
+            _widen(path, missing)
+            names += missing
+    rows = [_row([_cells(decision).get(name, "") for name in names]) for decision in decisions]
+    append_line(path, "".join([*([_row(names)] if empty else []), *rows]).encode())
+
+
+def _widen(path: Path, names: Sequence[str]) -> None:
+    """Add columns to the header; the rows below are shorter, which lists may be."""
+    lines = list(io.StringIO(path.read_bytes().decode("utf-8"), newline=""))
+    place = next(line for line, cells in tables.read_cells(path) if any(map(str.strip, cells))) - 1
+    header = lines[place].rstrip("\r\n")
+    lines[place] = f"{header},{','.join(names)}{lines[place][len(header) :] or chr(10)}"
+    _rewrite(path, "".join(lines))
 
 
 def remove(path: Path, decision: Decision) -> bool:
-    """Remove the last row equal to this decision, note included; return whether there was one."""
+    """Remove the last row equal to this decision, note and person included; return if there was."""
     if not path.exists():
         return False
     with _locked(path):
@@ -424,11 +532,15 @@ def remove(path: Path, decision: Decision) -> bool:
         # a cell may have line breaks; the number of a row is that of its last line
         ends = [0, *(line for line, _ in tables.read_cells(path))]
         del lines[max(end for end in ends if end < equal[-1]) : equal[-1]]
-        target = path.resolve()  # a link stays a link
-        mode = target.stat().st_mode
-        write_text(target, "".join(lines))
-        target.chmod(mode)
+        _rewrite(path, "".join(lines))
         return True
+
+
+def _rewrite(path: Path, text: str) -> None:
+    target = path.resolve()  # a link stays a link
+    mode = target.stat().st_mode
+    write_text(target, text)
+    target.chmod(mode)
 
 
 @contextmanager
@@ -443,8 +555,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _cells(decision: Decision) -> dict[str, str]:
-    values = (decision.kind, decision.subject, decision.value, decision.note)
-    return dict(zip(COLUMNS, values, strict=True))
+    return dict(zip(COLUMNS, astuple(decision), strict=True))
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -28,7 +28,8 @@ class ListedImages:
     """The images that the lists name, and the findings on rows left out.
 
     `settled` are images without a file whose rows a decision leaves out, `links` the images that
-    decisions call the same individual or different ones.
+    decisions call the same individual or different ones. `gone` are images that no list names any
+    more, of decisions that a page wrote.
     """
 
     labelled: LabelledImages
@@ -38,6 +39,7 @@ class ListedImages:
     findings: tuple[DataFinding, ...] = ()
     settled: frozenset[str] = frozenset()
     links: Links = NO_LINKS
+    gone: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +237,9 @@ def apply_decisions(
     """
     if not decisions.rows:
         return listed
+    gone = gone_images(listed, decisions)
+    if gone:
+        decisions = decisions.where(lambda row: not (row.by and gone.intersection(row.images)))
     _refuse_foreign_names(listed, decisions, images)
     dropped = list(decisions.dropped)
     labelled = _relabelled(listed.labelled, decisions, images)
@@ -250,7 +255,17 @@ def apply_decisions(
         test=listed.test and _with_boxes(listed.test, decisions.boxes),
         index=index and _with_boxes(index, decisions.boxes),
         links=decisions.link(_known_labels(labelled, images)),
+        gone=gone,
     )
+
+
+def gone_images(listed: ListedImages, decisions: Decisions) -> frozenset[str]:
+    """Return the images of decisions with `by` that no list names: a page had shown them."""
+    here = {finding.image_id for finding in listed.findings} | listed.settled
+    for part in (listed.labelled, listed.test, listed.index):
+        here |= set() if part is None else set(part.image_ids.tolist())
+    named = (image for row in decisions.rows if row.by for image in row.images)
+    return frozenset(image for image in named if image not in here)
 
 
 def _known_labels(labelled: LabelledImages, settings: ImageSettings | None) -> dict[str, str]:
@@ -308,7 +323,7 @@ def _refuse_foreign_names(
                 known, what = images | labels | left_out, "image or label"
             case "box":
                 names, known, what = names[:1], images, "image"
-            case "same" | "different":
+            case "same" | "different" | "new" | "unsure" | "poor":
                 known, what = images | left_out, "image"
             case "drop":
                 names, known, what = names[:1], labelled | index | left_out, "labelled image"

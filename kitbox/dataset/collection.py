@@ -56,6 +56,7 @@ class Collection:
     decisions: Decisions = field(default_factory=Decisions)
     new_labels: frozenset[str] = frozenset()
     links: Links = NO_LINKS
+    gone: frozenset[str] = frozenset()
     absent_holdout: AbsentHoldout | None = None
 
     @property
@@ -78,6 +79,12 @@ class Collection:
             # a typing error makes one too
             also = f"; new individual '{new[0]}'{more(len(new) - 1)}" if new else ""
             sentences.append(f"decided: {rows} of decisions.csv{also}")
+        if self.gone:
+            count = counted(len(self.gone), "photograph")
+            sentences.append(
+                f"decisions about {count} that no list names do not count, such as "
+                f"'{min(self.gone)}'; they stay in decisions.csv"
+            )
         ignored = self.links.count_of(self.holdout.query.image_ids)
         if ignored:
             sentences.append(
@@ -174,6 +181,7 @@ def collect(
         decisions=decided,
         new_labels=frozenset(new_labels.tolist()),
         links=listed.links,
+        gone=listed.gone,
         absent_holdout=missing,
     )
 

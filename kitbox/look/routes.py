@@ -22,6 +22,7 @@ from kitbox.look.session import ReviewState
 _MAX_REQUEST = 65_536
 _MAX_SIDE_BY_SIDE = 12
 _MAX_DECISIONS = 500
+_FIELDS = ("kind", "subject", "value", "note")
 
 
 def create_app(review: Review, access: AccessControl) -> Flask:
@@ -125,7 +126,8 @@ def _add_decisions(app: Flask, review: Review) -> None:
 
     @app.post("/api/take-back")
     def take_back() -> Response:
-        review.session.take_back(_decision(_json_body().get("decision")))
+        signed = _decision(_json_body().get("decision"), (*_FIELDS, "by", "time"))
+        review.session.take_back(signed)
         return jsonify(_overview(review, review.session.state))
 
 
@@ -137,6 +139,7 @@ def _overview(review: Review, state: ReviewState) -> dict[str, Any]:
     return {
         "name": review.name,
         "by": review.by,
+        "person": review.session.by,
         "unknown": photographs.unknown,
         "images": len(photographs.images),
         "sides": list(dict.fromkeys(photographs.sides.tolist())),
@@ -184,9 +187,9 @@ def _json_body() -> dict[str, Any]:
     return body
 
 
-def _decision(row: Any) -> Decision:
-    fields = {"kind", "subject", "value", "note"}
-    if not isinstance(row, dict) or not set(row) <= fields or not {"kind", "subject"} <= set(row):
+def _decision(row: Any, fields: tuple[str, ...] = _FIELDS) -> Decision:
+    """Return a decision; who makes a new one, and when, is not for the page to say."""
+    if not isinstance(row, dict) or not {"kind", "subject"} <= set(row) <= set(fields):
         raise KitboxError("a decision has a kind, a subject, a value and a note")
     if not all(isinstance(part, str) for part in row.values()):
         raise KitboxError("kind, subject, value and note of a decision are strings")

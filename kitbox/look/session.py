@@ -1,14 +1,15 @@
 """Decisions made on the review page: their current effect, checks of new ones, and undo."""
 
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from threading import RLock
 
 from kitbox.competition import decisions
 from kitbox.competition.boxes import Corners
-from kitbox.competition.decisions import Decision, Decisions
+from kitbox.competition.decisions import IMAGE_KINDS, PAIR_KINDS, Decision, Decisions, Links
 from kitbox.errors import KitboxError
 from kitbox.images import preprocessing
 from kitbox.look.photographs import Photographs
@@ -21,11 +22,17 @@ _MAX_TEXT = 250
 class DecisionSession:
     """The decisions of a workspace, read again whenever decisions.csv changes, with undo.
 
-    A decision is on disk before a method returns: nothing is lost if the process dies.
+    A decision is on disk before a method returns: nothing is lost if the process dies. `by` is who
+    decides, '' for nobody in particular.
     """
 
-    def __init__(self, workspace: Workspace, photographs: Photographs) -> None:
-        """Start with nothing to undo; no file is read or written yet."""
+    def __init__(self, workspace: Workspace, photographs: Photographs, by: str = "") -> None:
+        """Start with nothing to undo; no file is read or written yet.
+
+        Raises KitboxError for a name that no row can hold.
+        """
+        _check_text("the name of who decides", by)
+        self.by = by.strip()
         self.path = workspace.decisions
         self.photographs = photographs
         self._lock = RLock()
@@ -46,19 +53,34 @@ class DecisionSession:
     def decide(self, requested: Sequence[Decision]) -> tuple[Decision, ...]:
         """Write decisions that belong together, and return those that were not yet in effect.
 
-        Raises KitboxError for an invalid one; then none is written.
+        Each gets the name of who decides, and the time. Raises KitboxError for an invalid one; then
+        none is written.
         """
+        return self.decide_by(lambda _: requested)
+
+    def decide_by(
+        self, choose: Callable[["ReviewState"], Sequence[Decision]]
+    ) -> tuple[Decision, ...]:
+        """Write the decisions that a function chooses, as `decide` does.
+
+        It is given the state in which they are written: no other process decides in between.
+        """
+
+        def new(decided: Decisions) -> list[Decision]:
+            state, found = ReviewState(self.photographs, decided), list[Decision]()
+            for decision in choose(state):
+                signed = replace(decision, by=self.by, time=_now()) if self.by else decision
+                if not state.has(signed):
+                    check_decision(signed, state)
+                    state = state.with_decision(signed)
+                    found.append(signed)
+            return found
+
         with self._lock:
-            state, new = self.state, []
-            for decision in requested:
-                if not state.has(decision):
-                    check_decision(decision, state)
-                    state = state.with_decision(decision)
-                    new.append(decision)
-            if new:
-                decisions.add(self.path, *new)
-                self._batches.append(tuple(new))
-            return tuple(new)
+            written = decisions.add_chosen(self.path, new)
+            if written:
+                self._batches.append(written)
+            return written
 
     def undo(self) -> tuple[Decision, ...]:
         """Take back the last decisions since the start; return those that were still on disk."""
@@ -99,6 +121,11 @@ class DecisionSession:
         except FileNotFoundError:
             return ()
         return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _now() -> str:
+    """Return the time in UTC, in seconds, by ISO 8601."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True)
@@ -169,8 +196,25 @@ class ReviewState:
         x0, y0, x1, y1 = boxes[self.photographs.rows[image_id]].tolist()
         return None if x0 != x0 else (x0, y0, x1, y1)  # NaN: it has none
 
+    @cached_property
+    def own_rows(self) -> dict[tuple[str, str, frozenset[str]], Decision]:
+        """Who decided, what it was about and the images → the last such row.
+
+        It is about a "pair", or about an image: each of "new", "unsure" and "poor" by itself.
+        """
+        found = {}
+        for row in self.decisions.rows:
+            if row.kind in (*PAIR_KINDS, *IMAGE_KINDS):
+                about = "pair" if row.kind in PAIR_KINDS else row.kind
+                found[row.by, about, frozenset(row.images)] = row
+        return found
+
     def has(self, decision: Decision) -> bool:
-        """Return whether a decision is in effect already, so that it would change nothing."""
+        """Return whether a decision is in effect already, so that it would change nothing.
+
+        Of a pair, and of the kinds that say who a photograph shows, each person has rows of their
+        own.
+        """
         kind, subject, value = decision.kind, decision.subject, decision.value
         match kind:
             case "merge":
@@ -182,8 +226,15 @@ class ReviewState:
             case "fine":
                 return frozenset({subject, value} - {""}) in self.decisions.fine
             case "same" | "different":
-                row = self.decisions.linked.get(frozenset({subject, value}))
-                return row is not None and row[0].kind == kind
+                pair = frozenset({subject, value})
+                last = self.decisions.linked.get(pair)
+                own = self.own_rows.get((decision.by, "pair", pair)) if decision.by else None
+                agreed = not decision.by or (own is not None and own.kind == kind)
+                return agreed and last is not None and last[0].kind == kind
+            case "new" | "unsure" | "poor":
+                if decision.by:
+                    return (decision.by, kind, frozenset({subject})) in self.own_rows
+                return any(row.subject == subject for row in self.decisions.rows_of(kind))
         images = {"drop": self.dropped, "wrong": self.wrong, "train": self.training}
         return subject in images[kind]
 
@@ -204,6 +255,8 @@ class ReviewState:
             "other label": image_id in self.assigned,
             "kept in training": image_id in self.training,
             "box drawn": image_id in self.drawn_boxes,
+            "new individual": image_id in self.decisions.new,
+            "poor picture": image_id in self.decisions.poor,
         }
         return [tag for tag, applies in tags.items() if applies]
 
@@ -223,10 +276,14 @@ def check_decision(decision: Decision, state: ReviewState) -> None:
         case "same" | "different":
             _check_listed(subject, state)
             _check_listed(value, state)
+        case "new" | "unsure" | "poor":
+            _check_listed(subject, state)
         case _:
             _check_side(kind, subject, state)
     if kind == "label":
         _check_label(value, state)
+    if kind == "new":
+        _check_new(subject, state)
     if kind != "fine":
         _check_links(state.with_decision(decision))
 
@@ -280,16 +337,30 @@ def check_removal(removed: Sequence[Decision], state: ReviewState) -> None:
     _check_links(ReviewState(state.photographs, decided))
 
 
-def _check_links(state: ReviewState) -> None:
-    """Raise KitboxError if links of images contradict each other or the labels."""
-    if not state.decisions.linked:
-        return
+def _check_links(state: ReviewState) -> Links:
+    """Return the links of images; raise KitboxError if they contradict each other or the labels."""
     linked = {image_id for pair in state.decisions.linked for image_id in pair}
+    linked |= state.decisions.new
     linked &= set(state.photographs.rows)
     labels = {image_id: state.label(image_id) for image_id in linked - state.dropped - state.wrong}
     unnamed = ("", state.photographs.unknown)
     # only labels of linked images can contradict a link
-    state.decisions.link({image: label for image, label in labels.items() if label not in unnamed})
+    return state.decisions.link(
+        {image: label for image, label in labels.items() if label not in unnamed}
+    )
+
+
+def _check_new(image_id: str, state: ReviewState) -> None:
+    """Raise KitboxError for an image that a label or a link makes one of a known individual."""
+    links = _check_links(state)
+    label = state.label(image_id)
+    if label in ("", state.photographs.unknown) or state.is_excluded(image_id):
+        label = links.label_of.get(links.individual_of.get(image_id, -1), "")
+    if label:
+        raise KitboxError(
+            f"'{image_id}' is '{label}' already; a new individual has no label: "
+            "take that decision back, or give the image another label"
+        )
 
 
 def _check_text(name: str, text: str) -> None:

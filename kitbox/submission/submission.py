@@ -275,7 +275,8 @@ def _answer(
     limits = link_limits(limits, ranking, searches, links, with_itself=itself)
     ranking = apply_thresholds(ranking, limits, competition)
     if competition.task.answers != "matches":
-        ranking = link_answers(ranking, searches, links, np.unique(labelled.labels))
+        unknown = competition.images.unknown_label
+        ranking = link_answers(ranking, searches, links, np.unique(labelled.labels), unknown)
     return ranking, used
 
 

@@ -128,3 +128,30 @@ def test_no_threshold_cuts_a_linked_image_or_label() -> None:
     single = ranking_of({name: [(name, 1.0)] for name in images.tolist()})
     limits = link_limits(np.full(4, 1.1), single, [search], given, with_itself=True)
     assert limits.tolist() == [1.1] * 4
+
+
+def test_a_new_individual_is_least_similar_to_all_that_have_a_label() -> None:
+    given = links(("new", "q5", ""), ("same", "q5", "80"))
+    toy = competition(answers="images", k=4, unknown_label=None)
+    gallery = at_angles(*map(int, LABELS), 80)
+    before = graph_of(at_angles(5, 95, prefix="q"), gallery)
+    found = rank_linked([before], image_set(LABELS), toy, 4, given)
+    assert found.answers[0].tolist()[0] == "80"  # the one image without a label
+    assert (found.similarity[0, 1:] == -1).all()
+    assert found.answers[1].tolist() == ["90", "80", "20", "180"]
+    labels = competition(k=3)
+    found = rank_linked([graph(5, 95)], image_set(LABELS), labels, 3, given)
+    assert found.answers[0].tolist() == ["Ahab", "Boo", "Cleo"]  # in their order, and below -1
+    assert found.similarity[0, 0] == pytest.approx(min(-1, cosine(5, 180)), abs=1e-3)
+    assert found.similarity[1, 0] == pytest.approx(cosine(95, 90))
+
+
+def test_the_unknown_label_is_the_first_answer_for_a_new_individual() -> None:
+    search = Search("", strings(["x", "y"]), strings(["x", "y"]), strings([]))
+    rows = {"x": [("Ahab", 0.8), ("Boo", 0.1)], "y": [("Ahab", 0.8), ("nobody", 0.3)]}
+    known = strings(["Ahab", "Boo"])
+    both = links(("new", "x", ""), ("new", "y", ""))
+    found = link_answers(ranking_of(rows), [search], both, known, "nobody")
+    assert found.answers.tolist() == [["nobody", "Ahab"], ["nobody", "Ahab"]]
+    found = link_answers(ranking_of(rows), [search], both, known)
+    assert found.answers[0].tolist() == ["Ahab", "Boo"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitbox.competition import decisions, lists
-from kitbox.competition.decisions import Decision, Decisions
+from kitbox.competition.decisions import Decision, Decisions, Links
 from kitbox.competition.findings import DataFinding
 from kitbox.competition.lists import ListedImages
 from kitbox.errors import KitboxError
@@ -416,11 +416,11 @@ def test_the_last_equal_row_is_removed(path: Path) -> None:
 
 
 def test_a_row_with_an_extra_cell_is_removed_whole(path: Path) -> None:
-    path.write_text('decision,subject,value,by\ndrop,a,,me\n\ndrop,b,,"two\nlines"\nwrong,c,,x\n')
+    path.write_text('decision,subject,value,who\ndrop,a,,me\n\ndrop,b,,"two\nlines"\nwrong,c,,x\n')
     assert decisions.remove(path, Decision("drop", "b"))
-    assert path.read_text() == "decision,subject,value,by\ndrop,a,,me\n\nwrong,c,,x\n"
+    assert path.read_text() == "decision,subject,value,who\ndrop,a,,me\n\nwrong,c,,x\n"
     assert decisions.remove(path, Decision("wrong", "c"))
-    assert path.read_text() == "decision,subject,value,by\ndrop,a,,me\n\n"
+    assert path.read_text() == "decision,subject,value,who\ndrop,a,,me\n\n"
 
 
 def test_several_decisions_are_added_together(path: Path) -> None:
@@ -490,3 +490,110 @@ def test_a_label_found_fine_stays_harmless_once_it_is_read_as_the_unknown_label(
     assert labels(found.labelled) == labels(listed().labelled)
     with pytest.raises(KitboxError, match="'NB' is no image or label"):
         lists.apply_decisions(listed(), of(("fine", "NB")), settings)
+
+
+def test_who_decided_and_when_is_kept_and_older_files_get_the_columns(path: Path) -> None:
+    signed = Decision("new", "x", by="Anna", time="2026-11-30T12:00:00Z")
+    decisions.add(path, signed)
+    assert path.read_text() == (
+        "decision,subject,value,note,by,time\nnew,x,,,Anna,2026-11-30T12:00:00Z\n"
+    )
+    path.write_bytes(b"\xef\xbb\xbf\r\ndecision,subject,value,note\r\ndrop,b\r\ndrop,c,,why,,\r\n")
+    earlier = decisions.load(path).rows
+    decisions.add(path, signed)
+    decisions.add(path, Decision("drop", "d"))
+    assert path.read_bytes().decode() == (
+        "\ufeff\r\ndecision,subject,value,note,by,time\r\ndrop,b\r\ndrop,c,,why,,\r\n"
+        "new,x,,,Anna,2026-11-30T12:00:00Z\ndrop,d,,,,\n"
+    )
+    assert decisions.load(path).rows == (*earlier, signed, Decision("drop", "d"))
+    path.write_text("decision,subject,value")
+    decisions.add(path, signed)
+    assert path.read_text() == (
+        "decision,subject,value,by,time\nnew,x,,Anna,2026-11-30T12:00:00Z\n"
+    )
+
+
+def test_of_two_equal_decisions_that_of_the_named_person_is_removed(path: Path) -> None:
+    anna, ben = (Decision("same", "x", "y", by=name, time="t") for name in ("Anna", "Ben"))
+    decisions.add(path, anna, ben)
+    assert decisions.remove(path, anna)
+    assert decisions.load(path).rows == (ben,)
+
+
+def test_who_decided_and_when_does_not_change_the_digest() -> None:
+    plain = of(("same", "a", "b"), ("different", "a", "c"), ("new", "x"))
+    signed = of(
+        ("same", "a", "b", "sure", "Anna", "now"), ("different", "a", "c", "", "Ben", "later"),
+        ("unsure", "a"), ("poor", "y", "", "", "Ben"), ("same", "b", "a", "", "Ben", "later"),
+        ("new", "x"), ("new", "x", "", "", "Ben"),
+    )  # fmt: skip
+    assert signed.digest == plain.digest
+    assert len(signed.effective) == 3
+    # a change of mind is a row of its own, and so is its end
+    again = of(
+        ("same", "a", "b"), ("different", "b", "a", "", "Ben"), ("same", "a", "b", "", "Anna")
+    )
+    assert len(again.effective) == 3
+    # rows without a person are all counted, as in receipts of earlier releases
+    assert len(of(("same", "a", "b"), ("same", "a", "b")).effective) == 2
+
+
+def test_decisions_of_a_person_add_rows_where_another_process_adds_too(path: Path) -> None:
+    decisions.add(path, Decision("drop", "a"))
+    seen: list[int] = []
+
+    def choose(decided: Decisions) -> list[Decision]:
+        seen.append(len(decided.rows))
+        return [Decision("drop", "b")] if len(decided.rows) < 2 else []
+
+    assert decisions.add_chosen(path, choose) == (Decision("drop", "b"),)
+    assert decisions.add_chosen(path, choose) == ()
+    assert seen == [1, 2]
+    assert [row.subject for row in decisions.load(path).rows] == ["a", "b"]
+
+
+def test_a_new_individual_is_none_of_those_with_a_label_until_it_has_one() -> None:
+    settings = competition().images
+    found = lists.apply_decisions(listed(), of(("new", "x"), ("same", "x", "y")), settings).links
+    assert found.new == {found.individual_of["x"]} == {found.individual_of["y"]}
+    assert found.named == {"a1", "a2", "b1", "b2"}  # n shows an unknown individual
+    both = of(("new", "x"), ("same", "y", "a1"))
+    images = np.array(["x", "y"])
+    found = lists.apply_decisions(listed(), both, settings).links
+    assert found.apart(found.individuals(images)).tolist() == [
+        sorted(found.individuals(images).tolist())
+    ]
+    for ends in (("same", "y", "b1"), ("same", "x", "a2")):
+        found = lists.apply_decisions(
+            listed(), of(("new", "x"), ("same", "x", "y"), ends), settings
+        ).links
+        assert (found.new, found.named) == (frozenset(), frozenset())
+    labelled = of(("new", "a1"), ("new", "n"))
+    found = lists.apply_decisions(listed(), labelled, settings).links
+    assert found.new == {found.individual_of["n"]}
+
+
+def test_unsure_and_poor_change_nothing() -> None:
+    decided = of(("unsure", "x"), ("poor", "a1"))
+    found = lists.apply_decisions(listed(), decided, competition().images)
+    assert labels(found.labelled) == labels(listed().labelled)
+    assert found.links == Links()
+    assert decided.poor == {"a1"}
+    assert decided.effective == ()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [("same", "gone", "x"), ("different", "x", "gone"), ("new", "gone"), ("label", "gone", "Boo")],
+)
+def test_decisions_of_a_page_about_a_photograph_that_is_gone_are_told(row: tuple[str, ...]) -> None:
+    signed = Decision(row[0], row[1], "".join(row[2:]), by="Anna")
+    typed = Decision(row[0], row[1], "".join(row[2:]))
+    kept = Decision("same", "x", "y", by="Anna")
+    decided = Decisions((signed, kept), lines=(2, 3))
+    found = lists.apply_decisions(listed(), decided, competition().images)
+    assert found.gone == {"gone"}
+    assert found.links.pairs == (kept,)
+    with pytest.raises(KitboxError, match="line 2: 'gone' is no "):
+        lists.apply_decisions(listed(), Decisions((typed,), lines=(2,)), competition().images)

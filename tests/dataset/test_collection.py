@@ -202,3 +202,18 @@ def test_labels_that_the_format_cannot_hold_are_refused_before_a_training(
     assert [str(each) for each in found if each.kind == "list"] == [f"kitbox.toml: {message}"]
     other = with_settings(competition, submission={"layout": "columns"})
     assert "Big Ben" in collected(workspace, other).labelled.labels
+
+
+def test_a_decision_of_a_page_about_a_photograph_that_is_gone_is_told(
+    place: tuple[Workspace, Competition],
+) -> None:
+    workspace, _ = place
+    signed = [Decision("new", f"t_{name}.png", by="Anna") for name in ("0", "gone", "lost")]
+    decisions.add(workspace.decisions, *signed)
+    found = collected(*place)
+    assert found.links.new == {found.links.individual_of["t_0.png"]}
+    assert found.notes[-1] == (
+        "decisions about 2 photographs that no list names do not count, such as 't_gone.png'; "
+        "they stay in decisions.csv"
+    )
+    assert len(decisions.load(workspace.decisions).rows) == 3

@@ -130,7 +130,7 @@ def test_decisions_are_made_listed_undone_and_taken_back(page: PageClient, revie
     assert page.post("/api/take-back", {"decision": back}).json["decisions"] == 1
     answer = page.post("/api/undo", {}).json
     assert answer["decisions"] == 0
-    assert answer["undone"] == [rows[0]]
+    assert answer["undone"] == [rows[0] | {"by": "", "time": ""}]
     assert "nothing was decided" in page.post("/api/undo", {}).json["error"]
 
 
@@ -237,3 +237,14 @@ def test_other_methods_are_refused(page: PageClient, method: str) -> None:
     response = getattr(page.client, method)("/api/decide", headers=page.own)
     assert response.status_code in (403, 405)
     assert response.json["error"]
+
+
+def test_the_page_cannot_say_who_decided(page: PageClient, review: Review) -> None:
+    row = {"kind": "drop", "subject": "copy.png", "by": "Anna"}
+    refused = page.post("/api/decide", {"decisions": [row]})
+    assert refused.status_code == 400
+    assert "a decision has a kind, a subject, a value and a note" in refused.json["error"]
+    decisions.add(review.session.path, Decision("drop", "copy.png", by="Anna", time="t"))
+    assert page.post("/api/take-back", {"decision": row}).status_code == 400  # another time
+    signed = row | {"time": "t"}
+    assert page.post("/api/take-back", {"decision": signed}).json["decisions"] == 0

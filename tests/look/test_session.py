@@ -1,5 +1,7 @@
 """The decision session: decisions are on disk at once, in effect, and can be taken back."""
 
+import errno
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision
 from kitbox.errors import KitboxError
 from kitbox.look.session import DecisionSession
+from kitbox.workspace import Workspace
 from tests.look.sample_review import HOSTILE_ID, HOSTILE_LABEL
 
 
@@ -69,6 +72,11 @@ ONE_OF_EACH_KIND = [
     Decision("box", "2_0.png", "1 2 30 40"),
     Decision("fine", "2_0.png", "3_0.png"),
     Decision("fine", "w_2"),
+    Decision("same", "t_0.png", "0_0.png"),
+    Decision("different", "t_0.png", "1_0.png"),
+    Decision("new", "t_1.png"),
+    Decision("unsure", "t_2.png"),
+    Decision("poor", "t_3.png"),
 ]
 
 
@@ -139,10 +147,10 @@ def test_if_one_decision_is_refused_none_of_its_request_is_written(
 def test_with_a_full_disk_nothing_is_written_and_nothing_can_be_undone(
     session: DecisionSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, *_: Decision) -> None:
-        raise KitboxError(f"cannot write {path}: No space left on device")
+    def full(path: Path, line: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(decisions, "add", full)
+    monkeypatch.setattr(decisions, "append_line", full)
     with pytest.raises(KitboxError, match="No space left"):
         session.decide([Decision("drop", "0_0.png"), Decision("drop", "0_1.png")])
     with pytest.raises(KitboxError, match="nothing was decided since"):
@@ -155,3 +163,57 @@ def test_hostile_names_are_stored_unchanged(session: DecisionSession) -> None:
     )
     assert session.state.label(HOSTILE_ID) == "w_0"
     assert session.state.box(HOSTILE_ID) == (1, 2, 30, 40)
+
+
+def session_of(session: DecisionSession, by: str) -> DecisionSession:
+    """Return another person's session on the same decisions."""
+    return DecisionSession(Workspace(session.path.parent), session.photographs, by)
+
+
+def test_a_decision_names_who_made_it_and_when(session: DecisionSession) -> None:
+    [row] = session_of(session, " Anna ").decide([Decision("same", "t_0.png", "0_0.png")])
+    assert row.by == "Anna"
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", row.time)
+    assert decisions.load(session.path).rows == (row,)
+    with pytest.raises(KitboxError, match=r"the name of who decides 'a\\nb' has the control char"):
+        session_of(session, "a\nb")
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [Decision("same", "t_0.png", "0_0.png"), Decision("unsure", "t_0.png"),
+     Decision("new", "t_0.png")],
+)  # fmt: skip
+def test_each_person_decides_once_about_who_a_photograph_shows(
+    session: DecisionSession, decision: Decision
+) -> None:
+    anna, ben = (session_of(session, name) for name in ("Anna", "Ben"))
+    assert len(anna.decide([decision])) == 1
+    assert anna.decide([decision]) == ()
+    assert len(ben.decide([decision])) == 1
+    assert [row.by for row in decisions.load(session.path).rows] == ["Anna", "Ben"]
+    assert anna.undo()[0].by == "Anna"
+    assert [row.by for row in decisions.load(session.path).rows] == ["Ben"]
+
+
+def test_a_decision_that_another_person_reversed_can_be_made_again(
+    session: DecisionSession,
+) -> None:
+    anna, ben = (session_of(session, name) for name in ("Anna", "Ben"))
+    anna.decide([Decision("same", "t_0.png", "0_0.png")])
+    ben.decide([Decision("different", "0_0.png", "t_0.png")])
+    assert len(anna.decide([Decision("same", "t_0.png", "0_0.png")])) == 1
+    assert session.state.decisions.linked[frozenset({"t_0.png", "0_0.png"})][0].by == "Anna"
+
+
+def test_a_photograph_of_a_known_individual_is_not_new(session: DecisionSession) -> None:
+    message = "'0_0.png' is 'w_0' already; a new individual has no label"
+    with pytest.raises(KitboxError, match=message):
+        session.decide([Decision("new", "0_0.png")])
+    session.decide([Decision("same", "t_0.png", "0_0.png")])
+    with pytest.raises(KitboxError, match=r"'t_0\.png' is 'w_0' already"):
+        session.decide([Decision("new", "t_0.png")])
+    session.decide([Decision("new", "t_1.png"), Decision("new", "unknown.png")])
+    assert session.state.tags("t_1.png") == ["new individual"]
+    with pytest.raises(KitboxError, match=r"there is no image 'no\.png'"):
+        session.decide([Decision("unsure", "no.png")])

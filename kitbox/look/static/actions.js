@@ -66,6 +66,11 @@ export function sentence(rows) {
     case "wrong": return `the label of ${first.subject} is wrong${more}`;
     case "train": return `${first.subject} stays in training${more}`;
     case "box": return `box of ${first.subject}`;
+    case "same": return `${first.subject} and ${first.value} show the same individual${more}`;
+    case "different": return `${first.subject} and ${first.value} show different individuals${more}`;
+    case "new": return `${first.subject} shows a new individual${more}`;
+    case "unsure": return `cannot tell who ${first.subject} shows${more}`;
+    case "poor": return `${first.subject} is a poor picture${more}`;
     default: return `fine as they are: ${first.subject}${first.value ? ` and ${first.value}` : ""}${more}`;
   }
 }
@@ -77,5 +82,5 @@ export function key({ kind, subject, value }) {
 
 // The address of the image that a decision is about; null for a decision about labels or pairs.
 export function imageAddress({ kind, subject }) {
-  return kind === "merge" || kind === "fine" ? null : `#/image/${encodeURIComponent(subject)}`;
+  return ["merge", "fine", "same", "different"].includes(kind) ? null : `#/image/${encodeURIComponent(subject)}`;
 }

@@ -19,12 +19,12 @@ export class DecisionsView {
 
   table() {
     return make("table", { class: "decisions" },
-      make("thead", {}, make("tr", {}, ["", "decision", "subject", "value", "note", ""].map((name) => make("th", { scope: "col", text: name })))),
+      make("thead", {}, make("tr", {}, ["", "decision", "subject", "value", "note", "by", ""].map((name) => make("th", { scope: "col", text: name })))),
       make("tbody", {}, this.rows.map((row) => this.row(row))));
   }
 
   row(row) {
-    const { kind, subject, value, note, refused } = row;
+    const { kind, subject, value, note, by, time, refused } = row;
     const button = make("button", { type: "button", text: "Take back", disabled: Boolean(refused), title: refused || null, onclick: () => this.takeBack(row) });
     return make("tr", {},
       make("td", {}, make("div", { class: "pictures" }, row.images.map((image) => thumbnail(image)))),
@@ -32,12 +32,13 @@ export class DecisionsView {
       make("td", { text: subject }),
       make("td", { text: value }),
       make("td", { text: note }),
+      make("td", { title: time || null }, make("span", { text: by }), time ? make("span", { class: "soft", text: ` ${time.slice(0, 10)}` }) : null),
       make("td", {}, button));
   }
 
-  async takeBack({ kind, subject, value, note }) {
+  async takeBack({ kind, subject, value, note, by, time }) {
     await this.page.attempt(async () => {
-      this.page.update(await post("/api/take-back", { decision: { kind, subject, value, note } }));
+      this.page.update(await post("/api/take-back", { decision: { kind, subject, value, note, by, time } }));
       this.page.showMessage(`Taken back: ${kind} ${subject}`);
       await this.open();
     });
