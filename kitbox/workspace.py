@@ -52,6 +52,21 @@ class Workspace:
         return self.root / "pseudo.csv"
 
     @property
+    def catalogue(self) -> Path:
+        """Known individuals and their photographs; see `catalogue.catalogue_list`."""
+        return self.root / "catalogue.csv"
+
+    @property
+    def catalogue_history(self) -> Path:
+        """Every change of the catalogue; see `catalogue.catalogue_changes`."""
+        return self.root / "catalogue-history.csv"
+
+    @property
+    def photographs(self) -> Path:
+        """Links to folders of photographs; see `catalogue.photograph_folders`."""
+        return self.root / "photographs"
+
+    @property
     def cache(self) -> Path:
         """Everything that can be computed again."""
         return self.root / self.cache_name

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from kitbox import tables
 from kitbox.errors import KitboxError, more
@@ -85,3 +86,27 @@ def with_encounters(rows: Iterable[CatalogueRow]) -> list[CatalogueRow]:
 def _with_encounter(row: CatalogueRow) -> CatalogueRow:
     parts = (row.individual, row.day, row.place)
     return replace(row, encounter=" ".join(part for part in parts if part))
+
+
+class IndividualSummary(NamedTuple):
+    """An individual's number of photographs and encounters, and its first and last date, or ''."""
+
+    individual: str
+    photographs: int
+    encounters: int
+    first: str
+    last: str
+
+
+def summaries(rows: Iterable[CatalogueRow]) -> list[IndividualSummary]:
+    """Return a summary of each individual, sorted by name; undated rows are of no encounter."""
+    by_name: dict[str, list[CatalogueRow]] = {}
+    for row in with_encounters(rows):
+        by_name.setdefault(row.individual, []).append(row)
+    found = []
+    for name, own in sorted(by_name.items()):
+        days = sorted(row.day for row in own if row.date)
+        encounters = {row.encounter for row in own if row.encounter}
+        ends = (days[0], days[-1]) if days else ("", "")
+        found.append(IndividualSummary(name, len(own), len(encounters), *ends))
+    return found

@@ -10,7 +10,7 @@ from typing import Literal
 from PIL import ExifTags
 
 from kitbox import tables
-from kitbox.catalogue import catalogue_list, photograph_dates
+from kitbox.catalogue import photograph_dates
 from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.catalogue.photograph_dates import DateOrder
 from kitbox.competition import folder_scan
@@ -91,7 +91,8 @@ class CatalogueReading:
     """A user's catalogue as it was read.
 
     `rows` name images by their paths in `folder`; `photograph_folders.names_of` makes them names of
-    a workspace. `dates` counts the photographs by where their date is from.
+    a workspace. Their encounters are those of the list's column. `dates` counts the photographs by
+    where their date is from.
     """
 
     folder: Path
@@ -145,6 +146,28 @@ def read(source: Path, options: CatalogueOptions | None = None) -> CatalogueRead
     return reader.reading()
 
 
+def row_of(file: Path, image: str, individual: str, given: Mapping[str, str]) -> CatalogueRow:
+    """Return the row of a single photograph, with a date from its EXIF or its names.
+
+    `given` may have a date, place, side and encounter, which come first. Raises
+    UnreadableImageError for a file that is no image, and KitboxError for a date that is none.
+    """
+    taken = _exif_date(file)
+    date = photograph_dates.parse(given.get("date", ""))
+    if given.get("date") and not date:
+        raise KitboxError(
+            f"the date '{given['date']}' of '{image}' is none", fix="write it as 2019-07-03"
+        )
+    return CatalogueRow(
+        image,
+        individual,
+        date=date or taken or photograph_dates.in_path(Path(image), without=individual),
+        place=given.get("place", ""),
+        side=side(given.get("side", "")) or _side_in(Path(image).stem),
+        encounter=given.get("encounter", ""),
+    )
+
+
 class _Reader:
     """What folders and lists have in common: checks of individuals, files and dates."""
 
@@ -166,7 +189,6 @@ class _Reader:
         if not rows:
             raise self._nothing()
         self._names_alike(rows)
-        rows = catalogue_list.with_encounters(rows)
         return CatalogueReading(self.folder, tuple(rows), tuple(self.findings), dict(self.dates))
 
     def find(self, kind: FindingKind, sentence: str, count: int = 1, *, left_out: int = 0) -> None:

@@ -7,12 +7,18 @@ catalogue has a folder of its own as root, with a link to each folder of photogr
 to. Nothing of the user's folders is moved or written to.
 """
 
+import filecmp
 import os
 import re
+import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
+from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.errors import KitboxError, readable
+from kitbox.files import atomic_file
 
 # Characters of a link's name: those that no system, list or spreadsheet takes for something else.
 _ODD = re.compile(r"[^\w.-]+")
@@ -89,6 +95,39 @@ def linked(root: Path) -> dict[str, Path]:
     return found
 
 
+class Copied(NamedTuple):
+    """The rows of copies of photographs, and how many of the copies were there before."""
+
+    rows: list[CatalogueRow]
+    there: int
+
+
+def copy(root: Path, rows: Iterable[CatalogueRow], folder: Path) -> Copied:
+    """Copy photographs into folders of individuals in a folder, which is linked; return their rows.
+
+    Nothing is moved or overwritten: a name that another photograph has is followed by a number,
+    and a copy that is there already stays. Raises KitboxError where a file cannot be read or
+    written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    link(root, folder)
+    found, there = [], 0
+    for row in rows:
+        file = root / row.image
+        target = folder.joinpath(*(_plain(part) for part in row.individual.split("/"))) / file.name
+        number = 1
+        while target.exists() and not filecmp.cmp(file, target, shallow=False):
+            number += 1
+            target = target.with_name(f"{file.stem}-{number}{file.suffix}")
+        if target.exists():
+            there += 1
+        else:
+            with atomic_file(target) as temporary:
+                shutil.copy2(file, temporary)
+        found.append(replace(row, image=names_of(root, folder, [target])[0]))
+    return Copied(found, there)
+
+
 def _known_name(root: Path, real: Path) -> str | None:
     """Return the name of a folder that is linked or lies inside one that is."""
     for name, target in sorted(linked(root).items(), key=lambda pair: -len(pair[1].parts)):
@@ -105,9 +144,14 @@ def _real(folder: Path) -> Path:
 
 def _free(root: Path, name: str) -> Path:
     """Return the path of a new link that begins like a name."""
-    plain = _ODD.sub("-", readable(name)).strip("-.") or "photographs"
+    plain = _plain(name)
     number, path = 1, root / plain
     while os.path.lexists(path):
         number += 1
         path = root / f"{plain}-{number}"
     return path
+
+
+def _plain(name: str) -> str:
+    """Return a name as that of a folder on any system."""
+    return _ODD.sub("-", readable(name)).strip("-.") or "photographs"

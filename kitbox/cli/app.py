@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 import kitbox
 from kitbox.cli import (
+    catalogue,
     data,
     embeddings,
     init,
@@ -38,6 +39,7 @@ STEPS = {
         *("score", "compare", "search", "explain", "ensemble", "match"),
         *("neighbours", "report", "look"),
     ),
+    "Catalogue": ("catalogue",),
     "Submit": ("submission", "bundle", "leaderboard", "reproduce"),
 }
 
@@ -99,6 +101,8 @@ app.command("match")(match.match)
 app.command("neighbours")(embeddings.neighbours)
 app.command("report")(report.report)
 app.command("look")(report.look)
+
+app.add_typer(catalogue.app, name="catalogue")
 
 app.add_typer(submission.app, name="submission")
 app.command("bundle")(submission.bundle)

@@ -1,6 +1,8 @@
 """The settings of a competition, read from `kitbox.toml`."""
 
+import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from math import inf
@@ -17,6 +19,7 @@ from pydantic import (
 
 from kitbox.competition.check_rules import CheckRules
 from kitbox.errors import KitboxError
+from kitbox.files import read_text, write_text
 from kitbox.value import Value, explain
 from kitbox.workspace import Workspace
 
@@ -365,6 +368,14 @@ class EnsembleSettings(Value):
     recipe: str | None = Field(default=None, min_length=1)
 
 
+class CatalogueSettings(Value):
+    """The `pattern` of the names of new individuals, as "W-{number:04d}"."""
+
+    title: ClassVar[str] = "[catalogue]"
+
+    pattern: str | None = Field(default=None, min_length=1)
+
+
 class Competition(Value):
     """A competition: its images, task, CSV format and holdout.
 
@@ -383,6 +394,7 @@ class Competition(Value):
     submission: SubmissionFormat
     holdout: HoldoutSettings
     ensemble: EnsembleSettings = Field(default=EnsembleSettings(), exclude=True)
+    catalogue: CatalogueSettings = Field(default=CatalogueSettings(), exclude=True)
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Competition":
@@ -460,6 +472,27 @@ def load(workspace: Workspace) -> Competition:
     return competition.model_copy(
         update={"images": competition.images.model_copy(update={"root": root})}
     )
+
+
+def keep_pattern(workspace: Workspace, pattern: str) -> None:
+    """Write the pattern of new individuals' names into kitbox.toml, which stays as it is else.
+
+    Raises KitboxError where it has a table [catalogue] that cannot be added to.
+    """
+    text = read_text(workspace.settings)
+    line = f"pattern = {json.dumps(pattern, ensure_ascii=False)}"  # a basic string of TOML as well
+    old = re.search(r"(?m)^\[catalogue\][^\n]*\n(?:(?!\s*\[)[^\n]*\n)*?pattern\s*=[^\n]*$", text)
+    table = re.search(r"(?m)^\[catalogue\][^\n]*$", text)
+    if old:
+        start = old[0].rindex("\n") + 1
+        changed = text[: old.start()] + old[0][:start] + line + text[old.end() :]
+    elif table:
+        changed = f"{text[: table.end()]}\n{line}{text[table.end() :]}"
+    else:
+        changed = f"{text.rstrip()}\n\n[catalogue]\n{line}\n"
+    if tomllib.loads(changed).get("catalogue", {}).get("pattern") != pattern:
+        raise KitboxError(f"cannot write {line} into {workspace.settings}", fix="write it there")
+    write_text(workspace.settings, changed)
 
 
 def contradiction(competition: Competition) -> str | None:

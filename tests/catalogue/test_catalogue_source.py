@@ -60,10 +60,8 @@ def test_a_folder_per_individual_is_read_with_dates_of_exif_and_of_names(tmp_pat
     photograph(tmp_path / "W-2" / "c.jpg")
     reading = catalogue_source.read(tmp_path)
     assert reading.rows == (
-        CatalogueRow(
-            *("W-1/2020-01-02 left.jpg", "W-1", "2020-01-02", "", "left", "W-1 2020-01-02")
-        ),
-        CatalogueRow("W-1/a.jpg", "W-1", "2019-07-03T10:11:12", encounter="W-1 2019-07-03"),
+        CatalogueRow("W-1/2020-01-02 left.jpg", "W-1", "2020-01-02", side="left"),
+        CatalogueRow("W-1/a.jpg", "W-1", "2019-07-03T10:11:12"),
         CatalogueRow("W-2/c.jpg", "W-2"),
     )
     assert reading.dates == {"EXIF": 1, "name": 1, "none": 1}
@@ -87,7 +85,6 @@ def test_an_individual_has_one_label_in_all_seasons(tmp_path: Path) -> None:
         "2020/B3/z.jpg": "B3",
     }
     assert [row.date for row in reading.rows] == ["2019", "2020", "2020"]
-    assert [row.encounter for row in reading.rows] == ["A12 2019", "A12 2020", "B3 2020"]
 
 
 def test_folders_of_dates_with_sides_in_them_are_no_individuals(tmp_path: Path) -> None:
@@ -194,7 +191,7 @@ def test_a_list_is_read_by_the_usual_names_of_its_columns(tmp_path: Path) -> Non
     reading = catalogue_source.read(table(tmp_path, text, "in/a.jpg", "in/b.jpg"))
     assert reading.rows == (
         CatalogueRow("in/a.jpg", "W1", "2019-07-03", "Bay", "left", "S7"),
-        CatalogueRow("in/b.jpg", "W2", "2019-07-04", "", "right", "W2 2019-07-04"),
+        CatalogueRow("in/b.jpg", "W2", "2019-07-04", "", "right"),
     )
     assert found(reading, "file") == ["line 2: image 'A.JPG' is read as 'in/a.jpg'; 1 more like it"]
 

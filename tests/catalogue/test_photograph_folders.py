@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kitbox.catalogue import photograph_folders
+from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.competition.image_files import ImageFolder
 from kitbox.errors import KitboxError
 
@@ -80,3 +81,15 @@ def test_a_folder_that_is_gone_is_named(root: Path, tmp_path: Path) -> None:
 def test_a_file_outside_is_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(KitboxError, match=r"x\.jpg is in no linked folder"):
         photograph_folders.names_of(root, tmp_path / "cat", [tmp_path / "cat" / "A" / "x.jpg"])
+
+
+def test_a_copy_that_is_there_already_stays(root: Path, tmp_path: Path) -> None:
+    photograph_folders.link(root, tmp_path / "cat")
+    (tmp_path / "cat" / "A" / "x.jpg").write_text("x")
+    row = CatalogueRow("cat/A/x.jpg", "whale/A:1")
+    for there in (0, 1):
+        copied = photograph_folders.copy(root, [row], tmp_path / "grown")
+        assert copied.there == there
+        assert [one.image for one in copied.rows] == ["grown/whale/A-1/x.jpg"]
+    assert (tmp_path / "grown" / "whale" / "A-1" / "x.jpg").read_text() == "x"
+    assert len(list((tmp_path / "grown").rglob("*.jpg"))) == 1

@@ -471,3 +471,23 @@ def test_labels_are_read_by_the_unknown_ones() -> None:
         "unk": "unk", "na": "na", "a": "a",
     }  # fmt: skip
     assert competition(unknown_label=None).images.read_label("NA") == "NA"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        TEXT,
+        f'{TEXT}\n[catalogue]\npattern = "A{{number}}"\n[check]\n',
+        f"{TEXT}\n[catalogue]  # names\n[check]\n",
+        f'{TEXT}\n[catalogue]\n# as "x"\npattern="B"  # old',
+    ],
+)
+def test_a_pattern_of_names_is_kept_and_everything_else_stays(tmp_path: Path, before: str) -> None:
+    workspace = Workspace(tmp_path)
+    write(workspace, before)
+    settings.keep_pattern(workspace, 'W"-{number:04d}')
+    assert settings.load(workspace).catalogue.pattern == 'W"-{number:04d}'
+    assert settings.load(workspace).name == "whales"
+    text = workspace.settings.read_text("utf-8")
+    assert text.count("[catalogue]") == text.count("pattern") == 1
+    assert text.count("#") == before.count("#") - ("# old" in before)

@@ -1,0 +1,382 @@
+"""Changes of the catalogue: photographs added, individuals renamed, merged and split; history.
+
+catalogue-history.csv has a row for each photograph that a change gave to another individual:
+change (its number), time, by, what, image, before, after. `before` is empty for a photograph that
+was added. Replayed backwards from catalogue.csv, it gives every earlier state.
+"""
+
+import getpass
+import string
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from kitbox import tables
+from kitbox.catalogue import catalogue_list
+from kitbox.catalogue.catalogue_list import CatalogueRow
+from kitbox.catalogue.catalogue_source import alike
+from kitbox.errors import KitboxError, counted, did_you_mean, more
+from kitbox.locks import lock
+from kitbox.workspace import Workspace
+
+Rows = tuple[CatalogueRow, ...]
+# Kinds of changes that `undo` takes back: not what was read from the user's own catalogue.
+_TAKEN_BACK = ("add", "rename", "merge", "split")
+COLUMNS = ("change", "time", "by", "what", "image", "before", "after")
+
+
+class Move(NamedTuple):
+    """A photograph's individual before and after a change; '' where it was or is in none."""
+
+    image: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class CatalogueChange:
+    """A change: its number from 1, time (ISO 8601 with UTC offset), author, kind and photographs.
+
+    `what` is add, rename, merge, split, "read" for new photographs in the user's own catalogue, or
+    "undo 3" for the one that took change 3 back.
+    """
+
+    number: int
+    time: str
+    by: str
+    what: str
+    moves: tuple[Move, ...]
+
+    def __str__(self) -> str:
+        names = dict.fromkeys((move.before, move.after) for move in self.moves)
+        before, after = next(iter(names))
+        shown = f"'{before}' → '{after}'" if before and after else f"'{before or after}'"
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        photographs = counted(len(self.moves), "photograph")
+        return f"change {self.number}, {self.what} {shown}{others}: {photographs}"
+
+
+def change(
+    workspace: Workspace, what: str, edit: Callable[[Rows], Rows], by: str = ""
+) -> CatalogueChange:
+    """Apply an edit to the workspace's catalogue and to its history; return the change.
+
+    Two processes may not change it at once. Raises KitboxError where the edit does, and for one
+    that changes nothing.
+    """
+    with lock(workspace.cache / "catalogue.lock"):
+        before, history = catalogue_list.load(workspace.catalogue), load(workspace)
+        after = edit(before)
+        moves = _moves(before, after)
+        if not moves:
+            raise KitboxError("nothing changes in the catalogue")
+        done = CatalogueChange(
+            history[-1].number + 1 if history else 1,
+            datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+            by or author(),
+            what,
+            moves,
+        )
+        catalogue_list.save(workspace.catalogue, after)
+        _save(workspace.catalogue_history, (*history, done))
+    return done
+
+
+def undo(workspace: Workspace, by: str = "") -> CatalogueChange:
+    """Take back the last change that is not taken back yet; return the change that does it.
+
+    Raises KitboxError where there is none, and where a photograph has another individual since.
+    """
+    history = load(workspace)
+    undone = _undone(history)
+    left = [one for one in history if one.number not in undone and one.what in _TAKEN_BACK]
+    if not left:
+        raise KitboxError("there is no change of the catalogue to take back")
+    last = left[-1]
+    return change(workspace, f"undo {last.number}", lambda rows: taken_back(rows, last), by)
+
+
+def load(workspace: Workspace) -> tuple[CatalogueChange, ...]:
+    """Return the changes of a workspace's catalogue, oldest first.
+
+    Raises KitboxError for a row without the number of its change.
+    """
+    path = workspace.catalogue_history
+    if not path.exists():
+        return ()
+    rows = []
+    for line, row in tables.read_rows(path, COLUMNS):
+        if not row["change"].isdecimal():
+            raise KitboxError(
+                f"'{row['change']}' is no number of a change",
+                where=f"{path} line {line}",
+                fix="correct or remove the row",
+            )
+        rows.append(row)
+    return tuple(
+        CatalogueChange(
+            int(number),
+            (first := (part := list(group))[0])["time"],
+            first["by"],
+            first["what"],
+            tuple(Move(row["image"], row["before"], row["after"]) for row in part),
+        )
+        for number, group in groupby(rows, lambda row: row["change"])
+    )
+
+
+def refresh(workspace: Workspace, source: Iterable[CatalogueRow], by: str = "") -> "Refreshed":
+    """Add the photographs of a user's catalogue, read again, that are not in the workspace's yet.
+
+    What people decided here stays: a photograph keeps its individual, and one that is new in the
+    folder of an individual that was renamed or merged goes to the one that it is now. The first
+    reading is where the history begins.
+    """
+    source = tuple(source)
+    with lock(workspace.cache / "catalogue.lock"):
+        rows = catalogue_list.load(workspace.catalogue)
+        if not rows:
+            catalogue_list.save(workspace.catalogue, source)
+            return Refreshed(source, len(source))
+    history = load(workspace)
+    individual_of = {row.image: row.individual for row in rows}
+    names = current_names(rows, history)
+    # a photograph that was taken out of the catalogue stays out
+    out = {move.image for one in history for move in one.moves} - set(individual_of)
+    here = [replace(row, individual=names.get(row.individual, row.individual)) for row in source]
+    new = [row for row in here if row.image not in individual_of and row.image not in out]
+    other = [
+        (row, individual_of[row.image])
+        for row in here
+        if individual_of.get(row.image, row.individual) != row.individual
+    ]
+    if new:
+        change(workspace, "read", lambda rows: added(rows, new), by)
+        rows = catalogue_list.load(workspace.catalogue)
+    return Refreshed(rows, len(new), tuple(other))
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """The rows of a catalogue that was read again, and how many of them are new.
+
+    `other` are rows of the source whose photograph has another individual here, with that one.
+    """
+
+    rows: Rows
+    added: int
+    other: tuple[tuple[CatalogueRow, str], ...] = ()
+
+
+def current_names(
+    rows: Iterable[CatalogueRow], history: Iterable[CatalogueChange]
+) -> dict[str, str]:
+    """Return each name that a whole individual lost by a rename or merge → the name it has now.
+
+    A user's folder may keep the old name: photographs that come into it are the new one's. A name
+    that an individual has again is none of these.
+    """
+    history = tuple(history)
+    undone = _undone(history)
+    now: dict[str, str] = {}
+    for one in history:
+        if one.what in ("rename", "merge") and one.number not in undone:
+            before, after = one.moves[0].before, one.moves[0].after
+            now = {old: after if name == before else name for old, name in now.items()}
+            now[before] = after
+    individuals = {row.individual for row in rows}
+    return {old: name for old, name in now.items() if old not in individuals}
+
+
+def _undone(history: Iterable[CatalogueChange]) -> set[int]:
+    """Return the numbers of the changes that were taken back."""
+    return {int(one.what.split()[1]) for one in history if one.what.startswith("undo ")}
+
+
+def author() -> str:
+    """Return the name of the system's user, or 'unknown' where it has none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def added(rows: Rows, new: Sequence[CatalogueRow]) -> Rows:
+    """Return the catalogue with photographs more; raises KitboxError for one that it has."""
+    known = {row.image: row.individual for row in rows}
+    again = [row for row in new if row.image in known]
+    if again:
+        raise KitboxError(
+            f"'{again[0].image}' is in the catalogue already, under '{known[again[0].image]}'"
+            f"{more(len(again) - 1)}",
+            fix="leave it out",
+        )
+    return (*rows, *new)
+
+
+def renamed(rows: Rows, old: str, new: str) -> Rows:
+    """Return the catalogue with another name of an individual, which nobody has yet."""
+    require_individual(rows, old)
+    require_new(rows, new, f'\'kitbox catalogue merge "{old}" "{new}"\' makes them one')
+    return _moved(rows, lambda row: row.individual == old, new)
+
+
+def merged(rows: Rows, one: str, other: str) -> Rows:
+    """Return the catalogue with the photographs of one individual given to another."""
+    require_individual(rows, one)
+    require_individual(rows, other)
+    if one == other:
+        raise KitboxError(f"'{one}' is named twice", fix="name two individuals")
+    return _moved(rows, lambda row: row.individual == one, other)
+
+
+def split(
+    rows: Rows, individual: str, images: Collection[str], into: str, *, known: bool = False
+) -> Rows:
+    """Return the catalogue with some photographs of an individual given to a new one.
+
+    With `known`, `into` is an individual of the catalogue. Raises KitboxError for photographs that
+    the individual does not have, and where none is left to it.
+    """
+    require_individual(rows, individual)
+    own = {row.image for row in rows if row.individual == individual}
+    for image in images:
+        if image not in own:
+            raise KitboxError(
+                f"'{image}' is no photograph of '{individual}'{did_you_mean(image, own)}"
+            )
+    if known:
+        require_individual(rows, into)
+    else:
+        require_new(rows, into, "give --known to move the photographs to it")
+    if own <= set(images):
+        raise KitboxError(
+            f"no photograph is left to '{individual}'",
+            fix=f'\'kitbox catalogue {"merge" if known else "rename"} "{individual}" "{into}"\'',
+        )
+    return _moved(rows, lambda row: row.image in images, into)
+
+
+def taken_back(rows: Rows, done: CatalogueChange) -> Rows:
+    """Return the catalogue as it was before a change.
+
+    Raises KitboxError for a photograph that is no longer as the change left it.
+    """
+    now = {row.image: row for row in rows}
+    for move in done.moves:
+        individual = now[move.image].individual if move.image in now else ""
+        if individual != move.after:
+            is_now = f"is of '{individual}'" if individual else "is gone"
+            raise KitboxError(
+                f"'{move.image}' {is_now}, not of '{move.after}' as change {done.number} left it",
+                where="catalogue.csv",
+                fix="correct it there; it was changed by hand",
+            )
+    before = {move.image: move.before for move in done.moves}
+    found = [replace(row, individual=before.get(row.image, row.individual)) for row in rows]
+    return tuple(row for row in found if row.individual)
+
+
+def next_names(pattern: str, taken: Iterable[str], count: int = 1) -> list[str]:
+    """Return names of new individuals: the numbers after the largest that a name has or had.
+
+    Raises KitboxError for a pattern without a single {number}.
+    """
+    before, spec, after = _pattern(pattern)
+    numbers = [
+        int(middle)
+        for name in taken
+        if name.startswith(before)
+        and name.endswith(after)
+        and (middle := name[len(before) : len(name) - len(after)]).isdecimal()
+    ]
+    start = max(numbers, default=0) + 1
+    return [f"{before}{format(number, spec)}{after}" for number in range(start, start + count)]
+
+
+def names_ever(rows: Iterable[CatalogueRow], history: Iterable[CatalogueChange]) -> set[str]:
+    """Return all names that individuals have or had: none of them is given to another animal."""
+    moves = [move for one in history for move in one.moves]
+    names = {row.individual for row in rows} | {name for move in moves for name in move[1:]}
+    return names - {""}
+
+
+def require_individual(rows: Iterable[CatalogueRow], name: str) -> None:
+    """Raise KitboxError for a name that no individual of the catalogue has."""
+    names = {row.individual for row in rows}
+    if not names:
+        raise KitboxError("the catalogue is empty", fix="add photographs of individuals")
+    if name not in names:
+        raise KitboxError(f"'{name}' is no individual of the catalogue{did_you_mean(name, names)}")
+
+
+def require_new(rows: Iterable[CatalogueRow], name: str, fix: str) -> None:
+    """Raise KitboxError for a name that an individual has, or has in another spelling."""
+    if not name.strip() or name != name.strip():
+        raise KitboxError(f"'{name}' is no name", fix="give one without blanks around it")
+    names = {row.individual for row in rows}
+    if name in names:
+        raise KitboxError(f"there is an individual '{name}' already", fix=fix)
+    near = [one for group in alike([name, *sorted(names)]) if name in group for one in group[1:]]
+    if near:
+        raise KitboxError(
+            f"there is an individual '{near[0]}', which differs from '{name}' in signs only",
+            fix=f"use '{near[0]}', or another name",
+        )
+
+
+def image_named(rows: Iterable[CatalogueRow], text: str) -> str:
+    """Return the image of the catalogue that a text names: its name, or the end of it.
+
+    Raises KitboxError for none and for several.
+    """
+    images = [row.image for row in rows]
+    plain = text.replace("\\", "/")
+    if plain in images:
+        return plain
+    fitting = [image for image in images if f"/{image}".endswith("/" + plain.lstrip("./"))]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise KitboxError(
+            f"'{text}' is '{fitting[0]}' and '{fitting[1]}'{more(len(fitting) - 2)}",
+            fix="write its folder before it",
+        )
+    raise KitboxError(f"'{text}' is not in the catalogue{did_you_mean(plain, images)}")
+
+
+def _pattern(pattern: str) -> tuple[str, str, str]:
+    """Return what is before the number in a pattern, its format, and what is behind it."""
+    try:
+        parts = list(string.Formatter().parse(pattern))
+        fields = [part for part in parts if part[1] is not None]
+        text = pattern.format(number=1)
+        (before, name, spec, _), *_ = fields
+        if len(fields) != 1 or name != "number" or not format(1, spec or "").isdecimal():
+            raise ValueError
+    except (ValueError, LookupError, AttributeError) as error:
+        raise KitboxError(
+            f"'{pattern}' is no pattern of names", fix="write one like 'W-{number:04d}'"
+        ) from error
+    spec = spec or ""
+    return before, spec, text[len(before) + len(format(1, spec)) :]
+
+
+def _moved(rows: Rows, moves: Callable[[CatalogueRow], bool], individual: str) -> Rows:
+    return tuple(replace(row, individual=individual) if moves(row) else row for row in rows)
+
+
+def _moves(before: Rows, after: Rows) -> tuple[Move, ...]:
+    old, new = ({row.image: row.individual for row in rows} for rows in (before, after))
+    pairs = [(image, old.get(image, ""), new.get(image, "")) for image in {**old, **new}]
+    return tuple(Move(*pair) for pair in pairs if pair[1] != pair[2])
+
+
+def _save(path: Path, history: Iterable[CatalogueChange]) -> None:
+    rows = [
+        (one.number, one.time, one.by, one.what, *move) for one in history for move in one.moves
+    ]
+    tables.write_rows(path, [COLUMNS, *rows])

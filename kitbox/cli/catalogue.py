@@ -1,0 +1,359 @@
+"""Commands about the catalogue: known individuals, their photographs, and its history."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kitbox.cli.options import JsonOption, WorkspaceOption
+from kitbox.cli.terminal import print_json, print_line, print_table
+from kitbox.errors import KitboxError, counted, more
+from kitbox.workspace import find_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kitbox.catalogue.catalogue_changes import CatalogueChange, Rows
+    from kitbox.catalogue.catalogue_list import CatalogueRow
+    from kitbox.catalogue.confirmations import Confirmation, Confirmed
+    from kitbox.workspace import Workspace
+
+app = typer.Typer(
+    help="Known individuals: their photographs, names and history.", no_args_is_help=True
+)
+ByOption = Annotated[
+    str | None,
+    typer.Option("--by", help="Who decides; default: the system's user.", metavar="NAME"),
+]
+IndividualArgument = Annotated[str, typer.Argument(metavar="INDIVIDUAL", show_default=False)]
+
+
+@app.command("add")
+def add(
+    confirmed: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[LIST]",
+            help="A list with columns image and confirmed; default: decisions.csv.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    images: Annotated[
+        list[str] | None,
+        typer.Option("--image", help="Add this photograph of --individual.", metavar="FILE"),
+    ] = None,
+    individual: Annotated[
+        str | None, typer.Option("--individual", help="Whom --image shows.", metavar="NAME")
+    ] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="--image shows a new individual, named by the pattern.")
+    ] = False,
+    new_names: Annotated[
+        bool, typer.Option("--new-names", help="Names that nobody has are new individuals.")
+    ] = False,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            "--pattern",
+            help="Names of new individuals, as W-{number:04d}; kept in kitbox.toml.",
+            metavar="P",
+        ),
+    ] = None,
+    copy_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--copy-to", help="Copy the photographs to folders of individuals here.", metavar="DIR"
+        ),
+    ] = None,
+    place: Annotated[
+        str, typer.Option("--place", help="Where photographs without a place were taken.")
+    ] = "",
+    by: ByOption = None,
+    folder: WorkspaceOption = None,
+) -> None:
+    """Add confirmed photographs to the catalogue.
+
+    A cell of the column confirmed is the individual's name, yes for the one in the column
+    individual, new (new 1, new 2 where several photographs show one new individual), or empty or no
+    where nothing is confirmed. Without a list, the decisions same and new in decisions.csv count.
+    No file is moved; --copy-to copies, and overwrites nothing.
+
+    \b
+    Examples:
+      kitbox catalogue add identified.csv --pattern 'W-{number:04d}'
+      kitbox catalogue add --image season/DSC_0012.jpg --individual W-0007
+    """
+    from kitbox.catalogue import catalogue_changes, catalogue_list
+
+    workspace = _workspace(folder)
+    rows = catalogue_list.load(workspace.catalogue)
+    if images or individual or new:
+        if confirmed is not None:
+            raise KitboxError("a list and single photographs were given", fix="give one of them")
+        found = _single(workspace, rows, images or [], individual, new)
+    else:
+        found = _confirmed(workspace, rows, confirmed, new_names)
+    if found.open:
+        print_line(f"not confirmed, and not added: {counted(found.open, 'photograph')}")
+    if not found.rows:
+        raise KitboxError(
+            "no photograph is confirmed",
+            fix="fill in the column confirmed, or decide in 'kitbox look'",
+        )
+    named = _with_names(workspace, rows, found.rows, pattern)
+    new_rows = [_row(workspace, one, place) for one in named]
+    catalogue_changes.added(rows, new_rows)  # refuses what is there before anything is copied
+    if copy_to is not None:
+        new_rows = _copied(workspace, new_rows, copy_to)
+    change = catalogue_changes.change(
+        workspace, "add", lambda rows: catalogue_changes.added(rows, new_rows), by or ""
+    )
+    known = {row.individual for row in rows}
+    names = list(dict.fromkeys(row.individual for row in new_rows if row.individual not in known))
+    _tell(change)
+    if names:
+        print_line(f"new {'individual' if len(names) == 1 else 'individuals'}: {_listed(names)}")
+
+
+@app.command("rename")
+def rename(
+    old: Annotated[str, typer.Argument(metavar="OLD", show_default=False)],
+    new: Annotated[str, typer.Argument(metavar="NEW", show_default=False)],
+    by: ByOption = None,
+    folder: WorkspaceOption = None,
+) -> None:
+    """Give an individual another name, which nobody has yet."""
+    from kitbox.catalogue import catalogue_changes
+
+    _tell(
+        catalogue_changes.change(
+            _workspace(folder),
+            "rename",
+            lambda rows: catalogue_changes.renamed(rows, old, new),
+            by or "",
+        )
+    )
+
+
+@app.command("merge")
+def merge(
+    one: Annotated[str, typer.Argument(metavar="INDIVIDUAL", show_default=False)],
+    other: Annotated[str, typer.Argument(metavar="STAYS", show_default=False)],
+    by: ByOption = None,
+    folder: WorkspaceOption = None,
+) -> None:
+    """Make two individuals one: the photographs of the first become the second's."""
+    from kitbox.catalogue import catalogue_changes
+
+    _tell(
+        catalogue_changes.change(
+            _workspace(folder),
+            "merge",
+            lambda rows: catalogue_changes.merged(rows, one, other),
+            by or "",
+        )
+    )
+
+
+@app.command("split")
+def split(
+    individual: IndividualArgument,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...", help="Names of photographs, or their ends.", show_default=False
+        ),
+    ],
+    into: Annotated[
+        str, typer.Option("--into", help="Whom they show.", metavar="NAME", show_default=False)
+    ],
+    known: Annotated[
+        bool, typer.Option("--known", help="--into is in the catalogue already.")
+    ] = False,
+    by: ByOption = None,
+    folder: WorkspaceOption = None,
+) -> None:
+    """Give some photographs of an individual to another one.
+
+    \b
+    Example:
+      kitbox catalogue split W-0007 DSC_0012.jpg DSC_0013.jpg --into W-0031
+    """
+    from kitbox.catalogue import catalogue_changes
+
+    def edit(rows: "Rows") -> "Rows":
+        named = [catalogue_changes.image_named(rows, image) for image in images]
+        return catalogue_changes.split(rows, individual, named, into, known=known)
+
+    _tell(catalogue_changes.change(_workspace(folder), "split", edit, by or ""))
+
+
+@app.command("undo")
+def undo(by: ByOption = None, folder: WorkspaceOption = None) -> None:
+    """Take back the last change of the catalogue that is not taken back yet."""
+    from kitbox.catalogue import catalogue_changes
+
+    _tell(catalogue_changes.undo(_workspace(folder), by or ""))
+
+
+@app.command("list")
+def show(as_json: JsonOption = False, folder: WorkspaceOption = None) -> None:
+    """List the individuals with their photographs, encounters and dates."""
+    from kitbox.catalogue import catalogue_list
+
+    rows = catalogue_list.load(_workspace(folder).catalogue)
+    found = catalogue_list.summaries(rows)
+    if as_json:
+        print_json([one._asdict() for one in found])
+        return
+    print_table(
+        ("individual", "photographs", "encounters", "first", "last"),
+        [
+            (one.individual, f"{one.photographs}", f"{one.encounters}", one.first, one.last)
+            for one in found
+        ],
+        left=(0, 3, 4),
+    )
+    undated = sum(not row.date for row in rows)
+    print_line(
+        f"{counted(len(found), 'individual')}, {counted(len(rows), 'photograph')}"
+        + (f"; {undated} without a date count as no encounter" if undated else "")
+    )
+
+
+@app.command("history")
+def history(folder: WorkspaceOption = None) -> None:
+    """List all changes of the catalogue, oldest first."""
+    from kitbox.catalogue import catalogue_changes
+
+    changes = catalogue_changes.load(_workspace(folder))
+    if not changes:
+        print_line("the catalogue has not been changed")
+        return
+    print_table(
+        ("time", "by", "change"),
+        [(change.time, change.by, str(change)) for change in changes],
+        left=(0, 1, 2),
+    )
+
+
+def _workspace(folder: Path | None) -> "Workspace":
+    """Return the workspace; raise KitboxError for one without a catalogue."""
+    workspace = find_workspace(folder)
+    if not workspace.catalogue.exists():
+        raise KitboxError(
+            f"{workspace.root} has no catalogue",
+            fix="'kitbox identify PHOTOGRAPHS --catalogue FOLDER' makes one",
+        )
+    return workspace
+
+
+def _single(
+    workspace: "Workspace",
+    rows: "Rows",
+    images: "Sequence[str]",
+    individual: str | None,
+    new: bool,
+) -> "Confirmed":
+    """Return what --image, --individual and --new say."""
+    from kitbox.catalogue import catalogue_changes
+    from kitbox.catalogue.confirmations import Confirmation, Confirmed
+
+    if not images or not (individual or new):
+        missing = "--individual names nobody" if images else "no --image is given"
+        raise KitboxError(missing, fix="give --image FILE and --individual NAME, or --new")
+    if individual and new:
+        catalogue_changes.require_new(rows, individual, "leave --new out to add to it")
+    elif individual and individual not in {row.individual for row in rows}:
+        try:
+            catalogue_changes.require_individual(rows, individual)
+        except KitboxError as error:
+            raise KitboxError(error.explanation, fix="give --new to add a new individual") from None
+    names = list(dict.fromkeys(_image_name(workspace, image) for image in images))
+    return Confirmed(tuple(Confirmation(name, individual or "", "new") for name in names))
+
+
+def _confirmed(
+    workspace: "Workspace", rows: "Rows", path: Path | None, new_names: bool
+) -> "Confirmed":
+    """Return what a list or decisions.csv confirms, without what the catalogue has already."""
+    from kitbox.catalogue import confirmations
+    from kitbox.competition import decisions
+
+    if path is None:
+        return confirmations.decided(decisions.load(workspace.decisions), rows)
+    return confirmations.read(path, {row.individual for row in rows}, new_names=new_names)
+
+
+def _with_names(
+    workspace: "Workspace",
+    rows: "Rows",
+    confirmed: "Sequence[Confirmation]",
+    pattern: str | None,
+) -> "list[Confirmation]":
+    """Return the confirmations with names for new individuals; a given pattern is kept."""
+    from kitbox.catalogue import catalogue_changes, confirmations
+    from kitbox.competition import settings
+
+    count = len(confirmations.new_groups(confirmed))
+    kept = settings.load(workspace).catalogue.pattern
+    if pattern is not None:
+        catalogue_changes.next_names(pattern, [])  # refuses one that is none
+        if pattern != kept:
+            settings.keep_pattern(workspace, pattern)
+    if not count:
+        return list(confirmed)
+    chosen = pattern or kept
+    if chosen is None:
+        raise KitboxError(
+            f"{counted(count, 'new individual')} {'needs a name' if count == 1 else 'need names'}",
+            fix="give --pattern 'W-{number:04d}', or one like your names",
+        )
+    taken = catalogue_changes.names_ever(rows, catalogue_changes.load(workspace))
+    taken |= {one.individual for one in confirmed}
+    return confirmations.named(confirmed, catalogue_changes.next_names(chosen, taken, count))
+
+
+def _row(workspace: "Workspace", one: "Confirmation", place: str) -> "CatalogueRow":
+    from kitbox.catalogue import catalogue_source
+
+    name = _image_name(workspace, one.image)
+    given = {"place": place, **one.given}
+    return catalogue_source.row_of(workspace.photographs / name, name, one.individual, given)
+
+
+def _image_name(workspace: "Workspace", text: str) -> str:
+    """Return the name of an image in the workspace, given as such or as a file anywhere."""
+    from kitbox.catalogue import photograph_folders
+
+    if (workspace.photographs / text).is_file() and not Path(text).is_absolute():
+        return Path(text).as_posix()
+    file = Path(text)
+    if not file.is_file():
+        raise KitboxError(f"there is no photograph {text}", fix="correct its name")
+    photograph_folders.link(workspace.photographs, file.parent)
+    return photograph_folders.names_of(workspace.photographs, file.parent, [file])[0]
+
+
+def _copied(
+    workspace: "Workspace", rows: "Sequence[CatalogueRow]", folder: Path
+) -> "list[CatalogueRow]":
+    """Return the rows of copies of the photographs, in folders of individuals."""
+    from kitbox.catalogue import photograph_folders
+
+    found = photograph_folders.copy(workspace.photographs, rows, folder)
+    print_line(
+        f"copied {counted(len(rows) - found.there, 'photograph')} to {folder}"
+        + more(found.there, "were there already", "was there already")
+    )
+    return found.rows
+
+
+def _tell(change: "CatalogueChange") -> None:
+    print_line(f"{change}; 'kitbox catalogue undo' takes it back")
+
+
+def _listed(names: "Sequence[str]", shown: int = 5) -> str:
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,233 @@
+"""Changes of a catalogue, and the history that tells every one of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kitbox.catalogue import catalogue_changes, catalogue_list
+from kitbox.catalogue.catalogue_changes import Move, Rows
+from kitbox.catalogue.catalogue_list import CatalogueRow
+from kitbox.errors import KitboxError
+from kitbox.workspace import Workspace
+
+
+def row(image: str, individual: str, date: str = "") -> CatalogueRow:
+    return CatalogueRow(image, individual, date)
+
+
+ROWS = (row("c/a.jpg", "W-1", "2019"), row("c/b.jpg", "W-1"), row("c/d.jpg", "W-2"))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    catalogue_list.save(tmp_path / "catalogue.csv", ROWS)
+    return Workspace(tmp_path)
+
+
+def individuals(workspace: Workspace) -> dict[str, str]:
+    return {one.image: one.individual for one in catalogue_list.load(workspace.catalogue)}
+
+
+def change(workspace: Workspace, what: str, edit: Callable[[Rows], Rows]) -> str:
+    return str(catalogue_changes.change(workspace, what, edit, by="Ann"))
+
+
+def test_every_change_is_kept_with_its_author_and_photographs(workspace: Workspace) -> None:
+    told = [
+        change(
+            workspace,
+            "add",
+            lambda rows: catalogue_changes.added(rows, [row("s/e.jpg", "W-3", "2020")]),
+        ),
+        change(workspace, "rename", lambda rows: catalogue_changes.renamed(rows, "W-1", "Ann")),
+        change(workspace, "merge", lambda rows: catalogue_changes.merged(rows, "W-2", "Ann")),
+        change(
+            workspace,
+            "split",
+            lambda rows: catalogue_changes.split(rows, "Ann", ["c/b.jpg"], "=Bob"),
+        ),
+    ]
+    assert told == [
+        "change 1, add 'W-3': 1 photograph",
+        "change 2, rename 'W-1' → 'Ann': 2 photographs",
+        "change 3, merge 'W-2' → 'Ann': 1 photograph",
+        "change 4, split 'Ann' → '=Bob': 1 photograph",
+    ]
+    assert individuals(workspace) == {
+        "c/a.jpg": "Ann",
+        "c/b.jpg": "=Bob",
+        "c/d.jpg": "Ann",
+        "s/e.jpg": "W-3",
+    }
+    history = catalogue_changes.load(workspace)
+    assert [(one.number, one.by, one.what, one.moves) for one in history] == [
+        (1, "Ann", "add", (Move("s/e.jpg", "", "W-3"),)),
+        (2, "Ann", "rename", (Move("c/a.jpg", "W-1", "Ann"), Move("c/b.jpg", "W-1", "Ann"))),
+        (3, "Ann", "merge", (Move("c/d.jpg", "W-2", "Ann"),)),
+        (4, "Ann", "split", (Move("c/b.jpg", "Ann", "=Bob"),)),
+    ]
+    assert ",'=Bob\n" in workspace.catalogue_history.read_text()
+
+
+def test_changes_are_taken_back_one_after_the_other(workspace: Workspace) -> None:
+    change(workspace, "add", lambda rows: catalogue_changes.added(rows, [row("s/e.jpg", "W-3")]))
+    change(workspace, "merge", lambda rows: catalogue_changes.merged(rows, "W-2", "W-1"))
+    assert catalogue_changes.undo(workspace).what == "undo 2"
+    assert individuals(workspace)["c/d.jpg"] == "W-2"
+    assert catalogue_changes.undo(workspace).what == "undo 1"
+    assert catalogue_list.load(workspace.catalogue) == ROWS
+    with pytest.raises(KitboxError, match="there is no change of the catalogue to take back"):
+        catalogue_changes.undo(workspace)
+
+
+def test_a_change_by_hand_is_not_overwritten_by_undo(workspace: Workspace) -> None:
+    change(workspace, "merge", lambda rows: catalogue_changes.merged(rows, "W-2", "W-1"))
+    by_hand = [*ROWS[:2], row("c/d.jpg", "W-9")]
+    catalogue_list.save(workspace.catalogue, by_hand)
+    with pytest.raises(KitboxError) as caught:
+        catalogue_changes.undo(workspace)
+    assert str(caught.value) == (
+        "catalogue.csv: 'c/d.jpg' is of 'W-9', not of 'W-1' as change 1 left it; "
+        "correct it there; it was changed by hand"
+    )
+
+
+REFUSED: list[tuple[Callable[[Rows], Rows], str]] = [
+    (
+        lambda rows: catalogue_changes.added(rows, [row("c/a.jpg", "W-2")]),
+        "'c/a.jpg' is in the catalogue already, under 'W-1'; leave it out",
+    ),
+    (
+        lambda rows: catalogue_changes.renamed(rows, "W-1", "W-2"),
+        "there is an individual 'W-2' already; 'kitbox catalogue merge \"W-1\" \"W-2\"' "
+        "makes them one",
+    ),
+    (
+        lambda rows: catalogue_changes.renamed(rows, "W-1", "w_02"),
+        "there is an individual 'W-2', which differs from 'w_02' in signs only; "
+        "use 'W-2', or another name",
+    ),
+    (
+        lambda rows: catalogue_changes.renamed(rows, "W1", "A"),
+        "'W1' is no individual of the catalogue; did you mean W-1?",
+    ),
+    (
+        lambda rows: catalogue_changes.renamed(rows, "W-1", " A"),
+        "' A' is no name; give one without blanks around it",
+    ),
+    (
+        lambda rows: catalogue_changes.merged(rows, "W-1", "W-1"),
+        "'W-1' is named twice; name two individuals",
+    ),
+    (
+        lambda rows: catalogue_changes.split(rows, "W-1", ["c/d.jpg"], "A"),
+        "'c/d.jpg' is no photograph of 'W-1'; did you mean c/b.jpg?",
+    ),
+    (
+        lambda rows: catalogue_changes.split(rows, "W-1", ["c/a.jpg"], "W-2"),
+        "there is an individual 'W-2' already; give --known to move the photographs to it",
+    ),
+    (
+        lambda rows: catalogue_changes.split(rows, "W-1", ["c/a.jpg", "c/b.jpg"], "A"),
+        "no photograph is left to 'W-1'; 'kitbox catalogue rename \"W-1\" \"A\"'",
+    ),
+    (lambda rows: rows, "nothing changes in the catalogue"),
+    (
+        lambda rows: catalogue_changes.merged(rows[:0], "W-1", "W-2"),
+        "the catalogue is empty; add photographs of individuals",
+    ),
+]
+
+
+@pytest.mark.parametrize(("edit", "expected"), REFUSED, ids=[str(n) for n in range(len(REFUSED))])
+def test_a_refused_change_leaves_the_catalogue_and_no_history(
+    workspace: Workspace, edit: Callable[[Rows], Rows], expected: str
+) -> None:
+    with pytest.raises(KitboxError) as caught:
+        change(workspace, "rename", edit)
+    assert str(caught.value) == expected
+    assert catalogue_list.load(workspace.catalogue) == ROWS
+    assert not workspace.catalogue_history.exists()
+
+
+def test_photographs_are_moved_to_a_known_individual_on_request(workspace: Workspace) -> None:
+    change(
+        workspace,
+        "split",
+        lambda rows: catalogue_changes.split(rows, "W-1", ["c/b.jpg"], "W-2", known=True),
+    )
+    assert individuals(workspace) == {"c/a.jpg": "W-1", "c/b.jpg": "W-2", "c/d.jpg": "W-2"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("W-{number:04d}", ["W-0013", "W-0014"]),
+        ("W-{number}", ["W-13", "W-14"]),
+        ("{number:03d} ({{new}})", ["001 ({new})", "002 ({new})"]),
+        ("Z{number:d}", ["Z1", "Z2"]),
+    ],
+)
+def test_new_individuals_get_the_numbers_after_the_largest(
+    pattern: str, expected: list[str]
+) -> None:
+    taken = ["W-2", "W-0012", "W-x", "other"]
+    assert catalogue_changes.next_names(pattern, taken, 2) == expected
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["W", "{number}-{number}", "{name}", "{number:.2f}", "{number", "{}", "{number:x>4}"],
+)
+def test_a_pattern_without_one_number_is_refused(pattern: str) -> None:
+    with pytest.raises(KitboxError, match=r"is no pattern of names; write one like 'W-\{number"):
+        catalogue_changes.next_names(pattern, [])
+
+
+def test_the_number_of_a_merged_individual_is_not_given_again(workspace: Workspace) -> None:
+    change(workspace, "merge", lambda rows: catalogue_changes.merged(rows, "W-2", "W-1"))
+    names = catalogue_changes.names_ever(
+        catalogue_list.load(workspace.catalogue), catalogue_changes.load(workspace)
+    )
+    assert catalogue_changes.next_names("W-{number}", names) == ["W-3"]
+
+
+def test_a_catalogue_that_is_read_again_keeps_what_people_decided(workspace: Workspace) -> None:
+    change(workspace, "merge", lambda rows: catalogue_changes.merged(rows, "W-2", "W-1"))
+    change(
+        workspace,
+        "split",
+        lambda rows: catalogue_changes.split(rows, "W-1", ["c/b.jpg"], "W-7"),
+    )
+    source = [*ROWS, row("c/new.jpg", "W-2"), row("c/other.jpg", "W-8")]
+    found = catalogue_changes.refresh(workspace, source)
+    assert found.added == 2
+    assert [(one.image, individual) for one, individual in found.other] == [("c/b.jpg", "W-7")]
+    assert {one.image: one.individual for one in found.rows} == individuals(workspace)
+    assert individuals(workspace) == {
+        "c/a.jpg": "W-1",
+        "c/b.jpg": "W-7",
+        "c/d.jpg": "W-1",
+        "c/new.jpg": "W-1",
+        "c/other.jpg": "W-8",
+    }
+    assert catalogue_changes.refresh(workspace, source).added == 0
+    assert catalogue_changes.undo(workspace).what == "undo 2"  # a reading is not taken back
+
+
+def test_the_first_reading_begins_the_history(tmp_path: Path) -> None:
+    found = catalogue_changes.refresh(Workspace(tmp_path), ROWS)
+    assert (found.rows, found.added) == (ROWS, 3)
+    assert catalogue_list.load(tmp_path / "catalogue.csv") == ROWS
+    assert catalogue_changes.load(Workspace(tmp_path)) == ()
+
+
+def test_an_image_is_named_by_the_end_of_its_path() -> None:
+    rows = [*ROWS, row("s/a.jpg", "W-3")]
+    assert catalogue_changes.image_named(rows, "b.jpg") == "c/b.jpg"
+    assert catalogue_changes.image_named(rows, "./c/a.jpg") == "c/a.jpg"
+    with pytest.raises(KitboxError, match=r"'a\.jpg' is 'c/a\.jpg' and 's/a\.jpg'; write its fol"):
+        catalogue_changes.image_named(rows, "a.jpg")
+    with pytest.raises(KitboxError, match=r"'c/x\.jpg' is not in the catalogue; did you mean c/"):
+        catalogue_changes.image_named(rows, "c/x.jpg")

@@ -1,0 +1,228 @@
+"""The catalogue from the command line: it grows, is corrected, and keeps its history."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kitbox.catalogue import catalogue_list, catalogue_source, photograph_folders
+from kitbox.competition import decisions, settings
+from kitbox.competition.decisions import Decision
+from kitbox.workspace import Workspace
+from tests.commands import error_of, invoke, kitbox
+from tests.photographs import picture
+
+TOML = """\
+name = "whales"
+[images]
+root = "photographs"
+train_folder = "."
+test_folder = "."
+[task]
+gallery = "train"
+answers = "labels"
+k = 5
+[submission]
+header = ["Image", "Id"]
+layout = "joined"
+[holdout]
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A catalogue of two individuals, and a season of new photographs."""
+    for number, image in enumerate(("W-0001/a.png", "W-0001/b.png", "W-0002/c.png")):
+        picture(tmp_path / "cat" / image, 1 + number // 2, number)
+    for number in range(4):
+        picture(tmp_path / "season" / f"2024-05-0{number + 1}_{number}.png", 3, number)
+    found = Workspace(tmp_path / "workspace")
+    found.root.mkdir()
+    found.settings.write_text(TOML)
+    reading = catalogue_source.read(tmp_path / "cat")
+    photograph_folders.link(found.photographs, reading.folder)
+    photograph_folders.link(found.photographs, tmp_path / "season")
+    names = photograph_folders.names_of(found.photographs, reading.folder, reading.files)
+    catalogue_list.save(found.catalogue, reading.renamed(names))
+    return found
+
+
+def individuals(workspace: Workspace) -> dict[str, str]:
+    return {row.image: row.individual for row in catalogue_list.load(workspace.catalogue)}
+
+
+def confirm(workspace: Workspace, *rows: str) -> str:
+    path = workspace.root / "identified.csv"
+    path.write_text("\n".join(["image,individual,confirmed", *rows]) + "\n")
+    return str(path)
+
+
+def test_confirmed_photographs_are_added_and_new_individuals_named(workspace: Workspace) -> None:
+    path = confirm(
+        workspace,
+        "season/2024-05-01_0.png,W-0002,yes",
+        "season/2024-05-02_1.png,W-0002,new 1",
+        "season/2024-05-03_2.png,W-0002,new 1",
+        "season/2024-05-04_3.png,W-0002,",
+    )
+    shown = kitbox(
+        workspace, "catalogue", "add", path, "--pattern", "W-{number:04d}", "--place", "Bay"
+    ).stderr
+    assert shown.splitlines() == [
+        "not confirmed, and not added: 1 photograph",
+        "change 1, add 'W-0002' and 1 more: 3 photographs; 'kitbox catalogue undo' takes it back",
+        "new individual: W-0003",
+    ]
+    rows = {row.image: row for row in catalogue_list.load(workspace.catalogue)}
+    added = rows["season/2024-05-02_1.png"]
+    assert (added.individual, added.date, added.place) == ("W-0003", "2024-05-02", "Bay")
+    assert rows["season/2024-05-01_0.png"].individual == "W-0002"
+    assert settings.load(workspace).catalogue.pattern == "W-{number:04d}"
+    again = error_of(workspace, "catalogue", "add", path)
+    assert again.startswith("'season/2024-05-01_0.png' is in the catalogue already, under 'W-0002'")
+
+
+def test_decisions_of_the_desk_are_added(workspace: Workspace) -> None:
+    decisions.add(
+        workspace.decisions,
+        Decision("same", "season/2024-05-01_0.png", "cat/W-0001/a.png", by="Ann"),
+        Decision("new", "season/2024-05-02_1.png", by="Ann"),
+        Decision("unsure", "season/2024-05-03_2.png", by="Ann"),
+    )
+    message = error_of(workspace, "catalogue", "add")
+    assert message == (
+        "1 new individual needs a name; give --pattern 'W-{number:04d}', or one like your names"
+    )
+    kitbox(workspace, "catalogue", "add", "--pattern", "W-{number:04d}", "--by", "Ann")
+    found = individuals(workspace)
+    assert found["season/2024-05-01_0.png"] == "W-0001"
+    assert found["season/2024-05-02_1.png"] == "W-0003"
+    assert "season/2024-05-03_2.png" not in found
+    assert error_of(workspace, "catalogue", "add").startswith("no photograph is confirmed; fill in")
+
+
+def test_a_photograph_from_anywhere_is_added_to_an_individual(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    file = picture(tmp_path / "card" / "x.png", 1, 9)
+    kitbox(workspace, "catalogue", "add", "--image", str(file), "--individual", "W-0001")
+    assert individuals(workspace)["card/x.png"] == "W-0001"
+    assert file.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            ["--image", "season/2024-05-01_0.png", "--individual", "W-0001", "--new"],
+            "there is an individual 'W-0001' already; leave --new out to add to it",
+        ),
+        (
+            ["--image", "season/2024-05-01_0.png", "--individual", "W-0009"],
+            "'W-0009' is no individual of the catalogue; did you mean W-0002?; "
+            "give --new to add a new individual",
+        ),
+        (
+            ["--image", "cat/W-0001/a.png", "--individual", "W-0002"],
+            "'cat/W-0001/a.png' is in the catalogue already, under 'W-0001'; leave it out",
+        ),
+        (
+            ["--image", "gone.png", "--individual", "W-0001"],
+            "there is no photograph gone.png; correct its name",
+        ),
+        (
+            ["--individual", "W-0001"],
+            "no --image is given; give --image FILE and --individual NAME, or --new",
+        ),
+        (
+            [],
+            "no photograph is confirmed; fill in the column confirmed, or decide in 'kitbox look'",
+        ),
+    ],
+)
+def test_what_cannot_be_added_is_one_sentence(
+    workspace: Workspace, options: list[str], expected: str
+) -> None:
+    before = workspace.catalogue.read_text()
+    assert error_of(workspace, "catalogue", "add", *options) == expected
+    assert workspace.catalogue.read_text() == before
+
+
+def test_copies_are_made_on_request_and_nothing_is_overwritten(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    goal = tmp_path / "grown"
+    other = picture(goal / "W-0001" / "2024-05-01_0.png", 7, 7)
+    bytes_before = other.read_bytes()
+    shown = kitbox(
+        workspace,
+        *("catalogue", "add", "--image", "season/2024-05-01_0.png", "--individual", "W-0001"),
+        *("--copy-to", str(goal)),
+    ).stderr
+    assert shown.startswith(f"copied 1 photograph to {goal}\n")
+    assert other.read_bytes() == bytes_before
+    copy = goal / "W-0001" / "2024-05-01_0-2.png"
+    original = tmp_path / "season" / "2024-05-01_0.png"
+    assert copy.read_bytes() == original.read_bytes()
+    assert individuals(workspace)["grown/W-0001/2024-05-01_0-2.png"] == "W-0001"
+
+
+def test_individuals_are_renamed_merged_split_and_all_is_taken_back(workspace: Workspace) -> None:
+    before = workspace.catalogue.read_text()
+    kitbox(workspace, "catalogue", "rename", "W-0001", "Ann", "--by", "Bo")
+    kitbox(workspace, "catalogue", "merge", "W-0002", "Ann", "--by", "Bo")
+    kitbox(workspace, "catalogue", "split", "Ann", "c.png", "b.png", "--into", "W-0002")
+    assert individuals(workspace) == {
+        "cat/W-0001/a.png": "Ann",
+        "cat/W-0001/b.png": "W-0002",
+        "cat/W-0002/c.png": "W-0002",
+    }
+    lines = kitbox(workspace, "catalogue", "history").stdout.splitlines()
+    assert [line.split("change ")[1].strip() for line in lines[-3:]] == [
+        "1, rename 'W-0001' → 'Ann': 2 photographs",
+        "2, merge 'W-0002' → 'Ann': 1 photograph",
+        "3, split 'Ann' → 'W-0002': 2 photographs",
+    ]
+    for _ in range(3):
+        kitbox(workspace, "catalogue", "undo")
+    assert workspace.catalogue.read_text() == before
+    assert error_of(workspace, "catalogue", "undo").startswith("there is no change")
+
+
+def test_a_name_that_exists_is_refused(workspace: Workspace) -> None:
+    assert error_of(workspace, "catalogue", "rename", "W-0001", "W-0002") == (
+        "there is an individual 'W-0002' already; "
+        '\'kitbox catalogue merge "W-0001" "W-0002"\' makes them one'
+    )
+
+
+def test_individuals_are_listed_with_photographs_encounters_and_dates(
+    workspace: Workspace,
+) -> None:
+    kitbox(
+        workspace,
+        *("catalogue", "add", "--individual", "W-0002"),
+        *("--image", "season/2024-05-01_0.png", "--image", "season/2024-05-03_2.png"),
+    )
+    shown = kitbox(workspace, "catalogue", "list")
+    assert shown.stdout.split("\n")[-2].split() == ["W-0002", "3", "2", "2024-05-01", "2024-05-03"]
+    assert shown.stderr == (
+        "2 individuals, 5 photographs; 3 without a date count as no encounter\n"
+    )
+    assert json.loads(kitbox(workspace, "catalogue", "list", "--json").stdout)[0] == {
+        "individual": "W-0001",
+        "photographs": 2,
+        "encounters": 0,
+        "first": "",
+        "last": "",
+    }
+
+
+def test_a_workspace_without_a_catalogue_is_told_how_to_get_one(workspace: Workspace) -> None:
+    workspace.catalogue.unlink()
+    for arguments in (("list",), ("add",), ("undo",), ("rename", "a", "b")):
+        result = invoke(workspace, "catalogue", *arguments)
+        assert str(result.exception) == (
+            f"{workspace.root} has no catalogue; "
+            "'kitbox identify PHOTOGRAPHS --catalogue FOLDER' makes one"
+        )
