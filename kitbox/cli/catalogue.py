@@ -1,7 +1,7 @@
 """Commands about the catalogue: known individuals, their photographs, and its history."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -236,6 +236,77 @@ def history(folder: WorkspaceOption = None) -> None:
         [(change.time, change.by, str(change)) for change in changes],
         left=(0, 1, 2),
     )
+
+
+@app.command("export")
+def export(
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="What to write.", show_default=False)
+    ],
+    kind: Annotated[
+        Literal["encounters", "photographs", "capture-history", "wildbook", "camtrap-dp"] | None,
+        typer.Option("--format", help="Default: encounters; capture-history for a .inp file."),
+    ] = None,
+    season_start: Annotated[
+        int,
+        typer.Option(
+            "--season-start", help="Month in which seasons of a history begin.", min=1, max=12
+        ),
+    ] = 1,
+    species: Annotated[
+        str, typer.Option("--species", help="Genus and epithet.", metavar="NAME")
+    ] = "",
+    location_ids: Annotated[
+        bool, typer.Option("--location-ids", help="Places are Wildbook's location IDs.")
+    ] = False,
+    places: Annotated[
+        Path | None,
+        typer.Option(
+            "--places", help="Camtrap DP: a list of place, latitude, longitude.", metavar="LIST"
+        ),
+    ] = None,
+    timezone: Annotated[
+        str, typer.Option("--timezone", help="Camtrap DP: as Europe/Oslo.", metavar="ZONE")
+    ] = "",
+    folder: WorkspaceOption = None,
+) -> None:
+    """Write the catalogue for another program.
+
+    encounters and photographs are CSVs with a row each; capture-history has 0 and 1 by season, and
+    a .inp file is what MARK and RMark read; wildbook is the sheet of its bulk import; camtrap-dp is
+    a folder with a Camtrap DP 1.0.2 package.
+
+    \b
+    Examples:
+      kitbox catalogue export encounters.csv
+      kitbox catalogue export history.inp --season-start 11
+      kitbox catalogue export sheet.csv --format wildbook --species 'Megaptera novaeangliae'
+    """
+    from kitbox.catalogue import catalogue_exports, catalogue_list
+
+    rows = catalogue_list.load(_workspace(folder).catalogue)
+    if not rows:
+        raise KitboxError("the catalogue is empty", fix="add photographs of individuals")
+    match kind or ("capture-history" if path.suffix.lower() == ".inp" else "encounters"):
+        case "photographs":
+            written = catalogue_exports.write_photographs(rows, path)
+        case "capture-history":
+            history = catalogue_exports.capture_history(rows, season_start)
+            written = catalogue_exports.write_capture_history(history, path)
+        case "wildbook":
+            written = catalogue_exports.write_wildbook(
+                rows, path, species, location_ids=location_ids
+            )
+        case "camtrap-dp":
+            located = None if places is None else catalogue_exports.read_places(places)
+            written = catalogue_exports.write_camtrap(
+                rows, path, species, places=located, timezone=timezone
+            )
+        case _:
+            written = catalogue_exports.write_encounters(rows, path)
+    for note in written.notes:
+        print_line(note)
+    print_line(f"{path}: {counted(written.rows, 'row')}")
 
 
 def _workspace(folder: Path | None) -> "Workspace":

@@ -226,3 +226,36 @@ def test_a_workspace_without_a_catalogue_is_told_how_to_get_one(workspace: Works
             f"{workspace.root} has no catalogue; "
             "'kitbox identify PHOTOGRAPHS --catalogue FOLDER' makes one"
         )
+
+
+def test_the_catalogue_is_exported_for_other_programs(workspace: Workspace, tmp_path: Path) -> None:
+    kitbox(
+        workspace,
+        *("catalogue", "add", "--individual", "W-0002", "--place", "Bay"),
+        *("--image", "season/2024-05-01_0.png", "--image", "season/2024-05-03_2.png"),
+    )
+    goal = tmp_path / "out"
+    shown = kitbox(workspace, "catalogue", "export", str(goal / "e.csv")).stderr
+    assert shown == (
+        f"left out: 3 photographs without encounter or date\n{goal / 'e.csv'}: 2 rows\n"
+    )
+    kitbox(workspace, "catalogue", "export", str(goal / "h.inp"))
+    assert (goal / "h.inp").read_text() == "/* occasions: 2024 */\n/* W-0002 */ 1 1;\n"
+    for kind, files in (
+        ("photographs", ["p"]),
+        ("capture-history", ["c"]),
+        ("wildbook", ["w"]),
+        ("camtrap-dp", ["d/media.csv", "d/datapackage.json"]),
+    ):
+        path = goal / files[0].split("/")[0]
+        kitbox(
+            workspace,
+            *("catalogue", "export", str(path), "--format", kind, "--species", "Lynx lynx"),
+        )
+        assert all((goal / file).is_file() for file in files)
+
+
+def test_an_empty_catalogue_is_not_exported(workspace: Workspace, tmp_path: Path) -> None:
+    catalogue_list.save(workspace.catalogue, [])
+    message = error_of(workspace, "catalogue", "export", str(tmp_path / "e.csv"))
+    assert message == "the catalogue is empty; add photographs of individuals"
