@@ -44,8 +44,8 @@ from kitbox.records import (
 from kitbox.report import effects_page
 from kitbox.selection import recipe_search
 from kitbox.selection.effects import Explanation
-from kitbox.selection.nested_search import SearchResult, SearchSettings
 from kitbox.selection.recipe_search import HoldoutFolds
+from kitbox.selection.search_result import SearchResult, SearchSettings
 from kitbox.submission import receipt
 from kitbox.submission.receipt import Package
 from kitbox.training import runs, trainer
@@ -277,8 +277,8 @@ class Project:
     ) -> SearchResult:
         """Search for members, weights and steps; return the gain out of sample and the recipe.
 
-        The recipe is that of the best plugin alone where nothing pays. It is written to `out`, if
-        given.
+        The recipe is that of one plugin, alone or whitened, where nothing else pays. It is written
+        to `out`, if given.
 
         >>> found = whales.search("resnet34_620", "densenet121_480")  # doctest: +SKIP
         >>> found.chosen.gain.sentence, found.recipe.summary  # doctest: +SKIP

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
     from kitbox.scoring.comparison import Difference
     from kitbox.selection.effects import Effect, Explanation
-    from kitbox.selection.nested_search import SearchResult, SearchSettings
     from kitbox.selection.recipe_search import HoldoutFolds
+    from kitbox.selection.search_result import SearchResult, SearchSettings
     from kitbox.workspace import Workspace
 
 MetricOption = Annotated[
@@ -76,8 +76,8 @@ def search(
 
     Members are selected one by one, then weights, whitening, cached views, re-ranking and, with
     --match, its fusion are searched. The gain is out of sample: each part of the individuals is
-    answered by what the search chose without it. The result is written as a recipe; where no gain
-    is shown, it is the best plugin alone.
+    answered by what the search chose without it. Written is the recipe of the simplest level that
+    none is shown to be better than: where nothing pays, the best plugin alone, whitened or not.
 
     \b
     Examples:
@@ -86,7 +86,7 @@ def search(
     """
     from kitbox.files import check_writable
     from kitbox.selection import recipe_search
-    from kitbox.selection.nested_search import SearchSettings
+    from kitbox.selection.search_result import SearchSettings
 
     workspace, competition = open_workspace(folder)
     if not names and competition.ensemble.recipe is None:
@@ -209,22 +209,33 @@ def _command(
 
 
 def _print_levels(found: "SearchResult") -> None:
-    from kitbox.selection.nested_search import TITLES
+    from kitbox.selection.search_result import TITLES
 
+    choice = found.choice
     rows = [
         (
             TITLES[level.level] + (" *" if level is found.chosen else ""),
             f"{level.in_sample:.4f}",
             f"{level.out_of_sample:.4f}",
             _interval(level.gain),
-            _interval(level.over_equal),
+            _interval(level.over_whitened),
         )
         for level in found.levels
     ]
-    heads = (found.metric, "on all", "out of sample", "gain over the best", "over equal weights")
+    rows.append(
+        (
+            "* with this choice made out of sample too",
+            "",
+            f"{choice.out_of_sample:.4f}",
+            _interval(choice.gain),
+            _interval(choice.over_whitened),
+        )
+    )
+    heads = (found.metric, "on all", "out of sample", "gain over the best", "over it whitened")
     print_table(heads, rows)
-    for level in found.levels[2:]:
-        print_line(f"{TITLES[level.level]}: {level.candidate.summary}")
+    for level in found.levels:
+        if level.level in ("members", "tuned"):
+            print_line(f"{TITLES[level.level]}: {level.candidate.summary}")
 
 
 def _interval(difference: "Difference | None") -> str:

@@ -17,7 +17,7 @@ from kitbox.selection import effects, nested_search
 from kitbox.selection.candidate import Candidate
 from kitbox.selection.effects import Explanation
 from kitbox.selection.evaluator import Evaluator
-from kitbox.selection.nested_search import SearchResult, SearchSettings
+from kitbox.selection.search_result import SearchResult, SearchSettings
 from kitbox.selection.search_space import MemberForms, SearchSpace, whitening_choices
 from kitbox.selection.step_choices import balances, fusion_methods, step_groups
 from kitbox.workspace import Workspace

@@ -46,11 +46,13 @@ def test_the_recipe_scores_what_the_search_says(place: Workspace, tmp_path: Path
     scored = json_of(place, "score", "--recipe", str(out))["scores"]
     assert scored[found["metric"]]["value"] == pytest.approx(chosen["in_sample"], abs=1e-9)
     assert found["metric"] == next(iter(scored))
+    assert found["choice"]["level"] == found["chosen"]
+    assert len(found["choice"]["apart"]) == found["parts"]
     recipe = Recipe.read(out)
     assert list(recipe.names) == [member["name"] for member in chosen["members"]]
     assert "noise" not in recipe.names
     text = out.read_text()
-    assert "out of sample" in text
+    assert "# Out of sample: " in text
     assert "seed 1" in text
     assert f"# Made by: kitbox search good other noise --trials 8 --seed 1 --out {out}" in text
 
@@ -83,7 +85,9 @@ def test_the_table_says_what_pays(place: Workspace, tmp_path: Path) -> None:
     given = ("good", "noise", "--trials", "0", "--out", str(out))
     result = run_kitbox(place, "search", *given, *RUN)
     assert "the best plugin alone *" in result.stdout
-    assert "nothing pays: no gain over the best plugin alone" in result.stderr
+    assert "over it whitened" in result.stdout
+    assert "with this choice made out of sample too" in result.stdout
+    assert "nothing pays: nothing is shown to be better than the best plugin" in result.stderr
     assert "about " in result.stderr
     assert "candidates of " in result.stderr
     assert Recipe.read(out).names == ("good",)

@@ -13,11 +13,11 @@ from kitbox.retrieval.rerankers import parse_step
 from kitbox.scoring.outcomes import Mean
 from kitbox.selection import nested_search, recipe_search
 from kitbox.selection.candidate import Candidate
-from kitbox.selection.nested_search import SearchResult, SearchSettings
+from kitbox.selection.search_result import LEVELS, SearchResult, SearchSettings
 from kitbox.selection.search_space import StepChoice
 from kitbox.workspace import Workspace
 from tests.photographs import finish
-from tests.selection.drawn import DrawnMember, ensemble
+from tests.selection.drawn import DrawnMember, ensemble, unit
 
 
 def searched(fold: Ensemble, **settings: Any) -> SearchResult:
@@ -34,16 +34,21 @@ def test_members_that_help_are_joined_and_noise_gets_no_place(workspace: Workspa
     found = searched(ensemble(workspace, noise, individuals=80))
     members = found.level("members")
     assert set(members.candidate.names) == {"a", "b"}
-    assert members.helps
     assert members.gain is not None
+    assert members.gain.low > 0
     assert members.gain.value > 0.05
     assert found.chosen.level == "members"
+    assert found.choice.apart == ("members",) * 3  # so that its score is that of the level
+    assert found.choice.out_of_sample == members.out_of_sample
+    assert found.choice.gain.value == members.gain.value
     equal = found.level("equal")
     assert members.over_equal is not None
     assert members.over_equal.value == pytest.approx(
         members.out_of_sample - equal.out_of_sample, abs=1e-12
     )
-    assert "out of sample over the best plugin alone" in found.sentences[-1]
+    assert found.sentences[0] == "chosen: members by forward selection"
+    assert found.sentences[1].startswith(f"out of sample: map_at_5 {members.gain.value:+.4f} [")
+    assert found.sentences[1].endswith("] over the best plugin whitened")
 
 
 def test_no_member_helps_is_an_answer(workspace: Workspace) -> None:
@@ -76,7 +81,7 @@ def test_a_gain_by_chance_is_not_reported(
         mixed = [base.weighted({a: 1, b: 1}) for a, b in combinations(base.names, 2)]
         best = yield from nested_search._best(mixed, score)
         single = yield from nested_search._best([base.weighted({n: 1}) for n in base.names], score)
-        return {"single": single, "equal": base, "members": best, "tuned": best}
+        return dict.fromkeys(LEVELS, best) | {"single": single, "whitened": single, "equal": base}
 
     with monkeypatch.context() as patch:
         patch.setattr(nested_search, "_levels", believe)
@@ -106,7 +111,7 @@ def test_each_part_is_answered_by_what_was_chosen_without_it(
         yield from ()
         base = arguments[2]
         chosen = base.weighted({"abc"[len(inside) % 3]: 1.0})
-        return dict.fromkeys(nested_search.LEVELS, chosen) | {"equal": base}
+        return dict.fromkeys(LEVELS, chosen) | {"equal": base}
 
     monkeypatch.setattr(nested_search, "_levels", choose)
     found = searched(fold)
@@ -143,21 +148,58 @@ def test_trials_find_weights_that_selection_starts_from(workspace: Workspace) ->
     assert again.value == pytest.approx(tuned.in_sample, abs=1e-12)
 
 
-def test_whitening_is_chosen_where_it_helps(workspace: Workspace) -> None:
-    fold = ensemble(workspace, {"a": 0.4, "b": 50.0}, individuals=60)
+def unevenly(fold: Ensemble) -> Ensemble:
+    """Return an ensemble whose first member gains by whitening.
+
+    What differs most in its vectors says nothing of the individual.
+    """
     first = fold.members[0]
     assert isinstance(first, DrawnMember)
-    # what all photographs share differs most, and says nothing of the individual
     generator = np.random.default_rng(1)
     vectors = first.vectors.vectors.copy()
     vectors[:, :2] += generator.normal(size=(len(vectors), 2)) * 3
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    fold.members[0] = DrawnMember(  # type: ignore[index]
-        1.0, known_as="a", vectors=type(first.vectors)(first.vectors.image_ids, vectors)
+    drawn = replace(first, vectors=unit(first.vectors.image_ids.tolist(), vectors))
+    return replace(fold, members=[drawn, *fold.members[1:]])
+
+
+def test_nothing_pays_beyond_whitening_is_an_answer(workspace: Workspace) -> None:
+    fold = unevenly(ensemble(workspace, {"a": 0.4, "b": 50.0}, individuals=60))
+    found = searched(fold)
+    single, whitened, members = map(found.level, ("single", "whitened", "members"))
+    assert [(m.name, m.whiten) for m in single.candidate.members] == [("a", None)]
+    for level in (whitened, members):
+        assert [(m.name, m.whiten) for m in level.candidate.members] == [("a", 16)]
+        assert level.gain is not None
+        assert level.gain.low > 0
+        assert level.gain.value == pytest.approx(
+            level.out_of_sample - single.out_of_sample, abs=1e-12
+        )
+    # the gain of the members over the plugin as it is given is that of its whitening
+    assert members.over_whitened is not None
+    assert members.over_whitened.value == 0
+    assert whitened.over_whitened is None
+    assert found.chosen is whitened
+    assert found.sentences[:2] == [
+        "no member helps: forward selection leaves a alone",
+        "nothing pays beyond whitening a to 16, which is the recipe",
+    ]
+    assert found.sentences[2].startswith(
+        f"out of sample: map_at_5 {found.choice.gain.value:+.4f} ["
     )
-    members = searched(fold).level("members")
-    assert [(m.name, m.whiten) for m in members.candidate.members] == [("a", 16)]
-    assert members.helps
+    assert found.sentences[2].endswith("] over the best plugin alone")
+
+
+def test_members_have_to_be_better_than_the_best_one_whitened(workspace: Workspace) -> None:
+    fold = unevenly(ensemble(workspace, {"a": 0.8, "b": 1.0}, individuals=80))
+    found = searched(fold)
+    members, whitened = found.level("members"), found.level("whitened")
+    assert set(members.candidate.names) == {"a", "b"}
+    assert members.over_whitened is not None
+    assert members.over_whitened.value == pytest.approx(
+        members.out_of_sample - whitened.out_of_sample, abs=1e-12
+    )
+    assert members.over_whitened.low > 0
+    assert found.chosen is members
 
 
 def test_steps_that_help_are_found_and_those_that_do_not_fit_are_told(
@@ -167,7 +209,8 @@ def test_steps_that_help_are_found_and_those_that_do_not_fit_are_told(
     tuned = searched(fold, trials=10).level("tuned")
     [step] = tuned.candidate.options.rerank
     assert step == str(parse_step(step))
-    assert tuned.helps
+    assert tuned.gain is not None
+    assert tuned.gain.low > 0
     # labelled images are the gallery here, so that none of them surely shows another individual
     settings = SearchSettings(trials=4, parts=2, bags=1, metric="map_at_5")
     evaluator, space = finish(recipe_search.prepare([fold], kept=["map_at_5"]))[1]
