@@ -13,10 +13,12 @@ from kitbox.ensemble.members import Member, MemberSource, Whitening
 from kitbox.ensemble.meta_embedding import MetaEmbedding, assemble
 from kitbox.ensemble.open_set import UnknownFit, UnknownModel
 from kitbox.errors import counted
+from kitbox.fusion import pair_signals
 from kitbox.fusion.fused_graphs import FusedHoldout, fuse_holdout
 from kitbox.fusion.fusion_model import FusionModel
+from kitbox.fusion.pair_set import MatcherPairs
 from kitbox.records import Holdout, Progress, Scores
-from kitbox.retrieval.neighbour_graph import graph_stage
+from kitbox.retrieval.neighbour_graph import NeighbourGraph, graph_stage
 from kitbox.scoring import bootstrap, local_score, outcomes
 from kitbox.scoring.ground_truth import GroundTruth
 from kitbox.scoring.local_score import HoldoutAnswers, LocalScore
@@ -119,10 +121,9 @@ def answer_holdout(ensemble: Ensemble) -> Generator[Progress, None, EnsembleAnsw
     options, competition = ensemble.options, ensemble.competition
     options.check(competition)
     collection, holdout = ensemble.collection, ensemble.collection.require_holdout()
-    meta = yield from assemble(ensemble, [collection.labelled], holdout.gallery.image_ids)
-    searches = local_score.holdout_searches(holdout, competition)
+    meta, graphs = yield from _search_holdout(ensemble)
+    searches = [graph.search for graph in graphs]
     rerank = options.reranker(holdout.train, competition)
-    graphs = yield from graph_stage(meta.embeddings, searches, rerank)
     uncut = unknown_fit = fused = None
     settings = options.fusion_settings
     if settings is not None:
@@ -160,6 +161,31 @@ def answer_holdout(ensemble: Ensemble) -> Generator[Progress, None, EnsembleAnsw
         unknown_fit=unknown_fit,
         fused=fused,
     )
+
+
+def pairs_to_match(ensemble: Ensemble) -> Generator[Progress, None, MatcherPairs]:
+    """Return the holdout's pairs that each matcher of an ensemble looks at, without matching any.
+
+    Raises KitboxError for options that do not fit the competition.
+    """
+    settings = ensemble.options.fusion_settings
+    if settings is None or not settings.matchers:
+        return {}
+    ensemble.options.check(ensemble.competition)
+    _, graphs = yield from _search_holdout(ensemble)
+    return pair_signals.pairs_to_match(graphs, settings.method, settings.matchers)
+
+
+def _search_holdout(
+    ensemble: Ensemble,
+) -> Generator[Progress, None, tuple[MetaEmbedding, tuple[NeighbourGraph, ...]]]:
+    """Return the meta-embeddings of the labelled images, and the holdout's graphs, re-ranked."""
+    collection, holdout = ensemble.collection, ensemble.collection.require_holdout()
+    meta = yield from assemble(ensemble, [collection.labelled], holdout.gallery.image_ids)
+    searches = local_score.holdout_searches(holdout, ensemble.competition)
+    rerank = ensemble.options.reranker(holdout.train, ensemble.competition)
+    graphs = yield from graph_stage(meta.embeddings, searches, rerank)
+    return meta, graphs
 
 
 def _labels_of(holdout: Holdout) -> dict[str, str]:

@@ -175,10 +175,16 @@ def signal_sources(
         metadata=tuple(metadata),
         known=labelled.take(known),
         workspace=ensemble.workspace,
-        match_options=MatchOptions(
-            workers=ensemble.embed_options.workers, device=ensemble.embed_options.device
-        ),
+        match_options=match_options(ensemble),
         unreadable=collection.unreadable,
+        match_only=ensemble.match_only,
+    )
+
+
+def match_options(ensemble: Ensemble) -> MatchOptions:
+    """Return how the pairs of an ensemble are matched."""
+    return MatchOptions(
+        workers=ensemble.embed_options.workers, device=ensemble.embed_options.device
     )
 
 

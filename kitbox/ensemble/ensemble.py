@@ -10,6 +10,7 @@ from kitbox.embedding.embedder import EmbedOptions
 from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
 from kitbox.fusion.fused_graphs import FusionSettings
+from kitbox.fusion.pair_set import PairSet
 from kitbox.records import LabelledImages
 from kitbox.retrieval.balance import parse_balance
 from kitbox.retrieval.neighbour_graph import Reranker
@@ -184,7 +185,10 @@ class EnsembleOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
-    """Members with their options, and the collection and the competition that they answer for."""
+    """Members with their options, and the collection and the competition that they answer for.
+
+    With `match_only` no other pairs of the holdout are matched: those keep their global similarity.
+    """
 
     members: Sequence[Member] = ()
     collection: Collection
@@ -192,6 +196,7 @@ class Ensemble:
     workspace: Workspace
     options: EnsembleOptions = EnsembleOptions()
     embed_options: EmbedOptions = field(default_factory=EmbedOptions)
+    match_only: PairSet | None = None
 
     @property
     def whitening(self) -> tuple[int | None, ...]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from kitbox.errors import KitboxError
 from kitbox.fusion.fusion_method import SHORTLIST, FusionMethod
+from kitbox.fusion.pair_set import MatcherPairs, PairSet
 from kitbox.fusion.pair_table import WHOLE, PairTable
 from kitbox.fusion.probability_curve import Flags, Numbers
 from kitbox.keypoints import pair_scores
@@ -38,7 +39,7 @@ class SignalSources:
     `graphs` are those of the searches under the ensemble, `members` their blocks by name, `images`
     all that are searched or searched for, and `known` those whose labels an answer may use.
     `metadata` names the columns of lists that features are made of. `unreadable` images have no
-    keypoints.
+    keypoints. With `match_only` no other pairs are matched.
     """
 
     graphs: Sequence[NeighbourGraph]
@@ -49,6 +50,7 @@ class SignalSources:
     metadata: tuple[str, ...] = METADATA
     match_options: MatchOptions = field(default_factory=MatchOptions)
     unreadable: frozenset[str] = frozenset()
+    match_only: PairSet | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +78,10 @@ def collect_pairs(
     A shortlist has as many photographs as the matcher that looks at most, or as the method says.
     Where queries are in their own gallery, a pair on the list of one is on that of the other. The
     similarity of a pair is the mean of both directions. A matcher looks at its own shortlist;
-    beyond it, and beyond a budget, it counts as having found nothing.
+    beyond it, it counts as having found nothing. A pair that it looks at and may not match, by
+    `match_only`, has no value.
     """
-    size = max([method.shortlist or 0, *(each.shortlist for each in matchers)]) or SHORTLIST
-    parts, first_query = [], 0
-    for graph in sources.graphs:
-        parts.append(_pairs_of(graph, size, first_query))
-        first_query += len(graph.search.query_ids)
-    pairs = _concatenated(parts)
+    pairs = _shortlisted(sources.graphs, method, matchers)
     names, columns = [WHOLE], [pairs.table.whole]
     if len(sources.members) > 1:
         for name, block in sources.members.items():
@@ -95,13 +93,13 @@ def collect_pairs(
     for settings in matchers:
         alone = methods.count(settings.method) == 1
         name = _distinct_name(settings.method if alone else str(settings), names)
-        found, looked = yield from _match(settings, pairs, sources)
+        found = yield from _match(settings, pairs, sources)
         names.append(name)
-        columns.append(_counts(found.score, found, pairs.table, looked))
-        extra[f"{name} matches"] = _counts(found.matches, found, pairs.table, looked)
-        extra[f"{name} inlier ratio"] = _counts(found.ratio, found, pairs.table, looked)
-        if found.without_keypoints:
-            without[name] = tuple(sorted(found.without_keypoints))
+        columns.append(found.column(found.matches.score))
+        extra[f"{name} matches"] = found.column(found.matches.matches)
+        extra[f"{name} inlier ratio"] = found.column(found.matches.ratio)
+        if found.matches.without_keypoints:
+            without[name] = tuple(sorted(found.matches.without_keypoints))
     extra |= _metadata(pairs.table, sources.images, sources.metadata)
     extra |= _of_candidates(pairs.table, sources.known)
     table = replace(
@@ -131,6 +129,39 @@ class _Pairs:
     outside_first: Strings
     outside_second: Strings
     outside: Numbers
+
+
+def pairs_to_match(
+    graphs: Sequence[NeighbourGraph], method: FusionMethod, matchers: Sequence[MatchSettings]
+) -> MatcherPairs:
+    """Return the pairs that each matcher looks at in `collect_pairs`, without matching any."""
+    pairs, found = _shortlisted(graphs, method, matchers), {}
+    for settings in matchers:
+        rows = _looked_at(settings, pairs)
+        found[settings] = (pairs.table.first[rows], pairs.table.second[rows])
+    return found
+
+
+def _shortlisted(
+    graphs: Sequence[NeighbourGraph], method: FusionMethod, matchers: Sequence[MatchSettings]
+) -> _Pairs:
+    """Return the pairs of the searches' shortlists."""
+    size = max([method.shortlist or 0, *(each.shortlist for each in matchers)]) or SHORTLIST
+    parts, first_query = [], 0
+    for graph in graphs:
+        parts.append(_pairs_of(graph, size, first_query))
+        first_query += len(graph.search.query_ids)
+    return _concatenated(parts)
+
+
+def _looked_at(settings: MatchSettings, pairs: _Pairs) -> Integers:
+    """Return the rows of the pairs that a matcher looks at, the best of all lists first."""
+    looked = pairs.place < settings.shortlist
+    paired = pairs.table.reverse >= 0
+    looked |= paired & looked[np.where(paired, pairs.table.reverse, 0)]
+    looked &= pairs.table.first != pairs.table.second
+    rows = np.flatnonzero(looked)
+    return rows[np.argsort(pairs.place[rows], kind="stable")]
 
 
 def _pairs_of(graph: NeighbourGraph, size: int, first_query: int) -> _Pairs:
@@ -229,36 +260,48 @@ def _cosines(block: Embeddings, first: Strings, second: Strings) -> Numbers:
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Matched:
+    """The matches of the rows (r,) of a table; of pairs `left_out (l,)` nothing is known."""
+
+    matches: PairMatches
+    table: PairTable
+    rows: Integers
+    left_out: Integers
+
+    def column(self, counts: np.ndarray) -> Numbers:
+        """Return log(1 + count) of each pair (p,), 0 beyond the matcher's shortlist.
+
+        It is NaN where a photograph has no keypoints, and for pairs that are left out.
+        """
+        values = np.zeros(len(self.table))
+        values[self.rows] = np.log1p(np.nan_to_num(counts.astype(np.float64)))
+        absent = np.array(sorted(self.matches.without_keypoints), dtype=np.str_)
+        sides = (self.table.first, self.table.second)
+        values[np.isin(sides[0], absent) | np.isin(sides[1], absent)] = np.nan
+        values[self.left_out] = np.nan
+        return values
+
+
 def _match(
     settings: MatchSettings, pairs: _Pairs, sources: SignalSources
-) -> Generator[Progress, None, tuple[PairMatches, Integers]]:
-    """Return the matches of the pairs that a matcher looks at, and the rows of these pairs."""
-    looked = pairs.place < settings.shortlist
-    paired = pairs.table.reverse >= 0
-    looked |= paired & looked[np.where(paired, pairs.table.reverse, 0)]
-    looked &= pairs.table.first != pairs.table.second
-    # the best of all lists first, so that a budget ends where it hurts least
-    rows = np.flatnonzero(looked)
-    rows = rows[np.argsort(pairs.place[rows], kind="stable")]
+) -> Generator[Progress, None, _Matched]:
+    """Return the matches of the pairs that a matcher looks at and may match."""
+    rows = _looked_at(settings, pairs)
+    sides = (pairs.table.first, pairs.table.second)
+    inside = np.ones(len(rows), dtype=np.bool_)
+    if sources.match_only is not None:
+        inside = sources.match_only.holds(settings, sides[0][rows], sides[1][rows])
     found = yield from pair_scores.measure(
         settings,
         sources.images,
-        pairs.table.first[rows],
-        pairs.table.second[rows],
+        sides[0][rows[inside]],
+        sides[1][rows[inside]],
         sources.workspace,
         sources.match_options,
         unreadable=sources.unreadable,
     )
-    return found, rows
-
-
-def _counts(counts: np.ndarray, found: PairMatches, table: PairTable, rows: Integers) -> Numbers:
-    """Return log(1 + count) of each pair (p,), NaN where an image has no keypoints, else 0."""
-    values = np.zeros(len(table))
-    values[rows] = np.log1p(np.nan_to_num(counts.astype(np.float64)))
-    absent = np.array(sorted(found.without_keypoints), dtype=np.str_)
-    values[np.isin(table.first, absent) | np.isin(table.second, absent)] = np.nan
-    return values
+    return _Matched(matches=found, table=pairs.table, rows=rows[inside], left_out=rows[~inside])
 
 
 def _metadata(table: PairTable, images: ImageSet, columns: Sequence[str]) -> dict[str, Numbers]:

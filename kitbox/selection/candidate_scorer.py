@@ -23,10 +23,12 @@ class CandidateScorer:
     expected: int = 0
     failures: dict[str, int] = field(default_factory=dict)
 
-    def outcome(self, candidate: Candidate) -> Generator[Progress, None, Outcome]:
-        """Return the outcome of a candidate; yields Progress where it is a new one."""
-        new = not self.evaluator.is_known(candidate)
-        found = yield from self.evaluator.evaluate(candidate)
+    def outcome(
+        self, candidate: Candidate, *, draft: bool = True
+    ) -> Generator[Progress, None, Outcome]:
+        """Return the outcome of a candidate, or of its draft; yields Progress where it is new."""
+        new = not self.evaluator.is_known(candidate, draft=draft)
+        found = yield from self.evaluator.evaluate(candidate, draft=draft)
         if new:
             done = self.evaluator.evaluations
             yield Progress("search", done, max(self.expected, done), unit="candidates")
@@ -70,10 +72,12 @@ class CandidateScorer:
         parts: int,
         seconds: float,
         whitening: float,
+        pairs: int,
     ) -> Progress:
         """Return how many candidates are to be expected, and how long they take.
 
-        One takes `seconds`, and all whitened blocks together `whitening` seconds more.
+        One takes `seconds`, and all whitened blocks together `whitening` seconds more. What is
+        chosen has `pairs` each to match at the end, most of which have been matched before.
         """
         forms = sum(len(one.all) for one in space.members)
         runs = parts + 1
@@ -88,5 +92,11 @@ class CandidateScorer:
             f"{format_duration(needed)}; the search runs {runs} times, once without each "
             f"of {parts} parts of the individuals"
         )
+        if pairs:
+            chosen = 3 if any(len(one.views) > 1 for one in space.members) else 2
+            notice += (
+                f"; at the end what it chose is matched in full, at most {runs * chosen * pairs:,} "
+                "pairs, most of them matched by then"
+            )
         done = self.evaluator.evaluations
         return Progress("search", done, self.expected, unit="candidates", notice=notice)

@@ -9,11 +9,13 @@ import numpy as np
 
 from kitbox.competition.settings import Competition
 from kitbox.embedding.embedder import EmbedOptions
-from kitbox.ensemble import answers
+from kitbox.ensemble import answers, combination
 from kitbox.ensemble.ensemble import Ensemble
 from kitbox.ensemble.members import Member
 from kitbox.ensemble.meta_embedding import whiten_block
 from kitbox.errors import KitboxError, did_you_mean
+from kitbox.fusion.pair_set import PairSet, joined_pairs
+from kitbox.keypoints import pair_scores
 from kitbox.records import Embeddings, ImageSet, Progress
 from kitbox.scoring import local_score, outcomes
 from kitbox.scoring.outcomes import Outcome
@@ -92,6 +94,10 @@ class Evaluator:
     `evaluations` counts the candidates that were. `kept` are the metrics whose outcomes stay, None
     for all.
 
+    Candidates with local matches have shortlists of their own. After `match_ahead` they can be
+    evaluated as drafts, which match no pairs beyond those of the candidates that were matched ahead
+    first: all other pairs keep their global similarity. What a draft says depends on no cache.
+
     Raises KitboxError for a fold without holdout.
     """
 
@@ -110,24 +116,30 @@ class Evaluator:
         self.evaluations = 0
         self._kept, self._memory = kept, memory
         self._blocks: OrderedDict[tuple[int, str, int], Embeddings] = OrderedDict()
-        self._found: dict[str, dict[str, Outcome]] = {}
+        self._found: dict[tuple[str, bool], dict[str, Outcome]] = {}
+        self._match_only: list[PairSet] = []
+        self._in_full: set[str] = set()
 
     @property
     def competition(self) -> Competition:
         """The competition that candidates answer for."""
         return self.folds[0].competition
 
-    def evaluate(self, candidate: Candidate) -> Generator[Progress, None, dict[str, Outcome]]:
+    def evaluate(
+        self, candidate: Candidate, *, draft: bool = False
+    ) -> Generator[Progress, None, dict[str, Outcome]]:
         """Return the outcomes of a candidate by metric, the competition's own first.
 
         Yields Progress while embeddings are made. Raises KitboxError for a member that is not
         there, and for options that do not fit the competition.
         """
-        key = candidate.key
+        key = self._key(candidate, draft=draft)
         if key not in self._found:
             parts = []
             for number in range(len(self.folds)):
                 ensemble = yield from self._ensemble(candidate, number)
+                if key[1]:
+                    ensemble = replace(ensemble, match_only=self._match_only[number])
                 answered = yield from answers.answer_holdout(ensemble)
                 parts.append(local_score.answer_outcomes(answered.answers, answered.competition))
                 self.individuals |= answered.answers.ground_truth.individual_of
@@ -135,13 +147,47 @@ class Evaluator:
             self.evaluations += 1
         return self._found[key]
 
+    def match_ahead(self, candidates: Sequence[Candidate]) -> Generator[Progress, None, list[int]]:
+        """Match all pairs that candidates look at; return how many pairs each of them has.
+
+        Yields Progress, with a notice of the pairs and minutes before they are spent. The pairs of
+        the first call are those that drafts may look at.
+        """
+        counts, every = [0] * len(candidates), []
+        for number, fold in enumerate(self.folds):
+            images, found = fold.collection.labelled, []
+            for place, candidate in enumerate(candidates):
+                stage = "list pairs to match"
+                yield Progress(stage, place, len(candidates), unit="candidates")
+                ensemble = yield from self._ensemble(candidate, number)
+                pairs = yield from answers.pairs_to_match(ensemble)
+                own = PairSet.of(images.image_ids, pairs)
+                counts[place] += sum(len(codes) for codes in own.codes.values())
+                found.append(pairs)
+            joined = joined_pairs(found)
+            for settings, (first, second) in joined.items():
+                yield from pair_scores.measure(
+                    settings,
+                    images,
+                    first,
+                    second,
+                    fold.workspace,
+                    combination.match_options(fold),
+                    unreadable=fold.collection.unreadable,
+                )
+            every.append(PairSet.of(images.image_ids, joined))
+        if not self._match_only:
+            self._match_only = every
+            self._in_full = {candidate.key for candidate in candidates}
+        return counts
+
     def member(self, name: str) -> Member:
         """Return a member of the first fold by its full name."""
         return self.folds[0].members[self._place(name)]
 
-    def is_known(self, candidate: Candidate) -> bool:
+    def is_known(self, candidate: Candidate, *, draft: bool = False) -> bool:
         """Whether a candidate has been evaluated."""
-        return candidate.key in self._found
+        return self._key(candidate, draft=draft) in self._found
 
     def read(self, name: str) -> Generator[Progress, None, None]:
         """Read the embeddings of a member, or make them where they are not cached."""
@@ -155,6 +201,11 @@ class Evaluator:
         """
         dims = [self._blocks[number, name, 0].dim for number in range(len(self.folds))]
         return min(dims), min(len(fold.collection.holdout.gallery) for fold in self.folds)
+
+    def _key(self, candidate: Candidate, *, draft: bool) -> tuple[str, bool]:
+        """Return the key of a candidate, and whether its draft differs from the candidate."""
+        differs = bool(candidate.options.match and self._match_only)
+        return candidate.key, draft and differs and candidate.key not in self._in_full
 
     def _ensemble(self, candidate: Candidate, number: int) -> Generator[Progress, None, Ensemble]:
         fold, held = self.folds[number], []

@@ -57,6 +57,7 @@ def search(
         )
     scorer = CandidateScorer(evaluator, settings.metric or evaluator.competition.metric)
     base = base.weighted(dict.fromkeys(names, 1.0))
+    pairs = yield from _match_baselines(evaluator, space, base)
     for name in names:  # reads all blocks
         yield from scorer.outcome(base.weighted({name: 1.0}))
     begin = time.monotonic()
@@ -73,7 +74,7 @@ def search(
     parts = min(settings.parts, count // 2)
     space = yield from _usable(scorer, space, base)
     whitening = yield from _whitening_seconds(scorer, space, base)
-    yield scorer.announce(space, settings, parts, seconds, whitening)
+    yield scorer.announce(space, settings, parts, seconds, whitening, pairs)
     order = np.random.default_rng(settings.seed).permutation(count)
     part = (order % parts)[individuals]
     everything = np.ones(len(individuals))
@@ -89,7 +90,25 @@ def search(
     for reason, times in scorer.failures.items():
         notice = f"{counted(times, 'candidate')} could not answer: {reason}"
         yield Progress("search", evaluator.evaluations, evaluator.evaluations, notice=notice)
+    if pairs:
+        every = {one.key: one for levels in chosen for one in levels.values()}
+        yield from evaluator.match_ahead([*every.values()])
     return (yield from _result(scorer, chosen, part, settings, count))
+
+
+def _match_baselines(
+    evaluator: Evaluator, space: SearchSpace, base: Candidate
+) -> Generator[Progress, None, int]:
+    """Match the pairs of all plugins together and of each one alone; return those of the first.
+
+    Each is matched whitened, too. All other candidates are chosen by these pairs, whose cost is
+    told before.
+    """
+    if not base.options.match:
+        return 0
+    alone = _of_one_plugin(space, base)["whitened"]
+    counts = yield from evaluator.match_ahead([base, *alone])
+    return counts[0]
 
 
 def _whitening_seconds(
@@ -271,9 +290,9 @@ def _result(
     for level in (level for level in LEVELS if level in on_all):
         answers[level] = []
         for one in without:
-            found = yield from scorer.outcome(one[level])
+            found = yield from scorer.outcome(one[level], draft=False)
             answers[level].append(found)
-        fitted[level] = yield from scorer.outcome(on_all[level])
+        fitted[level] = yield from scorer.outcome(on_all[level], draft=False)
     outcomes = {level: stitch(each, part) for level, each in answers.items()}
     of_query = scorer.evaluator.individuals
 

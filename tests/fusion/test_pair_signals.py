@@ -7,7 +7,13 @@ import pytest
 
 from kitbox.errors import KitboxError
 from kitbox.fusion.fusion_method import parse_fusion
-from kitbox.fusion.pair_signals import SignalPairs, SignalSources, collect_pairs
+from kitbox.fusion.pair_set import PairSet
+from kitbox.fusion.pair_signals import (
+    SignalPairs,
+    SignalSources,
+    collect_pairs,
+    pairs_to_match,
+)
 from kitbox.keypoints import pair_scores
 from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.keypoints.pair_scores import PairMatches
@@ -17,6 +23,7 @@ from kitbox.workspace import Workspace
 from tests.circle import cosine, graph_of, image_set, placed
 
 GALLERY = {"a": 0.0, "b": 20.0, "c": 50.0, "d": 90.0}
+SIFT_2 = MatchSettings.parse("sift:shortlist=2")
 LABELS = {"a": "Ahab", "b": "Ahab", "c": "Boo", "d": "", "q": "Ahab", "r": "Boo"}
 
 
@@ -191,6 +198,29 @@ def test_a_matcher_looks_at_its_own_shortlist_and_finds_nothing_beyond(
     np.testing.assert_allclose(table.values[:, 1], expected, rtol=1e-6)
     matches = table.features["sift matches"]
     np.testing.assert_allclose(matches, [np.log1p(32), 0, 0, 0, np.log1p(30), 0], rtol=1e-6)
+
+
+def test_a_pair_that_may_not_be_matched_has_no_value(asked: list[tuple[str, str]]) -> None:
+    graph = two_queries()
+    every = pairs_to_match([graph], parse_fusion("logit"), [SIFT_2])
+    assert list(every) == [SIFT_2]
+    listed = list(zip(*(ids.tolist() for ids in every[SIFT_2]), strict=True))
+    assert listed == [("q", "a"), ("r", "c"), ("q", "b"), ("r", "d")]  # the best of all first
+    assert asked == []
+    ids = sources_of(graph).images.image_ids
+    some = PairSet.of(ids, {SIFT_2: (strings(["a", "r"]), strings(["q", "c"]))})
+    sources = replace(sources_of(graph), match_only=some)
+    found = collected(sources, "logit:shortlist=3", [str(SIFT_2)])
+    assert asked == [("q", "a"), ("r", "c")]
+    expected = [np.log1p(16), np.nan, 0, 0, np.log1p(15), np.nan]
+    assert pairs_of(found)[1::4] == [("q", "b"), ("r", "d")]
+    np.testing.assert_allclose(found.table.values[:, 1], expected, rtol=1e-6)
+    assert np.isnan(found.table.features["sift matches"][1])
+    # so that fusion leaves them their global similarity
+    assert found.table.without_keypoints.tolist() == [False, True, False, False, False, True]
+    # of another matcher there is no pair
+    collected(sources, "logit", ["orb:shortlist=2"])
+    assert len(asked) == 2
 
 
 def test_the_longest_shortlist_is_that_of_all_signals(asked: list[tuple[str, str]]) -> None:

@@ -5,11 +5,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.ensemble.ensemble import Ensemble
 from kitbox.ensemble.members import Member
-from kitbox.records import Embeddings, Floats, Holdout, ImageSet, Progress, strings
+from kitbox.keypoints import pair_scores
+from kitbox.keypoints.match_settings import MatchSettings
+from kitbox.keypoints.pair_scores import PairMatches
+from kitbox.records import Embeddings, Floats, Holdout, ImageSet, Progress, Strings, strings
 from kitbox.workspace import Workspace
 from tests.circle import competition, image_set
 from tests.submission.collected import collection, unlabelled
@@ -105,3 +109,38 @@ def ensemble(
         competition=toy,
         workspace=workspace,
     )
+
+
+def record_matches(monkeypatch: pytest.MonkeyPatch) -> list[set[tuple[str, str]]]:
+    """Replace local matching; return the distinct pairs of each call, in order of their ids.
+
+    Photographs of one individual share 20 keypoints in three of four pairs, others none.
+    """
+    calls: list[set[tuple[str, str]]] = []
+
+    def measure(
+        settings: MatchSettings,
+        images: ImageSet,
+        first: Strings,
+        second: Strings,
+        *_: Any,
+        **__: Any,
+    ) -> Generator[Progress, None, PairMatches]:
+        del images
+        pairs = [(min(one), max(one)) for one in zip(first.tolist(), second.tolist(), strict=True)]
+        calls.append(set(pairs))
+        alike = [a.split("_")[0] == b.split("_")[0] and int(a.split("_")[0]) % 4 for a, b in pairs]
+        counts = np.where(alike, 20, 0).astype(np.float32)
+        yield Progress("match", len(pairs), len(pairs), "pairs")
+        return PairMatches(
+            settings=settings,
+            first=first,
+            second=second,
+            matches=counts,
+            inliers=counts,
+            confident=counts,
+            ratio=counts / 20,
+        )
+
+    monkeypatch.setattr(pair_scores, "measure", measure)
+    return calls

@@ -12,7 +12,7 @@ from kitbox.selection.candidate import Candidate, CandidateMember
 from kitbox.selection.evaluator import Evaluator
 from kitbox.workspace import Workspace
 from tests.photographs import finish
-from tests.selection.drawn import ensemble
+from tests.selection.drawn import ensemble, record_matches
 
 NOISE = {"near": 0.6, "far": 1.0}
 
@@ -109,3 +109,46 @@ def test_mistakes_are_one_sentence(workspace: Workspace) -> None:
         candidate(("a", 1, None), ("a", 1, None))
     with pytest.raises(KitboxError, match="an ensemble needs a plugin"):
         candidate()
+
+
+def test_drafts_match_no_pairs_beyond_those_matched_ahead(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fold, calls = ensemble(workspace, NOISE), record_matches(monkeypatch)
+    evaluator = Evaluator([fold])
+    both = candidate(("near", 1, None), ("far", 1, None), match=("sift:shortlist=2",))
+    far = candidate(("far", 1, None), match=("sift:shortlist=2",))
+    counts = finish(evaluator.match_ahead([both]))[1]
+    assert counts == [60]  # 30 queries, which are in no gallery
+    [ahead] = calls
+    assert len(ahead) == 60
+
+    draft = finish(evaluator.evaluate(far, draft=True))[1]
+    asked = calls.pop()
+    assert asked < ahead
+    whole = finish(evaluator.evaluate(far))[1]
+    assert asked < calls[-1]
+    assert len(calls.pop()) == 60
+    assert draft["map_at_5"].value != whole["map_at_5"].value
+    # the draft is the candidate with those pairs alone; all others keep their global similarity
+    held = replace(
+        fold, members=fold.members[1:], options=far.options, match_only=evaluator._match_only[0]
+    )
+    again = finish(answers.score(held))[1].score.outcomes["map_at_5"]
+    assert np.array_equal(draft["map_at_5"].per_query, again.per_query)
+
+    # what was matched ahead first has no other draft, and what was matched later has
+    finish(evaluator.evaluate(both, draft=True))
+    done = evaluator.evaluations
+    finish(evaluator.evaluate(both))
+    assert evaluator.evaluations == done
+    finish(evaluator.match_ahead([far]))
+    assert finish(evaluator.evaluate(far, draft=True))[1] is draft
+
+
+def test_without_matches_a_draft_is_the_candidate(workspace: Workspace) -> None:
+    evaluator = Evaluator([ensemble(workspace, NOISE)])
+    near = candidate(("near", 1, None))
+    assert finish(evaluator.match_ahead([near]))[1] == [0]
+    found = finish(evaluator.evaluate(near, draft=True))[1]
+    assert finish(evaluator.evaluate(near))[1] is found

@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kitbox.ensemble.ensemble import Ensemble
+from kitbox.ensemble.ensemble import Ensemble, EnsembleOptions
 from kitbox.errors import KitboxError
 from kitbox.retrieval.rerankers import parse_step
 from kitbox.scoring.outcomes import Mean
 from kitbox.selection import nested_search, recipe_search
 from kitbox.selection.candidate import Candidate
+from kitbox.selection.evaluator import Evaluator
 from kitbox.selection.search_result import LEVELS, SearchResult, SearchSettings
 from kitbox.selection.search_space import StepChoice
 from kitbox.workspace import Workspace
 from tests.photographs import finish
-from tests.selection.drawn import DrawnMember, ensemble, unit
+from tests.selection.drawn import DrawnMember, ensemble, record_matches, unit
 
 
 def searched(fold: Ensemble, **settings: Any) -> SearchResult:
@@ -284,3 +285,35 @@ def test_the_cost_is_told_before(workspace: Workspace) -> None:
     assert "the search runs 4 times, once without each of 3 parts" in notices[0]
     last = [event for event in told if event.unit == "candidates"][-1]
     assert last.done <= last.total
+
+
+def test_pairs_are_matched_for_the_plugins_and_at_the_end_for_what_is_chosen(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = record_matches(monkeypatch)
+    fold = ensemble(workspace, {"a": 1.0, "b": 1.2}, individuals=24)
+    fold = replace(fold, options=EnsembleOptions(match=("sift:shortlist=2",)))
+    settings = SearchSettings(trials=6, parts=2, bags=2, metric="map_at_5")
+    evaluator, space = finish(recipe_search.prepare([fold], kept=["map_at_5"]))[1]
+    base = Candidate.of_members(fold.members, fold.options)
+    told, found = finish(nested_search.search(evaluator, space, base, settings))
+    # both together, and each alone and whitened to 16 dimensions
+    first = [base, *(base.weighted({name: 1.0}) for name in "ab")]
+    first += [replace(one, members=(replace(one.members[0], whiten=16),)) for one in first[1:]]
+    asked = len(calls)
+    ahead = finish(Evaluator([fold]).match_ahead(first))[0]
+    assert ahead[0].unit == "candidates"
+    assert calls[asked] == calls[0]
+    # then one call has all pairs of what was chosen; before it, no candidate has others
+    last = next(number for number, pairs in enumerate(calls) if not pairs <= calls[0])
+    assert all(pairs <= calls[0] | calls[last] for pairs in calls[last:asked])
+    [notice] = [event.notice for event in told if event.notice.startswith("about ")]
+    # 3 runs choose members and steps, 48 pairs each
+    assert notice.endswith(
+        "; at the end what it chose is matched in full, at most 288 pairs, most of them matched by "
+        "then"
+    )
+    # a level scores what its recipe does
+    for level in found.levels:
+        alone = finish(Evaluator([fold]).evaluate(level.candidate))[1]["map_at_5"]
+        assert level.in_sample == alone.value
