@@ -224,7 +224,7 @@ def _print_levels(found: "SearchResult") -> None:
     ]
     rows.append(
         (
-            "* with this choice made out of sample too",
+            "* with the choice out of sample too",
             "",
             f"{choice.out_of_sample:.4f}",
             _interval(choice.gain),

@@ -170,6 +170,11 @@ class SearchResult:
             case level:
                 found.append(f"chosen: {TITLES[level]}")
                 found.append(f"out of sample: {self.metric} {over_plugin}, {over_whitened}")
+                if self.choice.over_whitened.low <= 0:
+                    found.append(
+                        "not sure: where the choice is made out of sample, it is not shown to be "
+                        "better than the best plugin whitened"
+                    )
         return found
 
     @property
