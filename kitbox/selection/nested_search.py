@@ -106,8 +106,8 @@ def _match_baselines(
     """
     if not base.options.match:
         return 0
-    alone = _of_one_plugin(space, base)["whitened"]
-    counts = yield from evaluator.match_ahead([base, *alone])
+    every = {one.key: one for one in [base, *_of_one_plugin(space, base)["whitened"]]}
+    counts = yield from evaluator.match_ahead([*every.values()])
     return counts[0]
 
 
