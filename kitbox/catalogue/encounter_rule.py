@@ -40,7 +40,7 @@ class Encounters:
         parts = [
             f"{counted(number, 'photograph')} {rule}"
             for number, rule in (
-                (self.by_name, "by the encounter in the list"),
+                (self.by_name, "by the encounter in catalogue.csv"),
                 (self.by_day, "by individual and day"),
                 (self.alone, "without date, each on its own"),
             )

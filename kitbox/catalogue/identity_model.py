@@ -22,9 +22,8 @@ FEWEST_PAIRS = 30
 _PARTS = 5
 # So weak a penalty on standardised coefficients that it only keeps separable data finite.
 _PENALTY = 1e-3
-# The share of new individuals that the catalogue itself shows counts as so many photographs.
-_PRIOR_PHOTOGRAPHS = 20.0
-_ROUNDS = 50
+# Shares of new individuals beyond these are not believed: few catalogues hold everyone, or nobody.
+_LEAST_NEW, _MOST_NEW = 0.1, 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,18 +82,6 @@ class IdentityModel:
         new = np.exp(-top)
         total = parts.sum(axis=1) + new
         return Identities(parts / total[:, None], new / total)
-
-    def new_share(self, signals: Signals, expected: float) -> float:
-        """Return the share of queries that show new individuals (Saerens et al., 2002).
-
-        It is the share at which the mean of the probabilities is that share, with the one that is
-        `expected` counting as twenty queries.
-        """
-        share = expected
-        for _ in range(_ROUNDS):
-            new = float(self.identities(signals, share).new.sum())
-            share = (new + _PRIOR_PHOTOGRAPHS * expected) / (len(signals) + _PRIOR_PHOTOGRAPHS)
-        return share
 
     def _log_odds(self, signals: Signals) -> Numbers:
         total = sum(
@@ -217,13 +204,14 @@ def expected_new_share(individuals: Strings, encounters: Integers) -> float:
     """Return the share of encounters that are expected to show a new individual.
 
     It is that of individuals met once among all encounters (Good, 1953): the chance that the next
-    one is of an individual not met before. It is kept within 2 % and 98 %.
+    one is of an individual not met before. It is kept within 10 % and 90 %, since many catalogues
+    are chosen from all that was met.
     """
     met = {*zip(individuals.tolist(), encounters.tolist(), strict=True)}
     names = [name for name, _ in met]
     times = np.unique(np.array(names), return_counts=True)[1] if names else np.zeros(0)
     share = float((times == 1).sum()) / max(int(times.sum()), 1)
-    return float(np.clip(share, 0.02, 0.98))
+    return float(np.clip(share, _LEAST_NEW, _MOST_NEW))
 
 
 def log_loss(fit: CrossFit, own: Integers, new_share: float) -> float:

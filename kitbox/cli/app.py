@@ -16,6 +16,7 @@ from kitbox.cli import (
     catalogue,
     data,
     embeddings,
+    identify,
     init,
     match,
     plugins,
@@ -33,6 +34,7 @@ from kitbox.errors import KitboxError, KitboxWarning
 # The steps of the work, in the order of the help, with their commands.
 STEPS = {
     "Workspace": ("demo", "init", "competitions"),
+    "Catalogue": ("identify",),
     "Data": ("data",),
     "Train": ("plugins", "train", "sweep", "embed", "embeddings", "pseudo"),
     "Answer": (
@@ -82,6 +84,8 @@ app = typer.Typer(
 app.command("demo")(init.demo)
 app.command("init")(init.init)
 app.command("competitions")(init.competitions)
+
+app.command("identify")(identify.identify)
 
 app.add_typer(data.app, name="data")
 

@@ -18,7 +18,7 @@ from kitbox.network import inference
 from kitbox.network.checkpoint import load_network
 from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.views import PLAIN, View, cost, is_view, parse_view, views_of
-from kitbox.records import Checkpoint, Embeddings, Floats, ImageSet, Progress
+from kitbox.records import Checkpoint, Embeddings, Floats, ImageSet, Integers, Progress
 from kitbox.workspace import Workspace
 
 _BATCH = 64
@@ -47,6 +47,7 @@ def embed(
 ) -> Generator[Progress, None, Embeddings]:
     """Return the unit embeddings of images, in their order; yields Progress unless cached.
 
+    Of images that the cache has in other sets, only the new ones are computed.
     The vectors of the plugin's views are averaged, each of which is cached apart. `homogeneous`
     returns (x, 1) at unit length, of one dimension more, for an embedding x: it keeps the length of
     x, which a linear classifier needs.
@@ -80,21 +81,54 @@ def embed(
         notice = f"{named.name}: {cost(views, missing, len(images))}"
         yield Progress(f"embed {named.name}", 0, len(images), notice=notice)
     for view in missing:
-        vectors, used = yield from _vectors(
-            named,
-            checkpoint,
-            images,
-            workspace,
-            view=view,
-            unreadable=unreadable,
-            options=replace(options, device=device, precision=precision),
-            choice=choice,
-            homogeneous=homogeneous,
-        )
-        found[view] = Embeddings(images.image_ids, vectors)
-        if options.reuse:
-            causes = parts[view, used]
-            cache.save(workspace, cache.key(causes), found[view], causes)
+        names = row_names(images, unreadable, cropped=_is_cropped(view, images, named))
+        known: dict[str, Floats] = {}
+        engines = set()
+        for each in choice.engines if options.reuse else ():
+            before = len(known)
+            cache.add_known_rows(workspace, parts[view, each], names, known)
+            engines |= {each} if len(known) > before else set()
+        new = np.array([row for row, name in enumerate(names) if name not in known], dtype=np.int64)
+        fresh = images if len(new) == len(images) else images.take(new)
+        if known:
+            notice = (
+                f"{named.name}: {len(names) - len(new)} of {len(names)} images are in the cache"
+            )
+            yield Progress(f"embed {named.name}", 0, len(new), notice=notice)
+        computed: Floats = np.empty((0, 0), dtype=np.float32)
+        if len(new):
+            computed, used = yield from _vectors(
+                named,
+                checkpoint,
+                fresh,
+                workspace,
+                view=view,
+                unreadable=unreadable,
+                options=replace(options, device=device, precision=precision),
+                choice=choice,
+                homogeneous=homogeneous,
+            )
+            engines.add(used)
+        found[view] = Embeddings(images.image_ids, _joined(names, known, new, computed))
+        if options.reuse and len(engines) == 1:
+            [engine_used] = engines
+            causes = parts[view, engine_used]
+            cache.save(workspace, cache.key(causes), found[view], causes, names)
+        elif options.reuse and len(new):  # of two engines: each row stays with its own
+            causes = key_parts(
+                named,
+                checkpoint,
+                fresh,
+                unreadable,
+                precision,
+                homogeneous=homogeneous,
+                view=view,
+                engine=used,
+            )
+            rows = [names[row] for row in new.tolist()]
+            cache.save(
+                workspace, cache.key(causes), Embeddings(fresh.image_ids, computed), causes, rows
+            )
     if len(views) == 1:
         return found[views[0]]
     return Embeddings(images.image_ids, _mean([found[view].vectors for view in views]))
@@ -148,10 +182,7 @@ def key_parts(
     It covers the plugin's settings, the bytes of the weights, and of each image its id, its bytes
     and the box it is cropped to.
     """
-    cropped = any(part.cropped for part in view_inputs(view, images, crop=named.plugin.crop))
-    boxes: list[Any] = [None] * len(images)
-    if cropped and images.boxes is not None:
-        boxes = [None if np.isnan(box).any() else box.tolist() for box in images.boxes]
+    boxes = _boxes(images, cropped=_is_cropped(view, images, named))
     rows = [
         [str(image_id), str(digest), box]
         for image_id, digest, box in zip(images.image_ids, images.file_digests, boxes, strict=True)
@@ -167,6 +198,46 @@ def key_parts(
         "precision": precision,
         **own,
     }
+
+
+def row_names(images: ImageSet, unreadable: frozenset[str], *, cropped: bool) -> list[str]:
+    """Return what of each image determines its vector: its bytes and the box it is cropped to.
+
+    An unreadable image, which is embedded as a grey one, has '': it has no vector of its own.
+    """
+    boxes = _boxes(images, cropped=cropped)
+    return [
+        "" if image_id in unreadable else digest if box is None else f"{digest} {box}"
+        for image_id, digest, box in zip(
+            images.image_ids.tolist(), images.file_digests.tolist(), boxes, strict=True
+        )
+    ]
+
+
+def _is_cropped(view: View, images: ImageSet, named: NamedPlugin) -> bool:
+    return any(part.cropped for part in view_inputs(view, images, crop=named.plugin.crop))
+
+
+def _boxes(images: ImageSet, *, cropped: bool) -> list[list[float] | None]:
+    """Return the box of each image that it is cropped to, None where it stays whole."""
+    if not cropped or images.boxes is None:
+        return [None] * len(images)
+    return [None if np.isnan(box).any() else box.tolist() for box in images.boxes]
+
+
+def _joined(
+    names: Sequence[str], known: dict[str, Floats], new: Integers, computed: Floats
+) -> Floats:
+    """Return the vectors of all rows: those `computed` of the `new` ones, the others `known`."""
+    if not known:
+        return computed
+    dim = len(next(iter(known.values())))
+    vectors = np.empty((len(names), dim), dtype=np.float32)
+    if len(new):
+        vectors[new] = computed
+    for row in np.setdiff1d(np.arange(len(names)), new).tolist():
+        vectors[row] = known[names[row]]
+    return vectors
 
 
 def _vectors(

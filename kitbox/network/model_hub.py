@@ -160,6 +160,23 @@ def find_weights(name: str) -> Path:
     )
 
 
+def cached_weights(name: str) -> Path | None:
+    """Return the weights that the hub's programs have downloaded before, None if there are none.
+
+    `name` is a model of the hub, or a network of timm, which has its own there.
+    """
+    if not _is_of_hub(name):
+        import timm
+
+        own = timm.get_pretrained_cfg(name) if timm.is_model(name.partition(".")[0]) else None
+        if own is None or not own.hf_hub_id:
+            return None
+        name = f"hf-hub:{own.hf_hub_id.rstrip('/')}"
+        if name.endswith("timm"):  # the repository is named after the network and its tag
+            name += f"/{own.architecture}.{own.tag}"
+    return next((path for file in WEIGHTS if (path := _cached(name, file))), None)
+
+
 def files_of_weights(folder: Path) -> list[Path]:
     """Return the files of weights in a folder, the one that timm takes first."""
     ranks = {name: rank for rank, name in enumerate(WEIGHTS)}

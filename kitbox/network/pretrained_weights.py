@@ -295,6 +295,30 @@ def default_source(backbone: str, folder: Path) -> str:
     return "file"
 
 
+def installed_source(weights: str, backbone: str, folder: Path) -> str | None:
+    """Return the setting by which a backbone's weights are found without a download, None if none.
+
+    It is `weights` itself, or "file" where that names the hub or a package that is not there.
+    """
+    if weights == "none":
+        return None
+    if weights.startswith(("hf-hub:", "hf_hub:")) or (
+        weights == "hub" and model_hub.is_described(backbone)
+    ):
+        name = weights if weights != "hub" else backbone
+        found = _in_folder(folder, model_hub.short_name(name)) or model_hub.cached_weights(name)
+        return weights if found else None
+    if weights == "hub" and model_hub.cached_weights(backbone):
+        return weights
+    for source in (weights, "file") if weights.startswith(("hub", "package:")) else (weights,):
+        if source != "hub":
+            with contextlib.suppress(KitboxError):
+                found_at = resolve_source(source, backbone, folder)
+                if isinstance(found_at, Path) and found_at.is_file():
+                    return source
+    return None
+
+
 def source_digest(source: Path | str, backbone: str = "") -> str:
     """Return what identifies initial weights: the file's sha256, or "hub" or "none".
 

@@ -16,7 +16,7 @@ def test_photographs_of_one_named_encounter_of_an_individual_are_together():
     assert first == second
     assert len({first, third, of_b}) == 3
     assert found.count == 3
-    assert found.sentence == "3 encounters: 4 photographs by the encounter in the list"
+    assert found.sentence == "3 encounters: 4 photographs by the encounter in catalogue.csv"
 
 
 def test_without_a_name_those_of_one_day_are_together_whatever_the_time():
@@ -51,8 +51,8 @@ def test_near_duplicates_join_encounters_even_of_two_individuals():
     )
     assert found.codes[1] == found.codes[2] != found.codes[0]
     assert found.sentence == (
-        "2 encounters: 3 photographs by the encounter in the list, 2 near-duplicates joined with "
-        "another"
+        "2 encounters: 3 photographs by the encounter in catalogue.csv, 2 near-duplicates joined "
+        "with another"
     )
 
 

@@ -1,5 +1,6 @@
 """Embeddings: computed once, and again when anything they depend on changes."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_a_second_run_computes_nothing_and_gives_the_same_vectors(place: Place) 
     assert (first.vectors == second.vectors).all()
     assert (second.image_ids == place.images.image_ids).all()
     files = {path.name for path in next(place.workspace.embeddings.iterdir()).iterdir()}
-    assert files == {"vectors.npy", "image_ids.json", "manifest.json"}
+    assert files == {"vectors.npy", "image_ids.json", "manifest.json", "rows.json"}
 
 
 def test_other_weights_images_boxes_or_sizes_are_computed_anew(place: Place) -> None:
@@ -80,6 +81,53 @@ def test_other_weights_images_boxes_or_sizes_are_computed_anew(place: Place) -> 
     _, seen = finish(file_index.inspect(place.images, place.workspace))
     assert place.embed(seen.images)[0]
     assert not place.embed()[0]  # the first ones are still there
+
+
+def test_of_a_set_with_known_images_only_the_new_ones_are_computed(place: Place) -> None:
+    _, whole = place.embed(reuse=False)
+    place.embed(place.images.take(np.arange(10)))
+    stage = embedder.embed(
+        named(place.plugin), place.checkpoint, place.images, place.workspace, options=OPTIONS
+    )
+    events, joined = finish(stage)
+    count = len(place.images)
+    assert events[0].notice == f"tiny: 10 of {count} images are in the cache"
+    assert {event.total for event in events} == {count - 10}
+    assert (joined.image_ids == place.images.image_ids).all()
+    np.testing.assert_allclose(joined.vectors, whole.vectors, atol=1e-5)
+    computed, again = place.embed()
+    assert not computed
+    assert (again.vectors == joined.vectors).all()
+
+
+def test_known_images_may_have_other_names_and_another_order(place: Place) -> None:
+    _, first = place.embed()
+    rows = np.arange(len(place.images))[::-1].copy()
+    turned = place.images.take(rows)
+    turned = replace(turned, image_ids=np.array([f"new/{name}" for name in turned.image_ids]))
+    stage = embedder.embed(
+        named(place.plugin), place.checkpoint, turned, place.workspace, options=OPTIONS
+    )
+    events, second = finish(stage)
+    assert [event.total for event in events] == [0]
+    assert (second.image_ids == turned.image_ids).all()
+    assert (second.vectors == first.vectors[rows]).all()
+
+
+def test_vectors_of_two_engines_are_not_kept_as_one_set(place: Place) -> None:
+    few = place.images.take(np.arange(10))
+    place.embed(few, engine="onnx")
+    _, joined = place.embed(engine="auto")
+    _, whole = place.embed(reuse=False, engine="torch")
+    np.testing.assert_allclose(joined.vectors, whole.vectors, atol=1e-3)
+    shapes = [json.loads(path.read_text())["shape"][0] for path in manifests(place)]
+    assert sorted(shapes) == [10, len(place.images) - 10]
+    computed, _ = place.embed(engine="torch")  # those of torch alone
+    assert computed
+
+
+def manifests(place: Place) -> list[Path]:
+    return sorted(place.workspace.embeddings.glob("*/manifest.json"))
 
 
 def test_a_crop_that_the_plugin_ignores_changes_nothing(place: Place) -> None:

@@ -201,6 +201,7 @@ def test_the_licences_are_those_that_the_owners_state() -> None:
 
 def test_networks_of_others_are_frozen_and_normalised_by_imagenet() -> None:
     frozen = {name for name in NAMES if discovery.load(name, None).plugin.frozen}
+    frozen.remove("tf_efficientnet_lite0_224_frozen")  # normalised as its authors did
     assert frozen == {*LAYOUTS} - {"convnext_base_384", "eva02_large_448"}
     for name in frozen:
         plugin = discovery.load(name, None).plugin

@@ -1,0 +1,253 @@
+"""The workspace of a catalogue: made by the first command that needs it, and used again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kitbox.catalogue import catalogue_list, catalogue_source, photograph_folders
+from kitbox.catalogue.catalogue_list import CatalogueRow
+from kitbox.catalogue.catalogue_source import CatalogueOptions
+from kitbox.competition import folder_scan, settings
+from kitbox.errors import KitboxError, counted, more, readable
+from kitbox.files import write_text
+from kitbox.records import ImageSet, Strings, strings
+from kitbox.tables import write_rows
+from kitbox.workspace import Workspace
+
+# The folder of links to the user's folders of photographs; see `photograph_folders`.
+PHOTOGRAPHS = "photographs"
+CATALOGUE, QUERIES = "catalogue.csv", "photographs.csv"
+_SETTINGS = """\
+name = "catalogue"
+about = "known individuals, and photographs to identify: 'kitbox identify'"
+
+[images]
+root = "photographs"            # links to the folders of photographs
+train_list = "../catalogue.csv"  # the known individuals
+train_folder = "."
+train_file = "{image}"
+image_column = "image"
+label_column = "individual"
+encounter_column = "encounter"  # photographs of one encounter stay on one side of the holdout
+unknown_label = "new?"
+broken = "drop"
+"""
+_TEST = """\
+test_list = "../photographs.csv"  # the photographs that were identified last
+test_folder = "."
+test_file = "{image}"
+"""
+_TASK = """\
+
+[task]
+gallery = "train"
+answers = "labels"
+k = 5
+
+[submission]
+header = ["photograph", "individual"]
+layout = "columns"
+accepts = ["fewer", "any-order"]
+
+[holdout]
+share = 0.2
+unknown_share = 0.2
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedCatalogue:
+    """A catalogue in its workspace: `images` of `individuals (n,)` at `encounters (n,)`.
+
+    `dates (n,)` are ISO 8601, as exact as they are known. `photographs` are those to identify, None
+    where there are none. `notes` are sentences on what was read, and what was left out.
+    """
+
+    workspace: Workspace
+    images: ImageSet
+    individuals: Strings
+    encounters: Strings
+    dates: Strings
+    photographs: ImageSet | None
+    notes: tuple[str, ...]
+
+    @property
+    def queries(self) -> ImageSet:
+        """The photographs to identify; raises ValueError where there are none."""
+        if self.photographs is None:
+            raise ValueError("this catalogue was opened without photographs to identify")
+        return self.photographs
+
+
+def default_folder(catalogue: Path) -> Path:
+    """Return the folder of a catalogue's workspace: "whales-kitbox" in the current folder."""
+    name = catalogue.absolute()
+    return Path.cwd() / f"{(name.name if name.is_dir() else name.stem) or 'catalogue'}-kitbox"
+
+
+def open_catalogue(
+    catalogue: Path,
+    photographs: Sequence[Path] = (),
+    folder: Path | None = None,
+    options: CatalogueOptions | None = None,
+) -> OpenedCatalogue:
+    """Read a catalogue and photographs, and write or update the workspace of both.
+
+    A catalogue is a folder with one for each individual, a CSV or an XLSX, or the workspace itself.
+    Photographs are files and folders, which may be nested. An individual that the workspace's
+    catalogue.csv names for a photograph counts, whatever the user's own list says since; rows of it
+    that the list does not have stay. Nothing is written before everything was read.
+
+    Raises KitboxError for a catalogue or photographs that are missing or empty, and for a folder
+    that is another workspace.
+    """
+    found = [_expand(path) for path in photographs]
+    if photographs and not any(files for _, files, _ in found):
+        raise KitboxError(
+            f"there is no photograph in {photographs[0]}"
+            f"{more(len(photographs) - 1, 'more places', 'more place')}",
+            fix="name files or folders of photographs",
+        )
+    is_workspace = (catalogue / CATALOGUE).is_file() and Workspace(catalogue).settings.is_file()
+    workspace = Workspace(
+        (folder or (catalogue if is_workspace else default_folder(catalogue))).absolute()
+    )
+    _refuse_other_workspace(workspace)
+    root = workspace.root / PHOTOGRAPHS
+    listed = catalogue_list.load(workspace.root / CATALOGUE)
+    notes: list[str] = []
+    rows = list(listed)
+    if not is_workspace:
+        reading = catalogue_source.read(catalogue, options)
+        photograph_folders.link(root, reading.folder)
+        names = photograph_folders.names_of(root, reading.folder, reading.files)
+        rows, kept_notes = _merged(reading.renamed(names), listed)
+        notes += [*map(str, reading.findings), *kept_notes]
+    elif not listed:
+        raise KitboxError(f"{catalogue / CATALOGUE} has no row", fix="name a folder or a list")
+    gone = [row for row in rows if not (root / row.image).is_file()]
+    if gone:
+        notes.append(
+            f"left out: '{gone[0].image}' of catalogue.csv is gone{more(len(gone) - 1)}; "
+            "put it back, or remove its row"
+        )
+        rows = [row for row in rows if (root / row.image).is_file()]
+        if not rows:
+            raise KitboxError(f"none of the photographs of {workspace.root / CATALOGUE} is there")
+    queries, query_notes = _queries(root, found, {row.image for row in rows})
+    notes += query_notes
+    _write(workspace, rows if not gone else [*rows, *gone], queries)
+    return OpenedCatalogue(
+        workspace=workspace,
+        images=ImageSet(
+            strings([row.image for row in rows]), tuple(root / row.image for row in rows)
+        ),
+        individuals=strings([row.individual for row in rows]),
+        encounters=strings([row.encounter for row in rows]),
+        dates=strings([row.date for row in rows]),
+        photographs=queries,
+        notes=tuple(notes),
+    )
+
+
+def _merged(
+    read: Sequence[CatalogueRow], listed: Sequence[CatalogueRow]
+) -> tuple[list[CatalogueRow], list[str]]:
+    """Return the rows of a workspace's list and the new ones, and sentences on differences."""
+    if not listed:
+        return list(read), []
+    known = {row.image: row for row in listed}
+    new = [row for row in read if row.image not in known]
+    other = [row for row in read if known.get(row.image, row).individual != row.individual]
+    notes = []
+    if new:
+        notes.append(f"new in the catalogue: {counted(len(new), 'photograph')}")
+    if other:
+        first = other[0]
+        notes.append(
+            f"catalogue.csv counts, where '{first.image}' is '{known[first.image].individual}', "
+            f"not '{first.individual}'{more(len(other) - 1)}; change it there, or remove its row "
+            "to have it read again"
+        )
+    return [*listed, *new], notes
+
+
+def _expand(path: Path) -> tuple[Path, list[Path], list[str]]:
+    """Return the folder of photographs, its files and sentences on what is left alone."""
+    if path.is_file():
+        return path.parent, [path], []
+    if not path.is_dir():
+        raise KitboxError(f"there is no file or folder {path}", fix="correct its name")
+    scan = folder_scan.FolderScan(path)
+    alone = [each for each in scan.left_alone if each.reason not in ("document", "system")]
+    sentences = [f"left alone: {text}" for _, text in folder_scan.sentences(alone, path)]
+    return path, scan.images, sentences
+
+
+def _queries(
+    root: Path, found: Sequence[tuple[Path, list[Path], list[str]]], known: set[str]
+) -> tuple[ImageSet | None, list[str]]:
+    """Return the photographs to identify, each once, and sentences on those that are left out."""
+    names: dict[str, None] = {}
+    notes: list[str] = []
+    twice = 0
+    for folder, files, sentences in found:
+        notes += sentences
+        if not files:
+            notes.append(f"there is no photograph in {readable(str(folder))}")
+            continue
+        photograph_folders.link(root, folder)
+        for name in photograph_folders.names_of(root, folder, files):
+            twice += name in names
+            names[name] = None
+    if twice:
+        notes.append(f"named twice, and read once: {counted(twice, 'photograph')}")
+    inside = [name for name in names if name in known]
+    if inside:
+        notes.append(
+            f"left out: {counted(len(inside), 'photograph')} to identify of the catalogue itself, "
+            f"such as '{inside[0]}'"
+        )
+    left = [name for name in names if name not in known]
+    if names and not left:
+        raise KitboxError(
+            f"all {len(names)} photographs to identify are those of the catalogue",
+            fix="name new photographs, or ask how good the catalogue is with --audit",
+        )
+    if not left:
+        return None, notes
+    return ImageSet(strings(left), tuple(root / name for name in left)), notes
+
+
+def _refuse_other_workspace(workspace: Workspace) -> None:
+    """Raise KitboxError for a folder that is no workspace of a catalogue and not empty."""
+    if workspace.root.is_file():
+        raise KitboxError(f"{workspace.root} is a file", fix="name another folder with --workspace")
+    if workspace.settings.is_file():
+        if (workspace.root / CATALOGUE).is_file() or settings.load(workspace).name == "catalogue":
+            return
+        raise KitboxError(
+            f"{workspace.root} is the workspace of {settings.load(workspace).name}",
+            fix="name another folder with --workspace",
+        )
+    if workspace.root.is_dir() and any(
+        path.name not in (".kitbox", "weights", PHOTOGRAPHS, "plugins")
+        for path in workspace.root.iterdir()
+    ):
+        raise KitboxError(
+            f"{workspace.root} is not empty and no workspace",
+            fix="name another folder with --workspace",
+        )
+
+
+def _write(workspace: Workspace, rows: Sequence[CatalogueRow], queries: ImageSet | None) -> None:
+    catalogue_list.save(workspace.root / CATALOGUE, rows)
+    if queries is not None:
+        write_rows(
+            workspace.root / QUERIES, [["image"], *([name] for name in queries.image_ids.tolist())]
+        )
+    without, with_queries = _SETTINGS + _TASK, _SETTINGS + _TEST + _TASK
+    path = workspace.settings
+    current = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if not current or (current == without and queries is not None):
+        write_text(path, without if queries is None else with_queries)

@@ -1,0 +1,179 @@
+"""The command identify: who is on new photographs, by a catalogue of known individuals."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kitbox.cli.options import DeviceOptions, JsonOption, with_records
+from kitbox.cli.terminal import follow, print_json, print_line, print_table
+from kitbox.errors import KitboxError, counted, format_duration
+
+if TYPE_CHECKING:
+    from kitbox.catalogue.identification import Answer, Identification
+
+# Photographs in the terminal's table; all are in the file and on the page.
+_SHOWN = 15
+
+
+@with_records
+def identify(
+    photographs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[PHOTOGRAPH...]", help="Files or folders, nested too.", show_default=False
+        ),
+    ] = None,
+    *,
+    device: DeviceOptions,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(
+            "--catalogue",
+            help="A folder with a folder for each individual, a CSV or XLSX, or a workspace made "
+            "of one.",
+            metavar="FOLDER_OR_LIST",
+            show_default=False,
+        ),
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            help="Plugins, or a recipe; default: the best network that is installed.",
+            metavar="NAME,NAME",
+        ),
+    ] = None,
+    match: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--match",
+            help="Match keypoints too, as sift, where that helps on the catalogue.",
+            metavar="MATCHER",
+        ),
+    ] = None,
+    certain: Annotated[
+        float, typer.Option("--certain", help="Least probability of a verdict.", metavar="P")
+    ] = 0.8,
+    new_share: Annotated[
+        float | None,
+        typer.Option(
+            "--new-share",
+            help="Share of the photographs that show new individuals; default: estimated.",
+            metavar="P",
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--workspace",
+            help="Where answers and caches are kept; default: CATALOGUE-kitbox here.",
+            metavar="DIR",
+        ),
+    ] = None,
+    individual_level: Annotated[
+        int | None,
+        typer.Option(
+            "--individual-level", min=1, help="How deep the catalogue's folders of individuals are."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell who is on new photographs, by a catalogue of known individuals.
+
+    Nothing is trained. Probabilities are calibrated on the catalogue itself.
+
+    \b
+    Examples:
+      kitbox identify season-2026 --catalogue whales
+      kitbox identify card1 card2 --catalogue whales.csv --with megadescriptor_l_384
+    """
+    from kitbox.catalogue import catalogue_workspace, identification, identified_table
+    from kitbox.catalogue.catalogue_source import CatalogueOptions
+    from kitbox.catalogue.identification import IdentifyOptions
+
+    began = time.monotonic()
+    if catalogue is None:
+        raise KitboxError(
+            "identify needs the known individuals", fix="add --catalogue with their folder or list"
+        )
+    if not photographs:
+        raise KitboxError("there is nothing to identify", fix="name photographs or their folders")
+    options = IdentifyOptions(
+        names=parse_names(names or ()),
+        match=tuple(match or ()),
+        certain=certain,
+        new_share=new_share,
+        embed=device.for_embedding(),
+    )
+    opened = catalogue_workspace.open_catalogue(
+        catalogue, photographs, folder, CatalogueOptions(individual_level=individual_level)
+    )
+    people = len(set(opened.individuals.tolist()))
+    print_line(
+        f"catalogue: {counted(len(opened.images), 'photograph')} of "
+        f"{counted(people, 'individual')}; workspace: {opened.workspace.root}"
+    )
+    for note in opened.notes:
+        print_line(note)
+    found = follow(identification.identify(opened, options))
+    path = identified_table.save(found)
+    if as_json:
+        print_json(identified_table.as_json(found) | {"table": str(path)})
+        return
+    for sentence in (*found.catalogue.sentences, *identification.sentences(found)):
+        print_line(sentence)
+    _print_answers(found)
+    print_line(f"{path}  ({format_duration(time.monotonic() - began)} in all)")
+
+
+def parse_names(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the names in texts like "one,two@image_size=96,epochs=0": a comma ends a name.
+
+    What has a setting and no plugin belongs to the name before it.
+    """
+    found: list[str] = []
+    for part in (part.strip() for text in texts for part in text.split(",")):
+        if found and "=" in part and "@" not in part:
+            found[-1] += f",{part}"
+        elif part:
+            found.append(part)
+    return tuple(found)
+
+
+def _print_answers(found: "Identification") -> None:
+    """Print the surest answers, and the counts of all."""
+    counts = found.counts
+    shown = found.answers[:_SHOWN]
+    print_table(
+        ("photograph", "verdict", "likeliest", "p", "p new", "second", "p "),
+        [_row(answer) for answer in shown],
+        left=(0, 1, 2, 5),
+        spare=(5, 6),
+    )
+    if len(found.answers) > len(shown):
+        print_line(f"{len(found.answers) - len(shown)} more in the table and on the page")
+    print_line(
+        ", ".join(
+            f"{number} {name}" for name, number in counts.items() if number or name != "unreadable"
+        )
+    )
+
+
+def _row(answer: "Answer") -> tuple[str, ...]:
+    first, second = (*answer.candidates[:2], None, None)[:2]
+    return (
+        answer.image,
+        answer.verdict,
+        first.individual if first else "",
+        _number(first.probability if first else None),
+        _number(answer.new_probability),
+        second.individual if second else "",
+        _number(second.probability if second else None),
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

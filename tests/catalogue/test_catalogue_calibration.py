@@ -1,0 +1,114 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kitbox.catalogue import catalogue_calibration
+from kitbox.catalogue.catalogue_calibration import calibrate, fitted, gather
+from kitbox.catalogue.encounter_rule import Encounters, encounters_of
+from tests.catalogue.drawn_catalogue import DrawnCatalogue, draw
+
+NO_PAIRS = np.empty((0, 2), dtype=np.int64)
+
+
+def encounters(drawn: DrawnCatalogue) -> Encounters:
+    names = np.array([str(code) for code in drawn.encounters])
+    return encounters_of(drawn.individuals, names, np.full(len(names), ""), NO_PAIRS)
+
+
+def test_a_catalogue_is_asked_about_each_photograph_without_its_encounter() -> None:
+    drawn = draw(30)
+    found, evidence = calibrate(drawn.vectors, drawn.individuals, encounters(drawn))
+    np.testing.assert_allclose(found.signals.similarity, drawn.signals.similarity, atol=1e-6)
+    assert found.model is not None
+    assert found.cross is not None
+    assert found.too_small == ""
+    met = [len(set(drawn.encounters[drawn.individuals == name])) for name in drawn.individuals]
+    assert found.pairs == sum(count > 1 for count in met)
+    assert 0 < found.loss < np.log(31)
+    # what speaks for a candidate is never of the encounter that is asked about
+    for row in range(len(drawn.vectors)):
+        shown = evidence.photographs[row]
+        rows = shown[shown >= 0]
+        assert (drawn.encounters[rows] != drawn.encounters[row]).all()
+
+
+def test_candidates_are_the_most_similar_individuals_with_their_best_photographs() -> None:
+    drawn = draw(30)
+    gallery = drawn.gallery
+    evidence = gather(drawn.vectors[:3], gallery)
+    for row in range(3):
+        cosines = drawn.vectors @ drawn.vectors[row]
+        order = list(dict.fromkeys(drawn.individuals[np.argsort(-cosines)].tolist()))
+        named = gallery.individuals[evidence.candidates[row]].tolist()
+        assert named == order[:10]
+        own = np.flatnonzero(drawn.individuals == order[0])
+        expected = own[np.argsort(-cosines[own])][:3].tolist()
+        shown = evidence.photographs[row, 0]
+        assert shown[shown >= 0].tolist() == expected
+
+
+def test_of_very_many_photographs_some_are_drawn_always_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = draw(30)
+    monkeypatch.setattr(catalogue_calibration, "_MOST_CELLS", 30 * 60)
+    monkeypatch.setattr(catalogue_calibration, "_FEWEST_QUERIES", 10)
+    found, _ = calibrate(drawn.vectors, drawn.individuals, encounters(drawn))
+    again, _ = calibrate(drawn.vectors, drawn.individuals, encounters(drawn))
+    assert len(found.rows) == 60
+    assert found.rows.tolist() == again.rows.tolist()
+    assert found.sampled_from == len(drawn.vectors)
+
+
+def test_only_photographs_that_may_be_asked_about_are() -> None:
+    drawn = draw(30)
+    asked = np.arange(0, len(drawn.vectors), 2)
+    found, _ = calibrate(drawn.vectors, drawn.individuals, encounters(drawn), asked)
+    assert found.rows.tolist() == asked.tolist()
+    assert found.signals.similarity.shape == (len(asked), 30)
+
+
+def test_everyone_photographed_once_is_no_calibration_and_says_why() -> None:
+    drawn = draw(30)
+    first = np.unique(drawn.individuals, return_index=True)[1]
+    once = DrawnCatalogue(
+        drawn.vectors[first], drawn.individuals[first], drawn.encounters[first], drawn.centres
+    )
+    found, evidence = calibrate(once.vectors, once.individuals, encounters(once))
+    assert found.model is None
+    assert found.too_small == (
+        "no photograph shows an individual met at another encounter, and 30 are the least"
+    )
+    assert found.loss == np.inf
+    assert (evidence.candidates >= 0).all()
+
+
+def test_one_individual_is_no_calibration() -> None:
+    drawn = draw(30)
+    of_one = np.full(len(drawn.individuals), "anna")
+    found, _ = calibrate(drawn.vectors, of_one, encounters(drawn))
+    assert found.too_small == "the catalogue has one individual, 'anna'"
+
+
+def test_a_few_pairs_are_counted_and_one_individual_with_all_pairs_is_too_few() -> None:
+    drawn = draw(8)
+    found, _ = calibrate(drawn.vectors, drawn.individuals, encounters(drawn))
+    assert found.pairs < 30
+    assert found.too_small == (
+        f"{found.pairs} photographs show an individual met at another encounter, and 30 are the "
+        "least"
+    )
+    many = draw(60)
+    given, _ = calibrate(many.vectors, many.individuals, encounters(many))
+    only = np.where(given.own == 5, given.own, -1)
+    rows = np.repeat(np.flatnonzero(only == 5), 40)
+    one = replace(
+        given,
+        own=only[rows],
+        individuals=given.individuals[rows],
+        signals=given.signals.take(rows),
+        model=None,
+        cross=None,
+    )
+    assert fitted(one).too_small == "all photographs of several encounters show one individual"
