@@ -34,14 +34,13 @@ from kitbox.errors import KitboxError, KitboxWarning
 # The steps of the work, in the order of the help, with their commands.
 STEPS = {
     "Workspace": ("demo", "init", "competitions"),
-    "Catalogue": ("identify",),
     "Data": ("data",),
     "Train": ("plugins", "train", "sweep", "embed", "embeddings", "pseudo"),
     "Answer": (
         *("score", "compare", "search", "explain", "ensemble", "match"),
         *("neighbours", "report", "look"),
     ),
-    "Catalogue": ("catalogue",),
+    "Catalogue": ("identify", "catalogue"),
     "Submit": ("submission", "bundle", "leaderboard", "reproduce"),
 }
 

@@ -12,7 +12,12 @@ from kitbox.cli.terminal import follow, print_json, print_line, print_table
 from kitbox.errors import KitboxError, counted, format_duration
 
 if TYPE_CHECKING:
-    from kitbox.catalogue.identification import Answer, Identification
+    from kitbox.identification.catalogue_workspace import OpenedCatalogue
+    from kitbox.identification.photograph_answers import (
+        Answer,
+        Identification,
+        IdentifyOptions,
+    )
 
 # Photographs in the terminal's table; all are in the file and on the page.
 _SHOWN = 15
@@ -79,6 +84,10 @@ def identify(
             "--individual-level", min=1, help="How deep the catalogue's folders of individuals are."
         ),
     ] = None,
+    audit: Annotated[
+        bool,
+        typer.Option("--audit", help="Ask the catalogue about itself: how good are the answers?"),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Tell who is on new photographs, by a catalogue of known individuals.
@@ -89,17 +98,22 @@ def identify(
     Examples:
       kitbox identify season-2026 --catalogue whales
       kitbox identify card1 card2 --catalogue whales.csv --with megadescriptor_l_384
+      kitbox identify --catalogue whales --audit
     """
-    from kitbox.catalogue import catalogue_workspace, identification, identified_table
     from kitbox.catalogue.catalogue_source import CatalogueOptions
-    from kitbox.catalogue.identification import IdentifyOptions
+    from kitbox.identification import catalogue_workspace, identified_table, photograph_answers
+    from kitbox.identification.photograph_answers import IdentifyOptions
 
     began = time.monotonic()
     if catalogue is None:
         raise KitboxError(
             "identify needs the known individuals", fix="add --catalogue with their folder or list"
         )
-    if not photographs:
+    if audit and photographs:
+        raise KitboxError(
+            "--audit asks about the photographs of the catalogue", fix="leave the others out"
+        )
+    if not photographs and not audit:
         raise KitboxError("there is nothing to identify", fix="name photographs or their folders")
     options = IdentifyOptions(
         names=parse_names(names or ()),
@@ -109,7 +123,7 @@ def identify(
         embed=device.for_embedding(),
     )
     opened = catalogue_workspace.open_catalogue(
-        catalogue, photographs, folder, CatalogueOptions(individual_level=individual_level)
+        catalogue, photographs or (), folder, CatalogueOptions(individual_level=individual_level)
     )
     people = len(set(opened.individuals.tolist()))
     print_line(
@@ -118,15 +132,46 @@ def identify(
     )
     for note in opened.notes:
         print_line(note)
-    found = follow(identification.identify(opened, options))
+    if audit:
+        _audit(opened, options, as_json=as_json)
+        return
+    found = follow(photograph_answers.identify(opened, options))
     path = identified_table.save(found)
     if as_json:
         print_json(identified_table.as_json(found) | {"table": str(path)})
         return
-    for sentence in (*found.catalogue.sentences, *identification.sentences(found)):
+    for sentence in (*found.catalogue.sentences, *photograph_answers.sentences(found)):
         print_line(sentence)
     _print_answers(found)
     print_line(f"{path}  ({format_duration(time.monotonic() - began)} in all)")
+
+
+def _audit(opened: "OpenedCatalogue", options: "IdentifyOptions", *, as_json: bool) -> None:
+    """Print how good the answers of a catalogue are."""
+    from kitbox.identification import catalogue_audit, photograph_answers
+
+    searched, _ = follow(photograph_answers.search_catalogue(opened, options))
+    found = catalogue_audit.audit(searched.calibration, options.certain)
+    if as_json:
+        print_json(
+            {"workspace": str(opened.workspace.root), "network": searched.network} | found.as_json()
+        )
+        return
+    for sentence in (*searched.sentences, *catalogue_audit.sentences(found)):
+        print_line(sentence)
+    if found.reliability:
+        print_table(
+            ("probability", "pairs", "stated", "right"),
+            [
+                (
+                    f"{part.low:g} – {part.high:g}",
+                    f"{part.pairs:,}",
+                    f"{part.stated:.3f}",
+                    f"{part.right:.3f}",
+                )
+                for part in found.reliability
+            ],
+        )
 
 
 def parse_names(texts: Sequence[str]) -> tuple[str, ...]:

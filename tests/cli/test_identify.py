@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from kitbox.cli.identify import parse_names
-from tests.catalogue.photographed_catalogue import draw_card, draw_catalogue, with_eyes
 from tests.commands import RUN, run
+from tests.identification.photographed_catalogue import draw_card, draw_catalogue, with_eyes
 
 
 def test_identify_makes_its_workspace_and_prints_answers(
@@ -32,6 +32,26 @@ def test_identify_makes_its_workspace_and_prints_answers(
     assert document["table"] == str(tmp_path / "whales-kitbox" / "identified.csv")
     assert len(document["photographs"]) == 6
     assert "embed" not in again.stderr
+
+
+def test_an_audit_asks_the_catalogue_about_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_catalogue(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with_eyes(tmp_path / "whales-kitbox")
+    arguments = ("identify", "--catalogue", "whales", "--audit", "--with", "eyes", *RUN)
+    result = run(*arguments)
+    assert "the first individual is right in" in result.stderr
+    assert "stated" in result.stdout
+    document = json.loads(run(*arguments, "--json").stdout)
+    assert document["individuals"] == 10
+    assert document["network"] == "eyes"
+    assert not (tmp_path / "whales-kitbox" / "identified.csv").exists()
+    refused = run("identify", "whales", "--catalogue", "whales", "--audit", code=1)
+    assert str(refused.exception) == (
+        "--audit asks about the photographs of the catalogue; leave the others out"
+    )
 
 
 @pytest.mark.parametrize(

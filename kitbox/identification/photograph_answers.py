@@ -6,17 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kitbox.catalogue import catalogue_calibration, network_choice
-from kitbox.catalogue.catalogue_calibration import (
-    LEAST_GAIN,
-    CatalogueCalibration,
-    Evidence,
-    gather,
-    with_matches,
-)
-from kitbox.catalogue.catalogue_workspace import OpenedCatalogue
-from kitbox.catalogue.encounter_rule import encounters_of
-from kitbox.catalogue.identity_model import Identities
 from kitbox.competition import boxes, settings
 from kitbox.dataset import near_duplicates
 from kitbox.dataset.collection import collect
@@ -27,6 +16,17 @@ from kitbox.ensemble.members import Member
 from kitbox.ensemble.meta_embedding import concatenate, pca_whiten
 from kitbox.ensemble.recipe import SUFFIX, Recipe
 from kitbox.errors import KitboxError, counted, more
+from kitbox.identification import catalogue_calibration, network_choice
+from kitbox.identification.catalogue_calibration import (
+    LEAST_GAIN,
+    CatalogueCalibration,
+    Evidence,
+    gather,
+    with_matches,
+)
+from kitbox.identification.catalogue_workspace import OpenedCatalogue
+from kitbox.identification.encounter_rule import encounters_of
+from kitbox.identification.identity_model import Identities
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, concatenate_signatures
 from kitbox.keypoints.match_settings import MatchSettings
@@ -175,8 +175,8 @@ class Identification:
 
 def search_catalogue(
     opened: OpenedCatalogue, options: IdentifyOptions, queries: ImageSet | None = None
-) -> Generator[Progress | str, None, tuple[SearchedCatalogue, Evidence | None, Floats]]:
-    """Return a catalogue calibrated, and of queries the evidence and vectors.
+) -> Generator[Progress | str, None, tuple[SearchedCatalogue, Evidence | None]]:
+    """Return a catalogue calibrated, and the evidence of queries, None without any.
 
     Queries are readable photographs whose files have been read. Yields Progress and sentences.
     """
@@ -245,7 +245,7 @@ def search_catalogue(
         crop_margin=next((m.crop_margin for m in chosen if m.crop_margin is not None), None),
         sentences=(calibration.encounters.sentence, *sentences),
     )
-    return found, of_queries, used[count:]
+    return found, of_queries
 
 
 def identify(
@@ -262,7 +262,7 @@ def identify(
             f"none of the {len(photographs)} photographs to identify can be read",
             fix="open one of them in a viewer",
         )
-    found, evidence, _ = yield from search_catalogue(opened, options, queries)
+    found, evidence = yield from search_catalogue(opened, options, queries)
     assert evidence is not None  # noqa: S101  there are queries
     calibration = found.calibration
     identities, share = None, None

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from kitbox.catalogue import individual_evidence
-from kitbox.catalogue.individual_evidence import Gallery, evidence_blocks
 from kitbox.errors import KitboxError
-from tests.catalogue.drawn_catalogue import draw
+from kitbox.identification import individual_evidence
+from kitbox.identification.individual_evidence import Gallery, evidence_blocks
+from tests.identification.drawn_catalogue import draw
 
 
 def points(*degrees: float) -> np.ndarray:

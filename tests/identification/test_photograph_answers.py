@@ -6,17 +6,17 @@ from shutil import copy
 import numpy as np
 import pytest
 
-from kitbox.catalogue import identified_table
-from kitbox.catalogue.catalogue_workspace import open_catalogue
-from kitbox.catalogue.identification import (
+from kitbox.embedding.embedder import EmbedOptions
+from kitbox.errors import KitboxError
+from kitbox.identification import identified_table
+from kitbox.identification.catalogue_workspace import open_catalogue
+from kitbox.identification.photograph_answers import (
     Identification,
     IdentifyOptions,
     identify,
     sentences,
 )
-from kitbox.embedding.embedder import EmbedOptions
-from kitbox.errors import KitboxError
-from tests.catalogue.photographed_catalogue import broken, draw_card, draw_catalogue, with_eyes
+from tests.identification.photographed_catalogue import broken, draw_card, draw_catalogue, with_eyes
 from tests.photographs import finish, picture
 
 EMBED = EmbedOptions(device="cpu", precision="32", workers=0, engine="torch")
@@ -96,8 +96,8 @@ def test_the_table_has_a_row_for_each_photograph_and_no_formulas(season: Path) -
         rows = list(csv.DictReader(file))
     assert len(rows) == 9
     assert rows[0]["verdict"] == "'=1+1"
-    assert rows[0]["photograph"] == found.answers[0].image
-    by_name = {row["photograph"]: row for row in rows}
+    assert rows[0]["image"] == found.answers[0].image
+    by_name = {row["image"]: row for row in rows}
     row = by_name["card/day 1/k_1.png"]
     assert row["individual"] == "w_1"
     assert 0 <= float(row["probability"]) <= 1

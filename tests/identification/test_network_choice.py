@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from kitbox.catalogue import network_choice
 from kitbox.errors import KitboxError
+from kitbox.identification import network_choice
 from kitbox.network import pretrained_weights
 from kitbox.plugin import discovery
 from kitbox.workspace import Workspace

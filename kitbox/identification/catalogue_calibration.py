@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kitbox.catalogue import identity_model
-from kitbox.catalogue.encounter_rule import Encounters
-from kitbox.catalogue.identity_model import (
+from kitbox.errors import counted
+from kitbox.identification import identity_model
+from kitbox.identification.encounter_rule import Encounters
+from kitbox.identification.identity_model import (
     FEWEST_PAIRS,
     CrossFit,
     IdentityModel,
@@ -17,8 +18,7 @@ from kitbox.catalogue.identity_model import (
     has_own,
     log_loss,
 )
-from kitbox.catalogue.individual_evidence import Gallery, evidence_blocks
-from kitbox.errors import counted
+from kitbox.identification.individual_evidence import Gallery, evidence_blocks
 from kitbox.keypoints import pair_scores
 from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.keypoints.pair_scores import MatchOptions

@@ -1,6 +1,6 @@
 import numpy as np
 
-from kitbox.catalogue.encounter_rule import encounters_of
+from kitbox.identification.encounter_rule import encounters_of
 
 NO_PAIRS = np.empty((0, 2), dtype=np.int64)
 

@@ -3,8 +3,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from kitbox.catalogue import identity_model
-from kitbox.catalogue.identity_model import (
+from kitbox.errors import KitboxError
+from kitbox.identification import identity_model
+from kitbox.identification.identity_model import (
     IdentityModel,
     Signals,
     cross_fit,
@@ -13,8 +14,7 @@ from kitbox.catalogue.identity_model import (
     log_loss,
     without_own,
 )
-from kitbox.errors import KitboxError
-from tests.catalogue.drawn_catalogue import DrawnCatalogue, draw, draw_queries, signals_of
+from tests.identification.drawn_catalogue import DrawnCatalogue, draw, draw_queries, signals_of
 
 
 @cache

@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kitbox.catalogue import catalogue_calibration
-from kitbox.catalogue.catalogue_calibration import calibrate, fitted, gather
-from kitbox.catalogue.encounter_rule import Encounters, encounters_of
-from tests.catalogue.drawn_catalogue import DrawnCatalogue, draw
+from kitbox.identification import catalogue_calibration
+from kitbox.identification.catalogue_calibration import calibrate, fitted, gather
+from kitbox.identification.encounter_rule import Encounters, encounters_of
+from tests.identification.drawn_catalogue import DrawnCatalogue, draw
 
 NO_PAIRS = np.empty((0, 2), dtype=np.int64)
 

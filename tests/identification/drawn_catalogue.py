@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kitbox.catalogue.identity_model import Signals
-from kitbox.catalogue.individual_evidence import Gallery, evidence_blocks
+from kitbox.identification.identity_model import Signals
+from kitbox.identification.individual_evidence import Gallery, evidence_blocks
 from kitbox.records import Floats, Integers, Strings
 
 DIM = 24

@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 
 from kitbox.catalogue import catalogue_list
-from kitbox.catalogue.catalogue_workspace import OpenedCatalogue, open_catalogue
 from kitbox.competition import settings
 from kitbox.dataset.collection import collect
 from kitbox.errors import KitboxError
+from kitbox.identification.catalogue_workspace import OpenedCatalogue, open_catalogue
 from kitbox.workspace import Workspace
-from tests.catalogue.photographed_catalogue import draw_card, draw_catalogue
+from tests.identification.photographed_catalogue import draw_card, draw_catalogue
 from tests.photographs import finish, picture
 
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kitbox.catalogue.identification import NAMED, Answer, Identification
+from kitbox.identification.photograph_answers import NAMED, Answer, Identification
 from kitbox.tables import write_rows
 
 # The answers to the photographs that were identified last.
 FILE = "identified.csv"
 COLUMNS = (
-    *("photograph", "verdict", "individual", "probability", "new_probability"),
+    *("image", "verdict", "individual", "probability", "new_probability", "confirmed"),
     *("second_individual", "second_probability", "third_individual", "third_probability"),
     *("similarity", "photographs_for_it", "note", "file"),
 )
@@ -19,6 +19,7 @@ COLUMNS = (
 def save(found: Identification) -> Path:
     """Write identified.csv into the workspace, a row for each photograph; return its path.
 
+    The column `confirmed` is empty, for the person who checks them: see `catalogue.confirmations`.
     Probabilities are empty where nothing is calibrated. Several photographs in a cell are separated
     by semicolons. Photographs that cannot be read come last.
     """
@@ -79,6 +80,7 @@ def _row(answer: Answer) -> list[object]:
         answer.verdict,
         *named[:2],
         _cell(answer.new_probability),
+        "",
         *named[2:],
         "" if best is None else _cell(best.similarity),
         "" if best is None else "; ".join(best.photographs),

@@ -14,9 +14,8 @@ from kitbox.records import ImageSet, Strings, strings
 from kitbox.tables import write_rows
 from kitbox.workspace import Workspace
 
-# The folder of links to the user's folders of photographs; see `photograph_folders`.
-PHOTOGRAPHS = "photographs"
-CATALOGUE, QUERIES = "catalogue.csv", "photographs.csv"
+# The list of photographs that were identified last.
+QUERIES = "photographs.csv"
 _SETTINGS = """\
 name = "catalogue"
 about = "known individuals, and photographs to identify: 'kitbox identify'"
@@ -108,13 +107,14 @@ def open_catalogue(
             f"{more(len(photographs) - 1, 'more places', 'more place')}",
             fix="name files or folders of photographs",
         )
-    is_workspace = (catalogue / CATALOGUE).is_file() and Workspace(catalogue).settings.is_file()
+    own = Workspace(catalogue.absolute())
+    is_workspace = own.catalogue.is_file() and own.settings.is_file()
     workspace = Workspace(
         (folder or (catalogue if is_workspace else default_folder(catalogue))).absolute()
     )
     _refuse_other_workspace(workspace)
-    root = workspace.root / PHOTOGRAPHS
-    listed = catalogue_list.load(workspace.root / CATALOGUE)
+    root = workspace.photographs
+    listed = catalogue_list.load(workspace.catalogue)
     notes: list[str] = []
     rows = list(listed)
     if not is_workspace:
@@ -124,7 +124,7 @@ def open_catalogue(
         rows, kept_notes = _merged(reading.renamed(names), listed)
         notes += [*map(str, reading.findings), *kept_notes]
     elif not listed:
-        raise KitboxError(f"{catalogue / CATALOGUE} has no row", fix="name a folder or a list")
+        raise KitboxError(f"{own.catalogue} has no row", fix="name a folder or a list")
     gone = [row for row in rows if not (root / row.image).is_file()]
     if gone:
         notes.append(
@@ -133,7 +133,7 @@ def open_catalogue(
         )
         rows = [row for row in rows if (root / row.image).is_file()]
         if not rows:
-            raise KitboxError(f"none of the photographs of {workspace.root / CATALOGUE} is there")
+            raise KitboxError(f"none of the photographs of {workspace.catalogue} is there")
     queries, query_notes = _queries(root, found, {row.image for row in rows})
     notes += query_notes
     _write(workspace, rows if not gone else [*rows, *gone], queries)
@@ -224,14 +224,14 @@ def _refuse_other_workspace(workspace: Workspace) -> None:
     if workspace.root.is_file():
         raise KitboxError(f"{workspace.root} is a file", fix="name another folder with --workspace")
     if workspace.settings.is_file():
-        if (workspace.root / CATALOGUE).is_file() or settings.load(workspace).name == "catalogue":
+        if workspace.catalogue.is_file() or settings.load(workspace).name == "catalogue":
             return
         raise KitboxError(
             f"{workspace.root} is the workspace of {settings.load(workspace).name}",
             fix="name another folder with --workspace",
         )
     if workspace.root.is_dir() and any(
-        path.name not in (".kitbox", "weights", PHOTOGRAPHS, "plugins")
+        path.name not in (".kitbox", "weights", "photographs", "plugins")
         for path in workspace.root.iterdir()
     ):
         raise KitboxError(
@@ -241,7 +241,8 @@ def _refuse_other_workspace(workspace: Workspace) -> None:
 
 
 def _write(workspace: Workspace, rows: Sequence[CatalogueRow], queries: ImageSet | None) -> None:
-    catalogue_list.save(workspace.root / CATALOGUE, rows)
+    if tuple(rows) != catalogue_list.load(workspace.catalogue):
+        catalogue_list.save(workspace.catalogue, rows)
     if queries is not None:
         write_rows(
             workspace.root / QUERIES, [["image"], *([name] for name in queries.image_ids.tolist())]

@@ -1,0 +1,1 @@
+"""Identification: who is on new photographs, by a catalogue of known individuals."""
