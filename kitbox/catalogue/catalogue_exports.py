@@ -13,6 +13,7 @@ from kitbox import tables
 from kitbox.catalogue import catalogue_list
 from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.competition.folder_scan import FORMATS
+from kitbox.competition.image_files import photograph_of
 from kitbox.errors import KitboxError, counted, did_you_mean, more
 from kitbox.files import atomic_file, write_json, write_text
 
@@ -172,7 +173,8 @@ def write_wildbook(
         raise KitboxError(f"'{species}' is no species", fix="write genus and epithet")
     encounters = list(_encounters(rows))
     found = [one for one in encounters if all(row.date for row in one) and _joined_place(one)]
-    names = [Path(row.image).name for one in found for row in one]
+    photographs = {photograph_of(row.image): None for one in found for row in one}
+    names = [Path(photograph).name for photograph in photographs]
     counts = Counter(names)
     repeated = sorted(name for name, count in counts.items() if count > 1)
     if repeated:
@@ -191,7 +193,7 @@ def write_wildbook(
     lines = []
     for one in found:
         date = [*min(row.day for row in one).split("-"), "", ""][:3]
-        images = [Path(row.image).name for row in one]
+        images = [Path(photograph_of(row.image)).name for row in one]
         images += [""] * (most - len(images))
         numbers = [str(int(part)) if part else "" for part in date]
         lines.append([genus, epithet, one[0].individual, *numbers, _joined_place(one), *images])
@@ -263,6 +265,8 @@ def write_camtrap(
     for row in dated:
         at_place[row.place].append(row)
     deployment = _deployments(at_place)
+    media = {photograph_of(row.image): row for row in reversed(dated)}  # the first of its animals
+    media = dict(sorted(media.items()))
     _write_plain(
         folder / "deployments.csv",
         (
@@ -289,11 +293,11 @@ def write_camtrap(
         ),
         [
             (
-                *(row.image, deployment[row.place], stamp[row.image], row.image, "false"),
-                *(Path(row.image).name, _mediatype(row.image)),
+                *(photograph, deployment[row.place], stamp[row.image], photograph, "false"),
+                *(Path(photograph).name, _mediatype(photograph)),
                 "" if "T" in row.date else "time of day not known",
             )
-            for row in dated
+            for photograph, row in media.items()
         ],
     )
     _write_plain(
@@ -305,7 +309,7 @@ def write_camtrap(
         ),
         [
             (
-                *(f"{row.image}#{row.individual}", deployment[row.place], row.image),
+                *(row.image, deployment[row.place], photograph_of(row.image)),
                 *(row.encounter, stamp[row.image], stamp[row.image], "media", "animal"),
                 *(species, 1, row.individual, "human", f"side:{row.side}" if row.side else ""),
             )

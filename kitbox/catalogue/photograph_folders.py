@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kitbox.catalogue.catalogue_list import CatalogueRow
+from kitbox.competition.image_files import photograph_of
 from kitbox.errors import KitboxError, readable
 from kitbox.files import atomic_file
 
@@ -106,14 +107,15 @@ def copy(root: Path, rows: Iterable[CatalogueRow], folder: Path) -> Copied:
     """Copy photographs into folders of individuals in a folder, which is linked; return their rows.
 
     Nothing is moved or overwritten: a name that another photograph has is followed by a number,
-    and a copy that is there already stays. Raises KitboxError where a file cannot be read or
+    and a copy that is there already stays. Of several animals in a photograph the catalogue keeps
+    the photograph that their boxes are of. Raises KitboxError where a file cannot be read or
     written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     link(root, folder)
     found, there = [], 0
     for row in rows:
-        file = root / row.image
+        file = root / photograph_of(row.image)
         target = folder.joinpath(*(_plain(part) for part in row.individual.split("/"))) / file.name
         number = 1
         while target.exists() and not filecmp.cmp(file, target, shallow=False):
@@ -124,7 +126,9 @@ def copy(root: Path, rows: Iterable[CatalogueRow], folder: Path) -> Copied:
         else:
             with atomic_file(target) as temporary:
                 shutil.copy2(file, temporary)
-        found.append(replace(row, image=names_of(root, folder, [target])[0]))
+        alone = photograph_of(row.image) == row.image
+        copied = names_of(root, folder, [target])[0]
+        found.append(replace(row, image=copied) if alone else row)
     return Copied(found, there)
 
 

@@ -388,23 +388,30 @@ def _with_names(
 
 def _row(workspace: "Workspace", one: "Confirmation", place: str) -> "CatalogueRow":
     from kitbox.catalogue import catalogue_source
+    from kitbox.competition.image_files import photograph_of
 
     name = _image_name(workspace, one.image)
     given = {"place": place, **one.given}
-    return catalogue_source.row_of(workspace.photographs / name, name, one.individual, given)
+    file = workspace.photographs / photograph_of(name)
+    return catalogue_source.row_of(file, name, one.individual, given)
 
 
 def _image_name(workspace: "Workspace", text: str) -> str:
     """Return the name of an image in the workspace, given as such or as a file anywhere."""
     from kitbox.catalogue import photograph_folders
+    from kitbox.competition.image_files import photograph_of
 
-    if (workspace.photographs / text).is_file() and not Path(text).is_absolute():
-        return Path(text).as_posix()
-    file = Path(text)
+    photograph = photograph_of(text)
+    animal = "" if (workspace.photographs / text).is_file() else text[len(photograph) :]
+    plain = text.removesuffix(animal)
+    if (workspace.photographs / plain).is_file() and not Path(plain).is_absolute():
+        return f"{Path(plain).as_posix()}{animal}"
+    file = Path(plain)
     if not file.is_file():
         raise KitboxError(f"there is no photograph {text}", fix="correct its name")
     photograph_folders.link(workspace.photographs, file.parent)
-    return photograph_folders.names_of(workspace.photographs, file.parent, [file])[0]
+    names = photograph_folders.names_of(workspace.photographs, file.parent, [file])
+    return f"{names[0]}{animal}"
 
 
 def _copied(

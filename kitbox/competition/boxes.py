@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,32 @@ def read(images: ImageSettings, file: Path | None = None) -> dict[str, Corners]:
         image_id: choose(candidates, images.several_boxes)
         for image_id, candidates in read_all(images, file).items()
     }
+
+
+def read_with_animals(images: ImageSettings, file: Path | None = None) -> dict[str, Corners]:
+    """Return what `read` does, and the box of each of the `animals` of a photograph with several.
+
+    Raises KitboxError as `read_all` does.
+    """
+    of_animals = {
+        animal: corners
+        for image_id, candidates in read_all(images, file).items()
+        if len(candidates) > 1
+        for animal, corners in animals(image_id, candidates).items()
+    }
+    return of_animals | read(images, file)
+
+
+def animals(image_id: str, boxes: Sequence[Box]) -> dict[str, Corners]:
+    """Return the animals of a photograph → their boxes, from left to right.
+
+    They are images of their own, "IMG_1.jpg#1" and "IMG_1.jpg#2"; a single one has the
+    photograph's own name.
+    """
+    corners = sorted(box.corners for box in boxes)
+    if len(corners) == 1:
+        return {image_id: corners[0]}
+    return {f"{image_id}#{number}": one for number, one in enumerate(corners, 1)}
 
 
 def read_all(images: ImageSettings, file: Path | None = None) -> dict[str, tuple[Box, ...]]:

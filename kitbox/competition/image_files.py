@@ -15,8 +15,16 @@ PathParts = tuple[str, ...]
 
 # At the end of a template: any image suffix.
 _ANY_SUFFIX = ".*"
+# The number of an animal behind the name of its photograph, as in "IMG_1.jpg#2".
+_ANIMAL = re.compile(r"(.+)#\d+")
 # A column, or one of its letters; attributes and keys would reach into Python objects.
 _FIELD = re.compile(r"([^.\[\]]+)(\[\d+\])?")
+
+
+def photograph_of(image_id: str) -> str:
+    """Return the name of the photograph of an animal, "IMG_1.jpg" for "IMG_1.jpg#2"."""
+    match = _ANIMAL.fullmatch(image_id)
+    return match[1] if match else image_id
 
 
 def template_columns(template: str | None, setting: str) -> list[str]:
@@ -61,10 +69,10 @@ class ImageFolder:
     """A folder with the images of a list; `name` is its name in kitbox.toml.
 
     A name in a list may lack leading folders, and may have others, other capitals, another Unicode
-    form, backslashes or no suffix, as long as one file fits. `listed` are all names of the list,
-    which tell whether leading folders may be left out. Files in the folders `apart` are found only
-    by their path. A template says the folder itself. Raises KitboxError where there is no such
-    folder.
+    form, backslashes or no suffix, as long as one file fits; "IMG_1.jpg#2" is the second animal in
+    a photograph. `listed` are all names of the list, which tell whether leading folders may be left
+    out. Files in the folders `apart` are found only by their path. A template says the folder
+    itself. Raises KitboxError where there is no such folder.
     """
 
     path: Path
@@ -83,6 +91,10 @@ class ImageFolder:
         match = self._match(template, image_id, row)
         if match.kind != "missing":
             return match
+        photograph = photograph_of(image_id)
+        if template is None and photograph != image_id:
+            shown = self.file_of(None, photograph, row)
+            return match if shown.file is None else shown
         stripped = {column: value.strip() for column, value in row.items()}
         without_blanks = self._match(template, image_id.strip(), stripped)
         if (image_id.strip(), stripped) == (image_id, row) or without_blanks.file is None:

@@ -14,6 +14,7 @@ from kitbox.competition import boxes, decisions, folder_scan, list_entries, sett
 from kitbox.competition.boxes import Corners
 from kitbox.competition.decisions import NO_LINKS, PAIR_KINDS, Decisions, Links
 from kitbox.competition.findings import DataFinding, FindingCollector
+from kitbox.competition.image_files import photograph_of
 from kitbox.competition.list_entries import ListEntry
 from kitbox.competition.settings import Competition, ImageSettings
 from kitbox.errors import KitboxError, did_you_mean, more
@@ -103,7 +104,7 @@ def _read(collector: FindingCollector, boxes_file: Path | None) -> ListSurvey:
     test = collector.attempt(partial(list_entries.read_test, images, collector))
     index = collector.attempt(partial(list_entries.read_index, images))
     collector.raise_first()
-    corners = collector.attempt(partial(boxes.read, images, boxes_file)) or {}
+    corners = collector.attempt(partial(boxes.read_with_animals, images, boxes_file)) or {}
     # scenarios without test images are examples that the organisers made from labelled images
     examples = test is None and competition.task.scenarios is not None
     parts = {
@@ -221,6 +222,7 @@ def _add_foreign_boxes(
     # images of faulty rows are named too
     known = {finding.image_id for finding in collector.findings}
     known.update(*(part.image_ids.tolist() for part in sets.values() if part is not None))
+    known |= {photograph_of(name) for name in known}
     for where, name in boxes.read_names(collector.competition.images, boxes_file):
         if name not in known:
             what = f"the box of '{name}' belongs to no image; correct the name or remove the row"

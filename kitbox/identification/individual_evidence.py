@@ -18,7 +18,8 @@ class Gallery:
     """Unit `vectors (n, d)` of photographs, sorted by individual.
 
     `rows (n,)` are their rows in the catalogue, `individuals (m,)` the names in order; photographs
-    of the i-th begin at `starts[i]` of `starts (m,)`. `encounters (n,)` are their encounter codes.
+    of the i-th begin at `starts[i]` of `starts (m,)`. `encounters (n,)` are their encounter codes,
+    `sides (n,)` the sides of the animal that they show, '' where not known; None where none is.
     """
 
     vectors: Floats
@@ -26,9 +27,16 @@ class Gallery:
     individuals: Strings
     starts: Integers
     encounters: Integers
+    sides: Strings | None = None
 
     @classmethod
-    def of(cls, vectors: Floats, individuals: Strings, encounters: Integers) -> "Gallery":
+    def of(
+        cls,
+        vectors: Floats,
+        individuals: Strings,
+        encounters: Integers,
+        sides: Strings | None = None,
+    ) -> "Gallery":
         """Return the gallery of photographs in any order; raises KitboxError if there is none.
 
         Photographs whose individual is not known ('') are left out.
@@ -47,6 +55,7 @@ class Gallery:
             individuals=names,
             starts=np.searchsorted(codes[order], np.arange(len(names))).astype(np.int64),
             encounters=encounters[rows],
+            sides=None if sides is None else sides[rows],
         )
 
     @property
@@ -87,12 +96,16 @@ class EvidenceBlock:
 
 
 def evidence_blocks(
-    queries: Floats, gallery: Gallery, encounters: Integers | None = None
+    queries: Floats,
+    gallery: Gallery,
+    encounters: Integers | None = None,
+    sides: Strings | None = None,
 ) -> Iterator[EvidenceBlock]:
     """Yield the evidence of query vectors (q, d) in blocks of bounded memory.
 
     `encounters (q,)` are those of queries that are photographs of the catalogue themselves: a
-    query is compared with photographs of other encounters alone.
+    query is compared with photographs of other encounters alone. Of `sides (q,)` a left one is not
+    compared with a right one: they may look like two animals.
     """
     step = max(_BLOCK_SIZE // max(len(gallery.rows), 1), 1)
     places = {} if encounters is None else _places(gallery.encounters)
@@ -106,12 +119,26 @@ def evidence_blocks(
                 own = places.get(code, _NONE)
                 found[row, own] = -np.inf
                 np.subtract.at(photographs[row], individual_of[own], 1)
+        if sides is not None and gallery.sides is not None:
+            apart = opposite(sides[rows], gallery.sides) & np.isfinite(found)
+            found[apart] = -np.inf
+            for row in np.flatnonzero(apart.any(axis=1)).tolist():
+                np.subtract.at(photographs[row], individual_of[apart[row]], 1)
         yield EvidenceBlock(
             rows=rows,
             of_photographs=found,
             similarity=np.maximum.reduceat(found, gallery.starts, axis=1),
             photographs=photographs,
         )
+
+
+def opposite(sides: Strings, others: Strings) -> NDArray[np.bool_]:
+    """Return where (q, n) a left side meets a right one; any other side is compared with all."""
+    left, right = sides == "left", sides == "right"
+    return np.asarray(
+        (left[:, None] & (others == "right")) | (right[:, None] & (others == "left")),
+        dtype=np.bool_,
+    )
 
 
 _NONE: NDArray[np.int64] = np.empty(0, dtype=np.int64)

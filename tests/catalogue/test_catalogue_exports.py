@@ -142,7 +142,7 @@ def test_a_camtrap_package_names_individuals_of_media(tmp_path: Path) -> None:
         "mediaComments": "",
     }
     assert dict(zip(observations[0], observations[4], strict=True)) == {
-        "observationID": "c/b1.jpg#=B",
+        "observationID": "c/b1.jpg",
         "deploymentID": "unknown",
         "mediaID": "c/b1.jpg",
         "eventID": "E7",
@@ -195,3 +195,19 @@ def test_places_and_time_zones_are_checked(tmp_path: Path) -> None:
         path.write_text(f"place,latitude,longitude\nBay,{degrees}\n")
         with pytest.raises(KitboxError, match=f"line 2: .*{expected}"):
             catalogue_exports.read_places(path)
+
+
+def test_two_animals_in_a_photograph_share_its_file(tmp_path: Path) -> None:
+    rows = [
+        CatalogueRow("c/a.jpg#1", "A", "2019-07-03", "Bay"),
+        CatalogueRow("c/a.jpg#2", "B", "2019-07-03", "Bay"),
+    ]
+    catalogue_exports.write_camtrap(rows, tmp_path)
+    assert [row[0] for row in cells(tmp_path / "media.csv")[1:]] == ["c/a.jpg"]
+    observations = cells(tmp_path / "observations.csv")[1:]
+    assert [(row[0], row[2], row[10]) for row in observations] == [
+        ("c/a.jpg#1", "c/a.jpg", "A"),
+        ("c/a.jpg#2", "c/a.jpg", "B"),
+    ]
+    catalogue_exports.write_wildbook(rows, tmp_path / "w.csv", "Lynx lynx")
+    assert [row[-1] for row in cells(tmp_path / "w.csv")[1:]] == ["a.jpg", "a.jpg"]

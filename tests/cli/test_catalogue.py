@@ -259,3 +259,17 @@ def test_an_empty_catalogue_is_not_exported(workspace: Workspace, tmp_path: Path
     catalogue_list.save(workspace.catalogue, [])
     message = error_of(workspace, "catalogue", "export", str(tmp_path / "e.csv"))
     assert message == "the catalogue is empty; add photographs of individuals"
+
+
+def test_an_animal_of_several_in_a_photograph_is_added(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    kitbox(
+        workspace,
+        *("catalogue", "add", "--individual", "W-0002", "--copy-to", str(tmp_path / "grown")),
+        *("--image", "season/2024-05-01_0.png#2"),
+    )
+    rows = {row.image: row for row in catalogue_list.load(workspace.catalogue)}
+    added = rows["season/2024-05-01_0.png#2"]
+    assert (added.individual, added.date) == ("W-0002", "2024-05-01")
+    assert (tmp_path / "grown" / "W-0002" / "2024-05-01_0.png").is_file()

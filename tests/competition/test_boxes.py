@@ -150,3 +150,24 @@ def test_listed_images_have_the_boxes_of_the_workspace(tmp_path: Path) -> None:
     unlisted = listed(tmp_path / "boxes.csv", "b.jpg,0,0,1,1,,me")
     with pytest.raises(KitboxError, match=r"boxes.csv has no box for any image: it names 'b.jpg'"):
         lists.read(given, unlisted)
+
+
+def test_several_animals_in_a_photograph_are_images_of_their_own(tmp_path: Path) -> None:
+    found = [
+        Box("a.jpg", (50, 0, 60, 9), 0.9),
+        Box("a.jpg", (0, 5, 9, 9), 0.8),
+        Box("a.jpg", (0, 0, 9, 4)),
+    ]
+    assert boxes.animals("a.jpg", found) == {
+        "a.jpg#1": (0, 0, 9, 4),
+        "a.jpg#2": (0, 5, 9, 9),
+        "a.jpg#3": (50, 0, 60, 9),
+    }
+    assert boxes.animals("a.jpg", found[:1]) == {"a.jpg": (50, 0, 60, 9)}
+    mine = listed(tmp_path / "boxes.csv", "a,5,0,9,9,0.9,", "a,0,0,4,4,0.8,", "b,0,0,1,1,,")
+    assert boxes.read_with_animals(images(tmp_path), mine) == {
+        "a": (5, 0, 9, 9),
+        "a#1": (0, 0, 4, 4),
+        "a#2": (5, 0, 9, 9),
+        "b": (0, 0, 1, 1),
+    }

@@ -241,6 +241,26 @@ def test_blanks_around_the_name_of_a_file_are_reported(
     assert placed == image_files.FileMatch(folder.path / "3" / "x.png", "blank-in-name", what)
 
 
+def test_an_animal_has_the_file_of_its_photograph(tmp_path: Path) -> None:
+    for name in ("in/a.jpg", "in/b#2.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = ["in/a.jpg#1", "in/a.jpg#2", "in/b#2.jpg", "in/c.jpg#1"]
+    folder = image_files.ImageFolder(tmp_path, ".", "root", names)
+    found = [folder.file_of(None, name, {}) for name in names]
+    assert [match.file for match in found] == [
+        *(tmp_path / "in" / name for name in ("a.jpg", "a.jpg", "b#2.jpg")),
+        None,
+    ]
+    assert found[3].what.startswith("image 'in/c.jpg#1' is not in the data folder")
+    assert [image_files.photograph_of(name) for name in names] == [
+        "in/a.jpg",
+        "in/a.jpg",
+        "in/b#2.jpg",
+        "in/c.jpg",
+    ]
+
+
 def test_a_template_takes_its_parts_from_columns() -> None:
     assert image_files.template_columns("{chain}/{id[0]}/{photo id}.*", "train_file") == [
         "chain",

@@ -57,3 +57,18 @@ def test_photographs_without_individual_are_no_gallery():
     assert gallery.rows.tolist() == [1]
     with pytest.raises(KitboxError, match="no photograph of the catalogue has an individual"):
         Gallery.of(points(0), np.array([""]), np.array([0]))
+
+
+def test_a_left_side_never_meets_a_right_one():
+    vectors = points(0, 10, 20, 30)
+    sides = np.array(["left", "right", "", "dorsal"])
+    gallery = Gallery.of(vectors, np.array(["a", "a", "b", "b"]), np.arange(4), sides)
+    [block] = evidence_blocks(points(0, 0, 0), gallery, sides=np.array(["left", "right", ""]))
+    cosines = np.cos(np.radians([0, 10, 20]))
+    np.testing.assert_allclose(block.similarity[:, 0], [cosines[0], cosines[1], cosines[0]])
+    np.testing.assert_allclose(block.similarity[:, 1], cosines[[2, 2, 2]], atol=1e-6)
+    assert block.photographs.tolist() == [[1, 2], [1, 2], [2, 2]]
+    assert gallery.rows[block.best_photographs(gallery, 1, 0, 5)].tolist() == [1]
+    # photographs of the catalogue, each an encounter of its own: both rules count once each
+    [block] = evidence_blocks(vectors, gallery, np.arange(4), sides)
+    assert block.photographs.tolist() == [[0, 2], [0, 2], [2, 1], [2, 1]]
