@@ -26,7 +26,7 @@ from kitbox.cli.options import (
     with_records,
 )
 from kitbox.cli.terminal import follow, load_collection, open_workspace, print_json, print_line
-from kitbox.errors import KitboxError
+from kitbox.errors import KitboxError, counted
 
 if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
@@ -199,9 +199,10 @@ def look(
 ) -> None:
     """Open a local page to look at images and to decide.
 
-    It shows duplicates, suspect labels and all images; decisions go to decisions.csv at once.
-    Without plugins, images are compared by their perceptual hash, which finds copies but no
-    individuals.
+    It shows duplicates, suspect labels and all images; decisions go to decisions.csv at once, with
+    who decided and when. With plugins it has a matching desk: each test photograph, or else each
+    labelled one, beside the individuals that it may show. Without plugins, images are compared by
+    their perceptual hash, which finds copies but no individuals.
 
     \b
     Example:
@@ -228,11 +229,14 @@ def look(
             embeddings = _embed(names, session, workspace, view, whiten, device.for_embedding())
             print_line(f"comparing {len(embeddings)} images")  # each with each: a minute for 30,000
         bits = competition.holdout.near_duplicate_bits
+        threshold = competition.threshold.similarity  # None unless it is fixed
         items = review_items.prepare(
-            competition.name, session, bits, tuple(names or ()), embeddings
+            competition.name, session, bits, tuple(names or ()), embeddings, threshold
         )
         server, address = create_server(items, listening)
         print_line(f"looking at {len(session.photographs.images)} images: {address}")
+        if names:
+            print_line(f"to match: {counted(len(items.desk), 'photograph')}")
         print_line(f"decisions go to {workspace.decisions}; Ctrl-C ends")
         with open_browser(address, workspace.cache) if browser else nullcontext():
             server.serve_forever()  # until Ctrl-C

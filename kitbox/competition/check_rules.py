@@ -111,6 +111,7 @@ KINDS: dict[str, FindingKind] = {
     ),
     "time": _notice("write it as 2022-05-31 14:05"),
     "encounter": _notice("fill in the time or the encounter"),
+    "gone": _notice("add the photographs again, or remove the rows"),
     "labels-alike": _notice("decide 'merge' where they are one individual, else 'fine'"),
     "box": _notice("correct the box", "repair"),
     "unlisted": FindingKind("add a row, or leave it", "drop", "keep"),

@@ -1,6 +1,6 @@
 """Lists of a competition read into image sets: labelled images, test images, an index."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from itertools import combinations
@@ -17,7 +17,7 @@ from kitbox.competition.findings import DataFinding, FindingCollector
 from kitbox.competition.image_files import photograph_of
 from kitbox.competition.list_entries import ListEntry
 from kitbox.competition.settings import Competition, ImageSettings
-from kitbox.errors import KitboxError, did_you_mean, more
+from kitbox.errors import KitboxError, counted, did_you_mean, more
 from kitbox.records import ImageSet, LabelledImages, rows_of, strings
 from kitbox.workspace import Workspace
 
@@ -268,6 +268,14 @@ def gone_images(listed: ListedImages, decisions: Decisions) -> frozenset[str]:
         here |= set() if part is None else set(part.image_ids.tolist())
     named = (image for row in decisions.rows if row.by for image in row.images)
     return frozenset(image for image in named if image not in here)
+
+
+def gone_sentence(gone: Collection[str]) -> str:
+    """Return that decisions about some images do not count while they are gone."""
+    return (
+        f"decisions about {counted(len(gone), 'photograph')} that no list names do not count, such "
+        f"as '{min(gone)}'; they stay in decisions.csv"
+    )
 
 
 def _known_labels(labelled: LabelledImages, settings: ImageSettings | None) -> dict[str, str]:

@@ -80,11 +80,7 @@ class Collection:
             also = f"; new individual '{new[0]}'{more(len(new) - 1)}" if new else ""
             sentences.append(f"decided: {rows} of decisions.csv{also}")
         if self.gone:
-            count = counted(len(self.gone), "photograph")
-            sentences.append(
-                f"decisions about {count} that no list names do not count, such as "
-                f"'{min(self.gone)}'; they stay in decisions.csv"
-            )
+            sentences.append(lists.gone_sentence(self.gone))
         ignored = self.links.count_of(self.holdout.query.image_ids)
         if ignored:
             sentences.append(

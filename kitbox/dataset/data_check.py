@@ -70,6 +70,7 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
     findings = [
         *survey.findings,
         *collector.findings,
+        *_gone_findings(survey, decided),
         *list_format_findings(competition, workspace.boxes),
         *inventory.names_elsewhere(survey, competition),
         *name_findings(listed, competition, places),
@@ -227,17 +228,31 @@ def _as_decided(
     survey: ListSurvey, decided: Decisions, competition: Competition
 ) -> tuple[ImageSet | None, ImageSet | None, ImageSet | None]:
     """Return labelled, test and index images after decisions."""
-    if survey.labelled is None:
+    listed = _listed(survey)
+    if listed is None:
         return survey.sets
-    listed = ListedImages(
+    found = lists.apply_decisions(listed, decided, competition.images)
+    return found.labelled, found.test, found.index
+
+
+def _gone_findings(survey: ListSurvey, decided: Decisions) -> list[DataFinding]:
+    """Return the finding that decisions are about images that no list names any more."""
+    listed = _listed(survey)
+    gone = lists.gone_images(listed, decided) if listed else frozenset()
+    sentence = [lists.gone_sentence(gone)] if gone else []
+    return [DataFinding(str(decided.path), what, kind="gone", action="keep") for what in sentence]
+
+
+def _listed(survey: ListSurvey) -> ListedImages | None:
+    if survey.labelled is None:
+        return None
+    return ListedImages(
         survey.labelled,
         test=survey.test,
         index=survey.index,
         findings=survey.findings,
         settled=survey.settled,
     )
-    found = lists.apply_decisions(listed, decided, competition.images)
-    return found.labelled, found.test, found.index
 
 
 def _image_set(files: list[Path], root: Path) -> ImageSet:

@@ -73,9 +73,8 @@ class ClassicalMatcher(Matcher):
 
     def match(self, a: LocalFeatures, b: LocalFeatures) -> MatchCounts:
         """Return the matches, and the inliers of the homography that most of them agree with."""
-        ratio, fewest = self.settings.ratio or 1.0, self.settings.fewest or 0
-        distances = self.distances(a.descriptors, b.descriptors)
-        rows, columns = mutual_matches(distances, ratio**2 if self.squared else ratio)
+        fewest = self.settings.fewest or 0
+        rows, columns = self.correspond(a, b)
         if len(rows) < max(fewest, _LEAST_FOR_HOMOGRAPHY):
             return MatchCounts(matches=len(rows))
         agreeing = count_inliers(a.points[rows], b.points[columns], self.settings.threshold or 0.0)
@@ -85,6 +84,12 @@ class ClassicalMatcher(Matcher):
             confident=agreeing,
             ratio=agreeing / len(rows),
         )
+
+    def correspond(self, a: LocalFeatures, b: LocalFeatures) -> tuple[Integers, Integers]:
+        """Return the rows (k,) of matched keypoints in both photographs."""
+        ratio = self.settings.ratio or 1.0
+        distances = self.distances(a.descriptors, b.descriptors)
+        return mutual_matches(distances, ratio**2 if self.squared else ratio)
 
     @abstractmethod
     def detector(self) -> Any:
@@ -197,13 +202,19 @@ def _nearest(distances: Floats, ratio: float) -> tuple[Integers, NDArray[np.bool
 
 
 def count_inliers(first: Floats, second: Floats, threshold: float) -> int:
-    """Return how many of the pairs of points (k, 2) agree with one homography.
+    """Return how many of the pairs of points (k, 2) agree with one homography; see `inliers`."""
+    return int(inliers(first, second, threshold).sum())
+
+
+def inliers(first: Floats, second: Floats, threshold: float) -> NDArray[np.bool_]:
+    """Return which of the pairs of points (k, 2) agree with one homography (k,).
 
     It maps the first onto the second, within `threshold` pixels; any four pairs have one, so that
-    fewer than five count 0. OpenCV's estimator starts from the same random numbers each time.
+    of fewer than five none does. OpenCV's estimator starts from the same random numbers each time.
     """
+    none = np.zeros(len(first), dtype=np.bool_)
     if len(first) < _LEAST_FOR_HOMOGRAPHY:
-        return 0
+        return none
     try:
         homography, agreeing = cv2.findHomography(
             first.astype(np.float64),
@@ -214,5 +225,5 @@ def count_inliers(first: Floats, second: Floats, threshold: float) -> int:
             confidence=_CONFIDENCE,
         )
     except cv2.error:  # points on a line have no homography
-        return 0
-    return 0 if homography is None or agreeing is None else int((agreeing != 0).sum())
+        return none
+    return none if homography is None or agreeing is None else np.asarray(agreeing).ravel() != 0

@@ -121,3 +121,17 @@ def read_picture(path: Path, box: Box | None, *, size: int, margin: float) -> Pi
         (kept[3] - region[1]) * down,
     )
     return Picture(pixels, inner)
+
+
+def points_in_photograph(
+    features: LocalFeatures, path: Path, box: Box | None, margin: float
+) -> Floats:
+    """Return keypoints (n, 2) of a picture that `read_picture` read, in pixels of the photograph.
+
+    `margin` and `box` are those that it was read with.
+    """
+    _, (left, top, right, bottom) = preprocessing.size_and_region(path, box, margin + _CONTEXT)
+    width, height = features.size
+    scale = np.array([(right - left) / width, (bottom - top) / height], dtype=np.float32)
+    points: Floats = features.points * scale + np.array([left, top], dtype=np.float32)
+    return points

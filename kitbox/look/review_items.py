@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
+from threading import Lock
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from kitbox.dataset.label_errors import LabelSuspect, NearestImages
 from kitbox.dataset.near_duplicates import Pairs
 from kitbox.errors import KitboxError
 from kitbox.look import photographs
+from kitbox.look.desk import Desk, prepare_desk
 from kitbox.look.jpeg_cache import JpegCache
 from kitbox.look.photographs import Photographs
 from kitbox.look.session import DecisionSession, ReviewState
@@ -76,7 +78,7 @@ class Review:
     """The content of the page of one competition.
 
     `by` are the plugins whose embeddings are compared; with none, `embeddings` are perceptual
-    hashes.
+    hashes. `matching` is held while points of two images are matched.
     """
 
     name: str
@@ -85,7 +87,9 @@ class Review:
     suspects: list[ReviewItem]
     duplicates: list[ReviewItem]
     session: DecisionSession
+    desk: Desk = field(default_factory=Desk)
     jpegs: JpegCache = field(default_factory=JpegCache)
+    matching: Lock = field(default_factory=Lock)
 
     @property
     def photographs(self) -> Photographs:
@@ -105,15 +109,18 @@ def prepare(
     bits: int,
     by: tuple[str, ...] = (),
     embeddings: Embeddings | None = None,
+    threshold: float | None = None,
 ) -> Review:
     """Return the review of a competition with the items that are not settled yet.
 
     `embeddings` are those by the plugins `by`. Without them perceptual hashes are compared; these
-    recognise no individual, so there are no suspects. Hashes of near-duplicates differ in at most
-    `bits`.
+    recognise no individual, so there are no suspects and no matching desk. Hashes of
+    near-duplicates differ in at most `bits`. `threshold` is the similarity at which an individual
+    is taken for known, None where it is not set.
     """
     state = session.state
     suspects: list[ReviewItem] = []
+    desk = Desk()
     if embeddings is None:
         embeddings = photographs.hash_embeddings(session.photographs)
         duplicates = find_duplicates(state, bits)
@@ -121,6 +128,7 @@ def prepare(
         near = nearest_labelled(embeddings, state)
         suspects = find_suspects(embeddings, near, state)
         duplicates = find_duplicates(state, bits, embeddings, near.limit)
+        desk = prepare_desk(embeddings, state, threshold)
     return Review(
         name=name,
         by=by,
@@ -128,6 +136,7 @@ def prepare(
         suspects=suspects,
         duplicates=duplicates,
         session=session,
+        desk=desk,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from flask import Flask, Response, abort, jsonify, render_template, request
@@ -10,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 from kitbox.competition.decisions import Decision
 from kitbox.errors import KitboxError
 from kitbox.images.preprocessing import UnreadableImageError
-from kitbox.look import payloads, review_items
+from kitbox.look import desk_payloads, desk_routes, payloads, review_items
 from kitbox.look.access import AccessControl, AccessDeniedError
 from kitbox.look.jpeg_cache import SIZES
 from kitbox.look.payloads import ImageFilter
@@ -35,6 +36,7 @@ def create_app(review: Review, access: AccessControl) -> Flask:
     _add_page(app, review, access)
     _add_data(app, review)
     _add_decisions(app, review)
+    desk_routes.add_desk(app, review, _number, _json_body, partial(_overview, review))
     return app
 
 
@@ -146,6 +148,7 @@ def _overview(review: Review, state: ReviewState) -> dict[str, Any]:
         "filters": payloads.FILTERS,
         "suspects": counts(review.suspects),
         "duplicates": counts(review.duplicates),
+        "desk": desk_payloads.counts(review.desk, state, review.session.by),
         "decisions": len(state.decisions.rows),
         "canUndo": review.session.can_undo,
         "file": str(review.session.path),

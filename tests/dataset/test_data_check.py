@@ -67,7 +67,7 @@ def test_every_mistake_is_found_once_and_nothing_else(
             "left-alone",
             "individual-level",
         ),
-        *("elsewhere", "unknown-label", "labels-alike", "time", "encounter"),
+        *("elsewhere", "unknown-label", "gone", "labels-alike", "time", "encounter"),
     }
 
 
@@ -532,3 +532,19 @@ def test_labels_are_checked_after_decisions(tmp_path: Path) -> None:
     ]
     workspace.decisions.write_text("decision,subject,value,note\nfine,NA\nmerge,boo,Boo\n")
     assert checked(workspace, given).findings == ()
+
+
+def test_decisions_of_a_page_about_photographs_that_are_gone_are_found(tmp_path: Path) -> None:
+    for number, name in enumerate(dirty.CLEAN):
+        dirty.save(tmp_path / "data" / "train" / name, dirty.scene(number))
+    dirty.save(tmp_path / "data" / "test" / "t.png", dirty.scene(90))
+    workspace, competition = dirty.write_list(tmp_path, [f"{name},Ahab" for name in dirty.CLEAN])
+    workspace.decisions.write_text(
+        "decision,subject,value,note,by\nnew,gone.png,,,Anna\nsame,t.png,lost.png,,Anna\n"
+    )
+    [found] = [f for f in checked(workspace, competition).findings if f.kind == "gone"]
+    assert (found.where, found.action) == (str(workspace.decisions), "keep")
+    assert found.what == (
+        "decisions about 2 photographs that no list names do not count, such as 'gone.png'; they "
+        "stay in decisions.csv"
+    )

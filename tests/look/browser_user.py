@@ -1,14 +1,17 @@
 """A user of the review page in a real browser."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 from urllib.parse import quote
 
 from kitbox.competition import decisions
 from kitbox.look.review_items import Review
+from kitbox.look.server import create_server, listen
 
 ESCAPE, ENTER = "\ue00c", "\ue007"
-LEFT, RIGHT, DOWN = "\ue012", "\ue014", "\ue015"
+LEFT, RIGHT, UP, DOWN = "\ue012", "\ue014", "\ue013", "\ue015"
 
 
 class BrowserUser:
@@ -67,3 +70,28 @@ class BrowserUser:
 
     def expect_decisions(self, *expected: tuple[str, str, str]) -> None:
         self.wait(lambda: self.rows() == list(expected), f"{expected}, not {self.rows()}")
+
+
+@contextmanager
+def served(browser: Any, review: Review, until: str) -> Iterator[BrowserUser]:
+    """Yield a user who has opened the page of a review; the browser must log no error."""
+    with listen(0) as listening:
+        server, address = create_server(review, listening)
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        browser.get(address)
+        opened = BrowserUser(browser, review, address)
+        opened.wait(lambda: opened.find_all(until), "the first item")
+        yield opened
+        # chromium logs every refused request, which the page reports itself
+        expected = ("status of 400", "status of 404")
+        wrong = [
+            line["message"]
+            for line in browser.get_log("browser")
+            if line["level"] == "SEVERE"
+            and not any(status in line["message"] for status in expected)
+        ]
+        browser.get("about:blank")
+        server.shutdown()
+        thread.join(10)
+    assert wrong == []

@@ -3,16 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 
 from kitbox.look.review_items import Review, ReviewItem
-from kitbox.look.server import create_server, listen
 from kitbox.look.session import DecisionSession
 from kitbox.workspace import Workspace
-from tests.look.browser_user import BrowserUser
+from tests.look.browser_user import BrowserUser, served
+from tests.look.sample_desk import desk_review
 from tests.look.sample_review import PageClient, prepare_review, write_competition
 
 
@@ -61,23 +60,13 @@ def user(tmp_path: Path, browser: Any) -> Iterator[BrowserUser]:
     review = replace(
         prepare_review(workspace, competition), by=("tiny",), suspects=[suspect, split]
     )
-    with listen(0) as listening:
-        server, address = create_server(review, listening)
-        thread = Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        browser.get(address)
-        opened = BrowserUser(browser, review, address)
-        opened.wait(lambda: opened.find_all(".cards .card"), "the first item")
+    with served(browser, review, ".cards .card") as opened:
         yield opened
-        # chromium logs every refused request, which the page reports itself
-        expected = ("status of 400", "status of 404")
-        wrong = [
-            line["message"]
-            for line in browser.get_log("browser")
-            if line["level"] == "SEVERE"
-            and not any(status in line["message"] for status in expected)
-        ]
-        browser.get("about:blank")
-        server.shutdown()
-        thread.join(10)
-    assert wrong == []
+
+
+@pytest.fixture
+def desk_user(tmp_path: Path, browser: Any) -> Iterator[BrowserUser]:
+    """Yield Anna at the matching desk; the browser must log no error."""
+    workspace, competition = write_competition(tmp_path)
+    with served(browser, desk_review(workspace, competition, "Anna"), ".bench .card") as opened:
+        yield opened

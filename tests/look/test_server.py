@@ -80,7 +80,7 @@ class HttpUser:
 
 def test_ctrl_c_ends_quietly_and_reports_the_decisions(tmp_path: Path) -> None:
     workspace, _ = competition_on_disk(tmp_path)
-    with running_server(workspace.root, "--port", "0") as server:
+    with running_server(workspace.root, "--port", "0", "--by", "Anna") as server:
         HttpUser(server.address).decide("drop", "0_0.png")
         status, output = server.stop(signal.SIGINT)
     assert status == 0
@@ -88,6 +88,7 @@ def test_ctrl_c_ends_quietly_and_reports_the_decisions(tmp_path: Path) -> None:
         f"decisions go to {workspace.decisions}; Ctrl-C ends",
         f"done; 1 decisions in {workspace.decisions}",
     ]
+    assert [row.by for row in decisions.load(workspace.decisions).rows] == ["Anna"]
 
 
 def test_a_killed_server_loses_no_decision(tmp_path: Path) -> None:

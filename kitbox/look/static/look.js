@@ -3,6 +3,7 @@
 import * as actions from "./actions.js";
 import { get, post } from "./api.js";
 import { DecisionsView } from "./decisions.js";
+import { DeskView, DisagreementsView } from "./desk.js";
 import { make } from "./elements.js";
 import { GridView } from "./grid.js";
 import { showHelp } from "./help.js";
@@ -14,7 +15,7 @@ import { initTheme } from "./theme.js";
 const DECISION_KEYS = new Set("mfdwltb");
 const HOLD = 400; // ms; the second tap of a double tap comes sooner
 
-const TITLES = { suspects: "Suspects", duplicates: "Duplicates", images: "Images", decisions: "Decisions" };
+const TITLES = { match: "Match", disagreements: "Disagreements", suspects: "Suspects", duplicates: "Duplicates", images: "Images", decisions: "Decisions" };
 
 class Page {
   constructor() {
@@ -78,7 +79,8 @@ class Page {
 
   firstAddress() {
     if (this.overview.suspects.open) return "#/suspects";
-    return this.overview.duplicates.open ? "#/duplicates" : "#/images";
+    if (this.overview.duplicates.open) return "#/duplicates";
+    return this.overview.desk.open ? "#/match" : "#/images";
   }
 
   navigate(address) {
@@ -137,6 +139,13 @@ class Page {
         }
         return new ItemsView(this, name, place);
       }
+      case "match": {
+        const place = argument ? Number(argument) - 1 : null;
+        if (!(this.view instanceof DeskView)) return new DeskView(this, place);
+        this.view.requested = place;
+        return this.view;
+      }
+      case "disagreements": return new DisagreementsView(this);
       case "pair": return new ItemsView(this, "pair", 0, parameters.getAll("id"));
       case "image": return new PhotographView(this, argument);
       case "decisions": return new DecisionsView(this);
@@ -153,10 +162,11 @@ class Page {
   update(overview) {
     this.overview = overview;
     const counts = {
-      suspects: overview.suspects.open, duplicates: overview.duplicates.open,
+      match: overview.desk.open, suspects: overview.suspects.open, duplicates: overview.duplicates.open,
       images: overview.images, decisions: overview.decisions,
     };
     for (const link of document.querySelectorAll("nav a")) {
+      if (link.dataset.view === "match") link.hidden = !overview.by.length;
       link.querySelector(".count").textContent = counts[link.dataset.view].toLocaleString("en");
     }
   }
@@ -181,10 +191,15 @@ class Page {
   async decide(rows) {
     if (!rows.length) throw new Error("there is nothing to decide here");
     const answer = await post("/api/decide", { decisions: rows });
-    this.update(answer);
+    this.noteDecided(answer, this.address);
     if (!answer.written.length) return this.showMessage(`Already decided: ${actions.sentence(rows)}`);
-    for (const row of answer.written) this.origins.set(actions.key(row), this.address);
     return this.showMessage(`${actions.sentence(answer.written)} · u takes it back`);
+  }
+
+  // Takes note of what the server wrote, and where it was decided.
+  noteDecided(answer, address) {
+    this.update(answer);
+    for (const row of answer.written) this.origins.set(actions.key(row), address);
   }
 
   get address() {
@@ -225,8 +240,13 @@ class Page {
 
   // One action at a time: a key that is held down decides once.
   async run(action, key) {
-    const early = this.unseen && DECISION_KEYS.has(key);
+    const early = this.unseen && this.decides(key);
     if (!this.tasks && !early) await this.busy(() => this.attempt(action));
+  }
+
+  // Whether a key decides in the view that is shown.
+  decides(key) {
+    return (this.view.decisionKeys ?? DECISION_KEYS).has(key);
   }
 
   key(event) {
@@ -243,7 +263,7 @@ class Page {
     if (refusal) return this.showMessage(refusal, true);
     if (!binding) return;
     event.preventDefault();
-    const writes = DECISION_KEYS.has(pressed) || pressed === "u";
+    const writes = this.decides(pressed) || pressed === "u";
     if (!(writes && event.repeat)) this.run(binding[2], pressed);
   }
 }

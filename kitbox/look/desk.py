@@ -1,0 +1,305 @@
+"""The matching desk: queries, their candidates, and what each person decided about them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+
+from kitbox.competition.decisions import IMAGE_KINDS, PAIR_KINDS, Decision
+from kitbox.errors import KitboxError
+from kitbox.fusion.probability_curve import ProbabilityCurve, fit_curve
+from kitbox.look.session import ReviewState
+from kitbox.records import Embeddings, Strings, strings
+from kitbox.retrieval import knn
+
+# Individuals beside a query, and photographs of each.
+_CANDIDATES, _PHOTOGRAPHS = 10, 8
+# Right and wrong first candidates that a curve of probabilities is fitted to, of each at least.
+_FEWEST = 20
+# Similarities held at a time: 64 MB of float32.
+_BLOCK_SIZE = 16_000_000
+ANSWERS = ("same", "different", *IMAGE_KINDS)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An individual that a query may show, by its label and its photographs, the best one first."""
+
+    label: str
+    images: tuple[str, ...]
+    similarity: float
+
+
+@dataclass(frozen=True)
+class DeskQuery:
+    """A photograph to decide about, and its candidates, best first.
+
+    `uncertainty` is the distance of the first candidate's probability from one half, or of its
+    similarity from the threshold or from that of the second one; least first is worth deciding.
+    """
+
+    image: str
+    candidates: tuple[Candidate, ...]
+    uncertainty: float = 0.0
+    probability: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """The queue of queries, the most uncertain first, and by what it is sorted.
+
+    `order` is "threshold", "probability" or "gap"; `empty` is why there is no query.
+    """
+
+    queries: tuple[DeskQuery, ...] = ()
+    order: str = ""
+    threshold: float | None = None
+    empty: str = (
+        "Matching needs a network. Stop this with Ctrl-C and name plugins: kitbox look NAME"
+    )
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+
+@dataclass
+class Opinion:
+    """What one person decided about a query.
+
+    `answer` is the last of same, new, unsure and poor, '' while only different ones were found.
+    `same` and `different` are individuals, as `individual` names them.
+    """
+
+    answer: str = ""
+    same: set[str] = field(default_factory=set)
+    different: set[str] = field(default_factory=set)
+    new: bool = False
+
+    def add(self, row: Decision, individual: str) -> None:
+        """Take a further row into account."""
+        if row.kind in IMAGE_KINDS:
+            self.answer = row.kind
+            if row.kind == "new":
+                self.new, self.same = True, set()
+        elif row.kind == "same":
+            self.answer, self.same, self.new = "same", {individual}, False
+            self.different.discard(individual)
+        else:
+            self.different.add(individual)
+            self.same.discard(individual)
+            if self.answer == "same" and not self.same:
+                self.answer = ""
+
+    def contradicts(self, other: "Opinion") -> bool:
+        """Return whether both cannot be right."""
+        if self.same & other.different or other.same & self.different:
+            return True
+        if self.same and other.same:
+            return not self.same & other.same
+        return bool((self.new and other.same) or (other.new and self.same))
+
+
+# Query → person → what they decided about it.
+Opinions = dict[str, dict[str, Opinion]]
+
+
+def prepare_desk(embeddings: Embeddings, state: ReviewState, threshold: float | None) -> Desk:
+    """Return the queue: test photographs, else labelled ones, each against the labelled others.
+
+    Photographs of unknown individuals are queries too. The most uncertain query comes first: by a
+    probability where the holdout has enough queries to fit it to, else by `threshold`, else by the
+    gap between the first and the second candidate. Takes n² time.
+    """
+    known = _known(embeddings, state)
+    if not known:
+        return Desk(empty="No labelled photograph is here to compare with.")
+    asked = _asked(embeddings, known, state)
+    if not asked:
+        return Desk(empty="No photograph is here to be asked about.")
+    queries = list(_with_candidates(asked, known, embeddings, state))
+    # a threshold that the user has set is one that decisions are made at
+    curve = None if threshold is not None else _fit(embeddings, known, state)
+    order = "threshold" if threshold is not None else "gap" if curve is None else "probability"
+    queries = [_measured(query, threshold, curve) for query in queries]
+    queries.sort(key=lambda query: query.uncertainty)  # stable: equals stay as listed
+    return Desk(queries=tuple(queries), order=order, threshold=threshold, empty="")
+
+
+def individual(image_id: str, state: ReviewState) -> str:
+    """Return the individual of an image: its label, or its id where it has none."""
+    label = state.label(image_id) if image_id in state.photographs.rows else ""
+    return image_id if label in ("", state.photographs.unknown) else label
+
+
+def rows_about(image_id: str, desk_images: frozenset[str], state: ReviewState) -> list[Decision]:
+    """Return the rows of decisions.csv about a query, in their order."""
+    return [row for row in state.decisions.rows if _query_of(row, desk_images) == image_id]
+
+
+def query_images(desk: Desk) -> frozenset[str]:
+    """Return the images of all queries."""
+    return frozenset(query.image for query in desk.queries)
+
+
+def opinions(desk: Desk, state: ReviewState) -> Opinions:
+    """Return what each person decided about each query that somebody decided about."""
+    asked, found = query_images(desk), Opinions()
+    for row in state.decisions.rows:
+        query = _query_of(row, asked)
+        if query is None:
+            continue
+        other = row.value if row.subject == query else row.subject
+        person = found.setdefault(query, {}).setdefault(row.by, Opinion())
+        person.add(row, individual(other, state))
+    return found
+
+
+def is_settled(of_query: dict[str, Opinion], person: str) -> bool:
+    """Return whether a query is not asked of a person any more; nobody is asked a poor picture."""
+    own = of_query.get(person)
+    answered = own is not None and bool(own.answer)
+    return answered or any(one.answer == "poor" for one in of_query.values())
+
+
+def disagreements(given: Opinions) -> list[str]:
+    """Return the queries about which two people cannot both be right."""
+    return [
+        query
+        for query, people in given.items()
+        if any(one.contradicts(other) for one, other in combinations(people.values(), 2))
+    ]
+
+
+def gone(state: ReviewState) -> list[str]:
+    """Return the images of decisions that no list names any more."""
+    named = {image for row in state.decisions.rows if row.kind in ANSWERS for image in row.images}
+    return sorted(named - state.photographs.rows.keys())
+
+
+def answer_rows(answer: str, query: str, image_id: str, state: ReviewState) -> list[Decision]:
+    """Return the rows that an answer about a query and a candidate's photograph makes.
+
+    An earlier `same` that it contradicts is replaced by `different`: the last answer counts.
+    Raises KitboxError for an answer that there is not.
+    """
+    if answer not in ANSWERS:
+        raise KitboxError(f"no answer '{answer[:20]}'; there are {', '.join(ANSWERS)}")
+    if answer in ("unsure", "poor"):
+        return [Decision(answer, query)]
+    linked = [
+        other
+        for row, _ in state.decisions.linked.values()
+        if row.kind == "same" and query in row.images
+        for other in row.images
+        if other != query and individual(other, state) != other
+    ]
+    if answer == "new":
+        return [*(Decision("different", query, other) for other in linked), Decision("new", query)]
+    shown = individual(image_id, state)
+    ended = [
+        other
+        for other in linked
+        if (individual(other, state) == shown) == (answer == "different") and other != image_id
+    ]
+    return [
+        *(Decision("different", query, other) for other in ended),
+        Decision(answer, query, image_id),
+    ]
+
+
+def _query_of(row: Decision, asked: frozenset[str]) -> str | None:
+    """Return the query that a row is about, None for another decision; the first image, if both."""
+    if row.kind not in (*PAIR_KINDS, *IMAGE_KINDS):
+        return None
+    return next((image for image in row.images if image in asked), None)
+
+
+def _known(embeddings: Embeddings, state: ReviewState) -> list[str]:
+    """Return the labelled images of known individuals that are in use."""
+    photographs = state.photographs
+    return [
+        image
+        for image in state.in_use(embeddings.image_ids.tolist())
+        if photographs.side(image) == "labelled" and individual(image, state) != image
+    ]
+
+
+def _asked(embeddings: Embeddings, known: Sequence[str], state: ReviewState) -> list[str]:
+    photographs, named = state.photographs, set(known)
+    sides = {image: photographs.side(image) for image in embeddings.image_ids.tolist()}
+    unknown = [
+        image for image in state.in_use(sides) if sides[image] == "labelled" and image not in named
+    ]
+    test = [image for image, side in sides.items() if side == "test"]
+    return [*(test or known), *unknown]
+
+
+def _with_candidates(
+    asked: Sequence[str], known: Sequence[str], embeddings: Embeddings, state: ReviewState
+) -> Iterator[DeskQuery]:
+    """Yield queries with their candidates; a query is no candidate of its own."""
+    label_of = {image: state.label(image) for image in known}
+    ordered = sorted(known, key=lambda image: (label_of[image], image))
+    labels, starts = np.unique(strings([label_of[image] for image in ordered]), return_index=True)
+    ends = np.append(starts[1:], len(ordered))
+    gallery_ids, query_ids = strings(ordered), strings(list(asked))
+    gallery, vectors = embeddings.of(gallery_ids).vectors, embeddings.of(query_ids).vectors
+    places = {image: place for place, image in enumerate(ordered)}
+    groups = state.photographs.groups(query_ids), state.photographs.groups(gallery_ids)
+    width = max(_BLOCK_SIZE // max(len(ordered), 1), 1)
+    for start in range(0, len(asked), width):
+        similarity = vectors[start : start + width] @ gallery.T
+        rows = range(start, min(start + width, len(asked)))
+        for row, place in ((row, places[asked[row]]) for row in rows if asked[row] in places):
+            similarity[row - start, place] = -np.inf
+        if groups[0] is not None and groups[1] is not None:
+            similarity[groups[0][start : start + width, None] != groups[1]] = -np.inf
+        best = np.maximum.reduceat(similarity, starts, axis=1)
+        columns = knn.best_columns(best, min(_CANDIDATES, len(labels)))
+        for row in rows:
+            values = similarity[row - start]
+            found = [
+                _candidate(str(labels[column]), values[starts[column] : ends[column]],
+                           gallery_ids[starts[column] : ends[column]])
+                for column in columns[row - start].tolist()
+                if best[row - start, column] > -np.inf
+            ]  # fmt: skip
+            yield DeskQuery(asked[row], tuple(found))
+
+
+def _candidate(label: str, similarity: np.ndarray, images: Strings) -> Candidate:
+    order = np.argsort(-similarity, kind="stable")[:_PHOTOGRAPHS]
+    shown = [str(images[place]) for place in order if similarity[place] > -np.inf]
+    return Candidate(label, tuple(shown), float(similarity[order[0]]))
+
+
+def _fit(
+    embeddings: Embeddings, known: Sequence[str], state: ReviewState
+) -> ProbabilityCurve | None:
+    """Return the probability that a first candidate is right by its similarity, None if unknown.
+
+    It is fitted to the holdout's queries, which no network has seen in training.
+    """
+    queries = [image for image in known if image in state.photographs.queries]
+    found = [q for q in _with_candidates(queries, known, embeddings, state) if q.candidates]
+    right = np.array([q.candidates[0].label == state.label(q.image) for q in found], dtype=np.bool_)
+    if min(right.sum(), (~right).sum()) < _FEWEST:
+        return None
+    return fit_curve(np.array([query.candidates[0].similarity for query in found]), right)
+
+
+def _measured(
+    query: DeskQuery, threshold: float | None, curve: ProbabilityCurve | None
+) -> DeskQuery:
+    """Return the query with its uncertainty; one without candidates comes last."""
+    if not query.candidates:
+        return DeskQuery(query.image, (), np.inf)
+    first = query.candidates[0].similarity
+    if threshold is not None:
+        return DeskQuery(query.image, query.candidates, abs(first - threshold))
+    if curve is not None:
+        probability = float(curve.probability(np.array([first]))[0])
+        return DeskQuery(query.image, query.candidates, abs(probability - 0.5), probability)
+    second = query.candidates[1].similarity if len(query.candidates) > 1 else -1.0
+    return DeskQuery(query.image, query.candidates, first - second)

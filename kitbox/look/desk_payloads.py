@@ -1,0 +1,152 @@
+"""Values of the matching desk that the page receives as JSON."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from kitbox.competition.decisions import PAIR_KINDS, Decision
+from kitbox.errors import KitboxError, counted
+from kitbox.keypoints.match_settings import MatchSettings
+from kitbox.look import desk, payloads, point_pairs
+from kitbox.look.desk import Candidate, Desk, Opinion
+from kitbox.look.review_items import Review
+from kitbox.look.session import ReviewState
+from kitbox.records import strings
+from kitbox.workspace import Workspace
+
+
+def counts(shown: Desk, state: ReviewState, person: str) -> dict[str, int]:
+    """Return how many queries are open for a person, and how many there are."""
+    given = desk.opinions(shown, state) if len(shown) else {}
+    settled = sum(desk.is_settled(of_query, person) for of_query in given.values())
+    return {"open": len(shown) - settled, "all": len(shown)}
+
+
+def overview(shown: Desk, state: ReviewState, person: str) -> dict[str, Any]:
+    """Return the queue for a person: which queries are settled, and the progress of everyone.
+
+    `settled` has 1 for each query that is not asked any more, in the order of the queue; `decided`
+    counts those that the person answered.
+    """
+    given = desk.opinions(shown, state)
+    names = {person, *(name for of_query in given.values() for name in of_query)}
+    return {
+        "person": person,
+        "order": shown.order,
+        "threshold": shown.threshold,
+        "empty": shown.empty,
+        "settled": [
+            int(desk.is_settled(given.get(query.image, {}), person)) for query in shown.queries
+        ],
+        "people": [{"name": name, "decided": _answered(given, name)} for name in sorted(names)],
+        "decided": _answered(given, person),
+        "poor": sum(
+            any(one.answer == "poor" for one in of_query.values()) for of_query in given.values()
+        ),
+        "disagreements": len(desk.disagreements(given)),
+        "gone": desk.gone(state),
+    }
+
+
+def query(shown: Desk, place: int, state: ReviewState, person: str) -> dict[str, Any]:
+    """Return a query with its candidates, and what was decided about it.
+
+    `seen` counts the rows about it, so that a later answer can tell which came meanwhile. Raises
+    KitboxError for a place that the queue does not have.
+    """
+    if not 0 <= place < len(shown):
+        raise KitboxError(f"there is no query {place + 1}; there are {len(shown)}")
+    asked = shown.queries[place]
+    rows = desk.rows_about(asked.image, desk.query_images(shown), state)
+    given = desk.opinions(shown, state)
+    of_query = given.get(asked.image, {})
+    return {
+        "place": place,
+        "image": payloads.large_image(asked.image, state),
+        "probability": None if asked.probability is None else round(asked.probability, 3),
+        "candidates": [_candidate(one, asked.image, rows, state) for one in asked.candidates],
+        "answers": [_opinion(name, one) for name, one in of_query.items()],
+        "disagree": asked.image in desk.disagreements({asked.image: of_query}),
+        "settled": desk.is_settled(of_query, person),
+        "seen": len(rows),
+    }
+
+
+def disagreements(shown: Desk, state: ReviewState) -> list[dict[str, Any]]:
+    """Return the queries about which people disagree, with everyone's answer."""
+    given = desk.opinions(shown, state)
+    places = {asked.image: place for place, asked in enumerate(shown.queries)}
+    return [
+        {
+            "place": places[image],
+            "image": payloads.tile(image, state),
+            "answers": [_opinion(name, one) for name, one in given[image].items()],
+        }
+        for image in sorted(desk.disagreements(given), key=places.__getitem__)
+    ]
+
+
+def points(
+    first: str, second: str, review: Review, state: ReviewState, workspace: Workspace
+) -> dict[str, Any]:
+    """Return the points that two photographs share, by SIFT, and a sentence on them.
+
+    `pairs` have x and y in the first, x and y in the second, and whether they agree with one
+    surface. Raises KitboxError where there can be none.
+    """
+    photographs = review.photographs
+    images = photographs.images.of(strings([first, second]))
+    corners = [state.box(image) or (np.nan,) * 4 for image in (first, second)]
+    images = replace(images, boxes=np.array(corners, dtype=np.float32))
+    settings = MatchSettings.of("sift")
+    with review.matching:  # one at a time: the cache of keypoints is a database
+        found = point_pairs.pair_points(settings, images, first, second, workspace)
+    ends = np.concatenate([found.first, found.second], axis=1).round(1)
+    count, agree = len(ends), int(found.agrees.sum())
+    return {
+        "pairs": [
+            [*end, bool(agrees)]
+            for end, agrees in zip(ends.tolist(), found.agrees.tolist(), strict=True)
+        ],
+        "note": f"{counted(count, 'matched point')} of SIFT, of which {agree} agree",
+    }
+
+
+def signed(row: Decision) -> dict[str, str]:
+    """Return what was decided, by whom and when."""
+    return {"kind": row.kind, "value": row.value, "by": row.by, "time": row.time}
+
+
+def _answered(given: desk.Opinions, person: str) -> int:
+    own = (of_query.get(person) for of_query in given.values())
+    return sum(one is not None and bool(one.answer) for one in own)
+
+
+def _opinion(name: str, one: Opinion) -> dict[str, Any]:
+    return {
+        "by": name,
+        "answer": one.answer,
+        "same": sorted(one.same),
+        "different": sorted(one.different),
+        "new": one.new,
+    }
+
+
+def _candidate(
+    candidate: Candidate, query: str, rows: list[Decision], state: ReviewState
+) -> dict[str, Any]:
+    """Return a candidate under its present label, with the last answer of each person about it."""
+    label = desk.individual(candidate.images[0], state)
+    last: dict[str, Decision] = {}
+    for row in rows:
+        others = (image for image in row.images if image != query)
+        if row.kind in PAIR_KINDS and any(desk.individual(i, state) == label for i in others):
+            last[row.by] = row
+    return {
+        "label": label,
+        "similarity": round(candidate.similarity, 4),
+        "images": [payloads.large_image(image, state) for image in candidate.images],
+        "photographCount": len(state.members.get(label, [])),
+        "answers": [signed(row) for row in last.values()],
+    }

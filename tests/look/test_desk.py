@@ -1,0 +1,201 @@
+"""The desk: its queue, the candidates of a query, and what several people decide."""
+
+from dataclasses import replace
+from math import cos, radians
+
+import numpy as np
+import pytest
+
+from kitbox.competition import decisions
+from kitbox.competition.decisions import Decision, Decisions
+from kitbox.errors import KitboxError
+from kitbox.look import desk
+from kitbox.look.desk import Desk, answer_rows, opinions, prepare_desk
+from kitbox.look.photographs import Photographs
+from kitbox.look.session import DecisionSession, ReviewState
+from kitbox.records import strings
+from kitbox.workspace import Workspace
+from tests.look.sample_desk import angle, circle_embeddings
+
+TESTS = [f"t_{number}.png" for number in range(8)]
+
+
+def state_of(photographs: Photographs, *rows: tuple[str, ...]) -> ReviewState:
+    made = tuple(Decision(*row[:3], by=row[3]) for row in rows)
+    return ReviewState(photographs, Decisions(made, lines=tuple(range(2, len(made) + 2))))
+
+
+def desk_of(state: ReviewState, threshold: float | None = None) -> Desk:
+    return prepare_desk(circle_embeddings(state.photographs), state, threshold)
+
+
+def test_queries_are_test_photographs_and_those_of_unknown_individuals(
+    session: DecisionSession,
+) -> None:
+    found = desk_of(session.state)
+    assert sorted(query.image for query in found.queries) == [*TESTS, "unknown.png"]
+    [first] = [query for query in found.queries if query.image == "t_0.png"]
+    assert [one.label for one in first.candidates[:2]] == [
+        "w_0",
+        "</script><img src=x onerror=alert(2)>",
+    ]
+    assert len(first.candidates) == 7
+    best = first.candidates[0]
+    assert best.images == ("0_2.png", "0_1.png", "0_3.png", "copy.png", "0_0.png")
+    assert best.similarity == pytest.approx(1)
+    # the label is that after decisions, and what is dropped is no candidate
+    state = state_of(session.photographs, ("merge", "w_1", "w_0", ""), ("drop", "0_2.png", "", ""))
+    [first] = [query for query in desk_of(state).queries if query.image == "t_0.png"]
+    assert len(first.candidates) == 6
+    assert "0_2.png" not in first.candidates[0].images
+    assert len(first.candidates[0].images) == 8
+
+
+def test_the_least_gap_between_two_individuals_comes_first(session: DecisionSession) -> None:
+    found = desk_of(session.state)
+    assert found.order == "gap"
+    assert [query.image for query in found.queries[:2]] == ["t_1.png", "unknown.png"]
+    gap = cos(radians(25.6 - 3)) - cos(radians(50 - 25.6))
+    assert found.queries[0].uncertainty == pytest.approx(gap, abs=1e-5)
+
+
+def test_the_similarity_nearest_to_the_threshold_comes_first(session: DecisionSession) -> None:
+    similarity = cos(radians(angle("unknown.png") - 3))
+    found = desk_of(session.state, similarity + 1e-4)
+    assert found.order == "threshold"
+    assert [query.image for query in found.queries[:2]] == ["unknown.png", "t_1.png"]
+    assert found.queries[0].uncertainty == pytest.approx(1e-4, abs=1e-6)
+
+
+def test_the_probability_nearest_to_one_half_comes_first_where_the_holdout_tells_it(
+    session: DecisionSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the only photographs of their individuals cannot be right
+    photographs = replace(
+        session.photographs,
+        queries=frozenset({"0_0.png", "1_0.png", "2_0.png", "3_1.png", "4_3.png", "conflict.png"}),
+    )
+    embeddings = circle_embeddings(photographs)
+    labels = photographs.images.labels
+    assert labels is not None
+    alone = np.where(np.isin(photographs.images.image_ids, ["3_1.png", "4_3.png"]),
+                     np.char.add("only_", photographs.images.image_ids), labels)  # fmt: skip
+    photographs = replace(
+        photographs, images=photographs.images.with_labels(strings(alone.tolist()))
+    )
+    state = state_of(photographs)
+    assert prepare_desk(embeddings, state, None).order == "gap"  # two wrong ones are too few
+    monkeypatch.setattr(desk, "_FEWEST", 2)
+    found = prepare_desk(embeddings, state, None)
+    assert found.order == "probability"
+    halves = [abs((query.probability or 0) - 0.5) for query in found.queries]
+    assert halves == sorted(halves)
+
+
+def test_without_test_photographs_each_labelled_one_is_compared_with_the_rest(
+    session: DecisionSession,
+) -> None:
+    photographs = session.photographs
+    sides = np.where(photographs.sides == "test", "index", photographs.sides)
+    found = desk_of(state_of(replace(photographs, sides=sides)))
+    assert len(found) == 28  # with the copy, the conflict, the hostile and the unknown one
+    [query] = [query for query in found.queries if query.image == "5_0.png"]
+    assert query.candidates[0].label == "w_5"
+    assert "5_0.png" not in query.candidates[0].images
+    [single] = [query for query in found.queries if angle(query.image) == 330]
+    assert all(single.image not in one.images for one in single.candidates)
+
+
+def test_within_groups_only_individuals_of_the_group_are_candidates(
+    session: DecisionSession,
+) -> None:
+    photographs = session.photographs
+    ids = photographs.images.image_ids
+    groups = np.where(np.isin(ids, ["t_0.png", "1_0.png", "2_0.png"]), "north", "south")
+    images = replace(photographs.images, groups=groups)
+    found = desk_of(state_of(replace(photographs, images=images, within_group=True)))
+    [query] = [query for query in found.queries if query.image == "t_0.png"]
+    assert [one.images for one in query.candidates] == [("1_0.png",), ("2_0.png",)]
+
+
+def test_an_empty_desk_tells_why(session: DecisionSession) -> None:
+    assert "name plugins: kitbox look NAME" in Desk().empty
+    sides = np.where(session.photographs.sides == "labelled", "index", session.photographs.sides)
+    found = desk_of(state_of(replace(session.photographs, sides=sides)))
+    assert (len(found), found.empty) == (0, "No labelled photograph is here to compare with.")
+
+
+def test_each_person_has_an_opinion_and_contradictions_are_found(session: DecisionSession) -> None:
+    state = state_of(
+        session.photographs,
+        ("same", "t_0.png", "0_0.png", "Anna"), ("different", "t_0.png", "1_0.png", "Anna"),
+        ("same", "0_1.png", "t_0.png", "Ben"),  # another photograph of the same individual
+        ("new", "t_1.png", "", "Anna"), ("unsure", "t_1.png", "", "Ben"),
+        ("same", "t_2.png", "2_0.png", "Anna"), ("different", "t_2.png", "2_1.png", "Ben"),
+        ("same", "t_3.png", "3_0.png", "Anna"), ("new", "t_3.png", "", "Ben"),
+        ("same", "t_4.png", "4_0.png", "Anna"), ("same", "t_4.png", "5_0.png", "Ben"),
+        ("poor", "t_5.png", "", "Ben"),
+    )  # fmt: skip
+    found = desk_of(state_of(session.photographs))
+    given = opinions(found, state)
+    assert given["t_0.png"]["Anna"].same == {"w_0"} == given["t_0.png"]["Ben"].same
+    assert given["t_0.png"]["Ben"].answer == "same"
+    assert desk.disagreements(given) == ["t_2.png", "t_3.png", "t_4.png"]
+    settled = [image for image in TESTS if desk.is_settled(given.get(image, {}), "Anna")]
+    assert settled == ["t_0.png", "t_1.png", "t_2.png", "t_3.png", "t_4.png", "t_5.png"]
+    settled = [image for image in TESTS if desk.is_settled(given.get(image, {}), "Ben")]
+    assert settled == ["t_0.png", "t_1.png", "t_3.png", "t_4.png", "t_5.png"]
+    assert not desk.is_settled({}, "Anna")
+
+
+def test_a_change_of_mind_replaces_what_a_person_thought(session: DecisionSession) -> None:
+    rows = [("same", "t_0.png", "0_0.png", "Anna"), ("different", "t_0.png", "0_0.png", "Anna")]
+    found = desk_of(state_of(session.photographs))
+    one = opinions(found, state_of(session.photographs, *rows))["t_0.png"]["Anna"]
+    assert (one.answer, one.same, one.different) == ("", set(), {"w_0"})
+    rows += [("new", "t_0.png", "", "Anna"), ("same", "t_0.png", "0_1.png", "Anna")]
+    one = opinions(found, state_of(session.photographs, *rows))["t_0.png"]["Anna"]
+    assert (one.answer, one.same, one.different, one.new) == ("same", {"w_0"}, set(), False)
+
+
+def test_an_answer_ends_an_earlier_one_that_it_contradicts(session: DecisionSession) -> None:
+    linked = state_of(
+        session.photographs,
+        ("same", "t_0.png", "0_0.png", "Anna"), ("same", "t_0.png", "t_1.png", "Anna"),
+    )  # fmt: skip
+    assert answer_rows("same", "t_0.png", "1_0.png", linked) == [
+        Decision("different", "t_0.png", "0_0.png"), Decision("same", "t_0.png", "1_0.png")
+    ]  # fmt: skip
+    assert answer_rows("same", "t_0.png", "0_1.png", linked) == [
+        Decision("same", "t_0.png", "0_1.png")
+    ]
+    assert answer_rows("different", "t_0.png", "0_2.png", linked) == [
+        Decision("different", "t_0.png", "0_0.png"), Decision("different", "t_0.png", "0_2.png")
+    ]  # fmt: skip
+    assert answer_rows("new", "t_0.png", "", linked) == [
+        Decision("different", "t_0.png", "0_0.png"), Decision("new", "t_0.png")
+    ]  # fmt: skip
+    assert answer_rows("unsure", "t_0.png", "0_0.png", linked) == [Decision("unsure", "t_0.png")]
+    with pytest.raises(KitboxError, match="no answer 'drop'; there are same, different, new, uns"):
+        answer_rows("drop", "t_0.png", "0_0.png", linked)
+
+
+def test_two_people_may_answer_differently_one_after_the_other(session: DecisionSession) -> None:
+    workspace = Workspace(session.path.parent)
+    for name, image in (("Anna", "0_0.png"), ("Ben", "1_0.png")):
+        person = DecisionSession(workspace, session.photographs, name)
+        person.decide_by(lambda state, image=image: answer_rows("same", "t_0.png", image, state))
+    rows = decisions.load(session.path).rows
+    assert [(row.kind, row.value, row.by) for row in rows] == [
+        ("same", "0_0.png", "Anna"), ("different", "0_0.png", "Ben"), ("same", "1_0.png", "Ben")
+    ]  # fmt: skip
+    given = opinions(desk_of(session.state), session.state)
+    assert desk.disagreements(given) == ["t_0.png"]
+
+
+def test_images_that_no_list_names_are_counted(session: DecisionSession) -> None:
+    state = state_of(
+        session.photographs, ("same", "t_0.png", "gone.png", "Anna"), ("new", "lost.png", "", ""),
+        ("drop", "away.png", "", ""),
+    )  # fmt: skip
+    assert desk.gone(state) == ["gone.png", "lost.png"]

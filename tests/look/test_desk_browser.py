@@ -1,0 +1,126 @@
+"""The matching desk in a real browser: deciding by keys, both pictures in step, and two people."""
+
+from kitbox.competition import decisions
+from kitbox.competition.decisions import Decision
+from tests.look.browser_user import DOWN, LEFT, RIGHT, UP, BrowserUser
+from tests.look.sample_review import HOSTILE_LABEL
+
+
+def query(user: BrowserUser) -> str:
+    return user.text(".bench .card[aria-label=Query] .id")
+
+
+def scale(user: BrowserUser, side: str) -> str:
+    """Return where a picture is shown, and how large."""
+    [picture] = user.find_all(f".bench .card[aria-label={side}] .viewer img")
+    return str(picture.get_attribute("style"))
+
+
+def test_a_queue_is_decided_by_keys_and_undone(desk_user: BrowserUser) -> None:
+    desk_user.open("#/match", ".bench")
+    assert "0 of 9 decided" in desk_user.text(".decided-count")
+    first = query(desk_user)
+    assert first == "t_1.png"  # the least gap
+    desk_user.press("d")
+    desk_user.expect_decisions(("different", "t_1.png", "0_3.png"))
+    desk_user.wait(lambda: desk_user.text(".bench .card[aria-label=Candidate] .chip") == "w_1")
+    desk_user.press("s")
+    desk_user.wait(lambda: query(desk_user) == "unknown.png")
+    desk_user.wait(lambda: "1 of 9 decided" in desk_user.text(".decided-count"))
+    desk_user.press("n")
+    desk_user.wait(lambda: query(desk_user) not in ("t_1.png", "unknown.png"))
+    third = query(desk_user)
+    desk_user.press("c")
+    desk_user.wait(lambda: query(desk_user) != third)
+    fourth = query(desk_user)
+    desk_user.press("p")
+    desk_user.wait(lambda: "4 of 9 decided" in desk_user.text(".decided-count"))
+    desk_user.expect_decisions(
+        ("different", "t_1.png", "0_3.png"), ("same", "t_1.png", "1_0.png"),
+        ("new", "unknown.png", ""), ("unsure", third, ""), ("poor", fourth, ""),
+    )  # fmt: skip
+    rows = decisions.load(desk_user.review.session.path).rows
+    assert {row.by for row in rows} == {"Anna"}
+    assert all(row.time for row in rows)
+    desk_user.press("u")
+    desk_user.wait(lambda: query(desk_user) == fourth)
+    assert len(desk_user.rows()) == 4
+
+
+def test_keys_step_through_queries_candidates_and_photographs(desk_user: BrowserUser) -> None:
+    desk_user.open("#/match/1", ".bench")
+    chip = ".bench .card[aria-label=Candidate] .chip"
+    first = desk_user.text(chip)
+    desk_user.press(RIGHT)
+    desk_user.wait(lambda: desk_user.text(chip) != first)
+    desk_user.press(LEFT)
+    desk_user.wait(lambda: desk_user.text(chip) == first)
+    desk_user.press("2")
+    desk_user.wait(lambda: desk_user.text(".bench .card[aria-label=Candidate] .id") == "0_2.png")
+    desk_user.press(DOWN)
+    desk_user.wait(lambda: query(desk_user) == "unknown.png")
+    desk_user.press(UP)
+    desk_user.wait(lambda: query(desk_user) == "t_1.png")
+    desk_user.press(UP)
+    desk_user.wait(lambda: desk_user.text("#message") == "This is the first query.")
+    assert desk_user.rows() == []
+    hints = desk_user.text(".bar")
+    assert all(name in hints for name in ("Same", "Different", "New", "Cannot tell", "Poor"))
+
+
+def test_both_pictures_zoom_and_move_in_step_and_the_query_is_mirrored(
+    desk_user: BrowserUser,
+) -> None:
+    desk_user.open("#/match/1", ".bench")
+    before = scale(desk_user, "Query"), scale(desk_user, "Candidate")
+    desk_user.press("+")
+    zoomed = scale(desk_user, "Query"), scale(desk_user, "Candidate")
+    assert before[0] != zoomed[0]
+    assert before[1] != zoomed[1]
+    desk_user.press("l")
+    moved = scale(desk_user, "Query"), scale(desk_user, "Candidate")
+    assert zoomed[0] != moved[0]
+    assert zoomed[1] != moved[1]
+    desk_user.press("f")
+    assert "scaleX(-1)" in scale(desk_user, "Query")
+    assert "scaleX(1)" in scale(desk_user, "Candidate")
+    assert scale(desk_user, "Candidate") == moved[1]
+    desk_user.press("f", "0")
+    assert (scale(desk_user, "Query"), scale(desk_user, "Candidate")) == before
+
+
+def test_the_second_of_two_people_is_told_what_was_decided_meanwhile(
+    desk_user: BrowserUser,
+) -> None:
+    desk_user.open("#/match/1", ".bench")
+    other = Decision("same", "t_1.png", "1_0.png", by="Ben", time="2026-11-30T12:34:56Z")
+    decisions.add(desk_user.review.session.path, other)
+    desk_user.press("n")
+    desk_user.wait(
+        lambda: "Ben decided meanwhile: same 1_0.png (12:34 UTC)" in desk_user.text("#message")
+    )
+    desk_user.expect_decisions(
+        ("same", "t_1.png", "1_0.png"), ("different", "t_1.png", "1_0.png"), ("new", "t_1.png", "")
+    )
+    desk_user.wait(lambda: "1 disagreement" in desk_user.text(".disagreements"))
+    desk_user.press("g")
+    desk_user.wait(lambda: desk_user.find_all("table.decisions"))
+    assert "Anna: new, not w_1" in desk_user.text("table.decisions")
+    assert "Ben: w_1" in desk_user.text("table.decisions")
+
+
+def test_hostile_labels_of_candidates_are_shown_and_never_executed(desk_user: BrowserUser) -> None:
+    desk_user.open("#/match/1", ".bench")
+    assert HOSTILE_LABEL in [one.text for one in desk_user.find_all(".shelf b")]
+    assert desk_user.find_all(".shelf b img") == []
+    assert desk_user.driver.get_window_size()
+
+
+def test_points_of_pictures_without_any_are_explained(desk_user: BrowserUser) -> None:
+    desk_user.open("#/match/1", ".bench")
+    desk_user.press("m")
+    desk_user.wait(lambda: desk_user.text(".points-note") not in ("", "matching points …"))
+    note = desk_user.text(".points-note")
+    assert "matched point" in note or "no points can be matched: " in note
+    desk_user.press("m")
+    desk_user.wait(lambda: desk_user.text(".points-note") == "")

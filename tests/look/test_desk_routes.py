@@ -1,0 +1,192 @@
+"""Routes of the matching desk: queries, answers, disagreements and matched points."""
+
+from typing import Any
+
+import pytest
+
+from kitbox.competition import decisions
+from kitbox.competition.decisions import Decision
+from kitbox.look.session import DecisionSession
+from kitbox.workspace import Workspace
+from tests.look.sample_desk import at_desk
+from tests.look.sample_review import HOSTILE_LABEL, PageClient
+
+
+def client(session: DecisionSession, by: str) -> PageClient:
+    """Return the page of one person, with a server of its own."""
+    workspace = Workspace(session.path.parent)
+    return PageClient(at_desk(DecisionSession(workspace, session.photographs, by)))
+
+
+@pytest.fixture
+def anna(session: DecisionSession) -> PageClient:
+    return client(session, "Anna")
+
+
+@pytest.fixture
+def ben(session: DecisionSession) -> PageClient:
+    return client(session, "Ben")
+
+
+def answer(page: PageClient, kind: str, image: str = "0_2.png", query: str = "t_0.png",
+           seen: int = 0) -> Any:  # fmt: skip
+    body = {"query": query, "candidate": image, "answer": kind, "seen": seen}
+    response = page.post("/api/desk/answer", body)
+    assert response.status_code == 200, response.get_data(as_text=True)
+    return response.json
+
+
+def shown(page: PageClient, image: str = "t_0.png") -> Any:
+    """Return what the page shows of a query."""
+    count = len(page.get("/api/desk").json["settled"])
+    queries = (page.get("/api/desk/query", {"place": place}).json for place in range(count))
+    return next(query for query in queries if query["image"]["id"] == image)
+
+
+def test_a_query_is_shown_with_its_candidates(anna: PageClient) -> None:
+    queue = anna.get("/api/desk").json
+    assert queue["settled"] == [0] * 9
+    assert (queue["person"], queue["order"], queue["decided"], queue["gone"]) == (
+        "Anna",
+        "gap",
+        0,
+        [],
+    )
+    query = shown(anna)
+    assert (query["seen"], query["settled"], query["answers"]) == (0, False, [])
+    best, second, *_ = query["candidates"]
+    assert (best["label"], best["photographCount"]) == ("w_0", 5)
+    assert [image["id"] for image in best["images"]][:2] == ["0_2.png", "0_1.png"]
+    assert best["images"][0]["width"] == 96
+    assert second["label"] == HOSTILE_LABEL
+    assert anna.get("/api/overview").json["desk"] == {"open": 9, "all": 9}
+
+
+def test_an_answer_is_on_disk_with_name_and_time_and_can_be_undone(
+    anna: PageClient, session: DecisionSession
+) -> None:
+    told = answer(anna, "same")
+    assert told["meanwhile"] == []
+    assert told["desk"] == {"open": 8, "all": 9}
+    [row] = decisions.load(session.path).rows
+    assert (row.kind, row.subject, row.value, row.by) == ("same", "t_0.png", "0_2.png", "Anna")
+    assert row.time.endswith("Z")
+    query = shown(anna)
+    assert query["settled"]
+    assert query["candidates"][0]["answers"] == [
+        {"kind": "same", "value": "0_2.png", "by": "Anna", "time": row.time}
+    ]
+    assert anna.post("/api/undo", {}).json["desk"]["open"] == 9
+    assert decisions.load(session.path).rows == ()
+
+
+def test_each_person_sees_their_own_progress(anna: PageClient, ben: PageClient) -> None:
+    answer(anna, "same")
+    answer(anna, "unsure", query="t_1.png")
+    answer(anna, "poor", query="t_2.png")
+    answer(anna, "different", "3_3.png", query="t_3.png")  # another candidate may be right
+    of_anna, of_ben = (page.get("/api/desk").json for page in (anna, ben))
+    assert (of_anna["decided"], sum(of_anna["settled"])) == (3, 3)
+    assert (of_ben["decided"], sum(of_ben["settled"]), of_ben["poor"]) == (0, 1, 1)
+    assert of_ben["people"] == [{"name": "Anna", "decided": 3}, {"name": "Ben", "decided": 0}]
+
+
+def test_disagreements_are_listed_with_both_names_and_the_last_answer_counts(
+    anna: PageClient, ben: PageClient, session: DecisionSession
+) -> None:
+    answer(anna, "same")
+    answer(ben, "new", seen=1)
+    [found] = ben.get("/api/desk/disagreements").json
+    assert (found["image"]["id"], ben.get("/api/desk").json["disagreements"]) == ("t_0.png", 1)
+    assert [(one["by"], one["answer"], one["same"]) for one in found["answers"]] == [
+        ("Anna", "same", ["w_0"]), ("Ben", "new", [])
+    ]  # fmt: skip
+    assert shown(anna)["disagree"]
+    assert session.state.decisions.linked[frozenset({"t_0.png", "0_2.png"})][0].kind == "different"
+    answer(anna, "new", seen=3)
+    assert ben.get("/api/desk/disagreements").json == []
+
+
+def test_of_two_that_decide_at_once_the_second_is_told_and_nothing_is_lost(
+    anna: PageClient, ben: PageClient, session: DecisionSession
+) -> None:
+    seen = shown(ben)["seen"]
+    answer(anna, "same", seen=seen)
+    told = answer(ben, "different", seen=seen)
+    [meanwhile] = told["meanwhile"]
+    assert (meanwhile["by"], meanwhile["kind"], meanwhile["value"]) == ("Anna", "same", "0_2.png")
+    rows = decisions.load(session.path).rows
+    assert [(row.kind, row.by) for row in rows] == [("same", "Anna"), ("different", "Ben")]
+    # two windows of one person: the same answer is not written twice
+    again = client(session, "Ben")
+    told = answer(again, "different", seen=seen)
+    assert (len(told["written"]), len(told["meanwhile"])) == (0, 2)
+
+
+def test_a_decision_about_a_photograph_that_is_gone_stays_and_is_told(
+    anna: PageClient, session: DecisionSession
+) -> None:
+    decisions.add(session.path, Decision("same", "t_0.png", "gone.png", by="Ben"))
+    answer(anna, "same", seen=1)
+    assert anna.get("/api/desk").json["gone"] == ["gone.png"]
+    assert len(decisions.load(session.path).rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "an answer has a query"),
+        ({"query": "t_0.png", "candidate": 3, "answer": "same"}, "an answer has a candidate"),
+        ({"query": "t_0.png", "candidate": "0_0.png", "answer": "same"}, "how many rows"),
+        (
+            {"query": "0_0.png", "candidate": "1_0.png", "answer": "same", "seen": 0},
+            "'0_0.png' is no query of the desk; reload the page",
+        ),
+        (
+            {"query": "t_0.png", "candidate": "no.png", "answer": "same", "seen": 0},
+            "there is no image 'no.png'",
+        ),
+        (
+            {"query": "t_0.png", "candidate": "0_0.png", "answer": "drop", "seen": 0},
+            "no answer 'drop'; there are same, different, new, unsure, poor",
+        ),
+    ],
+)
+def test_a_faulty_answer_is_refused(
+    anna: PageClient, session: DecisionSession, body: dict[str, Any], message: str
+) -> None:
+    response = anna.post("/api/desk/answer", body)
+    assert response.status_code == 400
+    assert message in response.json["error"]
+    assert not session.path.exists()
+
+
+def test_a_query_that_there_is_not_is_refused(anna: PageClient) -> None:
+    response = anna.get("/api/desk/query", {"place": 9})
+    assert (response.status_code, response.json["error"]) == (
+        400,
+        "there is no query 10; there are 9",
+    )
+
+
+def test_the_desk_without_plugins_tells_what_it_needs(page: PageClient) -> None:
+    assert "name plugins" in page.get("/api/desk").json["empty"]
+    assert page.get("/api/overview").json["desk"] == {"open": 0, "all": 0}
+
+
+def test_an_answer_needs_the_token_of_the_page(anna: PageClient) -> None:
+    body = {"query": "t_0.png", "candidate": "0_0.png", "answer": "same", "seen": 0}
+    refused = anna.post("/api/desk/answer", body, **{"X-Kitbox-Token": "wrong"})
+    assert refused.status_code == 403
+
+
+def test_matched_points_lie_in_both_pictures(anna: PageClient) -> None:
+    found = anna.get("/api/desk/points", {"query": "0_0.png", "candidate": "copy.png"})
+    if found.status_code == 200:
+        assert all(len(pair) == 5 for pair in found.json["pairs"])
+    itself = anna.get("/api/desk/points", {"query": "0_0.png", "candidate": "0_0.png"})
+    assert "is compared with itself" in itself.json["error"]
+    lost = anna.get("/api/desk/points", {"query": "0_0.png", "candidate": "no.png"})
+    assert lost.status_code == 404
+    broken = anna.get("/api/desk/points", {"query": "0_0.png", "candidate": "broken.png"})
+    assert "no points can be matched: " in broken.json["error"]
