@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Restarts,
         Swa,
     )
+    from kitbox.project import identify
     from kitbox.project import open_project as open  # noqa: A004
 
 __version__ = "0.1.0"
@@ -65,6 +66,7 @@ __all__ = [
     "Swa",
     "Triplet",
     "__version__",
+    "identify",
     "open",
 ]
 _MODULES = ("losses", "schedules", "samplers", "plugin")
@@ -72,8 +74,8 @@ _MODULES = ("losses", "schedules", "samplers", "plugin")
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use, so that `import kitbox` stays fast."""
-    if name == "open":
-        return import_module("kitbox.project").open_project
+    if name in ("identify", "open"):
+        return getattr(import_module("kitbox.project"), {"open": "open_project"}.get(name, name))
     if name in __all__:
         modules = [import_module(f"kitbox.plugin.{module}") for module in _MODULES]
         return next(getattr(module, name) for module in modules if hasattr(module, name))

@@ -27,6 +27,8 @@ from kitbox.ensemble.neighbour_table import AllImages
 from kitbox.ensemble.recipe import Recipe
 from kitbox.errors import KitboxError, KitboxWarning
 from kitbox.files import check_writable
+from kitbox.identification import catalogue_workspace, identified_table, photograph_answers
+from kitbox.identification.photograph_answers import Identification
 from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.keypoints.pair_scores import MatchOptions
 from kitbox.keypoints.shortlist_matches import match_shortlists
@@ -676,6 +678,45 @@ def open_project(
     )
     settings.load(project.workspace)  # a mistake in it shows here
     return project
+
+
+def identify(
+    photographs: str | Path | Sequence[str | Path],
+    catalogue: str | Path,
+    *,
+    names: str | Sequence[str] = (),
+    match: str | Sequence[str] = (),
+    certain: float = 0.8,
+    new_share: float | None = None,
+    workspace: str | Path | None = None,
+    device: Device = "auto",
+    progress: Callable[[Any], object] | None = None,
+) -> Identification:
+    """Return who is on photographs, by a catalogue of known individuals, as 'kitbox identify' does.
+
+    `photographs` are files or folders, `catalogue` is a folder with a folder for each individual, a
+    list, or the workspace of one. `names` are plugins, by default the best network that is
+    installed. Answers are in the workspace's identified.csv too.
+    """
+    given = [photographs] if isinstance(photographs, str | Path) else photographs
+    opened = catalogue_workspace.open_catalogue(
+        Path(catalogue).expanduser(),
+        [Path(path).expanduser() for path in given],
+        None if workspace is None else Path(workspace).expanduser(),
+    )
+    options = photograph_answers.IdentifyOptions(
+        names=(names,) if isinstance(names, str) else tuple(names),
+        match=(match,) if isinstance(match, str) else tuple(match),
+        certain=certain,
+        new_share=new_share,
+        embed=EmbedOptions(device=device),
+    )
+    project = Project(workspace=opened.workspace, device=device, progress=progress)
+    for note in opened.notes:
+        project._show(note)
+    found = project._run(photograph_answers.identify(opened, options))
+    identified_table.save(found)
+    return found
 
 
 def _labels(images: ImageSet) -> Strings:

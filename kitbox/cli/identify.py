@@ -103,6 +103,7 @@ def identify(
     from kitbox.catalogue.catalogue_source import CatalogueOptions
     from kitbox.identification import catalogue_workspace, identified_table, photograph_answers
     from kitbox.identification.photograph_answers import IdentifyOptions
+    from kitbox.report import identified_page
 
     began = time.monotonic()
     if catalogue is None:
@@ -137,13 +138,16 @@ def identify(
         return
     found = follow(photograph_answers.identify(opened, options))
     path = identified_table.save(found)
+    written = follow(identified_page.write(found, path.with_suffix(".html")))
     if as_json:
-        print_json(identified_table.as_json(found) | {"table": str(path)})
+        document = identified_table.as_json(found)
+        print_json(document | {"table": str(path), "page": str(written.path)})
         return
     for sentence in (*found.catalogue.sentences, *photograph_answers.sentences(found)):
         print_line(sentence)
     _print_answers(found)
-    print_line(f"{path}  ({format_duration(time.monotonic() - began)} in all)")
+    print_line(f"page: {written.path}")
+    print_line(f"table: {path}  ({format_duration(time.monotonic() - began)} in all)")
 
 
 def _audit(opened: "OpenedCatalogue", options: "IdentifyOptions", *, as_json: bool) -> None:

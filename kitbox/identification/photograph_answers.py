@@ -11,9 +11,9 @@ from kitbox.dataset import near_duplicates
 from kitbox.dataset.collection import collect
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.embedding.imported_embeddings import ImportedEmbeddings
-from kitbox.ensemble import members
+from kitbox.ensemble import members, meta_embedding
 from kitbox.ensemble.members import Member
-from kitbox.ensemble.meta_embedding import concatenate, pca_whiten
+from kitbox.ensemble.meta_embedding import pca_whiten
 from kitbox.ensemble.recipe import SUFFIX, Recipe
 from kitbox.errors import KitboxError, counted, more
 from kitbox.identification import catalogue_calibration, network_choice
@@ -38,9 +38,9 @@ from kitbox.records import (
     Integers,
     Progress,
     Strings,
+    concatenate,
     rows_of,
 )
-from kitbox.records import concatenate as concatenate_images
 from kitbox.workspace import Workspace
 
 # Hashes of near-duplicates differ in at most so many bits, as in a holdout.
@@ -85,7 +85,7 @@ class IdentifyOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class CandidateIndividual:
     """An individual that a photograph may show, and the photographs that speak for it.
 
     `probability` is None where the catalogue is too small to calibrate.
@@ -109,7 +109,7 @@ class Answer:
     path: Path
     verdict: str
     new_probability: float | None
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[CandidateIndividual, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -221,7 +221,7 @@ def search_catalogue(
     of_queries = None if queries is None else gather(used[count:], calibration.gallery)
     matchers = [_matcher(text) for text in options.match]
     if matchers and calibration.model is not None:
-        everything = images if queries is None else concatenate_images(images, sets[1])
+        everything = images if queries is None else concatenate(images, sets[1])
         calibration, of_queries, sentence = yield from _matched(
             calibration,
             evidence,
@@ -302,7 +302,7 @@ def _answer(
         shown = evidence.photographs[row, rank]
         probability = None if identities is None else float(identities.probability[row, column])
         candidates.append(
-            Candidate(
+            CandidateIndividual(
                 individual=str(names[column]),
                 similarity=float(evidence.signals.similarity[row, column]),
                 probability=probability,
@@ -490,7 +490,7 @@ def _embed(
         if member.whiten:
             block = _whitened(block, sets[0].image_ids, member.whiten)
         blocks.append(block)
-    return concatenate(blocks, [member.weight for member in chosen])
+    return meta_embedding.concatenate(blocks, [member.weight for member in chosen])
 
 
 def _fixed_whitening(chosen: Sequence[Member]) -> bool:

@@ -25,6 +25,7 @@ def test_identify_makes_its_workspace_and_prints_answers(
     assert "card/day 1/k_0.png" in result.stdout
     assert "undecided" in result.stdout + result.stderr
     assert (tmp_path / "whales-kitbox" / "identified.csv").is_file()
+    assert (tmp_path / "whales-kitbox" / "identified.html").is_file()
     again = run(
         "identify", "card", "--catalogue", "whales-kitbox", "--with", "eyes", *RUN, "--json"
     )

@@ -6,6 +6,7 @@ from shutil import copy
 import numpy as np
 import pytest
 
+import kitbox
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.errors import KitboxError
 from kitbox.identification import identified_table
@@ -184,6 +185,23 @@ def test_the_next_run_embeds_new_photographs_alone(tmp_path: Path) -> None:
     events, _ = finish(identify(opened, OPTIONS))
     embedding = [event for event in events if getattr(event, "stage", "") == "embed eyes"]
     assert {event.total for event in embedding} == {1}
+
+
+def test_python_has_the_same_answers(season: Path) -> None:
+    said: list[object] = []
+    found = kitbox.identify(
+        season / "card",
+        season / "whales",
+        names="eyes",
+        workspace=season / "work",
+        device="cpu",
+        progress=said.append,
+    )
+    _, same = identified(season)
+    assert [answer.verdict for answer in found.answers] == [
+        answer.verdict for answer in same.answers
+    ]
+    assert any("cannot be read" in str(each) for each in said)
 
 
 def test_boxes_of_the_workspace_crop(tmp_path: Path) -> None:

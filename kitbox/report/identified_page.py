@@ -1,0 +1,131 @@
+"""The page of answers: each photograph beside those of the individuals that it may show."""
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from kitbox.identification import photograph_answers
+from kitbox.identification.photograph_answers import NEW, UNDECIDED, Answer, Identification
+from kitbox.records import ImageSet, Progress, strings
+from kitbox.report import page
+from kitbox.report.page import Page, WrittenPage
+
+# Cards of each verdict; the table has all.
+_MAX_CARDS = 400
+# Photographs of the likeliest individual, and of each other one.
+_OF_FIRST, _OF_OTHERS = 2, 1
+
+
+def write(found: Identification, path: Path) -> Generator[Progress, None, WrittenPage]:
+    """Write the page of answers, the least certain first among the undecided; yields Progress."""
+    named = sorted(
+        (answer for answer in found.answers if answer.is_individual),
+        key=lambda answer: (answer.verdict, answer.image),
+    )
+    new = [answer for answer in found.answers if answer.verdict == NEW]
+    undecided = sorted(
+        (answer for answer in found.answers if answer.verdict == UNDECIDED),
+        key=lambda answer: 0.0 if answer.new_probability is None else answer.certainty,
+    )
+    groups = {"undecided": undecided, "new": new, "identified": named}
+    shown = [answer for group in groups.values() for answer in group[:_MAX_CARDS]]
+    queries = found.queries.of(strings([answer.image for answer in shown]))
+    gallery = found.catalogue.images.of(
+        strings(list(dict.fromkeys(image for answer in shown for image in _photographs(answer))))
+    )
+    parts: list[ImageSet] = [part for part in (queries, gallery) if len(part)]
+    pictures = yield from page.collect_pictures(parts, found.workspace, found.catalogue.crop_margin)
+    ids = [image for part in parts for image in part.image_ids.tolist()]
+    numbers = {image: number for number, image in enumerate(ids)}
+    values: dict[str, Any] = {
+        "title": "Identified photographs",
+        "kind": "the catalogue",
+        "heading": "Who is on the photographs",
+        "about": [f"{_sentence(text)}" for text in photograph_answers.sentences(found)],
+        "counts": [(name, f"{number:,}", "") for name, number in found.counts.items()],
+        "groups": [
+            {
+                "anchor": anchor,
+                "title": title,
+                "text": text,
+                "cards": [_card(answer, anchor, numbers) for answer in groups[anchor][:_MAX_CARDS]],
+                "left": max(len(groups[anchor]) - _MAX_CARDS, 0),
+            }
+            for anchor, title, text in _GROUPS
+            if groups[anchor]
+        ],
+        "unreadable": [(image, why) for image, why in found.unreadable.items()],
+        "method": [
+            f"Network: {found.catalogue.network}.",
+            *map(_sentence, (*found.catalogue.sentences, *found.catalogue.opened.notes)),
+        ],
+        "sections": list(
+            page.non_empty_sections(
+                ("counts", "Counts", True),
+                *((anchor, title, groups[anchor]) for anchor, title, _ in _GROUPS),
+                ("unreadable", "Unreadable", found.unreadable),
+                ("method", "Method", True),
+            )
+        ),
+    }
+    yield Progress("write the page", 0, 1, "pages")
+    content = Page(
+        template="identified.html", values=values, pictures=pictures, scripts=("filter.js",)
+    )
+    return page.write(content, path)
+
+
+_GROUPS = (
+    ("undecided", "Undecided", "No answer is probable enough; the least certain come first."),
+    ("new", "New?", "Probably individuals that the catalogue does not have."),
+    ("identified", "Identified", "By individual."),
+)
+
+
+def _card(answer: Answer, kind: str, numbers: dict[str, int]) -> dict[str, Any]:
+    lines = [
+        f"{candidate.individual}: {_number(candidate.probability, candidate.similarity)}."
+        for candidate in answer.candidates
+    ]
+    if answer.new_probability is not None:
+        lines.append(f"New: {answer.new_probability:.2f}.")
+    of_whom = {
+        image: candidate.individual
+        for candidate in answer.candidates
+        for image in candidate.photographs
+    }
+    return {
+        "kind": kind,
+        "title": f"{answer.verdict}: {answer.image}",
+        "pictures": [
+            (numbers.get(answer.image, -1), answer.image),
+            *(
+                (numbers.get(image, -1), f"{of_whom[image]}, {image}")
+                for image in _photographs(answer)
+            ),
+        ],
+        "lines": [*lines, *map(_sentence, answer.notes)],
+        "rows": [],
+        "fine": "",
+        "find": [],
+    }
+
+
+def _photographs(answer: Answer) -> Sequence[str]:
+    """Return the photographs of the catalogue on an answer's card."""
+    return [
+        image
+        for place, candidate in enumerate(answer.candidates)
+        for image in candidate.photographs[: _OF_FIRST if place == 0 else _OF_OTHERS]
+    ]
+
+
+def _number(probability: float | None, similarity: float) -> str:
+    if probability is None:
+        return f"similarity {similarity:.3f}"
+    return f"probability {probability:.2f}, similarity {similarity:.3f}"
+
+
+def _sentence(text: str) -> str:
+    """Return a text with a capital and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}."

@@ -1,0 +1,82 @@
+"""The page of answers, written for drawn photographs."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kitbox.identification.catalogue_workspace import open_catalogue
+from kitbox.identification.photograph_answers import Identification, IdentifyOptions, identify
+from kitbox.report import identified_page
+from tests.identification.photographed_catalogue import (
+    broken,
+    draw_card,
+    draw_catalogue,
+    with_eyes,
+)
+from tests.identification.test_photograph_answers import OPTIONS
+from tests.photographs import finish
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Identification:
+    root = tmp_path_factory.mktemp("page")
+    whales, card = draw_catalogue(root), draw_card(root)
+    broken(card / "broken.jpg")
+    with_eyes(root / "work")
+    return identified(whales, card, root / "work", OPTIONS)
+
+
+def identified(whales: Path, card: Path, work: Path, options: IdentifyOptions) -> Identification:
+    return finish(identify(open_catalogue(whales, [card], work), options))[1]
+
+
+def text_of(found: Identification, path: Path) -> str:
+    _, written = finish(identified_page.write(found, path))
+    assert written.path == path
+    return path.read_text(encoding="utf-8")
+
+
+def test_every_photograph_has_a_card_with_its_likeliest_individuals(
+    found: Identification, tmp_path: Path
+) -> None:
+    text = text_of(found, tmp_path / "identified.html")
+    assert text.count('<li class="pair card"') == 6
+    for answer in found.answers:
+        assert f"{answer.verdict}: {answer.image}</h3>" in text
+        assert f"{answer.candidates[0].individual}, {answer.candidates[0].photographs[0]}" in text
+    assert "card/broken.jpg: " in text
+    assert "Network: eyes." in text
+    # the query, two photographs of the first individual and one of each other one
+    cards = re.findall(r'<li class="pair card".*?</li>', text, re.DOTALL)
+    assert {card.count("<figure>") for card in cards} == {5}
+
+
+def test_the_undecided_come_first_and_the_least_certain_of_them_before_others(
+    found: Identification, tmp_path: Path
+) -> None:
+    doubtful = replace(
+        found, answers=tuple(replace(one, verdict="undecided") for one in found.answers)
+    )
+    text = text_of(doubtful, tmp_path / "identified.html")
+    order = re.findall(r"<h3>undecided: (\S+ ?\S*)</h3>", text)
+    certain = {one.image: one.certainty for one in found.answers}
+    assert [certain[image] for image in order] == sorted(certain.values())
+
+
+def test_names_with_markup_stay_text(found: Identification, tmp_path: Path) -> None:
+    first = replace(found.answers[0], verdict="<script>alert(1)</script>")
+    text = text_of(replace(found, answers=(first,)), tmp_path / "identified.html")
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_without_probabilities_similarities_are_shown(tmp_path: Path) -> None:
+    whales, card = draw_catalogue(tmp_path, each=1), draw_card(tmp_path)
+    with_eyes(tmp_path / "work")
+    plain = identified(whales, card, tmp_path / "work", OPTIONS)
+    text = text_of(plain, tmp_path / "identified.html")
+    assert "Not calibrated, so that answers have a similarity and no verdict" in text
+    assert "w_0: similarity " in text
+    assert "New: " not in text
