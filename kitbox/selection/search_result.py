@@ -170,10 +170,12 @@ class SearchResult:
             case level:
                 found.append(f"chosen: {TITLES[level]}")
                 found.append(f"out of sample: {self.metric} {over_plugin}, {over_whitened}")
-                if self.choice.over_whitened.low <= 0:
+                gains = {"alone": self.choice.gain, "whitened": self.choice.over_whitened}
+                unsure = " or ".join(name for name, gain in gains.items() if gain.low <= 0)
+                if unsure:
                     found.append(
                         "not sure: where the choice is made out of sample, it is not shown to be "
-                        "better than the best plugin whitened"
+                        f"better than the best plugin {unsure}"
                     )
         return found
 

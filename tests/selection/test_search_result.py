@@ -124,6 +124,9 @@ def test_sentences_tell_what_pays_and_whether_the_choice_is_sure() -> None:
         "not sure: where the choice is made out of sample, it is not shown to be better than the "
         "best plugin whitened"
     )
+    both = result("tuned", whitened, over_whitened=unsure)
+    both = replace(both, choice=replace(both.choice, gain=difference(0.1, -0.01, 0.2)))
+    assert both.sentences[2].endswith("better than the best plugin alone or whitened")
     assert result("single", plain, over_whitened=unsure).sentences == [
         "nothing pays: nothing is shown to be better than the best plugin alone, so the recipe is "
         "that plugin"
