@@ -163,7 +163,7 @@ def row_of(file: Path, image: str, individual: str, given: Mapping[str, str]) ->
         individual,
         date=date or taken or photograph_dates.in_path(Path(image), without=individual),
         place=given.get("place", ""),
-        side=side(given.get("side", "")) or _side_in(Path(image).stem),
+        side=side(given.get("side", "")) or side_in(Path(image).stem),
         encounter=given.get("encounter", ""),
     )
 
@@ -323,7 +323,7 @@ class _Reader:
         if order is None and photograph_dates.needs_order(first.date):
             return (
                 f"{count} like '{first.date}' {_are(len(wrong))} not read, as day and month may be "
-                "in either order; say which is first (day-first or month-first)"
+                "in either order; say which is first with --date-order"
             )
         return (
             f"{count} {_are(len(wrong))} not read, as '{first.date}' of '{first.image}'; "
@@ -366,7 +366,7 @@ class _FolderReader(_Reader):
             if individual is not None:
                 image = file.relative_to(images.root).as_posix()
                 rows.append(
-                    CatalogueRow(image, folder_scan.label_of(individual), side=_side_in(file.stem))
+                    CatalogueRow(image, folder_scan.label_of(individual), side=side_in(file.stem))
                 )
         return rows
 
@@ -462,7 +462,7 @@ class _ListReader(_Reader):
             raise KitboxError(
                 f"no column of {tables.join(header)} looks like an image or an individual",
                 where=f"{self.source} line 1",
-                fix="name them with --image-column and --individual-column",
+                fix="name them with --column image=NAME and --column individual=NAME",
             )
         for name in self.options.columns.values():
             if name not in header:
@@ -483,14 +483,14 @@ class _ListReader(_Reader):
                 self.find(
                     "column",
                     f"the {key} is read from the column '{fitting[0]}', not '{fitting[1]}'; "
-                    f"--{key}-column names another",
+                    f"--column {key}=NAME names another",
                 )
         for key in ("image", "individual"):
             if key not in columns:
                 raise KitboxError(
                     f"no column of {tables.join(header)} looks like an {key}",
                     where=f"{self.source} line 1",
-                    fix=f"name it with --{key}-column",
+                    fix=f"name it with --column {key}=NAME",
                 )
         return columns
 
@@ -517,7 +517,7 @@ def side(text: str) -> str:
     return found.pop() if len(found) == 1 else plain
 
 
-def _side_in(stem: str) -> str:
+def side_in(stem: str) -> str:
     """Return the side that a file's name says in whole words, else ''."""
     found = {"left", "right"} & set(re.findall(r"[a-z]+", stem.lower()))
     return found.pop() if len(found) == 1 else ""

@@ -43,7 +43,8 @@ class Confirmed:
 def read(path: Path, individuals: Iterable[str], *, new_names: bool = False) -> Confirmed:
     """Return the confirmations in the column `confirmed` of a list as identified.csv.
 
-    A cell is the name of an individual; "yes" for the one in the column `individual`; "new", or
+    A cell is the name of an individual; "yes" for the one in the column `individual`, or for a new
+    one where the column `verdict` says so; "new", or
     "new 1" and "new 2" for several photographs of one new individual each; or empty, "no" or "?"
     for a photograph that stays open. With `new_names` a name that nobody has is that of a new
     individual. Raises KitboxError, with the line, for any other cell and for a photograph that has
@@ -61,7 +62,8 @@ def read(path: Path, individuals: Iterable[str], *, new_names: bool = False) -> 
         if not image:
             raise KitboxError("the row has no image", where=where, fix="complete or remove it")
         if cell.lower() in _YES and cell not in known:
-            cell = row.get("individual", "").strip()
+            verdict = row.get("verdict", "").strip()
+            cell = verdict if _NEW.fullmatch(verdict) else row.get("individual", "").strip()
             if not cell:
                 raise KitboxError(
                     f"'{row['confirmed']}' confirms no individual: the row has none",

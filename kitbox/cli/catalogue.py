@@ -109,6 +109,7 @@ def add(
     change = catalogue_changes.change(
         workspace, "add", lambda rows: catalogue_changes.added(rows, new_rows), by or ""
     )
+    _take_out(workspace, {row.image for row in new_rows} | {one.image for one in named})
     known = {row.individual for row in rows}
     names = list(dict.fromkeys(row.individual for row in new_rows if row.individual not in known))
     _tell(change)
@@ -426,6 +427,25 @@ def _copied(
         + more(found.there, "were there already", "was there already")
     )
     return found.rows
+
+
+def _take_out(workspace: "Workspace", images: set[str]) -> None:
+    """Take images that are in the catalogue now out of the list of photographs to identify.
+
+    An image in both would be a query and a gallery image at once.
+    """
+    from kitbox import tables
+    from kitbox.competition import settings
+
+    given = settings.load(workspace).images
+    path = given.root / (given.test_list or "")
+    if not path.is_file():
+        return
+    header = tables.read_header(path)
+    rows = [row for _, row in tables.read_rows(path, (given.image_column,))]
+    left = [row for row in rows if row[given.image_column] not in images]
+    if len(left) < len(rows):
+        tables.write_rows(path, [header, *([row[name] for name in header] for row in left)])
 
 
 def _tell(change: "CatalogueChange") -> None:

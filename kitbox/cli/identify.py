@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -84,6 +84,26 @@ def identify(
             "--individual-level", min=1, help="How deep the catalogue's folders of individuals are."
         ),
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            help="A column of the catalogue's list, as individual=Name; default: by usual names.",
+            metavar="WHAT=NAME",
+        ),
+    ] = None,
+    images_in: Annotated[
+        Path | None,
+        typer.Option(
+            "--images-in",
+            help="The folder of a list's photographs; default: its own.",
+            metavar="DIR",
+        ),
+    ] = None,
+    date_order: Annotated[
+        Literal["day-first", "month-first"] | None,
+        typer.Option("--date-order", help="How dates like 3/7/2019 in a list are meant."),
+    ] = None,
     audit: Annotated[
         bool,
         typer.Option("--audit", help="Ask the catalogue about itself: how good are the answers?"),
@@ -124,7 +144,15 @@ def identify(
         embed=device.for_embedding(),
     )
     opened = catalogue_workspace.open_catalogue(
-        catalogue, photographs or (), folder, CatalogueOptions(individual_level=individual_level)
+        catalogue,
+        photographs or (),
+        folder,
+        CatalogueOptions(
+            individual_level=individual_level,
+            columns=parse_columns(columns or ()),
+            photographs=images_in,
+            date_order=date_order,
+        ),
     )
     people = len(set(opened.individuals.tolist()))
     print_line(
@@ -176,6 +204,23 @@ def _audit(opened: "OpenedCatalogue", options: "IdentifyOptions", *, as_json: bo
                 for part in found.reliability
             ],
         )
+
+
+def parse_columns(texts: Sequence[str]) -> dict[str, str]:
+    """Return what a list has → its column, of texts like "individual=Name"."""
+    from kitbox.catalogue.catalogue_source import USUAL_COLUMNS
+
+    found = {}
+    for text in texts:
+        what, _, column = text.partition("=")
+        if what not in USUAL_COLUMNS or not column:
+            raise KitboxError(
+                f"'{text}' names no column",
+                where="--column",
+                fix=f"write individual=NAME; there are {', '.join(USUAL_COLUMNS)}",
+            )
+        found[what] = column
+    return found
 
 
 def parse_names(texts: Sequence[str]) -> tuple[str, ...]:

@@ -91,10 +91,8 @@ class ImageFolder:
         match = self._match(template, image_id, row)
         if match.kind != "missing":
             return match
-        photograph = photograph_of(image_id)
-        if template is None and photograph != image_id:
-            shown = self.file_of(None, photograph, row)
-            return match if shown.file is None else shown
+        if (shown := self._photograph(template, image_id, row)) is not None:
+            return shown
         stripped = {column: value.strip() for column, value in row.items()}
         without_blanks = self._match(template, image_id.strip(), stripped)
         if (image_id.strip(), stripped) == (image_id, row) or without_blanks.file is None:
@@ -102,6 +100,19 @@ class ImageFolder:
         read_as = without_blanks.file.relative_to(self.path).as_posix()
         what = f"image '{image_id}' has blanks around its name; read as '{read_as}'"
         return FileMatch(without_blanks.file, "blank-in-name", what)
+
+    def _photograph(
+        self, template: str | None, image_id: str, row: dict[str, str]
+    ) -> FileMatch | None:
+        """Return the file of the photograph that an animal is in, None where it names none."""
+        photograph = photograph_of(image_id)
+        if photograph == image_id:
+            return None
+        parts = {
+            column: photograph if value == image_id else value for column, value in row.items()
+        }
+        found = self._match(template, photograph, parts)
+        return None if found.file is None else found
 
     def _match(self, template: str | None, image_id: str, row: dict[str, str]) -> FileMatch:
         try:

@@ -88,20 +88,27 @@ class CatalogueCalibration:
 
 
 def calibrate(
-    vectors: Floats, individuals: Strings, encounters: Encounters, asked: Integers | None = None
+    vectors: Floats,
+    individuals: Strings,
+    encounters: Encounters,
+    asked: Integers | None = None,
+    *,
+    sides: Strings | None = None,
 ) -> tuple[CatalogueCalibration, Evidence]:
     """Return the calibration on unit vectors (n, d) of a catalogue, and what it looked at.
 
     `asked` are the rows that may be asked about, None for all: a network that learned from a
-    photograph is too sure of it. Of many, some are drawn, always the same ones.
+    photograph is too sure of it. Of many, some are drawn, always the same ones. `sides (n,)` are
+    those of the animals that they show: a left one never meets a right one.
     """
-    gallery = Gallery.of(vectors, individuals, encounters.codes)
+    gallery = Gallery.of(vectors, individuals, encounters.codes, sides)
     rows = np.flatnonzero(individuals != "") if asked is None else asked
     most = max(_MOST_CELLS // len(gallery.individuals), _FEWEST_QUERIES)
     candidates = len(rows)
     if candidates > most:
         rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
-    evidence = gather(vectors[rows], gallery, encounters.codes[rows])
+    shown = None if sides is None else sides[rows]
+    evidence = gather(vectors[rows], gallery, encounters.codes[rows], shown)
     found = CatalogueCalibration(
         encounters=encounters,
         gallery=gallery,
@@ -137,7 +144,12 @@ def fitted(given: CatalogueCalibration) -> CatalogueCalibration:
     return replace(given, too_small=reason)
 
 
-def gather(queries: Floats, gallery: Gallery, encounters: Integers | None = None) -> Evidence:
+def gather(
+    queries: Floats,
+    gallery: Gallery,
+    encounters: Integers | None = None,
+    sides: Strings | None = None,
+) -> Evidence:
     """Return the evidence of query vectors (q, d); see `evidence_blocks`."""
     width = min(CANDIDATES, len(gallery.individuals))
     shape = (len(queries), len(gallery.individuals))
@@ -145,7 +157,7 @@ def gather(queries: Floats, gallery: Gallery, encounters: Integers | None = None
     photographs = np.zeros(shape, dtype=np.int64)
     candidates = np.full((len(queries), CANDIDATES), -1, dtype=np.int64)
     shown = np.full((len(queries), CANDIDATES, SHOWN), -1, dtype=np.int64)
-    for block in evidence_blocks(queries, gallery, encounters):
+    for block in evidence_blocks(queries, gallery, encounters, sides):
         similarity[block.rows], photographs[block.rows] = block.similarity, block.photographs
         order = np.argsort(-block.similarity, axis=1, kind="stable")[:, :width]
         for place, row in enumerate(block.rows.tolist()):

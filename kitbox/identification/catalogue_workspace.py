@@ -1,13 +1,20 @@
 """The workspace of a catalogue: made by the first command that needs it, and used again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kitbox.catalogue import catalogue_list, catalogue_source, photograph_folders
+from kitbox.catalogue import (
+    catalogue_changes,
+    catalogue_list,
+    catalogue_source,
+    photograph_folders,
+)
 from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.catalogue.catalogue_source import CatalogueOptions
-from kitbox.competition import folder_scan, settings
+from kitbox.competition import boxes, folder_scan, settings
+from kitbox.competition.image_files import photograph_of
+from kitbox.competition.settings import ImageSettings
 from kitbox.errors import KitboxError, counted, more, readable
 from kitbox.files import write_text
 from kitbox.records import ImageSet, Strings, strings
@@ -58,7 +65,8 @@ unknown_share = 0.2
 class OpenedCatalogue:
     """A catalogue in its workspace: `images` of `individuals (n,)` at `encounters (n,)`.
 
-    `dates (n,)` are ISO 8601, as exact as they are known. `photographs` are those to identify, None
+    `dates (n,)` are ISO 8601, as exact as they are known; `sides (n,)` of the animals are "left" or
+    "right", '' where they are not known. `photographs` are those to identify, None
     where there are none. `notes` are sentences on what was read, and what was left out.
     """
 
@@ -67,6 +75,7 @@ class OpenedCatalogue:
     individuals: Strings
     encounters: Strings
     dates: Strings
+    sides: Strings
     photographs: ImageSet | None
     notes: tuple[str, ...]
 
@@ -121,43 +130,53 @@ def open_catalogue(
         reading = catalogue_source.read(catalogue, options)
         photograph_folders.link(root, reading.folder)
         names = photograph_folders.names_of(root, reading.folder, reading.files)
-        rows, kept_notes = _merged(reading.renamed(names), listed)
+        rows, kept_notes = _merged(reading.renamed(names), listed, workspace)
         notes += [*map(str, reading.findings), *kept_notes]
     elif not listed:
         raise KitboxError(f"{own.catalogue} has no row", fix="name a folder or a list")
-    gone = [row for row in rows if not (root / row.image).is_file()]
+    gone = [row for row in rows if not _file(root, row.image).is_file()]
     if gone:
         notes.append(
             f"left out: '{gone[0].image}' of catalogue.csv is gone{more(len(gone) - 1)}; "
             "put it back, or remove its row"
         )
-        rows = [row for row in rows if (root / row.image).is_file()]
+        rows = [row for row in rows if _file(root, row.image).is_file()]
         if not rows:
             raise KitboxError(f"none of the photographs of {workspace.catalogue} is there")
-    queries, query_notes = _queries(root, found, {row.image for row in rows})
+    queries, query_notes = _queries(workspace, found, {row.image for row in rows})
     notes += query_notes
     _write(workspace, rows if not gone else [*rows, *gone], queries)
     return OpenedCatalogue(
         workspace=workspace,
         images=ImageSet(
-            strings([row.image for row in rows]), tuple(root / row.image for row in rows)
+            strings([row.image for row in rows]),
+            tuple(_file(root, row.image) for row in rows),
         ),
         individuals=strings([row.individual for row in rows]),
         encounters=strings([row.encounter for row in rows]),
         dates=strings([row.date for row in rows]),
+        sides=strings([row.side for row in rows]),
         photographs=queries,
         notes=tuple(notes),
     )
 
 
 def _merged(
-    read: Sequence[CatalogueRow], listed: Sequence[CatalogueRow]
+    read: Sequence[CatalogueRow], listed: Sequence[CatalogueRow], workspace: Workspace
 ) -> tuple[list[CatalogueRow], list[str]]:
-    """Return the rows of a workspace's list and the new ones, and sentences on differences."""
+    """Return the rows of a workspace's list and the new ones, and sentences on differences.
+
+    New photographs of an individual that was renamed or merged here are the one's that it is now.
+    One that was in the list and was taken out of it by `kitbox catalogue undo` stays out.
+    """
     if not listed:
         return list(read), []
+    history = catalogue_changes.load(workspace)
+    names = catalogue_changes.current_names(listed, history)
+    read = [replace(row, individual=names.get(row.individual, row.individual)) for row in read]
     known = {row.image: row for row in listed}
-    new = [row for row in read if row.image not in known]
+    taken_out = {move.image for one in history for move in one.moves} - set(known)
+    new = [row for row in read if row.image not in known and row.image not in taken_out]
     other = [row for row in read if known.get(row.image, row).individual != row.individual]
     notes = []
     if new:
@@ -184,10 +203,20 @@ def _expand(path: Path) -> tuple[Path, list[Path], list[str]]:
     return path, scan.images, sentences
 
 
+def _file(root: Path, image: str) -> Path:
+    """Return the file of an image, which may be one of several animals in a photograph."""
+    whole = root / image
+    return whole if whole.is_file() else root / photograph_of(image)
+
+
 def _queries(
-    root: Path, found: Sequence[tuple[Path, list[Path], list[str]]], known: set[str]
+    workspace: Workspace, found: Sequence[tuple[Path, list[Path], list[str]]], known: set[str]
 ) -> tuple[ImageSet | None, list[str]]:
-    """Return the photographs to identify, each once, and sentences on those that are left out."""
+    """Return the photographs to identify, each once, and sentences on those that are left out.
+
+    Each animal of a photograph with several boxes in boxes.csv is one of its own.
+    """
+    root = workspace.photographs
     names: dict[str, None] = {}
     notes: list[str] = []
     twice = 0
@@ -202,6 +231,12 @@ def _queries(
             names[name] = None
     if twice:
         notes.append(f"named twice, and read once: {counted(twice, 'photograph')}")
+    names, several = _animals(workspace, names)
+    if several:
+        notes.append(
+            f"several animals, each a query of its own: {counted(several, 'photograph')}, by "
+            f"{workspace.boxes.name}"
+        )
     inside = [name for name in names if name in known]
     if inside:
         notes.append(
@@ -216,7 +251,20 @@ def _queries(
         )
     if not left:
         return None, notes
-    return ImageSet(strings(left), tuple(root / name for name in left)), notes
+    return ImageSet(strings(left), tuple(_file(root, name) for name in left)), notes
+
+
+def _animals(workspace: Workspace, names: dict[str, None]) -> tuple[dict[str, None], int]:
+    """Return the images to identify by the boxes of photographs, and how many have several."""
+    images = ImageSettings(root=workspace.photographs, train_folder=".")
+    by_name = boxes.read_all(images, workspace.boxes)
+    found: dict[str, None] = {}
+    several = 0
+    for name in names:
+        animals = boxes.animals(name, by_name[name]) if name in by_name else {name: None}
+        several += len(animals) > 1
+        found |= dict.fromkeys(animals)
+    return found, several
 
 
 def _refuse_other_workspace(workspace: Workspace) -> None:
@@ -250,5 +298,6 @@ def _write(workspace: Workspace, rows: Sequence[CatalogueRow], queries: ImageSet
     without, with_queries = _SETTINGS + _TASK, _SETTINGS + _TEST + _TASK
     path = workspace.settings
     current = path.read_text(encoding="utf-8") if path.is_file() else ""
-    if not current or (current == without and queries is not None):
-        write_text(path, without if queries is None else with_queries)
+    if not current or (current.startswith(without) and queries is not None):
+        # what people or commands added below stays
+        write_text(path, (without if queries is None else with_queries) + current[len(without) :])

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kitbox.catalogue.catalogue_source import side_in
 from kitbox.competition import boxes, settings
+from kitbox.competition.image_files import photograph_of
 from kitbox.dataset import near_duplicates
 from kitbox.dataset.collection import collect
 from kitbox.embedding.embedder import EmbedOptions
@@ -40,6 +42,7 @@ from kitbox.records import (
     Strings,
     concatenate,
     rows_of,
+    strings,
 )
 from kitbox.workspace import Workspace
 
@@ -191,8 +194,9 @@ def search_catalogue(
         )
     images = _with_boxes(inspection.images.take(usable), workspace)
     rows = rows_of(images.image_ids, opened.images.image_ids)
-    individuals, names, dates = (
-        column[rows] for column in (opened.individuals, opened.encounters, opened.dates)
+    individuals, names, dates, sides = (
+        column[rows]
+        for column in (opened.individuals, opened.encounters, opened.dates, opened.sides)
     )
     signatures = inspection.signatures.take(usable)
     encounters = encounters_of(individuals, names, dates, _equal_or_near(images, signatures))
@@ -208,7 +212,7 @@ def search_catalogue(
     for dims in [None] if fixed else _whitenings(count, vectors.dim):
         tried = vectors if dims is None else _whitened(vectors, images.image_ids, dims)
         calibration, evidence = catalogue_calibration.calibrate(
-            tried.vectors[:count], individuals, encounters, asked
+            tried.vectors[:count], individuals, encounters, asked, sides=sides
         )
         if best is None or calibration.loss < best[0].loss - LEAST_GAIN:
             best = calibration, evidence, tried.vectors, dims
@@ -218,7 +222,10 @@ def search_catalogue(
     sentences = (
         [] if dims is None else [f"whitened to {dims} dimensions, which the calibration prefers"]
     )
-    of_queries = None if queries is None else gather(used[count:], calibration.gallery)
+    of_queries = None
+    if queries is not None:
+        shown = strings([side_in(name) for name in queries.image_ids.tolist()])
+        of_queries = gather(used[count:], calibration.gallery, sides=shown)
     matchers = [_matcher(text) for text in options.match]
     if matchers and calibration.model is not None:
         everything = images if queries is None else concatenate(images, sets[1])
@@ -353,13 +360,15 @@ def _notes(
     notes = []
     for row, digest in enumerate(queries.file_digests.tolist()):
         sentences, verdict = [], ""
-        known = of_digest.get(digest)
+        # another animal in the same photograph is no copy
+        alone = photograph_of(str(queries.image_ids[row])) == queries.image_ids[row]
+        known = of_digest.get(digest) if alone else None
         if known is not None:
             verdict = str(found.individuals[known])
             sentences.append(f"in the catalogue already, as {found.images.image_ids[known]}")
-        if digest in first:
+        if alone and digest in first:
             sentences.append(f"the same file as {queries.image_ids[first[digest]]}")
-        for other in near.get(row, ()):
+        for other in near.get(row, ()) if alone else ():
             if other < count and known is None:
                 sentences.append(
                     f"nearly the same picture as {found.images.image_ids[other]} of "
@@ -536,7 +545,7 @@ def _lost(problems: dict[str, str], which: str) -> Generator[str, None, None]:
 
 def _with_boxes(images: ImageSet, workspace: Workspace) -> ImageSet:
     """Return images with the boxes of the workspace's boxes.csv."""
-    corners = boxes.read(settings.load(workspace).images, workspace.boxes)
+    corners = boxes.read_with_animals(settings.load(workspace).images, workspace.boxes)
     if not corners:
         return images
     no_box = (np.nan,) * 4

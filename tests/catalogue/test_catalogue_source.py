@@ -218,7 +218,8 @@ def test_the_column_that_counts_is_told_where_two_fit(tmp_path: Path) -> None:
     reading = catalogue_source.read(path)
     assert individuals(reading) == {"a.jpg": "Ann"}
     assert found(reading, "column") == [
-        "the individual is read from the column 'name', not 'id'; --individual-column names another"
+        "the individual is read from the column 'name', not 'id'; "
+        "--column individual=NAME names another"
     ]
     given = CatalogueOptions(columns={"individual": "id"})
     assert individuals(catalogue_source.read(path, given)) == {"a.jpg": "1"}
@@ -228,8 +229,16 @@ def test_the_column_that_counts_is_told_where_two_fit(tmp_path: Path) -> None:
     ("text", "columns", "expected"),
     [
         ("a,b\n1,2\n", {}, "no column of a, b looks like an image or an individual; name them"),
-        ("file,b\n1,2\n", {}, "no column of file, b looks like an individual; name it with --ind"),
-        ("whale,b\n1,2\n", {}, "no column of whale, b looks like an image; name it with --image-"),
+        (
+            "file,b\n1,2\n",
+            {},
+            "no column of file, b looks like an individual; name it with",
+        ),
+        (
+            "whale,b\n1,2\n",
+            {},
+            "no column of whale, b looks like an image; name it with",
+        ),
         ("file,whale\n1,2\n", {"place": "bai"}, "no column 'bai' among file, whale; correct its"),
     ],
 )
@@ -277,7 +286,7 @@ def test_dates_in_either_order_need_a_word_of_the_user(tmp_path: Path) -> None:
     path = table(tmp_path, text, "a.jpg", "b.jpg")
     assert found(catalogue_source.read(path), "dates") == [
         "2 dates like '3/7/2019' are not read, as day and month may be in either order; "
-        "say which is first (day-first or month-first)"
+        "say which is first with --date-order"
     ]
     reading = catalogue_source.read(path, CatalogueOptions(date_order="day-first"))
     assert [row.date for row in reading.rows] == ["2019-07-03", "2019-07-04"]

@@ -47,6 +47,20 @@ def test_a_name_yes_and_new_confirm_and_everything_else_stays_open(tmp_path: Pat
     assert [one.individual for one in named] == ["W2", "W1", "N1", "N2", "N3", "N3"]
 
 
+def test_yes_to_a_verdict_of_new_means_a_new_individual(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        "s/a.jpg,new?,W1,yes",
+        "s/b.jpg,undecided,W1,yes",
+        header="image,verdict,individual,confirmed",
+    )
+    found = confirmations.read(file, ["W1"])
+    assert [(one.image, one.individual) for one in found.rows] == [
+        ("s/a.jpg", ""),
+        ("s/b.jpg", "W1"),
+    ]
+
+
 def test_dates_and_places_of_a_list_come_along(tmp_path: Path) -> None:
     file = write(tmp_path, "s/a.jpg,W1,2019-07-03,Bay", header="image,confirmed,date,place")
     assert confirmations.read(file, ["W1"]).rows == (

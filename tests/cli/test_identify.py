@@ -1,13 +1,18 @@
 """The command identify: from photographs and a catalogue to answers, in one go."""
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 
-from kitbox.cli.identify import parse_names
+from kitbox.catalogue import catalogue_list
+from kitbox.cli.identify import parse_columns, parse_names
+from kitbox.competition import lists, settings
+from kitbox.errors import KitboxError
 from tests.commands import RUN, run
 from tests.identification.photographed_catalogue import draw_card, draw_catalogue, with_eyes
+from tests.photographs import picture
 
 
 def test_identify_makes_its_workspace_and_prints_answers(
@@ -74,6 +79,16 @@ def test_what_is_missing_is_one_sentence(
     assert not (tmp_path / "whales-kitbox").exists()
 
 
+def test_columns_of_a_list_are_named_by_what_they_have() -> None:
+    assert parse_columns(["individual=Nr = x", "date=Dato"]) == {
+        "individual": "Nr = x",
+        "date": "Dato",
+    }
+    for text in ("whale=Nr", "individual=", "individual"):
+        with pytest.raises(KitboxError, match=f"--column: '{text}' names no column; write indiv"):
+            parse_columns([text])
+
+
 def test_names_are_separated_by_commas_and_keep_their_settings() -> None:
     assert parse_names(["one,two@image_size=96,pooling=gem", "three, four"]) == (
         "one",
@@ -81,3 +96,65 @@ def test_names_are_separated_by_commas_and_keep_their_settings() -> None:
         "three",
         "four",
     )
+
+
+def test_what_is_confirmed_is_known_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_catalogue(tmp_path)
+    draw_card(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    workspace = with_eyes(tmp_path / "whales-kitbox")
+    arguments = ("identify", "card", "--catalogue", "whales", "--with", "eyes", *RUN)
+    run(*arguments)
+    table = workspace.root / "identified.csv"
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["confirmed"] for row in rows} == {""}
+    answers = {"card/day 1/k_0.png": "w_0", "card/day 2/n_0.png": "new"}
+    for row in rows:
+        row["confirmed"] = answers.get(row["image"], "")
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    at = ("--workspace", str(workspace.root))
+    run("catalogue", "add", str(table), "--pattern", "w_{number}", *at)
+    individual_of = {row.image: row.individual for row in catalogue_list.load(workspace.catalogue)}
+    assert individual_of["card/day 1/k_0.png"] == "w_0"
+    assert individual_of["card/day 2/n_0.png"] == "w_10"
+    # an image in both lists would be refused
+    listed = lists.read(settings.load(workspace))
+    assert (len(listed.labelled), len(listed.test or ())) == (42, 4)
+    run("catalogue", "merge", "w_1", "w_0", *at)
+    picture(tmp_path / "whales" / "w_1" / "late.png", 1, 77)
+    document = json.loads(run(*arguments, "--json").stdout)
+    assert len(document["photographs"]) == 4
+    individual_of = {row.image: row.individual for row in catalogue_list.load(workspace.catalogue)}
+    assert individual_of["whales/w_1/late.png"] == "w_0"
+    assert settings.load(workspace).catalogue.pattern == "w_{number}"
+
+
+def test_each_animal_of_a_photograph_is_a_query(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_catalogue(tmp_path)
+    draw_card(tmp_path, known=2, new=0)
+    monkeypatch.chdir(tmp_path)
+    workspace = with_eyes(tmp_path / "whales-kitbox")
+    arguments = ("identify", "card", "--catalogue", "whales", "--with", "eyes", *RUN)
+    run(*arguments)
+    photograph = "card/day 1/k_0.png"
+    rows = [f"{photograph},0,0,40,60,,", f"{photograph},50,0,90,60,,"]
+    workspace.boxes.write_text("\n".join(["image,x0,y0,x1,y1,confidence,source", *rows]) + "\n")
+    result = run(*arguments, "--json")
+    found = {one["photograph"]: one for one in json.loads(result.stdout)["photographs"]}
+    assert set(found) == {f"{photograph}#1", f"{photograph}#2", "card/day 1/k_1.png"}
+    assert found[f"{photograph}#2"]["file"].endswith("k_0.png")
+    assert "several animals, each a query of its own: 1 photograph, by boxes.csv" in result.stderr
+    at = ("--workspace", str(workspace.root))
+    run("catalogue", "add", "--image", f"{photograph}#1", "--individual", "w_0", *at)
+    document = json.loads(run(*arguments, "--json").stdout)
+    again = {one["photograph"]: one for one in document["photographs"]}
+    assert set(again) == {f"{photograph}#2", "card/day 1/k_1.png"}
+    assert again[f"{photograph}#2"]["notes"] == []
