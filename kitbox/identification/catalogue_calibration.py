@@ -26,7 +26,7 @@ from kitbox.records import Floats, ImageSet, Integers, Progress, Strings
 from kitbox.workspace import Workspace
 
 # Pairs of a photograph and an individual that are held at a time; more photographs are drawn from.
-_MOST_CELLS = 4_000_000
+_MOST_CELLS = 1_000_000
 _FEWEST_QUERIES = 300
 # Individuals of each photograph that are kept with the photographs that speak for them.
 CANDIDATES = 10

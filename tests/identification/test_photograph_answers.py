@@ -8,6 +8,7 @@ import pytest
 
 import kitbox
 from kitbox.embedding.embedder import EmbedOptions
+from kitbox.ensemble.recipe import Recipe
 from kitbox.errors import KitboxError
 from kitbox.identification import identified_table
 from kitbox.identification.catalogue_workspace import open_catalogue
@@ -17,8 +18,10 @@ from kitbox.identification.photograph_answers import (
     identify,
     sentences,
 )
+from tests.commands import RUN
+from tests.commands import kitbox as kitbox_run
 from tests.identification.photographed_catalogue import broken, draw_card, draw_catalogue, with_eyes
-from tests.photographs import finish, picture
+from tests.photographs import finish, picture, write_plugin
 
 EMBED = EmbedOptions(device="cpu", precision="32", workers=0, engine="torch")
 OPTIONS = IdentifyOptions(names=("eyes",), embed=EMBED)
@@ -202,6 +205,41 @@ def test_python_has_the_same_answers(season: Path) -> None:
         answer.verdict for answer in same.answers
     ]
     assert any("cannot be read" in str(each) for each in said)
+
+
+def test_a_recipe_names_networks_and_their_whitening(season: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "best.toml"
+    Recipe.of(["eyes"], whiten=8, rerank=("dba:k=2",)).write(recipe)
+    said, found = identified(season, replace(OPTIONS, names=(str(recipe),)))
+    assert "without effect here: rerank of the recipe" in said
+    _, plain = identified(season)
+    assert found.answers[0].candidates != plain.answers[0].candidates
+    assert not any("whitened" in each for each in found.catalogue.sentences)
+
+
+def test_a_plugin_that_was_trained_here_is_taken_and_calibrated_on_its_holdout(
+    tmp_path: Path,
+) -> None:
+    draw_catalogue(tmp_path)
+    draw_card(tmp_path)
+    workspace = with_eyes(tmp_path / "work")
+    write_plugin(workspace, "learned", epochs=1, warmup_epochs=0)
+    identified(tmp_path)
+    kitbox_run(workspace, "train", "learned", *RUN)
+    said, found = identified(tmp_path, replace(OPTIONS, names=()))
+    assert "network: learned, which was trained in this workspace" in said
+    with workspace.holdout.open(encoding="utf-8", newline="") as file:
+        asked = {row["image"] for row in csv.DictReader(file) if row["side"] == "query"}
+    assert f"calibrated on the {len(asked)} photographs of the holdout, which no network" in (
+        "; ".join(said)
+    )
+    rows = found.catalogue.calibration.rows
+    assert set(found.catalogue.images.image_ids[rows].tolist()) == asked
+    # once the catalogue has grown, nobody knows which photographs it learned from
+    picture(tmp_path / "whales" / "w_11" / "11_0.png", 11, 0)
+    said, found = identified(tmp_path, replace(OPTIONS, names=("learned",)))
+    assert any(each.startswith("warning: learned may have learned from any") for each in said)
+    assert len(found.catalogue.calibration.rows) == 41
 
 
 def test_boxes_of_the_workspace_crop(tmp_path: Path) -> None:

