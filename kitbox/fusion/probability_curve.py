@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kitbox.retrieval.neighbour_graph import curve_values
 from kitbox.scoring import calibration
 
 Numbers = NDArray[np.float64]
@@ -20,6 +21,8 @@ _BEYOND = 10.0
 _ROUNDING = 1e-9
 # Where no value is known, a curve rises between these.
 _WIDE = 1000.0
+# What a probability is between.
+BOUNDS = (0.0, 1.0)
 # Points of a logistic curve between the lowest and the highest value.
 _POINTS = 65
 
@@ -28,7 +31,8 @@ _POINTS = 65
 class ProbabilityCurve:
     """A strictly increasing, piecewise linear curve through the knots `x (k,)`, `y (k,)`.
 
-    All y lie between 0 and 1. Values beyond the first and the last knot have their probability.
+    All y lie between 0 and 1. Beyond the first and the last knot it bends towards 0 and 1, and
+    reaches neither.
     """
 
     x: Numbers
@@ -36,7 +40,7 @@ class ProbabilityCurve:
 
     def probability(self, values: NDArray[np.floating]) -> Numbers:
         """Return the probability of values of any shape, NaN where a value is missing."""
-        found = np.interp(np.asarray(values, dtype=np.float64), self.x, self.y)
+        found = curve_values(np.asarray(values, dtype=np.float64), self.x, self.y, BOUNDS)
         return np.where(np.isnan(values), np.nan, found)
 
 

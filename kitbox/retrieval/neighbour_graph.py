@@ -32,6 +32,9 @@ Pairs = tuple[Integers, Integers, Floats]
 _BLOCK_SIZE = 16_000_000
 # Queries compared with all queries at a time: of 20,000, 20 MB of float32.
 _ROWS = 256
+# Beyond its knots a curve is at its bound so far away.
+_FAR = 1e300
+_NONE = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
@@ -61,16 +64,20 @@ class SimilarityMap:
 
     `curve(cosine + of_query[q] + of_gallery[g])`: `of_query (q,)` and `of_gallery (g,)` are 0
     unless given. The curve is linear between the knots `x` and `y`, and continues beyond them as
-    between the last two. It rises everywhere, so that it changes no order. Without knots it is the
-    identity.
+    between the last two, but never leaves what is `between` two numbers, where these are given. It
+    rises everywhere, so that it changes no order. Without knots it is the identity. The curve of
+    `last`, if any, follows it.
 
-    Raises KitboxError for knots that do not rise, fewer than two, or numbers that are not finite.
+    Raises KitboxError for knots that do not rise, fewer than two, or numbers that are not finite,
+    and for `y` that are not between both numbers.
     """
 
     of_query: Floats | None = None
     of_gallery: Floats | None = None
     x: tuple[float, ...] = ()
     y: tuple[float, ...] = ()
+    between: tuple[float, float] | None = None
+    last: "SimilarityMap | None" = None
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y) or len(self.x) == 1:
@@ -81,6 +88,9 @@ class SimilarityMap:
         for name, knots in (("x", self.x), ("y", self.y)):
             if not np.isfinite(knots).all() or (np.diff(knots) <= 0).any():
                 raise KitboxError(f"the knots {name} of a curve of similarities have to rise")
+        low, high = self.between or (-np.inf, np.inf)
+        if self.y and not low <= self.y[0] < self.y[-1] <= high:
+            raise KitboxError("the knots y of a curve of similarities are not within its bounds")
         for name in ("of_query", "of_gallery"):
             offsets = getattr(self, name)
             if offsets is not None and not np.isfinite(offsets).all():
@@ -94,27 +104,43 @@ class SimilarityMap:
     @property
     def identity(self) -> bool:
         """Whether a cosine stays what it is."""
-        return self.of_query is None and self.of_gallery is None and not self.x
+        no_offsets = self.of_query is None and self.of_gallery is None
+        return no_offsets and not self.x and self.last is None
 
     def curve(self, values: Floats) -> Floats:
         """Return the curve's value of each cosine and its offsets."""
+        if self.last is not None:
+            return self.last.curve(replace(self, last=None).curve(values))
         if not self.x:
             return values
+        if self.between is not None:
+            found = curve_values(values, self.x, self.y, self.between)
+            # what a list lacks stays behind all that is in it
+            return np.where(np.isneginf(values), values, inside(found, self.between))
         if len(self.x) > 2:
-            return _curve(values, self.x, self.y).astype(np.float32)
+            return curve_values(values, self.x, self.y).astype(np.float32)
         slope = (self.y[1] - self.y[0]) / (self.x[1] - self.x[0])
         line: Floats = np.float32(slope) * values + np.float32(self.y[0] - slope * self.x[0])
         return line
 
-    def then(self, x: Sequence[float], y: Sequence[float]) -> "SimilarityMap":
-        """Return the map whose curve is followed by another one of knots `x` and `y`."""
-        other = SimilarityMap(x=tuple(x), y=tuple(y))
+    def then(
+        self, x: Sequence[float], y: Sequence[float], between: tuple[float, float] | None = None
+    ) -> "SimilarityMap":
+        """Return the map whose curve is followed by another one of knots `x` and `y`.
+
+        Raises KitboxError where this one ends with a curve that is `between` two numbers.
+        """
+        if self.between is not None or self.last is not None:
+            raise KitboxError("no curve of similarities follows one that has bounds")
+        other = SimilarityMap(x=tuple(x), y=tuple(y), between=between)
+        if between is not None:  # it is nowhere a line beyond its knots
+            return replace(self, last=other)
         if not (self.x and other.x):
             return replace(self, x=self.x or other.x, y=self.y or other.y)
         # the knots of the other curve, as this one reaches them
-        back = _curve(np.array(other.x), self.y, self.x)
+        back = curve_values(np.array(other.x), self.y, self.x)
         knots = np.unique(np.concatenate([np.array(self.x), back]))
-        values = _curve(_curve(knots, self.x, self.y), other.x, other.y)
+        values = curve_values(curve_values(knots, self.x, self.y), other.x, other.y)
         rising = np.append(True, np.diff(np.maximum.accumulate(values)) > 0)  # but for rounding
         return replace(self, x=tuple(knots[rising].tolist()), y=tuple(values[rising].tolist()))
 
@@ -123,7 +149,7 @@ class SimilarityMap:
 
         Raises KitboxError for a curve of more than one slope.
         """
-        if len(self.x) > 2:
+        if len(self.x) > 2 or self.last is not None:
             raise KitboxError("offsets of queries come before a curve of similarities, not after")
         slope = (self.y[1] - self.y[0]) / (self.x[1] - self.x[0]) if self.x else 1.0
         offsets = -of_query.astype(np.float64) / slope
@@ -131,13 +157,39 @@ class SimilarityMap:
         return replace(self, of_query=total.astype(np.float32))
 
 
-def _curve(
-    values: NDArray[np.floating], x: Sequence[float], y: Sequence[float]
+def curve_values(
+    values: NDArray[np.floating],
+    x: Sequence[float] | NDArray[np.float64],
+    y: Sequence[float] | NDArray[np.float64],
+    between: tuple[float, float] | None = None,
 ) -> NDArray[np.float64]:
-    """Return the values of a curve in float64."""
+    """Return the values of the curve through the knots `x` and `y` in float64.
+
+    Beyond the knots it goes on as between the last two; with `between` it bends there, in the same
+    direction at first, towards a bound that it never reaches.
+    """
     first, last = (y[1] - y[0]) / (x[1] - x[0]), (y[-1] - y[-2]) / (x[-1] - x[-2])
-    ends = first * np.minimum(values - x[0], 0) + last * np.maximum(values - x[-1], 0)
-    return np.asarray(np.interp(values, x, y) + ends)
+    below = first * np.maximum(x[0] - values, 0)
+    above = last * np.maximum(values - x[-1], 0)
+    if between is None:
+        return np.asarray(np.interp(values, x, y) - below + above)
+    low, high = between
+    below, above = _bent(below, y[0] - low), _bent(above, high - y[-1])
+    found = np.interp(values, x, y) - below + above
+    return np.asarray(np.clip(found, np.nextafter(low, high), np.nextafter(high, low)))
+
+
+def _bent(beyond: NDArray[np.floating], room: float) -> NDArray[np.float64]:
+    """Return how far a line has come that bends, so that it never comes farther than `room`."""
+    far = np.minimum(beyond, np.float64(_FAR))
+    return np.asarray(far * (room / (room + far + _NONE)))
+
+
+def inside(values: NDArray[np.floating], between: tuple[float, float]) -> Floats:
+    """Return values between two numbers as float32, which might round to either of them."""
+    low, high = np.float32(between[0]), np.float32(between[1])
+    found = values.astype(np.float32)
+    return np.asarray(np.clip(found, np.nextafter(low, high), np.nextafter(high, low)))
 
 
 @dataclass(frozen=True)
@@ -299,16 +351,18 @@ class NeighbourGraph:
             reranked = _joined(reranked, self.reranked, len(self.search.gallery_images))
         return replace(self, reranked=reranked, outside=outside or self.outside)
 
-    def mapped(self, x: Sequence[float], y: Sequence[float]) -> "NeighbourGraph":
+    def mapped(
+        self, x: Sequence[float], y: Sequence[float], between: tuple[float, float] | None = None
+    ) -> "NeighbourGraph":
         """Return the graph with all its similarities put through a rising curve.
 
-        The knots are those of a `SimilarityMap`: no query's order changes.
+        The knots and bounds are those of a `SimilarityMap`: no query's order changes.
         """
         reranked = self.reranked
         if reranked is not None:
-            values = SimilarityMap(x=tuple(x), y=tuple(y)).curve(reranked.similarity)
-            reranked = Shortlist(reranked.rows, values)
-        return replace(self, reranked=reranked, outside=self.outside.then(x, y))
+            curve = SimilarityMap(x=tuple(x), y=tuple(y), between=between)
+            reranked = Shortlist(reranked.rows, curve.curve(reranked.similarity))
+        return replace(self, reranked=reranked, outside=self.outside.then(x, y, between))
 
     @property
     def _as_gallery(self) -> Embeddings:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitbox.fusion.probability_curve import base_rate, fit_curve, logit
+from kitbox.fusion.probability_curve import ProbabilityCurve, base_rate, fit_curve, logit
 from kitbox.scoring import calibration
 
 
@@ -37,6 +37,27 @@ def test_a_curve_rises_strictly_within_its_steps_and_beyond_both_ends() -> None:
     values = rng.normal(same, 1)
     curve = fit_curve(values, same)
     assert rises(curve, np.concatenate([values, np.linspace(-20, 20, 500)]))
+
+
+def test_beyond_its_last_knots_a_curve_bends_towards_zero_and_one_and_reaches_neither() -> None:
+    curve = ProbabilityCurve(np.array([0.0, 1.0, 2.0]), np.array([0.2, 0.5, 0.6]))
+    # as far below the first knot as a line of slope .3 needs for .2: half of .2 is left; above the
+    # last one it is a line of slope .1 that has .4 to go
+    found = curve.probability(np.array([0.0 - 0.2 / 0.3, 0.0, 1.5, 2.0, 2.0 + 3 * 0.4 / 0.1]))
+    np.testing.assert_allclose(found, [0.1, 0.2, 0.55, 0.6, 0.6 + 0.4 * 3 / 4], rtol=1e-12)
+    assert rises(curve, np.concatenate([-np.logspace(-3, 5, 50), np.logspace(-3, 5, 50)]))
+    ends = curve.probability(np.array([-np.inf, -1e300, 1e300, np.inf]))
+    assert ((ends > 0) & (ends < 1)).all()
+
+
+@pytest.mark.parametrize("positives", [3, 150])
+def test_a_fitted_curve_rises_strictly_however_far_a_value_is(positives: int) -> None:
+    rng = np.random.default_rng(3)
+    same = np.arange(400) < positives
+    values = rng.normal(same, 0.01)
+    curve = fit_curve(values, same)
+    span = np.ptp(values)
+    assert rises(curve, np.concatenate([values, np.linspace(-1000, 1000, 4001) * span]))
 
 
 def test_below_a_hundred_positives_a_curve_is_that_of_platt() -> None:

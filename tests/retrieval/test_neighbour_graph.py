@@ -362,6 +362,40 @@ def test_a_curve_over_a_graph_moves_all_its_similarities(
         assert new == pytest.approx(slow_curve(old, curve.x, curve.y), abs=1e-4)
 
 
+@settings(max_examples=50)
+@given(GRAPHS, st.integers(0, 6), st.integers(0, 999))
+def test_a_curve_with_bounds_keeps_every_order_and_stays_within_them(
+    graph: NeighbourGraph, size: int, seed: int
+) -> None:
+    before = graph.rerank(random_shortlist(graph, size, seed), random_map(graph, seed))
+    after = before.mapped((-0.5, 0, 0.5), (0.2, 0.3, 0.6), (0, 1))
+    ids = graph.search.gallery_images
+    for old, new in zip(whole(before, ids), whole(after, ids), strict=True):
+        there = np.isfinite(old)
+        assert ((new[there] > 0) & (new[there] < 1)).all()
+        assert np.isneginf(new[~there]).all()
+        order = np.argsort(old[there])
+        assert (np.diff(new[there][order]) >= 0).all()
+        apart = np.diff(old[there][order]) > 1e-4
+        assert (np.diff(new[there][order])[apart] > 0).all()
+
+
+def test_a_line_and_a_curve_with_bounds_are_one_curve() -> None:
+    # 2 · cosine + 1, then (0, .2) to (1, .6): .4 is left above, a line of slope .4 from 1 on
+    line = SimilarityMap.linear(2.0, 1.0)
+    both = line.then((0, 1), (0.2, 0.6), (0, 1))
+    cosine = np.array([-1, -0.5, 0, 1], np.float32)  # -1, 0, 1 and 3 after the line
+    expected = [0.2 - 0.4 * 0.2 / (0.2 + 0.4), 0.2, 0.6, 0.6 + 0.8 * 0.4 / (0.4 + 0.8)]
+    np.testing.assert_allclose(both.curve(cosine), expected, rtol=1e-6)
+    far = both.curve(np.array([-1e30, -np.inf, 1e30], np.float32))
+    assert 0 < far[0] < far[2] < 1
+    assert np.isneginf(far[1])  # what a list lacks
+    with pytest.raises(KitboxError, match="no curve of similarities follows one that has bounds"):
+        both.then((0, 1), (0, 1))
+    with pytest.raises(KitboxError, match="knots y of a curve of similarities are not within its"):
+        SimilarityMap(x=(0, 1), y=(-0.1, 0.5), between=(0, 1))
+
+
 def test_offsets_of_queries_are_subtracted_after_a_line() -> None:
     graph = graph_of(at_angles(0, 90, prefix="q"), at_angles(0))
     lower = SimilarityMap.linear(0.5, 0.1).minus(np.array([0.25, -0.5], np.float32))
