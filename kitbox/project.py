@@ -9,10 +9,10 @@
 import sys
 import time
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 import numpy as np
 
@@ -23,9 +23,10 @@ from kitbox.dataset.collection import Collection, collect
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.ensemble import answers, members, neighbour_table
 from kitbox.ensemble.ensemble import Combine, Ensemble, UnknownRule
+from kitbox.ensemble.members import MemberSource
 from kitbox.ensemble.neighbour_table import AllImages
 from kitbox.ensemble.recipe import Recipe
-from kitbox.errors import KitboxError, KitboxWarning
+from kitbox.errors import KitboxError, KitboxWarning, did_you_mean
 from kitbox.files import check_writable
 from kitbox.identification import catalogue_workspace, identified_table, photograph_answers
 from kitbox.identification.photograph_answers import Identification
@@ -33,6 +34,7 @@ from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.keypoints.pair_scores import MatchOptions
 from kitbox.keypoints.shortlist_matches import match_shortlists
 from kitbox.plugin import discovery
+from kitbox.plugin.discovery import NamedPlugin
 from kitbox.plugin.views import parse_views
 from kitbox.records import (
     Checkpoint,
@@ -62,6 +64,39 @@ Engine = Literal["auto", "torch", "onnx"]
 Result = TypeVar("Result")
 # Seconds between two events of progress.
 _INTERVAL = 5.0
+
+
+class MemberKeywords(TypedDict, total=False):
+    """How much each name counts, the views of images, and whitening, as options of commands.
+
+    `views` are averaged, as ["plain", "flip"]; `whiten` is one for all, or one for each name.
+    """
+
+    weights: Sequence[float] | None
+    views: Sequence[str]
+    whiten: int | Sequence[int | None] | None
+
+
+class SearchKeywords(TypedDict, total=False):
+    """How an ensemble answers, but for the weights of its members, as options of commands."""
+
+    views: Sequence[str]
+    whiten: int | Sequence[int | None] | None
+    combine: Combine
+    dims: int | None
+    new_label: UnknownRule
+    threshold: str | None
+    rerank: str | Sequence[str]
+    match: str | Sequence[str]
+    fusion: str | None
+    balance: str | None
+    checkpoint: Literal["last", "best"]
+
+
+class EnsembleKeywords(SearchKeywords, total=False):
+    """How an ensemble answers, as options of `kitbox score`."""
+
+    weights: Sequence[float] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +215,8 @@ class Project:
         """
         if weights is not None and init_from is not None:
             raise KitboxError("weights and init_from both say where to start; give one of them")
+        if on == "all" and fold != 1:
+            raise KitboxError("on='all' trains on every label; it has no fold")
         competition = self.competition
         named = discovery.load(name, self.workspace)
         options = TrainOptions(
@@ -198,25 +235,14 @@ class Project:
     def score(
         self,
         *names: str,
-        weights: Sequence[float] | None = None,
-        views: Sequence[str] = (),
-        whiten: int | Sequence[int | None] | None = None,
-        combine: Combine = "embeddings",
-        dims: int | None = None,
-        new_label: UnknownRule = "threshold",
-        threshold: str | None = None,
-        rerank: str | Sequence[str] = (),
-        match: str | Sequence[str] = (),
-        fusion: str | None = None,
-        balance: str | None = None,
         recipe: str | Path | None = None,
-        checkpoint: Literal["last", "best"] = "last",
         fold: int | Literal["all"] = 1,
+        **options: Unpack[EnsembleKeywords],
     ) -> Scores:
         """Return the local scores of one plugin, or of several as an ensemble.
 
         A `recipe` is a file, such as 'best.toml', in place of names and options. Without either it
-        is that of kitbox.toml. `whiten` is one for all, or one for each name.
+        is that of kitbox.toml. `options` are those of `EnsembleKeywords`.
 
         >>> scores = whales.score("frozen_64", whiten=8)
         >>> 0 <= scores.main.value <= 1
@@ -226,23 +252,8 @@ class Project:
         >>> whales.score("frozen_64", rerank="dba:k=2").main.queries
         5
         """
-        chosen = self._recipe(
-            names,
-            recipe,
-            weights=weights,
-            views=views,
-            whiten=whiten,
-            combine=combine,
-            dims=dims,
-            new_label=new_label,
-            threshold=threshold,
-            checkpoint=checkpoint,
-            rerank=rerank,
-            match=match,
-            fusion=fusion,
-            balance=balance,
-        )
-        competition, sources = self.competition, chosen.sources(self.workspace)
+        chosen = self._recipe(names, recipe, EnsembleKeywords, options)
+        competition, sources = self.competition, self._sources(chosen)
         found = []
         for number in _folds(fold, competition):
             stage = answers.score_plugins(
@@ -263,19 +274,9 @@ class Project:
         trials: int = 60,
         seconds: float | None = None,
         seed: int = 0,
-        views: Sequence[str] = (),
-        whiten: int | Sequence[int | None] | None = None,
-        combine: Combine = "embeddings",
-        dims: int | None = None,
-        new_label: UnknownRule = "threshold",
-        threshold: str | None = None,
-        rerank: str | Sequence[str] = (),
-        match: str | Sequence[str] = (),
-        fusion: str | None = None,
-        balance: str | None = None,
-        checkpoint: Literal["last", "best"] = "last",
         out: str | Path | None = None,
         fold: int | Literal["all"] = 1,
+        **options: Unpack[SearchKeywords],
     ) -> SearchResult:
         """Search for members, weights and steps; return the gain out of sample and the recipe.
 
@@ -291,22 +292,10 @@ class Project:
         limits = SearchSettings(metric=metric, trials=trials, seconds=seconds, seed=seed)
         if out is not None:
             check_writable(Path(out))
-        given = self._recipe(
-            names,
-            None,
-            views=views,
-            whiten=whiten,
-            combine=combine,
-            dims=dims,
-            new_label=new_label,
-            threshold=threshold,
-            checkpoint=checkpoint,
-            rerank=rerank,
-            match=match,
-            fusion=fusion,
-            balance=balance,
-        )
-        sources = given.sources(self.workspace)
+        if not names and self.competition.ensemble.recipe is None:
+            raise KitboxError("name plugins to search among", fix="'kitbox plugins' lists plugins")
+        given = self._recipe(names, None, SearchKeywords, options)
+        sources = self._sources(given)
         stage = recipe_search.search_recipe(given, sources, self._holdout_folds(fold), limits)
         found = self._run(stage)
         if out is not None and found.recipe is not None:
@@ -317,20 +306,10 @@ class Project:
         self,
         *names: str,
         metric: str | None = None,
-        views: Sequence[str] = (),
-        whiten: int | Sequence[int | None] | None = None,
-        combine: Combine = "embeddings",
-        dims: int | None = None,
-        new_label: UnknownRule = "threshold",
-        threshold: str | None = None,
-        rerank: str | Sequence[str] = (),
-        match: str | Sequence[str] = (),
-        fusion: str | None = None,
-        balance: str | None = None,
         recipe: str | Path | None = None,
-        checkpoint: Literal["last", "best"] = "last",
         out: str | Path | None = None,
         fold: int | Literal["all"] = 1,
+        **options: Unpack[SearchKeywords],
     ) -> Explanation:
         """Return what each member, view, whitening and step adds to an ensemble or a recipe.
 
@@ -342,27 +321,15 @@ class Project:
         ['frozen_64', 'frozen_64@views=plain+flip']
         """
         beside = names if recipe is not None else ()
-        given = self._recipe(
-            () if beside else names,
-            recipe,
-            views=() if beside else views,
-            whiten=whiten,
-            combine=combine,
-            dims=dims,
-            new_label=new_label,
-            threshold=threshold,
-            checkpoint=checkpoint,
-            rerank=rerank,
-            match=match,
-            fusion=fusion,
-            balance=balance,
-        )
+        # views are those of the plugins beside a recipe
+        views: SearchKeywords = {"views": options.pop("views", ())} if beside else {}
+        given = self._recipe(() if beside else names, recipe, SearchKeywords, options)
         if out is not None:
             check_writable(Path(out))
-        sources, others = given.sources(self.workspace), None
+        sources, others = self._sources(given), None
         if beside:
-            added = self._recipe(beside, None, views=views)
-            others = added, added.sources(self.workspace)
+            added = self._recipe(beside, None, SearchKeywords, views)
+            others = added, self._sources(added)
         folds = self._holdout_folds(fold)
         found = self._run(
             recipe_search.explain_recipe(given, sources, folds, others=others, metric=metric)
@@ -374,11 +341,9 @@ class Project:
     def embeddings(
         self,
         *names: str,
-        weights: Sequence[float] | None = None,
-        views: Sequence[str] = (),
-        whiten: int | Sequence[int | None] | None = None,
         recipe: str | Path | None = None,
         on: Literal["holdout", "all"] = "holdout",
+        **options: Unpack[MemberKeywords],
     ) -> Embeddings:
         """Return the unit embeddings of all usable images; several plugins' are joined.
 
@@ -389,19 +354,17 @@ class Project:
         >>> found.image_ids.shape, found.vectors.shape
         ((32,), (32, 16))
         """
-        chosen = self._recipe(names, recipe, weights=weights, views=views, whiten=whiten)
+        chosen = self._recipe(names, recipe, MemberKeywords, options)
         return self._run(self._open(chosen, on).embeddings())
 
     def neighbours(
         self,
         *names: str,
         k: int = 20,
-        weights: Sequence[float] | None = None,
-        views: Sequence[str] = (),
-        whiten: int | Sequence[int | None] | None = None,
         rerank: str | Sequence[str] = (),
         recipe: str | Path | None = None,
         on: Literal["holdout", "all"] = "holdout",
+        **options: Unpack[MemberKeywords],
     ) -> Table:
         """Return the k images most similar to each usable image, best first.
 
@@ -413,9 +376,7 @@ class Project:
         """
         if k < 1:
             raise KitboxError(f"k = {k}: give 1 or more")
-        chosen = self._recipe(
-            names, recipe, weights=weights, views=views, whiten=whiten, rerank=rerank
-        )
+        chosen = self._recipe(names, recipe, MemberKeywords, options, rerank=rerank)
         found = self._open(chosen, on, "rerank")
         images = found.images
         return Table(
@@ -427,19 +388,21 @@ class Project:
     def match(
         self,
         *names: str,
-        matcher: str = "sift",
-        queries: Literal["holdout", "test"] = "holdout",
+        matcher: str | Sequence[str] | None = None,
+        shortlist: int | None = None,
         budget: int | None = None,
-        weights: Sequence[float] | None = None,
-        views: Sequence[str] = (),
-        whiten: int | Sequence[int | None] | None = None,
+        queries: Literal["holdout", "test", "all"] = "holdout",
         rerank: str | Sequence[str] = (),
         recipe: str | Path | None = None,
+        checkpoint: Literal["last", "best"] = "last",
+        **options: Unpack[MemberKeywords],
     ) -> Table:
         """Match keypoints of each query with those of the images most similar to it.
 
-        `matcher` has settings as "sift:shortlist=50,points=800". Return a row for each pair of a
-        shortlist, by query and rank; counts are NaN where a pair was not measured.
+        A `matcher` has settings as "sift:shortlist=50,points=800"; `shortlist` and `budget` hold
+        where it has none of its own. Without one the matchers are those of the recipe, or sift.
+        Return a row for each pair of a shortlist, by query and rank; with several matchers the
+        column `matcher` comes first. Counts are NaN where a pair was not measured.
 
         >>> matched = whales.match("frozen_64", matcher="sift:shortlist=3")
         >>> matched.columns[-4:]
@@ -447,57 +410,46 @@ class Project:
         >>> len(matched)
         15
         """
-        try:
-            parsed = MatchSettings.parse(matcher)
-        except ValueError as error:
-            raise KitboxError(str(error), where="matcher") from error
         used = self._recipe(
-            names, recipe, weights=weights, views=views, whiten=whiten, rerank=rerank
+            names, recipe, MemberKeywords, options, rerank=rerank, checkpoint=checkpoint
         )
-        self._show_unused(used, "rerank")
-        setup = self._setup(used)
-        suitable = members.for_holdout if queries == "holdout" else members.for_submission
-        chosen = suitable(
-            self.workspace,
-            used.sources(self.workspace),
-            used.weights,
-            setup.collection,
-            used.checkpoint,
-            whitening=used.whitening,
-        )
-        for line in members.checkpoint_warnings(chosen):
-            self._show(line)
-        options = MatchOptions(workers=self.workers, budget=budget, device=self.device)
-        ensemble = replace(setup, members=chosen)
-        graphs, images = self._run(neighbour_table.search_side(ensemble, queries))
+        self._show_unused(used, "rerank", *(("match",) if matcher is None else ()))
+        texts = (matcher,) if isinstance(matcher, str) else matcher or used.match or ("sift",)
+        matchers = [MatchSettings.parse(t, shortlist=shortlist, budget=budget) for t in texts]
+        setup, sources, tables = self._setup(used), self._sources(used), []
         labelled, unreadable = setup.collection.labelled, setup.collection.unreadable
-        found = self._run(
-            match_shortlists(parsed, graphs, images, self.workspace, options, unreadable=unreadable)
-        )
-        return Table(
-            found.columns(
-                dict(zip(labelled.image_ids.tolist(), labelled.labels.tolist(), strict=True))
+        label_of = dict(zip(labelled.image_ids.tolist(), labelled.labels.tolist(), strict=True))
+        match_options = MatchOptions(workers=self.workers, device=self.device)
+        for side in _sides(queries):
+            suitable = members.for_holdout if side == "holdout" else members.for_submission
+            chosen = suitable(
+                self.workspace,
+                sources,
+                used.weights,
+                setup.collection,
+                used.checkpoint,
+                whitening=used.whitening,
             )
-        )
+            for line in members.checkpoint_warnings(chosen):
+                self._show(line)
+            stage = neighbour_table.search_side(replace(setup, members=chosen), side)
+            graphs, images = self._run(stage)
+            for one in matchers:
+                matches = match_shortlists(
+                    one, graphs, images, self.workspace, match_options, unreadable=unreadable
+                )
+                columns = self._run(matches).columns(label_of)
+                name = strings([str(one)] * len(columns["image"]))
+                tables.append(({"matcher": name} if len(matchers) > 1 else {}) | columns)
+        return Table({name: np.concatenate([t[name] for t in tables]) for name in tables[0]})
 
     def submit(
         self,
         *names: str,
         note: str = "",
-        weights: Sequence[float] | None = None,
-        views: Sequence[str] = (),
-        whiten: int | Sequence[int | None] | None = None,
-        combine: Combine = "embeddings",
-        dims: int | None = None,
-        new_label: UnknownRule = "threshold",
-        threshold: str | None = None,
-        rerank: str | Sequence[str] = (),
-        match: str | Sequence[str] = (),
-        fusion: str | None = None,
-        balance: str | None = None,
         recipe: str | Path | None = None,
         top_k: int | None = None,
-        checkpoint: Literal["last", "best"] = "last",
+        **options: Unpack[EnsembleKeywords],
     ) -> Package:
         """Write a submission with its receipt; return both, with the local scores.
 
@@ -507,25 +459,10 @@ class Project:
         >>> made.receipt["note"]
         'frozen'
         """
-        chosen = self._recipe(
-            names,
-            recipe,
-            weights=weights,
-            views=views,
-            whiten=whiten,
-            combine=combine,
-            dims=dims,
-            new_label=new_label,
-            threshold=threshold,
-            checkpoint=checkpoint,
-            rerank=rerank,
-            match=match,
-            fusion=fusion,
-            balance=balance,
-        )
+        chosen = self._recipe(names, recipe, EnsembleKeywords, options)
         stage = receipt.submit(
             self._setup(chosen, top_k=top_k),
-            chosen.sources(self.workspace),
+            self._sources(chosen),
             chosen.weights,
             chosen.checkpoint,
             whitening=chosen.whitening,
@@ -553,20 +490,29 @@ class Project:
         self,
         names: Sequence[str],
         file: str | Path | None,
-        *,
-        views: Sequence[str] = (),
-        **options: Any,
+        known: type,
+        keywords: Mapping[str, Any],
+        **others: Any,
     ) -> Recipe:
-        """Return the recipe of some names with options, or of a file; else kitbox.toml's."""
-        if isinstance(views, str):
+        """Return the recipe of some names with options, or of a file; else kitbox.toml's.
+
+        Raises TypeError for keywords that are not `known`, as Python does.
+        """
+        for name in keywords:
+            if name not in known.__annotations__:
+                near = did_you_mean(name, known.__annotations__)
+                raise TypeError(f"unexpected keyword argument '{name}'{near}")
+        options = {"views": (), **keywords, **others}
+        if isinstance(options["views"], str):
+            views = options["views"]
             raise KitboxError(f"views = {views!r}: give several, as [{views!r}]")
-        for name in ("rerank", "match"):
-            steps = options.get(name, ())
+        for name in {"rerank", "match"} & options.keys():
+            steps = options[name]
             options[name] = (steps,) if isinstance(steps, str) else tuple(steps)
         usual = {"combine": "embeddings", "new_label": "threshold", "checkpoint": "last"}
         given = [
             f"{name}="
-            for name, value in ({"views": tuple(views)} | options).items()
+            for name, value in (options | {"views": tuple(options["views"])}).items()
             if value not in (None, (), usual.get(name))
         ]
         path = None if file is None else Path(file).expanduser()
@@ -574,10 +520,18 @@ class Project:
         if found is not None:
             return found[1]
         try:
-            viewed = [view.name for view in parse_views(views)]
+            options["views"] = [view.name for view in parse_views(options["views"])]
         except ValueError as error:
             raise KitboxError(str(error), where="views") from error
-        return Recipe.of(names, views=viewed, **options)
+        return Recipe.of(names, **options)
+
+    def _sources(self, recipe: Recipe) -> list[MemberSource]:
+        """Return the plugins or embeddings of a recipe; tell of views that change nothing."""
+        found = recipe.sources(self.workspace)
+        for one, member in zip(found, recipe.members, strict=True):
+            if member.views and not isinstance(one, NamedPlugin):
+                self._show(f"{one.name} is imported embeddings: views leave it as it is")
+        return found
 
     def _setup(self, recipe: Recipe, *, fold: int = 1, top_k: int | None = None) -> Ensemble:
         competition = recipe.set_threshold(self.competition)
@@ -605,7 +559,7 @@ class Project:
 
     def _open(self, recipe: Recipe, on: Literal["holdout", "all"], *used: str) -> AllImages:
         """Return all usable images, with the ensemble of a recipe for looking at them."""
-        sources = recipe.sources(self.workspace)
+        sources = self._sources(recipe)
         self._show_unused(recipe, *used)
         stage = neighbour_table.open_all(
             self._setup(recipe),
@@ -721,6 +675,10 @@ def identify(
 
 def _labels(images: ImageSet) -> Strings:
     return images.labels if images.labels is not None else strings([""] * len(images))
+
+
+def _sides(queries: Literal["holdout", "test", "all"]) -> tuple[Literal["holdout", "test"], ...]:
+    return ("holdout", "test") if queries == "all" else (queries,)
 
 
 def _folds(fold: int | Literal["all"], competition: Competition) -> list[int]:

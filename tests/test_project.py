@@ -3,6 +3,7 @@
 import csv
 import doctest
 import io
+import re
 import subprocess
 import sys
 import warnings
@@ -119,9 +120,22 @@ def test_mistakes_are_one_sentence(whales: Project, tmp_path: Path) -> None:
         (lambda: whales.images["labels"], "no column labels; did you mean label?"),
         (lambda: whales.submit("frozen_64", top_k=9), "--top-k 9"),
         (lambda: whales.train("small_32", weights="hub", init_from="x"), "give one of them"),
+        (lambda: whales.train("small_32", on="all", fold=2), "every label; it has no fold"),
+        (lambda: whales.search(), "name plugins to search among"),
+        (lambda: whales.match("frozen_64", budget=0), "budget = 0 should be greater than or eq"),
     ):
         with pytest.raises(KitboxError, match=message):
             mistake()
+
+
+def test_a_misspelt_keyword_is_refused_as_by_python(whales: Project) -> None:
+    for call, message in (
+        (lambda: whales.score("frozen_64", wieghts=[1]), "'wieghts'; did you mean weights?"),
+        (lambda: whales.search("frozen_64", weights=[1]), "unexpected keyword argument 'weights'"),
+        (lambda: whales.neighbours("frozen_64", fusion="logit"), "argument 'fusion'"),
+    ):
+        with pytest.raises(TypeError, match=re.escape(message)):
+            call()
 
 
 def test_a_mistake_in_the_settings_shows_when_they_are_opened(tmp_path: Path) -> None:

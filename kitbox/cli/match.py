@@ -1,6 +1,5 @@
 """Command that matches keypoints: match."""
 
-import re
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,8 +9,8 @@ import typer
 from kitbox.cli.options import (
     CheckpointOption,
     CombineOptions,
-    DeviceOptions,
     JsonOption,
+    MatchDeviceOptions,
     MemberOptions,
     NamesArgument,
     RerankOption,
@@ -30,7 +29,7 @@ from kitbox.cli.terminal import (
     print_line,
     print_table,
 )
-from kitbox.errors import KitboxError, counted
+from kitbox.errors import counted
 
 if TYPE_CHECKING:
     from kitbox.ensemble.ensemble import Ensemble
@@ -69,7 +68,8 @@ def match(
         int | None,
         typer.Option(
             "--budget",
-            help="Pairs to match at most, the nearest of all queries first; default: all.",
+            help="Pairs of a matcher at most, the nearest of all queries first; default: the "
+            "matcher's, or all.",
             metavar="PAIRS",
             min=1,
         ),
@@ -78,7 +78,7 @@ def match(
     whiten: WhitenOption = None,
     rerank: RerankOption = None,
     checkpoint: CheckpointOption = "last",
-    device: DeviceOptions,
+    device: MatchDeviceOptions,
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
@@ -96,15 +96,21 @@ def match(
     """
     from kitbox.ensemble import members, neighbour_table
     from kitbox.ensemble.ensemble import Ensemble
+    from kitbox.keypoints.match_settings import MatchSettings
     from kitbox.keypoints.pair_scores import MatchOptions
     from kitbox.keypoints.shortlist_matches import match_shortlists
 
-    settings = [parse_matcher(text, shortlist) for text in matchers or ()]
+    settings = [
+        MatchSettings.parse(text, shortlist=shortlist, budget=budget) for text in matchers or ()
+    ]
     workspace, competition = open_workspace(folder)
     combine = CombineOptions(whiten=whiten, rerank=rerank, checkpoint=checkpoint)
     recipe = choose_recipe(names, plugins, combine, workspace, competition)
     print_unused(recipe, "rerank", *(() if settings else ("match",)))
-    settings = settings or [parse_matcher(text, shortlist) for text in recipe.match or ("sift",)]
+    settings = settings or [
+        MatchSettings.parse(text, shortlist=shortlist, budget=budget)
+        for text in recipe.match or ("sift",)
+    ]
     sources = load_sources(recipe, workspace)
     collection = load_collection(workspace, competition)
     setup = Ensemble(
@@ -114,7 +120,7 @@ def match(
         options=recipe.options(),
         embed_options=device.for_embedding(),
     )
-    options = MatchOptions(workers=device.workers, budget=budget, device=device.device)
+    options = MatchOptions(workers=device.workers, device=device.device)
     sides: tuple[Literal["holdout", "test"], ...]
     sides = ("holdout", "test") if queries == "all" else (queries,)
     report = []
@@ -153,19 +159,6 @@ def match(
         row.print_effect()
 
 
-def parse_matcher(text: str, shortlist: int | None = None) -> "MatchSettings":
-    """Return the settings of a matcher; `shortlist` holds where the text has none of its own."""
-    from kitbox.keypoints.match_settings import MatchSettings
-
-    try:
-        settings = MatchSettings.parse(text)
-    except ValueError as error:
-        raise KitboxError(str(error), where="--with") from error
-    if shortlist is None or re.search(r"[:,]\s*shortlist\s*=", text):
-        return settings
-    return replace(settings, shortlist=shortlist)
-
-
 class _Row:
     """What a matcher did for the queries of a side, and what it is worth on the holdout."""
 
@@ -202,7 +195,7 @@ class _Row:
             found.reordered(),
             collection.holdout,
             ensemble.competition,
-            ("similarity", f"{self.settings.method} alone"),
+            ("similarity", f"{self.settings.kind} alone"),
             test_has_groups=collection.test_has_groups,
         )
 
@@ -226,7 +219,7 @@ class _Row:
         if self.separation is not None and self.separation.auc is not None:
             pairs, count = self.separation, self.found.pairs.ranked_by
             print_line(
-                f"{self.settings.method}: {pairs.same:,} of "
+                f"{self.settings.kind}: {pairs.same:,} of "
                 f"{counted(pairs.pairs, 'labelled pair')} show one individual; area under the ROC "
                 f"curve of the {count} {pairs.auc:.3f}, of the similarity "
                 f"{pairs.auc_of_similarity:.3f}"

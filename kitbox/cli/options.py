@@ -176,6 +176,20 @@ class DeviceOptions(HardwareOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MatchDeviceOptions(DeviceOptions):
+    """Where and how networks embed images, and keypoints are matched."""
+
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            help="Processes that read images, and threads that match keypoints.",
+            min=0,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CombineOptions:
     """How trained plugins answer together."""
 

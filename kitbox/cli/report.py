@@ -11,6 +11,7 @@ from kitbox.cli.options import (
     DeviceOptions,
     FoldOption,
     JsonOption,
+    MatchDeviceOptions,
     MemberOptions,
     ViewOption,
     WhitenOption,
@@ -56,7 +57,7 @@ def report(
     plugins: MemberOptions,
     combine: CombineOptions,
     fold: FoldOption = "1",
-    device: DeviceOptions,
+    device: MatchDeviceOptions,
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:

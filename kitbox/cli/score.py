@@ -9,9 +9,9 @@ import typer
 
 from kitbox.cli.options import (
     CombineOptions,
-    DeviceOptions,
     FoldOption,
     JsonOption,
+    MatchDeviceOptions,
     MemberOptions,
     NamesArgument,
     ViewOption,
@@ -57,7 +57,7 @@ def score(
         str | None, typer.Option("--metric", help="Show this metric alone.", metavar="M")
     ] = None,
     fold: FoldOption = "1",
-    device: DeviceOptions,
+    device: MatchDeviceOptions,
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
@@ -116,7 +116,7 @@ def compare(
         int, typer.Option("--changed", help="Gained and lost queries to list.", min=0)
     ] = 5,
     fold: FoldOption = "1",
-    device: DeviceOptions,
+    device: MatchDeviceOptions,
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
@@ -173,7 +173,7 @@ def ensemble(
         bool, typer.Option("--submit", help="Package a submission for the leaderboard.")
     ] = False,
     note: Annotated[str, typer.Option("--note", help="A note to keep in the receipt.")] = "",
-    device: DeviceOptions,
+    device: MatchDeviceOptions,
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
@@ -292,7 +292,7 @@ def _score(
     workspace: "Workspace",
     competition: "Competition",
     fold: str,
-    device: DeviceOptions,
+    device: MatchDeviceOptions,
 ) -> "tuple[list[Ensemble], EnsembleScore]":
     """Return the ensemble of each fold, of one or of all, and their local score."""
     from kitbox.ensemble import answers

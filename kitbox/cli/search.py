@@ -9,9 +9,9 @@ import typer
 
 from kitbox.cli.options import (
     CombineOptions,
-    DeviceOptions,
     FoldOption,
     JsonOption,
+    MatchDeviceOptions,
     MemberOptions,
     NamesArgument,
     RecipeOption,
@@ -68,7 +68,7 @@ def search(
         Path, typer.Option("--out", help="Where to write the recipe.", metavar="FILE")
     ] = _DEFAULT_FILE,
     fold: FoldOption = "1",
-    device: DeviceOptions,
+    device: MatchDeviceOptions,
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
@@ -125,7 +125,7 @@ def explain(
         ),
     ] = None,
     fold: FoldOption = "1",
-    device: DeviceOptions,
+    device: MatchDeviceOptions,
     as_json: JsonOption = False,
     folder: WorkspaceOption = None,
 ) -> None:
@@ -170,7 +170,7 @@ def explain(
 
 
 def _load_folds(
-    workspace: "Workspace", competition: "Competition", fold: str, device: DeviceOptions
+    workspace: "Workspace", competition: "Competition", fold: str, device: MatchDeviceOptions
 ) -> "HoldoutFolds":
     from kitbox.selection.recipe_search import HoldoutFolds
 

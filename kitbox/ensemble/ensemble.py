@@ -19,6 +19,8 @@ from kitbox.workspace import Workspace
 
 Combine = Literal["embeddings", "labels", "classifier"]
 UnknownRule = Literal["threshold", "learned"]
+# What to do about a fixed threshold that was meant for other similarities.
+_FITTED = "add --threshold best, or a share as --threshold 16.5%"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,12 @@ class EnsembleOptions:
                 f"--balance {self.balance} changes similarities, for which a fixed threshold was "
                 "not meant; add --threshold best, or a share as --threshold 16.5%"
             )
+        limit = competition.threshold.similarity
+        if fixed and limit is not None and self.fusion_settings is not None and not 0 < limit < 1:
+            raise KitboxError(
+                f"a fixed threshold of {limit:g} cuts fused probabilities, which lie between 0 and "
+                f"1; {_FITTED}"
+            )
         if self.unknown == "threshold":
             return
         if not (asks_labels and competition.uses_threshold):
@@ -114,6 +122,22 @@ class EnsembleOptions:
                 "of 1 / rank and not for baks_baus; add --threshold balanced, or a share as "
                 "--threshold 16.5%"
             )
+
+    def threshold_note(self, competition: Competition) -> str:
+        """Return a sentence about a fixed threshold on another scale than cosines, '' if none."""
+        limit = competition.threshold.similarity
+        fixed = competition.uses_threshold and competition.threshold.rule == "fixed"
+        if not fixed or limit is None or not (self.rerank or self.fusion_settings):
+            return ""
+        if self.fusion_settings is not None:
+            what = "fused probabilities, not the similarities of embeddings"
+        else:
+            steps = " and ".join(step.kind for step in parse_steps(self.rerank))
+            verb = "change" if len(self.rerank) > 1 else "changes"
+            what = f"similarities whose scale {steps} {verb}"
+        return (
+            f"the fixed threshold {limit:g} cuts {what}; unless it was chosen for them, {_FITTED}"
+        )
 
     def reranker(self, labelled: LabelledImages, competition: Competition) -> Reranker | None:
         """Return the steps of `rerank` as one, None where there are none.
@@ -142,7 +166,7 @@ class EnsembleOptions:
         if self.combine == "classifier" and not blend:
             raise KitboxError(
                 f"--combine classifier ranks labels without {option}; blend both, as "
-                f"--fusion {settings.method.name}:blend=0.5"
+                f"--fusion {settings.method.kind}:blend=0.5"
             )
         if blend and self.combine != "classifier":
             raise KitboxError(

@@ -8,14 +8,17 @@ import numpy as np
 
 from kitbox.errors import KitboxError, counted
 from kitbox.fusion import fusion_model
-from kitbox.fusion.fusion_method import DEFAULT, FusionMethod, parse_fusion
+from kitbox.fusion.fusion_method import DEFAULT, Boost, FusionMethod, parse_fusion
 from kitbox.fusion.fusion_model import FusionModel
 from kitbox.fusion.pair_signals import SignalPairs, SignalSources, collect_pairs
 from kitbox.fusion.pair_table import PairTruth
-from kitbox.fusion.probability_curve import Numbers
+from kitbox.fusion.probability_curve import BOUNDS, Numbers
 from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.records import Progress, strings
-from kitbox.retrieval.neighbour_graph import NeighbourGraph, Shortlist
+from kitbox.retrieval.neighbour_graph import NeighbourGraph, Shortlist, inside
+
+# Below it a weight is 0.00 in a sentence.
+_USELESS = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +40,11 @@ class FusionSettings:
         method = parse_fusion(fusion or DEFAULT)
         matchers: list[MatchSettings] = []
         for text in match:
-            try:
-                settings = MatchSettings.parse(text)
-            except ValueError as error:
-                raise KitboxError(str(error), where="--match") from error
+            settings = MatchSettings.parse(text)
             if settings in matchers:
                 raise KitboxError(f"the matcher '{text}' is given twice; leave one out")
             matchers.append(settings)
-        if method.name == "boost" and not matchers:
+        if isinstance(method, Boost) and not matchers:
             raise KitboxError(
                 "boost raises similarities by local matches, and there is no matcher; add "
                 "--match sift",
@@ -87,6 +87,8 @@ def fuse_holdout(
     absent = {name: len(ids) for name, ids in pairs.without_keypoints.items()}
     if absent:
         evidence["without_keypoints"] = absent
+    if pairs.over_budget:
+        evidence["over_budget"] = pairs.over_budget
     return FusedHoldout(
         graphs=with_probabilities(sources.graphs, pairs, fit.probability, fit.model),
         model=fit.model,
@@ -118,9 +120,9 @@ def with_probabilities(
         rows = np.full((queries, width), -1, dtype=np.int64)
         similarity = np.zeros((queries, width), dtype=np.float32)
         rows[query, place] = pairs.rows[own]
-        similarity[query, place] = probability[own]
+        similarity[query, place] = inside(probability[own], BOUNDS)
         curve = model.outside
-        mapped = graph.mapped(curve.x.tolist(), curve.y.tolist())
+        mapped = graph.mapped(curve.x.tolist(), curve.y.tolist(), BOUNDS)
         found.append(mapped.rerank(Shortlist(rows, similarity)))
     return tuple(found)
 
@@ -136,8 +138,16 @@ def fusion_sentences(evidence: dict[str, Any]) -> list[str]:
         f"{evidence['calibration_error']:.3f} on average over {evidence['pairs']:,} pairs, "
         f"{evidence['same']:,} of them of one individual, each by a fit without its individuals"
     ]
-    useless = [name for name, weight in (weights or {}).items() if weight < 0.005]
-    if useless:
+    useless = [name for name, weight in (weights or {}).items() if weight < _USELESS]
+    if not 0 < evidence["same"] < evidence["pairs"]:
+        useless = []  # no weight was fitted
+    if useless and weights is not None and len(useless) == len(weights):
+        what = "all signals have" if len(useless) > 1 else f"{useless[0]} has"
+        sentences.append(
+            f"{what} weight 0: on the holdout nothing tells pairs of one individual from others; "
+            "leave --fusion and --match out"
+        )
+    elif useless:
         verb = "has" if len(useless) == 1 else "have"
         sentences.append(f"{' and '.join(useless)} {verb} weight 0: no help to the other signals")
     if evidence["same"] == 0:
@@ -154,6 +164,11 @@ def fusion_sentences(evidence: dict[str, Any]) -> list[str]:
         have = "has" if count == 1 else "have"
         sentences.append(
             f"{counted(count, 'photograph')} {have} no keypoints of {name} and keep"
+            f"{'s' if count == 1 else ''} the global similarity"
+        )
+    for name, count in evidence.get("over_budget", {}).items():
+        sentences.append(
+            f"the budget of {name} left out {counted(count, 'pair')}, which keep"
             f"{'s' if count == 1 else ''} the global similarity"
         )
     return sentences

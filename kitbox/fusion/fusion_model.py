@@ -7,7 +7,7 @@ import numpy as np
 
 from kitbox.errors import KitboxError
 from kitbox.fusion import pair_classifier, pair_scorer
-from kitbox.fusion.fusion_method import FusionMethod
+from kitbox.fusion.fusion_method import BoostedTrees, FusionMethod, LogitSum
 from kitbox.fusion.label_blend import LabelBlend
 from kitbox.fusion.pair_classifier import Features, PairClassifier
 from kitbox.fusion.pair_scorer import PairScorer
@@ -97,7 +97,7 @@ def cross_fit(
             "has nothing to be fitted on; leave --fusion and --match out"
         )
     found = np.empty(len(table))
-    features = pair_classifier.pair_features(table) if method.name == "classifier" else None
+    features = pair_classifier.pair_features(table) if isinstance(method, BoostedTrees) else None
     both = np.where(table.reverse >= 0, truth.part_of_second, truth.part_of_first)
     low, high = np.minimum(truth.part_of_first, both), np.maximum(truth.part_of_first, both)
     one_kind = 0
@@ -137,7 +137,7 @@ def _fit(
     without: tuple[int, ...],
     features: Features | None,
 ) -> PairScorer | PairClassifier:
-    if method.name == "classifier":
+    if isinstance(method, BoostedTrees):
         return pair_classifier.fit_classifier(table, truth, without, features)
     return pair_scorer.fit(method, table, truth, without)
 
@@ -167,7 +167,7 @@ def _evidence(
         "signals": list(table.signals),
         "calibration_error": round(expected_calibration_error(probability[counted], same), _DIGITS),
     }
-    if method.name == "logit" and isinstance(model.scorer, PairScorer):
+    if isinstance(method, LogitSum) and isinstance(model.scorer, PairScorer):
         weights = model.scorer.weights.tolist()
         evidence["weights"] = {
             name: round(weight, _DIGITS)

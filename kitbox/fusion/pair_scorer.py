@@ -5,7 +5,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kitbox.fusion.fusion_method import FusionMethod
+from kitbox.fusion.fusion_method import (
+    Boost,
+    FusionMethod,
+    LogitSum,
+    MeanProbability,
+    RankSum,
+    Vote,
+)
 from kitbox.fusion.pair_table import PairTable, PairTruth
 from kitbox.fusion.probability_curve import (
     Flags,
@@ -74,8 +81,8 @@ def fit(
         alone = np.zeros(len(table.signals))
         alone[0] = 1.0
         offset = float(np.log(unfitted.prior / (1 - unfitted.prior)))
-        return replace(unfitted, method=FusionMethod(name="logit"), weights=alone, offset=offset)
-    if method.name == "logit":
+        return replace(unfitted, method=LogitSum(), weights=alone, offset=offset)
+    if isinstance(method, LogitSum):
         evidence = _evidence(apart[compared], unfitted.prior)
         weights, offset = non_negative_logistic(evidence, truth.same[compared])
         if not weights.any():
@@ -165,31 +172,31 @@ def _evidence(calibrated: Numbers, prior: float) -> Numbers:
 
 def _joined(scorer: PairScorer, table: PairTable, calibrated: Numbers) -> Numbers:
     """Return what the method makes of calibrated signals (p, m)."""
-    match scorer.method.name:
-        case "logit":
+    match scorer.method:
+        case LogitSum():
             from scipy.special import expit
 
             evidence = _evidence(calibrated, scorer.prior)
             return np.asarray(expit(evidence @ scorer.weights + scorer.offset))
-        case "mean":
+        case MeanProbability():
             return np.asarray(np.nanmean(calibrated, axis=1))
-        case "boost":
-            return _boosted(scorer, table, calibrated)
-        case "rank_sum":
+        case Boost(weight=weight):
+            return _boosted(scorer, table, calibrated, weight)
+        case RankSum():
             return _rank_sum(table)
-        case "vote":
-            return _votes(scorer.method.k or 1, table, calibrated[:, 0])
-        case "classifier":
-            raise ValueError("a classifier is fitted by kitbox/fusion/pair_classifier.py")
+        case Vote(k=k):
+            return _votes(k, table, calibrated[:, 0])
+        case _:
+            raise TypeError(f"{scorer.method} is fitted by kitbox/fusion/pair_classifier.py")
 
 
-def _boosted(scorer: PairScorer, table: PairTable, calibrated: Numbers) -> Numbers:
+def _boosted(scorer: PairScorer, table: PairTable, calibrated: Numbers, weight: float) -> Numbers:
     """Return s + w·l·(1 − s) of each local matcher in turn, l = 0 where it found nothing.
 
     l is by how much of what is left to 1 a match count raises the calibrated probability. The
     formula is that of the VIPL note of AnimalCLEF 2026.
     """
-    found, weight = calibrated[:, 0], scorer.method.weight or 0.0
+    found = calibrated[:, 0]
     for column in np.flatnonzero(table.local):
         silent = float(scorer.curves[column].probability(np.zeros(1))[0])
         raised = (calibrated[:, column] - silent) / (1 - silent)

@@ -59,7 +59,8 @@ class SignalPairs:
 
     `table` has the pairs of all searches; `rows (p,)` are their photographs as rows of the
     search's gallery. `outside_first (n,)` and `outside_second (n,)` are image ids of pairs beyond
-    the shortlists, `outside (n,)` their similarities. `without_keypoints` are image ids by matcher.
+    the shortlists, `outside (n,)` their similarities. By matcher, `without_keypoints` are image
+    ids, and `over_budget` counts the pairs that were left out.
     """
 
     table: PairTable
@@ -68,6 +69,7 @@ class SignalPairs:
     outside_second: Strings
     outside: Numbers
     without_keypoints: dict[str, tuple[str, ...]]
+    over_budget: dict[str, int]
 
 
 def collect_pairs(
@@ -79,7 +81,7 @@ def collect_pairs(
     Where queries are in their own gallery, a pair on the list of one is on that of the other. The
     similarity of a pair is the mean of both directions. A matcher looks at its own shortlist;
     beyond it, it counts as having found nothing. A pair that it looks at and may not match, by
-    `match_only`, has no value.
+    `match_only` or beyond its budget, has no value.
     """
     pairs = _shortlisted(sources.graphs, method, matchers)
     names, columns = [WHOLE], [pairs.table.whole]
@@ -89,10 +91,11 @@ def collect_pairs(
             columns.append(_cosines(block, pairs.table.first, pairs.table.second))
     extra: dict[str, Numbers] = {}
     without: dict[str, tuple[str, ...]] = {}
-    methods = [settings.method for settings in matchers]
+    over_budget: dict[str, int] = {}
+    methods = [settings.kind for settings in matchers]
     for settings in matchers:
-        alone = methods.count(settings.method) == 1
-        name = _distinct_name(settings.method if alone else str(settings), names)
+        alone = methods.count(settings.kind) == 1
+        name = _distinct_name(settings.kind if alone else str(settings), names)
         found = yield from _match(settings, pairs, sources)
         names.append(name)
         columns.append(found.column(found.matches.score))
@@ -100,6 +103,8 @@ def collect_pairs(
         extra[f"{name} inlier ratio"] = found.column(found.matches.ratio)
         if found.matches.without_keypoints:
             without[name] = tuple(sorted(found.matches.without_keypoints))
+        if found.matches.over_budget:
+            over_budget[name] = found.matches.over_budget
     extra |= _metadata(pairs.table, sources.images, sources.metadata)
     extra |= _of_candidates(pairs.table, sources.known)
     table = replace(
@@ -116,6 +121,7 @@ def collect_pairs(
         outside_second=pairs.outside_second,
         outside=pairs.outside,
         without_keypoints=without,
+        over_budget=over_budget,
     )
 
 
@@ -272,10 +278,11 @@ class _Matched:
     def column(self, counts: np.ndarray) -> Numbers:
         """Return log(1 + count) of each pair (p,), 0 beyond the matcher's shortlist.
 
-        It is NaN where a photograph has no keypoints, and for pairs that are left out.
+        It is NaN where a photograph has no keypoints or the budget had ended, and for pairs that
+        are left out.
         """
         values = np.zeros(len(self.table))
-        values[self.rows] = np.log1p(np.nan_to_num(counts.astype(np.float64)))
+        values[self.rows] = np.log1p(counts.astype(np.float64))
         absent = np.array(sorted(self.matches.without_keypoints), dtype=np.str_)
         sides = (self.table.first, self.table.second)
         values[np.isin(sides[0], absent) | np.isin(sides[1], absent)] = np.nan

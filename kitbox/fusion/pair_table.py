@@ -21,10 +21,10 @@ class PairTable:
     other. `first (p,)` and `second (p,)` are image ids of the query and of the photograph.
     `reverse (p,)` is the row of the pair in the other direction, -1 where there is none. `signals`
     name the columns of `values (p, m)`, of which the first is the similarity of the whole ensemble
-    and `local (m,)` are of local matchers: NaN where one of both photographs has no keypoints, 0
-    where nothing was found or looked for. `next_outside (p,)` is the highest similarity that the
-    query has beyond its list, -inf where nothing is there. `features` are further columns, for a
-    classifier alone.
+    and `local (m,)` are of local matchers: NaN where one of both photographs has no keypoints or
+    the matcher's budget had ended, 0 where nothing was found or looked for. `next_outside (p,)` is
+    the highest similarity that the query has beyond its list, -inf where nothing is there.
+    `features` are further columns, for a classifier alone.
     """
 
     query: Integers
@@ -47,7 +47,7 @@ class PairTable:
 
     @property
     def without_keypoints(self) -> Flags:
-        """Which pairs (p,) no local matcher can compare, though there are some matchers."""
+        """Which pairs (p,) no local matcher compared, though there are some matchers."""
         if not self.local.any():
             return np.zeros(len(self), dtype=np.bool_)
         return np.asarray(np.isnan(self.values[:, self.local]).all(axis=1))

@@ -226,7 +226,7 @@ def search_catalogue(
     if queries is not None:
         shown = strings([side_in(name) for name in queries.image_ids.tolist()])
         of_queries = gather(used[count:], calibration.gallery, sides=shown)
-    matchers = [_matcher(text) for text in options.match]
+    matchers = [MatchSettings.parse(text) for text in options.match]
     if matchers and calibration.model is not None:
         everything = images if queries is None else concatenate(images, sets[1])
         calibration, of_queries, sentence = yield from _matched(
@@ -396,7 +396,7 @@ def _matched(
     match_options = MatchOptions(
         workers=options.embed.workers, budget=options.budget, device=options.embed.device
     )
-    names = ", ".join(settings.method for settings in matchers)
+    names = ", ".join(settings.kind for settings in matchers)
     signals = yield from with_matches(
         evidence,
         images.image_ids[calibration.rows],
@@ -553,13 +553,6 @@ def _with_boxes(images: ImageSet, workspace: Workspace) -> ImageSet:
         [corners.get(image_id, no_box) for image_id in images.image_ids.tolist()], dtype=np.float32
     ).reshape(-1, 4)
     return images if np.isnan(found).all() else replace(images, boxes=found)
-
-
-def _matcher(text: str) -> MatchSettings:
-    try:
-        return MatchSettings.parse(text)
-    except ValueError as error:
-        raise KitboxError(str(error), where="--match") from error
 
 
 def sentences(found: Identification) -> list[str]:

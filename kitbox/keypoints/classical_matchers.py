@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kitbox.errors import KitboxError
 from kitbox.images.preprocessing import Box, Pixels
 from kitbox.keypoints.local_features import LocalFeatures
-from kitbox.keypoints.match_settings import MatchSettings
+from kitbox.keypoints.match_settings import ClassicalSettings
 from kitbox.keypoints.matcher import MatchCounts, Matcher
 from kitbox.records import Floats, Integers
 
@@ -34,6 +34,7 @@ class ClassicalMatcher(Matcher):
     "MAGSAC++, a fast, reliable and accurate robust estimator", 2020.
     """
 
+    settings: ClassicalSettings
     # Distances are squared, so that ratios are too.
     squared = True
 
@@ -73,11 +74,11 @@ class ClassicalMatcher(Matcher):
 
     def match(self, a: LocalFeatures, b: LocalFeatures) -> MatchCounts:
         """Return the matches, and the inliers of the homography that most of them agree with."""
-        fewest = self.settings.fewest or 0
+        fewest = self.settings.fewest
         rows, columns = self.correspond(a, b)
         if len(rows) < max(fewest, _LEAST_FOR_HOMOGRAPHY):
             return MatchCounts(matches=len(rows))
-        agreeing = count_inliers(a.points[rows], b.points[columns], self.settings.threshold or 0.0)
+        agreeing = count_inliers(a.points[rows], b.points[columns], self.settings.threshold)
         return MatchCounts(
             matches=len(rows),
             inliers=agreeing if agreeing >= fewest else 0,
@@ -87,7 +88,7 @@ class ClassicalMatcher(Matcher):
 
     def correspond(self, a: LocalFeatures, b: LocalFeatures) -> tuple[Integers, Integers]:
         """Return the rows (k,) of matched keypoints in both photographs."""
-        ratio = self.settings.ratio or 1.0
+        ratio = self.settings.ratio
         distances = self.distances(a.descriptors, b.descriptors)
         return mutual_matches(distances, ratio**2 if self.squared else ratio)
 
@@ -152,7 +153,7 @@ class Kaze(ClassicalMatcher):
     Its descriptors have signs, so that no root of them can be taken.
     """
 
-    def __init__(self, settings: MatchSettings) -> None:
+    def __init__(self, settings: ClassicalSettings) -> None:
         super().__init__(settings)
         # a module of its own since OpenCV 5
         modules: tuple[Any, ...] = (cv2, getattr(cv2, "xfeatures2d", None))

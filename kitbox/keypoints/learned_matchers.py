@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of_file
@@ -30,7 +31,12 @@ from kitbox.keypoints.match_networks import (
     LoftrNetwork,
     PointSet,
 )
-from kitbox.keypoints.match_settings import MatchSettings
+from kitbox.keypoints.match_settings import (
+    DescriptorSettings,
+    LearnedSettings,
+    LoftrSettings,
+    PairNetworkSettings,
+)
 from kitbox.keypoints.matcher import MatchCounts, Matcher
 from kitbox.records import Floats, Integers
 
@@ -45,9 +51,11 @@ class LearnedMatcher(Matcher):
     sums does not depend on the number of cores then.
     """
 
-    def __init__(self, settings: MatchSettings, device: str) -> None:
+    settings: LearnedSettings
+
+    def __init__(self, settings: LearnedSettings, device: str) -> None:
         super().__init__(settings)
-        self.features = settings.method.partition("+")[0]
+        self.features = settings.kind.partition("+")[0]
         self.device = device
         self.single_threaded = device == "cpu"
 
@@ -86,7 +94,7 @@ class LearnedMatcher(Matcher):
     @cached_property
     def causes(self) -> dict[str, Any]:
         """What determines the counts of a pair."""
-        own = {"method": self.settings.method, **self.sources}
+        own = {"method": self.settings.kind, **self.sources}
         return self.settings.causes | self.extraction | own
 
     @property
@@ -95,34 +103,28 @@ class LearnedMatcher(Matcher):
         """The file of weights of the network that sees a photograph."""
 
     def counts(
-        self, first: Floats, second: Floats, confidences: Floats | None = None
+        self, first: Floats, second: Floats, confident: NDArray[np.bool_] | None = None
     ) -> MatchCounts:
         """Return the counts of matched points (k, 2) of two pictures.
 
-        Where the matcher has no confidences (k,), the inliers are the confident ones.
+        Where the matcher has no `confident (k,)` ones, the inliers are.
         """
-        threshold, fewest = self.settings.threshold or 0.0, self.settings.fewest or 0
-        agreeing = count_inliers(first, second, threshold)
-        confident = agreeing
-        if confidences is not None:
-            confident = int((confidences > (self.settings.confidence or 0.0)).sum())
+        agreeing = count_inliers(first, second, self.settings.threshold)
+        sure = agreeing if confident is None else int(confident.sum())
         return MatchCounts(
             matches=len(first),
-            inliers=agreeing if agreeing >= fewest else 0,
-            confident=confident,
-            ratio=confident / len(first) if len(first) else 0.0,
+            inliers=agreeing if agreeing >= self.settings.fewest else 0,
+            confident=sure,
+            ratio=sure / len(first) if len(first) else 0.0,
         )
 
 
-class NetworkMatcher(LearnedMatcher):
-    """Mutual nearest neighbours of the descriptors of ALIKED, DISK or XFeat, verified by MAGSAC.
+class KeypointMatcher(LearnedMatcher):
+    """A matcher of the keypoints that ALIKED, DISK or XFeat finds in a photograph."""
 
-    The cosine of two descriptors must be above `cosine` of the settings.
-    """
-
-    def __init__(self, settings: MatchSettings, device: str) -> None:
+    def __init__(self, settings: LearnedSettings, device: str) -> None:
         super().__init__(settings, device)
-        file = feature_file(self.features, settings.network)
+        file = feature_file(self.features, settings.variant)
         self._path = package_weights.find(file, settings.weights or "package")
 
     @property
@@ -151,27 +153,37 @@ class NetworkMatcher(LearnedMatcher):
                 return kept.best(self.settings.points)
             wanted *= 2
 
+    @cached_property
+    def _network(self) -> FeatureNetwork:
+        return build_network(self.features, self.settings.variant, self._path, self.device)
+
+
+class NetworkMatcher(KeypointMatcher):
+    """Mutual nearest neighbours of the descriptors, verified by MAGSAC.
+
+    The cosine of two descriptors must be above `cosine` of the settings.
+    """
+
+    settings: DescriptorSettings
+
     def match(self, a: LocalFeatures, b: LocalFeatures) -> MatchCounts:
         """Return the matches, and the inliers of the homography that most of them agree with."""
         left, right = (each.descriptors.astype(np.float32) for each in (a, b))
-        rows, columns = mutual_nearest(left @ right.T, self.settings.cosine or 0.0)
+        rows, columns = mutual_nearest(left @ right.T, self.settings.cosine)
         return self.counts(a.points[rows], b.points[columns])
 
-    @cached_property
-    def _network(self) -> FeatureNetwork:
-        return build_network(self.features, self.settings.network, self._path, self.device)
 
-
-class LightGlueMatcher(NetworkMatcher):
+class LightGlueMatcher(KeypointMatcher):
     """Keypoints of ALIKED, DISK or XFeat, matched by LightGlue.
 
     On photographs of flukes the number of its matches above a confidence of .5 tells individuals
     apart better than that of all its matches.
     """
 
+    settings: PairNetworkSettings
     ranked_by = "confident"
 
-    def __init__(self, settings: MatchSettings, device: str) -> None:
+    def __init__(self, settings: PairNetworkSettings, device: str) -> None:
         super().__init__(settings, device)
         self._glue_path = package_weights.find(
             LIGHTGLUE_FILES[self.features], settings.weights or "package"
@@ -187,7 +199,8 @@ class LightGlueMatcher(NetworkMatcher):
         first, second = (PointSet(each.points, each.descriptors, *each.size) for each in (a, b))
         found = self._glue.match(first, second)
         rows, columns = found.rows.T
-        return self.counts(a.points[rows], b.points[columns], found.confidences)
+        sure = found.confidences > self.settings.confidence
+        return self.counts(a.points[rows], b.points[columns], sure)
 
     @cached_property
     def _glue(self) -> LightGlueNetwork:
@@ -200,9 +213,10 @@ class LoftrMatcher(LearnedMatcher):
     The features of a photograph are the rows of its grey picture.
     """
 
+    settings: PairNetworkSettings
     symmetric = False
 
-    def __init__(self, settings: MatchSettings, device: str) -> None:
+    def __init__(self, settings: PairNetworkSettings, device: str) -> None:
         super().__init__(settings, device)
         self._path = package_weights.find(LOFTR_FILE, settings.weights or "package")
 
@@ -226,7 +240,8 @@ class LoftrMatcher(LearnedMatcher):
         """Return LoFTR's matches, those of them above the confidence, and their inliers."""
         found = self._network.match(a.descriptors, b.descriptors)
         best = np.argsort(-found.confidences, kind="stable")[: self.settings.points]
-        return self.counts(found.first[best], found.second[best], found.confidences[best])
+        sure = found.confidences[best] > self.settings.confidence
+        return self.counts(found.first[best], found.second[best], sure)
 
     @cached_property
     def _network(self) -> LoftrNetwork:
@@ -244,7 +259,7 @@ def mutual_nearest(cosines: Floats, least: float) -> tuple[Integers, Integers]:
     return rows[kept], columns[kept]
 
 
-def learned_matcher(settings: MatchSettings, device: str) -> LearnedMatcher:
+def learned_matcher(settings: LearnedSettings, device: str) -> LearnedMatcher:
     """Return the learned matcher that settings name; its networks are loaded when they are used.
 
     Raises KitboxError where kornia or a file of weights is missing.
@@ -253,14 +268,16 @@ def learned_matcher(settings: MatchSettings, device: str) -> LearnedMatcher:
 
     kornia_features()
     device = inference.resolve_device(device)
-    if settings.method == "loftr":
-        return LoftrMatcher(settings, device)
-    if settings.method.endswith("+lightglue"):
-        return LightGlueMatcher(settings, device)
-    return NetworkMatcher(settings, device)
+    match settings:
+        case LoftrSettings():
+            return LoftrMatcher(settings, device)
+        case PairNetworkSettings():
+            return LightGlueMatcher(settings, device)
+        case _:
+            return NetworkMatcher(settings, device)
 
 
-def weight_packages(settings: MatchSettings) -> list[str]:
+def weight_packages(settings: LearnedSettings) -> list[str]:
     """Return the packages that carry the weights of a learned matcher.
 
     Raises KitboxError for weights in a file of their own, which no package carries.
@@ -268,14 +285,14 @@ def weight_packages(settings: MatchSettings) -> list[str]:
     kind, _, place = (settings.weights or "package").partition(":")
     if kind == "file":
         raise KitboxError(
-            f"the weights of {settings.method} are in the file {place}, which no package carries",
+            f"the weights of {settings.kind} are in the file {place}, which no package carries",
             fix="use those of a package, as weights=package:NAME",
         )
-    features, _, glue = settings.method.partition("+")
+    features, _, glue = settings.kind.partition("+")
     if features == "loftr":
         files = [LOFTR_FILE]
     else:
-        files = [feature_file(features, settings.network)]
+        files = [feature_file(features, settings.variant)]
         files += [LIGHTGLUE_FILES[features]] if glue else []
     names = [place or file.package for file in files]
     return list(dict.fromkeys(name for name in names if name is not None))

@@ -8,7 +8,7 @@ from typing import Any
 
 from kitbox.images.preprocessing import Box, Pixels
 from kitbox.keypoints.local_features import LocalFeatures
-from kitbox.keypoints.match_settings import MatchSettings
+from kitbox.keypoints.match_settings import ClassicalSettings, LearnedSettings, MatchSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +85,11 @@ def matcher_of(settings: MatchSettings, device: str = "auto") -> Matcher:
 
     Raises KitboxError for one whose library or weights are not there.
     """
-    if settings.learned:
+    if isinstance(settings, LearnedSettings):
         from kitbox.keypoints import learned_matchers  # torch
 
         return learned_matchers.learned_matcher(settings, device)
     from kitbox.keypoints import classical_matchers  # OpenCV
 
-    return classical_matchers.MATCHERS[settings.method](settings)
+    assert isinstance(settings, ClassicalSettings)  # noqa: S101  there are no others
+    return classical_matchers.MATCHERS[settings.kind](settings)

@@ -35,20 +35,14 @@ class MatchOptions:
     """How pairs are measured: in `workers` threads, None for one a core; networks on `device`.
 
     0 workers are one, as it is for reading images.
-
-    With a `budget` no more than that many pairs are measured, the first of those that are asked
-    for, whether they are cached or not; the others are left out.
     """
 
     workers: int | None = None
-    budget: int | None = None
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 0), ("budget", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise KitboxError(f"{name} = {value}: give {least} or more")
+        if self.workers is not None and self.workers < 0:
+            raise KitboxError(f"workers = {self.workers}: give 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +51,8 @@ class PairMatches:
 
     They are NaN where a pair was not measured: where one of its images has no keypoints or cannot
     be read (`without_keypoints`, image id → why), or where the budget had ended. Of the `distinct`
-    pairs, whatever their order, `computed` were measured now, `cached` before.
+    pairs, whatever their order, `computed` were measured now, `cached` before; `over_budget` were
+    left out.
     """
 
     settings: MatchSettings
@@ -72,6 +67,7 @@ class PairMatches:
     distinct: int = 0
     computed: int = 0
     cached: int = 0
+    over_budget: int = 0
 
     def __len__(self) -> int:
         return len(self.first)
@@ -101,21 +97,23 @@ def measure(
     """Return how many keypoints the pairs of images `first (p,)` and `second (p,)` share.
 
     A pair has the same counts in both orders, and they do not depend on the number of workers.
-    What is cached is not computed, and what was computed before an interruption is cached.
+    What is cached is not computed, and what was computed before an interruption is cached. The
+    settings' budget takes the pairs that are asked for first, whether they are cached or not.
     `unreadable` images have no keypoints. Yields Progress, with notices on the work ahead and on
     what is left out. Raises KitboxError for an image that is not in `images`, and for a pair that
     names an image twice.
     """
-    matcher, stage = matcher_of(settings, options.device), f"match {settings.method}"
+    matcher, stage = matcher_of(settings, options.device), f"match {settings.kind}"
     pairs, of_pair = _distinct(images, first, second)
     distinct = len(pairs)
-    if options.budget is not None and options.budget < len(pairs):
+    budget = settings.budget
+    if budget is not None and budget < len(pairs):
         notice = (
-            f"{settings.method}: the budget of {options.budget:,} pairs leaves out "
-            f"{len(pairs) - options.budget:,} of {len(pairs):,}; they keep their global similarity"
+            f"{settings.kind}: the budget of {budget:,} pair{'s' if budget > 1 else ''} leaves out "
+            f"{len(pairs) - budget:,} of {len(pairs):,}; they keep their global similarity"
         )
-        yield Progress(stage, 0, options.budget, "pairs", notice=notice)
-        pairs = pairs[: options.budget]
+        yield Progress(stage, 0, budget, "pairs", notice=notice)
+        pairs = pairs[:budget]
         of_pair = np.where(of_pair < len(pairs), of_pair, -1)
     pairs, keys = _keyed(images, pairs, matcher)
     without: dict[int, str] = {}
@@ -164,6 +162,7 @@ def measure(
         distinct=distinct,
         computed=sum(key in counts for key in keys) - cached,
         cached=cached,
+        over_budget=distinct - len(pairs),
     )
 
 
@@ -224,7 +223,7 @@ class _Work:
 
     def run(self, missing: Sequence[int], cached: int) -> Generator[Progress, None, None]:
         """Measure the pairs at these places, and write them to the cache; yields Progress."""
-        name = self.matcher.settings.method
+        name = self.matcher.settings.kind
         absent = self.source.missing(np.unique(self.pairs[missing]).tolist())
         probed, seconds = yield from self._probe(missing, absent)
         left = [place for place in missing if self.keys[place] not in self.counts]
@@ -255,11 +254,11 @@ class _Work:
         of_images, of_pairs = [], []
         for row in rows:
             begin = time.perf_counter()
-            yield from self.source.find([row], 1, f"find keypoints {self.matcher.settings.method}")
+            yield from self.source.find([row], 1, f"find keypoints {self.matcher.settings.kind}")
             of_images.append(time.perf_counter() - begin)
         for place in places:
             begin = time.perf_counter()
-            yield from self._match([place], 1, f"match {self.matcher.settings.method}")
+            yield from self._match([place], 1, f"match {self.matcher.settings.kind}")
             if self.keys[place] in self.counts:
                 of_pairs.append(time.perf_counter() - begin)
         if len(of_pairs) < 2:
@@ -316,7 +315,7 @@ def _without_notice(settings: MatchSettings, ids: dict[str, str]) -> str:
     name, why = next(iter(ids.items()))
     subject = "an image has" if len(ids) == 1 else f"{len(ids)} images have"
     return (
-        f"{settings.method}: {subject} no keypoints, such as '{name}' ({why}); "
+        f"{settings.kind}: {subject} no keypoints, such as '{name}' ({why}); "
         "their pairs keep their global similarity"
     )
 

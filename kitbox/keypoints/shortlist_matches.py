@@ -121,10 +121,8 @@ def match_shortlists(
             if length == longest
             else f"{queries:,} queries have room for no more pairs"
         )
-        notice = (
-            f"{settings.method}: the shortlist of {settings.shortlist} is cut to {length}: {why}"
-        )
-        yield Progress(f"match {settings.method}", 0, 1, "pairs", notice=notice)
+        notice = f"{settings.kind}: the shortlist of {settings.shortlist} is cut to {length}: {why}"
+        yield Progress(f"match {settings.kind}", 0, 1, "pairs", notice=notice)
     shortlists = [graph.shortlist(length) for graph in graphs]
     cells = [np.nonzero(shortlist.rows >= 0) for shortlist in shortlists]
     first = (

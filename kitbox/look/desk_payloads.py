@@ -99,7 +99,7 @@ def points(
     images = photographs.images.of(strings([first, second]))
     corners = [state.box(image) or (np.nan,) * 4 for image in (first, second)]
     images = replace(images, boxes=np.array(corners, dtype=np.float32))
-    settings = MatchSettings.of("sift")
+    settings = MatchSettings.parse("sift")
     with review.matching:  # one at a time: the cache of keypoints is a database
         found = point_pairs.pair_points(settings, images, first, second, workspace)
     ends = np.concatenate([found.first, found.second], axis=1).round(1)

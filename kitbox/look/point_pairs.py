@@ -10,7 +10,7 @@ from kitbox.images.preprocessing import UnreadableImageError, box_of
 from kitbox.keypoints import match_cache
 from kitbox.keypoints.feature_source import NO_KEYPOINTS, FeatureSource
 from kitbox.keypoints.local_features import LocalFeatures, points_in_photograph
-from kitbox.keypoints.match_settings import MatchSettings
+from kitbox.keypoints.match_settings import ClassicalSettings, MatchSettings
 from kitbox.records import Floats, ImageSet, strings
 from kitbox.workspace import Workspace
 
@@ -38,13 +38,13 @@ def pair_points(
     """
     from kitbox.keypoints import classical_matchers  # OpenCV
 
-    if settings.learned:
+    if not isinstance(settings, ClassicalSettings):
         raise KitboxError(
-            f"the points of {settings.method} are not kept, and matching them again needs its "
+            f"the points of {settings.kind} are not kept, and matching them again needs its "
             "networks",
             fix="show the points of sift",
         )
-    matcher = classical_matchers.MATCHERS[settings.method](settings)
+    matcher = classical_matchers.MATCHERS[settings.kind](settings)
     pair = images.of(strings([first, second]))
     with match_cache.open_features(workspace) as store:
         source = FeatureSource(matcher, pair, store, frozenset())
@@ -57,8 +57,8 @@ def pair_points(
         features = source.load(0), source.load(1)
     rows, columns = matcher.correspond(*features)
     found = features[0].take(rows), features[1].take(columns)
-    agrees = classical_matchers.inliers(found[0].points, found[1].points, settings.threshold or 0.0)
-    if agrees.sum() < (settings.fewest or 0):  # as many agree by chance
+    agrees = classical_matchers.inliers(found[0].points, found[1].points, settings.threshold)
+    if agrees.sum() < settings.fewest:  # as many agree by chance
         agrees = np.zeros(len(rows), dtype=np.bool_)
     return PointPairs(
         _in_photograph(found[0], pair, 0, settings),

@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from kitbox.errors import KitboxError, did_you_mean
+from kitbox.errors import KitboxError
+from kitbox.method import Method, parse_method
 from kitbox.records import Floats, Integers
 from kitbox.retrieval.label_similarity import LabelSimilarities
 from kitbox.retrieval.neighbour_graph import Block, row_blocks
-from kitbox.value import Value, explain
 
 # Similarities that are held at once: 400 MB of float32, twice as much for an assignment.
 _MOST_SIMILARITIES = 100_000_000
@@ -30,18 +30,15 @@ _LEAST_SUM = 1e-30
 Shares = Literal["equal", "train"]
 
 
-class BalanceMethod(Value):
-    """A rule about the labels of queries; `str` of it is its text, with every setting."""
+class BalanceMethod(Method):
+    """A rule about the labels of queries; its text has every setting."""
 
-    kind: ClassVar[str]
+    noun: ClassVar[str] = "balance"
 
-    @classmethod
-    def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        cls.title = cls.kind
-
-    def __str__(self) -> str:
-        settings = ",".join(f"{name}={value}" for name, value in self.model_dump().items())
-        return f"{self.kind}:{settings}"
+    @staticmethod
+    def text_of_value(value: Any) -> str:
+        """Return a setting as it is written, a float with its point, as receipts have it."""
+        return str(value)
 
 
 class EachLabel(BalanceMethod):
@@ -116,24 +113,7 @@ def parse_balance(text: str) -> BalanceMethod:
     Settings that are left out have their defaults. Raises KitboxError for another name, another
     setting, or a value out of range.
     """
-    kind, _, given = (piece.strip() for piece in text.partition(":"))
-    if kind not in METHODS:
-        near = did_you_mean(kind, METHODS) or f"; there are {', '.join(METHODS)}"
-        raise KitboxError(f"there is no balance '{kind}'{near}")
-    settings: dict[str, str] = {}
-    for part in given.split(",") if given else []:
-        name, _, value = (piece.strip() for piece in part.partition("="))
-        if not (name and value) or name in settings:
-            example = next(iter(METHODS[kind].model_fields.items()))
-            raise KitboxError(
-                f"the balance '{text}' has '{part.strip()}', which is no setting or a second one",
-                fix=f"write its settings as {kind}:{example[0]}={example[1].default}",
-            )
-        settings[name] = value
-    try:
-        return METHODS[kind].model_validate(settings)
-    except ValidationError as error:
-        raise KitboxError(f"the balance '{text}': {explain(error)}") from None
+    return parse_method(text, METHODS)
 
 
 def apply_balance(

@@ -2,15 +2,15 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from kitbox.errors import KitboxError, more
+from kitbox.method import Method
 from kitbox.records import Embeddings, Floats, Strings, rows_of, strings
 from kitbox.retrieval.knn import best_columns
 from kitbox.retrieval.neighbour_graph import Block, NeighbourGraph, Shortlist, SimilarityMap
-from kitbox.value import Value
 
 # Pairs held: 100 MB with their rows.
 _PAIRS = 8_000_000
@@ -20,27 +20,19 @@ _FEWEST = 100
 _DENSE = 32
 
 
-class RerankStep(Value):
+class RerankStep(Method):
     """A re-ranking step: from a graph to one whose queries and gallery are related otherwise.
 
-    `str(step)` is its text, "dba:k=3,alpha=3", with every setting. A step `reads_cosines` unless
-    it works on any similarities; `keeps_cosines` if it moves vectors and leaves similarities what
+    Its text, "dba:k=3,alpha=3", has every setting. A step `reads_cosines` unless it works on any
+    similarities; `keeps_cosines` if it moves vectors and leaves similarities what
     cosines of vectors are; `needs_others` if it compares with images that surely show none of the
     individuals that are searched for.
     """
 
-    kind: ClassVar[str]
+    noun: ClassVar[str] = "re-ranking step"
     reads_cosines: ClassVar[bool] = True
     keeps_cosines: ClassVar[bool] = False
     needs_others: ClassVar[bool] = False
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        cls.title = cls.kind
-
-    def __str__(self) -> str:
-        settings = ",".join(f"{name}={_number(value)}" for name, value in self.model_dump().items())
-        return f"{self.kind}:{settings}"
 
     def __call__(self, graph: NeighbourGraph) -> NeighbourGraph:
         """Return the re-ranked graph; one without gallery or queries stays as it is.
@@ -151,7 +143,3 @@ def _cosines(queries: Floats, gallery: Floats, wanted: np.ndarray) -> Floats:
         ones, others = row[start : start + step], column[start : start + step]
         found[ones, others] = np.einsum("pd,pd->p", queries[ones], gallery[others])
     return found
-
-
-def _number(value: float) -> str:
-    return repr(value).removesuffix(".0")

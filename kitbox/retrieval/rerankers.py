@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from kitbox.competition.settings import Competition
-from kitbox.errors import KitboxError, did_you_mean
+from kitbox.errors import KitboxError
+from kitbox.method import parse_method
 from kitbox.records import LabelledImages, Search, Strings
 from kitbox.retrieval.diffusion import Diffusion
 from kitbox.retrieval.expansion import (
@@ -22,7 +21,6 @@ from kitbox.retrieval.expansion import (
 from kitbox.retrieval.k_reciprocal import KReciprocal
 from kitbox.retrieval.neighbour_graph import NeighbourGraph, Reranker
 from kitbox.retrieval.rerank_step import RerankStep
-from kitbox.value import explain
 
 STEPS: dict[str, type[RerankStep]] = {
     step.kind: step
@@ -44,27 +42,7 @@ def parse_step(text: str) -> RerankStep:
     Settings that are left out have their defaults; `str` of the step writes them all. Raises
     KitboxError for a step or a setting that there is not, or a value that it cannot have.
     """
-    kind, _, given = (piece.strip() for piece in text.partition(":"))
-    if kind not in STEPS:
-        near = did_you_mean(kind, STEPS) or f"; there are {', '.join(STEPS)}"
-        raise KitboxError(f"there is no re-ranking step '{kind}'{near}")
-    settings: dict[str, Any] = {}
-    for part in given.split(",") if given else []:
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if not (name and equals and value) or name in settings:
-            example = next(iter(STEPS[kind].model_fields))
-            raise KitboxError(
-                f"the re-ranking step '{text}' has {_trouble(name, equals, settings)}",
-                fix=f"write its settings as {kind}:{example}=3",
-            )
-        settings[name] = value
-    try:
-        return STEPS[kind].model_validate(settings)
-    except ValidationError as error:
-        mistake = explain(error)
-        for name, written in STEPS[kind].written_as.items():
-            mistake = mistake.replace(f"{name} = ", f"{written} = ")
-        raise KitboxError(f"the re-ranking step '{text}': {mistake}") from None
+    return parse_method(text, STEPS)
 
 
 def parse_steps(texts: Sequence[str]) -> tuple[RerankStep, ...]:
@@ -186,11 +164,3 @@ def known_others(search: Search, labelled: LabelledImages, competition: Competit
             fix="leave out subtraction and score_normalisation",
         )
     return others
-
-
-def _trouble(name: str, equals: str, settings: dict[str, Any]) -> str:
-    if not name:
-        return "a setting without a name"
-    if name in settings:
-        return f"the setting {name} twice"
-    return f"no value for {name}" if equals else f"the setting '{name}' without a value"

@@ -60,7 +60,7 @@ def fusion_methods(options: EnsembleOptions) -> tuple[tuple[tuple[str, ...], str
     if settings is None:
         return ()
     names = [name for name in _METHODS if options.match or name != "boost"]
-    texts = [str(parse_fusion(name)) for name in names if name != settings.method.name]
+    texts = [str(parse_fusion(name)) for name in names if name != settings.method.kind]
     return tuple((options.match, text) for text in (str(settings.method), *texts))
 
 

@@ -21,7 +21,7 @@ from kitbox.competition import decisions, lists
 from kitbox.competition.settings import Competition
 from kitbox.errors import KitboxError, more
 from kitbox.files import digest_of_file, read_json, write_bytes, write_json, write_text
-from kitbox.keypoints.match_settings import MatchSettings
+from kitbox.keypoints.match_settings import LearnedSettings, MatchSettings
 from kitbox.network import pretrained_weights
 from kitbox.plugin import derivation, discovery
 from kitbox.plugin.discovery import NamedPlugin
@@ -218,7 +218,7 @@ def pinned_requirements(
     waiting += [name for named in plugins for name in named.plugin.source_code.packages]
     carriers: set[str] = set()
     for settings in matchers:
-        if settings.learned:
+        if isinstance(settings, LearnedSettings):
             from kitbox.keypoints import learned_matchers  # torch
 
             waiting.append("kornia")

@@ -95,6 +95,54 @@ def test_options_that_do_not_fit_the_competition_are_refused(
     assert str(caught.value).startswith(message)
 
 
+FIXED = competition(threshold={"rule": "fixed", "similarity": 0.4})
+
+
+@pytest.mark.parametrize(
+    ("options", "task", "note"),
+    [
+        (
+            EnsembleOptions(rerank=("dba",)),
+            FIXED,
+            "the fixed threshold 0.4 cuts similarities whose scale dba changes; unless it was "
+            "chosen for them, add --threshold best, or a share as --threshold 16.5%",
+        ),
+        (
+            EnsembleOptions(rerank=("dba", "k_reciprocal")),
+            FIXED,
+            "the fixed threshold 0.4 cuts similarities whose scale dba and k_reciprocal change; "
+            "unless it was chosen for them, add --threshold best, or a share as --threshold 16.5%",
+        ),
+        (
+            EnsembleOptions(rerank=("dba",), match=("sift",)),
+            FIXED,
+            "the fixed threshold 0.4 cuts fused probabilities, not the similarities of embeddings; "
+            "unless it was chosen for them, add --threshold best, or a share as --threshold 16.5%",
+        ),
+        (EnsembleOptions(), FIXED, ""),
+        (EnsembleOptions(match=("sift",)), competition(), ""),
+        (EnsembleOptions(rerank=("dba",)), IMAGES, ""),
+    ],
+)
+def test_a_fixed_threshold_on_another_scale_is_told(
+    options: EnsembleOptions, task: Competition, note: str
+) -> None:
+    options.check(task)
+    assert options.threshold_note(task) == note
+
+
+@pytest.mark.parametrize("limit", [-0.2, 0.0, 1.0])
+def test_a_fixed_threshold_that_no_probability_has_is_refused(limit: float) -> None:
+    task = competition(threshold={"rule": "fixed", "similarity": limit})
+    with pytest.raises(KitboxError) as caught:
+        EnsembleOptions(fusion="logit").check(task)
+    assert str(caught.value) == (
+        f"a fixed threshold of {limit:g} cuts fused probabilities, which lie between 0 and 1; "
+        "add --threshold best, or a share as --threshold 16.5%"
+    )
+    EnsembleOptions(rerank=("dba",)).check(task)
+
+
 def test_steps_are_held_with_all_their_settings() -> None:
     options = EnsembleOptions(rerank=("dba", " k_reciprocal:k1=8"))
     assert options.rerank[0] == "dba:k=3,alpha=3"
@@ -112,7 +160,7 @@ def test_steps_are_held_with_all_their_settings() -> None:
     ("options", "message"),
     [
         ({"rerank": ("dbx",)}, "there is no re-ranking step 'dbx'; did you mean dba?"),
-        ({"rerank": ("dba:k=0",)}, "the re-ranking step 'dba:k=0': k = '0' should be greater "),
+        ({"rerank": ("dba:k=0",)}, "the re-ranking step 'dba:k=0': k = 0 should be greater "),
         (
             {"rerank": ("k_reciprocal", "dba")},
             "the re-ranking step dba reads cosines, which k_reciprocal replaces; name dba first",

@@ -166,6 +166,58 @@ def test_too_few_pairs_keep_the_order_of_the_similarity(
     assert ((there > 0) & (there < 1)).all()
 
 
+def test_where_no_signal_helps_no_signal_is_compared_with_the_others() -> None:
+    evidence = {
+        "method": "logit",
+        "signals": ["similarity", "sift"],
+        "weights": {"similarity": 0.001, "sift": 0.0},
+        "pairs": 1200,
+        "same": 40,
+        "calibration_error": 0.01234,
+    }
+    assert fusion_sentences(evidence)[1:] == [
+        "all signals have weight 0: on the holdout nothing tells pairs of one individual from "
+        "others; leave --fusion and --match out"
+    ]
+    alone = evidence | {"signals": ["similarity"], "weights": {"similarity": 0.001}}
+    assert fusion_sentences(alone)[1].startswith("similarity has weight 0: on the holdout nothing")
+    # without pairs of both kinds no weight was fitted
+    unfitted = evidence | {"same": 0, "weights": {"similarity": 1.0, "sift": 0.0}}
+    assert "weight 0" not in " ".join(fusion_sentences(unfitted))
+    some = evidence | {"weights": {"similarity": 1.0, "sift": 0.0}}
+    assert fusion_sentences(some)[1] == "sift has weight 0: no help to the other signals"
+
+
+def test_pairs_beyond_a_budget_are_told() -> None:
+    evidence = {
+        "method": "mean",
+        "signals": ["similarity", "sift"],
+        "pairs": 1200,
+        "same": 40,
+        "calibration_error": 0.01234,
+        "over_budget": {"sift": 1, "orb": 1300},
+    }
+    assert fusion_sentences(evidence)[1:] == [
+        "the budget of sift left out 1 pair, which keeps the global similarity",
+        "the budget of orb left out 1300 pairs, which keep the global similarity",
+    ]
+
+
+def test_similarities_of_the_test_far_from_those_of_the_holdout_are_probabilities() -> None:
+    settings = FusionSettings.parse("logit:shortlist=1", [])
+    assert settings is not None
+    # the holdout's similarities are within 1e-4 of each other
+    near = {"a": 1.00, "b": 1.01, "c": 1.02}
+    label_of = {"q": "a", "r": "b", "a": "a", "b": "b", "c": "c"}
+    fused = followed(fuse_holdout(small({"q": 0.0, "r": 0.01}, near), settings, label_of, None))
+    test = small({"q": 0.0, "r": 3.0}, {"a": 2.0, "b": 60.0, "c": 120.0, "d": 180.0})
+    [graph] = followed(fuse_test(test, settings, fused.model))
+    found = graph.nearest(4)
+    assert [row.tolist() for row in found.gallery_ids] == [["a", "b", "c", "d"]] * 2
+    assert ((found.similarity > 0) & (found.similarity < 1)).all()
+    assert (np.diff(found.similarity, axis=1) < 0).all()
+
+
 def test_sentences_tell_what_was_lacking() -> None:
     evidence = {
         "method": "mean",

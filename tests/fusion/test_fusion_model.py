@@ -6,14 +6,12 @@ from sklearn.metrics import roc_auc_score
 
 from kitbox.errors import KitboxError
 from kitbox.fusion import fusion_model
-from kitbox.fusion.fusion_method import FusionName, parse_fusion
+from kitbox.fusion.fusion_method import METHODS, parse_fusion
 from kitbox.fusion.fusion_model import FusionFit, expected_calibration_error
 from kitbox.fusion.pair_table import PairTable, PairTruth
 from kitbox.records import strings
 from kitbox.scoring.thresholds import parts_of
 from tests.pair_tables import drawn, table_of, truth_of
-
-METHODS: list[FusionName] = ["logit", "mean", "boost", "rank_sum", "vote", "classifier"]
 
 
 def fitted(text: str, table: PairTable, truth: PairTruth) -> FusionFit:

@@ -170,6 +170,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         counts = np.array([abs(ord(a) - ord(b)) for a, b in given], dtype=np.float32)
         missing = (first == "d") | (second == "d")
         counts[missing] = np.nan
+        left = len(given) - (settings.budget or len(given))
+        counts[len(given) - left :] = np.nan
         yield
         return PairMatches(
             settings=settings,
@@ -180,6 +182,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
             confident=counts,
             ratio=counts * 0 + 0.5,
             without_keypoints={"d": "too dark"} if missing.any() else {},
+            over_budget=left,
         )
 
     monkeypatch.setattr(pair_scores, "measure", measure)
@@ -243,6 +246,30 @@ def test_a_photograph_without_keypoints_has_no_value_and_is_named(
     assert found.without_keypoints == {"sift": ("d",)}
     assert np.isnan(found.table.values[:, 1]).tolist() == [False, False, False, True]
     assert found.table.without_keypoints.tolist() == [False, False, False, True]
+
+
+@pytest.mark.usefixtures("asked")
+def test_of_a_pair_beyond_the_budget_nothing_is_known_and_it_is_counted() -> None:
+    found = collected(
+        sources_of(two_queries()),
+        "logit:shortlist=3",
+        ["sift:shortlist=2,budget=2", "orb:shortlist=3"],
+    )
+    # q-a and r-c are the best of their lists; q-b and r-d are over the budget, others not looked at
+    assert pairs_of(found) == [
+        ("q", "a"),
+        ("q", "b"),
+        ("q", "c"),
+        ("r", "b"),
+        ("r", "c"),
+        ("r", "d"),
+    ]
+    sift, orb = found.table.values[:, 1:].T
+    np.testing.assert_allclose(sift, [np.log1p(16), np.nan, 0, 0, np.log1p(15), np.nan], rtol=1e-6)
+    assert np.isnan(found.table.features["sift matches"]).sum() == 2
+    assert np.isnan(orb).tolist() == [False] * 5 + [True]
+    assert found.over_budget == {"sift": 2}
+    assert found.without_keypoints == {"sift": ("d",), "orb": ("d",)}
 
 
 def test_the_best_pairs_are_asked_for_first(asked: list[tuple[str, str]]) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import kitbox
-from kitbox.cli.match import parse_matcher
 from kitbox.competition import presets
 from kitbox.ensemble.recipe import Recipe
+from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.synthetic import whale_competition
 from kitbox.workspace import Workspace
 from tests.commands import RUN, error_of, invoke, json_of
@@ -74,6 +74,22 @@ def test_without_a_matcher_those_of_the_recipe_are_taken(place, tmp_path):
     Recipe.of(["frozen_32"], match=(f"{SIFT},shortlist=2", "orb:size=256,shortlist=3")).write(file)
     rows = json_of(place, "match", "--recipe", str(file))["matches"]
     assert [row["matcher"].partition(":")[0] for row in rows] == ["sift", "orb"]
+    whales = kitbox.open(place.root, device="cpu", precision="32", workers=0)
+    table = whales.match(recipe=file)
+    assert table.columns[:2] == ("matcher", "image")
+    found, counts = np.unique(table["matcher"], return_counts=True)
+    assert found.tolist() == [
+        "orb:shortlist=3,size=256",
+        "sift:shortlist=2,points=300,size=256",
+    ]
+    assert counts[0] * 2 == counts[1] * 3
+    both = whales.match(recipe=file, matcher=SIFT, shortlist=2, budget=4, queries="all")
+    assert "matcher" not in both.columns
+    assert set(both["image"]) == {
+        *whales.match(recipe=file, matcher=SIFT, shortlist=1)["image"],
+        *whales.match(recipe=file, matcher=SIFT, shortlist=1, queries="test")["image"],
+    }
+    assert 0 < np.isfinite(both["inliers"]).sum() <= 2 * 2 * 4
     [row] = json_of(place, "match", "--recipe", str(file), "--with", "sift:shortlist=1")["matches"]
     assert row["matcher"] == "sift:shortlist=1"
 
@@ -108,17 +124,17 @@ def test_python_returns_the_same_counts(place):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--with", "shift"), "--with: there is no matcher 'shift'; did you mean sift?"),
+        (("--with", "shift"), "there is no matcher 'shift'; did you mean sift?"),
         (("--with", "sift:ratio=2"),
-         "--with: ratio=2 of the matcher sift is not a number from 0.01 to 1"),
+         "the matcher 'sift:ratio=2': ratio = 2 should be less than or equal to 1"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_sentence(place, options, sentence):
     assert error_of(place, "match", "frozen_32", *options) == sentence
 
 
-def test_a_mistake_of_python_names_the_argument(place):
-    with pytest.raises(kitbox.errors.KitboxError, match="matcher: there is no matcher 'x'"):
+def test_a_mistake_of_python_is_the_same_sentence(place):
+    with pytest.raises(kitbox.errors.KitboxError, match=r"^there is no matcher 'x'"):
         kitbox.open(place.root).match("frozen_32", matcher="x")
 
 
@@ -169,5 +185,6 @@ def test_a_shortlist_is_that_of_the_option_unless_the_matcher_has_its_own():
         ("sift", 50),
         ("sift:points=80,shortlist=7", 7),
         ("disk:weights=file:shortlist/disk.pth", 50),
+        ("sift:shortlist=20", 20),
     ):
-        assert parse_matcher(text, 50).shortlist == length
+        assert MatchSettings.parse(text, shortlist=50).shortlist == length

@@ -89,7 +89,7 @@ def test_a_pair_that_two_queries_ask_for_is_measured_once(images, tmp_path, coun
 
 def test_the_budget_goes_to_the_nearest_of_all_queries_first(images, tmp_path, counted):
     graph = graph_of(images, [0, 10, 30, 70], [0, 3], [1, 2])
-    _, found = run("sift:size=128,shortlist=2", [graph], images, Workspace(tmp_path), budget=3)
+    _, found = run("sift:size=128,shortlist=2,budget=3", [graph], images, Workspace(tmp_path))
     assert found.shortlists[0].measured.tolist() == [[True, True], [True, False]]
     assert len(counted) == 3
 

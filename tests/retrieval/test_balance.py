@@ -294,14 +294,14 @@ def test_the_text_of_a_balance_has_all_its_settings() -> None:
         ("asignment", "there is no balance 'asignment'; did you mean assignment?"),
         ("fair", "there is no balance 'fair'; there are each_label, assignment, sizes, sinkhorn"),
         ("sizes:like=test", "the balance 'sizes:like=test': like = 'test' should be 'equal' or"),
-        ("assignment:most=0", "the balance 'assignment:most=0': most = '0' should be greater than"),
-        ("assignment:least=1", "the balance 'assignment:least=1': 'least' is not a setting of ass"),
+        ("assignment:most=0", "the balance 'assignment:most=0': most = 0 should be greater than"),
+        ("assignment:least=1", "the balance 'assignment:least=1': assignment has no setting 'lea"),
         (
             "sinkhorn:0.1",
-            "the balance 'sinkhorn:0.1' has '0.1', which is no setting or a second one; write its "
-            "settings as sinkhorn:temperature=0.05",
+            "the balance 'sinkhorn:0.1': '0.1' is no setting with a value; write each as "
+            "NAME=VALUE; it has temperature, rounds, like",
         ),
-        ("sinkhorn:temperature=nan", "the balance 'sinkhorn:temperature=nan': temperature = 'nan'"),
+        ("sinkhorn:temperature=nan", "the balance 'sinkhorn:temperature=nan': temperature = nan"),
     ],
 )
 def test_a_wrong_balance_is_one_sentence(text: str, message: str) -> None:
