@@ -95,7 +95,8 @@ def score_plugins(
 ) -> Generator[Progress | str, None, tuple[list[Member], EnsembleScore]]:
     """Return plugins as members that have not seen the holdout, and their local score.
 
-    `setup` has no members yet; `fold` is that of its collection. Yields warnings about checkpoints.
+    `setup` has no members yet; `fold` is that of its collection. Yields warnings about checkpoints,
+    and about a fixed threshold.
     """
     chosen = members.for_holdout(
         setup.workspace,
@@ -107,6 +108,8 @@ def score_plugins(
         fold=fold,
     )
     yield from members.checkpoint_warnings(chosen)
+    if note := setup.options.threshold_note(setup.competition):
+        yield note
     found = yield from score(replace(setup, members=chosen))
     return chosen, found
 

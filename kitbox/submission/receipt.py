@@ -132,6 +132,11 @@ def describe(
         "top_k": options.top_k or competition.task.k,
         "thresholds": submission.thresholds,
         "threshold_evidence": score.score.evidence if score else {},
+        **(
+            {"threshold_note": sentence}
+            if (sentence := options.threshold_note(competition))
+            else {}
+        ),
         **({"pairs": submission.pairs} if submission.pairs else {}),
         **({"fusion": score.fusions[0]} if score and score.fusions else {}),
         "queries": submission.queries,
@@ -303,6 +308,8 @@ def submit(
     missing = absent.reason if absent else members.holdout_conflict(sources, collection)
     if missing is not None:
         thresholds = unfitted_thresholds(options, competition, missing)
+        if threshold_note := options.threshold_note(competition):
+            yield threshold_note
     else:
         scored, locally = yield from answers.score_plugins(
             setup, sources, weights, which, whitening=whitening

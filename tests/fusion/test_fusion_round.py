@@ -63,6 +63,26 @@ def test_people_read_the_weights_and_how_far_probabilities_are_off(place: Worksp
     assert "of them of one individual, each by a fit without its individuals" in told
 
 
+def test_a_budget_and_a_fixed_threshold_are_told_and_recorded(place: Workspace) -> None:
+    text = "sift:shortlist=8,budget=40,points=300,size=256"
+    do = ("ensemble", "frozen_32", "--match", text, "--threshold", "0.35", "--submit")
+    told = commands.kitbox(place, *do, *RUN, "--json")
+    made = json.loads(told.stdout)
+    receipt = json.loads((Path(made["submission"]) / "receipt.json").read_text())
+    left = receipt["fusion"]["over_budget"]["sift"]
+    assert left > 0
+    assert receipt["way"]["match"] == [MatchSettings.parse(text).full]
+    lines = " ".join(told.stderr.split())
+    assert f"sift: the budget of 40 pairs leaves out {left} of {left + 40}; they keep" in lines
+    note = "the fixed threshold 0.35 cuts fused probabilities, not the similarities of embeddings"
+    assert lines.count(note) == 1
+    assert receipt["threshold_note"].startswith(note)
+    again = commands.kitbox(place, "reproduce", made["submission"], "--device", "cpu").stderr
+    assert "the submission is the same, byte for byte" in again
+    wrong = error_of(place, "score", "frozen_32", "--match", text, "--threshold", "-0.35")
+    assert wrong.startswith("a fixed threshold of -0.35 cuts fused probabilities, which lie betwee")
+
+
 @pytest.mark.parametrize("how", [("--match", SIFT), ("--fusion", "classifier", "--match", SIFT)])
 def test_a_submission_is_made_and_reproduced_byte_for_byte(
     place: Workspace, how: tuple[str, ...]
@@ -114,7 +134,7 @@ def test_a_classifier_of_labels_is_blended_with_neighbours(place: Workspace) -> 
     ("options", "message"),
     [
         (("--fusion", "logits"), "--fusion: there is no method 'logits'; did you mean logit?"),
-        (("--match", "shift"), "--match: there is no matcher 'shift'"),
+        (("--match", "shift"), "there is no matcher 'shift'"),
         (("--fusion", "boost"), "--fusion: boost raises similarities by local matches"),
         (
             ("--match", "sift", "--combine", "labels"),
