@@ -108,6 +108,7 @@ def score_plugins(
         fold=fold,
     )
     yield from members.checkpoint_warnings(chosen)
+    setup.options.check(setup.competition)
     if note := setup.options.threshold_note(setup.competition):
         yield note
     found = yield from score(replace(setup, members=chosen))
