@@ -152,7 +152,7 @@ def explain(
     plain = replace(base.options, rerank=(), match=(), fusion=None, balance=None)
     alone = {}
     for forms in space.members:
-        own = next((m for m in base.members if m.name in forms.views), forms.all[0])
+        own = next((m for m in base.members if space.form_of(m) is forms), forms.all[0])
         single = Candidate(members=(replace(own, weight=1.0),), options=plain)
         alone[forms.name] = yield from evaluator.evaluate(single)
     order = sorted(names, key=lambda name: (-alone[name][metrics[0]].value, names.index(name)))
@@ -211,15 +211,19 @@ def _members(base: Candidate, space: SearchSpace, best: str) -> Iterator[Part]:
 
 
 def _views(base: Candidate, space: SearchSpace) -> Iterator[Part]:
-    """Yield the views of each member against the plain one, and others that are in the cache."""
+    """Yield the views of each member against the plain one, and others that are in the cache.
+
+    Views with which the ensemble has the plugin already are left out.
+    """
     for member in base.members:
         forms = space.form_of(member)
-        plain = base.exchanged(member.name, replace(member, name=forms.plain))
         if member.name != forms.plain:
-            yield Part("views", member.name, True, base, plain)
+            if forms.plain not in base.names:
+                plain = base.exchanged(member.name, replace(member, name=forms.plain))
+                yield Part("views", member.name, True, base, plain)
             continue
         for name in forms.views:
-            if name != member.name:
+            if name not in base.names:
                 viewed = base.exchanged(member.name, replace(member, name=name))
                 yield Part("views", name, False, viewed, base)
 

@@ -109,8 +109,9 @@ class SearchSpace:
         return replace(self, members=tuple(m for m in self.members if m.name in names))
 
     def form_of(self, member: CandidateMember) -> MemberForms:
-        """Return the forms of which a member has one."""
-        return next(forms for forms in self.members if member.name in forms.views)
+        """Return the forms of which a member has one: its own, else those that have its views."""
+        own = (forms for forms in self.members if member.name == forms.name)
+        return next(own, None) or next(f for f in self.members if member.name in f.views)
 
     def group_of(self, step: str) -> str | None:
         """Return the group of a step by its text, None for one of no group."""

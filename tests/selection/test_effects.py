@@ -11,8 +11,9 @@ from kitbox.ensemble.members import Member
 from kitbox.errors import KitboxError
 from kitbox.scoring import comparison
 from kitbox.selection import diversity, effects, recipe_search
-from kitbox.selection.candidate import Candidate
+from kitbox.selection.candidate import Candidate, CandidateMember
 from kitbox.selection.effects import Effect, Explanation
+from kitbox.selection.search_space import MemberForms, SearchSpace
 from kitbox.workspace import Workspace
 from tests.photographs import finish
 from tests.selection.drawn import ensemble
@@ -169,6 +170,26 @@ def test_rules_of_balance_are_explained_where_answers_are_labels(workspace: Work
     assert [(part.present, part.place) for part in parts] == [
         (True, ""),
         *[(False, "in place of assignment:most=1")] * 3,
+    ]
+
+
+def test_a_plugin_with_and_without_views_has_effects_of_its_own_while_views_are_cached() -> None:
+    viewed = "a@views=plain+flip"
+    space = SearchSpace(
+        members=(
+            MemberForms(views=("a", viewed, "a@views=flip"), whitening=(None,), plain="a"),
+            MemberForms(views=(viewed, "a", "a@views=flip"), whitening=(None,), plain="a"),
+        ),
+        steps={},
+    )
+    members = (CandidateMember(name="a"), CandidateMember(name=viewed))
+    assert [space.form_of(member).name for member in members] == ["a", viewed]
+    base = Candidate(members=members, options=EnsembleOptions())
+    parts = [(p.kind, p.name, p.present) for p in effects.parts_of(base, space, "a")]
+    assert parts == [
+        ("member", "a", True),
+        ("member", viewed, True),
+        ("views", "a@views=flip", False),
     ]
 
 
