@@ -226,7 +226,7 @@ def search_catalogue(
     if queries is not None:
         shown = strings([side_in(name) for name in queries.image_ids.tolist()])
         of_queries = gather(used[count:], calibration.gallery, sides=shown)
-    matchers = [MatchSettings.parse(text) for text in options.match]
+    matchers = [MatchSettings.parse(text, budget=options.budget) for text in options.match]
     if matchers and calibration.model is not None:
         everything = images if queries is None else concatenate(images, sets[1])
         calibration, of_queries, sentence = yield from _matched(
@@ -393,9 +393,7 @@ def _matched(
     options: IdentifyOptions,
 ) -> Generator[Progress, None, tuple[CatalogueCalibration, Evidence | None, str]]:
     """Return calibration and evidence with local matches where they help, and a sentence on it."""
-    match_options = MatchOptions(
-        workers=options.embed.workers, budget=options.budget, device=options.embed.device
-    )
+    match_options = MatchOptions(workers=options.embed.workers, device=options.embed.device)
     names = ", ".join(settings.kind for settings in matchers)
     signals = yield from with_matches(
         evidence,

@@ -133,7 +133,7 @@ def test_a_classifier_of_labels_is_blended_with_neighbours(place: Workspace) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--fusion", "logits"), "--fusion: there is no method 'logits'; did you mean logit?"),
+        (("--fusion", "logits"), "there is no method of fusion 'logits'; did you mean logit?"),
         (("--match", "shift"), "there is no matcher 'shift'"),
         (("--fusion", "boost"), "--fusion: boost raises similarities by local matches"),
         (

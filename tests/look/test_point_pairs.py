@@ -40,7 +40,7 @@ def test_matched_points_lie_on_the_same_place_of_both_photographs(
     images: ImageSet, tmp_path: Path
 ) -> None:
     workspace = Workspace(tmp_path)
-    found = pair_points(MatchSettings.of("sift"), images, "a", "b", workspace)
+    found = pair_points(MatchSettings.parse("sift"), images, "a", "b", workspace)
     assert found.agrees.sum() > 20
     shift = (found.second - found.first)[found.agrees]
     assert np.abs(np.median(shift, axis=0) - [SHIFT, 0]).max() < 1
@@ -51,7 +51,7 @@ def test_matched_points_lie_on_the_same_place_of_both_photographs(
     # the keypoints are those of the cache now, and the other order is the same
     with match_cache.open_features(workspace) as store:
         assert store._database.execute("SELECT count(*) FROM features").fetchone() == (2,)
-    back = pair_points(MatchSettings.of("sift"), images, "b", "a", workspace)
+    back = pair_points(MatchSettings.parse("sift"), images, "b", "a", workspace)
     assert len(back.first) == len(found.first)
 
 
@@ -67,4 +67,4 @@ def test_photographs_without_points_are_named(
     images: ImageSet, tmp_path: Path, other: str, method: str, message: str
 ) -> None:
     with pytest.raises(KitboxError, match=message):
-        pair_points(MatchSettings.of(method), images, "a", other, Workspace(tmp_path))
+        pair_points(MatchSettings.parse(method), images, "a", other, Workspace(tmp_path))
