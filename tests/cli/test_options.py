@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from kitbox.cli.app import app as kitbox_app
+from kitbox.cli.app import app
 from kitbox.cli.options import (
     CombineOptions,
     DeviceOptions,
@@ -100,6 +100,6 @@ def test_a_fold_is_one_or_all() -> None:
 
 @pytest.mark.parametrize("command", ["match", "score", "compare", "ensemble", "search", "explain"])
 def test_workers_of_commands_that_match_keypoints_are_processes_and_threads(command: str) -> None:
-    shown = CliRunner().invoke(kitbox_app, [command, "--help"], env={"TERM": "dumb"}).stdout
+    shown = CliRunner().invoke(app, [command, "--help"], env={"TERM": "dumb"}).stdout
     text = " ".join(shown.split())
     assert "Processes that read images, and threads that match keypoints." in text
