@@ -40,13 +40,20 @@ class Confirmed:
     open: int = 0
 
 
-def read(path: Path, individuals: Iterable[str], *, new_names: bool = False) -> Confirmed:
+def read(
+    path: Path,
+    individuals: Iterable[str],
+    *,
+    new_names: bool = False,
+    current: Mapping[str, str] | None = None,
+) -> Confirmed:
     """Return the confirmations in the column `confirmed` of a list as identified.csv.
 
     A cell is the name of an individual; "yes" for the one in the column `individual`, or for a new
     one where the column `verdict` says so; "new", or
     "new 1" and "new 2" for several photographs of one new individual each; or empty, "no" or "?"
-    for a photograph that stays open. With `new_names` a name that nobody has is that of a new
+    for a photograph that stays open. `current` maps names that individuals lost since the list was
+    written to those that they have now. With `new_names` a name that nobody has is that of a new
     individual. Raises KitboxError, with the line, for any other cell and for a photograph that has
     two answers.
     """
@@ -70,6 +77,7 @@ def read(path: Path, individuals: Iterable[str], *, new_names: bool = False) -> 
                     where=where,
                     fix="write the individual's name, or new",
                 )
+        cell = cell if cell in known else (current or {}).get(cell, cell)
         new = None if cell in known else _NEW.fullmatch(cell)
         if new is None and cell not in known and not new_names:
             raise KitboxError(

@@ -350,12 +350,14 @@ def _confirmed(
     workspace: "Workspace", rows: "Rows", path: Path | None, new_names: bool
 ) -> "Confirmed":
     """Return what a list or decisions.csv confirms, without what the catalogue has already."""
-    from kitbox.catalogue import confirmations
+    from kitbox.catalogue import catalogue_changes, confirmations
     from kitbox.competition import decisions
 
     if path is None:
         return confirmations.decided(decisions.load(workspace.decisions), rows)
-    return confirmations.read(path, {row.individual for row in rows}, new_names=new_names)
+    current = catalogue_changes.current_names(rows, catalogue_changes.load(workspace))
+    known = {row.individual for row in rows}
+    return confirmations.read(path, known, new_names=new_names, current=current)
 
 
 def _with_names(

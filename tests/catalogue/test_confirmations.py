@@ -97,6 +97,12 @@ def test_an_unclear_confirmation_is_refused_with_its_line(
     assert str(caught.value).startswith(f"{file} {expected}")
 
 
+def test_an_individual_that_was_merged_since_is_the_one_that_it_is_now(tmp_path: Path) -> None:
+    file = write(tmp_path, "a,Old,yes", "b,W1,Old")
+    found = confirmations.read(file, ["W1"], current={"Old": "W1"})
+    assert [one.individual for one in found.rows] == ["W1", "W1"]
+
+
 def test_names_that_nobody_has_are_taken_on_request(tmp_path: Path) -> None:
     found = confirmations.read(write(tmp_path, "a,W1,Ann"), ["W1"], new_names=True)
     assert found.rows == (Confirmation("a", "Ann"),)
