@@ -74,7 +74,7 @@ def test_without_a_matcher_those_of_the_recipe_are_taken(place, tmp_path):
     Recipe.of(["frozen_32"], match=(f"{SIFT},shortlist=2", "orb:size=256,shortlist=3")).write(file)
     rows = json_of(place, "match", "--recipe", str(file))["matches"]
     assert [row["matcher"].partition(":")[0] for row in rows] == ["sift", "orb"]
-    whales = kitbox.open(place.root, device="cpu", workers=0, progress=lambda event: None)
+    whales = kitbox.open(place.root, device="cpu", workers=0, progress=lambda _: None)
     table = whales.match(recipe=file)
     assert table.columns[:2] == ("matcher", "image")
     found, counts = np.unique(table["matcher"], return_counts=True)
