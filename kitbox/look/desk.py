@@ -23,7 +23,7 @@ ANSWERS = ("same", "different", *IMAGE_KINDS)
 
 
 @dataclass(frozen=True)
-class Candidate:
+class DeskCandidate:
     """An individual that a query may show, by its label and its photographs, the best one first."""
 
     label: str
@@ -40,7 +40,7 @@ class DeskQuery:
     """
 
     image: str
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[DeskCandidate, ...]
     uncertainty: float = 0.0
     probability: float | None = None
 
@@ -268,10 +268,10 @@ def _with_candidates(
             yield DeskQuery(asked[row], tuple(found))
 
 
-def _candidate(label: str, similarity: np.ndarray, images: Strings) -> Candidate:
+def _candidate(label: str, similarity: np.ndarray, images: Strings) -> DeskCandidate:
     order = np.argsort(-similarity, kind="stable")[:_PHOTOGRAPHS]
     shown = [str(images[place]) for place in order if similarity[place] > -np.inf]
-    return Candidate(label, tuple(shown), float(similarity[order[0]]))
+    return DeskCandidate(label, tuple(shown), float(similarity[order[0]]))
 
 
 def _fit(

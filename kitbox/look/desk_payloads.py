@@ -9,7 +9,7 @@ from kitbox.competition.decisions import PAIR_KINDS, Decision
 from kitbox.errors import KitboxError, counted
 from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.look import desk, payloads, point_pairs
-from kitbox.look.desk import Candidate, Desk, Opinion
+from kitbox.look.desk import Desk, DeskCandidate, Opinion
 from kitbox.look.review_items import Review
 from kitbox.look.session import ReviewState
 from kitbox.records import strings
@@ -134,7 +134,7 @@ def _opinion(name: str, one: Opinion) -> dict[str, Any]:
 
 
 def _candidate(
-    candidate: Candidate, query: str, rows: list[Decision], state: ReviewState
+    candidate: DeskCandidate, query: str, rows: list[Decision], state: ReviewState
 ) -> dict[str, Any]:
     """Return a candidate under its present label, with the last answer of each person about it."""
     label = desk.individual(candidate.images[0], state)
