@@ -62,6 +62,11 @@ class Workspace:
         return self.root / "catalogue-history.csv"
 
     @property
+    def queries(self) -> Path:
+        """The photographs to identify; see `identification.catalogue_workspace`."""
+        return self.root / "photographs.csv"
+
+    @property
     def photographs(self) -> Path:
         """Links to folders of photographs; see `catalogue.photograph_folders`."""
         return self.root / "photographs"

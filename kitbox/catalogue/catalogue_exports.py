@@ -18,6 +18,7 @@ from kitbox.errors import KitboxError, counted, did_you_mean, more
 from kitbox.files import atomic_file, write_json, write_text
 
 _CAMTRAP = "https://raw.githubusercontent.com/tdwg/camtrap-dp/1.0.2"
+CAMTRAP_FILES = ("datapackage.json", "deployments.csv", "media.csv", "observations.csv")
 # What Wildbook keeps of the name of a file; it takes other characters away.
 _WILDBOOK_NAME = re.compile(r"[A-Za-z0-9. ]+")
 
@@ -317,7 +318,6 @@ def write_camtrap(
         ],
     )
     write_json(folder / "datapackage.json", _package(folder, dated, species, places))
-    names = ("datapackage.json", "deployments.csv", "media.csv", "observations.csv")
     notes = [*_left_out(rows, [dated], "day")]
     if not places:
         notes.append(
@@ -328,7 +328,7 @@ def write_camtrap(
     if not species:
         notes.append("observations have no scientificName; give --species")
     notes.append("fill in contributors, project and licences in datapackage.json before publishing")
-    return Exported(tuple(folder / name for name in names), len(dated), notes=tuple(notes))
+    return Exported(tuple(folder / name for name in CAMTRAP_FILES), len(dated), notes=tuple(notes))
 
 
 def _package(

@@ -275,7 +275,8 @@ def export(
 
     encounters and photographs are CSVs with a row each; capture-history has 0 and 1 by season, and
     a .inp file is what MARK and RMark read; wildbook is the sheet of its bulk import; camtrap-dp is
-    a folder with a Camtrap DP 1.0.2 package.
+    a folder with a Camtrap DP 1.0.2 package. A file that is there is replaced only where it is what
+    an earlier export wrote.
 
     \b
     Examples:
@@ -283,12 +284,19 @@ def export(
       kitbox catalogue export history.inp --season-start 11
       kitbox catalogue export sheet.csv --format wildbook --species 'Megaptera novaeangliae'
     """
-    from kitbox.catalogue import catalogue_exports, catalogue_list
+    from kitbox.catalogue import catalogue_exports, catalogue_list, export_files
 
-    rows = catalogue_list.load(_workspace(folder).catalogue)
+    workspace = _workspace(folder)
+    rows = catalogue_list.load(workspace.catalogue)
     if not rows:
         raise KitboxError("the catalogue is empty", fix="add photographs of individuals")
-    match kind or ("capture-history" if path.suffix.lower() == ".inp" else "encounters"):
+    chosen = kind or ("capture-history" if path.suffix.lower() == ".inp" else "encounters")
+    camtrap = chosen == "camtrap-dp"
+    export_files.refuse_others(
+        workspace,
+        [path / name for name in catalogue_exports.CAMTRAP_FILES] if camtrap else [path],
+    )
+    match chosen:
         case "photographs":
             written = catalogue_exports.write_photographs(rows, path)
         case "capture-history":
@@ -305,6 +313,7 @@ def export(
             )
         case _:
             written = catalogue_exports.write_encounters(rows, path)
+    export_files.keep(workspace, written.files)
     for note in written.notes:
         print_line(note)
     print_line(f"{path}: {counted(written.rows, 'row')}")

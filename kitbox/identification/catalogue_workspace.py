@@ -21,8 +21,6 @@ from kitbox.records import ImageSet, Strings, strings
 from kitbox.tables import write_rows
 from kitbox.workspace import Workspace
 
-# The list of photographs that were identified last.
-QUERIES = "photographs.csv"
 _SETTINGS = """\
 name = "catalogue"
 about = "known individuals, and photographs to identify: 'kitbox identify'"
@@ -292,9 +290,7 @@ def _write(workspace: Workspace, rows: Sequence[CatalogueRow], queries: ImageSet
     if tuple(rows) != catalogue_list.load(workspace.catalogue):
         catalogue_list.save(workspace.catalogue, rows)
     if queries is not None:
-        write_rows(
-            workspace.root / QUERIES, [["image"], *([name] for name in queries.image_ids.tolist())]
-        )
+        write_rows(workspace.queries, [["image"], *([name] for name in queries.image_ids.tolist())])
     without, with_queries = _SETTINGS + _TASK, _SETTINGS + _TEST + _TASK
     path = workspace.settings
     current = path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -273,3 +273,36 @@ def test_an_animal_of_several_in_a_photograph_is_added(
     added = rows["season/2024-05-01_0.png#2"]
     assert (added.individual, added.date) == ("W-0002", "2024-05-01")
     assert (tmp_path / "grown" / "W-0002" / "2024-05-01_0.png").is_file()
+
+
+@pytest.mark.parametrize("name", ["catalogue.csv", "../whales.csv", "photographs.csv"])
+def test_an_export_replaces_no_list_of_anybody(workspace: Workspace, name: str) -> None:
+    file = workspace.root / name
+    if not file.exists():
+        file.write_text("image,name\na.jpg,Ann\n")
+    before = file.read_bytes()
+    for kind in ("encounters", "photographs", "capture-history"):
+        assert error_of(workspace, "catalogue", "export", str(file), "--format", kind).endswith(
+            ("is not for exports; name another file", "name another file, or remove that one")
+        )
+    assert file.read_bytes() == before
+
+
+def test_an_export_is_written_anew_but_not_what_was_filled_in(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    export = ("catalogue", "export", str(tmp_path / "e.csv"), "--format", "photographs")
+    kitbox(workspace, *export)
+    kitbox(workspace, "catalogue", "rename", "W-0001", "Ann")
+    kitbox(workspace, *export)
+    assert "Ann" in (tmp_path / "e.csv").read_text()
+    kitbox(
+        workspace,
+        *("catalogue", "add", "--image", "season/2024-05-01_0.png", "--individual", "Ann"),
+    )
+    package = ("catalogue", "export", str(tmp_path / "dp"), "--format", "camtrap-dp")
+    kitbox(workspace, *package)
+    kitbox(workspace, *package)
+    filled = tmp_path / "dp" / "datapackage.json"
+    filled.write_text(filled.read_text().replace('"contributors": []', '"contributors": [{}]'))
+    assert error_of(workspace, *package).startswith(f"{filled} is there, and is not what")
