@@ -669,7 +669,8 @@ def identify(
     for note in opened.notes:
         project._show(note)
     found = project._run(photograph_answers.identify(opened, options))
-    identified_table.save(found)
+    for note in identified_table.save(found).notes:
+        project._show(note)
     return found
 
 

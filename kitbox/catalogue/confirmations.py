@@ -1,7 +1,7 @@
 """Photographs whose individual a person confirmed: in a list, or by decisions of pairs."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,15 +68,13 @@ def read(
             continue
         if not image:
             raise KitboxError("the row has no image", where=where, fix="complete or remove it")
-        if cell.lower() in _YES and cell not in known:
-            verdict = row.get("verdict", "").strip()
-            cell = verdict if _NEW.fullmatch(verdict) else row.get("individual", "").strip()
-            if not cell:
-                raise KitboxError(
-                    f"'{row['confirmed']}' confirms no individual: the row has none",
-                    where=where,
-                    fix="write the individual's name, or new",
-                )
+        cell = in_full(row, known)
+        if not cell:
+            raise KitboxError(
+                f"'{row['confirmed']}' confirms no individual: the row has none",
+                where=where,
+                fix="write the individual's name, or new",
+            )
         cell = cell if cell in known else (current or {}).get(cell, cell)
         new = None if cell in known else _NEW.fullmatch(cell)
         if new is None and cell not in known and not new_names:
@@ -99,6 +97,18 @@ def read(
             )
         found[image] = one
     return Confirmed(tuple(found.values()), open_rows)
+
+
+def in_full(row: Mapping[str, str], individuals: Collection[str]) -> str:
+    """Return the cell `confirmed` of a row, with what the row confirms in place of a "yes".
+
+    A "yes" in a row without an individual is ''.
+    """
+    cell = row["confirmed"].strip()
+    if cell.lower() not in _YES or cell in individuals:
+        return cell
+    verdict = row.get("verdict", "").strip()
+    return "new" if _NEW.fullmatch(verdict) else row.get("individual", "").strip()
 
 
 def decided(decisions: Decisions, rows: Sequence[CatalogueRow]) -> Confirmed:

@@ -165,7 +165,9 @@ def identify(
         _audit(opened, options, as_json=as_json)
         return
     found = follow(photograph_answers.identify(opened, options))
-    path = identified_table.save(found)
+    path, notes = identified_table.save(found)
+    for note in notes:
+        print_line(note)
     written = follow(identified_page.write(found, path.with_suffix(".html")))
     if as_json:
         document = identified_table.as_json(found)

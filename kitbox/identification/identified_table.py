@@ -1,11 +1,13 @@
 """Answers as a table: identified.csv for spreadsheets, and JSON."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from kitbox.catalogue import catalogue_list, confirmations
+from kitbox.errors import KitboxError, counted
 from kitbox.identification.photograph_answers import NAMED, Answer, Identification
-from kitbox.tables import write_rows
+from kitbox.tables import read_header, read_rows, write_rows
 
 # The answers to the photographs that were identified last.
 FILE = "identified.csv"
@@ -16,16 +18,85 @@ COLUMNS = (
 )
 
 
-def save(found: Identification) -> Path:
-    """Write identified.csv into the workspace, a row for each photograph; return its path.
+class IdentifiedTable(NamedTuple):
+    """The file of the answers, and sentences on rows of earlier runs."""
 
-    The column `confirmed` is empty, for the person who checks them: see `catalogue.confirmations`.
-    Probabilities are empty where nothing is calibrated. Several photographs in a cell are separated
-    by semicolons. Photographs that cannot be read come last.
+    path: Path
+    notes: tuple[str, ...]
+
+
+def save(found: Identification) -> IdentifiedTable:
+    """Write identified.csv into the workspace, a row for each photograph.
+
+    The column `confirmed` and columns that people added are for the person who checks the answers:
+    see `catalogue.confirmations`. They are carried over by image, and a "yes" to another individual
+    than the one that is the likeliest now becomes its name. Filled rows of photographs of earlier
+    runs stay, last, until the catalogue has the photograph. Probabilities are empty where nothing
+    is calibrated. Several photographs in a cell are separated by semicolons. Photographs that
+    cannot be read come behind the answers.
+
+    Raises KitboxError for an identified.csv that cannot be read, and for two confirmations of one
+    photograph in it; the file stays as it is.
     """
-    path = found.workspace.root / FILE
-    write_rows(path, [COLUMNS, *map(_row, found.answers), *_unreadable(found)])
-    return path
+    workspace = found.workspace
+    path = workspace.root / FILE
+    extra, filled = _filled(path)
+    individuals = set(found.catalogue.opened.individuals.tolist())
+    table = []
+    for cells in (*map(_row, found.answers), *_unreadable(found)):
+        row = dict(zip(COLUMNS, map(str, cells), strict=True))
+        old = filled.pop(row["image"], None)
+        if old is not None:
+            row |= {name: old[name] for name in extra}
+            row["confirmed"] = _carried(old, row, individuals)
+        table.append(row)
+    in_catalogue = {row.image for row in catalogue_list.load(workspace.catalogue)}
+    kept = [row for image, row in filled.items() if image not in in_catalogue]
+    header = (*COLUMNS, *extra)
+    write_rows(path, [header, *([row.get(name, "") for name in header] for row in (*table, *kept))])
+    return IdentifiedTable(path, tuple(_notes(kept, len(filled) - len(kept))))
+
+
+def _filled(path: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """Return the columns that people added to a table, and image → row of those they filled in."""
+    if not path.is_file():
+        return [], {}
+    extra = [name for name in read_header(path) if name.strip() and name not in COLUMNS]
+    filled: dict[str, dict[str, str]] = {}
+    for line, cells in read_rows(path, ("image",), optional=(*COLUMNS[1:], *extra)):
+        row = {"confirmed": ""} | cells
+        if not any(row[name].strip() for name in ("confirmed", *extra)):
+            continue
+        first = filled.setdefault(row["image"].strip(), row)
+        if first["confirmed"].strip() != row["confirmed"].strip():
+            raise KitboxError(
+                f"'{row['image']}' is confirmed as '{first['confirmed']}' and as "
+                f"'{row['confirmed']}'",
+                where=f"{path} line {line}",
+                fix="correct one of the rows",
+            )
+    return extra, filled
+
+
+def _carried(old: dict[str, str], row: dict[str, str], individuals: set[str]) -> str:
+    """Return what was confirmed, by its name where a "yes" would now mean another individual."""
+    confirmed = old["confirmed"]
+    before = confirmations.in_full(old, individuals)
+    now = confirmations.in_full(row | {"confirmed": confirmed}, individuals)
+    return confirmed if before == now else before or "?"
+
+
+def _notes(kept: Sequence[dict[str, str]], added: int) -> Iterator[str]:
+    if kept:
+        yield (
+            f"kept in {FILE}: {counted(len(kept), 'filled-in row')} of photographs that are not in "
+            f"this run, such as '{kept[0]['image']}'"
+        )
+    if added:
+        yield (
+            f"no longer in {FILE}: {counted(added, 'filled-in row')} of photographs that the "
+            "catalogue has now"
+        )
 
 
 def as_json(found: Identification) -> dict[str, Any]:

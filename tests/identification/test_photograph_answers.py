@@ -94,7 +94,7 @@ def test_verdicts_need_the_probability_that_is_asked_for(season: Path) -> None:
 def test_the_table_has_a_row_for_each_photograph_and_no_formulas(season: Path) -> None:
     _, found = identified(season)
     odd = replace(found.answers[0], verdict="=1+1")
-    path = identified_table.save(replace(found, answers=(odd, *found.answers[1:])))
+    path, _ = identified_table.save(replace(found, answers=(odd, *found.answers[1:])))
     assert path == season / "work" / "identified.csv"
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -155,7 +155,7 @@ def test_everyone_photographed_once_gets_similarities_and_no_verdict(tmp_path: P
     assert found.catalogue.sentences[-1] == (
         "without local matches: there is no calibration to fuse them by"
     )
-    with identified_table.save(found).open(encoding="utf-8", newline="") as file:
+    with identified_table.save(found).path.open(encoding="utf-8", newline="") as file:
         row = next(csv.DictReader(file))
     assert (row["probability"], row["new_probability"]) == ("", "")
     assert float(row["similarity"]) <= 1
