@@ -14,15 +14,15 @@ by (who decided) and time (UTC, as 2026-11-30T12:00:00Z), which change no result
 - `new,IMAGE`: it shows none of the individuals that have a label: the unknown label is its first
   answer, no labelled image its match, no known individual its cluster. A `same` with a labelled
   image, or a label of its own, ends that: then it is known who it is
-- `unsure,IMAGE`: a person cannot tell who it shows; no step does anything, and the matching desk
-  does not ask that person again
-- `poor,IMAGE`: the picture is too poor to tell; no step does anything, and the matching desk asks
-  nobody again and counts it
+- `unsure,IMAGE`: a person cannot tell who it shows, and takes back an own `same` or `new` about it;
+  no step does anything else, and the matching desk does not ask that person again
+- `poor,IMAGE`: the picture is too poor to tell; as `unsure`, but the matching desk asks nobody
+  again and counts it
 
 Of drop, wrong and label the last row of an image counts, of same and different the last row of a
-pair in either order; else the last of a kind and a subject. A row of a page (with `by`) about an
-image that is in no list any more is counted and told; one written by hand is refused, since its
-name may have a typing error.
+pair in either order; else the last of a kind and a subject. A row of a page (with `by` or `time`)
+about an image or a label that is in no list any more is counted and told; one written by hand is
+refused, since its name may have a typing error.
 """
 
 import csv
@@ -103,6 +103,11 @@ class Decision:
             raise KitboxError(f"{self.kind} names '{self.subject}' twice; remove the row")
         if self.kind == "box":
             _corners(self.value)
+
+    @property
+    def from_page(self) -> bool:
+        """Whether a page wrote the row; one that was typed has neither person nor time."""
+        return bool(self.by or self.time)
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -218,22 +223,68 @@ class Decisions:
         rows = self.rows_of("fine")
         return frozenset(frozenset({row.subject, row.value} - {""}) for row in rows)
 
-    @property
-    def new(self) -> frozenset[str]:
-        """Images that a row calls new; see `Links.new` for those that still are."""
-        return frozenset(row.subject for row in self.rows_of("new"))
+    @cached_property
+    def withdrawn(self) -> frozenset[int]:
+        """Places of rows that their person took back by a later answer about the same image.
 
-    @property
+        `unsure` and `poor` end the person's own `same` and `new`; in rows of a page `new` and
+        `same` end each other. Their earlier rows about such a pair do not come back either.
+        """
+        of_pair: dict[tuple[str, frozenset[str]], list[int]] = {}
+        pairs_of: dict[tuple[str, str], set[frozenset[str]]] = {}
+        new: dict[tuple[str, str], list[int]] = {}
+        found: set[int] = set()
+        for place, row in enumerate(self.rows):
+            if row.kind in PAIR_KINDS:
+                pair = frozenset(row.images)
+                of_pair.setdefault((row.by, pair), []).append(place)
+                for image in pair:
+                    pairs_of.setdefault((row.by, image), set()).add(pair)
+                    if row.kind == "same" and row.from_page:
+                        found.update(new.pop((row.by, image), ()))
+            elif row.kind in IMAGE_KINDS:
+                own = row.by, row.subject
+                if row.kind != "new" or row.from_page:
+                    for pair in pairs_of.pop(own, ()):
+                        rows = of_pair.get((row.by, pair), [])
+                        if rows and self.rows[rows[-1]].kind == "same":
+                            found.update(of_pair.pop((row.by, pair)))
+                if row.kind == "new":
+                    new.setdefault(own, []).append(place)
+                else:
+                    found.update(new.pop(own, ()))
+        return frozenset(found)
+
+    @cached_property
+    def _standing(self) -> tuple[tuple[Decision, int], ...]:
+        """The rows that nobody withdrew, and their lines."""
+        numbered = zip(self.rows, self.lines or (0,) * len(self.rows), strict=True)
+        return tuple(one for place, one in enumerate(numbered) if place not in self.withdrawn)
+
+    @cached_property
+    def new(self) -> frozenset[str]:
+        """Images that somebody calls new; see `Links.new` for those that still are."""
+        return frozenset(row.subject for row, _ in self._standing if row.kind == "new")
+
+    @cached_property
     def poor(self) -> frozenset[str]:
-        """Images that are too poor to tell who they show."""
-        return frozenset(row.subject for row in self.rows_of("poor"))
+        """Images that somebody finds too poor to tell who they show."""
+        return frozenset(image for (_, image), kind in self.answers.items() if kind == "poor")
+
+    @cached_property
+    def answers(self) -> dict[tuple[str, str], str]:
+        """Who decided and an image → their last answer: "same", "new", "unsure" or "poor".
+
+        A `different` leaves room for another answer, and is none.
+        """
+        rows = (row for row in self.rows if row.kind in ("same", *IMAGE_KINDS))
+        return {(row.by, image): row.kind for row in rows for image in row.images}
 
     @cached_property
     def linked(self) -> dict[frozenset[str], tuple[Decision, int]]:
         """Pair of images → its last row of `same` or `different`, and the line of that row."""
-        lines = self.lines or (0,) * len(self.rows)
         found: dict[frozenset[str], tuple[Decision, int]] = {}
-        for row, line in zip(self.rows, lines, strict=True):
+        for row, line in self._standing:
             if row.kind in PAIR_KINDS:
                 pair = frozenset({row.subject, row.value})
                 found.pop(pair, None)
@@ -254,17 +305,17 @@ class Decisions:
     def effective(self) -> tuple[Decision, ...]:
         """The rows that change labels, images, boxes, links or the holdout.
 
-        So all but `fine`, `unsure` and `poor`, and but rows in which a person (`by`) agrees with
-        what is decided about a pair, or an image that is new, already.
+        So all but `fine`, `unsure` and `poor`, but rows that were withdrawn, and but those of a
+        page that agree with what is decided about a pair, or an image that is new, already.
         """
         found: list[Decision] = []
         decided: dict[frozenset[str], str] = {}
-        for row in self.rows:
+        for row, _ in self._standing:
             if row.kind in _WITHOUT_EFFECT:
                 continue
             if row.kind in (*PAIR_KINDS, "new"):
                 images = frozenset(row.images)
-                if row.by and decided.get(images) == row.kind:
+                if row.from_page and decided.get(images) == row.kind:
                     continue
                 decided[images] = row.kind
             found.append(row)

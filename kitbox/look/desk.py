@@ -79,9 +79,7 @@ class Opinion:
     def add(self, row: Decision, individual: str) -> None:
         """Take a further row into account."""
         if row.kind in IMAGE_KINDS:
-            self.answer = row.kind
-            if row.kind == "new":
-                self.new, self.same = True, set()
+            self.answer, self.same, self.new = row.kind, set(), row.kind == "new"
         elif row.kind == "same":
             self.answer, self.same, self.new = "same", {individual}, False
             self.different.discard(individual)

@@ -9,7 +9,7 @@ from threading import RLock
 
 from kitbox.competition import decisions
 from kitbox.competition.boxes import Corners
-from kitbox.competition.decisions import IMAGE_KINDS, PAIR_KINDS, Decision, Decisions, Links
+from kitbox.competition.decisions import PAIR_KINDS, Decision, Decisions, Links
 from kitbox.errors import KitboxError
 from kitbox.images import preprocessing
 from kitbox.look.photographs import Photographs
@@ -19,6 +19,11 @@ from kitbox.workspace import Workspace
 _MAX_TEXT = 250
 
 
+def _now() -> str:
+    """Return the time in UTC, in seconds, by ISO 8601."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 class DecisionSession:
     """The decisions of a workspace, read again whenever decisions.csv changes, with undo.
 
@@ -26,13 +31,20 @@ class DecisionSession:
     decides, '' for nobody in particular.
     """
 
-    def __init__(self, workspace: Workspace, photographs: Photographs, by: str = "") -> None:
-        """Start with nothing to undo; no file is read or written yet.
+    def __init__(
+        self,
+        workspace: Workspace,
+        photographs: Photographs,
+        by: str = "",
+        clock: Callable[[], str] = _now,
+    ) -> None:
+        """Start with nothing to undo; no file is read or written yet. `clock` tells the time.
 
         Raises KitboxError for a name that no row can hold.
         """
         _check_text("the name of who decides", by)
         self.by = by.strip()
+        self.clock = clock
         self.path = workspace.decisions
         self.photographs = photographs
         self._lock = RLock()
@@ -69,7 +81,7 @@ class DecisionSession:
         def new(decided: Decisions) -> list[Decision]:
             state, found = ReviewState(self.photographs, decided), list[Decision]()
             for decision in choose(state):
-                signed = replace(decision, by=self.by, time=_now()) if self.by else decision
+                signed = replace(decision, by=self.by, time=self.clock())
                 if not state.has(signed):
                     check_decision(signed, state)
                     state = state.with_decision(signed)
@@ -121,11 +133,6 @@ class DecisionSession:
         except FileNotFoundError:
             return ()
         return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _now() -> str:
-    """Return the time in UTC, in seconds, by ISO 8601."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True)
@@ -197,23 +204,20 @@ class ReviewState:
         return None if x0 != x0 else (x0, y0, x1, y1)  # NaN: it has none
 
     @cached_property
-    def own_rows(self) -> dict[tuple[str, str, frozenset[str]], Decision]:
-        """Who decided, what it was about and the images → the last such row.
-
-        It is about a "pair", or about an image: each of "new", "unsure" and "poor" by itself.
-        """
-        found = {}
-        for row in self.decisions.rows:
-            if row.kind in (*PAIR_KINDS, *IMAGE_KINDS):
-                about = "pair" if row.kind in PAIR_KINDS else row.kind
-                found[row.by, about, frozenset(row.images)] = row
-        return found
+    def own_pairs(self) -> dict[tuple[str, frozenset[str]], str]:
+        """Who decided and a pair of images → what they think of it now: "same" or "different"."""
+        numbered = enumerate(self.decisions.rows)
+        return {
+            (row.by, frozenset(row.images)): row.kind
+            for place, row in numbered
+            if row.kind in PAIR_KINDS and place not in self.decisions.withdrawn
+        }
 
     def has(self, decision: Decision) -> bool:
         """Return whether a decision is in effect already, so that it would change nothing.
 
         Of a pair, and of the kinds that say who a photograph shows, each person has rows of their
-        own.
+        own, also somebody without a name.
         """
         kind, subject, value = decision.kind, decision.subject, decision.value
         match kind:
@@ -228,13 +232,10 @@ class ReviewState:
             case "same" | "different":
                 pair = frozenset({subject, value})
                 last = self.decisions.linked.get(pair)
-                own = self.own_rows.get((decision.by, "pair", pair)) if decision.by else None
-                agreed = not decision.by or (own is not None and own.kind == kind)
-                return agreed and last is not None and last[0].kind == kind
+                own = self.own_pairs.get((decision.by, pair))
+                return own == kind and last is not None and last[0].kind == kind
             case "new" | "unsure" | "poor":
-                if decision.by:
-                    return (decision.by, kind, frozenset({subject})) in self.own_rows
-                return any(row.subject == subject for row in self.decisions.rows_of(kind))
+                return self.decisions.answers.get((decision.by, subject)) == kind
         images = {"drop": self.dropped, "wrong": self.wrong, "train": self.training}
         return subject in images[kind]
 

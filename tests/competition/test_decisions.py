@@ -583,6 +583,43 @@ def test_unsure_and_poor_change_nothing() -> None:
     assert decided.effective == ()
 
 
+def by_anna(*rows: tuple[str, ...]) -> Decisions:
+    return of(*((*row, *[""] * (4 - len(row)), "Anna", "now") for row in rows))
+
+
+@pytest.mark.parametrize("last", ["unsure", "poor"])
+def test_who_cannot_tell_any_more_takes_back_an_own_link_and_an_own_new_one(last: str) -> None:
+    decided = by_anna(("different", "x", "a1"), ("same", "x", "a1"), ("new", "y"),
+                      (last, "x"), (last, "y"))  # fmt: skip
+    assert (dict(decided.linked), decided.new, decided.effective) == ({}, frozenset(), ())
+    assert lists.apply_decisions(listed(), decided, competition().images).links == Links()
+    typed = of(("same", "a1", "x"), (last, "x"))
+    assert not typed.linked
+    # what others say stays, and so does that it is not another one
+    others = Decision("same", "x", "a1", by="Ben")
+    both = Decisions((others, *decided.rows))
+    assert [row for row, _ in both.linked.values()] == [others] == list(both.effective)
+    apart = by_anna(("same", "x", "a1"), ("different", "x", "a1"), (last, "x"))
+    assert [row.kind for row, _ in apart.linked.values()] == ["different"]
+    again = by_anna(("same", "x", "a1"), (last, "x"), ("same", "x", "a1"))
+    assert [row.kind for row, _ in again.linked.values()] == ["same"]
+    assert again.digest == by_anna(("same", "x", "a1")).digest
+
+
+def test_a_new_individual_that_was_found_does_not_come_back() -> None:
+    settings = competition().images
+    rows = (("new", "x"), ("same", "x", "a1"), ("different", "x", "a1"))
+    decided = by_anna(*rows)
+    assert not lists.apply_decisions(listed(), decided, settings).links.new
+    assert decided.digest == of(*rows[1:]).digest
+    assert lists.apply_decisions(listed(), by_anna(*rows, ("new", "x")), settings).links.new
+    assert by_anna(("new", "x"), ("different", "x", "a1")).new == {"x"}
+    # another person still thinks that it is new, and typed rows count as before
+    ben = Decision("new", "x", by="Ben")
+    assert Decisions((ben, *decided.rows)).new == {"x"}
+    assert of(*rows).new == {"x"}
+
+
 @pytest.mark.parametrize(
     "row",
     [("same", "gone", "x"), ("different", "x", "gone"), ("new", "gone"), ("label", "gone", "Boo")],

@@ -22,10 +22,12 @@ def _shared_review(tmp_path_factory: pytest.TempPathFactory) -> Review:
 
 @pytest.fixture
 def review(_shared_review: Review) -> Review:
-    """Return a review without decisions."""
+    """Return a review without decisions; rows have no time, so that they compare equal."""
     _shared_review.session.path.unlink(missing_ok=True)
     session = DecisionSession(
-        Workspace(_shared_review.session.path.parent), _shared_review.photographs
+        Workspace(_shared_review.session.path.parent),
+        _shared_review.photographs,
+        clock=lambda: "",
     )
     return replace(_shared_review, session=session)
 

@@ -9,6 +9,7 @@ import pytest
 from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision
 from kitbox.errors import KitboxError
+from kitbox.look.desk import answer_rows
 from kitbox.look.session import DecisionSession
 from kitbox.workspace import Workspace
 from tests.look.sample_review import HOSTILE_ID, HOSTILE_LABEL
@@ -175,6 +176,8 @@ def test_a_decision_names_who_made_it_and_when(session: DecisionSession) -> None
     assert row.by == "Anna"
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", row.time)
     assert decisions.load(session.path).rows == (row,)
+    [unsigned] = session_of(session, "").decide([Decision("drop", "0_0.png")])
+    assert (unsigned.by, bool(unsigned.time)) == ("", True)
     with pytest.raises(KitboxError, match=r"the name of who decides 'a\\nb' has the control char"):
         session_of(session, "a\nb")
 
@@ -217,3 +220,54 @@ def test_a_photograph_of_a_known_individual_is_not_new(session: DecisionSession)
     assert session.state.tags("t_1.png") == ["new individual"]
     with pytest.raises(KitboxError, match=r"there is no image 'no\.png'"):
         session.decide([Decision("unsure", "no.png")])
+
+
+def press(session: DecisionSession, keys: str) -> list[int]:
+    """Return how many rows each of a person's answers about a photograph writes."""
+    kinds = {"s": "same", "d": "different", "n": "new", "c": "unsure", "p": "poor"}
+    return [
+        len(
+            session.decide_by(
+                lambda state, key=key: answer_rows(kinds[key], "t_0.png", "0_0.png", state)
+            )
+        )
+        for key in keys
+    ]
+
+
+@pytest.mark.parametrize("by", ["Anna", ""])
+@pytest.mark.parametrize(
+    ("keys", "written", "links", "new"),
+    [
+        ("nsn", [1, 1, 2], ["different"], True),
+        ("cnc", [1, 1, 1], [], False),
+        ("psp", [1, 1, 1], [], False),
+        ("scs", [1, 1, 1], ["same"], False),
+        ("sp", [1, 1], [], False),
+        ("nsd", [1, 1, 1], ["different"], False),
+        ("nsdn", [1, 1, 1, 1], ["different"], True),
+        ("sdc", [1, 1, 1], ["different"], False),
+        ("nn", [1, 0], [], True),
+        ("ndn", [1, 1, 0], ["different"], True),
+        ("ss", [1, 0], ["same"], False),
+    ],
+)
+def test_the_last_answer_of_a_person_counts(
+    session: DecisionSession, by: str, keys: str, written: list[int], links: list[str], new: bool
+) -> None:
+    person = session_of(session, by)
+    assert press(person, keys) == written
+    decided = person.state.decisions
+    assert [row.kind for row, _ in decided.linked.values()] == links
+    assert decided.new == ({"t_0.png"} if new else set())
+    assert person.state.tags("t_0.png") == (
+        ["new individual"] if new else ["poor picture"] if keys[-1] == "p" else []
+    )
+
+
+def test_somebody_without_a_name_makes_progress(session: DecisionSession) -> None:
+    nobody, anna = (session_of(session, name) for name in ("", "Anna"))
+    for keys in "scnp":
+        assert press(anna, keys)[0] >= 1
+        assert press(nobody, keys)[0] >= 1
+        assert press(nobody, keys) == [0]
