@@ -1,13 +1,15 @@
 """Changes of the catalogue: photographs added, individuals renamed, merged and split; history.
 
 catalogue-history.csv has a row for each photograph that a change gave to another individual:
-change (its number), time, by, what, image, before, after. `before` is empty for a photograph that
-was added. Replayed backwards from catalogue.csv, it gives every earlier state.
+change (its number), time, by, what, image, before, after and query. `before` is empty for a
+photograph that was added; `query` is its name in the list of photographs to identify, from which it
+was taken then, and to which `undo` puts it back. What is read from the user's own catalogue is no
+change here.
 """
 
 import getpass
 import string
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -23,25 +25,29 @@ from kitbox.locks import lock
 from kitbox.workspace import Workspace
 
 Rows = tuple[CatalogueRow, ...]
-# Kinds of changes that `undo` takes back: not what was read from the user's own catalogue.
+# Kinds of changes that `undo` takes back.
 _TAKEN_BACK = ("add", "rename", "merge", "split")
-COLUMNS = ("change", "time", "by", "what", "image", "before", "after")
+COLUMNS = ("change", "time", "by", "what", "image", "before", "after", "query")
 
 
 class Move(NamedTuple):
-    """A photograph's individual before and after a change; '' where it was or is in none."""
+    """A photograph's individual before and after a change; '' where it was or is in none.
+
+    `query` is what the workspace's list of photographs to identify calls one that was added, ''
+    where it was not in it.
+    """
 
     image: str
     before: str
     after: str
+    query: str = ""
 
 
 @dataclass(frozen=True)
 class CatalogueChange:
     """A change: its number from 1, time (ISO 8601 with UTC offset), author, kind and photographs.
 
-    `what` is add, rename, merge, split, "read" for new photographs in the user's own catalogue, or
-    "undo 3" for the one that took change 3 back.
+    `what` is add, rename, merge, split, or "undo 3" for the one that took change 3 back.
     """
 
     number: int
@@ -60,17 +66,30 @@ class CatalogueChange:
 
 
 def change(
-    workspace: Workspace, what: str, edit: Callable[[Rows], Rows], by: str = ""
+    workspace: Workspace,
+    what: str,
+    edit: Callable[[Rows], Rows],
+    by: str = "",
+    *,
+    queries: Mapping[str, str] | None = None,
+    back: Collection[str] = (),
 ) -> CatalogueChange:
     """Apply an edit to the workspace's catalogue and to its history; return the change.
 
-    Two processes may not change it at once. Raises KitboxError where the edit does, and for one
-    that changes nothing.
+    `queries` are the images of added photographs with the names that they have as photographs to
+    identify: those leave the workspace's own list of them, since an image in both would be a query
+    and a gallery image at once. `back` are names that come back into it. Two processes may not
+    change a catalogue at once. Raises KitboxError where the edit does, and for one that changes
+    nothing.
     """
     with lock(workspace.cache / "catalogue.lock"):
         before, history = catalogue_list.load(workspace.catalogue), load(workspace)
         after = edit(before)
-        moves = _moves(before, after)
+        listed = set(_queries(workspace) or ())
+        asked = {image: name for image, name in (queries or {}).items() if name in listed}
+        moves = tuple(
+            move._replace(query=asked.get(move.image, "")) for move in _moves(before, after)
+        )
         if not moves:
             raise KitboxError("nothing changes in the catalogue")
         done = CatalogueChange(
@@ -82,12 +101,14 @@ def change(
         )
         catalogue_list.save(workspace.catalogue, after)
         _save(workspace.catalogue_history, (*history, done))
+        _list_queries(workspace, set(asked.values()), back)
     return done
 
 
 def undo(workspace: Workspace, by: str = "") -> CatalogueChange:
     """Take back the last change that is not taken back yet; return the change that does it.
 
+    Photographs that are not in the catalogue then are again among those to identify, if they were.
     Raises KitboxError where there is none, and where a photograph has another individual since.
     """
     history = load(workspace)
@@ -96,7 +117,10 @@ def undo(workspace: Workspace, by: str = "") -> CatalogueChange:
     if not left:
         raise KitboxError("there is no change of the catalogue to take back")
     last = left[-1]
-    return change(workspace, f"undo {last.number}", lambda rows: taken_back(rows, last), by)
+    back = [move.query for move in last.moves if move.query]
+    return change(
+        workspace, f"undo {last.number}", lambda rows: taken_back(rows, last), by, back=back
+    )
 
 
 def load(workspace: Workspace) -> tuple[CatalogueChange, ...]:
@@ -108,7 +132,7 @@ def load(workspace: Workspace) -> tuple[CatalogueChange, ...]:
     if not path.exists():
         return ()
     rows = []
-    for line, row in tables.read_rows(path, COLUMNS):
+    for line, row in tables.read_rows(path, COLUMNS[:-1], optional=COLUMNS[-1:]):
         if not row["change"].isdecimal():
             raise KitboxError(
                 f"'{row['change']}' is no number of a change",
@@ -122,53 +146,13 @@ def load(workspace: Workspace) -> tuple[CatalogueChange, ...]:
             (first := (part := list(group))[0])["time"],
             first["by"],
             first["what"],
-            tuple(Move(row["image"], row["before"], row["after"]) for row in part),
+            tuple(
+                Move(row["image"], row["before"], row["after"], row.get("query", ""))
+                for row in part
+            ),
         )
         for number, group in groupby(rows, lambda row: row["change"])
     )
-
-
-def refresh(workspace: Workspace, source: Iterable[CatalogueRow], by: str = "") -> "Refreshed":
-    """Add the photographs of a user's catalogue, read again, that are not in the workspace's yet.
-
-    What people decided here stays: a photograph keeps its individual, and one that is new in the
-    folder of an individual that was renamed or merged goes to the one that it is now. The first
-    reading is where the history begins.
-    """
-    source = tuple(source)
-    with lock(workspace.cache / "catalogue.lock"):
-        rows = catalogue_list.load(workspace.catalogue)
-        if not rows:
-            catalogue_list.save(workspace.catalogue, source)
-            return Refreshed(source, len(source))
-    history = load(workspace)
-    individual_of = {row.image: row.individual for row in rows}
-    names = current_names(rows, history)
-    # a photograph that was taken out of the catalogue stays out
-    out = {move.image for one in history for move in one.moves} - set(individual_of)
-    here = [replace(row, individual=names.get(row.individual, row.individual)) for row in source]
-    new = [row for row in here if row.image not in individual_of and row.image not in out]
-    other = [
-        (row, individual_of[row.image])
-        for row in here
-        if individual_of.get(row.image, row.individual) != row.individual
-    ]
-    if new:
-        change(workspace, "read", lambda rows: added(rows, new), by)
-        rows = catalogue_list.load(workspace.catalogue)
-    return Refreshed(rows, len(new), tuple(other))
-
-
-@dataclass(frozen=True)
-class Refreshed:
-    """The rows of a catalogue that was read again, and how many of them are new.
-
-    `other` are rows of the source whose photograph has another individual here, with that one.
-    """
-
-    rows: Rows
-    added: int
-    other: tuple[tuple[CatalogueRow, str], ...] = ()
 
 
 def current_names(
@@ -202,6 +186,27 @@ def author() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return "unknown"
+
+
+def _queries(workspace: Workspace) -> list[str] | None:
+    """Return the names in the workspace's own list of photographs to identify; None without it.
+
+    A list with other columns than image is none of kitbox's.
+    """
+    path = workspace.queries
+    if not path.is_file() or tables.read_header(path) != ["image"]:
+        return None
+    return [row["image"] for _, row in tables.read_rows(path, ("image",))]
+
+
+def _list_queries(workspace: Workspace, out: Collection[str], back: Collection[str]) -> None:
+    """Take names out of the workspace's own list of photographs to identify, or put them back."""
+    listed = _queries(workspace)
+    if listed is None:
+        return
+    left = [name for name in dict.fromkeys([*listed, *back]) if name not in out]
+    if left != listed:
+        tables.write_rows(workspace.queries, [["image"], *([name] for name in left)])
 
 
 def added(rows: Rows, new: Sequence[CatalogueRow]) -> Rows:
@@ -300,7 +305,9 @@ def next_names(pattern: str, taken: Iterable[str], count: int = 1) -> list[str]:
 def names_ever(rows: Iterable[CatalogueRow], history: Iterable[CatalogueChange]) -> set[str]:
     """Return all names that individuals have or had: none of them is given to another animal."""
     moves = [move for one in history for move in one.moves]
-    names = {row.individual for row in rows} | {name for move in moves for name in move[1:]}
+    names = {row.individual for row in rows} | {
+        name for move in moves for name in (move.before, move.after)
+    }
     return names - {""}
 
 

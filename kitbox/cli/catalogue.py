@@ -104,15 +104,20 @@ def add(
     named = _with_names(workspace, rows, found.rows, pattern)
     new_rows = [_row(workspace, one, place) for one in named]
     catalogue_changes.added(rows, new_rows)  # refuses what is there before anything is copied
+    here = [row.image for row in new_rows]
     if copy_to is not None:
         new_rows = _copied(workspace, new_rows, copy_to)
     change = catalogue_changes.change(
-        workspace, "add", lambda rows: catalogue_changes.added(rows, new_rows), by or ""
+        workspace,
+        "add",
+        lambda rows: catalogue_changes.added(rows, new_rows),
+        by or "",
+        queries={row.image: name for row, name in zip(new_rows, here, strict=True)},
     )
-    _take_out(workspace, {row.image for row in new_rows} | {one.image for one in named})
     known = {row.individual for row in rows}
     names = list(dict.fromkeys(row.individual for row in new_rows if row.individual not in known))
     _tell(change)
+    _tell_of_other_list(workspace, {*here, *(row.image for row in new_rows)})
     if names:
         print_line(f"new {'individual' if len(names) == 1 else 'individuals'}: {_listed(names)}")
 
@@ -440,23 +445,24 @@ def _copied(
     return found.rows
 
 
-def _take_out(workspace: "Workspace", images: set[str]) -> None:
-    """Take images that are in the catalogue now out of the list of photographs to identify.
+def _tell_of_other_list(workspace: "Workspace", images: set[str]) -> None:
+    """Tell of images in the catalogue that a user's own list of the test still has.
 
-    An image in both would be a query and a gallery image at once.
+    kitbox takes them out of its own list of photographs to identify, and changes no other.
     """
     from kitbox import tables
     from kitbox.competition import settings
 
     given = settings.load(workspace).images
     path = given.root / (given.test_list or "")
-    if not path.is_file():
+    if not path.is_file() or given.image_column not in tables.read_header(path):
         return
-    header = tables.read_header(path)
-    rows = [row for _, row in tables.read_rows(path, (given.image_column,))]
-    left = [row for row in rows if row[given.image_column] not in images]
-    if len(left) < len(rows):
-        tables.write_rows(path, [header, *([row[name] for name in header] for row in left)])
+    left = [row for _, (row,) in tables.read_columns(path, (given.image_column,)) if row in images]
+    if left:
+        print_line(
+            f"{path.name} still has '{left[0]}', which is in the catalogue now"
+            f"{more(len(left) - 1)}; take it out there, as it would be a query and its own match"
+        )
 
 
 def _tell(change: "CatalogueChange") -> None:

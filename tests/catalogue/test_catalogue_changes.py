@@ -67,7 +67,7 @@ def test_every_change_is_kept_with_its_author_and_photographs(workspace: Workspa
         (3, "Ann", "merge", (Move("c/d.jpg", "W-2", "Ann"),)),
         (4, "Ann", "split", (Move("c/b.jpg", "Ann", "=Bob"),)),
     ]
-    assert ",'=Bob\n" in workspace.catalogue_history.read_text()
+    assert ",'=Bob,\n" in workspace.catalogue_history.read_text()
 
 
 def test_changes_are_taken_back_one_after_the_other(workspace: Workspace) -> None:
@@ -193,34 +193,50 @@ def test_the_number_of_a_merged_individual_is_not_given_again(workspace: Workspa
     assert catalogue_changes.next_names("W-{number}", names) == ["W-3"]
 
 
-def test_a_catalogue_that_is_read_again_keeps_what_people_decided(workspace: Workspace) -> None:
-    change(workspace, "merge", lambda rows: catalogue_changes.merged(rows, "W-2", "W-1"))
-    change(
-        workspace,
-        "split",
-        lambda rows: catalogue_changes.split(rows, "W-1", ["c/b.jpg"], "W-7"),
+def write_queries(workspace: Workspace, *lines: str) -> None:
+    workspace.queries.write_text("\n".join(lines) + "\n")
+
+
+def test_undo_puts_photographs_back_among_those_to_identify(workspace: Workspace) -> None:
+    write_queries(workspace, "image", "s/e.jpg", "s/f.jpg", "s/g.jpg")
+    new = [row("grown/W-3/e.jpg", "W-3"), row("s/f.jpg", "=B"), row("card/x.jpg", "W-1")]
+    names = {"grown/W-3/e.jpg": "s/e.jpg", "s/f.jpg": "s/f.jpg", "card/x.jpg": "card/x.jpg"}
+    catalogue_changes.change(
+        workspace, "add", lambda rows: catalogue_changes.added(rows, new), queries=names
     )
-    source = [*ROWS, row("c/new.jpg", "W-2"), row("c/other.jpg", "W-8")]
-    found = catalogue_changes.refresh(workspace, source)
-    assert found.added == 2
-    assert [(one.image, individual) for one, individual in found.other] == [("c/b.jpg", "W-7")]
-    assert {one.image: one.individual for one in found.rows} == individuals(workspace)
-    assert individuals(workspace) == {
-        "c/a.jpg": "W-1",
-        "c/b.jpg": "W-7",
-        "c/d.jpg": "W-1",
-        "c/new.jpg": "W-1",
-        "c/other.jpg": "W-8",
-    }
-    assert catalogue_changes.refresh(workspace, source).added == 0
-    assert catalogue_changes.undo(workspace).what == "undo 2"  # a reading is not taken back
+    assert workspace.queries.read_text() == "image\ns/g.jpg\n"
+    assert [move.query for one in catalogue_changes.load(workspace) for move in one.moves] == [
+        *("s/e.jpg", "s/f.jpg", "")
+    ]
+    change(workspace, "merge", lambda rows: catalogue_changes.merged(rows, "W-3", "=B"))
+    catalogue_changes.undo(workspace)
+    assert workspace.queries.read_text() == "image\ns/g.jpg\n"
+    catalogue_changes.undo(workspace)
+    assert workspace.queries.read_text() == "image\ns/g.jpg\ns/e.jpg\ns/f.jpg\n"
+    assert catalogue_list.load(workspace.catalogue) == ROWS
 
 
-def test_the_first_reading_begins_the_history(tmp_path: Path) -> None:
-    found = catalogue_changes.refresh(Workspace(tmp_path), ROWS)
-    assert (found.rows, found.added) == (ROWS, 3)
-    assert catalogue_list.load(tmp_path / "catalogue.csv") == ROWS
-    assert catalogue_changes.load(Workspace(tmp_path)) == ()
+@pytest.mark.parametrize("header", ["image,note", "Image"])
+def test_a_list_of_another_form_is_the_users_own(workspace: Workspace, header: str) -> None:
+    write_queries(workspace, header, "s/e.jpg")
+    before = workspace.queries.read_bytes()
+    catalogue_changes.change(
+        workspace,
+        "add",
+        lambda rows: catalogue_changes.added(rows, [row("s/e.jpg", "W-3")]),
+        queries={"s/e.jpg": "s/e.jpg"},
+    )
+    catalogue_changes.undo(workspace)
+    assert workspace.queries.read_bytes() == before
+
+
+def test_a_history_without_names_of_queries_is_read(workspace: Workspace) -> None:
+    workspace.catalogue_history.write_text(
+        "change,time,by,what,image,before,after\n1,t,Ann,add,c/d.jpg,,W-2\n"
+    )
+    assert catalogue_changes.load(workspace)[0].moves == (Move("c/d.jpg", "", "W-2"),)
+    catalogue_changes.undo(workspace)
+    assert "c/d.jpg" not in individuals(workspace)
 
 
 def test_an_image_is_named_by_the_end_of_its_path() -> None:

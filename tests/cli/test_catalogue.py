@@ -306,3 +306,45 @@ def test_an_export_is_written_anew_but_not_what_was_filled_in(
     filled = tmp_path / "dp" / "datapackage.json"
     filled.write_text(filled.read_text().replace('"contributors": []', '"contributors": [{}]'))
     assert error_of(workspace, *package).startswith(f"{filled} is there, and is not what")
+
+
+def test_an_added_photograph_is_in_one_list_and_after_undo_in_the_other(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    workspace.settings.write_text(
+        TOML.replace("test_folder", 'test_list = "../photographs.csv"\ntest_folder').replace(
+            "[task]", 'image_column = "image"\n[task]'
+        )
+    )
+    workspace.queries.write_text("image\nseason/2024-05-01_0.png\nseason/2024-05-02_1.png\n")
+    kitbox(
+        workspace,
+        *("catalogue", "add", "--image", "season/2024-05-01_0.png", "--individual", "W-0001"),
+        *("--copy-to", str(tmp_path / "grown")),
+    )
+    assert workspace.queries.read_text() == "image\nseason/2024-05-02_1.png\n"
+    kitbox(workspace, "catalogue", "undo")
+    assert workspace.queries.read_text() == (
+        "image\nseason/2024-05-02_1.png\nseason/2024-05-01_0.png\n"
+    )
+    assert len(individuals(workspace)) == 3
+
+
+def test_a_users_own_list_of_the_test_is_left_alone_and_named(workspace: Workspace) -> None:
+    workspace.settings.write_text(
+        TOML.replace("test_folder", 'test_list = "../mine.csv"\ntest_folder').replace(
+            "[task]", 'image_column = "image"\n[task]'
+        )
+    )
+    mine = workspace.root / "mine.csv"
+    mine.write_text("image;note\nseason/2024-05-01_0.png;x\n")
+    before = mine.read_bytes()
+    shown = kitbox(
+        workspace,
+        *("catalogue", "add", "--image", "season/2024-05-01_0.png", "--individual", "W-0001"),
+    ).stderr
+    assert shown.splitlines()[-1] == (
+        "mine.csv still has 'season/2024-05-01_0.png', which is in the catalogue now; "
+        "take it out there, as it would be a query and its own match"
+    )
+    assert mine.read_bytes() == before
