@@ -122,10 +122,15 @@ def audit(given: CatalogueCalibration, certain: float) -> CatalogueAudit:
     own = given.own[asked]
     order_by = given.signals.similarity if given.cross is None else given.cross.known.probability
     values = order_by[asked].astype(np.float64)
-    ranks = 1 + (values > values[np.arange(len(asked)), own][:, None]).sum(axis=1)
+    of_own = values[np.arange(len(asked)), own][:, None]
+    better, equal = (values > of_own).sum(axis=1), (values == of_own).sum(axis=1)
     _, clusters = np.unique(given.individuals[asked], return_inverse=True)
-    depth = int(np.sort(ranks)[int(np.ceil(_FOUND * len(ranks))) - 1])
-    recall = {k: _recall(ranks, k, clusters.astype(np.int64)) for k in (1, 5)}
+    recall = {
+        k: _recall(_found_in_first(k, better, equal), clusters.astype(np.int64)) for k in (1, 5)
+    }
+    depth = next(
+        k for k in range(1, people + 1) if _found_in_first(k, better, equal).mean() >= _FOUND - 1e-9
+    )
     found = CatalogueAudit(
         queries=len(asked),
         individuals=people,
@@ -210,8 +215,15 @@ def _reliability(given: CatalogueCalibration, asked: Integers) -> tuple[Reliabil
     return tuple(bins)
 
 
-def _recall(ranks: Integers, k: int, clusters: Integers) -> Score:
-    hits = (ranks <= k).astype(np.float64)
+def _found_in_first(k: int, better: Integers, equal: Integers) -> Numbers:
+    """Return the chance (q,) that the first k hold the right individual, of ties in any order.
+
+    `better` others come before it, and `equal` ones, itself among them, are as good as it is.
+    """
+    return np.clip((k - better) / equal, 0.0, 1.0)
+
+
+def _recall(hits: Numbers, clusters: Integers) -> Score:
     value = float(hits.mean())
 
     def mean(weights: Numbers) -> Numbers:
@@ -219,7 +231,7 @@ def _recall(ranks: Integers, k: int, clusters: Integers) -> Score:
         return found
 
     low, high = bootstrap_interval(value, mean, clusters, with_replacement=True)
-    return Score(value, max(low, 0.0), min(high, 1.0), len(ranks))
+    return Score(value, max(low, 0.0), min(high, 1.0), len(hits))
 
 
 def _advice(given: CatalogueCalibration, recall: float) -> str:

@@ -22,6 +22,12 @@ FEWEST_PAIRS = 30
 _PARTS = 5
 # So weak a penalty on standardised coefficients that it only keeps separable data finite.
 _PENALTY = 1e-3
+# The coefficient of log(photographs): at most are individuals as probable as they were
+# photographed often, and at least is their best similarity taken for the best of so many draws.
+# Beyond that it would learn which individuals can be asked about: those met once never are.
+_OF_COUNT = (-1.0, 1.0)
+# Relative to the values: columns that spread less are constant but for rounding.
+_LEAST_SPREAD = 1e-6
 # Shares of new individuals beyond these are not believed: few catalogues hold everyone, or nobody.
 _LEAST_NEW, _MOST_NEW = 0.1, 0.9
 
@@ -30,8 +36,9 @@ _LEAST_NEW, _MOST_NEW = 0.1, 0.9
 class Signals:
     """What a model looks at: `similarity`, `photographs` and, if measured, `matches`, all (q, m).
 
-    Similarity is -inf where an individual has no photograph left. `matches` is log(1 + n) of the
-    local matches with the individual's photographs, 0 where none were looked for.
+    Similarity is -inf where an individual has no photograph left to compare with; `photographs`
+    counts all that it has. `matches` is log(1 + n) of the local matches with the individual's
+    photographs, 0 where none were looked for.
     """
 
     similarity: Floats
@@ -106,7 +113,7 @@ def fit(signals: Signals, own: Integers) -> IdentityModel:
     columns = signals.columns
     there = np.isfinite(signals.similarity)
     middles = [float(column[there].mean()) for column in columns]
-    spreads = [float(column[there].std()) or 1.0 for column in columns]
+    spreads = [_spread(column[there]) for column in columns]
     scaled = np.stack(
         [(c - middle) / spread for c, middle, spread in zip(columns, middles, spreads, strict=True)]
     )
@@ -140,13 +147,20 @@ def fit(signals: Signals, own: Integers) -> IdentityModel:
 
     start = np.zeros(len(columns) + 1)
     free = (None, None)
-    bounds = [(0, None), free, *[(0, None)] * (len(columns) - 2), free]
+    of_count = (_OF_COUNT[0] * spreads[1], _OF_COUNT[1] * spreads[1])
+    bounds = [(0, None), of_count, *[(0, None)] * (len(columns) - 2), free]
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     weights_of = found[:-1] / np.array(spreads)
     return IdentityModel(
         coefficients=tuple(map(float, weights_of)),
         intercept=float(found[-1] - (weights_of * np.array(middles)).sum()),
     )
+
+
+def _spread(values: Numbers) -> float:
+    """Return the standard deviation, 1 where the values differ by rounding alone."""
+    spread = float(values.std())
+    return spread if spread > _LEAST_SPREAD * max(1.0, float(np.abs(values).max())) else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

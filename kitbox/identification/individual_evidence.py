@@ -75,7 +75,8 @@ class EvidenceBlock:
 
     `of_photographs (b, n)` are the similarities to the photographs in the order of the gallery,
     `similarity (b, m)` to the most similar one of each individual: -inf where none is left.
-    `photographs (b, m)` counts those that are left.
+    `photographs (b, m)` counts all that an individual has, also those that a query is not compared
+    with: a count without them would tell which individual the query's own is.
     """
 
     rows: Integers
@@ -109,26 +110,19 @@ def evidence_blocks(
     """
     step = max(_BLOCK_SIZE // max(len(gallery.rows), 1), 1)
     places = {} if encounters is None else _places(gallery.encounters)
-    individual_of = np.repeat(np.arange(len(gallery.individuals)), gallery.counts)
     for start in range(0, len(queries), step):
         rows = np.arange(start, min(start + step, len(queries)), dtype=np.int64)
         found = np.asarray(queries[rows] @ gallery.vectors.T, dtype=np.float32)
-        photographs = np.tile(gallery.counts, (len(rows), 1))
         if encounters is not None:
             for row, code in enumerate(encounters[rows].tolist()):
-                own = places.get(code, _NONE)
-                found[row, own] = -np.inf
-                np.subtract.at(photographs[row], individual_of[own], 1)
+                found[row, places.get(code, _NONE)] = -np.inf
         if sides is not None and gallery.sides is not None:
-            apart = opposite(sides[rows], gallery.sides) & np.isfinite(found)
-            found[apart] = -np.inf
-            for row in np.flatnonzero(apart.any(axis=1)).tolist():
-                np.subtract.at(photographs[row], individual_of[apart[row]], 1)
+            found[opposite(sides[rows], gallery.sides)] = -np.inf
         yield EvidenceBlock(
             rows=rows,
             of_photographs=found,
             similarity=np.maximum.reduceat(found, gallery.starts, axis=1),
-            photographs=photographs,
+            photographs=np.tile(gallery.counts, (len(rows), 1)),
         )
 
 

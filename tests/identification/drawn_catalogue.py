@@ -58,6 +58,13 @@ def draw(individuals: int = 60, *, seed: int = 0, noise: float = 1.0) -> DrawnCa
     return DrawnCatalogue(unit(np.array(vectors)), np.array(labels), np.array(encounters), centres)
 
 
+def draw_noise(counts: list[int], *, dim: int = DIM, seed: int = 0) -> DrawnCatalogue:
+    """Draw vectors that say nothing of their individuals, each at an encounter of its own."""
+    vectors = np.random.default_rng(seed).normal(size=(sum(counts), dim))
+    names = np.repeat([f"w{number:03d}" for number in range(len(counts))], counts)
+    return DrawnCatalogue(unit(vectors), names, np.arange(len(names)), np.zeros((len(counts), dim)))
+
+
 def draw_queries(
     catalogue: DrawnCatalogue, count: int, *, new_share: float, seed: int = 1, noise: float = 1.0
 ) -> tuple[Floats, Strings]:

@@ -6,7 +6,13 @@ import pytest
 from kitbox.identification import catalogue_calibration
 from kitbox.identification.catalogue_calibration import calibrate, fitted, gather
 from kitbox.identification.encounter_rule import Encounters, encounters_of
-from tests.identification.drawn_catalogue import DrawnCatalogue, draw
+from tests.identification.drawn_catalogue import (
+    DrawnCatalogue,
+    draw,
+    draw_noise,
+    signals_of,
+    unit,
+)
 
 NO_PAIRS = np.empty((0, 2), dtype=np.int64)
 
@@ -112,3 +118,24 @@ def test_a_few_pairs_are_counted_and_one_individual_with_all_pairs_is_too_few() 
         cross=None,
     )
     assert fitted(one).too_small == "all photographs of several encounters show one individual"
+
+
+@pytest.mark.parametrize("counts", [[3] * 40, [2, 3, 4, 5, 6] * 8], ids=["equal", "uneven"])
+def test_how_many_photographs_an_individual_has_gives_the_right_one_away_to_nobody(
+    counts: list[int],
+) -> None:
+    drawn = draw_noise(counts)
+    found, _ = calibrate(drawn.vectors, drawn.individuals, encounters(drawn))
+    assert found.model is not None
+    assert found.cross is not None
+    # individuals of more photographs are met more often, in proportion: the coefficient is about 1
+    _, of_count = found.model.coefficients
+    assert abs(of_count) < 1e-6 if len(set(counts)) == 1 else -1 < of_count < 2
+    rows = np.arange(len(found.own))
+    assert found.cross.known.probability[rows, found.own].mean() < 2 / len(counts)
+    # without anything to tell them by, known individuals are as new as all are expected to be
+    fresh = unit(np.random.default_rng(9).normal(size=(200, drawn.vectors.shape[1])))
+    new = found.model.identities(signals_of(fresh, drawn.gallery), found.expected_new).new
+    assert found.expected_new == 0.1
+    assert new.max() < 0.3
+    assert new.mean() == pytest.approx(found.cross.known.new.mean(), abs=0.03)

@@ -29,7 +29,8 @@ def test_a_photograph_of_the_catalogue_never_meets_those_of_its_own_encounter():
     gallery = Gallery.of(vectors, individuals, encounters)
     [block] = evidence_blocks(vectors, gallery, encounters)
     np.testing.assert_allclose(block.similarity[0], np.cos(np.radians([50, 80])), atol=1e-6)
-    assert block.photographs.tolist() == [[1, 1], [1, 1], [2, 1], [3, 0]]
+    # those that are not compared count too, else the count would give the individual away
+    assert block.photographs.tolist() == [[3, 1]] * 4
     assert block.similarity[3, 1] == -np.inf
     assert gallery.rows[block.best_photographs(gallery, 0, 0, 3)].tolist() == [2]
 
@@ -67,8 +68,9 @@ def test_a_left_side_never_meets_a_right_one():
     cosines = np.cos(np.radians([0, 10, 20]))
     np.testing.assert_allclose(block.similarity[:, 0], [cosines[0], cosines[1], cosines[0]])
     np.testing.assert_allclose(block.similarity[:, 1], cosines[[2, 2, 2]], atol=1e-6)
-    assert block.photographs.tolist() == [[1, 2], [1, 2], [2, 2]]
+    assert block.photographs.tolist() == [[2, 2]] * 3
     assert gallery.rows[block.best_photographs(gallery, 1, 0, 5)].tolist() == [1]
-    # photographs of the catalogue, each an encounter of its own: both rules count once each
+    # photographs of the catalogue, each an encounter of its own: all count, none meets its own
     [block] = evidence_blocks(vectors, gallery, np.arange(4), sides)
-    assert block.photographs.tolist() == [[0, 2], [0, 2], [2, 1], [2, 1]]
+    assert block.photographs.tolist() == [[2, 2]] * 4
+    assert np.isneginf(block.similarity).tolist() == [[True, False]] * 2 + [[False, False]] * 2
