@@ -175,6 +175,12 @@ def current_names(
     return {old: name for old, name in now.items() if old not in individuals}
 
 
+def taken_out(history: Iterable[CatalogueChange]) -> set[str]:
+    """Return the photographs that a change took out of the catalogue: they stay out of it."""
+    last = {move.image: move.after for one in history for move in one.moves}
+    return {image for image, individual in last.items() if not individual}
+
+
 def _undone(history: Iterable[CatalogueChange]) -> set[int]:
     """Return the numbers of the changes that were taken back."""
     return {int(one.what.split()[1]) for one in history if one.what.startswith("undo ")}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kitbox import tables
+from kitbox.catalogue import photograph_dates
 from kitbox.errors import KitboxError, more
 
 
@@ -33,13 +34,16 @@ class CatalogueRow:
 
 
 COLUMNS = tuple(field.name for field in fields(CatalogueRow))
+# The column for the holdout: photographs of one individual with one value stay on one side of it.
+HOLDOUT_COLUMN = "encounter_or_day"
 
 
 def load(path: Path) -> tuple[CatalogueRow, ...]:
     """Return the rows of a catalogue.csv; a missing file has none.
 
-    Raises KitboxError, with the line, for a row without an image or an individual, and for an image
-    that two rows name.
+    Dates may be written in any clear way, as people and spreadsheets do. Raises KitboxError, with
+    the line, for a row without an image or an individual, an image that two rows name, and a date
+    that cannot be read or whose day and month may be in either order.
     """
     if not path.exists():
         return ()
@@ -58,7 +62,7 @@ def load(path: Path) -> tuple[CatalogueRow, ...]:
                 fix="remove one of the rows",
             )
         line_of[row.image] = line
-        rows.append(row)
+        rows.append(replace(row, date=_date(row.date, where)))
     return tuple(rows)
 
 
@@ -71,7 +75,33 @@ def save(path: Path, rows: Iterable[CatalogueRow]) -> None:
             f"image '{repeated[0]}' is twice in the catalogue{more(len(repeated) - 1)}",
             fix="remove one of the two",
         )
-    tables.write_rows(path, [COLUMNS, *map(astuple, rows)])
+    header = (*COLUMNS, HOLDOUT_COLUMN)
+    tables.write_rows(path, [header, *((*astuple(row), _encounter_or_day(row)) for row in rows)])
+
+
+def update(path: Path, rows: Iterable[CatalogueRow]) -> None:
+    """Write a catalogue.csv as `save` does where the file has others, or an old holdout column."""
+    rows = tuple(rows)
+    if rows == load(path) and path.exists():
+        cells = [row for _, row in tables.read_rows(path, COLUMNS[:1])]
+        if [row.get(HOLDOUT_COLUMN) for row in cells] == [_encounter_or_day(row) for row in rows]:
+            return
+    save(path, rows)
+
+
+def _encounter_or_day(row: CatalogueRow) -> str:
+    """Return the encounter of a row, else its day: that of `identification.encounter_rule`."""
+    return row.encounter or (row.day if len(row.day) == len("2019-07-03") else "")
+
+
+def _date(text: str, where: str) -> str:
+    """Return a date as ISO 8601; raise KitboxError for one that cannot be read."""
+    found = photograph_dates.parse(text)
+    if text and not found:
+        unclear = photograph_dates.needs_order(text)
+        why = "may have day and month in either order" if unclear else "cannot be read"
+        raise KitboxError(f"the date '{text}' {why}", where=where, fix="write it as 2019-07-03")
+    return found
 
 
 def with_encounters(rows: Iterable[CatalogueRow]) -> list[CatalogueRow]:

@@ -352,8 +352,12 @@ class _FolderReader(_Reader):
         self.folder = source
 
     def rows(self) -> list[CatalogueRow]:
-        apart = {path.absolute() for path in self.options.apart}
-        images = ImageSettings(root=self.folder.absolute(), train_folder=".")
+        top = self.folder.absolute()
+        apart = {place for path in self.options.apart if (place := _place_in(top, path))}
+        images = ImageSettings(root=top, train_folder=".")
+        if apart:  # a folder of the test side is none of an individual
+            own = min(apart, key=lambda path: len(path.parts)).relative_to(top).as_posix()
+            images = images.model_copy(update={"test_folder": own})
         images = images.model_copy(update={"individual_level": self._level(images)})
         found = [
             (individual, file)
@@ -521,6 +525,12 @@ def side_in(stem: str) -> str:
     """Return the side that a file's name says in whole words, else ''."""
     found = {"left", "right"} & set(re.findall(r"[a-z]+", stem.lower()))
     return found.pop() if len(found) == 1 else ""
+
+
+def _place_in(top: Path, folder: Path) -> Path | None:
+    """Return a folder as one below `top`, whatever links lead to either, or None outside it."""
+    real, inside = top.resolve(), folder.resolve()
+    return top / inside.relative_to(real) if real in inside.parents else None
 
 
 def _words(name: str) -> tuple[str, ...]:

@@ -4,19 +4,21 @@ The lists of a workspace name images by paths in one folder, `[images] root`. A 
 one place and each season's photographs in another, perhaps on another disk. So the workspace of a
 catalogue has a folder of its own as root, with a link to each folder of photographs: the image
 `season-2024/DSC_0012.jpg` is the file DSC_0012.jpg of the folder that the link `season-2024` leads
-to. Nothing of the user's folders is moved or written to.
+to. Of a folder that the workspace itself lies in, the folders and single files with photographs are
+linked. Nothing of the user's folders is moved or written to.
 """
 
 import filecmp
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from kitbox.catalogue.catalogue_list import CatalogueRow
+from kitbox.competition.folder_scan import IMAGE_SUFFIXES
 from kitbox.competition.image_files import photograph_of
 from kitbox.errors import KitboxError, readable
 from kitbox.files import atomic_file
@@ -49,14 +51,31 @@ def link(root: Path, folder: Path, name: str = "") -> str:
         )
     root.mkdir(parents=True, exist_ok=True)
     path = _free(root, name or real.name)
-    try:
-        path.symlink_to(real, target_is_directory=True)
-    except OSError as error:  # Windows without its developer mode; a disk without links
-        raise KitboxError(
-            f"cannot link {folder} as {path}: {error.strerror or error}",
-            fix="turn on the developer mode of Windows, or give a workspace on another disk",
-        ) from error
+    _symlink(path, real)
     return path.name
+
+
+def link_files(root: Path, folder: Path, files: Iterable[Path]) -> None:
+    """Link the files of a folder: the folder or, where the workspace lies in it, what is in it.
+
+    These are the outermost folders on the way to the files in which the workspace is not, and the
+    files beside them. Raises KitboxError as `link` does.
+    """
+    real, target = _real(folder), root.resolve()
+    if real not in target.parents:
+        link(root, folder)
+        return
+    start, known = folder.absolute(), _by_target(root)
+    for file in files:
+        path = real / file.absolute().relative_to(start)
+        if _name(known, path) is not None:
+            continue
+        way = [path, *path.parents]
+        outermost = next(each for each in reversed(way) if each not in (target, *target.parents))
+        root.mkdir(parents=True, exist_ok=True)
+        made = _free(root, outermost.name)
+        _symlink(made, outermost)
+        known |= {outermost: made.name, _real(outermost): made.name}
 
 
 def names_of(root: Path, folder: Path, files: Iterable[Path]) -> list[str]:
@@ -64,36 +83,28 @@ def names_of(root: Path, folder: Path, files: Iterable[Path]) -> list[str]:
 
     A file in two linked folders has the name that it got first.
     """
-    start, real = folder.absolute(), _real(folder)
-    links = sorted(linked(root).items(), key=lambda pair: -len(pair[1].parts))
+    start, real, known = folder.absolute(), _real(folder), _by_target(root)
     names = []
     for file in files:
-        path = real / file.absolute().relative_to(start)
-        # the innermost link is the oldest: a folder inside a linked one gets none of its own
-        found = next(((name, to) for name, to in links if to in path.parents), None)
-        if found is None:
+        name = _name(known, real / file.absolute().relative_to(start))
+        if name is None:
             raise KitboxError(f"{file} is in no linked folder of {root}", fix="link its folder")
-        names.append(readable(f"{found[0]}/{path.relative_to(found[1]).as_posix()}"))
+        names.append(readable(name))
     return names
 
 
 def linked(root: Path) -> dict[str, Path]:
-    """Return link → the folder it leads to, of all links in `root`.
+    """Return link → the folder or file it leads to, of the links in `root`.
 
-    Raises KitboxError for a link whose folder is gone, as that of a disk that is not plugged in.
+    Without those that lead nowhere now, as to a disk that is not plugged in.
     """
-    found = {}
-    for path in sorted(root.iterdir()) if root.is_dir() else []:
-        if path.is_symlink():
-            target = Path(os.readlink(path))
-            if not path.is_dir():
-                raise KitboxError(
-                    f"the photographs in {path.name} are gone: there is no folder {target}",
-                    where=str(path),
-                    fix="plug in its disk, or make the link anew where the folder lies now",
-                )
-            found[path.name] = _real(path)
-    return found
+    return {path.name: _real(path) for path in _links(root) if path.exists()}
+
+
+def lost_target(root: Path, image: str) -> Path | None:
+    """Return where an image's link leads to if nothing is there now, else None."""
+    link = root / Path(image).parts[0]
+    return Path(os.readlink(link)) if link.is_symlink() and not link.exists() else None
 
 
 class Copied(NamedTuple):
@@ -112,7 +123,6 @@ def copy(root: Path, rows: Iterable[CatalogueRow], folder: Path) -> Copied:
     written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    link(root, folder)
     found, there = [], 0
     for row in rows:
         file = root / photograph_of(row.image)
@@ -127,6 +137,7 @@ def copy(root: Path, rows: Iterable[CatalogueRow], folder: Path) -> Copied:
             with atomic_file(target) as temporary:
                 shutil.copy2(file, temporary)
         alone = photograph_of(row.image) == row.image
+        link_files(root, folder, [target])
         copied = names_of(root, folder, [target])[0]
         found.append(replace(row, image=copied) if alone else row)
     return Copied(found, there)
@@ -134,12 +145,41 @@ def copy(root: Path, rows: Iterable[CatalogueRow], folder: Path) -> Copied:
 
 def _known_name(root: Path, real: Path) -> str | None:
     """Return the name of a folder that is linked or lies inside one that is."""
-    for name, target in sorted(linked(root).items(), key=lambda pair: -len(pair[1].parts)):
-        if target == real:
-            return name
-        if target in real.parents:
-            return f"{name}/{real.relative_to(target).as_posix()}"
+    return _name(_by_target(root), real)
+
+
+def _by_target(root: Path) -> dict[Path, str]:
+    """Return where links lead to, as they say and in truth → their names."""
+    found: dict[Path, str] = {}
+    for path in _links(root):
+        if path.exists():
+            found.setdefault(Path(os.readlink(path)), path.name)
+            found.setdefault(_real(path), path.name)
+    return found
+
+
+def _name(known: Mapping[Path, str], path: Path) -> str | None:
+    """Return the name of a file or folder, by what links lead to, or None."""
+    for each in (path, _real(path)):
+        # the innermost link is the oldest: a folder inside a linked one gets none of its own
+        for target in (each, *each.parents):
+            if target in known:
+                return (Path(known[target]) / each.relative_to(target)).as_posix()
     return None
+
+
+def _links(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_symlink()) if root.is_dir() else []
+
+
+def _symlink(path: Path, target: Path) -> None:
+    try:
+        path.symlink_to(target, target_is_directory=target.is_dir())
+    except OSError as error:  # Windows without its developer mode; a disk without links
+        raise KitboxError(
+            f"cannot link {target} as {path}: {error.strerror or error}",
+            fix="turn on the developer mode of Windows, or give a workspace on another disk",
+        ) from error
 
 
 def _real(folder: Path) -> Path:
@@ -148,11 +188,13 @@ def _real(folder: Path) -> Path:
 
 def _free(root: Path, name: str) -> Path:
     """Return the path of a new link that begins like a name."""
-    plain = _plain(name)
+    plain = Path(_plain(name))
+    # that of a file keeps its suffix, by which photographs are known
+    suffix = plain.suffix if plain.suffix.lower() in IMAGE_SUFFIXES else ""
     number, path = 1, root / plain
     while os.path.lexists(path):
         number += 1
-        path = root / f"{plain}-{number}"
+        path = root / f"{plain.name.removesuffix(suffix)}-{number}{suffix}"
     return path
 
 

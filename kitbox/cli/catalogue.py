@@ -389,7 +389,7 @@ def _with_names(
     if pattern is not None:
         catalogue_changes.next_names(pattern, [])  # refuses one that is none
         if pattern != kept:
-            settings.keep_pattern(workspace, pattern)
+            settings.keep_catalogue_setting(workspace, "pattern", pattern)
     if not count:
         return list(confirmed)
     chosen = pattern or kept
@@ -426,7 +426,7 @@ def _image_name(workspace: "Workspace", text: str) -> str:
     file = Path(plain)
     if not file.is_file():
         raise KitboxError(f"there is no photograph {text}", fix="correct its name")
-    photograph_folders.link(workspace.photographs, file.parent)
+    photograph_folders.link_files(workspace.photographs, file.parent, [file])
     names = photograph_folders.names_of(workspace.photographs, file.parent, [file])
     return f"{names[0]}{animal}"
 

@@ -369,11 +369,15 @@ class EnsembleSettings(Value):
 
 
 class CatalogueSettings(Value):
-    """The `pattern` of the names of new individuals, as "W-{number:04d}"."""
+    """The `pattern` of the names of new individuals, as "W-{number:04d}".
+
+    `source` is the user's own catalogue, a folder or a list, that catalogue.csv is read from.
+    """
 
     title: ClassVar[str] = "[catalogue]"
 
     pattern: str | None = Field(default=None, min_length=1)
+    source: str | None = Field(default=None, min_length=1)
 
 
 class Competition(Value):
@@ -474,14 +478,17 @@ def load(workspace: Workspace) -> Competition:
     )
 
 
-def keep_pattern(workspace: Workspace, pattern: str) -> None:
-    """Write the pattern of new individuals' names into kitbox.toml, which stays as it is else.
+def keep_catalogue_setting(
+    workspace: Workspace, name: Literal["pattern", "source"], value: str
+) -> None:
+    """Write a setting of the table [catalogue] into kitbox.toml, which stays as it is else.
 
     Raises KitboxError where it has a table [catalogue] that cannot be added to.
     """
     text = read_text(workspace.settings)
-    line = f"pattern = {json.dumps(pattern, ensure_ascii=False)}"  # a basic string of TOML as well
-    old = re.search(r"(?m)^\[catalogue\][^\n]*\n(?:(?!\s*\[)[^\n]*\n)*?pattern\s*=[^\n]*$", text)
+    line = f"{name} = {json.dumps(value, ensure_ascii=False)}"  # a basic string of TOML as well
+    rest = rf"(?:(?!\s*\[)[^\n]*\n)*?{name}\s*=[^\n]*$"
+    old = re.search(rf"(?m)^\[catalogue\][^\n]*\n{rest}", text)
     table = re.search(r"(?m)^\[catalogue\][^\n]*$", text)
     if old:
         start = old[0].rindex("\n") + 1
@@ -490,7 +497,7 @@ def keep_pattern(workspace: Workspace, pattern: str) -> None:
         changed = f"{text[: table.end()]}\n{line}{text[table.end() :]}"
     else:
         changed = f"{text.rstrip()}\n\n[catalogue]\n{line}\n"
-    if tomllib.loads(changed).get("catalogue", {}).get("pattern") != pattern:
+    if tomllib.loads(changed).get("catalogue", {}).get(name) != value:
         raise KitboxError(f"cannot write {line} into {workspace.settings}", fix="write it there")
     write_text(workspace.settings, changed)
 

@@ -50,6 +50,56 @@ def test_a_faulty_row_is_named_by_its_line(tmp_path: Path, text: str, expected: 
     assert str(caught.value) == f"{path}{expected}"
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("3.7.2019", "2019-07-03"),
+        ("25/7/2019", "2019-07-25"),
+        ("2019:07:03 10:11:12", "2019-07-03T10:11:12"),
+        ("3 July 2019", "2019-07-03"),
+        ("2019-07", "2019-07"),
+        ("2019", "2019"),
+    ],
+)
+def test_a_date_typed_by_hand_is_read(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "catalogue.csv"
+    path.write_text(f"image,individual,date\na,W1,{text}\n")
+    assert [row.date for row in catalogue_list.load(path)] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("03/07/2019", "may have day and month in either order"),
+        ("2019-02-30", "cannot be read"),
+        ("Jul-19", "cannot be read"),
+        ("43649", "cannot be read"),
+    ],
+)
+def test_a_date_that_is_not_clear_is_named_by_its_line(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "catalogue.csv"
+    path.write_text(f"image,individual,date\na,W1,2019\nb,W1,{text}\n")
+    with pytest.raises(KitboxError) as caught:
+        catalogue_list.load(path)
+    assert str(caught.value) == f"{path} line 3: the date '{text}' {why}; write it as 2019-07-03"
+
+
+def test_the_column_of_the_holdout_has_encounters_and_whole_days(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.csv"
+    path.write_text("image,individual,date,encounter\na,W1,3.7.2019,\nb,W1,2019,\nc,W1,2019,e 1\n")
+    rows = catalogue_list.load(path)
+    catalogue_list.update(path, rows)
+    assert [line.split(",")[-1] for line in path.read_text().splitlines()] == [
+        *("encounter_or_day", "2019-07-03", "", "e 1"),
+    ]
+    before = path.stat().st_ino
+    catalogue_list.update(path, rows)
+    assert path.stat().st_ino == before
+    path.write_text(path.read_text().replace("2019-07-03,,,,", "2019-07-04,,,,"))
+    catalogue_list.update(path, catalogue_list.load(path))
+    assert path.read_text().count("2019-07-04") == 2
+
+
 def test_a_repeated_image_is_not_saved(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.csv"
     with pytest.raises(KitboxError, match="image 'a' is twice in the catalogue; remove one"):

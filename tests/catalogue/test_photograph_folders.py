@@ -71,11 +71,53 @@ def test_a_missing_folder_and_one_around_the_workspace_are_refused(
         photograph_folders.link(root, tmp_path)
 
 
-def test_a_folder_that_is_gone_is_named(root: Path, tmp_path: Path) -> None:
+def test_a_disk_that_is_not_plugged_in_stops_no_other_folder(root: Path, tmp_path: Path) -> None:
     photograph_folders.link(root, tmp_path / "cat")
     (tmp_path / "cat").rename(tmp_path / "elsewhere")
-    with pytest.raises(KitboxError, match=r"cat are gone: there is no folder .*/cat; plug in"):
-        photograph_folders.linked(root)
+    assert photograph_folders.link(root, tmp_path / "card" / "cat") == "cat-2"
+    assert photograph_folders.linked(root) == {"cat-2": (tmp_path / "card" / "cat").resolve()}
+    assert photograph_folders.lost_target(root, "cat/A/x.jpg") == (tmp_path / "cat").resolve()
+    assert photograph_folders.lost_target(root, "cat-2/z.jpg") is None
+    (tmp_path / "elsewhere").rename(tmp_path / "cat")
+    assert photograph_folders.link(root, tmp_path / "cat") == "cat"
+
+
+def test_of_a_folder_around_the_workspace_what_is_in_it_is_linked(
+    root: Path, tmp_path: Path
+) -> None:
+    loose = tmp_path / "IMG (1).jpg"
+    loose.touch()
+    files = [loose, tmp_path / "cat" / "A" / "x.jpg", tmp_path / "card" / "cat" / "z.jpg"]
+    for _ in range(2):
+        photograph_folders.link_files(root, tmp_path, files)
+        names = photograph_folders.names_of(root, tmp_path, files)
+        assert names == ["IMG-1-.jpg", "cat/A/x.jpg", "card/cat/z.jpg"]
+        assert {path.name for path in root.iterdir()} == {"IMG-1-.jpg", "cat", "card"}
+    assert all((root / name).is_file() for name in names)
+
+
+def test_two_single_files_of_one_name_keep_their_suffix(root: Path, tmp_path: Path) -> None:
+    (root.parent / "deep").mkdir(parents=True)
+    files = [tmp_path / "a.JPG", root.parent / "a.JPG"]
+    for file in files:
+        file.touch()
+    photograph_folders.link_files(root, tmp_path, files[:1])
+    photograph_folders.link_files(root, root.parent, files[1:])
+    assert photograph_folders.names_of(root, tmp_path, files) == ["a.JPG", "a-2.JPG"]
+
+
+def test_a_link_among_the_photographs_around_the_workspace_is_followed(
+    root: Path, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "far").symlink_to(tmp_path / "cat", target_is_directory=True)
+    inner = here / "kit" / "photographs"
+    file = here / "far" / "A" / "x.jpg"
+    photograph_folders.link_files(inner, here, [file])
+    assert photograph_folders.names_of(inner, here, [file]) == ["far/A/x.jpg"]
+    photograph_folders.link(inner, tmp_path / "cat" / "A")
+    assert len(list(inner.iterdir())) == 1
 
 
 def test_a_file_outside_is_refused(root: Path, tmp_path: Path) -> None:

@@ -485,7 +485,7 @@ def test_labels_are_read_by_the_unknown_ones() -> None:
 def test_a_pattern_of_names_is_kept_and_everything_else_stays(tmp_path: Path, before: str) -> None:
     workspace = Workspace(tmp_path)
     write(workspace, before)
-    settings.keep_pattern(workspace, 'W"-{number:04d}')
+    settings.keep_catalogue_setting(workspace, "pattern", 'W"-{number:04d}')
     assert settings.load(workspace).catalogue.pattern == 'W"-{number:04d}'
     assert settings.load(workspace).name == "whales"
     text = workspace.settings.read_text("utf-8")
