@@ -11,12 +11,13 @@ from kitbox.catalogue import (
     photograph_folders,
 )
 from kitbox.catalogue.catalogue_list import CatalogueRow
-from kitbox.catalogue.catalogue_source import CatalogueOptions
+from kitbox.catalogue.catalogue_source import CatalogueOptions, CatalogueReading
 from kitbox.competition import boxes, folder_scan, settings
 from kitbox.competition.image_files import photograph_of
 from kitbox.competition.settings import ImageSettings
 from kitbox.errors import KitboxError, counted, more, readable
 from kitbox.files import write_text
+from kitbox.locks import lock
 from kitbox.records import ImageSet, Strings, strings
 from kitbox.tables import write_rows
 from kitbox.workspace import Workspace
@@ -32,7 +33,7 @@ train_folder = "."
 train_file = "{image}"
 image_column = "image"
 label_column = "individual"
-encounter_column = "encounter"  # photographs of one encounter stay on one side of the holdout
+encounter_column = "encounter_or_day"  # those of one stay on one side of the holdout
 unknown_label = "new?"
 broken = "drop"
 """
@@ -57,6 +58,10 @@ accepts = ["fewer", "any-order"]
 share = 0.2
 unknown_share = 0.2
 """
+
+
+# A folder of photographs to identify, its files, and sentences on what is left alone in it.
+_Found = tuple[Path, list[Path], list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,41 +107,67 @@ def open_catalogue(
     A catalogue is a folder with one for each individual, a CSV or an XLSX, or the workspace itself.
     Photographs are files and folders, which may be nested. An individual that the workspace's
     catalogue.csv names for a photograph counts, whatever the user's own list says since; rows of it
-    that the list does not have stay. Nothing is written before everything was read.
+    that the list does not have stay. Nothing is written before everything was read, and what
+    others change in catalogue.csv meanwhile stays.
 
     Raises KitboxError for a catalogue or photographs that are missing or empty, and for a folder
-    that is another workspace.
+    that is another workspace, or that of another catalogue.
     """
-    found = [_expand(path) for path in photographs]
+    own = Workspace(catalogue.absolute())
+    is_workspace = own.catalogue.is_file() and own.settings.is_file()
+    if is_workspace and folder is not None and folder.resolve() != own.root.resolve():
+        raise KitboxError(
+            f"the catalogue {catalogue} is a workspace already, and --workspace names another one",
+            fix="leave --workspace out",
+        )
+    workspace = Workspace(
+        (folder or (catalogue if is_workspace else default_folder(catalogue))).absolute()
+    )
+    found = [_expand(path, workspace) for path in photographs]
     if photographs and not any(files for _, files, _ in found):
         raise KitboxError(
             f"there is no photograph in {photographs[0]}"
             f"{more(len(photographs) - 1, 'more places', 'more place')}",
             fix="name files or folders of photographs",
         )
-    own = Workspace(catalogue.absolute())
-    is_workspace = own.catalogue.is_file() and own.settings.is_file()
-    workspace = Workspace(
-        (folder or (catalogue if is_workspace else default_folder(catalogue))).absolute()
-    )
     _refuse_other_workspace(workspace)
+    reading = None
+    if not is_workspace:
+        _refuse_other_source(workspace, catalogue)
+        options = options or CatalogueOptions()
+        reading = catalogue_source.read(
+            catalogue, replace(options, apart=(*options.apart, workspace.root))
+        )
+    # reading takes long; from here on no other command changes catalogue.csv
+    with lock(workspace.cache / "catalogue.lock"):
+        opened = _opened(workspace, reading, found)
+        if reading is not None and settings.load(workspace).catalogue.source is None:
+            settings.keep_catalogue_setting(workspace, "source", _source(catalogue))
+    return opened
+
+
+def _opened(
+    workspace: Workspace, reading: CatalogueReading | None, found: Sequence[_Found]
+) -> OpenedCatalogue:
+    """Write or update a workspace by what was read; None where it is itself the catalogue."""
     root = workspace.photographs
     listed = catalogue_list.load(workspace.catalogue)
     notes: list[str] = []
     rows = list(listed)
-    if not is_workspace:
-        reading = catalogue_source.read(catalogue, options)
-        photograph_folders.link(root, reading.folder)
+    if reading is not None:
+        photograph_folders.link_files(root, reading.folder, reading.files)
         names = photograph_folders.names_of(root, reading.folder, reading.files)
         rows, kept_notes = _merged(reading.renamed(names), listed, workspace)
         notes += [*map(str, reading.findings), *kept_notes]
     elif not listed:
-        raise KitboxError(f"{own.catalogue} has no row", fix="name a folder or a list")
+        raise KitboxError(f"{workspace.catalogue} has no row", fix="name a folder or a list")
     gone = [row for row in rows if not _file(root, row.image).is_file()]
     if gone:
+        lost = photograph_folders.lost_target(root, gone[0].image)
+        fix = "put it back" if lost is None else f"plug in the disk of {readable(str(lost))}"
         notes.append(
             f"left out: '{gone[0].image}' of catalogue.csv is gone{more(len(gone) - 1)}; "
-            "put it back, or remove its row"
+            f"{fix}, or remove its row"
         )
         rows = [row for row in rows if _file(root, row.image).is_file()]
         if not rows:
@@ -173,12 +204,19 @@ def _merged(
     names = catalogue_changes.current_names(listed, history)
     read = [replace(row, individual=names.get(row.individual, row.individual)) for row in read]
     known = {row.image: row for row in listed}
-    taken_out = {move.image for one in history for move in one.moves} - set(known)
-    new = [row for row in read if row.image not in known and row.image not in taken_out]
+    taken_out = catalogue_changes.taken_out(history)
+    unknown = [row for row in read if row.image not in known]
+    new = [row for row in unknown if row.image not in taken_out]
+    out = [row for row in unknown if row.image in taken_out]
     other = [row for row in read if known.get(row.image, row).individual != row.individual]
     notes = []
     if new:
         notes.append(f"new in the catalogue: {counted(len(new), 'photograph')}")
+    if out:
+        notes.append(
+            f"left out: {counted(len(out), 'photograph')} that 'kitbox catalogue undo' took out, "
+            f"such as '{out[0].image}'; 'kitbox catalogue add --image' adds it again"
+        )
     if other:
         first = other[0]
         notes.append(
@@ -189,16 +227,26 @@ def _merged(
     return [*listed, *new], notes
 
 
-def _expand(path: Path) -> tuple[Path, list[Path], list[str]]:
-    """Return the folder of photographs, its files and sentences on what is left alone."""
+def _expand(path: Path, workspace: Workspace) -> _Found:
+    """Return the folder of photographs, its files and sentences on what is left alone.
+
+    The workspace may lie in the folder: its links are no photographs more.
+    """
     if path.is_file():
         return path.parent, [path], []
     if not path.is_dir():
         raise KitboxError(f"there is no file or folder {path}", fix="correct its name")
     scan = folder_scan.FolderScan(path)
-    alone = [each for each in scan.left_alone if each.reason not in ("document", "system")]
+    real, inside = path.resolve(), workspace.root.resolve()
+    own = path / inside.relative_to(real) if real in inside.parents else None
+    images = [file for file in scan.images if own not in file.parents]
+    alone = [
+        each
+        for each in scan.left_alone
+        if each.reason not in ("document", "system") and own not in each.path.parents
+    ]
     sentences = [f"left alone: {text}" for _, text in folder_scan.sentences(alone, path)]
-    return path, scan.images, sentences
+    return path, images, sentences
 
 
 def _file(root: Path, image: str) -> Path:
@@ -208,7 +256,7 @@ def _file(root: Path, image: str) -> Path:
 
 
 def _queries(
-    workspace: Workspace, found: Sequence[tuple[Path, list[Path], list[str]]], known: set[str]
+    workspace: Workspace, found: Sequence[_Found], known: set[str]
 ) -> tuple[ImageSet | None, list[str]]:
     """Return the photographs to identify, each once, and sentences on those that are left out.
 
@@ -223,7 +271,7 @@ def _queries(
         if not files:
             notes.append(f"there is no photograph in {readable(str(folder))}")
             continue
-        photograph_folders.link(root, folder)
+        photograph_folders.link_files(root, folder, files)
         for name in photograph_folders.names_of(root, folder, files):
             twice += name in names
             names[name] = None
@@ -286,9 +334,25 @@ def _refuse_other_workspace(workspace: Workspace) -> None:
         )
 
 
+def _source(catalogue: Path) -> str:
+    return readable(str(catalogue.resolve()))
+
+
+def _refuse_other_source(workspace: Workspace, catalogue: Path) -> None:
+    """Raise KitboxError where a workspace is that of another catalogue of the user."""
+    if not workspace.settings.is_file():
+        return
+    source = settings.load(workspace).catalogue.source
+    if source is not None and source != _source(catalogue):
+        raise KitboxError(
+            f"{workspace.root} is the workspace of the catalogue {source}, not of {catalogue}",
+            fix="name another folder with --workspace, or correct source in kitbox.toml if the "
+            "catalogue was moved",
+        )
+
+
 def _write(workspace: Workspace, rows: Sequence[CatalogueRow], queries: ImageSet | None) -> None:
-    if tuple(rows) != catalogue_list.load(workspace.catalogue):
-        catalogue_list.save(workspace.catalogue, rows)
+    catalogue_list.update(workspace.catalogue, rows)
     if queries is not None:
         write_rows(workspace.queries, [["image"], *([name] for name in queries.image_ids.tolist())])
     without, with_queries = _SETTINGS + _TASK, _SETTINGS + _TEST + _TASK

@@ -1,12 +1,17 @@
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from kitbox.catalogue import catalogue_list
+from kitbox.catalogue import catalogue_changes, catalogue_list, catalogue_source
+from kitbox.catalogue.catalogue_list import CatalogueRow
+from kitbox.catalogue.catalogue_source import CatalogueOptions, CatalogueReading
 from kitbox.competition import settings
 from kitbox.dataset.collection import collect
 from kitbox.errors import KitboxError
 from kitbox.identification.catalogue_workspace import OpenedCatalogue, open_catalogue
+from kitbox.identification.encounter_rule import encounters_of
 from kitbox.workspace import Workspace
 from tests.identification.photographed_catalogue import draw_card, draw_catalogue
 from tests.photographs import finish, picture
@@ -141,3 +146,143 @@ def test_another_workspace_and_a_used_folder_are_left_alone(tmp_path: Path) -> N
     with pytest.raises(KitboxError, match="work is not empty and no workspace"):
         opened(tmp_path)
     assert files_in(tmp_path / "work") == {"thesis.txt"}
+
+
+def test_what_is_added_while_the_catalogue_is_read_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_catalogue(tmp_path, individuals=2)
+    card = draw_card(tmp_path, known=1, new=0)
+    workspace = opened(tmp_path, card).workspace
+    added = CatalogueRow("card/day 1/k_0.png", "w_0")
+    read = catalogue_source.read
+
+    def slow(source: Path, options: CatalogueOptions | None = None) -> CatalogueReading:
+        catalogue_changes.change(
+            workspace, "add", lambda rows: catalogue_changes.added(rows, [added])
+        )
+        return read(source, options)
+
+    picture(tmp_path / "whales" / "w_1" / "late.png", 1, 9)
+    monkeypatch.setattr(catalogue_source, "read", slow)
+    found = opened(tmp_path)
+    images = {row.image for row in catalogue_list.load(workspace.catalogue)}
+    assert {added.image, "whales/w_1/late.png"} <= images
+    assert added.image in found.images.image_ids
+
+
+def test_a_second_catalogue_of_one_name_is_not_mixed_with_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("a", "b"):
+        draw_catalogue(tmp_path / place, individuals=2, each=1)
+    monkeypatch.chdir(tmp_path)
+    workspace = open_catalogue(Path("a/whales")).workspace
+    before = workspace.catalogue.read_text()
+    with pytest.raises(KitboxError) as caught:
+        open_catalogue(Path("b/whales"))
+    assert str(caught.value) == (
+        f"{workspace.root} is the workspace of the catalogue {tmp_path.resolve() / 'a' / 'whales'},"
+        " not of b/whales; name another folder with --workspace, or correct source in kitbox.toml "
+        "if the catalogue was moved"
+    )
+    assert workspace.catalogue.read_text() == before
+    (tmp_path / "a" / "link").symlink_to("whales", target_is_directory=True)
+    assert open_catalogue(Path("a/link"), folder=workspace.root).notes == ()
+    with pytest.raises(KitboxError, match="is a workspace already, and --workspace names another"):
+        open_catalogue(workspace.root, folder=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    assert open_catalogue(workspace.root, folder=Path("whales-kitbox")).images.image_ids.size == 2
+
+
+@pytest.mark.parametrize("catalogue", ["whales.csv", "."])
+def test_a_catalogue_in_the_current_folder_is_read_there_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalogue: str
+) -> None:
+    whales = draw_catalogue(tmp_path, individuals=2, each=2)
+    picture(whales / "new.png", 5, 0)
+    picture(tmp_path / "more" / "day" / "other.png", 6, 0)
+    rows = ["image,individual", *(f"w_{one}/{one}_{n}.png,w_{one}" for one in "01" for n in "01")]
+    (whales / "whales.csv").write_text("\n".join(rows) + "\n")
+    monkeypatch.chdir(whales)
+    for _ in range(3):
+        found = open_catalogue(Path(catalogue), [Path("new.png"), tmp_path / "more"])
+        assert found.individuals.tolist() == ["w_0", "w_0", "w_1", "w_1"]
+        assert found.images.image_ids.tolist() == [
+            *("w_0/0_0.png", "w_0/0_1.png", "w_1/1_0.png", "w_1/1_1.png")
+        ]
+        assert found.queries.image_ids.tolist() == ["new.png", "more/day/other.png"]
+    assert found.workspace.root.parent == whales
+
+
+def test_the_workspace_among_the_photographs_has_none_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_catalogue(tmp_path, individuals=2, each=1)
+    draw_card(tmp_path, known=1, new=0)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        found = open_catalogue(Path("whales"), [Path()])
+        assert found.queries.image_ids.tolist() == ["card/day 1/k_0.png"]
+        assert [note for note in found.notes if "twice" in note or "left alone" in note] == []
+
+
+def test_a_card_that_is_unplugged_stops_no_later_season(tmp_path: Path) -> None:
+    draw_catalogue(tmp_path, individuals=2, each=1)
+    card = draw_card(tmp_path, known=2, new=0)
+    workspace = opened(tmp_path, card).workspace
+    shutil.move(card, tmp_path / "drawer")
+    season = picture(tmp_path / "season" / "s.png", 1, 7).parent
+    assert opened(tmp_path, season).notes == ()
+    row = CatalogueRow("card/day 1/k_0.png", "w_0")
+    catalogue_changes.change(workspace, "add", lambda rows: catalogue_changes.added(rows, [row]))
+    found = opened(tmp_path, season)
+    assert found.notes == (
+        "left out: 'card/day 1/k_0.png' of catalogue.csv is gone; plug in the disk of "
+        f"{card.resolve()}, or remove its row",
+    )
+    assert len(found.images) == 2
+
+
+def test_a_row_removed_by_hand_comes_back_and_one_taken_back_is_told(tmp_path: Path) -> None:
+    draw_catalogue(tmp_path, individuals=2, each=2)
+    workspace = opened(tmp_path).workspace
+    catalogue_changes.change(
+        workspace, "rename", lambda rows: catalogue_changes.renamed(rows, "w_0", "Ann")
+    )
+    rows = catalogue_list.load(workspace.catalogue)
+    catalogue_list.save(workspace.catalogue, rows[1:])
+    found = opened(tmp_path)
+    assert found.notes[0] == "new in the catalogue: 1 photograph"
+    assert dict(zip(found.images.image_ids, found.individuals, strict=True))[rows[0].image] == "Ann"
+    late = picture(tmp_path / "whales" / "w_1" / "late.png", 1, 9)
+    row = CatalogueRow(f"whales/w_1/{late.name}", "w_1")
+    catalogue_changes.change(workspace, "add", lambda rows: catalogue_changes.added(rows, [row]))
+    catalogue_changes.undo(workspace)
+    assert opened(tmp_path).notes == (
+        "left out: 1 photograph that 'kitbox catalogue undo' took out, such as "
+        "'whales/w_1/late.png'; 'kitbox catalogue add --image' adds it again",
+    )
+
+
+def test_the_holdout_keeps_photographs_of_one_day_together(tmp_path: Path) -> None:
+    for number, day in enumerate(["2019-07-03", "2019-07-03", "2019-07-04", "2019", ""] * 2):
+        picture(tmp_path / "whales" / f"w_{number // 5}" / f"{day}_{number}.png", number, 0)
+    found = opened(tmp_path)
+    _, collection = finish(collect(found.workspace, settings.load(found.workspace)))
+    encounters = collection.labelled.encounters
+    assert encounters is not None
+    assert set(encounters.tolist()) == {"", "2019-07-03", "2019-07-04"}
+    # as the calibration sees them
+    rule = encounters_of(
+        found.individuals, found.encounters, found.dates, np.empty((0, 2), dtype=np.int64)
+    )
+    keys = [
+        (individual, encounter or image)
+        for individual, encounter, image in zip(
+            found.individuals, encounters.tolist(), found.images.image_ids, strict=True
+        )
+    ]
+    assert found.images.image_ids.tolist() == collection.labelled.image_ids.tolist()
+    pairs = set(zip(keys, rule.codes.tolist(), strict=True))
+    assert len(pairs) == len(set(keys)) == rule.count
