@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kitbox.competition.settings import Competition
     from kitbox.embedding.embedder import EmbedOptions
     from kitbox.look.session import DecisionSession
-    from kitbox.records import Embeddings
+    from kitbox.records import Embeddings, Holdout
     from kitbox.report.page import WrittenPage
     from kitbox.report.results_page import ResultsRequest
     from kitbox.workspace import Workspace
@@ -210,6 +210,7 @@ def look(
       kitbox look tf_efficientnet_lite0_96x192 mobilenetv2_100_128x256
     """
     from kitbox.look import photographs, review_items
+    from kitbox.look.desk import has_test
     from kitbox.look.server import create_server, listen, open_browser
     from kitbox.look.session import DecisionSession
 
@@ -225,14 +226,16 @@ def look(
     with listen(port) as listening:
         listed = follow(photographs.load(workspace, competition))
         session = DecisionSession(workspace, listed, _login_name() if by is None else by)
-        embeddings = None
+        embeddings = holdout = None
+        threshold = competition.threshold.similarity  # None unless it is fixed
         if names:
             embeddings = _embed(names, session, workspace, view, whiten, device.for_embedding())
             print_line(f"comparing {len(embeddings)} images")  # each with each: a minute for 30,000
+            if threshold is None and has_test(listed):
+                holdout = _unseen_holdout(names, workspace, competition, view)
         bits = competition.holdout.near_duplicate_bits
-        threshold = competition.threshold.similarity  # None unless it is fixed
         items = review_items.prepare(
-            competition.name, session, bits, tuple(names or ()), embeddings, threshold
+            competition.name, session, bits, tuple(names or ()), embeddings, threshold, holdout
         )
         server, address = create_server(items, listening)
         print_line(f"looking at {len(session.photographs.images)} images: {address}")
@@ -242,6 +245,20 @@ def look(
         with open_browser(address, workspace.cache) if browser else nullcontext():
             server.serve_forever()  # until Ctrl-C
     print_line(f"done; {len(session.state.decisions.rows)} decisions in {workspace.decisions}")
+
+
+def _unseen_holdout(
+    names: list[str], workspace: "Workspace", competition: "Competition", views: list[str] | None
+) -> "Holdout | None":
+    """Return the holdout that the desk's probabilities are fitted to, None, told, without one."""
+    from kitbox.look import photographs
+
+    members = load_members(names, workspace, views)
+    try:
+        return follow(photographs.unseen_holdout(members, workspace, competition))
+    except KitboxError as error:
+        print_line(f"sorted without probabilities: {error}")
+        return None
 
 
 def _login_name() -> str:

@@ -76,8 +76,8 @@ def search(
 
     Members are selected one by one, then weights, whitening, cached views, re-ranking and, with
     --match, its fusion are searched. The gain is out of sample: each part of the individuals is
-    answered by what the search chose without it. Written is the recipe of the simplest level that
-    none is shown to be better than: where nothing pays, the best plugin alone, whitened or not.
+    answered by what the search chose without it. It writes the simplest level that no other is
+    shown to beat: where nothing pays, the best plugin alone, whitened or not.
 
     \b
     Examples:

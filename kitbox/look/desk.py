@@ -1,7 +1,7 @@
 """The matching desk: queries, their candidates, and what each person decided about them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -9,8 +9,9 @@ import numpy as np
 from kitbox.competition.decisions import IMAGE_KINDS, PAIR_KINDS, Decision
 from kitbox.errors import KitboxError
 from kitbox.fusion.probability_curve import ProbabilityCurve, fit_curve
+from kitbox.look.photographs import Photographs
 from kitbox.look.session import ReviewState
-from kitbox.records import Embeddings, Strings, strings
+from kitbox.records import Embeddings, Holdout, Strings, strings
 from kitbox.retrieval import knn
 
 # Individuals beside a query, and photographs of each.
@@ -102,12 +103,18 @@ class Opinion:
 Opinions = dict[str, dict[str, Opinion]]
 
 
-def prepare_desk(embeddings: Embeddings, state: ReviewState, threshold: float | None) -> Desk:
+def prepare_desk(
+    embeddings: Embeddings,
+    state: ReviewState,
+    threshold: float | None,
+    holdout: Holdout | None = None,
+) -> Desk:
     """Return the queue: test photographs, else labelled ones, each against the labelled others.
 
-    Photographs of unknown individuals are queries too. The most uncertain query comes first: by a
-    probability where the holdout has enough queries to fit it to, else by `threshold`, else by the
-    gap between the first and the second candidate. Takes n² time.
+    Photographs of unknown individuals are queries too. The most uncertain query comes first: by
+    `threshold`, else by a probability where there are test photographs and `holdout`, whose queries
+    no network of the embeddings has seen, has enough queries to fit it to, else by the gap between
+    the first and the second candidate. Takes n² time.
     """
     known = _known(embeddings, state)
     if not known:
@@ -116,18 +123,49 @@ def prepare_desk(embeddings: Embeddings, state: ReviewState, threshold: float | 
     if not asked:
         return Desk(empty="No photograph is here to be asked about.")
     queries = list(_with_candidates(asked, known, embeddings, state))
+    curve = None
     # a threshold that the user has set is one that decisions are made at
-    curve = None if threshold is not None else _fit(embeddings, known, state)
+    if threshold is None and holdout is not None and has_test(state.photographs):
+        curve = _fit(embeddings, known, state, holdout)
     order = "threshold" if threshold is not None else "gap" if curve is None else "probability"
     queries = [_measured(query, threshold, curve) for query in queries]
     queries.sort(key=lambda query: query.uncertainty)  # stable: equals stay as listed
+    # networks have trained on the labelled photographs, which the holdout's queries tell nothing of
+    sides = {query.image: state.photographs.side(query.image) for query in queries}
+    queries = [
+        query if sides[query.image] == "test" else replace(query, probability=None)
+        for query in queries
+    ]
     return Desk(queries=tuple(queries), order=order, threshold=threshold, empty="")
+
+
+def has_test(photographs: Photographs) -> bool:
+    """Return whether there are test photographs: then they are asked about."""
+    return bool((photographs.sides == "test").any())
 
 
 def individual(image_id: str, state: ReviewState) -> str:
     """Return the individual of an image: its label, or its id where it has none."""
     label = state.label(image_id) if image_id in state.photographs.rows else ""
     return image_id if label in ("", state.photographs.unknown) else label
+
+
+def query_of(desk: Desk, image_id: str) -> DeskQuery:
+    """Return the query of an image; raises KitboxError for an image that is none."""
+    found = next((query for query in desk.queries if query.image == image_id), None)
+    if found is None:
+        raise KitboxError(f"'{image_id[:60]}' is no query of the desk; reload the page")
+    return found
+
+
+def candidate_of(query: DeskQuery, image_id: str) -> DeskCandidate | None:
+    """Return the candidate that a photograph shows, None for ''; raises KitboxError for others."""
+    found = next((one for one in query.candidates if image_id in one.images), None)
+    if found is None and image_id:
+        raise KitboxError(
+            f"'{image_id[:60]}' shows no candidate of '{query.image}'; reload the page"
+        )
+    return found
 
 
 def rows_about(image_id: str, desk_images: frozenset[str], state: ReviewState) -> list[Decision]:
@@ -154,7 +192,7 @@ def opinions(desk: Desk, state: ReviewState) -> Opinions:
 
 
 def is_settled(of_query: dict[str, Opinion], person: str) -> bool:
-    """Return whether a query is not asked of a person any more; nobody is asked a poor picture."""
+    """Return whether a person is not asked a query any more; a poor picture is asked of nobody."""
     own = of_query.get(person)
     answered = own is not None and bool(own.answer)
     return answered or any(one.answer == "poor" for one in of_query.values())
@@ -175,14 +213,62 @@ def gone(state: ReviewState) -> list[str]:
     return sorted(named - state.photographs.rows.keys())
 
 
-def answer_rows(answer: str, query: str, image_id: str, state: ReviewState) -> list[Decision]:
-    """Return the rows that an answer about a query and a candidate's photograph makes.
+def label_now(candidate: DeskCandidate, state: ReviewState) -> str:
+    """Return the label of a candidate after the merges of this session."""
+    return state.decisions.merged.get(candidate.label, candidate.label)
+
+
+def linked_image(candidate: DeskCandidate, state: ReviewState) -> str:
+    """Return the photograph of a candidate that an answer names: the best one in use, '' if none.
+
+    One that was dropped or relabelled since the start no longer stands for the individual.
+    """
+    label = label_now(candidate, state)
+    in_use = state.in_use(candidate.images)
+    return next((image for image in in_use if state.label(image) == label), "")
+
+
+def refusals(
+    query: DeskQuery, candidate: DeskCandidate | None, state: ReviewState
+) -> dict[str, str]:
+    """Return answer → why it is refused about a query and a candidate, for those that are."""
+    if state.is_excluded(query.image):
+        sentence = f"'{query.image}' was dropped, or its label called wrong; take that back first"
+        return dict.fromkeys((*PAIR_KINDS, "new"), sentence)
+    found: dict[str, str] = {}
+    label = individual(query.image, state)
+    has_label = label != query.image
+    already = f"it is {label} already; Enter merges or relabels"
+    if has_label:
+        found["new"] = already
+    if candidate is None:
+        return found | dict.fromkeys(PAIR_KINDS, "there is no candidate")
+    shown = label_now(candidate, state)
+    if has_label:
+        found["different" if shown == label else "same"] = already
+    if not linked_image(candidate, state):
+        sentence = f"no photograph of {shown} is in use any more; start kitbox look again"
+        found |= dict.fromkeys(PAIR_KINDS, sentence)
+    return found
+
+
+def answer_rows(
+    answer: str, query: DeskQuery, candidate: DeskCandidate | None, state: ReviewState
+) -> list[Decision]:
+    """Return the rows that an answer about a query and a candidate makes.
 
     An earlier `same` that it contradicts is replaced by `different`: the last answer counts.
-    Raises KitboxError for an answer that there is not.
+    Raises KitboxError for an answer that there is not, or that is refused.
     """
     if answer not in ANSWERS:
         raise KitboxError(f"no answer '{answer[:20]}'; there are {', '.join(ANSWERS)}")
+    if reason := refusals(query, candidate, state).get(answer):
+        raise KitboxError(reason)
+    image_id = "" if candidate is None else linked_image(candidate, state)
+    return _rows(answer, query.image, image_id, state)
+
+
+def _rows(answer: str, query: str, image_id: str, state: ReviewState) -> list[Decision]:
     if answer in ("unsure", "poor"):
         return [Decision(answer, query)]
     linked = [
@@ -273,15 +359,23 @@ def _candidate(label: str, similarity: np.ndarray, images: Strings) -> DeskCandi
 
 
 def _fit(
-    embeddings: Embeddings, known: Sequence[str], state: ReviewState
+    embeddings: Embeddings, known: Sequence[str], state: ReviewState, holdout: Holdout
 ) -> ProbabilityCurve | None:
     """Return the probability that a first candidate is right by its similarity, None if unknown.
 
-    It is fitted to the holdout's queries, which no network has seen in training.
+    It is fitted to the holdout's queries, each against the training side, as the desk compares test
+    photographs with the labelled ones. Of a query of an unknown individual no candidate is right.
     """
-    queries = [image for image in known if image in state.photographs.queries]
-    found = [q for q in _with_candidates(queries, known, embeddings, state) if q.candidates]
-    right = np.array([q.candidates[0].label == state.label(q.image) for q in found], dtype=np.bool_)
+    trained = set(holdout.train.image_ids.tolist())
+    gallery = [image for image in known if image in trained]
+    query_ids, answers = holdout.query.image_ids.tolist(), holdout.query_answers.tolist()
+    answer_of = dict(zip(query_ids, answers, strict=True))
+    embedded = set(embeddings.image_ids.tolist())
+    queries = [image for image in state.in_use(query_ids) if image in embedded]
+    if not gallery:
+        return None
+    found = [q for q in _with_candidates(queries, gallery, embeddings, state) if q.candidates]
+    right = np.array([q.candidates[0].label == answer_of[q.image] for q in found], dtype=np.bool_)
     if min(right.sum(), (~right).sum()) < _FEWEST:
         return None
     return fit_curve(np.array([query.candidates[0].similarity for query in found]), right)

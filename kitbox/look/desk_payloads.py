@@ -9,7 +9,7 @@ from kitbox.competition.decisions import PAIR_KINDS, Decision
 from kitbox.errors import KitboxError, counted
 from kitbox.keypoints.match_settings import MatchSettings
 from kitbox.look import desk, payloads, point_pairs
-from kitbox.look.desk import Desk, DeskCandidate, Opinion
+from kitbox.look.desk import Desk, DeskCandidate, DeskQuery, Opinion
 from kitbox.look.review_items import Review
 from kitbox.look.session import ReviewState
 from kitbox.records import strings
@@ -65,7 +65,8 @@ def query(shown: Desk, place: int, state: ReviewState, person: str) -> dict[str,
         "place": place,
         "image": payloads.large_image(asked.image, state),
         "probability": None if asked.probability is None else round(asked.probability, 3),
-        "candidates": [_candidate(one, asked.image, rows, state) for one in asked.candidates],
+        "refused": desk.refusals(asked, None, state),
+        "candidates": [_candidate(one, asked, rows, state) for one in asked.candidates],
         "answers": [_opinion(name, one) for name, one in of_query.items()],
         "disagree": asked.image in desk.disagreements({asked.image: of_query}),
         "settled": desk.is_settled(of_query, person),
@@ -134,17 +135,21 @@ def _opinion(name: str, one: Opinion) -> dict[str, Any]:
 
 
 def _candidate(
-    candidate: DeskCandidate, query: str, rows: list[Decision], state: ReviewState
+    candidate: DeskCandidate, query: DeskQuery, rows: list[Decision], state: ReviewState
 ) -> dict[str, Any]:
-    """Return a candidate under its present label, with the last answer of each person about it."""
-    label = desk.individual(candidate.images[0], state)
+    """Return a candidate under its present label, with the last answer of each person about it.
+
+    `refused` maps the answers that it does not take to the reason.
+    """
+    label = desk.label_now(candidate, state)
     last: dict[str, Decision] = {}
     for row in rows:
-        others = (image for image in row.images if image != query)
+        others = (image for image in row.images if image != query.image)
         if row.kind in PAIR_KINDS and any(desk.individual(i, state) == label for i in others):
             last[row.by] = row
     return {
         "label": label,
+        "refused": desk.refusals(query, candidate, state),
         "similarity": round(candidate.similarity, 4),
         "images": [payloads.large_image(image, state) for image in candidate.images],
         "photographCount": len(state.members.get(label, [])),

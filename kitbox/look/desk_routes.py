@@ -29,7 +29,7 @@ def add_desk(
         return jsonify(desk_payloads.overview(shown, session.state, session.by))
 
     @app.get("/api/desk/query")
-    def query() -> Response:
+    def one_query() -> Response:
         place = read_number("place")
         return jsonify(desk_payloads.query(shown, place, session.state, session.by))
 
@@ -54,14 +54,14 @@ def add_desk(
         seen = body.get("seen")
         if not isinstance(seen, int) or isinstance(seen, bool):
             raise KitboxError("an answer tells how many rows about its query it has seen")
+        query = desk.query_of(shown, image)
+        candidate = desk.candidate_of(query, shows)
         asked = desk.query_images(shown)
-        if image not in asked:
-            raise KitboxError(f"'{image[:60]}' is no query of the desk; reload the page")
         meanwhile: list[Decision] = []
 
         def choose(state: ReviewState) -> list[Decision]:
             meanwhile[:] = desk.rows_about(image, asked, state)[seen:]
-            return desk.answer_rows(kind, image, shows, state)
+            return desk.answer_rows(kind, query, candidate, state)
 
         written = session.decide_by(choose)
         state = session.state

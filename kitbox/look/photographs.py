@@ -10,9 +10,11 @@ import numpy as np
 from kitbox import tables
 from kitbox.competition import decisions, lists
 from kitbox.competition.settings import Competition
+from kitbox.dataset import collection
+from kitbox.errors import KitboxError
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, Signatures
-from kitbox.records import Embeddings, ImageSet, Progress, Strings, concatenate, strings
+from kitbox.records import Embeddings, Holdout, ImageSet, Progress, Strings, concatenate, strings
 from kitbox.retrieval import knn
 from kitbox.training import runs
 from kitbox.training.runs import Run
@@ -211,6 +213,31 @@ def embed(
             )
         blocks.append(block)
     return meta_embedding.concatenate(blocks, [1.0] * len(blocks))
+
+
+def unseen_holdout(
+    sources: "Sequence[MemberSource]", workspace: Workspace, competition: Competition
+) -> Generator[Progress, None, Holdout]:
+    """Return the holdout, of which the networks that `embed` uses have seen no query.
+
+    Yields Progress. Raises KitboxError with the reason where there is none, or where one of the
+    networks or imported embeddings has, or may have, seen its queries.
+    """
+    from kitbox.ensemble import members
+
+    collected = yield from collection.collect(workspace, competition)
+    used = members.newest(workspace, sources)
+    for member in used:
+        if member.on == "all":
+            raise KitboxError(f"{member.name} was trained on all labelled photographs")
+        if member.holdout_warning is not None:
+            raise KitboxError(member.holdout_warning.removeprefix("warning: "))
+    for member, unseeing in zip(
+        used, members.for_holdout(workspace, sources, None, collected), strict=True
+    ):
+        if member.digest != unseeing.digest:
+            raise KitboxError(f"the newest network of {member.name} was trained on another holdout")
+    return collected.holdout
 
 
 def outdated(sources: "Sequence[MemberSource]", workspace: Workspace) -> list[str]:

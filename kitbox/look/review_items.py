@@ -26,7 +26,7 @@ from kitbox.look.desk import Desk, prepare_desk
 from kitbox.look.jpeg_cache import JpegCache
 from kitbox.look.photographs import Photographs
 from kitbox.look.session import DecisionSession, ReviewState
-from kitbox.records import Embeddings, Strings, strings
+from kitbox.records import Embeddings, Holdout, Strings, strings
 
 # Images shown of one item; the others of a large group are reached by their label.
 _MAX_IMAGES = 24
@@ -110,13 +110,15 @@ def prepare(
     by: tuple[str, ...] = (),
     embeddings: Embeddings | None = None,
     threshold: float | None = None,
+    holdout: Holdout | None = None,
 ) -> Review:
     """Return the review of a competition with the items that are not settled yet.
 
     `embeddings` are those by the plugins `by`. Without them perceptual hashes are compared; these
     recognise no individual, so there are no suspects and no matching desk. Hashes of
     near-duplicates differ in at most `bits`. `threshold` is the similarity at which an individual
-    is taken for known, None where it is not set.
+    is taken for known, None where it is not set. `holdout` is one whose queries no network of the
+    plugins has seen, None where there is none.
     """
     state = session.state
     suspects: list[ReviewItem] = []
@@ -128,7 +130,7 @@ def prepare(
         near = nearest_labelled(embeddings, state)
         suspects = find_suspects(embeddings, near, state)
         duplicates = find_duplicates(state, bits, embeddings, near.limit)
-        desk = prepare_desk(embeddings, state, threshold)
+        desk = prepare_desk(embeddings, state, threshold, holdout)
     return Review(
         name=name,
         by=by,

@@ -185,7 +185,7 @@ def _levels(
 def _of_one_plugin(space: SearchSpace, base: Candidate) -> dict[Level, list[Candidate]]:
     """Return the candidates of the levels that have one plugin, with what is simpler first.
 
-    That of views is left out where none are in the cache.
+    The level of views is left out where none are in the cache.
     """
     given = [base.weighted({name: 1.0}) for name in base.names]
     forms = [form for member in space.members for form in member.all]

@@ -1,7 +1,7 @@
 """The desk: its queue, the candidates of a query, and what several people decide."""
 
 from dataclasses import replace
-from math import cos, radians
+from math import cos, radians, sin
 
 import numpy as np
 import pytest
@@ -9,11 +9,19 @@ import pytest
 from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision, Decisions
 from kitbox.errors import KitboxError
+from kitbox.fusion.probability_curve import fit_curve
 from kitbox.look import desk
-from kitbox.look.desk import Desk, answer_rows, opinions, prepare_desk
+from kitbox.look.desk import (
+    Desk,
+    DeskCandidate,
+    DeskQuery,
+    answer_rows,
+    opinions,
+    prepare_desk,
+)
 from kitbox.look.photographs import Photographs
 from kitbox.look.session import DecisionSession, ReviewState
-from kitbox.records import strings
+from kitbox.records import Embeddings, Holdout, strings
 from kitbox.workspace import Workspace
 from tests.look.sample_desk import angle, circle_embeddings
 
@@ -67,29 +75,69 @@ def test_the_similarity_nearest_to_the_threshold_comes_first(session: DecisionSe
     assert found.queries[0].uncertainty == pytest.approx(1e-4, abs=1e-6)
 
 
-def test_the_probability_nearest_to_one_half_comes_first_where_the_holdout_tells_it(
+def holdout_of(photographs: Photographs, answers: dict[str, str]) -> Holdout:
+    """Return a holdout of labelled photographs; `answers` are those of its queries."""
+    labelled = photographs.part("labelled").labelled
+    asked = np.isin(labelled.image_ids, list(answers))
+    train, query = labelled.take(~asked), labelled.take(asked)
+    return Holdout(train, query, train, strings([answers[i] for i in query.image_ids.tolist()]))
+
+
+# No photograph of w_1 is left to find; those of w_3, of one encounter, look like w_4.
+ANSWERS = {
+    "0_0.png": "w_0", "5_0.png": "w_5", "3_0.png": "w_3", "3_1.png": "w_3",
+    **{f"1_{number}.png": "new_whale" for number in range(4)},
+}  # fmt: skip
+
+
+def encounter_embeddings(photographs: Photographs) -> Embeddings:
+    """Return embeddings on the circle, where two photographs of w_3 lie beside one of w_4."""
+    embeddings = circle_embeddings(photographs)
+    vectors = embeddings.vectors.copy()
+    for image, degrees in (("3_0.png", 200.8), ("3_1.png", 200.9)):
+        row = embeddings.image_ids.tolist().index(image)
+        vectors[row] = cos(radians(degrees)), sin(radians(degrees))
+    return Embeddings(embeddings.image_ids, vectors)
+
+
+def test_a_probability_is_fitted_to_what_the_holdout_s_training_side_answers(
     session: DecisionSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # the only photographs of their individuals cannot be right
-    photographs = replace(
-        session.photographs,
-        queries=frozenset({"0_0.png", "1_0.png", "2_0.png", "3_1.png", "4_3.png", "conflict.png"}),
-    )
-    embeddings = circle_embeddings(photographs)
-    labels = photographs.images.labels
-    assert labels is not None
-    alone = np.where(np.isin(photographs.images.image_ids, ["3_1.png", "4_3.png"]),
-                     np.char.add("only_", photographs.images.image_ids), labels)  # fmt: skip
-    photographs = replace(
-        photographs, images=photographs.images.with_labels(strings(alone.tolist()))
-    )
-    state = state_of(photographs)
-    assert prepare_desk(embeddings, state, None).order == "gap"  # two wrong ones are too few
+    photographs = session.photographs
+    embeddings, state = encounter_embeddings(photographs), state_of(photographs)
+    holdout = holdout_of(photographs, ANSWERS)
+    # two right ones are too few
+    assert prepare_desk(embeddings, state, None, holdout).order == "gap"
     monkeypatch.setattr(desk, "_FEWEST", 2)
-    found = prepare_desk(embeddings, state, None)
+    found = prepare_desk(embeddings, state, None, holdout)
     assert found.order == "probability"
-    halves = [abs((query.probability or 0) - 0.5) for query in found.queries]
-    assert halves == sorted(halves)
+    # 0_0 to its copy, 5_0 to 5_1; 3_0 and 3_1 to 4_1; w_1 to 0_3 and to 2_0
+    degrees = np.array([0.5, 1, 0.2, 0.1, 47, 48, 48, 47])
+    right = np.array([True, True, *[False] * 6])
+    curve = fit_curve(np.cos(np.radians(degrees)), right)
+    [first] = [query for query in found.queries if query.image == "t_0.png"]
+    [expected] = curve.probability(np.array([1.0])).tolist()
+    assert first.probability == pytest.approx(expected, abs=1e-3)
+    uncertain = [query.uncertainty for query in found.queries]
+    assert uncertain == sorted(uncertain)
+    # the networks have seen it in training
+    [seen] = [query for query in found.queries if query.image == "unknown.png"]
+    assert seen.probability is None
+
+
+def test_there_is_no_probability_of_photographs_that_networks_may_have_trained_on(
+    session: DecisionSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "_FEWEST", 2)
+    photographs = session.photographs
+    embeddings, holdout = encounter_embeddings(photographs), holdout_of(photographs, ANSWERS)
+    # no network of the embeddings is known to have left the holdout out
+    assert prepare_desk(embeddings, state_of(photographs), None).order == "gap"
+    sides = np.where(photographs.sides == "test", "index", photographs.sides)
+    without_test = state_of(replace(photographs, sides=sides))
+    found = prepare_desk(embeddings, without_test, None, holdout)
+    assert found.order == "gap"
+    assert all(query.probability is None for query in found.queries)
 
 
 def test_without_test_photographs_each_labelled_one_is_compared_with_the_rest(
@@ -158,33 +206,71 @@ def test_a_change_of_mind_replaces_what_a_person_thought(session: DecisionSessio
     assert (one.answer, one.same, one.different, one.new) == ("same", {"w_0"}, set(), False)
 
 
+def about(image: str, **shown: str) -> tuple[DeskQuery, *tuple[DeskCandidate, ...]]:
+    """Return a query and its candidates, by the names of their photographs."""
+    found = [DeskCandidate(label, tuple(names.split()), 0.9) for label, names in shown.items()]
+    return DeskQuery(image, tuple(found)), *found
+
+
 def test_an_answer_ends_an_earlier_one_that_it_contradicts(session: DecisionSession) -> None:
+    query, w_0, w_1 = about("t_0.png", w_0="0_1.png 0_2.png", w_1="1_0.png")
     linked = state_of(
         session.photographs,
         ("same", "t_0.png", "0_0.png", "Anna"), ("same", "t_0.png", "t_1.png", "Anna"),
     )  # fmt: skip
-    assert answer_rows("same", "t_0.png", "1_0.png", linked) == [
+    assert answer_rows("same", query, w_1, linked) == [
         Decision("different", "t_0.png", "0_0.png"), Decision("same", "t_0.png", "1_0.png")
     ]  # fmt: skip
-    assert answer_rows("same", "t_0.png", "0_1.png", linked) == [
-        Decision("same", "t_0.png", "0_1.png")
-    ]
-    assert answer_rows("different", "t_0.png", "0_2.png", linked) == [
-        Decision("different", "t_0.png", "0_0.png"), Decision("different", "t_0.png", "0_2.png")
+    assert answer_rows("same", query, w_0, linked) == [Decision("same", "t_0.png", "0_1.png")]
+    assert answer_rows("different", query, w_0, linked) == [
+        Decision("different", "t_0.png", "0_0.png"), Decision("different", "t_0.png", "0_1.png")
     ]  # fmt: skip
-    assert answer_rows("new", "t_0.png", "", linked) == [
+    assert answer_rows("new", query, None, linked) == [
         Decision("different", "t_0.png", "0_0.png"), Decision("new", "t_0.png")
     ]  # fmt: skip
-    assert answer_rows("unsure", "t_0.png", "0_0.png", linked) == [Decision("unsure", "t_0.png")]
+    assert answer_rows("unsure", query, w_0, linked) == [Decision("unsure", "t_0.png")]
     with pytest.raises(KitboxError, match="no answer 'drop'; there are same, different, new, uns"):
-        answer_rows("drop", "t_0.png", "0_0.png", linked)
+        answer_rows("drop", query, w_0, linked)
+
+
+def test_an_answer_names_a_photograph_that_is_in_use(session: DecisionSession) -> None:
+    query, w_0, w_1 = about("t_0.png", w_0="0_2.png 0_1.png 0_3.png 0_0.png", w_1="1_0.png")
+    rows = [("drop", "0_2.png", "", ""), ("wrong", "0_1.png", "", ""),
+            ("label", "0_3.png", "w_4", ""), ("drop", "1_0.png", "", "")]  # fmt: skip
+    state = state_of(session.photographs, *rows)
+    for answer in ("same", "different"):
+        assert answer_rows(answer, query, w_0, state) == [Decision(answer, "t_0.png", "0_0.png")]
+        with pytest.raises(KitboxError, match="no photograph of w_1 is in use any more; start kit"):
+            answer_rows(answer, query, w_1, state)
+    # after a merge the label is another one
+    merged = state_of(session.photographs, ("merge", "w_0", "w_5", ""))
+    assert answer_rows("same", query, w_0, merged) == [Decision("same", "t_0.png", "0_2.png")]
+
+
+def test_answers_that_a_label_contradicts_are_refused_beforehand(session: DecisionSession) -> None:
+    query, w_0, w_1 = about("0_0.png", w_0="0_2.png", w_1="1_0.png")
+    state = session.state
+    already = "it is w_0 already; Enter merges or relabels"
+    assert desk.refusals(query, w_1, state) == {"new": already, "same": already}
+    assert desk.refusals(query, w_0, state) == {"new": already, "different": already}
+    with pytest.raises(KitboxError, match=f"^{already}$"):
+        answer_rows("same", query, w_1, state)
+    # those that agree with it, and those of an unknown individual, are not
+    assert answer_rows("same", query, w_0, state) == [Decision("same", "0_0.png", "0_2.png")]
+    assert answer_rows("different", query, w_1, state)[0].kind == "different"
+    unknown, w_0 = about("unknown.png", w_0="0_2.png")
+    assert desk.refusals(unknown, w_0, state) == {}
+    dropped = state_of(session.photographs, ("drop", "unknown.png", "", ""))
+    assert set(desk.refusals(unknown, w_0, dropped)) == {"same", "different", "new"}
+    assert set(desk.refusals(unknown, None, state)) == {"same", "different"}
 
 
 def test_two_people_may_answer_differently_one_after_the_other(session: DecisionSession) -> None:
     workspace = Workspace(session.path.parent)
-    for name, image in (("Anna", "0_0.png"), ("Ben", "1_0.png")):
+    query, w_0, w_1 = about("t_0.png", w_0="0_0.png", w_1="1_0.png")
+    for name, shown in (("Anna", w_0), ("Ben", w_1)):
         person = DecisionSession(workspace, session.photographs, name)
-        person.decide_by(lambda state, image=image: answer_rows("same", "t_0.png", image, state))
+        person.decide_by(lambda state, shown=shown: answer_rows("same", query, shown, state))
     rows = decisions.load(session.path).rows
     assert [(row.kind, row.value, row.by) for row in rows] == [
         ("same", "0_0.png", "Anna"), ("different", "0_0.png", "Ben"), ("same", "1_0.png", "Ben")

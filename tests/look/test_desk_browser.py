@@ -1,9 +1,19 @@
 """The matching desk in a real browser: deciding by keys, both pictures in step, and two people."""
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
 from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision
-from tests.look.browser_user import DOWN, LEFT, RIGHT, UP, BrowserUser
-from tests.look.sample_review import HOSTILE_LABEL
+from kitbox.look import desk_payloads
+from kitbox.look.desk import Desk
+from kitbox.look.review_items import Review
+from tests.look.browser_user import DOWN, LEFT, RIGHT, UP, BrowserUser, served
+from tests.look.sample_desk import desk_review
+from tests.look.sample_review import HOSTILE_LABEL, write_competition
 
 
 def query(user: BrowserUser) -> str:
@@ -110,17 +120,83 @@ def test_the_second_of_two_people_is_told_what_was_decided_meanwhile(
 
 
 def test_hostile_labels_of_candidates_are_shown_and_never_executed(desk_user: BrowserUser) -> None:
+    from selenium.common.exceptions import NoAlertPresentException
+
     desk_user.open("#/match/1", ".bench")
     assert HOSTILE_LABEL in [one.text for one in desk_user.find_all(".shelf b")]
     assert desk_user.find_all(".shelf b img") == []
-    assert desk_user.driver.get_window_size()
+    with pytest.raises(NoAlertPresentException):
+        desk_user.driver.switch_to.alert.accept()
 
 
-def test_points_of_pictures_without_any_are_explained(desk_user: BrowserUser) -> None:
+def test_points_are_drawn_and_those_of_pairs_passed_quickly_are_never_matched(
+    desk_user: BrowserUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def matched(first: str, second: str, review: Review, *_: Any) -> dict[str, Any]:
+        asked.append(second)
+        with review.matching:
+            pairs = [[20, 20, 20, 20, True], [30, 25, 32, 25, True], [40, 30, 50, 20, False]]
+            return {"pairs": pairs, "note": f"3 points of {first} and {second}"}
+
+    monkeypatch.setattr(desk_payloads, "points", matched)
+    desk_user.open("#/match/1", ".bench")
+    desk_user.press("m")
+    desk_user.wait(lambda: desk_user.text(".points-note") == "3 points of t_1.png and 0_3.png")
+    assert len(desk_user.find_all(".lines line")) == 3
+    assert len(desk_user.find_all(".lines line.agrees")) == 2
+    with desk_user.review.matching:
+        desk_user.press(*[RIGHT] * 4)
+        shown = desk_user.text(".bench .card[aria-label=Candidate] .id")
+    note = f"3 points of t_1.png and {shown}"
+    desk_user.wait(lambda: desk_user.text(".points-note") == note)
+    assert len(asked) == 3  # the first, the next one, which was on its way, and the last
+    desk_user.press("m")
+    desk_user.wait(lambda: desk_user.text(".points-note") == "")
+    assert desk_user.find_all(".lines line") == []
+
+
+def test_pictures_without_points_are_named(desk_user: BrowserUser) -> None:
     desk_user.open("#/match/1", ".bench")
     desk_user.press("m")
     desk_user.wait(lambda: desk_user.text(".points-note") not in ("", "matching points …"))
-    note = desk_user.text(".points-note")
-    assert "matched point" in note or "no points can be matched: " in note
-    desk_user.press("m")
-    desk_user.wait(lambda: desk_user.text(".points-note") == "")
+    # drawn pictures of 96 pixels have no texture
+    assert "no points can be matched: no keypoints were found in" in desk_user.text(".points-note")
+
+
+def test_what_the_label_of_a_query_contradicts_is_refused_without_asking(
+    desk_user: BrowserUser,
+) -> None:
+    decisions.add(desk_user.review.session.path, Decision("label", "unknown.png", "w_0"))
+    desk_user.open("#/match/2", ".bench")
+    assert query(desk_user) == "unknown.png"
+    chip = ".bench .card[aria-label=Candidate] .chip"
+    while desk_user.text(chip) != "w_0":
+        desk_user.press(RIGHT)
+    already = "it is w_0 already; Enter merges or relabels"
+    for key in ("d", "n"):
+        desk_user.press(key)
+        desk_user.wait(lambda: desk_user.text("#message") == already)
+    desk_user.press("s")
+    desk_user.expect_decisions(("label", "unknown.png", "w_0"), ("same", "unknown.png", "0_3.png"))
+
+
+def test_digits_on_an_empty_desk_do_nothing(tmp_path: Path, browser: Any) -> None:
+    workspace, competition = write_competition(tmp_path)
+    review = replace(desk_review(workspace, competition, "Anna"), desk=Desk(empty="Nothing here."))
+    with served(browser, review, "#view > *") as user:
+        user.open("#/match", ".empty")
+        user.press("1", "9")
+        assert user.text(".empty") == "Nothing here."
+        assert user.text("#message") == ""
+
+
+def test_zooming_out_of_a_box_shows_the_whole_photograph(desk_user: BrowserUser) -> None:
+    desk_user.open("#/image/0_1.png", ".viewer img")  # it has a box
+    [picture] = desk_user.find_all(".viewer img")
+    whole = picture.get_attribute("style")
+    desk_user.press("c")
+    desk_user.wait(lambda: picture.get_attribute("style") != whole)
+    desk_user.press(*["-"] * 8)
+    assert picture.get_attribute("style") == whole

@@ -1,12 +1,17 @@
 """Routes of the matching desk: queries, answers, disagreements and matched points."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision
 from kitbox.look.session import DecisionSession
+from kitbox.records import strings
 from kitbox.workspace import Workspace
 from tests.look.sample_desk import at_desk
 from tests.look.sample_review import HOSTILE_LABEL, PageClient
@@ -144,7 +149,7 @@ def test_a_decision_about_a_photograph_that_is_gone_stays_and_is_told(
         ),
         (
             {"query": "t_0.png", "candidate": "no.png", "answer": "same", "seen": 0},
-            "there is no image 'no.png'",
+            "'no.png' shows no candidate of 't_0.png'; reload the page",
         ),
         (
             {"query": "t_0.png", "candidate": "0_0.png", "answer": "drop", "seen": 0},
@@ -180,10 +185,58 @@ def test_an_answer_needs_the_token_of_the_page(anna: PageClient) -> None:
     assert refused.status_code == 403
 
 
-def test_matched_points_lie_in_both_pictures(anna: PageClient) -> None:
-    found = anna.get("/api/desk/points", {"query": "0_0.png", "candidate": "copy.png"})
-    if found.status_code == 200:
-        assert all(len(pair) == 5 for pair in found.json["pairs"])
+def test_an_answer_about_a_photograph_that_was_dropped_since_names_another(
+    anna: PageClient, session: DecisionSession
+) -> None:
+    anna.decide("drop", "0_2.png")
+    written = answer(anna, "same")["written"]
+    assert [(row["kind"], row["subject"], row["value"]) for row in written] == [
+        ("same", "t_0.png", "0_1.png")
+    ]
+
+
+def test_what_a_query_and_a_candidate_refuse_is_told_with_them(anna: PageClient) -> None:
+    anna.decide("label", "unknown.png", "w_0")
+    query = shown(anna, "unknown.png")
+    already = "it is w_0 already; Enter merges or relabels"
+    assert query["refused"]["new"] == already
+    refused = {one["label"]: one["refused"] for one in query["candidates"]}
+    assert refused["w_0"] == {"new": already, "different": already}
+    assert refused["w_1"] == {"new": already, "same": already}
+    assert shown(anna)["candidates"][0]["refused"] == {}
+
+
+def with_texture(session: DecisionSession, folder: Path) -> DecisionSession:
+    """Return a session where 2_0 shows random blocks, and 2_1 the same 30 pixels to the right."""
+    blocks = np.random.default_rng(5).integers(0, 255, (24, 40, 1), dtype=np.uint8)
+    picture = np.repeat(np.kron(blocks, np.ones((10, 10, 1), dtype=np.uint8)), 3, axis=2)
+    images = session.photographs.images
+    paths, digests = list(images.paths), images.file_digests.tolist()
+    for name, pixels in (("2_0.png", picture), ("2_1.png", np.roll(picture, 30, axis=1))):
+        row = session.photographs.rows[name]
+        paths[row], digests[row] = folder / name, f"texture {name}"
+        Image.fromarray(pixels).save(paths[row])
+    drawn = replace(images, paths=tuple(paths), digests=strings(digests))
+    photographs = replace(session.photographs, images=drawn)
+    return DecisionSession(Workspace(session.path.parent), photographs, "Anna")
+
+
+def test_matched_points_lie_in_both_pictures(session: DecisionSession, tmp_path: Path) -> None:
+    page = PageClient(at_desk(with_texture(session, tmp_path)))
+    found = page.get("/api/desk/points", {"query": "2_0.png", "candidate": "2_1.png"})
+    assert found.status_code == 200, found.json
+    pairs = found.json["pairs"]
+    agreeing = [pair for pair in pairs if pair[4]]
+    assert len(agreeing) > 20
+    assert all(0 <= x <= 400 and 0 <= y <= 240 for *ends, _ in pairs
+               for x, y in (ends[:2], ends[2:]))  # fmt: skip
+    assert np.median([pair[2] - pair[0] for pair in agreeing]) == pytest.approx(30, abs=1)
+    assert found.json["note"] == (
+        f"{len(pairs)} matched points of SIFT, of which {len(agreeing)} agree"
+    )
+
+
+def test_points_of_pictures_that_have_none_are_refused(anna: PageClient) -> None:
     itself = anna.get("/api/desk/points", {"query": "0_0.png", "candidate": "0_0.png"})
     assert "is compared with itself" in itself.json["error"]
     lost = anna.get("/api/desk/points", {"query": "0_0.png", "candidate": "no.png"})

@@ -5,19 +5,23 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from kitbox.cli.app import app
 from kitbox.competition import decisions, lists, presets
 from kitbox.competition.decisions import Decision
 from kitbox.competition.lists import ListedImages
+from kitbox.ensemble import members
+from kitbox.errors import KitboxError
 from kitbox.files import write_json
 from kitbox.look import photographs, review_items
 from kitbox.look.review_items import Review
 from kitbox.look.session import DecisionSession
-from kitbox.records import Checkpoint
+from kitbox.records import Checkpoint, Holdout
 from kitbox.training.runs import RunKey
 from kitbox.workspace import Workspace
 from tests.look.sample_review import HOSTILE_ID, load_photographs, write_competition
-from tests.photographs import competition_on_disk, named, tiny
+from tests.photographs import competition_on_disk, finish, named, tiny, write_plugin
 
 SHARED = Path(os.environ.get("KITBOX_SHARED", Path(__file__).parents[3] / "shared"))
 DIRTY = SHARED / "data" / "humpback-dirty"
@@ -117,6 +121,29 @@ def test_networks_trained_before_the_last_decision_are_outdated(
     for trained, behind in ((decided - 5, ["tiny"]), (decided + 5, [])):
         os.utime(run / "journal.jsonl", (trained, trained))
         assert photographs.outdated([named(plugin)], workspace) == behind
+
+
+def test_the_holdout_is_unseen_only_by_networks_that_were_trained_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, competition = competition_on_disk(tmp_path)
+    write_plugin(workspace, "plain", epochs=1)
+    monkeypatch.chdir(workspace.root)
+    run = ("--device", "cpu", "--precision", "32", "--workers", "0")
+
+    def unseen() -> Holdout:
+        sources = members.find(["plain"], workspace)
+        return finish(photographs.unseen_holdout(sources, workspace, competition))[1]
+
+    assert CliRunner().invoke(app, ["train", "plain", "--on", "all", *run]).exit_code == 0
+    with pytest.raises(KitboxError, match="plain was trained on all labelled photographs"):
+        unseen()
+    assert CliRunner().invoke(app, ["train", "plain", *run]).exit_code == 0
+    query = unseen().query.image_ids.tolist()
+    assert len(query) > 2
+    decisions.add(workspace.decisions, Decision("train", query[0]))  # another split
+    with pytest.raises(KitboxError, match="plain was trained on other images"):
+        unseen()
 
 
 @pytest.mark.real

@@ -85,7 +85,7 @@ export class DeskView {
   }
 
   get candidate() {
-    return this.query.candidates[this.current];
+    return this.query?.candidates[this.current];
   }
 
   get shown() {
@@ -194,7 +194,8 @@ export class DeskView {
   // Why a key does nothing here; '' if it does something.
   refusal(key) {
     if (!this.query) return "";
-    if ((key === "s" || key === "d") && !this.candidate) return "there is no candidate";
+    const reason = (this.candidate ?? this.query).refused[KEYS[key]];
+    if (reason) return reason;
     if (key === "m" && (!this.shown || this.shown.problem || this.query.image.problem)) return "points need two pictures that can be read";
     return "";
   }

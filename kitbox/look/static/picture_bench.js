@@ -6,6 +6,9 @@ import { ImageViewer } from "./viewer.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
+// The server matches one pair at a time: of pairs passed in the meantime none is asked for.
+let earlier = Promise.resolve();
+
 export class PictureBench {
   // `previous` is the bench before, whose zoom, mirroring and points stay.
   constructor(page, query, candidate, previous = null) {
@@ -20,6 +23,7 @@ export class PictureBench {
     this.note = make("p", { class: "points-note", hidden: true });
     this.lines.append(this.drawing, this.note);
     for (const viewer of this.viewers) {
+      viewer.inStep = true;
       viewer.onmove = () => this.follow(viewer);
       viewer.onlayout = () => this.draw();
     }
@@ -85,8 +89,11 @@ export class PictureBench {
     if (!this.candidate || this.points) return this.draw();
     this.note.hidden = false;
     this.note.textContent = "matching points …";
+    const pair = { query: this.query.id, candidate: this.candidate.id };
+    const request = earlier.then(() => (this.closed ? null : get("/api/desk/points", pair)));
+    earlier = request.catch(() => {});
     try {
-      this.points = await get("/api/desk/points", { query: this.query.id, candidate: this.candidate.id });
+      this.points = await request;
     } catch (error) {
       this.points = { pairs: [], note: error.message };
     }

@@ -11,6 +11,7 @@ export class ImageViewer {
     this.image = image;
     this.box = image.box;
     this.mirrored = false;
+    this.inStep = false; // with another picture: shares of both boxes have to stay alike
     this.onmove = null; // after a zoom or a pan by the user
     this.onlayout = null;
     this.element = make("div", { class: "viewer" });
@@ -84,6 +85,7 @@ export class ImageViewer {
     const fit = this.element.clientWidth / this.image.width;
     if (factor > 1 && this.scale() > MAX_ZOOM * Math.max(fit, 0.5)) return;
     if (factor < 1 && width / factor > this.image.width * 1.5) {
+      if (!this.inStep) return this.showWhole();
       this.shown = this.base;
       this.layOut();
       return this.onmove?.();
