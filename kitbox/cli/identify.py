@@ -110,7 +110,7 @@ def identify(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell who is on new photographs, by a catalogue of known individuals.
+    """Tell who is on new photographs, by a catalogue.
 
     Nothing is trained. Probabilities are calibrated on the catalogue itself.
 

@@ -99,7 +99,7 @@ def test_the_help_lists_every_command_under_its_step_in_one_line() -> None:
         for title, lines in sections
         if title != "Options"
     }
-    assert list(steps) == ["Workspace", "Data", "Train", "Answer", "Submit"]
+    assert list(steps) == ["Workspace", "Data", "Train", "Answer", "Catalogue", "Submit"]
     named = [name for names in steps.values() for name in names]
     assert sorted(named) == sorted(get_command(app).commands)
     assert "..." not in shown.split("Workspace:")[1]
