@@ -35,6 +35,7 @@ from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from itertools import count, pairwise
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -354,6 +355,19 @@ class Decisions:
 _Node = tuple[str, str]
 
 
+class ContradictionError(KitboxError):
+    """Links of images that contradict each other or labels, with the lines of their rows."""
+
+    lines: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, what: str, path: Path, line: int, fix: str, lines: Sequence[int]) -> Self:
+        """Return the error at a line of a file."""
+        error = cls(what, where=f"{path} line {line}", fix=fix)
+        error.lines = tuple(lines)
+        return error
+
+
 class _LinkBuilder:
     """Follows links from image to image and through labels, and refuses contradictions."""
 
@@ -440,22 +454,26 @@ class _LinkBuilder:
     def _two_labels(self, label: str, other: str) -> KitboxError:
         chain = self._chain(("label", label), ("label", other))
         lines = self._lines(chain)
-        return KitboxError(
+        return ContradictionError.of(
             f"'{chain[1][1]}' of '{label}' and '{chain[-2][1]}' of '{other}' are the same "
             f"individual by {_line_words(lines)}",
-            where=f"{self.path} line {lines[-1]}",
-            fix="correct or remove a row, or merge the labels",
+            self.path,
+            lines[-1],
+            "correct or remove a row, or merge the labels",
+            lines,
         )
 
     def _not_different(self, row: Decision, line: int) -> KitboxError:
         chain = self._chain(("image", row.subject), ("image", row.value))
         reasons = [_line_words(self._lines(chain))] if self._lines(chain) else []
         reasons += [f"the label '{name}'" for kind, name in chain if kind == "label"]
-        return KitboxError(
+        return ContradictionError.of(
             f"'{row.subject}' and '{row.value}' are different, but the same individual by "
             f"{' and '.join(reasons)}",
-            where=f"{self.path} line {line}",
-            fix="correct or remove a row",
+            self.path,
+            line,
+            "correct or remove a row",
+            [line, *self._lines(chain)],
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from kitbox import tables
 from kitbox.competition import boxes, decisions, folder_scan, list_entries, settings
 from kitbox.competition.boxes import Corners
-from kitbox.competition.decisions import NO_LINKS, PAIR_KINDS, Decisions, Links
+from kitbox.competition.decisions import NO_LINKS, PAIR_KINDS, Decision, Decisions, Links
 from kitbox.competition.findings import DataFinding, FindingCollector
 from kitbox.competition.image_files import photograph_of
 from kitbox.competition.list_entries import ListEntry
@@ -29,8 +29,8 @@ class ListedImages:
     """The images that the lists name, and the findings on rows left out.
 
     `settled` are images without a file whose rows a decision leaves out, `links` the images that
-    decisions call the same individual or different ones. `gone` are images that no list names any
-    more, of decisions that a page wrote.
+    decisions call the same individual or different ones. `gone` are images and labels that no list
+    names any more, of decisions that a page wrote.
     """
 
     labelled: LabelledImages
@@ -239,9 +239,8 @@ def apply_decisions(
     """
     if not decisions.rows:
         return listed
-    gone = gone_images(listed, decisions)
-    if gone:
-        decisions = decisions.where(lambda row: not (row.by and gone.intersection(row.images)))
+    gone_of = _gone_names(listed, decisions, images)
+    decisions = decisions.where(lambda row: row not in gone_of)
     _refuse_foreign_names(listed, decisions, images)
     dropped = list(decisions.dropped)
     labelled = _relabelled(listed.labelled, decisions, images)
@@ -257,24 +256,52 @@ def apply_decisions(
         test=listed.test and _with_boxes(listed.test, decisions.boxes),
         index=index and _with_boxes(index, decisions.boxes),
         links=decisions.link(_known_labels(labelled, images)),
-        gone=gone,
+        gone=frozenset(name for names in gone_of.values() for name in names),
     )
 
 
-def gone_images(listed: ListedImages, decisions: Decisions) -> frozenset[str]:
-    """Return the images of decisions with `by` that no list names: a page had shown them."""
+def gone_names(
+    listed: ListedImages, decisions: Decisions, images: ImageSettings | None = None
+) -> frozenset[str]:
+    """Return the images and labels of rows of a page that no list names: they were there once."""
+    found = _gone_names(listed, decisions, images).values()
+    return frozenset(name for names in found for name in names)
+
+
+def _gone_names(
+    listed: ListedImages, decisions: Decisions, settings: ImageSettings | None
+) -> dict[Decision, set[str]]:
+    """Return row of a page → the images and labels it names and no list does; others are left out.
+
+    A label that only a row about such an image gives is gone too.
+    """
+    if not any(row.from_page for row in decisions.rows):
+        return {}
     here = {finding.image_id for finding in listed.findings} | listed.settled
     for part in (listed.labelled, listed.test, listed.index):
         here |= set() if part is None else set(part.image_ids.tolist())
-    named = (image for row in decisions.rows if row.by for image in row.images)
-    return frozenset(image for image in named if image not in here)
+    labels = set(listed.labelled.labels.tolist())
+    labels |= {row.value for row in decisions.rows_of("label") if row.subject in here}
+    found: dict[Decision, set[str]] = {}
+    for row in decisions.rows:
+        names, known = set(row.images), here
+        if row.kind == "merge":
+            names, known = {row.subject, row.value}, labels
+        elif row.kind == "fine":
+            names, known = {row.subject, row.value} - {""}, here | labels
+            if settings:  # a label that is read as the unknown one by now is none that is gone
+                unknown = settings.unknown_label
+                names = {name for name in names if settings.read_label(name) != unknown}
+        if row.from_page and not names <= known:
+            found[row] = names - known
+    return found
 
 
 def gone_sentence(gone: Collection[str]) -> str:
-    """Return that decisions about some images do not count while they are gone."""
+    """Return that decisions about some images and labels do not count while they are gone."""
     return (
-        f"decisions about {counted(len(gone), 'photograph')} that no list names do not count, such "
-        f"as '{min(gone)}'; they stay in decisions.csv"
+        f"decisions about {counted(len(gone), 'photograph or label', 'photographs or labels')} "
+        f"that no list names do not count, such as '{min(gone)}'; they stay in decisions.csv"
     )
 
 

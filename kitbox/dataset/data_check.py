@@ -70,7 +70,7 @@ def check(workspace: Workspace, competition: Competition) -> Generator[Progress,
     findings = [
         *survey.findings,
         *collector.findings,
-        *_gone_findings(survey, decided),
+        *_gone_findings(survey, decided, competition),
         *list_format_findings(competition, workspace.boxes),
         *inventory.names_elsewhere(survey, competition),
         *name_findings(listed, competition, places),
@@ -235,10 +235,13 @@ def _as_decided(
     return found.labelled, found.test, found.index
 
 
-def _gone_findings(survey: ListSurvey, decided: Decisions) -> list[DataFinding]:
-    """Return the finding that decisions are about images that no list names any more."""
+def _gone_findings(
+    survey: ListSurvey, decided: Decisions, competition: Competition
+) -> list[DataFinding]:
+    """Return the finding that decisions are about names that no list has any more."""
     listed = _listed(survey)
-    gone = lists.gone_images(listed, decided) if listed else frozenset()
+    settings = competition.images
+    gone = lists.gone_names(listed, decided, settings) if listed else frozenset()
     sentence = [lists.gone_sentence(gone)] if gone else []
     return [DataFinding(str(decided.path), what, kind="gone", action="keep") for what in sentence]
 

@@ -10,7 +10,7 @@ from kitbox.images.preprocessing import UnreadableImageError
 from kitbox.look import photographs
 from kitbox.look.photographs import SIDES, Photographs
 from kitbox.look.review_items import ReviewItem
-from kitbox.look.session import ReviewState, in_effect, refusals, removal_refusal
+from kitbox.look.session import ReviewState, in_effect, refusals
 from kitbox.records import Embeddings
 
 # Photographs of the same individual beside an image, and its nearest neighbours.
@@ -108,15 +108,14 @@ def review_item(item: ReviewItem, state: ReviewState, embeddings: Embeddings) ->
 def decisions(state: ReviewState) -> list[dict[str, Any]]:
     """Return the rows of decisions.csv, the last one first, each with the images it is about.
 
-    `refused` is why a row cannot be taken back, '' if it can.
+    Whether a row can be taken back is checked when that is asked for: it takes a look at all rows.
     """
     rows = []
     for row in reversed(state.decisions.rows):
         images = [i for i in (row.subject, row.value) if i in state.photographs.rows]
         if row.kind == "merge":
             images = _examples(row.subject, state)
-        refused = removal_refusal([row], state)
-        rows.append(asdict(row) | {"refused": refused, "images": [tile(i, state) for i in images]})
+        rows.append(asdict(row) | {"images": [tile(i, state) for i in images]})
     return rows
 
 

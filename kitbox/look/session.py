@@ -1,5 +1,6 @@
 """Decisions made on the review page: their current effect, checks of new ones, and undo."""
 
+import math
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from threading import RLock
 
 from kitbox.competition import decisions
 from kitbox.competition.boxes import Corners
-from kitbox.competition.decisions import PAIR_KINDS, Decision, Decisions, Links
+from kitbox.competition.decisions import PAIR_KINDS, ContradictionError, Decision, Decisions, Links
 from kitbox.errors import KitboxError
 from kitbox.images import preprocessing
 from kitbox.look.photographs import Photographs
@@ -51,6 +52,7 @@ class DecisionSession:
         self._stamp: tuple[int, ...] | None = None
         self._state = ReviewState(photographs, Decisions())
         self._batches: list[tuple[Decision, ...]] = []  # since the start, for undo
+        self._told: list[tuple[Decision, ...]] = []  # those that undo was refused of
 
     @property
     def state(self) -> "ReviewState":
@@ -95,24 +97,38 @@ class DecisionSession:
             return written
 
     def undo(self) -> tuple[Decision, ...]:
-        """Take back the last decisions since the start; return those that were still on disk."""
+        """Take back the last decisions since the start; return those that were still on disk.
+
+        Raises KitboxError where a later row needs them, and says whose it is; the next call goes
+        on with those before them.
+        """
         with self._lock:
             if not self._batches:
                 raise KitboxError(
                     "nothing was decided since kitbox look started; "
                     "take older decisions back in the list of decisions"
                 )
-            check_removal(self._batches[-1], self.state)
-            last = reversed(self._batches[-1])  # the user may have removed rows by hand
-            removed = [row for row in last if decisions.remove(self.path, row)]
-            self._batches.pop()
-            return tuple(reversed(removed))
+            state = self.state
+            for place in reversed(range(len(self._batches))):
+                batch = self._batches[place]
+                try:
+                    check_removal(batch, state)
+                except KitboxError:
+                    if batch in self._told and place:
+                        continue  # told already: an older one is next
+                    self._told.append(batch)
+                    raise
+                # the user may have removed rows by hand
+                removed = [row for row in reversed(batch) if decisions.remove(self.path, row)]
+                del self._batches[place]
+                return tuple(reversed(removed))
+            raise AssertionError("unreachable: the oldest one is undone or refused")
 
     @property
     def can_undo(self) -> bool:
-        """Whether `undo` would take something back."""
+        """Whether there is something to undo, though it may be refused."""
         with self._lock:
-            return bool(self._batches) and not removal_refusal(self._batches[-1], self.state)
+            return bool(self._batches)
 
     def take_back(self, decision: Decision) -> None:
         """Remove one decision, whenever it was made."""
@@ -307,21 +323,17 @@ def in_effect(image_id: str, state: ReviewState) -> list[str]:
     return [kind for kind in ("drop", "wrong", "train") if state.has(Decision(kind, image_id))]
 
 
-def removal_refusal(removed: Sequence[Decision], state: ReviewState) -> str:
-    """Return why decisions cannot be taken back, '' if they can."""
-    try:
-        check_removal(removed, state)
-    except KitboxError as error:
-        return str(error)
-    return ""
-
-
 def check_removal(removed: Sequence[Decision], state: ReviewState) -> None:
-    """Raise KitboxError if a remaining row needs a label that only the removed rows introduced."""
+    """Raise KitboxError if a remaining row needs the removed ones, and name that row.
+
+    It needs a label that only they introduced, or contradicts what is left without them.
+    """
     remaining, lines = list(state.decisions.rows), list(state.decisions.lines)
+    first = math.inf
     for decision in removed:
         if decision in remaining:
-            place = remaining.index(decision)
+            place = len(remaining) - 1 - remaining[::-1].index(decision)  # the last one goes
+            first = min([first, *lines[place : place + 1]])
             del remaining[place], lines[place : place + 1]
     still_assigned = {row.value for row in remaining if row.kind == "label"}
     assigned = {row.value for row in state.decisions.rows_of("label")}
@@ -329,13 +341,30 @@ def check_removal(removed: Sequence[Decision], state: ReviewState) -> None:
     for row in remaining:
         if row.kind == "merge" or (row.kind == "fine" and not row.value):
             for label in lost & {row.subject, row.value}:
-                words = " ".join(part for part in (row.kind, row.subject, row.value) if part)
                 raise KitboxError(
-                    f"the label '{label}' exists only by this decision, and '{words}' needs it; "
-                    "take that back first"
+                    f"the label '{label}' exists only by this decision, and '{_words(row)}' needs "
+                    f"it; {_since(row)}"
                 )
     decided = Decisions(tuple(remaining), state.decisions.path, tuple(lines))
-    _check_links(ReviewState(state.photographs, decided))
+    try:
+        _check_links(ReviewState(state.photographs, decided))
+    except ContradictionError as error:
+        later = [line for line in error.lines if line > first]
+        if not later:
+            raise
+        row = remaining[lines.index(max(later))]
+        raise KitboxError(error.what, where=error.where, fix=_since(row)) from error
+
+
+def _since(row: Decision) -> str:
+    """Return who made a decision that has to be taken back before an earlier one."""
+    if row.by:
+        return f"{row.by} decided '{_words(row)}' since; take that back first"
+    return f"'{_words(row)}' was decided since; take that back first"
+
+
+def _words(row: Decision) -> str:
+    return " ".join(part for part in (row.kind, row.subject, row.value) if part)
 
 
 def _check_links(state: ReviewState) -> Links:

@@ -634,3 +634,34 @@ def test_decisions_of_a_page_about_a_photograph_that_is_gone_are_told(row: tuple
     assert found.links.pairs == (kept,)
     with pytest.raises(KitboxError, match="line 2: 'gone' is no "):
         lists.apply_decisions(listed(), Decisions((typed,), lines=(2,)), competition().images)
+
+
+@pytest.mark.parametrize(
+    ("row", "gone"),
+    [
+        (("fine", "gone", "x"), {"gone"}), (("fine", "Cleo"), {"Cleo"}),
+        (("merge", "Cleo", "Ahab"), {"Cleo"}), (("merge", "Boo", "Cleo"), {"Cleo"}),
+        (("drop", "gone"), {"gone"}), (("box", "gone", "1 2 3 4"), {"gone"}),
+        (("unsure", "gone"), {"gone"}),
+    ],
+)  # fmt: skip
+def test_no_row_of_a_page_about_what_is_gone_stops_a_command(
+    row: tuple[str, ...], gone: set[str]
+) -> None:
+    kind, subject, value = (*row, "")[:3]
+    settings = competition().images
+    for by, time in (("Anna", ""), ("", "2026-11-30T12:00:00Z")):
+        decided = Decisions((Decision(kind, subject, value, "", by, time),), lines=(2,))
+        found = lists.apply_decisions(listed(), decided, settings)
+        assert found.gone == gone == lists.gone_names(listed(), decided, settings)
+        assert labels(found.labelled) == labels(listed().labelled)
+    typed = Decisions((Decision(kind, subject, value),), lines=(2,))
+    with pytest.raises(KitboxError, match=r"line 2: '(gone|Cleo)' is no "):
+        lists.apply_decisions(listed(), typed, settings)
+
+
+def test_a_label_that_only_a_photograph_which_is_gone_had_is_gone_too() -> None:
+    decided = by_anna(("label", "gone", "Cleo"), ("merge", "Cleo", "Ahab"), ("fine", "Boo"))
+    assert lists.apply_decisions(listed(), decided, competition().images).gone == {"gone", "Cleo"}
+    given = by_anna(("label", "a1", "Cleo"), ("merge", "Cleo", "Boo"))
+    assert lists.apply_decisions(listed(), given, competition().images).gone == frozenset()

@@ -213,7 +213,7 @@ def test_a_decision_of_a_page_about_a_photograph_that_is_gone_is_told(
     found = collected(*place)
     assert found.links.new == {found.links.individual_of["t_0.png"]}
     assert found.notes[-1] == (
-        "decisions about 2 photographs that no list names do not count, such as 't_gone.png'; "
-        "they stay in decisions.csv"
+        "decisions about 2 photographs or labels that no list names do not count, such as "
+        "'t_gone.png'; they stay in decisions.csv"
     )
     assert len(decisions.load(workspace.decisions).rows) == 3

@@ -545,6 +545,6 @@ def test_decisions_of_a_page_about_photographs_that_are_gone_are_found(tmp_path:
     [found] = [f for f in checked(workspace, competition).findings if f.kind == "gone"]
     assert (found.where, found.action) == (str(workspace.decisions), "keep")
     assert found.what == (
-        "decisions about 2 photographs that no list names do not count, such as 'gone.png'; they "
-        "stay in decisions.csv"
+        "decisions about 2 photographs or labels that no list names do not count, such as "
+        "'gone.png'; they stay in decisions.csv"
     )

@@ -3,16 +3,18 @@
 import errno
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kitbox.competition import decisions
-from kitbox.competition.decisions import Decision
+from kitbox.competition.decisions import Decision, Decisions
 from kitbox.errors import KitboxError
 from kitbox.look.desk import answer_rows
+from kitbox.look.review_items import Review
 from kitbox.look.session import DecisionSession
 from kitbox.workspace import Workspace
-from tests.look.sample_review import HOSTILE_ID, HOSTILE_LABEL
+from tests.look.sample_review import HOSTILE_ID, HOSTILE_LABEL, PageClient
 
 
 def rows(session: DecisionSession) -> list[tuple[str, str, str]]:
@@ -271,3 +273,59 @@ def test_somebody_without_a_name_makes_progress(session: DecisionSession) -> Non
         assert press(anna, keys)[0] >= 1
         assert press(nobody, keys)[0] >= 1
         assert press(nobody, keys) == [0]
+
+
+def test_undo_names_whose_row_blocks_and_goes_on_with_older_decisions(
+    session: DecisionSession,
+) -> None:
+    anna, ben = (session_of(session, name) for name in ("Anna", "Ben"))
+    ben.decide([Decision("same", "t_0.png", "0_0.png")])
+    [older] = anna.decide([Decision("same", "t_1.png", "2_0.png")])
+    press(anna, "d")
+    ben.decide([Decision("same", "t_0.png", "1_0.png")])
+    refusal = (
+        r"'0_0\.png' of 'w_0' and '1_0\.png' of 'w_1' are the same individual by lines 2 and [45]; "
+        r"Ben decided 'same t_0\.png 1_0\.png' since; take that back first"
+    )
+    with pytest.raises(KitboxError, match=refusal):
+        anna.undo()
+    assert anna.can_undo
+    assert anna.undo() == (older,)
+    with pytest.raises(KitboxError, match=refusal):  # nothing older is left
+        anna.undo()
+    ben.undo()
+    assert [row.kind for row in anna.undo()] == ["different"]
+    assert not anna.can_undo
+
+
+def test_a_long_list_of_decisions_is_checked_once(
+    review: Review, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, page = review.session, PageClient(review)
+    images = list(session.photographs.rows)
+    rows = [
+        Decision(kind, "t_0.png", image, str(number))
+        for number in range(2000 // len(images) // 2)
+        for image in images
+        if image != "t_0.png"
+        for kind in ("different", "fine")
+    ]
+    rows += [Decision("unsure", "t_1.png", note=str(n)) for n in range(2000 - len(rows))]
+    decisions.add(session.path, *rows)
+    looks: list[str] = []
+    for name in ("link", "rows_of"):
+        known = getattr(Decisions, name)
+
+        def counting(*given: Any, known: Any = known, name: str = name) -> Any:
+            looks.append(name)
+            return known(*given)
+
+        monkeypatch.setattr(Decisions, name, counting)
+    assert len(page.get("/api/decisions").json) == 2000
+    assert looks.count("link") == 0
+    assert len(looks) < 20
+    looks.clear()
+    page.decide("train", "0_0.png")
+    assert looks.count("link") <= 2
+    assert page.get("/api/overview").json["canUndo"]
+    assert len(looks) < 40

@@ -24,8 +24,8 @@ export class DecisionsView {
   }
 
   row(row) {
-    const { kind, subject, value, note, by, time, refused } = row;
-    const button = make("button", { type: "button", text: "Take back", disabled: Boolean(refused), title: refused || null, onclick: () => this.takeBack(row) });
+    const { kind, subject, value, note, by, time } = row;
+    const button = make("button", { type: "button", text: "Take back", onclick: () => this.takeBack(row) });
     return make("tr", {},
       make("td", {}, make("div", { class: "pictures" }, row.images.map((image) => thumbnail(image)))),
       make("td", {}, make("b", { text: kind })),
