@@ -240,7 +240,7 @@ def parse_names(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _print_answers(found: "Identification") -> None:
-    """Print the surest answers, and the counts of all."""
+    """Print the first answers, and the counts of all."""
     counts = found.counts
     shown = found.answers[:_SHOWN]
     print_table(

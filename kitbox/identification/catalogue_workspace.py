@@ -69,7 +69,7 @@ class OpenedCatalogue:
     """A catalogue in its workspace: `images` of `individuals (n,)` at `encounters (n,)`.
 
     `dates (n,)` are ISO 8601, as exact as they are known; `sides (n,)` of the animals are "left" or
-    "right", '' where they are not known. `photographs` are those to identify, None
+    "right", '' where they are not known, as `places (n,)` are. `photographs` are those to identify, None
     where there are none. `notes` are sentences on what was read, and what was left out.
     """
 
@@ -79,6 +79,7 @@ class OpenedCatalogue:
     encounters: Strings
     dates: Strings
     sides: Strings
+    places: Strings
     photographs: ImageSet | None
     notes: tuple[str, ...]
 
@@ -185,6 +186,7 @@ def _opened(
         encounters=strings([row.encounter for row in rows]),
         dates=strings([row.date for row in rows]),
         sides=strings([row.side for row in rows]),
+        places=strings([row.place for row in rows]),
         photographs=queries,
         notes=tuple(notes),
     )

@@ -178,24 +178,44 @@ class CrossFit:
 def cross_fit(signals: Signals, own: Integers, individuals: Strings, new_share: float) -> CrossFit:
     """Return cross-fitted probabilities of queries that show `individuals (q,)`.
 
-    Raises KitboxError as `fit` does, and for fewer than two individuals.
+    Raises KitboxError as `fit` does, and for fewer than two individuals that are met again.
     """
     names, groups = np.unique(individuals, return_inverse=True)
     if len(names) < 2:
         raise KitboxError("all photographs show one individual; nothing to calibrate")
-    from sklearn.model_selection import GroupKFold
-
+    known = has_own(signals, own)
+    if len(np.unique(groups[known])) < 2:
+        raise KitboxError("fewer than two individuals are met again; nothing to calibrate")
+    parts = _parts(groups.astype(np.int64), known)
     without = without_own(signals, own)
     shape = signals.similarity.shape
     found = [[np.full(shape, np.nan), np.full(len(signals), np.nan)] for _ in range(2)]
-    for others, part in GroupKFold(min(_PARTS, len(names))).split(groups, groups=groups):
+    for number in range(int(parts.max()) + 1):
+        part, others = np.flatnonzero(parts == number), np.flatnonzero(parts != number)
         model = fit(signals.take(others), own[others])
         for (probability, new), given in zip(found, (signals, without), strict=True):
             identities = model.identities(given.take(part), new_share)
             probability[part], new[part] = identities.probability, identities.new
-    absent = ~has_own(signals, own)
-    found[0][0][absent], found[0][1][absent] = np.nan, np.nan
+    found[0][0][~known], found[0][1][~known] = np.nan, np.nan
     return CrossFit(known=Identities(*found[0]), unknown=Identities(*found[1]))
+
+
+def _parts(groups: Integers, known: NDArray[np.bool_]) -> Integers:
+    """Return the part (q,) of each query: individuals are whole, and each part has some met again.
+
+    The largest are dealt first, each to the part that has the fewest queries.
+    """
+    sizes, again = np.bincount(groups), np.bincount(groups, weights=known)
+    count = min(_PARTS, int((again > 0).sum()))
+    part_of = np.zeros(len(sizes), dtype=np.int64)
+    load = np.zeros(count)
+    for chosen, weights in ((again > 0, again), (again == 0, sizes)):
+        members = np.flatnonzero(chosen)
+        for group in members[np.argsort(-weights[members], kind="stable")].tolist():
+            part_of[group] = load.argmin()
+            load[part_of[group]] += weights[group]
+    found: Integers = part_of[groups]
+    return found
 
 
 def has_own(signals: Signals, own: Integers) -> NDArray[np.bool_]:

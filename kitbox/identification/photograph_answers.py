@@ -27,7 +27,7 @@ from kitbox.identification.catalogue_calibration import (
     with_matches,
 )
 from kitbox.identification.catalogue_workspace import OpenedCatalogue
-from kitbox.identification.encounter_rule import encounters_of
+from kitbox.identification.encounter_rule import Encounters, encounters_of
 from kitbox.identification.identity_model import Identities
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, concatenate_signatures
@@ -48,9 +48,9 @@ from kitbox.workspace import Workspace
 
 # Hashes of near-duplicates differ in at most so many bits, as in a holdout.
 _NEAR_BITS = 6
-# Dimensions to whiten to, the first of which is for catalogues of four times as many photographs.
+# Dimensions to whiten to, each for catalogues of at least four times as many photographs.
 _WHITENED = (64, 128, 256)
-_PHOTOGRAPHS_PER_DIMENSION = 2
+_PHOTOGRAPHS_PER_DIMENSION = 4
 # Photographs that whitening is fitted on: more change nothing.
 _FITTED_ON = 5000
 # Individuals named for each photograph.
@@ -194,30 +194,32 @@ def search_catalogue(
         )
     images = _with_boxes(inspection.images.take(usable), workspace)
     rows = rows_of(images.image_ids, opened.images.image_ids)
-    individuals, names, dates, sides = (
+    individuals, names, dates, places, sides = (
         column[rows]
-        for column in (opened.individuals, opened.encounters, opened.dates, opened.sides)
+        for column in (
+            opened.individuals,
+            opened.encounters,
+            opened.dates,
+            opened.places,
+            opened.sides,
+        )
     )
     signatures = inspection.signatures.take(usable)
-    encounters = encounters_of(individuals, names, dates, _equal_or_near(images, signatures))
+    encounters = encounters_of(
+        individuals, names, dates, _equal_or_near(images, signatures), places=places
+    )
     chosen, held_out = yield from _members(workspace, options)
     sets = [images] if queries is None else [images, _with_boxes(queries, workspace)]
-    vectors = yield from _embed(chosen, sets, workspace, options)
     count = len(images)
+    chosen = yield from _without_large_whitening(chosen, count)
+    vectors = yield from _embed(chosen, sets, workspace, options)
     asked = None
     if held_out is not None:
         asked = np.flatnonzero(np.isin(images.image_ids, held_out) & (individuals != ""))
-    fixed = _fixed_whitening(chosen)
-    best: tuple[CatalogueCalibration, Evidence, Floats, int | None] | None = None
-    for dims in [None] if fixed else _whitenings(count, vectors.dim):
-        tried = vectors if dims is None else _whitened(vectors, images.image_ids, dims)
-        calibration, evidence = catalogue_calibration.calibrate(
-            tried.vectors[:count], individuals, encounters, asked, sides=sides
-        )
-        if best is None or calibration.loss < best[0].loss - LEAST_GAIN:
-            best = calibration, evidence, tried.vectors, dims
-    assert best is not None  # noqa: S101  without whitening is always tried
-    calibration, evidence, used, dims = best
+    whitenings = [None] if _fixed_whitening(chosen) else _whitenings(count, vectors.dim)
+    calibration, evidence, used, dims = best_calibration(
+        vectors, individuals, encounters, asked, sides=sides, whitenings=whitenings
+    )
     network = " + ".join(member.full_name for member in chosen)
     sentences = (
         [] if dims is None else [f"whitened to {dims} dimensions, which the calibration prefers"]
@@ -253,6 +255,32 @@ def search_catalogue(
         sentences=(calibration.encounters.sentence, *sentences),
     )
     return found, of_queries
+
+
+def best_calibration(
+    vectors: Embeddings,
+    individuals: Strings,
+    encounters: Encounters,
+    asked: Integers | None = None,
+    *,
+    sides: Strings | None = None,
+    whitenings: Sequence[int | None],
+) -> tuple[CatalogueCalibration, Evidence, Floats, int | None]:
+    """Return the best calibration, its evidence, the vectors (n + q, d) and dimensions it is on.
+
+    `vectors` are those of the n photographs of `individuals (n,)`, then those of q queries.
+    """
+    best: tuple[CatalogueCalibration, Evidence, Floats, int | None] | None = None
+    for dims in whitenings:
+        tried = vectors if dims is None else _whitened(vectors, dims)
+        calibration, evidence = catalogue_calibration.calibrate(
+            tried.vectors[: len(individuals)], individuals, encounters, asked, sides=sides
+        )
+        if best is None or calibration.loss < best[0].loss - LEAST_GAIN:
+            best = calibration, evidence, tried.vectors, dims
+    if best is None:
+        raise ValueError("no whitening to try, and not None either")
+    return best
 
 
 def identify(
@@ -495,9 +523,27 @@ def _embed(
             np.concatenate([np.asarray(part.vectors) for part in parts]),
         )
         if member.whiten:
-            block = _whitened(block, sets[0].image_ids, member.whiten)
+            block = _whitened(block, member.whiten)
         blocks.append(block)
     return meta_embedding.concatenate(blocks, [member.weight for member in chosen])
+
+
+def _without_large_whitening(
+    chosen: Sequence[Member], count: int
+) -> Generator[str, None, list[Member]]:
+    """Return members without a recipe's whitening that is too much for so many photographs."""
+    found = []
+    for member in chosen:
+        least = _PHOTOGRAPHS_PER_DIMENSION * (member.whiten or 0)
+        if least > count:
+            yield (
+                f"{member.name} is not whitened to {member.whiten} dimensions, which needs a "
+                f"catalogue of {least} photographs"
+            )
+            found.append(replace(member, whiten=None))
+        else:
+            found.append(member)
+    return found
 
 
 def _fixed_whitening(chosen: Sequence[Member]) -> bool:
@@ -510,8 +556,13 @@ def _whitenings(count: int, dim: int) -> list[int | None]:
     return [None, *fitting]
 
 
-def _whitened(embeddings: Embeddings, fitted_on: Strings, dims: int) -> Embeddings:
-    chosen = fitted_on
+def _whitened(embeddings: Embeddings, dims: int) -> Embeddings:
+    """Return vectors whitened by all of them, queries too.
+
+    Photographs that a whitening is fitted on are less like each other than others are. The queries
+    would be too like the catalogue, and strangers would get names, if they were left out.
+    """
+    chosen = embeddings.image_ids
     if len(chosen) > _FITTED_ON:
         chosen = np.random.default_rng(0).choice(chosen, _FITTED_ON, replace=False)
     return pca_whiten(embeddings, chosen, dims)

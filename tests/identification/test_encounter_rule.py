@@ -27,7 +27,7 @@ def test_without_a_name_those_of_one_day_are_together_whatever_the_time():
         NO_PAIRS,
     )
     assert found.codes[0] == found.codes[1] != found.codes[2]
-    assert found.sentence == "2 encounters: 3 photographs by individual and day"
+    assert found.sentence == "2 encounters: 3 photographs by individual, day and place"
 
 
 def test_a_year_or_a_month_is_no_day_and_leaves_photographs_alone():
@@ -61,3 +61,33 @@ def test_photographs_of_nobody_are_alone_even_on_one_day():
         np.array(["", ""]), np.array(["", ""]), np.array(["2024-05-01"] * 2), NO_PAIRS
     )
     assert found.count == 2
+
+
+def test_a_burst_is_one_encounter_whether_all_of_it_is_named_or_not():
+    found = encounters_of(
+        np.array(["a", "a", "a", "b"]),
+        np.array(["E7", "", "E8", ""]),
+        np.array(["2024-05-01T08:00:00", "2024-05-01", "2024-05-02", "2024-05-01"]),
+        NO_PAIRS,
+    )
+    burst, unnamed, later, other = found.codes.tolist()
+    assert burst == unnamed
+    assert len({burst, later, other}) == 3
+
+
+def test_two_places_of_a_day_are_two_encounters_and_an_unknown_place_may_be_either():
+    def codes(*places: str) -> list[int]:
+        count = len(places)
+        found = encounters_of(
+            np.array(["a"] * count),
+            np.array([""] * count),
+            np.array(["2024-05-01"] * count),
+            NO_PAIRS,
+            places=np.array(places),
+        )
+        return found.codes.tolist()
+
+    first, second, again = codes("bay", "cape", "bay")
+    assert first == again != second
+    assert len(set(codes("bay", "", "bay"))) == 1
+    assert len(set(codes("bay", "cape", ""))) == 1

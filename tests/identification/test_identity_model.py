@@ -20,6 +20,7 @@ from tests.identification.drawn_catalogue import (
     draw_noise,
     draw_queries,
     signals_of,
+    unit,
 )
 
 
@@ -160,3 +161,19 @@ def test_nothing_is_calibrated_where_nobody_is_met_again_or_there_is_one_individ
         identity_model.fit(signals, np.array([0]))
     with pytest.raises(KitboxError, match="all photographs show one individual"):
         cross_fit(small(0.5), np.array([0]), np.array(["a"]), 0.5)
+
+
+def test_each_part_of_a_cross_fit_leaves_individuals_that_are_met_again_to_the_others():
+    generator = np.random.default_rng(0)
+    names = np.repeat([f"w{number}" for number in range(6)], [100] * 4 + [20] * 2)
+    encounters = np.where(np.arange(440) < 400, np.arange(440) // 100, 4 + np.arange(440) // 10)
+    vectors = unit(
+        generator.normal(size=(6, 24))[np.repeat(range(6), [100] * 4 + [20] * 2)]
+        + generator.normal(size=(440, 24))
+    )
+    drawn = DrawnCatalogue(vectors, names, encounters, np.zeros((6, 24)))
+    found = cross_fit(drawn.signals, drawn.own, names, 0.3)
+    assert np.isfinite(found.known.new).tolist() == [False] * 400 + [True] * 40
+    assert np.isfinite(found.unknown.new).all()
+    with pytest.raises(KitboxError, match="fewer than two individuals are met again"):
+        cross_fit(drawn.signals.take(np.arange(420)), drawn.own[:420], names[:420], 0.3)
