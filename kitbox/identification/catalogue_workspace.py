@@ -69,8 +69,9 @@ class OpenedCatalogue:
     """A catalogue in its workspace: `images` of `individuals (n,)` at `encounters (n,)`.
 
     `dates (n,)` are ISO 8601, as exact as they are known; `sides (n,)` of the animals are "left" or
-    "right", '' where they are not known, as `places (n,)` are. `photographs` are those to identify, None
-    where there are none. `notes` are sentences on what was read, and what was left out.
+    "right", '' where they are not known, as `places (n,)` are. `photographs` are those to
+    identify, None where there are none. `notes` are sentences on what was read, and what
+    was left out.
     """
 
     workspace: Workspace
