@@ -327,6 +327,12 @@ class Decisions:
         """The sha256 of the effective rows without their notes, who made them, and when."""
         return digest_of([[row.kind, row.subject, row.value] for row in self.effective])
 
+    @property
+    def training_digest(self) -> str:
+        """The sha256 of the rows that a training reads: those of labels, images and boxes."""
+        read = [row for row in self.effective if row.kind not in (*PAIR_KINDS, *IMAGE_KINDS)]
+        return digest_of([[row.kind, row.subject, row.value] for row in read])
+
     def only(self, kind: str) -> "Decisions":
         """Return the decisions of one kind."""
         return self.where(lambda row: row.kind == kind)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from kitbox import locks
-from kitbox.competition import pseudo_labels
+from kitbox.competition import decisions, pseudo_labels
+from kitbox.competition.decisions import Decisions
 from kitbox.competition.pseudo_labels import PseudoLabel
 from kitbox.errors import KitboxError
 from kitbox.files import digest_of, digest_of_file, read_json, write_json, write_text
@@ -21,9 +22,10 @@ from kitbox.plugin.plugin import Plugin
 from kitbox.records import Checkpoint, ImageSet, LabelledImages
 from kitbox.workspace import Workspace
 
-# In run.json beside the key: the path of the --init-from checkpoint, and the plugin's settings.
-# They are not part of the key: the checkpoint's bytes and the fingerprint are.
-_INIT_PATH, _SETTINGS = "begun_from", "settings"
+# In run.json beside the key: the path of the --init-from checkpoint, the plugin's settings, and the
+# digest of the decisions that a training reads. They are not part of the key: the checkpoint's
+# bytes, the fingerprint, and the images with their labels and boxes are.
+_INIT_PATH, _SETTINGS, _DECIDED = "begun_from", "settings", "decisions"
 # Settings of an unfinished run that a message lists, and characters of each.
 _SHOWN, _LONGEST = 3, 40
 
@@ -140,11 +142,12 @@ def begin(
     *,
     plugin: Plugin,
     fresh: bool,
+    decided: Decisions | None = None,
 ) -> None:
     """Write the key and the pseudo-labels of a run; `fresh` removes its earlier results.
 
     `init_from` is the checkpoint that the run continues from; its path is written too, and the
-    settings of the `plugin`.
+    settings of the `plugin` and the digest of what was `decided`, for messages.
     """
     if fresh:
         for path in (run.state, run.journal, run.best, run.last):
@@ -154,6 +157,8 @@ def begin(
         beside: dict[str, Any] = {_SETTINGS: plugin.recorded}
         if init_from is not None:
             beside[_INIT_PATH] = str(init_from)
+        if decided is not None:
+            beside[_DECIDED] = decided.training_digest
         write_json(run.key_file, asdict(key) | beside)
     if pseudo:
         pseudo_labels.save(run.pseudo_labels, pseudo)
@@ -162,7 +167,7 @@ def begin(
 def load_key(run: Run) -> RunKey:
     """Return the key of a run."""
     values = read_json(run.key_file)
-    for beside in (_INIT_PATH, _SETTINGS):
+    for beside in (_INIT_PATH, _SETTINGS, _DECIDED):
         values.pop(beside, None)
     return RunKey(**values)
 
@@ -334,9 +339,15 @@ def ambiguity(checkpoint: Checkpoint) -> str | None:
 
 
 def decisions_changed_since(workspace: Workspace, runs: list[Run]) -> bool:
-    """Return whether decisions.csv has changed after the newest of some runs."""
-    path = workspace.decisions
-    return path.is_file() and path.stat().st_mtime_ns >= max(map(_end, runs))
+    """Return whether decisions that a training reads have changed after the newest of some runs.
+
+    Of a run that recorded none, every change of decisions.csv counts.
+    """
+    path, newest = workspace.decisions, max(runs, key=_end)
+    if not path.is_file() or path.stat().st_mtime_ns < _end(newest):
+        return False
+    recorded = read_json(newest.key_file).get(_DECIDED)
+    return recorded is None or bool(recorded != decisions.load(path).training_digest)
 
 
 def find_init_checkpoint(workspace: Workspace, plugin: str, digest: str) -> Path | None:

@@ -59,6 +59,7 @@ def train(named: NamedPlugin, setup: TrainSetup) -> Generator[TrainingEvent, Non
                 training.weights.init_from,
                 plugin=plugin,
                 fresh=options.fresh,
+                decided=setup.collection.decisions,
             )
         fabric.barrier()
         state, notes = checkpoints.resume(training)

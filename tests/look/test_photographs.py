@@ -13,7 +13,7 @@ from kitbox.competition.decisions import Decision
 from kitbox.competition.lists import ListedImages
 from kitbox.ensemble import members
 from kitbox.errors import KitboxError
-from kitbox.files import write_json
+from kitbox.files import read_json, write_json
 from kitbox.look import photographs, review_items
 from kitbox.look.review_items import Review
 from kitbox.look.session import DecisionSession
@@ -121,6 +121,16 @@ def test_networks_trained_before_the_last_decision_are_outdated(
     for trained, behind in ((decided - 5, ["tiny"]), (decided + 5, [])):
         os.utime(run / "journal.jsonl", (trained, trained))
         assert photographs.outdated([named(plugin)], workspace) == behind
+    # what no training reads does not count where the run recorded what it read
+    key_file = run / "run.json"
+    read = decisions.load(workspace.decisions).training_digest
+    write_json(key_file, read_json(key_file) | {"decisions": read})
+    os.utime(run / "journal.jsonl", (decided - 5, decided - 5))
+    for kind, value in (("poor", ""), ("new", ""), ("same", "b"), ("fine", "b")):
+        decisions.add(workspace.decisions, Decision(kind, "a", value, by="Anna"))
+        assert photographs.outdated([named(plugin)], workspace) == []
+    decisions.add(workspace.decisions, Decision("train", "a"))
+    assert photographs.outdated([named(plugin)], workspace) == ["tiny"]
 
 
 def test_the_holdout_is_unseen_only_by_networks_that_were_trained_without_it(
