@@ -333,10 +333,17 @@ def require_new(rows: Iterable[CatalogueRow], name: str, fix: str) -> None:
     names = {row.individual for row in rows}
     if name in names:
         raise KitboxError(f"there is an individual '{name}' already", fix=fix)
-    near = [one for group in alike([name, *sorted(names)]) if name in group for one in group[1:]]
+    require_other_signs(name, names)
+
+
+def require_other_signs(name: str, names: Iterable[str], where: str = "") -> None:
+    """Raise KitboxError for a new name that differs from another one in signs only."""
+    groups = alike(dict.fromkeys([name, *sorted(names)]))
+    near = [one for group in groups if name in group for one in group if one != name]
     if near:
         raise KitboxError(
             f"there is an individual '{near[0]}', which differs from '{name}' in signs only",
+            where=where,
             fix=f"use '{near[0]}', or another name",
         )
 

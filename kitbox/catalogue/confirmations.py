@@ -1,11 +1,12 @@
 """Photographs whose individual a person confirmed: in a list, or by decisions of pairs."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kitbox import tables
+from kitbox.catalogue import catalogue_changes
 from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.competition.decisions import Decisions
 from kitbox.errors import KitboxError, did_you_mean
@@ -34,10 +35,14 @@ class Confirmation:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """What is confirmed; `open` counts the photographs that were looked at and are not."""
+    """What is confirmed; `open` counts the photographs that were looked at and are not.
+
+    `gone` are photographs that decisions confirm and whose file is not there.
+    """
 
     rows: tuple[Confirmation, ...]
     open: int = 0
+    gone: tuple[str, ...] = ()
 
 
 def read(
@@ -50,12 +55,12 @@ def read(
     """Return the confirmations in the column `confirmed` of a list as identified.csv.
 
     A cell is the name of an individual; "yes" for the one in the column `individual`, or for a new
-    one where the column `verdict` says so; "new", or
-    "new 1" and "new 2" for several photographs of one new individual each; or empty, "no" or "?"
-    for a photograph that stays open. `current` maps names that individuals lost since the list was
-    written to those that they have now. With `new_names` a name that nobody has is that of a new
-    individual. Raises KitboxError, with the line, for any other cell and for a photograph that has
-    two answers.
+    one where the column `verdict` says so; "new", or "new 1" and "new 2" for several photographs of
+    one new individual each; or empty, "no" or "?" for a photograph that stays open. An individual
+    that is called so, as "0" or "NO", is meant by its name. `current` maps names that individuals
+    lost since the list was written to those that they have now. With `new_names` a name that nobody
+    has is that of a new individual. Raises KitboxError, with the line, for any other cell, for a
+    new name that differs from another one in signs only, and for a photograph that has two answers.
     """
     known = set(individuals)
     found: dict[str, Confirmation] = {}
@@ -63,7 +68,7 @@ def read(
     optional = ("individual", *_KEPT)
     for line, row in tables.read_rows(path, ("image", "confirmed"), optional=optional):
         where, image, cell = f"{path} line {line}", row["image"].strip(), row["confirmed"].strip()
-        if cell.lower() in _NO:
+        if cell.lower() in _NO and cell not in known:
             open_rows += 1
             continue
         if not image:
@@ -82,6 +87,10 @@ def read(
                 f"'{cell}' is no individual of the catalogue{did_you_mean(cell, known)}",
                 where=where,
                 fix="" if did_you_mean(cell, known) else "write new, or give --new-names",
+            )
+        if new is None and cell not in known:
+            catalogue_changes.require_other_signs(
+                cell, {*known, *(one.individual for one in found.values())} - {"", cell}, where
             )
         given = {name: row.get(name, "").strip() for name in _KEPT if row.get(name, "").strip()}
         # each photograph that is just "new" shows an individual of its own
@@ -111,12 +120,18 @@ def in_full(row: Mapping[str, str], individuals: Collection[str]) -> str:
     return "new" if _NEW.fullmatch(verdict) else row.get("individual", "").strip()
 
 
-def decided(decisions: Decisions, rows: Sequence[CatalogueRow]) -> Confirmed:
+def decided(
+    decisions: Decisions,
+    rows: Sequence[CatalogueRow],
+    is_there: Callable[[str], bool] | None = None,
+) -> Confirmed:
     """Return the photographs that decisions give to individuals of a catalogue, or to new ones.
 
     A photograph shows the individual of those that it is the `same` as, through any chain. One
     without such a chain into the catalogue shows a new individual where it, or one of its chain, is
-    decided to be `new`. Raises KitboxError for links that contradict each other.
+    decided to be `new`. Photographs that are not there are set aside where only pages wrote the
+    rows about them; in a row written by hand the name may have a typing error. Raises KitboxError
+    for links that contradict each other.
     """
     label_of = {row.image: row.individual for row in rows}
     links = decisions.link(label_of)
@@ -128,7 +143,13 @@ def decided(decisions: Decisions, rows: Sequence[CatalogueRow]) -> Confirmed:
         individual = links.label_of.get(number, "")
         if individual or number in links.new:
             found.append(Confirmation(image, individual, "" if individual else f"new {number}"))
-    return Confirmed(tuple(found), len(open_images) - len(found))
+    by_hand = {image for row in decisions.rows if not row.by for image in row.images}
+    gone = [one.image for one in found if one.image not in by_hand and not is_there(one.image)]
+    return Confirmed(
+        tuple(one for one in found if one.image not in gone),
+        len(open_images) - len(found),
+        tuple(gone),
+    )
 
 
 def named(confirmed: Iterable[Confirmation], names: Sequence[str]) -> list[Confirmation]:

@@ -12,7 +12,7 @@ import filecmp
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +25,8 @@ from kitbox.files import atomic_file
 
 # Characters of a link's name: those that no system, list or spreadsheet takes for something else.
 _ODD = re.compile(r"[^\w.-]+")
+# The same for the folder of an individual, whose name is read from it again: blanks stay.
+_ODD_FOR_FOLDERS = re.compile(r"[^\w. -]+")
 
 
 def link(root: Path, folder: Path, name: str = "") -> str:
@@ -114,19 +116,26 @@ class Copied(NamedTuple):
     there: int
 
 
-def copy(root: Path, rows: Iterable[CatalogueRow], folder: Path) -> Copied:
+def copy(
+    root: Path,
+    rows: Sequence[CatalogueRow],
+    folder: Path,
+    individuals: Iterable[str] = (),
+) -> Copied:
     """Copy photographs into folders of individuals in a folder, which is linked; return their rows.
 
     Nothing is moved or overwritten: a name that another photograph has is followed by a number,
     and a copy that is there already stays. Of several animals in a photograph the catalogue keeps
     the photograph that their boxes are of. Raises KitboxError where a file cannot be read or
-    written.
+    written, and, before anything is copied, where an individual's folder would be that of another
+    one: of the rows or of the other `individuals`.
     """
+    _refuse_shared_folders({row.individual for row in rows}, individuals)
     folder.mkdir(parents=True, exist_ok=True)
     found, there = [], 0
     for row in rows:
         file = root / photograph_of(row.image)
-        target = folder.joinpath(*(_plain(part) for part in row.individual.split("/"))) / file.name
+        target = folder.joinpath(*_folder_names(row.individual)) / file.name
         number = 1
         while target.exists() and not filecmp.cmp(file, target, shallow=False):
             number += 1
@@ -141,6 +150,26 @@ def copy(root: Path, rows: Iterable[CatalogueRow], folder: Path) -> Copied:
         copied = names_of(root, folder, [target])[0]
         found.append(replace(row, image=copied) if alone else row)
     return Copied(found, there)
+
+
+def _refuse_shared_folders(copied: Collection[str], individuals: Iterable[str]) -> None:
+    """Raise KitboxError for two names of one folder, also where a disk knows no capitals."""
+    name_of: dict[tuple[str, ...], str] = {}
+    for name in sorted({*copied, *individuals}):
+        key = tuple(part.casefold() for part in _folder_names(name))
+        other = name_of.setdefault(key, name)
+        if other != name and not {other, name}.isdisjoint(copied):
+            raise KitboxError(
+                f"the folder of '{name}' would be that of '{other}', "
+                f"'{'/'.join(_folder_names(name))}'",
+                fix="rename one of them, or add without --copy-to",
+            )
+
+
+def _folder_names(individual: str) -> list[str]:
+    """Return the folders of an individual, one in the other, for any system."""
+    parts = [_ODD_FOR_FOLDERS.sub("-", readable(part)) for part in individual.split("/")]
+    return [part.strip("-. ") or "photographs" for part in parts]
 
 
 def _known_name(root: Path, real: Path) -> str | None:

@@ -96,6 +96,11 @@ def add(
         found = _confirmed(workspace, rows, confirmed, new_names)
     if found.open:
         print_line(f"not confirmed, and not added: {counted(found.open, 'photograph')}")
+    if found.gone:
+        print_line(
+            f"left out: '{found.gone[0]}' of decisions.csv is gone{more(len(found.gone) - 1)}; "
+            "put it back, and add again"
+        )
     if not found.rows:
         raise KitboxError(
             "no photograph is confirmed",
@@ -106,7 +111,7 @@ def add(
     catalogue_changes.added(rows, new_rows)  # refuses what is there before anything is copied
     here = [row.image for row in new_rows]
     if copy_to is not None:
-        new_rows = _copied(workspace, new_rows, copy_to)
+        new_rows = _copied(workspace, rows, new_rows, copy_to)
     change = catalogue_changes.change(
         workspace,
         "add",
@@ -366,9 +371,16 @@ def _confirmed(
     """Return what a list or decisions.csv confirms, without what the catalogue has already."""
     from kitbox.catalogue import catalogue_changes, confirmations
     from kitbox.competition import decisions
+    from kitbox.competition.image_files import photograph_of
 
     if path is None:
-        return confirmations.decided(decisions.load(workspace.decisions), rows)
+        return confirmations.decided(
+            decisions.load(workspace.decisions),
+            rows,
+            lambda image: any(
+                (workspace.photographs / name).is_file() for name in (image, photograph_of(image))
+            ),
+        )
     current = catalogue_changes.current_names(rows, catalogue_changes.load(workspace))
     known = {row.individual for row in rows}
     return confirmations.read(path, known, new_names=new_names, current=current)
@@ -386,21 +398,21 @@ def _with_names(
 
     count = len(confirmations.new_groups(confirmed))
     kept = settings.load(workspace).catalogue.pattern
-    if pattern is not None:
-        catalogue_changes.next_names(pattern, [])  # refuses one that is none
-        if pattern != kept:
-            settings.keep_catalogue_setting(workspace, "pattern", pattern)
-    if not count:
-        return list(confirmed)
     chosen = pattern or kept
-    if chosen is None:
+    if chosen is None and count:
         raise KitboxError(
             f"{counted(count, 'new individual')} {'needs a name' if count == 1 else 'need names'}",
             fix="give --pattern 'W-{number:04d}', or one like your names",
         )
-    taken = catalogue_changes.names_ever(rows, catalogue_changes.load(workspace))
-    taken |= {one.individual for one in confirmed}
-    return confirmations.named(confirmed, catalogue_changes.next_names(chosen, taken, count))
+    given = {one.individual for one in confirmed} - {""}
+    taken = catalogue_changes.names_ever(rows, catalogue_changes.load(workspace)) | given
+    # also where there is nothing to name: this refuses a pattern that is none
+    names = [] if chosen is None else catalogue_changes.next_names(chosen, taken, count)
+    for name in names:
+        catalogue_changes.require_other_signs(name, {row.individual for row in rows} | given)
+    if pattern is not None and pattern != kept:
+        settings.keep_catalogue_setting(workspace, "pattern", pattern)
+    return confirmations.named(confirmed, names)
 
 
 def _row(workspace: "Workspace", one: "Confirmation", place: str) -> "CatalogueRow":
@@ -432,12 +444,13 @@ def _image_name(workspace: "Workspace", text: str) -> str:
 
 
 def _copied(
-    workspace: "Workspace", rows: "Sequence[CatalogueRow]", folder: Path
+    workspace: "Workspace", known: "Rows", rows: "Sequence[CatalogueRow]", folder: Path
 ) -> "list[CatalogueRow]":
     """Return the rows of copies of the photographs, in folders of individuals."""
     from kitbox.catalogue import photograph_folders
 
-    found = photograph_folders.copy(workspace.photographs, rows, folder)
+    individuals = {row.individual for row in known}
+    found = photograph_folders.copy(workspace.photographs, rows, folder, individuals)
     print_line(
         f"copied {counted(len(rows) - found.there, 'photograph')} to {folder}"
         + more(found.there, "were there already", "was there already")

@@ -108,6 +108,53 @@ def test_names_that_nobody_has_are_taken_on_request(tmp_path: Path) -> None:
     assert found.rows == (Confirmation("a", "Ann"),)
 
 
+@pytest.mark.parametrize("name", ["0", "NO", "x", "1", "-", "new"])
+def test_an_individual_is_confirmed_by_its_name_whatever_it_is(tmp_path: Path, name: str) -> None:
+    found = confirmations.read(write(tmp_path, f"a,W1,{name}", "b,W1,no"), [name, "W1"])
+    assert found.rows == (Confirmation("a", name),)
+    assert found.open == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "other", "line"),
+    [(["a,W1,w_2"], "W-2", 2), (["a,W1,Ann", "b,W1,ann"], "Ann", 3), (["a,W1,W-02"], "W-2", 2)],
+)
+def test_a_new_name_that_differs_in_signs_only_is_refused(
+    tmp_path: Path, rows: list[str], other: str, line: int
+) -> None:
+    file = write(tmp_path, *rows)
+    name = rows[-1].split(",")[-1]
+    with pytest.raises(KitboxError) as caught:
+        confirmations.read(file, ["W1", "W-2"], new_names=True)
+    assert str(caught.value) == (
+        f"{file} line {line}: there is an individual '{other}', which differs from '{name}' in "
+        f"signs only; use '{other}', or another name"
+    )
+
+
+def test_a_new_name_may_be_on_several_rows(tmp_path: Path) -> None:
+    found = confirmations.read(write(tmp_path, "a,W1,Ann", "b,W1,Ann"), ["W1"], new_names=True)
+    assert [one.individual for one in found.rows] == ["Ann", "Ann"]
+
+
+def test_photographs_that_are_gone_are_set_aside_where_a_page_decided() -> None:
+    decided = Decisions(
+        (
+            Decision("same", "s/1.jpg", "c/a.jpg", by="Ann"),
+            Decision("same", "s/gone.jpg", "c/a.jpg", by="Ann"),
+            Decision("same", "s/3.jpg", "s/gone.jpg", by="Ann"),
+            Decision("same", "s/typo.jpg", "c/b.jpg"),
+            Decision("unsure", "s/5.jpg", by="Ann"),
+        )
+    )
+    there = {"s/1.jpg", "s/3.jpg", "s/5.jpg", "c/a.jpg", "c/b.jpg"}
+    found = confirmations.decided(decided, ROWS, there.__contains__)
+    assert [(one.image, one.individual) for one in found.rows] == [
+        *[("s/1.jpg", "W1"), ("s/3.jpg", "W1"), ("s/typo.jpg", "W2")]
+    ]
+    assert (found.gone, found.open) == (("s/gone.jpg",), 1)
+
+
 def test_decisions_give_photographs_to_individuals_through_chains() -> None:
     decided = Decisions(
         (

@@ -135,3 +135,38 @@ def test_a_copy_that_is_there_already_stays(root: Path, tmp_path: Path) -> None:
         assert [one.image for one in copied.rows] == ["grown/whale/A-1/x.jpg"]
     assert (tmp_path / "grown" / "whale" / "A-1" / "x.jpg").read_text() == "x"
     assert len(list((tmp_path / "grown").rglob("*.jpg"))) == 1
+
+
+def test_an_individuals_folder_has_its_name_with_blanks(root: Path, tmp_path: Path) -> None:
+    photograph_folders.link(root, tmp_path / "cat")
+    copied = photograph_folders.copy(
+        root, [CatalogueRow("cat/A/x.jpg", "Big Ann")], tmp_path / "grown", ["Big-Ann"]
+    )
+    assert [one.image for one in copied.rows] == ["grown/Big Ann/x.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("names", "others", "message"),
+    [
+        (["A:1", "A*1"], [], "the folder of 'A:1' would be that of 'A*1', 'A-1'; rename one of"),
+        (["W?1"], ["W-1"], "the folder of 'W?1' would be that of 'W-1', 'W-1'; rename one of"),
+        (["ann"], ["Ann"], "the folder of 'ann' would be that of 'Ann', 'ann'; rename one of"),
+        (["Ann."], ["Ann"], "the folder of 'Ann.' would be that of 'Ann', 'Ann'; rename one of"),
+    ],
+)
+def test_no_two_individuals_share_a_folder(
+    root: Path, tmp_path: Path, names: list[str], others: list[str], message: str
+) -> None:
+    photograph_folders.link(root, tmp_path / "cat")
+    rows = [CatalogueRow("cat/A/x.jpg", name) for name in names]
+    with pytest.raises(KitboxError) as caught:
+        photograph_folders.copy(root, rows, tmp_path / "grown", others)
+    assert str(caught.value).startswith(message)
+    assert not (tmp_path / "grown").exists()
+
+
+def test_individuals_that_are_not_copied_may_share_one(root: Path, tmp_path: Path) -> None:
+    photograph_folders.link(root, tmp_path / "cat")
+    rows = [CatalogueRow("cat/A/x.jpg", "Bo")]
+    photograph_folders.copy(root, rows, tmp_path / "grown", ["A:1", "A*1", "Bo"])
+    assert (tmp_path / "grown" / "Bo" / "x.jpg").is_file()

@@ -348,3 +348,31 @@ def test_a_users_own_list_of_the_test_is_left_alone_and_named(workspace: Workspa
         "take it out there, as it would be a query and its own match"
     )
     assert mine.read_bytes() == before
+
+
+def test_a_decision_about_a_photograph_that_is_gone_stops_no_other(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    decisions.add(
+        workspace.decisions,
+        Decision("same", "season/2024-05-01_0.png", "cat/W-0001/a.png", by="Ann"),
+        Decision("same", "season/2024-05-02_1.png", "cat/W-0001/a.png", by="Ann"),
+    )
+    (tmp_path / "season" / "2024-05-01_0.png").unlink()
+    shown = kitbox(workspace, "catalogue", "add").stderr
+    assert shown.splitlines()[0] == (
+        "left out: 'season/2024-05-01_0.png' of decisions.csv is gone; put it back, and add again"
+    )
+    assert individuals(workspace)["season/2024-05-02_1.png"] == "W-0001"
+    assert "season/2024-05-01_0.png" not in individuals(workspace)
+
+
+def test_a_pattern_whose_names_are_those_that_there_are_in_other_signs_is_refused(
+    workspace: Workspace,
+) -> None:
+    path = confirm(workspace, "season/2024-05-01_0.png,W-0002,new")
+    assert error_of(workspace, "catalogue", "add", path, "--pattern", "W{number}") == (
+        "there is an individual 'W-0001', which differs from 'W1' in signs only; "
+        "use 'W-0001', or another name"
+    )
+    assert settings.load(workspace).catalogue.pattern is None
