@@ -13,7 +13,7 @@ from kitbox.competition.decisions import Links
 from kitbox.competition.settings import Competition
 from kitbox.records import Integers, LabelledImages, Ranking, Search, Strings
 from kitbox.retrieval.label_similarity import LabelSimilarities
-from kitbox.retrieval.neighbour_graph import Block, NeighbourGraph, Shortlist
+from kitbox.retrieval.neighbour_graph import Block, NeighbourGraph, SeparatedImages, Shortlist
 from kitbox.retrieval.ranking import measure_labels, rank, rank_labels
 
 
@@ -55,13 +55,16 @@ def link_graph(graph: NeighbourGraph, links: Links) -> NeighbourGraph:
     for number in queries[linked].tolist():
         own = members[number] if number < len(members) else named[:0]
         others = [members[other] for other in sorted(apart.get(number, ()))]
-        if number in links.new:
-            others = [np.union1d(np.concatenate([named[:0], *others]), named)]
         rows.append(np.concatenate([own, *others]))
         values = np.full(len(rows[-1]), low, dtype=np.float32)
         values[: len(own)] = high
         similarity.append(values)
     width = max(map(len, rows))
+    new = np.isin(queries, list(links.new))
+    if len(named) and new.any():
+        mask = np.zeros(len(gallery), dtype=np.bool_)
+        mask[named] = True
+        graph = replace(graph, separated=SeparatedImages(new, mask, low))
     if not width:
         return graph
     shortlist = Shortlist(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,6 +65,13 @@ class Desk:
         return len(self.queries)
 
 
+class Shown(NamedTuple):
+    """The individual that an image shows: its label, or the image's id where it has none."""
+
+    name: str
+    has_label: bool
+
+
 @dataclass
 class Opinion:
     """What one person decided about a query.
@@ -73,11 +81,11 @@ class Opinion:
     """
 
     answer: str = ""
-    same: set[str] = field(default_factory=set)
-    different: set[str] = field(default_factory=set)
+    same: set[Shown] = field(default_factory=set)
+    different: set[Shown] = field(default_factory=set)
     new: bool = False
 
-    def add(self, row: Decision, individual: str) -> None:
+    def add(self, row: Decision, individual: Shown) -> None:
         """Take a further row into account."""
         if row.kind in IMAGE_KINDS:
             self.answer, self.same, self.new = row.kind, set(), row.kind == "new"
@@ -144,10 +152,12 @@ def has_test(photographs: Photographs) -> bool:
     return bool((photographs.sides == "test").any())
 
 
-def individual(image_id: str, state: ReviewState) -> str:
-    """Return the individual of an image: its label, or its id where it has none."""
+def individual(image_id: str, state: ReviewState) -> Shown:
+    """Return the individual of an image; a label may be written as an image's id."""
     label = state.label(image_id) if image_id in state.photographs.rows else ""
-    return image_id if label in ("", state.photographs.unknown) else label
+    if label in ("", state.photographs.unknown):
+        return Shown(image_id, has_label=False)
+    return Shown(label, has_label=True)
 
 
 def query_of(desk: Desk, image_id: str) -> DeskQuery:
@@ -236,8 +246,7 @@ def refusals(
         sentence = f"'{query.image}' was dropped, or its label called wrong; take that back first"
         return dict.fromkeys((*PAIR_KINDS, "new"), sentence)
     found: dict[str, str] = {}
-    label = individual(query.image, state)
-    has_label = label != query.image
+    label, has_label = individual(query.image, state)
     already = f"it is {label} already; Enter merges or relabels"
     if has_label:
         found["new"] = already
@@ -276,7 +285,7 @@ def _rows(answer: str, query: str, image_id: str, state: ReviewState) -> list[De
         for row, _ in state.decisions.linked.values()
         if row.kind == "same" and query in row.images
         for other in row.images
-        if other != query and individual(other, state) != other
+        if other != query and individual(other, state).has_label
     ]
     if answer == "new":
         return [*(Decision("different", query, other) for other in linked), Decision("new", query)]
@@ -305,7 +314,7 @@ def _known(embeddings: Embeddings, state: ReviewState) -> list[str]:
     return [
         image
         for image in state.in_use(embeddings.image_ids.tolist())
-        if photographs.side(image) == "labelled" and individual(image, state) != image
+        if photographs.side(image) == "labelled" and individual(image, state).has_label
     ]
 
 

@@ -128,8 +128,8 @@ def _opinion(name: str, one: Opinion) -> dict[str, Any]:
     return {
         "by": name,
         "answer": one.answer,
-        "same": sorted(one.same),
-        "different": sorted(one.different),
+        "same": sorted(shown.name for shown in one.same),
+        "different": sorted(shown.name for shown in one.different),
         "new": one.new,
     }
 
@@ -142,10 +142,11 @@ def _candidate(
     `refused` maps the answers that it does not take to the reason.
     """
     label = desk.label_now(candidate, state)
+    shown = desk.Shown(label, has_label=True)
     last: dict[str, Decision] = {}
     for row in rows:
         others = (image for image in row.images if image != query.image)
-        if row.kind in PAIR_KINDS and any(desk.individual(i, state) == label for i in others):
+        if row.kind in PAIR_KINDS and any(desk.individual(i, state) == shown for i in others):
             last[row.by] = row
     return {
         "label": label,

@@ -192,6 +192,18 @@ def inside(values: NDArray[np.floating], between: tuple[float, float]) -> Floats
     return np.asarray(np.clip(found, np.nextafter(low, high), np.nextafter(high, low)))
 
 
+@dataclass(frozen=True, eq=False)
+class SeparatedImages:
+    """Queries (q,) and gallery images (g,), as masks, all pairs of which have one similarity.
+
+    It takes no memory for the pairs, as a shortlist would, and comes after all re-ranking.
+    """
+
+    queries: NDArray[np.bool_]
+    gallery: NDArray[np.bool_]
+    similarity: float
+
+
 @dataclass(frozen=True)
 class NeighbourGraph:
     """The queries and the gallery images of a search, joined by their similarities.
@@ -199,7 +211,8 @@ class NeighbourGraph:
     A similarity is what `reranked` says, else what `outside` makes of the cosine of two
     `embeddings`. Query vectors that differ from those of the same images in the gallery are in
     `expanded`, in the order of the queries. `others` are ids of images that surely show none of
-    the individuals that are searched for, None where there are no such images. Nothing is computed
+    the individuals that are searched for, None where there are no such images. `separated` has the
+    last word on its pairs of a query and a gallery image. Nothing is computed
     before it is asked for, and never all pairs at once. A query is no neighbour of itself.
     """
 
@@ -209,6 +222,7 @@ class NeighbourGraph:
     outside: SimilarityMap = field(default_factory=SimilarityMap)
     expanded: Embeddings | None = None
     others: Strings | None = None
+    separated: SeparatedImages | None = None
 
     def __post_init__(self) -> None:
         for name, offsets, images in (
@@ -231,7 +245,7 @@ class NeighbourGraph:
     @property
     def plain(self) -> bool:
         """Whether all similarities are cosines of the query and the gallery vectors."""
-        return self.reranked is None and self.outside.identity
+        return self.reranked is None and self.outside.identity and self.separated is None
 
     def nearest(self, k: int) -> Neighbours:
         """Return the k most similar gallery images of each query; equals are ordered by id.
@@ -271,6 +285,9 @@ class NeighbourGraph:
         reranked, of_query = self.reranked, self.outside.of_query
         columns = None if reranked is None else self._columns(reranked, gallery_ids)
         of_gallery = self._gallery_offsets(gallery_ids)
+        if self.separated is not None:
+            masked = self.search.gallery_images[self.separated.gallery]
+            separated = np.flatnonzero(np.isin(gallery_ids, masked))
         for rows in row_blocks(len(queries), len(gallery_ids)):
             similarity: Floats = queries[rows] @ vectors.T
             similarity = self._outside(
@@ -279,6 +296,9 @@ class NeighbourGraph:
             if reranked is not None and columns is not None:
                 row, place = np.nonzero(columns[rows] >= 0)
                 similarity[row, columns[rows][row, place]] = reranked.similarity[rows][row, place]
+            if self.separated is not None:
+                apart = np.flatnonzero(self.separated.queries[rows])
+                similarity[np.ix_(apart, separated)] = self.separated.similarity
             itself = np.flatnonzero(own[rows] >= 0)
             similarity[itself, own[rows][itself]] = -np.inf
             yield rows, similarity

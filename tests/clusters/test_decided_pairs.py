@@ -146,6 +146,19 @@ def test_a_new_individual_is_least_similar_to_all_that_have_a_label() -> None:
     assert found.similarity[1, 0] == pytest.approx(cosine(95, 90))
 
 
+def test_a_new_individual_takes_no_memory_for_each_labelled_image() -> None:
+    given = links(("new", "q5", ""), ("different", "q95", "90"), ("same", "q5", "80"))
+    gallery = at_angles(*map(int, LABELS), 80)
+    found = link_graph(graph_of(at_angles(5, 95, prefix="q"), gallery), given)
+    assert found.reranked is not None
+    assert found.reranked.rows.shape == (2, 1)
+    assert nearest(found, 5)[0][0] == "80"
+    assert found.nearest(5).similarity[0].tolist() == [1, -1, -1, -1, -1]
+    assert nearest(found, 5)[1] == ["80", "20", "180", "0", "90"]
+    ((_, block),) = found.blocks(strings(["80", "0"]))  # some gallery images, in another order
+    assert block[0].tolist() == [1, -1]
+
+
 def test_the_unknown_label_is_the_first_answer_for_a_new_individual() -> None:
     search = Search("", strings(["x", "y"]), strings(["x", "y"]), strings([]))
     rows = {"x": [("Ahab", 0.8), ("Boo", 0.1)], "y": [("Ahab", 0.8), ("nobody", 0.3)]}

@@ -15,6 +15,7 @@ from kitbox.look.desk import (
     Desk,
     DeskCandidate,
     DeskQuery,
+    Shown,
     answer_rows,
     opinions,
     prepare_desk,
@@ -26,6 +27,9 @@ from kitbox.workspace import Workspace
 from tests.look.sample_desk import angle, circle_embeddings
 
 TESTS = [f"t_{number}.png" for number in range(8)]
+
+
+W_0 = Shown("w_0", has_label=True)
 
 
 def state_of(photographs: Photographs, *rows: tuple[str, ...]) -> ReviewState:
@@ -186,7 +190,7 @@ def test_each_person_has_an_opinion_and_contradictions_are_found(session: Decisi
     )  # fmt: skip
     found = desk_of(state_of(session.photographs))
     given = opinions(found, state)
-    assert given["t_0.png"]["Anna"].same == {"w_0"} == given["t_0.png"]["Ben"].same
+    assert given["t_0.png"]["Anna"].same == {W_0} == given["t_0.png"]["Ben"].same
     assert given["t_0.png"]["Ben"].answer == "same"
     assert desk.disagreements(given) == ["t_2.png", "t_3.png", "t_4.png"]
     settled = [image for image in TESTS if desk.is_settled(given.get(image, {}), "Anna")]
@@ -200,10 +204,10 @@ def test_a_change_of_mind_replaces_what_a_person_thought(session: DecisionSessio
     rows = [("same", "t_0.png", "0_0.png", "Anna"), ("different", "t_0.png", "0_0.png", "Anna")]
     found = desk_of(state_of(session.photographs))
     one = opinions(found, state_of(session.photographs, *rows))["t_0.png"]["Anna"]
-    assert (one.answer, one.same, one.different) == ("", set(), {"w_0"})
+    assert (one.answer, one.same, one.different) == ("", set(), {W_0})
     rows += [("new", "t_0.png", "", "Anna"), ("same", "t_0.png", "0_1.png", "Anna")]
     one = opinions(found, state_of(session.photographs, *rows))["t_0.png"]["Anna"]
-    assert (one.answer, one.same, one.different, one.new) == ("same", {"w_0"}, set(), False)
+    assert (one.answer, one.same, one.different, one.new) == ("same", {W_0}, set(), False)
 
 
 def about(image: str, **shown: str) -> tuple[DeskQuery, *tuple[DeskCandidate, ...]]:
@@ -285,3 +289,16 @@ def test_images_that_no_list_names_are_counted(session: DecisionSession) -> None
         ("drop", "away.png", "", ""),
     )  # fmt: skip
     assert desk.gone(state) == ["gone.png", "lost.png"]
+
+
+def test_a_label_that_is_written_as_an_image_id_is_a_label(session: DecisionSession) -> None:
+    state = state_of(
+        session.photographs,
+        ("label", "0_0.png", "0_0.png", ""), ("same", "t_0.png", "0_0.png", "Anna"),
+    )  # fmt: skip
+    assert desk.individual("0_0.png", state) == Shown("0_0.png", has_label=True)
+    assert desk.individual("t_0.png", state) == Shown("t_0.png", has_label=False)
+    found = desk_of(state)
+    query = desk.query_of(found, "t_0.png")
+    assert "0_0.png" in {one.label for query in found.queries for one in query.candidates}
+    assert answer_rows("new", query, None, state)[0] == Decision("different", "t_0.png", "0_0.png")

@@ -10,7 +10,7 @@ import pytest
 from kitbox.competition import decisions
 from kitbox.competition.decisions import Decision, Decisions
 from kitbox.errors import KitboxError
-from kitbox.look.desk import answer_rows
+from kitbox.look.desk import DeskCandidate, DeskQuery, answer_rows
 from kitbox.look.review_items import Review
 from kitbox.look.session import DecisionSession
 from kitbox.workspace import Workspace
@@ -226,13 +226,11 @@ def test_a_photograph_of_a_known_individual_is_not_new(session: DecisionSession)
 
 def press(session: DecisionSession, keys: str) -> list[int]:
     """Return how many rows each of a person's answers about a photograph writes."""
+    w_0 = DeskCandidate("w_0", ("0_0.png",), 0.9)
+    query = DeskQuery("t_0.png", (w_0,))
     kinds = {"s": "same", "d": "different", "n": "new", "c": "unsure", "p": "poor"}
     return [
-        len(
-            session.decide_by(
-                lambda state, key=key: answer_rows(kinds[key], "t_0.png", "0_0.png", state)
-            )
-        )
+        len(session.decide_by(lambda state, key=key: answer_rows(kinds[key], query, w_0, state)))
         for key in keys
     ]
 
