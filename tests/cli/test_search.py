@@ -86,7 +86,7 @@ def test_the_table_says_what_pays(place: Workspace, tmp_path: Path) -> None:
     result = run_kitbox(place, "search", *given, *RUN)
     assert "the best plugin alone *" in result.stdout
     assert "over it whitened" in result.stdout
-    assert "with this choice made out of sample too" in result.stdout
+    assert "with the choice out of sample too" in result.stdout
     assert "nothing pays: nothing is shown to be better than the best plugin" in result.stderr
     assert "about " in result.stderr
     assert "candidates of " in result.stderr
