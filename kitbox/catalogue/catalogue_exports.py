@@ -199,7 +199,7 @@ def write_wildbook(
         numbers = [str(int(part)) if part else "" for part in date]
         lines.append([genus, epithet, one[0].individual, *numbers, _joined_place(one), *images])
     tables.write_rows(path, [header, *lines])
-    notes = list(_left_out(rows, found, "encounter with a date and a place"))
+    notes = list(_left_out(rows, found, "an encounter that has a date and a place"))
     odd = [name for name in names if not _WILDBOOK_NAME.fullmatch(name)]
     if odd:
         notes.append(
@@ -318,7 +318,7 @@ def write_camtrap(
         ],
     )
     write_json(folder / "datapackage.json", _package(folder, dated, species, places))
-    notes = [*_left_out(rows, [dated], "day")]
+    notes = [*_left_out(rows, [dated], "a day")]
     if not places:
         notes.append(
             "deployments.csv has no latitude and longitude, which Camtrap DP needs; give --places"
@@ -327,7 +327,9 @@ def write_camtrap(
         notes.append("times count as UTC, as no --timezone is given; timestampIssues says so")
     if not species:
         notes.append("observations have no scientificName; give --species")
-    notes.append("fill in contributors, project and licences in datapackage.json before publishing")
+    notes.append(
+        "fill in contributors, captureMethod and licences in datapackage.json before publishing"
+    )
     return Exported(tuple(folder / name for name in CAMTRAP_FILES), len(dated), notes=tuple(notes))
 
 

@@ -96,7 +96,9 @@ def test_wildbooks_sheet_has_an_encounter_a_row(tmp_path: Path) -> None:
         ["Lynx", "lynx", "A", "2019", "7", "3", "Bay", "a2.jpg", "a1.jpg"],
         ["Lynx", "lynx", "A", "2021", "12", "30", "Bay", "a3.jpg", ""],
     ]
-    assert written.notes == ("left out: 2 photographs without encounter with a date and a place",)
+    assert written.notes == (
+        "left out: 2 photographs without an encounter that has a date and a place",
+    )
 
 
 def test_wildbook_needs_a_species_and_names_that_differ(tmp_path: Path) -> None:
@@ -163,8 +165,8 @@ def test_a_camtrap_package_names_individuals_of_media(tmp_path: Path) -> None:
     assert package["spatial"]["coordinates"][0][0] == [18.0, 69.5]
     assert written.rows == 4
     assert written.notes == (
-        "left out: 2 photographs without day",
-        "fill in contributors, project and licences in datapackage.json before publishing",
+        "left out: 2 photographs without a day",
+        "fill in contributors, captureMethod and licences in datapackage.json before publishing",
     )
 
 
@@ -176,7 +178,7 @@ def test_what_a_camtrap_package_lacks_is_told(tmp_path: Path) -> None:
         "deployments.csv has no latitude and longitude, which Camtrap DP needs",
         "times count as UTC, as no --timezone is given",
         "observations have no scientificName",
-        "fill in contributors, project and licences in datapackage.json before publishing",
+        "fill in contributors, captureMethod and licences in datapackage.json before publishing",
     ]
     found = cells(tmp_path / "deployments.csv")[1:]
     assert [row[0] for row in found] == ["Bay", "A-b", "A-b-2"]
