@@ -85,7 +85,7 @@ def test_undo_and_taking_back_are_offered_where_they_are_accepted(every_kind: Re
     rows = page.get("/api/decisions").json
     assert rows is not None
     for row in rows[:2]:
-        taken = {name: row[name] for name in ("kind", "subject", "value", "note")}
+        taken = {name: row[name] for name in ("kind", "subject", "value", "note", "by", "time")}
         if row["kind"] == "label":  # the merge needs its label
             answer = page.post("/api/take-back", {"decision": taken})
             assert answer.status_code == 400
