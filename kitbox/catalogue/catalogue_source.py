@@ -1,13 +1,12 @@
 """A user's catalogue read: folders of individuals, or a list, with messy names and dates."""
 
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
-
-from PIL import ExifTags
 
 from kitbox import tables
 from kitbox.catalogue import photograph_dates
@@ -18,6 +17,7 @@ from kitbox.competition.image_files import ImageFolder, fold
 from kitbox.competition.settings import ImageSettings
 from kitbox.errors import KitboxError, counted, did_you_mean, more, readable
 from kitbox.files import digest_of_file
+from kitbox.images.image_stats import exif_date
 from kitbox.images.preprocessing import UnreadableImageError, open_image
 
 DateSource = Literal["column", "EXIF", "name", "none"]
@@ -168,7 +168,7 @@ def row_of(file: Path, image: str, individual: str, given: Mapping[str, str]) ->
     )
 
 
-class _Reader:
+class _Reader(ABC):
     """What folders and lists have in common: checks of individuals, files and dates."""
 
     folder: Path
@@ -178,9 +178,9 @@ class _Reader:
         self.findings: list[CatalogueFinding] = []
         self.dates: Counter[DateSource] = Counter()
 
+    @abstractmethod
     def rows(self) -> list[CatalogueRow]:
         """Return the rows as they are given, dates as in the column."""
-        raise NotImplementedError
 
     def reading(self) -> CatalogueReading:
         rows = self._named(self.rows())
@@ -554,11 +554,7 @@ def _exif_date(file: Path) -> str:
     Raises UnreadableImageError for a file that is no image.
     """
     with open_image(file) as image:
-        try:
-            text = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal)
-        except Exception:  # damaged EXIF: Pillow raises many kinds
-            return ""
-    return photograph_dates.from_exif(str(text or ""))
+        return photograph_dates.from_exif(exif_date(image))
 
 
 def _photographs(count: int) -> str:

@@ -141,13 +141,17 @@ def measure_quality(stats: ImageStats, grey: Image.Image) -> ImageStats:
     )
 
 
+def exif_date(image: Image.Image) -> str:
+    """Return when a photograph was taken, as its EXIF has it; "" without or with damaged EXIF."""
+    try:
+        return str(image.getexif().get_ifd(ExifTags.IFD.Exif).get(_EXIF_DATE) or "")
+    except Exception:  # damaged EXIF: Pillow raises many kinds
+        return ""
+
+
 def _time_taken(image: Image.Image) -> float | None:
     try:
-        text = str(image.getexif().get_ifd(ExifTags.IFD.Exif).get(_EXIF_DATE, ""))
-    except Exception:  # damaged EXIF: Pillow raises many kinds
-        return None
-    try:
-        moment = datetime.strptime(text.strip("\0 "), "%Y:%m:%d %H:%M:%S")
+        moment = datetime.strptime(exif_date(image).strip("\0 "), "%Y:%m:%d %H:%M:%S")
     except ValueError:
         return None
     return moment.replace(tzinfo=UTC).timestamp()  # EXIF does not record the camera's time zone
