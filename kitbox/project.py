@@ -16,6 +16,7 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 import numpy as np
 
+from kitbox.catalogue import catalogue_list
 from kitbox.columns import Table
 from kitbox.competition import settings
 from kitbox.competition.settings import Competition
@@ -481,6 +482,7 @@ class Project:
         )
 
     def _collect(self, competition: Competition, fold: int = 1) -> Collection:
+        catalogue_list.refresh(self.workspace)
         collection = self._run(collect(self.workspace, competition, fold))
         for note in collection.notes:
             self._show(note)

@@ -63,7 +63,8 @@ def write_photographs(rows: Iterable[CatalogueRow], path: Path) -> Exported:
 def write_encounters(rows: Sequence[CatalogueRow], path: Path) -> Exported:
     """Write a row for each encounter: individual, date, place, photographs and their names.
 
-    Photographs without an encounter and without a date are left out.
+    Photographs without an encounter and without a day are left out: of a year alone nobody knows
+    how many encounters it had.
     """
     found = list(_encounters(rows))
     header = ("individual", "encounter", "date", "place", "sides", "photographs", "images")
@@ -71,7 +72,7 @@ def write_encounters(rows: Sequence[CatalogueRow], path: Path) -> Exported:
         (
             one[0].individual,
             one[0].encounter,
-            min((row.day for row in one if row.date), default=""),
+            _day_of(one),
             _joined(row.place for row in one),
             _joined(row.side for row in one),
             len(one),
@@ -80,7 +81,7 @@ def write_encounters(rows: Sequence[CatalogueRow], path: Path) -> Exported:
         for one in found
     ]
     tables.write_rows(path, [header, *lines])
-    return Exported((path,), len(lines), notes=_left_out(rows, found, "encounter or date"))
+    return Exported((path,), len(lines), notes=_left_out(rows, found, "an encounter or a day"))
 
 
 @dataclass(frozen=True)
@@ -166,14 +167,17 @@ def write_wildbook(
     """Write Wildbook's bulk import sheet, with a row for each encounter and its photographs.
 
     `species` is "Genus epithet". With `location_ids` places are the IDs of Wildbook's locations.
-    Encounters without a year or a place, which Wildbook needs, are left out. Raises KitboxError for
+    A photograph of a year or a month alone is an encounter of its own. Encounters without a year or
+    a place, which Wildbook needs, are left out. Raises KitboxError for
     a species without an epithet, and for two photographs of one file name.
     """
     genus, _, epithet = species.strip().partition(" ")
     if not epithet:
         raise KitboxError(f"'{species}' is no species", fix="write genus and epithet")
-    encounters = list(_encounters(rows))
-    found = [one for one in encounters if all(row.date for row in one) and _joined_place(one)]
+    # the sheet has a row for every encounter, so that a photograph without a day needs its own
+    alone = [[row] for row in catalogue_list.with_encounters(rows) if not row.encounter]
+    found = [one for one in [*_encounters(rows), *alone] if _day_of(one) and _joined_place(one)]
+    found.sort(key=lambda one: one[0].individual)
     photographs = {photograph_of(row.image): None for one in found for row in one}
     names = [Path(photograph).name for photograph in photographs]
     counts = Counter(names)
@@ -193,13 +197,13 @@ def write_wildbook(
     ]
     lines = []
     for one in found:
-        date = [*min(row.day for row in one).split("-"), "", ""][:3]
+        date = [*_day_of(one).split("-"), "", ""][:3]
         images = [Path(photograph_of(row.image)).name for row in one]
         images += [""] * (most - len(images))
         numbers = [str(int(part)) if part else "" for part in date]
         lines.append([genus, epithet, one[0].individual, *numbers, _joined_place(one), *images])
     tables.write_rows(path, [header, *lines])
-    notes = list(_left_out(rows, found, "an encounter that has a date and a place"))
+    notes = list(_left_out(rows, found, "a year and a place"))
     odd = [name for name in names if not _WILDBOOK_NAME.fullmatch(name)]
     if odd:
         notes.append(
@@ -390,6 +394,12 @@ def _left_out(
 ) -> tuple[str, ...]:
     number = len(rows) - sum(map(len, kept))
     return (f"left out: {counted(number, 'photograph')} without {what}",) if number else ()
+
+
+def _day_of(rows: Iterable[CatalogueRow]) -> str:
+    """Return the first day of an encounter, else its first date, or ''."""
+    dates = sorted({row.day for row in rows} - {""})
+    return next((date for date in dates if len(date) == len("2019-07-03")), (dates or [""])[0])
 
 
 def _joined(texts: Iterable[str]) -> str:

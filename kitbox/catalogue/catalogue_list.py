@@ -1,14 +1,18 @@
 """The workspace's list of known individuals and their photographs, catalogue.csv."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from kitbox import tables
-from kitbox.catalogue import photograph_dates
+from kitbox.catalogue import encounter_rule, photograph_dates
+from kitbox.catalogue.encounter_rule import EncounterNames
+from kitbox.catalogue.photograph_dates import DateOrder
 from kitbox.errors import KitboxError, more
+from kitbox.locks import lock
+from kitbox.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ HOLDOUT_COLUMN = "encounter_or_day"
 def load(path: Path) -> tuple[CatalogueRow, ...]:
     """Return the rows of a catalogue.csv; a missing file has none.
 
-    Dates may be written in any clear way, as people and spreadsheets do. Raises KitboxError, with
+    Dates may be written in any clear way, as people and spreadsheets do: 3/7/2019 is, where another
+    date of the column, as 25/7/2019, shows which number is the day. Raises KitboxError, with
     the line, for a row without an image or an individual, an image that two rows name, and a date
     that cannot be read or whose day and month may be in either order.
     """
@@ -49,7 +54,9 @@ def load(path: Path) -> tuple[CatalogueRow, ...]:
         return ()
     rows: list[CatalogueRow] = []
     line_of: dict[str, int] = {}
-    for line, cells in tables.read_rows(path, COLUMNS[:2], optional=COLUMNS[2:]):
+    table = list(tables.read_rows(path, COLUMNS[:2], optional=COLUMNS[2:]))
+    order = photograph_dates.order_of(cells.get("date", "") for _, cells in table)
+    for line, cells in table:
         row = CatalogueRow(*(cells.get(name, "").strip() for name in COLUMNS))
         where = f"{path} line {line}"
         if not row.image or not row.individual:
@@ -62,12 +69,15 @@ def load(path: Path) -> tuple[CatalogueRow, ...]:
                 fix="remove one of the rows",
             )
         line_of[row.image] = line
-        rows.append(replace(row, date=_date(row.date, where)))
+        rows.append(replace(row, date=_date(row.date, order, where)))
     return tuple(rows)
 
 
 def save(path: Path, rows: Iterable[CatalogueRow]) -> None:
-    """Write a catalogue.csv, whole or not at all; raises KitboxError for a repeated image."""
+    """Write a catalogue.csv, whole or not at all; raises KitboxError for a repeated image.
+
+    Columns that people added to the file stay, with what they have for each image.
+    """
     rows = tuple(rows)
     repeated = [image for image, count in Counter(row.image for row in rows).items() if count > 1]
     if repeated:
@@ -75,28 +85,59 @@ def save(path: Path, rows: Iterable[CatalogueRow]) -> None:
             f"image '{repeated[0]}' is twice in the catalogue{more(len(repeated) - 1)}",
             fix="remove one of the two",
         )
-    header = (*COLUMNS, HOLDOUT_COLUMN)
-    tables.write_rows(path, [header, *((*astuple(row), _encounter_or_day(row)) for row in rows)])
+    added, cells = _added_columns(path)
+    held = _names(rows).together
+    lines = [
+        (*astuple(row), name, *(cells.get(row.image, {}).get(column, "") for column in added))
+        for row, name in zip(rows, held, strict=True)
+    ]
+    tables.write_rows(path, [(*COLUMNS, HOLDOUT_COLUMN, *added), *lines])
 
 
 def update(path: Path, rows: Iterable[CatalogueRow]) -> None:
     """Write a catalogue.csv as `save` does where the file has others, or an old holdout column."""
     rows = tuple(rows)
-    if rows == load(path) and path.exists():
-        cells = [row for _, row in tables.read_rows(path, COLUMNS[:1])]
-        if [row.get(HOLDOUT_COLUMN) for row in cells] == [_encounter_or_day(row) for row in rows]:
-            return
-    save(path, rows)
+    if not _is_written(path, rows):
+        save(path, rows)
 
 
-def _encounter_or_day(row: CatalogueRow) -> str:
-    """Return the encounter of a row, else its day: that of `identification.encounter_rule`."""
-    return row.encounter or (row.day if len(row.day) == len("2019-07-03") else "")
+def _added_columns(path: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """Return the columns that people added to a catalogue.csv, and image → its cells."""
+    if not path.exists():
+        return [], {}
+    own = (*COLUMNS, HOLDOUT_COLUMN)
+    added = [name for name in tables.read_header(path) if name.strip() and name not in own]
+    if not added:
+        return [], {}
+    rows = tables.read_rows(path, COLUMNS[:1], optional=tuple(added))
+    return added, {row["image"].strip(): row for _, row in rows}
 
 
-def _date(text: str, where: str) -> str:
+def refresh(workspace: Workspace) -> None:
+    """Write the holdout column of catalogue.csv anew where dates or encounters were changed.
+
+    People change them in a spreadsheet, and a training splits by that column. A list that is not
+    there, or was not written by kitbox, stays as it is; raises KitboxError as `load` does.
+    """
+    path = workspace.catalogue
+    if not path.is_file() or HOLDOUT_COLUMN not in tables.read_header(path):
+        return
+    if not _is_written(path, load(path)):
+        with lock(workspace.cache / "catalogue.lock"):
+            update(path, load(path))
+
+
+def _is_written(path: Path, rows: tuple[CatalogueRow, ...]) -> bool:
+    """Return whether a catalogue.csv has these rows, with what the holdout needs of them."""
+    if not path.exists() or rows != load(path):
+        return False
+    cells = [row.get(HOLDOUT_COLUMN) for _, row in tables.read_rows(path, COLUMNS[:1])]
+    return cells == list(_names(rows).together)
+
+
+def _date(text: str, order: DateOrder | None, where: str) -> str:
     """Return a date as ISO 8601; raise KitboxError for one that cannot be read."""
-    found = photograph_dates.parse(text)
+    found = photograph_dates.parse(text, order)
     if text and not found:
         unclear = photograph_dates.needs_order(text)
         why = "may have day and month in either order" if unclear else "cannot be read"
@@ -105,17 +146,23 @@ def _date(text: str, where: str) -> str:
 
 
 def with_encounters(rows: Iterable[CatalogueRow]) -> list[CatalogueRow]:
-    """Return the rows with an encounter each that has a date and none yet.
+    """Return the rows with an encounter each that can be known, by `encounter_rule`.
 
-    It is the individual, the day and the place, so that photographs of one animal on one day at one
-    place were taken together.
+    It is that of the list, else the individual with its day and place. A photograph of which a year
+    or a month alone is known has none.
     """
-    return [row if row.encounter or not row.date else _with_encounter(row) for row in rows]
+    rows = list(rows)
+    names = _names(rows).counted
+    return [replace(row, encounter=name) for row, name in zip(rows, names, strict=True)]
 
 
-def _with_encounter(row: CatalogueRow) -> CatalogueRow:
-    parts = (row.individual, row.day, row.place)
-    return replace(row, encounter=" ".join(part for part in parts if part))
+def _names(rows: Sequence[CatalogueRow]) -> EncounterNames:
+    return encounter_rule.names_of(
+        [row.individual for row in rows],
+        [row.encounter for row in rows],
+        [row.date for row in rows],
+        [row.place for row in rows],
+    )
 
 
 class IndividualSummary(NamedTuple):
@@ -129,7 +176,7 @@ class IndividualSummary(NamedTuple):
 
 
 def summaries(rows: Iterable[CatalogueRow]) -> list[IndividualSummary]:
-    """Return a summary of each individual, sorted by name; undated rows are of no encounter."""
+    """Return a summary of each individual, sorted by name; see `with_encounters` for encounters."""
     by_name: dict[str, list[CatalogueRow]] = {}
     for row in with_encounters(rows):
         by_name.setdefault(row.individual, []).append(row)

@@ -226,10 +226,10 @@ def show(as_json: JsonOption = False, folder: WorkspaceOption = None) -> None:
         ],
         left=(0, 3, 4),
     )
-    undated = sum(not row.date for row in rows)
+    undated = sum(not row.encounter for row in catalogue_list.with_encounters(rows))
     print_line(
         f"{counted(len(found), 'individual')}, {counted(len(rows), 'photograph')}"
-        + (f"; {undated} without a date count as no encounter" if undated else "")
+        + (f"; {undated} without a day count as no encounter" if undated else "")
     )
 
 

@@ -291,10 +291,15 @@ def _is_main_process() -> bool:
 
 
 def open_workspace(folder: Path | None) -> "tuple[Workspace, Competition]":
-    """Return the workspace in a folder, or the nearest one, and its competition."""
+    """Return the workspace in a folder, or the nearest one, and its competition.
+
+    What was typed into its catalogue.csv reaches the holdout here.
+    """
+    from kitbox.catalogue import catalogue_list
     from kitbox.competition import settings
 
     workspace = find_workspace(folder)
+    catalogue_list.refresh(workspace)
     return workspace, settings.load(workspace)
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from kitbox.catalogue.encounter_rule import Encounters
 from kitbox.errors import counted
 from kitbox.identification import identity_model
-from kitbox.identification.encounter_rule import Encounters
 from kitbox.identification.identity_model import (
     FEWEST_PAIRS,
     CrossFit,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kitbox.catalogue.catalogue_source import side_in
+from kitbox.catalogue.encounter_rule import Encounters, encounters_of
 from kitbox.competition import boxes, settings
 from kitbox.competition.image_files import photograph_of
 from kitbox.dataset import near_duplicates
@@ -27,7 +28,6 @@ from kitbox.identification.catalogue_calibration import (
     with_matches,
 )
 from kitbox.identification.catalogue_workspace import OpenedCatalogue
-from kitbox.identification.encounter_rule import Encounters, encounters_of
 from kitbox.identification.identity_model import Identities
 from kitbox.images import file_index
 from kitbox.images.file_index import Inspection, concatenate_signatures

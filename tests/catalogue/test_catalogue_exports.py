@@ -30,15 +30,36 @@ def test_encounters_have_a_row_each_with_their_photographs(tmp_path: Path) -> No
     written = catalogue_exports.write_encounters(ROWS, tmp_path / "e.csv")
     assert cells(tmp_path / "e.csv") == [
         ["individual", "encounter", "date", "place", "sides", "photographs", "images"],
-        ["'=B", "=B 2021 Fjord".join(["'", ""]), "2021", "Fjord", "", "1", "c/b2.png"],
         ["'=B", "E7", "2021-02-01", "", "", "1", "c/b1.jpg"],
         *[
             ["A", "A 2019-07-03 Bay", "2019-07-03", "Bay", "right; left", "2", "c/a2.jpg;c/a1.jpg"],
             ["A", "A 2021-12-30 Bay", "2021-12-30", "Bay", "", "1", "c/a3.jpg"],
         ],
     ]
-    assert written.rows == 4
-    assert written.notes == ("left out: 1 photograph without encounter or date",)
+    assert written.rows == 3
+    assert written.notes == ("left out: 2 photographs without an encounter or a day",)
+
+
+def test_a_year_alone_is_no_encounter_of_a_day_and_counts_for_a_season(tmp_path: Path) -> None:
+    rows = [CatalogueRow(f"c/{n}.jpg", "A", date) for n, date in enumerate(("2021", "2021-07"))]
+    written = catalogue_exports.write_encounters(rows, tmp_path / "e.csv")
+    assert (written.rows, len(cells(tmp_path / "e.csv"))) == (0, 1)
+    assert catalogue_exports.capture_history(rows).seen == ((1,),)
+
+
+def test_an_encounter_of_a_list_has_the_first_day_that_any_of_its_photographs_has(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        CatalogueRow("c/a.jpg", "A", "2019", "", "", "E7"),
+        CatalogueRow("c/b.jpg", "A", "2019-07-04", "Bay", "", "E7"),
+        CatalogueRow("c/d.jpg", "A", "", "", "", "E7"),
+    ]
+    catalogue_exports.write_encounters(rows, tmp_path / "e.csv")
+    assert cells(tmp_path / "e.csv")[1][:4] == ["A", "E7", "2019-07-04", "Bay"]
+    written = catalogue_exports.write_wildbook(rows, tmp_path / "w.csv", "Lynx lynx")
+    assert cells(tmp_path / "w.csv")[1][3:7] == ["2019", "7", "4", "Bay"]
+    assert written.notes == ()
 
 
 def test_photographs_have_a_row_each(tmp_path: Path) -> None:
@@ -96,9 +117,7 @@ def test_wildbooks_sheet_has_an_encounter_a_row(tmp_path: Path) -> None:
         ["Lynx", "lynx", "A", "2019", "7", "3", "Bay", "a2.jpg", "a1.jpg"],
         ["Lynx", "lynx", "A", "2021", "12", "30", "Bay", "a3.jpg", ""],
     ]
-    assert written.notes == (
-        "left out: 2 photographs without an encounter that has a date and a place",
-    )
+    assert written.notes == ("left out: 2 photographs without a year and a place",)
 
 
 def test_wildbook_needs_a_species_and_names_that_differ(tmp_path: Path) -> None:

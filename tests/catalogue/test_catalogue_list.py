@@ -7,6 +7,7 @@ import pytest
 from kitbox.catalogue import catalogue_list
 from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.errors import KitboxError
+from kitbox.workspace import Workspace
 
 
 def test_a_saved_catalogue_is_loaded_as_it_was(tmp_path: Path) -> None:
@@ -107,13 +108,56 @@ def test_a_repeated_image_is_not_saved(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_typed_date_reaches_the_holdout_with_the_next_command(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    catalogue_list.refresh(workspace)
+    assert not workspace.catalogue.exists()
+    catalogue_list.save(workspace.catalogue, [CatalogueRow("a", "W1"), CatalogueRow("b", "W1")])
+    text = workspace.catalogue.read_text()
+    catalogue_list.refresh(workspace)
+    assert workspace.catalogue.read_text() == text
+    # as a spreadsheet saves it
+    typed = text.replace("a,W1,", "a,W1,3.7.2019").replace(",", ";").replace("\n", "\r\n")
+    workspace.catalogue.write_text("\ufeff" + typed + ";;;;;;\r\n", newline="")
+    catalogue_list.refresh(workspace)
+    assert workspace.catalogue.read_text().splitlines()[1:] == [
+        *("a,W1,2019-07-03,,,,2019-07-03", "b,W1,,,,,"),
+    ]
+    own = "image,individual\na,W1\n"
+    workspace.catalogue.write_text(own)
+    catalogue_list.refresh(workspace)
+    assert workspace.catalogue.read_text() == own
+
+
+def test_columns_that_people_added_stay_with_their_images(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.csv"
+    path.write_text("sex,individual,image,note\nf,W1,a,=old scar\n,W1,b,\n")
+    first, second = catalogue_list.load(path)
+    catalogue_list.save(path, [second, CatalogueRow("c", "W2"), first])
+    assert path.read_text().splitlines() == [
+        "image,individual,date,place,side,encounter,encounter_or_day,sex,note",
+        *("b,W1,,,,,,,", "c,W2,,,,,,,", "a,W1,,,,,,f,'=old scar"),
+    ]
+
+
+def test_another_date_of_the_column_shows_which_number_is_the_day(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.csv"
+    path.write_text("image,individual,date\na,W1,7/3/2019\nb,W1,7/25/2019\nc,W1,2018\n")
+    assert [row.date for row in catalogue_list.load(path)] == ["2019-07-03", "2019-07-25", "2018"]
+
+
 def test_photographs_of_a_day_and_place_are_one_encounter() -> None:
     rows = [
         CatalogueRow("a", "W1", "2019-07-03T10:11:12", "bay"),
         CatalogueRow("b", "W1", "2019-07-03", "bay"),
         CatalogueRow("c", "W1", "2019-07-03"),
         CatalogueRow("d", "W1"),
-        CatalogueRow("e", "W1", "2019-07-03", "bay", encounter="7"),
+        CatalogueRow("e", "W1", "2019-07-03", "cape"),
+        CatalogueRow("f", "W1", "2019-07-05", "bay", encounter="7"),
+        CatalogueRow("g", "W1", "2019-07-05"),
+        CatalogueRow("h", "W1", "2019-07"),
     ]
     found = [row.encounter for row in catalogue_list.with_encounters(rows)]
-    assert found == ["W1 2019-07-03 bay", "W1 2019-07-03 bay", "W1 2019-07-03", "", "7"]
+    # c may be of either place, and so all of that day are one
+    day = "W1 2019-07-03 bay cape"
+    assert found == [day, day, day, "", day, "7", "7", ""]

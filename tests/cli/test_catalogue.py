@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kitbox.catalogue import catalogue_list, catalogue_source, photograph_folders
+from kitbox.cli import terminal
 from kitbox.competition import decisions, settings
 from kitbox.competition.decisions import Decision
 from kitbox.workspace import Workspace
@@ -206,9 +207,7 @@ def test_individuals_are_listed_with_photographs_encounters_and_dates(
     )
     shown = kitbox(workspace, "catalogue", "list")
     assert shown.stdout.split("\n")[-2].split() == ["W-0002", "3", "2", "2024-05-01", "2024-05-03"]
-    assert shown.stderr == (
-        "2 individuals, 5 photographs; 3 without a date count as no encounter\n"
-    )
+    assert shown.stderr == ("2 individuals, 5 photographs; 3 without a day count as no encounter\n")
     assert json.loads(kitbox(workspace, "catalogue", "list", "--json").stdout)[0] == {
         "individual": "W-0001",
         "photographs": 2,
@@ -237,7 +236,7 @@ def test_the_catalogue_is_exported_for_other_programs(workspace: Workspace, tmp_
     goal = tmp_path / "out"
     shown = kitbox(workspace, "catalogue", "export", str(goal / "e.csv")).stderr
     assert shown == (
-        f"left out: 3 photographs without encounter or date\n{goal / 'e.csv'}: 2 rows\n"
+        f"left out: 3 photographs without an encounter or a day\n{goal / 'e.csv'}: 2 rows\n"
     )
     kitbox(workspace, "catalogue", "export", str(goal / "h.inp"))
     assert (goal / "h.inp").read_text() == "/* occasions: 2024 */\n/* W-0002 */ 1 1;\n"
@@ -376,3 +375,14 @@ def test_a_pattern_whose_names_are_those_that_there_are_in_other_signs_is_refuse
         "use 'W-0001', or another name"
     )
     assert settings.load(workspace).catalogue.pattern is None
+
+
+def test_a_date_typed_into_the_catalogue_is_in_the_holdout_of_the_next_command(
+    workspace: Workspace,
+) -> None:
+    text = workspace.catalogue.read_text().replace("W-0002,", "W-0002,3 July 2019", 1)
+    workspace.catalogue.write_text(text)
+    terminal.open_workspace(workspace.root)
+    assert workspace.catalogue.read_text().splitlines()[-1] == (
+        "cat/W-0002/c.png,W-0002,2019-07-03,,,,2019-07-03"
+    )

@@ -4,11 +4,11 @@ from functools import cache
 import numpy as np
 import pytest
 
+from kitbox.catalogue.encounter_rule import encounters_of
 from kitbox.errors import KitboxError
 from kitbox.identification import catalogue_audit
 from kitbox.identification.catalogue_audit import CatalogueAudit, audit
 from kitbox.identification.catalogue_calibration import CatalogueCalibration, calibrate
-from kitbox.identification.encounter_rule import encounters_of
 from tests.identification.drawn_catalogue import DrawnCatalogue, draw, draw_noise
 
 NO_PAIRS = np.empty((0, 2), dtype=np.int64)

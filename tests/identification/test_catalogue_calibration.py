@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kitbox.catalogue.encounter_rule import Encounters, encounters_of
 from kitbox.identification import catalogue_calibration
 from kitbox.identification.catalogue_calibration import calibrate, fitted, gather
-from kitbox.identification.encounter_rule import Encounters, encounters_of
 from tests.identification.drawn_catalogue import (
     DrawnCatalogue,
     draw,

@@ -7,11 +7,11 @@ import pytest
 from kitbox.catalogue import catalogue_changes, catalogue_list, catalogue_source
 from kitbox.catalogue.catalogue_list import CatalogueRow
 from kitbox.catalogue.catalogue_source import CatalogueOptions, CatalogueReading
+from kitbox.catalogue.encounter_rule import encounters_of
 from kitbox.competition import settings
 from kitbox.dataset.collection import collect
 from kitbox.errors import KitboxError
 from kitbox.identification.catalogue_workspace import OpenedCatalogue, open_catalogue
-from kitbox.identification.encounter_rule import encounters_of
 from kitbox.workspace import Workspace
 from tests.identification.photographed_catalogue import draw_card, draw_catalogue
 from tests.photographs import finish, picture

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import kitbox
+from kitbox.catalogue.encounter_rule import encounters_of
 from kitbox.embedding.embedder import EmbedOptions
 from kitbox.ensemble.recipe import Recipe
 from kitbox.errors import KitboxError
 from kitbox.identification import identified_table
 from kitbox.identification.catalogue_calibration import gather
 from kitbox.identification.catalogue_workspace import open_catalogue
-from kitbox.identification.encounter_rule import encounters_of
 from kitbox.identification.photograph_answers import (
     Identification,
     IdentifyOptions,

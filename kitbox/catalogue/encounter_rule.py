@@ -1,6 +1,7 @@
 """The rule by which photographs of one individual are of one encounter."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from kitbox.errors import counted
-from kitbox.records import Integers, Strings
+from kitbox.records import Integers, Strings, strings
 
 # An ISO date that is exact to the day, or more.
 _DAY = re.compile(r"\d{4}-\d\d-\d\d(?!\d)")
@@ -100,3 +101,46 @@ def encounters_of(
         alone=int(alone.sum()),
         joined=len(np.unique(near)),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncounterNames:
+    """The encounters of photographs by name, '' for those that have none.
+
+    `counted (n)` are those that lists and exports count: the list's own, else the individual with
+    its day and place. `together (n)` are the same for all photographs of an individual that may be
+    of one encounter, which no holdout takes apart.
+    """
+
+    counted: tuple[str, ...]
+    together: tuple[str, ...]
+
+
+def names_of(
+    individuals: Sequence[str], names: Sequence[str], dates: Sequence[str], places: Sequence[str]
+) -> EncounterNames:
+    """Return the names of the encounters of `encounters_of`, each argument of length n.
+
+    A photograph without a name, of an individual and day with a single named encounter, is of that
+    one. A photograph of a year or a month alone is of none: nobody knows how many there were.
+    """
+    no_pairs = np.empty((0, 2), dtype=np.int64)
+    codes = encounters_of(
+        strings(individuals), strings(names), strings(dates), no_pairs, places=strings(places)
+    ).codes.tolist()
+    listed: dict[int, dict[str, None]] = {}
+    places_of: dict[tuple[int, str], dict[str, None]] = {}
+    for code, name, date, place in zip(codes, names, dates, places, strict=True):
+        if name:
+            listed.setdefault(code, {})[name] = None
+        elif place:
+            places_of.setdefault((code, date[:10]), {})[place] = None
+    found: list[str] = []
+    together: list[str] = []
+    for code, individual, name, date in zip(codes, individuals, names, dates, strict=True):
+        own = list(listed.get(code, ()))
+        day = " ".join([date[:10], *sorted(places_of.get((code, date[:10]), ()))])
+        unnamed = f"{individual} {day}" if _DAY.match(date) else ""
+        found.append(name or (own[0] if len(own) == 1 else unnamed))
+        together.append(min(own) if own else day if unnamed else "")
+    return EncounterNames(counted=tuple(found), together=tuple(together))

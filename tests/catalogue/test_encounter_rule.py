@@ -1,6 +1,6 @@
 import numpy as np
 
-from kitbox.identification.encounter_rule import encounters_of
+from kitbox.catalogue.encounter_rule import encounters_of, names_of
 
 NO_PAIRS = np.empty((0, 2), dtype=np.int64)
 
@@ -91,3 +91,14 @@ def test_two_places_of_a_day_are_two_encounters_and_an_unknown_place_may_be_eith
     assert first == again != second
     assert len(set(codes("bay", "", "bay"))) == 1
     assert len(set(codes("bay", "cape", ""))) == 1
+
+
+def test_exports_count_named_encounters_apart_that_a_holdout_keeps_together():
+    found = names_of(
+        ["a", "a", "a", "a", "b"],
+        ["E7", "E8", "", "", ""],
+        ["2024-05-01", "2024-05-01", "2024-05-01", "2024", "2024-05-01"],
+        ["", "", "bay", "bay", ""],
+    )
+    assert found.counted == ("E7", "E8", "a 2024-05-01 bay", "", "b 2024-05-01")
+    assert found.together == ("E7", "E7", "E7", "", "2024-05-01")
