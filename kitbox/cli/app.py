@@ -15,6 +15,7 @@ import kitbox
 from kitbox.cli import (
     catalogue,
     data,
+    demo,
     embeddings,
     identify,
     init,
@@ -80,7 +81,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-app.command("demo")(init.demo)
+app.command("demo")(demo.demo)
 app.command("init")(init.init)
 app.command("competitions")(init.competitions)
 

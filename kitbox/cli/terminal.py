@@ -39,6 +39,12 @@ def print_line(text: str) -> None:
         print(wrap(text, _columns(sys.stderr)), file=sys.stderr, flush=True)
 
 
+def print_whole(text: str) -> None:
+    """Print a line as `print_line` does, but never in two: a command is copied from it."""
+    if _is_main_process():
+        print(text, file=sys.stderr, flush=True)
+
+
 def wrap(text: str, width: int | None) -> str:
     """Return a text in lines of at most `width` columns, which cut no word; None: as it is.
 

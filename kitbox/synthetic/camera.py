@@ -21,13 +21,18 @@ def draw_size(rng: np.random.Generator, long_side: int) -> tuple[int, int]:
     return round(height), round(width)
 
 
-def develop(rng: np.random.Generator, picture: Field, height: int, width: int) -> Pixels:
-    """Return light from 0 to 1 as pixels: colour cast or grey, exposure, blur, grain, size."""
+def develop(
+    rng: np.random.Generator, picture: Field, height: int, width: int, variety: float = 1.0
+) -> Pixels:
+    """Return light from 0 to 1 as pixels: colour cast or grey, exposure, blur, grain, size.
+
+    With less `variety` fewer photographs are grey or blurred.
+    """
     channels = np.diag(rng.uniform(0.94, 1.06, 3))
-    if rng.random() < 0.25:  # a quarter of the photographs in old catalogues are grey
+    if rng.random() < 0.25 * variety:  # a quarter of the photographs in old catalogues are grey
         channels = LUMA @ channels
     light = cv2.convertScaleAbs(cv2.transform(picture, channels), alpha=255)  # clipped to 255
-    pixels = _add_grain(rng, _blur(rng, cv2.LUT(light, _exposure_curve(rng))))
+    pixels = _add_grain(rng, _blur(rng, cv2.LUT(light, _exposure_curve(rng)), variety))
     pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
     coloured: Pixels = pixels if pixels.ndim > 2 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
     return coloured
@@ -48,13 +53,13 @@ def _exposure_curve(rng: np.random.Generator) -> Pixels:
     return steps
 
 
-def _blur(rng: np.random.Generator, pixels: Pixels) -> Pixels:
+def _blur(rng: np.random.Generator, pixels: Pixels, variety: float) -> Pixels:
     """Return pixels out of focus (one in five), motion-blurred (one in seven) or sharp."""
     kind, strength = rng.random(), rng.uniform(0.001, 0.005) * pixels.shape[1]
     blurred: Pixels = pixels
-    if kind < 0.2:
+    if kind < 0.2 * variety:
         blurred = cv2.GaussianBlur(pixels, (0, 0), max(strength, 0.5))
-    elif kind < 0.35:
+    elif kind < 0.35 * variety:
         blurred = cv2.filter2D(pixels, -1, _motion_kernel(rng, max(3, round(2 * strength))))
     return blurred
 

@@ -320,10 +320,15 @@ class Pose:
         return _project(self.homography, self.bend.bend(points))
 
 
-def draw_pose(rng: np.random.Generator, shape: Outline, height: int, width: int) -> Pose:
-    """Draw a pose in which the dry part is inside the picture and 40 to 95 % as wide."""
-    bend = _draw_bend(rng)
-    turned = _draw_rotation(rng)
+def draw_pose(
+    rng: np.random.Generator, shape: Outline, height: int, width: int, variety: float = 1.0
+) -> Pose:
+    """Draw a pose in which the dry part is inside the picture and 40 to 95 % as wide.
+
+    With less `variety` flukes are seen more from behind, and less bent.
+    """
+    bend = _draw_bend(rng, variety)
+    turned = _draw_rotation(rng, variety)
     corners = _project(turned, bend.bend(shape.points))
     notch, stock = _project(turned, bend.bend(np.array([(0, shape.notch), (0, STOCK_END)])))[:, 1]
     water = notch + rng.uniform(0.2, 0.7) * (stock - notch)
@@ -343,27 +348,28 @@ def draw_pose(rng: np.random.Generator, shape: Outline, height: int, width: int)
     return Pose(bend, moved @ turned, float(size * water + moved[1, 2]), float(size))
 
 
-def _draw_bend(rng: np.random.Generator) -> Bend:
-    yaw = np.clip(rng.normal(0, 0.22), -0.7, 0.7)  # radians
+def _draw_bend(rng: np.random.Generator, variety: float) -> Bend:
+    yaw = np.clip(rng.normal(0, 0.22 * variety), -0.7, 0.7)  # radians
     near = 0.35 * np.sin(yaw)  # yaw turns one raised half to the camera and one away
-    lift = rng.triangular(0, 0.22, 0.45)
-    lean = rng.normal(0, 0.05)
+    lift = rng.triangular(0.22 - 0.22 * variety, 0.22, 0.22 + 0.23 * variety)
+    lean = rng.normal(0, 0.05 * variety)
     return Bend(
         spread=(float(np.cos(yaw) + near), float(np.cos(yaw) - near)),
         lift=(float(lift + lean), float(lift - lean)),
         curl=(float(rng.uniform(0, 0.3)), float(rng.uniform(0, 0.3))),
-        height=float(rng.triangular(0.5, 1.0, 1.1)),
-        twist=float(np.clip(rng.normal(0, 0.1), -0.3, 0.3)),
-        flutter=(float(rng.normal(0, 0.02)), float(rng.uniform(0, 6.28))),
+        height=float(rng.triangular(1.0 - 0.5 * variety, 1.0, 1.0 + 0.1 * variety)),
+        twist=float(np.clip(rng.normal(0, 0.1 * variety), -0.3, 0.3)),
+        flutter=(float(rng.normal(0, 0.02 * variety)), float(rng.uniform(0, 6.28))),
     )
 
 
-def _draw_rotation(rng: np.random.Generator) -> Points:
+def _draw_rotation(rng: np.random.Generator, variety: float) -> Points:
     """Draw a homography (3, 3) of roll and perspective, with y pointing down."""
-    roll = rng.normal(0, 0.07)  # radians: 4 degrees
+    roll = rng.normal(0, 0.07 * variety)  # radians: 4 degrees
     cos, sin = np.cos(roll), np.sin(roll)
     rotation = np.array([(cos, -sin, 0), (sin, cos, 0), (0, 0, 1)])
-    tilt = np.array([(1, 0, 0), (rng.normal(0, 0.06), 1, 0), (*rng.normal(0, 0.06, 2), 1)])
+    off = 0.06 * variety
+    tilt = np.array([(1, 0, 0), (rng.normal(0, off), 1, 0), (*rng.normal(0, off, 2), 1)])
     turned: Points = rotation @ tilt @ np.diag((1.0, -1.0, 1.0))
     return turned
 

@@ -136,13 +136,17 @@ class DrawnPhotograph:
 
 
 def draw_photograph(
-    rng: np.random.Generator, subject: Whale, height: int, width: int
+    rng: np.random.Generator, subject: Whale, height: int, width: int, variety: float = 1.0
 ) -> DrawnPhotograph:
-    """Draw one photograph of a whale; pose, light, water and camera come from `rng`."""
+    """Draw one photograph of a whale; pose, light, water and camera come from `rng`.
+
+    `variety` is 1 where photographs are as different as in a competition, less where poses and
+    cameras are more alike.
+    """
     scale = min(1.0, DRAWN_SIDE / width)
     size = round(height * scale), round(width * scale)
     half = -(-size[0] // 2), -(-size[1] // 2)  # waves and foam are soft: half the size is enough
-    pose = draw_pose(rng, subject.outline, *size)
+    pose = draw_pose(rng, subject.outline, *size, variety)
     weather = draw_weather(rng)
     brightness, opacity = _project_skin(subject, pose, *size)
     depth = _depth(rng, pose, *size)
@@ -154,7 +158,7 @@ def draw_photograph(
     skin = _light_skin(rng, brightness, weather, pose)
     picture = fields.blend(fields.enlarge(water, *size), skin, shown)
     _add_spray(rng, picture)
-    return DrawnPhotograph(develop(rng, picture, height, width), _box(dry, height, width))
+    return DrawnPhotograph(develop(rng, picture, height, width, variety), _box(dry, height, width))
 
 
 def draw_near_duplicate(rng: np.random.Generator, original: DrawnPhotograph) -> DrawnPhotograph:
