@@ -1,12 +1,13 @@
 """Search for plugins in the workspace, in kitbox and in installed packages."""
 
+import functools
 import importlib.metadata
 import re
 import sys
 import traceback
 import types
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,7 +98,8 @@ def plugin_names(workspace: Workspace | None) -> list[str]:
 def derived_names(workspace: Workspace) -> list[str]:
     """Return the names with changed settings of plugins that were trained here, sorted."""
     names = [path.name for path in workspace.runs.glob("*@*") if path.is_dir()]
-    return sorted(name for name in names if name.partition("@")[0] in plugin_names(workspace))
+    known = plugin_names(workspace) if names else []
+    return sorted(name for name in names if name.partition("@")[0] in known)
 
 
 def load(name: str, workspace: Workspace | None) -> NamedPlugin:
@@ -114,7 +116,8 @@ def load_with_views(
     names: Sequence[str], workspace: Workspace | None, views: Sequence[str]
 ) -> list[NamedPlugin]:
     """Return the plugins of these names with these views, if any, unless a name has its own."""
-    plugins = [load(name, workspace) for name in names]
+    files = _Plugins(workspace)
+    plugins = [files.load(name) for name in names]
     return [
         named.with_views(views)
         if views and "views" not in derivation.split_name(name)[1]
@@ -167,6 +170,22 @@ def read_plugin_file(path: Path) -> Plugin:
     Raises KitboxError with file and line for a mistake in it.
     """
     return _read_file(path)[0]
+
+
+_SHIPPED: dict[tuple[Path, bytes], tuple[Plugin, str | None]] = {}
+
+
+def _read_shipped_file(path: Path) -> tuple[Plugin, str | None]:
+    """Return what `_read_file` does, which runs the same file once in a process.
+
+    It is run anew where it names code of users, whose digests may have changed.
+    """
+    with suppress(OSError):  # of which `_read_file` tells
+        key = (path, path.read_bytes())
+        if key not in _SHIPPED or _SHIPPED[key][0].references:
+            _SHIPPED[key] = _read_file(path)
+        return _SHIPPED[key]
+    return _read_file(path)
 
 
 def _read_file(path: Path) -> tuple[Plugin, str | None]:
@@ -301,7 +320,7 @@ class _Plugins:
     def _load_file(self, name: str) -> NamedPlugin:
         if name in self.files:
             path, source = self.files[name]
-            plugin, text = _read_file(path)
+            plugin, text = _read_shipped_file(path) if source == "kitbox" else _read_file(path)
             return NamedPlugin(name, plugin, path, source, Terms.of(text))
         if name in self.points:
             return _load_point(self.points[name])
@@ -325,7 +344,12 @@ def _load_point(point: importlib.metadata.EntryPoint) -> NamedPlugin:
     return NamedPlugin(point.name, with_code(plugin, None), None, package, Terms.of(text))
 
 
-def _entry_points() -> list[importlib.metadata.EntryPoint]:
-    return sorted(
-        importlib.metadata.entry_points(group="kitbox.plugins"), key=lambda point: point.name
-    )
+def _entry_points() -> tuple[importlib.metadata.EntryPoint, ...]:
+    return _entry_points_on(tuple(sys.path))
+
+
+@functools.cache
+def _entry_points_on(path: tuple[str, ...]) -> tuple[importlib.metadata.EntryPoint, ...]:  # noqa: ARG001
+    """Return the plugins of packages; all packages are looked through once for a `sys.path`."""
+    found = importlib.metadata.entry_points(group="kitbox.plugins")
+    return tuple(sorted(found, key=lambda point: point.name))

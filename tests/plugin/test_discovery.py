@@ -1,5 +1,6 @@
 """Discovery: plugins of the workspace, kitbox and packages are found, and mistakes are named."""
 
+import importlib.metadata
 import os
 import sys
 from pathlib import Path
@@ -214,6 +215,27 @@ def test_an_edited_plugin_is_read_again_even_if_its_time_is_the_same(
     assert fingerprints[0] != fingerprints[1]
 
 
+def test_a_shipped_plugin_runs_once_and_again_after_an_edit(
+    workspace: Workspace, shipped: Path
+) -> None:
+    counter = "import sys\nsys.resnet10t_64_runs = getattr(sys, 'resnet10t_64_runs', 0) + 1\n"
+    file = shipped / "resnet10t_64.py"
+    file.write_text(counter + good())
+    try:
+        for _ in range(2):
+            assert discovery.load("resnet10t_64", workspace).plugin.image_size == 64
+        assert vars(sys)["resnet10t_64_runs"] == 1
+        file.write_text(counter + good(image_size=96))
+        assert discovery.load("resnet10t_64", workspace).plugin.image_size == 96
+        assert vars(sys)["resnet10t_64_runs"] == 2
+    finally:
+        del vars(sys)["resnet10t_64_runs"]
+    file.unlink()
+    file.symlink_to("nowhere.py")
+    with pytest.raises(KitboxError, match=r"resnet10t_64\.py: FileNotFoundError"):
+        discovery.load("resnet10t_64", workspace)
+
+
 def test_reading_plugins_leaves_nothing_in_their_folder(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,6 +437,20 @@ def test_a_package_can_ship_plugins(package: Path, shipped: Path, workspace: Wor
     assert discovery.plugin_names(workspace) == ["resnet10t_96"]
     named = discovery.load("resnet10t_96", workspace)
     assert (named.source, named.path, named.plugin.pixels) == ("whaletools", None, "96")
+
+
+def test_packages_are_looked_through_once_for_a_path(
+    shipped: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    assert discovery.plugin_names(None) == []
+    request.getfixturevalue("package")  # puts its folder on the path
+    assert discovery.plugin_names(None) == ["resnet10t_96"]
+
+    def no_search(**_: object) -> None:
+        raise AssertionError("searched again")
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", no_search)
+    assert discovery.plugin_names(None) == ["resnet10t_96"]
 
 
 def test_a_file_hides_the_plugin_of_a_package(
