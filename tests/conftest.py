@@ -1,5 +1,7 @@
 """Profiles of random cases, and fixtures that tests of several rooms use."""
 
+import functools
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from typer.main import get_command
 
 from kitbox.workspace import Workspace
 
@@ -26,6 +29,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     markers = ("slow", "real")
     slow = {item.path for item in items if any(map(item.get_closest_marker, markers))}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector of garbage torch's modules and the tests, which stay until the end."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_are_built_once() -> Iterator[None]:
+    """Keep the tree of all commands, which typer would build anew for every command line."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", functools.cache(get_command))
+        yield
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """A small competition of plain images on disk, and tiny plugins to run on it."""
 
+import functools
+import io
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +18,21 @@ TINY = "test_efficientnet.r160_in1k"
 
 def picture(path: Path, identity: int, number: int, size: tuple[int, int] = (96, 64)) -> Path:
     """Save an image with the colour bands of its identity and noise of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_drawn(identity, number, size, path.suffix.lower()))
+    return path
+
+
+@functools.cache  # most tests draw the same few individuals
+def _drawn(identity: int, number: int, size: tuple[int, int], suffix: str) -> bytes:
+    """Return the bytes of the file of an image."""
     generator = np.random.default_rng([identity, number])
     bands = np.random.default_rng(identity).integers(0, 255, size=(4, 3, 3))
     coarse = bands + generator.normal(0, 12, size=bands.shape)
     image = Image.fromarray(np.clip(coarse, 0, 255).astype(np.uint8)).resize(size)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
-    return path
+    file = io.BytesIO()
+    image.save(file, Image.registered_extensions()[suffix])
+    return file.getvalue()
 
 
 def competition_on_disk(

@@ -114,7 +114,10 @@ def test_reproducing_after_a_change_lists_the_differences(workspace: Workspace) 
     assert "the submission differs in" in changed.stderr
 
 
-def test_the_demo_draws_its_competition_once_and_refuses_another_folder(tmp_path: Path) -> None:
+def test_the_demo_draws_its_competition_once_and_refuses_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(whale_competition.draw.__kwdefaults__, "long_side", 200)
     folder = tmp_path / "demo"
     arguments = ["demo", "--folder", str(folder), "--individuals", "6", "--photographs", "40"]
     first = run(*arguments, "--draw-only")

@@ -8,7 +8,6 @@ import urllib.error
 import urllib.request
 from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,6 +17,8 @@ from kitbox.cli.app import app
 from kitbox.competition import decisions
 from kitbox.errors import KitboxError
 from kitbox.look import server
+from kitbox.look.review_items import Review
+from tests.look.sample_review import PageClient
 from tests.look.server_process import running_server
 from tests.photographs import competition_on_disk, write_plugin
 
@@ -58,10 +59,6 @@ class HttpUser:
         with self.opener.open(address, timeout=30) as answer:
             html = answer.read().decode()
         self.token = html.split('name="kitbox-token" content="')[1].split('"')[0]
-
-    def get(self, path: str) -> Any:
-        with self.opener.open(f"{self.origin}{path}", timeout=30) as answer:
-            return json.load(answer)
 
     def decide(self, kind: str, subject: str, value: str = "") -> None:
         row = {"kind": kind, "subject": subject, "value": value}
@@ -185,16 +182,28 @@ def test_a_trained_plugin_still_compares_photographs_after_decisions(
     run = ("--device", "cpu", "--precision", "32", "--workers", "0")
     trained = CliRunner().invoke(app, ["train", "plain", *run])
     assert trained.exit_code == 0, trained.output
-    # a decision makes the run outdated, and the review accepts it
-    for label in ("w_1", "w_2"):
-        with running_server(workspace.root, "plain", "--port", "0", *run) as server:
-            user = HttpUser(server.address)
-            assert user.get("/api/overview")["by"] == ["plain"]
-            near = user.get("/api/image?id=0_0.png")["nearest"]
+    merged = iter(("w_1", "w_2"))
+
+    class Server:
+        """A server whose only user merges an individual and leaves."""
+
+        def __init__(self, review: Review) -> None:
+            self.page = PageClient(review)
+
+        def serve_forever(self) -> None:
+            assert self.page.get("/api/overview").json["by"] == ["plain"]
+            near = self.page.get("/api/image", {"id": "0_0.png"}).json["nearest"]
             assert len(near) == 12
             assert near[0]["similarity"] <= 1
-            user.decide("merge", label, "w_0")
-            assert server.stop()[0] == 0
+            assert self.page.decide("merge", next(merged), "w_0").status_code == 200
+
+    monkeypatch.setattr(server, "create_server", lambda review, _: (Server(review), "http://here"))
+    # a decision makes the run outdated, and the review accepts it
+    for number in (1, 2):
+        shown = CliRunner().invoke(app, ["look", "plain", "--no-browser", "--port", "0", *run])
+        assert shown.exit_code == 0, shown.output + repr(shown.exception)
+        assert f"done; {number} decisions in " in shown.stderr
+        assert ("trained before decisions.csv changed: plain" in shown.stderr) == (number == 2)
 
 
 def test_the_error_for_an_untrained_plugin_names_the_train_command(tmp_path: Path) -> None:

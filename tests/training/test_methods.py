@@ -99,6 +99,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return made
 
 
+@pytest.mark.slow  # all of them together
 @pytest.mark.parametrize("method", METHODS)
 def test_a_training_interrupted_in_every_epoch_ends_with_the_same_weights(
     place: Place, method: str
