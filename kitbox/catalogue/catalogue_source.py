@@ -73,7 +73,7 @@ class CatalogueFinding:
     """Something odd about a catalogue: what it is and what to do, in one sentence.
 
     `count` is the number of photographs or rows that it is about, `left_out` of those that are not
-    in the catalogue because of it.
+    in the catalogue because of it. `names` are individuals that may be one.
     """
 
     kind: FindingKind
@@ -81,6 +81,7 @@ class CatalogueFinding:
     count: int = 1
     _: KW_ONLY
     left_out: int = 0
+    names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.sentence
@@ -191,8 +192,18 @@ class _Reader(ABC):
         self._names_alike(rows)
         return CatalogueReading(self.folder, tuple(rows), tuple(self.findings), dict(self.dates))
 
-    def find(self, kind: FindingKind, sentence: str, count: int = 1, *, left_out: int = 0) -> None:
-        self.findings.append(CatalogueFinding(kind, readable(sentence), count, left_out=left_out))
+    def find(
+        self,
+        kind: FindingKind,
+        sentence: str,
+        count: int = 1,
+        *,
+        left_out: int = 0,
+        names: tuple[str, ...] = (),
+    ) -> None:
+        self.findings.append(
+            CatalogueFinding(kind, readable(sentence), count, left_out=left_out, names=names)
+        )
 
     def _nothing(self) -> KitboxError:
         reasons = [finding for finding in self.findings if finding.left_out]
@@ -341,6 +352,7 @@ class _Reader(ABC):
                 f"{', '.join(listed[:-1])} and {listed[-1]} may be one individual; if so, "
                 f'\'kitbox catalogue merge "{others[0]}" "{keep}"\' makes them one',
                 sum(counts[name] for name in names),
+                names=(keep, *others),
             )
 
 

@@ -11,7 +11,11 @@ from kitbox.catalogue import (
     photograph_folders,
 )
 from kitbox.catalogue.catalogue_list import CatalogueRow
-from kitbox.catalogue.catalogue_source import CatalogueOptions, CatalogueReading
+from kitbox.catalogue.catalogue_source import (
+    CatalogueFinding,
+    CatalogueOptions,
+    CatalogueReading,
+)
 from kitbox.competition import boxes, folder_scan, settings
 from kitbox.competition.image_files import photograph_of
 from kitbox.competition.settings import ImageSettings
@@ -160,7 +164,7 @@ def _opened(
         photograph_folders.link_files(root, reading.folder, reading.files)
         names = photograph_folders.names_of(root, reading.folder, reading.files)
         rows, kept_notes = _merged(reading.renamed(names), listed, workspace)
-        notes += [*map(str, reading.findings), *kept_notes]
+        notes += [*map(str, _unsettled(reading, listed, workspace)), *kept_notes]
     elif not listed:
         raise KitboxError(f"{workspace.catalogue} has no row", fix="name a folder or a list")
     gone = [row for row in rows if not _file(root, row.image).is_file()]
@@ -228,6 +232,18 @@ def _merged(
             "to have it read again"
         )
     return [*listed, *new], notes
+
+
+def _unsettled(
+    reading: CatalogueReading, listed: Sequence[CatalogueRow], workspace: Workspace
+) -> list[CatalogueFinding]:
+    """Return what was odd about a catalogue, without names of one individual that were merged."""
+    now = catalogue_changes.current_names(listed, catalogue_changes.load(workspace))
+    return [
+        finding
+        for finding in reading.findings
+        if not finding.names or len({now.get(name, name) for name in finding.names}) > 1
+    ]
 
 
 def _expand(path: Path, workspace: Workspace) -> _Found:

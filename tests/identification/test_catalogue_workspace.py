@@ -286,3 +286,18 @@ def test_the_holdout_keeps_photographs_of_one_day_together(tmp_path: Path) -> No
     assert found.images.image_ids.tolist() == collection.labelled.image_ids.tolist()
     pairs = set(zip(keys, rule.codes.tolist(), strict=True))
     assert len(pairs) == len(set(keys)) == rule.count
+
+
+def test_names_that_were_merged_are_told_no_more(tmp_path: Path) -> None:
+    for number, name in enumerate(("W-1", "w_1", "V-2", "V 2")):
+        picture(tmp_path / "whales" / name / f"{number}.png", number, number)
+    found = opened(tmp_path)
+    (one, other) = (note for note in found.notes if "may be one individual" in note)
+    assert "'W-1' (1 photograph) and 'w_1' (1 photograph)" in f"{one} {other}"
+    catalogue_changes.change(
+        found.workspace, "merge", lambda rows: catalogue_changes.merged(rows, "w_1", "W-1"), "Ann"
+    )
+    (left,) = (note for note in opened(tmp_path).notes if "may be one individual" in note)
+    assert "V-2" in left
+    catalogue_changes.undo(found.workspace, "Ann")
+    assert len([note for note in opened(tmp_path).notes if "may be one individual" in note]) == 2
